@@ -1,0 +1,63 @@
+package wire
+
+import "time"
+
+// Consul service names and KV places. A site is a Consul datacenter.
+const (
+	RouterService = "nearcast-router"
+	BrainService  = "nearcast-brain"
+
+	// AppsPrefix + app id holds an App. Written by the brain that holds PoolLock.
+	AppsPrefix = "nearcast/apps/"
+	// TicketsPrefix + session id holds a UsedTicket. Created once, by
+	// check-and-set: whoever creates it may use the ticket.
+	TicketsPrefix = "nearcast/tickets/"
+	// PoolLock is held by the one brain of a site that keeps warm pools.
+	PoolLock = "nearcast/brain/pool"
+)
+
+// App is what the brains of a site publish of an app: what it is, and how much
+// room the site has for it. Routers need nothing else, and never see seats.
+type App struct {
+	ID          string `json:"id"`      // the Nomad job id
+	Version     uint64 `json:"version"` // of the Nomad job
+	Title       string `json:"title"`
+	Description string `json:"description,omitempty"`
+	// Picture is a URL, or a path on the router.
+	Picture  string    `json:"picture,omitempty"`
+	Display  Display   `json:"display"`
+	Capacity Capacity  `json:"capacity"`
+	Updated  time.Time `json:"updated"`
+}
+
+// Capacity is an app's room at a site, in seats.
+type Capacity struct {
+	Idle     int `json:"idle"`
+	Busy     int `json:"busy"`
+	Starting int `json:"starting"`
+	Queued   int `json:"queued"` // people waiting
+	Warm     int `json:"warm"`   // idle seats the pool aims at
+	Max      int `json:"max"`    // seats of any state the app may have here
+	// ColdStartMS is what dispatch → idle took of late at this site (median);
+	// 0 while nobody knows.
+	ColdStartMS int64 `json:"cold_start_ms"`
+	// Failing says why seats fail to start, while they do.
+	Failing string `json:"failing,omitempty"`
+}
+
+// Instance is a router or a brain as Consul knows it.
+type Instance struct {
+	ID   string `json:"id"`
+	Site string `json:"site"`
+	// URL is where browsers reach it: http(s):// for a router, ws(s):// for a brain.
+	URL string `json:"url"`
+	// Address is host:port inside the site.
+	Address string `json:"address"`
+	Healthy bool   `json:"healthy"`
+}
+
+// UsedTicket marks a session's ticket as used at a site.
+type UsedTicket struct {
+	Brain   string    `json:"brain"`
+	Expires time.Time `json:"expires"` // of the ticket; the mark may go after it
+}

@@ -1,0 +1,170 @@
+package wire
+
+import "time"
+
+// The driver and the stream host of one seat share a run directory that only
+// root (or the user both run as) can read. In it:
+const (
+	SpecFile      = "spec.json"    // Spec; written by the driver before it starts the host
+	ControlSocket = "control.sock" // HTTP over a unix socket; served by the host as long as it lives
+	ExitFile      = "exit.json"    // Exit; written by the host as its last act, by rename
+	HostLogFile   = "host.log"     // the stream host's own log
+)
+
+// Requests on ControlSocket.
+const (
+	StatusPath = "/status" // GET → HostStatus
+	EventsPath = "/events" // GET → HostEvents since ?after=N, then as they come; one JSON object a line
+	StopPath   = "/stop"   // POST StopRequest → 202; the host ends with that reason
+	SignalPath = "/signal" // POST SignalRequest → 204; delivered to the app
+)
+
+// Spec is all a stream host needs to know, as the driver wrote it.
+type Spec struct {
+	// Nonce tells this start from any other of the same task.
+	Nonce   string `json:"nonce"`
+	Alloc   string `json:"alloc"`
+	Task    string `json:"task"`
+	App     string `json:"app"`
+	Job     string `json:"job"`
+	Version uint64 `json:"version"`
+	Node    string `json:"node"`
+
+	RunDir  string `json:"run_dir"`
+	TaskDir string `json:"task_dir"` // the app's working directory
+	Stdout  string `json:"stdout"`   // FIFOs of Nomad's log collector
+	Stderr  string `json:"stderr"`
+
+	Command string            `json:"command"`
+	Args    []string          `json:"args"`
+	Env     map[string]string `json:"env"` // whole environment of the app
+	// User runs the app; empty is whoever runs the stream host.
+	User string `json:"user,omitempty"`
+	// Isolate puts the app into pid, mount and network namespaces. It needs root.
+	Isolate bool `json:"isolate"`
+	// Network is NetworkNone (loopback only) or NetworkHost.
+	Network string  `json:"network"`
+	Mounts  []Mount `json:"mounts,omitempty"`
+
+	Content []Content `json:"content,omitempty"`
+	Cache   Cache     `json:"cache"`
+	S3      S3        `json:"s3"`
+
+	Display Display `json:"display"`
+	Video   Video   `json:"video"`
+	// FreezeIdle stops the app's processes while the seat is idle, so that a
+	// warm seat costs memory and no CPU.
+	FreezeIdle bool `json:"freeze_idle"`
+
+	StartTimeoutS   int `json:"start_timeout_s"`   // app start → first window
+	LeaseS          int `json:"lease_s"`           // claim → browser connected
+	ReconnectGraceS int `json:"reconnect_grace_s"` // browser lost → end
+	IdleTimeoutS    int `json:"idle_timeout_s"`    // without input; 0 never
+	MaxDurationS    int `json:"max_duration_s"`    // of a session; 0 never
+
+	// TicketKeys is a PEM file with the Ed25519 public keys of routers.
+	TicketKeys string    `json:"ticket_keys"`
+	Consul     ConsulRef `json:"consul"`
+	Listen     Listen    `json:"listen"`
+}
+
+const (
+	NetworkNone = "none"
+	NetworkHost = "host"
+)
+
+// Mount is a host path that the task was promised (Nomad volumes, alloc dirs).
+type Mount struct {
+	Host     string `json:"host"`
+	Task     string `json:"task"`
+	ReadOnly bool   `json:"read_only,omitempty"`
+}
+
+// Content is an object, or with a trailing slash all objects below a prefix,
+// that must be on disk before the app starts.
+type Content struct {
+	Source      string `json:"source"`           // s3://bucket/key or s3://bucket/prefix/
+	Destination string `json:"destination"`      // under TaskDir
+	SHA256      string `json:"sha256,omitempty"` // hex; of a single object
+}
+
+// Cache is the node's content cache, shared by all seats.
+type Cache struct {
+	Dir      string `json:"dir"`
+	MaxBytes int64  `json:"max_bytes"` // 0 is no limit but the disk
+}
+
+// S3 says how to reach the object store. Credentials come by the SDK's own
+// chain (environment, instance role) and are never given to the app.
+type S3 struct {
+	Endpoint  string `json:"endpoint,omitempty"` // empty is AWS
+	Region    string `json:"region"`
+	PathStyle bool   `json:"path_style,omitempty"`
+}
+
+// Video is what the encoder is asked for.
+type Video struct {
+	Codec      string `json:"codec"`       // "h264" or "vp8"
+	Encoder    string `json:"encoder"`     // a GStreamer element, or "auto"
+	BitrateBPS int    `json:"bitrate_bps"` // ceiling, and where congestion control starts
+}
+
+// ConsulRef is the local Consul agent.
+type ConsulRef struct {
+	Address string `json:"address"` // host:port
+	Token   string `json:"token,omitempty"`
+}
+
+// Listen says on which addresses a seat is reached.
+type Listen struct {
+	// Control is the IP on which brains reach the seat.
+	Control string `json:"control"`
+	// Media is the IP of the ICE host candidates; empty is every address.
+	Media string `json:"media,omitempty"`
+	// PublicIP replaces Media in candidates behind a 1:1 NAT.
+	PublicIP string `json:"public_ip,omitempty"`
+	// PortMin and PortMax bound the UDP ports; 0 is the system's choice.
+	PortMin uint16 `json:"port_min,omitempty"`
+	PortMax uint16 `json:"port_max,omitempty"`
+	// Loopback offers 127.0.0.1 too, for a person on the same machine.
+	Loopback bool `json:"loopback,omitempty"`
+}
+
+// HostStatus answers StatusPath.
+type HostStatus struct {
+	Nonce  string    `json:"nonce"`
+	PID    int       `json:"pid"`
+	AppPID int       `json:"app_pid,omitempty"` // as seen by the stream host's own pid namespace
+	State  SeatState `json:"state"`
+	Seat   Seat      `json:"seat"`
+}
+
+// HostEvent becomes a Nomad task event.
+type HostEvent struct {
+	Seq     int       `json:"seq"` // 1, 2, 3 …
+	Time    time.Time `json:"time"`
+	Message string    `json:"message"`
+	// Annotations are small facts: phase, fraction, session, reason.
+	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+// StopRequest is the body of StopPath.
+type StopRequest struct {
+	Reason Reason `json:"reason"`
+	// Signal is sent to the app first, by name ("SIGINT"); empty is SIGTERM.
+	Signal string `json:"signal,omitempty"`
+	// TimeoutMS is how long the app has before it is killed.
+	TimeoutMS int64 `json:"timeout_ms"`
+}
+
+// SignalRequest is the body of SignalPath.
+type SignalRequest struct {
+	Signal string `json:"signal"` // "SIGHUP"
+}
+
+// Exit is the last word of a stream host.
+type Exit struct {
+	Nonce string    `json:"nonce"`
+	Time  time.Time `json:"time"`
+	End   End       `json:"end"`
+}

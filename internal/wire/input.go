@@ -1,0 +1,50 @@
+package wire
+
+// Input travels on two data channels that the browser opens before its offer:
+// ChannelInput, reliable and ordered, and ChannelPointer, unordered without
+// retransmission, for moves only (a lost move is made good by the next).
+// Each message is one JSON Input.
+const (
+	ChannelInput   = "input"
+	ChannelPointer = "pointer"
+)
+
+// InputType names an input message.
+type InputType string
+
+const (
+	InputMove  InputType = "move"  // X, Y; pointer position
+	InputRel   InputType = "rel"   // DX, DY; relative motion in display pixels
+	InputDown  InputType = "down"  // Button, and X, Y where the pointer is absolute
+	InputUp    InputType = "up"    // Button, and X, Y
+	InputWheel InputType = "wheel" // DX, DY in notches (120ths make one), X, Y
+	InputKey   InputType = "key"   // Code, Key, Pressed
+	InputBlur  InputType = "blur"  // the page lost focus: release everything that is held
+	InputPing  InputType = "ping"  // Seq; answered on the same channel by Pong, for the overlay's RTT
+)
+
+// Input is one message from the browser's hands.
+type Input struct {
+	Type InputType `json:"t"`
+	// X and Y are 0..1 of the picture.
+	X float64 `json:"x,omitempty"`
+	Y float64 `json:"y,omitempty"`
+	// DX and DY are as the type says.
+	DX float64 `json:"dx,omitempty"`
+	DY float64 `json:"dy,omitempty"`
+	// Button is MouseEvent.button: 0 left, 1 middle, 2 right, 3 back, 4 forward.
+	Button int `json:"b,omitempty"`
+	// Code is KeyboardEvent.code (the place of the key), Key is KeyboardEvent.key (its meaning).
+	Code    string `json:"code,omitempty"`
+	Key     string `json:"key,omitempty"`
+	Pressed bool   `json:"p,omitempty"`
+	Seq     int    `json:"seq,omitempty"`
+	// N counts moves and rels on ChannelPointer: a smaller one that comes late is dropped.
+	N uint32 `json:"n,omitempty"`
+}
+
+// Pong answers InputPing.
+type Pong struct {
+	Type string `json:"t"` // "pong"
+	Seq  int    `json:"seq"`
+}

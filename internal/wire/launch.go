@@ -1,0 +1,132 @@
+package wire
+
+import "time"
+
+// LaunchRequest is the body of POST /v1/sessions.
+type LaunchRequest struct {
+	App string `json:"app"`
+	// Version asks for one version of the app; 0 is the newest.
+	Version uint64 `json:"version,omitempty"`
+	// RTTMS is what the caller measured to each site's beacon, in milliseconds.
+	// Sites that did not answer are left out.
+	RTTMS       map[string]float64 `json:"rtt_ms,omitempty"`
+	Preferences Preferences        `json:"preferences,omitzero"`
+}
+
+// Preferences limit where a session may go. The zero value has none.
+type Preferences struct {
+	Allow    []string `json:"allow,omitempty"` // only these sites
+	Deny     []string `json:"deny,omitempty"`  // none of these
+	MaxRTTMS float64  `json:"max_rtt_ms,omitempty"`
+}
+
+// MaxRTTMS is the largest RTT that a launch request may claim, in milliseconds.
+const MaxRTTMS = 10_000
+
+// MaxBody is the largest request body in bytes.
+const MaxBody = 64 << 10
+
+// LaunchResponse answers POST /v1/sessions with 201.
+type LaunchResponse struct {
+	Session string    `json:"session"`
+	App     string    `json:"app"`
+	Version uint64    `json:"version"`
+	Ticket  string    `json:"ticket"`
+	Expires time.Time `json:"expires"` // of the ticket; renew it while waiting
+	Site    string    `json:"site"`
+	// BrainURL is the WebSocket to open, with MsgHello as its first message.
+	BrainURL       string      `json:"brain_url"`
+	ICEServers     []ICEServer `json:"ice_servers"`
+	PredictedRTTMS float64     `json:"predicted_rtt_ms"`
+	RTTSource      RTTSource   `json:"rtt_source"`
+	// Candidates are all sites, the chosen first, then the runners-up in order,
+	// then those that cannot serve, each with its numbers and its reason.
+	Candidates []Candidate `json:"candidates"`
+}
+
+// RTTSource is where a predicted RTT comes from.
+type RTTSource string
+
+const (
+	RTTMeasured  RTTSource = "measured"  // by the caller
+	RTTPredicted RTTSource = "predicted" // from Consul's coordinates
+	RTTAssumed   RTTSource = "assumed"   // the router that was reached stands for the caller
+)
+
+// Candidate is one site as placement saw it. Milliseconds add up: Score is
+// RTTMS + WaitMS + LoadMS, and the lowest wins.
+type Candidate struct {
+	Site      string    `json:"site"`
+	BrainURL  string    `json:"brain_url,omitempty"`
+	RTTMS     float64   `json:"rtt_ms"`
+	RTTSource RTTSource `json:"rtt_source"`
+	WaitMS    float64   `json:"wait_ms"` // expected until a seat is ready
+	LoadMS    float64   `json:"load_ms"` // penalty for a crowded site
+	Score     float64   `json:"score"`
+	// Excluded says why the site cannot serve; empty for a runner-up.
+	Excluded string `json:"excluded,omitempty"`
+	// Reason says in words why the site stands where it stands.
+	Reason string `json:"reason"`
+}
+
+// ICEServer is an RTCIceServer.
+type ICEServer struct {
+	URLs       []string `json:"urls"`
+	Username   string   `json:"username,omitempty"`
+	Credential string   `json:"credential,omitempty"`
+}
+
+// TicketRenewal answers POST /v1/sessions/{id}/ticket, which takes the ticket
+// in force as "Authorization: Bearer" and gives one with more time.
+type TicketRenewal struct {
+	Ticket  string    `json:"ticket"`
+	Expires time.Time `json:"expires"`
+}
+
+// SessionView answers GET /v1/sessions/{id}, at the router and at the brain.
+type SessionView struct {
+	Session string `json:"session"`
+	App     string `json:"app"`
+	Site    string `json:"site"`
+	// State is "waiting" before a seat is granted, then the seat's state.
+	State string    `json:"state"`
+	Seat  string    `json:"seat,omitempty"`
+	Since time.Time `json:"since"`
+}
+
+// AppsResponse answers GET /v1/apps.
+type AppsResponse struct {
+	Apps []AppView `json:"apps"`
+	// Stale is true where the router serves from its last known view.
+	Stale bool `json:"stale,omitempty"`
+}
+
+// AppView is an app as a person sees it: over all sites.
+type AppView struct {
+	ID          string  `json:"id"`
+	Version     uint64  `json:"version"`
+	Title       string  `json:"title"`
+	Description string  `json:"description,omitempty"`
+	Picture     string  `json:"picture,omitempty"`
+	Display     Display `json:"display"`
+	// Sites holds the app's room by site.
+	Sites map[string]Capacity `json:"sites"`
+}
+
+// SitesResponse answers GET /v1/sites.
+type SitesResponse struct {
+	// Entry is the site of the router that answers.
+	Entry string     `json:"entry"`
+	Sites []SiteView `json:"sites"`
+	Stale bool       `json:"stale,omitempty"`
+}
+
+// SiteView is a site as a browser needs it to measure and choose.
+type SiteView struct {
+	Site      string `json:"site"`
+	BeaconURL string `json:"beacon_url"`
+	BrainURL  string `json:"brain_url,omitempty"`
+	Healthy   bool   `json:"healthy"`
+	// Apps holds the room by app.
+	Apps map[string]Capacity `json:"apps"`
+}

@@ -1,0 +1,186 @@
+package wire
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// SeatState is where a seat is in its one life:
+//
+//	starting → idle → claimed → streaming ⇄ detached → ending
+//
+// claimed falls back to idle when the browser does not connect within the lease.
+type SeatState string
+
+const (
+	SeatStarting  SeatState = "starting"  // bringing content, display and app up; see Phase
+	SeatIdle      SeatState = "idle"      // ready and free: may be claimed
+	SeatClaimed   SeatState = "claimed"   // granted to a session whose browser has not connected yet
+	SeatStreaming SeatState = "streaming" // a browser is connected
+	SeatDetached  SeatState = "detached"  // the browser was lost; the app lives on for the reconnect grace
+	SeatEnding    SeatState = "ending"    // shutting down; accepts nothing
+)
+
+// Free reports whether the seat may be claimed.
+func (s SeatState) Free() bool { return s == SeatIdle }
+
+// Busy reports whether a session holds the seat.
+func (s SeatState) Busy() bool {
+	return s == SeatClaimed || s == SeatStreaming || s == SeatDetached
+}
+
+// Phase is what a starting seat is doing, in this order.
+type Phase string
+
+const (
+	PhasePlacing Phase = "placing" // Nomad has the job; no stream host speaks yet. Told by the brain
+	PhaseContent Phase = "content" // fetching content into the node's cache
+	PhaseDisplay Phase = "display" // starting display and sound
+	PhaseApp     Phase = "app"     // the app was started and has no window yet
+	PhaseReady   Phase = "ready"
+)
+
+// Reason is why a seat or session ended. It reaches the person in words and
+// the Nomad task event as it is.
+type Reason string
+
+const (
+	ReasonLeft      Reason = "left"       // the person left, or DELETE /v1/sessions/{id}
+	ReasonIdle      Reason = "idle"       // no input for idle_timeout
+	ReasonTimeLimit Reason = "time-limit" // max_duration is over
+	ReasonLost      Reason = "lost"       // the browser did not come back within reconnect_grace
+	ReasonAppExited Reason = "app-exited" // the app ended; End.ExitCode or End.Signal says how
+	ReasonDrained   Reason = "drained"    // the operator stopped or drained the seat
+	ReasonRetired   Reason = "retired"    // an idle seat was no longer wanted (new app version, smaller pool)
+	ReasonError     Reason = "error"      // End.Code says which, End.Detail says it in words
+)
+
+// Codes of End with ReasonError. They are stable: pages and alerts may rely on them.
+const (
+	CodeContentMissing  = "content-missing"   // no such object or bucket
+	CodeContentDenied   = "content-denied"    // the store refused the node's credentials
+	CodeContentTrunc    = "content-truncated" // fewer bytes came than the object has
+	CodeContentChecksum = "content-checksum"  // sha256 differs from the job's
+	CodeContentStore    = "content-store"     // the store could not be reached or failed
+	CodeDiskFull        = "disk-full"         // the node's cache has no room
+	CodeDisplay         = "display-failed"    // the display or sound server did not start
+	CodeAppNotFound     = "app-not-found"     // command is missing or not executable
+	CodeAppNoWindow     = "app-no-window"     // the app showed no window within start_timeout
+	CodeEncoder         = "encoder-failed"    // no encoder, or the pipeline stopped
+	CodeConfig          = "config"            // the task's config cannot be carried out
+	CodeHostDied        = "host-died"         // the stream host vanished without a word
+	CodeNoCapacity      = "no-capacity"       // no node has room. Told by the brain
+)
+
+// End says how a seat's or session's life ended.
+type End struct {
+	Reason Reason `json:"reason"`
+	// Code refines ReasonError; empty otherwise.
+	Code string `json:"code,omitempty"`
+	// Detail is one sentence for a person who operates the app, without secrets.
+	Detail string `json:"detail,omitempty"`
+	// ExitCode is the app's, with ReasonAppExited.
+	ExitCode int `json:"exit_code,omitempty"`
+	// Signal is the number of the signal that ended the app, with ReasonAppExited.
+	Signal int `json:"signal,omitempty"`
+}
+
+// String is the form that stands in Nomad task events: "error(content-missing): …",
+// "app-exited(3)", "left".
+func (e End) String() string {
+	s := string(e.Reason)
+	switch {
+	case e.Reason == ReasonAppExited && e.Signal != 0:
+		s += fmt.Sprintf("(signal %d)", e.Signal)
+	case e.Reason == ReasonAppExited:
+		s += fmt.Sprintf("(%d)", e.ExitCode)
+	case e.Code != "":
+		s += "(" + e.Code + ")"
+	}
+	if e.Detail != "" {
+		s += ": " + e.Detail
+	}
+	return s
+}
+
+// Error makes End usable as an error, so that the layer that knows why a seat
+// cannot go on returns it and every layer above passes it on untouched.
+func (e End) Error() string { return e.String() }
+
+// Failed reports whether the end is a fault: of the app, its content or the host.
+func (e End) Failed() bool {
+	return e.Reason == ReasonError ||
+		e.Reason == ReasonAppExited && (e.ExitCode != 0 || e.Signal != 0)
+}
+
+// Progress is how far a starting seat is.
+type Progress struct {
+	Phase Phase `json:"phase"`
+	// Fraction is 0..1 within the phase, or -1 where it is unknown.
+	Fraction float64 `json:"fraction"`
+	// Detail is in words: "18 of 240 MB".
+	Detail string `json:"detail,omitempty"`
+}
+
+// Seat is what a stream host says of itself in Consul: service nearcast-seat,
+// id "nearcast-seat-" + alloc. The check is passing when free, warning when
+// starting or busy, critical when ending or when its TTL ran out.
+type Seat struct {
+	ID       string    `json:"id"`      // the Nomad allocation id
+	App      string    `json:"app"`     // the app's job id
+	Job      string    `json:"job"`     // the dispatched child's job id
+	Version  uint64    `json:"version"` // of the app's job
+	Node     string    `json:"node"`    // Nomad node name
+	Address  string    `json:"address"` // host:port of the control listener
+	State    SeatState `json:"state"`
+	Progress Progress  `json:"progress"`          // while starting
+	Session  string    `json:"session,omitempty"` // while busy
+	Since    time.Time `json:"since"`             // of State
+}
+
+// SeatService is the Consul service name of seats.
+const SeatService = "nearcast-seat"
+
+// Meta is the seat as Consul service meta. Address is not in it: it is the
+// service's own address and port.
+func (s Seat) Meta() map[string]string {
+	return map[string]string{
+		"alloc":    s.ID,
+		"app":      s.App,
+		"job":      s.Job,
+		"version":  strconv.FormatUint(s.Version, 10),
+		"node":     s.Node,
+		"state":    string(s.State),
+		"phase":    string(s.Progress.Phase),
+		"fraction": strconv.FormatFloat(s.Progress.Fraction, 'f', 3, 64),
+		"detail":   s.Progress.Detail,
+		"session":  s.Session,
+		"since":    s.Since.UTC().Format(time.RFC3339Nano),
+	}
+}
+
+// SeatFromMeta reads what Meta wrote.
+func SeatFromMeta(meta map[string]string, address string) (Seat, error) {
+	version, err := strconv.ParseUint(meta["version"], 10, 64)
+	if err != nil {
+		return Seat{}, fmt.Errorf("parse seat version: %w", err)
+	}
+	fraction, err := strconv.ParseFloat(meta["fraction"], 64)
+	if err != nil {
+		return Seat{}, fmt.Errorf("parse seat progress: %w", err)
+	}
+	since, err := time.Parse(time.RFC3339Nano, meta["since"])
+	if err != nil {
+		return Seat{}, fmt.Errorf("parse seat time: %w", err)
+	}
+	if meta["alloc"] == "" || meta["app"] == "" {
+		return Seat{}, fmt.Errorf("seat without alloc or app")
+	}
+	return Seat{
+		ID: meta["alloc"], App: meta["app"], Job: meta["job"], Version: version,
+		Node: meta["node"], Address: address, State: SeatState(meta["state"]),
+		Progress: Progress{Phase: Phase(meta["phase"]), Fraction: fraction, Detail: meta["detail"]},
+		Session:  meta["session"], Since: since,
+	}, nil
+}

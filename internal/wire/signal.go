@@ -1,0 +1,122 @@
+package wire
+
+import "encoding/json"
+
+// MessageType names a signalling message. The comment says who sends it.
+type MessageType string
+
+const (
+	// MsgHello opens the conversation: Ticket or Resume, and at once the offer in SDP. Browser.
+	MsgHello MessageType = "hello"
+	// MsgTicket replaces a waiting person's ticket by a renewed one. Browser.
+	MsgTicket MessageType = "ticket"
+	// MsgOffer makes a new peer connection, replacing the one before. Browser.
+	MsgOffer MessageType = "offer"
+	// MsgCandidate is a trickled ICE candidate; an empty one ends them. Browser and seat.
+	MsgCandidate MessageType = "candidate"
+	// MsgLeave ends the session. Browser.
+	MsgLeave MessageType = "leave"
+
+	// MsgQueued: no seat is free; Queue. Brain.
+	MsgQueued MessageType = "queued"
+	// MsgStarting: a seat is being started for this person; Progress. Brain.
+	MsgStarting MessageType = "starting"
+	// MsgGranted: the seat is this session's; Grant. Seat, as its first message.
+	MsgGranted MessageType = "granted"
+	// MsgAnswer answers hello's or offer's SDP. Seat.
+	MsgAnswer MessageType = "answer"
+	// MsgEnded: the session is over; End. Seat, or brain where the seat is gone. The last message.
+	MsgEnded MessageType = "ended"
+	// MsgRefused: the request cannot be served; Problem. Brain. The last message.
+	MsgRefused MessageType = "refused"
+)
+
+// Message is one signalling message, a JSON object in a WebSocket text frame
+// of at most MaxMessage bytes. Fields not named at its type are empty.
+type Message struct {
+	Type      MessageType     `json:"type"`
+	Ticket    string          `json:"ticket,omitempty"`
+	Resume    string          `json:"resume,omitempty"`
+	SDP       string          `json:"sdp,omitempty"`
+	Candidate json.RawMessage `json:"candidate,omitempty"` // RTCIceCandidateInit
+	Queue     *Queue          `json:"queue,omitempty"`
+	Progress  *Progress       `json:"progress,omitempty"`
+	Grant     *Grant          `json:"grant,omitempty"`
+	End       *End            `json:"end,omitempty"`
+	Problem   *Problem        `json:"problem,omitempty"`
+}
+
+// MaxMessage is the largest signalling message in bytes.
+const MaxMessage = 64 << 10
+
+// Queue is a waiting person's place.
+type Queue struct {
+	Position int `json:"position"` // 1 is next
+	// EstimateMS until a seat, or -1 while nobody can say.
+	EstimateMS int64 `json:"estimate_ms"`
+}
+
+// Grant tells the person which seat is hers and how to come back to it.
+type Grant struct {
+	Session string `json:"session"`
+	App     string `json:"app"`
+	Seat    string `json:"seat"`
+	// Resume is a token that only this seat can check, good until the session
+	// ends. The brain reads the seat's id from it to find the way.
+	Resume  string  `json:"resume"`
+	Display Display `json:"display"`
+	// GraceS is how long the seat waits for a lost browser.
+	GraceS int `json:"grace_s"`
+	// IdleS is after how long without input the session ends; 0 never.
+	IdleS int `json:"idle_s,omitempty"`
+	// Resumed is true where the session was already running.
+	Resumed bool `json:"resumed,omitempty"`
+}
+
+// Display is the picture's size and rate, and what the pointer means.
+type Display struct {
+	Width  int `json:"width"`
+	Height int `json:"height"`
+	FPS    int `json:"fps"`
+	// Pointer is PointerAbsolute or PointerRelative (games that grab the mouse).
+	Pointer string `json:"pointer"`
+	Audio   bool   `json:"audio"`
+}
+
+const (
+	PointerAbsolute = "absolute"
+	PointerRelative = "relative"
+)
+
+// Attach is how a brain reaches a seat: GET AttachPath on the seat's control
+// address, as a WebSocket, with "Authorization: Bearer <ticket or resume>".
+// A ticket claims, a resume token returns. The upgrade *is* the claim:
+//
+//	101  granted; MsgGranted comes first, then messages flow both ways
+//	401  credential forged or expired     403  for another app, or used before
+//	409  the seat is not free             410  the seat is ending
+//
+// A later attach of the same session replaces the earlier, which is closed
+// with CloseReplaced. Losing this connection does not end the session.
+const AttachPath = "/v1/attach"
+
+// WebSocket close codes beyond RFC 6455's.
+const (
+	CloseReplaced = 4001 // another page took the session over
+	CloseEnded    = 4002 // after MsgEnded
+	CloseRefused  = 4003 // after MsgRefused
+)
+
+// Other requests to a seat's control address, all POST with a JSON body.
+const (
+	// EndPath ends the seat if the body's session holds it (EndRequest): 204, 403 or 410.
+	EndPath = "/v1/end"
+	// RetirePath ends the seat if it is idle: 204 or 409.
+	RetirePath = "/v1/retire"
+)
+
+// EndRequest is the body of EndPath.
+type EndRequest struct {
+	Session string `json:"session"`
+	Reason  Reason `json:"reason"`
+}
