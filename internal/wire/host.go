@@ -168,3 +168,14 @@ type Exit struct {
 	Time  time.Time `json:"time"`
 	End   End       `json:"end"`
 }
+
+// HostProbe is what "stream-host probe" prints, one JSON object: what this
+// machine can do. The driver's fingerprint is made of it.
+type HostProbe struct {
+	GStreamer string   `json:"gstreamer"`       // version
+	Encoders  []string `json:"encoders"`        // GStreamer elements that really encode here, best first
+	Display   string   `json:"display"`         // display server and version; empty if none
+	Sound     string   `json:"sound,omitempty"` // sound server and version; empty if none
+	// Problems say why seats cannot run here, each with what to do; empty is healthy.
+	Problems []string `json:"problems,omitempty"`
+}
