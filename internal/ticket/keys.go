@@ -1,0 +1,124 @@
+package ticket
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// The files that GenerateKeys writes.
+const (
+	PrivateKeyFile = "ticket-key.pem"  // for routers, mode 0600
+	PublicKeysFile = "ticket-keys.pem" // for brains and seats
+)
+
+// keyID is the kid of a public key.
+func keyID(key ed25519.PublicKey) string {
+	sum := sha256.Sum256(key)
+	return hex.EncodeToString(sum[:8])
+}
+
+// GenerateKeys makes a key pair in dir, which is made if it is missing. It
+// never replaces a private key. Public keys that are already in dir are kept
+// behind the new one, so to rotate: move ticket-key.pem away, generate, bring
+// ticket-keys.pem to brains and seats, and only then start routers with the new
+// ticket-key.pem. Drop the old public key once MaxWait has passed.
+func GenerateKeys(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("generate ticket keys: %w", err)
+	}
+	privatePath, publicPath := filepath.Join(dir, PrivateKeyFile), filepath.Join(dir, PublicKeysFile)
+	if _, err := os.Lstat(privatePath); err == nil {
+		return fmt.Errorf("generate ticket keys: %s: %w; move it away to make another", privatePath, fs.ErrExist)
+	}
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return fmt.Errorf("generate ticket keys: %w", err)
+	}
+	privateDER, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		return fmt.Errorf("generate ticket keys: %w", err)
+	}
+	publicDER, err := x509.MarshalPKIXPublicKey(public)
+	if err != nil {
+		return fmt.Errorf("generate ticket keys: %w", err)
+	}
+	keys := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: publicDER})
+	switch old, err := os.ReadFile(publicPath); {
+	case err == nil:
+		keys = append(keys, old...)
+	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("generate ticket keys: %w", err)
+	}
+	// Public first: a private key whose public half nobody has would be of no
+	// use, and could not be generated again.
+	if err := writeFile(publicPath, keys, 0o644, os.Rename); err != nil {
+		return fmt.Errorf("write ticket keys: %w", err)
+	}
+	secret := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: privateDER})
+	if err := writeFile(privatePath, secret, 0o600, os.Link); err != nil {
+		return fmt.Errorf("write ticket key: %w", err)
+	}
+	return nil
+}
+
+// writeFile puts a whole file in place: by os.Rename over what is there, by
+// os.Link only where nothing is.
+func writeFile(path string, text []byte, mode os.FileMode, place func(from, to string) error) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".ticket-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(text)
+	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
+	if err != nil {
+		return err
+	}
+	return place(f.Name(), path)
+}
+
+// readPublicKeys reads a file of concatenated PEM blocks. Anything but Ed25519
+// public keys in it is an error: a private key there would be a leak.
+func readPublicKeys(path string) (map[string]ed25519.PublicKey, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read ticket keys: %w", err)
+	}
+	keys := make(map[string]ed25519.PublicKey)
+	for {
+		var block *pem.Block
+		block, text = pem.Decode(text)
+		if block == nil {
+			break
+		}
+		if block.Type != "PUBLIC KEY" {
+			return nil, fmt.Errorf("ticket keys %s hold a PEM block %s; only PUBLIC KEY belongs there", path, block.Type)
+		}
+		parsed, err := x509.ParsePKIXPublicKey(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("parse ticket keys %s: %w", path, err)
+		}
+		key, ok := parsed.(ed25519.PublicKey)
+		if !ok {
+			return nil, fmt.Errorf("ticket keys %s hold a %T; only Ed25519 belongs there", path, parsed)
+		}
+		keys[keyID(key)] = key
+	}
+	if len(bytes.TrimSpace(text)) > 0 {
+		return nil, fmt.Errorf("ticket keys %s end in %d bytes that are no PEM block", path, len(text))
+	}
+	if len(keys) == 0 {
+		return nil, fmt.Errorf("ticket keys %s hold no key; make some with: nearcast ticket-key DIR", path)
+	}
+	return keys, nil
+}

@@ -1,0 +1,139 @@
+package ticket
+
+import (
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// Signer issues tickets. It is safe for concurrent use.
+type Signer struct {
+	key    ed25519.PrivateKey
+	kid    string
+	issuer string
+	now    func() time.Time
+}
+
+// NewSigner signs with key; issuer names the router for whoever reads its tickets.
+func NewSigner(key ed25519.PrivateKey, issuer string) *Signer {
+	return &Signer{
+		key:    key,
+		kid:    keyID(key.Public().(ed25519.PublicKey)),
+		issuer: issuerPrefix + issuer,
+		now:    time.Now,
+	}
+}
+
+// LoadSigner reads an Ed25519 private key (PKCS #8 in PEM), as GenerateKeys
+// and "openssl genpkey -algorithm ed25519" write it.
+func LoadSigner(path, issuer string) (*Signer, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read ticket key: %w", err)
+	}
+	block, _ := pem.Decode(text)
+	if block == nil || block.Type != "PRIVATE KEY" {
+		return nil, fmt.Errorf("ticket key %s holds no PEM block PRIVATE KEY; make one with: nearcast ticket-key DIR", path)
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("parse ticket key %s: %w", path, err)
+	}
+	key, ok := parsed.(ed25519.PrivateKey)
+	if !ok {
+		return nil, fmt.Errorf("ticket key %s is a %T, not Ed25519; make one with: nearcast ticket-key DIR", path, parsed)
+	}
+	return NewSigner(key, issuer), nil
+}
+
+// Public is the key that checks this signer's tickets.
+func (s *Signer) Public() ed25519.PublicKey { return s.key.Public().(ed25519.PublicKey) }
+
+// payload is the ticket's JSON.
+type payload struct {
+	jwt.RegisteredClaims
+	App     string           `json:"app"`
+	Version uint64           `json:"ver"`
+	Sites   []string         `json:"sites"`
+	First   *jwt.NumericDate `json:"first"`
+}
+
+// Sign issues a ticket for c and says until when it is good. Where they are
+// zero, Issued becomes now, Expires Issued + TTL and First Issued.
+func (s *Signer) Sign(c Claims) (token string, expires time.Time, err error) {
+	if c.Issued.IsZero() {
+		c.Issued = s.now()
+	}
+	c.Issued = c.Issued.UTC().Truncate(time.Second)
+	if c.Expires.IsZero() {
+		c.Expires = c.Issued.Add(TTL)
+	}
+	c.Expires = c.Expires.UTC().Truncate(time.Second)
+	if c.First.IsZero() {
+		c.First = c.Issued
+	}
+	if err := c.check(); err != nil {
+		return "", time.Time{}, fmt.Errorf("sign ticket: %w", err)
+	}
+	t := jwt.NewWithClaims(jwt.SigningMethodEdDSA, payload{
+		RegisteredClaims: jwt.RegisteredClaims{
+			Issuer:    s.issuer,
+			Subject:   c.Session,
+			Audience:  jwt.ClaimStrings{audience},
+			ExpiresAt: jwt.NewNumericDate(c.Expires),
+			IssuedAt:  jwt.NewNumericDate(c.Issued),
+		},
+		App: c.App, Version: c.Version, Sites: c.Sites,
+		First: jwt.NewNumericDate(c.First),
+	})
+	t.Header["kid"] = s.kid
+	token, err = t.SignedString(s.key)
+	if err != nil {
+		return "", time.Time{}, fmt.Errorf("sign ticket: %w", err)
+	}
+	if len(token) > MaxToken {
+		return "", time.Time{}, fmt.Errorf("sign ticket: %d bytes are more than the %d that will be read; name fewer sites", len(token), MaxToken)
+	}
+	return token, c.Expires, nil
+}
+
+// Renew issues a ticket that says what c says, with more time. It takes claims
+// that Verify gave, and refuses with ErrWaited once MaxWait is over; the last
+// ticket before that ends with it.
+func (s *Signer) Renew(c Claims) (token string, expires time.Time, err error) {
+	end := c.First.Add(MaxWait)
+	c.Issued = s.now()
+	if !c.Issued.Before(end) {
+		return "", time.Time{}, ErrWaited
+	}
+	c.Expires = c.Issued.Add(TTL)
+	if c.Expires.After(end) {
+		c.Expires = end
+	}
+	return s.Sign(c)
+}
+
+// check holds both sides to the same idea of a ticket that makes sense.
+func (c Claims) check() error {
+	switch {
+	case !ValidSession(c.Session):
+		return errors.New("it names no session")
+	case c.App == "":
+		return errors.New("it names no app")
+	case len(c.Sites) == 0:
+		return errors.New("it names no site")
+	case c.Expires.Before(c.Issued):
+		return errors.New("it ends before it begins")
+	case c.Expires.Sub(c.Issued) > TTL:
+		return fmt.Errorf("it is good for more than %s", TTL)
+	case c.First.After(c.Issued):
+		return errors.New("it was renewed before it was issued")
+	}
+	return nil
+}

@@ -1,0 +1,153 @@
+package ticket
+
+import (
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// Verifier checks tickets against the routers' public keys. It is safe for
+// concurrent use.
+type Verifier struct {
+	path string // "" when the keys never change
+	now  func() time.Time
+
+	mu      sync.Mutex
+	keys    map[string]ed25519.PublicKey
+	stamp   os.FileInfo // of path when it was read last
+	settled bool        // stamp is old enough that any later write shows in it
+	failure error       // of the last attempt to read path
+}
+
+// NewVerifier checks against keys, for good.
+func NewVerifier(keys ...ed25519.PublicKey) *Verifier {
+	v := &Verifier{now: time.Now, keys: make(map[string]ed25519.PublicKey, len(keys))}
+	for _, k := range keys {
+		v.keys[keyID(k)] = k
+	}
+	return v
+}
+
+// LoadVerifier checks against the keys in a file of concatenated PEM blocks
+// PUBLIC KEY. The file is read again when it has changed, which Verify looks
+// for: so keys are rotated by replacing the file. While the file is missing or
+// cannot be parsed, the keys read last stay in force.
+func LoadVerifier(path string) (*Verifier, error) {
+	v := &Verifier{path: path, now: time.Now}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.reload(); v.failure != nil {
+		return nil, v.failure
+	}
+	return v, nil
+}
+
+// settleTime is more than the resolution of any file system's clock. A file
+// written less than this ago may be written again without a change of stamp.
+const settleTime = 2 * time.Second
+
+// reload reads the keys again if the file may have changed.
+func (v *Verifier) reload() {
+	if v.path == "" {
+		return
+	}
+	stamp, err := os.Stat(v.path)
+	if err != nil {
+		v.failure = fmt.Errorf("read ticket keys: %w", err)
+		return
+	}
+	if v.settled && v.failure == nil && os.SameFile(stamp, v.stamp) &&
+		stamp.ModTime().Equal(v.stamp.ModTime()) && stamp.Size() == v.stamp.Size() {
+		return
+	}
+	keys, err := readPublicKeys(v.path)
+	if v.failure = err; err != nil {
+		return
+	}
+	v.keys, v.stamp = keys, stamp
+	v.settled = time.Since(stamp.ModTime()) > settleTime
+}
+
+// key finds the key a token names.
+func (v *Verifier) key(kid string) (ed25519.PublicKey, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.reload()
+	if k, ok := v.keys[kid]; ok {
+		return k, nil
+	}
+	if v.failure != nil {
+		return nil, fmt.Errorf("%w: its key is unknown, and %w", ErrForged, v.failure)
+	}
+	return nil, fmt.Errorf("%w: its key is unknown", ErrForged)
+}
+
+// Verify checks a token and gives what it says. The error is ErrExpired for a
+// good ticket that is too old, and otherwise ErrForged.
+func (v *Verifier) Verify(token string) (Claims, error) {
+	if len(token) > MaxToken {
+		return Claims{}, fmt.Errorf("%w: it is longer than %d bytes", ErrForged, MaxToken)
+	}
+	var keyErr error
+	var p payload
+	_, err := jwt.NewParser(
+		jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg()}),
+		jwt.WithAudience(audience),
+		jwt.WithExpirationRequired(),
+		jwt.WithIssuedAt(),
+		jwt.WithLeeway(Leeway),
+		jwt.WithStrictDecoding(),
+		jwt.WithTimeFunc(v.now),
+	).ParseWithClaims(token, &p, func(t *jwt.Token) (any, error) {
+		kid, _ := t.Header["kid"].(string)
+		var k ed25519.PublicKey
+		k, keyErr = v.key(kid)
+		return k, keyErr
+	})
+	// The library's errors may quote what they could not parse, so they are
+	// told apart here and never passed on.
+	switch {
+	case keyErr != nil:
+		return Claims{}, keyErr
+	case err == nil:
+	case errors.Is(err, jwt.ErrTokenMalformed):
+		return Claims{}, fmt.Errorf("%w: it is malformed", ErrForged)
+	case errors.Is(err, jwt.ErrTokenSignatureInvalid), errors.Is(err, jwt.ErrTokenUnverifiable):
+		return Claims{}, fmt.Errorf("%w: its signature does not hold", ErrForged)
+	case errors.Is(err, jwt.ErrTokenInvalidAudience):
+		return Claims{}, fmt.Errorf("%w: it is for another audience", ErrForged)
+	case errors.Is(err, jwt.ErrTokenUsedBeforeIssued), errors.Is(err, jwt.ErrTokenNotValidYet):
+		return Claims{}, fmt.Errorf("%w: it was issued in the future; compare the clocks", ErrForged)
+	case errors.Is(err, jwt.ErrTokenRequiredClaimMissing):
+		return Claims{}, fmt.Errorf("%w: a claim is missing", ErrForged)
+	case errors.Is(err, jwt.ErrTokenExpired):
+		// Judged below, after all else: what is wrong in two ways is forged.
+	default:
+		return Claims{}, fmt.Errorf("%w: its claims do not hold", ErrForged)
+	}
+	expired := err != nil
+
+	if !strings.HasPrefix(p.Issuer, issuerPrefix) {
+		return Claims{}, fmt.Errorf("%w: it is from another issuer", ErrForged)
+	}
+	if p.IssuedAt == nil || p.ExpiresAt == nil || p.First == nil {
+		return Claims{}, fmt.Errorf("%w: a claim is missing", ErrForged)
+	}
+	c := Claims{
+		Session: p.Subject, App: p.App, Version: p.Version, Sites: p.Sites,
+		Issued: p.IssuedAt.UTC(), Expires: p.ExpiresAt.UTC(), First: p.First.UTC(),
+	}
+	if err := c.check(); err != nil {
+		return Claims{}, fmt.Errorf("%w: %w", ErrForged, err)
+	}
+	if expired {
+		return Claims{}, fmt.Errorf("%w since %s", ErrExpired, c.Expires.Format(time.RFC3339))
+	}
+	return c, nil
+}
