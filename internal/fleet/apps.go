@@ -1,0 +1,54 @@
+package fleet
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/hashicorp/consul/api"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// PublishApp writes an app and its room for the routers to see.
+func (f *Fleet) PublishApp(ctx context.Context, app wire.App) error {
+	value, err := json.Marshal(app)
+	if err != nil {
+		return fmt.Errorf("encode app %s: %w", app.ID, err)
+	}
+	if _, err := f.consul.KV().Put(&api.KVPair{Key: wire.AppsPrefix + app.ID, Value: value}, f.write(ctx)); err != nil {
+		return fmt.Errorf("publish app %s: %w", app.ID, err)
+	}
+	return nil
+}
+
+// RemoveApp takes an app off the list. It is no error if it is not there.
+func (f *Fleet) RemoveApp(ctx context.Context, id string) error {
+	if _, err := f.consul.KV().Delete(wire.AppsPrefix+id, f.write(ctx)); err != nil {
+		return fmt.Errorf("remove app %s: %w", id, err)
+	}
+	return nil
+}
+
+// WatchApps tells fn of all apps of the site by id: first as soon as Consul
+// answers, then at each change. fn may keep the map.
+func (f *Fleet) WatchApps(ctx context.Context, fn func(map[string]wire.App)) *Watch {
+	return watch(ctx, f, "apps", func(opts *api.QueryOptions) (map[string]wire.App, *api.QueryMeta, error) {
+		pairs, meta, err := f.consul.KV().List(wire.AppsPrefix, opts)
+		if err != nil {
+			return nil, nil, err
+		}
+		apps := make(map[string]wire.App, len(pairs))
+		for _, pair := range pairs {
+			var app wire.App
+			id := strings.TrimPrefix(pair.Key, wire.AppsPrefix)
+			if err := json.Unmarshal(pair.Value, &app); err != nil || app.ID != id {
+				f.log.Warn("an app in consul makes no sense; ignored", "key", pair.Key, "error", err)
+				continue
+			}
+			apps[id] = app
+		}
+		return apps, meta, nil
+	}, fn)
+}

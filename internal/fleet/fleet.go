@@ -1,0 +1,134 @@
+// Package fleet is how the parts of Nearcast find one another: the adapter to
+// Consul, and the only importer of its client.
+//
+// What is kept where, and for how long:
+//
+//	seats, routers, brains   catalog services with a TTL check of 10 s,
+//	                         refreshed every 3 s, removed a minute after it ran out
+//	apps with their room     KV below wire.AppsPrefix
+//	used tickets             KV below wire.TicketsPrefix, created by check-and-set
+//	locks                    KV held by a session of 10 s TTL
+//
+// Registrations and watches outlive the Consul agent: it may be killed and
+// restarted, also with its memory gone, at any moment. A registration notices
+// and registers anew; a watch keeps what it knew, says that it is stale and
+// starts over. Nothing here makes the caller of Update or Close wait for Consul
+// longer than Close's two seconds.
+//
+//	f, err := fleet.Open(fleet.Config{Address: "127.0.0.1:8500"})
+//	reg, err := f.RegisterSeat(ctx, seat) // returns at once
+//	seat.State = wire.SeatIdle
+//	reg.Update(seat)                      // watchers see it within milliseconds
+//	defer reg.Close()
+//
+//	w := f.WatchSeats(ctx, func(seats []wire.Seat) { … })
+//	if w.Stale() { … }                    // Consul does not answer since w.LastSuccess()
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+)
+
+// The clock of everything that must not outlive its process for long.
+const (
+	checkTTL   = 10 * time.Second
+	heartbeat  = 3 * time.Second
+	deregister = time.Minute // the least that Consul takes
+)
+
+// Config says how to reach the local Consul agent.
+type Config struct {
+	// Address is host:port or a URL; empty is 127.0.0.1:8500.
+	Address string
+	Token   string
+	// Log gets what a person who operates the site should know. nil is slog.Default().
+	Log *slog.Logger
+}
+
+// Fleet is a connection to Consul. It may be used by many goroutines at once.
+type Fleet struct {
+	consul *api.Client
+	site   string // of reads; empty is the agent's own datacenter
+	log    *slog.Logger
+}
+
+// Open makes a Fleet. It does not speak to Consul yet, so that a process may
+// start before its agent does.
+func Open(cfg Config) (*Fleet, error) {
+	if cfg.Address == "" {
+		cfg.Address = "127.0.0.1:8500"
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	// Not from api.DefaultConfig: it would read CONSUL_* from the environment,
+	// and the caller's configuration would not be the whole truth.
+	consul, err := api.NewClient(&api.Config{
+		Address: cfg.Address,
+		Token:   cfg.Token,
+		Transport: &http.Transport{
+			DialContext:         (&net.Dialer{Timeout: 2 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
+			TLSHandshakeTimeout: 5 * time.Second,
+			MaxIdleConnsPerHost: 8,
+			IdleConnTimeout:     90 * time.Second,
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open consul at %s: %w", cfg.Address, err)
+	}
+	return &Fleet{consul: consul, log: cfg.Log}, nil
+}
+
+// At reads from another site: a Fleet whose watches and queries ask the
+// datacenter of that name, through the local agent. Registrations and locks
+// always belong to the local agent.
+func (f *Fleet) At(site string) *Fleet {
+	other := *f
+	other.site = site
+	return &other
+}
+
+func (f *Fleet) query(ctx context.Context) *api.QueryOptions {
+	return (&api.QueryOptions{Datacenter: f.site}).WithContext(ctx)
+}
+
+func (f *Fleet) write(ctx context.Context) *api.WriteOptions {
+	return (&api.WriteOptions{Datacenter: f.site}).WithContext(ctx)
+}
+
+// backOff is the wait before attempt n (1, 2, …): doubling from 100 ms to most,
+// with a quarter of jitter so that a site does not come back in step.
+func backOff(n int, most time.Duration) time.Duration {
+	d := most
+	if n < 16 {
+		d = min(100*time.Millisecond<<(n-1), most)
+	}
+	return d - time.Duration(rand.Int64N(int64(d)/4+1))
+}
+
+// sleep waits for d or the end of ctx, and reports whether ctx goes on.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// missing reports whether Consul answered that it does not know the thing.
+func missing(err error) bool {
+	var status api.StatusError
+	return errors.As(err, &status) && status.Code == http.StatusNotFound
+}

@@ -1,0 +1,52 @@
+package fleet
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/hashicorp/consul/api"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// InstanceRegistration keeps a router or brain in Consul until it is closed or
+// its context ends.
+type InstanceRegistration struct {
+	*registration
+}
+
+// RegisterInstance puts a router or a brain (service is wire.RouterService or
+// wire.BrainService) into Consul and keeps it there. It returns at once; an
+// error means that the instance's Address is not host:port.
+func (f *Fleet) RegisterInstance(ctx context.Context, service string, inst wire.Instance) (*InstanceRegistration, error) {
+	first, err := newRecord(service+"-"+inst.ID, service, inst.Address,
+		map[string]string{"instance": inst.ID, "site": inst.Site, "url": inst.URL}, api.HealthPassing)
+	if err != nil {
+		return nil, err
+	}
+	return &InstanceRegistration{f.register(ctx, first)}, nil
+}
+
+// WatchInstances tells fn of all instances of a service, sorted by id, healthy
+// or not: first as soon as Consul answers, then at each change.
+func (f *Fleet) WatchInstances(ctx context.Context, service string, fn func([]wire.Instance)) *Watch {
+	return watch(ctx, f, service, func(opts *api.QueryOptions) ([]wire.Instance, *api.QueryMeta, error) {
+		entries, meta, err := f.consul.Health().Service(service, "", false, opts)
+		if err != nil {
+			return nil, nil, err
+		}
+		out := make([]wire.Instance, 0, len(entries))
+		for _, entry := range entries {
+			out = append(out, wire.Instance{
+				ID:      entry.Service.Meta["instance"],
+				Site:    entry.Service.Meta["site"],
+				URL:     entry.Service.Meta["url"],
+				Address: serviceAddress(entry),
+				Healthy: entry.Checks.AggregatedStatus() == api.HealthPassing,
+			})
+		}
+		slices.SortFunc(out, func(a, b wire.Instance) int { return cmp.Compare(a.ID, b.ID) })
+		return out, meta, nil
+	}, fn)
+}

@@ -1,0 +1,56 @@
+package fleet
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// UseTicket marks a session's ticket as used at this site and reports whether
+// this call did it: of any number of callers, at any number of brains, exactly
+// one gets true. After an error nobody knows; the ticket must count as used.
+func (f *Fleet) UseTicket(ctx context.Context, session string, used wire.UsedTicket) (bool, error) {
+	if session == "" {
+		return false, errors.New("use ticket: no session")
+	}
+	value, err := json.Marshal(used)
+	if err != nil {
+		return false, fmt.Errorf("encode ticket use: %w", err)
+	}
+	// ModifyIndex 0 means: only if the key does not exist.
+	first, _, err := f.consul.KV().CAS(&api.KVPair{Key: wire.TicketsPrefix + session, Value: value}, f.write(ctx))
+	if err != nil {
+		return false, fmt.Errorf("use ticket: %w", err)
+	}
+	return first, nil
+}
+
+// SweepTickets removes the marks of tickets that have expired, and says how many.
+func (f *Fleet) SweepTickets(ctx context.Context) (int, error) {
+	pairs, _, err := f.consul.KV().List(wire.TicketsPrefix, f.query(ctx))
+	if err != nil {
+		return 0, fmt.Errorf("list used tickets: %w", err)
+	}
+	swept := 0
+	for _, pair := range pairs {
+		var used wire.UsedTicket
+		// A mark that cannot be read holds no secret and no ticket; it goes too.
+		if err := json.Unmarshal(pair.Value, &used); err == nil && time.Now().Before(used.Expires) {
+			continue
+		}
+		gone, _, err := f.consul.KV().DeleteCAS(pair, f.write(ctx))
+		if err != nil {
+			return swept, fmt.Errorf("sweep ticket: %w", err)
+		}
+		if gone {
+			swept++
+		}
+	}
+	return swept, nil
+}
