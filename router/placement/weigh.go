@@ -1,0 +1,157 @@
+package placement
+
+import (
+	"math"
+	"slices"
+	"strconv"
+)
+
+// weigh fills in a candidate's numbers, and why it is left out if it is.
+func weigh(c *Candidate, req *Request, s *Site, far float64) {
+	c.Site = s.Name
+	c.RTT, c.Source = roundTrip(req, s, far)
+
+	idle, busy, starting := count(s.Idle), count(s.Busy), count(s.Starting)
+	queued, most := count(s.Queued), count(s.Max)
+	c.Excluded = exclude(req, s, c.RTT, idle, most)
+	if c.Excluded == NoApp || c.Excluded == NoVersion {
+		c.Score = c.RTT
+		return // the numbers would be those of nothing, or of something else
+	}
+
+	cold := s.ColdStart
+	if !sane(cold) || cold == 0 {
+		cold = AssumedColdStart
+	}
+	room := max(0, most-idle-busy-starting)
+	// Seats go to people in turn: those who wait already come first.
+	free := idle - queued
+	coming := free + starting
+	switch {
+	case free > 0:
+		c.stand, c.spare = waitNone, free
+	case coming > 0:
+		c.stand, c.spare, c.Wait = waitStarting, coming, cold/2
+	case coming+room > 0:
+		c.stand, c.spare, c.Wait = waitCold, coming+room, cold
+	default:
+		// A seat serves one session, so each turn is a session that ends and a
+		// seat that starts in its stead. Sessions end at even intervals as far
+		// as anybody knows.
+		c.ahead = -(coming + room)
+		c.stand = waitQueue
+		c.Wait = cold + AssumedSession*float64(c.ahead+1)/float64(max(1, most))
+	}
+	c.Wait = math.Round(c.Wait)
+	if most > 0 {
+		used := min(1, float64(busy+queued)/float64(most))
+		c.Load = math.Round(CrowdedMS*used*used*10) / 10
+	}
+	c.Score = c.RTT + c.Wait + c.Load
+}
+
+func exclude(req *Request, s *Site, rtt float64, idle, most int) Exclusion {
+	switch {
+	case slices.Contains(req.Deny, s.Name):
+		return Denied
+	case len(req.Allow) > 0 && !slices.Contains(req.Allow, s.Name):
+		return NotAllowed
+	case !s.Present:
+		return NoApp
+	case req.Version != 0 && s.Version != req.Version:
+		return NoVersion
+	case !s.Healthy:
+		return NoBrain
+	case req.MaxRTT > 0 && rtt > req.MaxRTT:
+		return TooFar
+	case idle > 0:
+		return ""
+	case most == 0:
+		return NoSeats
+	case s.Failing != "":
+		return Failing
+	}
+	return ""
+}
+
+func roundTrip(req *Request, s *Site, far float64) (float64, Source) {
+	if ms, ok := req.RTT[s.Name]; ok && sane(ms) {
+		return ms, Measured
+	}
+	if sane(s.PredictedRTT) && s.PredictedRTT > 0 {
+		return s.PredictedRTT, Predicted
+	}
+	if s.Name == req.Entry {
+		return max(AssumedNear, far), Assumed
+	}
+	return max(AssumedFar, far), Assumed
+}
+
+// explain appends why a candidate stands where it stands.
+func explain(b []byte, c *Candidate, req *Request, s *Site) []byte {
+	if c.Excluded != "" {
+		b = append(b, c.Excluded...)
+		switch c.Excluded {
+		case NoVersion:
+			b = append(b, ": it has "...)
+			b = strconv.AppendUint(b, s.Version, 10)
+			b = append(b, ", not "...)
+			b = strconv.AppendUint(b, req.Version, 10)
+		case TooFar:
+			b = append(b, ": "...)
+			b = ms(b, c.RTT)
+			b = append(b, ' ')
+			b = append(b, c.Source...)
+			b = append(b, ", at most "...)
+			b = ms(b, req.MaxRTT)
+		case Failing:
+			b = append(b, ": "...)
+			b = append(b, s.Failing...)
+		}
+		return b
+	}
+	b = ms(b, c.RTT)
+	b = append(b, " away ("...)
+	b = append(b, c.Source...)
+	b = append(b, "), "...)
+	switch c.stand {
+	case waitNone:
+		b = seats(b, c.spare)
+		b = append(b, " ready"...)
+	case waitStarting:
+		b = seats(b, c.spare)
+		b = append(b, " starting, ready in about "...)
+		b = ms(b, c.Wait)
+	case waitCold:
+		b = append(b, "a seat must be started, which takes about "...)
+		b = ms(b, c.Wait)
+	case waitQueue:
+		b = append(b, "all seats are taken, "...)
+		b = number(b, float64(c.ahead))
+		b = append(b, " waiting"...)
+	}
+	if c.stand != waitNone && (!sane(s.ColdStart) || s.ColdStart == 0) {
+		b = append(b, " (assumed)"...)
+	}
+	if c.Load > 0 {
+		b = append(b, ", crowded: "...)
+		b = append(b, '+')
+		b = ms(b, c.Load)
+	}
+	return b
+}
+
+func seats(b []byte, n int) []byte {
+	b = number(b, float64(n))
+	if n == 1 {
+		return append(b, " seat"...)
+	}
+	return append(b, " seats"...)
+}
+
+func ms(b []byte, v float64) []byte { return append(number(b, v), " ms"...) }
+
+// number writes a number with at most one decimal.
+func number(b []byte, v float64) []byte {
+	return strconv.AppendFloat(b, math.Round(v*10)/10, 'f', -1, 64)
+}
