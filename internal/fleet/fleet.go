@@ -59,6 +59,7 @@ type Fleet struct {
 	consul *api.Client
 	site   string // of reads; empty is the agent's own datacenter
 	log    *slog.Logger
+	idle   interface{ CloseIdleConnections() }
 }
 
 // Open makes a Fleet. It does not speak to Consul yet, so that a process may
@@ -72,21 +73,21 @@ func Open(cfg Config) (*Fleet, error) {
 	}
 	// Not from api.DefaultConfig: it would read CONSUL_* from the environment,
 	// and the caller's configuration would not be the whole truth.
-	consul, err := api.NewClient(&api.Config{
-		Address: cfg.Address,
-		Token:   cfg.Token,
-		Transport: &http.Transport{
-			DialContext:         (&net.Dialer{Timeout: 2 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
-			TLSHandshakeTimeout: 5 * time.Second,
-			MaxIdleConnsPerHost: 8,
-			IdleConnTimeout:     90 * time.Second,
-		},
-	})
+	transport := &http.Transport{
+		DialContext:         (&net.Dialer{Timeout: 2 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
+		TLSHandshakeTimeout: 5 * time.Second,
+		MaxIdleConnsPerHost: 8,
+		IdleConnTimeout:     90 * time.Second,
+	}
+	consul, err := api.NewClient(&api.Config{Address: cfg.Address, Token: cfg.Token, Transport: transport})
 	if err != nil {
 		return nil, fmt.Errorf("open consul at %s: %w", cfg.Address, err)
 	}
-	return &Fleet{consul: consul, log: cfg.Log}, nil
+	return &Fleet{consul: consul, log: cfg.Log, idle: transport}, nil
 }
+
+// Close lets go of idle connections. What runs ends with its own context.
+func (f *Fleet) Close() { f.idle.CloseIdleConnections() }
 
 // At reads from another site: a Fleet whose watches and queries ask the
 // datacenter of that name, through the local agent. Registrations and locks
