@@ -1,0 +1,133 @@
+package content
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// source is one item of the job, checked.
+type source struct {
+	bucket string
+	key    string // ends with "/" or is empty where the source is a prefix
+	dest   string // relative to the task directory, clean
+	sha256 string // lower case, or empty
+}
+
+func (s source) prefix() bool { return s.key == "" || strings.HasSuffix(s.key, "/") }
+
+// file is one object and where it goes.
+type file struct {
+	bucket, key string
+	etag        string // empty while the store was not asked
+	size        int64
+	sha256      string
+	dest        string
+	dir         bool // an empty "folder" object: only a directory to make
+	cacheKey    string
+}
+
+func (f file) name() string { return "s3://" + f.bucket + "/" + f.key }
+
+func parseSource(item wire.Content) (source, error) {
+	rest, ok := strings.CutPrefix(item.Source, "s3://")
+	bucket, key, _ := strings.Cut(rest, "/")
+	if !ok || bucket == "" {
+		return source{}, failure(wire.CodeConfig, "content source %q is not s3://bucket/key or s3://bucket/prefix/", item.Source)
+	}
+	src := source{bucket: bucket, key: key, sha256: strings.ToLower(item.SHA256)}
+	if src.sha256 != "" {
+		if sum, err := hex.DecodeString(src.sha256); err != nil || len(sum) != sha256.Size {
+			return source{}, failure(wire.CodeConfig, "sha256 of content %q is not 64 hex digits", item.Source)
+		}
+		if src.prefix() {
+			return source{}, failure(wire.CodeConfig, "content %q is a prefix and cannot have a sha256; list its objects one by one, or leave it out", item.Source)
+		}
+	}
+	dest := item.Destination
+	if strings.HasSuffix(dest, "/") && !src.prefix() {
+		dest += path.Base(key)
+	}
+	if dest == "" && src.prefix() {
+		dest = "."
+	}
+	var err error
+	src.dest, err = inside(dest, item.Destination)
+	if err == nil && src.dest == "." && !src.prefix() {
+		err = failure(wire.CodeConfig, "content %q has no destination; name a file under the task directory", item.Source)
+	}
+	return src, err
+}
+
+// inside cleans dest and refuses what leaves the task directory by its words
+// alone. What leaves it by a symbolic link is refused when it is placed.
+func inside(dest, said string) (string, error) {
+	clean := filepath.Clean(dest)
+	if !filepath.IsLocal(dest) || strings.ContainsRune(dest, 0) {
+		return "", failure(wire.CodeConfig, "content destination %q leaves the task directory; give a relative path below it", said)
+	}
+	return clean, nil
+}
+
+// resolve says which files a source is made of. A single object whose sha256 is
+// known and cached needs no store.
+func resolve(ctx context.Context, cache *cache, store *store, src source) ([]file, error) {
+	if !src.prefix() {
+		f := file{bucket: src.bucket, key: src.key, dest: src.dest, sha256: src.sha256}
+		if src.sha256 != "" {
+			f.cacheKey = "sha256-" + src.sha256
+			if size, ok := cache.size(f.cacheKey); ok {
+				f.size = size
+				return []file{f}, nil
+			}
+		}
+		head, err := store.head(ctx, f)
+		if err != nil {
+			return nil, err
+		}
+		f.etag, f.size = head.etag, head.size
+		f.cacheKey = store.cacheKey(f)
+		return []file{f}, nil
+	}
+
+	objects, err := store.list(ctx, src.bucket, src.key)
+	if err != nil {
+		return nil, err
+	}
+	if len(objects) == 0 {
+		return nil, failure(wire.CodeContentMissing, "no object below s3://%s/%s; upload the content or correct the source", src.bucket, src.key)
+	}
+	files := make([]file, 0, len(objects))
+	for _, o := range objects {
+		f := o
+		relative := strings.TrimPrefix(o.key, src.key)
+		if relative == "" {
+			continue // the prefix's own "folder" object
+		}
+		// A key may hold "..": it is data of the store, and trusted no more than the job.
+		if f.dest, err = inside(relative, relative); err != nil {
+			return nil, fmt.Errorf("object %s: %w", o.name(), err)
+		}
+		f.dest = filepath.Join(src.dest, f.dest)
+		f.dir = strings.HasSuffix(relative, "/")
+		f.cacheKey = store.cacheKey(f)
+		files = append(files, f)
+	}
+	return files, nil
+}
+
+// cacheKey names f in the cache: by what it holds if that is known, else by
+// everything that tells this state of the object from any other.
+func (s *store) cacheKey(f file) string {
+	if f.sha256 != "" {
+		return "sha256-" + f.sha256
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s\x00%s\x00%d", s.settings.Endpoint, f.bucket, f.key, f.etag, f.size))
+	return "etag-" + hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,277 @@
+package content
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+const (
+	accessKey = "nearcast-test"
+	secretKey = "nearcast-test-secret"
+)
+
+// gateway is a real S3 server for one test.
+type gateway struct {
+	url    string
+	client *s3.Client
+}
+
+func startGateway(t *testing.T) *gateway {
+	t.Helper()
+	bin := tool(t, "versitygw")
+	t.Setenv("AWS_ACCESS_KEY_ID", accessKey)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", secretKey)
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+	t.Setenv("AWS_CONFIG_FILE", os.DevNull)
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", os.DevNull)
+
+	address := freeAddress(t)
+	cmd := exec.Command(bin, "--port", address, "--quiet", "posix", t.TempDir())
+	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+accessKey, "ROOT_SECRET_KEY="+secretKey)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	eventually(t, 20*time.Second, "the S3 server listens", func() bool {
+		conn, err := net.DialTimeout("tcp", address, time.Second)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
+	g := &gateway{url: "http://" + address}
+	s := &store{settings: wire.S3{Endpoint: g.url, Region: "us-east-1", PathStyle: true}}
+	var err error
+	if g.client, err = s.open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.client.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String("models")}); err != nil {
+		t.Fatalf("create bucket: %v\n%s", err, out.String())
+	}
+	return g
+}
+
+func (g *gateway) put(t *testing.T, key string, data []byte) {
+	t.Helper()
+	if _, err := g.client.PutObject(t.Context(), &s3.PutObjectInput{
+		Bucket: aws.String("models"), Key: &key, Body: bytes.NewReader(data),
+	}); err != nil {
+		t.Fatalf("put %s: %v", key, err)
+	}
+}
+
+// proxy stands between node and store and can do harm.
+type proxy struct {
+	url   string
+	bytes atomic.Int64 // of objects that passed
+	gets  atomic.Int64
+	cut   atomic.Int64 // >0: end each object's answer after so many bytes
+	// gate, if set, holds back an object request until it returns.
+	gate atomic.Pointer[func(*http.Request)]
+	fail atomic.Int64 // so many requests get 503
+}
+
+func startProxy(t *testing.T, to string) *proxy {
+	t.Helper()
+	target, err := url.Parse(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{}
+	reverse := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(target)
+			r.Out.Host = r.In.Host // it is signed
+		},
+		ModifyResponse: func(r *http.Response) error {
+			if r.Request.Method == http.MethodGet && r.Header.Get("Content-Range") != "" {
+				p.gets.Add(1)
+				r.Body = &cutter{ReadCloser: r.Body, p: p, left: p.cut.Load()}
+			}
+			return nil
+		},
+		FlushInterval: -1, // what was cut off must not take its beginning along
+		ErrorLog:      log.New(io.Discard, "", 0),
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if p.fail.Add(-1) >= 0 {
+			http.Error(w, "later", http.StatusServiceUnavailable)
+			return
+		}
+		if gate := p.gate.Load(); gate != nil && r.Method == http.MethodGet {
+			(*gate)(r)
+		}
+		// The cut is meant: no trace of it in the test's output.
+		defer func() {
+			if v := recover(); v != nil {
+				panic(http.ErrAbortHandler)
+			}
+		}()
+		reverse.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	p.url = server.URL
+	return p
+}
+
+type cutter struct {
+	io.ReadCloser
+	p    *proxy
+	left int64
+}
+
+func (c *cutter) Read(b []byte) (int, error) {
+	limited := c.left > 0
+	if limited && int64(len(b)) > c.left {
+		b = b[:c.left]
+	}
+	n, err := c.ReadCloser.Read(b)
+	c.p.bytes.Add(int64(n))
+	if limited {
+		if c.left -= int64(n); c.left <= 0 {
+			return n, errors.New("cut")
+		}
+	}
+	return n, err
+}
+
+// node is a node's cache and one task directory on it.
+type node struct {
+	cache wire.Cache
+	task  string
+	store wire.S3
+}
+
+func newNode(t *testing.T, endpoint string) *node {
+	return &node{
+		cache: wire.Cache{Dir: filepath.Join(t.TempDir(), "cache")}, task: t.TempDir(),
+		store: wire.S3{Endpoint: endpoint, Region: "us-east-1", PathStyle: true},
+	}
+}
+
+func (n *node) request(items ...wire.Content) Request {
+	return Request{Store: n.store, Items: items, Cache: n.cache, TaskDir: n.task, Patience: 20 * time.Second}
+}
+
+func (n *node) objects(t *testing.T) []string { return names(t, filepath.Join(n.cache.Dir, "objects")) }
+func (n *node) partial(t *testing.T) []string { return names(t, filepath.Join(n.cache.Dir, "partial")) }
+
+func names(t *testing.T, dir string) []string {
+	t.Helper()
+	list, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, e := range list {
+		out = append(out, e.Name())
+	}
+	return out
+}
+
+// fetchOK fetches and keeps the hold until the test ends.
+func fetchOK(t *testing.T, req Request) *Hold {
+	t.Helper()
+	hold, err := Fetch(t.Context(), req)
+	if err != nil {
+		t.Fatalf("fetch: %v", err)
+	}
+	t.Cleanup(func() { _ = hold.Close() })
+	return hold
+}
+
+// fetchFails fetches and wants an end with code.
+func fetchFails(t *testing.T, req Request, code string) wire.End {
+	t.Helper()
+	hold, err := Fetch(t.Context(), req)
+	if err == nil {
+		hold.Close()
+		t.Fatalf("fetch succeeded, want %s", code)
+	}
+	var end wire.End
+	if !errors.As(err, &end) || end.Code != code || end.Reason != wire.ReasonError {
+		t.Fatalf("fetch: %v, want code %s", err, code)
+	}
+	return end
+}
+
+func wantFile(t *testing.T, path string, data []byte) {
+	t.Helper()
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, data) {
+		t.Fatalf("%s differs: %d bytes, want %d", path, len(got), len(data))
+	}
+}
+
+// noise is size bytes that do not compress and differ by seed.
+func noise(size int, seed byte) []byte {
+	data := make([]byte, size)
+	_, _ = rand.NewChaCha8([32]byte{seed}).Read(data)
+	return data
+}
+
+func tool(t *testing.T, name string) string {
+	t.Helper()
+	dir := os.Getenv("NEARCAST_TOOLS_DIR")
+	if home, err := os.UserHomeDir(); dir == "" && err == nil {
+		dir = filepath.Join(home, ".cache", "nearcast", "tools", "bin")
+	}
+	if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+		return path
+	}
+	path, err := exec.LookPath(name)
+	if err != nil {
+		t.Skipf("%s is neither on PATH nor in %s", name, dir)
+	}
+	return path
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func eventually(t *testing.T, limit time.Duration, what string, ok func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("not within %v: %s", limit, what)
+		case <-tick.C:
+		}
+	}
+}

@@ -1,0 +1,101 @@
+package content
+
+import (
+	"crypto/md5"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"hash"
+	"hash/crc32"
+	"hash/crc64"
+	"io"
+	"os"
+	"regexp"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// checksums are a store's whole-object checksums, base64 by algorithm.
+type checksums map[string]string
+
+func checksumsOf(out *s3.HeadObjectOutput) checksums {
+	sums := checksums{}
+	if out.ChecksumType == types.ChecksumTypeComposite {
+		return sums // a checksum of part checksums: says nothing without the part sizes
+	}
+	for name, value := range map[string]*string{
+		"sha256": out.ChecksumSHA256, "crc64nvme": out.ChecksumCRC64NVME,
+		"crc32c": out.ChecksumCRC32C, "crc32": out.ChecksumCRC32,
+	} {
+		if sum := aws.ToString(value); sum != "" && !strings.Contains(sum, "-") {
+			sums[name] = sum
+		}
+	}
+	// A plain ETag is the MD5 only where the store encrypts with no key of its own.
+	etag := strings.Trim(aws.ToString(out.ETag), `"`)
+	if plainMD5.MatchString(etag) && (out.ServerSideEncryption == "" || out.ServerSideEncryption == types.ServerSideEncryptionAes256) && aws.ToString(out.SSECustomerAlgorithm) == "" {
+		if sum, err := hex.DecodeString(etag); err == nil {
+			sums["md5"] = base64.StdEncoding.EncodeToString(sum)
+		}
+	}
+	return sums
+}
+
+var plainMD5 = regexp.MustCompile(`^[0-9a-f]{32}$`)
+
+// nvme is the polynomial of CRC-64/NVME, reflected.
+var nvme = crc64.MakeTable(0x9a6c9329ac4bc9b5)
+
+// strongest picks one algorithm: hashing costs time before a person plays.
+func (c checksums) strongest() (name string, h hash.Hash) {
+	for _, name := range []string{"sha256", "crc64nvme", "crc32c", "crc32", "md5"} {
+		if c[name] == "" {
+			continue
+		}
+		switch name {
+		case "sha256":
+			return name, sha256.New()
+		case "crc64nvme":
+			return name, crc64.New(nvme)
+		case "crc32c":
+			return name, crc32.New(crc32.MakeTable(crc32.Castagnoli))
+		case "crc32":
+			return name, crc32.NewIEEE()
+		case "md5":
+			return name, md5.New()
+		}
+	}
+	return "", nil
+}
+
+// verify reads a finished download and compares it with what it should be.
+func verify(f file, sums checksums, data *os.File) error {
+	want, name, whose := "", "", "the job's"
+	var h hash.Hash
+	if f.sha256 != "" {
+		raw, err := hex.DecodeString(f.sha256)
+		if err != nil {
+			return err
+		}
+		name, h, want = "sha256", sha256.New(), base64.StdEncoding.EncodeToString(raw)
+	} else {
+		whose = "the store's"
+		if name, h = sums.strongest(); h == nil {
+			return nil // size and ETag of every part are all that is known
+		}
+		want = sums[name]
+	}
+	if _, err := io.Copy(h, io.NewSectionReader(data, 0, f.size)); err != nil {
+		return storage("read back", err)
+	}
+	got := h.Sum(nil)
+	if base64.StdEncoding.EncodeToString(got) != want {
+		return failure(wire.CodeContentChecksum, "%s has %s %s, and not %s; upload it again or correct the job", f.name(), name, hex.EncodeToString(got), whose)
+	}
+	return nil
+}
