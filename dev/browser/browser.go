@@ -1,0 +1,301 @@
+// Package browser drives a headless Chromium for end-to-end tests and benches.
+//
+//	b, err := browser.Launch(ctx)
+//	defer b.Close()
+//	page, err := b.Open(ctx, "http://127.0.0.1:7700/play/viewer")
+//	err = page.Click(ctx, "#play")
+//	err = page.Until(ctx, "nearcast.state === 'streaming'")
+//
+// One Browser is one Chromium with a profile of its own in a temporary folder;
+// each page is a tab. Every call ends with its context. Chromium must be
+// installed: /usr/bin/chromium, or what $CHROMIUM names.
+package browser
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"time"
+
+	"encoding/json"
+
+	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+)
+
+// ErrNotInstalled says that there is no Chromium on this machine.
+var ErrNotInstalled = errors.New("no Chromium: install Debian's package chromium, or name one in $CHROMIUM")
+
+// Browser is one running Chromium.
+type Browser struct {
+	ctx    context.Context
+	cancel []context.CancelFunc
+	pid    int
+	dir    string
+	close  sync.Once
+}
+
+// Size is a page's viewport in CSS pixels.
+type Size struct{ Width, Height int64 }
+
+// Launch starts Chromium. Extra flags are "name" or "name=value".
+func Launch(ctx context.Context, flags ...string) (*Browser, error) {
+	path := os.Getenv("CHROMIUM")
+	if path == "" {
+		path = "chromium"
+	}
+	path, err := exec.LookPath(path)
+	if err != nil {
+		return nil, ErrNotInstalled
+	}
+	dir, err := os.MkdirTemp("", "nearcast-chromium-")
+	if err != nil {
+		return nil, fmt.Errorf("make browser profile: %w", err)
+	}
+	options := []chromedp.ExecAllocatorOption{
+		chromedp.ExecPath(path),
+		chromedp.UserDataDir(dir),
+		chromedp.Env("TMPDIR="+dir), // its sockets go with the profile
+		chromedp.NoFirstRun,
+		chromedp.NoDefaultBrowserCheck,
+		chromedp.Headless,
+		chromedp.NoSandbox, // tests run as root in containers and VMs of their own
+		chromedp.DisableGPU,
+		chromedp.WindowSize(1280, 800),
+		chromedp.Flag("disable-quic", true),
+		chromedp.Flag("disable-background-networking", true),
+		chromedp.Flag("disable-component-update", true),
+		chromedp.Flag("disable-sync", true),
+		chromedp.Flag("disable-background-timer-throttling", true),
+		chromedp.Flag("disable-renderer-backgrounding", true),
+		chromedp.Flag("disable-backgrounding-occluded-windows", true),
+		chromedp.Flag("disable-dev-shm-usage", true),
+	}
+	for _, f := range flags {
+		name, value, has := strings.Cut(f, "=")
+		if has {
+			options = append(options, chromedp.Flag(name, value))
+		} else {
+			options = append(options, chromedp.Flag(name, true))
+		}
+	}
+	b := &Browser{dir: dir}
+	alloc, cancelAlloc := chromedp.NewExecAllocator(ctx, options...)
+	tab, cancelTab := chromedp.NewContext(alloc)
+	b.ctx, b.cancel = tab, []context.CancelFunc{cancelTab, cancelAlloc}
+	if err := chromedp.Do(tab); err != nil {
+		b.Close()
+		return nil, fmt.Errorf("start Chromium: %w", err)
+	}
+	b.pid = chromedp.FromContext(tab).Browser.Process().Pid
+	return b, nil
+}
+
+// PID is the browser process; its children are the renderers.
+func (b *Browser) PID() int { return b.pid }
+
+// Close ends Chromium and removes its profile.
+func (b *Browser) Close() {
+	b.close.Do(func() {
+		for _, cancel := range b.cancel {
+			cancel()
+		}
+		_ = os.RemoveAll(b.dir) // a last write of a dying process may race with it; the folder is in TMPDIR
+	})
+}
+
+// Page is one tab.
+type Page struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+	mu     sync.Mutex
+	log    []string
+}
+
+// Open opens url in a new tab and waits for its load event.
+func (b *Browser) Open(ctx context.Context, url string, size ...Size) (*Page, error) {
+	p := &Page{}
+	p.ctx, p.cancel = chromedp.NewContext(b.ctx, chromedp.WithListener(p.listen))
+	// The tab lives as long as the context of its first action, which must
+	// therefore not be the caller's.
+	if err := chromedp.Do(p.ctx); err != nil {
+		p.cancel()
+		return nil, fmt.Errorf("open a tab: %w", err)
+	}
+	var steps []step
+	if len(size) == 1 {
+		steps = append(steps, chromedp.EmulateViewport(size[0].Width, size[0].Height))
+	}
+	steps = append(steps, chromedp.Navigate(url))
+	if err := p.do(ctx, steps...); err != nil {
+		p.Close()
+		return nil, fmt.Errorf("open %s: %w", url, err)
+	}
+	return p, nil
+}
+
+// listen keeps what the page's console and its uncaught exceptions said. It
+// runs on the goroutine that reads the tab's messages, and so only takes notes.
+func (p *Page) listen(event any) {
+	line := ""
+	switch e := event.(type) {
+	case *runtime.EventConsoleAPICalled:
+		parts := []string{string(e.Type)}
+		for _, arg := range e.Args {
+			text := string(arg.Value)
+			if text == "" {
+				text = arg.Description // an object, a function, an error
+			}
+			parts = append(parts, text)
+		}
+		line = strings.Join(parts, " ")
+	case *runtime.EventExceptionThrown:
+		line = (&chromedp.ExceptionError{ExceptionDetails: e.ExceptionDetails}).Error()
+	default:
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.log = append(p.log, line)
+}
+
+// Console is what the page logged so far.
+func (p *Page) Console() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]string(nil), p.log...)
+}
+
+type step = chromedp.Action[chromedp.Void]
+
+// do carries steps out in the tab, until ctx ends.
+func (p *Page) do(ctx context.Context, steps ...step) error {
+	_, err := run(ctx, p, chromedp.Steps(steps...))
+	return err
+}
+
+// run carries an action out in the tab, until ctx ends. chromedp finds the tab
+// in its context's values, so the caller's deadline is grafted onto it.
+func run[T any](ctx context.Context, p *Page, action chromedp.Action[T]) (T, error) {
+	tab, cancel := context.WithCancelCause(p.ctx)
+	defer cancel(nil)
+	stop := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
+	defer stop()
+	value, err := chromedp.Run(tab, action)
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return value, err
+}
+
+// Eval evaluates a JavaScript expression, awaits it if it is a promise, and
+// decodes its value into out (nil drops it).
+func (p *Page) Eval(ctx context.Context, expression string, out any) error {
+	options := func(params *runtime.EvaluateParams) {
+		yes := true
+		params.AwaitPromise, params.UserGesture = &yes, &yes
+	}
+	// As text, so that undefined and null need no special case.
+	text, err := run(ctx, p, chromedp.Evaluate[string](
+		"(async () => JSON.stringify(await ("+expression+")) ?? 'null')()", options))
+	if err != nil {
+		return fmt.Errorf("evaluate %.80q: %w", expression, err)
+	}
+	if out == nil {
+		return nil
+	}
+	if err := json.Unmarshal([]byte(text), out); err != nil {
+		return fmt.Errorf("decode the value of %.80q: %w", expression, err)
+	}
+	return nil
+}
+
+// Until waits until a JavaScript expression is true.
+func (p *Page) Until(ctx context.Context, condition string) error {
+	const every = 50 * time.Millisecond
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		var ok bool
+		err := p.Eval(ctx, "!!("+condition+")", &ok)
+		if err == nil && ok {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s never became true: %w (last error %v; console %q)",
+				condition, context.Cause(ctx), err, p.Console())
+		case <-tick.C:
+		}
+	}
+}
+
+// Click clicks the first element that matches a CSS selector, as a mouse would.
+func (p *Page) Click(ctx context.Context, selector string) error {
+	if err := p.do(ctx, chromedp.Click(chromedp.CSS(selector))); err != nil {
+		return fmt.Errorf("click %s: %w", selector, err)
+	}
+	return nil
+}
+
+// Drag presses the left button at one point of the page, moves in steps to
+// another and releases.
+func (p *Page) Drag(ctx context.Context, fromX, fromY, toX, toY float64, steps int) error {
+	mouse := func(kind input.DispatchMouseEventType, x, y float64, held int64) step {
+		return chromedp.MouseEvent(kind, x, y, func(e *input.DispatchMouseEventParams) {
+			e.Buttons = held
+			if kind != chromedp.MouseMoved || held != 0 {
+				e.Button, e.ClickCount = input.MouseButtonLeft, 1
+			}
+		})
+	}
+	way := []step{
+		mouse(chromedp.MouseMoved, fromX, fromY, 0),
+		mouse(chromedp.MousePressed, fromX, fromY, 1),
+	}
+	for i := 1; i <= steps; i++ {
+		f := float64(i) / float64(steps)
+		way = append(way, mouse(chromedp.MouseMoved, fromX+f*(toX-fromX), fromY+f*(toY-fromY), 1))
+	}
+	way = append(way, mouse(chromedp.MouseReleased, toX, toY, 0))
+	if err := p.do(ctx, way...); err != nil {
+		return fmt.Errorf("drag: %w", err)
+	}
+	return nil
+}
+
+// Key presses and releases the keys of text, as a keyboard would.
+func (p *Page) Key(ctx context.Context, text string) error {
+	if err := p.do(ctx, chromedp.KeyEvent(text)); err != nil {
+		return fmt.Errorf("type: %w", err)
+	}
+	return nil
+}
+
+// Reload loads the page again.
+func (p *Page) Reload(ctx context.Context) error {
+	if err := p.do(ctx, chromedp.Reload()); err != nil {
+		return fmt.Errorf("reload: %w", err)
+	}
+	return nil
+}
+
+// Screenshot is the viewport as PNG.
+func (p *Page) Screenshot(ctx context.Context) ([]byte, error) {
+	png, err := run(ctx, p, chromedp.CaptureScreenshot())
+	if err != nil {
+		return nil, fmt.Errorf("take screenshot: %w", err)
+	}
+	return png, nil
+}
+
+// Close closes the tab without a goodbye, as a person closing it would.
+func (p *Page) Close() {
+	_ = chromedp.Cancel(p.ctx) // a tab that is already gone is closed
+	p.cancel()
+}
