@@ -60,7 +60,7 @@ func Launch(ctx context.Context, flags ...string) (*Browser, error) {
 	options := []chromedp.ExecAllocatorOption{
 		chromedp.ExecPath(path),
 		chromedp.UserDataDir(dir),
-		chromedp.Env("TMPDIR="+dir), // its sockets go with the profile
+		chromedp.Env("TMPDIR=" + dir), // its sockets go with the profile
 		chromedp.NoFirstRun,
 		chromedp.NoDefaultBrowserCheck,
 		chromedp.Headless,
