@@ -1,0 +1,67 @@
+// api.js: the router's REST interface, as promises.
+//
+// Every failure is a ProblemError that carries an RFC 9457 problem, so that a
+// screen always has a title and a sentence to show. Where the router was not
+// reached at all, status is 0.
+
+const TIMEOUT_MS = 10_000;
+
+export class ProblemError extends Error {
+  constructor(problem) {
+    super(problem.detail || problem.title);
+    this.name = 'ProblemError';
+    this.problem = problem;
+  }
+}
+
+export const listApps = (signal) => call('GET', '/v1/apps', { signal });
+export const listSites = (signal) => call('GET', '/v1/sites', { signal });
+export const launch = (request, signal) => call('POST', '/v1/sessions', { body: request, signal });
+export const renewTicket = (session, ticket) =>
+  call('POST', `/v1/sessions/${encodeURIComponent(session)}/ticket`, { bearer: ticket });
+
+async function call(method, path, { body, bearer, signal } = {}) {
+  const headers = { Accept: 'application/json' };
+  if (body !== undefined) headers['Content-Type'] = 'application/json';
+  if (bearer) headers.Authorization = `Bearer ${bearer}`;
+  const timeout = AbortSignal.timeout(TIMEOUT_MS);
+  let response;
+  try {
+    response = await fetch(path, {
+      method,
+      headers,
+      body: body === undefined ? undefined : JSON.stringify(body),
+      cache: 'no-store',
+      signal: signal && AbortSignal.any ? AbortSignal.any([signal, timeout]) : signal ?? timeout,
+    });
+    if (response.ok) return await response.json();
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new ProblemError(unreachable());
+  }
+  throw new ProblemError(await problemOf(response));
+}
+
+export function unreachable() {
+  return {
+    type: 'about:blank',
+    status: 0,
+    title: 'The service cannot be reached',
+    detail: 'Check your connection. If it is fine, the service is down for the moment.',
+  };
+}
+
+async function problemOf(response) {
+  try {
+    const problem = await response.json();
+    if (problem && typeof problem.title === 'string') return { status: response.status, ...problem };
+  } catch {
+    // Not a problem document: a proxy's error page. Say what is known.
+  }
+  return {
+    type: 'about:blank',
+    status: response.status,
+    title: 'The service answered with an error',
+    detail: `It said ${response.status}. Try again in a moment.`,
+  };
+}

@@ -1,0 +1,45 @@
+// geometry.js: where the picture is. The video element fills the window and
+// letterboxes; coordinates on the wire are 0..1 of the picture alone. Pure.
+
+// pictureRect: the part of box {left, top, width, height} that a w x h picture
+// fills when it is fitted inside with its aspect kept (object-fit: contain).
+export function pictureRect(box, w, h) {
+  if (!(w > 0 && h > 0 && box.width > 0 && box.height > 0)) {
+    return { left: box.left, top: box.top, width: box.width, height: box.height };
+  }
+  const scale = Math.min(box.width / w, box.height / h);
+  const width = w * scale;
+  const height = h * scale;
+  return {
+    left: box.left + (box.width - width) / 2,
+    top: box.top + (box.height - height) / 2,
+    width, height,
+  };
+}
+
+const clamp = (v) => Math.min(1, Math.max(0, v));
+const round = (v) => Math.round(v * 1e6) / 1e6; // finer than a pixel of any display
+
+// toPicture maps a point of the page to the picture; inside says whether it
+// was on it, or in the bars beside it.
+export function toPicture(rect, x, y) {
+  const px = (x - rect.left) / rect.width;
+  const py = (y - rect.top) / rect.height;
+  const inside = px >= 0 && px <= 1 && py >= 0 && py <= 1;
+  return { x: round(clamp(px)), y: round(clamp(py)), inside };
+}
+
+// notches turns a WheelEvent into 120ths of a notch, positive down and right.
+// wheelDelta is exact for wheels with notches, where browsers have it; the rest
+// are trackpads, in pixels, or lines.
+export function notches(event) {
+  return { dx: axis(event.deltaX, event.wheelDeltaX, event.deltaMode), dy: axis(event.deltaY, event.wheelDeltaY, event.deltaMode) };
+}
+
+function axis(delta, wheelDelta, mode) {
+  if (!delta) return 0;
+  if (wheelDelta && wheelDelta % 120 === 0) return -wheelDelta;
+  if (mode === 1) return delta * 40; // three lines a notch
+  if (mode === 2) return delta * 120;
+  return delta * 1.2; // a hundred pixels a notch
+}

@@ -1,0 +1,181 @@
+// pointer.js: a mouse or pen over the picture. Where the app wants positions,
+// moves go by the unreliable channel, at most one an animation frame, and each
+// button carries its own position on the reliable one. Where the app grabs the
+// mouse (a game), the pointer is locked and motion goes as differences.
+
+import { notches, pictureRect, toPicture } from './geometry.js';
+
+export class Pointer {
+  // surface takes the events; video has the picture's size; sink has send()
+  // and move(); onLock(locked) tells when the mouse was taken or given back.
+  constructor({ surface, video, sink, onLock = () => {} }) {
+    Object.assign(this, { surface, video, sink, onLock });
+    this.relative = false;
+    this.display = null;
+    this.count = 0;      // wire's N
+    this.held = new Set();
+    this.next = null;    // the move that waits for the frame
+    this.wheel = null;
+    this.frame = 0;
+    this.abort = null;
+  }
+
+  start(display) {
+    this.stop();
+    this.display = display;
+    this.relative = display.pointer === 'relative';
+    this.abort = new AbortController();
+    const on = (target, type, handler, options = {}) =>
+      target.addEventListener(type, handler.bind(this), { signal: this.abort.signal, ...options });
+    on(this.surface, 'pointermove', this.#moved);
+    // Buttons come as mouse events: pointerdown tells only the first of several.
+    // Fingers never get here, see touch.js.
+    on(this.surface, 'pointerdown', this.#follow);
+    on(this.surface, 'mousedown', this.#pressed);
+    on(window, 'mouseup', this.#released);
+    on(this.surface, 'wheel', this.#rolled, { passive: false });
+    on(this.surface, 'contextmenu', (e) => e.preventDefault());
+    on(this.surface, 'auxclick', (e) => e.preventDefault());
+    on(this.surface, 'dragstart', (e) => e.preventDefault());
+    on(document, 'pointerlockchange', this.#lockChanged);
+  }
+
+  stop() {
+    this.abort?.abort();
+    this.abort = null;
+    cancelAnimationFrame(this.frame);
+    this.frame = 0;
+    this.next = this.wheel = null;
+    this.held.clear();
+    if (this.locked) document.exitPointerLock();
+  }
+
+  get locked() {
+    return document.pointerLockElement === this.surface;
+  }
+
+  // place maps a page position to the picture.
+  place(event) {
+    const box = this.surface.getBoundingClientRect();
+    return toPicture(this.rect(box), event.clientX, event.clientY);
+  }
+
+  rect(box = this.surface.getBoundingClientRect()) {
+    return pictureRect(box, this.video.videoWidth || this.display?.width, this.video.videoHeight || this.display?.height);
+  }
+
+  // at sends the pointer to a position of the picture, coalescing.
+  at(x, y) {
+    this.next = { t: 'move', x, y };
+    this.#soon();
+  }
+
+  // by moves the pointer by a difference in display pixels.
+  by(dx, dy) {
+    if (this.next?.t === 'rel') this.next = { t: 'rel', dx: this.next.dx + dx, dy: this.next.dy + dy };
+    else this.next = { t: 'rel', dx, dy };
+    this.#soon();
+  }
+
+  button(pressed, b, at) {
+    // The button has its position: a move that still waits would only come after it.
+    if (this.next?.t === 'move') this.next = null;
+    else this.#flush();
+    this.sink.send({ t: pressed ? 'down' : 'up', b, ...at });
+  }
+
+  roll(dx, dy, at) {
+    this.wheel = { dx: (this.wheel?.dx ?? 0) + dx, dy: (this.wheel?.dy ?? 0) + dy, at };
+    this.#soon();
+  }
+
+  capture() {
+    if (!this.relative || this.locked) return;
+    // Raw motion where the platform has it; acceleration is the app's affair.
+    const request = this.surface.requestPointerLock?.({ unadjustedMovement: true });
+    request?.catch?.(() => this.surface.requestPointerLock()?.catch?.(() => {}));
+  }
+
+  #moved(event) {
+    if (event.pointerType === 'touch') return;
+    if (this.relative) {
+      if (!this.locked) return;
+      const scale = this.display.width / this.rect().width;
+      this.by(event.movementX * scale, event.movementY * scale);
+      return;
+    }
+    const { x, y, inside } = this.place(event);
+    if (inside || this.held.size > 0) this.at(x, y);
+  }
+
+  // #follow keeps a drag's moves coming when it leaves the window.
+  #follow(event) {
+    if (event.pointerType !== 'touch' && !this.relative) this.surface.setPointerCapture?.(event.pointerId);
+  }
+
+  #pressed(event) {
+    event.preventDefault();
+    this.surface.focus({ preventScroll: true });
+    if (this.relative && !this.locked) {
+      this.capture();
+      return; // this click was for the page
+    }
+    const at = this.#here(event);
+    if (!at) return;
+    this.held.add(event.button);
+    this.button(true, event.button, at);
+  }
+
+  #released(event) {
+    if (!this.held.delete(event.button)) return;
+    event.preventDefault();
+    this.button(false, event.button, this.#here(event, true));
+  }
+
+  // #here is the event's position as wire has it: none where motion is
+  // relative, null beside the picture unless clamped to it.
+  #here(event, clamped = false) {
+    if (this.relative) return {};
+    const { x, y, inside } = this.place(event);
+    return inside || clamped ? { x, y } : null;
+  }
+
+  #rolled(event) {
+    event.preventDefault();
+    const { dx, dy } = notches(event);
+    const at = this.#here(event);
+    if (at && (dx || dy)) this.roll(dx, dy, at);
+  }
+
+  #lockChanged() {
+    if (!this.locked) this.held.clear();
+    this.onLock(this.locked);
+  }
+
+  // #soon sends the first move of a frame at once and gathers the rest.
+  #soon() {
+    if (this.frame) return;
+    this.#flush();
+    this.frame = requestAnimationFrame(() => {
+      this.frame = 0;
+      if (this.next || this.wheel) this.#soon();
+    });
+  }
+
+  #flush() {
+    if (this.next) {
+      this.count += 1;
+      const next = this.next.t === 'rel'
+        ? { t: 'rel', dx: round2(this.next.dx), dy: round2(this.next.dy) } : this.next;
+      this.sink.move({ ...next, n: this.count });
+      this.next = null;
+    }
+    if (this.wheel) {
+      const { dx, dy, at } = this.wheel;
+      this.sink.send({ t: 'wheel', dx: round2(dx), dy: round2(dy), ...at });
+      this.wheel = null;
+    }
+  }
+}
+
+const round2 = (v) => Math.round(v * 100) / 100;

@@ -1,0 +1,121 @@
+// peer.js: the WebRTC peer connection to a seat: receives video and audio,
+// sends input. It is made, and its offer with host candidates is ready, while
+// the person still looks at the Play button.
+
+const GATHER_MS = 250; // host candidates come at once; do not wait for the rest
+
+export class Peer {
+  // The callbacks: onTrack(track, receiver), onCandidate(init), onState(state),
+  // onInput() when the input channel opens, onPong(seq).
+  constructor(callbacks, iceServers = []) {
+    this.callbacks = callbacks;
+    this.pc = null;
+    this.closed = false;
+    this.shipped = false; // the offer left: later candidates travel alone
+    this.pending = [];    // remote candidates that came before the answer
+    this.#make(iceServers);
+  }
+
+  #make(iceServers) {
+    const pc = new RTCPeerConnection({ iceServers, bundlePolicy: 'max-bundle' });
+    this.pc = pc;
+    pc.addTransceiver('video', { direction: 'recvonly' });
+    pc.addTransceiver('audio', { direction: 'recvonly' });
+    this.input = pc.createDataChannel('input');
+    this.pointer = pc.createDataChannel('pointer', { ordered: false, maxRetransmits: 0 });
+    this.input.onopen = () => this.#tell('onInput');
+    this.input.onmessage = ({ data }) => this.#heard(data);
+    pc.ontrack = ({ track, receiver }) => {
+      // Interactive: a frame late is worse than a frame lost.
+      if ('jitterBufferTarget' in receiver) receiver.jitterBufferTarget = 0;
+      if ('playoutDelayHint' in receiver) receiver.playoutDelayHint = 0;
+      this.#tell('onTrack', track, receiver);
+    };
+    pc.onicecandidate = ({ candidate }) => {
+      if (this.shipped) this.#tell('onCandidate', candidate ? candidate.toJSON() : { candidate: '' });
+    };
+    pc.onconnectionstatechange = () => {
+      if (this.pc === pc) this.#tell('onState', pc.connectionState);
+    };
+    this.ready = this.#gather(pc);
+    this.ready.catch(() => {}); // offer() reports it
+  }
+
+  async #gather(pc) {
+    await pc.setLocalDescription(await pc.createOffer());
+    if (pc.iceGatheringState === 'complete') return;
+    await new Promise((resolve) => {
+      const timer = setTimeout(resolve, GATHER_MS);
+      pc.addEventListener('icegatheringstatechange', () => {
+        if (pc.iceGatheringState !== 'complete') return;
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+  }
+
+  // setServers takes the ICE servers of the launch. Most sites need none, and
+  // then the prepared offer stands; else it is made again with them.
+  setServers(servers) {
+    if (servers.length === 0 || this.closed) return;
+    this.pc.close();
+    this.#make(servers);
+  }
+
+  // offer resolves to the SDP to send.
+  async offer() {
+    await this.ready;
+    this.shipped = true;
+    return this.pc.localDescription.sdp;
+  }
+
+  async answer(sdp) {
+    if (this.closed || this.pc.signalingState !== 'have-local-offer') return;
+    await this.pc.setRemoteDescription({ type: 'answer', sdp });
+    for (const candidate of this.pending.splice(0)) await this.candidate(candidate);
+  }
+
+  async candidate(init) {
+    if (this.closed) return;
+    if (!this.pc.remoteDescription) {
+      this.pending.push(init);
+      return;
+    }
+    try {
+      await this.pc.addIceCandidate(init?.candidate ? init : undefined);
+    } catch {
+      // A candidate of a kind this browser does not know; the others remain.
+    }
+  }
+
+  // send is reliable and in order.
+  send(input) {
+    if (this.input.readyState === 'open') this.input.send(JSON.stringify(input));
+  }
+
+  // move may be lost: for positions, which the next one makes good. While the
+  // channel is backed up they are dropped here, where that costs no time.
+  move(input) {
+    if (this.pointer.readyState === 'open' && this.pointer.bufferedAmount < 4096) {
+      this.pointer.send(JSON.stringify(input));
+    }
+  }
+
+  close() {
+    this.closed = true;
+    this.pc.close();
+  }
+
+  #heard(data) {
+    try {
+      const message = JSON.parse(data);
+      if (message.t === 'pong') this.#tell('onPong', message.seq ?? 0);
+    } catch {
+      // Not ours.
+    }
+  }
+
+  #tell(name, ...args) {
+    if (!this.closed) this.callbacks[name]?.(...args);
+  }
+}

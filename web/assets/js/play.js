@@ -1,0 +1,244 @@
+// play.js: the entry point of play.html: puts the player, its screens and the
+// person's hands together.
+
+import { listApps } from './api.js';
+import { Player } from './player.js';
+import { Keyboard, ScreenKeyboard } from './input/keyboard.js';
+import { Pointer } from './input/pointer.js';
+import { Touch } from './input/touch.js';
+import { endedScreen } from './screens/ended.js';
+import { missingScreen, readyScreen } from './screens/ready.js';
+import { Stage } from './screens/stage.js';
+import { statsView } from './screens/statsview.js';
+import { toolbar } from './screens/toolbar.js';
+import { waitingScreen } from './screens/waiting.js';
+import { distanceLine } from './ui/distance.js';
+import { el, setText } from './ui/dom.js';
+import { icon } from './ui/icons.js';
+import { wordmark } from './ui/logo.js';
+import { picture } from './ui/picture.js';
+
+const APP_REFRESH_MS = 5000;
+
+const id = decodeURIComponent(location.pathname.replace(/^\/play\//, '').replace(/\/$/, ''));
+const root = document.querySelector('#player');
+const touchy = matchMedia('(pointer: coarse)').matches;
+let app = null; // wire.AppView, once known
+
+const stage = new Stage();
+const distance = distanceLine();
+const backdrop = el('div.backdrop');
+const dock = el('main.dock');
+const stats = statsView();
+const notice = el('div.reconnect', { role: 'alert', hidden: true }, el('div.spinner'), el('h2', {}, 'Reconnecting'), el('p'));
+const capture = el('div.capture', { hidden: true }, icon('mouse'), el('span', {}, 'Click to take the mouse'), el('small', {}, 'Esc gives it back'));
+const unmute = el('button.unmute', { type: 'button', hidden: true }, icon('muted'), el('span', {}, 'Sound on'));
+const field = el('textarea.screen-keyboard', { autocapitalize: 'off', autocomplete: 'off', spellcheck: false, tabIndex: -1, 'aria-label': 'Keyboard', rows: 1 });
+
+const player = new Player({
+  app: id, stage, onState: render,
+  onStats: (numbers) => {
+    stats.update(numbers, { firstFrameMS: player.firstFrameMS, site: player.state.launch?.site });
+    tools.setRTT(numbers.pingMS ?? numbers.pairMS);
+  },
+  onRace: (news) => (news.error ? distance.fail(news.error) : distance.update(news)),
+});
+
+const keyboard = new Keyboard({ surface: stage.surface, sink: player, onChord: (name) => chords[name]() });
+const pointer = new Pointer({ surface: stage.surface, video: stage.video, sink: player, onLock: locked });
+const touch = new Touch({ surface: stage.surface, pointer });
+const screenKeyboard = new ScreenKeyboard({ field, keyboard });
+
+const actions = {
+  mute() {
+    stage.audio.muted = !stage.audio.muted;
+    if (!stage.audio.muted) stage.unlock();
+    showSound();
+  },
+  volume(v) { stage.audio.volume = v; stage.audio.muted = v === 0; showSound(); },
+  escape() { keyboard.tap('Escape', 'Escape'); },
+  keyboard() { screenKeyboard.toggle(); },
+  stats() { tools.setStats(stats.toggle()); },
+  fullscreen: toggleFullscreen,
+  end() { player.leave(); },
+  refocus() { stage.surface.focus({ preventScroll: true }); },
+};
+const tools = toolbar({ title: id, actions });
+const chords = {
+  stats: actions.stats,
+  fullscreen: actions.fullscreen,
+  menu() { document.exitPointerLock?.(); tools.focus(); },
+  quit: actions.end,
+};
+
+root.append(stage.node, backdrop, el('header.masthead', {}, wordmark()), dock, notice, capture, unmute, tools.node, stats.node, field);
+
+let screen = { kind: '', node: null };
+const makers = {
+  ready: () => readyScreen({ play, distance: distance.node }),
+  waiting: () => waitingScreen({ leave: () => player.leave() }),
+  over: (state) => ({ ...endedScreen(state, app, { play, takeBack: () => player.takeBack() }), update() {} }),
+  none: () => ({ node: el('div'), update() {}, focus() {} }),
+};
+
+function play() {
+  stage.unlock(); // a click: sound may play from here on
+  player.play();
+}
+
+// kindOf says which screen a state is shown on.
+function kindOf(state) {
+  switch (state.phase) {
+    case 'ready': return 'ready';
+    case 'streaming': return 'none';
+    case 'reconnecting': return state.media === 'lost' ? 'none' : 'waiting';
+    case 'ended': case 'refused': case 'replaced': return 'over';
+    default: return 'waiting';
+  }
+}
+
+function render(state, before) {
+  const kind = kindOf(state);
+  root.dataset.phase = state.phase;
+  root.dataset.screen = kind;
+  if (kind !== screen.kind || (kind === 'over' && state.phase !== before?.phase)) {
+    screen = { kind, ...makers[kind](state) };
+    dock.replaceChildren(screen.node);
+    screen.update(state, app);
+    screen.focus?.();
+  } else {
+    screen.update(state, app);
+  }
+  notice.hidden = !(state.phase === 'reconnecting' && kind === 'none');
+  if (state.phase !== before?.phase) entered(state, before);
+}
+
+// entered starts and stops the hands as a phase begins.
+function entered(state, before) {
+  if (state.phase === 'streaming') {
+    const display = state.grant.display;
+    keyboard.start();
+    pointer.start(display);
+    touch.start();
+    stage.surface.classList.toggle('absolute', display.pointer !== 'relative');
+    capture.hidden = display.pointer !== 'relative' || touchy;
+    tools.setTitle(app?.title || id);
+    tools.open();
+    showSound();
+    actions.refocus();
+    keepAwake();
+  } else if (before?.phase === 'streaming') {
+    keyboard.stop();
+    pointer.stop();
+    touch.stop();
+    capture.hidden = unmute.hidden = true;
+    countdown(state);
+  }
+  if (state.phase !== 'streaming' && state.phase !== 'reconnecting') {
+    stats.node.hidden = true;
+    tools.setStats(false);
+    stats.reset();
+    if (document.fullscreenElement) document.exitFullscreen();
+  }
+  document.title = state.phase === 'streaming' ? `${app?.title || id} · Nearcast` : `${app?.title || id} · Play on Nearcast`;
+}
+
+// countdown tells how long the seat still waits.
+let counting;
+function countdown(state) {
+  clearInterval(counting);
+  if (state.phase !== 'reconnecting') return;
+  const until = state.lostAt + (state.grant.grace_s || 60) * 1000;
+  const tell = () => {
+    if (player.state.phase !== 'reconnecting') return void clearInterval(counting);
+    const left = Math.max(0, Math.round((until - performance.now()) / 1000));
+    setText(notice.lastChild, `The app is still running. It waits for you for another ${left} s.`);
+  };
+  tell();
+  counting = setInterval(tell, 1000);
+}
+
+function locked(is) {
+  capture.hidden = is || player.state.phase !== 'streaming' || !pointer.relative || touchy;
+  if (!is) keyboard.release();
+}
+
+function showSound() {
+  tools.setSound({ has: player.state.grant?.display?.audio ?? false, muted: stage.audio.muted || !unmute.hidden });
+}
+
+stage.onBlocked = (blocked) => {
+  unmute.hidden = !blocked || player.state.phase === 'ended' || !player.state.grant?.display?.audio;
+  showSound();
+};
+unmute.addEventListener('click', () => { stage.unlock(); actions.refocus(); });
+
+async function toggleFullscreen() {
+  if (document.fullscreenElement) return void document.exitFullscreen();
+  try {
+    await root.requestFullscreen({ navigationUI: 'hide' });
+    await navigator.keyboard?.lock?.(); // Alt+Tab, Meta and Esc reach the app too
+  } catch {
+    // The browser would not; the window stays as it is.
+  }
+}
+document.addEventListener('fullscreenchange', () => {
+  tools.setFull({ can: document.fullscreenEnabled, is: Boolean(document.fullscreenElement) });
+  if (!document.fullscreenElement) navigator.keyboard?.unlock?.();
+  if (player.state.phase === 'streaming') actions.refocus();
+});
+
+// A person who watches a model turn touches nothing for minutes.
+let awake = null;
+async function keepAwake() {
+  try {
+    if (!awake || awake.released) awake = await navigator.wakeLock?.request('screen');
+  } catch {
+    // The screen may then dim as usual.
+  }
+}
+document.addEventListener('visibilitychange', () => {
+  if (!document.hidden && player.state.phase === 'streaming') keepAwake();
+});
+
+window.addEventListener('pageshow', (event) => { if (event.persisted) location.reload(); });
+
+// What tests and benches look at; see web.go.
+window.nearcast = {
+  get state() { return player.state.phase; },
+  get firstFrameMS() { return player.firstFrameMS; },
+  get marks() { return { ...player.marks }; },
+  stats: () => player.stats(),
+};
+
+async function loadApp() {
+  try {
+    const { apps } = await listApps();
+    const found = (apps ?? []).find((a) => a.id === id);
+    if (!found) {
+      if (!app && player.state.phase === 'ready') missing();
+      return;
+    }
+    if (!app || app.picture !== found.picture) backdrop.replaceChildren(picture(found, { eager: true }));
+    app = found;
+    render(player.state, player.state);
+  } catch {
+    if (!app) backdrop.replaceChildren(picture({ id }));
+    // Play says what is wrong, if something still is by then.
+  }
+}
+
+let gone = false;
+function missing() {
+  gone = true;
+  root.dataset.screen = 'over';
+  dock.replaceChildren(missingScreen(id));
+}
+
+tools.setTouch(touchy);
+tools.setFull({ can: document.fullscreenEnabled, is: false });
+tools.setSound({ has: false, muted: false });
+render(player.state, null);
+player.begin();
+loadApp();
+setInterval(() => { if (!gone && !document.hidden && player.state.phase === 'ready') loadApp(); }, APP_REFRESH_MS);

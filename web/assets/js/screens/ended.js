@@ -1,0 +1,32 @@
+// ended.js: how it ended, in words, and what one can do now.
+
+import { ended } from '../words.js';
+import { el } from '../ui/dom.js';
+import { icon } from '../ui/icons.js';
+
+export function endedScreen(state, app, { play, takeBack }) {
+  const w = wordsFor(state);
+  const first = state.phase === 'replaced'
+    ? el('button.primary', { type: 'button', onclick: takeBack }, 'Bring it back here')
+    : el('button.primary', { type: 'button', onclick: play }, icon('again'), el('span', {}, w.again));
+  const node = el('section.panel.ended', { role: 'status' },
+    el('p.over', {}, app?.title || state.app),
+    el('h1', {}, w.head),
+    el('p.lead', {}, w.text),
+    w.technical ? el('p.technical', {}, w.technical) : null,
+    el('div.actions', {}, first, el('a.quiet', { href: '/' }, 'All apps')));
+  node.classList.toggle('bad', w.bad);
+  return { node, focus: () => first.focus({ preventScroll: true }) };
+}
+
+function wordsFor(state) {
+  if (state.phase === 'replaced') {
+    return { head: 'Continued elsewhere', text: 'Another page took this session over. It goes on there.', technical: '', bad: false };
+  }
+  if (state.phase === 'refused') {
+    const { title, detail, type } = state.problem ?? {};
+    const kind = type && type !== 'about:blank' ? type : '';
+    return { head: title || 'This cannot be played now', text: detail || 'Try again in a moment.', technical: kind, bad: true, again: 'Try again' };
+  }
+  return ended(state.end);
+}

@@ -1,0 +1,40 @@
+// ready.js: an app before Play: what it is, how far it is, and the button.
+
+import { room } from '../words.js';
+import { el, setText } from '../ui/dom.js';
+import { icon } from '../ui/icons.js';
+
+export function readyScreen({ play, distance }) {
+  const title = el('h1');
+  const text = el('p.lead');
+  const button = el('button.primary.play-button', { type: 'button', onclick: play }, icon('play'), el('span', {}, 'Play'));
+  const chip = el('span.chip', {}, el('i'), el('span'));
+  const notice = el('p.ribbon', { role: 'status', hidden: true });
+  const hint = el('p.hint', { hidden: true });
+  const node = el('section.panel.ready', {}, notice, title, text,
+    el('div.actions', {}, button, chip), hint, distance);
+  return {
+    node,
+    focus: () => button.focus({ preventScroll: true }),
+    update(state, app) {
+      setText(title, app?.title || state.app);
+      setText(text, app?.description ?? '');
+      notice.hidden = !state.notice;
+      setText(notice, state.notice);
+      const r = app ? room(app.sites) : null;
+      chip.hidden = !r;
+      hint.hidden = !r?.hint;
+      if (!r) return;
+      chip.dataset.kind = r.kind;
+      setText(chip.lastChild, r.label);
+      setText(hint, r.hint ?? '');
+    },
+  };
+}
+
+export function missingScreen(id) {
+  return el('section.panel', {},
+    el('h1', {}, 'No such app'),
+    el('p.lead', {}, `Nothing is published here under the name “${id}”. It may have been taken down, or not be up yet.`),
+    el('div.actions', {}, el('a.primary', { href: '/' }, 'See all apps')));
+}

@@ -1,0 +1,73 @@
+// stage.js: the picture and the sound. Keeps the last picture on view while a
+// connection is replaced.
+
+import { el } from '../ui/dom.js';
+
+export class Stage {
+  constructor() {
+    this.video = el('video', { playsInline: true, muted: true, autoplay: true, disablePictureInPicture: true, tabIndex: -1, 'aria-hidden': 'true' });
+    this.still = el('canvas.still', { 'aria-hidden': 'true' });
+    this.audio = el('audio', { autoplay: true });
+    this.surface = el('div.surface', {
+      tabIndex: 0, role: 'application',
+      'aria-label': 'The app. It has the keyboard. Control Alt Shift M opens the menu.',
+    });
+    this.node = el('div.stage', {}, this.video, this.still, this.audio, this.surface);
+    this.onBlocked = () => {}; // told when the browser wants a click before sound
+    this.wait = 0;
+  }
+
+  // show plays a track; whenLive is called once its first frame is there.
+  show(track, whenLive) {
+    const stream = new MediaStream([track]);
+    if (track.kind === 'audio') {
+      this.audio.srcObject = stream;
+      this.#listen();
+      return;
+    }
+    const mine = ++this.wait;
+    const live = () => {
+      if (mine !== this.wait) return;
+      this.wait += 1; // once
+      this.still.classList.remove('shown');
+      whenLive();
+    };
+    this.video.srcObject = stream;
+    // A tab in the background draws nothing, but it does decode: whichever is first.
+    this.video.requestVideoFrameCallback?.(live);
+    this.video.addEventListener('loadeddata', live, { once: true });
+    this.video.play().catch(() => {}); // muted video may always play
+  }
+
+  // freeze keeps the present picture while the stream behind it is replaced.
+  freeze() {
+    const { videoWidth: w, videoHeight: h } = this.video;
+    if (!w || !h) return;
+    this.still.width = w;
+    this.still.height = h;
+    this.still.getContext('2d').drawImage(this.video, 0, 0, w, h);
+    this.still.classList.add('shown');
+  }
+
+  clear() {
+    this.wait += 1;
+    this.still.classList.remove('shown');
+    this.video.srcObject = null;
+    this.audio.srcObject = null;
+  }
+
+  // unlock is called from a click: from here on the browser lets sound through.
+  unlock() {
+    this.audio.muted = false;
+    return this.#listen();
+  }
+
+  async #listen() {
+    try {
+      await this.audio.play();
+      this.onBlocked(false);
+    } catch (error) {
+      if (error.name === 'NotAllowedError') this.onBlocked(true);
+    }
+  }
+}

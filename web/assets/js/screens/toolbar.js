@@ -1,0 +1,97 @@
+// toolbar.js: the controls over the picture. A small tab at the top edge opens
+// it; it closes by itself, and never takes the keyboard from the app unasked.
+
+import { ms } from '../words.js';
+import { el, setText } from '../ui/dom.js';
+import { icon } from '../ui/icons.js';
+
+const LINGER_MS = 2600;
+const SURE_MS = 3500;
+
+export function toolbar({ title, actions }) {
+  const button = (name, label, onclick) => el('button.tool', { type: 'button', title: label, 'aria-label': label, onclick }, icon(name));
+  const sound = button('sound', 'Mute', () => actions.mute());
+  const volume = el('input.volume', { type: 'range', min: 0, max: 100, value: 100, 'aria-label': 'Volume', oninput: () => actions.volume(volume.valueAsNumber / 100) });
+  const escape = button('escape', 'Send Escape to the app', () => actions.escape());
+  escape.replaceChildren(el('kbd', {}, 'Esc'));
+  const keys = button('keyboard', 'Screen keyboard', () => actions.keyboard());
+  const stats = button('stats', 'Statistics (Ctrl+Alt+Shift+S)', () => actions.stats());
+  const full = button('full', 'Full screen (Ctrl+Alt+Shift+F)', () => actions.fullscreen());
+  const end = el('button.tool.end', { type: 'button', 'aria-label': 'End session' }, icon('end'), el('span', {}, 'End'));
+  const rtt = el('span.rtt', { title: 'Time to the app and back' });
+  const name = el('span.name', {}, title);
+  const tab = el('button.tab', { type: 'button', 'aria-label': 'Menu (Ctrl+Alt+Shift+M)', 'aria-expanded': 'false', onclick: () => open(true) }, el('i'));
+  const bar = el('div.tools', { role: 'toolbar', 'aria-label': 'Session' }, name, rtt, el('span.sep'), sound, volume, escape, keys, stats, full, el('span.sep'), end);
+  const node = el('div.toolbar', {}, bar, tab);
+
+  let timer;
+  let sure;
+  function open(stay = false) {
+    node.classList.add('open');
+    tab.setAttribute('aria-expanded', 'true');
+    clearTimeout(timer);
+    if (!stay) timer = setTimeout(close, LINGER_MS);
+    else timer = setTimeout(close, LINGER_MS * 2);
+  }
+  function close() {
+    if (bar.matches(':hover') || bar.querySelector(':focus-visible')) {
+      timer = setTimeout(close, LINGER_MS);
+      return;
+    }
+    node.classList.remove('open');
+    tab.setAttribute('aria-expanded', 'false');
+    unsure();
+  }
+  function unsure() {
+    clearTimeout(sure);
+    end.classList.remove('sure');
+    setText(end.lastChild, 'End');
+    end.setAttribute('aria-label', 'End session');
+  }
+  // Unsaved work dies with the session: ask, in place.
+  end.addEventListener('click', () => {
+    if (end.classList.contains('sure')) {
+      unsure();
+      actions.end();
+      return;
+    }
+    end.classList.add('sure');
+    setText(end.lastChild, 'End session?');
+    end.setAttribute('aria-label', 'Press again to end the session');
+    open(true);
+    sure = setTimeout(unsure, SURE_MS);
+  });
+  tab.addEventListener('pointerenter', (e) => { if (e.pointerType === 'mouse' && e.buttons === 0) open(); });
+  bar.addEventListener('pointerleave', () => open());
+  // A tool pressed by mouse or finger gives the keyboard straight back.
+  bar.addEventListener('mousedown', (e) => { if (e.target !== volume) e.preventDefault(); });
+  bar.addEventListener('keydown', (e) => {
+    if (e.key === 'Escape') { actions.refocus(); close(); }
+    const tools = [...bar.querySelectorAll('button:not([hidden]), input:not([hidden])')];
+    const at = tools.indexOf(document.activeElement);
+    if (e.target === volume) return;
+    if (e.key === 'ArrowRight') tools[(at + 1) % tools.length].focus();
+    if (e.key === 'ArrowLeft') tools[(at + tools.length - 1) % tools.length].focus();
+  });
+
+  return {
+    node, open, unsure,
+    focus() { open(true); sound.focus(); },
+    setTitle: (text) => setText(name, text),
+    setRTT(value) { setText(rtt, value === null || value === undefined ? '' : ms(value)); },
+    setSound({ has, muted }) {
+      sound.hidden = volume.hidden = !has;
+      const label = muted ? 'Sound on' : 'Mute';
+      sound.replaceChildren(icon(muted ? 'muted' : 'sound'));
+      sound.title = label;
+      sound.setAttribute('aria-label', label);
+    },
+    setFull({ can, is }) {
+      full.hidden = !can;
+      full.replaceChildren(icon(is ? 'window' : 'full'));
+      full.setAttribute('aria-label', is ? 'Leave full screen' : 'Full screen');
+    },
+    setTouch(touch) { keys.hidden = !touch; },
+    setStats(on) { stats.setAttribute('aria-pressed', on ? 'true' : 'false'); },
+  };
+}

@@ -1,0 +1,47 @@
+// waiting.js: between Play and the picture: what is being done, in words, how
+// far it is, and a way out.
+
+import { STATIONS, waiting } from '../words.js';
+import { el, setText } from '../ui/dom.js';
+
+export function waitingScreen({ leave }) {
+  const title = el('p.over');
+  const head = el('h1');
+  const text = el('p.lead');
+  const rail = el('div.rail', { role: 'progressbar', 'aria-label': 'Progress', 'aria-valuemin': '0', 'aria-valuemax': '100' }, el('span'));
+  const stations = STATIONS.map((s) => el('li', {}, el('i'), el('span', {}, s.label)));
+  const list = el('ol.stations', { 'aria-hidden': 'true' }, stations);
+  const cancel = el('button.quiet', { type: 'button', onclick: leave }, 'Cancel');
+  const words = el('div', { 'aria-live': 'polite' }, head, text);
+  const node = el('section.panel.waiting', {}, title, words, el('div.progress', {}, rail, list), el('div.actions', {}, cancel));
+  return {
+    node,
+    focus: () => cancel.focus({ preventScroll: true }),
+    update(state, app) {
+      const w = waiting(state);
+      setText(title, app?.title || state.app);
+      setText(head, w.head);
+      setText(text, w.text);
+      node.dataset.phase = state.phase;
+      const known = w.fraction >= 0;
+      rail.classList.toggle('unknown', !known);
+      rail.style.setProperty('--done', known ? `${stationPlace(w) * 100}%` : '0%');
+      if (known) rail.setAttribute('aria-valuenow', Math.round(w.fraction * 100));
+      else rail.removeAttribute('aria-valuenow');
+      rail.setAttribute('aria-valuetext', [w.head, w.text].filter(Boolean).join(', '));
+      list.hidden = w.station < 0;
+      stations.forEach((li, i) => {
+        li.className = i < w.station ? 'done' : i === w.station ? 'now' : '';
+      });
+      cancel.hidden = state.phase === 'leaving';
+    },
+  };
+}
+
+// stationPlace is how far along the line the light is, 0..1. The stations stand at even
+// distances, so this is not the fraction of the time.
+function stationPlace(w) {
+  const gap = 1 / (STATIONS.length - 1);
+  const within = w.within > 0 ? w.within : 0;
+  return Math.min(1, (w.station + within) * gap);
+}

@@ -1,0 +1,330 @@
+// session.js: what a session is and may become. Pure: reduce() takes a state and
+// an event and gives the next state and the effects to carry out; it touches
+// nothing. player.js carries effects out and feeds back what comes of them.
+//
+//	ready → launching → connecting → (queued ⇄ starting) → granted → streaming
+//	streaming ⇄ reconnecting      the picture was lost; the seat waits for its grace
+//	any → leaving → ended         or refused, or replaced by another page
+//
+// Two things may be lost independently. `signal` is the WebSocket: while the
+// picture flows it is replaced silently. `media` is the peer connection: when it
+// goes, a new one is made through whatever brain can be reached.
+
+import { CLOSE_REPLACED } from './signal.js';
+
+export const RENEW_MS = 40_000;      // tickets live 60 s
+export const FIRST_FRAME_MS = 8_000; // granted → picture, before another try
+export const RETRY_MEDIA_MS = 5_000; // the same while reconnecting
+export const LEAVE_MS = 1_500;       // how long a goodbye may take
+const MAX_RELAUNCHES = 4;
+const MAX_MEDIA_TRIES = 3;
+const DEFAULT_GRACE_S = 60;
+
+export function initial(app) {
+  return {
+    phase: 'ready', app,
+    launch: null, grant: null, queue: null, progress: null,
+    signal: 'closed', // closed | opening | open
+    media: 'none',    // none | live | lost
+    offered: false,   // the seat has, or is getting, the offer of the present peer
+    urls: [], turn: 0,
+    failures: 0, relaunches: 0, mediaTries: 0,
+    lostAt: 0, reloaded: false,
+    end: null, problem: null, notice: '',
+  };
+}
+
+const WAITING = new Set(['connecting', 'queued', 'starting']);
+const HELD = new Set(['granted', 'streaming', 'reconnecting']);
+const OVER = new Set(['ready', 'ended', 'refused', 'replaced']);
+
+export const isOver = (phase) => OVER.has(phase);
+
+export function reduce(state, event) {
+  const handler = handlers[event.type];
+  return handler ? handler(state, event) ?? [state, []] : [state, []];
+}
+
+const handlers = {
+  // The person pressed Play.
+  play(s) {
+    if (!OVER.has(s.phase)) return null;
+    return [{ ...initial(s.app), phase: 'launching' }, [{ do: 'launch' }]];
+  },
+
+  launched(s, { launch }) {
+    if (s.phase !== 'launching') return null; // cancelled meanwhile: the ticket lapses unused
+    const urls = brainsOf(launch);
+    return [
+      { ...s, phase: 'connecting', launch, urls, turn: 0, signal: 'opening', offered: true },
+      [
+        { do: 'ice', servers: launch.ice_servers ?? [] },
+        { do: 'signal', url: urls[0], hello: { ticket: launch.ticket }, offer: true },
+        { do: 'timer', name: 'renew', ms: RENEW_MS },
+      ],
+    ];
+  },
+
+  'launch-failed'(s, { problem }) {
+    if (s.phase !== 'launching') return null;
+    return problem.status === 0 ? relaunch(s, problem) : refuse(s, problem);
+  },
+
+  // The page was reloaded while it held a seat.
+  saved(s, { saved, now }) {
+    if (s.phase !== 'ready') return null;
+    const next = {
+      ...s, phase: 'reconnecting', reloaded: true, lostAt: now, grant: saved.grant,
+      urls: saved.urls, launch: { site: saved.site }, signal: 'opening', offered: true,
+    };
+    return [next, [
+      { do: 'signal', url: next.urls[0], hello: { resume: saved.grant.resume }, offer: true },
+      ...graceTimers(next),
+    ]];
+  },
+
+  'signal-open'(s) {
+    const next = { ...s, signal: 'open' };
+    return s.phase === 'leaving' ? [next, [{ do: 'send', message: { type: 'leave' } }]] : [next, []];
+  },
+
+  message(s, { message, now }) {
+    const handler = messages[message.type];
+    return handler ? handler({ ...s, failures: 0 }, message, now) : null;
+  },
+
+  'signal-closed'(s, { code, opened }) {
+    const next = { ...s, signal: 'closed' };
+    if (s.phase === 'leaving') return over(next, { reason: 'left' });
+    if (OVER.has(s.phase)) return [next, []];
+    if (code === CLOSE_REPLACED && HELD.has(s.phase)) {
+      return [{ ...next, phase: 'replaced', media: 'none' }, [...tidy(), { do: 'forget' }]];
+    }
+    if (HELD.has(s.phase)) return resignal(next);
+    if (!opened && s.turn + 1 < s.urls.length) {
+      // Nobody has seen the ticket yet: it is as good at the runner-up.
+      const turn = s.turn + 1;
+      return [{ ...next, turn, signal: 'opening' }, [
+        { do: 'signal', url: s.urls[turn], hello: { ticket: s.launch.ticket }, offer: true }]];
+    }
+    return relaunch(next, noBrain());
+  },
+
+  // Frames are being shown.
+  'media-live'(s) {
+    if (!HELD.has(s.phase)) return null;
+    return [
+      { ...s, phase: 'streaming', media: 'live', mediaTries: 0, lostAt: 0, reloaded: false },
+      [{ do: 'cancel', name: 'media' }, { do: 'cancel', name: 'grace' }],
+    ];
+  },
+
+  'media-lost'(s, { now }) {
+    if (s.phase !== 'streaming') return null;
+    const next = { ...s, phase: 'reconnecting', media: 'lost', lostAt: now, offered: false };
+    return withOffer(next, graceTimers(next));
+  },
+
+  // /v1/sites was asked for more brains of the session's site.
+  brains(s, { urls }) {
+    return [{ ...s, urls: [...new Set([...s.urls, ...urls])] }, []];
+  },
+
+  // The machine says it is online again, or the page is looked at again.
+  wake(s) {
+    if (!HELD.has(s.phase) || s.signal !== 'closed') return null;
+    return openAgain(s);
+  },
+
+  renewed(s, { ticket }) {
+    if (!WAITING.has(s.phase)) return null;
+    const effects = [{ do: 'timer', name: 'renew', ms: RENEW_MS }];
+    if (s.signal === 'open') effects.unshift({ do: 'send', message: { type: 'ticket', ticket } });
+    return [{ ...s, launch: { ...s.launch, ticket } }, effects];
+  },
+
+  'renew-failed'(s) {
+    return WAITING.has(s.phase) ? [s, [{ do: 'timer', name: 'renew', ms: 5_000 }]] : null;
+  },
+
+  // The person had enough: of waiting, or of the app.
+  leave(s) {
+    if (s.phase === 'launching' || WAITING.has(s.phase)) {
+      return [{ ...initial(s.app) }, [
+        { do: 'send', message: { type: 'leave' } }, ...tidy(), { do: 'prepare' }]];
+    }
+    if (!HELD.has(s.phase)) return null;
+    const effects = [
+      { do: 'cancel' }, { do: 'closePeer' }, { do: 'forget' },
+      { do: 'timer', name: 'leave', ms: LEAVE_MS },
+    ];
+    const next = { ...s, phase: 'leaving', media: 'none' };
+    if (s.signal === 'open') return [next, [{ do: 'send', message: { type: 'leave' } }, ...effects]];
+    return [{ ...next, signal: 'opening' }, [...effects,
+      { do: 'signal', url: url(s), hello: { resume: s.grant.resume }, offer: false }]];
+  },
+
+  // Another page took the session over; the person wants it here again.
+  takeBack(s, { now }) {
+    if (s.phase !== 'replaced') return null;
+    const next = { ...s, phase: 'reconnecting', media: 'lost', lostAt: now, signal: 'opening', offered: true };
+    return [next, [
+      { do: 'prepare' },
+      { do: 'signal', url: url(s), hello: { resume: s.grant.resume }, offer: true },
+      ...graceTimers(next)]];
+  },
+
+  timer(s, { name }) {
+    return timers[name]?.(s) ?? null;
+  },
+};
+
+// What brains and seats say; see internal/wire/signal.go.
+const messages = {
+  queued(s, { queue }) {
+    return WAITING.has(s.phase) ? [{ ...s, phase: 'queued', queue, progress: null }, []] : null;
+  },
+
+  starting(s, { progress }) {
+    return WAITING.has(s.phase) ? [{ ...s, phase: 'starting', progress, queue: null }, []] : null;
+  },
+
+  granted(s, { grant }) {
+    if (!WAITING.has(s.phase) && !HELD.has(s.phase)) return null;
+    const next = { ...s, grant };
+    const effects = [{ do: 'remember' }, { do: 'cancel', name: 'renew' }];
+    if (s.media === 'live') return [{ ...next, phase: 'streaming' }, effects];
+    if (s.phase !== 'reconnecting') {
+      next.phase = 'granted';
+      effects.push({ do: 'timer', name: 'media', ms: FIRST_FRAME_MS });
+    }
+    return s.offered ? [next, effects] : withOffer(next, effects);
+  },
+
+  answer(s, { sdp }) {
+    return HELD.has(s.phase) ? [s, [{ do: 'answer', sdp }]] : null;
+  },
+
+  candidate(s, { candidate }) {
+    return HELD.has(s.phase) ? [s, [{ do: 'candidate', candidate }]] : null;
+  },
+
+  ended(s, { end }) {
+    return OVER.has(s.phase) ? null : over(s, end ?? { reason: 'error' });
+  },
+
+  refused(s, { problem }) {
+    if (OVER.has(s.phase)) return null;
+    if (s.phase === 'leaving') return over(s, { reason: 'left' });
+    const type = problem?.type ?? '';
+    if (WAITING.has(s.phase) || s.phase === 'granted') {
+      // A ticket that lapsed or was marked used by a brain that died is not
+      // the person's fault: a new one is a request away.
+      const stale = type.endsWith('/ticket') || type.endsWith('/ticket-used');
+      return stale && s.relaunches === 0 ? relaunch(s, problem) : refuse(s, problem);
+    }
+    // The picture flows, so the seat lives, whatever this brain believes.
+    if (s.media === 'live') return resignal({ ...s, signal: 'closed' });
+    const gone = type.endsWith('/resume') || type.endsWith('/ticket');
+    if (!gone) return resignal({ ...s, signal: 'closed' }); // this brain cannot; another may
+    if (!s.reloaded) return over(s, { reason: 'lost' });
+    return [{ ...initial(s.app), notice: 'Your earlier session is over.' }, [...tidy(), { do: 'forget' }, { do: 'prepare' }]];
+  },
+};
+
+const timers = {
+  renew: (s) => (WAITING.has(s.phase) ? [s, [{ do: 'renew' }]] : null),
+  relaunch: (s) => (s.phase === 'launching' ? [s, [{ do: 'launch' }]] : null),
+  resignal: (s) => (HELD.has(s.phase) && s.signal === 'closed' ? openAgain(s) : null),
+  grace: (s) => (s.phase === 'reconnecting' ? over(s, { reason: 'lost' }) : null),
+  leave: (s) => (s.phase === 'leaving' ? over(s, { reason: 'left' }) : null),
+
+  // No picture in time.
+  media(s) {
+    if (s.phase === 'granted') {
+      if (s.mediaTries + 1 >= MAX_MEDIA_TRIES) {
+        const [next, effects] = refuse(s, noMedia());
+        return [next, [{ do: 'send', message: { type: 'leave' } }, ...effects]];
+      }
+      const next = { ...s, mediaTries: s.mediaTries + 1, offered: false };
+      return withOffer(next, [{ do: 'timer', name: 'media', ms: FIRST_FRAME_MS }]);
+    }
+    if (s.phase !== 'reconnecting') return null;
+    // The socket may only look alive: begin anew through the next brain.
+    const [next, effects] = openAgain({ ...s, turn: s.turn + 1, offered: false });
+    return [next, [{ do: 'closeSignal' }, ...effects, { do: 'timer', name: 'media', ms: RETRY_MEDIA_MS }]];
+  },
+};
+
+const url = (s) => s.urls[s.turn % s.urls.length];
+
+// withOffer gives the seat the offer of a new peer, now if somebody listens.
+function withOffer(s, effects) {
+  if (s.signal === 'open') return [{ ...s, offered: true }, [{ do: 'offer' }, ...effects]];
+  if (s.signal === 'opening') return [s, effects]; // granted will see that none was offered
+  const [next, more] = openAgain(s);
+  return [next, [...more, ...effects]];
+}
+
+// openAgain returns to the seat through a brain, with an offer if there is no picture.
+function openAgain(s) {
+  const offer = s.media !== 'live';
+  const effects = [{ do: 'cancel', name: 'resignal' }];
+  if (offer) effects.push({ do: 'prepare' });
+  effects.push({ do: 'signal', url: url(s), hello: { resume: s.grant.resume }, offer });
+  return [{ ...s, signal: 'opening', offered: offer }, effects];
+}
+
+// resignal plans the next try at a brain: the same at once, then others.
+function resignal(s) {
+  const failures = s.failures + 1;
+  const ms = failures === 1 ? 100 : Math.min(5_000, 500 * 2 ** (failures - 2));
+  return [
+    { ...s, failures, turn: failures > 1 ? s.turn + 1 : s.turn },
+    [{ do: 'timer', name: 'resignal', ms }, { do: 'brains', site: s.launch?.site }],
+  ];
+}
+
+// relaunch asks the router again; the brain chosen is gone, or the ticket is.
+function relaunch(s, problem) {
+  const relaunches = s.relaunches + 1;
+  if (relaunches > MAX_RELAUNCHES) return refuse(s, problem);
+  return [
+    { ...initial(s.app), phase: 'launching', relaunches },
+    [...tidy(), { do: 'prepare' }, { do: 'timer', name: 'relaunch', ms: 250 * 2 ** (relaunches - 1) }],
+  ];
+}
+
+function graceTimers(s) {
+  return [
+    { do: 'timer', name: 'grace', ms: (s.grant?.grace_s || DEFAULT_GRACE_S) * 1000 },
+    { do: 'timer', name: 'media', ms: RETRY_MEDIA_MS },
+  ];
+}
+
+const tidy = () => [{ do: 'cancel' }, { do: 'closeSignal' }, { do: 'closePeer' }];
+
+function over(s, end) {
+  return [{ ...s, phase: 'ended', end, signal: 'closed', media: 'none' },
+    [...tidy(), { do: 'forget' }, { do: 'prepare' }]];
+}
+
+function refuse(s, problem) {
+  return [{ ...s, phase: 'refused', problem, signal: 'closed', media: 'none' },
+    [...tidy(), { do: 'forget' }, { do: 'prepare' }]];
+}
+
+function brainsOf(launch) {
+  const runners = (launch.candidates ?? []).filter((c) => c.brain_url && !c.excluded).map((c) => c.brain_url);
+  return [...new Set([launch.brain_url, ...runners])];
+}
+
+const noBrain = () => ({
+  type: 'about:blank', status: 0, title: 'The site does not answer',
+  detail: 'It was there a moment ago. Try again; another site may take you.',
+});
+
+const noMedia = () => ({
+  type: 'about:blank', status: 0, title: 'The picture cannot get through',
+  detail: 'Your network seems to block UDP, which carries the picture. Try another network, or switch a VPN off.',
+});

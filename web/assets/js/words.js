@@ -1,0 +1,124 @@
+// words.js: every state, reason and code of internal/wire as a sentence for the
+// person in front of the page. Pure; the tests hold it complete against wire.
+
+// room says whether one can play an app now. sites is {site: Capacity}.
+export function room(sites) {
+  const all = Object.entries(sites ?? {});
+  if (all.length === 0) return { kind: 'none', label: 'Not available', hint: 'No site offers it at the moment.' };
+  const ready = all.filter(([, c]) => c.idle > 0);
+  const where = (some) => (some.length === 1 ? some[0][0] : `${some.length} sites`);
+  if (ready.length > 0) return { kind: 'ready', label: 'Ready now', where: where(ready) };
+  const startable = all.filter(([, c]) => !c.failing && c.idle + c.busy + c.starting < c.max);
+  const coming = all.filter(([, c]) => !c.failing && c.starting > c.queued);
+  const open = startable.length > 0 ? startable : coming;
+  if (open.length > 0) {
+    const known = open.map(([, c]) => c.cold_start_ms).filter((ms) => ms > 0);
+    const label = known.length > 0 ? `Starts in ${about(Math.min(...known))}` : 'Starts on demand';
+    return { kind: 'cold', label, where: where(open) };
+  }
+  const failing = all.find(([, c]) => c.failing);
+  if (failing && all.every(([, c]) => c.failing)) {
+    return { kind: 'failing', label: 'Does not start', hint: failing[1].failing, where: where(all) };
+  }
+  const waiting = all.reduce((n, [, c]) => n + c.queued, 0);
+  const label = waiting > 0 ? `Full, ${waiting} waiting` : 'Full';
+  return { kind: 'full', label, where: where(all) };
+}
+
+// about puts a duration in words that do not promise more than is known.
+export function about(ms) {
+  const s = ms / 1000;
+  if (s <= 1.5) return 'about a second';
+  if (s < 10) return `about ${Math.round(s)} s`;
+  if (s < 55) return `about ${Math.round(s / 5) * 5} s`;
+  if (s < 90) return 'about a minute';
+  return `about ${Math.round(s / 60)} min`;
+}
+
+// milliseconds for the eye: one decimal only where it means something.
+export const ms = (value) => `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
+
+// STATIONS are the stops of a start in their order: a wire.Phase each.
+export const STATIONS = [
+  { phase: 'placing', label: 'Place', doing: 'Finding a machine', weight: 0.08 },
+  { phase: 'content', label: 'Content', doing: 'Fetching content', weight: 0.42 },
+  { phase: 'display', label: 'Display', doing: 'Preparing the display', weight: 0.1 },
+  { phase: 'app', label: 'App', doing: 'Starting the app', weight: 0.35 },
+  { phase: 'ready', label: 'Picture', doing: 'Opening the picture', weight: 0.05 },
+];
+
+// waiting puts a state before the first picture in words: headline, sentence,
+// and how far it is (0..1, or -1 where nobody knows).
+export function waiting(state) {
+  const { phase, queue, progress } = state;
+  if (phase === 'launching') return { head: state.relaunches ? 'Trying another way in' : 'Choosing the nearest site', text: '', fraction: -1, station: -1 };
+  if (phase === 'connecting') return { head: 'Connecting', text: '', fraction: -1, station: -1 };
+  if (phase === 'reconnecting') return { head: 'Coming back', text: 'Your session is still running.', fraction: -1, station: -1 };
+  if (phase === 'granted') return { head: 'Opening the picture', text: '', fraction: 0.97, station: STATIONS.length - 1 };
+  if (phase === 'leaving') return { head: 'Ending the session', text: '', fraction: -1, station: -1 };
+  if (phase === 'queued') {
+    const n = queue?.position ?? 0;
+    const head = n === 1 ? 'You are next' : n > 1 ? `You are number ${n} in line` : 'You are in line';
+    const known = (queue?.estimate_ms ?? -1) >= 0;
+    const text = known ? `A seat should be free in ${about(queue.estimate_ms)}.` : 'All seats are taken. The next free one is yours in turn.';
+    return { head, text, fraction: -1, station: -1 };
+  }
+  const at = Math.max(0, STATIONS.findIndex((s) => s.phase === progress?.phase));
+  const within = progress?.fraction >= 0 ? Math.min(1, progress.fraction) : 0;
+  const before = STATIONS.slice(0, at).reduce((sum, s) => sum + s.weight, 0);
+  return {
+    head: STATIONS[at].doing,
+    text: progress?.detail ?? '',
+    fraction: before + STATIONS[at].weight * within,
+    within: progress?.fraction >= 0 ? within : -1,
+    station: at,
+  };
+}
+
+const ENDS = {
+  left: ['You left', 'The session has ended. Nothing of it was kept.'],
+  idle: ['You were away', 'Nobody touched the app for a while, so its seat was given free.'],
+  'time-limit': ['Time is up', 'The session reached the longest time it may take.'],
+  lost: ['The connection was lost', 'You could not be brought back in time, so the session ended.'],
+  'app-exited': ['The app has closed', 'It ended by itself, or you closed it.'],
+  drained: ['Stopped by the operator', 'The machine it ran on is being taken out of service.'],
+  retired: ['This version was retired', 'A newer version of the app took its place.'],
+  error: ['Something went wrong', 'The session could not go on.'],
+};
+
+const CODES = {
+  'content-missing': ['Content is missing', 'A file that the app needs is not where it should be. The operator has to see to it.'],
+  'content-denied': ['Content is locked', 'The machine may not read a file that the app needs. The operator has to see to it.'],
+  'content-truncated': ['Content came incomplete', 'A file that the app needs was cut short on its way. Trying again may help.'],
+  'content-checksum': ['Content is not what it should be', 'A file that the app needs was changed. The operator has to see to it.'],
+  'content-store': ['Content cannot be reached', 'The store that holds the files of the app does not answer. Try again in a moment.'],
+  'disk-full': ['The machine is full', 'There was no room for the files of the app. Trying again may reach another machine.'],
+  'display-failed': ['No display', 'The machine could not open a display for the app. Trying again may reach another machine.'],
+  'app-not-found': ['The app is not installed', 'The machine does not have the program. The operator has to see to it.'],
+  'app-no-window': ['The app showed nothing', 'It was started, but opened no window in time.'],
+  'encoder-failed': ['The picture stopped', 'The video encoder failed. Trying again may reach another machine.'],
+  config: ['The app is set up wrongly', 'Its job asks for something that the machine cannot do. The operator has to see to it.'],
+  'host-died': ['The machine dropped out', 'What ran your session vanished without a word. A new seat can be started at once.'],
+  'no-capacity': ['No machine has room', 'Every machine is taken. Try again in a while.'],
+};
+
+// ended puts a wire.End in words. again is the label of the first button, and
+// technical what an operator would want to read aloud.
+export function ended(end) {
+  const [head, text] = (end.reason === 'error' && CODES[end.code]) || ENDS[end.reason] || ENDS.error;
+  const out = { head, text, again: 'Play again', bad: end.reason === 'error', technical: '' };
+  if (end.reason === 'app-exited' && (end.signal || end.exit_code)) {
+    out.head = 'The app stopped unexpectedly';
+    out.text = 'It ended by itself. You can start it again.';
+    out.bad = true;
+    out.technical = end.signal ? `app-exited(signal ${end.signal})` : `app-exited(${end.exit_code})`;
+  } else if (end.reason === 'error') {
+    out.technical = end.code ? `error(${end.code})` : 'error';
+  }
+  if (end.detail && out.technical) out.technical += `: ${end.detail}`;
+  if (out.bad || end.reason === 'lost' || end.reason === 'drained') out.again = 'Start again';
+  return out;
+}
+
+// known lists what this module has words for, for the test that compares it with wire.
+export const known = { reasons: Object.keys(ENDS), codes: Object.keys(CODES), phases: STATIONS.map((s) => s.phase) };
