@@ -1,0 +1,114 @@
+package capture
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+)
+
+// Codecs, as in the job's config and in SDP.
+const (
+	H264 = "h264"
+	VP8  = "vp8"
+)
+
+// encoder is one way to encode: a GStreamer element and how to hold it to low
+// latency. All share: no B-frames and no lookahead, keyframes only when asked
+// (a keyframe costs ten times a frame, and a lost one is asked for again), and a
+// rate buffer of about a frame, so that a keyframe is small enough to be on the
+// wire before the next one is due.
+type encoder struct {
+	element string
+	codec   string
+	// launch is the part of the pipeline from raw I420 to the encoded stream;
+	// the element's name in it is "enc".
+	launch func(p params) string
+	// bitrate is the property that holds the target, in units of bit/s.
+	bitrate     string
+	bitrateUnit int
+}
+
+type params struct {
+	width, height, fps, bps int
+}
+
+// frameMS is how much the rate buffer holds.
+func (p params) frameMS() int { return max(1500/p.fps, 20) }
+
+// threads for slices of one frame: on few cores the app needs them more.
+func threads() int { return min(max(runtime.NumCPU()/2, 1), 4) }
+
+// h264Caps keeps to what every browser decodes without delay. Annex B with
+// whole access units is what the packetizer takes.
+const h264Caps = "video/x-h264,profile=constrained-baseline,stream-format=byte-stream,alignment=au"
+
+const never = 1 << 30 // frames between unasked keyframes
+
+// encoders, best first within a codec.
+var encoders = []encoder{
+	{
+		// Not run here: it needs an NVIDIA GPU and its driver.
+		element: "nvh264enc", codec: H264, bitrate: "bitrate", bitrateUnit: 1000,
+		launch: func(p params) string {
+			return fmt.Sprintf("videoconvert ! video/x-raw,format=NV12 ! nvh264enc name=enc preset=low-latency-hp rc-mode=cbr "+
+				"zerolatency=true bframes=0 gop-size=-1 vbv-buffer-size=%d bitrate=%d ! h264parse config-interval=-1 ! "+
+				"video/x-h264,stream-format=byte-stream,alignment=au", p.bps/1000*p.frameMS()/1000, p.bps/1000)
+		},
+	},
+	{
+		// Not run here: it needs a GPU with VA-API.
+		element: "vah264enc", codec: H264, bitrate: "bitrate", bitrateUnit: 1000,
+		launch: func(p params) string {
+			return fmt.Sprintf("videoconvert ! video/x-raw,format=NV12 ! vah264enc name=enc rate-control=cbr b-frames=0 ref-frames=1 "+
+				"key-int-max=1024 target-usage=7 cpb-size=%d bitrate=%d ! h264parse config-interval=-1 ! "+
+				"video/x-h264,stream-format=byte-stream,alignment=au", max(p.bps/1000*p.frameMS()/1000, 64), p.bps/1000)
+		},
+	},
+	{
+		element: "x264enc", codec: H264, bitrate: "bitrate", bitrateUnit: 1000,
+		launch: func(p params) string {
+			return fmt.Sprintf("x264enc name=enc tune=zerolatency speed-preset=ultrafast threads=%d sliced-threads=true "+
+				"bframes=0 key-int-max=%d aud=false byte-stream=true vbv-buf-capacity=%d bitrate=%d ! "+h264Caps,
+				threads(), never, p.frameMS(), p.bps/1000)
+		},
+	},
+	{
+		element: "openh264enc", codec: H264, bitrate: "bitrate", bitrateUnit: 1,
+		launch: func(p params) string {
+			return fmt.Sprintf("openh264enc name=enc usage-type=screen complexity=low rate-control=bitrate gop-size=%d "+
+				"scene-change-detection=false background-detection=false adaptive-quantization=false multi-thread=%d "+
+				"bitrate=%d max-bitrate=%d ! "+h264Caps,
+				never, threads(), p.bps, p.bps+p.bps/4)
+		},
+	},
+	{
+		element: "vp8enc", codec: VP8, bitrate: "target-bitrate", bitrateUnit: 1,
+		launch: func(p params) string {
+			return fmt.Sprintf("vp8enc name=enc deadline=1 cpu-used=16 threads=%d end-usage=cbr error-resilient=default "+
+				"keyframe-max-dist=%d keyframe-mode=disabled lag-in-frames=0 static-threshold=100 max-quantizer=56 "+
+				"buffer-size=%d buffer-initial-size=%d buffer-optimal-size=%d undershoot=95 max-intra-bitrate=450 target-bitrate=%d",
+				threads(), never, 20*p.frameMS(), 10*p.frameMS(), 15*p.frameMS(), p.bps)
+		},
+	},
+}
+
+// candidates lists the encoders to try for a config, best first.
+func candidates(codec, name string) ([]encoder, error) {
+	if name == "" || name == "auto" {
+		found := slices.Clone(encoders)
+		found = slices.DeleteFunc(found, func(e encoder) bool { return e.codec != codec })
+		if len(found) == 0 {
+			return nil, fmt.Errorf("codec %q is unknown: use %q or %q", codec, H264, VP8)
+		}
+		return found, nil
+	}
+	for _, e := range encoders {
+		if e.element == name {
+			if e.codec != codec {
+				return nil, fmt.Errorf("encoder %s makes %s, not %s", name, e.codec, codec)
+			}
+			return []encoder{e}, nil
+		}
+	}
+	return nil, fmt.Errorf("encoder %q is unknown: use \"auto\"", name)
+}

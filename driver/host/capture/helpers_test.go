@@ -1,0 +1,160 @@
+package capture
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// needs skips a test where a program is missing.
+func needs(t testing.TB, programs ...string) {
+	t.Helper()
+	for _, p := range programs {
+		if _, err := exec.LookPath(p); err != nil {
+			t.Skipf("%s is not installed", p)
+		}
+	}
+}
+
+// spawn starts a program that ends with the test.
+func spawn(t testing.TB, cmd *exec.Cmd) {
+	t.Helper()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("start %s: %v", cmd.Path, err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+}
+
+// xvfb starts a display and returns its name.
+func xvfb(t testing.TB, args ...string) (display string, server *exec.Cmd) {
+	t.Helper()
+	needs(t, "Xvfb")
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	cmd := exec.Command("Xvfb", append([]string{"-displayfd", "3", "-screen", "0", "1280x720x24", "-nolisten", "tcp"}, args...)...)
+	cmd.ExtraFiles = []*os.File{w}
+	spawn(t, cmd)
+	w.Close()
+	r.SetReadDeadline(time.Now().Add(10 * time.Second))
+	number, err := bufio.NewReader(r).ReadString('\n')
+	if err != nil {
+		t.Fatalf("Xvfb did not come up: %v", err)
+	}
+	return ":" + strings.TrimSpace(number), cmd
+}
+
+// painter draws on a display's root window.
+type painter struct {
+	x  *xconn
+	gc uint32
+}
+
+func paint(t testing.TB, display string) *painter {
+	t.Helper()
+	x, err := dialX(display, "", func([]byte) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(x.close)
+	p := &painter{x: x, gc: x.newID()}
+	if _, err := x.send(xrequest(55, 0, p.gc, x.root, 0)); err != nil { // CreateGC
+		t.Fatal(err)
+	}
+	return p
+}
+
+// fill paints a rectangle and returns when the server has done it.
+func (p *painter) fill(t testing.TB, color uint32, x, y, width, height int) {
+	t.Helper()
+	const foreground = 1 << 2
+	rect := xrequest(70, 0, p.x.root, p.gc, uint32(x)|uint32(y)<<16, uint32(width)|uint32(height)<<16)
+	seq, err := p.x.send(xrequest(56, 0, p.gc, foreground, color), rect, xrequest(43, 0))
+	if err == nil {
+		_, err = p.x.wait(seq)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// warp moves the pointer.
+func (p *painter) warp(t testing.TB, x, y int) {
+	t.Helper()
+	seq, err := p.x.send(xrequest(41, 0, 0, p.x.root, 0, 0, uint32(x)|uint32(y)<<16), xrequest(43, 0))
+	if err == nil {
+		_, err = p.x.wait(seq)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func config(display string, onFrame func(Frame)) Config {
+	return Config{Display: display, Width: 1280, Height: 720, FPS: 30, Codec: H264, Encoder: "auto",
+		BitrateBPS: 8_000_000, OnFrame: onFrame}
+}
+
+func start(t testing.TB, cfg Config) *Pipeline {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	p, err := Start(ctx, cfg)
+	if err != nil {
+		t.Fatalf("start: %v", err)
+	}
+	t.Cleanup(func() { p.Close() })
+	return p
+}
+
+// next waits for a frame that satisfies ok.
+func next(t testing.TB, frames <-chan Frame, what string, ok func(Frame) bool) Frame {
+	t.Helper()
+	timeout := time.After(10 * time.Second)
+	for {
+		select {
+		case f := <-frames:
+			if ok(f) {
+				return f
+			}
+		case <-timeout:
+			t.Fatalf("no %s", what)
+		}
+	}
+}
+
+func any(Frame) bool        { return true }
+func keyframe(f Frame) bool { return f.Keyframe }
+
+// nalTypes lists the NAL unit types of an access unit in Annex B.
+func nalTypes(data []byte) (types []int) {
+	for i := 0; i+3 < len(data); i++ {
+		if data[i] == 0 && data[i+1] == 0 && data[i+2] == 1 {
+			types = append(types, int(data[i+3]&31))
+		}
+	}
+	return types
+}
+
+// xauthority writes a cookie file for a display's number.
+func xauthority(number, cookie string) []byte {
+	var b []byte
+	b = binary.BigEndian.AppendUint16(b, 256)
+	for _, s := range []string{"host", number, cookieName, cookie} {
+		b = binary.BigEndian.AppendUint16(b, uint16(len(s)))
+		b = append(b, s...)
+	}
+	return b
+}

@@ -1,0 +1,148 @@
+package capture
+
+import (
+	"context"
+	"time"
+)
+
+const (
+	// settle lets a program finish a picture that it draws in several steps.
+	settle = time.Millisecond
+	// refinements follow the last change, refineEvery frames apart; then one
+	// frame a heartbeat.
+	refinements = 6
+	refineEvery = 3
+	heartbeat   = time.Second
+	// patience is how long an encoder may keep a picture before the next is
+	// pushed after it; some drop frames to hold their rate.
+	patience = 100 * time.Millisecond
+)
+
+// loop captures until ctx ends or something fails.
+func (p *Pipeline) loop(ctx context.Context) error {
+	interval := time.Second / time.Duration(p.cfg.FPS)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var (
+		next    time.Time // when a changed picture may be captured
+		due     time.Time // when the next frame is wanted; zero is when something changes
+		changed bool      // since the last frame
+		still   int       // frames since the last change
+		pending bool      // a picture is in the encoder
+	)
+	for {
+		paused, key := p.take()
+		now := time.Now()
+		switch {
+		case paused:
+			due = time.Time{}
+		case key: // at once, whatever the rate
+			due = now
+		case changed:
+			if due = next; due.Before(now) {
+				due = now
+			}
+		case still < refinements:
+			due = next.Add(refineEvery * interval)
+		default:
+			due = next.Add(heartbeat)
+		}
+
+		if !due.IsZero() && !due.After(now) {
+			if pending {
+				var err error
+				if pending, err = p.drain(ctx, timer); err != nil {
+					return err
+				}
+			}
+			if err := p.frame(key); err != nil {
+				return err
+			}
+			if changed || key {
+				still = 0
+			} else {
+				still++
+			}
+			// A change that comes a little early is not made to wait for the
+			// next slot: programs do not draw by our clock. The mean stays.
+			pending, changed = true, false
+			if next = next.Add(interval); next.Before(now.Add(interval / 2)) {
+				next = now.Add(interval / 2)
+			}
+			continue
+		}
+
+		var tick <-chan time.Time
+		if !due.IsZero() {
+			timer.Reset(due.Sub(now))
+			tick = timer.C
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-p.video.failed:
+			return p.video.failure()
+		case <-p.wake:
+		case <-p.screen.changed:
+			if err := p.screen.x.failure(); err != nil {
+				return err
+			}
+			if !changed {
+				changed = true
+				if soon := time.Now().Add(settle); next.Before(soon) {
+					next = soon
+				}
+			}
+		case <-tick:
+		case <-p.out:
+			pending = false
+		}
+	}
+}
+
+// take returns what was asked for and applies a new bitrate.
+func (p *Pipeline) take() (paused, key bool) {
+	p.mu.Lock()
+	paused, key = p.paused, p.key
+	bps := p.bitrate
+	p.bitrate = 0
+	p.mu.Unlock()
+	if bps != 0 {
+		if err := p.video.setBitrate(bps); err != nil {
+			p.log.Warn("encoder does not take a bitrate", "encoder", p.Encoder(), "bps", bps, "err", err)
+		}
+	}
+	return paused, key
+}
+
+// drain waits until the picture before has left the encoder, whose memory is
+// used for the next. It reports whether one is still in there.
+func (p *Pipeline) drain(ctx context.Context, timer *time.Timer) (pending bool, err error) {
+	timer.Reset(patience)
+	select {
+	case <-p.out:
+		return false, nil
+	case <-timer.C:
+		return true, nil
+	case <-p.video.failed:
+		return true, p.video.failure()
+	case <-ctx.Done():
+		return true, ctx.Err()
+	}
+}
+
+// frame captures the picture and gives it to the encoder.
+func (p *Pipeline) frame(key bool) error {
+	picture, err := p.screen.grab()
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	p.mu.Lock()
+	p.captured = now
+	if key {
+		p.key = false
+	}
+	p.mu.Unlock()
+	return p.video.push(picture, p.screen.stride, now.Sub(p.start), key)
+}

@@ -1,0 +1,299 @@
+package capture
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// screen reads the picture of a display and says when it changed.
+//
+// The picture comes by shared memory (MIT-SHM), or where the server cannot have
+// ours, by the socket. Changes are told by the server (DAMAGE for the picture,
+// XFIXES for the cursor's shape, XINPUT for its motion), so that a still picture
+// costs nothing and a change is captured at once instead of at the next tick.
+type screen struct {
+	x             *xconn
+	width, height int // even
+	stride        int
+
+	shm    []byte // nil where there is no shared memory
+	shmSeg uint32
+	shmExt xextension
+
+	damageExt, fixesExt, inputExt xextension
+	hasFixes                      bool
+	damage                        uint32
+
+	changed     chan struct{} // has one element after a change
+	cursorStale atomic.Bool   // the cursor has another shape
+	visible     atomic.Bool   // the cursor can be seen, so its motion is a change
+	cursor      cursorImage
+}
+
+type cursorImage struct {
+	width, height, hotX, hotY int
+	argb                      []byte // premultiplied
+}
+
+// openScreen connects to the display, whose screen must have the given size.
+func openScreen(cfg Config, log *slog.Logger) (*screen, error) {
+	s := &screen{changed: make(chan struct{}, 1)}
+	x, err := dialX(cfg.Display, cfg.XAuthority, s.event)
+	if err != nil {
+		return nil, err
+	}
+	s.x = x
+	if x.width != cfg.Width || x.height != cfg.Height {
+		s.close()
+		return nil, fmt.Errorf("display %s is %dx%d, not %dx%d as configured",
+			cfg.Display, x.width, x.height, cfg.Width, cfg.Height)
+	}
+	s.width, s.height, s.stride = x.width&^1, x.height&^1, 4*x.width
+	if s.width == 0 || s.height == 0 {
+		s.close()
+		return nil, errors.New("the display is too small")
+	}
+	if err := s.watch(); err != nil {
+		s.close()
+		return nil, fmt.Errorf("watch display %s: %w", cfg.Display, err)
+	}
+	if err := s.share(); err != nil {
+		log.Warn("no shared memory with the display: capturing costs more", "display", cfg.Display, "err", err)
+	}
+	return s, nil
+}
+
+// event runs on the connection's reader. nil is the end of the connection.
+func (s *screen) event(packet []byte) {
+	if packet != nil {
+		switch kind := packet[0] & 0x7f; {
+		case kind == xGenericEvent: // the only one selected is raw motion
+			if !s.visible.Load() {
+				return
+			}
+		case s.hasFixes && kind == s.fixesExt.event+1: // CursorNotify
+			s.cursorStale.Store(true)
+		case kind == s.damageExt.event:
+		default:
+			return
+		}
+	}
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (s *screen) watch() error {
+	var ok bool
+	var err error
+	if s.fixesExt, ok, err = s.x.extension("XFIXES"); err != nil {
+		return err
+	} else if ok {
+		if _, err = s.x.call(xrequest(s.fixesExt.opcode, 0, 4, 0)); err != nil { // QueryVersion
+			return err
+		}
+		if _, err = s.x.send(xrequest(s.fixesExt.opcode, 3, s.x.root, 1)); err != nil { // SelectCursorInput
+			return err
+		}
+		s.hasFixes = true
+		s.cursorStale.Store(true)
+	}
+	if s.damageExt, ok, err = s.x.extension("DAMAGE"); err != nil {
+		return err
+	} else if !ok {
+		return errors.New("it has no DAMAGE extension")
+	}
+	if _, err = s.x.call(xrequest(s.damageExt.opcode, 0, 1, 1)); err != nil { // QueryVersion
+		return err
+	}
+	// Without XInput 2 the cursor moves only when the picture changes.
+	if s.inputExt, ok, err = s.x.extension("XInputExtension"); err != nil {
+		return err
+	} else if ok && s.hasFixes {
+		if _, err = s.x.call(xrequest(s.inputExt.opcode, 47, 2|1<<16)); err != nil { // XIQueryVersion 2.1
+			return err
+		}
+		const rawMotion, allMasters = 1 << 17, 1
+		if _, err = s.x.send(xrequest(s.inputExt.opcode, 46, s.x.root, 1, allMasters|1<<16, rawMotion)); err != nil { // XISelectEvents
+			return err
+		}
+	}
+	s.damage = s.x.newID()
+	const nonEmpty = 3
+	_, err = s.x.send(xrequest(s.damageExt.opcode, 1, s.damage, s.x.root, nonEmpty)) // Create
+	return err
+}
+
+// share makes a memory segment that this process and the server both see. It
+// is marked for removal before the server knows it, so that it outlives nobody.
+func (s *screen) share() error {
+	ext, ok, err := s.x.extension("MIT-SHM")
+	if err != nil {
+		return err
+	} else if !ok {
+		return errors.New("the display has no MIT-SHM extension")
+	}
+	id, err := unix.SysvShmGet(unix.IPC_PRIVATE, s.stride*s.x.height, unix.IPC_CREAT|0o600)
+	if err != nil {
+		return fmt.Errorf("make shared memory: %w", err)
+	}
+	mem, err := unix.SysvShmAttach(id, 0, 0)
+	if err == nil {
+		err = s.allowServer(id)
+	}
+	if _, rm := unix.SysvShmCtl(id, unix.IPC_RMID, nil); err == nil {
+		err = rm
+	}
+	if err != nil {
+		if mem != nil {
+			unix.SysvShmDetach(mem)
+		}
+		return fmt.Errorf("attach shared memory: %w", err)
+	}
+	seg := s.x.newID()
+	if _, err = s.x.send(xrequest(ext.opcode, 1, seg, uint32(id), 0)); err == nil { // Attach, which has no reply
+		_, err = s.x.call(xrequest(43, 0)) // GetInputFocus, which has one, and fails with Attach
+	}
+	if err != nil {
+		// Attach's error came before the reply, which is skipped by its number.
+		unix.SysvShmDetach(mem)
+		return fmt.Errorf("share memory with the display: %w", err)
+	}
+	s.shm, s.shmSeg, s.shmExt = mem, seg, ext
+	return nil
+}
+
+// allowServer gives the segment to the server's user, if that is another one.
+func (s *screen) allowServer(id int) error {
+	raw, err := s.x.conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var peer *unix.Ucred
+	if e := raw.Control(func(fd uintptr) {
+		peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); e != nil || err != nil {
+		return errors.Join(e, err)
+	}
+	if int(peer.Uid) == unix.Geteuid() {
+		return nil
+	}
+	var desc unix.SysvShmDesc
+	if _, err := unix.SysvShmCtl(id, unix.IPC_STAT, &desc); err != nil {
+		return err
+	}
+	desc.Perm.Uid = peer.Uid
+	_, err = unix.SysvShmCtl(id, unix.IPC_SET, &desc)
+	return err
+}
+
+// grab returns the picture as it is now, BGRx with the cursor in it, valid
+// until the next grab.
+func (s *screen) grab() ([]byte, error) {
+	if s.cursorStale.Swap(false) {
+		if err := s.fetchCursor(); err != nil {
+			return nil, err
+		}
+	}
+	// Damage is taken off before the picture is read: what changes in between
+	// is told again. All in one round trip.
+	const zPixmap = 2
+	requests := [][]byte{xrequest(s.damageExt.opcode, 3, s.damage, 0, 0)} // Subtract
+	pointer := s.visible.Load()
+	if pointer {
+		requests = append(requests, xrequest(38, 0, s.x.root)) // QueryPointer
+	}
+	size := uint32(s.x.width) | uint32(s.x.height)<<16
+	if s.shm != nil {
+		requests = append(requests, xrequest(s.shmExt.opcode, 4, s.x.root, 0, size, ^uint32(0), zPixmap, s.shmSeg, 0))
+	} else {
+		requests = append(requests, xrequest(73, zPixmap, s.x.root, 0, size, ^uint32(0)))
+	}
+	seq, err := s.x.send(requests...)
+	if err != nil {
+		return nil, err
+	}
+	var where []byte
+	if pointer {
+		if where, err = s.x.wait(seq - 1); err != nil {
+			return nil, err
+		}
+	}
+	reply, err := s.x.wait(seq)
+	if err != nil {
+		return nil, err
+	}
+	picture := s.shm
+	if picture == nil {
+		if picture = reply[32:]; len(picture) < s.stride*s.x.height {
+			return nil, errors.New("the display sent a short picture")
+		}
+	}
+	if pointer {
+		x := int(int16(binary.LittleEndian.Uint16(where[16:])))
+		y := int(int16(binary.LittleEndian.Uint16(where[18:])))
+		s.cursor.blend(picture, s.stride, s.x.width, s.x.height, x, y)
+	}
+	return picture, nil
+}
+
+func (s *screen) fetchCursor() error {
+	reply, err := s.x.call(xrequest(s.fixesExt.opcode, 4)) // GetCursorImage
+	if err != nil {
+		return err
+	}
+	c := cursorImage{
+		width:  int(binary.LittleEndian.Uint16(reply[12:])),
+		height: int(binary.LittleEndian.Uint16(reply[14:])),
+		hotX:   int(binary.LittleEndian.Uint16(reply[16:])),
+		hotY:   int(binary.LittleEndian.Uint16(reply[18:])),
+		argb:   reply[32:],
+	}
+	if len(c.argb) < 4*c.width*c.height {
+		return errors.New("the display sent a short cursor")
+	}
+	seen := false
+	for i := 3; i < 4*c.width*c.height && !seen; i += 4 {
+		seen = c.argb[i] != 0
+	}
+	s.cursor = c
+	s.visible.Store(seen)
+	return nil
+}
+
+func (c *cursorImage) blend(picture []byte, stride, width, height, x, y int) {
+	x, y = x-c.hotX, y-c.hotY
+	for row := max(0, -y); row < c.height && y+row < height; row++ {
+		for col := max(0, -x); col < c.width && x+col < width; col++ {
+			src := c.argb[4*(row*c.width+col):][:4]
+			dst := picture[(y+row)*stride+4*(x+col):][:3]
+			switch a := uint(src[3]); a {
+			case 0:
+			case 255:
+				copy(dst, src[:3])
+			default:
+				for i := range dst {
+					dst[i] = byte(min(255, uint(src[i])+uint(dst[i])*(255-a)/255))
+				}
+			}
+		}
+	}
+}
+
+func (s *screen) close() {
+	s.x.close()
+	if s.shm != nil {
+		unix.SysvShmDetach(s.shm)
+		s.shm = nil
+	}
+}
+
+// pixels is the address of a picture for C.
+func pixels(picture []byte) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(picture)) }
