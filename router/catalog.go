@@ -1,0 +1,123 @@
+package router
+
+import (
+	"cmp"
+	_ "embed"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// OpenAPI is the API's description, as it is served.
+//
+//go:embed openapi.yaml
+var OpenAPI []byte
+
+func (r *Router) getOpenAPI(c echo.Context) error {
+	c.Response().Header().Set(echo.HeaderCacheControl, "no-cache")
+	return c.Blob(http.StatusOK, "application/yaml", OpenAPI)
+}
+
+// getBeacon answers as quickly as can be: the caller is measuring.
+func (r *Router) getBeacon(c echo.Context) error {
+	h := c.Response().Header()
+	h.Set(echo.HeaderCacheControl, "no-store")
+	h.Set("Timing-Allow-Origin", "*")
+	return c.NoContent(http.StatusNoContent)
+}
+
+// getApps lists what can be played.
+func (r *Router) getApps(c echo.Context) error {
+	view := r.cfg.View.Snapshot()
+	if !view.Ready {
+		return notReady()
+	}
+	apps := map[string]*wire.AppView{}
+	updated := map[string]time.Time{}
+	for _, s := range view.Sites {
+		for id, app := range s.Apps {
+			a, ok := apps[id]
+			if !ok {
+				a = &wire.AppView{ID: id, Sites: map[string]wire.Capacity{}}
+				apps[id] = a
+			}
+			a.Sites[s.Name] = app.Capacity
+			// Sites may be at different versions. This router's own counts, for
+			// want of it whichever was heard of last.
+			if s.Name != r.cfg.Site && ok && !app.Updated.After(updated[id]) {
+				continue
+			}
+			updated[id] = app.Updated
+			if s.Name == r.cfg.Site {
+				updated[id] = forever
+			}
+			a.Version, a.Title, a.Description = app.Version, cmp.Or(app.Title, id), app.Description
+			a.Picture, a.Display = app.Picture, app.Display
+		}
+	}
+	out := wire.AppsResponse{Apps: make([]wire.AppView, 0, len(apps)), Stale: view.Stale()}
+	for _, id := range slices.Sorted(maps.Keys(apps)) {
+		out.Apps = append(out.Apps, *apps[id])
+	}
+	c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
+	return c.JSON(http.StatusOK, out)
+}
+
+var forever = time.Unix(1<<40, 0)
+
+// getSites lists where apps can be played, and how to measure the way there.
+func (r *Router) getSites(c echo.Context) error {
+	view := r.cfg.View.Snapshot()
+	if !view.Ready {
+		return notReady()
+	}
+	now := time.Now()
+	out := wire.SitesResponse{Entry: r.cfg.Site, Sites: make([]wire.SiteView, 0, len(view.Sites)), Stale: view.Stale()}
+	for _, s := range view.Sites {
+		v := wire.SiteView{Site: s.Name, Apps: make(map[string]wire.Capacity, len(s.Apps))}
+		for id, app := range s.Apps {
+			v.Apps[id] = app.Capacity
+		}
+		beacon := ""
+		if s.Name == r.cfg.Site {
+			beacon = r.cfg.URL
+		} else if near, ok := pick(s.Routers, r.cfg.Chance); ok {
+			beacon = strings.TrimRight(near.URL, "/")
+		}
+		if beacon != "" {
+			v.BeaconURL = beacon + "/v1/beacon"
+		}
+		if brain, ok := pick(s.Brains, r.cfg.Chance); ok && s.reachable(view, now) {
+			v.BrainURL = connectURL(brain.URL)
+			v.Healthy = v.BrainURL != ""
+		}
+		out.Sites = append(out.Sites, v)
+	}
+	c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
+	return c.JSON(http.StatusOK, out)
+}
+
+// getHealth is good as soon as there is a view, however old: a router that is
+// taken away because its Consul is gone would help nobody.
+func (r *Router) getHealth(c echo.Context) error {
+	c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
+	view := r.cfg.View.Snapshot()
+	if !view.Ready {
+		return notReady()
+	}
+	out := struct {
+		Status     string     `json:"status"`
+		Site       string     `json:"site"`
+		StaleSince *time.Time `json:"stale_since,omitempty"`
+	}{Status: "ok", Site: r.cfg.Site}
+	if view.Stale() {
+		out.Status, out.StaleSince = "stale", &view.StaleSince
+	}
+	return c.JSON(http.StatusOK, out)
+}

@@ -1,0 +1,275 @@
+package router
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"mime"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// Requests are read by hand rather than into structs, because a caller who made
+// a mistake is to be told which field it is in: encoding/json takes fields that
+// are given twice or in other letter case, takes null for anything, and knows
+// no pointer to what it refuses.
+
+// maxDepth is more nesting than any request has.
+const maxDepth = 16
+
+// readJSON reads a request's body as one JSON object.
+func readJSON(req *http.Request, w http.ResponseWriter) (map[string]any, error) {
+	media, params, err := mime.ParseMediaType(req.Header.Get("Content-Type"))
+	charset := params["charset"]
+	if err != nil || media != "application/json" || charset != "" && !strings.EqualFold(charset, "utf-8") {
+		return nil, problem(wire.ProblemMediaType, "", "Send the body with Content-Type: application/json.")
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, wire.MaxBody))
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return nil, problem(wire.ProblemTooLarge, "", "The body has more than %d bytes.", wire.MaxBody)
+	case err != nil:
+		return nil, problem(wire.ProblemMalformed, "", "The body ended early.")
+	case len(bytes.TrimSpace(body)) == 0:
+		return nil, problem(wire.ProblemMalformed, "", "The body is empty; send a JSON object.")
+	case !utf8.Valid(body):
+		return nil, problem(wire.ProblemMalformed, "", "The body is not UTF-8.")
+	}
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.UseNumber()
+	value, err := readValue(dec, "", 0)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return nil, problem(wire.ProblemMalformed, "", "There is something after the JSON object, at byte %d.", dec.InputOffset())
+	}
+	object, ok := value.(map[string]any)
+	if !ok {
+		return nil, problem(wire.ProblemMalformed, "", "The body is %s; send a JSON object.", typeName(value))
+	}
+	return object, nil
+}
+
+// readValue reads one value; at is its JSON pointer.
+func readValue(dec *json.Decoder, at string, depth int) (any, error) {
+	token, err := dec.Token()
+	if err != nil {
+		return nil, notJSON(dec, err)
+	}
+	delim, ok := token.(json.Delim)
+	if !ok {
+		return token, nil
+	}
+	if depth == maxDepth {
+		return nil, problem(wire.ProblemMalformed, at, "Values are nested too deeply.")
+	}
+	if delim == '[' {
+		list := []any{}
+		for dec.More() {
+			item, err := readValue(dec, at+"/"+strconv.Itoa(len(list)), depth+1)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, item)
+		}
+		if _, err := dec.Token(); err != nil {
+			return nil, notJSON(dec, err)
+		}
+		return list, nil
+	}
+	object := map[string]any{}
+	for dec.More() {
+		token, err := dec.Token()
+		if err != nil {
+			return nil, notJSON(dec, err)
+		}
+		key, _ := token.(string)
+		field := pointer(at, key)
+		if _, ok := object[key]; ok {
+			return nil, problem(wire.ProblemMalformed, field, "The field is given twice.")
+		}
+		if object[key], err = readValue(dec, field, depth+1); err != nil {
+			return nil, err
+		}
+	}
+	if _, err := dec.Token(); err != nil {
+		return nil, notJSON(dec, err)
+	}
+	return object, nil
+}
+
+func notJSON(dec *json.Decoder, err error) error {
+	var syntax *json.SyntaxError
+	switch {
+	case errors.As(err, &syntax):
+		return problem(wire.ProblemMalformed, "", "The body is not JSON: %s, at byte %d.", syntax, syntax.Offset)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return problem(wire.ProblemMalformed, "", "The body is not JSON: it ends too early, at byte %d.", dec.InputOffset())
+	}
+	return problem(wire.ProblemMalformed, "", "The body is not JSON, at byte %d.", dec.InputOffset())
+}
+
+var escapePointer = strings.NewReplacer("~", "~0", "/", "~1")
+
+// pointer is the JSON pointer (RFC 6901) of a field of the object at a pointer.
+func pointer(at, field string) string { return at + "/" + escapePointer.Replace(field) }
+
+func typeName(v any) string {
+	switch v.(type) {
+	case map[string]any:
+		return "an object"
+	case []any:
+		return "a list"
+	case string:
+		return "a string"
+	case json.Number:
+		return "a number"
+	case bool:
+		return "true or false"
+	}
+	return "null"
+}
+
+// fields takes an object's fields one by one, and refuses what is left over.
+type fields struct {
+	at     string
+	object map[string]any
+	err    error // the first
+}
+
+// take gives a field's value if it is there and of the type that want names.
+func take[T any](f *fields, name, want string) (T, bool) {
+	var zero T
+	v, ok := f.object[name]
+	if !ok || f.err != nil {
+		return zero, false
+	}
+	delete(f.object, name)
+	t, ok := v.(T)
+	if !ok {
+		f.err = problem(wire.ProblemMalformed, pointer(f.at, name), "It is %s and must be %s.", typeName(v), want)
+		return zero, false
+	}
+	return t, true
+}
+
+// end refuses fields that nobody took.
+func (f *fields) end() error {
+	if f.err != nil {
+		return f.err
+	}
+	for _, name := range slices.Sorted(maps.Keys(f.object)) {
+		return problem(wire.ProblemMalformed, pointer(f.at, name), "There is no such field.")
+	}
+	return nil
+}
+
+// maxName is longer than the id of any app or site.
+const maxName = 253
+
+// readLaunch reads the body of POST /v1/sessions.
+func readLaunch(object map[string]any) (wire.LaunchRequest, error) {
+	f := &fields{object: object}
+	var out wire.LaunchRequest
+	app, hasApp := take[string](f, "app", "a string")
+	version, hasVersion := take[json.Number](f, "version", "a number")
+	rtt, _ := take[map[string]any](f, "rtt_ms", "an object of numbers by site")
+	preferences, hasPreferences := take[map[string]any](f, "preferences", "an object")
+	if err := f.end(); err != nil {
+		return out, err
+	}
+	switch {
+	case !hasApp || app == "":
+		return out, problem(wire.ProblemInvalid, "/app", "Name the app to play; GET /v1/apps lists them.")
+	case len(app) > maxName:
+		return out, problem(wire.ProblemInvalid, "/app", "It is longer than any app's id.")
+	}
+	out.App = app
+	if hasVersion {
+		v, err := strconv.ParseUint(version.String(), 10, 64)
+		switch {
+		case errors.Is(err, strconv.ErrRange) || err != nil && strings.HasPrefix(version.String(), "-"):
+			return out, problem(wire.ProblemInvalid, "/version", "It is no version that an app can have.")
+		case err != nil:
+			return out, problem(wire.ProblemMalformed, "/version", "It must be a whole number.")
+		}
+		out.Version = v
+	}
+	if rtt != nil {
+		out.RTTMS = make(map[string]float64, len(rtt))
+		for _, site := range slices.Sorted(maps.Keys(rtt)) {
+			ms, err := milliseconds(rtt[site], pointer("/rtt_ms", site))
+			if err != nil {
+				return out, err
+			}
+			out.RTTMS[site] = ms
+		}
+	}
+	if hasPreferences {
+		var err error
+		if out.Preferences, err = readPreferences(preferences); err != nil {
+			return out, err
+		}
+	}
+	return out, nil
+}
+
+func readPreferences(object map[string]any) (wire.Preferences, error) {
+	const at = "/preferences"
+	f := &fields{at: at, object: object}
+	var out wire.Preferences
+	allow, _ := take[[]any](f, "allow", "a list of sites")
+	deny, _ := take[[]any](f, "deny", "a list of sites")
+	most, hasMost := f.object["max_rtt_ms"]
+	delete(f.object, "max_rtt_ms")
+	if err := f.end(); err != nil {
+		return out, err
+	}
+	var err error
+	if out.Allow, err = names(allow, at+"/allow"); err != nil {
+		return out, err
+	}
+	if out.Deny, err = names(deny, at+"/deny"); err != nil {
+		return out, err
+	}
+	if hasMost {
+		out.MaxRTTMS, err = milliseconds(most, at+"/max_rtt_ms")
+	}
+	return out, err
+}
+
+func names(list []any, at string) ([]string, error) {
+	var out []string
+	for i, v := range list {
+		name, ok := v.(string)
+		if !ok {
+			return nil, problem(wire.ProblemMalformed, fmt.Sprintf("%s/%d", at, i), "It is %s and must be the name of a site.", typeName(v))
+		}
+		out = append(out, name)
+	}
+	return out, nil
+}
+
+// milliseconds reads a time that a round trip can take.
+func milliseconds(v any, at string) (float64, error) {
+	text, ok := v.(json.Number)
+	if !ok {
+		return 0, problem(wire.ProblemMalformed, at, "It is %s and must be a number of milliseconds.", typeName(v))
+	}
+	ms, err := text.Float64()
+	if err != nil || math.IsNaN(ms) || ms < 0 || ms > wire.MaxRTTMS {
+		return 0, problem(wire.ProblemInvalid, at, "It must be from 0 to %d milliseconds; leave out what was not measured.", wire.MaxRTTMS)
+	}
+	return ms + 0, nil // -0 is 0
+}

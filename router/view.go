@@ -1,0 +1,89 @@
+package router
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// View is the world as somebody else keeps it up to date.
+type View interface {
+	// Snapshot is what is known now. The caller does not change it, and neither
+	// does anybody else.
+	Snapshot() Snapshot
+}
+
+// Snapshot is the world at one moment.
+type Snapshot struct {
+	// Ready is false until the world was seen for the first time.
+	Ready bool
+	// StaleSince is when the world was seen last, if it is out of sight now.
+	StaleSince time.Time
+	// Sites are sorted by name.
+	Sites []Site
+}
+
+// Stale reports whether the snapshot may be out of date.
+func (s Snapshot) Stale() bool { return !s.StaleSince.IsZero() }
+
+// Site finds a site by name.
+func (s Snapshot) Site(name string) (Site, bool) {
+	i, ok := slices.BinarySearchFunc(s.Sites, name, func(t Site, name string) int { return cmp.Compare(t.Name, name) })
+	if !ok {
+		return Site{}, false
+	}
+	return s.Sites[i], true
+}
+
+// Site is one site.
+type Site struct {
+	Name    string
+	Apps    map[string]wire.App // by id
+	Brains  []wire.Instance
+	Routers []wire.Instance
+	// StaleSince is when word of this site came last, if there is none now.
+	StaleSince time.Time
+	// PredictedRTTMS is what coordinates say of the way to it from the router's
+	// own site; 0 while nobody knows.
+	PredictedRTTMS float64
+}
+
+// silence is how long a site may be out of sight, while others are not, before
+// nobody is sent there.
+const silence = 15 * time.Second
+
+// reachable is false for a site that fell silent while the view as a whole is
+// fresh. When everything is silent the trouble is at this end, and what was
+// seen last is the best there is.
+func (s Site) reachable(whole Snapshot, now time.Time) bool {
+	return s.StaleSince.IsZero() || whole.Stale() || now.Sub(s.StaleSince) < silence
+}
+
+// pick chooses one healthy instance, so that replicas share the load.
+func pick(of []wire.Instance, chance func() float64) (wire.Instance, bool) {
+	healthy := 0
+	for _, i := range of {
+		if i.Healthy {
+			healthy++
+		}
+	}
+	if healthy == 0 {
+		return wire.Instance{}, false
+	}
+	nth := 0
+	if healthy > 1 {
+		nth = min(int(chance()*float64(healthy)), healthy-1)
+	}
+	for _, i := range of {
+		if !i.Healthy {
+			continue
+		}
+		if nth == 0 {
+			return i, true
+		}
+		nth--
+	}
+	return wire.Instance{}, false
+}
