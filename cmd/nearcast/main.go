@@ -1,0 +1,38 @@
+// Command nearcast is the one command of the project: the services a site runs
+// (router, brain), the keys they share, and the dev cluster that runs a whole
+// site on one machine.
+//
+//	nearcast dev up          a site on this machine, with sample apps
+//	nearcast router …        the REST API, the beacon and the player
+//	nearcast brain …         the session broker of a site
+//	nearcast ticket-key …    the keys that sign and check tickets
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	root := &cobra.Command{
+		Use:           "nearcast",
+		Short:         "Stream interactive 3D applications from the nearest place to any browser",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.AddCommand(
+		devCommand(),
+	)
+	if err := root.ExecuteContext(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		fmt.Fprintln(os.Stderr, "nearcast:", err)
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,128 @@
+package dev
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+)
+
+// Package is a Debian package that this machine must have, and why.
+type Package struct {
+	Name   string
+	Reason string
+}
+
+// RunPackages are needed to build the binaries and to run seats.
+// plugins-bad is not here on purpose: it pulls 300 packages in, and nothing
+// of it is used.
+var RunPackages = []Package{
+	{"ca-certificates", "fetching Go modules"},
+	{"gcc", "compiling the GStreamer bindings"},
+	{"libc6-dev", "compiling the GStreamer bindings"},
+	{"pkg-config", "finding GStreamer's headers"},
+	{"libgstreamer1.0-dev", "GStreamer's headers"},
+	{"libgstreamer-plugins-base1.0-dev", "GStreamer's headers for app sources and sinks, audio, video"},
+	{"gstreamer1.0-plugins-base", "videoconvert, Opus"},
+	{"gstreamer1.0-plugins-good", "capture of an X display and of sound, VP8"},
+	{"gstreamer1.0-plugins-ugly", "H.264 by x264"},
+	{"xvfb", "the display of a seat without a GPU"},
+	{"libgl1-mesa-dri", "OpenGL without a GPU"},
+	{"pulseaudio", "the sound of a seat"},
+	{"f3d", "sample app: the model viewer"},
+	{"neverball", "sample app: a game"},
+	{"assimp-testmodels", "sample content: the engine that the viewer shows"},
+}
+
+// TestPackages are needed by make test beyond RunPackages.
+var TestPackages = []Package{
+	{"chromium", "the person's browser in end-to-end tests"},
+	{"nodejs", "the unit tests of the player"},
+	{"iproute2", "cutting a network in tests of reconnection"},
+	{"xdotool", "reading pointer and windows back in tests of input"},
+	{"x11-utils", "looking at displays in tests"},
+}
+
+// MissingPackages are those of want that dpkg does not have installed.
+func MissingPackages(ctx context.Context, want []Package) ([]Package, error) {
+	args := []string{"--show", "--showformat", "${Package} ${db:Status-Status}\n"}
+	for _, p := range want {
+		args = append(args, p.Name)
+	}
+	cmd := exec.CommandContext(ctx, "dpkg-query", args...)
+	var out, problems bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &problems
+	// It exits 1 when a package is unknown, and that is an answer too.
+	if err := cmd.Run(); err != nil {
+		if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.ExitCode() != 1 {
+			return nil, fmt.Errorf("ask dpkg for packages: %w %s", err, strings.TrimSpace(problems.String()))
+		}
+	}
+	installed := make(map[string]bool)
+	for line := range strings.Lines(out.String()) {
+		if name, status, _ := strings.Cut(strings.TrimSpace(line), " "); status == "installed" {
+			installed[name] = true
+		}
+	}
+	var missing []Package
+	for _, p := range want {
+		if !installed[p.Name] {
+			missing = append(missing, p)
+		}
+	}
+	return missing, nil
+}
+
+// InstallPackages installs what is missing of want through apt-get, with sudo
+// where the caller is not root. It says what and why before it begins.
+func InstallPackages(ctx context.Context, want []Package, log io.Writer) error {
+	missing, err := MissingPackages(ctx, want)
+	if errors.Is(err, exec.ErrNotFound) {
+		fmt.Fprintln(log, "This machine has no dpkg. Make sure that it has the equivalents of:")
+		printPackages(log, want)
+		return nil
+	}
+	if err != nil || len(missing) == 0 {
+		return err
+	}
+	fmt.Fprintln(log, "Installing Debian packages that are missing:")
+	printPackages(log, missing)
+	install := []string{"apt-get", "install", "--yes", "--no-install-recommends"}
+	for _, p := range missing {
+		install = append(install, p.Name)
+	}
+	for _, args := range [][]string{{"apt-get", "update"}, install} {
+		if err := asRoot(ctx, log, args...); err != nil {
+			return fmt.Errorf("%w\nInstall them yourself with: sudo %s", err, strings.Join(install, " "))
+		}
+	}
+	return nil
+}
+
+func printPackages(w io.Writer, packages []Package) {
+	for _, p := range packages {
+		fmt.Fprintf(w, "  %-34s %s\n", p.Name, p.Reason)
+	}
+}
+
+// asRoot runs an apt-get command, waiting for another apt to finish.
+func asRoot(ctx context.Context, log io.Writer, args ...string) error {
+	full := append([]string{"env", "DEBIAN_FRONTEND=noninteractive"}, args...)
+	full = append(full, "-o", "DPkg::Lock::Timeout=120", "-q")
+	if os.Geteuid() != 0 {
+		if _, err := exec.LookPath("sudo"); err != nil {
+			return errors.New("packages can be installed by root only, and there is no sudo")
+		}
+		full = append([]string{"sudo"}, full...)
+	}
+	cmd := exec.CommandContext(ctx, full[0], full[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, log, log
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("run %s: %w", strings.Join(args[:2], " "), err)
+	}
+	return nil
+}

@@ -1,0 +1,221 @@
+package dev
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// service is a child that must run: what to start, and how to tell that it serves.
+type service struct {
+	name  string
+	argv  []string
+	env   []string
+	log   string // file
+	ready func(ctx context.Context) error
+	grace time.Duration // between SIGTERM and SIGKILL
+}
+
+// process keeps one service running. When the child dies it is started again,
+// at once the first time and then ever later, until stop.
+type process struct {
+	service
+	logger  *slog.Logger
+	changed func() // after every change of status
+
+	cancel context.CancelFunc
+	done   chan struct{}
+
+	mu     sync.Mutex
+	status ProcessStatus
+	wake   chan struct{} // closed and replaced at every change of status
+}
+
+// Process states.
+const (
+	StateStarting   = "starting"
+	StateReady      = "ready"
+	StateRestarting = "restarting"
+	StateStopped    = "stopped"
+)
+
+const (
+	firstBackoff = 200 * time.Millisecond
+	maxBackoff   = 10 * time.Second
+	steadyAfter  = 30 * time.Second // a life this long forgives earlier deaths
+	keptLogBytes = 16 << 20
+)
+
+// startProcess begins to run a service and returns at once.
+func startProcess(s service, logger *slog.Logger, changed func()) *process {
+	ctx, cancel := context.WithCancel(context.Background())
+	p := &process{
+		service: s, logger: logger, changed: changed, cancel: cancel,
+		done: make(chan struct{}), wake: make(chan struct{}),
+		status: ProcessStatus{Name: s.name, State: StateStarting, Log: s.log, Since: time.Now().UTC()},
+	}
+	go p.run(ctx)
+	return p
+}
+
+// stop ends the child and waits for it.
+func (p *process) stop() {
+	p.cancel()
+	<-p.done
+}
+
+// kill sends a signal to the child as it is now.
+func (p *process) kill(signal syscall.Signal) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.status.PID == 0 {
+		return fmt.Errorf("signal %s: it is not running", p.name)
+	}
+	return syscall.Kill(p.status.PID, signal)
+}
+
+// snapshot is the status now, and a channel that closes when it changes.
+func (p *process) snapshot() (ProcessStatus, <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.status, p.wake
+}
+
+// wait returns when the child is ready, or with the reason why it will not be:
+// it has died three times in a row.
+func (p *process) wait(ctx context.Context) error {
+	for {
+		status, changed := p.snapshot()
+		switch {
+		case status.State == StateReady:
+			return nil
+		case status.State == StateStopped:
+			return fmt.Errorf("%s was stopped", p.name)
+		case status.deaths >= 3:
+			return fmt.Errorf("%s does not stay up (%s); the end of %s:\n%s", p.name, status.LastDeath, p.log, lastLines(p.log, 12))
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for %s (%s): %w; the end of %s:\n%s", p.name, status.lastProbe, ctx.Err(), p.log, lastLines(p.log, 12))
+		}
+	}
+}
+
+func (p *process) update(change func(*ProcessStatus)) {
+	p.mu.Lock()
+	before := p.status
+	change(&p.status)
+	if before.State != p.status.State {
+		p.status.Since = time.Now().UTC()
+	}
+	visible := before.State != p.status.State || before.PID != p.status.PID
+	close(p.wake)
+	p.wake = make(chan struct{})
+	p.mu.Unlock()
+	if visible {
+		p.changed()
+	}
+}
+
+func (p *process) run(ctx context.Context) {
+	// The parent-death signal is sent when the *thread* that started the child
+	// ends. So this goroutine keeps its thread as long as there is a child, and
+	// the thread goes with the goroutine.
+	runtime.LockOSThread()
+	defer close(p.done)
+	defer p.update(func(s *ProcessStatus) { s.State, s.PID, s.Started = StateStopped, 0, 0 })
+	backoff := firstBackoff
+	for ctx.Err() == nil {
+		began := time.Now()
+		err := p.once(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if time.Since(began) > steadyAfter {
+			backoff = firstBackoff
+		}
+		p.update(func(s *ProcessStatus) {
+			s.State, s.PID, s.Started = StateRestarting, 0, 0
+			s.Restarts++
+			s.deaths++
+			s.LastDeath = err.Error()
+		})
+		p.logger.Warn(p.name+" died, starting it again", "because", err, "in", backoff, "log", p.log)
+		select {
+		case <-time.After(backoff):
+		case <-ctx.Done():
+		}
+		backoff = min(2*backoff, maxBackoff)
+	}
+}
+
+// once is one life of the child.
+func (p *process) once(ctx context.Context) error {
+	if info, err := os.Stat(p.log); err == nil && info.Size() > keptLogBytes {
+		if err := os.Rename(p.log, p.log+".old"); err != nil {
+			return fmt.Errorf("rotate log: %w", err)
+		}
+	}
+	out, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return fmt.Errorf("open log: %w", err)
+	}
+	defer out.Close()
+	cmd := exec.CommandContext(ctx, p.argv[0], p.argv[1:]...)
+	cmd.Env, cmd.Stdout, cmd.Stderr = p.env, out, out
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = p.grace
+	// Its own process group: Ctrl-C at the terminal is for the supervisor, which
+	// stops its children in order.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	began := time.Now()
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	started, _ := startTicks(cmd.Process.Pid)
+	p.update(func(s *ProcessStatus) { s.State, s.PID, s.Started = StateStarting, cmd.Process.Pid, started })
+
+	life, ended := context.WithCancel(ctx)
+	var probe sync.WaitGroup
+	probe.Go(func() { p.probe(life, began) })
+	err = cmd.Wait()
+	ended()
+	probe.Wait()
+	if err == nil {
+		err = errors.New("it exited by itself")
+	}
+	return err
+}
+
+// probe polls ready until the child serves.
+func (p *process) probe(ctx context.Context, began time.Time) {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		attempt, cancel := context.WithTimeout(ctx, 2*time.Second)
+		err := p.ready(attempt)
+		cancel()
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil {
+			p.update(func(s *ProcessStatus) { s.State, s.deaths = StateReady, 0 })
+			p.logger.Info(p.name+" is up", "took", time.Since(began).Round(10*time.Millisecond))
+			return
+		}
+		p.update(func(s *ProcessStatus) { s.lastProbe = err.Error() })
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}

@@ -1,0 +1,190 @@
+package dev
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// samples are objects of Bucket and the files they come from. README.md in
+// dev/samples says what they are and under which licence.
+var samples = map[string]string{
+	"models/engine.glb": "/usr/share/assimp/models/glTF2/2CylinderEngine-glTF-Binary/2CylinderEngine.glb",
+}
+
+// jobSuffix ends the name of a job file.
+const jobSuffix = ".nomad.hcl"
+
+// uploadSamples brings the sample content into Bucket. A sample that this
+// machine does not have is said and left out: its app will say so too.
+func (c *Cluster) uploadSamples(ctx context.Context) error {
+	if err := c.makeBucket(ctx); err != nil {
+		return err
+	}
+	files := make(map[string]string)
+	for key, file := range samples {
+		files[key] = file
+	}
+	own := filepath.Join(c.root, "dev", "samples")
+	entries, err := os.ReadDir(own)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, e := range entries {
+		if e.Type().IsRegular() && filepath.Ext(e.Name()) != ".md" {
+			files["models/"+e.Name()] = filepath.Join(own, e.Name())
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(files)) {
+		err := c.Upload(ctx, key, files[key])
+		if errors.Is(err, fs.ErrNotExist) {
+			c.logger.Warn("sample content is missing; install its package (see dev/samples/README.md)", "object", key, "file", files[key])
+			continue
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sampleJobs are the job files of the source tree, by app.
+func (c *Cluster) sampleJobs() (map[string]string, error) {
+	files, err := filepath.Glob(filepath.Join(c.root, "jobs", "*"+jobSuffix))
+	if err != nil {
+		return nil, err
+	}
+	jobs := make(map[string]string)
+	for _, file := range files {
+		jobs[strings.TrimSuffix(filepath.Base(file), jobSuffix)] = file
+	}
+	return jobs, nil
+}
+
+// runSamples registers the sample apps: those asked for, or all.
+func (c *Cluster) runSamples(ctx context.Context, names []string) error {
+	jobs, err := c.sampleJobs()
+	if err != nil {
+		return err
+	}
+	if names == nil {
+		names = slices.Sorted(maps.Keys(jobs))
+	}
+	for _, name := range names {
+		file, ok := jobs[name]
+		if !ok {
+			return fmt.Errorf("no sample app %q; there are: %s", name, strings.Join(slices.Sorted(maps.Keys(jobs)), ", "))
+		}
+		vars, err := c.variables(file)
+		if err != nil {
+			return err
+		}
+		id, err := c.RunJob(ctx, file, vars)
+		if err != nil {
+			return err
+		}
+		c.logger.Info("app registered", "app", id, "job", file)
+	}
+	return nil
+}
+
+var declaredVariable = regexp.MustCompile(`(?m)^\s*variable\s+"([^"]+)"`)
+
+// variables are the values that a dev cluster gives to the variables that a job
+// file declares; the rest keep their defaults.
+func (c *Cluster) variables(file string) (map[string]string, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	known := map[string]string{
+		"datacenter": Site,
+		"region":     Site,
+		"bucket":     Bucket,
+		"testapp":    filepath.Join(c.bin, "testapp"),
+	}
+	vars := make(map[string]string)
+	for _, m := range declaredVariable.FindAllStringSubmatch(string(text), -1) {
+		if value, ok := known[m[1]]; ok {
+			vars[m[1]] = value
+		}
+	}
+	return vars, nil
+}
+
+// AppList asks the cluster's router which apps there are and how much room they have.
+func (s State) AppList(ctx context.Context) (wire.AppsResponse, error) { return appList(ctx, s.URL) }
+
+// AppList asks the router which apps there are and how much room they have.
+func (c *Cluster) AppList(ctx context.Context) (wire.AppsResponse, error) { return appList(ctx, c.URL) }
+
+func appList(ctx context.Context, url string) (apps wire.AppsResponse, err error) {
+	body, err := httpGet(ctx, url+"/v1/apps")
+	if err != nil {
+		return apps, err
+	}
+	if err := json.Unmarshal(body, &apps); err != nil {
+		return apps, fmt.Errorf("parse the router's apps: %w", err)
+	}
+	return apps, nil
+}
+
+// WaitIdle returns when an app has an idle seat, and says on the way what its
+// seats do. An empty name means every app that keeps warm seats.
+func (c *Cluster) WaitIdle(ctx context.Context, app string) error {
+	said := make(map[string]string)
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	waiting := "for the router to know an app"
+	for {
+		apps, err := c.AppList(ctx)
+		if err == nil {
+			waiting = ""
+			found := false
+			for _, a := range apps.Apps {
+				room := a.Sites[Site]
+				if app != "" && a.ID != app || app == "" && room.Warm == 0 {
+					continue
+				}
+				found = true
+				what := describe(room)
+				if said[a.ID] != what {
+					said[a.ID] = what
+					c.logger.Info(a.ID + ": " + what)
+				}
+				if room.Idle == 0 {
+					waiting += fmt.Sprintf("for a seat of %s (%s) ", a.ID, what)
+				}
+			}
+			if found && waiting == "" {
+				return nil
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			if err != nil {
+				waiting += ": " + err.Error()
+			}
+			return fmt.Errorf("wait %s: %w", waiting, ctx.Err())
+		}
+	}
+}
+
+func describe(room wire.Capacity) string {
+	if room.Failing != "" {
+		return "seats fail to start: " + room.Failing
+	}
+	return fmt.Sprintf("%d idle, %d starting, %d busy", room.Idle, room.Starting, room.Busy)
+}
