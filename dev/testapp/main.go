@@ -1,0 +1,180 @@
+// Testapp is a small X11 application that tests and benchmarks stream.
+//
+// Its window is one colour all over, and flips between black and white at each
+// key or button press: the picture answers the hand in the very next frame, so
+// that the time from one to the other can be measured. Each event that reaches
+// it is a JSON line on standard output:
+//
+//	{"type":"ready","width":1280,"height":720}
+//	{"type":"key_press","keycode":38,"keysym":97,"text":"a","state":0}
+//	{"type":"button_press","button":1,"x":640,"y":360,"state":0}
+//	{"type":"focus_in"}
+//
+// Its flags make it misbehave in the ways that a seat must survive.
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+type options struct {
+	width, height int
+	color         string
+	fps           int
+	noWindow      bool
+	secondWindow  bool
+	dialog        bool
+	spawnChild    bool
+	crash         bool
+	exitAfter     time.Duration
+	exitCode      int
+	exitOnKey     string
+	ignoreTerm    bool
+	env           bool
+}
+
+func parse(args []string) (options, error) {
+	var o options
+	fs := flag.NewFlagSet("testapp", flag.ContinueOnError)
+	fs.Usage = func() {
+		fmt.Fprint(fs.Output(), `testapp shows a window that flips between black and white at each key or button
+press, and prints each event it gets as a JSON line.
+
+Flags:
+`)
+		fs.PrintDefaults()
+	}
+	size := fs.String("size", "640x480", "size of the window before a window manager has its say, `WxH`")
+	fs.StringVar(&o.color, "color", "black", "first colour of the window: black, white, or `#rrggbb`")
+	fs.IntVar(&o.fps, "fps", 0, "draw a counter into the top left corner `N` times a second; 0 draws none")
+	fs.BoolVar(&o.noWindow, "no-window", false, "run, but never show a window")
+	fs.BoolVar(&o.secondWindow, "second-window", false, "close the first window and open a second one, as launchers do, at the first press")
+	fs.BoolVar(&o.dialog, "dialog", false, "open a 200x100 dialog above the window at the first press")
+	fs.BoolVar(&o.spawnChild, "spawn-child", false, "leave a grandchild behind, in a session of its own; its pid is printed")
+	fs.BoolVar(&o.crash, "crash", false, "end by SIGABRT, at once or after -exit-after")
+	fs.DurationVar(&o.exitAfter, "exit-after", 0, "exit after `D`")
+	fs.IntVar(&o.exitCode, "exit-code", 0, "exit code `N` of every exit by plan")
+	fs.StringVar(&o.exitOnKey, "exit-on-key", "", "exit when key `NAME` is pressed: Escape, F4, or a character")
+	fs.BoolVar(&o.ignoreTerm, "ignore-term", false, "ignore SIGTERM")
+	fs.BoolVar(&o.env, "print-env", false, "print the environment first")
+	if err := fs.Parse(args); err != nil {
+		return o, err
+	}
+	if fs.NArg() > 0 {
+		return o, fmt.Errorf("unexpected argument %q", fs.Arg(0))
+	}
+	w, h, ok := strings.Cut(*size, "x")
+	var errW, errH error
+	o.width, errW = strconv.Atoi(w)
+	o.height, errH = strconv.Atoi(h)
+	if !ok || errW != nil || errH != nil || o.width < 1 || o.height < 1 || o.width > 32767 || o.height > 32767 {
+		return o, fmt.Errorf("-size %q is not of the form 640x480", *size)
+	}
+	if o.fps < 0 || o.fps > 1000 {
+		return o, fmt.Errorf("-fps must be 0 to 1000")
+	}
+	return o, nil
+}
+
+// line is what is printed of an event.
+type line struct {
+	Type    string `json:"type"`
+	Keycode int    `json:"keycode,omitempty"`
+	Keysym  uint32 `json:"keysym,omitempty"`
+	Text    string `json:"text,omitempty"`
+	Button  int    `json:"button,omitempty"`
+	X       *int   `json:"x,omitempty"`
+	Y       *int   `json:"y,omitempty"`
+	State   int    `json:"state,omitempty"` // modifiers before the event
+	Width   int    `json:"width,omitempty"`
+	Height  int    `json:"height,omitempty"`
+	PID     int    `json:"pid,omitempty"`
+	Signal  string `json:"signal,omitempty"`
+	// White is whether the window is white after the event.
+	White *bool    `json:"white,omitempty"`
+	Env   []string `json:"env,omitempty"`
+}
+
+func say(l line) { json.NewEncoder(os.Stdout).Encode(l) }
+
+func main() {
+	o, err := parse(os.Args[1:])
+	switch {
+	case err == flag.ErrHelp:
+		return
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "testapp:", err)
+		os.Exit(2)
+	}
+	if err := run(o); err != nil {
+		fmt.Fprintln(os.Stderr, "testapp:", err)
+		os.Exit(1)
+	}
+	os.Exit(o.exitCode)
+}
+
+func run(o options) error {
+	if o.env {
+		say(line{Type: "env", Env: os.Environ()})
+	}
+	if o.spawnChild {
+		pid, err := leaveChild()
+		if err != nil {
+			return fmt.Errorf("leave a child: %w", err)
+		}
+		say(line{Type: "child", PID: pid})
+	}
+	quit := make(chan struct{}, 3)
+	if o.exitAfter > 0 || o.crash {
+		time.AfterFunc(o.exitAfter, func() {
+			if o.crash {
+				abort()
+			}
+			quit <- struct{}{}
+		})
+	}
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
+	if o.ignoreTerm {
+		signal.Notify(signals, syscall.SIGTERM)
+	}
+	go func() {
+		for s := range signals {
+			say(line{Type: "signal", Signal: s.String()})
+		}
+	}()
+	if o.noWindow {
+		say(line{Type: "ready"})
+		<-quit
+		return nil
+	}
+	return show(o, quit)
+}
+
+// leaveChild starts a process that outlives its parent, and that no process
+// group or session ties to us.
+func leaveChild() (int, error) {
+	out, err := exec.Command("/bin/sh", "-c", "setsid sleep 100000 >/dev/null 2>&1 </dev/null & echo $!").Output()
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(string(out)))
+}
+
+// abort ends the process by SIGABRT, which Go would catch.
+func abort() {
+	signal.Reset(syscall.SIGABRT)
+	var reset [4]uint64 // struct sigaction of all zeros: the default action
+	sigaction(syscall.SIGABRT, &reset)
+	syscall.Kill(syscall.Getpid(), syscall.SIGABRT)
+	select {}
+}

@@ -1,0 +1,241 @@
+package display
+
+import (
+	"slices"
+
+	"github.com/jezek/xgb"
+	"github.com/jezek/xgb/xproto"
+)
+
+// The part of the conventions (ICCCM, EWMH) that applications of today rely
+// on: toolkits and SDL ask a window manager for full screen, and wait for its
+// answer; without one they fall back to worse ways or to delays.
+
+// Values of WM_STATE.
+const (
+	stateWithdrawn = 0
+	stateNormal    = 1
+)
+
+// atoms are the names in use, interned once.
+type atoms struct {
+	utf8String, wmState, wmProtocols, wmTakeFocus,
+	wmDeleteWindow, netSupported, netSupportingWMCheck, netWMName,
+	netClientList, netActiveWindow, netCloseWindow, netNumberOfDesktops,
+	netCurrentDesktop, netDesktopGeometry, netWorkarea, netFrameExtents,
+	netRequestFrameExtents, netWMDesktop, netWMState, netWMStateFullscreen,
+	netWMStateMaximizedVert, netWMStateMaximizedHorz, netWMWindowType, netWMWindowTypeNormal,
+	netWMWindowTypeDialog, netWMWindowTypeUtility, netWMWindowTypeToolbar, netWMWindowTypeMenu,
+	netWMWindowTypeSplash, netWMWindowTypeNotification xproto.Atom
+}
+
+type atomName struct {
+	name string
+	atom *xproto.Atom
+}
+
+func (a *atoms) names() []atomName {
+	return []atomName{
+		{"UTF8_STRING", &a.utf8String},
+		{"WM_STATE", &a.wmState},
+		{"WM_PROTOCOLS", &a.wmProtocols},
+		{"WM_TAKE_FOCUS", &a.wmTakeFocus},
+		{"WM_DELETE_WINDOW", &a.wmDeleteWindow},
+		{"_NET_SUPPORTED", &a.netSupported},
+		{"_NET_SUPPORTING_WM_CHECK", &a.netSupportingWMCheck},
+		{"_NET_WM_NAME", &a.netWMName},
+		{"_NET_CLIENT_LIST", &a.netClientList},
+		{"_NET_ACTIVE_WINDOW", &a.netActiveWindow},
+		{"_NET_CLOSE_WINDOW", &a.netCloseWindow},
+		{"_NET_NUMBER_OF_DESKTOPS", &a.netNumberOfDesktops},
+		{"_NET_CURRENT_DESKTOP", &a.netCurrentDesktop},
+		{"_NET_DESKTOP_GEOMETRY", &a.netDesktopGeometry},
+		{"_NET_WORKAREA", &a.netWorkarea},
+		{"_NET_FRAME_EXTENTS", &a.netFrameExtents},
+		{"_NET_REQUEST_FRAME_EXTENTS", &a.netRequestFrameExtents},
+		{"_NET_WM_DESKTOP", &a.netWMDesktop},
+		{"_NET_WM_STATE", &a.netWMState},
+		{"_NET_WM_STATE_FULLSCREEN", &a.netWMStateFullscreen},
+		{"_NET_WM_STATE_MAXIMIZED_VERT", &a.netWMStateMaximizedVert},
+		{"_NET_WM_STATE_MAXIMIZED_HORZ", &a.netWMStateMaximizedHorz},
+		{"_NET_WM_WINDOW_TYPE", &a.netWMWindowType},
+		{"_NET_WM_WINDOW_TYPE_NORMAL", &a.netWMWindowTypeNormal},
+		{"_NET_WM_WINDOW_TYPE_DIALOG", &a.netWMWindowTypeDialog},
+		{"_NET_WM_WINDOW_TYPE_UTILITY", &a.netWMWindowTypeUtility},
+		{"_NET_WM_WINDOW_TYPE_TOOLBAR", &a.netWMWindowTypeToolbar},
+		{"_NET_WM_WINDOW_TYPE_MENU", &a.netWMWindowTypeMenu},
+		{"_NET_WM_WINDOW_TYPE_SPLASH", &a.netWMWindowTypeSplash},
+		{"_NET_WM_WINDOW_TYPE_NOTIFICATION", &a.netWMWindowTypeNotification},
+	}
+}
+
+// internAtoms asks for every atom before it reads the first answer.
+func internAtoms(conn *xgb.Conn) (atoms, error) {
+	var a atoms
+	names := a.names()
+	cookies := make([]xproto.InternAtomCookie, len(names))
+	for i, n := range names {
+		cookies[i] = xproto.InternAtom(conn, false, uint16(len(n.name)), n.name)
+	}
+	for i, n := range names {
+		r, err := cookies[i].Reply()
+		if err != nil {
+			return atoms{}, err
+		}
+		*n.atom = r.Atom
+	}
+	return a, nil
+}
+
+// announce tells applications that there is a window manager, and what it can do.
+func (m *manager) announce() {
+	a := &m.atoms
+	for _, w := range []xproto.Window{m.root, m.check} {
+		m.set(w, a.netSupportingWMCheck, xproto.AtomWindow, uint32(m.check))
+	}
+	const name = "nearcast"
+	xproto.ChangeProperty(m.conn, xproto.PropModeReplace, m.check, a.netWMName, a.utf8String, 8, uint32(len(name)), []byte(name))
+	m.set(m.root, a.netSupported, xproto.AtomAtom,
+		uint32(a.netSupportingWMCheck), uint32(a.netWMName), uint32(a.netClientList),
+		uint32(a.netActiveWindow), uint32(a.netCloseWindow), uint32(a.netNumberOfDesktops),
+		uint32(a.netCurrentDesktop), uint32(a.netDesktopGeometry), uint32(a.netWorkarea),
+		uint32(a.netFrameExtents), uint32(a.netRequestFrameExtents), uint32(a.netWMDesktop),
+		uint32(a.netWMState), uint32(a.netWMStateFullscreen),
+		uint32(a.netWMStateMaximizedVert), uint32(a.netWMStateMaximizedHorz),
+		uint32(a.netWMWindowType), uint32(a.netWMWindowTypeNormal), uint32(a.netWMWindowTypeDialog),
+		uint32(a.netWMWindowTypeUtility), uint32(a.netWMWindowTypeToolbar), uint32(a.netWMWindowTypeMenu),
+		uint32(a.netWMWindowTypeSplash), uint32(a.netWMWindowTypeNotification))
+	m.set(m.root, a.netNumberOfDesktops, xproto.AtomCardinal, 1)
+	m.set(m.root, a.netCurrentDesktop, xproto.AtomCardinal, 0)
+	m.set(m.root, a.netDesktopGeometry, xproto.AtomCardinal, uint32(m.width), uint32(m.height))
+	m.set(m.root, a.netWorkarea, xproto.AtomCardinal, 0, 0, uint32(m.width), uint32(m.height))
+	m.set(m.root, a.netActiveWindow, xproto.AtomWindow, 0)
+	m.listClients()
+}
+
+func (m *manager) listClients() {
+	wins := make([]uint32, len(m.clients))
+	for i, c := range m.clients {
+		wins[i] = uint32(c.win)
+	}
+	m.set(m.root, m.atoms.netClientList, xproto.AtomWindow, wins...)
+}
+
+// setState publishes a window's state. A main window is maximized at least:
+// toolkits that draw their own frame then leave it and its shadow out.
+func (m *manager) setState(c *client) {
+	var state []uint32
+	if !c.dialog {
+		state = append(state, uint32(m.atoms.netWMStateMaximizedVert), uint32(m.atoms.netWMStateMaximizedHorz))
+	}
+	if c.fullscreen {
+		state = append(state, uint32(m.atoms.netWMStateFullscreen))
+	}
+	m.set(c.win, m.atoms.netWMState, xproto.AtomAtom, state...)
+}
+
+// message serves what an application asks by a client message.
+func (m *manager) message(e xproto.ClientMessageEvent) {
+	if e.Format != 32 || len(e.Data.Data32) < 3 {
+		return
+	}
+	if e.Type == m.atoms.netRequestFrameExtents { // before the window is mapped
+		m.set(e.Window, m.atoms.netFrameExtents, xproto.AtomCardinal, 0, 0, 0, 0)
+		return
+	}
+	c := m.find(e.Window)
+	if c == nil {
+		return
+	}
+	switch e.Type {
+	case m.atoms.netActiveWindow:
+		if c.mapped {
+			m.raise(c)
+		}
+	case m.atoms.netCloseWindow:
+		if c.deletes {
+			m.tell(c.win, m.atoms.wmDeleteWindow)
+		} else {
+			xproto.DestroyWindow(m.conn, c.win)
+		}
+	case m.atoms.netWMState:
+		if !slices.Contains(e.Data.Data32[1:3], uint32(m.atoms.netWMStateFullscreen)) {
+			return
+		}
+		const remove, add = 0, 1
+		switch e.Data.Data32[0] {
+		case remove:
+			c.fullscreen = false
+		case add:
+			c.fullscreen = true
+		default: // toggle
+			c.fullscreen = !c.fullscreen
+		}
+		c.dialog = !c.fullscreen && m.isDialog(c.win)
+		m.setState(c)
+		m.place(c)
+		if !c.dialog && c.mapped {
+			m.show()
+		}
+	}
+}
+
+// isDialog reports whether a window keeps its size.
+func (m *manager) isDialog(w xproto.Window) bool {
+	a := &m.atoms
+	for _, t := range m.property(w, a.netWMWindowType) { // the application's first choice first
+		switch xproto.Atom(t) {
+		case a.netWMWindowTypeNormal:
+			return m.transient(w)
+		case a.netWMWindowTypeDialog, a.netWMWindowTypeUtility, a.netWMWindowTypeToolbar,
+			a.netWMWindowTypeMenu, a.netWMWindowTypeSplash, a.netWMWindowTypeNotification:
+			return true
+		}
+	}
+	return m.transient(w)
+}
+
+func (m *manager) transient(w xproto.Window) bool {
+	return len(m.property(w, xproto.AtomWmTransientFor)) > 0
+}
+
+// readHints reads how a window wants to be focused and closed.
+func (m *manager) readHints(c *client) {
+	protocols := m.property(c.win, m.atoms.wmProtocols)
+	c.takeFocus = slices.Contains(protocols, uint32(m.atoms.wmTakeFocus))
+	c.deletes = slices.Contains(protocols, uint32(m.atoms.wmDeleteWindow))
+	const inputHint = 1
+	hints := m.property(c.win, xproto.AtomWmHints)
+	c.noInput = len(hints) > 1 && hints[0]&inputHint != 0 && hints[1] == 0
+}
+
+// property is a property of 32-bit values; nil if there is none.
+func (m *manager) property(w xproto.Window, name xproto.Atom) []uint32 {
+	r, err := xproto.GetProperty(m.conn, false, w, name, xproto.GetPropertyTypeAny, 0, 64).Reply()
+	if err != nil || r.Format != 32 {
+		return nil
+	}
+	values := make([]uint32, 0, r.ValueLen)
+	for b := r.Value; len(b) >= 4; b = b[4:] {
+		values = append(values, xgb.Get32(b))
+	}
+	return values
+}
+
+// set writes a property of 32-bit values.
+func (m *manager) set(w xproto.Window, name, kind xproto.Atom, values ...uint32) {
+	b := make([]byte, 4*len(values))
+	for i, v := range values {
+		xgb.Put32(b[4*i:], v)
+	}
+	xproto.ChangeProperty(m.conn, xproto.PropModeReplace, w, name, kind, 32, uint32(len(values)), b)
+}
+
+// tell sends a window a message of WM_PROTOCOLS.
+func (m *manager) tell(w xproto.Window, protocol xproto.Atom) {
+	e := xproto.ClientMessageEvent{
+		Format: 32, Window: w, Type: m.atoms.wmProtocols,
+		Data: xproto.ClientMessageDataUnionData32New([]uint32{uint32(protocol), xproto.TimeCurrentTime, 0, 0, 0}),
+	}
+	xproto.SendEvent(m.conn, false, w, xproto.EventMaskNoEvent, string(e.Bytes()))
+}

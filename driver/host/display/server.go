@@ -1,0 +1,255 @@
+package display
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/nearcast/nearcast/driver/host/display/x11"
+)
+
+// stopTimeout is how long a server has to end by itself.
+const stopTimeout = 3 * time.Second
+
+// server is one Xvfb process.
+type server struct {
+	pid    int
+	number int
+	socket os.FileInfo
+	log    *slog.Logger
+
+	done chan struct{} // closed when the process has been waited for
+
+	mu       sync.Mutex
+	stopping bool
+	cause    error
+	tail     []string // last lines printed, for the error
+}
+
+// startServer starts Xvfb and returns once it accepts connections.
+func startServer(ctx context.Context, cfg Config, authority string) (*server, error) {
+	path, err := exec.LookPath("Xvfb")
+	if err != nil {
+		return nil, fmt.Errorf("find Xvfb: %w (Debian's package is xvfb)", err)
+	}
+	if err := makeSocketDir(); err != nil {
+		return nil, err
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("make pipe: %w", err)
+	}
+	defer r.Close()
+	defer w.Close()
+
+	s := &server{log: cfg.Log, done: make(chan struct{})}
+	cmd := exec.Command(path,
+		"-displayfd", "3", // chooses a free number, by the server itself: no race
+		"-auth", authority,
+		"-screen", "0", fmt.Sprintf("%dx%dx24", cfg.Width, cfg.Height),
+		"-dpi", "96",
+		"-nolisten", "tcp",
+		"-noreset", // the last client's end is not the server's
+		"-br",      // black
+		"-s", "0",  // no screen saver
+		"+extension", "GLX",
+		"+extension", "RANDR",
+		"+extension", "COMPOSITE",
+		"+extension", "MIT-SHM",
+		"+extension", "XTEST",
+	)
+	cmd.ExtraFiles = []*os.File{w}
+	cmd.Dir = "/"
+	// Its own environment: the server's user could read ours, with its
+	// credentials for the object store, from the server's.
+	cmd.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Setsid:     true,
+		Credential: cfg.Credential,
+		Pdeathsig:  syscall.SIGTERM, // so that it removes its lock and socket
+	}
+	out := &lineWriter{line: s.printed}
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.WaitDelay = time.Second
+
+	// The parent death signal comes when the *thread* that started the child
+	// ends, so this one does nothing else until the child is gone.
+	started := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer close(s.done)
+		err := cmd.Start()
+		w.Close() // the child's copy alone keeps the pipe open
+		if err == nil {
+			s.pid = cmd.Process.Pid
+		}
+		started <- err
+		if err != nil {
+			return
+		}
+		s.ended(cmd.Wait())
+	}()
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("start Xvfb: %w", err)
+	}
+
+	number := make(chan string, 1)
+	go func() {
+		line, _ := bufio.NewReader(r).ReadString('\n')
+		number <- strings.TrimSpace(line)
+	}()
+	select {
+	case line := <-number:
+		if s.number, err = strconv.Atoi(line); err == nil {
+			if s.socket, err = os.Lstat(x11.Socket(s.number)); err != nil {
+				s.stop()
+				return nil, fmt.Errorf("start Xvfb: it does not listen in %s, where isolated applications look for it: %w", x11.SocketDir, err)
+			}
+			return s, nil
+		}
+		// The pipe was closed without a number: it is ending.
+		s.waitOrKill(stopTimeout)
+		return nil, fmt.Errorf("start Xvfb: %w", s.errOr("it named no display"))
+	case <-ctx.Done():
+		s.stop()
+		return nil, fmt.Errorf("start Xvfb: %w", ctx.Err())
+	}
+}
+
+// printed takes a line of the server's output.
+func (s *server) printed(line string) {
+	s.log.Debug("Xvfb", "line", line)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tail = append(s.tail, line)
+	if len(s.tail) > 5 {
+		s.tail = s.tail[1:]
+	}
+}
+
+func (s *server) ended(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopping {
+		return
+	}
+	how := "exit 0"
+	if err != nil {
+		how = err.Error()
+	}
+	s.cause = fmt.Errorf("%w: %s", ErrServerDied, how)
+	if len(s.tail) > 0 {
+		s.cause = fmt.Errorf("%w: %s", s.cause, strings.Join(s.tail, "; "))
+	}
+}
+
+func (s *server) err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cause
+}
+
+func (s *server) errOr(what string) error {
+	if err := s.err(); err != nil {
+		return err
+	}
+	return errors.New(what)
+}
+
+// stop ends the server and removes what it left.
+func (s *server) stop() {
+	s.mu.Lock()
+	s.stopping = true
+	s.mu.Unlock()
+	select {
+	case <-s.done:
+	default:
+		syscall.Kill(s.pid, syscall.SIGTERM)
+		syscall.Kill(s.pid, syscall.SIGCONT)
+		s.waitOrKill(stopTimeout)
+	}
+	s.removeLeftovers()
+}
+
+func (s *server) waitOrKill(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-s.done:
+	case <-t.C:
+		syscall.Kill(s.pid, syscall.SIGKILL)
+		<-s.done
+	}
+}
+
+// makeSocketDir makes the directory that X servers share, as root's X servers
+// do; another user's cannot make it with these rights.
+func makeSocketDir() error {
+	if _, err := os.Stat(x11.SocketDir); err == nil || os.Getuid() != 0 {
+		return nil
+	}
+	if err := os.Mkdir(x11.SocketDir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("make %s: %w", x11.SocketDir, err)
+	}
+	if err := os.Chmod(x11.SocketDir, 0o777|os.ModeSticky); err != nil {
+		return fmt.Errorf("make %s: %w", x11.SocketDir, err)
+	}
+	return nil
+}
+
+// removeLeftovers removes what a server leaves that was killed. Another server
+// may have the display's number by now: only what is this one's goes.
+func (s *server) removeLeftovers() {
+	if s.socket != nil {
+		path := x11.Socket(s.number)
+		if now, err := os.Lstat(path); err == nil && os.SameFile(now, s.socket) {
+			os.Remove(path)
+		}
+	}
+	// With -displayfd not every version makes a lock.
+	lock := fmt.Sprintf("/tmp/.X%d-lock", s.number)
+	b, err := os.ReadFile(lock)
+	if err != nil {
+		return
+	}
+	if owner, err := strconv.Atoi(strings.TrimSpace(string(b))); err == nil && owner == s.pid {
+		os.Remove(lock)
+	}
+}
+
+// lineWriter hands over whole lines.
+type lineWriter struct {
+	line func(string)
+	rest []byte
+}
+
+var _ io.Writer = (*lineWriter)(nil)
+
+func (w *lineWriter) Write(b []byte) (int, error) {
+	w.rest = append(w.rest, b...)
+	for {
+		i := strings.IndexByte(string(w.rest), '\n')
+		if i < 0 {
+			if len(w.rest) > 4096 {
+				w.rest = w.rest[:0]
+			}
+			return len(b), nil
+		}
+		if line := strings.TrimSpace(string(w.rest[:i])); line != "" {
+			w.line(line)
+		}
+		w.rest = w.rest[i+1:]
+	}
+}
