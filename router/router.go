@@ -166,7 +166,7 @@ func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) { r.echo.Se
 func (r *Router) Close() { r.brains.CloseIdleConnections() }
 
 // drainTime is how long requests in flight have when Serve ends.
-const drainTime = 5 * time.Second
+const drainTime = 3 * time.Second
 
 // Serve serves on l until ctx ends; then it takes no more requests, finishes
 // those in flight and returns nil. It closes l.

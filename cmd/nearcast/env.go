@@ -1,0 +1,33 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// flagsFromEnv sets each flag that the command line does not from the
+// environment: --ticket-key from NEARCAST_TICKET_KEY. An empty variable counts
+// as none. Flags that may be repeated take a comma-separated list.
+func flagsFromEnv(cmd *cobra.Command) error {
+	var err error
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		name := envName(f.Name)
+		value := os.Getenv(name)
+		if f.Changed || value == "" || f.Name == "help" {
+			return
+		}
+		if e := cmd.Flags().Set(f.Name, value); e != nil {
+			err = errors.Join(err, fmt.Errorf("%s: %w", name, e))
+		}
+	})
+	return err
+}
+
+func envName(flag string) string {
+	return "NEARCAST_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nearcast/nearcast/internal/fleet"
+	"github.com/nearcast/nearcast/internal/ticket"
+	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/router"
+	"github.com/nearcast/nearcast/web"
+)
+
+// routerFlags are the flags of "nearcast router".
+type routerFlags struct {
+	listen, url, site, name string
+	consul, consulToken     string
+	ticketKey, ticketKeys   string
+	stun, turn              []string
+	turnSecret              string
+	turnUser, turnPassword  string
+	frameAncestors          []string
+}
+
+func routerCommand() *cobra.Command {
+	var f routerFlags
+	cmd := &cobra.Command{
+		Use:   "router",
+		Short: "The REST API, the beacon and the player",
+		Long: `Serve the front door of a site: the REST API that places sessions, the beacon
+that browsers measure their distance against, and the player.
+
+A router keeps nothing. Run as many as you like at each site; it registers
+itself in Consul, and learns there of apps, brains and the other sites. While
+Consul is away it goes on with what it saw last.
+
+Every flag can also be given in the environment: --ticket-key is
+NEARCAST_TICKET_KEY, and so on. Use that for secrets, which a command line shows
+to everybody on the machine.`,
+		Example: `  nearcast ticket-key /etc/nearcast
+  nearcast router --listen 0.0.0.0:8080 --url https://eu.play.example --ticket-key /etc/nearcast/ticket-key.pem`,
+		Args:    cobra.NoArgs,
+		PreRunE: func(cmd *cobra.Command, _ []string) error { return flagsFromEnv(cmd) },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return runRouter(cmd.Context(), f, slog.Default()) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.listen, "listen", "127.0.0.1:8080", "address to serve on")
+	flags.StringVar(&f.url, "url", "", "where browsers reach this router, https://host[:port]; browsers that are not on this machine need https (default http://<listen>)")
+	flags.StringVar(&f.site, "site", "", "the site, a Consul datacenter (default the agent's own)")
+	flags.StringVar(&f.name, "name", "", "name among the site's routers, and in the tickets it signs (default <hostname>-<port>)")
+	flags.StringVar(&f.consul, "consul", "127.0.0.1:8500", "the local Consul agent")
+	flags.StringVar(&f.consulToken, "consul-token", "", "Consul ACL token, if Consul asks for one")
+	flags.StringVar(&f.ticketKey, "ticket-key", ticket.PrivateKeyFile, "private key that signs tickets; nearcast ticket-key makes one")
+	flags.StringVar(&f.ticketKeys, "ticket-keys", "", "public keys of all routers, to renew each other's tickets (default "+ticket.PublicKeysFile+" beside --ticket-key)")
+	flags.StringSliceVar(&f.stun, "stun", nil, "STUN server for browsers, stun:host:port; may be repeated")
+	flags.StringSliceVar(&f.turn, "turn", nil, "TURN server for browsers, turn:host:port[?transport=tcp]; may be repeated")
+	flags.StringVar(&f.turnSecret, "turn-secret", "", "secret shared with the TURN servers, to make credentials of for each session (coturn: static-auth-secret)")
+	flags.StringVar(&f.turnUser, "turn-user", "", "TURN user name, where there is no --turn-secret; every browser sees it")
+	flags.StringVar(&f.turnPassword, "turn-password", "", "TURN password, where there is no --turn-secret; every browser sees it")
+	flags.StringSliceVar(&f.frameAncestors, "frame-ancestor", nil, "origin whose pages may frame the player; may be repeated (default none)")
+	return cmd
+}
+
+func runRouter(ctx context.Context, f routerFlags, log *slog.Logger) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+
+	listener, err := net.Listen("tcp", f.listen)
+	if err != nil {
+		return fmt.Errorf("listen (--listen): %w", err)
+	}
+	defer listener.Close()
+	address, baseURL, name, err := f.identity(listener.Addr().(*net.TCPAddr))
+	if err != nil {
+		return err
+	}
+	signer, err := ticket.LoadSigner(f.ticketKey, name)
+	if err != nil {
+		return fmt.Errorf("--ticket-key: %w", err)
+	}
+	if f.ticketKeys == "" {
+		f.ticketKeys = filepath.Join(filepath.Dir(f.ticketKey), ticket.PublicKeysFile)
+	}
+	verifier, err := ticket.LoadVerifier(f.ticketKeys)
+	if err != nil {
+		return fmt.Errorf("--ticket-keys: %w", err)
+	}
+	consul, err := fleet.Open(fleet.Config{Address: f.consul, Token: f.consulToken, Log: log})
+	if err != nil {
+		return fmt.Errorf("--consul: %w", err)
+	}
+	if f.site == "" {
+		if f.site, err = askSite(ctx, consul, log); err != nil {
+			return err
+		}
+	}
+
+	view := watchFleet(ctx, consul, f.site, log)
+	defer view.wait()
+	defer stop()
+	r, err := router.New(router.Config{
+		Site: f.site, URL: baseURL, View: view, Signer: signer, Verifier: verifier,
+		ICE: router.ICE{STUN: f.stun, TURN: f.turn, TURNSecret: f.turnSecret,
+			TURNUsername: f.turnUser, TURNPassword: f.turnPassword},
+		Web: web.FS, FrameAncestors: f.frameAncestors, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	registration, err := consul.RegisterInstance(ctx, wire.RouterService, wire.Instance{
+		ID: name, Site: f.site, URL: baseURL, Address: address,
+	})
+	if err != nil {
+		return err
+	}
+	defer registration.Close()
+	go func() {
+		select {
+		case <-view.ready:
+			log.Info("router ready", "url", baseURL, "listen", listener.Addr().String(), "site", f.site, "name", name)
+		case <-ctx.Done():
+		}
+	}()
+	return r.Serve(ctx, listener)
+}
+
+// identity is how this router is called and reached: the address in Consul,
+// where an empty host stands for the agent's own, the URL for browsers, and the
+// name.
+func (f routerFlags) identity(bound *net.TCPAddr) (address, url, name string, err error) {
+	port := fmt.Sprint(bound.Port)
+	host := bound.IP.String()
+	if bound.IP.IsUnspecified() {
+		host = ""
+		if f.url == "" {
+			return "", "", "", errors.New("--url is needed: --listen names every address of this machine, and none that a browser could use")
+		}
+	}
+	address = net.JoinHostPort(host, port)
+	url = strings.TrimRight(f.url, "/")
+	if url == "" {
+		url = "http://" + address
+	}
+	name = f.name
+	if name == "" {
+		machine, err := os.Hostname()
+		if err != nil {
+			return "", "", "", fmt.Errorf("--name is needed, for this machine has none: %w", err)
+		}
+		name = machine + "-" + port
+	}
+	return address, url, name, nil
+}
+
+// askSite asks the local agent for its datacenter, until it says.
+func askSite(ctx context.Context, consul *fleet.Fleet, log *slog.Logger) (string, error) {
+	for warned := false; ; {
+		ask, cancel := context.WithTimeout(ctx, 5*time.Second)
+		site, err := consul.Site(ask)
+		cancel()
+		if err == nil {
+			return site, nil
+		}
+		if !warned && ctx.Err() == nil {
+			log.Warn("waiting for consul, to ask it for the site; --site would do without", "error", err)
+			warned = true
+		}
+		t := time.NewTimer(time.Second)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return "", ctx.Err()
+		case <-t.C:
+		}
+	}
+}
