@@ -117,7 +117,8 @@ func (d *Display) Done() <-chan struct{} { return d.srv.done }
 // Err says why the server ended; nil while it runs and after Close.
 func (d *Display) Err() error { return d.srv.err() }
 
-// WaitWindow returns when a window is viewable and covers the whole screen.
+// WaitWindow returns when the application's main window is viewable. It covers
+// the whole screen then, unless it has one size only: such a window is centred.
 func (d *Display) WaitWindow(ctx context.Context) error {
 	select {
 	case <-d.wm.shown:

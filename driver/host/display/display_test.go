@@ -199,6 +199,48 @@ func TestFullscreenIsGranted(t *testing.T) {
 	}
 }
 
+// TestFixedSizeIsCentred: an application that can draw one size only must not
+// get a window of another.
+func TestFixedSizeIsCentred(t *testing.T) {
+	d := start(t)
+	conn, err := x11.Dial(d.Name(), d.Authority())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	win, err := xproto.NewWindowId(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hints := func(min, max [2]uint32) {
+		h := make([]byte, 0, 18*4)
+		for _, v := range []uint32{1<<4 | 1<<5, 0, 0, 0, 0, min[0], min[1], max[0], max[1], 0, 0, 0, 0, 0, 0, 0, 0, 0} {
+			h = append(h, le32(v)...)
+		}
+		xproto.ChangeProperty(conn, xproto.PropModeReplace, win, xproto.AtomWmNormalHints, xproto.AtomWmSizeHints, 32, 18, h)
+	}
+	is := func(x, y, w, h int) func() bool {
+		return func() bool {
+			g, err := xproto.GetGeometry(conn, xproto.Drawable(win)).Reply()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return int(g.X) == x && int(g.Y) == y && int(g.Width) == w && int(g.Height) == h
+		}
+	}
+	xproto.CreateWindow(conn, 24, win, d.wm.root, 5, 5, 400, 300, 0, xproto.WindowClassInputOutput, 0, 0, nil)
+	hints([2]uint32{400, 300}, [2]uint32{400, 300})
+	// SDL calls its borderless main windows transient for the root window.
+	xproto.ChangeProperty(conn, xproto.PropModeReplace, win, xproto.AtomWmTransientFor, xproto.AtomWindow, 32, 1, le32(uint32(d.wm.root)))
+	xproto.MapWindow(conn, win)
+	if err := d.WaitWindow(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "centred window", is((testWidth-400)/2, (testHeight-300)/2, 400, 300))
+	hints([2]uint32{100, 100}, [2]uint32{9999, 9999})
+	until(t, "window that fills the screen", is(0, 0, testWidth, testHeight))
+}
+
 func TestOverrideRedirectFullScreenIsFocused(t *testing.T) {
 	d := start(t)
 	conn, err := x11.Dial(d.Name(), d.Authority())

@@ -125,7 +125,7 @@ func (m *manager) listClients() {
 // toolkits that draw their own frame then leave it and its shadow out.
 func (m *manager) setState(c *client) {
 	var state []uint32
-	if !c.dialog {
+	if !c.keepsSize() {
 		state = append(state, uint32(m.atoms.netWMStateMaximizedVert), uint32(m.atoms.netWMStateMaximizedHorz))
 	}
 	if c.fullscreen {
@@ -195,8 +195,11 @@ func (m *manager) isDialog(w xproto.Window) bool {
 	return m.transient(w)
 }
 
+// transient reports whether a window belongs to another. To belong to the root
+// window is not enough: SDL marks its borderless main windows so.
 func (m *manager) transient(w xproto.Window) bool {
-	return len(m.property(w, xproto.AtomWmTransientFor)) > 0
+	above := m.property(w, xproto.AtomWmTransientFor)
+	return len(above) > 0 && above[0] != 0 && xproto.Window(above[0]) != m.root
 }
 
 // readHints reads how a window wants to be focused and closed.
@@ -207,6 +210,21 @@ func (m *manager) readHints(c *client) {
 	const inputHint = 1
 	hints := m.property(c.win, xproto.AtomWmHints)
 	c.noInput = len(hints) > 1 && hints[0]&inputHint != 0 && hints[1] == 0
+}
+
+// readSize reads whether a window has one size only. A window that is as large
+// as the screen, or larger, gets the screen like any other.
+func (m *manager) readSize(c *client) bool {
+	const (
+		flags, minWidth, minHeight, maxWidth, maxHeight = 0, 5, 6, 7, 8
+		minAndMax                                       = 1<<4 | 1<<5
+	)
+	h := m.property(c.win, xproto.AtomWmNormalHints)
+	c.fixed = len(h) > maxHeight && h[flags]&minAndMax == minAndMax &&
+		h[minWidth] == h[maxWidth] && h[minHeight] == h[maxHeight] &&
+		h[minWidth] > 0 && h[minHeight] > 0 &&
+		(h[minWidth] < uint32(m.width) || h[minHeight] < uint32(m.height))
+	return c.fixed
 }
 
 // property is a property of 32-bit values; nil if there is none.

@@ -16,7 +16,9 @@ import (
 // manager is the window manager of a seat. There is one person, one
 // application, and no frame, icon or desktop:
 //
-//   - a main window gets the whole screen, whatever size it asks for;
+//   - a main window gets the whole screen, whatever size it asks for, unless it
+//     says that it has one size only: such an application would draw into a
+//     corner of the screen, so its window is centred;
 //   - a dialog (transient, or of a type like dialog, splash, utility) keeps its
 //     size and is centred;
 //   - what appears last is on top and has the keyboard; when it goes, the one
@@ -47,6 +49,7 @@ type manager struct {
 type client struct {
 	win        xproto.Window
 	dialog     bool
+	fixed      bool // has one size only, by its WM_NORMAL_HINTS
 	fullscreen bool
 	mapped     bool
 	grabbed    bool // clicks come to us first
@@ -54,6 +57,9 @@ type client struct {
 	deletes    bool // understands WM_DELETE_WINDOW
 	noInput    bool // wants no focus set, by its WM_HINTS
 }
+
+// keepsSize reports whether a window is centred, not stretched.
+func (c *client) keepsSize() bool { return !c.fullscreen && (c.dialog || c.fixed) }
 
 func startManager(display, authority string, log *slog.Logger) (*manager, error) {
 	conn, err := x11.Dial(display, authority)
@@ -173,8 +179,16 @@ func (m *manager) handle(ev xgb.Event) {
 			m.forget(e.Window, false)
 		}
 	case xproto.PropertyNotifyEvent:
-		if c := m.find(e.Window); c != nil && (e.Atom == m.atoms.wmProtocols || e.Atom == xproto.AtomWmHints) {
+		c := m.find(e.Window)
+		switch {
+		case c == nil:
+		case e.Atom == m.atoms.wmProtocols, e.Atom == xproto.AtomWmHints:
 			m.readHints(c)
+		case e.Atom == xproto.AtomWmNormalHints:
+			if was := c.fixed; m.readSize(c) != was {
+				m.setState(c)
+				m.place(c)
+			}
 		}
 	case xproto.ButtonPressEvent:
 		if c := m.find(e.Event); c != nil {
@@ -207,6 +221,7 @@ func (m *manager) manage(w xproto.Window) {
 	c.fullscreen = slices.Contains(m.property(w, m.atoms.netWMState), uint32(m.atoms.netWMStateFullscreen))
 	c.dialog = !c.fullscreen && m.isDialog(w)
 	m.readHints(c)
+	m.readSize(c)
 	m.place(c)
 	m.setState(c)
 	m.set(w, m.atoms.wmState, m.atoms.wmState, stateNormal, 0)
@@ -227,7 +242,7 @@ func (m *manager) place(c *client) {
 
 // geometry is where a window belongs.
 func (m *manager) geometry(c *client) (x, y int16, w, h uint16) {
-	if !c.dialog {
+	if !c.keepsSize() {
 		return 0, 0, m.width, m.height
 	}
 	g, err := xproto.GetGeometry(m.conn, xproto.Drawable(c.win)).Reply()
@@ -249,7 +264,7 @@ func (m *manager) configure(e xproto.ConfigureRequestEvent) {
 		m.grant(e)
 		return
 	}
-	if c.dialog && e.ValueMask&(xproto.ConfigWindowWidth|xproto.ConfigWindowHeight) != 0 {
+	if c.keepsSize() && e.ValueMask&(xproto.ConfigWindowWidth|xproto.ConfigWindowHeight) != 0 {
 		x, y, w, h := m.centre(e.Width, e.Height)
 		xproto.ConfigureWindow(m.conn, c.win,
 			xproto.ConfigWindowX|xproto.ConfigWindowY|xproto.ConfigWindowWidth|xproto.ConfigWindowHeight,
