@@ -29,6 +29,8 @@ func main() {
 		SilenceErrors: true,
 	}
 	root.AddCommand(
+		routerCommand(),
+		ticketKeyCommand(),
 		devCommand(),
 	)
 	if err := root.ExecuteContext(ctx); err != nil && !errors.Is(err, context.Canceled) {

@@ -1,0 +1,63 @@
+# Two commands matter: make up starts everything, make test tests everything.
+# "make help" lists the rest.
+
+GO       ?= go
+BIN      := bin
+NEARCAST := $(BIN)/nearcast
+UP       ?=# arguments of "nearcast dev up": make up UP="--port 8800 --apps viewer"
+
+# Tests that are worth the race detector's price. The rest drive media and
+# browsers, where ten times the CPU time changes what is tested.
+RACE     := ./internal/... ./router/... ./brain/...
+TESTFLAGS ?= -timeout 15m
+
+.DEFAULT_GOAL := help
+.PHONY: help up down status packages test-packages cli build test lint bench-stream clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
+
+up: packages build ## install what is missing, build, start a site on this machine and run it until Ctrl-C
+	@$(NEARCAST) dev up $(UP)
+
+down: cli ## stop the site, or end what a killed one left
+	@$(NEARCAST) dev down
+
+status: cli ## show the site's processes and apps
+	@$(NEARCAST) dev status
+
+packages: cli
+	@$(NEARCAST) dev packages --install
+
+test-packages: cli
+	@$(NEARCAST) dev packages --install --tests
+
+# Without cgo, so that a fresh machine can build it before it has a C compiler.
+cli:
+	@CGO_ENABLED=0 $(GO) build -o $(NEARCAST) ./cmd/nearcast
+
+build: packages ## build the binaries into bin/ (the driver into bin/plugins/, a Nomad plugin_dir)
+	@CGO_ENABLED=0 $(GO) build -o $(BIN)/plugins/nomad-driver-stream ./cmd/nomad-driver-stream
+	@echo "stream-host: building (the GStreamer bindings take about 3 min the first time)" >&2
+	@$(GO) build -o $(BIN)/stream-host ./cmd/stream-host
+	@$(GO) build -o $(BIN)/testapp ./dev/testapp
+
+lint: ## gofmt, go vet, staticcheck
+	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
+	  test -z "$$unformatted" || { echo "gofmt these: $$unformatted"; exit 1; }
+	$(GO) vet ./...
+	@$(GO) build -C dev/tools/staticcheck -o $(CURDIR)/$(BIN)/staticcheck honnef.co/go/tools/cmd/staticcheck
+	$(BIN)/staticcheck ./...
+
+test: test-packages build ## everything: lint, then all tests; skips are listed at the end with their reasons
+	@$(MAKE) --no-print-directory lint
+	@$(NEARCAST) dev tools
+	@race=$$($(GO) list $(RACE)); rest=$$($(GO) list ./... | grep -vxF "$$race"); \
+	  { $(GO) test -json -race $(TESTFLAGS) $$race; $(GO) test -json -p 1 $(TESTFLAGS) $$rest; } \
+	  | $(GO) run ./dev/testsummary
+
+bench-stream: build ## measure a stream: latency, frame rate, CPU
+	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 15m ./bench/...
+
+clean: down ## stop the site and remove binaries and all its data
+	rm -rf $(BIN) .nearcast

@@ -1,0 +1,32 @@
+// Command testsummary reads "go test -json" and shows what a person wants to
+// know: each package as it ends, the whole output of what failed, and at the
+// end every skipped test with its reason and one line of counts:
+//
+//	go test -json ./... | go run ./dev/testsummary
+//
+//	ok    github.com/nearcast/nearcast/router  1.2s
+//	FAIL  github.com/nearcast/nearcast/brain  0.4s
+//	…
+//	skipped  TestCapture (driver/host/capture): x264enc is not installed
+//	231 passed, 1 failed, 1 skipped
+//
+// It exits with 1 when anything failed, also when a package did not build or
+// when no test ran at all.
+package main
+
+import (
+	"fmt"
+	"os"
+)
+
+func main() {
+	summary, err := read(os.Stdin, os.Stdout)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "testsummary:", err)
+		os.Exit(1)
+	}
+	summary.print(os.Stdout)
+	if !summary.ok() {
+		os.Exit(1)
+	}
+}
