@@ -1,0 +1,219 @@
+package driver
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/hashicorp/nomad/plugins/drivers"
+	"golang.org/x/sys/unix"
+)
+
+// A cgroup is the task's, made and removed by Nomad. Nomad tells of it by one
+// path, which in version 1 is the cpuset's and may be shared with other tasks;
+// the task's own is then in the other hierarchies. The zero value is no cgroup:
+// an agent without root has none.
+type cgroup struct {
+	v2 string   // directory of the task's cgroup
+	v1 []string // directories that take the task's processes
+	// freezer, of version 1, lists the task's processes and no others.
+	freezer string
+}
+
+// taskCgroup finds a task's cgroup. What cannot be found or written to is left
+// out: limits are lost then, but the mark in the environment still finds every
+// process.
+func taskCgroup(cfg *drivers.TaskConfig) cgroup {
+	if cfg.Resources == nil || cfg.Resources.LinuxResources == nil {
+		return cgroup{}
+	}
+	return findCgroup(cfg.Resources.LinuxResources.CpusetCgroupPath, cfg.AllocID+"."+cfg.Name)
+}
+
+func findCgroup(path, scope string) cgroup {
+	if path == "" {
+		return cgroup{}
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(path, &fs); err != nil {
+		return cgroup{}
+	}
+	if fs.Type == unix.CGROUP2_SUPER_MAGIC {
+		if !strings.Contains(filepath.Base(path), scope) {
+			return cgroup{} // somebody's, but not this task's: killing it could kill others
+		}
+		return cgroup{v2: path}
+	}
+	// Version 1: ROOT/cpuset/PARENT/share, or ROOT/cpuset/PARENT/reserve/SCOPE.
+	c := cgroup{v1: []string{path}}
+	parent := filepath.Dir(path)
+	if filepath.Base(path) == scope {
+		parent = filepath.Dir(parent)
+	}
+	for _, hierarchy := range []string{"freezer", "cpu", "memory"} {
+		dir := filepath.Join(strings.Replace(parent, "/cpuset/", "/"+hierarchy+"/", 1), scope)
+		if _, err := os.Stat(filepath.Join(dir, "cgroup.procs")); err != nil {
+			continue
+		}
+		c.v1 = append(c.v1, dir)
+		if hierarchy == "freezer" {
+			c.freezer = dir
+		}
+	}
+	return c
+}
+
+// limit writes the job's resources into the cgroup. Nomad leaves that to drivers.
+func (c cgroup) limit(res *drivers.Resources) error {
+	if res == nil || res.NomadResources == nil || res.LinuxResources == nil {
+		return nil
+	}
+	hard, soft := memoryLimits(res.NomadResources.Memory.MemoryMB, res.NomadResources.Memory.MemoryMaxMB)
+	shares := res.LinuxResources.CPUShares
+	cpus := res.LinuxResources.CpusetCpus
+	if c.v2 != "" {
+		most := "max"
+		if hard >= 0 {
+			most = strconv.FormatInt(hard, 10)
+		}
+		// Shares of 2…262144 become weights of 1…10000, as systemd and runc do.
+		weight := 1 + (min(max(shares, 2), 262144)-2)*9999/262142
+		return firstError(
+			write(c.v2, "memory.max", most),
+			write(c.v2, "memory.low", strconv.FormatInt(soft, 10)),
+			write(c.v2, "cpu.weight", strconv.FormatInt(weight, 10)),
+			write(c.v2, "cpuset.cpus", cpus),
+		)
+	}
+	var errs []error
+	for _, dir := range c.v1 {
+		switch {
+		case strings.Contains(dir, "/memory/"):
+			errs = append(errs, write(dir, "memory.limit_in_bytes", strconv.FormatInt(hard, 10)))
+			if soft > 0 {
+				errs = append(errs, write(dir, "memory.soft_limit_in_bytes", strconv.FormatInt(soft, 10)))
+			}
+		case strings.Contains(dir, "/cpu/") && shares > 0:
+			errs = append(errs, write(dir, "cpu.shares", strconv.FormatInt(shares, 10)))
+		case strings.Contains(dir, "/cpuset/") && strings.Contains(dir, "/reserve/") && cpus != "":
+			errs = append(errs, write(dir, "cpuset.cpus", cpus))
+		}
+	}
+	return firstError(errs...)
+}
+
+// memoryLimits is what may not be exceeded (-1: nothing) and what is reserved,
+// in bytes.
+func memoryLimits(mb, maxMB int64) (hard, soft int64) {
+	switch {
+	case maxMB < 0:
+		return -1, mb << 20
+	case maxMB > mb:
+		return maxMB << 20, mb << 20
+	default:
+		return mb << 20, 0
+	}
+}
+
+// enter puts a process, that has not forked yet, into a cgroup of version 1.
+// Version 2 takes it at birth, by open.
+func (c cgroup) enter(pid int) error {
+	var errs []error
+	for _, dir := range c.v1 {
+		errs = append(errs, write(dir, "cgroup.procs", strconv.Itoa(pid)))
+	}
+	return firstError(errs...)
+}
+
+// open is the directory of version 2 for SysProcAttr.CgroupFD, or nil.
+func (c cgroup) open() (*os.File, error) {
+	if c.v2 == "" {
+		return nil, nil
+	}
+	return os.Open(c.v2)
+}
+
+// kill ends every process in the cgroup, frozen ones too.
+func (c cgroup) kill() error {
+	if c.v2 != "" {
+		err := write(c.v2, "cgroup.kill", "1")
+		if os.IsNotExist(err) { // the cgroup is gone, or Linux before 5.14: the mark finds them
+			return nil
+		}
+		return err
+	}
+	if c.freezer == "" {
+		return nil
+	}
+	b, err := os.ReadFile(filepath.Join(c.freezer, "cgroup.procs"))
+	if err != nil {
+		return nil
+	}
+	for _, f := range bytes.Fields(b) {
+		if pid, err := strconv.Atoi(string(f)); err == nil && pid != os.Getpid() {
+			unix.Kill(pid, unix.SIGKILL)
+		}
+	}
+	return write(c.freezer, "freezer.state", "THAWED")
+}
+
+// oomKills is how many of the cgroup's processes the kernel killed for memory.
+func (c cgroup) oomKills() int64 {
+	if c.v2 == "" {
+		return 0
+	}
+	return keyed(c.v2, "memory.events")["oom_kill"]
+}
+
+// keyed reads a file of lines "key number".
+func keyed(dir, file string) map[string]int64 {
+	out := map[string]int64{}
+	b, err := os.ReadFile(filepath.Join(dir, file))
+	if err != nil {
+		return out
+	}
+	lines := bufio.NewScanner(bytes.NewReader(b))
+	for lines.Scan() {
+		key, value, _ := strings.Cut(lines.Text(), " ")
+		if n, err := strconv.ParseInt(value, 10, 64); err == nil {
+			out[key] = n
+		}
+	}
+	return out
+}
+
+// number reads a file of one number; ok is false where there is none.
+func number(dir, file string) (n int64, ok bool) {
+	b, err := os.ReadFile(filepath.Join(dir, file))
+	if err != nil {
+		return 0, false
+	}
+	n, err = strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
+	return n, err == nil
+}
+
+func write(dir, file, content string) error {
+	// Without O_CREATE: outside a real cgroup there is nothing to make.
+	f, err := os.OpenFile(filepath.Join(dir, file), os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := f.WriteString(content); err != nil {
+		return fmt.Errorf("write %s: %w", f.Name(), err)
+	}
+	return nil
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

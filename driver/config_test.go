@@ -1,0 +1,240 @@
+package driver
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/nomad/helper/pluginutils/hclutils"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+func validTask() *TaskConfig {
+	return &TaskConfig{
+		Command: "/usr/bin/true", Network: "none", Audio: true, FreezeIdle: true,
+		Display:      DisplayConfig{Width: 1280, Height: 720, FPS: 30, Pointer: "absolute"},
+		Video:        VideoConfig{Codec: "h264", Encoder: "auto", Bitrate: "6Mbps"},
+		StartTimeout: "60s", ReconnectGrace: "60s", IdleTimeout: "10m", MaxDuration: "8h",
+	}
+}
+
+// The defaults stand in the schema alone; this is what a job gets that says
+// nothing but the command.
+func TestTaskConfigDefaults(t *testing.T) {
+	var tc TaskConfig
+	hclutils.NewConfigParser(taskConfigSpec).ParseHCL(t, `config { command = "f3d" }`, &tc)
+	var s wire.Spec
+	if err := tc.apply(&s); err != nil {
+		t.Fatal(err)
+	}
+	want := wire.Display{Width: 1280, Height: 720, FPS: 30, Pointer: "absolute", Audio: true}
+	if s.Display != want {
+		t.Errorf("display %+v", s.Display)
+	}
+	if s.Video != (wire.Video{Codec: "h264", Encoder: "auto", BitrateBPS: 6_000_000}) {
+		t.Errorf("video %+v", s.Video)
+	}
+	if s.StartTimeoutS != 60 || s.ReconnectGraceS != 60 || s.IdleTimeoutS != 600 || s.MaxDurationS != 8*3600 {
+		t.Errorf("times %+v", s)
+	}
+	if !s.FreezeIdle || s.Network != wire.NetworkNone || len(s.Content) != 0 {
+		t.Errorf("got %+v", s)
+	}
+}
+
+func TestTaskConfigFromHCL(t *testing.T) {
+	var tc TaskConfig
+	hclutils.NewConfigParser(taskConfigSpec).ParseHCL(t, `
+config {
+  command = "neverball"
+  args    = ["-x"]
+  audio   = false
+  network = "host"
+  idle_timeout = "0"
+  content {
+    source      = "s3://bucket/models/a.glb"
+    destination = "local/a.glb"
+    sha256      = "E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855"
+  }
+  content {
+    source      = "s3://bucket/levels/"
+    destination = "local/levels"
+  }
+  display {
+    fps     = 60
+    pointer = "relative"
+  }
+  video {
+    bitrate = 8000000
+  }
+}`, &tc)
+	var s wire.Spec
+	if err := tc.apply(&s); err != nil {
+		t.Fatal(err)
+	}
+	if s.Display.FPS != 60 || s.Display.Width != 1280 || s.Display.Pointer != "relative" || s.Display.Audio {
+		t.Errorf("display %+v", s.Display)
+	}
+	if s.Video.BitrateBPS != 8_000_000 || s.IdleTimeoutS != 0 || s.Network != "host" {
+		t.Errorf("got %+v", s)
+	}
+	if len(s.Content) != 2 || s.Content[0].SHA256 != "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" || s.Content[1].Source != "s3://bucket/levels/" {
+		t.Errorf("content %+v", s.Content)
+	}
+}
+
+func TestTaskConfigRefuses(t *testing.T) {
+	content := func(source, dest, sum string) func(*TaskConfig) {
+		return func(c *TaskConfig) { c.Content = []ContentConfig{{source, dest, sum}} }
+	}
+	tests := map[string]struct {
+		change func(*TaskConfig)
+		want   string
+	}{
+		"command":     {func(c *TaskConfig) { c.Command = " " }, `command = " "`},
+		"network":     {func(c *TaskConfig) { c.Network = "bridge" }, `network = "bridge": want "none" or "host"`},
+		"width odd":   {func(c *TaskConfig) { c.Display.Width = 1281 }, "display.width = 1281: want an even number from 64 to 4096"},
+		"height":      {func(c *TaskConfig) { c.Display.Height = 0 }, "display.height = 0"},
+		"fps":         {func(c *TaskConfig) { c.Display.FPS = 29.97 }, "display.fps = 29.97: want a whole number from 1 to 120"},
+		"pointer":     {func(c *TaskConfig) { c.Display.Pointer = "mouse" }, `display.pointer = "mouse": want "absolute" or "relative"`},
+		"codec":       {func(c *TaskConfig) { c.Video.Codec = "av1" }, `video.codec = "av1": want "h264" or "vp8"`},
+		"encoder":     {func(c *TaskConfig) { c.Video.Encoder = "x264enc ! filesink" }, "video.encoder"},
+		"bitrate":     {func(c *TaskConfig) { c.Video.Bitrate = "8 Mb" }, `video.bitrate = "8 Mb"`},
+		"bitrate low": {func(c *TaskConfig) { c.Video.Bitrate = "8" }, "100kbps"},
+		"start":       {func(c *TaskConfig) { c.StartTimeout = "0" }, "start_timeout"},
+		"idle":        {func(c *TaskConfig) { c.IdleTimeout = "25h" }, `idle_timeout = "25h": want a duration from 1s to 24h, or "0" for none`},
+		"grace":       {func(c *TaskConfig) { c.ReconnectGrace = "60" }, `reconnect_grace = "60"`},
+		"max":         {func(c *TaskConfig) { c.MaxDuration = "-1s" }, "max_duration"},
+
+		"content scheme":   {content("https://x/y", "local/a", ""), "content.source"},
+		"content bucket":   {content("s3:///key", "local/a", ""), "content.source"},
+		"content escapes":  {content("s3://bucket/key", "local/../../a", ""), "content.destination"},
+		"content absolute": {content("s3://bucket/key", "/etc/passwd", ""), "content.destination"},
+		"content secrets":  {content("s3://bucket/key", "secrets/a", ""), "content.destination"},
+		"content no name":  {content("s3://bucket/key", ".", ""), "content.destination"},
+		"content sum":      {content("s3://bucket/key", "local/a", "abc"), "content.sha256"},
+		"content sum of prefix": {
+			content("s3://bucket/p/", "local/a", strings.Repeat("0", 64)), "only one object"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			c := validTask()
+			tt.change(c)
+			err := c.apply(new(wire.Spec))
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want it to say %s", err, tt.want)
+			}
+		})
+	}
+	t.Run("says all at once", func(t *testing.T) {
+		c := validTask()
+		c.Display.FPS, c.Network = 0, "x"
+		err := c.apply(new(wire.Spec))
+		if err == nil || !strings.Contains(err.Error(), "display.fps") || !strings.Contains(err.Error(), "network") {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestUnits(t *testing.T) {
+	for text, want := range map[string]int{"8Mbps": 8_000_000, "800kbps": 800_000, "2500000": 2_500_000, "1.5 Mbps": 1_500_000} {
+		if got, err := bitrate("b", text); err != nil || got != want {
+			t.Errorf("bitrate %q: %d, %v", text, got, err)
+		}
+	}
+	for text, want := range map[string]int64{"20GiB": 20 << 30, "500MB": 500_000_000, "0": 0, "12": 12} {
+		if got, err := bytesize("s", text); err != nil || got != want {
+			t.Errorf("size %q: %d, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "GiB", "-1", "1e3", "NaN", "20 gib", "9999999999GiB"} {
+		if got, err := bytesize("s", text); err == nil {
+			t.Errorf("size %q: %d", text, got)
+		}
+		if got, err := bitrate("b", text); err == nil {
+			t.Errorf("bitrate %q: %d", text, got)
+		}
+	}
+	if got, err := seconds("d", "1500ms", false, 1e9, 60e9); err != nil || got != 2 {
+		t.Errorf("1500ms: %d, %v", got, err)
+	}
+}
+
+func TestPluginConfig(t *testing.T) {
+	parse := func(hcl string) *Config {
+		var c Config
+		hclutils.NewConfigParser(configSpec).ParseHCL(t, hcl, &c)
+		return &c
+	}
+	t.Setenv("AWS_REGION", "eu-north-1")
+	s, err := parse(`config {}`).check(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.runDir != "/run/nearcast" || s.user != "nobody" || !s.isolate || s.cache.MaxBytes != 20<<30 ||
+		s.consul.Address != "127.0.0.1:8500" || s.s3.Region != "eu-north-1" || s.listen.Control == "" {
+		t.Errorf("defaults: %+v", s)
+	}
+	if s, err := parse(`config {}`).check(false); err != nil || s.isolate {
+		t.Errorf("without root: %+v, %v", s, err)
+	}
+	s, err = parse(`config {
+  isolate = false
+  s3 {
+    endpoint   = "http://127.0.0.1:7070"
+    path_style = true
+  }
+  listen {
+    control   = "{{ GetInterfaceIP \"lo\" }}"
+    public_ip = "203.0.113.9"
+    port_min  = 20000
+    port_max  = 20100
+    loopback  = true
+  }
+}`).check(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := wire.Listen{Control: "127.0.0.1", PublicIP: "203.0.113.9", PortMin: 20000, PortMax: 20100, Loopback: true}
+	if s.listen != want || s.isolate || !s.s3.PathStyle {
+		t.Errorf("got %+v", s)
+	}
+
+	for hcl, say := range map[string]string{
+		`run_dir = "run"`: "run_dir",
+		`run_dir = "/` + strings.Repeat("x", 90) + `"`: "at most",
+		`stream_host = "stream-host"`:                  "stream_host",
+		`isolate = true`:                               "isolate",
+		"cache {\n max_size = \"many\"\n }":            "cache.max_size",
+		"cache {\n dir = \"cache\"\n }":                "cache.dir",
+		"s3 {\n endpoint = \"minio\"\n }":              "s3.endpoint",
+		"consul {\n address = \"local\"\n }":           "consul.address",
+		"listen {\n control = \"here\"\n }":            "listen.control",
+		"listen {\n control = \"{{ Nope }}\"\n }":      "listen.control",
+		"listen {\n port_max = 5\n }":                  "listen.port_max",
+		"listen {\n port_min = 70000\n }":              "listen.port_min",
+	} {
+		_, err := parse("config {\n" + hcl + "\n}").check(false)
+		if err == nil || !strings.Contains(err.Error(), say) {
+			t.Errorf("%s: %v", hcl, err)
+		}
+	}
+}
+
+func TestJobVersion(t *testing.T) {
+	for _, tt := range []struct {
+		parent, child string
+		want          uint64
+	}{
+		{"viewer", "viewer/dispatch-v12-1700000000-0123abcd", 12},
+		{"viewer", "viewer/dispatch-1700000000-0123abcd", 0},
+		{"viewer", "viewer/dispatch-v12x-1700000000-0123abcd", 0},
+		{"viewer", "other/dispatch-v12-1700000000-0123abcd", 0},
+		{"viewer", "viewer/dispatch-v99999999999999999999-1700000000-0123abcd", 0},
+		{"", "viewer", 0},
+	} {
+		if got := jobVersion(tt.parent, tt.child); got != tt.want {
+			t.Errorf("%s of %s: %d, want %d", tt.child, tt.parent, got, tt.want)
+		}
+	}
+}

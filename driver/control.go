@@ -1,0 +1,128 @@
+package driver
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// control is the client of a stream host's control socket.
+type control struct {
+	http *http.Client
+}
+
+// controlTimeout bounds requests that a stream host answers at once. A machine
+// that starts many seats is slow; one that needs this long is broken.
+const controlTimeout = 5 * time.Second
+
+func newControl(runDir string) *control {
+	socket := filepath.Join(runDir, wire.ControlSocket)
+	return &control{&http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		},
+		MaxIdleConns: 1,
+	}}}
+}
+
+func (c *control) close() { c.http.CloseIdleConnections() }
+
+func (c *control) status(ctx context.Context) (wire.HostStatus, error) {
+	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
+	defer cancel()
+	var out wire.HostStatus
+	res, err := c.do(ctx, http.MethodGet, wire.StatusPath, nil)
+	if err != nil {
+		return out, fmt.Errorf("ask stream host for its status: %w", err)
+	}
+	defer res.Body.Close()
+	if err := json.NewDecoder(res.Body).Decode(&out); err != nil {
+		return out, fmt.Errorf("decode stream host's status: %w", err)
+	}
+	return out, nil
+}
+
+func (c *control) stop(ctx context.Context, req wire.StopRequest) error {
+	return c.post(ctx, wire.StopPath, req)
+}
+
+func (c *control) signal(ctx context.Context, name string) error {
+	return c.post(ctx, wire.SignalPath, wire.SignalRequest{Signal: name})
+}
+
+// events hands every event after the given one to yield, as they come, and
+// returns when the stream host closes the stream or ctx ends.
+func (c *control) events(ctx context.Context, after int, yield func(wire.HostEvent)) error {
+	res, err := c.do(ctx, http.MethodGet, fmt.Sprintf("%s?after=%d", wire.EventsPath, after), nil)
+	if err != nil {
+		return fmt.Errorf("follow stream host's events: %w", err)
+	}
+	defer res.Body.Close()
+	lines := bufio.NewScanner(res.Body)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
+			continue
+		}
+		var e wire.HostEvent
+		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
+			return fmt.Errorf("decode stream host's event: %w", err)
+		}
+		yield(e)
+	}
+	if err := lines.Err(); err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("follow stream host's events: %w", err)
+	}
+	return nil
+}
+
+func (c *control) post(ctx context.Context, path string, body any) error {
+	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
+	defer cancel()
+	b, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	res, err := c.do(ctx, http.MethodPost, path, bytes.NewReader(b))
+	if err != nil {
+		return fmt.Errorf("tell stream host %s: %w", path, err)
+	}
+	res.Body.Close()
+	return nil
+}
+
+// do makes any answer but success an error, with the stream host's words.
+func (c *control) do(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://seat"+path, body)
+	if err != nil {
+		return nil, err
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	if res.StatusCode/100 == 2 {
+		return res, nil
+	}
+	defer res.Body.Close()
+	text, _ := io.ReadAll(io.LimitReader(res.Body, 4<<10))
+	var p wire.Problem
+	if json.Unmarshal(text, &p) == nil && p.Detail != "" {
+		text = []byte(p.Detail)
+	}
+	return nil, fmt.Errorf("stream host answered %s: %s", res.Status, strings.TrimSpace(string(text)))
+}

@@ -1,0 +1,90 @@
+package driver
+
+import (
+	"context"
+	"sync"
+
+	"github.com/hashicorp/nomad/plugins/drivers"
+)
+
+// events holds task events until the agent fetches them. An agent that is away
+// for a while misses none, and each event is delivered once: to whoever asks.
+type events struct {
+	mu     sync.Mutex
+	queue  []queued
+	change chan struct{} // closed, and replaced, when the queue grows
+}
+
+type queued struct {
+	event *drivers.TaskEvent
+	// delivered is called after the agent took the event.
+	delivered func()
+}
+
+// maxQueued bounds what is kept for an agent that never comes back. Nomad itself
+// keeps ten events a task.
+const maxQueued = 1000
+
+func newEvents() *events { return &events{change: make(chan struct{})} }
+
+func (e *events) emit(event *drivers.TaskEvent, delivered func()) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.queue) == maxQueued {
+		e.queue = e.queue[1:]
+	}
+	e.queue = append(e.queue, queued{event, delivered})
+	close(e.change)
+	e.change = make(chan struct{})
+}
+
+// next takes the oldest event, waiting for one; ok is false when ctx ended.
+func (e *events) next(ctx context.Context) (q queued, ok bool) {
+	for {
+		e.mu.Lock()
+		if ctx.Err() == nil && len(e.queue) > 0 {
+			q, e.queue = e.queue[0], e.queue[1:]
+			e.mu.Unlock()
+			return q, true
+		}
+		change := e.change
+		e.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return queued{}, false
+		case <-change:
+		}
+	}
+}
+
+// back returns an event that could not be delivered to the head of the queue.
+func (e *events) back(q queued) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.queue = append([]queued{q}, e.queue...)
+	close(e.change)
+	e.change = make(chan struct{})
+}
+
+// follow hands events over until ctx ends, and then closes the channel: the
+// plugin SDK's server waits for that alone.
+func (e *events) follow(ctx context.Context) <-chan *drivers.TaskEvent {
+	out := make(chan *drivers.TaskEvent)
+	go func() {
+		defer close(out)
+		for {
+			q, ok := e.next(ctx)
+			if !ok {
+				return
+			}
+			select {
+			case out <- q.event:
+				q.delivered()
+			case <-ctx.Done():
+				e.back(q)
+				return
+			}
+		}
+	}()
+	return out
+}

@@ -1,0 +1,223 @@
+package driver
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// The test binary is its own stream host: a peer that speaks the protocol of
+// internal/wire/host.go and runs the task's command, without any display. What
+// it does wrong, it does because the task's environment says so:
+//
+//	FAKE=vanish     dies without a word once the app runs
+//	FAKE=silent     never serves its socket
+//	FAKE=deaf       accepts /stop and does nothing
+//	FAKE=refuse     writes exit.json at once, without serving its socket
+//	FAKE=left       ends with reason "left" when it gets SIGUSR1 for the app
+func TestMain(m *testing.M) {
+	if len(os.Args) > 2 && os.Args[1] == "--spec" {
+		if err := fakeHost(os.Args[2]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	if len(os.Args) > 1 && os.Args[1] == "probe" {
+		fmt.Println(os.Getenv("GST_FAKE_PROBE"))
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+type fake struct {
+	spec   wire.Spec
+	app    *exec.Cmd
+	mu     sync.Mutex
+	events []wire.HostEvent
+	grew   chan struct{}
+	ends   chan wire.End
+}
+
+func fakeHost(specPath string) error {
+	b, err := os.ReadFile(specPath)
+	if err != nil {
+		return err
+	}
+	f := &fake{grew: make(chan struct{}), ends: make(chan wire.End, 4)}
+	if err := json.Unmarshal(b, &f.spec); err != nil {
+		return err
+	}
+	switch f.spec.Env["FAKE"] {
+	case "silent":
+		fmt.Fprintln(os.Stderr, "the fake is silent")
+		select {}
+	case "refuse":
+		return f.exit(wire.End{Reason: wire.ReasonError, Code: wire.CodeConfig, Detail: "the fake refuses"})
+	}
+
+	f.tell("fetching content", map[string]string{"phase": "content"})
+	f.app = exec.Command(f.spec.Command, f.spec.Args...)
+	f.app.Dir = f.spec.TaskDir
+	for k, v := range f.spec.Env {
+		f.app.Env = append(f.app.Env, k+"="+v)
+	}
+	for _, out := range []struct {
+		path string
+		to   **os.File
+	}{{f.spec.Stdout, new(*os.File)}, {f.spec.Stderr, new(*os.File)}} {
+		if out.path == "" {
+			continue
+		}
+		if *out.to, err = os.OpenFile(out.path, os.O_WRONLY, 0); err != nil {
+			return err
+		}
+		if out.path == f.spec.Stdout {
+			f.app.Stdout = *out.to
+		} else {
+			f.app.Stderr = *out.to
+		}
+	}
+	f.app.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if f.spec.User != "" {
+		uid, gid, err := ids(f.spec.User)
+		if err != nil {
+			return err
+		}
+		f.app.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	}
+	if f.spec.Isolate {
+		f.app.SysProcAttr.Cloneflags = unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET
+	}
+	if err := f.app.Start(); err != nil {
+		f.exit(wire.End{Reason: wire.ReasonError, Code: wire.CodeAppNotFound, Detail: err.Error()})
+		return err
+	}
+	go func() {
+		f.app.Wait()
+		ws := f.app.ProcessState.Sys().(syscall.WaitStatus)
+		end := wire.End{Reason: wire.ReasonAppExited, ExitCode: max(0, ws.ExitStatus())}
+		if ws.Signaled() {
+			end.Signal = int(ws.Signal())
+		}
+		f.ends <- end
+	}()
+	f.tell("app started", map[string]string{"phase": "app"})
+	f.tell("ready", map[string]string{"phase": "ready"})
+
+	l, err := net.Listen("unix", filepath.Join(f.spec.RunDir, wire.ControlSocket))
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+wire.StatusPath, f.status)
+	mux.HandleFunc("GET "+wire.EventsPath, f.follow)
+	mux.HandleFunc("POST "+wire.StopPath, f.stop)
+	mux.HandleFunc("POST "+wire.SignalPath, f.signal)
+	go http.Serve(l, mux)
+
+	if f.spec.Env["FAKE"] == "vanish" {
+		fmt.Fprintln(os.Stderr, "the fake vanishes")
+		time.Sleep(300 * time.Millisecond)
+		unix.Kill(os.Getpid(), unix.SIGKILL)
+	}
+	end := <-f.ends
+	unix.Kill(f.app.Process.Pid, unix.SIGKILL)
+	f.tell("ending", nil)
+	time.Sleep(50 * time.Millisecond) // for the followers
+	return f.exit(end)
+}
+
+func (f *fake) exit(end wire.End) error {
+	b, _ := json.Marshal(wire.Exit{Nonce: f.spec.Nonce, Time: time.Now(), End: end})
+	return writeFile(filepath.Join(f.spec.RunDir, wire.ExitFile), b)
+}
+
+func (f *fake) tell(message string, annotations map[string]string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.events = append(f.events, wire.HostEvent{
+		Seq: len(f.events) + 1, Time: time.Now(), Message: message, Annotations: annotations,
+	})
+	close(f.grew)
+	f.grew = make(chan struct{})
+}
+
+func (f *fake) status(w http.ResponseWriter, _ *http.Request) {
+	json.NewEncoder(w).Encode(wire.HostStatus{
+		Nonce: f.spec.Nonce, PID: os.Getpid(), AppPID: f.app.Process.Pid, State: wire.SeatIdle,
+	})
+}
+
+func (f *fake) follow(w http.ResponseWriter, r *http.Request) {
+	after, _ := strconv.Atoi(r.URL.Query().Get("after"))
+	for {
+		f.mu.Lock()
+		var more []wire.HostEvent
+		if after < len(f.events) {
+			more = f.events[after:]
+		}
+		grew := f.grew
+		f.mu.Unlock()
+		for _, e := range more {
+			json.NewEncoder(w).Encode(e)
+			after = e.Seq
+		}
+		w.(http.Flusher).Flush()
+		select {
+		case <-r.Context().Done():
+			return
+		case <-grew:
+		}
+	}
+}
+
+func (f *fake) stop(w http.ResponseWriter, r *http.Request) {
+	var req wire.StopRequest
+	json.NewDecoder(r.Body).Decode(&req)
+	w.WriteHeader(http.StatusAccepted)
+	if f.spec.Env["FAKE"] == "deaf" {
+		return
+	}
+	f.tell(fmt.Sprintf("stop signal=%q timeout=%d", req.Signal, req.TimeoutMS), nil)
+	f.ends <- wire.End{Reason: req.Reason}
+}
+
+func (f *fake) signal(w http.ResponseWriter, r *http.Request) {
+	var req wire.SignalRequest
+	json.NewDecoder(r.Body).Decode(&req)
+	if f.spec.Env["FAKE"] == "left" {
+		f.ends <- wire.End{Reason: wire.ReasonLeft}
+	} else {
+		unix.Kill(f.app.Process.Pid, unix.SignalNum(req.Signal))
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// eventually waits until ok, with a deadline that is meant for a busy machine.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for !ok() {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("not within 20 s: %s", what)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}

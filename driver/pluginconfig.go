@@ -1,0 +1,206 @@
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/hashicorp/go-sockaddr/template"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// Config is the plugin's config as HCL has it, defaults filled in by configSpec.
+type Config struct {
+	StreamHost string `codec:"stream_host"`
+	RunDir     string `codec:"run_dir"`
+	TicketKeys string `codec:"ticket_keys"`
+	User       string `codec:"user"`
+	Isolate    *bool  `codec:"isolate"`
+
+	Cache struct {
+		Dir     string `codec:"dir"`
+		MaxSize string `codec:"max_size"`
+	} `codec:"cache"`
+	S3 struct {
+		Endpoint  string `codec:"endpoint"`
+		Region    string `codec:"region"`
+		PathStyle bool   `codec:"path_style"`
+	} `codec:"s3"`
+	Consul struct {
+		Address string `codec:"address"`
+		Token   string `codec:"token"`
+	} `codec:"consul"`
+	Listen struct {
+		Control  string  `codec:"control"`
+		Media    string  `codec:"media"`
+		PublicIP string  `codec:"public_ip"`
+		PortMin  float64 `codec:"port_min"`
+		PortMax  float64 `codec:"port_max"`
+		Loopback bool    `codec:"loopback"`
+	} `codec:"listen"`
+}
+
+// settings is a Config that was checked.
+type settings struct {
+	streamHost string // as configured; findHost finds it
+	runDir     string
+	ticketKeys string
+	user       string
+	isolate    bool
+	cache      wire.Cache
+	s3         wire.S3
+	consul     wire.ConsulRef
+	listen     wire.Listen
+}
+
+// maxRunDir leaves room for a seat's directory and its socket: the kernel takes
+// no more than 107 bytes for the path of a unix socket.
+const maxRunDir = 107 - len("/01234567-0123456789ab/") - len(wire.ControlSocket)
+
+// check turns a Config into settings. What the machine lacks (the binary, the
+// keys) is not an error here but the fingerprint's business: it may come later.
+func (c *Config) check(root bool) (settings, error) {
+	var errs []error
+	check := func(err error) {
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	var err error
+	s := settings{
+		streamHost: c.StreamHost,
+		runDir:     filepath.Clean(c.RunDir),
+		ticketKeys: c.TicketKeys,
+		user:       c.User,
+		isolate:    root,
+		s3:         wire.S3{Endpoint: c.S3.Endpoint, Region: c.S3.Region, PathStyle: c.S3.PathStyle},
+		consul:     wire.ConsulRef{Address: c.Consul.Address, Token: c.Consul.Token},
+	}
+	if !filepath.IsAbs(c.RunDir) || len(s.runDir) > maxRunDir {
+		check(&badValue{"run_dir", c.RunDir, fmt.Sprintf("an absolute path of at most %d bytes", maxRunDir)})
+	}
+	for field, value := range map[string]string{"stream_host": c.StreamHost, "ticket_keys": c.TicketKeys} {
+		if value != "" && !filepath.IsAbs(value) {
+			check(&badValue{field, value, "an absolute path"})
+		}
+	}
+	if c.Isolate != nil {
+		s.isolate = *c.Isolate
+	}
+	if s.isolate && !root {
+		check(&badValue{"isolate", true, "false: only root can isolate apps, and this agent does not run as root"})
+	}
+
+	s.cache.Dir = filepath.Clean(c.Cache.Dir)
+	if !filepath.IsAbs(c.Cache.Dir) {
+		check(&badValue{"cache.dir", c.Cache.Dir, "an absolute path"})
+	}
+	s.cache.MaxBytes, err = bytesize("cache.max_size", c.Cache.MaxSize)
+	check(err)
+
+	if e := c.S3.Endpoint; e != "" && !strings.HasPrefix(e, "http://") && !strings.HasPrefix(e, "https://") {
+		check(&badValue{"s3.endpoint", e, `an URL such as "https://s3.example.net", or nothing for AWS`})
+	}
+	if s.s3.Region == "" {
+		s.s3.Region = firstOf(os.Getenv("AWS_REGION"), os.Getenv("AWS_DEFAULT_REGION"), "us-east-1")
+	}
+	if _, _, err := net.SplitHostPort(c.Consul.Address); err != nil {
+		check(&badValue{"consul.address", c.Consul.Address, `host:port, such as "127.0.0.1:8500"`})
+	}
+
+	s.listen, err = c.listenAt()
+	check(err)
+	return s, errors.Join(errs...)
+}
+
+func (c *Config) listenAt() (l wire.Listen, err error) {
+	var errs []error
+	l.Loopback = c.Listen.Loopback
+	if l.Control, err = address("listen.control", c.Listen.Control); err != nil {
+		errs = append(errs, err)
+	}
+	if l.Control == "" {
+		// A machine without a private address has no site to serve either.
+		l.Control = "127.0.0.1"
+	}
+	if l.Media, err = address("listen.media", c.Listen.Media); err != nil {
+		errs = append(errs, err)
+	}
+	if l.PublicIP, err = address("listen.public_ip", c.Listen.PublicIP); err != nil {
+		errs = append(errs, err)
+	}
+	low, errLow := whole("listen.port_min", c.Listen.PortMin, 0, 65535)
+	high, errHigh := whole("listen.port_max", c.Listen.PortMax, 0, 65535)
+	switch {
+	case errLow != nil || errHigh != nil:
+		errs = append(errs, errLow, errHigh)
+	case low > high || low == 0 && high != 0:
+		errs = append(errs, &badValue{"listen.port_max", high, "a port not below listen.port_min; 0 for both is the system's choice"})
+	}
+	l.PortMin, l.PortMax = uint16(low), uint16(high)
+	return l, errors.Join(errs...)
+}
+
+// address reads an IP or a go-sockaddr template that yields one.
+func address(field, text string) (string, error) {
+	if text == "" {
+		return "", nil
+	}
+	out, err := template.Parse(text)
+	if err != nil {
+		return "", &badValue{field, text, fmt.Sprintf("an IP address or a go-sockaddr template (%v)", err)}
+	}
+	// A template may find several addresses, or none.
+	first := strings.TrimSpace(out)
+	if fields := strings.Fields(first); len(fields) > 0 {
+		first = fields[0]
+	}
+	if first == "" {
+		return "", nil
+	}
+	if _, err := netip.ParseAddr(first); err != nil {
+		return "", &badValue{field, text, "an IP address or a go-sockaddr template"}
+	}
+	return first, nil
+}
+
+const hostBinary = "stream-host"
+
+// errNoHost means that there is nothing to start seats with.
+var errNoHost = errors.New("stream-host is not installed: put it beside the plugin, into PATH, or name it in the plugin's stream_host")
+
+// findHost finds the stream-host binary anew each time, so that it may be
+// installed and upgraded while the agent runs.
+func (s *settings) findHost() (string, error) {
+	if s.streamHost != "" {
+		if _, err := exec.LookPath(s.streamHost); err != nil {
+			return "", fmt.Errorf("stream_host: %w", err)
+		}
+		return s.streamHost, nil
+	}
+	if self, err := os.Executable(); err == nil {
+		beside := filepath.Join(filepath.Dir(self), hostBinary)
+		if _, err := exec.LookPath(beside); err == nil {
+			return beside, nil
+		}
+	}
+	if found, err := exec.LookPath(hostBinary); err == nil {
+		return found, nil
+	}
+	return "", errNoHost
+}
+
+func firstOf(values ...string) string {
+	for _, v := range values {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}

@@ -1,0 +1,185 @@
+package driver
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A process is one line of /proc. Pids are reused, so a process is told by its
+// pid and its start time together.
+type process struct {
+	pid, ppid int
+	state     byte   // 'R', 'S', 'Z' …
+	start     uint64 // clock ticks since boot
+	// cpu is what the process and the children it waited for used.
+	user, system time.Duration
+	rss          int64 // bytes
+}
+
+// id tells a process from another that got the same pid later.
+type procID struct {
+	pid   int
+	start uint64
+}
+
+func (p process) id() procID { return procID{p.pid, p.start} }
+
+// alive is false for one that ended and waits for its parent to notice.
+func (p process) alive() bool { return p.state != 'Z' && p.state != 'X' }
+
+// tick is the unit of times in /proc: the kernel shows user space 100 a second
+// on every architecture that Nomad runs on.
+const tick = time.Second / 100
+
+func readProcess(pid int) (process, error) {
+	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return process{}, err
+	}
+	// The name in parentheses may hold spaces and parentheses itself.
+	end := bytes.LastIndexByte(b, ')')
+	if end < 0 {
+		return process{}, fmt.Errorf("parse /proc/%d/stat", pid)
+	}
+	f := bytes.Fields(b[end+1:])
+	if len(f) < 22 {
+		return process{}, fmt.Errorf("parse /proc/%d/stat: %d fields", pid, len(f))
+	}
+	num := func(field int) int64 { // counted from 1, as in proc_pid_stat(5)
+		n, _ := strconv.ParseInt(string(f[field-3]), 10, 64)
+		return n
+	}
+	return process{
+		pid:    pid,
+		ppid:   int(num(4)),
+		state:  f[0][0],
+		start:  uint64(num(22)),
+		user:   time.Duration(num(14)+num(16)) * tick,
+		system: time.Duration(num(15)+num(17)) * tick,
+		rss:    num(24) * int64(os.Getpagesize()),
+	}, nil
+}
+
+// processes is all that run, as far as /proc shows them to us.
+func processes() ([]process, error) {
+	dir, err := os.Open("/proc")
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
+	var out []process
+	for _, name := range names {
+		pid, err := strconv.Atoi(name)
+		if err != nil {
+			continue
+		}
+		if p, err := readProcess(pid); err == nil { // else it ended meanwhile
+			out = append(out, p)
+		}
+	}
+	return out, nil
+}
+
+// marked reports whether a process carries the nonce in its environment.
+func marked(pid int, nonce string) bool {
+	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "environ"))
+	if err != nil {
+		return false
+	}
+	want := []byte(nonceEnv + "=" + nonce)
+	for kv := range bytes.SplitSeq(b, []byte{0}) {
+		if bytes.Equal(kv, want) {
+			return true
+		}
+	}
+	return false
+}
+
+// family is every process of a seat: those that carry its mark, those known to
+// belong to it from before (an app may wipe its environment), and all their
+// descendants.
+func family(all []process, nonce string, known map[procID]bool) []process {
+	member := map[int]bool{}
+	for _, p := range all {
+		if p.pid != os.Getpid() && (known[p.id()] || marked(p.pid, nonce)) {
+			member[p.pid] = true
+		}
+	}
+	for grew := true; grew; {
+		grew = false
+		for _, p := range all {
+			if !member[p.pid] && member[p.ppid] {
+				member[p.pid], grew = true, true
+			}
+		}
+	}
+	var out []process
+	for _, p := range all {
+		if member[p.pid] {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// A watch tells of the end of one process, be it our child or not, and cannot
+// be fooled by another that gets its pid.
+type watch struct{ file *os.File }
+
+// watchProcess fails where the process does not exist any more.
+func watchProcess(id procID) (*watch, error) {
+	fd, err := unix.PidfdOpen(id.pid, unix.PIDFD_NONBLOCK)
+	if err != nil {
+		return nil, fmt.Errorf("open pidfd of %d: %w", id.pid, err)
+	}
+	// Only now that the pidfd holds the process: is it the one we mean?
+	p, err := readProcess(id.pid)
+	if err != nil || p.start != id.start {
+		unix.Close(fd)
+		return nil, fmt.Errorf("process %d: %w", id.pid, os.ErrProcessDone)
+	}
+	return &watch{os.NewFile(uintptr(fd), "pidfd")}, nil
+}
+
+// wait returns when the process has ended; or with an error, by close.
+func (w *watch) wait() error {
+	conn, err := w.file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return conn.Read(func(fd uintptr) bool {
+		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		n, err := unix.Poll(poll, 0)
+		return err == nil && n > 0
+	})
+}
+
+// signal fails with os.ErrProcessDone where the process has ended.
+func (w *watch) signal(sig unix.Signal) error {
+	conn, err := w.file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var sent error
+	if err := conn.Control(func(fd uintptr) {
+		sent = unix.PidfdSendSignal(int(fd), sig, nil, 0)
+	}); err != nil {
+		return err
+	}
+	if sent == unix.ESRCH {
+		return os.ErrProcessDone
+	}
+	return sent
+}
+
+func (w *watch) close() { w.file.Close() }

@@ -1,0 +1,169 @@
+package driver
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/hashicorp/nomad/plugins/drivers"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// nonceEnv marks every process of a seat, so that none can be overlooked.
+const nonceEnv = "NEARCAST_NONCE"
+
+// newSpec is the whole of what a stream host is told: the agent's settings, the
+// job's config and the task's place in Nomad.
+func newSpec(s settings, cfg *drivers.TaskConfig, hostEnv []string) (*wire.Spec, error) {
+	var tc TaskConfig
+	if err := cfg.DecodeDriverConfig(&tc); err != nil {
+		return nil, fmt.Errorf("decode task config: %w", err)
+	}
+	app := parentJob(cfg)
+	spec := &wire.Spec{
+		Nonce: newNonce(),
+		Alloc: cfg.AllocID, Task: cfg.Name, Node: cfg.NodeName,
+		App: app, Job: cfg.JobID, Version: jobVersion(app, cfg.JobID),
+		RunDir:  filepath.Join(s.runDir, seatDir(cfg.AllocID, cfg.Name)),
+		TaskDir: cfg.TaskDir().Dir,
+		Stdout:  cfg.StdoutPath, Stderr: cfg.StderrPath,
+		Isolate: s.isolate,
+		Cache:   s.cache, S3: s.s3, Consul: s.consul, Listen: s.listen,
+		TicketKeys: s.ticketKeys,
+		LeaseS:     int(lease.Seconds()),
+	}
+	if err := tc.apply(spec); err != nil {
+		return nil, fmt.Errorf("task config: %w", err)
+	}
+	if s.ticketKeys == "" {
+		return nil, fmt.Errorf("plugin config: ticket_keys is not set: name the PEM file with the routers' public keys")
+	}
+	if os.Geteuid() == 0 {
+		spec.User = firstOf(tc.User, cfg.User, s.user)
+	}
+	for _, m := range cfg.Mounts {
+		spec.Mounts = append(spec.Mounts, wire.Mount{Host: m.HostPath, Task: m.TaskPath, ReadOnly: m.Readonly})
+	}
+	if len(spec.Mounts) > 0 && !spec.Isolate {
+		return nil, fmt.Errorf("the task has volumes to mount at %s, which needs an isolated app: run the agent as root with isolate = true", spec.Mounts[0].Task)
+	}
+	spec.Env = appEnv(cfg, spec, hostEnv)
+	return spec, nil
+}
+
+// appEnv is the whole environment of the app. Nomad puts the agent's own
+// variables below the job's; of these an app gets what it needs to find
+// programs and speak a language, and nothing that could be a secret.
+func appEnv(cfg *drivers.TaskConfig, spec *wire.Spec, hostEnv []string) map[string]string {
+	inherited := map[string]string{}
+	for _, kv := range hostEnv {
+		k, v, _ := strings.Cut(kv, "=")
+		inherited[k] = v
+	}
+	env := map[string]string{}
+	for k, v := range cfg.Env {
+		if strings.HasPrefix(k, "AWS_") {
+			// Also where its value differs from ours: the agent may have been
+			// restarted with new credentials while this plugin lived on.
+			continue
+		}
+		if was, ok := inherited[k]; ok && was == v && !harmless(k) {
+			continue
+		}
+		env[k] = v
+	}
+	setDefault := func(k, v string) {
+		if env[k] == "" && v != "" {
+			env[k] = v
+		}
+	}
+	setDefault("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/games:/usr/games")
+	setDefault("HOME", cfg.TaskDir().LocalDir) // writable by anyone, and goes with the task
+	setDefault("USER", spec.User)
+	setDefault("LOGNAME", spec.User)
+	setDefault("LANG", "C.UTF-8")
+	env[nonceEnv] = spec.Nonce
+	return env
+}
+
+// harmless reports whether a variable of the agent may reach an app.
+func harmless(key string) bool {
+	switch key {
+	case "PATH", "LANG", "LANGUAGE", "TZ":
+		return true
+	}
+	return strings.HasPrefix(key, "LC_")
+}
+
+// hostEnviron is the environment of a stream host: of the agent's, what its
+// libraries and the S3 SDK read, and what device plugins gave the task.
+func hostEnviron(own []string, device map[string]string, nonce string) []string {
+	var env []string
+	for _, kv := range own {
+		key, _, _ := strings.Cut(kv, "=")
+		switch key {
+		case "PATH", "HOME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH",
+			"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy":
+			env = append(env, kv)
+			continue
+		}
+		for _, prefix := range []string{"AWS_", "SSL_CERT_", "GST_", "LIBVA_", "CUDA_", "NVIDIA_"} {
+			if strings.HasPrefix(key, prefix) {
+				env = append(env, kv)
+				break
+			}
+		}
+	}
+	for k, v := range device {
+		env = append(env, k+"="+v)
+	}
+	return append(env, nonceEnv+"="+nonce)
+}
+
+// dispatched is the id of a child job that a brain dispatched: Nomad appends to
+// the brain's prefix "v<version of the parent>" the time and a random part.
+var dispatched = regexp.MustCompile(`^/dispatch-v(\d+)-\d+-[0-9a-f]{8}$`)
+
+// parentJob is the app: the job of which the task's job was dispatched, or that
+// job itself. Nomad v1.11.2 loses cfg.ParentJobID on its way over gRPC, and
+// tells it to the task instead.
+func parentJob(cfg *drivers.TaskConfig) string {
+	return firstOf(cfg.ParentJobID, cfg.Env["NOMAD_JOB_PARENT_ID"], cfg.JobID)
+}
+
+// jobVersion is the version of the app's job of which this child was
+// dispatched, or 0 where its id does not say: somebody else dispatched it.
+func jobVersion(parent, child string) uint64 {
+	rest, ok := strings.CutPrefix(child, parent)
+	if !ok {
+		return 0
+	}
+	m := dispatched.FindStringSubmatch(rest)
+	if m == nil {
+		return 0
+	}
+	v, err := strconv.ParseUint(m[1], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return v
+}
+
+// seatDir names a task's directory below run_dir: the same for every start of
+// the task, whatever id Nomad gave that start, so that what an earlier one left
+// is found. It begins as operators know the allocation.
+func seatDir(alloc, task string) string {
+	sum := sha256.Sum256([]byte(alloc + "/" + task))
+	return fmt.Sprintf("%.8s-%s", alloc, hex.EncodeToString(sum[:6]))
+}
+
+func newNonce() string {
+	return rand.Text()
+}

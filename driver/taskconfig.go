@@ -1,0 +1,180 @@
+package driver
+
+import (
+	"errors"
+	"net/url"
+	"path"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// TaskConfig is a task's config block as HCL has it, defaults filled in by
+// taskConfigSpec. Numbers may have fractions and texts may be anything: apply
+// checks them.
+type TaskConfig struct {
+	Command    string   `codec:"command"`
+	Args       []string `codec:"args"`
+	User       string   `codec:"user"`
+	Network    string   `codec:"network"`
+	FreezeIdle bool     `codec:"freeze_idle"`
+	Audio      bool     `codec:"audio"`
+
+	Content []ContentConfig `codec:"content"`
+	Display DisplayConfig   `codec:"display"`
+	Video   VideoConfig     `codec:"video"`
+
+	StartTimeout   string `codec:"start_timeout"`
+	ReconnectGrace string `codec:"reconnect_grace"`
+	IdleTimeout    string `codec:"idle_timeout"`
+	MaxDuration    string `codec:"max_duration"`
+}
+
+// ContentConfig is a content block.
+type ContentConfig struct {
+	Source      string `codec:"source"`
+	Destination string `codec:"destination"`
+	SHA256      string `codec:"sha256"`
+}
+
+// DisplayConfig is the display block.
+type DisplayConfig struct {
+	Width   float64 `codec:"width"`
+	Height  float64 `codec:"height"`
+	FPS     float64 `codec:"fps"`
+	Pointer string  `codec:"pointer"`
+}
+
+// VideoConfig is the video block.
+type VideoConfig struct {
+	Codec   string `codec:"codec"`
+	Encoder string `codec:"encoder"`
+	Bitrate string `codec:"bitrate"`
+}
+
+// Sizes below the least show nothing; above the most, encoders refuse.
+const (
+	minSide = 64
+	maxSide = 4096
+	maxFPS  = 120
+)
+
+var (
+	bucketName  = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+	hexSHA256   = regexp.MustCompile(`^[0-9a-fA-F]{64}$`)
+	elementName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,63}$`)
+)
+
+// apply checks every field and writes them into the spec. The error tells of
+// all that is wrong, not only of the first, for a job is slow to try.
+func (c *TaskConfig) apply(spec *wire.Spec) error {
+	var errs []error
+	check := func(err error) {
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	var err error
+
+	if strings.TrimSpace(c.Command) == "" || strings.ContainsRune(c.Command, 0) {
+		check(&badValue{"command", c.Command, "the path of a program, or its name in PATH"})
+	}
+	spec.Command, spec.Args = c.Command, c.Args
+	check(oneOf("network", c.Network, wire.NetworkNone, wire.NetworkHost))
+	spec.Network = c.Network
+	spec.FreezeIdle = c.FreezeIdle
+
+	spec.Content, err = c.content()
+	check(err)
+
+	d := &spec.Display
+	d.Audio = c.Audio
+	d.Width, err = side("display.width", c.Display.Width)
+	check(err)
+	d.Height, err = side("display.height", c.Display.Height)
+	check(err)
+	d.FPS, err = whole("display.fps", c.Display.FPS, 1, maxFPS)
+	check(err)
+	check(oneOf("display.pointer", c.Display.Pointer, wire.PointerAbsolute, wire.PointerRelative))
+	d.Pointer = c.Display.Pointer
+
+	check(oneOf("video.codec", c.Video.Codec, "h264", "vp8"))
+	if !elementName.MatchString(c.Video.Encoder) {
+		check(&badValue{"video.encoder", c.Video.Encoder, `"auto", or the name of a GStreamer element such as "x264enc"`})
+	}
+	spec.Video.Codec, spec.Video.Encoder = c.Video.Codec, c.Video.Encoder
+	spec.Video.BitrateBPS, err = bitrate("video.bitrate", c.Video.Bitrate)
+	check(err)
+
+	spec.StartTimeoutS, err = seconds("start_timeout", c.StartTimeout, false, time.Second, time.Hour)
+	check(err)
+	spec.ReconnectGraceS, err = seconds("reconnect_grace", c.ReconnectGrace, true, time.Second, time.Hour)
+	check(err)
+	spec.IdleTimeoutS, err = seconds("idle_timeout", c.IdleTimeout, true, time.Second, 24*time.Hour)
+	check(err)
+	spec.MaxDurationS, err = seconds("max_duration", c.MaxDuration, true, time.Second, 7*24*time.Hour)
+	check(err)
+	return errors.Join(errs...)
+}
+
+func (c *TaskConfig) content() ([]wire.Content, error) {
+	var (
+		out  []wire.Content
+		errs []error
+		seen = map[string]bool{}
+	)
+	for _, in := range c.Content {
+		u, err := url.Parse(in.Source)
+		if err != nil || u.Scheme != "s3" || !bucketName.MatchString(u.Host) || u.RawQuery != "" || u.Fragment != "" {
+			errs = append(errs, &badValue{"content.source", in.Source, `"s3://bucket/key", or "s3://bucket/prefix/" for all below it`})
+			continue
+		}
+		prefix := strings.HasSuffix(in.Source, "/") || u.Path == ""
+		dest := path.Clean(in.Destination)
+		switch {
+		case in.Destination == "" || path.IsAbs(dest) || dest == ".." || strings.HasPrefix(dest, "../") || dest == "." && !prefix:
+			errs = append(errs, &badValue{"content.destination", in.Destination, `a path below the task's directory, such as "local/model.glb"`})
+		case top(dest) == "secrets" || top(dest) == "alloc":
+			errs = append(errs, &badValue{"content.destination", in.Destination, `a path that other tasks and Nomad do not own, such as "local/model.glb"`})
+		case seen[dest]:
+			errs = append(errs, &badValue{"content.destination", in.Destination, "a path that no other content block has"})
+		}
+		seen[dest] = true
+		switch {
+		case in.SHA256 == "":
+		case !hexSHA256.MatchString(in.SHA256):
+			errs = append(errs, &badValue{"content.sha256", in.SHA256, "64 hexadecimal digits"})
+		case prefix:
+			errs = append(errs, &badValue{"content.sha256", in.SHA256, "none where the source is a prefix: only one object has a checksum"})
+		}
+		out = append(out, wire.Content{Source: in.Source, Destination: in.Destination, SHA256: strings.ToLower(in.SHA256)})
+	}
+	return out, errors.Join(errs...)
+}
+
+// top is the first element of a clean relative path.
+func top(p string) string {
+	first, _, _ := strings.Cut(p, "/")
+	return first
+}
+
+// side is a width or a height. Video has one colour sample for two by two
+// pixels, so both must be even.
+func side(field string, n float64) (int, error) {
+	v, err := whole(field, n, minSide, maxSide)
+	if err != nil || v%2 != 0 {
+		return 0, &badValue{field, n, "an even number from 64 to 4096"}
+	}
+	return v, nil
+}
+
+func oneOf(field, value string, allowed ...string) error {
+	for _, a := range allowed {
+		if value == a {
+			return nil
+		}
+	}
+	return &badValue{field, value, `"` + strings.Join(allowed, `" or "`) + `"`}
+}
