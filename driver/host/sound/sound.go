@@ -1,40 +1,277 @@
-// Package sound gives a seat its own PulseAudio server with one null sink.
+// Package sound gives a seat its own PulseAudio server, in which a null sink
+// takes what the app plays and a capture of sound.Source gets it.
+//
+//	s, err := sound.Start(ctx, sound.Config{Dir: filepath.Join(runDir, "sound")})
+//	start the application with s.Env()
+//	capture.StartAudio(ctx, capture.AudioConfig{PulseServer: s.Server(), Source: sound.Source, …})
+//	…
+//	s.Close()
+//
+// Nobody else can reach the server: its socket lies in a directory that only
+// its user may enter. It loads nothing but the sink and the socket, so it needs
+// no D-Bus, no session and no home, and leaves nothing outside its directory. It
+// dies with the process that started it.
+//
+// Where ErrNotInstalled is returned, a seat can do without sound.
 package sound
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
 	"syscall"
+	"time"
 )
 
-// ErrNotInstalled says that this machine has no PulseAudio.
-var ErrNotInstalled = errors.New("pulseaudio is not installed")
+var (
+	// ErrNotInstalled says that this machine has no PulseAudio.
+	ErrNotInstalled = errors.New("pulseaudio is not installed")
+	// ErrServerDied is Err's where the server ended by itself.
+	ErrServerDied = errors.New("sound server died")
+)
 
-// Source is what a capture of the app's sound connects to.
-const Source = "nearcast.monitor"
+const (
+	sink = "nearcast"
+	// Source is what a capture of the app's sound connects to.
+	Source = sink + ".monitor"
+)
+
+// startFor bounds the start where the context does not.
+const startFor = 5 * time.Second
 
 // Config says where the server lives.
 type Config struct {
-	Dir        string              // made by Start, removed by Close; socket, cookie, state
-	Credential *syscall.Credential // who runs the server and may play; nil is this process's user
-	Log        *slog.Logger
+	// Dir holds socket and state. Start makes it, Close removes it. Its user
+	// must be able to reach it. At most 90 bytes, for the socket's sake.
+	Dir string
+	// Credential is who runs the server and may play; nil is this process's user.
+	Credential *syscall.Credential
+	Log        *slog.Logger // nil is slog.Default()
 }
 
 // Server is one running sound server.
-type Server struct{}
+type Server struct {
+	cfg  Config
+	log  *slog.Logger
+	cmd  *exec.Cmd
+	done chan struct{}
 
-func Start(ctx context.Context, cfg Config) (*Server, error) { return nil, errors.ErrUnsupported }
+	mu     sync.Mutex
+	closed bool
+	err    error
+}
 
-// Version is the server's, for a probe; ErrNotInstalled if there is none.
-func Version(ctx context.Context) (string, error) { return "", ErrNotInstalled }
+// Start starts a server and returns when it takes connections. The context
+// bounds the start only; the server runs until Close.
+func Start(ctx context.Context, cfg Config) (*Server, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	program, err := exec.LookPath("pulseaudio")
+	if err != nil {
+		return nil, ErrNotInstalled
+	}
+	if !filepath.IsAbs(cfg.Dir) || len(cfg.Dir) > 90 {
+		return nil, fmt.Errorf("directory %q: it must be absolute and at most 90 bytes long", cfg.Dir)
+	}
+	s := &Server{cfg: cfg, log: cfg.Log, done: make(chan struct{})}
+	if err := s.prepare(); err != nil {
+		os.RemoveAll(cfg.Dir)
+		return nil, err
+	}
+	s.cmd = s.command(program)
+	started := make(chan error)
+	go s.run(started)
+	if err := <-started; err != nil {
+		os.RemoveAll(cfg.Dir)
+		return nil, fmt.Errorf("start pulseaudio: %w", err)
+	}
+	if err := s.wait(ctx); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Server) socket() string { return filepath.Join(s.cfg.Dir, "native") }
+func (s *Server) cookie() string { return filepath.Join(s.cfg.Dir, "cookie") }
+
+// prepare makes the directory anew: what a killed predecessor left is of no use.
+func (s *Server) prepare() error {
+	if err := os.RemoveAll(s.cfg.Dir); err != nil {
+		return fmt.Errorf("clear sound directory: %w", err)
+	}
+	if err := os.Mkdir(s.cfg.Dir, 0o700); err != nil {
+		return fmt.Errorf("make sound directory: %w", err)
+	}
+	// Clients would make a cookie of their own in the user's home.
+	cookie := make([]byte, 256)
+	rand.Read(cookie)
+	if err := os.WriteFile(s.cookie(), cookie, 0o600); err != nil {
+		return fmt.Errorf("write sound cookie: %w", err)
+	}
+	if c := s.cfg.Credential; c != nil {
+		for _, path := range []string{s.cookie(), s.cfg.Dir} {
+			if err := os.Chown(path, int(c.Uid), int(c.Gid)); err != nil {
+				return fmt.Errorf("give sound directory to its user: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Server) command(program string) *exec.Cmd {
+	cmd := exec.Command(program, "-n", "--daemonize=no", "--use-pid-file=no", "--system=no", "--fail=yes",
+		"--exit-idle-time=-1", "--high-priority=no", "--realtime=no", "--disallow-module-loading=no",
+		// The few bytes of sound go by the socket: shared memory could outlive a
+		// killed server, and does not reach into an isolated app.
+		"--disable-shm=yes", "--log-target=stderr", "--log-level=error",
+		"--load=module-null-sink sink_name="+sink+" rate=48000 channels=2 format=s16le",
+		// The directory keeps others out, by its mode; root, who captures, may pass.
+		"--load=module-native-protocol-unix auth-anonymous=1 auth-cookie-enabled=0 socket="+s.socket())
+	cmd.Env = []string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + s.cfg.Dir, "LANG=C.UTF-8",
+		"XDG_RUNTIME_DIR=" + s.cfg.Dir, "XDG_CONFIG_HOME=" + s.cfg.Dir,
+		"PULSE_RUNTIME_PATH=" + s.cfg.Dir, "PULSE_STATE_PATH=" + s.cfg.Dir, "PULSE_COOKIE=" + s.cookie(),
+	}
+	cmd.Dir = s.cfg.Dir
+	cmd.Stderr = &logWriter{log: s.log}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Credential: s.cfg.Credential}
+	return cmd
+}
+
+// run starts the server and waits for its end, all on one thread: the server is
+// killed when the thread that started it ends, not only when the process does.
+func (s *Server) run(started chan<- error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := s.cmd.Start(); err != nil {
+		started <- err
+		return
+	}
+	started <- nil
+	err := s.cmd.Wait()
+	s.mu.Lock()
+	if !s.closed {
+		s.err = ErrServerDied
+		if err != nil {
+			s.err = fmt.Errorf("%w: %w", ErrServerDied, err)
+		}
+	}
+	s.mu.Unlock()
+	close(s.done)
+}
+
+// wait returns when the server takes connections.
+func (s *Server) wait(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startFor)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if conn, err := net.Dial("unix", s.socket()); err == nil {
+			return conn.Close()
+		}
+		select {
+		case <-tick.C:
+		case <-s.done:
+			return s.Err()
+		case <-ctx.Done():
+			return fmt.Errorf("wait for pulseaudio: %w", ctx.Err())
+		}
+	}
+}
 
 // Env is what the app needs to find the server.
-func (s *Server) Env() []string { return nil }
+func (s *Server) Env() []string {
+	return []string{"PULSE_SERVER=" + s.Server(), "PULSE_COOKIE=" + s.cookie(), "PULSE_SINK=" + sink}
+}
 
 // Server is the address for capture: "unix:/…/native".
-func (s *Server) Server() string { return "" }
+func (s *Server) Server() string { return "unix:" + s.socket() }
 
-func (s *Server) Done() <-chan struct{} { return nil }
-func (s *Server) Err() error            { return nil }
-func (s *Server) Close() error          { return nil }
+// PID is the server's process id.
+func (s *Server) PID() int { return s.cmd.Process.Pid }
+
+// Done is closed when the server has ended.
+func (s *Server) Done() <-chan struct{} { return s.done }
+
+// Err says why the server ended; nil while it runs and after Close.
+func (s *Server) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// closeFor is how long a server may take to end when told to.
+const closeFor = 2 * time.Second
+
+// Close ends the server and removes its directory.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	select {
+	case <-s.done:
+	default:
+		s.cmd.Process.Signal(syscall.SIGTERM)
+		timeout := time.NewTimer(closeFor)
+		defer timeout.Stop()
+		select {
+		case <-s.done:
+		case <-timeout.C:
+			s.cmd.Process.Kill()
+			<-s.done
+		}
+	}
+	if err := os.RemoveAll(s.cfg.Dir); err != nil {
+		return fmt.Errorf("remove sound directory: %w", err)
+	}
+	return nil
+}
+
+// Version is the server's, for a probe; ErrNotInstalled if there is none.
+func Version(ctx context.Context) (string, error) {
+	program, err := exec.LookPath("pulseaudio")
+	if err != nil {
+		return "", ErrNotInstalled
+	}
+	cmd := exec.CommandContext(ctx, program, "--version")
+	cmd.Env = []string{"LANG=C.UTF-8", "HOME=/nonexistent"}
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("ask pulseaudio for its version: %w", err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+// logWriter turns the server's lines into log records.
+type logWriter struct {
+	log  *slog.Logger
+	rest []byte
+}
+
+func (w *logWriter) Write(b []byte) (int, error) {
+	w.rest = append(w.rest, b...)
+	for {
+		i := bytes.IndexByte(w.rest, '\n')
+		if i < 0 {
+			if len(w.rest) > 4<<10 {
+				w.rest = nil
+			}
+			return len(b), nil
+		}
+		w.log.Debug("pulseaudio", "line", string(bytes.TrimSpace(w.rest[:i])))
+		w.rest = w.rest[i+1:]
+	}
+}

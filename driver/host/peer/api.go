@@ -1,0 +1,191 @@
+package peer
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+
+	"github.com/pion/ice/v4"
+	"github.com/pion/interceptor"
+	"github.com/pion/interceptor/pkg/cc"
+	"github.com/pion/interceptor/pkg/gcc"
+	"github.com/pion/interceptor/pkg/nack"
+	"github.com/pion/interceptor/pkg/report"
+	"github.com/pion/logging"
+	"github.com/pion/sdp/v3"
+	"github.com/pion/webrtc/v4"
+)
+
+const (
+	playoutDelayURI = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"
+	clockRate       = 90000
+)
+
+// newAPI is a WebRTC stack for one peer. It is made anew for each, because the
+// bandwidth estimator belongs to one.
+func newAPI(cfg Config, rate *rateKeeper) (*webrtc.API, error) {
+	media, err := newMedia(cfg)
+	if err != nil {
+		return nil, err
+	}
+	registry, err := newInterceptors(cfg, media, rate)
+	if err != nil {
+		return nil, err
+	}
+	settings, err := newSettings(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return webrtc.NewAPI(webrtc.WithMediaEngine(media), webrtc.WithInterceptorRegistry(registry),
+		webrtc.WithSettingEngine(settings)), nil
+}
+
+// newMedia knows the one video codec that the pipeline makes.
+func newMedia(cfg Config) (*webrtc.MediaEngine, error) {
+	m := &webrtc.MediaEngine{}
+	feedback := []webrtc.RTCPFeedback{
+		{Type: "ccm", Parameter: "fir"}, {Type: "nack"}, {Type: "nack", Parameter: "pli"}, {Type: webrtc.TypeRTCPFBTransportCC},
+	}
+	capability, ok := capabilities[cfg.Codec]
+	if !ok || cfg.Codec == "opus" {
+		return nil, fmt.Errorf("video codec %q is unknown: use \"h264\" or \"vp8\"", cfg.Codec)
+	}
+	capability.RTCPFeedback = feedback
+	const video, rtx, opus = 102, 103, 111
+	codecs := []webrtc.RTPCodecParameters{
+		{RTPCodecCapability: capability, PayloadType: video},
+		{RTPCodecCapability: webrtc.RTPCodecCapability{
+			MimeType: webrtc.MimeTypeRTX, ClockRate: clockRate, SDPFmtpLine: fmt.Sprintf("apt=%d", video),
+		}, PayloadType: rtx},
+	}
+	for _, c := range codecs {
+		if err := m.RegisterCodec(c, webrtc.RTPCodecTypeVideo); err != nil {
+			return nil, fmt.Errorf("register %s: %w", c.MimeType, err)
+		}
+	}
+	if err := m.RegisterCodec(webrtc.RTPCodecParameters{RTPCodecCapability: capabilities["opus"], PayloadType: opus},
+		webrtc.RTPCodecTypeAudio); err != nil {
+		return nil, fmt.Errorf("register opus: %w", err)
+	}
+	// Transport-wide numbers only on video: the estimate is the video's to follow.
+	for _, uri := range []string{sdp.TransportCCURI, sdp.ABSSendTimeURI, playoutDelayURI} {
+		if err := m.RegisterHeaderExtension(webrtc.RTPHeaderExtensionCapability{URI: uri}, webrtc.RTPCodecTypeVideo); err != nil {
+			return nil, fmt.Errorf("register extension %s: %w", uri, err)
+		}
+	}
+	return m, nil
+}
+
+var capabilities = map[string]webrtc.RTPCodecCapability{
+	"h264": {MimeType: webrtc.MimeTypeH264, ClockRate: clockRate,
+		SDPFmtpLine: "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f"},
+	"vp8": {MimeType: webrtc.MimeTypeVP8, ClockRate: clockRate},
+	"opus": {MimeType: webrtc.MimeTypeOpus, ClockRate: 48000, Channels: 2,
+		SDPFmtpLine: "minptime=10;useinbandfec=1;stereo=1;sprop-stereo=1"},
+}
+
+// historySize is how many packets can be sent again: two seconds at 8 Mbit/s.
+const historySize = 2048
+
+func newInterceptors(cfg Config, media *webrtc.MediaEngine, rate *rateKeeper) (*interceptor.Registry, error) {
+	r := &interceptor.Registry{}
+	congestion, err := cc.NewInterceptor(func() (cc.BandwidthEstimator, error) {
+		return gcc.NewSendSideBWE(
+			gcc.SendSideBWEInitialBitrate(cfg.MaxBitrateBPS),
+			gcc.SendSideBWEMaxBitrate(cfg.MaxBitrateBPS),
+			gcc.SendSideBWEMinBitrate(min(lowestBPS, cfg.MaxBitrateBPS)),
+			// A pacer would hold back the end of each big frame, and the encoder's
+			// rate buffer is a frame small already.
+			gcc.SendSideBWEPacer(gcc.NewNoOpPacer()),
+		)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make bandwidth estimator: %w", err)
+	}
+	congestion.OnNewPeerConnection(func(_ string, e cc.BandwidthEstimator) { rate.follow(e) })
+	r.Add(congestion)
+	if err := webrtc.ConfigureTWCCHeaderExtensionSender(media, r); err != nil {
+		return nil, fmt.Errorf("configure transport-wide numbers: %w", err)
+	}
+	responder, err := nack.NewResponderInterceptor(nack.ResponderSize(historySize))
+	if err != nil {
+		return nil, fmt.Errorf("make NACK responder: %w", err)
+	}
+	r.Add(responder)
+	reports, err := report.NewSenderInterceptor()
+	if err != nil {
+		return nil, fmt.Errorf("make sender reports: %w", err)
+	}
+	r.Add(reports)
+	return r, nil
+}
+
+func newSettings(cfg Config) (webrtc.SettingEngine, error) {
+	var s webrtc.SettingEngine
+	l := cfg.Listen
+	s.LoggerFactory = loggers{cfg.Log}
+	s.SetICETimeouts(disconnectedAfter, failedAfter, keepalive)
+	// Hidden addresses of the browser become known by its own checks.
+	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
+	s.SetIncludeLoopbackCandidate(l.Loopback)
+	s.DisableActiveTCP(true)
+	// Media flows one way; the browser's few packets need no more.
+	s.SetSCTPMaxReceiveBufferSize(256 << 10)
+
+	network := webrtc.NetworkTypeUDP4
+	if l.Media != "" {
+		media := net.ParseIP(l.Media)
+		if media == nil {
+			return s, fmt.Errorf("listen.media %q is not an IP address", l.Media)
+		}
+		if media.To4() == nil {
+			network = webrtc.NetworkTypeUDP6
+		}
+		s.SetIPFilter(func(ip net.IP) bool { return ip.Equal(media) || l.Loopback && ip.IsLoopback() })
+	}
+	s.SetNetworkTypes([]webrtc.NetworkType{network})
+	if l.PublicIP != "" {
+		if net.ParseIP(l.PublicIP) == nil {
+			return s, fmt.Errorf("listen.public_ip %q is not an IP address", l.PublicIP)
+		}
+		rule := webrtc.ICEAddressRewriteRule{External: []string{l.PublicIP}, Local: l.Media,
+			AsCandidateType: webrtc.ICECandidateTypeHost, Mode: webrtc.ICEAddressRewriteReplace}
+		if err := s.SetICEAddressRewriteRules(rule); err != nil {
+			return s, fmt.Errorf("publish listen.public_ip: %w", err)
+		}
+	}
+	if l.PortMin != 0 || l.PortMax != 0 {
+		if err := s.SetEphemeralUDPPortRange(l.PortMin, l.PortMax); err != nil {
+			return s, fmt.Errorf("ports %d to %d: %w", l.PortMin, l.PortMax, err)
+		}
+	}
+	return s, nil
+}
+
+// loggers hands the stack's own talk to slog, at debug level: what it warns of
+// is mostly packets of a browser that left.
+type loggers struct{ log *slog.Logger }
+
+func (l loggers) NewLogger(scope string) logging.LeveledLogger {
+	return logger{l.log.With("scope", scope)}
+}
+
+type logger struct{ log *slog.Logger }
+
+func (l logger) say(format string, args []any) {
+	if l.log.Enabled(context.Background(), slog.LevelDebug) {
+		l.log.Debug(fmt.Sprintf(format, args...))
+	}
+}
+
+func (l logger) Trace(string)                {}
+func (l logger) Tracef(string, ...any)       {}
+func (l logger) Debug(string)                {}
+func (l logger) Debugf(string, ...any)       {}
+func (l logger) Info(msg string)             { l.log.Debug(msg) }
+func (l logger) Infof(f string, args ...any) { l.say(f, args) }
+func (l logger) Warn(msg string)             { l.log.Debug(msg) }
+func (l logger) Warnf(f string, a ...any)    { l.say(f, a) }
+func (l logger) Error(msg string)            { l.log.Debug(msg) }
+func (l logger) Errorf(f string, a ...any)   { l.say(f, a) }

@@ -1,0 +1,138 @@
+package peer
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pion/rtp"
+	"github.com/pion/rtp/codecs"
+	"github.com/pion/webrtc/v4"
+)
+
+// payloadSize leaves room in 1200 bytes, which pass everywhere, for RTP with
+// its extensions and SRTP's tag.
+const payloadSize = 1150
+
+// track packetizes frames of one codec and writes them to the one connection it
+// is bound to. It is a webrtc.TrackLocal of its own so that timestamps are the
+// capture's own, and that the playout-delay extension can be set.
+type track struct {
+	codec     string
+	id        string
+	payloader rtp.Payloader
+	onBound   func()
+
+	mu      sync.Mutex
+	stream  webrtc.TrackLocalWriter
+	header  rtp.Header
+	delayID uint8  // of the playout-delay extension; 0 is none
+	base    uint32 // timestamp of PTS 0
+
+	frames, bytes atomic.Uint64
+	lost          atomic.Uint32 // fraction of 256, as reported last
+}
+
+func newTrack(codec string, onBound func()) (*track, error) {
+	t := &track{codec: codec, id: "video", onBound: onBound}
+	switch codec {
+	case "h264":
+		t.payloader = &codecs.H264Payloader{}
+	case "vp8":
+		t.payloader = &codecs.VP8Payloader{EnablePictureID: true}
+	case "opus":
+		t.payloader, t.id = &codecs.OpusPayloader{}, "audio"
+	default:
+		return nil, fmt.Errorf("codec %q is unknown", codec)
+	}
+	return t, nil
+}
+
+func (t *track) ID() string       { return t.id }
+func (t *track) RID() string      { return "" }
+func (t *track) StreamID() string { return "seat" } // one stream: the browser keeps sound and picture together
+
+func (t *track) Kind() webrtc.RTPCodecType {
+	if t.codec == "opus" {
+		return webrtc.RTPCodecTypeAudio
+	}
+	return webrtc.RTPCodecTypeVideo
+}
+
+// Bind is called when the connection can send.
+func (t *track) Bind(ctx webrtc.TrackLocalContext) (webrtc.RTPCodecParameters, error) {
+	params := ctx.CodecParameters()
+	i := slices.IndexFunc(params, func(c webrtc.RTPCodecParameters) bool {
+		return strings.EqualFold(c.MimeType, capabilities[t.codec].MimeType)
+	})
+	if i < 0 {
+		return webrtc.RTPCodecParameters{}, webrtc.ErrUnsupportedCodec
+	}
+	t.mu.Lock()
+	t.stream = ctx.WriteStream()
+	t.header = rtp.Header{
+		Version: 2, PayloadType: uint8(params[i].PayloadType), SSRC: uint32(ctx.SSRC()),
+		SequenceNumber: uint16(rand.Uint32()),
+	}
+	t.base = rand.Uint32()
+	for _, e := range ctx.HeaderExtensions() {
+		if e.URI == playoutDelayURI {
+			t.delayID = uint8(e.ID)
+		}
+	}
+	t.mu.Unlock()
+	if t.onBound != nil {
+		t.onBound()
+	}
+	return params[i], nil
+}
+
+func (t *track) Unbind(webrtc.TrackLocalContext) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stream = nil
+	return nil
+}
+
+func (t *track) bound() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.stream != nil
+}
+
+// noDelay is the playout-delay extension's value for "show it at once".
+var noDelay = []byte{0, 0, 0}
+
+func (t *track) write(f Frame) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.stream == nil {
+		return nil
+	}
+	rate := int64(capabilities[t.codec].ClockRate)
+	header := t.header
+	header.Timestamp = t.base + uint32(int64(f.PTS/time.Microsecond)*rate/1_000_000)
+	payloads := t.payloader.Payload(payloadSize, f.Data)
+	for i, payload := range payloads {
+		header.SequenceNumber = t.header.SequenceNumber
+		t.header.SequenceNumber++
+		header.Marker = i == len(payloads)-1 && t.codec != "opus"
+		// Interceptors add extensions of their own to the header they get.
+		h := header
+		if t.delayID != 0 {
+			if err := h.SetExtension(t.delayID, noDelay); err != nil {
+				return fmt.Errorf("set playout delay: %w", err)
+			}
+		}
+		if _, err := t.stream.WriteRTP(&h, payload); err != nil {
+			return fmt.Errorf("send %s: %w", t.id, err)
+		}
+		t.bytes.Add(uint64(len(payload)))
+	}
+	t.frames.Add(1)
+	return nil
+}
