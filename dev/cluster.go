@@ -450,7 +450,7 @@ func findRoot(told, bin string) (string, error) {
 		return "", err
 	}
 	for _, from := range []string{cwd, bin} {
-		for dir := from; ; dir = filepath.Dir(dir) {
+		for dir := from; filepath.IsAbs(dir); dir = filepath.Dir(dir) {
 			text, err := os.ReadFile(filepath.Join(dir, "go.mod"))
 			if err == nil && strings.HasPrefix(string(text), "module github.com/nearcast/nearcast\n") {
 				return dir, nil

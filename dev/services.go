@@ -29,7 +29,7 @@ func (c *Cluster) router() service {
 			"--consul", c.ConsulAddress, "--ticket-key", filepath.Join(c.Dir, "keys", ticket.PrivateKeyFile)},
 		env: c.environ(), log: c.LogFile("router"), grace: 5 * time.Second,
 		ready: func(ctx context.Context) error {
-			_, err := httpGet(ctx, c.URL+"/readyz")
+			_, err := httpGet(ctx, c.URL+"/healthz")
 			return err
 		},
 	}
@@ -44,7 +44,7 @@ func (c *Cluster) brain() service {
 			"--ticket-keys", filepath.Join(c.Dir, "keys", ticket.PublicKeysFile)},
 		env: c.environ(), log: c.LogFile("brain"), grace: 5 * time.Second,
 		ready: func(ctx context.Context) error {
-			_, err := httpGet(ctx, "http://"+local(c.Ports.Brain)+"/readyz")
+			_, err := httpGet(ctx, "http://"+local(c.Ports.Brain)+"/healthz")
 			return err
 		},
 	}

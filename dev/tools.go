@@ -46,7 +46,12 @@ func ToolsDir() (string, error) {
 
 // Tools finds the servers and returns their paths by name: on PATH, else in
 // ToolsDir, else builds them there from the versions pinned in root/dev/tools.
+// An empty root is the source tree around the working directory.
 func Tools(ctx context.Context, root string, log io.Writer) (map[string]string, error) {
+	root, err := findRoot(root, "")
+	if err != nil {
+		return nil, err
+	}
 	dir, err := ToolsDir()
 	if err != nil {
 		return nil, err

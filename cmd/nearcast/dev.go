@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -26,7 +28,7 @@ func devCommand() *cobra.Command {
 			"a router and a brain, with sample apps, all on 127.0.0.1 and in one folder.",
 	}
 	dir := cmd.PersistentFlags().String("dir", ".nearcast", "folder that holds all the cluster writes")
-	cmd.AddCommand(devUp(dir), devDown(dir), devStatus(dir), devLogs(dir), devEnv(dir), devPackages())
+	cmd.AddCommand(devUp(dir), devDown(dir), devStatus(dir), devLogs(dir), devEnv(dir), devPackages(), devTools())
 	return cmd
 }
 
@@ -230,4 +232,22 @@ func devPackages() *cobra.Command {
 	cmd.Flags().BoolVar(&tests, "tests", false, "with those that only tests need")
 	cmd.Flags().BoolVar(&install, "install", false, "install what is missing")
 	return cmd
+}
+
+func devTools() *cobra.Command {
+	return &cobra.Command{
+		Use:   "tools",
+		Short: "Find Consul, Nomad and the S3 server, building those that this machine lacks",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			tools, err := dev.Tools(cmd.Context(), "", cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			for _, name := range slices.Sorted(maps.Keys(tools)) {
+				fmt.Fprintf(cmd.OutOrStdout(), "%-10s %s\n", name, tools[name])
+			}
+			return nil
+		},
+	}
 }
