@@ -1,0 +1,233 @@
+package budget
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/nearcast/nearcast"
+
+// rule says who may import a library. A place is a folder of this module with
+// all below it.
+type rule struct {
+	library string   // import path, with all below it
+	except  []string // import paths below library that the rule does not mean
+	in      []string // places that may
+	// tests may import it anywhere where their file is a _test.go.
+	tests  bool
+	reason string
+}
+
+var rules = []rule{
+	{
+		library: "github.com/hashicorp/nomad", except: []string{"github.com/hashicorp/nomad/api"},
+		in:     []string{"driver", "cmd/nomad-driver-stream", "plugins"},
+		reason: "the plugin SDK brings half of Nomad; driver/host must not see it",
+	},
+	{
+		library: "github.com/hashicorp/nomad/api", in: []string{"brain/nomad", "dev", "e2e", "bench"}, tests: true,
+		reason: "the broker speaks of seats and apps; brain/nomad translates",
+	},
+	{
+		library: "github.com/hashicorp/consul/api", in: []string{"internal/fleet", "dev"}, tests: true,
+		reason: "internal/fleet is the one Consul adapter",
+	},
+	{
+		library: "github.com/pion", in: []string{"driver/host/peer", "bench"}, tests: true,
+		reason: "WebRTC stops at the peer package",
+	},
+	{
+		library: "github.com/go-gst", in: []string{"driver/host/capture"},
+		reason: "GStreamer, and with it cgo, stops at the capture package",
+	},
+	{
+		library: "C", // the import that asks for cgo
+		in:      []string{"driver/host/capture"},
+		reason:  "only capture may use cgo, so that every other binary is static",
+	},
+	{library: module + "/router", in: []string{"router", "cmd", "e2e", "bench"}, reason: "cmd wires the parts; they do not know each other"},
+	{library: module + "/brain", in: []string{"brain", "cmd", "e2e", "bench"}, reason: "cmd wires the parts; they do not know each other"},
+	{library: module + "/driver", in: []string{"driver", "cmd/nomad-driver-stream", "cmd/stream-host", "e2e", "bench"}, reason: "cmd wires the parts; they do not know each other"},
+	{library: module + "/dev", in: []string{"dev", "cmd/nearcast", "e2e", "bench"}, reason: "the dev cluster is a tool, not a part"},
+}
+
+// host is the part of the driver's folder that knows nothing of Nomad.
+const host = "driver/host"
+
+// source is one Go file of the module and what it imports.
+type source struct {
+	file    string // slash path below the root
+	imports []string
+}
+
+// sources reads the imports of every Go file of the module, whatever its build
+// tags say.
+func sources(t *testing.T, root string) []source {
+	t.Helper()
+	var all []source
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if path == root {
+				return nil
+			}
+			name := d.Name()
+			if strings.HasPrefix(name, ".") || strings.HasPrefix(name, "_") || name == "testdata" || name == "node_modules" {
+				return filepath.SkipDir
+			}
+			// A module of its own: dev/tools.
+			if _, err := os.Stat(filepath.Join(path, "go.mod")); err == nil {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if filepath.Ext(path) != ".go" {
+			return nil
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		s := source{file: filepath.ToSlash(rel)}
+		for _, spec := range parsed.Imports {
+			name, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			s.imports = append(s.imports, name)
+		}
+		all = append(all, s)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func below(path, folder string) bool {
+	return path == folder || strings.HasPrefix(path, folder+"/")
+}
+
+func anyBelow(path string, folders []string) bool {
+	for _, f := range folders {
+		if below(path, f) {
+			return true
+		}
+	}
+	return false
+}
+
+// breaks reports whether a file's import breaks the rule.
+func (r rule) breaks(file, name string) bool {
+	if !below(name, r.library) || anyBelow(name, r.except) {
+		return false
+	}
+	if r.tests && strings.HasSuffix(file, "_test.go") {
+		return false
+	}
+	return !anyBelow(file, r.in)
+}
+
+func TestBudget(t *testing.T) {
+	root := filepath.Join("..", "..")
+	files := sources(t, root)
+	if len(files) < 20 {
+		t.Fatalf("only %d Go files found below %s: this test looks in the wrong place", len(files), root)
+	}
+	for _, s := range files {
+		for _, name := range s.imports {
+			for _, r := range rules {
+				if r.breaks(s.file, name) {
+					t.Errorf("%s imports %s, which only %s may: %s", s.file, name, strings.Join(r.in, ", "), r.reason)
+				}
+			}
+			if below(s.file, host) && !strings.HasSuffix(s.file, "_test.go") &&
+				below(name, "github.com/hashicorp/nomad") {
+				t.Errorf("%s imports %s: the stream host is no part of Nomad", s.file, name)
+			}
+		}
+	}
+}
+
+// TestRules tries the rules themselves: one that lets everything pass would
+// never be noticed otherwise.
+func TestRules(t *testing.T) {
+	cases := []struct {
+		file, imports string
+		breaks        bool
+	}{
+		{"router/router.go", "github.com/hashicorp/nomad/api", true},
+		{"brain/nomad/client.go", "github.com/hashicorp/nomad/api", false},
+		{"brain/broker.go", "github.com/hashicorp/nomad/api", true},
+		{"brain/nomadic/x.go", "github.com/hashicorp/nomad/api", true},
+		{"driver/driver.go", "github.com/hashicorp/nomad/plugins/drivers", false},
+		{"brain/broker.go", "github.com/hashicorp/nomad/plugins", true},
+		{"router/view.go", "github.com/hashicorp/consul/api", true},
+		{"router/view_test.go", "github.com/hashicorp/consul/api", false},
+		{"driver/host/capture/capture.go", "github.com/go-gst/go-gst/gst", false},
+		{"driver/host/seat.go", "github.com/go-gst/go-gst/gst", true},
+		{"driver/host/seat.go", "github.com/pion/webrtc/v4", true},
+		{"driver/host/peer/peer.go", "github.com/pion/webrtc/v4", false},
+		{"router/router.go", module + "/brain", true},
+		{"router/router.go", module + "/internal/wire", false},
+		{"driver/driver.go", module + "/router", true},
+		{"cmd/nearcast/router.go", module + "/router", false},
+		{"web/embed.go", "C", true},
+	}
+	for _, c := range cases {
+		got := false
+		for _, r := range rules {
+			got = got || r.breaks(c.file, c.imports)
+		}
+		if got != c.breaks {
+			t.Errorf("%s importing %s: breaks = %v, want %v", c.file, c.imports, got, c.breaks)
+		}
+	}
+}
+
+// TestBinaries looks at what each binary is really made of, through all the
+// packages in between.
+func TestBinaries(t *testing.T) {
+	cases := []struct{ binary, without string }{
+		{"cmd/nearcast", "github.com/hashicorp/nomad/plugins"},
+		{"cmd/nearcast", "github.com/pion/webrtc"},
+		{"cmd/nearcast", "github.com/go-gst"},
+		{"cmd/nomad-driver-stream", "github.com/pion/webrtc"},
+		{"cmd/nomad-driver-stream", "github.com/go-gst"},
+		{"cmd/stream-host", "github.com/hashicorp/nomad"},
+	}
+	made := make(map[string][]string)
+	for _, c := range cases {
+		if made[c.binary] == nil {
+			cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", "./"+c.binary)
+			cmd.Dir = filepath.Join("..", "..")
+			var problems strings.Builder
+			cmd.Stderr = &problems
+			out, err := cmd.Output()
+			if err != nil {
+				t.Fatalf("go list -deps ./%s: %v\n%s", c.binary, err, &problems)
+			}
+			made[c.binary] = strings.Fields(string(out))
+		}
+		for _, pkg := range made[c.binary] {
+			if below(pkg, c.without) {
+				t.Errorf("%s is made of %s, among others", c.binary, pkg)
+				break
+			}
+		}
+	}
+}
