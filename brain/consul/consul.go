@@ -1,0 +1,36 @@
+// Package consul fits internal/fleet to what a brain needs of it.
+package consul
+
+import (
+	"context"
+
+	"github.com/nearcast/nearcast/brain"
+	"github.com/nearcast/nearcast/internal/fleet"
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// Fleet is brain.Fleet. Locks fall with the health check of Holder, the brain's
+// own registration.
+type Fleet struct {
+	*fleet.Fleet
+	Holder *fleet.InstanceRegistration
+}
+
+// WatchSeats implements brain.Fleet.
+func (f Fleet) WatchSeats(ctx context.Context, fn func([]wire.Seat)) {
+	<-f.Fleet.WatchSeats(ctx, fn).Done()
+}
+
+// WatchApps implements brain.Fleet.
+func (f Fleet) WatchApps(ctx context.Context, fn func(map[string]wire.App)) {
+	<-f.Fleet.WatchApps(ctx, fn).Done()
+}
+
+// Lock implements brain.Fleet.
+func (f Fleet) Lock(ctx context.Context, key string) (brain.Lock, error) {
+	l, err := f.Fleet.Lock(ctx, key, f.Holder)
+	if err != nil {
+		return nil, err // not a typed nil
+	}
+	return l, nil
+}

@@ -1,0 +1,141 @@
+package brain
+
+import "time"
+
+// surplusAge is how long a seat stays idle beyond the warm target before it is
+// retired: the person it was dispatched for may be on her way to another brain.
+const surplusAge = 30 * time.Second
+
+// counts is an app's room as plain numbers.
+type counts struct {
+	idle     int // ready, of the app's present version
+	old      int // ready, of another version
+	starting int // on the way for the pool or for this replica's people
+	foreign  int // on the way for other replicas' people
+	blocked  int // dispatched, and no node can take it
+	busy     int
+	ending   int // or silent: it holds its place until Nomad says that it is gone
+}
+
+func (c counts) total() int {
+	return c.idle + c.old + c.starting + c.foreign + c.blocked + c.busy + c.ending
+}
+
+// idleSeat is a seat that plan may retire.
+type idleSeat struct {
+	id  string
+	old bool
+	age time.Duration // since it became idle
+}
+
+// demand is all that plan looks at.
+type demand struct {
+	warm, max int
+	counts    counts
+	idle      []idleSeat // counts.idle + counts.old of them
+	waiting   int        // this replica's people without a seat
+	lead      bool       // this replica keeps the pool
+	gone      bool       // the app is no longer published
+	backOff   bool       // seats fail to start; not now
+}
+
+// move is what to do next.
+type move struct {
+	people int // seats to dispatch for waiting people
+	pool   int // seats to dispatch ahead of need
+	retire []string
+}
+
+// plan says what an app's pool needs. It is called again at each change, so it
+// need not look ahead.
+func plan(d demand) move {
+	var m move
+	c := d.counts
+	if d.lead {
+		m.retire = surplus(d)
+	}
+	// A child that no node takes says that the site is full: more would only
+	// stand in line behind it.
+	if d.gone || d.backOff || c.blocked > 0 {
+		return m
+	}
+	room := max(0, d.max-c.total())
+	m.people = min(room, max(0, d.waiting-c.idle-c.old-c.starting))
+	if d.lead {
+		// What waits will take what is ready; the pool is what is left then.
+		// Old seats are about to go.
+		have := c.idle + c.starting + c.foreign + m.people
+		m.pool = min(room-m.people, max(0, d.warm+d.waiting-have))
+	}
+	return m
+}
+
+// surplus chooses the idle seats that nobody needs, never one that a waiting
+// person could have.
+func surplus(d demand) []string {
+	spare := len(d.idle) - d.waiting
+	var out []string
+	take := func(want func(idleSeat) bool, n int) {
+		for _, s := range d.idle {
+			if n <= 0 || spare <= 0 {
+				return
+			}
+			if want(s) {
+				out = append(out, s.id)
+				spare--
+				n--
+			}
+		}
+	}
+	take(func(s idleSeat) bool { return s.old || d.gone }, len(d.idle))
+	if d.gone {
+		return out
+	}
+	current := func(s idleSeat) bool { return !s.old }
+	if over := d.counts.total() - len(out) - d.max; over > 0 {
+		take(current, over)
+		return out // the rest is below the limit again
+	}
+	take(func(s idleSeat) bool { return !s.old && s.age >= surplusAge }, d.counts.idle-d.warm-d.waiting)
+	return out
+}
+
+// backOff is how seats of an app have failed of late.
+type backOff struct {
+	version  uint64
+	failures int
+	last     time.Time
+	until    time.Time
+	why      string
+}
+
+const (
+	firstBackOff = time.Second
+	mostBackOff  = time.Minute
+	// provenAfter is how long a seat must have been idle to count as a success:
+	// an app that crashes right after its window came up starts again and again.
+	provenAfter = 10 * time.Second
+)
+
+func (b *backOff) fail(version uint64, now time.Time, why string) {
+	if b.version != version {
+		*b = backOff{version: version}
+	}
+	// Seats that fail together, because they were dispatched together, are one failure.
+	if now.Before(b.until) && b.failures > 0 {
+		b.why = why
+		return
+	}
+	b.failures++
+	wait := mostBackOff
+	if b.failures < 7 {
+		wait = firstBackOff << (b.failures - 1)
+	}
+	b.last, b.until, b.why = now, now.Add(wait), why
+}
+
+func (b *backOff) running(version uint64, now time.Time) bool {
+	return b.failures > 0 && b.version == version && now.Before(b.until)
+}
+
+func (b *backOff) failing(version uint64) bool { return b.failures > 0 && b.version == version }

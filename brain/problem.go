@@ -1,0 +1,49 @@
+package brain
+
+import (
+	"encoding/json"
+	"net/http"
+
+	"github.com/coder/websocket"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+func refused(p wire.Problem) verdict {
+	return verdict{message: wire.Message{Type: wire.MsgRefused, Problem: &p}, code: wire.CloseRefused}
+}
+
+func ended(e wire.End) verdict {
+	return verdict{message: wire.Message{Type: wire.MsgEnded, End: &e}, code: wire.CloseEnded}
+}
+
+// goElsewhere closes without a last word: the page connects to another brain.
+func goElsewhere() verdict { return verdict{code: int(websocket.StatusServiceRestart)} }
+
+func malformed(detail string) wire.Problem {
+	return wire.Problem{Type: wire.ProblemMalformed, Title: "Malformed message", Status: 400, Detail: detail}
+}
+
+func unknownApp(id string) wire.Problem {
+	return wire.Problem{Type: wire.ProblemUnknownApp, Title: "Unknown app", Status: 404,
+		Detail: "This site has no app " + id + ". GET /v1/apps lists them."}
+}
+
+func unavailable(detail string) wire.Problem {
+	return wire.Problem{Type: wire.ProblemUnavailable, Title: "Not available now", Status: 503, Detail: detail}
+}
+
+func startFailedProblem(why string) wire.Problem {
+	return wire.Problem{Type: wire.ProblemStartFailed, Title: "The app does not start", Status: 503, Detail: why}
+}
+
+func resumeOver(detail string) wire.Problem {
+	return wire.Problem{Type: wire.ProblemResume, Title: "The session is over", Status: 410,
+		Detail: detail + " Press Play for a new one."}
+}
+
+func writeProblem(rw http.ResponseWriter, p wire.Problem) {
+	rw.Header().Set("Content-Type", wire.ProblemType)
+	rw.WriteHeader(p.Status)
+	json.NewEncoder(rw).Encode(p)
+}
