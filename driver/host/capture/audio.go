@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"strconv"
 	"sync"
 	"time"
@@ -15,7 +16,10 @@ import (
 // AudioConfig says which sound to capture.
 type AudioConfig struct {
 	PulseServer string // "unix:/…/native"
-	Source      string // "nearcast.monitor"
+	// Cookie is the client's cookie file. Without one the client library makes
+	// one in the home of this process.
+	Cookie string
+	Source string // "nearcast.monitor"
 	BitrateBPS  int    // 0 is 96 kbit/s
 	// Paused starts as after Pause.
 	Paused bool
@@ -82,13 +86,38 @@ func StartAudio(ctx context.Context, cfg AudioConfig) (*Audio, error) {
 	if cfg.Paused {
 		state = gst.StatePaused
 	}
-	if err := s.set(state); err != nil {
+	restore := useCookie(cfg.Cookie)
+	err = s.set(state) // connects
+	restore()
+	if err != nil {
 		s.close()
 		return nil, fmt.Errorf("capture sound: %w", err)
 	}
 	ctx, a.cancel = context.WithCancel(ctx)
 	go a.run(ctx)
 	return a, nil
+}
+
+var cookieEnv sync.Mutex
+
+// useCookie names the cookie file to the client library, which takes it from
+// nothing but this process's environment, and only while it connects.
+func useCookie(path string) (restore func()) {
+	if path == "" {
+		return func() {}
+	}
+	const name = "PULSE_COOKIE"
+	cookieEnv.Lock()
+	old, had := os.LookupEnv(name)
+	os.Setenv(name, path)
+	return func() {
+		defer cookieEnv.Unlock()
+		if had {
+			os.Setenv(name, old)
+		} else {
+			os.Unsetenv(name)
+		}
+	}
 }
 
 func (a *Audio) run(ctx context.Context) {

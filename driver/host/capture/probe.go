@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/go-gst/go-gst/gst"
-
 )
 
 // Facts is what this machine can capture with.

@@ -3,7 +3,7 @@
 //
 //	s, err := sound.Start(ctx, sound.Config{Dir: filepath.Join(runDir, "sound")})
 //	start the application with s.Env()
-//	capture.StartAudio(ctx, capture.AudioConfig{PulseServer: s.Server(), Source: sound.Source, …})
+//	capture.StartAudio(ctx, capture.AudioConfig{PulseServer: s.Server(), Cookie: s.Cookie(), Source: sound.Source, …})
 //	…
 //	s.Close()
 //
@@ -104,7 +104,8 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 }
 
 func (s *Server) socket() string { return filepath.Join(s.cfg.Dir, "native") }
-func (s *Server) cookie() string { return filepath.Join(s.cfg.Dir, "cookie") }
+// Cookie is the client cookie file, for capture.
+func (s *Server) Cookie() string { return filepath.Join(s.cfg.Dir, "cookie") }
 
 // prepare makes the directory anew: what a killed predecessor left is of no use.
 func (s *Server) prepare() error {
@@ -117,11 +118,11 @@ func (s *Server) prepare() error {
 	// Clients would make a cookie of their own in the user's home.
 	cookie := make([]byte, 256)
 	rand.Read(cookie)
-	if err := os.WriteFile(s.cookie(), cookie, 0o600); err != nil {
+	if err := os.WriteFile(s.Cookie(), cookie, 0o600); err != nil {
 		return fmt.Errorf("write sound cookie: %w", err)
 	}
 	if c := s.cfg.Credential; c != nil {
-		for _, path := range []string{s.cookie(), s.cfg.Dir} {
+		for _, path := range []string{s.Cookie(), s.cfg.Dir} {
 			if err := os.Chown(path, int(c.Uid), int(c.Gid)); err != nil {
 				return fmt.Errorf("give sound directory to its user: %w", err)
 			}
@@ -142,7 +143,7 @@ func (s *Server) command(program string) *exec.Cmd {
 	cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + s.cfg.Dir, "LANG=C.UTF-8",
 		"XDG_RUNTIME_DIR=" + s.cfg.Dir, "XDG_CONFIG_HOME=" + s.cfg.Dir,
-		"PULSE_RUNTIME_PATH=" + s.cfg.Dir, "PULSE_STATE_PATH=" + s.cfg.Dir, "PULSE_COOKIE=" + s.cookie(),
+		"PULSE_RUNTIME_PATH=" + s.cfg.Dir, "PULSE_STATE_PATH=" + s.cfg.Dir, "PULSE_COOKIE=" + s.Cookie(),
 	}
 	cmd.Dir = s.cfg.Dir
 	cmd.Stderr = &logWriter{log: s.log}
@@ -194,7 +195,7 @@ func (s *Server) wait(ctx context.Context) error {
 
 // Env is what the app needs to find the server.
 func (s *Server) Env() []string {
-	return []string{"PULSE_SERVER=" + s.Server(), "PULSE_COOKIE=" + s.cookie(), "PULSE_SINK=" + sink}
+	return []string{"PULSE_SERVER=" + s.Server(), "PULSE_COOKIE=" + s.Cookie(), "PULSE_SINK=" + sink}
 }
 
 // Server is the address for capture: "unix:/…/native".

@@ -1,0 +1,158 @@
+package capture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/nearcast/nearcast/driver/host/sound"
+)
+
+// decodeOpus gives packets to GStreamer's decoder and returns the loudest sample.
+func decodeOpus(t *testing.T, packets [][]byte) int {
+	t.Helper()
+	var loudest int
+	decoded := make(chan int, 64)
+	s, err := openStream("appsrc name=source format=time is-live=true caps=audio/x-opus,channel-mapping-family=0,channels=2,rate=48000 "+
+		"! opusdec ! audio/x-raw,format=S16LE", func(data []byte, _ flagsType, _, _ time.Duration) {
+		peak := 0
+		for i := 0; i+1 < len(data); i += 2 {
+			if v := int(int16(uint16(data[i]) | uint16(data[i+1])<<8)); v > peak {
+				peak = v
+			}
+		}
+		select {
+		case decoded <- peak:
+		default:
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	pushAll(t, s, packets)
+	timeout := time.After(10 * time.Second)
+	for range len(packets) / 2 {
+		select {
+		case peak := <-decoded:
+			loudest = max(loudest, peak)
+		case <-s.failed:
+			t.Fatal(s.failure())
+		case <-timeout:
+			t.Fatal("the decoder gave nothing")
+		}
+	}
+	return loudest
+}
+
+func startSound(t *testing.T) *sound.Server {
+	t.Helper()
+	s, err := sound.Start(t.Context(), sound.Config{Dir: filepath.Join(t.TempDir(), "s")})
+	if errors.Is(err, sound.ErrNotInstalled) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func TestSoundOfAProgramComesOut(t *testing.T) {
+	needs(t, "gst-launch-1.0")
+	server := startSound(t)
+	packets := make(chan Frame, 1000)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	home := t.TempDir()
+	t.Setenv("HOME", home)
+	a, err := StartAudio(ctx, AudioConfig{PulseServer: server.Server(), Cookie: server.Cookie(), Source: sound.Source,
+		OnFrame: func(f Frame) {
+			select {
+			case packets <- f:
+			default:
+			}
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	if left, err := os.ReadDir(home); err != nil || len(left) > 0 {
+		t.Errorf("the home has %v, err %v", left, err)
+	}
+	var silent [][]byte
+	for range 30 {
+		silent = append(silent, next(t, packets, "packet of silence", any).Data)
+	}
+	if peak := decodeOpus(t, silent); peak > 100 {
+		t.Errorf("silence has a peak of %d", peak)
+	}
+
+	tone := exec.Command("gst-launch-1.0", "-q", "audiotestsrc", "is-live=true", "!", "pulsesink")
+	tone.Env = append(server.Env(), "PATH="+os.Getenv("PATH"), "HOME="+t.TempDir())
+	spawn(t, tone)
+	// Silence is coded in a few bytes, with a constant bitrate too small to tell;
+	// so decode as we go.
+	deadline := time.Now().Add(15 * time.Second)
+	for {
+		var some [][]byte
+		var first, last Frame
+		for range 50 {
+			last = next(t, packets, "packet", any)
+			if some == nil {
+				first = last
+			}
+			some = append(some, last.Data)
+		}
+		if peak := decodeOpus(t, some); peak > 1000 {
+			if took := last.PTS - first.PTS; took < 300*time.Millisecond || took > 900*time.Millisecond {
+				t.Errorf("50 packets of 10 ms span %v", took)
+			}
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the tone does not come out")
+		}
+	}
+
+	a.Pause()
+	for len(packets) > 0 {
+		<-packets
+	}
+	a.Resume()
+	next(t, packets, "packet after Resume", any)
+	if err := a.Close(); err != nil || a.Err() != nil {
+		t.Errorf("Close: %v, Err: %v", err, a.Err())
+	}
+}
+
+func TestSoundServerDies(t *testing.T) {
+	server := startSound(t)
+	a, err := StartAudio(t.Context(), AudioConfig{PulseServer: server.Server(), Cookie: server.Cookie(), Source: sound.Source, OnFrame: func(Frame) {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	server.Close()
+	select {
+	case <-a.Done():
+	case <-time.After(10 * time.Second):
+		t.Fatal("nobody noticed")
+	}
+	if a.Err() == nil {
+		t.Error("no error")
+	}
+}
+
+func TestNoSoundServer(t *testing.T) {
+	a, err := StartAudio(t.Context(), AudioConfig{PulseServer: fmt.Sprintf("unix:%s/none", t.TempDir()), Cookie: os.DevNull, Source: "x", OnFrame: func(Frame) {}})
+	if err == nil {
+		a.Close()
+		t.Fatal("a missing server was taken")
+	}
+}
