@@ -46,7 +46,7 @@ type Options struct {
 type Cluster struct {
 	Dir           string
 	URL           string // of the router: the page to open
-	BrainURL      string // ws://…
+	BrainURL      string // ws://…/v1/connect
 	ConsulAddress string // host:port
 	NomadAddress  string // host:port
 	S3Endpoint    string // http://…
@@ -107,7 +107,7 @@ func prepare(ctx context.Context, o Options) (_ *Cluster, err error) {
 	}
 	c.runDir = runDir(c.Dir)
 	c.URL = "http://" + local(c.Ports.Router)
-	c.BrainURL = "ws://" + local(c.Ports.Brain)
+	c.BrainURL = "ws://" + local(c.Ports.Brain) + "/v1/connect"
 	c.ConsulAddress, c.NomadAddress = local(c.Ports.Consul), local(c.Ports.Nomad)
 	c.S3Endpoint = "http://" + local(c.Ports.S3)
 

@@ -40,9 +40,10 @@ func (c *Cluster) brain() service {
 		name: "brain",
 		argv: []string{filepath.Join(c.bin, "nearcast"), "brain",
 			"--site", Site, "--listen", local(c.Ports.Brain), "--url", c.BrainURL,
-			"--consul", c.ConsulAddress, "--nomad", "http://" + c.NomadAddress,
+			"--consul", c.ConsulAddress, "--nomad", c.NomadAddress,
 			"--ticket-keys", filepath.Join(c.Dir, "keys", ticket.PublicKeysFile)},
-		env: c.environ(), log: c.LogFile("brain"), grace: 5 * time.Second,
+		env: c.environ(), log: c.LogFile("brain"),
+		grace: 15 * time.Second, // it gives people time to let go
 		ready: func(ctx context.Context) error {
 			_, err := httpGet(ctx, "http://"+local(c.Ports.Brain)+"/healthz")
 			return err

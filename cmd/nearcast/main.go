@@ -30,6 +30,7 @@ func main() {
 	}
 	root.AddCommand(
 		routerCommand(),
+		brainCommand(),
 		ticketKeyCommand(),
 		devCommand(),
 	)
