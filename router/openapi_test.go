@@ -1,0 +1,196 @@
+package router
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"regexp"
+	"sort"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+	"github.com/getkin/kin-openapi/routers/legacy"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// document is the OpenAPI document, loaded and checked once.
+var document = sync.OnceValues(func() (*openapi3.T, error) {
+	doc, err := openapi3.NewLoader().LoadFromData(OpenAPI)
+	if err != nil {
+		return nil, err
+	}
+	return doc, doc.Validate(context.Background(), openapi3.IsOpenAPI31OrLater())
+})
+
+var documented = sync.OnceValues(func() (routers.Router, error) {
+	doc, err := document()
+	if err != nil {
+		return nil, err
+	}
+	for _, media := range []string{"application/yaml", "text/html"} {
+		openapi3filter.RegisterBodyDecoder(media, openapi3filter.FileBodyDecoder)
+	}
+	return legacy.NewRouter(doc, openapi3.IsOpenAPI31OrLater())
+})
+
+// checkDocumented holds an exchange to the document: every answer, and every
+// request that was answered well. What is outside the document is a 404, 405
+// or a page's file.
+func checkDocumented(t *testing.T, req *http.Request, sent []byte, res *http.Response, got []byte) {
+	t.Helper()
+	find, err := documented()
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := req.Clone(context.Background())
+	asked.URL.Scheme, asked.URL.Host, asked.Host = "", "", ""
+	asked.Body = io.NopCloser(bytes.NewReader(sent))
+	if asked.Method == http.MethodHead {
+		asked.Method = http.MethodGet // of the same operation, without the body
+	}
+	route, params, err := find.FindRoute(asked)
+	if err != nil {
+		page := req.Method == "GET" || req.Method == "HEAD"
+		preflight := req.Method == "OPTIONS" && res.StatusCode == 204
+		if res.StatusCode != 404 && res.StatusCode != 405 && !page && !preflight {
+			t.Errorf("%s %s is not documented: %v", req.Method, req.URL.Path, err)
+		}
+		return
+	}
+	if res.StatusCode == 304 || res.StatusCode == 405 || res.StatusCode == 500 {
+		return // of HTTP itself, and of no operation
+	}
+	for _, value := range params {
+		if value == "" {
+			return // no parameter is empty: this is another path
+		}
+	}
+	in := &openapi3filter.RequestValidationInput{
+		Request: asked, PathParams: params, Route: route,
+		Options: &openapi3filter.Options{AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, IncludeResponseStatus: true},
+	}
+	if res.StatusCode < 300 {
+		if err := openapi3filter.ValidateRequest(context.Background(), in); err != nil {
+			t.Errorf("%s %s was served though the document refuses it: %v", req.Method, req.URL.Path, err)
+		}
+	}
+	in.Options.ExcludeResponseBody = req.Method == http.MethodHead
+	err = openapi3filter.ValidateResponse(context.Background(), &openapi3filter.ResponseValidationInput{
+		RequestValidationInput: in, Status: res.StatusCode, Header: res.Header,
+		Body: io.NopCloser(bytes.NewReader(got)), Options: in.Options,
+	})
+	if err != nil {
+		t.Errorf("%s %s: %s is not as documented: %v\n%s", req.Method, req.URL.Path, res.Status, err, got)
+	}
+}
+
+// TestDocumentBites holds that the check above can fail at all.
+func TestDocumentBites(t *testing.T) {
+	doc, err := document()
+	if err != nil {
+		t.Fatal(err)
+	}
+	schema := doc.Components.Schemas["LaunchRequest"].Value
+	for body, want := range map[string]bool{
+		`{"app":"chess"}`: true, `{"app":"chess","version":3,"rtt_ms":{"east":1.5}}`: true,
+		`{"app":"chess","colour":"white"}`: false, `{"app":3}`: false, `{}`: false,
+		`{"app":"chess","rtt_ms":{"east":-1}}`: false, `{"app":"chess","rtt_ms":{"east":null}}`: false,
+	} {
+		object, err := readValue(decoder(body), "", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := schema.VisitJSON(object, openapi3.EnableJSONSchema2020()); (err == nil) != want {
+			t.Errorf("%s: %v", body, err)
+		}
+	}
+}
+
+var echoParam = regexp.MustCompile(`:(\w+)`)
+
+// TestRoutesAreDocumented holds routes and document together, both ways.
+func TestRoutesAreDocumented(t *testing.T) {
+	doc, err := document()
+	if err != nil {
+		t.Fatal(err)
+	}
+	undocumented := map[string]bool{
+		"GET /*": true, "GET /favicon.ico": true, // files of pages
+		"GET /v1/sessions": true, "GET /v1/sessions/{id}/ticket": true, // 405
+	}
+	var served, written []string
+	for _, route := range newRig(t).router.echo.Routes() {
+		line := route.Method + " " + echoParam.ReplaceAllString(route.Path, "{$1}")
+		if route.Method != http.MethodHead && !undocumented[line] {
+			served = append(served, line)
+		}
+	}
+	operations := map[string]bool{}
+	for path, item := range doc.Paths.Map() {
+		for method, op := range item.Operations() {
+			written = append(written, method+" "+path)
+			if op.OperationID == "" || op.Summary == "" || operations[op.OperationID] {
+				t.Errorf("%s %s needs a summary and an operationId of its own", method, path)
+			}
+			operations[op.OperationID] = true
+		}
+	}
+	sort.Strings(served)
+	sort.Strings(written)
+	if a, b := strings.Join(served, "\n"), strings.Join(written, "\n"); a != b {
+		t.Errorf("served:\n%s\n\ndocumented:\n%s", a, b)
+	}
+}
+
+// TestExamples holds the examples to their schemas, and problems' examples to
+// the kinds there are.
+func TestExamples(t *testing.T) {
+	doc, err := document()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	check := func(where string, content openapi3.Content) {
+		for media, m := range content {
+			for name, ex := range m.Examples {
+				n++
+				if err := m.Schema.Value.VisitJSON(ex.Value.Value, openapi3.EnableJSONSchema2020()); err != nil {
+					t.Errorf("%s, example %s: %v", where, name, err)
+				}
+				if p, ok := ex.Value.Value.(map[string]any); ok && media == wire.ProblemType {
+					kind, _ := p["type"].(string)
+					status, _ := p["status"].(float64)
+					if k := kinds[kind]; k.title != p["title"] || float64(k.status) != status {
+						t.Errorf("%s, example %s: %v is none of ours", where, name, p)
+					}
+				}
+			}
+		}
+	}
+	for path, item := range doc.Paths.Map() {
+		for method, op := range item.Operations() {
+			if op.RequestBody != nil {
+				check(method+" "+path, op.RequestBody.Value.Content)
+			}
+			for status, res := range op.Responses.Map() {
+				check(method+" "+path+" "+status, res.Value.Content)
+			}
+		}
+	}
+	if n < 10 {
+		t.Errorf("only %d examples", n)
+	}
+}
+
+func decoder(text string) *json.Decoder {
+	dec := json.NewDecoder(strings.NewReader(text))
+	dec.UseNumber()
+	return dec
+}
