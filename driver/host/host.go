@@ -282,7 +282,8 @@ func (h *host) run(f func()) { h.tasks.run(f) }
 // register makes the seat known. Without a registry a seat lives on: whoever
 // knows its address can still claim it.
 func (h *host) register() {
-	registration, err := h.parts.Register(h.ctx, h.seat.view())
+	// Not under h.ctx: an ending seat stays in the registry until it is gone.
+	registration, err := h.parts.Register(context.WithoutCancel(h.ctx), h.seat.view())
 	if err != nil {
 		h.log.Error("register", "error", err)
 		return
