@@ -18,9 +18,9 @@ type AudioConfig struct {
 	PulseServer string // "unix:/…/native"
 	// Cookie is the client's cookie file. Without one the client library makes
 	// one in the home of this process.
-	Cookie string
-	Source string // "nearcast.monitor"
-	BitrateBPS  int    // 0 is 96 kbit/s
+	Cookie     string
+	Source     string // "nearcast.monitor"
+	BitrateBPS int    // 0 is 96 kbit/s
 	// Paused starts as after Pause.
 	Paused bool
 	// OnFrame gets each Opus packet (48 kHz stereo, 10 ms) on the pipeline's
