@@ -211,12 +211,17 @@ func (f *fake) signal(w http.ResponseWriter, r *http.Request) {
 // eventually waits until ok, with a deadline that is meant for a busy machine.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	within(t, 20*time.Second, what, ok)
+}
+
+func within(t *testing.T, limit time.Duration, what string, ok func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	for !ok() {
 		select {
 		case <-ctx.Done():
-			t.Fatalf("not within 20 s: %s", what)
+			t.Fatalf("not within %s: %s", limit, what)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
