@@ -1,0 +1,289 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/nearcast/nearcast/internal/fleet"
+	"github.com/nearcast/nearcast/internal/fleet/fleettest"
+	"github.com/nearcast/nearcast/internal/ticket"
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// eventually tries until ok, or fails the test with what was seen last.
+func eventually(t *testing.T, what string, try func() (seen any, ok bool)) {
+	t.Helper()
+	deadline := time.After(20 * time.Second)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		seen, ok := try()
+		if ok {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("not in 20 s: %s; seen last: %+v", what, seen)
+		}
+	}
+}
+
+// testLog is a log that a test can read while it is written.
+type testLog struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *testLog) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *testLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// noLeaks holds that nothing runs on, save idle connections to Consul.
+func noLeaks(t *testing.T, before goleak.Option) {
+	t.Helper()
+	goleak.VerifyNone(t, before,
+		goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"),
+		goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
+}
+
+// TestRouter runs a router against a real Consul that is killed and comes back.
+func TestRouter(t *testing.T) {
+	consul := fleettest.Start(t)
+	defer noLeaks(t, goleak.IgnoreCurrent())
+	dir := t.TempDir()
+	if err := ticket.GenerateKeys(dir); err != nil {
+		t.Fatal(err)
+	}
+	log := &testLog{}
+	logger := slog.New(slog.NewTextHandler(log, nil))
+	defer func() {
+		if t.Failed() {
+			t.Log(log)
+		}
+	}()
+	f, err := fleet.Open(fleet.Config{Address: consul.Address, Log: logger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+
+	address := fmt.Sprintf("127.0.0.1:%d", fleettest.Ports(t, 1)[0])
+	routerCtx, stop := context.WithCancel(ctx)
+	done := make(chan error, 1)
+	go func() {
+		done <- runRouter(routerCtx, routerFlags{
+			listen: address, consul: consul.Address, ticketKey: filepath.Join(dir, ticket.PrivateKeyFile), name: "r1",
+		}, logger)
+	}()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
+	call := func(method, path, body string, out any) int {
+		req, _ := http.NewRequestWithContext(ctx, method, "http://"+address+path, strings.NewReader(body))
+		req.Header.Set("Content-Type", "application/json")
+		res, err := client.Do(req)
+		if err != nil {
+			return 0
+		}
+		defer res.Body.Close()
+		text, _ := io.ReadAll(res.Body)
+		if err := json.Unmarshal(text, out); err != nil {
+			t.Errorf("%s %s: %v: %s", method, path, err, text)
+		}
+		return res.StatusCode
+	}
+	sites := func() (s wire.SitesResponse) { call("GET", "/v1/sites", "", &s); return }
+
+	eventually(t, "the router is ready", func() (any, bool) { return log, strings.Contains(log.String(), "router ready") })
+	brain, err := f.RegisterInstance(ctx, wire.BrainService, wire.Instance{ID: "b1", Site: "dc1", URL: "ws://127.0.0.1:9", Address: "127.0.0.1:9"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer brain.Close()
+	app := wire.App{ID: "chess", Version: 1, Title: "Chess", Capacity: wire.Capacity{Idle: 1, Warm: 1, Max: 4}, Updated: time.Now().UTC()}
+	eventually(t, "the app is published", func() (any, bool) { err := f.PublishApp(ctx, app); return err, err == nil })
+	eventually(t, "the router sees brain and app", func() (any, bool) {
+		s := sites()
+		return s, len(s.Sites) == 1 && s.Sites[0].Healthy && s.Sites[0].Apps["chess"].Idle == 1 && s.Entry == "dc1" &&
+			s.Sites[0].BeaconURL == "http://"+address+"/v1/beacon" && s.Sites[0].BrainURL == "ws://127.0.0.1:9/v1/connect"
+	})
+	launch := func() (out wire.LaunchResponse) {
+		t.Helper()
+		if status := call("POST", "/v1/sessions", `{"app":"chess"}`, &out); status != 201 {
+			t.Errorf("launch: %d", status)
+		}
+		return
+	}
+	verifier, err := ticket.LoadVerifier(filepath.Join(dir, ticket.PublicKeysFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if claims, err := verifier.Verify(launch().Ticket); err != nil || claims.App != "chess" {
+		t.Errorf("%+v, %v", claims, err)
+	}
+
+	consul.Kill()
+	eventually(t, "the view is stale", func() (any, bool) { s := sites(); return s, s.Stale })
+	if out := launch(); out.Site != "dc1" {
+		t.Error("without Consul, nothing can be launched")
+	}
+	consul.Restart(true) // with its memory gone
+	eventually(t, "the app is published again", func() (any, bool) { err := f.PublishApp(ctx, app); return err, err == nil })
+	eventually(t, "the view is fresh and the brain back", func() (any, bool) {
+		s := sites()
+		return s, !s.Stale && s.Sites[0].Healthy && s.Sites[0].Apps["chess"].Max == 4
+	})
+
+	registered := func() []wire.Instance {
+		watch, end := context.WithCancel(ctx)
+		got := make(chan []wire.Instance, 16)
+		w := f.WatchInstances(watch, wire.RouterService, func(list []wire.Instance) { got <- list })
+		defer func() { end(); <-w.Done() }()
+		select {
+		case list := <-got:
+			return list
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	eventually(t, "the router is registered", func() (any, bool) {
+		list := registered()
+		return list, len(list) == 1 && list[0] == wire.Instance{ID: "r1", Site: "dc1", URL: "http://" + address, Address: address, Healthy: true}
+	})
+	stop()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("the router does not stop")
+	}
+	if list := registered(); len(list) != 0 {
+		t.Errorf("still registered: %+v", list)
+	}
+}
+
+// TestRouterWithoutConsul holds that a router starts before its Consul does.
+func TestRouterWithoutConsul(t *testing.T) {
+	defer noLeaks(t, goleak.IgnoreCurrent())
+	dir := t.TempDir()
+	if err := ticket.GenerateKeys(dir); err != nil {
+		t.Fatal(err)
+	}
+	ports := fleettest.Ports(t, 2)
+	address := fmt.Sprintf("127.0.0.1:%d", ports[0])
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- runRouter(ctx, routerFlags{listen: address, site: "dc1", consul: fmt.Sprintf("127.0.0.1:%d", ports[1]),
+			ticketKey: filepath.Join(dir, ticket.PrivateKeyFile)}, slog.New(slog.DiscardHandler))
+	}()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
+	for path, want := range map[string]int{"/v1/beacon": 204, "/": 200, "/play/chess": 200, "/v1/apps": 503, "/healthz": 503} {
+		eventually(t, path, func() (any, bool) {
+			res, err := client.Get("http://" + address + path)
+			if err != nil {
+				return err, false
+			}
+			res.Body.Close()
+			return res.Status, res.StatusCode == want
+		})
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRouterRefusesToStart(t *testing.T) {
+	dir := t.TempDir()
+	if err := ticket.GenerateKeys(dir); err != nil {
+		t.Fatal(err)
+	}
+	good := routerFlags{listen: "127.0.0.1:0", site: "dc1", consul: "127.0.0.1:1", ticketKey: filepath.Join(dir, ticket.PrivateKeyFile)}
+	for name, tt := range map[string]struct {
+		change func(*routerFlags)
+		want   string
+	}{
+		"address":      {func(f *routerFlags) { f.listen = "here" }, "--listen"},
+		"no key":       {func(f *routerFlags) { f.ticketKey = filepath.Join(dir, "none") }, "--ticket-key"},
+		"no keys":      {func(f *routerFlags) { f.ticketKeys = filepath.Join(dir, "none") }, "--ticket-keys"},
+		"any, no url":  {func(f *routerFlags) { f.listen = "0.0.0.0:0" }, "--url is needed"},
+		"url":          {func(f *routerFlags) { f.url = "wss://x" }, "https://host"},
+		"turn without": {func(f *routerFlags) { f.turn = []string{"turn:x"} }, "secret"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := good
+			tt.change(&f)
+			ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
+			defer stop()
+			if err := runRouter(ctx, f, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%v, want %q in it", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestFlagsFromEnv(t *testing.T) {
+	t.Setenv("NEARCAST_TICKET_KEY", "/from/env")
+	t.Setenv("NEARCAST_SITE", "env-site")
+	t.Setenv("NEARCAST_STUN", "stun:a:1,stun:b:1")
+	t.Setenv("NEARCAST_URL", "")
+	cmd := routerCommand()
+	if err := cmd.ParseFlags([]string{"--site", "flag-site"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := flagsFromEnv(cmd); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"ticket-key": "/from/env", "site": "flag-site", "stun": "[stun:a:1,stun:b:1]", "url": "", "listen": "127.0.0.1:8080",
+	} {
+		if got := cmd.Flags().Lookup(name).Value.String(); got != want {
+			t.Errorf("--%s is %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestTicketKey(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "keys")
+	run := func() (string, error) {
+		var out bytes.Buffer
+		cmd := ticketKeyCommand()
+		cmd.SetArgs([]string{dir})
+		cmd.SetOut(&out)
+		cmd.SetErr(io.Discard)
+		return out.String(), cmd.Execute()
+	}
+	if _, err := run(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := run(); err == nil || !strings.Contains(err.Error(), "move it away") {
+		t.Errorf("a second key: %v", err)
+	}
+	if info, err := os.Stat(filepath.Join(dir, ticket.PrivateKeyFile)); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info, err)
+	}
+}
