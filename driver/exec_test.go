@@ -1,0 +1,93 @@
+package driver
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/nomad/plugins/drivers/testutils"
+)
+
+// The plugin SDK's own conformance tests: pipes, a terminal, its size, input.
+func TestExecStreaming(t *testing.T) {
+	for name, isolate := range map[string]string{"beside": "", "in namespaces": "isolate = true"} {
+		t.Run(name, func(t *testing.T) {
+			if isolate != "" && !isRoot {
+				t.Skip("only root can isolate apps")
+			}
+			b := newBench(t, "")
+			b.driver.mu.Lock()
+			b.driver.settings.isolate = isolate != ""
+			b.driver.mu.Unlock()
+			cfg := job("sleep 1000", nil)
+			b.start(cfg)
+			testutils.TestExecTaskStreamingBasicResponses(t, b.DriverHarness, cfg.ID)
+
+			code, out, _ := testutils.ExecTask(t, b.DriverHarness, cfg.ID, "id -un; echo $HOME; echo $NEARCAST_NONCE; readlink /proc/self/ns/net; pwd", false, "")
+			lines := strings.Split(strings.TrimSpace(out), "\n")
+			if code != 0 || len(lines) != 5 {
+				t.Fatalf("code %d:\n%s", code, out)
+			}
+			if isRoot && lines[0] != "nobody" || lines[1] != cfg.TaskDir().LocalDir || lines[2] == "" || lines[4] != cfg.TaskDir().Dir {
+				t.Errorf("got %q", lines)
+			}
+			ours, _ := os.Readlink("/proc/self/ns/net")
+			if inside := lines[3] != ours; inside != (isolate != "") {
+				t.Errorf("network namespace %s, the node's is %s", lines[3], ours)
+			}
+			// More than a terminal's buffer holds must all arrive.
+			_, out, _ = testutils.ExecTask(t, b.DriverHarness, cfg.ID, "seq 1 30000", true, "")
+			if !strings.HasSuffix(out, "\r\n30000\r\n") {
+				t.Errorf("%d bytes came, the last %q", len(out), out[max(0, len(out)-20):])
+			}
+		})
+	}
+}
+
+func TestExecTask(t *testing.T) {
+	b := newBench(t, "")
+	cfg := job("sleep 1000", nil)
+	b.start(cfg)
+	r, err := b.ExecTask(cfg.ID, []string{"sh", "-c", "echo out; echo err >&2; exit 3"}, 10*time.Second)
+	if err != nil || r.ExitResult.ExitCode != 3 || string(r.Stdout) != "out\n" || string(r.Stderr) != "err\n" {
+		t.Errorf("got %+v, %v", r, err)
+	}
+	for name, command := range map[string][]string{"nothing": nil, "no such program": {"no-such-program"}} {
+		if _, err := b.ExecTask(cfg.ID, command, time.Second); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	start := time.Now()
+	if _, err := b.ExecTask(cfg.ID, []string{"sh", "-c", "sleep 1000 & sleep 1000"}, 300*time.Millisecond); err == nil {
+		t.Error("a command outlived its timeout")
+	}
+	if d := time.Since(start); d > 10*time.Second {
+		t.Errorf("it took %s", d)
+	}
+	if err := b.StopTask(cfg.ID, time.Second, ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.ExecTask(cfg.ID, []string{"true"}, time.Second); err == nil || !strings.Contains(err.Error(), "ended") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// nsenter runs as root: the job's environment must not choose what it loads.
+func TestExecKeepsLoaderVariablesFromRoot(t *testing.T) {
+	if !isRoot {
+		t.Skip("only root enters namespaces")
+	}
+	argv, env, err := enterNamespaces(os.Getpid(), 65534, 65534, []string{"true"}, []string{"A=b", "LD_PRELOAD=/evil.so", "GCONV_PATH=/evil"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(env, []string{"A=b"}) {
+		t.Errorf("nsenter gets %q", env)
+	}
+	want := []string{"/usr/bin/env", "LD_PRELOAD=/evil.so", "GCONV_PATH=/evil", "true"}
+	if len(argv) < 4 || !slices.Equal(argv[len(argv)-4:], want) {
+		t.Errorf("got %q", argv)
+	}
+}

@@ -1,0 +1,77 @@
+package driver
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/nomad/plugins/drivers"
+)
+
+func TestFingerprint(t *testing.T) {
+	tests := map[string]struct {
+		probe  string
+		config string
+		health drivers.HealthState
+		say    string
+	}{
+		"healthy": {
+			probe:  `{"gstreamer":"1.22.0","encoders":["x264enc","openh264enc","vp8enc"],"display":"Xvfb 21.1","sound":"pulseaudio 16.1"}`,
+			health: drivers.HealthStateHealthy, say: "Healthy",
+		},
+		"lacks something": {
+			probe:  `{"gstreamer":"1.22.0","encoders":[],"display":"","problems":["no display server: install xvfb"]}`,
+			health: drivers.HealthStateUnhealthy, say: "install xvfb",
+		},
+		"probe fails": {probe: `nonsense`, health: drivers.HealthStateUnhealthy, say: "probe"},
+		"not installed": {
+			config: `config { stream_host = "/nonexistent/stream-host" }`,
+			health: drivers.HealthStateUndetected, say: "/nonexistent/stream-host",
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("GST_FAKE_PROBE", tt.probe)
+			b := newBench(t, "")
+			if tt.config != "" {
+				b.configure(tt.config)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			ch, err := b.Fingerprint(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f := <-ch
+			if f == nil || f.Err != nil || f.Health != tt.health || !strings.Contains(f.HealthDescription, tt.say) {
+				t.Fatalf("got %+v", f)
+			}
+			if tt.health != drivers.HealthStateHealthy {
+				return
+			}
+			for key, want := range map[string]string{
+				"driver.stream.gstreamer": "1.22.0", "driver.stream.encoders": "x264enc,openh264enc",
+				"driver.stream.encoders.vp8": "vp8enc", "driver.stream.display": "Xvfb 21.1", "driver.stream.sound": "pulseaudio 16.1",
+				"driver.stream.isolation": "false", "driver.stream": "true",
+			} {
+				if f.Attributes[key] == nil || f.Attributes[key].GoString() != want {
+					t.Errorf("%s = %v, want %s", key, f.Attributes[key], want)
+				}
+			}
+		})
+	}
+}
+
+func TestTicketKeysAreMissed(t *testing.T) {
+	b := newBench(t, "")
+	s, _ := b.driver.config()
+	s.ticketKeys = "/nonexistent/keys.pem"
+	if p := s.problems(); len(p) != 1 || !strings.Contains(p[0], "put the routers' public keys there") {
+		t.Errorf("got %q", p)
+	}
+	s.ticketKeys = ""
+	if p := s.problems(); len(p) != 1 || !strings.Contains(p[0], "ticket_keys is not set") {
+		t.Errorf("got %q", p)
+	}
+}
