@@ -3,6 +3,7 @@ package dev
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,12 +16,18 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nearcast/nearcast/internal/wire"
 )
 
 // markEnv is in the environment of every process of a cluster and names its
 // folder. Plugins, log collectors and stream hosts inherit it from the Nomad
 // agent, so that they can be found when nobody remembers their pids.
 const markEnv = "NEARCAST_DEV_DIR"
+
+// nonceEnv is the driver's own mark, on every process of a seat: it keeps the
+// rest of the agent's environment from apps.
+const nonceEnv = "NEARCAST_NONCE"
 
 // startTicks is when a process started, in clock ticks since boot.
 func startTicks(pid int) (uint64, error) {
@@ -56,8 +63,8 @@ type leftover struct {
 	command string
 }
 
-// leftovers are the processes that carry dir's mark, or that name a path below
-// runDir on their command line (a stream host whose environment was emptied).
+// leftovers are the processes that carry dir's mark, or the mark of a seat in
+// runDir, and stream hosts that name a path below runDir on their command line.
 // This process and its ancestors are never among them.
 func leftovers(dir, runDir string) ([]leftover, error) {
 	entries, err := os.ReadDir("/proc")
@@ -65,7 +72,7 @@ func leftovers(dir, runDir string) ([]leftover, error) {
 		return nil, err
 	}
 	own := ancestors()
-	mark := []byte(markEnv + "=" + dir)
+	marks := append(seatMarks(runDir), markEnv+"="+dir)
 	var found []leftover
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
@@ -78,7 +85,7 @@ func leftovers(dir, runDir string) ([]leftover, error) {
 			continue
 		}
 		environ, _ := os.ReadFile(filepath.Join("/proc", e.Name(), "environ"))
-		isMarked := slices.ContainsFunc(bytes.Split(environ, []byte{0}), func(v []byte) bool { return bytes.Equal(v, mark) })
+		isMarked := slices.ContainsFunc(strings.Split(string(environ), "\x00"), func(v string) bool { return slices.Contains(marks, v) })
 		words := strings.Split(strings.TrimRight(string(args), "\x00"), "\x00")
 		isHost := filepath.Base(words[0]) == "stream-host" && slices.ContainsFunc(words[1:], func(w string) bool {
 			return strings.Contains(w, runDir+"/")
@@ -91,6 +98,19 @@ func leftovers(dir, runDir string) ([]leftover, error) {
 		}
 	}
 	return found, nil
+}
+
+// seatMarks are the marks of the seats that have a spec in runDir.
+func seatMarks(runDir string) (marks []string) {
+	specs, _ := filepath.Glob(filepath.Join(runDir, "*", wire.SpecFile))
+	for _, path := range specs {
+		var spec wire.Spec
+		text, err := os.ReadFile(path)
+		if err == nil && json.Unmarshal(text, &spec) == nil && spec.Nonce != "" {
+			marks = append(marks, nonceEnv+"="+spec.Nonce)
+		}
+	}
+	return marks
 }
 
 func ancestors() []int {
