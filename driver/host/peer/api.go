@@ -68,8 +68,8 @@ func newMedia(cfg Config) (*webrtc.MediaEngine, error) {
 		webrtc.RTPCodecTypeAudio); err != nil {
 		return nil, fmt.Errorf("register opus: %w", err)
 	}
-	// Transport-wide numbers only on video: the estimate is the video's to follow.
-	for _, uri := range []string{sdp.TransportCCURI, sdp.ABSSendTimeURI, playoutDelayURI} {
+	// Transport-wide numbers make absolute send times superfluous.
+	for _, uri := range []string{sdp.TransportCCURI, playoutDelayURI} {
 		if err := m.RegisterHeaderExtension(webrtc.RTPHeaderExtensionCapability{URI: uri}, webrtc.RTPCodecTypeVideo); err != nil {
 			return nil, fmt.Errorf("register extension %s: %w", uri, err)
 		}

@@ -28,24 +28,19 @@ func OfferedCodecs(offer string) (map[string]bool, error) {
 		if _, sends := m.Attribute("sendonly"); sends {
 			continue
 		}
-		single := map[string]bool{} // payload types of H.264 in packetization mode 0
-		names := map[string]string{}
+		names, mode1 := map[string]string{}, map[string]bool{} // by payload type
 		for _, a := range m.Attributes {
 			payload, rest, _ := strings.Cut(a.Value, " ")
 			switch a.Key {
 			case "rtpmap":
 				name, _, _ := strings.Cut(rest, "/")
 				names[payload] = strings.ToLower(name)
-				single[payload] = single[payload] || names[payload] == "h264"
 			case "fmtp":
-				if strings.Contains(strings.ReplaceAll(rest, " ", ""), "packetization-mode=1") {
-					single[payload] = false
-					names[payload+"+"] = "" // mode 1 was seen, whatever the order of lines
-				}
+				mode1[payload] = strings.Contains(strings.ReplaceAll(rest, " ", ""), "packetization-mode=1")
 			}
 		}
 		for payload, name := range names {
-			if _, mode1 := names[payload+"+"]; name != "" && (mode1 || !single[payload]) {
+			if name != "h264" || mode1[payload] {
 				found[name] = true
 			}
 		}
