@@ -1,0 +1,37 @@
+package dev
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestMissingPackages(t *testing.T) {
+	if _, err := exec.LookPath("dpkg-query"); err != nil {
+		t.Skip("this machine has no dpkg")
+	}
+	missing, err := MissingPackages(t.Context(), []Package{
+		{"dpkg", "is always there"},
+		{"nearcast-no-such-package", "is never there"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(missing) != 1 || missing[0].Name != "nearcast-no-such-package" {
+		t.Errorf("missing: %v", missing)
+	}
+}
+
+func TestPackageLists(t *testing.T) {
+	var names []string
+	for _, p := range slices.Concat(RunPackages, TestPackages) {
+		if p.Reason == "" || slices.Contains(names, p.Name) {
+			t.Errorf("%s has no reason or is there twice", p.Name)
+		}
+		if strings.HasSuffix(p.Name, "plugins-bad") {
+			t.Error("plugins-bad pulls 300 packages in")
+		}
+		names = append(names, p.Name)
+	}
+}

@@ -1,0 +1,159 @@
+package dev
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// pinned lays out a source tree whose one tool builds in a second.
+func pinned(t *testing.T, source string) (root string, it tool) {
+	t.Helper()
+	root = t.TempDir()
+	pin := filepath.Join(root, "dev", "tools", "hello")
+	if err := os.MkdirAll(pin, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"go.mod":  "module tools/hello\n\ngo 1.26\n\nrequire example.com/hello v1.2.3\n\nreplace example.com/hello => ./hello\n",
+		"main.go": source,
+		// The version is read from the requirement; nothing is fetched for it.
+		"hello/go.mod":   "module example.com/hello\n\ngo 1.26\n",
+		"hello/hello.go": "package hello\n",
+	} {
+		path := filepath.Join(pin, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The main package is the pin's own, so that the test needs no registry.
+	return root, tool{name: "hello", module: "example.com/hello", main: "."}
+}
+
+const hello = "package main\n\nfunc main() {}\n"
+
+func TestToolIsBuiltOnce(t *testing.T) {
+	root, it := pinned(t, hello)
+	dir := filepath.Join(t.TempDir(), "tools")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var log strings.Builder
+	path, err := it.find(ctx, root, dir, &log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if filepath.Base(path) != "hello-v1.2.3" || !strings.Contains(log.String(), "building") {
+		t.Errorf("path %s, log:\n%s", path, &log)
+	}
+	if target, err := os.Readlink(filepath.Join(dir, "hello")); err != nil || target != "hello-v1.2.3" {
+		t.Errorf("hello links to %q, %v", target, err)
+	}
+	log.Reset()
+	if again, err := it.find(ctx, root, dir, &log); err != nil || again != path || log.Len() > 0 {
+		t.Errorf("the second time: %s, %v, log %q", again, err, &log)
+	}
+	if entries, err := filepath.Glob(filepath.Join(dir, ".*.build")); err != nil || len(entries) > 0 {
+		t.Errorf("left behind: %v, %v", entries, err)
+	}
+	if _, err := os.Stat(filepath.Join(root, "dev", "tools", "hello", "go.sum")); !errors.Is(err, os.ErrNotExist) {
+		t.Error("the build wrote into the source tree")
+	}
+
+	// A new pin makes the link, which is to the old version, out of date.
+	mod := filepath.Join(root, "dev", "tools", "hello", "go.mod")
+	text, err := os.ReadFile(mod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(mod, []byte(strings.ReplaceAll(string(text), "v1.2.3", "v1.2.4")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if newer, err := it.find(ctx, root, dir, io.Discard); err != nil || filepath.Base(newer) != "hello-v1.2.4" {
+		t.Errorf("after a new pin: %s, %v", newer, err)
+	}
+}
+
+// A killed build leaves a scratch folder and no tool; the next build goes on.
+func TestToolAfterKilledBuild(t *testing.T) {
+	root, it := pinned(t, hello)
+	dir := t.TempDir()
+	scratch := filepath.Join(dir, ".hello.build")
+	if err := os.MkdirAll(scratch, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(scratch, "main.go"), []byte("half a fi"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := it.find(t.Context(), root, dir, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestToolThatDoesNotBuild(t *testing.T) {
+	root, it := pinned(t, "package main\n\nfunc main() { nowhere() }\n")
+	dir := t.TempDir()
+	_, err := it.find(t.Context(), root, dir, io.Discard)
+	if err == nil || !strings.Contains(err.Error(), "undefined: nowhere") {
+		t.Errorf("find: %v", err)
+	}
+	if found := it.cached(dir, "hello-v1.2.3"); found != "" {
+		t.Errorf("%s is there", found)
+	}
+}
+
+// While one builds, another waits, says so, and gives up with its context.
+func TestToolLock(t *testing.T) {
+	root, it := pinned(t, hello)
+	dir := t.TempDir()
+	unlock, err := lockFile(t.Context(), filepath.Join(dir, ".hello.lock"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	var log strings.Builder
+	if _, err := it.find(ctx, root, dir, &log); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("find: %v", err)
+	}
+	if !strings.Contains(log.String(), "Another nearcast builds hello") {
+		t.Errorf("log: %q", &log)
+	}
+	unlock()
+	if _, err := it.find(t.Context(), root, dir, io.Discard); err != nil {
+		t.Error(err)
+	}
+}
+
+// What somebody put into the folder is used as it is.
+func TestToolFromElsewhere(t *testing.T) {
+	root, it := pinned(t, hello)
+	dir := t.TempDir()
+	if err := os.Symlink("/bin/true", filepath.Join(dir, "hello")); err != nil {
+		t.Fatal(err)
+	}
+	path, err := it.find(t.Context(), root, dir, io.Discard)
+	if err != nil || path != filepath.Join(dir, "hello") {
+		t.Errorf("find: %s, %v", path, err)
+	}
+}
+
+// The pins in the source tree name a version for each tool.
+func TestPins(t *testing.T) {
+	root, err := findRoot("", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, it := range tools {
+		if version, err := it.version(root); err != nil || !strings.HasPrefix(version, "v") {
+			t.Errorf("%s: %q, %v", it.name, version, err)
+		}
+	}
+}
