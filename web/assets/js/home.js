@@ -12,6 +12,7 @@ const REFRESH_MS = 4000;
 const list = document.querySelector('#apps');
 const note = document.querySelector('#note');
 const count = document.querySelector('#count');
+const heading = document.querySelector('#heading');
 document.querySelector('#brand').replaceWith(wordmark());
 
 const cards = new Map(); // id → {node, update}
@@ -49,6 +50,7 @@ function card(app) {
 }
 
 function showNote(kind, make) {
+  setText(heading, kind === 'empty' ? 'Nothing to play yet.' : kind.startsWith('bad') ? 'Not there at the moment.' : 'Pick one.\nIt runs near you.');
   if (shown === kind) return;
   shown = kind;
   note.replaceChildren(...(kind ? [make()] : []));

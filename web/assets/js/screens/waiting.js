@@ -13,10 +13,11 @@ export function waitingScreen({ leave }) {
   const list = el('ol.stations', { 'aria-hidden': 'true' }, stations);
   const cancel = el('button.quiet', { type: 'button', onclick: leave }, 'Cancel');
   const words = el('div', { 'aria-live': 'polite' }, head, text);
-  const node = el('section.panel.waiting', {}, title, words, el('div.progress', {}, rail, list), el('div.actions', {}, cancel));
+  const node = el('section.panel.waiting', { tabIndex: -1 }, title, words, el('div.progress', {}, rail, list), el('div.actions', {}, cancel));
   return {
     node,
-    focus: () => cancel.focus({ preventScroll: true }),
+    // Not Cancel: a second Enter on Play must not undo the first.
+    focus: () => node.focus({ preventScroll: true }),
     update(state, app) {
       const w = waiting(state);
       setText(title, app?.title || state.app);

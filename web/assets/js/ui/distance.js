@@ -8,7 +8,7 @@ const SHOWN = 4;
 
 // distanceLine gives {node, update({results, leader, silent})}.
 export function distanceLine() {
-  const rail = el('div.distance-rail', { 'aria-hidden': 'true' }, el('span.distance-you'), el('span.distance-way'));
+  const rail = el('div.distance-rail', { 'aria-hidden': 'true' }, el('span.distance-you', {}, 'You'), el('span.distance-way'));
   const caption = el('p.distance-caption', { 'aria-live': 'polite' }, 'Measuring how far the sites are');
   const node = el('div.distance', {}, rail, caption);
   const stops = new Map();
@@ -18,7 +18,7 @@ export function distanceLine() {
     if (near.length === 0) return;
     const farthest = Math.max(near.at(-1)[1] * 1.15, near[0][1] * 2, 8);
     // Square root: near sites, between which the choice is, get the most room.
-    const place = (rtt) => 6 + 90 * Math.sqrt(rtt / farthest);
+    const place = (rtt) => 14 + 80 * Math.sqrt(rtt / farthest);
     for (const [site, stop] of stops) {
       if (!near.some(([s]) => s === site)) { stop.remove(); stops.delete(site); }
     }
@@ -42,10 +42,13 @@ export function distanceLine() {
     }
     rail.dataset.rows = Math.max(...[...stops.values()].map((s) => Number(s.dataset.row)));
     const text = near.length > 1 ? `${leader} is nearest: ${ms(results[leader])} away` : `${leader} is ${ms(results[leader])} away`;
+    // What the line shows is said to those who cannot see it.
+    caption.classList.add('told');
     setText(caption, text);
   }
 
   function fail(text) {
+    caption.classList.remove('told');
     setText(caption, text);
   }
   return { node, update, fail };

@@ -42,8 +42,8 @@ export function contours(name) {
     const height = 1 - ring / RINGS;
     root.append(svg('path', {
       d: `M${points.join('L')}Z`,
-      fill: `hsl(${hue + height * 34} ${24 + height * 16}% ${11 + height * 21}%)`,
-      stroke: `hsl(${hue + height * 40} 45% ${30 + height * 38}%)`,
+      fill: `hsl(${hue + height * 34} ${30 + height * 18}% ${12 + height * 27}%)`,
+      stroke: `hsl(${hue + height * 40} 52% ${34 + height * 40}%)`,
       'stroke-opacity': (0.16 + height * 0.44).toFixed(2),
       'stroke-width': ring % 4 === 1 ? 1.8 : 0.9,
     }));

@@ -1,0 +1,471 @@
+package web_test
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// patience is how long a test waits for anything that should be at once.
+const patience = 20 * time.Second
+
+// TestInTheBrowser walks the pages with a real Chromium. With
+// NEARCAST_SCREENSHOTS=dir it leaves pictures of every screen in dir.
+func TestInTheBrowser(t *testing.T) {
+	chromium, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Skip("chromium is not installed: the pages were not walked")
+	}
+	video := encode(t)
+	options := []chromedp.ExecAllocatorOption{
+		chromedp.ExecPath(chromium), chromedp.UserDataDir(t.TempDir()),
+		chromedp.NoFirstRun, chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU,
+	}
+	for _, flag := range []string{"disable-quic", "disable-background-networking", "disable-component-update", "disable-sync", "hide-scrollbars"} {
+		options = append(options, chromedp.Flag(flag, true))
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	t.Cleanup(cancel)
+	ctx, cancelAlloc := chromedp.NewExecAllocator(ctx, options...)
+	t.Cleanup(cancelAlloc)
+	ctx, cancelBrowser := chromedp.NewContext(ctx)
+	t.Cleanup(cancelBrowser)
+	if err := chromedp.Do(ctx); err != nil {
+		t.Fatalf("start chromium: %v", err)
+	}
+	for name, walk := range map[string]func(*visit){
+		"home lists apps, fresh":                      walkHome,
+		"home without apps, without service":          walkEmptyHome,
+		"play, wait, start, stream":                   walkPlay,
+		"hands reach the app":                         walkInput,
+		"a game takes the mouse":                      walkRelative,
+		"the socket drops, the picture stays":         walkSocketLoss,
+		"the picture drops and comes back":            walkMediaLoss,
+		"a reload comes back to the seat":             walkReload,
+		"ends are told in words, and can be replayed": walkEnds,
+		"a refusal says what to do":                   walkRefused,
+		"an unknown app":                              walkUnknown,
+		"a phone":                                     walkPhone,
+	} {
+		t.Run(name, func(t *testing.T) {
+			tab, cancel := chromedp.NewContext(ctx)
+			defer cancel()
+			tab, cancelTime := context.WithTimeout(tab, 60*time.Second)
+			defer cancelTime()
+			v := &visit{T: t, ctx: tab, site: newSite(t, video)}
+			v.do(chromedp.EmulateViewport(1280, 800))
+			if err := chromedp.Listen(tab, v.complaints); err != nil {
+				t.Fatal(err)
+			}
+			walk(v)
+		})
+	}
+}
+
+// visit is one person at one page.
+type visit struct {
+	*testing.T
+	ctx  context.Context
+	site *site
+}
+
+func (v *visit) do(actions ...chromedp.Action[chromedp.Void]) {
+	v.Helper()
+	if err := chromedp.Do(v.ctx, actions...); err != nil {
+		v.Fatal(err)
+	}
+}
+
+// command speaks to the browser below chromedp's actions.
+func command[P, R any](v *visit, cmd cdp.Command[P, R], params P) {
+	v.Helper()
+	if _, err := chromedp.Call(v.ctx, cmd, params); err != nil {
+		v.Fatal(err)
+	}
+}
+
+// complaints fails the test for what the browser would print in red.
+func (v *visit) complaints(event any) {
+	if e, ok := event.(*runtime.EventExceptionThrown); ok {
+		v.Errorf("the page threw: %s", (&chromedp.ExceptionError{ExceptionDetails: e.ExceptionDetails}).Error())
+	}
+}
+
+func (v *visit) open(path string) {
+	v.Helper()
+	v.do(chromedp.Navigate(v.site.server.URL + path))
+}
+
+// evaluate gives what an expression is, or what its promise becomes.
+func evaluate[T any](v *visit, expression string) T {
+	v.Helper()
+	out, err := chromedp.Run(v.ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+	if err != nil {
+		v.Fatalf("%s: %v", expression, err)
+	}
+	return out
+}
+
+// script runs statements in the page.
+func (v *visit) script(statements string) {
+	v.Helper()
+	evaluate[bool](v, "(() => {"+statements+"; return true })()")
+}
+
+// until waits for an expression to be true, also across a change of pages. The
+// page's policy forbids eval, so it is asked from here.
+func (v *visit) until(expression string) {
+	v.Helper()
+	deadline := time.After(patience)
+	tick := time.NewTicker(25 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		ok, err := chromedp.Run(v.ctx, chromedp.Evaluate[bool]("Promise.resolve("+expression+").then(Boolean)", chromedp.EvalAwaitPromise))
+		if err == nil && ok {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			v.Fatalf("waited for %s (%v); the page is at %q", expression, err,
+				evaluate[string](v, `(window.nearcast?.state ?? '') + ': ' + document.body.innerText`))
+		}
+	}
+}
+
+func (v *visit) untilText(text string) {
+	v.Helper()
+	v.until(fmt.Sprintf(`document.body.innerText.includes(%q)`, text))
+}
+
+func (v *visit) state(phase string) {
+	v.Helper()
+	v.until(fmt.Sprintf(`window.nearcast?.state === %q`, phase))
+}
+
+func (v *visit) press(selector string) { v.Helper(); v.do(chromedp.Click(chromedp.CSS(selector))) }
+
+// play opens the app, presses Play and streams.
+func (v *visit) play() (*brain, *seat) {
+	v.Helper()
+	v.open("/play/viewer")
+	v.press(".play-button")
+	b := v.site.nextBrain()
+	st := v.site.serve(b, false)
+	v.state("streaming")
+	return b, st
+}
+
+// shot leaves a picture of the screen where a person asked for them.
+func (v *visit) shot(name string) {
+	v.Helper()
+	dir := os.Getenv("NEARCAST_SCREENSHOTS")
+	if dir == "" {
+		return
+	}
+	// Let what moves come to rest: this is for eyes, and runs only for them.
+	evaluate[bool](v, `new Promise((r) => setTimeout(r, 900, true))`)
+	png, err := chromedp.Run(v.ctx, chromedp.CaptureScreenshot())
+	if err != nil {
+		v.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644); err != nil {
+		v.Fatal(err)
+	}
+}
+
+func walkHome(v *visit) {
+	v.site.apps = wire.AppsResponse{Apps: []wire.AppView{
+		viewer,
+		{ID: "neverball", Title: "Neverball", Description: "Tilt the floor, roll the ball.", Sites: map[string]wire.Capacity{"eu-central": {Max: 2, ColdStartMS: 4200}, "us-east": {Max: 2, ColdStartMS: 6100}}},
+		{ID: "city", Title: "City Planner <b>", Description: "A whole quarter in the afternoon light.", Sites: map[string]wire.Capacity{"eu-central": {Busy: 2, Max: 2, Queued: 3}}},
+		{ID: "turbine", Title: "Turbine Inspection", Sites: map[string]wire.Capacity{"us-east": {Max: 1, Failing: "content-missing: no object models/turbine.glb"}}},
+	}}
+	v.open("/")
+	v.until(`document.querySelectorAll('.card').length === 4`)
+	for _, text := range []string{"Model Viewer", "Ready now", "Starts in about 4 s", "Full, 3 waiting", "Does not start", "no object models/turbine.glb", "City Planner <b>"} {
+		v.untilText(text)
+	}
+	v.shot("home")
+	v.do(chromedp.EmulateViewport(390, 844))
+	v.shot("home-phone")
+	v.do(chromedp.EmulateViewport(1280, 800))
+	v.site.mu.Lock()
+	v.site.apps.Apps = []wire.AppView{{ID: "viewer", Title: "Model Viewer", Sites: map[string]wire.Capacity{"eu-central": {Busy: 1, Max: 1}}}}
+	v.site.mu.Unlock()
+	v.until(`document.querySelectorAll('.card').length === 1 && document.querySelector('.chip').innerText === 'Full'`)
+	v.shot("home-one")
+	v.press(".card")
+	v.until(`location.pathname === '/play/viewer' && document.querySelector('.play-button')`)
+}
+
+func walkEmptyHome(v *visit) {
+	v.site.apps.Apps = nil
+	v.open("/")
+	v.untilText("nomad job run")
+	v.shot("home-empty")
+	v.site.server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		reply(w, http.StatusServiceUnavailable, wire.Problem{Type: wire.ProblemUnavailable, Title: "The registry is not reached yet", Status: 503, Detail: "Try again in a moment."})
+	})
+	v.untilText("The registry is not reached yet")
+	v.shot("home-error")
+}
+
+func walkPlay(v *visit) {
+	v.open("/play/viewer")
+	v.until(`document.activeElement?.classList.contains('play-button')`)
+	v.untilText("eu-central is")
+	v.shot("ready")
+	v.do(chromedp.KeyEvent("\r"))
+	b := v.site.nextBrain()
+	if b.hello.Ticket != "ticket" || !strings.Contains(b.hello.SDP, "a=candidate") {
+		v.Errorf("hello lacks the ticket or an offer with candidates: %+v", b.hello)
+	}
+	if rtt := v.site.launches[0].RTTMS["eu-central"]; rtt <= 0 || rtt > 500 {
+		v.Errorf("measured %v ms to eu-central", rtt)
+	}
+	b.say(wire.Message{Type: wire.MsgQueued, Queue: &wire.Queue{Position: 3, EstimateMS: 95_000}})
+	v.untilText("You are number 3 in line")
+	v.untilText("about 2 min")
+	v.shot("queued")
+	b.say(wire.Message{Type: wire.MsgStarting, Progress: &wire.Progress{Phase: wire.PhaseContent, Fraction: 0.4, Detail: "96 of 240 MB"}})
+	v.untilText("Fetching content")
+	v.untilText("96 of 240 MB")
+	v.shot("starting")
+	b.say(wire.Message{Type: wire.MsgStarting, Progress: &wire.Progress{Phase: wire.PhaseApp, Fraction: -1}})
+	v.untilText("Starting the app")
+	v.site.serve(b, false)
+	v.state("streaming")
+	v.until(`document.querySelector('video').videoWidth === 1280 && nearcast.firstFrameMS > 0`)
+	v.script(`document.querySelector('[aria-label^="Statistics ("]').click()`)
+	v.until(`document.querySelector('.stats').innerText.includes('H264')`)
+	v.until(`nearcast.stats().then((s) => s.fps > 5 && s.pingMS > 0 && s.kbps > 0)`)
+	v.Logf("stats: %v", evaluate[map[string]any](v, `nearcast.stats()`))
+	v.script(`document.querySelector('.tab').click()`)
+	v.shot("streaming")
+	// The second press of End ends; the first asks.
+	v.script(`document.querySelector('.tool.end').click()`)
+	v.untilText("End session?")
+	v.script(`document.querySelector('.tool.end').click()`)
+	b.hear(wire.MsgLeave)
+	b.say(wire.Message{Type: wire.MsgEnded, End: &wire.End{Reason: wire.ReasonLeft}})
+	v.untilText("You left")
+	v.shot("ended-left")
+
+	// Once more without waiting: how long from Play to the picture?
+	v.press(".primary")
+	b = v.site.nextBrain()
+	v.site.serve(b, false)
+	v.state("streaming")
+	first := evaluate[float64](v, `nearcast.firstFrameMS`)
+	marks := evaluate[map[string]float64](v, `nearcast.marks`)
+	v.Logf("Play to first frame: %.0f ms, %v", first, marks)
+	if first > 5000 {
+		v.Errorf("the first frame took %.0f ms", first)
+	}
+}
+
+// wheel is input.DispatchMouseEventParams with the zero that the browser insists on.
+type wheel struct {
+	Type   string  `json:"type"`
+	X      float64 `json:"x"`
+	Y      float64 `json:"y"`
+	DeltaX float64 `json:"deltaX"`
+	DeltaY float64 `json:"deltaY"`
+}
+
+func near(a, b float64) bool { return math.Abs(a-b) < 0.0015 }
+
+func walkInput(v *visit) {
+	v.do(chromedp.EmulateViewport(1000, 700))
+	v.play()
+	s := v.site
+	// 1280x720 in 1000x700 is 1000x562.5, with bars of 68.75 above and below.
+	v.do(chromedp.MouseEvent(input.DispatchMouseEventTypeMouseMoved, 500, 350))
+	s.wantInput("move to the middle", func(in wire.Input) bool {
+		return in.Type == wire.InputMove && near(in.X, 0.5) && near(in.Y, 0.5) && in.N > 0
+	})
+	v.do(chromedp.MouseClickXY(250, 350))
+	s.wantInput("press", func(in wire.Input) bool {
+		return in.Type == wire.InputDown && in.Button == 0 && near(in.X, 0.25) && near(in.Y, 0.5)
+	})
+	s.wantInput("release", func(in wire.Input) bool { return in.Type == wire.InputUp && in.Button == 0 && near(in.X, 0.25) })
+	v.do(chromedp.MouseClickXY(999, 630, chromedp.ButtonRight))
+	s.wantInput("right press in the corner", func(in wire.Input) bool {
+		return in.Type == wire.InputDown && in.Button == 2 && near(in.X, 0.999) && near(in.Y, 0.9978)
+	})
+	s.wantInput("right release", func(in wire.Input) bool { return in.Type == wire.InputUp && in.Button == 2 })
+	command(v, cdp.Command[wheel, cdp.Empty]{Method: input.CommandDispatchMouseEvent}, wheel{Type: "mouseWheel", X: 500, Y: 350, DeltaY: 120})
+	s.wantInput("one notch down", func(in wire.Input) bool { return in.Type == wire.InputWheel && in.DY == 120 && near(in.X, 0.5) })
+	v.do(chromedp.KeyEvent("w"))
+	s.wantInput("key down", func(in wire.Input) bool {
+		return in.Type == wire.InputKey && in.Pressed && in.Code == "KeyW" && in.Key == "w"
+	})
+	s.wantInput("key up", func(in wire.Input) bool { return in.Type == wire.InputKey && !in.Pressed && in.Code == "KeyW" })
+	v.do(chromedp.KeyEvent("\t"))
+	s.wantInput("Tab", func(in wire.Input) bool { return in.Type == wire.InputKey && in.Pressed && in.Code == "Tab" })
+	v.script(`window.dispatchEvent(new Event('blur'))`)
+	s.wantInput("blur", func(in wire.Input) bool { return in.Type == wire.InputBlur })
+	// A press beside the picture is not the app's.
+	v.do(chromedp.MouseClickXY(500, 690), chromedp.MouseClickXY(500, 350))
+	if in := s.wantInput("a press", func(in wire.Input) bool { return in.Type == wire.InputDown }); !near(in.Y, 0.5) {
+		v.Errorf("a press beside the picture was sent: %+v", in)
+	}
+}
+
+func walkRelative(v *visit) {
+	v.open("/play/viewer")
+	v.press(".play-button")
+	b := v.site.nextBrain()
+	g := v.site.grant(false)
+	g.Display.Pointer = wire.PointerRelative
+	b.say(wire.Message{Type: wire.MsgGranted, Grant: g})
+	v.site.answer(b, b.hello.SDP)
+	v.state("streaming")
+	v.untilText("Click to take the mouse")
+	v.shot("capture")
+	v.do(chromedp.MouseClickXY(640, 400))
+	v.until(`document.pointerLockElement && document.querySelector('.capture').hidden`)
+	v.do(chromedp.MouseEvent(input.DispatchMouseEventTypeMouseMoved, 660, 410))
+	v.site.wantInput("relative motion", func(in wire.Input) bool { return in.Type == wire.InputRel && (in.DX != 0 || in.DY != 0) })
+	v.do(chromedp.MouseClickXY(660, 410))
+	if in := v.site.wantInput("a press", func(in wire.Input) bool { return in.Type == wire.InputDown }); in.X != 0 || in.Y != 0 {
+		v.Errorf("a press with the mouse taken has a position: %+v", in)
+	}
+}
+
+func walkSocketLoss(v *visit) {
+	b, _ := v.play()
+	v.script(`window.seen = []; new MutationObserver(() => seen.push(document.querySelector('#player').dataset.phase)).observe(document.querySelector('#player'), {attributes: true}); window.then = document.querySelector('video').currentTime`)
+	_ = b.conn.CloseNow()
+	b = v.site.nextBrain()
+	if b.hello.Resume != "resume" || b.hello.SDP != "" || b.hello.Ticket != "" {
+		v.Errorf("hello = %+v, want the resume token alone", b.hello)
+	}
+	b.say(wire.Message{Type: wire.MsgGranted, Grant: v.site.grant(true)})
+	v.until(`document.querySelector('video').currentTime > then + 0.5`)
+	v.until(`seen.every((phase) => phase === 'streaming')`)
+	b.say(wire.Message{Type: wire.MsgEnded, End: &wire.End{Reason: wire.ReasonIdle}})
+	v.untilText("You were away")
+}
+
+func walkMediaLoss(v *visit) {
+	b, st := v.play()
+	st.close()
+	v.state("reconnecting")
+	v.untilText("The app is still running")
+	offer := b.hear(wire.MsgOffer)
+	v.shot("reconnecting")
+	v.site.answer(b, offer.SDP)
+	v.state("streaming")
+	v.until(`!document.querySelector('.still').classList.contains('shown')`)
+}
+
+func walkReload(v *visit) {
+	v.play()
+	v.do(chromedp.Reload())
+	b := v.site.nextBrain()
+	if b.hello.Resume != "resume" || b.hello.SDP == "" {
+		v.Errorf("hello after a reload = %+v, want resume and an offer", b.hello)
+	}
+	v.untilText("Coming back")
+	v.site.serve(b, true)
+	v.state("streaming")
+
+	v.do(chromedp.Reload())
+	b = v.site.nextBrain()
+	b.say(wire.Message{Type: wire.MsgRefused, Problem: &wire.Problem{Type: wire.ProblemResume, Title: "The session is over", Status: 410}})
+	v.state("ready")
+	v.untilText("Your earlier session is over")
+}
+
+func walkEnds(v *visit) {
+	b, _ := v.play()
+	b.say(wire.Message{Type: wire.MsgEnded, End: &wire.End{Reason: wire.ReasonError, Code: wire.CodeHostDied, Detail: "the stream host of seat-1 was killed"}})
+	v.untilText("The machine dropped out")
+	v.untilText("error(host-died): the stream host of seat-1 was killed")
+	v.shot("ended-error")
+	v.press(".primary")
+	b = v.site.nextBrain()
+	v.site.serve(b, false)
+	v.state("streaming")
+	b.say(wire.Message{Type: wire.MsgEnded, End: &wire.End{Reason: wire.ReasonAppExited, ExitCode: 3}})
+	v.untilText("app-exited(3)")
+	v.until(`sessionStorage.length === 0`)
+}
+
+func walkRefused(v *visit) {
+	v.site.problem = &wire.Problem{Type: wire.ProblemNoSite, Title: "No site can take you now", Status: 503, Detail: "Every seat of Model Viewer is taken, and its sites may start no more. Try again in a few minutes."}
+	v.open("/play/viewer")
+	v.press(".play-button")
+	v.untilText("No site can take you now")
+	v.untilText("Every seat of Model Viewer is taken")
+	v.shot("refused")
+	v.site.mu.Lock()
+	v.site.problem = nil
+	v.site.mu.Unlock()
+	v.press(".primary")
+	v.site.nextBrain()
+}
+
+func walkUnknown(v *visit) {
+	v.open("/play/no%20such")
+	v.untilText("No such app")
+	v.untilText("no such")
+	v.shot("unknown")
+}
+
+func walkPhone(v *visit) {
+	v.do(chromedp.EmulateViewport(390, 844, chromedp.EmulateMobile, chromedp.EmulateTouch))
+	v.open("/play/viewer")
+	v.untilText("eu-central is")
+	v.shot("phone-ready")
+	v.press(".play-button")
+	b := v.site.nextBrain()
+	b.say(wire.Message{Type: wire.MsgStarting, Progress: &wire.Progress{Phase: wire.PhaseDisplay, Fraction: -1}})
+	v.untilText("Preparing the display")
+	v.shot("phone-starting")
+	v.until(`document.documentElement.scrollWidth <= 390`)
+	v.site.serve(b, false)
+	v.state("streaming")
+	// 1280x720 in 390x844 is 390x219.375 in the middle: a tap on its quarter.
+	touch := func(kind input.DispatchTouchEventType, points ...*input.TouchPoint) {
+		v.Helper()
+		command(v, input.DispatchTouchEvent, input.DispatchTouchEventParams{Type: kind, TouchPoints: append([]*input.TouchPoint{}, points...)})
+	}
+	const start, move, end = input.DispatchTouchEventTypeTouchStart, input.DispatchTouchEventTypeTouchMove, input.DispatchTouchEventTypeTouchEnd
+	at := func(x, y float64) *input.TouchPoint { return &input.TouchPoint{X: x, Y: y} }
+	touch(start, at(97.5, 422))
+	touch(end)
+	v.site.wantInput("tap", func(in wire.Input) bool {
+		return in.Type == wire.InputDown && in.Button == 0 && near(in.X, 0.25) && near(in.Y, 0.5)
+	})
+	v.site.wantInput("tap's end", func(in wire.Input) bool { return in.Type == wire.InputUp && in.Button == 0 })
+	touch(start, at(195, 422))
+	touch(move, at(230, 422))
+	touch(move, at(273, 422))
+	touch(end)
+	v.site.wantInput("drag", func(in wire.Input) bool { return in.Type == wire.InputDown && in.Button == 0 && near(in.X, 0.5) })
+	v.site.wantInput("drag's end", func(in wire.Input) bool { return in.Type == wire.InputUp && near(in.X, 0.7) })
+	v.script(`document.querySelector('.tab').click(); document.querySelector('[aria-label^="Statistics ("]').click()`)
+	v.until(`document.querySelector('.stats').innerText.includes('H264')`)
+	v.shot("phone-streaming")
+	v.do(chromedp.EmulateViewport(844, 390, chromedp.EmulateMobile, chromedp.EmulateTouch))
+	v.shot("phone-landscape")
+	b.say(wire.Message{Type: wire.MsgEnded, End: &wire.End{Reason: wire.ReasonTimeLimit}})
+	v.untilText("Time is up")
+}

@@ -1,0 +1,375 @@
+package web_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/coder/websocket/wsjson"
+	"github.com/pion/webrtc/v4"
+	"github.com/pion/webrtc/v4/pkg/media"
+	"github.com/pion/webrtc/v4/pkg/media/h264reader"
+
+	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/web"
+)
+
+// A site is router, brain and seat in one: what the pages talk to, played by
+// the test. The pages, the WebSocket, WebRTC and the video are real.
+type site struct {
+	t      *testing.T
+	server *httptest.Server
+	video  [][]byte // access units of a short loop
+
+	mu       sync.Mutex
+	apps     wire.AppsResponse
+	launches []wire.LaunchRequest
+	renewals int
+	problem  *wire.Problem // answers POST /v1/sessions, if set
+
+	brains chan *brain // a WebSocket that said hello
+	inputs chan wire.Input
+	seats  []*seat
+}
+
+// brain is one WebSocket of a page, after its hello.
+type brain struct {
+	t     *testing.T
+	conn  *websocket.Conn
+	hello wire.Message
+	in    chan wire.Message
+	done  chan struct{}
+}
+
+const csp = "default-src 'self'; img-src 'self' data: https: http:; media-src 'self' blob: mediastream:; " +
+	"connect-src 'self' https: wss: http: ws:; object-src 'none'; base-uri 'none'; form-action 'none'"
+
+func newSite(t *testing.T, video [][]byte) *site {
+	s := &site{t: t, video: video, brains: make(chan *brain, 8), inputs: make(chan wire.Input, 4096), apps: wire.AppsResponse{Apps: []wire.AppView{viewer}}}
+	mux := http.NewServeMux()
+	page := func(name string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) { http.ServeFileFS(w, r, web.FS, name) }
+	}
+	mux.HandleFunc("GET /{$}", page("index.html"))
+	mux.HandleFunc("GET /play/{app}", page("play.html"))
+	mux.Handle("GET /assets/", http.FileServerFS(web.FS))
+	mux.HandleFunc("GET /v1/beacon", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+	mux.HandleFunc("GET /v1/apps", func(w http.ResponseWriter, _ *http.Request) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		reply(w, http.StatusOK, s.apps)
+	})
+	mux.HandleFunc("GET /v1/sites", func(w http.ResponseWriter, r *http.Request) {
+		here := "http://" + r.Host
+		reply(w, http.StatusOK, wire.SitesResponse{Entry: "eu-central", Sites: []wire.SiteView{{
+			Site: "eu-central", BeaconURL: here + "/v1/beacon", BrainURL: s.brainURL(), Healthy: true,
+			Apps: map[string]wire.Capacity{"viewer": {Idle: 1, Max: 2}},
+		}}})
+	})
+	mux.HandleFunc("POST /v1/sessions", s.launch)
+	mux.HandleFunc("POST /v1/sessions/{id}/ticket", func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		s.renewals++
+		s.mu.Unlock()
+		reply(w, http.StatusOK, wire.TicketRenewal{Ticket: "renewed", Expires: time.Now().Add(time.Minute)})
+	})
+	mux.HandleFunc("GET /v1/connect", s.connect)
+	s.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Security-Policy", csp)
+		mux.ServeHTTP(w, r)
+	}))
+	t.Cleanup(func() {
+		for _, seat := range s.seats {
+			seat.close()
+		}
+		s.server.CloseClientConnections()
+		s.server.Close()
+	})
+	return s
+}
+
+var viewer = wire.AppView{
+	ID: "viewer", Version: 3, Title: "Model Viewer", Description: "Turn a jet engine in your hands: 240 MB of geometry, on your screen in a moment.",
+	Display: display, Sites: map[string]wire.Capacity{"eu-central": {Idle: 1, Warm: 1, Max: 2}},
+}
+
+var display = wire.Display{Width: 1280, Height: 720, FPS: 30, Pointer: wire.PointerAbsolute}
+
+func (s *site) brainURL() string {
+	return "ws" + strings.TrimPrefix(s.server.URL, "http") + "/v1/connect"
+}
+
+func reply(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v)
+}
+
+func (s *site) launch(w http.ResponseWriter, r *http.Request) {
+	var req wire.LaunchRequest
+	d := json.NewDecoder(r.Body)
+	d.DisallowUnknownFields()
+	if err := d.Decode(&req); err != nil {
+		s.t.Errorf("launch request: %v", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.problem != nil {
+		reply(w, s.problem.Status, s.problem)
+		return
+	}
+	s.launches = append(s.launches, req)
+	reply(w, http.StatusCreated, wire.LaunchResponse{
+		Session: "session-1", App: req.App, Version: 3, Ticket: "ticket", Expires: time.Now().Add(time.Minute),
+		Site: "eu-central", BrainURL: s.brainURL(), ICEServers: []wire.ICEServer{}, PredictedRTTMS: 1, RTTSource: wire.RTTMeasured,
+		Candidates: []wire.Candidate{{Site: "eu-central", BrainURL: s.brainURL(), Reason: "nearest"}},
+	})
+}
+
+func (s *site) connect(w http.ResponseWriter, r *http.Request) {
+	conn, err := websocket.Accept(w, r, nil)
+	if err != nil {
+		return
+	}
+	conn.SetReadLimit(wire.MaxMessage)
+	b := &brain{t: s.t, conn: conn, in: make(chan wire.Message, 64), done: make(chan struct{})}
+	defer close(b.done)
+	if b.hello, err = b.read(r.Context()); err != nil {
+		return
+	}
+	s.brains <- b
+	for {
+		m, err := b.read(r.Context())
+		if err != nil {
+			return
+		}
+		b.in <- m
+	}
+}
+
+func (b *brain) read(ctx context.Context) (m wire.Message, err error) {
+	_, raw, err := b.conn.Read(ctx)
+	if err != nil {
+		return m, err
+	}
+	// What a page says must be what wire knows, to the letter.
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&m); err != nil {
+		b.t.Errorf("message %s: %v", raw, err)
+	}
+	return m, nil
+}
+
+func (b *brain) say(m wire.Message) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := wsjson.Write(ctx, b.conn, m); err != nil {
+		b.t.Errorf("say %s: %v", m.Type, err)
+	}
+}
+
+// hear waits for a message of a type; others are skipped.
+func (b *brain) hear(kind wire.MessageType) wire.Message {
+	b.t.Helper()
+	deadline := time.After(patience)
+	for {
+		select {
+		case m := <-b.in:
+			if m.Type == kind {
+				return m
+			}
+		case <-deadline:
+			b.t.Fatalf("no %s came", kind)
+		}
+	}
+}
+
+func (s *site) nextBrain() *brain {
+	s.t.Helper()
+	select {
+	case b := <-s.brains:
+		return b
+	case <-time.After(patience):
+		s.t.Fatal("no page said hello")
+		return nil
+	}
+}
+
+func (s *site) grant(resumed bool) *wire.Grant {
+	return &wire.Grant{Session: "session-1", App: "viewer", Seat: "seat-1", Resume: "resume", Display: display, GraceS: 30, Resumed: resumed}
+}
+
+// serve grants b's page a seat and plays it the video.
+func (s *site) serve(b *brain, resumed bool) *seat {
+	s.t.Helper()
+	b.say(wire.Message{Type: wire.MsgGranted, Grant: s.grant(resumed)})
+	return s.answer(b, b.hello.SDP)
+}
+
+// seat is the far end of a page's peer connection.
+type seat struct {
+	pc     *webrtc.PeerConnection
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+func (st *seat) close() {
+	st.cancel()
+	_ = st.pc.Close()
+	<-st.done
+}
+
+func (s *site) answer(b *brain, offer string) *seat {
+	s.t.Helper()
+	must := func(err error) {
+		s.t.Helper()
+		if err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	var setting webrtc.SettingEngine
+	setting.SetIncludeLoopbackCandidate(true)
+	setting.SetInterfaceFilter(func(name string) bool { return name == "lo" })
+	pc, err := webrtc.NewAPI(webrtc.WithSettingEngine(setting)).NewPeerConnection(webrtc.Configuration{})
+	must(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	st := &seat{pc: pc, cancel: cancel, done: make(chan struct{})}
+	s.seats = append(s.seats, st)
+	track, err := webrtc.NewTrackLocalStaticSample(webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeH264}, "video", "picture")
+	must(err)
+	_, err = pc.AddTrack(track)
+	must(err)
+	connected := make(chan struct{})
+	var once sync.Once
+	pc.OnConnectionStateChange(func(state webrtc.PeerConnectionState) {
+		if state == webrtc.PeerConnectionStateConnected {
+			once.Do(func() { close(connected) })
+		}
+	})
+	pc.OnDataChannel(func(dc *webrtc.DataChannel) { dc.OnMessage(func(m webrtc.DataChannelMessage) { s.input(dc, m.Data) }) })
+	must(pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: offer}))
+	answer, err := pc.CreateAnswer(nil)
+	must(err)
+	gathered := webrtc.GatheringCompletePromise(pc)
+	must(pc.SetLocalDescription(answer))
+	<-gathered
+	b.say(wire.Message{Type: wire.MsgAnswer, SDP: pc.LocalDescription().SDP})
+	go func() {
+		defer close(st.done)
+		select {
+		case <-connected:
+		case <-ctx.Done():
+			return
+		}
+		tick := time.NewTicker(time.Second / 30)
+		defer tick.Stop()
+		for i := 0; ; i++ {
+			if err := track.WriteSample(media.Sample{Data: s.video[i%len(s.video)], Duration: time.Second / 30}); err != nil && !errors.Is(err, io.ErrClosedPipe) {
+				return
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return st
+}
+
+func (s *site) input(dc *webrtc.DataChannel, raw []byte) {
+	var in wire.Input
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&in); err != nil {
+		s.t.Errorf("input %s: %v", raw, err)
+	}
+	moves := in.Type == wire.InputMove || in.Type == wire.InputRel
+	if moves != (dc.Label() == wire.ChannelPointer) {
+		s.t.Errorf("%s came on channel %s", in.Type, dc.Label())
+	}
+	if in.Type == wire.InputPing {
+		pong, _ := json.Marshal(wire.Pong{Type: "pong", Seq: in.Seq})
+		_ = dc.SendText(string(pong))
+		return
+	}
+	select {
+	case s.inputs <- in:
+	default: // nobody looks at them in this test
+	}
+}
+
+// wantInput waits for an input that fits; others are skipped.
+func (s *site) wantInput(what string, fits func(wire.Input) bool) wire.Input {
+	s.t.Helper()
+	deadline := time.After(patience)
+	var seen []wire.Input
+	for {
+		select {
+		case in := <-s.inputs:
+			if fits(in) {
+				return in
+			}
+			seen = append(seen, in)
+		case <-deadline:
+			s.t.Fatalf("no %s came, but %+v", what, seen)
+		}
+	}
+}
+
+// encode makes two seconds of H.264 that begin with a keyframe.
+func encode(t *testing.T) [][]byte {
+	gst, err := exec.LookPath("gst-launch-1.0")
+	if err != nil {
+		t.Skip("gst-launch-1.0 is not installed: it makes the test video")
+	}
+	file := t.TempDir() + "/video.h264"
+	out, err := exec.Command(gst, "-q", "videotestsrc", "num-buffers=60", "pattern=pinwheel", "!",
+		"video/x-raw,width=1280,height=720,framerate=30/1", "!", "videoconvert", "!",
+		"x264enc", "tune=zerolatency", "speed-preset=ultrafast", "key-int-max=15", "bitrate=1200", "aud=true", "!",
+		"video/x-h264,profile=constrained-baseline,stream-format=byte-stream,alignment=au", "!", "filesink", "location="+file).CombinedOutput()
+	if err != nil {
+		t.Skipf("GStreamer cannot encode H.264 here: %v %s", err, out)
+	}
+	return accessUnits(t, file)
+}
+
+func accessUnits(t *testing.T, file string) [][]byte {
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	r, err := h264reader.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var units [][]byte
+	for {
+		nal, err := r.NextNAL()
+		if errors.Is(err, io.EOF) {
+			return units
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if nal.UnitType == h264reader.NalUnitTypeAUD || len(units) == 0 {
+			units = append(units, nil)
+		}
+		last := &units[len(units)-1]
+		*last = append(append(*last, 0, 0, 0, 1), nal.Data...)
+	}
+}

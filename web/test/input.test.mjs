@@ -1,0 +1,148 @@
+import test from 'node:test';
+import assert from 'node:assert/strict';
+import { notches, pictureRect, toPicture } from '../assets/js/input/geometry.js';
+import { Gestures } from '../assets/js/input/touch.js';
+import { Keyboard } from '../assets/js/input/keyboard.js';
+
+test('the picture is fitted with its aspect kept', () => {
+  assert.deepEqual(pictureRect({ left: 0, top: 0, width: 1000, height: 700 }, 1280, 720), { left: 0, top: 68.75, width: 1000, height: 562.5 });
+  assert.deepEqual(pictureRect({ left: 10, top: 5, width: 400, height: 100 }, 100, 100), { left: 160, top: 5, width: 100, height: 100 });
+  const box = { left: 1, top: 2, width: 3, height: 4 };
+  assert.deepEqual(pictureRect(box, 0, 0), box, 'before the size is known');
+});
+
+test('coordinates are exact at the edges and clamped beside them', () => {
+  const rect = { left: 100, top: 50, width: 800, height: 450 };
+  assert.deepEqual(toPicture(rect, 100, 50), { x: 0, y: 0, inside: true });
+  assert.deepEqual(toPicture(rect, 900, 500), { x: 1, y: 1, inside: true });
+  assert.deepEqual(toPicture(rect, 500, 275), { x: 0.5, y: 0.5, inside: true });
+  assert.deepEqual(toPicture(rect, 99, 600), { x: 0, y: 1, inside: false });
+});
+
+test('every point of a large display can be hit', () => {
+  const rect = { left: 0, top: 0, width: 3840, height: 2160 };
+  for (let px = 0; px < 3840; px += 7) assert.equal(Math.floor(toPicture(rect, px + 0.5, 0).x * 3840), px);
+});
+
+test('wheels: a notch is 120, trackpads are finer', () => {
+  assert.deepEqual(notches({ deltaX: 0, deltaY: 100, wheelDeltaX: 0, wheelDeltaY: -120, deltaMode: 0 }), { dx: 0, dy: 120 });
+  assert.deepEqual(notches({ deltaX: 0, deltaY: -3, deltaMode: 1 }), { dx: 0, dy: -120 });
+  assert.deepEqual(notches({ deltaX: 10, deltaY: 0, wheelDeltaX: -30, deltaMode: 0 }), { dx: 12, dy: 0 });
+});
+
+// hand drives Gestures with a clock of its own.
+function hand() {
+  const did = [];
+  const timers = [];
+  const log = (name) => (...args) => did.push([name, ...args.map((a) => (typeof a === 'object' ? [a.x, a.y] : a))]);
+  const g = new Gestures({ move: log('move'), down: log('down'), up: log('up'), wheel: log('wheel'), buzz: log('buzz') },
+    (fn) => { const timer = { fn }; timers.push(timer); return () => { timer.fn = () => {}; }; });
+  return { g, did, ring: () => timers.splice(0).forEach((timer) => timer.fn()) };
+}
+const p = (x, y) => ({ x, y });
+
+test('tap is a click, also with a tremble', () => {
+  const { g, did } = hand();
+  g.down(1, p(10, 10), 0);
+  g.move(1, p(13, 11));
+  g.up(1, p(13, 11), 90);
+  assert.deepEqual(did, [['down', 0, [10, 10]], ['up', 0, [10, 10]]]);
+});
+
+test('drag begins where the finger came down', () => {
+  const { g, did, ring } = hand();
+  g.down(1, p(10, 10), 0);
+  g.move(1, p(40, 10));
+  ring();
+  g.up(1, p(60, 10), 900);
+  assert.deepEqual(did, [['down', 0, [10, 10]], ['move', [40, 10]], ['up', 0, [60, 10]]]);
+});
+
+test('press and hold is the right button, and may drag', () => {
+  const { g, did, ring } = hand();
+  g.down(1, p(5, 5), 0);
+  ring();
+  g.move(1, p(50, 5));
+  g.up(1, p(50, 5), 900);
+  assert.deepEqual(did, [['buzz'], ['down', 2, [5, 5]], ['move', [50, 5]], ['up', 2, [50, 5]]]);
+});
+
+test('two fingers: tap is a right click, drag and pinch are the wheel, and nothing is clicked by accident', () => {
+  let { g, did } = hand();
+  g.down(1, p(10, 10), 0);
+  g.down(2, p(30, 10), 20);
+  g.up(1, p(10, 10), 100);
+  g.up(2, p(30, 10), 110);
+  assert.deepEqual(did, [['move', [20, 10]], ['down', 2, [20, 10]], ['up', 2, [20, 10]]]);
+
+  ({ g, did } = hand());
+  g.down(1, p(10, 100), 0);
+  g.down(2, p(30, 100), 20);
+  g.move(1, p(10, 80));
+  g.move(2, p(30, 80));
+  g.up(1, p(10, 80), 500);
+  g.up(2, p(30, 80), 510);
+  assert.ok(did.every(([name]) => name === 'move' || name === 'wheel'));
+  assert.ok(did.filter(([n]) => n === 'wheel').reduce((sum, [, , dy]) => sum + dy, 0) > 0, 'content follows the fingers');
+
+  ({ g, did } = hand());
+  g.down(1, p(100, 100), 0);
+  g.down(2, p(120, 100), 20);
+  g.move(2, p(180, 100));
+  const [, , dy] = did.at(-1);
+  assert.ok(dy < 0, 'apart is towards: wheel up');
+});
+
+test('a second finger ends a drag; a third is nothing; cancel lets go', () => {
+  let { g, did } = hand();
+  g.down(1, p(0, 0), 0);
+  g.move(1, p(50, 0));
+  g.down(2, p(90, 0), 100);
+  assert.deepEqual(did.filter(([n]) => n === 'up').length, 1);
+  g.down(3, p(99, 0), 120);
+  ['1', '2', '3'].forEach((id) => g.up(Number(id), p(0, 0), 200));
+  assert.equal(did.filter(([n]) => n === 'down').length, did.filter(([n]) => n === 'up').length);
+
+  ({ g, did } = hand());
+  g.down(1, p(0, 0), 0);
+  g.move(1, p(50, 0));
+  g.reset();
+  assert.equal(did.at(-1)[0], 'up');
+});
+
+function keys(mac = false) {
+  const sent = [];
+  const chords = [];
+  const k = new Keyboard({ surface: null, sink: { send: (m) => sent.push(m) }, onChord: (c) => chords.push(c), mac });
+  const event = (code, key, more = {}) => ({ code, key, preventDefault() { this.prevented = true; }, ...more });
+  return { k, sent, chords, event };
+}
+
+test('keys go down once and up once, and nothing reaches the browser', () => {
+  const { k, sent, event } = keys();
+  const down = event('F5', 'F5');
+  k.down(down);
+  assert.ok(down.prevented);
+  k.down(event('F5', 'F5', { repeat: true }));
+  k.up(event('F5', 'F5'));
+  k.up(event('F5', 'F5'));
+  assert.deepEqual(sent, [{ t: 'key', code: 'F5', key: 'F5', p: true }, { t: 'key', code: 'F5', key: 'F5' }]);
+});
+
+test('a chord is the page\'s, and lets go of its own keys first', () => {
+  const { k, sent, chords, event } = keys();
+  k.down(event('KeyS', 'S', { ctrlKey: true, altKey: true, shiftKey: true }));
+  assert.deepEqual(chords, ['stats']);
+  assert.deepEqual(sent, [{ t: 'blur' }]);
+});
+
+test('macOS swallows keyups under Command, and Caps Lock\'s pairs', () => {
+  const { k, sent, event } = keys(true);
+  k.down(event('MetaLeft', 'Meta'));
+  k.down(event('KeyC', 'c'));
+  k.up(event('MetaLeft', 'Meta'));
+  assert.deepEqual(sent.filter((m) => !m.p).map((m) => m.code), ['MetaLeft', 'KeyC']);
+  sent.length = 0;
+  k.up(event('CapsLock', 'CapsLock'));
+  assert.deepEqual(sent.map((m) => m.p ?? false), [true, false]);
+});

@@ -1,0 +1,247 @@
+import test from 'node:test';
+import assert from 'node:assert/strict';
+import { initial, reduce, isOver } from '../assets/js/session.js';
+
+const launch = {
+  session: 's1', ticket: 't1', site: 'eu', brain_url: 'ws://a/v1/connect', ice_servers: [],
+  candidates: [
+    { site: 'eu', brain_url: 'ws://a/v1/connect' },
+    { site: 'us', brain_url: 'ws://b/v1/connect' },
+    { site: 'ap', brain_url: 'ws://c/v1/connect', excluded: 'full' },
+  ],
+};
+const grant = { session: 's1', app: 'x', seat: 'z', resume: 'r1', grace_s: 30, display: { width: 1280, height: 720, pointer: 'absolute' } };
+const say = (type, rest = {}) => ({ type: 'message', message: { type, ...rest }, now: 0 });
+
+// A story is a list of events; it gives the last state, and the effects of the last event.
+function story(...events) {
+  let state = initial('x');
+  let effects = [];
+  for (const event of events) [state, effects] = reduce(state, event);
+  return { state, effects, did: effects.map((e) => e.do) };
+}
+const find = (effects, what, name) => effects.find((e) => e.do === what && (name === undefined || e.name === name));
+
+const toConnecting = [{ type: 'play' }, { type: 'launched', launch }];
+const toStreaming = [...toConnecting, { type: 'signal-open' }, say('granted', { grant }), say('answer', { sdp: 'v=0' }), { type: 'media-live' }];
+
+test('the way to the picture', () => {
+  let s = story({ type: 'play' });
+  assert.equal(s.state.phase, 'launching');
+  assert.deepEqual(s.did, ['launch']);
+  s = story(...toConnecting);
+  assert.equal(s.state.phase, 'connecting');
+  const signal = find(s.effects, 'signal');
+  assert.deepEqual(signal, { do: 'signal', url: 'ws://a/v1/connect', hello: { ticket: 't1' }, offer: true });
+  s = story(...toConnecting, { type: 'signal-open' }, say('granted', { grant }));
+  assert.equal(s.state.phase, 'granted');
+  assert.ok(find(s.effects, 'remember'));
+  assert.equal(find(s.effects, 'offer'), undefined, 'hello carried the offer');
+  s = story(...toStreaming);
+  assert.equal(s.state.phase, 'streaming');
+});
+
+test('waiting: queue and progress, either way round', () => {
+  let s = story(...toConnecting, say('queued', { queue: { position: 2, estimate_ms: 9000 } }));
+  assert.equal(s.state.phase, 'queued');
+  s = story(...toConnecting, say('queued', { queue: { position: 2 } }), say('starting', { progress: { phase: 'app', fraction: -1 } }));
+  assert.equal(s.state.phase, 'starting');
+  assert.equal(s.state.queue, null);
+});
+
+test('the ticket is renewed while waiting, and not after', () => {
+  const queued = [...toConnecting, { type: 'signal-open' }, say('queued', { queue: { position: 1 } })];
+  assert.ok(find(story(...toConnecting).effects, 'timer', 'renew'));
+  assert.deepEqual(story(...queued, { type: 'timer', name: 'renew' }).did, ['renew']);
+  const s = story(...queued, { type: 'renewed', ticket: 't2' });
+  assert.deepEqual(s.effects[0], { do: 'send', message: { type: 'ticket', ticket: 't2' } });
+  assert.ok(find(s.effects, 'timer', 'renew'));
+  assert.ok(find(story(...queued, say('granted', { grant })).effects, 'cancel', 'renew'));
+  assert.deepEqual(story(...toStreaming, { type: 'timer', name: 'renew' }).did, []);
+});
+
+test('a brain that cannot be reached: the runner-up with the same ticket, then the router again', () => {
+  let s = story(...toConnecting, { type: 'signal-closed', opened: false, code: 1006 });
+  assert.equal(s.effects[0].url, 'ws://b/v1/connect');
+  assert.deepEqual(s.effects[0].hello, { ticket: 't1' });
+  s = story(...toConnecting, { type: 'signal-closed', opened: false }, { type: 'signal-closed', opened: false });
+  assert.equal(s.state.phase, 'launching');
+  assert.ok(find(s.effects, 'timer', 'relaunch'));
+  assert.ok(!JSON.stringify(s).includes('ws://c'), 'an excluded site is not tried');
+});
+
+test('a brain that dies with the ticket: a new launch', () => {
+  const s = story(...toConnecting, { type: 'signal-open' }, say('queued', { queue: { position: 1 } }), { type: 'signal-closed', opened: true, code: 1006 });
+  assert.equal(s.state.phase, 'launching');
+  assert.equal(s.state.relaunches, 1);
+});
+
+test('it does not try for ever', () => {
+  let state = initial('x');
+  [state] = reduce(state, { type: 'play' });
+  let rounds = 0;
+  while (!isOver(state.phase) && rounds++ < 50) {
+    [state] = reduce(state, state.phase === 'launching' ? { type: 'launched', launch } : { type: 'signal-closed', opened: true });
+  }
+  assert.equal(state.phase, 'refused');
+  assert.ok(rounds < 12);
+  assert.ok(state.problem.title && state.problem.detail);
+});
+
+test('a refused ticket is asked for anew, once; other refusals are told', () => {
+  const refused = say('refused', { problem: { type: '/problems/ticket-used', title: 'Used' } });
+  assert.equal(story(...toConnecting, refused).state.phase, 'launching');
+  assert.equal(story(...toConnecting, refused, { type: 'launched', launch }, refused).state.phase, 'refused');
+  const none = story(...toConnecting, say('refused', { problem: { type: '/problems/no-site', title: 'No site', detail: 'd' } }));
+  assert.equal(none.state.phase, 'refused');
+  assert.equal(none.state.problem.title, 'No site');
+});
+
+test('the socket is lost while the picture flows: silently back, without an offer', () => {
+  let s = story(...toStreaming, { type: 'signal-closed', opened: true, code: 1006 });
+  assert.equal(s.state.phase, 'streaming');
+  assert.equal(find(s.effects, 'timer', 'resignal').ms, 100);
+  assert.ok(find(s.effects, 'brains'));
+  s = story(...toStreaming, { type: 'signal-closed', opened: true }, { type: 'timer', name: 'resignal' });
+  assert.deepEqual(find(s.effects, 'signal'), { do: 'signal', url: 'ws://a/v1/connect', hello: { resume: 'r1' }, offer: false });
+  assert.ok(!s.did.includes('prepare') && !s.did.includes('closePeer'), 'the peer is left alone');
+  s = story(...toStreaming, { type: 'signal-closed', opened: true }, { type: 'timer', name: 'resignal' },
+    { type: 'signal-open' }, say('granted', { grant: { ...grant, resumed: true, resume: 'r2' } }));
+  assert.equal(s.state.phase, 'streaming');
+  assert.equal(s.state.grant.resume, 'r2');
+});
+
+test('a dead brain is not insisted on: others of the site get their turn, ever more slowly', () => {
+  let { state } = story(...toStreaming, { type: 'brains', urls: ['ws://a2'] });
+  const seen = [];
+  const waits = [];
+  for (let i = 0; i < 8; i++) {
+    let effects;
+    [state, effects] = reduce(state, { type: 'signal-closed', opened: false });
+    waits.push(find(effects, 'timer', 'resignal').ms);
+    [state, effects] = reduce(state, { type: 'timer', name: 'resignal' });
+    seen.push(find(effects, 'signal').url);
+  }
+  assert.ok(seen.includes('ws://a2'));
+  assert.equal(Math.max(...waits), 5000);
+  assert.equal(state.phase, 'streaming');
+});
+
+test('the picture is lost: a new offer over the socket, else through another brain, until the grace is over', () => {
+  let s = story(...toStreaming, { type: 'media-lost', now: 7 });
+  assert.equal(s.state.phase, 'reconnecting');
+  assert.ok(s.did.includes('offer'));
+  assert.equal(find(s.effects, 'timer', 'grace').ms, 30_000);
+  s = story(...toStreaming, { type: 'media-lost', now: 7 }, { type: 'timer', name: 'media' });
+  assert.equal(find(s.effects, 'signal').offer, true);
+  assert.deepEqual(find(s.effects, 'signal').hello, { resume: 'r1' });
+  assert.ok(s.did.indexOf('prepare') < s.did.indexOf('signal'));
+  s = story(...toStreaming, { type: 'media-lost', now: 7 }, { type: 'media-live' });
+  assert.equal(s.state.phase, 'streaming');
+  assert.ok(find(s.effects, 'cancel', 'grace'));
+  s = story(...toStreaming, { type: 'media-lost', now: 7 }, { type: 'timer', name: 'grace' });
+  assert.equal(s.state.phase, 'ended');
+  assert.equal(s.state.end.reason, 'lost');
+});
+
+test('both are lost: the offer goes with the hello, and only once', () => {
+  let s = story(...toStreaming, { type: 'signal-closed', opened: true }, { type: 'media-lost', now: 1 });
+  assert.equal(find(s.effects, 'signal').offer, true);
+  s = story(...toStreaming, { type: 'signal-closed', opened: true }, { type: 'media-lost', now: 1 }, { type: 'signal-open' }, say('granted', { grant }));
+  assert.equal(find(s.effects, 'offer'), undefined);
+});
+
+test('the picture goes while the socket is just being reopened without an offer', () => {
+  const s = story(...toStreaming, { type: 'signal-closed', opened: true }, { type: 'timer', name: 'resignal' },
+    { type: 'media-lost', now: 1 }, { type: 'signal-open' }, say('granted', { grant }));
+  assert.ok(s.did.includes('offer'));
+});
+
+test('a reloaded page comes back by itself; a session that is over meanwhile says so', () => {
+  const saved = { grant, urls: ['ws://a'], site: 'eu' };
+  let s = story({ type: 'saved', saved, now: 5 });
+  assert.equal(s.state.phase, 'reconnecting');
+  assert.deepEqual(find(s.effects, 'signal'), { do: 'signal', url: 'ws://a', hello: { resume: 'r1' }, offer: true });
+  s = story({ type: 'saved', saved, now: 5 }, say('refused', { problem: { type: '/problems/resume', title: 'Over' } }));
+  assert.equal(s.state.phase, 'ready');
+  assert.ok(s.state.notice);
+  assert.ok(s.did.includes('forget'));
+});
+
+test('a brain that does not know a living session does not end it', () => {
+  const s = story(...toStreaming, say('refused', { problem: { type: '/problems/resume', title: 'Over' } }));
+  assert.equal(s.state.phase, 'streaming');
+  assert.ok(find(s.effects, 'timer', 'resignal'));
+});
+
+test('taken over by another page: no fight, but a way back', () => {
+  let s = story(...toStreaming, { type: 'signal-closed', opened: true, code: 4001 });
+  assert.equal(s.state.phase, 'replaced');
+  assert.ok(!find(s.effects, 'timer', 'resignal'));
+  s = story(...toStreaming, { type: 'signal-closed', opened: true, code: 4001 }, { type: 'takeBack', now: 3 });
+  assert.deepEqual(find(s.effects, 'signal').hello, { resume: 'r1' });
+});
+
+test('no picture after the grant: two more offers, then it says why', () => {
+  const granted = [...toConnecting, { type: 'signal-open' }, say('granted', { grant })];
+  const timer = { type: 'timer', name: 'media' };
+  assert.ok(story(...granted, timer).did.includes('offer'));
+  const s = story(...granted, timer, timer, timer);
+  assert.equal(s.state.phase, 'refused');
+  assert.match(s.state.problem.detail, /UDP/);
+  assert.deepEqual(s.effects[0], { do: 'send', message: { type: 'leave' } });
+});
+
+test('leaving: while waiting, while playing, and with the socket gone', () => {
+  let s = story(...toConnecting, { type: 'leave' });
+  assert.equal(s.state.phase, 'ready');
+  s = story({ type: 'play' }, { type: 'leave' }, { type: 'launched', launch });
+  assert.equal(s.state.phase, 'ready', 'the late ticket is not used');
+  s = story(...toStreaming, { type: 'leave' });
+  assert.equal(s.state.phase, 'leaving');
+  assert.deepEqual(s.effects[0], { do: 'send', message: { type: 'leave' } });
+  s = story(...toStreaming, { type: 'leave' }, say('ended', { end: { reason: 'left' } }));
+  assert.equal(s.state.phase, 'ended');
+  s = story(...toStreaming, { type: 'signal-closed', opened: true }, { type: 'leave' });
+  assert.deepEqual(find(s.effects, 'signal').hello, { resume: 'r1' });
+  s = story(...toStreaming, { type: 'signal-closed', opened: true }, { type: 'leave' }, { type: 'signal-open' });
+  assert.deepEqual(s.effects, [{ do: 'send', message: { type: 'leave' } }]);
+  s = story(...toStreaming, { type: 'leave' }, { type: 'timer', name: 'leave' });
+  assert.equal(s.state.phase, 'ended');
+});
+
+test('ended ends, from anywhere, and Play begins anew', () => {
+  for (const path of [toConnecting, toStreaming, [...toStreaming, { type: 'media-lost', now: 0 }]]) {
+    const s = story(...path, say('ended', { end: { reason: 'error', code: 'host-died' } }));
+    assert.equal(s.state.phase, 'ended');
+    assert.ok(s.did.includes('closeSignal') && s.did.includes('closePeer') && s.did.includes('prepare') && s.did.includes('forget'));
+  }
+  const s = story(...toStreaming, say('ended', { end: { reason: 'left' } }), { type: 'play' });
+  assert.equal(s.state.phase, 'launching');
+  assert.equal(s.state.end, null);
+});
+
+test('no event whatever, in any order, breaks it or leaves a phase without a name', () => {
+  const phases = new Set(['ready', 'launching', 'connecting', 'queued', 'starting', 'granted', 'streaming', 'reconnecting', 'leaving', 'ended', 'refused', 'replaced']);
+  const events = [
+    { type: 'play' }, { type: 'launched', launch }, { type: 'launch-failed', problem: { status: 0, title: 't' } },
+    { type: 'signal-open' }, { type: 'signal-closed', opened: true }, { type: 'signal-closed', opened: false }, { type: 'signal-closed', opened: true, code: 4001 },
+    { type: 'media-live' }, { type: 'media-lost', now: 1 }, { type: 'leave' }, { type: 'wake' }, { type: 'takeBack', now: 1 }, { type: 'renewed', ticket: 't' }, { type: 'renew-failed' },
+    { type: 'unheard of' }, say('unheard of'), say('granted', { grant }), say('answer', { sdp: '' }), say('queued', { queue: { position: 1 } }),
+    say('starting', { progress: { phase: 'app', fraction: 0 } }), say('ended', { end: { reason: 'idle' } }), say('refused', { problem: { type: '/problems/resume', title: 't' } }),
+    ...['renew', 'relaunch', 'resignal', 'grace', 'leave', 'media', 'unheard of'].map((name) => ({ type: 'timer', name })),
+    { type: 'brains', urls: ['ws://q'] }, { type: 'saved', saved: { grant, urls: ['ws://a'] }, now: 0 },
+  ];
+  let seed = 7;
+  const random = (n) => { seed = (seed * 1103515245 + 12345) % 2147483648; return Math.floor((seed / 2147483648) * n); };
+  for (let run = 0; run < 3000; run++) {
+    let state = initial('x');
+    for (let step = 0; step < 30; step++) {
+      const event = events[random(events.length)];
+      const [next, effects] = reduce(state, event);
+      assert.ok(phases.has(next.phase), `${state.phase} + ${JSON.stringify(event)}`);
+      for (const e of effects) if (e.do === 'signal') assert.ok(e.url, `${state.phase} + ${event.type}: no url`);
+      state = next;
+    }
+  }
+});
