@@ -1,0 +1,285 @@
+package host
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/coder/websocket"
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/nearcast/nearcast/internal/ticket"
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+func TestSession(t *testing.T) {
+	r := newRig(t).idle()
+	if r.app.count("freeze") != 1 || r.video.count("pause") != 1 {
+		t.Error("the idle seat is neither frozen nor resting")
+	}
+	conn, peer, grant := r.play()
+	if grant.App != "viewer" || grant.Seat != "alloc-1" || grant.Resumed || grant.GraceS != 10 || grant.Display != r.spec.Display {
+		t.Errorf("grant is %+v", grant)
+	}
+	// The brain reads the way from the token without knowing the secret.
+	var claims struct {
+		jwt.RegisteredClaims
+		SID  string `json:"sid"`
+		Seat string `json:"seat"`
+	}
+	if _, _, err := jwt.NewParser().ParseUnverified(grant.Resume, &claims); err != nil || claims.Seat != "alloc-1" || claims.SID != grant.Session {
+		t.Errorf("resume token says %+v, %v", claims, err)
+	}
+	r.wait("thaw and keyframe", func() bool {
+		return r.app.count("thaw") == 1 && r.video.count("resume") == 1 && r.video.count("keyframe") > 0
+	})
+
+	r.video.frame(Frame{})
+	peer.Input(wire.Input{Type: wire.InputKey, Code: "KeyA", Pressed: true})
+	if peer.count("video") != 1 || r.hands.count("apply KeyA") != 1 {
+		t.Error("neither picture nor input passes")
+	}
+	r.send(conn, wire.Message{Type: wire.MsgCandidate, Candidate: json.RawMessage(`{"candidate":"x"}`)})
+	r.wait("candidate to the peer", func() bool { return peer.count(`candidate {"candidate":"x"}`) == 1 })
+	peer.Candidate(json.RawMessage(`{"candidate":"y"}`))
+	if m := r.expect(conn, wire.MsgCandidate); string(m.Candidate) != `{"candidate":"y"}` {
+		t.Errorf("candidate is %s", m.Candidate)
+	}
+
+	r.send(conn, wire.Message{Type: wire.MsgLeave})
+	if m := r.expect(conn, wire.MsgEnded); m.End == nil || m.End.Reason != wire.ReasonLeft {
+		t.Errorf("ended by %+v", m.End)
+	}
+	r.expectClose(conn, wire.CloseEnded)
+	if end := r.waitEnd(); end.Reason != wire.ReasonLeft {
+		t.Errorf("ended by %v", end)
+	}
+	if exit := r.exit(); exit.End.Reason != wire.ReasonLeft || exit.Nonce != "n0nce" {
+		t.Errorf("exit is %+v", exit)
+	}
+	for what, n := range map[string]int{
+		"peer": peer.count("close"), "video": r.video.count("close"), "hands": r.hands.count("close"),
+		"app": r.app.count("stop"), "display": r.display.count("close"),
+	} {
+		if n != 1 {
+			t.Errorf("%s was closed %d times", what, n)
+		}
+	}
+	if !r.seats.closed || r.seats.last().State != wire.SeatEnding {
+		t.Errorf("registry: closed %v, %s", r.seats.closed, r.seats.last().State)
+	}
+}
+
+func TestOneOfManyGetsTheSeat(t *testing.T) {
+	r := newRig(t).idle()
+	var granted, refused atomic.Int64
+	var wait sync.WaitGroup
+	start := make(chan struct{})
+	for range 50 {
+		token := r.ticket(ticket.NewSession(), "viewer")
+		wait.Go(func() {
+			<-start
+			switch _, status, _ := r.attach(token); status {
+			case http.StatusSwitchingProtocols:
+				granted.Add(1)
+			case http.StatusConflict:
+				refused.Add(1)
+			default:
+				t.Errorf("status %d", status)
+			}
+		})
+	}
+	close(start)
+	wait.Wait()
+	if granted.Load() != 1 || refused.Load() != 49 {
+		t.Errorf("granted %d, refused %d", granted.Load(), refused.Load())
+	}
+}
+
+func TestRefusedAttaches(t *testing.T) {
+	r := newRig(t).idle()
+	good := r.ticket(ticket.NewSession(), "viewer")
+	other := newResumer("alloc-1", "viewer")
+	foreign, err := other.sign(ticket.NewSession())
+	if err != nil {
+		t.Fatal(err)
+	}
+	none := jwt.NewWithClaims(jwt.SigningMethodNone, jwt.MapClaims{"sub": ticket.NewSession(), "app": "viewer"})
+	unsigned, err := none.SignedString(jwt.UnsafeAllowNoneSignatureType)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		token  string
+		status int
+	}{
+		"garbage":                {"garbage", http.StatusUnauthorized},
+		"changed ticket":         {good[:len(good)-10] + "AAAAAAAAAA", http.StatusUnauthorized},
+		"unsigned ticket":        {unsigned, http.StatusUnauthorized},
+		"another seat's session": {foreign, http.StatusUnauthorized},
+		"another app":            {r.ticket(ticket.NewSession(), "game"), http.StatusForbidden},
+	} {
+		_, status, problem := r.attach(c.token)
+		if status != c.status {
+			t.Errorf("%s: %d, want %d", name, status, c.status)
+		}
+		if raw, _ := json.Marshal(problem); strings.Contains(string(raw), c.token) {
+			t.Errorf("%s: the answer quotes the token", name)
+		}
+	}
+	if state := r.seats.last().State; state != wire.SeatIdle {
+		t.Errorf("after the refusals the seat is %s", state)
+	}
+	if conn, _, _ := r.attach(good); conn == nil {
+		t.Fatal("the good ticket was refused")
+	}
+	if _, status, _ := r.attach(good); status != http.StatusForbidden {
+		t.Errorf("the same ticket again: %d", status)
+	}
+	if _, status, _ := r.attach(r.ticket(ticket.NewSession(), "viewer")); status != http.StatusConflict {
+		t.Errorf("another ticket: %d", status)
+	}
+}
+
+// The brain dies, the stream goes on; the page comes back by another brain.
+func TestResume(t *testing.T) {
+	r := newRig(t).idle()
+	conn, peer, grant := r.play()
+	_ = conn.CloseNow()
+	peer.Input(wire.Input{Type: wire.InputKey, Code: "KeyB"})
+	if state := r.seats.last().State; state != wire.SeatStreaming || r.hands.count("apply KeyB") != 1 {
+		t.Fatalf("without its brain the seat is %s", state)
+	}
+
+	second, status, _ := r.attach(grant.Resume)
+	if second == nil {
+		t.Fatalf("resume: %d", status)
+	}
+	if g := r.expect(second, wire.MsgGranted).Grant; !g.Resumed || g.Session != grant.Session {
+		t.Errorf("grant is %+v", g)
+	}
+	third, _, _ := r.attach(grant.Resume)
+	r.expect(third, wire.MsgGranted)
+	r.expectClose(second, wire.CloseReplaced)
+	if peer.count("close") != 0 {
+		t.Error("the attach closed the stream")
+	}
+
+	// A new offer replaces the peer; the app is the same one.
+	r.send(third, wire.Message{Type: wire.MsgOffer, SDP: "offer-2"})
+	next := <-r.peers
+	r.expect(third, wire.MsgAnswer)
+	r.wait("the old peer's end", func() bool { return peer.count("close") == 1 })
+	r.waitState(wire.SeatDetached)
+	keyframes := r.video.count("keyframe")
+	next.Link(LinkConnected)
+	r.waitState(wire.SeatStreaming)
+	if r.video.count("keyframe") <= keyframes {
+		t.Error("who joins gets no keyframe")
+	}
+	peer.Input(wire.Input{Type: wire.InputKey, Code: "KeyC"})
+	if r.hands.count("apply KeyC") != 0 {
+		t.Error("the replaced peer still acts")
+	}
+	r.send(third, wire.Message{Type: wire.MsgLeave})
+	r.expect(third, wire.MsgEnded)
+	r.waitEnd()
+}
+
+func TestDetached(t *testing.T) {
+	r := newRig(t).idle()
+	conn, peer, _ := r.play()
+	pauses := r.video.count("pause")
+	peer.Link(LinkLost)
+	r.waitState(wire.SeatDetached)
+	r.wait("release and rest", func() bool {
+		return r.hands.count("release") > 0 && r.video.count("pause") == pauses+1
+	})
+	if r.app.count("freeze") != 1 {
+		t.Error("the app of a detached session is frozen")
+	}
+	peer.Input(wire.Input{Type: wire.InputKey, Code: "KeyD"})
+	if r.hands.count("apply KeyD") != 0 {
+		t.Error("a lost browser still acts")
+	}
+	peer.Link(LinkConnected)
+	r.waitState(wire.SeatStreaming)
+	r.wait("capture goes on", func() bool { return r.video.count("resume") == 2 })
+	r.send(conn, wire.Message{Type: wire.MsgLeave})
+	r.waitEnd()
+}
+
+func TestBadOffer(t *testing.T) {
+	r := newRig(t).idle()
+	conn, _, _ := r.attach(r.ticket(ticket.NewSession(), "viewer"))
+	r.expect(conn, wire.MsgGranted)
+	r.send(conn, wire.Message{Type: wire.MsgOffer, SDP: "bad"})
+	if m := r.expect(conn, wire.MsgRefused); m.Problem == nil || m.Problem.Status != http.StatusUnprocessableEntity {
+		t.Errorf("refused by %+v", m.Problem)
+	}
+	r.expectClose(conn, wire.CloseRefused)
+	r.waitState(wire.SeatIdle)
+	if refused := <-r.peers; refused.count("close") != 1 {
+		t.Error("the refused peer is still open")
+	}
+	// Nothing of the first is left for the next.
+	r.wait("frozen again", func() bool { return r.app.count("freeze") == 2 })
+	_, _, grant := r.play()
+	if grant.Resumed {
+		t.Error("the next session is a resumed one")
+	}
+}
+
+func TestBadMessages(t *testing.T) {
+	r := newRig(t).idle()
+	conn, _, grant := r.play()
+	if err := conn.Write(t.Context(), websocket.MessageText, []byte("{not json")); err != nil {
+		t.Fatal(err)
+	}
+	r.expectClose(conn, websocket.StatusUnsupportedData)
+	again, _, _ := r.attach(grant.Resume)
+	r.expect(again, wire.MsgGranted)
+	r.send(again, wire.Message{Type: "surprise"})
+	if err := again.Write(t.Context(), websocket.MessageText, make([]byte, wire.MaxMessage+1)); err != nil {
+		t.Fatal(err)
+	}
+	r.expectClose(again, websocket.StatusMessageTooBig)
+	if state := r.seats.last().State; state != wire.SeatStreaming {
+		t.Errorf("bad messages made the seat %s", state)
+	}
+}
+
+func TestEndAndRetire(t *testing.T) {
+	r := newRig(t).idle()
+	conn, _, grant := r.play()
+	if got := r.post(wire.RetirePath, struct{}{}); got != http.StatusConflict {
+		t.Errorf("retire of a busy seat: %d", got)
+	}
+	if got := r.post(wire.EndPath, wire.EndRequest{Session: ticket.NewSession(), Reason: wire.ReasonLeft}); got != http.StatusForbidden {
+		t.Errorf("end by a stranger: %d", got)
+	}
+	if got := r.post(wire.EndPath, map[string]string{"sesion": grant.Session}); got != http.StatusBadRequest {
+		t.Errorf("misspelt end: %d", got)
+	}
+	if got := r.post(wire.EndPath, wire.EndRequest{Session: grant.Session, Reason: "bored"}); got != http.StatusUnprocessableEntity {
+		t.Errorf("end for no reason: %d", got)
+	}
+	if got := r.post(wire.EndPath, wire.EndRequest{Session: grant.Session, Reason: wire.ReasonDrained}); got != http.StatusNoContent {
+		t.Errorf("end: %d", got)
+	}
+	if m := r.expect(conn, wire.MsgEnded); m.End.Reason != wire.ReasonDrained {
+		t.Errorf("ended by %v", m.End)
+	}
+	r.waitEnd()
+
+	idle := newRig(t).idle()
+	if got := idle.post(wire.RetirePath, struct{}{}); got != http.StatusNoContent {
+		t.Errorf("retire: %d", got)
+	}
+	if end := idle.waitEnd(); end.Reason != wire.ReasonRetired {
+		t.Errorf("ended by %v", end)
+	}
+}

@@ -1,0 +1,447 @@
+package host
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/coder/websocket/wsjson"
+	"go.uber.org/goleak"
+
+	"github.com/nearcast/nearcast/internal/ticket"
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// rig is a whole seat whose display, app, capture and peers are stand-ins: what
+// is tested is that the seat drives them rightly, over real sockets.
+type rig struct {
+	t      *testing.T
+	spec   wire.Spec
+	signer *ticket.Signer
+	log    *syncBuffer
+
+	display *fakeDisplay
+	app     *fakeApp
+	video   *fakeVideo
+	hands   *fakeHands
+	peers   chan *fakePeer
+	failure map[string]error // by part
+
+	address string
+	ended   chan wire.End
+	seats   *registry
+	stop    context.CancelFunc
+}
+
+func newRig(t *testing.T) *rig { return newRigWith(t, func(*rig) {}) }
+
+func buildRig(t *testing.T) *rig {
+	t.Helper()
+	_, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The run directory holds a socket: a path as short as it gets.
+	dir, err := os.MkdirTemp("", "seat-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	r := &rig{
+		t: t, signer: ticket.NewSigner(private, "test"), log: &syncBuffer{},
+		display: &fakeDisplay{done: make(chan struct{}), window: make(chan error, 1)},
+		app:     &fakeApp{done: make(chan struct{})},
+		video:   &fakeVideo{done: make(chan struct{})},
+		hands:   &fakeHands{}, peers: make(chan *fakePeer, 10),
+		failure: map[string]error{}, ended: make(chan wire.End, 1), seats: &registry{},
+		spec: wire.Spec{
+			Nonce: "n0nce", Alloc: "alloc-1", Task: "seat", App: "viewer", Job: "viewer/dispatch-1", Version: 3, Node: "node-1",
+			RunDir: dir, TaskDir: t.TempDir(), Command: "/bin/app", FreezeIdle: true,
+			Display: wire.Display{Width: 640, Height: 480, FPS: 30, Pointer: wire.PointerAbsolute},
+			Listen:  wire.Listen{Control: "127.0.0.1"},
+			LeaseS:  10, ReconnectGraceS: 10,
+		},
+	}
+	r.display.window <- nil
+	t.Cleanup(r.finish)
+	return r
+}
+
+func (r *rig) start(verifier *ticket.Verifier) {
+	ctx, stop := context.WithCancel(context.Background())
+	r.stop = stop
+	parts := Parts{
+		Content: func(context.Context, func(int64, int64, string)) (io.Closer, error) {
+			return io.NopCloser(nil), r.failure["content"]
+		},
+		Display: func(context.Context) (Display, error) { return r.display, r.failure["display"] },
+		App:     func(context.Context, []string) (App, error) { return r.app, r.failure["app"] },
+		Hands:   func(Display) (Hands, error) { return r.hands, nil },
+		Video: func(_ context.Context, _ Display, frame func(Frame)) (Capture, error) {
+			r.video.frame = frame
+			frame(Frame{Keyframe: true})
+			return r.video, r.failure["video"]
+		},
+		Peer: func(c PeerConfig) (Peer, error) {
+			p := &fakePeer{PeerConfig: c}
+			r.peers <- p
+			return p, nil
+		},
+		Verify: func(token string) (Claims, error) {
+			c, err := verifier.Verify(token)
+			return Claims{Session: c.Session, App: c.App}, err
+		},
+		Register: func(_ context.Context, seat wire.Seat) (Registration, error) {
+			r.seats.Update(seat)
+			return r.seats, nil
+		},
+	}
+	go func() {
+		r.ended <- Run(ctx, r.spec, parts, slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	}()
+}
+
+func (r *rig) finish() {
+	r.stop()
+	select {
+	case end := <-r.ended:
+		r.ended <- end
+	case <-time.After(20 * time.Second):
+		r.t.Error("the seat does not end")
+	}
+	if strings.Contains(r.log.String(), "eyJ") {
+		r.t.Errorf("the log tells a token:\n%s", r.log.String())
+	}
+	if r.t.Failed() {
+		r.t.Logf("log:\n%s", r.log.String())
+	}
+}
+
+func (r *rig) wait(what string, ok func() bool) {
+	r.t.Helper()
+	deadline := time.NewTimer(10 * time.Second)
+	defer deadline.Stop()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-deadline.C:
+			r.t.Fatalf("not in time: %s; the seat is %+v", what, r.seats.last())
+		case <-tick.C:
+		}
+	}
+}
+
+func (r *rig) waitState(state wire.SeatState) wire.Seat {
+	r.t.Helper()
+	r.wait("state "+string(state), func() bool { return r.seats.last().State == state })
+	return r.seats.last()
+}
+
+func (r *rig) idle() *rig {
+	r.t.Helper()
+	r.address = r.waitState(wire.SeatIdle).Address
+	return r
+}
+
+func (r *rig) waitEnd() wire.End {
+	r.t.Helper()
+	select {
+	case end := <-r.ended:
+		r.ended <- end
+		return end
+	case <-time.After(20 * time.Second):
+		r.t.Fatal("the seat does not end")
+		return wire.End{}
+	}
+}
+
+func (r *rig) ticket(session, app string) string {
+	r.t.Helper()
+	token, _, err := r.signer.Sign(ticket.Claims{Session: session, App: app, Version: 3, Sites: []string{"here"}})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return token
+}
+
+// attach opens the WebSocket; on refusal it gives the status and the problem.
+func (r *rig) attach(token string) (*websocket.Conn, int, wire.Problem) {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), 10*time.Second)
+	defer cancel()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	conn, resp, err := websocket.Dial(ctx, "ws://"+r.address+wire.AttachPath, &websocket.DialOptions{
+		HTTPClient: client, HTTPHeader: http.Header{"Authorization": {"Bearer " + token}},
+	})
+	var problem wire.Problem
+	if err != nil {
+		if resp == nil {
+			r.t.Fatal(err)
+		}
+		if kind := resp.Header.Get("Content-Type"); kind != wire.ProblemType {
+			r.t.Errorf("refusal is %s", kind)
+		}
+		if err := json.NewDecoder(resp.Body).Decode(&problem); err != nil || problem.Status != resp.StatusCode {
+			r.t.Errorf("problem %+v, %v", problem, err)
+		}
+		return nil, resp.StatusCode, problem
+	}
+	r.t.Cleanup(func() { _ = conn.CloseNow() })
+	return conn, resp.StatusCode, problem
+}
+
+func (r *rig) read(conn *websocket.Conn) (wire.Message, error) {
+	ctx, cancel := context.WithTimeout(r.t.Context(), 15*time.Second)
+	defer cancel()
+	var m wire.Message
+	err := wsjson.Read(ctx, conn, &m)
+	return m, err
+}
+
+func (r *rig) expect(conn *websocket.Conn, kind wire.MessageType) wire.Message {
+	r.t.Helper()
+	m, err := r.read(conn)
+	if err != nil || m.Type != kind {
+		r.t.Fatalf("got %s (%v), want %s", m.Type, err, kind)
+	}
+	return m
+}
+
+func (r *rig) expectClose(conn *websocket.Conn, code websocket.StatusCode) {
+	r.t.Helper()
+	m, err := r.read(conn)
+	if websocket.CloseStatus(err) != code {
+		r.t.Fatalf("got %+v, %v; want close %d", m, err, code)
+	}
+}
+
+func (r *rig) send(conn *websocket.Conn, m wire.Message) {
+	r.t.Helper()
+	if err := wsjson.Write(r.t.Context(), conn, m); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// play claims, offers and connects: a session that streams.
+func (r *rig) play() (*websocket.Conn, *fakePeer, wire.Grant) {
+	r.t.Helper()
+	conn, status, _ := r.attach(r.ticket(ticket.NewSession(), "viewer"))
+	if conn == nil {
+		r.t.Fatalf("claim: %d", status)
+	}
+	grant := r.expect(conn, wire.MsgGranted).Grant
+	r.send(conn, wire.Message{Type: wire.MsgOffer, SDP: "offer-1"})
+	p := <-r.peers
+	if answer := r.expect(conn, wire.MsgAnswer).SDP; answer != "answer to offer-1" {
+		r.t.Fatalf("answer is %q", answer)
+	}
+	p.Link(LinkConnected)
+	r.waitState(wire.SeatStreaming)
+	return conn, p, *grant
+}
+
+func (r *rig) post(path string, body any) int {
+	r.t.Helper()
+	raw, err := json.Marshal(body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	resp, err := client.Post("http://"+r.address+path, "application/json", bytes.NewReader(raw))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	return resp.StatusCode
+}
+
+// local asks the control socket as the driver does.
+func (r *rig) local() *http.Client {
+	transport := &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(r.spec.RunDir, wire.ControlSocket))
+		},
+	}
+	return &http.Client{Transport: transport, Timeout: 20 * time.Second}
+}
+
+func (r *rig) exit() wire.Exit {
+	r.t.Helper()
+	var exit wire.Exit
+	raw, err := os.ReadFile(filepath.Join(r.spec.RunDir, wire.ExitFile))
+	if err == nil {
+		err = json.Unmarshal(raw, &exit)
+	}
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return exit
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// registry keeps what a seat said of itself.
+type registry struct {
+	mu     sync.Mutex
+	said   []wire.Seat
+	closed bool
+}
+
+func (r *registry) Update(s wire.Seat) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.said = append(r.said, s)
+}
+
+func (r *registry) Close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+}
+
+func (r *registry) last() wire.Seat {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.said) == 0 {
+		return wire.Seat{}
+	}
+	return r.said[len(r.said)-1]
+}
+
+// calls counts what was asked of a stand-in.
+type calls struct {
+	mu sync.Mutex
+	n  map[string]int
+}
+
+func (c *calls) call(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.n == nil {
+		c.n = map[string]int{}
+	}
+	c.n[name]++
+}
+
+func (c *calls) count(name string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.n[name]
+}
+
+type fakeDisplay struct {
+	calls
+	done   chan struct{}
+	window chan error
+}
+
+func (d *fakeDisplay) Env() []string { return []string{"DISPLAY=:9"} }
+func (d *fakeDisplay) WaitWindow(ctx context.Context) error {
+	select {
+	case err := <-d.window:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+func (d *fakeDisplay) Done() <-chan struct{} { return d.done }
+func (d *fakeDisplay) Err() error            { return errors.New("server died") }
+func (d *fakeDisplay) Close() error          { d.call("close"); return nil }
+
+type fakeApp struct {
+	calls
+	done         chan struct{}
+	code, signal int
+	stopped      wire.StopRequest
+}
+
+func (a *fakeApp) PID() int              { return 4242 }
+func (a *fakeApp) Done() <-chan struct{} { return a.done }
+func (a *fakeApp) Exit() (int, int)      { return a.code, a.signal }
+func (a *fakeApp) Signal(name string) error {
+	if name != "SIGHUP" {
+		return errors.New("no such signal")
+	}
+	a.call("signal")
+	return nil
+}
+func (a *fakeApp) Freeze() error { a.call("freeze"); return nil }
+func (a *fakeApp) Thaw() error   { a.call("thaw"); return nil }
+func (a *fakeApp) Stop(signal string, timeout time.Duration) error {
+	a.call("stop")
+	a.stopped = wire.StopRequest{Signal: signal, TimeoutMS: timeout.Milliseconds()}
+	return nil
+}
+
+type fakeVideo struct {
+	calls
+	done  chan struct{}
+	frame func(Frame)
+}
+
+func (v *fakeVideo) Pause()                { v.call("pause") }
+func (v *fakeVideo) Resume()               { v.call("resume") }
+func (v *fakeVideo) Done() <-chan struct{} { return v.done }
+func (v *fakeVideo) Err() error            { return errors.New("encoder broke") }
+func (v *fakeVideo) Close() error          { v.call("close"); return nil }
+func (v *fakeVideo) Keyframe()             { v.call("keyframe") }
+func (v *fakeVideo) SetBitrate(int)        { v.call("bitrate") }
+
+type fakeHands struct {
+	calls
+}
+
+func (h *fakeHands) Apply(m wire.Input) error { h.call("apply " + m.Code); return nil }
+func (h *fakeHands) ReleaseAll() error        { h.call("release"); return nil }
+func (h *fakeHands) Close() error             { h.call("close"); return nil }
+
+type fakePeer struct {
+	calls
+	PeerConfig
+}
+
+func (p *fakePeer) Answer(_ context.Context, offer string) (string, error) {
+	if offer == "bad" {
+		return "", errors.New("offer cannot be answered")
+	}
+	return "answer to " + offer, nil
+}
+func (p *fakePeer) AddCandidate(c json.RawMessage) error {
+	p.call("candidate " + string(c))
+	return nil
+}
+func (p *fakePeer) WriteVideo(Frame) error { p.call("video"); return nil }
+func (p *fakePeer) WriteAudio(Frame) error { p.call("audio"); return nil }
+func (p *fakePeer) Close() error           { p.call("close"); return nil }
