@@ -29,3 +29,27 @@ func pushAll(t *testing.T, s *stream, packets [][]byte) {
 		}
 	}
 }
+
+// convertBoth converts noise, plainly and by vectors.
+func convertBoth(width, height int) (plain, vector []byte) {
+	src := make([]byte, 4*width*height)
+	seed := uint32(1)
+	for i := range src {
+		seed = seed*1664525 + 1013904223
+		src[i] = byte(seed >> 24)
+	}
+	plain, vector = make([]byte, width*height*3/2), make([]byte, width*height*3/2)
+	convertPicture(plain, src, 4*width, width, height, false)
+	convertPicture(vector, src, 4*width, width, height, true)
+	return plain, vector
+}
+
+func convertColor(bgr [3]byte) [3]byte {
+	src := make([]byte, 4*16*2)
+	for i := 0; i < len(src); i += 4 {
+		copy(src[i:], bgr[:])
+	}
+	dst := make([]byte, 16*2*3/2)
+	convertPicture(dst, src, 4*16, 16, 2, true)
+	return [3]byte{dst[0], dst[32], dst[40]}
+}

@@ -22,10 +22,13 @@ func needs(t testing.TB, programs ...string) {
 	}
 }
 
+// asUser is who runs the next spawned program; nil is this user.
+var asUser *syscall.Credential
+
 // spawn starts a program that ends with the test.
 func spawn(t testing.TB, cmd *exec.Cmd) {
 	t.Helper()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Credential: asUser}
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("start %s: %v", cmd.Path, err)
 	}
@@ -44,7 +47,7 @@ func xvfb(t testing.TB, args ...string) (display string, server *exec.Cmd) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	cmd := exec.Command("Xvfb", append([]string{"-displayfd", "3", "-screen", "0", "1280x720x24", "-nolisten", "tcp"}, args...)...)
+	cmd := exec.Command("Xvfb", append([]string{"-displayfd", "3", "-screen", "0", "1280x720x24", "-nolisten", "tcp", "-noreset"}, args...)...)
 	cmd.ExtraFiles = []*os.File{w}
 	spawn(t, cmd)
 	w.Close()

@@ -226,6 +226,16 @@ func (v *videoStream) close() {
 	}
 }
 
+// convertPicture converts BGRx to I420, with vector instructions or without.
+func convertPicture(dst, src []byte, stride, width, height int, vector bool) {
+	s, d := (*C.uint8_t)(pixels(src)), (*C.uint8_t)(pixels(dst))
+	if vector {
+		C.bgrx_to_i420(s, C.int(stride), d, C.int(width), C.int(height))
+	} else {
+		C.bgrx_to_i420_plain(s, C.int(stride), d, C.int(width), C.int(height))
+	}
+}
+
 func gstVersion() string {
 	var major, minor, micro, nano C.guint
 	C.gst_version(&major, &minor, &micro, &nano)
