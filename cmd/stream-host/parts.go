@@ -258,11 +258,11 @@ func (p *parts) audio(ctx context.Context, s host.Sound, frame func(host.Frame))
 	return a, nil
 }
 
-// browser is peer.Peer with the frames of package host.
-type browser struct{ *peer.Peer }
+// connection is peer.Peer with the frames of package host.
+type connection struct{ *peer.Peer }
 
-func (b browser) WriteVideo(f host.Frame) error { return b.Peer.WriteVideo(peer.Frame(f)) }
-func (b browser) WriteAudio(f host.Frame) error { return b.Peer.WriteAudio(peer.Frame(f)) }
+func (b connection) WriteVideo(f host.Frame) error { return b.Peer.WriteVideo(peer.Frame(f)) }
+func (b connection) WriteAudio(f host.Frame) error { return b.Peer.WriteAudio(peer.Frame(f)) }
 
 func (p *parts) peer(c host.PeerConfig) (host.Peer, error) {
 	made, err := peer.New(peer.Config{
@@ -283,7 +283,7 @@ func (p *parts) peer(c host.PeerConfig) (host.Peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return browser{made}, nil
+	return connection{made}, nil
 }
 
 func (p *parts) verify(token string) (host.Claims, error) {

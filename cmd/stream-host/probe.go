@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
+	"strings"
 	"time"
 
 	"github.com/nearcast/nearcast/driver/host/capture"
@@ -53,5 +55,16 @@ func tryDisplay(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return "Xvfb", d.Close()
+	return strings.TrimSpace("Xvfb " + xvfbVersion(ctx)), d.Close()
+}
+
+// xvfbVersion is what Xvfb says of itself: "X.Org X Server 1.21.1.7" and more.
+func xvfbVersion(ctx context.Context) string {
+	out, _ := exec.CommandContext(ctx, "Xvfb", "-version").CombinedOutput()
+	for line := range strings.Lines(string(out)) {
+		if _, version, ok := strings.Cut(line, "X Server "); ok {
+			return strings.TrimSpace(version)
+		}
+	}
+	return ""
 }
