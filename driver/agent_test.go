@@ -107,6 +107,10 @@ client {
     "driver.allowlist"     = "stream"
   }
 }
+telemetry {
+  # Without it, Nomad asks no driver for statistics.
+  publish_allocation_metrics = true
+}
 consul {
   address          = %q
   auto_advertise   = false
