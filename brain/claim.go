@@ -175,15 +175,22 @@ func (b *Broker) relay(c *conn, l *link, app, sdp string, early [][]byte) verdic
 	session, seat := l.grant.Session, l.grant.Seat
 	b.attachedTo(session, attached{app: app, seat: seat, since: time.Now()})
 	defer b.detachedFrom(session, seat)
+	// open is the offer that waits for its answer, and its candidates: if the
+	// seat's connection breaks, nobody knows whether they arrived.
+	var open [][]byte
 	if sdp != "" {
-		if send(l.ws, wire.Message{Type: wire.MsgOffer, SDP: sdp}) == nil {
-			for _, data := range early {
-				sendRaw(l.ws, data)
-			}
+		offer, err := json.Marshal(wire.Message{Type: wire.MsgOffer, SDP: sdp})
+		if err == nil {
+			open = append([][]byte{offer}, early...)
 		}
 	}
 	for {
-		v, lost := b.pump(c, l)
+		for _, data := range open {
+			if sendRaw(l.ws, data) != nil {
+				break // reading says why
+			}
+		}
+		v, lost := b.pump(c, l, &open)
 		l.ws.CloseNow()
 		if !lost {
 			return v
@@ -199,7 +206,7 @@ func (b *Broker) relay(c *conn, l *link, app, sdp string, early [][]byte) verdic
 
 // pump relays over one connection to the seat. It reports true where that
 // connection was lost and the person is still there.
-func (b *Broker) pump(c *conn, l *link) (verdict, bool) {
+func (b *Broker) pump(c *conn, l *link, open *[][]byte) (verdict, bool) {
 	type word struct {
 		data []byte
 		err  error
@@ -243,6 +250,14 @@ func (b *Broker) pump(c *conn, l *link) (verdict, bool) {
 		case <-b.closing:
 			return goElsewhere(), false
 		case data := <-c.raw:
+			switch typeOf(data) {
+			case wire.MsgOffer:
+				*open = [][]byte{data}
+			case wire.MsgCandidate:
+				if n := len(*open); n > 0 && n < maxEarly {
+					*open = append(*open, data)
+				}
+			}
 			if sendRaw(l.ws, data) != nil {
 				continue // reading says why
 			}
@@ -253,18 +268,25 @@ func (b *Broker) pump(c *conn, l *link) (verdict, bool) {
 				}
 				return verdict{}, true
 			}
-			var m struct {
-				Type wire.MessageType `json:"type"`
-			}
-			json.Unmarshal(got.data, &m)
 			if sendRaw(c.ws, got.data) != nil {
 				return verdict{}, false
 			}
-			if m.Type == wire.MsgEnded {
+			switch typeOf(got.data) {
+			case wire.MsgAnswer:
+				*open = nil
+			case wire.MsgEnded:
 				return verdict{code: wire.CloseEnded}, false
 			}
 		}
 	}
+}
+
+func typeOf(data []byte) wire.MessageType {
+	var m struct {
+		Type wire.MessageType `json:"type"`
+	}
+	json.Unmarshal(data, &m) // whatever is no message has no type
+	return m.Type
 }
 
 // resume serves a person who comes back with her seat's own token.

@@ -57,6 +57,13 @@ func (b *Broker) connect(rw http.ResponseWriter, r *http.Request) {
 	began := time.Now()
 
 	first, cancel := context.WithTimeout(r.Context(), helloWithin)
+	go func() { // who has not said hello yet does not hold up the closing
+		select {
+		case <-b.closing:
+			cancel()
+		case <-first.Done():
+		}
+	}()
 	kind, data, err := ws.Read(first)
 	cancel()
 	var hello wire.Message

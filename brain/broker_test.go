@@ -1,0 +1,489 @@
+package brain_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/nearcast/nearcast/brain"
+	"github.com/nearcast/nearcast/internal/ticket"
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+func TestPlayWatchEnd(t *testing.T) {
+	s := newSite(t, brain.App{ID: "viewer", Version: 3, Title: "Viewer", Warm: 1, Max: 2})
+	s.nomad.placed = s.ready
+	room := s.published("viewer")
+	b := s.brain("b1")
+	s.until("the pool is warm and published", func() bool { return room().Capacity.Idle == 1 })
+
+	begin := time.Now()
+	p := s.play(b, "viewer")
+	grant := p.expect(wire.MsgGranted).Grant
+	t.Logf("hello → granted in %v", time.Since(begin))
+	if grant.Session != p.session || grant.App != "viewer" {
+		t.Errorf("granted %+v", grant)
+	}
+	if got := p.expect(wire.MsgAnswer).SDP; got != "answer to offer of "+p.session {
+		t.Errorf("answer %q: hello's offer did not reach the seat", got)
+	}
+	s.until("used seat is replaced, and routers know", func() bool {
+		c := room().Capacity
+		return c.Busy == 1 && c.Idle == 1 && c.Max == 2
+	})
+	s.until("the session can be seen", func() bool {
+		status, body := call(t, http.MethodGet, b.url+"/v1/sessions/"+p.session)
+		return status == 200 && strings.Contains(body, `"state":"streaming"`)
+	})
+	p.send(wire.Message{Type: wire.MsgCandidate, Candidate: json.RawMessage(`{"candidate":"x"}`)})
+	s.until("candidate relayed", func() bool {
+		x := s.at(grant.Seat)
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		return len(x.heard) == 2 && string(x.heard[1].Candidate) == `{"candidate":"x"}`
+	})
+	if status, body := call(t, http.MethodDelete, b.url+"/v1/sessions/"+p.session); status != 204 {
+		t.Errorf("DELETE: %d %s", status, body)
+	}
+	if end := p.expect(wire.MsgEnded).End; end.Reason != wire.ReasonLeft {
+		t.Errorf("ended %v", end)
+	}
+	p.closed(wire.CloseEnded)
+	s.until("the session is gone", func() bool {
+		status, _ := call(t, http.MethodGet, b.url+"/v1/sessions/"+p.session)
+		return status == 404
+	})
+	s.nomad.change(func(j brain.Jobs) { delete(j.Apps, "viewer") })
+	s.until("a stopped app is no longer offered, and its idle seat retired", func() bool {
+		ids, _ := s.nomad.Live(s.ctx, "viewer")
+		return room().ID == "" && len(ids) == 0
+	})
+}
+
+func TestFiftyClaimsOfOneSeat(t *testing.T) {
+	s := newSite(t, brain.App{ID: "game", Version: 1, Warm: 1, Max: 1})
+	s.nomad.placed = s.ready
+	b := s.brain("b1")
+	s.until("one seat is idle", func() bool { x := s.at("alloc-1"); return x != nil })
+
+	people := make([]*person, 50)
+	var mu sync.Mutex
+	got := map[wire.MessageType]int{}
+	var all sync.WaitGroup
+	for i := range people {
+		people[i] = s.play(b, "game")
+	}
+	for _, p := range people {
+		all.Go(func() {
+			m, err := p.next()
+			for err == nil && m.Type == wire.MsgStarting {
+				m, err = p.next()
+			}
+			if err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			got[m.Type]++
+			mu.Unlock()
+		})
+	}
+	all.Wait()
+	if got[wire.MsgGranted] != 1 || got[wire.MsgQueued] != 49 {
+		t.Fatalf("50 claims of one seat: %v", got)
+	}
+	if n := s.at("alloc-1").grants; n != 1 {
+		t.Fatalf("the seat granted itself %d times", n)
+	}
+}
+
+func TestQueueIsFIFO(t *testing.T) {
+	s := newSite(t, brain.App{ID: "game", Version: 1, Max: 1})
+	s.nomad.placed = s.ready
+	b := s.brain("b1")
+	first := s.play(b, "game")
+	first.expect(wire.MsgGranted)
+	first.expect(wire.MsgAnswer)
+	var line []*person
+	for i := range 4 {
+		p := s.play(b, "game")
+		for {
+			if q := p.expect(wire.MsgQueued).Queue; q.Position == i+1 {
+				break
+			}
+		}
+		line = append(line, p)
+	}
+	// The second in line goes: those behind move up, and her place is free.
+	line[1].ws.CloseNow()
+	if q := line[2].expect(wire.MsgQueued).Queue; q.Position != 2 {
+		t.Errorf("third in line is now %d", q.Position)
+	}
+	if q := line[3].expect(wire.MsgQueued).Queue; q.Position != 3 {
+		t.Errorf("fourth in line is now %d", q.Position)
+	}
+	status, body := call(t, http.MethodGet, b.url+"/v1/sessions/"+line[3].session)
+	if status != 200 || !strings.Contains(body, `"state":"waiting"`) {
+		t.Errorf("GET of a waiting session: %d %s", status, body)
+	}
+	if status, _ := call(t, http.MethodDelete, b.url+"/v1/sessions/"+line[3].session); status != 204 {
+		t.Errorf("DELETE of a waiting session: %d", status)
+	}
+	if e := line[3].expect(wire.MsgEnded).End; e.Reason != wire.ReasonLeft {
+		t.Errorf("ended %v", e)
+	}
+	first.send(wire.Message{Type: wire.MsgLeave})
+	first.expect(wire.MsgEnded)
+	line[0].expect(wire.MsgGranted)
+	line[0].send(wire.Message{Type: wire.MsgLeave})
+	line[2].expect(wire.MsgGranted)
+}
+
+func TestTicketsThatDoNotOpen(t *testing.T) {
+	s := newSite(t, brain.App{ID: "viewer", Version: 1, Warm: 2, Max: 4}, brain.App{ID: "other", Version: 1, Max: 1})
+	s.nomad.placed = s.ready
+	b := s.brain("b1")
+	s.until("seats are there", func() bool { return s.at("alloc-2") != nil })
+	sign := func(c ticket.Claims) string {
+		token, _, err := s.signer.Sign(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token
+	}
+	old := time.Now().Add(-time.Hour)
+	good, _ := s.ticket("viewer")
+	var tokens []string
+	for _, c := range []struct {
+		name, token, problem string
+		status               int
+	}{
+		{"forged", good[:len(good)-8] + "AAAAAAAA", wire.ProblemTicket, 401},
+		{"garbage", "xyzzy", wire.ProblemTicket, 401},
+		{"expired", sign(ticket.Claims{Session: ticket.NewSession(), App: "viewer", Sites: []string{"dc1"}, Issued: old, Expires: old.Add(time.Minute)}), wire.ProblemTicket, 401},
+		{"other site", sign(ticket.Claims{Session: ticket.NewSession(), App: "viewer", Sites: []string{"dc9"}}), wire.ProblemTicket, 401},
+		{"unknown app", sign(ticket.Claims{Session: ticket.NewSession(), App: "nothing", Sites: []string{"dc1"}}), wire.ProblemUnknownApp, 404},
+	} {
+		p := s.dial(b)
+		p.send(wire.Message{Type: wire.MsgHello, Ticket: c.token})
+		m := p.expect(wire.MsgRefused)
+		if m.Problem.Type != c.problem || m.Problem.Status != c.status {
+			t.Errorf("%s: %+v", c.name, m.Problem)
+		}
+		p.closed(wire.CloseRefused)
+		tokens = append(tokens, c.token)
+	}
+	first := s.dial(b)
+	first.send(wire.Message{Type: wire.MsgHello, Ticket: good})
+	grant := first.expect(wire.MsgGranted).Grant
+	again := s.dial(b)
+	again.send(wire.Message{Type: wire.MsgHello, Ticket: good})
+	if p := again.expect(wire.MsgRefused).Problem; p.Type != wire.ProblemTicketUsed || p.Status != 403 {
+		t.Errorf("used twice: %+v", p)
+	}
+	bad := s.dial(b)
+	bad.send(wire.Message{Type: wire.MsgHello, Resume: "h.bm90IGpzb24.x"})
+	if p := bad.expect(wire.MsgRefused).Problem; p.Type != wire.ProblemResume || p.Status != 410 {
+		t.Errorf("bad resume: %+v", p)
+	}
+	s.logs.mu.Lock()
+	defer s.logs.mu.Unlock()
+	text := s.logs.text.String()
+	for _, token := range append(tokens, good, grant.Resume) {
+		if strings.Contains(text, token) {
+			t.Errorf("a credential stands in the log: %.20s…", token)
+		}
+	}
+}
+
+func TestMalformedAndFlood(t *testing.T) {
+	s := newSite(t, brain.App{ID: "viewer", Version: 1, Max: 0})
+	b := s.brain("b1")
+	for _, text := range []string{"", "nonsense", "[]", `{"type":"offer"}`, `{"type":"hello"}`, `{"type":"hello","ticket":"a","resume":"b"}`} {
+		p := s.dial(b)
+		if err := p.ws.Write(s.ctx, websocket.MessageText, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		if m := p.expect(wire.MsgRefused); m.Problem.Type != wire.ProblemMalformed {
+			t.Errorf("%q: %+v", text, m.Problem)
+		}
+	}
+	big := s.dial(b)
+	big.ws.Write(s.ctx, websocket.MessageText, []byte(strings.Repeat(" ", wire.MaxMessage+1)))
+	if _, err := big.next(); err == nil {
+		t.Error("a hello that is too large was taken")
+	}
+	p := s.play(b, "viewer")
+	p.expect(wire.MsgQueued)
+	for range 400 {
+		data, _ := json.Marshal(wire.Message{Type: wire.MsgOffer, SDP: "x"})
+		if p.ws.Write(s.ctx, websocket.MessageText, data) != nil {
+			break
+		}
+	}
+	for {
+		m, err := p.next()
+		if err != nil {
+			var closed websocket.CloseError
+			if !errors.As(err, &closed) {
+				break // the write side tore it down first
+			}
+			if int(closed.Code) != wire.CloseRefused {
+				t.Errorf("a flood was closed with %d", closed.Code)
+			}
+			break
+		}
+		if m.Type == wire.MsgRefused {
+			break
+		}
+	}
+}
+
+func TestOnDemand(t *testing.T) {
+	s := newSite(t, brain.App{ID: "game", Version: 7, Max: 3})
+	b := s.brain("b1")
+	p := s.play(b, "game")
+	if m := p.expect(wire.MsgStarting); m.Progress.Phase != wire.PhasePlacing {
+		t.Errorf("first told %+v", m.Progress)
+	}
+	s.until("a seat was dispatched for her", func() bool { return s.nomad.dispatched() == 1 })
+	x := s.seat("game", "game/dispatch-v7-1", "alloc-1", wire.SeatStarting)
+	x.mu.Lock()
+	x.rec.Progress = wire.Progress{Phase: wire.PhaseContent, Fraction: 0.5, Detail: "120 of 240 MB"}
+	x.reg.Update(x.rec)
+	x.mu.Unlock()
+	for {
+		if m := p.expect(wire.MsgStarting); m.Progress.Phase == wire.PhaseContent && m.Progress.Detail == "120 of 240 MB" {
+			break
+		}
+	}
+	x.set(wire.SeatIdle)
+	p.expect(wire.MsgGranted)
+	p.expect(wire.MsgAnswer)
+	if n := s.nomad.dispatched(); n != 1 {
+		t.Errorf("%d seats for one person", n)
+	}
+}
+
+func TestSeatThatFailsToStart(t *testing.T) {
+	s := newSite(t, brain.App{ID: "bad", Version: 1, Warm: 1, Max: 5})
+	end := wire.End{Reason: wire.ReasonError, Code: wire.CodeContentMissing, Detail: "no object s3://models/car.glb"}
+	s.nomad.placed = func(c brain.Child) { s.nomad.died(c.ID, end) }
+	room := s.published("bad")
+	begin := time.Now()
+	b := s.brain("b1")
+	p := s.play(b, "bad")
+	if got := p.expect(wire.MsgRefused).Problem; got.Type != wire.ProblemStartFailed || got.Detail != end.String() {
+		t.Errorf("refused %+v", got)
+	}
+	s.until("routers are told", func() bool { return room().Capacity.Failing == end.String() })
+	s.until("three tries", func() bool { return s.nomad.dispatched() >= 3 })
+	// 1 s, 2 s, 4 s, … apart: so many and no more in that time.
+	s.nomad.mu.Lock()
+	times := append([]time.Time(nil), s.nomad.dispatches...)
+	s.nomad.mu.Unlock()
+	for i := 1; i < len(times); i++ {
+		if gap := times[i].Sub(times[i-1]); gap < time.Second<<(i-1)-50*time.Millisecond {
+			t.Errorf("dispatch %d came %v after the one before", i+1, gap)
+		}
+	}
+	t.Logf("%d dispatches in %v", len(times), time.Since(begin))
+	// A new version of the job is tried at once.
+	s.nomad.mu.Lock()
+	s.nomad.placed = s.ready
+	s.nomad.mu.Unlock()
+	before := time.Now()
+	s.nomad.change(func(j brain.Jobs) { j.Apps["bad"] = brain.App{ID: "bad", Version: 2, Warm: 1, Max: 5} })
+	s.until("the new version is warm", func() bool { return room().Capacity.Idle == 1 && room().Capacity.Failing == "" })
+	if d := time.Since(before); d > 2*time.Second {
+		t.Errorf("the mended app waited %v", d)
+	}
+}
+
+func TestNoCapacityIsSaid(t *testing.T) {
+	s := newSite(t, brain.App{ID: "huge", Version: 1, Max: 5})
+	why := "none of 2 nodes can take the seat; memory is used up on 2"
+	s.nomad.placed = func(c brain.Child) {
+		s.nomad.change(func(j brain.Jobs) {
+			c.State, c.Why = brain.ChildBlocked, why
+			j.Children[c.ID] = c
+		})
+	}
+	b := s.brain("b1")
+	p := s.play(b, "huge")
+	if e := p.expect(wire.MsgEnded).End; e.Code != wire.CodeNoCapacity || e.Detail != why {
+		t.Errorf("told %+v", e)
+	}
+	s.until("her child is not left behind", func() bool {
+		ids, _ := s.nomad.Live(s.ctx, "huge")
+		return len(ids) == 0
+	})
+}
+
+func TestResumeAtAnotherBrain(t *testing.T) {
+	s := newSite(t, brain.App{ID: "game", Version: 1, Max: 2})
+	s.nomad.placed = s.ready
+	a := s.brain("a")
+	p := s.play(a, "game")
+	grant := p.expect(wire.MsgGranted).Grant
+	p.expect(wire.MsgAnswer)
+	waiting := s.dial(a)
+	if err := a.Shutdown(s.ctx); err != nil {
+		t.Fatal(err)
+	}
+	waiting.ws.CloseNow()
+	p.closed(int(websocket.StatusServiceRestart))
+	a.stop()
+	b := s.brain("b")
+	p = s.dial(b)
+	p.send(wire.Message{Type: wire.MsgHello, Resume: grant.Resume, SDP: "again"})
+	if g := p.expect(wire.MsgGranted).Grant; !g.Resumed || g.Seat != grant.Seat {
+		t.Errorf("resumed %+v", g)
+	}
+	if got := p.expect(wire.MsgAnswer).SDP; got != "answer to again" {
+		t.Errorf("answer %q", got)
+	}
+	// Another page takes over: this one is told so.
+	q := s.dial(b)
+	q.send(wire.Message{Type: wire.MsgHello, Resume: grant.Resume})
+	q.expect(wire.MsgGranted)
+	p.closed(wire.CloseReplaced)
+
+	// The seat's socket breaks, the seat lives: nobody notices.
+	x := s.at(grant.Seat)
+	x.mu.Lock()
+	x.conn.CloseNow()
+	x.mu.Unlock()
+	q.send(wire.Message{Type: wire.MsgOffer, SDP: "after the break"})
+	s.until("the offer reached the seat", func() bool {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		return len(x.heard) > 0 && x.heard[len(x.heard)-1].SDP == "after the break"
+	})
+	// The seat dies: she is told what Nomad knows, and so is who resumes later.
+	x.vanish()
+	s.nomad.died(x.rec.Job, wire.End{Reason: wire.ReasonAppExited, Signal: 11})
+	if e := q.expect(wire.MsgEnded).End; e.Reason != wire.ReasonAppExited || e.Signal != 11 {
+		t.Errorf("told %+v", e)
+	}
+	late := s.dial(b)
+	late.send(wire.Message{Type: wire.MsgHello, Resume: grant.Resume})
+	if e := late.expect(wire.MsgEnded).End; e.Signal != 11 {
+		t.Errorf("told %+v", e)
+	}
+	s.nomad.change(func(j brain.Jobs) { clear(j.Children) })
+	forgotten := s.dial(b)
+	forgotten.send(wire.Message{Type: wire.MsgHello, Resume: grant.Resume})
+	if pr := forgotten.expect(wire.MsgRefused).Problem; pr.Type != wire.ProblemResume || pr.Status != 410 {
+		t.Errorf("refused %+v", pr)
+	}
+}
+
+func TestTwoReplicasOnePool(t *testing.T) {
+	s := newSite(t, brain.App{ID: "game", Version: 1, Warm: 2, Max: 4})
+	s.nomad.placed = s.ready
+	room := s.published("game")
+	way, cut := s.cable()
+	a := s.brain("a", way)
+	s.until("a keeps the pool", func() bool { return room().Capacity.Idle == 2 })
+	b := s.brain("b")
+	var mu sync.Mutex
+	seats := map[string]string{}
+	var people, all = []*person{}, sync.WaitGroup{}
+	for i := range 8 {
+		people = append(people, s.play([]*replica{a, b}[i%2], "game"))
+	}
+	granted := make(chan *person, 8)
+	for _, p := range people {
+		all.Go(func() {
+			for {
+				m, err := p.next()
+				if err != nil {
+					return
+				}
+				if m.Type == wire.MsgGranted {
+					mu.Lock()
+					if other, twice := seats[m.Grant.Seat]; twice {
+						t.Errorf("seat %s went to %s and %s", m.Grant.Seat, other, p.session)
+					}
+					seats[m.Grant.Seat] = p.session
+					mu.Unlock()
+					granted <- p
+				}
+			}
+		})
+	}
+	for range 4 {
+		select {
+		case <-granted:
+		case <-time.After(20 * time.Second):
+			t.Fatalf("only %d of 4 were served", len(seats))
+		}
+	}
+	if ids, _ := s.nomad.Live(s.ctx, "game"); len(ids) > 4 {
+		t.Errorf("%d seats live, max is 4", len(ids))
+	}
+	// The replica that keeps the pool is cut off from Consul: the other takes
+	// over, and serves the next person from a pool that it keeps.
+	begin := time.Now()
+	cut()
+	s.nomad.change(func(j brain.Jobs) { j.Apps["game"] = brain.App{ID: "game", Version: 1, Title: "by b", Warm: 2, Max: 4} })
+	s.until("b publishes", func() bool { return room().Title == "by b" })
+	t.Logf("b took over after %v", time.Since(begin))
+	if d := time.Since(begin); d > 20*time.Second {
+		t.Errorf("took %v", d)
+	}
+	for _, p := range people {
+		p.ws.CloseNow()
+	}
+	all.Wait()
+}
+
+func TestReplicasTogetherKeepMax(t *testing.T) {
+	s := newSite(t, brain.App{ID: "game", Version: 1, Max: 3})
+	s.nomad.placed = s.ready
+	var brains []*replica
+	for i := range 3 {
+		brains = append(brains, s.brain(fmt.Sprintf("b%d", i)))
+	}
+	var all sync.WaitGroup
+	served := make(chan struct{}, 12)
+	var people []*person
+	for i := range 12 {
+		people = append(people, s.play(brains[i%3], "game"))
+	}
+	for _, p := range people {
+		all.Go(func() {
+			for {
+				m, err := p.next()
+				if err != nil {
+					return
+				}
+				if m.Type == wire.MsgGranted {
+					served <- struct{}{}
+				}
+			}
+		})
+	}
+	for range 3 {
+		select {
+		case <-served:
+		case <-time.After(20 * time.Second):
+			t.Fatal("three people can be served at once")
+		}
+	}
+	s.until("never more than max for long", func() bool {
+		ids, _ := s.nomad.Live(s.ctx, "game")
+		return len(ids) <= 3
+	})
+	for _, p := range people {
+		p.ws.CloseNow()
+	}
+	all.Wait()
+}

@@ -1,0 +1,116 @@
+package brain
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+func TestPlan(t *testing.T) {
+	t.Parallel()
+	aged := func(id string) idleSeat { return idleSeat{id: id, age: time.Hour} }
+	fresh := func(id string) idleSeat { return idleSeat{id: id} }
+	old := func(id string) idleSeat { return idleSeat{id: id, old: true} }
+	for _, c := range []struct {
+		name string
+		d    demand
+		want move
+	}{
+		{"nothing to do", demand{warm: 1, max: 5, lead: true, counts: counts{idle: 1}, idle: []idleSeat{aged("a")}}, move{}},
+		{"fill the pool", demand{warm: 3, max: 5, lead: true, counts: counts{idle: 1}, idle: []idleSeat{aged("a")}}, move{pool: 2}},
+		{"only the leader fills", demand{warm: 3, max: 5}, move{}},
+		{"starting counts", demand{warm: 3, max: 5, lead: true, counts: counts{starting: 2, foreign: 1}}, move{}},
+		{"never beyond max", demand{warm: 5, max: 3, lead: true, counts: counts{busy: 1, ending: 1}}, move{pool: 1}},
+		{"on demand", demand{max: 5, waiting: 2}, move{people: 2}},
+		{"on demand, bounded", demand{max: 5, waiting: 9, counts: counts{busy: 3}}, move{people: 2}},
+		{"others' seats are not ours", demand{max: 5, waiting: 1, counts: counts{foreign: 1}}, move{people: 1}},
+		{"the pool's serve people", demand{max: 5, waiting: 1, counts: counts{starting: 1}}, move{}},
+		{"people, then the pool", demand{warm: 1, max: 5, waiting: 2, lead: true}, move{people: 2, pool: 1}},
+		{"full site", demand{warm: 2, max: 5, waiting: 2, lead: true, counts: counts{blocked: 1}}, move{}},
+		{"back-off", demand{warm: 2, max: 5, waiting: 2, lead: true, backOff: true}, move{}},
+		{"old version goes, new comes", demand{warm: 1, max: 5, lead: true, counts: counts{old: 1}, idle: []idleSeat{old("a")}}, move{pool: 1, retire: []string{"a"}}},
+		{"old version at max goes first", demand{warm: 1, max: 1, lead: true, counts: counts{old: 1}, idle: []idleSeat{old("a")}}, move{retire: []string{"a"}}},
+		{"app is gone", demand{lead: true, gone: true, counts: counts{idle: 1, busy: 1}, idle: []idleSeat{fresh("a")}}, move{retire: []string{"a"}}},
+		{"surplus, once it is old enough", demand{warm: 1, max: 5, lead: true, counts: counts{idle: 3}, idle: []idleSeat{aged("a"), aged("b"), fresh("c")}}, move{retire: []string{"a", "b"}}},
+		{"max was lowered", demand{warm: 1, max: 1, lead: true, counts: counts{idle: 2}, idle: []idleSeat{fresh("a"), fresh("b")}}, move{retire: []string{"a"}}},
+		{"no seat that somebody waits for", demand{max: 5, lead: true, waiting: 1, counts: counts{idle: 1}, idle: []idleSeat{aged("a")}}, move{}},
+		{"others do not retire", demand{max: 5, counts: counts{idle: 1}, idle: []idleSeat{aged("a")}}, move{}},
+	} {
+		got := plan(c.d)
+		if got.people != c.want.people || got.pool != c.want.pool || !slices.Equal(got.retire, c.want.retire) {
+			t.Errorf("%s: got %+v, want %+v", c.name, got, c.want)
+		}
+	}
+}
+
+func FuzzPlan(f *testing.F) {
+	f.Add(uint8(1), uint8(5), uint8(1), uint8(0), uint8(0), uint8(0), uint8(0), uint8(1), uint8(0), uint8(2), uint8(1), uint16(3))
+	f.Fuzz(func(t *testing.T, warm, most, idle, old, starting, foreign, blocked, busy, ending, waiting, flags uint8, ages uint16) {
+		d := demand{warm: int(warm), max: int(most), waiting: int(waiting),
+			lead: flags&1 != 0, gone: flags&2 != 0, backOff: flags&4 != 0,
+			counts: counts{int(idle), int(old), int(starting), int(foreign), int(blocked), int(busy), int(ending)}}
+		for i := range d.counts.idle + d.counts.old {
+			d.idle = append(d.idle, idleSeat{id: string(rune('a' + i)), old: i >= d.counts.idle, age: time.Duration(ages>>(i%16)&1) * time.Hour})
+		}
+		m := plan(d)
+		dispatch := m.people + m.pool
+		switch {
+		case m.people < 0 || m.pool < 0:
+			t.Fatalf("negative: %+v", m)
+		case dispatch > 0 && d.counts.total()+dispatch > d.max:
+			t.Fatalf("beyond max: %+v of %+v", m, d)
+		case dispatch > 0 && (d.backOff || d.gone || d.counts.blocked > 0):
+			t.Fatalf("must not dispatch: %+v of %+v", m, d)
+		case m.people > d.waiting:
+			t.Fatalf("more seats than people: %+v of %+v", m, d)
+		case !d.lead && (m.pool > 0 || len(m.retire) > 0):
+			t.Fatalf("only the leader keeps the pool: %+v of %+v", m, d)
+		case len(m.retire) > 0 && len(d.idle)-len(m.retire) < d.waiting:
+			t.Fatalf("retired what people wait for: %+v of %+v", m, d)
+		}
+		current := 0
+		seen := map[string]bool{}
+		for _, id := range m.retire {
+			if seen[id] {
+				t.Fatalf("retired twice: %+v", m)
+			}
+			seen[id] = true
+			for _, s := range d.idle {
+				if s.id == id && !s.old {
+					current++
+				}
+			}
+		}
+		// Dispatching with one hand and retiring the like with the other never ends.
+		if current > 0 && m.pool > 0 {
+			t.Fatalf("fills and empties the pool at once: %+v of %+v", m, d)
+		}
+	})
+}
+
+func TestBackOffGrowsAndEnds(t *testing.T) {
+	t.Parallel()
+	var b backOff
+	now := time.Unix(1000, 0)
+	var waits []time.Duration
+	for range 9 {
+		b.fail(3, now, "broken")
+		b.fail(3, now.Add(time.Millisecond), "broken") // dispatched together, failed together
+		waits = append(waits, b.until.Sub(now))
+		if !b.running(3, now) || b.running(4, now) || !b.failing(3) {
+			t.Fatalf("after %d failures: %+v", b.failures, b)
+		}
+		now = b.until
+		if b.running(3, now) {
+			t.Fatal("never ends")
+		}
+	}
+	s := time.Second
+	if want := []time.Duration{s, 2 * s, 4 * s, 8 * s, 16 * s, 32 * s, 60 * s, 60 * s, 60 * s}; !slices.Equal(waits, want) {
+		t.Errorf("waits %v, want %v", waits, want)
+	}
+	b.fail(4, now, "broken anew")
+	if b.failures != 1 {
+		t.Error("a new version starts from anew")
+	}
+}
