@@ -87,7 +87,7 @@ func TestSoundOfAProgramComesOut(t *testing.T) {
 	}
 	var silent [][]byte
 	for range 30 {
-		silent = append(silent, next(t, packets, "packet of silence", any).Data)
+		silent = append(silent, next(t, packets, "packet of silence", anyFrame).Data)
 	}
 	if peak := decodeOpus(t, silent); peak > 100 {
 		t.Errorf("silence has a peak of %d", peak)
@@ -103,7 +103,7 @@ func TestSoundOfAProgramComesOut(t *testing.T) {
 		var some [][]byte
 		var first, last Frame
 		for range 50 {
-			last = next(t, packets, "packet", any)
+			last = next(t, packets, "packet", anyFrame)
 			if some == nil {
 				first = last
 			}
@@ -125,7 +125,7 @@ func TestSoundOfAProgramComesOut(t *testing.T) {
 		<-packets
 	}
 	a.Resume()
-	next(t, packets, "packet after Resume", any)
+	next(t, packets, "packet after Resume", anyFrame)
 	if err := a.Close(); err != nil || a.Err() != nil {
 		t.Errorf("Close: %v, Err: %v", err, a.Err())
 	}

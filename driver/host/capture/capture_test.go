@@ -105,7 +105,7 @@ func TestEncodersGiveThePicture(t *testing.T) {
 			if p.Encoder() != name {
 				t.Errorf("encoder is %s", p.Encoder())
 			}
-			f := next(t, frames, "first frame", any)
+			f := next(t, frames, "first frame", anyFrame)
 			if !f.Keyframe {
 				t.Error("the first frame is no keyframe")
 			}
@@ -118,7 +118,7 @@ func TestEncodersGiveThePicture(t *testing.T) {
 			flush(frames)
 			p.Keyframe()
 			packets := [][]byte{next(t, frames, "keyframe", keyframe).Data}
-			packets = append(packets, next(t, frames, "frame", any).Data, next(t, frames, "frame", any).Data)
+			packets = append(packets, next(t, frames, "frame", anyFrame).Data, next(t, frames, "frame", anyFrame).Data)
 			pictures := decode(t, decoder, caps, packets)
 			if len(pictures) == 0 {
 				t.Fatal("nothing decodes")
@@ -155,7 +155,7 @@ func TestStillPictureRestsAndChangeComesAtOnce(t *testing.T) {
 	quiet(t, frames)
 	painter.fill(t, 0xff0000, 0, 0, 400, 400)
 	painted := time.Now()
-	f := next(t, frames, "frame of the change", any)
+	f := next(t, frames, "frame of the change", anyFrame)
 	if took := time.Since(painted); took > 500*time.Millisecond {
 		t.Errorf("the change came after %v", took)
 	}
@@ -164,11 +164,11 @@ func TestStillPictureRestsAndChangeComesAtOnce(t *testing.T) {
 	}
 	quiet(t, frames)
 	painter.warp(t, 300, 300)
-	next(t, frames, "frame of the pointer's motion", any)
+	next(t, frames, "frame of the pointer's motion", anyFrame)
 	quiet(t, frames)
 	p.SetBitrate(1_000_000)
 	p.Keyframe()
-	if !next(t, frames, "keyframe", any).Keyframe {
+	if !next(t, frames, "keyframe", anyFrame).Keyframe {
 		t.Error("Keyframe makes none")
 	}
 }
@@ -212,7 +212,7 @@ func TestPauseAndResume(t *testing.T) {
 		case <-time.After(150 * time.Millisecond):
 		}
 		p.Resume()
-		if f := next(t, frames, "frame after Resume", any); !f.Keyframe {
+		if f := next(t, frames, "frame after Resume", anyFrame); !f.Keyframe {
 			t.Error("the first frame after Resume is no keyframe")
 		}
 		quiet(t, frames)
@@ -315,7 +315,7 @@ func TestDisplayWithCookieAndOtherUser(t *testing.T) {
 	}
 	cfg.XAuthority = file
 	start(t, cfg)
-	next(t, frames, "frame", any)
+	next(t, frames, "frame", anyFrame)
 	if strings.Contains(log.String(), "shared memory") {
 		t.Errorf("no shared memory with a server of another user: %s", log.String())
 	}
@@ -339,9 +339,9 @@ func TestWithoutSharedMemory(t *testing.T) {
 	cfg := config(display, onFrame)
 	cfg.Log = slog.New(slog.DiscardHandler)
 	start(t, cfg)
-	next(t, frames, "frame", any)
+	next(t, frames, "frame", anyFrame)
 	paint(t, display).fill(t, 1, 0, 0, 50, 50)
-	next(t, frames, "frame", any)
+	next(t, frames, "frame", anyFrame)
 }
 
 func TestConvert(t *testing.T) {

@@ -138,7 +138,7 @@ func next(t testing.TB, frames <-chan Frame, what string, ok func(Frame) bool) F
 	}
 }
 
-func any(Frame) bool        { return true }
+func anyFrame(Frame) bool   { return true }
 func keyframe(f Frame) bool { return f.Keyframe }
 
 // nalTypes lists the NAL unit types of an access unit in Annex B.
