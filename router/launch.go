@@ -132,7 +132,7 @@ func (r *Router) place(req wire.LaunchRequest, view Snapshot, now time.Time) (pl
 		}
 	}
 	return placement.Rank(placement.Request{
-		App: req.App, Version: req.Version, RTT: req.RTTMS, Entry: r.cfg.Site,
+		Version: req.Version, RTT: req.RTTMS, Entry: r.cfg.Site,
 		Allow: req.Preferences.Allow, Deny: req.Preferences.Deny, MaxRTT: req.Preferences.MaxRTTMS,
 	}, sites, r.cfg.Chance), brains
 }

@@ -10,7 +10,7 @@
 //	iat    when this ticket was issued
 //	exp    iat + TTL at most
 //	app    the app's id
-//	ver    the app's version, as the router knew it
+//	ver    the version that was asked for; 0 is the newest that the site has
 //	sites  where the session may run, best first
 //	first  when the session's first ticket was issued; a renewal keeps it
 //
@@ -78,7 +78,7 @@ var (
 type Claims struct {
 	Session string
 	App     string
-	Version uint64
+	Version uint64 // as asked for; 0 is the newest that the site has
 	Sites   []string
 	// Issued, Expires and First are filled in by Sign where they are zero.
 	Issued, Expires time.Time

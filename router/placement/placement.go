@@ -56,9 +56,8 @@ const (
 	Assumed   Source = "assumed"
 )
 
-// Request is what a person wants.
+// Request is what a person wants of an app.
 type Request struct {
-	App     string
 	Version uint64 // 0 is the newest that a site has
 	// RTT is what the caller measured, in milliseconds by site. What is not a
 	// number, or is negative, counts as not measured.
