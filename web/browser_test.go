@@ -55,6 +55,7 @@ func TestInTheBrowser(t *testing.T) {
 		"a game takes the mouse":                      walkRelative,
 		"the socket drops, the picture stays":         walkSocketLoss,
 		"the picture drops and comes back":            walkMediaLoss,
+		"the network goes silent":                     walkSilence,
 		"a reload comes back to the seat":             walkReload,
 		"ends are told in words, and can be replayed": walkEnds,
 		"a refusal says what to do":                   walkRefused,
@@ -373,6 +374,32 @@ func walkMediaLoss(v *visit) {
 	v.site.answer(b, offer.SDP)
 	v.state("streaming")
 	v.until(`!document.querySelector('.still').classList.contains('shown')`)
+}
+
+// The network is cut without a word, and the brain's socket dies with it: the
+// page finds out by itself, and comes back through the brain.
+func walkSilence(v *visit) {
+	b, st := v.play()
+	started := time.Now()
+	st.line.cut.Store(true)
+	v.state("reconnecting")
+	if took := time.Since(started); took > 6*time.Second {
+		v.Errorf("the page noticed after %v", took)
+	}
+	v.until(`document.querySelector('.still').classList.contains('shown')`)
+	_ = b.conn.CloseNow()
+	b = v.site.nextBrain()
+	if b.hello.Resume != "resume" || b.hello.SDP == "" {
+		v.Errorf("hello = %+v, want resume and an offer", b.hello)
+	}
+	v.site.serve(b, true)
+	v.state("streaming")
+	v.until(`document.querySelector('video').videoWidth === 1280`)
+	v.site.mu.Lock()
+	defer v.site.mu.Unlock()
+	if n := len(v.site.launches); n != 1 {
+		v.Errorf("%d launches, want the one", n)
+	}
 }
 
 func walkReload(v *visit) {

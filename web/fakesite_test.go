@@ -6,12 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -222,13 +224,41 @@ func (s *site) serve(b *brain, resumed bool) *seat {
 // seat is the far end of a page's peer connection.
 type seat struct {
 	pc     *webrtc.PeerConnection
+	line   *cable
 	cancel context.CancelFunc
 	done   chan struct{}
+}
+
+// cable is a seat's network, which can be cut: then nothing comes or goes, and
+// nobody is told.
+type cable struct {
+	net.PacketConn
+	cut atomic.Bool
+}
+
+func (c *cable) ReadFrom(p []byte) (int, net.Addr, error) {
+	for {
+		n, from, err := c.PacketConn.ReadFrom(p)
+		if errors.Is(err, net.ErrClosed) {
+			err = io.EOF // which pion takes for the end that it is
+		}
+		if err != nil || !c.cut.Load() {
+			return n, from, err
+		}
+	}
+}
+
+func (c *cable) WriteTo(p []byte, to net.Addr) (int, error) {
+	if c.cut.Load() {
+		return len(p), nil
+	}
+	return c.PacketConn.WriteTo(p, to)
 }
 
 func (st *seat) close() {
 	st.cancel()
 	_ = st.pc.Close()
+	_ = st.line.Close()
 	<-st.done
 }
 
@@ -242,11 +272,14 @@ func (s *site) answer(b *brain, offer string) *seat {
 	}
 	var setting webrtc.SettingEngine
 	setting.SetIncludeLoopbackCandidate(true)
-	setting.SetInterfaceFilter(func(name string) bool { return name == "lo" })
+	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	must(err)
+	line := &cable{PacketConn: conn}
+	setting.SetICEUDPMux(webrtc.NewICEUDPMux(nil, line))
 	pc, err := webrtc.NewAPI(webrtc.WithSettingEngine(setting)).NewPeerConnection(webrtc.Configuration{})
 	must(err)
 	ctx, cancel := context.WithCancel(context.Background())
-	st := &seat{pc: pc, cancel: cancel, done: make(chan struct{})}
+	st := &seat{pc: pc, line: line, cancel: cancel, done: make(chan struct{})}
 	s.seats = append(s.seats, st)
 	track, err := webrtc.NewTrackLocalStaticSample(webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeH264}, "video", "picture")
 	must(err)

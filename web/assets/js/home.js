@@ -50,7 +50,7 @@ function card(app) {
 }
 
 function showNote(kind, make) {
-  setText(heading, kind === 'empty' ? 'Nothing to play yet.' : kind.startsWith('bad') ? 'Not there at the moment.' : 'Pick one.\nIt runs near you.');
+  setText(heading, kind === 'empty' ? 'Nothing to play yet.' : kind.startsWith('bad') ? 'Not there at the moment.' : cards.size === 1 ? 'It runs near you.' : 'Pick one.\nIt runs near you.');
   if (shown === kind) return;
   shown = kind;
   note.replaceChildren(...(kind ? [make()] : []));

@@ -2,7 +2,7 @@
 // sends input. It is made, and its offer with host candidates is ready, while
 // the person still looks at the Play button.
 
-const GATHER_MS = 250; // host candidates come at once; do not wait for the rest
+const GATHER_MS = 250; // without any candidate by then, they travel after the offer
 
 export class Peer {
   // The callbacks: onTrack(track, receiver), onCandidate(init), onState(state),
@@ -46,11 +46,11 @@ export class Peer {
     if (pc.iceGatheringState === 'complete') return;
     await new Promise((resolve) => {
       const timer = setTimeout(resolve, GATHER_MS);
-      pc.addEventListener('icegatheringstatechange', () => {
-        if (pc.iceGatheringState !== 'complete') return;
+      // One candidate is enough to begin with; before Play there is time for all.
+      pc.addEventListener('icecandidate', () => {
         clearTimeout(timer);
         resolve();
-      });
+      }, { once: true });
     });
   }
 

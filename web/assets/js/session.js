@@ -89,8 +89,9 @@ const handlers = {
   },
 
   message(s, { message, now }) {
-    const handler = messages[message.type];
-    return handler ? handler({ ...s, failures: 0 }, message, now) : null;
+    // A refusal is no sign of health: who is refused again and again waits longer.
+    const healthy = message.type === 'refused' ? s : { ...s, failures: 0 };
+    return messages[message.type]?.(healthy, message, now) ?? null;
   },
 
   'signal-closed'(s, { code, opened }) {
@@ -224,9 +225,9 @@ const messages = {
       return stale && s.relaunches === 0 ? relaunch(s, problem) : refuse(s, problem);
     }
     // The picture flows, so the seat lives, whatever this brain believes.
-    if (s.media === 'live') return resignal({ ...s, signal: 'closed' });
+    if (s.media === 'live') return elsewhere(s);
     const gone = type.endsWith('/resume') || type.endsWith('/ticket');
-    if (!gone) return resignal({ ...s, signal: 'closed' }); // this brain cannot; another may
+    if (!gone) return elsewhere(s); // this brain cannot; another may
     if (!s.reloaded) return over(s, { reason: 'lost' });
     return [{ ...initial(s.app), notice: 'Your earlier session is over.' }, [...tidy(), { do: 'forget' }, { do: 'prepare' }]];
   },
@@ -283,6 +284,12 @@ function resignal(s) {
     { ...s, failures, turn: failures > 1 ? s.turn + 1 : s.turn },
     [{ do: 'timer', name: 'resignal', ms }, { do: 'brains', site: s.launch?.site }],
   ];
+}
+
+// elsewhere gives up a brain that refused.
+function elsewhere(s) {
+  const [next, effects] = resignal({ ...s, signal: 'closed', failures: Math.max(1, s.failures) });
+  return [next, [{ do: 'closeSignal' }, ...effects]];
 }
 
 // relaunch asks the router again; the brain chosen is gone, or the ticket is.

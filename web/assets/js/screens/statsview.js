@@ -44,7 +44,7 @@ export function statsView() {
       setText(rows.jitter, ms(n.jitterMS));
       setText(rows.loss, `${n.lossPercent.toFixed(n.lossPercent < 10 ? 1 : 0)} %`);
       setText(rows.dropped, n.decoded ? `${n.dropped} of ${n.decoded}` : '–');
-      setText(rows.first, firstFrameMS === null ? '–' : `${Math.round(firstFrameMS)} ms after Play`);
+      setText(rows.first, firstFrameMS === null ? '–' : `${Math.round(firstFrameMS)} ms`);
       setText(rows.site, site || '–');
     },
   };
