@@ -38,7 +38,8 @@ type site struct {
 	apps     wire.AppsResponse
 	launches []wire.LaunchRequest
 	renewals int
-	problem  *wire.Problem // answers POST /v1/sessions, if set
+	problem  *wire.Problem            // answers POST /v1/sessions, if set
+	far      map[string]time.Duration // further sites, by how long their beacons take
 
 	brains chan *brain // a WebSocket that said hello
 	inputs chan wire.Input
@@ -74,10 +75,19 @@ func newSite(t *testing.T, video [][]byte) *site {
 	})
 	mux.HandleFunc("GET /v1/sites", func(w http.ResponseWriter, r *http.Request) {
 		here := "http://" + r.Host
-		reply(w, http.StatusOK, wire.SitesResponse{Entry: "eu-central", Sites: []wire.SiteView{{
-			Site: "eu-central", BeaconURL: here + "/v1/beacon", BrainURL: s.brainURL(), Healthy: true,
-			Apps: map[string]wire.Capacity{"viewer": {Idle: 1, Max: 2}},
-		}}})
+		apps := map[string]wire.Capacity{"viewer": {Idle: 1, Max: 2}}
+		sites := []wire.SiteView{{Site: "eu-central", BeaconURL: here + "/v1/beacon", BrainURL: s.brainURL(), Healthy: true, Apps: apps}}
+		for name := range s.far {
+			sites = append(sites, wire.SiteView{Site: name, BeaconURL: here + "/far/" + name, BrainURL: s.brainURL(), Healthy: true, Apps: apps})
+		}
+		reply(w, http.StatusOK, wire.SitesResponse{Entry: "eu-central", Sites: sites})
+	})
+	mux.HandleFunc("GET /far/{site}", func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-time.After(s.far[r.PathValue("site")]):
+			w.WriteHeader(http.StatusNoContent)
+		case <-r.Context().Done():
+		}
 	})
 	mux.HandleFunc("POST /v1/sessions", s.launch)
 	mux.HandleFunc("POST /v1/sessions/{id}/ticket", func(w http.ResponseWriter, r *http.Request) {
