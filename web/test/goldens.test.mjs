@@ -1,0 +1,73 @@
+// The goldens of internal/wire, every field filled, run through the modules: a
+// field that is renamed there shows here as a word that is missing.
+import test from 'node:test';
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync } from 'node:fs';
+import { Keyboard } from '../assets/js/input/keyboard.js';
+import { Pointer } from '../assets/js/input/pointer.js';
+import { initial, reduce } from '../assets/js/session.js';
+import { ended, room, waiting } from '../assets/js/words.js';
+
+const dir = new URL('../../internal/wire/testdata/', import.meta.url);
+const skip = existsSync(dir) ? false : 'internal/wire is not beside this folder';
+const golden = (name) => JSON.parse(readFileSync(new URL(`${name}.json`, dir), 'utf8'));
+
+test('a launch becomes a hello, a grant a way back', { skip }, () => {
+  const launch = golden('launch_response');
+  launch.candidates.forEach((c) => { c.excluded = ''; });
+  let [state] = reduce(initial('a'), { type: 'play' });
+  let effects;
+  [state, effects] = reduce(state, { type: 'launched', launch });
+  const signal = effects.find((e) => e.do === 'signal');
+  assert.deepEqual([signal.url, signal.hello], ['brainurl-i', { ticket: 'ticket-f' }]);
+  assert.equal(effects.find((e) => e.do === 'ice').servers[0].urls[0], 'urls-m');
+  assert.ok(state.urls.length > 1, 'the runners-up are known');
+  const { grant, end, problem, queue, progress } = golden('message');
+  const say = (message) => { [state, effects] = reduce(state, { type: 'message', message, now: 0 }); };
+  say({ type: 'queued', queue });
+  assert.match(waiting(state).head, /1009/);
+  say({ type: 'starting', progress });
+  assert.equal(waiting(state).text, 'detail-p');
+  say({ type: 'granted', grant });
+  [state] = reduce(state, { type: 'media-live' });
+  [state, effects] = reduce(state, { type: 'signal-closed', opened: true });
+  [, effects] = reduce(state, { type: 'timer', name: 'resignal' });
+  assert.deepEqual(effects.find((e) => e.do === 'signal').hello, { resume: 'resume-v' });
+  [, effects] = reduce(state, { type: 'media-lost', now: 0 });
+  assert.equal(effects.find((e) => e.name === 'grace').ms, 1_028_000);
+  say({ type: 'ended', end });
+  assert.equal(state.end, end);
+  assert.ok(problem.type && problem.title && problem.detail);
+});
+
+test('room and ends read the fields that there are', { skip }, () => {
+  const capacity = golden('capacity');
+  assert.equal(room({ x: capacity }).kind, 'ready');
+  assert.equal(room({ x: { ...capacity, idle: 0, busy: capacity.max } }).hint, 'failing-j');
+  assert.equal(room({ x: { ...capacity, idle: 0, busy: capacity.max, starting: 0, failing: '' } }).label, 'Full, 1005 waiting');
+  assert.equal(room({ x: { ...capacity, idle: 0, busy: 0, starting: 0, failing: '' } }).label, 'Starts in about a second');
+  assert.equal(ended({ ...golden('end'), reason: 'error' }).technical, 'error(code-d): detail-e');
+  assert.equal(ended({ ...golden('end'), reason: 'app-exited', signal: 0 }).technical, 'app-exited(1005): detail-e');
+  for (const field of ['id', 'title', 'description', 'picture', 'sites']) assert.ok(field in golden('app_view'), field);
+  for (const field of ['site', 'beacon_url', 'brain_url', 'healthy', 'apps']) assert.ok(field in golden('site_view'), field);
+  assert.ok('ticket' in golden('ticket_renewal'));
+});
+
+test('inputs have no field that wire has not', { skip }, () => {
+  const known = new Set(Object.keys(golden('input')));
+  const sent = [];
+  const sink = { send: (m) => sent.push(m), move: (m) => sent.push(m) };
+  globalThis.requestAnimationFrame ??= () => 0;
+  const pointer = new Pointer({ surface: null, video: {}, sink });
+  pointer.at(0.5, 0.5);
+  pointer.by(1, 2);
+  pointer.roll(0, 120, { x: 0, y: 0 });
+  pointer.button(true, 2, { x: 0.1, y: 0.2 });
+  pointer.button(false, 2, {});
+  const keyboard = new Keyboard({ surface: null, sink, onChord() {}, mac: false });
+  keyboard.tap('KeyA', 'a');
+  keyboard.release();
+  assert.deepEqual([...new Set(sent.map((m) => m.t))].sort(), ['blur', 'down', 'key', 'move', 'rel', 'up', 'wheel']);
+  for (const m of sent) for (const field of Object.keys(m)) assert.ok(known.has(field), `${m.t}.${field}`);
+  assert.deepEqual(Object.keys(golden('pong')), ['t', 'seq']);
+});
