@@ -30,7 +30,8 @@ var info = &base.PluginInfoResponse{
 var capabilities = &drivers.Capabilities{
 	SendSignals: true,
 	Exec:        true,
-	// The app sees the node's root file system, read-only where isolated.
+	// The app sees the node's root file system; docs/DRIVER.md says what is
+	// hidden of it where it is isolated.
 	FSIsolation: fsisolation.None,
 	// The stream host must reach browsers and Consul by the node's network.
 	// What the app may reach is task config: network = "none" or "host".

@@ -473,6 +473,17 @@ func TestRealAgent(t *testing.T) {
 			}
 		}
 	})
+	t.Run("the jobs of this repository are valid", func(t *testing.T) {
+		files, err := filepath.Glob("../jobs/*.nomad.hcl")
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no jobs: %v", err)
+		}
+		for _, f := range files {
+			if out := a.must("job", "validate", f); strings.Contains(out, "Warning") {
+				t.Errorf("%s: %s", f, out)
+			}
+		}
+	})
 	t.Run("logs", func(t *testing.T) {
 		eventually(t, "stdout and stderr are told apart", func() bool {
 			out, _ := a.cli("", "alloc", "logs", alloc)

@@ -21,7 +21,7 @@ func TestExecStreaming(t *testing.T) {
 			b.driver.mu.Lock()
 			b.driver.settings.isolate = isolate != ""
 			b.driver.mu.Unlock()
-			cfg := job("sleep 1000", nil)
+			cfg := job("sleep 1000", map[string]string{"HOME": "/of/the/job"})
 			b.start(cfg)
 			testutils.TestExecTaskStreamingBasicResponses(t, b.DriverHarness, cfg.ID)
 
@@ -30,7 +30,7 @@ func TestExecStreaming(t *testing.T) {
 			if code != 0 || len(lines) != 5 {
 				t.Fatalf("code %d:\n%s", code, out)
 			}
-			if isRoot && lines[0] != "nobody" || lines[1] != cfg.TaskDir().LocalDir || lines[2] == "" || lines[4] != cfg.TaskDir().Dir {
+			if isRoot && lines[0] != "nobody" || lines[1] != "/of/the/job" || lines[2] == "" || lines[4] != cfg.TaskDir().Dir {
 				t.Errorf("got %q", lines)
 			}
 			ours, _ := os.Readlink("/proc/self/ns/net")

@@ -60,7 +60,8 @@ func newSpec(s settings, cfg *drivers.TaskConfig, hostEnv []string) (*wire.Spec,
 
 // appEnv is the whole environment of the app. Nomad puts the agent's own
 // variables below the job's; of these an app gets what it needs to find
-// programs and speak a language, and nothing that could be a secret.
+// programs and speak a language, and nothing that could be a secret. HOME and
+// USER are the stream host's to give, unless the job does.
 func appEnv(cfg *drivers.TaskConfig, spec *wire.Spec, hostEnv []string) map[string]string {
 	inherited := map[string]string{}
 	for _, kv := range hostEnv {
@@ -85,9 +86,6 @@ func appEnv(cfg *drivers.TaskConfig, spec *wire.Spec, hostEnv []string) map[stri
 		}
 	}
 	setDefault("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/games:/usr/games")
-	setDefault("HOME", cfg.TaskDir().LocalDir) // writable by anyone, and goes with the task
-	setDefault("USER", spec.User)
-	setDefault("LOGNAME", spec.User)
 	setDefault("LANG", "C.UTF-8")
 	env[nonceEnv] = spec.Nonce
 	return env

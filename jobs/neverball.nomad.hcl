@@ -1,0 +1,91 @@
+# A game with sound: Neverball. Tilt the floor to roll the ball through a maze.
+#
+#   nomad job run neverball.nomad.hcl
+#
+# Nodes need the package "neverball". viewer.nomad.hcl explains what both jobs
+# have in common; here is what a game needs beyond that.
+
+variable "warm" {
+  type        = number
+  default     = 0
+  description = "seats that a site keeps ready, so that nobody waits"
+}
+
+variable "max" {
+  type        = number
+  default     = 2
+  description = "seats that a site may have, in use or ready"
+}
+
+job "neverball" {
+  type        = "batch"
+  datacenters = ["*"]
+  parameterized {}
+
+  meta {
+    title       = "Neverball"
+    description = "Tilt the floor with the mouse, roll the ball to the goal, mind the clock."
+    warm        = var.warm
+    max         = var.max
+  }
+
+  group "seat" {
+    restart {
+      attempts = 0
+      mode     = "fail"
+    }
+    reschedule {
+      attempts  = 0
+      unlimited = false
+    }
+
+    task "seat" {
+      driver = "stream"
+
+      # The game keeps its settings below HOME, which is made for each seat and
+      # goes with it: every session starts with these, and no person sees
+      # another's scores.
+      template {
+        destination = "local/neverballrc"
+        data        = <<-EOF
+          fullscreen 0
+          width 1280
+          height 720
+          player Guest
+        EOF
+      }
+
+      config {
+        command = "/bin/sh"
+        args = ["-c", <<-EOF
+          mkdir -p "$HOME/.neverball"
+          cp "$NOMAD_TASK_DIR/neverballrc" "$HOME/.neverball/"
+          exec /usr/games/neverball
+        EOF
+        ]
+
+        display {
+          width  = 1280
+          height = 720
+          fps    = 30
+          # The game holds the mouse and reads how far it moved, not where it is:
+          # with an absolute pointer its menus work, and its floor never tilts.
+          pointer = "relative"
+        }
+        video {
+          bitrate = "8Mbps" # everything moves
+        }
+        audio = true
+
+        idle_timeout = "5m"
+        max_duration = "1h"
+      }
+
+      resources {
+        cpu    = 2500
+        memory = 768
+      }
+      kill_timeout = "10s"
+    }
+  }
+}

@@ -1,0 +1,100 @@
+# A 3D model viewer: F3D, showing one model that comes from an object store.
+#
+#   nomad job run viewer.nomad.hcl
+#   nomad job run -var model=models/mine.glb -var warm=2 viewer.nomad.hcl
+#
+# Publishing an app is running its job; there is no other catalogue. The job
+# itself runs nothing: it is parameterized, and each seat is one dispatch of it,
+# made by the site's brain. Every option of the task is in docs/DRIVER.md.
+
+variable "bucket" {
+  type        = string
+  default     = "nearcast-content"
+  description = "where the model is"
+}
+
+variable "model" {
+  type        = string
+  default     = "models/engine.glb"
+  description = "the model's key in the bucket: glTF, OBJ, STL, PLY, STEP …"
+}
+
+variable "warm" {
+  type        = number
+  default     = 1
+  description = "seats that a site keeps ready, so that nobody waits"
+}
+
+variable "max" {
+  type        = number
+  default     = 4
+  description = "seats that a site may have, in use or ready"
+}
+
+job "viewer" {
+  # A seat serves one session and ends: a batch job, run anew for each.
+  type        = "batch"
+  datacenters = ["*"]
+  parameterized {}
+
+  # What people and brains read of the app.
+  meta {
+    title       = "Model viewer"
+    description = "A two-cylinder engine. Drag to turn it, scroll to come closer."
+    warm        = var.warm
+    max         = var.max
+  }
+
+  group "seat" {
+    # A seat that failed is not mended: the brain dispatches a new one.
+    restart {
+      attempts = 0
+      mode     = "fail"
+    }
+    reschedule {
+      attempts  = 0
+      unlimited = false
+    }
+
+    task "seat" {
+      driver = "stream"
+
+      config {
+        command = "f3d"
+        args = [
+          "--resolution=1280,720",
+          "--bg-color=0.13,0.14,0.17",
+          "--grid", "--axis",
+          "--tone-mapping", "--fxaa",
+          # Free rotation, and a little from the side to begin with.
+          "--trackball",
+          "--camera-azimuth-angle=35", "--camera-elevation-angle=25", "--camera-view-angle=20",
+          "local/${basename(var.model)}",
+        ]
+
+        # Fetched once a node, and kept in its cache for the seats that follow.
+        content {
+          source      = "s3://${var.bucket}/${var.model}"
+          destination = "local/${basename(var.model)}"
+        }
+
+        display {
+          width  = 1280
+          height = 720
+          fps    = 30
+        }
+        audio = false
+
+        idle_timeout = "10m"
+        max_duration = "2h"
+      }
+
+      resources {
+        cpu    = 1500 # MHz: drawing without a GPU, and encoding
+        memory = 768  # MB: display, viewer with its model, stream host
+      }
+      # For deregistering and ending the app in order.
+      kill_timeout = "10s"
+    }
+  }
+}
