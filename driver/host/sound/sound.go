@@ -104,6 +104,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 }
 
 func (s *Server) socket() string { return filepath.Join(s.cfg.Dir, "native") }
+
 // Cookie is the client cookie file, for capture.
 func (s *Server) Cookie() string { return filepath.Join(s.cfg.Dir, "cookie") }
 
