@@ -30,7 +30,7 @@ type Driver struct {
 	// notSet is why settings cannot be used.
 	notSet error
 	tasks  map[string]*task // by task id
-	starts map[string]*sync.Mutex
+	turns  map[string]*turn // by run directory
 }
 
 var (
@@ -47,7 +47,7 @@ func New(ctx context.Context, log hclog.Logger) *Driver {
 		probe:  newProber(),
 		notSet: errors.New("the driver was not configured yet"),
 		tasks:  map[string]*task{},
-		starts: map[string]*sync.Mutex{},
+		turns:  map[string]*turn{},
 	}
 }
 
@@ -99,17 +99,31 @@ func (d *Driver) task(id string) (*task, error) {
 	return nil, drivers.ErrTaskNotFound
 }
 
+// A turn is the right to work on one run directory.
+type turn struct {
+	sync.Mutex
+	users int // that have it or wait for it
+}
+
 // one lets only one start, recovery or removal work on a run directory.
 func (d *Driver) one(runDir string) (unlock func()) {
 	d.mu.Lock()
-	m := d.starts[runDir]
-	if m == nil {
-		m = new(sync.Mutex)
-		d.starts[runDir] = m
+	t := d.turns[runDir]
+	if t == nil {
+		t = new(turn)
+		d.turns[runDir] = t
 	}
+	t.users++
 	d.mu.Unlock()
-	m.Lock()
-	return m.Unlock
+	t.Lock()
+	return func() {
+		t.Unlock()
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if t.users--; t.users == 0 {
+			delete(d.turns, runDir)
+		}
+	}
 }
 
 func (d *Driver) keep(t *task) {
