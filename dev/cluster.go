@@ -53,6 +53,7 @@ type Cluster struct {
 	Ports         Ports
 
 	root, bin, runDir string
+	jobs              []string // files of the sample apps to register
 	tools             map[string]string
 	s3Key             s3Key
 	nomad             *nomad.Client
@@ -78,7 +79,7 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.up(ctx, o.Apps); err != nil {
+	if err := c.up(ctx); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
@@ -98,6 +99,9 @@ func prepare(ctx context.Context, o Options) (_ *Cluster, err error) {
 		return nil, err
 	}
 	if c.root, err = findRoot(o.Root, c.bin); err != nil {
+		return nil, err
+	}
+	if c.jobs, err = c.chooseSamples(o.Apps); err != nil {
 		return nil, err
 	}
 	for _, name := range []string{"nearcast", "stream-host", filepath.Join("plugins", "nomad-driver-stream")} {
@@ -142,7 +146,7 @@ func prepare(ctx context.Context, o Options) (_ *Cluster, err error) {
 }
 
 // up starts the servers in the order in which they need each other.
-func (c *Cluster) up(ctx context.Context, apps []string) error {
+func (c *Cluster) up(ctx context.Context) error {
 	consul, err := c.consul()
 	if err != nil {
 		return fmt.Errorf("configure consul: %w", err)
@@ -151,17 +155,39 @@ func (c *Cluster) up(ctx context.Context, apps []string) error {
 	if err != nil {
 		return fmt.Errorf("configure s3: %w", err)
 	}
-	agent, err := c.nomadAgent()
+	server, err := c.nomadServer()
 	if err != nil {
-		return fmt.Errorf("configure nomad: %w", err)
+		return fmt.Errorf("configure the Nomad server: %w", err)
 	}
-	// Nomad waits for nobody: it finds Consul when it is there, and its own
-	// start is the longest.
-	c.start(consul)
-	c.start(s3)
-	c.start(agent)
+	client, err := c.nomadClient()
+	if err != nil {
+		return fmt.Errorf("configure the Nomad client: %w", err)
+	}
+	// The Nomad server waits for nobody: it finds Consul when it is there.
+	for _, s := range []service{consul, s3, server} {
+		c.start(s)
+	}
 
 	steps, ctx := errgroup.WithContext(ctx)
+	uploaded := make(chan struct{})
+	steps.Go(func() error {
+		for _, name := range []string{"nomad-server", "consul"} {
+			if err := c.Wait(ctx, name); err != nil {
+				return err
+			}
+		}
+		c.start(client)
+		if err := c.Wait(ctx, "nomad"); err != nil {
+			return err
+		}
+		// An app is published when its content is there, or its first seat fails.
+		select {
+		case <-uploaded:
+			return c.runSamples(ctx, c.jobs)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
 	steps.Go(func() error {
 		if err := c.Wait(ctx, "consul"); err != nil {
 			return err
@@ -170,7 +196,7 @@ func (c *Cluster) up(ctx context.Context, apps []string) error {
 		return c.Wait(ctx, "router")
 	})
 	steps.Go(func() error {
-		for _, name := range []string{"consul", "nomad"} {
+		for _, name := range []string{"consul", "nomad-server"} {
 			if err := c.Wait(ctx, name); err != nil {
 				return err
 			}
@@ -182,13 +208,11 @@ func (c *Cluster) up(ctx context.Context, apps []string) error {
 		if err := c.Wait(ctx, "s3"); err != nil {
 			return err
 		}
-		if err := c.uploadSamples(ctx); err != nil {
-			return err
+		err := c.uploadSamples(ctx)
+		if err == nil {
+			close(uploaded)
 		}
-		if err := c.Wait(ctx, "nomad"); err != nil {
-			return err
-		}
-		return c.runSamples(ctx, apps)
+		return err
 	})
 	return steps.Wait()
 }
@@ -238,7 +262,8 @@ func (c *Cluster) process(name string) (*process, error) {
 	return nil, fmt.Errorf("no process %q in this cluster", name)
 }
 
-// Wait returns when a process serves: "consul", "nomad", "s3", "router" or "brain".
+// Wait returns when a process serves: "consul", "nomad-server", "nomad" (the
+// client, where seats run), "s3", "router" or "brain".
 func (c *Cluster) Wait(ctx context.Context, name string) error {
 	p, err := c.process(name)
 	if err != nil {
@@ -302,7 +327,7 @@ func (c *Cluster) down() error {
 	var problems []error
 	// The brain first, or it would replace every seat that ends.
 	c.stopProcess("brain")
-	if status := c.status("nomad"); status.State == StateReady {
+	if c.status("nomad").State == StateReady && c.status("nomad-server").State == StateReady {
 		seats, cancel := context.WithTimeout(ctx, 15*time.Second)
 		n, err := c.stopSeats(seats)
 		cancel()
@@ -312,7 +337,7 @@ func (c *Cluster) down() error {
 			c.logger.Info("seats stopped", "jobs", n)
 		}
 	}
-	for _, name := range []string{"router", "nomad", "s3", "consul"} {
+	for _, name := range []string{"router", "nomad", "nomad-server", "s3", "consul"} {
 		c.stopProcess(name)
 	}
 	problems = append(problems, sweep(ctx, c.Dir, c.runDir, c.logger))

@@ -116,7 +116,7 @@ func TestCluster(t *testing.T) {
 		t.Fatalf("a second cluster in the same folder: %v", err)
 	}
 	state, err := ReadState(c.Dir)
-	if err != nil || !state.Running() || state.URL != c.URL || len(state.Processes) != 5 {
+	if err != nil || !state.Running() || state.URL != c.URL || len(state.Processes) != 6 {
 		t.Errorf("state %+v, %v", state, err)
 	}
 	kv := "http://" + c.ConsulAddress + "/v1/kv/remember"
@@ -129,7 +129,7 @@ func TestCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	for _, name := range []string{"consul", "nomad", "s3", "router", "brain"} {
+	for _, name := range []string{"consul", "nomad-server", "nomad", "s3", "router", "brain"} {
 		if err := c.Kill(ctx, name); err != nil {
 			t.Fatal(err)
 		}
@@ -175,7 +175,7 @@ func TestCluster(t *testing.T) {
 func TestKilledSupervisor(t *testing.T) {
 	bin, ctx := binaries(t), minutes(t, 2)
 	dir := filepath.Join(t.TempDir(), "site")
-	port := freeBlock(t, 10)
+	port := freeBlock(t, 11)
 	log := logTo(t)
 	up := func() *exec.Cmd {
 		cmd := exec.Command(filepath.Join(bin, "nearcast"), "dev", "up", "--no-apps", "--dir", dir, "--port", strconv.Itoa(port))
@@ -235,7 +235,7 @@ func TestKilledSupervisor(t *testing.T) {
 	nothingLeft(t, dir)
 }
 
-// A start that cannot succeed says why and leaves nothing.
+// A start that cannot succeed says why and leaves no process.
 func TestStartRefuses(t *testing.T) {
 	bin, ctx := binaries(t), minutes(t, 1)
 	ports, err := FreePorts()
@@ -258,7 +258,9 @@ func TestStartRefuses(t *testing.T) {
 	if _, err := Start(ctx, Options{Dir: dir, Bin: bin, Ports: ports, Apps: []string{"no-such-app"}}); err == nil || !strings.Contains(err.Error(), `no sample app "no-such-app"`) {
 		t.Errorf("with an unknown app: %v", err)
 	}
-	nothingLeft(t, dir)
+	if left, err := leftovers(dir, runDir(dir)); err != nil || len(left) > 0 {
+		t.Errorf("left over: %+v, %v", left, err)
+	}
 }
 
 func waitURL(ctx context.Context, t *testing.T, url string) {

@@ -19,13 +19,14 @@ import (
 	"github.com/nearcast/nearcast/internal/ticket"
 )
 
-// nomadConfig is one agent that is server and client.
-var nomadConfig = template.Must(template.New("nomad").Funcs(template.FuncMap{"q": hclString}).Parse(`
+// The server and the client are two agents. In one process, the client of a
+// fresh cluster registers a moment before the server can sign its identity, and
+// tries again only 15 to 30 seconds later.
+const nomadCommon = `
 region               = {{q .Site}}
 datacenter           = {{q .Site}}
 name                 = "dev"
 data_dir             = {{q .Data}}
-plugin_dir           = {{q .Plugins}}
 bind_addr            = "127.0.0.1"
 disable_update_check = true
 leave_on_terminate   = false
@@ -36,6 +37,15 @@ advertise {
   rpc  = {{q .RPC}}
   serf = {{q .Serf}}
 }
+
+consul {
+  address          = {{q .Consul}}
+  client_auto_join = false
+  server_auto_join = false
+}
+`
+
+const nomadServerConfig = `
 ports {
   http = {{.Ports.Nomad}}
   rpc  = {{.Ports.NomadRPC}}
@@ -48,10 +58,18 @@ server {
   raft_multiplier  = 1
   # Every session leaves a finished job behind. They are kept long enough to
   # be looked at, and not long enough to become many.
-  job_gc_interval          = "1m"
-  job_gc_threshold         = "30m"
-  eval_gc_threshold        = "30m"
-  batch_eval_gc_threshold  = "30m"
+  job_gc_interval         = "1m"
+  job_gc_threshold        = "30m"
+  eval_gc_threshold       = "30m"
+  batch_eval_gc_threshold = "30m"
+}
+`
+
+const nomadClientConfig = `
+plugin_dir = {{q .Plugins}}
+
+ports {
+  http = {{.Ports.NomadClient}}
 }
 
 client {
@@ -70,12 +88,6 @@ client {
     "fingerprint.denylist" = "env_aws,env_gce,env_azure,env_digitalocean"
     "driver.allowlist"     = "stream,exec,raw_exec"
   }
-}
-
-consul {
-  address             = {{q .Consul}}
-  client_auto_join    = false
-  server_auto_join    = false
 }
 
 plugin "nomad-driver-stream" {
@@ -105,7 +117,7 @@ plugin "nomad-driver-stream" {
     }
   }
 }
-`))
+`
 
 // hclString quotes for HCL: as Go does, with template openings escaped.
 func hclString(s string) string {
@@ -115,15 +127,21 @@ func hclString(s string) string {
 // minCompute is the CPU, in MHz, that the client claims to have at least.
 const minCompute = 16_000
 
-func (c *Cluster) nomadAgent() (service, error) {
-	dir := filepath.Join(c.Dir, "nomad")
+// nomadAgent is an agent with nomadCommon and a role's own configuration. Its
+// folder, its log and its process have the name of the service.
+func (c *Cluster) nomadAgent(name, role string, http int) (service, error) {
+	dir := filepath.Join(c.Dir, name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return service{}, err
 	}
+	format, err := template.New(name).Funcs(template.FuncMap{"q": hclString}).Parse(nomadCommon + role)
+	if err != nil {
+		return service{}, err
+	}
 	var config bytes.Buffer
-	err := nomadConfig.Execute(&config, map[string]any{
+	err = format.Execute(&config, map[string]any{
 		"Site": Site, "Data": filepath.Join(dir, "data"), "Plugins": filepath.Join(c.bin, "plugins"),
-		"Ports": c.Ports, "HTTP": c.NomadAddress, "RPC": local(c.Ports.NomadRPC), "Serf": local(c.Ports.NomadSerf),
+		"Ports": c.Ports, "HTTP": local(http), "RPC": local(c.Ports.NomadRPC), "Serf": local(c.Ports.NomadSerf),
 		"Compute": minCompute, "Consul": c.ConsulAddress, "Root": os.Geteuid() == 0,
 		"StreamHost": filepath.Join(c.bin, "stream-host"), "RunDir": c.runDir,
 		"TicketKeys": filepath.Join(c.Dir, "keys", ticket.PublicKeysFile),
@@ -136,20 +154,41 @@ func (c *Cluster) nomadAgent() (service, error) {
 	if err := writeFile(path, config.Bytes(), 0o644); err != nil {
 		return service{}, err
 	}
-	client, err := nomad.NewClient(&nomad.Config{Address: "http://" + c.NomadAddress})
-	if err != nil {
-		return service{}, fmt.Errorf("make Nomad client: %w", err)
-	}
-	c.nomad = client
 	return service{
-		name: "nomad",
+		name: name,
 		argv: []string{c.tools["nomad"], "agent", "-config=" + path},
-		// The agent hands the credentials on to stream hosts, which fetch content.
+		// A client hands the credentials on to stream hosts, which fetch content.
 		env:   c.environ("AWS_ACCESS_KEY_ID="+c.s3Key.Access, "AWS_SECRET_ACCESS_KEY="+c.s3Key.Secret),
-		log:   c.LogFile("nomad"),
-		ready: c.nodeReady,
+		log:   c.LogFile(name),
 		grace: 10 * time.Second,
 	}, nil
+}
+
+// nomadServer is where jobs are known and placed.
+func (c *Cluster) nomadServer() (service, error) {
+	s, err := c.nomadAgent("nomad-server", nomadServerConfig, c.Ports.Nomad)
+	if err != nil {
+		return s, err
+	}
+	if c.nomad, err = nomad.NewClient(&nomad.Config{Address: "http://" + c.NomadAddress}); err != nil {
+		return s, fmt.Errorf("make Nomad client: %w", err)
+	}
+	s.ready = func(ctx context.Context) error {
+		// It can sign identities once it shows the keys to check them with.
+		body, err := httpGet(ctx, "http://"+c.NomadAddress+"/.well-known/jwks.json")
+		if err == nil && !bytes.Contains(body, []byte(`"kid"`)) {
+			err = errors.New("the server has no keys yet")
+		}
+		return err
+	}
+	return s, nil
+}
+
+// nomadClient is the node where seats run.
+func (c *Cluster) nomadClient() (service, error) {
+	s, err := c.nomadAgent("nomad", nomadClientConfig, c.Ports.NomadClient)
+	s.ready = c.nodeReady
+	return s, err
 }
 
 // nodeReady reports why seats cannot be placed yet.

@@ -21,12 +21,14 @@ type Ports struct {
 	Nomad      int `json:"nomad"`
 	NomadRPC   int `json:"nomad_rpc"`
 	NomadSerf  int `json:"nomad_serf"`
+	// NomadClient is the HTTP API of the client agent; Nomad is the server's.
+	NomadClient int `json:"nomad_client"`
 }
 
 // DefaultPort is the router's port in a dev cluster; the others follow it.
 const DefaultPort = 7700
 
-// PortsFrom are ten ports in a row, the router's first.
+// PortsFrom are eleven ports in a row, the router's first.
 func PortsFrom(first int) Ports {
 	var p Ports
 	for i, port := range p.all() {
@@ -60,7 +62,7 @@ func (p *Ports) all() []namedPort {
 	return []namedPort{
 		{"router", &p.Router}, {"brain", &p.Brain}, {"S3", &p.S3},
 		{"Consul", &p.Consul}, {"Consul RPC", &p.ConsulRPC}, {"Consul serf", &p.ConsulSerf}, {"Consul WAN", &p.ConsulWAN},
-		{"Nomad", &p.Nomad}, {"Nomad RPC", &p.NomadRPC}, {"Nomad serf", &p.NomadSerf},
+		{"Nomad", &p.Nomad}, {"Nomad RPC", &p.NomadRPC}, {"Nomad serf", &p.NomadSerf}, {"Nomad client", &p.NomadClient},
 	}
 }
 

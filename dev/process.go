@@ -50,6 +50,7 @@ const (
 	firstBackoff = 200 * time.Millisecond
 	maxBackoff   = 10 * time.Second
 	steadyAfter  = 30 * time.Second // a life this long forgives earlier deaths
+	slowStart    = 3 * time.Second  // from here on a start is worth a word
 	keptLogBytes = 16 << 20
 )
 
@@ -199,6 +200,7 @@ func (p *process) once(ctx context.Context) error {
 func (p *process) probe(ctx context.Context, began time.Time) {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
+	var said string
 	for {
 		attempt, cancel := context.WithTimeout(ctx, 2*time.Second)
 		err := p.ready(attempt)
@@ -212,6 +214,10 @@ func (p *process) probe(ctx context.Context, began time.Time) {
 			return
 		}
 		p.update(func(s *ProcessStatus) { s.lastProbe = err.Error() })
+		if why := err.Error(); time.Since(began) > slowStart && why != said {
+			said = why
+			p.logger.Info("waiting for "+p.name, "because", why)
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

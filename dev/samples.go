@@ -72,11 +72,11 @@ func (c *Cluster) sampleJobs() (map[string]string, error) {
 	return jobs, nil
 }
 
-// runSamples registers the sample apps: those asked for, or all.
-func (c *Cluster) runSamples(ctx context.Context, names []string) error {
+// chooseSamples are the job files of the apps asked for, or of all.
+func (c *Cluster) chooseSamples(names []string) (files []string, err error) {
 	jobs, err := c.sampleJobs()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if names == nil {
 		names = slices.Sorted(maps.Keys(jobs))
@@ -84,19 +84,43 @@ func (c *Cluster) runSamples(ctx context.Context, names []string) error {
 	for _, name := range names {
 		file, ok := jobs[name]
 		if !ok {
-			return fmt.Errorf("no sample app %q; there are: %s", name, strings.Join(slices.Sorted(maps.Keys(jobs)), ", "))
+			return nil, fmt.Errorf("no sample app %q; there are: %s", name, strings.Join(slices.Sorted(maps.Keys(jobs)), ", "))
 		}
-		vars, err := c.variables(file)
-		if err != nil {
+		files = append(files, file)
+	}
+	return files, nil
+}
+
+// runSamples registers the sample apps.
+func (c *Cluster) runSamples(ctx context.Context, files []string) error {
+	for _, file := range files {
+		if _, err := c.runSample(ctx, file); err != nil {
 			return err
 		}
-		id, err := c.RunJob(ctx, file, vars)
-		if err != nil {
-			return err
-		}
-		c.logger.Info("app registered", "app", id, "job", file)
 	}
 	return nil
+}
+
+// RunSample registers a sample app by its name in jobs/ and returns its id.
+func (c *Cluster) RunSample(ctx context.Context, name string) (string, error) {
+	files, err := c.chooseSamples([]string{name})
+	if err != nil {
+		return "", err
+	}
+	return c.runSample(ctx, files[0])
+}
+
+func (c *Cluster) runSample(ctx context.Context, file string) (string, error) {
+	vars, err := c.variables(file)
+	if err != nil {
+		return "", err
+	}
+	id, err := c.RunJob(ctx, file, vars)
+	if err != nil {
+		return "", err
+	}
+	c.logger.Info("app registered", "app", id, "job", file)
+	return id, nil
 }
 
 var declaredVariable = regexp.MustCompile(`(?m)^\s*variable\s+"([^"]+)"`)

@@ -88,7 +88,7 @@ func devUp(dir *string) *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.IntVar(&port, "port", dev.DefaultPort, "port of the router; the nine after it are taken too")
+	flags.IntVar(&port, "port", dev.DefaultPort, "port of the router; the ten after it are taken too")
 	flags.StringSliceVar(&apps, "apps", nil, "sample apps to register, of those in jobs/ (default all)")
 	flags.BoolVar(&noApps, "no-apps", false, "register no sample apps")
 	flags.StringVar(&bin, "bin", "", "folder with the binaries (default: where this one is)")
@@ -165,7 +165,7 @@ func devLogs(dir *string) *cobra.Command {
 	var follow bool
 	cmd := &cobra.Command{
 		Use:   "logs NAME",
-		Short: "Show a process's log: consul, nomad, s3, router or brain",
+		Short: "Show a process's log: consul, nomad-server, nomad (the client), s3, router or brain",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			file := filepath.Join(*dir, "log", filepath.Base(args[0])+".log")
