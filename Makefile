@@ -57,7 +57,7 @@ test: test-packages build ## everything: lint, then all tests; skips are listed 
 	  | $(GO) run ./dev/testsummary
 
 bench-stream: build ## measure a stream: latency, frame rate, CPU
-	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 15m ./bench/...
+	$(GO) run ./bench/stream
 
 clean: down ## stop the site and remove binaries and all its data
 	rm -rf $(BIN) .nearcast

@@ -191,8 +191,12 @@ func (c *Cluster) nomadClient() (service, error) {
 	return s, err
 }
 
-// nodeReady reports why seats cannot be placed yet.
+// nodeReady reports why seats cannot be placed yet. The client itself is asked
+// first: of a node that was killed, the server says for a while that it is ready.
 func (c *Cluster) nodeReady(ctx context.Context) error {
+	if _, err := httpGet(ctx, "http://"+local(c.Ports.NomadClient)+"/v1/agent/health?type=client"); err != nil {
+		return err
+	}
 	nodes, _, err := c.nomad.Nodes().List((&nomad.QueryOptions{}).WithContext(ctx))
 	if err != nil {
 		return fmt.Errorf("list nodes: %w", err)

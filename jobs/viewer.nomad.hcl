@@ -31,6 +31,13 @@ variable "max" {
   description = "seats that a site may have, in use or ready"
 }
 
+locals {
+  # The model's name keeps its ending, by which the viewer knows the format. Not
+  # by basename(): Nomad's API and UI, unlike its command line, parse without it.
+  path = split("/", var.model)
+  file = local.path[length(local.path) - 1]
+}
+
 job "viewer" {
   # A seat serves one session and ends: a batch job, run anew for each.
   type        = "batch"
@@ -69,13 +76,13 @@ job "viewer" {
           # Free rotation, and a little from the side to begin with.
           "--trackball",
           "--camera-azimuth-angle=35", "--camera-elevation-angle=25", "--camera-view-angle=20",
-          "local/${basename(var.model)}",
+          "local/${local.file}",
         ]
 
         # Fetched once a node, and kept in its cache for the seats that follow.
         content {
           source      = "s3://${var.bucket}/${var.model}"
-          destination = "local/${basename(var.model)}"
+          destination = "local/${local.file}"
         }
 
         display {
