@@ -1,0 +1,220 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+func TestPlayAndLeave(t *testing.T) {
+	s := newSeat(t)
+	_, err := exec.LookPath("pulseaudio")
+	s.spec.Display.Audio = err == nil
+	s.start()
+	status := s.waitState(wire.SeatIdle)
+	if status.Nonce != s.spec.Nonce || status.PID != s.cmd.Process.Pid || status.AppPID == 0 {
+		t.Errorf("status is %+v", status)
+	}
+	b := s.claim(status.Seat.Address).connect()
+	s.waitState(wire.SeatStreaming)
+
+	before := b.frames.Load()
+	b.press("KeyA", "a")
+	eventually(t, 10*time.Second, "the key at the app", func() bool {
+		return strings.Contains(s.stdout(), `"key_press"`) && strings.Contains(s.stdout(), `"text":"a"`)
+	})
+	eventually(t, 10*time.Second, "the picture that answers", func() bool { return b.frames.Load() > before })
+
+	if s.spec.Display.Audio {
+		eventually(t, 10*time.Second, "sound", func() bool { return b.sounds.Load() > 10 })
+	}
+
+	b.send(wire.Message{Type: wire.MsgLeave})
+	if m := b.expect(wire.MsgEnded); m.End.Reason != wire.ReasonLeft {
+		t.Errorf("ended by %v", m.End)
+	}
+	if end := s.wantExit(); end.Reason != wire.ReasonLeft {
+		t.Errorf("exit says %v", end)
+	}
+	s.wantNothingLeft(true)
+	log, err := os.ReadFile(filepath.Join(s.spec.RunDir, wire.HostLogFile))
+	must(t, err)
+	if strings.Contains(string(log), "eyJ") {
+		t.Errorf("the log tells a token:\n%s", log)
+	}
+}
+
+// The browser is lost and comes back by another brain: same app, and a picture
+// at once although nothing moves.
+func TestLostAndBack(t *testing.T) {
+	s := newSeat(t).start()
+	address := s.waitState(wire.SeatIdle).Seat.Address
+	b := s.claim(address).connect()
+	b.press("KeyA", "a")
+	eventually(t, 10*time.Second, "the key at the app", func() bool { return strings.Contains(s.stdout(), `"key_press"`) })
+	must(t, b.conn.CloseNow())
+	must(t, b.pc.Close())
+	s.waitState(wire.SeatDetached)
+
+	again := s.attach(address, b.grant.Resume)
+	if !again.grant.Resumed || again.grant.Session != b.grant.Session {
+		t.Errorf("grant is %+v", again.grant)
+	}
+	again.connect()
+	s.waitState(wire.SeatStreaming)
+	if n := strings.Count(s.stdout(), `"ready"`); n != 1 {
+		t.Errorf("the app started %d times", n)
+	}
+	must(t, s.cmd.Process.Signal(syscall.SIGTERM))
+	if m := again.expect(wire.MsgEnded); m.End.Reason != wire.ReasonDrained {
+		t.Errorf("ended by %v", m.End)
+	}
+	if end := s.wantExit(); end.Reason != wire.ReasonDrained {
+		t.Errorf("exit says %v", end)
+	}
+	s.wantNothingLeft(true)
+}
+
+func TestEnds(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*seat)
+		want   wire.End
+	}{
+		"command is missing": {func(s *seat) { s.spec.Command = "/nowhere/app" }, wire.End{Reason: wire.ReasonError, Code: wire.CodeAppNotFound}},
+		"no window": {func(s *seat) {
+			s.spec.Args = []string{"-no-window"}
+			s.spec.StartTimeoutS = 2
+		}, wire.End{Reason: wire.ReasonError, Code: wire.CodeAppNoWindow}},
+		"exit before the window": {func(s *seat) { s.spec.Args = []string{"-no-window", "-exit-after", "10ms", "-exit-code", "3"} },
+			wire.End{Reason: wire.ReasonAppExited, ExitCode: 3}},
+		"no such user":    {func(s *seat) { s.spec.User = "nobody-at-all" }, wire.End{Reason: wire.ReasonError, Code: wire.CodeConfig}},
+		"no such encoder": {func(s *seat) { s.spec.Video.Encoder = "pencil" }, wire.End{Reason: wire.ReasonError, Code: wire.CodeEncoder}},
+		"content leaves the task directory": {func(s *seat) {
+			s.spec.Content = []wire.Content{{Source: "s3://models/m", Destination: "../m"}}
+			s.spec.Cache.Dir = s.sub("cache")
+		}, wire.End{Reason: wire.ReasonError, Code: wire.CodeConfig}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSeat(t)
+			c.change(s)
+			s.start()
+			end := s.wantExit()
+			if end.Reason != c.want.Reason || end.Code != c.want.Code || end.ExitCode != c.want.ExitCode {
+				t.Errorf("exit says %v, want %v", end, c.want)
+			}
+			s.wantNothingLeft(true)
+		})
+	}
+}
+
+func TestAppExitsInTheSession(t *testing.T) {
+	s := newSeat(t, "-exit-on-key", "q", "-exit-code", "5").start()
+	b := s.claim(s.waitState(wire.SeatIdle).Seat.Address).connect()
+	b.press("KeyQ", "q")
+	if m := b.expect(wire.MsgEnded); m.End.Reason != wire.ReasonAppExited || m.End.ExitCode != 5 {
+		t.Errorf("ended by %v", m.End)
+	}
+	if end := s.wantExit(); end.Reason != wire.ReasonAppExited || end.ExitCode != 5 {
+		t.Errorf("exit says %v", end)
+	}
+	s.wantNothingLeft(true)
+}
+
+func TestDisplayDies(t *testing.T) {
+	s := newSeat(t).start()
+	b := s.claim(s.waitState(wire.SeatIdle).Seat.Address).connect()
+	pid := 0
+	for _, line := range s.processes() {
+		if strings.Contains(line, "Xvfb") {
+			must(t, json.Unmarshal([]byte(strings.Fields(line)[0]), &pid))
+		}
+	}
+	if pid == 0 {
+		t.Fatalf("no Xvfb among %q", s.processes())
+	}
+	must(t, syscall.Kill(pid, syscall.SIGKILL))
+	if m := b.expect(wire.MsgEnded); m.End.Code != wire.CodeDisplay {
+		t.Errorf("ended by %v", m.End)
+	}
+	if end := s.wantExit(); end.Code != wire.CodeDisplay {
+		t.Errorf("exit says %v", end)
+	}
+	s.wantNothingLeft(true)
+}
+
+func TestKilled(t *testing.T) {
+	s := newSeat(t, "-spawn-child")
+	if _, err := exec.LookPath("pulseaudio"); err == nil {
+		s.spec.Display.Audio = true
+	}
+	s.start()
+	s.waitState(wire.SeatIdle)
+	if n := len(s.processes()); n < 3 {
+		t.Fatalf("only %q run", s.processes())
+	}
+	must(t, s.cmd.Process.Kill())
+	<-s.waited
+	s.wantNothingLeft(false)
+}
+
+func TestFrozenWhileIdle(t *testing.T) {
+	s := newSeat(t, "-fps", "30").start()
+	status := s.waitState(wire.SeatIdle)
+	eventually(t, 5*time.Second, "the idle app rests", func() bool { return resting(status.AppPID) })
+	s.claim(status.Seat.Address).connect()
+	if resting(status.AppPID) {
+		t.Error("the app of a session rests")
+	}
+	must(t, s.cmd.Process.Signal(syscall.SIGTERM))
+	s.wantExit()
+	s.wantNothingLeft(true)
+}
+
+func TestProbe(t *testing.T) {
+	out, err := exec.Command(hostBinary, "probe").Output()
+	must(t, err)
+	var p wire.HostProbe
+	must(t, json.Unmarshal(out, &p))
+	if _, err := exec.LookPath("Xvfb"); err == nil && !strings.HasPrefix(p.Display, "Xvfb") {
+		t.Errorf("display is %q, problems %q", p.Display, p.Problems)
+	}
+	if len(p.Problems) == 0 && len(p.Encoders) == 0 {
+		t.Error("no encoder, and no problem either")
+	}
+	// Where nothing can be found, it says so and what to do.
+	bare := exec.Command(hostBinary, "probe")
+	bare.Env = []string{"PATH=/nowhere"}
+	out, err = bare.Output()
+	must(t, err)
+	p = wire.HostProbe{}
+	must(t, json.Unmarshal(out, &p))
+	if !strings.Contains(strings.Join(p.Problems, "\n"), "xvfb") || p.Display != "" {
+		t.Errorf("without Xvfb: %+v", p)
+	}
+}
+
+func TestUsage(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{[]string{"--help"}, 0, "exit.json"},
+		{nil, 2, "--spec"},
+		{[]string{"--spec", "/nowhere/spec.json"}, 2, "/nowhere/spec.json"},
+		{[]string{"play"}, 2, "--help"},
+	} {
+		cmd := exec.Command(hostBinary, c.args...)
+		out, _ := cmd.CombinedOutput()
+		if cmd.ProcessState.ExitCode() != c.code || !strings.Contains(string(out), c.says) {
+			t.Errorf("%q: exit %d, want %d; %s", c.args, cmd.ProcessState.ExitCode(), c.code, out)
+		}
+	}
+}

@@ -1,0 +1,398 @@
+package main
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/coder/websocket/wsjson"
+	"github.com/pion/webrtc/v4"
+
+	"github.com/nearcast/nearcast/internal/ticket"
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// Built once for all tests.
+var hostBinary, appBinary string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "stream-host-test-")
+	if err != nil {
+		panic(err)
+	}
+	// The app's user must be able to run the app.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		panic(err)
+	}
+	hostBinary, appBinary = filepath.Join(dir, "stream-host"), filepath.Join(dir, "testapp")
+	for out, pkg := range map[string]string{hostBinary: ".", appBinary: "../../dev/testapp"} {
+		if msg, err := exec.Command("go", "build", "-o", out, pkg).CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "build %s: %v\n%s", pkg, err, msg)
+			os.Exit(1)
+		}
+	}
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// seat is a stream host as the driver starts it.
+type seat struct {
+	t      *testing.T
+	base   string // of all its directories; in the environment or arguments of all it starts
+	spec   wire.Spec
+	signer *ticket.Signer
+	cmd    *exec.Cmd
+	waited chan struct{}
+}
+
+func newSeat(t *testing.T, args ...string) *seat {
+	t.Helper()
+	if _, err := exec.LookPath("Xvfb"); err != nil {
+		t.Skip("Xvfb is not installed")
+	}
+	base, err := os.MkdirTemp("", "seat-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(base) })
+	s := &seat{t: t, base: base, waited: make(chan struct{})}
+	for _, dir := range []string{base, s.sub("run"), s.sub("task")} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(s.sub("run"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
+	if err := os.WriteFile(s.sub("keys.pem"), keys, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s.signer = ticket.NewSigner(private, "test")
+	s.spec = wire.Spec{
+		Nonce: "nonce-of-" + filepath.Base(base), Alloc: "11111111-2222-3333-4444-555555555555", Task: "seat",
+		App: "testapp", Job: "testapp/dispatch-1", Version: 1, Node: "node",
+		RunDir: s.sub("run"), TaskDir: s.sub("task"), Stdout: s.sub("stdout"), Stderr: s.sub("stderr"),
+		Command: appBinary, Args: args, Env: map[string]string{"PATH": os.Getenv("PATH"), "SEAT": base},
+		Network: wire.NetworkNone,
+		Display: wire.Display{Width: 320, Height: 240, FPS: 30, Pointer: wire.PointerAbsolute},
+		Video:   wire.Video{Codec: "h264", Encoder: "auto", BitrateBPS: 1_000_000}, FreezeIdle: true,
+		StartTimeoutS: 15, LeaseS: 15, ReconnectGraceS: 15,
+		TicketKeys: s.sub("keys.pem"), Consul: wire.ConsulRef{Address: "127.0.0.1:1"}, // nobody: a seat lives without
+		Listen: wire.Listen{Control: "127.0.0.1", Media: "127.0.0.1", Loopback: true},
+	}
+	if os.Geteuid() == 0 {
+		s.spec.User, s.spec.Isolate = "nobody", true
+	}
+	for _, name := range []string{"stdout", "stderr"} {
+		if err := os.WriteFile(s.sub(name), nil, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
+}
+
+func (s *seat) sub(name string) string { return filepath.Join(s.base, name) }
+
+func (s *seat) start() *seat {
+	s.t.Helper()
+	raw, err := json.Marshal(s.spec)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	path := filepath.Join(s.spec.RunDir, wire.SpecFile)
+	if err := os.WriteFile(path, raw, 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	s.cmd = exec.Command(hostBinary, "--spec", path)
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	go func() { _ = s.cmd.Wait(); close(s.waited) }()
+	s.t.Cleanup(func() {
+		_ = s.cmd.Process.Kill()
+		<-s.waited
+		if s.t.Failed() {
+			for _, file := range []string{"run/" + wire.HostLogFile, "stdout", "stderr", "run/" + wire.ExitFile} {
+				text, _ := os.ReadFile(s.sub(file))
+				s.t.Logf("%s:\n%s", file, text)
+			}
+		}
+	})
+	return s
+}
+
+func (s *seat) status() (status wire.HostStatus, err error) {
+	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(s.spec.RunDir, wire.ControlSocket))
+		},
+	}}
+	resp, err := client.Get("http://seat" + wire.StatusPath)
+	if err != nil {
+		return status, err
+	}
+	defer resp.Body.Close()
+	return status, json.NewDecoder(resp.Body).Decode(&status)
+}
+
+func (s *seat) waitState(state wire.SeatState) wire.HostStatus {
+	s.t.Helper()
+	var last wire.HostStatus
+	eventually(s.t, 30*time.Second, "state "+string(state), func() bool {
+		status, err := s.status()
+		if err == nil {
+			last = status
+		}
+		return err == nil && status.State == state
+	})
+	return last
+}
+
+// wantExit waits for the stream host's end and its last word.
+func (s *seat) wantExit() wire.End {
+	s.t.Helper()
+	select {
+	case <-s.waited:
+	case <-time.After(40 * time.Second):
+		s.t.Fatal("the stream host does not end")
+	}
+	var exit wire.Exit
+	raw, err := os.ReadFile(filepath.Join(s.spec.RunDir, wire.ExitFile))
+	if err == nil {
+		err = json.Unmarshal(raw, &exit)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if exit.Nonce != s.spec.Nonce {
+		s.t.Errorf("exit of %q", exit.Nonce)
+	}
+	return exit.End
+}
+
+// wantNothingLeft looks for processes of the seat, and for its files.
+func (s *seat) wantNothingLeft(files bool) {
+	s.t.Helper()
+	eventually(s.t, 5*time.Second, "nothing left running", func() bool { return len(s.processes()) == 0 })
+	if !files {
+		return
+	}
+	if left, _ := filepath.Glob(s.sub("task/.nearcast-*")); len(left) > 0 {
+		s.t.Errorf("left: %v", left)
+	}
+	if _, err := os.Stat(filepath.Join(s.spec.RunDir, wire.ControlSocket)); err == nil {
+		s.t.Error("the control socket is left")
+	}
+}
+
+// processes are those that have the seat's directory in environment or arguments.
+func (s *seat) processes() (found []string) {
+	all, _ := filepath.Glob("/proc/[0-9]*")
+	for _, dir := range all {
+		environ, _ := os.ReadFile(filepath.Join(dir, "environ"))
+		cmdline, _ := os.ReadFile(filepath.Join(dir, "cmdline"))
+		if strings.Contains(string(environ)+string(cmdline), s.base) {
+			found = append(found, filepath.Base(dir)+" "+strings.ReplaceAll(string(cmdline), "\x00", " "))
+		}
+	}
+	return found
+}
+
+// browser is a person's end.
+type browser struct {
+	t      *testing.T
+	conn   *websocket.Conn
+	pc     *webrtc.PeerConnection
+	input  *webrtc.DataChannel
+	open   chan struct{}
+	frames atomic.Int64 // pictures
+	sounds atomic.Int64 // packets of sound
+	grant  wire.Grant
+}
+
+func (s *seat) attach(address, token string) *browser {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Second)
+	defer cancel()
+	conn, _, err := websocket.Dial(ctx, "ws://"+address+wire.AttachPath, &websocket.DialOptions{
+		HTTPHeader: http.Header{"Authorization": {"Bearer " + token}},
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = conn.CloseNow() })
+	b := &browser{t: s.t, conn: conn, open: make(chan struct{})}
+	b.grant = *b.expect(wire.MsgGranted).Grant
+	return b
+}
+
+func (s *seat) claim(address string) *browser {
+	s.t.Helper()
+	token, _, err := s.signer.Sign(ticket.Claims{Session: ticket.NewSession(), App: s.spec.App, Version: 1, Sites: []string{"here"}})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return s.attach(address, token)
+}
+
+func (b *browser) expect(kind wire.MessageType) wire.Message {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.t.Context(), 20*time.Second)
+	defer cancel()
+	for {
+		var m wire.Message
+		if err := wsjson.Read(ctx, b.conn, &m); err != nil {
+			b.t.Fatalf("waiting for %s: %v", kind, err)
+		}
+		if m.Type == kind {
+			return m
+		}
+		if m.Type != wire.MsgCandidate {
+			b.t.Fatalf("got %+v, want %s", m, kind)
+		}
+	}
+}
+
+func (b *browser) send(m wire.Message) {
+	b.t.Helper()
+	if err := wsjson.Write(b.t.Context(), b.conn, m); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// connect makes the peer connection and waits until pictures come.
+func (b *browser) connect() *browser {
+	b.t.Helper()
+	settings := webrtc.SettingEngine{}
+	settings.SetIncludeLoopbackCandidate(true)
+	media := &webrtc.MediaEngine{}
+	must(b.t, media.RegisterDefaultCodecs())
+	pc, err := webrtc.NewAPI(webrtc.WithMediaEngine(media), webrtc.WithSettingEngine(settings)).NewPeerConnection(webrtc.Configuration{})
+	must(b.t, err)
+	b.pc = pc
+	b.t.Cleanup(func() { _ = pc.Close() })
+	for _, kind := range []webrtc.RTPCodecType{webrtc.RTPCodecTypeVideo, webrtc.RTPCodecTypeAudio} {
+		_, err = pc.AddTransceiverFromKind(kind, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly})
+		must(b.t, err)
+	}
+	pc.OnTrack(func(track *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
+		for {
+			p, _, err := track.ReadRTP()
+			if err != nil {
+				return
+			}
+			switch {
+			case track.Kind() == webrtc.RTPCodecTypeAudio:
+				b.sounds.Add(1)
+			case p.Marker:
+				b.frames.Add(1)
+			}
+		}
+	})
+	b.input, err = pc.CreateDataChannel(wire.ChannelInput, nil)
+	must(b.t, err)
+	b.input.OnOpen(func() { close(b.open) })
+	unordered, none := false, uint16(0)
+	_, err = pc.CreateDataChannel(wire.ChannelPointer, &webrtc.DataChannelInit{Ordered: &unordered, MaxRetransmits: &none})
+	must(b.t, err)
+
+	offer, err := pc.CreateOffer(nil)
+	must(b.t, err)
+	gathered := webrtc.GatheringCompletePromise(pc)
+	must(b.t, pc.SetLocalDescription(offer))
+	<-gathered
+	b.send(wire.Message{Type: wire.MsgOffer, SDP: pc.LocalDescription().SDP})
+	answer := b.expect(wire.MsgAnswer)
+	must(b.t, pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer.SDP}))
+	select {
+	case <-b.open:
+	case <-time.After(20 * time.Second):
+		b.t.Fatal("the input channel does not open")
+	}
+	eventually(b.t, 20*time.Second, "a first picture", func() bool { return b.frames.Load() > 0 })
+	return b
+}
+
+func (b *browser) press(code, key string) {
+	b.t.Helper()
+	for _, pressed := range []bool{true, false} {
+		raw, err := json.Marshal(wire.Input{Type: wire.InputKey, Code: code, Key: key, Pressed: pressed})
+		must(b.t, err)
+		must(b.t, b.input.SendText(string(raw)))
+	}
+}
+
+func (s *seat) stdout() string {
+	raw, err := os.ReadFile(s.sub("stdout"))
+	must(s.t, err)
+	return string(raw)
+}
+
+// resting reports whether pid is stopped, by signal or by freezer.
+func resting(pid int) bool {
+	state := processState(pid)
+	wchan, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/wchan")
+	return state == "T" || state == "D" && strings.Contains(string(wchan), "refrigerator") || strings.Contains(string(wchan), "freez")
+}
+
+// processState is the letter that /proc has for pid: "T" is stopped.
+func processState(pid int) string {
+	raw, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return ""
+	}
+	rest := string(raw[strings.LastIndexByte(string(raw), ')')+2:])
+	return rest[:1]
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func eventually(t *testing.T, limit time.Duration, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(limit)
+	defer deadline.Stop()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-deadline.C:
+			t.Fatalf("not within %v: %s", limit, what)
+		case <-tick.C:
+		}
+	}
+}
