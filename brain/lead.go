@@ -362,12 +362,14 @@ func (b *Broker) publishLoop(ctx context.Context) {
 	})
 	tick := time.NewTicker(publishEvery)
 	defer tick.Stop()
+	failing := false // an outage is told once
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
+		var err error
 		mu.Lock()
 		there := published
 		mu.Unlock()
@@ -381,17 +383,17 @@ func (b *Broker) publishLoop(ctx context.Context) {
 				continue
 			}
 			app.Updated = time.Now().UTC()
-			if err := b.cfg.Fleet.PublishApp(ctx, app); err != nil && ctx.Err() == nil {
-				b.log.Warn("publish an app", "app", id, "error", err)
-			}
+			err = errors.Join(err, b.cfg.Fleet.PublishApp(ctx, app))
 		}
 		for id := range there {
 			if _, ok := want[id]; !ok {
-				if err := b.cfg.Fleet.RemoveApp(ctx, id); err != nil && ctx.Err() == nil {
-					b.log.Warn("remove an app", "app", id, "error", err)
-				}
+				err = errors.Join(err, b.cfg.Fleet.RemoveApp(ctx, id))
 			}
 		}
+		if err != nil && !failing && ctx.Err() == nil {
+			b.log.Warn("routers do not hear of this site's apps; trying on", "error", err)
+		}
+		failing = err != nil
 	}
 }
 

@@ -278,6 +278,8 @@ type seat struct {
 // seat starts one in a state, as a child's.
 func (s *site) seat(app, child, alloc string, state wire.SeatState) *seat {
 	x := &seat{site: s}
+	x.mu.Lock() // a brain may be quicker than the rest of this function
+	defer x.mu.Unlock()
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+wire.AttachPath, x.attach)
 	mux.HandleFunc("POST "+wire.EndPath, x.endIt)

@@ -82,7 +82,8 @@ func (c *Client) Dispatch(ctx context.Context, app brain.App, token string) (str
 	opts := (&api.WriteOptions{IdempotencyToken: token}).WithContext(ctx)
 	resp, _, err := c.api.Jobs().DispatchOpts(&api.DispatchOptions{
 		JobID: app.ID, IdPrefixTemplate: "v" + strconv.FormatUint(app.Version, 10)}, opts)
-	if status(err) == http.StatusNotFound {
+	// Nomad says this with status 500, so the words have to do.
+	if err != nil && (strings.Contains(err.Error(), "job not found") || strings.Contains(err.Error(), "is stopped")) {
 		return "", fmt.Errorf("dispatch %s: %w", app.ID, brain.ErrNoApp)
 	}
 	if err != nil {
