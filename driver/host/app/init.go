@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -43,8 +44,11 @@ const failedCode = 125
 // signals on, and ends with it.
 func InitMain() {
 	runtime.LockOSThread() // for good: privileges and parent death signals are a thread's
-	unix.CloseOnExec(controlFD)
-	unix.CloseOnExec(specFD)
+	// Also what this process inherited by somebody's mistake is not passed on.
+	if err := unix.CloseRange(controlFD, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		unix.CloseOnExec(controlFD)
+		unix.CloseOnExec(specFD)
+	}
 	control := os.NewFile(controlFD, "control")
 	s, err := readSpec()
 	if err == nil {

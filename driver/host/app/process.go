@@ -46,11 +46,12 @@ type Process struct {
 // start runs the parent process and lets it start the application.
 func start(ctx context.Context, cfg Config, s spec) (_ *Process, err error) {
 	var files []*os.File
-	defer func() {
+	closeFiles := func() {
 		for _, f := range files {
-			f.Close() // the child has its own
+			f.Close()
 		}
-	}()
+	}
+	defer closeFiles()
 	open := func(path string) *os.File {
 		if err != nil {
 			return nil
@@ -106,7 +107,9 @@ func start(ctx context.Context, cfg Config, s spec) (_ *Process, err error) {
 	}
 	launched := make(chan error, 1)
 	go p.run(cmd, launched)
-	if err := <-launched; err != nil {
+	err = <-launched
+	closeFiles() // the child has its own; while ours were open, we would not hear its end
+	if err != nil {
 		ours.Close()
 		return nil, fmt.Errorf("start the application's parent process: %w", err)
 	}
