@@ -1,0 +1,145 @@
+package input
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/jezek/xgb"
+	"github.com/jezek/xgb/xproto"
+)
+
+// keymap is the display's keyboard as the core protocol shows it: for each key
+// the keysyms of its levels.
+type keymap struct {
+	first xproto.Keycode
+	width int
+	syms  []xproto.Keysym
+
+	// spare keys mean nothing on the layout; the one unused for longest is first.
+	spare []xproto.Keycode
+}
+
+func (k *keymap) load(conn *xgb.Conn) error {
+	s := xproto.Setup(conn)
+	r, err := xproto.GetKeyboardMapping(conn, s.MinKeycode, byte(s.MaxKeycode-s.MinKeycode)+1).Reply()
+	if err != nil {
+		return fmt.Errorf("get keymap: %w", err)
+	}
+	k.first, k.width, k.syms = s.MinKeycode, int(r.KeysymsPerKeycode), r.Keysyms
+	used := map[xproto.Keycode]bool{k.first: true} // which some programs take for no key
+	for _, code := range places {
+		used[code] = true
+	}
+	for i := range len(k.syms) / max(k.width, 1) {
+		code := k.first + xproto.Keycode(i)
+		meansNothing := !slices.ContainsFunc(k.row(code), func(s xproto.Keysym) bool { return s != 0 })
+		if meansNothing && !used[code] {
+			k.spare = append(k.spare, code)
+		}
+	}
+	return nil
+}
+
+func (k *keymap) row(code xproto.Keycode) []xproto.Keysym {
+	i := (int(code) - int(k.first)) * k.width
+	if i < 0 || i+k.width > len(k.syms) {
+		return nil
+	}
+	return k.syms[i : i+k.width]
+}
+
+// produces is the keysym of a key with these modifiers.
+func (k *keymap) produces(code xproto.Keycode, state uint16) xproto.Keysym {
+	row := k.row(code)
+	at := func(i int) xproto.Keysym {
+		if i < len(row) {
+			return row[i]
+		}
+		return 0
+	}
+	level := 0
+	if state&xproto.ModMask5 != 0 && at(4) != 0 {
+		level = 4 // third level; 2 and 3 are the second group
+	}
+	shift := state&xproto.ModMaskShift != 0
+	lower, upper := at(level), at(level+1)
+	switch {
+	case isKeypadSym(upper):
+		if state&xproto.ModMask2 != 0 {
+			shift = !shift
+		}
+	case state&xproto.ModMaskLock != 0 && lower != upper && isLetter(lower):
+		shift = !shift
+	}
+	if shift && upper != 0 {
+		return upper
+	}
+	return lower
+}
+
+// find is a key that produces sym with these modifiers; 0 if there is none.
+func (k *keymap) find(sym xproto.Keysym, state uint16) xproto.Keycode {
+	for i := range len(k.syms) / max(k.width, 1) {
+		code := k.first + xproto.Keycode(i)
+		if k.produces(code, state) == sym {
+			return code
+		}
+	}
+	return 0
+}
+
+// bind gives a spare key the keysym, with any modifiers.
+func (k *keymap) bind(conn *xgb.Conn, sym xproto.Keysym, pressed map[xproto.Keycode]int) (xproto.Keycode, error) {
+	i := slices.IndexFunc(k.spare, func(c xproto.Keycode) bool { return pressed[c] == 0 })
+	if i < 0 {
+		return 0, fmt.Errorf("%w: too many keys are held", ErrInput)
+	}
+	code := k.spare[i]
+	row := make([]xproto.Keysym, k.width)
+	for j := range row {
+		row[j] = sym
+	}
+	if err := xproto.ChangeKeyboardMappingChecked(conn, 1, code, byte(k.width), row).Check(); err != nil {
+		return 0, fmt.Errorf("change keymap: %w", err)
+	}
+	copy(k.row(code), row)
+	// Rebound last: applications read the new keymap when they get to it, and
+	// by then this key should not mean yet another thing.
+	k.spare = append(slices.Delete(k.spare, i, i+1), code)
+	return code, nil
+}
+
+// keysym is the one of a character.
+func keysym(r rune) xproto.Keysym {
+	if r >= 0x20 && r <= 0x7e || r >= 0xa0 && r <= 0xff {
+		return xproto.Keysym(r)
+	}
+	return 0x01000000 | xproto.Keysym(r)
+}
+
+// keypadSym is the one of a character on the numeric pad; 0 if it is not there.
+func keypadSym(r rune) xproto.Keysym {
+	switch {
+	case r >= '0' && r <= '9':
+		return 0xffb0 + xproto.Keysym(r-'0')
+	case r == '.' || r == ',':
+		return 0xffae // the decimal separator, whichever it is
+	case r == '*', r == '+', r == '-', r == '/':
+		return 0xff80 + xproto.Keysym(r)
+	case r == '=':
+		return 0xffbd
+	}
+	return 0
+}
+
+func isKeypadSym(s xproto.Keysym) bool { return s >= 0xff80 && s <= 0xffbd }
+
+func isLetter(s xproto.Keysym) bool {
+	switch {
+	case s >= 0x20 && s <= 0xff:
+		return hasCase(rune(s))
+	case s >= 0x01000100 && s <= 0x0110ffff:
+		return hasCase(rune(s - 0x01000000))
+	}
+	return false
+}
