@@ -301,7 +301,7 @@ func (k *keymap) sym(code xproto.Keycode, state uint16) uint32 {
 		return uint32(k.syms[i])
 	}
 	level := 0
-	if state&xproto.ModMask5 != 0 && k.width > 4 {
+	if state&xproto.ModMask5 != 0 && k.width > 4 && at(4) != 0 {
 		level = 4
 	}
 	shift := state&xproto.ModMaskShift != 0

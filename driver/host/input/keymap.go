@@ -82,10 +82,21 @@ func (k *keymap) find(sym xproto.Keysym, state uint16) xproto.Keycode {
 	for i := range len(k.syms) / max(k.width, 1) {
 		code := k.first + xproto.Keycode(i)
 		if k.produces(code, state) == sym {
+			if i := slices.Index(k.spare, code); i >= 0 {
+				k.use(i)
+			}
 			return code
 		}
 	}
 	return 0
+}
+
+// use puts a spare key last in the order of rebinding: applications read a
+// changed keymap when they get to it, and by then a key that was just pressed
+// should not mean yet another thing.
+func (k *keymap) use(i int) {
+	code := k.spare[i]
+	k.spare = append(slices.Delete(k.spare, i, i+1), code)
 }
 
 // bind gives a spare key the keysym, with any modifiers.
@@ -103,9 +114,7 @@ func (k *keymap) bind(conn *xgb.Conn, sym xproto.Keysym, pressed map[xproto.Keyc
 		return 0, fmt.Errorf("change keymap: %w", err)
 	}
 	copy(k.row(code), row)
-	// Rebound last: applications read the new keymap when they get to it, and
-	// by then this key should not mean yet another thing.
-	k.spare = append(slices.Delete(k.spare, i, i+1), code)
+	k.use(i)
 	return code, nil
 }
 

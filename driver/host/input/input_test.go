@@ -1,0 +1,519 @@
+package input
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jezek/xgb/xproto"
+	"go.uber.org/goleak"
+
+	"github.com/nearcast/nearcast/driver/host/display"
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+const (
+	width  = 640
+	height = 360
+)
+
+var testapp string // path of the built test application
+
+func TestMain(m *testing.M) {
+	if _, err := exec.LookPath("Xvfb"); err != nil {
+		fmt.Println("skipped: Xvfb is not installed (Debian's package is xvfb)")
+		os.Exit(0)
+	}
+	dir, err := os.MkdirTemp("", "testapp-")
+	if err != nil {
+		panic(err)
+	}
+	testapp = filepath.Join(dir, "testapp")
+	out, err := exec.Command("go", "build", "-o", testapp, "github.com/nearcast/nearcast/dev/testapp").CombinedOutput()
+	if err != nil {
+		fmt.Printf("build testapp: %v\n%s", err, out)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Println(err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+func within(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// event is a line of the test application.
+type event struct {
+	Type    string
+	Keycode int
+	Keysym  uint32
+	Text    string
+	Button  int
+	X, Y    int
+	State   int
+}
+
+// stage is a display with the test application and an injector on it.
+type stage struct {
+	t   *testing.T
+	d   *display.Display
+	in  *Injector
+	out *bufio.Scanner
+}
+
+func newStage(t *testing.T) *stage {
+	t.Helper()
+	s := &stage{t: t}
+	var err error
+	if s.d, err = display.Start(within(t), display.Config{Width: width, Height: height, AuthDir: t.TempDir()}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.d.Close() })
+	cmd := exec.CommandContext(within(t), testapp)
+	cmd.Env = s.d.Env()
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	s.out = bufio.NewScanner(out)
+	if err := s.d.WaitWindow(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	if s.in, err = Open(s.d.Name(), s.d.Authority(), width, height); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.in.Close() })
+	s.next("focus_in")
+	return s
+}
+
+// next reads up to an event of one of these types.
+func (s *stage) next(types ...string) event {
+	s.t.Helper()
+	for s.out.Scan() {
+		var e event
+		if err := json.Unmarshal(s.out.Bytes(), &e); err != nil {
+			s.t.Fatalf("line %q: %v", s.out.Text(), err)
+		}
+		if slices.Contains(types, e.Type) {
+			return e
+		}
+	}
+	s.t.Fatalf("the application ended without %q", types)
+	return event{}
+}
+
+func (s *stage) apply(inputs ...wire.Input) {
+	s.t.Helper()
+	for _, m := range inputs {
+		if err := s.in.Apply(m); err != nil {
+			s.t.Fatalf("%+v: %v", m, err)
+		}
+	}
+}
+
+func down(code, key string) wire.Input {
+	return wire.Input{Type: wire.InputKey, Code: code, Key: key, Pressed: true}
+}
+
+func up(code, key string) wire.Input { return wire.Input{Type: wire.InputKey, Code: code, Key: key} }
+
+// typed presses and releases a key and returns what the application made of the press.
+func (s *stage) typed(code, key string) event {
+	s.t.Helper()
+	s.apply(down(code, key), up(code, key))
+	press := s.next("key_press")
+	for isLockKey(press.Keycode) && code != "CapsLock" && code != "NumLock" {
+		press = s.next("key_press") // the lock was turned first
+	}
+	if release := s.next("key_release"); release.Keycode != press.Keycode && !isLockKey(release.Keycode) {
+		s.t.Errorf("%s %s: pressed key %d, released %d", code, key, press.Keycode, release.Keycode)
+	}
+	return press
+}
+
+func isLockKey(code int) bool {
+	return code == int(capsLock) || code == int(numLock)
+}
+
+func TestMotionAndButtons(t *testing.T) {
+	s := newStage(t)
+	for _, c := range []struct {
+		x, y   float64
+		px, py int
+	}{{0.5, 0.5, 320, 180}, {1, 1, width - 1, height - 1}, {0, 0, 0, 0}, {0.25, 0.75, 160, 270}} {
+		s.apply(wire.Input{Type: wire.InputMove, X: c.x, Y: c.y})
+		if e := s.next("motion"); e.X != c.px || e.Y != c.py {
+			t.Errorf("%v,%v went to %d,%d, want %d,%d", c.x, c.y, e.X, e.Y, c.px, c.py)
+		}
+	}
+	for browser, x := range []int{1, 2, 3, 8, 9} {
+		s.apply(wire.Input{Type: wire.InputDown, Button: browser, X: 0.5, Y: 0.25},
+			wire.Input{Type: wire.InputDown, Button: browser, X: 0.5, Y: 0.25}, // again is nothing
+			wire.Input{Type: wire.InputUp, Button: browser, X: 0.5, Y: 0.25})
+		if e := s.next("button_press", "button_release"); e.Type != "button_press" || e.Button != x || e.X != 320 || e.Y != 90 {
+			t.Errorf("button %d: %+v, want press of %d", browser, e, x)
+		}
+		if e := s.next("button_press", "button_release"); e.Type != "button_release" || e.Button != x {
+			t.Errorf("button %d: %+v, want release of %d", browser, e, x)
+		}
+	}
+}
+
+func TestRelativeMotion(t *testing.T) {
+	s := newStage(t)
+	s.apply(wire.Input{Type: wire.InputMove, X: 0.5, Y: 0.5})
+	s.next("motion")
+	s.apply(wire.Input{Type: wire.InputRel, DX: 10, DY: -20})
+	if e := s.next("motion"); e.X != 330 || e.Y != 160 {
+		t.Errorf("moved to %d,%d, want 330,160: no acceleration", e.X, e.Y)
+	}
+	for range 4 { // four quarters of a pixel
+		s.apply(wire.Input{Type: wire.InputRel, DX: 0.25, DY: 0.25})
+	}
+	if e := s.next("motion"); e.X != 331 || e.Y != 161 {
+		t.Errorf("moved to %d,%d, want 331,161", e.X, e.Y)
+	}
+	// A button of a locked pointer has no position: the pointer stays.
+	s.apply(wire.Input{Type: wire.InputDown, Button: 0}, wire.Input{Type: wire.InputUp, Button: 0})
+	if e := s.next("button_press", "motion"); e.Type != "button_press" || e.X != 331 || e.Y != 161 {
+		t.Errorf("%+v, want a press at 331,161", e)
+	}
+}
+
+func TestLateMovesAreDropped(t *testing.T) {
+	s := newStage(t)
+	at := func(x float64, n uint32) wire.Input { return wire.Input{Type: wire.InputMove, X: x, Y: 0.5, N: n} }
+	s.apply(at(0.1, math.MaxUint32-1), at(0.2, math.MaxUint32-3), at(0.3, 2), at(0.4, 1), at(0.5, 2), at(0.6, 3))
+	for _, want := range []int{64, 192, 384} {
+		if e := s.next("motion"); e.X != want {
+			t.Errorf("moved to %d, want %d", e.X, want)
+		}
+	}
+	s.apply(wire.Input{Type: wire.InputBlur}, at(0.7, 1)) // another page counts from 1
+	if e := s.next("motion"); e.X != 448 {
+		t.Errorf("moved to %d, want 448", e.X)
+	}
+}
+
+func TestWheel(t *testing.T) {
+	s := newStage(t)
+	roll := func(dx, dy float64) { s.apply(wire.Input{Type: wire.InputWheel, DX: dx, DY: dy, X: 0.5, Y: 0.5}) }
+	for _, c := range []struct {
+		steps [][2]float64
+		want  []int
+	}{
+		{[][2]float64{{0, 120}}, []int{5}},
+		{[][2]float64{{0, -240}}, []int{4, 4}},
+		{[][2]float64{{120, 0}, {-120, 0}}, []int{7, 6}},
+		{[][2]float64{{0, 40}, {0, 40}, {0, 40}}, []int{5}},
+		{[][2]float64{{0, 100}, {0, -100}, {0, -20}}, []int{4}}, // turning back owes nothing
+	} {
+		for _, step := range c.steps {
+			roll(step[0], step[1])
+		}
+		for _, want := range c.want {
+			if e := s.next("button_press"); e.Button != want {
+				t.Errorf("%v: button %d, want %d", c.steps, e.Button, want)
+			}
+		}
+	}
+}
+
+func TestKeysByPlace(t *testing.T) {
+	s := newStage(t)
+	for _, c := range []struct {
+		code, key string
+		keycode   int
+		text      string
+	}{
+		{"KeyA", "a", 38, "a"}, {"Digit1", "1", 10, "1"}, {"Space", " ", 65, " "},
+		{"Enter", "Enter", 36, ""}, {"ArrowUp", "ArrowUp", 111, ""}, {"F5", "F5", 71, ""}, {"F13", "F13", 191, ""},
+		{"F24", "F24", 202, ""}, {"IntlRo", "IntlRo", 97, ""},
+		{"NumpadEnter", "Enter", 104, ""}, {"Numpad5", "5", 84, "5"}, {"NumpadDecimal", ",", 91, ""},
+		{"NumpadAdd", "+", 86, ""}, {"ControlRight", "Control", 105, ""}, {"MetaLeft", "Meta", 133, ""},
+		{"", "Backspace", 22, ""}, {"Unidentified", "Enter", 36, ""}, {"", "x", 53, "x"},
+	} {
+		if e := s.typed(c.code, c.key); e.Keycode != c.keycode || e.Text != c.text {
+			t.Errorf("%s %q: key %d, text %q; want %d, %q", c.code, c.key, e.Keycode, e.Text, c.keycode, c.text)
+		}
+	}
+}
+
+// TestOtherLayouts types as people do whose keyboards are not American.
+func TestOtherLayouts(t *testing.T) {
+	s := newStage(t)
+	for _, c := range []struct{ code, key string }{
+		{"Semicolon", "ö"}, {"Quote", "ä"}, {"BracketLeft", "ü"}, {"Minus", "ß"}, // German
+		{"KeyZ", "y"}, {"KeyY", "z"}, // German: for American keys, exchanged
+		{"KeyQ", "a"}, {"Digit2", "é"}, {"Digit0", "à"}, // French
+		{"KeyF", "а"}, {"KeyL", "д"}, {"KeyA", "λ"}, // Russian, Greek
+		{"KeyE", "€"}, {"", "漢"}, {"", "ő"}, {"", "𝄞"},
+	} {
+		if e := s.typed(c.code, c.key); e.Text != c.key || e.State != 0 {
+			t.Errorf("%s %q: the application got %q with modifiers %#x", c.code, c.key, e.Text, e.State)
+		}
+	}
+	// More characters than there are spare keys.
+	for r := 'а'; r <= 'я'; r++ {
+		if e := s.typed("", string(r)); e.Text != string(r) {
+			t.Errorf("%q: the application got %q", r, e.Text)
+		}
+	}
+}
+
+func TestShiftAndAltGr(t *testing.T) {
+	s := newStage(t)
+	s.apply(down("ShiftLeft", "Shift"))
+	s.next("key_press")
+	for _, c := range []struct{ code, key string }{
+		{"KeyA", "A"}, {"Digit2", "@"}, {"Digit2", `"`}, {"Digit1", "1"}, {"Semicolon", "Ö"}, {"Digit7", "/"},
+	} {
+		if e := s.typed(c.code, c.key); e.Text != c.key {
+			t.Errorf("Shift and %s %q: the application got %q", c.code, c.key, e.Text)
+		}
+	}
+	s.apply(up("ShiftLeft", "Shift"))
+	s.next("key_release")
+
+	// Windows presses Control with AltGr.
+	s.apply(down("ControlLeft", "Control"), down("AltRight", "AltGraph"))
+	s.next("key_press")
+	s.next("key_release")
+	s.next("key_press")
+	const controlOrAlt = xproto.ModMaskControl | xproto.ModMask1
+	for _, c := range []struct{ code, key string }{{"KeyQ", "@"}, {"Digit7", "{"}, {"KeyE", "€"}} {
+		if e := s.typed(c.code, c.key); e.Text != c.key || e.State&controlOrAlt != 0 {
+			t.Errorf("AltGr and %s %q: the application got %q with modifiers %#x", c.code, c.key, e.Text, e.State)
+		}
+	}
+	s.apply(up("ControlLeft", "Control"), up("AltRight", "AltGraph"))
+	if e := s.typed("KeyA", "a"); e.Text != "a" || e.State&^(xproto.ModMask2) != 0 {
+		t.Errorf("after AltGr: %q with modifiers %#x", e.Text, e.State)
+	}
+}
+
+func TestShortcutsFollowTheCharacter(t *testing.T) {
+	s := newStage(t)
+	s.apply(down("ControlLeft", "Control"))
+	s.next("key_press")
+	if e := s.typed("KeyY", "z"); e.Keycode != 52 || e.State&xproto.ModMaskControl == 0 {
+		t.Errorf("Control and z on a German keyboard: %+v, want key 52 with Control", e)
+	}
+}
+
+func TestPreferPlace(t *testing.T) {
+	s := newStage(t)
+	s.in.PreferPlace(true)
+	if e := s.typed("KeyW", "z"); e.Keycode != 25 { // a French person walks ahead
+		t.Errorf("KeyW: key %d, want 25", e.Keycode)
+	}
+	if e := s.typed("", "é"); e.Text != "é" {
+		t.Errorf("a character without a place: %q", e.Text)
+	}
+}
+
+func TestLocksFollowThePerson(t *testing.T) {
+	s := newStage(t)
+	// Her Caps Lock was turned on elsewhere.
+	for _, c := range []struct{ code, key string }{{"KeyA", "A"}, {"Semicolon", "Ö"}, {"KeyA", "a"}, {"KeyB", "b"}} {
+		if e := s.typed(c.code, c.key); e.Text != c.key {
+			t.Errorf("%q: the application got %q with modifiers %#x", c.key, e.Text, e.State)
+		}
+	}
+	// Num Lock on, then off.
+	if e := s.typed("Numpad8", "8"); e.Text != "8" || e.Keycode != 80 {
+		t.Errorf("Numpad8 with Num Lock: %+v", e)
+	}
+	const kpUp = 0xff97
+	if e := s.typed("Numpad8", "ArrowUp"); e.Keysym != kpUp || e.Keycode != 80 {
+		t.Errorf("Numpad8 without Num Lock: %+v", e)
+	}
+}
+
+func TestHeldKeysAreReleasedOnce(t *testing.T) {
+	for name, release := range map[string]func(*stage){
+		"blur":       func(s *stage) { s.apply(wire.Input{Type: wire.InputBlur}) },
+		"ReleaseAll": func(s *stage) { s.in.ReleaseAll() },
+		"Close":      func(s *stage) { s.in.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t)
+			s.apply(down("KeyW", "w"), down("KeyW", "w"), down("Semicolon", "ö"), wire.Input{Type: wire.InputDown, X: 0.5, Y: 0.5})
+			w, o := s.next("key_press"), s.next("key_press")
+			s.next("button_press")
+			release(s)
+			want := map[string]bool{fmt.Sprint("key", w.Keycode): true, fmt.Sprint("key", o.Keycode): true, "button1": true}
+			for range 3 {
+				e := s.next("key_release", "button_release")
+				name := fmt.Sprint("key", e.Keycode)
+				if e.Type == "button_release" {
+					name = fmt.Sprint("button", e.Button)
+				}
+				if !want[name] {
+					t.Errorf("released %s, which is not held", name)
+				}
+				delete(want, name)
+			}
+			if name == "Close" {
+				if err := s.in.Apply(down("KeyA", "a")); !errors.Is(err, ErrClosed) {
+					t.Errorf("Apply after Close: %v", err)
+				}
+				return
+			}
+			release(s)                                  // again is nothing
+			s.apply(up("KeyW", "w"), up("KeyQ", "q"))   // so are late and strange releases
+			s.apply(down("KeyA", "a"), up("KeyA", "a")) // comes next, then
+			if e := s.next("key_press", "key_release", "button_release"); e.Type != "key_press" || e.Text != "a" {
+				t.Errorf("%+v, want the press of a", e)
+			}
+		})
+	}
+}
+
+// TestReleaseIsOfTheKeyPressed: Shift is gone before the key is.
+func TestReleaseIsOfTheKeyPressed(t *testing.T) {
+	s := newStage(t)
+	s.apply(down("ShiftLeft", "Shift"), down("Digit2", "@"), up("ShiftLeft", "Shift"), up("Digit2", "2"))
+	s.next("key_press")
+	at := s.next("key_press")
+	s.next("key_release")
+	if e := s.next("key_release"); e.Keycode != at.Keycode {
+		t.Errorf("pressed key %d, released %d", at.Keycode, e.Keycode)
+	}
+}
+
+func TestBadInput(t *testing.T) {
+	s := newStage(t)
+	nan, inf := math.NaN(), math.Inf(1)
+	for _, m := range []wire.Input{
+		{Type: wire.InputMove, X: nan, Y: 0.5}, {Type: wire.InputMove, X: 0.5, Y: inf},
+		{Type: wire.InputMove, X: -0.1, Y: 0.5}, {Type: wire.InputMove, X: 1.1, Y: 0.5}, {Type: wire.InputMove, X: 1e308},
+		{Type: wire.InputRel, DX: nan}, {Type: wire.InputRel, DX: 1e9}, {Type: wire.InputRel, DY: -inf},
+		{Type: wire.InputDown, Button: 5}, {Type: wire.InputDown, Button: -1}, {Type: wire.InputUp, Button: 1 << 40},
+		{Type: wire.InputDown, X: nan}, {Type: wire.InputWheel, DY: nan}, {Type: wire.InputWheel, DX: 1e6},
+		{Type: wire.InputWheel, DY: 120, X: 7},
+		{Type: wire.InputKey, Pressed: true}, {Type: wire.InputKey, Code: "KeyÖ", Pressed: true},
+		{Type: wire.InputKey, Code: "Warp", Key: "Warp", Pressed: true},
+		{Type: wire.InputKey, Key: "\x00", Pressed: true}, {Type: wire.InputKey, Key: "\xff", Pressed: true},
+		{Type: wire.InputKey, Key: strings.Repeat("x", 1000), Pressed: true},
+		{Type: wire.InputKey, Code: strings.Repeat("x", 1000), Key: "a", Pressed: true},
+		{Type: "jump"}, {},
+	} {
+		if err := s.in.Apply(m); !errors.Is(err, ErrInput) {
+			t.Errorf("%+v: %v", m, err)
+		}
+	}
+	// A dead key is none yet.
+	s.apply(down("Equal", "Dead"), up("Equal", "Dead"))
+	if e := s.typed("KeyA", "á"); e.Text != "á" {
+		t.Errorf("after a dead key: %+v", e)
+	}
+}
+
+// TestTooManyHeld: spare keys run out, and are there again.
+func TestTooManyHeld(t *testing.T) {
+	s := newStage(t)
+	var err error
+	for r := 'α'; r <= 'ω' && err == nil; r++ {
+		err = s.in.Apply(down("", string(r)))
+	}
+	for r := 'а'; r <= 'я' && err == nil; r++ {
+		err = s.in.Apply(down("", string(r)))
+	}
+	if !errors.Is(err, ErrInput) {
+		t.Errorf("holding more characters than there are keys: %v", err)
+	}
+	s.apply(wire.Input{Type: wire.InputBlur})
+	s.apply(down("", "ж"))
+	for e := s.next("key_press"); e.Text != "ж"; e = s.next("key_press") {
+	}
+}
+
+func TestDisplayDeathIsAnError(t *testing.T) {
+	s := newStage(t)
+	s.d.Close()
+	deadline := within(t)
+	for {
+		if err := s.in.Apply(down("KeyA", "a")); err != nil {
+			return
+		}
+		s.in.Apply(up("KeyA", "a"))
+		if deadline.Err() != nil {
+			t.Fatal("Apply on a dead display goes well")
+		}
+	}
+}
+
+func TestOpenErrors(t *testing.T) {
+	s := newStage(t)
+	for _, c := range []struct {
+		display, authority string
+		width              int
+	}{
+		{":99999", s.d.Authority(), width}, {"nonsense", s.d.Authority(), width},
+		{s.d.Name(), "", width}, {s.d.Name(), "/no/such/file", width}, {s.d.Name(), s.d.Authority(), 0},
+	} {
+		if in, err := Open(c.display, c.authority, c.width, height); err == nil {
+			in.Close()
+			t.Errorf("%+v was opened", c)
+		}
+	}
+}
+
+// FuzzApply plays anything: there must be an answer, and the display must live.
+func FuzzApply(f *testing.F) {
+	for _, seed := range []string{
+		`{"t":"move","x":0.5,"y":0.5,"n":7}`, `{"t":"rel","dx":3,"dy":-4}`, `{"t":"down","b":2,"x":1,"y":1}`,
+		`{"t":"wheel","dy":120}`, `{"t":"key","code":"KeyA","key":"ö","p":true}`, `{"t":"key","key":"\u0000","p":true}`,
+		`{"t":"blur"}`, `{"t":"ping","seq":1}`, `{"t":"key","code":"AltRight","key":"AltGraph","p":true}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	d, err := display.Start(within(f), display.Config{Width: width, Height: height, AuthDir: f.TempDir()})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { d.Close() })
+	in, err := Open(d.Name(), d.Authority(), width, height)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { in.Close() })
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		var m wire.Input
+		if json.Unmarshal(raw, &m) != nil {
+			return
+		}
+		if err := in.Apply(m); err != nil && !errors.Is(err, ErrInput) {
+			t.Errorf("%s: %v", raw, err)
+		}
+		if len(in.held) > 64 {
+			in.ReleaseAll()
+		}
+	})
+}
