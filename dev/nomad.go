@@ -131,7 +131,9 @@ const minCompute = 16_000
 // folder, its log and its process have the name of the service.
 func (c *Cluster) nomadAgent(name, role string, http int) (service, error) {
 	dir := filepath.Join(c.Dir, name)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	// Nomad would make its data folder for itself alone, but the apps below it
+	// run as a user of their own and must get through.
+	if err := os.MkdirAll(filepath.Join(dir, "data"), 0o755); err != nil {
 		return service{}, err
 	}
 	format, err := template.New(name).Funcs(template.FuncMap{"q": hclString}).Parse(nomadCommon + role)

@@ -49,8 +49,9 @@
 //
 // play.html exposes window.nearcast: state (the phase, a string),
 // firstFrameMS (Play pressed → first decoded frame, or null), marks (when each
-// step was reached, in milliseconds after Play) and stats(), a promise of the
-// overlay's numbers. The event "nearcast:firstframe" is dispatched on window.
+// step was reached, in milliseconds after Play), seat (the id of the seat that
+// is held, or ""), connected (whether the brain's WebSocket is open) and stats(),
+// a promise of the overlay's numbers. The event "nearcast:firstframe" is dispatched on window.
 package web
 
 import (

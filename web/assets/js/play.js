@@ -208,6 +208,8 @@ window.nearcast = {
   get state() { return player.state.phase; },
   get firstFrameMS() { return player.firstFrameMS; },
   get marks() { return { ...player.marks }; },
+  get seat() { return player.state.grant?.seat ?? ''; },
+  get connected() { return player.state.signal === 'open'; },
   stats: () => player.stats(),
 };
 

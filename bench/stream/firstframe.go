@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/nearcast/nearcast/dev"
+)
+
+// contentBytes is the size of the object that a cold seat fetches.
+const contentBytes = 64 << 20
+
+func (b *bench) firstFrameWarm(ctx context.Context) error {
+	const app = "bench-warm"
+	stop, err := b.runApp(ctx, app, map[string]string{"warm": "1", "max": "2"})
+	if err != nil {
+		return err
+	}
+	defer stop()
+	var first []float64
+	parts := map[string][]float64{}
+	for range b.runs {
+		ms, marks, err := b.firstFrame(ctx, app, true)
+		if err != nil {
+			return err
+		}
+		first = append(first, ms)
+		for part, at := range marks {
+			parts[part] = append(parts[part], at)
+		}
+	}
+	if err := b.report.line("first_frame_warm", "ms", first, nil); err != nil {
+		return err
+	}
+	for _, part := range []string{"launched", "signalOpen", "granted", "answer", "connected"} {
+		if err := b.report.line("first_frame_part", "ms", parts[part], map[string]any{"part": part}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bench) firstFrameCold(ctx context.Context) error {
+	for _, content := range []string{"cached", "uncached"} {
+		var first []float64
+		for i := range b.cold + 1 {
+			key := "bench/cached"
+			if content == "uncached" || i == 0 {
+				if content == "uncached" {
+					key = fmt.Sprintf("bench/uncached-%d", i)
+				}
+				if err := b.uploadRandom(ctx, key); err != nil {
+					return err
+				}
+			}
+			app := fmt.Sprintf("bench-cold-%s-%d", content, i)
+			stop, err := b.runApp(ctx, app, map[string]string{
+				"warm": "0", "max": "1", "content": "s3://" + dev.Bucket + "/" + key})
+			if err != nil {
+				return err
+			}
+			ms, _, err := b.firstFrame(ctx, app, false)
+			stop()
+			if err != nil {
+				return err
+			}
+			if content == "cached" && i == 0 {
+				continue // this one filled the cache
+			}
+			first = append(first, ms)
+		}
+		if err := b.report.line("first_frame_cold", "ms", first, map[string]any{"content": content}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// firstFrame is one person: opens the page, presses Play, leaves. It returns the
+// time of the first frame and of the steps before it, in ms after Play.
+func (b *bench) firstFrame(ctx context.Context, app string, warm bool) (ms float64, marks map[string]float64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	if warm {
+		if err := b.site.WaitIdle(ctx, app); err != nil {
+			return 0, nil, err
+		}
+	}
+	page, err := b.open(ctx, app)
+	if err != nil {
+		return 0, nil, err
+	}
+	if err := settle(ctx); err != nil {
+		return 0, nil, err
+	}
+	if err := b.play(ctx, page); err != nil {
+		return 0, nil, err
+	}
+	if err := page.Eval(ctx, "nearcast.firstFrameMS", &ms); err != nil {
+		return 0, nil, err
+	}
+	if err := page.Eval(ctx, "nearcast.marks", &marks); err != nil {
+		return 0, nil, err
+	}
+	return ms, marks, b.leave(ctx, page)
+}
+
+// uploadRandom puts contentBytes that no cache has seen into the bucket.
+func (b *bench) uploadRandom(ctx context.Context, key string) error {
+	file := filepath.Join(b.site.Dir, "random")
+	data := make([]byte, contentBytes)
+	_, _ = rand.Read(data) // never fails
+	if err := os.WriteFile(file, data, 0o600); err != nil {
+		return err
+	}
+	defer os.Remove(file)
+	return b.site.Upload(ctx, key, file)
+}

@@ -1,0 +1,120 @@
+// Stream measures a stream as a person meets it, in headless Chromium against a
+// whole real site on this machine, and prints one JSON object a line:
+//
+//	{"measure":"first_frame_warm","unit":"ms","n":25,"p50":212,"p90":260,"max":301}
+//
+// Measures, all at 1280x720:
+//
+//	first_frame_warm   ms  Play pressed → first decoded frame (requestVideoFrameCallback), a seat being idle
+//	first_frame_part   ms  the same way, step by step; label part. Each from Play pressed
+//	first_frame_cold   ms  the same with no seat: label content is cached or uncached (64 MB)
+//	input_to_photon    ms  a key pressed in the page → the flipped picture due on screen; label fps
+//	decoded_fps        /s  frames decoded in each of 30 seconds; label fps
+//	dropped_frames         frames the decoder dropped in those 30 s; label fps
+//	cpu_ratio              CPU seconds of stream-host ÷ those of a bare gst-launch capture and
+//	                       encode of the same display in the same seconds; label fps
+//	rss                MB  resident memory while streaming; label process
+//
+// It is a benchmark and not a test: nothing fails for being slow.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/nearcast/nearcast/dev"
+	"github.com/nearcast/nearcast/dev/browser"
+)
+
+// bench is what every measure needs.
+type bench struct {
+	site   *dev.Cluster
+	chrome *browser.Browser
+	report report
+	bin    string
+	runs   int
+	cold   int
+	clicks int
+}
+
+// measures in the order they are taken.
+var measures = []struct {
+	name string
+	take func(*bench, context.Context) error
+}{
+	{"warm", (*bench).firstFrameWarm},
+	{"cold", (*bench).firstFrameCold},
+	{"input", (*bench).inputToPhoton},
+	{"steady", (*bench).steady},
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "bench-stream:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) (err error) {
+	b := &bench{report: newReport(os.Stdout)}
+	only := flag.String("only", "", "take only these measures: `warm,cold,input,steady`")
+	flag.StringVar(&b.bin, "bin", "bin", "folder of the binaries, as make build fills it")
+	flag.IntVar(&b.runs, "runs", 25, "warm first frames to measure")
+	flag.IntVar(&b.cold, "cold", 5, "cold first frames to measure, cached and uncached each")
+	flag.IntVar(&b.clicks, "presses", 120, "key presses to measure at each frame rate")
+	flag.Parse()
+	if b.bin, err = filepath.Abs(b.bin); err != nil {
+		return err
+	}
+
+	dir, err := os.MkdirTemp("", "ncbench-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if err := os.Chmod(dir, 0o755); err != nil { // apps run as a user of their own
+		return err
+	}
+	ports, err := dev.FreePorts()
+	if err != nil {
+		return err
+	}
+	say("starting a site in %s", dir)
+	start, cancel := context.WithTimeout(ctx, 15*time.Minute) // the servers may have to be built
+	defer cancel()
+	b.site, err = dev.Start(start, dev.Options{Dir: dir, Bin: b.bin, Apps: []string{}, Ports: ports, Log: os.Stderr})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.site.Close()) }()
+	if b.chrome, err = browser.Launch(ctx); err != nil {
+		return err
+	}
+	defer b.chrome.Close()
+
+	for _, m := range measures {
+		if *only != "" && !strings.Contains(","+*only+",", ","+m.name+",") {
+			continue
+		}
+		say("measuring %s", m.name)
+		if err := m.take(b, ctx); err != nil {
+			return fmt.Errorf("measure %s: %w", m.name, err)
+		}
+	}
+	return nil
+}
+
+// say tells on standard error what is being done: it takes minutes.
+func say(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "bench-stream: "+format+"\n", args...)
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// photons presses a key n times in the page and waits each time until the video
+// shows the flipped picture. It counts to the time at which the frame is due on
+// screen, or to the callback where that came later. The pauses are random, so
+// that presses do not fall into step with frames.
+const photons = `(async () => {
+	const video = document.querySelector('video');
+	const canvas = new OffscreenCanvas(1, 1), c = canvas.getContext('2d', { willReadFrequently: true });
+	const bright = () => {
+		c.drawImage(video, video.videoWidth / 2, video.videoHeight / 2, 1, 1, 0, 0, 1, 1);
+		return c.getImageData(0, 0, 1, 1).data[0] > 128;
+	};
+	const key = (type) => document.activeElement.dispatchEvent(
+		new KeyboardEvent(type, { code: 'KeyA', key: 'a', bubbles: true, cancelable: true }));
+	const wait = (ms) => new Promise((r) => setTimeout(r, ms));
+	const all = [];
+	for (let i = 0; i < %d; i++) {
+		await wait(120 + 100 * Math.random());
+		const before = bright();
+		const start = performance.now();
+		key('keydown');
+		const end = await new Promise((resolve, reject) => {
+			const give = setTimeout(() => reject(new Error('the picture did not flip within 5 s')), 5000);
+			const look = (now, frame) => {
+				if (bright() === before) return void video.requestVideoFrameCallback(look);
+				clearTimeout(give);
+				resolve(Math.max(performance.now(), frame.expectedDisplayTime));
+			};
+			video.requestVideoFrameCallback(look);
+		});
+		key('keyup');
+		all.push(end - start);
+	}
+	return all;
+})()`
+
+func (b *bench) inputToPhoton(ctx context.Context) error {
+	for _, fps := range []int{30, 60} {
+		if err := b.streaming(ctx, fps, func(ctx context.Context, s streaming) error {
+			var ms []float64
+			if err := s.page.Eval(ctx, fmt.Sprintf(photons, b.clicks), &ms); err != nil {
+				return err
+			}
+			return b.report.line("input_to_photon", "ms", ms, map[string]any{"fps": fps})
+		}); err != nil {
+			return fmt.Errorf("at %d fps: %w", fps, err)
+		}
+	}
+	return nil
+}
+
+// streaming runs the test app at a frame rate, presses Play, and calls measure
+// while frames flow.
+func (b *bench) streaming(ctx context.Context, fps int, measure func(context.Context, streaming) error) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	rate := strconv.Itoa(fps)
+	app := "bench-" + rate
+	// No warm replacement: it would start its display beside the measurement.
+	stop, err := b.runApp(ctx, app, map[string]string{"warm": "0", "max": "1", "fps": rate, "args": "-fps " + rate})
+	if err != nil {
+		return err
+	}
+	defer stop()
+	page, err := b.open(ctx, app)
+	if err != nil {
+		return err
+	}
+	if err := b.play(ctx, page); err != nil {
+		return err
+	}
+	// The first seconds are the start's: congestion control, Chromium's own.
+	if err := page.Until(ctx, "document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames > "+strconv.Itoa(3*fps)); err != nil {
+		return err
+	}
+	var seat string
+	if err := page.Eval(ctx, "nearcast.seat", &seat); err != nil {
+		return err
+	}
+	if err := measure(ctx, streaming{page: page, seat: seat, fps: fps}); err != nil {
+		return err
+	}
+	return b.leave(ctx, page)
+}

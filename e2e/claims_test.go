@@ -1,0 +1,148 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/coder/websocket/wsjson"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// launch asks the router for a session.
+func launch(ctx context.Context, app string) (wire.LaunchResponse, error) {
+	var launched wire.LaunchResponse
+	body, err := json.Marshal(wire.LaunchRequest{App: app})
+	if err != nil {
+		return launched, err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, site.URL+"/v1/sessions", bytes.NewReader(body))
+	if err != nil {
+		return launched, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return launched, err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusCreated {
+		return launched, fmt.Errorf("launch: %s", response.Status)
+	}
+	return launched, json.NewDecoder(response.Body).Decode(&launched)
+}
+
+// hello opens the brain's WebSocket with a ticket and returns its first word of
+// consequence: granted, queued, refused or ended.
+func hello(ctx context.Context, url, ticket string) (*websocket.Conn, wire.Message, error) {
+	conn, _, err := websocket.Dial(ctx, url, nil)
+	if err != nil {
+		return nil, wire.Message{}, err
+	}
+	conn.SetReadLimit(wire.MaxMessage)
+	if err := wsjson.Write(ctx, conn, wire.Message{Type: wire.MsgHello, Ticket: ticket}); err != nil {
+		return conn, wire.Message{}, err
+	}
+	for {
+		var m wire.Message
+		if err := wsjson.Read(ctx, conn, &m); err != nil {
+			return conn, m, err
+		}
+		if m.Type != wire.MsgStarting {
+			return conn, m, nil
+		}
+	}
+}
+
+func TestFiftyClaimsForOneSeat(t *testing.T) {
+	ctx := deadline(t, time.Minute)
+	app := runApp(ctx, t, map[string]string{"warm": "1", "max": "1"})
+	must(t, site.WaitIdle(ctx, app))
+
+	const n = 50
+	launched := make([]wire.LaunchResponse, n)
+	for i := range launched {
+		var err error
+		launched[i], err = launch(ctx, app)
+		must(t, err)
+	}
+	got := make([]wire.MessageType, n)
+	conns := make([]*websocket.Conn, n)
+	start := make(chan struct{})
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() {
+			<-start
+			conn, m, err := hello(ctx, launched[i].BrainURL, launched[i].Ticket)
+			if err != nil {
+				t.Errorf("claim %d: %v", i, err)
+			}
+			conns[i], got[i] = conn, m.Type
+		})
+	}
+	close(start)
+	all.Wait()
+	count := map[wire.MessageType]int{}
+	for i, conn := range conns {
+		count[got[i]]++
+		if conn != nil {
+			_ = conn.CloseNow() // what it said was all that is asked
+		}
+	}
+	if count[wire.MsgGranted] != 1 || count[wire.MsgQueued] != n-1 {
+		t.Errorf("50 claims for one seat got %v, want 1 granted and 49 queued", count)
+	}
+}
+
+func TestTicketsThatDoNotHold(t *testing.T) {
+	ctx := deadline(t, time.Minute)
+	app := runApp(ctx, t, map[string]string{"warm": "2"})
+	must(t, site.WaitIdle(ctx, app))
+	good, err := launch(ctx, app)
+	must(t, err)
+
+	forged := []byte(good.Ticket)
+	middle := len(forged) / 2
+	forged[middle] ^= 1
+	conn, m, err := hello(ctx, good.BrainURL, string(forged))
+	must(t, err)
+	_ = conn.CloseNow()
+	if m.Type != wire.MsgRefused || m.Problem == nil || m.Problem.Type != wire.ProblemTicket {
+		t.Errorf("a forged ticket got %+v", m)
+	}
+
+	first, m, err := hello(ctx, good.BrainURL, good.Ticket)
+	must(t, err)
+	defer first.CloseNow()
+	if m.Type != wire.MsgGranted {
+		t.Fatalf("a good ticket got %+v", m)
+	}
+	second, m, err := hello(ctx, good.BrainURL, good.Ticket)
+	must(t, err)
+	_ = second.CloseNow()
+	if m.Type != wire.MsgRefused || m.Problem == nil || m.Problem.Type != wire.ProblemTicketUsed {
+		t.Errorf("a ticket used twice got %+v", m)
+	}
+
+	logs, err := filepath.Glob(filepath.Join(site.Dir, "log", "*"))
+	must(t, err)
+	for _, file := range logs {
+		text, err := os.ReadFile(file)
+		must(t, err)
+		for _, secret := range []string{good.Ticket, string(forged)} {
+			if strings.Contains(string(text), secret) {
+				t.Errorf("%s holds a ticket", filepath.Base(file))
+			}
+		}
+	}
+}

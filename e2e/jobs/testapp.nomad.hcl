@@ -1,0 +1,75 @@
+# The test app, made to behave or misbehave: each test runs it under a name of
+# its own, so that no test waits for another's seats.
+
+variable "name" {}
+variable "testapp" {} # path of the binary
+variable "command" { default = "" }
+variable "args" { default = "-fps 30" }
+variable "content" { default = "" } # s3://…
+variable "sha256" { default = "" }
+variable "warm" { default = "1" }
+variable "max" { default = "3" }
+variable "fps" { default = "30" }
+variable "audio" { default = "false" }
+variable "reconnect_grace" { default = "30s" }
+variable "idle_timeout" { default = "10m" }
+variable "max_duration" { default = "1h" }
+variable "start_timeout" { default = "10s" }
+
+job "testapp" {
+  id   = var.name
+  name = var.name
+  type = "batch"
+
+  datacenters = ["*"]
+
+  parameterized {}
+
+  meta {
+    title = "Test app ${var.name}"
+    warm  = var.warm
+    max   = var.max
+  }
+
+  group "seat" {
+    restart {
+      attempts = 0
+      mode     = "fail"
+    }
+    reschedule {
+      attempts  = 0
+      unlimited = false
+    }
+
+    task "app" {
+      driver = "stream"
+
+      config {
+        command = var.command != "" ? var.command : var.testapp
+        args    = split(" ", var.args)
+
+        content = var.content == "" ? [] : [{
+          source      = var.content
+          destination = "local/content"
+          sha256      = var.sha256
+        }]
+
+        display {
+          width  = 1280
+          height = 720
+          fps    = var.fps
+        }
+        audio           = var.audio
+        reconnect_grace = var.reconnect_grace
+        idle_timeout    = var.idle_timeout
+        max_duration    = var.max_duration
+        start_timeout   = var.start_timeout
+      }
+
+      resources {
+        cpu    = 100
+        memory = 128
+      }
+    }
+  }
+}

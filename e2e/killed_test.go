@@ -1,0 +1,147 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nearcast/nearcast/dev/browser"
+)
+
+// decoded counts the frames the page has decoded; a new peer connection starts again at 0.
+const decoded = "document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames"
+
+// flows waits until n more frames were decoded than now, by the same connection.
+func flows(ctx context.Context, t *testing.T, page *browser.Page, n int) {
+	t.Helper()
+	var now int
+	must(t, page.Eval(ctx, decoded, &now))
+	must(t, page.Until(ctx, fmt.Sprintf("%s >= %d", decoded, now+n)))
+}
+
+// watchFrames notes in the page the longest time between two frames.
+const watchFrames = `(() => {
+	const video = document.querySelector('video');
+	window.longest = 0;
+	let last = performance.now();
+	const step = (now) => { window.longest = Math.max(window.longest, now - last); last = now; video.requestVideoFrameCallback(step); };
+	video.requestVideoFrameCallback(step);
+})()`
+
+// Each process of the chain but the seat's own is killed while frames flow: the
+// stream does not notice, and the process comes back and finds the truth again.
+func TestKillMidStream(t *testing.T) {
+	for _, name := range []string{"brain", "router", "consul", "nomad", "plugin"} {
+		t.Run(name, func(t *testing.T) {
+			ctx := deadline(t, 2*time.Minute)
+			app := runApp(ctx, t, nil)
+			must(t, site.WaitIdle(ctx, app))
+			page := open(ctx, t, app)
+			play(ctx, t, page)
+			white(ctx, t, page)
+			held := seat(ctx, t, page)
+			must(t, page.Eval(ctx, watchFrames, nil))
+
+			if name == "plugin" {
+				killPlugin(t)
+			} else {
+				must(t, site.Kill(ctx, name))
+				must(t, site.Wait(ctx, name))
+			}
+			flows(ctx, t, page, 60)
+
+			// The hands still reach the app, and the session can be ended.
+			must(t, page.Key(ctx, "a"))
+			must(t, page.Until(ctx, centre+" < 40"))
+			if now := seat(ctx, t, page); now != held {
+				t.Errorf("the page holds seat %s, held %s before", now, held)
+			}
+			var longest float64
+			must(t, page.Eval(ctx, "window.longest", &longest))
+			t.Logf("longest time between frames: %.0f ms", longest)
+			if longest > 2000 {
+				t.Errorf("the picture stood still for %.0f ms", longest)
+			}
+			if name == "brain" {
+				must(t, page.Until(ctx, "nearcast.connected"))
+			}
+			leave(ctx, t, page)
+			ended(ctx, t, page)
+
+			// A new session starts from the healed site.
+			must(t, site.WaitIdle(ctx, app))
+			again := open(ctx, t, app)
+			play(ctx, t, again)
+			leave(ctx, t, again)
+			ended(ctx, t, again)
+		})
+	}
+}
+
+// killPlugin kills the driver's plugin process, which the Nomad agent started.
+func killPlugin(t *testing.T) {
+	t.Helper()
+	for _, p := range processesNaming(site.Dir) {
+		var pid int
+		var command string
+		if _, err := fmt.Sscan(p, &pid, &command); err == nil && filepath.Base(command) == "nomad-driver-stream" {
+			must(t, syscall.Kill(pid, syscall.SIGKILL))
+			return
+		}
+	}
+	t.Fatal("found no plugin process")
+}
+
+func TestKilledStreamHost(t *testing.T) {
+	ctx := deadline(t, time.Minute)
+	app := runApp(ctx, t, nil)
+	must(t, site.WaitIdle(ctx, app))
+	page := open(ctx, t, app)
+	play(ctx, t, page)
+	held := seat(ctx, t, page)
+
+	host := 0
+	for _, p := range processesNaming(held) {
+		var pid int
+		var command string
+		if _, err := fmt.Sscan(p, &pid, &command); err == nil && filepath.Base(command) == "stream-host" && strings.Contains(p, "spec.json") {
+			host = pid
+		}
+	}
+	if host == 0 {
+		t.Fatalf("found no stream host of %s among %q", held, processesNaming(held))
+	}
+	below := tree(host)[1:]
+	if len(below) == 0 {
+		t.Fatal("the stream host has no processes below it")
+	}
+	must(t, syscall.Kill(host, syscall.SIGKILL))
+
+	// The person is told, and offered a new seat.
+	ended(ctx, t, page)
+	until(ctx, t, "nothing of the seat is left", func() error {
+		for _, pid := range below {
+			if state, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err == nil && !strings.Contains(string(state), ") Z ") {
+				return fmt.Errorf("process %d lives: %.80s", pid, state)
+			}
+		}
+		return nil
+	})
+	until(ctx, t, "Nomad is told", func() error {
+		if events := taskEvents(t, app); !strings.Contains(events, "host-died") {
+			return fmt.Errorf("the task events are %s", events)
+		}
+		return nil
+	})
+	must(t, site.WaitIdle(ctx, app))
+	must(t, page.Click(ctx, "section.ended button.primary"))
+	must(t, page.Until(ctx, "nearcast.state === 'streaming'"))
+	if now := seat(ctx, t, page); now == held {
+		t.Error("the page holds the dead seat")
+	}
+}

@@ -1,0 +1,170 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	nomad "github.com/hashicorp/nomad/api"
+
+	"github.com/nearcast/nearcast/dev/browser"
+)
+
+// picture reads the video as 16×9 luminances, 0..255.
+const picture = `(() => {
+	const canvas = new OffscreenCanvas(16, 9), c = canvas.getContext('2d');
+	c.drawImage(document.querySelector('video'), 0, 0, 16, 9);
+	const d = c.getImageData(0, 0, 16, 9).data;
+	return Array.from({length: 144}, (_, i) => Math.round((d[4*i] + d[4*i+1] + d[4*i+2]) / 3));
+})()`
+
+// centre is the luminance in the middle of the video.
+const centre = picture + `[4 * 16 + 8]`
+
+// leave ends the session by the page's own button.
+func leave(ctx context.Context, t *testing.T, page *browser.Page) {
+	t.Helper()
+	must(t, page.Eval(ctx, `(() => { const end = document.querySelector('.tool.end'); end.click(); end.click(); })()`, nil))
+}
+
+// ended waits for the ended (or refused) screen and returns its text.
+func ended(ctx context.Context, t *testing.T, page *browser.Page) string {
+	t.Helper()
+	must(t, page.Until(ctx, "['ended', 'refused'].includes(nearcast.state) && document.querySelector('section.ended')"))
+	var text string
+	must(t, page.Eval(ctx, "document.querySelector('section.ended').innerText", &text))
+	return text
+}
+
+func TestPressPlayHoldLeave(t *testing.T) {
+	ctx := deadline(t, time.Minute)
+	app := runApp(ctx, t, map[string]string{"args": "-fps 30 -color black"})
+	must(t, site.WaitIdle(ctx, app))
+
+	page := open(ctx, t, app)
+	play(ctx, t, page)
+	must(t, page.Until(ctx, centre+" < 40"))
+
+	// A key flips the picture, a click flips it back.
+	must(t, page.Key(ctx, "a"))
+	must(t, page.Until(ctx, centre+" > 200"))
+	must(t, page.Drag(ctx, 640, 400, 700, 420, 5))
+	must(t, page.Until(ctx, centre+" < 40"))
+
+	// The app got what the hands did.
+	out := appOutput(ctx, t, app, `"type":"button_release"`)
+	for _, want := range []string{`"type":"key_press"`, `"text":"a"`, `"type":"button_press"`} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the app's output has no %s:\n%s", want, out)
+		}
+	}
+
+	leave(ctx, t, page)
+	if text := ended(ctx, t, page); !strings.Contains(strings.ToLower(text), "ended") {
+		t.Errorf("the screen after leaving says %q", text)
+	}
+	until(ctx, t, "Nomad is told why the seat ended", func() error {
+		if events := taskEvents(t, app); !strings.Contains(events, "left") {
+			return fmt.Errorf("the task events are %s", events)
+		}
+		return nil
+	})
+	// The pool is filled again.
+	must(t, site.WaitIdle(ctx, app))
+}
+
+// appOutput is what the app of the one running seat printed, once it holds want.
+func appOutput(ctx context.Context, t *testing.T, app, want string) string {
+	t.Helper()
+	var out string
+	until(ctx, t, "the app prints "+want, func() error {
+		out = ""
+		for _, stub := range allocs(t, app) {
+			alloc, _, err := site.Nomad().Allocations().Info(stub.ID, nil)
+			if err != nil {
+				return err
+			}
+			out += logs(ctx, alloc, "stdout")
+		}
+		if !strings.Contains(out, want) {
+			return fmt.Errorf("it printed %q", out)
+		}
+		return nil
+	})
+	return out
+}
+
+func logs(ctx context.Context, alloc *nomad.Allocation, kind string) string {
+	cancel := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() { close(cancel) })
+	defer stop()
+	frames, errs := site.Nomad().AllocFS().Logs(alloc, false, "app", kind, "start", 0, cancel, nil)
+	var text strings.Builder
+	for {
+		select {
+		case frame, ok := <-frames:
+			if !ok || frame == nil {
+				return text.String()
+			}
+			text.Write(frame.Data)
+		case <-errs:
+			return text.String()
+		}
+	}
+}
+
+func TestPhoneHoldsTheApplication(t *testing.T) {
+	ctx := deadline(t, time.Minute)
+	app := runApp(ctx, t, nil)
+	must(t, site.WaitIdle(ctx, app))
+	page := open(ctx, t, app, browser.Size{Width: 390, Height: 844})
+	play(ctx, t, page)
+	var overflow bool
+	must(t, page.Eval(ctx, "document.documentElement.scrollWidth > innerWidth", &overflow))
+	if overflow {
+		t.Error("the page is wider than the phone")
+	}
+	var ratio float64
+	must(t, page.Eval(ctx, "(() => { const v = document.querySelector('video'); return v.videoWidth / v.videoHeight })()", &ratio))
+	if ratio < 1.77 || ratio > 1.79 {
+		t.Errorf("the picture's aspect is %.3f, want 16:9", ratio)
+	}
+}
+
+func TestColdSeatStartsOnDemand(t *testing.T) {
+	ctx := deadline(t, time.Minute)
+	app := runApp(ctx, t, map[string]string{"warm": "0", "max": "1"})
+	first := open(ctx, t, app)
+	play(ctx, t, first)
+
+	// The app is full now: the next person waits, and is told her place.
+	second := open(ctx, t, app)
+	must(t, second.Click(ctx, ".play-button"))
+	must(t, second.Until(ctx, "nearcast.state === 'queued'"))
+	leave(ctx, t, first)
+	must(t, second.Until(ctx, "nearcast.state === 'streaming'"))
+}
+
+func TestTimeLimitAndIdleEndTheSession(t *testing.T) {
+	for reason, vars := range map[string]map[string]string{
+		"time-limit": {"max_duration": "3s"},
+		"idle":       {"idle_timeout": "3s"},
+	} {
+		t.Run(reason, func(t *testing.T) {
+			ctx := deadline(t, time.Minute)
+			app := runApp(ctx, t, vars)
+			must(t, site.WaitIdle(ctx, app))
+			page := open(ctx, t, app)
+			play(ctx, t, page)
+			ended(ctx, t, page)
+			until(ctx, t, "Nomad is told "+reason, func() error {
+				if events := taskEvents(t, app); !strings.Contains(events, reason) {
+					return fmt.Errorf("the task events are %s", events)
+				}
+				return nil
+			})
+		})
+	}
+}
