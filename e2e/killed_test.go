@@ -106,7 +106,7 @@ func TestKilledStreamHost(t *testing.T) {
 	held := seat(ctx, t, page)
 
 	host := 0
-	for _, p := range processesNaming(held) {
+	for _, p := range processesNaming("/run/" + held[:8]) {
 		var pid int
 		var command string
 		if _, err := fmt.Sscan(p, &pid, &command); err == nil && filepath.Base(command) == "stream-host" && strings.Contains(p, "spec.json") {
@@ -114,7 +114,7 @@ func TestKilledStreamHost(t *testing.T) {
 		}
 	}
 	if host == 0 {
-		t.Fatalf("found no stream host of %s among %q", held, processesNaming(held))
+		t.Fatalf("found no stream host of %s among %q", held, processesNaming("/run/"+held[:8]))
 	}
 	below := tree(host)[1:]
 	if len(below) == 0 {

@@ -91,7 +91,7 @@ func (b *bench) hostOf(seat string) (pid int, err error) {
 			continue
 		}
 		args := strings.Split(string(text), "\x00")
-		if filepath.Base(args[0]) == "stream-host" && strings.Contains(string(text), seat) && strings.Contains(string(text), "--spec") {
+		if filepath.Base(args[0]) == "stream-host" && strings.Contains(string(text), "/"+seat[:8]+"-") && strings.Contains(string(text), "--spec") {
 			return strconv.Atoi(filepath.Base(filepath.Dir(file)))
 		}
 	}

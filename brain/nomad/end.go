@@ -37,7 +37,7 @@ func end(t task) *wire.End {
 	var found *wire.End
 	for _, e := range slices.Backward(events) {
 		if e.Details["reason"] != "" {
-			if end, ok := parseEnd(e.Details["driver_message"]); ok {
+			if end, ok := parseEnd(e.DisplayMessage); ok {
 				return &end
 			}
 			return &wire.End{Reason: wire.Reason(e.Details["reason"]), Code: e.Details["code"]}

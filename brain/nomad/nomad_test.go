@@ -43,7 +43,7 @@ func TestEndIsReadBack(t *testing.T) {
 	}
 	got := end(task{Events: []event{
 		{Type: "Started"},
-		{Type: "Driver", Details: map[string]string{"reason": "idle", "driver_message": "idle: no input for 300 s"}},
+		{Type: "Driver", DisplayMessage: "idle: no input for 300 s", Details: map[string]string{"reason": "idle"}},
 		{Type: "Terminated", Details: map[string]string{"exit_code": "0"}},
 	}})
 	if want := (wire.End{Reason: wire.ReasonIdle, Detail: "no input for 300 s"}); got == nil || *got != want {

@@ -167,7 +167,7 @@ func TestKilled(t *testing.T) {
 func TestFrozenWhileIdle(t *testing.T) {
 	s := newSeat(t, "-fps", "30").start()
 	status := s.waitState(wire.SeatIdle)
-	eventually(t, 5*time.Second, "the idle app rests", func() bool { return resting(status.AppPID) })
+	eventually(t, 15*time.Second, "the idle app rests", func() bool { return resting(status.AppPID) })
 	s.claim(status.Seat.Address).connect()
 	if resting(status.AppPID) {
 		t.Error("the app of a session rests")

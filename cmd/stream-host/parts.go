@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/nearcast/nearcast/driver/host"
 	"github.com/nearcast/nearcast/driver/host/app"
@@ -128,7 +129,8 @@ func credential(name string) (*syscall.Credential, error) {
 func newParts(spec wire.Spec, log *slog.Logger) host.Parts {
 	p := &parts{spec: spec, log: log}
 	return host.Parts{
-		Content: p.content, Display: p.display, Sound: p.sound, App: p.app, Hands: p.hands,
+		FreezeAfter: freezeAfter,
+		Content:     p.content, Display: p.display, Sound: p.sound, App: p.app, Hands: p.hands,
 		Video: p.video, Audio: p.audio, Peer: p.peer, Verify: p.verify, Register: p.register,
 	}
 }
@@ -221,12 +223,17 @@ func hidden(spec wire.Spec) (hide, show []string) {
 	return hide, append(show, spec.TaskDir)
 }
 
+// freezeAfter is time enough for most apps to load what their first picture needs.
+const freezeAfter = 5 * time.Second
+
 func (p *parts) hands(d host.Display) (host.Hands, error) {
 	s := d.(screen)
 	in, err := input.Open(s.Name(), s.Authority(), p.spec.Display.Width, p.spec.Display.Height)
 	if err != nil {
 		return nil, err
 	}
+	// Games that take the mouse know keys by their place: W A S D on every layout.
+	in.PreferPlace(p.spec.Display.Pointer == wire.PointerRelative)
 	return in, nil
 }
 

@@ -12,6 +12,9 @@ import (
 // Parts are what a seat is put together from. Each makes one thing and knows
 // nothing of the others; cmd/stream-host gives the real ones.
 type Parts struct {
+	// FreezeAfter is how long an idle app goes on before it is frozen: its first
+	// window says that it is there, not that it has loaded and painted.
+	FreezeAfter time.Duration
 	// Content brings the app's files. The seat closes the result when the app is gone.
 	Content func(ctx context.Context, progress func(done, total int64, name string)) (io.Closer, error)
 	// Display starts the screen.

@@ -269,7 +269,7 @@ func (h *host) takeDown(end wire.End) {
 
 // lastAct tells the driver how it ended, in both ways.
 func (h *host) lastAct(end wire.End) wire.End {
-	h.journal.add("seat ended: "+end.String(), map[string]string{"reason": string(end.Reason), "code": end.Code})
+	h.journal.add(end.String(), map[string]string{"reason": string(end.Reason), "code": end.Code})
 	if err := WriteExit(h.spec.RunDir, wire.Exit{Nonce: h.spec.Nonce, Time: time.Now().UTC(), End: end}); err != nil {
 		h.log.Error("write exit", "error", err)
 	}

@@ -152,9 +152,34 @@ func (s *stream) follow(now wire.Seat) error {
 	}
 	if now.State == wire.SeatIdle {
 		s.rest(true)
-		s.freeze()
+		s.freezeLater()
 	}
 	return nil
+}
+
+// freezeLater freezes the app if the seat is still idle after FreezeAfter. The
+// caller holds s.mu.
+func (s *stream) freezeLater() {
+	after := s.h.parts.FreezeAfter
+	if after == 0 {
+		s.freeze()
+		return
+	}
+	s.h.run(func() {
+		timer := time.NewTimer(after)
+		defer timer.Stop()
+		select {
+		case <-s.h.seat.ended:
+			return
+		case <-timer.C:
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		// Claimed meanwhile: follow, waiting for the lock, thaws if we were first.
+		if s.h.seat.view().State == wire.SeatIdle {
+			s.freeze()
+		}
+	})
 }
 
 func (s *stream) rest(rest bool) {
