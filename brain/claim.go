@@ -95,7 +95,7 @@ func (d *dialled) take(context.Context, string, string) (net.Conn, error) {
 
 // drop closes the connection if nobody took it.
 func (d *dialled) drop() {
-	if conn, err := d.take(nil, "", ""); err == nil {
+	if conn, err := d.take(context.Background(), "", ""); err == nil {
 		conn.Close()
 	}
 }

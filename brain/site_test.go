@@ -44,7 +44,6 @@ type site struct {
 
 	mu    sync.Mutex
 	seats map[string]*seat
-	cuts  []func()
 }
 
 // logs keeps what brains log, to look for secrets in it.

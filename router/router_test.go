@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -630,7 +629,7 @@ func TestPagesThatChange(t *testing.T) {
 		}
 	}
 	write("one")
-	g := newRig(t, func(c *Config) { c.Web = os.DirFS(dir).(fs.FS); c.FrameAncestors = []string{"https://shop.example"} })
+	g := newRig(t, func(c *Config) { c.Web = os.DirFS(dir); c.FrameAncestors = []string{"https://shop.example"} })
 	res, _ := g.call("GET", "/", nil)
 	write("three")
 	again, body := g.call("GET", "/", nil, "If-None-Match", res.Header.Get("ETag"))

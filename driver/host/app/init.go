@@ -112,9 +112,8 @@ type parent struct {
 	orders  *json.Decoder
 	control *os.File
 
-	mu   sync.Mutex // held to signal, and to reap: a pid is not reused in between
-	pid  int        // of the application's main process; 0 before and after
-	over bool
+	mu  sync.Mutex // held to signal, and to reap: a pid is not reused in between
+	pid int        // of the application's main process; 0 before and after
 }
 
 func newParent(s spec, control *os.File) *parent {

@@ -50,8 +50,7 @@ func (p *Pipeline) loop(ctx context.Context) error {
 
 		if !due.IsZero() && !due.After(now) {
 			if pending {
-				var err error
-				if pending, err = p.drain(ctx, timer); err != nil {
+				if _, err := p.drain(ctx, timer); err != nil {
 					return err
 				}
 			}
