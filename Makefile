@@ -56,8 +56,8 @@ test: test-packages build ## everything: lint, then all tests; skips are listed 
 	  { $(GO) test -json -race $(TESTFLAGS) $$race; $(GO) test -json -p 1 $(TESTFLAGS) $$rest; } \
 	  | $(GO) run ./dev/testsummary
 
-bench-stream: build ## measure a stream: latency, frame rate, CPU
-	$(GO) run ./bench/stream
+bench-stream: build test-packages ## measure a stream: latency, frame rate, CPU; JSON lines (BENCH="-only warm")
+	@$(GO) run ./bench/stream $(BENCH)
 
 clean: down ## stop the site and remove binaries and all its data
 	rm -rf $(BIN) .nearcast

@@ -24,6 +24,7 @@ job "neverball" {
 
   meta {
     title       = "Neverball"
+    picture     = "/assets/pictures/neverball.jpg"
     description = "Tilt the floor with the mouse, roll the ball to the goal, mind the clock."
     warm        = var.warm
     max         = var.max

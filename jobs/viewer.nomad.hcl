@@ -47,6 +47,7 @@ job "viewer" {
   # What people and brains read of the app.
   meta {
     title       = "Model viewer"
+    picture     = "/assets/pictures/viewer.jpg"
     description = "A two-cylinder engine. Drag to turn it, scroll to come closer."
     warm        = var.warm
     max         = var.max
