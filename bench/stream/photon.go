@@ -13,12 +13,12 @@ import (
 // that presses do not fall into step with frames.
 const photons = `(async () => {
 	const video = document.querySelector('video');
-	const canvas = new OffscreenCanvas(1, 1), c = canvas.getContext('2d', { willReadFrequently: true });
+	const canvas = new OffscreenCanvas(16, 9), c = canvas.getContext('2d', { willReadFrequently: true });
 	const bright = () => {
-		c.drawImage(video, video.videoWidth / 2, video.videoHeight / 2, 1, 1, 0, 0, 1, 1);
-		return c.getImageData(0, 0, 1, 1).data[0] > 128;
+		c.drawImage(video, 0, 0, 16, 9);
+		return c.getImageData(8, 4, 1, 1).data[0] > 128;
 	};
-	const key = (type) => document.activeElement.dispatchEvent(
+	const key = (type) => document.querySelector('div.surface').dispatchEvent(
 		new KeyboardEvent(type, { code: 'KeyA', key: 'a', bubbles: true, cancelable: true }));
 	const wait = (ms) => new Promise((r) => setTimeout(r, ms));
 	const all = [];
