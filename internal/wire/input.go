@@ -17,7 +17,7 @@ const (
 	InputRel   InputType = "rel"   // DX, DY; relative motion in display pixels
 	InputDown  InputType = "down"  // Button, and X, Y where the pointer is absolute
 	InputUp    InputType = "up"    // Button, and X, Y
-	InputWheel InputType = "wheel" // DX, DY in notches (120ths make one), X, Y
+	InputWheel InputType = "wheel" // DX, DY in 120ths of a notch, positive right and down; X, Y
 	InputKey   InputType = "key"   // Code, Key, Pressed
 	InputBlur  InputType = "blur"  // the page lost focus: release everything that is held
 	InputPing  InputType = "ping"  // Seq; answered on the same channel by Pong, for the overlay's RTT

@@ -27,7 +27,8 @@ const (
 	MsgAnswer MessageType = "answer"
 	// MsgEnded: the session is over; End. Seat, or brain where the seat is gone. The last message.
 	MsgEnded MessageType = "ended"
-	// MsgRefused: the request cannot be served; Problem. Brain. The last message.
+	// MsgRefused: the request cannot be served; Problem. Brain, or a seat that
+	// cannot answer the offer. The last message.
 	MsgRefused MessageType = "refused"
 )
 
