@@ -50,7 +50,7 @@ func (p *Pipeline) loop(ctx context.Context) error {
 
 		if !due.IsZero() && !due.After(now) {
 			if pending {
-				if _, err := p.drain(ctx, timer); err != nil {
+				if err := p.drain(ctx, timer); err != nil {
 					return err
 				}
 			}
@@ -115,18 +115,18 @@ func (p *Pipeline) take() (paused, key bool) {
 }
 
 // drain waits until the picture before has left the encoder, whose memory is
-// used for the next. It reports whether one is still in there.
-func (p *Pipeline) drain(ctx context.Context, timer *time.Timer) (pending bool, err error) {
+// used for the next, or until patience is over: an encoder may keep one back.
+func (p *Pipeline) drain(ctx context.Context, timer *time.Timer) error {
 	timer.Reset(patience)
 	select {
 	case <-p.out:
-		return false, nil
+		return nil
 	case <-timer.C:
-		return true, nil
+		return nil
 	case <-p.video.failed:
-		return true, p.video.failure()
+		return p.video.failure()
 	case <-ctx.Done():
-		return true, ctx.Err()
+		return ctx.Err()
 	}
 }
 
