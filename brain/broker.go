@@ -157,8 +157,8 @@ func (b *Broker) serve(id string, q queue, now time.Time) {
 	t := b.view.tally(app, b.mine(id), now)
 	place := 0
 	for _, w := range q {
-		if w.seat != "" {
-			continue // her seat is being claimed
+		if !w.waits() {
+			continue // her seat is being claimed, or she is on her way out
 		}
 		place++
 		b.news(w, app, t, place, now)

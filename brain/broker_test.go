@@ -422,7 +422,7 @@ func TestTwoReplicasOnePool(t *testing.T) {
 	for range 4 {
 		select {
 		case <-granted:
-		case <-time.After(20 * time.Second):
+		case <-time.After(60 * time.Second):
 			t.Fatalf("only %d of 4 were served", len(seats))
 		}
 	}
@@ -474,7 +474,7 @@ func TestReplicasTogetherKeepMax(t *testing.T) {
 	for range 3 {
 		select {
 		case <-served:
-		case <-time.After(20 * time.Second):
+		case <-time.After(60 * time.Second):
 			t.Fatal("three people can be served at once")
 		}
 	}

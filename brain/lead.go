@@ -107,7 +107,7 @@ func (b *Broker) act(ctx context.Context) {
 		f := b.view.failures[id]
 		var waiting []*waiter
 		for _, w := range b.queues[id] {
-			if w.seat == "" {
+			if w.waits() {
 				waiting = append(waiting, w)
 			}
 		}

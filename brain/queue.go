@@ -28,6 +28,7 @@ type waiter struct {
 	news    chan wire.Message
 	verdict chan verdict
 	told    string // the last news, to tell only changes
+	ended   bool   // a verdict is in her mail: she only has to read it and go
 }
 
 // verdict ends a person's waiting.
@@ -44,11 +45,15 @@ func newWaiter(claims ticket.Claims, token string, now time.Time) *waiter {
 }
 
 func (w *waiter) end(v verdict) {
-	select {
-	case w.verdict <- v:
-	default: // one verdict is enough
+	if w.ended {
+		return // one verdict is enough
 	}
+	w.ended = true
+	w.verdict <- v
 }
+
+// waits reports whether w wants a seat and is offered none.
+func (w *waiter) waits() bool { return w.seat == "" && !w.ended }
 
 // tell puts news into the person's mail, in place of older news.
 func (w *waiter) tell(m wire.Message) {
@@ -72,7 +77,7 @@ func (q queue) offer(free []wire.Seat, lives map[string]*life) {
 		if len(free) == 0 {
 			return
 		}
-		if w.seat != "" {
+		if !w.waits() {
 			continue
 		}
 		w.seat = free[0].ID

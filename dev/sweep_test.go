@@ -60,7 +60,7 @@ func TestSweep(t *testing.T) {
 	for name, ended := range ends {
 		select {
 		case <-ended:
-		case <-time.After(5 * time.Second):
+		case <-time.After(60 * time.Second):
 			t.Errorf("the %s process still runs", name)
 		}
 	}

@@ -208,10 +208,11 @@ func (f *fake) signal(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// eventually waits until ok, with a deadline that is meant for a busy machine.
+// eventually waits until ok, with a deadline that is meant for a busy machine:
+// a Nomad client that was turned away registers again after up to 30 s.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	within(t, 20*time.Second, what, ok)
+	within(t, 75*time.Second, what, ok)
 }
 
 func within(t *testing.T, limit time.Duration, what string, ok func() bool) {

@@ -37,7 +37,7 @@ func TestFingerprint(t *testing.T) {
 			if tt.config != "" {
 				b.configure(tt.config)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 			defer cancel()
 			ch, err := b.Fingerprint(ctx)
 			if err != nil {

@@ -19,7 +19,7 @@ func TestTaskStats(t *testing.T) {
 	b.driver.stats = cpuInfo{mhz: 4000, cores: 2}
 	cfg := job("while :; do :; done", nil)
 	b.start(cfg)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	ch, err := b.TaskStats(ctx, cfg.ID, 300*time.Millisecond)
 	if err != nil {

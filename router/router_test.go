@@ -159,7 +159,7 @@ func (g *rig) call(method, path string, body any, header ...string) (*http.Respo
 	default:
 		sent, _ = json.Marshal(b)
 	}
-	ctx, cancel := context.WithTimeout(g.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(g.t.Context(), 60*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, g.server.URL+path, bytes.NewReader(sent))
 	if err != nil {

@@ -205,7 +205,7 @@ func TestServe(t *testing.T) {
 	<-entered
 	stop()
 	// Once the listener is closed, new requests are refused while the old is served.
-	for deadline := time.Now().Add(5 * time.Second); ; {
+	for deadline := time.Now().Add(60 * time.Second); ; {
 		res, err := client.Get(url + "/v1/beacon")
 		if err != nil {
 			break

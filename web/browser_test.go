@@ -21,7 +21,7 @@ import (
 )
 
 // patience is how long a test waits for anything that should be at once.
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 // TestInTheBrowser walks the pages with a real Chromium. With
 // NEARCAST_SCREENSHOTS=dir it leaves pictures of every screen in dir.

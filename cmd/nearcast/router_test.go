@@ -26,7 +26,7 @@ import (
 // eventually tries until ok, or fails the test with what was seen last.
 func eventually(t *testing.T, what string, try func() (seen any, ok bool)) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(60 * time.Second)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -177,7 +177,7 @@ func TestRouter(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(60 * time.Second):
 		t.Fatal("the router does not stop")
 	}
 	if list := registered(); len(list) != 0 {
@@ -237,7 +237,7 @@ func TestRouterRefusesToStart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := good
 			tt.change(&f)
-			ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
+			ctx, stop := context.WithTimeout(t.Context(), 60*time.Second)
 			defer stop()
 			if err := runRouter(ctx, f, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("%v, want %q in it", err, tt.want)

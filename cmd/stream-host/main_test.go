@@ -27,13 +27,13 @@ func TestPlayAndLeave(t *testing.T) {
 
 	before := b.frames.Load()
 	b.press("KeyA", "a")
-	eventually(t, 10*time.Second, "the key at the app", func() bool {
+	eventually(t, 60*time.Second, "the key at the app", func() bool {
 		return strings.Contains(s.stdout(), `"key_press"`) && strings.Contains(s.stdout(), `"text":"a"`)
 	})
-	eventually(t, 10*time.Second, "the picture that answers", func() bool { return b.frames.Load() > before })
+	eventually(t, 60*time.Second, "the picture that answers", func() bool { return b.frames.Load() > before })
 
 	if s.spec.Display.Audio {
-		eventually(t, 10*time.Second, "sound", func() bool { return b.sounds.Load() > 10 })
+		eventually(t, 60*time.Second, "sound", func() bool { return b.sounds.Load() > 10 })
 	}
 
 	b.send(wire.Message{Type: wire.MsgLeave})
@@ -58,7 +58,7 @@ func TestLostAndBack(t *testing.T) {
 	address := s.waitState(wire.SeatIdle).Seat.Address
 	b := s.claim(address).connect()
 	b.press("KeyA", "a")
-	eventually(t, 10*time.Second, "the key at the app", func() bool { return strings.Contains(s.stdout(), `"key_press"`) })
+	eventually(t, 60*time.Second, "the key at the app", func() bool { return strings.Contains(s.stdout(), `"key_press"`) })
 	must(t, b.conn.CloseNow())
 	must(t, b.pc.Close())
 	s.waitState(wire.SeatDetached)
@@ -167,7 +167,7 @@ func TestKilled(t *testing.T) {
 func TestFrozenWhileIdle(t *testing.T) {
 	s := newSeat(t, "-fps", "30").start()
 	status := s.waitState(wire.SeatIdle)
-	eventually(t, 15*time.Second, "the idle app rests", func() bool { return resting(status.AppPID) })
+	eventually(t, 60*time.Second, "the idle app rests", func() bool { return resting(status.AppPID) })
 	s.claim(status.Seat.Address).connect()
 	if resting(status.AppPID) {
 		t.Error("the app of a session rests")

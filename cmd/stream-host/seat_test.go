@@ -203,7 +203,7 @@ func (s *seat) wantExit() wire.End {
 // wantNothingLeft looks for processes of the seat, and for its files.
 func (s *seat) wantNothingLeft(files bool) {
 	s.t.Helper()
-	eventually(s.t, 5*time.Second, "nothing left running", func() bool { return len(s.processes()) == 0 })
+	eventually(s.t, 60*time.Second, "nothing left running", func() bool { return len(s.processes()) == 0 })
 	if !files {
 		return
 	}
@@ -242,7 +242,7 @@ type browser struct {
 
 func (s *seat) attach(address, token string) *browser {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), 60*time.Second)
 	defer cancel()
 	conn, _, err := websocket.Dial(ctx, "ws://"+address+wire.AttachPath, &websocket.DialOptions{
 		HTTPHeader: http.Header{"Authorization": {"Bearer " + token}},
@@ -267,7 +267,7 @@ func (s *seat) claim(address string) *browser {
 
 func (b *browser) expect(kind wire.MessageType) wire.Message {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(b.t.Context(), 60*time.Second)
 	defer cancel()
 	for {
 		var m wire.Message
@@ -336,10 +336,10 @@ func (b *browser) connect() *browser {
 	must(b.t, pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer.SDP}))
 	select {
 	case <-b.open:
-	case <-time.After(20 * time.Second):
+	case <-time.After(60 * time.Second):
 		b.t.Fatal("the input channel does not open")
 	}
-	eventually(b.t, 20*time.Second, "a first picture", func() bool { return b.frames.Load() > 0 })
+	eventually(b.t, 60*time.Second, "a first picture", func() bool { return b.frames.Load() > 0 })
 	return b
 }
 

@@ -121,7 +121,7 @@ func (r *rig) finish() {
 	select {
 	case end := <-r.ended:
 		r.ended <- end
-	case <-time.After(20 * time.Second):
+	case <-time.After(60 * time.Second):
 		r.t.Error("the seat does not end")
 	}
 	if strings.Contains(r.log.String(), "eyJ") {
@@ -134,7 +134,7 @@ func (r *rig) finish() {
 
 func (r *rig) wait(what string, ok func() bool) {
 	r.t.Helper()
-	deadline := time.NewTimer(10 * time.Second)
+	deadline := time.NewTimer(60 * time.Second)
 	defer deadline.Stop()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
@@ -165,7 +165,7 @@ func (r *rig) waitEnd() wire.End {
 	case end := <-r.ended:
 		r.ended <- end
 		return end
-	case <-time.After(20 * time.Second):
+	case <-time.After(60 * time.Second):
 		r.t.Fatal("the seat does not end")
 		return wire.End{}
 	}
@@ -183,7 +183,7 @@ func (r *rig) ticket(session, app string) string {
 // attach opens the WebSocket; on refusal it gives the status and the problem.
 func (r *rig) attach(token string) (*websocket.Conn, int, wire.Problem) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), 60*time.Second)
 	defer cancel()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	conn, resp, err := websocket.Dial(ctx, "ws://"+r.address+wire.AttachPath, &websocket.DialOptions{
@@ -207,7 +207,7 @@ func (r *rig) attach(token string) (*websocket.Conn, int, wire.Problem) {
 }
 
 func (r *rig) read(conn *websocket.Conn) (wire.Message, error) {
-	ctx, cancel := context.WithTimeout(r.t.Context(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), 60*time.Second)
 	defer cancel()
 	var m wire.Message
 	err := wsjson.Read(ctx, conn, &m)

@@ -128,7 +128,7 @@ func TestSeatIsSeenAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := seen.wait(t, 5*time.Second, "starting", has("a1", wire.SeatStarting))[0]
+	got := seen.wait(t, 60*time.Second, "starting", has("a1", wire.SeatStarting))[0]
 	if got.Progress.Fraction != 0.25 || got.Address != s.Address || got.Version != 3 || !got.Since.Equal(s.Since) {
 		t.Errorf("got %+v, want %+v", got, s)
 	}
@@ -163,7 +163,7 @@ func TestSilentSeatIsLeftOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	seen.wait(t, 5*time.Second, "idle", has("a1", wire.SeatIdle))
+	seen.wait(t, 60*time.Second, "idle", has("a1", wire.SeatIdle))
 	// A seat that was killed does not say goodbye: keep the worker from it.
 	reg.vanish()
 	seen.wait(t, checkTTL+5*time.Second, "left out", func(s []wire.Seat) bool { return len(s) == 0 })
@@ -181,7 +181,7 @@ func TestRegistrationSurvivesItsAgent(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer reg.Close()
-			seen.wait(t, 5*time.Second, "idle", has("a1", wire.SeatIdle))
+			seen.wait(t, 60*time.Second, "idle", has("a1", wire.SeatIdle))
 			consul.Kill()
 			until(t, 5*time.Second, "the watch says stale", w.Stale)
 			if !has("a1", wire.SeatIdle)(seen.v) {
@@ -248,7 +248,7 @@ func TestApps(t *testing.T) {
 	if err := f.PublishApp(ctx, app); err != nil {
 		t.Fatal(err)
 	}
-	got := seen.wait(t, 5*time.Second, "published", func(m map[string]wire.App) bool { return len(m) == 1 })["viewer"]
+	got := seen.wait(t, 60*time.Second, "published", func(m map[string]wire.App) bool { return len(m) == 1 })["viewer"]
 	if got != app {
 		t.Errorf("got %+v, want %+v", got, app)
 	}

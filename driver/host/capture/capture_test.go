@@ -37,7 +37,7 @@ func flush(frames chan Frame) {
 // quiet waits until no frame came for a while: the picture is still.
 func quiet(t *testing.T, frames chan Frame) {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(60 * time.Second)
 	for {
 		select {
 		case <-frames:
@@ -72,7 +72,7 @@ func decode(t *testing.T, element, caps string, packets [][]byte) [][]byte {
 			out = append(out, p)
 		case <-s.failed:
 			t.Fatal(s.failure())
-		case <-time.After(5 * time.Second):
+		case <-time.After(60 * time.Second):
 			return out // a decoder may keep the last
 		}
 	}
@@ -229,7 +229,7 @@ func TestDisplayDies(t *testing.T) {
 	server.Process.Kill()
 	select {
 	case <-p.Done():
-	case <-time.After(10 * time.Second):
+	case <-time.After(60 * time.Second):
 		t.Fatal("nobody noticed")
 	}
 	if p.Err() == nil {
@@ -251,7 +251,7 @@ func TestContextEndsThePipeline(t *testing.T) {
 	cancel()
 	select {
 	case <-p.Done():
-	case <-time.After(10 * time.Second):
+	case <-time.After(60 * time.Second):
 		t.Fatal("it runs on")
 	}
 	if p.Err() != nil {

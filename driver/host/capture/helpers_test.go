@@ -51,7 +51,7 @@ func xvfb(t testing.TB, args ...string) (display string, server *exec.Cmd) {
 	cmd.ExtraFiles = []*os.File{w}
 	spawn(t, cmd)
 	w.Close()
-	r.SetReadDeadline(time.Now().Add(10 * time.Second))
+	r.SetReadDeadline(time.Now().Add(60 * time.Second))
 	number, err := bufio.NewReader(r).ReadString('\n')
 	if err != nil {
 		t.Fatalf("Xvfb did not come up: %v", err)
@@ -125,7 +125,7 @@ func start(t testing.TB, cfg Config) *Pipeline {
 // next waits for a frame that satisfies ok.
 func next(t testing.TB, frames <-chan Frame, what string, ok func(Frame) bool) Frame {
 	t.Helper()
-	timeout := time.After(10 * time.Second)
+	timeout := time.After(60 * time.Second)
 	for {
 		select {
 		case f := <-frames:

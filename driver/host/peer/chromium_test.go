@@ -48,7 +48,7 @@ func xvfb(t testing.TB) string {
 	server.ExtraFiles = []*os.File{w}
 	spawn(server)
 	w.Close()
-	r.SetReadDeadline(time.Now().Add(10 * time.Second))
+	r.SetReadDeadline(time.Now().Add(60 * time.Second))
 	number, err := bufio.NewReader(r).ReadString('\n')
 	if err != nil {
 		t.Fatal(err)
@@ -111,7 +111,7 @@ func evaluate[T any](t testing.TB, ctx context.Context, expression string) T {
 
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(60 * time.Second)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
@@ -197,7 +197,7 @@ func testChromium(t *testing.T, codec string) {
 		select {
 		case in := <-inputs:
 			seen[in.Type] = in
-		case <-time.After(10 * time.Second):
+		case <-time.After(60 * time.Second):
 			t.Fatalf("input is missing, got %v", seen)
 		}
 	}
@@ -215,9 +215,9 @@ func testChromium(t *testing.T, codec string) {
 	}
 
 	// A browser that closes is heard at once, one that dies after a few seconds.
-	want, within := peer.Closed, 5*time.Second
+	want, within := peer.Closed, 20*time.Second
 	if codec == capture.H264 {
-		want, within = peer.Disconnected, 8*time.Second
+		want, within = peer.Disconnected, 30*time.Second
 		if err := chromedp.FromContext(ctx).Browser.Process().Kill(); err != nil {
 			t.Fatal(err)
 		}

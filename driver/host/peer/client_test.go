@@ -174,7 +174,7 @@ func newSeat(t *testing.T, change func(*Config)) *seat {
 // connect brings both ends together and waits until media can flow.
 func connect(t *testing.T, s *seat, c *client) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	answer, err := s.Answer(ctx, c.offer(t))
 	if err != nil {
@@ -204,7 +204,7 @@ func wait[T any](t *testing.T, ch <-chan T, what string) T {
 	select {
 	case v := <-ch:
 		return v
-	case <-time.After(15 * time.Second):
+	case <-time.After(60 * time.Second):
 		t.Fatalf("no %s", what)
 		panic("unreachable")
 	}

@@ -21,7 +21,7 @@ func start(t *testing.T, cred *syscall.Credential) (*Server, string) {
 			os.Chmod(d, 0o755)
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	s, err := Start(ctx, Config{Dir: dir, Credential: cred})
 	if errors.Is(err, ErrNotInstalled) {
@@ -43,7 +43,7 @@ func play(t *testing.T, s *Server, cred *syscall.Credential) {
 		t.Skip("gst-launch-1.0 is not installed")
 	}
 	home := t.TempDir()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "gst-launch-1.0", "-q", "audiotestsrc", "num-buffers=20", "!", "pulsesink")
 	cmd.Env = append(s.Env(), "PATH="+os.Getenv("PATH"), "HOME="+home)
@@ -95,7 +95,7 @@ func TestServerDies(t *testing.T) {
 	}
 	select {
 	case <-s.Done():
-	case <-time.After(5 * time.Second):
+	case <-time.After(60 * time.Second):
 		t.Fatal("nobody noticed")
 	}
 	if !errors.Is(s.Err(), ErrServerDied) {
