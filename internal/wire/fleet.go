@@ -14,6 +14,8 @@ const (
 	TicketsPrefix = "nearcast/tickets/"
 	// PoolLock is held by the one brain of a site that keeps warm pools.
 	PoolLock = "nearcast/brain/pool"
+	// SiteKey holds a SiteInfo.
+	SiteKey = "nearcast/site"
 )
 
 // App is what the brains of a site publish of an app: what it is, and how much
@@ -41,8 +43,21 @@ type Capacity struct {
 	// ColdStartMS is what dispatch → idle took of late at this site (median);
 	// 0 while nobody knows.
 	ColdStartMS int64 `json:"cold_start_ms"`
+	// SessionMS is how long sessions were of late at this site (median); 0 while
+	// nobody knows. The length of a queue follows from it.
+	SessionMS int64 `json:"session_ms"`
 	// Failing says why seats fail to start, while they do.
 	Failing string `json:"failing,omitempty"`
+}
+
+// SiteInfo is what a site says of itself. The brain that holds PoolLock writes it.
+type SiteInfo struct {
+	Site string `json:"site"`
+	// Residency names the jurisdictions the site lies in: "eu", "de".
+	Residency []string `json:"residency,omitempty"`
+	// GPU names the classes of GPU its stream hosts have: "nvidia-l4".
+	GPU     []string  `json:"gpu,omitempty"`
+	Updated time.Time `json:"updated"`
 }
 
 // Instance is a router or a brain as Consul knows it.

@@ -9,8 +9,11 @@ type LaunchRequest struct {
 	Version uint64 `json:"version,omitempty"`
 	// RTTMS is what the caller measured to each site's beacon, in milliseconds.
 	// Sites that did not answer are left out.
-	RTTMS       map[string]float64 `json:"rtt_ms,omitempty"`
-	Preferences Preferences        `json:"preferences,omitzero"`
+	RTTMS map[string]float64 `json:"rtt_ms,omitempty"`
+	// Lost names sites that the person has just lost a session at: they are not
+	// chosen again.
+	Lost        []string    `json:"lost,omitempty"`
+	Preferences Preferences `json:"preferences,omitzero"`
 }
 
 // Preferences limit where a session may go. The zero value has none.
@@ -18,6 +21,10 @@ type Preferences struct {
 	Allow    []string `json:"allow,omitempty"` // only these sites
 	Deny     []string `json:"deny,omitempty"`  // none of these
 	MaxRTTMS float64  `json:"max_rtt_ms,omitempty"`
+	// Residency names jurisdictions: only sites that lie in one of them.
+	Residency []string `json:"residency,omitempty"`
+	// GPU asks for a site that has this class of GPU.
+	GPU string `json:"gpu,omitempty"`
 }
 
 // MaxRTTMS is the largest RTT that a launch request may claim, in milliseconds.
@@ -60,6 +67,8 @@ type Candidate struct {
 	BrainURL  string    `json:"brain_url,omitempty"`
 	RTTMS     float64   `json:"rtt_ms"`
 	RTTSource RTTSource `json:"rtt_source"`
+	// RTTErrorMS is how far RTTMS may be off; 0 where it was measured.
+	RTTErrorMS float64 `json:"rtt_error_ms,omitempty"`
 	WaitMS    float64   `json:"wait_ms"` // expected until a seat is ready
 	LoadMS    float64   `json:"load_ms"` // penalty for a crowded site
 	Score     float64   `json:"score"`
@@ -118,7 +127,30 @@ type SitesResponse struct {
 	// Entry is the site of the router that answers.
 	Entry string     `json:"entry"`
 	Sites []SiteView `json:"sites"`
-	Stale bool       `json:"stale,omitempty"`
+	// Probe names the sites to measure, the likeliest first: all of them where
+	// they are few (MaxRace at most), else those to begin with. What to measure
+	// then is asked for at POST /v1/probes.
+	Probe []string `json:"probe"`
+	Stale bool     `json:"stale,omitempty"`
+}
+
+// MaxRace is how many sites a page races without asking for advice.
+const MaxRace = 24
+
+// ProbeRequest is the body of POST /v1/probes: what a page has measured so far.
+type ProbeRequest struct {
+	RTTMS map[string]float64 `json:"rtt_ms"`
+	// Failed names sites whose beacon did not answer.
+	Failed []string `json:"failed,omitempty"`
+}
+
+// ProbeResponse answers with 200.
+type ProbeResponse struct {
+	// Probe names the sites to measure next; empty when another measurement is
+	// not expected to pay.
+	Probe []string `json:"probe"`
+	// Nearest is the nearest site as far as the router can tell now.
+	Nearest string `json:"nearest,omitempty"`
 }
 
 // SiteView is a site as a browser needs it to measure and choose.
@@ -126,7 +158,24 @@ type SiteView struct {
 	Site      string `json:"site"`
 	BeaconURL string `json:"beacon_url"`
 	BrainURL  string `json:"brain_url,omitempty"`
+	// RouterURL is the site's own router: where to go on when this one is lost.
+	RouterURL string `json:"router_url,omitempty"`
 	Healthy   bool   `json:"healthy"`
+	// Unhealthy says why, where it is not.
+	Unhealthy string   `json:"unhealthy,omitempty"`
+	Residency []string `json:"residency,omitempty"`
+	GPU       []string `json:"gpu,omitempty"`
+	// Distances are the round trips to other sites as Consul's coordinates see
+	// them. GET /v1/sites?distances=all gives each site's, else only the entry's.
+	Distances map[string]Distance `json:"distances,omitempty"`
 	// Apps holds the room by app.
 	Apps map[string]Capacity `json:"apps"`
+}
+
+// Distance is a predicted round trip between two sites.
+type Distance struct {
+	RTTMS   float64 `json:"rtt_ms"`
+	ErrorMS float64 `json:"error_ms"` // how far it may be off
+	// Untrusted says why it is not used for placement; empty where it is.
+	Untrusted string `json:"untrusted,omitempty"`
 }
