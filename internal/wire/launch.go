@@ -69,9 +69,9 @@ type Candidate struct {
 	RTTSource RTTSource `json:"rtt_source"`
 	// RTTErrorMS is how far RTTMS may be off; 0 where it was measured.
 	RTTErrorMS float64 `json:"rtt_error_ms,omitempty"`
-	WaitMS    float64   `json:"wait_ms"` // expected until a seat is ready
-	LoadMS    float64   `json:"load_ms"` // penalty for a crowded site
-	Score     float64   `json:"score"`
+	WaitMS     float64 `json:"wait_ms"` // expected until a seat is ready
+	LoadMS     float64 `json:"load_ms"` // penalty for a crowded site
+	Score      float64 `json:"score"`
 	// Excluded says why the site cannot serve; empty for a runner-up.
 	Excluded string `json:"excluded,omitempty"`
 	// Reason says in words why the site stands where it stands.
