@@ -44,7 +44,7 @@ const photons = `(async () => {
 
 func (b *bench) inputToPhoton(ctx context.Context) error {
 	for _, fps := range []int{30, 60} {
-		if err := b.streaming(ctx, fps, func(ctx context.Context, s streaming) error {
+		if err := b.streaming(ctx, fps, still, func(ctx context.Context, s streaming) error {
 			var ms []float64
 			if err := s.page.Eval(ctx, fmt.Sprintf(photons, b.clicks), &ms); err != nil {
 				return err
@@ -59,13 +59,17 @@ func (b *bench) inputToPhoton(ctx context.Context) error {
 
 // streaming runs the test app at a frame rate, presses Play, and calls measure
 // while frames flow.
-func (b *bench) streaming(ctx context.Context, fps int, measure func(context.Context, streaming) error) error {
+func (b *bench) streaming(ctx context.Context, fps int, picture string, measure func(context.Context, streaming) error) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	rate := strconv.Itoa(fps)
-	app := "bench-" + rate
+	app := "bench-" + picture + "-" + rate
+	args := "-fps " + rate
+	if picture == moving {
+		args += " -moving"
+	}
 	// No warm replacement: it would start its display beside the measurement.
-	stop, err := b.runApp(ctx, app, map[string]string{"warm": "0", "max": "1", "fps": rate, "args": "-fps " + rate})
+	stop, err := b.runApp(ctx, app, map[string]string{"warm": "0", "max": "1", "fps": rate, "args": args})
 	if err != nil {
 		return err
 	}
@@ -85,7 +89,7 @@ func (b *bench) streaming(ctx context.Context, fps int, measure func(context.Con
 	if err := page.Eval(ctx, "nearcast.seat", &seat); err != nil {
 		return err
 	}
-	if err := measure(ctx, streaming{page: page, seat: seat, fps: fps}); err != nil {
+	if err := measure(ctx, streaming{page: page, seat: seat, fps: fps, picture: picture}); err != nil {
 		return err
 	}
 	return b.leave(ctx, page)

@@ -20,10 +20,19 @@ const steadyFor = 30 * time.Second
 
 // streaming is a session that runs.
 type streaming struct {
-	page *browser.Page
-	seat string // allocation id
-	fps  int
+	page    *browser.Page
+	seat    string // allocation id
+	fps     int
+	picture string // still or moving
 }
+
+func (s streaming) labels() map[string]any { return map[string]any{"fps": s.fps, "picture": s.picture} }
+
+// What the test app shows, at every frame something new of it.
+const (
+	still  = "still"  // all of one colour but a counter in a corner
+	moving = "moving" // bars that move, all over
+)
 
 // seconds reads the frames decoded and dropped at the end of each second.
 const seconds = `(async () => {
@@ -41,25 +50,27 @@ const seconds = `(async () => {
 })()`
 
 func (b *bench) steady(ctx context.Context) error {
-	for _, fps := range []int{30, 60} {
-		err := b.streaming(ctx, fps, func(ctx context.Context, s streaming) error {
-			if err := b.frames(ctx, s); err != nil {
-				return err
-			}
-			host, err := b.hostOf(s.seat)
+	for _, picture := range []string{still, moving} {
+		for _, fps := range []int{30, 60} {
+			err := b.streaming(ctx, fps, picture, func(ctx context.Context, s streaming) error {
+				if err := b.frames(ctx, s); err != nil {
+					return err
+				}
+				host, err := b.hostOf(s.seat)
+				if err != nil {
+					return err
+				}
+				if err := b.cpuRatio(ctx, s, host); err != nil {
+					return err
+				}
+				if fps == 30 {
+					return b.memory(s, host)
+				}
+				return nil
+			})
 			if err != nil {
-				return err
+				return fmt.Errorf("a %s picture at %d fps: %w", picture, fps, err)
 			}
-			if err := b.cpuRatio(ctx, s, host); err != nil {
-				return err
-			}
-			if fps == 30 {
-				return b.memory(host)
-			}
-			return nil
-		})
-		if err != nil {
-			return fmt.Errorf("at %d fps: %w", fps, err)
 		}
 	}
 	return nil
@@ -73,7 +84,7 @@ func (b *bench) frames(ctx context.Context, s streaming) error {
 	if err := s.page.Eval(ctx, fmt.Sprintf(seconds, int(steadyFor.Seconds())), &seen); err != nil {
 		return err
 	}
-	labels := map[string]any{"fps": s.fps}
+	labels := s.labels()
 	return errors.Join(
 		b.report.line("decoded_fps", "1/s", seen.FPS, labels),
 		b.report.line("dropped_frames", "frames/30s", []float64{seen.Dropped}, labels))
@@ -124,7 +135,7 @@ func (b *bench) cpuRatio(ctx context.Context, s streaming, host int) error {
 		}
 		ratios, hostCPU, bareCPU = append(ratios, ratio), append(hostCPU, h), append(bareCPU, g)
 	}
-	labels := map[string]any{"fps": s.fps}
+	labels := s.labels()
 	return errors.Join(
 		b.report.line("cpu_ratio", "", ratios, labels),
 		b.report.line("cpu_stream_host", "CPU s/s", hostCPU, labels),
@@ -212,7 +223,7 @@ func displayOf(host int) ([]string, error) {
 }
 
 // memory writes the resident memory of the site's own processes.
-func (b *bench) memory(host int) error {
+func (b *bench) memory(s streaming, host int) error {
 	pids := map[string]int{"stream-host": host}
 	for _, p := range b.site.State().Processes {
 		if p.Name == "router" || p.Name == "brain" {
@@ -229,7 +240,7 @@ func (b *bench) memory(host int) error {
 		if _, err := fmt.Sscan(rest, &kb); err != nil {
 			return fmt.Errorf("parse the memory of %s: %w", name, err)
 		}
-		if err := b.report.line("rss", "MB", []float64{kb / 1024}, map[string]any{"process": name}); err != nil {
+		if err := b.report.line("rss", "MB", []float64{kb / 1024}, map[string]any{"process": name, "picture": s.picture}); err != nil {
 			return err
 		}
 	}

@@ -30,6 +30,7 @@ type options struct {
 	width, height int
 	color         string
 	fps           int
+	moving        bool
 	noWindow      bool
 	secondWindow  bool
 	dialog        bool
@@ -56,6 +57,7 @@ Flags:
 	size := fs.String("size", "640x480", "size of the window before a window manager has its say, `WxH`")
 	fs.StringVar(&o.color, "color", "black", "first colour of the window: black, white, or `#rrggbb`")
 	fs.IntVar(&o.fps, "fps", 0, "draw a counter into the top left corner `N` times a second; 0 draws none")
+	fs.BoolVar(&o.moving, "moving", false, "with -fps: move bars across the whole window instead of counting in a corner")
 	fs.BoolVar(&o.noWindow, "no-window", false, "run, but never show a window")
 	fs.BoolVar(&o.secondWindow, "second-window", false, "close the first window and open a second one, as launchers do, at the first press")
 	fs.BoolVar(&o.dialog, "dialog", false, "open a 200x100 dialog above the window at the first press")
@@ -81,6 +83,9 @@ Flags:
 	}
 	if o.fps < 0 || o.fps > 1000 {
 		return o, fmt.Errorf("-fps must be 0 to 1000")
+	}
+	if o.moving && o.fps == 0 {
+		return o, fmt.Errorf("-moving needs -fps")
 	}
 	return o, nil
 }

@@ -87,7 +87,11 @@ func show(o options, quit <-chan struct{}) error {
 			return nil
 		case <-tick:
 			a.frames++
-			a.drawCounter()
+			if a.moving {
+				a.drawBars()
+			} else {
+				a.drawCounter()
+			}
 		case ev, ok := <-events:
 			if !ok {
 				return fmt.Errorf("the display is gone")
@@ -247,6 +251,28 @@ func (a *app) drawCounter() {
 		xproto.ChangeGC(a.conn, a.gc, xproto.GcForeground, []uint32{colour})
 		xproto.PolyFillRectangle(a.conn, xproto.Drawable(a.win), a.gc,
 			[]xproto.Rectangle{{X: int16(bit * cell), Y: 0, Width: cell, Height: cell}})
+	}
+}
+
+// drawBars paints the whole window with bars that move by four pixels a frame,
+// each row of them at a pace of its own: a picture of which nothing stays where
+// it was, as in a game whose camera turns.
+func (a *app) drawBars() {
+	const width, height, step = 40, 60, 4
+	colours := [...]uint32{0x1b2a38, 0x3f6f8f, 0xd9b26f, 0x8a3b2e, 0xe8e4d8, 0x5c7a4a}
+	bars := make(map[uint32][]xproto.Rectangle, len(colours))
+	for row := range a.height/height + 1 {
+		shift := a.frames * step * (1 + row%3)
+		first := shift / width
+		for n := range a.width/width + 2 {
+			c := colours[(first+n+row)%len(colours)]
+			bars[c] = append(bars[c], xproto.Rectangle{
+				X: int16(n*width - shift%width), Y: int16(row * height), Width: width, Height: height})
+		}
+	}
+	for c, where := range bars {
+		xproto.ChangeGC(a.conn, a.gc, xproto.GcForeground, []uint32{c})
+		xproto.PolyFillRectangle(a.conn, xproto.Drawable(a.win), a.gc, where)
 	}
 }
 
