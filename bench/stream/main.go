@@ -9,10 +9,10 @@
 //	first_frame_part   ms  the same way, step by step; label part. Each from Play pressed
 //	first_frame_cold   ms  the same with no seat: label content is cached or uncached (64 MB)
 //	input_to_photon    ms  a key pressed in the page → the flipped picture due on screen; label fps
-//	decoded_fps        /s  frames decoded in each of 30 seconds; labels fps, picture (still | moving)
-//	dropped_frames         frames the decoder dropped in those 30 s; labels fps, picture (still | moving)
+//	decoded_fps        /s  frames decoded in each of 30 seconds; labels fps, picture (still, moving)
+//	dropped_frames         frames the decoder dropped in those 30 s; labels fps, picture (still, moving)
 //	cpu_ratio              CPU seconds of stream-host ÷ those of a bare gst-launch capture and
-//	                       encode of the same display in the same seconds; label fps
+//	                       encode of the same display in the same seconds; labels fps, picture
 //	rss                MB  resident memory while streaming; label process
 //
 // It is a benchmark and not a test: nothing fails for being slow.
