@@ -19,6 +19,9 @@
 // network namespaces, and the application
 //
 //   - sees no process but its own, and no path of Config.Hide;
+//   - reaches its directory, its command and its mounts under the paths it was
+//     told, also where they lie below a directory that its user cannot enter,
+//     such as root's home: nothing else of that directory is there;
 //   - has loopback for a network and nothing else, so neither the site's
 //     network nor the cloud's metadata address, which would give it the node's
 //     credentials. With wire.NetworkHost it shares the host's network: then the

@@ -252,7 +252,10 @@ func until(t *testing.T, what string, ok func() bool) {
 // seen runs look and returns what it saw.
 func seen(t *testing.T, cfg Config, paths ...string) view {
 	t.Helper()
-	cfg.Command, cfg.Args = self, append([]string{"look"}, paths...)
+	if cfg.Command == "" {
+		cfg.Command = self
+	}
+	cfg.Args = append([]string{"look"}, paths...)
 	p := run(t, cfg)
 	wait(t, p)
 	if code, sig := p.Exit(); code != 0 || sig != 0 {

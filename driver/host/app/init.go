@@ -288,7 +288,7 @@ func (p *parent) endAll() {
 // file system, and goes to the working directory.
 func (p *parent) find() (string, error) {
 	if err := os.Chdir(p.Dir); err != nil {
-		return "", problem(wire.CodeConfig, fmt.Sprintf("user %s cannot enter the working directory: %v", p.Identity.label(), err))
+		return "", problem(wire.CodeConfig, p.whyNotEnter(err))
 	}
 	if strings.Contains(p.Command, "/") {
 		path := p.Command
@@ -315,6 +315,16 @@ func (p *parent) find() (string, error) {
 		return "", denied
 	}
 	return "", problem(wire.CodeAppNotFound, fmt.Sprintf("command %q is neither in PATH (%s) nor in the task's directory", p.Command, p.Path))
+}
+
+// whyNotEnter says which directory keeps the user out, and what helps.
+func (p *parent) whyNotEnter(err error) string {
+	what := fmt.Sprintf("user %s cannot enter the working directory: %v", p.Identity.label(), err)
+	closed, lookErr := outermostClosed(p.Dir + "/.")
+	if lookErr != nil || closed == "" {
+		return what
+	}
+	return what + fmt.Sprintf("; %s is closed to that user: let all enter it (chmod o+x), keep the agent's data_dir elsewhere, or isolate apps, for which it is no obstacle", closed)
 }
 
 func (p *parent) executable(path string) error {

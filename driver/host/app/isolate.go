@@ -22,7 +22,8 @@ import (
 type viewStep struct {
 	path string
 	hide bool
-	fd   int // of what is brought back, opened before anything was covered
+	fd   int    // of what is brought back, opened before anything was covered
+	link string // instead: a symbolic link to be made at path, to there
 }
 
 // makeView makes the mount namespace what the application may see.
@@ -38,30 +39,41 @@ func makeView(s spec) error {
 	if err != nil {
 		return err
 	}
+	// Mount points are for the application to pass, whatever our own mask says.
+	defer unix.Umask(unix.Umask(0o022))
 	sources := make([]int, len(s.Mounts))
 	for i, m := range s.Mounts {
 		if sources[i], err = openPath(m.Host); err != nil {
 			return problem(wire.CodeConfig, fmt.Sprintf("mount %s: %v", m.Host, err))
 		}
 	}
+	var done []viewStep
 	var covers []string
 	for _, step := range steps {
 		if step.hide {
-			covered, err := cover(step.path)
+			hidden, err := cover(step.path)
 			if err != nil {
 				return err
 			}
-			if covered {
+			if hidden {
 				covers = append(covers, step.path)
+				done = append(done, step)
 			}
 			continue
 		}
-		if !slices.ContainsFunc(covers, func(c string) bool { return below(step.path, c) }) {
+		if !covered(step.path, done) {
 			continue // is visible as it is
+		}
+		if step.link != "" {
+			if err := makeLink(step.link, step.path); err != nil {
+				return fmt.Errorf("show %s: %w", step.path, err)
+			}
+			continue
 		}
 		if err := bind(step.fd, step.path, false); err != nil {
 			return fmt.Errorf("show %s: %w", step.path, err)
 		}
+		done = append(done, step)
 	}
 	for i, m := range s.Mounts {
 		if err := bind(sources[i], m.Task, m.ReadOnly); err != nil {
@@ -112,8 +124,46 @@ func planView(s spec) ([]viewStep, error) {
 	if err := errors.Join(add(s.Hide, true), add(s.Show, false)); err != nil {
 		return nil, err
 	}
+	ways, err := passages(s.Identity, s.promised())
+	if err != nil {
+		return nil, err
+	}
+	var closed []string
+	for _, way := range ways {
+		if !slices.Contains(closed, way.closed) {
+			closed = append(closed, way.closed)
+		}
+		if way.link != "" {
+			steps = append(steps, viewStep{path: way.link, link: way.real})
+		} else if err := add([]string{way.real}, false); err != nil {
+			return nil, err
+		}
+	}
+	if err := add(closed, true); err != nil {
+		return nil, err
+	}
 	slices.SortStableFunc(steps, func(a, b viewStep) int { return cmp.Compare(depth(a.path), depth(b.path)) })
 	return steps, nil
+}
+
+// covered reports whether path lies in a cover, and not in something that was
+// brought back in it. The steps done are outer paths first.
+func covered(path string, done []viewStep) bool {
+	for _, step := range slices.Backward(done) {
+		if below(path, step.path) {
+			return step.hide
+		}
+	}
+	return false
+}
+
+// promised is every path that the application was told of.
+func (s spec) promised() []string {
+	paths := slices.Clone(s.Show)
+	for _, m := range s.Mounts {
+		paths = append(paths, m.Task)
+	}
+	return append(paths, s.Command) // the others on the way to it are the job's own
 }
 
 func depth(path string) int { return strings.Count(path, "/") }
@@ -173,6 +223,17 @@ func bind(fd int, path string, readOnly bool) error {
 		&unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV})
 }
 
+// makeLink makes a symbolic link where nothing is.
+func makeLink(to, path string) error {
+	if _, err := os.Lstat(path); err == nil {
+		return nil // something that was shown leads there
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.Symlink(to, path)
+}
+
 func makePoint(path string, dir bool) error {
 	if dir {
 		return os.MkdirAll(path, 0o755)
@@ -230,16 +291,8 @@ func dropPrivileges(s spec) error {
 		}
 	}
 	id := s.Identity
-	groups := make([]uint32, len(id.Groups))
-	for i, g := range id.Groups {
-		groups[i] = uint32(g)
-	}
-	var first unsafe.Pointer
-	if len(groups) > 0 {
-		first = unsafe.Pointer(&groups[0])
-	}
-	if _, _, e := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(groups)), uintptr(first), 0); e != 0 {
-		return fmt.Errorf("set groups: %w", e)
+	if err := setGroups(id.Groups); err != nil {
+		return err
 	}
 	if _, _, e := unix.RawSyscall(unix.SYS_SETRESGID, uintptr(id.GID), uintptr(id.GID), uintptr(id.GID)); e != 0 {
 		return fmt.Errorf("set group: %w", e)
@@ -258,6 +311,22 @@ func dropPrivileges(s spec) error {
 		if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 			return fmt.Errorf("set parent death signal: %w", err)
 		}
+	}
+	return nil
+}
+
+// setGroups sets the calling thread's supplementary groups.
+func setGroups(ids []int) error {
+	groups := make([]uint32, len(ids))
+	for i, g := range ids {
+		groups[i] = uint32(g)
+	}
+	var first unsafe.Pointer
+	if len(groups) > 0 {
+		first = unsafe.Pointer(&groups[0])
+	}
+	if _, _, e := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(groups)), uintptr(first), 0); e != 0 {
+		return fmt.Errorf("set groups: %w", e)
 	}
 	return nil
 }
