@@ -7,6 +7,7 @@
 //	                         refreshed every 3 s, removed a minute after it ran out
 //	apps with their room     KV below wire.AppsPrefix
 //	used tickets             KV below wire.TicketsPrefix, created by check-and-set
+//	what a site is           KV wire.SiteKey
 //	locks                    KV held by a session of 10 s TTL
 //
 // Registrations and watches outlive the Consul agent: it may be killed and
@@ -23,6 +24,10 @@
 //
 //	w := f.WatchSeats(ctx, func(seats []wire.Seat) { … })
 //	if w.Stale() { … }                    // Consul does not answer since w.LastSuccess()
+//
+// Other sites are read through the local agent, by At(site). Each watch holds a
+// connection to it: a router that follows 50 sites needs more than the 200 that
+// an agent grants one client by default (limits.http_max_conns_per_client).
 package fleet
 
 import (

@@ -2,10 +2,13 @@ package fleet
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
-	"github.com/hashicorp/serf/coordinate"
+	"github.com/hashicorp/consul/api"
+
+	"github.com/nearcast/nearcast/internal/wire"
 )
 
 // Site is the name of the local agent's site.
@@ -34,23 +37,31 @@ func (f *Fleet) Sites(ctx context.Context) ([]string, error) {
 	return sites, nil
 }
 
-// Coordinates are the WAN coordinates of each site's servers. They need minutes
-// to converge after a start; each says by its Error how sure it is.
-func (f *Fleet) Coordinates(ctx context.Context) (map[string][]*coordinate.Coordinate, error) {
-	var list []struct {
-		Datacenter  string
-		Coordinates []struct{ Coord *coordinate.Coordinate }
+// PublishSite writes what the site says of itself for the routers to see.
+func (f *Fleet) PublishSite(ctx context.Context, info wire.SiteInfo) error {
+	value, err := json.Marshal(info)
+	if err != nil {
+		return fmt.Errorf("encode site %s: %w", info.Site, err)
 	}
-	if _, err := f.consul.Raw().Query("/v1/coordinate/datacenters", &list, f.query(ctx)); err != nil {
-		return nil, fmt.Errorf("read coordinates: %w", err)
+	if _, err := f.consul.KV().Put(&api.KVPair{Key: wire.SiteKey, Value: value}, f.write(ctx)); err != nil {
+		return fmt.Errorf("publish site %s: %w", info.Site, err)
 	}
-	out := make(map[string][]*coordinate.Coordinate, len(list))
-	for _, dc := range list {
-		for _, c := range dc.Coordinates {
-			if c.Coord != nil {
-				out[dc.Datacenter] = append(out[dc.Datacenter], c.Coord)
-			}
+	return nil
+}
+
+// WatchSite tells fn what the site says of itself: first as soon as Consul
+// answers, then at each change. It is the zero value while the site says nothing.
+func (f *Fleet) WatchSite(ctx context.Context, fn func(wire.SiteInfo)) *Watch {
+	return watch(ctx, f, "site", func(opts *api.QueryOptions) (wire.SiteInfo, *api.QueryMeta, error) {
+		pair, meta, err := f.consul.KV().Get(wire.SiteKey, opts)
+		if err != nil || pair == nil {
+			return wire.SiteInfo{}, meta, err
 		}
-	}
-	return out, nil
+		var info wire.SiteInfo
+		if err := json.Unmarshal(pair.Value, &info); err != nil {
+			f.log.Warn("what a site says of itself in consul makes no sense; ignored", "key", pair.Key, "site", f.site, "error", err)
+			return wire.SiteInfo{}, meta, nil
+		}
+		return info, meta, nil
+	}, fn)
 }

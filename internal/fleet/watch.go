@@ -24,6 +24,8 @@ type Watch struct {
 	mu      sync.Mutex
 	success time.Time
 	err     error
+
+	kick chan struct{}
 }
 
 // Stale reports whether what was delivered last may be out of date: Consul has
@@ -51,6 +53,16 @@ func (w *Watch) Err() error {
 // Done is closed when the watch has ended; fn is not called any more then.
 func (w *Watch) Done() <-chan struct{} { return w.done }
 
+// Again drops the query that is under way, or the wait for the next, and asks
+// Consul anew. For who knows better than Consul that an answer is to be had now:
+// a query that was forwarded into a broken network hangs long after it is mended.
+func (w *Watch) Again() {
+	select {
+	case w.kick <- struct{}{}:
+	default:
+	}
+}
+
 func (w *Watch) note(err error) (was error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -65,7 +77,7 @@ func (w *Watch) note(err error) (was error) {
 // the one before.
 func watch[T any](ctx context.Context, f *Fleet, what string,
 	get func(*api.QueryOptions) (T, *api.QueryMeta, error), fn func(T)) *Watch {
-	w := &Watch{done: make(chan struct{})}
+	w := &Watch{done: make(chan struct{}), kick: make(chan struct{}, 1)}
 	go func() {
 		defer close(w.done)
 		var (
@@ -78,10 +90,26 @@ func watch[T any](ctx context.Context, f *Fleet, what string,
 			query, cancel := context.WithTimeout(ctx, watchWait+watchGrace)
 			opts := f.query(query)
 			opts.WaitIndex, opts.WaitTime = index, watchWait
+			answered, kicked := make(chan struct{}), make(chan bool, 1)
+			go func() {
+				select {
+				case <-w.kick:
+					cancel()
+					kicked <- true
+				case <-answered:
+					kicked <- false
+				}
+			}()
 			got, meta, err := get(opts)
+			close(answered)
+			again := <-kicked
 			cancel()
 			if ctx.Err() != nil {
 				return
+			}
+			if again && err != nil {
+				index, failures = 0, 0
+				continue // it says nothing that the query was dropped
 			}
 			was := w.note(err)
 			if err != nil {
@@ -92,9 +120,13 @@ func watch[T any](ctx context.Context, f *Fleet, what string,
 				// more; waiting on a larger one than there is would miss changes.
 				index = 0
 				failures++
-				if !sleep(ctx, backOff(failures, 5*time.Second)) {
-					return
+				t := time.NewTimer(backOff(failures, 5*time.Second))
+				select {
+				case <-t.C:
+				case <-w.kick:
+				case <-ctx.Done():
 				}
+				t.Stop()
 				continue
 			}
 			if was != nil {

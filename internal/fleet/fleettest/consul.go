@@ -23,6 +23,8 @@ type Consul struct {
 	Address string // host:port of its HTTP API
 
 	t     testing.TB
+	site  string
+	join  []string // WAN addresses of the other sites' agents
 	bin   string
 	data  string
 	ports [6]int
@@ -65,10 +67,54 @@ func Ports(t testing.TB, n int) []int {
 	return ports
 }
 
-// Start runs an agent until the test ends.
+// Start runs an agent until the test ends. Its site is dc1.
 func Start(t testing.TB) *Consul {
 	t.Helper()
-	c := &Consul{t: t, bin: Binary(t, "consul"), data: t.TempDir()}
+	c := prepare(t, "dc1")
+	c.Restart(false)
+	return c
+}
+
+// Federate runs an agent for each site until the test ends, all of one WAN, and
+// waits until each knows all sites. Nothing delays or drops what goes between
+// them: Pause makes a site as silent as a cut would.
+func Federate(t testing.TB, sites ...string) []*Consul {
+	t.Helper()
+	all := make([]*Consul, len(sites))
+	for i, site := range sites {
+		all[i] = prepare(t, site)
+	}
+	for i, c := range all {
+		for j, other := range all {
+			if i != j {
+				c.join = append(c.join, "127.0.0.1:"+strconv.Itoa(other.ports[3]))
+			}
+		}
+		c.Restart(false)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for _, c := range all {
+		// A key can be read from a site only where the whole way works.
+		for _, site := range sites {
+			for !strings.Contains(get(ctx, "http://"+c.Address+"/v1/status/leader?dc="+site), ":") {
+				select {
+				case <-tick.C:
+				case <-ctx.Done():
+					t.Fatalf("consul of %s does not reach %s after a minute", c.site, site)
+				}
+			}
+		}
+	}
+	return all
+}
+
+// prepare makes an agent that does not run yet.
+func prepare(t testing.TB, site string) *Consul {
+	t.Helper()
+	c := &Consul{t: t, site: site, bin: Binary(t, "consul"), data: t.TempDir()}
 	copy(c.ports[:], Ports(t, len(c.ports)))
 	c.Address = "127.0.0.1:" + strconv.Itoa(c.ports[0])
 	logs, err := os.Create(filepath.Join(t.TempDir(), "consul.log"))
@@ -81,11 +127,10 @@ func Start(t testing.TB) *Consul {
 		logs.Close()
 		if t.Failed() {
 			if text, err := os.ReadFile(logs.Name()); err == nil {
-				t.Logf("consul's last words:\n%s", text[max(0, len(text)-3000):])
+				t.Logf("last words of consul at %s:\n%s", site, text[max(0, len(text)-3000):])
 			}
 		}
 	})
-	c.Restart(false)
 	return c
 }
 
@@ -113,14 +158,17 @@ func (c *Consul) Restart(forget bool) {
 		}
 	}
 	p := c.ports
-	c.cmd = exec.Command(c.bin, "agent", "-server", "-bootstrap-expect=1", "-node=test", "-datacenter=dc1",
+	c.cmd = exec.Command(c.bin, "agent", "-server", "-bootstrap-expect=1", "-node=test", "-datacenter="+c.site,
 		"-data-dir="+c.data, "-bind=127.0.0.1", "-client=127.0.0.1", "-log-level=warn",
 		fmt.Sprintf("-http-port=%d", p[0]), fmt.Sprintf("-server-port=%d", p[1]),
 		fmt.Sprintf("-serf-lan-port=%d", p[2]), fmt.Sprintf("-serf-wan-port=%d", p[3]),
 		fmt.Sprintf("-grpc-port=%d", p[4]), "-grpc-tls-port=-1", "-dns-port=-1",
 		// Elections as quick as in -dev, and no cloud look-ups.
 		"-hcl=performance { raft_multiplier = 1 } disable_update_check = true connect { enabled = false } "+
-			"disable_host_node_id = true limits { http_max_conns_per_client = 10000 }")
+			"disable_host_node_id = true limits { http_max_conns_per_client = 10000 } retry_interval_wan = \"1s\"")
+	for _, other := range c.join {
+		c.cmd.Args = append(c.cmd.Args, "-retry-join-wan="+other)
+	}
 	c.cmd.Stdout, c.cmd.Stderr = c.logs, c.logs
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := c.cmd.Start(); err != nil {

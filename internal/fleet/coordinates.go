@@ -1,0 +1,228 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/serf/coordinate"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// What it takes to believe a coordinate. Consul's servers learn where they are
+// from gossip, one peer in 5 s, and begin with an Error of 1.5.
+const (
+	// maxError is the relative error above which a coordinate says nothing.
+	maxError = 0.6
+	// settledError is what only a coordinate has that was refined for a while.
+	settledError = 0.3
+	// youth is how long a site is not believed after it was seen first, unless
+	// it was there, settled, when the atlas was opened: then it is the atlas that
+	// is young.
+	youth = 2 * time.Minute
+	// maxAge is how long coordinates are believed after Consul said them last.
+	maxAge = 5 * time.Minute
+	// dimensions is what Consul uses. Coordinates of other dimensions belong to
+	// another configuration, and cannot be compared.
+	dimensions = 8
+	// leastErrorMS is what even the best coordinates are off by.
+	leastErrorMS = 0.5
+)
+
+// An Atlas knows how far sites are from one another, as the WAN coordinates of
+// their Consul servers say, and how much that is worth. It is fed by
+// FollowAtlas or Learn and may be used by many goroutines at once.
+//
+//	atlas := fleet.NewAtlas()
+//	go f.FollowAtlas(ctx, atlas, 10*time.Second, nil)
+//	d := atlas.Distance("eu-west-1", "us-east-1", time.Now())
+//	if d.Untrusted == "" { … }            // d.RTTMS ± d.ErrorMS
+type Atlas struct {
+	mu    sync.Mutex
+	sites map[string]*place
+	said  time.Time // when Learn was called last
+}
+
+// place is a site's part of an Atlas.
+type place struct {
+	first   time.Time // seen; zero for one that was settled when the atlas was opened
+	servers []*coordinate.Coordinate
+	error   float64 // of the median server
+	flaw    string  // why there are no servers to measure from
+}
+
+// NewAtlas makes an empty one.
+func NewAtlas() *Atlas { return &Atlas{} }
+
+// Learn takes what Consul says now, of all sites. The caller does not change
+// the coordinates afterwards.
+func (a *Atlas) Learn(said map[string][]*coordinate.Coordinate, now time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	opened := a.sites == nil
+	before := a.sites
+	a.sites = make(map[string]*place, len(said))
+	a.said = now
+	for site, list := range said {
+		p := &place{first: now}
+		var errors []float64
+		for _, c := range list {
+			switch {
+			case c == nil:
+			case !c.IsValid() || c.Error < 0:
+				p.flaw = "its coordinates are not numbers"
+			case len(c.Vec) != dimensions:
+				p.flaw = fmt.Sprintf("its coordinates have %d dimensions instead of %d", len(c.Vec), dimensions)
+			default:
+				p.servers = append(p.servers, c)
+				errors = append(errors, c.Error)
+			}
+		}
+		if len(p.servers) > 0 {
+			p.flaw = ""
+			p.error = median(errors)
+		} else if p.flaw == "" {
+			p.flaw = "its servers have no coordinates yet"
+		}
+		if was, ok := before[site]; ok {
+			p.first = was.first
+		} else if opened && p.flaw == "" && p.error <= settledError {
+			p.first = time.Time{}
+		}
+		a.sites[site] = p
+	}
+}
+
+// Distance is the round trip between two sites. It is always an answer; where
+// it is not to be used, Untrusted says why.
+func (a *Atlas) Distance(from, to string, now time.Time) wire.Distance {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.distance(from, to, now)
+}
+
+// From gives the round trips from a site to all others.
+func (a *Atlas) From(site string, now time.Time) map[string]wire.Distance {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	out := make(map[string]wire.Distance, len(a.sites))
+	for other := range a.sites {
+		if other != site {
+			out[other] = a.distance(site, other, now)
+		}
+	}
+	return out
+}
+
+func (a *Atlas) distance(from, to string, now time.Time) wire.Distance {
+	if from == to {
+		return wire.Distance{}
+	}
+	if a.sites == nil {
+		return wire.Distance{Untrusted: "consul has not been asked for coordinates yet"}
+	}
+	p, q := a.sites[from], a.sites[to]
+	switch {
+	case p == nil:
+		return wire.Distance{Untrusted: "consul has no coordinates of " + from}
+	case q == nil:
+		return wire.Distance{Untrusted: "consul has no coordinates of " + to}
+	case p.flaw != "":
+		return wire.Distance{Untrusted: from + ": " + p.flaw}
+	case q.flaw != "":
+		return wire.Distance{Untrusted: to + ": " + q.flaw}
+	}
+	all := make([]float64, 0, len(p.servers)*len(q.servers))
+	for _, s := range p.servers {
+		for _, t := range q.servers {
+			all = append(all, float64(s.DistanceTo(t))/float64(time.Millisecond))
+		}
+	}
+	rtt := median(all)
+	// Error is relative: the share by which predictions of late were off.
+	d := wire.Distance{RTTMS: round(rtt), ErrorMS: round(max(leastErrorMS, rtt*max(p.error, q.error)))}
+	d.Untrusted = p.doubt(from, now)
+	if d.Untrusted == "" {
+		d.Untrusted = q.doubt(to, now)
+	}
+	if age := now.Sub(a.said); d.Untrusted == "" && age > maxAge {
+		d.Untrusted = fmt.Sprintf("the coordinates are %s old", age.Round(time.Second))
+	}
+	return d
+}
+
+// doubt is why a site's coordinates are not believed now; empty where they are.
+func (p *place) doubt(site string, now time.Time) string {
+	switch age := now.Sub(p.first); {
+	case p.error > maxError:
+		return fmt.Sprintf("the coordinates of %s are too uncertain (error %.2f, at most %.2f)", site, p.error, maxError)
+	case age < youth:
+		return fmt.Sprintf("%s was seen first %s ago, and its coordinates settle for %s", site, age.Round(time.Second), youth)
+	}
+	return ""
+}
+
+// median of some numbers, which it sorts; of two in the middle the lower.
+func median(of []float64) float64 {
+	slices.Sort(of)
+	return of[(len(of)-1)/2]
+}
+
+// round keeps a hundredth of a millisecond.
+func round(ms float64) float64 { return float64(int64(ms*100+0.5)) / 100 }
+
+// Coordinates are the WAN coordinates of each site's servers. They need minutes
+// to converge after a start; each says by its Error how sure it is.
+func (f *Fleet) Coordinates(ctx context.Context) (map[string][]*coordinate.Coordinate, error) {
+	var list []struct {
+		Datacenter  string
+		Coordinates []struct{ Coord *coordinate.Coordinate }
+	}
+	if _, err := f.consul.Raw().Query("/v1/coordinate/datacenters", &list, f.query(ctx)); err != nil {
+		return nil, fmt.Errorf("read coordinates: %w", err)
+	}
+	out := make(map[string][]*coordinate.Coordinate, len(list))
+	for _, dc := range list {
+		servers := out[dc.Datacenter] // a site without coordinates is a site all the same
+		for _, c := range dc.Coordinates {
+			if c.Coord != nil {
+				servers = append(servers, c.Coord)
+			}
+		}
+		out[dc.Datacenter] = servers
+	}
+	return out, nil
+}
+
+// FollowAtlas keeps an atlas up to date until ctx ends, by asking Consul now
+// and then: coordinates cannot be watched. learned, unless nil, is called after
+// each answer.
+func (f *Fleet) FollowAtlas(ctx context.Context, atlas *Atlas, every time.Duration, learned func()) {
+	for failing := false; ; {
+		ask, cancel := context.WithTimeout(ctx, every)
+		said, err := f.Coordinates(ask)
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			if !failing {
+				f.log.Warn("reading coordinates from consul failed; trying on", slog.Any("error", err))
+			}
+			failing = true
+		default:
+			failing = false
+			atlas.Learn(said, time.Now())
+			if learned != nil {
+				learned()
+			}
+		}
+		if !sleep(ctx, every) {
+			return
+		}
+	}
+}
