@@ -71,6 +71,14 @@ func newAgent(t *testing.T) *agent {
 		}
 		host = filepath.Join(hostDir, "stream-host")
 	}
+	// As in root's home: apps cannot enter it, and need not.
+	closed := filepath.Join(a.dir, "closed")
+	if err := os.Mkdir(closed, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if !a.real || !isRoot {
+		os.Chmod(closed, 0o755) // no isolation
+	}
 	keys := filepath.Join(a.dir, "keys.pem")
 	writeKeys(t, keys)
 	ports := freePorts(t, 3)
@@ -134,7 +142,7 @@ plugin "nomad-driver-stream" {
     }
   }
 }
-`, filepath.Join(a.dir, "data"), filepath.Join(a.dir, "plugins"), ports[0], ports[1], ports[2],
+`, filepath.Join(closed, "data"), filepath.Join(a.dir, "plugins"), ports[0], ports[1], ports[2],
 		consul, host, filepath.Join(a.dir, "run"), keys, filepath.Join(a.dir, "cache"), consul)
 	if err := os.WriteFile(a.config, []byte(config), 0o600); err != nil {
 		t.Fatal(err)

@@ -293,10 +293,7 @@ func (d *Driver) DestroyTask(id string, force bool) error {
 	if spec, err := readSpec(t.state.Dir); err == nil && spec.Nonce != t.state.Nonce {
 		return nil // the directory is of a later start by now
 	}
-	if err := os.RemoveAll(t.state.Dir); err != nil {
-		return fmt.Errorf("remove run directory: %w", err)
-	}
-	return nil
+	return removeRunDir(t.state.Dir)
 }
 
 // destroyUnknown ends what there may be of a task that could not be recovered.

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -77,6 +78,18 @@ func reap(ctx context.Context, runDir string, group cgroup) error {
 		}
 		if err := killFamily(ctx, spec.Nonce, group); err != nil {
 			return err
+		}
+	}
+	return removeRunDir(runDir)
+}
+
+// removeRunDir removes a run directory, and what its stream host had to keep
+// outside the task's directory and could not remove, because it was killed.
+func removeRunDir(runDir string) error {
+	link := filepath.Join(runDir, wire.ScratchLink)
+	if scratch, err := os.Readlink(link); err == nil && strings.HasPrefix(filepath.Base(scratch), ".nearcast-") {
+		if err := os.RemoveAll(scratch); err != nil {
+			return fmt.Errorf("remove a seat's directory: %w", err)
 		}
 	}
 	if err := os.RemoveAll(runDir); err != nil {

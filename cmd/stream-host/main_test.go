@@ -177,6 +177,43 @@ func TestFrozenWhileIdle(t *testing.T) {
 	s.wantNothingLeft(true)
 }
 
+// The checkout or Nomad's data_dir is in root's home, say.
+func TestBelowClosedDir(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	s := newSeat(t)
+	s.spec.TaskDir = s.sub("closed/alloc/task")
+	s.spec.Command = s.sub("closed/bin/testapp")
+	must(t, os.MkdirAll(s.sub("closed/bin"), 0o755))
+	must(t, os.MkdirAll(s.spec.TaskDir, 0o755))
+	must(t, os.Chmod(s.sub("closed"), 0o700))
+	raw, err := os.ReadFile(appBinary)
+	must(t, err)
+	must(t, os.WriteFile(s.spec.Command, raw, 0o755))
+	_, err = exec.LookPath("pulseaudio")
+	s.spec.Display.Audio = err == nil
+	s.start()
+	b := s.claim(s.waitState(wire.SeatIdle).Seat.Address).connect()
+	b.press("KeyA", "a")
+	eventually(t, 60*time.Second, "the key at the app", func() bool { return strings.Contains(s.stdout(), `"key_press"`) })
+	if s.spec.Display.Audio {
+		eventually(t, 60*time.Second, "sound", func() bool { return b.sounds.Load() > 10 })
+	}
+	scratch, err := os.Readlink(filepath.Join(s.spec.RunDir, wire.ScratchLink))
+	must(t, err)
+	b.send(wire.Message{Type: wire.MsgLeave})
+	if end := s.wantExit(); end.Reason != wire.ReasonLeft {
+		t.Errorf("exit says %v", end)
+	}
+	s.wantNothingLeft(true)
+	for _, path := range []string{scratch, filepath.Join(s.spec.RunDir, wire.ScratchLink)} {
+		if _, err := os.Lstat(path); err == nil {
+			t.Errorf("%s is left", path)
+		}
+	}
+}
+
 func TestProbe(t *testing.T) {
 	out, err := exec.Command(hostBinary, "probe").Output()
 	must(t, err)

@@ -45,25 +45,38 @@ func openLog(spec wire.Spec) (*slog.Logger, error) {
 type seatDir struct {
 	path string
 	cred *syscall.Credential
+	link string // in the run directory, to path; empty where Nomad removes path
 }
 
 // newSeatDir makes a directory below the task's, so that Nomad removes it even
 // if this process is killed. Its name cannot be guessed, since the task
-// directory may be the app's own.
+// directory may be the app's own. Display and sound run as the app's user, but
+// see the node as it is: where that user cannot reach the task's directory, it
+// is one for temporary files, of which a link in the run directory tells.
 func newSeatDir(spec wire.Spec) (seatDir, error) {
 	cred, err := credential(spec.User)
 	if err != nil {
 		return seatDir{}, err
 	}
 	base := spec.TaskDir
-	if len(base) > maxBase {
-		base = "" // the system's directory for temporary files
+	reached, err := app.CanReach(spec.User, base)
+	if err != nil {
+		return seatDir{}, wire.End{Reason: wire.ReasonError, Code: wire.CodeConfig, Detail: err.Error()}
+	}
+	if !reached || len(base) > maxBase {
+		base = os.TempDir()
 	}
 	path, err := os.MkdirTemp(base, ".nearcast-")
 	if err != nil {
 		return seatDir{}, fmt.Errorf("make the seat's directory: %w", err)
 	}
 	d := seatDir{path: path, cred: cred}
+	if base != spec.TaskDir {
+		d.link = filepath.Join(spec.RunDir, wire.ScratchLink)
+		if err := os.Symlink(path, d.link); err != nil {
+			return seatDir{}, errors.Join(fmt.Errorf("remember the seat's directory: %w", err), d.Close())
+		}
+	}
 	if err := errors.Join(os.Chmod(path, 0o711), d.own("x"), d.own("home")); err != nil {
 		return seatDir{}, errors.Join(fmt.Errorf("make the seat's directory: %w", err), d.Close())
 	}
@@ -87,7 +100,13 @@ func (d seatDir) own(name string) error {
 	return os.Lchown(d.sub(name), int(d.cred.Uid), int(d.cred.Gid))
 }
 
-func (d seatDir) Close() error { return os.RemoveAll(d.path) }
+func (d seatDir) Close() error {
+	err := os.RemoveAll(d.path)
+	if d.link != "" && err == nil {
+		err = os.Remove(d.link)
+	}
+	return err
+}
 
 // credential is the app's user: a name, or uid[:gid]. Nil is this process's own.
 func credential(name string) (*syscall.Credential, error) {

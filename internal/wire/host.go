@@ -9,6 +9,7 @@ const (
 	ControlSocket = "control.sock" // HTTP over a unix socket; served by the host as long as it lives
 	ExitFile      = "exit.json"    // Exit; written by the host as its last act, by rename
 	HostLogFile   = "host.log"     // the stream host's own log
+	ScratchLink   = "scratch"      // symbolic link to a directory of the host outside the task's; whoever removes the run directory removes that too
 )
 
 // Requests on ControlSocket.
