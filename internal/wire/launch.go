@@ -160,22 +160,26 @@ type SiteView struct {
 	BrainURL  string `json:"brain_url,omitempty"`
 	// RouterURL is the site's own router: where to go on when this one is lost.
 	RouterURL string `json:"router_url,omitempty"`
-	Healthy   bool   `json:"healthy"`
+	// STUNURL is a STUN responder beside the beacon, to measure by UDP: "stun:host:port".
+	STUNURL string `json:"stun_url,omitempty"`
+	Healthy bool   `json:"healthy"`
 	// Unhealthy says why, where it is not.
 	Unhealthy string   `json:"unhealthy,omitempty"`
 	Residency []string `json:"residency,omitempty"`
 	GPU       []string `json:"gpu,omitempty"`
-	// Distances are the round trips to other sites as Consul's coordinates see
-	// them. GET /v1/sites?distances=all gives each site's, else only the entry's.
+	// Distances are the round trips to other sites. GET /v1/sites?distances=all gives each site's, else only the entry's.
 	Distances map[string]Distance `json:"distances,omitempty"`
 	// Apps holds the room by app.
 	Apps map[string]Capacity `json:"apps"`
 }
 
-// Distance is a predicted round trip between two sites.
+// Distance is a round trip between two sites, predicted by Consul's coordinates
+// unless it was measured.
 type Distance struct {
 	RTTMS   float64 `json:"rtt_ms"`
 	ErrorMS float64 `json:"error_ms"` // how far it may be off
+	// Measured is true where the entry's router measured it.
+	Measured bool `json:"measured,omitempty"`
 	// Untrusted says why it is not used for placement; empty where it is.
 	Untrusted string `json:"untrusted,omitempty"`
 }
