@@ -6,22 +6,20 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-const (
-	planEvery    = time.Second
-	publishEvery = 250 * time.Millisecond
-	sweepEvery   = 30 * time.Second
-)
+const planEvery = time.Second
 
 // sessionOf is the session that a dispatch's token was made for; empty for the pool's.
 func sessionOf(token string) string {
@@ -43,32 +41,40 @@ func (b *Broker) planLoop(ctx context.Context) {
 			return
 		case <-b.kick:
 		case <-tick.C:
-			b.mu.Lock()
 			b.passTime()
-			b.mu.Unlock()
 		}
 		b.act(ctx)
 	}
 }
 
-// passTime notes what follows from time alone. b.mu is held.
+// passTime notes what follows from time alone.
 func (b *Broker) passTime() {
-	now := time.Now()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.now()
 	v := b.view
-	for _, s := range v.seats {
-		if f := v.failures[s.App]; f != nil && s.State == wire.SeatIdle && now.Sub(s.Since) > provenAfter && s.Since.After(f.last) {
-			delete(v.failures, s.App)
+	for id, s := range v.seats {
+		if s.State.Free() && now.Sub(v.lives[id].since) > provenAfter {
+			v.proven(s)
 		}
 	}
-	for token, d := range v.underway {
-		if d.child != "" && now.Sub(d.at) > 30*time.Second {
-			delete(v.underway, token) // Nomad never showed it
+	for token, at := range v.sent {
+		if now.Sub(at) > ticket.MaxWait {
+			delete(v.sent, token) // whoever it was for is not waiting any more, anywhere
 		}
 	}
 	for id, q := range b.queues {
 		b.tellFull(q, now)
 		b.serve(id, q, now)
 	}
+}
+
+// decision is what is to be done at one moment.
+type decision struct {
+	orders []order
+	retire []wire.Seat
+	stop   []string // children
+	ask    []string // apps whose children Nomad owes us news of
 }
 
 // order is one dispatch to be made.
@@ -78,19 +84,45 @@ type order struct {
 	w     *waiter // whom it is for; nil is the pool
 }
 
-// act plans every app and carries the plans out. It returns when Nomad and the
-// seats have answered, so that orders never overtake one another.
+// act decides and carries it out. It returns when Nomad and the seats have
+// answered, so that orders never overtake one another.
 func (b *Broker) act(ctx context.Context) {
-	var (
-		orders  []order
-		retire  []wire.Seat
-		zombies []string
-	)
-	now := time.Now()
+	d := b.decide()
+	var all errgroup.Group
+	all.SetLimit(8)
+	for _, o := range d.orders {
+		all.Go(func() error { b.dispatch(ctx, o); return nil })
+	}
+	for _, seat := range d.retire {
+		all.Go(func() error { b.retire(ctx, seat); return nil })
+	}
+	for _, id := range d.stop {
+		all.Go(func() error { b.stop(id); return nil })
+	}
+	for _, id := range d.ask {
+		all.Go(func() error {
+			ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+			defer cancel()
+			live, err := b.cfg.Nomad.Live(ctx, id)
+			if err != nil {
+				b.log.Warn("ask what became of a dispatch", "app", id, "error", err)
+				return nil
+			}
+			b.confirmed(id, live)
+			return nil
+		})
+	}
+	all.Wait()
+}
+
+// decide plans every app. What it orders counts as under way from here on.
+func (b *Broker) decide() decision {
 	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.now()
+	var d decision
 	if !b.view.known() {
-		b.mu.Unlock()
-		return
+		return d
 	}
 	plans := map[string]App{}
 	for id, app := range b.view.jobs.Apps {
@@ -106,9 +138,14 @@ func (b *Broker) act(ctx context.Context) {
 		t := b.view.tally(app, b.mine(id), now)
 		f := b.view.failures[id]
 		var waiting []*waiter
+		strict := 0
 		for _, w := range b.queues[id] {
-			if w.waits() {
-				waiting = append(waiting, w)
+			if !w.waits() || !w.takes(app.Version) {
+				continue // nothing that is dispatched now would be hers
+			}
+			waiting = append(waiting, w)
+			if w.claims.Version != 0 {
+				strict++
 			}
 		}
 		// Seats that are offered this moment are as good as taken.
@@ -126,43 +163,96 @@ func (b *Broker) act(ctx context.Context) {
 			}
 		}
 		m := plan(demand{
-			warm: app.Warm, max: app.Max, counts: t.counts, idle: idle, waiting: len(waiting),
+			warm: app.Warm, max: app.Max, counts: t.counts, idle: idle, waiting: len(waiting), strict: strict,
 			lead: b.lead, gone: !published, backOff: f != nil && f.running(app.Version, now),
 		})
-		orders = append(orders, b.orders(app, m, waiting, t, now)...)
+		d.orders = append(d.orders, b.orders(app, m, waiting, t, now)...)
 		for _, seat := range m.retire {
 			b.view.lives[seat].retiring = now
-			retire = append(retire, b.view.seats[seat])
+			d.retire = append(d.retire, b.view.seats[seat])
 		}
 	}
-	if b.lead {
-		for id, child := range b.view.jobs.Children {
-			if child.Restarting {
-				zombies = append(zombies, id)
-			}
+	d.stop = b.unneeded(now)
+	ask := map[string]bool{}
+	for token, u := range b.view.underway {
+		if u.child != "" && now.Sub(u.asked) > silentFor {
+			u.asked = now
+			b.view.underway[token] = u
+			ask[u.app] = true
 		}
 	}
-	b.mu.Unlock()
+	d.ask = slices.Sorted(maps.Keys(ask))
+	return d
+}
 
-	var all errgroup.Group
-	all.SetLimit(8)
-	for _, o := range orders {
-		all.Go(func() error { b.dispatch(ctx, o); return nil })
+// silentFor is how long Nomad's events may owe us a child that Nomad has taken,
+// before its servers are asked.
+const silentFor = 30 * time.Second
+
+// confirmed takes Nomad's answer to which of an app's children live. What is
+// under way and not among them has come and gone unseen.
+func (b *Broker) confirmed(app string, live []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.now()
+	for token, u := range b.view.underway {
+		// Dispatched since it was asked? The next answer will tell.
+		if u.app == app && u.child != "" && now.Sub(u.at) > silentFor && !slices.Contains(live, u.child) {
+			delete(b.view.underway, token)
+			b.wake()
+		}
 	}
-	for _, seat := range retire {
-		all.Go(func() error { b.retire(ctx, seat); return nil })
+}
+
+// blockedMost is how long a child that was dispatched for a person may be
+// blocked. Its own replica stops it as soon as she is gone; this is for those
+// whose replica is gone too. Who waits still has another dispatched.
+const blockedMost = 5 * time.Minute
+
+// unneeded are the children to be stopped. b.mu is held.
+func (b *Broker) unneeded(now time.Time) []string {
+	v := b.view
+	var out []string
+	for id, child := range v.jobs.Children {
+		born := v.births[id]
+		if born == nil || now.Sub(born.stopping) < pauseFor {
+			continue
+		}
+		app, published := v.jobs.Apps[child.App]
+		session := sessionOf(child.Token)
+		_, sent := v.sent[child.Token]
+		w := b.waiters[session]
+		unneeded := false
+		switch {
+		case child.Restarting:
+			unneeded = b.lead
+		case child.State != ChildBlocked:
+		case !published || child.Version != app.Version:
+			unneeded = b.lead
+		case session == "":
+			// The pool's wish. Nomad places it when there is room.
+		case sent && (w == nil || w.ended):
+			unneeded = true
+		default:
+			unneeded = b.lead && now.Sub(born.blocked) > blockedMost
+		}
+		if unneeded {
+			born.stopping = now
+			out = append(out, id)
+		}
 	}
-	for _, id := range zombies {
-		all.Go(func() error { b.stop(id); return nil })
-	}
-	all.Wait()
+	slices.Sort(out)
+	return out
 }
 
 // orders makes a plan's dispatches, and counts them as under way. b.mu is held.
 func (b *Broker) orders(app App, m move, waiting []*waiter, t tally, now time.Time) []order {
 	var out []order
 	add := func(token string, w *waiter) {
-		b.view.underway[token] = dispatched{app: app.ID, version: app.Version, at: now}
+		b.view.underway[token] = dispatched{app: app.ID, at: now, asked: now}
+		if w != nil {
+			b.view.sent[token] = now
+		}
 		out = append(out, order{app: app, token: token, w: w})
 	}
 	alive := map[string]bool{}
@@ -176,13 +266,12 @@ func (b *Broker) orders(app App, m move, waiting []*waiter, t tally, now time.Ti
 		if alive[w.session] {
 			continue // hers is on the way already
 		}
-		w.attempts++
 		// The session itself is the token, so that two brains start one seat for
 		// one person. A second seat for her, after hers went to somebody else,
 		// must not be taken for the first.
 		token := w.session
-		if w.attempts > 1 {
-			token += "/" + strconv.Itoa(w.attempts)
+		if w.attempts > 0 {
+			token += "/" + strconv.Itoa(w.attempts+1)
 		}
 		add(token, w)
 	}
@@ -196,38 +285,51 @@ func (b *Broker) dispatch(ctx context.Context, o order) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	child, err := b.cfg.Nomad.Dispatch(ctx, o.app, o.token)
+	if b.dispatched(o, child, err) {
+		b.errands.Go(func() { b.keepMax(o.app, child) })
+	}
+}
+
+// dispatched takes Nomad's answer to an order. It reports whether a child lives
+// that may be one too many.
+func (b *Broker) dispatched(o order, child string, err error) bool {
 	b.metrics.dispatched(o.app.ID, err)
-	now := time.Now()
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	now := b.now()
 	if err != nil {
+		// Nobody knows whether Nomad took it. The same token asks again, and
+		// starts one seat in any case.
 		delete(b.view.underway, o.token)
-		if ctx.Err() != nil && errors.Is(err, context.Canceled) || errors.Is(err, ErrNoApp) {
-			return // we are being stopped, or the app is: the view will say so
+		switch {
+		case errors.Is(err, context.Canceled):
+			return false // we are being stopped
+		case errors.Is(err, ErrNoApp):
+			b.backOff(o.app.ID).fail(o.app.Version, now, "Nomad has no such app")
+			return false // the view will say so in a moment
 		}
-		b.startFailed(Child{App: o.app.ID, Version: o.app.Version, ID: child}, wire.End{
+		b.startFailed(Child{App: o.app.ID, Version: o.app.Version, Token: o.token}, wire.End{
 			Reason: wire.ReasonError, Detail: fmt.Sprintf("Nomad did not take the seat: %v", err)}, now)
-		return
+		return false
 	}
 	if o.w != nil {
-		o.w.child = child
+		o.w.attempts++
 	}
 	known, shown := b.view.jobs.Children[child]
-	switch {
-	case shown && known.State == ChildDead:
-		// An earlier brain of hers dispatched this one; the next attempt is a new one.
+	if shown {
 		delete(b.view.underway, o.token)
-		b.wake()
-		return
-	case shown:
-		delete(b.view.underway, o.token)
-	default:
-		d := b.view.underway[o.token]
+	} else if d, ok := b.view.underway[o.token]; ok {
 		d.child = child
 		b.view.underway[o.token] = d
 	}
+	if known.State == ChildDead {
+		// An earlier brain of hers dispatched it, or it died before Nomad had
+		// answered: that was noted when it came into view.
+		b.changed()
+		return false
+	}
 	b.log.Info("dispatched a seat", "app", o.app.ID, "version", o.app.Version, "child", child, "for", sessionOf(o.token))
-	b.errands.Go(func() { b.keepMax(o.app, child) })
+	return true
 }
 
 // keepMax takes a seat back that is one too many: another replica dispatched at
@@ -240,20 +342,15 @@ func (b *Broker) keepMax(app App, child string) {
 		b.log.Warn("count an app's seats", "app", app.ID, "error", err)
 		return
 	}
-	for i, id := range live {
-		if id == child && i >= app.Max {
-			b.log.Info("took a seat back: the app is at its max", "app", app.ID, "child", child, "max", app.Max)
-			b.stop(child)
-			b.mu.Lock()
-			for token, d := range b.view.underway {
-				if d.child == child {
-					delete(b.view.underway, token)
-				}
-			}
-			b.mu.Unlock()
-			return
-		}
+	if tooMany(live, child, app.Max) {
+		b.log.Info("took a seat back: the app is at its max", "app", app.ID, "child", child, "max", app.Max)
+		b.stop(child)
 	}
+}
+
+// tooMany reports whether a child is beyond max in Nomad's order.
+func tooMany(live []string, child string, most int) bool {
+	return slices.Index(live, child) >= most
 }
 
 // retire asks an idle seat to end. A seat that was claimed meanwhile says no,
@@ -266,6 +363,14 @@ func (b *Broker) retire(ctx context.Context, seat wire.Seat) {
 	}
 	if status == http.StatusNoContent {
 		b.log.Info("retired an idle seat", "seat", seat.ID, "app", seat.App, "version", seatVersion(seat))
+	}
+}
+
+func (b *Broker) stop(child string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := b.cfg.Nomad.Stop(ctx, child); err != nil {
+		b.log.Warn("stop a child that nobody needs", "child", child, "error", err)
 	}
 }
 
@@ -288,134 +393,4 @@ func (b *Broker) post(ctx context.Context, address, path string, body any) (int,
 	}
 	resp.Body.Close()
 	return resp.StatusCode, nil
-}
-
-// leadLoop competes for the pool lock, and leads while it holds it.
-func (b *Broker) leadLoop(ctx context.Context) {
-	for ctx.Err() == nil {
-		lock, err := b.cfg.Fleet.Lock(ctx, wire.PoolLock)
-		if err != nil {
-			if ctx.Err() == nil {
-				b.log.Error("compete for the pool lock", "error", err)
-			}
-			return
-		}
-		b.log.Info("keeps the pool", "brain", b.cfg.ID)
-		b.setLead(true)
-		term, stop := context.WithCancel(ctx)
-		var all sync.WaitGroup
-		all.Go(func() { b.publishLoop(term) })
-		all.Go(func() { b.sweepLoop(term) })
-		select {
-		case <-ctx.Done():
-		case <-lock.Lost():
-			b.log.Warn("no longer keeps the pool", "brain", b.cfg.ID)
-		}
-		b.setLead(false)
-		stop()
-		all.Wait()
-		lock.Release()
-	}
-}
-
-func (b *Broker) setLead(lead bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.lead = lead
-	b.metrics.leading(lead)
-	b.wake()
-}
-
-func (b *Broker) sweepLoop(ctx context.Context) {
-	tick := time.NewTicker(sweepEvery)
-	defer tick.Stop()
-	for {
-		if n, err := b.cfg.Fleet.SweepTickets(ctx); err != nil && ctx.Err() == nil {
-			b.log.Warn("sweep used tickets", "error", err)
-		} else if n > 0 {
-			b.log.Debug("swept used tickets", "count", n)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
-}
-
-// publishLoop keeps what routers read equal to what is so. It compares with
-// what stands in Consul, not with what it wrote: so it also removes what an
-// earlier leader left, and fills a Consul that has lost its memory.
-func (b *Broker) publishLoop(ctx context.Context) {
-	var (
-		mu        sync.Mutex
-		published map[string]wire.App
-		watching  sync.WaitGroup
-	)
-	defer watching.Wait()
-	watching.Go(func() {
-		b.cfg.Fleet.WatchApps(ctx, func(apps map[string]wire.App) {
-			mu.Lock()
-			defer mu.Unlock()
-			published = apps
-		})
-	})
-	tick := time.NewTicker(publishEvery)
-	defer tick.Stop()
-	failing := false // an outage is told once
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		var err error
-		mu.Lock()
-		there := published
-		mu.Unlock()
-		want, known := b.apps(time.Now())
-		if there == nil || !known {
-			continue
-		}
-		for id, app := range want {
-			app.Updated = there[id].Updated
-			if _, ok := there[id]; ok && there[id] == app {
-				continue
-			}
-			app.Updated = time.Now().UTC()
-			err = errors.Join(err, b.cfg.Fleet.PublishApp(ctx, app))
-		}
-		for id := range there {
-			if _, ok := want[id]; !ok {
-				err = errors.Join(err, b.cfg.Fleet.RemoveApp(ctx, id))
-			}
-		}
-		if err != nil && !failing && ctx.Err() == nil {
-			b.log.Warn("routers do not hear of this site's apps; trying on", "error", err)
-		}
-		failing = err != nil
-	}
-}
-
-// apps is what routers are to know.
-func (b *Broker) apps(now time.Time) (map[string]wire.App, bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	out := make(map[string]wire.App, len(b.view.jobs.Apps))
-	for id, app := range b.view.jobs.Apps {
-		t := b.view.tally(app, b.mine(id), now)
-		c := wire.Capacity{
-			Idle: t.idle + t.old, Busy: t.busy + t.ending, Starting: t.allComing + t.counts.blocked,
-			Queued: len(b.queues[id]), Warm: app.Warm, Max: app.Max,
-			ColdStartMS: b.view.cold[id].median().Milliseconds(),
-		}
-		if f := b.view.failures[id]; f != nil && f.failing(app.Version) {
-			c.Failing = f.why
-		} else if t.counts.blocked > 0 && t.idle+t.busy+t.allComing == 0 {
-			c.Failing = wire.CodeNoCapacity + ": " + t.blocked[0].Why
-		}
-		out[id] = wire.App{ID: id, Version: app.Version, Title: app.Title, Description: app.Description,
-			Picture: app.Picture, Display: app.Display, Capacity: c}
-	}
-	return out, b.view.known()
 }

@@ -33,7 +33,8 @@ type demand struct {
 	warm, max int
 	counts    counts
 	idle      []idleSeat // counts.idle + counts.old of them
-	waiting   int        // this replica's people without a seat
+	waiting   int        // this replica's people without a seat, whom a seat of the present version serves
+	strict    int        // those of them whom no other version serves
 	lead      bool       // this replica keeps the pool
 	gone      bool       // the app is no longer published
 	backOff   bool       // seats fail to start; not now
@@ -60,7 +61,7 @@ func plan(d demand) move {
 		return m
 	}
 	room := max(0, d.max-c.total())
-	m.people = min(room, max(0, d.waiting-c.idle-c.old-c.starting))
+	m.people = min(room, max(0, d.waiting-c.idle-d.oldServe()-c.starting))
 	if d.lead {
 		// What waits will take what is ready; the pool is what is left then.
 		// Old seats are about to go.
@@ -70,33 +71,41 @@ func plan(d demand) move {
 	return m
 }
 
+// oldServe is how many idle seats of other versions waiting people would take,
+// after those of the present version are gone.
+func (d demand) oldServe() int {
+	loose := d.waiting - d.strict
+	return min(d.counts.old, max(0, loose-max(0, d.counts.idle-d.strict)))
+}
+
 // surplus chooses the idle seats that nobody needs, never one that a waiting
 // person could have.
 func surplus(d demand) []string {
-	spare := len(d.idle) - d.waiting
 	var out []string
-	take := func(want func(idleSeat) bool, n int) {
+	take := func(n int, want func(idleSeat) bool) {
 		for _, s := range d.idle {
-			if n <= 0 || spare <= 0 {
+			if n <= 0 {
 				return
 			}
 			if want(s) {
 				out = append(out, s.id)
-				spare--
 				n--
 			}
 		}
 	}
-	take(func(s idleSeat) bool { return s.old || d.gone }, len(d.idle))
+	serve := d.oldServe()
+	spare := max(0, d.counts.idle-(d.waiting-serve)) // of the present version
+	take(d.counts.old-serve, func(s idleSeat) bool { return s.old })
+	current := func(s idleSeat) bool { return !s.old }
 	if d.gone {
+		take(spare, current)
 		return out
 	}
-	current := func(s idleSeat) bool { return !s.old }
 	if over := d.counts.total() - len(out) - d.max; over > 0 {
-		take(current, over)
+		take(min(over, spare), current)
 		return out // the rest is below the limit again
 	}
-	take(func(s idleSeat) bool { return !s.old && s.age >= surplusAge }, d.counts.idle-d.warm-d.waiting)
+	take(min(spare, d.counts.idle-d.warm-d.waiting), func(s idleSeat) bool { return !s.old && s.age >= surplusAge })
 	return out
 }
 

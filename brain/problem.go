@@ -2,6 +2,7 @@ package brain
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 
 	"github.com/coder/websocket"
@@ -27,6 +28,12 @@ func malformed(detail string) wire.Problem {
 func unknownApp(id string) wire.Problem {
 	return wire.Problem{Type: wire.ProblemUnknownApp, Title: "Unknown app", Status: 404,
 		Detail: "This site has no app " + id + ". GET /v1/apps lists them."}
+}
+
+func noVersion(app App, asked uint64) wire.Problem {
+	return wire.Problem{Type: wire.ProblemNoSite, Title: "The version is not here", Status: 503, Field: "/version",
+		Detail: fmt.Sprintf("This site has version %d of %s now, and no seat of version %d. Press Play again, or ask for no version to get the newest.",
+			app.Version, app.ID, asked)}
 }
 
 func unavailable(detail string) wire.Problem {

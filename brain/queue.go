@@ -18,8 +18,7 @@ type waiter struct {
 	token  string // the ticket in force
 	used   bool   // it is marked as used: that happens once a session
 
-	child    string // dispatched for this person
-	attempts int    // dispatches so far
+	attempts int // seats dispatched for her so far
 
 	seat string // offered now
 	// offers, news and verdict are this person's mail. Each holds one letter:
@@ -52,6 +51,11 @@ func (w *waiter) end(v verdict) {
 	w.verdict <- v
 }
 
+// takes reports whether a seat of that version is what w asked for.
+func (w *waiter) takes(version uint64) bool {
+	return w.claims.Version == 0 || w.claims.Version == version
+}
+
 // waits reports whether w wants a seat and is offered none.
 func (w *waiter) waits() bool { return w.seat == "" && !w.ended }
 
@@ -71,19 +75,21 @@ func (q queue) without(w *waiter) queue {
 	return slices.DeleteFunc(q, func(o *waiter) bool { return o == w })
 }
 
-// offer gives free seats to those who wait and have no offer, in order.
+// offer gives free seats to those who wait and have no offer, in order: to each
+// the first that is of the version she asked for.
 func (q queue) offer(free []wire.Seat, lives map[string]*life) {
 	for _, w := range q {
-		if len(free) == 0 {
-			return
-		}
 		if !w.waits() {
 			continue
 		}
-		w.seat = free[0].ID
+		i := slices.IndexFunc(free, func(s wire.Seat) bool { return w.takes(seatVersion(s)) })
+		if i < 0 {
+			continue
+		}
+		w.seat = free[i].ID
 		lives[w.seat].reserved = true
-		w.offers <- free[0]
-		free = free[1:]
+		w.offers <- free[i]
+		free = slices.Delete(free, i, i+1)
 	}
 }
 

@@ -17,39 +17,79 @@ type view struct {
 	jobsKnown  bool
 	seatsKnown bool
 
+	looked time.Time // when Nomad was heard last
+
 	// Of each seat since it was first seen until Nomad has forgotten its job:
 	lives map[string]*life // by alloc
+	// Of each child that Nomad knows.
+	births map[string]*birth // by child
 	// What this replica dispatched and Nomad's events have not shown yet, by token.
 	underway map[string]dispatched
+	// The tokens of this replica's dispatches, until their children are dead: so
+	// that a child is not nobody's when the person it was meant for has left.
+	sent     map[string]time.Time
 	failures map[string]*backOff   // by app
 	cold     map[string]*durations // dispatch → idle, by app
 	length   map[string]*durations // of sessions, by app
 }
 
-// life is what a seat's record of the moment does not say.
+// life is what a seat's record of the moment does not say. Its times are by this
+// process's clock: a seat's node may have another.
 type life struct {
-	last      wire.Seat // as it was seen last
-	present   bool      // is in Consul now
-	ready     bool      // was idle once
+	last    wire.Seat // as it was seen last
+	present bool      // is in Consul now
+	since   time.Time // its state was first seen
+	ready   time.Time // it was first seen idle or busy
+	// busySince is zero unless it serves, or died serving.
 	busySince time.Time
 	// unwanted is the Since of the state in which the seat turned a claim of
 	// ours down, or took it: it is not offered again before its state changes.
-	unwanted time.Time
+	unwanted   time.Time
+	unwantedAt time.Time
 	// unreachable is when the seat did not answer.
 	unreachable time.Time
 	reserved    bool // offered to one of ours this moment
 	retiring    time.Time
 }
 
+// taken reports whether somebody has the seat although Consul still calls it
+// free. If Consul goes on saying so for long, it is right.
+func (l *life) taken(now time.Time) bool {
+	return l.unwanted.Equal(l.last.Since) && now.Sub(l.unwantedAt) < takenFor
+}
+
+// silent reports whether the seat gave no answer a moment ago.
+func (l *life) silent(now time.Time) bool { return now.Sub(l.unreachable) <= pauseFor }
+
+func (l *life) isRetiring(now time.Time) bool { return now.Sub(l.retiring) <= pauseFor }
+
+const (
+	// pauseFor is how long a seat is left alone that did not answer, or was
+	// asked to retire.
+	pauseFor = 5 * time.Second
+	// takenFor is how long a seat that turned us down is believed to be taken
+	// against Consul's word.
+	takenFor = 30 * time.Second
+)
+
+// birth is when a child came into view.
+type birth struct {
+	// seen is zero where it was there before this process.
+	seen     time.Time
+	blocked  time.Time // since when no node takes it
+	stopping time.Time // when it was asked to stop
+}
+
 type dispatched struct {
 	app, child string
-	version    uint64
 	at         time.Time
+	asked      time.Time // when Nomad's servers were asked what became of it
 }
 
 func newView() *view {
 	return &view{
-		seats: map[string]wire.Seat{}, lives: map[string]*life{}, underway: map[string]dispatched{},
+		seats: map[string]wire.Seat{}, lives: map[string]*life{}, births: map[string]*birth{},
+		underway: map[string]dispatched{}, sent: map[string]time.Time{},
 		failures: map[string]*backOff{}, cold: map[string]*durations{}, length: map[string]*durations{},
 	}
 }
@@ -77,6 +117,7 @@ func seatVersion(s wire.Seat) uint64 {
 
 // setSeats takes what Consul says.
 func (v *view) setSeats(list []wire.Seat, now time.Time) {
+	first := !v.seatsKnown
 	v.seatsKnown = true
 	for _, l := range v.lives {
 		l.present = false
@@ -89,43 +130,85 @@ func (v *view) setSeats(list []wire.Seat, now time.Time) {
 			l = &life{}
 			v.lives[s.ID] = l
 		}
-		if s.State == wire.SeatIdle && !l.ready {
-			l.ready = true
-			if child, ok := v.jobs.Children[s.Job]; ok && s.Since.After(child.Created) && v.jobsKnown {
-				sample(v.cold, s.App, s.Since.Sub(child.Created))
-			}
-		}
-		if s.State.Busy() {
-			l.ready = true
-			if l.busySince.IsZero() {
-				l.busySince = s.Since
-			}
-			delete(v.failures, s.App)
-		} else if s.State == wire.SeatIdle {
-			l.busySince = time.Time{}
+		if l.since.IsZero() || l.last.State != s.State || !l.last.Since.Equal(s.Since) {
+			l.since = now
 		}
 		l.last, l.present = s, true
+		if (s.State.Free() || s.State.Busy()) && l.ready.IsZero() {
+			l.ready = now
+			if born := v.births[s.Job]; born != nil && !born.seen.IsZero() {
+				sample(v.cold, s.App, now.Sub(born.seen))
+			}
+		}
+		switch {
+		case s.State.Busy() && l.busySince.IsZero():
+			l.busySince = now
+			if first && s.Since.Before(now) {
+				l.busySince = s.Since // as near as can be told
+			}
+			v.proven(s)
+		case s.State.Free():
+			l.busySince = time.Time{}
+		}
 	}
 	v.forget()
+}
+
+// proven forgets an app's failures because of a seat that came up after the
+// last of them, in the same version, and is good. A seat that came up before
+// says nothing of how seats start now.
+func (v *view) proven(s wire.Seat) {
+	f, l := v.failures[s.App], v.lives[s.ID]
+	if f != nil && l != nil && f.version == seatVersion(s) && l.ready.After(f.last) {
+		delete(v.failures, s.App)
+	}
 }
 
 // setJobs takes what Nomad says, and gives the children that have died since.
 func (v *view) setJobs(jobs Jobs, now time.Time) (died []Child) {
 	before, known := v.jobs.Children, v.jobsKnown
 	v.jobs, v.jobsKnown = jobs, true
+	tokens := map[string]string{} // by child
 	for token, d := range v.underway {
-		if _, ok := jobs.Children[d.child]; ok {
-			delete(v.underway, token)
-			if _, seen := before[d.child]; !seen && jobs.Children[d.child].State == ChildDead {
-				died = append(died, jobs.Children[d.child]) // dispatched and dead between two looks
+		if d.child != "" {
+			tokens[d.child] = token
+		}
+	}
+	for id, child := range jobs.Children {
+		born := v.births[id]
+		if born == nil {
+			born = &birth{}
+			v.births[id] = born
+			if known {
+				born.seen = now
+			}
+			// The event may come before Dispatch has returned the child's id:
+			// the token is known all along.
+			token := cmp.Or(tokens[id], child.Token)
+			if d, ok := v.underway[token]; ok {
+				born.seen = d.at
+				delete(v.underway, token)
 			}
 		}
-	}
-	for id, child := range before {
-		if now, ok := jobs.Children[id]; ok && known && child.State != ChildDead && now.State == ChildDead {
-			died = append(died, now)
+		switch was, seen := before[id]; {
+		case child.State != ChildDead:
+		case seen && was.State != ChildDead:
+			died = append(died, child)
+		case !seen && known && child.Created.After(v.looked.Add(-lookBehind)):
+			died = append(died, child) // dispatched and dead between two looks
+		}
+		switch {
+		case child.State == ChildDead:
+			delete(v.sent, child.Token)
+			born.blocked = time.Time{}
+		case child.State != ChildBlocked:
+			born.blocked = time.Time{}
+		case born.blocked.IsZero():
+			born.blocked = now
 		}
 	}
+	v.looked = now
+	slices.SortFunc(died, func(a, b Child) int { return cmp.Compare(a.ID, b.ID) })
 	for _, child := range died {
 		if l := v.lives[child.Alloc]; l != nil && !l.busySince.IsZero() {
 			sample(v.length, child.App, now.Sub(l.busySince))
@@ -134,6 +217,11 @@ func (v *view) setJobs(jobs Jobs, now time.Time) (died []Child) {
 	v.forget()
 	return died
 }
+
+// lookBehind is how much older than the last look a child may say it is that
+// was not seen then: clocks differ, and news takes its time. What is older was
+// dead before we came.
+const lookBehind = time.Minute
 
 // forget drops what neither Consul nor Nomad has any more.
 func (v *view) forget() {
@@ -145,6 +233,11 @@ func (v *view) forget() {
 			delete(v.lives, alloc)
 		}
 	}
+	for child := range v.births {
+		if _, ok := v.jobs.Children[child]; !ok {
+			delete(v.births, child)
+		}
+	}
 }
 
 // live gives the seat unless Nomad knows that it is dead.
@@ -153,21 +246,46 @@ func (v *view) live(s wire.Seat) bool {
 	return !ok || child.State != ChildDead
 }
 
-// freeSeats are the seats that may be offered now, the newest version first,
-// then those that have been idle longest.
-func (v *view) freeSeats(app string, now time.Time) []wire.Seat {
+// freeSeats are the seats that may be offered now: those of the app's present
+// version first, then the newest, then those that have been idle longest.
+func (v *view) freeSeats(app App, now time.Time) []wire.Seat {
 	var out []wire.Seat
 	for id, s := range v.seats {
 		l := v.lives[id]
-		if s.App == app && s.State.Free() && v.live(s) && !l.reserved && !l.unwanted.Equal(s.Since) &&
-			now.Sub(l.unreachable) > 5*time.Second && now.Sub(l.retiring) > 5*time.Second {
+		if s.App == app.ID && s.State.Free() && v.live(s) && !l.reserved && !l.taken(now) && !l.silent(now) && !l.isRetiring(now) {
 			out = append(out, s)
 		}
 	}
+	present := func(s wire.Seat) int {
+		if seatVersion(s) == app.Version {
+			return 0
+		}
+		return 1
+	}
 	slices.SortFunc(out, func(a, b wire.Seat) int {
-		return cmp.Or(cmp.Compare(seatVersion(b), seatVersion(a)), a.Since.Compare(b.Since), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(cmp.Compare(present(a), present(b)), cmp.Compare(seatVersion(b), seatVersion(a)),
+			a.Since.Compare(b.Since), cmp.Compare(a.ID, b.ID))
 	})
 	return out
+}
+
+// hasVersion reports whether a seat of that version is free or may become so.
+func (v *view) hasVersion(app string, version uint64, now time.Time) bool {
+	for id, s := range v.seats {
+		if s.App == app && v.live(s) && seatVersion(s) == version &&
+			(s.State == wire.SeatStarting || s.State.Free() && !v.lives[id].taken(now) && !v.lives[id].isRetiring(now)) {
+			return true
+		}
+	}
+	for _, child := range v.jobs.Children {
+		if child.App != app || child.Version != version || child.State != ChildPending && child.State != ChildRunning {
+			continue
+		}
+		if _, seen := v.lives[child.Alloc]; !seen {
+			return true // no stream host speaks yet
+		}
+	}
+	return false
 }
 
 // coming is a seat on its way.
@@ -213,18 +331,18 @@ func (v *view) tally(app App, mine func(token string) bool, now time.Time) tally
 				child.Created = s.Since
 			}
 			add(coming{child: s.Job, token: child.Token, since: child.Created, progress: s.Progress})
-		case s.State.Busy(), s.State.Free() && l.unwanted.Equal(s.Since):
+		case s.State.Busy(), s.State.Free() && l.taken(now):
 			t.busy++ // or somebody has it, and Consul will say so in a moment
-		case s.State.Free() && now.Sub(l.retiring) <= 5*time.Second:
-			t.ending++
+		case s.State.Free() && (l.isRetiring(now) || l.silent(now)):
+			t.ending++ // it holds its place, and nobody can have it now
 		case s.State.Free():
-			old := seatVersion(s) < app.Version
+			old := seatVersion(s) != app.Version
 			if old {
 				t.old++
 			} else {
 				t.idle++
 			}
-			t.idleSeats = append(t.idleSeats, idleSeat{id: id, old: old, age: now.Sub(s.Since)})
+			t.idleSeats = append(t.idleSeats, idleSeat{id: id, old: old, age: now.Sub(l.since)})
 		default:
 			t.ending++
 		}
@@ -237,6 +355,8 @@ func (v *view) tally(app App, mine func(token string) bool, now time.Time) tally
 		switch l := v.lives[child.Alloc]; {
 		case l != nil && l.last.State != wire.SeatStarting:
 			t.ending++ // was a seat and is silent now
+		case child.State == ChildBlocked && child.Version != app.Version:
+			t.ending++ // the leader stops it; it says nothing of the present version
 		case child.State == ChildBlocked:
 			t.counts.blocked++
 			t.blocked = append(t.blocked, child)
@@ -245,11 +365,12 @@ func (v *view) tally(app App, mine func(token string) bool, now time.Time) tally
 		}
 	}
 	for token, d := range v.underway {
-		if d.app == app.ID {
+		if d.app == app.ID && (d.child == "" || !present[d.child]) {
 			add(coming{child: d.child, token: token, since: d.at, progress: placing})
 		}
 	}
 	t.allComing = t.starting + t.foreign
+	slices.SortFunc(t.blocked, func(a, b Child) int { return cmp.Compare(a.ID, b.ID) })
 	slices.SortFunc(t.coming, func(a, b coming) int {
 		return cmp.Or(a.since.Compare(b.since), cmp.Compare(a.token, b.token))
 	})

@@ -1,0 +1,145 @@
+package brain
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+const (
+	publishEvery = 250 * time.Millisecond
+	sweepEvery   = 30 * time.Second
+)
+
+// leadLoop competes for the pool lock, and leads while it holds it.
+func (b *Broker) leadLoop(ctx context.Context) {
+	for ctx.Err() == nil {
+		lock, err := b.cfg.Fleet.Lock(ctx, wire.PoolLock)
+		if err != nil {
+			if ctx.Err() == nil {
+				b.log.Error("compete for the pool lock", "error", err)
+			}
+			return
+		}
+		b.log.Info("keeps the pool", "brain", b.cfg.ID)
+		b.setLead(true)
+		term, stop := context.WithCancel(ctx)
+		var all sync.WaitGroup
+		all.Go(func() { b.publishLoop(term) })
+		all.Go(func() { b.sweepLoop(term) })
+		select {
+		case <-ctx.Done():
+		case <-lock.Lost():
+			b.log.Warn("no longer keeps the pool", "brain", b.cfg.ID)
+		}
+		b.setLead(false)
+		stop()
+		all.Wait()
+		lock.Release()
+	}
+}
+
+func (b *Broker) setLead(lead bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.lead = lead
+	b.metrics.leading(lead)
+	b.wake()
+}
+
+func (b *Broker) sweepLoop(ctx context.Context) {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		if n, err := b.cfg.Fleet.SweepTickets(ctx); err != nil && ctx.Err() == nil {
+			b.log.Warn("sweep used tickets", "error", err)
+		} else if n > 0 {
+			b.log.Debug("swept used tickets", "count", n)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// publishLoop keeps what routers read equal to what is so. It compares with
+// what stands in Consul, not with what it wrote: so it also removes what an
+// earlier leader left, and fills a Consul that has lost its memory.
+func (b *Broker) publishLoop(ctx context.Context) {
+	var (
+		mu        sync.Mutex
+		published map[string]wire.App
+		watching  sync.WaitGroup
+	)
+	defer watching.Wait()
+	watching.Go(func() {
+		b.cfg.Fleet.WatchApps(ctx, func(apps map[string]wire.App) {
+			mu.Lock()
+			defer mu.Unlock()
+			published = apps
+		})
+	})
+	tick := time.NewTicker(publishEvery)
+	defer tick.Stop()
+	failing := false // an outage is told once
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		var err error
+		mu.Lock()
+		there := published
+		mu.Unlock()
+		want, known := b.apps(time.Now())
+		if there == nil || !known {
+			continue
+		}
+		for id, app := range want {
+			app.Updated = there[id].Updated
+			if _, ok := there[id]; ok && there[id] == app {
+				continue
+			}
+			app.Updated = time.Now().UTC()
+			err = errors.Join(err, b.cfg.Fleet.PublishApp(ctx, app))
+		}
+		for id := range there {
+			if _, ok := want[id]; !ok {
+				err = errors.Join(err, b.cfg.Fleet.RemoveApp(ctx, id))
+			}
+		}
+		if err != nil && !failing && ctx.Err() == nil {
+			b.log.Warn("routers do not hear of this site's apps; trying on", "error", err)
+		}
+		failing = err != nil
+	}
+}
+
+// apps is what routers are to know.
+func (b *Broker) apps(now time.Time) (map[string]wire.App, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	out := make(map[string]wire.App, len(b.view.jobs.Apps))
+	for id, app := range b.view.jobs.Apps {
+		t := b.view.tally(app, b.mine(id), now)
+		c := wire.Capacity{
+			Idle: t.idle + t.old, Busy: t.busy + t.ending, Starting: t.allComing + t.counts.blocked,
+			Queued: len(b.queues[id]), Warm: app.Warm, Max: app.Max,
+			ColdStartMS: b.view.cold[id].median().Milliseconds(),
+		}
+		if f := b.view.failures[id]; f != nil && f.failing(app.Version) {
+			c.Failing = f.why
+		} else if t.counts.blocked > 0 && t.idle+t.busy+t.allComing == 0 {
+			c.Failing = wire.CodeNoCapacity + ": " + t.blocked[0].Why
+		}
+		out[id] = wire.App{ID: id, Version: app.Version, Title: app.Title, Description: app.Description,
+			Picture: app.Picture, Display: app.Display, Capacity: c}
+	}
+	return out, b.view.known()
+}
