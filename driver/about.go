@@ -47,6 +47,9 @@ const (
 	defaultCacheSize = "20GiB"
 	defaultConsul    = "127.0.0.1:8500"
 	defaultUser      = "nobody"
+	// defaultOrphanGrace is far beyond what an agent needs to recover its tasks
+	// after a start, and what a start of a task takes.
+	defaultOrphanGrace = "5m"
 	// defaultControl is a go-sockaddr template, as in Nomad's own config.
 	defaultControl = "{{ GetPrivateIP }}"
 
@@ -67,6 +70,8 @@ var configSpec = hclspec.NewObject(map[string]*hclspec.Spec{
 	"user": optional("user", "string", quote(defaultUser)),
 	// Own pid, mount and network namespaces for apps. Unset: true if root.
 	"isolate": hclspec.NewAttr("isolate", "bool", false),
+	// How long a seat that Nomad does not know is left alone.
+	"orphan_grace": optional("orphan_grace", "string", quote(defaultOrphanGrace)),
 
 	// The node's content cache, shared by all seats.
 	"cache": block("cache", map[string]field{

@@ -25,6 +25,8 @@ type Driver struct {
 	probe  *prober
 	stats  cpuInfo
 
+	sweeping sync.Once
+
 	mu       sync.Mutex
 	settings settings
 	// notSet is why settings cannot be used.
@@ -81,6 +83,7 @@ func (d *Driver) SetConfig(c *base.Config) error {
 	d.settings, d.notSet = s, nil
 	compute := c.AgentConfig.Compute() // of a nil AgentConfig too
 	d.stats = cpuInfo{mhz: float64(compute.TotalCompute), cores: compute.NumCores}
+	d.sweeping.Do(func() { go d.watchOrphans(s.runDir, s.orphanGrace) })
 	return nil
 }
 
@@ -136,7 +139,12 @@ func (d *Driver) keep(t *task) {
 // StartTask starts a seat, after it ended what an earlier start left. It
 // returns when the stream host answers; the app may need minutes more, of which
 // task events tell.
-func (d *Driver) StartTask(cfg *drivers.TaskConfig) (*drivers.TaskHandle, *drivers.DriverNetwork, error) {
+func (d *Driver) StartTask(cfg *drivers.TaskConfig) (_ *drivers.TaskHandle, _ *drivers.DriverNetwork, err error) {
+	defer func() {
+		if err != nil {
+			touchLogs(cfg.StdoutPath, cfg.StderrPath)
+		}
+	}()
 	s, err := d.config()
 	if err != nil {
 		return nil, nil, err
@@ -199,6 +207,7 @@ func (d *Driver) RecoverTask(handle *drivers.TaskHandle) error {
 		// Nobody will hold what may be left of it.
 		return errors.Join(fmt.Errorf("recover task: %w", err), killFamily(d.ctx, state.Nonce, taskCgroup(cfg)))
 	}
+	t.adopt()
 	d.keep(t)
 	return nil
 }
@@ -237,12 +246,14 @@ func (d *Driver) recover(cfg *drivers.TaskConfig, state *State) (*task, error) {
 }
 
 // WaitTask yields the task's end, once. Its channel is never closed without a
-// result: that panics the agent.
+// result: that panics the agent. The agent waits for a task only after it
+// stored its handle.
 func (d *Driver) WaitTask(ctx context.Context, id string) (<-chan *drivers.ExitResult, error) {
 	t, err := d.task(id)
 	if err != nil {
 		return nil, err
 	}
+	t.adopt()
 	out := make(chan *drivers.ExitResult, 1)
 	go func() {
 		select {
@@ -306,14 +317,9 @@ func (d *Driver) destroyUnknown(id string) error {
 	}
 	dir := filepath.Join(s.runDir, seatDir(parts[0], parts[1]))
 	defer d.one(dir)()
-	d.mu.Lock()
-	for _, t := range d.tasks {
-		if t.state.Dir == dir {
-			d.mu.Unlock()
-			return nil // a later start, which is known
-		}
+	if d.holds(dir) {
+		return nil // a later start, which is known
 	}
-	d.mu.Unlock()
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -29,6 +29,7 @@ import (
 //	FAKE=deaf       accepts /stop and does nothing
 //	FAKE=refuse     writes exit.json at once, without serving its socket
 //	FAKE=left       ends with reason "left" when it gets SIGUSR1 for the app
+//	FAKE=parricide  kills the plugin, which waits for its answer
 func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == "--spec" {
 		if err := fakeHost(os.Args[2]); err != nil {
@@ -41,6 +42,9 @@ func TestMain(m *testing.M) {
 		fmt.Println(os.Getenv("GST_FAKE_PROBE"))
 		os.Exit(0)
 	}
+	if len(os.Args) > 2 && os.Args[1] == startArg {
+		startAndDie(os.Args[2])
+	}
 	os.Exit(m.Run())
 }
 
@@ -51,6 +55,9 @@ type fake struct {
 	events []wire.HostEvent
 	grew   chan struct{}
 	ends   chan wire.End
+
+	followers, sent int           // how many there are; events that some follower got
+	heard           chan struct{} // closed when one of these changes
 }
 
 func fakeHost(specPath string) error {
@@ -58,7 +65,7 @@ func fakeHost(specPath string) error {
 	if err != nil {
 		return err
 	}
-	f := &fake{grew: make(chan struct{}), ends: make(chan wire.End, 4)}
+	f := &fake{grew: make(chan struct{}), heard: make(chan struct{}), ends: make(chan wire.End, 4)}
 	if err := json.Unmarshal(b, &f.spec); err != nil {
 		return err
 	}
@@ -116,6 +123,9 @@ func fakeHost(specPath string) error {
 		}
 		f.ends <- end
 	}()
+	if f.spec.Env["FAKE"] == "parricide" {
+		unix.Kill(os.Getppid(), unix.SIGKILL)
+	}
 	f.tell("app started", map[string]string{"phase": "app"})
 	f.tell("ready", map[string]string{"phase": "ready"})
 
@@ -132,14 +142,38 @@ func fakeHost(specPath string) error {
 
 	if f.spec.Env["FAKE"] == "vanish" {
 		fmt.Fprintln(os.Stderr, "the fake vanishes")
-		time.Sleep(300 * time.Millisecond)
+		f.awaitFollower(true)
 		unix.Kill(os.Getpid(), unix.SIGKILL)
 	}
 	end := <-f.ends
 	unix.Kill(f.app.Process.Pid, unix.SIGKILL)
 	f.tell("ending", nil)
-	time.Sleep(50 * time.Millisecond) // for the followers
+	f.awaitFollower(false)
 	return f.exit(end)
+}
+
+// awaitFollower returns when a follower was sent every event; at once where
+// there is no follower and none is to come.
+func (f *fake) awaitFollower(comes bool) {
+	for {
+		f.mu.Lock()
+		over, heard := f.sent == len(f.events) || f.followers == 0 && !comes, f.heard
+		f.mu.Unlock()
+		if over {
+			return
+		}
+		<-heard
+	}
+}
+
+// hear notes what followers got.
+func (f *fake) hear(followers, sent int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.followers += followers
+	f.sent = max(f.sent, sent)
+	close(f.heard)
+	f.heard = make(chan struct{})
 }
 
 func (f *fake) exit(end wire.End) error {
@@ -159,12 +193,15 @@ func (f *fake) tell(message string, annotations map[string]string) {
 
 func (f *fake) status(w http.ResponseWriter, _ *http.Request) {
 	json.NewEncoder(w).Encode(wire.HostStatus{
-		Nonce: f.spec.Nonce, PID: os.Getpid(), AppPID: f.app.Process.Pid, State: wire.SeatIdle,
+		Nonce: f.spec.Nonce, PID: os.Getpid(), AppPID: f.app.Process.Pid,
+		State: wire.SeatState(firstOf(f.spec.Env["FAKE_STATE"], string(wire.SeatIdle))),
 	})
 }
 
 func (f *fake) follow(w http.ResponseWriter, r *http.Request) {
 	after, _ := strconv.Atoi(r.URL.Query().Get("after"))
+	f.hear(1, 0)
+	defer f.hear(-1, 0)
 	for {
 		f.mu.Lock()
 		var more []wire.HostEvent
@@ -178,6 +215,7 @@ func (f *fake) follow(w http.ResponseWriter, r *http.Request) {
 			after = e.Seq
 		}
 		w.(http.Flusher).Flush()
+		f.hear(0, after)
 		select {
 		case <-r.Context().Done():
 			return

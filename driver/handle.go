@@ -40,6 +40,8 @@ type task struct {
 	// told is the reason that the stream host gave in an event of its own.
 	told string
 	read int // Seq of the last event read
+	// adopted is whether the run directory is marked so.
+	adopted bool
 }
 
 // seqFile remembers the last event that Nomad got.
@@ -95,6 +97,7 @@ func (t *task) finish(ctx context.Context) {
 			end = wire.End{Reason: wire.ReasonError, Code: wire.CodeHostDied, Detail: "the stream host vanished" + lastWords(t.state.Dir)}
 		}
 	}
+	touchLogs(t.spec.Stdout, t.spec.Stderr)
 	oom := end.Failed() && t.group.oomKills() > 0
 	if err := killFamily(ctx, t.state.Nonce, t.group); err != nil {
 		t.log.Error("kill what is left of seat", "error", err)

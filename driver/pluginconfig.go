@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/go-sockaddr/template"
 
@@ -22,6 +23,8 @@ type Config struct {
 	TicketKeys string `codec:"ticket_keys"`
 	User       string `codec:"user"`
 	Isolate    *bool  `codec:"isolate"`
+	// OrphanGrace is a duration.
+	OrphanGrace string `codec:"orphan_grace"`
 
 	Cache struct {
 		Dir     string `codec:"dir"`
@@ -53,10 +56,13 @@ type settings struct {
 	ticketKeys string
 	user       string
 	isolate    bool
-	cache      wire.Cache
-	s3         wire.S3
-	consul     wire.ConsulRef
-	listen     wire.Listen
+	// orphanGrace is how long a seat may be unknown to Nomad.
+	orphanGrace time.Duration
+
+	cache  wire.Cache
+	s3     wire.S3
+	consul wire.ConsulRef
+	listen wire.Listen
 }
 
 // maxRunDir leaves room for a seat's directory and its socket: the kernel takes
@@ -96,6 +102,10 @@ func (c *Config) check(root bool) (settings, error) {
 	if s.isolate && !root {
 		check(&badValue{"isolate", true, "false: only root can isolate apps, and this agent does not run as root"})
 	}
+
+	grace, err := seconds("orphan_grace", c.OrphanGrace, false, time.Second, 24*time.Hour)
+	check(err)
+	s.orphanGrace = time.Duration(grace) * time.Second
 
 	s.cache.Dir = filepath.Clean(c.Cache.Dir)
 	if !filepath.IsAbs(c.Cache.Dir) {

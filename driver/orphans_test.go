@@ -1,0 +1,234 @@
+package driver
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/nomad/plugins/drivers"
+	"golang.org/x/sys/unix"
+)
+
+// startArg makes this binary a plugin that starts one task and is killed by
+// its stream host before it hears its answer.
+const startArg = "start-and-die"
+
+type startOrder struct {
+	Alloc, AllocDir, RunDir, Keys string
+	Env                           map[string]string
+}
+
+func startAndDie(order string) {
+	var o startOrder
+	if err := json.Unmarshal([]byte(order), &o); err != nil {
+		panic(err)
+	}
+	self, _ := os.Executable()
+	d := New(context.Background(), hclog.NewNullLogger())
+	d.notSet = nil
+	d.settings = settings{streamHost: self, runDir: o.RunDir, ticketKeys: o.Keys, orphanGrace: time.Hour}
+	o.Env["FAKE"] = "parricide"
+	cfg := job("sleep 1000", o.Env)
+	cfg.AllocID, cfg.AllocDir = o.Alloc, o.AllocDir
+	_, _, err := d.StartTask(cfg)
+	fmt.Fprintln(os.Stderr, "the plugin survives:", err)
+	os.Exit(1)
+}
+
+// orphaned has a plugin die inside StartTask, and returns what it leaves.
+func (b *bench) orphaned(env map[string]string) (cfg *drivers.TaskConfig, dir, nonce string) {
+	b.t.Helper()
+	cfg = job("sleep 1000", nil)
+	b.t.Cleanup(b.MkAllocDir(cfg, false))
+	os.Chmod(filepath.Dir(cfg.AllocDir), 0o755)
+	if env == nil {
+		env = map[string]string{}
+	}
+	order, err := json.Marshal(startOrder{cfg.AllocID, cfg.AllocDir, b.runDir, filepath.Join(filepath.Dir(b.runDir), "keys.pem"), env})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	self, _ := os.Executable()
+	cmd := exec.CommandContext(b.t.Context(), self, startArg, string(order))
+	out, err := cmd.CombinedOutput()
+	if ws, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || ws.Signal() != unix.SIGKILL {
+		b.t.Fatalf("the plugin ended by itself: %v\n%s", err, out)
+	}
+	dir = filepath.Join(b.runDir, seatDir(cfg.AllocID, cfg.Name))
+	spec, err := readSpec(dir)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { killFamily(context.Background(), spec.Nonce, cgroup{}) })
+	if n := seatProcesses(b.t, spec.Nonce); n == 0 {
+		b.t.Fatal("nothing was started")
+	}
+	return cfg, dir, spec.Nonce
+}
+
+func TestOrphanIsEnded(t *testing.T) {
+	b := newBench(t, `orphan_grace = "1s"`)
+	_, dir, nonce := b.orphaned(nil)
+	eventually(t, "the orphan ends and its directory goes", func() bool {
+		_, err := os.Stat(dir)
+		return os.IsNotExist(err) && seatProcesses(t, nonce) == 0
+	})
+}
+
+// overdue is how a plugin knows seats that it saw long ago.
+func (b *bench) overdue() map[string]orphan {
+	b.t.Helper()
+	known := map[string]orphan{}
+	if err := b.driver.sweep(b.runDir, time.Hour, known); err != nil {
+		b.t.Fatal(err)
+	}
+	for dir, o := range known {
+		known[dir] = orphan{o.nonce, o.since.Add(-2 * time.Hour)}
+	}
+	return known
+}
+
+func TestSweepLeavesWhatIsNoOrphan(t *testing.T) {
+	dir := shortTempDir(t)
+	first := benchAt(t, dir, "")
+	// Nomad waited for it, so it has the handle and may recover it at any time.
+	adoptedCfg := job("sleep 1000", nil)
+	waited := stateOf(t, first.start(adoptedCfg))
+	if _, err := first.WaitTask(t.Context(), adoptedCfg.ID); err != nil {
+		t.Fatal(err)
+	}
+	// Nomad stored the handle and had no time for more.
+	recoveredCfg := job("sleep 1000", nil)
+	handle := first.start(recoveredCfg)
+	first.crash()
+
+	second := benchAt(t, dir, "")
+	for _, s := range []State{waited, stateOf(t, handle)} {
+		t.Cleanup(func() { killFamily(context.Background(), s.Nonce, cgroup{}) })
+	}
+	_, played, playedNonce := second.orphaned(map[string]string{"FAKE_STATE": "streaming"})
+	_, orphan, orphanNonce := second.orphaned(nil)
+	known := second.overdue()
+	if known[played].nonce == "" || known[orphan].nonce == "" || known[stateOf(t, handle).Dir].nonce == "" {
+		t.Fatalf("only %v are suspected", known)
+	}
+	if known[waited.Dir].nonce != "" {
+		t.Error("a seat for which Nomad waited is suspected")
+	}
+	// Between the look and the deed it is recovered, and another was started.
+	if err := second.RecoverTask(handle); err != nil {
+		t.Fatal(err)
+	}
+	held := stateOf(t, second.start(job("sleep 1000", nil)))
+	if err := second.driver.endOrphan(stateOf(t, handle).Dir, known[stateOf(t, handle).Dir]); err != nil {
+		t.Error(err)
+	}
+	if err := second.driver.sweep(second.runDir, time.Hour, known); err != nil {
+		t.Error(err)
+	}
+	for what, nonce := range map[string]string{
+		"Nomad waited for": waited.Nonce, "was recovered": stateOf(t, handle).Nonce,
+		"a person plays": playedNonce, "this plugin started": held.Nonce,
+	} {
+		if seatProcesses(t, nonce) == 0 {
+			t.Errorf("ended the seat that %s", what)
+		}
+	}
+	if n := seatProcesses(t, orphanNonce); n != 0 {
+		t.Errorf("%d processes of the orphan are left", n)
+	}
+	// A recovered seat stays one after the plugin is gone.
+	second.crash()
+	third := benchAt(t, dir, "")
+	if len(third.overdue()) != 2 { // whom the person plays, and the one just started
+		t.Errorf("suspects %v", third.overdue())
+	}
+}
+
+// A start that looked abandoned is started anew under the same name.
+func TestSweepLeavesTheNextStart(t *testing.T) {
+	b := newBench(t, "")
+	cfg, dir, old := b.orphaned(nil)
+	known := b.overdue()
+	now := stateOf(t, b.start(cfg))
+	if now.Dir != dir || now.Nonce == old {
+		t.Fatalf("started as %+v", now)
+	}
+	b.driver.mu.Lock()
+	b.driver.tasks = map[string]*task{} // as another plugin's
+	b.driver.mu.Unlock()
+	t.Cleanup(func() { killFamily(context.Background(), now.Nonce, cgroup{}) })
+	if err := b.driver.sweep(b.runDir, time.Hour, known); err != nil {
+		t.Fatal(err)
+	}
+	if seatProcesses(t, now.Nonce) == 0 || seatProcesses(t, old) != 0 {
+		t.Error("the wrong start was ended")
+	}
+}
+
+// TestLogsAreOpenedWhateverHappens: Nomad's log collector waits for a writer.
+func TestLogsAreOpenedWhateverHappens(t *testing.T) {
+	b := newBench(t, "")
+	for name, c := range map[string]struct {
+		script string
+		env    map[string]string
+		bad    bool
+	}{
+		"the stream host refuses": {"true", map[string]string{"FAKE": "refuse"}, false},
+		"the config is bad":       {"true", nil, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := job(c.script, c.env)
+			if c.bad {
+				bad := validTask()
+				bad.Display.FPS = 500
+				cfg.EncodeConcreteDriverConfig(bad)
+			}
+			dir := t.TempDir()
+			cfg.StdoutPath, cfg.StderrPath = filepath.Join(dir, "out"), filepath.Join(dir, "err")
+			collected := make(chan error, 2)
+			for _, path := range []string{cfg.StdoutPath, cfg.StderrPath} {
+				if err := unix.Mkfifo(path, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				go func() {
+					_, err := os.ReadFile(path)
+					collected <- err
+				}()
+			}
+			// The collector is there before the task: it sleeps in open.
+			eventually(t, "two collectors wait", func() bool { return waitingForWriters() >= 2 })
+			if _, err := b.tryStart(cfg); (err != nil) != c.bad {
+				t.Fatal(err)
+			}
+			for range 2 {
+				select {
+				case err := <-collected:
+					if err != nil {
+						t.Error(err)
+					}
+				case <-time.After(60 * time.Second):
+					t.Fatal("a log FIFO is never opened")
+				}
+			}
+		})
+	}
+}
+
+// waitingForWriters counts this process's threads that wait in open of a FIFO.
+func waitingForWriters() (n int) {
+	tasks, _ := filepath.Glob("/proc/self/task/*/wchan")
+	for _, path := range tasks {
+		if b, err := os.ReadFile(path); err == nil && string(b) == "wait_for_partner" {
+			n++
+		}
+	}
+	return n
+}
