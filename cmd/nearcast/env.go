@@ -10,6 +10,13 @@ import (
 	"github.com/spf13/pflag"
 )
 
+// usual are the variables that Consul's and Nomad's own programs take, and that
+// Nomad gives to a task with a workload identity.
+var usual = map[string]string{
+	"consul-token": "CONSUL_HTTP_TOKEN",
+	"nomad-token":  "NOMAD_TOKEN",
+}
+
 // flagsFromEnv sets each flag that the command line does not from the
 // environment: --ticket-key from NEARCAST_TICKET_KEY. An empty variable counts
 // as none. Flags that may be repeated take a comma-separated list.
@@ -18,6 +25,10 @@ func flagsFromEnv(cmd *cobra.Command) error {
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		name := envName(f.Name)
 		value := os.Getenv(name)
+		if value == "" && usual[f.Name] != "" {
+			name = usual[f.Name]
+			value = os.Getenv(name)
+		}
 		if f.Changed || value == "" || f.Name == "help" {
 			return
 		}

@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# Writes the access control of a site: policies, the way from a job to its token,
+# and the seats' token. Run it again after a change; it changes only what differs.
+#
+#   export CONSUL_HTTP_ADDR=… CONSUL_HTTP_TOKEN=… NOMAD_ADDR=… NOMAD_TOKEN=…   # management tokens
+#   acl/apply.sh
+#
+# NOMAD_JWKS_URL is where Consul's servers fetch the keys that Nomad signs
+# identities with; by default NOMAD_ADDR/.well-known/jwks.json. NOMAD_JWKS_CA
+# names a file with the CA of that address.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+method=nomad-workloads
+jwks=${NOMAD_JWKS_URL:-${NOMAD_ADDR:?is needed}/.well-known/jwks.json}
+
+say() { echo "acl: $*" >&2; }
+
+consul_policy() { # name, file
+  if consul acl policy read -name "$1" >/dev/null 2>&1; then
+    consul acl policy update -name "$1" -no-merge -description "Nearcast" -rules "@$2" >/dev/null
+  else
+    consul acl policy create -name "$1" -description "Nearcast" -rules "@$2" >/dev/null
+  fi
+  say "consul policy $1"
+}
+
+for part in router brain seat anonymous nomad-server nomad-client; do
+  consul_policy "nearcast-$part" "$here/consul/$part.hcl"
+done
+consul acl token update -accessor-id 00000000-0000-0000-0000-000000000002 \
+  -append-policy-name nearcast-anonymous >/dev/null
+say "consul anonymous token"
+
+config=$(mktemp)
+trap 'rm -f "$config"' EXIT
+ca=null
+if [ -n "${NOMAD_JWKS_CA:-}" ]; then
+  # As one JSON string: PEM needs only its line ends written out.
+  ca="\"$(awk '{printf "%s\\n", $0}' "$NOMAD_JWKS_CA")\""
+fi
+cat > "$config" <<JSON
+{
+  "JWKSURL": "$jwks",
+  "JWKSCACert": $ca,
+  "JWTSupportedAlgs": ["RS256"],
+  "BoundAudiences": ["consul.io"],
+  "ClaimMappings": {"nomad_namespace": "nomad_namespace", "nomad_job_id": "nomad_job_id", "nomad_task": "nomad_task"}
+}
+JSON
+if consul acl auth-method read -name $method >/dev/null 2>&1; then
+  consul acl auth-method update -name $method -no-merge -description "Nearcast" -config "@$config" >/dev/null
+else
+  consul acl auth-method create -name $method -type jwt -description "Nearcast" -config "@$config" >/dev/null
+fi
+say "consul auth method $method"
+
+rules=$(consul acl binding-rule list -method $method)
+for job in router brain; do
+  if ! grep -q "nearcast-$job" <<<"$rules"; then
+    consul acl binding-rule create -method $method -description "Nearcast" -bind-type policy -bind-name "nearcast-$job" \
+      -selector "value.nomad_namespace==default and value.nomad_job_id==$job" >/dev/null
+  fi
+  say "consul binding rule for the job $job"
+done
+
+for job in brain autoscaler; do
+  nomad acl policy apply -namespace default -job "$job" -description "Nearcast" "nearcast-$job" "$here/nomad/$job.hcl" >/dev/null
+  say "nomad policy nearcast-$job, for the job $job"
+done
+nomad acl policy apply -description "Nearcast: publish apps" publisher "$here/nomad/publisher.hcl" >/dev/null
+say "nomad policy publisher"

@@ -1,0 +1,5 @@
+# A brain watches the apps' jobs, starts seats by dispatch, and stops those that
+# nobody needs. It cannot change a job, enter a seat, or see a node.
+namespace "default" {
+  capabilities = ["list-jobs", "read-job", "dispatch-job", "deregister-job"]
+}
