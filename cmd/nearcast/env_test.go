@@ -6,7 +6,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func TestFlagsFromEnv(t *testing.T) {
+func TestUsualVariables(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		env  map[string]string
