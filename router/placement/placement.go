@@ -11,22 +11,32 @@
 // and the lowest score wins. A warm seat 40 ms away therefore beats one that
 // has to be started 25 ms away.
 //
-//	round trip  measured by the caller; else predicted from Consul's coordinates;
-//	            else assumed: AssumedNear for the site of the router that was
-//	            reached, AssumedFar for any other, and for both at least
-//	            AssumedSlower more than the slowest that was measured, since it
-//	            was the first to answer that the caller waited for
+//	round trip  measured by the caller; else predicted (from coordinates, or from
+//	            what was measured: package probe), with its error, and never
+//	            below the nearest that was measured, which had the chance to
+//	            answer later and did not; else assumed: AssumedNear for the site
+//	            of the router that was reached, AssumedFar for any other, and for
+//	            both at least AssumedSlower more than the slowest that was
+//	            measured, since it was the first to answer that the caller waited for
 //	wait        0 with an idle seat nobody else waits for; half a start for a
 //	            seat that is starting; a start where there is room for one more
-//	            seat; else the queue: a full site makes people wait, it is no
-//	            reason for refusal
+//	            seat; else the queue, by how long sessions and starts take at
+//	            that site: a full site makes people wait, it is no reason for
+//	            refusal
 //	load        up to CrowdedMS, by the square of the part of the seats in use
 //
-// Sites are left out for what cannot be waited away: no healthy brain, the app
-// or its version is not there, no seat may exist, seats fail to start, or the
-// request forbids it. Of the sites within NearMS of the best one is drawn by
-// spare capacity, so that a burst of people does not stampede the site that
-// happens to be a hair closer.
+// Sites are left out for what cannot be waited away: the request forbids them,
+// the person has just lost them, no healthy brain, the app or its version is
+// not there, no seat may exist, or seats fail to start. The rules hold in the
+// order in which the Exclusions stand below; Result.LastRule says which of them
+// left nothing. Of the sites within NearMS of the best one is drawn by spare
+// capacity, so that a burst of people does not stampede the site that happens
+// to be a hair closer.
+//
+// What a caller claims to have measured is her own affair: it decides where
+// *she* goes, but never below FloorMS, and a claim that does not fit another of
+// hers and the way between the two sites is marked (Candidate.Doubt) and said
+// in the reason. What is kept for others must pass Contradicts first.
 //
 // Each candidate says in words why it stands where it stands.
 package placement
@@ -40,6 +50,7 @@ const (
 	AssumedSlower    = 50      // what a site that did not answer is behind those that did
 	AssumedColdStart = 8_000   // dispatch to idle
 	AssumedSession   = 600_000 // a session, for the length of a queue
+	FloorMS          = 0.25    // no claimed round trip counts for less
 	CrowdedMS        = 20      // penalty of a site with all seats in use
 	NearMS           = 5       // scores this close are equal
 )
@@ -66,8 +77,18 @@ type Request struct {
 	Entry string
 	// Allow, unless empty, names the only sites that will do; Deny those that will not.
 	Allow, Deny []string
+	// Lost names sites that the person has just lost a session at.
+	Lost []string
+	// Residency, unless empty, names jurisdictions: a site must lie in one of them.
+	Residency []string
+	// GPU, unless empty, is a class of GPU that a site must have.
+	GPU string
 	// MaxRTT in milliseconds; 0 is any.
 	MaxRTT float64
+	// Between, unless nil, is the round trip between two sites, by their index
+	// in Rank's argument, and how far it may be off; not a number where nobody
+	// knows. Claims are checked against it.
+	Between func(a, b int) (ms, err float64)
 }
 
 // Site is what is known of a site and of the app's room there.
@@ -75,15 +96,18 @@ type Site struct {
 	Name    string
 	Healthy bool // a brain answers
 	// PredictedRTT is what coordinates say of the way from the caller, in
-	// milliseconds; 0 while nobody knows.
-	PredictedRTT float64
+	// milliseconds, and how far it may be off; 0 while nobody knows.
+	PredictedRTT, PredictedError float64
+	// Residency names the jurisdictions the site lies in; GPU the classes it has.
+	Residency, GPU []string
 
 	Present bool // the app is there
 	Version uint64
 	// Seats by state, people waiting, and how many seats there may be.
 	Idle, Busy, Starting, Queued, Max int
-	// ColdStart is dispatch to idle in milliseconds; 0 while nobody knows.
-	ColdStart float64
+	// ColdStart is dispatch to idle, Session the length of a session, both in
+	// milliseconds, as the site measures them; 0 while nobody knows.
+	ColdStart, Session float64
 	// Failing says why seats fail to start, while they do.
 	Failing string
 }
@@ -91,16 +115,32 @@ type Site struct {
 // Exclusion says why a site cannot serve. The empty one means that it can.
 type Exclusion string
 
+// The rules, in the order in which they are applied to a site.
 const (
-	NotAllowed Exclusion = "not among the sites asked for"
-	Denied     Exclusion = "excluded by the request"
-	NoApp      Exclusion = "the app is not at this site"
-	NoVersion  Exclusion = "the version asked for is not at this site"
-	NoBrain    Exclusion = "no healthy brain"
-	TooFar     Exclusion = "farther than asked for"
-	NoSeats    Exclusion = "the app may have no seats at this site"
-	Failing    Exclusion = "seats fail to start"
+	Denied      Exclusion = "excluded by the request"
+	NotAllowed  Exclusion = "not among the sites asked for"
+	Lost        Exclusion = "a session was just lost there"
+	NoResidency Exclusion = "not in a jurisdiction asked for"
+	NoGPU       Exclusion = "no GPU of the class asked for"
+	NoApp       Exclusion = "the app is not at this site"
+	NoVersion   Exclusion = "the version asked for is not at this site"
+	NoBrain     Exclusion = "no healthy brain"
+	TooFar      Exclusion = "farther than asked for"
+	NoSeats     Exclusion = "the app may have no seats at this site"
+	Failing     Exclusion = "seats fail to start"
 )
+
+var rules = [...]Exclusion{Denied, NotAllowed, Lost, NoResidency, NoGPU, NoApp, NoVersion, NoBrain, TooFar, NoSeats, Failing}
+
+// Preference reports whether the rule is the request's own: somebody who asks
+// for less gets a site.
+func (e Exclusion) Preference() bool {
+	switch e {
+	case Denied, NotAllowed, Lost, NoResidency, NoGPU, NoVersion, TooFar:
+		return true
+	}
+	return false
+}
 
 // Candidate is one site as Rank saw it. Score is RTT + Wait + Load, exactly.
 type Candidate struct {
@@ -108,15 +148,23 @@ type Candidate struct {
 	Index    int // of the site in Rank's argument
 	RTT      float64
 	Source   Source
+	Error    float64 // how far RTT may be off; 0 where it was measured
 	Wait     float64
 	Load     float64
 	Score    float64
 	Excluded Exclusion
-	Reason   string
+	// Doubt is set where RTT was claimed and does not fit another claim of the
+	// caller and the way between the two sites.
+	Doubt  bool
+	Reason string
 
-	spare int // seats that may be given away, for the draw
-	stand wait
-	ahead int // people before this one
+	claimed float64 // before the floor
+	against int     // the site whose claim speaks against this one's
+	spare   int     // seats that may be given away, for the draw
+	stand   wait
+	ahead   int // people before this one
+
+	start, end int // of Reason in the text of all
 }
 
 // wait is how a site would come by a seat.
@@ -148,12 +196,13 @@ func (r Result) Best() (Candidate, bool) {
 // asked at most once.
 func Rank(req Request, sites []Site, chance func() float64) Result {
 	all := make([]Candidate, len(sites))
-	far := silent(req.RTT)
+	seen := look(req.RTT)
 	for i := range sites {
-		weigh(&all[i], &req, &sites[i], far)
 		all[i].Index = i
+		weigh(&all[i], &req, &sites[i], seen)
 	}
-	slices.SortFunc(all, compare)
+	doubt(all, req.Between)
+	sort(all)
 	serving, _ := slices.BinarySearchFunc(all, true, func(c Candidate, _ bool) int {
 		if c.Excluded == "" {
 			return -1
@@ -161,18 +210,43 @@ func Rank(req Request, sites []Site, chance func() float64) Result {
 		return 1
 	})
 	drawn := draw(all[:serving], chance)
-	text := make([]byte, 0, 160)
+	// The reasons are parts of one string: what costs is to ask for memory, and
+	// there are as many reasons as sites.
+	var room [16 << 10]byte
+	text := room[:0]
 	for i := range all {
 		c := &all[i]
-		text = explain(text[:0], c, &req, &sites[c.Index])
+		c.start = len(text)
+		text = explain(text, c, &req, sites)
 		if i == 0 && drawn > 1 {
 			text = append(text, "; drawn by spare seats among "...)
 			text = number(text, float64(drawn))
 			text = append(text, " sites that are as good"...)
 		}
-		c.Reason = string(text)
+		c.end = len(text)
+	}
+	words := string(text)
+	for i := range all {
+		all[i].Reason = words[all[i].start:all[i].end]
 	}
 	return Result{Candidates: all, Serving: serving}
+}
+
+// LastRule is, where no site can serve, the rule that left none, applying them
+// in order: before it at least one site was still there, and the second result
+// is one of those. Empty where a site can serve, or there is none at all.
+func (r Result) LastRule() (Exclusion, string) {
+	if r.Serving > 0 {
+		return "", ""
+	}
+	for i := len(rules) - 1; i >= 0; i-- {
+		for _, c := range r.Candidates {
+			if c.Excluded == rules[i] {
+				return rules[i], c.Site
+			}
+		}
+	}
+	return "", ""
 }
 
 // draw moves one of the near-equal leaders to the front, by spare capacity, and
@@ -180,6 +254,9 @@ func Rank(req Request, sites []Site, chance func() float64) Result {
 func draw(serving []Candidate, chance func() float64) int {
 	n, total := 0, 0
 	for n < len(serving) && serving[n].Score <= serving[0].Score+NearMS {
+		if serving[0].Source == Measured && serving[n].Source != Measured {
+			break // a guess is not as good as a measurement
+		}
 		total += serving[n].spare
 		n++
 	}
@@ -199,7 +276,45 @@ func draw(serving []Candidate, chance func() float64) int {
 	return n
 }
 
-func compare(a, b Candidate) int {
+// sort puts candidates in order. It sorts what is small, and moves each
+// candidate, which is not, once.
+func sort(all []Candidate) {
+	type key struct {
+		score    float64
+		at       int32
+		excluded bool
+	}
+	var room [256]key
+	keys := room[:0]
+	for i := range all {
+		c := &all[i]
+		keys = append(keys, key{c.Score, int32(i), c.Excluded != ""})
+	}
+	slices.SortFunc(keys, func(a, b key) int {
+		if a.excluded != b.excluded || a.excluded || a.score == b.score {
+			return compare(&all[a.at], &all[b.at])
+		}
+		if a.score < b.score {
+			return -1
+		}
+		return 1
+	})
+	// keys[i].at is what belongs at i: along each cycle of these.
+	for start := range keys {
+		if keys[start].at < 0 {
+			continue
+		}
+		first, i := all[start], start
+		for int(keys[i].at) != start {
+			next := int(keys[i].at)
+			all[i], keys[i].at = all[next], -1
+			i = next
+		}
+		all[i], keys[i].at = first, -1
+	}
+}
+
+func compare(a, b *Candidate) int {
 	switch {
 	case (a.Excluded == "") != (b.Excluded == ""):
 		if a.Excluded == "" {
@@ -208,6 +323,11 @@ func compare(a, b Candidate) int {
 		return 1
 	case a.Excluded == "" && a.Score != b.Score:
 		if a.Score < b.Score {
+			return -1
+		}
+		return 1
+	case a.Excluded == "" && (a.Source == Measured) != (b.Source == Measured):
+		if a.Source == Measured {
 			return -1
 		}
 		return 1
@@ -220,19 +340,23 @@ func compare(a, b Candidate) int {
 	return a.Index - b.Index
 }
 
-// silent is how far a site is at least that did not answer while others did; 0
-// where none did.
-func silent(rtt map[string]float64) float64 {
-	far := -1.0
+// seen is what the caller's measurements say of the sites she did not measure.
+type seen struct {
+	nearest float64 // 0 where she measured none
+	silent  float64 // how far a site is at least that did not answer; 0 likewise
+}
+
+func look(rtt map[string]float64) seen {
+	near, far := limit+1.0, -1.0
 	for _, ms := range rtt {
-		if sane(ms) && ms > far {
-			far = ms
+		if sane(ms) {
+			near, far = min(near, ms), max(far, ms)
 		}
 	}
 	if far < 0 {
-		return 0
+		return seen{}
 	}
-	return far + AssumedSlower
+	return seen{nearest: near, silent: far + AssumedSlower}
 }
 
 // sane is false for NaN, infinities and what cannot be a time.

@@ -57,6 +57,10 @@ func TestOrder(t *testing.T) {
 			[]Site{with(a, func(s *Site) { s.Idle, s.Busy, s.Queued = 0, 10, 50 })}, "a"},
 		{"idle seats that others wait for are not free", Request{RTT: rtt},
 			[]Site{with(a, func(s *Site) { s.Queued = 2 }), b}, "b a"},
+		{"the queue of shorter sessions", Request{RTT: rtt},
+			[]Site{with(a, func(s *Site) { s.Idle, s.Busy, s.Session = 0, 10, 3_600_000 }), with(b, func(s *Site) { s.Idle, s.Busy, s.Session = 0, 10, 120_000 })}, "b a"},
+		{"a measured site beats one guessed to be nearer", Request{RTT: map[string]float64{"a": 40}},
+			[]Site{a, with(b, func(s *Site) { s.PredictedRTT = 5 })}, "a b"},
 		{"the quicker cold start", Request{RTT: rtt},
 			[]Site{with(a, func(s *Site) { s.Idle = 0 }), with(b, func(s *Site) { s.Idle, s.ColdStart = 0, 2000 })}, "b a"},
 		{"an unknown cold start counts as assumed", Request{RTT: rtt},
@@ -98,6 +102,14 @@ func TestExcluded(t *testing.T) {
 		{"not allowed", Request{Allow: []string{"b"}}, warm("a"), NotAllowed, "not among"},
 		{"denied wins over allowed", Request{Allow: []string{"a"}, Deny: []string{"a"}}, warm("a"), Denied, ""},
 		{"allowed", Request{Allow: []string{"b", "a"}}, warm("a"), "", "2 seats ready"},
+		{"just lost", Request{Lost: []string{"a"}}, warm("a"), Lost, "just lost"},
+		{"in the jurisdiction", Request{Residency: []string{"de", "EU"}}, with(warm("a"), func(s *Site) { s.Residency = []string{"fr", "eu"} }), "", ""},
+		{"in another jurisdiction", Request{Residency: []string{"us"}}, with(warm("a"), func(s *Site) { s.Residency = []string{"eu", "fr"} }), NoResidency, "it lies in eu or fr, not in us"},
+		{"in a jurisdiction nobody knows", Request{Residency: []string{"us"}}, warm("a"), NoResidency, "it lies in none"},
+		{"the GPU", Request{GPU: "nvidia-l4"}, with(warm("a"), func(s *Site) { s.GPU = []string{"nvidia-t4", "nvidia-l4"} }), "", ""},
+		{"another GPU", Request{GPU: "nvidia-l4"}, with(warm("a"), func(s *Site) { s.GPU = []string{"nvidia-t4"} }), NoGPU, "it has nvidia-t4, not nvidia-l4"},
+		{"no GPU", Request{GPU: "nvidia-l4"}, warm("a"), NoGPU, "it has none"},
+		{"predicted too far", Request{MaxRTT: 50}, with(warm("a"), func(s *Site) { s.PredictedRTT = 51 }), TooFar, "51 ms predicted"},
 		{"no app", Request{}, Site{Name: "a", Healthy: true}, NoApp, "not at this site"},
 		{"other version", Request{Version: 4}, warm("a"), NoVersion, "it has 3, not 4"},
 		{"the version", Request{Version: 3}, warm("a"), "", ""},
@@ -160,7 +172,7 @@ func TestNearEqualsAreSpread(t *testing.T) {
 		if !strings.Contains(best.Reason, "among 3 sites") {
 			t.Fatalf("the draw is not told: %q", best.Reason)
 		}
-		if rest := r.Candidates[1:]; !slices.IsSortedFunc(rest, compare) {
+		if rest := r.Candidates[1:]; !slices.IsSortedFunc(rest, func(a, b Candidate) int { return compare(&a, &b) }) {
 			t.Fatal("the runners-up are out of order")
 		}
 	}
@@ -188,6 +200,16 @@ func fuzzed(data []byte) (Request, []Site) {
 	names := []string{"a", "b", "c", "d", "", "a"}
 	flags := next()
 	req := Request{Version: next() % 3, MaxRTT: math.Float64frombits(next()), Entry: names[flags%6], RTT: map[string]float64{}}
+	if flags&64 != 0 {
+		req.GPU = "l4"
+	}
+	if flags&128 != 0 {
+		req.Residency = []string{"fr", "eu"}
+	}
+	if flags&256 != 0 {
+		way := math.Float64frombits(next())
+		req.Between = func(a, b int) (float64, float64) { return way, float64(a - b) }
+	}
 	var sites []Site
 	for i := 0; len(data) > 0 && i < 64; i++ {
 		name := names[i%len(names)]
@@ -204,6 +226,13 @@ func fuzzed(data []byte) (Request, []Site) {
 			ColdStart: math.Float64frombits(next()), PredictedRTT: math.Float64frombits(next())}
 		if f&16 != 0 {
 			s.Failing = "boom"
+		}
+		s.PredictedError, s.Session = math.Float64frombits(next()), math.Float64frombits(next())
+		if f&32 != 0 {
+			s.Residency, s.GPU = []string{"eu", "de"}, []string{"l4"}
+		}
+		if f&64 != 0 {
+			req.Lost = append(req.Lost, name)
 		}
 		sites = append(sites, s)
 	}
@@ -230,6 +259,9 @@ func FuzzRank(f *testing.F) {
 				t.Fatalf("candidate %d is not its site", i)
 			}
 			seen[c.Index] = true
+			if c.Source == Measured && c.RTT < FloorMS || c.Source == Predicted && c.Error < 0 {
+				t.Fatalf("a round trip of nothing: %+v", c)
+			}
 			if c.Score != c.RTT+c.Wait+c.Load || !(c.Score >= 0) || math.IsInf(c.Score, 0) {
 				t.Fatalf("%v is not %v + %v + %v", c.Score, c.RTT, c.Wait, c.Load)
 			}
@@ -240,14 +272,19 @@ func FuzzRank(f *testing.F) {
 				s := sites[c.Index]
 				if !s.Healthy || !s.Present || slices.Contains(req.Deny, s.Name) ||
 					len(req.Allow) > 0 && !slices.Contains(req.Allow, s.Name) ||
+					slices.Contains(req.Lost, s.Name) || req.GPU != "" && !slices.Contains(s.GPU, req.GPU) ||
+					len(req.Residency) > 0 && !slices.Contains(s.Residency, "eu") ||
 					req.Version != 0 && req.Version != s.Version || s.Max <= 0 && s.Idle <= 0 {
 					t.Fatalf("serves though it must not: %+v", s)
 				}
 			}
 		}
+		if rule, site := r.LastRule(); (rule == "") != (r.Serving > 0 || len(sites) == 0) || rule != "" && !slices.ContainsFunc(sites, func(s Site) bool { return s.Name == site }) {
+			t.Fatalf("%d serve, and the last rule is %q at %q", r.Serving, rule, site)
+		}
 		if best, ok := r.Best(); ok {
 			for _, c := range r.Candidates[1:r.Serving] {
-				if best.Score > c.Score+NearMS {
+				if best.Score > c.Score+NearMS || slices.Contains(req.Lost, best.Site) {
 					t.Fatalf("%+v wins over %+v", best, c)
 				}
 			}

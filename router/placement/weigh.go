@@ -4,12 +4,13 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // weigh fills in a candidate's numbers, and why it is left out if it is.
-func weigh(c *Candidate, req *Request, s *Site, far float64) {
+func weigh(c *Candidate, req *Request, s *Site, known seen) {
 	c.Site = s.Name
-	c.RTT, c.Source = roundTrip(req, s, far)
+	roundTrip(c, req, s, known)
 
 	idle, busy, starting := count(s.Idle), count(s.Busy), count(s.Starting)
 	queued, most := count(s.Queued), count(s.Max)
@@ -38,9 +39,13 @@ func weigh(c *Candidate, req *Request, s *Site, far float64) {
 		// A seat serves one session, so each turn is a session that ends and a
 		// seat that starts in its stead. Sessions end at even intervals as far
 		// as anybody knows.
+		session := s.Session
+		if !sane(session) || session == 0 {
+			session = AssumedSession
+		}
 		c.ahead = -(coming + room)
 		c.stand = waitQueue
-		c.Wait = cold + AssumedSession*float64(c.ahead+1)/float64(max(1, most))
+		c.Wait = cold + session*float64(c.ahead+1)/float64(max(1, most))
 	}
 	c.Wait = math.Round(c.Wait)
 	if most > 0 {
@@ -56,6 +61,12 @@ func exclude(req *Request, s *Site, rtt float64, idle, most int) Exclusion {
 		return Denied
 	case len(req.Allow) > 0 && !slices.Contains(req.Allow, s.Name):
 		return NotAllowed
+	case slices.Contains(req.Lost, s.Name):
+		return Lost
+	case len(req.Residency) > 0 && !meet(req.Residency, s.Residency):
+		return NoResidency
+	case req.GPU != "" && !has(s.GPU, req.GPU):
+		return NoGPU
 	case !s.Present:
 		return NoApp
 	case req.Version != 0 && s.Version != req.Version:
@@ -74,24 +85,48 @@ func exclude(req *Request, s *Site, rtt float64, idle, most int) Exclusion {
 	return ""
 }
 
-func roundTrip(req *Request, s *Site, far float64) (float64, Source) {
+// meet and has compare names as people write them, "EU" and "eu".
+func meet(a, b []string) bool {
+	return slices.ContainsFunc(a, func(name string) bool { return has(b, name) })
+}
+
+func has(names []string, name string) bool {
+	return slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, name) })
+}
+
+func roundTrip(c *Candidate, req *Request, s *Site, known seen) {
 	if ms, ok := req.RTT[s.Name]; ok && sane(ms) {
-		return ms, Measured
+		c.RTT, c.Source, c.claimed = max(ms, FloorMS), Measured, ms
+		return
 	}
 	if sane(s.PredictedRTT) && s.PredictedRTT > 0 {
-		return s.PredictedRTT, Predicted
+		c.RTT, c.Source = max(s.PredictedRTT, known.nearest), Predicted
+		if sane(s.PredictedError) {
+			c.Error = s.PredictedError
+		}
+		return
 	}
+	near := float64(AssumedFar)
 	if s.Name == req.Entry {
-		return max(AssumedNear, far), Assumed
+		near = AssumedNear
 	}
-	return max(AssumedFar, far), Assumed
+	c.RTT, c.Source = max(near, known.silent), Assumed
+	c.Error = c.RTT // it may be anything
 }
 
 // explain appends why a candidate stands where it stands.
-func explain(b []byte, c *Candidate, req *Request, s *Site) []byte {
+func explain(b []byte, c *Candidate, req *Request, sites []Site) []byte {
+	s := &sites[c.Index]
 	if c.Excluded != "" {
 		b = append(b, c.Excluded...)
 		switch c.Excluded {
+		case NoResidency:
+			b = list(append(b, ": it lies in "...), s.Residency)
+			b = list(append(b, ", not in "...), req.Residency)
+		case NoGPU:
+			b = list(append(b, ": it has "...), s.GPU)
+			b = append(b, ", not "...)
+			b = append(b, req.GPU...)
 		case NoVersion:
 			b = append(b, ": it has "...)
 			b = strconv.AppendUint(b, s.Version, 10)
@@ -113,6 +148,17 @@ func explain(b []byte, c *Candidate, req *Request, s *Site) []byte {
 	b = ms(b, c.RTT)
 	b = append(b, " away ("...)
 	b = append(b, c.Source...)
+	if c.Error > 0 && c.Source == Predicted {
+		b = ms(append(b, " ± "...), c.Error)
+	}
+	if c.claimed < c.RTT && c.Source == Measured {
+		b = ms(append(b, " as "...), c.claimed)
+		b = append(b, ", which cannot be"...)
+	}
+	if c.Doubt {
+		b = append(b, "; does not fit what was measured to "...)
+		b = append(b, sites[c.against].Name...)
+	}
 	b = append(b, "), "...)
 	switch c.stand {
 	case waitNone:
@@ -141,6 +187,20 @@ func explain(b []byte, c *Candidate, req *Request, s *Site) []byte {
 	return b
 }
 
+// list writes names, "eu or de", or "none".
+func list(b []byte, names []string) []byte {
+	if len(names) == 0 {
+		return append(b, "none"...)
+	}
+	for i, name := range names {
+		if i > 0 {
+			b = append(b, " or "...)
+		}
+		b = append(b, name...)
+	}
+	return b
+}
+
 func seats(b []byte, n int) []byte {
 	b = number(b, float64(n))
 	if n == 1 {
@@ -151,7 +211,12 @@ func seats(b []byte, n int) []byte {
 
 func ms(b []byte, v float64) []byte { return append(number(b, v), " ms"...) }
 
-// number writes a number with at most one decimal.
+// number writes a number, which is not negative, with at most one decimal.
 func number(b []byte, v float64) []byte {
-	return strconv.AppendFloat(b, math.Round(v*10)/10, 'f', -1, 64)
+	tenths := int64(math.Round(v * 10))
+	b = strconv.AppendInt(b, tenths/10, 10)
+	if tenths%10 != 0 {
+		b = append(b, '.', byte('0'+tenths%10))
+	}
+	return b
 }
