@@ -8,7 +8,6 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -365,6 +364,7 @@ type allocation struct {
 		Failed bool
 		Events []struct {
 			Type           string
+			Time           int64
 			DisplayMessage string
 			Details        map[string]string
 		}
@@ -387,8 +387,8 @@ func (a *agent) alloc(id string) allocation {
 	return al
 }
 
-// run runs a job and returns its allocation once the seat is ready.
-func (a *agent) run(id, script string) string {
+// submit runs a job, with more in its task's config.
+func (a *agent) submit(id, script, more string) {
 	a.t.Helper()
 	if a.real {
 		script = a.dir + "/testapp & " + script
@@ -417,6 +417,7 @@ job %q {
         args        = ["-c", %q]
         freeze_idle = false
         audio       = false
+        %s
         display {
           width  = 320
           height = 240
@@ -430,8 +431,14 @@ job %q {
     }
   }
 }
-`, id, script)), 0o644)
+`, id, script, more)), 0o644)
 	a.must("job", "run", "-detach", file)
+}
+
+// run runs a job and returns its allocation once the seat is ready.
+func (a *agent) run(id, script string) string {
+	a.t.Helper()
+	a.submit(id, script, "")
 	var alloc string
 	eventually(a.t, "seat of "+id+" is ready", func() bool {
 		var allocs []allocation
@@ -458,150 +465,4 @@ func (a *agent) seat(alloc string) (pid int, nonce string) {
 		a.t.Fatal(err)
 	}
 	return s.PID, s.Nonce
-}
-
-func TestRealAgent(t *testing.T) {
-	a := newAgent(t)
-	t.Logf("real stream host: %v", a.real)
-	alloc := a.run("one", `echo hello; echo oops >&2; trap "echo got HUP" HUP; while :; do sleep 0.1; done`)
-	pid, nonce := a.seat(alloc)
-
-	t.Run("fingerprint", func(t *testing.T) {
-		var nodes []struct{ ID string }
-		if err := a.get("/v1/nodes", &nodes); err != nil {
-			t.Fatal(err)
-		}
-		var node struct{ Attributes map[string]string }
-		if err := a.get("/v1/node/"+nodes[0].ID, &node); err != nil {
-			t.Fatal(err)
-		}
-		for _, key := range []string{"driver.stream", "driver.stream.gstreamer", "driver.stream.encoders", "driver.stream.display", "driver.stream.isolation"} {
-			if node.Attributes[key] == "" {
-				t.Errorf("no attribute %s", key)
-			}
-		}
-	})
-	t.Run("the jobs of this repository are valid", func(t *testing.T) {
-		files, err := filepath.Glob("../jobs/*.nomad.hcl")
-		if err != nil || len(files) == 0 {
-			t.Fatalf("no jobs: %v", err)
-		}
-		for _, f := range files {
-			if out := a.must("job", "validate", f); strings.Contains(out, "Warning") {
-				t.Errorf("%s: %s", f, out)
-			}
-		}
-	})
-	t.Run("logs", func(t *testing.T) {
-		eventually(t, "stdout and stderr are told apart", func() bool {
-			out, _ := a.cli("", "alloc", "logs", alloc)
-			err, _ := a.cli("", "alloc", "logs", "-stderr", alloc)
-			return strings.Contains(out, "hello") && strings.Contains(err, "oops") && !strings.Contains(out, "oops")
-		})
-	})
-	t.Run("signal", func(t *testing.T) {
-		a.must("alloc", "signal", "-s", "SIGHUP", alloc)
-		eventually(t, "the app gets SIGHUP", func() bool {
-			out, _ := a.cli("", "alloc", "logs", alloc)
-			return strings.Contains(out, "got HUP")
-		})
-	})
-	t.Run("exec", func(t *testing.T) {
-		out, err := a.cli("typed\n", "alloc", "exec", "-i=true", "-t=false", alloc, "/bin/sh", "-c", `id -un; echo "$MINE"; head -n1; exit 7`)
-		var code *exec.ExitError
-		if !errors.As(err, &code) || code.ExitCode() != 7 || !strings.Contains(out, "yes") || !strings.Contains(out, "typed") {
-			t.Errorf("got %v\n%s", err, out)
-		}
-		if isRoot && !strings.HasPrefix(out, "nobody") {
-			t.Errorf("exec is not the app's user:\n%s", out)
-		}
-		if isRoot {
-			out := a.must("alloc", "exec", "-i=false", "-t=false", alloc, "/bin/ls", "/proc/self/ns/net", "-l")
-			ours, _ := os.Readlink("/proc/self/ns/net")
-			if strings.Contains(out, ours) {
-				t.Errorf("exec is in the node's network:\n%s", out)
-			}
-		}
-	})
-	t.Run("stats", func(t *testing.T) {
-		eventually(t, "memory and CPU are measured", func() bool {
-			var s struct {
-				ResourceUsage struct {
-					MemoryStats struct{ RSS uint64 }
-					CPUStats    struct{ Percent float64 }
-				}
-			}
-			return a.get("/v1/client/allocation/"+alloc+"/stats", &s) == nil &&
-				s.ResourceUsage.MemoryStats.RSS > 1<<20 && s.ResourceUsage.CPUStats.Percent > 0
-		})
-	})
-	t.Run("plugin is killed", func(t *testing.T) {
-		plugins := a.plugins()
-		if len(plugins) != 1 {
-			t.Fatalf("%d plugin processes", len(plugins))
-		}
-		unix.Kill(plugins[0], unix.SIGKILL)
-		eventually(t, "the agent starts another", func() bool {
-			now := a.plugins()
-			return len(now) == 1 && now[0] != plugins[0]
-		})
-		a.stillThere(t, alloc, pid, nonce)
-	})
-	t.Run("agent is killed", func(t *testing.T) {
-		a.kill()
-		a.start()
-		a.stillThere(t, alloc, pid, nonce)
-	})
-	t.Run("agent and plugin are killed", func(t *testing.T) {
-		a.kill()
-		for _, p := range a.plugins() {
-			unix.Kill(p, unix.SIGKILL)
-		}
-		a.start()
-		a.stillThere(t, alloc, pid, nonce)
-	})
-	t.Run("events came once", func(t *testing.T) {
-		n := 0
-		for _, m := range a.alloc(alloc).messages() {
-			if m == "ready" {
-				n++
-			}
-		}
-		if n != 1 {
-			t.Errorf("%d times ready: %q", n, a.alloc(alloc).messages())
-		}
-	})
-	t.Run("stop", func(t *testing.T) {
-		a.must("job", "stop", "-detach", "one")
-		eventually(t, "the allocation completes", func() bool { return a.alloc(alloc).ClientStatus == "complete" })
-		eventually(t, "no process and no run directory is left", func() bool {
-			_, err := os.Stat(filepath.Join(a.dir, "run", seatDir(alloc, "seat")))
-			return seatProcesses(t, nonce) == 0 && os.IsNotExist(err)
-		})
-		if !strings.Contains(strings.Join(a.alloc(alloc).messages(), "\n"), "drained") {
-			t.Errorf("the reason is not told: %q", a.alloc(alloc).messages())
-		}
-	})
-	t.Run("failure is told", func(t *testing.T) {
-		alloc := a.run("two", "sleep 1; exit 3")
-		eventually(t, "the allocation fails", func() bool { return a.alloc(alloc).ClientStatus == "failed" })
-		if !strings.Contains(strings.Join(a.alloc(alloc).messages(), "\n"), "app-exited(3)") {
-			t.Errorf("the reason is not told: %q", a.alloc(alloc).messages())
-		}
-	})
-}
-
-// stillThere checks that the same seat runs, is known to Nomad, and answers it.
-func (a *agent) stillThere(t *testing.T, alloc string, pid int, nonce string) {
-	t.Helper()
-	eventually(t, "the seat answers through the agent", func() bool {
-		out, err := a.cli("", "alloc", "exec", "-i=false", "-t=false", alloc, "/bin/echo", "still here")
-		return err == nil && strings.Contains(out, "still here")
-	})
-	if s := a.alloc(alloc); s.ClientStatus != "running" || s.TaskStates["seat"].State != "running" {
-		t.Errorf("the allocation is %s: %q", s.ClientStatus, s.messages())
-	}
-	if p, n := a.seat(alloc); p != pid || n != nonce {
-		t.Errorf("another stream host: %d, was %d", p, pid)
-	}
 }

@@ -1,0 +1,195 @@
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestRealAgent(t *testing.T) {
+	a := newAgent(t)
+	t.Logf("real stream host: %v", a.real)
+	alloc := a.run("one", `echo hello; echo oops >&2; trap "echo got HUP" HUP; while :; do sleep 0.1; done`)
+	pid, nonce := a.seat(alloc)
+
+	t.Run("fingerprint", func(t *testing.T) {
+		var nodes []struct{ ID string }
+		if err := a.get("/v1/nodes", &nodes); err != nil {
+			t.Fatal(err)
+		}
+		var node struct{ Attributes map[string]string }
+		if err := a.get("/v1/node/"+nodes[0].ID, &node); err != nil {
+			t.Fatal(err)
+		}
+		for _, key := range []string{"driver.stream", "driver.stream.gstreamer", "driver.stream.encoders", "driver.stream.display", "driver.stream.isolation"} {
+			if node.Attributes[key] == "" {
+				t.Errorf("no attribute %s", key)
+			}
+		}
+	})
+	t.Run("the jobs of this repository are valid", func(t *testing.T) {
+		files, err := filepath.Glob("../jobs/*.nomad.hcl")
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no jobs: %v", err)
+		}
+		for _, f := range files {
+			if out := a.must("job", "validate", f); strings.Contains(out, "Warning") {
+				t.Errorf("%s: %s", f, out)
+			}
+		}
+	})
+	t.Run("logs", func(t *testing.T) {
+		eventually(t, "stdout and stderr are told apart", func() bool {
+			out, _ := a.cli("", "alloc", "logs", alloc)
+			err, _ := a.cli("", "alloc", "logs", "-stderr", alloc)
+			return strings.Contains(out, "hello") && strings.Contains(err, "oops") && !strings.Contains(out, "oops")
+		})
+	})
+	t.Run("signal", func(t *testing.T) {
+		a.must("alloc", "signal", "-s", "SIGHUP", alloc)
+		eventually(t, "the app gets SIGHUP", func() bool {
+			out, _ := a.cli("", "alloc", "logs", alloc)
+			return strings.Contains(out, "got HUP")
+		})
+	})
+	t.Run("exec", func(t *testing.T) {
+		out, err := a.cli("typed\n", "alloc", "exec", "-i=true", "-t=false", alloc, "/bin/sh", "-c", `id -un; echo "$MINE"; head -n1; exit 7`)
+		var code *exec.ExitError
+		if !errors.As(err, &code) || code.ExitCode() != 7 || !strings.Contains(out, "yes") || !strings.Contains(out, "typed") {
+			t.Errorf("got %v\n%s", err, out)
+		}
+		if isRoot && !strings.HasPrefix(out, "nobody") {
+			t.Errorf("exec is not the app's user:\n%s", out)
+		}
+		if isRoot {
+			out := a.must("alloc", "exec", "-i=false", "-t=false", alloc, "/bin/ls", "/proc/self/ns/net", "-l")
+			ours, _ := os.Readlink("/proc/self/ns/net")
+			if strings.Contains(out, ours) {
+				t.Errorf("exec is in the node's network:\n%s", out)
+			}
+		}
+	})
+	t.Run("stats", func(t *testing.T) {
+		eventually(t, "memory and CPU are measured", func() bool {
+			var s struct {
+				ResourceUsage struct {
+					MemoryStats struct{ RSS uint64 }
+					CPUStats    struct{ Percent float64 }
+				}
+			}
+			return a.get("/v1/client/allocation/"+alloc+"/stats", &s) == nil &&
+				s.ResourceUsage.MemoryStats.RSS > 1<<20 && s.ResourceUsage.CPUStats.Percent > 0
+		})
+	})
+	t.Run("plugin is killed", func(t *testing.T) {
+		plugins := a.plugins()
+		if len(plugins) != 1 {
+			t.Fatalf("%d plugin processes", len(plugins))
+		}
+		unix.Kill(plugins[0], unix.SIGKILL)
+		eventually(t, "the agent starts another", func() bool {
+			now := a.plugins()
+			return len(now) == 1 && now[0] != plugins[0]
+		})
+		a.stillThere(t, alloc, pid, nonce)
+	})
+	t.Run("agent is killed", func(t *testing.T) {
+		a.kill()
+		a.start()
+		a.stillThere(t, alloc, pid, nonce)
+	})
+	t.Run("agent and plugin are killed", func(t *testing.T) {
+		a.kill()
+		for _, p := range a.plugins() {
+			unix.Kill(p, unix.SIGKILL)
+		}
+		a.start()
+		a.stillThere(t, alloc, pid, nonce)
+	})
+	t.Run("events came once", func(t *testing.T) {
+		n := 0
+		for _, m := range a.alloc(alloc).messages() {
+			if m == "ready" {
+				n++
+			}
+		}
+		if n != 1 {
+			t.Errorf("%d times ready: %q", n, a.alloc(alloc).messages())
+		}
+	})
+	t.Run("stop", func(t *testing.T) {
+		a.must("job", "stop", "-detach", "one")
+		eventually(t, "the allocation completes", func() bool { return a.alloc(alloc).ClientStatus == "complete" })
+		eventually(t, "no process and no run directory is left", func() bool {
+			_, err := os.Stat(filepath.Join(a.dir, "run", seatDir(alloc, "seat")))
+			return seatProcesses(t, nonce) == 0 && os.IsNotExist(err)
+		})
+		if !strings.Contains(strings.Join(a.alloc(alloc).messages(), "\n"), "drained") {
+			t.Errorf("the reason is not told: %q", a.alloc(alloc).messages())
+		}
+	})
+	t.Run("failure is told", func(t *testing.T) {
+		alloc := a.run("two", "sleep 1; exit 3")
+		eventually(t, "the allocation fails", func() bool { return a.alloc(alloc).ClientStatus == "failed" })
+		if !strings.Contains(strings.Join(a.alloc(alloc).messages(), "\n"), "app-exited(3)") {
+			t.Errorf("the reason is not told: %q", a.alloc(alloc).messages())
+		}
+	})
+	t.Run("early failure is told at once", func(t *testing.T) {
+		if !a.real || !isRoot {
+			t.Skip("needs root and the real stream host")
+		}
+		// Nomad's log collector waits 2 s for each of two outputs that nobody
+		// opened. A machine may be busy: one quick report of three shows it.
+		var took []time.Duration
+		for i := range 3 {
+			took = append(took, a.earlyFailure(t, fmt.Sprintf("early-%d", i)))
+			if took[i] < 3*time.Second {
+				t.Logf("told after %v", took[i])
+				return
+			}
+		}
+		t.Errorf("told only after %v", took)
+	})
+}
+
+// earlyFailure is how long after a seat failed, before its app started, Nomad
+// says that the allocation did.
+func (a *agent) earlyFailure(t *testing.T, id string) time.Duration {
+	t.Helper()
+	a.submit(id, "true", `user = "nobody-at-all"`)
+	var allocs []allocation
+	eventually(t, "the allocation fails", func() bool {
+		return a.get("/v1/job/"+id+"/allocations", &allocs) == nil && len(allocs) == 1 && allocs[0].ClientStatus == "failed"
+	})
+	now := time.Now()
+	for _, e := range a.alloc(allocs[0].ID).TaskStates["seat"].Events {
+		if strings.Contains(e.DisplayMessage, "error(") {
+			return now.Sub(time.Unix(0, e.Time))
+		}
+	}
+	t.Fatalf("the reason is not told: %q", a.alloc(allocs[0].ID).messages())
+	return 0
+}
+
+// stillThere checks that the same seat runs, is known to Nomad, and answers it.
+func (a *agent) stillThere(t *testing.T, alloc string, pid int, nonce string) {
+	t.Helper()
+	eventually(t, "the seat answers through the agent", func() bool {
+		out, err := a.cli("", "alloc", "exec", "-i=false", "-t=false", alloc, "/bin/echo", "still here")
+		return err == nil && strings.Contains(out, "still here")
+	})
+	if s := a.alloc(alloc); s.ClientStatus != "running" || s.TaskStates["seat"].State != "running" {
+		t.Errorf("the allocation is %s: %q", s.ClientStatus, s.messages())
+	}
+	if p, n := a.seat(alloc); p != pid || n != nonce {
+		t.Errorf("another stream host: %d, was %d", p, pid)
+	}
+}
