@@ -1,0 +1,99 @@
+# A cluster: sites, one an AWS region; each pair of them connected; content going
+# from the primary one to the others. README.md says how to use it.
+
+locals {
+  others = { for n, m in module.region : n => m if n != var.primary_region }
+
+  # Each two sites once, by both their names.
+  pairs = merge([for i, a in keys(var.regions) : {
+    for b in slice(keys(var.regions), i + 1, length(var.regions)) : "${a}--${b}" => { a = a, b = b }
+  }]...)
+
+  bundles = {
+    provision = { path = data.archive_file.provision.output_path, sha256 = data.archive_file.provision.output_sha256 }
+    release   = { path = data.archive_file.release.output_path, sha256 = data.archive_file.release.output_sha256 }
+  }
+}
+
+data "aws_route53_zone" "this" {
+  name         = var.zone
+  private_zone = false
+}
+
+# What turns a bare machine into a host, and the programs it then runs. The mode
+# is fixed, so that two machines make the same archive.
+data "archive_file" "provision" {
+  type             = "tar.gz"
+  source_dir       = var.provision_dir
+  output_path      = "${path.root}/.build/provision.tar.gz"
+  output_file_mode = "0755"
+}
+
+data "archive_file" "release" {
+  type             = "tar.gz"
+  source_dir       = var.release_dir
+  excludes         = ["staticcheck"]
+  output_path      = "${path.root}/.build/release.tar.gz"
+  output_file_mode = "0755"
+}
+
+module "region" {
+  source   = "./modules/region"
+  for_each = var.regions
+
+  name             = var.name
+  region           = each.key
+  primary_region   = var.primary_region
+  domain           = var.domain
+  zone_id          = data.aws_route53_zone.this.zone_id
+  cidr             = each.value.cidr
+  edge_hosts       = each.value.edge_hosts
+  pools            = each.value.pools
+  certificate_arn  = lookup(var.certificates, each.key, null)
+  media_ports      = var.media_ports
+  turn             = var.turn
+  turn_ports       = var.turn_ports
+  server_type      = var.server_type
+  edge_type        = var.edge_type
+  nat_per_zone     = var.nat_per_zone
+  image_parameter  = var.image_parameter
+  bundles          = local.bundles
+  alarm_email      = var.alarm_email
+  global_topic_arn = aws_sns_topic.global.arn
+  force_destroy    = var.force_destroy
+  tags             = var.tags
+}
+
+module "peering" {
+  source   = "./modules/peering"
+  for_each = local.pairs
+
+  name = var.name
+  a    = module.region[each.value.a].network
+  b    = module.region[each.value.b].network
+}
+
+module "replication" {
+  source = "./modules/replication"
+  count  = length(var.regions) > 1 ? 1 : 0
+
+  name          = var.name
+  region        = var.primary_region
+  source_bucket = module.region[var.primary_region].content
+  destinations  = { for n, m in local.others : n => m.content }
+  topic_arn     = module.region[var.primary_region].alarms.topic_arn
+}
+
+# Route 53 reports the health of sites to us-east-1, wherever they are.
+resource "aws_sns_topic" "global" {
+  region = "us-east-1"
+  name   = "${var.name}-reachability"
+}
+
+resource "aws_sns_topic_subscription" "global" {
+  count     = var.alarm_email == null ? 0 : 1
+  region    = "us-east-1"
+  topic_arn = aws_sns_topic.global.arn
+  protocol  = "email"
+  endpoint  = var.alarm_email
+}

@@ -1,0 +1,38 @@
+variable "name" {
+  type = string
+}
+
+variable "region" {
+  type = string
+}
+
+variable "email" {
+  type = string
+}
+
+variable "groups" {
+  description = "Auto Scaling groups by role."
+  type        = map(string)
+}
+
+variable "edge_hosts" {
+  type = number
+}
+
+variable "pools" {
+  description = "The most hosts of each pool."
+  type        = map(number)
+}
+
+variable "balancers" {
+  type = map(object({ balancer = string, targets = string }))
+}
+
+variable "health_check_id" {
+  type = string
+}
+
+variable "global_topic_arn" {
+  description = "Topic in us-east-1, for what is known there alone."
+  type        = string
+}

@@ -1,0 +1,182 @@
+# The way in: a load balancer for routers and one for brains, their
+# certificate, their names.
+#
+# Two balancers, because a network load balancer chooses by port alone, and both
+# are to be reached by 443, which is open in every office.
+
+locals {
+  site_name  = "${var.region}.${var.domain}"
+  brain_name = "brain.${local.site_name}"
+  turn_name  = "turn.${local.site_name}"
+
+  certificate_arn = var.certificate_arn == null ? aws_acm_certificate_validation.this[0].certificate_arn : var.certificate_arn
+  made            = var.certificate_arn == null
+
+  # Every site's certificate is also for the common name, and ACM asks for the
+  # same record for it everywhere: the primary site alone has it.
+  proven = local.made ? concat([local.site_name, local.brain_name], var.primary ? [var.domain] : []) : []
+}
+
+resource "aws_lb" "this" {
+  for_each           = var.service_ports
+  region             = var.region
+  name               = "${var.name}-${each.key}"
+  load_balancer_type = "network"
+  internal           = false
+  subnets            = var.subnet_ids
+  security_groups    = [var.security_group_id]
+
+  # With two routers and three zones, one zone's address would lead nowhere.
+  enable_cross_zone_load_balancing = true
+}
+
+resource "aws_lb_target_group" "this" {
+  for_each    = var.service_ports
+  region      = var.region
+  name        = "${var.name}-${each.key}"
+  vpc_id      = var.vpc_id
+  target_type = "instance"
+  protocol    = "TCP"
+  port        = each.value
+
+  # Pages come back to another brain by themselves; the sooner, the better.
+  deregistration_delay   = 30
+  connection_termination = true
+
+  health_check {
+    protocol            = "HTTP"
+    path                = "/healthz"
+    interval            = 10
+    timeout             = 5
+    healthy_threshold   = 2
+    unhealthy_threshold = 2
+  }
+}
+
+resource "aws_lb_listener" "https" {
+  for_each          = var.service_ports
+  region            = var.region
+  load_balancer_arn = aws_lb.this[each.key].arn
+  protocol          = "TLS"
+  port              = 443
+  ssl_policy        = "ELBSecurityPolicy-TLS13-1-2-2021-06"
+  certificate_arn   = local.certificate_arn
+
+  default_action {
+    type             = "forward"
+    target_group_arn = aws_lb_target_group.this[each.key].arn
+  }
+}
+
+# TURN: its calls come by the routers' balancer, what it relays by the address
+# of the edge host itself.
+resource "aws_lb_target_group" "turn" {
+  count       = var.turn ? 1 : 0
+  region      = var.region
+  name        = "${var.name}-turn"
+  vpc_id      = var.vpc_id
+  target_type = "instance"
+  protocol    = "TCP_UDP"
+  port        = 3478
+
+  health_check {
+    protocol = "TCP"
+    interval = 10
+  }
+}
+
+resource "aws_lb_listener" "turn" {
+  count             = var.turn ? 1 : 0
+  region            = var.region
+  load_balancer_arn = aws_lb.this["router"].arn
+  protocol          = "TCP_UDP"
+  port              = 3478
+
+  default_action {
+    type             = "forward"
+    target_group_arn = aws_lb_target_group.turn[0].arn
+  }
+}
+
+# ---- certificate
+
+resource "aws_acm_certificate" "this" {
+  count                     = local.made ? 1 : 0
+  region                    = var.region
+  domain_name               = local.site_name
+  subject_alternative_names = [local.brain_name, var.domain]
+  validation_method         = "DNS"
+
+  lifecycle {
+    create_before_destroy = true
+  }
+}
+
+resource "aws_route53_record" "proof" {
+  for_each = toset(local.proven)
+  zone_id  = var.zone_id
+  name     = one([for o in aws_acm_certificate.this[0].domain_validation_options : o.resource_record_name if o.domain_name == each.key])
+  type     = one([for o in aws_acm_certificate.this[0].domain_validation_options : o.resource_record_type if o.domain_name == each.key])
+  records  = [one([for o in aws_acm_certificate.this[0].domain_validation_options : o.resource_record_value if o.domain_name == each.key])]
+  ttl      = 300
+  # Of an earlier certificate for the same name; it is the same.
+  allow_overwrite = true
+}
+
+resource "aws_acm_certificate_validation" "this" {
+  count           = local.made ? 1 : 0
+  region          = var.region
+  certificate_arn = aws_acm_certificate.this[0].arn
+
+  depends_on = [aws_route53_record.proof]
+}
+
+# ---- names
+
+# The site's own names, by which pages measure it, and reach its brains.
+resource "aws_route53_record" "site" {
+  for_each = merge(
+    { (local.site_name) = "router", (local.brain_name) = "brain" },
+    var.turn ? { (local.turn_name) = "router" } : {},
+  )
+  zone_id = var.zone_id
+  name    = each.key
+  type    = "A"
+
+  alias {
+    name                   = aws_lb.this[each.value].dns_name
+    zone_id                = aws_lb.this[each.value].zone_id
+    evaluate_target_health = false
+  }
+}
+
+resource "aws_route53_health_check" "this" {
+  type              = "HTTPS"
+  fqdn              = local.site_name
+  port              = 443
+  resource_path     = "/healthz"
+  enable_sni        = true
+  request_interval  = 30
+  failure_threshold = 3
+
+  tags = { Name = "${var.name}-${var.region}" }
+}
+
+# The common name leads to the nearest site that is well.
+resource "aws_route53_record" "nearest" {
+  zone_id         = var.zone_id
+  name            = var.domain
+  type            = "A"
+  set_identifier  = var.region
+  health_check_id = aws_route53_health_check.this.id
+
+  latency_routing_policy {
+    region = var.region
+  }
+
+  alias {
+    name                   = aws_lb.this["router"].dns_name
+    zone_id                = aws_lb.this["router"].zone_id
+    evaluate_target_health = true
+  }
+}

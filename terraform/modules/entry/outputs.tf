@@ -1,0 +1,47 @@
+output "site_name" {
+  value = local.site_name
+}
+
+output "brain_name" {
+  value = local.brain_name
+}
+
+output "turn_name" {
+  value = var.turn ? local.turn_name : ""
+}
+
+output "target_group_arns" {
+  value = concat(values(aws_lb_target_group.this)[*].arn, aws_lb_target_group.turn[*].arn)
+}
+
+output "balancers" {
+  description = "By service, what CloudWatch knows load balancer and targets by."
+  value       = { for k, lb in aws_lb.this : k => { balancer = lb.arn_suffix, targets = aws_lb_target_group.this[k].arn_suffix } }
+}
+
+output "health_check" {
+  value = {
+    id   = aws_route53_health_check.this.id
+    fqdn = aws_route53_health_check.this.fqdn
+    path = aws_route53_health_check.this.resource_path
+    type = aws_route53_health_check.this.type
+  }
+}
+
+output "nearest" {
+  description = "The site's share of the common name."
+  value = {
+    name            = aws_route53_record.nearest.name
+    region          = aws_route53_record.nearest.latency_routing_policy[0].region
+    health_check_id = aws_route53_record.nearest.health_check_id
+    target_health   = aws_route53_record.nearest.alias[0].evaluate_target_health
+  }
+}
+
+output "listeners" {
+  description = "What is listened on, as service protocol port."
+  value = concat(
+    [for k, l in aws_lb_listener.https : "${k} ${l.protocol} ${l.port}"],
+    [for l in aws_lb_listener.turn : "turn ${l.protocol} ${l.port}"],
+  )
+}

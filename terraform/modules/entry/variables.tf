@@ -1,0 +1,45 @@
+variable "name" {
+  type = string
+}
+
+variable "region" {
+  type = string
+}
+
+variable "primary" {
+  type = bool
+}
+
+variable "domain" {
+  type = string
+}
+
+variable "zone_id" {
+  type = string
+}
+
+variable "vpc_id" {
+  type = string
+}
+
+variable "subnet_ids" {
+  type = list(string)
+}
+
+variable "security_group_id" {
+  type = string
+}
+
+variable "service_ports" {
+  description = "Ports of edge hosts, for router and brain."
+  type        = map(number)
+}
+
+variable "certificate_arn" {
+  description = "Null: one is made and validated by DNS."
+  type        = string
+}
+
+variable "turn" {
+  type = bool
+}

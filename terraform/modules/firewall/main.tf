@@ -1,0 +1,108 @@
+# Who may talk to whom at a site: every rule is made from the two tables below.
+#
+# inside: both ends are hosts of the site. A line opens the port at "to" for
+# "from", and lets "from" out to it. Nothing else passes between hosts.
+# open:   what the whole world reaches.
+
+locals {
+  anywhere = "0.0.0.0/0"
+  members  = ["server", "edge", "stream"]
+  both     = ["tcp", "udp"]
+
+  inside = concat(
+    # The load balancers reach routers and brains.
+    [for port in values(var.service_ports) : { from = "lb", to = "edge", protocol = "tcp", first = port, last = port }],
+    [for p in var.turn ? local.both : [] : { from = "lb", to = "edge", protocol = p, first = 3478, last = 3478 }],
+
+    # Consul: gossip among all, by every pair; calls to servers.
+    flatten([for to in local.members : [for from in local.members : [for p in local.both :
+      { from = from, to = to, protocol = p, first = 8301, last = 8301 }
+    ]]]),
+    [for from in local.members : { from = from, to = "server", protocol = "tcp", first = 8300, last = 8300 }],
+
+    # Nomad: calls to servers.
+    [for from in local.members : { from = from, to = "server", protocol = "tcp", first = 4647, last = 4647 }],
+
+    # Gossip among servers: Consul between sites, Nomad.
+    flatten([for port in [8302, 4648] : [for p in local.both :
+      { from = "server", to = "server", protocol = p, first = port, last = port }
+    ]]),
+
+    # Brains claim seats, each on a port that its system chose.
+    [{ from = "edge", to = "stream", protocol = "tcp", first = 32768, last = 60999 }],
+  )
+
+  open = merge(
+    {
+      https = { to = "lb", protocol = "tcp", first = 443, last = 443 }
+      media = { to = "stream", protocol = "udp", first = var.media_ports.from, last = var.media_ports.to }
+    },
+    var.turn ? {
+      turn-tcp   = { to = "lb", protocol = "tcp", first = 3478, last = 3478 }
+      turn-udp   = { to = "lb", protocol = "udp", first = 3478, last = 3478 }
+      turn-relay = { to = "edge", protocol = "udp", first = var.turn_ports.from, last = var.turn_ports.to }
+    } : {},
+  )
+
+  # Out into the world: packages and AWS for hosts, media for those who send it.
+  out = merge(
+    { for pair in setproduct(local.members, [80, 443]) : "${pair[0]}-tcp-${pair[1]}" => { from = pair[0], protocol = "tcp", first = pair[1], last = pair[1] } },
+    { for from in concat(["stream"], var.turn ? ["edge"] : []) : "${from}-udp" => { from = from, protocol = "udp", first = 1, last = 65535 } },
+  )
+
+  pairs = { for r in local.inside : "${r.from}-${r.to}-${r.protocol}-${r.first}" => r }
+}
+
+resource "aws_security_group" "this" {
+  for_each    = toset(concat(["lb"], local.members))
+  region      = var.region
+  vpc_id      = var.vpc_id
+  name        = "${var.name}-${each.key}"
+  description = "Nearcast ${each.key}"
+
+  tags = { Name = "${var.name}-${each.key}" }
+}
+
+resource "aws_vpc_security_group_ingress_rule" "inside" {
+  for_each                     = local.pairs
+  region                       = var.region
+  security_group_id            = aws_security_group.this[each.value.to].id
+  referenced_security_group_id = aws_security_group.this[each.value.from].id
+  ip_protocol                  = each.value.protocol
+  from_port                    = each.value.first
+  to_port                      = each.value.last
+  description                  = "from ${each.value.from}"
+}
+
+resource "aws_vpc_security_group_egress_rule" "inside" {
+  for_each                     = local.pairs
+  region                       = var.region
+  security_group_id            = aws_security_group.this[each.value.from].id
+  referenced_security_group_id = aws_security_group.this[each.value.to].id
+  ip_protocol                  = each.value.protocol
+  from_port                    = each.value.first
+  to_port                      = each.value.last
+  description                  = "to ${each.value.to}"
+}
+
+resource "aws_vpc_security_group_ingress_rule" "open" {
+  for_each          = local.open
+  region            = var.region
+  security_group_id = aws_security_group.this[each.value.to].id
+  cidr_ipv4         = local.anywhere
+  ip_protocol       = each.value.protocol
+  from_port         = each.value.first
+  to_port           = each.value.last
+  description       = each.key
+}
+
+resource "aws_vpc_security_group_egress_rule" "out" {
+  for_each          = local.out
+  region            = var.region
+  security_group_id = aws_security_group.this[each.value.from].id
+  cidr_ipv4         = local.anywhere
+  ip_protocol       = each.value.protocol
+  from_port         = each.value.first
+  to_port           = each.value.last
+  description       = each.key
+}

@@ -1,0 +1,28 @@
+variable "name" {
+  type = string
+}
+
+variable "region" {
+  type = string
+}
+
+variable "vpc_id" {
+  type = string
+}
+
+variable "service_ports" {
+  description = "Ports of what edge hosts serve, by service."
+  type        = map(number)
+}
+
+variable "media_ports" {
+  type = object({ from = number, to = number })
+}
+
+variable "turn" {
+  type = bool
+}
+
+variable "turn_ports" {
+  type = object({ from = number, to = number })
+}

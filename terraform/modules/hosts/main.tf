@@ -1,0 +1,246 @@
+# A group of alike hosts: one role at one site, in three zones.
+#
+# What differs between roles comes in by variables; that a host's metadata is
+# guarded, its disks encrypted and its end announced is the same for all.
+
+locals {
+  # Known before the group is made, for the policies below speak of it.
+  group = "${var.name}-${var.role}"
+  hook  = "drain"
+
+  account   = data.aws_caller_identity.this.account_id
+  partition = data.aws_partition.this.partition
+
+  env = merge(var.env, {
+    NEARCAST_ROLE = split("-", var.role)[0]
+    NEARCAST_ASG  = local.group
+    NEARCAST_HOOK = local.hook
+  })
+
+  statements = concat(
+    [
+      {
+        Sid      = "SetUpFrom"
+        Effect   = "Allow"
+        Action   = ["s3:GetObject"]
+        Resource = [for k in keys(var.bundles) : "${var.system_bucket_arn}/${k}/*"]
+      },
+      {
+        # To find the servers by their tag. EC2 knows no narrower right than a region.
+        Sid       = "Join"
+        Effect    = "Allow"
+        Action    = ["ec2:DescribeInstances"]
+        Resource  = ["*"]
+        Condition = { StringEquals = { "aws:RequestedRegion" = var.join_regions } }
+      },
+      {
+        Sid      = "EndInOrder"
+        Effect   = "Allow"
+        Action   = ["autoscaling:CompleteLifecycleAction", "autoscaling:RecordLifecycleActionHeartbeat"]
+        Resource = ["arn:${local.partition}:autoscaling:${var.region}:${local.account}:autoScalingGroup:*:autoScalingGroupName/${local.group}"]
+      },
+      {
+        # Operators' shells and port forwardings, instead of an open SSH port.
+        Sid    = "Sessions"
+        Effect = "Allow"
+        Action = [
+          "ssm:UpdateInstanceInformation",
+          "ssmmessages:CreateControlChannel", "ssmmessages:CreateDataChannel",
+          "ssmmessages:OpenControlChannel", "ssmmessages:OpenDataChannel",
+        ]
+        Resource = ["*"]
+      },
+    ],
+    length(var.secret_arns) == 0 ? [] : [{
+      Sid      = "Secrets"
+      Effect   = "Allow"
+      Action   = ["secretsmanager:GetSecretValue"]
+      Resource = var.secret_arns
+    }],
+    var.statements,
+  )
+}
+
+data "aws_caller_identity" "this" {}
+
+data "aws_partition" "this" {}
+
+resource "aws_iam_role" "this" {
+  name = "${var.name}-${var.region}-${var.role}"
+
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Action    = "sts:AssumeRole"
+      Principal = { Service = "ec2.amazonaws.com" }
+    }]
+  })
+}
+
+resource "aws_iam_role_policy" "this" {
+  name   = "host"
+  role   = aws_iam_role.this.id
+  policy = jsonencode({ Version = "2012-10-17", Statement = local.statements })
+}
+
+resource "aws_iam_instance_profile" "this" {
+  name = aws_iam_role.this.name
+  role = aws_iam_role.this.name
+}
+
+resource "aws_launch_template" "this" {
+  region                 = var.region
+  name                   = local.group
+  image_id               = var.image.id
+  instance_type          = var.instance_types[0]
+  update_default_version = true
+
+  user_data = base64encode(templatefile("${path.module}/user-data.sh.tftpl", {
+    env    = local.env
+    bundle = var.bundles["provision"]
+    region = var.region
+  }))
+
+  iam_instance_profile {
+    arn = aws_iam_instance_profile.this.arn
+  }
+
+  # An app that gets out of its network namespace cannot become the host.
+  metadata_options {
+    http_endpoint               = "enabled"
+    http_tokens                 = "required"
+    http_put_response_hop_limit = 1
+    instance_metadata_tags      = "disabled"
+  }
+
+  network_interfaces {
+    associate_public_ip_address = var.public
+    delete_on_termination       = true
+    security_groups             = [var.security_group_id]
+  }
+
+  block_device_mappings {
+    device_name = var.image.root_device
+
+    ebs {
+      volume_type           = "gp3"
+      volume_size           = var.root_gib
+      encrypted             = true
+      delete_on_termination = true
+    }
+  }
+
+  dynamic "block_device_mappings" {
+    for_each = var.cache_gib > 0 ? [var.cache_gib] : []
+
+    content {
+      device_name = "/dev/sdf"
+
+      ebs {
+        volume_type           = "gp3"
+        volume_size           = block_device_mappings.value
+        encrypted             = true
+        delete_on_termination = true
+      }
+    }
+  }
+
+  dynamic "tag_specifications" {
+    for_each = ["instance", "volume", "network-interface"]
+
+    content {
+      resource_type = tag_specifications.value
+      tags          = merge(var.tags, { Name = local.group })
+    }
+  }
+
+  lifecycle {
+    # Of what a shell reads, nothing may end the quotes it stands in.
+    precondition {
+      condition     = alltrue([for v in values(local.env) : !strcontains(v, "'") && !strcontains(v, "\n")])
+      error_message = "a value for hosts has a quote or a line break in it: ${join(", ", [for k, v in local.env : k if strcontains(v, "'") || strcontains(v, "\n")])}."
+    }
+  }
+}
+
+resource "aws_autoscaling_group" "this" {
+  region              = var.region
+  name                = local.group
+  min_size            = var.min
+  max_size            = var.max
+  vpc_zone_identifier = var.subnet_ids
+  target_group_arns   = var.target_group_arns
+
+  health_check_type         = "EC2"
+  health_check_grace_period = 300
+  # A host that could not start is a matter for the alarms. Waiting here would
+  # leave the other sites half made.
+  wait_for_capacity_timeout = "0"
+
+  # Spot hosts that are likely to be taken back are replaced before they are.
+  capacity_rebalance = var.spot_percent > 0
+  # Zones get out of balance sometimes; no session is ended to mend that.
+  suspended_processes = var.role == "server" ? [] : ["AZRebalance"]
+
+  enabled_metrics = ["GroupDesiredCapacity", "GroupInServiceInstances"]
+
+  mixed_instances_policy {
+    instances_distribution {
+      on_demand_base_capacity                  = var.on_demand_base
+      on_demand_percentage_above_base_capacity = 100 - var.spot_percent
+      on_demand_allocation_strategy            = "prioritized"
+      spot_allocation_strategy                 = "price-capacity-optimized"
+    }
+
+    launch_template {
+      launch_template_specification {
+        launch_template_id = aws_launch_template.this.id
+        version            = aws_launch_template.this.latest_version
+      }
+
+      dynamic "override" {
+        for_each = var.instance_types
+
+        content {
+          instance_type = override.value
+        }
+      }
+    }
+  }
+
+  # A new host is there before an old one goes, wherever that can be chosen.
+  instance_maintenance_policy {
+    min_healthy_percentage = 100
+    max_healthy_percentage = 134
+  }
+
+  dynamic "tag" {
+    for_each = merge(var.tags, var.group_tags)
+
+    content {
+      key                 = tag.key
+      value               = tag.value
+      propagate_at_launch = true
+    }
+  }
+
+  lifecycle {
+    # The autoscaler's, or an operator's, between min and max.
+    ignore_changes = [desired_capacity]
+  }
+
+  depends_on = [aws_iam_role_policy.this]
+}
+
+# A host that is to end, by scaling, replacement or rebalancing, waits for this
+# long for its own word that sessions have ended. A resource of its own, so that
+# destroy removes it first and waits for nobody.
+resource "aws_autoscaling_lifecycle_hook" "drain" {
+  region                 = var.region
+  name                   = local.hook
+  autoscaling_group_name = aws_autoscaling_group.this.name
+  lifecycle_transition   = "autoscaling:EC2_INSTANCE_TERMINATING"
+  heartbeat_timeout      = var.drain_seconds
+  default_result         = "CONTINUE"
+}

@@ -1,0 +1,33 @@
+output "group" {
+  description = "Name of the Auto Scaling group."
+  value       = aws_autoscaling_group.this.name
+}
+
+output "policy" {
+  description = "What the hosts may do, as JSON."
+  value       = aws_iam_role_policy.this.policy
+}
+
+output "template" {
+  description = "What is worth asserting of the launch template."
+  value = {
+    metadata  = one(aws_launch_template.this.metadata_options)
+    encrypted = alltrue([for b in aws_launch_template.this.block_device_mappings : tobool(b.ebs[0].encrypted)])
+    gib       = [for b in aws_launch_template.this.block_device_mappings : b.ebs[0].volume_size]
+    public    = tobool(aws_launch_template.this.network_interfaces[0].associate_public_ip_address)
+    user_data = base64decode(aws_launch_template.this.user_data)
+  }
+}
+
+output "scaling" {
+  description = "What is worth asserting of the Auto Scaling group."
+  value = {
+    min            = aws_autoscaling_group.this.min_size
+    max            = aws_autoscaling_group.this.max_size
+    rebalance      = aws_autoscaling_group.this.capacity_rebalance
+    on_demand_base = aws_autoscaling_group.this.mixed_instances_policy[0].instances_distribution[0].on_demand_base_capacity
+    on_demand      = aws_autoscaling_group.this.mixed_instances_policy[0].instances_distribution[0].on_demand_percentage_above_base_capacity
+    types          = [for o in aws_autoscaling_group.this.mixed_instances_policy[0].launch_template[0].override : o.instance_type]
+    hook           = aws_autoscaling_lifecycle_hook.drain.lifecycle_transition
+  }
+}

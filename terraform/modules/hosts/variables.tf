@@ -1,0 +1,112 @@
+variable "name" {
+  type = string
+}
+
+variable "region" {
+  type = string
+}
+
+variable "role" {
+  description = "server, edge, stream-cpu or stream-gpu. The part before the hyphen is what install.sh is told."
+  type        = string
+}
+
+variable "image" {
+  type = object({ id = string, root_device = string })
+}
+
+variable "instance_types" {
+  type = list(string)
+}
+
+variable "min" {
+  type = number
+}
+
+variable "max" {
+  type = number
+}
+
+variable "on_demand_base" {
+  type    = number
+  default = 0
+}
+
+variable "spot_percent" {
+  type    = number
+  default = 0
+}
+
+variable "subnet_ids" {
+  type = list(string)
+}
+
+variable "security_group_id" {
+  type = string
+}
+
+variable "public" {
+  description = "Whether hosts have public addresses."
+  type        = bool
+  default     = false
+}
+
+variable "target_group_arns" {
+  type    = list(string)
+  default = []
+}
+
+variable "root_gib" {
+  type = number
+}
+
+variable "cache_gib" {
+  description = "A second volume of that size; 0 for none."
+  type        = number
+  default     = 0
+}
+
+variable "drain_seconds" {
+  description = "How long a host may take to end without a word. With a heartbeat it may take longer."
+  type        = number
+}
+
+variable "bundles" {
+  description = "Address and checksum of what hosts are set up from; provision is the one user data starts."
+  type        = map(object({ url = string, sha256 = string }))
+}
+
+variable "system_bucket_arn" {
+  type = string
+}
+
+variable "join_regions" {
+  description = "Where hosts look for servers."
+  type        = list(string)
+}
+
+variable "secret_arns" {
+  description = "Secrets that hosts read."
+  type        = list(string)
+}
+
+variable "statements" {
+  description = "What else hosts may do, as IAM policy statements."
+  type        = any
+  default     = []
+}
+
+variable "env" {
+  description = "What install.sh is told, beside role, group and hook."
+  type        = map(string)
+}
+
+variable "tags" {
+  type = map(string)
+}
+
+variable "group_tags" {
+  description = "Tags that make members of the group be found."
+  type        = map(string)
+  default     = {}
+}

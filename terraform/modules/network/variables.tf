@@ -1,0 +1,15 @@
+variable "name" {
+  type = string
+}
+
+variable "region" {
+  type = string
+}
+
+variable "cidr" {
+  type = string
+}
+
+variable "nat_per_zone" {
+  type = bool
+}

@@ -1,0 +1,78 @@
+# Two sites, connected: their servers talk to each other, and nothing else does.
+#
+# Peering and not a transit gateway: what passes is gossip and small reads, and
+# peering costs nothing but its traffic, while a gateway costs by the hour at
+# each site. Every pair needs a connection, but so does Consul's and Nomad's
+# gossip, which knows no way around. All of a pair is in this module, so that a
+# site's removal takes its pairs along and touches no other.
+
+locals {
+  sides = { a = var.a, b = var.b }
+  other = { a = var.b, b = var.a }
+
+  # Consul: calls and gossip between sites. Nomad: the same.
+  ports = [
+    { protocol = "tcp", port = 8300 },
+    { protocol = "tcp", port = 8302 },
+    { protocol = "udp", port = 8302 },
+    { protocol = "tcp", port = 4647 },
+    { protocol = "tcp", port = 4648 },
+    { protocol = "udp", port = 4648 },
+  ]
+
+  rules = merge([for side in keys(local.sides) : {
+    for p in local.ports : "${side}-${p.protocol}-${p.port}" => merge(p, { side = side })
+  }]...)
+
+  # Route tables by place, for their ids are not known before they are made.
+  routes = { for pair in setproduct(keys(local.sides), [0, 1, 2]) : "${pair[0]}-${pair[1]}" => { side = pair[0], table = pair[1] } }
+}
+
+resource "aws_vpc_peering_connection" "this" {
+  region      = var.a.region
+  vpc_id      = var.a.vpc_id
+  peer_vpc_id = var.b.vpc_id
+  peer_region = var.b.region
+
+  tags = { Name = "${var.name}-${var.a.region}-${var.b.region}" }
+}
+
+resource "aws_vpc_peering_connection_accepter" "this" {
+  region                    = var.b.region
+  vpc_peering_connection_id = aws_vpc_peering_connection.this.id
+  auto_accept               = true
+
+  tags = { Name = "${var.name}-${var.a.region}-${var.b.region}" }
+}
+
+# From private subnets to private subnets alone: stream hosts, which run what
+# others wrote, have no way to another site.
+resource "aws_route" "this" {
+  for_each                  = local.routes
+  region                    = local.sides[each.value.side].region
+  route_table_id            = local.sides[each.value.side].route_table_ids[each.value.table]
+  destination_cidr_block    = local.other[each.value.side].cidr
+  vpc_peering_connection_id = aws_vpc_peering_connection_accepter.this.vpc_peering_connection_id
+}
+
+resource "aws_vpc_security_group_ingress_rule" "this" {
+  for_each          = local.rules
+  region            = local.sides[each.value.side].region
+  security_group_id = local.sides[each.value.side].server_group_id
+  cidr_ipv4         = local.other[each.value.side].cidr
+  ip_protocol       = each.value.protocol
+  from_port         = each.value.port
+  to_port           = each.value.port
+  description       = "from ${local.other[each.value.side].region}"
+}
+
+resource "aws_vpc_security_group_egress_rule" "this" {
+  for_each          = local.rules
+  region            = local.sides[each.value.side].region
+  security_group_id = local.sides[each.value.side].server_group_id
+  cidr_ipv4         = local.other[each.value.side].cidr
+  ip_protocol       = each.value.protocol
+  from_port         = each.value.port
+  to_port           = each.value.port
+  description       = "to ${local.other[each.value.side].region}"
+}

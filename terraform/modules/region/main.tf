@@ -1,0 +1,288 @@
+# A site: everything of one region. It knows of the other sites only where the
+# primary one is.
+
+locals {
+  primary       = var.region == var.primary_region
+  service_ports = { router = 8080, brain = 8081 }
+
+  # What joins a site to its servers, and a site to the primary one.
+  join_tag = { nearcast-server = var.name }
+  join     = "provider=aws addr_type=private_v4 tag_key=nearcast-server tag_value=${var.name} region="
+
+  # Secrets by who reads them, the first by servers alone. Terraform makes them
+  # empty: their values are made by the primary site's first server, so that none
+  # is in a state file or ever was on an operator's machine.
+  secrets = toset(["servers", "edge", "hosts"])
+
+  env = {
+    NEARCAST_CLUSTER        = var.name
+    NEARCAST_SITE           = var.region
+    NEARCAST_PRIMARY_SITE   = var.primary_region
+    NEARCAST_SERVERS        = "3"
+    NEARCAST_JOIN           = "${local.join}${var.region}"
+    NEARCAST_SECRET_HOSTS   = aws_secretsmanager_secret.this["hosts"].name
+    NEARCAST_RELEASE_URL    = module.storage.bundles["release"].url
+    NEARCAST_RELEASE_SHA256 = module.storage.bundles["release"].sha256
+  }
+
+  host = {
+    name              = var.name
+    region            = var.region
+    image             = { id = data.aws_ami.this.id, root_device = data.aws_ami.this.root_device_name }
+    bundles           = module.storage.bundles
+    system_bucket_arn = module.storage.system.arn
+    tags              = merge(var.tags, { nearcast = var.name })
+  }
+
+  account    = data.aws_caller_identity.this.account_id
+  partition  = data.aws_partition.this.partition
+  group_arns = { for pool in keys(var.pools) : pool => "arn:${local.partition}:autoscaling:${var.region}:${local.account}:autoScalingGroup:*:autoScalingGroupName/${var.name}-stream-${pool}" }
+}
+
+data "aws_caller_identity" "this" {}
+
+data "aws_partition" "this" {}
+
+data "aws_ssm_parameter" "image" {
+  region = var.region
+  name   = var.image_parameter
+}
+
+data "aws_ami" "this" {
+  region = var.region
+
+  filter {
+    name   = "image-id"
+    values = [data.aws_ssm_parameter.image.insecure_value]
+  }
+}
+
+module "network" {
+  source       = "../network"
+  name         = var.name
+  region       = var.region
+  cidr         = var.cidr
+  nat_per_zone = var.nat_per_zone
+}
+
+module "firewall" {
+  source        = "../firewall"
+  name          = var.name
+  region        = var.region
+  vpc_id        = module.network.vpc_id
+  service_ports = local.service_ports
+  media_ports   = var.media_ports
+  turn          = var.turn
+  turn_ports    = var.turn_ports
+}
+
+module "storage" {
+  source        = "../storage"
+  name          = var.name
+  region        = var.region
+  force_destroy = var.force_destroy
+  bundles       = var.bundles
+}
+
+resource "aws_secretsmanager_secret" "this" {
+  for_each    = local.secrets
+  region      = var.region
+  name        = "${var.name}/${each.key}"
+  description = "Read by ${ { servers = "servers", edge = "servers and edge hosts", hosts = "all hosts" }[each.key]} of this site; written by servers."
+
+  # Gone at once, so that a cluster of the same name can come after it.
+  recovery_window_in_days = 0
+}
+
+module "entry" {
+  source            = "../entry"
+  name              = var.name
+  region            = var.region
+  primary           = local.primary
+  domain            = var.domain
+  zone_id           = var.zone_id
+  vpc_id            = module.network.vpc_id
+  subnet_ids        = module.network.public_subnet_ids
+  security_group_id = module.firewall.group_ids["lb"]
+  service_ports     = local.service_ports
+  certificate_arn   = var.certificate_arn
+  turn              = var.turn
+}
+
+module "server" {
+  source            = "../hosts"
+  name              = local.host.name
+  region            = local.host.region
+  role              = "server"
+  image             = local.host.image
+  bundles           = local.host.bundles
+  system_bucket_arn = local.host.system_bucket_arn
+  tags              = local.host.tags
+  group_tags        = local.join_tag
+
+  instance_types    = [var.server_type]
+  min               = 3
+  max               = 3
+  on_demand_base    = 3
+  subnet_ids        = module.network.private_subnet_ids
+  security_group_id = module.firewall.group_ids["server"]
+  root_gib          = 30
+  drain_seconds     = 300 # to leave the quorum in order
+
+  join_regions = distinct([var.region, var.primary_region])
+  secret_arns = concat(
+    values(aws_secretsmanager_secret.this)[*].arn,
+    # Other sites take their secrets over from the primary one.
+    local.primary ? [] : [for s in local.secrets : "arn:${local.partition}:secretsmanager:${var.primary_region}:${local.account}:secret:${var.name}/${s}-??????"],
+  )
+  statements = [
+    {
+      Sid      = "WriteSecrets"
+      Effect   = "Allow"
+      Action   = ["secretsmanager:PutSecretValue"]
+      Resource = values(aws_secretsmanager_secret.this)[*].arn
+    },
+    {
+      Sid      = "Backups"
+      Effect   = "Allow"
+      Action   = ["s3:GetObject", "s3:PutObject"]
+      Resource = ["${module.storage.system.arn}/backups/*"]
+    },
+    {
+      Sid       = "ListBackups"
+      Effect    = "Allow"
+      Action    = ["s3:ListBucket"]
+      Resource  = [module.storage.system.arn]
+      Condition = { StringLike = { "s3:prefix" = ["backups/*"] } }
+    },
+  ]
+
+  env = merge(local.env, {
+    NEARCAST_POOL           = "control"
+    NEARCAST_JOIN_WAN       = local.primary ? "" : "${local.join}${var.primary_region}"
+    NEARCAST_SECRET_SERVERS = aws_secretsmanager_secret.this["servers"].name
+    NEARCAST_SECRET_EDGE    = aws_secretsmanager_secret.this["edge"].name
+    NEARCAST_BACKUP_URL     = "s3://${module.storage.system.name}/backups"
+  })
+}
+
+module "edge" {
+  source            = "../hosts"
+  name              = local.host.name
+  region            = local.host.region
+  role              = "edge"
+  image             = local.host.image
+  bundles           = local.host.bundles
+  system_bucket_arn = local.host.system_bucket_arn
+  tags              = local.host.tags
+
+  instance_types    = [var.edge_type]
+  min               = var.edge_hosts
+  max               = var.edge_hosts
+  on_demand_base    = var.edge_hosts
+  subnet_ids        = var.turn ? module.network.public_subnet_ids : module.network.private_subnet_ids
+  public            = var.turn
+  security_group_id = module.firewall.group_ids["edge"]
+  target_group_arns = module.entry.target_group_arns
+  root_gib          = 20
+  drain_seconds     = 300 # people come back to another brain by themselves
+
+  join_regions = [var.region]
+  secret_arns  = [aws_secretsmanager_secret.this["edge"].arn, aws_secretsmanager_secret.this["hosts"].arn]
+  # The autoscaler runs here, not beside the servers and their secrets.
+  statements = [
+    {
+      Sid       = "SeePools"
+      Effect    = "Allow"
+      Action    = ["autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeScalingActivities"]
+      Resource  = ["*"]
+      Condition = { StringEquals = { "aws:RequestedRegion" = [var.region] } }
+    },
+    {
+      Sid      = "ScalePools"
+      Effect   = "Allow"
+      Action   = ["autoscaling:CreateOrUpdateTags", "autoscaling:TerminateInstanceInAutoScalingGroup", "autoscaling:UpdateAutoScalingGroup"]
+      Resource = values(local.group_arns)
+    },
+  ]
+
+  env = merge(local.env, {
+    NEARCAST_POOL        = "edge"
+    NEARCAST_SECRET_EDGE = aws_secretsmanager_secret.this["edge"].name
+    NEARCAST_PUBLIC_URL  = "https://${var.domain}"
+    NEARCAST_ROUTER_URL  = "https://${module.entry.site_name}"
+    NEARCAST_ROUTER_PORT = tostring(local.service_ports.router)
+    NEARCAST_BRAIN_URL   = "wss://${module.entry.brain_name}/v1/connect"
+    NEARCAST_BRAIN_PORT  = tostring(local.service_ports.brain)
+    NEARCAST_TURN        = var.turn ? "${module.entry.turn_name}:3478" : ""
+    NEARCAST_TURN_PORTS  = var.turn ? "${var.turn_ports.from}-${var.turn_ports.to}" : ""
+  })
+}
+
+module "stream" {
+  source            = "../hosts"
+  for_each          = var.pools
+  name              = local.host.name
+  region            = local.host.region
+  role              = "stream-${each.key}"
+  image             = local.host.image
+  bundles           = local.host.bundles
+  system_bucket_arn = local.host.system_bucket_arn
+  tags              = local.host.tags
+
+  instance_types    = each.value.instance_types
+  min               = each.value.min
+  max               = each.value.max
+  on_demand_base    = each.value.on_demand_base
+  spot_percent      = each.value.spot_percent
+  subnet_ids        = module.network.public_subnet_ids
+  public            = true
+  security_group_id = module.firewall.group_ids["stream"]
+  root_gib          = each.key == "gpu" ? 50 : 30
+  cache_gib         = each.value.cache_gib
+  drain_seconds     = 7200 # as long as AWS allows without a heartbeat
+
+  join_regions = [var.region]
+  secret_arns  = [aws_secretsmanager_secret.this["hosts"].arn]
+  statements = [
+    {
+      Sid      = "ReadContent"
+      Effect   = "Allow"
+      Action   = ["s3:GetObject"]
+      Resource = ["${module.storage.content.arn}/*"]
+    },
+    {
+      # For prefixes, and to tell what is missing from what is forbidden.
+      Sid      = "ListContent"
+      Effect   = "Allow"
+      Action   = ["s3:ListBucket"]
+      Resource = [module.storage.content.arn]
+    },
+  ]
+
+  env = merge(local.env, {
+    NEARCAST_POOL           = "stream-${each.key}"
+    NEARCAST_GPU            = each.key == "gpu" ? "yes" : "no"
+    NEARCAST_MEDIA_PORTS    = "${var.media_ports.from}-${var.media_ports.to}"
+    NEARCAST_CONTENT_BUCKET = module.storage.content.name
+    NEARCAST_CACHE_DEVICE   = "/dev/sdf"
+    NEARCAST_CACHE_GIB      = tostring(each.value.cache_gib)
+  })
+}
+
+module "alarms" {
+  source           = "../alarms"
+  name             = var.name
+  region           = var.region
+  email            = var.alarm_email
+  edge_hosts       = var.edge_hosts
+  pools            = { for k, p in var.pools : k => p.max }
+  balancers        = module.entry.balancers
+  health_check_id  = module.entry.health_check.id
+  global_topic_arn = var.global_topic_arn
+
+  groups = merge(
+    { server = module.server.group, edge = module.edge.group },
+    { for k, m in module.stream : "stream-${k}" => m.group },
+  )
+}

@@ -1,0 +1,51 @@
+output "network" {
+  description = "What another site needs to be connected with this one."
+  value = {
+    region          = var.region
+    vpc_id          = module.network.vpc_id
+    cidr            = module.network.private_cidr
+    route_table_ids = module.network.private_route_table_ids
+    server_group_id = module.firewall.group_ids["server"]
+  }
+}
+
+output "vpc_cidr" {
+  value = module.network.cidr
+}
+
+output "subnets" {
+  value = module.network.subnets
+}
+
+output "open" {
+  description = "What the world reaches."
+  value       = module.firewall.open
+}
+
+output "content" {
+  value = module.storage.content
+}
+
+output "system" {
+  value = module.storage.system
+}
+
+output "entry" {
+  value = module.entry
+}
+
+output "hosts" {
+  description = "By role, what hosts are and may do."
+  value = merge(
+    { server = module.server, edge = module.edge },
+    { for k, m in module.stream : "stream-${k}" => m },
+  )
+}
+
+output "secrets" {
+  value = { for k, s in aws_secretsmanager_secret.this : k => s.name }
+}
+
+output "alarms" {
+  value = module.alarms
+}

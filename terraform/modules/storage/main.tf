@@ -1,0 +1,130 @@
+# The buckets of a site.
+#
+# content: what apps need, uploaded at the primary site and replicated to the
+#          others; stream hosts read it.
+# system:  what hosts are set up from (written by Terraform alone), and the
+#          servers' snapshots below backups/.
+
+locals {
+  buckets = toset(["content", "system"])
+}
+
+resource "aws_s3_bucket" "this" {
+  for_each      = local.buckets
+  region        = var.region
+  bucket_prefix = "${var.name}-${each.key}-${var.region}-"
+  force_destroy = var.force_destroy
+}
+
+resource "aws_s3_bucket_versioning" "this" {
+  for_each = local.buckets
+  region   = var.region
+  bucket   = aws_s3_bucket.this[each.key].id
+
+  versioning_configuration {
+    status = "Enabled"
+  }
+}
+
+resource "aws_s3_bucket_server_side_encryption_configuration" "this" {
+  for_each = local.buckets
+  region   = var.region
+  bucket   = aws_s3_bucket.this[each.key].id
+
+  rule {
+    apply_server_side_encryption_by_default {
+      sse_algorithm = "AES256"
+    }
+  }
+}
+
+resource "aws_s3_bucket_public_access_block" "this" {
+  for_each                = local.buckets
+  region                  = var.region
+  bucket                  = aws_s3_bucket.this[each.key].id
+  block_public_acls       = true
+  block_public_policy     = true
+  ignore_public_acls      = true
+  restrict_public_buckets = true
+}
+
+resource "aws_s3_bucket_ownership_controls" "this" {
+  for_each = local.buckets
+  region   = var.region
+  bucket   = aws_s3_bucket.this[each.key].id
+
+  rule {
+    object_ownership = "BucketOwnerEnforced"
+  }
+}
+
+resource "aws_s3_bucket_policy" "this" {
+  for_each = local.buckets
+  region   = var.region
+  bucket   = aws_s3_bucket.this[each.key].id
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Sid       = "EncryptedConnectionsOnly"
+      Effect    = "Deny"
+      Principal = "*"
+      Action    = "s3:*"
+      Resource  = [aws_s3_bucket.this[each.key].arn, "${aws_s3_bucket.this[each.key].arn}/*"]
+      Condition = { Bool = { "aws:SecureTransport" = "false" } }
+    }]
+  })
+
+  # Two changes of a bucket's policy at once refuse each other.
+  depends_on = [aws_s3_bucket_public_access_block.this]
+}
+
+resource "aws_s3_bucket_lifecycle_configuration" "this" {
+  for_each = local.buckets
+  region   = var.region
+  bucket   = aws_s3_bucket_versioning.this[each.key].bucket
+
+  rule {
+    id     = "forget"
+    status = "Enabled"
+    filter {}
+
+    # Long enough to take back a deletion.
+    noncurrent_version_expiration {
+      noncurrent_days = 30
+    }
+    abort_incomplete_multipart_upload {
+      days_after_initiation = 7
+    }
+  }
+
+  dynamic "rule" {
+    for_each = each.key == "system" ? [1] : []
+
+    content {
+      id     = "backups"
+      status = "Enabled"
+      filter {
+        prefix = "backups/"
+      }
+      expiration {
+        days = 30
+      }
+    }
+  }
+}
+
+# What hosts are set up from. The name carries the checksum, so that a host that
+# started from an older bundle can still be understood.
+resource "aws_s3_object" "bundle" {
+  for_each = var.bundles
+  region   = var.region
+  bucket   = aws_s3_bucket_versioning.this["system"].bucket
+  key      = "${each.key}/${each.value.sha256}.tar.gz"
+  source   = each.value.path
+
+  # New hosts ask for the new one at once: it is there before the old one goes.
+  lifecycle {
+    create_before_destroy = true
+  }
+}

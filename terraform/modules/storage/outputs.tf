@@ -1,0 +1,22 @@
+output "content" {
+  description = "The content bucket. It is versioned by the time its name is known."
+  value = {
+    name = aws_s3_bucket_versioning.this["content"].bucket
+    arn  = aws_s3_bucket.this["content"].arn
+  }
+}
+
+output "system" {
+  value = {
+    name = aws_s3_bucket_versioning.this["system"].bucket
+    arn  = aws_s3_bucket.this["system"].arn
+  }
+}
+
+output "bundles" {
+  description = "Address and checksum of what hosts are set up from."
+  value = { for k, o in aws_s3_object.bundle : k => {
+    url    = "s3://${o.bucket}/${o.key}"
+    sha256 = var.bundles[k].sha256
+  } }
+}

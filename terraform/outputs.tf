@@ -1,0 +1,46 @@
+output "url" {
+  description = "Where people press Play."
+  value       = "https://${var.domain}"
+}
+
+output "sites" {
+  description = "What jobs and operators need to know of each site."
+  value = { for n, m in module.region : n => {
+    primary        = n == var.primary_region
+    vpc_cidr       = m.vpc_cidr
+    router_url     = "https://${m.entry.site_name}"
+    brain_url      = "wss://${m.entry.brain_name}/v1/connect"
+    turn           = m.entry.turn_name == "" ? "" : "${m.entry.turn_name}:3478"
+    content_bucket = m.content.name
+    system_bucket  = m.system.name
+    groups         = { for role, h in m.hosts : role => h.group }
+    secrets        = m.secrets
+    open           = m.open
+  } }
+}
+
+output "content_upload" {
+  description = "Uploads content; the other sites get it by replication."
+  value       = "aws s3 sync ./content s3://${module.region[var.primary_region].content.name}/ --region ${var.primary_region}"
+}
+
+output "connect" {
+  description = "By site: brings the API of a Nomad server to port 4646 of this machine, and of Consul with 8501 for 4646."
+  value = { for n, m in module.region : n => join(" ", [
+    "aws ssm start-session --region ${n}",
+    "--target \"$(aws ec2 describe-instances --region ${n} --filters Name=tag:nearcast-server,Values=${var.name} Name=instance-state-name,Values=running --query 'Reservations[0].Instances[0].InstanceId' --output text)\"",
+    "--document-name AWS-StartPortForwardingSession --parameters portNumber=4646,localPortNumber=4646",
+  ]) }
+}
+
+output "operator_secret" {
+  description = "Prints the secret with the operator's tokens and the CA, once the first servers are up."
+  value       = "aws secretsmanager get-secret-value --region ${var.primary_region} --secret-id ${module.region[var.primary_region].secrets.servers} --query SecretString --output text"
+}
+
+output "replace_hosts" {
+  description = "By site: what gives running servers, edge hosts and stream hosts the newest image and programs, one after the other and drained."
+  value = { for n, m in module.region : n => [
+    for role, h in m.hosts : "aws autoscaling start-instance-refresh --region ${n} --auto-scaling-group-name ${h.group} --preferences MinHealthyPercentage=100,MaxHealthyPercentage=134"
+  ] }
+}

@@ -1,0 +1,25 @@
+terraform {
+  # 1.9: a variable's validation may look at other variables.
+  required_version = ">= 1.9"
+
+  required_providers {
+    # 6: every regional resource takes a region, so one provider serves them all
+    # and regions can be a map.
+    aws = {
+      source  = "hashicorp/aws"
+      version = "~> 6.0"
+    }
+    archive = {
+      source  = "hashicorp/archive"
+      version = "~> 2.7"
+    }
+  }
+}
+
+provider "aws" {
+  region = var.primary_region
+
+  default_tags {
+    tags = merge(var.tags, { nearcast = var.name })
+  }
+}
