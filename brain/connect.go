@@ -207,7 +207,7 @@ func (b *Broker) admit(c *conn, hello wire.Message, began time.Time) verdict {
 	if problem != nil {
 		return refused(*problem)
 	}
-	if problem := b.admissible(claims.App); problem != nil {
+	if problem := b.admissible(claims); problem != nil {
 		return refused(*problem)
 	}
 	w := newWaiter(claims, hello.Ticket, began)
@@ -275,19 +275,19 @@ func (b *Broker) admit(c *conn, hello wire.Message, began time.Time) verdict {
 }
 
 // admissible says why nobody can wait for an app now.
-func (b *Broker) admissible(app string) *wire.Problem {
+func (b *Broker) admissible(claims ticket.Claims) *wire.Problem {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.view.jobsKnown {
 		return nil // just started: she waits until it is known
 	}
-	a, ok := b.view.jobs.Apps[app]
+	a, ok := b.view.jobs.Apps[claims.App]
 	if !ok {
-		p := unknownApp(app)
+		p := unknownApp(claims.App)
 		return &p
 	}
-	now := time.Now()
-	f := b.view.failures[app]
+	now := b.now()
+	f := b.view.failures[claims.App]
 	if f == nil || !f.running(a.Version, now) {
 		return nil
 	}

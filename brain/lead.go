@@ -54,7 +54,7 @@ func (b *Broker) passTime() {
 	now := b.now()
 	v := b.view
 	for id, s := range v.seats {
-		if s.State.Free() && now.Sub(v.lives[id].since) > provenAfter {
+		if s.State.Free() && v.live(s) && now.Sub(v.lives[id].since) > provenAfter {
 			v.proven(s)
 		}
 	}

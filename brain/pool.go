@@ -123,7 +123,8 @@ const (
 	mostBackOff  = time.Minute
 	// provenAfter is how long a seat must have been idle to count as a success:
 	// an app that crashes right after its window came up starts again and again.
-	provenAfter = 10 * time.Second
+	// Consul goes on showing a seat that was killed for ten seconds.
+	provenAfter = 20 * time.Second
 )
 
 func (b *backOff) fail(version uint64, now time.Time, why string) {

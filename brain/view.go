@@ -146,7 +146,9 @@ func (v *view) setSeats(list []wire.Seat, now time.Time) {
 			if first && s.Since.Before(now) {
 				l.busySince = s.Since // as near as can be told
 			}
-			v.proven(s)
+			if v.live(s) {
+				v.proven(s)
+			}
 		case s.State.Free():
 			l.busySince = time.Time{}
 		}

@@ -1,0 +1,556 @@
+package brain
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/nearcast/nearcast/internal/ticket"
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// chaos is a site in one goroutine and with a clock of its own: replicas without
+// their sockets, a Nomad and a Consul whose news reach each replica late, in any
+// order and several at a time, seats that die whenever they like, and people who
+// come, leave and change brains. Which of all that happens next is drawn from a
+// seed.
+type chaos struct {
+	t       *testing.T
+	r       *rand.Rand
+	now     time.Time
+	calm    bool // nothing goes wrong any more, and nobody comes
+	doomed  bool // no seat ever serves
+	nodes   int  // how many seats they hold
+	version uint64
+	apps    map[string]App
+
+	children []*fate
+	tokens   map[string]*fate
+	replicas []*mind
+	people   []*soul
+	doing    []func() // what was begun and is not done
+	served   int
+}
+
+const game = "game"
+
+// fate is a child as it really is.
+type fate struct {
+	Child
+	seat   wire.Seat
+	seen   bool // its seat is in Consul
+	served bool
+	dies   time.Time
+	died   time.Time
+}
+
+// mind is a replica, and what a test knows of it.
+type mind struct {
+	*Broker
+	acting  int // orders under way
+	ticked  time.Time
+	deaf    time.Time // no news of Nomad before
+	heard   map[string]ChildState
+	until   time.Time // no dispatch before
+	fails   int
+	version uint64
+}
+
+// soul is a person.
+type soul struct {
+	session string
+	asks    uint64
+	at      *mind
+	w       *waiter
+	gone    bool
+	came    time.Time
+}
+
+func newChaos(t *testing.T, seed uint64, replicas int, app App) *chaos {
+	c := &chaos{t: t, r: rand.New(rand.NewPCG(seed, 1)), now: time.Unix(1_000_000, 0), nodes: 100, version: app.Version,
+		apps: map[string]App{app.ID: app}, tokens: map[string]*fate{}}
+	for i := range replicas {
+		b, err := New(Config{ID: fmt.Sprint("b", i), Site: "dc1", Fleet: struct{ Fleet }{}, Nomad: struct{ Nomad }{},
+			Verifier: struct{ Verifier }{}, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.now = func() time.Time { return c.now }
+		m := &mind{Broker: b, heard: map[string]ChildState{}}
+		c.replicas = append(c.replicas, m)
+		c.tellNomad(m)
+		c.tellConsul(m)
+	}
+	c.replicas[0].setLead(true)
+	return c
+}
+
+func (c *chaos) chance(percent int) bool { return c.r.IntN(100) < percent }
+
+func (c *chaos) fail(format string, args ...any) {
+	c.t.Helper()
+	c.t.Fatalf("after %v: "+format, append([]any{c.now.Sub(time.Unix(1_000_000, 0))}, args...)...)
+}
+
+func (c *chaos) later(fn func()) { c.doing = append(c.doing, fn) }
+
+// tellNomad gives a replica Nomad's present state, and works out, apart from the
+// replica, until when it may not dispatch.
+func (c *chaos) tellNomad(m *mind) {
+	jobs := Jobs{Apps: maps.Clone(c.apps), Children: map[string]Child{}}
+	first := len(m.heard) == 0 && m.ticked.IsZero()
+	for _, f := range c.children {
+		jobs.Children[f.ID] = f.Child
+		before, known := m.heard[f.ID]
+		m.heard[f.ID] = f.State
+		if f.State == ChildDead && !first && (!known || before != ChildDead) && f.End.Failed() && !f.served &&
+			f.Version == c.apps[game].Version {
+			m.failed(c.now, f.Version)
+		}
+	}
+	m.jobsChanged(jobs)
+}
+
+func (m *mind) failed(now time.Time, version uint64) {
+	if m.version != version {
+		m.version, m.fails, m.until = version, 0, time.Time{}
+	}
+	if now.Before(m.until) {
+		return
+	}
+	m.fails++
+	m.until = now.Add(min(time.Second<<min(m.fails-1, 6), time.Minute))
+}
+
+func (c *chaos) tellConsul(m *mind) {
+	var seats []wire.Seat
+	for _, f := range c.children {
+		if f.seen && (f.died.IsZero() || c.now.Sub(f.died) < 10*time.Second) {
+			seats = append(seats, f.seat)
+		}
+	}
+	m.seatsChanged(seats)
+}
+
+func (c *chaos) live() (out []string) {
+	for _, f := range c.children {
+		if f.State != ChildDead {
+			out = append(out, f.ID)
+		}
+	}
+	return out
+}
+
+// start is Nomad taking a dispatch.
+func (c *chaos) start(o order) *fate {
+	if f := c.tokens[o.token]; f != nil {
+		return f
+	}
+	n := len(c.children)
+	f := &fate{Child: Child{ID: fmt.Sprintf("%s/dispatch-v%d-%04d", game, o.app.Version, n), App: game, Version: o.app.Version,
+		Token: o.token, Created: c.now}}
+	if c.doomed || !c.calm && c.chance(30) {
+		f.dies = c.now.Add(time.Duration(c.r.IntN(1500)) * time.Millisecond)
+	}
+	c.children = append(c.children, f)
+	c.tokens[o.token] = f
+	if len(c.replicas) == 1 && len(c.live()) > c.apps[game].Max {
+		c.fail("%d seats, max is %d", len(c.live()), c.apps[game].Max)
+	}
+	return f
+}
+
+// die ends a child. A seat that dies without a word stands in Consul until its
+// TTL has run out.
+func (c *chaos) die(f *fate, end wire.End) {
+	if f.State != ChildDead {
+		f.State, f.End, f.Why, f.died = ChildDead, &end, "", c.now
+		f.seen = f.seen && c.chance(50)
+	}
+}
+
+func (f *fate) become(state wire.SeatState, now time.Time) {
+	f.seat = wire.Seat{ID: f.Alloc, App: game, Job: f.ID, Version: f.Version, Address: "x", State: state, Since: now}
+	f.seen = true
+}
+
+// progress takes a child one step on.
+func (c *chaos) progress(f *fate) {
+	placed := 0
+	for _, o := range c.children {
+		if o.State != ChildDead && o.Alloc != "" {
+			placed++
+		}
+	}
+	switch {
+	case f.State == ChildDead:
+		f.seen = false
+	case !f.dies.IsZero() && !c.now.Before(f.dies) && f.Alloc != "":
+		c.die(f, wire.End{Reason: wire.ReasonAppExited, ExitCode: 1})
+	case f.Alloc == "" && placed >= c.nodes:
+		f.State, f.Why = ChildBlocked, "memory is used up"
+	case f.Alloc == "":
+		f.Alloc, f.State, f.Why = "alloc-"+f.ID, ChildPending, ""
+	case f.State == ChildPending:
+		f.State = ChildRunning
+	case f.seat.State == "":
+		f.become(wire.SeatStarting, c.now)
+	case f.seat.State == wire.SeatStarting:
+		f.become(wire.SeatIdle, c.now)
+	case f.served && (c.calm || c.chance(10) && f.dies.IsZero()):
+		c.die(f, wire.End{Reason: wire.ReasonLeft})
+	}
+}
+
+func (c *chaos) act(m *mind) {
+	if m.acting > 0 {
+		return
+	}
+	d := m.decide()
+	for _, o := range d.orders {
+		if c.now.Before(m.until) && m.version == o.app.Version && c.doomed {
+			c.fail("%s dispatched %v before the back-off after %d failures ended", m.cfg.ID, m.until.Sub(c.now), m.fails)
+		}
+		if o.w != nil {
+			i := slices.IndexFunc(c.people, func(s *soul) bool { return s.w == o.w })
+			if s := c.people[i]; s.gone || s.at != m || o.w.ended {
+				c.fail("%s dispatched for %s, who left or has her verdict", m.cfg.ID, s.session)
+			}
+		}
+		m.acting++
+		c.later(func() { c.carryOut(m, o) })
+	}
+	for _, id := range d.stop {
+		c.later(func() { c.stopped(id) })
+	}
+	for _, app := range d.ask {
+		c.later(func() { m.confirmed(app, c.live()) })
+	}
+	for _, seat := range d.retire {
+		c.later(func() {
+			for _, f := range c.children {
+				if f.Alloc == seat.ID && f.State != ChildDead && f.seat.State == wire.SeatIdle {
+					c.die(f, wire.End{Reason: wire.ReasonRetired})
+				}
+			}
+		})
+	}
+}
+
+func (c *chaos) carryOut(m *mind, o order) {
+	err := error(nil)
+	if !c.calm && c.chance(5) {
+		err = errors.New("no leader")
+	}
+	if err != nil && (len(c.replicas) == 1 || c.chance(50)) {
+		c.later(func() { c.answer(m, o, nil, err) })
+		return
+	}
+	f := c.start(o)
+	c.later(func() { c.answer(m, o, f, err) })
+}
+
+func (c *chaos) answer(m *mind, o order, f *fate, err error) {
+	m.acting--
+	child := ""
+	if err == nil {
+		child = f.ID
+	} else {
+		m.failed(c.now, o.app.Version)
+	}
+	if m.dispatched(o, child, err) {
+		c.later(func() {
+			if tooMany(c.live(), child, o.app.Max) {
+				c.stopped(child)
+			}
+		})
+	}
+}
+
+func (c *chaos) stopped(id string) {
+	for _, f := range c.children {
+		if f.ID == id {
+			c.die(f, wire.End{Reason: wire.ReasonDrained})
+		}
+	}
+}
+
+func (c *chaos) arrive() {
+	s := &soul{session: fmt.Sprint("s-", len(c.people)), at: c.replicas[c.r.IntN(len(c.replicas))], came: c.now}
+	if c.chance(20) {
+		s.asks = c.apps[game].Version
+	}
+	c.people = append(c.people, s)
+	c.enter(s)
+}
+
+func (c *chaos) enter(s *soul) {
+	if s.at.admissible(ticket.Claims{App: game, Version: s.asks}) != nil {
+		s.gone = true
+		return
+	}
+	s.w = newWaiter(ticket.Claims{Session: s.session, App: game, Version: s.asks, Expires: c.now.Add(time.Hour)}, "", c.now)
+	if err := s.at.enqueue(s.w); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// look has a person look into her mail.
+func (c *chaos) look(s *soul) {
+	select {
+	case seat := <-s.w.offers:
+		c.later(func() { c.claim(s, seat) })
+		return
+	case <-s.w.verdict:
+		s.gone = true
+		s.at.leave(s.w)
+		return
+	case <-s.w.news:
+	default:
+	}
+	if !c.calm && s.w.seat == "" {
+		switch c.r.IntN(40) {
+		case 0: // she leaves
+			s.gone = true
+			s.at.leave(s.w)
+		case 1: // her socket breaks; she connects to any brain
+			s.at.leave(s.w)
+			s.at = c.replicas[c.r.IntN(len(c.replicas))]
+			c.enter(s)
+		case 2:
+			s.at.renew(s.w, s.w.claims, "renewed")
+		}
+	}
+}
+
+func (c *chaos) claim(s *soul, seat wire.Seat) {
+	for _, f := range c.children {
+		if f.Alloc != seat.ID || f.State == ChildDead {
+			continue
+		}
+		if f.seat.State != wire.SeatIdle || c.doomed {
+			break
+		}
+		if s.asks != 0 && s.asks != f.Version {
+			c.fail("asked for version %d and was offered %d", s.asks, f.Version)
+		}
+		f.become(wire.SeatClaimed, c.now)
+		f.served = true
+		c.served++
+		s.at.granted(s.w, seat)
+		s.gone = true
+		s.at.leave(s.w)
+		return
+	}
+	s.at.declined(s.w, seat, c.chance(50))
+}
+
+// step does one thing.
+func (c *chaos) step() {
+	c.now = c.now.Add(time.Duration(c.r.IntN(60)) * time.Millisecond)
+	for _, m := range c.replicas {
+		if c.now.Sub(m.ticked) >= planEvery {
+			m.ticked = c.now
+			m.passTime()
+			c.act(m)
+		}
+	}
+	m := c.replicas[c.r.IntN(len(c.replicas))]
+	switch k := c.r.IntN(100); {
+	case k < 15:
+		if c.calm || c.now.After(m.deaf) {
+			c.tellNomad(m)
+		}
+	case k < 30:
+		c.tellConsul(m)
+	case k < 45:
+		c.act(m)
+	case k < 60:
+		if n := len(c.doing); n > 0 {
+			i := c.r.IntN(n)
+			fn := c.doing[i]
+			c.doing = slices.Delete(c.doing, i, i+1)
+			fn()
+		}
+	case k < 75:
+		if n := len(c.children); n > 0 {
+			c.progress(c.children[max(0, n-1-c.r.IntN(12))]) // the old are dead or serve
+			c.progress(c.children[c.r.IntN(n)])
+		}
+	case k < 90:
+		if n := len(c.people); n > 0 {
+			for range 4 {
+				if s := c.people[max(0, n-1-c.r.IntN(8))]; !s.gone && s.w != nil {
+					c.look(s)
+				}
+			}
+		}
+	case c.calm:
+	case k < 94:
+		if c.chance(30) {
+			c.arrive()
+		}
+	case k < 95:
+		for _, o := range c.replicas {
+			o.setLead(o == m)
+		}
+	case k < 96:
+		m.deaf = c.now.Add(time.Duration(c.r.IntN(70)) * time.Second)
+	case k < 97 && !c.doomed && c.chance(10):
+		app := c.apps[game]
+		app.Version++
+		c.apps = map[string]App{game: app}
+	case k < 98 && c.chance(20):
+		c.nodes = c.r.IntN(8)
+	}
+}
+
+// settle lets everything that was begun be done, and time pass.
+func (c *chaos) settle(within time.Duration, ok func() bool) bool {
+	c.calm, c.doomed = true, false
+	end := c.now.Add(within)
+	for c.now.Before(end) {
+		for _, f := range c.children {
+			c.progress(f)
+		}
+		for _, s := range c.people {
+			if !s.gone && s.w != nil {
+				c.look(s)
+			}
+		}
+		for range 20 {
+			c.step()
+		}
+		if ok() {
+			return true
+		}
+	}
+	return false
+}
+
+// TestChaos looks for an order of events in which the broker does what it never must.
+func TestChaos(t *testing.T) {
+	t.Parallel()
+	seeds := uint64(50)
+	if testing.Short() {
+		seeds = 20
+	}
+	for seed := range seeds {
+		for _, replicas := range []int{1, 2, 3} {
+			t.Run(fmt.Sprintf("%d replicas, seed %d", replicas, seed), func(t *testing.T) {
+				c := newChaos(t, seed, replicas, App{ID: game, Version: 1, Warm: int(seed % 3), Max: 2 + int(seed%5)})
+				for range 4000 {
+					c.step()
+				}
+				c.calmDown()
+				if c.served == 0 {
+					c.fail("nobody was served")
+				}
+			})
+		}
+	}
+}
+
+// calmDown checks that everything ends well once nothing goes wrong any more.
+func (c *chaos) calmDown() {
+	c.t.Helper()
+	c.nodes = 100
+	waiting := func() (n int) {
+		for _, s := range c.people {
+			if !s.gone {
+				n++
+			}
+		}
+		return n
+	}
+	if !c.settle(15*time.Minute, func() bool { return waiting() == 0 && len(c.doing) == 0 }) {
+		c.fail("%d people wait in vain; %d things are not done; live %v; underway %+v", waiting(), len(c.doing), c.live(), c.replicas[0].view.underway)
+	}
+	app := c.apps[game]
+	if !c.settle(15*time.Minute, func() bool {
+		idle := 0
+		for _, f := range c.children {
+			if f.State != ChildDead && f.seat.State == wire.SeatIdle && f.Version == app.Version {
+				idle++
+			}
+		}
+		return idle == app.Warm && len(c.live()) == app.Warm
+	}) {
+		c.fail("the pool is to be %d; live %v", app.Warm, c.live())
+	}
+}
+
+// TestChaosOfFailures has every seat die within a second and a half of its
+// start, seen or unseen, while a seat of old goes on serving.
+func TestChaosOfFailures(t *testing.T) {
+	t.Parallel()
+	seeds := uint64(60)
+	if testing.Short() {
+		seeds = 20
+	}
+	for seed := range seeds {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			c := newChaos(t, seed, 1+int(seed%3), App{ID: game, Version: 1, Warm: 1, Max: 6})
+			if seed%2 == 0 {
+				old := c.start(order{app: App{ID: game, Version: seed / 2 % 2}, token: poolToken + "old"})
+				old.Alloc, old.State, old.served, old.dies = "alloc-old", ChildRunning, true, c.now.Add(time.Hour)
+				old.become(wire.SeatStreaming, c.now)
+				for _, m := range c.replicas {
+					c.tellNomad(m)
+					c.tellConsul(m)
+				}
+			}
+			c.doomed = true
+			begin := c.now
+			for c.now.Sub(begin) < 4*time.Minute {
+				c.step()
+			}
+			if n := len(c.children); n < 3 {
+				c.fail("only %d were tried", n)
+			}
+			c.calmDown()
+		})
+	}
+}
+
+// TestNobodysBlockedChild has everybody leave while no node has room.
+func TestNobodysBlockedChild(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(50) {
+		c := newChaos(t, seed, 2, App{ID: game, Version: 1, Max: 6})
+		c.nodes = int(seed % 3)
+		for range 300 {
+			c.step()
+			c.nodes = int(seed % 3)
+		}
+		within := time.Minute
+		// Every second time, one replica dies with all it knows.
+		if seed%2 == 0 {
+			within += blockedMost
+			dead := c.replicas[1]
+			c.replicas = c.replicas[:1]
+			c.replicas[0].setLead(true)
+			c.doing = nil
+			c.replicas[0].acting = 0
+			for _, s := range c.people {
+				s.gone = s.gone || s.at == dead
+			}
+		}
+		for _, s := range c.people {
+			if !s.gone {
+				s.gone = true
+				s.at.leave(s.w)
+			}
+		}
+		if !c.settle(within, func() bool {
+			return !slices.ContainsFunc(c.children, func(f *fate) bool { return f.State == ChildBlocked })
+		}) {
+			c.fail("a child that nobody waits for is still blocked")
+		}
+	}
+}
