@@ -61,6 +61,12 @@ func TestInTheBrowser(t *testing.T) {
 		"a refusal says what to do":                   walkRefused,
 		"an unknown app":                              walkUnknown,
 		"a phone":                                     walkPhone,
+		"hundreds of sites, a handful of probes":      walkManySites,
+		"a dead beacon costs nothing":                 walkDeadBeacon,
+		"a site dies":                                 walkSiteDies,
+		"a site dies, and others know it":             walkSiteDiesKnown,
+		"her own network is gone":                     walkOwnNetwork,
+		"a site dies, and nobody else takes her":      walkNobodyElse,
 	} {
 		t.Run(name, func(t *testing.T) {
 			tab, cancel := chromedp.NewContext(ctx)

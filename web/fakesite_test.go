@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -31,8 +32,11 @@ import (
 // the test. The pages, the WebSocket, WebRTC and the video are real.
 type site struct {
 	t      *testing.T
+	name   string
 	server *httptest.Server
+	plug   *plug
 	video  [][]byte // access units of a short loop
+	planet []*site  // all sites, where there are more
 
 	mu       sync.Mutex
 	apps     wire.AppsResponse
@@ -40,6 +44,10 @@ type site struct {
 	renewals int
 	problem  *wire.Problem            // answers POST /v1/sessions, if set
 	far      map[string]time.Duration // further sites, by how long their beacons take
+	probes   []wire.ProbeRequest
+	advice   []string        // answers POST /v1/probes: these in turn, one a question
+	first    []string        // SitesResponse.Probe, if set
+	sick     map[string]bool // sites that this one knows to be unhealthy
 
 	brains chan *brain // a WebSocket that said hello
 	inputs chan wire.Input
@@ -59,7 +67,7 @@ const csp = "default-src 'self'; img-src 'self' data: https: http:; media-src 's
 	"connect-src 'self' https: wss: http: ws:; object-src 'none'; base-uri 'none'; form-action 'none'"
 
 func newSite(t *testing.T, video [][]byte) *site {
-	s := &site{t: t, video: video, brains: make(chan *brain, 8), inputs: make(chan wire.Input, 4096), apps: wire.AppsResponse{Apps: []wire.AppView{viewer}}}
+	s := &site{t: t, name: "eu-central", video: video, brains: make(chan *brain, 8), inputs: make(chan wire.Input, 4096), apps: wire.AppsResponse{Apps: []wire.AppView{viewer}}}
 	mux := http.NewServeMux()
 	page := func(name string) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) { http.ServeFileFS(w, r, web.FS, name) }
@@ -74,13 +82,42 @@ func newSite(t *testing.T, video [][]byte) *site {
 		reply(w, http.StatusOK, s.apps)
 	})
 	mux.HandleFunc("GET /v1/sites", func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		here := "http://" + r.Host
 		apps := map[string]wire.Capacity{"viewer": {Idle: 1, Max: 2}}
-		sites := []wire.SiteView{{Site: "eu-central", BeaconURL: here + "/v1/beacon", BrainURL: s.brainURL(), Healthy: true, Apps: apps}}
-		for name := range s.far {
-			sites = append(sites, wire.SiteView{Site: name, BeaconURL: here + "/far/" + name, BrainURL: s.brainURL(), Healthy: true, Apps: apps})
+		out := wire.SitesResponse{Entry: s.name, Sites: []wire.SiteView{s.view()}, Probe: s.first}
+		for _, other := range s.planet {
+			if other == s {
+				continue
+			}
+			v := other.view()
+			if s.sick[other.name] {
+				v.Healthy, v.Unhealthy = false, "its brains are gone"
+			}
+			out.Sites = append(out.Sites, v)
 		}
-		reply(w, http.StatusOK, wire.SitesResponse{Entry: "eu-central", Sites: sites})
+		for name := range s.far {
+			out.Sites = append(out.Sites, wire.SiteView{Site: name, BeaconURL: here + "/far/" + name, BrainURL: s.brainURL(), Healthy: true, Apps: apps})
+		}
+		if out.Probe == nil {
+			for _, v := range out.Sites {
+				out.Probe = append(out.Probe, v.Site)
+			}
+		}
+		reply(w, http.StatusOK, out)
+	})
+	mux.HandleFunc("POST /v1/probes", func(w http.ResponseWriter, r *http.Request) {
+		var req wire.ProbeRequest
+		s.decode(r, &req)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.probes = append(s.probes, req)
+		out := wire.ProbeResponse{Probe: []string{}}
+		if len(s.advice) > 0 {
+			out.Probe, s.advice = s.advice[:1], s.advice[1:]
+		}
+		reply(w, http.StatusOK, out)
 	})
 	mux.HandleFunc("GET /far/{site}", func(w http.ResponseWriter, r *http.Request) {
 		select {
@@ -97,14 +134,29 @@ func newSite(t *testing.T, video [][]byte) *site {
 		reply(w, http.StatusOK, wire.TicketRenewal{Ticket: "renewed", Expires: time.Now().Add(time.Minute)})
 	})
 	mux.HandleFunc("GET /v1/connect", s.connect)
-	s.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Security-Policy", csp)
+	mux.HandleFunc("GET /healthz", func(http.ResponseWriter, *http.Request) {})
+	s.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", csp)
+		if r.URL.Path != "/healthz" { // a brain says nothing to pages of other origins
+			h.Set("Access-Control-Allow-Origin", "*")
+			h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
+			h.Set("Timing-Allow-Origin", "*")
+		}
+		if r.Method == http.MethodOptions {
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
 		mux.ServeHTTP(w, r)
 	}))
+	s.plug = &plug{Listener: s.server.Listener}
+	s.server.Listener = s.plug
+	s.server.Start()
 	t.Cleanup(func() {
 		for _, seat := range s.seats {
 			seat.close()
 		}
+		s.plug.pulled.Store(false)
 		s.server.CloseClientConnections()
 		s.server.Close()
 	})
@@ -118,6 +170,78 @@ var viewer = wire.AppView{
 
 var display = wire.Display{Width: 1280, Height: 720, FPS: 30, Pointer: wire.PointerAbsolute}
 
+// newPlanet is a site for each name, which know each other.
+func newPlanet(t *testing.T, video [][]byte, names ...string) []*site {
+	sites := make([]*site, len(names))
+	for i, name := range names {
+		sites[i] = newSite(t, video)
+		sites[i].name = name
+	}
+	for _, s := range sites {
+		s.planet = sites
+	}
+	return sites
+}
+
+func (s *site) view() wire.SiteView {
+	return wire.SiteView{
+		Site: s.name, BeaconURL: s.server.URL + "/v1/beacon", BrainURL: s.brainURL(), RouterURL: s.server.URL, Healthy: true,
+		Apps: map[string]wire.Capacity{"viewer": {Idle: 1, Max: 2}},
+	}
+}
+
+// die makes the site stop answering, without a word: sockets stay open and
+// nothing comes from them; media too.
+func (s *site) die() {
+	s.plug.pulled.Store(true)
+	for _, seat := range s.seats {
+		seat.line.cut.Store(true)
+	}
+}
+
+func (s *site) revive() {
+	s.plug.pulled.Store(false)
+	for _, seat := range s.seats {
+		seat.line.cut.Store(false)
+	}
+}
+
+// plug is a listener whose connections can be silenced: what is written to
+// them then vanishes, and what comes is not read.
+type plug struct {
+	net.Listener
+	pulled atomic.Bool
+}
+
+func (p *plug) Accept() (net.Conn, error) {
+	conn, err := p.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &plugged{Conn: conn, plug: p}, nil
+}
+
+type plugged struct {
+	net.Conn
+	plug *plug
+}
+
+func (c *plugged) Read(b []byte) (int, error) {
+	for {
+		n, err := c.Conn.Read(b)
+		if err != nil || !c.plug.pulled.Load() {
+			return n, err
+		}
+	}
+}
+
+func (c *plugged) Write(b []byte) (int, error) {
+	if c.plug.pulled.Load() {
+		return len(b), nil
+	}
+	return c.Conn.Write(b)
+}
+
 func (s *site) brainURL() string {
 	return "ws" + strings.TrimPrefix(s.server.URL, "http") + "/v1/connect"
 }
@@ -128,13 +252,18 @@ func reply(w http.ResponseWriter, status int, v any) {
 	_ = json.NewEncoder(w).Encode(v)
 }
 
-func (s *site) launch(w http.ResponseWriter, r *http.Request) {
-	var req wire.LaunchRequest
+// decode reads a request's body, which must be what wire knows, to the letter.
+func (s *site) decode(r *http.Request, v any) {
 	d := json.NewDecoder(r.Body)
 	d.DisallowUnknownFields()
-	if err := d.Decode(&req); err != nil {
-		s.t.Errorf("launch request: %v", err)
+	if err := d.Decode(v); err != nil {
+		s.t.Errorf("%s: %v", r.URL.Path, err)
 	}
+}
+
+func (s *site) launch(w http.ResponseWriter, r *http.Request) {
+	var req wire.LaunchRequest
+	s.decode(r, &req)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.problem != nil {
@@ -142,15 +271,26 @@ func (s *site) launch(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.launches = append(s.launches, req)
+	// Placement by a child: the first site that was not lost.
+	chosen := s
+	for _, one := range slices.Backward(s.planet) {
+		if !slices.Contains(req.Lost, one.name) {
+			chosen = one
+		}
+	}
+	candidates := []wire.Candidate{{Site: chosen.name, BrainURL: chosen.brainURL(), RTTMS: 1, RTTSource: wire.RTTMeasured, Score: 1, Reason: "nearest, with a seat idle"}}
+	for _, lost := range req.Lost {
+		candidates = append(candidates, wire.Candidate{Site: lost, RTTMS: 1, RTTSource: wire.RTTMeasured, Excluded: "you have just lost a session there", Reason: "lost"})
+	}
 	reply(w, http.StatusCreated, wire.LaunchResponse{
-		Session: "session-1", App: req.App, Version: 3, Ticket: "ticket", Expires: time.Now().Add(time.Minute),
-		Site: "eu-central", BrainURL: s.brainURL(), ICEServers: []wire.ICEServer{}, PredictedRTTMS: 1, RTTSource: wire.RTTMeasured,
-		Candidates: []wire.Candidate{{Site: "eu-central", BrainURL: s.brainURL(), Reason: "nearest"}},
+		Session: "session-" + chosen.name, App: req.App, Version: 3, Ticket: "ticket", Expires: time.Now().Add(time.Minute),
+		Site: chosen.name, BrainURL: chosen.brainURL(), ICEServers: []wire.ICEServer{}, PredictedRTTMS: 1, RTTSource: wire.RTTMeasured,
+		Candidates: candidates,
 	})
 }
 
 func (s *site) connect(w http.ResponseWriter, r *http.Request) {
-	conn, err := websocket.Accept(w, r, nil)
+	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true}) // pages come from any router
 	if err != nil {
 		return
 	}
@@ -221,7 +361,7 @@ func (s *site) nextBrain() *brain {
 }
 
 func (s *site) grant(resumed bool) *wire.Grant {
-	return &wire.Grant{Session: "session-1", App: "viewer", Seat: "seat-1", Resume: "resume", Display: display, GraceS: 30, Resumed: resumed}
+	return &wire.Grant{Session: "session-" + s.name, App: "viewer", Seat: "seat-1", Resume: "resume", Display: display, GraceS: 30, Resumed: resumed}
 }
 
 // serve grants b's page a seat and plays it the video.
@@ -266,6 +406,7 @@ func (c *cable) WriteTo(p []byte, to net.Addr) (int, error) {
 }
 
 func (st *seat) close() {
+	st.line.cut.Store(false)
 	st.cancel()
 	_ = st.pc.Close()
 	_ = st.line.Close()

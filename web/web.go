@@ -21,11 +21,16 @@
 //
 //	GET  /v1/apps                   wire.AppsResponse
 //	GET  /v1/sites                  wire.SitesResponse
+//	POST /v1/probes                 wire.ProbeRequest → wire.ProbeResponse, where sites are many
 //	POST /v1/sessions               wire.LaunchRequest → 201 wire.LaunchResponse
 //	POST /v1/sessions/{id}/ticket   Authorization: Bearer ticket → wire.TicketRenewal
 //	GET  beacon_url                 any 2xx; across origins it must send
 //	                                Access-Control-Allow-Origin and should send
 //	                                Timing-Allow-Origin, for truer numbers
+//
+// All of it across origins too: a page whose own origin is lost goes on at the
+// routers of the other sites (SiteView.RouterURL). Of a brain it asks
+// GET /healthz, where any answer will do.
 //
 // Errors are wire.Problem, whose title and detail the person reads.
 //
@@ -35,6 +40,9 @@
 //	assets/js/session.js         the state machine of a session: pure
 //	assets/js/player.js          carries out what the state machine asks for
 //	assets/js/race.js            which site is nearest
+//	assets/js/survey.js          which sites to measure, where they are many
+//	assets/js/verdict.js         the picture stopped: is it the site, or is it us
+//	assets/js/routers.js         the routers of all sites; asking one after the other
 //	assets/js/api.js             the router's REST interface
 //	assets/js/signal.js          the WebSocket to a brain
 //	assets/js/peer.js            the WebRTC peer connection to a seat
@@ -50,8 +58,11 @@
 // play.html exposes window.nearcast: state (the phase, a string),
 // firstFrameMS (Play pressed → first decoded frame, or null), marks (when each
 // step was reached, in milliseconds after Play), seat (the id of the seat that
-// is held, or ""), connected (whether the brain's WebSocket is open) and stats(),
-// a promise of the overlay's numbers. The event "nearcast:firstframe" is dispatched on window.
+// is held, or ""), connected (whether the brain's WebSocket is open), site (the
+// session's, or ""), candidates (of its launch), race (leader, results by site, decidedMS
+// after the first beacon was asked, rounds, probed), moves (each loss of a site: from,
+// to, and ms from the verdict to the new picture) and stats(), a promise of the
+// overlay's numbers. The event "nearcast:firstframe" is dispatched on window.
 package web
 
 import (

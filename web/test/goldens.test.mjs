@@ -43,7 +43,7 @@ test('a launch becomes a hello, a grant a way back', { skip }, () => {
 test('room and ends read the fields that there are', { skip }, () => {
   const capacity = golden('capacity');
   assert.equal(room({ x: capacity }).kind, 'ready');
-  assert.equal(room({ x: { ...capacity, idle: 0, busy: capacity.max } }).hint, 'failing-j');
+  assert.equal(room({ x: { ...capacity, idle: 0, busy: capacity.max } }).hint, 'failing-k');
   assert.equal(room({ x: { ...capacity, idle: 0, busy: capacity.max, starting: 0, failing: '' } }).label, 'Full, 1005 waiting');
   assert.equal(room({ x: { ...capacity, idle: 0, busy: 0, starting: 0, failing: '' } }).label, 'Starts in about a second');
   assert.equal(ended({ ...golden('end'), reason: 'error' }).technical, 'error(code-d): detail-e');

@@ -210,6 +210,54 @@ test('leaving: while waiting, while playing, and with the socket gone', () => {
   assert.equal(s.state.phase, 'ended');
 });
 
+test('the site is lost: placed again without asking, with the last picture on view', () => {
+  const lost = { type: 'site-lost', site: 'eu', now: 100 };
+  const elsewhere = { ...launch, session: 's2', ticket: 't2', site: 'us', brain_url: 'ws://b/v1/connect' };
+  let s = story(...toStreaming, lost);
+  assert.equal(s.state.phase, 'launching');
+  assert.deepEqual(s.state.lost, ['eu']);
+  assert.equal(find(s.effects, 'closePeer').keep, true);
+  assert.ok(s.did.indexOf('prepare') < s.did.indexOf('launch'));
+  s = story(...toStreaming, lost, { type: 'launched', launch: elsewhere });
+  assert.deepEqual(find(s.effects, 'signal').hello, { ticket: 't2' });
+  const moved = [...toStreaming, lost, { type: 'launched', launch: elsewhere }, { type: 'signal-open' }, say('granted', { grant: { ...grant, session: 's2' } }), { type: 'media-live' }];
+  s = story(...moved);
+  assert.equal(s.state.phase, 'streaming');
+  assert.deepEqual([s.state.moved.from, s.state.moved.to, s.state.moved.done], ['eu', 'us', true]);
+  s = story(...moved, { type: 'site-lost', site: 'us', now: 900 });
+  assert.deepEqual(s.state.lost, ['eu', 'us'], 'nor is she sent back to the first');
+  s = story(...moved, say('ended', { end: { reason: 'left' } }), { type: 'play' });
+  assert.deepEqual([s.state.lost, s.state.moved], [[], null], 'Play begins anew');
+});
+
+test('the site is lost while she waits; a verdict on another site changes nothing', () => {
+  assert.equal(story(...toConnecting, say('queued', { queue: { position: 2 } }), { type: 'site-lost', site: 'eu', now: 1 }).state.phase, 'launching');
+  assert.equal(story(...toStreaming, { type: 'site-lost', site: 'ap', now: 1 }).state.phase, 'streaming');
+  assert.equal(story({ type: 'site-lost', site: 'eu', now: 1 }).state.phase, 'ready');
+});
+
+test('nobody else takes her: back to the seat she had, for what is left of its grace', () => {
+  const lost = [...toStreaming, { type: 'media-lost', now: 1000 }, { type: 'site-lost', site: 'eu', now: 2000 }];
+  const failed = (now) => ({ type: 'launch-failed', problem: { status: 503, title: 'none' }, now });
+  let s = story(...lost, failed(11_000));
+  assert.equal(s.state.phase, 'reconnecting');
+  assert.deepEqual(find(s.effects, 'signal').hello, { resume: 'r1' });
+  assert.equal(find(s.effects, 'timer', 'grace').ms, 20_000);
+  s = story(...lost, failed(11_000), { type: 'site-lost', site: 'eu', now: 12_000 });
+  assert.equal(s.state.phase, 'launching', 'and once more, when it is still lost');
+  s = story(...lost, failed(32_000));
+  assert.equal(s.state.phase, 'ended');
+  s = story(...toConnecting, { type: 'site-lost', site: 'eu', now: 1 }, failed(2));
+  assert.equal(s.state.phase, 'refused', 'who had no seat is told');
+});
+
+test('the site answers again after a silence: what was sent into it is sent again', () => {
+  const s = story(...toStreaming, { type: 'media-lost', now: 7 }, { type: 'reachable' });
+  assert.deepEqual(find(s.effects, 'signal'), { do: 'signal', url: 'ws://a/v1/connect', hello: { resume: 'r1' }, offer: true });
+  assert.ok(s.did.indexOf('closeSignal') < s.did.indexOf('signal'));
+  assert.deepEqual(story(...toStreaming, { type: 'reachable' }).did, []);
+});
+
 test('ended ends, from anywhere, and Play begins anew', () => {
   for (const path of [toConnecting, toStreaming, [...toStreaming, { type: 'media-lost', now: 0 }]]) {
     const s = story(...path, say('ended', { end: { reason: 'error', code: 'host-died' } }));
@@ -224,7 +272,7 @@ test('ended ends, from anywhere, and Play begins anew', () => {
 test('no event whatever, in any order, breaks it or leaves a phase without a name', () => {
   const phases = new Set(['ready', 'launching', 'connecting', 'queued', 'starting', 'granted', 'streaming', 'reconnecting', 'leaving', 'ended', 'refused', 'replaced']);
   const events = [
-    { type: 'play' }, { type: 'launched', launch }, { type: 'launch-failed', problem: { status: 0, title: 't' } },
+    { type: 'play' }, { type: 'launched', launch }, { type: 'launch-failed', problem: { status: 0, title: 't' }, now: 2 }, { type: 'site-lost', site: 'eu', now: 1 }, { type: 'reachable' },
     { type: 'signal-open' }, { type: 'signal-closed', opened: true }, { type: 'signal-closed', opened: false }, { type: 'signal-closed', opened: true, code: 4001 },
     { type: 'media-live' }, { type: 'media-lost', now: 1 }, { type: 'leave' }, { type: 'wake' }, { type: 'takeBack', now: 1 }, { type: 'renewed', ticket: 't' }, { type: 'renew-failed' },
     { type: 'unheard of' }, say('unheard of'), say('granted', { grant }), say('answer', { sdp: '' }), say('queued', { queue: { position: 1 } }),

@@ -2,7 +2,7 @@
 //
 // Every failure is a ProblemError that carries an RFC 9457 problem, so that a
 // screen always has a title and a sentence to show. Where the router was not
-// reached at all, status is 0.
+// reached at all, status is 0. base is the origin of a router; '' is the page's own.
 
 const TIMEOUT_MS = 10_000;
 
@@ -15,19 +15,25 @@ export class ProblemError extends Error {
 }
 
 export const listApps = (signal) => call('GET', '/v1/apps', { signal });
-export const listSites = (signal) => call('GET', '/v1/sites', { signal });
-export const launch = (request, signal) => call('POST', '/v1/sessions', { body: request, signal });
-export const renewTicket = (session, ticket) =>
-  call('POST', `/v1/sessions/${encodeURIComponent(session)}/ticket`, { bearer: ticket });
+export const listSites = (signal, base) => call('GET', '/v1/sites', { signal, base });
+export const probes = (request, signal, base) => call('POST', '/v1/probes', { body: request, signal, base });
+export const launch = (request, signal, base) => call('POST', '/v1/sessions', { body: request, signal, base });
+export const renewTicket = (session, ticket, signal, base) =>
+  call('POST', `/v1/sessions/${encodeURIComponent(session)}/ticket`, { bearer: ticket, signal, base });
 
-async function call(method, path, { body, bearer, signal } = {}) {
+// reach asks whether anything answers at a URL at all, whatever it says.
+export async function reach(url, signal) {
+  await fetch(url, { mode: 'no-cors', cache: 'no-store', signal });
+}
+
+async function call(method, path, { body, bearer, signal, base = '' } = {}) {
   const headers = { Accept: 'application/json' };
   if (body !== undefined) headers['Content-Type'] = 'application/json';
   if (bearer) headers.Authorization = `Bearer ${bearer}`;
   const timeout = AbortSignal.timeout(TIMEOUT_MS);
   let response;
   try {
-    response = await fetch(path, {
+    response = await fetch(base + path, {
       method,
       headers,
       body: body === undefined ? undefined : JSON.stringify(body),

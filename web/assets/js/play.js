@@ -12,11 +12,13 @@ import { Stage } from './screens/stage.js';
 import { statsView } from './screens/statsview.js';
 import { toolbar } from './screens/toolbar.js';
 import { waitingScreen } from './screens/waiting.js';
+import { banner } from './ui/banner.js';
 import { distanceLine } from './ui/distance.js';
 import { el, setText } from './ui/dom.js';
 import { icon } from './ui/icons.js';
 import { wordmark } from './ui/logo.js';
 import { picture } from './ui/picture.js';
+import { moved, ms, place } from './words.js';
 
 const APP_REFRESH_MS = 5000;
 
@@ -30,6 +32,7 @@ const distance = distanceLine();
 const backdrop = el('div.backdrop');
 const dock = el('main.dock');
 const stats = statsView();
+const news = banner();
 const notice = el('div.reconnect', { role: 'alert', hidden: true }, el('div.spinner'), el('h2', {}, 'Reconnecting'), el('p'));
 const capture = el('div.capture', { hidden: true }, icon('mouse'), el('span', {}, 'Click to take the mouse'), el('small', {}, 'Esc gives it back'));
 const unmute = el('button.unmute', { type: 'button', hidden: true }, icon('muted'), el('span', {}, 'Sound on'));
@@ -38,10 +41,10 @@ const field = el('textarea.screen-keyboard', { autocapitalize: 'off', autocomple
 const player = new Player({
   app: id, stage, onState: render,
   onStats: (numbers) => {
-    stats.update(numbers, { firstFrameMS: player.firstFrameMS, site: player.state.launch?.site });
+    stats.update(numbers, { firstFrameMS: player.firstFrameMS, launch: player.state.launch });
     tools.setRTT(numbers.pingMS ?? numbers.pairMS);
   },
-  onRace: (news) => (news.error ? distance.fail(news.error) : distance.update(news)),
+  onRace: (found) => (found.error ? distance.fail(found.error) : distance.update(found)),
 });
 
 const keyboard = new Keyboard({ surface: stage.surface, sink: player, onChord: (name) => chords[name]() });
@@ -71,7 +74,7 @@ const chords = {
   quit: actions.end,
 };
 
-root.append(stage.node, backdrop, el('header.masthead', {}, wordmark()), dock, notice, capture, unmute, tools.node, stats.node, field);
+root.append(stage.node, backdrop, el('header.masthead', {}, wordmark()), dock, notice, capture, unmute, tools.node, stats.node, news.node, field);
 
 let screen = { kind: '', node: null };
 const makers = {
@@ -92,6 +95,9 @@ function kindOf(state) {
     case 'ready': return 'ready';
     case 'streaming': return 'none';
     case 'reconnecting': return state.media === 'lost' ? 'none' : 'waiting';
+    // While she is brought elsewhere the last picture stays, if that is quick.
+    case 'launching': case 'connecting': case 'granted':
+      return state.moved && !state.moved.done ? 'none' : 'waiting';
     case 'ended': case 'refused': case 'replaced': return 'over';
     default: return 'waiting';
   }
@@ -109,7 +115,7 @@ function render(state, before) {
   } else {
     screen.update(state, app);
   }
-  notice.hidden = !(state.phase === 'reconnecting' && kind === 'none');
+  notice.hidden = !(state.phase !== 'streaming' && kind === 'none');
   if (state.phase !== before?.phase) entered(state, before);
 }
 
@@ -132,9 +138,14 @@ function entered(state, before) {
     pointer.stop();
     touch.stop();
     capture.hidden = unmute.hidden = true;
-    countdown(state);
   }
-  if (state.phase !== 'streaming' && state.phase !== 'reconnecting') {
+  if (!notice.hidden) explain(state);
+  if (state.moved?.done && !before?.moved?.done) {
+    const { site, predicted_rtt_ms: rtt } = state.launch;
+    news.show(moved(state.moved), `${state.moved.from} → ${site}${rtt > 0 ? `, ${ms(rtt)} away` : ''}`);
+  }
+  if (kindOf(state) !== 'none') {
+    news.hide();
     stats.node.hidden = true;
     tools.setStats(false);
     stats.reset();
@@ -143,11 +154,17 @@ function entered(state, before) {
   document.title = state.phase === 'streaming' ? `${app?.title || id} · Nearcast` : `${app?.title || id} · Play on Nearcast`;
 }
 
-// countdown tells how long the seat still waits.
+// explain says over the last picture what is being done about it: how long the
+// seat still waits, or that another one is sought.
 let counting;
-function countdown(state) {
+function explain(state) {
   clearInterval(counting);
-  if (state.phase !== 'reconnecting') return;
+  const { moved: move } = state;
+  setText(notice.querySelector('h2'), move ? moved(move) : 'Reconnecting');
+  if (move) {
+    setText(notice.lastChild, move.to ? `Starting afresh at ${place(move.to)}.` : 'Finding you another site.');
+    return;
+  }
   const until = state.lostAt + (state.grant.grace_s || 60) * 1000;
   const tell = () => {
     if (player.state.phase !== 'reconnecting') return void clearInterval(counting);
@@ -210,6 +227,13 @@ window.nearcast = {
   get marks() { return { ...player.marks }; },
   get seat() { return player.state.grant?.seat ?? ''; },
   get connected() { return player.state.signal === 'open'; },
+  get site() { return player.state.launch?.site ?? ''; },
+  get race() {
+    const { race } = player;
+    return race && { leader: race.leader(), results: race.results(), decidedMS: race.decidedMS, rounds: race.rounds, probed: race.probed };
+  },
+  get candidates() { return player.state.launch?.candidates ?? []; },
+  get moves() { return [...player.moves]; },
   stats: () => player.stats(),
 };
 

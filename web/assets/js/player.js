@@ -4,16 +4,24 @@
 
 import * as api from './api.js';
 import * as memory from './memory.js';
-import * as race from './race.js';
 import { Peer } from './peer.js';
+import { Routers, hedged } from './routers.js';
 import { openSignal } from './signal.js';
 import { flatten, rates } from './stats.js';
-import { initial, reduce } from './session.js';
+import { initial, isOver, reduce } from './session.js';
+import { survey } from './survey.js';
+import { HEDGE_MS, inquire } from './verdict.js';
+import { moved as movedWords } from './words.js';
 
 const RACE_PATIENCE_MS = 200; // Play pressed before the race was decided
-const PING_MS = 500;
+const RACE_STALE_MS = 300_000; // people carry their machines about
+const LAUNCH_HEDGE_MS = 1500; // a router that is silent for so long: ask the next one too
+const PING_MS = 250;
 const SAMPLE_MS = 1000;
-const SILENCE_MS = 2500; // neither pong nor packet: the picture is lost
+const SUSPECT_MS = 1200; // neither pong nor packet: ask whether the site is there
+const SILENCE_MS = 2500; // the same: the picture is lost
+const REACHED_LATE_MS = 1000; // an answer that took so long came through a network that was gone
+const INQUIRE_EVERY_MS = 2000;
 const BRAINS_EVERY_MS = 5000;
 
 export class Player {
@@ -26,7 +34,10 @@ export class Player {
     this.servers = [];
     this.signal = null;
     this.generation = 0;
+    this.routers = new Routers();
     this.race = null;
+    this.racedAt = -Infinity;
+    this.moves = []; // {from, to, ms}: sites that were lost under a session
     this.askedBrains = -Infinity;
     this.marks = {};
     this.firstFrameMS = null;
@@ -38,8 +49,15 @@ export class Player {
   // begin is called once, when the page is shown: returns to a seat the page
   // held before it was reloaded, else gets ready for Play.
   begin() {
-    window.addEventListener('online', () => this.dispatch({ type: 'wake' }));
-    document.addEventListener('visibilitychange', () => { if (!document.hidden) this.dispatch({ type: 'wake' }); });
+    const again = () => { if (isOver(this.state.phase)) this.measure(); };
+    window.addEventListener('online', () => { this.dispatch({ type: 'wake' }); again(); });
+    navigator.connection?.addEventListener?.('change', again);
+    window.addEventListener('focus', () => this.#refresh());
+    document.addEventListener('visibilitychange', () => {
+      if (document.hidden) return;
+      this.dispatch({ type: 'wake' });
+      this.#refresh();
+    });
     const saved = memory.recall(this.app);
     if (saved) {
       this.playAt = performance.now();
@@ -48,24 +66,45 @@ export class Player {
     return this.measure();
   }
 
-  // measure races the sites that have the app, and warms the way to the nearest.
+  // measure finds out how far the sites are, and warms the way to the nearest.
   async measure() {
+    this.racing?.abort();
+    const racing = this.racing = new AbortController();
+    this.racedAt = performance.now();
     try {
-      const { sites } = await api.listSites();
-      const healthy = (sites ?? []).filter((s) => s.healthy && s.beacon_url);
-      const having = healthy.filter((s) => s.apps && this.app in s.apps);
-      const running = having.length > 0 ? having : healthy;
-      const tell = () => this.onRace({ results: this.race.results(), leader: this.race.leader() });
-      this.race = race.run(running, { onChange: () => queueMicrotask(tell) });
-      await this.race.decided;
-      preconnect(running.find((s) => s.site === this.race.leader())?.brain_url);
-      await this.race.all;
-      if (this.race.leader()) tell();
-      else this.onRace({ error: 'No site answered the measurement; the service will choose.' });
+      const response = await hedged(this.routers.homeFirst(), LAUNCH_HEDGE_MS, async ({ url }, signal) => {
+        const found = await api.listSites(signal, url);
+        this.routers.learn(found, url);
+        return found;
+      });
+      if (racing.signal.aborted) return;
+      performance.clearResourceTimings(); // there is room for 250; each probe is read from there
+      const race = survey(response, this.app, {
+        signal: racing.signal, onChange: () => queueMicrotask(() => tell()),
+        ask: (request) => hedged(this.routers.homeFirst(), HEDGE_MS, ({ url }, signal) => api.probes(request, signal, url)),
+      });
+      const tell = () => {
+        if (!racing.signal.aborted && race.leader()) this.onRace({ results: race.results(), leader: race.leader() });
+      };
+      this.race = race;
+      await race.decided;
+      preconnect(response.sites.find((s) => s.site === race.leader())?.brain_url);
+      this.routers.measured(race.results());
+      await race.all;
+      this.routers.measured(race.results());
+      tell();
+      if (!race.leader() && !racing.signal.aborted) {
+        this.onRace({ error: 'No site answered the measurement; the service will choose.' });
+      }
     } catch {
       // Without numbers the router places by its own knowledge.
-      this.onRace({ error: 'The distance to the sites could not be measured.' });
+      if (!racing.signal.aborted) this.onRace({ error: 'The distance to the sites could not be measured.' });
     }
+  }
+
+  // #refresh measures again what was measured long ago; not beside a picture.
+  #refresh() {
+    if (isOver(this.state.phase) && performance.now() - this.racedAt > RACE_STALE_MS) this.measure();
   }
 
   play() {
@@ -73,6 +112,7 @@ export class Player {
     this.marks = {};
     this.firstFrameMS = null;
     performance.mark('nearcast:play');
+    this.#refresh();
     this.dispatch({ type: 'play' });
   }
 
@@ -101,7 +141,10 @@ export class Player {
       const before = this.state;
       this.state = state;
       for (const effect of effects) this.#carryOut(effect);
-      if (state !== before) this.onState(state, before);
+      if (state !== before) {
+        this.#follow(state, before);
+        this.onState(state, before);
+      }
       this.queue.shift();
     }
   }
@@ -114,7 +157,11 @@ export class Player {
 
   async stats() {
     await this.#sample();
-    return { ...this.numbers, pingMS: this.pingMS, firstFrameMS: this.firstFrameMS, site: this.state.launch?.site ?? '' };
+    const { site, predicted_rtt_ms: predictedMS, rtt_source: source } = this.state.launch ?? {};
+    return {
+      ...this.numbers, pingMS: this.pingMS, firstFrameMS: this.firstFrameMS,
+      site: site ?? '', predictedMS: predictedMS ?? null, source: source ?? '',
+    };
   }
 
   #carryOut(effect) {
@@ -132,8 +179,9 @@ export class Player {
       case 'candidate': return void this.peer.candidate(effect.candidate);
       case 'closePeer':
         this.#unwatch();
+        if (effect.keep) this.stage.freeze();
         this.peer.close();
-        return this.stage.clear();
+        return effect.keep ? undefined : this.stage.clear();
       case 'timer': return this.#setTimer(effect.name, effect.ms);
       case 'cancel': return this.#cancel(effect.name);
       case 'renew': return void this.#renew();
@@ -146,13 +194,20 @@ export class Player {
   }
 
   async #launch() {
+    const { lost, moved } = this.state;
     try {
       await Promise.race([this.race?.decided, new Promise((r) => { setTimeout(r, RACE_PATIENCE_MS); })]);
-      const launch = await api.launch({ app: this.app, rtt_ms: this.race?.results() ?? {} });
+      const rtts = { ...this.race?.results() };
+      for (const site of lost) delete rtts[site];
+      const request = { app: this.app, rtt_ms: rtts };
+      if (lost.length > 0) request.lost = lost;
+      const routers = moved ? this.routers.order({ without: lost }) : this.routers.homeFirst({ without: lost });
+      const launch = await hedged(routers, moved ? HEDGE_MS : LAUNCH_HEDGE_MS,
+        ({ url }, signal) => api.launch(request, signal, url));
       this.mark('launched');
       this.dispatch({ type: 'launched', launch });
     } catch (error) {
-      this.dispatch({ type: 'launch-failed', problem: error.problem ?? api.unreachable() });
+      this.dispatch({ type: 'launch-failed', problem: error.problem ?? api.unreachable(), now: performance.now() });
     }
   }
 
@@ -225,7 +280,8 @@ export class Player {
   async #renew() {
     const { session, ticket } = this.state.launch;
     try {
-      const renewal = await api.renewTicket(session, ticket);
+      const routers = this.routers.homeFirst({ without: this.state.lost });
+      const renewal = await hedged(routers, LAUNCH_HEDGE_MS, ({ url }, signal) => api.renewTicket(session, ticket, signal, url));
       if (this.state.launch?.session === session) this.dispatch({ type: 'renewed', ticket: renewal.ticket });
     } catch {
       this.dispatch({ type: 'renew-failed' });
@@ -236,7 +292,8 @@ export class Player {
     if (!site || performance.now() - this.askedBrains < BRAINS_EVERY_MS) return;
     this.askedBrains = performance.now();
     try {
-      const { sites } = await api.listSites();
+      const routers = this.routers.homeFirst({ without: this.state.lost });
+      const { sites } = await hedged(routers, LAUNCH_HEDGE_MS, ({ url }, signal) => api.listSites(signal, url));
       const urls = (sites ?? []).filter((s) => s.site === site && s.brain_url).map((s) => s.brain_url);
       if (urls.length > 0) this.dispatch({ type: 'brains', urls });
     } catch {
@@ -274,6 +331,7 @@ export class Player {
   #watch() {
     this.#unwatch();
     this.alive = this.ticked = performance.now();
+    this.received = Infinity; // unknown: the first look only takes note
     this.pings = new Map();
     this.seq = 0;
     this.watcher = setInterval(() => this.#look(), PING_MS);
@@ -294,7 +352,20 @@ export class Player {
     this.pings.set(++this.seq, now);
     if (this.pings.size > 20) this.pings.delete(this.pings.keys().next().value);
     this.peer.send({ t: 'ping', seq: this.seq });
-    if (now - this.alive > SILENCE_MS) this.#lost();
+    const silent = now - this.alive;
+    if (silent > SILENCE_MS) this.#lost();
+    else if (silent > SUSPECT_MS) this.#inquire();
+    else if (silent > SUSPECT_MS / 2) void this.#progress();
+    else this.#acquit();
+  }
+
+  // #progress looks whether packets come, between two samples.
+  async #progress() {
+    const { peer } = this;
+    if (peer.closed) return;
+    const { received = 0 } = flatten(await peer.pc.getStats());
+    if (peer === this.peer && received > this.received) this.alive = performance.now();
+    this.received = received;
   }
 
   #pong(seq) {
@@ -331,6 +402,73 @@ export class Player {
     this.stage.freeze();
     this.dispatch({ type: 'media-lost', now: performance.now() });
   }
+
+  // #follow does what comes with a phase, whatever led to it.
+  #follow({ phase, moved }, before) {
+    if (phase === 'reconnecting') this.#inquire();
+    else if (phase !== 'streaming' || before.phase !== 'streaming') this.#acquit();
+    if (moved?.done && !before.moved?.done) {
+      const ms = Math.round(performance.now() - moved.at);
+      this.moves.push({ from: moved.from, to: moved.to, ms });
+      console.info(`nearcast: ${movedWords(moved)} The picture was back ${ms} ms after that was clear.`);
+    }
+    if (phase !== before.phase && isOver(phase)) this.#refresh();
+  }
+
+  // #inquire asks whether the site of the session is there, while nothing comes from it.
+  #inquire() {
+    const { launch, lost } = this.state;
+    const suspect = launch?.site;
+    if (this.inquiry || !suspect) return;
+    const witnesses = this.routers.order({ without: [...lost, suspect] });
+    if (witnesses.length === 0) return;
+    const url = new Map(witnesses.map((r) => [r.site, r.url]));
+    this.inquiry = inquire({
+      suspect, witnesses: [...url.keys()], rtt: this.routers.rtt(suspect),
+      ask: (name, signal) => (name === suspect ? this.#askSuspect(suspect, signal) : askWitness(suspect, url.get(name), signal)),
+      onVerdict: (verdict, ms) => this.#judged(suspect, verdict, ms),
+    });
+  }
+
+  // Whatever answers at the site will do: its router, or its brain.
+  #askSuspect(site, signal) {
+    const { url, brain } = this.routers.get(site) ?? {};
+    const brains = new Set([...this.state.urls.slice(0, 1), brain].filter(Boolean).map(healthOf));
+    const asked = [...brains].map((health) => api.reach(health, signal));
+    if (url !== undefined) {
+      asked.push(askWitness(site, url, signal).then((healthy) => {
+        if (healthy === false) throw new Error('its own router knows of no brain');
+      }));
+    }
+    return Promise.any(asked);
+  }
+
+  #judged(site, verdict, ms) {
+    this.inquiry = null;
+    const { phase } = this.state;
+    if (verdict === 'lost') {
+      this.#unwatch();
+      this.dispatch({ type: 'site-lost', site, now: performance.now() });
+    } else if (phase === 'reconnecting') {
+      if (ms > REACHED_LATE_MS) this.dispatch({ type: 'reachable' });
+      this.again = setTimeout(() => { if (this.state.phase === 'reconnecting') this.#inquire(); }, INQUIRE_EVERY_MS);
+    }
+  }
+
+  #acquit() {
+    clearTimeout(this.again);
+    this.inquiry?.();
+    this.inquiry = null;
+  }
+}
+
+// healthOf is where a brain says how it is, by its WebSocket's URL.
+const healthOf = (url) => new URL('/healthz', url.replace(/^ws/, 'http')).href;
+
+// askWitness resolves to what the router at url knows of a site's health.
+async function askWitness(site, url, signal) {
+  const { sites } = await api.listSites(signal, url);
+  return (sites ?? []).find((s) => s.site === site)?.healthy;
 }
 
 // preconnect resolves the brain's name and opens its TLS before Play needs it.

@@ -1,34 +1,45 @@
 // race.js: which site is nearest, decided no later than it has to be.
 //
-// All sites are probed at once. A site's number is the least of three round
-// trips on a connection warmed by a request that does not count. Because the
-// nearest site also answers first, the race is decided as soon as the leader has
-// its three samples and no silent site can still beat it: about five of the
-// *leader's* round trips after the start, however far the others are. Sites
-// that had not answered by then are left out; the router predicts those.
+// All sites are probed at once. A site's number is the least of its round trips,
+// three at least. Opening a connection is a round trip too, and Resource Timing
+// shows it (connectStart → connectEnd) beside that of the request: so a new
+// connection gives two samples by its first answer, and the third comes with
+// the second: three round trips in all, none of them spent on warming.
+//
+// Because the nearest site also answers first, the race is decided as soon as
+// the leader has its three samples and no silent site can still beat it: about
+// three of the *leader's* round trips after the start, however far or dead the
+// others are. Sites that had not answered by then are left out.
 //
 // Race is the pure core: it is told what happened and when. run() is the part
 // that sends requests.
 
 export const SAMPLES = 3;
-export const DEADLINE_MS = 2500;
+export const DEADLINE_MS = 2500; // nobody answered: enough
+const LINGER_MS = 1500; // after the decision, for those who are merely far
 
 // A new connection costs at least two round trips before its first answer: one
 // to open it, one for the request. So a site that was silent for t is at least t/2 away.
-const WARMING_TRIPS = 2;
+const OPENING_TRIPS = 2;
 
 export class Race {
   #sites = new Map();
   #started;
 
   constructor(names, now) {
+    this.add(names, now);
+  }
+
+  // add lets further sites take part from now on.
+  add(names, now) {
     this.#started = now;
     for (const name of names) {
-      this.#sites.set(name, { samples: 0, best: Infinity, since: now, warm: false, failed: false });
+      if (this.#sites.has(name)) continue;
+      this.#sites.set(name, { samples: 0, best: Infinity, began: now, opened: now, since: now, warm: false, failed: false });
     }
   }
 
-  // warmed: the site's first answer came; what follows counts.
+  // warmed: the site's first answer came, but its timing is not shown to us.
   warmed(name, now) {
     const site = this.#sites.get(name);
     if (!site) return;
@@ -36,13 +47,20 @@ export class Race {
     site.since = now;
   }
 
-  // sampled: a counting round trip of rtt ms was completed at now.
+  // sampled: a round trip of rtt ms was completed at now.
   sampled(name, rtt, now) {
     const site = this.#sites.get(name);
     if (!site || !(rtt >= 0)) return;
     site.samples += 1;
     site.best = Math.min(site.best, rtt);
     site.since = now;
+  }
+
+  // opened: the site's connection was begun only then, after a look-up of its
+  // name, say. What held it up held the others up too.
+  opened(name, at) {
+    const site = this.#sites.get(name);
+    if (site && at > site.began) site.opened = at;
   }
 
   failed(name) {
@@ -61,7 +79,7 @@ export class Race {
   }
 
   // decidedIn is 0 when the race is decided, else after how many ms without
-  // any news it would be; Infinity where only an answer can decide it.
+  // any news it would be.
   decidedIn(now) {
     const left = Math.max(0, this.#started + DEADLINE_MS - now);
     if (left === 0) return 0;
@@ -69,14 +87,38 @@ export class Race {
     if (open.length === 0) return 0;
     const leading = this.#sites.get(this.leader());
     if (!leading) return left;
-    if (leading.samples < SAMPLES && !leading.failed) return left;
+    const { best } = leading;
     let wait = 0;
-    for (const site of open) {
-      if (site === leading || site.samples > 0) continue; // answered, and farther
-      const trips = site.warm ? 1 : WARMING_TRIPS;
-      wait = Math.max(wait, site.since + leading.best * trips - now);
+    if (leading.samples < SAMPLES && !leading.failed) {
+      wait = leading.since + 3 * best + 20 - now; // not for ever: it may have died in the lead
     }
-    return Math.min(wait, left);
+    const heldUp = leading.opened - leading.began;
+    for (const site of open) {
+      if (site === leading || site.samples >= SAMPLES) continue;
+      if (site.samples === 0) {
+        const since = site.warm ? site.since : Math.max(site.opened, site.began + heldUp);
+        wait = Math.max(wait, since + best * (site.warm ? 1 : OPENING_TRIPS) - now);
+      } else if (site.best < best * 1.2 + 2) {
+        // Close behind, with samples to come: worth a moment, not a round trip.
+        const due = site.since + site.best * 1.1 + 1 - now;
+        if (due <= best / 2 + 1) wait = Math.max(wait, due);
+      }
+    }
+    return Math.min(Math.max(0, wait), left);
+  }
+
+  // answered reports whether every site has been heard, or has failed.
+  answered() {
+    return [...this.#sites.values()].every((s) => s.failed || s.samples > 0);
+  }
+
+  // silent names the sites that gave no number; lost those of them that failed.
+  silent() {
+    return this.#names((s) => s.samples === 0);
+  }
+
+  lost() {
+    return this.#names((s) => s.failed && s.samples === 0);
   }
 
   // results holds what was measured, in ms, by site.
@@ -87,58 +129,137 @@ export class Race {
     }
     return out;
   }
+
+  #names(fits) {
+    return [...this.#sites].filter(([, site]) => fits(site)).map(([name]) => name);
+  }
 }
 
 // run races the beacons: sites are [{site, beacon_url}]. The promise `decided`
-// fulfils when the race is; probing goes on after it, so that results() knows
-// more by the time Play is pressed. onChange is called with each new number.
+// fulfils when the race is. Those who had answered by then, or do soon after,
+// complete their samples, so that results() knows more when Play is pressed;
+// requests to those who stay silent are aborted. add(sites) lets more take part, and
+// heard(ms) waits until all have answered, giving up those that have not after ms.
+// onChange is called with each new number.
 export function run(sites, { signal, onChange = () => {}, probe = fetchBeacon } = {}) {
-  const race = new Race(sites.map((s) => s.site), performance.now());
+  const started = performance.now();
+  const race = new Race([], started);
+  const controls = new Map(); // site → AbortController
+  const running = new Set();
+  const listeners = new Set(); // called after each news
   let timer;
+  let linger;
   let settle;
+  const out = { decidedMS: null };
   const decided = new Promise((resolve) => { settle = resolve; });
-  const look = () => {
+  const abort = (names) => { for (const name of names) controls.get(name)?.abort(); };
+  signal?.addEventListener('abort', () => { abort(controls.keys()); done(); }, { once: true });
+
+  function done() {
     clearTimeout(timer);
+    clearTimeout(linger);
+    out.decidedMS = Math.round((performance.now() - started) * 10) / 10;
+    linger = signal?.aborted ? undefined : setTimeout(() => abort(race.silent()), LINGER_MS);
+    settle();
+  }
+  function look() {
+    for (const listener of listeners) listener();
+    clearTimeout(timer);
+    if (out.decidedMS !== null) return;
     const wait = race.decidedIn(performance.now());
-    if (wait <= 0 || signal?.aborted) settle();
+    if (wait <= 0 || signal?.aborted) done();
     else timer = setTimeout(look, wait);
-  };
-  const one = async ({ site, beacon_url: url }) => {
+  }
+  async function one({ site, beacon_url: url }) {
+    const control = new AbortController();
+    controls.set(site, control);
+    const patience = setTimeout(() => control.abort(), DEADLINE_MS);
     try {
-      await probe(url, 0, signal);
-      race.warmed(site, performance.now());
-      for (let n = 1; n <= SAMPLES; n++) {
-        const rtt = await probe(url, n, signal);
-        race.sampled(site, rtt, performance.now());
-        onChange(race.results());
+      for (let n = 0, got = 0; got < SAMPLES; n++) {
+        const { trips, opened } = await probe(url, n, control.signal);
+        const now = performance.now();
+        if (opened) race.opened(site, opened);
+        if (trips.length === 0) race.warmed(site, now);
+        for (const rtt of trips) race.sampled(site, rtt, now);
+        got += trips.length;
+        if (n > SAMPLES) break; // a beacon that never shows a number
+        if (trips.length > 0) {
+          clearTimeout(patience);
+          onChange(race.results());
+        }
         look();
       }
     } catch {
-      race.failed(site);
+      race.failed(site); // whatever it was: its answers so far stand
     }
+    clearTimeout(patience);
     look();
-  };
-  const all = Promise.all(sites.map(one)).finally(() => { clearTimeout(timer); settle(); });
+  }
+  function add(more) {
+    const fresh = more.filter((s) => !controls.has(s.site));
+    clearTimeout(linger); // whoever adds more sees to the silent ones
+    race.add(fresh.map((s) => s.site), performance.now());
+    for (const site of fresh) {
+      const run = one(site).finally(() => running.delete(run));
+      running.add(run);
+    }
+    return fresh.length;
+  }
+  function heard(ms) {
+    return new Promise((resolve) => {
+      const patience = setTimeout(() => { abort(race.silent()); race.silent().forEach((s) => race.failed(s)); check(); }, ms);
+      const check = () => {
+        if (!race.answered() && !signal?.aborted) return;
+        clearTimeout(patience);
+        listeners.delete(check);
+        resolve();
+      };
+      listeners.add(check);
+      check();
+    });
+  }
+  add(sites);
   look();
-  return { decided, all, results: () => race.results(), leader: () => race.leader() };
+  const all = (async () => {
+    while (running.size > 0) await Promise.all(running);
+    clearTimeout(linger);
+  })();
+  return Object.assign(out, {
+    decided, all, add, heard,
+    results: () => race.results(), leader: () => race.leader(), lost: () => race.lost(),
+  });
 }
 
 let probes = 0;
 
-// fetchBeacon is one round trip in ms. Resource timing leaves out the time the
-// page itself was busy, where the beacon allows us to see it.
+// fetchBeacon asks once and gives the round trips that this took, in ms, and
+// when the connection was begun if it was a new one.
 async function fetchBeacon(url, n, signal) {
   const unique = new URL(url, location.href);
   unique.searchParams.set('n', `${++probes}`);
   const start = performance.now();
-  const response = await fetch(unique, {
-    cache: 'no-store', credentials: 'omit', redirect: 'error', priority: 'high',
-    signal: signal ?? AbortSignal.timeout(DEADLINE_MS),
-  });
+  const response = await fetch(unique, { cache: 'no-store', redirect: 'error', priority: 'high', signal });
   const wall = performance.now() - start;
   if (!response.ok) throw new Error(`beacon answered ${response.status}`);
   await response.arrayBuffer(); // frees the connection for the next probe
-  const entry = performance.getEntriesByName(unique.href, 'resource').at(-1);
-  const precise = entry?.requestStart > 0 ? entry.responseStart - entry.requestStart : NaN;
-  return precise > 0 ? Math.min(precise, wall) : wall;
+  return tripsOf(performance.getEntriesByName(unique.href, 'resource').at(-1), wall, n);
+}
+
+// tripsOf reads round trips out of a PerformanceResourceTiming, which leaves
+// out the time that the page itself was busy. Without one (the beacon does not
+// allow us to see it) the wall clock has to do, and the first request, which
+// may have opened a connection, says nothing. Pure.
+export function tripsOf(entry, wall, n) {
+  if (!(entry?.requestStart > 0)) return { trips: n === 0 ? [] : [wall] };
+  const request = entry.responseStart - entry.requestStart;
+  if (!(request > 0)) return { trips: n === 0 ? [] : [wall] };
+  const trips = [Math.min(request, wall)];
+  const tcp = (entry.secureConnectionStart || entry.connectEnd) - entry.connectStart;
+  if (!(entry.connectEnd > entry.connectStart)) return { trips };
+  // A connection to a proxy next door, or one resumed without a round trip,
+  // is none: it has to look like the way that the request went.
+  if (tcp >= 0.6 * request && entry.nextHopProtocol !== 'h3') trips.unshift(tcp);
+  const tls = entry.secureConnectionStart > 0 ? entry.connectEnd - entry.secureConnectionStart : 0;
+  if (tls >= 0.6 * request && trips.length === 2) trips.push(tls);
+  return { trips, opened: entry.connectStart };
 }

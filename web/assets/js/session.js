@@ -5,6 +5,7 @@
 //	ready → launching → connecting → (queued ⇄ starting) → granted → streaming
 //	streaming ⇄ reconnecting      the picture was lost; the seat waits for its grace
 //	any → leaving → ended         or refused, or replaced by another page
+//	any → launching               the site is lost: once more, at another one
 //
 // Two things may be lost independently. `signal` is the WebSocket: while the
 // picture flows it is replaced silently. `media` is the peer connection: when it
@@ -31,6 +32,8 @@ export function initial(app) {
     failures: 0, relaunches: 0, mediaTries: 0,
     lostAt: 0, reloaded: false,
     end: null, problem: null, notice: '',
+    lost: [],    // sites that were lost under this session: not to be chosen again
+    moved: null, // {from, to, at, done, back}: the last of them, and the way back to it
   };
 }
 
@@ -56,7 +59,10 @@ const handlers = {
     if (s.phase !== 'launching') return null; // cancelled meanwhile: the ticket lapses unused
     const urls = brainsOf(launch);
     return [
-      { ...s, phase: 'connecting', launch, urls, turn: 0, signal: 'opening', offered: true },
+      {
+        ...s, phase: 'connecting', launch, urls, turn: 0, signal: 'opening', offered: true,
+        moved: s.moved && { ...s.moved, to: launch.site },
+      },
       [
         { do: 'ice', servers: launch.ice_servers ?? [] },
         { do: 'signal', url: urls[0], hello: { ticket: launch.ticket }, offer: true },
@@ -65,8 +71,10 @@ const handlers = {
     ];
   },
 
-  'launch-failed'(s, { problem }) {
+  'launch-failed'(s, { problem, now }) {
     if (s.phase !== 'launching') return null;
+    // Nobody else takes her: then the seat she had is still the best there is.
+    if (s.moved?.back) return goBack(s, now);
     return problem.status === 0 ? relaunch(s, problem) : refuse(s, problem);
   },
 
@@ -115,7 +123,10 @@ const handlers = {
   'media-live'(s) {
     if (!HELD.has(s.phase)) return null;
     return [
-      { ...s, phase: 'streaming', media: 'live', mediaTries: 0, lostAt: 0, reloaded: false },
+      {
+        ...s, phase: 'streaming', media: 'live', mediaTries: 0, lostAt: 0, reloaded: false,
+        moved: s.moved && { ...s.moved, done: true, back: null },
+      },
       [{ do: 'cancel', name: 'media' }, { do: 'cancel', name: 'grace' }],
     ];
   },
@@ -124,6 +135,26 @@ const handlers = {
     if (s.phase !== 'streaming') return null;
     const next = { ...s, phase: 'reconnecting', media: 'lost', lostAt: now, offered: false };
     return withOffer(next, graceTimers(next));
+  },
+
+  // The site is gone for this person, while others answer (see verdict.js): she
+  // is placed again, without asking, and starts afresh there.
+  'site-lost'(s, { site, now }) {
+    if (!(HELD.has(s.phase) || WAITING.has(s.phase)) || s.launch?.site !== site) return null;
+    const back = s.grant ? { grant: s.grant, urls: s.urls, launch: s.launch, lostAt: s.lostAt || now } : null;
+    const next = {
+      ...initial(s.app), phase: 'launching', lost: [...new Set([...s.lost, site])],
+      moved: { from: site, to: '', at: now, done: false, back },
+    };
+    return [next, [...tidy(next), { do: 'prepare' }, { do: 'launch' }]];
+  },
+
+  // The site answers again after a silence: what was sent into it is lost, and
+  // the socket may take long to notice.
+  reachable(s) {
+    if (s.phase !== 'reconnecting') return null;
+    const [next, effects] = openAgain({ ...s, offered: false });
+    return [next, [{ do: 'closeSignal' }, ...effects, { do: 'timer', name: 'media', ms: RETRY_MEDIA_MS }]];
   },
 
   // /v1/sites was asked for more brains of the session's site.
@@ -297,9 +328,23 @@ function relaunch(s, problem) {
   const relaunches = s.relaunches + 1;
   if (relaunches > MAX_RELAUNCHES) return refuse(s, problem);
   return [
-    { ...initial(s.app), phase: 'launching', relaunches },
-    [...tidy(), { do: 'prepare' }, { do: 'timer', name: 'relaunch', ms: 250 * 2 ** (relaunches - 1) }],
+    { ...initial(s.app), phase: 'launching', relaunches, lost: s.lost, moved: s.moved },
+    [...tidy(s), { do: 'prepare' }, { do: 'timer', name: 'relaunch', ms: 250 * 2 ** (relaunches - 1) }],
   ];
+}
+
+// goBack waits again for the seat at a site that was taken for lost, for as long as it keeps.
+function goBack(s, now) {
+  const { grant, urls, launch, lostAt } = s.moved.back;
+  const left = (grant.grace_s || DEFAULT_GRACE_S) * 1000 - (now - lostAt);
+  if (left <= 0) return over(s, { reason: 'lost' });
+  const next = {
+    ...initial(s.app), phase: 'reconnecting', media: 'lost', lostAt, grant, urls, launch,
+    signal: 'opening', offered: true,
+  };
+  return [next, [
+    { do: 'signal', url: urls[0], hello: { resume: grant.resume }, offer: true },
+    { do: 'timer', name: 'grace', ms: left }, { do: 'timer', name: 'media', ms: RETRY_MEDIA_MS }]];
 }
 
 function graceTimers(s) {
@@ -309,7 +354,8 @@ function graceTimers(s) {
   ];
 }
 
-const tidy = () => [{ do: 'cancel' }, { do: 'closeSignal' }, { do: 'closePeer' }];
+// The last picture stays on view while she is brought elsewhere.
+const tidy = (s) => [{ do: 'cancel' }, { do: 'closeSignal' }, { do: 'closePeer', keep: Boolean(s?.moved && !s.moved.done) }];
 
 function over(s, end) {
   return [{ ...s, phase: 'ended', end, signal: 'closed', media: 'none' },

@@ -38,6 +38,36 @@ export function about(ms) {
 // milliseconds for the eye: one decimal only where it means something.
 export const ms = (value) => `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
 
+// The places that people know AWS's regions by.
+const PLACES = {
+  'af-south-1': 'Cape Town', 'ap-east-1': 'Hong Kong', 'ap-northeast-1': 'Tokyo', 'ap-northeast-2': 'Seoul',
+  'ap-northeast-3': 'Osaka', 'ap-south-1': 'Mumbai', 'ap-south-2': 'Hyderabad', 'ap-southeast-1': 'Singapore',
+  'ap-southeast-2': 'Sydney', 'ap-southeast-3': 'Jakarta', 'ap-southeast-4': 'Melbourne', 'ca-central-1': 'Montréal',
+  'ca-west-1': 'Calgary', 'eu-central-1': 'Frankfurt', 'eu-central-2': 'Zürich', 'eu-north-1': 'Stockholm',
+  'eu-south-1': 'Milan', 'eu-south-2': 'Spain', 'eu-west-1': 'Ireland', 'eu-west-2': 'London', 'eu-west-3': 'Paris',
+  'il-central-1': 'Tel Aviv', 'me-central-1': 'the Emirates', 'me-south-1': 'Bahrain', 'mx-central-1': 'Mexico',
+  'sa-east-1': 'São Paulo', 'us-east-1': 'Virginia', 'us-east-2': 'Ohio', 'us-west-1': 'California', 'us-west-2': 'Oregon',
+};
+
+// place is a site's name as a person would say it.
+export const place = (site) => PLACES[site] ?? site;
+
+// moved tells that a site was lost, and where that has led or is leading.
+export function moved({ from, to, done }) {
+  if (!done) return `${capital(place(from))} stopped answering.`;
+  return `${capital(place(from))} stopped answering; you are now at ${place(to)}, with a fresh start.`;
+}
+
+const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
+// SOURCES says where a round trip comes from, by wire.RTTSource.
+const SOURCES = {
+  measured: 'measured from here',
+  predicted: 'predicted from coordinates',
+  assumed: 'assumed: as seen from the entry',
+};
+export const source = (name) => SOURCES[name] ?? '';
+
 // STATIONS are the stops of a start in their order: a wire.Phase each.
 export const STATIONS = [
   { phase: 'placing', label: 'Place', doing: 'Finding a machine', weight: 0.08 },
@@ -51,6 +81,7 @@ export const STATIONS = [
 // and how far it is (0..1, or -1 where nobody knows).
 export function waiting(state) {
   const { phase, queue, progress } = state;
+  if (phase === 'launching' && state.moved) return { head: 'Finding you another site', text: moved(state.moved), fraction: -1, station: -1 };
   if (phase === 'launching') return { head: state.relaunches ? 'Trying another way in' : 'Choosing the nearest site', text: '', fraction: -1, station: -1 };
   if (phase === 'connecting') return { head: 'Connecting', text: '', fraction: -1, station: -1 };
   if (phase === 'reconnecting') return { head: 'Coming back', text: 'Your session is still running.', fraction: -1, station: -1 };
@@ -121,4 +152,4 @@ export function ended(end) {
 }
 
 // known lists what this module has words for, for the test that compares it with wire.
-export const known = { reasons: Object.keys(ENDS), codes: Object.keys(CODES), phases: STATIONS.map((s) => s.phase) };
+export const known = { reasons: Object.keys(ENDS), codes: Object.keys(CODES), phases: STATIONS.map((s) => s.phase), sources: Object.keys(SOURCES) };

@@ -3,18 +3,22 @@
 import { ended } from '../words.js';
 import { el } from '../ui/dom.js';
 import { icon } from '../ui/icons.js';
+import { whyDetails } from '../ui/why.js';
 
 export function endedScreen(state, app, { play, takeBack }) {
   const w = wordsFor(state);
   const first = state.phase === 'replaced'
     ? el('button.primary', { type: 'button', onclick: takeBack }, 'Bring it back here')
     : el('button.primary', { type: 'button', onclick: play }, icon('again'), el('span', {}, w.again));
+  const why = whyDetails();
+  why.update(state.launch);
   const node = el('section.panel.ended', { role: 'status' },
     el('p.over', {}, app?.title || state.app),
     el('h1', {}, w.head),
     el('p.lead', {}, w.text),
     w.technical ? el('p.technical', {}, w.technical) : null,
-    el('div.actions', {}, first, el('a.quiet', { href: '/' }, 'All apps')));
+    el('div.actions', {}, first, el('a.quiet', { href: '/' }, 'All apps')),
+    why.node);
   node.classList.toggle('bad', w.bad);
   return { node, focus: () => first.focus({ preventScroll: true }) };
 }

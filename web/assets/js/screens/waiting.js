@@ -3,6 +3,7 @@
 
 import { STATIONS, waiting } from '../words.js';
 import { el, setText } from '../ui/dom.js';
+import { whyDetails } from '../ui/why.js';
 
 export function waitingScreen({ leave }) {
   const title = el('p.over');
@@ -11,9 +12,10 @@ export function waitingScreen({ leave }) {
   const rail = el('div.rail', { role: 'progressbar', 'aria-label': 'Progress', 'aria-valuemin': '0', 'aria-valuemax': '100' }, el('span'));
   const stations = STATIONS.map((s) => el('li', {}, el('i'), el('span', {}, s.label)));
   const list = el('ol.stations', { 'aria-hidden': 'true' }, stations);
+  const why = whyDetails();
   const cancel = el('button.quiet', { type: 'button', onclick: leave }, 'Cancel');
   const words = el('div', { 'aria-live': 'polite' }, head, text);
-  const node = el('section.panel.waiting', { tabIndex: -1 }, title, words, el('div.progress', {}, rail, list), el('div.actions', {}, cancel));
+  const node = el('section.panel.waiting', { tabIndex: -1 }, title, words, el('div.progress', {}, rail, list), el('div.actions', {}, cancel), why.node);
   return {
     node,
     // Not Cancel: a second Enter on Play must not undo the first.
@@ -24,6 +26,7 @@ export function waitingScreen({ leave }) {
       setText(head, w.head);
       setText(text, w.text);
       node.dataset.phase = state.phase;
+      why.update(state.launch);
       const known = w.fraction >= 0;
       rail.classList.toggle('unknown', !known);
       rail.style.setProperty('--done', known ? `${stationPlace(w) * 100}%` : '0%');

@@ -1,0 +1,29 @@
+// banner.js: something that happened without the person's doing, in words over
+// the picture, for a while.
+
+import { el, setText } from './dom.js';
+import { icon } from './icons.js';
+
+const SHOWN_MS = 15_000;
+
+// banner gives {node, show(text, detail), hide()}.
+export function banner() {
+  const text = el('b');
+  const detail = el('small');
+  const close = el('button.tool', { type: 'button', 'aria-label': 'Close', title: 'Close', onclick: () => hide() }, icon('close'));
+  const node = el('div.banner', { role: 'status', hidden: true }, icon('move'), el('p', {}, text, detail), close);
+  let timer;
+  function hide() {
+    clearTimeout(timer);
+    node.hidden = true;
+  }
+  function show(what, more = '') {
+    clearTimeout(timer);
+    setText(text, what);
+    setText(detail, more);
+    detail.hidden = !more;
+    node.hidden = false;
+    timer = setTimeout(hide, SHOWN_MS);
+  }
+  return { node, show, hide };
+}

@@ -1,0 +1,32 @@
+// why.js: why a session went where it went: the candidates of a wire.LaunchResponse,
+// the chosen first, each with its numbers and its reason. Folded until asked for.
+
+import { ms, place } from '../words.js';
+import { el, setText } from './dom.js';
+
+// whyDetails gives {node, update(launch)}.
+export function whyDetails() {
+  const summary = el('summary');
+  const list = el('ol.why-sites');
+  const node = el('details.why', { hidden: true }, summary, list);
+  let shown = null;
+  function update(launch) {
+    const candidates = launch?.candidates ?? [];
+    node.hidden = candidates.length === 0;
+    if (node.hidden || shown === launch.session) return;
+    shown = launch.session;
+    setText(summary, `Why ${place(launch.site)}?`);
+    list.replaceChildren(...candidates.map((c) => row(c, c.site === launch.site)));
+  }
+  return { node, update };
+}
+
+function row(c, chosen) {
+  const parts = [`${ms(c.rtt_ms)} ${c.rtt_source}${c.rtt_error_ms > 0 ? ` ± ${ms(c.rtt_error_ms)}` : ''}`];
+  if (c.wait_ms > 0) parts.push(`wait ${ms(c.wait_ms)}`);
+  if (c.load_ms > 0) parts.push(`load ${ms(c.load_ms)}`);
+  const node = el('li', {}, el('b', {}, c.site), el('span', {}, parts.join(' + ')), el('em', {}, c.excluded || c.reason));
+  node.classList.toggle('chosen', chosen);
+  node.classList.toggle('excluded', Boolean(c.excluded));
+  return node;
+}

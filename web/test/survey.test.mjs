@@ -1,0 +1,74 @@
+import test from 'node:test';
+import assert from 'node:assert/strict';
+import { MAX_RACE, contestants, survey } from '../assets/js/survey.js';
+
+const view = (site, more = {}) => ({ site, beacon_url: `b/${site}`, healthy: true, apps: { x: {} }, ...more });
+const names = (list) => list.map((s) => s.site);
+
+test('the unhealthy, and those without the app, are not asked', () => {
+  const sites = [view('a'), view('b', { healthy: false }), view('c', { apps: {} }), view('d', { beacon_url: '' }), view('e')];
+  assert.deepEqual(names(contestants({ sites, probe: ['e', 'c', 'a', 'b'] }, 'x')), ['e', 'a']);
+  assert.deepEqual(names(contestants({ sites }, 'nowhere')), ['a', 'c', 'e'], 'better a number than none');
+  assert.deepEqual(names(contestants({ sites }, 'x')), ['a', 'e'], 'a router that names none');
+});
+
+// A planet of n sites on a line, we at 0; the router knows the line, but not us.
+function planet(n, { dead = [] } = {}) {
+  const sites = Array.from({ length: n }, (_, i) => view(`s${i}`));
+  const rtt = (site) => 2 + Math.abs(Number(site.slice(1)) - 137) / 4;
+  const asked = [];
+  const probe = (url, k, signal) => new Promise((resolve, reject) => {
+    const site = url.slice(2);
+    if (k === 0) asked.push(site);
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+    if (!dead.includes(site)) setTimeout(() => resolve({ trips: [rtt(site), rtt(site)] }), 1);
+  });
+  const questions = [];
+  const ask = async (request) => {
+    questions.push(structuredClone(request));
+    const best = Object.entries(request.rtt_ms).sort((a, b) => a[1] - b[1])[0];
+    const next = best && best[1] > 2 ? [137] : [];
+    return { probe: next.map((i) => `s${i}`), nearest: best?.[0] };
+  };
+  return { sites, asked, probe, ask, questions };
+}
+
+test('hundreds of sites: a handful of probes, as the router advises', async () => {
+  const p = planet(300);
+  const s = survey({ sites: p.sites, probe: ['s0', 's100', 's200', 's290'] }, 'x', { ask: p.ask, probe: p.probe });
+  await s.decided;
+  assert.equal(s.leader(), 's137');
+  assert.deepEqual(p.asked, ['s0', 's100', 's200', 's290', 's137']);
+  assert.equal(s.rounds, 2);
+  assert.equal(s.probed, 5);
+  assert.deepEqual(Object.keys(p.questions[0].rtt_ms), ['s0', 's100', 's200', 's290']);
+  assert.ok(s.decidedMS > 0);
+  await s.all;
+});
+
+test('a beacon that is silent for a second is told to the router as failed', async () => {
+  const p = planet(300, { dead: ['s100'] });
+  const s = survey({ sites: p.sites, probe: ['s0', 's100'] }, 'x', { ask: p.ask, probe: p.probe });
+  await s.decided;
+  assert.deepEqual(p.questions[0].failed, ['s100']);
+  assert.equal(s.leader(), 's137');
+});
+
+test('a router without advice, or one that repeats itself, ends it', async () => {
+  for (const ask of [async () => { throw new Error('503'); }, async () => ({ probe: ['s0', 'unknown'] }), async () => ({})]) {
+    const p = planet(300);
+    const s = survey({ sites: p.sites, probe: ['s0'] }, 'x', { ask, probe: p.probe });
+    await s.decided;
+    assert.equal(s.leader(), 's0');
+    assert.equal(s.rounds, 1);
+  }
+});
+
+test('few sites are raced at once, and nobody is asked for advice', async () => {
+  const p = planet(MAX_RACE);
+  const s = survey({ sites: p.sites, probe: p.sites.map((v) => v.site) }, 'x', { ask: () => assert.fail('asked'), probe: p.probe });
+  await s.decided;
+  await s.all;
+  assert.equal(p.asked.length, MAX_RACE);
+  assert.equal(s.leader(), 's23');
+});
