@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -34,10 +33,11 @@ func (r *Router) getBeacon(c echo.Context) error {
 
 // getApps lists what can be played.
 func (r *Router) getApps(c echo.Context) error {
-	view := r.cfg.View.Snapshot()
-	if !view.Ready {
-		return notReady()
+	world, err := r.world()
+	if err != nil {
+		return err
 	}
+	view := world.view
 	apps := map[string]*wire.AppView{}
 	updated := map[string]time.Time{}
 	for _, s := range view.Sites {
@@ -71,53 +71,21 @@ func (r *Router) getApps(c echo.Context) error {
 
 var forever = time.Unix(1<<40, 0)
 
-// getSites lists where apps can be played, and how to measure the way there.
-func (r *Router) getSites(c echo.Context) error {
-	view := r.cfg.View.Snapshot()
-	if !view.Ready {
-		return notReady()
-	}
-	now := time.Now()
-	out := wire.SitesResponse{Entry: r.cfg.Site, Sites: make([]wire.SiteView, 0, len(view.Sites)), Stale: view.Stale()}
-	for _, s := range view.Sites {
-		v := wire.SiteView{Site: s.Name, Apps: make(map[string]wire.Capacity, len(s.Apps))}
-		for id, app := range s.Apps {
-			v.Apps[id] = app.Capacity
-		}
-		beacon := ""
-		if s.Name == r.cfg.Site {
-			beacon = r.cfg.URL
-		} else if near, ok := pick(s.Routers, r.cfg.Chance); ok {
-			beacon = strings.TrimRight(near.URL, "/")
-		}
-		if beacon != "" {
-			v.BeaconURL = beacon + "/v1/beacon"
-		}
-		if brain, ok := pick(s.Brains, r.cfg.Chance); ok && s.reachable(view, now) {
-			v.BrainURL = connectURL(brain.URL)
-			v.Healthy = v.BrainURL != ""
-		}
-		out.Sites = append(out.Sites, v)
-	}
-	c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
-	return c.JSON(http.StatusOK, out)
-}
-
-// getHealth is good as soon as there is a view, however old: a router that is
-// taken away because its Consul is gone would help nobody.
+// getHealth is good while there is a view to serve from, be it stale: a router
+// that is taken away because its Consul hiccups would help nobody.
 func (r *Router) getHealth(c echo.Context) error {
 	c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
-	view := r.cfg.View.Snapshot()
-	if !view.Ready {
-		return notReady()
+	world, err := r.world()
+	if err != nil {
+		return err
 	}
 	out := struct {
 		Status     string     `json:"status"`
 		Site       string     `json:"site"`
 		StaleSince *time.Time `json:"stale_since,omitempty"`
 	}{Status: "ok", Site: r.cfg.Site}
-	if view.Stale() {
-		out.Status, out.StaleSince = "stale", &view.StaleSince
+	if world.view.Stale() {
+		out.Status, out.StaleSince = "stale", &world.view.StaleSince
 	}
 	return c.JSON(http.StatusOK, out)
 }

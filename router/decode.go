@@ -185,6 +185,7 @@ func readLaunch(object map[string]any) (wire.LaunchRequest, error) {
 	app, hasApp := take[string](f, "app", "a string")
 	version, hasVersion := take[json.Number](f, "version", "a number")
 	rtt, _ := take[map[string]any](f, "rtt_ms", "an object of numbers by site")
+	lost, _ := take[[]any](f, "lost", "a list of sites")
 	preferences, hasPreferences := take[map[string]any](f, "preferences", "an object")
 	if err := f.end(); err != nil {
 		return out, err
@@ -206,21 +207,59 @@ func readLaunch(object map[string]any) (wire.LaunchRequest, error) {
 		}
 		out.Version = v
 	}
-	if rtt != nil {
-		out.RTTMS = make(map[string]float64, len(rtt))
-		for _, site := range slices.Sorted(maps.Keys(rtt)) {
-			ms, err := milliseconds(rtt[site], pointer("/rtt_ms", site))
-			if err != nil {
-				return out, err
-			}
-			out.RTTMS[site] = ms
-		}
+	var err error
+	if out.RTTMS, err = roundTrips(rtt, "/rtt_ms"); err != nil {
+		return out, err
+	}
+	if out.Lost, err = names(lost, "/lost", "the name of a site"); err != nil {
+		return out, err
 	}
 	if hasPreferences {
-		var err error
 		if out.Preferences, err = readPreferences(preferences); err != nil {
 			return out, err
 		}
+	}
+	return out, nil
+}
+
+// readProbes reads the body of POST /v1/probes.
+func readProbes(object map[string]any) (wire.ProbeRequest, error) {
+	f := &fields{object: object}
+	var out wire.ProbeRequest
+	rtt, measured := take[map[string]any](f, "rtt_ms", "an object of numbers by site")
+	failed, _ := take[[]any](f, "failed", "a list of sites")
+	if err := f.end(); err != nil {
+		return out, err
+	}
+	if !measured {
+		return out, problem(wire.ProblemInvalid, "/rtt_ms", "Say what was measured so far; {} where nothing was.")
+	}
+	var err error
+	if out.RTTMS, err = roundTrips(rtt, "/rtt_ms"); err != nil {
+		return out, err
+	}
+	out.Failed, err = names(failed, "/failed", "the name of a site")
+	return out, err
+}
+
+// roundTrips reads what was measured, by site.
+func roundTrips(object map[string]any, at string) (map[string]float64, error) {
+	if object == nil {
+		return nil, nil
+	}
+	out := make(map[string]float64, len(object))
+	var bad []string // the fields at fault, to name the same one every time
+	for site, v := range object {
+		ms, err := milliseconds(v, at)
+		if err != nil {
+			bad = append(bad, site)
+		}
+		out[site] = ms
+	}
+	if len(bad) > 0 {
+		site := slices.Min(bad)
+		_, err := milliseconds(object[site], pointer(at, site))
+		return nil, err
 	}
 	return out, nil
 }
@@ -231,30 +270,42 @@ func readPreferences(object map[string]any) (wire.Preferences, error) {
 	var out wire.Preferences
 	allow, _ := take[[]any](f, "allow", "a list of sites")
 	deny, _ := take[[]any](f, "deny", "a list of sites")
+	residency, _ := take[[]any](f, "residency", "a list of jurisdictions")
+	gpu, hasGPU := take[string](f, "gpu", "a string")
 	most, hasMost := f.object["max_rtt_ms"]
 	delete(f.object, "max_rtt_ms")
 	if err := f.end(); err != nil {
 		return out, err
 	}
 	var err error
-	if out.Allow, err = names(allow, at+"/allow"); err != nil {
+	if out.Allow, err = names(allow, at+"/allow", "the name of a site"); err != nil {
 		return out, err
 	}
-	if out.Deny, err = names(deny, at+"/deny"); err != nil {
+	if out.Deny, err = names(deny, at+"/deny", "the name of a site"); err != nil {
 		return out, err
 	}
+	if out.Residency, err = names(residency, at+"/residency", "the name of a jurisdiction"); err != nil {
+		return out, err
+	}
+	if i := slices.Index(out.Residency, ""); i >= 0 {
+		return out, problem(wire.ProblemInvalid, fmt.Sprintf("%s/residency/%d", at, i), "Name a jurisdiction, such as \"eu\"; GET /v1/sites lists them by site.")
+	}
+	if hasGPU && gpu == "" {
+		return out, problem(wire.ProblemInvalid, at+"/gpu", "Name a class of GPU, or leave the field out; GET /v1/sites lists them by site.")
+	}
+	out.GPU = gpu
 	if hasMost {
 		out.MaxRTTMS, err = milliseconds(most, at+"/max_rtt_ms")
 	}
 	return out, err
 }
 
-func names(list []any, at string) ([]string, error) {
+func names(list []any, at, what string) ([]string, error) {
 	var out []string
 	for i, v := range list {
 		name, ok := v.(string)
 		if !ok {
-			return nil, problem(wire.ProblemMalformed, fmt.Sprintf("%s/%d", at, i), "It is %s and must be the name of a site.", typeName(v))
+			return nil, problem(wire.ProblemMalformed, fmt.Sprintf("%s/%d", at, i), "It is %s and must be %s.", typeName(v), what)
 		}
 		out = append(out, name)
 	}

@@ -1,14 +1,13 @@
 package router
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
-	"net/url"
-	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -32,14 +31,14 @@ func (r *Router) postSession(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	view := r.cfg.View.Snapshot()
-	if !view.Ready {
-		return notReady()
-	}
-	if err := checkLaunch(req, view); err != nil {
+	world, err := r.world()
+	if err != nil {
 		return err
 	}
-	result, brains := r.place(req, view, time.Now())
+	if err := world.checkLaunch(req); err != nil {
+		return err
+	}
+	result := r.place(req, world)
 	best, ok := result.Best()
 	if !ok {
 		return noSite(req.App, result)
@@ -58,111 +57,142 @@ func (r *Router) postSession(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	site := view.Sites[best.Index]
 	out := wire.LaunchResponse{
-		Session: session, App: req.App, Version: site.Apps[req.App].Version,
-		Ticket: token, Expires: expires,
-		Site: best.Site, BrainURL: brains[best.Index],
+		Session: session, App: req.App, Version: world.view.Sites[best.Index].Apps[req.App].Version,
+		Ticket: token, Expires: expires, Site: best.Site,
 		ICEServers:     r.cfg.ICE.servers(session, time.Now()),
 		PredictedRTTMS: best.RTT, RTTSource: wire.RTTSource(best.Source),
 		Candidates: make([]wire.Candidate, len(result.Candidates)),
 	}
-	for i, cand := range result.Candidates {
+	for i := range result.Candidates {
+		cand := &result.Candidates[i]
 		out.Candidates[i] = wire.Candidate{
-			Site: cand.Site, BrainURL: brains[cand.Index],
-			RTTMS: cand.RTT, RTTSource: wire.RTTSource(cand.Source),
+			Site: cand.Site, BrainURL: world.brain(cand.Index, r.cfg.Chance),
+			RTTMS: cand.RTT, RTTSource: wire.RTTSource(cand.Source), RTTErrorMS: cand.Error,
 			WaitMS: cand.Wait, LoadMS: cand.Load, Score: cand.Score,
 			Excluded: string(cand.Excluded), Reason: cand.Reason,
 		}
 	}
+	out.BrainURL = out.Candidates[0].BrainURL
 	r.metrics.placed(best.Site, string(best.Source))
-	r.log.Info("session placed", slog.String("session", session), slog.String("app", req.App),
+	r.log.LogAttrs(context.Background(), slog.LevelInfo, "session placed", slog.String("session", session), slog.String("app", req.App),
 		slog.String("site", best.Site), slog.String("reason", best.Reason))
 	h := c.Response().Header()
 	h.Set(echo.HeaderLocation, "/v1/sessions/"+session)
 	h.Set(echo.HeaderCacheControl, "no-store")
-	return c.JSON(http.StatusCreated, out)
+	text := buffers.Get().(*[]byte)
+	defer buffers.Put(text)
+	*text = appendLaunch((*text)[:0], &out)
+	return c.Blob(http.StatusCreated, echo.MIMEApplicationJSON, *text)
 }
 
 // checkLaunch refuses names that nobody knows.
-func checkLaunch(req wire.LaunchRequest, view Snapshot) error {
-	known := slices.ContainsFunc(view.Sites, func(s Site) bool { _, ok := s.Apps[req.App]; return ok })
-	if !known {
+func (w *world) checkLaunch(req wire.LaunchRequest) error {
+	if !w.app(req.App).known {
 		return problem(wire.ProblemUnknownApp, "/app", "No site has an app %q; GET /v1/apps lists them.", req.App)
 	}
-	unknown := func(site, field string) error {
-		if _, ok := view.Site(site); ok {
-			return nil
-		}
-		return problem(wire.ProblemUnknownSite, field, "There is no site %q; GET /v1/sites lists them.", site)
+	if err := w.checkMeasured(req.RTTMS); err != nil {
+		return err
 	}
-	for _, site := range slices.Sorted(maps.Keys(req.RTTMS)) {
-		if err := unknown(site, pointer("/rtt_ms", site)); err != nil {
+	for at, list := range map[string][]string{"/preferences/allow": req.Preferences.Allow, "/preferences/deny": req.Preferences.Deny} {
+		if err := w.checkSites(list, at); err != nil {
 			return err
 		}
 	}
-	for i, site := range req.Preferences.Allow {
-		if err := unknown(site, fmt.Sprintf("/preferences/allow/%d", i)); err != nil {
-			return err
+	// A site that the person has lost may be gone from the list since.
+	return nil
+}
+
+// checkMeasured refuses round trips to sites that nobody knows.
+func (w *world) checkMeasured(rtt map[string]float64) error {
+	unknown := ""
+	for site := range rtt {
+		if _, ok := w.index[site]; !ok && (unknown == "" || site < unknown) {
+			unknown = site
 		}
 	}
-	for i, site := range req.Preferences.Deny {
-		if err := unknown(site, fmt.Sprintf("/preferences/deny/%d", i)); err != nil {
-			return err
+	if unknown != "" {
+		return unknownSite(unknown, pointer("/rtt_ms", unknown))
+	}
+	return nil
+}
+
+func (w *world) checkSites(list []string, at string) error {
+	for i, site := range list {
+		if _, ok := w.index[site]; !ok {
+			return unknownSite(site, fmt.Sprintf("%s/%d", at, i))
 		}
 	}
 	return nil
 }
 
-// place ranks the sites, and picks a brain at each.
-func (r *Router) place(req wire.LaunchRequest, view Snapshot, now time.Time) (placement.Result, []string) {
-	sites := make([]placement.Site, len(view.Sites))
-	brains := make([]string, len(view.Sites))
-	for i, s := range view.Sites {
-		app, present := s.Apps[req.App]
-		room := app.Capacity
-		if brain, ok := pick(s.Brains, r.cfg.Chance); ok && s.reachable(view, now) {
-			brains[i] = connectURL(brain.URL)
-		}
-		sites[i] = placement.Site{
-			Name: s.Name, Healthy: brains[i] != "", PredictedRTT: s.PredictedRTTMS,
-			Present: present, Version: app.Version,
-			Idle: room.Idle, Busy: room.Busy, Starting: room.Starting, Queued: room.Queued, Max: room.Max,
-			ColdStart: float64(room.ColdStartMS), Failing: room.Failing,
-		}
-	}
-	return placement.Rank(placement.Request{
+func unknownSite(site, field string) error {
+	return problem(wire.ProblemUnknownSite, field, "There is no site %q; GET /v1/sites lists them.", site)
+}
+
+// place ranks the sites for a request.
+func (r *Router) place(req wire.LaunchRequest, w *world) placement.Result {
+	app := w.app(req.App)
+	scratch := siteLists.Get().(*[]placement.Site)
+	defer siteLists.Put(scratch)
+	sites := append((*scratch)[:0], app.sites...)
+	*scratch = sites
+	w.predict(sites, req.RTTMS)
+	ask := placement.Request{
 		Version: req.Version, RTT: req.RTTMS, Entry: r.cfg.Site,
-		Allow: req.Preferences.Allow, Deny: req.Preferences.Deny, MaxRTT: req.Preferences.MaxRTTMS,
-	}, sites, r.cfg.Chance), brains
-}
-
-// connectPath is the WebSocket of a brain.
-const connectPath = "/v1/connect"
-
-// connectURL is the WebSocket of a brain that is registered by its address alone.
-func connectURL(base string) string {
-	u, err := url.Parse(base)
-	if err != nil || u.Host == "" {
-		return ""
+		Allow: req.Preferences.Allow, Deny: req.Preferences.Deny, Lost: req.Lost,
+		Residency: req.Preferences.Residency, GPU: req.Preferences.GPU,
+		MaxRTT: req.Preferences.MaxRTTMS, Between: w.between,
 	}
-	if strings.Trim(u.Path, "/") == "" {
-		u.Path = connectPath
+	result := placement.Rank(ask, sites, r.cfg.Chance)
+	if result.Serving == 0 && w.isolated {
+		// This site cannot serve, and of the others all that is known is that they
+		// do not answer *here*. She may well reach them: better than nothing.
+		for i := range sites {
+			sites[i].Healthy = sites[i].Healthy || w.sites[i].silent
+		}
+		result = placement.Rank(ask, sites, r.cfg.Chance)
 	}
-	return u.String()
+	for i := range result.Candidates {
+		c := &result.Candidates[i]
+		if c.Excluded == placement.NoBrain {
+			c.Excluded = placement.Exclusion(w.sites[c.Index].trouble)
+			c.Reason = string(c.Excluded)
+		}
+	}
+	return result
 }
 
-func notReady() error {
-	return problem(wire.ProblemUnavailable, "", "This router has just started and has not seen any site yet; try again in a moment.")
-}
+// siteLists and buffers are memory that one request after the other uses.
+var (
+	siteLists = sync.Pool{New: func() any { return new([]placement.Site) }}
+	buffers   = sync.Pool{New: func() any { return new([]byte) }}
+)
 
-// noSite says of each site why it cannot serve.
+// noSite says which rule removed the last site, and of each why it cannot serve.
 func noSite(app string, result placement.Result) error {
 	reasons := make([]string, len(result.Candidates))
 	for i, c := range result.Candidates {
 		reasons[i] = c.Site + ": " + c.Reason
 	}
-	return problem(wire.ProblemNoSite, "", "No site can run %s. %s.", app, strings.Join(reasons, "; "))
+	detail := fmt.Sprintf("No site can run %s.", app)
+	field := ""
+	if rule, site := result.LastRule(); rule != "" {
+		field = preferenceFields[rule]
+		if rule.Preference() {
+			detail += fmt.Sprintf(" The last that could was %s, and the request's own rule removed it (%s).", site, rule)
+		} else {
+			detail += fmt.Sprintf(" The last to be left out was %s (%s).", site, rule)
+		}
+	}
+	return problem(wire.ProblemNoSite, field, "%s Of each: %s.", detail, strings.Join(reasons, "; "))
+}
+
+// preferenceFields are where in a request the rules stand that are its own.
+var preferenceFields = map[placement.Exclusion]string{
+	placement.Denied: "/preferences/deny", placement.NotAllowed: "/preferences/allow", placement.Lost: "/lost",
+	placement.NoResidency: "/preferences/residency", placement.NoGPU: "/preferences/gpu",
+	placement.NoVersion: "/version", placement.TooFar: "/preferences/max_rtt_ms",
 }
 
 // postTicket gives a waiting person's ticket more time.

@@ -18,7 +18,7 @@ type metrics struct {
 	placements *prometheus.CounterVec
 }
 
-func newMetrics(view View) *metrics {
+func newMetrics(r *Router) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -39,7 +39,7 @@ func newMetrics(view View) *metrics {
 		Name: "nearcast_router_view_age_seconds",
 		Help: "Since when the world is out of sight; 0 while it is not, -1 before it was seen.",
 	}, func() float64 {
-		switch s := view.Snapshot(); {
+		switch s := r.cfg.View.Snapshot(); {
 		case !s.Ready:
 			return -1
 		case s.Stale():
@@ -47,7 +47,7 @@ func newMetrics(view View) *metrics {
 		}
 		return 0
 	})
-	m.registry.MustRegister(m.requests, m.seconds, m.placements, age,
+	m.registry.MustRegister(m.requests, m.seconds, m.placements, age, siteCollector{r},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -67,3 +67,43 @@ func (m *metrics) request(route, method string, status int, took time.Duration) 
 }
 
 func (m *metrics) placed(site, source string) { m.placements.WithLabelValues(site, source).Inc() }
+
+// siteCollector tells of each site what this router sees of it now. It asks the
+// view, so that a site that is gone leaves no series behind.
+type siteCollector struct{ r *Router }
+
+var (
+	siteHealthy = prometheus.NewDesc("nearcast_router_site_healthy",
+		"1 where sessions can be placed at a site, else 0.", []string{"site"}, nil)
+	siteRTT = prometheus.NewDesc("nearcast_router_site_rtt_seconds",
+		"Round trip from this router to a router of the site, as measured; none while it was not.", []string{"site"}, nil)
+	siteMisses = prometheus.NewDesc("nearcast_router_site_probe_failures_total",
+		"Questions to a site's routers that were not answered in time.", []string{"site"}, nil)
+)
+
+func (siteCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- siteHealthy
+	ch <- siteRTT
+	ch <- siteMisses
+}
+
+func (c siteCollector) Collect(ch chan<- prometheus.Metric) {
+	w, err := c.r.world()
+	if err != nil {
+		return
+	}
+	for i := range w.view.Sites {
+		s := &w.view.Sites[i]
+		healthy := 0.0
+		if w.sites[i].trouble == "" {
+			healthy = 1
+		}
+		ch <- prometheus.MustNewConstMetric(siteHealthy, prometheus.GaugeValue, healthy, s.Name)
+		if s.Reach.RTTMS > 0 {
+			ch <- prometheus.MustNewConstMetric(siteRTT, prometheus.GaugeValue, s.Reach.RTTMS/1000, s.Name)
+		}
+		if i != w.entry {
+			ch <- prometheus.MustNewConstMetric(siteMisses, prometheus.CounterValue, float64(s.Reach.Misses), s.Name)
+		}
+	}
+}

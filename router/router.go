@@ -9,7 +9,8 @@
 // saw last and says so.
 //
 //	GET    /v1/apps                    what can be played, with its room by site
-//	GET    /v1/sites                   where, with a beacon each
+//	GET    /v1/sites                   where, with a beacon each, and how far apart
+//	POST   /v1/probes                  which sites to measure next, where they are many
 //	GET    /v1/beacon                  nothing, quickly: measure your round trip against it
 //	POST   /v1/sessions                place a session: a ticket and where to take it
 //	GET    /v1/sessions/{id}           what has become of it
@@ -39,6 +40,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -63,6 +65,11 @@ type Config struct {
 	// Web holds the pages: index.html, play.html and what they load. nil serves
 	// the API alone.
 	Web fs.FS
+	// STUNURL is this router's own STUN responder, "stun:host:port", if it has one.
+	STUNURL string
+	// MaxStale is how long the router serves from what it saw last once the
+	// world is out of sight; 0 is MaxStale, the constant.
+	MaxStale time.Duration
 	// FrameAncestors are the origins whose pages may frame the player; none by default.
 	FrameAncestors []string
 	// Log gets a line for each request of the API; nil is slog.Default().
@@ -79,6 +86,7 @@ type Router struct {
 	metrics *metrics
 	brains  *http.Client
 	pages   *pages
+	last    atomic.Pointer[world] // what was computed of the view of late
 }
 
 // New makes a router. It starts nothing.
@@ -101,8 +109,11 @@ func New(cfg Config) (*Router, error) {
 	if cfg.Chance == nil {
 		cfg.Chance = rand.Float64
 	}
+	if cfg.MaxStale <= 0 {
+		cfg.MaxStale = MaxStale
+	}
 	r := &Router{
-		cfg: cfg, log: cfg.Log, metrics: newMetrics(cfg.View),
+		cfg: cfg, log: cfg.Log,
 		brains: &http.Client{
 			Timeout: askTimeout,
 			Transport: &http.Transport{
@@ -114,6 +125,7 @@ func New(cfg Config) (*Router, error) {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
+	r.metrics = newMetrics(r)
 	if cfg.Web != nil {
 		r.pages = newPages(cfg.Web)
 	}
@@ -134,6 +146,7 @@ func (r *Router) routes() *echo.Echo {
 	get("/v1/apps", r.getApps)
 	get("/v1/sites", r.getSites)
 	get("/v1/beacon", r.getBeacon)
+	e.POST("/v1/probes", r.postProbes)
 	get("/v1/openapi.yaml", r.getOpenAPI)
 	e.POST("/v1/sessions", r.postSession)
 	e.GET("/v1/sessions/:id", r.getSession)
@@ -149,6 +162,7 @@ func (r *Router) routes() *echo.Echo {
 		get("/*", r.getFile)
 		// Otherwise the pages' pattern would answer these, with 404.
 		get("/v1/sessions", onlyPost)
+		get("/v1/probes", onlyPost)
 		get("/v1/sessions/:id/ticket", onlyPost)
 	}
 	return e

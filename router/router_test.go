@@ -101,8 +101,8 @@ func instance(site string) wire.Instance {
 	return wire.Instance{ID: "router-" + site, Site: site, URL: "https://" + site + ".example", Address: "127.0.0.1:1", Healthy: true}
 }
 
-// world has "chess" at both of its sites and "golf" at one.
-func world() Snapshot {
+// testWorld has "chess" at both of its sites and "golf" at one.
+func testWorld() Snapshot {
 	return Snapshot{Ready: true, Sites: []Site{
 		{Name: "east", Brains: []wire.Instance{brain("east")}, Routers: []wire.Instance{instance("east")},
 			Apps: map[string]wire.App{"chess": app("chess", 3, capacity(2, 1)), "golf": app("golf", 1, capacity(0, 0))}},
@@ -117,7 +117,7 @@ func newRig(t *testing.T, change ...func(*Config)) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &rig{t: t, view: &stage{snap: world()}, signer: ticket.NewSigner(key, "test"), logs: &logs{}}
+	g := &rig{t: t, view: &stage{snap: testWorld()}, signer: ticket.NewSigner(key, "test"), logs: &logs{}}
 	cfg := Config{
 		Site: "east", URL: "https://east.example", View: g.view,
 		Signer: g.signer, Verifier: ticket.NewVerifier(g.signer.Public()),
@@ -322,9 +322,31 @@ func TestSilentSite(t *testing.T) {
 	if out := into[wire.LaunchResponse](g, 201, "POST", "/v1/sessions", near); out.Site != "east" {
 		t.Error("people are sent to a site that fell silent")
 	}
-	g.view.set(func(s *Snapshot) { s.StaleSince = time.Now().Add(-time.Hour) })
+	g.view.set(func(s *Snapshot) { s.StaleSince = time.Now().Add(-MaxStale + time.Minute) })
 	if out := into[wire.LaunchResponse](g, 201, "POST", "/v1/sessions", near); out.Site != "west" {
 		t.Error("with everything out of sight, the last known view does not count")
+	}
+}
+
+// TestStaleForTooLong holds that a view is not served from for ever.
+func TestStaleForTooLong(t *testing.T) {
+	g := newRig(t, func(c *Config) { c.MaxStale = time.Minute })
+	g.view.set(func(s *Snapshot) { s.StaleSince = time.Now().Add(-50 * time.Second) })
+	into[wire.LaunchResponse](g, 201, "POST", "/v1/sessions", `{"app":"chess"}`)
+	if s := into[wire.SitesResponse](g, 200, "GET", "/v1/sites", nil); !s.Stale {
+		t.Error("not marked stale")
+	}
+	g.view.set(func(s *Snapshot) { s.StaleSince = time.Now().Add(-61 * time.Second) })
+	for path, body := range map[string]any{
+		"/v1/apps": nil, "/v1/sites": nil, "/healthz": nil, "/v1/sessions": `{"app":"chess"}`, "/v1/probes": `{"rtt_ms":{}}`,
+	} {
+		method := map[bool]string{true: "GET", false: "POST"}[body == nil]
+		if p := g.refused(wire.ProblemUnavailable, method, path, body); !strings.Contains(p.Detail, "lost sight of its site's Consul 1m1s ago") {
+			t.Errorf("%s: %s", path, p.Detail)
+		}
+	}
+	if res, _ := g.call("GET", "/v1/beacon", nil); res.StatusCode != 204 {
+		t.Error("the beacon needs a view")
 	}
 }
 
@@ -346,7 +368,13 @@ var badInput = []struct {
 	{"unknown field", `{"app":"chess","colour":"white"}`, wire.ProblemMalformed, "/colour"},
 	{"unknown field in other case", `{"App":"chess"}`, wire.ProblemMalformed, "/App"},
 	{"unknown field with a slash", `{"app":"chess","a/b~c":1}`, wire.ProblemMalformed, "/a~1b~0c"},
-	{"unknown preference", `{"app":"chess","preferences":{"gpu":"yes"}}`, wire.ProblemMalformed, "/preferences/gpu"},
+	{"unknown preference", `{"app":"chess","preferences":{"colour":"white"}}`, wire.ProblemMalformed, "/preferences/colour"},
+	{"wrong type lost", `{"app":"chess","lost":"east"}`, wire.ProblemMalformed, "/lost"},
+	{"wrong type in lost", `{"app":"chess","lost":[null]}`, wire.ProblemMalformed, "/lost/0"},
+	{"wrong type residency", `{"app":"chess","preferences":{"residency":{"eu":true}}}`, wire.ProblemMalformed, "/preferences/residency"},
+	{"nameless residency", `{"app":"chess","preferences":{"residency":["eu",""]}}`, wire.ProblemInvalid, "/preferences/residency/1"},
+	{"wrong type gpu", `{"app":"chess","preferences":{"gpu":["nvidia-l4"]}}`, wire.ProblemMalformed, "/preferences/gpu"},
+	{"nameless gpu", `{"app":"chess","preferences":{"gpu":""}}`, wire.ProblemInvalid, "/preferences/gpu"},
 	{"duplicate key", `{"app":"chess","app":"golf"}`, wire.ProblemMalformed, "/app"},
 	{"duplicate site", `{"app":"chess","rtt_ms":{"east":1,"east":2}}`, wire.ProblemMalformed, "/rtt_ms/east"},
 	{"wrong type app", `{"app":3}`, wire.ProblemMalformed, "/app"},
@@ -434,7 +462,7 @@ func FuzzLaunch(f *testing.F) {
 	f.Add([]byte(`{"app":"chess","version":5,"rtt_ms":{"east":1,"west":0},"preferences":{"allow":["west"],"deny":[],"max_rtt_ms":60}}`))
 	_, key, _ := ed25519.GenerateKey(nil)
 	signer := ticket.NewSigner(key, "fuzz")
-	r, err := New(Config{Site: "east", URL: "http://east.example", View: &stage{snap: world()}, Signer: signer,
+	r, err := New(Config{Site: "east", URL: "http://east.example", View: &stage{snap: testWorld()}, Signer: signer,
 		Verifier: ticket.NewVerifier(signer.Public()), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		f.Fatal(err)

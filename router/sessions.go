@@ -65,10 +65,11 @@ func ask[T any](r *Router, c echo.Context, method string, read func(*http.Respon
 	if !ticket.ValidSession(id) {
 		return none, problem(wire.ProblemNotFound, "", "There is no such session.")
 	}
-	view := r.cfg.View.Snapshot()
-	if !view.Ready {
-		return none, notReady()
+	world, err := r.world()
+	if err != nil {
+		return none, err
 	}
+	view := world.view
 	var brains []brainRef
 	dark := 0 // sites of which nobody can be asked
 	for _, s := range view.Sites {

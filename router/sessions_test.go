@@ -164,7 +164,7 @@ func TestServe(t *testing.T) {
 	let := sync.OnceFunc(func() { close(release) })
 	defer let()
 	_, key := newSigner(t)
-	view := &stage{snap: world()}
+	view := &stage{snap: testWorld()}
 	slow := serveBrain(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		close(entered)
 		<-release

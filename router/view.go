@@ -6,12 +6,14 @@ import (
 	"time"
 
 	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/router/reach"
 )
 
 // View is the world as somebody else keeps it up to date.
 type View interface {
 	// Snapshot is what is known now. The caller does not change it, and neither
-	// does anybody else.
+	// does anybody else. Snapshots between which nothing changed share the same
+	// Sites: what the router computes of them, it computes once.
 	Snapshot() Snapshot
 }
 
@@ -43,22 +45,14 @@ type Site struct {
 	Apps    map[string]wire.App // by id
 	Brains  []wire.Instance
 	Routers []wire.Instance
+	// Info is what the site says of itself; zero while it says nothing.
+	Info wire.SiteInfo
 	// StaleSince is when word of this site came last, if there is none now.
 	StaleSince time.Time
-	// PredictedRTTMS is what coordinates say of the way to it from the router's
-	// own site; 0 while nobody knows.
-	PredictedRTTMS float64
-}
-
-// silence is how long a site may be out of sight, while others are not, before
-// nobody is sent there.
-const silence = 15 * time.Second
-
-// reachable is false for a site that fell silent while the view as a whole is
-// fresh. When everything is silent the trouble is at this end, and what was
-// seen last is the best there is.
-func (s Site) reachable(whole Snapshot, now time.Time) bool {
-	return s.StaleSince.IsZero() || whole.Stale() || now.Sub(s.StaleSince) < silence
+	// Reach is whether its routers answer those of this site; zero where nobody asks.
+	Reach reach.State
+	// Distances are the round trips to other sites, by name.
+	Distances map[string]wire.Distance
 }
 
 // pick chooses one healthy instance, so that replicas share the load.

@@ -29,6 +29,7 @@ type routerFlags struct {
 	turnSecret              string
 	turnUser, turnPassword  string
 	frameAncestors          []string
+	maxStale                time.Duration
 }
 
 func routerCommand() *cobra.Command {
@@ -41,7 +42,8 @@ that browsers measure their distance against, and the player.
 
 A router keeps nothing. Run as many as you like at each site; it registers
 itself in Consul, and learns there of apps, brains and the other sites. While
-Consul is away it goes on with what it saw last.
+Consul is away it goes on with what it saw last, for --max-stale. It also asks
+the routers of the other sites whether they answer, at the URL that browsers use.
 
 Every flag can also be given in the environment: --ticket-key is
 NEARCAST_TICKET_KEY, and so on. Use that for secrets, which a command line shows
@@ -67,6 +69,7 @@ to everybody on the machine.`,
 	flags.StringVar(&f.turnUser, "turn-user", "", "TURN user name, where there is no --turn-secret; every browser sees it")
 	flags.StringVar(&f.turnPassword, "turn-password", "", "TURN password, where there is no --turn-secret; every browser sees it")
 	flags.StringSliceVar(&f.frameAncestors, "frame-ancestor", nil, "origin whose pages may frame the player; may be repeated (default none)")
+	flags.DurationVar(&f.maxStale, "max-stale", router.MaxStale, "how long to serve from what was seen last while Consul is away")
 	return cmd
 }
 
@@ -111,7 +114,7 @@ func runRouter(ctx context.Context, f routerFlags, log *slog.Logger) error {
 		Site: f.site, URL: baseURL, View: view, Signer: signer, Verifier: verifier,
 		ICE: router.ICE{STUN: f.stun, TURN: f.turn, TURNSecret: f.turnSecret,
 			TURNUsername: f.turnUser, TURNPassword: f.turnPassword},
-		Web: web.FS, FrameAncestors: f.frameAncestors, Log: log,
+		Web: web.FS, FrameAncestors: f.frameAncestors, MaxStale: f.maxStale, Log: log,
 	})
 	if err != nil {
 		return err

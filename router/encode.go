@@ -1,0 +1,105 @@
+package router
+
+import (
+	"encoding/json"
+	"math"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// The answer to a launch names every site, and with many sites most of the time
+// of a launch would go into writing it by reflection. So it is written by hand;
+// TestAppendLaunch holds it to what encoding/json writes.
+
+// appendLaunch appends a launch's answer as JSON.
+func appendLaunch(b []byte, r *wire.LaunchResponse) []byte {
+	b = text(append(b, `{"session":`...), r.Session)
+	b = text(append(b, `,"app":`...), r.App)
+	b = strconv.AppendUint(append(b, `,"version":`...), r.Version, 10)
+	b = text(append(b, `,"ticket":`...), r.Ticket)
+	b = append(r.Expires.AppendFormat(append(b, `,"expires":"`...), time.RFC3339Nano), '"')
+	b = text(append(b, `,"site":`...), r.Site)
+	b = text(append(b, `,"brain_url":`...), r.BrainURL)
+	b = append(b, `,"ice_servers":[`...)
+	for i := range r.ICEServers {
+		b = iceServer(comma(b, i), &r.ICEServers[i])
+	}
+	b = decimal(append(b, `],"predicted_rtt_ms":`...), r.PredictedRTTMS)
+	b = text(append(b, `,"rtt_source":`...), string(r.RTTSource))
+	b = append(b, `,"candidates":[`...)
+	for i := range r.Candidates {
+		b = candidate(comma(b, i), &r.Candidates[i])
+	}
+	return append(b, "]}\n"...)
+}
+
+func candidate(b []byte, c *wire.Candidate) []byte {
+	b = text(append(b, `{"site":`...), c.Site)
+	if c.BrainURL != "" {
+		b = text(append(b, `,"brain_url":`...), c.BrainURL)
+	}
+	b = decimal(append(b, `,"rtt_ms":`...), c.RTTMS)
+	b = text(append(b, `,"rtt_source":`...), string(c.RTTSource))
+	if c.RTTErrorMS != 0 {
+		b = decimal(append(b, `,"rtt_error_ms":`...), c.RTTErrorMS)
+	}
+	b = decimal(append(b, `,"wait_ms":`...), c.WaitMS)
+	b = decimal(append(b, `,"load_ms":`...), c.LoadMS)
+	b = decimal(append(b, `,"score":`...), c.Score)
+	if c.Excluded != "" {
+		b = text(append(b, `,"excluded":`...), c.Excluded)
+	}
+	b = text(append(b, `,"reason":`...), c.Reason)
+	return append(b, '}')
+}
+
+func iceServer(b []byte, s *wire.ICEServer) []byte {
+	b = append(b, `{"urls":[`...)
+	for i, u := range s.URLs {
+		b = text(comma(b, i), u)
+	}
+	b = append(b, ']')
+	if s.Username != "" {
+		b = text(append(b, `,"username":`...), s.Username)
+	}
+	if s.Credential != "" {
+		b = text(append(b, `,"credential":`...), s.Credential)
+	}
+	return append(b, '}')
+}
+
+// comma separates the i-th of a list from the one before.
+func comma(b []byte, i int) []byte {
+	if i > 0 {
+		b = append(b, ',')
+	}
+	return b
+}
+
+// text appends a string. Nearly all are plain; encoding/json knows of the rest.
+func text(b []byte, s string) []byte {
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			quoted, _ := json.Marshal(s) // of a string: cannot fail
+			return append(b, quoted...)
+		}
+	}
+	b = append(b, '"')
+	b = append(b, s...)
+	return append(b, '"')
+}
+
+// decimal appends a number.
+func decimal(b []byte, v float64) []byte {
+	if abs := math.Abs(v); abs != 0 && (abs < 1e-6 || abs >= 1e21) || math.IsNaN(v) {
+		number, err := json.Marshal(v)
+		if err != nil { // not a number: placement gives none
+			return append(b, '0')
+		}
+		return append(b, number...)
+	}
+	return strconv.AppendFloat(b, v, 'f', -1, 64)
+}
