@@ -5,6 +5,7 @@ GO       ?= go
 BIN      := bin
 NEARCAST := $(BIN)/nearcast
 UP       ?=# arguments of "nearcast dev up": make up UP="--port 8800 --apps viewer"
+SITES    ?=# a planet instead of one site, as root: make up SITES=us-east-1,eu-west-1,ap-northeast-1
 
 # Tests that are worth the race detector's price. The rest drive media and
 # browsers, where ten times the CPU time changes what is tested.
@@ -17,13 +18,13 @@ TESTFLAGS ?= -timeout 15m
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
 
-up: packages build ## install what is missing, build, start a site on this machine and run it until Ctrl-C
-	@$(NEARCAST) dev up $(UP)
+up: packages build ## install what is missing, build, start a site on this machine (or several: SITES=…) and run it until Ctrl-C
+	@$(NEARCAST) dev up $(if $(SITES),--sites $(SITES)) $(UP)
 
-down: cli ## stop the site, or end what a killed one left
+down: cli ## stop the site or planet, or end what a killed one left
 	@$(NEARCAST) dev down
 
-status: cli ## show the site's processes and apps
+status: cli ## show processes and apps, and a planet's round trips
 	@$(NEARCAST) dev status
 
 packages: cli

@@ -2,26 +2,27 @@ package dev
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
-	"time"
 
 	nomad "github.com/hashicorp/nomad/api"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/nearcast/nearcast/dev/netns"
 	"github.com/nearcast/nearcast/internal/ticket"
 )
 
-// Site is the name of a dev cluster's one site.
+// Site is the name of the site of a cluster that is not part of a planet.
 const Site = "local"
 
 // Options say what to run and where.
@@ -36,14 +37,33 @@ type Options struct {
 	Root string
 	// Apps are the sample apps to register; nil is all, empty is none.
 	Apps []string
+	// Vars are values for variables of the sample apps' jobs: {"warm": "2"}. A
+	// job that does not declare one does without.
+	Vars map[string]string
 	// Ports to listen on; the zero value is PortsFrom(DefaultPort).
 	Ports Ports
 	// Log gets a line for everything that happens; nil is silence.
 	Log io.Writer
 }
 
+// location is where in the world a cluster's site is.
+type location struct {
+	site string
+	host string    // the address that everything listens on
+	ns   *netns.NS // where everything runs; nil is the caller's
+	keys string    // folder of the routers' ticket keys
+	// peers are the hosts of the planet's other sites.
+	peers []string
+}
+
+// alone is the location of a site that knows no other.
+func alone(dir string) location {
+	return location{site: Site, host: "127.0.0.1", keys: filepath.Join(dir, "keys")}
+}
+
 // Cluster is a running site.
 type Cluster struct {
+	Site          string
 	Dir           string
 	URL           string // of the router: the page to open
 	BrainURL      string // ws://…/v1/connect
@@ -52,13 +72,17 @@ type Cluster struct {
 	S3Endpoint    string // http://…
 	Ports         Ports
 
+	at                location
 	root, bin, runDir string
 	jobs              []string // files of the sample apps to register
+	vars              map[string]string
+	http              *http.Client // reaches the site's own servers
 	tools             map[string]string
 	s3Key             s3Key
 	nomad             *nomad.Client
 	logger            *slog.Logger
 	unlock            func()
+	displays          *os.File // the mount namespace of a planet's seats
 
 	saving    sync.Mutex
 	mu        sync.Mutex
@@ -75,7 +99,15 @@ var ErrAlreadyRunning = errors.New("a dev cluster already runs here")
 // start only; Close ends the cluster. What a killed cluster left in the folder
 // is ended first.
 func Start(ctx context.Context, o Options) (*Cluster, error) {
-	c, err := prepare(ctx, o)
+	dir, err := filepath.Abs(o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	return startAt(ctx, o, alone(dir))
+}
+
+func startAt(ctx context.Context, o Options, at location) (*Cluster, error) {
+	c, err := prepare(ctx, o, at)
 	if err != nil {
 		return nil, err
 	}
@@ -87,8 +119,12 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 
 // prepare does all that comes before the first child: folders, the lock, the
 // sweep, the tools, the ports.
-func prepare(ctx context.Context, o Options) (_ *Cluster, err error) {
-	c := &Cluster{Ports: o.Ports, logger: newLogger(o.Log)}
+func prepare(ctx context.Context, o Options, at location) (_ *Cluster, err error) {
+	c := &Cluster{Site: at.site, Ports: o.Ports, at: at, vars: o.Vars, http: probes, logger: newLogger(o.Log)}
+	if at.ns != nil {
+		c.http = &http.Client{Transport: at.ns.Transport()}
+		c.logger = c.logger.With("site", at.site)
+	}
 	if c.Ports == (Ports{}) {
 		c.Ports = PortsFrom(DefaultPort)
 	}
@@ -110,10 +146,10 @@ func prepare(ctx context.Context, o Options) (_ *Cluster, err error) {
 		}
 	}
 	c.runDir = runDir(c.Dir)
-	c.URL = "http://" + local(c.Ports.Router)
-	c.BrainURL = "ws://" + local(c.Ports.Brain) + "/v1/connect"
-	c.ConsulAddress, c.NomadAddress = local(c.Ports.Consul), local(c.Ports.Nomad)
-	c.S3Endpoint = "http://" + local(c.Ports.S3)
+	c.URL = "http://" + c.address(c.Ports.Router)
+	c.BrainURL = "ws://" + c.address(c.Ports.Brain) + "/v1/connect"
+	c.ConsulAddress, c.NomadAddress = c.address(c.Ports.Consul), c.address(c.Ports.Nomad)
+	c.S3Endpoint = "http://" + c.address(c.Ports.S3)
 
 	for _, dir := range []string{"log", "cache"} {
 		if err := os.MkdirAll(filepath.Join(c.Dir, dir), 0o755); err != nil {
@@ -133,14 +169,16 @@ func prepare(ctx context.Context, o Options) (_ *Cluster, err error) {
 	if err := makePrivate(c.runDir); err != nil {
 		return nil, fmt.Errorf("make the run directory: %w", err)
 	}
-	if err := sweep(ctx, c.Dir, c.runDir, c.logger); err != nil {
+	if err := sweepAll(ctx, c.Dir, c.runDir, c.logger); err != nil {
 		return nil, fmt.Errorf("end what an earlier run left: %w", err)
 	}
 	if c.tools, err = Tools(ctx, c.root, orDiscard(o.Log)); err != nil {
 		return nil, err
 	}
-	if err := c.Ports.check(); err != nil {
-		return nil, err
+	if at.ns == nil { // nobody else is in a namespace of its own
+		if err := c.Ports.check(); err != nil {
+			return nil, err
+		}
 	}
 	return c, c.keys()
 }
@@ -217,7 +255,11 @@ func (c *Cluster) up(ctx context.Context) error {
 	return steps.Wait()
 }
 
+// address is host:port of one of the site's servers.
+func (c *Cluster) address(port int) string { return net.JoinHostPort(c.at.host, strconv.Itoa(port)) }
+
 func (c *Cluster) start(s service) {
+	s.ns = c.at.ns
 	p := startProcess(s, c.logger, c.save)
 	c.mu.Lock()
 	c.processes = append(c.processes, p)
@@ -240,7 +282,10 @@ func (c *Cluster) State() State {
 	started, _ := startTicks(os.Getpid())
 	s := State{
 		PID: os.Getpid(), Started: started, Dir: c.Dir, RunDir: c.runDir,
-		Ports: c.Ports, URL: c.URL, Tools: c.tools,
+		Site: c.Site, Host: c.at.host, Ports: c.Ports, URL: c.URL, Tools: c.tools,
+	}
+	if c.at.ns != nil {
+		s.Namespace = c.at.ns.Path()
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -309,120 +354,16 @@ func (c *Cluster) Kill(ctx context.Context, name string) error {
 func (c *Cluster) Nomad() *nomad.Client { return c.nomad }
 
 // TicketKey is the routers' private key, for tests that make their own tickets.
-func (c *Cluster) TicketKey() string { return filepath.Join(c.Dir, "keys", ticket.PrivateKeyFile) }
+func (c *Cluster) TicketKey() string { return filepath.Join(c.at.keys, ticket.PrivateKeyFile) }
 
 // LogFile is where a process writes.
 func (c *Cluster) LogFile(name string) string { return filepath.Join(c.Dir, "log", name+".log") }
 
-// Close ends seats, then servers, then whatever should not be there any more.
-func (c *Cluster) Close() error {
-	c.closing.Do(func() { c.closed = c.down() })
-	return c.closed
-}
-
-func (c *Cluster) down() error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	defer c.unlock()
-	var problems []error
-	// The brain first, or it would replace every seat that ends.
-	c.stopProcess("brain")
-	if c.status("nomad").State == StateReady && c.status("nomad-server").State == StateReady {
-		seats, cancel := context.WithTimeout(ctx, 15*time.Second)
-		n, err := c.stopSeats(seats)
-		cancel()
-		if err != nil {
-			c.logger.Warn("seats do not end when asked; ending their processes", "error", err)
-		} else if n > 0 {
-			c.logger.Info("seats stopped", "jobs", n)
-		}
-	}
-	for _, name := range []string{"router", "nomad", "nomad-server", "s3", "consul"} {
-		c.stopProcess(name)
-	}
-	problems = append(problems, sweep(ctx, c.Dir, c.runDir, c.logger))
-	if err := errors.Join(problems...); err != nil {
-		return fmt.Errorf("stop the cluster: %w", err)
-	}
-	return removeState(c.Dir, c.runDir)
-}
-
-func (c *Cluster) stopProcess(name string) {
-	p, err := c.process(name)
-	if err != nil {
-		return // never started
-	}
-	p.stop()
-	c.logger.Info(name + " stopped")
-}
-
-func (c *Cluster) status(name string) (s ProcessStatus) {
-	if p, err := c.process(name); err == nil {
-		s, _ = p.snapshot()
-	}
-	return s
-}
-
-// Down stops the cluster in dir, wherever it runs: through its supervisor if
-// that lives, else by ending what it left. It returns ErrNotRunning where there
-// is nothing to stop.
-func Down(ctx context.Context, dir string, log io.Writer) error {
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return err
-	}
-	logger := newLogger(log)
-	state, err := ReadState(dir)
-	if err != nil {
-		return err
-	}
-	if state.Running() {
-		logger.Info("stopping the dev cluster", "pid", state.PID, "dir", dir)
-		if err := syscall.Kill(state.PID, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
-			return fmt.Errorf("stop process %d: %w", state.PID, err)
-		}
-		deadline := time.After(75 * time.Second)
-		tick := time.NewTicker(50 * time.Millisecond)
-		defer tick.Stop()
-		for state.Running() {
-			select {
-			case <-tick.C:
-			case <-deadline:
-				logger.Warn("it does not stop; killing it", "pid", state.PID)
-				syscall.Kill(state.PID, syscall.SIGKILL)
-				deadline = nil
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
-	} else {
-		logger.Info("the cluster's supervisor was killed; ending what it left", "dir", dir)
-	}
-	unlock, err := lockDir(dir)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	if err := sweep(ctx, dir, state.RunDir, logger); err != nil {
-		return fmt.Errorf("stop the cluster: %w", err)
-	}
-	return removeState(dir, state.RunDir)
-}
-
-// removeState takes away what a stopped cluster needs no more. Data and logs stay.
-func removeState(dir, runDir string) error {
-	var problems []error
-	for _, path := range []string{filepath.Join(dir, stateFile), runDir} {
-		if err := os.RemoveAll(path); err != nil {
-			problems = append(problems, err)
-		}
-	}
-	return errors.Join(problems...)
-}
-
 // environ is the environment of every child: this process's, without settings
 // that belong to other clusters, with the mark and with what is added.
-func (c *Cluster) environ(add ...string) []string {
+func (c *Cluster) environ(add ...string) []string { return append(markedEnviron(c.Dir), add...) }
+
+func markedEnviron(dir string) []string {
 	var env []string
 	for _, kv := range os.Environ() {
 		foreign := false
@@ -434,63 +375,5 @@ func (c *Cluster) environ(add ...string) []string {
 			env = append(env, kv)
 		}
 	}
-	return append(append(env, markEnv+"="+c.Dir), add...)
-}
-
-// runDir is where the driver keeps its sockets: in the cluster's folder, or,
-// where that path would leave no room for a socket's name (107 bytes in all),
-// in a short one made from it.
-func runDir(dir string) string {
-	if in := filepath.Join(dir, "run"); len(in) <= 64 {
-		return in
-	}
-	sum := sha256.Sum256([]byte(dir))
-	return filepath.Join("/tmp", "nearcast-"+hex.EncodeToString(sum[:6]))
-}
-
-// makePrivate makes a folder that is this user's alone, and refuses one that
-// somebody else put there: below /tmp anybody could have.
-func makePrivate(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	info, err := os.Lstat(dir)
-	if err != nil {
-		return err
-	}
-	if stat, ok := info.Sys().(*syscall.Stat_t); !info.IsDir() || ok && int(stat.Uid) != os.Geteuid() {
-		return fmt.Errorf("%s belongs to somebody else; remove it", dir)
-	}
-	return os.Chmod(dir, 0o700)
-}
-
-// findRoot finds the source tree: as told, around the working directory, or
-// around the binaries.
-func findRoot(told, bin string) (string, error) {
-	if told != "" {
-		return filepath.Abs(told)
-	}
-	cwd, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for _, from := range []string{cwd, bin} {
-		for dir := from; filepath.IsAbs(dir); dir = filepath.Dir(dir) {
-			text, err := os.ReadFile(filepath.Join(dir, "go.mod"))
-			if err == nil && strings.HasPrefix(string(text), "module github.com/nearcast/nearcast\n") {
-				return dir, nil
-			}
-			if dir == filepath.Dir(dir) {
-				break
-			}
-		}
-	}
-	return "", errors.New("find the source tree: run this inside a checkout")
-}
-
-func orDiscard(w io.Writer) io.Writer {
-	if w == nil {
-		return io.Discard
-	}
-	return w
+	return append(env, markEnv+"="+dir)
 }

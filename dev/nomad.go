@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +17,7 @@ import (
 
 	nomad "github.com/hashicorp/nomad/api"
 
+	"github.com/nearcast/nearcast/dev/wan"
 	"github.com/nearcast/nearcast/internal/ticket"
 )
 
@@ -27,7 +29,7 @@ region               = {{q .Site}}
 datacenter           = {{q .Site}}
 name                 = "dev"
 data_dir             = {{q .Data}}
-bind_addr            = "127.0.0.1"
+bind_addr            = {{q .Host}}
 disable_update_check = true
 leave_on_terminate   = false
 leave_on_interrupt   = false
@@ -62,6 +64,12 @@ server {
   job_gc_threshold        = "30m"
   eval_gc_threshold       = "30m"
   batch_eval_gc_threshold = "30m"
+{{- if .Peers}}
+  server_join {
+    retry_join     = [{{range .Peers}}{{q .}}, {{end}}]
+    retry_interval = "1s"
+  }
+{{- end}}
 }
 `
 
@@ -75,7 +83,7 @@ ports {
 client {
   enabled           = true
   servers           = [{{q .RPC}}]
-  network_interface = "lo"
+  network_interface = {{q .Interface}}
   # Seats are placed by what the sample jobs ask for, and a laptop has less
   # than a rendering node: the CPU is over-committed on purpose.
   cpu_total_compute = {{.Compute}}
@@ -112,8 +120,12 @@ plugin "nomad-driver-stream" {
       address = {{q .Consul}}
     }
     listen {
-      control  = "127.0.0.1"
+      control  = {{q .Host}}
+{{- if .Alone}}
       loopback = true
+{{- else}}
+      media    = {{q .Host}}
+{{- end}}
     }
   }
 }
@@ -140,13 +152,26 @@ func (c *Cluster) nomadAgent(name, role string, http int) (service, error) {
 	if err != nil {
 		return service{}, err
 	}
+	var peers []string
+	for _, peer := range c.at.peers {
+		peers = append(peers, net.JoinHostPort(peer, strconv.Itoa(c.Ports.NomadSerf)))
+	}
+	// Regions that an earlier planet had are not asked for.
+	if err := os.RemoveAll(filepath.Join(dir, "data", "server", "serf", "snapshot")); err != nil {
+		return service{}, err
+	}
+	iface := "lo"
+	if c.at.ns != nil {
+		iface = wan.Device
+	}
 	var config bytes.Buffer
 	err = format.Execute(&config, map[string]any{
-		"Site": Site, "Data": filepath.Join(dir, "data"), "Plugins": filepath.Join(c.bin, "plugins"),
-		"Ports": c.Ports, "HTTP": local(http), "RPC": local(c.Ports.NomadRPC), "Serf": local(c.Ports.NomadSerf),
+		"Site": c.Site, "Host": c.at.host, "Peers": peers, "Interface": iface, "Alone": c.at.ns == nil,
+		"Data": filepath.Join(dir, "data"), "Plugins": filepath.Join(c.bin, "plugins"),
+		"Ports": c.Ports, "HTTP": c.address(http), "RPC": c.address(c.Ports.NomadRPC), "Serf": c.address(c.Ports.NomadSerf),
 		"Compute": minCompute, "Consul": c.ConsulAddress, "Root": os.Geteuid() == 0,
 		"StreamHost": filepath.Join(c.bin, "stream-host"), "RunDir": c.runDir,
-		"TicketKeys": filepath.Join(c.Dir, "keys", ticket.PublicKeysFile),
+		"TicketKeys": filepath.Join(c.at.keys, ticket.PublicKeysFile),
 		"Cache":      filepath.Join(c.Dir, "cache"), "S3": c.S3Endpoint, "S3Region": S3Region,
 	})
 	if err != nil {
@@ -172,12 +197,16 @@ func (c *Cluster) nomadServer() (service, error) {
 	if err != nil {
 		return s, err
 	}
-	if c.nomad, err = nomad.NewClient(&nomad.Config{Address: "http://" + c.NomadAddress}); err != nil {
+	config := &nomad.Config{Address: "http://" + c.NomadAddress}
+	if c.at.ns != nil {
+		config.HttpClient = c.http
+	}
+	if c.nomad, err = nomad.NewClient(config); err != nil {
 		return s, fmt.Errorf("make Nomad client: %w", err)
 	}
 	s.ready = func(ctx context.Context) error {
 		// It can sign identities once it shows the keys to check them with.
-		body, err := httpGet(ctx, "http://"+c.NomadAddress+"/.well-known/jwks.json")
+		body, err := c.get(ctx, "http://"+c.NomadAddress+"/.well-known/jwks.json")
 		if err == nil && !bytes.Contains(body, []byte(`"kid"`)) {
 			err = errors.New("the server has no keys yet")
 		}
@@ -190,13 +219,20 @@ func (c *Cluster) nomadServer() (service, error) {
 func (c *Cluster) nomadClient() (service, error) {
 	s, err := c.nomadAgent("nomad", nomadClientConfig, c.Ports.NomadClient)
 	s.ready = c.nodeReady
-	return s, err
+	if err != nil || c.at.ns == nil {
+		return s, err
+	}
+	if c.displays, err = ownDisplays(); err != nil {
+		return s, err
+	}
+	s.argv = append([]string{"nsenter", fmt.Sprintf("--mount=/proc/%d/fd/%d", os.Getpid(), c.displays.Fd()), "--"}, s.argv...)
+	return s, nil
 }
 
 // nodeReady reports why seats cannot be placed yet. The client itself is asked
 // first: of a node that was killed, the server says for a while that it is ready.
 func (c *Cluster) nodeReady(ctx context.Context) error {
-	if _, err := httpGet(ctx, "http://"+local(c.Ports.NomadClient)+"/v1/agent/health?type=client"); err != nil {
+	if _, err := c.get(ctx, "http://"+c.address(c.Ports.NomadClient)+"/v1/agent/health?type=client"); err != nil {
 		return err
 	}
 	nodes, _, err := c.nomad.Nodes().List((&nomad.QueryOptions{}).WithContext(ctx))

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/nearcast/nearcast/dev/netns"
 )
 
 // service is a child that must run: what to start, and how to tell that it serves.
@@ -18,7 +20,8 @@ type service struct {
 	name  string
 	argv  []string
 	env   []string
-	log   string // file
+	log   string    // file
+	ns    *netns.NS // where it runs; nil is here
 	ready func(ctx context.Context) error
 	grace time.Duration // between SIGTERM and SIGKILL
 }
@@ -178,7 +181,7 @@ func (p *process) once(ctx context.Context) error {
 	// stops its children in order.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	began := time.Now()
-	if err := cmd.Start(); err != nil {
+	if err := p.ns.Do(cmd.Start); err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
 	started, _ := startTicks(cmd.Process.Pid)

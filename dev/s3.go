@@ -56,7 +56,7 @@ func (c *Cluster) s3Server() (service, error) {
 	default:
 		return service{}, err
 	}
-	address := local(c.Ports.S3)
+	address := c.address(c.Ports.S3)
 	return service{
 		name: "s3",
 		// Metadata beside the objects: not every filesystem has user attributes.
@@ -65,7 +65,7 @@ func (c *Cluster) s3Server() (service, error) {
 		env: c.environ("ROOT_ACCESS_KEY_ID="+c.s3Key.Access, "ROOT_SECRET_ACCESS_KEY="+c.s3Key.Secret),
 		log: c.LogFile("s3"),
 		ready: func(ctx context.Context) error {
-			_, err := httpGet(ctx, c.S3Endpoint+"/healthz")
+			_, err := c.get(ctx, c.S3Endpoint+"/healthz")
 			return err
 		},
 		grace: 5 * time.Second,
@@ -74,12 +74,16 @@ func (c *Cluster) s3Server() (service, error) {
 
 // S3 is a client of the cluster's object store.
 func (c *Cluster) S3() *s3.Client {
-	return s3.New(s3.Options{
+	options := s3.Options{
 		BaseEndpoint: aws.String(c.S3Endpoint),
 		Region:       S3Region,
 		UsePathStyle: true,
 		Credentials:  credentials.NewStaticCredentialsProvider(c.s3Key.Access, c.s3Key.Secret, ""),
-	})
+	}
+	if c.at.ns != nil {
+		options.HTTPClient = c.http
+	}
+	return s3.New(options)
 }
 
 // Upload puts a file into Bucket unless an object of its size and a later time

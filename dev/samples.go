@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -14,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nearcast/nearcast/dev/netns"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -133,11 +135,12 @@ func (c *Cluster) variables(file string) (map[string]string, error) {
 		return nil, err
 	}
 	known := map[string]string{
-		"datacenter": Site,
-		"region":     Site,
+		"datacenter": c.Site,
+		"region":     c.Site,
 		"bucket":     Bucket,
 		"testapp":    filepath.Join(c.bin, "testapp"),
 	}
+	maps.Copy(known, c.vars)
 	vars := make(map[string]string)
 	for _, m := range declaredVariable.FindAllStringSubmatch(string(text), -1) {
 		if value, ok := known[m[1]]; ok {
@@ -148,13 +151,26 @@ func (c *Cluster) variables(file string) (map[string]string, error) {
 }
 
 // AppList asks the cluster's router which apps there are and how much room they have.
-func (s State) AppList(ctx context.Context) (wire.AppsResponse, error) { return appList(ctx, s.URL) }
+func (s State) AppList(ctx context.Context) (apps wire.AppsResponse, err error) {
+	client := probes
+	if s.Namespace != "" {
+		ns, err := netns.Open(s.Namespace)
+		if err != nil {
+			return apps, err
+		}
+		defer ns.Close()
+		client = &http.Client{Transport: ns.Transport()}
+	}
+	return appList(ctx, client, s.URL)
+}
 
 // AppList asks the router which apps there are and how much room they have.
-func (c *Cluster) AppList(ctx context.Context) (wire.AppsResponse, error) { return appList(ctx, c.URL) }
+func (c *Cluster) AppList(ctx context.Context) (wire.AppsResponse, error) {
+	return appList(ctx, c.http, c.URL)
+}
 
-func appList(ctx context.Context, url string) (apps wire.AppsResponse, err error) {
-	body, err := httpGet(ctx, url+"/v1/apps")
+func appList(ctx context.Context, client *http.Client, url string) (apps wire.AppsResponse, err error) {
+	body, err := getBy(ctx, client, url+"/v1/apps")
 	if err != nil {
 		return apps, err
 	}
@@ -177,7 +193,7 @@ func (c *Cluster) WaitIdle(ctx context.Context, app string) error {
 			waiting = ""
 			found := false
 			for _, a := range apps.Apps {
-				room := a.Sites[Site]
+				room := a.Sites[c.Site]
 				if app != "" && a.ID != app || app == "" && room.Warm == 0 {
 					continue
 				}

@@ -15,7 +15,7 @@ import (
 
 // keys makes the ticket keys unless they are there.
 func (c *Cluster) keys() error {
-	if err := ticket.GenerateKeys(filepath.Join(c.Dir, "keys")); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := ticket.GenerateKeys(c.at.keys); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	return nil
@@ -25,11 +25,11 @@ func (c *Cluster) router() service {
 	return service{
 		name: "router",
 		argv: []string{filepath.Join(c.bin, "nearcast"), "router",
-			"--site", Site, "--listen", local(c.Ports.Router), "--url", c.URL,
-			"--consul", c.ConsulAddress, "--ticket-key", filepath.Join(c.Dir, "keys", ticket.PrivateKeyFile)},
+			"--site", c.Site, "--listen", c.address(c.Ports.Router), "--url", c.URL,
+			"--consul", c.ConsulAddress, "--ticket-key", filepath.Join(c.at.keys, ticket.PrivateKeyFile)},
 		env: c.environ(), log: c.LogFile("router"), grace: 5 * time.Second,
 		ready: func(ctx context.Context) error {
-			_, err := httpGet(ctx, c.URL+"/healthz")
+			_, err := c.get(ctx, c.URL+"/healthz")
 			return err
 		},
 	}
@@ -39,13 +39,13 @@ func (c *Cluster) brain() service {
 	return service{
 		name: "brain",
 		argv: []string{filepath.Join(c.bin, "nearcast"), "brain",
-			"--site", Site, "--listen", local(c.Ports.Brain), "--url", c.BrainURL,
+			"--site", c.Site, "--listen", c.address(c.Ports.Brain), "--url", c.BrainURL,
 			"--consul", c.ConsulAddress, "--nomad", c.NomadAddress,
-			"--ticket-keys", filepath.Join(c.Dir, "keys", ticket.PublicKeysFile)},
+			"--ticket-keys", filepath.Join(c.at.keys, ticket.PublicKeysFile)},
 		env: c.environ(), log: c.LogFile("brain"),
 		grace: 15 * time.Second, // it gives people time to let go
 		ready: func(ctx context.Context) error {
-			_, err := httpGet(ctx, "http://"+local(c.Ports.Brain)+"/healthz")
+			_, err := c.get(ctx, "http://"+c.address(c.Ports.Brain)+"/healthz")
 			return err
 		},
 	}
@@ -54,12 +54,19 @@ func (c *Cluster) brain() service {
 // probes is without keep-alive, so that it leaves no connection behind.
 var probes = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
-func httpGet(ctx context.Context, url string) ([]byte, error) {
+// get asks one of the site's servers.
+func (c *Cluster) get(ctx context.Context, url string) ([]byte, error) {
+	return getBy(ctx, c.http, url)
+}
+
+func httpGet(ctx context.Context, url string) ([]byte, error) { return getBy(ctx, probes, url) }
+
+func getBy(ctx context.Context, client *http.Client, url string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err
 	}
-	res, err := probes.Do(req)
+	res, err := client.Do(req)
 	if err != nil {
 		return nil, err
 	}

@@ -21,8 +21,16 @@ type State struct {
 
 	Dir    string `json:"dir"`
 	RunDir string `json:"run_dir"` // of the driver; may lie elsewhere, see runDir
-	Ports  Ports  `json:"ports"`
-	URL    string `json:"url"`
+	Site   string `json:"site,omitempty"`
+	// Sites are those of a planet, each with a cluster in SiteDir; its own
+	// state is there.
+	Sites []string `json:"sites,omitempty"`
+	// Namespace is the file of the network namespace that the cluster runs in,
+	// or where the person sits, of a planet.
+	Namespace string `json:"namespace,omitempty"`
+	Host      string `json:"host,omitempty"` // that the servers listen on
+	Ports     Ports  `json:"ports"`
+	URL       string `json:"url"`
 
 	Tools     map[string]string `json:"tools"` // paths of the servers
 	Processes []ProcessStatus   `json:"processes"`

@@ -132,6 +132,28 @@ func ancestors() []int {
 	return pids
 }
 
+// sweepAll sweeps a cluster's folder, and first those of a planet's sites in it.
+func sweepAll(ctx context.Context, dir, runDirOf string, logger *slog.Logger) error {
+	sites, err := os.ReadDir(sitesDir(dir))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	for _, entry := range sites {
+		site := filepath.Join(sitesDir(dir), entry.Name())
+		if err := sweep(ctx, site, runDir(site), logger); err != nil {
+			return err
+		}
+		if err := removeState(site, runDir(site)); err != nil {
+			return err
+		}
+	}
+	// This unmounts namespaces too, and leaves the files that they were on.
+	if err := sweep(ctx, dir, runDirOf, logger); err != nil {
+		return err
+	}
+	return os.RemoveAll(netnsDir(dir))
+}
+
 // sweep ends all that is left of a cluster whose supervisor is gone or about
 // to go: processes, mounts below its folders, the driver's run directory. It
 // says what it ended.

@@ -1,0 +1,69 @@
+package dev
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// displaySockets is where X servers listen.
+const displaySockets = "/tmp/.X11-unix"
+
+// ownDisplays makes a mount namespace that differs from this one in a single
+// thing: it has a folder of its own for the sockets of X servers. An X server
+// finds a free number by an abstract socket, of which each network namespace
+// has its own, and so the sites of a planet would take each other's files.
+//
+// The namespace lives as long as the file is open, or a process runs in it.
+func ownDisplays() (*os.File, error) {
+	type answer struct {
+		file *os.File
+		err  error
+	}
+	answers := make(chan answer)
+	go func() {
+		// Never unlocked: this thread has left what threads share, and goes
+		// with the goroutine.
+		runtime.LockOSThread()
+		f, err := mountDisplays()
+		answers <- answer{f, err}
+	}()
+	a := <-answers
+	if a.err != nil {
+		return nil, fmt.Errorf("make a site's own %s: %w", displaySockets, a.err)
+	}
+	return a.file, nil
+}
+
+func mountDisplays() (_ *os.File, err error) {
+	const own = "/proc/thread-self/ns/mnt"
+	home, err := os.Open(own)
+	if err != nil {
+		return nil, err
+	}
+	defer home.Close()
+	if err := os.Mkdir(displaySockets, 0o777); err == nil {
+		err = os.Chmod(displaySockets, 0o777|os.ModeSticky) // whatever the umask is
+		if err != nil {
+			return nil, err
+		}
+	} else if !errors.Is(err, os.ErrExist) {
+		return nil, err
+	}
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return nil, fmt.Errorf("unshare: %w", err)
+	}
+	// The main thread cannot end, and would stay where it is: should this be
+	// it, it goes back.
+	defer func() { err = errors.Join(err, unix.Setns(int(home.Fd()), unix.CLONE_NEWNS)) }()
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return nil, fmt.Errorf("make mounts private: %w", err)
+	}
+	if err := unix.Mount("displays", displaySockets, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=1777,size=1m"); err != nil {
+		return nil, fmt.Errorf("mount: %w", err)
+	}
+	return os.Open(own)
+}
