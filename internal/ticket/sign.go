@@ -116,6 +116,9 @@ func (s *Signer) Renew(c Claims) (token string, expires time.Time, err error) {
 	if c.Expires.After(end) {
 		c.Expires = end
 	}
+	if c.First.After(c.Issued) {
+		c.First = c.Issued // of a router whose clock is ahead of this one's
+	}
 	return s.Sign(c)
 }
 

@@ -51,8 +51,10 @@ const (
 	// MaxWait is how long a session's ticket may be renewed, from its first issue.
 	MaxWait = time.Hour
 	// Leeway is how far the clocks of signer and verifier may disagree: a ticket
-	// is taken this long after its expiry and this long before its issue.
-	Leeway = 2 * time.Second
+	// is taken this long after its expiry and this long before its issue. Router
+	// and seat may be at different sites, each with clocks of its own. It is less
+	// than TTL, which whoever marks tickets as used may rely on.
+	Leeway = 30 * time.Second
 	// MaxToken is the largest token that is looked at, in bytes.
 	MaxToken = 8 << 10
 )

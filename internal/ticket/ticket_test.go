@@ -95,6 +95,42 @@ func TestExpiry(t *testing.T) {
 	}
 }
 
+// TestClocksOfTwoSites has one site's router sign and another's renew, with
+// clocks that disagree by as much as they may.
+func TestClocksOfTwoSites(t *testing.T) {
+	key := newKey(t)
+	now := time.Now().Truncate(time.Second)
+	for _, skew := range []time.Duration{-Leeway, -Leeway / 2, Leeway / 2, Leeway - time.Second} {
+		t.Run(skew.String(), func(t *testing.T) {
+			one, two := NewSigner(key, "one"), NewSigner(key, "two")
+			one.now = func() time.Time { return now }
+			two.now = func() time.Time { return now.Add(skew) }
+			there := NewVerifier(two.Public())
+			there.now = two.now
+			claims, err := there.Verify(mustSign(t, one, sample()))
+			if err != nil {
+				t.Fatalf("the other site refuses: %v", err)
+			}
+			token, expires, err := two.Renew(claims)
+			if err != nil {
+				t.Fatalf("renew: %v", err)
+			}
+			if left := expires.Sub(two.now()); left != TTL {
+				t.Errorf("renewed for %v", left)
+			}
+			here := NewVerifier(one.Public())
+			here.now = one.now
+			back, err := here.Verify(token)
+			if err != nil {
+				t.Fatalf("the first site refuses what the other renewed: %v", err)
+			}
+			if back.First.After(claims.First) {
+				t.Error("a renewal made the wait begin later")
+			}
+		})
+	}
+}
+
 // forge signs whatever it is told to, as an attacker with or without our key.
 func forge(t *testing.T, key any, method jwt.SigningMethod, kid string, change func(jwt.MapClaims)) string {
 	t.Helper()

@@ -1,0 +1,57 @@
+package router
+
+import (
+	"encoding/json"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// vary gives every field that can be set a value made of s and v, lists of n.
+func vary(x reflect.Value, s string, v float64, n int) {
+	switch x.Kind() {
+	case reflect.String:
+		x.SetString(s)
+	case reflect.Float64:
+		x.SetFloat(v)
+	case reflect.Uint64:
+		x.SetUint(uint64(n) << 60)
+	case reflect.Slice:
+		x.Set(reflect.MakeSlice(x.Type(), n, n))
+		for i := range n {
+			vary(x.Index(i), s, v, n)
+		}
+	case reflect.Struct:
+		if x.Type() == reflect.TypeFor[time.Time]() {
+			x.Set(reflect.ValueOf(time.Date(2026, 1, 2, 3, 4, 5, n*1000, time.UTC)))
+			return
+		}
+		for i := range x.NumField() {
+			vary(x.Field(i), s, v, n)
+		}
+	default:
+		panic("vary does not know " + x.Type().String())
+	}
+}
+
+// TestAppendLaunch holds what is written by hand to what encoding/json writes.
+// A field that is added to the answer and forgotten by hand fails here.
+func TestAppendLaunch(t *testing.T) {
+	for _, s := range []string{"", "plain", "<a href=\"x\">&amp;</a>", "tab\tand\x00null", "größer ± 5 ms", "\xff broken \u2028", `back\slash`} {
+		for _, v := range []float64{0, 1, -1.5, 14.2, 0.1 + 0.2, 1e-7, 123456789.125, 1e21, 5e-324} {
+			for n := range 3 {
+				var out wire.LaunchResponse
+				vary(reflect.ValueOf(&out).Elem(), s, v, n)
+				want, err := json.Marshal(out)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := appendLaunch(nil, &out); string(got) != string(want)+"\n" {
+					t.Errorf("%q, %v, %d:\n%s\nwant\n%s", s, v, n, got, want)
+				}
+			}
+		}
+	}
+}
