@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// bench is what every measure needs.
+type bench struct {
+	report report
+	seed   uint64
+	splits int
+	people int
+	sizes  []int
+	span   time.Duration
+	data   []*matrix
+	tried  []*tally // of the first matrix, for the picture
+}
+
+// measures in the order they are taken.
+var measures = []struct {
+	name string
+	take func(*bench, context.Context) error
+}{
+	{"regret", (*bench).takeRegret},
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return
+		}
+		fmt.Fprintln(os.Stderr, "bench-placement:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	b := &bench{report: newReport(os.Stdout)}
+	flags := flag.NewFlagSet("bench-placement", flag.ContinueOnError)
+	flags.Usage = func() {
+		fmt.Fprint(flags.Output(), "usage: placement [flags] [matrix.csv or folder …]\n\n"+
+			"Measures placement, as JSON lines on standard output. A matrix is a CSV of round\n"+
+			"trips in ms, header id,<id…>, one row a source, empty = missing; from a folder,\n"+
+			"all *_rtt_ms.csv are taken. The same seed gives the same regrets.\n\n")
+		flags.PrintDefaults()
+	}
+	only := flags.String("only", "", "take only these measures: `"+measureNames()+"`")
+	flags.Uint64Var(&b.seed, "seed", 1, "of all chance")
+	flags.IntVar(&b.splits, "splits", 30, "random splits into 20 sites and people; fewer of more sites")
+	flags.IntVar(&b.people, "people", 60, "people a split, at most")
+	flags.DurationVar(&b.span, "span", 3*time.Second, "how long each throughput is measured")
+	sizes := flags.String("sites", "20,60,200", "numbers of sites")
+	svg := flags.String("svg", "", "write a picture of regret against probes to this `file`")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if b.splits < 1 || b.people < 1 {
+		return errors.New("-splits and -people must be at least 1")
+	}
+	for _, field := range strings.Split(*sizes, ",") {
+		n, err := strconv.Atoi(strings.TrimSpace(field))
+		if err != nil || n < 4 || n > 1000 {
+			return fmt.Errorf("-sites: %q is not a number of sites from 4 to 1000", field)
+		}
+		b.sizes = append(b.sizes, n)
+	}
+	for _, name := range strings.Split(*only, ",") {
+		if name != "" && !strings.Contains(","+measureNames()+",", ","+name+",") {
+			return fmt.Errorf("-only: there is no measure %q; there are %s", name, measureNames())
+		}
+	}
+	if err := b.load(flags.Args()); err != nil {
+		return err
+	}
+	for _, m := range measures {
+		if *only != "" && !slices.Contains(strings.Split(*only, ","), m.name) {
+			continue
+		}
+		if err := m.take(b, ctx); err != nil {
+			return fmt.Errorf("measure %s: %w", m.name, err)
+		}
+	}
+	if *svg != "" {
+		return b.picture(*svg)
+	}
+	return nil
+}
+
+func measureNames() string {
+	var names []string
+	for _, m := range measures {
+		names = append(names, m.name)
+	}
+	return strings.Join(names, ",")
+}
+
+// load reads the matrices named, those of folders included.
+func (b *bench) load(paths []string) error {
+	if len(paths) == 0 {
+		return errors.New("name at least one matrix or folder of matrices")
+	}
+	for _, path := range paths {
+		files := []string{path}
+		if info, err := os.Stat(path); err != nil {
+			return fmt.Errorf("find matrix: %w", err)
+		} else if info.IsDir() {
+			if files, err = filepath.Glob(filepath.Join(path, "*_rtt_ms.csv")); err != nil {
+				return err
+			}
+			if len(files) == 0 {
+				return fmt.Errorf("find matrices: no *_rtt_ms.csv in %s", path)
+			}
+		}
+		for _, file := range files {
+			m, err := readMatrix(file)
+			if err != nil {
+				return err
+			}
+			b.data = append(b.data, m)
+		}
+	}
+	return nil
+}
+
+func (b *bench) takeRegret(ctx context.Context) error {
+	for _, m := range b.data {
+		sizes := b.sizesOf(m)
+		if len(sizes) == 0 {
+			// Some measure is better than none: a third of the places.
+			sizes = []int{max(2, len(m.rtt)/3)}
+		}
+		for _, n := range sizes {
+			say("%s: %d sites, %d splits", m.name, n, b.seeds(n))
+			start := time.Now()
+			tried, err := b.regrets(ctx, m, n)
+			if err != nil {
+				return err
+			}
+			b.tried = append(b.tried, tried...)
+			say("  %.1f s", time.Since(start).Seconds())
+		}
+	}
+	return nil
+}
+
+// say tells on standard error what is being done: it takes minutes.
+func say(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "bench-placement: "+format+"\n", args...)
+}

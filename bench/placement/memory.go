@@ -1,0 +1,100 @@
+package main
+
+import (
+	"math"
+	"net/netip"
+	"time"
+
+	"github.com/nearcast/nearcast/router/placement/prefix"
+	"github.com/nearcast/nearcast/router/placement/probe"
+)
+
+// memory is adaptive probing by people of whose neighbourhood some were here
+// before. The data have hosts, not neighbourhoods, so it is assumed that people
+// of one see the world as one host does, but for what alike says: each person's
+// round trip to each site is the host's, times 1 + alike × a standard normal of
+// its own, plus a last mile of her own. Those before her probed as she does,
+// with the memory as it was then, and went on to measure after more sites in
+// the background when they had decided.
+type memory struct {
+	most, after int
+	people      int
+	alike       float64
+	liars       float64 // the part of the people before who claim nonsense
+}
+
+var memories = []memory{
+	{most: 4, people: 3, alike: 0.05},
+	{most: 4, people: 10, alike: 0.05},
+	{most: 4, people: 30, alike: 0.05},
+	{most: 4, people: 30, alike: 0.20},
+	{most: 4, people: 3, alike: 0.05, after: 4},
+	{most: 4, people: 10, alike: 0.05, after: 4},
+	{most: 4, people: 30, alike: 0, after: 4},
+	{most: 4, people: 30, alike: 0.05, after: 4},
+	{most: 4, people: 30, alike: 0.20, after: 4},
+	{most: 4, people: 30, alike: 0.05, after: 4, liars: 0.2},
+	{most: 8, people: 10, alike: 0.05},
+}
+
+func (w *world) memories() []method {
+	var out []method
+	for _, m := range memories {
+		l := labels("probes", m.most, "matrix", "measured", "people", m.people, "alike", m.alike, "after", m.after, "liars", m.liars)
+		out = append(out, method{"memory", l, func(p *person) outcome { return m.choose(w, p) }})
+	}
+	return out
+}
+
+func (m memory) choose(w *world, p *person) outcome {
+	model := w.known["measured"].model
+	store := prefix.New(prefix.Config{Between: func(a, b string) (float64, float64) {
+		ms, ok := model.RTT(a, b)
+		if !ok {
+			return math.NaN(), 0
+		}
+		return ms, 0
+	}})
+	now := time.Unix(0, 0)
+	host := append([]float64(nil), p.true...)
+	for k := range m.people {
+		from := netip.AddrFrom4([4]byte{198, 18, 0, byte(k + 1)})
+		if p.rnd.Float64() < m.liars {
+			// She claims three sites at random to be next door. A report that
+			// contradicts itself is refused, which is what is being tried.
+			lie := map[string]float64{}
+			for _, i := range p.rnd.Perm(len(w.sites))[:3] {
+				lie[w.names[i]] = p.rnd.Float64() * 5
+			}
+			_ = store.Add(now, from, lie)
+			continue
+		}
+		before := p.like(host, m.alike)
+		asked := probe.Asked{Entry: w.names[p.entry], Most: m.most, Hints: store.Hints(now, from)}
+		before.ask(model, &asked)
+		if m.after > 0 {
+			asked.Most += m.after
+			before.ask(model, &asked)
+		}
+		_ = store.Add(now, from, asked.RTT)
+	}
+	me := p.like(host, m.alike)
+	asked := probe.Asked{
+		Entry: w.names[p.entry], Most: m.most,
+		Hints: store.Hints(now, netip.AddrFrom4([4]byte{198, 18, 0, 250})),
+	}
+	out := me.ask(model, &asked)
+	p.true, p.best = me.true, me.best // her regret is by her own ways
+	return out
+}
+
+// like is somebody of the same neighbourhood.
+func (p *person) like(host []float64, alike float64) *person {
+	q := &person{world: p.world, rnd: p.rnd, entry: p.entry, best: math.Inf(1), true: make([]float64, len(host))}
+	mile := lastMileLeast + p.rnd.ExpFloat64()*lastMileMean
+	for i, ms := range host {
+		q.true[i] = max(0, (ms-p.mile)*(1+alike*p.rnd.NormFloat64())) + mile
+		q.best = min(q.best, q.true[i])
+	}
+	return q
+}

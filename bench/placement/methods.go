@@ -1,0 +1,198 @@
+package main
+
+import (
+	"math"
+	"math/rand/v2"
+
+	"github.com/hashicorp/serf/coordinate"
+
+	"github.com/nearcast/nearcast/router/placement/probe"
+)
+
+// outcome is what a method did for one person.
+type outcome struct {
+	site   int     // chosen
+	probes int     // sites measured, or tried
+	ms     float64 // until the decision
+}
+
+// method is one way to choose a site.
+type method struct {
+	name   string
+	labels map[string]any
+	choose func(p *person) outcome
+}
+
+// baselines are what the methods of interest are measured against.
+func (w *world) baselines(coords []*coordinate.Coordinate) []method {
+	n := len(w.sites)
+	beacons := func(p *person, k int) (sites []int, rtt []float64, ms float64) {
+		for _, i := range p.rnd.Perm(n)[:min(k, n)] {
+			v, ok := p.probe(i)
+			ms = max(ms, p.takes(i))
+			if ok {
+				sites, rtt = append(sites, i), append(rtt, v)
+			}
+		}
+		return sites, rtt, ms
+	}
+	out := []method{
+		{"random", labels("probes", 0), func(p *person) outcome { return outcome{site: p.rnd.IntN(n)} }},
+		{"entry", labels("probes", 0, "entry", "dns"), func(p *person) outcome { return outcome{site: p.dns()} }},
+		{"entry", labels("probes", 0, "entry", "random"), func(p *person) outcome { return outcome{site: p.entry} }},
+		{"beacon", labels("probes", 4), func(p *person) outcome {
+			sites, rtt, ms := beacons(p, 4)
+			return outcome{least(sites, rtt, p), 4, ms}
+		}},
+		{"all", labels("probes", n), func(p *person) outcome {
+			sites, rtt, ms := beacons(p, n)
+			return outcome{least(sites, rtt, p), n, ms}
+		}},
+	}
+	for _, k := range []int{4, 8} {
+		out = append(out, method{"coordinates", labels("probes", k), func(p *person) outcome {
+			sites, rtt, ms := beacons(p, k)
+			if len(sites) == 0 {
+				return outcome{p.entry, k, ms}
+			}
+			me := fit(coords, w.names, sites, rtt)
+			best := 0
+			for i := range coords {
+				if me.DistanceTo(coords[i]) < me.DistanceTo(coords[best]) {
+					best = i
+				}
+			}
+			return outcome{best, k, ms}
+		}})
+	}
+	return out
+}
+
+// races are the page's race, over plain connections and with TLS.
+func (w *world) races() []method {
+	one := func(path string, tls bool) method {
+		return method{"race", labels("probes", len(w.sites), "path", path), func(p *person) outcome {
+			leader, at, _ := p.race(tls)
+			if leader < 0 {
+				leader = p.entry
+			}
+			return outcome{leader, len(w.sites), at}
+		}}
+	}
+	return []method{one("http", false), one("https", true)}
+}
+
+// adaptives are those that ask the router which site to measure next.
+func (w *world) adaptives() []method {
+	var out []method
+	for _, most := range []int{4, 6, 8} {
+		out = append(out,
+			w.adaptive("measured", most, 1, false), w.adaptive("measured", most, 2, false),
+			w.adaptive("measured", most, 1, true), w.adaptive("vivaldi", most, 1, false))
+	}
+	return out
+}
+
+func (w *world) adaptive(known string, most, atOnce int, near bool) method {
+	model := w.known[known].model
+	entry := map[bool]string{true: "dns", false: "random"}[near]
+	return method{"adaptive", labels("probes", most, "matrix", known, "at_once", atOnce, "entry", entry), func(p *person) outcome {
+		asked := probe.Asked{Entry: w.names[p.entry], Most: most, AtOnce: atOnce, EntryNear: near}
+		if near {
+			p.entry = p.dns()
+			asked.Entry = w.names[p.entry]
+		}
+		return p.ask(model, &asked)
+	}}
+}
+
+// ask follows the advice of a model until there is none.
+func (p *person) ask(model *probe.Model, asked *probe.Asked) outcome {
+	w := p.world
+	if asked.RTT == nil {
+		asked.RTT = map[string]float64{}
+	}
+	var out outcome
+	for round := 0; ; round++ {
+		advice := model.Next(*asked)
+		if len(advice.Probe) == 0 {
+			out.site = w.site(advice.Nearest, p.entry)
+			return out
+		}
+		if round > 0 {
+			out.ms += p.trip(p.entry) // to ask; the first advice came with the page
+		}
+		longest := 0.0
+		for _, name := range advice.Probe {
+			i := w.site(name, 0)
+			out.probes++
+			longest = max(longest, p.takes(i))
+			if rtt, ok := p.probe(i); ok {
+				asked.RTT[name] = rtt
+			} else {
+				asked.Failed = append(asked.Failed, name)
+			}
+		}
+		out.ms += longest
+	}
+}
+
+// takes is how long it takes to measure a site, to the third sample.
+func (p *person) takes(site int) float64 {
+	ms := 0.0
+	for range samples {
+		ms += p.trip(site)
+	}
+	return min(ms, patienceMS)
+}
+
+// dns is the site that a resolver sends her to which knows her coarsely: the
+// nearest of four at random.
+func (p *person) dns() int {
+	best := -1
+	for _, i := range p.rnd.Perm(len(p.true))[:min(4, len(p.true))] {
+		if best < 0 || p.true[i] < p.true[best] {
+			best = i
+		}
+	}
+	return best
+}
+
+func (w *world) site(name string, otherwise int) int {
+	for i, n := range w.names {
+		if n == name {
+			return i
+		}
+	}
+	return otherwise
+}
+
+// least is the site with the least answer; the entry where none answered.
+func least(sites []int, rtt []float64, p *person) int {
+	best, at := math.Inf(1), p.entry
+	for k, i := range sites {
+		if rtt[k] < best {
+			best, at = rtt[k], i
+		}
+	}
+	return at
+}
+
+func labels(pairs ...any) map[string]any {
+	out := map[string]any{}
+	for i := 0; i < len(pairs); i += 2 {
+		out[pairs[i].(string)] = pairs[i+1]
+	}
+	return out
+}
+
+// seeded is a source of chance that depends on all of the numbers given, and on
+// nothing else: adding a method changes no other's figures.
+func seeded(numbers ...uint64) *rand.Rand {
+	mix := uint64(0x9e3779b97f4a7c15)
+	for _, n := range numbers {
+		mix = (mix ^ n) * 0xbf58476d1ce4e5b9
+		mix ^= mix >> 29
+	}
+	return rand.New(rand.NewPCG(mix, ^mix))
+}

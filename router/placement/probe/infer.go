@@ -1,0 +1,193 @@
+package probe
+
+import "math"
+
+// infer weighs the hypotheses and solves the field for what was observed.
+func (m *Model) infer(s *scratch) {
+	m.neighbours(s)
+	m.field(s)
+}
+
+// neighbours finds, for each site h, how likely it is that the person sees the
+// world as h does, and at which last mile.
+func (m *Model) neighbours(s *scratch) {
+	n := len(m.names)
+	s.weight, s.offset = zero(s.weight, n), zero(s.offset, n)
+	top := math.Inf(-1)
+	for h := range n {
+		row, off := m.rtt[h*n:h*n+n], m.off[h*n:h*n+n]
+		prior := 1.0 / (lastMileError * lastMileError)
+		sum, precision := lastMile*prior, prior
+		for _, o := range s.obs {
+			p := 1 / variance(o, off[o.site])
+			sum += p * (o.ms - row[o.site])
+			precision += p
+		}
+		mile := max(0, sum/precision)
+		likely := 1.0
+		log := 0.0
+		for k, o := range s.obs {
+			miss := o.ms - row[o.site] - mile
+			likely *= 1 + miss*miss/(tails*variance(o, off[o.site]))
+			if k%8 == 7 { // before it overflows
+				log -= math.Log(likely)
+				likely = 1
+			}
+		}
+		log -= math.Log(likely)
+		log *= (tails + 1) / 2.0
+		odd := (mile - lastMile) / lastMileError
+		log -= odd * odd / 2
+		s.weight[h], s.offset[h] = log, mile
+		top = max(top, log)
+	}
+	total := 0.0
+	for h := range n {
+		w := math.Exp(s.weight[h] - top)
+		s.weight[h] = w
+		total += w
+	}
+	for h := range n {
+		s.weight[h] /= total
+	}
+}
+
+// variance is by how much, squared, a person's answer differs from her
+// neighbour's: the farther the site, the more.
+func variance(o observation, off float64) float64 {
+	sight := sightError + sightPart*o.ms
+	return sight*sight + off*off + o.err*o.err - answerError*answerError
+}
+
+// field solves the Gaussian process: mean and deviation of every site given what
+// was observed.
+func (m *Model) field(s *scratch) {
+	n, k := len(m.names), len(s.obs)
+	s.chol, s.y = zero(s.chol, k*k), zero(s.y, k)
+	for a, oa := range s.obs {
+		for b, ob := range s.obs[:a+1] {
+			sum := m.cov[oa.site*n+ob.site]
+			if a == b {
+				sum += oa.err*oa.err + 0.01*m.cov[oa.site*n+oa.site]
+			}
+			for c := range b {
+				sum -= s.chol[a*k+c] * s.chol[b*k+c]
+			}
+			if a == b {
+				s.chol[a*k+a] = math.Sqrt(max(sum, 1e-6))
+			} else {
+				s.chol[a*k+b] = sum / s.chol[b*k+b]
+			}
+		}
+		sum := oa.ms - m.mean[oa.site]
+		for c := range a {
+			sum -= s.chol[a*k+c] * s.y[c]
+		}
+		s.y[a] = sum / s.chol[a*k+a]
+	}
+	s.mean, s.sd, s.solved = zero(s.mean, n), zero(s.sd, n), zero(s.solved, k)
+	for i := range n {
+		if s.state[i]&answered != 0 {
+			continue
+		}
+		mean, rest := m.mean[i], m.cov[i*n+i]
+		for a, o := range s.obs {
+			sum := m.cov[i*n+o.site]
+			for c := range a {
+				sum -= s.chol[a*k+c] * s.solved[c]
+			}
+			w := sum / s.chol[a*k+a]
+			s.solved[a] = w
+			mean += w * s.y[a]
+			rest -= w * w
+		}
+		s.mean[i], s.sd[i] = max(mean, 0), math.Sqrt(max(rest, 1))
+	}
+}
+
+// fieldWeight is how much the field's word counts against the neighbours'.
+func (m *Model) fieldWeight(s *scratch) float64 {
+	return min(fieldTo, float64(len(s.obs))/fieldAt)
+}
+
+// predict says what a site is expected to measure, and the deviation: of the
+// mixture of both views.
+func (m *Model) predict(s *scratch, i int) (ms, err float64) {
+	n := len(m.names)
+	field := m.fieldWeight(s)
+	mean, square := 0.0, 0.0
+	for h, w := range s.weight {
+		if w < 1e-4 {
+			continue
+		}
+		x := m.rtt[h*n+i] + s.offset[h]
+		sd := sightError + sightPart*m.rtt[h*n+i] + m.off[h*n+i]
+		mean += w * x
+		square += w * (x*x + sd*sd)
+	}
+	ms = (1-field)*mean + field*s.mean[i]
+	square = (1-field)*square + field*(s.mean[i]*s.mean[i]+s.sd[i]*s.sd[i])
+	return ms, math.Sqrt(max(0, square-ms*ms))
+}
+
+// gains is what asking each site is expected to gain, given the least answer so
+// far and the sites already taken.
+func (m *Model) gains(s *scratch, best, field float64, taken []int) {
+	n := len(m.names)
+	s.gain = zero(s.gain, n)
+	for h, w := range s.weight {
+		if w < 1e-3/float64(n) {
+			continue
+		}
+		w *= 1 - field
+		row, off := m.rtt[h*n:h*n+n], m.off[h*n:h*n+n]
+		below := s.low[h] - s.offset[h]
+		for i, ms := range row {
+			sd := sightError + sightPart*ms + off[i]
+			if d := below - ms; d > -3*sd {
+				s.gain[i] += w * sd * improvement(d/sd)
+			}
+		}
+	}
+	for i := range n {
+		if s.state[i] != 0 {
+			continue
+		}
+		if d := best - s.mean[i]; d > -3*s.sd[i] {
+			part := field
+			for _, t := range taken {
+				like := m.cov[i*n+t]
+				part *= max(0, 1-like*like/(m.cov[i*n+i]*m.cov[t*n+t]))
+			}
+			s.gain[i] += part * s.sd[i] * improvement(d/s.sd[i])
+		}
+	}
+}
+
+// improvement is E[max(0, z + X)] of a standard normal X, z·Φ(z) + φ(z), from a
+// table: it is asked for tens of thousands of times a question.
+func improvement(z float64) float64 {
+	if z >= improvementTo {
+		return z
+	}
+	if z <= -improvementTo {
+		return 0
+	}
+	at := (z + improvementTo) * improvementStep
+	i := int(at)
+	part := at - float64(i)
+	return improvements[i]*(1-part) + improvements[i+1]*part
+}
+
+const (
+	improvementTo   = 4
+	improvementStep = 64
+)
+
+var improvements = func() (table [2*improvementTo*improvementStep + 2]float64) {
+	for i := range table {
+		z := float64(i)/improvementStep - improvementTo
+		table[i] = z*0.5*math.Erfc(-z/math.Sqrt2) + math.Exp(-z*z/2)/math.Sqrt(2*math.Pi)
+	}
+	return table
+}()
