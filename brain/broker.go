@@ -19,8 +19,11 @@ const poolToken = "pool/"
 
 // Config is what a Broker is made of.
 type Config struct {
-	ID       string // of this replica
-	Site     string
+	ID   string // of this replica
+	Site string
+	// Residency and GPU are what the site is to say of itself; see wire.SiteInfo.
+	Residency, GPU []string
+
 	Fleet    Fleet
 	Nomad    Nomad
 	Verifier Verifier
@@ -50,6 +53,9 @@ type Broker struct {
 	waiters  map[string]*waiter  // by session
 	attached map[string]attached // by session
 	lead     bool
+	// elsewhere is how many people wait at the other replicas, by replica and
+	// app, while this one leads.
+	elsewhere map[string]map[string]int
 }
 
 // attached is a session that is relayed here.
@@ -79,7 +85,8 @@ func New(cfg Config) (*Broker, error) {
 		cfg: cfg, log: cfg.Log, metrics: newMetrics(cfg.Metrics),
 		plain: plain, seats: &http.Client{Transport: plain, Timeout: 3 * time.Second},
 		closing: make(chan struct{}), kick: make(chan struct{}, 1), now: time.Now,
-		view: newView(), queues: map[string]queue{}, waiters: map[string]*waiter{}, attached: map[string]attached{},
+		elsewhere: map[string]map[string]int{},
+		view:      newView(), queues: map[string]queue{}, waiters: map[string]*waiter{}, attached: map[string]attached{},
 	}, nil
 }
 

@@ -158,7 +158,7 @@ func TestTicketsThatDoNotOpen(t *testing.T) {
 		return token
 	}
 	old := time.Now().Add(-time.Hour)
-	good, _ := s.ticket("viewer")
+	good, _ := s.ticket("viewer", 0)
 	var tokens []string
 	for _, c := range []struct {
 		name, token, problem string

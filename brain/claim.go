@@ -113,10 +113,9 @@ func (b *Broker) tryClaim(c *conn, w *waiter, seat wire.Seat, sdp string, early 
 		// The way to the seat is made while Consul answers.
 		ahead = dialAhead(c.gone, seat.Address)
 		defer ahead.drop()
-		// The mark outlives every renewal that can be made of this ticket.
 		ctx, cancel := context.WithTimeout(c.gone, 3*time.Second)
 		ok, err := b.cfg.Fleet.UseTicket(ctx, w.session, wire.UsedTicket{
-			Brain: b.cfg.ID, Expires: claims.First.Add(ticket.MaxWait + ticket.TTL).UTC()})
+			Brain: b.cfg.ID, Expires: markUntil(claims)})
 		cancel()
 		if err != nil {
 			b.log.Error("mark a ticket as used", "session", w.session, "error", err)
@@ -140,6 +139,17 @@ func (b *Broker) tryClaim(c *conn, w *waiter, seat wire.Seat, sdp string, early 
 		return verdict{}, true
 	}
 	return b.relay(c, l, w.app, sdp, early), true
+}
+
+// skew is how far any two clocks of the fleet may be apart: each is within half
+// of it of the truth. A router dates the ticket, a brain and a seat judge it, and
+// another brain sweeps the mark, all by their own clocks.
+const skew = time.Minute
+
+// markUntil is until when the mark of a used ticket is kept: after the last
+// moment at which anybody takes any renewal of the ticket, by any clock.
+func markUntil(claims ticket.Claims) time.Time {
+	return claims.First.Add(ticket.MaxWait + ticket.TTL + ticket.Leeway + 2*skew).UTC()
 }
 
 // lostRace sorts out why a claim failed.

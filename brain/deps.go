@@ -17,6 +17,12 @@ type Fleet interface {
 	WatchApps(ctx context.Context, fn func(map[string]wire.App))
 	PublishApp(ctx context.Context, app wire.App) error
 	RemoveApp(ctx context.Context, id string) error
+	PublishSite(ctx context.Context, info wire.SiteInfo) error
+	// WatchSite calls fn with what is published of the site, the zero value while
+	// nothing is, at each change until ctx ends.
+	WatchSite(ctx context.Context, fn func(wire.SiteInfo))
+	// WatchBrains calls fn with the site's brains at each change, until ctx ends.
+	WatchBrains(ctx context.Context, fn func([]wire.Instance))
 	// UseTicket is true for exactly one caller a session.
 	UseTicket(ctx context.Context, session string, used wire.UsedTicket) (bool, error)
 	SweepTickets(ctx context.Context) (int, error)

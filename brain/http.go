@@ -15,6 +15,7 @@ import (
 //	GET    /v1/connect        the WebSocket
 //	GET    /v1/sessions/{id}  wire.SessionView
 //	DELETE /v1/sessions/{id}  ends the session: 204
+//	GET    /v1/queues         how many people wait here, by app; for other brains
 //	GET    /healthz           200 once Consul and Nomad were heard, else 503
 //
 // A session's id is 128 random bits that only its person was told: who knows
@@ -24,6 +25,7 @@ func (b *Broker) Handler() http.Handler {
 	mux.HandleFunc("GET /v1/connect", b.connect)
 	mux.HandleFunc("GET /v1/sessions/{id}", b.getSession)
 	mux.HandleFunc("DELETE /v1/sessions/{id}", b.deleteSession)
+	mux.HandleFunc("GET "+queuesPath, b.getQueues)
 	mux.HandleFunc("GET /healthz", b.healthz)
 	mux.HandleFunc("/", func(rw http.ResponseWriter, r *http.Request) {
 		writeProblem(rw, wire.Problem{Type: wire.ProblemNotFound, Title: "Not found", Status: 404,

@@ -34,6 +34,10 @@ func TestPlan(t *testing.T) {
 		{"surplus, once it is old enough", demand{warm: 1, max: 5, lead: true, counts: counts{idle: 3}, idle: []idleSeat{aged("a"), aged("b"), fresh("c")}}, move{retire: []string{"a", "b"}}},
 		{"max was lowered", demand{warm: 1, max: 1, lead: true, counts: counts{idle: 2}, idle: []idleSeat{fresh("a"), fresh("b")}}, move{retire: []string{"a"}}},
 		{"no seat that somebody waits for", demand{max: 5, lead: true, waiting: 1, counts: counts{idle: 1}, idle: []idleSeat{aged("a")}}, move{}},
+		{"an old seat serves who asks for nothing", demand{max: 5, waiting: 1, counts: counts{old: 1}, idle: []idleSeat{old("a")}, lead: true}, move{}},
+		{"an old seat does not serve who asks for the present version", demand{max: 5, waiting: 1, strict: 1, counts: counts{old: 1}, idle: []idleSeat{old("a")}, lead: true}, move{people: 1, retire: []string{"a"}}},
+		{"nor does it hold her place at max", demand{max: 1, waiting: 1, strict: 1, counts: counts{old: 1}, idle: []idleSeat{old("a")}, lead: true}, move{retire: []string{"a"}}},
+		{"each gets what serves her", demand{max: 5, waiting: 2, strict: 1, counts: counts{idle: 1, old: 1}, idle: []idleSeat{fresh("b"), old("a")}, lead: true}, move{}},
 		{"others do not retire", demand{max: 5, counts: counts{idle: 1}, idle: []idleSeat{aged("a")}}, move{}},
 	} {
 		got := plan(c.d)
@@ -46,7 +50,7 @@ func TestPlan(t *testing.T) {
 func FuzzPlan(f *testing.F) {
 	f.Add(uint8(1), uint8(5), uint8(1), uint8(0), uint8(0), uint8(0), uint8(0), uint8(1), uint8(0), uint8(2), uint8(1), uint16(3))
 	f.Fuzz(func(t *testing.T, warm, most, idle, old, starting, foreign, blocked, busy, ending, waiting, flags uint8, ages uint16) {
-		d := demand{warm: int(warm), max: int(most), waiting: int(waiting),
+		d := demand{warm: int(warm), max: int(most), waiting: int(waiting), strict: int(waiting) * int(flags>>3) / 31,
 			lead: flags&1 != 0, gone: flags&2 != 0, backOff: flags&4 != 0,
 			counts: counts{int(idle), int(old), int(starting), int(foreign), int(blocked), int(busy), int(ending)}}
 		for i := range d.counts.idle + d.counts.old {
@@ -65,7 +69,7 @@ func FuzzPlan(f *testing.F) {
 			t.Fatalf("more seats than people: %+v of %+v", m, d)
 		case !d.lead && (m.pool > 0 || len(m.retire) > 0):
 			t.Fatalf("only the leader keeps the pool: %+v of %+v", m, d)
-		case len(m.retire) > 0 && len(d.idle)-len(m.retire) < d.waiting:
+		case d.strict == 0 && len(m.retire) > 0 && len(d.idle)-len(m.retire) < d.waiting:
 			t.Fatalf("retired what people wait for: %+v of %+v", m, d)
 		}
 		current := 0

@@ -3,6 +3,7 @@ package brain
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,6 +31,7 @@ func (b *Broker) leadLoop(ctx context.Context) {
 		var all sync.WaitGroup
 		all.Go(func() { b.publishLoop(term) })
 		all.Go(func() { b.sweepLoop(term) })
+		all.Go(func() { b.countLoop(term) })
 		select {
 		case <-ctx.Done():
 		case <-lock.Lost():
@@ -72,16 +74,24 @@ func (b *Broker) sweepLoop(ctx context.Context) {
 // earlier leader left, and fills a Consul that has lost its memory.
 func (b *Broker) publishLoop(ctx context.Context) {
 	var (
-		mu        sync.Mutex
-		published map[string]wire.App
-		watching  sync.WaitGroup
+		mu       sync.Mutex
+		apps     map[string]wire.App
+		site     *wire.SiteInfo
+		watching sync.WaitGroup
 	)
 	defer watching.Wait()
 	watching.Go(func() {
-		b.cfg.Fleet.WatchApps(ctx, func(apps map[string]wire.App) {
+		b.cfg.Fleet.WatchApps(ctx, func(there map[string]wire.App) {
 			mu.Lock()
 			defer mu.Unlock()
-			published = apps
+			apps = there
+		})
+	})
+	watching.Go(func() {
+		b.cfg.Fleet.WatchSite(ctx, func(there wire.SiteInfo) {
+			mu.Lock()
+			defer mu.Unlock()
+			site = &there
 		})
 	})
 	tick := time.NewTicker(publishEvery)
@@ -93,32 +103,53 @@ func (b *Broker) publishLoop(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		var err error
 		mu.Lock()
-		there := published
+		thereApps, thereSite := apps, site
 		mu.Unlock()
-		want, known := b.apps(time.Now())
-		if there == nil || !known {
-			continue
-		}
-		for id, app := range want {
-			app.Updated = there[id].Updated
-			if _, ok := there[id]; ok && there[id] == app {
-				continue
-			}
-			app.Updated = time.Now().UTC()
-			err = errors.Join(err, b.cfg.Fleet.PublishApp(ctx, app))
-		}
-		for id := range there {
-			if _, ok := want[id]; !ok {
-				err = errors.Join(err, b.cfg.Fleet.RemoveApp(ctx, id))
-			}
-		}
+		err := errors.Join(b.publishApps(ctx, thereApps), b.publishSite(ctx, thereSite))
 		if err != nil && !failing && ctx.Err() == nil {
 			b.log.Warn("routers do not hear of this site's apps; trying on", "error", err)
 		}
 		failing = err != nil
 	}
+}
+
+// publishWithin bounds one round of writes, so that one that got lost is made again.
+const publishWithin = 5 * time.Second
+
+// publishApps makes there, what stands in Consul, what is so. nil is not known yet.
+func (b *Broker) publishApps(ctx context.Context, there map[string]wire.App) (err error) {
+	want, known := b.apps(time.Now())
+	if there == nil || !known {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, publishWithin)
+	defer cancel()
+	for id, app := range want {
+		app.Updated = there[id].Updated
+		if _, ok := there[id]; ok && there[id] == app {
+			continue
+		}
+		app.Updated = time.Now().UTC()
+		err = errors.Join(err, b.cfg.Fleet.PublishApp(ctx, app))
+	}
+	for id := range there {
+		if _, ok := want[id]; !ok {
+			err = errors.Join(err, b.cfg.Fleet.RemoveApp(ctx, id))
+		}
+	}
+	return err
+}
+
+// publishSite is publishApps for what the site says of itself.
+func (b *Broker) publishSite(ctx context.Context, there *wire.SiteInfo) error {
+	if there == nil || there.Site == b.cfg.Site && slices.Equal(there.Residency, b.cfg.Residency) && slices.Equal(there.GPU, b.cfg.GPU) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, publishWithin)
+	defer cancel()
+	return b.cfg.Fleet.PublishSite(ctx, wire.SiteInfo{
+		Site: b.cfg.Site, Residency: b.cfg.Residency, GPU: b.cfg.GPU, Updated: time.Now().UTC()})
 }
 
 // apps is what routers are to know.
@@ -130,8 +161,12 @@ func (b *Broker) apps(now time.Time) (map[string]wire.App, bool) {
 		t := b.view.tally(app, b.mine(id), now)
 		c := wire.Capacity{
 			Idle: t.idle + t.old, Busy: t.busy + t.ending, Starting: t.allComing + t.counts.blocked,
-			Queued: len(b.queues[id]), Warm: app.Warm, Max: app.Max,
+			Queued: b.queues[id].people(), Warm: app.Warm, Max: app.Max,
 			ColdStartMS: b.view.cold[id].median().Milliseconds(),
+			SessionMS:   b.view.length[id].median().Milliseconds(),
+		}
+		for _, queues := range b.elsewhere {
+			c.Queued += queues[id]
 		}
 		if f := b.view.failures[id]; f != nil && f.failing(app.Version) {
 			c.Failing = f.why

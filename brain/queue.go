@@ -71,6 +71,16 @@ func (w *waiter) tell(m wire.Message) {
 // queue is the people who wait for an app at this replica, in order.
 type queue []*waiter
 
+// people counts those who have not been told to go.
+func (q queue) people() (n int) {
+	for _, w := range q {
+		if !w.ended {
+			n++
+		}
+	}
+	return n
+}
+
 func (q queue) without(w *waiter) queue {
 	return slices.DeleteFunc(q, func(o *waiter) bool { return o == w })
 }

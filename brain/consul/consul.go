@@ -26,6 +26,16 @@ func (f Fleet) WatchApps(ctx context.Context, fn func(map[string]wire.App)) {
 	<-f.Fleet.WatchApps(ctx, fn).Done()
 }
 
+// WatchSite implements brain.Fleet.
+func (f Fleet) WatchSite(ctx context.Context, fn func(wire.SiteInfo)) {
+	<-f.Fleet.WatchSite(ctx, fn).Done()
+}
+
+// WatchBrains implements brain.Fleet.
+func (f Fleet) WatchBrains(ctx context.Context, fn func([]wire.Instance)) {
+	<-f.Fleet.WatchInstances(ctx, wire.BrainService, fn).Done()
+}
+
 // Lock implements brain.Fleet.
 func (f Fleet) Lock(ctx context.Context, key string) (brain.Lock, error) {
 	l, err := f.Fleet.Lock(ctx, key, f.Holder)

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -31,6 +33,7 @@ type brainFlags struct {
 	consul, consulToken     string
 	nomad, nomadToken       string
 	ticketKeys              string
+	residency, gpu          []string
 }
 
 func brainCommand() *cobra.Command {
@@ -43,6 +46,9 @@ them and keeps each app's warm pool.
 
 A brain keeps nothing. Run two or more at each site; one of them keeps the pool,
 and another takes over when it dies. No stream is interrupted by that.
+
+--residency and --gpu are said of the site, not of the brain: give all brains of
+a site the same.
 
 Every flag can also be given in the environment: --nomad-token is
 NEARCAST_NOMAD_TOKEN, and so on. Use that for secrets, which a command line shows
@@ -62,6 +68,8 @@ to everybody on the machine.`,
 	flags.StringVar(&f.nomad, "nomad", "127.0.0.1:4646", "the Nomad API of the site's region")
 	flags.StringVar(&f.nomadToken, "nomad-token", "", "Nomad ACL token that may list, dispatch and stop the apps' jobs")
 	flags.StringVar(&f.ticketKeys, "ticket-keys", ticket.PublicKeysFile, "public keys of the routers; nearcast ticket-key makes them")
+	flags.StringSliceVar(&f.residency, "residency", nil, "jurisdictions the site lies in, such as eu,de; people may ask for one")
+	flags.StringSliceVar(&f.gpu, "gpu", nil, "classes of GPU that the site's stream hosts have, such as nvidia-l4; people may ask for one")
 	return cmd
 }
 
@@ -107,7 +115,7 @@ func runBrain(ctx context.Context, f brainFlags, log *slog.Logger) error {
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	b, err := brain.New(brain.Config{
-		ID: me.ID, Site: me.Site, Fleet: consul.Fleet{Fleet: registry, Holder: registration}, Nomad: cluster,
+		ID: me.ID, Site: me.Site, Residency: words(f.residency), GPU: words(f.gpu), Fleet: consul.Fleet{Fleet: registry, Holder: registration}, Nomad: cluster,
 		Verifier: verifier, Log: log, Metrics: metrics,
 	})
 	if err != nil {
@@ -139,6 +147,19 @@ func runBrain(ctx context.Context, f brainFlags, log *slog.Logger) error {
 	}
 	server.Shutdown(closing)
 	return ctx.Err()
+}
+
+// words are the words of a list as they are compared: in small letters, each
+// once, in order.
+func words(list []string) []string {
+	var out []string
+	for _, word := range list {
+		if word = strings.ToLower(strings.TrimSpace(word)); word != "" {
+			out = append(out, word)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // identity is how this brain is called and reached.

@@ -1,0 +1,113 @@
+package brain_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nearcast/nearcast/brain"
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// memory is a Nomad that places everything at once.
+type memory struct {
+	site *site
+	// placed is called, apart, for each new child.
+	placed func(child brain.Child)
+
+	mu         sync.Mutex
+	jobs       brain.Jobs
+	tokens     map[string]string
+	dispatches []time.Time
+	order      []string
+	stopped    []string
+	bell       chan struct{} // closed and renewed at each change
+}
+
+func (m *memory) change(fn func(jobs brain.Jobs)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	fn(m.jobs)
+	close(m.bell)
+	m.bell = make(chan struct{})
+}
+
+func (m *memory) Watch(ctx context.Context, fn func(brain.Jobs)) {
+	for {
+		m.mu.Lock()
+		bell := m.bell
+		copied := brain.Jobs{Apps: map[string]brain.App{}, Children: map[string]brain.Child{}}
+		for k, v := range m.jobs.Apps {
+			copied.Apps[k] = v
+		}
+		for k, v := range m.jobs.Children {
+			copied.Children[k] = v
+		}
+		m.mu.Unlock()
+		fn(copied)
+		select {
+		case <-ctx.Done():
+			return
+		case <-bell:
+		}
+	}
+}
+
+func (m *memory) Dispatch(_ context.Context, app brain.App, token string) (string, error) {
+	m.mu.Lock()
+	if child, ok := m.tokens[token]; ok {
+		m.mu.Unlock()
+		return child, nil
+	}
+	n := len(m.order) + 1
+	child := brain.Child{ID: fmt.Sprintf("%s/dispatch-v%d-%d", app.ID, app.Version, n), App: app.ID, Version: app.Version,
+		Token: token, State: brain.ChildRunning, Alloc: fmt.Sprintf("alloc-%d", n), Created: time.Now()}
+	m.tokens[token] = child.ID
+	m.order = append(m.order, child.ID)
+	m.dispatches = append(m.dispatches, time.Now())
+	placed := m.placed
+	m.mu.Unlock()
+	m.change(func(jobs brain.Jobs) { jobs.Children[child.ID] = child })
+	if placed != nil {
+		go placed(child)
+	}
+	return child.ID, nil
+}
+
+func (m *memory) Stop(_ context.Context, child string) error {
+	m.mu.Lock()
+	m.stopped = append(m.stopped, child)
+	m.mu.Unlock()
+	m.died(child, wire.End{Reason: wire.ReasonDrained})
+	return nil
+}
+
+func (m *memory) died(child string, end wire.End) {
+	m.change(func(jobs brain.Jobs) {
+		c, ok := jobs.Children[child]
+		if !ok {
+			return
+		}
+		c.State, c.End = brain.ChildDead, &end
+		jobs.Children[child] = c
+	})
+}
+
+func (m *memory) Live(_ context.Context, app string) ([]string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []string
+	for _, id := range m.order {
+		if c := m.jobs.Children[id]; c.App == app && c.State != brain.ChildDead {
+			out = append(out, id)
+		}
+	}
+	return out, nil
+}
+
+func (m *memory) dispatched() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.dispatches)
+}

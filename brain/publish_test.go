@@ -1,0 +1,122 @@
+package brain_test
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nearcast/nearcast/brain"
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+func TestChangesAreSeenAtOnce(t *testing.T) {
+	s := newSite(t, brain.App{ID: "game", Version: 1, Warm: 1, Max: 1})
+	s.nomad.placed = s.ready
+	s.brain("b1")
+	begun := time.Now() // of the change, until it is seen
+	want := 1           // idle seats
+	seen := make(chan time.Duration, 100)
+	var mu sync.Mutex
+	s.fleet.WatchApps(s.ctx, func(apps map[string]wire.App) {
+		mu.Lock()
+		defer mu.Unlock()
+		if apps["game"].Capacity.Idle == want {
+			seen <- time.Since(begun)
+		}
+	})
+	wait := func() time.Duration {
+		select {
+		case d := <-seen:
+			return d
+		case <-time.After(60 * time.Second):
+			t.Fatal("a change was never seen")
+			return 0
+		}
+	}
+	wait()
+	var took []time.Duration
+	for i := range 10 {
+		mu.Lock()
+		for len(seen) > 0 {
+			<-seen
+		}
+		want, begun = i%2, time.Now()
+		s.at("alloc-1").set([]wire.SeatState{wire.SeatStreaming, wire.SeatIdle}[want])
+		mu.Unlock()
+		took = append(took, wait())
+	}
+	slices.Sort(took)
+	t.Logf("a seat's change → a watcher of its app: median %v, most %v", took[5], took[9])
+	if took[5] > time.Second {
+		t.Errorf("routers see a change after %v, want within a second", took[5])
+	}
+}
+
+func TestSessionLengthIsPublished(t *testing.T) {
+	s := newSite(t, brain.App{ID: "game", Version: 1, Max: 2})
+	s.nomad.placed = s.ready
+	room := s.published("game")
+	b := s.brain("b1")
+	s.until("published", func() bool { return room().ID == "game" })
+	if ms := room().Capacity.SessionMS; ms != 0 {
+		t.Errorf("before any session: %d ms", ms)
+	}
+	begin := time.Now()
+	p := s.play(b, "game")
+	p.expect(wire.MsgAnswer)
+	s.until("she is seen to play", func() bool { return room().Capacity.Busy == 1 })
+	p.send(wire.Message{Type: wire.MsgLeave})
+	p.expect(wire.MsgEnded)
+	s.until("the length is published", func() bool { return room().Capacity.SessionMS > 0 })
+	if ms, most := room().Capacity.SessionMS, time.Since(begin).Milliseconds(); ms > most {
+		t.Errorf("%d ms of at most %d", ms, most)
+	}
+}
+
+func TestQueuedCountsAllReplicas(t *testing.T) {
+	s := newSite(t, brain.App{ID: "game", Version: 1, Max: 0})
+	room := s.published("game")
+	a := s.brain("a")
+	s.until("a leads", func() bool { return room().ID == "game" })
+	b, c := s.brain("b"), s.brain("c")
+	for _, r := range []*replica{a, b, b, c} {
+		s.play(r, "game").expect(wire.MsgQueued)
+	}
+	s.until("all are counted", func() bool { return room().Capacity.Queued == 4 })
+	if status, body := call(t, http.MethodGet, b.url+"/v1/queues"); status != 200 || strings.TrimSpace(body) != `{"game":2}` {
+		t.Errorf("b says %d %s", status, body)
+	}
+	// As if it were killed: still in Consul, and it answers nobody.
+	b.server.Listener.Close()
+	b.server.CloseClientConnections()
+	begin := time.Now()
+	s.until("those of a dead replica are not", func() bool { return room().Capacity.Queued == 2 })
+	t.Logf("forgotten after %v", time.Since(begin))
+}
+
+func TestSiteSaysWhatItIs(t *testing.T) {
+	s := newSite(t)
+	var mu sync.Mutex
+	var last wire.SiteInfo
+	s.fleet.WatchSite(s.ctx, func(info wire.SiteInfo) {
+		mu.Lock()
+		defer mu.Unlock()
+		last = info
+	})
+	says := func(land string) func() bool {
+		return func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return last.Site == "dc1" && slices.Equal(last.Residency, []string{"eu", land}) &&
+				slices.Equal(last.GPU, []string{"nvidia-l4"}) && !last.Updated.IsZero()
+		}
+	}
+	a := s.brain("a")
+	s.until("said", says("land-of-a"))
+	s.brain("b")
+	a.stop()
+	s.until("the next leader says what it knows", says("land-of-b"))
+}

@@ -1,0 +1,192 @@
+package brain_test
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/nearcast/nearcast/internal/fleet"
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// seat is a stream host as brains see it.
+type seat struct {
+	site   *site
+	server *httptest.Server
+	reg    *fleet.SeatRegistration
+	once   sync.Once
+
+	mu     sync.Mutex
+	rec    wire.Seat
+	conn   *websocket.Conn
+	grants int
+	heard  []wire.Message
+}
+
+// seat starts one in a state, as a child's.
+func (s *site) seat(app, child, alloc string, state wire.SeatState) *seat {
+	x := &seat{site: s}
+	x.mu.Lock() // a brain may be quicker than the rest of this function
+	defer x.mu.Unlock()
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+wire.AttachPath, x.attach)
+	mux.HandleFunc("POST "+wire.EndPath, x.endIt)
+	mux.HandleFunc("POST "+wire.RetirePath, x.retire)
+	x.server = httptest.NewServer(mux)
+	x.rec = wire.Seat{ID: alloc, App: app, Job: child, Node: "n1", Address: x.server.Listener.Addr().String(),
+		State: state, Since: time.Now().UTC()}
+	reg, err := s.fleet.RegisterSeat(s.ctx, x.rec)
+	if err != nil {
+		s.t.Error(err)
+		return nil
+	}
+	x.reg = reg
+	s.mu.Lock()
+	s.seats[alloc] = x
+	s.mu.Unlock()
+	return x
+}
+
+func (x *seat) become(state wire.SeatState, session string) {
+	x.rec.State, x.rec.Session, x.rec.Since = state, session, time.Now().UTC()
+	x.reg.Update(x.rec)
+}
+
+func (x *seat) set(state wire.SeatState) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.become(state, x.rec.Session)
+}
+
+func (x *seat) resumeToken(session string) string {
+	payload, _ := json.Marshal(map[string]string{"seat": x.rec.ID, "sub": session})
+	return "h." + base64.RawURLEncoding.EncodeToString(payload) + ".secret-signature"
+}
+
+func (x *seat) attach(rw http.ResponseWriter, r *http.Request) {
+	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+	x.mu.Lock()
+	resumed := x.rec.State.Busy() && token == x.resumeToken(x.rec.Session)
+	session := x.rec.Session
+	if !resumed {
+		claims, err := x.site.verify.Verify(token)
+		status := 0
+		switch {
+		case err != nil:
+			status = 401
+		case x.rec.State == wire.SeatEnding:
+			status = 410
+		case !x.rec.State.Free():
+			status = 409
+		}
+		if status != 0 {
+			x.mu.Unlock()
+			rw.WriteHeader(status)
+			return
+		}
+		session = claims.Session
+		x.grants++
+		x.become(wire.SeatClaimed, session)
+	}
+	x.mu.Unlock()
+	ws, err := websocket.Accept(rw, r, nil)
+	if err != nil {
+		return
+	}
+	x.mu.Lock()
+	before := x.conn
+	x.conn = ws
+	x.mu.Unlock()
+	if before != nil {
+		go before.Close(wire.CloseReplaced, "")
+	}
+	x.say(ws, wire.Message{Type: wire.MsgGranted, Grant: &wire.Grant{Session: session, App: x.rec.App, Seat: x.rec.ID,
+		Resume: x.resumeToken(session), GraceS: 60, Resumed: resumed}})
+	for {
+		_, data, err := ws.Read(context.Background())
+		if err != nil {
+			return
+		}
+		var m wire.Message
+		json.Unmarshal(data, &m)
+		x.mu.Lock()
+		x.heard = append(x.heard, m)
+		x.mu.Unlock()
+		switch m.Type {
+		case wire.MsgOffer:
+			x.set(wire.SeatStreaming)
+			x.say(ws, wire.Message{Type: wire.MsgAnswer, SDP: "answer to " + m.SDP})
+		case wire.MsgLeave:
+			x.end(wire.End{Reason: wire.ReasonLeft})
+			return
+		}
+	}
+}
+
+func (x *seat) say(ws *websocket.Conn, m wire.Message) {
+	data, _ := json.Marshal(m)
+	ws.Write(context.Background(), websocket.MessageText, data)
+}
+
+func (x *seat) endIt(rw http.ResponseWriter, r *http.Request) {
+	var req wire.EndRequest
+	json.NewDecoder(r.Body).Decode(&req)
+	x.mu.Lock()
+	mine := x.rec.Session == req.Session
+	x.mu.Unlock()
+	if !mine {
+		rw.WriteHeader(403)
+		return
+	}
+	rw.WriteHeader(204)
+	go x.end(wire.End{Reason: req.Reason})
+}
+
+func (x *seat) retire(rw http.ResponseWriter, _ *http.Request) {
+	x.mu.Lock()
+	free := x.rec.State.Free()
+	if free {
+		x.become(wire.SeatEnding, "")
+	}
+	x.mu.Unlock()
+	if !free {
+		rw.WriteHeader(409)
+		return
+	}
+	rw.WriteHeader(204)
+	go x.end(wire.End{Reason: wire.ReasonRetired})
+}
+
+// end ends the seat in order: its person is told, Nomad is told.
+func (x *seat) end(end wire.End) {
+	x.mu.Lock()
+	ws := x.conn
+	x.mu.Unlock()
+	if ws != nil {
+		x.say(ws, wire.Message{Type: wire.MsgEnded, End: &end})
+		ws.Close(wire.CloseEnded, "")
+	}
+	x.vanish()
+	x.site.nomad.died(x.rec.Job, end)
+}
+
+// vanish takes the seat away without a word.
+func (x *seat) vanish() {
+	x.once.Do(func() {
+		x.reg.Close()
+		x.mu.Lock()
+		if x.conn != nil {
+			x.conn.CloseNow()
+		}
+		x.mu.Unlock()
+		x.server.CloseClientConnections()
+		x.server.Close()
+	})
+}
