@@ -79,21 +79,47 @@ func comma(b []byte, i int) []byte {
 	return b
 }
 
+// plain are the bytes that stand for themselves in a JSON string.
+var plain = func() (is [256]bool) {
+	for c := byte(' '); c < utf8.RuneSelf; c++ {
+		is[c] = c != '"' && c != '\\' && c != '<' && c != '>' && c != '&'
+	}
+	return is
+}()
+
 // text appends a string. Nearly all are plain; encoding/json knows of the rest.
 func text(b []byte, s string) []byte {
-	for i := 0; i < len(s); i++ {
-		if c := s[i]; c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+	for i := 0; i < len(s); {
+		if plain[s[i]] {
+			i++
+			continue
+		}
+		r, size := utf8.DecodeRuneInString(s[i:])
+		if size == 1 || r == '\u2028' || r == '\u2029' {
 			quoted, _ := json.Marshal(s) // of a string: cannot fail
 			return append(b, quoted...)
 		}
+		i += size
 	}
 	b = append(b, '"')
 	b = append(b, s...)
 	return append(b, '"')
 }
 
-// decimal appends a number.
+// decimal appends a number. Nearly all have two decimals at most, and are
+// written as whole hundredths; strconv has to look for the shortest text.
 func decimal(b []byte, v float64) []byte {
+	if hundredths := math.Round(v * 100); hundredths >= 0 && hundredths < 1e12 && hundredths/100 == v && !math.Signbit(v) {
+		whole, rest := uint64(hundredths)/100, uint64(hundredths)%100
+		b = strconv.AppendUint(b, whole, 10)
+		switch {
+		case rest == 0:
+			return b
+		case rest%10 == 0:
+			return append(b, '.', byte('0'+rest/10))
+		}
+		return append(b, '.', byte('0'+rest/10), byte('0'+rest%10))
+	}
 	if abs := math.Abs(v); abs != 0 && (abs < 1e-6 || abs >= 1e21) || math.IsNaN(v) {
 		number, err := json.Marshal(v)
 		if err != nil { // not a number: placement gives none

@@ -2,6 +2,8 @@ package router
 
 import (
 	"encoding/json"
+	"math"
+	"math/rand/v2"
 	"reflect"
 	"testing"
 	"time"
@@ -40,7 +42,7 @@ func vary(x reflect.Value, s string, v float64, n int) {
 // A field that is added to the answer and forgotten by hand fails here.
 func TestAppendLaunch(t *testing.T) {
 	for _, s := range []string{"", "plain", "<a href=\"x\">&amp;</a>", "tab\tand\x00null", "größer ± 5 ms", "\xff broken \u2028", `back\slash`} {
-		for _, v := range []float64{0, 1, -1.5, 14.2, 0.1 + 0.2, 1e-7, 123456789.125, 1e21, 5e-324} {
+		for _, v := range []float64{0, 1, -1.5, 14.2, 0.1 + 0.2, 1e-7, 123456789.125, 1e21, 5e-324, math.Copysign(0, -1), 0.01, 0.07, 1.005, 8.1, 999999999999.99} {
 			for n := range 3 {
 				var out wire.LaunchResponse
 				vary(reflect.ValueOf(&out).Elem(), s, v, n)
@@ -52,6 +54,18 @@ func TestAppendLaunch(t *testing.T) {
 					t.Errorf("%q, %v, %d:\n%s\nwant\n%s", s, v, n, got, want)
 				}
 			}
+		}
+	}
+}
+
+// TestDecimal holds numbers of few decimals to encoding/json's text.
+func TestDecimal(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for i := range 100_000 {
+		v := float64(random.IntN(1_000_000_000)) / math.Pow10(i%5)
+		want, _ := json.Marshal(v)
+		if got := decimal(nil, v); string(got) != string(want) {
+			t.Fatalf("%s, want %s", got, want)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -62,17 +63,20 @@ func (r *Router) postSession(c echo.Context) error {
 		Ticket: token, Expires: expires, Site: best.Site,
 		ICEServers:     r.cfg.ICE.servers(session, time.Now()),
 		PredictedRTTMS: best.RTT, RTTSource: wire.RTTSource(best.Source),
-		Candidates: make([]wire.Candidate, len(result.Candidates)),
 	}
+	list := candidateLists.Get().(*[]wire.Candidate)
+	defer candidateLists.Put(list)
+	out.Candidates = slices.Grow((*list)[:0], len(result.Candidates))
 	for i := range result.Candidates {
 		cand := &result.Candidates[i]
-		out.Candidates[i] = wire.Candidate{
+		out.Candidates = append(out.Candidates, wire.Candidate{
 			Site: cand.Site, BrainURL: world.brain(cand.Index, r.cfg.Chance),
 			RTTMS: cand.RTT, RTTSource: wire.RTTSource(cand.Source), RTTErrorMS: cand.Error,
 			WaitMS: cand.Wait, LoadMS: cand.Load, Score: cand.Score,
 			Excluded: string(cand.Excluded), Reason: cand.Reason,
-		}
+		})
 	}
+	*list = out.Candidates
 	out.BrainURL = out.Candidates[0].BrainURL
 	r.metrics.placed(best.Site, string(best.Source))
 	r.log.LogAttrs(context.Background(), slog.LevelInfo, "session placed", slog.String("session", session), slog.String("app", req.App),
@@ -163,10 +167,11 @@ func (r *Router) place(req wire.LaunchRequest, w *world) placement.Result {
 	return result
 }
 
-// siteLists and buffers are memory that one request after the other uses.
+// Memory that one request after the other uses.
 var (
-	siteLists = sync.Pool{New: func() any { return new([]placement.Site) }}
-	buffers   = sync.Pool{New: func() any { return new([]byte) }}
+	siteLists      = sync.Pool{New: func() any { return new([]placement.Site) }}
+	candidateLists = sync.Pool{New: func() any { return new([]wire.Candidate) }}
+	buffers        = sync.Pool{New: func() any { return new([]byte) }}
 )
 
 // noSite says which rule removed the last site, and of each why it cannot serve.
