@@ -20,14 +20,13 @@ import (
 // come, leave and change brains. Which of all that happens next is drawn from a
 // seed.
 type chaos struct {
-	t       *testing.T
-	r       *rand.Rand
-	now     time.Time
-	calm    bool // nothing goes wrong any more, and nobody comes
-	doomed  bool // no seat ever serves
-	nodes   int  // how many seats they hold
-	version uint64
-	apps    map[string]App
+	t      *testing.T
+	r      *rand.Rand
+	now    time.Time
+	calm   bool // nothing goes wrong any more, and nobody comes
+	doomed bool // no seat ever serves
+	nodes  int  // how many seats they hold
+	apps   map[string]App
 
 	children []*fate
 	tokens   map[string]*fate
@@ -72,7 +71,7 @@ type soul struct {
 }
 
 func newChaos(t *testing.T, seed uint64, replicas int, app App) *chaos {
-	c := &chaos{t: t, r: rand.New(rand.NewPCG(seed, 1)), now: time.Unix(1_000_000, 0), nodes: 100, version: app.Version,
+	c := &chaos{t: t, r: rand.New(rand.NewPCG(seed, 1)), now: time.Unix(1_000_000, 0), nodes: 100,
 		apps: map[string]App{app.ID: app}, tokens: map[string]*fate{}}
 	for i := range replicas {
 		b, err := New(Config{ID: fmt.Sprint("b", i), Site: "dc1", Fleet: struct{ Fleet }{}, Nomad: struct{ Nomad }{},

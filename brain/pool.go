@@ -64,8 +64,8 @@ func plan(d demand) move {
 	m.people = min(room, max(0, d.waiting-c.idle-d.oldServe()-c.starting))
 	if d.lead {
 		// What waits will take what is ready; the pool is what is left then.
-		// Old seats are about to go.
-		have := c.idle + c.starting + c.foreign + m.people
+		// Old seats that serve nobody are about to go.
+		have := c.idle + d.oldServe() + c.starting + c.foreign + m.people
 		m.pool = min(room-m.people, max(0, d.warm+d.waiting-have))
 	}
 	return m

@@ -1,0 +1,109 @@
+package brain
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// A seat that dies at once is a failure, and the only one, in whatever order the
+// news of it comes.
+func TestDeathCountsInAnyOrder(t *testing.T) {
+	t.Parallel()
+	for _, order := range []string{
+		"returned running dead", "running returned dead", "running dead returned", "dead returned", "returned dead",
+		"returned running starting gone dead", "starting returned gone dead", "starting gone dead returned",
+		"returned running starting dead gone", "returned starting idle running dead gone", "idle dead gone returned",
+		"running returned blocked dead", "returned dead dead", "running dead lead returned", "returned lead running dead",
+	} {
+		c := newChaos(t, 1, 1, App{ID: game, Version: 1, Warm: 1, Max: 5})
+		m := c.replicas[0]
+		d := m.decide()
+		if len(d.orders) != 1 {
+			t.Fatalf("%s: %d orders at the start", order, len(d.orders))
+		}
+		f := c.start(d.orders[0])
+		f.Alloc = "alloc-1"
+		for _, event := range strings.Fields(order) {
+			switch event {
+			case "returned":
+				m.dispatched(d.orders[0], f.ID, nil)
+			case "running":
+				f.State = ChildRunning
+				c.tellNomad(m)
+			case "blocked":
+				f.State = ChildBlocked
+				c.tellNomad(m)
+			case "dead":
+				c.die(f, wire.End{Reason: wire.ReasonAppExited, ExitCode: 1})
+				c.tellNomad(m)
+			case "starting", "idle":
+				f.become(wire.SeatState(event), c.now)
+				c.tellConsul(m)
+			case "gone":
+				f.seen = false
+				c.tellConsul(m)
+			case "lead":
+				m.setLead(false)
+				m.setLead(true)
+			}
+			if n := len(m.decide().orders); n != 0 {
+				t.Errorf("%s: dispatched %d more after %q", order, n, event)
+			}
+		}
+		c.now = c.now.Add(firstBackOff - time.Millisecond)
+		if n := len(m.decide().orders); n != 0 {
+			t.Errorf("%s: the back-off is over too early", order)
+		}
+		c.now = c.now.Add(time.Millisecond)
+		if n := len(m.decide().orders); n != 1 {
+			t.Errorf("%s: %d orders after the back-off", order, n)
+		}
+		if f := m.view.failures[game]; f == nil || f.failures != 1 {
+			t.Errorf("%s: counted as %+v", order, f)
+		}
+	}
+}
+
+// What was dead before this brain came, or long before it looked again, is no
+// failure of now.
+func TestOldDeathsAreNoNews(t *testing.T) {
+	t.Parallel()
+	c := newChaos(t, 1, 1, App{ID: game, Version: 1, Warm: 1, Max: 5})
+	f := c.start(order{app: App{ID: game, Version: 1}, token: "s-old"})
+	f.Created = c.now.Add(-time.Hour)
+	c.die(f, wire.End{Reason: wire.ReasonAppExited, ExitCode: 1})
+	c.tellNomad(c.replicas[0])
+	if n := len(c.replicas[0].decide().orders); n != 1 {
+		t.Errorf("%d orders", n)
+	}
+}
+
+// A dispatch that Nomad took and never showed holds its place until Nomad's
+// servers say that it is gone.
+func TestDispatchThatNomadNeverShows(t *testing.T) {
+	t.Parallel()
+	c := newChaos(t, 1, 1, App{ID: game, Version: 1, Warm: 1, Max: 5})
+	m := c.replicas[0]
+	o := m.decide().orders[0]
+	f := c.start(o)
+	m.dispatched(o, f.ID, nil)
+	for range 5 {
+		c.now = c.now.Add(silentFor + time.Second)
+		m.passTime()
+		d := m.decide()
+		if len(d.orders) != 0 || len(d.ask) != 1 {
+			t.Fatalf("decided %+v", d)
+		}
+		m.confirmed(game, c.live())
+	}
+	c.die(f, wire.End{Reason: wire.ReasonDrained})
+	c.now = c.now.Add(silentFor + time.Second)
+	m.decide()
+	m.confirmed(game, c.live())
+	if n := len(m.decide().orders); n != 1 {
+		t.Errorf("%d orders once it is known to be gone", n)
+	}
+}
