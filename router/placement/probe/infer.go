@@ -140,10 +140,11 @@ func (m *Model) gains(s *scratch, best, field float64, taken []int) {
 			continue
 		}
 		w *= 1 - field
-		row, off := m.rtt[h*n:h*n+n], m.off[h*n:h*n+n]
+		row := m.rtt[h*n : h*n+n]
 		below := s.low[h] - s.offset[h]
 		for i, ms := range row {
-			sd := sightError + sightPart*ms + off[i]
+			// Not m.off: what nobody knows of far sites would call for asking them.
+			sd := sightError + sightPart*ms
 			if d := below - ms; d > -3*sd {
 				s.gain[i] += w * sd * improvement(d/sd)
 			}

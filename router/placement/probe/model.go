@@ -66,15 +66,15 @@ const (
 	// Most is how many answers are asked for, where the request does not say.
 	Most = 8
 
-	lastMile      = 7   // of a person, as far as anybody knows,
-	lastMileError = 10  // and by how much it may differ
-	sightError    = 4   // by how much two neighbours' round trips differ at least,
-	sightPart     = 0.1 // and for each of a round trip's milliseconds
-	answerError   = 3   // of a person's minimum of three
-	tails         = 4   // degrees of freedom of Student's distribution
+	lastMile      = 7    // of a person, as far as anybody knows,
+	lastMileError = 10   // and by how much it may differ
+	sightError    = 4    // by how much two neighbours' round trips differ at least,
+	sightPart     = 0.15 // and for each of a round trip's milliseconds
+	answerError   = 3    // of a person's minimum of three
+	tails         = 4    // degrees of freedom of Student's distribution
 
 	shrink  = 0.3 // how much of the field's covariance is that of distance alone
-	fieldAt = 12  // answers until the field's word is all there is,
+	fieldAt = 10  // answers until the field's word is all there is,
 	fieldTo = 0.9 // nearly
 
 	// MaxRTT bounds any number that comes in.
@@ -93,7 +93,7 @@ type Model struct {
 	names []string
 	index map[string]int
 	// rtt holds n×n round trips, from row to column, without gaps; off how far
-	// the neighbour's word on them may be off, beyond sightError.
+	// they may be off beyond what neighbours differ by.
 	rtt, off []float64
 	mean     []float64 // what a site is seen at, over all sites
 	cov      []float64 // n×n covariance of the field
@@ -148,7 +148,9 @@ func (m *Model) measure(between Between) {
 			if !sane(err) {
 				err = 0
 			}
-			m.rtt[a*n+b], m.off[a*n+b] = ms, err
+			// Neighbours differ more than coordinates err, so what counts is an
+			// error that leaves no neighbourhood.
+			m.rtt[a*n+b], m.off[a*n+b] = ms, max(0, err-ms/2)
 		}
 	}
 	type gap struct {

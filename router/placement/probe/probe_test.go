@@ -1,0 +1,378 @@
+package probe
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// flat is a world that is a plane, a second of arc a millisecond: round trips
+// are distances, and everything is known exactly.
+type flat struct{ x, y []float64 }
+
+func newFlat(n int, seed uint64) flat {
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	var f flat
+	for range n {
+		f.x, f.y = append(f.x, rnd.Float64()*200), append(f.y, rnd.Float64()*200)
+	}
+	return f
+}
+
+func (f flat) between(a, b int) (float64, float64) {
+	return math.Hypot(f.x[a]-f.x[b], f.y[a]-f.y[b]) + 2, 1
+}
+
+func (f flat) from(x, y float64, site int) float64 {
+	return math.Hypot(f.x[site]-x, f.y[site]-y) + 8
+}
+
+func names(n int) []string {
+	var out []string
+	for i := range n {
+		out = append(out, fmt.Sprintf("s%d", i))
+	}
+	return out
+}
+
+func model(t testing.TB, n int, between Between) *Model {
+	t.Helper()
+	m, err := New(names(n), between)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// follow does as advised, and returns where it led, having asked how many.
+func follow(t testing.TB, m *Model, a *Asked, answer func(site int) (float64, bool)) (nearest string, asked int) {
+	t.Helper()
+	if a.RTT == nil {
+		a.RTT = map[string]float64{}
+	}
+	for range 100 {
+		advice := m.Next(*a)
+		if len(advice.Probe) == 0 {
+			return advice.Nearest, asked
+		}
+		if len(advice.Probe) > max(1, a.AtOnce) || !(advice.Gain > 0) {
+			t.Fatalf("advice %+v", advice)
+		}
+		for _, name := range advice.Probe {
+			if _, ok := a.RTT[name]; ok || slices.Contains(a.Failed, name) || slices.Contains(a.Unfit, name) {
+				t.Fatalf("%s is asked again, or must not be", name)
+			}
+			asked++
+			if ms, ok := answer(m.index[name]); ok {
+				a.RTT[name] = ms
+			} else {
+				a.Failed = append(a.Failed, name)
+			}
+		}
+	}
+	t.Fatal("it never ends")
+	return "", 0
+}
+
+func TestFindsTheNearest(t *testing.T) {
+	for _, tt := range []struct {
+		sites, most, atOnce int
+		want                float64 // share within 1 ms of the best
+	}{
+		{20, 8, 1, 0.95}, {20, 8, 2, 0.95}, {20, 6, 1, 0.9}, {200, 8, 1, 0.8}, {200, 8, 2, 0.7},
+	} {
+		t.Run(fmt.Sprintf("%d sites, %d probes, %d at once", tt.sites, tt.most, tt.atOnce), func(t *testing.T) {
+			f := newFlat(tt.sites, 7)
+			m := model(t, tt.sites, f.between)
+			rnd := rand.New(rand.NewPCG(3, 4))
+			good := 0
+			const people = 200
+			for range people {
+				x, y := rnd.Float64()*200, rnd.Float64()*200
+				best := math.Inf(1)
+				for i := range tt.sites {
+					best = min(best, f.from(x, y, i))
+				}
+				a := Asked{Most: tt.most, AtOnce: tt.atOnce}
+				site, asked := follow(t, m, &a, func(i int) (float64, bool) { return f.from(x, y, i), true })
+				if asked > tt.most {
+					t.Fatalf("%d asked", asked)
+				}
+				if f.from(x, y, m.index[site]) < best+1 {
+					good++
+				}
+			}
+			if share := float64(good) / people; share < tt.want {
+				t.Errorf("%.2f of the people are at their nearest site, want %.2f", share, tt.want)
+			}
+		})
+	}
+}
+
+func TestStopsWhenNothingIsToBeGained(t *testing.T) {
+	f := newFlat(60, 9)
+	m := model(t, 60, f.between)
+	a := Asked{Most: 60}
+	_, asked := follow(t, m, &a, func(i int) (float64, bool) { return f.from(f.x[5], f.y[5], i), true })
+	if asked > 25 {
+		t.Errorf("%d of 60 sites asked by one who sits at a site", asked)
+	}
+}
+
+func TestFirstQuestion(t *testing.T) {
+	f := newFlat(30, 5)
+	m := model(t, 30, f.between)
+	if got := m.Next(Asked{Entry: "s7", EntryNear: true}).Probe; !slices.Equal(got, []string{"s7"}) {
+		t.Errorf("a near entry is asked first, not %v", got)
+	}
+	first := m.Next(Asked{Entry: "s7", AtOnce: 3})
+	if len(first.Probe) != 3 || first.Nearest != "s7" {
+		t.Errorf("%+v", first)
+	}
+	for i, a := range first.Probe {
+		for _, b := range first.Probe[:i] {
+			if ms, _ := m.RTT(a, b); ms < 30 {
+				t.Errorf("%s and %s are %v ms apart: not spread", a, b, ms)
+			}
+		}
+	}
+	// Whatever is asked first is not a site that failed or cannot serve.
+	second := m.Next(Asked{Failed: first.Probe[:1], Unfit: first.Probe[1:2]})
+	if slices.Contains(first.Probe[:2], second.Probe[0]) {
+		t.Errorf("%v again", second.Probe)
+	}
+}
+
+func TestTrouble(t *testing.T) {
+	f := newFlat(20, 3)
+	m := model(t, 20, f.between)
+	here := func(i int) (float64, bool) { return f.from(f.x[4], f.y[4], i), true }
+	t.Run("nobody answers", func(t *testing.T) {
+		a := Asked{Entry: "s2", Most: 4}
+		site, asked := follow(t, m, &a, func(int) (float64, bool) { return 0, false })
+		if asked != tries*4 || slices.Contains(a.Failed, site) || site == "" {
+			t.Errorf("%d asked, %q is nearest", asked, site)
+		}
+	})
+	t.Run("the nearest is dead", func(t *testing.T) {
+		a := Asked{}
+		site, _ := follow(t, m, &a, func(i int) (float64, bool) {
+			ms, _ := here(i)
+			return ms, i != 4
+		})
+		if site == "s4" || site == "" {
+			t.Errorf("%q is nearest", site)
+		}
+	})
+	t.Run("the nearest cannot serve", func(t *testing.T) {
+		a := Asked{Unfit: []string{"s4"}}
+		if site, _ := follow(t, m, &a, here); site == "s4" || site == "" {
+			t.Errorf("%q is nearest", site)
+		}
+	})
+	t.Run("only what cannot serve was measured", func(t *testing.T) {
+		advice := m.Next(Asked{RTT: map[string]float64{"s4": 8}, Unfit: []string{"s4"}})
+		if len(advice.Probe) == 0 || advice.Nearest == "s4" || advice.Nearest == "" {
+			t.Errorf("%+v", advice)
+		}
+	})
+	t.Run("nonsense is passed over", func(t *testing.T) {
+		with := m.Next(Asked{RTT: map[string]float64{"s1": 30, "s2": math.NaN(), "s3": -1, "s5": math.Inf(1), "s6": 1e9, "moon": 2},
+			Failed: []string{"moon"}, Unfit: []string{"mars"}, Hints: []Hint{{"s7", math.NaN(), 1}, {"venus", 1, 1}, {"s8", 1, -1}}})
+		without := m.Next(Asked{RTT: map[string]float64{"s1": 30}})
+		if !slices.Equal(with.Probe, without.Probe) || with.Nearest != without.Nearest {
+			t.Errorf("%+v, without %+v", with, without)
+		}
+	})
+	t.Run("no site at all", func(t *testing.T) {
+		m := model(t, 0, nil)
+		if a := m.Next(Asked{Entry: "x", RTT: map[string]float64{"x": 1}}); len(a.Probe) != 0 || a.Nearest != "" {
+			t.Errorf("%+v", a)
+		}
+	})
+	t.Run("one site", func(t *testing.T) {
+		m := model(t, 1, nil)
+		a := Asked{}
+		if site, asked := follow(t, m, &a, func(int) (float64, bool) { return 9, true }); site != "s0" || asked != 1 {
+			t.Errorf("%q after %d", site, asked)
+		}
+	})
+}
+
+func TestHints(t *testing.T) {
+	f := newFlat(200, 11)
+	m := model(t, 200, f.between)
+	// Others here found s9 near: that is asked first.
+	a := Asked{Hints: []Hint{{"s9", 12, 6}, {"s100", 150, 8}}}
+	if got := m.Next(a).Probe; !slices.Equal(got, []string{"s9"}) {
+		t.Errorf("asks %v", got)
+	}
+	// What she measures outweighs what others did.
+	a.RTT = map[string]float64{"s9": 180}
+	if got := m.Next(a); got.Nearest != "s9" || len(got.Probe) == 0 {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestPredict(t *testing.T) {
+	f := newFlat(40, 13)
+	m := model(t, 40, f.between)
+	if got := m.Predict(Asked{Entry: "s1"}); got != nil {
+		t.Errorf("of nothing, %v", got)
+	}
+	a := Asked{RTT: map[string]float64{}}
+	for _, i := range []int{0, 5, 10, 15, 20, 25} {
+		a.RTT[m.names[i]] = f.from(60, 90, i)
+	}
+	within := 0
+	for i, e := range m.Predict(a) {
+		truth := f.from(60, 90, i)
+		if _, ok := a.RTT[e.Site]; ok != e.Measured || ok && (e.RTT != truth || e.Error != 0) {
+			t.Errorf("%+v was measured as %v", e, truth)
+		}
+		if math.Abs(e.RTT-truth) <= 2*e.Error+1e-9 {
+			within++
+		}
+	}
+	if within < 36 {
+		t.Errorf("%d of 40 within two deviations", within)
+	}
+}
+
+func TestGaps(t *testing.T) {
+	f := newFlat(30, 17)
+	rnd := rand.New(rand.NewPCG(5, 5))
+	m := model(t, 30, func(a, b int) (float64, float64) {
+		if rnd.Float64() < 0.3 {
+			return math.NaN(), 0
+		}
+		return f.between(a, b)
+	})
+	for a := range 30 {
+		for b := range 30 {
+			want, _ := f.between(a, b)
+			if got, ok := m.RTT(m.names[a], m.names[b]); !ok || a != b && math.Abs(got-want) > 40 {
+				t.Errorf("%d to %d: %v, is %v", a, b, got, want)
+			}
+		}
+	}
+	// Nothing known at all is no reason to fall over.
+	blind := model(t, 12, func(int, int) (float64, float64) { return math.NaN(), math.NaN() })
+	a := Asked{}
+	if site, _ := follow(t, blind, &a, func(i int) (float64, bool) { return float64(100 - i), true }); site == "" {
+		t.Error("finds none")
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	for _, bad := range [][]string{{"a", "a"}, {"a", ""}} {
+		if _, err := New(bad, func(int, int) (float64, float64) { return 1, 1 }); !errors.Is(err, ErrSites) {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
+func TestManyAtOnce(t *testing.T) {
+	f := newFlat(50, 19)
+	m := model(t, 50, f.between)
+	want := m.Next(Asked{RTT: map[string]float64{"s3": 40}})
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for i := range 200 {
+				m.Next(Asked{RTT: map[string]float64{names(50)[i%50]: 10}})
+				if got := m.Next(Asked{RTT: map[string]float64{"s3": 40}}); !slices.Equal(got.Probe, want.Probe) {
+					t.Errorf("%+v, want %+v", got, want)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestImprovement(t *testing.T) {
+	for z := -6.0; z < 6; z += 0.01 {
+		want := z*0.5*math.Erfc(-z/math.Sqrt2) + math.Exp(-z*z/2)/math.Sqrt(2*math.Pi)
+		if got := improvement(z); math.Abs(got-want) > 1e-4 {
+			t.Fatalf("of %v: %v, want %v", z, got, want)
+		}
+	}
+}
+
+func FuzzNext(f *testing.F) {
+	f.Add([]byte("seed"), uint8(5))
+	f.Add([]byte(strings.Repeat("\x00\x40", 400)), uint8(20))
+	f.Fuzz(func(t *testing.T, data []byte, size uint8) {
+		next := func() uint64 {
+			var b [8]byte
+			data = data[copy(b[:], data):]
+			return binary.LittleEndian.Uint64(b[:])
+		}
+		number := func() float64 {
+			v := next()
+			if v%3 == 0 {
+				return math.Float64frombits(v)
+			}
+			return float64(v % 12000)
+		}
+		n := int(size % 24)
+		m, err := New(names(n), func(int, int) (float64, float64) { return number(), number() })
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := Asked{Entry: fmt.Sprint("s", next()%24), RTT: map[string]float64{}, Most: int(next() % 10), AtOnce: int(next() % 4)}
+		for len(data) > 0 {
+			name := fmt.Sprint("s", next()%26)
+			switch next() % 4 {
+			case 0:
+				a.RTT[name] = number()
+			case 1:
+				a.Failed = append(a.Failed, name)
+			case 2:
+				a.Unfit = append(a.Unfit, name)
+			default:
+				a.Hints = append(a.Hints, Hint{name, number(), number()})
+			}
+		}
+		advice := m.Next(a)
+		for _, name := range append(advice.Probe, advice.Nearest) {
+			if _, ok := m.index[name]; !ok && name != "" {
+				t.Fatalf("%q is no site", name)
+			}
+		}
+		if math.IsNaN(advice.Gain) || len(advice.Probe) > max(1, a.AtOnce) {
+			t.Fatalf("%+v", advice)
+		}
+		for _, e := range m.Predict(a) {
+			if math.IsNaN(e.RTT) || math.IsInf(e.RTT, 0) || math.IsNaN(e.Error) || e.RTT < 0 {
+				t.Fatalf("%+v", e)
+			}
+		}
+	})
+}
+
+func BenchmarkNext(b *testing.B) {
+	for _, n := range []int{20, 60, 200} {
+		for _, answers := range []int{1, 4, 7} {
+			b.Run(fmt.Sprintf("%d sites, %d answers", n, answers), func(b *testing.B) {
+				f := newFlat(n, 2)
+				m := model(b, n, f.between)
+				a := Asked{RTT: map[string]float64{}}
+				for i := range answers {
+					a.RTT[m.names[i*2]] = f.from(50, 60, i*2)
+				}
+				b.ReportAllocs()
+				for b.Loop() {
+					m.Next(a)
+				}
+			})
+		}
+	}
+}
