@@ -6,6 +6,7 @@
 //	nearcast router …        the REST API, the beacon and the player
 //	nearcast brain …         the session broker of a site
 //	nearcast ticket-key …    the keys that sign and check tickets
+//	nearcast provision …     secrets, configuration and the end of a host
 package main
 
 import (
@@ -17,6 +18,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/nearcast/nearcast/provision/cli"
 )
 
 func main() {
@@ -33,6 +36,7 @@ func main() {
 		brainCommand(),
 		ticketKeyCommand(),
 		devCommand(),
+		cli.Command(),
 	)
 	if err := root.ExecuteContext(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		fmt.Fprintln(os.Stderr, "nearcast:", err)

@@ -1,0 +1,107 @@
+package provision
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"syscall"
+)
+
+// Apply makes the file system below root have the files, and none of stale that
+// is not among them. It returns the paths it changed. Each file is replaced
+// whole, so that an agent reads the old one or the new one, and secrets are never
+// readable by others, not even for a moment.
+func Apply(root string, files []File, stale []string) (changed []string, err error) {
+	for _, f := range files {
+		did, err := f.put(root)
+		if err != nil {
+			return changed, fmt.Errorf("write %s: %w", f.Path, err)
+		}
+		if did {
+			changed = append(changed, f.Path)
+		}
+	}
+	for _, path := range stale {
+		if slices.ContainsFunc(files, func(f File) bool { return f.Path == path }) {
+			continue
+		}
+		switch err := os.Remove(filepath.Join(root, path)); {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return changed, fmt.Errorf("remove what this role does not have: %w", err)
+		default:
+			changed = append(changed, path)
+		}
+	}
+	return changed, nil
+}
+
+func (f File) put(root string) (changed bool, err error) {
+	path := filepath.Join(root, f.Path)
+	uid, gid, err := f.owner()
+	if err != nil {
+		return false, err
+	}
+	if same, err := f.isThere(path, gid); same || err != nil {
+		return false, err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return false, err
+	}
+	temp, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return false, err
+	}
+	defer os.Remove(temp.Name())
+	defer temp.Close()
+	_, err = temp.Write(f.Text)
+	if uid >= 0 {
+		err = errors.Join(err, temp.Chown(uid, gid))
+	}
+	if err = errors.Join(err, temp.Chmod(f.Mode), temp.Sync(), temp.Close()); err != nil {
+		return false, err
+	}
+	return true, os.Rename(temp.Name(), path)
+}
+
+// owner is whom the file belongs to: root, and readable by the owner's group,
+// so that an agent cannot rewrite its own configuration. It is -1 where nothing
+// is to be done about it.
+func (f File) owner() (uid, gid int, err error) {
+	if os.Geteuid() != 0 {
+		return -1, -1, nil // a user's own cluster: everything is hers
+	}
+	if f.Owner == "" {
+		return 0, 0, nil
+	}
+	group, err := user.LookupGroup(f.Owner)
+	if err != nil {
+		return 0, 0, fmt.Errorf("%w (install.sh makes it)", err)
+	}
+	gid, err = strconv.Atoi(group.Gid)
+	return 0, gid, err
+}
+
+// isThere reports whether the file is as it should be.
+func (f File) isThere(path string, gid int) (bool, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return false, err
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return bytes.Equal(text, f.Text) && info.Mode().Perm() == f.Mode &&
+		(gid < 0 || ok && int(stat.Gid) == gid), nil
+}

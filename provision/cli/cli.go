@@ -1,0 +1,228 @@
+// Package cli is "nearcast provision": what the scripts of this folder and the
+// units of a host run.
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/spf13/cobra"
+
+	"github.com/nearcast/nearcast/internal/fleet"
+	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/provision"
+	"github.com/nearcast/nearcast/provision/awsapi"
+	"github.com/nearcast/nearcast/provision/configure"
+	"github.com/nearcast/nearcast/provision/drain"
+	"github.com/nearcast/nearcast/provision/secrets"
+)
+
+// Where things are on a host.
+const (
+	envFile    = "/etc/nearcast/provision.env"
+	secretsDir = "/etc/nearcast/secrets"
+	scratchDir = "/run"
+)
+
+// Command is the command and its subcommands.
+func Command() *cobra.Command {
+	cmd := &cobra.Command{Use: "provision", Short: "Set up hosts: secrets, configuration, an orderly end"}
+	cmd.AddCommand(secretsCommand(), configureCommand(), drainCommand())
+	return cmd
+}
+
+func secretsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "secrets DIR SITE...",
+		Short: "Make certificates, gossip keys and tokens for the hosts of sites",
+		Long: `Make in DIR what the hosts of the named sites, and of the sites that are in DIR
+already, prove themselves with: DIR/<site>/<role>/ is what /etc/nearcast/secrets
+of such a host holds. Nothing that is there is made anew, but for certificates
+with less than a third of their time left; so run it again to add a site, and
+twice a year.
+
+DIR/ca-key.pem and DIR/host-key.pem can make a host of anybody. Keep DIR as you
+keep passwords, and out of version control.
+
+In AWS the servers do this themselves, and keep the secrets in Secrets Manager.`,
+		Example: "  nearcast provision secrets ~/nearcast-secrets site-a site-b",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			written, err := secrets.Make(secrets.Config{Dir: args[0], Sites: args[1:]})
+			if err != nil {
+				return err
+			}
+			for _, path := range written {
+				fmt.Fprintln(cmd.OutOrStdout(), filepath.Join(args[0], path))
+			}
+			return nil
+		},
+	}
+}
+
+func configureCommand() *cobra.Command {
+	var root, env, dir, scratch string
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use:   "configure",
+		Short: "Write this host's configuration of Consul and Nomad",
+		Long: `Get this host's secrets, and write the configuration of its agents from them and
+from ` + envFile + `. install.sh runs it, and so does the unit
+nearcast-configure before the agents start, and daily. It names the files it
+changed; the agents read them after a reload.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			log := slog.Default()
+			v, err := load(filepath.Join(root, env), log)
+			if err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
+			defer cancel()
+			stores, err := stores(ctx, v)
+			if err != nil {
+				return err
+			}
+			changed, err := configure.Run(ctx, configure.Config{
+				Root: root, Secrets: dir, Scratch: scratch, Stores: stores, Meta: &awsapi.IMDS{}, Log: log,
+			}, v)
+			for _, path := range changed {
+				fmt.Fprintln(cmd.OutOrStdout(), path)
+			}
+			return err
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&root, "root", "/", "the file system to write to")
+	flags.StringVar(&env, "env", envFile, "what this host is to be")
+	flags.StringVar(&dir, "secrets", secretsDir, "this host's folder of secrets")
+	flags.StringVar(&scratch, "scratch", scratchDir, "a folder in memory, for a server's work with the key of the authority")
+	flags.DurationVar(&timeout, "timeout", 15*time.Minute, "how long to wait for secrets that a server has yet to make")
+	return cmd
+}
+
+func load(path string, log *slog.Logger) (provision.Values, error) {
+	v, unknown, err := provision.LoadEnv(path)
+	if len(unknown) > 0 {
+		log.Warn("these names mean nothing here; are they spelled right?", "file", path, "names", strings.Join(unknown, " "))
+	}
+	return v.WithDefaults(), err
+}
+
+// stores opens Secrets Manager with the role of the instance, where it is used.
+func stores(ctx context.Context, v provision.Values) (func(string) configure.Store, error) {
+	if v.Cloud.SecretHosts+v.Cloud.SecretEdge+v.Cloud.SecretServers == "" {
+		return func(string) configure.Store { return nil }, nil
+	}
+	credentials, err := awsCredentials(ctx, v)
+	if err != nil {
+		return nil, err
+	}
+	return func(region string) configure.Store {
+		return &awsapi.Client{Region: region, Credentials: credentials}
+	}, nil
+}
+
+func awsCredentials(ctx context.Context, v provision.Values) (aws.CredentialsProvider, error) {
+	cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(v.Site))
+	if err != nil {
+		return nil, fmt.Errorf("find AWS credentials: %w", err)
+	}
+	return cfg.Credentials, nil
+}
+
+func drainCommand() *cobra.Command {
+	var env, dir, imds string
+	deadlines := map[provision.Role]time.Duration{
+		// The group's hook waits 5 minutes for these. People go to another brain.
+		provision.Server: 2 * time.Minute, provision.Edge: 2 * time.Minute,
+		provision.Stream: 110 * time.Minute,
+	}
+	var deadline time.Duration
+	cmd := &cobra.Command{
+		Use:   "drain",
+		Short: "Wait for the cloud to take this host, and end it in order",
+		Long: `Ask the instance metadata service every five seconds whether this host is about to
+be interrupted (spot) or terminated (by its auto scaling group). When it is, drain
+the Nomad node, so that sessions end or move, leave Consul, and let the group go on.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, log := cmd.Context(), slog.Default()
+			v, err := load(env, log)
+			if err != nil {
+				return err
+			}
+			if err := v.Validate(); err != nil {
+				return err
+			}
+			s, err := provision.LoadSecrets(dir, v.Role)
+			if err != nil {
+				return err
+			}
+			consul := fmt.Sprintf("%s:%d", v.HTTP, v.Ports.ConsulHTTP)
+			registry, err := fleet.Open(fleet.Config{Address: consul, Token: s.ConsulAgent, Log: log})
+			if err != nil {
+				return err
+			}
+			defer registry.Close()
+			if deadline == 0 {
+				deadline = deadlines[v.Role]
+			}
+			node := drain.NomadNode{
+				Address: fmt.Sprintf("http://%s:%d", v.HTTP, v.Ports.NomadHTTP),
+				IDFile:  filepath.Join(v.Paths.NomadData, "client", "client-id"), Statement: filepath.Join(dir, provision.NomadHostFile),
+			}
+			c := drain.Config{
+				Meta: &awsapi.IMDS{Endpoint: imds}, Node: node, Name: v.Node, Deadline: deadline, Log: log,
+				Leave: func(ctx context.Context) error { return leave(ctx, consul, s.ConsulAgent) },
+			}
+			if v.Role == provision.Stream {
+				c.Seats = func(ctx context.Context, fn func([]wire.Seat)) { <-registry.WatchSeats(ctx, fn).Done() }
+			}
+			if v.Cloud.Hook != "" {
+				credentials, err := awsCredentials(ctx, v)
+				if err != nil {
+					return err
+				}
+				c.Group = &awsapi.Client{Region: v.Site, Credentials: credentials}
+				c.Lifecycle = awsapi.Lifecycle{Group: v.Cloud.Group, Hook: v.Cloud.Hook}
+			}
+			return drain.Run(ctx, c)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&env, "env", envFile, "what this host is")
+	flags.StringVar(&dir, "secrets", secretsDir, "this host's folder of secrets")
+	flags.StringVar(&imds, "imds", os.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT"), "the metadata service (default the cloud's)")
+	flags.DurationVar(&deadline, "deadline", 0, "how long sessions may go on when the group takes this host (default 110m, 2m for servers and edge hosts)")
+	return cmd
+}
+
+// leave has the Consul agent say good-bye.
+func leave(ctx context.Context, consul, token string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, "http://"+consul+"/v1/agent/leave", nil)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("X-Consul-Token", token)
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, Proxy: nil}}
+	res, err := client.Do(req)
+	if err != nil {
+		return fmt.Errorf("leave Consul: %w", err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(res.Body, 1000))
+		return fmt.Errorf("leave Consul: it says %s: %s", res.Status, strings.TrimSpace(string(text)))
+	}
+	return nil
+}

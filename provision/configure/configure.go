@@ -1,0 +1,244 @@
+// Package configure makes a host ready for its agents to start: it gets the
+// host's secrets, asks the cloud what only the cloud knows, and writes the agents'
+// configuration. It runs at each boot before the agents, and every day, so that
+// certificates are renewed in time; it changes only what differs.
+//
+// # Secrets in AWS
+//
+// Three secrets of the site, made empty beforehand:
+//
+//	servers   what the cluster's secrets are made of, secrets.Pack; servers alone read it
+//	edge      the folder of the site's edge hosts
+//	hosts     the folder of the site's stream hosts
+//
+// The first server of the primary site makes the cluster's secrets; of several
+// that begin together, one. Servers of other sites copy servers from there.
+// Servers make the other two, and renew them. Edge and stream hosts wait until
+// there is something to read.
+package configure
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/nearcast/nearcast/provision"
+	"github.com/nearcast/nearcast/provision/awsapi"
+	"github.com/nearcast/nearcast/provision/secrets"
+)
+
+// Store keeps secrets: AWS's, of one region.
+type Store interface {
+	Secret(ctx context.Context, name string) (string, error)
+	PutFirstSecret(ctx context.Context, name, value string) error
+	PutSecret(ctx context.Context, name, value, token string) error
+}
+
+// Metadata is the cloud's metadata service.
+type Metadata interface {
+	Get(ctx context.Context, path string) (string, error)
+}
+
+// Config is where things are.
+type Config struct {
+	Root    string // "/", or a folder that stands for it
+	Secrets string // the host's folder of secrets, below Root
+	Scratch string // a folder in memory, for a server's short work with the authority's key
+	Stores  func(region string) Store
+	Meta    Metadata
+	Retry   time.Duration // how often to ask for what is not there yet; default 5 s
+	Log     *slog.Logger
+}
+
+// Run configures the host and returns the paths of the files it changed.
+func Run(ctx context.Context, c Config, v provision.Values) ([]string, error) {
+	if c.Retry == 0 {
+		c.Retry = 5 * time.Second
+	}
+	v = v.WithDefaults()
+	if err := v.Validate(); err != nil {
+		return nil, fmt.Errorf("configure: %w", err)
+	}
+	folder := filepath.Join(c.Root, c.Secrets)
+	if v.Cloud.SecretHosts+v.Cloud.SecretEdge+v.Cloud.SecretServers != "" {
+		scratch, err := os.MkdirTemp(c.Scratch, "nearcast-secrets-")
+		if err != nil {
+			return nil, fmt.Errorf("configure: %w", err)
+		}
+		defer os.RemoveAll(scratch)
+		if folder, err = c.fetch(ctx, v, scratch); err != nil {
+			return nil, fmt.Errorf("get secrets: %w", err)
+		}
+	}
+	if v.Role == provision.Stream && v.Stream.PublicIP == provision.PublicIPFromIMDS {
+		ip, err := c.Meta.Get(ctx, "public-ipv4")
+		if err != nil {
+			return nil, fmt.Errorf("find the public address: %w", err)
+		}
+		v.Stream.PublicIP = ip
+	}
+	files, err := secretFiles(folder, c.Secrets)
+	if err != nil {
+		return nil, fmt.Errorf("configure: %w", err)
+	}
+	loaded, err := provision.LoadSecrets(folder, v.Role)
+	if err != nil {
+		return nil, err
+	}
+	// The agents find them where they are to be, not where they were read.
+	loaded.Dir, loaded.TicketKeys = c.Secrets, filepath.Join(c.Secrets, filepath.Base(loaded.TicketKeys))
+	rendered, err := provision.Render(v, loaded)
+	if err != nil {
+		return nil, err
+	}
+	return provision.Apply(c.Root, append(files, rendered...), provision.Managed(v.Paths))
+}
+
+// consulReads are the secrets that Consul opens itself, as its own user.
+var consulReads = []string{provision.CAFile, provision.CertFile, provision.KeyFile}
+
+// secretFiles are the files of a folder of secrets as they are to be at dir.
+func secretFiles(folder, dir string) ([]provision.File, error) {
+	found, err := os.ReadDir(folder)
+	if err != nil {
+		return nil, err
+	}
+	var files []provision.File
+	for _, d := range found {
+		if d.IsDir() || strings.HasPrefix(d.Name(), ".") {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(folder, d.Name()))
+		if err != nil {
+			return nil, err
+		}
+		f := provision.File{Path: filepath.Join(dir, d.Name()), Mode: 0o600, Text: text}
+		if slices.Contains(consulReads, d.Name()) {
+			f.Mode, f.Owner = 0o640, "consul"
+		}
+		files = append(files, f)
+	}
+	return files, nil
+}
+
+// fetch returns a folder below scratch with what the host has.
+func (c Config) fetch(ctx context.Context, v provision.Values, scratch string) (string, error) {
+	store := c.Stores(v.Site)
+	switch v.Role {
+	case provision.Server:
+		return c.lead(ctx, v, store, scratch)
+	case provision.Edge:
+		return scratch, c.await(ctx, store, v.Cloud.SecretEdge, scratch)
+	default:
+		return scratch, c.await(ctx, store, v.Cloud.SecretHosts, scratch)
+	}
+}
+
+// await unpacks a secret as soon as it has a value.
+func (c Config) await(ctx context.Context, store Store, name, into string) error {
+	tick := time.NewTicker(c.Retry)
+	defer tick.Stop()
+	for said := false; ; {
+		packed, err := store.Secret(ctx, name)
+		if err == nil {
+			return secrets.Unpack(into, packed)
+		}
+		if !errors.Is(err, awsapi.ErrNoSecret) {
+			return err
+		}
+		if !said {
+			c.Log.Info("waiting for a server to make the secret", "secret", name)
+			said = true
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		}
+	}
+}
+
+// lead does a server's part: the cluster's secrets, and those of the site's hosts.
+func (c Config) lead(ctx context.Context, v provision.Values, store Store, scratch string) (string, error) {
+	all := filepath.Join(scratch, "all")
+	if err := c.cluster(ctx, v, store, scratch, all); err != nil {
+		return "", err
+	}
+	hosts := map[string]string{v.Cloud.SecretEdge: string(provision.Edge), v.Cloud.SecretHosts: string(provision.Stream)}
+	before := map[string]string{}
+	for name, role := range hosts {
+		packed, err := store.Secret(ctx, name)
+		if errors.Is(err, awsapi.ErrNoSecret) {
+			continue
+		}
+		if err == nil {
+			err = secrets.Unpack(filepath.Join(all, v.Site, role), packed)
+		}
+		if err != nil {
+			return "", err
+		}
+		before[name] = packed
+	}
+	// This server's own, from its last boot: a good certificate is kept.
+	own := filepath.Join(all, v.Site, string(provision.Server))
+	if packed, err := secrets.Pack(filepath.Join(c.Root, c.Secrets)); err == nil && packed != "{}" {
+		if err := secrets.Unpack(own, packed); err != nil {
+			return "", err
+		}
+	}
+	if _, err := secrets.Make(secrets.Config{Dir: all, Sites: []string{v.Site}}); err != nil {
+		return "", err
+	}
+	for name, role := range hosts {
+		packed, err := secrets.Pack(filepath.Join(all, v.Site, role))
+		switch old, found := before[name]; {
+		case err != nil:
+		case !found:
+			err = store.PutFirstSecret(ctx, name, packed)
+		case old != packed:
+			c.Log.Info("renewed secrets", "secret", name)
+			err = store.PutSecret(ctx, name, packed, uuid.NewString())
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	return own, nil
+}
+
+// cluster fills the folder all with the cluster's secrets.
+func (c Config) cluster(ctx context.Context, v provision.Values, store Store, scratch, all string) error {
+	packed, err := store.Secret(ctx, v.Cloud.SecretServers)
+	if err == nil {
+		return secrets.Unpack(all, packed)
+	}
+	if !errors.Is(err, awsapi.ErrNoSecret) {
+		return err
+	}
+	first := filepath.Join(scratch, "first")
+	if v.Site == v.Primary {
+		c.Log.Info("making the cluster's secrets")
+		_, err = secrets.Make(secrets.Config{Dir: first, Sites: []string{v.Site}})
+	} else {
+		err = c.await(ctx, c.Stores(v.Primary), v.Cloud.SecretServers, first)
+	}
+	if err != nil {
+		return err
+	}
+	if packed, err = secrets.Pack(first, v.Site); err != nil {
+		return err
+	}
+	if err := store.PutFirstSecret(ctx, v.Cloud.SecretServers, packed); err != nil {
+		return err
+	}
+	// Another server may have been quicker; what counts is what is there.
+	return c.await(ctx, store, v.Cloud.SecretServers, all)
+}

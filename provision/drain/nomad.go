@@ -1,0 +1,90 @@
+package drain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/nomad/api"
+)
+
+// AuthMethod is the name of the way by which hosts log in to Nomad with the
+// operator's statement; acl.sh makes it.
+const AuthMethod = "nearcast-host"
+
+// NomadNode is this host in Nomad, through the agent on it.
+type NomadNode struct {
+	Address string // http://127.0.0.1:4646
+	IDFile  string // where the agent keeps the node's id: <data_dir>/client/client-id
+	// Statement is a file with what proves the host, or empty where ACLs are off.
+	Statement string
+}
+
+// open logs in, each time anew: a host lives longer than a token.
+func (n NomadNode) open(ctx context.Context) (client *api.Client, id string, err error) {
+	text, err := os.ReadFile(n.IDFile)
+	if err != nil {
+		return nil, "", fmt.Errorf("find the node's id: %w", err)
+	}
+	// Not from the environment, which may be an operator's.
+	if client, err = api.NewClient(&api.Config{Address: n.Address, TLSConfig: &api.TLSConfig{}}); err != nil {
+		return nil, "", err
+	}
+	client.SetSecretID("")
+	if n.Statement != "" {
+		statement, err := os.ReadFile(n.Statement)
+		if err != nil {
+			return nil, "", fmt.Errorf("log in: %w", err)
+		}
+		token, _, err := client.ACLAuth().Login(&api.ACLLoginRequest{
+			AuthMethodName: AuthMethod, LoginToken: strings.TrimSpace(string(statement)),
+		}, (&api.WriteOptions{}).WithContext(ctx))
+		if err != nil {
+			return nil, "", fmt.Errorf("log in: %w", err)
+		}
+		client.SetSecretID(token.SecretID)
+	}
+	return client, strings.TrimSpace(string(text)), nil
+}
+
+// Drain implements Node.
+func (n NomadNode) Drain(ctx context.Context, deadline time.Duration, why string) error {
+	client, id, err := n.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	_, err = client.Nodes().UpdateDrainOpts(id, &api.DrainOptions{
+		DrainSpec: &api.DrainSpec{Deadline: deadline}, Meta: map[string]string{"message": why},
+	}, (&api.WriteOptions{}).WithContext(ctx))
+	if err != nil {
+		return fmt.Errorf("tell Nomad to drain: %w", err)
+	}
+	return nil
+}
+
+// Drained implements Node. Nomad takes the drain away when it is done.
+func (n NomadNode) Drained(ctx context.Context) error {
+	client, id, err := n.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	options := &api.QueryOptions{WaitTime: time.Minute}
+	for {
+		node, meta, err := client.Nodes().Info(id, options.WithContext(ctx))
+		if err != nil {
+			return fmt.Errorf("watch the drain: %w", err)
+		}
+		if node.DrainStrategy == nil {
+			if node.SchedulingEligibility != api.NodeSchedulingIneligible {
+				return errors.New("somebody made the node eligible again")
+			}
+			return nil
+		}
+		options.WaitIndex = meta.LastIndex
+	}
+}

@@ -1,0 +1,129 @@
+package provision
+
+import (
+	"bytes"
+	"embed"
+	"fmt"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"text/template"
+)
+
+//go:embed templates/*.tmpl
+var templates embed.FS
+
+// File is a rendered one.
+type File struct {
+	Path string // absolute
+	Mode fs.FileMode
+	// Owner is a user and a group of that name who may read it; empty is root.
+	Owner string
+	Text  []byte
+}
+
+// part is a template and the roles that have it.
+type part struct {
+	template string
+	owner    string
+	dir      func(Paths) string
+	in       []Role
+}
+
+func consulDir(p Paths) string { return p.ConsulConfig }
+func nomadDir(p Paths) string  { return p.NomadConfig }
+
+var parts = []part{
+	{"consul/agent.hcl", "consul", consulDir, roles},
+	{"consul/server.hcl", "consul", consulDir, []Role{Server}},
+	{"nomad/agent.hcl", "", nomadDir, roles},
+	{"nomad/server.hcl", "", nomadDir, []Role{Server}},
+	{"nomad/client.hcl", "", nomadDir, roles},
+	{"nomad/stream.hcl", "", nomadDir, []Role{Stream}},
+}
+
+// Render makes the files of a host. Missing values get their defaults; wrong ones
+// are refused, all at once.
+func Render(v Values, s Secrets) ([]File, error) {
+	v = v.WithDefaults()
+	if err := v.Validate(); err != nil {
+		return nil, fmt.Errorf("render: %w", err)
+	}
+	if v.Role == Stream && v.Stream.PublicIP == PublicIPFromIMDS {
+		return nil, fmt.Errorf("render: stream.public_ip is %q: whoever configures the host has to ask for the address first", PublicIPFromIMDS)
+	}
+	if v.Role == Stream && s.TicketKeys == "" {
+		return nil, fmt.Errorf("render: a stream host needs the routers' public keys")
+	}
+	var files []File
+	for _, p := range parts {
+		if !slices.Contains(p.in, v.Role) {
+			continue
+		}
+		text, err := execute(p.template, v, s)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, File{
+			Path: filepath.Join(p.dir(v.Paths), path.Base(p.template)), Owner: p.owner,
+			// Tokens are in them.
+			Mode: 0o640, Text: text,
+		})
+	}
+	return files, nil
+}
+
+// Managed are the paths of all files that Render could make for these paths,
+// whatever the role.
+func Managed(p Paths) []string {
+	var all []string
+	for _, part := range parts {
+		all = append(all, filepath.Join(part.dir(p), path.Base(part.template)))
+	}
+	return all
+}
+
+var functions = template.FuncMap{
+	"q":      quote,
+	"list":   func(items []string) string { return "[" + strings.Join(quoteAll(items), ", ") + "]" },
+	"concat": func(a, b []string) []string { return slices.Concat(a, b) },
+	"join":   strings.Join,
+	"has":    slices.Contains[[]string],
+	"secret": func(s Secrets, name string) string { return quote(filepath.Join(s.Dir, name)) },
+}
+
+// quote quotes for HCL: as Go does, with template openings escaped.
+func quote(s string) string {
+	return strings.NewReplacer("${", "$${", "%{", "%%{").Replace(strconv.Quote(s))
+}
+
+func quoteAll(items []string) []string {
+	out := make([]string, len(items))
+	for i, s := range items {
+		out[i] = quote(s)
+	}
+	return out
+}
+
+func execute(name string, v Values, s Secrets) ([]byte, error) {
+	file := "templates/" + strings.ReplaceAll(name, "/", "-") + ".tmpl"
+	text, err := templates.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("render %s: %w", name, err)
+	}
+	t, err := template.New(name).Funcs(functions).Option("missingkey=error").Parse(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("render %s: %w", name, err)
+	}
+	var out bytes.Buffer
+	if err := t.Execute(&out, struct {
+		Values
+		Secret Secrets
+	}{v, s}); err != nil {
+		return nil, fmt.Errorf("render %s: %w", name, err)
+	}
+	return out.Bytes(), nil
+}

@@ -1,0 +1,104 @@
+package provision
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Names of the files of a host's folder of secrets. Package secrets makes them.
+const (
+	CAFile   = "ca.pem"        // what signs the others' certificates
+	CertFile = "agent.pem"     // this host's agents, both Consul's and Nomad's
+	KeyFile  = "agent-key.pem" // its private key
+
+	ConsulGossipFile = "consul-gossip.key" // 32 bytes, base64
+	NomadGossipFile  = "nomad-gossip.key"  // servers only: Nomad's clients do not gossip
+
+	ConsulAgentFile = "consul-agent.token" // of the Consul agent itself
+	ConsulNomadFile = "consul-nomad.token" // of the Nomad agent
+	ConsulSeatFile  = "consul-seat.token"  // stream hosts: of the seats, and of the drain, which looks for them
+
+	// Servers only. With the first two, acl.sh sets ACLs up; the others are for
+	// sites that copy them from the primary one.
+	ConsulManagementFile  = "consul-management.token"
+	NomadManagementFile   = "nomad-management.token"
+	ConsulReplicationFile = "consul-replication.token"
+
+	// A statement, signed by the cluster's operator, of which site and role the
+	// host is. Nomad chooses its tokens' secrets itself, so that none can be made
+	// beforehand: the host logs in with this. Servers check it by the public key.
+	NomadHostFile    = "nomad-host.jwt"
+	NomadHostKeyFile = "nomad-host.pub.pem"
+)
+
+// SecretFiles are the names of what a host of the role has, but for the ticket
+// keys.
+func SecretFiles(role Role) []string {
+	names := []string{CAFile, CertFile, KeyFile, ConsulGossipFile, ConsulAgentFile, ConsulNomadFile, NomadHostFile}
+	switch role {
+	case Server:
+		return append(names, NomadGossipFile, ConsulManagementFile, NomadManagementFile, ConsulReplicationFile, NomadHostKeyFile)
+	case Stream:
+		return append(names, ConsulSeatFile)
+	default:
+		return names
+	}
+}
+
+// Secrets are what a host proves itself with. The zero value is a site without
+// TLS, gossip keys and ACLs: a dev cluster on one machine.
+type Secrets struct {
+	// Dir is the folder with CAFile, CertFile and KeyFile, and the ticket keys.
+	// Keys stay in their files; tokens and gossip keys go into the rendered ones,
+	// for Consul and Nomad take them no other way.
+	Dir string
+	TLS bool
+	ACL bool
+
+	ConsulGossip, NomadGossip                        string
+	ConsulAgent, ConsulNomad, ConsulSeat             string
+	ConsulManagement, NomadManagement, ConsulReplica string
+
+	// TicketKeys is the file with the routers' public keys.
+	TicketKeys string
+}
+
+// LoadSecrets reads a role's folder of secrets, and is as strict as the agents
+// are: what is missing is said by name.
+func LoadSecrets(dir string, role Role) (Secrets, error) {
+	s := Secrets{Dir: dir, TLS: true, ACL: true, TicketKeys: filepath.Join(dir, "ticket-keys.pem")}
+	var errs []error
+	into := map[string]*string{
+		ConsulGossipFile: &s.ConsulGossip, NomadGossipFile: &s.NomadGossip, ConsulAgentFile: &s.ConsulAgent,
+		ConsulNomadFile: &s.ConsulNomad, ConsulSeatFile: &s.ConsulSeat, ConsulManagementFile: &s.ConsulManagement,
+		NomadManagementFile: &s.NomadManagement, ConsulReplicationFile: &s.ConsulReplica,
+	}
+	for _, name := range SecretFiles(role) {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%s is missing in %s: nearcast provision secrets makes it, and a %s needs it", name, dir, role)
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		value := strings.TrimSpace(string(text))
+		if strings.HasSuffix(name, "-gossip.key") {
+			if key, err := base64.StdEncoding.DecodeString(value); err != nil || len(key) != 32 {
+				errs = append(errs, fmt.Errorf("%s does not hold 32 bytes in base64", filepath.Join(dir, name)))
+			}
+		}
+		if field := into[name]; field != nil {
+			*field = value
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return Secrets{}, fmt.Errorf("load secrets: %w", err)
+	}
+	return s, nil
+}

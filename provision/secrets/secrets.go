@@ -1,0 +1,219 @@
+package secrets
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/nearcast/nearcast/internal/ticket"
+	"github.com/nearcast/nearcast/provision"
+)
+
+// Config says what Make makes.
+type Config struct {
+	Dir   string
+	Sites []string // beside those that have a folder in Dir
+	// Life is how long certificates and statements are good for. Default: a year.
+	Life time.Duration
+	Now  time.Time // default: now
+}
+
+var siteName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
+// reserved are folders of Dir that are no site.
+var reserved = []string{"shared", "tickets"}
+
+// perRole are the secrets that differ between roles and are alike at all sites.
+var perRole = []string{provision.ConsulAgentFile, provision.ConsulNomadFile}
+
+// Make completes the folder and returns the paths, below it, of the files it
+// wrote.
+func Make(c Config) (written []string, err error) {
+	if c.Life == 0 {
+		c.Life = 365 * 24 * time.Hour
+	}
+	if c.Now.IsZero() {
+		c.Now = time.Now()
+	}
+	sites, err := c.sites()
+	if err != nil {
+		return nil, fmt.Errorf("make secrets: %w", err)
+	}
+	m := maker{Config: c}
+	if err := m.all(sites); err != nil {
+		return m.written, fmt.Errorf("make secrets: %w", err)
+	}
+	return m.written, nil
+}
+
+// sites are those asked for and those that are there.
+func (c Config) sites() ([]string, error) {
+	for _, site := range c.Sites {
+		if !siteName.MatchString(site) || slices.Contains(reserved, site) {
+			return nil, fmt.Errorf("site %q has to be letters a-z, digits and hyphens, such as eu-central-1", site)
+		}
+	}
+	sites := slices.Clone(c.Sites)
+	found, err := os.ReadDir(c.Dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for _, d := range found {
+		if d.IsDir() && !slices.Contains(reserved, d.Name()) && siteName.MatchString(d.Name()) {
+			sites = append(sites, d.Name())
+		}
+	}
+	slices.Sort(sites)
+	if sites = slices.Compact(sites); len(sites) == 0 {
+		return nil, errors.New("name at least one site")
+	}
+	return sites, nil
+}
+
+type maker struct {
+	Config
+	written []string
+}
+
+func (m *maker) all(sites []string) error {
+	ca, err := m.authority()
+	if err != nil {
+		return err
+	}
+	signer, err := m.hostSigner()
+	if err != nil {
+		return err
+	}
+	if err := m.shared(); err != nil {
+		return err
+	}
+	tickets := filepath.Join(m.Dir, "tickets")
+	if err := os.MkdirAll(tickets, 0o700); err != nil {
+		return err
+	}
+	switch err := ticket.GenerateKeys(tickets); {
+	case err == nil:
+		m.written = append(m.written, filepath.Join("tickets", ticket.PrivateKeyFile), filepath.Join("tickets", ticket.PublicKeysFile))
+	case !errors.Is(err, fs.ErrExist):
+		return err
+	}
+	for _, site := range sites {
+		for _, role := range provision.Roles() {
+			if err := m.host(site, role, ca, signer); err != nil {
+				return fmt.Errorf("%s of %s: %w", role, site, err)
+			}
+		}
+	}
+	return nil
+}
+
+// shared makes the gossip keys and tokens.
+func (m *maker) shared() error {
+	values := map[string]func() string{
+		provision.ConsulGossipFile: gossipKey, provision.NomadGossipFile: gossipKey,
+		provision.ConsulManagementFile: uuid.NewString, provision.NomadManagementFile: uuid.NewString,
+		provision.ConsulReplicationFile: uuid.NewString, provision.ConsulSeatFile: uuid.NewString,
+	}
+	for _, role := range provision.Roles() {
+		for _, name := range perRole {
+			values[string(role)+"-"+name] = uuid.NewString
+		}
+	}
+	for name, value := range values {
+		path := filepath.Join("shared", name)
+		if _, err := os.Stat(filepath.Join(m.Dir, path)); errors.Is(err, fs.ErrNotExist) {
+			if err := m.put(path, []byte(value()+"\n")); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func gossipKey() string {
+	var key [32]byte
+	rand.Read(key[:]) // it never fails
+	return base64.StdEncoding.EncodeToString(key[:])
+}
+
+// host completes the folder of a site's role.
+func (m *maker) host(site string, role provision.Role, ca *authority, signer *signer) error {
+	at := func(name string) string { return filepath.Join(site, string(role), name) }
+	copies := map[string]string{at(provision.CAFile): "ca.pem"}
+	for _, name := range provision.SecretFiles(role) {
+		switch name {
+		case provision.CAFile, provision.CertFile, provision.KeyFile, provision.NomadHostFile:
+		case provision.NomadHostKeyFile:
+			copies[at(name)] = "host-key.pub.pem"
+		default:
+			from := name
+			if slices.Contains(perRole, name) {
+				from = string(role) + "-" + name
+			}
+			copies[at(name)] = filepath.Join("shared", from)
+		}
+	}
+	switch role {
+	case provision.Server:
+		// acl.sh gives the others' agents their tokens.
+		for _, other := range provision.Roles() {
+			for _, name := range perRole {
+				copies[at(string(other)+"-"+name)] = filepath.Join("shared", string(other)+"-"+name)
+			}
+		}
+		// And it gives the routers their keys.
+		for _, name := range []string{ticket.PrivateKeyFile, ticket.PublicKeysFile} {
+			copies[at(name)] = filepath.Join("tickets", name)
+		}
+		copies[at(provision.ConsulSeatFile)] = filepath.Join("shared", provision.ConsulSeatFile)
+	case provision.Stream:
+		copies[at(ticket.PublicKeysFile)] = filepath.Join("tickets", ticket.PublicKeysFile)
+	}
+	for to, from := range copies {
+		text, err := os.ReadFile(filepath.Join(m.Dir, from))
+		if err != nil {
+			return err
+		}
+		if err := m.put(to, text); err != nil {
+			return err
+		}
+	}
+	if err := m.certificate(at(provision.CertFile), at(provision.KeyFile), ca, site, role); err != nil {
+		return err
+	}
+	return m.statement(at(provision.NomadHostFile), signer, site, role)
+}
+
+// put makes the file have the text. It is there whole or not at all.
+func (m *maker) put(name string, text []byte) error {
+	path := filepath.Join(m.Dir, name)
+	if old, err := os.ReadFile(path); err == nil && string(old) == string(text) {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	temp, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(temp.Name())
+	_, err = temp.Write(text)
+	if err = errors.Join(err, temp.Sync(), temp.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(temp.Name(), path); err != nil {
+		return err
+	}
+	m.written = append(m.written, name)
+	return nil
+}
