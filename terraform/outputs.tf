@@ -7,6 +7,7 @@ output "sites" {
   description = "What jobs and operators need to know of each site."
   value = { for n, m in module.region : n => {
     primary        = n == var.primary_region
+    vpc_id         = m.network.vpc_id
     vpc_cidr       = m.vpc_cidr
     router_url     = "https://${m.entry.site_name}"
     brain_url      = "wss://${m.entry.brain_name}/v1/connect"

@@ -22,8 +22,8 @@ locals {
       {
         Sid      = "SetUpFrom"
         Effect   = "Allow"
-        Action   = ["s3:GetObject"]
-        Resource = [for k in keys(var.bundles) : "${var.system_bucket_arn}/${k}/*"]
+        Action   = ["s3:GetObject", "s3:GetObjectVersion"]
+        Resource = ["${var.system_bucket_arn}/bundles/*"]
       },
       {
         # To find the servers by their tag. EC2 knows no narrower right than a region.
@@ -97,9 +97,9 @@ resource "aws_launch_template" "this" {
   update_default_version = true
 
   user_data = base64encode(templatefile("${path.module}/user-data.sh.tftpl", {
-    env    = local.env
-    bundle = var.bundles["provision"]
-    region = var.region
+    env     = local.env
+    bundles = var.bundles
+    region  = var.region
   }))
 
   iam_instance_profile {

@@ -72,8 +72,8 @@ variable "drain_seconds" {
 }
 
 variable "bundles" {
-  description = "Address and checksum of what hosts are set up from; provision is the one user data starts."
-  type        = map(object({ url = string, sha256 = string }))
+  description = "Archives that user data fetches, checks and unpacks; it starts install.sh of the one named provision."
+  type        = map(object({ bucket = string, key = string, version = string, sha256 = string }))
 }
 
 variable "system_bucket_arn" {

@@ -15,14 +15,13 @@ locals {
   secrets = toset(["servers", "edge", "hosts"])
 
   env = {
-    NEARCAST_CLUSTER        = var.name
-    NEARCAST_SITE           = var.region
-    NEARCAST_PRIMARY_SITE   = var.primary_region
-    NEARCAST_SERVERS        = "3"
-    NEARCAST_JOIN           = "${local.join}${var.region}"
-    NEARCAST_SECRET_HOSTS   = aws_secretsmanager_secret.this["hosts"].name
-    NEARCAST_RELEASE_URL    = module.storage.bundles["release"].url
-    NEARCAST_RELEASE_SHA256 = module.storage.bundles["release"].sha256
+    NEARCAST_CLUSTER      = var.name
+    NEARCAST_SITE         = var.region
+    NEARCAST_PRIMARY_SITE = var.primary_region
+    NEARCAST_SERVERS      = "3"
+    NEARCAST_JOIN         = "${local.join}${var.region}"
+    NEARCAST_SECRET_HOSTS = aws_secretsmanager_secret.this["hosts"].name
+    NEARCAST_RELEASE_DIR  = "/var/lib/nearcast/release"
   }
 
   host = {

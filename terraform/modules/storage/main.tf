@@ -114,17 +114,13 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
   }
 }
 
-# What hosts are set up from. The name carries the checksum, so that a host that
-# started from an older bundle can still be understood.
+# What hosts are set up from. A host is told the version, so a new upload takes
+# nothing away from one that starts at the same moment.
 resource "aws_s3_object" "bundle" {
-  for_each = var.bundles
-  region   = var.region
-  bucket   = aws_s3_bucket_versioning.this["system"].bucket
-  key      = "${each.key}/${each.value.sha256}.tar.gz"
-  source   = each.value.path
-
-  # New hosts ask for the new one at once: it is there before the old one goes.
-  lifecycle {
-    create_before_destroy = true
-  }
+  for_each    = var.bundles
+  region      = var.region
+  bucket      = aws_s3_bucket_versioning.this["system"].bucket
+  key         = "bundles/${each.key}.tar.gz"
+  source      = each.value.path
+  source_hash = each.value.sha256
 }

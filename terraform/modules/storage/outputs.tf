@@ -14,9 +14,11 @@ output "system" {
 }
 
 output "bundles" {
-  description = "Address and checksum of what hosts are set up from."
+  description = "Where each archive is, in the version that was uploaded last."
   value = { for k, o in aws_s3_object.bundle : k => {
-    url    = "s3://${o.bucket}/${o.key}"
-    sha256 = var.bundles[k].sha256
+    bucket  = o.bucket
+    key     = o.key
+    version = o.version_id
+    sha256  = var.bundles[k].sha256
   } }
 }

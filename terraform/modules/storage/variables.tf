@@ -11,6 +11,6 @@ variable "force_destroy" {
 }
 
 variable "bundles" {
-  description = "Archives that hosts are set up from, by their folder in the system bucket."
+  description = "Archives that hosts are set up from, by name."
   type        = map(object({ path = string, sha256 = string }))
 }

@@ -1,0 +1,207 @@
+# What hosts may do, read from the policies themselves. They name what is made,
+# so it is made here, by a made-up AWS.
+
+mock_provider "aws" {
+  source = "./tests/mocks"
+}
+
+mock_provider "archive" {}
+
+variables {
+  domain         = "play.example.com"
+  zone           = "example.com"
+  primary_region = "eu-central-1"
+  provision_dir  = "./tests/fixtures/provision"
+  release_dir    = "./tests/fixtures/bin"
+  certificates = {
+    "eu-central-1" = "arn:aws:acm:eu-central-1:000000000000:certificate/made-up"
+    "us-east-1"    = "arn:aws:acm:us-east-1:000000000000:certificate/made-up"
+  }
+
+  regions = {
+    "eu-central-1" = { cidr = "10.10.0.0/16", pools = { cpu = { instance_types = ["c7i.2xlarge"], min = 1, max = 6 } } }
+    "us-east-1" = {
+      cidr = "10.20.0.0/16"
+      pools = {
+        cpu = { instance_types = ["c7i.2xlarge"], min = 1, max = 6 }
+        gpu = { instance_types = ["g6.xlarge"], min = 0, max = 6 }
+      }
+    }
+  }
+}
+
+override_resource {
+  target = module.region["eu-central-1"].module.storage.aws_s3_bucket.this["content"]
+  values = { id = "content-eu", arn = "arn:aws:s3:::content-eu" }
+}
+
+override_resource {
+  target = module.region["eu-central-1"].module.storage.aws_s3_bucket.this["system"]
+  values = { id = "system-eu", arn = "arn:aws:s3:::system-eu" }
+}
+
+override_resource {
+  target = module.region["us-east-1"].module.storage.aws_s3_bucket.this["content"]
+  values = { id = "content-us", arn = "arn:aws:s3:::content-us" }
+}
+
+override_resource {
+  target = module.region["us-east-1"].module.storage.aws_s3_bucket.this["system"]
+  values = { id = "system-us", arn = "arn:aws:s3:::system-us" }
+}
+
+override_resource {
+  target = module.region["us-east-1"].aws_secretsmanager_secret.this["hosts"]
+  values = { arn = "arn:aws:secretsmanager:us-east-1:000000000000:secret:hosts-us" }
+}
+
+override_resource {
+  target = module.region["us-east-1"].aws_secretsmanager_secret.this["edge"]
+  values = { arn = "arn:aws:secretsmanager:us-east-1:000000000000:secret:edge-us" }
+}
+
+override_resource {
+  target = module.region["us-east-1"].aws_secretsmanager_secret.this["servers"]
+  values = { arn = "arn:aws:secretsmanager:us-east-1:000000000000:secret:servers-us" }
+}
+
+run "buckets" {
+  # Nothing that a host may do to S3 but what is listed here.
+  assert {
+    condition = toset(flatten([for s in jsondecode(module.region["us-east-1"].hosts["stream-cpu"].policy).Statement : [
+      for a in s.Action : [for r in s.Resource : "${s.Effect} ${a} ${r}"] if startswith(a, "s3:")
+      ]])) == toset([
+      "Allow s3:GetObject arn:aws:s3:::content-us/*",
+      "Allow s3:ListBucket arn:aws:s3:::content-us",
+      "Allow s3:GetObject arn:aws:s3:::system-us/bundles/*",
+      "Allow s3:GetObjectVersion arn:aws:s3:::system-us/bundles/*",
+    ])
+    error_message = "a stream host may do more, or less, than read its own site's content and what it is set up from"
+  }
+
+  assert {
+    condition     = [for s in jsondecode(module.region["us-east-1"].hosts["stream-gpu"].policy).Statement : s if contains(["ReadContent", "ListContent"], s.Sid)] == [for s in jsondecode(module.region["us-east-1"].hosts["stream-cpu"].policy).Statement : s if contains(["ReadContent", "ListContent"], s.Sid)]
+    error_message = "the pools differ in what they may read"
+  }
+
+  assert {
+    condition = toset(flatten([for s in jsondecode(module.region["us-east-1"].hosts["edge"].policy).Statement : [
+      for a in s.Action : [for r in s.Resource : "${s.Effect} ${a} ${r}"] if startswith(a, "s3:")
+      ]])) == toset([
+      "Allow s3:GetObject arn:aws:s3:::system-us/bundles/*",
+      "Allow s3:GetObjectVersion arn:aws:s3:::system-us/bundles/*",
+    ])
+    error_message = "an edge host may do more than read what it is set up from"
+  }
+
+  assert {
+    condition = toset(flatten([for s in jsondecode(module.region["us-east-1"].hosts["server"].policy).Statement : [
+      for a in s.Action : [for r in s.Resource : "${s.Effect} ${a} ${r}"] if startswith(a, "s3:")
+      ]])) == toset([
+      "Allow s3:GetObject arn:aws:s3:::system-us/bundles/*",
+      "Allow s3:GetObjectVersion arn:aws:s3:::system-us/bundles/*",
+      "Allow s3:GetObject arn:aws:s3:::system-us/backups/*",
+      "Allow s3:PutObject arn:aws:s3:::system-us/backups/*",
+      "Allow s3:ListBucket arn:aws:s3:::system-us",
+    ])
+    error_message = "a server may do more than read what it is set up from and keep backups"
+  }
+
+  # The same of all hosts of all sites, in general.
+  assert {
+    condition = alltrue(flatten([for m in module.region : [for h in m.hosts : [for s in jsondecode(h.policy).Statement : [
+      for a in s.Action : contains(["s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"], a) || (a == "s3:PutObject" && alltrue([for r in s.Resource : r == "${m.system.arn}/backups/*"]))
+      if startswith(a, "s3:") || strcontains(split(":", a)[0], "*")
+    ]]]]))
+    error_message = "a host may write a bucket"
+  }
+}
+
+run "everything_else" {
+  assert {
+    condition     = alltrue(flatten([for m in module.region : [for h in m.hosts : [for s in jsondecode(h.policy).Statement : [for a in s.Action : !strcontains(a, "*")]]]]))
+    error_message = "a host may do whatever begins with something"
+  }
+
+  # These cannot be narrowed to a resource; AWS offers none.
+  assert {
+    condition = alltrue(flatten([for m in module.region : [for h in m.hosts : [for s in jsondecode(h.policy).Statement : [for a in s.Action :
+      contains(["Join", "Sessions", "SeePools"], s.Sid)
+    ] if contains(s.Resource, "*")]]]))
+    error_message = "a host may do something to everything"
+  }
+
+  assert {
+    condition     = [for s in jsondecode(module.region["us-east-1"].hosts["stream-cpu"].policy).Statement : s.Resource if s.Sid == "Secrets"] == [["arn:aws:secretsmanager:us-east-1:000000000000:secret:hosts-us"]]
+    error_message = "a stream host reads other secrets than those for all hosts"
+  }
+
+  assert {
+    condition = toset(flatten([for s in jsondecode(module.region["us-east-1"].hosts["edge"].policy).Statement : s.Resource if s.Sid == "Secrets"])) == toset([
+      "arn:aws:secretsmanager:us-east-1:000000000000:secret:edge-us", "arn:aws:secretsmanager:us-east-1:000000000000:secret:hosts-us",
+    ])
+    error_message = "an edge host reads other secrets than its own and those for all hosts"
+  }
+
+  # Another site's servers take the secrets over, and never write them back.
+  assert {
+    condition = alltrue(flatten([for s in jsondecode(module.region["us-east-1"].hosts["server"].policy).Statement : [
+      for r in s.Resource : startswith(r, "arn:aws:secretsmanager:us-east-1:")
+    ] if contains(s.Action, "secretsmanager:PutSecretValue")]))
+    error_message = "a server of another site may write the primary site's secrets"
+  }
+
+  assert {
+    condition = alltrue([for role in ["edge", "stream-cpu", "stream-gpu"] :
+      !strcontains(module.region["us-east-1"].hosts[role].policy, "secretsmanager:PutSecretValue")
+    ])
+    error_message = "another host than a server may write secrets"
+  }
+
+  assert {
+    condition = toset(flatten([for s in jsondecode(module.region["us-east-1"].hosts["edge"].policy).Statement : s.Resource if s.Sid == "ScalePools"])) == toset([
+      "arn:aws:autoscaling:us-east-1:000000000000:autoScalingGroup:*:autoScalingGroupName/nearcast-stream-cpu",
+      "arn:aws:autoscaling:us-east-1:000000000000:autoScalingGroup:*:autoScalingGroupName/nearcast-stream-gpu",
+    ])
+    error_message = "the autoscaler may resize something else than its site's pools"
+  }
+
+  assert {
+    condition = alltrue(flatten([for n, m in module.region : [for role, h in m.hosts : [
+      for s in jsondecode(h.policy).Statement : s.Resource == ["arn:aws:autoscaling:${n}:000000000000:autoScalingGroup:*:autoScalingGroupName/nearcast-${role}"]
+      if s.Sid == "EndInOrder"
+    ]]]))
+    error_message = "a host cannot report the end of its own drain, or can of another group's"
+  }
+}
+
+run "told" {
+  # What install.sh is told is the contract with provision/; README.md lists it.
+  assert {
+    condition = alltrue([for line in [
+      "NEARCAST_ROLE='stream'", "NEARCAST_POOL='stream-gpu'", "NEARCAST_GPU='yes'", "NEARCAST_SITE='us-east-1'", "NEARCAST_PRIMARY_SITE='eu-central-1'",
+      "NEARCAST_JOIN='provider=aws addr_type=private_v4 tag_key=nearcast-server tag_value=nearcast region=us-east-1'",
+      "NEARCAST_CONTENT_BUCKET='content-us'", "NEARCAST_MEDIA_PORTS='20000-20999'", "NEARCAST_CACHE_GIB='100'", "NEARCAST_ASG='nearcast-stream-gpu'", "NEARCAST_HOOK='drain'",
+    ] : contains(split("\n", module.region["us-east-1"].hosts["stream-gpu"].template.user_data), line)])
+    error_message = "a stream host is told something else"
+  }
+
+  assert {
+    condition = (
+      contains(split("\n", module.region["eu-central-1"].hosts["server"].template.user_data), "NEARCAST_JOIN_WAN=''")
+      && contains(split("\n", module.region["us-east-1"].hosts["server"].template.user_data), "NEARCAST_JOIN_WAN='provider=aws addr_type=private_v4 tag_key=nearcast-server tag_value=nearcast region=eu-central-1'")
+    )
+    error_message = "sites do not join the primary one"
+  }
+
+  assert {
+    condition     = alltrue(flatten([for m in module.region : [for role, h in m.hosts : role == "server" || !strcontains(h.template.user_data, "nearcast/servers")]]))
+    error_message = "another host than a server is told of the servers' secret"
+  }
+
+  # EC2 takes 16 KiB.
+  assert {
+    condition     = alltrue(flatten([for m in module.region : [for h in m.hosts : length(h.template.user_data) < 4096 && startswith(h.template.user_data, "#!/bin/sh\n")]]))
+    error_message = "user data is not small, or no script"
+  }
+}

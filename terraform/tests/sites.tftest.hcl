@@ -1,0 +1,213 @@
+# Three sites, as they would be made: by a plan, with a made-up AWS.
+
+mock_provider "aws" {
+  source = "./tests/mocks"
+}
+
+mock_provider "archive" {}
+
+variables {
+  domain         = "play.example.com"
+  zone           = "example.com"
+  primary_region = "eu-central-1"
+  provision_dir  = "./tests/fixtures/provision"
+  release_dir    = "./tests/fixtures/bin"
+
+  regions = {
+    "eu-central-1" = {
+      cidr  = "10.10.0.0/16"
+      pools = { cpu = { instance_types = ["c7i.2xlarge", "c6i.2xlarge"], min = 1, max = 6 } }
+    }
+    "us-east-1" = {
+      cidr = "10.20.0.0/16"
+      pools = {
+        cpu = { instance_types = ["c7i.2xlarge"], min = 2, max = 4, on_demand_base = 2, spot_percent = 50, cache_gib = 250 }
+        gpu = { instance_types = ["g6.xlarge", "g5.xlarge"], min = 0, max = 2, on_demand_base = 0, spot_percent = 100 }
+      }
+    }
+    "ap-northeast-1" = {
+      cidr       = "172.20.16.0/20"
+      edge_hosts = 2
+      pools      = { cpu = { instance_types = ["c7i.2xlarge"], min = 1, max = 1 } }
+    }
+  }
+}
+
+run "three_of_everything" {
+  command = plan
+
+  assert {
+    condition     = toset(keys(module.region)) == toset(["eu-central-1", "us-east-1", "ap-northeast-1"])
+    error_message = "a region did not become a site"
+  }
+
+  assert {
+    condition     = alltrue([for m in module.region : length(m.subnets.public) == 3 && length(m.subnets.private) == 3])
+    error_message = "a site is not in three zones, public and private"
+  }
+
+  assert {
+    condition     = { for n, m in module.region : n => m.vpc_cidr } == { for n, r in var.regions : n => r.cidr }
+    error_message = "a site has another network than it was given"
+  }
+
+  assert {
+    condition = alltrue([for n, m in module.region : alltrue([
+      for c in concat(values(m.subnets.public), values(m.subnets.private)) :
+      cidrsubnet("${split("/", c)[0]}/${split("/", m.vpc_cidr)[1]}", 0, 0) == m.vpc_cidr
+    ])])
+    error_message = "a subnet is outside its site"
+  }
+
+  # All are of one size within a site, so they overlap if one occurs twice.
+  assert {
+    condition     = length(distinct(flatten([for m in module.region : [values(m.subnets.public), values(m.subnets.private)]]))) == 18
+    error_message = "subnets overlap"
+  }
+
+  assert {
+    condition     = alltrue([for m in module.region : m.hosts["server"].scaling.min == 3 && m.hosts["server"].scaling.max == 3])
+    error_message = "a site has not three servers"
+  }
+
+  assert {
+    condition     = { for n, m in module.region : n => m.hosts["edge"].scaling.min } == { "eu-central-1" = 3, "us-east-1" = 3, "ap-northeast-1" = 2 }
+    error_message = "edge_hosts is not what a site has"
+  }
+
+  assert {
+    condition     = toset(keys(module.peering)) == toset(["ap-northeast-1--eu-central-1", "ap-northeast-1--us-east-1", "eu-central-1--us-east-1"])
+    error_message = "not each pair of sites is connected once"
+  }
+
+  assert {
+    condition     = toset(module.replication[0].to) == toset(["ap-northeast-1", "us-east-1"])
+    error_message = "content does not go from the first site to each other"
+  }
+}
+
+run "open_to_the_world" {
+  command = plan
+
+  assert {
+    condition     = alltrue([for m in module.region : toset(m.open) == toset(["lb tcp 443-443", "stream udp 20000-20999"])])
+    error_message = "something else than the edge's 443 and media is open"
+  }
+
+  assert {
+    condition     = alltrue([for m in module.region : toset(m.entry.listeners) == toset(["router TLS 443", "brain TLS 443"])])
+    error_message = "a load balancer listens on something else than TLS at 443"
+  }
+
+  assert {
+    condition     = alltrue(flatten([for m in module.region : [for role, h in m.hosts : h.template.public == startswith(role, "stream-")]]))
+    error_message = "another host than a stream host has a public address"
+  }
+}
+
+run "open_with_turn" {
+  command = plan
+
+  variables {
+    turn = true
+  }
+
+  assert {
+    condition = alltrue([for m in module.region : toset(m.open) == toset([
+      "lb tcp 443-443", "stream udp 20000-20999", "lb tcp 3478-3478", "lb udp 3478-3478", "edge udp 21000-21999",
+    ])])
+    error_message = "TURN opens something else than it needs"
+  }
+
+  assert {
+    condition     = alltrue([for m in module.region : m.hosts["edge"].template.public && !m.hosts["server"].template.public])
+    error_message = "TURN needs edge hosts with public addresses, and no other"
+  }
+}
+
+run "hosts" {
+  command = plan
+
+  assert {
+    condition = alltrue(flatten([for m in module.region : [for h in m.hosts :
+      h.template.metadata.http_tokens == "required" && h.template.metadata.http_put_response_hop_limit == 1
+    ]]))
+    error_message = "a host's metadata can be had without a token, or from a hop away"
+  }
+
+  assert {
+    condition     = alltrue(flatten([for m in module.region : [for h in m.hosts : h.template.encrypted]]))
+    error_message = "a volume is not encrypted"
+  }
+
+  assert {
+    condition     = module.region["us-east-1"].hosts["stream-cpu"].template.gib == [30, 250] && module.region["eu-central-1"].hosts["stream-cpu"].template.gib == [30, 100]
+    error_message = "the content cache has not the size that was asked for"
+  }
+
+  assert {
+    condition = module.region["us-east-1"].hosts["stream-gpu"].scaling == {
+      min   = 0, max = 2, rebalance = true, on_demand_base = 0, on_demand = 0
+      types = ["g6.xlarge", "g5.xlarge"], hook = "autoscaling:EC2_INSTANCE_TERMINATING"
+    }
+    error_message = "the gpu pool is not as it was asked for"
+  }
+
+  assert {
+    condition = module.region["us-east-1"].hosts["stream-cpu"].scaling == {
+      min   = 2, max = 4, rebalance = true, on_demand_base = 2, on_demand = 50
+      types = ["c7i.2xlarge"], hook = "autoscaling:EC2_INSTANCE_TERMINATING"
+    }
+    error_message = "the cpu pool is not as it was asked for"
+  }
+
+  assert {
+    condition = alltrue(flatten([for m in module.region : [for role in ["server", "edge"] :
+      m.hosts[role].scaling.on_demand_base == m.hosts[role].scaling.max && m.hosts[role].scaling.on_demand == 100 && !m.hosts[role].scaling.rebalance
+    ]]))
+    error_message = "a server or an edge host may be spot"
+  }
+
+  assert {
+    condition     = alltrue(flatten([for m in module.region : [for h in m.hosts : h.scaling.hook == "autoscaling:EC2_INSTANCE_TERMINATING"]]))
+    error_message = "a host is ended without being asked to drain"
+  }
+}
+
+run "names" {
+  command = plan
+
+  assert {
+    condition     = alltrue([for n, m in module.region : m.entry.nearest.name == "play.example.com" && m.entry.nearest.region == n && m.entry.nearest.target_health])
+    error_message = "a site has no share of the common name, by latency"
+  }
+
+  assert {
+    condition = alltrue([for n, m in module.region : m.entry.health_check.fqdn == "${n}.play.example.com"
+    && m.entry.health_check.path == "/healthz" && m.entry.health_check.type == "HTTPS"])
+    error_message = "a site is not asked for its health by its own name"
+  }
+
+  assert {
+    condition     = output.sites["us-east-1"].brain_url == "wss://brain.us-east-1.play.example.com/v1/connect" && output.url == "https://play.example.com"
+    error_message = "an address is not the one that jobs are given"
+  }
+}
+
+run "one_site_alone" {
+  command = plan
+
+  variables {
+    regions = {
+      "eu-central-1" = {
+        cidr  = "10.10.0.0/16"
+        pools = { cpu = { instance_types = ["c7i.2xlarge"], min = 1, max = 6 } }
+      }
+    }
+  }
+
+  assert {
+    condition     = length(module.peering) == 0 && length(module.replication) == 0 && length(module.region) == 1
+    error_message = "a site alone has connections"
+  }
+}
