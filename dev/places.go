@@ -19,13 +19,13 @@ type coordinates struct{ lat, lon float64 }
 var awsRegions = []struct {
 	name string
 	at   coordinates
-	// residency is where its data lies, as sites say it of themselves.
+	// residency is the jurisdictions that it lies in, as its brains say them.
 	residency string
 }{
 	{"us-east-1", coordinates{38.9, -77.4}, "us"},       // Northern Virginia
 	{"us-west-2", coordinates{45.8, -119.7}, "us"},      // Oregon
-	{"eu-west-1", coordinates{53.3, -6.3}, "eu"},        // Dublin
-	{"eu-central-1", coordinates{50.1, 8.7}, "eu"},      // Frankfurt
+	{"eu-west-1", coordinates{53.3, -6.3}, "eu,ie"},     // Dublin
+	{"eu-central-1", coordinates{50.1, 8.7}, "eu,de"},   // Frankfurt
 	{"ap-northeast-1", coordinates{35.6, 139.7}, "jp"},  // Tokyo
 	{"ap-southeast-1", coordinates{1.3, 103.8}, "sg"},   // Singapore
 	{"ap-south-1", coordinates{19.1, 72.9}, "in"},       // Mumbai

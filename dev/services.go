@@ -22,11 +22,14 @@ func (c *Cluster) keys() error {
 }
 
 func (c *Cluster) router() service {
+	argv := []string{filepath.Join(c.bin, "nearcast"), "router",
+		"--site", c.Site, "--listen", c.address(c.Ports.Router), "--url", c.URL,
+		"--consul", c.ConsulAddress, "--ticket-key", filepath.Join(c.at.keys, ticket.PrivateKeyFile)}
+	if c.at.ns != nil { // all sites have this machine's name and the same ports
+		argv = append(argv, "--name", c.Site+"-router")
+	}
 	return service{
-		name: "router",
-		argv: []string{filepath.Join(c.bin, "nearcast"), "router",
-			"--site", c.Site, "--listen", c.address(c.Ports.Router), "--url", c.URL,
-			"--consul", c.ConsulAddress, "--ticket-key", filepath.Join(c.at.keys, ticket.PrivateKeyFile)},
+		name: "router", argv: argv,
 		env: c.environ(), log: c.LogFile("router"), grace: 5 * time.Second,
 		ready: func(ctx context.Context) error {
 			_, err := c.get(ctx, c.URL+"/healthz")
@@ -36,12 +39,15 @@ func (c *Cluster) router() service {
 }
 
 func (c *Cluster) brain() service {
+	argv := []string{filepath.Join(c.bin, "nearcast"), "brain",
+		"--site", c.Site, "--listen", c.address(c.Ports.Brain), "--url", c.BrainURL,
+		"--consul", c.ConsulAddress, "--nomad", c.NomadAddress,
+		"--ticket-keys", filepath.Join(c.at.keys, ticket.PublicKeysFile)}
+	if c.at.ns != nil {
+		argv = append(argv, "--name", c.Site+"-brain", "--residency", awsRegions[regionIndex(c.Site)].residency)
+	}
 	return service{
-		name: "brain",
-		argv: []string{filepath.Join(c.bin, "nearcast"), "brain",
-			"--site", c.Site, "--listen", c.address(c.Ports.Brain), "--url", c.BrainURL,
-			"--consul", c.ConsulAddress, "--nomad", c.NomadAddress,
-			"--ticket-keys", filepath.Join(c.at.keys, ticket.PublicKeysFile)},
+		name: "brain", argv: argv,
 		env: c.environ(), log: c.LogFile("brain"),
 		grace: 15 * time.Second, // it gives people time to let go
 		ready: func(ctx context.Context) error {
