@@ -78,6 +78,7 @@ func (r *Router) postSession(c echo.Context) error {
 	}
 	*list = out.Candidates
 	out.BrainURL = out.Candidates[0].BrainURL
+	r.remember(world, c, req.RTTMS)
 	r.metrics.placed(best.Site, string(best.Source))
 	r.log.LogAttrs(context.Background(), slog.LevelInfo, "session placed", slog.String("session", session), slog.String("app", req.App),
 		slog.String("site", best.Site), slog.String("reason", best.Reason))

@@ -86,6 +86,7 @@ type Router struct {
 	metrics *metrics
 	brains  *http.Client
 	pages   *pages
+	advisor *advisor
 	last    atomic.Pointer[world] // what was computed of the view of late
 }
 
@@ -113,7 +114,7 @@ func New(cfg Config) (*Router, error) {
 		cfg.MaxStale = MaxStale
 	}
 	r := &Router{
-		cfg: cfg, log: cfg.Log,
+		cfg: cfg, log: cfg.Log, advisor: newAdvisor(),
 		brains: &http.Client{
 			Timeout: askTimeout,
 			Transport: &http.Transport{
@@ -137,6 +138,8 @@ func (r *Router) routes() *echo.Echo {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.HTTPErrorHandler = r.fail
+	// Only proxies in private networks are believed about whom they speak for.
+	e.IPExtractor = echo.ExtractIPFromXFFHeader()
 	e.Use(r.observe, r.headers, r.recover)
 
 	get := func(path string, h echo.HandlerFunc) {
@@ -177,7 +180,10 @@ func onlyPost(c echo.Context) error {
 func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) { r.echo.ServeHTTP(w, req) }
 
 // Close lets go of connections to brains. Requests in flight are not waited for.
-func (r *Router) Close() { r.brains.CloseIdleConnections() }
+func (r *Router) Close() {
+	r.brains.CloseIdleConnections()
+	r.advisor.wg.Wait()
+}
 
 // drainTime is how long requests in flight have when Serve ends.
 const drainTime = 3 * time.Second
