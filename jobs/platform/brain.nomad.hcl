@@ -60,6 +60,8 @@ job "brain" {
     canary           = 1
     min_healthy_time = "5s"
     healthy_deadline = "2m"
+    # The first instance that cannot run ends the deployment.
+    progress_deadline = "0"
     auto_promote     = true
     auto_revert      = true
   }
@@ -85,6 +87,15 @@ job "brain" {
         interval = "5s"
         timeout  = "2s"
       }
+    }
+
+    # Died by accident: start again. Dies again and again: another node, and a
+    # deployment that does so has failed.
+    restart {
+      attempts = 5
+      interval = "1m"
+      delay    = "1s"
+      mode     = "fail"
     }
 
     task "brain" {

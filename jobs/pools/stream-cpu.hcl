@@ -1,0 +1,3 @@
+node_pool "stream-cpu" {
+  description = "Stream hosts that draw and encode on the CPU."
+}

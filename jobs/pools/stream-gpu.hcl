@@ -1,0 +1,3 @@
+node_pool "stream-gpu" {
+  description = "Stream hosts with a GPU that draws and encodes."
+}
