@@ -191,6 +191,9 @@ plugin "nomad-driver-stream" {
 
 // stopJobs ends what runs in Nomad: its tasks outlive its agent.
 func (s *site) stopJobs() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	s.ctx = ctx // the test's own may have run out
 	var jobs []struct{ ID, Status string }
 	if err := s.nomadGet("/v1/jobs", &jobs); err != nil {
 		s.t.Error(err)
