@@ -1,3 +1,36 @@
+// Placement measures how near to her nearest site a person is placed, how soon,
+// and what a placement costs a router. It needs no cluster: the people and the
+// sites are places of measured round-trip matrices. It prints one JSON object a
+// line:
+//
+//	{"measure":"regret","unit":"ms","n":1800,"p50":0,"p90":0.1,"p99":19.7,"perfect":0.92,
+//	 "data":"planetlab490","method":"adaptive","sites":20,"probes":8,…}
+//
+// Measures:
+//
+//	regret             ms   of the chosen site over the nearest, both as they are, without
+//	                        jitter; perfect is the share within 0.5 ms, asked how many sites
+//	                        were measured on average, probes how many at most
+//	decision_time      ms   from the first probe to the decision
+//	                   rtt  the same in round trips to the nearest site
+//	doubted            share  of people whose claims are doubted; label claims
+//	decisions_per_s    /s   placement.Rank on one core; with allocations and bytes
+//	advices_per_s      /s   probe.Model.Next on one core
+//	launches_per_s     /s   POST /v1/sessions over loopback, 200 sites, tickets signed, the
+//	                        load made by the same process; label measured: round trips sent
+//	launch_time        ms   of those
+//
+// Rates are of windows; their p90 is what nine of ten windows reach.
+//
+// Labels of regret: method is random, entry (the router that was reached: a
+// random one, or by DNS, the nearest of four), beacon (the nearest of four),
+// coordinates (Vivaldi fitted to so many probes), all (probe all, wait for all),
+// race (all, decided by the page's rule), adaptive (package probe), memory (the
+// same with package prefix). matrix is what routers know of the way between
+// sites: measured, or vivaldi coordinates after some minutes of gossip. at_once
+// is how many sites are measured in parallel, "3+2" three first and then two.
+//
+// It is a benchmark and not a test: nothing fails for being slow.
 package main
 
 import (
@@ -33,6 +66,9 @@ var measures = []struct {
 	take func(*bench, context.Context) error
 }{
 	{"regret", (*bench).takeRegret},
+	{"doubts", (*bench).takeDoubts},
+	{"speed", (*bench).takeSpeed},
+	{"launches", (*bench).takeLaunches},
 }
 
 func main() {
@@ -54,7 +90,7 @@ func run(ctx context.Context, args []string) error {
 		fmt.Fprint(flags.Output(), "usage: placement [flags] [matrix.csv or folder …]\n\n"+
 			"Measures placement, as JSON lines on standard output. A matrix is a CSV of round\n"+
 			"trips in ms, header id,<id…>, one row a source, empty = missing; from a folder,\n"+
-			"all *_rtt_ms.csv are taken. The same seed gives the same regrets.\n\n")
+			"all *_rtt_ms.csv[.gz] are taken. The same seed gives the same regrets.\n\n")
 		flags.PrintDefaults()
 	}
 	only := flags.String("only", "", "take only these measures: `"+measureNames()+"`")
@@ -82,7 +118,7 @@ func run(ctx context.Context, args []string) error {
 			return fmt.Errorf("-only: there is no measure %q; there are %s", name, measureNames())
 		}
 	}
-	if err := b.load(flags.Args()); err != nil {
+	if err := b.read(flags.Args()); err != nil {
 		return err
 	}
 	for _, m := range measures {
@@ -107,8 +143,8 @@ func measureNames() string {
 	return strings.Join(names, ",")
 }
 
-// load reads the matrices named, those of folders included.
-func (b *bench) load(paths []string) error {
+// read reads the matrices named, those of folders included.
+func (b *bench) read(paths []string) error {
 	if len(paths) == 0 {
 		return errors.New("name at least one matrix or folder of matrices")
 	}
@@ -117,7 +153,7 @@ func (b *bench) load(paths []string) error {
 		if info, err := os.Stat(path); err != nil {
 			return fmt.Errorf("find matrix: %w", err)
 		} else if info.IsDir() {
-			if files, err = filepath.Glob(filepath.Join(path, "*_rtt_ms.csv")); err != nil {
+			if files, err = filepath.Glob(filepath.Join(path, "*_rtt_ms.csv*")); err != nil {
 				return err
 			}
 			if len(files) == 0 {

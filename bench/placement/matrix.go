@@ -1,6 +1,7 @@
 package main
 
 import (
+	"compress/gzip"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -31,8 +32,16 @@ func readMatrix(path string) (*matrix, error) {
 		return nil, fmt.Errorf("read matrix: %w", err)
 	}
 	defer f.Close()
-	name := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
-	m, err := parseMatrix(strings.TrimSuffix(name, "_rtt_ms"), f)
+	var in io.Reader = f
+	name := filepath.Base(path)
+	if plain, ok := strings.CutSuffix(name, ".gz"); ok {
+		name = plain
+		if in, err = gzip.NewReader(f); err != nil {
+			return nil, fmt.Errorf("read matrix %s: %w", path, err)
+		}
+	}
+	name = strings.TrimSuffix(name, filepath.Ext(name))
+	m, err := parseMatrix(strings.TrimSuffix(name, "_rtt_ms"), in)
 	if err != nil {
 		return nil, fmt.Errorf("read matrix %s: %w", path, err)
 	}

@@ -71,10 +71,10 @@ func (m memory) choose(w *world, p *person) outcome {
 		}
 		before := p.like(host, m.alike)
 		asked := probe.Asked{Entry: w.names[p.entry], Most: m.most, Hints: store.Hints(now, from)}
-		before.ask(model, &asked)
+		before.ask(model, &asked, 1)
 		if m.after > 0 {
 			asked.Most += m.after
-			before.ask(model, &asked)
+			before.ask(model, &asked, 1)
 		}
 		_ = store.Add(now, from, asked.RTT)
 	}
@@ -83,7 +83,7 @@ func (m memory) choose(w *world, p *person) outcome {
 		Entry: w.names[p.entry], Most: m.most,
 		Hints: store.Hints(now, netip.AddrFrom4([4]byte{198, 18, 0, 250})),
 	}
-	out := me.ask(model, &asked)
+	out := me.ask(model, &asked, 1)
 	p.true, p.best = me.true, me.best // her regret is by her own ways
 	return out
 }

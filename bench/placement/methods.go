@@ -1,8 +1,10 @@
 package main
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/hashicorp/serf/coordinate"
 
@@ -87,27 +89,35 @@ func (w *world) adaptives() []method {
 	var out []method
 	for _, most := range []int{4, 6, 8} {
 		out = append(out,
-			w.adaptive("measured", most, 1, false), w.adaptive("measured", most, 2, false),
-			w.adaptive("measured", most, 1, true), w.adaptive("vivaldi", most, 1, false))
+			w.adaptive("measured", most, 1, 1, "random"), w.adaptive("measured", most, 3, 2, "dns"),
+			w.adaptive("measured", most, 2, 2, "random"), w.adaptive("measured", most, 4, 4, "random"),
+			w.adaptive("vivaldi", most, 1, 1, "random"), w.adaptive("vivaldi", most, 3, 2, "dns"))
 	}
 	return out
 }
 
-func (w *world) adaptive(known string, most, atOnce int, near bool) method {
+// adaptive asks so many sites first at once, then so many at a time, with what
+// is known of the way between sites. Only an entry by DNS says where she is.
+func (w *world) adaptive(known string, most, first, next int, entry string) method {
 	model := w.known[known].model
-	entry := map[bool]string{true: "dns", false: "random"}[near]
-	return method{"adaptive", labels("probes", most, "matrix", known, "at_once", atOnce, "entry", entry), func(p *person) outcome {
-		asked := probe.Asked{Entry: w.names[p.entry], Most: most, AtOnce: atOnce, EntryNear: near}
-		if near {
+	atOnce := fmt.Sprint(first)
+	if first != next {
+		atOnce = fmt.Sprintf("%d+%d", first, next)
+	}
+	l := labels("probes", most, "matrix", known, "at_once", atOnce, "entry", entry)
+	return method{"adaptive", l, func(p *person) outcome {
+		asked := probe.Asked{Most: most, AtOnce: first, EntryNear: entry == "dns"}
+		if asked.EntryNear {
 			p.entry = p.dns()
-			asked.Entry = w.names[p.entry]
 		}
-		return p.ask(model, &asked)
+		asked.Entry = w.names[p.entry]
+		return p.ask(model, &asked, next)
 	}}
 }
 
-// ask follows the advice of a model until there is none.
-func (p *person) ask(model *probe.Model, asked *probe.Asked) outcome {
+// ask follows the advice of a model until there is none, so many at a time after
+// the first.
+func (p *person) ask(model *probe.Model, asked *probe.Asked, next int) outcome {
 	w := p.world
 	if asked.RTT == nil {
 		asked.RTT = map[string]float64{}
@@ -115,6 +125,7 @@ func (p *person) ask(model *probe.Model, asked *probe.Asked) outcome {
 	var out outcome
 	for round := 0; ; round++ {
 		advice := model.Next(*asked)
+		asked.AtOnce = next
 		if len(advice.Probe) == 0 {
 			out.site = w.site(advice.Nearest, p.entry)
 			return out
@@ -126,11 +137,12 @@ func (p *person) ask(model *probe.Model, asked *probe.Asked) outcome {
 		for _, name := range advice.Probe {
 			i := w.site(name, 0)
 			out.probes++
-			longest = max(longest, p.takes(i))
 			if rtt, ok := p.probe(i); ok {
 				asked.RTT[name] = rtt
+				longest = max(longest, p.takes(i))
 			} else {
 				asked.Failed = append(asked.Failed, name)
+				longest = patienceMS
 			}
 		}
 		out.ms += longest
@@ -159,10 +171,8 @@ func (p *person) dns() int {
 }
 
 func (w *world) site(name string, otherwise int) int {
-	for i, n := range w.names {
-		if n == name {
-			return i
-		}
+	if i, ok := slices.BinarySearch(w.names, name); ok {
+		return i
 	}
 	return otherwise
 }

@@ -30,6 +30,27 @@ func (r report) line(measure, unit string, samples []float64, labels ...map[stri
 	return r.out.Encode(row)
 }
 
+// rates writes a distribution of which more is better: p90 is what nine of ten
+// samples reach, p99 what 99 of 100 do.
+func (r report) rates(measure, unit string, samples []float64, labels ...map[string]any) error {
+	negative := make([]float64, len(samples))
+	for i, v := range samples {
+		negative[i] = -v
+	}
+	if len(samples) == 0 {
+		return nil
+	}
+	slices.Sort(negative)
+	row := map[string]any{
+		"measure": measure, "unit": unit, "n": len(samples),
+		"p50": round(-quantile(negative, 0.5)), "p90": round(-quantile(negative, 0.9)), "p99": round(-quantile(negative, 0.99)),
+	}
+	for _, l := range labels {
+		maps.Copy(row, l)
+	}
+	return r.out.Encode(row)
+}
+
 // value writes a measure that is one number.
 func (r report) value(measure, unit string, v float64, labels ...map[string]any) error {
 	row := map[string]any{"measure": measure, "unit": unit, "n": 1, "value": round(v)}
