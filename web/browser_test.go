@@ -67,6 +67,8 @@ func TestInTheBrowser(t *testing.T) {
 		"a site dies, and others know it":             walkSiteDiesKnown,
 		"her own network is gone":                     walkOwnNetwork,
 		"a site dies, and nobody else takes her":      walkNobodyElse,
+		"a site dies while she waits in line":         walkSiteDiesWaiting,
+		"another network is measured anew":            walkAnotherNetwork,
 	} {
 		t.Run(name, func(t *testing.T) {
 			tab, cancel := chromedp.NewContext(ctx)

@@ -44,6 +44,7 @@ type site struct {
 	renewals int
 	problem  *wire.Problem            // answers POST /v1/sessions, if set
 	far      map[string]time.Duration // further sites, by how long their beacons take
+	listed   int                      // how often GET /v1/sites was answered
 	probes   []wire.ProbeRequest
 	advice   []string        // answers POST /v1/probes: these in turn, one a question
 	first    []string        // SitesResponse.Probe, if set
@@ -84,6 +85,7 @@ func newSite(t *testing.T, video [][]byte) *site {
 	mux.HandleFunc("GET /v1/sites", func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		s.listed++
 		here := "http://" + r.Host
 		apps := map[string]wire.Capacity{"viewer": {Idle: 1, Max: 2}}
 		out := wire.SitesResponse{Entry: s.name, Sites: []wire.SiteView{s.view()}, Probe: s.first}

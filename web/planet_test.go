@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chromedp/chromedp"
+
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -96,7 +98,10 @@ func walkSiteDies(v *visit) {
 	cut := time.Now()
 	planet[0].die()
 	v.until(`document.querySelector('.still.shown') && document.querySelector('.reconnect').innerText.includes('Ireland stopped answering')`)
-	v.Logf("noticed after %v", time.Since(cut))
+	noticed := time.Now()
+	v.Logf("noticed after %v", noticed.Sub(cut))
+	v.shot("moving")
+	cut = cut.Add(time.Since(noticed)) // looking is not part of it
 	lost := func(s *site) bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -113,6 +118,9 @@ func walkSiteDies(v *visit) {
 	v.untilText("Ireland stopped answering; you are now at Virginia, with a fresh start.")
 	v.until(`nearcast.site === 'us-east-1'`)
 	v.shot("moved")
+	v.do(chromedp.EmulateViewport(390, 844))
+	v.shot("moved-phone")
+	v.do(chromedp.EmulateViewport(1280, 800))
 	v.script(`document.querySelector('[aria-label^="Statistics ("]').click()`)
 	v.until(`document.querySelector('.stats').innerText.includes('us-east-1') && document.querySelector('.stats').innerText.includes('measured')`)
 	v.script(`document.querySelector('.stats .why summary').click()`)
@@ -199,5 +207,42 @@ func walkNobodyElse(v *visit) {
 	b := planet[0].nextBrain()
 	if b.hello.Resume != "resume" || strings.Contains(b.hello.Ticket, "ticket") {
 		v.Errorf("hello = %+v, want the seat that she had", b.hello)
+	}
+}
+
+func walkSiteDiesWaiting(v *visit) {
+	planet := newPlanet(v.T, v.site.video, "eu-west-1", "us-east-1")
+	v.site = planet[0]
+	v.open("/play/viewer")
+	v.until(`Object.keys(nearcast.race?.results ?? {}).length === 2`)
+	v.press(".play-button")
+	b := planet[0].nextBrain()
+	b.say(wire.Message{Type: wire.MsgQueued, Queue: &wire.Queue{Position: 2, EstimateMS: 60_000}})
+	v.untilText("You are number 2 in line")
+	v.script(`document.querySelector('.waiting .why summary').click()`)
+	v.untilText("nearest, with a seat idle")
+	v.shot("queued-why")
+	cut := time.Now()
+	planet[0].die()
+	took := awaitMove(v, planet[0], planet[1], cut)
+	v.Logf("the app was there after %v", took)
+	v.untilText("Ireland stopped answering; you are now at Virginia")
+}
+
+func walkAnotherNetwork(v *visit) {
+	s := v.site
+	listed := func() int {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.listed
+	}
+	v.open("/play/viewer")
+	v.until(`nearcast.race?.decidedMS > 0`)
+	before := listed()
+	v.script(`window.dispatchEvent(new Event('focus')); window.first = nearcast.race.decidedMS`)
+	v.script(`window.dispatchEvent(new Event('online'))`)
+	v.until(`nearcast.race?.decidedMS > 0 && nearcast.race.decidedMS !== first && nearcast.race.leader === 'eu-central'`)
+	if n := listed(); n != before+1 {
+		v.Errorf("the sites were asked for %d times, want once: a page just measured is not measured again for being looked at", n-before)
 	}
 }

@@ -41,6 +41,8 @@
 //	assets/js/player.js          carries out what the state machine asks for
 //	assets/js/race.js            which site is nearest
 //	assets/js/survey.js          which sites to measure, where they are many
+//	assets/js/watchdog.js        whether a picture still comes
+//	assets/js/lifeline.js        whether the site is there, and leaving it if not
 //	assets/js/verdict.js         the picture stopped: is it the site, or is it us
 //	assets/js/routers.js         the routers of all sites; asking one after the other
 //	assets/js/api.js             the router's REST interface

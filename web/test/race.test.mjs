@@ -2,24 +2,28 @@ import test from 'node:test';
 import assert from 'node:assert/strict';
 import { DEADLINE_MS, Race, SAMPLES, run, tripsOf } from '../assets/js/race.js';
 
-// play drives a Race through simulated beacons: {site: rtt, or [rtt of each trip]}.
-// A new connection's first answer takes two trips and shows both; each further
-// one takes another. It returns when it was decided, and what was known then.
+// play drives a Race through simulated beacons: {site: rtt, or a function that
+// gives each trip}, two requests at once. A new connection's first answer takes
+// two trips and shows both. It returns when it was decided, and what was known then.
 function play(rtts, { failAt = {}, silent = [], blind = false } = {}) {
   const race = new Race(Object.keys(rtts), 0);
   const news = [];
-  for (const [site, trips] of Object.entries(rtts)) {
+  for (const [site, rtt] of Object.entries(rtts)) {
     if (failAt[site] !== undefined) news.push([failAt[site], () => race.failed(site)]);
     if (failAt[site] !== undefined || silent.includes(site)) continue;
-    const took = (n) => (Array.isArray(trips) ? trips[n] : trips);
-    let at = took(0) + took(1);
-    news.push([at, (now) => {
-      if (blind) race.warmed(site, now);
-      else [0, 1].forEach((n) => race.sampled(site, took(n), now));
-    }]);
-    for (let n = 2; n < SAMPLES + (blind ? 2 : 0); n++) {
-      at += took(n);
-      news.push([at, (now) => race.sampled(site, took(n), now)]);
+    const trip = typeof rtt === 'function' ? rtt : () => rtt;
+    for (let lane = 0; lane < 2; lane++) {
+      const [connect, request] = [trip(), trip()];
+      let at = connect + request;
+      news.push([at, (now) => {
+        if (blind) race.warmed(site, now);
+        else [connect, request].forEach((took) => race.sampled(site, took, now));
+      }]);
+      for (let n = 0; blind && n < 2; n++) {
+        const took = trip();
+        at += took;
+        news.push([at, (now) => race.sampled(site, took, now)]);
+      }
     }
   }
   news.sort((a, b) => a[0] - b[0]);
@@ -35,31 +39,32 @@ function play(rtts, { failAt = {}, silent = [], blind = false } = {}) {
   return { at: now, leader: race.leader(), results: race.results() };
 }
 
-test('the nearest site wins, after three of its own round trips', () => {
+test('the nearest site wins, after two and a half of its own round trips', () => {
   const { at, leader, results } = play({ near: 10, far: 180, farther: 250 });
   assert.equal(leader, 'near');
-  assert.equal(at, 30);
+  assert.equal(at, 26);
   assert.deepEqual(results, { near: 10 });
 });
 
 test('where beacons do not show their timing it takes two more', () => {
   const { at, leader } = play({ near: 10, far: 180 }, { blind: true });
   assert.equal(leader, 'near');
-  assert.equal(at, 50);
+  assert.equal(at, 40);
 });
 
 test('a site close behind is waited for a moment, since it may still win', () => {
-  const { leader, results, at } = play({ a: [22, 22, 19], b: [20, 20, 20], c: 200 });
+  let n = 0;
+  const { leader, results, at } = play({ a: () => [22, 22, 19, 25][n++], b: 20, c: 200 });
   assert.equal(leader, 'a');
   assert.equal(results.a, 19);
-  assert.ok(at <= 3.5 * 20, `decided after ${at} ms`);
+  assert.ok(at <= 3 * 20, `decided after ${at} ms`);
   assert.ok(!('c' in results));
 });
 
-test('a silent site costs nothing: three trips of the leader rule it out', () => {
+test('a silent site costs nothing: two and a half trips of the leader rule it out', () => {
   const { leader, at } = play({ near: 40, dead: 1, gone: 5 }, { silent: ['dead', 'gone'] });
   assert.equal(leader, 'near');
-  assert.equal(at, 120);
+  assert.equal(at, 98);
 });
 
 test('a leader that falls silent before its third answer does not hold the decision', () => {
@@ -75,7 +80,7 @@ test('what held up the connection of the leader is granted to the silent', () =>
   const race = new Race(['near', 'silent'], 0);
   race.opened('near', 100); // its name took so long to resolve
   [10, 10, 10].forEach((rtt, i) => race.sampled('near', rtt, 120 + 5 * i));
-  assert.equal(race.decidedIn(115), 5); // 100 + 2 × 10
+  assert.equal(race.decidedIn(115), 11); // 100 + 2 × 10 and the slack
 });
 
 test('the least of the samples counts', () => {
@@ -88,10 +93,10 @@ test('the least of the samples counts', () => {
 test('a dead site leaves the race', () => {
   const { leader, at } = play({ dead: 1, alive: 30 }, { failAt: { dead: 3 } });
   assert.equal(leader, 'alive');
-  assert.equal(at, 90);
+  assert.equal(at, 60);
 });
 
-test('over many random planets it is decided within 3.5 trips of the nearest, and hardly ever wrong', () => {
+test('over many random planets it is decided within 3 trips of the nearest, and hardly ever wrong', () => {
   let seed = 11;
   const random = () => { seed = (seed * 1103515245 + 12345) % 2147483648; return seed / 2147483648; };
   const jitter = () => -5 * Math.log(1 - random());
@@ -100,14 +105,14 @@ test('over many random planets it is decided within 3.5 trips of the nearest, an
   for (let n = 0; n < 2000; n++) {
     const truth = Object.fromEntries(Array.from({ length: 12 }, (_, i) => [`s${i}`, 8 + 250 * random()]));
     const dead = random() < 0.3 ? [`s${Math.floor(12 * random())}`] : [];
-    const { at, leader } = play(Object.fromEntries(Object.entries(truth).map(([s, rtt]) => [s, [0, 1, 2].map(() => rtt + jitter())])), { silent: dead });
+    const { at, leader } = play(Object.fromEntries(Object.entries(truth).map(([s, rtt]) => [s, () => rtt + jitter()])), { silent: dead });
     const nearest = Math.min(...Object.entries(truth).filter(([s]) => !dead.includes(s)).map(([, rtt]) => rtt));
     inTrips.push(at / nearest);
     regrets.push(truth[leader] - nearest);
   }
   const p = (list, q) => list.sort((a, b) => a - b)[Math.floor(q * list.length)];
   console.log(`decided p50 ${p(inTrips, 0.5).toFixed(2)} trips, regret p90 ${p(regrets, 0.9).toFixed(2)} p99 ${p(regrets, 0.99).toFixed(2)} ms`);
-  assert.ok(p(inTrips, 0.5) <= 3.9, `p50 ${p(inTrips, 0.5)} trips`); // jitter of 5 ms a probe is in it
+  assert.ok(p(inTrips, 0.5) <= 3.2, `p50 ${p(inTrips, 0.5)} trips`); // jitter of 5 ms a probe is in it
   assert.equal(p(regrets, 0.5), 0);
   assert.ok(p(regrets, 0.99) < 8, `p99 ${p(regrets, 0.99)} ms`);
 });
@@ -145,12 +150,12 @@ test('run probes all at once, leaves late ones out and learns on', async () => {
   const r = run([site('near'), site('far')], { probe });
   assert.equal(r.decidedMS, null);
   await r.decided;
-  assert.deepEqual(asked.slice(0, 2), ['near 0', 'far 0']);
+  assert.deepEqual(asked.slice(0, 4), ['near 0', 'near 0', 'far 0', 'far 0']);
   assert.deepEqual(r.results(), { near: 2 });
   assert.ok(r.decidedMS < 100, `${r.decidedMS} ms`);
   await r.all;
   assert.deepEqual(r.results(), { near: 2, far: 120 });
-  assert.deepEqual(asked.filter((a) => a.startsWith('near')), ['near 0', 'near 1'], 'the third sample came with the second answer');
+  assert.ok(asked.filter((a) => a.startsWith('near')).length <= 3, 'four samples come with the first two answers');
 });
 
 test('requests to the dead are aborted after the decision', async () => {
@@ -170,7 +175,7 @@ test('a race that is called off ends', async () => {
   control.abort();
   await r.decided;
   await r.all;
-  assert.deepEqual(aborted, ['dead']);
+  assert.deepEqual(aborted, ['dead', 'dead']);
 });
 
 test('round trips are read from Resource Timing', () => {

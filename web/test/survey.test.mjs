@@ -19,7 +19,7 @@ function planet(n, { dead = [] } = {}) {
   const asked = [];
   const probe = (url, k, signal) => new Promise((resolve, reject) => {
     const site = url.slice(2);
-    if (k === 0) asked.push(site);
+    if (k === 0 && !asked.includes(site)) asked.push(site);
     signal.addEventListener('abort', () => reject(signal.reason), { once: true });
     if (!dead.includes(site)) setTimeout(() => resolve({ trips: [rtt(site), rtt(site)] }), 1);
   });

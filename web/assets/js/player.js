@@ -1,27 +1,22 @@
-// player.js: carries out what session.js asks for: it owns the socket, the peer,
-// the timers and the watchdog, and feeds what happens back to the state machine.
-// Screens subscribe; the stage shows what the peer receives.
+// player.js: carries out what session.js asks for: it owns the socket, the peer
+// and the timers, measures the sites, and feeds what happens back to the state
+// machine. Screens subscribe; the stage shows what the peer receives.
 
 import * as api from './api.js';
+import { Lifeline } from './lifeline.js';
 import * as memory from './memory.js';
 import { Peer } from './peer.js';
 import { Routers, hedged } from './routers.js';
 import { openSignal } from './signal.js';
-import { flatten, rates } from './stats.js';
 import { initial, isOver, reduce } from './session.js';
 import { survey } from './survey.js';
-import { HEDGE_MS, inquire } from './verdict.js';
+import { HEDGE_MS } from './verdict.js';
+import { Watchdog } from './watchdog.js';
 import { moved as movedWords } from './words.js';
 
 const RACE_PATIENCE_MS = 200; // Play pressed before the race was decided
 const RACE_STALE_MS = 300_000; // people carry their machines about
 const LAUNCH_HEDGE_MS = 1500; // a router that is silent for so long: ask the next one too
-const PING_MS = 250;
-const SAMPLE_MS = 1000;
-const SUSPECT_MS = 1200; // neither pong nor packet: ask whether the site is there
-const SILENCE_MS = 2500; // the same: the picture is lost
-const REACHED_LATE_MS = 1000; // an answer that took so long came through a network that was gone
-const INQUIRE_EVERY_MS = 2000;
 const BRAINS_EVERY_MS = 5000;
 
 export class Player {
@@ -41,8 +36,11 @@ export class Player {
     this.askedBrains = -Infinity;
     this.marks = {};
     this.firstFrameMS = null;
-    this.numbers = null; // the latest rates
-    this.pingMS = null;
+    this.watchdog = null; // while a picture is held
+    this.lifeline = new Lifeline({
+      routers: this.routers, state: () => this.state, launchRequest: (lost) => this.#request(lost),
+      dispatch: (event) => this.dispatch(event),
+    });
     this.#prepare();
   }
 
@@ -156,10 +154,9 @@ export class Player {
   }
 
   async stats() {
-    await this.#sample();
     const { site, predicted_rtt_ms: predictedMS, rtt_source: source } = this.state.launch ?? {};
     return {
-      ...this.numbers, pingMS: this.pingMS, firstFrameMS: this.firstFrameMS,
+      ...await this.watchdog?.stats(), firstFrameMS: this.firstFrameMS,
       site: site ?? '', predictedMS: predictedMS ?? null, source: source ?? '',
     };
   }
@@ -197,18 +194,24 @@ export class Player {
     const { lost, moved } = this.state;
     try {
       await Promise.race([this.race?.decided, new Promise((r) => { setTimeout(r, RACE_PATIENCE_MS); })]);
-      const rtts = { ...this.race?.results() };
-      for (const site of lost) delete rtts[site];
-      const request = { app: this.app, rtt_ms: rtts };
-      if (lost.length > 0) request.lost = lost;
+      const request = this.#request(lost);
       const routers = moved ? this.routers.order({ without: lost }) : this.routers.homeFirst({ without: lost });
-      const launch = await hedged(routers, moved ? HEDGE_MS : LAUNCH_HEDGE_MS,
+      const launch = await this.lifeline.launched(lost) ?? await hedged(routers, moved ? HEDGE_MS : LAUNCH_HEDGE_MS,
         ({ url }, signal) => api.launch(request, signal, url));
       this.mark('launched');
       this.dispatch({ type: 'launched', launch });
     } catch (error) {
       this.dispatch({ type: 'launch-failed', problem: error.problem ?? api.unreachable(), now: performance.now() });
     }
+  }
+
+  // #request is a wire.LaunchRequest.
+  #request(lost) {
+    const rtts = { ...this.race?.results() };
+    for (const site of lost) delete rtts[site];
+    const request = { app: this.app, rtt_ms: rtts };
+    if (lost.length > 0) request.lost = lost;
+    return request;
   }
 
   #openSignal({ url, hello, offer }) {
@@ -254,9 +257,9 @@ export class Player {
       onState: (state) => {
         if (state === 'connected') this.mark('connected');
         if (state === 'failed' || state === 'closed') this.#lost();
-        if (state === 'disconnected') this.#suspect();
+        if (state === 'disconnected') this.watchdog?.suspect();
       },
-      onPong: (seq) => this.#pong(seq),
+      onPong: (seq) => this.watchdog?.pong(seq),
     }, this.servers);
     this.peer = peer;
   }
@@ -327,73 +330,19 @@ export class Player {
     this.#watch();
   }
 
-  // The watchdog: pings on the input channel, and looks whether packets come.
   #watch() {
-    this.#unwatch();
-    this.alive = this.ticked = performance.now();
-    this.received = Infinity; // unknown: the first look only takes note
-    this.pings = new Map();
-    this.seq = 0;
-    this.watcher = setInterval(() => this.#look(), PING_MS);
-    this.sampler = setInterval(() => this.#sample(), SAMPLE_MS);
+    this.watchdog?.stop();
+    this.watchdog = new Watchdog(this.peer, {
+      onDoubt: () => this.lifeline.doubt(),
+      onTrust: () => this.lifeline.trust(),
+      onSilence: () => this.#lost(),
+      onStats: this.onStats,
+    });
   }
 
   #unwatch() {
-    clearInterval(this.watcher);
-    clearInterval(this.sampler);
-    this.sample = this.numbers = this.pingMS = null;
-  }
-
-  #look() {
-    const now = performance.now();
-    // The machine slept, or the tab was held: give the path a moment to speak.
-    if (now - this.ticked > SILENCE_MS) this.alive = now;
-    this.ticked = now;
-    this.pings.set(++this.seq, now);
-    if (this.pings.size > 20) this.pings.delete(this.pings.keys().next().value);
-    this.peer.send({ t: 'ping', seq: this.seq });
-    const silent = now - this.alive;
-    if (silent > SILENCE_MS) this.#lost();
-    else if (silent > SUSPECT_MS) this.#inquire();
-    else if (silent > SUSPECT_MS / 2) void this.#progress();
-    else this.#acquit();
-  }
-
-  // #progress looks whether packets come, between two samples.
-  async #progress() {
-    const { peer } = this;
-    if (peer.closed) return;
-    const { received = 0 } = flatten(await peer.pc.getStats());
-    if (peer === this.peer && received > this.received) this.alive = performance.now();
-    this.received = received;
-  }
-
-  #pong(seq) {
-    const now = performance.now();
-    this.alive = now;
-    const sent = this.pings?.get(seq);
-    if (sent === undefined) return;
-    this.pings.delete(seq);
-    const rtt = now - sent;
-    this.pingMS = this.pingMS === null ? rtt : this.pingMS * 0.7 + rtt * 0.3;
-  }
-
-  async #sample() {
-    const { peer } = this;
-    if (peer.closed) return;
-    const sample = flatten(await peer.pc.getStats());
-    if (peer !== this.peer || peer.closed) return;
-    const before = this.sample;
-    if (before && before.at === sample.at) return;
-    if (before && (sample.packets > before.packets || sample.received > before.received)) this.alive = performance.now();
-    this.sample = sample;
-    if (before || !this.numbers) this.numbers = rates(before, sample);
-    this.onStats({ ...this.numbers, pingMS: this.pingMS });
-  }
-
-  // ICE says that the path is broken; it may heal by itself. Be less patient.
-  #suspect() {
-    if (this.alive !== undefined) this.alive = Math.min(this.alive, performance.now() - SILENCE_MS / 2);
+    this.watchdog?.stop();
+    this.watchdog = null;
   }
 
   #lost() {
@@ -405,8 +354,7 @@ export class Player {
 
   // #follow does what comes with a phase, whatever led to it.
   #follow({ phase, moved }, before) {
-    if (phase === 'reconnecting') this.#inquire();
-    else if (phase !== 'streaming' || before.phase !== 'streaming') this.#acquit();
+    this.lifeline.follow(phase, before.phase);
     if (moved?.done && !before.moved?.done) {
       const ms = Math.round(performance.now() - moved.at);
       this.moves.push({ from: moved.from, to: moved.to, ms });
@@ -414,61 +362,6 @@ export class Player {
     }
     if (phase !== before.phase && isOver(phase)) this.#refresh();
   }
-
-  // #inquire asks whether the site of the session is there, while nothing comes from it.
-  #inquire() {
-    const { launch, lost } = this.state;
-    const suspect = launch?.site;
-    if (this.inquiry || !suspect) return;
-    const witnesses = this.routers.order({ without: [...lost, suspect] });
-    if (witnesses.length === 0) return;
-    const url = new Map(witnesses.map((r) => [r.site, r.url]));
-    this.inquiry = inquire({
-      suspect, witnesses: [...url.keys()], rtt: this.routers.rtt(suspect),
-      ask: (name, signal) => (name === suspect ? this.#askSuspect(suspect, signal) : askWitness(suspect, url.get(name), signal)),
-      onVerdict: (verdict, ms) => this.#judged(suspect, verdict, ms),
-    });
-  }
-
-  // Whatever answers at the site will do: its router, or its brain.
-  #askSuspect(site, signal) {
-    const { url, brain } = this.routers.get(site) ?? {};
-    const brains = new Set([...this.state.urls.slice(0, 1), brain].filter(Boolean).map(healthOf));
-    const asked = [...brains].map((health) => api.reach(health, signal));
-    if (url !== undefined) {
-      asked.push(askWitness(site, url, signal).then((healthy) => {
-        if (healthy === false) throw new Error('its own router knows of no brain');
-      }));
-    }
-    return Promise.any(asked);
-  }
-
-  #judged(site, verdict, ms) {
-    this.inquiry = null;
-    const { phase } = this.state;
-    if (verdict === 'lost') {
-      this.#unwatch();
-      this.dispatch({ type: 'site-lost', site, now: performance.now() });
-    } else if (phase === 'reconnecting') {
-      if (ms > REACHED_LATE_MS) this.dispatch({ type: 'reachable' });
-      this.again = setTimeout(() => { if (this.state.phase === 'reconnecting') this.#inquire(); }, INQUIRE_EVERY_MS);
-    }
-  }
-
-  #acquit() {
-    clearTimeout(this.again);
-    this.inquiry?.();
-    this.inquiry = null;
-  }
-}
-
-// healthOf is where a brain says how it is, by its WebSocket's URL.
-const healthOf = (url) => new URL('/healthz', url.replace(/^ws/, 'http')).href;
-
-// askWitness resolves to what the router at url knows of a site's health.
-async function askWitness(site, url, signal) {
-  const { sites } = await api.listSites(signal, url);
-  return (sites ?? []).find((s) => s.site === site)?.healthy;
 }
 
 // preconnect resolves the brain's name and opens its TLS before Play needs it.

@@ -1,14 +1,14 @@
 // race.js: which site is nearest, decided no later than it has to be.
 //
-// All sites are probed at once. A site's number is the least of its round trips,
-// three at least. Opening a connection is a round trip too, and Resource Timing
-// shows it (connectStart → connectEnd) beside that of the request: so a new
-// connection gives two samples by its first answer, and the third comes with
-// the second: three round trips in all, none of them spent on warming.
+// All sites are probed at once, each by two requests at once. A site's number is
+// the least of its round trips, three at least. Opening a connection is a round
+// trip too, and Resource Timing shows it (connectStart → connectEnd) beside that
+// of the request: so two new connections give four samples by their first
+// answers, after two round trips, none of them spent on warming.
 //
 // Because the nearest site also answers first, the race is decided as soon as
-// the leader has its three samples and no silent site can still beat it: about
-// three of the *leader's* round trips after the start, however far or dead the
+// the leader has its samples and no silent site can still beat it: some two and
+// a half of the *leader's* round trips after the start, however far or dead the
 // others are. Sites that had not answered by then are left out.
 //
 // Race is the pure core: it is told what happened and when. run() is the part
@@ -21,6 +21,13 @@ const LINGER_MS = 1500; // after the decision, for those who are merely far
 // A new connection costs at least two round trips before its first answer: one
 // to open it, one for the request. So a site that was silent for t is at least t/2 away.
 const OPENING_TRIPS = 2;
+
+// How much longer than that a silent site is given: jitter may have held it up,
+// and it has not had the least of several tries yet.
+const SLACK = 1.2;
+const SLACK_MS = 2;
+
+const LANES = 2; // requests to a site at once
 
 export class Race {
   #sites = new Map();
@@ -56,11 +63,11 @@ export class Race {
     site.since = now;
   }
 
-  // opened: the site's connection was begun only then, after a look-up of its
-  // name, say. What held it up held the others up too.
+  // opened: the site's first connection was begun only then, after a look-up of
+  // its name, say. What held it up held the others up too.
   opened(name, at) {
     const site = this.#sites.get(name);
-    if (site && at > site.began) site.opened = at;
+    if (site && site.opened === site.began && at > site.began) site.opened = at;
   }
 
   failed(name) {
@@ -97,7 +104,7 @@ export class Race {
       if (site === leading || site.samples >= SAMPLES) continue;
       if (site.samples === 0) {
         const since = site.warm ? site.since : Math.max(site.opened, site.began + heldUp);
-        wait = Math.max(wait, since + best * (site.warm ? 1 : OPENING_TRIPS) - now);
+        wait = Math.max(wait, since + best * (site.warm ? 1 : OPENING_TRIPS) * SLACK + SLACK_MS - now);
       } else if (site.best < best * 1.2 + 2) {
         // Close behind, with samples to come: worth a moment, not a round trip.
         const due = site.since + site.best * 1.1 + 1 - now;
@@ -174,24 +181,25 @@ export function run(sites, { signal, onChange = () => {}, probe = fetchBeacon } 
     const control = new AbortController();
     controls.set(site, control);
     const patience = setTimeout(() => control.abort(), DEADLINE_MS);
-    try {
-      for (let n = 0, got = 0; got < SAMPLES; n++) {
+    let got = 0;
+    const lane = async () => {
+      // A beacon that never shows a number is given up after some tries.
+      for (let n = 0; got < SAMPLES && n <= SAMPLES; n++) {
         const { trips, opened } = await probe(url, n, control.signal);
         const now = performance.now();
         if (opened) race.opened(site, opened);
         if (trips.length === 0) race.warmed(site, now);
         for (const rtt of trips) race.sampled(site, rtt, now);
         got += trips.length;
-        if (n > SAMPLES) break; // a beacon that never shows a number
         if (trips.length > 0) {
           clearTimeout(patience);
           onChange(race.results());
         }
         look();
       }
-    } catch {
-      race.failed(site); // whatever it was: its answers so far stand
-    }
+    };
+    const lanes = await Promise.allSettled(Array.from({ length: LANES }, lane));
+    if (lanes.every((l) => l.status === 'rejected')) race.failed(site); // its answers so far stand
     clearTimeout(patience);
     look();
   }

@@ -15,7 +15,7 @@
 // ask. inquire() is the part that asks.
 
 export const HEDGE_MS = 300;    // a silent witness: ask the next one too
-export const CONFIRM_MS = 750;  // a witness stands: how long the suspect may be silent
+export const CONFIRM_MS = 600;  // a witness stands: how long the suspect may be silent
 export const UNHEALTHY_MS = 250; // the same where the witness knows it to be unhealthy
 export const AGAIN_MS = 1000;   // everybody was asked in vain: from the start
 const SLEPT_MS = 2500;          // between two looks: the machine slept
@@ -99,11 +99,13 @@ const ANSWER_MS = 2000;
 
 // inquire asks until there is a verdict, and calls back once with it and how long
 // it took. ask(name, signal) resolves to what that one says of the suspect's
-// health, and rejects where it does not answer. The function returned ends it.
-export function inquire({ suspect, witnesses, rtt, ask, onVerdict }) {
+// health, and rejects where it does not answer; onWitness is called with the
+// first witness that does. The function returned ends it.
+export function inquire({ suspect, witnesses, rtt, ask, onVerdict, onWitness = () => {} }) {
   const started = performance.now();
   const inquiry = new Inquiry(suspect, witnesses, { rtt, now: started });
   const control = new AbortController();
+  let witnessed = false;
   const look = () => {
     if (control.signal.aborted) return;
     const now = performance.now();
@@ -121,7 +123,13 @@ export function inquire({ suspect, witnesses, rtt, ask, onVerdict }) {
     const patience = setTimeout(give, ANSWER_MS);
     control.signal.addEventListener('abort', give, { once: true });
     try {
-      inquiry.answered(name, performance.now(), await ask(name, one.signal));
+      const healthy = await ask(name, one.signal);
+      if (control.signal.aborted) return;
+      inquiry.answered(name, performance.now(), healthy);
+      if (name !== suspect && !witnessed) {
+        witnessed = true;
+        onWitness(name);
+      }
     } catch {
       inquiry.failed(name);
     }

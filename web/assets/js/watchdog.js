@@ -1,0 +1,99 @@
+// watchdog.js: whether a picture still comes: pings on the input channel, and
+// looks whether packets arrive. ICE says it too, but takes five seconds. Gathers the overlay's
+// numbers on the way.
+
+import { flatten, rates } from './stats.js';
+
+const PING_MS = 250;
+const SAMPLE_MS = 1000;
+export const DOUBT_MS = 1000;   // neither pong nor packet: ask whether the site is there
+export const SILENCE_MS = 2500; // the same: the picture is lost
+
+export class Watchdog {
+  #peer; #tell; #pinger; #sampler;
+  #alive; #ticked;
+  #pings = new Map();
+  #seq = 0;
+  #received = Infinity; // unknown: the first look only takes note
+  #sample = null;
+  #numbers = null; // the latest rates
+  #pingMS = null;
+
+  // The callbacks: onDoubt and onTrust as long as there is cause, onSilence, and
+  // onStats with the overlay's numbers.
+  constructor(peer, callbacks) {
+    this.#peer = peer;
+    this.#tell = callbacks;
+    this.#alive = this.#ticked = performance.now();
+    this.#pinger = setInterval(() => this.#look(), PING_MS);
+    this.#sampler = setInterval(() => this.#gather(), SAMPLE_MS);
+  }
+
+  stop() {
+    clearInterval(this.#pinger);
+    clearInterval(this.#sampler);
+    this.#peer = null;
+  }
+
+  // suspect: ICE says that the path is broken; it may heal by itself. Be less patient.
+  suspect() {
+    this.#alive = Math.min(this.#alive, performance.now() - SILENCE_MS / 2);
+  }
+
+  pong(seq) {
+    const now = performance.now();
+    this.#alive = now;
+    const sent = this.#pings.get(seq);
+    if (sent === undefined) return;
+    this.#pings.delete(seq);
+    const rtt = now - sent;
+    this.#pingMS = this.#pingMS === null ? rtt : this.#pingMS * 0.8 + rtt * 0.2;
+  }
+
+  async stats() {
+    await this.#gather();
+    return { ...this.#numbers, pingMS: this.#pingMS };
+  }
+
+  #look() {
+    const now = performance.now();
+    // The machine slept, or the tab was held: give the path a moment to speak.
+    if (now - this.#ticked > SILENCE_MS) this.#alive = now;
+    this.#ticked = now;
+    this.#pings.set(++this.#seq, now);
+    if (this.#pings.size > 20) this.#pings.delete(this.#pings.keys().next().value);
+    this.#peer.send({ t: 'ping', seq: this.#seq });
+    const silent = now - this.#alive;
+    if (silent > SILENCE_MS) this.#tell.onSilence();
+    else if (silent > DOUBT_MS) this.#tell.onDoubt();
+    else this.#tell.onTrust();
+    if (silent > DOUBT_MS / 2) void this.#progress();
+  }
+
+  // #progress looks whether packets come, between two samples.
+  async #progress() {
+    const report = await this.#report();
+    if (!report) return;
+    const { received = 0 } = report;
+    if (received > this.#received) this.#alive = performance.now();
+    this.#received = received;
+  }
+
+  async #gather() {
+    const sample = await this.#report();
+    const before = this.#sample;
+    if (!sample || before?.at === sample.at) return;
+    if (before && (sample.packets > before.packets || sample.received > before.received)) this.#alive = performance.now();
+    this.#received = sample.received ?? 0;
+    this.#sample = sample;
+    if (before || !this.#numbers) this.#numbers = rates(before, sample);
+    this.#tell.onStats({ ...this.#numbers, pingMS: this.#pingMS });
+  }
+
+  async #report() {
+    const peer = this.#peer;
+    if (!peer || peer.closed) return null;
+    const report = flatten(await peer.pc.getStats());
+    return peer === this.#peer && !peer.closed ? report : null;
+  }
+}
