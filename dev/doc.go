@@ -7,20 +7,38 @@
 //	defer cluster.Close()
 //	fmt.Println(cluster.URL) // http://127.0.0.1:7700
 //
-// Everything the cluster writes lies in one folder. Everything it starts is a
-// child that is restarted when it dies and ends when its parent dies, even by
-// kill -9. Seats outlive the Nomad agent by design; they are found again by the
-// mark that every process of the cluster carries in its environment, by Down or
-// by the next Start.
+// Or a planet: several such sites, each in a network namespace with an address
+// of its own, joined by a WAN with the delays of the real one, and a person in
+// a namespace of hers; see StartPlanet. One site needs no root, a planet does.
+//
+// Everything the cluster writes lies in one folder, a planet's sites in folders
+// of their own below sites/. Everything it starts is a child that is restarted
+// when it dies and ends when its parent dies, even by kill -9. Seats outlive
+// the Nomad agent by design; they are found again by the mark that every
+// process of the cluster carries in its environment, by Down or by the next
+// Start. A planet's namespaces are mounted on files below netns/, where both
+// find them too; its WAN dies with the process that runs it.
 //
 // Files by concept:
 //
-//	cluster.go   the order of things: start, run, stop
+//	cluster.go   the order of things: start, run
+//	down.go      stop, from inside and from outside
 //	process.go   one supervised child
 //	sweep.go     find and end what a killed cluster left
 //	state.go     what is on disk for "dev status" and "dev down"
+//	folder.go    where in the folder things are
 //	tools.go     servers from PATH, the cache, or built from their pins
 //	packages.go  the Debian packages all of this needs, each with its reason
 //	consul.go nomad.go s3.go services.go   one server's configuration each
 //	samples.go   sample content and sample apps
+//
+// and of a planet:
+//
+//	planet.go    sites and a person on a WAN: start, run, stop
+//	places.go    where on Earth they are, and how far from each other
+//	person.go    move her, cut sites off, the table of round trips
+//	control.go   the same from other processes
+//	exec.go      a command inside a namespace
+//	displays.go  what keeps the X servers of different sites apart
+//	netns/ wan/  network namespaces, and the network between them
 package dev

@@ -187,8 +187,9 @@ func TestPlanet(t *testing.T) {
 			}
 			for _, site := range sites {
 				path, _ := p.WAN().Path(Person, site)
+				most := path.RTT + path.RTT/50 + time.Millisecond
 				var best time.Duration
-				for range 5 { // the least of a few: the machine is busy with other things
+				for i := 0; i < 20 && (best == 0 || best > most); i++ { // the machine is busy with other things
 					took, err := connects(ctx, p, site)
 					if err != nil {
 						t.Fatal(err)
@@ -197,7 +198,7 @@ func TestPlanet(t *testing.T) {
 						best = took
 					}
 				}
-				if best < path.RTT || best > path.RTT+path.RTT/50+time.Millisecond {
+				if best < path.RTT || best > most {
 					t.Errorf("from %s to %s it takes %s, want %s", place, site, best, path.RTT)
 				}
 			}

@@ -18,7 +18,7 @@
 // learn at once that there is none.
 //
 // One thread does all of it: it waits for packets and for the next one that is
-// due in a single ppoll with nanoseconds, at a high priority, so that delays
+// due in a single ppoll with nanoseconds, at real-time priority, so that delays
 // stay honest where the machine is busy. What a path adds to the asked round
 // trip is in the order of 0.1 ms. Nothing of the kernel's traffic control is
 // used: many kernels come without netem.

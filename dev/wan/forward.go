@@ -56,8 +56,7 @@ func (w *WAN) forward() {
 	runtime.LockOSThread()
 	// Timers may be late by 50 µs by default, to save wake-ups.
 	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
-	// Delays are kept where the machine is busy, as far as that is allowed.
-	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), -20)
+	preferThread()
 
 	f := &forwarder{began: time.Now(), random: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))}
 	for {
@@ -88,6 +87,17 @@ func (w *WAN) forward() {
 			}
 		}
 		f.deliver(t)
+	}
+}
+
+// preferThread puts the calling thread before all ordinary ones, as far as that
+// is allowed, so that delays are kept where the machine is busy: with three
+// busy loops on two CPUs, 1 packet in 100 is 0.15 ms late, against 5 ms at the
+// best niceness. The kernel leaves others a share whatever this thread does.
+func preferThread() {
+	realtime := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Flags: unix.SCHED_FLAG_RESET_ON_FORK, Priority: 1}
+	if unix.SchedSetAttr(0, &realtime, 0) != nil {
+		_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), -20)
 	}
 }
 
