@@ -142,6 +142,15 @@ func TestSites(t *testing.T) {
 				return v, len(v.Probe) == 3 && len(v.Sites) == 3
 			})
 		}
+		eventually(t, "near knows what the others have measured of one another", func() (any, bool) {
+			var v wire.SitesResponse
+			near.call(ctx, "GET", "/v1/sites?distances=all", "", &v)
+			known := len(v.Sites) == 3
+			for i, other := range []string{"middle", "far", "far"} { // far, middle, near
+				known = known && v.Sites[i].Distances[other].Measured
+			}
+			return v, known
+		})
 		const wantFar = `{"app":"chess","rtt_ms":{"far":5,"middle":50,"near":100}}`
 		if out, status := launch(near, wantFar); status != 201 || out.Site != "far" {
 			t.Fatalf("%d: %+v", status, out)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -56,8 +57,13 @@ const (
 	// snapshotGap how close two of them are when much does.
 	snapshotEvery = time.Second
 	snapshotGap   = 10 * time.Millisecond
+	// distancesGap is how close two looks at all distances are: of many sites
+	// there are very many.
+	distancesGap = 2 * time.Second
 	// sampleAge is how long a measured distance is better than a predicted one.
 	sampleAge = time.Minute
+	// rowAge is the same of a distance that another site's router measured.
+	rowAge = 10 * time.Minute
 )
 
 // watchFleet keeps a view until ctx ends; wait returns when it has.
@@ -271,11 +277,17 @@ func (v *fleetView) publish(ctx context.Context) {
 func (v *fleetView) build(now time.Time) router.Snapshot {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if now.Sub(v.measured) >= atlasEvery || len(v.distances) < len(v.sites) {
+	age := now.Sub(v.measured)
+	news := slices.ContainsFunc(v.sites, func(s *siteView) bool { return v.prober.State(s.name).Told.After(v.measured) })
+	if age >= atlasEvery || news && age >= distancesGap || len(v.distances) < len(v.sites) {
 		v.measured = now
 		v.distances = make(map[string]map[string]wire.Distance, len(v.sites))
 		for _, s := range v.sites {
-			v.distances[s.name] = v.atlas.From(s.name, now)
+			row := v.atlas.From(s.name, now)
+			if state := v.prober.State(s.name); now.Sub(state.Told) < rowAge {
+				maps.Copy(row, state.Row)
+			}
+			v.distances[s.name] = row
 		}
 	}
 	out := router.Snapshot{Sites: make([]router.Site, len(v.sites))}

@@ -178,7 +178,7 @@ type SiteView struct {
 type Distance struct {
 	RTTMS   float64 `json:"rtt_ms"`
 	ErrorMS float64 `json:"error_ms"` // how far it may be off
-	// Measured is true where the entry's router measured it.
+	// Measured is true where a router of one of the sites measured it.
 	Measured bool `json:"measured,omitempty"`
 	// Untrusted says why it is not used for placement; empty where it is.
 	Untrusted string `json:"untrusted,omitempty"`

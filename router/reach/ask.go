@@ -3,6 +3,7 @@ package reach
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -92,4 +93,48 @@ func (a *asker) ask(ctx context.Context, base string, wait time.Duration, keep b
 		out.took = time.Duration(h - s)
 	}
 	return out
+}
+
+const (
+	// rowPatience is how long a router may take to say what it has measured.
+	rowPatience = 5 * time.Second
+	// rowLargest is more than GET /v1/sites says of a thousand sites.
+	rowLargest = 4 << 20
+)
+
+// row asks a router of a site for what it has measured itself.
+func (a *asker) row(ctx context.Context, base, site string) (map[string]wire.Distance, error) {
+	ctx, cancel := context.WithTimeout(ctx, rowPatience)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(base, "/")+"/v1/sites", nil)
+	if err != nil {
+		return nil, fmt.Errorf("ask a router for its row: %w", err)
+	}
+	res, err := a.fresh.RoundTrip(req)
+	if err != nil {
+		return nil, fmt.Errorf("ask a router for its row: %w", err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("ask a router for its row: it answered %s", res.Status)
+	}
+	var said wire.SitesResponse
+	if err := json.NewDecoder(io.LimitReader(res.Body, rowLargest)).Decode(&said); err != nil {
+		return nil, fmt.Errorf("decode a router's row: %w", err)
+	}
+	if said.Entry != site {
+		return nil, fmt.Errorf("ask a router for its row: it is of %q, not of %q", said.Entry, site)
+	}
+	row := map[string]wire.Distance{}
+	for _, s := range said.Sites {
+		if s.Site != site {
+			continue
+		}
+		for other, d := range s.Distances {
+			if d.Measured && d.Untrusted == "" && d.RTTMS > 0 && d.RTTMS <= wire.MaxRTTMS && d.ErrorMS >= 0 {
+				row[other] = d
+			}
+		}
+	}
+	return row, nil
 }

@@ -20,7 +20,9 @@
 // A lost packet makes no site silent. One answer makes it answer again.
 //
 // What is measured on the way is the round trip between the sites, better than
-// any coordinates: the least of the last samples.
+// any coordinates: the least of the last samples. Each router measures its own
+// ways, and asks the others now and then, by GET /v1/sites, for what they
+// measured of theirs: so every router comes to know the way between any two.
 //
 //	p := reach.New(reach.Config{Changed: func(site string) { … }})
 //	p.Watch([]reach.Target{{Site: "us-east-1", URLs: []string{"https://us.play.example"}}})
@@ -35,6 +37,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/nearcast/nearcast/internal/wire"
 )
 
 const (
@@ -44,6 +48,12 @@ const (
 	Budget = 50
 	// samples are as many as a round trip is made of.
 	samples = 16
+	// rowEvery is how often a site's router is asked for what it has measured
+	// while sites are few, rowSoon while it has not measured all of them yet, and
+	// rowEach what each site adds to that.
+	rowEvery = 10 * time.Second
+	rowSoon  = 2 * time.Second
+	rowEach  = 300 * time.Millisecond
 	// voices is how many questions must miss, after the first, for silence.
 	voices = 3
 	// A question may take twice the round trip and patience, within these.
@@ -72,6 +82,10 @@ type State struct {
 	RTTMS, ErrorMS float64
 	// Measured is when the last sample was taken.
 	Measured time.Time
+	// Row is what the site's router has measured of its own ways to other sites,
+	// and Told when it said so. Nobody changes the map.
+	Row  map[string]wire.Distance
+	Told time.Time
 	// Misses counts the questions that were not answered in time.
 	Misses uint64
 }
@@ -110,6 +124,7 @@ type site struct {
 	took  [samples]float64 // a ring of round trips in ms
 	n     int              // samples ever taken
 	told  bool             // that it has never answered
+	asked time.Time        // when its router was asked for its row last
 }
 
 // New makes a Prober that asks nobody yet.
@@ -213,6 +228,7 @@ func (p *Prober) follow(ctx context.Context, s *site) {
 		}
 		begun := time.Now()
 		p.once(ctx, s)
+		p.row(ctx, s)
 		next.Reset(max(0, p.pause()-time.Since(begun)))
 	}
 }
@@ -235,6 +251,32 @@ func (p *Prober) once(ctx context.Context, s *site) {
 	if ctx.Err() == nil {
 		p.note(s, got, true)
 	}
+}
+
+// row asks a site's router for what it has measured, if it is time to, without
+// keeping the next question waiting.
+func (p *Prober) row(ctx context.Context, s *site) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	every := max(rowEvery, time.Duration(len(p.sites))*rowEach)
+	if len(s.state.Row) < len(p.sites) && len(p.sites) <= wire.MaxRace {
+		every = rowSoon // it has just started, as perhaps all have
+	}
+	if !s.state.Answers() || s.state.Blind || time.Since(s.asked) < every || ctx.Err() != nil {
+		return
+	}
+	s.asked = time.Now()
+	url := s.urls[0]
+	p.wg.Go(func() {
+		row, err := p.asker.row(ctx, url, s.name)
+		if err != nil {
+			p.cfg.Log.Debug("a router does not say what it has measured", "site", s.name, "error", err)
+			return
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		s.state.Row, s.state.Told = row, time.Now()
+	})
 }
 
 // insist asks several routers of a site at once, each on a connection of its

@@ -2,6 +2,7 @@ package reach
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"log/slog"
 	"net"
@@ -159,6 +160,46 @@ func TestAnswers(t *testing.T) {
 				t.Errorf("%+v, warned %v", s, warned.Load())
 			}
 		})
+	}
+}
+
+// TestRow holds that a router comes to know what another has measured, and
+// takes nothing from it that cannot be.
+func TestRow(t *testing.T) {
+	row := func(entry string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			if r.URL.Path == "/v1/sites" {
+				json.NewEncoder(w).Encode(wire.SitesResponse{Entry: entry, Sites: []wire.SiteView{
+					{Site: "farther", Distances: map[string]wire.Distance{"far": {RTTMS: 9, Measured: true}}},
+					{Site: entry, Distances: map[string]wire.Distance{
+						"near": {RTTMS: 80, ErrorMS: 0.5, Measured: true}, "guessed": {RTTMS: 90, ErrorMS: 20},
+						"doubtful": {RTTMS: 90, Measured: true, Untrusted: "why"}, "negative": {RTTMS: -1, Measured: true},
+						"absurd": {RTTMS: 1e9, Measured: true}}},
+				}})
+				return
+			}
+			io.WriteString(w, `{"status":"ok"}`)
+		}
+	}
+	p := prober(t, nil, "http://"+router(t, row("far")))
+	s := until(t, "a row", p, func(s State) bool { return !s.Told.IsZero() })
+	if len(s.Row) != 1 || s.Row["near"].RTTMS != 80 {
+		t.Errorf("%+v", s.Row)
+	}
+	// Whoever speaks for another site is not heard.
+	asked := make(chan struct{}, 1)
+	impostor := row("elsewhere")
+	p = prober(t, nil, "http://"+router(t, func(w http.ResponseWriter, r *http.Request) {
+		impostor(w, r)
+		if r.URL.Path == "/v1/sites" {
+			asked <- struct{}{}
+		}
+	}))
+	<-asked
+	n := until(t, "an answer", p, State.Answers).Measured
+	if s := until(t, "another answer", p, func(s State) bool { return s.Measured.After(n) }); s.Row != nil {
+		t.Errorf("%+v", s.Row)
 	}
 }
 
