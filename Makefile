@@ -13,7 +13,7 @@ RACE     := ./internal/... ./router/... ./brain/...
 TESTFLAGS ?= -timeout 15m
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status packages test-packages cli build test lint bench-stream clean
+.PHONY: help up down status packages test-packages cli build release test lint bench-stream clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -42,6 +42,13 @@ build: packages ## build the binaries into bin/ (the driver into bin/plugins/, a
 	@echo "stream-host: building (the GStreamer bindings take about 3 min the first time)" >&2
 	@$(GO) build -o $(BIN)/stream-host ./cmd/stream-host
 	@$(GO) build -o $(BIN)/testapp ./dev/testapp
+
+# Servers and our own programs, of which hosts get one file with one checksum
+# (provision/README.md). VERSION names it.
+VERSION  ?= $(shell git describe --always --dirty 2>/dev/null || echo dev)
+RELEASE  := dist/release
+release: build ## dist/release/ and dist/nearcast-VERSION-linux-amd64.tar.gz: all that a host runs
+	@NEARCAST=$(NEARCAST) BIN=$(BIN) VERSION=$(VERSION) bash provision/release.sh $(RELEASE)
 
 lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \

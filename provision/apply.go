@@ -70,17 +70,16 @@ func (f File) put(root string) (changed bool, err error) {
 	return true, os.Rename(temp.Name(), path)
 }
 
-// owner is whom the file belongs to: root, and readable by the owner's group,
-// so that an agent cannot rewrite its own configuration. It is -1 where nothing
-// is to be done about it.
+// owner is whom the file belongs to: root, and a group, so that an agent can read
+// its configuration and not rewrite it. It is -1 where nothing is to be done.
 func (f File) owner() (uid, gid int, err error) {
 	if os.Geteuid() != 0 {
 		return -1, -1, nil // a user's own cluster: everything is hers
 	}
-	if f.Owner == "" {
+	if f.Group == "" {
 		return 0, 0, nil
 	}
-	group, err := user.LookupGroup(f.Owner)
+	group, err := user.LookupGroup(f.Group)
 	if err != nil {
 		return 0, 0, fmt.Errorf("%w (install.sh makes it)", err)
 	}

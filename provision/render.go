@@ -20,15 +20,15 @@ var templates embed.FS
 type File struct {
 	Path string // absolute
 	Mode fs.FileMode
-	// Owner is a user and a group of that name who may read it; empty is root.
-	Owner string
+	// Group may read it, beside root, whose it is; empty is root's.
+	Group string
 	Text  []byte
 }
 
 // part is a template and the roles that have it.
 type part struct {
 	template string
-	owner    string
+	consul   bool // reads it
 	dir      func(Paths) string
 	in       []Role
 }
@@ -37,12 +37,12 @@ func consulDir(p Paths) string { return p.ConsulConfig }
 func nomadDir(p Paths) string  { return p.NomadConfig }
 
 var parts = []part{
-	{"consul/agent.hcl", "consul", consulDir, roles},
-	{"consul/server.hcl", "consul", consulDir, []Role{Server}},
-	{"nomad/agent.hcl", "", nomadDir, roles},
-	{"nomad/server.hcl", "", nomadDir, []Role{Server}},
-	{"nomad/client.hcl", "", nomadDir, roles},
-	{"nomad/stream.hcl", "", nomadDir, []Role{Stream}},
+	{"consul/agent.hcl", true, consulDir, roles},
+	{"consul/server.hcl", true, consulDir, []Role{Server}},
+	{"nomad/agent.hcl", false, nomadDir, roles},
+	{"nomad/server.hcl", false, nomadDir, []Role{Server}},
+	{"nomad/client.hcl", false, nomadDir, roles},
+	{"nomad/stream.hcl", false, nomadDir, []Role{Stream}},
 }
 
 // Render makes the files of a host. Missing values get their defaults; wrong ones
@@ -67,11 +67,11 @@ func Render(v Values, s Secrets) ([]File, error) {
 		if err != nil {
 			return nil, err
 		}
-		files = append(files, File{
-			Path: filepath.Join(p.dir(v.Paths), path.Base(p.template)), Owner: p.owner,
-			// Tokens are in them.
-			Mode: 0o640, Text: text,
-		})
+		f := File{Path: filepath.Join(p.dir(v.Paths), path.Base(p.template)), Mode: 0o600, Text: text} // with tokens
+		if p.consul {
+			f.Mode, f.Group = 0o640, v.ConsulGroup
+		}
+		files = append(files, f)
 	}
 	return files, nil
 }

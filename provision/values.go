@@ -68,6 +68,8 @@ type Values struct {
 
 	Stream StreamValues
 	Tuning Tuning
+	// ConsulGroup may read what Consul reads. Default: consul.
+	ConsulGroup string
 	// Paths are where things are on the host. The defaults are what install.sh makes.
 	Paths Paths
 }
@@ -185,6 +187,7 @@ func (v Values) WithDefaults() Values {
 			t.Drivers = []string{"stream"}
 		}
 	}
+	set(&v.ConsulGroup, "consul")
 	d := &v.Paths
 	set(&d.ConsulConfig, "/etc/consul.d")
 	set(&d.NomadConfig, "/etc/nomad.d")

@@ -85,7 +85,7 @@ func Run(ctx context.Context, c Config, v provision.Values) ([]string, error) {
 		}
 		v.Stream.PublicIP = ip
 	}
-	files, err := secretFiles(folder, c.Secrets)
+	files, err := secretFiles(folder, c.Secrets, v.ConsulGroup)
 	if err != nil {
 		return nil, fmt.Errorf("configure: %w", err)
 	}
@@ -106,7 +106,7 @@ func Run(ctx context.Context, c Config, v provision.Values) ([]string, error) {
 var consulReads = []string{provision.CAFile, provision.CertFile, provision.KeyFile}
 
 // secretFiles are the files of a folder of secrets as they are to be at dir.
-func secretFiles(folder, dir string) ([]provision.File, error) {
+func secretFiles(folder, dir, group string) ([]provision.File, error) {
 	found, err := os.ReadDir(folder)
 	if err != nil {
 		return nil, err
@@ -122,7 +122,7 @@ func secretFiles(folder, dir string) ([]provision.File, error) {
 		}
 		f := provision.File{Path: filepath.Join(dir, d.Name()), Mode: 0o600, Text: text}
 		if slices.Contains(consulReads, d.Name()) {
-			f.Mode, f.Owner = 0o640, "consul"
+			f.Mode, f.Group = 0o640, group
 		}
 		files = append(files, f)
 	}

@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Puts a release together: make release calls it when everything is built.
+#
+#   release.sh DIR     DIR/ is the release, DIR/../nearcast-VERSION-linux-amd64.tar.gz the one file
+#
+# ARCHIVE=no makes only the folder.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(dirname "$here")
+# shellcheck source-path=SCRIPTDIR
+# shellcheck source=versions.env
+. "$here/versions.env"
+nearcast=${NEARCAST:-bin/nearcast} bin=${BIN:-bin} version=${VERSION:-dev}
+out=$(realpath -m "${1:?the folder to make}")
+
+# The servers of the pins, whatever else is on PATH.
+tools=$(PATH=$(dirname "$(command -v go)"):/usr/bin:/bin "$nearcast" dev tools)
+tool() { awk -v name="$1" '$1 == name { print $2 }' <<<"$tools"; }
+for server in consul nomad; do
+  want=$([ $server = consul ] && echo "$CONSUL_VERSION" || echo "$NOMAD_VERSION")
+  have=$("$(tool $server)" version | sed -n '1s/.* v//p')
+  if [ "$have" != "$want" ]; then
+    echo "release: $(tool $server) is $have, and versions.env says $want" >&2
+    exit 1
+  fi
+done
+
+rm -rf "$out.new"
+mkdir -p "$out.new/plugins"
+install -m 755 "$bin/nearcast" "$bin/stream-host" "$(tool consul)" "$(tool nomad)" "$out.new/"
+install -m 755 "$bin/plugins/nomad-driver-stream" "$out.new/plugins/"
+cp -r "$here" "$out.new/provision"
+# Policies and jobs, for servers; their tests stay here.
+for name in acl jobs; do
+  (cd "$root" && find "$name" -type f ! -name '*.go' ! -name '*.md' -print0 | xargs -0 cp --parents -t "$out.new")
+done
+find "$out.new/provision" -name '*.go' -delete
+find "$out.new/provision" -type d -empty -delete
+echo "$version consul-$CONSUL_VERSION nomad-$NOMAD_VERSION" >"$out.new/VERSION"
+sums=$(cd "$out.new" && find . -type f -printf '%P\0' | sort -z | xargs -0 sha256sum)
+echo "$sums" >"$out.new/SHA256SUMS"
+rm -rf "$out"
+mv "$out.new" "$out"
+
+[ "${ARCHIVE:-yes}" = yes ] || exit 0
+archive=$(dirname "$out")/nearcast-$version-linux-amd64.tar.gz
+# The same files make the same archive, at whatever time and by whomever.
+tar -C "$out" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -c . | gzip -n >"$archive"
+(cd "$(dirname "$archive")" && sha256sum "$(basename "$archive")" | tee "$(basename "$archive").sha256")

@@ -1,0 +1,38 @@
+# shellcheck shell=bash
+# Configuration and services, last: with them the host joins its site.
+
+configuration() {
+  local path written
+  # At a boot, the unit nearcast-configure does the same.
+  written=$(nearcast provision configure) || fail "the configuration could not be written: see above"
+  for path in $written; do
+    did "file $path"
+  done
+}
+
+units() {
+  local name all=(nearcast-configure.service nearcast-renew.service nearcast-renew.timer consul.service nomad.service)
+  if [ "$role" = server ]; then
+    put /opt/nearcast/provision/acl.sh 755 <"$here/acl.sh"
+    for name in "$here"/acl/*; do
+      put "/opt/nearcast/provision/acl/${name##*/}" 644 <"$name"
+    done
+    all+=(nearcast-acl.service)
+  fi
+  # It listens to EC2.
+  [ -z "${NEARCAST_ASG:-}" ] || all+=(nearcast-drain.service)
+  for name in "${all[@]}"; do
+    unit "$name"
+  done
+  with_systemd || return 0
+  [ "$changed" -eq 0 ] || systemctl daemon-reload
+  for name in "${all[@]}"; do
+    case $name in nearcast-configure.service | nearcast-renew.service) continue ;; esac
+    if ! systemctl -q is-active "$name"; then
+      systemctl start --no-block "$name"
+    elif [ "$changed" -gt 0 ]; then
+      # Seats live on while the agents restart.
+      systemctl restart --no-block "$name"
+    fi
+  done
+}

@@ -1,0 +1,28 @@
+# shellcheck shell=bash
+# A host with an NVIDIA GPU: the driver, GStreamer's NVENC plugin, and an X server
+# without a monitor. NOT RUN: no machine that this was written on has a GPU.
+
+gpu() {
+  # Kernel modules are built for the kernel that will run them.
+  packages "linux-headers-$(uname -r)"
+  if [ "${system% *}" = debian ]; then
+    put /etc/apt/sources.list.d/nearcast-non-free.sources 644 <<'SOURCES'
+Types: deb
+URIs: http://deb.debian.org/debian
+Suites: bookworm bookworm-updates
+Components: contrib non-free non-free-firmware
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+SOURCES
+    read -ra driver <<<"$NVIDIA_DEBIAN_PACKAGES"
+  else
+    read -ra driver <<<"$NVIDIA_UBUNTU_PACKAGES"
+  fi
+  # nvcodec, with nvh264enc, is in plugins-bad.
+  packages "${driver[@]}" gstreamer1.0-plugins-bad xserver-xorg-core x11-xserver-utils
+  put /etc/X11/nearcast-gpu.conf 644 <"$here/xorg-gpu.conf"
+  unit nearcast-xorg.service
+  if with_systemd && ! nvidia-smi -L >/dev/null 2>&1; then
+    modprobe nvidia || fail "the NVIDIA driver does not load: is this a GPU instance, and is Secure Boot off?"
+    did "NVIDIA driver loaded"
+  fi
+}

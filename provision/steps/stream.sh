@@ -1,0 +1,50 @@
+# shellcheck shell=bash
+# What a stream host renders, encodes and keeps content with.
+
+stream_packages() {
+  local apps
+  # The same that dev/packages.go names to run seats, without the headers.
+  packages libgstreamer1.0-0 libgstreamer-plugins-base1.0-0 gstreamer1.0-plugins-base \
+    gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly xvfb libgl1-mesa-dri pulseaudio
+  read -ra apps <<<"${NEARCAST_PACKAGES:-}"
+  packages "${apps[@]}"
+}
+
+# content_cache gives the cache a volume of its own, if there is one. Not run in
+# tests: it needs a block device.
+content_cache() {
+  local device
+  folder /var/cache/nearcast 711 root:root
+  [ -n "${NEARCAST_CACHE_DEVICE:-}" ] || return 0
+  mountpoint -q /var/cache/nearcast && return
+  device=$(cache_device)
+  if [ -z "$(blkid -o value -s TYPE "$device" || true)" ]; then
+    mkfs.ext4 -q -m 0 -L nearcast-cache "$device"
+    did "file system on $device"
+  fi
+  if ! grep -q '^LABEL=nearcast-cache ' /etc/fstab; then
+    # Without the volume the host still boots, with a smaller cache.
+    echo 'LABEL=nearcast-cache /var/cache/nearcast ext4 noatime,nodev,nosuid,nofail 0 2' >>/etc/fstab
+    did "mount of the cache in /etc/fstab"
+  fi
+  mount /var/cache/nearcast
+  chmod 711 /var/cache/nearcast
+  did "mount of the cache"
+}
+
+# cache_device finds the volume: what EC2 calls /dev/sdf is an NVMe disk with a
+# number of its own. It is the one EBS volume that is not partitioned.
+cache_device() {
+  local disk
+  if [ -b "$NEARCAST_CACHE_DEVICE" ]; then
+    echo "$NEARCAST_CACHE_DEVICE"
+    return
+  fi
+  for disk in /sys/block/nvme*; do
+    grep -q 'Amazon Elastic Block Store' "$disk/device/model" 2>/dev/null || continue
+    compgen -G "$disk/nvme*p*" >/dev/null && continue
+    echo "/dev/${disk##*/}"
+    return
+  done
+  fail "there is no $NEARCAST_CACHE_DEVICE, and no other EBS volume without partitions"
+}
