@@ -159,12 +159,12 @@ type Candidate struct {
 	Reason string
 
 	claimed float64 // before the floor
-	against int     // the site whose claim speaks against this one's
+	against int32   // the site whose claim speaks against this one's
 	spare   int     // seats that may be given away, for the draw
 	stand   wait
 	ahead   int // people before this one
 
-	start, end int // of Reason in the text of all
+	start, end int32 // of Reason in the text of all
 }
 
 // wait is how a site would come by a seat.
@@ -216,14 +216,14 @@ func Rank(req Request, sites []Site, chance func() float64) Result {
 	text := room[:0]
 	for i := range all {
 		c := &all[i]
-		c.start = len(text)
+		c.start = int32(len(text))
 		text = explain(text, c, &req, sites)
 		if i == 0 && drawn > 1 {
 			text = append(text, "; drawn by spare seats among "...)
 			text = number(text, float64(drawn))
 			text = append(text, " sites that are as good"...)
 		}
-		c.end = len(text)
+		c.end = int32(len(text))
 	}
 	words := string(text)
 	for i := range all {
@@ -257,7 +257,7 @@ func draw(serving []Candidate, chance func() float64) int {
 		if serving[0].Source == Measured && serving[n].Source != Measured {
 			break // a guess is not as good as a measurement
 		}
-		total += serving[n].spare
+		total += int(serving[n].spare)
 		n++
 	}
 	if n < 2 || total == 0 {

@@ -297,6 +297,7 @@ func BenchmarkRank(b *testing.B) {
 		b.Run(fmt.Sprintf("%d sites", n), func(b *testing.B) {
 			rnd := rand.New(rand.NewPCG(1, 2))
 			req := Request{RTT: map[string]float64{}}
+			req.Between = func(a, b int) (float64, float64) { return float64(a ^ b), 5 }
 			var sites []Site
 			for i := range n {
 				s := warm(fmt.Sprintf("site-%d", i))

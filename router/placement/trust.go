@@ -69,6 +69,6 @@ func doubt(all []Candidate, between func(a, b int) (ms, err float64)) {
 
 func mark(c *Candidate, against int) {
 	if !c.Doubt {
-		c.Doubt, c.against = true, against
+		c.Doubt, c.against = true, int32(against)
 	}
 }

@@ -1,7 +1,6 @@
 package placement
 
 import (
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,10 +46,10 @@ func weigh(c *Candidate, req *Request, s *Site, known seen) {
 		c.stand = waitQueue
 		c.Wait = cold + session*float64(c.ahead+1)/float64(max(1, most))
 	}
-	c.Wait = math.Round(c.Wait)
+	c.Wait = float64(int64(c.Wait + 0.5))
 	if most > 0 {
 		used := min(1, float64(busy+queued)/float64(most))
-		c.Load = math.Round(CrowdedMS*used*used*10) / 10
+		c.Load = float64(int64(CrowdedMS*used*used*10+0.5)) / 10
 	}
 	c.Score = c.RTT + c.Wait + c.Load
 }
@@ -213,7 +212,7 @@ func ms(b []byte, v float64) []byte { return append(number(b, v), " ms"...) }
 
 // number writes a number, which is not negative, with at most one decimal.
 func number(b []byte, v float64) []byte {
-	tenths := int64(math.Round(v * 10))
+	tenths := int64(v*10 + 0.5)
 	b = strconv.AppendInt(b, tenths/10, 10)
 	if tenths%10 != 0 {
 		b = append(b, '.', byte('0'+tenths%10))
