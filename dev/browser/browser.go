@@ -45,6 +45,13 @@ type Size struct{ Width, Height int64 }
 
 // Launch starts Chromium. Extra flags are "name" or "name=value".
 func Launch(ctx context.Context, flags ...string) (*Browser, error) {
+	return LaunchIn(ctx, "", flags...)
+}
+
+// LaunchIn starts Chromium in the network namespace that a file keeps, where it
+// reaches what that namespace reaches; it is driven by pipes from anywhere. An
+// empty name is the caller's own namespace.
+func LaunchIn(ctx context.Context, namespace string, flags ...string) (*Browser, error) {
 	path := os.Getenv("CHROMIUM")
 	if path == "" {
 		path = "chromium"
@@ -83,6 +90,16 @@ func Launch(ctx context.Context, flags ...string) (*Browser, error) {
 		} else {
 			options = append(options, chromedp.Flag(name, true))
 		}
+	}
+	if namespace != "" {
+		enter, err := exec.LookPath("nsenter")
+		if err != nil {
+			return nil, fmt.Errorf("enter %s: install Debian's package util-linux: %w", namespace, err)
+		}
+		options = append(options, chromedp.ModifyCmdFunc(func(cmd *exec.Cmd) {
+			cmd.Args = append([]string{enter, "--net=" + namespace, "--", path}, cmd.Args[1:]...)
+			cmd.Path = enter
+		}))
 	}
 	b := &Browser{dir: dir}
 	alloc, cancelAlloc := chromedp.NewExecAllocator(ctx, options...)
