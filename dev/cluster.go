@@ -54,6 +54,7 @@ type location struct {
 	keys string    // folder of the routers' ticket keys
 	// peers are the hosts of the planet's other sites.
 	peers []string
+	log   *slog.Logger // nil is one for Options.Log
 }
 
 // alone is the location of a site that knows no other.
@@ -120,10 +121,12 @@ func startAt(ctx context.Context, o Options, at location) (*Cluster, error) {
 // prepare does all that comes before the first child: folders, the lock, the
 // sweep, the tools, the ports.
 func prepare(ctx context.Context, o Options, at location) (_ *Cluster, err error) {
-	c := &Cluster{Site: at.site, Ports: o.Ports, at: at, vars: o.Vars, http: probes, logger: newLogger(o.Log)}
+	c := &Cluster{Site: at.site, Ports: o.Ports, at: at, vars: o.Vars, http: probes, logger: at.log}
+	if c.logger == nil {
+		c.logger = newLogger(o.Log)
+	}
 	if at.ns != nil {
 		c.http = &http.Client{Transport: at.ns.Transport()}
-		c.logger = c.logger.With("site", at.site)
 	}
 	if c.Ports == (Ports{}) {
 		c.Ports = PortsFrom(DefaultPort)

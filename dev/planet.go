@@ -163,7 +163,8 @@ func (p *Planet) up(ctx context.Context, o PlanetOptions) error {
 	for i, site := range o.Sites {
 		options := o.Options
 		options.Dir, options.Root, options.Ports = SiteDir(p.Dir, site), root, PortsFrom(DefaultPort)
-		at := location{site: site, host: hostOf(site).String(), ns: p.spaces[site], keys: filepath.Join(p.Dir, "keys")}
+		at := location{site: site, host: hostOf(site).String(), ns: p.spaces[site],
+			keys: filepath.Join(p.Dir, "keys"), log: p.logger.With("site", site)}
 		for _, other := range o.Sites {
 			if other != site {
 				at.peers = append(at.peers, hostOf(other).String())
