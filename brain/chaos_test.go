@@ -211,6 +211,9 @@ func (c *chaos) act(m *mind) {
 		return
 	}
 	d := m.decide()
+	if c.doomed && m.fails > 0 && len(d.orders) > 1 {
+		c.fail("%s dispatched %d at once after %d failures", m.cfg.ID, len(d.orders), m.fails)
+	}
 	for _, o := range d.orders {
 		if c.now.Before(m.until) && m.version == o.app.Version && c.doomed {
 			c.fail("%s dispatched %v before the back-off after %d failures ended", m.cfg.ID, m.until.Sub(c.now), m.fails)

@@ -52,7 +52,8 @@
 // next is not dispatched before 1, 2, 4, … 60 seconds are over, by any replica,
 // for all see the same deaths in Nomad. It counts in whatever order the news
 // comes: also if the child was dead before Dispatch returned its name, or lived
-// and died between two looks at Nomad. Only a seat of the same version that came
+// and died between two looks at Nomad. After the wait one seat is dispatched, not
+// one for each who wants one. Only a seat of the same version that came
 // up after the last failure, and served or stood idle for a while, ends the
 // back-off; that others serve says nothing of how seats start now.
 //

@@ -165,6 +165,7 @@ func (b *Broker) decide() decision {
 		m := plan(demand{
 			warm: app.Warm, max: app.Max, counts: t.counts, idle: idle, waiting: len(waiting), strict: strict,
 			lead: b.lead, gone: !published, backOff: f != nil && f.running(app.Version, now),
+			doubt: f != nil && f.failing(app.Version),
 		})
 		d.orders = append(d.orders, b.orders(app, m, waiting, t, now)...)
 		for _, seat := range m.retire {

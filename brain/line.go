@@ -84,7 +84,10 @@ func (b *Broker) news(w *waiter, app App, t tally, place int, now time.Time) {
 // mayStart reports whether the planner can dispatch for people now.
 func (b *Broker) mayStart(app App, t tally, now time.Time) bool {
 	f := b.view.failures[app.ID]
-	return t.counts.blocked == 0 && t.total() < app.Max && (f == nil || !f.running(app.Version, now))
+	if f != nil && (f.running(app.Version, now) || f.failing(app.Version) && t.allComing > 0) {
+		return false
+	}
+	return t.counts.blocked == 0 && t.total() < app.Max
 }
 
 // mine tells the tokens of dispatches for this replica's people: those who wait

@@ -55,7 +55,7 @@ func (p *person) send(m wire.Message) {
 }
 
 func (p *person) next() (wire.Message, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 25*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
 	_, data, err := p.ws.Read(ctx)
 	var m wire.Message

@@ -38,6 +38,7 @@ type demand struct {
 	lead      bool       // this replica keeps the pool
 	gone      bool       // the app is no longer published
 	backOff   bool       // seats fail to start; not now
+	doubt     bool       // seats failed to start, and none has shown since that they do now
 }
 
 // move is what to do next.
@@ -61,6 +62,13 @@ func plan(d demand) move {
 		return m
 	}
 	room := max(0, d.max-c.total())
+	if d.doubt {
+		// One is enough to find out. It is everybody's: who waits longest has it.
+		if c.starting+c.foreign > 0 {
+			return m
+		}
+		room = min(room, 1)
+	}
 	m.people = min(room, max(0, d.waiting-c.idle-d.oldServe()-c.starting))
 	if d.lead {
 		// What waits will take what is ready; the pool is what is left then.

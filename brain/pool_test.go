@@ -28,6 +28,9 @@ func TestPlan(t *testing.T) {
 		{"people, then the pool", demand{warm: 1, max: 5, waiting: 2, lead: true}, move{people: 2, pool: 1}},
 		{"full site", demand{warm: 2, max: 5, waiting: 2, lead: true, counts: counts{blocked: 1}}, move{}},
 		{"back-off", demand{warm: 2, max: 5, waiting: 2, lead: true, backOff: true}, move{}},
+		{"in doubt, one", demand{warm: 2, max: 5, waiting: 2, lead: true, doubt: true}, move{people: 1}},
+		{"in doubt, one for the pool", demand{warm: 2, max: 5, lead: true, doubt: true}, move{pool: 1}},
+		{"in doubt, one at a time", demand{max: 5, waiting: 2, doubt: true, counts: counts{foreign: 1}}, move{}},
 		{"old version goes, new comes", demand{warm: 1, max: 5, lead: true, counts: counts{old: 1}, idle: []idleSeat{old("a")}}, move{pool: 1, retire: []string{"a"}}},
 		{"old version at max goes first", demand{warm: 1, max: 1, lead: true, counts: counts{old: 1}, idle: []idleSeat{old("a")}}, move{retire: []string{"a"}}},
 		{"app is gone", demand{lead: true, gone: true, counts: counts{idle: 1, busy: 1}, idle: []idleSeat{fresh("a")}}, move{retire: []string{"a"}}},
@@ -50,8 +53,8 @@ func TestPlan(t *testing.T) {
 func FuzzPlan(f *testing.F) {
 	f.Add(uint8(1), uint8(5), uint8(1), uint8(0), uint8(0), uint8(0), uint8(0), uint8(1), uint8(0), uint8(2), uint8(1), uint16(3))
 	f.Fuzz(func(t *testing.T, warm, most, idle, old, starting, foreign, blocked, busy, ending, waiting, flags uint8, ages uint16) {
-		d := demand{warm: int(warm), max: int(most), waiting: int(waiting), strict: int(waiting) * int(flags>>3) / 31,
-			lead: flags&1 != 0, gone: flags&2 != 0, backOff: flags&4 != 0,
+		d := demand{warm: int(warm), max: int(most), waiting: int(waiting), strict: int(waiting) * int(flags>>4) / 15,
+			lead: flags&1 != 0, gone: flags&2 != 0, backOff: flags&4 != 0, doubt: flags&8 != 0,
 			counts: counts{int(idle), int(old), int(starting), int(foreign), int(blocked), int(busy), int(ending)}}
 		for i := range d.counts.idle + d.counts.old {
 			d.idle = append(d.idle, idleSeat{id: string(rune('a' + i)), old: i >= d.counts.idle, age: time.Duration(ages>>(i%16)&1) * time.Hour})
@@ -65,6 +68,8 @@ func FuzzPlan(f *testing.F) {
 			t.Fatalf("beyond max: %+v of %+v", m, d)
 		case dispatch > 0 && (d.backOff || d.gone || d.counts.blocked > 0):
 			t.Fatalf("must not dispatch: %+v of %+v", m, d)
+		case d.doubt && (dispatch > 1 || dispatch > 0 && d.counts.starting+d.counts.foreign > 0):
+			t.Fatalf("one is enough to find out: %+v of %+v", m, d)
 		case m.people > d.waiting:
 			t.Fatalf("more seats than people: %+v of %+v", m, d)
 		case !d.lead && (m.pool > 0 || len(m.retire) > 0):

@@ -29,3 +29,18 @@ func TestNoSeatAfterTheVerdict(t *testing.T) {
 		t.Error("neither is to have a seat dispatched")
 	}
 }
+
+// A seat of a version that she did not ask for goes to whoever is next.
+func TestOffersKeepToTheVersion(t *testing.T) {
+	t.Parallel()
+	person := func(version uint64) *waiter {
+		return newWaiter(ticket.Claims{Session: "s", App: "game", Version: version}, "", time.Now())
+	}
+	seat := func(id string, version uint64) wire.Seat { return wire.Seat{ID: id, Version: version} }
+	any1, asks4, asks3, any2 := person(0), person(4), person(3), person(0)
+	queue{asks4, any1, asks3, any2}.offer([]wire.Seat{seat("a", 3), seat("b", 3), seat("c", 2)},
+		map[string]*life{"a": {}, "b": {}, "c": {}})
+	if asks4.seat != "" || any1.seat != "a" || asks3.seat != "b" || any2.seat != "c" {
+		t.Errorf("seats: %q asks for 4, %q %q ask for none, %q asks for 3", asks4.seat, any1.seat, any2.seat, asks3.seat)
+	}
+}
