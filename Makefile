@@ -13,7 +13,7 @@ RACE     := ./internal/... ./router/... ./brain/...
 TESTFLAGS ?= -timeout 15m
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status packages test-packages cli build release test lint bench-stream clean
+.PHONY: help up down status packages test-packages cli build release test lint bench-stream bench-placement clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -66,6 +66,12 @@ test: test-packages build ## everything: lint, then all tests; skips are listed 
 
 bench-stream: build test-packages ## measure a stream: latency, frame rate, CPU; JSON lines (BENCH="-only warm")
 	@$(GO) run ./bench/stream $(BENCH)
+
+# RTT names files or folders of round-trip matrices; BENCH takes flags (--help lists them).
+RTT ?= bench/placement/testdata
+bench-placement: ## measure placement: regret, decisions a second; JSON lines (RTT=file.csv BENCH="-only regret")
+	@$(GO) build -o $(BIN)/bench-placement ./bench/placement
+	@$(BIN)/bench-placement $(BENCH) $(RTT)
 
 clean: down ## stop the site and remove binaries and all its data
 	rm -rf $(BIN) .nearcast

@@ -57,7 +57,7 @@ type bench struct {
 	sizes  []int
 	span   time.Duration
 	data   []*matrix
-	tried  []*tally // of the first matrix, for the picture
+	tried  []*tally // for the picture
 }
 
 // measures in the order they are taken.

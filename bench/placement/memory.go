@@ -3,6 +3,7 @@ package main
 import (
 	"math"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/nearcast/nearcast/router/placement/prefix"
@@ -14,8 +15,8 @@ import (
 // of one see the world as one host does, but for what alike says: each person's
 // round trip to each site is the host's, times 1 + alike × a standard normal of
 // its own, plus a last mile of her own. Those before her probed as she does,
-// with the memory as it was then, and went on to measure after more sites in
-// the background when they had decided.
+// with the memory as it was then, and when they had decided measured after more
+// sites in the background, at random of those that nobody had spoken of.
 type memory struct {
 	most, after int
 	people      int
@@ -72,10 +73,7 @@ func (m memory) choose(w *world, p *person) outcome {
 		before := p.like(host, m.alike)
 		asked := probe.Asked{Entry: w.names[p.entry], Most: m.most, Hints: store.Hints(now, from)}
 		before.ask(model, &asked, 1)
-		if m.after > 0 {
-			asked.Most += m.after
-			before.ask(model, &asked, 1)
-		}
+		before.explore(&asked, m.after)
 		_ = store.Add(now, from, asked.RTT)
 	}
 	me := p.like(host, m.alike)
@@ -86,6 +84,25 @@ func (m memory) choose(w *world, p *person) outcome {
 	out := me.ask(model, &asked, 1)
 	p.true, p.best = me.true, me.best // her regret is by her own ways
 	return out
+}
+
+// explore measures so many sites more, of those that the memory says nothing of.
+func (p *person) explore(asked *probe.Asked, count int) {
+	for _, i := range p.rnd.Perm(len(p.true)) {
+		name := p.world.names[i]
+		_, measured := asked.RTT[name]
+		hinted := slices.ContainsFunc(asked.Hints, func(h probe.Hint) bool { return h.Site == name })
+		if count == 0 {
+			return
+		}
+		if measured || hinted {
+			continue
+		}
+		count--
+		if rtt, ok := p.probe(i); ok {
+			asked.RTT[name] = rtt
+		}
+	}
 }
 
 // like is somebody of the same neighbourhood.

@@ -161,9 +161,9 @@ func (p *person) takes(site int) float64 {
 // dns is the site that a resolver sends her to which knows her coarsely: the
 // nearest of four at random.
 func (p *person) dns() int {
-	best := -1
-	for _, i := range p.rnd.Perm(len(p.true))[:min(4, len(p.true))] {
-		if best < 0 || p.true[i] < p.true[best] {
+	best := p.entry
+	for k, i := range p.rnd.Perm(len(p.true))[:min(4, len(p.true))] {
+		if k == 0 && !math.IsInf(p.true[i], 1) || p.true[i] < p.true[best] {
 			best = i
 		}
 	}

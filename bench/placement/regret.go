@@ -8,6 +8,7 @@ import (
 
 // tally is what a method did for all people of all seeds.
 type tally struct {
+	data   string
 	method string
 	labels map[string]any
 	sites  int
@@ -25,6 +26,16 @@ func (t *tally) perfect() float64 {
 		}
 	}
 	return float64(n) / float64(max(1, len(t.regret)))
+}
+
+// asked is how many sites a person measured on average.
+func (t *tally) asked() float64 { return float64(t.probes) / float64(max(1, len(t.regret))) }
+
+func (t *tally) quantile(q float64) float64 {
+	if len(t.regret) == 0 {
+		return 0
+	}
+	return quantile(slices.Sorted(slices.Values(t.regret)), q)
 }
 
 // leastFolk is with fewer people than this no split is tried.
@@ -59,7 +70,7 @@ func (b *bench) regrets(ctx context.Context, m *matrix, sites int) ([]*tally, er
 			key := method.name + string(name)
 			t := byKey[key]
 			if t == nil {
-				t = &tally{method: method.name, labels: method.labels, sites: sites}
+				t = &tally{data: m.name, method: method.name, labels: method.labels, sites: sites}
 				byKey[key] = t
 				out = append(out, t)
 			}
@@ -86,7 +97,7 @@ func (b *bench) regrets(ctx context.Context, m *matrix, sites int) ([]*tally, er
 	}
 	for _, t := range out {
 		l := labels("data", m.name, "method", t.method, "sites", sites, "seeds", seeds)
-		r := labels("perfect", round(t.perfect()), "asked", round(float64(t.probes)/float64(max(1, len(t.regret)))))
+		r := labels("perfect", round(t.perfect()), "asked", round(t.asked()))
 		if err := b.report.line("regret", "ms", t.regret, l, t.labels, r); err != nil {
 			return nil, err
 		}

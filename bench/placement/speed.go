@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"runtime"
+	"syscall"
 	"time"
 
 	"github.com/nearcast/nearcast/router/placement"
@@ -55,9 +56,10 @@ func (b *bench) takeSpeed(ctx context.Context) error {
 	return nil
 }
 
-// rate reports how often something can be done in a second by one goroutine, in
-// windows of a fiftieth of the span, and what it allocates. p90 and p99 are the
-// rates that nine of ten windows and 99 of 100 reach, not the highest.
+// rate reports how often something can be done in a second of one core, in
+// windows of a fiftieth of the span, and what it allocates. Seconds are those
+// that the process had of the processor, collecting garbage included: what else
+// runs on the machine does not count.
 func (b *bench) rate(ctx context.Context, measure, each string, l map[string]any, do func()) error {
 	say("%s %v", measure, l)
 	do()
@@ -70,12 +72,14 @@ func (b *bench) rate(ctx context.Context, measure, each string, l map[string]any
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		window, n := time.Now(), 0
+		window, used, n := time.Now(), processor(), 0
 		for time.Since(window) < b.span/50 {
 			do()
 			n++
 		}
-		rates = append(rates, float64(n)/time.Since(window).Seconds())
+		if used = processor() - used; used > 0 {
+			rates = append(rates, float64(n)/used.Seconds())
+		}
 		count += n
 	}
 	runtime.ReadMemStats(&after)
@@ -86,6 +90,15 @@ func (b *bench) rate(ctx context.Context, measure, each string, l map[string]any
 		return err
 	}
 	return b.report.value("bytes_per_"+each, "B", float64(after.TotalAlloc-before.TotalAlloc)/float64(count), l)
+}
+
+// processor is the time that this process has had of it.
+func processor() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // plain is a made-up planet, for what depends on numbers only by their count.

@@ -69,8 +69,13 @@ func (w *world) person(place int, rnd *rand.Rand) (*person, bool) {
 		}
 		p.best = min(p.best, p.true[i])
 	}
-	p.entry = rnd.IntN(len(w.sites))
-	return p, !math.IsInf(p.best, 1)
+	if math.IsInf(p.best, 1) {
+		return nil, false
+	}
+	for p.entry = -1; p.entry < 0 || math.IsInf(p.true[p.entry], 1); { // she did reach it
+		p.entry = rnd.IntN(len(w.sites))
+	}
+	return p, true
 }
 
 // trip is one round trip to a site as it is measured; Inf where it never ends.
