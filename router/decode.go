@@ -47,7 +47,7 @@ func readJSON(req *http.Request, w http.ResponseWriter) (map[string]any, error) 
 	}
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.UseNumber()
-	value, err := readValue(dec, "", 0)
+	value, err := readValue(dec)
 	if err != nil {
 		return nil, err
 	}
@@ -61,50 +61,87 @@ func readJSON(req *http.Request, w http.ResponseWriter) (map[string]any, error) 
 	return object, nil
 }
 
-// readValue reads one value; at is its JSON pointer.
-func readValue(dec *json.Decoder, at string, depth int) (any, error) {
-	token, err := dec.Token()
+// readValue reads one value.
+func readValue(dec *json.Decoder) (any, error) {
+	r := reader{dec: dec, path: make([]step, 0, maxDepth)}
+	return r.value()
+}
+
+// reader reads values. It knows where it is, and says so only of mistakes.
+type reader struct {
+	dec  *json.Decoder
+	path []step
+}
+
+// step is a field of an object, or an item of a list.
+type step struct {
+	field string
+	item  int // -1 for a field
+}
+
+// at is the JSON pointer to where the reader is.
+func (r *reader) at() string {
+	at := ""
+	for _, s := range r.path {
+		if s.item >= 0 {
+			at += "/" + strconv.Itoa(s.item)
+		} else {
+			at = pointer(at, s.field)
+		}
+	}
+	return at
+}
+
+// below reads the value of a field or an item.
+func (r *reader) below(s step) (any, error) {
+	r.path = append(r.path, s)
+	v, err := r.value()
+	r.path = r.path[:len(r.path)-1]
+	return v, err
+}
+
+func (r *reader) value() (any, error) {
+	token, err := r.dec.Token()
 	if err != nil {
-		return nil, notJSON(dec, err)
+		return nil, notJSON(r.dec, err)
 	}
 	delim, ok := token.(json.Delim)
 	if !ok {
 		return token, nil
 	}
-	if depth == maxDepth {
-		return nil, problem(wire.ProblemMalformed, at, "Values are nested too deeply.")
+	if len(r.path) == maxDepth {
+		return nil, problem(wire.ProblemMalformed, r.at(), "Values are nested too deeply.")
 	}
 	if delim == '[' {
 		list := []any{}
-		for dec.More() {
-			item, err := readValue(dec, at+"/"+strconv.Itoa(len(list)), depth+1)
+		for r.dec.More() {
+			item, err := r.below(step{item: len(list)})
 			if err != nil {
 				return nil, err
 			}
 			list = append(list, item)
 		}
-		if _, err := dec.Token(); err != nil {
-			return nil, notJSON(dec, err)
+		if _, err := r.dec.Token(); err != nil {
+			return nil, notJSON(r.dec, err)
 		}
 		return list, nil
 	}
 	object := map[string]any{}
-	for dec.More() {
-		token, err := dec.Token()
+	for r.dec.More() {
+		token, err := r.dec.Token()
 		if err != nil {
-			return nil, notJSON(dec, err)
+			return nil, notJSON(r.dec, err)
 		}
 		key, _ := token.(string)
-		field := pointer(at, key)
 		if _, ok := object[key]; ok {
-			return nil, problem(wire.ProblemMalformed, field, "The field is given twice.")
+			return nil, problem(wire.ProblemMalformed, pointer(r.at(), key), "The field is given twice.")
 		}
-		if object[key], err = readValue(dec, field, depth+1); err != nil {
+		if object[key], err = r.below(step{field: key, item: -1}); err != nil {
 			return nil, err
 		}
 	}
-	if _, err := dec.Token(); err != nil {
-		return nil, notJSON(dec, err)
+	if _, err := r.dec.Token(); err != nil {
+		return nil, notJSON(r.dec, err)
 	}
 	return object, nil
 }

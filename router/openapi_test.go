@@ -103,7 +103,7 @@ func TestDocumentBites(t *testing.T) {
 		`{"app":"chess","colour":"white"}`: false, `{"app":3}`: false, `{}`: false,
 		`{"app":"chess","rtt_ms":{"east":-1}}`: false, `{"app":"chess","rtt_ms":{"east":null}}`: false,
 	} {
-		object, err := readValue(decoder(body), "", 0)
+		object, err := readValue(decoder(body))
 		if err != nil {
 			t.Fatal(err)
 		}

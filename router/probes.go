@@ -160,9 +160,10 @@ func (r *Router) advise(w *world, c echo.Context, asked probe.Asked) (wire.Probe
 }
 
 // remember keeps what somebody measured, for the next one of her neighbourhood.
-// Where sites are few everybody measures all of them, and needs no advice.
+// Where sites are few everybody measures all of them, and needs no advice; and
+// who measured very many has not followed any.
 func (r *Router) remember(w *world, c echo.Context, rtt map[string]float64) {
-	if len(rtt) == 0 || len(w.view.Sites) <= wire.MaxRace {
+	if len(rtt) == 0 || len(rtt) > wire.MaxRace || len(w.view.Sites) <= wire.MaxRace {
 		return
 	}
 	if from, ok := caller(c); ok {
