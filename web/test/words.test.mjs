@@ -1,7 +1,7 @@
 import test from 'node:test';
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
-import { about, ended, known, room, waiting } from '../assets/js/words.js';
+import { about, ended, known, moved, place, room, waiting } from '../assets/js/words.js';
 
 const wire = process.env.NEARCAST_WIRE ? JSON.parse(process.env.NEARCAST_WIRE) : null;
 const skip = wire ? false : 'run by go test, which knows internal/wire';
@@ -10,6 +10,7 @@ test('there are words for every reason, code and phase of wire', { skip }, () =>
   assert.deepEqual([...known.reasons].sort(), [...wire.Reason].sort());
   assert.deepEqual([...known.codes].sort(), [...wire.Code].sort());
   assert.deepEqual(known.phases, wire.Phase, 'in their order');
+  assert.deepEqual(known.sources, wire.RTT);
 });
 
 test('every message and input the modules name is one of wire', { skip }, () => {
@@ -70,4 +71,11 @@ test('ends', () => {
   assert.equal(ended({ reason: 'app-exited', signal: 11 }).technical, 'app-exited(signal 11)');
   assert.equal(ended({ reason: 'error', code: 'disk-full', detail: 'x' }).technical, 'error(disk-full): x');
   for (const end of [{ reason: 'of a later release' }, { reason: 'error', code: 'new' }, {}]) assert.ok(ended(end).head);
+});
+
+test('a move is told with the names that people know', () => {
+  assert.equal(moved({ from: 'eu-west-1', to: 'us-east-1', done: true }), 'Ireland stopped answering; you are now at Virginia, with a fresh start.');
+  assert.equal(moved({ from: 'me-central-1', to: '', done: false }), 'The Emirates stopped answering.');
+  assert.equal(place('basement'), 'basement');
+  assert.match(waiting({ phase: 'launching', moved: { from: 'basement', to: '', done: false } }).text, /^Basement stopped answering/);
 });
