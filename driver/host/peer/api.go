@@ -9,7 +9,6 @@ import (
 	"github.com/pion/ice/v4"
 	"github.com/pion/interceptor"
 	"github.com/pion/interceptor/pkg/cc"
-	"github.com/pion/interceptor/pkg/gcc"
 	"github.com/pion/interceptor/pkg/nack"
 	"github.com/pion/interceptor/pkg/report"
 	"github.com/pion/logging"
@@ -24,7 +23,7 @@ const (
 
 // newAPI is a WebRTC stack for one peer. It is made anew for each, because the
 // bandwidth estimator belongs to one.
-func newAPI(cfg Config, rate *rateKeeper) (*webrtc.API, error) {
+func newAPI(cfg Config, rate *estimator) (*webrtc.API, error) {
 	media, err := newMedia(cfg)
 	if err != nil {
 		return nil, err
@@ -88,22 +87,12 @@ var capabilities = map[string]webrtc.RTPCodecCapability{
 // historySize is how many packets can be sent again: two seconds at 8 Mbit/s.
 const historySize = 2048
 
-func newInterceptors(cfg Config, media *webrtc.MediaEngine, rate *rateKeeper) (*interceptor.Registry, error) {
+func newInterceptors(cfg Config, media *webrtc.MediaEngine, rate *estimator) (*interceptor.Registry, error) {
 	r := &interceptor.Registry{}
-	congestion, err := cc.NewInterceptor(func() (cc.BandwidthEstimator, error) {
-		return gcc.NewSendSideBWE(
-			gcc.SendSideBWEInitialBitrate(cfg.MaxBitrateBPS),
-			gcc.SendSideBWEMaxBitrate(cfg.MaxBitrateBPS),
-			gcc.SendSideBWEMinBitrate(min(lowestBPS, cfg.MaxBitrateBPS)),
-			// A pacer would hold back the end of each big frame, and the encoder's
-			// rate buffer is a frame small already.
-			gcc.SendSideBWEPacer(gcc.NewNoOpPacer()),
-		)
-	})
+	congestion, err := cc.NewInterceptor(func() (cc.BandwidthEstimator, error) { return rate, nil })
 	if err != nil {
 		return nil, fmt.Errorf("make bandwidth estimator: %w", err)
 	}
-	congestion.OnNewPeerConnection(func(_ string, e cc.BandwidthEstimator) { rate.follow(e) })
 	r.Add(congestion)
 	if err := webrtc.ConfigureTWCCHeaderExtensionSender(media, r); err != nil {
 		return nil, fmt.Errorf("configure transport-wide numbers: %w", err)

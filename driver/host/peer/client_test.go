@@ -60,6 +60,7 @@ func newClient(t *testing.T) *client {
 		t.Fatal(err)
 	}
 	s.SetIncludeLoopbackCandidate(true)
+	s.SetSRTPReplayProtectionWindow(1024) // as browsers have it: what is sent again comes late
 	s.SetICETimeouts(2*time.Second, 5*time.Second, 500*time.Millisecond)
 	var err error
 	c.pc, err = webrtc.NewAPI(webrtc.WithMediaEngine(m), webrtc.WithInterceptorRegistry(r), webrtc.WithSettingEngine(s)).

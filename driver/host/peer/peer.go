@@ -18,8 +18,9 @@
 // Latency comes before everything: frames leave as they are written, without a
 // pacer, and the playout-delay extension asks the browser to show each as soon
 // as it is decoded. What the network cannot carry is the encoder's to save:
-// OnBitrate follows congestion control. Lost packets are sent again on NACK; what
-// stays lost is made good by a keyframe, of which requests come as OnKeyframe.
+// OnBitrate follows congestion control, which keeps the queue in the network
+// short (see rateControl). Lost packets are sent again on NACK; what stays lost
+// is made good by a keyframe, of which requests come as OnKeyframe.
 //
 // Candidates are UDP over IPv4, or IPv6 where Listen.Media is such an address.
 // There is no ICE over TCP and no TURN on this side; a browser may use its own
@@ -112,7 +113,7 @@ type Peer struct {
 	video *track
 	audio *track // nil without sound
 	input *inbox
-	rate  *rateKeeper
+	rate  *estimator
 	keys  keyframes
 
 	ctx    context.Context // ends with Close
@@ -136,7 +137,7 @@ func New(cfg Config) (*Peer, error) {
 	}
 	p := &Peer{cfg: cfg, log: cfg.Log}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
-	p.rate = newRateKeeper(cfg.MaxBitrateBPS, func(bps int) {
+	p.rate = newEstimator(cfg.MaxBitrateBPS, func(bps int) {
 		if cfg.OnBitrate != nil {
 			p.call(func() { cfg.OnBitrate(bps) })
 		}

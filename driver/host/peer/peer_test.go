@@ -338,28 +338,3 @@ func TestBadConfig(t *testing.T) {
 		}
 	}
 }
-
-func TestRateKeeper(t *testing.T) {
-	r := newRateKeeper(8_000_000, nil)
-	now := time.Unix(1000, 0)
-	for _, step := range []struct {
-		estimate int
-		loss     float64
-		after    time.Duration
-		want     int
-	}{
-		{7_900_000, 0, 0, 8_000_000},                  // too little to tell
-		{100_000, 0, 0, 2_000_000},                    // without loss: not below a quarter
-		{100_000, 0.2, 0, lowestBPS},                  // with loss: down to the floor
-		{8_000_000, 0, 0, lowestBPS},                  // not up at once
-		{8_000_000, 0, riseEvery, 8_000_000},          // but soon
-		{4_000_000, 0.1, time.Millisecond, 4_000_000}, // down at once
-		{4_100_000, 0, time.Second, 4_000_000},        // too little to tell
-		{20_000_000, 0, 2 * time.Second, 8_000_000},   // not above the ceiling
-	} {
-		now = now.Add(step.after)
-		if bps, _ := r.update(step.estimate, step.loss, now); bps != step.want {
-			t.Errorf("%+v: %d", step, bps)
-		}
-	}
-}

@@ -1,0 +1,214 @@
+package peer
+
+import (
+	"encoding/binary"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/pion/interceptor"
+	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
+	"github.com/pion/sdp/v3"
+)
+
+// The bitrate is reported when it went down by a twentieth, or up by a twelfth
+// and not more often than this.
+const riseEvery = 500 * time.Millisecond
+
+// estimator is rateControl as the stack's bandwidth estimator: it numbers what
+// is sent, and reads the browser's reports (transport-wide congestion control).
+// It does not pace: a pacer would hold back the end of each big frame.
+type estimator struct {
+	onChange func(bps int)
+	start    time.Time
+
+	mu      sync.Mutex
+	control *rateControl
+	sent    [historySize]sentPacket // by transport-wide number
+	acks    []ack                   // of the report at hand; kept for its memory
+	// repeats is the smoothed rate of what is sent again.
+	repeats  float64
+	repeatAt time.Duration
+	bps      int // as reported
+	changed  time.Duration
+}
+
+type sentPacket struct {
+	number uint16
+	open   bool // nothing was heard of it
+	again  bool // was sent before, and lost
+	at     time.Duration
+	size   int
+}
+
+func newEstimator(max int, onChange func(bps int)) *estimator {
+	return &estimator{onChange: onChange, start: time.Now(), control: newRateControl(max), bps: max}
+}
+
+// AddStream wraps the way of a stream's packets.
+func (e *estimator) AddStream(info *interceptor.StreamInfo, next interceptor.RTPWriter) interceptor.RTPWriter {
+	var id uint8
+	for _, extension := range info.RTPHeaderExtensions {
+		if extension.URI == sdp.TransportCCURI {
+			id = uint8(extension.ID)
+		}
+	}
+	if id == 0 {
+		return next
+	}
+	s := &stream{ssrc: info.SSRC}
+	return interceptor.RTPWriterFunc(func(header *rtp.Header, payload []byte, attributes interceptor.Attributes) (int, error) {
+		var number rtp.TransportCCExtension
+		if number.Unmarshal(header.GetExtension(id)) == nil && !e.send(s, number.TransportSequence, header, payload) {
+			return len(payload), nil
+		}
+		return next.Write(header, payload, attributes)
+	})
+}
+
+// stream is what was sent of one, by its own numbers.
+type stream struct {
+	ssrc   uint32
+	begun  bool
+	newest uint16
+	at     [historySize]time.Duration
+}
+
+// staleAfter is when nobody waits for a lost packet any more: the browser has
+// asked for a keyframe. Where a queue held up news of the loss, to send it all
+// again would fill the queue anew.
+const staleAfter = time.Second
+
+// send notes a packet. False is for one that is not worth to be sent again.
+func (e *estimator) send(s *stream, number uint16, header *rtp.Header, payload []byte) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now := time.Since(e.start)
+	size := header.MarshalSize() + len(payload)
+	own := header.SequenceNumber
+	again := s.begun && int16(own-s.newest) <= 0
+	if header.SSRC != s.ssrc { // a stream for what is sent again (RFC 4588) names the first number
+		if len(payload) < 2 {
+			return true
+		}
+		own, again = binary.BigEndian.Uint16(payload), true
+	}
+	if again {
+		if s.newest-own >= historySize || now-s.at[own%historySize] > staleAfter {
+			return false
+		}
+		e.repeat(now, size)
+	} else {
+		s.begun, s.newest = true, own
+		s.at[own%historySize] = now
+	}
+	e.sent[number%historySize] = sentPacket{number: number, open: true, again: again, at: now, size: size}
+	return true
+}
+
+// repeat counts what is sent again; size 0 only lets time pass.
+func (e *estimator) repeat(now time.Duration, size int) {
+	e.repeats *= math.Exp(-float64(now-e.repeatAt) / float64(repeatWindow))
+	e.repeatAt = now
+	e.repeats += 8 * float64(size) / repeatWindow.Seconds()
+}
+
+const repeatWindow = 500 * time.Millisecond
+
+// WriteRTCP takes what the browser reports.
+func (e *estimator) WriteRTCP(packets []rtcp.Packet, _ interceptor.Attributes) error {
+	for _, packet := range packets {
+		if report, ok := packet.(*rtcp.TransportLayerCC); ok {
+			if bps, changed := e.report(time.Since(e.start), report); changed {
+				e.onChange(bps)
+			}
+		}
+	}
+	return nil
+}
+
+func (e *estimator) report(now time.Duration, report *rtcp.TransportLayerCC) (bps int, changed bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.acks = e.acks[:0]
+	number, left := report.BaseSequenceNumber, report.PacketStatusCount
+	arrived := time.Duration(report.ReferenceTime) * 64 * time.Millisecond
+	deltas := report.RecvDeltas
+	take := func(symbol uint16) bool {
+		if left == 0 {
+			return false
+		}
+		left--
+		here := symbol == rtcp.TypeTCCPacketReceivedSmallDelta || symbol == rtcp.TypeTCCPacketReceivedLargeDelta
+		if here {
+			if len(deltas) == 0 {
+				return false // malformed
+			}
+			arrived += time.Duration(deltas[0].Delta) * time.Microsecond
+			deltas = deltas[1:]
+		}
+		if s := &e.sent[number%historySize]; s.open && s.number == number {
+			s.open = false
+			e.acks = append(e.acks, ack{sent: s.at, arrived: arrived, size: s.size, lost: !here, again: s.again})
+		}
+		number++
+		return true
+	}
+	for _, chunk := range report.PacketChunks {
+		switch chunk := chunk.(type) {
+		case *rtcp.RunLengthChunk:
+			for range chunk.RunLength {
+				if !take(chunk.PacketStatusSymbol) {
+					break
+				}
+			}
+		case *rtcp.StatusVectorChunk:
+			for _, symbol := range chunk.SymbolList {
+				if !take(symbol) {
+					break
+				}
+			}
+		}
+	}
+	if len(e.acks) == 0 {
+		return 0, false
+	}
+	e.control.report(now, e.acks)
+	return e.tell(now)
+}
+
+// tell reports whether the encoder is to hear of a new bitrate.
+func (e *estimator) tell(now time.Duration) (bps int, changed bool) {
+	// What is sent again takes its part of the line.
+	e.repeat(now, 0)
+	bps = int(max(e.control.target-e.repeats, e.control.target/2))
+	down := bps < e.bps-e.bps/20
+	up := bps > e.bps && (bps > e.bps+e.bps/12 || bps == e.control.max) && now-e.changed >= riseEvery
+	if !down && !up {
+		return e.bps, false
+	}
+	e.bps, e.changed = bps, now
+	return bps, true
+}
+
+// current is what the encoder was told.
+func (e *estimator) current() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.bps
+}
+
+// GetTargetBitrate bounds what the stack sends again: a part of all, or on a
+// line that is full every loss would make more of them.
+func (e *estimator) GetTargetBitrate() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return int(e.control.target / 4)
+}
+
+// OnTargetBitrateChange and GetStats make an estimator in the stack's sense;
+// nothing here asks for them.
+func (e *estimator) OnTargetBitrateChange(func(int)) {}
+func (e *estimator) GetStats() map[string]any        { return nil }
+func (e *estimator) Close() error                    { return nil }

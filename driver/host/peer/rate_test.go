@@ -1,0 +1,187 @@
+package peer
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/pion/rtp"
+)
+
+// line is a simulated one, in a time of its own.
+type line struct {
+	control *rateControl
+	rng     *rand.Rand
+
+	rate   func(at time.Duration) float64       // bits a second
+	way    func(at time.Duration) time.Duration // without any queue
+	depth  time.Duration
+	loss   float64
+	demand float64 // what the encoder sends at most; 0 is what it may
+	fps    int
+
+	now     time.Duration
+	free    time.Duration
+	flying  []ack
+	next    time.Duration // report
+	waits   []time.Duration
+	bits    float64
+	targets []float64
+}
+
+const clockOffset = 1000 * time.Hour // of the browser's clock
+
+func newLine(max int, rate float64) *line {
+	return &line{control: newRateControl(max), rng: rand.New(rand.NewPCG(1, 2)), depth: time.Second, fps: 30,
+		rate: func(time.Duration) float64 { return rate },
+		way:  func(time.Duration) time.Duration { return 20 * time.Millisecond }}
+}
+
+// run goes on for a while and forgets what was measured before.
+func (l *line) run(length time.Duration) *line {
+	l.waits, l.bits, l.targets = nil, 0, nil
+	for end := l.now + length; l.now < end; l.now += time.Second / time.Duration(l.fps) {
+		bps := l.control.target
+		if l.demand > 0 {
+			bps = min(bps, l.demand)
+		}
+		size := int(bps/8/float64(l.fps)*(0.8+0.4*l.rng.Float64())) + 1
+		for at := l.now; size > 0; size -= payloadSize {
+			l.send(at, min(size, payloadSize)+20)
+			at += 20 * time.Microsecond
+		}
+		if l.now >= l.next {
+			l.report()
+			l.next = l.now + 100*time.Millisecond
+		}
+		l.targets = append(l.targets, l.control.target)
+	}
+	return l
+}
+
+func (l *line) send(at time.Duration, size int) {
+	l.free = max(l.free, at)
+	a := ack{sent: at, size: size}
+	if l.free-at > l.depth || l.rng.Float64() < l.loss {
+		a.lost = true
+		a.arrived = l.free + l.way(at)
+	} else {
+		l.waits = append(l.waits, l.free-at)
+		l.bits += float64(8 * size)
+		l.free += time.Duration(float64(8*(size+40)) / l.rate(at) * float64(time.Second))
+		a.arrived = l.free + l.way(at)
+	}
+	l.flying = append(l.flying, a)
+}
+
+func (l *line) report() {
+	var acks []ack
+	for len(l.flying) > 0 && l.flying[0].arrived+l.way(l.now) <= l.now {
+		a := l.flying[0]
+		a.arrived += clockOffset
+		acks = append(acks, a)
+		l.flying = l.flying[1:]
+	}
+	if len(acks) > 0 {
+		l.control.report(l.now, acks)
+	}
+}
+
+func (l *line) p95() time.Duration {
+	waits := slices.Sorted(slices.Values(l.waits))
+	return waits[len(waits)*95/100]
+}
+
+func (l *line) used(length time.Duration, rate float64) float64 {
+	return l.bits / length.Seconds() / rate
+}
+
+func TestRateOnThinLines(t *testing.T) {
+	const max = 6_000_000
+	for _, rate := range []float64{200_000, 300_000, 1_000_000, 3_000_000, 5_000_000} {
+		l := newLine(max, rate)
+		l.run(10 * time.Second)
+		const measure = 60 * time.Second
+		l.run(measure)
+		if p95, used := l.p95(), l.used(measure, rate); p95 > 120*time.Millisecond || used < 0.7 {
+			t.Errorf("%.1f Mbit/s: waits %v (p95), uses %.0f %%", rate/1e6, p95, 100*used)
+		} else {
+			t.Logf("%.1f Mbit/s: waits %v (p95), uses %.0f %%", rate/1e6, p95, 100*used)
+		}
+	}
+}
+
+func TestRateOnWideLines(t *testing.T) {
+	const max = 6_000_000
+	for name, change := range map[string]func(*line){
+		"nothing special": func(*line) {},
+		"1 % of loss":     func(l *line) { l.loss = 0.01 },
+		"jitter": func(l *line) {
+			l.way = func(time.Duration) time.Duration {
+				return 20*time.Millisecond + time.Duration(l.rng.IntN(30))*time.Millisecond
+			}
+		},
+		"a still picture": func(l *line) { l.demand, l.fps = 50_000, 2 },
+		"late packets of a still picture": func(l *line) {
+			l.demand, l.fps = 20_000, 1
+			l.way = func(at time.Duration) time.Duration {
+				if l.rng.IntN(4) == 0 {
+					return 300 * time.Millisecond
+				}
+				return 20 * time.Millisecond
+			}
+		},
+		"a radio that stalls": func(l *line) {
+			l.way = func(at time.Duration) time.Duration {
+				if into := at % (3 * time.Second); into < 150*time.Millisecond {
+					return 20*time.Millisecond + 150*time.Millisecond - into // all at once, at its end
+				}
+				return 20 * time.Millisecond
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLine(max, 20_000_000)
+			change(l)
+			l.run(60 * time.Second)
+			lowest := slices.Min(l.targets)
+			t.Logf("lowest %.1f Mbit/s", lowest/1e6)
+			if lowest < 0.8*max {
+				t.Errorf("the rate fell to %.1f of %d Mbit/s", lowest/1e6, max/1_000_000)
+			}
+		})
+	}
+}
+
+// TestStaleIsNotSentAgain: news of a loss that was held up must not fill the
+// queue anew.
+func TestStaleIsNotSentAgain(t *testing.T) {
+	e := newEstimator(1_000_000, func(int) {})
+	e.start = e.start.Add(-time.Minute)
+	s := &stream{ssrc: 1}
+	var number uint16
+	send := func(ssrc uint32, own uint16, payload []byte) bool {
+		number++
+		return e.send(s, number, &rtp.Header{SSRC: ssrc, SequenceNumber: own}, payload)
+	}
+	for own := uint16(65530); own != 10; own++ { // over the wrap
+		if !send(1, own, make([]byte, 1000)) {
+			t.Fatalf("%d was held back", own)
+		}
+	}
+	if !send(1, 65535, nil) || !send(2, 77, []byte{0, 3, 1}) {
+		t.Error("a fresh packet is not sent again")
+	}
+	s.at[65535%historySize] -= 2 * staleAfter
+	s.at[3] -= 2 * staleAfter
+	if send(1, 65535, nil) || send(2, 77, []byte{0, 3, 1}) {
+		t.Error("a stale packet is sent again")
+	}
+	if send(1, 65000, nil) {
+		t.Error("a packet that nobody remembers is sent again")
+	}
+	if s.newest != 9 {
+		t.Errorf("newest is %d", s.newest)
+	}
+}
