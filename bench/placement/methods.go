@@ -57,7 +57,7 @@ func (w *world) baselines(coords []*coordinate.Coordinate) []method {
 			if len(sites) == 0 {
 				return outcome{p.entry, k, ms}
 			}
-			me := fit(coords, w.names, sites, rtt)
+			me := fit(coords, w.names, sites, rtt, p.rnd)
 			best := 0
 			for i := range coords {
 				if me.DistanceTo(coords[i]) < me.DistanceTo(coords[best]) {

@@ -19,7 +19,7 @@ func vivaldi(w *world, rnd *rand.Rand) []*coordinate.Coordinate {
 	n := len(w.sites)
 	clients := make([]*coordinate.Client, n)
 	for i := range clients {
-		clients[i] = newClient()
+		clients[i] = newClient(rnd)
 	}
 	for range gossipRounds {
 		for i := range clients {
@@ -39,10 +39,20 @@ func vivaldi(w *world, rnd *rand.Rand) []*coordinate.Coordinate {
 	return out
 }
 
-func newClient() *coordinate.Client {
-	c, err := coordinate.NewClient(coordinate.DefaultConfig())
+// newClient starts a hair off the origin: from two coordinates that coincide
+// Serf goes apart by chance of its own, which no seed reaches.
+func newClient(rnd *rand.Rand) *coordinate.Client {
+	config := coordinate.DefaultConfig()
+	c, err := coordinate.NewClient(config)
 	if err != nil {
 		panic(err) // the default config is one
+	}
+	start := coordinate.NewCoordinate(config)
+	for i := range start.Vec {
+		start.Vec[i] = (rnd.Float64() - 0.5) * 1e-4
+	}
+	if err := c.SetCoordinate(start); err != nil {
+		panic(err) // it is of the config's kind
 	}
 	return c
 }
@@ -85,8 +95,8 @@ func (w *world) know(how string, between probe.Between) {
 
 // fit finds the person's own coordinate from what she measured to a few sites:
 // the same arithmetic, fed the same few answers until it settles.
-func fit(coords []*coordinate.Coordinate, names []string, sites []int, rtt []float64) *coordinate.Coordinate {
-	c := newClient()
+func fit(coords []*coordinate.Coordinate, names []string, sites []int, rtt []float64, rnd *rand.Rand) *coordinate.Coordinate {
+	c := newClient(rnd)
 	const settle = 60
 	for range settle {
 		for k, i := range sites {
