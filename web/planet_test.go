@@ -41,13 +41,14 @@ func walkDeadBeacon(v *visit) {
 	v.site = planet[0]
 	planet[1].plug.pulled.Store(true)
 	planet[0].sick = map[string]bool{"sick": true}
-	planet[0].far = map[string]time.Duration{"far": 400 * time.Millisecond}
+	planet[0].far = map[string]time.Duration{"far": 2 * time.Second}
 	v.open("/play/viewer")
 	v.until(`nearcast.race?.decidedMS > 0`)
 	race := evaluate[map[string]any](v, `nearcast.race`)
 	v.Logf("race: %v", race)
-	// 400 ms are more than ten times what the near one takes on a busy machine.
-	if race["leader"] != "near" || race["decidedMS"].(float64) >= 400 || race["probed"] != 3.0 {
+	// Neither the 2 s of far nor the patience of 2.5 s with dead is in it, also
+	// on a busy machine.
+	if race["leader"] != "near" || race["decidedMS"].(float64) >= 1900 || race["probed"] != 3.0 {
 		v.Errorf("race: %v, want near long before far or dead", race)
 	}
 	v.press(".play-button")
@@ -139,7 +140,7 @@ func walkSiteDiesKnown(v *visit) {
 	}
 	cut := time.Now()
 	planet[0].die()
-	if took := awaitMove(v, planet[0], planet[1], cut); took > 4500*time.Millisecond {
+	if took := awaitMove(v, planet[0], planet[1], cut); took > 5*time.Second {
 		v.Errorf("the app was back after %v", took)
 	} else {
 		v.Logf("the app was back after %v", took)

@@ -104,7 +104,7 @@ test('inquire asks, tells once, and ends its requests', async () => {
     });
   });
   assert.equal(verdict[0], 'lost');
-  assert.ok(verdict[1] >= 250 && verdict[1] < 2000);
+  assert.ok(verdict[1] >= 250);
   assert.ok(signals.length >= 3);
   await new Promise((resolve) => { setImmediate(resolve); });
   assert.ok(signals.slice(1).some((s) => s.aborted));
