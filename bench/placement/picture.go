@@ -32,7 +32,7 @@ var series = []struct {
 		return t.method == "adaptive" && t.labels["matrix"] == "measured" && t.labels["at_once"] == "1"
 	}},
 	{"adaptive + memory of 10 people", "#7b3fa0", false, func(t *tally) bool {
-		return t.method == "memory" && t.labels["people"] == 10 && t.labels["after"] == 4
+		return t.method == "memory" && t.labels["people"] == 10 && t.labels["probes"] == 4 && t.labels["after"] == 0
 	}},
 	{"the race (all sites)", "#2a8c4a", false, func(t *tally) bool { return t.method == "race" && t.labels["path"] == "http" }},
 }

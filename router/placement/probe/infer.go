@@ -19,7 +19,7 @@ func (m *Model) neighbours(s *scratch) {
 		prior := 1.0 / (lastMileError * lastMileError)
 		sum, precision := lastMile*prior, prior
 		for _, o := range s.obs {
-			p := 1 / variance(o, off[o.site])
+			p := 1 / m.variance(o, off[o.site])
 			sum += p * (o.ms - row[o.site])
 			precision += p
 		}
@@ -28,7 +28,7 @@ func (m *Model) neighbours(s *scratch) {
 		log := 0.0
 		for k, o := range s.obs {
 			miss := o.ms - row[o.site] - mile
-			likely *= 1 + miss*miss/(tails*variance(o, off[o.site]))
+			likely *= 1 + miss*miss/(tails*m.variance(o, off[o.site]))
 			if k%8 == 7 { // before it overflows
 				log -= math.Log(likely)
 				likely = 1
@@ -54,8 +54,8 @@ func (m *Model) neighbours(s *scratch) {
 
 // variance is by how much, squared, a person's answer differs from her
 // neighbour's: the farther the site, the more.
-func variance(o observation, off float64) float64 {
-	sight := sightError + sightPart*o.ms
+func (m *Model) variance(o observation, off float64) float64 {
+	sight := sightError + m.sight*o.ms
 	return sight*sight + off*off + o.err*o.err - answerError*answerError
 }
 
@@ -121,7 +121,7 @@ func (m *Model) predict(s *scratch, i int) (ms, err float64) {
 			continue
 		}
 		x := m.rtt[h*n+i] + s.offset[h]
-		sd := sightError + sightPart*m.rtt[h*n+i] + m.off[h*n+i]
+		sd := sightError + m.sight*m.rtt[h*n+i] + m.off[h*n+i]
 		mean += w * x
 		square += w * (x*x + sd*sd)
 	}
@@ -144,7 +144,7 @@ func (m *Model) gains(s *scratch, best, field float64, taken []int) {
 		below := s.low[h] - s.offset[h]
 		for i, ms := range row {
 			// Not m.off: what nobody knows of far sites would call for asking them.
-			sd := sightError + sightPart*ms
+			sd := sightError + m.sight*ms
 			if d := below - ms; d > -3*sd {
 				s.gain[i] += w * sd * improvement(d/sd)
 			}

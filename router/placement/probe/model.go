@@ -66,12 +66,13 @@ const (
 	// Most is how many answers are asked for, where the request does not say.
 	Most = 8
 
-	lastMile      = 7    // of a person, as far as anybody knows,
-	lastMileError = 10   // and by how much it may differ
-	sightError    = 4    // by how much two neighbours' round trips differ at least,
-	sightPart     = 0.15 // and for each of a round trip's milliseconds
-	answerError   = 3    // of a person's minimum of three
-	tails         = 4    // degrees of freedom of Student's distribution
+	lastMile      = 7   // of a person, as far as anybody knows,
+	lastMileError = 10  // and by how much it may differ
+	sightError    = 4   // by how much two neighbours' round trips differ at least,
+	sightPart     = 0.1 // and for each of a round trip's milliseconds, the more
+	sightSites    = 10  // so the fewer sites there are: neighbours are farther then
+	answerError   = 3   // of a person's minimum of three
+	tails         = 4   // degrees of freedom of Student's distribution
 
 	shrink  = 0.3 // how much of the field's covariance is that of distance alone
 	fieldAt = 10  // answers until the field's word is all there is,
@@ -98,6 +99,7 @@ type Model struct {
 	mean     []float64 // what a site is seen at, over all sites
 	cov      []float64 // n×n covariance of the field
 	central  []int     // the sites to begin with, the best first
+	sight    float64   // sightPart for as many sites as there are
 	scratch  sync.Pool
 }
 
@@ -111,6 +113,7 @@ func New(names []string, between Between) (*Model, error) {
 		}
 		m.index[name] = i
 	}
+	m.sight = sightPart * (1 + sightSites/float64(max(1, n)))
 	m.measure(between)
 	m.learn()
 	m.central = m.medians(min(n, 16))
