@@ -65,8 +65,6 @@ type Config struct {
 	// Web holds the pages: index.html, play.html and what they load. nil serves
 	// the API alone.
 	Web fs.FS
-	// STUNURL is this router's own STUN responder, "stun:host:port", if it has one.
-	STUNURL string
 	// MaxStale is how long the router serves from what it saw last once the
 	// world is out of sight; 0 is MaxStale, the constant.
 	MaxStale time.Duration

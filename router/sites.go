@@ -41,9 +41,9 @@ func (r *Router) getSites(c echo.Context) error {
 			v.Apps[id] = app.Capacity
 		}
 		if i == w.entry {
-			v.RouterURL, v.STUNURL = r.cfg.URL, r.cfg.STUNURL
+			v.RouterURL = r.cfg.URL
 		} else if near, ok := pick(s.Routers, r.cfg.Chance); ok {
-			v.RouterURL, v.STUNURL = strings.TrimRight(near.URL, "/"), near.STUNURL
+			v.RouterURL = strings.TrimRight(near.URL, "/")
 		}
 		if v.RouterURL != "" {
 			v.BeaconURL = v.RouterURL + "/v1/beacon"

@@ -39,7 +39,6 @@ func threeSites(t *testing.T) *rig {
 		s.Sites[1].Info = wire.SiteInfo{Site: "south", Residency: []string{"za"}, GPU: []string{"nvidia-l4"}}
 		s.Sites[2].Distances = map[string]wire.Distance{"east": {RTTMS: 80, ErrorMS: 70, Untrusted: "too young"}, "south": {RTTMS: 30, ErrorMS: 6}}
 		s.Sites[2].Info = wire.SiteInfo{Site: "west", Residency: []string{"us", "us-ca"}}
-		s.Sites[2].Routers[0].STUNURL = "stun:west.example:3478"
 	})
 	return g
 }
@@ -51,7 +50,7 @@ func TestSitesOfAPlanet(t *testing.T) {
 		t.Errorf("probe %v", out.Probe)
 	}
 	east, south, west := out.Sites[0], out.Sites[1], out.Sites[2]
-	if east.RouterURL != "https://east.example" || west.RouterURL != "https://west.example" || west.STUNURL != "stun:west.example:3478" {
+	if east.RouterURL != "https://east.example" || west.RouterURL != "https://west.example" {
 		t.Errorf("%+v %+v", east, west)
 	}
 	if fmt.Sprint(west.Residency, south.GPU) != "[us us-ca] [nvidia-l4]" {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,7 +17,6 @@ import (
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/router"
-	"github.com/nearcast/nearcast/router/stun"
 	"github.com/nearcast/nearcast/web"
 )
 
@@ -32,7 +30,6 @@ type routerFlags struct {
 	turnUser, turnPassword  string
 	frameAncestors          []string
 	maxStale                time.Duration
-	stunListen              string
 }
 
 func routerCommand() *cobra.Command {
@@ -72,7 +69,6 @@ to everybody on the machine.`,
 	flags.StringVar(&f.turnUser, "turn-user", "", "TURN user name, where there is no --turn-secret; every browser sees it")
 	flags.StringVar(&f.turnPassword, "turn-password", "", "TURN password, where there is no --turn-secret; every browser sees it")
 	flags.StringSliceVar(&f.frameAncestors, "frame-ancestor", nil, "origin whose pages may frame the player; may be repeated (default none)")
-	flags.StringVar(&f.stunListen, "stun-listen", "", "UDP address to answer STUN on, [host]:port, so that browsers can measure their distance by UDP (default none)")
 	flags.DurationVar(&f.maxStale, "max-stale", router.MaxStale, "how long to serve from what was seen last while Consul is away")
 	return cmd
 }
@@ -101,15 +97,6 @@ func runRouter(ctx context.Context, f routerFlags, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("--ticket-keys: %w", err)
 	}
-	reflector, stunURL, err := f.reflector(baseURL)
-	if err != nil {
-		return err
-	}
-	if reflector != nil {
-		reflected := make(chan error, 1)
-		go func() { reflected <- stun.Serve(ctx, reflector) }()
-		defer func() { stop(); <-reflected }()
-	}
 	consul, err := fleet.Open(fleet.Config{Address: f.consul, Token: f.consulToken, Log: log})
 	if err != nil {
 		return fmt.Errorf("--consul: %w", err)
@@ -127,14 +114,14 @@ func runRouter(ctx context.Context, f routerFlags, log *slog.Logger) error {
 		Site: f.site, URL: baseURL, View: view, Signer: signer, Verifier: verifier,
 		ICE: router.ICE{STUN: f.stun, TURN: f.turn, TURNSecret: f.turnSecret,
 			TURNUsername: f.turnUser, TURNPassword: f.turnPassword},
-		STUNURL: stunURL, Web: web.FS, FrameAncestors: f.frameAncestors, MaxStale: f.maxStale, Log: log,
+		Web: web.FS, FrameAncestors: f.frameAncestors, MaxStale: f.maxStale, Log: log,
 	})
 	if err != nil {
 		return err
 	}
 	defer r.Close()
 	registration, err := consul.RegisterInstance(ctx, wire.RouterService, wire.Instance{
-		ID: name, Site: f.site, URL: baseURL, Address: address, STUNURL: stunURL,
+		ID: name, Site: f.site, URL: baseURL, Address: address,
 	})
 	if err != nil {
 		return err
@@ -176,27 +163,6 @@ func (f routerFlags) identity(bound *net.TCPAddr) (address, url, name string, er
 		name = machine + "-" + port
 	}
 	return address, url, name, nil
-}
-
-// reflector listens for STUN, if it is asked for, and says how browsers reach
-// it: at the host of the router's own URL.
-func (f routerFlags) reflector(baseURL string) (*net.UDPConn, string, error) {
-	if f.stunListen == "" {
-		return nil, "", nil
-	}
-	address, err := net.ResolveUDPAddr("udp", f.stunListen)
-	if err != nil {
-		return nil, "", fmt.Errorf("--stun-listen: %w", err)
-	}
-	base, err := url.Parse(baseURL)
-	if err != nil || base.Hostname() == "" {
-		return nil, "", fmt.Errorf("--url %q is not of the form https://host[:port]", baseURL)
-	}
-	conn, err := net.ListenUDP("udp", address)
-	if err != nil {
-		return nil, "", fmt.Errorf("--stun-listen: %w", err)
-	}
-	return conn, "stun:" + net.JoinHostPort(base.Hostname(), fmt.Sprint(conn.LocalAddr().(*net.UDPAddr).Port)), nil
 }
 
 // askSite asks the local agent for its datacenter, until it says.

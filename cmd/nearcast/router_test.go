@@ -96,7 +96,6 @@ func TestRouter(t *testing.T) {
 	go func() {
 		done <- runRouter(routerCtx, routerFlags{
 			listen: address, consul: consul.Address, ticketKey: filepath.Join(dir, ticket.PrivateKeyFile), name: "r1",
-			stunListen: "127.0.0.1:0",
 		}, logger)
 	}()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
@@ -170,8 +169,7 @@ func TestRouter(t *testing.T) {
 	}
 	eventually(t, "the router is registered", func() (any, bool) {
 		list := registered()
-		return list, len(list) == 1 && strings.HasPrefix(list[0].STUNURL, "stun:127.0.0.1:") && list[0].STUNURL == sites().Sites[0].STUNURL &&
-			list[0] == wire.Instance{ID: "r1", Site: "dc1", URL: "http://" + address, Address: address, STUNURL: list[0].STUNURL, Healthy: true}
+		return list, len(list) == 1 && list[0] == wire.Instance{ID: "r1", Site: "dc1", URL: "http://" + address, Address: address, Healthy: true}
 	})
 	stop()
 	select {
@@ -233,7 +231,6 @@ func TestRouterRefusesToStart(t *testing.T) {
 		"no key":       {func(f *routerFlags) { f.ticketKey = filepath.Join(dir, "none") }, "--ticket-key"},
 		"no keys":      {func(f *routerFlags) { f.ticketKeys = filepath.Join(dir, "none") }, "--ticket-keys"},
 		"any, no url":  {func(f *routerFlags) { f.listen = "0.0.0.0:0" }, "--url is needed"},
-		"stun address": {func(f *routerFlags) { f.stunListen = "here" }, "--stun-listen"},
 		"url":          {func(f *routerFlags) { f.url = "wss://x" }, "https://host"},
 		"turn without": {func(f *routerFlags) { f.turn = []string{"turn:x"} }, "secret"},
 	} {

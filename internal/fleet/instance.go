@@ -21,7 +21,7 @@ type InstanceRegistration struct {
 // error means that the instance's Address is not host:port.
 func (f *Fleet) RegisterInstance(ctx context.Context, service string, inst wire.Instance) (*InstanceRegistration, error) {
 	first, err := newRecord(service+"-"+inst.ID, service, inst.Address,
-		map[string]string{"instance": inst.ID, "site": inst.Site, "url": inst.URL, "stun_url": inst.STUNURL}, api.HealthPassing)
+		map[string]string{"instance": inst.ID, "site": inst.Site, "url": inst.URL}, api.HealthPassing)
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +42,6 @@ func (f *Fleet) WatchInstances(ctx context.Context, service string, fn func([]wi
 				ID:      entry.Service.Meta["instance"],
 				Site:    entry.Service.Meta["site"],
 				URL:     entry.Service.Meta["url"],
-				STUNURL: entry.Service.Meta["stun_url"],
 				Address: serviceAddress(entry),
 				Healthy: entry.Checks.AggregatedStatus() == api.HealthPassing,
 			})

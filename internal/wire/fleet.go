@@ -68,8 +68,6 @@ type Instance struct {
 	URL string `json:"url"`
 	// Address is host:port inside the site.
 	Address string `json:"address"`
-	// STUNURL is a router's own STUN responder, "stun:host:port", if it has one.
-	STUNURL string `json:"stun_url,omitempty"`
 	Healthy bool   `json:"healthy"`
 }
 

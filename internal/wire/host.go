@@ -56,6 +56,11 @@ type Spec struct {
 	// FreezeIdle stops the app's processes while the seat is idle, so that a
 	// warm seat costs memory and no CPU.
 	FreezeIdle bool `json:"freeze_idle"`
+	// FreezeQuietS is for how long an idle app must neither paint nor compute
+	// before it is stopped: then it has loaded. 0 is the host's default.
+	FreezeQuietS int `json:"freeze_quiet_s"`
+	// FreezeLatestS is when it is stopped in any case; 0 is the host's default.
+	FreezeLatestS int `json:"freeze_latest_s"`
 
 	StartTimeoutS   int `json:"start_timeout_s"`   // app start → first window
 	LeaseS          int `json:"lease_s"`           // claim → browser connected

@@ -160,9 +160,7 @@ type SiteView struct {
 	BrainURL  string `json:"brain_url,omitempty"`
 	// RouterURL is the site's own router: where to go on when this one is lost.
 	RouterURL string `json:"router_url,omitempty"`
-	// STUNURL is a STUN responder beside the beacon, to measure by UDP: "stun:host:port".
-	STUNURL string `json:"stun_url,omitempty"`
-	Healthy bool   `json:"healthy"`
+	Healthy   bool   `json:"healthy"`
 	// Unhealthy says why, where it is not.
 	Unhealthy string   `json:"unhealthy,omitempty"`
 	Residency []string `json:"residency,omitempty"`
