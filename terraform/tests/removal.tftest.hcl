@@ -2,10 +2,12 @@
 # What a plan would replace has no known id, and a comparison with it fails.
 
 mock_provider "aws" {
-  source = "./tests/mocks"
+  source = "./tests/mocks/aws"
 }
 
-mock_provider "archive" {}
+mock_provider "archive" {
+  source = "./tests/mocks/archive"
+}
 
 variables {
   domain         = "play.example.com"

@@ -2,10 +2,12 @@
 # so it is made here, by a made-up AWS.
 
 mock_provider "aws" {
-  source = "./tests/mocks"
+  source = "./tests/mocks/aws"
 }
 
-mock_provider "archive" {}
+mock_provider "archive" {
+  source = "./tests/mocks/archive"
+}
 
 variables {
   domain         = "play.example.com"
@@ -65,7 +67,9 @@ override_resource {
   values = { arn = "arn:aws:secretsmanager:us-east-1:000000000000:secret:servers-us" }
 }
 
-run "buckets" {
+run "rights" {
+  # ---- buckets
+
   # Nothing that a host may do to S3 but what is listed here.
   assert {
     condition = toset(flatten([for s in jsondecode(module.region["us-east-1"].hosts["stream-cpu"].policy).Statement : [
@@ -115,9 +119,9 @@ run "buckets" {
     ]]]]))
     error_message = "a host may write a bucket"
   }
-}
 
-run "everything_else" {
+  # ---- everything else
+
   assert {
     condition     = alltrue(flatten([for m in module.region : [for h in m.hosts : [for s in jsondecode(h.policy).Statement : [for a in s.Action : !strcontains(a, "*")]]]]))
     error_message = "a host may do whatever begins with something"
@@ -173,9 +177,9 @@ run "everything_else" {
     ]]]))
     error_message = "a host cannot report the end of its own drain, or can of another group's"
   }
-}
 
-run "told" {
+  # ---- what hosts are told
+
   # What install.sh is told is the contract with provision/; README.md lists it.
   assert {
     condition = alltrue([for line in [

@@ -1,10 +1,12 @@
 # Three sites, as they would be made: by a plan, with a made-up AWS.
 
 mock_provider "aws" {
-  source = "./tests/mocks"
+  source = "./tests/mocks/aws"
 }
 
-mock_provider "archive" {}
+mock_provider "archive" {
+  source = "./tests/mocks/archive"
+}
 
 variables {
   domain         = "play.example.com"
@@ -33,8 +35,10 @@ variables {
   }
 }
 
-run "three_of_everything" {
+run "three_sites" {
   command = plan
+
+  # ---- three of everything
 
   assert {
     condition     = toset(keys(module.region)) == toset(["eu-central-1", "us-east-1", "ap-northeast-1"])
@@ -84,10 +88,8 @@ run "three_of_everything" {
     condition     = toset(module.replication[0].to) == toset(["ap-northeast-1", "us-east-1"])
     error_message = "content does not go from the first site to each other"
   }
-}
 
-run "open_to_the_world" {
-  command = plan
+  # ---- open to the world
 
   assert {
     condition     = alltrue([for m in module.region : toset(m.open) == toset(["lb tcp 443-443", "stream udp 20000-20999"])])
@@ -103,30 +105,8 @@ run "open_to_the_world" {
     condition     = alltrue(flatten([for m in module.region : [for role, h in m.hosts : h.template.public == startswith(role, "stream-")]]))
     error_message = "another host than a stream host has a public address"
   }
-}
 
-run "open_with_turn" {
-  command = plan
-
-  variables {
-    turn = true
-  }
-
-  assert {
-    condition = alltrue([for m in module.region : toset(m.open) == toset([
-      "lb tcp 443-443", "stream udp 20000-20999", "lb tcp 3478-3478", "lb udp 3478-3478", "edge udp 21000-21999",
-    ])])
-    error_message = "TURN opens something else than it needs"
-  }
-
-  assert {
-    condition     = alltrue([for m in module.region : m.hosts["edge"].template.public && !m.hosts["server"].template.public])
-    error_message = "TURN needs edge hosts with public addresses, and no other"
-  }
-}
-
-run "hosts" {
-  command = plan
+  # ---- hosts
 
   assert {
     condition = alltrue(flatten([for m in module.region : [for h in m.hosts :
@@ -172,10 +152,8 @@ run "hosts" {
     condition     = alltrue(flatten([for m in module.region : [for h in m.hosts : h.scaling.hook == "autoscaling:EC2_INSTANCE_TERMINATING"]]))
     error_message = "a host is ended without being asked to drain"
   }
-}
 
-run "names" {
-  command = plan
+  # ---- names
 
   assert {
     condition     = alltrue([for n, m in module.region : m.entry.nearest.name == "play.example.com" && m.entry.nearest.region == n && m.entry.nearest.target_health])
@@ -191,6 +169,26 @@ run "names" {
   assert {
     condition     = output.sites["us-east-1"].brain_url == "wss://brain.us-east-1.play.example.com/v1/connect" && output.url == "https://play.example.com"
     error_message = "an address is not the one that jobs are given"
+  }
+}
+
+run "open_with_turn" {
+  command = plan
+
+  variables {
+    turn = true
+  }
+
+  assert {
+    condition = alltrue([for m in module.region : toset(m.open) == toset([
+      "lb tcp 443-443", "stream udp 20000-20999", "lb tcp 3478-3478", "lb udp 3478-3478", "edge udp 21000-21999",
+    ])])
+    error_message = "TURN opens something else than it needs"
+  }
+
+  assert {
+    condition     = alltrue([for m in module.region : m.hosts["edge"].template.public && !m.hosts["server"].template.public])
+    error_message = "TURN needs edge hosts with public addresses, and no other"
   }
 }
 

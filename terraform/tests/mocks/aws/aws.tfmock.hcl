@@ -79,3 +79,9 @@ mock_resource "aws_sns_topic" {
     arn = "arn:aws:sns:eu-central-1:000000000000:made-up"
   }
 }
+
+mock_data "aws_route53_zone" {
+  defaults = {
+    zone_id = "Z0000000000000"
+  }
+}

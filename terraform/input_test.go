@@ -1,0 +1,171 @@
+package terraform_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// wrong is input that must be refused, and what must be said of it.
+type wrong struct {
+	variables string
+	say       []string
+}
+
+// Input of one set is wrong in many ways at once, and each is told. One set is
+// needed where a variable can only be judged once another is right.
+var wrongInput = map[string]wrong{
+	"no-site": {
+		variables: `
+  domain         = "play.example.com"
+  zone           = "example.com"
+  primary_region = "eu-central-1"
+  regions        = {}`,
+		say: []string{"regions is empty; give at least one, such as"},
+	},
+	"sites": {
+		variables: `
+  domain         = "play.example.com"
+  zone           = "example.com"
+  primary_region = "eu-central-1"
+  regions = {
+    "mars-north-1" = { cidr = "10.10.0.0/16", pools = { tpu = { instance_types = ["c7i.large"], min = 5, max = 2 } } }
+    "us-west-1"    = { cidr = "10.50.0.0/16", pools = {} }
+
+    "eu-central-1" = {
+      cidr       = "10.10.64.0/18"
+      edge_hosts = 1
+      pools      = { cpu = { instance_types = ["large"], min = 1, max = 3, on_demand_base = 9, cache_gib = 1 } }
+    }
+    "ap-south-1" = { cidr = "10.50.0.0/16", pools = { cpu = { instance_types = [], min = -1, max = 1, spot_percent = 101 } } }
+    "ca-west-1"  = { cidr = "10.51.0.0/16", pools = { gpu = { instance_types = ["g6.xlarge"], min = 0, max = 0, on_demand_base = 0 } } }
+    "sa-east-1"  = { cidr = "10.52.0.0/16", pools = { cpu = { instance_types = ["c7i.large"], min = 1.5, max = 2 } } }
+
+    "af-south-1" = { cidr = "10.60.0.0", pools = { cpu = { instance_types = ["c7i.large"], min = 1, max = 2 } } }
+    "eu-north-1" = { cidr = "10.61.0.1/16", pools = { cpu = { instance_types = ["c7i.large"], min = 1, max = 2 } } }
+    "eu-west-1"  = { cidr = "10.62.0.0/24", pools = { cpu = { instance_types = ["c7i.large"], min = 1, max = 2 } } }
+    "us-east-1"  = { cidr = "11.0.0.0/16", pools = { cpu = { instance_types = ["c7i.large"], min = 1, max = 2 } } }
+    "us-east-2"  = { cidr = "172.0.0.0/10", pools = { cpu = { instance_types = ["c7i.large"], min = 1, max = 2 } } }
+    "us-west-2"  = { cidr = "network", pools = { cpu = { instance_types = ["c7i.large"], min = 1, max = 2 } } }
+  }`,
+		say: []string{
+			"no AWS region: mars-north-1, us-west-1. Known are: af-south-1,",
+			"could not be connected: ap-south-1 (10.50.0.0/16) and us-west-1 (10.50.0.0/16), eu-central-1 (10.10.64.0/18) and mars-north-1 (10.10.0.0/16).",
+			"a cidr that cannot be used: af-south-1 (10.60.0.0), eu-north-1 (10.61.0.1/16), eu-west-1 (10.62.0.0/24), us-east-1 (11.0.0.0/16), us-east-2 (172.0.0.0/10), us-west-2 (network). Give a private network",
+			"the key cpu, gpu or both; not so in: mars-north-1, us-west-1.",
+			"0 <= min <= max and max >= 1; not so in: ap-south-1/cpu (min -1, max 1), ca-west-1/gpu (min 0, max 0), mars-north-1/tpu (min 5, max 2), sa-east-1/cpu (min 1.5, max 2).",
+			"not so in: ap-south-1/cpu (on_demand_base 1, max 1, spot_percent 101), eu-central-1/cpu (on_demand_base 9, max 3, spot_percent 80).",
+			"such as c7i.2xlarge, at least one; not so in: ap-south-1/cpu (), eu-central-1/cpu (large).",
+			"cache_gib from 10 to 16384; not so in: eu-central-1/cpu (1).",
+			"beside the old one; not so in: eu-central-1 (1).",
+		},
+	},
+	"names": {
+		variables: `
+  name           = "My Cluster"
+  domain         = "https://play.example.com"
+  zone           = "example.com"
+  primary_region = "sa-east-1"
+  media_ports    = { from = 8000, to = 9000 }
+  turn_ports     = { from = 21999, to = 21000 }
+  alarm_email    = "nobody"
+  certificates   = { "us-east-1" = "arn:aws:acm:eu-central-1:000000000000:certificate/made-up" }
+  provision_dir  = "./tests/fixtures/bin"
+  release_dir    = "./tests/fixtures/provision"
+  regions = {
+    "eu-central-1" = { cidr = "10.10.0.0/16", pools = { cpu = { instance_types = ["c7i.large"], min = 1, max = 3 } } }
+  }`,
+		say: []string{
+			`name is "My Cluster"; give 2 to 12 lower case letters`,
+			`domain is "https://play.example.com"; give a full host name`,
+			`primary_region is "sa-east-1", which is not in regions; it must be one of: eu-central-1.`,
+			"media_ports are 8000 to 9000; give a range within 10000 to 32767.",
+			"turn_ports are 21999 to 21000; give a range",
+			`alarm_email is "nobody", which is no address.`,
+			"for every region or for none; given: us-east-1; regions: eu-central-1.",
+			"certificate in the region itself; not so for: us-east-1.",
+			"there is no ./tests/fixtures/bin/install.sh; run terraform in the folder terraform/ of a checkout",
+			"misses nearcast, stream-host, plugins/nomad-driver-stream; run make build first",
+		},
+	},
+	"domains": {
+		variables: `
+  name           = "nearcast-production"
+  domain         = "badexample.com"
+  zone           = "example.com"
+  primary_region = "eu-central-1"
+  regions = {
+    "eu-central-1" = { cidr = "10.10.0.0/16", pools = { cpu = { instance_types = ["c7i.large"], min = 1, max = 3 } } }
+  }`,
+		say: []string{
+			`name is "nearcast-production"; give 2 to 12`,
+			`domain "badexample.com" is not in the zone "example.com"; give a name that is the zone's or ends with .example.com.`,
+		},
+	},
+	"long-domain": {
+		variables: `
+  domain         = "a-name-that-is-longer-than-certificates-take-it.example.com"
+  zone           = "example.com"
+  primary_region = "eu-central-1"
+  regions = {
+    "eu-central-1" = { cidr = "10.10.0.0/16", pools = { cpu = { instance_types = ["c7i.large"], min = 1, max = 3 } } }
+  }`,
+		say: []string{`longer-than-certificates-take-it.example.com"; give a full host name`},
+	},
+	"zone": {
+		variables: `
+  domain         = "play.example"
+  zone           = "example"
+  primary_region = "eu-central-1"
+  regions = {
+    "eu-central-1" = { cidr = "10.10.0.0/16", pools = { cpu = { instance_types = ["c7i.large"], min = 1, max = 3 } } }
+  }`,
+		say: []string{`zone is "example"; give the name of a hosted zone`},
+	},
+}
+
+// refuse gives wrong input, and checks what is said about it.
+func (c *checker) refuse(t *testing.T) {
+	t.Helper()
+	var files []string
+	for name, w := range wrongInput {
+		text := `
+mock_provider "aws" {
+  source = "./tests/mocks/aws"
+}
+mock_provider "archive" {
+  source = "./tests/mocks/archive"
+}
+variables {
+  provision_dir = "./tests/fixtures/provision"
+  release_dir   = "./tests/fixtures/bin"
+}
+run "refused" {
+  command = plan
+  variables {` + w.variables + `
+  }
+}
+`
+		file := "wrong-" + name
+		if err := os.WriteFile(filepath.Join(c.dir, "tests", file+".tftest.hcl"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, file)
+	}
+	seen := c.test(t, files)
+	for name, w := range wrongInput {
+		f := seen["wrong-"+name]
+		if f == nil || f.status == "pass" {
+			t.Errorf("%s: wrong input was taken", name)
+			continue
+		}
+		// Messages are broken into lines of their own.
+		said := strings.Join(strings.Fields(f.said()), " ")
+		for _, say := range w.say {
+			if !strings.Contains(said, say) {
+				t.Errorf("%s: nothing says %q; it says:\n%s", name, say, f.said())
+			}
+		}
+	}
+}

@@ -1,0 +1,306 @@
+package terraform_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// plan is what a run of a test planned.
+type plan struct {
+	Run     string     `json:"-"`
+	Changes []resource `json:"resource_changes"`
+}
+
+// resource is one of a plan, and what would be done to it.
+type resource struct {
+	Address string `json:"address"`
+	Module  string `json:"module_address"`
+	Mode    string `json:"mode"`
+	Type    string `json:"type"`
+	Name    string `json:"name"`
+	Change  struct {
+		Actions []string       `json:"actions"`
+		After   map[string]any `json:"after"`
+		Unknown map[string]any `json:"after_unknown"`
+	} `json:"change"`
+}
+
+// report is what terraform test said of a file.
+type report struct {
+	status   string
+	passed   int
+	problems []string
+	plans    []plan
+}
+
+func (r *report) said() string {
+	if r == nil {
+		return "it was not run"
+	}
+	return strings.Join(r.problems, "\n")
+}
+
+// read sorts the output of terraform test -json by the files' names, without
+// folder and ending. What is said of no file is said of each.
+func read(out []byte) map[string]*report {
+	files := map[string]*report{}
+	var common []string
+	for line := range bytes.Lines(out) {
+		var event struct {
+			Type    string `json:"type"`
+			Message string `json:"@message"`
+			File    string `json:"@testfile"`
+			Run     string `json:"@testrun"`
+			Plan    *plan  `json:"test_plan"`
+			TestRun struct {
+				Progress string `json:"progress"`
+				Status   string `json:"status"`
+			} `json:"test_run"`
+			TestFile struct {
+				Status string `json:"status"`
+			} `json:"test_file"`
+			Diagnostic struct {
+				Severity string `json:"severity"`
+				Detail   string `json:"detail"`
+			} `json:"diagnostic"`
+		}
+		if err := json.Unmarshal(line, &event); err != nil {
+			// Not of the tests, but of what came before them.
+			common = append(common, string(line))
+			continue
+		}
+		if event.File == "" {
+			if event.Type == "diagnostic" && event.Diagnostic.Severity == "error" {
+				common = append(common, event.Message+"\n"+event.Diagnostic.Detail)
+			}
+			continue
+		}
+		name := strings.TrimSuffix(path.Base(event.File), ".tftest.hcl")
+		f := files[name]
+		if f == nil {
+			f = &report{}
+			files[name] = f
+		}
+		switch event.Type {
+		case "test_plan":
+			event.Plan.Run = event.Run
+			f.plans = append(f.plans, *event.Plan)
+		case "test_run":
+			if event.TestRun.Progress == "complete" && event.TestRun.Status == "pass" {
+				f.passed++
+			}
+		case "test_file":
+			f.status = event.TestFile.Status
+		case "diagnostic":
+			f.problems = append(f.problems, event.Message+"\n"+event.Diagnostic.Detail)
+		}
+	}
+	for _, f := range files {
+		f.problems = append(f.problems, common...)
+	}
+	return files
+}
+
+// managed are the resources that the plan wants to be there.
+func (p plan) managed(types ...string) []resource {
+	var found []resource
+	for _, r := range p.Changes {
+		if r.Mode == "managed" && r.Change.After != nil && (len(types) == 0 || slices.Contains(types, r.Type)) {
+			found = append(found, r)
+		}
+	}
+	return found
+}
+
+// text is an attribute as text; nothing if it is not known.
+func (r resource) text(name string) string {
+	if v, ok := r.Change.After[name]; ok && v != nil {
+		return fmt.Sprint(v)
+	}
+	return ""
+}
+
+// block is the only block of a name.
+func block(in map[string]any, name string) map[string]any {
+	list, _ := in[name].([]any)
+	if len(list) != 1 {
+		return nil
+	}
+	b, _ := list[0].(map[string]any)
+	return b
+}
+
+// check is what holds of every plan that wants sites to be there.
+func (p plan) check(t *testing.T) {
+	t.Helper()
+	p.checkRegions(t)
+	p.checkOpen(t)
+	p.checkMachines(t)
+	p.checkBuckets(t)
+	p.checkState(t)
+}
+
+// checkRegions finds resources without a region: they would be made in the
+// provider's own, whichever site they are for.
+func (p plan) checkRegions(t *testing.T) {
+	t.Helper()
+	abroad := []string{
+		// Known in us-east-1 alone.
+		"aws_sns_topic.global", "aws_cloudwatch_metric_alarm.unreachable",
+	}
+	for _, r := range p.managed() {
+		region := r.text("region")
+		if _, has := r.Change.After["region"]; !has && r.Change.Unknown["region"] == nil {
+			continue // global, like roles and names
+		}
+		want := between(r.Module, `module.region["`, `"]`)
+		pair := between(r.Module, `module.peering["`, `"]`)
+		switch {
+		case slices.Contains(abroad, r.Type+"."+r.Name):
+			want = "us-east-1"
+		case strings.HasPrefix(r.Module, "module.replication"):
+			want = "eu-central-1"
+		case pair != "" && slices.Contains(strings.Split(pair, "--"), region):
+			want = region
+		}
+		if region == "" || region != want {
+			t.Errorf("%s: %s is made in region %q; want %q", p.Run, r.Address, region, want)
+		}
+	}
+}
+
+func between(s, before, after string) string {
+	if _, s, found := strings.Cut(s, before); found {
+		s, _, _ = strings.Cut(s, after)
+		return s
+	}
+	return ""
+}
+
+// checkOpen finds whatever the whole world may reach.
+func (p plan) checkOpen(t *testing.T) {
+	t.Helper()
+	allowed := map[string]bool{"tcp 443-443": true, "udp 20000-20999": true}
+	if p.Run == "open_with_turn" {
+		for _, more := range []string{"tcp 3478-3478", "udp 3478-3478", "udp 21000-21999"} {
+			allowed[more] = true
+		}
+	}
+	seen := map[string]bool{}
+	for _, r := range p.managed("aws_vpc_security_group_ingress_rule") {
+		from := r.text("cidr_ipv4") + r.text("cidr_ipv6") + r.text("prefix_list_id")
+		if r.Change.Unknown["cidr_ipv4"] == true || strings.HasSuffix(from, "/0") || r.text("prefix_list_id") != "" {
+			opened := fmt.Sprintf("%s %s-%s", r.text("ip_protocol"), r.text("from_port"), r.text("to_port"))
+			seen[opened] = true
+			if !allowed[opened] {
+				t.Errorf("%s: %s opens %s to %s", p.Run, r.Address, opened, from)
+			}
+		}
+	}
+	if !maps.Equal(seen, allowed) {
+		t.Errorf("%s: open are %v; want %v", p.Run, seen, allowed)
+	}
+	// There are other ways to write rules, which would go past the check above.
+	for _, r := range p.managed("aws_security_group", "aws_default_security_group") {
+		for _, kind := range []string{"ingress", "egress"} {
+			if rules, _ := r.Change.After[kind].([]any); len(rules) > 0 {
+				t.Errorf("%s: %s has rules of its own; they belong into modules/firewall", p.Run, r.Address)
+			}
+		}
+	}
+	for _, r := range p.managed("aws_security_group_rule", "aws_network_acl_rule") {
+		t.Errorf("%s: %s is a rule outside modules/firewall", p.Run, r.Address)
+	}
+}
+
+// checkMachines finds machines whose metadata apps could reach, and disks that
+// are not encrypted.
+func (p plan) checkMachines(t *testing.T) {
+	t.Helper()
+	templates := p.managed("aws_launch_template")
+	if len(templates) == 0 {
+		t.Errorf("%s: no launch template", p.Run)
+	}
+	for _, r := range templates {
+		m := block(r.Change.After, "metadata_options")
+		if m["http_tokens"] != "required" || fmt.Sprint(m["http_put_response_hop_limit"]) != "1" {
+			t.Errorf("%s: %s gives metadata away: %v", p.Run, r.Address, m)
+		}
+		disks, _ := r.Change.After["block_device_mappings"].([]any)
+		if len(disks) == 0 {
+			t.Errorf("%s: %s leaves its disk to the image", p.Run, r.Address)
+		}
+		for _, d := range disks {
+			if ebs := block(d.(map[string]any), "ebs"); ebs["encrypted"] != "true" || ebs["delete_on_termination"] != "true" {
+				t.Errorf("%s: %s has a disk that is not encrypted, or stays: %v", p.Run, r.Address, ebs)
+			}
+		}
+	}
+	for _, r := range p.managed("aws_instance", "aws_launch_configuration", "aws_spot_instance_request", "aws_spot_fleet_request") {
+		t.Errorf("%s: %s is a machine that no launch template of ours describes", p.Run, r.Address)
+	}
+}
+
+// checkBuckets finds buckets that lack one of what every bucket has.
+func (p plan) checkBuckets(t *testing.T) {
+	t.Helper()
+	for _, bucket := range p.managed("aws_s3_bucket") {
+		key := strings.TrimPrefix(bucket.Address, bucket.Module+".aws_s3_bucket.")
+		for _, part := range []string{
+			"versioning", "server_side_encryption_configuration", "public_access_block", "ownership_controls", "policy", "lifecycle_configuration",
+		} {
+			address := bucket.Module + ".aws_s3_bucket_" + part + "." + key
+			if !slices.ContainsFunc(p.Changes, func(r resource) bool { return r.Address == address }) {
+				t.Errorf("%s: %s has no %s", p.Run, bucket.Address, part)
+			}
+		}
+	}
+	for _, r := range p.managed("aws_s3_bucket_public_access_block") {
+		for _, what := range []string{"block_public_acls", "block_public_policy", "ignore_public_acls", "restrict_public_buckets"} {
+			if r.Change.After[what] != true {
+				t.Errorf("%s: %s: %s is not set", p.Run, r.Address, what)
+			}
+		}
+	}
+}
+
+// checkState finds what would bring a secret into the state.
+func (p plan) checkState(t *testing.T) {
+	t.Helper()
+	for _, r := range p.managed() {
+		switch {
+		case r.Type == "aws_secretsmanager_secret_version", r.Type == "aws_ssm_parameter", r.Type == "aws_iam_access_key",
+			strings.HasPrefix(r.Type, "random_"), strings.HasPrefix(r.Type, "tls_"):
+			t.Errorf("%s: %s keeps a secret in the state", p.Run, r.Address)
+		}
+	}
+}
+
+// checkRemoval finds what is done elsewhere when a site goes.
+func (p plan) checkRemoval(t *testing.T, site string) {
+	t.Helper()
+	gone := 0
+	for _, r := range p.Changes {
+		actions := strings.Join(r.Change.Actions, ",")
+		its := strings.Contains(r.Address, `["`+site+`"]`) ||
+			slices.Contains(strings.Split(between(r.Address, `module.peering["`, `"]`), "--"), site)
+		switch {
+		case actions == "no-op" && !its, r.Mode == "data":
+		case actions == "delete" && its:
+			gone++
+		case actions == "update" && strings.HasPrefix(r.Address, "module.replication[0].") && r.Type != "aws_cloudwatch_metric_alarm":
+			// One configuration of the primary bucket names all destinations.
+		default:
+			t.Errorf("%s: the removal of %s does %s to %s", p.Run, site, actions, r.Address)
+		}
+	}
+	if gone < 150 {
+		t.Errorf("%s: the removal of %s deletes only %d resources", p.Run, site, gone)
+	}
+}
