@@ -112,6 +112,10 @@ var taskConfigSpec = hclspec.NewObject(map[string]*hclspec.Spec{
 	"network": optional("network", "string", `"none"`),
 	// Stop the app's processes while nobody holds the seat.
 	"freeze_idle": optional("freeze_idle", "bool", `true`),
+	// When: after so long without painting or computing, which it does while it
+	// loads, and at the latest.
+	"freeze_quiet":  optional("freeze_quiet", "string", `"2s"`),
+	"freeze_latest": optional("freeze_latest", "string", `"60s"`),
 	// The app's sound.
 	"audio": optional("audio", "bool", `true`),
 

@@ -11,7 +11,7 @@ import (
 
 func validTask() *TaskConfig {
 	return &TaskConfig{
-		Command: "/usr/bin/true", Network: "none", Audio: true, FreezeIdle: true,
+		Command: "/usr/bin/true", Network: "none", Audio: true, FreezeIdle: true, FreezeQuiet: "2s", FreezeLatest: "60s",
 		Display:      DisplayConfig{Width: 1280, Height: 720, FPS: 30, Pointer: "absolute"},
 		Video:        VideoConfig{Codec: "h264", Encoder: "auto", Bitrate: "6Mbps"},
 		StartTimeout: "60s", ReconnectGrace: "60s", IdleTimeout: "10m", MaxDuration: "8h",
@@ -37,7 +37,7 @@ func TestTaskConfigDefaults(t *testing.T) {
 	if s.StartTimeoutS != 60 || s.ReconnectGraceS != 60 || s.IdleTimeoutS != 600 || s.MaxDurationS != 8*3600 {
 		t.Errorf("times %+v", s)
 	}
-	if !s.FreezeIdle || s.Network != wire.NetworkNone || len(s.Content) != 0 {
+	if !s.FreezeIdle || s.FreezeQuietS != 2 || s.FreezeLatestS != 60 || s.Network != wire.NetworkNone || len(s.Content) != 0 {
 		t.Errorf("got %+v", s)
 	}
 }

@@ -22,6 +22,9 @@ type TaskConfig struct {
 	FreezeIdle bool     `codec:"freeze_idle"`
 	Audio      bool     `codec:"audio"`
 
+	FreezeQuiet  string `codec:"freeze_quiet"`
+	FreezeLatest string `codec:"freeze_latest"`
+
 	Content []ContentConfig `codec:"content"`
 	Display DisplayConfig   `codec:"display"`
 	Video   VideoConfig     `codec:"video"`
@@ -85,6 +88,10 @@ func (c *TaskConfig) apply(spec *wire.Spec) error {
 	check(oneOf("network", c.Network, wire.NetworkNone, wire.NetworkHost))
 	spec.Network = c.Network
 	spec.FreezeIdle = c.FreezeIdle
+	spec.FreezeQuietS, err = seconds("freeze_quiet", c.FreezeQuiet, false, time.Second, time.Hour)
+	check(err)
+	spec.FreezeLatestS, err = seconds("freeze_latest", c.FreezeLatest, false, time.Second, time.Hour)
+	check(err)
 
 	spec.Content, err = c.content()
 	check(err)

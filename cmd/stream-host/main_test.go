@@ -165,7 +165,9 @@ func TestKilled(t *testing.T) {
 }
 
 func TestFrozenWhileIdle(t *testing.T) {
-	s := newSeat(t, "-fps", "30").start()
+	s := newSeat(t, "-fps", "30")
+	s.spec.FreezeLatestS = 3 // it never rests
+	s.start()
 	status := s.waitState(wire.SeatIdle)
 	eventually(t, 60*time.Second, "the idle app rests", func() bool { return resting(status.AppPID) })
 	s.claim(status.Seat.Address).connect()
@@ -195,8 +197,10 @@ func TestBelowClosedDir(t *testing.T) {
 	s.spec.Display.Audio = err == nil
 	s.start()
 	b := s.claim(s.waitState(wire.SeatIdle).Seat.Address).connect()
-	b.press("KeyA", "a")
-	eventually(t, 60*time.Second, "the key at the app", func() bool { return strings.Contains(s.stdout(), `"key_press"`) })
+	eventually(t, 60*time.Second, "a key at the app", func() bool {
+		b.press("KeyA", "a") // again: the window may just be getting the focus
+		return strings.Contains(s.stdout(), `"key_press"`)
+	})
 	if s.spec.Display.Audio {
 		eventually(t, 60*time.Second, "sound", func() bool { return b.sounds.Load() > 10 })
 	}
@@ -212,6 +216,25 @@ func TestBelowClosedDir(t *testing.T) {
 			t.Errorf("%s is left", path)
 		}
 	}
+}
+
+// An app that still loads when its window is there must be let finish.
+func TestNotFrozenWhileLoading(t *testing.T) {
+	s := newSeat(t)
+	loaded := s.sub("task/loaded")
+	must(t, os.Chmod(s.spec.TaskDir, 0o777))
+	s.spec.Command, s.spec.Args = "/bin/sh", []string{"-c", appBinary + ` &
+		for i in 1 2 3; do timeout 7 sh -c 'while :; do :; done' & loads="$loads $!"; done
+		wait $loads; touch ` + loaded + `; wait`}
+	s.start()
+	status := s.waitState(wire.SeatIdle)
+	eventually(t, 60*time.Second, "the idle app rests", func() bool { return resting(status.AppPID) })
+	if _, err := os.Stat(loaded); err != nil {
+		t.Errorf("the app was frozen while it loaded: %v", err)
+	}
+	must(t, s.cmd.Process.Signal(syscall.SIGTERM))
+	s.wantExit()
+	s.wantNothingLeft(true)
 }
 
 func TestProbe(t *testing.T) {

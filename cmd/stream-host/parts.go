@@ -148,8 +148,8 @@ func credential(name string) (*syscall.Credential, error) {
 func newParts(spec wire.Spec, log *slog.Logger) host.Parts {
 	p := &parts{spec: spec, log: log}
 	return host.Parts{
-		FreezeAfter: freezeAfter,
-		Content:     p.content, Display: p.display, Sound: p.sound, App: p.app, Hands: p.hands,
+		Freeze:  host.FreezePolicy{Quiet: orElse(spec.FreezeQuietS, freezeQuiet), Latest: orElse(spec.FreezeLatestS, freezeLatest)},
+		Content: p.content, Display: p.display, Sound: p.sound, App: p.app, Hands: p.hands,
 		Video: p.video, Audio: p.audio, Peer: p.peer, Verify: p.verify, Register: p.register,
 	}
 }
@@ -242,8 +242,18 @@ func hidden(spec wire.Spec) (hide, show []string) {
 	return hide, append(show, spec.TaskDir)
 }
 
-// freezeAfter is time enough for most apps to load what their first picture needs.
-const freezeAfter = 5 * time.Second
+// When idle apps are frozen, where the job does not say.
+const (
+	freezeQuiet  = 2 * time.Second
+	freezeLatest = time.Minute
+)
+
+func orElse(seconds int, otherwise time.Duration) time.Duration {
+	if seconds > 0 {
+		return time.Duration(seconds) * time.Second
+	}
+	return otherwise
+}
 
 func (p *parts) hands(d host.Display) (host.Hands, error) {
 	s := d.(screen)

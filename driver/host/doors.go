@@ -12,9 +12,8 @@ import (
 // Parts are what a seat is put together from. Each makes one thing and knows
 // nothing of the others; cmd/stream-host gives the real ones.
 type Parts struct {
-	// FreezeAfter is how long an idle app goes on before it is frozen: its first
-	// window says that it is there, not that it has loaded and painted.
-	FreezeAfter time.Duration
+	// Freeze says when an idle app is frozen.
+	Freeze FreezePolicy
 	// Content brings the app's files. The seat closes the result when the app is gone.
 	Content func(ctx context.Context, progress func(done, total int64, name string)) (io.Closer, error)
 	// Display starts the screen.
@@ -35,6 +34,15 @@ type Parts struct {
 	Verify func(token string) (Claims, error)
 	// Register makes the seat known to brains. It must not wait for anybody.
 	Register func(ctx context.Context, seat wire.Seat) (Registration, error)
+}
+
+// FreezePolicy says when an idle app is frozen. Its first window says that it is
+// there, not that it has loaded and painted; and who froze it while it loads
+// would give a person a loading screen. So it is frozen when it has come to rest:
+// it neither painted nor computed for Quiet. One that always paints, as games do,
+// is frozen after Latest. The zero value freezes at once.
+type FreezePolicy struct {
+	Quiet, Latest time.Duration
 }
 
 // Display is a screen that the app draws on.
@@ -61,6 +69,8 @@ type App interface {
 	Done() <-chan struct{}
 	Exit() (code, signal int)
 	Signal(name string) error
+	// CPU is the processor time of the app and its descendants that live.
+	CPU() time.Duration
 	Freeze() error
 	Thaw() error
 	Stop(signal string, timeout time.Duration) error
@@ -87,6 +97,9 @@ type Capture interface {
 	Source
 	Keyframe()
 	SetBitrate(bps int)
+	// Stirred reports whether the picture changed since it was last asked, also
+	// while the capture is paused.
+	Stirred() bool
 }
 
 // Frame is one encoded picture or piece of sound.

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,6 +32,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // is tested is that the seat drives them rightly, over real sockets.
 type rig struct {
 	t      *testing.T
+	freeze FreezePolicy
 	spec   wire.Spec
 	signer *ticket.Signer
 	log    *syncBuffer
@@ -86,6 +88,7 @@ func (r *rig) start(verifier *ticket.Verifier) {
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
 	parts := Parts{
+		Freeze: r.freeze,
 		Content: func(context.Context, func(int64, int64, string)) (io.Closer, error) {
 			return io.NopCloser(nil), r.failure["content"]
 		},
@@ -385,6 +388,8 @@ type fakeApp struct {
 	done         chan struct{}
 	code, signal int
 	stopped      wire.StopRequest
+	cpu          atomic.Int64
+	grows        atomic.Bool
 }
 
 func (a *fakeApp) PID() int              { return 4242 }
@@ -396,6 +401,12 @@ func (a *fakeApp) Signal(name string) error {
 	}
 	a.call("signal")
 	return nil
+}
+func (a *fakeApp) CPU() time.Duration {
+	if a.grows.Load() {
+		a.cpu.Add(int64(time.Hour))
+	}
+	return time.Duration(a.cpu.Load())
 }
 func (a *fakeApp) Freeze() error { a.call("freeze"); return nil }
 func (a *fakeApp) Thaw() error   { a.call("thaw"); return nil }
@@ -409,6 +420,7 @@ type fakeVideo struct {
 	calls
 	done  chan struct{}
 	frame func(Frame)
+	stirs atomic.Bool
 }
 
 func (v *fakeVideo) Pause()                { v.call("pause") }
@@ -418,6 +430,7 @@ func (v *fakeVideo) Err() error            { return errors.New("encoder broke") 
 func (v *fakeVideo) Close() error          { v.call("close"); return nil }
 func (v *fakeVideo) Keyframe()             { v.call("keyframe") }
 func (v *fakeVideo) SetBitrate(int)        { v.call("bitrate") }
+func (v *fakeVideo) Stirred() bool         { v.call("stirred"); return v.stirs.Load() }
 
 type fakeHands struct {
 	calls

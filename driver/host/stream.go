@@ -37,6 +37,7 @@ type stream struct {
 	mu      sync.Mutex // of app and capture
 	frozen  bool
 	resting bool
+	watch   int // generation of who waits for the app's rest
 }
 
 // peer is a Peer and whose it is.
@@ -155,31 +156,6 @@ func (s *stream) follow(now wire.Seat) error {
 		s.freezeLater()
 	}
 	return nil
-}
-
-// freezeLater freezes the app if the seat is still idle after FreezeAfter. The
-// caller holds s.mu.
-func (s *stream) freezeLater() {
-	after := s.h.parts.FreezeAfter
-	if after == 0 {
-		s.freeze()
-		return
-	}
-	s.h.run(func() {
-		timer := time.NewTimer(after)
-		defer timer.Stop()
-		select {
-		case <-s.h.seat.ended:
-			return
-		case <-timer.C:
-		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		// Claimed meanwhile: follow, waiting for the lock, thaws if we were first.
-		if s.h.seat.view().State == wire.SeatIdle {
-			s.freeze()
-		}
-	})
 }
 
 func (s *stream) rest(rest bool) {

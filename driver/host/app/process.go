@@ -285,6 +285,15 @@ func (p *Process) Pids() []int {
 	}
 }
 
+// CPU is the processor time that the application and its descendants used, of
+// those that live, and of those that they reaped.
+func (p *Process) CPU() (sum time.Duration) {
+	for _, pid := range p.Pids() {
+		sum += cpuOf(pid)
+	}
+	return sum
+}
+
 // Done is closed when the application and all its descendants are gone.
 func (p *Process) Done() <-chan struct{} { return p.done }
 

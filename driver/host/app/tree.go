@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // descendants lists all processes below pid, without it. Processes come and go
@@ -72,4 +73,22 @@ func fromNamespace(parent, inner int) int {
 		}
 	}
 	return 0
+}
+
+// cpuOf is a process's processor time, with that of the children it reaped.
+func cpuOf(pid int) (sum time.Duration) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	fields := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
+	const first, last = 14 - 3, 17 - 3 // utime … cstime of proc_pid_stat(5), where the state is field 3
+	if len(fields) <= last {
+		return 0
+	}
+	for _, f := range fields[first : last+1] {
+		ticks, _ := strconv.ParseInt(string(f), 10, 64)
+		sum += time.Duration(ticks) * (time.Second / 100) // what the kernel shows user space, everywhere
+	}
+	return sum
 }

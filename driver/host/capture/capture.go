@@ -96,6 +96,8 @@ type Pipeline struct {
 	bitrate  int // to set; 0 is no change
 	captured time.Time
 	deliver  bool // frames go to OnFrame
+	stirred  bool // the display changed since Stirred was asked
+	listen   bool // somebody wants to hear of the next change
 	err      error
 
 	cancel context.CancelFunc
@@ -210,6 +212,15 @@ func (p *Pipeline) Resume() {
 		p.key = p.key || p.paused
 		p.paused = false
 	})
+}
+
+// Stirred reports whether the display changed since it was last asked, also
+// during a pause. The first answer says nothing.
+func (p *Pipeline) Stirred() (stirred bool) {
+	p.change(func() {
+		stirred, p.stirred, p.listen = p.stirred, false, true
+	})
+	return stirred
 }
 
 func (p *Pipeline) change(f func()) {

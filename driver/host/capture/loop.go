@@ -31,11 +31,16 @@ func (p *Pipeline) loop(ctx context.Context) error {
 		pending bool      // a picture is in the encoder
 	)
 	for {
-		paused, key := p.take()
+		paused, key, listen := p.take()
 		now := time.Now()
 		switch {
 		case paused:
 			due = time.Time{}
+			if listen {
+				if err := p.screen.listen(); err != nil {
+					return err
+				}
+			}
 		case key: // at once, whatever the rate
 			due = now
 		case changed:
@@ -86,6 +91,9 @@ func (p *Pipeline) loop(ctx context.Context) error {
 			if err := p.screen.x.failure(); err != nil {
 				return err
 			}
+			p.mu.Lock()
+			p.stirred = true
+			p.mu.Unlock()
 			if !changed {
 				changed = true
 				if soon := time.Now().Add(settle); next.Before(soon) {
@@ -100,18 +108,18 @@ func (p *Pipeline) loop(ctx context.Context) error {
 }
 
 // take returns what was asked for and applies a new bitrate.
-func (p *Pipeline) take() (paused, key bool) {
+func (p *Pipeline) take() (paused, key, listen bool) {
 	p.mu.Lock()
-	paused, key = p.paused, p.key
+	paused, key, listen = p.paused, p.key, p.listen
 	bps := p.bitrate
-	p.bitrate = 0
+	p.bitrate, p.listen = 0, false
 	p.mu.Unlock()
 	if bps != 0 {
 		if err := p.video.setBitrate(bps); err != nil {
 			p.log.Warn("encoder does not take a bitrate", "encoder", p.Encoder(), "bps", bps, "err", err)
 		}
 	}
-	return paused, key
+	return paused, key, listen
 }
 
 // drain waits until the picture before has left the encoder, whose memory is

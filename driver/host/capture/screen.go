@@ -194,6 +194,13 @@ func (s *screen) allowServer(id int) error {
 	return err
 }
 
+// listen has the server tell of the next change. It tells of one only, until
+// the picture is taken or it is asked again.
+func (s *screen) listen() error {
+	_, err := s.x.send(xrequest(s.damageExt.opcode, 3, s.damage, 0, 0)) // Subtract
+	return err
+}
+
 // grab returns the picture as it is now, BGRx with the cursor in it, valid
 // until the next grab.
 func (s *screen) grab() ([]byte, error) {
