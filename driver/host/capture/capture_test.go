@@ -399,3 +399,42 @@ func TestFindCookie(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// TestStirred: a paused pipeline knows whether the picture changes.
+func TestStirred(t *testing.T) {
+	display, _ := xvfb(t)
+	paints := paint(t, display)
+	_, onFrame := collect()
+	cfg := config(display, onFrame)
+	cfg.Paused = true
+	p := start(t, cfg)
+	p.Stirred()
+	still := func() bool {
+		deadline := time.After(60 * time.Second)
+		for n := 0; n < 5; {
+			select {
+			case <-deadline:
+				return false
+			case <-time.After(20 * time.Millisecond):
+			}
+			if n++; p.Stirred() {
+				n = 0
+			}
+		}
+		return true
+	}
+	for color := range uint32(3) {
+		if !still() {
+			t.Fatal("a still picture stirs")
+		}
+		paints.fill(t, 0x101010*(color+1), 10, 10, 100, 100)
+		deadline := time.After(60 * time.Second)
+		for !p.Stirred() {
+			select {
+			case <-deadline:
+				t.Fatal("a change is not noticed")
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+	}
+}

@@ -1,15 +1,14 @@
 package capture
 
 import (
-	"bufio"
 	"context"
 	"encoding/binary"
-	"os"
 	"os/exec"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/nearcast/nearcast/driver/host/display/xvfbtest"
 )
 
 // needs skips a test where a program is missing.
@@ -41,22 +40,7 @@ func spawn(t testing.TB, cmd *exec.Cmd) {
 // xvfb starts a display and returns its name.
 func xvfb(t testing.TB, args ...string) (display string, server *exec.Cmd) {
 	t.Helper()
-	needs(t, "Xvfb")
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	cmd := exec.Command("Xvfb", append([]string{"-displayfd", "3", "-screen", "0", "1280x720x24", "-nolisten", "tcp", "-noreset"}, args...)...)
-	cmd.ExtraFiles = []*os.File{w}
-	spawn(t, cmd)
-	w.Close()
-	r.SetReadDeadline(time.Now().Add(60 * time.Second))
-	number, err := bufio.NewReader(r).ReadString('\n')
-	if err != nil {
-		t.Fatalf("Xvfb did not come up: %v", err)
-	}
-	return ":" + strings.TrimSpace(number), cmd
+	return xvfbtest.Start(t, asUser, args...)
 }
 
 // painter draws on a display's root window.

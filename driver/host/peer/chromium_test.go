@@ -1,14 +1,12 @@
 package peer_test
 
 import (
-	"bufio"
 	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -17,6 +15,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/nearcast/nearcast/driver/host/capture"
+	"github.com/nearcast/nearcast/driver/host/display/xvfbtest"
 	"github.com/nearcast/nearcast/driver/host/peer"
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -39,21 +38,7 @@ func xvfb(t testing.TB) string {
 			cmd.Wait()
 		})
 	}
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	server := exec.Command("Xvfb", "-displayfd", "3", "-screen", "0", "1280x720x24", "-nolisten", "tcp", "-noreset")
-	server.ExtraFiles = []*os.File{w}
-	spawn(server)
-	w.Close()
-	r.SetReadDeadline(time.Now().Add(60 * time.Second))
-	number, err := bufio.NewReader(r).ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
-	display := ":" + strings.TrimSpace(number)
+	display, _ := xvfbtest.Start(t, nil)
 	app := exec.Command("gst-launch-1.0", "-q", "videotestsrc", "is-live=true", "pattern=ball", "!",
 		"video/x-raw,width=1280,height=720,framerate=30/1", "!", "videoconvert", "!", "ximagesink")
 	app.Env = append(os.Environ(), "DISPLAY="+display)

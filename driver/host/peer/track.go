@@ -52,9 +52,12 @@ func newTrack(codec string, onBound func()) (*track, error) {
 	return t, nil
 }
 
-func (t *track) ID() string       { return t.id }
-func (t *track) RID() string      { return "" }
-func (t *track) StreamID() string { return "seat" } // one stream: the browser keeps sound and picture together
+func (t *track) ID() string  { return t.id }
+func (t *track) RID() string { return "" }
+
+// StreamID is one for each track: in one stream, a browser would hold the
+// picture back until the sound that belongs to it has passed its jitter buffer.
+func (t *track) StreamID() string { return "seat-" + t.id }
 
 func (t *track) Kind() webrtc.RTPCodecType {
 	if t.codec == "opus" {

@@ -1,0 +1,206 @@
+package app
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestSignalReachesTheApplication(t *testing.T) {
+	modes(t, func(t *testing.T, cfg Config) {
+		p := run(t, sh(cfg, `trap 'echo got; exit 4' HUP; echo up; while :; do sleep 0.01; done`))
+		until(t, "trap", func() bool { return strings.Contains(output(t, cfg), "up") })
+		if err := p.Signal("SIGNAL"); err == nil {
+			t.Error("SIGNAL was taken for a signal")
+		}
+		must(t, p.Signal("SIGHUP"))
+		wait(t, p)
+		if code, _ := p.Exit(); code != 4 {
+			t.Errorf("exit %d, output %q", code, output(t, cfg))
+		}
+	})
+}
+
+// stubborn leaves a daemon and ignores what can be ignored.
+const stubborn = `setsid sh -c '(trap "" TERM HUP INT; setsid sleep 1000 & setsid sleep 1000) &' &
+	trap '' TERM; echo up; while :; do sleep 0.01; done`
+
+// daemons counts the daemons among processes.
+func daemons(pids []int) (n int) {
+	for _, pid := range pids {
+		if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && string(b) == "sleep\x001000\x00" {
+			n++
+		}
+	}
+	return n
+}
+
+func TestStopLeavesNobody(t *testing.T) {
+	modes(t, func(t *testing.T, cfg Config) {
+		p := run(t, sh(cfg, stubborn))
+		var pids []int
+		until(t, "daemons", func() bool { pids = p.Pids(); return daemons(pids) == 2 })
+		if !slices.Contains(pids, p.PID()) || p.PID() == 0 {
+			t.Errorf("Pids %v without PID %d", pids, p.PID())
+		}
+		must(t, p.Freeze()) // a frozen application must be thawed to end
+		must(t, p.Stop("SIGINT", 50*time.Millisecond))
+		select {
+		case <-p.Done():
+		default:
+			t.Error("Stop returned before the end")
+		}
+		checkGone(t, pids)
+	})
+}
+
+func TestStopIsPolite(t *testing.T) {
+	modes(t, func(t *testing.T, cfg Config) {
+		p := run(t, sh(cfg, `trap 'echo saved; exit 0' TERM; echo up; sleep 1000 & wait`))
+		until(t, "trap", func() bool { return strings.Contains(output(t, cfg), "up") })
+		must(t, p.Freeze())
+		must(t, p.Stop("", 10*time.Second))
+		if code, sig := p.Exit(); code != 0 || sig != 0 || !strings.Contains(output(t, cfg), "saved") {
+			t.Errorf("exit %d, signal %d, output %q", code, sig, output(t, cfg))
+		}
+	})
+}
+
+func TestExitTakesDaemonsAlong(t *testing.T) {
+	modes(t, func(t *testing.T, cfg Config) {
+		fifo := filepath.Join(cfg.Dir, "go")
+		must(t, unix.Mkfifo(fifo, 0o666))
+		p := run(t, sh(cfg, `setsid sh -c 'setsid sleep 1000 & setsid sleep 1000' & read x < go; exit 5`))
+		var pids []int
+		until(t, "daemons", func() bool { pids = p.Pids(); return daemons(pids) == 2 })
+		must(t, os.WriteFile(fifo, []byte("x\n"), 0))
+		wait(t, p)
+		if code, _ := p.Exit(); code != 5 {
+			t.Errorf("exit %d", code)
+		}
+		checkGone(t, pids)
+	})
+}
+
+func TestFreezeUsesNoProcessor(t *testing.T) {
+	modes(t, func(t *testing.T, cfg Config) {
+		p := run(t, sh(cfg, `(setsid sh -c 'while :; do :; done' &) ; while :; do i=$((i+1)); done`))
+		until(t, "work", func() bool { return len(p.Pids()) >= 2 && ticks(p) > 0 })
+		must(t, p.Freeze())
+		until(t, "standstill", func() bool { return allStopped(p) })
+		before := ticks(p)
+		// Time passes, as another process's loop that takes a while shows.
+		if err := exec.CommandContext(within(t), "sleep", "0.3").Run(); err != nil {
+			t.Fatal(err)
+		}
+		if after := ticks(p); after != before {
+			t.Errorf("a frozen application used %d ticks", after-before)
+		}
+		must(t, p.Freeze()) // twice is harmless
+		must(t, p.Thaw())
+		until(t, "work after the thaw", func() bool { return ticks(p) > before })
+	})
+}
+
+func TestFreezeWhileForking(t *testing.T) {
+	modes(t, func(t *testing.T, cfg Config) {
+		p := run(t, sh(cfg, `while :; do /bin/true & done`))
+		until(t, "children", func() bool { return len(p.Pids()) >= 2 })
+		for range 5 {
+			must(t, p.Freeze())
+			until(t, "standstill", func() bool { return allStopped(p) })
+			must(t, p.Thaw())
+		}
+	})
+}
+
+// TestKilledHostLeavesNobody kills a process that runs an application.
+func TestKilledHostLeavesNobody(t *testing.T) {
+	modes(t, func(t *testing.T, cfg Config) {
+		cmd := exec.CommandContext(within(t), self, "host", cfg.Dir, strconv.FormatBool(cfg.Isolate))
+		cmd.Stderr = os.Stderr
+		out, err := cmd.StdoutPipe()
+		must(t, err)
+		must(t, cmd.Start())
+		line, err := bufio.NewReader(out).ReadString('\n')
+		must(t, err)
+		var pids []int
+		must(t, json.Unmarshal([]byte(line), &pids))
+		cmd.Process.Kill()
+		cmd.Wait()
+		checkGone(t, pids)
+	})
+}
+
+// host runs a stubborn application, prints its processes, and waits to be killed.
+func host(args []string) {
+	p, err := Start(context.Background(), sh(Config{Dir: args[0], Isolate: args[1] == "true"}, stubborn))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	for tick := time.NewTicker(2 * time.Millisecond); daemons(p.Pids()) < 2; {
+		<-tick.C // nothing tells of it; the test has the deadline
+	}
+	json.NewEncoder(os.Stdout).Encode(append(p.Pids(), p.parent))
+	<-p.Done()
+	os.Exit(0)
+}
+
+func checkGone(t *testing.T, pids []int) {
+	t.Helper()
+	until(t, "end of all", func() bool {
+		return !slices.ContainsFunc(pids, func(pid int) bool {
+			_, alive := parentOf(pid)
+			return alive
+		})
+	})
+	for _, pid := range pids {
+		if err := syscall.Kill(pid, 0); err == nil {
+			if _, alive := parentOf(pid); alive {
+				t.Errorf("process %d is left", pid)
+			}
+		}
+	}
+}
+
+func stat(pid int) []string {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return nil
+	}
+	return strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+}
+
+// ticks is the processor time of the application's processes.
+func ticks(p *Process) (sum int) {
+	for _, pid := range p.Pids() {
+		if f := stat(pid); len(f) > 13 {
+			user, _ := strconv.Atoi(f[11])
+			system, _ := strconv.Atoi(f[12])
+			sum += user + system
+		}
+	}
+	return sum
+}
+
+func allStopped(p *Process) bool {
+	for _, pid := range p.Pids() {
+		if f := stat(pid); len(f) > 0 && f[0] != "T" {
+			return false
+		}
+	}
+	return true
+}
