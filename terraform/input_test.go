@@ -71,8 +71,7 @@ var wrongInput = map[string]wrong{
   turn_ports     = { from = 21999, to = 21000 }
   alarm_email    = "nobody"
   certificates   = { "us-east-1" = "arn:aws:acm:eu-central-1:000000000000:certificate/made-up" }
-  provision_dir  = "./tests/fixtures/bin"
-  release_dir    = "./tests/fixtures/provision"
+  release        = "./tests/fixtures/none.tar.gz"
   regions = {
     "eu-central-1" = { cidr = "10.10.0.0/16", pools = { cpu = { instance_types = ["c7i.large"], min = 1, max = 3 } } }
   }`,
@@ -85,8 +84,7 @@ var wrongInput = map[string]wrong{
 			`alarm_email is "nobody", which is no address.`,
 			"for every region or for none; given: us-east-1; regions: eu-central-1.",
 			"certificate in the region itself; not so for: us-east-1.",
-			"there is no ./tests/fixtures/bin/install.sh; run terraform in the folder terraform/ of a checkout",
-			"misses nearcast, stream-host, plugins/nomad-driver-stream; run make build first",
+			`release is "./tests/fixtures/none.tar.gz"; run make release`,
 		},
 	},
 	"domains": {
@@ -134,12 +132,8 @@ func (c *checker) refuse(t *testing.T) {
 mock_provider "aws" {
   source = "./tests/mocks/aws"
 }
-mock_provider "archive" {
-  source = "./tests/mocks/archive"
-}
 variables {
-  provision_dir = "./tests/fixtures/provision"
-  release_dir   = "./tests/fixtures/bin"
+  release = "./tests/fixtures/release.tar.gz"
 }
 run "refused" {
   command = plan

@@ -8,33 +8,11 @@ locals {
   pairs = merge([for i, a in keys(var.regions) : {
     for b in slice(keys(var.regions), i + 1, length(var.regions)) : "${a}--${b}" => { a = a, b = b }
   }]...)
-
-  bundles = {
-    provision = { path = data.archive_file.provision.output_path, sha256 = data.archive_file.provision.output_sha256 }
-    release   = { path = data.archive_file.release.output_path, sha256 = data.archive_file.release.output_sha256 }
-  }
 }
 
 data "aws_route53_zone" "this" {
   name         = var.zone
   private_zone = false
-}
-
-# What turns a bare machine into a host, and the programs it then runs. The mode
-# is fixed, so that two machines make the same archive.
-data "archive_file" "provision" {
-  type             = "tar.gz"
-  source_dir       = var.provision_dir
-  output_path      = "${path.root}/.build/provision.tar.gz"
-  output_file_mode = "0755"
-}
-
-data "archive_file" "release" {
-  type             = "tar.gz"
-  source_dir       = var.release_dir
-  excludes         = ["staticcheck"]
-  output_path      = "${path.root}/.build/release.tar.gz"
-  output_file_mode = "0755"
 }
 
 module "region" {
@@ -57,7 +35,7 @@ module "region" {
   edge_type        = var.edge_type
   nat_per_zone     = var.nat_per_zone
   image_parameter  = var.image_parameter
-  bundles          = local.bundles
+  release          = var.release
   alarm_email      = var.alarm_email
   global_topic_arn = aws_sns_topic.global.arn
   force_destroy    = var.force_destroy

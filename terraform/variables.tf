@@ -185,25 +185,13 @@ variable "image_parameter" {
   default     = "/aws/service/debian/release/12/latest/amd64"
 }
 
-variable "provision_dir" {
-  description = "Folder with install.sh, which turns a bare machine into a host; see README.md."
+variable "release" {
+  description = "The file that make release made: all that a host runs, and what sets it up."
   type        = string
-  default     = "../provision"
 
   validation {
-    condition     = fileexists("${var.provision_dir}/install.sh")
-    error_message = "there is no ${var.provision_dir}/install.sh; run terraform in the folder terraform/ of a checkout, or set provision_dir."
-  }
-}
-
-variable "release_dir" {
-  description = "Folder with the programs that hosts run: nearcast, stream-host, plugins/nomad-driver-stream."
-  type        = string
-  default     = "../bin"
-
-  validation {
-    condition     = alltrue([for f in ["nearcast", "stream-host", "plugins/nomad-driver-stream"] : fileexists("${var.release_dir}/${f}")])
-    error_message = "${var.release_dir} misses ${join(", ", [for f in ["nearcast", "stream-host", "plugins/nomad-driver-stream"] : f if !fileexists("${var.release_dir}/${f}")])}; run make build first, or set release_dir."
+    condition     = endswith(var.release, ".tar.gz") && fileexists(var.release)
+    error_message = "release is ${jsonencode(var.release)}; run make release, and give the file it names, such as ../dist/nearcast-1.0.0-linux-amd64.tar.gz."
   }
 }
 

@@ -5,16 +5,11 @@ mock_provider "aws" {
   source = "./tests/mocks/aws"
 }
 
-mock_provider "archive" {
-  source = "./tests/mocks/archive"
-}
-
 variables {
   domain         = "play.example.com"
   zone           = "example.com"
   primary_region = "eu-central-1"
-  provision_dir  = "./tests/fixtures/provision"
-  release_dir    = "./tests/fixtures/bin"
+  release        = "./tests/fixtures/release.tar.gz"
 
   regions = {
     "eu-central-1" = { cidr = "10.10.0.0/16", pools = { cpu = { instance_types = ["c7i.2xlarge"], min = 1, max = 6 } } }
@@ -126,8 +121,8 @@ run "nothing_built" {
   command = plan
 
   variables {
-    release_dir = "./tests/fixtures/provision"
+    release = "./tests/fixtures/nearcast-1.0.0-linux-amd64.tar.gz"
   }
 
-  expect_failures = [var.release_dir]
+  expect_failures = [var.release]
 }

@@ -5,16 +5,11 @@ mock_provider "aws" {
   source = "./tests/mocks/aws"
 }
 
-mock_provider "archive" {
-  source = "./tests/mocks/archive"
-}
-
 variables {
   domain         = "play.example.com"
   zone           = "example.com"
   primary_region = "eu-central-1"
-  provision_dir  = "./tests/fixtures/provision"
-  release_dir    = "./tests/fixtures/bin"
+  release        = "./tests/fixtures/release.tar.gz"
   certificates = {
     "eu-central-1" = "arn:aws:acm:eu-central-1:000000000000:certificate/made-up"
     "us-east-1"    = "arn:aws:acm:us-east-1:000000000000:certificate/made-up"
@@ -77,8 +72,8 @@ run "rights" {
       ]])) == toset([
       "Allow s3:GetObject arn:aws:s3:::content-us/*",
       "Allow s3:ListBucket arn:aws:s3:::content-us",
-      "Allow s3:GetObject arn:aws:s3:::system-us/bundles/*",
-      "Allow s3:GetObjectVersion arn:aws:s3:::system-us/bundles/*",
+      "Allow s3:GetObject arn:aws:s3:::system-us/release/*",
+      "Allow s3:GetObjectVersion arn:aws:s3:::system-us/release/*",
     ])
     error_message = "a stream host may do more, or less, than read its own site's content and what it is set up from"
   }
@@ -92,8 +87,8 @@ run "rights" {
     condition = toset(flatten([for s in jsondecode(module.region["us-east-1"].hosts["edge"].policy).Statement : [
       for a in s.Action : [for r in s.Resource : "${s.Effect} ${a} ${r}"] if startswith(a, "s3:")
       ]])) == toset([
-      "Allow s3:GetObject arn:aws:s3:::system-us/bundles/*",
-      "Allow s3:GetObjectVersion arn:aws:s3:::system-us/bundles/*",
+      "Allow s3:GetObject arn:aws:s3:::system-us/release/*",
+      "Allow s3:GetObjectVersion arn:aws:s3:::system-us/release/*",
     ])
     error_message = "an edge host may do more than read what it is set up from"
   }
@@ -102,8 +97,8 @@ run "rights" {
     condition = toset(flatten([for s in jsondecode(module.region["us-east-1"].hosts["server"].policy).Statement : [
       for a in s.Action : [for r in s.Resource : "${s.Effect} ${a} ${r}"] if startswith(a, "s3:")
       ]])) == toset([
-      "Allow s3:GetObject arn:aws:s3:::system-us/bundles/*",
-      "Allow s3:GetObjectVersion arn:aws:s3:::system-us/bundles/*",
+      "Allow s3:GetObject arn:aws:s3:::system-us/release/*",
+      "Allow s3:GetObjectVersion arn:aws:s3:::system-us/release/*",
       "Allow s3:GetObject arn:aws:s3:::system-us/backups/*",
       "Allow s3:PutObject arn:aws:s3:::system-us/backups/*",
       "Allow s3:ListBucket arn:aws:s3:::system-us",
@@ -163,7 +158,7 @@ run "rights" {
   }
 
   assert {
-    condition = toset(flatten([for s in jsondecode(module.region["us-east-1"].hosts["edge"].policy).Statement : s.Resource if s.Sid == "ScalePools"])) == toset([
+    condition = toset(flatten([for s in jsondecode(module.region["us-east-1"].hosts["server"].policy).Statement : s.Resource if s.Sid == "ScalePools"])) == toset([
       "arn:aws:autoscaling:us-east-1:000000000000:autoScalingGroup:*:autoScalingGroupName/nearcast-stream-cpu",
       "arn:aws:autoscaling:us-east-1:000000000000:autoScalingGroup:*:autoScalingGroupName/nearcast-stream-gpu",
     ])

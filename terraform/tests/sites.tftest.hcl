@@ -4,16 +4,11 @@ mock_provider "aws" {
   source = "./tests/mocks/aws"
 }
 
-mock_provider "archive" {
-  source = "./tests/mocks/archive"
-}
-
 variables {
   domain         = "play.example.com"
   zone           = "example.com"
   primary_region = "eu-central-1"
-  provision_dir  = "./tests/fixtures/provision"
-  release_dir    = "./tests/fixtures/bin"
+  release        = "./tests/fixtures/release.tar.gz"
 
   regions = {
     "eu-central-1" = {

@@ -23,7 +23,7 @@ locals {
         Sid      = "SetUpFrom"
         Effect   = "Allow"
         Action   = ["s3:GetObject", "s3:GetObjectVersion"]
-        Resource = ["${var.system_bucket_arn}/bundles/*"]
+        Resource = ["${var.system_bucket_arn}/release/*"]
       },
       {
         # To find the servers by their tag. EC2 knows no narrower right than a region.
@@ -98,7 +98,7 @@ resource "aws_launch_template" "this" {
 
   user_data = base64encode(templatefile("${path.module}/user-data.sh.tftpl", {
     env     = local.env
-    bundles = var.bundles
+    release = var.release
     region  = var.region
   }))
 

@@ -71,9 +71,9 @@ variable "drain_seconds" {
   type        = number
 }
 
-variable "bundles" {
-  description = "Archives that user data fetches, checks and unpacks; it starts install.sh of the one named provision."
-  type        = map(object({ bucket = string, key = string, version = string, sha256 = string }))
+variable "release" {
+  description = "Archive that user data fetches, checks and unpacks, to start install.sh of it."
+  type        = object({ bucket = string, key = string, version = string, sha256 = string })
 }
 
 variable "system_bucket_arn" {

@@ -28,7 +28,7 @@ locals {
     name              = var.name
     region            = var.region
     image             = { id = data.aws_ami.this.id, root_device = data.aws_ami.this.root_device_name }
-    bundles           = module.storage.bundles
+    release           = module.storage.release
     system_bucket_arn = module.storage.system.arn
     tags              = merge(var.tags, { nearcast = var.name })
   }
@@ -80,7 +80,7 @@ module "storage" {
   name          = var.name
   region        = var.region
   force_destroy = var.force_destroy
-  bundles       = var.bundles
+  release       = var.release
 }
 
 resource "aws_secretsmanager_secret" "this" {
@@ -114,7 +114,7 @@ module "server" {
   region            = local.host.region
   role              = "server"
   image             = local.host.image
-  bundles           = local.host.bundles
+  release           = local.host.release
   system_bucket_arn = local.host.system_bucket_arn
   tags              = local.host.tags
   group_tags        = local.join_tag
@@ -154,6 +154,20 @@ module "server" {
       Resource  = [module.storage.system.arn]
       Condition = { StringLike = { "s3:prefix" = ["backups/*"] } }
     },
+    # The autoscaler runs in the pool control, off the internet.
+    {
+      Sid       = "SeePools"
+      Effect    = "Allow"
+      Action    = ["autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeScalingActivities"]
+      Resource  = ["*"]
+      Condition = { StringEquals = { "aws:RequestedRegion" = [var.region] } }
+    },
+    {
+      Sid      = "ScalePools"
+      Effect   = "Allow"
+      Action   = ["autoscaling:CreateOrUpdateTags", "autoscaling:TerminateInstanceInAutoScalingGroup", "autoscaling:UpdateAutoScalingGroup"]
+      Resource = values(local.group_arns)
+    },
   ]
 
   env = merge(local.env, {
@@ -171,7 +185,7 @@ module "edge" {
   region            = local.host.region
   role              = "edge"
   image             = local.host.image
-  bundles           = local.host.bundles
+  release           = local.host.release
   system_bucket_arn = local.host.system_bucket_arn
   tags              = local.host.tags
 
@@ -188,22 +202,6 @@ module "edge" {
 
   join_regions = [var.region]
   secret_arns  = [aws_secretsmanager_secret.this["edge"].arn, aws_secretsmanager_secret.this["hosts"].arn]
-  # The autoscaler runs here, not beside the servers and their secrets.
-  statements = [
-    {
-      Sid       = "SeePools"
-      Effect    = "Allow"
-      Action    = ["autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeScalingActivities"]
-      Resource  = ["*"]
-      Condition = { StringEquals = { "aws:RequestedRegion" = [var.region] } }
-    },
-    {
-      Sid      = "ScalePools"
-      Effect   = "Allow"
-      Action   = ["autoscaling:CreateOrUpdateTags", "autoscaling:TerminateInstanceInAutoScalingGroup", "autoscaling:UpdateAutoScalingGroup"]
-      Resource = values(local.group_arns)
-    },
-  ]
 
   env = merge(local.env, {
     NEARCAST_POOL        = "edge"
@@ -225,7 +223,7 @@ module "stream" {
   region            = local.host.region
   role              = "stream-${each.key}"
   image             = local.host.image
-  bundles           = local.host.bundles
+  release           = local.host.release
   system_bucket_arn = local.host.system_bucket_arn
   tags              = local.host.tags
 

@@ -71,8 +71,8 @@ variable "image_parameter" {
   type = string
 }
 
-variable "bundles" {
-  type = map(object({ path = string, sha256 = string }))
+variable "release" {
+  type = string
 }
 
 variable "alarm_email" {

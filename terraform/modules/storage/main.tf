@@ -116,11 +116,10 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
 
 # What hosts are set up from. A host is told the version, so a new upload takes
 # nothing away from one that starts at the same moment.
-resource "aws_s3_object" "bundle" {
-  for_each    = var.bundles
+resource "aws_s3_object" "release" {
   region      = var.region
   bucket      = aws_s3_bucket_versioning.this["system"].bucket
-  key         = "bundles/${each.key}.tar.gz"
-  source      = each.value.path
-  source_hash = each.value.sha256
+  key         = "release/nearcast.tar.gz"
+  source      = var.release
+  source_hash = filesha256(var.release)
 }

@@ -13,12 +13,12 @@ output "system" {
   }
 }
 
-output "bundles" {
-  description = "Where each archive is, in the version that was uploaded last."
-  value = { for k, o in aws_s3_object.bundle : k => {
-    bucket  = o.bucket
-    key     = o.key
-    version = o.version_id
-    sha256  = var.bundles[k].sha256
-  } }
+output "release" {
+  description = "Where the release is, in the version that was uploaded last."
+  value = {
+    bucket  = aws_s3_object.release.bucket
+    key     = aws_s3_object.release.key
+    version = aws_s3_object.release.version_id
+    sha256  = aws_s3_object.release.source_hash
+  }
 }

@@ -10,7 +10,7 @@ variable "force_destroy" {
   type = bool
 }
 
-variable "bundles" {
-  description = "Archives that hosts are set up from, by name."
-  type        = map(object({ path = string, sha256 = string }))
+variable "release" {
+  description = "File that hosts are set up from."
+  type        = string
 }
