@@ -27,20 +27,23 @@ folder() {
   did "folder $1"
 }
 
-# put PATH MODE makes a file of what it reads. It is replaced whole: a program that
-# runs goes on with the old one.
+# put PATH MODE [SOURCE] makes a file of another, or of what it reads. The file is
+# replaced whole: a program that runs goes on with the old one.
 put() {
-  local temp
-  install -d "$(dirname "$1")"
-  temp=$(mktemp "$(dirname "$1")/.new-XXXXXX")
-  cat >"$temp"
-  if [ "$(stat -c %a "$1" 2>/dev/null || true)" = "$2" ] && cmp -s "$temp" "$1"; then
-    rm -f "$temp"
-    return
+  local source=${3:-} temp
+  if [ -z "$source" ]; then
+    source=$(mktemp -p /run)
+    cat >"$source"
   fi
-  chmod "$2" "$temp"
-  mv -f "$temp" "$1"
-  did "file $1"
+  if [ "$(stat -c %a "$1" 2>/dev/null || true)" != "$2" ] || ! cmp -s "$source" "$1"; then
+    install -d "$(dirname "$1")"
+    temp=$(mktemp "$(dirname "$1")/.new-XXXXXX")
+    cat "$source" >"$temp"
+    chmod "$2" "$temp"
+    mv -f "$temp" "$1"
+    did "file $1"
+  fi
+  [ -n "${3:-}" ] || rm -f "$source"
 }
 
 # link PATH TARGET makes a symbolic link.
@@ -77,7 +80,7 @@ account() {
 # says that others start it.
 unit() {
   local wanted
-  put "/etc/systemd/system/$1" 644 <"$here/units/$1"
+  put "/etc/systemd/system/$1" 644 "$here/units/$1"
   # As systemctl enable does, which an image without systemd has not.
   wanted=$(sed -n 's/^WantedBy=//p' "$here/units/$1")
   [ -z "$wanted" ] || link "/etc/systemd/system/$wanted.wants/$1" "/etc/systemd/system/$1"

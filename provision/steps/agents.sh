@@ -13,9 +13,9 @@ configuration() {
 units() {
   local name all=(nearcast-configure.service nearcast-renew.service nearcast-renew.timer consul.service nomad.service)
   if [ "$role" = server ]; then
-    put /opt/nearcast/provision/acl.sh 755 <"$here/acl.sh"
+    put /opt/nearcast/provision/acl.sh 755 "$here/acl.sh"
     for name in "$here"/acl/*; do
-      put "/opt/nearcast/provision/acl/${name##*/}" 644 <"$name"
+      put "/opt/nearcast/provision/acl/${name##*/}" 644 "$name"
     done
     all+=(nearcast-acl.service)
   fi

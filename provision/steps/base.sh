@@ -16,7 +16,7 @@ base() { # FILE
   packages ca-certificates iproute2 util-linux
   account consul /var/lib/consul
   folder /etc/nearcast 755 root:root
-  [ "$1" -ef /etc/nearcast/provision.env ] || put /etc/nearcast/provision.env 600 <"$1"
+  [ "$1" -ef /etc/nearcast/provision.env ] || put /etc/nearcast/provision.env 600 "$1"
   folder /etc/nearcast/secrets 750 root:consul
   folder /etc/consul.d 750 root:consul
   folder /etc/nomad.d 750 root:root

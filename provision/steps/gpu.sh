@@ -19,7 +19,7 @@ SOURCES
   fi
   # nvcodec, with nvh264enc, is in plugins-bad.
   packages "${driver[@]}" gstreamer1.0-plugins-bad xserver-xorg-core x11-xserver-utils
-  put /etc/X11/nearcast-gpu.conf 644 <"$here/xorg-gpu.conf"
+  put /etc/X11/nearcast-gpu.conf 644 "$here/xorg-gpu.conf"
   unit nearcast-xorg.service
   if with_systemd && ! nvidia-smi -L >/dev/null 2>&1; then
     modprobe nvidia || fail "the NVIDIA driver does not load: is this a GPU instance, and is Secure Boot off?"

@@ -45,20 +45,20 @@ take() { # DIR: checks a release and installs what the role needs of it
   [ -f "$dir/SHA256SUMS" ] || fail "$dir is no release: it has no SHA256SUMS (make release makes one)"
   (cd "$dir" && sha256sum --check --quiet SHA256SUMS) >&2 || fail "$dir is not as it was made: see above"
   for name in consul nomad nearcast; do
-    put "/usr/local/bin/$name" 755 <"$dir/$name"
+    put "/usr/local/bin/$name" 755 "$dir/$name"
   done
   # A release that was put together by hand may hold others.
   [[ "$(consul version)" == "Consul v$CONSUL_VERSION"[[:space:]]* ]] || fail "the release's Consul is not $CONSUL_VERSION"
   [[ "$(nomad version)"$'\n' == "Nomad v$NOMAD_VERSION"[[:space:]]* ]] || fail "the release's Nomad is not $NOMAD_VERSION"
   case $role in
     stream)
-      put /opt/nearcast/bin/stream-host 755 <"$dir/stream-host"
-      put /opt/nearcast/plugins/nomad-driver-stream 755 <"$dir/plugins/nomad-driver-stream"
+      put /opt/nearcast/bin/stream-host 755 "$dir/stream-host"
+      put /opt/nearcast/plugins/nomad-driver-stream 755 "$dir/plugins/nomad-driver-stream"
       ;;
     server)
       # For acl.sh, and for the operator who has a shell here.
       while read -r name; do
-        put "/opt/nearcast/$name" 644 <"$dir/$name"
+        put "/opt/nearcast/$name" 644 "$dir/$name"
       done < <(cd "$dir" && find acl jobs -type f)
       ;;
   esac
