@@ -13,7 +13,7 @@ RACE     := ./internal/... ./router/... ./brain/...
 TESTFLAGS ?= -timeout 15m
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status packages test-packages cli build release test lint bench-stream bench-placement clean
+.PHONY: help up down status packages test-packages cli build release test lint bench-stream bench-placement bench-planet clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -72,6 +72,10 @@ RTT ?= bench/placement/testdata
 bench-placement: ## measure placement: regret, decisions a second; JSON lines (RTT=file.csv BENCH="-only regret")
 	@$(GO) build -o $(BIN)/bench-placement ./bench/placement
 	@$(BIN)/bench-placement $(BENCH) $(RTT)
+
+bench-planet: build test-packages ## measure a planet of sites, as root: placement, first frames, a lost site, coordinates; JSON lines (BENCH="-only places")
+	@$(GO) build -o $(BIN)/bench-planet ./bench/planet
+	@$(BIN)/bench-planet $(BENCH)
 
 clean: down ## stop the site and remove binaries and all its data
 	rm -rf $(BIN) .nearcast

@@ -33,11 +33,11 @@ func (b *bench) firstFrameWarm(ctx context.Context) error {
 			parts[part] = append(parts[part], at)
 		}
 	}
-	if err := b.report.line("first_frame_warm", "ms", first, nil); err != nil {
+	if err := b.report.Line("first_frame_warm", "ms", first, nil); err != nil {
 		return err
 	}
 	for _, part := range []string{"launched", "signalOpen", "granted", "answer", "connected"} {
-		if err := b.report.line("first_frame_part", "ms", parts[part], map[string]any{"part": part}); err != nil {
+		if err := b.report.Line("first_frame_part", "ms", parts[part], map[string]any{"part": part}); err != nil {
 			return err
 		}
 	}
@@ -77,7 +77,7 @@ func (b *bench) firstFrameCold(ctx context.Context) error {
 			}
 			first = append(first, ms)
 		}
-		if err := b.report.line("first_frame_cold", "ms", first, map[string]any{"content": content}); err != nil {
+		if err := b.report.Line("first_frame_cold", "ms", first, map[string]any{"content": content}); err != nil {
 			return err
 		}
 	}

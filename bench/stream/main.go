@@ -30,6 +30,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/nearcast/nearcast/bench/report"
 	"github.com/nearcast/nearcast/dev"
 	"github.com/nearcast/nearcast/dev/browser"
 )
@@ -38,7 +39,7 @@ import (
 type bench struct {
 	site   *dev.Cluster
 	chrome *browser.Browser
-	report report
+	report *report.Report
 	bin    string
 	runs   int
 	cold   int
@@ -66,7 +67,7 @@ func main() {
 }
 
 func run(ctx context.Context) (err error) {
-	b := &bench{report: newReport(os.Stdout)}
+	b := &bench{report: report.New(os.Stdout)}
 	only := flag.String("only", "", "take only these measures: `warm,cold,input,steady`")
 	flag.StringVar(&b.bin, "bin", "bin", "folder of the binaries, as make build fills it")
 	flag.IntVar(&b.runs, "runs", 25, "warm first frames to measure")

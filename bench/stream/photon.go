@@ -49,7 +49,7 @@ func (b *bench) inputToPhoton(ctx context.Context) error {
 			if err := s.page.Eval(ctx, fmt.Sprintf(photons, b.clicks), &ms); err != nil {
 				return err
 			}
-			return b.report.line("input_to_photon", "ms", ms, map[string]any{"fps": fps})
+			return b.report.Line("input_to_photon", "ms", ms, map[string]any{"fps": fps})
 		}); err != nil {
 			return fmt.Errorf("at %d fps: %w", fps, err)
 		}

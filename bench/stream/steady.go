@@ -86,8 +86,8 @@ func (b *bench) frames(ctx context.Context, s streaming) error {
 	}
 	labels := s.labels()
 	return errors.Join(
-		b.report.line("decoded_fps", "1/s", seen.FPS, labels),
-		b.report.line("dropped_frames", "frames/30s", []float64{seen.Dropped}, labels))
+		b.report.Line("decoded_fps", "1/s", seen.FPS, labels),
+		b.report.Line("dropped_frames", "frames/30s", []float64{seen.Dropped}, labels))
 }
 
 // hostOf finds the stream host of a seat.
@@ -137,9 +137,9 @@ func (b *bench) cpuRatio(ctx context.Context, s streaming, host int) error {
 	}
 	labels := s.labels()
 	return errors.Join(
-		b.report.line("cpu_ratio", "", ratios, labels),
-		b.report.line("cpu_stream_host", "CPU s/s", hostCPU, labels),
-		b.report.line("cpu_gst_launch", "CPU s/s", bareCPU, labels))
+		b.report.Line("cpu_ratio", "", ratios, labels),
+		b.report.Line("cpu_stream_host", "CPU s/s", hostCPU, labels),
+		b.report.Line("cpu_gst_launch", "CPU s/s", bareCPU, labels))
 }
 
 // compare is the CPU time of two processes over the same ten seconds, each per second.
@@ -240,7 +240,7 @@ func (b *bench) memory(s streaming, host int) error {
 		if _, err := fmt.Sscan(rest, &kb); err != nil {
 			return fmt.Errorf("parse the memory of %s: %w", name, err)
 		}
-		if err := b.report.line("rss", "MB", []float64{kb / 1024}, map[string]any{"process": name, "picture": s.picture}); err != nil {
+		if err := b.report.Line("rss", "MB", []float64{kb / 1024}, map[string]any{"process": name, "picture": s.picture}); err != nil {
 			return err
 		}
 	}

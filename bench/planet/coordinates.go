@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+	"github.com/hashicorp/serf/coordinate"
+
+	"github.com/nearcast/nearcast/internal/fleet"
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// coordinates looks, after the minutes asked for, at what sites believe of the
+// ways between them.
+func (b *bench) coordinates(ctx context.Context, began time.Time) error {
+	for _, minutes := range b.minutes {
+		if err := sleep(ctx, time.Until(began.Add(minutes))); err != nil {
+			return err
+		}
+		if err := b.beliefs(ctx, minutes); err != nil {
+			return fmt.Errorf("measure coordinates after %v: %w", minutes, err)
+		}
+		say("coordinates after %v are looked at", minutes)
+	}
+	return nil
+}
+
+// belief is what a source says of all ways, against the truth.
+type belief struct {
+	off, percent, claim []float64
+	measured            float64 // how many ways a router measured
+}
+
+func (b *belief) add(said wire.Distance, true float64) {
+	if said.RTTMS <= 0 {
+		return // it says nothing yet
+	}
+	off := math.Abs(said.RTTMS - true)
+	b.off, b.percent, b.claim = append(b.off, off), append(b.percent, 100*off/true), append(b.claim, said.ErrorMS)
+	if said.Measured {
+		b.measured++
+	}
+}
+
+func (b *bench) beliefs(ctx context.Context, after time.Duration) error {
+	var consul, router belief
+	for _, at := range b.sites {
+		atlas, err := b.atlas(ctx, at)
+		if err != nil {
+			return err
+		}
+		seen, err := b.sitesSeen(ctx, at)
+		if err != nil {
+			return err
+		}
+		for _, from := range seen.Sites {
+			for to, said := range from.Distances {
+				if from.Site >= to { // each way once
+					continue
+				}
+				rtt, err := b.rtt(from.Site, to)
+				if err != nil {
+					return err
+				}
+				router.add(said, rtt)
+				consul.add(atlas.Distance(from.Site, to, time.Now()), rtt)
+			}
+		}
+	}
+	for source, said := range []belief{consul, router} {
+		labels := map[string]any{"minutes": after.Minutes(), "source": []string{"consul", "router"}[source]}
+		if err := errors.Join(
+			b.report.Line("coordinate_error", "ms", said.off, labels),
+			b.report.Line("coordinate_error", "%", said.percent, labels),
+			b.report.Line("coordinate_claim", "ms", said.claim, labels),
+		); err != nil {
+			return err
+		}
+	}
+	return b.report.Value("coordinate_measured", "share", router.measured/float64(max(1, len(router.off))),
+		map[string]any{"minutes": after.Minutes(), "source": "router"})
+}
+
+// atlas is what a site's Consul says of all sites now.
+func (b *bench) atlas(ctx context.Context, at string) (*fleet.Atlas, error) {
+	atlas := fleet.NewAtlas()
+	return atlas, b.inside(at, func(c *http.Client) error {
+		client, err := api.NewClient(&api.Config{Address: b.planet.Site(at).ConsulAddress, HttpClient: c})
+		if err != nil {
+			return err
+		}
+		sites, err := client.Coordinate().Datacenters()
+		if err != nil {
+			return fmt.Errorf("read the coordinates of %s: %w", at, err)
+		}
+		said := map[string][]*coordinate.Coordinate{}
+		for _, site := range sites {
+			for _, server := range site.Coordinates {
+				said[site.Datacenter] = append(said[site.Datacenter], server.Coord)
+			}
+		}
+		atlas.Learn(said, time.Now())
+		return nil
+	})
+}
