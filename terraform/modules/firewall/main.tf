@@ -44,8 +44,9 @@ locals {
     } : {},
   )
 
-  # Out into the world: packages and AWS for hosts, media for those who send it.
+  # Out into the world: packages, AWS and the time for hosts, media for those who send it.
   out = merge(
+    { for from in local.members : "${from}-time" => { from = from, protocol = "udp", first = 123, last = 123 } },
     { for pair in setproduct(local.members, [80, 443]) : "${pair[0]}-tcp-${pair[1]}" => { from = pair[0], protocol = "tcp", first = pair[1], last = pair[1] } },
     { for from in concat(["stream"], var.turn ? ["edge"] : []) : "${from}-udp" => { from = from, protocol = "udp", first = 1, last = 65535 } },
   )
