@@ -29,20 +29,21 @@ func (n NomadNode) open(ctx context.Context) (client *api.Client, id string, err
 	if err != nil {
 		return nil, "", fmt.Errorf("find the node's id: %w", err)
 	}
+	statement, err := os.ReadFile(n.Statement)
+	if err != nil && n.Statement != "" {
+		return nil, "", fmt.Errorf("log in: %w", err)
+	}
 	// Not from the environment, which may be an operator's.
 	if client, err = api.NewClient(&api.Config{Address: n.Address, TLSConfig: &api.TLSConfig{}}); err != nil {
 		return nil, "", err
 	}
 	client.SetSecretID("")
 	if n.Statement != "" {
-		statement, err := os.ReadFile(n.Statement)
-		if err != nil {
-			return nil, "", fmt.Errorf("log in: %w", err)
-		}
 		token, _, err := client.ACLAuth().Login(&api.ACLLoginRequest{
 			AuthMethodName: AuthMethod, LoginToken: strings.TrimSpace(string(statement)),
 		}, (&api.WriteOptions{}).WithContext(ctx))
 		if err != nil {
+			client.Close() // or each try would cost a connection
 			return nil, "", fmt.Errorf("log in: %w", err)
 		}
 		client.SetSecretID(token.SecretID)
