@@ -14,7 +14,7 @@ func (b *bench) takeDoubts(ctx context.Context) error {
 		if sites+leastFolk > len(m.rtt) {
 			continue
 		}
-		type count struct{ doubted, kept, people int }
+		type count struct{ doubted, people int }
 		tally := map[[2]string]*count{}
 		for seed := range max(1, b.splits/3) {
 			if ctx.Err() != nil {

@@ -56,17 +56,16 @@ type Estimate struct {
 
 // scratch is the room one question needs.
 type scratch struct {
-	obs       []observation
-	state     []uint8
-	answer    []float64
-	weight    []float64
-	offset    []float64
-	gain      []float64
-	low       []float64
-	chol, y   []float64
-	mean, sd  []float64
-	solved    []float64
-	candidate []int
+	obs      []observation
+	state    []uint8
+	answer   []float64
+	weight   []float64
+	offset   []float64
+	gain     []float64
+	low      []float64
+	chol, y  []float64
+	mean, sd []float64
+	solved   []float64
 }
 
 // observation is an answer, or a hint.
