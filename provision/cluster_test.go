@@ -229,10 +229,8 @@ func TestClusterOfThree(t *testing.T) {
 		t.Errorf("the first acl.sh says %q", said)
 	}
 	stage("ACLs are set up")
-	for _, s := range three {
-		if said := s.acl(); said != "acl: done\n" {
-			t.Errorf("acl.sh once more says %q", said)
-		}
+	if said := three[1].acl(); said != "acl: done\n" {
+		t.Errorf("acl.sh on another server says %q", said)
 	}
 	b := newServer(t, ctx, keys, provision.Values{Site: "site-b", Primary: "site-a", Servers: 1, Join: []string{network(first + 3)}, JoinWAN: a.Join}, first+3)
 	stage("the other site starts")
@@ -331,6 +329,8 @@ func TestClusterOfThree(t *testing.T) {
 				}
 				return s.ask("PUT", nomadPort, "/v1/jobs", nomadManagement, map[string]any{"Job": map[string]any{
 					"ID": "after", "Name": "after", "Type": "batch", "Datacenters": []string{"*"}, "NodePool": "control",
+					// The dead one counts as ready until its heartbeat is missed.
+					"Constraints": []any{map[string]any{"LTarget": "${node.unique.name}", "Operand": "=", "RTarget": s.v.Node}},
 					"TaskGroups": []any{map[string]any{"Name": "g", "Tasks": []any{map[string]any{
 						"Name": "t", "Driver": "raw_exec", "Config": map[string]any{"command": "/bin/true"}}}}},
 				}}, nil)

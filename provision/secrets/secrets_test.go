@@ -1,0 +1,154 @@
+package secrets
+
+import (
+	"crypto/x509"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nearcast/nearcast/provision"
+)
+
+func remake(t *testing.T, dir string, now time.Time, sites ...string) []string {
+	t.Helper()
+	written, err := Make(Config{Dir: dir, Sites: sites, Now: now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return written
+}
+
+func read(t *testing.T, path ...string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(path...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func TestMake(t *testing.T) {
+	dir, now := t.TempDir(), time.Now()
+	remake(t, dir, now, "a")
+	for _, role := range provision.Roles() {
+		if _, err := provision.LoadSecrets(filepath.Join(dir, "a", string(role)), role); err != nil {
+			t.Error(err)
+		}
+	}
+	if written := remake(t, dir, now); len(written) > 0 {
+		t.Errorf("the second run wrote %v", written)
+	}
+	for _, path := range remake(t, dir, now, "b") {
+		if !strings.HasPrefix(path, "b/") {
+			t.Errorf("adding a site wrote %s", path)
+		}
+	}
+
+	// What a host of a lesser role must not have.
+	for _, role := range []string{"edge", "stream"} {
+		found, err := os.ReadDir(filepath.Join(dir, "a", role))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range found {
+			if strings.Contains(f.Name(), "management") || strings.Contains(f.Name(), "replication") || f.Name() == "ticket-key.pem" ||
+				f.Name() == provision.NomadGossipFile || strings.HasPrefix(f.Name(), "ca-key") {
+				t.Errorf("a %s has %s", role, f.Name())
+			}
+		}
+	}
+	filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if info, _ := d.Info(); err != nil || !d.IsDir() && info.Mode().Perm() != 0o600 && filepath.Base(path) != "ticket-keys.pem" {
+			t.Errorf("%s has mode %v: %v", path, info.Mode(), err)
+		}
+		return nil
+	})
+}
+
+func TestCertificates(t *testing.T) {
+	dir, now := t.TempDir(), time.Now()
+	remake(t, dir, now, "a")
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM([]byte(read(t, dir, "ca.pem")))
+	for role, names := range map[string]map[string]bool{
+		"server": {"server.a.consul": true, "server.a.nomad": true, "localhost": true, "server.b.nomad": false},
+		"stream": {"client.a.consul": true, "client.a.nomad": true, "server.a.consul": false, "server.a.nomad": false},
+	} {
+		cert, err := parseCert([]byte(read(t, dir, "a", role, provision.CertFile)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, good := range names {
+			_, err := cert.Verify(x509.VerifyOptions{Roots: pool, DNSName: name, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
+			if (err == nil) != good {
+				t.Errorf("%s as %s: %v", role, name, err)
+			}
+		}
+	}
+}
+
+func TestRenewal(t *testing.T) {
+	dir, now := t.TempDir(), time.Now()
+	remake(t, dir, now, "a")
+	if written := remake(t, dir, now.Add(200*24*time.Hour)); len(written) > 0 {
+		t.Errorf("after 200 days it made %v anew", written)
+	}
+	before := read(t, dir, "shared", provision.ConsulGossipFile)
+	written := remake(t, dir, now.Add(300*24*time.Hour))
+	for _, role := range provision.Roles() {
+		for _, name := range []string{provision.CertFile, provision.KeyFile, provision.NomadHostFile} {
+			if !slices.Contains(written, filepath.Join("a", string(role), name)) {
+				t.Errorf("after 300 days, %s of %s is as it was", name, role)
+			}
+		}
+	}
+	if len(written) != 9 || read(t, dir, "shared", provision.ConsulGossipFile) != before {
+		t.Errorf("it wrote %v", written)
+	}
+}
+
+func TestMakeRefuses(t *testing.T) {
+	for _, sites := range [][]string{nil, {"Europe"}, {"../a"}, {"shared"}} {
+		if written, err := Make(Config{Dir: t.TempDir(), Sites: sites}); err == nil {
+			t.Errorf("%v made %v", sites, written)
+		}
+	}
+	// Half a pair: a new key would not match what hosts have.
+	dir := t.TempDir()
+	remake(t, dir, time.Now(), "a")
+	other := t.TempDir()
+	remake(t, other, time.Now(), "a")
+	if err := os.WriteFile(filepath.Join(dir, "ca.pem"), []byte(read(t, other, "ca.pem")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Make(Config{Dir: dir}); err == nil || !strings.Contains(err.Error(), "ca-key.pem") {
+		t.Errorf("a strange ca.pem: %v", err)
+	}
+}
+
+func TestPack(t *testing.T) {
+	dir := t.TempDir()
+	remake(t, dir, time.Now(), "a")
+	packed, err := Pack(dir, "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(packed) > 64<<10 {
+		t.Errorf("%d bytes are more than Secrets Manager takes", len(packed))
+	}
+	copied := t.TempDir()
+	if err := Unpack(copied, packed); err != nil {
+		t.Fatal(err)
+	}
+	// Whoever has the pack makes hosts of the same cluster.
+	remake(t, copied, time.Now(), "a")
+	if read(t, dir, "a", "edge", provision.ConsulAgentFile) != read(t, copied, "a", "edge", provision.ConsulAgentFile) {
+		t.Error("tokens differ")
+	}
+	if err := Unpack(t.TempDir(), `{"../../etc/passwd": "x"}`); err == nil {
+		t.Error("unpacked above the folder")
+	}
+}
