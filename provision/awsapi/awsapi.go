@@ -126,7 +126,10 @@ func (c *Client) Secret(ctx context.Context, name string) (string, error) {
 	if refused := (*Error)(nil); errors.As(err, &refused) && refused.Code == "ResourceNotFoundException" {
 		return "", fmt.Errorf("%s: %w", name, ErrNoSecret)
 	}
-	return out.SecretString, err
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", name, err)
+	}
+	return out.SecretString, nil
 }
 
 // firstVersion is the id of the first value. A second value of that id is

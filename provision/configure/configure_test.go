@@ -1,0 +1,126 @@
+package configure
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/nearcast/nearcast/provision"
+	"github.com/nearcast/nearcast/provision/awsapi/awstest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// region is a cloud with a site's three secrets, as Terraform makes them.
+func region(t *testing.T) *awstest.Cloud {
+	c := awstest.New(t)
+	for _, name := range []string{"prod/servers", "prod/edge", "prod/hosts"} {
+		c.NewSecret(name)
+	}
+	c.Say("public-ipv4", "203.0.113.9")
+	return c
+}
+
+// configured configures a host of its own file system, and returns that.
+func configured(ctx context.Context, root string, clouds map[string]*awstest.Cloud, v provision.Values) (changed []string, err error) {
+	v.Primary, v.Join, v.ConsulGroup = "a", []string{"10.0.0.1"}, "root"
+	v.Cloud = provision.Cloud{SecretServers: "prod/servers", SecretEdge: "prod/edge", SecretHosts: "prod/hosts"}
+	switch v.Role { // as user data names them
+	case provision.Edge:
+		v.Cloud.SecretServers = ""
+	case provision.Stream:
+		v.Cloud.SecretServers, v.Cloud.SecretEdge = "", ""
+	}
+	return Run(ctx, Config{
+		Root: root, Secrets: "/etc/nearcast/secrets", Scratch: root, Retry: 10 * time.Millisecond, Log: slog.New(slog.DiscardHandler),
+		Stores: func(region string) Store { return clouds[region].Client() }, Meta: clouds[v.Site].IMDS(),
+	}, v)
+}
+
+// TestCloud has three servers of each of two sites, an edge and a stream host of
+// each begin at the same moment, and expects one cluster.
+func TestCloud(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	clouds := map[string]*awstest.Cloud{"a": region(t), "b": region(t)}
+	roots := map[string]string{}
+	var all sync.WaitGroup
+	for _, site := range []string{"b", "a"} {
+		for _, node := range []string{"stream-1", "edge-1", "server-1", "server-2", "server-3"} {
+			root := t.TempDir()
+			roots[site+" "+node] = root
+			role, _, _ := strings.Cut(node, "-")
+			all.Go(func() {
+				v := provision.Values{Role: provision.Role(role), Site: site, Node: node}
+				if _, err := configured(ctx, root, clouds, v); err != nil {
+					t.Errorf("%s of %s: %v", node, site, err)
+				}
+			})
+		}
+	}
+	all.Wait()
+	if t.Failed() {
+		return
+	}
+	read := func(host, name string) string {
+		text, err := os.ReadFile(filepath.Join(roots[host], "etc/nearcast/secrets", name))
+		if err != nil {
+			t.Error(err)
+		}
+		return string(text)
+	}
+	for host := range roots {
+		for _, name := range []string{provision.CAFile, provision.ConsulGossipFile} {
+			if read(host, name) != read("a server-1", name) {
+				t.Errorf("%s has another %s", host, name)
+			}
+		}
+		if left, _ := filepath.Glob(filepath.Join(roots[host], "nearcast-secrets-*")); len(left) > 0 {
+			t.Errorf("%s left %v behind, with the key of the authority", host, left)
+		}
+	}
+	for _, site := range []string{"a", "b"} {
+		if secret := read(site+" server-3", "stream-"+provision.ConsulAgentFile); secret != read(site+" stream-1", provision.ConsulAgentFile) {
+			t.Errorf("servers of %s make a token that its hosts do not have", site)
+		}
+		config, err := os.ReadFile(filepath.Join(roots[site+" stream-1"], "etc/nomad.d/stream.hcl"))
+		if err != nil || !strings.Contains(string(config), `"203.0.113.9"`) {
+			t.Errorf("the stream host does not know its public address: %v", err)
+		}
+		if strings.Contains(clouds[site].Secret("prod/hosts")+clouds[site].Secret("prod/edge"), "management") {
+			t.Errorf("hosts of %s get management tokens", site)
+		}
+	}
+
+	// Once more, as at the next boot: nothing changes, in files or secrets.
+	before := fmt.Sprint(clouds["a"].Secret("prod/servers"), clouds["a"].Secret("prod/edge"), clouds["a"].Secret("prod/hosts"))
+	for host, root := range roots {
+		site, node, _ := strings.Cut(host, " ")
+		role, _, _ := strings.Cut(node, "-")
+		changed, err := configured(ctx, root, clouds, provision.Values{Role: provision.Role(role), Site: site, Node: node})
+		if err != nil || len(changed) > 0 {
+			t.Errorf("%s again: %v, changed %v", host, err, changed)
+		}
+	}
+	if before != fmt.Sprint(clouds["a"].Secret("prod/servers"), clouds["a"].Secret("prod/edge"), clouds["a"].Secret("prod/hosts")) {
+		t.Error("the secrets changed at the second boot")
+	}
+}
+
+// TestHostWaits is a host that is quicker than the servers, and gives up in words.
+func TestHostWaits(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	_, err := configured(ctx, t.TempDir(), map[string]*awstest.Cloud{"a": region(t)}, provision.Values{Role: provision.Edge, Site: "a", Node: "edge-1"})
+	if err == nil || !strings.Contains(err.Error(), "prod/edge") {
+		t.Errorf("without secrets: %v", err)
+	}
+}

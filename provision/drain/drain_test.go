@@ -1,0 +1,358 @@
+package drain
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/nomad/api"
+	"go.uber.org/goleak"
+
+	"github.com/nearcast/nearcast/internal/fleet/fleettest"
+	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/provision/awsapi"
+	"github.com/nearcast/nearcast/provision/awsapi/awstest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// host is a real Nomad, server and client in one, in a cloud that is not real.
+type host struct {
+	t     *testing.T
+	ctx   context.Context
+	cloud *awstest.Cloud
+	nomad *api.Client
+	node  NomadNode
+	dir   string
+}
+
+func newHost(t *testing.T) *host {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("starts a real agent")
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: Nomad's clients do")
+	}
+	bin := fleettest.Binary(t, "nomad")
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	t.Cleanup(cancel)
+	h := &host{t: t, ctx: ctx, cloud: awstest.New(t), dir: t.TempDir()}
+	ports := fleettest.Ports(t, 3)
+	config := fmt.Sprintf(`
+name = "stream-1"
+data_dir = %q
+bind_addr = "127.0.0.1"
+disable_update_check = true
+ports { 
+  http = %d
+  rpc = %d
+  serf = %d
+}
+advertise { 
+  http = "127.0.0.1"
+  rpc = "127.0.0.1"
+  serf = "127.0.0.1"
+}
+server { 
+  enabled = true
+  bootstrap_expect = 1
+  raft_multiplier = 1
+}
+client {
+  enabled = true
+  network_interface = "lo"
+  cpu_total_compute = 4000
+  gc_disk_usage_threshold = 99
+  options = {
+    "fingerprint.denylist" = "env_aws,env_gce,env_azure,env_digitalocean"
+    "driver.allowlist" = "raw_exec"
+  }
+}
+plugin "raw_exec" {
+  config {
+    enabled = true
+  }
+}
+consul {
+  auto_advertise = false
+  client_auto_join = false
+  server_auto_join = false
+}
+`, filepath.Join(h.dir, "nomad"), ports[0], ports[1], ports[2])
+	file := filepath.Join(h.dir, "nomad.hcl")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	log, err := os.Create(filepath.Join(h.dir, "nomad.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(bin, "agent", "-config="+file)
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + h.dir}
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	h.node = NomadNode{Address: fmt.Sprintf("http://127.0.0.1:%d", ports[0]), IDFile: filepath.Join(h.dir, "nomad", "client", "client-id")}
+	if h.nomad, err = api.NewClient(&api.Config{Address: h.node.Address, TLSConfig: &api.TLSConfig{}}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		h.stopAll()
+		h.nomad.Close()
+		cmd.Process.Kill()
+		cmd.Wait()
+		log.Close()
+		if text, err := os.ReadFile(log.Name()); err == nil && t.Failed() {
+			t.Logf("nomad:\n%s", text[max(0, len(text)-3000):])
+		}
+	})
+	h.eventually("a ready node", func() error {
+		nodes, _, err := h.nomad.Nodes().List(nil)
+		if err == nil && (len(nodes) != 1 || nodes[0].Status != "ready" || nodes[0].Drivers["raw_exec"] == nil) {
+			err = fmt.Errorf("nodes: %v", nodes)
+		}
+		return err
+	})
+	return h
+}
+
+func (h *host) eventually(what string, try func() error) {
+	h.t.Helper()
+	ctx, cancel := context.WithTimeout(h.ctx, time.Minute)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := try()
+		if err == nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			h.t.Fatalf("%s: not after a minute: %v", what, err)
+		}
+	}
+}
+
+// session starts what a seat is to Nomad: a batch job's allocation. It ends by
+// itself when its file is there.
+func (h *host) session() (end string) {
+	h.t.Helper()
+	end = filepath.Join(h.dir, "left")
+	job := api.NewBatchJob("session", "session", "global", 50)
+	task := api.NewTask("app", "raw_exec").SetConfig("command", "/bin/sh").
+		SetConfig("args", []string{"-c", "until test -e " + end + "; do sleep 0.1; done"})
+	zero := 0
+	group := api.NewTaskGroup("seat", 1).AddTask(task)
+	group.RestartPolicy = &api.RestartPolicy{Attempts: &zero}
+	group.ReschedulePolicy = &api.ReschedulePolicy{Attempts: &zero}
+	if _, _, err := h.nomad.Jobs().Register(job.AddTaskGroup(group), nil); err != nil {
+		h.t.Fatal(err)
+	}
+	h.eventually("a session", func() error { return h.status("running") })
+	return end
+}
+
+func (h *host) status(want string) error {
+	allocs, _, err := h.nomad.Jobs().Allocations("session", true, nil)
+	if err == nil && (len(allocs) != 1 || allocs[0].ClientStatus != want) {
+		err = fmt.Errorf("allocations: %+v", allocs)
+	}
+	return err
+}
+
+// stopAll ends tasks before their agent, and with them what they have mounted.
+func (h *host) stopAll() {
+	h.nomad.Jobs().Deregister("session", true, nil)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		mounts, _ := os.ReadFile("/proc/self/mounts")
+		if !strings.Contains(string(mounts), h.dir) {
+			return
+		}
+		if h.nomad.System().GarbageCollect(); ctx.Err() != nil {
+			return
+		}
+		<-tick.C
+	}
+}
+
+func (h *host) config() Config {
+	return Config{
+		Meta: h.cloud.IMDS(), Group: h.cloud.Client(), Lifecycle: awsapi.Lifecycle{Group: "prod-stream-cpu", Hook: "drain"},
+		Node: h.node, Name: "stream-1", Poll: 20 * time.Millisecond, Beat: 50 * time.Millisecond,
+		Log: slog.New(slog.NewTextHandler(h.t.Output(), nil)),
+	}
+}
+
+// run runs the drain in the background and returns how it ended.
+func (h *host) run(c Config) <-chan error {
+	done := make(chan error, 1)
+	ctx, cancel := context.WithCancel(h.ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		done <- Run(ctx, c)
+	}()
+	h.t.Cleanup(func() { cancel(); <-ended })
+	return done
+}
+
+func (h *host) completed() bool {
+	actions, _ := h.cloud.Actions()
+	for _, a := range actions {
+		if a.Get("Action") == "CompleteLifecycleAction" {
+			if a.Get("AutoScalingGroupName") != "prod-stream-cpu" || a.Get("LifecycleHookName") != "drain" ||
+				a.Get("InstanceId") != "i-0123456789abcdef0" || a.Get("LifecycleActionResult") != "CONTINUE" {
+				h.t.Errorf("completed with %v", a)
+			}
+			return true
+		}
+	}
+	return false
+}
+
+// TestTermination has the group take a host in which somebody plays, and one seat
+// waits: the group waits until she has left.
+func TestTermination(t *testing.T) {
+	h := newHost(t)
+	end := h.session()
+	retired := make(chan string, 8)
+	seat := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if !json.Valid(body) {
+			w.WriteHeader(http.StatusBadRequest)
+		}
+		retired <- r.Host + r.URL.Path
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	defer seat.Close()
+	address := strings.TrimPrefix(seat.URL, "http://")
+
+	c := h.config()
+	left := make(chan struct{})
+	c.Leave = func(context.Context) error { close(left); return nil }
+	c.Seats = func(ctx context.Context, fn func([]wire.Seat)) {
+		fn([]wire.Seat{
+			{ID: "1", Node: "stream-1", State: wire.SeatIdle, Address: address},
+			{ID: "2", Node: "stream-1", State: wire.SeatStreaming, Address: "192.0.2.1:1"},
+			{ID: "3", Node: "stream-2", State: wire.SeatIdle, Address: "192.0.2.1:1"},
+		})
+		<-ctx.Done()
+	}
+	h.cloud.Say("autoscaling/target-lifecycle-state", "InService")
+	done := h.run(c)
+	h.cloud.ForgetTokens()
+	h.cloud.Say("autoscaling/target-lifecycle-state", "Terminated")
+
+	select {
+	case path := <-retired:
+		if path != address+wire.RetirePath {
+			t.Errorf("asked %s", path)
+		}
+	case <-h.ctx.Done():
+		t.Fatal("the idle seat was not asked to end")
+	}
+	h.eventually("heartbeats while she plays", func() error {
+		if actions, _ := h.cloud.Actions(); len(actions) < 2 {
+			return fmt.Errorf("%v", actions)
+		}
+		return nil
+	})
+	nodes, _, err := h.nomad.Nodes().List(nil)
+	if err != nil || !nodes[0].Drain || nodes[0].SchedulingEligibility != "ineligible" {
+		t.Errorf("the node does not drain: %v %+v", err, nodes)
+	}
+	if err := h.status("running"); err != nil || h.completed() {
+		t.Errorf("her session: %v; completed %t", err, h.completed())
+	}
+	select {
+	case err := <-done:
+		t.Fatalf("it ended while she plays: %v", err)
+	case <-left:
+		t.Fatal("it left Consul while she plays")
+	default:
+	}
+	if err := os.WriteFile(end, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	<-left
+	if err := h.status("complete"); err != nil || !h.completed() {
+		t.Errorf("at the end: %v; completed %t", err, h.completed())
+	}
+}
+
+// TestSpot has the cloud take the host in 16 seconds, which leaves one to the
+// session: it is stopped.
+func TestSpot(t *testing.T) {
+	h := newHost(t)
+	h.session()
+	// Killed and started again meanwhile, it goes on.
+	ctx, cancel := context.WithCancel(h.ctx)
+	h.cloud.Say("autoscaling/target-lifecycle-state", "Terminated")
+	first := make(chan error, 1)
+	go func() { first <- Run(ctx, h.config()) }()
+	h.eventually("a drain", func() error {
+		nodes, _, err := h.nomad.Nodes().List(nil)
+		if err == nil && !nodes[0].Drain {
+			err = fmt.Errorf("no drain")
+		}
+		return err
+	})
+	cancel()
+	if err := <-first; err != context.Canceled || h.completed() {
+		t.Fatalf("told to stop, it says %v; completed %t", err, h.completed())
+	}
+
+	done := h.run(h.config())
+	h.eventually("the second drain", func() error {
+		if actions, _ := h.cloud.Actions(); len(actions) < 1 {
+			return fmt.Errorf("no heartbeat")
+		}
+		return nil
+	})
+	h.cloud.Say("spot/instance-action", fmt.Sprintf(`{"action": "terminate", "time": %q}`, time.Now().Add(reserve+time.Second).UTC().Format(time.RFC3339)))
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	h.eventually("an end for the session", func() error { return h.status("complete") })
+	if !h.completed() {
+		t.Error("the group was not told")
+	}
+}
+
+// TestUnreachableNomad lets the group go on at the deadline all the same.
+func TestUnreachableNomad(t *testing.T) {
+	h := &host{t: t, ctx: t.Context(), cloud: awstest.New(t), dir: t.TempDir()}
+	h.node = NomadNode{Address: "http://127.0.0.1:1", IDFile: filepath.Join(h.dir, "none")}
+	c := h.config()
+	c.Deadline = 100*time.Millisecond - reserve/3
+	h.cloud.Say("autoscaling/target-lifecycle-state", "Terminated")
+	if err := <-h.run(c); err != nil {
+		t.Error(err)
+	}
+	if !h.completed() {
+		t.Error("the group waits for a host that is lost")
+	}
+}
