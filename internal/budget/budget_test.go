@@ -36,7 +36,7 @@ var rules = []rule{
 		reason: "the broker speaks of seats and apps; brain/nomad translates",
 	},
 	{
-		library: "github.com/hashicorp/consul/api", in: []string{"internal/fleet", "dev"}, tests: true,
+		library: "github.com/hashicorp/consul/api", in: []string{"internal/fleet", "dev", "bench"}, tests: true,
 		reason: "internal/fleet is the one Consul adapter",
 	},
 	{
