@@ -87,6 +87,7 @@ func unquote(s string, ok bool) (string, bool) {
 // others are names for install.sh and for the jobs.
 var others = []string{
 	"RELEASE_URL", "RELEASE_SHA256", "PACKAGES", "GPU", "CACHE_DEVICE", "CONTENT_BUCKET", "BACKUP_URL",
+	"SSM_AGENT_URL", "SSM_AGENT_SHA256",
 	"PUBLIC_URL", "ROUTER_URL", "ROUTER_PORT", "BRAIN_URL", "BRAIN_PORT", "TURN", "TURN_PORTS",
 }
 

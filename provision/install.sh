@@ -59,6 +59,7 @@ set +a
 
 supported_system
 base "$env"
+session_manager
 release "$release"
 if [ "$role" = stream ]; then
   stream_packages

@@ -79,6 +79,7 @@ NEARCAST_HTTP='%s'
 NEARCAST_INTERFACE='lo'
 NEARCAST_CPU='8000'
 NEARCAST_NO_CLOUD='yes'
+NEARCAST_BACKUP_URL='file:///var/backups/nearcast'
 `, role, role, network(1), network(i+1), network(i+1))
 		file := filepath.Join(t.TempDir(), "env")
 		if err := os.WriteFile(file, []byte(env), 0o644); err != nil {
@@ -159,6 +160,12 @@ NEARCAST_NO_CLOUD='yes'
 		}
 		return nil
 	})
+	for _, name := range strings.Fields(strings.ReplaceAll(server.run("/opt/nearcast/provision/backup.sh"), "backup: file://", "")) {
+		program := map[bool][]string{true: {"consul", "snapshot"}, false: {"nomad", "operator", "snapshot"}}[strings.Contains(name, "/consul-")]
+		if out := server.run(append(program, "inspect", name)...); !strings.Contains(out, "Index") {
+			t.Errorf("%s: %s", name, out)
+		}
+	}
 	token = strings.TrimSpace(server.run("cat", "/etc/nearcast/secrets/consul-management.token"))
 	eventually(t, ctx, "three members of Consul", func() error {
 		out, err := server.command([]string{"CONSUL_HTTP_TOKEN=" + token, "CONSUL_HTTP_ADDR=http://" + network(1) + ":8500"}, "consul", "members").CombinedOutput()

@@ -18,6 +18,10 @@ units() {
       put "/opt/nearcast/provision/acl/${name##*/}" 644 "$name"
     done
     all+=(nearcast-acl.service)
+    if [ -n "${NEARCAST_BACKUP_URL:-}" ]; then
+      put /opt/nearcast/provision/backup.sh 755 "$here/backup.sh"
+      all+=(nearcast-backup.service nearcast-backup.timer)
+    fi
   fi
   # It listens to EC2.
   [ -z "${NEARCAST_ASG:-}" ] || all+=(nearcast-drain.service)
@@ -27,7 +31,7 @@ units() {
   with_systemd || return 0
   [ "$changed" -eq 0 ] || systemctl daemon-reload
   for name in "${all[@]}"; do
-    case $name in nearcast-configure.service | nearcast-renew.service) continue ;; esac
+    case $name in nearcast-configure.service | nearcast-renew.service | nearcast-backup.service) continue ;; esac
     if ! systemctl -q is-active "$name"; then
       systemctl start --no-block "$name"
     elif [ "$changed" -gt 0 ]; then

@@ -39,3 +39,17 @@ SYSCTL
     did "kernel settings"
   fi
 }
+
+# session_manager gives operators shells through AWS instead of an open SSH port.
+# Ubuntu's images have its agent. For Debian's, AWS publishes a package and no
+# checksum: who builds the cluster says which file it is. NOT RUN.
+session_manager() {
+  [ -n "${NEARCAST_SSM_AGENT_URL:-}" ] || return 0
+  [ "$(dpkg-query -W -f '${db:Status-Status}' amazon-ssm-agent 2>/dev/null || true)" = installed ] && return
+  fetch "$NEARCAST_SSM_AGENT_URL" /run/amazon-ssm-agent.deb
+  echo "${NEARCAST_SSM_AGENT_SHA256:-none}  /run/amazon-ssm-agent.deb" | sha256sum --check --quiet >&2 ||
+    fail "$NEARCAST_SSM_AGENT_URL is not the file with the checksum NEARCAST_SSM_AGENT_SHA256"
+  dpkg -i /run/amazon-ssm-agent.deb
+  rm -f /run/amazon-ssm-agent.deb
+  did "package amazon-ssm-agent"
+}

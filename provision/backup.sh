@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Saves what the site's Consul and Nomad know to NEARCAST_BACKUP_URL. Every server
+# has a timer for it; the one that leads Consul does it.
+#
+# Restoring, into servers that were made anew with the same secrets:
+#
+#   consul snapshot restore consul-….snap && nomad operator snapshot restore nomad-….snap
+set -euo pipefail
+secrets=${NEARCAST_SECRETS:-/etc/nearcast/secrets}
+# shellcheck source=/dev/null
+. "${NEARCAST_ENV:-/etc/nearcast/provision.env}"
+url=${NEARCAST_BACKUP_URL:?says where to}
+http=${NEARCAST_HTTP:-127.0.0.1}
+CONSUL_HTTP_TOKEN=$(cat "$secrets/consul-management.token")
+NOMAD_TOKEN=$(cat "$secrets/nomad-management.token")
+export CONSUL_HTTP_ADDR=http://$http:8500 NOMAD_ADDR=http://$http:4646 CONSUL_HTTP_TOKEN NOMAD_TOKEN
+
+consul info | grep -q 'leader = true' || exit 0
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+now=$(date -u +%Y%m%dT%H%M%SZ)
+consul snapshot save "$dir/consul-$now.snap" >/dev/null
+nomad operator snapshot save "$dir/nomad-$now.snap" >/dev/null
+for file in "$dir"/*.snap; do
+  case $url in
+    s3://*) aws s3 cp --only-show-errors "$file" "$url/${file##*/}" ;;
+    file://*) install -D -m 600 "$file" "${url#file://}/${file##*/}" ;;
+    *)
+      echo "backup: NEARCAST_BACKUP_URL is $url; it has to begin with s3:// or file://" >&2
+      exit 1
+      ;;
+  esac
+  echo "backup: $url/${file##*/}"
+done

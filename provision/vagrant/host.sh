@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# What user data does in AWS: say what the machine is to be, and run install.sh.
+# The release and the secrets were copied here by Vagrant.
+set -euo pipefail
+: "${ROLE:?}" "${SITE:?}" "${PRIMARY:?}" "${ADDRESS:?}" "${SERVER:?}" "${OTHER_SERVER:?}"
+
+# The network that the machines share is the one that has the address.
+interface=$(ip -o -4 addr show | awk -v a="$ADDRESS" 'index($4, a "/") == 1 { print $2 }')
+wan='' reserved=128 pool='' packages=''
+case $ROLE in
+  server) wan=$OTHER_SERVER ;;
+  stream) packages='neverball f3d' ;;
+esac
+install -d -m 700 /etc/nearcast
+cat >/etc/nearcast/provision.env <<ENV
+NEARCAST_ROLE='$ROLE'
+NEARCAST_SITE='$SITE'
+NEARCAST_PRIMARY_SITE='$PRIMARY'
+NEARCAST_NODE='$ROLE-$SITE'
+NEARCAST_POOL='$pool'
+NEARCAST_SERVERS='1'
+NEARCAST_JOIN='$SERVER'
+NEARCAST_JOIN_WAN='$wan'
+NEARCAST_INTERFACE='$interface'
+NEARCAST_ADDRESS='$ADDRESS'
+NEARCAST_MEDIA_PORTS='20000-20099'
+NEARCAST_NO_CLOUD='yes'
+NEARCAST_RESERVED_MEMORY='$reserved'
+NEARCAST_PACKAGES='$packages'
+ENV
+install -d -m 700 /etc/nearcast/secrets
+install -m 600 /var/lib/nearcast/secrets/* /etc/nearcast/secrets/
+exec /var/lib/nearcast/release/provision/install.sh --role "$ROLE" --release /var/lib/nearcast/release
