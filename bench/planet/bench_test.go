@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nearcast/nearcast/bench/report"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -30,6 +31,28 @@ func TestLine(t *testing.T) {
 	}
 	if _, _, ok := line(nil, nil); ok {
 		t.Error("a line through nothing")
+	}
+}
+
+// TestTrips holds that each place's fastest session counts, by the best site's distance.
+func TestTrips(t *testing.T) {
+	var out strings.Builder
+	b := &bench{report: report.New(&out)}
+	var all []session
+	for _, place := range []string{"near", "far", "farther"} {
+		away := map[string]float64{"near": 10, "far": 60, "farther": 150}[place]
+		for _, late := range []float64{400, 0, 90} {
+			all = append(all, session{place: place, bestRTT: away, decided: 2.5*away + 20 + late})
+		}
+	}
+	if err := b.reportTrips("decision", all, func(s session) float64 { return s.decided }, nil); err != nil {
+		t.Fatal(err)
+	}
+	const want = `{"measure":"decision_trips","unit":"rtt","value":2.5}
+{"measure":"decision_work","unit":"ms","value":20}
+`
+	if out.String() != want {
+		t.Errorf("got %s want %s", out.String(), want)
 	}
 }
 

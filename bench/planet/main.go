@@ -21,7 +21,8 @@
 //
 //	rtt_error          ms   |predicted − true|
 //	decision_trips     rtt  how many round trips the decision waits for, and
-//	decision_work      ms   what it takes beside them: the line through all sessions, time over RTT
+//	decision_work      ms   what it takes beside them: the line, time over RTT, through the
+//	                        fastest session of each place
 //	first_frame_part   ms   a step on the way (label part), from the step before it
 //	first_frame_trips  rtt  the same two numbers for each step, and for all of it
 //	first_frame_work   ms   (part all)
