@@ -17,9 +17,16 @@ variable "max" {
   description = "seats that a site may have, in use or ready"
 }
 
+variable "node_pool" {
+  type        = string
+  default     = "all"
+  description = "where seats may run: stream-cpu, stream-gpu, or all nodes that have the stream driver"
+}
+
 job "neverball" {
   type        = "batch"
   datacenters = ["*"]
+  node_pool   = var.node_pool
   parameterized {}
 
   meta {

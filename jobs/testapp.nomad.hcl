@@ -31,9 +31,16 @@ variable "idle_timeout" {
   default = "10m"
 }
 
+variable "node_pool" {
+  type        = string
+  default     = "all"
+  description = "where seats may run: stream-cpu, stream-gpu, or all nodes that have the stream driver"
+}
+
 job "testapp" {
   type        = "batch"
   datacenters = ["*"]
+  node_pool   = var.node_pool
   parameterized {}
 
   meta {

@@ -31,6 +31,12 @@ variable "max" {
   description = "seats that a site may have, in use or ready"
 }
 
+variable "node_pool" {
+  type        = string
+  default     = "all"
+  description = "where seats may run: stream-cpu, stream-gpu, or all nodes that have the stream driver"
+}
+
 locals {
   # The model's name keeps its ending, by which the viewer knows the format. Not
   # by basename(): Nomad's API and UI, unlike its command line, parse without it.
@@ -42,6 +48,7 @@ job "viewer" {
   # A seat serves one session and ends: a batch job, run anew for each.
   type        = "batch"
   datacenters = ["*"]
+  node_pool   = var.node_pool
   parameterized {}
 
   # What people and brains read of the app.
