@@ -264,6 +264,7 @@ func readProbes(object map[string]any) (wire.ProbeRequest, error) {
 	f := &fields{object: object}
 	var out wire.ProbeRequest
 	rtt, measured := take[map[string]any](f, "rtt_ms", "an object of numbers by site")
+	silent, _ := take[map[string]any](f, "silent_ms", "an object of numbers by site")
 	failed, _ := take[[]any](f, "failed", "a list of sites")
 	if err := f.end(); err != nil {
 		return out, err
@@ -273,6 +274,9 @@ func readProbes(object map[string]any) (wire.ProbeRequest, error) {
 	}
 	var err error
 	if out.RTTMS, err = roundTrips(rtt, "/rtt_ms"); err != nil {
+		return out, err
+	}
+	if out.SilentMS, err = roundTrips(silent, "/silent_ms"); err != nil {
 		return out, err
 	}
 	out.Failed, err = names(failed, "/failed", "the name of a site")

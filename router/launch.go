@@ -96,7 +96,7 @@ func (w *world) checkLaunch(req wire.LaunchRequest) error {
 	if !w.app(req.App).known {
 		return problem(wire.ProblemUnknownApp, "/app", "No site has an app %q; GET /v1/apps lists them.", req.App)
 	}
-	if err := w.checkMeasured(req.RTTMS); err != nil {
+	if err := w.checkMeasured(req.RTTMS, "/rtt_ms"); err != nil {
 		return err
 	}
 	for at, list := range map[string][]string{"/preferences/allow": req.Preferences.Allow, "/preferences/deny": req.Preferences.Deny} {
@@ -109,7 +109,7 @@ func (w *world) checkLaunch(req wire.LaunchRequest) error {
 }
 
 // checkMeasured refuses round trips to sites that nobody knows.
-func (w *world) checkMeasured(rtt map[string]float64) error {
+func (w *world) checkMeasured(rtt map[string]float64, at string) error {
 	unknown := ""
 	for site := range rtt {
 		if _, ok := w.index[site]; !ok && (unknown == "" || site < unknown) {
@@ -117,7 +117,7 @@ func (w *world) checkMeasured(rtt map[string]float64) error {
 		}
 	}
 	if unknown != "" {
-		return unknownSite(unknown, pointer("/rtt_ms", unknown))
+		return unknownSite(unknown, pointer(at, unknown))
 	}
 	return nil
 }

@@ -109,13 +109,16 @@ func (r *Router) postProbes(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := w.checkMeasured(req.RTTMS); err != nil {
+	if err := w.checkMeasured(req.RTTMS, "/rtt_ms"); err != nil {
+		return err
+	}
+	if err := w.checkMeasured(req.SilentMS, "/silent_ms"); err != nil {
 		return err
 	}
 	if err := w.checkSites(req.Failed, "/failed"); err != nil {
 		return err
 	}
-	out, err := r.advise(w, c, probe.Asked{RTT: req.RTTMS, Failed: req.Failed, AtOnce: nextAtOnce})
+	out, err := r.advise(w, c, probe.Asked{RTT: req.RTTMS, Silent: req.SilentMS, Failed: req.Failed, AtOnce: nextAtOnce})
 	if err != nil {
 		return err
 	}

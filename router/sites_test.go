@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -319,6 +320,21 @@ func TestProbes(t *testing.T) {
 	out := into[wire.ProbeResponse](g, 200, "POST", "/v1/probes", wire.ProbeRequest{RTTMS: map[string]float64{}, Failed: first.Probe})
 	if len(out.Probe) == 0 || strings.Contains(strings.Join(first.Probe, " "), out.Probe[0]) {
 		t.Errorf("%+v after %v failed", out, first.Probe)
+	}
+	// Who is still waited for is not asked again either.
+	out = into[wire.ProbeResponse](g, 200, "POST", "/v1/probes", wire.ProbeRequest{
+		RTTMS: map[string]float64{first.Probe[0]: 40}, SilentMS: map[string]float64{first.Probe[1]: 45, first.Probe[2]: 45},
+	})
+	if len(out.Probe) == 0 || slices.ContainsFunc(out.Probe, func(s string) bool { return slices.Contains(first.Probe, s) }) {
+		t.Errorf("%+v while two of %v are silent", out, first.Probe)
+	}
+	for at, body := range map[string]string{
+		"/silent_ms/nowhere":  `{"rtt_ms":{},"silent_ms":{"nowhere":1}}`,
+		"/silent_ms/site-001": `{"rtt_ms":{},"silent_ms":{"site-001":-1}}`,
+	} {
+		if p := into[wire.Problem](g, 422, "POST", "/v1/probes", body); p.Field != at {
+			t.Errorf("%s: %+v", body, p)
+		}
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -143,34 +142,6 @@ func TestSeeded(t *testing.T) {
 	}
 	if err := xml.Unmarshal(text, new(struct{ XMLName xml.Name })); err != nil {
 		t.Errorf("the picture: %v", err)
-	}
-}
-
-// TestRace compares the race with races whose course is known.
-func TestRace(t *testing.T) {
-	w := &world{sites: make([]int, 3), names: []string{"a", "b", "c"}}
-	for name, tt := range map[string]struct {
-		true   []float64
-		leader int
-		most   float64 // in round trips of the nearest, jitter left out
-	}{
-		"the nearest is far nearer": {[]float64{2000, 40, 900}, 1, 5},
-		"a dead site is not waited": {[]float64{math.Inf(1), 60, 300}, 1, 5},
-		"only one answers":          {[]float64{math.Inf(1), math.Inf(1), 50}, 2, 5},
-	} {
-		t.Run(name, func(t *testing.T) {
-			p := &person{world: w, rnd: seeded(1), true: tt.true}
-			for _, tls := range []bool{false, true} {
-				leader, at, measured := p.race(tls)
-				if leader != tt.leader || at < 3*tt.true[leader] || at > tt.most*tt.true[leader]+60 {
-					t.Errorf("tls %v: %d after %v ms, measured %v", tls, leader, at, measured)
-				}
-			}
-		})
-	}
-	p := &person{world: w, rnd: seeded(1), true: []float64{math.Inf(1), math.Inf(1), math.Inf(1)}}
-	if leader, at, _ := p.race(false); leader != -1 || at != deadlineMS {
-		t.Errorf("nobody answers, and yet %d after %v ms", leader, at)
 	}
 }
 

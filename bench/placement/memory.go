@@ -71,17 +71,17 @@ func (m memory) choose(w *world, p *person) outcome {
 			continue
 		}
 		before := p.like(host, m.alike)
-		asked := probe.Asked{Entry: w.names[p.entry], Most: m.most, Hints: store.Hints(now, from)}
-		before.ask(model, &asked, 1)
+		asked := probe.Asked{Entry: w.names[p.entry], Hints: store.Hints(now, from)}
+		oneByOne(m.most).ask(before, model, &asked)
 		before.explore(&asked, m.after)
 		_ = store.Add(now, from, asked.RTT)
 	}
 	me := p.like(host, m.alike)
 	asked := probe.Asked{
-		Entry: w.names[p.entry], Most: m.most,
+		Entry: w.names[p.entry],
 		Hints: store.Hints(now, netip.AddrFrom4([4]byte{198, 18, 0, 250})),
 	}
-	out := me.ask(model, &asked, 1)
+	out := oneByOne(m.most).ask(me, model, &asked)
 	p.true, p.best = me.true, me.best // her regret is by her own ways
 	return out
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -72,81 +71,55 @@ func (w *world) baselines(coords []*coordinate.Coordinate) []method {
 
 // races are the page's race, over plain connections and with TLS.
 func (w *world) races() []method {
-	one := func(path string, tls bool) method {
-		return method{"race", labels("probes", len(w.sites), "path", path), func(p *person) outcome {
-			leader, at, _ := p.race(tls)
+	one := func(way path, in browser, name string) method {
+		l := labels("probes", len(w.sites), "path", string(way), "browser", name)
+		return method{"race", l, func(p *person) outcome {
+			leader, at := p.race(way, in)
 			if leader < 0 {
 				leader = p.entry
 			}
 			return outcome{leader, len(w.sites), at}
 		}}
 	}
-	return []method{one("http", false), one("https", true)}
+	var out []method
+	for _, way := range []path{overHTTP, overHTTPS, overHTTP2} {
+		out = append(out, one(way, chromium, "chromium"), one(way, browser{}, "none"))
+	}
+	return out
 }
 
 // adaptives are those that ask the router which site to measure next.
 func (w *world) adaptives() []method {
 	var out []method
 	for _, most := range []int{4, 6, 8} {
-		out = append(out,
-			w.adaptive("measured", most, 1, 1, "random"), w.adaptive("measured", most, 3, 2, "dns"),
-			w.adaptive("measured", most, 2, 2, "random"), w.adaptive("measured", most, 4, 4, "random"),
-			w.adaptive("vivaldi", most, 1, 1, "random"), w.adaptive("vivaldi", most, 3, 2, "dns"))
+		for _, known := range []string{"measured", "vivaldi"} {
+			out = append(out, w.adaptive(known, most, 1, 1, "random", true), w.adaptive(known, most, 3, 2, "dns", false))
+		}
+		out = append(out, w.adaptive("measured", most, 3, 2, "dns", true), w.adaptive("measured", most, 4, 4, "dns", false))
 	}
 	return out
 }
 
 // adaptive asks so many sites first at once, then so many at a time, with what
-// is known of the way between sites. Only an entry by DNS says where she is.
-func (w *world) adaptive(known string, most, first, next int, entry string) method {
+// is known of the way between sites, and waits for all of them or as the page
+// does. Only an entry by DNS says where she is.
+func (w *world) adaptive(known string, most, first, next int, entry string, all bool) method {
 	model := w.known[known].model
-	atOnce := fmt.Sprint(first)
-	if first != next {
-		atOnce = fmt.Sprintf("%d+%d", first, next)
+	s := page
+	s.most, s.first, s.next, s.all = most, first, next, all
+	waits := "race"
+	if all {
+		waits = "all"
 	}
-	l := labels("probes", most, "matrix", known, "at_once", atOnce, "entry", entry)
+	l := labels("probes", most, "matrix", known, "at_once", s.atOnce(), "entry", entry, "waits", waits)
 	return method{"adaptive", l, func(p *person) outcome {
-		asked := probe.Asked{Most: most, AtOnce: first, EntryNear: entry == "dns"}
+		asked := probe.Asked{EntryNear: entry == "dns"}
 		if asked.EntryNear {
 			p.entry = p.dns()
 		}
 		asked.Entry = w.names[p.entry]
-		return p.ask(model, &asked, next)
+		return s.ask(p, model, &asked)
 	}}
-}
-
-// ask follows the advice of a model until there is none, so many at a time after
-// the first.
-func (p *person) ask(model *probe.Model, asked *probe.Asked, next int) outcome {
-	w := p.world
-	if asked.RTT == nil {
-		asked.RTT = map[string]float64{}
-	}
-	var out outcome
-	for round := 0; ; round++ {
-		advice := model.Next(*asked)
-		asked.AtOnce = next
-		if len(advice.Probe) == 0 {
-			out.site = w.site(advice.Nearest, p.entry)
-			return out
-		}
-		if round > 0 {
-			out.ms += p.trip(p.entry) // to ask; the first advice came with the page
-		}
-		longest := 0.0
-		for _, name := range advice.Probe {
-			i := w.site(name, 0)
-			out.probes++
-			if rtt, ok := p.probe(i); ok {
-				asked.RTT[name] = rtt
-				longest = max(longest, p.takes(i))
-			} else {
-				asked.Failed = append(asked.Failed, name)
-				longest = patienceMS
-			}
-		}
-		out.ms += longest
-	}
 }
 
 // takes is how long it takes to measure a site, to the third sample.
@@ -155,7 +128,7 @@ func (p *person) takes(site int) float64 {
 	for range samples {
 		ms += p.trip(site)
 	}
-	return min(ms, patienceMS)
+	return min(ms, roundMS)
 }
 
 // dns is the site that a resolver sends her to which knows her coarsely: the

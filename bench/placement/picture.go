@@ -34,7 +34,9 @@ var series = []struct {
 	{"adaptive + memory of 10 people", "#7b3fa0", false, func(t *tally) bool {
 		return t.method == "memory" && t.labels["people"] == 10 && t.labels["probes"] == 4 && t.labels["after"] == 0
 	}},
-	{"the race (all sites)", "#2a8c4a", false, func(t *tally) bool { return t.method == "race" && t.labels["path"] == "http" }},
+	{"the race (all sites)", "#2a8c4a", false, func(t *tally) bool {
+		return t.method == "race" && t.labels["path"] == "http" && t.labels["browser"] == "chromium"
+	}},
 }
 
 // picture draws what was tried at 20 sites.

@@ -140,6 +140,9 @@ const MaxRace = 24
 // ProbeRequest is the body of POST /v1/probes: what a page has measured so far.
 type ProbeRequest struct {
 	RTTMS map[string]float64 `json:"rtt_ms"`
+	// SilentMS holds the sites that were asked and have not answered yet, and how
+	// far each is at least, in milliseconds: it would have answered by now.
+	SilentMS map[string]float64 `json:"silent_ms,omitempty"`
 	// Failed names sites whose beacon did not answer.
 	Failed []string `json:"failed,omitempty"`
 }

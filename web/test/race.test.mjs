@@ -1,5 +1,6 @@
 import test from 'node:test';
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { DEADLINE_MS, Race, SAMPLES, run, tripsOf } from '../assets/js/race.js';
 
 // play drives a Race through simulated beacons: {site: rtt, or a function that
@@ -38,6 +39,50 @@ function play(rtts, { failAt = {}, silent = [], blind = false } = {}) {
   now += race.decidedIn(now);
   return { at: now, leader: race.leader(), results: race.results() };
 }
+
+// The courses are made up by bench/placement, whose model of the rule must decide
+// each at the same moment: go test ./bench/placement -run Courses -update
+const courses = readFileSync(new URL('race.json', import.meta.url), 'utf8').trim().split('\n').map((line) => JSON.parse(line));
+
+test('the model of the benchmark and the page decide alike', () => {
+  assert.ok(courses.length >= 20);
+  for (const [n, { trips, news, leader, decided }] of courses.entries()) {
+    const race = new Race([], 0);
+    trips.forEach((count, site) => race.add([site], 0, count));
+    let now = 0;
+    for (const { at, site, trips: seen = [], opened, failed } of news) {
+      if (now + race.decidedIn(now) < at) break;
+      now = at;
+      if (failed) race.failed(site);
+      else {
+        if (opened) race.opened(site, opened);
+        if (seen.length === 0) race.warmed(site, now);
+        for (const rtt of seen) race.sampled(site, rtt, now);
+      }
+    }
+    now += race.decidedIn(now);
+    assert.ok(Math.abs(now - decided) < 1e-6, `course ${n}: decided at ${now}, in the model at ${decided}`);
+    assert.equal(race.leader() ?? -1, leader, `course ${n}`);
+  }
+});
+
+test('over TLS the silent are given three trips', () => {
+  const race = new Race(['a', 'b'], 0, 3);
+  [10, 10, 10].forEach((rtt) => race.sampled('a', rtt, 30));
+  assert.equal(race.decidedIn(30), 8); // 3 × 10 and the slack
+});
+
+test('silence says how far a site is at least', () => {
+  const race = new Race(['a', 'b', 'c'], 0);
+  race.add(['tls'], 0, 3);
+  race.opened('b', 10);
+  race.warmed('c', 40);
+  race.sampled('a', 10, 20);
+  assert.deepEqual(race.least(70), { b: 30, c: 30, tls: 23.33 });
+  race.failed('b');
+  assert.deepEqual(race.waiting(), ['c', 'tls']);
+  assert.deepEqual(race.waiting(-1), []);
+});
 
 test('the nearest site wins, after two and a half of its own round trips', () => {
   const { at, leader, results } = play({ near: 10, far: 180, farther: 250 });

@@ -13,7 +13,7 @@ test('the unhealthy, and those without the app, are not asked', () => {
 });
 
 // A planet of n sites on a line, we at 0; the router knows the line, but not us.
-function planet(n, { dead = [] } = {}) {
+function planet(n, { dead = [], late = [] } = {}) {
   const sites = Array.from({ length: n }, (_, i) => view(`s${i}`));
   const rtt = (site) => 2 + Math.abs(Number(site.slice(1)) - 137) / 4;
   const asked = [];
@@ -21,7 +21,7 @@ function planet(n, { dead = [] } = {}) {
     const site = url.slice(2);
     if (k === 0 && !asked.includes(site)) asked.push(site);
     signal.addEventListener('abort', () => reject(signal.reason), { once: true });
-    if (!dead.includes(site)) setTimeout(() => resolve({ trips: [rtt(site), rtt(site)] }), 1);
+    if (!dead.includes(site)) setTimeout(() => resolve({ trips: [rtt(site), rtt(site)] }), late.includes(site) ? 300 : 1);
   });
   const questions = [];
   const ask = async (request) => {
@@ -46,12 +46,26 @@ test('hundreds of sites: a handful of probes, as the router advises', async () =
   await s.all;
 });
 
-test('a beacon that is silent for a second is told to the router as failed', async () => {
-  const p = planet(300, { dead: ['s100'] });
-  const s = survey({ sites: p.sites, probe: ['s0', 's100'] }, 'x', { ask: p.ask, probe: p.probe });
+test('a round does not wait for a site that cannot win; the router is told how far it is at least', async () => {
+  const p = planet(300, { late: ['s0'], dead: ['s290'] });
+  const s = survey({ sites: p.sites, probe: ['s0', 's120', 's290'] }, 'x', { ask: p.ask, probe: p.probe });
   await s.decided;
-  assert.deepEqual(p.questions[0].failed, ['s100']);
   assert.equal(s.leader(), 's137');
+  const { rtt_ms: known, silent_ms: silent, failed } = p.questions[0];
+  assert.deepEqual(known, { s120: 6.25 });
+  assert.deepEqual(Object.keys(silent), ['s0', 's290']);
+  assert.ok(silent.s0 >= 6.25 && silent.s0 < 150, `at least ${silent.s0} ms`);
+  assert.deepEqual(failed, []);
+  await s.all;
+  assert.equal(s.results().s0, 36.25, 'what comes late counts all the same');
+});
+
+test('where nobody answers for a second, all have failed', async () => {
+  const p = planet(300, { dead: ['s100', 's200'] });
+  const s = survey({ sites: p.sites, probe: ['s100', 's200'] }, 'x', { ask: async (q) => ({ probe: q.failed.length === 2 ? ['s137'] : [] }), probe: p.probe });
+  await s.decided;
+  assert.equal(s.leader(), 's137');
+  assert.equal(s.rounds, 2);
 });
 
 test('a router without advice, or one that repeats itself, ends it', async () => {

@@ -35,6 +35,17 @@ func (m *Model) neighbours(s *scratch) {
 			}
 		}
 		log -= math.Log(likely)
+		likely = 1
+		for k, o := range s.silent {
+			if miss := o.ms - row[o.site] - mile; miss > 0 { // it should have answered by now
+				likely *= 1 + miss*miss/(tails*m.variance(o, off[o.site]))
+			}
+			if k%8 == 7 {
+				log -= math.Log(likely)
+				likely = 1
+			}
+		}
+		log -= math.Log(likely)
 		log *= (tails + 1) / 2.0
 		odd := (mile - lastMile) / lastMileError
 		log -= odd * odd / 2

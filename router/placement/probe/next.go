@@ -15,6 +15,10 @@ type Asked struct {
 	// RTT is what she measured, in milliseconds by site. Unknown sites and
 	// what cannot be a time are passed over.
 	RTT map[string]float64
+	// Silent are sites that were asked and have not answered yet, and how far
+	// each is at least, in milliseconds: it would have answered sooner. They count
+	// as asked, and are not asked again.
+	Silent map[string]float64
 	// Failed names sites that did not answer. They are not asked again.
 	Failed []string
 	// Unfit names sites that cannot serve her. They are not asked, and never nearest.
@@ -56,16 +60,16 @@ type Estimate struct {
 
 // scratch is the room one question needs.
 type scratch struct {
-	obs      []observation
-	state    []uint8
-	answer   []float64
-	weight   []float64
-	offset   []float64
-	gain     []float64
-	low      []float64
-	chol, y  []float64
-	mean, sd []float64
-	solved   []float64
+	obs, silent []observation // answers and hints; those who would have answered within so much
+	state       []uint8
+	answer      []float64
+	weight      []float64
+	offset      []float64
+	gain        []float64
+	low         []float64
+	chol, y     []float64
+	mean, sd    []float64
+	solved      []float64
 }
 
 // observation is an answer, or a hint.
@@ -76,6 +80,7 @@ type observation struct {
 
 const (
 	answered uint8 = 1 << iota
+	silent
 	failed
 	unfit
 )
@@ -105,7 +110,7 @@ func (m *Model) Next(a Asked) Advice {
 	if at < 0 {
 		best = m.guess(s, &out)
 	}
-	left := most(&a) - answers
+	left := most(&a) - answers - len(s.silent)
 	if len(a.Failed) >= tries*most(&a) {
 		left = 0
 	}
@@ -149,11 +154,14 @@ func (m *Model) read(s *scratch, a *Asked) int {
 	n := len(m.names)
 	s.state = zero(s.state, n)
 	s.answer = zero(s.answer, n)
-	s.obs = s.obs[:0]
+	s.obs, s.silent = s.obs[:0], s.silent[:0]
 	for i, name := range m.names {
 		if ms, ok := a.RTT[name]; ok && sane(ms) {
 			s.state[i], s.answer[i] = answered, ms
 			s.obs = append(s.obs, observation{i, ms, answerError})
+		} else if ms, ok := a.Silent[name]; ok && sane(ms) {
+			s.state[i] = silent
+			s.silent = append(s.silent, observation{i, ms, answerError})
 		}
 	}
 	answers := len(s.obs)

@@ -115,6 +115,36 @@ func TestFindsTheNearest(t *testing.T) {
 	}
 }
 
+// TestSilence holds that silence is listened to: who is far from a site hears
+// it late, and is not sent to its neighbours.
+func TestSilence(t *testing.T) {
+	// Two clusters, 100 ms apart; s0 is between them.
+	f := flat{x: []float64{50}, y: []float64{0}}
+	for i := range 5 {
+		f.x, f.y = append(f.x, 0, 100), append(f.y, float64(i), float64(i))
+	}
+	m := model(t, len(f.x), f.between)
+	for _, tt := range []struct {
+		silent string
+		want   int // which cluster, by remainder
+	}{{"s1", 0}, {"s2", 1}} {
+		a := Asked{RTT: map[string]float64{"s0": 60}, Silent: map[string]float64{tt.silent: 80}, AtOnce: 1}
+		got := m.Next(a)
+		if len(got.Probe) != 1 || got.Nearest != "s0" || m.index[got.Probe[0]]%2 != tt.want {
+			t.Errorf("%s is silent, and the advice is %+v", tt.silent, got)
+		}
+		a.Most = 2
+		if got := m.Next(a); len(got.Probe) != 0 {
+			t.Errorf("who is waited for counts as asked, and yet %+v", got)
+		}
+	}
+	// Silence alone tells nobody where to go, and is no reason to ask again.
+	got := m.Next(Asked{Silent: map[string]float64{"s1": 40, "s2": math.NaN()}, AtOnce: 3})
+	if len(got.Probe) != 3 || slices.Contains(got.Probe, "s1") {
+		t.Errorf("advice %+v", got)
+	}
+}
+
 func TestStopsWhenNothingIsToBeGained(t *testing.T) {
 	f := newFlat(60, 9)
 	m := model(t, 60, f.between)

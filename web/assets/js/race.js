@@ -4,23 +4,28 @@
 // the least of its round trips, three at least. Opening a connection is a round
 // trip too, and Resource Timing shows it (connectStart → connectEnd) beside that
 // of the request: so two new connections give four samples by their first
-// answers, after two round trips, none of them spent on warming.
+// answers, after two round trips, none of them spent on warming. With TLS the
+// handshake is a third.
 //
 // Because the nearest site also answers first, the race is decided as soon as
 // the leader has its samples and no silent site can still beat it: some two and
-// a half of the *leader's* round trips after the start, however far or dead the
-// others are. Sites that had not answered by then are left out.
+// a half of the *leader's* round trips after the start, three and a half with
+// TLS, however far or dead the others are. Sites that had not answered by then
+// are left out.
 //
 // Race is the pure core: it is told what happened and when. run() is the part
-// that sends requests.
+// that sends requests. bench/placement has the same core in Go, to measure what
+// the rule is worth; test/race.json holds the two together.
 
 export const SAMPLES = 3;
 export const DEADLINE_MS = 2500; // nobody answered: enough
 const LINGER_MS = 1500; // after the decision, for those who are merely far
 
-// A new connection costs at least two round trips before its first answer: one
-// to open it, one for the request. So a site that was silent for t is at least t/2 away.
-const OPENING_TRIPS = 2;
+// A new connection costs so many round trips before its first answer: to open
+// it, to shake hands with TLS, to ask. So a site that was silent for t is at
+// least t divided by this away.
+const TRIPS = 2;
+const TRIPS_TLS = 3;
 
 // How much longer than that a silent site is given: jitter may have held it up,
 // and it has not had the least of several tries yet.
@@ -33,16 +38,17 @@ export class Race {
   #sites = new Map();
   #started;
 
-  constructor(names, now) {
-    this.add(names, now);
+  constructor(names, now, trips) {
+    this.add(names, now, trips);
   }
 
-  // add lets further sites take part from now on.
-  add(names, now) {
+  // add lets further sites take part from now on, whose first answers take so
+  // many trips.
+  add(names, now, trips = TRIPS) {
     this.#started = now;
     for (const name of names) {
       if (this.#sites.has(name)) continue;
-      this.#sites.set(name, { samples: 0, best: Infinity, began: now, opened: now, since: now, warm: false, failed: false });
+      this.#sites.set(name, { trips, samples: 0, best: Infinity, began: now, opened: now, since: now, warm: false, failed: false });
     }
   }
 
@@ -104,7 +110,7 @@ export class Race {
       if (site === leading || site.samples >= SAMPLES) continue;
       if (site.samples === 0) {
         const since = site.warm ? site.since : Math.max(site.opened, site.began + heldUp);
-        wait = Math.max(wait, since + best * (site.warm ? 1 : OPENING_TRIPS) * SLACK + SLACK_MS - now);
+        wait = Math.max(wait, since + best * (site.warm ? 1 : site.trips) * SLACK + SLACK_MS - now);
       } else if (site.best < best * 1.2 + 2) {
         // Close behind, with samples to come: worth a moment, not a round trip.
         const due = site.since + site.best * 1.1 + 1 - now;
@@ -119,13 +125,30 @@ export class Race {
     return [...this.#sites.values()].every((s) => s.failed || s.samples > 0);
   }
 
-  // silent names the sites that gave no number; lost those of them that failed.
+  // silent names the sites that gave no number; lost those of them that failed;
+  // waiting those that did not, and began before.
   silent() {
     return this.#names((s) => s.samples === 0);
   }
 
   lost() {
     return this.#names((s) => s.failed && s.samples === 0);
+  }
+
+  waiting(before = Infinity) {
+    return this.#names((s) => !s.failed && s.samples === 0 && s.began <= before);
+  }
+
+  // least says of the sites still waited for how far they are at least, in ms:
+  // they would have answered by now.
+  least(now) {
+    const out = {};
+    for (const [name, site] of this.#sites) {
+      if (site.samples > 0 || site.failed) continue;
+      const ms = site.warm ? now - site.since : (now - site.opened) / site.trips;
+      out[name] = Math.round(Math.max(0, ms) * 100) / 100;
+    }
+    return out;
   }
 
   // results holds what was measured, in ms, by site.
@@ -146,8 +169,8 @@ export class Race {
 // fulfils when the race is. Those who had answered by then, or do soon after,
 // complete their samples, so that results() knows more when Play is pressed;
 // requests to those who stay silent are aborted. add(sites) lets more take part, and
-// heard(ms) waits until all have answered, giving up those that have not after ms.
-// onChange is called with each new number.
+// round(ms) waits until all have answered or the silent cannot win any more, giving
+// up those that were silent for ms. onChange is called with each new number.
 export function run(sites, { signal, onChange = () => {}, probe = fetchBeacon } = {}) {
   const started = performance.now();
   const race = new Race([], started);
@@ -206,21 +229,32 @@ export function run(sites, { signal, onChange = () => {}, probe = fetchBeacon } 
   function add(more) {
     const fresh = more.filter((s) => !controls.has(s.site));
     clearTimeout(linger); // whoever adds more sees to the silent ones
-    race.add(fresh.map((s) => s.site), performance.now());
+    const now = performance.now();
+    for (const site of fresh) {
+      race.add([site.site], now, site.beacon_url.startsWith('https:') ? TRIPS_TLS : TRIPS);
+    }
     for (const site of fresh) {
       const run = one(site).finally(() => running.delete(run));
       running.add(run);
     }
     return fresh.length;
   }
-  function heard(ms) {
+  function round(ms) {
     return new Promise((resolve) => {
-      const patience = setTimeout(() => { abort(race.silent()); race.silent().forEach((s) => race.failed(s)); check(); }, ms);
+      let wake;
       const check = () => {
-        if (!race.answered() && !signal?.aborted) return;
-        clearTimeout(patience);
-        listeners.delete(check);
-        resolve();
+        clearTimeout(wake);
+        const now = performance.now();
+        const overdue = race.waiting(now - ms);
+        for (const name of overdue) race.failed(name);
+        abort(overdue);
+        const left = race.answered() ? 0 : race.decidedIn(now);
+        if (left <= 0 || signal?.aborted) {
+          listeners.delete(check);
+          resolve();
+        } else {
+          wake = setTimeout(check, Math.min(left, ms));
+        }
       };
       listeners.add(check);
       check();
@@ -233,8 +267,9 @@ export function run(sites, { signal, onChange = () => {}, probe = fetchBeacon } 
     clearTimeout(linger);
   })();
   return Object.assign(out, {
-    decided, all, add, heard,
+    decided, all, add, round,
     results: () => race.results(), leader: () => race.leader(), lost: () => race.lost(),
+    least: () => race.least(performance.now()),
   });
 }
 

@@ -1,7 +1,9 @@
 // survey.js: which sites to measure, and in what order: all of them at once
 // where they are few; where they are many the router says which to begin with,
 // and after each round of answers, which to measure next (POST /v1/probes), so
-// that a handful of probes decides among hundreds.
+// that a handful of probes decides among hundreds. A round ends as a race does:
+// a site that is silent and cannot be the nearest is not waited for. That it was
+// silent so long says how far it is at least, which the router is told.
 
 import { run } from './race.js';
 
@@ -42,14 +44,14 @@ export function survey(response, app, { ask, race = run, ...options }) {
     const byName = new Map(open.map((s) => [s.site, s]));
     try {
       while (out.rounds < MAX_ROUNDS && !options.signal?.aborted) {
-        await running.heard(ROUND_MS);
-        const { probe } = await ask({ rtt_ms: running.results(), failed: running.lost() });
+        await running.round(ROUND_MS);
+        const { probe } = await ask({ rtt_ms: running.results(), silent_ms: running.least(), failed: running.lost() });
         const added = running.add((probe ?? []).map((name) => byName.get(name)).filter(Boolean));
         if (added === 0) break;
         out.rounds += 1;
         out.probed += added;
       }
-      await running.heard(ROUND_MS);
+      await running.round(ROUND_MS);
     } catch {
       // The router has no more advice: what was measured is what there is.
     }
