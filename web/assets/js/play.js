@@ -78,7 +78,7 @@ root.append(stage.node, backdrop, el('header.masthead', {}, wordmark()), dock, n
 
 let screen = { kind: '', node: null };
 const makers = {
-  ready: () => readyScreen({ play, distance: distance.node }),
+  ready: () => readyScreen({ play, anticipate: () => player.anticipate(), distance: distance.node }),
   waiting: () => waitingScreen({ leave: () => player.leave() }),
   over: (state) => ({ ...endedScreen(state, app, { play, takeBack: () => player.takeBack() }), update() {} }),
   none: () => ({ node: el('div'), update() {}, focus() {} }),

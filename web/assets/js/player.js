@@ -7,7 +7,7 @@ import { Lifeline } from './lifeline.js';
 import * as memory from './memory.js';
 import { Peer } from './peer.js';
 import { Routers, hedged } from './routers.js';
-import { openSignal } from './signal.js';
+import { coolSignal, openSignal, warmSignal } from './signal.js';
 import { initial, isOver, reduce } from './session.js';
 import { survey } from './survey.js';
 import { HEDGE_MS } from './verdict.js';
@@ -64,7 +64,7 @@ export class Player {
     return this.measure();
   }
 
-  // measure finds out how far the sites are, and warms the way to the nearest.
+  // measure finds out how far the sites are.
   async measure() {
     this.racing?.abort();
     const racing = this.racing = new AbortController();
@@ -86,7 +86,6 @@ export class Player {
       };
       this.race = race;
       await race.decided;
-      preconnect(response.sites.find((s) => s.site === race.leader())?.brain_url);
       this.routers.measured(race.results());
       await race.all;
       this.routers.measured(race.results());
@@ -105,7 +104,14 @@ export class Player {
     if (isOver(this.state.phase) && performance.now() - this.racedAt > RACE_STALE_MS) this.measure();
   }
 
+  // anticipate is called when Play is about to be pressed: the way to the brain
+  // that is likely to be hers takes longer to open than a hand to press.
+  anticipate() {
+    if (isOver(this.state.phase)) warmSignal(this.routers.get(this.race?.leader())?.brain);
+  }
+
   play() {
+    this.anticipate();
     this.playAt = performance.now();
     this.marks = {};
     this.firstFrameMS = null;
@@ -239,6 +245,7 @@ export class Player {
       },
     });
     this.signal = signal;
+    coolSignal(); // placed elsewhere than was likely
   }
 
   #closeSignal() {
@@ -362,13 +369,4 @@ export class Player {
     }
     if (phase !== before.phase && isOver(phase)) this.#refresh();
   }
-}
-
-// preconnect resolves the brain's name and opens its TLS before Play needs it.
-function preconnect(brainURL) {
-  if (!brainURL) return;
-  const link = document.createElement('link');
-  link.rel = 'preconnect';
-  link.href = new URL(brainURL.replace(/^ws/, 'http')).origin;
-  document.head.append(link);
 }

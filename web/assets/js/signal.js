@@ -6,6 +6,36 @@ export const CLOSE_ENDED = 4002;
 export const CLOSE_REFUSED = 4003;
 
 const CONNECT_TIMEOUT_MS = 5000;
+// A brain hangs up on who has not said hello within ten seconds.
+const WARM_MS = 8000;
+
+let ahead = null; // {url, socket, timer}
+
+// warmSignal connects before there is anything to say: opening takes two round
+// trips and more, which are then over by the time a ticket is there. Whoever
+// calls openSignal for the same URL within eight seconds has the connection.
+export function warmSignal(url) {
+  if (!url || (ahead?.url === url && ahead.socket.readyState <= WebSocket.OPEN)) return;
+  coolSignal();
+  try {
+    const socket = new WebSocket(url);
+    ahead = { url, socket, timer: setTimeout(coolSignal, WARM_MS) };
+  } catch {
+    // openSignal will say so.
+  }
+}
+
+export function coolSignal() {
+  take()?.close(1000);
+}
+
+function take(url = ahead?.url) {
+  if (!ahead || ahead.url !== url) return null;
+  const { socket, timer } = ahead;
+  clearTimeout(timer);
+  ahead = null;
+  return socket.readyState <= WebSocket.OPEN ? socket : null;
+}
 
 // openSignal connects and calls back; after close() nothing is called any more.
 export function openSignal(url, { onOpen, onMessage, onClose }) {
@@ -20,17 +50,19 @@ export function openSignal(url, { onOpen, onMessage, onClose }) {
   };
   const timer = setTimeout(() => { socket?.close(); gone(1006); }, CONNECT_TIMEOUT_MS);
   try {
-    socket = new WebSocket(url);
+    socket = take(url) ?? new WebSocket(url);
   } catch {
     // A URL that is none, or ws:// from a page loaded by https.
     queueMicrotask(() => gone(1006));
     return { send() {}, close() { live = false; clearTimeout(timer); } };
   }
-  socket.onopen = () => {
+  const ready = () => {
     clearTimeout(timer);
     opened = true;
     if (live) onOpen();
   };
+  if (socket.readyState === WebSocket.OPEN) queueMicrotask(ready);
+  else socket.onopen = ready;
   socket.onmessage = (event) => {
     if (!live || typeof event.data !== 'string') return;
     let message;

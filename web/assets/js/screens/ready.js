@@ -4,10 +4,11 @@ import { room } from '../words.js';
 import { el, setText } from '../ui/dom.js';
 import { icon } from '../ui/icons.js';
 
-export function readyScreen({ play, distance }) {
+export function readyScreen({ play, anticipate, distance }) {
   const title = el('h1');
   const text = el('p.lead');
-  const button = el('button.primary.play-button', { type: 'button', onclick: play }, icon('play'), el('span', {}, 'Play'));
+  const button = el('button.primary.play-button', { type: 'button', onclick: play, onpointerenter: anticipate, onpointerdown: anticipate },
+    icon('play'), el('span', {}, 'Play'));
   const chip = el('span.chip', {}, el('i'), el('span'));
   const notice = el('p.ribbon', { role: 'status', hidden: true });
   const hint = el('p.hint', { hidden: true });

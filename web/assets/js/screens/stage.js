@@ -15,22 +15,27 @@ export class Stage {
     this.node = el('div.stage', {}, this.video, this.still, this.audio, this.surface);
     this.onBlocked = () => {}; // told when the browser wants a click before sound
     this.wait = 0;
+    this.sound = null; // not attached yet
+    this.live = false; // there is a picture
   }
 
   // show plays a track; whenLive is called once its first frame is there.
   show(track, whenLive) {
     const stream = new MediaStream([track]);
     if (track.kind === 'audio') {
-      this.audio.srcObject = stream;
-      this.#listen();
+      this.sound = stream;
+      if (this.live) this.#hear();
       return;
     }
+    this.live = false;
     const mine = ++this.wait;
     const live = () => {
       if (mine !== this.wait) return;
       this.wait += 1; // once
       this.still.classList.remove('shown');
+      this.live = true;
       whenLive();
+      this.#hear();
     };
     this.video.srcObject = stream;
     // A tab in the background draws nothing, but it does decode: whichever is first.
@@ -54,12 +59,23 @@ export class Stage {
     this.still.classList.remove('shown');
     this.video.srcObject = null;
     this.audio.srcObject = null;
+    this.sound = null;
+    this.live = false;
   }
 
   // unlock is called from a click: from here on the browser lets sound through.
   unlock() {
     this.audio.muted = false;
     return this.#listen();
+  }
+
+  // #hear attaches the sound. Not before the picture: Chromium's page stands
+  // still until its audio service has started, and that can take half a second.
+  #hear() {
+    if (!this.sound) return;
+    this.audio.srcObject = this.sound;
+    this.sound = null;
+    this.#listen();
   }
 
   async #listen() {
