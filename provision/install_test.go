@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/nearcast/nearcast/internal/fleet/fleettest"
+	"github.com/nearcast/nearcast/provision/clustertest"
 	"github.com/nearcast/nearcast/provision/secrets"
 )
 
@@ -44,10 +45,7 @@ func release(t *testing.T, ctx context.Context) string {
 	return filepath.Join(dir, "release")
 }
 
-// network is a /24 of loopback for one test process.
-func network(n int) string {
-	return fmt.Sprintf("127.%d.%d", 64+os.Getpid()/256%128, os.Getpid()%256) + fmt.Sprintf(".%d", n)
-}
+func network(n int) string { return clustertest.Network(n) }
 
 var changedLine = regexp.MustCompile(`(?m)^changed=(\d+)$`)
 

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nearcast/nearcast/provision/clustertest"
 )
 
 // machine is a bare Debian root, as debootstrap makes it, with mounts and
@@ -239,22 +241,7 @@ func readFull(r interface{ Read([]byte) (int, error) }, into []byte) bool {
 
 func tail(b []byte) []byte { return b[max(0, len(b)-4000):] }
 
-// eventually tries something until it works, or a minute is over.
 func eventually(t *testing.T, ctx context.Context, what string, try func() error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := try()
-		if err == nil {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatalf("%s: not after a minute: %v", what, err)
-		}
-	}
+	clustertest.Eventually(t, ctx, what, try)
 }

@@ -1,0 +1,257 @@
+// Package clustertest runs hosts of a site for tests: a Consul and a Nomad each,
+// with the configuration that provision renders for a real host of the role, TLS,
+// gossip keys and ACLs included, at a loopback address of its own.
+//
+//	keys := t.TempDir()
+//	secrets.Make(secrets.Config{Dir: keys, Sites: []string{"site-a"}})
+//	v := provision.Values{Site: "site-a", Servers: 1, Join: []string{clustertest.Network(1)}}
+//	h := clustertest.Start(t, ctx, keys, v, 1)
+//	h.ACL()
+//
+// A host can be killed, wiped and started again, as a machine can.
+package clustertest
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nearcast/nearcast/internal/fleet/fleettest"
+	"github.com/nearcast/nearcast/provision"
+	"github.com/nearcast/nearcast/provision/configure"
+)
+
+// The agents' HTTP ports.
+const ConsulPort, NomadPort = 8500, 4646
+
+// Network is an address of a /24 of loopback for one test process.
+func Network(n int) string {
+	return fmt.Sprintf("127.%d.%d.%d", 64+os.Getpid()/256%128, os.Getpid()%256, n)
+}
+
+// Host is one.
+type Host struct {
+	Address string
+	Secrets string // its folder of secrets
+	Env     string // its provision.env
+	Values  provision.Values
+
+	t             testing.TB
+	ctx           context.Context
+	dir           string
+	consul, nomad *exec.Cmd
+}
+
+// Start configures a host, from its folder of keys as secrets.Make makes them, and
+// runs it until the test ends. v.Role is a server's unless it says otherwise; n is
+// the host's number in Network.
+func Start(t testing.TB, ctx context.Context, keys string, v provision.Values, n int) *Host {
+	t.Helper()
+	if v.Role == "" {
+		v.Role = provision.Server
+	}
+	// Seats run as other users, and their sockets have paths of at most 107 bytes.
+	dir, err := os.MkdirTemp("/tmp", "nch")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		unmount(t, dir)
+		os.RemoveAll(dir)
+	})
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	h := &Host{t: t, ctx: ctx, dir: dir, Address: Network(n), Secrets: filepath.Join(dir, "secrets"), Env: filepath.Join(dir, "env")}
+	v.Node = fmt.Sprintf("%s-%d", v.Role, n)
+	v.Address, v.HTTP, v.Interface = h.Address, h.Address, "lo"
+	v.Ports.ConsulDNS = -1
+	v.ConsulGroup = "root"
+	v.Stream.Loopback = true
+	v.Tuning.NoCloud, v.Tuning.DiskThreshold = true, 99
+	if v.Tuning.CPU == 0 {
+		v.Tuning.CPU = 4000
+	}
+	if v.Tuning.Drivers == nil {
+		v.Tuning.Drivers = []string{"raw_exec"}
+	}
+	v.Paths.ConsulConfig, v.Paths.NomadConfig = filepath.Join(dir, "consul.d"), filepath.Join(dir, "nomad.d")
+	v.Paths.ConsulData, v.Paths.NomadData = filepath.Join(dir, "consul"), filepath.Join(dir, "nomad")
+	v.Paths.RunDir, v.Paths.Cache = filepath.Join(dir, "run"), filepath.Join(dir, "cache")
+	h.Values = v.WithDefaults()
+	if err := os.CopyFS(h.Secrets, os.DirFS(filepath.Join(keys, v.Site, v.Role.String()))); err != nil {
+		t.Fatal(err)
+	}
+	text := fmt.Sprintf("NEARCAST_ROLE='%s'\nNEARCAST_SITE='%s'\nNEARCAST_PRIMARY_SITE='%s'\nNEARCAST_HTTP='%s'\n",
+		h.Values.Role, h.Values.Site, h.Values.Primary, h.Address)
+	if err := os.WriteFile(h.Env, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.Configure()
+	if changed := h.Configure(); len(changed) > 0 {
+		t.Errorf("configuring again changed %v", changed)
+	}
+	h.Restart()
+	return h
+}
+
+// Configure writes the agents' configuration, as at a boot, and returns the files
+// that changed.
+func (h *Host) Configure() []string {
+	h.t.Helper()
+	changed, err := configure.Run(h.ctx, configure.Config{Root: "/", Secrets: h.Secrets, Log: slog.Default()}, h.Values)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return changed
+}
+
+// Restart runs the agents of a host that was killed, or starts for the first time.
+func (h *Host) Restart() {
+	h.t.Helper()
+	h.consul = h.agent("consul", "agent", "-config-dir="+h.Values.Paths.ConsulConfig)
+	h.nomad = h.agent("nomad", "agent", "-config="+h.Values.Paths.NomadConfig)
+}
+
+// Kill ends both agents as kill -9 does. What runs in Nomad lives on.
+func (h *Host) Kill() {
+	for _, cmd := range []*exec.Cmd{h.consul, h.nomad} {
+		kill(cmd)
+	}
+}
+
+// Wipe takes the data of a killed host away: the machine that comes for it is new.
+func (h *Host) Wipe() {
+	h.t.Helper()
+	unmount(h.t, h.dir)
+	for _, path := range []string{h.Values.Paths.ConsulData, h.Values.Paths.NomadData} {
+		if err := os.RemoveAll(path); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+}
+
+func (h *Host) agent(name string, args ...string) *exec.Cmd {
+	h.t.Helper()
+	log, err := os.OpenFile(filepath.Join(h.dir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	cmd := exec.Command(fleettest.Binary(h.t, name), args...)
+	cmd.Env = h.Environ()
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() {
+		kill(cmd)
+		log.Close()
+		if text, err := os.ReadFile(log.Name()); err == nil && h.t.Failed() {
+			h.t.Logf("%s of %s:\n%s", name, h.Values.Node, text[max(0, len(text)-4000):])
+		}
+	})
+	return cmd
+}
+
+// kill is kill -9, once.
+func kill(cmd *exec.Cmd) {
+	if cmd != nil && cmd.ProcessState == nil {
+		cmd.Process.Kill()
+		cmd.Wait()
+	}
+}
+
+// unmount takes away what a killed Nomad client leaves mounted: its tasks' secrets.
+func unmount(t testing.TB, dir string) {
+	t.Helper()
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		t.Error(err)
+	}
+	for line := range strings.Lines(string(mounts)) {
+		if path := strings.Fields(line)[1]; strings.HasPrefix(path, dir+"/") {
+			if err := syscall.Unmount(path, syscall.MNT_DETACH); err != nil {
+				t.Errorf("unmount %s: %v", path, err)
+			}
+		}
+	}
+}
+
+// Environ has the tools, and nothing of AWS or of another cluster.
+func (h *Host) Environ() []string {
+	return []string{
+		"PATH=" + filepath.Dir(fleettest.Binary(h.t, "consul")) + ":" + filepath.Dir(fleettest.Binary(h.t, "nomad")) + ":" + os.Getenv("PATH"),
+		"HOME=" + h.dir, "NEARCAST_ENV=" + h.Env, "NEARCAST_SECRETS=" + h.Secrets, "NEARCAST_HOME=" + Source(h.t),
+	}
+}
+
+// Source is the root of the source tree.
+func Source(t testing.TB) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir
+		}
+		if dir == "/" {
+			t.Fatal("there is no go.mod above the test")
+		}
+	}
+}
+
+// ACL runs acl.sh until it works, and returns what it said then.
+func (h *Host) ACL() (said string) {
+	h.t.Helper()
+	Eventually(h.t, h.ctx, "acl.sh on "+h.Address, func() error {
+		cmd := exec.CommandContext(h.ctx, filepath.Join(Source(h.t), "provision", "acl.sh"))
+		cmd.Env = h.Environ()
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		said = string(out)
+		return nil
+	})
+	return said
+}
+
+// Secret reads one of the host's secrets.
+func (h *Host) Secret(name string) string {
+	h.t.Helper()
+	text, err := os.ReadFile(filepath.Join(h.Secrets, name))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return strings.TrimSpace(string(text))
+}
+
+// Eventually tries something until it works, or a minute is over.
+func Eventually(t testing.TB, ctx context.Context, what string, try func() error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := try()
+		if err == nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("%s: not after a minute: %v", what, err)
+		}
+	}
+}
