@@ -128,6 +128,7 @@ func BenchmarkLaunchLoopback(b *testing.B) {
 	var n atomic.Int64
 	b.SetParallelism(8)
 	b.ResetTimer()
+	before := processor()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
 			begin := time.Now()
@@ -141,6 +142,7 @@ func BenchmarkLaunchLoopback(b *testing.B) {
 			took[n.Add(1)-1] = time.Since(begin)
 		}
 	})
+	b.ReportMetric(float64(processor()-before)/float64(b.N)/1e3, "cpu-µs/op")
 	slices.Sort(took)
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "launches/s")
 	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")

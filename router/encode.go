@@ -79,31 +79,33 @@ func comma(b []byte, i int) []byte {
 	return b
 }
 
-// plain are the bytes that stand for themselves in a JSON string.
+// plain are the bytes that stand for themselves in a JSON string. 0xE2 may begin
+// one of two line separators that do not.
 var plain = func() (is [256]bool) {
-	for c := byte(' '); c < utf8.RuneSelf; c++ {
-		is[c] = c != '"' && c != '\\' && c != '<' && c != '>' && c != '&'
+	for c := ' '; c < 256; c++ {
+		is[c] = c != '"' && c != '\\' && c != '<' && c != '>' && c != '&' && c != 0xE2
 	}
 	return is
 }()
 
 // text appends a string. Nearly all are plain; encoding/json knows of the rest.
 func text(b []byte, s string) []byte {
-	for i := 0; i < len(s); {
-		if plain[s[i]] {
-			i++
-			continue
+	for i := range len(s) {
+		if !plain[s[i]] {
+			return quoted(b, s)
 		}
-		r, size := utf8.DecodeRuneInString(s[i:])
-		if size == 1 || r == '\u2028' || r == '\u2029' {
-			quoted, _ := json.Marshal(s) // of a string: cannot fail
-			return append(b, quoted...)
-		}
-		i += size
+	}
+	if !utf8.ValidString(s) {
+		return quoted(b, s)
 	}
 	b = append(b, '"')
 	b = append(b, s...)
 	return append(b, '"')
+}
+
+func quoted(b []byte, s string) []byte {
+	text, _ := json.Marshal(s) // of a string: cannot fail
+	return append(b, text...)
 }
 
 // decimal appends a number. Nearly all have two decimals at most, and are

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -39,7 +40,9 @@ func (r *Router) postSession(c echo.Context) error {
 	if err := world.checkLaunch(req); err != nil {
 		return err
 	}
-	result := r.place(req, world)
+	room := rooms.Get().(*placement.Room)
+	defer rooms.Put(room)
+	result := r.place(req, world, room)
 	best, ok := result.Best()
 	if !ok {
 		return noSite(req.App, result)
@@ -88,6 +91,7 @@ func (r *Router) postSession(c echo.Context) error {
 	text := buffers.Get().(*[]byte)
 	defer buffers.Put(text)
 	*text = appendLaunch((*text)[:0], &out)
+	h.Set(echo.HeaderContentLength, strconv.Itoa(len(*text))) // or it goes out in chunks
 	return c.Blob(http.StatusCreated, echo.MIMEApplicationJSON, *text)
 }
 
@@ -135,8 +139,8 @@ func unknownSite(site, field string) error {
 	return problem(wire.ProblemUnknownSite, field, "There is no site %q; GET /v1/sites lists them.", site)
 }
 
-// place ranks the sites for a request.
-func (r *Router) place(req wire.LaunchRequest, w *world) placement.Result {
+// place ranks the sites for a request. The result is good as long as the room.
+func (r *Router) place(req wire.LaunchRequest, w *world, room *placement.Room) placement.Result {
 	app := w.app(req.App)
 	scratch := siteLists.Get().(*[]placement.Site)
 	defer siteLists.Put(scratch)
@@ -149,14 +153,14 @@ func (r *Router) place(req wire.LaunchRequest, w *world) placement.Result {
 		Residency: req.Preferences.Residency, GPU: req.Preferences.GPU,
 		MaxRTT: req.Preferences.MaxRTTMS, Between: w.between,
 	}
-	result := placement.Rank(ask, sites, r.cfg.Chance)
+	result := room.Rank(ask, sites, r.cfg.Chance)
 	if result.Serving == 0 && w.isolated {
 		// This site cannot serve, and of the others all that is known is that they
 		// do not answer *here*. She may well reach them: better than nothing.
 		for i := range sites {
 			sites[i].Healthy = sites[i].Healthy || w.sites[i].silent
 		}
-		result = placement.Rank(ask, sites, r.cfg.Chance)
+		result = room.Rank(ask, sites, r.cfg.Chance)
 	}
 	for i := range result.Candidates {
 		c := &result.Candidates[i]
@@ -170,6 +174,7 @@ func (r *Router) place(req wire.LaunchRequest, w *world) placement.Result {
 
 // Memory that one request after the other uses.
 var (
+	rooms          = sync.Pool{New: func() any { return new(placement.Room) }}
 	siteLists      = sync.Pool{New: func() any { return new([]placement.Site) }}
 	candidateLists = sync.Pool{New: func() any { return new([]wire.Candidate) }}
 	buffers        = sync.Pool{New: func() any { return new([]byte) }}

@@ -34,27 +34,30 @@ func (w *world) predict(sites []placement.Site, rtt map[string]float64) {
 	if len(from) == len(sites) && len(rtt) > 0 {
 		return // nothing is left to predict
 	}
-	least, most, off := make([]float64, len(sites)), make([]float64, len(sites)), make([]float64, len(sites))
-	for i := range most {
-		most[i] = math.Inf(1)
+	type bound struct{ least, most, off float64 }
+	bounds := make([]bound, len(sites))
+	for i := range bounds {
+		bounds[i].most = math.Inf(1)
 	}
 	for _, k := range from {
 		for i, d := range w.row(k.site) {
 			if math.IsNaN(d.ms) {
 				continue
 			}
-			if far := k.ms + d.ms; far < most[i] {
-				most[i], off[i] = far, d.off
+			b := &bounds[i]
+			if far := k.ms + d.ms; far < b.most {
+				b.most, b.off = far, d.off
 			}
-			least[i] = max(least[i], math.Abs(k.ms-d.ms)-d.off)
+			b.least = max(b.least, math.Abs(k.ms-d.ms)-d.off)
 		}
 	}
 	for i := range sites {
-		if _, measured := rtt[sites[i].Name]; measured || math.IsInf(most[i], 1) || len(rtt) == 0 && i == w.entry {
+		b := &bounds[i]
+		if _, measured := rtt[sites[i].Name]; measured || math.IsInf(b.most, 1) || len(rtt) == 0 && i == w.entry {
 			continue
 		}
-		sites[i].PredictedRTT = tenth(most[i])
-		sites[i].PredictedError = tenth(max(0, most[i]-least[i]) + off[i])
+		sites[i].PredictedRTT = tenth(b.most)
+		sites[i].PredictedError = tenth(max(0, b.most-b.least) + b.off)
 	}
 }
 

@@ -195,14 +195,30 @@ func (r Result) Best() (Candidate, bool) {
 // Rank orders the sites for a request. chance gives numbers in [0, 1); it is
 // asked at most once.
 func Rank(req Request, sites []Site, chance func() float64) Result {
-	all := make([]Candidate, len(sites))
+	return new(Room).Rank(req, sites, chance)
+}
+
+// Room is memory that one decision after the other may use: with hundreds of
+// sites, asking for it anew and having it collected is a good part of a
+// decision. The zero Room is ready; it is not for two goroutines at once.
+type Room struct {
+	candidates []Candidate
+	order      []key
+	text       []byte
+}
+
+// Rank is Rank, with a Result that is good until the Room is used again. The
+// strings in it are good for ever.
+func (r *Room) Rank(req Request, sites []Site, chance func() float64) Result {
+	r.candidates = slices.Grow(r.candidates[:0], len(sites))[:len(sites)]
+	all := r.candidates
 	seen := look(req.RTT)
 	for i := range sites {
-		all[i].Index = i
+		all[i] = Candidate{Index: i}
 		weigh(&all[i], &req, &sites[i], seen)
 	}
 	doubt(all, req.Between)
-	sort(all)
+	r.sort()
 	serving, _ := slices.BinarySearchFunc(all, true, func(c Candidate, _ bool) int {
 		if c.Excluded == "" {
 			return -1
@@ -212,8 +228,7 @@ func Rank(req Request, sites []Site, chance func() float64) Result {
 	drawn := draw(all[:serving], chance)
 	// The reasons are parts of one string: what costs is to ask for memory, and
 	// there are as many reasons as sites.
-	var room [16 << 10]byte
-	text := room[:0]
+	text := r.text[:0]
 	for i := range all {
 		c := &all[i]
 		c.start = int32(len(text))
@@ -225,6 +240,7 @@ func Rank(req Request, sites []Site, chance func() float64) Result {
 		}
 		c.end = int32(len(text))
 	}
+	r.text = text
 	words := string(text)
 	for i := range all {
 		all[i].Reason = words[all[i].start:all[i].end]
@@ -276,20 +292,21 @@ func draw(serving []Candidate, chance func() float64) int {
 	return n
 }
 
-// sort puts candidates in order. It sorts what is small, and moves each
-// candidate, which is not, once.
-func sort(all []Candidate) {
-	type key struct {
-		score    float64
-		at       int32
-		excluded bool
-	}
-	var room [256]key
-	keys := room[:0]
+// key is what a candidate is sorted by: small, where the candidate is not.
+type key struct {
+	score    float64
+	at       int32
+	excluded bool
+}
+
+// sort puts candidates in order. It moves each of them once.
+func (r *Room) sort() {
+	all, keys := r.candidates, r.order[:0]
 	for i := range all {
 		c := &all[i]
 		keys = append(keys, key{c.Score, int32(i), c.Excluded != ""})
 	}
+	r.order = keys
 	slices.SortFunc(keys, func(a, b key) int {
 		if a.excluded != b.excluded || a.excluded || a.score == b.score {
 			return compare(&all[a.at], &all[b.at])

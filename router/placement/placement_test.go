@@ -306,8 +306,9 @@ func BenchmarkRank(b *testing.B) {
 				sites = append(sites, s)
 			}
 			b.ReportAllocs()
+			var room Room
 			for b.Loop() {
-				Rank(req, sites, rnd.Float64)
+				room.Rank(req, sites, rnd.Float64)
 			}
 		})
 	}
