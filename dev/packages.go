@@ -45,6 +45,9 @@ var TestPackages = []Package{
 	{"iproute2", "cutting a network in tests of reconnection"},
 	{"xdotool", "reading pointer and windows back in tests of input"},
 	{"x11-utils", "looking at displays in tests"},
+	{"coturn", "relaying in the test of its job (Debian starts a service of it, which is not needed)"},
+	{"shellcheck", "linting scripts"},
+	{"debootstrap", "bare machines to provision in tests"},
 }
 
 // MissingPackages are those of want that dpkg does not have installed.

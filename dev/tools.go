@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -31,6 +32,11 @@ var tools = []tool{
 	{"versitygw", "github.com/versity/versitygw", "github.com/versity/versitygw/cmd/versitygw", 1},
 }
 
+// furtherTools are built only where they are asked for by name.
+var furtherTools = []tool{
+	{"nomad-autoscaler", "github.com/hashicorp/nomad-autoscaler", "github.com/hashicorp/nomad-autoscaler", 2},
+}
+
 // ToolsDir is where built servers are kept: $NEARCAST_TOOLS_DIR, or
 // nearcast/tools/bin in the user's cache.
 func ToolsDir() (string, error) {
@@ -46,9 +52,14 @@ func ToolsDir() (string, error) {
 
 // Tools finds the servers and returns their paths by name: on PATH, else in
 // ToolsDir, else builds them there from the versions pinned in root/dev/tools.
-// An empty root is the source tree around the working directory.
-func Tools(ctx context.Context, root string, log io.Writer) (map[string]string, error) {
-	root, err := findRoot(root, "")
+// An empty root is the source tree around the working directory. With names, it
+// does so for these alone, which may also be nomad-autoscaler.
+func Tools(ctx context.Context, root string, log io.Writer, names ...string) (map[string]string, error) {
+	wanted, err := named(names)
+	if err != nil {
+		return nil, err
+	}
+	root, err = findRoot(root, "")
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +68,7 @@ func Tools(ctx context.Context, root string, log io.Writer) (map[string]string, 
 		return nil, err
 	}
 	paths := make(map[string]string)
-	for _, t := range tools {
+	for _, t := range wanted {
 		path, err := t.find(ctx, root, dir, log)
 		if err != nil {
 			return nil, fmt.Errorf("get %s: %w", t.name, err)
@@ -65,6 +76,27 @@ func Tools(ctx context.Context, root string, log io.Writer) (map[string]string, 
 		paths[t.name] = path
 	}
 	return paths, nil
+}
+
+// named are the tools of these names, without any those that the cluster runs.
+func named(names []string) ([]tool, error) {
+	if len(names) == 0 {
+		return tools, nil
+	}
+	all := slices.Concat(tools, furtherTools)
+	var out []tool
+	for _, name := range names {
+		i := slices.IndexFunc(all, func(t tool) bool { return t.name == name })
+		if i < 0 {
+			var known []string
+			for _, t := range all {
+				known = append(known, t.name)
+			}
+			return nil, fmt.Errorf("there is no tool %q; known are %s", name, strings.Join(known, ", "))
+		}
+		out = append(out, all[i])
+	}
+	return out, nil
 }
 
 func (t tool) find(ctx context.Context, root, dir string, log io.Writer) (string, error) {

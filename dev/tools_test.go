@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -154,6 +155,23 @@ func TestPins(t *testing.T) {
 	for _, it := range tools {
 		if version, err := it.version(root); err != nil || !strings.HasPrefix(version, "v") {
 			t.Errorf("%s: %q, %v", it.name, version, err)
+		}
+	}
+}
+
+func TestToolsByName(t *testing.T) {
+	if all, err := named(nil); err != nil || len(all) != len(tools) {
+		t.Errorf("without a name: %v, %v", all, err)
+	}
+	if one, err := named([]string{"nomad-autoscaler"}); err != nil || len(one) != 1 || one[0].name != "nomad-autoscaler" {
+		t.Errorf("nomad-autoscaler: %v, %v", one, err)
+	}
+	if _, err := named([]string{"vault"}); err == nil || !strings.Contains(err.Error(), "consul, nomad") {
+		t.Errorf("vault: %v, want an error that lists the tools", err)
+	}
+	for _, it := range slices.Concat(tools, furtherTools) {
+		if _, err := it.version(".."); err != nil {
+			t.Errorf("%s: %v", it.name, err)
 		}
 	}
 }

@@ -37,11 +37,12 @@ func devPackages() *cobra.Command {
 
 func devTools() *cobra.Command {
 	return &cobra.Command{
-		Use:   "tools",
+		Use:   "tools [NAME...]",
 		Short: "Find Consul, Nomad and the S3 server, building those that this machine lacks",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			tools, err := dev.Tools(cmd.Context(), "", cmd.ErrOrStderr())
+		Long: `Find Consul, Nomad and the S3 server, or those that are named, and build the ones
+that this machine lacks. The cluster needs no nomad-autoscaler: it is built only by name.`,
+		RunE: func(cmd *cobra.Command, names []string) error {
+			tools, err := dev.Tools(cmd.Context(), "", cmd.ErrOrStderr(), names...)
 			if err != nil {
 				return err
 			}
