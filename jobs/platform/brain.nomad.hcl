@@ -62,8 +62,8 @@ job "brain" {
     healthy_deadline = "2m"
     # The first instance that cannot run ends the deployment.
     progress_deadline = "0"
-    auto_promote     = true
-    auto_revert      = true
+    auto_promote      = true
+    auto_revert       = true
   }
 
   group "brain" {

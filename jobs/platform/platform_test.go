@@ -19,10 +19,11 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// TestUnderPolicies publishes an app and plays it at a site whose router and
-// brain are Nomad jobs, with Consul and Nomad denying what is not allowed.
+// TestUnderPolicies publishes an app and plays it at a site whose parts are Nomad
+// jobs, with Consul and Nomad denying what is not allowed.
 func TestUnderPolicies(t *testing.T) {
 	s := newSite(t)
+	turn, autoscaler := newTURN(s), newAutoscaler(s)
 
 	s.sub("every job is valid", func(t *testing.T) {
 		pools, _ := filepath.Glob("../pools/*.hcl")
@@ -31,7 +32,7 @@ func TestUnderPolicies(t *testing.T) {
 		}
 		files, err := filepath.Glob("../*.nomad.hcl")
 		own, err2 := filepath.Glob("*.nomad.hcl")
-		if files = append(files, own...); err != nil || err2 != nil || len(files) < 5 {
+		if files = append(files, own...); err != nil || err2 != nil || len(files) < 7 {
 			t.Fatalf("jobs: %q, %v, %v", files, err, err2)
 		}
 		for _, file := range files {
@@ -43,11 +44,13 @@ func TestUnderPolicies(t *testing.T) {
 		}
 	})
 
-	s.nomad("var", "put", "nomad/jobs/router", "ticket_key=@"+s.path("keys/ticket-key.pem"), "ticket_keys=@"+s.path("keys/ticket-keys.pem"))
+	s.nomad("var", "put", "nomad/jobs/router", "ticket_key=@"+s.path("keys/ticket-key.pem"),
+		"ticket_keys=@"+s.path("keys/ticket-keys.pem"), "turn_secret="+turn.secret)
 	s.nomad("var", "put", "nomad/jobs/brain", "ticket_keys=@"+s.path("keys/ticket-keys.pem"))
-	for _, part := range []string{"router", "brain"} {
-		s.run(part)
-	}
+	turn.start(s)
+	autoscaler.start(s)
+	s.run("router", "--turn="+turn.url)
+	s.run("brain")
 	router := s.address("router")
 
 	s.sub("a seat is kept warm, and the router knows", func(t *testing.T) {
@@ -67,16 +70,7 @@ func TestUnderPolicies(t *testing.T) {
 	})
 
 	s.sub("a person gets it", func(t *testing.T) {
-		body, _ := json.Marshal(wire.LaunchRequest{App: "app"})
-		res, err := http.Post(router+"/v1/sessions", "application/json", bytes.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer res.Body.Close()
-		var launched wire.LaunchResponse
-		if err := json.NewDecoder(res.Body).Decode(&launched); err != nil || res.StatusCode != http.StatusCreated {
-			t.Fatalf("launch: %s, %v", res.Status, err)
-		}
+		launched := s.launch(router)
 		ws, _, err := websocket.Dial(s.ctx, launched.BrainURL, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -102,16 +96,16 @@ func TestUnderPolicies(t *testing.T) {
 		}
 	})
 
+	s.sub("packets go through TURN", func(t *testing.T) { turn.relays(s, t, s.launch(router).ICEServers) })
+	s.sub("the autoscaler wants a host more", func(t *testing.T) { autoscaler.scales(s, t) })
+
 	s.sub("what is not allowed is refused", func(t *testing.T) {
 		routerConsul := s.secret("router", "consul_token")
 		brainConsul := s.secret("brain", "consul_token")
 		brainNomad := s.variable("brain", "NOMAD_TOKEN")
 		service := func(name string) string { return fmt.Sprintf(`{"Name":%q,"ID":"intruder"}`, name) }
 		consul, nomad := "http://"+s.consulAddress, "http://"+s.nomadAddress
-		for _, c := range []struct {
-			who, token, method, url, body string
-			want                          int
-		}{
+		for _, c := range append(autoscaler.calls(s), []call{
 			{"router publishes an app", routerConsul, "PUT", consul + "/v1/kv/nearcast/apps/fake", "{}", 403},
 			{"router marks a ticket", routerConsul, "PUT", consul + "/v1/kv/nearcast/tickets/x", "{}", 403},
 			{"router poses as a brain", routerConsul, "PUT", consul + "/v1/agent/service/register", service(wire.BrainService), 403},
@@ -126,11 +120,11 @@ func TestUnderPolicies(t *testing.T) {
 			{"anybody reads the used tickets", "", "GET", consul + "/v1/kv/nearcast/tickets/?recurse", "", 404},
 			{"anybody writes", "", "PUT", consul + "/v1/kv/nearcast/apps/fake", "{}", 403},
 			{"brain reads the jobs", brainNomad, "GET", nomad + "/v1/jobs", "", 200},
-			{"brain runs a job", brainNomad, "PUT", nomad + "/v1/jobs", `{"Job":{"ID":"mine","Name":"mine","Type":"batch","Datacenters":["*"],"TaskGroups":[{"Name":"g","Tasks":[{"Name":"t","Driver":"raw_exec","Config":{"command":"/bin/true"}}]}]}}`, 403},
+			{"brain runs a job", brainNomad, "PUT", nomad + "/v1/jobs", intruder, 403},
 			{"brain reads the ticket key", brainNomad, "GET", nomad + "/v1/var/nomad/jobs/router", "", 403},
 			{"brain drains nodes", brainNomad, "GET", nomad + "/v1/nodes", "", 403},
 			{"anybody reads the jobs", "", "GET", nomad + "/v1/jobs", "", 403},
-		} {
+		}...) {
 			req, err := http.NewRequestWithContext(s.ctx, c.method, c.url, strings.NewReader(c.body))
 			if err != nil {
 				t.Fatal(err)
@@ -174,6 +168,15 @@ func TestUnderPolicies(t *testing.T) {
 	})
 }
 
+// intruder is a job that nobody but a publisher may run.
+const intruder = `{"Job":{"ID":"mine","Name":"mine","Type":"batch","Datacenters":["*"],"TaskGroups":[{"Name":"g","Tasks":[{"Name":"t","Driver":"raw_exec","Config":{"command":"/bin/true"}}]}]}}`
+
+// call is one of an API with somebody's token, and what has to become of it.
+type call struct {
+	who, token, method, url, body string
+	want                          int // status
+}
+
 // sub runs a subtest that the site's own failures count in.
 func (s *site) sub(name string, fn func(t *testing.T)) {
 	outer := s.t
@@ -182,6 +185,22 @@ func (s *site) sub(name string, fn func(t *testing.T)) {
 		s.t = t
 		fn(t)
 	})
+}
+
+// launch presses Play.
+func (s *site) launch(router string) wire.LaunchResponse {
+	s.t.Helper()
+	body, _ := json.Marshal(wire.LaunchRequest{App: "app"})
+	res, err := http.Post(router+"/v1/sessions", "application/json", bytes.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var launched wire.LaunchResponse
+	if err := json.NewDecoder(res.Body).Decode(&launched); err != nil || res.StatusCode != http.StatusCreated {
+		s.t.Fatalf("launch: %s, %v", res.Status, err)
+	}
+	return launched
 }
 
 // secret reads a file of a task's secrets.
@@ -198,13 +217,19 @@ func (s *site) secret(job, name string) string {
 	return strings.TrimSpace(string(text))
 }
 
-// variable reads a variable of a part's process.
+// variable reads a variable of the process of a part of nearcast.
 func (s *site) variable(part, name string) string {
+	s.t.Helper()
+	return s.environ(s.path("bin/nearcast")+"\x00"+part+"\x00", name)
+}
+
+// environ reads a variable of the process whose command line begins so.
+func (s *site) environ(command, name string) string {
 	s.t.Helper()
 	commands, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, file := range commands {
 		text, _ := os.ReadFile(file)
-		if !strings.HasPrefix(string(text), s.path("bin/nearcast")+"\x00"+part+"\x00") {
+		if !strings.HasPrefix(string(text), command) {
 			continue
 		}
 		environ, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "environ"))
@@ -214,7 +239,7 @@ func (s *site) variable(part, name string) string {
 			}
 		}
 	}
-	s.t.Fatalf("no process of %s has %s", part, name)
+	s.t.Fatalf("no process of %q has %s", command, name)
 	return ""
 }
 

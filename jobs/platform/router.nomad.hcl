@@ -4,6 +4,9 @@
 #   nomad var put nomad/jobs/router ticket_key=@keys/ticket-key.pem ticket_keys=@keys/ticket-keys.pem
 #   nomad job run -var url=https://eu-west-1.play.example router.nomad.hcl
 #
+# For TURN, put its secret beside the keys as turn_secret, and name the servers in
+# options: turn.nomad.hcl.
+#
 # A new version is started beside the old ones, on one port more; when it is
 # healthy it replaces them one by one, else everything goes back as it was.
 # What it may do in Consul is in acl/consul/router.hcl; it may do nothing in Nomad.
@@ -62,8 +65,8 @@ job "router" {
     healthy_deadline = "2m"
     # The first instance that cannot run ends the deployment.
     progress_deadline = "0"
-    auto_promote     = true
-    auto_revert      = true
+    auto_promote      = true
+    auto_revert       = true
   }
 
   group "router" {
@@ -111,7 +114,9 @@ job "router" {
 
       template {
         destination = "secrets/ticket-key.pem"
-        perms       = "0600"
+        perms       = "0400"
+        uid         = 65534 # nobody, as whom exec runs tasks
+        gid         = 65534
         data        = "{{ with nomadVar \"nomad/jobs/router\" }}{{ .ticket_key }}{{ end }}"
       }
       # Public keys are read again when they change; only a new private key needs
@@ -120,6 +125,13 @@ job "router" {
         destination = "secrets/ticket-keys.pem"
         change_mode = "noop"
         data        = "{{ with nomadVar \"nomad/jobs/router\" }}{{ .ticket_keys }}{{ end }}"
+      }
+
+      # With it, each session gets a name and password for TURN: turn.nomad.hcl.
+      template {
+        destination = "secrets/turn.env"
+        env         = true
+        data        = "{{ with nomadVar \"nomad/jobs/router\" }}{{ with .turn_secret }}NEARCAST_TURN_SECRET={{ . | toJSON }}{{ end }}{{ end }}"
       }
 
       config {

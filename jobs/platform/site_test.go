@@ -66,7 +66,7 @@ func newSite(t *testing.T) *site {
 	s.build("testapp", "../../dev/testapp")
 	s.command(s.path("bin/nearcast"), "ticket-key", s.path("keys"))
 
-	ports := freePorts(t, 8)
+	ports := freePorts(t, 7)
 	s.consulAddress, s.nomadAddress = local(ports[0]), local(ports[4])
 	s.env = append(cleanEnviron(), "CONSUL_HTTP_ADDR=http://"+s.consulAddress, "CONSUL_HTTP_TOKEN="+s.management,
 		"NOMAD_ADDR=http://"+s.nomadAddress, "NOMAD_TOKEN="+s.management, "PATH="+toolPath())
@@ -129,6 +129,7 @@ server {
 }
 client {
   enabled           = true
+  node_class        = "stream-cpu" # as in provision/templates: the pool's name
   network_interface = "lo"
   cpu_total_compute = 16000
   options = {

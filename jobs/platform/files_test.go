@@ -1,0 +1,34 @@
+package platform_test
+
+import (
+	"context"
+	"os/exec"
+	"testing"
+	"time"
+)
+
+// Every HCL file here and below acl is as Nomad formats it.
+func TestFormat(t *testing.T) {
+	nomad, err := tool("nomad")
+	if err != nil {
+		t.Skip(err)
+	}
+	check(t, "nomad fmt -recursive jobs acl mends it", nomad, "fmt", "-check", "-recursive", "..", "../../acl")
+}
+
+func TestShellcheck(t *testing.T) {
+	shellcheck, err := exec.LookPath("shellcheck")
+	if err != nil {
+		t.Skipf("the Debian package shellcheck is missing: %v", err)
+	}
+	check(t, "", shellcheck, "../../acl/apply.sh")
+}
+
+func check(t *testing.T, advice, name string, args ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if out, err := exec.CommandContext(ctx, name, args...).CombinedOutput(); err != nil {
+		t.Errorf("%v: %s%s", err, out, advice)
+	}
+}
