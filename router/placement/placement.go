@@ -41,7 +41,10 @@
 // Each candidate says in words why it stands where it stands.
 package placement
 
-import "slices"
+import (
+	"math"
+	"slices"
+)
 
 // What is taken to be true while nothing is known. Milliseconds.
 const (
@@ -292,29 +295,32 @@ func draw(serving []Candidate, chance func() float64) int {
 	return n
 }
 
-// key is what a candidate is sorted by: small, where the candidate is not.
+// key is what a candidate is sorted by: small, where the candidate is not. The
+// score of those left out is infinite.
 type key struct {
-	score    float64
-	at       int32
-	excluded bool
+	score float64
+	at    int
 }
 
 // sort puts candidates in order. It moves each of them once.
 func (r *Room) sort() {
 	all, keys := r.candidates, r.order[:0]
 	for i := range all {
-		c := &all[i]
-		keys = append(keys, key{c.Score, int32(i), c.Excluded != ""})
+		k := key{all[i].Score, i}
+		if all[i].Excluded != "" {
+			k.score = math.Inf(1)
+		}
+		keys = append(keys, k)
 	}
 	r.order = keys
 	slices.SortFunc(keys, func(a, b key) int {
-		if a.excluded != b.excluded || a.excluded || a.score == b.score {
-			return compare(&all[a.at], &all[b.at])
-		}
-		if a.score < b.score {
+		switch {
+		case a.score < b.score:
 			return -1
+		case a.score > b.score:
+			return 1
 		}
-		return 1
+		return compare(&all[a.at], &all[b.at])
 	})
 	// keys[i].at is what belongs at i: along each cycle of these.
 	for start := range keys {
@@ -322,8 +328,8 @@ func (r *Room) sort() {
 			continue
 		}
 		first, i := all[start], start
-		for int(keys[i].at) != start {
-			next := int(keys[i].at)
+		for keys[i].at != start {
+			next := keys[i].at
 			all[i], keys[i].at = all[next], -1
 			i = next
 		}

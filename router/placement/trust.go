@@ -16,6 +16,9 @@ const (
 // the sites over this place is shorter than the way itself; by more than routes
 // on the Internet are crooked. It is false where the way between is not known.
 func Contradicts(a, b, between, err float64) bool {
+	if math.Abs(a-b) <= between && between <= a+b {
+		return false // a triangle, as nearly all are
+	}
 	if !sane(a) || !sane(b) || !sane(between) {
 		return false
 	}
