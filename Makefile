@@ -7,9 +7,12 @@ NEARCAST := $(BIN)/nearcast
 UP       ?=# arguments of "nearcast dev up": make up UP="--port 8800 --apps viewer"
 SITES    ?=# a planet instead of one site, as root: make up SITES=us-east-1,eu-west-1,ap-northeast-1
 
-# Tests that are worth the race detector's price. The rest drive media and
-# browsers, where ten times the CPU time changes what is tested.
+# Tests that are worth the race detector's price: elsewhere ten times the CPU
+# time changes what is tested.
 RACE     := ./internal/... ./router/... ./brain/...
+# Tests that drive media and browsers, one package after the other: they go by
+# the clock. What is left mostly waits for servers, and two wait as fast as one.
+ALONE    := ./driver/... ./cmd/stream-host ./e2e/... ./web ./dev/wan ./bench/...
 TESTFLAGS ?= -timeout 15m
 
 .DEFAULT_GOAL := help
@@ -60,8 +63,9 @@ lint: ## gofmt, go vet, staticcheck
 test: test-packages build ## everything: lint, then all tests; skips are listed at the end with their reasons
 	@$(MAKE) --no-print-directory lint
 	@$(NEARCAST) dev tools
-	@race=$$($(GO) list $(RACE)); rest=$$($(GO) list ./... | grep -vxF "$$race"); \
-	  { $(GO) test -json -race $(TESTFLAGS) $$race; $(GO) test -json -p 1 $(TESTFLAGS) $$rest; } \
+	@race=$$($(GO) list $(RACE)); alone=$$($(GO) list $(ALONE)); \
+	  rest=$$($(GO) list ./... | grep -vxF "$$race" | grep -vxF "$$alone"); \
+	  { $(GO) test -json -race $(TESTFLAGS) $$race; $(GO) test -json $(TESTFLAGS) $$rest; $(GO) test -json -p 1 $(TESTFLAGS) $$alone; } \
 	  | $(GO) run ./dev/testsummary
 
 bench-stream: build test-packages ## measure a stream: latency, frame rate, CPU; JSON lines (BENCH="-only warm")
