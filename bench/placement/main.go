@@ -19,6 +19,7 @@
 //	launches_per_s     /s   POST /v1/sessions over loopback, 200 sites, tickets signed, the
 //	                        load made by the same process; label measured: round trips sent
 //	launch_time        ms   of those
+//	processor_per_launch  µs  of the router and of the load that calls it, together
 //
 // Rates are of windows; their p90 is what nine of ten windows reach.
 //
@@ -28,7 +29,11 @@
 // race (all, decided by the page's rule), adaptive (package probe), memory (the
 // same with package prefix). matrix is what routers know of the way between
 // sites: measured, or vivaldi coordinates after some minutes of gossip. at_once
-// is how many sites are measured in parallel, "3+2" three first and then two.
+// is how many sites are measured in parallel, "3+2" three first and then two;
+// waits is for whom a round waits: all, or those who can still win, as the page
+// does (race). path is how beacons are reached (http, https, http2 over TLS), and
+// browser what is added to the network: none, or what Chromium takes to begin a
+// connection, to compute a handshake and to tell the script.
 //
 // It is a benchmark and not a test: nothing fails for being slow.
 package main
