@@ -114,9 +114,7 @@ job "router" {
 
       template {
         destination = "secrets/ticket-key.pem"
-        perms       = "0400"
-        uid         = 65534 # nobody, as whom exec runs tasks
-        gid         = 65534
+        perms       = "0600"
         data        = "{{ with nomadVar \"nomad/jobs/router\" }}{{ .ticket_key }}{{ end }}"
       }
       # Public keys are read again when they change; only a new private key needs

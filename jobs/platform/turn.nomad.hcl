@@ -176,6 +176,11 @@ job "turn" {
   group "turn" {
     count = var.count
 
+    # One host has one such port, whatever number of addresses.
+    constraint {
+      distinct_hosts = true
+    }
+
     network {
       port "turn" {
         static = var.port
