@@ -52,7 +52,7 @@ test('room and ends read the fields that there are', { skip }, () => {
   for (const field of ['site', 'beacon_url', 'brain_url', 'router_url', 'healthy', 'apps', 'distances']) assert.ok(field in golden('site_view'), field);
   for (const field of ['entry', 'sites', 'probe']) assert.ok(field in golden('sites_response'), field);
   assert.ok('probe' in golden('probe_response'));
-  assert.deepEqual(Object.keys(golden('probe_request')), ['rtt_ms', 'failed']);
+  assert.deepEqual(Object.keys(golden('probe_request')), ['rtt_ms', 'silent_ms', 'failed']);
   for (const field of ['app', 'rtt_ms', 'lost']) assert.ok(field in golden('launch_request'), field);
   for (const field of ['site', 'rtt_ms', 'rtt_source', 'rtt_error_ms', 'wait_ms', 'load_ms', 'excluded', 'reason']) assert.ok(field in golden('candidate'), field);
   for (const field of ['predicted_rtt_ms', 'rtt_source', 'candidates']) assert.ok(field in golden('launch_response'), field);
