@@ -148,13 +148,19 @@ func drainCommand() *cobra.Command {
 		provision.Stream: 110 * time.Minute,
 	}
 	var deadline time.Duration
+	var now bool
 	cmd := &cobra.Command{
 		Use:   "drain",
 		Short: "Wait for the cloud to take this host, and end it in order",
 		Long: `Ask the instance metadata service every five seconds whether this host is about to
 be interrupted (spot) or terminated (by its auto scaling group). When it is, drain
-the Nomad node, so that sessions end or move, leave Consul, and let the group go on.`,
-		Args: cobra.NoArgs,
+the Nomad node, so that sessions end or move, leave Consul, and let the group go on.
+
+With --now the operator says so, and the host stays: drain the node, and return when
+nothing runs on it any more, or when the deadline is over. It gets work again by
+nomad node eligibility -enable.`,
+		Example: "  nearcast provision drain --now --deadline 2h",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, log := cmd.Context(), slog.Default()
 			v, err := load(env, log)
@@ -188,6 +194,10 @@ the Nomad node, so that sessions end or move, leave Consul, and let the group go
 			if v.Role == provision.Stream {
 				c.Seats = func(ctx context.Context, fn func([]wire.Seat)) { <-registry.WatchSeats(ctx, fn).Done() }
 			}
+			if now {
+				c.Now, c.Leave = true, nil
+				return drain.Run(ctx, c)
+			}
 			if v.Cloud.Hook != "" {
 				credentials, err := awsCredentials(ctx, v)
 				if err != nil {
@@ -203,7 +213,8 @@ the Nomad node, so that sessions end or move, leave Consul, and let the group go
 	flags.StringVar(&env, "env", envFile, "what this host is")
 	flags.StringVar(&dir, "secrets", secretsDir, "this host's folder of secrets")
 	flags.StringVar(&imds, "imds", os.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT"), "the metadata service (default the cloud's)")
-	flags.DurationVar(&deadline, "deadline", 0, "how long sessions may go on when the group takes this host (default 110m, 2m for servers and edge hosts)")
+	flags.BoolVar(&now, "now", false, "drain this host now, and keep it")
+	flags.DurationVar(&deadline, "deadline", 0, "how long sessions may go on when the group or the operator takes this host (default 110m, 2m for servers and edge hosts)")
 	return cmd
 }
 

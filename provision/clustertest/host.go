@@ -41,11 +41,11 @@ type Host struct {
 	Address string
 	Secrets string // its folder of secrets
 	Env     string // its provision.env
+	Dir     string // all that is its own, but for paths that Values gave
 	Values  provision.Values
 
 	t             testing.TB
 	ctx           context.Context
-	dir           string
 	consul, nomad *exec.Cmd
 }
 
@@ -69,7 +69,7 @@ func Start(t testing.TB, ctx context.Context, keys string, v provision.Values, n
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	h := &Host{t: t, ctx: ctx, dir: dir, Address: Network(n), Secrets: filepath.Join(dir, "secrets"), Env: filepath.Join(dir, "env")}
+	h := &Host{t: t, ctx: ctx, Dir: dir, Address: Network(n), Secrets: filepath.Join(dir, "secrets"), Env: filepath.Join(dir, "env")}
 	v.Node = fmt.Sprintf("%s-%d", v.Role, n)
 	v.Address, v.HTTP, v.Interface = h.Address, h.Address, "lo"
 	v.Ports.ConsulDNS = -1
@@ -89,8 +89,8 @@ func Start(t testing.TB, ctx context.Context, keys string, v provision.Values, n
 	if err := os.CopyFS(h.Secrets, os.DirFS(filepath.Join(keys, v.Site, v.Role.String()))); err != nil {
 		t.Fatal(err)
 	}
-	text := fmt.Sprintf("NEARCAST_ROLE='%s'\nNEARCAST_SITE='%s'\nNEARCAST_PRIMARY_SITE='%s'\nNEARCAST_HTTP='%s'\n",
-		h.Values.Role, h.Values.Site, h.Values.Primary, h.Address)
+	text := fmt.Sprintf("NEARCAST_ROLE='%s'\nNEARCAST_SITE='%s'\nNEARCAST_PRIMARY_SITE='%s'\nNEARCAST_NODE='%s'\nNEARCAST_JOIN='%s'\nNEARCAST_ADDRESS='%s'\nNEARCAST_HTTP='%s'\n",
+		h.Values.Role, h.Values.Site, h.Values.Primary, h.Values.Node, strings.Join(h.Values.Join, ","), h.Address, h.Address)
 	if err := os.WriteFile(h.Env, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +130,7 @@ func (h *Host) Kill() {
 // Wipe takes the data of a killed host away: the machine that comes for it is new.
 func (h *Host) Wipe() {
 	h.t.Helper()
-	unmount(h.t, h.dir)
+	unmount(h.t, h.Dir)
 	for _, path := range []string{h.Values.Paths.ConsulData, h.Values.Paths.NomadData} {
 		if err := os.RemoveAll(path); err != nil {
 			h.t.Fatal(err)
@@ -140,7 +140,7 @@ func (h *Host) Wipe() {
 
 func (h *Host) agent(name string, args ...string) *exec.Cmd {
 	h.t.Helper()
-	log, err := os.OpenFile(filepath.Join(h.dir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	log, err := os.OpenFile(filepath.Join(h.Dir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -189,7 +189,7 @@ func unmount(t testing.TB, dir string) {
 func (h *Host) Environ() []string {
 	return []string{
 		"PATH=" + filepath.Dir(fleettest.Binary(h.t, "consul")) + ":" + filepath.Dir(fleettest.Binary(h.t, "nomad")) + ":" + os.Getenv("PATH"),
-		"HOME=" + h.dir, "NEARCAST_ENV=" + h.Env, "NEARCAST_SECRETS=" + h.Secrets, "NEARCAST_HOME=" + Source(h.t),
+		"HOME=" + h.Dir, "NEARCAST_ENV=" + h.Env, "NEARCAST_SECRETS=" + h.Secrets, "NEARCAST_HOME=" + Source(h.t),
 	}
 }
 

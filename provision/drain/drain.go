@@ -37,6 +37,7 @@ type Node interface {
 // Config says what a host's end consists of. What is nil is left out.
 type Config struct {
 	Meta      Metadata
+	Now       bool // the operator drains the host; Meta is not asked
 	Group     Group
 	Lifecycle awsapi.Lifecycle // Instance is asked of Meta where it is empty
 	Node      Node
@@ -83,7 +84,7 @@ func Run(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
-	c.Log.Warn("this host is to end", "why", first.why, "until", first.until.Format(time.RFC3339))
+	c.Log.Warn("this host's work is to end", "why", first.why, "until", first.until.Format(time.RFC3339))
 	if c.Group != nil && c.Lifecycle.Instance == "" {
 		if c.Lifecycle.Instance, err = c.Meta.Get(ctx, "instance-id"); err != nil {
 			return fmt.Errorf("find the instance's id: %w", err)
@@ -107,7 +108,7 @@ func Run(ctx context.Context, c Config) error {
 			return err
 		}
 	}
-	c.Log.Info("this host has ended; the cloud may take it")
+	c.Log.Info("nothing runs on this host any more")
 	return nil
 }
 
@@ -136,6 +137,9 @@ func (c Config) watch(ctx context.Context, known notice) (notice, error) {
 
 // look asks once. Of two notices, the one with less time counts.
 func (c Config) look(ctx context.Context, now time.Time) (n notice, err error) {
+	if c.Now {
+		return notice{why: "its operator drains it", until: now.Add(c.Deadline)}, nil
+	}
 	state, err := c.Meta.Get(ctx, "autoscaling/target-lifecycle-state")
 	if err != nil && !errors.Is(err, awsapi.ErrNoMetadata) {
 		return n, err

@@ -1,0 +1,22 @@
+package day2
+
+import (
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+)
+
+// TestMain gives the tests a network of their own, where they may: the document
+// names ports, and they are not free on every machine.
+func TestMain(m *testing.M) {
+	const inside = "NEARCAST_DAY2_NETWORK"
+	unshare, err := exec.LookPath("unshare")
+	if err == nil && os.Geteuid() == 0 && os.Getenv(inside) == "" && exec.Command(unshare, "--net", "ip", "link", "set", "lo", "up").Run() == nil {
+		args := append([]string{"unshare", "--net", "sh", "-c", `ip link set lo up && exec "$0" "$@"`}, os.Args...)
+		if err := syscall.Exec(unshare, args, append(os.Environ(), inside+"=yes")); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(m.Run())
+}

@@ -1,0 +1,383 @@
+package day2
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/coder/websocket/wsjson"
+
+	"github.com/nearcast/nearcast/internal/fleet/fleettest"
+	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/provision"
+	"github.com/nearcast/nearcast/provision/clustertest"
+	"github.com/nearcast/nearcast/provision/secrets"
+)
+
+const siteName = "site-a"
+
+// site is three servers, an edge host and a stream host, and an operator's folder
+// with what the document has in it.
+type site struct {
+	t   *testing.T
+	ctx context.Context
+
+	keys    string // what nearcast provision secrets made
+	work    string // where the operator's shell is
+	bin     string
+	blocks  []block
+	ran     map[string]bool
+	env     map[string]string // of the operator's shell
+	servers []*clustertest.Host
+	edge    *clustertest.Host
+	stream  *clustertest.Host
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("starts real agents")
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: Nomad's clients do")
+	}
+	if os.Getenv("NEARCAST_DAY2_NETWORK") == "" {
+		t.Skip("this machine gives it no network of its own")
+	}
+	for _, name := range []string{"jq", "unshare", "openssl", "Xvfb"} {
+		if _, err := exec.LookPath(name); err != nil {
+			t.Skipf("%s is not installed", name)
+		}
+	}
+	for _, name := range []string{"consul", "nomad"} {
+		fleettest.Binary(t, name) // or skip
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	t.Cleanup(cancel)
+	s := &site{t: t, ctx: ctx, keys: t.TempDir(), work: t.TempDir(), bin: build(t), blocks: document(t), ran: map[string]bool{}}
+	if _, err := secrets.Make(secrets.Config{Dir: s.keys, Sites: []string{siteName}}); err != nil {
+		t.Fatal(err)
+	}
+	values := func(role provision.Role) provision.Values {
+		v := provision.Values{Role: role, Site: siteName, Join: []string{clustertest.Network(1), clustertest.Network(2), clustertest.Network(3)}}
+		if role == provision.Stream {
+			v.Tuning.Drivers = []string{"stream"}
+			v.Paths.Plugins, v.Paths.StreamHost = filepath.Join(s.bin, "plugins"), filepath.Join(s.bin, "stream-host")
+		}
+		return v
+	}
+	for n := range 3 {
+		s.servers = append(s.servers, clustertest.Start(t, ctx, s.keys, values(provision.Server), n+1))
+	}
+	s.servers[0].ACL()
+	s.edge = clustertest.Start(t, ctx, s.keys, values(provision.Edge), 4)
+	s.stream = clustertest.Start(t, ctx, s.keys, values(provision.Stream), 5)
+	// What Nomad takes for the address of the interface lo.
+	router, brain := "http://127.0.0.1:8080", "ws://127.0.0.1:8081/v1/connect"
+	s.env = map[string]string{
+		"NOMAD_ADDR": "http://" + s.servers[0].Address + ":4646", "CONSUL_HTTP_ADDR": "http://" + s.servers[0].Address + ":8500",
+		"sites": siteName, "edge_hosts": "2", "app": "testapp", "url": router, "DIR": s.keys, "name": "nearcast",
+		// In place of what the hosts of a cluster have: no chroot of /usr, and agents
+		// that share a machine.
+		"NOMAD_VAR_driver": "raw_exec", "NOMAD_VAR_binary": filepath.Join(s.bin, "nearcast"),
+		"NOMAD_VAR_options": fmt.Sprintf(`["--consul=%s:8500"]`, s.edge.Address), "NOMAD_VAR_testapp": filepath.Join(s.bin, "testapp"),
+	}
+	if err := os.CopyFS(filepath.Join(s.work, "jobs"), os.DirFS(filepath.Join(clustertest.Source(t), "jobs"))); err != nil {
+		t.Fatal(err)
+	}
+	s.write("sites.json", fmt.Sprintf(`{%q: {"router_url": %q, "brain_url": %q}}`, siteName, router, brain))
+	packed, err := secrets.Pack(s.keys, siteName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.write("cluster.json", packed)
+	t.Cleanup(s.end)
+	return s
+}
+
+// build makes what a release has of ours.
+func build(t testing.TB) string {
+	t.Helper()
+	bin, err := os.MkdirTemp("/tmp", "ncb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(bin) })
+	if err := os.Chmod(bin, 0o755); err != nil { // seats run as other users
+		t.Fatal(err)
+	}
+	packages := map[string]string{"nearcast": "./cmd/nearcast"}
+	if t.Name() != "TestHelp" {
+		packages["plugins/nomad-driver-stream"], packages["stream-host"], packages["testapp"] = "./cmd/nomad-driver-stream", "./cmd/stream-host", "./dev/testapp"
+	}
+	for name, pkg := range packages {
+		cmd := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(bin, name), pkg)
+		cmd.Dir = clustertest.Source(t)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("build %s: %v\n%s", pkg, err, out)
+		}
+	}
+	return bin
+}
+
+const stopAll = `
+for job in $(nomad operator api /v1/jobs | jq -r '.[] | select(.Status != "dead") | .ID'); do nomad job stop -detach "$job" >/dev/null; done
+nomad operator api /v1/allocations | jq -e 'all(.ClientStatus != "running" and .ClientStatus != "pending")'
+`
+
+// end ends what runs in Nomad: it outlives its agents.
+func (s *site) end() {
+	patience := time.Minute
+	if s.t.Failed() {
+		patience = 10 * time.Second // there may be nobody to ask
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	s.ctx = ctx // the test's own is over
+	tick := time.NewTicker(300 * time.Millisecond)
+	defer tick.Stop()
+	// Again and again: a brain may just have started a seat.
+	for s.command(nil, stopAll).Run() != nil && ctx.Err() == nil {
+		<-tick.C
+	}
+	// What no agent could be asked to end.
+	hosts := append(slices.Clone(s.servers), s.edge, s.stream)
+	for _, h := range hosts {
+		h.Kill()
+	}
+	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, file := range files {
+		text, _ := os.ReadFile(file)
+		cwd, _ := os.Readlink(filepath.Join(filepath.Dir(file), "cwd"))
+		for _, h := range hosts {
+			if strings.Contains(string(text), h.Dir+"/") || strings.HasPrefix(cwd, h.Dir+"/") {
+				var pid int
+				if _, err := fmt.Sscan(filepath.Base(filepath.Dir(file)), &pid); err == nil && pid != os.Getpid() {
+					syscall.Kill(pid, syscall.SIGKILL)
+				}
+			}
+		}
+	}
+}
+
+func (s *site) write(name, text string) {
+	s.t.Helper()
+	if err := os.WriteFile(filepath.Join(s.work, name), []byte(text), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *site) read(name string) string {
+	s.t.Helper()
+	text, err := os.ReadFile(filepath.Join(s.work, name))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return string(text)
+}
+
+// onHost gives a shell the host's files where a host has them, in a mount
+// namespace of its own.
+const onHost = `
+for dir in etc var/lib; do
+  mkdir -p "$SCRATCH"; mount -t tmpfs tmpfs "$SCRATCH"; mkdir "$SCRATCH/upper" "$SCRATCH/work"
+  mount -t overlay overlay -o "lowerdir=/$dir,upperdir=$SCRATCH/upper,workdir=$SCRATCH/work" "/$dir"
+done
+mkdir -p /etc/nearcast/secrets /var/lib/consul /var/lib/nomad; touch /etc/nearcast/provision.env
+mount --bind "$HOST_DIR/secrets" /etc/nearcast/secrets
+mount --bind "$HOST_DIR/env" /etc/nearcast/provision.env
+mount --bind "$HOST_DIR/consul" /var/lib/consul
+mount --bind "$HOST_DIR/nomad" /var/lib/nomad
+`
+
+// command is a shell of the operator's: at home, or on a host.
+func (s *site) command(h *clustertest.Host, script string, env ...string) *exec.Cmd {
+	shell := []string{"bash", "-euo", "pipefail", "-c"}
+	if h != nil {
+		shell = append([]string{"unshare", "--mount", "--propagation=private"}, shell...)
+		env = append(env, "HOST_DIR="+h.Dir, "SCRATCH="+filepath.Join(h.Dir, "scratch"))
+		script = onHost + script
+	}
+	cmd := exec.CommandContext(s.ctx, shell[0], append(shell[1:], script)...)
+	cmd.Dir = s.work
+	cmd.Env = append(env, "HOME="+s.work, "PATH="+s.bin+":"+filepath.Dir(fleettest.Binary(s.t, "consul"))+":"+filepath.Dir(fleettest.Binary(s.t, "nomad"))+":"+os.Getenv("PATH"))
+	for name, value := range s.env {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
+	return cmd
+}
+
+// shell runs what has to work, at home.
+func (s *site) shell(script string) string {
+	s.t.Helper()
+	out, err := s.command(nil, script).CombinedOutput()
+	if err != nil {
+		s.t.Fatalf("%s\n%v: %s", script, err, out)
+	}
+	return string(out)
+}
+
+// text is a block of the document.
+func (s *site) text(name string) string {
+	s.t.Helper()
+	for _, b := range s.blocks {
+		if b.mark != "not run" && b.name == name {
+			s.ran[name] = true
+			return b.text
+		}
+	}
+	s.t.Fatalf("docs/DEPLOY.md has no block %q", name)
+	return ""
+}
+
+// step runs a block of the document, at home or on a host.
+func (s *site) step(name string, h *clustertest.Host, env ...string) string {
+	s.t.Helper()
+	began := time.Now()
+	out, err := s.command(h, s.text(name), env...).CombinedOutput()
+	if err != nil {
+		s.t.Fatalf("%s: %v\n%s", name, err, out)
+	}
+	s.t.Logf("%5.1f s  %s", time.Since(began).Seconds(), name)
+	return string(out)
+}
+
+func (s *site) until(what string, try func() error) {
+	s.t.Helper()
+	clustertest.Eventually(s.t, s.ctx, what, try)
+}
+
+// seats are the app's that live.
+func (s *site) seats() ([]wire.Seat, error) {
+	var found []struct {
+		Service struct{ Meta map[string]string }
+	}
+	if err := s.servers[0].Ask("GET", clustertest.ConsulPort, "/v1/health/service/"+wire.SeatService, s.env["CONSUL_HTTP_TOKEN"], nil, &found); err != nil {
+		return nil, err
+	}
+	var seats []wire.Seat
+	for _, f := range found {
+		seat, err := wire.SeatFromMeta(f.Service.Meta, "")
+		if err != nil {
+			return nil, err
+		}
+		seats = append(seats, seat)
+	}
+	return seats, nil
+}
+
+// idle waits until the one seat that nobody holds is of the version.
+func (s *site) idle(version int) wire.Seat {
+	s.t.Helper()
+	var idle []wire.Seat
+	s.until(fmt.Sprintf("one idle seat of version %d", version), func() error {
+		all, err := s.seats()
+		if err != nil {
+			return err
+		}
+		idle = slices.DeleteFunc(slices.Clone(all), func(seat wire.Seat) bool { return seat.State != wire.SeatIdle })
+		if len(idle) != 1 || len(all) != 1 || !strings.Contains(idle[0].Job, fmt.Sprintf("/dispatch-v%d-", version)) {
+			return fmt.Errorf("seats: %+v", all)
+		}
+		return nil
+	})
+	return idle[0]
+}
+
+// person holds a seat.
+type person struct {
+	ws   *websocket.Conn
+	seat string
+}
+
+// play presses Play until a router answers; it has to get her a seat.
+func (s *site) play() person {
+	s.t.Helper()
+	var p person
+	var err error
+	s.until("a router answers", func() error {
+		launched, launchErr := s.launch()
+		if launchErr == nil {
+			p, err = s.claim(launched)
+		}
+		return launchErr
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return p
+}
+
+// playSoon is play where the site has just had trouble: she presses Play again.
+func (s *site) playSoon() (p person) {
+	s.t.Helper()
+	s.until("she gets a seat", func() error {
+		launched, err := s.launch()
+		if err == nil {
+			p, err = s.claim(launched)
+		}
+		return err
+	})
+	return p
+}
+
+func (s *site) launch() (launched wire.LaunchResponse, err error) {
+	body, _ := json.Marshal(wire.LaunchRequest{App: s.env["app"]})
+	res, err := http.Post(s.env["url"]+"/v1/sessions", "application/json", bytes.NewReader(body))
+	if err != nil {
+		return launched, err
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err == nil && res.StatusCode != http.StatusCreated {
+		err = fmt.Errorf("%s: %s", res.Status, text)
+	}
+	if err != nil {
+		return launched, err
+	}
+	return launched, json.Unmarshal(text, &launched)
+}
+
+func (s *site) claim(launched wire.LaunchResponse) (person, error) {
+	ws, _, err := websocket.Dial(s.ctx, launched.BrainURL, nil)
+	if err != nil {
+		return person{}, err
+	}
+	s.t.Cleanup(func() { ws.CloseNow() })
+	if err := wsjson.Write(s.ctx, ws, wire.Message{Type: wire.MsgHello, Ticket: launched.Ticket}); err != nil {
+		return person{}, err
+	}
+	for {
+		var m wire.Message
+		if err := wsjson.Read(s.ctx, ws, &m); err != nil {
+			return person{}, err
+		}
+		switch m.Type {
+		case wire.MsgGranted:
+			return person{ws, m.Grant.Seat}, nil
+		case wire.MsgRefused, wire.MsgEnded:
+			return person{}, fmt.Errorf("%s: %+v %+v", m.Type, m.Problem, m.End)
+		}
+	}
+}
+
+// leave gives the seat back.
+func (p person) leave(s *site) {
+	s.t.Helper()
+	if err := wsjson.Write(s.ctx, p.ws, wire.Message{Type: wire.MsgLeave}); err != nil {
+		s.t.Fatal(err)
+	}
+	p.ws.Close(websocket.StatusNormalClosure, "")
+}
