@@ -24,17 +24,19 @@ type tool struct {
 	module  string // whose version is the tool's
 	main    string // package
 	minutes int    // to build on two cores, about
+	cgo     string // "1" where something is missing without it
 }
 
 var tools = []tool{
-	{"consul", "github.com/hashicorp/consul", "github.com/hashicorp/consul", 3},
-	{"nomad", "github.com/hashicorp/nomad", "github.com/hashicorp/nomad", 4},
-	{"versitygw", "github.com/versity/versitygw", "github.com/versity/versitygw/cmd/versitygw", 1},
+	{"consul", "github.com/hashicorp/consul", "github.com/hashicorp/consul", 3, "0"},
+	// Without cgo Nomad has no exec driver, by which hosts isolate router and brain.
+	{"nomad", "github.com/hashicorp/nomad", "github.com/hashicorp/nomad", 4, "1"},
+	{"versitygw", "github.com/versity/versitygw", "github.com/versity/versitygw/cmd/versitygw", 1, "0"},
 }
 
 // furtherTools are built only where they are asked for by name.
 var furtherTools = []tool{
-	{"nomad-autoscaler", "github.com/hashicorp/nomad-autoscaler", "github.com/hashicorp/nomad-autoscaler", 2},
+	{"nomad-autoscaler", "github.com/hashicorp/nomad-autoscaler", "github.com/hashicorp/nomad-autoscaler", 2, "0"},
 }
 
 // ToolsDir is where built servers are kept: $NEARCAST_TOOLS_DIR, or
@@ -179,7 +181,7 @@ func (t tool) build(ctx context.Context, pin, dir, binary string, log io.Writer)
 	cmd := exec.CommandContext(ctx, "go", "build", "-mod=mod", "-trimpath", "-buildvcs=false",
 		"-ldflags=-s -w", "-o", filepath.Join(scratch, binary), t.main)
 	cmd.Dir = scratch
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED="+t.cgo, "GOWORK=off", "GOFLAGS=")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	// go's compilers end with it, not each on its own.
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }

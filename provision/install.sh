@@ -66,6 +66,7 @@ if [ "$role" = stream ]; then
   content_cache
   if [ "${NEARCAST_GPU:-no}" = yes ]; then gpu; fi
 fi
+if [ "$role" = edge ] && [ -n "${NEARCAST_TURN:-}" ]; then turn; fi
 configuration
 units
 echo "changed=$changed"

@@ -25,10 +25,19 @@ for server in consul nomad; do
   fi
 done
 
+if ! go version -m "$(tool nomad)" | grep -q 'CGO_ENABLED=1'; then
+  echo "release: $(tool nomad) was built without cgo and has no exec driver; remove it and try again" >&2
+  exit 1
+fi
+
 rm -rf "$out.new"
 mkdir -p "$out.new/plugins"
 install -m 755 "$bin/nearcast" "$bin/stream-host" "$(tool consul)" "$(tool nomad)" "$out.new/"
 install -m 755 "$bin/plugins/nomad-driver-stream" "$out.new/plugins/"
+# It takes minutes to build, and a release for a test does without.
+if [ "${ARCHIVE:-yes}" = yes ]; then
+  install -m 755 "$("$nearcast" dev tools nomad-autoscaler | awk '{ print $2 }')" "$out.new/"
+fi
 cp -r "$here" "$out.new/provision"
 # Policies and jobs, for servers; their tests stay here.
 for name in acl jobs; do

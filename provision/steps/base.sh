@@ -53,3 +53,13 @@ session_manager() {
   rm -f /run/amazon-ssm-agent.deb
   did "package amazon-ssm-agent"
 }
+
+# turn has what the job "turn" runs. Debian would start it as a service too, and
+# with settings of its own.
+turn() {
+  if [ ! -e /etc/systemd/system/coturn.service ]; then
+    ln -s /dev/null /etc/systemd/system/coturn.service
+    did "coturn's own service masked"
+  fi
+  packages coturn
+}

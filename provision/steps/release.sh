@@ -56,6 +56,9 @@ take() { # DIR: checks a release and installs what the role needs of it
       put /opt/nearcast/plugins/nomad-driver-stream 755 "$dir/plugins/nomad-driver-stream"
       ;;
     server)
+      if [ -f "$dir/nomad-autoscaler" ]; then
+        put /usr/local/bin/nomad-autoscaler 755 "$dir/nomad-autoscaler"
+      fi
       # For acl.sh, and for the operator who has a shell here.
       while read -r name; do
         put "/opt/nearcast/$name" 644 "$dir/$name"

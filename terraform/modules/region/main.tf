@@ -158,7 +158,7 @@ module "server" {
     {
       Sid       = "SeePools"
       Effect    = "Allow"
-      Action    = ["autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeScalingActivities"]
+      Action    = ["autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeInstanceRefreshes", "autoscaling:DescribeScalingActivities"]
       Resource  = ["*"]
       Condition = { StringEquals = { "aws:RequestedRegion" = [var.region] } }
     },
