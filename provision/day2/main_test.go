@@ -8,12 +8,14 @@ import (
 )
 
 // TestMain gives the tests a network of their own, where they may: the document
-// names ports, and they are not free on every machine.
+// names ports, and they are not free on every machine. X servers of different
+// networks all take the display :0, and so need a place of their own for its socket.
 func TestMain(m *testing.M) {
 	const inside = "NEARCAST_DAY2_NETWORK"
 	unshare, err := exec.LookPath("unshare")
 	if err == nil && os.Geteuid() == 0 && os.Getenv(inside) == "" && exec.Command(unshare, "--net", "ip", "link", "set", "lo", "up").Run() == nil {
-		args := append([]string{"unshare", "--net", "sh", "-c", `ip link set lo up && exec "$0" "$@"`}, os.Args...)
+		args := append([]string{"unshare", "--net", "--mount", "sh", "-c",
+			`mkdir -p /tmp/.X11-unix && mount -t tmpfs -o mode=1777 tmpfs /tmp/.X11-unix && ip link set lo up && exec "$0" "$@"`}, os.Args...)
 		if err := syscall.Exec(unshare, args, append(os.Environ(), inside+"=yes")); err != nil {
 			panic(err)
 		}
