@@ -2,6 +2,7 @@ package host
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -230,6 +231,45 @@ func TestBadOffer(t *testing.T) {
 	_, _, grant := r.play()
 	if grant.Resumed {
 		t.Error("the next session is a resumed one")
+	}
+}
+
+// Who waits claims a seat the moment it is idle. A display that is slow to answer
+// holds up what the idle seat still does, and none of it may touch her peer.
+func TestClaimedWhileItBecomesIdle(t *testing.T) {
+	for _, streaming := range []bool{false, true} {
+		t.Run(fmt.Sprintf("streaming %v", streaming), func(t *testing.T) {
+			hold := make(chan struct{})
+			goOn := sync.OnceFunc(func() { close(hold) })
+			r := newRigWith(t, func(r *rig) { r.hands.hold.Store(&hold) })
+			t.Cleanup(goOn) // before the seat's end is waited for
+			r.idle()
+			r.wait("the seat releases what is held", func() bool { return r.hands.count("release") == 1 })
+
+			conn, _, _ := r.attach(r.ticket(ticket.NewSession(), "viewer"))
+			r.expect(conn, wire.MsgGranted)
+			r.send(conn, wire.Message{Type: wire.MsgOffer, SDP: "offer-1"})
+			peer := <-r.peers
+			r.expect(conn, wire.MsgAnswer)
+			if streaming {
+				peer.Link(LinkConnected)
+			}
+			resumed := r.video.count("resume")
+			goOn()
+			r.wait("capture goes on", func() bool { return r.video.count("resume") == resumed+1 })
+			if !streaming {
+				peer.Link(LinkConnected)
+			}
+			r.waitState(wire.SeatStreaming)
+			r.video.frame(Frame{})
+			if peer.count("close") != 0 || peer.count("video") != 1 {
+				t.Errorf("the peer was closed %d times and got %d pictures", peer.count("close"), peer.count("video"))
+			}
+			r.send(conn, wire.Message{Type: wire.MsgLeave})
+			if m := r.expect(conn, wire.MsgEnded); m.End.Reason != wire.ReasonLeft {
+				t.Errorf("ended by %v", m.End)
+			}
+		})
 	}
 }
 

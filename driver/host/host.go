@@ -202,7 +202,7 @@ func (h *host) mind() {
 		if now.State == wire.SeatStarting || now.State == wire.SeatEnding {
 			continue
 		}
-		if stranger := h.stranger(now.Session); stranger != "" {
+		if stranger := h.stranger(); stranger != "" {
 			end := h.partingWord(stranger)
 			ctx, cancel := context.WithTimeout(h.ctx, farewell)
 			// Not in the way of who claims the seat next.
@@ -214,11 +214,12 @@ func (h *host) mind() {
 	}
 }
 
-// stranger is the session of a link that does not belong to who has the seat now.
-func (h *host) stranger(session string) string {
+// stranger is the session of a link that does not hold the seat any more. The
+// seat is asked, and not its view of a moment ago: a link may be of a claim since.
+func (h *host) stranger() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.link != nil && h.link.session != session {
+	if h.link != nil && errors.Is(h.seat.holder(h.link.session), errNotHolder) {
 		return h.link.session
 	}
 	return ""

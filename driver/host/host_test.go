@@ -434,11 +434,18 @@ func (v *fakeVideo) Stirred() bool         { v.call("stirred"); return v.stirs.L
 
 type fakeHands struct {
 	calls
+	hold atomic.Pointer[chan struct{}] // ReleaseAll waits for it
 }
 
 func (h *fakeHands) Apply(m wire.Input) error { h.call("apply " + m.Code); return nil }
-func (h *fakeHands) ReleaseAll() error        { h.call("release"); return nil }
-func (h *fakeHands) Close() error             { h.call("close"); return nil }
+func (h *fakeHands) ReleaseAll() error {
+	h.call("release")
+	if hold := h.hold.Load(); hold != nil {
+		<-*hold
+	}
+	return nil
+}
+func (h *fakeHands) Close() error { h.call("close"); return nil }
 
 type fakePeer struct {
 	calls

@@ -129,6 +129,11 @@ func (s *stream) proven(ctx context.Context) error {
 func (s *stream) settle() error { return s.follow(wire.Seat{State: wire.SeatIdle}) }
 
 // follow brings app, capture and peer into the shape that now asks for.
+//
+// By then the seat may be further: a claim, and the browser that comes with it,
+// wait for nobody here. What can be undone is put right by the next call, which
+// that change has asked for. A peer cannot come back: whether it may go is for
+// the seat to say, since who holds it no more never will again.
 func (s *stream) follow(now wire.Seat) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -145,8 +150,11 @@ func (s *stream) follow(now wire.Seat) error {
 			s.h.log.Warn("release input", "error", err)
 		}
 	}
-	if p := s.peer.Load(); p != nil && (p.session != now.Session || p.dead.Load() && now.State == wire.SeatDetached) {
-		s.drop(p)
+	if p := s.peer.Load(); p != nil {
+		stranger := errors.Is(s.h.seat.holder(p.session), errNotHolder)
+		if stranger || p.dead.Load() && now.State == wire.SeatDetached {
+			s.drop(p)
+		}
 	}
 	if now.State == wire.SeatDetached {
 		s.rest(true)
