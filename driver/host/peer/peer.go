@@ -110,6 +110,7 @@ type Peer struct {
 	cfg   Config
 	log   *slog.Logger
 	pc    *webrtc.PeerConnection
+	dtls  *webrtc.DTLSTransport
 	video *track
 	audio *track // nil without sound
 	input *inbox
@@ -122,6 +123,7 @@ type Peer struct {
 	calls  sync.RWMutex // held for reading during callbacks
 	closed bool
 
+	turn     sync.Mutex // of telling the state
 	state    atomic.Int32
 	answered atomic.Bool
 	joined   atomic.Bool
@@ -168,6 +170,7 @@ func (p *Peer) wire() error {
 	if err != nil {
 		return fmt.Errorf("add video: %w", err)
 	}
+	p.dtls = sender.Transport()
 	go p.readFeedback(sender, true)
 	if p.cfg.Audio {
 		if p.audio, err = newTrack("opus", nil); err != nil {
@@ -206,16 +209,12 @@ func (p *Peer) call(f func()) {
 	}
 }
 
-func (p *Peer) changed(s webrtc.PeerConnectionState) {
-	state := Connecting
-	switch s {
-	case webrtc.PeerConnectionStateConnected:
-		state = Connected
-	case webrtc.PeerConnectionStateDisconnected:
-		state = Disconnected
-	case webrtc.PeerConnectionStateFailed, webrtc.PeerConnectionStateClosed:
-		state = Closed
-	}
+// changed is told of every change on a goroutine of its own, so that news of one
+// may overtake that of another. It looks for itself.
+func (p *Peer) changed(webrtc.PeerConnectionState) {
+	p.turn.Lock()
+	defer p.turn.Unlock()
+	state := p.look()
 	if State(p.state.Swap(int32(state))) == state {
 		return
 	}
@@ -229,6 +228,24 @@ func (p *Peer) changed(s webrtc.PeerConnectionState) {
 			p.askKeyframe() // after a break; together with the join it is one request
 		}
 	}
+}
+
+// look is how the connection is now. The stack's own sum of ICE and DTLS is not
+// to be had in order either: two that change at a time may leave an old one.
+func (p *Peer) look() State {
+	ice, dtls := p.pc.ICEConnectionState(), p.dtls.State()
+	switch {
+	case p.pc.ConnectionState() == webrtc.PeerConnectionStateClosed,
+		ice == webrtc.ICEConnectionStateFailed, ice == webrtc.ICEConnectionStateClosed,
+		dtls == webrtc.DTLSTransportStateFailed, dtls == webrtc.DTLSTransportStateClosed:
+		return Closed
+	case ice == webrtc.ICEConnectionStateDisconnected:
+		return Disconnected
+	case (ice == webrtc.ICEConnectionStateConnected || ice == webrtc.ICEConnectionStateCompleted) &&
+		dtls == webrtc.DTLSTransportStateConnected:
+		return Connected
+	}
+	return Connecting
 }
 
 // tryJoin asks for the first keyframe, once the connection is up and the track
@@ -312,6 +329,7 @@ func (p *Peer) WriteVideo(f Frame) error {
 	if f.Keyframe {
 		p.keys.sent(time.Now())
 	} else if !p.keys.started() {
+		p.askKeyframe() // again: a browser that got nothing yet does not ask
 		return nil
 	}
 	return p.video.write(f)

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pion/webrtc/v4"
 	"go.uber.org/goleak"
 
 	"github.com/nearcast/nearcast/internal/wire"
@@ -69,6 +70,49 @@ func TestMediaInputAndEnd(t *testing.T) {
 	}
 	if _, err := s.Answer(t.Context(), ""); err == nil {
 		t.Error("a closed peer answers")
+	}
+}
+
+// The stack tells each change on a goroutine of its own: on a busy machine the
+// news that it is connecting may come after that it is connected.
+func TestNewsOutOfOrder(t *testing.T) {
+	s, c := newSeat(t, nil), newClient(t)
+	connect(t, s, c)
+	s.changed(webrtc.PeerConnectionStateConnecting)
+	if state := s.Stats().State; state != Connected {
+		t.Errorf("old news made the peer %s", state)
+	}
+	s.changed(webrtc.PeerConnectionStateFailed)
+	s.changed(webrtc.PeerConnectionStateConnected)
+	select {
+	case state := <-s.states:
+		t.Errorf("old news was passed on: %s", state)
+	default:
+	}
+}
+
+// A browser asks for keyframes once it gets something. Until then the seat
+// must, or a request that came to nothing would leave it without a picture.
+func TestFirstKeyframeIsAskedForAgain(t *testing.T) {
+	s, c := newSeat(t, nil), newClient(t)
+	connect(t, s, c) // takes the first request
+	deadline := time.After(60 * time.Second)
+	tick := time.NewTicker(keyframeOnItsWay / 4)
+	defer tick.Stop()
+	for asked := false; !asked; {
+		if err := s.WriteVideo(Frame{Data: accessUnit(false, 100)}); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-s.keyframes:
+			asked = true
+		case <-tick.C:
+		case <-deadline:
+			t.Fatal("no keyframe is asked for any more")
+		}
+	}
+	if n := s.Stats().VideoFrames; n != 0 {
+		t.Errorf("%d frames were sent before the first keyframe", n)
 	}
 }
 
