@@ -1,12 +1,8 @@
 package day2
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,9 +11,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/coder/websocket"
-	"github.com/coder/websocket/wsjson"
 
 	"github.com/nearcast/nearcast/internal/fleet/fleettest"
 	"github.com/nearcast/nearcast/internal/wire"
@@ -34,6 +27,7 @@ type site struct {
 	t   *testing.T
 	ctx context.Context
 
+	began   time.Time
 	keys    string // what nearcast provision secrets made
 	work    string // where the operator's shell is
 	bin     string
@@ -66,7 +60,7 @@ func newSite(t *testing.T) *site {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	t.Cleanup(cancel)
-	s := &site{t: t, ctx: ctx, keys: t.TempDir(), work: t.TempDir(), bin: build(t), blocks: document(t), ran: map[string]bool{}}
+	s := &site{t: t, ctx: ctx, began: time.Now(), keys: t.TempDir(), work: t.TempDir(), bin: build(t), blocks: document(t), ran: map[string]bool{}}
 	if _, err := secrets.Make(secrets.Config{Dir: s.keys, Sites: []string{siteName}}); err != nil {
 		t.Fatal(err)
 	}
@@ -81,9 +75,9 @@ func newSite(t *testing.T) *site {
 	for n := range 3 {
 		s.servers = append(s.servers, clustertest.Start(t, ctx, s.keys, values(provision.Server), n+1))
 	}
-	s.servers[0].ACL()
 	s.edge = clustertest.Start(t, ctx, s.keys, values(provision.Edge), 4)
 	s.stream = clustertest.Start(t, ctx, s.keys, values(provision.Stream), 5)
+	s.servers[0].ACL()
 	// What Nomad takes for the address of the interface lo.
 	router, brain := "http://127.0.0.1:8080", "ws://127.0.0.1:8081/v1/connect"
 	s.env = map[string]string{
@@ -154,15 +148,17 @@ func (s *site) end() {
 	}
 	// What no agent could be asked to end.
 	hosts := append(slices.Clone(s.servers), s.edge, s.stream)
+	dirs := []string{s.bin}
 	for _, h := range hosts {
 		h.Kill()
+		dirs = append(dirs, h.Dir)
 	}
 	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, file := range files {
 		text, _ := os.ReadFile(file)
 		cwd, _ := os.Readlink(filepath.Join(filepath.Dir(file), "cwd"))
-		for _, h := range hosts {
-			if strings.Contains(string(text), h.Dir+"/") || strings.HasPrefix(cwd, h.Dir+"/") {
+		for _, dir := range dirs {
+			if strings.Contains(string(text), dir+"/") || strings.HasPrefix(cwd, dir+"/") {
 				var pid int
 				if _, err := fmt.Sscan(filepath.Base(filepath.Dir(file)), &pid); err == nil && pid != os.Getpid() {
 					syscall.Kill(pid, syscall.SIGKILL)
@@ -250,7 +246,7 @@ func (s *site) step(name string, h *clustertest.Host, env ...string) string {
 	if err != nil {
 		s.t.Fatalf("%s: %v\n%s", name, err, out)
 	}
-	s.t.Logf("%5.1f s  %s", time.Since(began).Seconds(), name)
+	s.t.Logf("%5.1f s  %s, in %.1f s", time.Since(s.began).Seconds(), name, time.Since(began).Seconds())
 	return string(out)
 }
 
@@ -259,7 +255,7 @@ func (s *site) until(what string, try func() error) {
 	clustertest.Eventually(s.t, s.ctx, what, try)
 }
 
-// seats are the app's that live.
+// seats are the app's that live, as Consul knows them.
 func (s *site) seats() ([]wire.Seat, error) {
 	var found []struct {
 		Service struct{ Meta map[string]string }
@@ -273,7 +269,10 @@ func (s *site) seats() ([]wire.Seat, error) {
 		if err != nil {
 			return nil, err
 		}
-		seats = append(seats, seat)
+		// One that has ended may stand there until its TTL runs out.
+		if seat.State != wire.SeatEnding {
+			seats = append(seats, seat)
+		}
 	}
 	return seats, nil
 }
@@ -294,90 +293,4 @@ func (s *site) idle(version int) wire.Seat {
 		return nil
 	})
 	return idle[0]
-}
-
-// person holds a seat.
-type person struct {
-	ws   *websocket.Conn
-	seat string
-}
-
-// play presses Play until a router answers; it has to get her a seat.
-func (s *site) play() person {
-	s.t.Helper()
-	var p person
-	var err error
-	s.until("a router answers", func() error {
-		launched, launchErr := s.launch()
-		if launchErr == nil {
-			p, err = s.claim(launched)
-		}
-		return launchErr
-	})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return p
-}
-
-// playSoon is play where the site has just had trouble: she presses Play again.
-func (s *site) playSoon() (p person) {
-	s.t.Helper()
-	s.until("she gets a seat", func() error {
-		launched, err := s.launch()
-		if err == nil {
-			p, err = s.claim(launched)
-		}
-		return err
-	})
-	return p
-}
-
-func (s *site) launch() (launched wire.LaunchResponse, err error) {
-	body, _ := json.Marshal(wire.LaunchRequest{App: s.env["app"]})
-	res, err := http.Post(s.env["url"]+"/v1/sessions", "application/json", bytes.NewReader(body))
-	if err != nil {
-		return launched, err
-	}
-	defer res.Body.Close()
-	text, err := io.ReadAll(res.Body)
-	if err == nil && res.StatusCode != http.StatusCreated {
-		err = fmt.Errorf("%s: %s", res.Status, text)
-	}
-	if err != nil {
-		return launched, err
-	}
-	return launched, json.Unmarshal(text, &launched)
-}
-
-func (s *site) claim(launched wire.LaunchResponse) (person, error) {
-	ws, _, err := websocket.Dial(s.ctx, launched.BrainURL, nil)
-	if err != nil {
-		return person{}, err
-	}
-	s.t.Cleanup(func() { ws.CloseNow() })
-	if err := wsjson.Write(s.ctx, ws, wire.Message{Type: wire.MsgHello, Ticket: launched.Ticket}); err != nil {
-		return person{}, err
-	}
-	for {
-		var m wire.Message
-		if err := wsjson.Read(s.ctx, ws, &m); err != nil {
-			return person{}, err
-		}
-		switch m.Type {
-		case wire.MsgGranted:
-			return person{ws, m.Grant.Seat}, nil
-		case wire.MsgRefused, wire.MsgEnded:
-			return person{}, fmt.Errorf("%s: %+v %+v", m.Type, m.Problem, m.End)
-		}
-	}
-}
-
-// leave gives the seat back.
-func (p person) leave(s *site) {
-	s.t.Helper()
-	if err := wsjson.Write(s.ctx, p.ws, wire.Message{Type: wire.MsgLeave}); err != nil {
-		s.t.Fatal(err)
-	}
-	p.ws.Close(websocket.StatusNormalClosure, "")
 }
