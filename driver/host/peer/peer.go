@@ -277,6 +277,9 @@ func (p *Peer) Answer(ctx context.Context, offer string) (string, error) {
 		}
 		return "", fmt.Errorf("%w: %w", ErrOffer, err)
 	}
+	if err := p.silence(); err != nil {
+		return "", err
+	}
 	answer, err := p.pc.CreateAnswer(nil)
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", ErrOffer, err)
@@ -297,6 +300,22 @@ func (p *Peer) Answer(ctx context.Context, offer string) (string, error) {
 	}
 	p.answered.Store(true)
 	return p.pc.LocalDescription().SDP, nil
+}
+
+// silence answers no to sound where there is none: else the browser would start
+// its audio for a track on which nothing ever comes.
+func (p *Peer) silence() error {
+	if p.cfg.Audio {
+		return nil
+	}
+	for _, t := range p.pc.GetTransceivers() {
+		if t.Kind() == webrtc.RTPCodecTypeAudio {
+			if err := t.Stop(); err != nil {
+				return fmt.Errorf("stop sound: %w", err)
+			}
+		}
+	}
+	return nil
 }
 
 // AddCandidate takes a trickled RTCIceCandidateInit; an empty one ends them.

@@ -337,6 +337,28 @@ func TestBadOffers(t *testing.T) {
 	})
 }
 
+// What the answer says of the way to connect costs or saves round trips.
+func TestAnswer(t *testing.T) {
+	for _, sound := range []bool{true, false} {
+		s := newSeat(t, func(cfg *Config) { cfg.Audio = sound })
+		answer, err := s.Answer(t.Context(), newClient(t).offer(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(answer, "a=setup:active") || !strings.Contains(answer, "a=setup:passive") {
+			t.Errorf("the browser does not begin the handshake:\n%s", answer)
+		}
+		_, audio, found := strings.Cut(answer, "m=audio")
+		if !found {
+			t.Fatalf("no audio section:\n%s", answer)
+		}
+		audio, _, _ = strings.Cut(audio, "m=")
+		if got := strings.Contains(audio, "a=sendonly"); got != sound {
+			t.Errorf("sound %v is answered by:\n%s", sound, audio)
+		}
+	}
+}
+
 func TestCandidates(t *testing.T) {
 	s, c := newSeat(t, func(cfg *Config) {
 		cfg.Listen = wire.Listen{Media: "127.0.0.1", Loopback: true, PublicIP: "203.0.113.7", PortMin: 40000, PortMax: 40100}
