@@ -125,6 +125,7 @@ type Peer struct {
 
 	turn     sync.Mutex // of telling the state
 	state    atomic.Int32
+	told     atomic.Int32 // state of which OnState was told
 	answered atomic.Bool
 	joined   atomic.Bool
 }
@@ -182,6 +183,10 @@ func (p *Peer) wire() error {
 		go p.readFeedback(sender, false)
 	}
 	p.input = newInbox(p.ctx, p.log, func(in wire.Input) {
+		// News of the connection may be late: its first input must not be earlier.
+		if State(p.told.Load()) != Connected {
+			p.changed(p.pc.ConnectionState())
+		}
 		if p.cfg.OnInput != nil {
 			p.call(func() { p.cfg.OnInput(in) })
 		}
@@ -222,6 +227,7 @@ func (p *Peer) changed(webrtc.PeerConnectionState) {
 	if p.cfg.OnState != nil {
 		p.call(func() { p.cfg.OnState(state) })
 	}
+	p.told.Store(int32(state))
 	if state == Connected {
 		p.tryJoin()
 		if p.joined.Load() {

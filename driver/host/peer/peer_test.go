@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -88,6 +89,44 @@ func TestNewsOutOfOrder(t *testing.T) {
 	case state := <-s.states:
 		t.Errorf("old news was passed on: %s", state)
 	default:
+	}
+}
+
+// Who gets input from somebody of whom it does not know that she is connected
+// drops it, and the first key is lost.
+func TestConnectedBeforeFirstInput(t *testing.T) {
+	told := make(chan string, 100)
+	s := newSeat(t, func(cfg *Config) {
+		cfg.OnState = func(state State) { told <- state.String() }
+		cfg.OnInput = func(in wire.Input) { told <- in.Code }
+	})
+	c := newClient(t)
+	s.turn.Lock() // the news is slow
+	unlock := sync.OnceFunc(s.turn.Unlock)
+	defer unlock()
+	answer, err := s.Answer(t.Context(), c.offer(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer}); err != nil {
+		t.Fatal(err)
+	}
+	for wait(t, c.open, "open data channel") != wire.ChannelInput {
+	}
+	c.input.SendText(`{"t":"key","code":"KeyA","key":"a","p":true}`)
+	deadline := time.After(60 * time.Second)
+	for s.Stats().Inputs == 0 {
+		select {
+		case <-deadline:
+			t.Fatal("no input")
+		case <-time.After(time.Millisecond):
+		}
+	}
+	unlock()
+	for _, want := range []string{Connected.String(), "KeyA"} {
+		if got := wait(t, told, want); got != want {
+			t.Errorf("was told of %q, want %q", got, want)
+		}
 	}
 }
 
