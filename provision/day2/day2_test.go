@@ -18,6 +18,7 @@ import (
 // document says was run, in its words.
 func TestDay2(t *testing.T) {
 	s := newSite(t)
+	defer s.end()
 	for _, part := range []func(){s.access, s.publish, s.versions, s.ticketKey, s.gossip, s.drain, s.lost} {
 		part()
 		t.Logf("%5.1f s", time.Since(s.began).Seconds())

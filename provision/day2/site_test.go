@@ -97,7 +97,6 @@ func newSite(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	s.write("cluster.json", packed)
-	t.Cleanup(s.end)
 	return s
 }
 
@@ -127,15 +126,16 @@ func build(t testing.TB) string {
 }
 
 const stopAll = `
-for job in $(nomad operator api /v1/jobs | jq -r '.[] | select(.Status != "dead") | .ID'); do nomad job stop -detach "$job" >/dev/null; done
-nomad operator api /v1/allocations | jq -e 'all(.ClientStatus != "running" and .ClientStatus != "pending")'
+for job in $(nomad operator api /v1/jobs | jq -r '.[] | select(.Status != "dead") | .ID'); do nomad job stop -detach "$job" >/dev/null || true; done
+nomad operator api /v1/allocations | jq -ce 'map(select(.ClientStatus == "running" or .ClientStatus == "pending") | {JobID, ClientStatus, DesiredStatus, NodeName}) | ., length == 0'
 `
 
-// end ends what runs in Nomad: it outlives its agents.
+// end ends what runs in Nomad: it outlives its agents, which the test's cleanup
+// ends, so it is to be deferred.
 func (s *site) end() {
-	patience := time.Minute
+	patience := 20 * time.Second
 	if s.t.Failed() {
-		patience = 10 * time.Second // there may be nobody to ask
+		patience = 5 * time.Second // there may be nobody to ask
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -143,8 +143,16 @@ func (s *site) end() {
 	tick := time.NewTicker(300 * time.Millisecond)
 	defer tick.Stop()
 	// Again and again: a brain may just have started a seat.
-	for s.command(nil, stopAll).Run() != nil && ctx.Err() == nil {
-		<-tick.C
+	for said := ""; ; <-tick.C {
+		out, err := s.command(nil, stopAll).CombinedOutput()
+		if err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			s.t.Logf("ended by force: %s", said)
+			break
+		}
+		said = string(out)
 	}
 	// What no agent could be asked to end.
 	hosts := append(slices.Clone(s.servers), s.edge, s.stream)
