@@ -26,7 +26,7 @@ output "content_upload" {
 }
 
 output "connect" {
-  description = "By site: brings the API of a Nomad server to port 4646 of this machine, and of Consul with 8501 for 4646."
+  description = "By site: brings the API of a Nomad server to port 4646 of this machine, and of Consul with 8500 for 4646."
   value = { for n, m in module.region : n => join(" ", [
     "aws ssm start-session --region ${n}",
     "--target \"$(aws ec2 describe-instances --region ${n} --filters Name=tag:nearcast-server,Values=${var.name} Name=instance-state-name,Values=running --query 'Reservations[0].Instances[0].InstanceId' --output text)\"",

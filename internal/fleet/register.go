@@ -101,7 +101,7 @@ func (r *registration) wanted() record {
 	return r.want
 }
 
-// Close removes the registration from Consul and waits for that, two seconds at
+// Close removes the registration from Consul and waits for that, three seconds at
 // most: an agent that does not answer removes it when the TTL has run out. It
 // may be called more than once.
 func (r *registration) Close() {
@@ -168,8 +168,15 @@ func (r *registration) run(ctx context.Context) {
 
 // tell writes the record, or only refreshes its check where Consul knows it.
 func (r *registration) tell(ctx context.Context, want record, known bool) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	// A request that is broken off may be carried out all the same, and after the
+	// deregistration that follows. So it has a second to end by itself.
+	stopped := ctx
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
+	defer context.AfterFunc(stopped, func() { time.AfterFunc(time.Second, cancel) })()
 	agent := r.fleet.consul.Agent()
 	check := "service:" + want.id
 	if !known {

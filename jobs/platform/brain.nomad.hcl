@@ -17,7 +17,7 @@ variable "url" {
 variable "count" {
   type        = number
   default     = 2
-  description = "brains at this site"
+  description = "brains at this site; with a port, one less than there are edge hosts"
 }
 
 variable "port" {

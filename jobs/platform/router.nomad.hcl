@@ -7,8 +7,9 @@
 # For TURN, put its secret beside the keys as turn_secret, and name the servers in
 # options: turn.nomad.hcl.
 #
-# A new version is started beside the old ones, on one port more; when it is
-# healthy it replaces them one by one, else everything goes back as it was.
+# A new version is started beside the old ones; when it is healthy it replaces
+# them one by one, else everything goes back as it was. With a static port it needs
+# a host of its own for that: count is then one less than there are edge hosts.
 # What it may do in Consul is in acl/consul/router.hcl; it may do nothing in Nomad.
 
 variable "url" {
@@ -20,7 +21,7 @@ variable "url" {
 variable "count" {
   type        = number
   default     = 2
-  description = "routers at this site"
+  description = "routers at this site; with a port, one less than there are edge hosts"
 }
 
 variable "port" {
