@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"runtime"
@@ -37,8 +38,35 @@ type server struct {
 	tail     []string // last lines printed, for the error
 }
 
-// startServer starts Xvfb and returns once it accepts connections.
+// Numbers of displays are drawn from here. A server that may choose takes the
+// lowest, from which another that is just ending still removes its socket; and
+// servers in several network namespaces all take :0, whose socket they share.
+// Below are the displays of people, above are ports that do not exist.
+const (
+	lowestNumber  = 1_000
+	highestNumber = 59_000
+	attempts      = 5
+)
+
+// errTaken says that another server has the number.
+var errTaken = errors.New("the display is taken")
+
+// startServer starts Xvfb on a display of its own and returns once it accepts
+// connections.
 func startServer(ctx context.Context, cfg Config, authority string) (*server, error) {
+	for attempt := 1; ; attempt++ {
+		number := lowestNumber + rand.IntN(highestNumber-lowestNumber)
+		if _, err := os.Lstat(x11.Socket(number)); err == nil {
+			continue
+		}
+		s, err := startServerAt(ctx, cfg, authority, number)
+		if err == nil || attempt == attempts || !errors.Is(err, errTaken) {
+			return s, err
+		}
+	}
+}
+
+func startServerAt(ctx context.Context, cfg Config, authority string, number int) (*server, error) {
 	path, err := exec.LookPath("Xvfb")
 	if err != nil {
 		return nil, fmt.Errorf("find Xvfb: %w (Debian's package is xvfb)", err)
@@ -54,8 +82,8 @@ func startServer(ctx context.Context, cfg Config, authority string) (*server, er
 	defer w.Close()
 
 	s := &server{log: cfg.Log, done: make(chan struct{})}
-	cmd := exec.Command(path,
-		"-displayfd", "3", // chooses a free number, by the server itself: no race
+	cmd := exec.Command(path, fmt.Sprintf(":%d", number),
+		"-displayfd", "3", // tells when it serves
 		"-auth", authority,
 		"-screen", "0", fmt.Sprintf("%dx%dx24", cfg.Width, cfg.Height),
 		"-dpi", "96",
@@ -105,13 +133,13 @@ func startServer(ctx context.Context, cfg Config, authority string) (*server, er
 		return nil, fmt.Errorf("start Xvfb: %w", err)
 	}
 
-	number := make(chan string, 1)
+	serves := make(chan string, 1)
 	go func() {
 		line, _ := bufio.NewReader(r).ReadString('\n')
-		number <- strings.TrimSpace(line)
+		serves <- strings.TrimSpace(line)
 	}()
 	select {
-	case line := <-number:
+	case line := <-serves:
 		if s.number, err = strconv.Atoi(line); err == nil {
 			if s.socket, err = os.Lstat(x11.Socket(s.number)); err != nil {
 				s.stop()
@@ -121,7 +149,11 @@ func startServer(ctx context.Context, cfg Config, authority string) (*server, er
 		}
 		// The pipe was closed without a number: it is ending.
 		s.waitOrKill(stopTimeout)
-		return nil, fmt.Errorf("start Xvfb: %w", s.errOr("it named no display"))
+		err := s.errOr("it named no display")
+		if text := err.Error(); strings.Contains(text, "already active") || strings.Contains(text, "already running") {
+			err = fmt.Errorf("%w: %w", errTaken, err)
+		}
+		return nil, fmt.Errorf("start Xvfb: %w", err)
 	case <-ctx.Done():
 		s.stop()
 		return nil, fmt.Errorf("start Xvfb: %w", ctx.Err())
@@ -218,7 +250,6 @@ func (s *server) removeLeftovers() {
 			os.Remove(path)
 		}
 	}
-	// With -displayfd not every version makes a lock.
 	lock := fmt.Sprintf("/tmp/.X%d-lock", s.number)
 	b, err := os.ReadFile(lock)
 	if err != nil {
