@@ -172,11 +172,11 @@ func (r *registration) tell(ctx context.Context, want record, known bool) error 
 		return ctx.Err()
 	}
 	// A request that is broken off may be carried out all the same, and after the
-	// deregistration that follows. So it has a second to end by itself.
+	// deregistration that follows. So it has half a second to end by itself.
 	stopped := ctx
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	defer context.AfterFunc(stopped, func() { time.AfterFunc(time.Second, cancel) })()
+	defer context.AfterFunc(stopped, func() { time.AfterFunc(time.Second/2, cancel) })()
 	agent := r.fleet.consul.Agent()
 	check := "service:" + want.id
 	if !known {
