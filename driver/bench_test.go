@@ -15,6 +15,8 @@ import (
 	"github.com/hashicorp/nomad/plugins/base"
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"github.com/hashicorp/nomad/plugins/drivers/testutils"
+
+	"github.com/nearcast/nearcast/internal/wire"
 )
 
 // bench is one agent's driver behind real gRPC, with a directory of its own.
@@ -123,6 +125,13 @@ func (b *bench) end() {
 		}
 	}
 	b.crash()
+	// What the last plugin did not know of lives on, as it should.
+	specs, _ := filepath.Glob(filepath.Join(b.runDir, "*", wire.SpecFile))
+	for _, file := range specs {
+		if spec, err := readSpec(filepath.Dir(file)); err == nil {
+			killFamily(context.Background(), spec.Nonce, cgroup{})
+		}
+	}
 }
 
 // job is a task's config, with sh as its app.
