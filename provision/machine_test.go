@@ -72,7 +72,7 @@ func bare(t *testing.T, ctx context.Context) (root, debs string) {
 			t.Fatal(err)
 		}
 	}
-	out, err := exec.CommandContext(ctx, "debootstrap", "--variant=minbase", "bookworm", scratch, "http://deb.debian.org/debian").CombinedOutput()
+	out, err := exec.CommandContext(ctx, "debootstrap", "--variant=minbase", "bookworm", scratch).CombinedOutput()
 	if err != nil {
 		if !bytes.Contains(out, []byte("I: Retrieving")) {
 			t.Skipf("no Debian mirror can be reached: %s", tail(out))

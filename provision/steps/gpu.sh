@@ -6,9 +6,13 @@ gpu() {
   # Kernel modules are built for the kernel that will run them.
   packages "linux-headers-$(uname -r)"
   if [ "${system% *}" = debian ]; then
-    put /etc/apt/sources.list.d/nearcast-non-free.sources 644 <<'SOURCES'
+    local mirror # that the host has Debian from
+    # shellcheck disable=SC2016
+    mirror=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME)' 'Created-By: Packages' | awk '$2 == "bookworm" { print $1; exit }')
+    [ -n "$mirror" ] || fail "apt knows no source of bookworm"
+    put /etc/apt/sources.list.d/nearcast-non-free.sources 644 <<SOURCES
 Types: deb
-URIs: http://deb.debian.org/debian
+URIs: $mirror
 Suites: bookworm bookworm-updates
 Components: contrib non-free non-free-firmware
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
