@@ -91,7 +91,7 @@ func TestPerson(t *testing.T) {
 
 			must(t, p.Cut("ap-northeast-1", ""))
 			began := time.Now()
-			must(t, page.Until(ctx, "nearcast.site !== 'ap-northeast-1' && nearcast.state === 'streaming' && nearcast.stats().video?.frames !== 0"))
+			must(t, page.Until(ctx, "nearcast.site !== 'ap-northeast-1' && nearcast.state === 'streaming' && !document.querySelector('canvas.still.shown')"))
 			took = append(took, time.Since(began))
 			if seat := eval[string](ctx, t, page, "nearcast.seat"); seat == first || seat == "" {
 				t.Errorf("the seat is %q as before", seat)

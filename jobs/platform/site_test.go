@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -16,6 +15,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/nearcast/nearcast/internal/fleet/fleettest"
 )
 
 // site is a Consul and a Nomad that deny by default, with the project's policies
@@ -66,7 +67,7 @@ func newSite(t *testing.T) *site {
 	s.build("testapp", "../../dev/testapp")
 	s.command(s.path("bin/nearcast"), "ticket-key", s.path("keys"))
 
-	ports := freePorts(t, 7)
+	ports := fleettest.Ports(t, 7)
 	s.consulAddress, s.nomadAddress = local(ports[0]), local(ports[4])
 	s.env = append(cleanEnviron(), "CONSUL_HTTP_ADDR=http://"+s.consulAddress, "CONSUL_HTTP_TOKEN="+s.management,
 		"NOMAD_ADDR=http://"+s.nomadAddress, "NOMAD_TOKEN="+s.management, "PATH="+toolPath())
@@ -376,20 +377,6 @@ func cleanEnviron() []string {
 		}
 	}
 	return append(env, "PATH="+os.Getenv("PATH"))
-}
-
-func freePorts(t *testing.T, n int) []int {
-	t.Helper()
-	var out []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		out = append(out, l.Addr().(*net.TCPAddr).Port)
-	}
-	return out
 }
 
 func local(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
