@@ -59,6 +59,7 @@ var messages = map[string]any{
 	"cache":          &Cache{},
 	"s3":             &S3{},
 	"video":          &Video{},
+	"x_server":       &XServer{},
 	"consul_ref":     &ConsulRef{},
 	"listen":         &Listen{},
 	"host_status":    &HostStatus{},

@@ -52,6 +52,8 @@ type Spec struct {
 	S3      S3        `json:"s3"`
 
 	Display Display `json:"display"`
+	// XServer is what the display is made of.
+	XServer XServer `json:"x_server"`
 	Video   Video   `json:"video"`
 	// FreezeIdle stops the app's processes while the seat is idle, so that a
 	// warm seat costs memory and no CPU.
@@ -85,6 +87,24 @@ type Mount struct {
 	Task     string `json:"task"`
 	ReadOnly bool   `json:"read_only,omitempty"`
 }
+
+// XServer says which X server shows the apps of a node: its operator's choice.
+type XServer struct {
+	// Server is ServerAuto, ServerXvfb or ServerXorg.
+	Server string `json:"server"`
+	// Driver is Xorg's: "nvidia", or "dummy" for tests without a GPU.
+	Driver string `json:"driver,omitempty"`
+	// BusID picks one of several GPUs, as Xorg names them: "PCI:1:0:0".
+	BusID string `json:"bus_id,omitempty"`
+	// Options are the driver's own, as "Name=value".
+	Options []string `json:"options,omitempty"`
+}
+
+const (
+	ServerAuto = "auto" // Xorg where there is a GPU and all that Xorg needs to draw with it, else Xvfb
+	ServerXvfb = "xvfb" // draws in software, by nobody's right but the app's
+	ServerXorg = "xorg"
+)
 
 // Content is an object, or with a trailing slash all objects below a prefix,
 // that must be on disk before the app starts.
@@ -176,7 +196,8 @@ type Exit struct {
 }
 
 // HostProbe is what "stream-host probe" prints, one JSON object: what this
-// machine can do. The driver's fingerprint is made of it.
+// machine can do. The driver's fingerprint is made of it. The probe's flag
+// --x-server takes an XServer as JSON; without it, that is auto.
 type HostProbe struct {
 	GStreamer string   `json:"gstreamer"`       // version
 	Encoders  []string `json:"encoders"`        // GStreamer elements that really encode here, best first
@@ -184,4 +205,6 @@ type HostProbe struct {
 	Sound     string   `json:"sound,omitempty"` // sound server and version; empty if none
 	// Problems say why seats cannot run here, each with what to do; empty is healthy.
 	Problems []string `json:"problems,omitempty"`
+	// Notes say what could be better, each with what to do. Seats run.
+	Notes []string `json:"notes,omitempty"`
 }

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nearcast/nearcast/driver/host/display/xvfbtest"
+	"github.com/nearcast/nearcast/driver/host/display/displaytest"
 )
 
 // needs skips a test where a program is missing.
@@ -40,7 +40,7 @@ func spawn(t testing.TB, cmd *exec.Cmd) {
 // xvfb starts a display and returns its name.
 func xvfb(t testing.TB, args ...string) (display string, server *exec.Cmd) {
 	t.Helper()
-	return xvfbtest.Start(t, asUser, args...)
+	return displaytest.Xvfb(t, asUser, args...)
 }
 
 // painter draws on a display's root window.
@@ -51,7 +51,12 @@ type painter struct {
 
 func paint(t testing.TB, display string) *painter {
 	t.Helper()
-	x, err := dialX(display, "", func([]byte) {})
+	return paintWith(t, display, "")
+}
+
+func paintWith(t testing.TB, display, authority string) *painter {
+	t.Helper()
+	x, err := dialX(display, authority, func([]byte) {})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,5 +1,6 @@
-// Package display is the screen of one seat: an Xvfb server that nobody but the
-// seat can use, and the window manager its application needs.
+// Package display is the screen of one seat: an X server that nobody but the
+// seat can use, and the window manager its application needs. The server is
+// Xvfb, where OpenGL is software, or Xorg with the driver of a GPU.
 //
 //	d, err := display.Start(ctx, display.Config{Width: 1280, Height: 720, AuthDir: dir})
 //	…
@@ -11,7 +12,9 @@
 // The server listens on a unix socket in the file system, because an isolated
 // application sits in another network namespace and sees no abstract socket.
 // Whoever connects must know a cookie that Start makes and writes to a file in
-// Config.AuthDir; there is no other access.
+// Config.AuthDir; there is no other access. Xvfb runs as the application's user;
+// Xorg as this process's, which is root where a GPU is, and keeps what it reads
+// and writes in Config.Dir, out of the application's reach.
 //
 // The server is gone, with its lock and its socket, when Close returns, and also
 // when the process that started it is killed at any moment.
@@ -33,6 +36,7 @@ import (
 	"syscall"
 
 	"github.com/nearcast/nearcast/driver/host/display/x11"
+	"github.com/nearcast/nearcast/internal/wire"
 )
 
 // ErrServerDied is returned where the display server ended unasked.
@@ -43,12 +47,18 @@ const MaxSide = 16384
 
 // Config says what screen to make.
 type Config struct {
-	// Width and Height are in pixels.
+	// Width and Height are in pixels. Xorg's drivers have least sizes of their
+	// own: 128 lines, with dummy.
 	Width, Height int
+	// Server is the X server; the zero value is Xvfb.
+	Server wire.XServer
+	// Dir is where Xorg finds its configuration and cookie, and leaves its log
+	// (LogFile). Nobody but this process's user should be able to reach it.
+	Dir string
 	// AuthDir is where the cookie file is written. The application's user must
 	// be able to reach it, and nobody else should.
 	AuthDir string
-	// Credential is the user who runs the server and owns the cookie file: the
+	// Credential is the user who owns the cookie file, and runs Xvfb: the
 	// application's. Nil is the user of this process.
 	Credential *syscall.Credential
 	// Log gets what the server prints, at debug level. Nil is slog.Default().
@@ -62,6 +72,7 @@ type Display struct {
 	srv       *server
 	wm        *manager
 	authority string
+	files     []string // to be removed at the end
 
 	closeOnce sync.Once
 }
@@ -75,23 +86,42 @@ func Start(ctx context.Context, cfg Config) (*Display, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
+	var err error
+	if cfg.Server, err = Choose(cfg.Server); err != nil {
+		return nil, err
+	}
 	d := &Display{cfg: cfg, log: cfg.Log, authority: filepath.Join(cfg.AuthDir, "Xauthority")}
 
 	uid, gid := os.Getuid(), os.Getgid()
 	if c := cfg.Credential; c != nil {
 		uid, gid = int(c.Uid), int(c.Gid)
 	}
-	if err := x11.WriteAuthority(d.authority, x11.NewCookie(), uid, gid); err != nil {
+	cookie := x11.NewCookie()
+	if err := x11.WriteAuthority(d.authority, cookie, uid, gid); err != nil {
 		return nil, err
 	}
-	var err error
-	if d.srv, err = startServer(ctx, cfg, d.authority); err != nil {
-		os.Remove(d.authority)
+	d.files = append(d.files, d.authority)
+	authority := d.authority
+	if cfg.Server.Server == wire.ServerXorg {
+		more, err := d.writeXorgFiles(cookie)
+		if err != nil {
+			d.removeFiles()
+			return nil, err
+		}
+		authority = more
+	}
+	if d.srv, err = startServer(ctx, cfg, authority); err != nil {
+		d.removeFiles()
 		return nil, err
 	}
 	if d.wm, err = startManager(d.Name(), d.authority, cfg.Log); err != nil {
 		d.Close()
 		return nil, fmt.Errorf("start window manager: %w", err)
+	}
+	// A driver may know better what the monitor wants that it found.
+	if w, h := int(d.wm.width), int(d.wm.height); w != cfg.Width || h != cfg.Height {
+		d.Close()
+		return nil, fmt.Errorf("%s made a screen of %dx%d instead of %dx%d: does a monitor at the GPU want it? A driver option can have it ignored", d.Server(), w, h, cfg.Width, cfg.Height)
 	}
 	return d, nil
 }
@@ -106,6 +136,23 @@ func (d *Display) Authority() string { return d.authority }
 // XAUTHORITY.
 func (d *Display) Env() []string {
 	return []string{"DISPLAY=" + d.Name(), "XAUTHORITY=" + d.authority}
+}
+
+// Server is what the display is made of, for people: "Xvfb", "Xorg nvidia".
+func (d *Display) Server() string {
+	if d.cfg.Server.Server == wire.ServerXorg {
+		return d.srv.name + " " + d.cfg.Server.Driver
+	}
+	return d.srv.name
+}
+
+// Devices are patterns of the device files that a client must be able to open
+// in order to draw as the server does; none with Xvfb.
+func (d *Display) Devices() []string {
+	if d.cfg.Server.Server == wire.ServerXorg {
+		return []string{"/dev/nvidia*", "/dev/dri/renderD*"}
+	}
+	return nil
 }
 
 // PID is the server's process id.
@@ -152,7 +199,13 @@ func (d *Display) Close() error {
 		if d.wm != nil {
 			<-d.wm.done // the connection is gone with the server, at the latest
 		}
-		os.Remove(d.authority)
+		d.removeFiles()
 	})
 	return nil
+}
+
+func (d *Display) removeFiles() {
+	for _, file := range d.files {
+		os.Remove(file)
+	}
 }

@@ -1,283 +1,26 @@
 package display
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"image"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
-	"github.com/jezek/xgb/xproto"
-	"go.uber.org/goleak"
-
+	"github.com/nearcast/nearcast/driver/host/display/displaytest"
 	"github.com/nearcast/nearcast/driver/host/display/x11"
+	"github.com/nearcast/nearcast/internal/wire"
 )
 
-const (
-	testWidth  = 640
-	testHeight = 360
-)
+func TestEntryNeedsTheCookie(t *testing.T) { displaytest.Each(t, entryNeedsTheCookie) }
 
-var testapp string // path of the built test application
-
-func TestMain(m *testing.M) {
-	if len(os.Args) > 2 && os.Args[1] == "start-and-wait" {
-		startAndWait(os.Args[2])
-	}
-	if _, err := exec.LookPath("Xvfb"); err != nil {
-		fmt.Println("skipped: Xvfb is not installed (Debian's package is xvfb)")
-		os.Exit(0)
-	}
-	dir, err := os.MkdirTemp("", "testapp-")
-	if err != nil {
-		panic(err)
-	}
-	testapp = filepath.Join(dir, "testapp")
-	out, err := exec.Command("go", "build", "-o", testapp, "github.com/nearcast/nearcast/dev/testapp").CombinedOutput()
-	if err != nil {
-		fmt.Printf("build testapp: %v\n%s", err, out)
-		os.Exit(1)
-	}
-	code := m.Run()
-	os.RemoveAll(dir)
-	if code == 0 {
-		if err := goleak.Find(); err != nil {
-			fmt.Println(err)
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
-
-func within(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
-	t.Cleanup(cancel)
-	return ctx
-}
-
-func start(t *testing.T) *Display {
-	t.Helper()
-	d, err := Start(within(t), Config{Width: testWidth, Height: testHeight, AuthDir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { d.Close() })
-	return d
-}
-
-// runClient runs a program on the display until the test ends.
-func runClient(t *testing.T, d *Display, name string, args ...string) *bufio.Scanner {
-	t.Helper()
-	cmd := exec.CommandContext(within(t), name, args...)
-	cmd.Env = append(d.Env(), "PATH="+os.Getenv("PATH"), "HOME="+t.TempDir())
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	return bufio.NewScanner(out)
-}
-
-type event struct {
-	Type          string
-	Width, Height int
-}
-
-// next reads events of the test application up to one of a type.
-func next(t *testing.T, out *bufio.Scanner, what string) event {
-	t.Helper()
-	for out.Scan() {
-		var e event
-		if err := json.Unmarshal(out.Bytes(), &e); err != nil {
-			t.Fatalf("line %q: %v", out.Text(), err)
-		}
-		if e.Type == what {
-			return e
-		}
-	}
-	t.Fatalf("the application ended without %q", what)
-	return event{}
-}
-
-func TestWindowGetsScreenAndFocus(t *testing.T) {
-	d := start(t)
-	out := runClient(t, d, testapp, "-size", "100x50", "-color", "white")
-	if err := d.WaitWindow(within(t)); err != nil {
-		t.Fatal(err)
-	}
-	if e := next(t, out, "resize"); e.Width != testWidth || e.Height != testHeight {
-		t.Errorf("window is %dx%d, want the screen's %dx%d", e.Width, e.Height, testWidth, testHeight)
-	}
-	next(t, out, "focus_in")
-	waitPicture(t, d, "all white", func(img image.Image) bool {
-		return bright(img, 0, 0) && bright(img, testWidth-1, testHeight-1)
-	})
-}
-
-func TestSecondWindowTakesOver(t *testing.T) {
-	d := start(t)
-	out := runClient(t, d, testapp, "-second-window", "-size", "300x200")
-	if err := d.WaitWindow(within(t)); err != nil {
-		t.Fatal(err)
-	}
-	next(t, out, "focus_in")
-	press(t, d)
-	if e := next(t, out, "resize"); e.Width != testWidth || e.Height != testHeight {
-		t.Errorf("second window is %dx%d", e.Width, e.Height)
-	}
-	next(t, out, "focus_in")
-}
-
-func TestDialogIsCentredAndReturnsFocus(t *testing.T) {
-	d := start(t)
-	out := runClient(t, d, testapp, "-dialog")
-	if err := d.WaitWindow(within(t)); err != nil {
-		t.Fatal(err)
-	}
-	next(t, out, "focus_in")
-	press(t, d) // turns the window white; the dialog is white too, so the main window goes black with the next
-	next(t, out, "focus_out")
-	next(t, out, "focus_in")
-	d.wm.mu.Lock()
-	top := d.wm.clients[len(d.wm.clients)-1].win
-	d.wm.mu.Unlock()
-	g, err := xproto.GetGeometry(d.wm.conn, xproto.Drawable(top)).Reply()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if g.Width != 200 || g.Height != 100 || g.X != (testWidth-200)/2 || g.Y != (testHeight-100)/2 {
-		t.Errorf("dialog is %dx%d at %d,%d", g.Width, g.Height, g.X, g.Y)
-	}
-	xproto.DestroyWindow(d.wm.conn, top)
-	next(t, out, "focus_in")
-}
-
-func TestFullscreenIsGranted(t *testing.T) {
-	d := start(t)
-	conn, err := x11.Dial(d.Name(), d.Authority())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	win, err := xproto.NewWindowId(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := d.wm.atoms
-	xproto.CreateWindow(conn, 24, win, d.wm.root, 0, 0, 80, 60, 0, xproto.WindowClassInputOutput, 0, 0, nil)
-	xproto.MapWindow(conn, win)
-	if err := d.WaitWindow(within(t)); err != nil {
-		t.Fatal(err)
-	}
-	ask := func(action uint32) {
-		e := xproto.ClientMessageEvent{Format: 32, Window: win, Type: a.netWMState,
-			Data: xproto.ClientMessageDataUnionData32New([]uint32{action, uint32(a.netWMStateFullscreen), 0, 1, 0})}
-		xproto.SendEvent(conn, false, d.wm.root, xproto.EventMaskSubstructureRedirect|xproto.EventMaskSubstructureNotify, string(e.Bytes()))
-	}
-	granted := func() bool {
-		r, err := xproto.GetProperty(conn, false, win, a.netWMState, xproto.AtomAtom, 0, 64).Reply()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return strings.Contains(string(r.Value), string(le32(uint32(a.netWMStateFullscreen))))
-	}
-	for _, want := range []bool{true, false} {
-		ask(map[bool]uint32{true: 1, false: 0}[want])
-		until(t, fmt.Sprintf("fullscreen %v", want), func() bool { return granted() == want })
-	}
-}
-
-// TestFixedSizeIsCentred: an application that can draw one size only must not
-// get a window of another.
-func TestFixedSizeIsCentred(t *testing.T) {
-	d := start(t)
-	conn, err := x11.Dial(d.Name(), d.Authority())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	win, err := xproto.NewWindowId(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	hints := func(min, max [2]uint32) {
-		h := make([]byte, 0, 18*4)
-		for _, v := range []uint32{1<<4 | 1<<5, 0, 0, 0, 0, min[0], min[1], max[0], max[1], 0, 0, 0, 0, 0, 0, 0, 0, 0} {
-			h = append(h, le32(v)...)
-		}
-		xproto.ChangeProperty(conn, xproto.PropModeReplace, win, xproto.AtomWmNormalHints, xproto.AtomWmSizeHints, 32, 18, h)
-	}
-	is := func(x, y, w, h int) func() bool {
-		return func() bool {
-			g, err := xproto.GetGeometry(conn, xproto.Drawable(win)).Reply()
-			if err != nil {
-				t.Fatal(err)
-			}
-			return int(g.X) == x && int(g.Y) == y && int(g.Width) == w && int(g.Height) == h
-		}
-	}
-	xproto.CreateWindow(conn, 24, win, d.wm.root, 5, 5, 400, 300, 0, xproto.WindowClassInputOutput, 0, 0, nil)
-	hints([2]uint32{400, 300}, [2]uint32{400, 300})
-	// SDL calls its borderless main windows transient for the root window.
-	xproto.ChangeProperty(conn, xproto.PropModeReplace, win, xproto.AtomWmTransientFor, xproto.AtomWindow, 32, 1, le32(uint32(d.wm.root)))
-	xproto.MapWindow(conn, win)
-	if err := d.WaitWindow(within(t)); err != nil {
-		t.Fatal(err)
-	}
-	until(t, "centred window", is((testWidth-400)/2, (testHeight-300)/2, 400, 300))
-	hints([2]uint32{100, 100}, [2]uint32{9999, 9999})
-	until(t, "window that fills the screen", is(0, 0, testWidth, testHeight))
-}
-
-func TestOverrideRedirectFullScreenIsFocused(t *testing.T) {
-	d := start(t)
-	conn, err := x11.Dial(d.Name(), d.Authority())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	win, err := xproto.NewWindowId(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	xproto.CreateWindow(conn, 24, win, d.wm.root, 0, 0, testWidth, testHeight, 0, xproto.WindowClassInputOutput, 0,
-		xproto.CwOverrideRedirect, []uint32{1})
-	xproto.MapWindow(conn, win)
-	if err := d.WaitWindow(within(t)); err != nil {
-		t.Fatal(err)
-	}
-	until(t, "focus", func() bool {
-		r, err := xproto.GetInputFocus(conn).Reply()
-		return err == nil && r.Focus == win
-	})
-}
-
-func TestRequestClose(t *testing.T) {
-	d := start(t)
-	out := runClient(t, d, testapp)
-	if err := d.WaitWindow(within(t)); err != nil {
-		t.Fatal(err)
-	}
-	if err := d.RequestClose(); err != nil {
-		t.Fatal(err)
-	}
-	next(t, out, "close")
-}
-
-func TestEntryNeedsTheCookie(t *testing.T) {
-	d := start(t)
+func entryNeedsTheCookie(t *testing.T, server wire.XServer) {
+	d := start(t, server)
 	if conn, err := x11.Dial(d.Name(), ""); err == nil {
 		conn.Close()
 		t.Fatal("a client without the cookie was let in")
@@ -299,7 +42,9 @@ func TestEntryNeedsTheCookie(t *testing.T) {
 	}
 }
 
-func TestRunsAsAnotherUser(t *testing.T) {
+func TestRunsAsAnotherUser(t *testing.T) { displaytest.Each(t, runsAsAnotherUser) }
+
+func runsAsAnotherUser(t *testing.T, server wire.XServer) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root")
 	}
@@ -307,7 +52,7 @@ func TestRunsAsAnotherUser(t *testing.T) {
 	for p := dir; p != "/tmp" && p != "/"; p = filepath.Dir(p) {
 		os.Chmod(p, 0o755)
 	}
-	d, err := Start(within(t), Config{Width: 320, Height: 200, AuthDir: dir, Credential: &syscall.Credential{Uid: 65534, Gid: 65534}})
+	d, err := Start(within(t), Config{Width: 320, Height: 200, AuthDir: dir, Dir: t.TempDir(), Server: server, Credential: &syscall.Credential{Uid: 65534, Gid: 65534}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -316,8 +61,19 @@ func TestRunsAsAnotherUser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(string(status), "Uid:\t65534\t65534\t65534") {
+	want := "Uid:\t65534\t65534\t65534"
+	if server.Server == wire.ServerXorg {
+		want = "Uid:\t0\t0\t0" // the GPU and the console are root's
+	}
+	if !strings.Contains(string(status), want) {
 		t.Errorf("server runs as somebody else:\n%s", status)
+	}
+	info, err := os.Stat(d.Authority())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if uid := info.Sys().(*syscall.Stat_t).Uid; uid != 65534 {
+		t.Errorf("the cookie is user %d's", uid)
 	}
 	env, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", d.PID()))
 	if strings.Contains(string(env), "HOME=") {
@@ -325,7 +81,9 @@ func TestRunsAsAnotherUser(t *testing.T) {
 	}
 }
 
-func TestSeveralAtOnce(t *testing.T) {
+func TestSeveralAtOnce(t *testing.T) { displaytest.Each(t, severalAtOnce) }
+
+func severalAtOnce(t *testing.T, server wire.XServer) {
 	type result struct {
 		d   *Display
 		err error
@@ -335,7 +93,7 @@ func TestSeveralAtOnce(t *testing.T) {
 	for range n {
 		dir := t.TempDir()
 		go func() {
-			d, err := Start(within(t), Config{Width: 64, Height: 64, AuthDir: dir})
+			d, err := Start(within(t), Config{Width: leastWidth, Height: leastHeight, Server: server, AuthDir: dir, Dir: dir})
 			results <- result{d, err}
 		}()
 	}
@@ -354,15 +112,21 @@ func TestSeveralAtOnce(t *testing.T) {
 	}
 }
 
-func TestCloseLeavesNothing(t *testing.T) {
-	d := start(t)
+func TestCloseLeavesNothing(t *testing.T) { displaytest.Each(t, closeLeavesNothing) }
+
+func closeLeavesNothing(t *testing.T, server wire.XServer) {
+	d := start(t, server)
 	n, _ := x11.Number(d.Name())
-	files := []string{x11.Socket(n), d.Authority(), fmt.Sprintf("/tmp/.X%d-lock", n)}
-	for _, f := range files[:2] {
+	files := []string{x11.Socket(n), d.Authority()}
+	if server.Server == wire.ServerXorg {
+		files = append(files, filepath.Join(d.cfg.Dir, configFile), filepath.Join(d.cfg.Dir, authorityFile))
+	}
+	for _, f := range files {
 		if _, err := os.Lstat(f); err != nil {
 			t.Errorf("while it runs: %v", err)
 		}
 	}
+	files = append(files, fmt.Sprintf("/tmp/.X%d-lock", n)) // not every server makes one
 	d.Close()
 	d.Close() // again is harmless
 	if err := d.Err(); err != nil {
@@ -378,8 +142,10 @@ func TestCloseLeavesNothing(t *testing.T) {
 	}
 }
 
-func TestServerDeathIsTold(t *testing.T) {
-	d := start(t)
+func TestServerDeathIsTold(t *testing.T) { displaytest.Each(t, serverDeathIsTold) }
+
+func serverDeathIsTold(t *testing.T, server wire.XServer) {
+	d := start(t, server)
 	syscall.Kill(d.PID(), syscall.SIGKILL)
 	err := d.WaitWindow(within(t))
 	<-d.Done()
@@ -397,8 +163,14 @@ func TestServerDeathIsTold(t *testing.T) {
 }
 
 // TestKilledParentLeavesNothing kills a process that runs a display.
-func TestKilledParentLeavesNothing(t *testing.T) {
-	cmd := exec.CommandContext(within(t), "/proc/self/exe", "start-and-wait", t.TempDir())
+func TestKilledParentLeavesNothing(t *testing.T) { displaytest.Each(t, killedParentLeavesNothing) }
+
+func killedParentLeavesNothing(t *testing.T, server wire.XServer) {
+	choice, err := json.Marshal(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(within(t), "/proc/self/exe", "start-and-wait", t.TempDir(), string(choice))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -421,8 +193,13 @@ func TestKilledParentLeavesNothing(t *testing.T) {
 	}
 }
 
-func startAndWait(dir string) {
-	d, err := Start(context.Background(), Config{Width: 64, Height: 64, AuthDir: dir})
+func startAndWait(dir, choice string) {
+	cfg := Config{Width: leastWidth, Height: leastHeight, AuthDir: dir, Dir: dir}
+	err := json.Unmarshal([]byte(choice), &cfg.Server)
+	var d *Display
+	if err == nil {
+		d, err = Start(context.Background(), cfg)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -445,55 +222,8 @@ func TestBadConfig(t *testing.T) {
 		d.Close()
 		t.Error("a missing AuthDir was accepted")
 	}
-}
-
-// zombie reports whether a process has ended and only waits for its parent.
-func zombie(pid int) bool {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	return err != nil || strings.Contains(string(b), ") Z ")
-}
-
-// press clicks into the middle of the screen, as XTEST does.
-func press(t *testing.T, d *Display) {
-	t.Helper()
-	cmd := exec.CommandContext(within(t), "xdotool", "mousemove", "320", "180", "click", "1")
-	cmd.Env = append(d.Env(), "PATH="+os.Getenv("PATH"))
-	if out, err := cmd.CombinedOutput(); errors.Is(err, exec.ErrNotFound) {
-		t.Skip("xdotool is not installed")
-	} else if err != nil {
-		t.Fatalf("xdotool: %v: %s", err, out)
+	if d, err := Start(within(t), Config{Width: 640, Height: 360, AuthDir: t.TempDir(), Server: displaytest.Xorg(t)}); err == nil {
+		d.Close()
+		t.Error("Xorg without a directory was accepted")
 	}
 }
-
-func bright(img image.Image, x, y int) bool {
-	r, g, b, _ := img.At(x, y).RGBA()
-	return r+g+b > 3*0xf000
-}
-
-func waitPicture(t *testing.T, d *Display, what string, ok func(image.Image) bool) {
-	t.Helper()
-	until(t, what, func() bool {
-		img, err := d.Screenshot()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return ok(img)
-	})
-}
-
-// until polls a condition that has no event to wait on.
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	ctx := within(t)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-ctx.Done():
-			t.Fatalf("no %s in time", what)
-		case <-tick.C:
-		}
-	}
-}
-
-func le32(v uint32) []byte { return []byte{byte(v), byte(v >> 8), byte(v >> 16), byte(v >> 24)} }

@@ -23,8 +23,19 @@ import (
 // stopTimeout is how long a server has to end by itself.
 const stopTimeout = 3 * time.Second
 
-// server is one Xvfb process.
+// program is an X server to run: all in which one kind differs from another.
+type program struct {
+	name string // as people know it
+	path string
+	args []string // beside those that every X server gets
+	user *syscall.Credential
+	// tell makes of what a server that ended printed what people should hear.
+	tell func(printed []string) []string
+}
+
+// server is one X server process.
 type server struct {
+	program
 	pid    int
 	number int
 	socket os.FileInfo
@@ -37,6 +48,9 @@ type server struct {
 	cause    error
 	tail     []string // last lines printed, for the error
 }
+
+// tailLines is enough for what X servers put after the line that matters.
+const tailLines = 12
 
 // Numbers of displays are drawn from here. A server that may choose takes the
 // lowest, from which another that is just ending still removes its socket; and
@@ -51,7 +65,7 @@ const (
 // errTaken says that another server has the number.
 var errTaken = errors.New("the display is taken")
 
-// startServer starts Xvfb on a display of its own and returns once it accepts
+// startServer starts an X server on a display of its own and returns once it accepts
 // connections.
 func startServer(ctx context.Context, cfg Config, authority string) (*server, error) {
 	for attempt := 1; ; attempt++ {
@@ -67,9 +81,9 @@ func startServer(ctx context.Context, cfg Config, authority string) (*server, er
 }
 
 func startServerAt(ctx context.Context, cfg Config, authority string, number int) (*server, error) {
-	path, err := exec.LookPath("Xvfb")
+	p, err := newProgram(cfg)
 	if err != nil {
-		return nil, fmt.Errorf("find Xvfb: %w (Debian's package is xvfb)", err)
+		return nil, err
 	}
 	if err := makeSocketDir(); err != nil {
 		return nil, err
@@ -81,11 +95,10 @@ func startServerAt(ctx context.Context, cfg Config, authority string, number int
 	defer r.Close()
 	defer w.Close()
 
-	s := &server{log: cfg.Log, done: make(chan struct{})}
-	cmd := exec.Command(path, fmt.Sprintf(":%d", number),
+	s := &server{program: p, log: cfg.Log, done: make(chan struct{})}
+	cmd := exec.Command(p.path, fmt.Sprintf(":%d", number),
 		"-displayfd", "3", // tells when it serves
 		"-auth", authority,
-		"-screen", "0", fmt.Sprintf("%dx%dx24", cfg.Width, cfg.Height),
 		"-dpi", "96",
 		"-nolisten", "tcp",
 		"-noreset", // the last client's end is not the server's
@@ -97,6 +110,7 @@ func startServerAt(ctx context.Context, cfg Config, authority string, number int
 		"+extension", "MIT-SHM",
 		"+extension", "XTEST",
 	)
+	cmd.Args = append(cmd.Args, p.args...)
 	cmd.ExtraFiles = []*os.File{w}
 	cmd.Dir = "/"
 	// Its own environment: the server's user could read ours, with its
@@ -104,7 +118,7 @@ func startServerAt(ctx context.Context, cfg Config, authority string, number int
 	cmd.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Setsid:     true,
-		Credential: cfg.Credential,
+		Credential: p.user,
 		Pdeathsig:  syscall.SIGTERM, // so that it removes its lock and socket
 	}
 	out := &lineWriter{line: s.printed}
@@ -130,7 +144,7 @@ func startServerAt(ctx context.Context, cfg Config, authority string, number int
 		s.ended(cmd.Wait())
 	}()
 	if err := <-started; err != nil {
-		return nil, fmt.Errorf("start Xvfb: %w", err)
+		return nil, fmt.Errorf("start %s: %w", p.name, err)
 	}
 
 	serves := make(chan string, 1)
@@ -143,7 +157,7 @@ func startServerAt(ctx context.Context, cfg Config, authority string, number int
 		if s.number, err = strconv.Atoi(line); err == nil {
 			if s.socket, err = os.Lstat(x11.Socket(s.number)); err != nil {
 				s.stop()
-				return nil, fmt.Errorf("start Xvfb: it does not listen in %s, where isolated applications look for it: %w", x11.SocketDir, err)
+				return nil, fmt.Errorf("start %s: it does not listen in %s, where isolated applications look for it: %w", p.name, x11.SocketDir, err)
 			}
 			return s, nil
 		}
@@ -153,20 +167,20 @@ func startServerAt(ctx context.Context, cfg Config, authority string, number int
 		if text := err.Error(); strings.Contains(text, "already active") || strings.Contains(text, "already running") {
 			err = fmt.Errorf("%w: %w", errTaken, err)
 		}
-		return nil, fmt.Errorf("start Xvfb: %w", err)
+		return nil, fmt.Errorf("start %s: %w", p.name, err)
 	case <-ctx.Done():
 		s.stop()
-		return nil, fmt.Errorf("start Xvfb: %w", ctx.Err())
+		return nil, fmt.Errorf("start %s: %w", p.name, ctx.Err())
 	}
 }
 
 // printed takes a line of the server's output.
 func (s *server) printed(line string) {
-	s.log.Debug("Xvfb", "line", line)
+	s.log.Debug(s.name, "line", line)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tail = append(s.tail, line)
-	if len(s.tail) > 5 {
+	if len(s.tail) > tailLines {
 		s.tail = s.tail[1:]
 	}
 }
@@ -182,8 +196,8 @@ func (s *server) ended(err error) {
 		how = err.Error()
 	}
 	s.cause = fmt.Errorf("%w: %s", ErrServerDied, how)
-	if len(s.tail) > 0 {
-		s.cause = fmt.Errorf("%w: %s", s.cause, strings.Join(s.tail, "; "))
+	if lines := s.tell(s.tail); len(lines) > 0 {
+		s.cause = fmt.Errorf("%w: %s", s.cause, strings.Join(lines, "; "))
 	}
 }
 

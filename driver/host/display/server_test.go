@@ -3,23 +3,39 @@ package display
 import (
 	"errors"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"github.com/nearcast/nearcast/driver/host/display/displaytest"
+	"github.com/nearcast/nearcast/internal/wire"
 )
 
-func testServer(t *testing.T, number int) (*server, error) {
+// testConfig is of a server without a cookie.
+func testConfig(t *testing.T, server wire.XServer) Config {
 	t.Helper()
-	return startServerAt(within(t), Config{Width: 64, Height: 64, Log: slog.New(slog.DiscardHandler)}, filepath.Join(t.TempDir(), "authority"), number)
+	cfg := Config{Width: leastWidth, Height: leastHeight, Server: server, Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler)}
+	if err := os.WriteFile(filepath.Join(cfg.Dir, configFile), []byte(xorgConfig(server, cfg.Width, cfg.Height, nil)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return cfg
 }
 
-func TestTakenDisplayIsSaid(t *testing.T) {
-	first, err := testServer(t, 59_001)
+func testServer(t *testing.T, kind wire.XServer, number int) (*server, error) {
+	t.Helper()
+	return startServerAt(within(t), testConfig(t, kind), filepath.Join(t.TempDir(), "authority"), number)
+}
+
+func TestTakenDisplayIsSaid(t *testing.T) { displaytest.Each(t, takenDisplayIsSaid) }
+
+func takenDisplayIsSaid(t *testing.T, kind wire.XServer) {
+	first, err := testServer(t, kind, 59_001)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer first.stop()
-	second, err := testServer(t, 59_001)
+	second, err := testServer(t, kind, 59_001)
 	if !errors.Is(err, errTaken) {
 		t.Errorf("a second server on the display: %v", err)
 	}
@@ -32,12 +48,14 @@ func TestTakenDisplayIsSaid(t *testing.T) {
 }
 
 // Displays that begin while others end do not take each other's sockets away.
-func TestStartsWhileOthersEnd(t *testing.T) {
+func TestStartsWhileOthersEnd(t *testing.T) { displaytest.Each(t, startsWhileOthersEnd) }
+
+func startsWhileOthersEnd(t *testing.T, kind wire.XServer) {
 	var all sync.WaitGroup
 	for range 3 {
 		all.Go(func() {
 			for range 5 {
-				s, err := startServer(within(t), Config{Width: 64, Height: 64, Log: slog.New(slog.DiscardHandler)}, filepath.Join(t.TempDir(), "authority"))
+				s, err := startServer(within(t), testConfig(t, kind), filepath.Join(t.TempDir(), "authority"))
 				if err != nil {
 					t.Error(err)
 				} else {

@@ -15,7 +15,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/nearcast/nearcast/driver/host/capture"
-	"github.com/nearcast/nearcast/driver/host/display/xvfbtest"
+	"github.com/nearcast/nearcast/driver/host/display/displaytest"
 	"github.com/nearcast/nearcast/driver/host/peer"
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -38,7 +38,7 @@ func xvfb(t testing.TB) string {
 			cmd.Wait()
 		})
 	}
-	display, _ := xvfbtest.Start(t, nil)
+	display, _ := displaytest.Xvfb(t, nil)
 	app := exec.Command("gst-launch-1.0", "-q", "videotestsrc", "is-live=true", "pattern=ball", "!",
 		"video/x-raw,width=1280,height=720,framerate=30/1", "!", "videoconvert", "!", "ximagesink")
 	app.Env = append(os.Environ(), "DISPLAY="+display)

@@ -1,0 +1,164 @@
+package display
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"image"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+const (
+	testWidth  = 640
+	testHeight = 360
+	// The least that every server takes.
+	leastWidth, leastHeight = 160, 128
+)
+
+var testapp string // path of the built test application
+
+func TestMain(m *testing.M) {
+	if len(os.Args) > 3 && os.Args[1] == "start-and-wait" {
+		startAndWait(os.Args[2], os.Args[3])
+	}
+	dir, err := os.MkdirTemp("", "testapp-")
+	if err != nil {
+		panic(err)
+	}
+	testapp = filepath.Join(dir, "testapp")
+	out, err := exec.Command("go", "build", "-o", testapp, "github.com/nearcast/nearcast/dev/testapp").CombinedOutput()
+	if err != nil {
+		fmt.Printf("build testapp: %v\n%s", err, out)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Println(err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+func within(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func start(t *testing.T, server wire.XServer) *Display {
+	t.Helper()
+	return startSize(t, server, testWidth, testHeight)
+}
+
+func startSize(t testing.TB, server wire.XServer, width, height int) *Display {
+	t.Helper()
+	d, err := Start(within(t), Config{Width: width, Height: height, Server: server, AuthDir: t.TempDir(), Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	return d
+}
+
+// runClient runs a program on the display until the test ends.
+func runClient(t *testing.T, d *Display, name string, args ...string) *bufio.Scanner {
+	t.Helper()
+	cmd := exec.CommandContext(within(t), name, args...)
+	cmd.Env = append(d.Env(), "PATH="+os.Getenv("PATH"), "HOME="+t.TempDir())
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	return bufio.NewScanner(out)
+}
+
+type event struct {
+	Type          string
+	Width, Height int
+}
+
+// next reads events of the test application up to one of a type.
+func next(t *testing.T, out *bufio.Scanner, what string) event {
+	t.Helper()
+	for out.Scan() {
+		var e event
+		if err := json.Unmarshal(out.Bytes(), &e); err != nil {
+			t.Fatalf("line %q: %v", out.Text(), err)
+		}
+		if e.Type == what {
+			return e
+		}
+	}
+	t.Fatalf("the application ended without %q", what)
+	return event{}
+}
+
+// press clicks into the middle of the screen, as XTEST does.
+func press(t *testing.T, d *Display) {
+	t.Helper()
+	cmd := exec.CommandContext(within(t), "xdotool", "mousemove", "320", "180", "click", "1")
+	cmd.Env = append(d.Env(), "PATH="+os.Getenv("PATH"))
+	if out, err := cmd.CombinedOutput(); errors.Is(err, exec.ErrNotFound) {
+		t.Skip("xdotool is not installed")
+	} else if err != nil {
+		t.Fatalf("xdotool: %v: %s", err, out)
+	}
+}
+
+func bright(img image.Image, x, y int) bool {
+	r, g, b, _ := img.At(x, y).RGBA()
+	return r+g+b > 3*0xf000
+}
+
+func waitPicture(t *testing.T, d *Display, what string, ok func(image.Image) bool) {
+	t.Helper()
+	until(t, what, func() bool {
+		img, err := d.Screenshot()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ok(img)
+	})
+}
+
+// until polls a condition that has no event to wait on.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	ctx := within(t)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("no %s in time", what)
+		case <-tick.C:
+		}
+	}
+}
+
+func le32(v uint32) []byte { return []byte{byte(v), byte(v >> 8), byte(v >> 16), byte(v >> 24)} }
+
+// zombie reports whether a process has ended and only waits for its parent.
+func zombie(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err != nil || strings.Contains(string(b), ") Z ")
+}

@@ -1,0 +1,197 @@
+package display
+
+import (
+	"fmt"
+	"image"
+	"strings"
+	"testing"
+
+	"github.com/jezek/xgb/xproto"
+
+	"github.com/nearcast/nearcast/driver/host/display/displaytest"
+	"github.com/nearcast/nearcast/driver/host/display/x11"
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+func TestWindowGetsScreenAndFocus(t *testing.T) { displaytest.Each(t, windowGetsScreenAndFocus) }
+
+func windowGetsScreenAndFocus(t *testing.T, server wire.XServer) {
+	d := start(t, server)
+	out := runClient(t, d, testapp, "-size", "100x50", "-color", "white")
+	if err := d.WaitWindow(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	if e := next(t, out, "resize"); e.Width != testWidth || e.Height != testHeight {
+		t.Errorf("window is %dx%d, want the screen's %dx%d", e.Width, e.Height, testWidth, testHeight)
+	}
+	next(t, out, "focus_in")
+	waitPicture(t, d, "all white", func(img image.Image) bool {
+		return bright(img, 0, 0) && bright(img, testWidth-1, testHeight-1)
+	})
+}
+
+func TestSecondWindowTakesOver(t *testing.T) { displaytest.Each(t, secondWindowTakesOver) }
+
+func secondWindowTakesOver(t *testing.T, server wire.XServer) {
+	d := start(t, server)
+	out := runClient(t, d, testapp, "-second-window", "-size", "300x200")
+	if err := d.WaitWindow(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	next(t, out, "focus_in")
+	press(t, d)
+	if e := next(t, out, "resize"); e.Width != testWidth || e.Height != testHeight {
+		t.Errorf("second window is %dx%d", e.Width, e.Height)
+	}
+	next(t, out, "focus_in")
+}
+
+func TestDialogIsCentredAndReturnsFocus(t *testing.T) {
+	displaytest.Each(t, dialogIsCentredAndReturnsFocus)
+}
+
+func dialogIsCentredAndReturnsFocus(t *testing.T, server wire.XServer) {
+	d := start(t, server)
+	out := runClient(t, d, testapp, "-dialog")
+	if err := d.WaitWindow(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	next(t, out, "focus_in")
+	press(t, d) // turns the window white; the dialog is white too, so the main window goes black with the next
+	next(t, out, "focus_out")
+	next(t, out, "focus_in")
+	d.wm.mu.Lock()
+	top := d.wm.clients[len(d.wm.clients)-1].win
+	d.wm.mu.Unlock()
+	g, err := xproto.GetGeometry(d.wm.conn, xproto.Drawable(top)).Reply()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g.Width != 200 || g.Height != 100 || g.X != (testWidth-200)/2 || g.Y != (testHeight-100)/2 {
+		t.Errorf("dialog is %dx%d at %d,%d", g.Width, g.Height, g.X, g.Y)
+	}
+	xproto.DestroyWindow(d.wm.conn, top)
+	next(t, out, "focus_in")
+}
+
+func TestFullscreenIsGranted(t *testing.T) { displaytest.Each(t, fullscreenIsGranted) }
+
+func fullscreenIsGranted(t *testing.T, server wire.XServer) {
+	d := start(t, server)
+	conn, err := x11.Dial(d.Name(), d.Authority())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	win, err := xproto.NewWindowId(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := d.wm.atoms
+	xproto.CreateWindow(conn, 24, win, d.wm.root, 0, 0, 80, 60, 0, xproto.WindowClassInputOutput, 0, 0, nil)
+	xproto.MapWindow(conn, win)
+	if err := d.WaitWindow(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	ask := func(action uint32) {
+		e := xproto.ClientMessageEvent{Format: 32, Window: win, Type: a.netWMState,
+			Data: xproto.ClientMessageDataUnionData32New([]uint32{action, uint32(a.netWMStateFullscreen), 0, 1, 0})}
+		xproto.SendEvent(conn, false, d.wm.root, xproto.EventMaskSubstructureRedirect|xproto.EventMaskSubstructureNotify, string(e.Bytes()))
+	}
+	granted := func() bool {
+		r, err := xproto.GetProperty(conn, false, win, a.netWMState, xproto.AtomAtom, 0, 64).Reply()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Contains(string(r.Value), string(le32(uint32(a.netWMStateFullscreen))))
+	}
+	for _, want := range []bool{true, false} {
+		ask(map[bool]uint32{true: 1, false: 0}[want])
+		until(t, fmt.Sprintf("fullscreen %v", want), func() bool { return granted() == want })
+	}
+}
+
+// TestFixedSizeIsCentred: an application that can draw one size only must not
+// get a window of another.
+func TestFixedSizeIsCentred(t *testing.T) { displaytest.Each(t, fixedSizeIsCentred) }
+
+func fixedSizeIsCentred(t *testing.T, server wire.XServer) {
+	d := start(t, server)
+	conn, err := x11.Dial(d.Name(), d.Authority())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	win, err := xproto.NewWindowId(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hints := func(min, max [2]uint32) {
+		h := make([]byte, 0, 18*4)
+		for _, v := range []uint32{1<<4 | 1<<5, 0, 0, 0, 0, min[0], min[1], max[0], max[1], 0, 0, 0, 0, 0, 0, 0, 0, 0} {
+			h = append(h, le32(v)...)
+		}
+		xproto.ChangeProperty(conn, xproto.PropModeReplace, win, xproto.AtomWmNormalHints, xproto.AtomWmSizeHints, 32, 18, h)
+	}
+	is := func(x, y, w, h int) func() bool {
+		return func() bool {
+			g, err := xproto.GetGeometry(conn, xproto.Drawable(win)).Reply()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return int(g.X) == x && int(g.Y) == y && int(g.Width) == w && int(g.Height) == h
+		}
+	}
+	xproto.CreateWindow(conn, 24, win, d.wm.root, 5, 5, 400, 300, 0, xproto.WindowClassInputOutput, 0, 0, nil)
+	hints([2]uint32{400, 300}, [2]uint32{400, 300})
+	// SDL calls its borderless main windows transient for the root window.
+	xproto.ChangeProperty(conn, xproto.PropModeReplace, win, xproto.AtomWmTransientFor, xproto.AtomWindow, 32, 1, le32(uint32(d.wm.root)))
+	xproto.MapWindow(conn, win)
+	if err := d.WaitWindow(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "centred window", is((testWidth-400)/2, (testHeight-300)/2, 400, 300))
+	hints([2]uint32{100, 100}, [2]uint32{9999, 9999})
+	until(t, "window that fills the screen", is(0, 0, testWidth, testHeight))
+}
+
+func TestOverrideRedirectFullScreenIsFocused(t *testing.T) {
+	displaytest.Each(t, overrideRedirectFullScreenIsFocused)
+}
+
+func overrideRedirectFullScreenIsFocused(t *testing.T, server wire.XServer) {
+	d := start(t, server)
+	conn, err := x11.Dial(d.Name(), d.Authority())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	win, err := xproto.NewWindowId(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	xproto.CreateWindow(conn, 24, win, d.wm.root, 0, 0, testWidth, testHeight, 0, xproto.WindowClassInputOutput, 0,
+		xproto.CwOverrideRedirect, []uint32{1})
+	xproto.MapWindow(conn, win)
+	if err := d.WaitWindow(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "focus", func() bool {
+		r, err := xproto.GetInputFocus(conn).Reply()
+		return err == nil && r.Focus == win
+	})
+}
+
+func TestRequestClose(t *testing.T) { displaytest.Each(t, requestClose) }
+
+func requestClose(t *testing.T, server wire.XServer) {
+	d := start(t, server)
+	out := runClient(t, d, testapp)
+	if err := d.WaitWindow(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.RequestClose(); err != nil {
+		t.Fatal(err)
+	}
+	next(t, out, "close")
+}
