@@ -88,18 +88,26 @@ static int rows(const uint8_t *p, const uint8_t *q, uint8_t *y0, uint8_t *y1, ui
 }
 #endif
 
+static int padded(int width) { return (width + 3) & ~3; }
+
+size_t i420_size(int width, int height)
+{
+	return (size_t)padded(width)*height + (size_t)padded(width/2)*height;
+}
+
 static void convert(const uint8_t *src, int stride, uint8_t *dst, int width, int height, int vector)
 {
-	uint8_t *y = dst, *u = dst + width*height, *v = u + width*height/4;
+	int luma_stride = padded(width), chroma_stride = padded(width/2);
+	uint8_t *y = dst, *u = dst + (long)luma_stride*height, *v = u + (long)chroma_stride*(height/2);
 	for (int line = 0; line < height; line += 2) {
 		const uint8_t *p = src + (long)line*stride, *q = p + stride;
-		int done = vector ? rows(p, q, y, y + width, u, v, width) : 0;
+		int done = vector ? rows(p, q, y, y + luma_stride, u, v, width) : 0;
 		luma(p, y, done, width);
-		luma(q, y + width, done, width);
+		luma(q, y + luma_stride, done, width);
 		chroma(p, q, u, v, done/2, width/2);
-		y += 2*width;
-		u += width/2;
-		v += width/2;
+		y += 2*luma_stride;
+		u += chroma_stride;
+		v += chroma_stride;
 	}
 }
 

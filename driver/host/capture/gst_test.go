@@ -38,7 +38,7 @@ func convertBoth(width, height int) (plain, vector []byte) {
 		seed = seed*1664525 + 1013904223
 		src[i] = byte(seed >> 24)
 	}
-	plain, vector = make([]byte, width*height*3/2), make([]byte, width*height*3/2)
+	plain, vector = make([]byte, i420Size(width, height)), make([]byte, i420Size(width, height))
 	convertPicture(plain, src, 4*width, width, height, false)
 	convertPicture(vector, src, 4*width, width, height, true)
 	return plain, vector

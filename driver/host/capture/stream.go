@@ -167,7 +167,7 @@ func openVideo(e encoder, p params, onFrame func(data []byte, key bool, duration
 	if err != nil {
 		return nil, err
 	}
-	v := &videoStream{stream: s, encoder: e, params: p, size: p.width * p.height * 3 / 2}
+	v := &videoStream{stream: s, encoder: e, params: p, size: i420Size(p.width, p.height)}
 	source, err := s.pipeline.GetElementByName("source")
 	if err == nil {
 		v.enc, err = s.pipeline.GetElementByName("enc")
@@ -225,6 +225,8 @@ func (v *videoStream) close() {
 		v.i420 = nil
 	}
 }
+
+func i420Size(width, height int) int { return int(C.i420_size(C.int(width), C.int(height))) }
 
 // convertPicture converts BGRx to I420, with vector instructions or without.
 func convertPicture(dst, src []byte, stride, width, height int, vector bool) {

@@ -1,0 +1,126 @@
+package capture
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/nearcast/nearcast/driver/host/display"
+	"github.com/nearcast/nearcast/driver/host/display/displaytest"
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// seatDisplay is a display as a seat has it, and how to capture it.
+func seatDisplay(t testing.TB, server wire.XServer, width, height int, onFrame func(Frame)) (*display.Display, Config) {
+	t.Helper()
+	d, err := display.Start(t.Context(), display.Config{Width: width, Height: height, Server: server, AuthDir: t.TempDir(), Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	cfg := config(d.Name(), onFrame)
+	cfg.XAuthority, cfg.Width, cfg.Height = d.Authority(), width, height
+	return d, cfg
+}
+
+// TestServers decodes the picture of each kind of display, of a width that no
+// encoder and no graphics card likes.
+func TestServers(t *testing.T) {
+	displaytest.Each(t, func(t *testing.T, server wire.XServer) {
+		t.Cleanup(func() { goleak.VerifyNone(t) })
+		const width, height = 1366, 768
+		frames, onFrame := collect()
+		d, cfg := seatDisplay(t, server, width, height, onFrame)
+		cfg.Codec = VP8
+		p := start(t, cfg)
+		next(t, frames, "first frame", anyFrame)
+		painter := paintWith(t, d.Name(), d.Authority())
+		painter.fill(t, 0x2060c0, 0, 0, width, height)
+		painter.fill(t, 0xc02060, width-200, height-200, 200, 200)
+		p.Keyframe()
+		quiet(t, frames)
+		flush(frames)
+		p.Keyframe()
+		packets := [][]byte{next(t, frames, "keyframe", keyframe).Data}
+		packets = append(packets, next(t, frames, "frame", anyFrame).Data, next(t, frames, "frame", anyFrame).Data)
+		pictures := decode(t, "vp8dec", "video/x-vp8", packets)
+		if len(pictures) == 0 {
+			t.Fatal("nothing decodes")
+		}
+		picture := pictures[len(pictures)-1]
+		if len(picture) != 4*width*height {
+			t.Fatalf("the picture has %d bytes, not %dx%d pixels", len(picture), width, height)
+		}
+		for at, want := range map[[2]int][3]int{{1, 1}: {0xc0, 0x60, 0x20}, {width - 10, height - 10}: {0x60, 0x20, 0xc0}} {
+			pixel := picture[4*(at[1]*width+at[0]):]
+			for i := range want {
+				if d := int(pixel[i]) - want[i]; d < -12 || d > 12 {
+					t.Errorf("at %v the picture has %v, painted was %v (blue, green, red)", at, pixel[:3], want)
+					break
+				}
+			}
+		}
+	})
+}
+
+// serverCPU is what a process has used, in ticks of 10 ms.
+func serverCPU(b *testing.B, pid int) time.Duration {
+	b.Helper()
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	fields := strings.Fields(string(raw[strings.LastIndexByte(string(raw), ')')+1:]))
+	var ticks int
+	for _, field := range fields[11:13] { // utime, stime
+		n, err := strconv.Atoi(field)
+		if err != nil {
+			b.Fatal(err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
+}
+
+// BenchmarkServers is what a moving picture costs with each kind of display: this
+// process captures and encodes, the server paints and hands out. Xorg has the
+// driver dummy, so this says nothing of a GPU.
+func BenchmarkServers(b *testing.B) {
+	testapp := filepath.Join(b.TempDir(), "testapp")
+	if out, err := exec.Command("go", "build", "-o", testapp, "github.com/nearcast/nearcast/dev/testapp").CombinedOutput(); err != nil {
+		b.Fatalf("build testapp: %v: %s", err, out)
+	}
+	const seconds, fps = 5, 60
+	for _, server := range []wire.XServer{{Server: wire.ServerXvfb}, displaytest.Xorg(b)} {
+		b.Run(server.Server, func(b *testing.B) {
+			frames, onFrame := collect()
+			d, cfg := seatDisplay(b, server, 1280, 720, onFrame)
+			cfg.FPS = fps
+			app := exec.Command(testapp, "-moving", "-fps", fmt.Sprint(fps))
+			app.Env = d.Env()
+			spawn(b, app)
+			if err := d.WaitWindow(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+			start(b, cfg)
+			for range 20 { // the app is up
+				next(b, frames, "frame", anyFrame)
+			}
+			flush(frames)
+			ours, theirs := selfCPU(b), serverCPU(b, d.PID())
+			<-time.After(seconds * time.Second)
+			ours, theirs = selfCPU(b)-ours, serverCPU(b, d.PID())-theirs
+			n := float64(len(frames))
+			figure(b, "cpu a frame", float64(ours.Microseconds())/n/1000, "ms")
+			figure(b, "server's cpu a frame", float64(theirs.Microseconds())/n/1000, "ms")
+			figure(b, "frames a second", n/seconds, "1/s")
+		})
+	}
+}
