@@ -5,21 +5,26 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"github.com/nearcast/nearcast/driver/host"
 	"github.com/nearcast/nearcast/driver/host/app"
+	"github.com/nearcast/nearcast/internal/wire"
 )
 
 const usage = `stream-host runs one seat of Nearcast: a display, an app on it, and the stream
 of its picture, sound and input to one person's browser.
 
   stream-host --spec DIR/spec.json   run the seat that the file describes
-  stream-host probe                  say as JSON what this machine can do
+  stream-host probe                  say as JSON what this machine can do; with
+                                     --x-server JSON, of that display server:
+                                     {"server":"xorg","driver":"nvidia"}
   stream-host app-init               for its own use: the app's parent process
 
 The Nomad driver "stream" starts it, and asks it by DIR/control.sock how it is.
@@ -53,7 +58,12 @@ func run(args []string) int {
 
 	switch {
 	case flags.Arg(0) == "probe":
-		return probe(ctx, os.Stdout)
+		want, err := xServer(flags.Args()[1:])
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "stream-host:", err)
+			return 2
+		}
+		return probe(ctx, want, os.Stdout)
 	case *path == "" || flags.NArg() > 0:
 		fmt.Fprintln(os.Stderr, "stream-host: give --spec DIR/spec.json, or probe; --help says more")
 		return 2
@@ -72,4 +82,23 @@ func run(args []string) int {
 		return 1
 	}
 	return 0
+}
+
+// xServer reads probe's arguments.
+func xServer(args []string) (wire.XServer, error) {
+	flags := flag.NewFlagSet("stream-host probe", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	text := flags.String("x-server", `{"server":"`+wire.ServerAuto+`"}`, "")
+	err := flags.Parse(args)
+	if err == nil && flags.NArg() > 0 {
+		err = fmt.Errorf("%q is too much", flags.Args())
+	}
+	var x wire.XServer
+	if err == nil {
+		err = json.Unmarshal([]byte(*text), &x)
+	}
+	if err != nil {
+		return x, fmt.Errorf("probe: %w; it takes --x-server and JSON", err)
+	}
+	return x, nil
 }

@@ -10,11 +10,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nearcast/nearcast/driver/host/display"
+	"github.com/nearcast/nearcast/driver/host/display/displaytest"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-func TestPlayAndLeave(t *testing.T) {
+func TestPlayAndLeave(t *testing.T) { displaytest.Each(t, playAndLeave) }
+
+func playAndLeave(t *testing.T, server wire.XServer) {
 	s := newSeat(t)
+	s.spec.XServer = server
 	_, err := exec.LookPath("pulseaudio")
 	s.spec.Display.Audio = err == nil
 	s.start()
@@ -44,6 +49,9 @@ func TestPlayAndLeave(t *testing.T) {
 		t.Errorf("exit says %v", end)
 	}
 	s.wantNothingLeft(true)
+	if left, _ := filepath.Glob(s.sub("run/xorg.*")); len(left) > 1 || len(left) == 1 && filepath.Base(left[0]) != display.LogFile {
+		t.Errorf("left: %q", left)
+	}
 	log, err := os.ReadFile(filepath.Join(s.spec.RunDir, wire.HostLogFile))
 	must(t, err)
 	if strings.Contains(string(log), "eyJ") {
@@ -127,17 +135,21 @@ func TestAppExitsInTheSession(t *testing.T) {
 	s.wantNothingLeft(true)
 }
 
-func TestDisplayDies(t *testing.T) {
-	s := newSeat(t).start()
+func TestDisplayDies(t *testing.T) { displaytest.Each(t, displayDies) }
+
+func displayDies(t *testing.T, server wire.XServer) {
+	s := newSeat(t)
+	s.spec.XServer = server
+	s.start()
 	b := s.claim(s.waitState(wire.SeatIdle).Seat.Address).connect()
 	pid := 0
 	for _, line := range s.processes() {
-		if strings.Contains(line, "Xvfb") {
+		if strings.Contains(line, "Xvfb :") || strings.Contains(line, "Xorg :") {
 			must(t, json.Unmarshal([]byte(strings.Fields(line)[0]), &pid))
 		}
 	}
 	if pid == 0 {
-		t.Fatalf("no Xvfb among %q", s.processes())
+		t.Fatalf("no display server among %q", s.processes())
 	}
 	must(t, syscall.Kill(pid, syscall.SIGKILL))
 	if m := b.expect(wire.MsgEnded); m.End.Code != wire.CodeDisplay {
@@ -149,8 +161,11 @@ func TestDisplayDies(t *testing.T) {
 	s.wantNothingLeft(true)
 }
 
-func TestKilled(t *testing.T) {
+func TestKilled(t *testing.T) { displaytest.Each(t, killed) }
+
+func killed(t *testing.T, server wire.XServer) {
 	s := newSeat(t, "-spawn-child")
+	s.spec.XServer = server
 	if _, err := exec.LookPath("pulseaudio"); err == nil {
 		s.spec.Display.Audio = true
 	}
@@ -260,6 +275,26 @@ func TestProbe(t *testing.T) {
 	}
 }
 
+func TestProbeOfXorg(t *testing.T) {
+	for _, c := range []struct{ choice, display, problem string }{
+		{`{"server":"xorg","driver":"dummy"}`, "Xorg ", ""},
+		{`{"server":"xorg","driver":"nosuch"}`, "", "apt-get install xserver-xorg-video-nosuch"},
+		{`{"server":"wayland"}`, "", "wayland"},
+	} {
+		displaytest.Xorg(t)
+		out, err := exec.Command(hostBinary, "probe", "--x-server", c.choice).Output()
+		must(t, err)
+		var p wire.HostProbe
+		must(t, json.Unmarshal(out, &p))
+		if !strings.HasPrefix(p.Display, c.display) || (p.Display == "") != (c.display == "") {
+			t.Errorf("%s: display is %q", c.choice, p.Display)
+		}
+		if said := strings.Join(p.Problems, "\n"); !strings.Contains(said, c.problem) || c.problem == "" && strings.Contains(said, "display") {
+			t.Errorf("%s: problems %q", c.choice, p.Problems)
+		}
+	}
+}
+
 func TestUsage(t *testing.T) {
 	for _, c := range []struct {
 		args []string
@@ -270,6 +305,7 @@ func TestUsage(t *testing.T) {
 		{nil, 2, "--spec"},
 		{[]string{"--spec", "/nowhere/spec.json"}, 2, "/nowhere/spec.json"},
 		{[]string{"play"}, 2, "--help"},
+		{[]string{"probe", "--x-server", "xorg"}, 2, "JSON"},
 	} {
 		cmd := exec.Command(hostBinary, c.args...)
 		out, _ := cmd.CombinedOutput()

@@ -158,6 +158,8 @@ type parts struct {
 	spec wire.Spec
 	log  *slog.Logger
 	dir  seatDir
+	// devices are what the app draws with, known once there is a display.
+	devices []string
 	// verifier reads the routers' keys when the first ticket comes: a seat may
 	// start before its node has them.
 	keysMu   sync.Mutex
@@ -190,11 +192,15 @@ func (p *parts) display(ctx context.Context) (host.Display, error) {
 	}
 	d, err := display.Start(ctx, display.Config{
 		Width: p.spec.Display.Width, Height: p.spec.Display.Height,
+		// The run directory is root's alone, as Xorg's files must be.
+		Server: p.spec.XServer, Dir: p.spec.RunDir,
 		AuthDir: p.dir.sub("x"), Credential: p.dir.cred, Log: p.log,
 	})
 	if err != nil {
 		return nil, errors.Join(err, p.dir.Close())
 	}
+	p.log.Info("display", "server", d.Server())
+	p.devices = d.Devices()
 	return screen{d, p.dir}, nil
 }
 
@@ -219,7 +225,8 @@ func (p *parts) app(ctx context.Context, env []string) (host.App, error) {
 	a, err := app.Start(ctx, app.Config{
 		Command: p.spec.Command, Args: p.spec.Args, Env: all, Dir: p.spec.TaskDir, Home: p.dir.sub("home"),
 		User: p.spec.User, Stdout: p.spec.Stdout, Stderr: p.spec.Stderr,
-		Isolate: p.spec.Isolate, Network: p.spec.Network, Mounts: p.spec.Mounts, Hide: hide, Show: append(show, p.dir.path), Log: p.log,
+		Isolate: p.spec.Isolate, Network: p.spec.Network, Mounts: p.spec.Mounts, Hide: hide, Show: append(show, p.dir.path),
+		Devices: p.devices, Log: p.log,
 	})
 	if err != nil {
 		return nil, err

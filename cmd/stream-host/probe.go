@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"strings"
 	"time"
 
 	"github.com/nearcast/nearcast/driver/host/capture"
@@ -18,7 +16,7 @@ import (
 
 // probe prints what this machine can do. It tries things instead of looking
 // for packages: what encodes here encodes here.
-func probe(ctx context.Context, out io.Writer) int {
+func probe(ctx context.Context, want wire.XServer, out io.Writer) int {
 	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
 	defer cancel()
 	var p wire.HostProbe
@@ -30,9 +28,7 @@ func probe(ctx context.Context, out io.Writer) int {
 	p.GStreamer, p.Encoders = facts.GStreamer, facts.Encoders
 	p.Problems = append(p.Problems, facts.Problems...)
 
-	if p.Display, err = tryDisplay(ctx); err != nil {
-		p.Problems = append(p.Problems, fmt.Sprintf("no display server: %v; install Xvfb (Debian: apt-get install xvfb)", err))
-	}
+	probeDisplay(ctx, want, &p)
 	// Without sound a seat still runs, as long as its app asks for none.
 	p.Sound, _ = sound.Version(ctx)
 
@@ -45,26 +41,40 @@ func probe(ctx context.Context, out io.Writer) int {
 	return 0
 }
 
-func tryDisplay(ctx context.Context) (string, error) {
-	dir, err := os.MkdirTemp("", "nearcast-probe-")
+// probeDisplay says what seats would get, and tries it.
+func probeDisplay(ctx context.Context, want wire.XServer, p *wire.HostProbe) {
+	got, err := display.Choose(want)
 	if err != nil {
-		return "", err
+		p.Problems = append(p.Problems, err.Error())
+		return
 	}
-	defer os.RemoveAll(dir)
-	d, err := display.Start(ctx, display.Config{Width: 64, Height: 64, AuthDir: dir})
-	if err != nil {
-		return "", err
+	if err := display.Unused(want); err != nil {
+		p.Notes = append(p.Notes, fmt.Sprintf("there is a GPU, and seats draw in software: %v; or set the plugin's display.server to %q", err, wire.ServerXvfb))
 	}
-	return strings.TrimSpace("Xvfb " + xvfbVersion(ctx)), d.Close()
-}
-
-// xvfbVersion is what Xvfb says of itself: "X.Org X Server 1.21.1.7" and more.
-func xvfbVersion(ctx context.Context) string {
-	out, _ := exec.CommandContext(ctx, "Xvfb", "-version").CombinedOutput()
-	for line := range strings.Lines(string(out)) {
-		if _, version, ok := strings.Cut(line, "X Server "); ok {
-			return strings.TrimSpace(version)
+	// One GPU may carry one Xorg only, and a seat needs it more than a probe.
+	if got.Server != wire.ServerXorg || !display.XorgRuns() {
+		if err := tryDisplay(ctx, got); err != nil {
+			what := "install Xvfb (Debian: apt-get install xvfb)"
+			if got.Server == wire.ServerXorg {
+				what = fmt.Sprintf("mend Xorg with driver %s, or set the plugin's display.server to %q", got.Driver, wire.ServerXvfb)
+			}
+			p.Problems = append(p.Problems, fmt.Sprintf("no display server: %v; %s", err, what))
+			return
 		}
 	}
-	return ""
+	p.Display = display.Version(ctx, got)
+}
+
+func tryDisplay(ctx context.Context, server wire.XServer) error {
+	dir, err := os.MkdirTemp("", "nearcast-probe-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	// Of a size that every driver takes.
+	d, err := display.Start(ctx, display.Config{Width: 640, Height: 480, Server: server, AuthDir: dir, Dir: dir})
+	if err != nil {
+		return err
+	}
+	return d.Close()
 }

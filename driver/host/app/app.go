@@ -82,6 +82,10 @@ type Config struct {
 	// Hide lists paths to cover, Show lists paths below them that stay. Dir and
 	// Home stay always. Missing ones are passed over.
 	Hide, Show []string
+	// Devices are patterns of device files that the application must be able to
+	// open. They are visible to it as all of /dev is; where they are a group's,
+	// it is made a member. It has an effect only for root.
+	Devices []string
 	// Cgroup is a cgroup directory for the application; empty is that of this process.
 	Cgroup string
 	// Log is slog.Default() if nil.
@@ -122,6 +126,7 @@ func prepare(cfg Config) (spec, error) {
 	if !root && id.UID != os.Geteuid() {
 		return spec{}, problem(wire.CodeConfig, fmt.Sprintf("running as user %q needs root", cfg.User))
 	}
+	id = id.admit(cfg.Devices, cfg.Log)
 	home := cfg.Home
 	if home == "" {
 		home = filepath.Join(cfg.Dir, ".nearcast")

@@ -1,0 +1,108 @@
+package app
+
+import (
+	"bytes"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// made makes device files that do what /dev/null does, where this machine lets it.
+func made(t *testing.T, dir string, files map[string]uint32, gid int) {
+	t.Helper()
+	for name, mode := range files {
+		path := filepath.Join(dir, name)
+		must(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		if err := unix.Mknod(path, unix.S_IFCHR|mode, int(unix.Mkdev(1, 3))); err != nil {
+			t.Skipf("no device file can be made here: %v", err)
+		}
+		must(t, os.Chmod(path, os.FileMode(mode)))
+		must(t, os.Chown(path, 0, gid))
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			t.Skipf("device files are not served in %s: %v", dir, err)
+		}
+		f.Close()
+	}
+}
+
+// TestDevices: the app draws with a GPU whose files are like /dev/nvidia0, which
+// is for everybody, and like /dev/dri/renderD128, which is a group's.
+func TestDevices(t *testing.T) {
+	needRoot(t)
+	modes(t, func(t *testing.T, cfg Config) {
+		dev := openDir(t)
+		const group = 44_321
+		made(t, dev, map[string]uint32{"nvidia0": 0o666, "dri/renderD128": 0o660, "dri/card0": 0o660}, group)
+		cfg.User = "nobody"
+		opens := func(cfg Config, file string) bool {
+			t.Helper()
+			p := run(t, sh(cfg, "exec 3<>"+filepath.Join(dev, file)))
+			wait(t, p)
+			code, _ := p.Exit()
+			return code == 0
+		}
+		if !opens(cfg, "nvidia0") {
+			t.Error("a device that is for everybody cannot be opened")
+		}
+		if opens(cfg, "dri/renderD128") {
+			t.Error("a group's device was opened without being asked for")
+		}
+		cfg.Devices = []string{filepath.Join(dev, "nvidia*"), filepath.Join(dev, "dri", "renderD*")}
+		for _, file := range []string{"nvidia0", "dri/renderD128"} {
+			if !opens(cfg, file) {
+				t.Errorf("%s cannot be opened", file)
+			}
+		}
+	})
+}
+
+// The machine's own devices, where it has a GPU.
+func TestOwnDevices(t *testing.T) {
+	needRoot(t)
+	patterns := []string{"/dev/nvidia*", "/dev/dri/renderD*"}
+	var script []string
+	for _, pattern := range patterns {
+		files, _ := filepath.Glob(pattern)
+		for _, file := range files {
+			if info, err := os.Stat(file); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+				script = append(script, "exec 3<>"+file)
+			}
+		}
+	}
+	if len(script) == 0 {
+		t.Skip("this machine has no GPU")
+	}
+	dir := openDir(t)
+	p := run(t, sh(Config{Dir: dir, Isolate: true, User: "nobody", Devices: patterns}, strings.Join(script, " && ")))
+	wait(t, p)
+	if code, _ := p.Exit(); code != 0 {
+		t.Errorf("%s: exit %d", script, code)
+	}
+}
+
+func TestAdmit(t *testing.T) {
+	needRoot(t)
+	dir := openDir(t)
+	made(t, dir, map[string]uint32{"all": 0o666}, 7)
+	made(t, dir, map[string]uint32{"group": 0o660}, 77)
+	made(t, dir, map[string]uint32{"again": 0o660}, 77)
+	made(t, dir, map[string]uint32{"root": 0o660, "closed": 0o600}, 0)
+	must(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o660))
+	must(t, os.Chown(filepath.Join(dir, "file"), 0, 777))
+
+	var said bytes.Buffer
+	before := identity{UID: 65534, GID: 65534, Groups: []int{65534}}
+	after := before.admit([]string{filepath.Join(dir, "*"), "/nowhere/*"}, slog.New(slog.NewTextHandler(&said, nil)))
+	if !slices.Equal(after.Groups, []int{65534, 77}) || len(before.Groups) != 1 {
+		t.Errorf("groups are %v, and were %v", after.Groups, before.Groups)
+	}
+	if text := said.String(); strings.Count(text, "\n") != 2 || !strings.Contains(text, dir+"/root") || !strings.Contains(text, dir+"/closed") {
+		t.Errorf("said %s", text)
+	}
+}
