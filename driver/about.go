@@ -8,6 +8,8 @@ import (
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"github.com/hashicorp/nomad/plugins/drivers/fsisolation"
 	"github.com/hashicorp/nomad/plugins/shared/hclspec"
+
+	"github.com/nearcast/nearcast/internal/wire"
 )
 
 const (
@@ -73,6 +75,13 @@ var configSpec = hclspec.NewObject(map[string]*hclspec.Spec{
 	// How long a seat that Nomad does not know is left alone.
 	"orphan_grace": optional("orphan_grace", "string", quote(defaultOrphanGrace)),
 
+	// Which X server shows apps.
+	"display": block("display", map[string]field{
+		"server":  {"string", quote(wire.ServerAuto)},
+		"driver":  {"string", `"nvidia"`},
+		"bus_id":  {"string", `""`},       // of one of several GPUs
+		"options": {"list(string)", `[]`}, // of the driver, "Name=value"
+	}),
 	// The node's content cache, shared by all seats.
 	"cache": block("cache", map[string]field{
 		"dir":      {"string", quote(defaultCacheDir)},

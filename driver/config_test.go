@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 
@@ -172,6 +173,7 @@ func TestPluginConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	if s.runDir != "/run/nearcast" || s.user != "nobody" || !s.isolate || s.cache.MaxBytes != 20<<30 ||
+		!reflect.DeepEqual(s.xServer, wire.XServer{Server: "auto", Driver: "nvidia"}) ||
 		s.consul.Address != "127.0.0.1:8500" || s.s3.Region != "eu-north-1" || s.listen.Control == "" {
 		t.Errorf("defaults: %+v", s)
 	}
@@ -180,6 +182,11 @@ func TestPluginConfig(t *testing.T) {
 	}
 	s, err = parse(`config {
   isolate = false
+  display {
+    server  = "xorg"
+    bus_id  = "PCI:0:30:0"
+    options = ["UseDisplayDevice=None", "ConnectedMonitor=DP-0"]
+  }
   s3 {
     endpoint   = "http://127.0.0.1:7070"
     path_style = true
@@ -200,7 +207,21 @@ func TestPluginConfig(t *testing.T) {
 		t.Errorf("got %+v", s)
 	}
 
+	wantServer := wire.XServer{Server: "xorg", Driver: "nvidia", BusID: "PCI:0:30:0", Options: []string{"UseDisplayDevice=None", "ConnectedMonitor=DP-0"}}
+	if !reflect.DeepEqual(s.xServer, wantServer) {
+		t.Errorf("display server %+v", s.xServer)
+	}
+	if s, err := parse("config {\n display {\n server = \"xvfb\"\n }\n }").check(true); err != nil || !reflect.DeepEqual(s.xServer, wire.XServer{Server: "xvfb"}) {
+		t.Errorf("display server %+v, %v", s.xServer, err)
+	}
+
 	for hcl, say := range map[string]string{
+		"display {\n server = \"wayland\"\n }":                  `display.server = "wayland": want "auto", "xvfb" or "xorg"`,
+		"display {\n driver = \"dummy\"\n }":                    "display.driver",
+		"display {\n server = \"xorg\"\n driver = \"../x\"\n }": "display.driver",
+		"display {\n bus_id = \"0000:01:00.0\"\n }":             "display.bus_id",
+		"display {\n options = [\"Name=va\\\"lue\"]\n }":        "display.options",
+		"display {\n options = [\"UseDisplayDevice None\"]\n }": "display.options",
 		`run_dir = "run"`: "run_dir",
 		`run_dir = "/` + strings.Repeat("x", 90) + `"`: "at most",
 		`stream_host = "stream-host"`:                  "stream_host",

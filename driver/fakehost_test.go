@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -39,7 +40,8 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	if len(os.Args) > 1 && os.Args[1] == "probe" {
-		fmt.Println(os.Getenv("GST_FAKE_PROBE"))
+		// What it is asked for it answers, where the answer has a place for it.
+		fmt.Println(strings.ReplaceAll(os.Getenv("GST_FAKE_PROBE"), "ASKED", strconv.Quote(os.Args[len(os.Args)-1])))
 		os.Exit(0)
 	}
 	if len(os.Args) > 2 && os.Args[1] == startArg {

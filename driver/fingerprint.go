@@ -60,7 +60,7 @@ func (d *Driver) look(ctx context.Context) *drivers.Fingerprint {
 	if err != nil {
 		return unhealthy(drivers.HealthStateUndetected, err.Error())
 	}
-	probe, err := d.probe.run(ctx, hostPath)
+	probe, err := d.probe.run(ctx, hostPath, s.xServer)
 	if err != nil {
 		return unhealthy(drivers.HealthStateUnhealthy, err.Error())
 	}
@@ -79,9 +79,12 @@ func (d *Driver) look(ctx context.Context) *drivers.Fingerprint {
 			"driver.stream.isolation":    structs.NewBoolAttribute(s.isolate),
 		},
 	}
-	if len(problems) > 0 {
+	switch {
+	case len(problems) > 0:
 		f.Health = drivers.HealthStateUnhealthy
 		f.HealthDescription = strings.Join(problems, "; ")
+	case len(probe.Notes) > 0:
+		f.HealthDescription += ", but " + strings.Join(probe.Notes, "; ")
 	}
 	return f
 }
@@ -131,7 +134,11 @@ type prober struct{ busy chan struct{} }
 
 func newProber() *prober { return &prober{busy: make(chan struct{}, 1)} }
 
-func (p *prober) run(ctx context.Context, hostPath string) (probe wire.HostProbe, err error) {
+func (p *prober) run(ctx context.Context, hostPath string, display wire.XServer) (probe wire.HostProbe, err error) {
+	choice, err := json.Marshal(display)
+	if err != nil {
+		return probe, fmt.Errorf("encode the display server: %w", err)
+	}
 	select {
 	case p.busy <- struct{}{}:
 		defer func() { <-p.busy }()
@@ -141,7 +148,7 @@ func (p *prober) run(ctx context.Context, hostPath string) (probe wire.HostProbe
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	nonce := newNonce()
-	cmd := exec.CommandContext(ctx, hostPath, "probe")
+	cmd := exec.CommandContext(ctx, hostPath, "probe", "--x-server", string(choice))
 	cmd.Env = hostEnviron(os.Environ(), nil, nonce)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.WaitDelay = time.Second

@@ -12,7 +12,8 @@ import (
 func TestFingerprint(t *testing.T) {
 	tests := map[string]struct {
 		probe  string
-		config string
+		config string // whole
+		extra  string // beside the usual
 		health drivers.HealthState
 		say    string
 	}{
@@ -24,6 +25,15 @@ func TestFingerprint(t *testing.T) {
 			probe:  `{"gstreamer":"1.22.0","encoders":[],"display":"","problems":["no display server: install xvfb"]}`,
 			health: drivers.HealthStateUnhealthy, say: "install xvfb",
 		},
+		"could be better": {
+			probe:  `{"gstreamer":"1.22.0","encoders":["x264enc","openh264enc","vp8enc"],"display":"Xvfb 21.1","sound":"pulseaudio 16.1","notes":["seats draw in software: install xserver-xorg-core"]}`,
+			health: drivers.HealthStateHealthy, say: "Healthy, but seats draw in software: install",
+		},
+		"asks for the display": {
+			probe:  `{"problems":[ASKED]}`,
+			extra:  "display {\n server = \"xorg\"\n driver = \"dummy\"\n }",
+			health: drivers.HealthStateUnhealthy, say: `{"server":"xorg","driver":"dummy"}`,
+		},
 		"probe fails": {probe: `nonsense`, health: drivers.HealthStateUnhealthy, say: "probe"},
 		"not installed": {
 			config: `config { stream_host = "/nonexistent/stream-host" }`,
@@ -33,7 +43,7 @@ func TestFingerprint(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("GST_FAKE_PROBE", tt.probe)
-			b := newBench(t, "")
+			b := newBench(t, tt.extra)
 			if tt.config != "" {
 				b.configure(tt.config)
 			}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -26,6 +27,12 @@ type Config struct {
 	// OrphanGrace is a duration.
 	OrphanGrace string `codec:"orphan_grace"`
 
+	Display struct {
+		Server  string   `codec:"server"`
+		Driver  string   `codec:"driver"`
+		BusID   string   `codec:"bus_id"`
+		Options []string `codec:"options"`
+	} `codec:"display"`
 	Cache struct {
 		Dir     string `codec:"dir"`
 		MaxSize string `codec:"max_size"`
@@ -58,6 +65,8 @@ type settings struct {
 	isolate    bool
 	// orphanGrace is how long a seat may be unknown to Nomad.
 	orphanGrace time.Duration
+
+	xServer wire.XServer
 
 	cache  wire.Cache
 	s3     wire.S3
@@ -107,6 +116,9 @@ func (c *Config) check(root bool) (settings, error) {
 	check(err)
 	s.orphanGrace = time.Duration(grace) * time.Second
 
+	s.xServer, err = c.xServer()
+	check(err)
+
 	s.cache.Dir = filepath.Clean(c.Cache.Dir)
 	if !filepath.IsAbs(c.Cache.Dir) {
 		check(&badValue{"cache.dir", c.Cache.Dir, "an absolute path"})
@@ -127,6 +139,45 @@ func (c *Config) check(root bool) (settings, error) {
 	s.listen, err = c.listenAt()
 	check(err)
 	return s, errors.Join(errs...)
+}
+
+// What may stand in a file of Xorg's, which knows no escapes.
+var (
+	xorgDriver = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
+	xorgBusID  = regexp.MustCompile(`^PCI:\d+(@\d+)?:\d+:\d+$`)
+	xorgOption = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9]*=[^"\r\n]*$`)
+)
+
+func (c *Config) xServer() (wire.XServer, error) {
+	d := &c.Display
+	var errs []error
+	bad := func(field string, value any, want string) {
+		errs = append(errs, &badValue{"display." + field, value, want})
+	}
+	switch d.Server {
+	case wire.ServerAuto:
+		if d.Driver != "nvidia" {
+			bad("driver", d.Driver, `"nvidia" where display.server is "auto"; "xorg" takes any`)
+		}
+	case wire.ServerXvfb, wire.ServerXorg:
+	default:
+		bad("server", d.Server, `"auto", "xvfb" or "xorg"`)
+	}
+	if !xorgDriver.MatchString(d.Driver) {
+		bad("driver", d.Driver, `the name of an Xorg driver, such as "nvidia"`)
+	}
+	if d.BusID != "" && !xorgBusID.MatchString(d.BusID) {
+		bad("bus_id", d.BusID, `decimal numbers as in "PCI:1:0:0", or with the domain "PCI:1@0:0:0"`)
+	}
+	for _, o := range d.Options {
+		if !xorgOption.MatchString(o) {
+			bad("options", o, `"Name=value" without quotation marks in it`)
+		}
+	}
+	if len(errs) == 0 && d.Server == wire.ServerXvfb {
+		return wire.XServer{Server: d.Server}, nil // the rest is Xorg's
+	}
+	return wire.XServer{Server: d.Server, Driver: d.Driver, BusID: d.BusID, Options: append([]string(nil), d.Options...)}, errors.Join(errs...)
 }
 
 func (c *Config) listenAt() (l wire.Listen, err error) {
