@@ -1,6 +1,8 @@
 # shellcheck shell=bash
-# A host with an NVIDIA GPU: the driver, GStreamer's NVENC plugin, and an X server
-# without a monitor. NOT RUN: no machine that this was written on has a GPU.
+# A host with an NVIDIA GPU: the driver, GStreamer's NVENC plugin, and Xorg, which
+# each seat starts for itself. Nothing is to be configured: the stream driver takes
+# the GPU where it finds all of this (docs/DRIVER.md, display.server). NOT RUN: no
+# machine that this was written on has a GPU.
 
 gpu() {
   # Kernel modules are built for the kernel that will run them.
@@ -22,9 +24,7 @@ SOURCES
     read -ra driver <<<"$NVIDIA_UBUNTU_PACKAGES"
   fi
   # nvcodec, with nvh264enc, is in plugins-bad.
-  packages "${driver[@]}" gstreamer1.0-plugins-bad xserver-xorg-core x11-xserver-utils
-  put /etc/X11/nearcast-gpu.conf 644 "$here/xorg-gpu.conf"
-  unit nearcast-xorg.service
+  packages "${driver[@]}" gstreamer1.0-plugins-bad xserver-xorg-core
   if with_systemd && ! nvidia-smi -L >/dev/null 2>&1; then
     modprobe nvidia || fail "the NVIDIA driver does not load: is this a GPU instance, and is Secure Boot off?"
     did "NVIDIA driver loaded"
