@@ -19,11 +19,11 @@ var ErrNotInstalled = errors.New("not installed")
 
 // Choose is the server that a seat gets where its operator wants this one: never
 // auto. The zero value wants Xvfb.
-func Choose(want wire.XServer) (wire.XServer, error) { return machine{}.choose(want) }
+func Choose(want wire.XServer) (wire.XServer, error) { return local().choose(want) }
 
 // Unused says why auto leaves the GPU of this machine alone; nil where it does
 // not, or where there is none.
-func Unused(want wire.XServer) error { return machine{}.unused(want) }
+func Unused(want wire.XServer) error { return local().unused(want) }
 
 // Version names a server that was chosen, for operators: "Xvfb", which does not
 // tell its version, or "Xorg 1.21.1.7 nvidia".
@@ -32,7 +32,7 @@ func Version(ctx context.Context, chosen wire.XServer) string {
 		return "Xvfb"
 	}
 	words := []string{"Xorg"}
-	out, _ := exec.CommandContext(ctx, machine{}.xorg(), "-version").CombinedOutput()
+	out, _ := exec.CommandContext(ctx, local().xorg(), "-version").CombinedOutput()
 	for line := range strings.Lines(string(out)) {
 		if _, version, ok := strings.Cut(line, "X Server "); ok {
 			words = append(words, strings.TrimSpace(version))
@@ -44,7 +44,7 @@ func Version(ctx context.Context, chosen wire.XServer) string {
 
 // XorgRuns reports whether an Xorg runs on this machine, a seat's or another.
 func XorgRuns() bool {
-	path := machine{}.xorg()
+	path := local().xorg()
 	links, _ := filepath.Glob("/proc/[0-9]*/exe")
 	for _, link := range links {
 		if exe, err := os.Readlink(link); err == nil && exe == path {
@@ -54,8 +54,13 @@ func XorgRuns() bool {
 	return false
 }
 
-// machine is a file system in which to look for servers, drivers and devices.
-type machine struct{ root string }
+// machine is where to look for servers, drivers and devices.
+type machine struct {
+	root string // of its file system
+	euid int    // of whoever starts servers
+}
+
+func local() machine { return machine{euid: os.Geteuid()} }
 
 func (m machine) choose(want wire.XServer) (wire.XServer, error) {
 	want.Driver = cmp.Or(want.Driver, nvidia)
@@ -66,7 +71,7 @@ func (m machine) choose(want wire.XServer) (wire.XServer, error) {
 		}
 		return want, nil
 	case wire.ServerAuto:
-		if m.nvidia() && m.lacks(want.Driver) == nil {
+		if m.nvidia() && m.unused(want) == nil {
 			want.Server = wire.ServerXorg
 			return want, nil
 		}
@@ -80,6 +85,12 @@ func (m machine) choose(want wire.XServer) (wire.XServer, error) {
 func (m machine) unused(want wire.XServer) error {
 	if want.Server != wire.ServerAuto || !m.nvidia() {
 		return nil
+	}
+	switch {
+	case m.euid != 0:
+		return errors.New("the stream host is not root, whose GPU and console are")
+	case m.monitor():
+		return fmt.Errorf("a monitor is connected to it, at which somebody may work; display.server = %q takes it all the same", wire.ServerXorg)
 	}
 	return m.lacks(cmp.Or(want.Driver, nvidia))
 }
@@ -107,6 +118,25 @@ const nvidia = "nvidia"
 // nvidia reports whether a GPU of that make is here, with its kernel module.
 func (m machine) nvidia() bool {
 	return m.exists("/dev/nvidiactl") || m.exists("/proc/driver/nvidia")
+}
+
+// monitor reports whether one is known to be connected to an NVIDIA GPU: then
+// this may be a developer's machine, whose own screen another Xorg would take.
+func (m machine) monitor() bool {
+	connectors, _ := filepath.Glob(filepath.Join(m.root, "/sys/class/drm/card*-*/status"))
+	for _, file := range connectors {
+		status, err := os.ReadFile(file)
+		if err != nil || strings.TrimSpace(string(status)) != "connected" {
+			continue
+		}
+		// card0-HDMI-A-1 is a connector of card0.
+		card, _, _ := strings.Cut(filepath.Base(filepath.Dir(file)), "-")
+		driver, err := os.Readlink(filepath.Join(m.root, "/sys/class/drm", card, "device/driver"))
+		if err == nil && filepath.Base(driver) == nvidia {
+			return true
+		}
+	}
+	return false
 }
 
 // xorg finds the server. Debian's Xorg in PATH is a script that may lead through

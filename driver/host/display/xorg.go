@@ -21,7 +21,7 @@ const (
 )
 
 func xorg(cfg Config) (program, error) {
-	path := machine{}.xorg()
+	path := local().xorg()
 	if path == "" {
 		return program{}, fmt.Errorf("find Xorg: %w", ErrNotInstalled)
 	}
@@ -63,7 +63,7 @@ func (d *Display) writeXorgFiles(c x11.Cookie) (authority string, err error) {
 	}
 	d.files = append(d.files, authority)
 	config := filepath.Join(d.cfg.Dir, configFile)
-	text := xorgConfig(d.cfg.Server, d.cfg.Width, d.cfg.Height, machine{}.moduleDirs())
+	text := xorgConfig(d.cfg.Server, d.cfg.Width, d.cfg.Height, local().moduleDirs())
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return "", fmt.Errorf("write Xorg's configuration: %w", err)
 	}

@@ -108,12 +108,18 @@ func TestChoose(t *testing.T) {
 		got    string
 		say    string // of the error
 		unused string
+		euid   int
+		card   string // driver of the GPU at the monitor
 	}{
 		"no GPU":                   {files: []string{xorg, debian}, want: wire.XServer{Server: auto}, got: virtual},
 		"GPU, Debian":              {files: []string{xorg, debian, device}, want: wire.XServer{Server: auto}, got: onXorg},
 		"GPU, Ubuntu":              {files: []string{xorg, ubuntu, proc}, want: wire.XServer{Server: auto}, got: onXorg},
 		"GPU, no Xorg":             {files: []string{debian, device}, want: wire.XServer{Server: auto}, got: virtual, unused: "xserver-xorg-core"},
 		"GPU, no module":           {files: []string{xorg, dummy, device}, want: wire.XServer{Server: auto}, got: virtual, unused: "xserver-xorg-video-nvidia"},
+		"GPU, not root":            {files: []string{xorg, debian, device}, want: wire.XServer{Server: auto}, euid: 1000, got: virtual, unused: "root"},
+		"GPU with a monitor":       {files: []string{xorg, debian, device}, want: wire.XServer{Server: auto}, card: "nvidia", got: virtual, unused: "monitor"},
+		"monitor, another card's":  {files: []string{xorg, debian, device}, want: wire.XServer{Server: auto}, card: "ast", got: onXorg},
+		"monitor, Xorg is wanted":  {files: []string{xorg, debian, device}, want: wire.XServer{Server: onXorg}, card: "nvidia", got: onXorg},
 		"GPU, but Xvfb is wanted":  {files: []string{xorg, debian, device}, want: wire.XServer{Server: virtual}, got: virtual},
 		"nothing said":             {files: []string{xorg, debian, device}, got: virtual},
 		"Xorg is wanted":           {files: []string{xorg, debian, device}, want: wire.XServer{Server: onXorg}, got: onXorg},
@@ -124,12 +130,24 @@ func TestChoose(t *testing.T) {
 		"something else":           {want: wire.XServer{Server: "wayland"}, say: `"wayland"`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m := machine{root: t.TempDir()}
-			for _, f := range c.files {
-				if err := os.MkdirAll(filepath.Dir(m.root+f), 0o755); err != nil {
+			m := machine{root: t.TempDir(), euid: c.euid}
+			put := func(path, text string) {
+				t.Helper()
+				if err := os.MkdirAll(filepath.Dir(m.root+path), 0o755); err != nil {
 					t.Fatal(err)
 				}
-				if err := os.WriteFile(m.root+f, nil, 0o644); err != nil {
+				if err := os.WriteFile(m.root+path, []byte(text), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, f := range c.files {
+				put(f, "")
+			}
+			if c.card != "" {
+				put("/sys/class/drm/card1-DP-1/status", "disconnected\n")
+				put("/sys/class/drm/card0-HDMI-A-1/status", "connected\n")
+				put("/sys/class/drm/card0/device/vendor", "")
+				if err := os.Symlink("../../bus/pci/drivers/"+c.card, m.root+"/sys/class/drm/card0/device/driver"); err != nil {
 					t.Fatal(err)
 				}
 			}
