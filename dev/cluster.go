@@ -85,11 +85,11 @@ type Cluster struct {
 	unlock            func()
 	displays          *os.File // the mount namespace of a planet's seats
 
-	saving    sync.Mutex
-	mu        sync.Mutex
-	processes []*process // in the order of their start
-	closing   sync.Once
-	closed    error
+	saving  sync.Mutex
+	mu      sync.Mutex
+	parts   []part // in the order of their start
+	closing sync.Once
+	closed  error
 }
 
 // ErrAlreadyRunning says that a cluster runs in the folder; its state is there.
@@ -151,7 +151,7 @@ func prepare(ctx context.Context, o Options, at location) (_ *Cluster, err error
 	c.runDir = runDir(c.Dir)
 	c.URL = "http://" + c.address(c.Ports.Router)
 	c.BrainURL = "ws://" + c.address(c.Ports.Brain) + "/v1/connect"
-	c.ConsulAddress, c.NomadAddress = c.address(c.Ports.Consul), c.address(c.Ports.Nomad)
+	c.ConsulAddress, c.NomadAddress = local(c.Ports.Consul), local(c.Ports.Nomad)
 	c.S3Endpoint = "http://" + c.address(c.Ports.S3)
 
 	for _, dir := range []string{"log", "cache"} {
@@ -218,32 +218,32 @@ func (c *Cluster) up(ctx context.Context) error {
 			}
 		}
 		c.start(client)
+		if err := c.publishKeys(ctx); err != nil {
+			return err
+		}
 		if err := c.Wait(ctx, "nomad"); err != nil {
 			return err
+		}
+		for _, job := range []platformJob{c.router(), c.brain()} {
+			if err := job.run(ctx, c); err != nil {
+				return err
+			}
 		}
 		// An app is published when its content is there, or its first seat fails.
 		select {
 		case <-uploaded:
-			return c.runSamples(ctx, c.jobs)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-	})
-	steps.Go(func() error {
-		if err := c.Wait(ctx, "consul"); err != nil {
+		if err := c.runSamples(ctx, c.jobs); err != nil {
 			return err
 		}
-		c.start(c.router())
-		return c.Wait(ctx, "router")
-	})
-	steps.Go(func() error {
-		for _, name := range []string{"consul", "nomad-server"} {
+		for _, name := range []string{"router", "brain"} {
 			if err := c.Wait(ctx, name); err != nil {
 				return err
 			}
 		}
-		c.start(c.brain())
-		return c.Wait(ctx, "brain")
+		return nil
 	})
 	steps.Go(func() error {
 		if err := c.Wait(ctx, "s3"); err != nil {
@@ -263,9 +263,12 @@ func (c *Cluster) address(port int) string { return net.JoinHostPort(c.at.host, 
 
 func (c *Cluster) start(s service) {
 	s.ns = c.at.ns
-	p := startProcess(s, c.logger, c.save)
+	c.add(startProcess(s, c.logger, c.save))
+}
+
+func (c *Cluster) add(p part) {
 	c.mu.Lock()
-	c.processes = append(c.processes, p)
+	c.parts = append(c.parts, p)
 	c.mu.Unlock()
 	c.save()
 }
@@ -292,28 +295,28 @@ func (c *Cluster) State() State {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, p := range c.processes {
+	for _, p := range c.parts {
 		status, _ := p.snapshot()
 		s.Processes = append(s.Processes, status)
 	}
 	return s
 }
 
-func (c *Cluster) process(name string) (*process, error) {
+func (c *Cluster) part(name string) (part, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, p := range c.processes {
-		if p.name == name {
+	for _, p := range c.parts {
+		if status, _ := p.snapshot(); status.Name == name {
 			return p, nil
 		}
 	}
-	return nil, fmt.Errorf("no process %q in this cluster", name)
+	return nil, fmt.Errorf("no part %q in this cluster", name)
 }
 
 // Wait returns when a process serves: "consul", "nomad-server", "nomad" (the
 // client, where seats run), "s3", "router" or "brain".
 func (c *Cluster) Wait(ctx context.Context, name string) error {
-	p, err := c.process(name)
+	p, err := c.part(name)
 	if err != nil {
 		return err
 	}
@@ -322,7 +325,7 @@ func (c *Cluster) Wait(ctx context.Context, name string) error {
 
 // Signal sends a signal to a process: SIGKILL to see it heal, SIGSTOP to see it hang.
 func (c *Cluster) Signal(name string, signal syscall.Signal) error {
-	p, err := c.process(name)
+	p, err := c.part(name)
 	if err != nil {
 		return err
 	}
@@ -332,7 +335,7 @@ func (c *Cluster) Signal(name string, signal syscall.Signal) error {
 // Kill ends a process as kill -9 does and returns once it is known to be dead.
 // It is started again at once; Wait for that.
 func (c *Cluster) Kill(ctx context.Context, name string) error {
-	p, err := c.process(name)
+	p, err := c.part(name)
 	if err != nil {
 		return err
 	}

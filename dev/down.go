@@ -23,8 +23,10 @@ func (c *Cluster) down() error {
 	defer c.unlock()
 	var problems []error
 	// The brain first, or it would replace every seat that ends.
-	c.stopProcess("brain")
-	if c.status("nomad").State == StateReady && c.status("nomad-server").State == StateReady {
+	for _, name := range []string{"brain", "router"} {
+		c.stopPart(name)
+	}
+	if c.nomadServes() {
 		seats, cancel := context.WithTimeout(ctx, 15*time.Second)
 		n, err := c.stopSeats(seats)
 		cancel()
@@ -34,8 +36,8 @@ func (c *Cluster) down() error {
 			c.logger.Info("seats stopped", "jobs", n)
 		}
 	}
-	for _, name := range []string{"router", "nomad", "nomad-server", "s3", "consul"} {
-		c.stopProcess(name)
+	for _, name := range []string{"nomad", "nomad-server", "s3", "consul"} {
+		c.stopPart(name)
 	}
 	problems = append(problems, sweep(ctx, c.Dir, c.runDir, c.logger))
 	if c.displays != nil {
@@ -47,8 +49,8 @@ func (c *Cluster) down() error {
 	return removeState(c.Dir, c.runDir)
 }
 
-func (c *Cluster) stopProcess(name string) {
-	p, err := c.process(name)
+func (c *Cluster) stopPart(name string) {
+	p, err := c.part(name)
 	if err != nil {
 		return // never started
 	}
@@ -57,7 +59,7 @@ func (c *Cluster) stopProcess(name string) {
 }
 
 func (c *Cluster) status(name string) (s ProcessStatus) {
-	if p, err := c.process(name); err == nil {
+	if p, err := c.part(name); err == nil {
 		s, _ = p.snapshot()
 	}
 	return s

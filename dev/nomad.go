@@ -6,184 +6,46 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"text/template"
 	"time"
 
 	nomad "github.com/hashicorp/nomad/api"
 
-	"github.com/nearcast/nearcast/dev/wan"
-	"github.com/nearcast/nearcast/internal/ticket"
+	"github.com/nearcast/nearcast/provision"
 )
-
-// The server and the client are two agents. In one process, the client of a
-// fresh cluster registers a moment before the server can sign its identity, and
-// tries again only 15 to 30 seconds later.
-const nomadCommon = `
-region               = {{q .Site}}
-datacenter           = {{q .Site}}
-name                 = "dev"
-data_dir             = {{q .Data}}
-bind_addr            = {{q .Host}}
-disable_update_check = true
-leave_on_terminate   = false
-leave_on_interrupt   = false
-
-advertise {
-  http = {{q .HTTP}}
-  rpc  = {{q .RPC}}
-  serf = {{q .Serf}}
-}
-
-consul {
-  address          = {{q .Consul}}
-  client_auto_join = false
-  server_auto_join = false
-}
-`
-
-const nomadServerConfig = `
-ports {
-  http = {{.Ports.Nomad}}
-  rpc  = {{.Ports.NomadRPC}}
-  serf = {{.Ports.NomadSerf}}
-}
-
-server {
-  enabled          = true
-  bootstrap_expect = 1
-  raft_multiplier  = 1
-  # Every session leaves a finished job behind. They are kept long enough to
-  # be looked at, and not long enough to become many.
-  job_gc_interval         = "1m"
-  job_gc_threshold        = "30m"
-  eval_gc_threshold       = "30m"
-  batch_eval_gc_threshold = "30m"
-{{- if .Peers}}
-  server_join {
-    retry_join     = [{{range .Peers}}{{q .}}, {{end}}]
-    retry_interval = "1s"
-  }
-{{- end}}
-}
-`
-
-const nomadClientConfig = `
-plugin_dir = {{q .Plugins}}
-
-ports {
-  http = {{.Ports.NomadClient}}
-}
-
-client {
-  enabled           = true
-  servers           = [{{q .RPC}}]
-  network_interface = {{q .Interface}}
-  # Seats are placed by what the sample jobs ask for, and a laptop has less
-  # than a rendering node: the CPU is over-committed on purpose.
-  cpu_total_compute = {{.Compute}}
-  gc_max_allocs     = 100
-  # A developer's disk is often nearly full, and that is no reason to forget sessions.
-  gc_disk_usage_threshold  = 99
-  gc_inode_usage_threshold = 99
-  options = {
-    # No cloud here, and asking for one takes seconds.
-    "fingerprint.denylist" = "env_aws,env_gce,env_azure,env_digitalocean"
-    "driver.allowlist"     = "stream,exec,raw_exec"
-  }
-}
-
-plugin "nomad-driver-stream" {
-  config {
-    stream_host = {{q .StreamHost}}
-    run_dir     = {{q .RunDir}}
-    ticket_keys = {{q .TicketKeys}}
-    isolate     = {{.Root}}
-{{- if .Root}}
-    user        = "nobody"
-{{- end}}
-    cache {
-      dir      = {{q .Cache}}
-      max_size = "4GiB"
-    }
-    s3 {
-      endpoint   = {{q .S3}}
-      region     = {{q .S3Region}}
-      path_style = true
-    }
-    consul {
-      address = {{q .Consul}}
-    }
-    listen {
-      control  = {{q .Host}}
-{{- if .Alone}}
-      loopback = true
-{{- else}}
-      media    = {{q .Host}}
-{{- end}}
-    }
-  }
-}
-`
 
 // hclString quotes for HCL: as Go does, with template openings escaped.
 func hclString(s string) string {
 	return strings.NewReplacer("${", "$${", "%{", "%%{").Replace(strconv.Quote(s))
 }
 
-// minCompute is the CPU, in MHz, that the client claims to have at least.
-const minCompute = 16_000
-
-// nomadAgent is an agent with nomadCommon and a role's own configuration. Its
-// folder, its log and its process have the name of the service.
-func (c *Cluster) nomadAgent(name, role string, http int) (service, error) {
-	dir := filepath.Join(c.Dir, name)
+// nomadAgent is an agent with some of a host's files. Its folder, its log and its
+// process have the name of the service.
+func (c *Cluster) nomadAgent(name string, v provision.Values, files ...string) (service, error) {
 	// Nomad would make its data folder for itself alone, but the apps below it
 	// run as a user of their own and must get through.
-	if err := os.MkdirAll(filepath.Join(dir, "data"), 0o755); err != nil {
+	if err := os.MkdirAll(v.Paths.NomadData, 0o755); err != nil {
 		return service{}, err
-	}
-	format, err := template.New(name).Funcs(template.FuncMap{"q": hclString}).Parse(nomadCommon + role)
-	if err != nil {
-		return service{}, err
-	}
-	var peers []string
-	for _, peer := range c.at.peers {
-		peers = append(peers, net.JoinHostPort(peer, strconv.Itoa(c.Ports.NomadSerf)))
 	}
 	// Regions that an earlier planet had are not asked for.
-	if err := os.RemoveAll(filepath.Join(dir, "data", "server", "serf", "snapshot")); err != nil {
+	if err := os.RemoveAll(filepath.Join(v.Paths.NomadData, "server", "serf", "snapshot")); err != nil {
 		return service{}, err
 	}
-	iface := "lo"
-	if c.at.ns != nil {
-		iface = wan.Device
-	}
-	var config bytes.Buffer
-	err = format.Execute(&config, map[string]any{
-		"Site": c.Site, "Host": c.at.host, "Peers": peers, "Interface": iface, "Alone": c.at.ns == nil,
-		"Data": filepath.Join(dir, "data"), "Plugins": filepath.Join(c.bin, "plugins"),
-		"Ports": c.Ports, "HTTP": c.address(http), "RPC": c.address(c.Ports.NomadRPC), "Serf": c.address(c.Ports.NomadSerf),
-		"Compute": minCompute, "Consul": c.ConsulAddress, "Root": os.Geteuid() == 0,
-		"StreamHost": filepath.Join(c.bin, "stream-host"), "RunDir": c.runDir,
-		"TicketKeys": filepath.Join(c.at.keys, ticket.PublicKeysFile),
-		"Cache":      filepath.Join(c.Dir, "cache"), "S3": c.S3Endpoint, "S3Region": S3Region,
-	})
+	paths, err := c.configure(v, v.Paths.NomadConfig, files...)
 	if err != nil {
 		return service{}, err
 	}
-	path := filepath.Join(dir, "nomad.hcl")
-	if err := writeFile(path, config.Bytes(), 0o644); err != nil {
-		return service{}, err
+	argv := []string{c.tools["nomad"], "agent"}
+	for _, path := range paths {
+		argv = append(argv, "-config="+path)
 	}
 	return service{
 		name: name,
-		argv: []string{c.tools["nomad"], "agent", "-config=" + path},
+		argv: argv,
 		// A client hands the credentials on to stream hosts, which fetch content.
 		env:   c.environ("AWS_ACCESS_KEY_ID="+c.s3Key.Access, "AWS_SECRET_ACCESS_KEY="+c.s3Key.Secret),
 		log:   c.LogFile(name),
@@ -191,9 +53,14 @@ func (c *Cluster) nomadAgent(name, role string, http int) (service, error) {
 	}, nil
 }
 
-// nomadServer is where jobs are known and placed.
+// nomadServer is where jobs are known and placed. Server and client are two
+// agents: in one process, the client of a fresh cluster registers a moment before
+// the server can sign its identity, and tries again only 15 to 30 seconds later.
 func (c *Cluster) nomadServer() (service, error) {
-	s, err := c.nomadAgent("nomad-server", nomadServerConfig, c.Ports.Nomad)
+	const name = "nomad-server"
+	v := c.values(provision.Server, name)
+	v.JoinWAN = c.peers(c.Ports.NomadSerf)
+	s, err := c.nomadAgent(name, v, "agent.hcl", "server.hcl")
 	if err != nil {
 		return s, err
 	}
@@ -215,9 +82,10 @@ func (c *Cluster) nomadServer() (service, error) {
 	return s, nil
 }
 
-// nomadClient is the node where seats run.
+// nomadClient is the node where everything runs: seats, the router and the brain.
 func (c *Cluster) nomadClient() (service, error) {
-	s, err := c.nomadAgent("nomad", nomadClientConfig, c.Ports.NomadClient)
+	const name = "nomad"
+	s, err := c.nomadAgent(name, c.values(provision.Stream, name), "agent.hcl", "client.hcl", "stream.hcl")
 	s.ready = c.nodeReady
 	if err != nil || c.at.ns == nil {
 		return s, err
@@ -232,7 +100,7 @@ func (c *Cluster) nomadClient() (service, error) {
 // nodeReady reports why seats cannot be placed yet. The client itself is asked
 // first: of a node that was killed, the server says for a while that it is ready.
 func (c *Cluster) nodeReady(ctx context.Context) error {
-	if _, err := c.get(ctx, "http://"+c.address(c.Ports.NomadClient)+"/v1/agent/health?type=client"); err != nil {
+	if _, err := c.get(ctx, "http://"+local(c.Ports.NomadClient)+"/v1/agent/health?type=client"); err != nil {
 		return err
 	}
 	nodes, _, err := c.nomad.Nodes().List((&nomad.QueryOptions{}).WithContext(ctx))
@@ -261,25 +129,35 @@ func (c *Cluster) nodeReady(ctx context.Context) error {
 	return err
 }
 
+// nomadServes reports whether jobs can be stopped.
+func (c *Cluster) nomadServes() bool {
+	return c.status("nomad").State == StateReady && c.status("nomad-server").State == StateReady
+}
+
 // RunJob does what "nomad job run -var k=v … file" does, and returns the job's id.
 func (c *Cluster) RunJob(ctx context.Context, file string, vars map[string]string) (string, error) {
+	var variables strings.Builder
+	for _, k := range slices.Sorted(maps.Keys(vars)) {
+		fmt.Fprintf(&variables, "%s = %s\n", k, hclString(vars[k]))
+	}
+	return c.runJob(ctx, file, variables.String())
+}
+
+// runJob runs a job with values for its variables, as lines of HCL.
+func (c *Cluster) runJob(ctx context.Context, file, variables string) (string, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return "", fmt.Errorf("read job: %w", err)
 	}
-	var flags strings.Builder
-	for _, k := range slices.Sorted(maps.Keys(vars)) {
-		fmt.Fprintf(&flags, "%s = %s\n", k, hclString(vars[k]))
-	}
 	// A parse happens on the agent, and knows no variables but those in the request.
 	job, err := c.nomad.Jobs().ParseHCLOpts(&nomad.JobsParseRequest{
-		JobHCL: string(text), Variables: flags.String(), Canonicalize: true,
+		JobHCL: string(text), Variables: variables, Canonicalize: true,
 	})
 	if err != nil {
 		return "", fmt.Errorf("parse %s: %w", file, err)
 	}
 	_, _, err = c.nomad.Jobs().RegisterOpts(job, &nomad.RegisterOptions{
-		Submission: &nomad.JobSubmission{Source: string(text), Format: "hcl2", Variables: flags.String()},
+		Submission: &nomad.JobSubmission{Source: string(text), Format: "hcl2", Variables: variables},
 	}, (&nomad.WriteOptions{}).WithContext(ctx))
 	if err != nil {
 		return "", fmt.Errorf("register %s: %w", file, err)
@@ -287,8 +165,8 @@ func (c *Cluster) RunJob(ctx context.Context, file string, vars map[string]strin
 	return *job.ID, nil
 }
 
-// stopSeats ends every running allocation and returns when all have ended, or
-// ctx. Parameterized jobs stay: they are what the operator published, and run
+// stopSeats ends every allocation that still runs and returns when all have
+// ended, or ctx. Parameterized jobs stay: they are what the operator published, and run
 // nothing by themselves.
 func (c *Cluster) stopSeats(ctx context.Context) (stopped int, err error) {
 	jobs, _, err := c.nomad.Jobs().List((&nomad.QueryOptions{}).WithContext(ctx))

@@ -30,41 +30,22 @@ type service struct {
 // at once the first time and then ever later, until stop.
 type process struct {
 	service
-	logger  *slog.Logger
-	changed func() // after every change of status
-
+	*report
 	cancel context.CancelFunc
 	done   chan struct{}
-
-	mu     sync.Mutex
-	status ProcessStatus
-	wake   chan struct{} // closed and replaced at every change of status
 }
-
-// Process states.
-const (
-	StateStarting   = "starting"
-	StateReady      = "ready"
-	StateRestarting = "restarting"
-	StateStopped    = "stopped"
-)
 
 const (
 	firstBackoff = 200 * time.Millisecond
 	maxBackoff   = 10 * time.Second
 	steadyAfter  = 30 * time.Second // a life this long forgives earlier deaths
-	slowStart    = 3 * time.Second  // from here on a start is worth a word
 	keptLogBytes = 16 << 20
 )
 
 // startProcess begins to run a service and returns at once.
 func startProcess(s service, logger *slog.Logger, changed func()) *process {
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &process{
-		service: s, logger: logger, changed: changed, cancel: cancel,
-		done: make(chan struct{}), wake: make(chan struct{}),
-		status: ProcessStatus{Name: s.name, State: StateStarting, Log: s.log, Since: time.Now().UTC()},
-	}
+	p := &process{service: s, report: newReport(s.name, s.log, logger, changed), cancel: cancel, done: make(chan struct{})}
 	go p.run(ctx)
 	return p
 }
@@ -73,60 +54,6 @@ func startProcess(s service, logger *slog.Logger, changed func()) *process {
 func (p *process) stop() {
 	p.cancel()
 	<-p.done
-}
-
-// kill sends a signal to the child as it is now.
-func (p *process) kill(signal syscall.Signal) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.status.PID == 0 {
-		return fmt.Errorf("signal %s: it is not running", p.name)
-	}
-	return syscall.Kill(p.status.PID, signal)
-}
-
-// snapshot is the status now, and a channel that closes when it changes.
-func (p *process) snapshot() (ProcessStatus, <-chan struct{}) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.status, p.wake
-}
-
-// wait returns when the child is ready, or with the reason why it will not be:
-// it has died three times in a row.
-func (p *process) wait(ctx context.Context) error {
-	for {
-		status, changed := p.snapshot()
-		switch {
-		case status.State == StateReady:
-			return nil
-		case status.State == StateStopped:
-			return fmt.Errorf("%s was stopped", p.name)
-		case status.deaths >= 3:
-			return fmt.Errorf("%s does not stay up (%s); the end of %s:\n%s", p.name, status.LastDeath, p.log, lastLines(p.log, 12))
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return fmt.Errorf("wait for %s (%s): %w; the end of %s:\n%s", p.name, status.lastProbe, ctx.Err(), p.log, lastLines(p.log, 12))
-		}
-	}
-}
-
-func (p *process) update(change func(*ProcessStatus)) {
-	p.mu.Lock()
-	before := p.status
-	change(&p.status)
-	if before.State != p.status.State {
-		p.status.Since = time.Now().UTC()
-	}
-	visible := before.State != p.status.State || before.PID != p.status.PID
-	close(p.wake)
-	p.wake = make(chan struct{})
-	p.mu.Unlock()
-	if visible {
-		p.changed()
-	}
 }
 
 func (p *process) run(ctx context.Context) {
@@ -189,7 +116,7 @@ func (p *process) once(ctx context.Context) error {
 
 	life, ended := context.WithCancel(ctx)
 	var probe sync.WaitGroup
-	probe.Go(func() { p.probe(life, began) })
+	probe.Go(func() { p.probe(life, began, p.ready) })
 	err = cmd.Wait()
 	ended()
 	probe.Wait()
@@ -197,34 +124,4 @@ func (p *process) once(ctx context.Context) error {
 		err = errors.New("it exited by itself")
 	}
 	return err
-}
-
-// probe polls ready until the child serves.
-func (p *process) probe(ctx context.Context, began time.Time) {
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	var said string
-	for {
-		attempt, cancel := context.WithTimeout(ctx, 2*time.Second)
-		err := p.ready(attempt)
-		cancel()
-		if ctx.Err() != nil {
-			return
-		}
-		if err == nil {
-			p.update(func(s *ProcessStatus) { s.State, s.deaths = StateReady, 0 })
-			p.logger.Info(p.name+" is up", "took", time.Since(began).Round(10*time.Millisecond))
-			return
-		}
-		p.update(func(s *ProcessStatus) { s.lastProbe = err.Error() })
-		if why := err.Error(); time.Since(began) > slowStart && why != said {
-			said = why
-			p.logger.Info("waiting for "+p.name, "because", why)
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-	}
 }

@@ -60,8 +60,11 @@ func alive(pid int, started uint64) bool {
 type leftover struct {
 	pid     int
 	started uint64
-	command string
+	argv    []string
 }
+
+// command is what it was started as, for people.
+func (l leftover) command() string { return strings.Join(l.argv[:min(2, len(l.argv))], " ") }
 
 // leftovers are the processes that carry dir's mark, or the mark of a seat in
 // runDir, and stream hosts that name a path below runDir on their command line.
@@ -94,7 +97,7 @@ func leftovers(dir, runDir string) ([]leftover, error) {
 			continue
 		}
 		if started, err := startTicks(pid); err == nil {
-			found = append(found, leftover{pid, started, strings.Join(words[:min(2, len(words))], " ")})
+			found = append(found, leftover{pid, started, words})
 		}
 	}
 	return found, nil
@@ -160,7 +163,7 @@ func sweepAll(ctx context.Context, dir, runDirOf string, logger *slog.Logger) er
 func sweep(ctx context.Context, dir, runDir string, logger *slog.Logger) error {
 	// Stream hosts clean up after themselves when they are asked to end, so
 	// they are asked first, while what they talk to still runs.
-	isHost := func(l leftover) bool { return strings.Contains(l.command, "stream-host") }
+	isHost := func(l leftover) bool { return strings.Contains(l.command(), "stream-host") }
 	isAny := func(leftover) bool { return true }
 	for _, round := range []struct {
 		which  func(leftover) bool
@@ -181,7 +184,7 @@ func sweep(ctx context.Context, dir, runDir string, logger *slog.Logger) error {
 	}
 	var problems []error
 	for _, l := range left {
-		problems = append(problems, fmt.Errorf("process %d (%s) cannot be ended", l.pid, l.command))
+		problems = append(problems, fmt.Errorf("process %d (%s) cannot be ended", l.pid, l.command()))
 	}
 	for _, folder := range []string{dir, runDir} {
 		problems = append(problems, unmountBelow(folder))
@@ -212,9 +215,9 @@ func endLeftovers(ctx context.Context, dir, runDir string, which func(leftover) 
 				continue
 			}
 			told[l.pid] = true
-			logger.Info("ending what is left", "process", l.command, "pid", l.pid, "signal", unix.SignalName(signal))
+			logger.Info("ending what is left", "process", l.command(), "pid", l.pid, "signal", unix.SignalName(signal))
 			if err := syscall.Kill(l.pid, signal); err != nil && !errors.Is(err, syscall.ESRCH) {
-				return fmt.Errorf("end process %d (%s): %w", l.pid, l.command, err)
+				return fmt.Errorf("end process %d (%s): %w", l.pid, l.command(), err)
 			}
 		}
 		select {

@@ -8,7 +8,7 @@
 //	changed, err := provision.Apply("/", files)
 //
 // The same templates serve EC2 instances, Vagrant's machines and, with other
-// values, the agents of a dev cluster. Render touches nothing and asks nobody:
+// values, the agents of a dev cluster (package dev). Render touches nothing and asks nobody:
 // equal input gives equal bytes. Apply writes only what differs.
 //
 // # Roles

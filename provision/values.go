@@ -126,6 +126,9 @@ type Tuning struct {
 	Drivers        []string // Nomad task drivers; default by role
 	NoCloud        bool     // ask no cloud's metadata service
 	HTTPPerClient  int      // connections to Consul from one address; default 4096
+	// RetryJoin is the time between attempts to join others. Default: 5s, for the
+	// attempt may be a question to the cloud, which counts them.
+	RetryJoin string
 }
 
 // Paths are absolute.
@@ -179,6 +182,7 @@ func (v Values) WithDefaults() Values {
 	t := &v.Tuning
 	set(&t.RaftMultiplier, 1)
 	set(&t.HTTPPerClient, 4096)
+	set(&t.RetryJoin, "5s")
 	// What Consul, Nomad and the system need beside the workload.
 	set(&t.ReservedMemory, map[Role]int{Server: 1024, Edge: 384, Stream: 512}[v.Role])
 	if t.Drivers == nil {

@@ -48,6 +48,18 @@ variable "binary" {
   description = "nearcast on the nodes"
 }
 
+variable "canary" {
+  type        = number
+  default     = 1
+  description = "1: a new version starts beside the old ones; 0: in their place, where no host is free for it"
+}
+
+variable "acl" {
+  type        = bool
+  default     = true
+  description = "whether Consul has ACLs, so that a token is needed"
+}
+
 variable "options" {
   type        = list(string)
   default     = []
@@ -61,12 +73,12 @@ job "router" {
 
   update {
     max_parallel     = 1
-    canary           = 1
+    canary           = var.canary
     min_healthy_time = "5s"
     healthy_deadline = "2m"
     # The first instance that cannot run ends the deployment.
     progress_deadline = "0"
-    auto_promote      = true
+    auto_promote      = var.canary > 0
     auto_revert       = true
   }
 
@@ -107,10 +119,13 @@ job "router" {
 
       # A token of Consul's, for as long as the task lives.
       consul {}
-      identity {
-        name = "consul_default"
-        aud  = ["consul.io"]
-        ttl  = "1h"
+      dynamic "identity" {
+        for_each = var.acl ? ["consul_default"] : []
+        content {
+          name = identity.value
+          aud  = ["consul.io"]
+          ttl  = "1h"
+        }
       }
 
       template {

@@ -12,7 +12,7 @@ done
 NOMAD_TOKEN=$(cat /etc/nearcast/secrets/nomad-management.token)
 export NOMAD_TOKEN NOMAD_ADDR=http://127.0.0.1:4646
 cd /opt/nearcast/jobs
-nomad job run -detach -var count=1 -var port=7700 -var "url=http://$edge:7700" platform/router.nomad.hcl
-nomad job run -detach -var count=1 -var port=7701 -var "url=ws://$edge:7701/v1/connect" platform/brain.nomad.hcl
+nomad job run -detach -var count=1 -var canary=0 -var port=7700 -var "url=http://$edge:7700" platform/router.nomad.hcl
+nomad job run -detach -var count=1 -var canary=0 -var port=7701 -var "url=ws://$edge:7701/v1/connect" platform/brain.nomad.hcl
 nomad job run -detach -var warm=1 -var node_pool=stream-cpu neverball.nomad.hcl
 echo "jobs: open http://$edge:7700"

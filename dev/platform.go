@@ -1,0 +1,103 @@
+package dev
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	nomad "github.com/hashicorp/nomad/api"
+
+	"github.com/nearcast/nearcast/internal/ticket"
+)
+
+// keys makes the ticket keys unless they are there.
+func (c *Cluster) keys() error {
+	if err := ticket.GenerateKeys(c.at.keys); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
+}
+
+// publishKeys puts the ticket keys where the jobs of router and brain read them.
+func (c *Cluster) publishKeys(ctx context.Context) error {
+	private, err := os.ReadFile(filepath.Join(c.at.keys, ticket.PrivateKeyFile))
+	if err != nil {
+		return fmt.Errorf("read ticket key: %w", err)
+	}
+	public, err := os.ReadFile(filepath.Join(c.at.keys, ticket.PublicKeysFile))
+	if err != nil {
+		return fmt.Errorf("read ticket keys: %w", err)
+	}
+	for job, items := range map[string]nomad.VariableItems{
+		"router": {"ticket_key": string(private), "ticket_keys": string(public)},
+		"brain":  {"ticket_keys": string(public)},
+	} {
+		v := &nomad.Variable{Path: "nomad/jobs/" + job, Items: items}
+		if _, _, err := c.nomad.Variables().Update(v, (&nomad.WriteOptions{}).WithContext(ctx)); err != nil {
+			return fmt.Errorf("put ticket keys for %s into Nomad: %w", job, err)
+		}
+	}
+	return nil
+}
+
+// router and brain are the jobs that production runs, jobs/platform, with values
+// for one machine.
+func (c *Cluster) router() platformJob {
+	return platformJob{name: "router", port: c.Ports.Router, url: c.URL}
+}
+
+func (c *Cluster) brain() platformJob {
+	// Not by the task's own socket: in a developer's folder its path may be longer
+	// than one of a socket can be.
+	j := platformJob{name: "brain", port: c.Ports.Brain, url: c.BrainURL, options: []string{"--nomad=" + c.NomadAddress}}
+	if c.at.ns != nil {
+		j.options = append(j.options, "--residency="+awsRegions[regionIndex(c.Site)].residency)
+	}
+	return j
+}
+
+// platformJob is a job of jobs/platform with one task, of the same name.
+type platformJob struct {
+	name    string
+	port    int
+	url     string   // that browsers use
+	options []string // of the program
+}
+
+// variables are the values of the job's variables, as HCL.
+func (j platformJob) variables(c *Cluster) string {
+	options := append([]string{"--consul=" + c.ConsulAddress}, j.options...)
+	for i, option := range options {
+		options[i] = hclString(option)
+	}
+	return strings.Join([]string{
+		"url       = " + hclString(j.url),
+		"binary    = " + hclString(filepath.Join(c.bin, "nearcast")),
+		"options   = [" + strings.Join(options, ", ") + "]",
+		fmt.Sprintf("port      = %d", j.port),
+		`node_pool = "default"`,
+		// Isolation would mean a copy of the system's libraries for each.
+		`driver    = "raw_exec"`,
+		// One of each, at a port that cannot be taken twice.
+		"count     = 1",
+		"canary    = 0",
+		"acl       = false",
+	}, "\n") + "\n"
+}
+
+// run publishes the job, and begins to watch its task.
+func (j platformJob) run(ctx context.Context, c *Cluster) error {
+	if _, err := c.runJob(ctx, filepath.Join(c.root, "jobs", "platform", j.name+jobSuffix), j.variables(c)); err != nil {
+		return err
+	}
+	ready := func(ctx context.Context) error {
+		_, err := c.get(ctx, fmt.Sprintf("http://%s/healthz", c.address(j.port)))
+		return err
+	}
+	c.add(startTask(c, j.name, []string{filepath.Join(c.bin, "nearcast"), j.name}, ready))
+	return nil
+}
