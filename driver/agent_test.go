@@ -40,7 +40,8 @@ type agent struct {
 	real bool
 }
 
-func newAgent(t *testing.T) *agent {
+// newAgent starts them; plugin is more of the plugin's config.
+func newAgent(t *testing.T, plugin string) *agent {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("starts real agents")
@@ -139,10 +140,11 @@ plugin "nomad-driver-stream" {
       control  = "127.0.0.1"
       loopback = true
     }
+    %s
   }
 }
 `, filepath.Join(closed, "data"), filepath.Join(a.dir, "plugins"), ports[0], ports[1], ports[2],
-		consul, host, filepath.Join(a.dir, "run"), keys, filepath.Join(a.dir, "cache"), consul)
+		consul, host, filepath.Join(a.dir, "run"), keys, filepath.Join(a.dir, "cache"), consul, plugin)
 	if err := os.WriteFile(a.config, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -11,25 +11,20 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nearcast/nearcast/driver/host/display/displaytest"
 )
 
 func TestRealAgent(t *testing.T) {
-	a := newAgent(t)
+	a := newAgent(t, "")
 	t.Logf("real stream host: %v", a.real)
 	alloc := a.run("one", `echo hello; echo oops >&2; trap "echo got HUP" HUP; while :; do sleep 0.1; done`)
 	pid, nonce := a.seat(alloc)
 
 	t.Run("fingerprint", func(t *testing.T) {
-		var nodes []struct{ ID string }
-		if err := a.get("/v1/nodes", &nodes); err != nil {
-			t.Fatal(err)
-		}
-		var node struct{ Attributes map[string]string }
-		if err := a.get("/v1/node/"+nodes[0].ID, &node); err != nil {
-			t.Fatal(err)
-		}
+		attributes := a.attributes()
 		for _, key := range []string{"driver.stream", "driver.stream.gstreamer", "driver.stream.encoders", "driver.stream.display", "driver.stream.isolation"} {
-			if node.Attributes[key] == "" {
+			if attributes[key] == "" {
 				t.Errorf("no attribute %s", key)
 			}
 		}
@@ -158,6 +153,41 @@ func TestRealAgent(t *testing.T) {
 		}
 		t.Errorf("told only after %v", took)
 	})
+}
+
+// attributes are the node's.
+func (a *agent) attributes() map[string]string {
+	a.t.Helper()
+	var nodes []struct{ ID string }
+	if err := a.get("/v1/nodes", &nodes); err != nil {
+		a.t.Fatal(err)
+	}
+	var node struct{ Attributes map[string]string }
+	if err := a.get("/v1/node/"+nodes[0].ID, &node); err != nil {
+		a.t.Fatal(err)
+	}
+	return node.Attributes
+}
+
+// The operator has seats on Xorg, as on a GPU.
+func TestAgentWithXorg(t *testing.T) {
+	server := displaytest.Xorg(t)
+	if !isRoot {
+		t.Skip("needs root")
+	}
+	a := newAgent(t, fmt.Sprintf("display {\n server = %q\n driver = %q\n options = [\"SWcursor=true\"]\n }", server.Server, server.Driver))
+	if !a.real {
+		t.Skip("needs the real stream host")
+	}
+	alloc := a.run("xorg", `while :; do sleep 0.1; done`)
+	if has := a.attributes()["driver.stream.display"]; !strings.HasPrefix(has, "Xorg ") || !strings.HasSuffix(has, " dummy") {
+		t.Errorf("the node's display is %q", has)
+	}
+	dir := filepath.Join(a.dir, "run", seatDir(alloc, "seat"))
+	config, err := os.ReadFile(filepath.Join(dir, "xorg.conf"))
+	if err != nil || !strings.Contains(string(config), `Option "SWcursor" "true"`) {
+		t.Errorf("Xorg's configuration: %v\n%s", err, config)
+	}
 }
 
 // earlyFailure is how long after a seat failed, before its app started, Nomad

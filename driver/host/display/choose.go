@@ -67,7 +67,7 @@ func (m machine) choose(want wire.XServer) (wire.XServer, error) {
 	switch want.Server {
 	case wire.ServerXorg:
 		if err := m.lacks(want.Driver); err != nil {
-			return want, fmt.Errorf("Xorg with driver %s: %w", want.Driver, err)
+			return want, fmt.Errorf("display server Xorg with driver %s: %w", want.Driver, err)
 		}
 		return want, nil
 	case wire.ServerAuto:

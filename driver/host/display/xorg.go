@@ -55,7 +55,7 @@ func xorg(cfg Config) (program, error) {
 // anything in its place, and Xorg may be root: it reads nothing of that user's.
 func (d *Display) writeXorgFiles(c x11.Cookie) (authority string, err error) {
 	if d.cfg.Dir == "" {
-		return "", errors.New("Xorg needs a directory of its own")
+		return "", errors.New("no directory for what Xorg reads and writes")
 	}
 	authority = filepath.Join(d.cfg.Dir, authorityFile)
 	if err := x11.WriteAuthority(authority, c, os.Getuid(), os.Getgid()); err != nil {
