@@ -34,7 +34,9 @@ func Xvfb(t testing.TB, user *syscall.Credential, args ...string) (display strin
 		t.Fatalf("start Xvfb: %v", err)
 	}
 	t.Cleanup(func() {
-		server.Process.Kill()
+		server.Process.Signal(syscall.SIGTERM) // so that it removes its socket
+		late := time.AfterFunc(5*time.Second, func() { server.Process.Kill() })
+		defer late.Stop()
 		server.Wait()
 	})
 	r.SetReadDeadline(time.Now().Add(60 * time.Second))
