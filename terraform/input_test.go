@@ -40,7 +40,7 @@ var wrongInput = map[string]wrong{
     }
     "ap-south-1" = { cidr = "10.50.0.0/16", pools = { cpu = { instance_types = [], min = -1, max = 1, spot_percent = 101 } } }
     "ca-west-1"  = { cidr = "10.51.0.0/16", pools = { gpu = { instance_types = ["g6.xlarge"], min = 0, max = 0, on_demand_base = 0 } } }
-    "sa-east-1"  = { cidr = "10.52.0.0/16", pools = { cpu = { instance_types = ["c7i.large"], min = 1.5, max = 2 } } }
+    "sa-east-1"  = { cidr = "10.52.0.0/16", pools = { cpu = { instance_types = ["c7i.large"], min = 1.5, max = 2, packages = ["f3d", "f3d; reboot"] } } }
 
     "af-south-1" = { cidr = "10.60.0.0", pools = { cpu = { instance_types = ["c7i.large"], min = 1, max = 2 } } }
     "eu-north-1" = { cidr = "10.61.0.1/16", pools = { cpu = { instance_types = ["c7i.large"], min = 1, max = 2 } } }
@@ -58,6 +58,7 @@ var wrongInput = map[string]wrong{
 			"not so in: ap-south-1/cpu (on_demand_base 1, max 1, spot_percent 101), eu-central-1/cpu (on_demand_base 9, max 3, spot_percent 80).",
 			"such as c7i.2xlarge, at least one; not so in: ap-south-1/cpu (), eu-central-1/cpu (large).",
 			"cache_gib from 10 to 16384; not so in: eu-central-1/cpu (1).",
+			"names of Debian packages, such as f3d; not so: sa-east-1/cpu (f3d; reboot).",
 			"beside the old one; not so in: eu-central-1 (1).",
 		},
 	},
@@ -110,6 +111,28 @@ var wrongInput = map[string]wrong{
     "eu-central-1" = { cidr = "10.10.0.0/16", pools = { cpu = { instance_types = ["c7i.large"], min = 1, max = 3 } } }
   }`,
 		say: []string{`longer-than-certificates-take-it.example.com"; give a full host name`},
+	},
+	"debian": {
+		variables: `
+  domain          = "play.example.com"
+  zone            = "example.com"
+  primary_region  = "eu-central-1"
+  image_parameter = "/aws/service/debian/release/12/latest/amd64"
+  regions = {
+    "eu-central-1" = { cidr = "10.10.0.0/16", pools = { cpu = { instance_types = ["c7i.large"], min = 1, max = 3 } } }
+  }`,
+		say: []string{"Debian's image lacks the Session Manager agent"},
+	},
+	"agent": {
+		variables: `
+  domain          = "play.example.com"
+  zone            = "example.com"
+  primary_region  = "eu-central-1"
+  session_manager = { url = "http://example.com/agent.deb", sha256 = "0" }
+  regions = {
+    "eu-central-1" = { cidr = "10.10.0.0/16", pools = { cpu = { instance_types = ["c7i.large"], min = 1, max = 3 } } }
+  }`,
+		say: []string{"session_manager needs an https:// address and a SHA-256"},
 	},
 	"zone": {
 		variables: `

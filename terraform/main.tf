@@ -35,6 +35,7 @@ module "region" {
   edge_type        = var.edge_type
   nat_per_zone     = var.nat_per_zone
   image_parameter  = var.image_parameter
+  session_manager  = var.session_manager
   release          = var.release
   alarm_email      = var.alarm_email
   global_topic_arn = aws_sns_topic.global.arn

@@ -58,6 +58,8 @@ variable "regions" {
       on_demand_base = optional(number, 1)   # hosts that are never spot
       spot_percent   = optional(number, 80)  # of those beyond the base
       cache_gib      = optional(number, 100) # content cache of a host
+      # Debian packages that the pool's apps need, such as f3d for jobs/viewer.
+      packages = optional(list(string), [])
     }))
   }))
 
@@ -108,6 +110,11 @@ variable "regions" {
   validation {
     condition     = length(flatten([for n, r in var.regions : [for k, p in r.pools : "${n}/${k} (${p.cache_gib})" if !(p.cache_gib >= 10 && p.cache_gib <= 16384 && floor(p.cache_gib) == p.cache_gib)]])) == 0
     error_message = "pools need a whole cache_gib from 10 to 16384; not so in: ${join(", ", flatten([for n, r in var.regions : [for k, p in r.pools : "${n}/${k} (${p.cache_gib})" if !(p.cache_gib >= 10 && p.cache_gib <= 16384 && floor(p.cache_gib) == p.cache_gib)]]))}."
+  }
+
+  validation {
+    condition     = length(flatten([for n, r in var.regions : [for k, p in r.pools : [for name in p.packages : "${n}/${k} (${name})" if !can(regex("^[a-z0-9][a-z0-9+.-]+$", name))]]])) == 0
+    error_message = "packages are names of Debian packages, such as f3d; not so: ${join(", ", flatten([for n, r in var.regions : [for k, p in r.pools : [for name in p.packages : "${n}/${k} (${name})" if !can(regex("^[a-z0-9][a-z0-9+.-]+$", name))]]]))}."
   }
 
   validation {
@@ -180,9 +187,25 @@ variable "nat_per_zone" {
 }
 
 variable "image_parameter" {
-  description = "Public SSM parameter with the AMI of hosts: Debian or Ubuntu, amd64."
+  description = "Public SSM parameter with the AMI of hosts: Ubuntu 24.04 or Debian 12, amd64."
   type        = string
-  default     = "/aws/service/debian/release/12/latest/amd64"
+  default     = "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id"
+}
+
+variable "session_manager" {
+  description = "Where hosts get the Session Manager agent from, the only way to a shell on them: AWS's package for Debian, of one version, and its checksum. Null: the image has it, as Ubuntu's do."
+  type        = object({ url = string, sha256 = string })
+  default     = null
+
+  validation {
+    condition     = var.session_manager != null || !startswith(var.image_parameter, "/aws/service/debian/")
+    error_message = "Debian's image lacks the Session Manager agent, without which nobody gets to a host: give session_manager = { url, sha256 } of AWS's package (README.md, Session Manager, says where), or leave image_parameter out, for Ubuntu's image has it."
+  }
+
+  validation {
+    condition     = var.session_manager == null ? true : startswith(var.session_manager.url, "https://") && can(regex("^[0-9a-f]{64}$", var.session_manager.sha256))
+    error_message = "session_manager needs an https:// address and a SHA-256 of 64 hexadecimal digits."
+  }
 }
 
 variable "release" {

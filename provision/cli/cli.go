@@ -35,8 +35,8 @@ const (
 
 // Command is the command and its subcommands.
 func Command() *cobra.Command {
-	cmd := &cobra.Command{Use: "provision", Short: "Set up hosts: secrets, configuration, an orderly end"}
-	cmd.AddCommand(secretsCommand(), configureCommand(), drainCommand())
+	cmd := &cobra.Command{Use: "provision", Short: "Set up hosts: secrets, configuration, backups, an orderly end"}
+	cmd.AddCommand(secretsCommand(), configureCommand(), drainCommand(), uploadCommand())
 	return cmd
 }
 

@@ -27,23 +27,27 @@ release() { # [DIR]
 
 fetch() { # URL FILE
   case $1 in
-    s3://*)
-      command -v aws >/dev/null || packages awscli
-      aws s3 cp --only-show-errors "$1" "$2"
-      ;;
     https://*)
       command -v curl >/dev/null || packages curl
       curl -fsSL --retry 5 -o "$2" "$1"
       ;;
     file://*) cp "${1#file://}" "$2" ;;
-    *) fail "NEARCAST_RELEASE_URL is $1; it has to begin with s3://, https:// or file://" ;;
+    *) fail "NEARCAST_RELEASE_URL is $1; it has to begin with https:// or file://" ;;
   esac
+}
+
+# runs FILE stops where the system is older than the one that the file was built on.
+runs() {
+  local missing
+  missing=$(ldd "$1" 2>&1 | grep 'not found' || true)
+  [ -z "$missing" ] || fail "$1 does not run here: the release was built on a newer system than this one, or a package is missing"$'\n'"$missing"
 }
 
 take() { # DIR: checks a release and installs what the role needs of it
   local dir=$1 name
   [ -f "$dir/SHA256SUMS" ] || fail "$dir is no release: it has no SHA256SUMS (make release makes one)"
   (cd "$dir" && sha256sum --check --quiet SHA256SUMS) >&2 || fail "$dir is not as it was made: see above"
+  runs "$dir/nomad"
   for name in consul nomad nearcast; do
     put "/usr/local/bin/$name" 755 "$dir/$name"
   done

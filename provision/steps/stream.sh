@@ -8,6 +8,7 @@ stream_packages() {
     gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly xvfb libgl1-mesa-dri pulseaudio
   read -ra apps <<<"${NEARCAST_PACKAGES:-}"
   packages "${apps[@]}"
+  runs /opt/nearcast/bin/stream-host
 }
 
 # content_cache gives the cache a volume of its own, if there is one. Not run in

@@ -15,12 +15,15 @@ variables {
     "us-east-1"    = "arn:aws:acm:us-east-1:000000000000:certificate/made-up"
   }
 
+  image_parameter = "/aws/service/debian/release/12/latest/amd64"
+  session_manager = { url = "https://example.com/agent.deb", sha256 = "0000000000000000000000000000000000000000000000000000000000000000" }
+
   regions = {
     "eu-central-1" = { cidr = "10.10.0.0/16", pools = { cpu = { instance_types = ["c7i.2xlarge"], min = 1, max = 6 } } }
     "us-east-1" = {
       cidr = "10.20.0.0/16"
       pools = {
-        cpu = { instance_types = ["c7i.2xlarge"], min = 1, max = 6 }
+        cpu = { instance_types = ["c7i.2xlarge"], min = 1, max = 6, packages = ["f3d", "neverball"] }
         gpu = { instance_types = ["g6.xlarge"], min = 0, max = 6 }
       }
     }
@@ -183,6 +186,19 @@ run "rights" {
       "NEARCAST_CONTENT_BUCKET='content-us'", "NEARCAST_MEDIA_PORTS='20000-20999'", "NEARCAST_CACHE_GIB='100'", "NEARCAST_ASG='nearcast-stream-gpu'", "NEARCAST_HOOK='drain'",
     ] : contains(split("\n", module.region["us-east-1"].hosts["stream-gpu"].template.user_data), line)])
     error_message = "a stream host is told something else"
+  }
+
+  assert {
+    condition = (
+      contains(split("\n", module.region["us-east-1"].hosts["stream-cpu"].template.user_data), "NEARCAST_PACKAGES='f3d neverball'")
+      && contains(split("\n", module.region["us-east-1"].hosts["stream-gpu"].template.user_data), "NEARCAST_PACKAGES=''")
+    )
+    error_message = "a pool's hosts are not told of the packages that its apps need"
+  }
+
+  assert {
+    condition     = alltrue(flatten([for m in module.region : [for h in m.hosts : contains(split("\n", h.template.user_data), "NEARCAST_SSM_AGENT_URL='https://example.com/agent.deb'")]]))
+    error_message = "a host is not told where the Session Manager agent is"
   }
 
   assert {

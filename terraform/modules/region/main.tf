@@ -15,13 +15,14 @@ locals {
   secrets = toset(["servers", "edge", "hosts"])
 
   env = {
-    NEARCAST_CLUSTER      = var.name
-    NEARCAST_SITE         = var.region
-    NEARCAST_PRIMARY_SITE = var.primary_region
-    NEARCAST_SERVERS      = "3"
-    NEARCAST_JOIN         = "${local.join}${var.region}"
-    NEARCAST_SECRET_HOSTS = aws_secretsmanager_secret.this["hosts"].name
-    NEARCAST_RELEASE_DIR  = "/var/lib/nearcast/release"
+    NEARCAST_CLUSTER          = var.name
+    NEARCAST_SITE             = var.region
+    NEARCAST_PRIMARY_SITE     = var.primary_region
+    NEARCAST_SERVERS          = "3"
+    NEARCAST_JOIN             = "${local.join}${var.region}"
+    NEARCAST_SECRET_HOSTS     = aws_secretsmanager_secret.this["hosts"].name
+    NEARCAST_SSM_AGENT_URL    = var.session_manager == null ? "" : var.session_manager.url
+    NEARCAST_SSM_AGENT_SHA256 = var.session_manager == null ? "" : var.session_manager.sha256
   }
 
   host = {
@@ -262,6 +263,7 @@ module "stream" {
     NEARCAST_GPU            = each.key == "gpu" ? "yes" : "no"
     NEARCAST_MEDIA_PORTS    = "${var.media_ports.from}-${var.media_ports.to}"
     NEARCAST_CONTENT_BUCKET = module.storage.content.name
+    NEARCAST_PACKAGES       = join(" ", each.value.packages)
     NEARCAST_CACHE_DEVICE   = "/dev/sdf"
     NEARCAST_CACHE_GIB      = tostring(each.value.cache_gib)
   })

@@ -36,6 +36,7 @@ variable "pools" {
     on_demand_base = number
     spot_percent   = number
     cache_gib      = number
+    packages       = list(string)
   }))
 }
 
@@ -69,6 +70,10 @@ variable "nat_per_zone" {
 
 variable "image_parameter" {
   type = string
+}
+
+variable "session_manager" {
+  type = object({ url = string, sha256 = string })
 }
 
 variable "release" {

@@ -1,0 +1,69 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/spf13/cobra"
+
+	"github.com/nearcast/nearcast/provision"
+)
+
+func uploadCommand() *cobra.Command {
+	var env string
+	cmd := &cobra.Command{
+		Use:   "upload FILE s3://BUCKET/KEY",
+		Short: "Put a file into an object store",
+		Long: `Put a file into an object store: S3 in the region of the host's site, with the role
+of the instance or AWS_… in the environment, or the store that NEARCAST_S3_ENDPOINT
+of ` + envFile + ` names. backup.sh does it with the servers' snapshots.`,
+		Example: "  nearcast provision upload consul.snap s3://backups/consul.snap",
+		Args:    cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			v, err := load(env, slog.Default())
+			if err != nil {
+				return err
+			}
+			return upload(cmd.Context(), v, args[0], args[1])
+		},
+	}
+	cmd.Flags().StringVar(&env, "env", envFile, "what this host is")
+	return cmd
+}
+
+func upload(ctx context.Context, v provision.Values, file, to string) error {
+	u, err := url.Parse(to)
+	if err != nil || u.Scheme != "s3" || u.Host == "" || strings.Trim(u.Path, "/") == "" {
+		return fmt.Errorf("%q is not s3://BUCKET/KEY", to)
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return fmt.Errorf("upload: %w", err)
+	}
+	defer f.Close()
+	store := v.Stream.S3
+	settings, err := config.LoadDefaultConfig(ctx, config.WithRegion(store.Region))
+	if err != nil {
+		return fmt.Errorf("find AWS credentials: %w", err)
+	}
+	client := s3.NewFromConfig(settings, func(o *s3.Options) {
+		o.UsePathStyle = store.PathStyle
+		if store.Endpoint != "" {
+			o.BaseEndpoint = aws.String(store.Endpoint)
+		}
+	})
+	_, err = client.PutObject(ctx, &s3.PutObjectInput{
+		Bucket: aws.String(u.Host), Key: aws.String(strings.TrimPrefix(u.Path, "/")), Body: f,
+	})
+	if err != nil {
+		return fmt.Errorf("upload %s to %s: %w", file, to, err)
+	}
+	return nil
+}
