@@ -32,11 +32,13 @@ fi
 
 rm -rf "$out.new"
 mkdir -p "$out.new/plugins"
-install -m 755 "$bin/nearcast" "$bin/stream-host" "$(tool consul)" "$(tool nomad)" "$out.new/"
+install -m 755 "$bin/nearcast" "$bin/stream-host" "$out.new/"
+# Their files may be named after their versions.
+for server in consul nomad; do install -m 755 "$(tool $server)" "$out.new/$server"; done
 install -m 755 "$bin/plugins/nomad-driver-stream" "$out.new/plugins/"
 # It takes minutes to build, and a release for a test does without.
 if [ "${ARCHIVE:-yes}" = yes ]; then
-  install -m 755 "$("$nearcast" dev tools nomad-autoscaler | awk '{ print $2 }')" "$out.new/"
+  install -m 755 "$("$nearcast" dev tools nomad-autoscaler | awk '{ print $2 }')" "$out.new/nomad-autoscaler"
 fi
 cp -r "$here" "$out.new/provision"
 # Policies and jobs, for servers; their tests stay here.
