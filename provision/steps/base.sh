@@ -12,8 +12,8 @@ supported_system() {
 }
 
 base() { # FILE
-  # nsenter (util-linux) is what nomad alloc exec needs; dbus, what exec and systemd speak by.
-  packages ca-certificates iproute2 util-linux
+  # nsenter (util-linux) is what nomad alloc exec needs; small images lack sysctl (procps).
+  packages ca-certificates iproute2 procps util-linux
   account consul /var/lib/consul
   folder /etc/nearcast 755 root:root
   [ "$1" -ef /etc/nearcast/provision.env ] || put /etc/nearcast/provision.env 600 "$1"
