@@ -88,7 +88,8 @@ JSON
     nomad acl auth-method create -name nearcast-host -type JWT -max-token-ttl 4h -token-locality local -config "@$config" >/dev/null
     echo "acl: Nomad auth method nearcast-host"
   fi
-  if ! nomad acl binding-rule list | grep -q nearcast-host; then
+  rules=$(nomad acl binding-rule list)
+  if [[ $rules != *nearcast-host* ]]; then
     nomad acl binding-rule create -auth-method nearcast-host -bind-type policy -bind-name nearcast-host >/dev/null
   fi
 fi

@@ -15,7 +15,8 @@ CONSUL_HTTP_TOKEN=$(cat "$secrets/consul-management.token")
 NOMAD_TOKEN=$(cat "$secrets/nomad-management.token")
 export CONSUL_HTTP_ADDR=http://$http:8500 NOMAD_ADDR=http://$http:4646 CONSUL_HTTP_TOKEN NOMAD_TOKEN
 
-consul info | grep -q 'leader = true' || exit 0
+info=$(consul info)
+[[ $info == *'leader = true'* ]] || exit 0
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 now=$(date -u +%Y%m%dT%H%M%SZ)
@@ -23,7 +24,7 @@ consul snapshot save "$dir/consul-$now.snap" >/dev/null
 nomad operator snapshot save "$dir/nomad-$now.snap" >/dev/null
 for file in "$dir"/*.snap; do
   case $url in
-    s3://*) aws s3 cp --only-show-errors "$file" "$url/${file##*/}" ;;
+    s3://*) nearcast provision upload --env "${NEARCAST_ENV:-/etc/nearcast/provision.env}" "$file" "$url/${file##*/}" ;;
     file://*) install -D -m 600 "$file" "${url#file://}/${file##*/}" ;;
     *)
       echo "backup: NEARCAST_BACKUP_URL is $url; it has to begin with s3:// or file://" >&2
