@@ -1,13 +1,16 @@
 package provision_test
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/nearcast/nearcast/provision"
@@ -57,4 +60,34 @@ func handshake(address string, c *certificate) error {
 		return fmt.Errorf("the server closed the connection")
 	}
 	return err
+}
+
+// presents holds that a server's RPC shows a certificate. Nomad takes 4 for the wish
+// of TLS, and Consul 3.
+func presents(address string, c *certificate) error {
+	pair, err := tls.LoadX509KeyPair(filepath.Join(c.keys, c.site, c.role, provision.CertFile), filepath.Join(c.keys, c.site, c.role, provision.KeyFile))
+	if err != nil {
+		return err
+	}
+	conn, err := net.DialTimeout("tcp", address, 5*time.Second)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(5 * time.Second))
+	wish := byte(4)
+	if strings.HasSuffix(address, ":8300") {
+		wish = 3
+	}
+	if _, err := conn.Write([]byte{wish}); err != nil {
+		return err
+	}
+	secure := tls.Client(conn, &tls.Config{Certificates: []tls.Certificate{pair}, InsecureSkipVerify: true})
+	if err := secure.Handshake(); err != nil {
+		return err
+	}
+	if !bytes.Equal(secure.ConnectionState().PeerCertificates[0].Raw, pair.Certificate[0]) {
+		return errors.New("it shows another")
+	}
+	return nil
 }

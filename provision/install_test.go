@@ -2,7 +2,6 @@ package provision_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
@@ -15,22 +14,26 @@ import (
 	"time"
 
 	"github.com/nearcast/nearcast/internal/fleet/fleettest"
+	"github.com/nearcast/nearcast/provision/awsapi/awstest"
 	"github.com/nearcast/nearcast/provision/clustertest"
 	"github.com/nearcast/nearcast/provision/secrets"
 )
 
-// release puts a release together as make release does, from what is built here.
-func release(t *testing.T, ctx context.Context) string {
+// release puts a release together as make release does, from what is built here,
+// and a folder with an app.
+func release(t *testing.T, ctx context.Context) (dir, apps string) {
 	t.Helper()
 	for _, name := range []string{"consul", "nomad"} {
 		fleettest.Binary(t, name) // or skip
 	}
-	dir := t.TempDir()
-	bin := filepath.Join(dir, "bin")
-	for out, pkg := range map[string]string{"nearcast": "nearcast", "plugins/nomad-driver-stream": "nomad-driver-stream", "stream-host": "stream-host"} {
-		cmd := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(bin, out), "../cmd/"+pkg)
+	dir = t.TempDir()
+	bin, apps := filepath.Join(dir, "bin"), filepath.Join(dir, "apps")
+	for out, pkg := range map[string]string{
+		"bin/nearcast": "cmd/nearcast", "bin/plugins/nomad-driver-stream": "cmd/nomad-driver-stream", "bin/stream-host": "cmd/stream-host", "apps/testapp": "dev/testapp",
+	} {
+		cmd := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(dir, out), "../"+pkg)
 		cmd.Env = os.Environ()
-		if pkg != "stream-host" {
+		if pkg != "cmd/stream-host" {
 			cmd.Env = append(cmd.Env, "CGO_ENABLED=0")
 		}
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -42,7 +45,7 @@ func release(t *testing.T, ctx context.Context) string {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("release.sh: %v: %s", err, out)
 	}
-	return filepath.Join(dir, "release")
+	return filepath.Join(dir, "release"), apps
 }
 
 func network(n int) string { return clustertest.Network(n) }
@@ -50,23 +53,46 @@ func network(n int) string { return clustertest.Network(n) }
 var changedLine = regexp.MustCompile(`(?m)^changed=(\d+)$`)
 
 // TestBareMachines makes a server, an edge node and a stream host of three bare
-// machines by install.sh, twice; then their agents, as the units start them, form
-// a site.
+// machines by install.sh, twice, and has systemd form a site of them: what it starts,
+// starts again and ends is what a host's does. The edge node is an image first, in
+// which there is no systemd, and comes up by booting.
 func TestBareMachines(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 12*time.Minute)
 	defer cancel()
 	bare(t, ctx)
-	began := time.Now()
-	dir := release(t, ctx)
-	t.Logf("release after %.0f s", time.Since(began).Seconds())
-	keys := t.TempDir()
-	if _, err := secrets.Make(secrets.Config{Dir: keys, Sites: []string{"site-a"}}); err != nil {
+	s := &bareSite{t: t, ctx: ctx, began: time.Now(), cloud: awstest.New(t), keys: t.TempDir(), machines: map[string]*machine{}}
+	dir, apps := release(t, ctx)
+	s.stage("there is a release")
+	if _, err := secrets.Make(secrets.Config{Dir: s.keys, Sites: []string{"site-a"}}); err != nil {
 		t.Fatal(err)
 	}
-	roles := []string{"server", "edge", "stream"}
-	machines := map[string]*machine{}
-	for i, role := range roles {
-		env := fmt.Sprintf(`# as user data writes it
+	for i, role := range []string{"server", "edge", "stream"} {
+		s.install(role, i+1, map[string]string{"release": dir, "apps": apps})
+	}
+	if t.Failed() {
+		return
+	}
+	s.forms()
+	for role, m := range s.machines {
+		m.again(m.job)
+		m.run("consul", "validate", "/etc/consul.d")
+		m.run("nomad", "config", "validate", "/etc/nomad.d")
+		s.stage(role + " is installed again")
+	}
+	s.units()
+	s.saves()
+	s.renews()
+	s.outlives()
+	s.comesBack()
+	s.recovers()
+	s.reboots()
+	s.ends()
+}
+
+// install makes a host of a bare machine, and another time.
+func (s *bareSite) install(role string, n int, shown map[string]string) {
+	s.t.Helper()
+	env := fmt.Sprintf(`# as user data writes it
 NEARCAST_ROLE='%s'
 NEARCAST_SITE='site-a'
 NEARCAST_NODE='%s-1'
@@ -78,100 +104,84 @@ NEARCAST_INTERFACE='lo'
 NEARCAST_CPU='8000'
 NEARCAST_NO_CLOUD='yes'
 NEARCAST_BACKUP_URL='file:///var/backups/nearcast'
-`, role, role, network(1), network(i+1), network(i+1))
-		file := filepath.Join(t.TempDir(), "env")
-		if err := os.WriteFile(file, []byte(env), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		m := newMachine(t, ctx, role, map[string]string{"release": dir, "secrets": filepath.Join(keys, "site-a", role), "env": filepath.Dir(file)})
-		machines[role] = m
-		install := []string{"sh", "/run/release/provision/install.sh", "--role", role, "--env", "/run/env/env", "--release", "/run/release"}
-		if role == "server" {
-			refusals(t, m)
-		}
-		m.run("sh", "-c", "mkdir -p -m 700 /etc/nearcast/secrets && cp /run/secrets/* /etc/nearcast/secrets/")
-		first := m.run(install...)
-		if found := changedLine.FindStringSubmatch(first); found == nil || found[1] == "0" {
-			t.Fatalf("%s: the first run says %q", role, tail([]byte(first)))
-		}
-		before := m.snapshot()
-		if len(before) < 5000 {
-			t.Fatalf("%s: a snapshot of %d files is none", role, len(before))
-		}
-		second := m.run(install...)
-		if !strings.HasSuffix(second, "changed=0\n") || strings.Contains(second, "install:") {
-			t.Errorf("%s: the second run says %q", role, tail([]byte(second)))
-		}
-		if after := m.snapshot(); !maps.Equal(before, after) {
-			t.Errorf("%s: the second run changed %s", role, difference(before, after))
-		}
-		t.Logf("%s, twice, after %.0f s", role, time.Since(began).Seconds())
-		m.run("consul", "validate", "/etc/consul.d")
-		m.run("nomad", "config", "validate", "/etc/nomad.d")
+`, role, role, network(1), network(n), network(n))
+	if role == "edge" {
+		env += "NEARCAST_ASG='edge'\nNEARCAST_HOOK='drain'\n"
 	}
-	if t.Failed() {
-		return
+	file := filepath.Join(s.t.TempDir(), "env")
+	if err := os.WriteFile(file, []byte(env), 0o644); err != nil {
+		s.t.Fatal(err)
 	}
+	shown["secrets"], shown["env"] = filepath.Join(s.keys, "site-a", role), filepath.Dir(file)
+	m := newMachine(s.t, s.ctx, role, shown)
+	s.machines[role] = m
+	if role == "edge" {
+		m.start("sleep", "infinity")
+	} else {
+		m.boot()
+	}
+	if role == "server" {
+		refusals(s.t, m)
+	}
+	m.run("sh", "-c", "mkdir -p -m 700 /etc/nearcast/secrets && cp /run/secrets/* /etc/nearcast/secrets/")
+	if role == "edge" {
+		// In place of the cloud's metadata service, which has one address everywhere.
+		m.write("/etc/systemd/system/nearcast-drain.service.d/test.conf", "[Service]\nEnvironment=AWS_EC2_METADATA_SERVICE_ENDPOINT="+s.cloud.URL+"\n")
+		m.first(m.run)
+		m.again(m.run)
+		m.off()
+		s.late(m)
+	} else {
+		m.first(m.job)
+	}
+	s.stage(role + " is installed")
+}
 
-	server := machines["server"]
-	server.service("consul")
-	server.service("nomad")
-	eventually(t, ctx, "acl.sh", func() error {
-		out, err := server.try("/opt/nearcast/provision/acl.sh")
-		if err != nil {
-			return fmt.Errorf("%w: %s", err, out)
-		}
-		return nil
-	})
-	for _, role := range []string{"edge", "stream"} {
-		machines[role].service("consul")
-		machines[role].service("nomad")
+// late boots an image before its secrets are there: its units try until they are,
+// while other machines are installed.
+func (s *bareSite) late(m *machine) {
+	s.t.Helper()
+	const secrets = "/etc/nearcast/secrets"
+	m.start("sleep", "infinity")
+	m.run("sh", "-c", "rm /etc/consul.d/* /etc/nomad.d/* "+secrets+"/*")
+	m.off()
+	m.boot()
+	for _, name := range []string{"nearcast-configure", "consul", "nomad"} {
+		s.until(name+" waits", func() error { return m.unit(name).is("activating auto-restart exit-code") })
 	}
-	token := strings.TrimSpace(server.run("cat", "/etc/nearcast/secrets/nomad-management.token"))
-	want := map[string]string{"server-1": "control", "edge-1": "edge", "stream-1": "stream-cpu"}
-	eventually(t, ctx, "three ready nodes in their pools", func() error {
-		out, err := server.command([]string{"NOMAD_TOKEN=" + token, "NOMAD_ADDR=http://" + network(1) + ":4646"}, "nomad", "node", "status", "-json").Output()
-		if err != nil {
-			return err
-		}
-		var nodes []struct {
-			Name, Status, NodePool string
-			Drivers                map[string]struct {
-				Healthy           bool
-				HealthDescription string
-			}
-		}
-		if err := json.Unmarshal(out, &nodes); err != nil {
-			return err
-		}
-		have := map[string]string{}
-		for _, n := range nodes {
-			if n.Status == "ready" {
-				have[n.Name] = n.NodePool
-			}
-			if n.Name == "stream-1" && !n.Drivers["stream"].Healthy {
-				return fmt.Errorf("the stream driver is not healthy: %s", n.Drivers["stream"].HealthDescription)
-			}
-		}
-		if !maps.Equal(want, have) {
-			return fmt.Errorf("there are %v", have)
-		}
-		return nil
-	})
-	for _, name := range strings.Fields(strings.ReplaceAll(server.run("/opt/nearcast/provision/backup.sh"), "backup: file://", "")) {
-		program := map[bool][]string{true: {"consul", "snapshot"}, false: {"nomad", "operator", "snapshot"}}[strings.Contains(name, "/consul-")]
-		if out := server.run(append(program, "inspect", name)...); !strings.Contains(out, "Index") {
-			t.Errorf("%s: %s", name, out)
-		}
+	m.run("sh", "-c", "cp /run/secrets/* "+secrets)
+}
+
+// install.sh, as the README has it.
+func (m *machine) installation() []string {
+	return []string{"sh", "/run/release/provision/install.sh", "--role", m.name, "--env", "/run/env/env", "--release", "/run/release"}
+}
+
+func (m *machine) first(run func(...string) string) {
+	m.t.Helper()
+	said := run(m.installation()...)
+	if found := changedLine.FindStringSubmatch(said); found == nil || found[1] == "0" {
+		m.t.Fatalf("%s: the first run says %q", m.name, tail([]byte(said)))
 	}
-	token = strings.TrimSpace(server.run("cat", "/etc/nearcast/secrets/consul-management.token"))
-	eventually(t, ctx, "three members of Consul", func() error {
-		out, err := server.command([]string{"CONSUL_HTTP_TOKEN=" + token, "CONSUL_HTTP_ADDR=http://" + network(1) + ":8500"}, "consul", "members").CombinedOutput()
-		if err != nil || strings.Count(string(out), "alive") != 3 {
-			return fmt.Errorf("%w: %s", err, out)
-		}
-		return nil
-	})
+}
+
+// again installs what is installed: nothing is changed, and nothing starts anew.
+func (m *machine) again(run func(...string) string) {
+	m.t.Helper()
+	before, started := m.snapshot(), m.started()
+	if len(before) < 5000 {
+		m.t.Fatalf("%s: a snapshot of %d files is none", m.name, len(before))
+	}
+	said := run(m.installation()...)
+	if !strings.HasSuffix(said, "changed=0\n") || strings.Contains(said, "install:") {
+		m.t.Errorf("%s: the second run says %q", m.name, tail([]byte(said)))
+	}
+	if after := m.snapshot(); !maps.Equal(before, after) {
+		m.t.Errorf("%s: the second run changed %s", m.name, difference(before, after))
+	}
+	if now := m.started(); !maps.Equal(started, now) {
+		m.t.Errorf("%s: the second run started what ran: %s", m.name, difference(started, now))
+	}
 }
 
 // refusals are what install.sh says to who calls it wrongly; it has to touch

@@ -24,8 +24,8 @@ func TestDay2(t *testing.T) {
 		t.Logf("%5.1f s", time.Since(s.began).Seconds())
 	}
 	for _, b := range s.blocks {
-		if b.mark == "run" && !s.ran[b.name] {
-			t.Errorf("docs/DEPLOY.md says that %q was run", b.name)
+		if b.Mark == "run" && !s.ran[b.Name] {
+			t.Errorf("docs/DEPLOY.md says that %q was run", b.Name)
 		}
 	}
 }

@@ -31,7 +31,7 @@ type site struct {
 	keys    string // what nearcast provision secrets made
 	work    string // where the operator's shell is
 	bin     string
-	blocks  []block
+	blocks  []clustertest.Block
 	ran     map[string]bool
 	env     map[string]string // of the operator's shell
 	servers []*clustertest.Host
@@ -60,7 +60,7 @@ func newSite(t *testing.T) *site {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	t.Cleanup(cancel)
-	s := &site{t: t, ctx: ctx, began: time.Now(), keys: t.TempDir(), work: t.TempDir(), bin: build(t), blocks: document(t), ran: map[string]bool{}}
+	s := &site{t: t, ctx: ctx, began: time.Now(), keys: t.TempDir(), work: t.TempDir(), bin: build(t), blocks: clustertest.Document(t), ran: map[string]bool{}}
 	if _, err := secrets.Make(secrets.Config{Dir: s.keys, Sites: []string{siteName}}); err != nil {
 		t.Fatal(err)
 	}
@@ -237,9 +237,9 @@ func (s *site) shell(script string) string {
 func (s *site) text(name string) string {
 	s.t.Helper()
 	for _, b := range s.blocks {
-		if b.mark != "not run" && b.name == name {
+		if b.Mark == "run" && b.Name == name {
 			s.ran[name] = true
-			return b.text
+			return b.Text
 		}
 	}
 	s.t.Fatalf("docs/DEPLOY.md has no block %q", name)

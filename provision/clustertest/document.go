@@ -1,0 +1,37 @@
+package clustertest
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+var (
+	blockStart = regexp.MustCompile("(?m)^```sh\n")
+	blocks     = regexp.MustCompile("(?m)^\\*(run|run by TestBareMachines|run by hand|not run)(?:: ([^*\n]+))?\\*\n```sh\n((?s:.*?))^```$")
+)
+
+// Block is a piece of docs/DEPLOY.md that can be copied into a shell. Its mark says
+// what holds it: "run" is by package day2, "run by TestBareMachines" by provision's
+// test of that name, each by the name that it has; "run by hand" or "not run" by none.
+type Block struct{ Mark, Name, Text string }
+
+// Document reads docs/DEPLOY.md.
+func Document(t testing.TB) (all []Block) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(Source(t), "docs", "DEPLOY.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range blocks.FindAllStringSubmatch(string(text), -1) {
+		// What follows a dash tells the reader more.
+		name, _, _ := strings.Cut(m[2], " — ")
+		all = append(all, Block{m[1], name, m[3]})
+	}
+	if n := len(blockStart.FindAllString(string(text), -1)); n != len(all) || n < 20 {
+		t.Fatalf("docs/DEPLOY.md has %d blocks, and %d of them say whether they were run", n, len(all))
+	}
+	return all
+}

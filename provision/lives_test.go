@@ -1,0 +1,276 @@
+package provision_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/nearcast/nearcast/provision/clustertest"
+)
+
+// A task that ends when it is asked to, as ours do: systemd waits for others for a
+// minute and a half when the host ends.
+const sleeper = `job "sleeper" {
+  node_pool = "edge"
+  group "g" {
+    task "sleeper" {
+      driver = "exec"
+      config {
+        command = "/bin/sh"
+        args    = ["-c", "trap exit TERM INT; sleep 86399 & wait"]
+      }
+      resources {
+        cpu    = 50
+        memory = 32
+      }
+    }
+  }
+}
+`
+
+// outlives has a seat and a task of exec, and restarts the agents beside them.
+func (s *bareSite) outlives() {
+	s.t.Helper()
+	server, stream := s.machines["server"], s.machines["stream"]
+	server.write("/run/sleeper.hcl", sleeper)
+	s.must("nomad", "job", "run", "-detach", "/run/sleeper.hcl")
+	stream.run("install", "/run/apps/testapp", "/usr/local/bin/testapp")
+	s.must("nomad", "job", "run", "-detach", "-var", "node_pool=stream-cpu", "/opt/nearcast/jobs/testapp.nomad.hcl")
+	s.must("nomad", "job", "dispatch", "-detach", "testapp")
+	s.until("a seat and a task", func() error {
+		if before := s.tasks(); len(before) != 3 {
+			return fmt.Errorf("there are %v: %s", before, s.must("nomad", "operator", "api", "/v1/allocations"))
+		}
+		return nil
+	})
+	before := s.tasks()
+	s.stage("a seat and a task run")
+	for role, m := range s.machines {
+		than := m.agents()
+		if role == "stream" {
+			s.changes(m)
+		} else {
+			m.run("systemctl", "restart", "consul", "nomad")
+		}
+		s.serve(m, than)
+	}
+	s.ready()
+	s.same(before, "a restart of the agents")
+	// The kernel is to end a seat that takes all memory, and not what it lives on.
+	for process := range before {
+		host, rest, _ := strings.Cut(process, " ")
+		pid := rest[strings.LastIndex(rest, " ")+1:]
+		if score := s.machines[host].run("cat", "/proc/"+pid+"/oom_score_adj"); score != "0\n" {
+			s.t.Errorf("%s has the OOM score %s", process, score)
+		}
+	}
+}
+
+// changes has install.sh find something to change, which restarts the agents.
+func (s *bareSite) changes(m *machine) {
+	s.t.Helper()
+	file := filepath.Join(m.shown["env"], "env")
+	f, err := os.OpenFile(file, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	_, err = f.WriteString("NEARCAST_ZONE='b'\n")
+	if err := errors.Join(err, f.Close()); err != nil {
+		s.t.Fatal(err)
+	}
+	m.first(m.job)
+	m.again(m.job)
+}
+
+// tasks are the processes of tasks, with when each began.
+func (s *bareSite) tasks() map[string]string {
+	s.t.Helper()
+	all := map[string]string{}
+	for host, pattern := range map[string]string{"edge": "^sleep 86399", "stream": "^[^ ]*(stream-host|testapp)( |$)"} {
+		out, _ := s.machines[host].try("pgrep", "-f", pattern)
+		for _, pid := range strings.Fields(out) {
+			stat, err := s.machines[host].try("cat", "/proc/"+pid+"/stat")
+			if fields := strings.Fields(stat); err == nil && len(fields) > 21 {
+				all[host+" "+fields[1]+" "+pid] = fields[21]
+			}
+		}
+	}
+	return all
+}
+
+// same holds that tasks went on: their processes, and as Nomad knows them.
+func (s *bareSite) same(before map[string]string, after string) {
+	s.t.Helper()
+	if now := s.tasks(); !maps.Equal(before, now) {
+		s.t.Errorf("after %s the tasks are others: %s", after, difference(before, now))
+	}
+	s.until("Nomad knows its tasks, after "+after, func() error {
+		var allocs []struct {
+			JobID, ClientStatus string
+			TaskStates          map[string]struct {
+				State    string
+				Restarts int
+			}
+		}
+		if err := json.Unmarshal([]byte(s.must("nomad", "operator", "api", "/v1/allocations")), &allocs); err != nil {
+			return err
+		}
+		if len(allocs) != 2 {
+			return fmt.Errorf("there are %+v", allocs)
+		}
+		for _, a := range allocs {
+			for _, task := range a.TaskStates {
+				if a.ClientStatus != "running" || task.State != "running" || task.Restarts != 0 {
+					return fmt.Errorf("%+v", a)
+				}
+			}
+		}
+		return nil
+	})
+	s.stage("after " + after + ", the tasks are the same")
+}
+
+// comesBack kills the agents of all machines.
+func (s *bareSite) comesBack() {
+	s.t.Helper()
+	before := s.tasks()
+	than := map[string]map[string]string{}
+	for role, m := range s.machines {
+		than[role] = m.agents()
+		m.run("kill", "-9", than[role]["consul"], than[role]["nomad"])
+	}
+	for role, m := range s.machines {
+		s.serve(m, than[role])
+		m.sound()
+	}
+	s.ready()
+	s.same(before, "a kill of the agents")
+}
+
+// recovers does on the server what docs/DEPLOY.md says for a lost majority.
+func (s *bareSite) recovers() {
+	s.t.Helper()
+	server := s.machines["server"]
+	s.must("consul", "kv", "put", "test/mark", "before")
+	than := server.agents()
+	s.step("agents, stopped")
+	for name := range than {
+		if err := server.unit(name).is("inactive dead success"); err != nil {
+			s.t.Error(err)
+		}
+	}
+	server.run("systemctl", "start", "nearcast-renew") // may come at any time, and has nobody to tell
+	server.sound()
+	// A backup that could not be made is no backup.
+	if out, err := server.try("systemctl", "start", "nearcast-backup"); err == nil {
+		s.t.Errorf("there is a backup without Consul: %s", out)
+	}
+	server.run("systemctl", "reset-failed")
+	s.step("alone", "address="+network(1))
+	s.step("agents, started")
+	s.serve(server, than)
+	s.until("all is known again", func() error {
+		out, err := s.ask("consul", "kv", "get", "test/mark")
+		if err == nil && out != "before\n" {
+			err = fmt.Errorf("the mark is %q", out)
+		}
+		return err
+	})
+	s.ready()
+	s.stage("the server is a majority of itself")
+}
+
+// step runs a block of docs/DEPLOY.md on the server.
+func (s *bareSite) step(name string, env ...string) {
+	s.t.Helper()
+	for _, b := range clustertest.Document(s.t) {
+		if b.Name != name || !strings.HasPrefix(b.Mark, "run") {
+			continue
+		}
+		if out, err := s.machines["server"].command(env, "bash", "-euo", "pipefail", "-c", b.Text).CombinedOutput(); err != nil {
+			s.t.Fatalf("%s: %v\n%s", name, err, out)
+		}
+		return
+	}
+	s.t.Fatalf("docs/DEPLOY.md has no block %q", name)
+}
+
+// reboots has two machines boot anew in order, and one after a cut of its power.
+func (s *bareSite) reboots() {
+	s.t.Helper()
+	server, edge, stream := s.machines["server"], s.machines["edge"], s.machines["stream"]
+	identity := func() map[string]string {
+		all := map[string]string{}
+		for role, m := range s.machines {
+			all[role] = m.run("cat", "/var/lib/consul/node-id", "/var/lib/nomad/client/client-id", "/etc/machine-id")
+		}
+		return all
+	}
+	before := identity()
+	edge.run("systemctl", "reboot")
+	stream.run("systemctl", "reboot")
+	server.off()
+	edge.gone()
+	s.stage("the edge host is off")
+	stream.gone()
+	s.stage("the stream host is off")
+	for _, m := range s.machines {
+		m.boot()
+	}
+	s.ready()
+	if now := identity(); !maps.Equal(before, now) {
+		s.t.Errorf("after a boot, hosts are others: %s", difference(before, now))
+	}
+	for role, m := range s.machines {
+		configured := m.unit("nearcast-configure")
+		if err := configured.is("inactive dead success"); err != nil || configured["ExecMainStartTimestamp"] == "" {
+			s.t.Errorf("%s was not configured at its boot: %v", role, err)
+		}
+		if have := strings.TrimSpace(m.run("sysctl", "-n", "fs.inotify.max_user_instances")); have != "8192" {
+			s.t.Errorf("%s has kernel settings of its own: %s", role, have)
+		}
+		m.sound()
+	}
+	s.until("access control is looked after", func() error { return server.unit("nearcast-acl").is("active exited success") })
+	s.stage("all have booted again")
+}
+
+// ends has the cloud take the edge host away.
+func (s *bareSite) ends() {
+	s.t.Helper()
+	edge := s.machines["edge"]
+	edge.run("systemctl", "stop", "nearcast-drain")
+	if err := edge.unit("nearcast-drain").is("inactive dead success"); err != nil {
+		s.t.Error(err)
+	}
+	edge.run("systemctl", "start", "nearcast-drain")
+	s.cloud.Say("spot/instance-action", fmt.Sprintf(`{"action": "terminate", "time": %q}`, time.Now().Add(2*time.Minute).UTC().Format(time.RFC3339)))
+	s.until("the edge host is drained", func() error { return edge.unit("nearcast-drain").is("inactive dead success") })
+	s.until("it has left Consul", func() error {
+		out, err := s.ask("consul", "members")
+		if err == nil && (strings.Count(out, "alive") != 2 || strings.Count(out, "left") != 1) {
+			err = errors.New(out)
+		}
+		return err
+	})
+	if err := edge.unit("consul").is("inactive dead success"); err != nil {
+		s.t.Error(err)
+	}
+	edge.sound()
+	s.stage("the edge host has ended")
+}
+
+// write makes a file of the machine's.
+func (m *machine) write(path, text string) {
+	m.t.Helper()
+	cmd := m.command(nil, "sh", "-c", `mkdir -p "$(dirname "$0")" && cat >"$0"`, path)
+	cmd.Stdin = strings.NewReader(text)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		m.t.Fatalf("%s: write %s: %v: %s", m.name, path, err, out)
+	}
+}

@@ -1,0 +1,247 @@
+package provision_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nearcast/nearcast/provision"
+	"github.com/nearcast/nearcast/provision/awsapi/awstest"
+	"github.com/nearcast/nearcast/provision/secrets"
+)
+
+// bareSite is a site of three machines.
+type bareSite struct {
+	t        *testing.T
+	ctx      context.Context
+	began    time.Time
+	cloud    *awstest.Cloud // whose metadata the edge host asks
+	keys     string
+	machines map[string]*machine
+
+	management [2]string         // tokens of Consul and Nomad
+	nodes      map[string]string // Nomad's names for them, by name
+}
+
+func (s *bareSite) stage(what string) {
+	s.t.Helper()
+	s.t.Logf("%5.1f s  %s", time.Since(s.began).Seconds(), what)
+}
+
+func (s *bareSite) until(what string, try func() error) {
+	s.t.Helper()
+	eventually(s.t, s.ctx, what, try)
+}
+
+// ask runs a command on the server, as an operator has a shell there.
+func (s *bareSite) ask(args ...string) (string, error) {
+	server := s.machines["server"]
+	cmd := server.command([]string{
+		"CONSUL_HTTP_ADDR=http://" + network(1) + ":8500", "NOMAD_ADDR=http://" + network(1) + ":4646",
+		"CONSUL_HTTP_TOKEN=" + s.management[0], "NOMAD_TOKEN=" + s.management[1],
+	}, args...)
+	var problems strings.Builder
+	cmd.Stderr = &problems
+	out, err := cmd.Output()
+	if err != nil {
+		err = fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, problems.String())
+	}
+	return string(out), err
+}
+
+func (s *bareSite) must(args ...string) string {
+	s.t.Helper()
+	out, err := s.ask(args...)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return out
+}
+
+// forms waits for a site: all hosts ready in their pools, and all that is theirs in Consul.
+func (s *bareSite) forms() {
+	s.t.Helper()
+	server := s.machines["server"]
+	s.until("access control", func() error { return server.unit("nearcast-acl").is("active exited success") })
+	for i, name := range []string{"consul", "nomad"} {
+		s.management[i] = strings.TrimSpace(server.run("cat", "/etc/nearcast/secrets/"+name+"-management.token"))
+	}
+	s.ready()
+	s.stage("the site is there")
+}
+
+func (s *bareSite) ready() {
+	s.t.Helper()
+	want := map[string]string{"server-1": "control", "edge-1": "edge", "stream-1": "stream-cpu"}
+	s.until("three ready nodes in their pools", func() error {
+		out, err := s.ask("nomad", "node", "status", "-json")
+		if err != nil {
+			return err
+		}
+		var nodes []struct {
+			ID, Name, Status, NodePool string
+			Drivers                    map[string]struct {
+				Healthy           bool
+				HealthDescription string
+			}
+		}
+		if err := json.Unmarshal([]byte(out), &nodes); err != nil {
+			return err
+		}
+		have, ids := map[string]string{}, map[string]string{}
+		for _, n := range nodes {
+			ids[n.Name] += n.ID // two of a name would show
+			if n.Status == "ready" {
+				have[n.Name] = n.NodePool
+			}
+			driver := "exec"
+			if n.Name == "stream-1" {
+				driver = "stream"
+			}
+			if !n.Drivers[driver].Healthy {
+				return fmt.Errorf("the driver %s of %s is not healthy: %s", driver, n.Name, n.Drivers[driver].HealthDescription)
+			}
+		}
+		if !maps.Equal(want, have) {
+			return fmt.Errorf("there are %v", have)
+		}
+		if s.nodes == nil {
+			s.nodes = ids
+		}
+		if !maps.Equal(s.nodes, ids) {
+			s.t.Fatalf("nodes are others than before: %s", difference(s.nodes, ids))
+		}
+		return nil
+	})
+	s.until("three members of Consul", func() error {
+		out, err := s.ask("consul", "members")
+		if err == nil && strings.Count(out, "alive") != 3 {
+			err = fmt.Errorf("%s", out)
+		}
+		return err
+	})
+}
+
+// units are as install.sh wants them: started, to be started at each boot, and
+// without anything that systemd would warn of.
+func (s *bareSite) units() {
+	s.t.Helper()
+	for role, m := range s.machines {
+		m.sound()
+		want := map[string]string{
+			"consul.service": "active running success", "nomad.service": "active running success",
+			"nearcast-renew.timer": "active waiting success", "nearcast-renew.service": "inactive dead success",
+			"nearcast-configure.service": "inactive dead success",
+		}
+		switch role {
+		case "server":
+			want["nearcast-acl.service"] = "active exited success"
+			want["nearcast-backup.timer"], want["nearcast-backup.service"] = "active waiting success", "inactive dead success"
+		case "edge":
+			want["nearcast-drain.service"] = "active running success"
+		}
+		if have := m.ours(); !slices.Equal(have, slices.Sorted(maps.Keys(want))) {
+			s.t.Errorf("%s has the units %v", role, have)
+		}
+		for name, state := range want {
+			if err := m.unit(name).is(state); err != nil {
+				s.t.Errorf("%s: %v", role, err)
+			}
+			wanted := strings.Contains(m.run("cat", "/etc/systemd/system/"+name), "WantedBy=")
+			if enabled := m.unit(name)["UnitFileState"]; wanted != (enabled == "enabled") {
+				s.t.Errorf("%s: %s is %s", role, name, enabled)
+			}
+			if strings.HasSuffix(name, ".timer") && m.unit(name)["NextElapseUSecRealtime"]+m.unit(name)["NextElapseUSecMonotonic"] == "" {
+				s.t.Errorf("%s: %s has no next time", role, name)
+			}
+		}
+		if said, err := m.try(append([]string{"systemd-analyze", "verify", "--man=no"}, m.ours()...)...); err != nil || said != "" {
+			s.t.Errorf("%s: systemd-analyze verify: %v: %s", role, err, said)
+		}
+	}
+}
+
+// saves has the backup's unit run, as its timer does.
+func (s *bareSite) saves() {
+	s.t.Helper()
+	server := s.machines["server"]
+	server.run("systemctl", "start", "nearcast-backup")
+	names := strings.Fields(server.run("find", "/var/backups/nearcast", "-type", "f"))
+	if len(names) != 2 {
+		s.t.Errorf("a backup is %v", names)
+	}
+	for _, name := range names {
+		program := map[bool][]string{true: {"consul", "snapshot"}, false: {"nomad", "operator", "snapshot"}}[strings.Contains(name, "/consul-")]
+		if out := server.run(append(program, "inspect", name)...); !strings.Contains(out, "Index") {
+			s.t.Errorf("%s: %s", name, out)
+		}
+	}
+}
+
+// renews brings new certificates, and has the agents use them without an end.
+func (s *bareSite) renews() {
+	s.t.Helper()
+	for role := range s.machines {
+		for _, name := range []string{provision.CertFile, provision.KeyFile} {
+			if err := os.Remove(filepath.Join(s.keys, "site-a", role, name)); err != nil {
+				s.t.Fatal(err)
+			}
+		}
+	}
+	if _, err := secrets.Make(secrets.Config{Dir: s.keys, Sites: []string{"site-a"}}); err != nil {
+		s.t.Fatal(err)
+	}
+	for role, m := range s.machines {
+		before := m.agents()
+		m.run("sh", "-c", "cp /run/secrets/* /etc/nearcast/secrets/")
+		m.run("systemctl", "start", "nearcast-renew")
+		if now := m.agents(); !maps.Equal(before, now) {
+			s.t.Errorf("%s: renewing ended the agents: %s", role, difference(before, now))
+		}
+	}
+	want := &certificate{s.keys, "site-a", "server"}
+	for name, port := range map[string]string{"Consul": ":8300", "Nomad": ":4647"} {
+		s.until(name+" has the new certificate", func() error { return presents(network(1)+port, want) })
+	}
+	s.stage("certificates are renewed")
+}
+
+// agents are the processes of Consul and Nomad.
+func (m *machine) agents() map[string]string {
+	m.t.Helper()
+	return map[string]string{"consul": m.unit("consul")["MainPID"], "nomad": m.unit("nomad")["MainPID"]}
+}
+
+// serve waits until both agents are others than those, and answer.
+func (s *bareSite) serve(m *machine, than map[string]string) {
+	s.t.Helper()
+	for name, pid := range than {
+		s.until(name+" of "+m.name+" runs again", func() error {
+			u := m.unit(name)
+			if u["MainPID"] == pid {
+				return errors.New("it still does")
+			}
+			return u.is("active running success")
+		})
+	}
+	s.until("the agents of "+m.name+" answer", func() error {
+		address := map[string]string{"server": network(1), "edge": network(2), "stream": network(3)}[m.name]
+		for _, ask := range [][]string{
+			{"consul", "info", "-http-addr=http://" + address + ":8500"},
+			{"nomad", "node", "status", "-address=http://" + address + ":4646", "-self", "-short"},
+		} {
+			if _, err := s.ask(ask...); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,69 @@
+package provision_test
+
+import (
+	"fmt"
+	"strings"
+)
+
+// job runs as cloud-init's user data does: systemd starts it.
+func (m *machine) job(args ...string) string {
+	m.t.Helper()
+	return m.run(append([]string{"systemd-run", "--quiet", "--pipe", "--wait", "--collect"}, args...)...)
+}
+
+// unit is what systemd says of one.
+type unit map[string]string
+
+func (m *machine) unit(name string) unit {
+	m.t.Helper()
+	u := unit{}
+	for line := range strings.Lines(m.run("systemctl", "show", name)) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		u[key] = value
+	}
+	return u
+}
+
+// is reports whether the unit is in a state such as "active running success".
+func (u unit) is(state string) error {
+	if have := u["ActiveState"] + " " + u["SubState"] + " " + u["Result"]; have != state {
+		return fmt.Errorf("%s is %q instead of %q: %s", u["Id"], have, state, u["StatusText"])
+	}
+	return nil
+}
+
+// ours are the units that install.sh made.
+func (m *machine) ours() []string {
+	m.t.Helper()
+	return strings.Fields(m.run("sh", "-c", "cd /etc/systemd/system && ls consul.service nomad.service nearcast-*.service nearcast-*.timer"))
+}
+
+// started tells of each of ours which of its runs this is.
+func (m *machine) started() map[string]string {
+	m.t.Helper()
+	all := map[string]string{}
+	if m.systemd() {
+		for _, name := range m.ours() {
+			all[name] = m.unit(name)["InvocationID"]
+		}
+	}
+	return all
+}
+
+// systemd reports whether the machine has booted; an image has not.
+func (m *machine) systemd() bool {
+	_, err := m.try("test", "-d", "/run/systemd/system")
+	return err == nil
+}
+
+// sound holds that nothing has failed and nothing is under way.
+func (m *machine) sound() {
+	m.t.Helper()
+	eventually(m.t, m.ctx, m.name+" is sound", func() error {
+		if out, err := m.try("systemctl", "is-system-running"); err != nil {
+			more, _ := m.try("systemctl", "list-units", "--no-legend", "--state=failed,activating")
+			return fmt.Errorf("it is %s%s", out, more)
+		}
+		return nil
+	})
+}
