@@ -11,8 +11,7 @@ stream_packages() {
   runs /opt/nearcast/bin/stream-host
 }
 
-# content_cache gives the cache a volume of its own, if there is one. Not run in
-# tests: it needs a block device.
+# content_cache gives the cache a volume of its own, if there is one.
 content_cache() {
   local device
   folder /var/cache/nearcast 711 root:root
@@ -24,8 +23,9 @@ content_cache() {
     did "file system on $device"
   fi
   if ! grep -q '^LABEL=nearcast-cache ' /etc/fstab; then
-    # Without the volume the host still boots, with a smaller cache.
-    echo 'LABEL=nearcast-cache /var/cache/nearcast ext4 noatime,nodev,nosuid,nofail 0 2' >>/etc/fstab
+    # Without the volume the host still boots, with a smaller cache; Nomad's unit
+    # waits until it is known.
+    echo 'LABEL=nearcast-cache /var/cache/nearcast ext4 noatime,nodev,nosuid,nofail,x-systemd.device-timeout=30s 0 2' >>/etc/fstab
     did "mount of the cache in /etc/fstab"
   fi
   mount /var/cache/nearcast
@@ -34,7 +34,7 @@ content_cache() {
 }
 
 # cache_device finds the volume: what EC2 calls /dev/sdf is an NVMe disk with a
-# number of its own. It is the one EBS volume that is not partitioned.
+# number of its own. It is the one EBS volume that is not partitioned. NOT RUN.
 cache_device() {
   local disk
   if [ -b "$NEARCAST_CACHE_DEVICE" ]; then
