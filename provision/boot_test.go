@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // holder ends a machine, and takes away all that is its, when its input ends: with
@@ -51,7 +53,7 @@ done
 mount -t sysfs -o ro sysfs sys
 eval "$MOUNT_GROUPS"
 mount -t tmpfs -o mode=755 tmpfs dev
-for name in null zero full random urandom tty; do
+for name in null zero full random urandom tty $DEVICES; do
   : >dev/$name
   mount --bind /dev/$name dev/$name
 done
@@ -112,7 +114,7 @@ func (m *machine) start(first ...string) {
 	}
 	m.holder = exec.Command("sh", "-c", holder)
 	m.holder.Env = append(os.Environ(), "ENTER="+enter, "INSIDE="+inside, "MOUNT_GROUPS="+mounts.String(), "SHOW="+show.String(), "FIRST="+strings.Join(first, " "),
-		"GROUPS_OF_MACHINE="+strings.Join(dirs, " "), "DISK="+m.disk, "BARE="+m.bare, "DEBS="+m.debs)
+		"GROUPS_OF_MACHINE="+strings.Join(dirs, " "), "DISK="+m.disk, "BARE="+m.bare, "DEBS="+m.debs, "DEVICES="+m.device)
 	var problems bytes.Buffer
 	m.holder.Stderr, m.holder.WaitDelay = &problems, 10*time.Second
 	m.power, err = m.holder.StdinPipe()
@@ -131,6 +133,44 @@ func (m *machine) start(first ...string) {
 		m.off()
 		m.t.Skipf("this machine lets no machine be made in it: %s", problems.String())
 	}
+}
+
+// volume gives the machine a block device, which goes with this process, however it
+// ends. It is empty where this machine has no such thing to give.
+func (m *machine) volume() string {
+	m.t.Helper()
+	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
+	if err != nil {
+		return ""
+	}
+	defer control.Close()
+	file, err := os.Create(filepath.Join(m.disk, "volume"))
+	if err == nil {
+		defer file.Close()
+		err = file.Truncate(64 << 20)
+	}
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	for range 10 { // another process may take a free one first
+		n, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
+		if err != nil {
+			return ""
+		}
+		name := fmt.Sprintf("loop%d", n)
+		device, err := os.OpenFile("/dev/"+name, os.O_RDWR, 0)
+		if err != nil {
+			return ""
+		}
+		config := unix.LoopConfig{Fd: uint32(file.Fd()), Info: unix.LoopInfo64{Flags: unix.LO_FLAGS_AUTOCLEAR}}
+		if err := unix.IoctlLoopConfigure(int(device.Fd()), &config); err == nil {
+			m.t.Cleanup(func() { device.Close() })
+			m.device = name
+			return "/dev/" + name
+		}
+		device.Close()
+	}
+	return ""
 }
 
 // off cuts the power, if it is on.

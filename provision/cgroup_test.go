@@ -87,6 +87,16 @@ func makeGroups(name string) (all []hierarchy, err error) {
 	if !slices.ContainsFunc(all, func(h hierarchy) bool { return h.kind == "cgroup2" || h.options == "none,name=systemd" }) {
 		return all, errors.New("there is neither cgroup2 nor name=systemd below " + cgroupRoot)
 	}
+	var controllers []string
+	for _, h := range all {
+		controllers = append(controllers, strings.Split(h.options, ",")...)
+		controllers = append(controllers, strings.Fields(contents(filepath.Join(h.group, "cgroup.controllers")))...)
+	}
+	for _, name := range []string{"cpu", "cpuset", "memory"} { // that Nomad needs
+		if !slices.Contains(controllers, name) {
+			return all, fmt.Errorf("no cgroup has the controller %s", name)
+		}
+	}
 	return all, nil
 }
 

@@ -108,13 +108,19 @@ NEARCAST_BACKUP_URL='file:///var/backups/nearcast'
 	if role == "edge" {
 		env += "NEARCAST_ASG='edge'\nNEARCAST_HOOK='drain'\n"
 	}
-	file := filepath.Join(s.t.TempDir(), "env")
-	if err := os.WriteFile(file, []byte(env), 0o644); err != nil {
-		s.t.Fatal(err)
-	}
-	shown["secrets"], shown["env"] = filepath.Join(s.keys, "site-a", role), filepath.Dir(file)
+	shown["secrets"], shown["env"] = filepath.Join(s.keys, "site-a", role), s.t.TempDir()
 	m := newMachine(s.t, s.ctx, role, shown)
 	s.machines[role] = m
+	if role == "stream" {
+		if volume := m.volume(); volume != "" {
+			env += "NEARCAST_CACHE_DEVICE='" + volume + "'\n"
+		} else {
+			s.t.Log("the cache has no volume: there is no loop device here")
+		}
+	}
+	if err := os.WriteFile(filepath.Join(shown["env"], "env"), []byte(env), 0o644); err != nil {
+		s.t.Fatal(err)
+	}
 	if role == "edge" {
 		m.start("sleep", "infinity")
 	} else {

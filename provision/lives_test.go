@@ -41,10 +41,10 @@ func (s *bareSite) outlives() {
 	s.must("nomad", "job", "run", "-detach", "/run/sleeper.hcl")
 	stream.run("install", "/run/apps/testapp", "/usr/local/bin/testapp")
 	s.must("nomad", "job", "run", "-detach", "-var", "node_pool=stream-cpu", "/opt/nearcast/jobs/testapp.nomad.hcl")
-	s.must("nomad", "job", "dispatch", "-detach", "testapp")
-	s.until("a seat and a task", func() error {
-		if before := s.tasks(); len(before) != 3 {
-			return fmt.Errorf("there are %v: %s", before, s.must("nomad", "operator", "api", "/v1/allocations"))
+	s.works()
+	s.until("their processes", func() error {
+		if have := s.tasks(); len(have) != 3 {
+			return fmt.Errorf("there are %v", have)
 		}
 		return nil
 	})
@@ -69,6 +69,40 @@ func (s *bareSite) outlives() {
 			s.t.Errorf("%s has the OOM score %s", process, score)
 		}
 	}
+}
+
+// works has a new seat start, beside the task.
+func (s *bareSite) works() {
+	s.t.Helper()
+	_, said, _ := strings.Cut(s.must("nomad", "job", "dispatch", "-detach", "testapp"), "testapp/dispatch-")
+	seat := "testapp/dispatch-" + strings.Fields(said + " ?")[0]
+	s.until("a seat and a task", func() error {
+		running := map[string]bool{}
+		allocs := s.allocs()
+		for _, a := range allocs {
+			running[a.JobID] = running[a.JobID] || a.ClientStatus == "running"
+		}
+		if !running[seat] || !running["sleeper"] {
+			return fmt.Errorf("%s and the sleeper are among %+v", seat, allocs)
+		}
+		return nil
+	})
+}
+
+type alloc struct {
+	JobID, ClientStatus, ClientDescription string
+	TaskStates                             map[string]struct {
+		State    string
+		Restarts int
+	}
+}
+
+func (s *bareSite) allocs() (all []alloc) {
+	s.t.Helper()
+	if err := json.Unmarshal([]byte(s.must("nomad", "operator", "api", "/v1/allocations")), &all); err != nil {
+		s.t.Fatal(err)
+	}
+	return all
 }
 
 // changes has install.sh find something to change, which restarts the agents.
@@ -110,16 +144,7 @@ func (s *bareSite) same(before map[string]string, after string) {
 		s.t.Errorf("after %s the tasks are others: %s", after, difference(before, now))
 	}
 	s.until("Nomad knows its tasks, after "+after, func() error {
-		var allocs []struct {
-			JobID, ClientStatus string
-			TaskStates          map[string]struct {
-				State    string
-				Restarts int
-			}
-		}
-		if err := json.Unmarshal([]byte(s.must("nomad", "operator", "api", "/v1/allocations")), &allocs); err != nil {
-			return err
-		}
+		allocs := s.allocs()
 		if len(allocs) != 2 {
 			return fmt.Errorf("there are %+v", allocs)
 		}
@@ -237,7 +262,8 @@ func (s *bareSite) reboots() {
 		m.sound()
 	}
 	s.until("access control is looked after", func() error { return server.unit("nearcast-acl").is("active exited success") })
-	s.stage("all have booted again")
+	s.works()
+	s.stage("all have booted again, and work")
 }
 
 // ends has the cloud take the edge host away.

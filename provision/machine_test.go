@@ -27,6 +27,7 @@ type machine struct {
 	disk       string // what outlives its being off
 	bare, debs string
 	shown      map[string]string
+	device     string // below /dev, that it has beside the usual ones
 
 	groups []hierarchy
 	holder *exec.Cmd
@@ -34,11 +35,13 @@ type machine struct {
 	init   int // the pid of its first process, seen from here
 }
 
-// debian is what every image of Debian has, and debootstrap's smallest root has not.
+// debian is what every image of Debian and Ubuntu has, and debootstrap's smallest
+// root has not.
 const debian = "systemd-sysv,dbus"
 
 // bare is the root that all machines have below their own: made once, kept in the
-// user's cache for a month.
+// user's cache for a month. It is Debian's, or Ubuntu's where NEARCAST_TEST_UBUNTU
+// names a mirror of that.
 func bare(t *testing.T, ctx context.Context) (root, debs string) {
 	t.Helper()
 	if testing.Short() {
@@ -57,7 +60,13 @@ func bare(t *testing.T, ctx context.Context) (root, debs string) {
 		t.Fatal(err)
 	}
 	cache = filepath.Join(cache, "nearcast", "provision-test")
-	root, debs = filepath.Join(cache, "bookworm"), filepath.Join(cache, "debs")
+	suite, args := "bookworm", []string{}
+	mirror := os.Getenv("NEARCAST_TEST_UBUNTU")
+	if mirror != "" {
+		// Debian's debootstrap may not know noble; this is the script for each Ubuntu since gutsy.
+		suite, args = "noble", []string{mirror, "/usr/share/debootstrap/scripts/gutsy"}
+	}
+	root, debs = filepath.Join(cache, suite), filepath.Join(cache, "debs")
 	if err := os.MkdirAll(filepath.Join(debs, "partial"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +89,11 @@ func bare(t *testing.T, ctx context.Context) (root, debs string) {
 			t.Fatal(err)
 		}
 	}
-	out, err := exec.CommandContext(ctx, "debootstrap", "--variant=minbase", "--include="+debian, "bookworm", scratch).CombinedOutput()
+	args = append([]string{"--variant=minbase", "--include=" + debian, suite, scratch}, args...)
+	if mirror != "" {
+		args = append([]string{"--components=main,universe"}, args...)
+	}
+	out, err := exec.CommandContext(ctx, "debootstrap", args...).CombinedOutput()
 	if err != nil {
 		if !bytes.Contains(out, []byte("I: Retrieving")) {
 			t.Skipf("no Debian mirror can be reached: %s", tail(out))

@@ -147,6 +147,10 @@ func (s *bareSite) units() {
 			want["nearcast-backup.timer"], want["nearcast-backup.service"] = "active waiting success", "inactive dead success"
 		case "edge":
 			want["nearcast-drain.service"] = "active running success"
+		case "stream":
+			if have := m.run("findmnt", "-no", "FSTYPE,LABEL", "/var/cache/nearcast"); m.device != "" && strings.Join(strings.Fields(have), " ") != "ext4 nearcast-cache" {
+				s.t.Errorf("the cache is on %q", have)
+			}
 		}
 		if have := m.ours(); !slices.Equal(have, slices.Sorted(maps.Keys(want))) {
 			s.t.Errorf("%s has the units %v", role, have)
