@@ -34,9 +34,11 @@
 //
 // A seat outlives the plugin and the agent: both may be killed at any moment,
 // and come back to the same seat by RecoverTask. A seat never outlives its
-// task: every process of a seat carries NEARCAST_NONCE in its environment, and
-// what remains of one (in its cgroup, or by that mark) is killed when the
-// stream host ends, and again before the same task is started anew.
+// task: the stream host and all processes of the app carry NEARCAST_NONCE in their
+// environment, and what remains of a seat (in its cgroup, or by that mark) is
+// killed when the stream host ends, and again before the same task is started
+// anew. The seat's display and sound servers die with the stream host by
+// themselves.
 //
 // A task ends with exit code 0 where a person, a limit or an operator ended it,
 // and with the app's code, or 1, where something failed; the reason in words is
