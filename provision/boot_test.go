@@ -201,22 +201,9 @@ func (m *machine) gone() {
 	}
 }
 
-// reboot has the machine end in order, and boots it again.
-func (m *machine) reboot() {
-	m.t.Helper()
-	m.run("systemctl", "reboot")
-	m.gone()
-	m.boot()
-}
-
 // command runs in the machine, with nothing of this one's environment.
 func (m *machine) command(env []string, args ...string) *exec.Cmd {
 	all := append([]string{fmt.Sprintf("--target=%d", m.init), "--mount", "--uts", "--ipc", "--cgroup", "--pid",
 		"env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "HOME=/root"}, env...)
 	return exec.CommandContext(m.ctx, "nsenter", append(all, args...)...)
-}
-
-// path is a file of the machine's, seen from here while it is on.
-func (m *machine) path(name string) string {
-	return filepath.Join(fmt.Sprintf("/proc/%d/root", m.init), name)
 }
