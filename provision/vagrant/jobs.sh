@@ -5,8 +5,14 @@
 #   jobs.sh EDGE-ADDRESS
 set -euo pipefail
 edge=$1
-for _ in $(seq 60); do
-  [ "$(systemctl show -P Result nearcast-acl.service)/$(systemctl show -P ExecMainStatus nearcast-acl.service)/$(systemctl is-active nearcast-acl.service || true)" = success/0/inactive ] && break
+# Without access control Nomad takes nobody's token, nor has it the pools.
+for left in {119..0}; do
+  systemctl -q is-active nearcast-acl.service && break
+  if [ "$left" = 0 ]; then
+    journalctl -q --no-pager -n 20 -u nearcast-acl >&2
+    echo "jobs: this site's access control is not set up yet; try again: vagrant provision --provision-with jobs" >&2
+    exit 1
+  fi
   sleep 5
 done
 NOMAD_TOKEN=$(cat /etc/nearcast/secrets/nomad-management.token)
