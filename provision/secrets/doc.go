@@ -9,8 +9,8 @@
 //	DIR/<site>/<role>/…               what such a host has, provision.SecretFiles
 //
 // The private keys of the first two lines never leave DIR; keep it as you keep a
-// password store. Make can be called again at any time, and is how a site is
-// added and certificates are renewed: it keeps what is there, makes what is
-// missing, and renews what has less than a third of its time left. Taking a file
-// of shared away makes a new one.
+// password store. Make can be called again at any time, and is how a site is added
+// and certificates are renewed: it keeps what is there, makes what is missing, and
+// renews what has less than a third of its time left; calls at the same moment
+// wait for each other. Taking a file of shared away makes a new one.
 package secrets

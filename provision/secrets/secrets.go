@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/sys/unix"
 
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/provision"
@@ -48,11 +49,32 @@ func Make(c Config) (written []string, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("make secrets: %w", err)
 	}
+	unlock, err := lock(c.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("make secrets: %w", err)
+	}
+	defer unlock()
 	m := maker{Config: c}
 	if err := m.all(sites); err != nil {
 		return m.written, fmt.Errorf("make secrets: %w", err)
 	}
 	return m.written, nil
+}
+
+// lock waits until nobody else makes secrets there: Vagrant calls for each machine.
+func lock(dir string) (unlock func() error, err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock %s: %w", dir, err)
+	}
+	return f.Close, nil
 }
 
 // sites are those asked for and those that are there.

@@ -68,6 +68,30 @@ func TestMake(t *testing.T) {
 	})
 }
 
+// Vagrant has one call for each of the machines that it starts together.
+func TestMakeAtOnce(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "secrets")
+	wrote := make(chan []string)
+	for range 6 {
+		go func() {
+			written, err := Make(Config{Dir: dir, Sites: []string{"a", "b"}})
+			if err != nil {
+				t.Error(err)
+			}
+			wrote <- written
+		}()
+	}
+	busy := 0
+	for range 6 {
+		if len(<-wrote) > 0 {
+			busy++
+		}
+	}
+	if busy != 1 {
+		t.Errorf("%d of 6 made secrets", busy)
+	}
+}
+
 func TestCertificates(t *testing.T) {
 	dir, now := t.TempDir(), time.Now()
 	remake(t, dir, now, "a")
