@@ -12,10 +12,6 @@ import (
 	"github.com/nearcast/nearcast/provision"
 )
 
-// apiHost is where the APIs of Consul and Nomad listen: of a planet's site, on
-// the loopback device of its own namespace.
-const apiHost = "127.0.0.1"
-
 // minCompute is the CPU, in MHz, that the client claims to have at least. Seats
 // are placed by what the sample jobs ask for, and a laptop has less than a
 // rendering node: the CPU is over-committed on purpose.
@@ -23,7 +19,8 @@ const minCompute = 16_000
 
 // values say what a host of the cluster is to be, for the templates that
 // production's hosts have theirs from. A dev site is two of them on one machine, a
-// server and a stream host, which share one Consul agent.
+// server and a stream host, which share one Consul agent. The APIs of both agents
+// are on loopback, as in production: of a planet's site, on its namespace's own.
 func (c *Cluster) values(role provision.Role, name string) provision.Values {
 	v := provision.Values{
 		Role: role, Site: c.Site, Node: string(role) + "-dev", Interface: "lo", Address: c.at.host, Servers: 1,
