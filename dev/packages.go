@@ -18,8 +18,8 @@ type Package struct {
 }
 
 // RunPackages are needed to build the binaries and to run seats.
-// plugins-bad is not here on purpose: it pulls 300 packages in, and nothing
-// of it is used.
+// plugins-bad is not here on purpose: it pulls a lot of packages in, and without a
+// GPU nothing of it is used to run seats.
 var RunPackages = []Package{
 	{"ca-certificates", "fetching Go modules"},
 	{"gcc", "compiling the GStreamer bindings"},
@@ -41,6 +41,8 @@ var RunPackages = []Package{
 // TestPackages are needed by make test beyond RunPackages.
 var TestPackages = []Package{
 	{"chromium", "the person's browser in end-to-end tests"},
+	{"gstreamer1.0-tools", "pictures and tones for tests, by gst-launch"},
+	{"gstreamer1.0-plugins-bad", "decoding H.264, to look at what was encoded"},
 	{"nodejs", "the unit tests of the player"},
 	{"iproute2", "cutting a network in tests of reconnection"},
 	{"xdotool", "reading pointer and windows back in tests of input"},
@@ -50,6 +52,11 @@ var TestPackages = []Package{
 	{"coturn", "relaying in the test of its job (Debian starts a service of it, which is not needed)"},
 	{"shellcheck", "linting scripts"},
 	{"debootstrap", "bare machines to provision in tests"},
+	{"vagrant", "checking the Vagrantfile"},
+	{"curl", "what operators run in docs/DEPLOY.md, and hosts' user data"},
+	{"jq", "what operators run in docs/DEPLOY.md"},
+	{"openssl", "what operators run in docs/DEPLOY.md"},
+	{"acl", "permissions that are not mode bits, in a test of isolation"},
 }
 
 // MissingPackages are those of want that dpkg does not have installed.

@@ -390,7 +390,14 @@ func (m *manager) forget(w xproto.Window, alive bool) {
 	m.set(m.root, m.atoms.netActiveWindow, xproto.AtomWindow, 0)
 }
 
-func (m *manager) show() { m.shownOnce.Do(func() { close(m.shown) }) }
+// show says that there is a window, once the server has done all that was asked for
+// it: keys come by another connection, and the first must find the focus set.
+func (m *manager) show() {
+	m.shownOnce.Do(func() {
+		_, _ = xproto.GetInputFocus(m.conn).Reply() // without a display there is no focus either
+		close(m.shown)
+	})
+}
 
 func (m *manager) requestClose() error {
 	m.mu.Lock()
