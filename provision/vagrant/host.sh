@@ -11,7 +11,7 @@ case $ROLE in
   server) wan=$OTHER_SERVER ;;
   stream) packages='neverball f3d' ;;
 esac
-install -d -m 700 /etc/nearcast
+[ -d /etc/nearcast/secrets ] || install -d -m 700 /etc/nearcast /etc/nearcast/secrets
 cat >/etc/nearcast/provision.env <<ENV
 NEARCAST_ROLE='$ROLE'
 NEARCAST_SITE='$SITE'
@@ -28,6 +28,8 @@ NEARCAST_NO_CLOUD='yes'
 NEARCAST_RESERVED_MEMORY='$reserved'
 NEARCAST_PACKAGES='$packages'
 ENV
-install -d -m 700 /etc/nearcast/secrets
-install -m 600 /var/lib/nearcast/secrets/* /etc/nearcast/secrets/
+# What install.sh made of them on an earlier run stays: Consul may read some.
+for secret in /var/lib/nearcast/secrets/*; do
+  cmp -s "$secret" "/etc/nearcast/secrets/${secret##*/}" || install -m 600 "$secret" /etc/nearcast/secrets/
+done
 exec /var/lib/nearcast/release/provision/install.sh --role "$ROLE" --release /var/lib/nearcast/release
