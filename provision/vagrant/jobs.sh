@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the site's router and brain, and publishes a game. Their hosts may come
-# later: Nomad keeps what it cannot place yet.
+# Runs the site's router and brain, anew where they run already, and publishes a
+# game. Their hosts may come later: Nomad keeps what it cannot place yet.
 #
 #   jobs.sh EDGE-ADDRESS
 set -euo pipefail
@@ -16,7 +16,11 @@ for left in {119..0}; do
   sleep 5
 done
 NOMAD_TOKEN=$(cat /etc/nearcast/secrets/nomad-management.token)
-export NOMAD_TOKEN NOMAD_ADDR=http://127.0.0.1:4646
+export NOMAD_TOKEN NOMAD_ADDR=http://127.0.0.1:4646 NOMAD_CLI_SHOW_HINTS=false
+# The same job again would change nothing: not the program, nor a failed deployment.
+for job in router brain; do
+  if nomad job inspect "$job" >/dev/null 2>&1; then nomad job stop -yes "$job" >/dev/null; fi
+done
 cd /opt/nearcast/jobs
 nomad job run -detach -var count=1 -var canary=0 -var port=7700 -var "url=http://$edge:7700" platform/router.nomad.hcl
 nomad job run -detach -var count=1 -var canary=0 -var port=7701 -var "url=ws://$edge:7701/v1/connect" platform/brain.nomad.hcl
