@@ -12,6 +12,7 @@ configuration() {
 
 units() {
   local name all=(nearcast-configure.service nearcast-renew.service nearcast-renew.timer consul.service nomad.service)
+  put /opt/nearcast/provision/consul-ready.sh 755 "$here/consul-ready.sh"
   if [ "$role" = server ]; then
     put /opt/nearcast/provision/acl.sh 755 "$here/acl.sh"
     for name in "$here"/acl/*; do
