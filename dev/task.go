@@ -82,7 +82,7 @@ func (t *task) watch(ctx context.Context) {
 
 	tick := time.NewTicker(taskTick)
 	defer tick.Stop()
-	began, said := time.Now(), ""
+	began, asked, said := time.Now(), time.Now(), ""
 	for {
 		now, _ := t.snapshot()
 		switch {
@@ -94,10 +94,10 @@ func (t *task) watch(ctx context.Context) {
 				probed = t.probeIn(ctx, &probes, began)
 				break
 			}
-			if waiting := time.Since(began); waiting < slowStart || waiting/time.Second == (waiting-taskTick)/time.Second {
+			if time.Since(began) < slowStart || time.Since(asked) < time.Second {
 				break
 			}
-			// Once a second.
+			asked = time.Now()
 			if why := t.whyNot(ctx); why != said {
 				said = why
 				t.update(func(s *ProcessStatus) { s.lastProbe = why })
