@@ -9,13 +9,11 @@ import (
 	"image"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
+	"github.com/nearcast/nearcast/driver/host/display/displaytest"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -32,25 +30,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 3 && os.Args[1] == "start-and-wait" {
 		startAndWait(os.Args[2], os.Args[3])
 	}
-	dir, err := os.MkdirTemp("", "testapp-")
-	if err != nil {
-		panic(err)
-	}
-	testapp = filepath.Join(dir, "testapp")
-	out, err := exec.Command("go", "build", "-o", testapp, "github.com/nearcast/nearcast/dev/testapp").CombinedOutput()
-	if err != nil {
-		fmt.Printf("build testapp: %v\n%s", err, out)
-		os.Exit(1)
-	}
-	code := m.Run()
-	os.RemoveAll(dir)
-	if code == 0 {
-		if err := goleak.Find(); err != nil {
-			fmt.Println(err)
-			code = 1
-		}
-	}
-	os.Exit(code)
+	displaytest.Main(m, &testapp)
 }
 
 func within(t testing.TB) context.Context {

@@ -9,14 +9,12 @@ import (
 	"math"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/jezek/xgb/xproto"
-	"go.uber.org/goleak"
 
 	"github.com/nearcast/nearcast/driver/host/display"
 	"github.com/nearcast/nearcast/driver/host/display/displaytest"
@@ -30,27 +28,7 @@ const (
 
 var testapp string // path of the built test application
 
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "testapp-")
-	if err != nil {
-		panic(err)
-	}
-	testapp = filepath.Join(dir, "testapp")
-	out, err := exec.Command("go", "build", "-o", testapp, "github.com/nearcast/nearcast/dev/testapp").CombinedOutput()
-	if err != nil {
-		fmt.Printf("build testapp: %v\n%s", err, out)
-		os.Exit(1)
-	}
-	code := m.Run()
-	os.RemoveAll(dir)
-	if code == 0 {
-		if err := goleak.Find(); err != nil {
-			fmt.Println(err)
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { displaytest.Main(m, &testapp) }
 
 func within(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
