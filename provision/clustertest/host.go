@@ -18,6 +18,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -63,6 +65,7 @@ func Start(t testing.TB, ctx context.Context, keys string, v provision.Values, n
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		endMarked(dir)
 		unmount(t, dir)
 		os.RemoveAll(dir)
 	})
@@ -145,7 +148,7 @@ func (h *Host) agent(name string, args ...string) *exec.Cmd {
 		h.t.Fatal(err)
 	}
 	cmd := exec.Command(fleettest.Binary(h.t, name), args...)
-	cmd.Env = h.Environ()
+	cmd.Env = append(h.Environ(), mark+h.Dir)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
@@ -166,6 +169,24 @@ func kill(cmd *exec.Cmd) {
 	if cmd != nil && cmd.ProcessState == nil {
 		cmd.Process.Kill()
 		cmd.Wait()
+	}
+}
+
+// mark is in the environment of a host's agents and of all that they start.
+const mark = "NEARCAST_TEST_HOST="
+
+// endMarked ends what a killed Nomad client leaves running: its tasks, and what
+// looks after them.
+func endMarked(dir string) {
+	environs, _ := filepath.Glob("/proc/[0-9]*/environ")
+	for _, file := range environs {
+		text, err := os.ReadFile(file)
+		if err != nil || !slices.Contains(strings.Split(string(text), "\x00"), mark+dir) {
+			continue // it has ended, or is another's
+		}
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file))); err == nil {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
 	}
 }
 
