@@ -15,6 +15,11 @@ RACE     := ./internal/... ./router/... ./brain/...
 ALONE    := ./driver/... ./cmd/stream-host ./e2e/... ./web ./dev/wan ./bench/...
 TESTFLAGS ?= -timeout 15m
 
+# The version that all programs of a build and the release's archive carry; a
+# semantic version, as Nomad asks of its plugins.
+VERSION  ?= $(shell sh dev/version.sh)
+LDFLAGS  := $(if $(VERSION),-X github.com/nearcast/nearcast/internal/version.stamp=$(VERSION))
+
 .DEFAULT_GOAL := help
 .PHONY: help up down status packages test-packages cli build release test lint bench-stream bench-placement bench-planet clean
 
@@ -38,19 +43,18 @@ test-packages: cli
 
 # Without cgo, so that a fresh machine can build it before it has a C compiler.
 cli:
-	@CGO_ENABLED=0 $(GO) build -o $(NEARCAST) ./cmd/nearcast
+	@CGO_ENABLED=0 $(GO) build -ldflags "$(LDFLAGS)" -o $(NEARCAST) ./cmd/nearcast
 
 build: packages ## build the binaries into bin/ (the driver into bin/plugins/, a Nomad plugin_dir)
-	@CGO_ENABLED=0 $(GO) build -o $(BIN)/plugins/nomad-driver-stream ./cmd/nomad-driver-stream
+	@CGO_ENABLED=0 $(GO) build -ldflags "$(LDFLAGS)" -o $(BIN)/plugins/nomad-driver-stream ./plugins/nomad-driver-stream
 	@echo "stream-host: building (the GStreamer bindings take about 3 min the first time)" >&2
-	@$(GO) build -o $(BIN)/stream-host ./cmd/stream-host
+	@$(GO) build -ldflags "$(LDFLAGS)" -o $(BIN)/stream-host ./cmd/stream-host
 	@$(GO) build -o $(BIN)/testapp ./dev/testapp
 
-# Servers and our own programs, of which hosts get one file with one checksum
-# (provision/README.md). VERSION names it.
-VERSION  ?= $(shell git describe --always --dirty 2>/dev/null || echo dev)
+# Servers and our own programs, of which nodes get one file with one checksum
+# (provision/README.md).
 RELEASE  := dist/release
-release: build ## dist/release/ and dist/nearcast-VERSION-linux-amd64.tar.gz: all that a host runs
+release: build ## dist/release/ and dist/nearcast-VERSION-linux-amd64.tar.gz: all that a node runs
 	@NEARCAST=$(NEARCAST) BIN=$(BIN) VERSION=$(VERSION) bash provision/release.sh $(RELEASE)
 
 lint: ## gofmt, go vet, staticcheck
