@@ -359,7 +359,7 @@ func (b *Broker) reattach(c *conn, seat, token string, known bool) (*link, verdi
 			if where.running && !over {
 				return nil, refused(unavailable("The seat runs but does not answer. Try to resume again."))
 			}
-			return nil, ended(wire.End{Reason: wire.ReasonError, Code: wire.CodeHostDied,
+			return nil, ended(wire.End{Reason: wire.ReasonError, Code: wire.CodeStreamHostDied,
 				Detail: "the seat is gone and nobody could say why"})
 		}
 	}
@@ -388,7 +388,7 @@ func (b *Broker) where(seat string) whereabouts {
 		if w.running = child.State != ChildDead; !w.running {
 			w.end = child.End
 			if w.end == nil {
-				w.end = &wire.End{Reason: wire.ReasonError, Code: wire.CodeHostDied,
+				w.end = &wire.End{Reason: wire.ReasonError, Code: wire.CodeStreamHostDied,
 					Detail: "the seat vanished without a word"}
 			}
 		}

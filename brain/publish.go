@@ -108,7 +108,7 @@ func (b *Broker) publishLoop(ctx context.Context) {
 		mu.Unlock()
 		err := errors.Join(b.publishApps(ctx, thereApps), b.publishSite(ctx, thereSite))
 		if err != nil && !failing && ctx.Err() == nil {
-			b.log.Warn("routers do not hear of this site's apps; trying on", "error", err)
+			b.log.Warn("routers do not hear of this site's apps; retrying", "error", err)
 		}
 		failing = err != nil
 	}

@@ -17,7 +17,7 @@ import (
 	"github.com/nearcast/nearcast/brain"
 	"github.com/nearcast/nearcast/brain/consul"
 	"github.com/nearcast/nearcast/internal/fleet"
-	"github.com/nearcast/nearcast/internal/fleet/fleettest"
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -29,7 +29,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type site struct {
 	t      *testing.T
 	ctx    context.Context
-	consul *fleettest.Consul
+	consul *testkit.Consul
 	fleet  *fleet.Fleet
 	signer *ticket.Signer
 	verify *ticket.Verifier
@@ -62,7 +62,7 @@ func newSite(t *testing.T, apps ...brain.App) *site {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
-	s := &site{t: t, ctx: ctx, consul: fleettest.Start(t), signer: ticket.NewSigner(key, "test"),
+	s := &site{t: t, ctx: ctx, consul: testkit.StartConsul(t), signer: ticket.NewSigner(key, "test"),
 		logs: &logs{t: t.Output()}, seats: map[string]*seat{}}
 	s.verify = ticket.NewVerifier(s.signer.Public())
 	s.fleet = s.open(s.consul.Address)

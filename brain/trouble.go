@@ -34,7 +34,7 @@ func (b *Broker) seatDied(child Child, now time.Time) {
 	if l != nil && !l.busySince.IsZero() {
 		return // it served; what came of that its person knows
 	}
-	end := wire.End{Reason: wire.ReasonError, Code: wire.CodeHostDied, Detail: "the seat vanished without a word"}
+	end := wire.End{Reason: wire.ReasonError, Code: wire.CodeStreamHostDied, Detail: "the seat vanished without a word"}
 	if child.End != nil {
 		end = *child.End
 	}

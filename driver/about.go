@@ -52,8 +52,8 @@ const (
 	// defaultOrphanGrace is far beyond what an agent needs to recover its tasks
 	// after a start, and what a start of a task takes.
 	defaultOrphanGrace = "5m"
-	// defaultControl is a go-sockaddr template, as in Nomad's own config.
-	defaultControl = "{{ GetPrivateIP }}"
+	// defaultAPI is a go-sockaddr template, as in Nomad's own config.
+	defaultAPI = "{{ GetPrivateIP }}"
 
 	// lease is how long a claimed seat waits for its browser. It is a part of
 	// the protocol between brain and seat, so no operator sets it.
@@ -101,10 +101,10 @@ var configSpec = hclspec.NewObject(map[string]*hclspec.Spec{
 	}),
 	// Where seats are reached. IPs may be go-sockaddr templates.
 	"listen": block("listen", map[string]field{
-		"control":   {"string", quote(defaultControl)}, // by brains
-		"media":     {"string", `""`},                  // by browsers; empty is every address
-		"public_ip": {"string", `""`},                  // instead of media, behind a 1:1 NAT
-		"port_min":  {"number", `0`},                   // UDP; 0 is the system's choice
+		"api":       {"string", quote(defaultAPI)}, // by brains
+		"media":     {"string", `""`},              // by browsers; empty is every address
+		"public_ip": {"string", `""`},              // instead of media, behind a 1:1 NAT
+		"port_min":  {"number", `0`},               // UDP; 0 is the system's choice
 		"port_max":  {"number", `0`},
 		"loopback":  {"bool", `false`}, // offer 127.0.0.1 too
 	}),

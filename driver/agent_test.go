@@ -54,7 +54,7 @@ func newAgent(t *testing.T, plugin string) *agent {
 	os.Chmod(a.dir, 0o755) // the app's user must reach its directory
 	a.plugin = filepath.Join(a.dir, "plugins", "nomad-driver-stream")
 	host := filepath.Join(a.dir, "plugins", "stream-host")
-	a.build(a.plugin, "../cmd/nomad-driver-stream")
+	a.build(a.plugin, "../plugins/nomad-driver-stream")
 	a.real = os.Getenv("NEARCAST_FAKE_HOST") == "" && a.build(host, "../cmd/stream-host") == nil
 	if a.real {
 		a.build(filepath.Join(a.dir, "testapp"), "../dev/testapp")
@@ -137,7 +137,7 @@ plugin "nomad-driver-stream" {
       address = %q
     }
     listen {
-      control  = "127.0.0.1"
+      api      = "127.0.0.1"
       loopback = true
     }
     %s

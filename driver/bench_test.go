@@ -67,7 +67,7 @@ config {
     dir = %q
   }
   listen {
-    control = "127.0.0.1"
+    api = "127.0.0.1"
   }
   %s
 }`, self, b.runDir, keys, filepath.Join(dir, "cache"), extra))

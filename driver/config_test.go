@@ -174,7 +174,7 @@ func TestPluginConfig(t *testing.T) {
 	}
 	if s.runDir != "/run/nearcast" || s.user != "nobody" || !s.isolate || s.cache.MaxBytes != 20<<30 ||
 		!reflect.DeepEqual(s.xServer, wire.XServer{Server: "auto", Driver: "nvidia"}) ||
-		s.consul.Address != "127.0.0.1:8500" || s.s3.Region != "eu-north-1" || s.listen.Control == "" {
+		s.consul.Address != "127.0.0.1:8500" || s.s3.Region != "eu-north-1" || s.listen.API == "" {
 		t.Errorf("defaults: %+v", s)
 	}
 	if s, err := parse(`config {}`).check(false); err != nil || s.isolate {
@@ -192,7 +192,7 @@ func TestPluginConfig(t *testing.T) {
     path_style = true
   }
   listen {
-    control   = "{{ GetInterfaceIP \"lo\" }}"
+    api       = "{{ GetInterfaceIP \"lo\" }}"
     public_ip = "203.0.113.9"
     port_min  = 20000
     port_max  = 20100
@@ -202,7 +202,7 @@ func TestPluginConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := wire.Listen{Control: "127.0.0.1", PublicIP: "203.0.113.9", PortMin: 20000, PortMax: 20100, Loopback: true}
+	want := wire.Listen{API: "127.0.0.1", PublicIP: "203.0.113.9", PortMin: 20000, PortMax: 20100, Loopback: true}
 	if s.listen != want || s.isolate || !s.s3.PathStyle {
 		t.Errorf("got %+v", s)
 	}
@@ -230,8 +230,8 @@ func TestPluginConfig(t *testing.T) {
 		"cache {\n dir = \"cache\"\n }":                "cache.dir",
 		"s3 {\n endpoint = \"minio\"\n }":              "s3.endpoint",
 		"consul {\n address = \"local\"\n }":           "consul.address",
-		"listen {\n control = \"here\"\n }":            "listen.control",
-		"listen {\n control = \"{{ Nope }}\"\n }":      "listen.control",
+		"listen {\n api = \"here\"\n }":                "listen.api",
+		"listen {\n api = \"{{ Nope }}\"\n }":          "listen.api",
 		"listen {\n port_max = 5\n }":                  "listen.port_max",
 		"listen {\n port_min = 70000\n }":              "listen.port_min",
 	} {

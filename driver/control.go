@@ -38,10 +38,10 @@ func newControl(runDir string) *control {
 
 func (c *control) close() { c.http.CloseIdleConnections() }
 
-func (c *control) status(ctx context.Context) (wire.HostStatus, error) {
+func (c *control) status(ctx context.Context) (wire.StreamHostStatus, error) {
 	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
 	defer cancel()
-	var out wire.HostStatus
+	var out wire.StreamHostStatus
 	res, err := c.do(ctx, http.MethodGet, wire.StatusPath, nil)
 	if err != nil {
 		return out, fmt.Errorf("ask stream host for its status: %w", err)
@@ -63,7 +63,7 @@ func (c *control) signal(ctx context.Context, name string) error {
 
 // events hands every event after the given one to yield, as they come, and
 // returns when the stream host closes the stream or ctx ends.
-func (c *control) events(ctx context.Context, after int, yield func(wire.HostEvent)) error {
+func (c *control) events(ctx context.Context, after int, yield func(wire.StreamHostEvent)) error {
 	res, err := c.do(ctx, http.MethodGet, fmt.Sprintf("%s?after=%d", wire.EventsPath, after), nil)
 	if err != nil {
 		return fmt.Errorf("follow stream host's events: %w", err)
@@ -75,7 +75,7 @@ func (c *control) events(ctx context.Context, after int, yield func(wire.HostEve
 		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
 			continue
 		}
-		var e wire.HostEvent
+		var e wire.StreamHostEvent
 		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
 			return fmt.Errorf("decode stream host's event: %w", err)
 		}

@@ -27,7 +27,7 @@ func TestTaskLifeAndEnd(t *testing.T) {
 		"app exits well":      {script: "exit 0"},
 		"app exits with 3":    {script: "exit 3", code: 3, err: "app-exited(3)"},
 		"app is killed":       {script: "kill -9 $$", code: 1, signal: 9, err: "app-exited(signal 9)"},
-		"stream host dies":    {script: "sleep 1000 & sleep 1000", env: map[string]string{"FAKE": "vanish"}, code: 1, err: "error(host-died): the stream host vanished; its log ends: the fake vanishes"},
+		"stream host dies":    {script: "sleep 1000 & sleep 1000", env: map[string]string{"FAKE": "vanish"}, code: 1, err: "error(stream-host-died): the stream host vanished; its log ends: the fake vanishes"},
 		"stream host refuses": {script: "true", env: map[string]string{"FAKE": "refuse"}, code: 1, err: "error(config): the fake refuses"},
 	}
 	b := newBench(t, "")

@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	if len(os.Args) > 1 && os.Args[1] == "probe" {
+	if len(os.Args) > 1 && os.Args[1] == "fingerprint" {
 		// What it is asked for it answers, where the answer has a place for it.
 		fmt.Println(strings.ReplaceAll(os.Getenv("GST_FAKE_PROBE"), "ASKED", strconv.Quote(os.Args[len(os.Args)-1])))
 		os.Exit(0)
@@ -54,7 +54,7 @@ type fake struct {
 	spec   wire.Spec
 	app    *exec.Cmd
 	mu     sync.Mutex
-	events []wire.HostEvent
+	events []wire.StreamHostEvent
 	grew   chan struct{}
 	ends   chan wire.End
 
@@ -186,7 +186,7 @@ func (f *fake) exit(end wire.End) error {
 func (f *fake) tell(message string, annotations map[string]string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.events = append(f.events, wire.HostEvent{
+	f.events = append(f.events, wire.StreamHostEvent{
 		Seq: len(f.events) + 1, Time: time.Now(), Message: message, Annotations: annotations,
 	})
 	close(f.grew)
@@ -194,7 +194,7 @@ func (f *fake) tell(message string, annotations map[string]string) {
 }
 
 func (f *fake) status(w http.ResponseWriter, _ *http.Request) {
-	json.NewEncoder(w).Encode(wire.HostStatus{
+	json.NewEncoder(w).Encode(wire.StreamHostStatus{
 		Nonce: f.spec.Nonce, PID: os.Getpid(), AppPID: f.app.Process.Pid,
 		State: wire.SeatState(firstOf(f.spec.Env["FAKE_STATE"], string(wire.SeatIdle))),
 	})
@@ -206,7 +206,7 @@ func (f *fake) follow(w http.ResponseWriter, r *http.Request) {
 	defer f.hear(-1, 0)
 	for {
 		f.mu.Lock()
-		var more []wire.HostEvent
+		var more []wire.StreamHostEvent
 		if after < len(f.events) {
 			more = f.events[after:]
 		}

@@ -134,7 +134,7 @@ type prober struct{ busy chan struct{} }
 
 func newProber() *prober { return &prober{busy: make(chan struct{}, 1)} }
 
-func (p *prober) run(ctx context.Context, hostPath string, display wire.XServer) (probe wire.HostProbe, err error) {
+func (p *prober) run(ctx context.Context, hostPath string, display wire.XServer) (probe wire.Fingerprint, err error) {
 	choice, err := json.Marshal(display)
 	if err != nil {
 		return probe, fmt.Errorf("encode the display server: %w", err)
@@ -148,7 +148,7 @@ func (p *prober) run(ctx context.Context, hostPath string, display wire.XServer)
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	nonce := newNonce()
-	cmd := exec.CommandContext(ctx, hostPath, "probe", "--x-server", string(choice))
+	cmd := exec.CommandContext(ctx, hostPath, "fingerprint", "--x-server", string(choice))
 	cmd.Env = hostEnviron(os.Environ(), nil, nonce)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.WaitDelay = time.Second
@@ -160,10 +160,10 @@ func (p *prober) run(ctx context.Context, hostPath string, display wire.XServer)
 		if errors.As(err, &exit) && len(exit.Stderr) > 0 {
 			err = fmt.Errorf("%w: %s", err, strings.TrimSpace(string(exit.Stderr)))
 		}
-		return probe, fmt.Errorf("run %s probe: %w", hostPath, err)
+		return probe, fmt.Errorf("run %s fingerprint: %w", hostPath, err)
 	}
 	if err := json.Unmarshal(out, &probe); err != nil {
-		return probe, fmt.Errorf("decode what %s probe says: %w", hostPath, err)
+		return probe, fmt.Errorf("decode what %s fingerprint says: %w", hostPath, err)
 	}
 	return probe, killErr
 }

@@ -34,7 +34,7 @@ func TestFingerprint(t *testing.T) {
 			extra:  "display {\n server = \"xorg\"\n driver = \"dummy\"\n }",
 			health: drivers.HealthStateUnhealthy, say: `{"server":"xorg","driver":"dummy"}`,
 		},
-		"probe fails": {probe: `nonsense`, health: drivers.HealthStateUnhealthy, say: "probe"},
+		"probe fails": {probe: `nonsense`, health: drivers.HealthStateUnhealthy, say: "fingerprint"},
 		"not installed": {
 			config: `config { stream_host = "/nonexistent/stream-host" }`,
 			health: drivers.HealthStateUndetected, say: "/nonexistent/stream-host",

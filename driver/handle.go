@@ -94,7 +94,7 @@ func (t *task) finish(ctx context.Context) {
 		if killed != nil {
 			end = *killed
 		} else {
-			end = wire.End{Reason: wire.ReasonError, Code: wire.CodeHostDied, Detail: "the stream host vanished" + lastWords(t.state.Dir)}
+			end = wire.End{Reason: wire.ReasonError, Code: wire.CodeStreamHostDied, Detail: "the stream host vanished" + lastWords(t.state.Dir)}
 		}
 	}
 	touchLogs(t.spec.Stdout, t.spec.Stderr)
@@ -171,7 +171,7 @@ func (t *task) follow(ctx context.Context) {
 	}
 }
 
-func (t *task) pass(e wire.HostEvent) {
+func (t *task) pass(e wire.StreamHostEvent) {
 	if e.Seq <= t.read {
 		return
 	}

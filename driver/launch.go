@@ -38,7 +38,7 @@ func launch(ctx context.Context, hostPath string, spec *wire.Spec, cfg *drivers.
 	if err := writeFile(specPath, append(b, '\n')); err != nil {
 		return nil, nil, fmt.Errorf("write spec: %w", err)
 	}
-	logFile, err := os.OpenFile(filepath.Join(spec.RunDir, wire.HostLogFile), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	logFile, err := os.OpenFile(filepath.Join(spec.RunDir, wire.LogFile), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open stream host's log: %w", err)
 	}
@@ -149,7 +149,7 @@ func touchLogs(paths ...string) {
 
 // lastWords is the end of the stream host's log, to follow an error's text.
 func lastWords(runDir string) string {
-	f, err := os.Open(filepath.Join(runDir, wire.HostLogFile))
+	f, err := os.Open(filepath.Join(runDir, wire.LogFile))
 	if err != nil {
 		return ""
 	}

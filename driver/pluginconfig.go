@@ -47,7 +47,7 @@ type Config struct {
 		Token   string `codec:"token"`
 	} `codec:"consul"`
 	Listen struct {
-		Control  string  `codec:"control"`
+		API      string  `codec:"api"`
 		Media    string  `codec:"media"`
 		PublicIP string  `codec:"public_ip"`
 		PortMin  float64 `codec:"port_min"`
@@ -183,12 +183,12 @@ func (c *Config) xServer() (wire.XServer, error) {
 func (c *Config) listenAt() (l wire.Listen, err error) {
 	var errs []error
 	l.Loopback = c.Listen.Loopback
-	if l.Control, err = address("listen.control", c.Listen.Control); err != nil {
+	if l.API, err = address("listen.api", c.Listen.API); err != nil {
 		errs = append(errs, err)
 	}
-	if l.Control == "" {
+	if l.API == "" {
 		// A machine without a private address has no site to serve either.
-		l.Control = "127.0.0.1"
+		l.API = "127.0.0.1"
 	}
 	if l.Media, err = address("listen.media", c.Listen.Media); err != nil {
 		errs = append(errs, err)

@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/nearcast/nearcast/driver/host/display/displaytest"
+	"github.com/nearcast/nearcast/internal/testkit"
 )
 
 func TestRealAgent(t *testing.T) {
@@ -171,7 +171,7 @@ func (a *agent) attributes() map[string]string {
 
 // The operator has seats on Xorg, as on a GPU.
 func TestAgentWithXorg(t *testing.T) {
-	server := displaytest.Xorg(t)
+	server := testkit.Xorg(t)
 	if !isRoot {
 		t.Skip("needs root")
 	}

@@ -50,7 +50,7 @@ func newSpec(s settings, cfg *drivers.TaskConfig, hostEnv []string) (*wire.Spec,
 		spec.User = firstOf(tc.User, cfg.User, s.user)
 	}
 	for _, m := range cfg.Mounts {
-		spec.Mounts = append(spec.Mounts, wire.Mount{Host: m.HostPath, Task: m.TaskPath, ReadOnly: m.Readonly})
+		spec.Mounts = append(spec.Mounts, wire.Mount{Node: m.HostPath, Task: m.TaskPath, ReadOnly: m.Readonly})
 	}
 	if len(spec.Mounts) > 0 && !spec.Isolate {
 		return nil, fmt.Errorf("the task has volumes to mount at %s, which needs an isolated app: run the agent as root with isolate = true", spec.Mounts[0].Task)

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nearcast/nearcast/dev/browser"
+	"github.com/nearcast/nearcast/internal/testkit/browser"
 )
 
 // decoded counts the frames the page has decoded; a new peer connection starts again at 0.
@@ -133,7 +133,7 @@ func TestKilledStreamHost(t *testing.T) {
 		return nil
 	})
 	until(ctx, t, "Nomad is told", func() error {
-		if events := taskEvents(t, app); !strings.Contains(events, "host-died") {
+		if events := taskEvents(t, app); !strings.Contains(events, "stream-host-died") {
 			return fmt.Errorf("the task events are %s", events)
 		}
 		return nil

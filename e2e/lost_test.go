@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nearcast/nearcast/dev/browser"
+	"github.com/nearcast/nearcast/internal/testkit/browser"
 )
 
 // seat is the id of the seat the page holds.

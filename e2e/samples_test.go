@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nearcast/nearcast/dev/browser"
+	"github.com/nearcast/nearcast/internal/testkit/browser"
 )
 
 // runSample registers a sample app of jobs/ as an operator does.

@@ -15,7 +15,7 @@ import (
 	nomad "github.com/hashicorp/nomad/api"
 
 	"github.com/nearcast/nearcast/dev"
-	"github.com/nearcast/nearcast/dev/browser"
+	"github.com/nearcast/nearcast/internal/testkit/browser"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 

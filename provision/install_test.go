@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nearcast/nearcast/internal/fleet/fleettest"
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/provision/awsapi/awstest"
 	"github.com/nearcast/nearcast/provision/clustertest"
 	"github.com/nearcast/nearcast/provision/secrets"
@@ -24,12 +24,12 @@ import (
 func release(t *testing.T, ctx context.Context) (dir, apps string) {
 	t.Helper()
 	for _, name := range []string{"consul", "nomad"} {
-		fleettest.Binary(t, name) // or skip
+		testkit.Tool(t, name) // or skip
 	}
 	dir = t.TempDir()
 	bin, apps := filepath.Join(dir, "bin"), filepath.Join(dir, "apps")
 	for out, pkg := range map[string]string{
-		"bin/nearcast": "cmd/nearcast", "bin/plugins/nomad-driver-stream": "cmd/nomad-driver-stream", "bin/stream-host": "cmd/stream-host", "apps/testapp": "dev/testapp",
+		"bin/nearcast": "cmd/nearcast", "bin/plugins/nomad-driver-stream": "plugins/nomad-driver-stream", "bin/stream-host": "cmd/stream-host", "apps/testapp": "dev/testapp",
 	} {
 		cmd := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(dir, out), "../"+pkg)
 		cmd.Env = os.Environ()

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/mod/modfile"
 
-	"github.com/nearcast/nearcast/internal/fleet/fleettest"
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/provision"
 	"github.com/nearcast/nearcast/provision/secrets"
 )
@@ -102,7 +102,7 @@ func TestValidate(t *testing.T) {
 // TestRenderedIsRead has the real programs read what Render makes, with the whole
 // of production's settings and with the least there is.
 func TestRenderedIsRead(t *testing.T) {
-	consul, nomad := fleettest.Binary(t, "consul"), fleettest.Binary(t, "nomad")
+	consul, nomad := testkit.Tool(t, "consul"), testkit.Tool(t, "nomad")
 	keys := t.TempDir()
 	if _, err := secrets.Make(secrets.Config{Dir: keys, Sites: []string{"site-a"}}); err != nil {
 		t.Fatal(err)

@@ -1,4 +1,4 @@
-package host
+package seat
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package host
+package seat
 
 import (
 	"context"
@@ -90,7 +90,7 @@ func (h *host) bringApp(ctx context.Context) error {
 	app, err := h.parts.App(ctx, env)
 	switch {
 	case err == nil:
-		h.mu.Lock() // HostStatus tells its pid
+		h.mu.Lock() // StreamHostStatus tells its pid
 		h.app = app
 		h.mu.Unlock()
 	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):

@@ -1,4 +1,4 @@
-package host
+package seat
 
 import (
 	"encoding/json"
@@ -49,7 +49,7 @@ func (h *host) alive() (*seat, App) {
 }
 
 func (h *host) status(w http.ResponseWriter, _ *http.Request) {
-	s := wire.HostStatus{Nonce: h.spec.Nonce, PID: os.Getpid(), State: wire.SeatStarting}
+	s := wire.StreamHostStatus{Nonce: h.spec.Nonce, PID: os.Getpid(), State: wire.SeatStarting}
 	seat, app := h.alive()
 	if seat != nil {
 		s.Seat = seat.view()

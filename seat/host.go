@@ -1,4 +1,4 @@
-// Package host is a seat: one copy of an app, brought up, given to one session,
+// Package seat is a seat: one copy of an app, brought up, given to one session,
 // and taken down without a trace.
 //
 //	end := host.Run(ctx, spec, parts, log)
@@ -40,7 +40,7 @@
 // use of the cache → registry → exit.json → control.sock; each step has its
 // time, and one that exceeds it is logged and left to the kernel, which takes
 // every process started here down with this one.
-package host
+package seat
 
 import (
 	"context"
@@ -122,9 +122,9 @@ func (h *host) live(ctx context.Context) wire.End {
 	if err := check(h.spec); err != nil {
 		return h.lastAct(asEnd(err, wire.CodeConfig))
 	}
-	listener, err := net.Listen("tcp", net.JoinHostPort(h.spec.Listen.Control, "0"))
+	listener, err := net.Listen("tcp", net.JoinHostPort(h.spec.Listen.API, "0"))
 	if err != nil {
-		return h.lastAct(fault(wire.CodeConfig, "listen for brains on %q: %v; give an address of this machine", h.spec.Listen.Control, err))
+		return h.lastAct(fault(wire.CodeConfig, "listen for brains on %q: %v; give an address of this machine", h.spec.Listen.API, err))
 	}
 
 	h.mu.Lock()
@@ -377,6 +377,6 @@ func check(spec wire.Spec) error {
 		need(spec.Command != "", "command is missing"),
 		need(err == nil && dir.IsDir(), fmt.Sprintf("task_dir %q is not a directory", spec.TaskDir)),
 		need(spec.Display.Width > 0 && spec.Display.Height > 0 && spec.Display.FPS > 0, "display needs width, height and fps"),
-		need(spec.Listen.Control != "", "listen.control is missing: the IP on which brains reach the seat"),
+		need(spec.Listen.API != "", "listen.api is missing: the IP on which brains reach the seat"),
 	)
 }

@@ -1,4 +1,4 @@
-package host
+package seat
 
 import (
 	"bytes"
@@ -75,7 +75,7 @@ func buildRig(t *testing.T) *rig {
 			Nonce: "n0nce", Alloc: "alloc-1", Task: "seat", App: "viewer", Job: "viewer/dispatch-1", Version: 3, Node: "node-1",
 			RunDir: dir, TaskDir: t.TempDir(), Command: "/bin/app", FreezeIdle: true,
 			Display: wire.Display{Width: 640, Height: 480, FPS: 30, Pointer: wire.PointerAbsolute},
-			Listen:  wire.Listen{Control: "127.0.0.1"},
+			Listen:  wire.Listen{API: "127.0.0.1"},
 			LeaseS:  10, ReconnectGraceS: 10,
 		},
 	}

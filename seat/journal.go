@@ -1,4 +1,4 @@
-package host
+package seat
 
 import (
 	"sync"
@@ -10,7 +10,7 @@ import (
 // journal is what happened to the seat, for whoever asks, however late.
 type journal struct {
 	mu     sync.Mutex
-	events []wire.HostEvent
+	events []wire.StreamHostEvent
 	news   chan struct{} // closed at the next event
 	closed bool
 }
@@ -28,7 +28,7 @@ func (j *journal) add(message string, annotations map[string]string) {
 			delete(annotations, k)
 		}
 	}
-	j.events = append(j.events, wire.HostEvent{
+	j.events = append(j.events, wire.StreamHostEvent{
 		Seq: len(j.events) + 1, Time: time.Now().UTC(), Message: message, Annotations: annotations,
 	})
 	close(j.news)
@@ -54,7 +54,7 @@ func (j *journal) state(from wire.SeatState, now wire.Seat) {
 
 // after gives the events after seq, and a channel that is closed when there are
 // more; over means that there will be none.
-func (j *journal) after(seq int) (events []wire.HostEvent, news <-chan struct{}, over bool) {
+func (j *journal) after(seq int) (events []wire.StreamHostEvent, news <-chan struct{}, over bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	seq = min(max(seq, 0), len(j.events))

@@ -1,4 +1,4 @@
-package host
+package seat
 
 import (
 	"bufio"
@@ -54,7 +54,7 @@ func TestEndsOfAStart(t *testing.T) {
 			close(r.display.done)
 		}, wire.End{Reason: wire.ReasonError, Code: wire.CodeDisplay}},
 		"no size":            {func(r *rig) { r.spec.Display.Width = 0 }, wire.End{Reason: wire.ReasonError, Code: wire.CodeConfig}},
-		"no address of ours": {func(r *rig) { r.spec.Listen.Control = "192.0.2.1" }, wire.End{Reason: wire.ReasonError, Code: wire.CodeConfig}},
+		"no address of ours": {func(r *rig) { r.spec.Listen.API = "192.0.2.1" }, wire.End{Reason: wire.ReasonError, Code: wire.CodeConfig}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRigWith(t, c.change)
@@ -147,7 +147,7 @@ func TestControlSocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var status wire.HostStatus
+	var status wire.StreamHostStatus
 	if err := json.NewDecoder(resp.Body).Decode(&status); err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +162,7 @@ func TestControlSocket(t *testing.T) {
 	}
 	defer events.Body.Close()
 	lines := bufio.NewScanner(events.Body)
-	next := func() (e wire.HostEvent) {
+	next := func() (e wire.StreamHostEvent) {
 		t.Helper()
 		if !lines.Scan() {
 			t.Fatalf("no more events: %v", lines.Err())

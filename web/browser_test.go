@@ -432,9 +432,9 @@ func walkReload(v *visit) {
 
 func walkEnds(v *visit) {
 	b, _ := v.play()
-	b.say(wire.Message{Type: wire.MsgEnded, End: &wire.End{Reason: wire.ReasonError, Code: wire.CodeHostDied, Detail: "the stream host of seat-1 was killed"}})
+	b.say(wire.Message{Type: wire.MsgEnded, End: &wire.End{Reason: wire.ReasonError, Code: wire.CodeStreamHostDied, Detail: "the stream host of seat-1 was killed"}})
 	v.untilText("The machine dropped out")
-	v.untilText("error(host-died): the stream host of seat-1 was killed")
+	v.untilText("error(stream-host-died): the stream host of seat-1 was killed")
 	v.shot("ended-error")
 	v.press(".primary")
 	b = v.site.nextBrain()

@@ -50,7 +50,7 @@ func (b *belief) add(said wire.Distance, true float64) {
 func (b *bench) beliefs(ctx context.Context, after time.Duration) error {
 	var consul, router belief
 	for _, at := range b.sites {
-		atlas, err := b.atlas(ctx, at)
+		coordinates, err := b.coordinateMap(ctx, at)
 		if err != nil {
 			return err
 		}
@@ -68,7 +68,7 @@ func (b *bench) beliefs(ctx context.Context, after time.Duration) error {
 					return err
 				}
 				router.add(said, rtt)
-				consul.add(atlas.Distance(from.Site, to, time.Now()), rtt)
+				consul.add(coordinates.Distance(from.Site, to, time.Now()), rtt)
 			}
 		}
 	}
@@ -86,10 +86,10 @@ func (b *bench) beliefs(ctx context.Context, after time.Duration) error {
 		map[string]any{"minutes": after.Minutes(), "source": "router"})
 }
 
-// atlas is what a site's Consul says of all sites now.
-func (b *bench) atlas(ctx context.Context, at string) (*fleet.Atlas, error) {
-	atlas := fleet.NewAtlas()
-	return atlas, b.inside(at, func(c *http.Client) error {
+// coordinateMap is what a site's Consul says of all sites now.
+func (b *bench) coordinateMap(ctx context.Context, at string) (*fleet.CoordinateMap, error) {
+	coordinates := fleet.NewCoordinateMap()
+	return coordinates, b.inside(at, func(c *http.Client) error {
 		client, err := api.NewClient(&api.Config{Address: b.planet.Site(at).ConsulAddress, HttpClient: c})
 		if err != nil {
 			return err
@@ -104,7 +104,7 @@ func (b *bench) atlas(ctx context.Context, at string) (*fleet.Atlas, error) {
 				said[site.Datacenter] = append(said[site.Datacenter], server.Coord)
 			}
 		}
-		atlas.Learn(said, time.Now())
+		coordinates.Learn(said, time.Now())
 		return nil
 	})
 }

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/nearcast/nearcast/dev"
-	"github.com/nearcast/nearcast/dev/browser"
+	"github.com/nearcast/nearcast/internal/testkit/browser"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 

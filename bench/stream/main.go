@@ -32,7 +32,7 @@ import (
 
 	"github.com/nearcast/nearcast/bench/report"
 	"github.com/nearcast/nearcast/dev"
-	"github.com/nearcast/nearcast/dev/browser"
+	"github.com/nearcast/nearcast/internal/testkit/browser"
 )
 
 // bench is what every measure needs.

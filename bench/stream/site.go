@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/nearcast/nearcast/dev/browser"
+	"github.com/nearcast/nearcast/internal/testkit/browser"
 )
 
 // runApp registers the test app and returns its id and a function that takes it

@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/nearcast/nearcast/dev/browser"
+	"github.com/nearcast/nearcast/internal/testkit/browser"
 )
 
 // steadyFor is how long a stream is watched.

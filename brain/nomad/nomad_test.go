@@ -19,7 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/nearcast/nearcast/brain"
-	"github.com/nearcast/nearcast/internal/fleet/fleettest"
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -69,12 +69,12 @@ func TestDisplay(t *testing.T) {
 // agent runs a real Nomad, server and client.
 func agent(t *testing.T) (c *Client, kill, start func()) {
 	t.Helper()
-	bin := fleettest.Binary(t, "nomad")
+	bin := testkit.Tool(t, "nomad")
 	dir, err := os.MkdirTemp("", "nomad")
 	if err != nil {
 		t.Fatal(err)
 	}
-	ports := fleettest.Ports(t, 3)
+	ports := testkit.Ports(t, 3)
 	config := filepath.Join(dir, "agent.hcl")
 	err = os.WriteFile(config, fmt.Appendf(nil, `
 data_dir  = %q

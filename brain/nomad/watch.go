@@ -43,7 +43,7 @@ func (c *Client) Watch(ctx context.Context, fn func(brain.Jobs)) {
 		}
 		failures++
 		if failures == 1 {
-			c.log.Warn("watching nomad failed; trying on", "error", err)
+			c.log.Warn("watching nomad failed; retrying", "error", err)
 		}
 		wait := min(100*time.Millisecond<<min(failures, 8), 5*time.Second)
 		t := time.NewTimer(wait)
@@ -327,7 +327,7 @@ func (m *mirror) place(c *brain.Child, a alloc, j job) {
 	}
 	switch {
 	case a.ClientStatus == "lost":
-		c.End = &wire.End{Reason: wire.ReasonError, Code: wire.CodeHostDied, Detail: "the node was lost"}
+		c.End = &wire.End{Reason: wire.ReasonError, Code: wire.CodeStreamHostDied, Detail: "the node was lost"}
 	case c.End != nil && c.End.Reason == wire.ReasonAppExited && a.DesiredStatus == "stop":
 		c.End = &wire.End{Reason: wire.ReasonDrained} // somebody stopped it
 	case c.End == nil && a.DesiredStatus == "stop":

@@ -15,7 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/nearcast/nearcast/internal/fleet"
-	"github.com/nearcast/nearcast/internal/fleet/fleettest"
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/router/reach/reachtest"
@@ -24,7 +24,7 @@ import (
 // testSite is a site with a real Consul and a real router, that can be cut off.
 type testSite struct {
 	name, address string
-	consul        *fleettest.Consul
+	consul        *testkit.Consul
 	link          *reachtest.Link // by which the others reach its router
 }
 
@@ -40,8 +40,8 @@ func testSites(ctx context.Context, t *testing.T, logger *slog.Logger, names ...
 		t.Fatal(err)
 	}
 	var sites []*testSite
-	for i, consul := range fleettest.Federate(t, names...) {
-		s := &testSite{name: names[i], consul: consul, address: fmt.Sprintf("127.0.0.1:%d", fleettest.Ports(t, 1)[0])}
+	for i, consul := range testkit.FederateConsul(t, names...) {
+		s := &testSite{name: names[i], consul: consul, address: fmt.Sprintf("127.0.0.1:%d", testkit.Ports(t, 1)[0])}
 		s.link = reachtest.NewLink(t, s.address)
 		sites = append(sites, s)
 		f, err := fleet.Open(fleet.Config{Address: consul.Address, Log: logger})

@@ -18,7 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/nearcast/nearcast/internal/fleet"
-	"github.com/nearcast/nearcast/internal/fleet/fleettest"
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -70,7 +70,7 @@ func noLeaks(t *testing.T, before goleak.Option) {
 
 // TestRouter runs a router against a real Consul that is killed and comes back.
 func TestRouter(t *testing.T) {
-	consul := fleettest.Start(t)
+	consul := testkit.StartConsul(t)
 	defer noLeaks(t, goleak.IgnoreCurrent())
 	dir := t.TempDir()
 	if err := ticket.GenerateKeys(dir); err != nil {
@@ -90,7 +90,7 @@ func TestRouter(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 
-	address := fmt.Sprintf("127.0.0.1:%d", fleettest.Ports(t, 1)[0])
+	address := fmt.Sprintf("127.0.0.1:%d", testkit.Ports(t, 1)[0])
 	routerCtx, stop := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() {
@@ -192,7 +192,7 @@ func TestRouterWithoutConsul(t *testing.T) {
 	if err := ticket.GenerateKeys(dir); err != nil {
 		t.Fatal(err)
 	}
-	ports := fleettest.Ports(t, 2)
+	ports := testkit.Ports(t, 2)
 	address := fmt.Sprintf("127.0.0.1:%d", ports[0])
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)

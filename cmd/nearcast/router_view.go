@@ -20,22 +20,22 @@ import (
 // kept by watches that go through the local agent, and whether the routers of
 // the other sites answer this one.
 type fleetView struct {
-	fleet  *fleet.Fleet
-	own    string
-	log    *slog.Logger
-	start  time.Time
-	atlas  *fleet.Atlas
-	prober *reach.Prober
-	ready  chan struct{} // closed when the own site was seen
-	bell   chan struct{} // rung when something changed
-	once   sync.Once
-	wg     sync.WaitGroup
-	now    atomic.Pointer[router.Snapshot]
+	fleet       *fleet.Fleet
+	own         string
+	log         *slog.Logger
+	start       time.Time
+	coordinates *fleet.CoordinateMap
+	prober      *reach.Prober
+	ready       chan struct{} // closed when the own site was seen
+	bell        chan struct{} // rung when something changed
+	once        sync.Once
+	wg          sync.WaitGroup
+	now         atomic.Pointer[router.Snapshot]
 
 	mu        sync.Mutex
 	sites     []*siteView // by name
 	distances map[string]map[string]wire.Distance
-	measured  time.Time // when distances were taken from the atlas
+	measured  time.Time // when distances were taken from the map
 }
 
 // siteView is what is known of a site. fleetView.mu guards it.
@@ -51,8 +51,8 @@ type siteView struct {
 const (
 	// sitesEvery is how often Consul is asked for sites, which it cannot be watched for.
 	sitesEvery = 5 * time.Second
-	// atlasEvery is how often it is asked for coordinates.
-	atlasEvery = 10 * time.Second
+	// coordinatesEvery is how often it is asked for coordinates.
+	coordinatesEvery = 10 * time.Second
 	// snapshotEvery is how old a snapshot becomes when nothing changes, and
 	// snapshotGap how close two of them are when much does.
 	snapshotEvery = time.Second
@@ -69,7 +69,7 @@ const (
 // watchFleet keeps a view until ctx ends; wait returns when it has.
 func watchFleet(ctx context.Context, f *fleet.Fleet, own string, log *slog.Logger) *fleetView {
 	v := &fleetView{
-		fleet: f, own: own, log: log, start: time.Now(), atlas: fleet.NewAtlas(),
+		fleet: f, own: own, log: log, start: time.Now(), coordinates: fleet.NewCoordinateMap(),
 		ready: make(chan struct{}), bell: make(chan struct{}, 1),
 	}
 	v.now.Store(&router.Snapshot{})
@@ -77,7 +77,7 @@ func watchFleet(ctx context.Context, f *fleet.Fleet, own string, log *slog.Logge
 	v.add(ctx, own) // whatever the list of sites says
 	v.wg.Go(func() { v.followSites(ctx) })
 	v.wg.Go(func() { v.prober.Run(ctx) })
-	v.wg.Go(func() { f.FollowAtlas(ctx, v.atlas, atlasEvery, v.learned) })
+	v.wg.Go(func() { f.FollowCoordinates(ctx, v.coordinates, coordinatesEvery, v.learned) })
 	v.wg.Go(func() { v.publish(ctx) })
 	return v
 }
@@ -175,7 +175,7 @@ func (v *fleetView) ring() {
 	}
 }
 
-// learned hears that the atlas has news.
+// learned hears that the map has news.
 func (v *fleetView) learned() {
 	v.mu.Lock()
 	v.measured = time.Time{}
@@ -279,11 +279,11 @@ func (v *fleetView) build(now time.Time) router.Snapshot {
 	defer v.mu.Unlock()
 	age := now.Sub(v.measured)
 	news := slices.ContainsFunc(v.sites, func(s *siteView) bool { return v.prober.State(s.name).Told.After(v.measured) })
-	if age >= atlasEvery || news && age >= distancesGap || len(v.distances) < len(v.sites) {
+	if age >= coordinatesEvery || news && age >= distancesGap || len(v.distances) < len(v.sites) {
 		v.measured = now
 		v.distances = make(map[string]map[string]wire.Distance, len(v.sites))
 		for _, s := range v.sites {
-			row := v.atlas.From(s.name, now)
+			row := v.coordinates.From(s.name, now)
 			if state := v.prober.State(s.name); now.Sub(state.Told) < rowAge {
 				maps.Copy(row, state.Row)
 			}

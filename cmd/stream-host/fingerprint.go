@@ -8,27 +8,27 @@ import (
 	"os"
 	"time"
 
-	"github.com/nearcast/nearcast/driver/host/capture"
-	"github.com/nearcast/nearcast/driver/host/display"
-	"github.com/nearcast/nearcast/driver/host/sound"
 	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/seat/capture"
+	"github.com/nearcast/nearcast/seat/display"
+	"github.com/nearcast/nearcast/seat/sound"
 )
 
-// probe prints what this machine can do. It tries things instead of looking
+// fingerprint prints what this node can do. It tries things instead of looking
 // for packages: what encodes here encodes here.
-func probe(ctx context.Context, want wire.XServer, out io.Writer) int {
+func fingerprint(ctx context.Context, want wire.XServer, out io.Writer) int {
 	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
 	defer cancel()
-	var p wire.HostProbe
+	var p wire.Fingerprint
 
-	facts, err := capture.Probe(ctx)
+	facts, err := capture.Fingerprint(ctx)
 	if err != nil {
 		p.Problems = append(p.Problems, fmt.Sprintf("GStreamer cannot be used: %v; install GStreamer with its good and ugly plugins", err))
 	}
 	p.GStreamer, p.Encoders = facts.GStreamer, facts.Encoders
 	p.Problems = append(p.Problems, facts.Problems...)
 
-	probeDisplay(ctx, want, &p)
+	fingerprintDisplay(ctx, want, &p)
 	// Without sound a seat still runs, as long as its app asks for none.
 	p.Sound, _ = sound.Version(ctx)
 
@@ -41,8 +41,8 @@ func probe(ctx context.Context, want wire.XServer, out io.Writer) int {
 	return 0
 }
 
-// probeDisplay says what seats would get, and tries it.
-func probeDisplay(ctx context.Context, want wire.XServer, p *wire.HostProbe) {
+// fingerprintDisplay says what seats would get, and tries it.
+func fingerprintDisplay(ctx context.Context, want wire.XServer, p *wire.Fingerprint) {
 	got, err := display.Choose(want)
 	if err != nil {
 		p.Problems = append(p.Problems, err.Error())
@@ -51,7 +51,7 @@ func probeDisplay(ctx context.Context, want wire.XServer, p *wire.HostProbe) {
 	if err := display.Unused(want); err != nil {
 		p.Notes = append(p.Notes, fmt.Sprintf("there is a GPU, and seats draw in software: %v; or set the plugin's display.server to %q", err, wire.ServerXvfb))
 	}
-	// One GPU may carry one Xorg only, and a seat needs it more than a probe.
+	// One GPU may carry one Xorg only, and a seat needs it more than a fingerprint.
 	if got.Server != wire.ServerXorg || !display.XorgRuns() {
 		if err := tryDisplay(ctx, got); err != nil {
 			what := "install Xvfb (Debian: apt-get install xvfb)"
@@ -66,7 +66,7 @@ func probeDisplay(ctx context.Context, want wire.XServer, p *wire.HostProbe) {
 }
 
 func tryDisplay(ctx context.Context, server wire.XServer) error {
-	dir, err := os.MkdirTemp("", "nearcast-probe-")
+	dir, err := os.MkdirTemp("", "nearcast-fingerprint-")
 	if err != nil {
 		return err
 	}

@@ -10,12 +10,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nearcast/nearcast/driver/host/display"
-	"github.com/nearcast/nearcast/driver/host/display/displaytest"
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/seat/display"
 )
 
-func TestPlayAndLeave(t *testing.T) { displaytest.Each(t, playAndLeave) }
+func TestPlayAndLeave(t *testing.T) { testkit.EachDisplay(t, playAndLeave) }
 
 func playAndLeave(t *testing.T, server wire.XServer) {
 	s := newSeat(t)
@@ -52,7 +52,7 @@ func playAndLeave(t *testing.T, server wire.XServer) {
 	if left, _ := filepath.Glob(s.sub("run/xorg.*")); len(left) > 1 || len(left) == 1 && filepath.Base(left[0]) != display.LogFile {
 		t.Errorf("left: %q", left)
 	}
-	log, err := os.ReadFile(filepath.Join(s.spec.RunDir, wire.HostLogFile))
+	log, err := os.ReadFile(filepath.Join(s.spec.RunDir, wire.LogFile))
 	must(t, err)
 	if strings.Contains(string(log), "eyJ") {
 		t.Errorf("the log tells a token:\n%s", log)
@@ -135,7 +135,7 @@ func TestAppExitsInTheSession(t *testing.T) {
 	s.wantNothingLeft(true)
 }
 
-func TestDisplayDies(t *testing.T) { displaytest.Each(t, displayDies) }
+func TestDisplayDies(t *testing.T) { testkit.EachDisplay(t, displayDies) }
 
 func displayDies(t *testing.T, server wire.XServer) {
 	s := newSeat(t)
@@ -161,7 +161,7 @@ func displayDies(t *testing.T, server wire.XServer) {
 	s.wantNothingLeft(true)
 }
 
-func TestKilled(t *testing.T) { displaytest.Each(t, killed) }
+func TestKilled(t *testing.T) { testkit.EachDisplay(t, killed) }
 
 func killed(t *testing.T, server wire.XServer) {
 	s := newSeat(t, "-spawn-child")
@@ -253,9 +253,9 @@ func TestNotFrozenWhileLoading(t *testing.T) {
 }
 
 func TestProbe(t *testing.T) {
-	out, err := exec.Command(hostBinary, "probe").Output()
+	out, err := exec.Command(hostBinary, "fingerprint").Output()
 	must(t, err)
-	var p wire.HostProbe
+	var p wire.Fingerprint
 	must(t, json.Unmarshal(out, &p))
 	if _, err := exec.LookPath("Xvfb"); err == nil && !strings.HasPrefix(p.Display, "Xvfb") {
 		t.Errorf("display is %q, problems %q", p.Display, p.Problems)
@@ -264,11 +264,11 @@ func TestProbe(t *testing.T) {
 		t.Error("no encoder, and no problem either")
 	}
 	// Where nothing can be found, it says so and what to do.
-	bare := exec.Command(hostBinary, "probe")
+	bare := exec.Command(hostBinary, "fingerprint")
 	bare.Env = []string{"PATH=/nowhere"}
 	out, err = bare.Output()
 	must(t, err)
-	p = wire.HostProbe{}
+	p = wire.Fingerprint{}
 	must(t, json.Unmarshal(out, &p))
 	if !strings.Contains(strings.Join(p.Problems, "\n"), "xvfb") || p.Display != "" {
 		t.Errorf("without Xvfb: %+v", p)
@@ -281,10 +281,10 @@ func TestProbeOfXorg(t *testing.T) {
 		{`{"server":"xorg","driver":"nosuch"}`, "", "apt-get install xserver-xorg-video-nosuch"},
 		{`{"server":"wayland"}`, "", "wayland"},
 	} {
-		displaytest.Xorg(t)
-		out, err := exec.Command(hostBinary, "probe", "--x-server", c.choice).Output()
+		testkit.Xorg(t)
+		out, err := exec.Command(hostBinary, "fingerprint", "--x-server", c.choice).Output()
 		must(t, err)
-		var p wire.HostProbe
+		var p wire.Fingerprint
 		must(t, json.Unmarshal(out, &p))
 		if !strings.HasPrefix(p.Display, c.display) || (p.Display == "") != (c.display == "") {
 			t.Errorf("%s: display is %q", c.choice, p.Display)
@@ -305,7 +305,7 @@ func TestUsage(t *testing.T) {
 		{nil, 2, "--spec"},
 		{[]string{"--spec", "/nowhere/spec.json"}, 2, "/nowhere/spec.json"},
 		{[]string{"play"}, 2, "--help"},
-		{[]string{"probe", "--x-server", "xorg"}, 2, "JSON"},
+		{[]string{"fingerprint", "--x-server", "xorg"}, 2, "JSON"},
 	} {
 		cmd := exec.Command(hostBinary, c.args...)
 		out, _ := cmd.CombinedOutput()

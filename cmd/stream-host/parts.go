@@ -16,22 +16,22 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/nearcast/nearcast/driver/host"
-	"github.com/nearcast/nearcast/driver/host/app"
-	"github.com/nearcast/nearcast/driver/host/capture"
-	"github.com/nearcast/nearcast/driver/host/content"
-	"github.com/nearcast/nearcast/driver/host/display"
-	"github.com/nearcast/nearcast/driver/host/input"
-	"github.com/nearcast/nearcast/driver/host/peer"
-	"github.com/nearcast/nearcast/driver/host/sound"
 	"github.com/nearcast/nearcast/internal/fleet"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/seat"
+	"github.com/nearcast/nearcast/seat/app"
+	"github.com/nearcast/nearcast/seat/capture"
+	"github.com/nearcast/nearcast/seat/content"
+	"github.com/nearcast/nearcast/seat/display"
+	"github.com/nearcast/nearcast/seat/input"
+	"github.com/nearcast/nearcast/seat/peer"
+	"github.com/nearcast/nearcast/seat/sound"
 )
 
 // openLog logs into the run directory, which stays when this process is killed.
 func openLog(spec wire.Spec) (*slog.Logger, error) {
-	path := filepath.Join(spec.RunDir, wire.HostLogFile)
+	path := filepath.Join(spec.RunDir, wire.LogFile)
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open log: %w", err)
@@ -145,10 +145,10 @@ func credential(name string) (*syscall.Credential, error) {
 }
 
 // newParts wires the real parts of a seat.
-func newParts(spec wire.Spec, log *slog.Logger) host.Parts {
+func newParts(spec wire.Spec, log *slog.Logger) seat.Parts {
 	p := &parts{spec: spec, log: log}
-	return host.Parts{
-		Freeze:  host.FreezePolicy{Quiet: orElse(spec.FreezeQuietS, freezeQuiet), Latest: orElse(spec.FreezeLatestS, freezeLatest)},
+	return seat.Parts{
+		Freeze:  seat.FreezePolicy{Quiet: orElse(spec.FreezeQuietS, freezeQuiet), Latest: orElse(spec.FreezeLatestS, freezeLatest)},
 		Content: p.content, Display: p.display, Sound: p.sound, App: p.app, Hands: p.hands,
 		Video: p.video, Audio: p.audio, Peer: p.peer, Verify: p.verify, Register: p.register,
 	}
@@ -185,7 +185,7 @@ type screen struct {
 
 func (s screen) Close() error { return errors.Join(s.Display.Close(), s.dir.Close()) }
 
-func (p *parts) display(ctx context.Context) (host.Display, error) {
+func (p *parts) display(ctx context.Context) (seat.Display, error) {
 	var err error
 	if p.dir, err = newSeatDir(p.spec); err != nil {
 		return nil, err
@@ -204,7 +204,7 @@ func (p *parts) display(ctx context.Context) (host.Display, error) {
 	return screen{d, p.dir}, nil
 }
 
-func (p *parts) sound(ctx context.Context) (host.Sound, error) {
+func (p *parts) sound(ctx context.Context) (seat.Sound, error) {
 	s, err := sound.Start(ctx, sound.Config{Dir: p.dir.sub("s"), Credential: p.dir.cred, Log: p.log})
 	if err != nil {
 		return nil, err
@@ -212,7 +212,7 @@ func (p *parts) sound(ctx context.Context) (host.Sound, error) {
 	return s, nil
 }
 
-func (p *parts) app(ctx context.Context, env []string) (host.App, error) {
+func (p *parts) app(ctx context.Context, env []string) (seat.App, error) {
 	all := maps.Clone(p.spec.Env)
 	if all == nil {
 		all = map[string]string{}
@@ -262,7 +262,7 @@ func orElse(seconds int, otherwise time.Duration) time.Duration {
 	return otherwise
 }
 
-func (p *parts) hands(d host.Display) (host.Hands, error) {
+func (p *parts) hands(d seat.Display) (seat.Hands, error) {
 	s := d.(screen)
 	in, err := input.Open(s.Name(), s.Authority(), p.spec.Display.Width, p.spec.Display.Height)
 	if err != nil {
@@ -273,13 +273,13 @@ func (p *parts) hands(d host.Display) (host.Hands, error) {
 	return in, nil
 }
 
-func (p *parts) video(ctx context.Context, d host.Display, frame func(host.Frame)) (host.Capture, error) {
+func (p *parts) video(ctx context.Context, d seat.Display, frame func(seat.Frame)) (seat.Capture, error) {
 	s := d.(screen)
 	v, err := capture.Start(ctx, capture.Config{
 		Display: s.Name(), XAuthority: s.Authority(),
 		Width: p.spec.Display.Width, Height: p.spec.Display.Height, FPS: p.spec.Display.FPS,
 		Codec: p.spec.Video.Codec, Encoder: p.spec.Video.Encoder, BitrateBPS: p.spec.Video.BitrateBPS,
-		OnFrame: func(f capture.Frame) { frame(host.Frame{Data: f.Data, Keyframe: f.Keyframe, PTS: f.PTS}) },
+		OnFrame: func(f capture.Frame) { frame(seat.Frame{Data: f.Data, Keyframe: f.Keyframe, PTS: f.PTS}) },
 		Log:     p.log,
 	})
 	if err != nil {
@@ -289,10 +289,10 @@ func (p *parts) video(ctx context.Context, d host.Display, frame func(host.Frame
 	return v, nil
 }
 
-func (p *parts) audio(ctx context.Context, s host.Sound, frame func(host.Frame)) (host.Source, error) {
+func (p *parts) audio(ctx context.Context, s seat.Sound, frame func(seat.Frame)) (seat.Source, error) {
 	a, err := capture.StartAudio(ctx, capture.AudioConfig{
 		PulseServer: s.(*sound.Server).Server(), Source: sound.Source,
-		OnFrame: func(f capture.Frame) { frame(host.Frame{Data: f.Data, PTS: f.PTS}) },
+		OnFrame: func(f capture.Frame) { frame(seat.Frame{Data: f.Data, PTS: f.PTS}) },
 		Log:     p.log,
 	})
 	if err != nil {
@@ -304,21 +304,21 @@ func (p *parts) audio(ctx context.Context, s host.Sound, frame func(host.Frame))
 // connection is peer.Peer with the frames of package host.
 type connection struct{ *peer.Peer }
 
-func (b connection) WriteVideo(f host.Frame) error { return b.Peer.WriteVideo(peer.Frame(f)) }
-func (b connection) WriteAudio(f host.Frame) error { return b.Peer.WriteAudio(peer.Frame(f)) }
+func (b connection) WriteVideo(f seat.Frame) error { return b.Peer.WriteVideo(peer.Frame(f)) }
+func (b connection) WriteAudio(f seat.Frame) error { return b.Peer.WriteAudio(peer.Frame(f)) }
 
-func (p *parts) peer(c host.PeerConfig) (host.Peer, error) {
+func (p *parts) peer(c seat.PeerConfig) (seat.Peer, error) {
 	made, err := peer.New(peer.Config{
 		Listen: p.spec.Listen, Codec: p.spec.Video.Codec, Audio: p.spec.Display.Audio,
 		OnInput: c.Input, OnKeyframe: c.Keyframe, OnBitrate: c.Bitrate, OnCandidate: c.Candidate,
 		OnState: func(s peer.State) {
 			switch s {
 			case peer.Connected:
-				c.Link(host.LinkConnected)
+				c.Link(seat.LinkConnected)
 			case peer.Disconnected:
-				c.Link(host.LinkLost)
+				c.Link(seat.LinkLost)
 			case peer.Closed:
-				c.Link(host.LinkClosed)
+				c.Link(seat.LinkClosed)
 			}
 		},
 		MaxBitrateBPS: p.spec.Video.BitrateBPS, Log: p.log,
@@ -329,14 +329,14 @@ func (p *parts) peer(c host.PeerConfig) (host.Peer, error) {
 	return connection{made}, nil
 }
 
-func (p *parts) verify(token string) (host.Claims, error) {
+func (p *parts) verify(token string) (seat.Claims, error) {
 	verifier, err := p.keys()
 	if err != nil {
 		p.log.Error("read ticket keys", "error", err)
-		return host.Claims{}, errors.New("the seat cannot check tickets: see its log")
+		return seat.Claims{}, errors.New("the seat cannot check tickets: see its log")
 	}
 	c, err := verifier.Verify(token)
-	return host.Claims{Session: c.Session, App: c.App}, err
+	return seat.Claims{Session: c.Session, App: c.App}, err
 }
 
 func (p *parts) keys() (*ticket.Verifier, error) {
@@ -350,7 +350,7 @@ func (p *parts) keys() (*ticket.Verifier, error) {
 	return p.verifier, err
 }
 
-func (p *parts) register(ctx context.Context, seat wire.Seat) (host.Registration, error) {
+func (p *parts) register(ctx context.Context, seat wire.Seat) (seat.Registration, error) {
 	f, err := fleet.Open(fleet.Config{Address: p.spec.Consul.Address, Token: p.spec.Consul.Token, Log: p.log})
 	if err != nil {
 		return nil, err

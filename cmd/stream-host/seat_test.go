@@ -106,7 +106,7 @@ func newSeat(t *testing.T, args ...string) *seat {
 		Video:   wire.Video{Codec: "h264", Encoder: "auto", BitrateBPS: 1_000_000}, FreezeIdle: true,
 		StartTimeoutS: 15, LeaseS: 15, ReconnectGraceS: 15,
 		TicketKeys: s.sub("keys.pem"), Consul: wire.ConsulRef{Address: "127.0.0.1:1"}, // nobody: a seat lives without
-		Listen: wire.Listen{Control: "127.0.0.1", Media: "127.0.0.1", Loopback: true},
+		Listen: wire.Listen{API: "127.0.0.1", Media: "127.0.0.1", Loopback: true},
 	}
 	if os.Geteuid() == 0 {
 		s.spec.User, s.spec.Isolate = "nobody", true
@@ -141,7 +141,7 @@ func (s *seat) start() *seat {
 		_ = s.cmd.Process.Kill()
 		<-s.waited
 		if s.t.Failed() {
-			for _, file := range []string{"run/" + wire.HostLogFile, "stdout", "stderr", "run/" + wire.ExitFile} {
+			for _, file := range []string{"run/" + wire.LogFile, "stdout", "stderr", "run/" + wire.ExitFile} {
 				text, _ := os.ReadFile(s.sub(file))
 				s.t.Logf("%s:\n%s", file, text)
 			}
@@ -150,7 +150,7 @@ func (s *seat) start() *seat {
 	return s
 }
 
-func (s *seat) status() (status wire.HostStatus, err error) {
+func (s *seat) status() (status wire.StreamHostStatus, err error) {
 	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -165,9 +165,9 @@ func (s *seat) status() (status wire.HostStatus, err error) {
 	return status, json.NewDecoder(resp.Body).Decode(&status)
 }
 
-func (s *seat) waitState(state wire.SeatState) wire.HostStatus {
+func (s *seat) waitState(state wire.SeatState) wire.StreamHostStatus {
 	s.t.Helper()
-	var last wire.HostStatus
+	var last wire.StreamHostStatus
 	eventually(s.t, 30*time.Second, "state "+string(state), func() bool {
 		status, err := s.status()
 		if err == nil {

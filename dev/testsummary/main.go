@@ -7,7 +7,7 @@
 //	ok    github.com/nearcast/nearcast/router  1.2s
 //	FAIL  github.com/nearcast/nearcast/brain  0.4s
 //	…
-//	skipped  TestCapture (driver/host/capture): x264enc is not installed
+//	skipped  TestCapture (seat/capture): x264enc is not installed
 //	231 passed, 1 failed, 1 skipped
 //
 // It exits with 1 when anything failed, also when a package did not build or

@@ -18,8 +18,8 @@ import (
 	"time"
 
 	"github.com/nearcast/nearcast/dev"
-	"github.com/nearcast/nearcast/dev/browser"
 	"github.com/nearcast/nearcast/dev/wan"
+	"github.com/nearcast/nearcast/internal/testkit/browser"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 

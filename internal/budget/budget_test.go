@@ -28,8 +28,8 @@ type rule struct {
 var rules = []rule{
 	{
 		library: "github.com/hashicorp/nomad", except: []string{"github.com/hashicorp/nomad/api"},
-		in:     []string{"driver", "cmd/nomad-driver-stream", "plugins"},
-		reason: "the plugin SDK brings half of Nomad; driver/host must not see it",
+		in:     []string{"driver", "plugins"},
+		reason: "the plugin SDK brings half of Nomad; a seat must not see it",
 	},
 	{
 		library: "github.com/hashicorp/nomad/api", in: []string{"brain/nomad", "dev", "provision/drain", "e2e", "bench"}, tests: true,
@@ -40,26 +40,27 @@ var rules = []rule{
 		reason: "internal/fleet is the one Consul adapter",
 	},
 	{
-		library: "github.com/pion", in: []string{"driver/host/peer", "bench"}, tests: true,
+		library: "github.com/pion", in: []string{"seat/peer", "bench"}, tests: true,
 		reason: "WebRTC stops at the peer package",
 	},
 	{
-		library: "github.com/go-gst", in: []string{"driver/host/capture"},
+		library: "github.com/go-gst", in: []string{"seat/capture"},
 		reason: "GStreamer, and with it cgo, stops at the capture package",
 	},
 	{
 		library: "C", // the import that asks for cgo
-		in:      []string{"driver/host/capture"},
+		in:      []string{"seat/capture"},
 		reason:  "only capture may use cgo, so that every other binary is static",
 	},
 	{library: module + "/router", in: []string{"router", "cmd", "e2e", "bench"}, reason: "cmd wires the parts; they do not know each other"},
 	{library: module + "/brain", in: []string{"brain", "cmd", "e2e", "bench"}, reason: "cmd wires the parts; they do not know each other"},
-	{library: module + "/driver", in: []string{"driver", "cmd/nomad-driver-stream", "cmd/stream-host", "e2e", "bench"}, reason: "cmd wires the parts; they do not know each other"},
+	{library: module + "/driver", in: []string{"driver", "plugins", "e2e", "bench"}, reason: "cmd wires the parts; they do not know each other"},
+	{library: module + "/seat", in: []string{"seat", "cmd/stream-host", "e2e", "bench"}, reason: "cmd wires the parts; they do not know each other"},
 	{library: module + "/dev", in: []string{"dev", "cmd/nearcast", "e2e", "bench"}, reason: "the dev cluster is a tool, not a part"},
 }
 
-// host is the part of the driver's folder that knows nothing of Nomad.
-const host = "driver/host"
+// seat is what a stream host runs. It knows nothing of Nomad.
+const seat = "seat"
 
 // source is one Go file of the module and what it imports.
 type source struct {
@@ -155,7 +156,7 @@ func TestBudget(t *testing.T) {
 					t.Errorf("%s imports %s, which only %s may: %s", s.file, name, strings.Join(r.in, ", "), r.reason)
 				}
 			}
-			if below(s.file, host) && !strings.HasSuffix(s.file, "_test.go") &&
+			if below(s.file, seat) && !strings.HasSuffix(s.file, "_test.go") &&
 				below(name, "github.com/hashicorp/nomad") {
 				t.Errorf("%s imports %s: the stream host is no part of Nomad", s.file, name)
 			}
@@ -178,10 +179,10 @@ func TestRules(t *testing.T) {
 		{"brain/broker.go", "github.com/hashicorp/nomad/plugins", true},
 		{"router/view.go", "github.com/hashicorp/consul/api", true},
 		{"router/view_test.go", "github.com/hashicorp/consul/api", false},
-		{"driver/host/capture/capture.go", "github.com/go-gst/go-gst/gst", false},
-		{"driver/host/seat.go", "github.com/go-gst/go-gst/gst", true},
-		{"driver/host/seat.go", "github.com/pion/webrtc/v4", true},
-		{"driver/host/peer/peer.go", "github.com/pion/webrtc/v4", false},
+		{"seat/capture/capture.go", "github.com/go-gst/go-gst/gst", false},
+		{"seat/seat.go", "github.com/go-gst/go-gst/gst", true},
+		{"seat/seat.go", "github.com/pion/webrtc/v4", true},
+		{"seat/peer/peer.go", "github.com/pion/webrtc/v4", false},
 		{"router/router.go", module + "/brain", true},
 		{"router/router.go", module + "/internal/wire", false},
 		{"driver/driver.go", module + "/router", true},
@@ -206,8 +207,8 @@ func TestBinaries(t *testing.T) {
 		{"cmd/nearcast", "github.com/hashicorp/nomad/plugins"},
 		{"cmd/nearcast", "github.com/pion/webrtc"},
 		{"cmd/nearcast", "github.com/go-gst"},
-		{"cmd/nomad-driver-stream", "github.com/pion/webrtc"},
-		{"cmd/nomad-driver-stream", "github.com/go-gst"},
+		{"plugins/nomad-driver-stream", "github.com/pion/webrtc"},
+		{"plugins/nomad-driver-stream", "github.com/go-gst"},
 		{"cmd/stream-host", "github.com/hashicorp/nomad"},
 	}
 	made := make(map[string][]string)

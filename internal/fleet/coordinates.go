@@ -21,7 +21,7 @@ const (
 	// settledError is what only a coordinate has that was refined for a while.
 	settledError = 0.3
 	// youth is how long a site is not believed after it was seen first, unless
-	// it was there, settled, when the atlas was opened: then it is the atlas that
+	// it was there, settled, when the map was opened: then it is the map that
 	// is young.
 	youth = 2 * time.Minute
 	// maxAge is how long coordinates are believed after Consul said them last.
@@ -33,42 +33,42 @@ const (
 	leastErrorMS = 0.5
 )
 
-// An Atlas knows how far sites are from one another, as the WAN coordinates of
+// A CoordinateMap knows how far sites are from one another, as the WAN coordinates of
 // their Consul servers say, and how much that is worth. It is fed by
-// FollowAtlas or Learn and may be used by many goroutines at once.
+// FollowCoordinates or Learn and may be used by many goroutines at once.
 //
-//	atlas := fleet.NewAtlas()
-//	go f.FollowAtlas(ctx, atlas, 10*time.Second, nil)
-//	d := atlas.Distance("eu-west-1", "us-east-1", time.Now())
+//	coordinates := fleet.NewCoordinateMap()
+//	go f.FollowCoordinates(ctx, coordinates, 10*time.Second, nil)
+//	d := coordinates.Distance("eu-west-1", "us-east-1", time.Now())
 //	if d.Untrusted == "" { … }            // d.RTTMS ± d.ErrorMS
-type Atlas struct {
+type CoordinateMap struct {
 	mu    sync.Mutex
-	sites map[string]*place
+	sites map[string]*siteCoordinates
 	said  time.Time // when Learn was called last
 }
 
-// place is a site's part of an Atlas.
-type place struct {
-	first   time.Time // seen; zero for one that was settled when the atlas was opened
+// siteCoordinates is a site's part of a CoordinateMap.
+type siteCoordinates struct {
+	first   time.Time // seen; zero for one that was settled when the map was opened
 	servers []*coordinate.Coordinate
 	error   float64 // of the median server
 	flaw    string  // why there are no servers to measure from
 }
 
-// NewAtlas makes an empty one.
-func NewAtlas() *Atlas { return &Atlas{} }
+// NewCoordinateMap makes an empty one.
+func NewCoordinateMap() *CoordinateMap { return &CoordinateMap{} }
 
 // Learn takes what Consul says now, of all sites. The caller does not change
 // the coordinates afterwards.
-func (a *Atlas) Learn(said map[string][]*coordinate.Coordinate, now time.Time) {
+func (a *CoordinateMap) Learn(said map[string][]*coordinate.Coordinate, now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	opened := a.sites == nil
 	before := a.sites
-	a.sites = make(map[string]*place, len(said))
+	a.sites = make(map[string]*siteCoordinates, len(said))
 	a.said = now
 	for site, list := range said {
-		p := &place{first: now}
+		p := &siteCoordinates{first: now}
 		var errors []float64
 		for _, c := range list {
 			switch {
@@ -99,14 +99,14 @@ func (a *Atlas) Learn(said map[string][]*coordinate.Coordinate, now time.Time) {
 
 // Distance is the round trip between two sites. It is always an answer; where
 // it is not to be used, Untrusted says why.
-func (a *Atlas) Distance(from, to string, now time.Time) wire.Distance {
+func (a *CoordinateMap) Distance(from, to string, now time.Time) wire.Distance {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.distance(from, to, now)
 }
 
 // From gives the round trips from a site to all others.
-func (a *Atlas) From(site string, now time.Time) map[string]wire.Distance {
+func (a *CoordinateMap) From(site string, now time.Time) map[string]wire.Distance {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	out := make(map[string]wire.Distance, len(a.sites))
@@ -118,7 +118,7 @@ func (a *Atlas) From(site string, now time.Time) map[string]wire.Distance {
 	return out
 }
 
-func (a *Atlas) distance(from, to string, now time.Time) wire.Distance {
+func (a *CoordinateMap) distance(from, to string, now time.Time) wire.Distance {
 	if from == to {
 		return wire.Distance{}
 	}
@@ -156,7 +156,7 @@ func (a *Atlas) distance(from, to string, now time.Time) wire.Distance {
 }
 
 // doubt is why a site's coordinates are not believed now; empty where they are.
-func (p *place) doubt(site string, now time.Time) string {
+func (p *siteCoordinates) doubt(site string, now time.Time) string {
 	switch age := now.Sub(p.first); {
 	case p.error > maxError:
 		return fmt.Sprintf("the coordinates of %s are too uncertain (error %.2f, at most %.2f)", site, p.error, maxError)
@@ -198,10 +198,10 @@ func (f *Fleet) Coordinates(ctx context.Context) (map[string][]*coordinate.Coord
 	return out, nil
 }
 
-// FollowAtlas keeps an atlas up to date until ctx ends, by asking Consul now
+// FollowCoordinates keeps a coordinate map up to date until ctx ends, by asking Consul now
 // and then: coordinates cannot be watched. learned, unless nil, is called after
 // each answer.
-func (f *Fleet) FollowAtlas(ctx context.Context, atlas *Atlas, every time.Duration, learned func()) {
+func (f *Fleet) FollowCoordinates(ctx context.Context, coordinates *CoordinateMap, every time.Duration, learned func()) {
 	for failing := false; ; {
 		ask, cancel := context.WithTimeout(ctx, every)
 		said, err := f.Coordinates(ask)
@@ -211,12 +211,12 @@ func (f *Fleet) FollowAtlas(ctx context.Context, atlas *Atlas, every time.Durati
 			return
 		case err != nil:
 			if !failing {
-				f.log.Warn("reading coordinates from consul failed; trying on", slog.Any("error", err))
+				f.log.Warn("reading coordinates from consul failed; retrying", slog.Any("error", err))
 			}
 			failing = true
 		default:
 			failing = false
-			atlas.Learn(said, time.Now())
+			coordinates.Learn(said, time.Now())
 			if learned != nil {
 				learned()
 			}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/hashicorp/serf/coordinate"
 
-	"github.com/nearcast/nearcast/internal/fleet/fleettest"
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -26,7 +26,7 @@ func broken(change func(*coordinate.Coordinate)) *coordinate.Coordinate {
 	return c
 }
 
-func TestAtlas(t *testing.T) {
+func TestCoordinateMap(t *testing.T) {
 	type said = map[string][]*coordinate.Coordinate
 	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	settled := said{"a": {at(0, 0.1)}, "b": {at(80, 0.2)}}
@@ -78,14 +78,14 @@ func TestAtlas(t *testing.T) {
 		{"beside one another", with("b", at(0.1, 0.5)), with("b", at(0.1, 0.5)), youth, "a", "b", wire.Distance{RTTMS: 0.1, ErrorMS: leastErrorMS}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			atlas := NewAtlas()
+			coordinates := NewCoordinateMap()
 			if tt.first != nil {
-				atlas.Learn(tt.first, start)
+				coordinates.Learn(tt.first, start)
 			}
 			if tt.then != nil {
-				atlas.Learn(tt.then, start.Add(tt.later))
+				coordinates.Learn(tt.then, start.Add(tt.later))
 			}
-			got := atlas.Distance(tt.from, tt.to, start.Add(tt.later))
+			got := coordinates.Distance(tt.from, tt.to, start.Add(tt.later))
 			if why := got.Untrusted; (why == "") != (tt.want.Untrusted == "") || !strings.Contains(why, tt.want.Untrusted) {
 				t.Errorf("untrusted: %q, want %q", why, tt.want.Untrusted)
 			}
@@ -96,14 +96,14 @@ func TestAtlas(t *testing.T) {
 	}
 }
 
-func TestAtlasFrom(t *testing.T) {
-	atlas := NewAtlas()
+func TestCoordinateMapFrom(t *testing.T) {
+	coordinates := NewCoordinateMap()
 	now := time.Now()
-	if got := atlas.From("a", now); len(got) != 0 {
+	if got := coordinates.From("a", now); len(got) != 0 {
 		t.Errorf("from nothing: %v", got)
 	}
-	atlas.Learn(map[string][]*coordinate.Coordinate{"a": {at(0, 0.1)}, "b": {at(80, 0.1)}, "c": nil}, now)
-	got := atlas.From("a", now)
+	coordinates.Learn(map[string][]*coordinate.Coordinate{"a": {at(0, 0.1)}, "b": {at(80, 0.1)}, "c": nil}, now)
+	got := coordinates.From("a", now)
 	if len(got) != 2 || got["b"] != (wire.Distance{RTTMS: 80, ErrorMS: 8}) || got["c"].Untrusted == "" {
 		t.Errorf("%+v", got)
 	}
@@ -112,7 +112,7 @@ func TestAtlasFrom(t *testing.T) {
 // TestFederation reads what two real datacenters say of one another.
 func TestFederation(t *testing.T) {
 	t.Parallel()
-	consuls := fleettest.Federate(t, "near", "far")
+	consuls := testkit.FederateConsul(t, "near", "far")
 	f := open(t, consuls[0])
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -132,13 +132,13 @@ func TestFederation(t *testing.T) {
 	}
 	seen.wait(t, 10*time.Second, "what far says of itself", func(i wire.SiteInfo) bool { return len(i.GPU) == 1 && i.Residency[1] == "de" })
 
-	atlas := NewAtlas()
+	coordinates := NewCoordinateMap()
 	learned := make(chan struct{}, 1)
 	follow, end := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		f.FollowAtlas(follow, atlas, 200*time.Millisecond, func() {
+		f.FollowCoordinates(follow, coordinates, 200*time.Millisecond, func() {
 			select {
 			case learned <- struct{}{}:
 			default:
@@ -148,12 +148,12 @@ func TestFederation(t *testing.T) {
 	for d := (wire.Distance{}); d.RTTMS == 0; {
 		select {
 		case <-learned:
-			d = atlas.Distance("near", "far", time.Now())
+			d = coordinates.Distance("near", "far", time.Now())
 		case <-ctx.Done():
 			t.Fatalf("no distance after a minute: %+v", d)
 		}
 	}
-	d := atlas.Distance("near", "far", time.Now())
+	d := coordinates.Distance("near", "far", time.Now())
 	if d.Untrusted == "" || d.RTTMS > 50 || d.ErrorMS <= 0 {
 		t.Errorf("%+v: two datacenters on one machine, just born", d)
 	}

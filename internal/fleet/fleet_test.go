@@ -12,11 +12,11 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/nearcast/nearcast/internal/fleet/fleettest"
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-func open(t *testing.T, consul *fleettest.Consul) *Fleet {
+func open(t *testing.T, consul *testkit.Consul) *Fleet {
 	t.Helper()
 	f, err := Open(Config{Address: consul.Address, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
@@ -28,9 +28,9 @@ func open(t *testing.T, consul *fleettest.Consul) *Fleet {
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // start gives a Consul, a Fleet and a context that ends with the test.
-func start(t *testing.T) (*fleettest.Consul, *Fleet, context.Context) {
+func start(t *testing.T) (*testkit.Consul, *Fleet, context.Context) {
 	t.Helper()
-	consul := fleettest.Start(t)
+	consul := testkit.StartConsul(t)
 	f := open(t, consul)
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	t.Cleanup(func() {

@@ -49,7 +49,7 @@ func (f *Fleet) Lock(ctx context.Context, key string, holder *InstanceRegistrati
 		default:
 			failures++
 			if failures == 3 {
-				f.log.Warn("cannot compete for a lock; trying on", "key", key, "error", err)
+				f.log.Warn("cannot compete for a lock; retrying", "key", key, "error", err)
 			}
 			if !sleep(ctx, backOff(failures, 3*time.Second)) {
 				return nil, ctx.Err()

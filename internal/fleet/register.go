@@ -64,7 +64,7 @@ func cut(s string, n int) string {
 }
 
 // registration keeps one record in the catalog by a goroutine of its own, so
-// that whoever changes it never waits for Consul.
+// that Update never waits for Consul.
 type registration struct {
 	fleet *Fleet
 	stop  context.CancelFunc
@@ -142,7 +142,7 @@ func (r *registration) run(ctx context.Context) {
 			default:
 				failures++
 				if failures == 1 {
-					r.fleet.log.Warn("consul did not take the registration; trying on", "service", want.id, "error", err)
+					r.fleet.log.Warn("consul did not take the registration; retrying", "service", want.id, "error", err)
 				}
 				// The agent may have forgotten everything: say it all again.
 				have = record{}

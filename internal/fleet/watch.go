@@ -114,7 +114,7 @@ func watch[T any](ctx context.Context, f *Fleet, what string,
 			was := w.note(err)
 			if err != nil {
 				if was == nil {
-					f.log.Warn("watching consul failed; trying on", "what", what, "site", f.site, "error", err)
+					f.log.Warn("watching consul failed; retrying", "what", what, "site", f.site, "error", err)
 				}
 				// After a failure the index may belong to a Consul that is no
 				// more; waiting on a larger one than there is would miss changes.

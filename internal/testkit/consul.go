@@ -1,5 +1,4 @@
-// Package fleettest runs a real Consul agent for tests.
-package fleettest
+package testkit
 
 import (
 	"context"
@@ -32,9 +31,9 @@ type Consul struct {
 	logs  *os.File
 }
 
-// Binary finds a server's binary on PATH or in $NEARCAST_TOOLS_DIR, and skips
+// Tool finds a server's binary on PATH or in $NEARCAST_TOOLS_DIR, and skips
 // the test where it is in neither.
-func Binary(t testing.TB, name string) string {
+func Tool(t testing.TB, name string) string {
 	t.Helper()
 	dir := os.Getenv("NEARCAST_TOOLS_DIR")
 	if dir == "" {
@@ -67,22 +66,22 @@ func Ports(t testing.TB, n int) []int {
 	return ports
 }
 
-// Start runs an agent until the test ends. Its site is dc1.
-func Start(t testing.TB) *Consul {
+// StartConsul runs an agent until the test ends. Its site is dc1.
+func StartConsul(t testing.TB) *Consul {
 	t.Helper()
-	c := prepare(t, "dc1")
+	c := prepareConsul(t, "dc1")
 	c.Restart(false)
 	return c
 }
 
-// Federate runs an agent for each site until the test ends, all of one WAN, and
+// FederateConsul runs an agent for each site until the test ends, all of one WAN, and
 // waits until each knows all sites. Nothing delays or drops what goes between
 // them: Pause makes a site as silent as a cut would.
-func Federate(t testing.TB, sites ...string) []*Consul {
+func FederateConsul(t testing.TB, sites ...string) []*Consul {
 	t.Helper()
 	all := make([]*Consul, len(sites))
 	for i, site := range sites {
-		all[i] = prepare(t, site)
+		all[i] = prepareConsul(t, site)
 	}
 	for i, c := range all {
 		for j, other := range all {
@@ -111,10 +110,10 @@ func Federate(t testing.TB, sites ...string) []*Consul {
 	return all
 }
 
-// prepare makes an agent that does not run yet.
-func prepare(t testing.TB, site string) *Consul {
+// prepareConsul makes an agent that does not run yet.
+func prepareConsul(t testing.TB, site string) *Consul {
 	t.Helper()
-	c := &Consul{t: t, site: site, bin: Binary(t, "consul"), data: t.TempDir()}
+	c := &Consul{t: t, site: site, bin: Tool(t, "consul"), data: t.TempDir()}
 	copy(c.ports[:], Ports(t, len(c.ports)))
 	c.Address = "127.0.0.1:" + strconv.Itoa(c.ports[0])
 	logs, err := os.Create(filepath.Join(t.TempDir(), "consul.log"))

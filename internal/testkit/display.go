@@ -1,5 +1,4 @@
-// Package displaytest gives tests displays of their own.
-package displaytest
+package testkit
 
 import (
 	"bufio"
@@ -69,8 +68,8 @@ func Xorg(t testing.TB) wire.XServer {
 	return wire.XServer{Server: wire.ServerXorg, Driver: "dummy"}
 }
 
-// Each runs a test with each kind of display server.
-func Each(t *testing.T, test func(t *testing.T, server wire.XServer)) {
+// EachDisplay runs a test with each kind of display server.
+func EachDisplay(t *testing.T, test func(t *testing.T, server wire.XServer)) {
 	t.Run("Xvfb", func(t *testing.T) {
 		NeedXvfb(t)
 		test(t, wire.XServer{Server: wire.ServerXvfb})

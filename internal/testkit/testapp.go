@@ -1,4 +1,4 @@
-package displaytest
+package testkit
 
 import (
 	"fmt"

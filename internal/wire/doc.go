@@ -9,7 +9,7 @@
 //	input.go    browser   → seat     WebRTC data channels
 //	seat.go     seat      → Consul   service nearcast-seat; seen by brains
 //	fleet.go    brain     → Consul   KV nearcast/apps/<app>, services of routers and brains; seen by routers
-//	host.go     driver    ⇄ stream host   spec.json, control.sock, exit.json
+//	streamhost.go driver  ⇄ stream host   spec.json, control.sock, exit.json
 //	problem.go  anybody   → caller   RFC 9457 problem details
 //
 // The JSON of each is held by a golden file in testdata: to change a field is

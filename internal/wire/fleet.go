@@ -10,7 +10,7 @@ const (
 	// AppsPrefix + app id holds an App. Written by the brain that holds PoolLock.
 	AppsPrefix = "nearcast/apps/"
 	// TicketsPrefix + session id holds a UsedTicket. Created once, by
-	// check-and-set: whoever creates it may use the ticket.
+	// check-and-set: the brain that creates it may use the ticket.
 	TicketsPrefix = "nearcast/tickets/"
 	// PoolLock is held by the one brain of a site that keeps warm pools.
 	PoolLock = "nearcast/brain/pool"
@@ -18,8 +18,8 @@ const (
 	SiteKey = "nearcast/site"
 )
 
-// App is what the brains of a site publish of an app: what it is, and how much
-// room the site has for it. Routers need nothing else, and never see seats.
+// App is what the brains of a site publish of an app: what it is, and the
+// capacity that the site has for it. Routers need nothing else, and never see seats.
 type App struct {
 	ID          string `json:"id"`      // the Nomad job id
 	Version     uint64 `json:"version"` // of the Nomad job
@@ -32,7 +32,7 @@ type App struct {
 	Updated  time.Time `json:"updated"`
 }
 
-// Capacity is an app's room at a site, in seats.
+// Capacity is how many seats an app has at a site, and in which state.
 type Capacity struct {
 	Idle     int `json:"idle"`
 	Busy     int `json:"busy"`
@@ -55,7 +55,7 @@ type SiteInfo struct {
 	Site string `json:"site"`
 	// Residency names the jurisdictions the site lies in: "eu", "de".
 	Residency []string `json:"residency,omitempty"`
-	// GPU names the classes of GPU its stream hosts have: "nvidia-l4".
+	// GPU names the classes of GPU its nodes have: "nvidia-l4".
 	GPU     []string  `json:"gpu,omitempty"`
 	Updated time.Time `json:"updated"`
 }

@@ -27,7 +27,7 @@ func (p Problem) Error() string {
 // Kinds of problem. Each is documented under its path in the OpenAPI document.
 const (
 	ProblemMalformed   = "/problems/malformed"    // 400 not JSON, wrong type, unknown field
-	ProblemInvalid     = "/problems/invalid"      // 422 well-formed, but a value cannot be
+	ProblemInvalid     = "/problems/invalid"      // 422 well-formed, but a value is not allowed
 	ProblemTooLarge    = "/problems/too-large"    // 413 body over 64 KiB
 	ProblemMediaType   = "/problems/media-type"   // 415 not application/json
 	ProblemUnknownApp  = "/problems/unknown-app"  // 404

@@ -69,7 +69,7 @@ const (
 	CodeAppNoWindow     = "app-no-window"     // the app showed no window within start_timeout
 	CodeEncoder         = "encoder-failed"    // no encoder, or the pipeline stopped
 	CodeConfig          = "config"            // the task's config cannot be carried out
-	CodeHostDied        = "host-died"         // the stream host vanished without a word
+	CodeStreamHostDied  = "stream-host-died"  // the stream host vanished without a word
 	CodeNoCapacity      = "no-capacity"       // no node has room. Told by the brain
 )
 
@@ -108,7 +108,7 @@ func (e End) String() string {
 // cannot go on returns it and every layer above passes it on untouched.
 func (e End) Error() string { return e.String() }
 
-// Failed reports whether the end is a fault: of the app, its content or the host.
+// Failed reports whether the end is a fault: of the app, its content or the stream host.
 func (e End) Failed() bool {
 	return e.Reason == ReasonError ||
 		e.Reason == ReasonAppExited && (e.ExitCode != 0 || e.Signal != 0)

@@ -57,7 +57,7 @@ type Queue struct {
 	EstimateMS int64 `json:"estimate_ms"`
 }
 
-// Grant tells the person which seat is hers and how to come back to it.
+// Grant tells the person which seat they have and how to come back to it.
 type Grant struct {
 	Session string `json:"session"`
 	App     string `json:"app"`

@@ -5,18 +5,18 @@ import "time"
 // The driver and the stream host of one seat share a run directory that only
 // root (or the user both run as) can read. In it:
 const (
-	SpecFile      = "spec.json"    // Spec; written by the driver before it starts the host
-	ControlSocket = "control.sock" // HTTP over a unix socket; served by the host as long as it lives
-	ExitFile      = "exit.json"    // Exit; written by the host as its last act, by rename
-	HostLogFile   = "host.log"     // the stream host's own log
-	ScratchLink   = "scratch"      // symbolic link to a directory of the host outside the task's; whoever removes the run directory removes that too
+	SpecFile      = "spec.json"       // Spec; written by the driver before it starts the stream host
+	ControlSocket = "control.sock"    // HTTP over a unix socket; served by the stream host as long as it runs
+	ExitFile      = "exit.json"       // Exit; written by the stream host as its last action, by rename
+	LogFile       = "stream-host.log" // the stream host's own log
+	ScratchLink   = "scratch"         // symbolic link to a directory outside the task's; removed together with the run directory
 )
 
 // Requests on ControlSocket.
 const (
-	StatusPath = "/status" // GET → HostStatus
-	EventsPath = "/events" // GET → HostEvents since ?after=N, then as they come; one JSON object a line
-	StopPath   = "/stop"   // POST StopRequest → 202; the host ends with that reason
+	StatusPath = "/status" // GET → StreamHostStatus
+	EventsPath = "/events" // GET → StreamHostEvents since ?after=N, then as they come; one JSON object a line
+	StopPath   = "/stop"   // POST StopRequest → 202; the stream host ends with that reason
 	SignalPath = "/signal" // POST SignalRequest → 204; delivered to the app
 )
 
@@ -39,7 +39,7 @@ type Spec struct {
 	Command string            `json:"command"`
 	Args    []string          `json:"args"`
 	Env     map[string]string `json:"env"` // whole environment of the app
-	// User runs the app; empty is whoever runs the stream host.
+	// User runs the app, as a user name or id; empty is the user of the stream host.
 	User string `json:"user,omitempty"`
 	// Isolate puts the app into pid, mount and network namespaces. It needs root.
 	Isolate bool `json:"isolate"`
@@ -59,9 +59,9 @@ type Spec struct {
 	// warm seat costs memory and no CPU.
 	FreezeIdle bool `json:"freeze_idle"`
 	// FreezeQuietS is for how long an idle app must neither paint nor compute
-	// before it is stopped: then it has loaded. 0 is the host's default.
+	// before it is stopped: then it has loaded. 0 is the stream host's default.
 	FreezeQuietS int `json:"freeze_quiet_s"`
-	// FreezeLatestS is when it is stopped in any case; 0 is the host's default.
+	// FreezeLatestS is when it is stopped in any case; 0 is the stream host's default.
 	FreezeLatestS int `json:"freeze_latest_s"`
 
 	StartTimeoutS   int `json:"start_timeout_s"`   // app start → first window
@@ -81,9 +81,9 @@ const (
 	NetworkHost = "host"
 )
 
-// Mount is a host path that the task was promised (Nomad volumes, alloc dirs).
+// Mount is a path of the node that the task was promised (Nomad volumes, alloc dirs).
 type Mount struct {
-	Host     string `json:"host"`
+	Node     string `json:"node"`
 	Task     string `json:"task"`
 	ReadOnly bool   `json:"read_only,omitempty"`
 }
@@ -102,7 +102,7 @@ type XServer struct {
 
 const (
 	ServerAuto = "auto" // Xorg where there is a GPU and all that Xorg needs to draw with it, else Xvfb
-	ServerXvfb = "xvfb" // draws in software, by nobody's right but the app's
+	ServerXvfb = "xvfb" // draws in software, as the app's user
 	ServerXorg = "xorg"
 )
 
@@ -143,8 +143,8 @@ type ConsulRef struct {
 
 // Listen says on which addresses a seat is reached.
 type Listen struct {
-	// Control is the IP on which brains reach the seat.
-	Control string `json:"control"`
+	// API is the IP on which the seat serves its API, to brains.
+	API string `json:"api"`
 	// Media is the IP of the ICE host candidates; empty is every address.
 	Media string `json:"media,omitempty"`
 	// PublicIP replaces Media in candidates behind a 1:1 NAT.
@@ -156,8 +156,8 @@ type Listen struct {
 	Loopback bool `json:"loopback,omitempty"`
 }
 
-// HostStatus answers StatusPath.
-type HostStatus struct {
+// StreamHostStatus answers StatusPath.
+type StreamHostStatus struct {
 	Nonce  string    `json:"nonce"`
 	PID    int       `json:"pid"`
 	AppPID int       `json:"app_pid,omitempty"` // as seen by the stream host's own pid namespace
@@ -165,8 +165,8 @@ type HostStatus struct {
 	Seat   Seat      `json:"seat"`
 }
 
-// HostEvent becomes a Nomad task event.
-type HostEvent struct {
+// StreamHostEvent becomes a Nomad task event.
+type StreamHostEvent struct {
 	Seq     int       `json:"seq"` // 1, 2, 3 …
 	Time    time.Time `json:"time"`
 	Message string    `json:"message"`
@@ -195,10 +195,10 @@ type Exit struct {
 	End   End       `json:"end"`
 }
 
-// HostProbe is what "stream-host probe" prints, one JSON object: what this
-// machine can do. The driver's fingerprint is made of it. The probe's flag
+// Fingerprint is what "stream-host fingerprint" prints, one JSON object: what this
+// node can do. The driver's own fingerprint is made of it. The flag
 // --x-server takes an XServer as JSON; without it, that is auto.
-type HostProbe struct {
+type Fingerprint struct {
 	GStreamer string   `json:"gstreamer"`       // version
 	Encoders  []string `json:"encoders"`        // GStreamer elements that really encode here, best first
 	Display   string   `json:"display"`         // display server and version; empty if none

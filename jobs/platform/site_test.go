@@ -16,7 +16,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/nearcast/nearcast/internal/fleet/fleettest"
+	"github.com/nearcast/nearcast/internal/testkit"
 )
 
 // site is a Consul and a Nomad that deny by default, with the project's policies
@@ -67,7 +67,7 @@ func newSite(t *testing.T) *site {
 	s.build("testapp", "../../dev/testapp")
 	s.command(s.path("bin/nearcast"), "ticket-key", s.path("keys"))
 
-	ports := fleettest.Ports(t, 7)
+	ports := testkit.Ports(t, 7)
 	s.consulAddress, s.nomadAddress = local(ports[0]), local(ports[4])
 	s.env = append(cleanEnviron(), "CONSUL_HTTP_ADDR=http://"+s.consulAddress, "CONSUL_HTTP_TOKEN="+s.management,
 		"NOMAD_ADDR=http://"+s.nomadAddress, "NOMAD_TOKEN="+s.management, "PATH="+toolPath())
@@ -159,7 +159,7 @@ plugin "nomad-driver-stream" {
       token   = %q
     }
     listen {
-      control  = "127.0.0.1"
+      api      = "127.0.0.1"
       loopback = true
     }
   }

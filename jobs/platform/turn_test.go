@@ -12,7 +12,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/pion/turn/v5"
 
-	"github.com/nearcast/nearcast/internal/fleet/fleettest"
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -30,7 +30,7 @@ func newTURN(s *site) turnServer {
 	if err != nil {
 		err = fmt.Errorf("the Debian package coturn is missing: %w", err)
 	}
-	port := fleettest.Ports(s.t, 1)[0]
+	port := testkit.Ports(s.t, 1)[0]
 	return turnServer{missing: err, binary: binary, port: port, url: "turn:" + local(port), secret: uuid.NewString(), previous: uuid.NewString()}
 }
 

@@ -18,14 +18,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
-	"github.com/nearcast/nearcast/internal/fleet/fleettest"
+	"github.com/nearcast/nearcast/internal/testkit"
 )
 
 // A file goes into a real object store as it is, and what cannot be is said.
 func TestUpload(t *testing.T) {
 	const access, secret, bucket = "nearcast-test", "nearcast-test-secret", "backups"
-	gateway := fleettest.Binary(t, "versitygw")
-	address := fmt.Sprintf("127.0.0.1:%d", fleettest.Ports(t, 1)[0])
+	gateway := testkit.Tool(t, "versitygw")
+	address := fmt.Sprintf("127.0.0.1:%d", testkit.Ports(t, 1)[0])
 	cmd := exec.Command(gateway, "--port", address, "--region", "site-a", "--quiet", "posix", "--sidecar", t.TempDir(), t.TempDir())
 	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY_ID="+access, "ROOT_SECRET_ACCESS_KEY="+secret)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -25,7 +25,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nearcast/nearcast/internal/fleet/fleettest"
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/provision"
 	"github.com/nearcast/nearcast/provision/configure"
 )
@@ -147,7 +147,7 @@ func (h *Host) agent(name string, args ...string) *exec.Cmd {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	cmd := exec.Command(fleettest.Binary(h.t, name), args...)
+	cmd := exec.Command(testkit.Tool(h.t, name), args...)
 	cmd.Env = append(h.Environ(), mark+h.Dir)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -209,7 +209,7 @@ func unmount(t testing.TB, dir string) {
 // Environ has the tools, and nothing of AWS or of another cluster.
 func (h *Host) Environ() []string {
 	return []string{
-		"PATH=" + filepath.Dir(fleettest.Binary(h.t, "consul")) + ":" + filepath.Dir(fleettest.Binary(h.t, "nomad")) + ":" + os.Getenv("PATH"),
+		"PATH=" + filepath.Dir(testkit.Tool(h.t, "consul")) + ":" + filepath.Dir(testkit.Tool(h.t, "nomad")) + ":" + os.Getenv("PATH"),
 		"HOME=" + h.Dir, "NEARCAST_ENV=" + h.Env, "NEARCAST_SECRETS=" + h.Secrets, "NEARCAST_HOME=" + Source(h.t),
 	}
 }

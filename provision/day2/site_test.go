@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nearcast/nearcast/internal/fleet/fleettest"
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/provision"
 	"github.com/nearcast/nearcast/provision/clustertest"
@@ -56,7 +56,7 @@ func newSite(t *testing.T) *site {
 		}
 	}
 	for _, name := range []string{"consul", "nomad"} {
-		fleettest.Binary(t, name) // or skip
+		testkit.Tool(t, name) // or skip
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	t.Cleanup(cancel)
@@ -113,7 +113,7 @@ func build(t testing.TB) string {
 	}
 	packages := map[string]string{"nearcast": "./cmd/nearcast"}
 	if t.Name() != "TestHelp" {
-		packages["plugins/nomad-driver-stream"], packages["stream-host"], packages["testapp"] = "./cmd/nomad-driver-stream", "./cmd/stream-host", "./dev/testapp"
+		packages["plugins/nomad-driver-stream"], packages["stream-host"], packages["testapp"] = "./plugins/nomad-driver-stream", "./cmd/stream-host", "./dev/testapp"
 	}
 	for name, pkg := range packages {
 		cmd := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(bin, name), pkg)
@@ -216,7 +216,7 @@ func (s *site) command(h *clustertest.Host, script string, env ...string) *exec.
 	}
 	cmd := exec.CommandContext(s.ctx, shell[0], append(shell[1:], script)...)
 	cmd.Dir = s.work
-	cmd.Env = append(env, "HOME="+s.work, "PATH="+s.bin+":"+filepath.Dir(fleettest.Binary(s.t, "consul"))+":"+filepath.Dir(fleettest.Binary(s.t, "nomad"))+":"+os.Getenv("PATH"))
+	cmd.Env = append(env, "HOME="+s.work, "PATH="+s.bin+":"+filepath.Dir(testkit.Tool(s.t, "consul"))+":"+filepath.Dir(testkit.Tool(s.t, "nomad"))+":"+os.Getenv("PATH"))
 	for name, value := range s.env {
 		cmd.Env = append(cmd.Env, name+"="+value)
 	}

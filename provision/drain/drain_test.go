@@ -19,7 +19,7 @@ import (
 	"github.com/hashicorp/nomad/api"
 	"go.uber.org/goleak"
 
-	"github.com/nearcast/nearcast/internal/fleet/fleettest"
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/provision/awsapi"
 	"github.com/nearcast/nearcast/provision/awsapi/awstest"
@@ -45,11 +45,11 @@ func newHost(t *testing.T) *host {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: Nomad's clients do")
 	}
-	bin := fleettest.Binary(t, "nomad")
+	bin := testkit.Tool(t, "nomad")
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	t.Cleanup(cancel)
 	h := &host{t: t, ctx: ctx, cloud: awstest.New(t), dir: t.TempDir()}
-	ports := fleettest.Ports(t, 3)
+	ports := testkit.Ports(t, 3)
 	config := fmt.Sprintf(`
 name = "stream-1"
 data_dir = %q

@@ -40,7 +40,7 @@ func TestBelowClosedDir(t *testing.T) {
 	mounted := filepath.Join(closed, "not", "there", "yet")
 
 	v := seen(t, Config{Command: command, Dir: dir, User: "nobody", Isolate: true, Stdout: filepath.Join(dir, "stdout"), Stderr: filepath.Join(dir, "stderr"),
-		Mounts: []wire.Mount{{Host: volume, Task: mounted}}},
+		Mounts: []wire.Mount{{Node: volume, Task: mounted}}},
 		closed, inside, bin, dir, filepath.Join(dir, "model"), mounted)
 	if v.Dir != dir || v.Writes[dir] != "" {
 		t.Errorf("working directory %s, want %s: %s", v.Dir, dir, v.Writes[dir])

@@ -43,8 +43,8 @@ func makeView(s spec) error {
 	defer unix.Umask(unix.Umask(0o022))
 	sources := make([]int, len(s.Mounts))
 	for i, m := range s.Mounts {
-		if sources[i], err = openPath(m.Host); err != nil {
-			return problem(wire.CodeConfig, fmt.Sprintf("mount %s: %v", m.Host, err))
+		if sources[i], err = openPath(m.Node); err != nil {
+			return problem(wire.CodeConfig, fmt.Sprintf("mount %s: %v", m.Node, err))
 		}
 	}
 	var done []viewStep
@@ -77,7 +77,7 @@ func makeView(s spec) error {
 	}
 	for i, m := range s.Mounts {
 		if err := bind(sources[i], m.Task, m.ReadOnly); err != nil {
-			return problem(wire.CodeConfig, fmt.Sprintf("mount %s on %s: %v", m.Host, m.Task, err))
+			return problem(wire.CodeConfig, fmt.Sprintf("mount %s on %s: %v", m.Node, m.Task, err))
 		}
 	}
 	for _, c := range covers {

@@ -29,7 +29,7 @@ func TestIsolation(t *testing.T) {
 		Stdout: filepath.Join(dir, "stdout"), Stderr: filepath.Join(dir, "stderr"),
 		Env:  map[string]string{"DISPLAY": ":7"},
 		Hide: []string{secret, "/nonexistent/path", filepath.Join(dir, "stderr")}, Show: []string{shown},
-		Mounts: []wire.Mount{{Host: volume, Task: mounted, ReadOnly: true}},
+		Mounts: []wire.Mount{{Node: volume, Task: mounted, ReadOnly: true}},
 	}, secret, shown, mounted, dir, filepath.Join(secret, "ticket.key"), "/proc/1/environ")
 
 	for _, ns := range []string{"pid", "mnt", "net"} {
@@ -143,7 +143,7 @@ func checkPowerless(t *testing.T, v view) {
 func TestMissingMount(t *testing.T) {
 	needRoot(t)
 	_, err := Start(within(t), Config{Command: "/bin/true", Dir: openDir(t), Isolate: true,
-		Mounts: []wire.Mount{{Host: "/no/such/volume", Task: "/mnt"}}})
+		Mounts: []wire.Mount{{Node: "/no/such/volume", Task: "/mnt"}}})
 	var end wire.End
 	if !errors.As(err, &end) || end.Code != wire.CodeConfig {
 		t.Errorf("missing mount: %v", err)

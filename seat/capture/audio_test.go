@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nearcast/nearcast/driver/host/sound"
+	"github.com/nearcast/nearcast/seat/sound"
 )
 
 // decodeOpus gives packets to GStreamer's decoder and returns the loudest sample.

@@ -82,7 +82,7 @@ func decode(t *testing.T, element, caps string, packets [][]byte) [][]byte {
 const h264In = "video/x-h264,stream-format=byte-stream,alignment=au"
 
 func TestEncodersGiveThePicture(t *testing.T) {
-	facts, err := Probe(t.Context())
+	facts, err := Fingerprint(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,9 +16,9 @@ type Facts struct {
 	Problems  []string // why it cannot, each with what to do; empty is healthy
 }
 
-// Probe tries every encoder with a few frames, in this process: a GPU driver
+// Fingerprint tries every encoder with a few frames, in this process: a GPU driver
 // that crashes takes the caller along, so call it from a process made for it.
-func Probe(ctx context.Context) (Facts, error) {
+func Fingerprint(ctx context.Context) (Facts, error) {
 	initGStreamer()
 	var f Facts
 	f.GStreamer = gstVersion()

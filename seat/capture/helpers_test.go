@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nearcast/nearcast/driver/host/display/displaytest"
+	"github.com/nearcast/nearcast/internal/testkit"
 )
 
 // needs skips a test where a program is missing.
@@ -40,7 +40,7 @@ func spawn(t testing.TB, cmd *exec.Cmd) {
 // xvfb starts a display and returns its name.
 func xvfb(t testing.TB, args ...string) (display string, server *exec.Cmd) {
 	t.Helper()
-	return displaytest.Xvfb(t, asUser, args...)
+	return testkit.Xvfb(t, asUser, args...)
 }
 
 // painter draws on a display's root window.

@@ -12,9 +12,9 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/nearcast/nearcast/driver/host/display"
-	"github.com/nearcast/nearcast/driver/host/display/displaytest"
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/seat/display"
 )
 
 // seatDisplay is a display as a seat has it, and how to capture it.
@@ -33,7 +33,7 @@ func seatDisplay(t testing.TB, server wire.XServer, width, height int, onFrame f
 // TestServers decodes the picture of each kind of display, of a width that no
 // encoder and no graphics card likes.
 func TestServers(t *testing.T) {
-	displaytest.Each(t, func(t *testing.T, server wire.XServer) {
+	testkit.EachDisplay(t, func(t *testing.T, server wire.XServer) {
 		t.Cleanup(func() { goleak.VerifyNone(t) })
 		const width, height = 1366, 768
 		frames, onFrame := collect()
@@ -98,7 +98,7 @@ func BenchmarkServers(b *testing.B) {
 		b.Fatalf("build testapp: %v: %s", err, out)
 	}
 	const seconds, fps = 5, 60
-	for _, server := range []wire.XServer{{Server: wire.ServerXvfb}, displaytest.Xorg(b)} {
+	for _, server := range []wire.XServer{{Server: wire.ServerXvfb}, testkit.Xorg(b)} {
 		b.Run(server.Server, func(b *testing.B) {
 			frames, onFrame := collect()
 			d, cfg := seatDisplay(b, server, 1280, 720, onFrame)

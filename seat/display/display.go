@@ -35,8 +35,8 @@ import (
 	"sync"
 	"syscall"
 
-	"github.com/nearcast/nearcast/driver/host/display/x11"
 	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/seat/display/x11"
 )
 
 // ErrServerDied is returned where the display server ended unasked.

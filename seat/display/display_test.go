@@ -12,12 +12,12 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/nearcast/nearcast/driver/host/display/displaytest"
-	"github.com/nearcast/nearcast/driver/host/display/x11"
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/seat/display/x11"
 )
 
-func TestEntryNeedsTheCookie(t *testing.T) { displaytest.Each(t, entryNeedsTheCookie) }
+func TestEntryNeedsTheCookie(t *testing.T) { testkit.EachDisplay(t, entryNeedsTheCookie) }
 
 func entryNeedsTheCookie(t *testing.T, server wire.XServer) {
 	d := start(t, server)
@@ -42,7 +42,7 @@ func entryNeedsTheCookie(t *testing.T, server wire.XServer) {
 	}
 }
 
-func TestRunsAsAnotherUser(t *testing.T) { displaytest.Each(t, runsAsAnotherUser) }
+func TestRunsAsAnotherUser(t *testing.T) { testkit.EachDisplay(t, runsAsAnotherUser) }
 
 func runsAsAnotherUser(t *testing.T, server wire.XServer) {
 	if os.Getuid() != 0 {
@@ -81,7 +81,7 @@ func runsAsAnotherUser(t *testing.T, server wire.XServer) {
 	}
 }
 
-func TestSeveralAtOnce(t *testing.T) { displaytest.Each(t, severalAtOnce) }
+func TestSeveralAtOnce(t *testing.T) { testkit.EachDisplay(t, severalAtOnce) }
 
 func severalAtOnce(t *testing.T, server wire.XServer) {
 	type result struct {
@@ -112,7 +112,7 @@ func severalAtOnce(t *testing.T, server wire.XServer) {
 	}
 }
 
-func TestCloseLeavesNothing(t *testing.T) { displaytest.Each(t, closeLeavesNothing) }
+func TestCloseLeavesNothing(t *testing.T) { testkit.EachDisplay(t, closeLeavesNothing) }
 
 func closeLeavesNothing(t *testing.T, server wire.XServer) {
 	d := start(t, server)
@@ -142,7 +142,7 @@ func closeLeavesNothing(t *testing.T, server wire.XServer) {
 	}
 }
 
-func TestServerDeathIsTold(t *testing.T) { displaytest.Each(t, serverDeathIsTold) }
+func TestServerDeathIsTold(t *testing.T) { testkit.EachDisplay(t, serverDeathIsTold) }
 
 func serverDeathIsTold(t *testing.T, server wire.XServer) {
 	d := start(t, server)
@@ -163,7 +163,7 @@ func serverDeathIsTold(t *testing.T, server wire.XServer) {
 }
 
 // TestKilledParentLeavesNothing kills a process that runs a display.
-func TestKilledParentLeavesNothing(t *testing.T) { displaytest.Each(t, killedParentLeavesNothing) }
+func TestKilledParentLeavesNothing(t *testing.T) { testkit.EachDisplay(t, killedParentLeavesNothing) }
 
 func killedParentLeavesNothing(t *testing.T, server wire.XServer) {
 	choice, err := json.Marshal(server)
@@ -222,7 +222,7 @@ func TestBadConfig(t *testing.T) {
 		d.Close()
 		t.Error("a missing AuthDir was accepted")
 	}
-	if d, err := Start(within(t), Config{Width: 640, Height: 360, AuthDir: t.TempDir(), Server: displaytest.Xorg(t)}); err == nil {
+	if d, err := Start(within(t), Config{Width: 640, Height: 360, AuthDir: t.TempDir(), Server: testkit.Xorg(t)}); err == nil {
 		d.Close()
 		t.Error("Xorg without a directory was accepted")
 	}

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nearcast/nearcast/driver/host/display/displaytest"
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 3 && os.Args[1] == "start-and-wait" {
 		startAndWait(os.Args[2], os.Args[3])
 	}
-	displaytest.Main(m, &testapp)
+	testkit.Main(m, &testapp)
 }
 
 func within(t testing.TB) context.Context {

@@ -17,7 +17,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/nearcast/nearcast/driver/host/display/x11"
+	"github.com/nearcast/nearcast/seat/display/x11"
 )
 
 // stopTimeout is how long a server has to end by itself.

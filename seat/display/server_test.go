@@ -8,7 +8,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/nearcast/nearcast/driver/host/display/displaytest"
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -27,7 +27,7 @@ func testServer(t *testing.T, kind wire.XServer, number int) (*server, error) {
 	return startServerAt(within(t), testConfig(t, kind), filepath.Join(t.TempDir(), "authority"), number)
 }
 
-func TestTakenDisplayIsSaid(t *testing.T) { displaytest.Each(t, takenDisplayIsSaid) }
+func TestTakenDisplayIsSaid(t *testing.T) { testkit.EachDisplay(t, takenDisplayIsSaid) }
 
 func takenDisplayIsSaid(t *testing.T, kind wire.XServer) {
 	first, err := testServer(t, kind, 59_001)
@@ -48,7 +48,7 @@ func takenDisplayIsSaid(t *testing.T, kind wire.XServer) {
 }
 
 // Displays that begin while others end do not take each other's sockets away.
-func TestStartsWhileOthersEnd(t *testing.T) { displaytest.Each(t, startsWhileOthersEnd) }
+func TestStartsWhileOthersEnd(t *testing.T) { testkit.EachDisplay(t, startsWhileOthersEnd) }
 
 func startsWhileOthersEnd(t *testing.T, kind wire.XServer) {
 	var all sync.WaitGroup

@@ -10,7 +10,7 @@ import (
 	"github.com/jezek/xgb"
 	"github.com/jezek/xgb/xproto"
 
-	"github.com/nearcast/nearcast/driver/host/display/x11"
+	"github.com/nearcast/nearcast/seat/display/x11"
 )
 
 // manager is the window manager of a seat. There is one person, one

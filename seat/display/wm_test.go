@@ -8,12 +8,12 @@ import (
 
 	"github.com/jezek/xgb/xproto"
 
-	"github.com/nearcast/nearcast/driver/host/display/displaytest"
-	"github.com/nearcast/nearcast/driver/host/display/x11"
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/seat/display/x11"
 )
 
-func TestWindowGetsScreenAndFocus(t *testing.T) { displaytest.Each(t, windowGetsScreenAndFocus) }
+func TestWindowGetsScreenAndFocus(t *testing.T) { testkit.EachDisplay(t, windowGetsScreenAndFocus) }
 
 func windowGetsScreenAndFocus(t *testing.T, server wire.XServer) {
 	d := start(t, server)
@@ -30,7 +30,7 @@ func windowGetsScreenAndFocus(t *testing.T, server wire.XServer) {
 	})
 }
 
-func TestSecondWindowTakesOver(t *testing.T) { displaytest.Each(t, secondWindowTakesOver) }
+func TestSecondWindowTakesOver(t *testing.T) { testkit.EachDisplay(t, secondWindowTakesOver) }
 
 func secondWindowTakesOver(t *testing.T, server wire.XServer) {
 	d := start(t, server)
@@ -47,7 +47,7 @@ func secondWindowTakesOver(t *testing.T, server wire.XServer) {
 }
 
 func TestDialogIsCentredAndReturnsFocus(t *testing.T) {
-	displaytest.Each(t, dialogIsCentredAndReturnsFocus)
+	testkit.EachDisplay(t, dialogIsCentredAndReturnsFocus)
 }
 
 func dialogIsCentredAndReturnsFocus(t *testing.T, server wire.XServer) {
@@ -74,7 +74,7 @@ func dialogIsCentredAndReturnsFocus(t *testing.T, server wire.XServer) {
 	next(t, out, "focus_in")
 }
 
-func TestFullscreenIsGranted(t *testing.T) { displaytest.Each(t, fullscreenIsGranted) }
+func TestFullscreenIsGranted(t *testing.T) { testkit.EachDisplay(t, fullscreenIsGranted) }
 
 func fullscreenIsGranted(t *testing.T, server wire.XServer) {
 	d := start(t, server)
@@ -113,7 +113,7 @@ func fullscreenIsGranted(t *testing.T, server wire.XServer) {
 
 // TestFixedSizeIsCentred: an application that can draw one size only must not
 // get a window of another.
-func TestFixedSizeIsCentred(t *testing.T) { displaytest.Each(t, fixedSizeIsCentred) }
+func TestFixedSizeIsCentred(t *testing.T) { testkit.EachDisplay(t, fixedSizeIsCentred) }
 
 func fixedSizeIsCentred(t *testing.T, server wire.XServer) {
 	d := start(t, server)
@@ -156,7 +156,7 @@ func fixedSizeIsCentred(t *testing.T, server wire.XServer) {
 }
 
 func TestOverrideRedirectFullScreenIsFocused(t *testing.T) {
-	displaytest.Each(t, overrideRedirectFullScreenIsFocused)
+	testkit.EachDisplay(t, overrideRedirectFullScreenIsFocused)
 }
 
 func overrideRedirectFullScreenIsFocused(t *testing.T, server wire.XServer) {
@@ -182,7 +182,7 @@ func overrideRedirectFullScreenIsFocused(t *testing.T, server wire.XServer) {
 	})
 }
 
-func TestRequestClose(t *testing.T) { displaytest.Each(t, requestClose) }
+func TestRequestClose(t *testing.T) { testkit.EachDisplay(t, requestClose) }
 
 func requestClose(t *testing.T, server wire.XServer) {
 	d := start(t, server)

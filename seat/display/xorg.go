@@ -9,8 +9,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/nearcast/nearcast/driver/host/display/x11"
 	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/seat/display/x11"
 )
 
 // Files of Xorg in Config.Dir.

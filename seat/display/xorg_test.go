@@ -12,12 +12,12 @@ import (
 
 	"github.com/jezek/xgb/randr"
 
-	"github.com/nearcast/nearcast/driver/host/display/displaytest"
-	"github.com/nearcast/nearcast/driver/host/display/x11"
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/seat/display/x11"
 )
 
-func TestSizes(t *testing.T) { displaytest.Each(t, sizes) }
+func TestSizes(t *testing.T) { testkit.EachDisplay(t, sizes) }
 
 func sizes(t *testing.T, server wire.XServer) {
 	for _, size := range [][2]int{{1366, 768}, {2560, 1440}, {641, 361}, {4096, 4096}, {64, 4096}, {leastWidth, leastHeight}} {
@@ -36,7 +36,7 @@ func sizes(t *testing.T, server wire.XServer) {
 
 // An application that asks for another mode would change the picture's size.
 func TestXorgHasOneMode(t *testing.T) {
-	d := startSize(t, displaytest.Xorg(t), 1366, 768)
+	d := startSize(t, testkit.Xorg(t), 1366, 768)
 	conn, err := x11.Dial(d.Name(), d.Authority())
 	if err != nil {
 		t.Fatal(err)
@@ -56,7 +56,7 @@ func TestXorgHasOneMode(t *testing.T) {
 
 // Keys with which a person at the machine ends Xorg, changes the console or the mode.
 func TestXorgKeepsItsKeysToItself(t *testing.T) {
-	d := start(t, displaytest.Xorg(t))
+	d := start(t, testkit.Xorg(t))
 	cmd := exec.CommandContext(within(t), "xdotool", "key", "ctrl+alt+BackSpace", "ctrl+alt+F2", "ctrl+alt+KP_Add", "ctrl+alt+KP_Subtract")
 	cmd.Env = append(d.Env(), "PATH="+os.Getenv("PATH"))
 	if _, err := exec.LookPath("xdotool"); err != nil {
@@ -76,7 +76,7 @@ func TestXorgKeepsItsKeysToItself(t *testing.T) {
 
 // What Xorg finds wrong is in its log, among much else.
 func TestXorgSaysWhatIsWrong(t *testing.T) {
-	server := displaytest.Xorg(t)
+	server := testkit.Xorg(t)
 	dir := t.TempDir()
 	d, err := Start(within(t), Config{Width: 640, Height: 64, Server: server, AuthDir: dir, Dir: dir})
 	if err == nil {
@@ -197,8 +197,8 @@ func TestConfigForNVIDIA(t *testing.T) {
 // the machine does is the same for both. Xorg has the driver dummy: a GPU's takes
 // what it takes.
 func BenchmarkStart(b *testing.B) {
-	displaytest.NeedXvfb(b)
-	servers := []wire.XServer{{Server: wire.ServerXvfb}, displaytest.Xorg(b)}
+	testkit.NeedXvfb(b)
+	servers := []wire.XServer{{Server: wire.ServerXvfb}, testkit.Xorg(b)}
 	took := map[string][]float64{} // ms
 	for b.Loop() {
 		for _, server := range servers {

@@ -16,9 +16,9 @@ import (
 
 	"github.com/jezek/xgb/xproto"
 
-	"github.com/nearcast/nearcast/driver/host/display"
-	"github.com/nearcast/nearcast/driver/host/display/displaytest"
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/seat/display"
 )
 
 const (
@@ -28,7 +28,7 @@ const (
 
 var testapp string // path of the built test application
 
-func TestMain(m *testing.M) { displaytest.Main(m, &testapp) }
+func TestMain(m *testing.M) { testkit.Main(m, &testapp) }
 
 func within(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -135,7 +135,7 @@ func isLockKey(code int) bool {
 	return code == int(capsLock) || code == int(numLock)
 }
 
-func TestMotionAndButtons(t *testing.T) { displaytest.Each(t, motionAndButtons) }
+func TestMotionAndButtons(t *testing.T) { testkit.EachDisplay(t, motionAndButtons) }
 
 func motionAndButtons(t *testing.T, server wire.XServer) {
 	s := newStage(t, server)
@@ -161,7 +161,7 @@ func motionAndButtons(t *testing.T, server wire.XServer) {
 	}
 }
 
-func TestRelativeMotion(t *testing.T) { displaytest.Each(t, relativeMotion) }
+func TestRelativeMotion(t *testing.T) { testkit.EachDisplay(t, relativeMotion) }
 
 func relativeMotion(t *testing.T, server wire.XServer) {
 	s := newStage(t, server)
@@ -184,7 +184,7 @@ func relativeMotion(t *testing.T, server wire.XServer) {
 	}
 }
 
-func TestLateMovesAreDropped(t *testing.T) { displaytest.Each(t, lateMovesAreDropped) }
+func TestLateMovesAreDropped(t *testing.T) { testkit.EachDisplay(t, lateMovesAreDropped) }
 
 func lateMovesAreDropped(t *testing.T, server wire.XServer) {
 	s := newStage(t, server)
@@ -201,7 +201,7 @@ func lateMovesAreDropped(t *testing.T, server wire.XServer) {
 	}
 }
 
-func TestWheel(t *testing.T) { displaytest.Each(t, wheel) }
+func TestWheel(t *testing.T) { testkit.EachDisplay(t, wheel) }
 
 func wheel(t *testing.T, server wire.XServer) {
 	s := newStage(t, server)
@@ -227,7 +227,7 @@ func wheel(t *testing.T, server wire.XServer) {
 	}
 }
 
-func TestKeysByPlace(t *testing.T) { displaytest.Each(t, keysByPlace) }
+func TestKeysByPlace(t *testing.T) { testkit.EachDisplay(t, keysByPlace) }
 
 func keysByPlace(t *testing.T, server wire.XServer) {
 	s := newStage(t, server)
@@ -250,7 +250,7 @@ func keysByPlace(t *testing.T, server wire.XServer) {
 }
 
 // TestOtherLayouts types as people do whose keyboards are not American.
-func TestOtherLayouts(t *testing.T) { displaytest.Each(t, otherLayouts) }
+func TestOtherLayouts(t *testing.T) { testkit.EachDisplay(t, otherLayouts) }
 
 func otherLayouts(t *testing.T, server wire.XServer) {
 	s := newStage(t, server)
@@ -273,7 +273,7 @@ func otherLayouts(t *testing.T, server wire.XServer) {
 	}
 }
 
-func TestShiftAndAltGr(t *testing.T) { displaytest.Each(t, shiftAndAltGr) }
+func TestShiftAndAltGr(t *testing.T) { testkit.EachDisplay(t, shiftAndAltGr) }
 
 func shiftAndAltGr(t *testing.T, server wire.XServer) {
 	s := newStage(t, server)
@@ -306,7 +306,9 @@ func shiftAndAltGr(t *testing.T, server wire.XServer) {
 	}
 }
 
-func TestShortcutsFollowTheCharacter(t *testing.T) { displaytest.Each(t, shortcutsFollowTheCharacter) }
+func TestShortcutsFollowTheCharacter(t *testing.T) {
+	testkit.EachDisplay(t, shortcutsFollowTheCharacter)
+}
 
 func shortcutsFollowTheCharacter(t *testing.T, server wire.XServer) {
 	s := newStage(t, server)
@@ -317,7 +319,7 @@ func shortcutsFollowTheCharacter(t *testing.T, server wire.XServer) {
 	}
 }
 
-func TestPreferPlace(t *testing.T) { displaytest.Each(t, preferPlace) }
+func TestPreferPlace(t *testing.T) { testkit.EachDisplay(t, preferPlace) }
 
 func preferPlace(t *testing.T, server wire.XServer) {
 	s := newStage(t, server)
@@ -330,7 +332,7 @@ func preferPlace(t *testing.T, server wire.XServer) {
 	}
 }
 
-func TestLocksFollowThePerson(t *testing.T) { displaytest.Each(t, locksFollowThePerson) }
+func TestLocksFollowThePerson(t *testing.T) { testkit.EachDisplay(t, locksFollowThePerson) }
 
 func locksFollowThePerson(t *testing.T, server wire.XServer) {
 	s := newStage(t, server)
@@ -350,7 +352,7 @@ func locksFollowThePerson(t *testing.T, server wire.XServer) {
 	}
 }
 
-func TestHeldKeysAreReleasedOnce(t *testing.T) { displaytest.Each(t, heldKeysAreReleasedOnce) }
+func TestHeldKeysAreReleasedOnce(t *testing.T) { testkit.EachDisplay(t, heldKeysAreReleasedOnce) }
 
 func heldKeysAreReleasedOnce(t *testing.T, server wire.XServer) {
 	for name, release := range map[string]func(*stage){
@@ -393,7 +395,7 @@ func heldKeysAreReleasedOnce(t *testing.T, server wire.XServer) {
 }
 
 // TestReleaseIsOfTheKeyPressed: Shift is gone before the key is.
-func TestReleaseIsOfTheKeyPressed(t *testing.T) { displaytest.Each(t, releaseIsOfTheKeyPressed) }
+func TestReleaseIsOfTheKeyPressed(t *testing.T) { testkit.EachDisplay(t, releaseIsOfTheKeyPressed) }
 
 func releaseIsOfTheKeyPressed(t *testing.T, server wire.XServer) {
 	s := newStage(t, server)
@@ -406,7 +408,7 @@ func releaseIsOfTheKeyPressed(t *testing.T, server wire.XServer) {
 	}
 }
 
-func TestBadInput(t *testing.T) { displaytest.Each(t, badInput) }
+func TestBadInput(t *testing.T) { testkit.EachDisplay(t, badInput) }
 
 func badInput(t *testing.T, server wire.XServer) {
 	s := newStage(t, server)
@@ -437,7 +439,7 @@ func badInput(t *testing.T, server wire.XServer) {
 }
 
 // TestTooManyHeld: spare keys run out, and are there again.
-func TestTooManyHeld(t *testing.T) { displaytest.Each(t, tooManyHeld) }
+func TestTooManyHeld(t *testing.T) { testkit.EachDisplay(t, tooManyHeld) }
 
 func tooManyHeld(t *testing.T, server wire.XServer) {
 	s := newStage(t, server)
@@ -457,7 +459,7 @@ func tooManyHeld(t *testing.T, server wire.XServer) {
 	}
 }
 
-func TestDisplayDeathIsAnError(t *testing.T) { displaytest.Each(t, displayDeathIsAnError) }
+func TestDisplayDeathIsAnError(t *testing.T) { testkit.EachDisplay(t, displayDeathIsAnError) }
 
 func displayDeathIsAnError(t *testing.T, server wire.XServer) {
 	s := newStage(t, server)
@@ -474,7 +476,7 @@ func displayDeathIsAnError(t *testing.T, server wire.XServer) {
 	}
 }
 
-func TestOpenErrors(t *testing.T) { displaytest.Each(t, openErrors) }
+func TestOpenErrors(t *testing.T) { testkit.EachDisplay(t, openErrors) }
 
 func openErrors(t *testing.T, server wire.XServer) {
 	s := newStage(t, server)

@@ -14,10 +14,10 @@ import (
 
 	"github.com/chromedp/chromedp"
 
-	"github.com/nearcast/nearcast/driver/host/capture"
-	"github.com/nearcast/nearcast/driver/host/display/displaytest"
-	"github.com/nearcast/nearcast/driver/host/peer"
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/seat/capture"
+	"github.com/nearcast/nearcast/seat/peer"
 )
 
 // xvfb starts a display with something that moves on it.
@@ -38,7 +38,7 @@ func xvfb(t testing.TB) string {
 			cmd.Wait()
 		})
 	}
-	display, _ := displaytest.Xvfb(t, nil)
+	display, _ := testkit.Xvfb(t, nil)
 	app := exec.Command("gst-launch-1.0", "-q", "videotestsrc", "is-live=true", "pattern=ball", "!",
 		"video/x-raw,width=1280,height=720,framerate=30/1", "!", "videoconvert", "!", "ximagesink")
 	app.Env = append(os.Environ(), "DISPLAY="+display)

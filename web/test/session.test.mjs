@@ -260,7 +260,7 @@ test('the site answers again after a silence: what was sent into it is sent agai
 
 test('ended ends, from anywhere, and Play begins anew', () => {
   for (const path of [toConnecting, toStreaming, [...toStreaming, { type: 'media-lost', now: 0 }]]) {
-    const s = story(...path, say('ended', { end: { reason: 'error', code: 'host-died' } }));
+    const s = story(...path, say('ended', { end: { reason: 'error', code: 'stream-host-died' } }));
     assert.equal(s.state.phase, 'ended');
     assert.ok(s.did.includes('closeSignal') && s.did.includes('closePeer') && s.did.includes('prepare') && s.did.includes('forget'));
   }

@@ -66,7 +66,7 @@ test('queue', () => {
 
 test('ends', () => {
   assert.equal(ended({ reason: 'left' }).again, 'Play again');
-  assert.equal(ended({ reason: 'error', code: 'host-died' }).again, 'Start again');
+  assert.equal(ended({ reason: 'error', code: 'stream-host-died' }).again, 'Start again');
   assert.equal(ended({ reason: 'app-exited' }).head, 'The app has closed');
   assert.equal(ended({ reason: 'app-exited', signal: 11 }).technical, 'app-exited(signal 11)');
   assert.equal(ended({ reason: 'error', code: 'disk-full', detail: 'x' }).technical, 'error(disk-full): x');

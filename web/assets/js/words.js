@@ -129,7 +129,7 @@ const CODES = {
   'app-no-window': ['The app showed nothing', 'It was started, but opened no window in time.'],
   'encoder-failed': ['The picture stopped', 'The video encoder failed. Trying again may reach another machine.'],
   config: ['The app is set up wrongly', 'Its job asks for something that the machine cannot do. The operator has to see to it.'],
-  'host-died': ['The machine dropped out', 'What ran your session vanished without a word. A new seat can be started at once.'],
+  'stream-host-died': ['The machine dropped out', 'What ran your session vanished without a word. A new seat can be started at once.'],
   'no-capacity': ['No machine has room', 'Every machine is taken. Try again in a while.'],
 };
 
