@@ -75,9 +75,9 @@ func TestFailingAppIsRetriedWithBackOff(t *testing.T) {
 	ctx := deadline(t, time.Minute)
 	app := runApp(ctx, t, map[string]string{"warm": "1", "args": "-exit-after 1ms -exit-code 3"})
 	until(ctx, t, "the app is known to fail", func() error {
-		r, err := room(ctx, app)
+		r, err := capacity(ctx, app)
 		if err == nil && r.Failing == "" {
-			err = fmt.Errorf("the room is %+v", r)
+			err = fmt.Errorf("the capacity is %+v", r)
 		}
 		return err
 	})

@@ -42,8 +42,8 @@ func launch(ctx context.Context, app string) (wire.LaunchResponse, error) {
 	return launched, json.NewDecoder(response.Body).Decode(&launched)
 }
 
-// hello opens the brain's WebSocket with a ticket and returns its first word of
-// consequence: granted, queued, refused or ended.
+// hello opens the brain's WebSocket with a ticket and returns its first message
+// that decides: granted, queued, refused or ended.
 func hello(ctx context.Context, url, ticket string) (*websocket.Conn, wire.Message, error) {
 	conn, _, err := websocket.Dial(ctx, url, nil)
 	if err != nil {
@@ -96,7 +96,7 @@ func TestFiftyClaimsForOneSeat(t *testing.T) {
 	for i, conn := range conns {
 		count[got[i]]++
 		if conn != nil {
-			_ = conn.CloseNow() // what it said was all that is asked
+			_ = conn.CloseNow() // its first message is enough
 		}
 	}
 	if count[wire.MsgGranted] != 1 || count[wire.MsgQueued] != n-1 {

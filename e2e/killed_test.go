@@ -33,8 +33,8 @@ const watchFrames = `(() => {
 	video.requestVideoFrameCallback(step);
 })()`
 
-// Each process of the chain but the seat's own is killed while frames flow: the
-// stream does not notice, and the process comes back and finds the truth again.
+// Each process of the chain but the stream host is killed while frames flow: the
+// stream goes on, and the process is started again and finds its state again.
 func TestKillMidStream(t *testing.T) {
 	for _, name := range []string{"brain", "router", "consul", "nomad", "plugin"} {
 		t.Run(name, func(t *testing.T) {
@@ -55,7 +55,7 @@ func TestKillMidStream(t *testing.T) {
 			}
 			flows(ctx, t, page, 60)
 
-			// The hands still reach the app, and the session can be ended.
+			// Input still reaches the app, and the session can be ended.
 			must(t, page.Key(ctx, "a"))
 			must(t, page.Until(ctx, centre+" < 40"))
 			if now := seat(ctx, t, page); now != held {

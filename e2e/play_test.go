@@ -53,7 +53,7 @@ func TestPressPlayHoldLeave(t *testing.T) {
 	must(t, page.Drag(ctx, 640, 400, 700, 420, 5))
 	must(t, page.Until(ctx, centre+" < 40"))
 
-	// The app got what the hands did.
+	// The app got the input.
 	out := appOutput(ctx, t, app, `"type":"button_release"`)
 	for _, want := range []string{`"type":"key_press"`, `"text":"a"`, `"type":"button_press"`} {
 		if !strings.Contains(out, want) {
@@ -139,7 +139,7 @@ func TestColdSeatStartsOnDemand(t *testing.T) {
 	first := open(ctx, t, app)
 	play(ctx, t, first)
 
-	// The app is full now: the next person waits, and is told her place.
+	// The app is full now: the next person waits, and is told their place.
 	second := open(ctx, t, app)
 	must(t, second.Click(ctx, ".play-button"))
 	must(t, second.Until(ctx, "nearcast.state === 'queued'"))

@@ -150,7 +150,7 @@ func runApp(ctx context.Context, t *testing.T, vars map[string]string) (app stri
 	}
 	t.Cleanup(func() { stopApp(t, app) })
 	until(ctx, t, "the router knows "+app, func() error {
-		_, err := room(ctx, app)
+		_, err := capacity(ctx, app)
 		return err
 	})
 	return app
@@ -177,8 +177,8 @@ func children(t *testing.T, app string) []*nomad.JobListStub {
 	return jobs
 }
 
-// room is an app's room as the router tells it.
-func room(ctx context.Context, app string) (wire.Capacity, error) {
+// capacity is an app's capacity as the router tells it.
+func capacity(ctx context.Context, app string) (wire.Capacity, error) {
 	apps, err := site.AppList(ctx)
 	if err != nil {
 		return wire.Capacity{}, err

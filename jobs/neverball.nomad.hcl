@@ -3,7 +3,7 @@
 #   nomad job run neverball.nomad.hcl
 #
 # Nodes need the package "neverball". viewer.nomad.hcl explains what both jobs
-# have in common; here is what a game needs beyond that.
+# have in common; the comments here are about what a game needs beyond that.
 
 variable "warm" {
   type        = number
@@ -50,9 +50,9 @@ job "neverball" {
     task "seat" {
       driver = "stream"
 
-      # The game keeps its settings below HOME, which is made for each seat and
-      # goes with it: every session starts with these, and no person sees
-      # another's scores.
+      # The game keeps its settings below HOME, which each seat has for itself:
+      # every session starts with these settings, and nobody sees another
+      # person's scores.
       template {
         destination = "local/neverballrc"
         data        = <<-EOF
@@ -76,8 +76,8 @@ job "neverball" {
           width  = 1280
           height = 720
           fps    = 30
-          # The game holds the mouse and reads how far it moved, not where it is:
-          # with an absolute pointer its menus work, and its floor never tilts.
+          # The game grabs the mouse and reads relative movement: with an absolute
+          # pointer its menus work, but its floor never tilts.
           pointer = "relative"
         }
         video {

@@ -1,5 +1,5 @@
 # The application that tests and benchmarks stream: dev/testapp, a window that
-# flips its colour at each key or button press. It needs no content.
+# changes its colour at each key or button press. It needs no content.
 #
 #   go build -o /usr/local/bin/testapp ./dev/testapp
 #   nomad job run -var testapp=/usr/local/bin/testapp -var 'args=["-size=1280x720"]' testapp.nomad.hcl

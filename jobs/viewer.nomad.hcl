@@ -3,9 +3,9 @@
 #   nomad job run viewer.nomad.hcl
 #   nomad job run -var model=models/mine.glb -var warm=2 viewer.nomad.hcl
 #
-# Publishing an app is running its job; there is no other catalogue. The job
-# itself runs nothing: it is parameterized, and each seat is one dispatch of it,
-# made by the site's brain. Every option of the task is in docs/DRIVER.md.
+# To register an app is to run its job; there is no other catalogue. The job
+# itself starts nothing: it is parameterized, and the site's brain dispatches it
+# once for each seat. Every option of the task is in docs/DRIVER.md.
 
 variable "bucket" {
   type        = string
@@ -39,7 +39,7 @@ variable "node_pool" {
 
 locals {
   # The model's name keeps its ending, by which the viewer knows the format. Not
-  # by basename(): Nomad's API and UI, unlike its command line, parse without it.
+  # by basename(): Nomad's API and UI do not have it, only the command line does.
   path = split("/", var.model)
   file = local.path[length(local.path) - 1]
 }
@@ -51,7 +51,7 @@ job "viewer" {
   node_pool   = var.node_pool
   parameterized {}
 
-  # What people and brains read of the app.
+  # What the home page shows, and what brains need to know.
   meta {
     title       = "Model viewer"
     picture     = "/assets/pictures/viewer.jpg"
@@ -61,7 +61,7 @@ job "viewer" {
   }
 
   group "seat" {
-    # A seat that failed is not mended: the brain dispatches a new one.
+    # A seat that failed is not restarted: the brain dispatches a new one.
     restart {
       attempts = 0
       mode     = "fail"
@@ -81,13 +81,13 @@ job "viewer" {
           "--bg-color=0.13,0.14,0.17",
           "--grid", "--axis",
           "--tone-mapping", "--fxaa",
-          # Free rotation, and a little from the side to begin with.
+          # Free rotation; the first view is slightly from the side.
           "--trackball",
           "--camera-azimuth-angle=35", "--camera-elevation-angle=25", "--camera-view-angle=20",
           "local/${local.file}",
         ]
 
-        # Fetched once a node, and kept in its cache for the seats that follow.
+        # Downloaded once for each node, and kept in its cache for later seats.
         content {
           source      = "s3://${var.bucket}/${var.model}"
           destination = "local/${local.file}"

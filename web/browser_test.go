@@ -48,27 +48,27 @@ func TestInTheBrowser(t *testing.T) {
 		t.Fatalf("start chromium: %v", err)
 	}
 	for name, walk := range map[string]func(*visit){
-		"home lists apps, fresh":                      walkHome,
-		"home without apps, without service":          walkEmptyHome,
-		"play, wait, start, stream":                   walkPlay,
-		"hands reach the app":                         walkInput,
-		"a game takes the mouse":                      walkRelative,
-		"the socket drops, the picture stays":         walkSocketLoss,
-		"the picture drops and comes back":            walkMediaLoss,
-		"the network goes silent":                     walkSilence,
-		"a reload comes back to the seat":             walkReload,
-		"ends are told in words, and can be replayed": walkEnds,
-		"a refusal says what to do":                   walkRefused,
-		"an unknown app":                              walkUnknown,
-		"a phone":                                     walkPhone,
-		"hundreds of sites, a handful of probes":      walkManySites,
-		"a dead beacon costs nothing":                 walkDeadBeacon,
-		"a site dies":                                 walkSiteDies,
-		"a site dies, and others know it":             walkSiteDiesKnown,
-		"her own network is gone":                     walkOwnNetwork,
-		"a site dies, and nobody else takes her":      walkNobodyElse,
-		"a site dies while she waits in line":         walkSiteDiesWaiting,
-		"another network is measured anew":            walkAnotherNetwork,
+		"home lists apps, fresh":                        walkHome,
+		"home without apps, without service":            walkEmptyHome,
+		"play, wait, start, stream":                     walkPlay,
+		"hands reach the app":                           walkInput,
+		"a game takes the mouse":                        walkRelative,
+		"the socket drops, the picture stays":           walkSocketLoss,
+		"the picture drops and comes back":              walkMediaLoss,
+		"the network goes silent":                       walkSilence,
+		"a reload comes back to the seat":               walkReload,
+		"ends are told in words, and can be replayed":   walkEnds,
+		"a refusal says what to do":                     walkRefused,
+		"an unknown app":                                walkUnknown,
+		"a phone":                                       walkPhone,
+		"hundreds of sites, a handful of probes":        walkManySites,
+		"a dead beacon costs nothing":                   walkDeadBeacon,
+		"a site dies":                                   walkSiteDies,
+		"a site dies, and others know it":               walkSiteDiesKnown,
+		"the person's own network is gone":              walkOwnNetwork,
+		"a site dies, and no other has a seat":          walkNobodyElse,
+		"a site dies while a person waits in the queue": walkSiteDiesWaiting,
+		"another network is measured anew":              walkAnotherNetwork,
 	} {
 		t.Run(name, func(t *testing.T) {
 			tab, cancel := chromedp.NewContext(ctx)
@@ -250,7 +250,7 @@ func walkPlay(v *visit) {
 		v.Errorf("measured %v", rtt)
 	}
 	b.say(wire.Message{Type: wire.MsgQueued, Queue: &wire.Queue{Position: 3, EstimateMS: 95_000}})
-	v.untilText("You are number 3 in line")
+	v.untilText("You are number 3 in the queue")
 	v.untilText("about 2 min")
 	v.shot("queued")
 	b.say(wire.Message{Type: wire.MsgStarting, Progress: &wire.Progress{Phase: wire.PhaseContent, Fraction: 0.4, Detail: "96 of 240 MB"}})
@@ -347,7 +347,7 @@ func walkRelative(v *visit) {
 	b.say(wire.Message{Type: wire.MsgGranted, Grant: g})
 	v.site.answer(b, b.hello.SDP)
 	v.state("streaming")
-	v.untilText("Click to take the mouse")
+	v.untilText("Click to give the app your mouse")
 	v.shot("capture")
 	v.do(chromedp.MouseClickXY(640, 400))
 	v.until(`document.pointerLockElement && document.querySelector('.capture').hidden`)
@@ -419,7 +419,7 @@ func walkReload(v *visit) {
 	if b.hello.Resume != "resume" || b.hello.SDP == "" {
 		v.Errorf("hello after a reload = %+v, want resume and an offer", b.hello)
 	}
-	v.untilText("Coming back")
+	v.untilText("Reconnecting")
 	v.site.serve(b, true)
 	v.state("streaming")
 
@@ -427,13 +427,13 @@ func walkReload(v *visit) {
 	b = v.site.nextBrain()
 	b.say(wire.Message{Type: wire.MsgRefused, Problem: &wire.Problem{Type: wire.ProblemResume, Title: "The session is over", Status: 410}})
 	v.state("ready")
-	v.untilText("Your earlier session is over")
+	v.untilText("Your earlier session has ended")
 }
 
 func walkEnds(v *visit) {
 	b, _ := v.play()
 	b.say(wire.Message{Type: wire.MsgEnded, End: &wire.End{Reason: wire.ReasonError, Code: wire.CodeStreamHostDied, Detail: "the stream host of seat-1 was killed"}})
-	v.untilText("The machine dropped out")
+	v.untilText("The session was lost")
 	v.untilText("error(stream-host-died): the stream host of seat-1 was killed")
 	v.shot("ended-error")
 	v.press(".primary")

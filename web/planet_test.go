@@ -86,7 +86,7 @@ func awaitMove(v *visit, from, to *site, since time.Time) time.Duration {
 		v.Fatalf("no page came to %s; the page is at %s", to.name, evaluate[string](v, `nearcast.state`))
 	}
 	if b.hello.Ticket != "ticket" || b.hello.Resume != "" {
-		v.Errorf("hello = %+v, want a ticket: a fresh start", b.hello)
+		v.Errorf("hello = %+v, want a ticket: a new session", b.hello)
 	}
 	to.serve(b, false)
 	v.until(`nearcast.moves.length === 1 && nearcast.state === 'streaming' && document.querySelector('video').videoWidth === 1280`)
@@ -116,7 +116,7 @@ func walkSiteDies(v *visit) {
 	if !lost(planet[1]) && !lost(planet[2]) {
 		v.Errorf("nobody was told that eu-west-1 is lost: %+v, %+v", planet[1].launches, planet[2].launches)
 	}
-	v.untilText("Ireland stopped answering; you are now at Virginia, with a fresh start.")
+	v.untilText("Ireland stopped answering. You are now at Virginia, and the app has started again.")
 	v.until(`nearcast.site === 'us-east-1'`)
 	v.shot("moved")
 	v.do(chromedp.EmulateViewport(390, 844))
@@ -148,7 +148,7 @@ func walkSiteDiesKnown(v *visit) {
 }
 
 // Nobody answers at all, for longer than it takes to condemn a site; then
-// everybody does: she comes back to her own seat.
+// everybody does: the person comes back to their own seat.
 func walkOwnNetwork(v *visit) {
 	planet := playOn(v)
 	for _, s := range planet {
@@ -171,7 +171,7 @@ func walkOwnNetwork(v *visit) {
 		select {
 		case b = <-planet[0].brains:
 		case b = <-planet[1].brains:
-			v.Fatalf("the page went elsewhere: %+v", b.hello)
+			v.Fatalf("the page went to another site: %+v", b.hello)
 		case <-deadline:
 			v.Fatal("the page did not come back")
 		}
@@ -207,7 +207,7 @@ func walkNobodyElse(v *visit) {
 	planet[0].revive()
 	b := planet[0].nextBrain()
 	if b.hello.Resume != "resume" || strings.Contains(b.hello.Ticket, "ticket") {
-		v.Errorf("hello = %+v, want the seat that she had", b.hello)
+		v.Errorf("hello = %+v, want the seat that they had", b.hello)
 	}
 }
 
@@ -219,7 +219,7 @@ func walkSiteDiesWaiting(v *visit) {
 	v.press(".play-button")
 	b := planet[0].nextBrain()
 	b.say(wire.Message{Type: wire.MsgQueued, Queue: &wire.Queue{Position: 2, EstimateMS: 60_000}})
-	v.untilText("You are number 2 in line")
+	v.untilText("You are number 2 in the queue")
 	v.script(`document.querySelector('.waiting .why summary').click()`)
 	v.untilText("nearest, with a seat idle")
 	v.shot("queued-why")
@@ -227,7 +227,7 @@ func walkSiteDiesWaiting(v *visit) {
 	planet[0].die()
 	took := awaitMove(v, planet[0], planet[1], cut)
 	v.Logf("the app was there after %v", took)
-	v.untilText("Ireland stopped answering; you are now at Virginia")
+	v.untilText("Ireland stopped answering. You are now at Virginia")
 }
 
 func walkAnotherNetwork(v *visit) {

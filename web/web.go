@@ -1,21 +1,26 @@
-// Package web is the player: the pages on which a person finds an app, presses
-// Play and holds it. Plain ES modules and CSS, embedded as they are; there is
-// no build step, no framework, and nothing is fetched from elsewhere.
+// Package web is the player: the pages where a person finds an app, presses Play
+// and holds it. Plain ES modules and CSS, embedded as they are: no build step, no
+// framework, and nothing is fetched from other places.
+//
+//	http.FileServerFS(web.FS) // serves /, /play.html and /assets/
+//
+// Each module begins with a comment that says what it is for; home.js and play.js
+// are the pages' entry points. session.js, stats.js and words.js are pure.
 //
 // # What is served where
 //
-//	GET /                 index.html   the apps one may play
+//	GET /                 index.html   the list of apps
 //	GET /play/{app}       play.html    one app: Play, waiting, streaming, ended
 //	GET /assets/...       assets/...   scripts, styles, icons, pictures
 //
 // The pages name their files by absolute path (/assets/js/play.js), so [FS] is
-// served at the root of an origin, the app's id being read by the page from its
-// own address. Each file should be revalidated on each use (Cache-Control:
+// served at the root of an origin; the page reads the app's id from its own
+// address. Each file should be revalidated on each use (Cache-Control:
 // no-cache and an ETag), so that modules of two releases never meet in one page.
 //
-// The pages run under a policy that allows scripts and styles of their own
-// origin only, without 'unsafe-inline'. Beacons and brains live on origins known at run
-// time alone, and so do pictures: connect-src and img-src must allow them.
+// The pages work under a content security policy that allows scripts and styles
+// of their own origin only, without 'unsafe-inline'. The origins of beacons, brains
+// and pictures are known at run time only: connect-src and img-src must allow them.
 //
 // # What the pages need of a router
 //
@@ -28,32 +33,11 @@
 //	                                Access-Control-Allow-Origin and should send
 //	                                Timing-Allow-Origin, for truer numbers
 //
-// All of it across origins too: a page whose own origin is lost goes on at the
-// routers of the other sites (SiteView.RouterURL). Of a brain it asks
-// GET /healthz, where any answer will do.
+// All of it across origins too: a page whose own origin is lost continues at the
+// routers of the other sites (SiteView.RouterURL). It asks a brain for GET /healthz,
+// where any answer counts.
 //
 // Errors are wire.Problem, whose title and detail the person reads.
-//
-// # Rooms
-//
-//	assets/js/home.js, play.js   the pages' entry points
-//	assets/js/session.js         the state machine of a session: pure
-//	assets/js/player.js          carries out what the state machine asks for
-//	assets/js/race.js            which site is nearest
-//	assets/js/survey.js          which sites to measure, where they are many
-//	assets/js/watchdog.js        whether a picture still comes
-//	assets/js/lifeline.js        whether the site is there, and leaving it if not
-//	assets/js/verdict.js         the picture stopped: is it the site, or is it us
-//	assets/js/routers.js         the routers of all sites; asking one after the other
-//	assets/js/api.js             the router's REST interface
-//	assets/js/signal.js          the WebSocket to a brain
-//	assets/js/peer.js            the WebRTC peer connection to a seat
-//	assets/js/stats.js           numbers out of getStats: pure
-//	assets/js/words.js           every state, reason and code as a sentence: pure
-//	assets/js/memory.js          what survives a reload of the page
-//	assets/js/input/             hands to wire.Input
-//	assets/js/screens/           what is shown at each stage
-//	assets/js/ui/                icons, pictures and the distance line
 //
 // # For tests and benches
 //

@@ -6,8 +6,8 @@ import (
 	"github.com/nearcast/nearcast/router/placement"
 )
 
-// takeDoubts measures how often claims are doubted: of honest people, whose
-// routes are crooked, and of those who lie. Each has measured all of 20 sites.
+// takeDoubts measures how often a person's measurements are doubted: of honest
+// people, whose routes are indirect, and of liars. Each has measured all of 20 sites.
 func (b *bench) takeDoubts(ctx context.Context) error {
 	const sites = 20
 	for _, m := range b.data {
@@ -62,7 +62,7 @@ func (b *bench) takeDoubts(ctx context.Context) error {
 	return nil
 }
 
-// claims are what this person may say of herself.
+// claims are the measurements that this person may report.
 func (p *person) claims() map[string]map[string]float64 {
 	honest, all, one := map[string]float64{}, map[string]float64{}, map[string]float64{}
 	for i, name := range p.world.names {

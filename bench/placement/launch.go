@@ -89,7 +89,7 @@ func (b *bench) takeLaunches(ctx context.Context) (err error) {
 	return nil
 }
 
-// launchWorld is 200 sites that can all run the app, some with more room.
+// launchWorld is 200 sites that can all run the app, some with more idle seats.
 func launchWorld(w plain) fixed {
 	out := fixed{Ready: true}
 	for i, name := range w.names {
@@ -114,7 +114,7 @@ func launchWorld(w plain) fixed {
 	return out
 }
 
-// launchRequest is one as a browser writes it, that has measured so many sites.
+// launchRequest is that of a browser that has measured so many sites.
 func launchRequest(w plain, measured int) ([]byte, error) {
 	ask := wire.LaunchRequest{App: launchApp, RTTMS: map[string]float64{}}
 	for i := range measured {

@@ -1,7 +1,6 @@
-// Placement measures how near to her nearest site a person is placed, how soon,
-// and what a placement costs a router. It needs no cluster: the people and the
-// sites are places of measured round-trip matrices. It prints one JSON object a
-// line:
+// Placement measures how near a person is placed to their nearest site, how soon,
+// and what a placement costs a router. It needs no cluster: people and sites are
+// places of measured round-trip matrices. It prints one JSON object a line:
 //
 //	{"measure":"regret","unit":"ms","n":1800,"p50":0,"p90":0.1,"p99":19.7,"perfect":0.92,
 //	 "data":"planetlab490","method":"adaptive","sites":20,"probes":8,…}
@@ -19,7 +18,7 @@
 //	launches_per_s     /s   POST /v1/sessions over loopback, 200 sites, tickets signed, the
 //	                        load made by the same process; label measured: round trips sent
 //	launch_time        ms   of those
-//	processor_per_launch  µs  of the router and of the load that calls it, together
+//	processor_per_launch  µs  of the router and of the load generator, together
 //
 // Rates are of windows; their p90 is what nine of ten windows reach.
 //
@@ -30,8 +29,8 @@
 // same with package prefix). matrix is what routers know of the way between
 // sites: measured, or vivaldi coordinates after some minutes of gossip. at_once
 // is how many sites are measured in parallel, "3+2" three first and then two;
-// waits is for whom a round waits: all, or those who can still win, as the page
-// does (race). path is how beacons are reached (http, https, http2 over TLS), and
+// waits is for which sites a round waits: all, or those that can still win, as the
+// page does (race). path is how beacons are reached (http, https, http2 over TLS), and
 // browser what is added to the network: none, or what Chromium takes to begin a
 // connection, to compute a handshake and to tell the script.
 //

@@ -10,13 +10,13 @@ import (
 	"github.com/nearcast/nearcast/router/placement/probe"
 )
 
-// memory is adaptive probing by people of whose neighbourhood some were here
-// before. The data have hosts, not neighbourhoods, so it is assumed that people
-// of one see the world as one host does, but for what alike says: each person's
-// round trip to each site is the host's, times 1 + alike × a standard normal of
-// its own, plus a last mile of her own. Those before her probed as she does,
-// with the memory as it was then, and when they had decided measured after more
-// sites in the background, at random of those that nobody had spoken of.
+// memory is adaptive probing by people whose network has been seen before. The
+// data have machines, not networks, so it is assumed that people of one network
+// have the round trips of one machine, apart from alike: each person's round trip
+// to each site is the machine's, times 1 + alike × a standard normal of its own,
+// plus the person's own last mile. Earlier people probed in the same way, with
+// the memory as it was then. After their decision they measured `after` more sites
+// in the background, at random among those that nobody had reported.
 type memory struct {
 	most, after int
 	people      int
@@ -57,12 +57,12 @@ func (m memory) choose(w *world, p *person) outcome {
 		return ms, 0
 	}})
 	now := time.Unix(0, 0)
-	host := append([]float64(nil), p.true...)
+	machine := append([]float64(nil), p.true...)
 	for k := range m.people {
 		from := netip.AddrFrom4([4]byte{198, 18, 0, byte(k + 1)})
 		if p.rnd.Float64() < m.liars {
-			// She claims three sites at random to be next door. A report that
-			// contradicts itself is refused, which is what is being tried.
+			// A liar reports three random sites as very near. A report that
+			// contradicts itself must be refused: that is tested here.
 			lie := map[string]float64{}
 			for _, i := range p.rnd.Perm(len(w.sites))[:3] {
 				lie[w.names[i]] = p.rnd.Float64() * 5
@@ -70,19 +70,19 @@ func (m memory) choose(w *world, p *person) outcome {
 			_ = store.Add(now, from, lie)
 			continue
 		}
-		before := p.like(host, m.alike)
+		before := p.like(machine, m.alike)
 		asked := probe.Asked{Entry: w.names[p.entry], Hints: store.Hints(now, from)}
 		oneByOne(m.most).ask(before, model, &asked)
 		before.explore(&asked, m.after)
 		_ = store.Add(now, from, asked.RTT)
 	}
-	me := p.like(host, m.alike)
+	me := p.like(machine, m.alike)
 	asked := probe.Asked{
 		Entry: w.names[p.entry],
 		Hints: store.Hints(now, netip.AddrFrom4([4]byte{198, 18, 0, 250})),
 	}
 	out := oneByOne(m.most).ask(me, model, &asked)
-	p.true, p.best = me.true, me.best // her regret is by her own ways
+	p.true, p.best = me.true, me.best // regret counts by the person's own round trips
 	return out
 }
 
@@ -105,11 +105,11 @@ func (p *person) explore(asked *probe.Asked, count int) {
 	}
 }
 
-// like is somebody of the same neighbourhood.
-func (p *person) like(host []float64, alike float64) *person {
-	q := &person{world: p.world, rnd: p.rnd, entry: p.entry, best: math.Inf(1), true: make([]float64, len(host))}
+// like is a person of the same network.
+func (p *person) like(machine []float64, alike float64) *person {
+	q := &person{world: p.world, rnd: p.rnd, entry: p.entry, best: math.Inf(1), true: make([]float64, len(machine))}
 	mile := lastMileLeast + p.rnd.ExpFloat64()*lastMileMean
-	for i, ms := range host {
+	for i, ms := range machine {
 		q.true[i] = max(0, (ms-p.mile)*(1+alike*p.rnd.NormFloat64())) + mile
 		q.best = min(q.best, q.true[i])
 	}

@@ -102,7 +102,7 @@ func (w *world) adaptives() []method {
 
 // adaptive asks so many sites first at once, then so many at a time, with what
 // is known of the way between sites, and waits for all of them or as the page
-// does. Only an entry by DNS says where she is.
+// does. Only an entry by DNS says where they are.
 func (w *world) adaptive(known string, most, first, next int, entry string, all bool) method {
 	model := w.known[known].model
 	s := page
@@ -131,8 +131,8 @@ func (p *person) takes(site int) float64 {
 	return min(ms, roundMS)
 }
 
-// dns is the site that a resolver sends her to which knows her coarsely: the
-// nearest of four at random.
+// dns is the site to which a resolver sends the person that knows roughly where
+// they are: the nearest of four random sites.
 func (p *person) dns() int {
 	best := p.entry
 	for k, i := range p.rnd.Perm(len(p.true))[:min(4, len(p.true))] {

@@ -39,8 +39,8 @@ func vivaldi(w *world, rnd *rand.Rand) []*coordinate.Coordinate {
 	return out
 }
 
-// newClient starts a hair off the origin: from two coordinates that coincide
-// Serf goes apart by chance of its own, which no seed reaches.
+// newClient starts slightly off the origin: Serf separates two coordinates that
+// coincide by its own random numbers, which no seed controls.
 func newClient(rnd *rand.Rand) *coordinate.Client {
 	config := coordinate.DefaultConfig()
 	c, err := coordinate.NewClient(config)
@@ -93,7 +93,7 @@ func (w *world) know(how string, between probe.Between) {
 	w.known[how] = &knowledge{between: between, model: model}
 }
 
-// fit finds the person's own coordinate from what she measured to a few sites:
+// fit finds the person's own coordinate from what they measured to a few sites:
 // the same arithmetic, fed the same few answers until it settles.
 func fit(coords []*coordinate.Coordinate, names []string, sites []int, rtt []float64, rnd *rand.Rand) *coordinate.Coordinate {
 	c := newClient(rnd)

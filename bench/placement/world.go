@@ -8,7 +8,7 @@ import (
 	"github.com/nearcast/nearcast/router/placement/probe"
 )
 
-// What a person's own line adds to a matrix of hosts in data centres.
+// What a person's own line adds to a matrix of machines in data centres.
 const (
 	lastMileLeast = 2 // ms, of every person,
 	lastMileMean  = 6 // and on average this much more, exponentially
@@ -47,17 +47,17 @@ func split(m *matrix, sites, count int, rnd *rand.Rand) *world {
 	return w
 }
 
-// person is one user: what is true of her, and what she has been told.
+// person is one person: their true round trips, and the router that they reached.
 type person struct {
 	world *world
 	rnd   *rand.Rand
-	true  []float64 // round trip to each site, last mile included; Inf where there is no way
+	true  []float64 // round trip to each site, last mile included; Inf where there is no route
 	best  float64
 	mile  float64
-	entry int // the site whose router she reached
+	entry int // the site whose router they reached
 }
 
-// person draws the user at one of the matrix's places; false where nothing is
+// person draws the person at one of the matrix's places; false where nothing is
 // known of the way from there to any site.
 func (w *world) person(place int, rnd *rand.Rand) (*person, bool) {
 	p := &person{world: w, rnd: rnd, true: make([]float64, len(w.sites)), best: math.Inf(1)}
@@ -72,7 +72,7 @@ func (w *world) person(place int, rnd *rand.Rand) (*person, bool) {
 	if math.IsInf(p.best, 1) {
 		return nil, false
 	}
-	for p.entry = -1; p.entry < 0 || math.IsInf(p.true[p.entry], 1); { // she did reach it
+	for p.entry = -1; p.entry < 0 || math.IsInf(p.true[p.entry], 1); { // a router that they can reach
 		p.entry = rnd.IntN(len(w.sites))
 	}
 	return p, true

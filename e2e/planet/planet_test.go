@@ -1,5 +1,5 @@
 // Package planet holds the end-to-end tests of several sites: real ones, each in
-// a network namespace of its own, and a person in hers, on a WAN with the delays
+// a network namespace of its own, and a person in theirs, on a WAN with the delays
 // of the real one.
 //
 //	go test ./e2e/planet          needs root, /dev/net/tun and make build
@@ -27,18 +27,18 @@ const app = "app"
 
 var sites = []string{"us-east-1", "eu-west-1", "ap-northeast-1"}
 
-// TestPerson follows one person around the planet: from Frankfurt she streams
-// from Ireland, from Tokyo from Tokyo, and when that site is cut off under her
-// hands, from the next best.
+// TestPerson follows one person around the planet: from Frankfurt they stream
+// from Ireland, from Tokyo from Tokyo, and when that site is cut off in mid-session,
+// from the next best.
 func TestPerson(t *testing.T) {
 	p := start(t)
 	ctx := deadline(t, 4*time.Minute)
 	everySiteKnows(ctx, t, p)
 
-	t.Run("a server asks for her, without round trips", func(t *testing.T) {
+	t.Run("a server asks for the person, without round trips", func(t *testing.T) {
 		ctx := deadline(t, time.Minute)
-		// The routers measure the way to each other; the program that asks is taken
-		// to sit where its router is.
+		// The routers measure the round trips to each other; a program that asks
+		// counts as being where its router is.
 		until(ctx, t, "the far sites' round trips are predicted well", func() error {
 			answer, err := launch(ctx, p, "us-east-1", wire.LaunchRequest{App: app})
 			if err != nil {
@@ -58,7 +58,7 @@ func TestPerson(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				// The last mile of whoever asks is part of each prediction.
+				// The last mile of the caller is part of each prediction.
 				if off := c.RTTMS - real.RTT.Seconds()*1000; off < -5 || off > 60 {
 					return fmt.Errorf("%s: predicted %.1f ms, is %v", c.Site, c.RTTMS, real.RTT)
 				}
@@ -68,7 +68,7 @@ func TestPerson(t *testing.T) {
 	})
 
 	chrome := launchBrowser(ctx, t, p)
-	t.Run("from Frankfurt she is in Ireland", func(t *testing.T) {
+	t.Run("from Frankfurt they are in Ireland", func(t *testing.T) {
 		ctx := deadline(t, time.Minute)
 		must(t, p.Locate("frankfurt"))
 		page := open(ctx, t, chrome, p)
@@ -81,7 +81,7 @@ func TestPerson(t *testing.T) {
 	// Twice, and the better counts: the machine does what five would.
 	took := []time.Duration{}
 	for range 2 {
-		t.Run("Tokyo is cut off under her hands", func(t *testing.T) {
+		t.Run("Tokyo is cut off in mid-session", func(t *testing.T) {
 			ctx := deadline(t, 90*time.Second)
 			everySiteKnows(ctx, t, p)
 			page := open(ctx, t, chrome, p)
@@ -98,7 +98,7 @@ func TestPerson(t *testing.T) {
 			}
 			next := eval[string](ctx, t, page, "nearcast.site")
 			if best := second(t, p, "ap-northeast-1"); next != best {
-				t.Errorf("she is at %s now, the next best is %s", next, best)
+				t.Errorf("they are at %s now, the next best is %s", next, best)
 			}
 			if said := eval[string](ctx, t, page, "document.body.innerText"); !bytes.Contains([]byte(said), []byte("stopped answering")) {
 				t.Errorf("the page does not say what happened: %q", said)
@@ -109,7 +109,7 @@ func TestPerson(t *testing.T) {
 	}
 	t.Logf("from the cut to the app at the next site: %v", took)
 	if len(took) == 0 || slices.Min(took) > 5*time.Second {
-		t.Errorf("she holds the app again after %v, want 5 s at most", took)
+		t.Errorf("they hold the app again after %v, want 5 s at most", took)
 	}
 
 	t.Run("new people avoid it", func(t *testing.T) {
@@ -310,7 +310,7 @@ func leave(ctx context.Context, t *testing.T, page *browser.Page) {
 func isAt(ctx context.Context, t *testing.T, page *browser.Page, site string) {
 	t.Helper()
 	if at := eval[string](ctx, t, page, "nearcast.site"); at != site {
-		t.Errorf("she streams from %s, want %s; the race: %s", at, site, eval[string](ctx, t, page, "JSON.stringify(nearcast.race)"))
+		t.Errorf("they stream from %s, want %s; the race: %s", at, site, eval[string](ctx, t, page, "JSON.stringify(nearcast.race)"))
 	}
 }
 

@@ -6,7 +6,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { Keyboard } from '../assets/js/input/keyboard.js';
 import { Pointer } from '../assets/js/input/pointer.js';
 import { initial, reduce } from '../assets/js/session.js';
-import { ended, room, waiting } from '../assets/js/words.js';
+import { availability, ended, waiting } from '../assets/js/words.js';
 
 const dir = new URL('../../internal/wire/testdata/', import.meta.url);
 const skip = existsSync(dir) ? false : 'internal/wire is not beside this folder';
@@ -40,12 +40,12 @@ test('a launch becomes a hello, a grant a way back', { skip }, () => {
   assert.ok(problem.type && problem.title && problem.detail);
 });
 
-test('room and ends read the fields that there are', { skip }, () => {
+test('availability and ends read the fields that there are', { skip }, () => {
   const capacity = golden('capacity');
-  assert.equal(room({ x: capacity }).kind, 'ready');
-  assert.equal(room({ x: { ...capacity, idle: 0, busy: capacity.max } }).hint, 'failing-k');
-  assert.equal(room({ x: { ...capacity, idle: 0, busy: capacity.max, starting: 0, failing: '' } }).label, 'Full, 1005 waiting');
-  assert.equal(room({ x: { ...capacity, idle: 0, busy: 0, starting: 0, failing: '' } }).label, 'Starts in about a second');
+  assert.equal(availability({ x: capacity }).kind, 'ready');
+  assert.equal(availability({ x: { ...capacity, idle: 0, busy: capacity.max } }).hint, 'failing-k');
+  assert.equal(availability({ x: { ...capacity, idle: 0, busy: capacity.max, starting: 0, failing: '' } }).label, 'Full, 1005 waiting');
+  assert.equal(availability({ x: { ...capacity, idle: 0, busy: 0, starting: 0, failing: '' } }).label, 'Starts in about a second');
   assert.equal(ended({ ...golden('end'), reason: 'error' }).technical, 'error(code-d): detail-e');
   assert.equal(ended({ ...golden('end'), reason: 'app-exited', signal: 0 }).technical, 'app-exited(1005): detail-e');
   for (const field of ['id', 'title', 'description', 'picture', 'sites']) assert.ok(field in golden('app_view'), field);

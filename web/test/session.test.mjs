@@ -225,18 +225,18 @@ test('the site is lost: placed again without asking, with the last picture on vi
   assert.equal(s.state.phase, 'streaming');
   assert.deepEqual([s.state.moved.from, s.state.moved.to, s.state.moved.done], ['eu', 'us', true]);
   s = story(...moved, { type: 'site-lost', site: 'us', now: 900 });
-  assert.deepEqual(s.state.lost, ['eu', 'us'], 'nor is she sent back to the first');
+  assert.deepEqual(s.state.lost, ['eu', 'us'], 'nor are they sent back to the first');
   s = story(...moved, say('ended', { end: { reason: 'left' } }), { type: 'play' });
   assert.deepEqual([s.state.lost, s.state.moved], [[], null], 'Play begins anew');
 });
 
-test('the site is lost while she waits; a verdict on another site changes nothing', () => {
+test('the site is lost while a person waits; a verdict on another site changes nothing', () => {
   assert.equal(story(...toConnecting, say('queued', { queue: { position: 2 } }), { type: 'site-lost', site: 'eu', now: 1 }).state.phase, 'launching');
   assert.equal(story(...toStreaming, { type: 'site-lost', site: 'ap', now: 1 }).state.phase, 'streaming');
   assert.equal(story({ type: 'site-lost', site: 'eu', now: 1 }).state.phase, 'ready');
 });
 
-test('nobody else takes her: back to the seat she had, for what is left of its grace', () => {
+test('no other site has a seat: back to the old one, for the rest of its grace', () => {
   const lost = [...toStreaming, { type: 'media-lost', now: 1000 }, { type: 'site-lost', site: 'eu', now: 2000 }];
   const failed = (now) => ({ type: 'launch-failed', problem: { status: 503, title: 'none' }, now });
   let s = story(...lost, failed(11_000));

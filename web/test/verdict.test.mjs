@@ -67,7 +67,7 @@ test('nobody answers: it is our own network, and there is nothing to judge', () 
   assert.equal(trial({ w1: in_('refused'), w2: in_('refused'), w3: in_('refused') }).verdict, 'waiting');
 });
 
-test('our own network is gone for ten seconds: whoever answers first then, nobody is condemned', () => {
+test('our own network is gone for ten seconds: whichever answers first then, no site counts as lost', () => {
   const back = 10_000;
   // What was asked meanwhile is answered late, by retransmission, or never.
   for (const [late, witness, suspect] of [[0, 5, 200], [700, 20, 20], [Infinity, 10, 250], [100, 0, 300]]) {

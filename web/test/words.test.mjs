@@ -1,7 +1,7 @@
 import test from 'node:test';
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
-import { about, ended, known, moved, place, room, waiting } from '../assets/js/words.js';
+import { about, ended, known, availability, moved, place, waiting } from '../assets/js/words.js';
 
 const wire = process.env.NEARCAST_WIRE ? JSON.parse(process.env.NEARCAST_WIRE) : null;
 const skip = wire ? false : 'run by go test, which knows internal/wire';
@@ -24,17 +24,17 @@ test('every message and input the modules name is one of wire', { skip }, () => 
   for (const name of sent) assert.ok(wire.Msg.includes(name));
 });
 
-test('room', () => {
-  const at = (c) => room({ eu: { idle: 0, busy: 0, starting: 0, queued: 0, max: 2, cold_start_ms: 0, ...c } });
+test('availability', () => {
+  const at = (c) => availability({ eu: { idle: 0, busy: 0, starting: 0, queued: 0, max: 2, cold_start_ms: 0, ...c } });
   assert.deepEqual(at({ idle: 1 }), { kind: 'ready', label: 'Ready now', where: 'eu' });
   assert.equal(at({}).label, 'Starts on demand');
   assert.equal(at({ cold_start_ms: 8200 }).label, 'Starts in about 8 s');
   assert.equal(at({ busy: 2 }).label, 'Full');
   assert.equal(at({ busy: 2, queued: 4 }).label, 'Full, 4 waiting');
   assert.equal(at({ failing: 'no disk' }).hint, 'no disk');
-  assert.equal(room({}).kind, 'none');
-  assert.equal(room(undefined).kind, 'none');
-  const two = room({ eu: { idle: 0, busy: 1, starting: 0, queued: 0, max: 1, failing: '' }, us: { idle: 2, busy: 0, starting: 0, queued: 0, max: 2 } });
+  assert.equal(availability({}).kind, 'none');
+  assert.equal(availability(undefined).kind, 'none');
+  const two = availability({ eu: { idle: 0, busy: 1, starting: 0, queued: 0, max: 1, failing: '' }, us: { idle: 2, busy: 0, starting: 0, queued: 0, max: 2 } });
   assert.deepEqual([two.kind, two.where], ['ready', 'us']);
 });
 
@@ -74,7 +74,7 @@ test('ends', () => {
 });
 
 test('a move is told with the names that people know', () => {
-  assert.equal(moved({ from: 'eu-west-1', to: 'us-east-1', done: true }), 'Ireland stopped answering; you are now at Virginia, with a fresh start.');
+  assert.equal(moved({ from: 'eu-west-1', to: 'us-east-1', done: true }), 'Ireland stopped answering. You are now at Virginia, and the app has started again.');
   assert.equal(moved({ from: 'me-central-1', to: '', done: false }), 'The Emirates stopped answering.');
   assert.equal(place('basement'), 'basement');
   assert.match(waiting({ phase: 'launching', moved: { from: 'basement', to: '', done: false } }).text, /^Basement stopped answering/);

@@ -1,8 +1,8 @@
 // api.js: the router's REST interface, as promises.
 //
-// Every failure is a ProblemError that carries an RFC 9457 problem, so that a
-// screen always has a title and a sentence to show. Where the router was not
-// reached at all, status is 0. base is the origin of a router; '' is the page's own.
+// Every failure is a ProblemError with an RFC 9457 problem, so that a screen
+// always has a title and a sentence to show. If the router was not reached,
+// status is 0. base is the origin of a router; '' is the page's own.
 
 const TIMEOUT_MS = 10_000;
 
@@ -21,7 +21,7 @@ export const launch = (request, signal, base) => call('POST', '/v1/sessions', { 
 export const renewTicket = (session, ticket, signal, base) =>
   call('POST', `/v1/sessions/${encodeURIComponent(session)}/ticket`, { bearer: ticket, signal, base });
 
-// reach asks whether anything answers at a URL at all, whatever it says.
+// reach asks whether anything answers at a URL, whatever the answer.
 export async function reach(url, signal) {
   await fetch(url, { mode: 'no-cors', cache: 'no-store', signal });
 }
@@ -53,7 +53,7 @@ export function unreachable() {
     type: 'about:blank',
     status: 0,
     title: 'The service cannot be reached',
-    detail: 'Check your connection. If it is fine, the service is down for the moment.',
+    detail: 'Check your connection. If other sites work, this service is down: try again in a moment.',
   };
 }
 
@@ -62,12 +62,12 @@ async function problemOf(response) {
     const problem = await response.json();
     if (problem && typeof problem.title === 'string') return { status: response.status, ...problem };
   } catch {
-    // Not a problem document: a proxy's error page. Say what is known.
+    // Not a problem document: a proxy's error page.
   }
   return {
     type: 'about:blank',
     status: response.status,
     title: 'The service answered with an error',
-    detail: `It said ${response.status}. Try again in a moment.`,
+    detail: `The answer was HTTP ${response.status}. Try again in a moment.`,
   };
 }

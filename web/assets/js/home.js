@@ -1,7 +1,7 @@
-// home.js: the entry point of index.html: the apps one may play, kept fresh.
+// home.js: the entry point of index.html: the list of apps, kept up to date.
 
 import { listApps } from './api.js';
-import { room } from './words.js';
+import { availability } from './words.js';
 import { el, setText } from './ui/dom.js';
 import { icon } from './ui/icons.js';
 import { wordmark } from './ui/logo.js';
@@ -38,7 +38,7 @@ function card(app) {
       art.replaceWith(fresh);
       art = fresh;
     }
-    const r = room(now.sites);
+    const r = availability(now.sites);
     chip.dataset.kind = r.kind;
     setText(chip.lastChild, r.label);
     setText(where, r.where ? `at ${r.where}` : '');
@@ -50,28 +50,28 @@ function card(app) {
 }
 
 function showNote(kind, make) {
-  setText(heading, kind === 'empty' ? 'Nothing to play yet.' : kind.startsWith('bad') ? 'Not there at the moment.' : cards.size === 1 ? 'It runs near you.' : 'Pick one.\nIt runs near you.');
+  setText(heading, kind === 'empty' ? 'Nothing to play yet.' : kind.startsWith('bad') ? 'Not available at the moment.' : cards.size === 1 ? 'It runs near you.' : 'Pick one.\nIt runs near you.');
   if (shown === kind) return;
   shown = kind;
   note.replaceChildren(...(kind ? [make()] : []));
 }
 
 const empty = () => el('section.notice', {},
-  el('h2', {}, 'No app is published yet'),
-  el('p', {}, 'An app is a Nomad job whose task uses the stream driver. Publish one from a shell that reaches Nomad:'),
+  el('h2', {}, 'No app is registered yet'),
+  el('p', {}, 'An app is a Nomad job whose task uses the stream driver. Register one from a shell that reaches Nomad:'),
   el('pre', {}, el('code', {}, 'nomad job run app.nomad.hcl')),
-  el('p', {}, 'It appears here by itself within seconds.'));
+  el('p', {}, 'It appears here within seconds.'));
 
 const broken = (problem) => () => el('section.notice.bad', { role: 'alert' },
   el('h2', {}, problem.title),
   el('p', {}, problem.detail || ''),
-  el('p', {}, 'This page keeps trying.'));
+  el('p', {}, 'This page tries again every few seconds.'));
 
 async function refresh() {
   try {
     const { apps, stale } = await listApps();
     show(apps ?? []);
-    if (stale) showNote('stale', () => el('p.ribbon', { role: 'status' }, icon('alert'), 'The registry does not answer; this is what was last known.'));
+    if (stale) showNote('stale', () => el('p.ribbon', { role: 'status' }, icon('alert'), 'The registry does not answer. This is the last known list.'));
     else if (cards.size === 0) showNote('empty', empty);
     else showNote('');
   } catch (error) {
@@ -106,7 +106,7 @@ function show(apps) {
   setText(count, apps.length === 0 ? '' : apps.length === 1 ? '1 app' : `${apps.length} apps`);
 }
 
-// Fresh while looked at; no requests from a tab in the background.
+// A tab in the background sends no requests.
 async function keepFresh() {
   for (;;) {
     if (!document.hidden) await refresh();

@@ -1,5 +1,5 @@
-// play.js: the entry point of play.html: puts the player, its screens and the
-// person's hands together.
+// play.js: the entry point of play.html: connects the player, its screens and the
+// person's input.
 
 import { listApps } from './api.js';
 import { Player } from './player.js';
@@ -12,7 +12,7 @@ import { Stage } from './screens/stage.js';
 import { statsView } from './screens/statsview.js';
 import { toolbar } from './screens/toolbar.js';
 import { waitingScreen } from './screens/waiting.js';
-import { banner } from './ui/banner.js';
+import { banner as makeBanner } from './ui/banner.js';
 import { distanceLine } from './ui/distance.js';
 import { el, setText } from './ui/dom.js';
 import { icon } from './ui/icons.js';
@@ -32,9 +32,9 @@ const distance = distanceLine();
 const backdrop = el('div.backdrop');
 const dock = el('main.dock');
 const stats = statsView();
-const news = banner();
+const banner = makeBanner();
 const notice = el('div.reconnect', { role: 'alert', hidden: true }, el('div.spinner'), el('h2', {}, 'Reconnecting'), el('p'));
-const capture = el('div.capture', { hidden: true }, icon('mouse'), el('span', {}, 'Click to take the mouse'), el('small', {}, 'Esc gives it back'));
+const capture = el('div.capture', { hidden: true }, icon('mouse'), el('span', {}, 'Click to give the app your mouse'), el('small', {}, 'Esc releases it'));
 const unmute = el('button.unmute', { type: 'button', hidden: true }, icon('muted'), el('span', {}, 'Sound on'));
 const field = el('textarea.screen-keyboard', { autocapitalize: 'off', autocomplete: 'off', spellcheck: false, tabIndex: -1, 'aria-label': 'Keyboard', rows: 1 });
 
@@ -74,7 +74,7 @@ const chords = {
   quit: actions.end,
 };
 
-root.append(stage.node, backdrop, el('header.masthead', {}, wordmark()), dock, notice, capture, unmute, tools.node, stats.node, news.node, field);
+root.append(stage.node, backdrop, el('header.masthead', {}, wordmark()), dock, notice, capture, unmute, tools.node, stats.node, banner.node, field);
 
 let screen = { kind: '', node: null };
 const makers = {
@@ -95,7 +95,7 @@ function kindOf(state) {
     case 'ready': return 'ready';
     case 'streaming': return 'none';
     case 'reconnecting': return state.media === 'lost' ? 'none' : 'waiting';
-    // While she is brought elsewhere the last picture stays, if that is quick.
+    // During a move to another site the last picture stays visible.
     case 'launching': case 'connecting': case 'granted':
       return state.moved && !state.moved.done ? 'none' : 'waiting';
     case 'ended': case 'refused': case 'replaced': return 'over';
@@ -119,7 +119,7 @@ function render(state, before) {
   if (state.phase !== before?.phase) entered(state, before);
 }
 
-// entered starts and stops the hands as a phase begins.
+// entered starts and stops input as a phase begins.
 function entered(state, before) {
   if (state.phase === 'streaming') {
     const display = state.grant.display;
@@ -142,10 +142,10 @@ function entered(state, before) {
   if (!notice.hidden) explain(state);
   if (state.moved?.done && !before?.moved?.done) {
     const { site, predicted_rtt_ms: rtt } = state.launch;
-    news.show(moved(state.moved), `${state.moved.from} → ${site}${rtt > 0 ? `, ${ms(rtt)} away` : ''}`);
+    banner.show(moved(state.moved), `${state.moved.from} → ${site}${rtt > 0 ? `, ${ms(rtt)} away` : ''}`);
   }
   if (kindOf(state) !== 'none') {
-    news.hide();
+    banner.hide();
     stats.node.hidden = true;
     tools.setStats(false);
     stats.reset();
@@ -154,22 +154,22 @@ function entered(state, before) {
   document.title = state.phase === 'streaming' ? `${app?.title || id} · Nearcast` : `${app?.title || id} · Play on Nearcast`;
 }
 
-// explain says over the last picture what is being done about it: how long the
-// seat still waits, or that another one is sought.
+// explain says over the last picture what happens now: how long the seat still
+// waits, or that another site is looked for.
 let counting;
 function explain(state) {
   clearInterval(counting);
   const { moved: move } = state;
   setText(notice.querySelector('h2'), move ? moved(move) : 'Reconnecting');
   if (move) {
-    setText(notice.lastChild, move.to ? `Starting afresh at ${place(move.to)}.` : 'Finding you another site.');
+    setText(notice.lastChild, move.to ? `Starting again at ${place(move.to)}.` : 'Finding another site for you.');
     return;
   }
   const until = state.lostAt + (state.grant.grace_s || 60) * 1000;
   const tell = () => {
     if (player.state.phase !== 'reconnecting') return void clearInterval(counting);
     const left = Math.max(0, Math.round((until - performance.now()) / 1000));
-    setText(notice.lastChild, `The app is still running. It waits for you for another ${left} s.`);
+    setText(notice.lastChild, `The app is still running. It waits ${left} s longer for you.`);
   };
   tell();
   counting = setInterval(tell, 1000);
@@ -196,7 +196,7 @@ async function toggleFullscreen() {
     await root.requestFullscreen({ navigationUI: 'hide' });
     await navigator.keyboard?.lock?.(); // Alt+Tab, Meta and Esc reach the app too
   } catch {
-    // The browser would not; the window stays as it is.
+    // The browser refused; the window stays as it is.
   }
 }
 document.addEventListener('fullscreenchange', () => {
@@ -205,7 +205,7 @@ document.addEventListener('fullscreenchange', () => {
   if (player.state.phase === 'streaming') actions.refocus();
 });
 
-// A person who watches a model turn touches nothing for minutes.
+// A person may watch for minutes without any input: keep the screen on.
 let awake = null;
 async function keepAwake() {
   try {
@@ -250,7 +250,7 @@ async function loadApp() {
     render(player.state, player.state);
   } catch {
     if (!app) backdrop.replaceChildren(picture({ id }));
-    // Play says what is wrong, if something still is by then.
+    // If something is still wrong when Play is pressed, Play says what.
   }
 }
 

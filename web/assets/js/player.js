@@ -1,9 +1,9 @@
-// player.js: carries out what session.js asks for: it owns the socket, the peer
-// and the timers, measures the sites, and feeds what happens back to the state
-// machine. Screens subscribe; the stage shows what the peer receives.
+// player.js: carries out the effects of session.js. It owns the socket, the peer
+// and the timers, measures the sites, and reports events to the state machine.
+// Screens subscribe; the stage shows what the peer receives.
 
 import * as api from './api.js';
-import { Lifeline } from './lifeline.js';
+import { SiteWatch } from './sitewatch.js';
 import * as memory from './memory.js';
 import { Peer } from './peer.js';
 import { Routers, hedged } from './routers.js';
@@ -15,7 +15,7 @@ import { Watchdog } from './watchdog.js';
 import { moved as movedWords } from './words.js';
 
 const RACE_PATIENCE_MS = 200; // Play pressed before the race was decided
-const RACE_STALE_MS = 300_000; // people carry their machines about
+const RACE_STALE_MS = 300_000; // people move with their devices
 const LAUNCH_HEDGE_MS = 1500; // a router that is silent for so long: ask the next one too
 const BRAINS_EVERY_MS = 5000;
 
@@ -37,7 +37,7 @@ export class Player {
     this.marks = {};
     this.firstFrameMS = null;
     this.watchdog = null; // while a picture is held
-    this.lifeline = new Lifeline({
+    this.siteWatch = new SiteWatch({
       routers: this.routers, state: () => this.state, launchRequest: (lost) => this.#request(lost),
       dispatch: (event) => this.dispatch(event),
     });
@@ -91,21 +91,21 @@ export class Player {
       this.routers.measured(race.results());
       tell();
       if (!race.leader() && !racing.signal.aborted) {
-        this.onRace({ error: 'No site answered the measurement; the service will choose.' });
+        this.onRace({ error: 'No site answered the measurement. The service will choose one.' });
       }
     } catch {
-      // Without numbers the router places by its own knowledge.
+      // Without measurements the router uses its own.
       if (!racing.signal.aborted) this.onRace({ error: 'The distance to the sites could not be measured.' });
     }
   }
 
-  // #refresh measures again what was measured long ago; not beside a picture.
+  // #refresh repeats an old measurement, but not during a session.
   #refresh() {
     if (isOver(this.state.phase) && performance.now() - this.racedAt > RACE_STALE_MS) this.measure();
   }
 
-  // anticipate is called when Play is about to be pressed: the way to the brain
-  // that is likely to be hers takes longer to open than a hand to press.
+  // anticipate is called when Play is about to be pressed: to connect to the
+  // likely brain takes longer than to press a button.
   anticipate() {
     if (isOver(this.state.phase)) warmSignal(this.routers.get(this.race?.leader())?.brain);
   }
@@ -202,7 +202,7 @@ export class Player {
       await Promise.race([this.race?.decided, new Promise((r) => { setTimeout(r, RACE_PATIENCE_MS); })]);
       const request = this.#request(lost);
       const routers = moved ? this.routers.order({ without: lost }) : this.routers.homeFirst({ without: lost });
-      const launch = await this.lifeline.launched(lost) ?? await hedged(routers, moved ? HEDGE_MS : LAUNCH_HEDGE_MS,
+      const launch = await this.siteWatch.launched(lost) ?? await hedged(routers, moved ? HEDGE_MS : LAUNCH_HEDGE_MS,
         ({ url }, signal) => api.launch(request, signal, url));
       this.mark('launched');
       this.dispatch({ type: 'launched', launch });
@@ -245,7 +245,7 @@ export class Player {
       },
     });
     this.signal = signal;
-    coolSignal(); // placed elsewhere than was likely
+    coolSignal(); // another site than the likely one
   }
 
   #closeSignal() {
@@ -282,7 +282,7 @@ export class Player {
     try {
       await this.peer.answer(sdp);
     } catch (error) {
-      // The next try makes a new offer; the console keeps why this one failed.
+      // The next attempt makes a new offer; the console says why this one failed.
       console.warn('nearcast: the answer was not accepted:', error);
     }
   }
@@ -340,8 +340,8 @@ export class Player {
   #watch() {
     this.watchdog?.stop();
     this.watchdog = new Watchdog(this.peer, {
-      onDoubt: () => this.lifeline.doubt(),
-      onTrust: () => this.lifeline.trust(),
+      onDoubt: () => this.siteWatch.doubt(),
+      onTrust: () => this.siteWatch.trust(),
       onSilence: () => this.#lost(),
       onStats: this.onStats,
     });
@@ -359,13 +359,13 @@ export class Player {
     this.dispatch({ type: 'media-lost', now: performance.now() });
   }
 
-  // #follow does what comes with a phase, whatever led to it.
+  // #follow does what belongs to a phase, whatever led to it.
   #follow({ phase, moved }, before) {
-    this.lifeline.follow(phase, before.phase);
+    this.siteWatch.follow(phase, before.phase);
     if (moved?.done && !before.moved?.done) {
       const ms = Math.round(performance.now() - moved.at);
       this.moves.push({ from: moved.from, to: moved.to, ms });
-      console.info(`nearcast: ${movedWords(moved)} The picture was back ${ms} ms after that was clear.`);
+      console.info(`nearcast: ${movedWords(moved)} The picture was back after ${ms} ms.`);
     }
     if (phase !== before.phase && isOver(phase)) this.#refresh();
   }

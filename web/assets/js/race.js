@@ -228,7 +228,7 @@ export function run(sites, { signal, onChange = () => {}, probe = fetchBeacon } 
   }
   function add(more) {
     const fresh = more.filter((s) => !controls.has(s.site));
-    clearTimeout(linger); // whoever adds more sees to the silent ones
+    clearTimeout(linger); // add() takes care of the silent ones
     const now = performance.now();
     for (const site of fresh) {
       race.add([site.site], now, site.beacon_url.startsWith('https:') ? TRIPS_TLS : TRIPS);

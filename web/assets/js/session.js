@@ -73,7 +73,7 @@ const handlers = {
 
   'launch-failed'(s, { problem, now }) {
     if (s.phase !== 'launching') return null;
-    // Nobody else takes her: then the seat she had is still the best there is.
+    // No other site has a seat: the old one is still the best.
     if (s.moved?.back) return goBack(s, now);
     return problem.status === 0 ? relaunch(s, problem) : refuse(s, problem);
   },
@@ -97,7 +97,7 @@ const handlers = {
   },
 
   message(s, { message, now }) {
-    // A refusal is no sign of health: who is refused again and again waits longer.
+    // A refusal is no sign of health: repeated refusals back off.
     const healthy = message.type === 'refused' ? s : { ...s, failures: 0 };
     return messages[message.type]?.(healthy, message, now) ?? null;
   },
@@ -111,7 +111,7 @@ const handlers = {
     }
     if (HELD.has(s.phase)) return resignal(next);
     if (!opened && s.turn + 1 < s.urls.length) {
-      // Nobody has seen the ticket yet: it is as good at the runner-up.
+      // No brain has seen the ticket yet: the next candidate can use it.
       const turn = s.turn + 1;
       return [{ ...next, turn, signal: 'opening' }, [
         { do: 'signal', url: s.urls[turn], hello: { ticket: s.launch.ticket }, offer: true }]];
@@ -137,8 +137,8 @@ const handlers = {
     return withOffer(next, graceTimers(next));
   },
 
-  // The site is gone for this person, while others answer (see verdict.js): she
-  // is placed again, without asking, and starts afresh there.
+  // The site is lost for this person, while others answer (see verdict.js): they
+  // get a new seat at another site, without being asked.
   'site-lost'(s, { site, now }) {
     if (!(HELD.has(s.phase) || WAITING.has(s.phase)) || s.launch?.site !== site) return null;
     const back = s.grant ? { grant: s.grant, urls: s.urls, launch: s.launch, lostAt: s.lostAt || now } : null;
@@ -149,7 +149,7 @@ const handlers = {
     return [next, [...tidy(next), { do: 'prepare' }, { do: 'launch' }]];
   },
 
-  // The site answers again after a silence: what was sent into it is lost, and
+  // The site answers again after a silence. What was sent meanwhile is lost, and
   // the socket may take long to notice.
   reachable(s) {
     if (s.phase !== 'reconnecting') return null;
@@ -162,7 +162,7 @@ const handlers = {
     return [{ ...s, urls: [...new Set([...s.urls, ...urls])] }, []];
   },
 
-  // The machine says it is online again, or the page is looked at again.
+  // The device is online again, or the page is visible again.
   wake(s) {
     if (!HELD.has(s.phase) || s.signal !== 'closed') return null;
     return openAgain(s);
@@ -179,7 +179,7 @@ const handlers = {
     return WAITING.has(s.phase) ? [s, [{ do: 'timer', name: 'renew', ms: 5_000 }]] : null;
   },
 
-  // The person had enough: of waiting, or of the app.
+  // The person ends the wait or the session.
   leave(s) {
     if (s.phase === 'launching' || WAITING.has(s.phase)) {
       return [{ ...initial(s.app) }, [
@@ -196,7 +196,7 @@ const handlers = {
       { do: 'signal', url: url(s), hello: { resume: s.grant.resume }, offer: false }]];
   },
 
-  // Another page took the session over; the person wants it here again.
+  // Another page took over the session; the person wants it back here.
   takeBack(s, { now }) {
     if (s.phase !== 'replaced') return null;
     const next = { ...s, phase: 'reconnecting', media: 'lost', lostAt: now, signal: 'opening', offered: true };
@@ -211,7 +211,7 @@ const handlers = {
   },
 };
 
-// What brains and seats say; see internal/wire/signal.go.
+// Messages of brains and seats; see internal/wire/signal.go.
 const messages = {
   queued(s, { queue }) {
     return WAITING.has(s.phase) ? [{ ...s, phase: 'queued', queue, progress: null }, []] : null;
@@ -250,17 +250,17 @@ const messages = {
     if (s.phase === 'leaving') return over(s, { reason: 'left' });
     const type = problem?.type ?? '';
     if (WAITING.has(s.phase) || s.phase === 'granted') {
-      // A ticket that lapsed or was marked used by a brain that died is not
-      // the person's fault: a new one is a request away.
+      // The ticket expired, or a brain that died has marked it as used: ask for a
+      // new one.
       const stale = type.endsWith('/ticket') || type.endsWith('/ticket-used');
       return stale && s.relaunches === 0 ? relaunch(s, problem) : refuse(s, problem);
     }
-    // The picture flows, so the seat lives, whatever this brain believes.
-    if (s.media === 'live') return elsewhere(s);
+    // The picture flows, so the seat is alive, whatever this brain knows.
+    if (s.media === 'live') return nextBrain(s);
     const gone = type.endsWith('/resume') || type.endsWith('/ticket');
-    if (!gone) return elsewhere(s); // this brain cannot; another may
+    if (!gone) return nextBrain(s); // another brain may know more
     if (!s.reloaded) return over(s, { reason: 'lost' });
-    return [{ ...initial(s.app), notice: 'Your earlier session is over.' }, [...tidy(), { do: 'forget' }, { do: 'prepare' }]];
+    return [{ ...initial(s.app), notice: 'Your earlier session has ended.' }, [...tidy(), { do: 'forget' }, { do: 'prepare' }]];
   },
 };
 
@@ -282,7 +282,7 @@ const timers = {
       return withOffer(next, [{ do: 'timer', name: 'media', ms: FIRST_FRAME_MS }]);
     }
     if (s.phase !== 'reconnecting') return null;
-    // The socket may only look alive: begin anew through the next brain.
+    // The socket may only look alive: start again through the next brain.
     const [next, effects] = openAgain({ ...s, turn: s.turn + 1, offered: false });
     return [next, [{ do: 'closeSignal' }, ...effects, { do: 'timer', name: 'media', ms: RETRY_MEDIA_MS }]];
   },
@@ -290,7 +290,7 @@ const timers = {
 
 const url = (s) => s.urls[s.turn % s.urls.length];
 
-// withOffer gives the seat the offer of a new peer, now if somebody listens.
+// withOffer sends the seat the offer of a new peer, now if the socket is open.
 function withOffer(s, effects) {
   if (s.signal === 'open') return [{ ...s, offered: true }, [{ do: 'offer' }, ...effects]];
   if (s.signal === 'opening') return [s, effects]; // granted will see that none was offered
@@ -298,7 +298,7 @@ function withOffer(s, effects) {
   return [next, [...more, ...effects]];
 }
 
-// openAgain returns to the seat through a brain, with an offer if there is no picture.
+// openAgain goes back to the seat through a brain, with an offer if there is no picture.
 function openAgain(s) {
   const offer = s.media !== 'live';
   const effects = [{ do: 'cancel', name: 'resignal' }];
@@ -307,7 +307,7 @@ function openAgain(s) {
   return [{ ...s, signal: 'opening', offered: offer }, effects];
 }
 
-// resignal plans the next try at a brain: the same at once, then others.
+// resignal plans the next attempt: the same brain at once, then others.
 function resignal(s) {
   const failures = s.failures + 1;
   const ms = failures === 1 ? 100 : Math.min(5_000, 500 * 2 ** (failures - 2));
@@ -317,13 +317,13 @@ function resignal(s) {
   ];
 }
 
-// elsewhere gives up a brain that refused.
-function elsewhere(s) {
+// nextBrain gives up a brain that refused.
+function nextBrain(s) {
   const [next, effects] = resignal({ ...s, signal: 'closed', failures: Math.max(1, s.failures) });
   return [next, [{ do: 'closeSignal' }, ...effects]];
 }
 
-// relaunch asks the router again; the brain chosen is gone, or the ticket is.
+// relaunch asks the router again: the chosen brain is gone, or the ticket is.
 function relaunch(s, problem) {
   const relaunches = s.relaunches + 1;
   if (relaunches > MAX_RELAUNCHES) return refuse(s, problem);
@@ -333,7 +333,7 @@ function relaunch(s, problem) {
   ];
 }
 
-// goBack waits again for the seat at a site that was taken for lost, for as long as it keeps.
+// goBack waits for the seat at a site that seemed lost, for the rest of its grace.
 function goBack(s, now) {
   const { grant, urls, launch, lostAt } = s.moved.back;
   const left = (grant.grace_s || DEFAULT_GRACE_S) * 1000 - (now - lostAt);
@@ -354,7 +354,7 @@ function graceTimers(s) {
   ];
 }
 
-// The last picture stays on view while she is brought elsewhere.
+// The last picture stays visible during a move to another site.
 const tidy = (s) => [{ do: 'cancel' }, { do: 'closeSignal' }, { do: 'closePeer', keep: Boolean(s?.moved && !s.moved.done) }];
 
 function over(s, end) {
@@ -374,10 +374,10 @@ function brainsOf(launch) {
 
 const noBrain = () => ({
   type: 'about:blank', status: 0, title: 'The site does not answer',
-  detail: 'It was there a moment ago. Try again; another site may take you.',
+  detail: 'It answered a moment ago. Try again: another site may have a place.',
 });
 
 const noMedia = () => ({
-  type: 'about:blank', status: 0, title: 'The picture cannot get through',
-  detail: 'Your network seems to block UDP, which carries the picture. Try another network, or switch a VPN off.',
+  type: 'about:blank', status: 0, title: 'No video arrives',
+  detail: 'Your network seems to block UDP, which carries the video. Try another network, or switch off your VPN.',
 });

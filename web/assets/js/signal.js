@@ -12,8 +12,8 @@ const WARM_MS = 8000;
 let ahead = null; // {url, socket, timer}
 
 // warmSignal connects before there is anything to say: opening takes two round
-// trips and more, which are then over by the time a ticket is there. Whoever
-// calls openSignal for the same URL within eight seconds has the connection.
+// trips and more, which are then over by the time a ticket is there. A call
+// of openSignal for the same URL within eight seconds gets the connection.
 export function warmSignal(url) {
   if (!url || (ahead?.url === url && ahead.socket.readyState <= WebSocket.OPEN)) return;
   coolSignal();

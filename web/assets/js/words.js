@@ -1,10 +1,10 @@
 // words.js: every state, reason and code of internal/wire as a sentence for the
-// person in front of the page. Pure; the tests hold it complete against wire.
+// person at the page. Pure; a test compares it with wire, so that nothing is missing.
 
-// room says whether one can play an app now. sites is {site: Capacity}.
-export function room(sites) {
+// availability says whether an app can be played now. sites is {site: Capacity}.
+export function availability(sites) {
   const all = Object.entries(sites ?? {});
-  if (all.length === 0) return { kind: 'none', label: 'Not available', hint: 'No site offers it at the moment.' };
+  if (all.length === 0) return { kind: 'none', label: 'Not available', hint: 'No site offers this app at the moment.' };
   const ready = all.filter(([, c]) => c.idle > 0);
   const where = (some) => (some.length === 1 ? some[0][0] : `${some.length} sites`);
   if (ready.length > 0) return { kind: 'ready', label: 'Ready now', where: where(ready) };
@@ -25,7 +25,7 @@ export function room(sites) {
   return { kind: 'full', label, where: where(all) };
 }
 
-// about puts a duration in words that do not promise more than is known.
+// about gives a duration in words, as exact as it is known.
 export function about(ms) {
   const s = ms / 1000;
   if (s <= 1.5) return 'about a second';
@@ -35,10 +35,10 @@ export function about(ms) {
   return `about ${Math.round(s / 60)} min`;
 }
 
-// milliseconds for the eye: one decimal only where it means something.
+// ms formats milliseconds, with a decimal only below ten.
 export const ms = (value) => `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
 
-// The places that people know AWS's regions by.
+// Names that people know for AWS's regions.
 const PLACES = {
   'af-south-1': 'Cape Town', 'ap-east-1': 'Hong Kong', 'ap-northeast-1': 'Tokyo', 'ap-northeast-2': 'Seoul',
   'ap-northeast-3': 'Osaka', 'ap-south-1': 'Mumbai', 'ap-south-2': 'Hyderabad', 'ap-southeast-1': 'Singapore',
@@ -49,13 +49,13 @@ const PLACES = {
   'sa-east-1': 'São Paulo', 'us-east-1': 'Virginia', 'us-east-2': 'Ohio', 'us-west-1': 'California', 'us-west-2': 'Oregon',
 };
 
-// place is a site's name as a person would say it.
+// place is a site's name for people.
 export const place = (site) => PLACES[site] ?? site;
 
-// moved tells that a site was lost, and where that has led or is leading.
+// moved says that a site was lost, and where the person is now.
 export function moved({ from, to, done }) {
   if (!done) return `${capital(place(from))} stopped answering.`;
-  return `${capital(place(from))} stopped answering; you are now at ${place(to)}, with a fresh start.`;
+  return `${capital(place(from))} stopped answering. You are now at ${place(to)}, and the app has started again.`;
 }
 
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
@@ -64,34 +64,34 @@ const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 const SOURCES = {
   measured: 'measured from here',
   predicted: 'predicted from coordinates',
-  assumed: 'assumed: as seen from the entry',
+  assumed: 'assumed: as measured by the router',
 };
 export const source = (name) => SOURCES[name] ?? '';
 
-// STATIONS are the stops of a start in their order: a wire.Phase each.
+// STATIONS are the steps of a start in their order: a wire.Phase each.
 export const STATIONS = [
   { phase: 'placing', label: 'Place', doing: 'Finding a machine', weight: 0.08 },
   { phase: 'content', label: 'Content', doing: 'Fetching content', weight: 0.42 },
   { phase: 'display', label: 'Display', doing: 'Preparing the display', weight: 0.1 },
   { phase: 'app', label: 'App', doing: 'Starting the app', weight: 0.35 },
-  { phase: 'ready', label: 'Picture', doing: 'Opening the picture', weight: 0.05 },
+  { phase: 'ready', label: 'Video', doing: 'Starting the video', weight: 0.05 },
 ];
 
-// waiting puts a state before the first picture in words: headline, sentence,
-// and how far it is (0..1, or -1 where nobody knows).
+// waiting describes a state before the first frame: headline, sentence, and
+// progress (0..1, or -1 where it is unknown).
 export function waiting(state) {
   const { phase, queue, progress } = state;
-  if (phase === 'launching' && state.moved) return { head: 'Finding you another site', text: moved(state.moved), fraction: -1, station: -1 };
-  if (phase === 'launching') return { head: state.relaunches ? 'Trying another way in' : 'Choosing the nearest site', text: '', fraction: -1, station: -1 };
+  if (phase === 'launching' && state.moved) return { head: 'Finding another site for you', text: moved(state.moved), fraction: -1, station: -1 };
+  if (phase === 'launching') return { head: state.relaunches ? 'Trying again' : 'Choosing the nearest site', text: '', fraction: -1, station: -1 };
   if (phase === 'connecting') return { head: 'Connecting', text: '', fraction: -1, station: -1 };
-  if (phase === 'reconnecting') return { head: 'Coming back', text: 'Your session is still running.', fraction: -1, station: -1 };
-  if (phase === 'granted') return { head: 'Opening the picture', text: '', fraction: 0.97, station: STATIONS.length - 1 };
+  if (phase === 'reconnecting') return { head: 'Reconnecting', text: 'Your session is still running.', fraction: -1, station: -1 };
+  if (phase === 'granted') return { head: 'Starting the video', text: '', fraction: 0.97, station: STATIONS.length - 1 };
   if (phase === 'leaving') return { head: 'Ending the session', text: '', fraction: -1, station: -1 };
   if (phase === 'queued') {
     const n = queue?.position ?? 0;
-    const head = n === 1 ? 'You are next' : n > 1 ? `You are number ${n} in line` : 'You are in line';
+    const head = n === 1 ? 'You are next' : n > 1 ? `You are number ${n} in the queue` : 'You are in the queue';
     const known = (queue?.estimate_ms ?? -1) >= 0;
-    const text = known ? `A seat should be free in ${about(queue.estimate_ms)}.` : 'All seats are taken. The next free one is yours in turn.';
+    const text = known ? `It should be your turn in ${about(queue.estimate_ms)}.` : 'All places are taken. You get the next free one when it is your turn.';
     return { head, text, fraction: -1, station: -1 };
   }
   const at = Math.max(0, STATIONS.findIndex((s) => s.phase === progress?.phase));
@@ -107,34 +107,34 @@ export function waiting(state) {
 }
 
 const ENDS = {
-  left: ['You left', 'The session has ended. Nothing of it was kept.'],
-  idle: ['You were away', 'Nobody touched the app for a while, so its seat was given free.'],
-  'time-limit': ['Time is up', 'The session reached the longest time it may take.'],
-  lost: ['The connection was lost', 'You could not be brought back in time, so the session ended.'],
+  left: ['You left', 'The session has ended. Nothing was kept.'],
+  idle: ['You were away', 'There was no input for a while, so the session ended to make room for others.'],
+  'time-limit': ['Time is up', 'The session reached its time limit.'],
+  lost: ['The connection was lost', 'It could not be restored in time, so the session ended.'],
   'app-exited': ['The app has closed', 'It ended by itself, or you closed it.'],
-  drained: ['Stopped by the operator', 'The machine it ran on is being taken out of service.'],
-  retired: ['This version was retired', 'A newer version of the app took its place.'],
-  error: ['Something went wrong', 'The session could not go on.'],
+  drained: ['Stopped by the operator', 'The machine that ran the app is going out of service.'],
+  retired: ['This version was retired', 'A newer version of the app has replaced it.'],
+  error: ['Something went wrong', 'The session could not continue.'],
 };
 
 const CODES = {
-  'content-missing': ['Content is missing', 'A file that the app needs is not where it should be. The operator has to see to it.'],
-  'content-denied': ['Content is locked', 'The machine may not read a file that the app needs. The operator has to see to it.'],
-  'content-truncated': ['Content came incomplete', 'A file that the app needs was cut short on its way. Trying again may help.'],
-  'content-checksum': ['Content is not what it should be', 'A file that the app needs was changed. The operator has to see to it.'],
-  'content-store': ['Content cannot be reached', 'The store that holds the files of the app does not answer. Try again in a moment.'],
-  'disk-full': ['The machine is full', 'There was no room for the files of the app. Trying again may reach another machine.'],
-  'display-failed': ['No display', 'The machine could not open a display for the app. Trying again may reach another machine.'],
-  'app-not-found': ['The app is not installed', 'The machine does not have the program. The operator has to see to it.'],
-  'app-no-window': ['The app showed nothing', 'It was started, but opened no window in time.'],
-  'encoder-failed': ['The picture stopped', 'The video encoder failed. Trying again may reach another machine.'],
-  config: ['The app is set up wrongly', 'Its job asks for something that the machine cannot do. The operator has to see to it.'],
-  'stream-host-died': ['The machine dropped out', 'What ran your session vanished without a word. A new seat can be started at once.'],
-  'no-capacity': ['No machine has room', 'Every machine is taken. Try again in a while.'],
+  'content-missing': ['Content is missing', 'A file that the app needs was not found. The operator has to fix this.'],
+  'content-denied': ['Content cannot be read', 'The machine has no permission to read a file that the app needs. The operator has to fix this.'],
+  'content-truncated': ['Content is incomplete', 'A file that the app needs was only partly downloaded. Trying again may help.'],
+  'content-checksum': ['Content has changed', 'A file that the app needs is not the expected one. The operator has to fix this.'],
+  'content-store': ['Content cannot be reached', 'The storage with the files of the app does not answer. Try again in a moment.'],
+  'disk-full': ['The disk is full', 'The machine has no space for the files of the app. Trying again may find another machine.'],
+  'display-failed': ['No display', 'The machine could not start a display for the app. Trying again may find another machine.'],
+  'app-not-found': ['The app is not installed', 'The machine does not have the program. The operator has to fix this.'],
+  'app-no-window': ['The app showed nothing', 'It started, but did not open a window in time.'],
+  'encoder-failed': ['The video stopped', 'The video encoder failed. Trying again may find another machine.'],
+  config: ['The app is not set up correctly', 'Its job asks for something that the machine cannot do. The operator has to fix this.'],
+  'stream-host-died': ['The session was lost', 'The process that ran your session died unexpectedly. You can start a new session at once.'],
+  'no-capacity': ['All machines are busy', 'No machine has room for this app now. Try again later.'],
 };
 
-// ended puts a wire.End in words. again is the label of the first button, and
-// technical what an operator would want to read aloud.
+// ended describes a wire.End. again is the label of the first button, technical is
+// what a person would report to an operator.
 export function ended(end) {
   const [head, text] = (end.reason === 'error' && CODES[end.code]) || ENDS[end.reason] || ENDS.error;
   const out = { head, text, again: 'Play again', bad: end.reason === 'error', technical: '' };
@@ -151,5 +151,5 @@ export function ended(end) {
   return out;
 }
 
-// known lists what this module has words for, for the test that compares it with wire.
+// known lists what this module describes, for the test that compares it with wire.
 export const known = { reasons: Object.keys(ENDS), codes: Object.keys(CODES), phases: STATIONS.map((s) => s.phase), sources: Object.keys(SOURCES) };

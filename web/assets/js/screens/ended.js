@@ -1,4 +1,4 @@
-// ended.js: how it ended, in words, and what one can do now.
+// ended.js: how the session ended, and what the person can do now.
 
 import { ended } from '../words.js';
 import { el } from '../ui/dom.js';
@@ -8,7 +8,7 @@ import { whyDetails } from '../ui/why.js';
 export function endedScreen(state, app, { play, takeBack }) {
   const w = wordsFor(state);
   const first = state.phase === 'replaced'
-    ? el('button.primary', { type: 'button', onclick: takeBack }, 'Bring it back here')
+    ? el('button.primary', { type: 'button', onclick: takeBack }, 'Continue here')
     : el('button.primary', { type: 'button', onclick: play }, icon('again'), el('span', {}, w.again));
   const why = whyDetails();
   why.update(state.launch);
@@ -25,12 +25,12 @@ export function endedScreen(state, app, { play, takeBack }) {
 
 function wordsFor(state) {
   if (state.phase === 'replaced') {
-    return { head: 'Continued elsewhere', text: 'Another page took this session over. It goes on there.', technical: '', bad: false };
+    return { head: 'Continued in another page', text: 'Another page took over this session. It continues there.', technical: '', bad: false };
   }
   if (state.phase === 'refused') {
     const { title, detail, type } = state.problem ?? {};
     const kind = type && type !== 'about:blank' ? type : '';
-    return { head: title || 'This cannot be played now', text: detail || 'Try again in a moment.', technical: kind, bad: true, again: 'Try again' };
+    return { head: title || 'This app cannot be played now', text: detail || 'Try again in a moment.', technical: kind, bad: true, again: 'Try again' };
   }
   return ended(state.end);
 }

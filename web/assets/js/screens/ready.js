@@ -1,6 +1,6 @@
 // ready.js: an app before Play: what it is, how far it is, and the button.
 
-import { room } from '../words.js';
+import { availability } from '../words.js';
 import { el, setText } from '../ui/dom.js';
 import { icon } from '../ui/icons.js';
 
@@ -22,7 +22,7 @@ export function readyScreen({ play, anticipate, distance }) {
       setText(text, app?.description ?? '');
       notice.hidden = !state.notice;
       setText(notice, state.notice);
-      const r = app ? room(app.sites) : null;
+      const r = app ? availability(app.sites) : null;
       chip.hidden = !r;
       hint.hidden = !r?.hint;
       if (!r) return;
@@ -36,6 +36,6 @@ export function readyScreen({ play, anticipate, distance }) {
 export function missingScreen(id) {
   return el('section.panel', {},
     el('h1', {}, 'No such app'),
-    el('p.lead', {}, `Nothing is published here under the name “${id}”. It may have been taken down, or not be up yet.`),
+    el('p.lead', {}, `There is no app named “${id}” here. It may have been removed, or not be registered yet.`),
     el('div.actions', {}, el('a.primary', { href: '/' }, 'See all apps')));
 }

@@ -1,5 +1,5 @@
-// waiting.js: between Play and the picture: what is being done, in words, how
-// far it is, and a way out.
+// waiting.js: between Play and the first frame: what happens now, how far it is,
+// and Cancel.
 
 import { STATIONS, waiting } from '../words.js';
 import { el, setText } from '../ui/dom.js';
@@ -18,7 +18,7 @@ export function waitingScreen({ leave }) {
   const node = el('section.panel.waiting', { tabIndex: -1 }, title, words, el('div.progress', {}, rail, list), el('div.actions', {}, cancel), why.node);
   return {
     node,
-    // Not Cancel: a second Enter on Play must not undo the first.
+    // Not Cancel: a second Enter on Play must not cancel.
     focus: () => node.focus({ preventScroll: true }),
     update(state, app) {
       const w = waiting(state);
@@ -42,7 +42,7 @@ export function waitingScreen({ leave }) {
   };
 }
 
-// stationPlace is how far along the line the light is, 0..1. The stations stand at even
+// stationPlace is the position on the line, 0..1. The steps stand at even
 // distances, so this is not the fraction of the time.
 function stationPlace(w) {
   const gap = 1 / (STATIONS.length - 1);

@@ -1,5 +1,5 @@
-// banner.js: something that happened without the person's doing, in words over
-// the picture, for a while.
+// banner.js: a message over the picture, for a while, about something that the
+// person did not do.
 
 import { el, setText } from './dom.js';
 import { icon } from './icons.js';

@@ -1,5 +1,5 @@
-// distance.js: the distance line: you at its left end, the sites to the right,
-// as far as their answers took. It is what the player is about, drawn.
+// distance.js: the distance line: the person at its left end, the sites to the
+// right, at the distance of their round trips.
 
 import { ms } from '../words.js';
 import { el, setText } from './dom.js';
@@ -17,7 +17,7 @@ export function distanceLine() {
     const near = Object.entries(results).sort((a, b) => a[1] - b[1]).slice(0, SHOWN);
     if (near.length === 0) return;
     const farthest = Math.max(near.at(-1)[1] * 1.15, near[0][1] * 2, 8);
-    // Square root: near sites, between which the choice is, get the most room.
+    // Square root: near sites, between which the choice is, get the most space.
     const place = (rtt) => 14 + 80 * Math.sqrt(rtt / farthest);
     for (const [site, stop] of stops) {
       if (!near.some(([s]) => s === site)) { stop.remove(); stops.delete(site); }
@@ -42,7 +42,7 @@ export function distanceLine() {
     }
     rail.dataset.rows = Math.max(...[...stops.values()].map((s) => Number(s.dataset.row)));
     const text = near.length > 1 ? `${leader} is nearest: ${ms(results[leader])} away` : `${leader} is ${ms(results[leader])} away`;
-    // What the line shows is said to those who cannot see it.
+    // For screen readers: what the line shows.
     caption.classList.add('told');
     setText(caption, text);
   }

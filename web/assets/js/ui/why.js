@@ -1,5 +1,5 @@
-// why.js: why a session went where it went: the candidates of a wire.LaunchResponse,
-// the chosen first, each with its numbers and its reason. Folded until asked for.
+// why.js: why a session is at its site: the candidates of a wire.LaunchResponse,
+// the chosen one first, each with its numbers and its reason. Folded at first.
 
 import { ms, place } from '../words.js';
 import { el, setText } from './dom.js';

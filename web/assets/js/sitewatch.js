@@ -1,4 +1,4 @@
-// lifeline.js: whether the site of a session is there, asked when there is doubt,
+// sitewatch.js: whether the site of a session is there, asked when there is doubt,
 // and what follows from the verdict (verdict.js): a site that is lost is left.
 // While the answer is awaited a place elsewhere is already asked for, so that
 // it is at hand; a ticket that nobody uses lapses.
@@ -14,7 +14,7 @@ const AHEAD_PATIENCE_MS = 500; // for a launch asked for ahead; then others are 
 
 const WAITING = new Set(['connecting', 'queued', 'starting', 'granted']);
 
-export class Lifeline {
+export class SiteWatch {
   #routers; #state; #request; #dispatch;
   #end = null; // ends the inquiry that is under way
   #again;
