@@ -11,7 +11,7 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// PublishApp writes an app and its room for the routers to see.
+// PublishApp writes an app and its capacity for the routers.
 func (f *Fleet) PublishApp(ctx context.Context, app wire.App) error {
 	value, err := json.Marshal(app)
 	if err != nil {
@@ -23,7 +23,7 @@ func (f *Fleet) PublishApp(ctx context.Context, app wire.App) error {
 	return nil
 }
 
-// RemoveApp takes an app off the list. It is no error if it is not there.
+// RemoveApp removes an app from the list. An app that is not there is no error.
 func (f *Fleet) RemoveApp(ctx context.Context, id string) error {
 	if _, err := f.consul.KV().Delete(wire.AppsPrefix+id, f.write(ctx)); err != nil {
 		return fmt.Errorf("remove app %s: %w", id, err)
@@ -31,7 +31,7 @@ func (f *Fleet) RemoveApp(ctx context.Context, id string) error {
 	return nil
 }
 
-// WatchApps tells fn of all apps of the site by id: first as soon as Consul
+// WatchApps calls fn with all apps of the site by id: first as soon as Consul
 // answers, then at each change. fn may keep the map.
 func (f *Fleet) WatchApps(ctx context.Context, fn func(map[string]wire.App)) *Watch {
 	return watch(ctx, f, "apps", func(opts *api.QueryOptions) (map[string]wire.App, *api.QueryMeta, error) {
@@ -44,7 +44,7 @@ func (f *Fleet) WatchApps(ctx context.Context, fn func(map[string]wire.App)) *Wa
 			var app wire.App
 			id := strings.TrimPrefix(pair.Key, wire.AppsPrefix)
 			if err := json.Unmarshal(pair.Value, &app); err != nil || app.ID != id {
-				f.log.Warn("an app in consul makes no sense; ignored", "key", pair.Key, "error", err)
+				f.log.Warn("ignored a malformed app in consul", "key", pair.Key, "error", err)
 				continue
 			}
 			apps[id] = app

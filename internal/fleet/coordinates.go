@@ -13,28 +13,27 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// What it takes to believe a coordinate. Consul's servers learn where they are
-// from gossip, one peer in 5 s, and begin with an Error of 1.5.
+// When a coordinate is believed. Consul's servers learn their coordinates from
+// gossip, one peer in 5 s, and begin with an Error of 1.5.
 const (
-	// maxError is the relative error above which a coordinate says nothing.
+	// maxError is the relative error above which a coordinate is useless.
 	maxError = 0.6
 	// settledError is what only a coordinate has that was refined for a while.
 	settledError = 0.3
-	// youth is how long a site is not believed after it was seen first, unless
-	// it was there, settled, when the map was opened: then it is the map that
-	// is young.
+	// youth is how long a new site is not believed, unless its coordinates were
+	// settled at the first look: then it is the map that is new.
 	youth = 2 * time.Minute
 	// maxAge is how long coordinates are believed after Consul said them last.
 	maxAge = 5 * time.Minute
 	// dimensions is what Consul uses. Coordinates of other dimensions belong to
 	// another configuration, and cannot be compared.
 	dimensions = 8
-	// leastErrorMS is what even the best coordinates are off by.
+	// leastErrorMS is the error of even the best coordinates.
 	leastErrorMS = 0.5
 )
 
 // A CoordinateMap knows how far sites are from one another, as the WAN coordinates of
-// their Consul servers say, and how much that is worth. It is fed by
+// their Consul servers say, and how reliable that is. It is fed by
 // FollowCoordinates or Learn and may be used by many goroutines at once.
 //
 //	coordinates := fleet.NewCoordinateMap()
@@ -49,10 +48,10 @@ type CoordinateMap struct {
 
 // siteCoordinates is a site's part of a CoordinateMap.
 type siteCoordinates struct {
-	first   time.Time // seen; zero for one that was settled when the map was opened
+	first   time.Time // seen; zero for one that was settled at the first look
 	servers []*coordinate.Coordinate
 	error   float64 // of the median server
-	flaw    string  // why there are no servers to measure from
+	flaw    string  // why no server has usable coordinates
 }
 
 // NewCoordinateMap makes an empty one.
@@ -97,8 +96,8 @@ func (a *CoordinateMap) Learn(said map[string][]*coordinate.Coordinate, now time
 	}
 }
 
-// Distance is the round trip between two sites. It is always an answer; where
-// it is not to be used, Untrusted says why.
+// Distance is the round trip between two sites. It always returns a value; if that
+// must not be used, Untrusted says why.
 func (a *CoordinateMap) Distance(from, to string, now time.Time) wire.Distance {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -143,7 +142,7 @@ func (a *CoordinateMap) distance(from, to string, now time.Time) wire.Distance {
 		}
 	}
 	rtt := median(all)
-	// Error is relative: the share by which predictions of late were off.
+	// Error is relative: the share by which recent predictions were wrong.
 	d := wire.Distance{RTTMS: round(rtt), ErrorMS: round(max(leastErrorMS, rtt*max(p.error, q.error)))}
 	d.Untrusted = p.doubt(from, now)
 	if d.Untrusted == "" {

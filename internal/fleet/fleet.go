@@ -1,5 +1,5 @@
-// Package fleet is how the parts of Nearcast find one another: the adapter to
-// Consul, and the only importer of its client.
+// Package fleet is how the parts of Nearcast find each other: the adapter to
+// Consul, and the only package that imports its client.
 //
 // What is kept where, and for how long:
 //
@@ -11,10 +11,9 @@
 //	locks                    KV held by a session of 10 s TTL
 //
 // Registrations and watches outlive the Consul agent: it may be killed and
-// restarted, also with its memory gone, at any moment. A registration notices
-// and registers anew; a watch keeps what it knew, says that it is stale and
-// starts over. Nothing here makes the caller of Update or Close wait for Consul
-// longer than Close's two seconds.
+// restarted at any moment, also without its data. A registration notices that
+// and registers again; a watch keeps what it knew, reports that it is stale, and
+// starts over. Update never waits for Consul, and Close two seconds at most.
 //
 //	f, err := fleet.Open(fleet.Config{Address: "127.0.0.1:8500"})
 //	reg, err := f.RegisterSeat(ctx, seat) // returns at once
@@ -23,7 +22,7 @@
 //	defer reg.Close()
 //
 //	w := f.WatchSeats(ctx, func(seats []wire.Seat) { … })
-//	if w.Stale() { … }                    // Consul does not answer since w.LastSuccess()
+//	if w.Stale() { … }                    // Consul has not answered since w.LastSuccess()
 //
 // Other sites are read through the local agent, by At(site). Each watch holds a
 // connection to it: a router that follows 50 sites needs more than the 200 that
@@ -43,7 +42,7 @@ import (
 	"github.com/hashicorp/consul/api"
 )
 
-// The clock of everything that must not outlive its process for long.
+// How soon Consul notices that a process is gone.
 const (
 	checkTTL   = 10 * time.Second
 	heartbeat  = 3 * time.Second
@@ -55,7 +54,7 @@ type Config struct {
 	// Address is host:port or a URL; empty is 127.0.0.1:8500.
 	Address string
 	Token   string
-	// Log gets what a person who operates the site should know. nil is slog.Default().
+	// Log gets what an operator should know. nil is slog.Default().
 	Log *slog.Logger
 }
 
@@ -67,8 +66,8 @@ type Fleet struct {
 	idle   interface{ CloseIdleConnections() }
 }
 
-// Open makes a Fleet. It does not speak to Consul yet, so that a process may
-// start before its agent does.
+// Open makes a Fleet. It does not connect yet, so that a process may start before
+// its Consul agent.
 func Open(cfg Config) (*Fleet, error) {
 	if cfg.Address == "" {
 		cfg.Address = "127.0.0.1:8500"
@@ -77,7 +76,7 @@ func Open(cfg Config) (*Fleet, error) {
 		cfg.Log = slog.Default()
 	}
 	// Not from api.DefaultConfig: it would read CONSUL_* from the environment,
-	// and the caller's configuration would not be the whole truth.
+	// and the caller's configuration would not be complete.
 	transport := &http.Transport{
 		DialContext:         (&net.Dialer{Timeout: 2 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
 		TLSHandshakeTimeout: 5 * time.Second,
@@ -91,7 +90,7 @@ func Open(cfg Config) (*Fleet, error) {
 	return &Fleet{consul: consul, log: cfg.Log, idle: transport}, nil
 }
 
-// Close lets go of idle connections. What runs ends with its own context.
+// Close closes idle connections. Watches and registrations end with their contexts.
 func (f *Fleet) Close() { f.idle.CloseIdleConnections() }
 
 // At reads from another site: a Fleet whose watches and queries ask the
@@ -112,7 +111,7 @@ func (f *Fleet) write(ctx context.Context) *api.WriteOptions {
 }
 
 // backOff is the wait before attempt n (1, 2, …): doubling from 100 ms to most,
-// with a quarter of jitter so that a site does not come back in step.
+// with a quarter of jitter so that the processes of a site do not retry together.
 func backOff(n int, most time.Duration) time.Duration {
 	d := most
 	if n < 16 {
@@ -133,7 +132,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// missing reports whether Consul answered that it does not know the thing.
+// missing reports whether Consul answered 404.
 func missing(err error) bool {
 	var status api.StatusError
 	return errors.As(err, &status) && status.Code == http.StatusNotFound

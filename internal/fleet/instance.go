@@ -28,7 +28,7 @@ func (f *Fleet) RegisterInstance(ctx context.Context, service string, inst wire.
 	return &InstanceRegistration{f.register(ctx, first)}, nil
 }
 
-// WatchInstances tells fn of all instances of a service, sorted by id, healthy
+// WatchInstances calls fn with all instances of a service, sorted by id, healthy
 // or not: first as soon as Consul answers, then at each change.
 func (f *Fleet) WatchInstances(ctx context.Context, service string, fn func([]wire.Instance)) *Watch {
 	return watch(ctx, f, service, func(opts *api.QueryOptions) ([]wire.Instance, *api.QueryMeta, error) {

@@ -13,7 +13,7 @@ import (
 const (
 	lockTTL = checkTTL
 	// lockDelay keeps a lock free for a moment after its holder was declared
-	// dead, so that a holder that only hung has noticed.
+	// dead, so that a holder that only hung has time to notice.
 	lockDelay = time.Second
 )
 
@@ -27,10 +27,13 @@ type Lock struct {
 	done    chan struct{}
 }
 
-// Lock waits until it holds key. With an instance, the lock also falls when the
-// instance's health check does: ten seconds after a holder was killed, where
-// the session's own TTL alone takes Consul up to twenty. It goes on trying
-// through errors; the only error it returns is ctx's.
+// Lock waits until it holds key. With an instance, the lock is also released when
+// the instance's health check fails: ten seconds after a holder was killed, while
+// the session's TTL alone takes Consul up to twenty. It retries after errors; the
+// only error that it returns is ctx's.
+//
+// It is our own and not consul/api's Lock: that one does not tie the lock to a
+// health check, and takes up to 30 s to notice that it was lost.
 //
 //	lock, err := f.Lock(ctx, wire.PoolLock, me)
 //	if err != nil { return err }
@@ -44,12 +47,12 @@ func (f *Fleet) Lock(ctx context.Context, key string, holder *InstanceRegistrati
 			return l, nil
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
-		case err == nil: // somebody else has it, and has just gone: try again
+		case err == nil: // its holder has just released it: try again
 			failures = 0
 		default:
 			failures++
 			if failures == 3 {
-				f.log.Warn("cannot compete for a lock; retrying", "key", key, "error", err)
+				f.log.Warn("taking a lock failed; retrying", "key", key, "error", err)
 			}
 			if !sleep(ctx, backOff(failures, 3*time.Second)) {
 				return nil, ctx.Err()
@@ -60,7 +63,7 @@ func (f *Fleet) Lock(ctx context.Context, key string, holder *InstanceRegistrati
 
 // tryLock takes the lock, or waits for its holder to go and returns nil.
 func (f *Fleet) tryLock(ctx context.Context, key string, holder *InstanceRegistration) (*Lock, error) {
-	// Look first, so that those who wait need no session.
+	// Look first: a candidate that only waits needs no session.
 	if err := f.waitFree(ctx, key, ""); err != nil {
 		return nil, err
 	}
@@ -79,7 +82,7 @@ func (f *Fleet) tryLock(ctx context.Context, key string, holder *InstanceRegistr
 	if err != nil {
 		return nil, fmt.Errorf("create lock session: %w", err)
 	}
-	born := time.Now()
+	created := time.Now()
 	drop := func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		defer cancel()
@@ -89,7 +92,7 @@ func (f *Fleet) tryLock(ctx context.Context, key string, holder *InstanceRegistr
 	if err != nil || !got {
 		drop()
 		if err == nil {
-			// Lost the race, or the lock-delay runs: a little later.
+			// Another has it, or the lock delay runs: try a little later.
 			sleep(ctx, 250*time.Millisecond)
 			return nil, nil
 		}
@@ -97,12 +100,12 @@ func (f *Fleet) tryLock(ctx context.Context, key string, holder *InstanceRegistr
 	}
 	hold, stop := context.WithCancel(context.WithoutCancel(ctx))
 	l := &Lock{fleet: f, key: key, session: session, lost: make(chan struct{}), stop: stop, done: make(chan struct{})}
-	go l.keep(hold, born)
+	go l.keep(hold, created)
 	return l, nil
 }
 
-// waitFree blocks until key is held by nobody, or with a session until it is no
-// longer held by that one.
+// waitFree blocks until nobody holds key or, with a session, until that session no
+// longer holds it.
 func (f *Fleet) waitFree(ctx context.Context, key, session string) error {
 	var index uint64
 	for {
@@ -127,11 +130,12 @@ func (f *Fleet) waitFree(ctx context.Context, key, session string) error {
 	}
 }
 
-// Lost is closed when the lock is, or may be, somebody else's: stop what it guards.
+// Lost is closed when another process holds the lock, or may hold it: stop what it
+// guards.
 func (l *Lock) Lost() <-chan struct{} { return l.lost }
 
-// Release gives the lock back, so that another may have it at once. It waits
-// two seconds for Consul at most, and may be called more than once.
+// Release gives the lock back, so that another process can take it at once. It
+// waits two seconds for Consul at most, and may be called more than once.
 func (l *Lock) Release() {
 	l.stop()
 	<-l.done
@@ -143,7 +147,7 @@ func (l *Lock) keep(ctx context.Context, renewed time.Time) {
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		defer cancel()
-		// Releasing first avoids the lock-delay that destroying alone would start.
+		// Release first: only to destroy the session would start the lock delay.
 		l.fleet.consul.KV().Release(&api.KVPair{Key: l.key, Session: l.session}, l.fleet.write(ctx))
 		l.fleet.consul.Session().Destroy(l.session, l.fleet.write(ctx))
 	}()
@@ -156,7 +160,7 @@ func (l *Lock) keep(ctx context.Context, renewed time.Time) {
 	taken := make(chan struct{})
 	watcher.Go(func() {
 		for failures := 1; watching.Err() == nil; failures++ {
-			// Errors do not mean that it is lost: the renewal decides by the clock.
+			// An error does not mean that it is lost: the renewal decides by the clock.
 			if l.fleet.waitFree(watching, l.key, l.session) == nil {
 				close(taken)
 				return
@@ -186,7 +190,7 @@ func (l *Lock) keep(ctx context.Context, renewed time.Time) {
 			l.fleet.log.Warn("lost a lock: its session expired", "key", l.key)
 			return
 		case ctx.Err() == nil && time.Since(renewed) > lockTTL*4/5:
-			// Consul does not answer. Before its TTL can run out, stand back.
+			// Consul does not answer. Give up before the TTL can run out.
 			l.fleet.log.Warn("gave up a lock: consul does not answer", "key", l.key, "error", err)
 			return
 		}

@@ -15,14 +15,14 @@ import (
 )
 
 // progressEvery bounds how often a change of meta alone is written. Each write
-// goes through the site's Raft log, and a download reports itself far oftener
-// than anybody looks.
+// goes through the site's Raft log, and a download reports progress far more
+// often than a page shows it.
 const progressEvery = 500 * time.Millisecond
 
 // maxMeta is the longest value that Consul takes in service meta, in bytes.
 const maxMeta = 512
 
-// record is a service as it is to stand in the catalog.
+// record is a service as it should be in the catalog.
 type record struct {
 	id, name string
 	address  string
@@ -91,7 +91,7 @@ func (r *registration) set(want record) {
 	r.mu.Unlock()
 	select {
 	case r.wake <- struct{}{}:
-	default: // it is awake already and will see the newest
+	default: // it is awake already and will read the newest record
 	}
 }
 

@@ -18,7 +18,8 @@ type SeatRegistration struct {
 }
 
 // RegisterSeat puts a seat into Consul and keeps it there. It returns at once,
-// whether or not Consul answers; an error means that the seat's address is none.
+// whether or not Consul answers; an error means that the seat's address is not
+// host:port.
 func (f *Fleet) RegisterSeat(ctx context.Context, seat wire.Seat) (*SeatRegistration, error) {
 	first, err := seatRecord(seat)
 	if err != nil {
@@ -27,8 +28,8 @@ func (f *Fleet) RegisterSeat(ctx context.Context, seat wire.Seat) (*SeatRegistra
 	return &SeatRegistration{f.register(ctx, first)}, nil
 }
 
-// Update says what the seat is now. It never blocks. A change of state is
-// written at once, mere progress twice a second at most. The seat's id and
+// Update sets what the seat is now. It never blocks. A change of state is written
+// at once, progress alone twice a second at most. The seat's id and
 // address are those it was registered with.
 func (r *SeatRegistration) Update(seat wire.Seat) {
 	was := r.wanted()
@@ -52,10 +53,10 @@ func seatRecord(seat wire.Seat) (record, error) {
 	return newRecord(wire.SeatService+"-"+seat.ID, wire.SeatService, seat.Address, seat.Meta(), status)
 }
 
-// WatchSeats tells fn of all seats of the site, sorted by id: first as soon as
-// Consul answers, then at each change, one call after the other. Seats that are
-// silent longer than their TTL are left out, so whoever is in the list was
-// alive seconds ago. A seat that says itself that it is ending is in.
+// WatchSeats calls fn with all seats of the site, sorted by id: first as soon as
+// Consul answers, then at each change, one call after the other. A seat that is
+// silent for longer than its TTL is left out, so each seat in the list was alive
+// seconds ago. A seat that reports that it is ending is in the list.
 func (f *Fleet) WatchSeats(ctx context.Context, fn func([]wire.Seat)) *Watch {
 	last := map[string]bool{} // ids of malformed records, each logged once
 	return watch(ctx, f, "seats", func(opts *api.QueryOptions) ([]wire.Seat, *api.QueryMeta, error) {
@@ -69,7 +70,7 @@ func (f *Fleet) WatchSeats(ctx context.Context, fn func([]wire.Seat)) *Watch {
 			if err != nil {
 				if !last[entry.Service.ID] {
 					last[entry.Service.ID] = true
-					f.log.Warn("a seat in consul makes no sense; ignored", "service", entry.Service.ID, "error", err)
+					f.log.Warn("ignored a malformed seat in consul", "service", entry.Service.ID, "error", err)
 				}
 				continue
 			}

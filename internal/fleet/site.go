@@ -27,8 +27,8 @@ func (f *Fleet) Site(ctx context.Context) (string, error) {
 	return site, nil
 }
 
-// Sites are all sites that Consul knows, nearest first as its WAN coordinates
-// see it. Consul cannot be watched for this: poll.
+// Sites are all sites that Consul knows, the nearest by its WAN coordinates first.
+// Consul has no blocking query for this: poll.
 func (f *Fleet) Sites(ctx context.Context) ([]string, error) {
 	var sites []string
 	if _, err := f.consul.Raw().Query("/v1/catalog/datacenters", &sites, f.query(ctx)); err != nil {
@@ -37,7 +37,7 @@ func (f *Fleet) Sites(ctx context.Context) ([]string, error) {
 	return sites, nil
 }
 
-// PublishSite writes what the site says of itself for the routers to see.
+// PublishSite writes what a site is, for the routers.
 func (f *Fleet) PublishSite(ctx context.Context, info wire.SiteInfo) error {
 	value, err := json.Marshal(info)
 	if err != nil {
@@ -49,8 +49,8 @@ func (f *Fleet) PublishSite(ctx context.Context, info wire.SiteInfo) error {
 	return nil
 }
 
-// WatchSite tells fn what the site says of itself: first as soon as Consul
-// answers, then at each change. It is the zero value while the site says nothing.
+// WatchSite calls fn with what the site is: first as soon as Consul answers, then
+// at each change. It is the zero value while nothing is published.
 func (f *Fleet) WatchSite(ctx context.Context, fn func(wire.SiteInfo)) *Watch {
 	return watch(ctx, f, "site", func(opts *api.QueryOptions) (wire.SiteInfo, *api.QueryMeta, error) {
 		pair, meta, err := f.consul.KV().Get(wire.SiteKey, opts)
@@ -59,7 +59,7 @@ func (f *Fleet) WatchSite(ctx context.Context, fn func(wire.SiteInfo)) *Watch {
 		}
 		var info wire.SiteInfo
 		if err := json.Unmarshal(pair.Value, &info); err != nil {
-			f.log.Warn("what a site says of itself in consul makes no sense; ignored", "key", pair.Key, "site", f.site, "error", err)
+			f.log.Warn("ignored a malformed description of a site in consul", "key", pair.Key, "site", f.site, "error", err)
 			return wire.SiteInfo{}, meta, nil
 		}
 		return info, meta, nil

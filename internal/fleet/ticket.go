@@ -14,7 +14,7 @@ import (
 
 // UseTicket marks a session's ticket as used at this site and reports whether
 // this call did it: of any number of callers, at any number of brains, exactly
-// one gets true. After an error nobody knows; the ticket must count as used.
+// one gets true. After an error the outcome is unknown: treat the ticket as used.
 func (f *Fleet) UseTicket(ctx context.Context, session string, used wire.UsedTicket) (bool, error) {
 	if session == "" {
 		return false, errors.New("use ticket: no session")
@@ -31,7 +31,7 @@ func (f *Fleet) UseTicket(ctx context.Context, session string, used wire.UsedTic
 	return first, nil
 }
 
-// SweepTickets removes the marks of tickets that have expired, and says how many.
+// SweepTickets removes the marks of expired tickets, and returns how many.
 func (f *Fleet) SweepTickets(ctx context.Context) (int, error) {
 	pairs, _, err := f.consul.KV().List(wire.TicketsPrefix, f.query(ctx))
 	if err != nil {
@@ -40,7 +40,7 @@ func (f *Fleet) SweepTickets(ctx context.Context) (int, error) {
 	swept := 0
 	for _, pair := range pairs {
 		var used wire.UsedTicket
-		// A mark that cannot be read holds no secret and no ticket; it goes too.
+		// A mark that cannot be read is removed too.
 		if err := json.Unmarshal(pair.Value, &used); err == nil && time.Now().Before(used.Expires) {
 			continue
 		}

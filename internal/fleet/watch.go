@@ -13,7 +13,8 @@ const (
 	// watchWait is how long Consul holds a query open when nothing changes. It
 	// is short so that an agent's silence is noticed.
 	watchWait = 30 * time.Second
-	// watchGrace is what Consul may take on top: a sixteenth of jitter, and the way.
+	// watchGrace is what Consul may take in addition: a sixteenth of jitter, and the
+	// network.
 	watchGrace = watchWait/16 + 8*time.Second
 )
 
@@ -28,8 +29,8 @@ type Watch struct {
 	kick chan struct{}
 }
 
-// Stale reports whether what was delivered last may be out of date: Consul has
-// not answered yet, or its last answer was an error or is overdue.
+// Stale reports whether the last delivery may be out of date: Consul has not
+// answered yet, or its last answer was an error or is overdue.
 func (w *Watch) Stale() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -50,12 +51,12 @@ func (w *Watch) Err() error {
 	return w.err
 }
 
-// Done is closed when the watch has ended; fn is not called any more then.
+// Done is closed when the watch has ended; fn is not called after that.
 func (w *Watch) Done() <-chan struct{} { return w.done }
 
-// Again drops the query that is under way, or the wait for the next, and asks
-// Consul anew. For who knows better than Consul that an answer is to be had now:
-// a query that was forwarded into a broken network hangs long after it is mended.
+// Again drops the current query, or the wait for the next, and asks Consul again.
+// It is for callers that know that the network works again: a query that was
+// forwarded into a broken network hangs long after the network is repaired.
 func (w *Watch) Again() {
 	select {
 	case w.kick <- struct{}{}:
@@ -73,7 +74,7 @@ func (w *Watch) note(err error) (was error) {
 	return was
 }
 
-// watch follows a blocking query and tells fn of each answer that differs from
+// watch follows a blocking query and calls fn with each answer that differs from
 // the one before.
 func watch[T any](ctx context.Context, f *Fleet, what string,
 	get func(*api.QueryOptions) (T, *api.QueryMeta, error), fn func(T)) *Watch {
@@ -109,15 +110,15 @@ func watch[T any](ctx context.Context, f *Fleet, what string,
 			}
 			if again && err != nil {
 				index, failures = 0, 0
-				continue // it says nothing that the query was dropped
+				continue // that the query was dropped is no failure
 			}
 			was := w.note(err)
 			if err != nil {
 				if was == nil {
 					f.log.Warn("watching consul failed; retrying", "what", what, "site", f.site, "error", err)
 				}
-				// After a failure the index may belong to a Consul that is no
-				// more; waiting on a larger one than there is would miss changes.
+				// After a failure Consul may have started over with a smaller index;
+				// to wait for a larger one would miss changes.
 				index = 0
 				failures++
 				t := time.NewTimer(backOff(failures, 5*time.Second))
@@ -137,7 +138,7 @@ func watch[T any](ctx context.Context, f *Fleet, what string,
 			case next < index:
 				index = 0 // restored from a snapshot: start over
 			case next == 0:
-				index = 1 // 0 would not block, and turn this loop hot
+				index = 1 // 0 would not block, and this loop would spin
 			default:
 				index = next
 			}

@@ -59,8 +59,8 @@ func GenerateKeys(dir string) error {
 	case !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("generate ticket keys: %w", err)
 	}
-	// Public first: a private key whose public half nobody has would be of no
-	// use, and could not be generated again.
+	// Public first: a private key without its public key would be useless, and
+	// could not be generated again.
 	if err := writeFile(publicPath, keys, 0o644, os.Rename); err != nil {
 		return fmt.Errorf("write ticket keys: %w", err)
 	}
@@ -115,7 +115,7 @@ func readPublicKeys(path string) (map[string]ed25519.PublicKey, error) {
 		keys[keyID(key)] = key
 	}
 	if len(bytes.TrimSpace(text)) > 0 {
-		return nil, fmt.Errorf("ticket keys %s end in %d bytes that are no PEM block", path, len(text))
+		return nil, fmt.Errorf("ticket keys %s end in %d bytes that are not a PEM block", path, len(text))
 	}
 	if len(keys) == 0 {
 		return nil, fmt.Errorf("ticket keys %s hold no key; make some with: nearcast ticket-key DIR", path)

@@ -20,7 +20,7 @@ type Signer struct {
 	now    func() time.Time
 }
 
-// NewSigner signs with key; issuer names the router for whoever reads its tickets.
+// NewSigner signs with key; issuer is the router's name, which its tickets carry.
 func NewSigner(key ed25519.PrivateKey, issuer string) *Signer {
 	return &Signer{
 		key:    key,
@@ -103,9 +103,9 @@ func (s *Signer) Sign(c Claims) (token string, expires time.Time, err error) {
 	return token, c.Expires, nil
 }
 
-// Renew issues a ticket that says what c says, with more time. It takes claims
-// that Verify gave, and refuses with ErrWaited once MaxWait is over; the last
-// ticket before that ends with it.
+// Renew issues a ticket with the claims c and more time. It takes claims that
+// Verify returned, and fails with ErrWaited after MaxWait; no ticket outlives
+// MaxWait.
 func (s *Signer) Renew(c Claims) (token string, expires time.Time, err error) {
 	end := c.First.Add(MaxWait)
 	c.Issued = s.now()
@@ -122,7 +122,7 @@ func (s *Signer) Renew(c Claims) (token string, expires time.Time, err error) {
 	return s.Sign(c)
 }
 
-// check holds both sides to the same idea of a ticket that makes sense.
+// check says what is wrong with claims. Sign and Verify both use it.
 func (c Claims) check() error {
 	switch {
 	case !ValidSession(c.Session):

@@ -18,8 +18,8 @@
 // of the raw public key. Times are whole seconds. Checking allows Leeway for
 // clocks that disagree.
 //
-// A ticket says nothing of whether it was used before: that is for the brain
-// (Consul's check-and-set) and for the seat (which knows its own session).
+// A ticket does not say whether it was used before: the brain knows that (Consul's
+// check-and-set), and the seat (its own session).
 //
 //	signer, err := ticket.LoadSigner("ticket-key.pem", "eu-west-1")
 //	token, expires, err := signer.Sign(ticket.Claims{
@@ -52,8 +52,8 @@ const (
 	MaxWait = time.Hour
 	// Leeway is how far the clocks of signer and verifier may disagree: a ticket
 	// is taken this long after its expiry and this long before its issue. Router
-	// and seat may be at different sites, each with clocks of its own. It is less
-	// than TTL, which whoever marks tickets as used may rely on.
+	// and seat may be at different sites, each with its own clocks. It is less than
+	// TTL: those that mark tickets as used rely on that.
 	Leeway = 30 * time.Second
 	// MaxToken is the largest token that is looked at, in bytes.
 	MaxToken = 8 << 10
@@ -65,9 +65,9 @@ const (
 )
 
 var (
-	// ErrForged is any token that no router of ours can have issued for us now:
-	// malformed, signed with an unknown key or another algorithm, meant for
-	// somebody else, or issued in the future.
+	// ErrForged is any token that no router of ours can have issued for this reader
+	// now: malformed, signed with an unknown key or another algorithm, for another
+	// audience, or issued in the future.
 	ErrForged = errors.New("ticket is not valid")
 	// ErrExpired is a token that was good and is too old. Only a token whose
 	// signature holds is ever called expired.

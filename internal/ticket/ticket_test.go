@@ -374,7 +374,7 @@ func TestRotation(t *testing.T) {
 	write([]byte("half a fi"))
 	check("broken file", false, true)
 	_, err = v.Verify(mustSign(t, signers[0], sample()))
-	if err == nil || !strings.Contains(err.Error(), "no PEM block") {
+	if err == nil || !strings.Contains(err.Error(), "not a PEM block") {
 		t.Errorf("an unknown key while the file is broken: %v; want to be told of the file", err)
 	}
 	os.Remove(path)

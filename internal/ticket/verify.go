@@ -111,7 +111,7 @@ func (v *Verifier) Verify(token string) (Claims, error) {
 		return k, keyErr
 	})
 	// The library's errors may quote what they could not parse, so they are
-	// told apart here and never passed on.
+	// translated here and never returned.
 	switch {
 	case keyErr != nil:
 		return Claims{}, keyErr
@@ -119,7 +119,7 @@ func (v *Verifier) Verify(token string) (Claims, error) {
 	case errors.Is(err, jwt.ErrTokenMalformed):
 		return Claims{}, fmt.Errorf("%w: it is malformed", ErrForged)
 	case errors.Is(err, jwt.ErrTokenSignatureInvalid), errors.Is(err, jwt.ErrTokenUnverifiable):
-		return Claims{}, fmt.Errorf("%w: its signature does not hold", ErrForged)
+		return Claims{}, fmt.Errorf("%w: its signature is wrong", ErrForged)
 	case errors.Is(err, jwt.ErrTokenInvalidAudience):
 		return Claims{}, fmt.Errorf("%w: it is for another audience", ErrForged)
 	case errors.Is(err, jwt.ErrTokenUsedBeforeIssued), errors.Is(err, jwt.ErrTokenNotValidYet):
@@ -127,9 +127,9 @@ func (v *Verifier) Verify(token string) (Claims, error) {
 	case errors.Is(err, jwt.ErrTokenRequiredClaimMissing):
 		return Claims{}, fmt.Errorf("%w: a claim is missing", ErrForged)
 	case errors.Is(err, jwt.ErrTokenExpired):
-		// Judged below, after all else: what is wrong in two ways is forged.
+		// Decided below, after all other checks: a token with two faults is forged.
 	default:
-		return Claims{}, fmt.Errorf("%w: its claims do not hold", ErrForged)
+		return Claims{}, fmt.Errorf("%w: its claims are wrong", ErrForged)
 	}
 	expired := err != nil
 

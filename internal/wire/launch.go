@@ -57,7 +57,7 @@ type RTTSource string
 const (
 	RTTMeasured  RTTSource = "measured"  // by the caller
 	RTTPredicted RTTSource = "predicted" // from Consul's coordinates
-	RTTAssumed   RTTSource = "assumed"   // the router that was reached stands for the caller
+	RTTAssumed   RTTSource = "assumed"   // measured from the router that the caller reached
 )
 
 // Candidate is one site as placement saw it. Milliseconds add up: Score is
@@ -118,7 +118,7 @@ type AppView struct {
 	Description string  `json:"description,omitempty"`
 	Picture     string  `json:"picture,omitempty"`
 	Display     Display `json:"display"`
-	// Sites holds the app's room by site.
+	// Sites holds the app's capacity by site.
 	Sites map[string]Capacity `json:"sites"`
 }
 
@@ -170,7 +170,7 @@ type SiteView struct {
 	GPU       []string `json:"gpu,omitempty"`
 	// Distances are the round trips to other sites. GET /v1/sites?distances=all gives each site's, else only the entry's.
 	Distances map[string]Distance `json:"distances,omitempty"`
-	// Apps holds the room by app.
+	// Apps holds the capacity by app.
 	Apps map[string]Capacity `json:"apps"`
 }
 
