@@ -1,6 +1,6 @@
-// memory.js: what survives a reload of the page: per tab and app, the way back
-// to a running seat. sessionStorage may be refused (private modes, embedded
-// pages); the player then works, and only the reload is not survived.
+// memory.js: what survives a reload of the page: for each tab and app, how to go
+// back to a running seat. sessionStorage may be refused (private modes, embedded
+// pages); then the player works, but a reload loses the seat.
 
 const key = (app) => `nearcast:session:${app}`;
 
@@ -17,7 +17,7 @@ export function remember(app, saved) {
   try {
     sessionStorage.setItem(key(app), JSON.stringify(saved));
   } catch {
-    // Without storage there is no coming back after a reload.
+    // Without storage a reload loses the seat.
   }
 }
 

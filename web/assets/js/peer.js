@@ -2,7 +2,7 @@
 // sends input. It is made, and its offer with host candidates is ready, while
 // the person still looks at the Play button.
 
-const GATHER_MS = 250; // without any candidate by then, they travel after the offer
+const GATHER_MS = 250; // with no candidate by then, they are sent after the offer
 
 export class Peer {
   // The callbacks: onTrack(track, receiver), onCandidate(init), onState(state),
@@ -11,7 +11,7 @@ export class Peer {
     this.callbacks = callbacks;
     this.pc = null;
     this.closed = false;
-    this.shipped = false; // the offer left: later candidates travel alone
+    this.shipped = false; // the offer was sent: later candidates are sent separately
     this.pending = [];    // remote candidates that came before the answer
     this.#make(iceServers);
   }
@@ -26,7 +26,7 @@ export class Peer {
     this.input.onopen = () => this.#tell('onInput');
     this.input.onmessage = ({ data }) => this.#heard(data);
     pc.ontrack = ({ track, receiver }) => {
-      // Interactive: a frame late is worse than a frame lost.
+      // Interactive: a late frame is worse than a lost one.
       if ('jitterBufferTarget' in receiver) receiver.jitterBufferTarget = 0;
       if ('playoutDelayHint' in receiver) receiver.playoutDelayHint = 0;
       this.#tell('onTrack', track, receiver);
@@ -84,7 +84,7 @@ export class Peer {
     try {
       await this.pc.addIceCandidate(init?.candidate ? init : undefined);
     } catch {
-      // A candidate of a kind this browser does not know; the others remain.
+      // A kind of candidate that this browser does not know; the others remain.
     }
   }
 
@@ -93,8 +93,8 @@ export class Peer {
     if (this.input.readyState === 'open') this.input.send(JSON.stringify(input));
   }
 
-  // move may be lost: for positions, which the next one makes good. While the
-  // channel is backed up they are dropped here, where that costs no time.
+  // move may be lost: for positions, which the next one replaces. While the channel
+  // is congested they are dropped here, where that costs no time.
   move(input) {
     if (this.pointer.readyState === 'open' && this.pointer.bufferedAmount < 4096) {
       this.pointer.send(JSON.stringify(input));

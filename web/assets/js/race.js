@@ -1,34 +1,32 @@
-// race.js: which site is nearest, decided no later than it has to be.
+// race.js: which site is nearest, decided as early as possible.
 //
-// All sites are probed at once, each by two requests at once. A site's number is
-// the least of its round trips, three at least. Opening a connection is a round
-// trip too, and Resource Timing shows it (connectStart → connectEnd) beside that
-// of the request: so two new connections give four samples by their first
-// answers, after two round trips, none of them spent on warming. With TLS the
-// handshake is a third.
+// All sites are probed at once, each by two parallel requests. A site's number is
+// the shortest of at least three round trips. To open a connection is a round trip
+// too, and Resource Timing shows it (connectStart → connectEnd) beside that of the
+// request: so two new connections give four samples with their first answers,
+// after two round trips, without warming up. With TLS the handshake is a third.
 //
 // Because the nearest site also answers first, the race is decided as soon as
 // the leader has its samples and no silent site can still beat it: some two and
 // a half of the *leader's* round trips after the start, three and a half with
-// TLS, however far or dead the others are. Sites that had not answered by then
-// are left out.
+// TLS, however far away or dead the others are. Sites that have not answered by
+// then are left out.
 //
-// Race is the pure core: it is told what happened and when. run() is the part
-// that sends requests. bench/placement has the same core in Go, to measure what
-// the rule is worth; test/race.json holds the two together.
+// Race is the pure core: it takes what happened and when. run() is the part that
+// sends requests. bench/placement has the same core in Go, to measure the rule;
+// test/race.json tests that both agree.
 
 export const SAMPLES = 3;
-export const DEADLINE_MS = 2500; // nobody answered: enough
-const LINGER_MS = 1500; // after the decision, for those who are merely far
+export const DEADLINE_MS = 2500; // nobody answered: give up
+const LINGER_MS = 1500; // after the decision, for sites that are only far away
 
-// A new connection costs so many round trips before its first answer: to open
-// it, to shake hands with TLS, to ask. So a site that was silent for t is at
-// least t divided by this away.
+// Round trips of a new connection before its first answer: open, TLS handshake,
+// request. So a site that was silent for t is at least t divided by this away.
 const TRIPS = 2;
 const TRIPS_TLS = 3;
 
-// How much longer than that a silent site is given: jitter may have held it up,
-// and it has not had the least of several tries yet.
+// How much longer than that a silent site gets: jitter may have delayed it, and
+// it has not had several attempts yet.
 const SLACK = 1.2;
 const SLACK_MS = 2;
 
@@ -52,7 +50,7 @@ export class Race {
     }
   }
 
-  // warmed: the site's first answer came, but its timing is not shown to us.
+  // warmed: the site's first answer came, but the browser hides its timing.
   warmed(name, now) {
     const site = this.#sites.get(name);
     if (!site) return;
@@ -69,8 +67,8 @@ export class Race {
     site.since = now;
   }
 
-  // opened: the site's first connection was begun only then, after a look-up of
-  // its name, say. What held it up held the others up too.
+  // opened: the site's first connection began only then, for example after a DNS
+  // lookup. What delayed it delayed the others too.
   opened(name, at) {
     const site = this.#sites.get(name);
     if (site && site.opened === site.began && at > site.began) site.opened = at;
@@ -103,7 +101,7 @@ export class Race {
     const { best } = leading;
     let wait = 0;
     if (leading.samples < SAMPLES && !leading.failed) {
-      wait = leading.since + 3 * best + 20 - now; // not for ever: it may have died in the lead
+      wait = leading.since + 3 * best + 20 - now; // not for ever: the leader may have died
     }
     const heldUp = leading.opened - leading.began;
     for (const site of open) {
@@ -112,7 +110,7 @@ export class Race {
         const since = site.warm ? site.since : Math.max(site.opened, site.began + heldUp);
         wait = Math.max(wait, since + best * (site.warm ? 1 : site.trips) * SLACK + SLACK_MS - now);
       } else if (site.best < best * 1.2 + 2) {
-        // Close behind, with samples to come: worth a moment, not a round trip.
+        // Close behind, with samples pending: wait a moment, not a round trip.
         const due = site.since + site.best * 1.1 + 1 - now;
         if (due <= best / 2 + 1) wait = Math.max(wait, due);
       }
@@ -120,13 +118,13 @@ export class Race {
     return Math.min(Math.max(0, wait), left);
   }
 
-  // answered reports whether every site has been heard, or has failed.
+  // answered reports whether every site has answered or failed.
   answered() {
     return [...this.#sites.values()].every((s) => s.failed || s.samples > 0);
   }
 
-  // silent names the sites that gave no number; lost those of them that failed;
-  // waiting those that did not, and began before.
+  // silent names the sites without a number; lost those of them that failed;
+  // waiting those that did not fail, and began before.
   silent() {
     return this.#names((s) => s.samples === 0);
   }
@@ -139,8 +137,8 @@ export class Race {
     return this.#names((s) => !s.failed && s.samples === 0 && s.began <= before);
   }
 
-  // least says of the sites still waited for how far they are at least, in ms:
-  // they would have answered by now.
+  // least gives, for the sites that have not answered, their least distance in ms:
+  // nearer ones would have answered by now.
   least(now) {
     const out = {};
     for (const [name, site] of this.#sites) {
@@ -166,9 +164,9 @@ export class Race {
 }
 
 // run races the beacons: sites are [{site, beacon_url}]. The promise `decided`
-// fulfils when the race is. Those who had answered by then, or do soon after,
-// complete their samples, so that results() knows more when Play is pressed;
-// requests to those who stay silent are aborted. add(sites) lets more take part, and
+// fulfils when the race is decided. Sites that have answered by then, or do so
+// soon after, complete their samples, so that results() knows more when Play is
+// pressed; requests to sites that stay silent are aborted. add(sites) lets more take part, and
 // round(ms) waits until all have answered or the silent cannot win any more, giving
 // up those that were silent for ms. onChange is called with each new number.
 export function run(sites, { signal, onChange = () => {}, probe = fetchBeacon } = {}) {
@@ -206,7 +204,7 @@ export function run(sites, { signal, onChange = () => {}, probe = fetchBeacon } 
     const patience = setTimeout(() => control.abort(), DEADLINE_MS);
     let got = 0;
     const lane = async () => {
-      // A beacon that never shows a number is given up after some tries.
+      // A beacon that never gives a number is given up after some attempts.
       for (let n = 0; got < SAMPLES && n <= SAMPLES; n++) {
         const { trips, opened } = await probe(url, n, control.signal);
         const now = performance.now();
@@ -222,7 +220,7 @@ export function run(sites, { signal, onChange = () => {}, probe = fetchBeacon } 
       }
     };
     const lanes = await Promise.allSettled(Array.from({ length: LANES }, lane));
-    if (lanes.every((l) => l.status === 'rejected')) race.failed(site); // its answers so far stand
+    if (lanes.every((l) => l.status === 'rejected')) race.failed(site); // its answers so far count
     clearTimeout(patience);
     look();
   }
@@ -299,8 +297,8 @@ export function tripsOf(entry, wall, n) {
   const trips = [Math.min(request, wall)];
   const tcp = (entry.secureConnectionStart || entry.connectEnd) - entry.connectStart;
   if (!(entry.connectEnd > entry.connectStart)) return { trips };
-  // A connection to a proxy next door, or one resumed without a round trip,
-  // is none: it has to look like the way that the request went.
+  // A connection to a near proxy, or one resumed without a round trip, is no
+  // sample: it must take about as long as the request did.
   if (tcp >= 0.6 * request && entry.nextHopProtocol !== 'h3') trips.unshift(tcp);
   const tls = entry.secureConnectionStart > 0 ? entry.connectEnd - entry.secureConnectionStart : 0;
   if (tls >= 0.6 * request && trips.length === 2) trips.push(tls);

@@ -1,6 +1,6 @@
-// routers.js: where the service can be asked: the page's own origin, and the
-// routers of the other sites once GET /v1/sites has named them. The origin may
-// be the very site that dies.
+// routers.js: the routers that can be asked: the page's own origin, and those of
+// the other sites once GET /v1/sites has named them. The site that is lost may be
+// the origin itself.
 
 export class Routers {
   #known = new Map(); // site → {site, url, brain}
@@ -85,7 +85,7 @@ export function hedged(routers, ms, call) {
       call(router, control.signal).then((value) => settle(resolve, value), (error) => {
         open -= 1;
         if (control.signal.aborted) return;
-        // It is there, and says no; another would too. One that says 503 of itself may be alone in that.
+        // It answered and refused; another would refuse too. A 503 may be about this router only.
         const final = error.problem?.status > 0 && !error.problem.type?.endsWith('/unavailable');
         if (final || (open === 0 && turn >= routers.length)) settle(reject, error);
         else next();

@@ -1,18 +1,18 @@
 // signal.js: the WebSocket to a brain. One JSON object a frame, as in
-// internal/wire/signal.go. It carries control only; losing it loses no picture.
+// internal/wire/signal.go. It carries signalling only; the picture survives its loss.
 
 export const CLOSE_REPLACED = 4001;
 export const CLOSE_ENDED = 4002;
 export const CLOSE_REFUSED = 4003;
 
 const CONNECT_TIMEOUT_MS = 5000;
-// A brain hangs up on who has not said hello within ten seconds.
+// A brain closes a connection without hello after ten seconds.
 const WARM_MS = 8000;
 
 let ahead = null; // {url, socket, timer}
 
-// warmSignal connects before there is anything to say: opening takes two round
-// trips and more, which are then over by the time a ticket is there. A call
+// warmSignal connects ahead of time: to open takes two or more round trips, which
+// are then over when the ticket arrives. A call
 // of openSignal for the same URL within eight seconds gets the connection.
 export function warmSignal(url) {
   if (!url || (ahead?.url === url && ahead.socket.readyState <= WebSocket.OPEN)) return;
@@ -37,7 +37,7 @@ function take(url = ahead?.url) {
   return socket.readyState <= WebSocket.OPEN ? socket : null;
 }
 
-// openSignal connects and calls back; after close() nothing is called any more.
+// openSignal connects and calls back; after close() it calls nothing.
 export function openSignal(url, { onOpen, onMessage, onClose }) {
   let live = true;
   let opened = false;
@@ -52,7 +52,7 @@ export function openSignal(url, { onOpen, onMessage, onClose }) {
   try {
     socket = take(url) ?? new WebSocket(url);
   } catch {
-    // A URL that is none, or ws:// from a page loaded by https.
+    // An invalid URL, or ws:// from a page loaded by https.
     queueMicrotask(() => gone(1006));
     return { send() {}, close() { live = false; clearTimeout(timer); } };
   }
@@ -69,7 +69,7 @@ export function openSignal(url, { onOpen, onMessage, onClose }) {
     try {
       message = JSON.parse(event.data);
     } catch {
-      return; // not ours; the next one may be
+      return; // not a message of ours
     }
     if (message && typeof message.type === 'string') onMessage(message);
   };

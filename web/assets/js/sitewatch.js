@@ -1,25 +1,25 @@
-// sitewatch.js: whether the site of a session is there, asked when there is doubt,
-// and what follows from the verdict (verdict.js): a site that is lost is left.
-// While the answer is awaited a place elsewhere is already asked for, so that
-// it is at hand; a ticket that nobody uses lapses.
+// sitewatch.js: asks whether the site of a session still answers, when there is
+// doubt, and acts on the verdict (verdict.js): the session leaves a lost site.
+// While the answers are pending it already asks for a place at another site; an
+// unused ticket expires.
 
 import * as api from './api.js';
 import { inquire } from './verdict.js';
 
-const REACHED_LATE_MS = 1000; // an answer that took so long came through a network that was gone
+const REACHED_LATE_MS = 1000; // an answer that took so long means that the network was gone
 const AGAIN_MS = 2000;        // between two inquiries
-const GLANCE_MS = 3000;       // between two looks at a brain that one waits for
+const GLANCE_MS = 3000;       // between two checks of the brain while waiting
 const GLANCE_PATIENCE_MS = 1200;
-const AHEAD_PATIENCE_MS = 500; // for a launch asked for ahead; then others are asked too
+const AHEAD_PATIENCE_MS = 500; // for the launch that was asked for ahead; then other routers are asked too
 
 const WAITING = new Set(['connecting', 'queued', 'starting', 'granted']);
 
 export class SiteWatch {
   #routers; #state; #request; #dispatch;
-  #end = null; // ends the inquiry that is under way
+  #end = null; // ends the current inquiry
   #again;
   #glances;
-  #ahead = null; // {lost, launch}: a launch elsewhere, asked for ahead of the verdict
+  #ahead = null; // {lost, launch}: a launch at another site, asked for before the verdict
 
   // state() is that of session.js, launchRequest(lost) gives a wire.LaunchRequest.
   constructor({ routers, state, launchRequest, dispatch }) {
@@ -29,7 +29,7 @@ export class SiteWatch {
     this.#dispatch = dispatch;
   }
 
-  // follow is told of each change of state.
+  // follow takes each change of state.
   follow(phase, before) {
     if (phase === 'reconnecting') this.doubt();
     else if (phase !== 'streaming' || before !== 'streaming') this.trust();
@@ -40,13 +40,13 @@ export class SiteWatch {
     }
   }
 
-  // doubt: nothing comes from the site.
+  // doubt: nothing arrives from the site.
   doubt() {
     const { launch, lost } = this.#state();
     const suspect = launch?.site;
     if (this.#end || !suspect) return;
     const routers = this.#routers.order({ without: [...lost, suspect] });
-    if (routers.length === 0) return; // there is nobody to compare with
+    if (routers.length === 0) return; // there is no other site to compare with
     const witnesses = new Map(routers.map((r) => [r.site, r.url]));
     this.#end = inquire({
       suspect, witnesses: [...witnesses.keys()], rtt: this.#routers.rtt(suspect),
@@ -56,7 +56,7 @@ export class SiteWatch {
     });
   }
 
-  // trust: something came.
+  // trust: something arrived.
   trust() {
     clearTimeout(this.#again);
     this.#end?.();
@@ -74,7 +74,7 @@ export class SiteWatch {
 
   #launchAhead(lost, url) {
     const launch = api.launch(this.#request(lost), undefined, url);
-    launch.catch(() => {}); // then it is asked for again
+    launch.catch(() => {}); // then the player asks again
     this.#ahead = { lost: [...new Set(lost)], launch };
   }
 
@@ -91,20 +91,20 @@ export class SiteWatch {
     this.#again = setTimeout(() => { if (this.#state().phase === 'reconnecting') this.doubt(); }, AGAIN_MS);
   }
 
-  // #askSuspect: whatever answers at the site will do: its router, or its brain.
+  // #askSuspect asks the site's brains and its router: one answer is enough.
   #askSuspect(site, signal) {
     const { url, brain } = this.#routers.get(site) ?? {};
     const brains = new Set([...this.#state().urls.slice(0, 1), brain].filter(Boolean).map(healthOf));
     const asked = [...brains].map((health) => api.reach(health, signal));
     if (url !== undefined) {
       asked.push(askRouter(site, url, signal).then((healthy) => {
-        if (healthy === false) throw new Error('its own router knows of no brain');
+        if (healthy === false) throw new Error('the site\'s own router knows no healthy brain');
       }));
     }
     return Promise.any(asked);
   }
 
-  // #glance: who waits hears little, and would not notice that nobody is there.
+  // #glance: a person who waits gets few messages, and would not notice a lost site.
   async #glance() {
     const { urls, turn, launch } = this.#state();
     const brain = urls[turn % urls.length];
@@ -117,7 +117,7 @@ export class SiteWatch {
   }
 }
 
-// healthOf is where a brain says how it is, by its WebSocket's URL.
+// healthOf is the health URL of a brain, from its WebSocket's URL.
 const healthOf = (url) => new URL('/healthz', url.replace(/^ws/, 'http')).href;
 
 // askRouter resolves to what the router at url knows of a site's health.

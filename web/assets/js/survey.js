@@ -1,9 +1,9 @@
-// survey.js: which sites to measure, and in what order: all of them at once
-// where they are few; where they are many the router says which to begin with,
-// and after each round of answers, which to measure next (POST /v1/probes), so
-// that a handful of probes decides among hundreds. A round ends as a race does:
-// a site that is silent and cannot be the nearest is not waited for. That it was
-// silent so long says how far it is at least, which the router is told.
+// survey.js: which sites to measure, and in what order: all at once where they are
+// few. Where they are many, the router says which to begin with and, after each
+// round of answers, which to measure next (POST /v1/probes), so that a few probes
+// decide among hundreds of sites. A round ends as a race does: it does not wait for
+// a silent site that cannot be the nearest. How long a site was silent says how far
+// it is at least; the router gets that too.
 
 import { run } from './race.js';
 
@@ -12,7 +12,7 @@ const MAX_ROUNDS = 8;
 const ROUND_MS = 1000; // a beacon that is silent for so long has failed
 
 // contestants gives the sites of a wire.SitesResponse that are worth measuring
-// for an app, the likeliest first.
+// for an app, the most likely first.
 export function contestants({ sites = [], probe }, app) {
   const open = sites.filter((s) => s.healthy && s.beacon_url);
   const place = new Map((probe ?? []).map((site, i) => [site, i]));
@@ -53,7 +53,7 @@ export function survey(response, app, { ask, race = run, ...options }) {
       }
       await running.round(ROUND_MS);
     } catch {
-      // The router has no more advice: what was measured is what there is.
+      // The router has no more advice: use what was measured.
     }
     done();
     finish();

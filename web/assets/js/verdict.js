@@ -1,24 +1,23 @@
-// verdict.js: the picture has stopped coming. Is it the site, or is it us?
+// verdict.js: the picture has stopped. Is the site lost, or our own network?
 //
-// The suspect (the site of the session) is asked, and in parallel a witness:
-// the router of another site, nearest first, the next one HEDGE_MS later if it
-// is silent too. What they say gives the verdict:
+// The page asks the suspect (the site of the session) and, in parallel, a witness:
+// the router of another site, the nearest first, the next one HEDGE_MS later if
+// that is silent too. Their answers give the verdict:
 //
-//	alive     the suspect answered: its brain will bring the seat back
-//	lost      a witness answers, so our own network is fine, and the suspect does
-//	          not, though it was asked afresh after that; sooner where the witness
-//	          knows the site to be unhealthy
-//	waiting   nobody has said anything (yet): with our own network gone there is
-//	          nothing to do but wait for it
+//	alive     the suspect answered: its brain will find the seat again
+//	lost      a witness answers, so our own network works, and the suspect does not,
+//	          although it was asked again after that; sooner where the witness says
+//	          that the site is unhealthy
+//	waiting   nobody has answered (yet): while our own network is gone, only wait
 //
-// Inquiry is the pure core: it is told what happened and when, and says whom to
+// Inquiry is the pure core: it takes what happened and when, and says which to
 // ask. inquire() is the part that asks.
 
-export const HEDGE_MS = 300;    // a silent witness: ask the next one too
-export const CONFIRM_MS = 600;  // a witness stands: how long the suspect may be silent
-export const UNHEALTHY_MS = 250; // the same where the witness knows it to be unhealthy
-export const AGAIN_MS = 1000;   // everybody was asked in vain: from the start
-const SLEPT_MS = 2500;          // between two looks: the machine slept
+export const HEDGE_MS = 300;    // a witness is silent: ask the next one too
+export const CONFIRM_MS = 600;  // a witness has answered: how long the suspect may be silent
+export const UNHEALTHY_MS = 250; // the same where the witness says that it is unhealthy
+export const AGAIN_MS = 1000;   // nobody answered: start again
+const SLEPT_MS = 2500;          // between two looks: the device slept
 
 export class Inquiry {
   #suspect; #rtt; #witnesses;
@@ -31,7 +30,7 @@ export class Inquiry {
   #lastTurn = -Infinity;
   #looked;
 
-  // witnesses are names, the one to ask first at the front; rtt is the way to the suspect in ms.
+  // witnesses are names, the first to ask at the front; rtt is the round trip to the suspect in ms.
   constructor(suspect, witnesses, { rtt = 0, now }) {
     this.#suspect = suspect;
     this.#witnesses = witnesses;
@@ -39,7 +38,7 @@ export class Inquiry {
     this.#looked = now;
   }
 
-  // due names those who are to be asked at now; to call is to have asked.
+  // due returns the names to ask now, and counts them as asked.
   due(now) {
     if (now - this.#looked > SLEPT_MS) this.#forget();
     this.#looked = now;
@@ -62,8 +61,8 @@ export class Inquiry {
     return out;
   }
 
-  // answered: somebody spoke. healthy is what they say of the suspect:
-  // undefined where they know nothing of it.
+  // answered notes an answer. healthy is what it says of the suspect, undefined where
+  // it says nothing.
   answered(name, now, healthy) {
     if (name === this.#suspect) {
       this.#alive = true;
@@ -73,7 +72,7 @@ export class Inquiry {
     if (healthy === false) this.#sick = true;
   }
 
-  // failed: somebody cannot be asked: the next witness need not wait.
+  // failed notes that one cannot be asked: the next witness need not wait.
   failed(name) {
     if (name !== this.#suspect && this.#turn % this.#witnesses.length !== 0) this.#lastTurn = -Infinity;
   }
@@ -85,7 +84,7 @@ export class Inquiry {
     return now - this.#fresh >= patience ? 'lost' : 'waiting';
   }
 
-  // What was heard before a sleep says nothing of now.
+  // Answers from before a sleep are out of date.
   #forget() {
     this.#heard = this.#fresh = null;
     this.#sick = false;
@@ -97,10 +96,10 @@ export class Inquiry {
 const LOOK_MS = 50;
 const ANSWER_MS = 2000;
 
-// inquire asks until there is a verdict, and calls back once with it and how long
-// it took. ask(name, signal) resolves to what that one says of the suspect's
-// health, and rejects where it does not answer; onWitness is called with the
-// first witness that does. The function returned ends it.
+// inquire asks until there is a verdict, and calls onVerdict once with it and how
+// long it took. ask(name, signal) resolves to what that one says of the suspect's
+// health, and rejects where it does not answer; onWitness is called with the first
+// witness that answers. The returned function ends the inquiry.
 export function inquire({ suspect, witnesses, rtt, ask, onVerdict, onWitness = () => {} }) {
   const started = performance.now();
   const inquiry = new Inquiry(suspect, witnesses, { rtt, now: started });

@@ -1,6 +1,6 @@
-// watchdog.js: whether a picture still comes: pings on the input channel, and
-// looks whether packets arrive. ICE says it too, but takes five seconds. Gathers the overlay's
-// numbers on the way.
+// watchdog.js: whether the picture still arrives: it pings on the input channel and
+// checks whether packets arrive. ICE notices too, but takes five seconds. Collects
+// the overlay's numbers as well.
 
 import { flatten, rates } from './stats.js';
 
@@ -14,7 +14,7 @@ export class Watchdog {
   #alive; #ticked;
   #pings = new Map();
   #seq = 0;
-  #received = Infinity; // unknown: the first look only takes note
+  #received = Infinity; // unknown: the first look only notes it
   #sample = null;
   #numbers = null; // the latest rates
   #pingMS = null;
@@ -35,7 +35,7 @@ export class Watchdog {
     this.#peer = null;
   }
 
-  // suspect: ICE says that the path is broken; it may heal by itself. Be less patient.
+  // suspect: ICE reports a broken path, which may recover. Be less patient.
   suspect() {
     this.#alive = Math.min(this.#alive, performance.now() - SILENCE_MS / 2);
   }
@@ -57,7 +57,7 @@ export class Watchdog {
 
   #look() {
     const now = performance.now();
-    // The machine slept, or the tab was held: give the path a moment to speak.
+    // The device slept, or the tab was paused: give the path a moment.
     if (now - this.#ticked > SILENCE_MS) this.#alive = now;
     this.#ticked = now;
     this.#pings.set(++this.#seq, now);

@@ -1,5 +1,5 @@
-// geometry.js: where the picture is. The video element fills the window and
-// letterboxes; coordinates on the wire are 0..1 of the picture alone. Pure.
+// geometry.js: where the picture is. The video element fills the window with bars
+// around the picture; coordinates on the wire are 0..1 of the picture alone. Pure.
 
 // pictureRect: the part of box {left, top, width, height} that a w x h picture
 // fills when it is fitted inside with its aspect kept (object-fit: contain).

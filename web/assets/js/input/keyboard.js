@@ -1,12 +1,12 @@
-// keyboard.js: keys go to the app, by place (code) and meaning (key), as long as
-// the stage has the focus. What the browser lets go of is taken, also Tab and
-// F5; the page keeps only the chords below. Leaving the page lets go of all.
+// keyboard.js: keys go to the app, by place (code) and meaning (key), while the
+// stage has the focus. The app gets every key that the browser gives, also Tab and
+// F5; the page keeps only the chords below. Leaving the page releases all keys.
 
-// CHORDS are the page's own: with Ctrl+Alt+Shift, so that no app misses them.
+// CHORDS are the page's own: with Ctrl+Alt+Shift, which apps rarely use.
 const CHORDS = { KeyS: 'stats', KeyF: 'fullscreen', KeyM: 'menu', KeyQ: 'quit' };
 
 export class Keyboard {
-  // surface has the focus; sink has send(); onChord(name) is told of a chord.
+  // surface has the focus; sink has send(); onChord(name) is called for a chord.
   constructor({ surface, sink, onChord, mac = isMac() }) {
     Object.assign(this, { surface, sink, onChord, mac });
     this.held = new Map(); // code → key
@@ -64,7 +64,7 @@ export class Keyboard {
     this.#send(code, key, false);
   }
 
-  // release lets go of everything that is held, buttons too.
+  // release releases everything that is held, buttons too.
   release() {
     this.held.clear();
     this.sink.send({ t: 'blur' });

@@ -7,7 +7,7 @@ import { notches, pictureRect, toPicture } from './geometry.js';
 
 export class Pointer {
   // surface takes the events; video has the picture's size; sink has send()
-  // and move(); onLock(locked) tells when the mouse was taken or given back.
+  // and move(); onLock(locked) is called when the mouse is locked or released.
   constructor({ surface, video, sink, onLock = () => {} }) {
     Object.assign(this, { surface, video, sink, onLock });
     this.relative = false;
@@ -28,8 +28,8 @@ export class Pointer {
     const on = (target, type, handler, options = {}) =>
       target.addEventListener(type, handler.bind(this), { signal: this.abort.signal, ...options });
     on(this.surface, 'pointermove', this.#moved);
-    // Buttons come as mouse events: pointerdown tells only the first of several.
-    // Fingers never get here, see touch.js.
+    // Buttons come as mouse events: pointerdown reports only the first of several.
+    // touch.js takes fingers.
     on(this.surface, 'pointerdown', this.#follow);
     on(this.surface, 'mousedown', this.#pressed);
     on(window, 'mouseup', this.#released);
@@ -91,7 +91,7 @@ export class Pointer {
 
   capture() {
     if (!this.relative || this.locked) return;
-    // Raw motion where the platform has it; acceleration is the app's affair.
+    // Raw motion where the platform has it; acceleration is up to the app.
     const request = this.surface.requestPointerLock?.({ unadjustedMovement: true });
     request?.catch?.(() => this.surface.requestPointerLock()?.catch?.(() => {}));
   }
@@ -108,7 +108,7 @@ export class Pointer {
     if (inside || this.held.size > 0) this.at(x, y);
   }
 
-  // #follow keeps a drag's moves coming when it leaves the window.
+  // #follow keeps the moves of a drag that leaves the window.
   #follow(event) {
     if (event.pointerType !== 'touch' && !this.relative) this.surface.setPointerCapture?.(event.pointerId);
   }

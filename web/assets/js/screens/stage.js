@@ -1,4 +1,4 @@
-// stage.js: the picture and the sound. Keeps the last picture on view while a
+// stage.js: the picture and the sound. Keeps the last picture visible while a
 // connection is replaced.
 
 import { el } from '../ui/dom.js';
@@ -38,7 +38,7 @@ export class Stage {
       this.#hear();
     };
     this.video.srcObject = stream;
-    // A tab in the background draws nothing, but it does decode: whichever is first.
+    // A tab in the background does not draw, but it does decode: take the first of both.
     this.video.requestVideoFrameCallback?.(live);
     this.video.addEventListener('loadeddata', live, { once: true });
     this.video.play().catch(() => {}); // muted video may always play
@@ -69,8 +69,8 @@ export class Stage {
     return this.#listen();
   }
 
-  // #hear attaches the sound. Not before the picture: Chromium's page stands
-  // still until its audio service has started, and that can take half a second.
+  // #hear attaches the sound, after the picture: Chromium blocks the page until its
+  // audio service has started, which can take half a second.
   #hear() {
     if (!this.sound) return;
     this.audio.srcObject = this.sound;

@@ -1,5 +1,5 @@
-// toolbar.js: the controls over the picture. A small tab at the top edge opens
-// it; it closes by itself, and never takes the keyboard from the app unasked.
+// toolbar.js: the controls over the picture. A small tab at the top edge opens it.
+// It closes by itself, and takes the keyboard from the app only when asked to.
 
 import { ms } from '../words.js';
 import { el, setText } from '../ui/dom.js';
@@ -48,7 +48,7 @@ export function toolbar({ title, actions }) {
     setText(end.lastChild, 'End');
     end.setAttribute('aria-label', 'End session');
   }
-  // Unsaved work dies with the session: ask, in place.
+  // Unsaved work is lost with the session: ask first.
   end.addEventListener('click', () => {
     if (end.classList.contains('sure')) {
       unsure();
@@ -63,7 +63,7 @@ export function toolbar({ title, actions }) {
   });
   tab.addEventListener('pointerenter', (e) => { if (e.pointerType === 'mouse' && e.buttons === 0) open(); });
   bar.addEventListener('pointerleave', () => open());
-  // A tool pressed by mouse or finger gives the keyboard straight back.
+  // After a click or tap on a tool the app has the keyboard again.
   bar.addEventListener('mousedown', (e) => { if (e.target !== volume) e.preventDefault(); });
   bar.addEventListener('keydown', (e) => {
     if (e.key === 'Escape') { actions.refocus(); close(); }

@@ -1,5 +1,5 @@
 // dom.js: making elements. Text is always set as text: titles, descriptions and
-// details come from other people and are never read as markup.
+// details come from other people and are never parsed as markup.
 
 // el('button.primary', {type: 'button', onclick: f}, 'Play') and the like.
 export function el(spec, props = {}, ...children) {

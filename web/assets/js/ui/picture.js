@@ -1,5 +1,5 @@
 // picture.js: an app's picture, or one drawn from its name where it has none:
-// the contour lines of a hill that is this name's alone.
+// contour lines of a hill, different for each name.
 
 import { el, svg } from './dom.js';
 
@@ -51,7 +51,7 @@ export function contours(name) {
   return root;
 }
 
-// stream is a small generator of numbers in 0..1 that a name seeds.
+// stream is a small generator of numbers in 0..1, seeded by a name.
 function stream(name) {
   let h = 2166136261;
   for (const c of String(name)) h = Math.imul(h ^ c.codePointAt(0), 16777619);
