@@ -1,0 +1,98 @@
+package testkit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+)
+
+// patience is how long Until waits. It is meant for a busy machine: what is waited
+// for usually takes milliseconds.
+const patience = time.Minute
+
+// Until waits for a condition that costs little to look at and has no event to
+// wait on. The test fails where it is false for a minute. To show what was seen
+// last, or to ask somebody, use Retry.
+func Until(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	Within(t, patience, what, ok)
+}
+
+// Within is Until with a limit of its own.
+func Within(t testing.TB, limit time.Duration, what string, ok func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeoutCause(context.Background(), limit, fmt.Errorf("not within %s", limit))
+	defer cancel()
+	for pause := range pauses(ctx, 5*time.Millisecond) {
+		if ok() {
+			return
+		}
+		pause()
+	}
+	if !ok() {
+		t.Fatalf("wait until %s: %v", what, context.Cause(ctx))
+	}
+}
+
+// Retry tries something until it has no error. The test fails with the last error
+// where ctx ends before. What is tried may cost something: a request, a command.
+func Retry(ctx context.Context, t testing.TB, what string, try func() error) {
+	t.Helper()
+	var last error
+	for pause := range pauses(ctx, 50*time.Millisecond) {
+		err := try()
+		if err == nil {
+			return
+		}
+		// What ctx cut off says nothing of what is waited for.
+		if last == nil || ctx.Err() == nil {
+			last = err
+		}
+		pause()
+	}
+	if last == nil {
+		last = errors.New("it was not tried")
+	}
+	t.Fatalf("wait until %s: %v; the last try: %v", what, context.Cause(ctx), last)
+}
+
+// pauses gives a pause for each try until ctx ends: short ones at first, so that
+// what is quick is seen at once, and none longer than most.
+func pauses(ctx context.Context, most time.Duration) func(yield func(pause func()) bool) {
+	return func(yield func(func()) bool) {
+		timer := time.NewTimer(0)
+		defer timer.Stop()
+		wait := time.Millisecond / 2
+		for ctx.Err() == nil {
+			paused := yield(func() {
+				wait = min(2*wait, most)
+				timer.Reset(wait)
+				select {
+				case <-timer.C:
+				case <-ctx.Done():
+				}
+			})
+			if !paused {
+				return
+			}
+		}
+	}
+}
+
+// Context ends with the test, or after a time.
+func Context(t testing.TB, limit time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeoutCause(t.Context(), limit, fmt.Errorf("not within %s", limit))
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// Must fails the test where there is an error.
+func Must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
