@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/nearcast/nearcast/provision/clustertest"
+	"github.com/nearcast/nearcast/internal/testkit/nodes"
 )
 
 // machine is a bare Debian root, as debootstrap makes it, with mounts, processes and
@@ -179,5 +179,5 @@ func tail(b []byte) []byte { return b[max(0, len(b)-4000):] }
 
 func eventually(t *testing.T, ctx context.Context, what string, try func() error) {
 	t.Helper()
-	clustertest.Eventually(t, ctx, what, try)
+	nodes.Eventually(t, ctx, what, try)
 }
