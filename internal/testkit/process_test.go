@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -32,8 +33,7 @@ func TestProcess(t *testing.T) {
 	}
 
 	cmd := exec.Command("/bin/sh", "-c", `trap "echo asked; exit 0" TERM; echo ready; while :; do sleep 0.01; done`)
-	out, err := cmd.StdoutPipe()
-	Must(t, err)
+	out := output(t, cmd)
 	p = Start(t, cmd)
 	lines := bufio.NewScanner(out)
 	if !lines.Scan() {
@@ -45,9 +45,20 @@ func TestProcess(t *testing.T) {
 		t.Errorf("it says %q", lines.Text())
 	}
 	<-stopped
-	if said := failing(func(t testing.TB) { Start(t, exec.Command("/no/such/program")) }); !strings.Contains(said, "start /no/such/program") {
+	if said := failing(t, func(t testing.TB) { Start(t, exec.Command("/no/such/program")) }); !strings.Contains(said, "start /no/such/program") {
 		t.Errorf("a program that is missing: %q", said)
 	}
+}
+
+// output is what a program prints.
+func output(t *testing.T, cmd *exec.Cmd) io.Reader {
+	t.Helper()
+	r, w, err := os.Pipe()
+	Must(t, err)
+	t.Cleanup(func() { r.Close(); w.Close() })
+	Must(t, r.SetReadDeadline(time.Now().Add(patience)))
+	cmd.Stdout = w
+	return r
 }
 
 // TestProcessOutlivesThread holds that a process does not end with the thread of the
@@ -56,10 +67,8 @@ func TestProcessOutlivesThread(t *testing.T) {
 	cmd := exec.Command("cat")
 	in, err := cmd.StdinPipe()
 	Must(t, err)
-	out, err := cmd.StdoutPipe()
-	Must(t, err)
+	out := output(t, cmd)
 	thread := make(chan int)
-	var p *Process
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
 		if syscall.Gettid() == os.Getpid() {
@@ -67,14 +76,14 @@ func TestProcessOutlivesThread(t *testing.T) {
 			done := make(chan struct{})
 			go func() {
 				runtime.LockOSThread()
-				p = Start(t, cmd)
+				Start(t, cmd)
 				thread <- syscall.Gettid()
 				close(done)
 			}()
 			<-done
 			return
 		}
-		p = Start(t, cmd)
+		Start(t, cmd)
 		thread <- syscall.Gettid()
 	}()
 	task := fmt.Sprintf("/proc/self/task/%d", <-thread)
@@ -87,5 +96,4 @@ func TestProcessOutlivesThread(t *testing.T) {
 	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "alive\n" {
 		t.Errorf("it says %q, %v", line, err)
 	}
-	p.Kill()
 }

@@ -13,8 +13,7 @@ import (
 const patience = time.Minute
 
 // Until waits for a condition that costs little to look at and has no event to
-// wait on. The test fails where it is false for a minute. To show what was seen
-// last, or to ask somebody, use Retry.
+// wait on. The test fails where it is false for a minute.
 func Until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	Within(t, patience, what, ok)
@@ -23,16 +22,33 @@ func Until(t testing.TB, what string, ok func() bool) {
 // Within is Until with a limit of its own.
 func Within(t testing.TB, limit time.Duration, what string, ok func() bool) {
 	t.Helper()
+	look(t, limit, what, func() (any, bool) { return nil, ok() })
+}
+
+// UntilSeen is Until for what can be shown: where the test fails, it says what was
+// seen last.
+func UntilSeen(t testing.TB, what string, see func() (seen any, ok bool)) {
+	t.Helper()
+	look(t, patience, what, see)
+}
+
+func look(t testing.TB, limit time.Duration, what string, see func() (seen any, ok bool)) {
+	t.Helper()
 	ctx, cancel := context.WithTimeoutCause(context.Background(), limit, fmt.Errorf("not within %s", limit))
 	defer cancel()
 	for pause := range pauses(ctx, 5*time.Millisecond) {
-		if ok() {
+		if _, ok := see(); ok {
 			return
 		}
 		pause()
 	}
-	if !ok() {
+	// Once more: the machine may have been busy with something else.
+	switch seen, ok := see(); {
+	case ok:
+	case seen == nil:
 		t.Fatalf("wait until %s: %v", what, context.Cause(ctx))
+	default:
+		t.Fatalf("wait until %s: %v; seen last: %+v", what, context.Cause(ctx), seen)
 	}
 }
 

@@ -11,13 +11,11 @@ import (
 	"time"
 )
 
-// failure is a test that notes why it failed, and is not the test that runs.
+// failure is a test that notes why it failed, and leaves the one that runs alone.
 type failure struct {
 	testing.TB
 	text string
 }
-
-func (f *failure) Helper() {}
 
 func (f *failure) Fatal(args ...any) { f.Fatalf("%s", fmt.Sprint(args...)) }
 
@@ -27,8 +25,8 @@ func (f *failure) Fatalf(format string, args ...any) {
 }
 
 // failing runs what should fail a test, and returns what the test says then.
-func failing(do func(t testing.TB)) string {
-	f := &failure{}
+func failing(t testing.TB, do func(t testing.TB)) string {
+	f := &failure{TB: t}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -47,14 +45,20 @@ func TestUntil(t *testing.T) {
 		}
 
 		begin := time.Now()
-		said := failing(func(t testing.TB) { Until(t, "pigs fly", func() bool { return false }) })
+		said := failing(t, func(t testing.TB) { Until(t, "pigs fly", func() bool { return false }) })
 		if took := time.Since(begin); took != time.Minute || said != "wait until pigs fly: not within 1m0s" {
 			t.Errorf("after %v it says %q", took, said)
 		}
 		begin = time.Now()
-		said = failing(func(t testing.TB) { Within(t, time.Second, "pigs fly", func() bool { return false }) })
+		said = failing(t, func(t testing.TB) { Within(t, time.Second, "pigs fly", func() bool { return false }) })
 		if took := time.Since(begin); took != time.Second || said != "wait until pigs fly: not within 1s" {
 			t.Errorf("after %v it says %q", took, said)
+		}
+		said = failing(t, func(t testing.TB) {
+			UntilSeen(t, "pigs fly", func() (any, bool) { return struct{ Wings int }{0}, false })
+		})
+		if said != "wait until pigs fly: not within 1m0s; seen last: {Wings:0}" {
+			t.Errorf("it says %q", said)
 		}
 		// One look more than there is time for: the last pause may have been long.
 		begin = time.Now()
@@ -76,7 +80,7 @@ func TestRetry(t *testing.T) {
 		}
 
 		begin := time.Now()
-		said := failing(func(f testing.TB) {
+		said := failing(t, func(f testing.TB) {
 			ctx := Context(t, 10*time.Second)
 			Retry(ctx, f, "pigs fly", func() error {
 				if ctx.Err() != nil {
@@ -89,7 +93,7 @@ func TestRetry(t *testing.T) {
 			t.Errorf("after %v it says %q", took, said)
 		}
 		// A try that ctx cuts off does not hide why the one before failed.
-		said = failing(func(f testing.TB) {
+		said = failing(t, func(f testing.TB) {
 			ctx, tries := Context(t, 10*time.Second), 0
 			Retry(ctx, f, "pigs fly", func() error {
 				if tries++; tries == 1 {
@@ -104,7 +108,7 @@ func TestRetry(t *testing.T) {
 		}
 		ended, cancel := context.WithCancel(t.Context())
 		cancel()
-		said = failing(func(f testing.TB) { Retry(ended, f, "pigs fly", func() error { return nil }) })
+		said = failing(t, func(f testing.TB) { Retry(ended, f, "pigs fly", func() error { return nil }) })
 		if said != "wait until pigs fly: context canceled; the last try: it was not tried" {
 			t.Errorf("it says %q", said)
 		}
@@ -113,7 +117,7 @@ func TestRetry(t *testing.T) {
 
 func TestMust(t *testing.T) {
 	Must(t, nil)
-	if said := failing(func(t testing.TB) { Must(t, errors.New("no wings")) }); said != "no wings" {
+	if said := failing(t, func(t testing.TB) { Must(t, errors.New("no wings")) }); said != "no wings" {
 		t.Errorf("it says %q", said)
 	}
 }
