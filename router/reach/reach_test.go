@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/router/reach/reachtest"
 )
@@ -56,20 +57,9 @@ func prober(t *testing.T, log io.Writer, urls ...string) *Prober {
 
 func until(t *testing.T, what string, p *Prober, ok func(State) bool) State {
 	t.Helper()
-	deadline := time.After(60 * time.Second)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		s := p.State("far")
-		if ok(s) {
-			return s
-		}
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("not after a minute: %s; seen last: %+v", what, s)
-		}
-	}
+	var s State
+	testkit.UntilSeen(t, what, func() (any, bool) { s = p.State("far"); return s, ok(s) })
+	return s
 }
 
 func TestCutAndMended(t *testing.T) {
