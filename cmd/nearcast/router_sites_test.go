@@ -15,19 +15,18 @@ import (
 	"github.com/nearcast/nearcast/internal/fleet"
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
-	"github.com/nearcast/nearcast/router/reach/reachtest"
 )
 
 // testSite is a site with a real Consul and a real router, that can be cut off.
 type testSite struct {
 	name, address string
 	consul        *testkit.Consul
-	link          *reachtest.Link // by which the others reach its router
+	link          *testkit.Proxy // by which the others reach its router
 }
 
 // cut makes the site as silent as a network does that drops its packets.
 func (s *testSite) cut()  { s.link.Cut(); s.consul.Pause() }
-func (s *testSite) heal() { s.consul.Resume(); s.link.Mend() }
+func (s *testSite) heal() { s.consul.Resume(); s.link.Heal() }
 
 // testSites runs sites with one app each, "chess", until the test ends.
 func testSites(ctx context.Context, t *testing.T, logger *slog.Logger, names ...string) []*testSite {
@@ -36,7 +35,7 @@ func testSites(ctx context.Context, t *testing.T, logger *slog.Logger, names ...
 	var sites []*testSite
 	for i, consul := range testkit.FederateConsul(t, names...) {
 		s := &testSite{name: names[i], consul: consul, address: testkit.Address(t)}
-		s.link = reachtest.NewLink(t, s.address)
+		s.link = testkit.StartProxy(t, s.address)
 		sites = append(sites, s)
 		f, err := fleet.Open(fleet.Config{Address: consul.Address, Log: logger})
 		if err != nil {

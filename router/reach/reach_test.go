@@ -17,7 +17,6 @@ import (
 
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
-	"github.com/nearcast/nearcast/router/reach/reachtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -63,7 +62,7 @@ func until(t *testing.T, what string, p *Prober, ok func(State) bool) State {
 }
 
 func TestCutAndMended(t *testing.T) {
-	link := reachtest.NewLink(t, router(t, nil))
+	link := testkit.StartProxy(t, router(t, nil))
 	p := prober(t, nil, "http://"+link.Address)
 	s := until(t, "some samples", p, func(s State) bool { return s.RTTMS > 0 && s.Answers() })
 	if s.RTTMS > 200 || s.ErrorMS <= 0 || s.Blind {
@@ -84,7 +83,7 @@ func TestCutAndMended(t *testing.T) {
 		if s.Misses < 2 || s.Answers() {
 			t.Errorf("%+v", s)
 		}
-		link.Mend()
+		link.Heal()
 		begin = time.Now()
 		until(t, "the site answers", p, State.Answers)
 		if took := time.Since(begin); took > 3*time.Second {
@@ -97,7 +96,7 @@ func TestCutAndMended(t *testing.T) {
 
 func TestOneRouterOfTwoIsCut(t *testing.T) {
 	address := router(t, nil)
-	one, two := reachtest.NewLink(t, address), reachtest.NewLink(t, address)
+	one, two := testkit.StartProxy(t, address), testkit.StartProxy(t, address)
 	p := prober(t, nil, "http://"+one.Address, "http://"+two.Address)
 	until(t, "an answer", p, State.Answers)
 	one.Cut()
