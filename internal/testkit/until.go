@@ -46,9 +46,9 @@ func look(t testing.TB, limit time.Duration, what string, see func() (seen any, 
 	switch seen, ok := see(); {
 	case ok:
 	case seen == nil:
-		t.Fatalf("wait until %s: %v", what, context.Cause(ctx))
+		t.Fatalf("%s: %v", what, context.Cause(ctx))
 	default:
-		t.Fatalf("wait until %s: %v; seen last: %+v", what, context.Cause(ctx), seen)
+		t.Fatalf("%s: %v; seen last: %+v", what, context.Cause(ctx), seen)
 	}
 }
 
@@ -71,7 +71,7 @@ func Retry(ctx context.Context, t testing.TB, what string, try func() error) {
 	if last == nil {
 		last = errors.New("it was not tried")
 	}
-	t.Fatalf("wait until %s: %v; the last try: %v", what, context.Cause(ctx), last)
+	t.Fatalf("%s: %v; the last error: %v", what, context.Cause(ctx), last)
 }
 
 // pauses gives a pause for each try until ctx ends: short ones at first, so that

@@ -46,18 +46,18 @@ func TestUntil(t *testing.T) {
 
 		begin := time.Now()
 		said := failing(t, func(t testing.TB) { Until(t, "pigs fly", func() bool { return false }) })
-		if took := time.Since(begin); took != time.Minute || said != "wait until pigs fly: not within 1m0s" {
+		if took := time.Since(begin); took != time.Minute || said != "pigs fly: not within 1m0s" {
 			t.Errorf("after %v it says %q", took, said)
 		}
 		begin = time.Now()
 		said = failing(t, func(t testing.TB) { Within(t, time.Second, "pigs fly", func() bool { return false }) })
-		if took := time.Since(begin); took != time.Second || said != "wait until pigs fly: not within 1s" {
+		if took := time.Since(begin); took != time.Second || said != "pigs fly: not within 1s" {
 			t.Errorf("after %v it says %q", took, said)
 		}
 		said = failing(t, func(t testing.TB) {
 			UntilSeen(t, "pigs fly", func() (any, bool) { return struct{ Wings int }{0}, false })
 		})
-		if said != "wait until pigs fly: not within 1m0s; seen last: {Wings:0}" {
+		if said != "pigs fly: not within 1m0s; seen last: {Wings:0}" {
 			t.Errorf("it says %q", said)
 		}
 		// One look more than there is time for: the last pause may have been long.
@@ -89,7 +89,7 @@ func TestRetry(t *testing.T) {
 				return errors.New("no wings")
 			})
 		})
-		if took := time.Since(begin); took != 10*time.Second || said != "wait until pigs fly: not within 10s; the last try: no wings" {
+		if took := time.Since(begin); took != 10*time.Second || said != "pigs fly: not within 10s; the last error: no wings" {
 			t.Errorf("after %v it says %q", took, said)
 		}
 		// A try that ctx cuts off does not hide why the one before failed.
@@ -103,13 +103,13 @@ func TestRetry(t *testing.T) {
 				return ctx.Err()
 			})
 		})
-		if !strings.HasSuffix(said, "the last try: no wings") {
+		if !strings.HasSuffix(said, "the last error: no wings") {
 			t.Errorf("it says %q", said)
 		}
 		ended, cancel := context.WithCancel(t.Context())
 		cancel()
 		said = failing(t, func(f testing.TB) { Retry(ended, f, "pigs fly", func() error { return nil }) })
-		if said != "wait until pigs fly: context canceled; the last try: it was not tried" {
+		if said != "pigs fly: context canceled; the last error: it was not tried" {
 			t.Errorf("it says %q", said)
 		}
 	})
