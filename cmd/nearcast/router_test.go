@@ -43,7 +43,7 @@ func (l *testLog) String() string {
 // noLeaks holds that nothing runs on, save idle connections to Consul.
 func noLeaks(t *testing.T, before goleak.Option) {
 	t.Helper()
-	goleak.VerifyNone(t, before,
+	goleak.VerifyNone(t, before, testkit.IgnoreProcesses(),
 		goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"),
 		goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
 }

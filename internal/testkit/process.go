@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 )
 
 // Process is a program that a test runs.
@@ -40,21 +42,29 @@ func start(cmd *exec.Cmd) (*Process, error) {
 	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	p := &Process{cmd: cmd, done: make(chan struct{})}
 	started := make(chan error)
-	go func() {
-		// The kernel sends the parent-death signal when the *thread* that started the
-		// child ends, and Go ends the thread of a goroutine that locked it and returns.
-		// The thread that a test happens to run on may be used so later. So this
-		// goroutine keeps one as long as there is a child.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			cmd.Wait()
-			close(p.done)
-		}
-	}()
+	go p.run(started)
 	return p, <-started
+}
+
+func (p *Process) run(started chan<- error) {
+	// The kernel sends the parent-death signal when the *thread* that started the
+	// child ends, and Go ends the thread of a goroutine that locked it and returns.
+	// The thread that a test happens to run on may be used so later. So this
+	// goroutine keeps one as long as there is a child.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	err := p.cmd.Start()
+	started <- err
+	if err == nil {
+		p.cmd.Wait()
+		close(p.done)
+	}
+}
+
+// IgnoreProcesses is for a test that looks for leaks while its servers run: each
+// has a goroutine.
+func IgnoreProcesses() goleak.Option {
+	return goleak.IgnoreAnyFunction("github.com/nearcast/nearcast/internal/testkit.(*Process).run")
 }
 
 // PID is the process id.

@@ -39,6 +39,9 @@ func TestProcess(t *testing.T) {
 	if !lines.Scan() {
 		t.Fatal("it does not begin")
 	}
+	if err := goleak.Find(IgnoreProcesses()); err != nil {
+		t.Error(err)
+	}
 	stopped := make(chan struct{})
 	go func() { p.Stop(); close(stopped) }()
 	if !lines.Scan() || lines.Text() != "asked" {
