@@ -103,7 +103,7 @@ func TestClusterOfThree(t *testing.T) {
 		}
 	})
 	t.Run("the sites know each other", func(t *testing.T) {
-		eventually(t, ctx, "site-b answers site-a's questions", func() error {
+		nodes.Eventually(t, ctx, "site-b answers site-a's questions", func() error {
 			// The token was made at the primary site; site-b has copied it.
 			if err := three[0].Ask("PUT", nodes.ConsulPort, "/v1/kv/test/wan?dc=site-b", management, "x", nil); err != nil {
 				return err
@@ -137,7 +137,7 @@ func TestClusterOfThree(t *testing.T) {
 			if lost[s.Address] {
 				continue
 			}
-			eventually(t, ctx, "a write through "+s.Address, func() error {
+			nodes.Eventually(t, ctx, "a write through "+s.Address, func() error {
 				if err := s.Ask("PUT", nodes.ConsulPort, "/v1/kv/test/after", management, "x", nil); err != nil {
 					return err
 				}
@@ -150,7 +150,7 @@ func TestClusterOfThree(t *testing.T) {
 				}}, nil)
 			})
 		}
-		eventually(t, ctx, "the job runs", func() error {
+		nodes.Eventually(t, ctx, "the job runs", func() error {
 			var allocs []struct{ ClientStatus string }
 			for _, s := range three {
 				if lost[s.Address] {
@@ -173,7 +173,7 @@ func TestClusterOfThree(t *testing.T) {
 			Address: "http://" + b.Address + ":4646", IDFile: filepath.Join(b.Values.Paths.NomadData, "client", "client-id"),
 			Statement: filepath.Join(keys, "site-b", "server", provision.NomadHostFile),
 		}
-		eventually(t, ctx, "drain", func() error {
+		nodes.Eventually(t, ctx, "drain", func() error {
 			if err := node.Drain(ctx, time.Minute, "test"); err != nil {
 				return err
 			}

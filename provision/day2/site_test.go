@@ -111,16 +111,12 @@ func build(t testing.TB) string {
 	if err := os.Chmod(bin, 0o755); err != nil { // seats run as other users
 		t.Fatal(err)
 	}
-	packages := map[string]string{"nearcast": "./cmd/nearcast"}
+	packages := map[string]string{"nearcast": "cmd/nearcast"}
 	if t.Name() != "TestHelp" {
-		packages["plugins/nomad-driver-stream"], packages["stream-host"], packages["testapp"] = "./plugins/nomad-driver-stream", "./cmd/stream-host", "./dev/testapp"
+		packages["plugins/nomad-driver-stream"], packages["stream-host"], packages["testapp"] = "plugins/nomad-driver-stream", "cmd/stream-host", "dev/testapp"
 	}
 	for name, pkg := range packages {
-		cmd := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(bin, name), pkg)
-		cmd.Dir = nodes.Source(t)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("build %s: %v\n%s", pkg, err, out)
-		}
+		testkit.Must(t, testkit.Build(t.Context(), pkg, filepath.Join(bin, name)))
 	}
 	return bin
 }
