@@ -228,6 +228,24 @@ func (n *Nomad) mark() string { return "NEARCAST_TEST_AGENT=" + n.Dir }
 // killMarked ends what a killed agent leaves running: its plugins and what looks
 // after tasks.
 func (n *Nomad) killMarked() {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for late := time.Now().Add(10 * time.Second); ; <-tick.C {
+		left := n.marked()
+		if len(left) == 0 {
+			return
+		}
+		if time.Now().After(late) {
+			n.t.Errorf("nomad's processes %v do not end", left)
+			return
+		}
+		for _, pid := range left {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+}
+
+func (n *Nomad) marked() (pids []int) {
 	environs, _ := filepath.Glob("/proc/[0-9]*/environ")
 	for _, file := range environs {
 		text, err := os.ReadFile(file)
@@ -235,9 +253,10 @@ func (n *Nomad) killMarked() {
 			continue // it has ended, or is another's
 		}
 		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file))); err == nil {
-			syscall.Kill(pid, syscall.SIGKILL)
+			pids = append(pids, pid)
 		}
 	}
+	return pids
 }
 
 // unmount takes away what a client leaves mounted: its tasks' secrets.

@@ -24,6 +24,9 @@ func (f *failure) Fatalf(format string, args ...any) {
 	runtime.Goexit()
 }
 
+// Skip counts as a failure that says why.
+func (f *failure) Skip(args ...any) { f.Fatalf("skipped: %s", fmt.Sprint(args...)) }
+
 // failing runs what should fail a test, and returns what the test says then.
 func failing(t testing.TB, do func(t testing.TB)) string {
 	f := &failure{TB: t}
