@@ -18,7 +18,7 @@ type Consul struct {
 	t          testing.TB
 	site       string
 	join       []string // WAN addresses of the other sites' agents
-	management string   // the token that may everything; "" is no ACLs
+	management string   // the token with all rights; without one there are no ACLs
 	bin        string
 	data       string
 	ports      []int
@@ -34,8 +34,8 @@ func StartConsul(t testing.TB) *Consul {
 	return c
 }
 
-// StartSecureConsul is StartConsul with ACLs that deny by default and the token
-// that may everything.
+// StartSecureConsul is StartConsul with ACLs that deny by default. The management
+// token has all rights.
 func StartSecureConsul(t testing.TB, management string) *Consul {
 	t.Helper()
 	c := prepareConsul(t, "dc1")

@@ -25,7 +25,7 @@ import (
 //	n.WaitReady("raw_exec")
 type Nomad struct {
 	Address string // host:port of its HTTP API
-	Dir     string // all that is its own. Short: sockets have paths of at most 107 bytes
+	Dir     string // its folder, short enough for Unix sockets below it
 	Token   string // for its API, where ACLs are on
 
 	t       testing.TB
@@ -89,7 +89,7 @@ client {
   }
 }
 consul {
-  address          = "127.0.0.1:1" # nobody
+  address          = "127.0.0.1:1" # nothing listens there
   auto_advertise   = false
   client_auto_join = false
   server_auto_join = false
@@ -106,7 +106,7 @@ consul {
 
 func (n *Nomad) file(name string) string { return filepath.Join(n.Dir, name+".hcl") }
 
-// Kill ends the agent as kill -9 does. What runs in it lives on.
+// Kill ends the agent as kill -9 does. Its tasks keep running.
 func (n *Nomad) Kill() {
 	if n.process != nil {
 		n.process.Kill()
@@ -170,7 +170,7 @@ func (n *Nomad) end() {
 	}
 }
 
-// stopJobs ends all tasks in order: they outlive their agent.
+// stopJobs ends all tasks in order: an agent that is killed leaves them running.
 func (n *Nomad) stopJobs() error {
 	limit := time.Minute
 	if n.t.Failed() {
@@ -195,8 +195,8 @@ func (n *Nomad) stopJobs() error {
 	}
 }
 
-// tryStopJobs asks for the end of all jobs; a job may just have made another. It
-// has no error once no task runs.
+// tryStopJobs asks Nomad to stop all jobs, and has no error once no task runs. It is
+// repeated, because a job can start another.
 func (n *Nomad) tryStopJobs(ctx context.Context) error {
 	var jobs []struct{ ID, Status string }
 	if err := n.Get(ctx, "/v1/jobs", &jobs); err != nil {
@@ -259,7 +259,7 @@ func (n *Nomad) marked() (pids []int) {
 	return pids
 }
 
-// unmount takes away what a client leaves mounted: its tasks' secrets.
+// unmount removes the mounts that a client leaves: its tasks' secrets.
 func (n *Nomad) unmount() {
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// Ports come from below the ports that the kernel gives to connections (32768 and
-// up) and that Nomad gives to jobs (20000 to 32000).
+// Ports come from below those that the kernel gives to connections (from 32768) and
+// Nomad to jobs (20000 to 32000).
 const firstPort, endPort = 10_000, 20_000
 
 // Ports are n ports in a row that are free for TCP and UDP on 127.0.0.1. No other
@@ -41,8 +41,8 @@ func Address(t testing.TB) string {
 func address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
 // claim takes n ports from first, or none. A port is claimed by a socket in the
-// abstract namespace: the processes of all users see it, as far as they share
-// ports, and it goes with its process.
+// abstract namespace: all processes of the same network namespace see it, whatever
+// their user, and it ends with its process.
 func claim(first, n int) (claims []net.PacketConn) {
 	for port := first; port < first+n; port++ {
 		c, err := net.ListenPacket("unixgram", fmt.Sprintf("@nearcast-test-port-%d", port))

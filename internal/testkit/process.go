@@ -48,9 +48,9 @@ func start(cmd *exec.Cmd) (*Process, error) {
 
 func (p *Process) run(started chan<- error) {
 	// The kernel sends the parent-death signal when the *thread* that started the
-	// child ends, and Go ends the thread of a goroutine that locked it and returns.
-	// The thread that a test happens to run on may be used so later. So this
-	// goroutine keeps one as long as there is a child.
+	// child ends. Go ends a thread when a goroutine that locked it returns, and the
+	// thread of a test can be locked later by such a goroutine. So this goroutine
+	// holds a thread of its own until the child has ended.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	err := p.cmd.Start()

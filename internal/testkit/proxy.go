@@ -51,15 +51,15 @@ func (p *Proxy) Cut() {
 	p.open = make(chan struct{})
 }
 
-// Heal makes the proxy carry again, what it held back first.
+// Heal makes the proxy carry again, first what it held back.
 func (p *Proxy) Heal() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	close(p.open)
 }
 
-// Break closes all connections and refuses more, as where a process has died. It
-// is for good.
+// Break closes all connections and refuses new ones, as after the death of a
+// process. It cannot be undone.
 func (p *Proxy) Break() {
 	p.mu.Lock()
 	select {

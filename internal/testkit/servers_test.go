@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// TestNomadEnds holds that nothing is left of an agent, whether it lives at the end
-// or was killed with a task running.
+// TestNomadEnds holds that nothing is left of an agent, whether it runs at the end or
+// was killed while a task ran.
 func TestNomadEnds(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: Nomad's clients do")
@@ -74,7 +74,7 @@ func runTask(t *testing.T, n *Nomad) {
 	})
 }
 
-// TestSecureConsul holds that it denies who has no token.
+// TestSecureConsul holds that a request without a token is refused.
 func TestSecureConsul(t *testing.T) {
 	const token = "5f3e6c1a-9d0e-4f53-8a11-0d8c5a5cbb01"
 	c := StartSecureConsul(t, token)

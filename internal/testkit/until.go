@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// patience is how long Until waits. It is meant for a busy machine: what is waited
-// for usually takes milliseconds.
+// patience is how long Until waits. Most conditions are true within milliseconds;
+// the limit is for a busy machine.
 const patience = time.Minute
 
 // Until waits for a condition that costs little to look at and has no event to
@@ -42,7 +42,7 @@ func look(t testing.TB, limit time.Duration, what string, see func() (seen any, 
 		}
 		pause()
 	}
-	// Once more: the machine may have been busy with something else.
+	// One more look: on a busy machine the last pause can be long.
 	switch seen, ok := see(); {
 	case ok:
 	case seen == nil:
@@ -62,7 +62,7 @@ func Retry(ctx context.Context, t testing.TB, what string, try func() error) {
 		if err == nil {
 			return
 		}
-		// What ctx cut off says nothing of what is waited for.
+		// An error because ctx ended does not say what is wrong.
 		if last == nil || ctx.Err() == nil {
 			last = err
 		}
