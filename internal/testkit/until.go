@@ -36,11 +36,8 @@ func look(t testing.TB, limit time.Duration, what string, see func() (seen any, 
 	t.Helper()
 	ctx, cancel := context.WithTimeoutCause(context.Background(), limit, fmt.Errorf("not within %s", limit))
 	defer cancel()
-	for pause := range pauses(ctx, 5*time.Millisecond) {
-		if _, ok := see(); ok {
-			return
-		}
-		pause()
+	if poll(ctx, 5*time.Millisecond, func() bool { _, ok := see(); return ok }) {
+		return
 	}
 	// One more look: on a busy machine the last pause can be long.
 	switch seen, ok := see(); {
@@ -57,16 +54,16 @@ func look(t testing.TB, limit time.Duration, what string, see func() (seen any, 
 func Retry(ctx context.Context, t testing.TB, what string, try func() error) {
 	t.Helper()
 	var last error
-	for pause := range pauses(ctx, 50*time.Millisecond) {
+	done := poll(ctx, 50*time.Millisecond, func() bool {
 		err := try()
-		if err == nil {
-			return
-		}
 		// An error because ctx ended does not say what is wrong.
 		if last == nil || ctx.Err() == nil {
 			last = err
 		}
-		pause()
+		return err == nil
+	})
+	if done {
+		return
 	}
 	if last == nil {
 		last = errors.New("it was not tried")
@@ -74,27 +71,19 @@ func Retry(ctx context.Context, t testing.TB, what string, try func() error) {
 	t.Fatalf("%s: %v; the last error: %v", what, context.Cause(ctx), last)
 }
 
-// pauses gives a pause for each try until ctx ends: short ones at first, so that
-// what is quick is seen at once, and none longer than most.
-func pauses(ctx context.Context, most time.Duration) func(yield func(pause func()) bool) {
-	return func(yield func(func()) bool) {
-		timer := time.NewTimer(0)
-		defer timer.Stop()
-		wait := time.Millisecond / 2
-		for ctx.Err() == nil {
-			paused := yield(func() {
-				wait = min(2*wait, most)
-				timer.Reset(wait)
-				select {
-				case <-timer.C:
-				case <-ctx.Done():
-				}
-			})
-			if !paused {
-				return
-			}
+// poll tries until it is true, or until ctx ends. The pauses are short at first, so
+// that what is quick is seen at once, and then get longer up to most.
+func poll(ctx context.Context, most time.Duration, try func() bool) bool {
+	for pause := time.Millisecond; ctx.Err() == nil; pause = min(2*pause, most) {
+		if try() {
+			return true
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
 		}
 	}
+	return false
 }
 
 // Context ends with the test, or after a time.
