@@ -13,6 +13,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/nearcast/nearcast/brain"
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -393,8 +394,8 @@ func TestTwoReplicasOnePool(t *testing.T) {
 	s := newSite(t, brain.App{ID: "game", Version: 1, Warm: 2, Max: 4})
 	s.nomad.placed = s.ready
 	room := s.published("game")
-	way, cut := s.cable()
-	a := s.brain("a", way)
+	way := testkit.StartProxy(t, s.consul.Address)
+	a := s.brain("a", way.Address)
 	s.until("a keeps the pool", func() bool { return room().Capacity.Idle == 2 })
 	b := s.brain("b")
 	var mu sync.Mutex
@@ -436,7 +437,7 @@ func TestTwoReplicasOnePool(t *testing.T) {
 	// The replica that keeps the pool is cut off from Consul: the other takes
 	// over, and serves the next person from a pool that it keeps.
 	begin := time.Now()
-	cut()
+	way.Break()
 	s.nomad.change(func(j brain.Jobs) { j.Apps["game"] = brain.App{ID: "game", Version: 1, Title: "by b", Warm: 2, Max: 4} })
 	s.until("b publishes", func() bool { return room().Title == "by b" })
 	t.Logf("b took over after %v", time.Since(begin))

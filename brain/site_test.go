@@ -3,7 +3,6 @@ package brain_test
 import (
 	"bytes"
 	"context"
-	"crypto/ed25519"
 	"io"
 	"log/slog"
 	"net/http"
@@ -57,12 +56,8 @@ func (l *logs) Write(p []byte) (int, error) {
 func newSite(t *testing.T, apps ...brain.App) *site {
 	t.Helper()
 	t.Parallel()
-	_, key, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
-	s := &site{t: t, ctx: ctx, consul: testkit.StartConsul(t), signer: ticket.NewSigner(key, "test"),
+	s := &site{t: t, ctx: ctx, consul: testkit.StartConsul(t), signer: testkit.Signer(t),
 		logs: &logs{t: t.Output()}, seats: map[string]*seat{}}
 	s.verify = ticket.NewVerifier(s.signer.Public())
 	s.fleet = s.open(s.consul.Address)
@@ -140,16 +135,7 @@ func (s *site) brain(name string, consulAddress ...string) *replica {
 
 func (s *site) until(what string, ok func() bool) {
 	s.t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(60 * time.Second)
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			s.t.Fatalf("never came true: %s", what)
-		}
-	}
+	testkit.Until(s.t, what, ok)
 }
 
 func call(t *testing.T, method, url string) (int, string) {

@@ -18,6 +18,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/nearcast/nearcast/internal/testkit"
 )
 
 // binaries is ../bin, if make build has filled it and the servers are there.
@@ -45,9 +47,7 @@ func binaries(t *testing.T) string {
 }
 
 func minutes(t *testing.T, n int) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(n)*time.Minute)
-	t.Cleanup(cancel)
-	return ctx
+	return testkit.Context(t, time.Duration(n)*time.Minute)
 }
 
 // logTo shows what the cluster said where the test fails.
@@ -102,10 +102,7 @@ func nothingLeft(t *testing.T, dir string) {
 // starts it again where it was.
 func TestCluster(t *testing.T) {
 	bin, ctx := binaries(t), minutes(t, 3)
-	ports, err := FreePorts()
-	if err != nil {
-		t.Fatal(err)
-	}
+	ports := PortsFrom(testkit.Ports(t, 11)[0])
 	options := Options{Dir: filepath.Join(t.TempDir(), "site"), Bin: bin, Apps: []string{}, Ports: ports, Log: logTo(t)}
 	c, err := Start(ctx, options)
 	if err != nil {
@@ -176,7 +173,7 @@ func TestCluster(t *testing.T) {
 func TestKilledSupervisor(t *testing.T) {
 	bin, ctx := binaries(t), minutes(t, 2)
 	dir := filepath.Join(t.TempDir(), "site")
-	port := freeBlock(t, 11)
+	port := testkit.Ports(t, 11)[0]
 	log := logTo(t)
 	up := func() *exec.Cmd {
 		cmd := exec.Command(filepath.Join(bin, "nearcast"), "dev", "up", "--no-apps", "--dir", dir, "--port", strconv.Itoa(port))
@@ -205,13 +202,7 @@ func TestKilledSupervisor(t *testing.T) {
 		if p.Name == "router" || p.Name == "brain" {
 			continue
 		}
-		for tick := time.NewTicker(20 * time.Millisecond); p.PID != 0 && alive(p.PID, p.Started); {
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-				t.Fatalf("%s outlives its supervisor", p.Name)
-			}
-		}
+		testkit.Within(t, 2*time.Minute, p.Name+" ends with its supervisor", func() bool { return p.PID == 0 || !alive(p.PID, p.Started) })
 	}
 	if err := Down(ctx, dir, log); err != nil {
 		t.Fatal(err)
@@ -242,10 +233,7 @@ func TestKilledSupervisor(t *testing.T) {
 // A start that cannot succeed says why and leaves no process.
 func TestStartRefuses(t *testing.T) {
 	bin, ctx := binaries(t), minutes(t, 1)
-	ports, err := FreePorts()
-	if err != nil {
-		t.Fatal(err)
-	}
+	ports := PortsFrom(testkit.Ports(t, 11)[0])
 	l, err := net.Listen("tcp", local(ports.Consul))
 	if err != nil {
 		t.Fatal(err)
@@ -269,30 +257,8 @@ func TestStartRefuses(t *testing.T) {
 
 func waitURL(ctx context.Context, t *testing.T, url string) {
 	t.Helper()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
+	testkit.Retry(ctx, t, url+" answers", func() error {
 		_, err := httpGet(ctx, url)
-		if err == nil {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatalf("wait for %s: %v", url, err)
-		}
-	}
-}
-
-// freeBlock finds n free ports in a row.
-func freeBlock(t *testing.T, n int) int {
-	t.Helper()
-	for first := 20_000 + os.Getpid()%10_000; first < 32_000; first += n {
-		p := PortsFrom(first)
-		if p.check() == nil {
-			return first
-		}
-	}
-	t.Fatal("no free ports in a row")
-	return 0
+		return err
+	})
 }

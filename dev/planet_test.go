@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/nearcast/nearcast/dev/wan"
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -26,22 +27,13 @@ import (
 func untilAnswered(ctx context.Context, t *testing.T, p *Planet, what, url string, ok func(body []byte) error) {
 	t.Helper()
 	client := &http.Client{Transport: p.Person().Transport()}
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
+	testkit.Retry(ctx, t, what, func() error {
 		body, err := getBy(ctx, client, url)
-		if err == nil {
-			err = ok(body)
+		if err != nil {
+			return err
 		}
-		if err == nil {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatalf("wait until %s: %v", what, err)
-		}
-	}
+		return ok(body)
+	})
 }
 
 // connects is how long a TCP connection to a router takes: one round trip.
@@ -299,7 +291,7 @@ func TestKilledPlanet(t *testing.T) {
 		up.Process.Kill()
 		Down(context.WithoutCancel(ctx), dir, log)
 	})
-	waitFor(ctx, t, "it says what to do", func() bool {
+	testkit.Within(t, 2*time.Minute, "it says what to do", func() bool {
 		text, err := os.ReadFile(out.Name())
 		return err == nil && strings.Contains(string(text), "nearcast dev locate tokyo")
 	})
@@ -315,7 +307,7 @@ func TestKilledPlanet(t *testing.T) {
 	}
 	ended := make(chan struct{})
 	go func() { hers.Wait(); close(ended) }()
-	waitFor(ctx, t, "she is inside", func() bool {
+	testkit.Within(t, 2*time.Minute, "she is inside", func() bool {
 		inside, err := os.Stat(Namespace(dir, Person))
 		where, err2 := os.Stat(fmt.Sprintf("/proc/%d/ns/net", hers.Process.Pid))
 		return err == nil && err2 == nil && os.SameFile(inside, where)
@@ -333,19 +325,6 @@ func TestKilledPlanet(t *testing.T) {
 		t.Error("her command outlives the planet")
 	}
 	planetGone(t, dir, "us-east-1")
-}
-
-func waitFor(ctx context.Context, t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatalf("wait until %s: %v", what, ctx.Err())
-		}
-	}
 }
 
 func TestPlanetRefuses(t *testing.T) {

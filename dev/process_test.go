@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/nearcast/nearcast/internal/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -32,11 +34,7 @@ func run(t *testing.T, s service) *process {
 	return p
 }
 
-func short(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
-	t.Cleanup(cancel)
-	return ctx
-}
+func short(t *testing.T) context.Context { return testkit.Context(t, time.Minute) }
 
 // waitStatus waits for a status that pleases.
 func waitStatus(t *testing.T, p *process, pleases func(ProcessStatus) bool) ProcessStatus {

@@ -3,38 +3,28 @@ package driver
 import (
 	"bytes"
 	"context"
-	"crypto/ed25519"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/json"
-	"encoding/pem"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nearcast/nearcast/internal/testkit"
 )
 
 // agent is a real Nomad agent, server and client in one, that loads the plugin
 // as it is built, and a real Consul agent beside it.
 type agent struct {
-	t      *testing.T
+	t *testing.T
+	*testkit.Nomad
 	dir    string
 	nomad  string // binary
-	http   string
-	config string
 	plugin string
-	cmd    *exec.Cmd
-	exited chan struct{}
 	// real is whether seats are made by cmd/stream-host, or by this test's peer
 	// of it: where that does not build, or $NEARCAST_FAKE_HOST is set.
 	real bool
@@ -46,18 +36,14 @@ func newAgent(t *testing.T, plugin string) *agent {
 	if testing.Short() {
 		t.Skip("starts real agents")
 	}
-	nomad, err := tool("nomad")
-	if err != nil {
-		t.Skip(err)
-	}
-	a := &agent{t: t, dir: shortTempDir(t), nomad: nomad}
-	os.Chmod(a.dir, 0o755) // the app's user must reach its directory
+	n := testkit.NewNomad(t)
+	a := &agent{t: t, Nomad: n, dir: n.Dir, nomad: testkit.Tool(t, "nomad")}
 	a.plugin = filepath.Join(a.dir, "plugins", "nomad-driver-stream")
 	host := filepath.Join(a.dir, "plugins", "stream-host")
-	a.build(a.plugin, "../plugins/nomad-driver-stream")
-	a.real = os.Getenv("NEARCAST_FAKE_HOST") == "" && a.build(host, "../cmd/stream-host") == nil
+	a.build(a.plugin, "plugins/nomad-driver-stream")
+	a.real = os.Getenv("NEARCAST_FAKE_HOST") == "" && a.build(host, "cmd/stream-host") == nil
 	if a.real {
-		a.build(filepath.Join(a.dir, "testapp"), "../dev/testapp")
+		a.build(filepath.Join(a.dir, "testapp"), "dev/testapp")
 	} else {
 		// Outside plugin_dir, where Nomad would take it for a plugin.
 		host, _ = os.Executable()
@@ -79,51 +65,27 @@ func newAgent(t *testing.T, plugin string) *agent {
 	if !a.real || !isRoot {
 		os.Chmod(closed, 0o755) // no isolation
 	}
-	keys := filepath.Join(a.dir, "keys.pem")
-	writeKeys(t, keys)
-	ports := freePorts(t, 3)
-	consul := a.startConsul()
-	a.http = fmt.Sprintf("http://127.0.0.1:%d", ports[0])
-	a.config = filepath.Join(a.dir, "agent.hcl")
-	config := fmt.Sprintf(`
-name                 = "test"
-data_dir             = %q
-plugin_dir           = %q
-bind_addr            = "127.0.0.1"
-disable_update_check = true
-ports {
-  http = %d
-  rpc  = %d
-  serf = %d
-}
-advertise {
-  http = "127.0.0.1"
-  rpc  = "127.0.0.1"
-  serf = "127.0.0.1"
-}
-server {
-  enabled          = true
-  bootstrap_expect = 1
-  raft_multiplier  = 1
-}
+	_, keys := testkit.TicketKeys(t, filepath.Join(a.dir, "keys"))
+	consul := "127.0.0.1:1"
+	if _, err := testkit.FindTool("consul"); err != nil {
+		t.Logf("seats will not register: %v", err)
+	} else {
+		consul = testkit.StartConsul(t).Address
+	}
+	// Before Nomad's own end, which would stop its jobs first.
+	t.Cleanup(a.end)
+	a.Start(fmt.Sprintf(`
+data_dir   = %q
+plugin_dir = %q
 client {
-  enabled           = true
-  network_interface = "lo"
-  cpu_total_compute = 8000
-  options = {
-    "fingerprint.denylist" = "env_aws,env_gce,env_azure,env_digitalocean"
-    "driver.allowlist"     = "stream"
-  }
+  options = { "driver.allowlist" = "stream" }
 }
 telemetry {
   # Without it, Nomad asks no driver for statistics.
   publish_allocation_metrics = true
 }
 consul {
-  address          = %q
-  auto_advertise   = false
-  client_auto_join = false
-  server_auto_join = false
+  address = %q
 }
 plugin "nomad-driver-stream" {
   config {
@@ -143,133 +105,31 @@ plugin "nomad-driver-stream" {
     %s
   }
 }
-`, filepath.Join(closed, "data"), filepath.Join(a.dir, "plugins"), ports[0], ports[1], ports[2],
-		consul, host, filepath.Join(a.dir, "run"), keys, filepath.Join(a.dir, "cache"), consul, plugin)
-	if err := os.WriteFile(a.config, []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(a.end)
-	a.start()
+`, filepath.Join(closed, "data"), filepath.Join(a.dir, "plugins"), consul, host, filepath.Join(a.dir, "run"), keys,
+		filepath.Join(a.dir, "cache"), consul, plugin),
+		`GST_FAKE_PROBE={"gstreamer":"1.22.0","encoders":["x264enc","vp8enc"],"display":"Xvfb 21.1","sound":"pulseaudio 16.1"}`)
+	a.WaitReady("stream")
 	return a
 }
 
 func (a *agent) build(out, pkg string) error {
-	if _, err := os.Stat(pkg); err != nil {
-		return err
-	}
-	cmd := exec.CommandContext(a.t.Context(), "go", "build", "-o", out, pkg)
-	cmd.Env = append(os.Environ(), "GOFLAGS=-buildvcs=false -mod=mod")
-	if b, err := cmd.CombinedOutput(); err != nil {
-		a.t.Logf("build %s: %v\n%s", pkg, err, b)
-		return err
-	}
-	return nil
-}
-
-// tool finds a server binary where the developer's cluster keeps it.
-func tool(name string) (string, error) {
-	dir := os.Getenv("NEARCAST_TOOLS_DIR")
-	if dir == "" {
-		if home, err := os.UserHomeDir(); err == nil {
-			dir = filepath.Join(home, ".cache", "nearcast", "tools", "bin")
-		}
-	}
-	if p, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
-		return p, nil
-	}
-	p, err := exec.LookPath(name)
+	err := testkit.Build(a.t.Context(), pkg, out)
 	if err != nil {
-		return "", fmt.Errorf("%s is neither in PATH nor in $NEARCAST_TOOLS_DIR", name)
+		a.t.Log(err)
 	}
-	return p, nil
+	return err
 }
 
-func freePorts(t *testing.T, n int) []int {
-	t.Helper()
-	var out []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		out = append(out, l.Addr().(*net.TCPAddr).Port)
-	}
-	return out
-}
-
-func writeKeys(t *testing.T, path string) {
-	t.Helper()
-	public, _, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.MarshalPKIXPublicKey(public)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// startConsul starts the Consul that seats register with.
-func (a *agent) startConsul() (address string) {
-	consul, err := tool("consul")
-	if err != nil {
-		a.t.Logf("seats will not register: %v", err)
-		return "127.0.0.1:1"
-	}
-	p := freePorts(a.t, 5)
-	cmd := exec.Command(consul, "agent", "-dev", "-bind=127.0.0.1", "-client=127.0.0.1", "-log-level=warn",
-		fmt.Sprintf("-http-port=%d", p[0]), fmt.Sprintf("-server-port=%d", p[1]), fmt.Sprintf("-serf-lan-port=%d", p[2]),
-		fmt.Sprintf("-serf-wan-port=%d", p[3]), fmt.Sprintf("-grpc-port=%d", p[4]), "-grpc-tls-port=-1", "-dns-port=-1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		a.t.Fatal(err)
-	}
-	a.t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	return fmt.Sprintf("127.0.0.1:%d", p[0])
-}
-
+// start starts the agent after Kill, which takes it away as a crash does: plugin
+// and seats live on.
 func (a *agent) start() {
 	a.t.Helper()
-	log, err := os.OpenFile(filepath.Join(a.dir, "agent.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	defer log.Close()
-	a.cmd = exec.Command(a.nomad, "agent", "-config="+a.config)
-	a.cmd.Stdout, a.cmd.Stderr = log, log
-	for _, kv := range os.Environ() {
-		if !strings.HasPrefix(kv, "AWS_CA_BUNDLE=") && !strings.HasPrefix(kv, "NOMAD_") {
-			a.cmd.Env = append(a.cmd.Env, kv)
-		}
-	}
-	a.cmd.Env = append(a.cmd.Env, `GST_FAKE_PROBE={"gstreamer":"1.22.0","encoders":["x264enc","vp8enc"],"display":"Xvfb 21.1","sound":"pulseaudio 16.1"}`)
-	if err := a.cmd.Start(); err != nil {
-		a.t.Fatal(err)
-	}
-	a.exited = make(chan struct{})
-	go func() { a.cmd.Wait(); close(a.exited) }()
-	// A client that asks before the server has its keys waits 15 s to ask again.
-	within(a.t, time.Minute, "the node is ready and its stream driver healthy", func() bool {
-		var nodes []struct {
-			Status  string
-			Drivers map[string]struct{ Healthy bool }
-		}
-		return a.get("/v1/nodes", &nodes) == nil && len(nodes) == 1 && nodes[0].Status == "ready" && nodes[0].Drivers["stream"].Healthy
-	})
-}
-
-// kill takes the agent away as a crash does: plugin and seats live on.
-func (a *agent) kill() {
-	a.cmd.Process.Kill()
-	<-a.exited
+	a.Restart()
+	a.WaitReady("stream")
 }
 
 func (a *agent) end() {
-	a.kill()
+	a.Kill()
 	for _, pid := range a.plugins() {
 		unix.Kill(pid, unix.SIGKILL)
 	}
@@ -293,17 +153,6 @@ func (a *agent) end() {
 			}
 		}
 	}
-	mounts, _ := os.ReadFile("/proc/self/mounts")
-	for line := range strings.SplitSeq(string(mounts), "\n") {
-		if f := strings.Fields(line); len(f) > 1 && strings.HasPrefix(f[1], a.dir+"/") {
-			unix.Unmount(f[1], unix.MNT_DETACH)
-		}
-	}
-	if a.t.Failed() {
-		log, _ := os.ReadFile(filepath.Join(a.dir, "agent.log"))
-		lines := bytes.Split(log, []byte("\n"))
-		a.t.Logf("agent log ends:\n%s", bytes.Join(lines[max(0, len(lines)-60):], []byte("\n")))
-	}
 }
 
 // plugins is the pids of our plugin's processes.
@@ -318,28 +167,14 @@ func (a *agent) plugins() []int {
 	return out
 }
 
-func (a *agent) get(path string, into any) error {
-	res, err := http.Get(a.http + path)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(res.Body)
-	if err != nil {
-		return err
-	}
-	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", res.Status, b)
-	}
-	return json.Unmarshal(b, into)
-}
+func (a *agent) get(path string, into any) error { return a.Get(a.t.Context(), path, into) }
 
 // cli is the nomad command, as operators use it.
 func (a *agent) cli(stdin string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(a.t.Context(), 40*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, a.nomad, args...)
-	cmd.Env = append(os.Environ(), "NOMAD_ADDR="+a.http)
+	cmd.Env = append(testkit.Environ(), "NOMAD_ADDR=http://"+a.Address)
 	if stdin != "" {
 		cmd.Stdin = strings.NewReader(stdin)
 	}

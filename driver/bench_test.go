@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"github.com/hashicorp/nomad/plugins/drivers/testutils"
 
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -38,7 +39,7 @@ var isRoot = os.Geteuid() == 0
 
 func newBench(t *testing.T, extra string) *bench {
 	t.Helper()
-	dir := shortTempDir(t)
+	dir := testkit.ShortDir(t)
 	return benchAt(t, dir, extra)
 }
 
@@ -73,17 +74,6 @@ config {
 }`, self, b.runDir, keys, filepath.Join(dir, "cache"), extra))
 	t.Cleanup(b.end)
 	return b
-}
-
-// shortTempDir is short enough for unix sockets, whatever the test's name.
-func shortTempDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "nc")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
 }
 
 func (b *bench) configure(hcl string) {

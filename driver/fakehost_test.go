@@ -1,7 +1,6 @@
 package driver
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -18,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -252,18 +252,5 @@ func (f *fake) signal(w http.ResponseWriter, r *http.Request) {
 // a Nomad client that was turned away registers again after up to 30 s.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	within(t, 75*time.Second, what, ok)
-}
-
-func within(t *testing.T, limit time.Duration, what string, ok func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
-	defer cancel()
-	for !ok() {
-		select {
-		case <-ctx.Done():
-			t.Fatalf("not within %s: %s", limit, what)
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
+	testkit.Within(t, 75*time.Second, what, ok)
 }

@@ -14,6 +14,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"golang.org/x/sys/unix"
+
+	"github.com/nearcast/nearcast/internal/testkit"
 )
 
 // startArg makes this binary a plugin that starts one task and is killed by
@@ -100,7 +102,7 @@ func (b *bench) overdue() map[string]orphan {
 }
 
 func TestSweepLeavesWhatIsNoOrphan(t *testing.T) {
-	dir := shortTempDir(t)
+	dir := testkit.ShortDir(t)
 	first := benchAt(t, dir, "")
 	// Nomad waited for it, so it has the handle and may recover it at any time.
 	adoptedCfg := job("sleep 1000", nil)

@@ -96,12 +96,12 @@ func TestRealAgent(t *testing.T) {
 		a.stillThere(t, alloc, pid, nonce)
 	})
 	t.Run("agent is killed", func(t *testing.T) {
-		a.kill()
+		a.Kill()
 		a.start()
 		a.stillThere(t, alloc, pid, nonce)
 	})
 	t.Run("agent and plugin are killed", func(t *testing.T) {
-		a.kill()
+		a.Kill()
 		for _, p := range a.plugins() {
 			unix.Kill(p, unix.SIGKILL)
 		}

@@ -9,6 +9,8 @@ import (
 	"github.com/hashicorp/nomad/helper/uuid"
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"golang.org/x/sys/unix"
+
+	"github.com/nearcast/nearcast/internal/testkit"
 )
 
 // A start that Nomad never heard of (the plugin died in it) must not live on
@@ -16,7 +18,7 @@ import (
 func TestStartReapsWhatAnEarlierStartLeft(t *testing.T) {
 	for _, answers := range []bool{true, false} {
 		t.Run(fmt.Sprintf("answers=%v", answers), func(t *testing.T) {
-			dir := shortTempDir(t)
+			dir := testkit.ShortDir(t)
 			first := benchAt(t, dir, "")
 			cfg := job("sleep 1000 & sleep 1000", nil)
 			old := stateOf(t, first.start(cfg))
@@ -50,7 +52,7 @@ func TestStartReapsWhatAnEarlierStartLeft(t *testing.T) {
 }
 
 func TestRecoverTask(t *testing.T) {
-	dir := shortTempDir(t)
+	dir := testkit.ShortDir(t)
 	first := benchAt(t, dir, "")
 	cfg := job("trap 'exit 5' HUP; while :; do sleep 0.05; done", nil)
 	h := first.start(cfg)
@@ -108,7 +110,7 @@ func TestRecoverTask(t *testing.T) {
 func TestRecoverTaskThatEndedMeanwhile(t *testing.T) {
 	for _, word := range []bool{true, false} {
 		t.Run(fmt.Sprintf("exit.json=%v", word), func(t *testing.T) {
-			dir := shortTempDir(t)
+			dir := testkit.ShortDir(t)
 			first := benchAt(t, dir, "")
 			cfg := job("sleep 1000 & while [ ! -e local/go ]; do sleep 0.02; done; exit 4", nil)
 			h := first.start(cfg)

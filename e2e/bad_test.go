@@ -9,16 +9,17 @@ import (
 	"time"
 
 	"github.com/nearcast/nearcast/dev"
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
 // Apps and content that cannot work. Each reason reaches Nomad's task event by
 // its code, and the person by words.
 func TestReasonReachesPersonAndNomad(t *testing.T) {
-	ctx := deadline(t, time.Minute)
+	ctx := testkit.Context(t, time.Minute)
 	object := filepath.Join(t.TempDir(), "object")
-	must(t, os.WriteFile(object, []byte("not what the job promised"), 0o600))
-	must(t, site.Upload(ctx, "e2e/object", object))
+	testkit.Must(t, os.WriteFile(object, []byte("not what the job promised"), 0o600))
+	testkit.Must(t, site.Upload(ctx, "e2e/object", object))
 
 	for _, bad := range []struct {
 		name string
@@ -35,19 +36,19 @@ func TestReasonReachesPersonAndNomad(t *testing.T) {
 		{"no-window", map[string]string{"args": "-no-window", "start_timeout": "2s"}, wire.CodeAppNoWindow, "window"},
 	} {
 		t.Run(bad.name, func(t *testing.T) {
-			ctx := deadline(t, time.Minute)
+			ctx := testkit.Context(t, time.Minute)
 			vars := map[string]string{"warm": "0", "max": "1"}
 			for k, v := range bad.vars {
 				vars[k] = v
 			}
 			app := runApp(ctx, t, vars)
 			page := open(ctx, t, app)
-			must(t, page.Click(ctx, ".play-button"))
+			testkit.Must(t, page.Click(ctx, ".play-button"))
 			text := ended(ctx, t, page)
 			if !strings.Contains(strings.ToLower(text), strings.ToLower(bad.says)) {
 				t.Errorf("the screen does not speak of %q:\n%s", bad.says, text)
 			}
-			until(ctx, t, "Nomad is told "+bad.code, func() error {
+			testkit.Retry(ctx, t, "Nomad is told "+bad.code, func() error {
 				if events := taskEvents(t, app); !strings.Contains(events, bad.code) {
 					return fmt.Errorf("the task events are %s", events)
 				}
@@ -58,23 +59,23 @@ func TestReasonReachesPersonAndNomad(t *testing.T) {
 }
 
 func TestAppThatExitsMidSession(t *testing.T) {
-	ctx := deadline(t, time.Minute)
+	ctx := testkit.Context(t, time.Minute)
 	app := runApp(ctx, t, map[string]string{"args": "-exit-on-key Escape -exit-code 7"})
-	must(t, site.WaitIdle(ctx, app))
+	testkit.Must(t, site.WaitIdle(ctx, app))
 	page := open(ctx, t, app)
 	play(ctx, t, page)
-	must(t, page.Key(ctx, "\x1b"))
+	testkit.Must(t, page.Key(ctx, "\x1b"))
 	if text := ended(ctx, t, page); !strings.Contains(text, "7") {
 		t.Errorf("the screen does not tell the exit code 7:\n%s", text)
 	}
-	must(t, site.WaitIdle(ctx, app))
+	testkit.Must(t, site.WaitIdle(ctx, app))
 }
 
 // A warm pool whose app never starts must not dispatch in a hot loop.
 func TestFailingAppIsRetriedWithBackOff(t *testing.T) {
-	ctx := deadline(t, time.Minute)
+	ctx := testkit.Context(t, time.Minute)
 	app := runApp(ctx, t, map[string]string{"warm": "1", "args": "-exit-after 1ms -exit-code 3"})
-	until(ctx, t, "the app is known to fail", func() error {
+	testkit.Retry(ctx, t, "the app is known to fail", func() error {
 		r, err := capacity(ctx, app)
 		if err == nil && r.Failing == "" {
 			err = fmt.Errorf("the capacity is %+v", r)
@@ -82,7 +83,7 @@ func TestFailingAppIsRetriedWithBackOff(t *testing.T) {
 		return err
 	})
 	started := time.Now()
-	until(ctx, t, "a third seat was tried", func() error {
+	testkit.Retry(ctx, t, "a third seat was tried", func() error {
 		if n := len(children(t, app)); n < 3 {
 			return fmt.Errorf("%d so far", n)
 		}

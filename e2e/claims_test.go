@@ -16,6 +16,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/coder/websocket/wsjson"
 
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -65,16 +66,16 @@ func hello(ctx context.Context, url, ticket string) (*websocket.Conn, wire.Messa
 }
 
 func TestFiftyClaimsForOneSeat(t *testing.T) {
-	ctx := deadline(t, time.Minute)
+	ctx := testkit.Context(t, time.Minute)
 	app := runApp(ctx, t, map[string]string{"warm": "1", "max": "1"})
-	must(t, site.WaitIdle(ctx, app))
+	testkit.Must(t, site.WaitIdle(ctx, app))
 
 	const n = 50
 	launched := make([]wire.LaunchResponse, n)
 	for i := range launched {
 		var err error
 		launched[i], err = launch(ctx, app)
-		must(t, err)
+		testkit.Must(t, err)
 	}
 	got := make([]wire.MessageType, n)
 	conns := make([]*websocket.Conn, n)
@@ -105,40 +106,40 @@ func TestFiftyClaimsForOneSeat(t *testing.T) {
 }
 
 func TestTicketsThatDoNotHold(t *testing.T) {
-	ctx := deadline(t, time.Minute)
+	ctx := testkit.Context(t, time.Minute)
 	app := runApp(ctx, t, map[string]string{"warm": "2"})
-	must(t, site.WaitIdle(ctx, app))
+	testkit.Must(t, site.WaitIdle(ctx, app))
 	good, err := launch(ctx, app)
-	must(t, err)
+	testkit.Must(t, err)
 
 	forged := []byte(good.Ticket)
 	middle := len(forged) / 2
 	forged[middle] ^= 1
 	conn, m, err := hello(ctx, good.BrainURL, string(forged))
-	must(t, err)
+	testkit.Must(t, err)
 	_ = conn.CloseNow()
 	if m.Type != wire.MsgRefused || m.Problem == nil || m.Problem.Type != wire.ProblemTicket {
 		t.Errorf("a forged ticket got %+v", m)
 	}
 
 	first, m, err := hello(ctx, good.BrainURL, good.Ticket)
-	must(t, err)
+	testkit.Must(t, err)
 	defer first.CloseNow()
 	if m.Type != wire.MsgGranted {
 		t.Fatalf("a good ticket got %+v", m)
 	}
 	second, m, err := hello(ctx, good.BrainURL, good.Ticket)
-	must(t, err)
+	testkit.Must(t, err)
 	_ = second.CloseNow()
 	if m.Type != wire.MsgRefused || m.Problem == nil || m.Problem.Type != wire.ProblemTicketUsed {
 		t.Errorf("a ticket used twice got %+v", m)
 	}
 
 	logs, err := filepath.Glob(filepath.Join(site.Dir, "log", "*"))
-	must(t, err)
+	testkit.Must(t, err)
 	for _, file := range logs {
 		text, err := os.ReadFile(file)
-		must(t, err)
+		testkit.Must(t, err)
 		for _, secret := range []string{good.Ticket, string(forged)} {
 			if strings.Contains(string(text), secret) {
 				t.Errorf("%s holds a ticket", filepath.Base(file))

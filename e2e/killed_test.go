@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/testkit/browser"
 )
 
@@ -20,8 +21,8 @@ const decoded = "document.querySelector('video').getVideoPlaybackQuality().total
 func flows(ctx context.Context, t *testing.T, page *browser.Page, n int) {
 	t.Helper()
 	var now int
-	must(t, page.Eval(ctx, decoded, &now))
-	must(t, page.Until(ctx, fmt.Sprintf("%s >= %d", decoded, now+n)))
+	testkit.Must(t, page.Eval(ctx, decoded, &now))
+	testkit.Must(t, page.Until(ctx, fmt.Sprintf("%s >= %d", decoded, now+n)))
 }
 
 // watchFrames notes in the page the longest time between two frames.
@@ -38,43 +39,43 @@ const watchFrames = `(() => {
 func TestKillMidStream(t *testing.T) {
 	for _, name := range []string{"brain", "router", "consul", "nomad", "plugin"} {
 		t.Run(name, func(t *testing.T) {
-			ctx := deadline(t, 2*time.Minute)
+			ctx := testkit.Context(t, 2*time.Minute)
 			app := runApp(ctx, t, nil)
-			must(t, site.WaitIdle(ctx, app))
+			testkit.Must(t, site.WaitIdle(ctx, app))
 			page := open(ctx, t, app)
 			play(ctx, t, page)
 			white(ctx, t, page)
 			held := seat(ctx, t, page)
-			must(t, page.Eval(ctx, watchFrames, nil))
+			testkit.Must(t, page.Eval(ctx, watchFrames, nil))
 
 			if name == "plugin" {
 				killPlugin(t)
 			} else {
-				must(t, site.Kill(ctx, name))
-				must(t, site.Wait(ctx, name))
+				testkit.Must(t, site.Kill(ctx, name))
+				testkit.Must(t, site.Wait(ctx, name))
 			}
 			flows(ctx, t, page, 60)
 
 			// Input still reaches the app, and the session can be ended.
-			must(t, page.Key(ctx, "a"))
-			must(t, page.Until(ctx, centre+" < 40"))
+			testkit.Must(t, page.Key(ctx, "a"))
+			testkit.Must(t, page.Until(ctx, centre+" < 40"))
 			if now := seat(ctx, t, page); now != held {
 				t.Errorf("the page holds seat %s, held %s before", now, held)
 			}
 			var longest float64
-			must(t, page.Eval(ctx, "window.longest", &longest))
+			testkit.Must(t, page.Eval(ctx, "window.longest", &longest))
 			t.Logf("longest time between frames: %.0f ms", longest)
 			if longest > 2000 {
 				t.Errorf("the picture stood still for %.0f ms", longest)
 			}
 			if name == "brain" {
-				must(t, page.Until(ctx, "nearcast.connected"))
+				testkit.Must(t, page.Until(ctx, "nearcast.connected"))
 			}
 			leave(ctx, t, page)
 			ended(ctx, t, page)
 
 			// A new session starts from the healed site.
-			must(t, site.WaitIdle(ctx, app))
+			testkit.Must(t, site.WaitIdle(ctx, app))
 			again := open(ctx, t, app)
 			play(ctx, t, again)
 			leave(ctx, t, again)
@@ -90,7 +91,7 @@ func killPlugin(t *testing.T) {
 		var pid int
 		var command string
 		if _, err := fmt.Sscan(p, &pid, &command); err == nil && filepath.Base(command) == "nomad-driver-stream" {
-			must(t, syscall.Kill(pid, syscall.SIGKILL))
+			testkit.Must(t, syscall.Kill(pid, syscall.SIGKILL))
 			return
 		}
 	}
@@ -98,9 +99,9 @@ func killPlugin(t *testing.T) {
 }
 
 func TestKilledStreamHost(t *testing.T) {
-	ctx := deadline(t, time.Minute)
+	ctx := testkit.Context(t, time.Minute)
 	app := runApp(ctx, t, nil)
-	must(t, site.WaitIdle(ctx, app))
+	testkit.Must(t, site.WaitIdle(ctx, app))
 	page := open(ctx, t, app)
 	play(ctx, t, page)
 	held := seat(ctx, t, page)
@@ -120,11 +121,11 @@ func TestKilledStreamHost(t *testing.T) {
 	if len(below) == 0 {
 		t.Fatal("the stream host has no processes below it")
 	}
-	must(t, syscall.Kill(host, syscall.SIGKILL))
+	testkit.Must(t, syscall.Kill(host, syscall.SIGKILL))
 
 	// The person is told, and offered a new seat.
 	ended(ctx, t, page)
-	until(ctx, t, "nothing of the seat is left", func() error {
+	testkit.Retry(ctx, t, "nothing of the seat is left", func() error {
 		for _, pid := range below {
 			if state, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err == nil && !strings.Contains(string(state), ") Z ") {
 				return fmt.Errorf("process %d lives: %.80s", pid, state)
@@ -132,15 +133,15 @@ func TestKilledStreamHost(t *testing.T) {
 		}
 		return nil
 	})
-	until(ctx, t, "Nomad is told", func() error {
+	testkit.Retry(ctx, t, "Nomad is told", func() error {
 		if events := taskEvents(t, app); !strings.Contains(events, "stream-host-died") {
 			return fmt.Errorf("the task events are %s", events)
 		}
 		return nil
 	})
-	must(t, site.WaitIdle(ctx, app))
-	must(t, page.Click(ctx, "section.ended button.primary"))
-	must(t, page.Until(ctx, "nearcast.state === 'streaming'"))
+	testkit.Must(t, site.WaitIdle(ctx, app))
+	testkit.Must(t, page.Click(ctx, "section.ended button.primary"))
+	testkit.Must(t, page.Until(ctx, "nearcast.state === 'streaming'"))
 	if now := seat(ctx, t, page); now == held {
 		t.Error("the page holds the dead seat")
 	}

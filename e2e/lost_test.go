@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/testkit/browser"
 )
 
@@ -19,7 +20,7 @@ import (
 func seat(ctx context.Context, t *testing.T, page *browser.Page) string {
 	t.Helper()
 	var id string
-	must(t, page.Eval(ctx, "nearcast.seat", &id))
+	testkit.Must(t, page.Eval(ctx, "nearcast.seat", &id))
 	if id == "" {
 		t.Fatal("the page holds no seat")
 	}
@@ -30,36 +31,36 @@ func seat(ctx context.Context, t *testing.T, page *browser.Page) string {
 // a new app's.
 func white(ctx context.Context, t *testing.T, page *browser.Page) {
 	t.Helper()
-	must(t, page.Until(ctx, centre+" < 40"))
-	must(t, page.Key(ctx, "a"))
-	must(t, page.Until(ctx, centre+" > 200"))
+	testkit.Must(t, page.Until(ctx, centre+" < 40"))
+	testkit.Must(t, page.Key(ctx, "a"))
+	testkit.Must(t, page.Until(ctx, centre+" > 200"))
 }
 
 func TestReloadComesBackToTheSamePicture(t *testing.T) {
-	ctx := deadline(t, time.Minute)
+	ctx := testkit.Context(t, time.Minute)
 	app := runApp(ctx, t, nil)
-	must(t, site.WaitIdle(ctx, app))
+	testkit.Must(t, site.WaitIdle(ctx, app))
 	page := open(ctx, t, app)
 	play(ctx, t, page)
 	white(ctx, t, page)
 	before := seat(ctx, t, page)
 
-	must(t, page.Reload(ctx))
-	must(t, page.Until(ctx, "window.nearcast && nearcast.state === 'streaming'"))
-	must(t, page.Until(ctx, centre+" > 200"))
+	testkit.Must(t, page.Reload(ctx))
+	testkit.Must(t, page.Until(ctx, "window.nearcast && nearcast.state === 'streaming'"))
+	testkit.Must(t, page.Until(ctx, centre+" > 200"))
 	if after := seat(ctx, t, page); after != before {
 		t.Errorf("the page holds seat %s after the reload, %s before", after, before)
 	}
 }
 
 func TestVanishedBrowserLosesItsSeatAfterTheGrace(t *testing.T) {
-	ctx := deadline(t, time.Minute)
+	ctx := testkit.Context(t, time.Minute)
 	app := runApp(ctx, t, map[string]string{"reconnect_grace": "3s"})
-	must(t, site.WaitIdle(ctx, app))
+	testkit.Must(t, site.WaitIdle(ctx, app))
 	page := open(ctx, t, app)
 	play(ctx, t, page)
 	page.Close()
-	until(ctx, t, "the seat ends as lost", func() error {
+	testkit.Retry(ctx, t, "the seat ends as lost", func() error {
 		if events := taskEvents(t, app); !strings.Contains(events, "lost") {
 			return fmt.Errorf("the task events are %s", events)
 		}
@@ -70,15 +71,15 @@ func TestVanishedBrowserLosesItsSeatAfterTheGrace(t *testing.T) {
 // Ten seconds in which the browser neither sends nor receives, as in a tunnel:
 // it comes back to the same picture by itself.
 func TestTenSecondsOfSilence(t *testing.T) {
-	ctx := deadline(t, 2*time.Minute)
+	ctx := testkit.Context(t, 2*time.Minute)
 	app := runApp(ctx, t, map[string]string{"reconnect_grace": "60s"})
-	must(t, site.WaitIdle(ctx, app))
+	testkit.Must(t, site.WaitIdle(ctx, app))
 	own, err := browser.Launch(ctx)
-	must(t, err)
+	testkit.Must(t, err)
 	defer own.Close()
 	page, err := own.Open(ctx, site.URL+"/play/"+app)
-	must(t, err)
-	must(t, page.Until(ctx, "window.nearcast && document.querySelector('.play-button')"))
+	testkit.Must(t, err)
+	testkit.Must(t, page.Until(ctx, "window.nearcast && document.querySelector('.play-button')"))
 	play(ctx, t, page)
 	white(ctx, t, page)
 	before := seat(ctx, t, page)
@@ -97,12 +98,12 @@ func TestTenSecondsOfSilence(t *testing.T) {
 	end()
 	stop(syscall.SIGCONT)
 
-	must(t, page.Until(ctx, "nearcast.state === 'streaming'"))
+	testkit.Must(t, page.Until(ctx, "nearcast.state === 'streaming'"))
 	var frames int
-	must(t, page.Eval(ctx, "document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames", &frames))
-	must(t, page.Until(ctx, fmt.Sprintf(
+	testkit.Must(t, page.Eval(ctx, "document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames", &frames))
+	testkit.Must(t, page.Until(ctx, fmt.Sprintf(
 		"nearcast.state === 'streaming' && document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames !== %d", frames)))
-	must(t, page.Until(ctx, centre+" > 200"))
+	testkit.Must(t, page.Until(ctx, centre+" > 200"))
 	if after := seat(ctx, t, page); after != before {
 		t.Errorf("the page holds seat %s after the silence, %s before", after, before)
 	}

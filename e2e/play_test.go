@@ -9,6 +9,7 @@ import (
 
 	nomad "github.com/hashicorp/nomad/api"
 
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/testkit/browser"
 )
 
@@ -26,32 +27,32 @@ const centre = picture + `[4 * 16 + 8]`
 // leave ends the session by the page's own button.
 func leave(ctx context.Context, t *testing.T, page *browser.Page) {
 	t.Helper()
-	must(t, page.Eval(ctx, `(() => { const end = document.querySelector('.tool.end'); end.click(); end.click(); })()`, nil))
+	testkit.Must(t, page.Eval(ctx, `(() => { const end = document.querySelector('.tool.end'); end.click(); end.click(); })()`, nil))
 }
 
 // ended waits for the ended (or refused) screen and returns its text.
 func ended(ctx context.Context, t *testing.T, page *browser.Page) string {
 	t.Helper()
-	must(t, page.Until(ctx, "['ended', 'refused'].includes(nearcast.state) && document.querySelector('section.ended')"))
+	testkit.Must(t, page.Until(ctx, "['ended', 'refused'].includes(nearcast.state) && document.querySelector('section.ended')"))
 	var text string
-	must(t, page.Eval(ctx, "document.querySelector('section.ended').innerText", &text))
+	testkit.Must(t, page.Eval(ctx, "document.querySelector('section.ended').innerText", &text))
 	return text
 }
 
 func TestPressPlayHoldLeave(t *testing.T) {
-	ctx := deadline(t, time.Minute)
+	ctx := testkit.Context(t, time.Minute)
 	app := runApp(ctx, t, map[string]string{"args": "-fps 30 -color black"})
-	must(t, site.WaitIdle(ctx, app))
+	testkit.Must(t, site.WaitIdle(ctx, app))
 
 	page := open(ctx, t, app)
 	play(ctx, t, page)
-	must(t, page.Until(ctx, centre+" < 40"))
+	testkit.Must(t, page.Until(ctx, centre+" < 40"))
 
 	// A key flips the picture, a click flips it back.
-	must(t, page.Key(ctx, "a"))
-	must(t, page.Until(ctx, centre+" > 200"))
-	must(t, page.Drag(ctx, 640, 400, 700, 420, 5))
-	must(t, page.Until(ctx, centre+" < 40"))
+	testkit.Must(t, page.Key(ctx, "a"))
+	testkit.Must(t, page.Until(ctx, centre+" > 200"))
+	testkit.Must(t, page.Drag(ctx, 640, 400, 700, 420, 5))
+	testkit.Must(t, page.Until(ctx, centre+" < 40"))
 
 	// The app got the input.
 	out := appOutput(ctx, t, app, `"type":"button_release"`)
@@ -65,21 +66,21 @@ func TestPressPlayHoldLeave(t *testing.T) {
 	if text := ended(ctx, t, page); !strings.Contains(strings.ToLower(text), "ended") {
 		t.Errorf("the screen after leaving says %q", text)
 	}
-	until(ctx, t, "Nomad is told why the seat ended", func() error {
+	testkit.Retry(ctx, t, "Nomad is told why the seat ended", func() error {
 		if events := taskEvents(t, app); !strings.Contains(events, "left") {
 			return fmt.Errorf("the task events are %s", events)
 		}
 		return nil
 	})
 	// The pool is filled again.
-	must(t, site.WaitIdle(ctx, app))
+	testkit.Must(t, site.WaitIdle(ctx, app))
 }
 
 // appOutput is what the app of the one running seat printed, once it holds want.
 func appOutput(ctx context.Context, t *testing.T, app, want string) string {
 	t.Helper()
 	var out string
-	until(ctx, t, "the app prints "+want, func() error {
+	testkit.Retry(ctx, t, "the app prints "+want, func() error {
 		out = ""
 		for _, stub := range allocs(t, app) {
 			alloc, _, err := site.Nomad().Allocations().Info(stub.ID, nil)
@@ -116,35 +117,35 @@ func logs(ctx context.Context, alloc *nomad.Allocation, kind string) string {
 }
 
 func TestPhoneHoldsTheApplication(t *testing.T) {
-	ctx := deadline(t, time.Minute)
+	ctx := testkit.Context(t, time.Minute)
 	app := runApp(ctx, t, nil)
-	must(t, site.WaitIdle(ctx, app))
+	testkit.Must(t, site.WaitIdle(ctx, app))
 	page := open(ctx, t, app, browser.Size{Width: 390, Height: 844})
 	play(ctx, t, page)
 	var overflow bool
-	must(t, page.Eval(ctx, "document.documentElement.scrollWidth > innerWidth", &overflow))
+	testkit.Must(t, page.Eval(ctx, "document.documentElement.scrollWidth > innerWidth", &overflow))
 	if overflow {
 		t.Error("the page is wider than the phone")
 	}
 	var ratio float64
-	must(t, page.Eval(ctx, "(() => { const v = document.querySelector('video'); return v.videoWidth / v.videoHeight })()", &ratio))
+	testkit.Must(t, page.Eval(ctx, "(() => { const v = document.querySelector('video'); return v.videoWidth / v.videoHeight })()", &ratio))
 	if ratio < 1.77 || ratio > 1.79 {
 		t.Errorf("the picture's aspect is %.3f, want 16:9", ratio)
 	}
 }
 
 func TestColdSeatStartsOnDemand(t *testing.T) {
-	ctx := deadline(t, time.Minute)
+	ctx := testkit.Context(t, time.Minute)
 	app := runApp(ctx, t, map[string]string{"warm": "0", "max": "1"})
 	first := open(ctx, t, app)
 	play(ctx, t, first)
 
 	// The app is full now: the next person waits, and is told their place.
 	second := open(ctx, t, app)
-	must(t, second.Click(ctx, ".play-button"))
-	must(t, second.Until(ctx, "nearcast.state === 'queued'"))
+	testkit.Must(t, second.Click(ctx, ".play-button"))
+	testkit.Must(t, second.Until(ctx, "nearcast.state === 'queued'"))
 	leave(ctx, t, first)
-	must(t, second.Until(ctx, "nearcast.state === 'streaming'"))
+	testkit.Must(t, second.Until(ctx, "nearcast.state === 'streaming'"))
 }
 
 func TestTimeLimitAndIdleEndTheSession(t *testing.T) {
@@ -153,13 +154,13 @@ func TestTimeLimitAndIdleEndTheSession(t *testing.T) {
 		"idle":       {"idle_timeout": "3s"},
 	} {
 		t.Run(reason, func(t *testing.T) {
-			ctx := deadline(t, time.Minute)
+			ctx := testkit.Context(t, time.Minute)
 			app := runApp(ctx, t, vars)
-			must(t, site.WaitIdle(ctx, app))
+			testkit.Must(t, site.WaitIdle(ctx, app))
 			page := open(ctx, t, app)
 			play(ctx, t, page)
 			ended(ctx, t, page)
-			until(ctx, t, "Nomad is told "+reason, func() error {
+			testkit.Retry(ctx, t, "Nomad is told "+reason, func() error {
 				if events := taskEvents(t, app); !strings.Contains(events, reason) {
 					return fmt.Errorf("the task events are %s", events)
 				}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/testkit/browser"
 )
 
@@ -15,7 +16,7 @@ import (
 func runSample(ctx context.Context, t *testing.T, name string) string {
 	t.Helper()
 	id, err := site.RunSample(ctx, name)
-	must(t, err)
+	testkit.Must(t, err)
 	t.Cleanup(func() { stopApp(t, id) })
 	return id
 }
@@ -28,30 +29,30 @@ func photograph(ctx context.Context, t *testing.T, page *browser.Page, name stri
 		return
 	}
 	png, err := page.Screenshot(ctx)
-	must(t, err)
-	must(t, os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644))
+	testkit.Must(t, err)
+	testkit.Must(t, os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644))
 }
 
 // look is what the page shows, as luminances.
 func look(ctx context.Context, t *testing.T, page *browser.Page) []int {
 	t.Helper()
 	var pixels []int
-	must(t, page.Eval(ctx, picture, &pixels))
+	testkit.Must(t, page.Eval(ctx, picture, &pixels))
 	return pixels
 }
 
 // The mouse turns a model that came from the S3 server.
 func TestViewerTurnsTheModel(t *testing.T) {
-	ctx := deadline(t, 2*time.Minute)
+	ctx := testkit.Context(t, 2*time.Minute)
 	app := runSample(ctx, t, "viewer")
 	page := open(ctx, t, app)
 	photograph(ctx, t, page, "ready")
 	play(ctx, t, page)
-	must(t, page.Until(ctx, "(p => Math.max(...p) - Math.min(...p) > 30)("+picture+")"))
+	testkit.Must(t, page.Until(ctx, "(p => Math.max(...p) - Math.min(...p) > 30)("+picture+")"))
 
 	before := look(ctx, t, page)
-	must(t, page.Drag(ctx, 640, 400, 800, 440, 20))
-	until(ctx, t, "the picture turned", func() error {
+	testkit.Must(t, page.Drag(ctx, 640, 400, 800, 440, 20))
+	testkit.Retry(ctx, t, "the picture turned", func() error {
 		changed := 0
 		for i, now := range look(ctx, t, page) {
 			if d := before[i] - now; d > 8 || d < -8 {
@@ -68,7 +69,7 @@ func TestViewerTurnsTheModel(t *testing.T) {
 
 // A game with sound: the picture moves by itself and audio arrives.
 func TestGameHasSound(t *testing.T) {
-	ctx := deadline(t, 2*time.Minute)
+	ctx := testkit.Context(t, 2*time.Minute)
 	app := runSample(ctx, t, "neverball")
 	page := open(ctx, t, app)
 	play(ctx, t, page)
@@ -87,7 +88,7 @@ func TestGameHasSound(t *testing.T) {
 		return false;
 	})()`
 	var heard bool
-	must(t, page.Eval(ctx, audible, &heard))
+	testkit.Must(t, page.Eval(ctx, audible, &heard))
 	if !heard {
 		t.Error("five seconds of the game were silent")
 	}

@@ -15,6 +15,7 @@ import (
 	nomad "github.com/hashicorp/nomad/api"
 
 	"github.com/nearcast/nearcast/dev"
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/testkit/browser"
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -112,32 +113,6 @@ func processesNaming(text string) []string {
 	return found
 }
 
-// deadline is a context that ends before the test's patience does.
-func deadline(t *testing.T, d time.Duration) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeoutCause(t.Context(), d, fmt.Errorf("took longer than %s", d))
-	t.Cleanup(cancel)
-	return ctx
-}
-
-// until retries what is asked for until it has no error.
-func until(ctx context.Context, t *testing.T, what string, try func() error) {
-	t.Helper()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := try()
-		if err == nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("wait until %s: %v (last: %v)", what, context.Cause(ctx), err)
-		case <-tick.C:
-		}
-	}
-}
-
 // runApp registers the test app under a name made of the test's, with the given
 // variables, and takes it away again when the test is over.
 func runApp(ctx context.Context, t *testing.T, vars map[string]string) (app string) {
@@ -149,7 +124,7 @@ func runApp(ctx context.Context, t *testing.T, vars map[string]string) (app stri
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { stopApp(t, app) })
-	until(ctx, t, "the router knows "+app, func() error {
+	testkit.Retry(ctx, t, "the router knows "+app, func() error {
 		_, err := capacity(ctx, app)
 		return err
 	})
@@ -231,20 +206,13 @@ func open(ctx context.Context, t *testing.T, app string, size ...browser.Size) *
 			t.Logf("the page's console: %q", page.Console())
 		}
 	})
-	must(t, page.Until(ctx, "window.nearcast && nearcast.state === 'ready' && document.querySelector('.play-button')"))
+	testkit.Must(t, page.Until(ctx, "window.nearcast && nearcast.state === 'ready' && document.querySelector('.play-button')"))
 	return page
 }
 
 // play presses Play and waits for the picture.
 func play(ctx context.Context, t *testing.T, page *browser.Page) {
 	t.Helper()
-	must(t, page.Click(ctx, ".play-button"))
-	must(t, page.Until(ctx, "nearcast.state === 'streaming' && nearcast.firstFrameMS !== null"))
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Must(t, page.Click(ctx, ".play-button"))
+	testkit.Must(t, page.Until(ctx, "nearcast.state === 'streaming' && nearcast.firstFrameMS !== null"))
 }

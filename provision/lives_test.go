@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nearcast/nearcast/provision/clustertest"
+	"github.com/nearcast/nearcast/internal/testkit/nodes"
 )
 
 // A task that ends when it is asked to, as ours do: systemd waits for others for a
@@ -213,7 +213,7 @@ func (s *bareSite) recovers() {
 // step runs a block of docs/DEPLOY.md on the server.
 func (s *bareSite) step(name string, env ...string) {
 	s.t.Helper()
-	for _, b := range clustertest.Document(s.t) {
+	for _, b := range nodes.Document(s.t) {
 		if b.Name != name || !strings.HasPrefix(b.Mark, "run") {
 			continue
 		}

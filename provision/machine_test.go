@@ -13,8 +13,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/nearcast/nearcast/provision/clustertest"
 )
 
 // machine is a bare Debian root, as debootstrap makes it, with mounts, processes and
@@ -176,8 +174,3 @@ func (m *machine) snapshot() map[string]string {
 }
 
 func tail(b []byte) []byte { return b[max(0, len(b)-4000):] }
-
-func eventually(t *testing.T, ctx context.Context, what string, try func() error) {
-	t.Helper()
-	clustertest.Eventually(t, ctx, what, try)
-}

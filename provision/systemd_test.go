@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nearcast/nearcast/internal/testkit/nodes"
 	"github.com/nearcast/nearcast/provision"
 	"github.com/nearcast/nearcast/provision/awsapi/awstest"
 	"github.com/nearcast/nearcast/provision/secrets"
@@ -38,7 +39,7 @@ func (s *bareSite) stage(what string) {
 
 func (s *bareSite) until(what string, try func() error) {
 	s.t.Helper()
-	eventually(s.t, s.ctx, what, try)
+	nodes.Eventually(s.t, s.ctx, what, try)
 }
 
 // ask runs a command on the server, as an operator has a shell there.

@@ -3,6 +3,8 @@ package provision_test
 import (
 	"fmt"
 	"strings"
+
+	"github.com/nearcast/nearcast/internal/testkit/nodes"
 )
 
 // job runs as cloud-init's user data does: systemd starts it.
@@ -59,7 +61,7 @@ func (m *machine) systemd() bool {
 // sound holds that nothing has failed and nothing is under way.
 func (m *machine) sound() {
 	m.t.Helper()
-	eventually(m.t, m.ctx, m.name+" is sound", func() error {
+	nodes.Eventually(m.t, m.ctx, m.name+" is sound", func() error {
 		if out, err := m.try("systemctl", "is-system-running"); err != nil {
 			more, _ := m.try("systemctl", "list-units", "--no-legend", "--state=failed,activating")
 			return fmt.Errorf("it is %s%s", out, more)

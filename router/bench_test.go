@@ -1,7 +1,6 @@
 package router
 
 import (
-	"crypto/ed25519"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -17,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -66,8 +66,7 @@ func processor() time.Duration {
 
 // BenchmarkLaunch places sessions through the whole handler, without a network.
 func BenchmarkLaunch(b *testing.B) {
-	_, key, _ := ed25519.GenerateKey(nil)
-	signer := ticket.NewSigner(key, "bench")
+	signer := testkit.Signer(b)
 	for _, n := range []int{3, 20, 200} {
 		for _, measured := range []int{0, 8, n} {
 			b.Run(fmt.Sprintf("sites=%d/measured=%d", n, measured), func(b *testing.B) {
@@ -107,8 +106,7 @@ func BenchmarkLaunch(b *testing.B) {
 // BenchmarkLaunchLoopback places sessions over real connections, the clients
 // sharing the processors with the router.
 func BenchmarkLaunchLoopback(b *testing.B) {
-	_, key, _ := ed25519.GenerateKey(nil)
-	signer := ticket.NewSigner(key, "bench")
+	signer := testkit.Signer(b)
 	view := &stage{snap: planet(200)}
 	r, err := New(Config{Site: "site-000", URL: "http://site-000.example", View: view, Signer: signer,
 		Verifier: ticket.NewVerifier(signer.Public()), Log: slog.New(slog.DiscardHandler)})

@@ -1,23 +1,12 @@
 package router
 
 import (
-	"crypto/ed25519"
 	"encoding/json"
 	"testing"
 	"time"
 
-	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 )
-
-func newSigner(t *testing.T) (ed25519.PrivateKey, *ticket.Signer) {
-	t.Helper()
-	_, key, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key, ticket.NewSigner(key, "test")
-}
 
 func TestICE(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)

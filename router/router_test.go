@@ -3,7 +3,6 @@ package router
 import (
 	"bytes"
 	"context"
-	"crypto/ed25519"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -19,6 +18,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -113,11 +113,7 @@ func testWorld() Snapshot {
 
 func newRig(t *testing.T, change ...func(*Config)) *rig {
 	t.Helper()
-	_, key, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := &rig{t: t, view: &stage{snap: testWorld()}, signer: ticket.NewSigner(key, "test"), logs: &logs{}}
+	g := &rig{t: t, view: &stage{snap: testWorld()}, signer: testkit.Signer(t), logs: &logs{}}
 	cfg := Config{
 		Site: "east", URL: "https://east.example", View: g.view,
 		Signer: g.signer, Verifier: ticket.NewVerifier(g.signer.Public()),
@@ -128,6 +124,7 @@ func newRig(t *testing.T, change ...func(*Config)) *rig {
 	for _, c := range change {
 		c(&cfg)
 	}
+	var err error
 	if g.router, err = New(cfg); err != nil {
 		t.Fatal(err)
 	}
@@ -460,8 +457,7 @@ func FuzzLaunch(f *testing.F) {
 		f.Add([]byte(b.body))
 	}
 	f.Add([]byte(`{"app":"chess","version":5,"rtt_ms":{"east":1,"west":0},"preferences":{"allow":["west"],"deny":[],"max_rtt_ms":60}}`))
-	_, key, _ := ed25519.GenerateKey(nil)
-	signer := ticket.NewSigner(key, "fuzz")
+	signer := testkit.Signer(f)
 	r, err := New(Config{Site: "east", URL: "http://east.example", View: &stage{snap: testWorld()}, Signer: signer,
 		Verifier: ticket.NewVerifier(signer.Public()), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -708,8 +704,7 @@ func TestHealthAndMetrics(t *testing.T) {
 }
 
 func TestConfig(t *testing.T) {
-	_, key, _ := ed25519.GenerateKey(nil)
-	s := ticket.NewSigner(key, "x")
+	s := testkit.Signer(t)
 	good := Config{Site: "east", URL: "https://a.example:8443/", View: &stage{}, Signer: s, Verifier: ticket.NewVerifier(s.Public())}
 	if _, err := New(good); err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -163,7 +164,7 @@ func TestServe(t *testing.T) {
 	entered, release := make(chan struct{}), make(chan struct{})
 	let := sync.OnceFunc(func() { close(release) })
 	defer let()
-	_, key := newSigner(t)
+	key := testkit.Signer(t)
 	view := &stage{snap: testWorld()}
 	slow := serveBrain(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		close(entered)
@@ -205,16 +206,13 @@ func TestServe(t *testing.T) {
 	<-entered
 	stop()
 	// Once the listener is closed, new requests are refused while the old is served.
-	for deadline := time.Now().Add(60 * time.Second); ; {
+	testkit.Until(t, "new requests are refused", func() bool {
 		res, err := client.Get(url + "/v1/beacon")
-		if err != nil {
-			break
+		if err == nil {
+			res.Body.Close()
 		}
-		res.Body.Close()
-		if time.Now().After(deadline) {
-			t.Fatal("still takes requests")
-		}
-	}
+		return err != nil
+	})
 	select {
 	case err := <-served:
 		t.Fatalf("Serve ended with a request in flight: %v", err)
@@ -230,7 +228,7 @@ func TestServe(t *testing.T) {
 }
 
 func TestServeFails(t *testing.T) {
-	_, key := newSigner(t)
+	key := testkit.Signer(t)
 	r, err := New(Config{Site: "east", URL: "http://east.example", View: &stage{}, Signer: key, Verifier: ticket.NewVerifier(key.Public())})
 	if err != nil {
 		t.Fatal(err)

@@ -3,7 +3,6 @@ package seat
 import (
 	"bytes"
 	"context"
-	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"io"
@@ -22,6 +21,7 @@ import (
 	"github.com/coder/websocket/wsjson"
 	"go.uber.org/goleak"
 
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -54,18 +54,8 @@ func newRig(t *testing.T) *rig { return newRigWith(t, func(*rig) {}) }
 
 func buildRig(t *testing.T) *rig {
 	t.Helper()
-	_, private, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// The run directory holds a socket: a path as short as it gets.
-	dir, err := os.MkdirTemp("", "seat-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	r := &rig{
-		t: t, signer: ticket.NewSigner(private, "test"), log: &syncBuffer{},
+		t: t, signer: testkit.Signer(t), log: &syncBuffer{},
 		display: &fakeDisplay{done: make(chan struct{}), window: make(chan error, 1)},
 		app:     &fakeApp{done: make(chan struct{})},
 		video:   &fakeVideo{done: make(chan struct{})},
@@ -73,7 +63,7 @@ func buildRig(t *testing.T) *rig {
 		failure: map[string]error{}, ended: make(chan wire.End, 1), seats: &registry{},
 		spec: wire.Spec{
 			Nonce: "n0nce", Alloc: "alloc-1", Task: "seat", App: "viewer", Job: "viewer/dispatch-1", Version: 3, Node: "node-1",
-			RunDir: dir, TaskDir: t.TempDir(), Command: "/bin/app", FreezeIdle: true,
+			RunDir: testkit.ShortDir(t), TaskDir: t.TempDir(), Command: "/bin/app", FreezeIdle: true,
 			Display: wire.Display{Width: 640, Height: 480, FPS: 30, Pointer: wire.PointerAbsolute},
 			Listen:  wire.Listen{API: "127.0.0.1"},
 			LeaseS:  10, ReconnectGraceS: 10,
@@ -137,17 +127,7 @@ func (r *rig) finish() {
 
 func (r *rig) wait(what string, ok func() bool) {
 	r.t.Helper()
-	deadline := time.NewTimer(60 * time.Second)
-	defer deadline.Stop()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-deadline.C:
-			r.t.Fatalf("not in time: %s; the seat is %+v", what, r.seats.last())
-		case <-tick.C:
-		}
-	}
+	testkit.UntilSeen(r.t, what, func() (any, bool) { done := ok(); return r.seats.last(), done })
 }
 
 func (r *rig) waitState(state wire.SeatState) wire.Seat {

@@ -5,17 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
-	"github.com/hashicorp/nomad/api"
 	"go.uber.org/goleak"
 
 	"github.com/nearcast/nearcast/brain"
@@ -67,106 +62,24 @@ func TestDisplay(t *testing.T) {
 }
 
 // agent runs a real Nomad, server and client.
-func agent(t *testing.T) (c *Client, kill, start func()) {
+func agent(t *testing.T) (*Client, *testkit.Nomad) {
 	t.Helper()
-	bin := testkit.Tool(t, "nomad")
-	dir, err := os.MkdirTemp("", "nomad")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ports := testkit.Ports(t, 3)
-	config := filepath.Join(dir, "agent.hcl")
-	err = os.WriteFile(config, fmt.Appendf(nil, `
-data_dir  = %q
-bind_addr = "127.0.0.1"
-advertise {
-  http = "127.0.0.1"
-  rpc  = "127.0.0.1"
-  serf = "127.0.0.1"
-}
-log_level = "WARN"
-ports {
-  http = %d
-  rpc  = %d
-  serf = %d
-}
-server {
-  enabled          = true
-  bootstrap_expect = 1
-}
+	n := testkit.NewNomad(t)
+	n.Start(`
 client {
-  enabled = true
-  options = {
-    "fingerprint.denylist" = "env_aws,env_gce,env_azure,env_digitalocean"
-    "driver.allowlist"     = "raw_exec"
-  }
+  options = { "driver.allowlist" = "raw_exec" }
 }
-plugin "raw_exec" { config { enabled = true } }
-consul { address = "127.0.0.1:1" }
-`, filepath.Join(dir, "data"), ports[0], ports[1], ports[2]), 0o600)
+plugin "raw_exec" {
+  config { enabled = true }
+}`)
+	c, err := Open(Config{Address: n.Address, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var cmd *exec.Cmd
-	logs, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	kill = func() { cmd.Process.Kill(); cmd.Wait() }
-	start = func() {
-		cmd = exec.Command(bin, "agent", "-config", config)
-		cmd.Env = slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, "AWS_CA_BUNDLE=") })
-		cmd.Stdout, cmd.Stderr = logs, logs
-		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	start()
-	c, err = Open(Config{Address: fmt.Sprintf("127.0.0.1:%d", ports[0]), Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
-	if err != nil {
-		t.Fatal(err)
-	}
+	t.Cleanup(c.Close)
 	c.driver = "raw_exec"
-	t.Cleanup(func() {
-		// Tasks outlive the agent: stop them first.
-		jobs, _, _ := c.api.Jobs().List(nil)
-		for _, j := range jobs {
-			c.api.Jobs().Deregister(j.ID, false, nil)
-		}
-		until(t, "tasks have ended", func() bool {
-			allocs, _, err := c.api.Allocations().List(nil)
-			return err == nil && !slices.ContainsFunc(allocs, func(a *api.AllocationListStub) bool { return a.ClientStatus == "running" })
-		})
-		kill()
-		c.Close()
-		if t.Failed() {
-			text, _ := os.ReadFile(logs.Name())
-			t.Logf("nomad's last words:\n%s", text[max(0, len(text)-3000):])
-		}
-		logs.Close()
-		os.RemoveAll(dir)
-	})
-	until(t, "nomad is ready", func() bool {
-		nodes, _, err := c.api.Nodes().List(nil)
-		return err == nil && len(nodes) == 1 && nodes[0].Status == "ready"
-	})
-	return c, kill, start
-}
-
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(60 * time.Second) // a fresh client may need 20 s to register: the keyring comes late
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Errorf("never came true: %s", what)
-			return
-		}
-	}
+	n.WaitReady("raw_exec")
+	return c, n
 }
 
 func run(t *testing.T, c *Client, hcl string) {
@@ -208,7 +121,7 @@ func jobHCL(id, meta, script, extra string) string {
 }
 
 func TestAgainstNomad(t *testing.T) {
-	c, kill, start := agent(t)
+	c, agent := agent(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 150*time.Second)
 	var (
 		mu   sync.Mutex
@@ -233,7 +146,7 @@ func TestAgainstNomad(t *testing.T) {
 
 	run(t, c, jobHCL("viewer", `warm = "2"; max = "7"; title = "The viewer"`, "sleep 600", ""))
 	run(t, c, strings.Replace(jobHCL("tool", "", "true", ""), "parameterized {}", "", 1))
-	until(t, "the app is seen", func() bool { return see().Apps["viewer"].Max == 7 })
+	testkit.Until(t, "the app is seen", func() bool { return see().Apps["viewer"].Max == 7 })
 	app := see().Apps["viewer"]
 	if app.Warm != 2 || app.Title != "The viewer" || len(see().Apps) != 1 {
 		t.Errorf("apps %+v", see().Apps)
@@ -252,7 +165,7 @@ func TestAgainstNomad(t *testing.T) {
 		t.Errorf("one token started %v", ids)
 	}
 	begin := time.Now()
-	until(t, "it runs", func() bool { return see().Children[ids[0]].State == brain.ChildRunning })
+	testkit.Until(t, "it runs", func() bool { return see().Children[ids[0]].State == brain.ChildRunning })
 	t.Logf("running is seen after %v", time.Since(begin))
 	seat := see().Children[ids[0]]
 	if seat.App != "viewer" || seat.Version != app.Version || seat.Token != "s-1" || seat.Alloc == "" || time.Since(seat.Created) > time.Minute {
@@ -264,7 +177,7 @@ func TestAgainstNomad(t *testing.T) {
 
 	// A changed job is a new version; its seats say so by their names.
 	run(t, c, jobHCL("viewer", `warm = "x"; max = "3"`, "exit 7", ""))
-	until(t, "the new version is seen", func() bool { return see().Apps["viewer"].Version == app.Version+1 })
+	testkit.Until(t, "the new version is seen", func() bool { return see().Apps["viewer"].Version == app.Version+1 })
 	app = see().Apps["viewer"]
 	if app.Warm != 0 || app.Max != 3 || app.Title != "viewer" {
 		t.Errorf("app %+v", app)
@@ -273,7 +186,7 @@ func TestAgainstNomad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	until(t, "it died of itself", func() bool {
+	testkit.Until(t, "it died of itself", func() bool {
 		child := see().Children[failing]
 		return child.State == brain.ChildDead && child.End != nil && child.End.ExitCode == 7
 	})
@@ -286,12 +199,12 @@ func TestAgainstNomad(t *testing.T) {
       attribute = "${node.class}"
       value = "gpu"
     }`))
-	until(t, "seen", func() bool { return see().Apps["huge"].ID != "" })
+	testkit.Until(t, "seen", func() bool { return see().Apps["huge"].ID != "" })
 	stuck, err := c.Dispatch(ctx, see().Apps["huge"], "s-3")
 	if err != nil {
 		t.Fatal(err)
 	}
-	until(t, "blocked, and why", func() bool {
+	testkit.Until(t, "blocked, and why", func() bool {
 		child := see().Children[stuck]
 		return child.State == brain.ChildBlocked && strings.Contains(child.Why, "node.class")
 	})
@@ -324,11 +237,11 @@ func TestAgainstNomad(t *testing.T) {
 	}
 
 	// Nomad dies and comes back: the watch goes on by itself.
-	kill()
-	start()
-	until(t, "nomad leads again", func() bool { _, err := c.Live(ctx, "viewer"); return err == nil })
-	until(t, "nomad takes writes again", func() bool { return c.Stop(ctx, ids[0]) == nil })
-	until(t, "stopped is drained", func() bool {
+	agent.Kill()
+	agent.Restart()
+	testkit.Retry(testkit.Context(t, time.Minute), t, "nomad leads again", func() error { _, err := c.Live(ctx, "viewer"); return err })
+	testkit.Retry(testkit.Context(t, time.Minute), t, "nomad takes writes again", func() error { return c.Stop(ctx, ids[0]) })
+	testkit.Until(t, "stopped is drained", func() bool {
 		child := see().Children[ids[0]]
 		return child.State == brain.ChildDead && child.End != nil && child.End.Reason == wire.ReasonDrained
 	})
@@ -341,7 +254,7 @@ func TestAgainstNomad(t *testing.T) {
 	if _, _, err := c.api.Jobs().Deregister("viewer", false, nil); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "a stopped app is gone", func() bool { _, ok := see().Apps["viewer"]; return !ok })
+	testkit.Until(t, "a stopped app is gone", func() bool { _, ok := see().Apps["viewer"]; return !ok })
 	if got := see().Children[failing]; got.App != "viewer" {
 		t.Errorf("its seats are forgotten: %+v", got)
 	}

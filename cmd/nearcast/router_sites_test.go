@@ -3,11 +3,9 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -16,33 +14,28 @@ import (
 
 	"github.com/nearcast/nearcast/internal/fleet"
 	"github.com/nearcast/nearcast/internal/testkit"
-	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
-	"github.com/nearcast/nearcast/router/reach/reachtest"
 )
 
 // testSite is a site with a real Consul and a real router, that can be cut off.
 type testSite struct {
 	name, address string
 	consul        *testkit.Consul
-	link          *reachtest.Link // by which the others reach its router
+	link          *testkit.Proxy // by which the others reach its router
 }
 
 // cut makes the site as silent as a network does that drops its packets.
 func (s *testSite) cut()  { s.link.Cut(); s.consul.Pause() }
-func (s *testSite) heal() { s.consul.Resume(); s.link.Mend() }
+func (s *testSite) heal() { s.consul.Resume(); s.link.Heal() }
 
 // testSites runs sites with one app each, "chess", until the test ends.
 func testSites(ctx context.Context, t *testing.T, logger *slog.Logger, names ...string) []*testSite {
 	t.Helper()
-	keys := t.TempDir()
-	if err := ticket.GenerateKeys(keys); err != nil {
-		t.Fatal(err)
-	}
+	key, _ := testkit.TicketKeys(t, t.TempDir())
 	var sites []*testSite
 	for i, consul := range testkit.FederateConsul(t, names...) {
-		s := &testSite{name: names[i], consul: consul, address: fmt.Sprintf("127.0.0.1:%d", testkit.Ports(t, 1)[0])}
-		s.link = reachtest.NewLink(t, s.address)
+		s := &testSite{name: names[i], consul: consul, address: testkit.Address(t)}
+		s.link = testkit.StartProxy(t, s.address)
 		sites = append(sites, s)
 		f, err := fleet.Open(fleet.Config{Address: consul.Address, Log: logger})
 		if err != nil {
@@ -65,7 +58,7 @@ func testSites(ctx context.Context, t *testing.T, logger *slog.Logger, names ...
 		done := make(chan error, 1)
 		go func() {
 			done <- runRouter(running, routerFlags{listen: s.address, consul: consul.Address, url: "http://" + s.link.Address,
-				ticketKey: filepath.Join(keys, ticket.PrivateKeyFile), name: "r-" + s.name}, logger.With("router", s.name))
+				ticketKey: key, name: "r-" + s.name}, logger.With("router", s.name))
 		}()
 		t.Cleanup(func() {
 			brain.Close()
@@ -124,7 +117,7 @@ func TestSites(t *testing.T) {
 		}
 		const all = "far middle near "
 		for _, s := range sites {
-			eventually(t, s.name+" sees all sites, and measures the way", func() (any, bool) {
+			testkit.UntilSeen(t, s.name+" sees all sites, and measures the way", func() (any, bool) {
 				v := view(s)
 				if healthy(v) != all {
 					return v, false
@@ -142,7 +135,7 @@ func TestSites(t *testing.T) {
 				return v, len(v.Probe) == 3 && len(v.Sites) == 3
 			})
 		}
-		eventually(t, "near knows what the others have measured of one another", func() (any, bool) {
+		testkit.UntilSeen(t, "near knows what the others have measured of one another", func() (any, bool) {
 			var v wire.SitesResponse
 			near.call(ctx, "GET", "/v1/sites?distances=all", "", &v)
 			known := len(v.Sites) == 3
@@ -166,7 +159,7 @@ func TestSites(t *testing.T) {
 		far.cut()
 		begin := time.Now()
 		var out wire.LaunchResponse
-		eventually(t, "launches avoid the site that was cut off", func() (any, bool) {
+		testkit.UntilSeen(t, "launches avoid the site that was cut off", func() (any, bool) {
 			var status int
 			out, status = launch(near, wantFar)
 			return out, status == 201 && out.Site == "middle"
@@ -179,11 +172,11 @@ func TestSites(t *testing.T) {
 		if took > 3*time.Second {
 			t.Errorf("the site is avoided only %v after the cut", took)
 		}
-		eventually(t, "the other site avoids it, too", func() (any, bool) { v := view(sites[1]); return v, healthy(v) == "middle near " })
+		testkit.UntilSeen(t, "the other site avoids it, too", func() (any, bool) { v := view(sites[1]); return v, healthy(v) == "middle near " })
 
 		far.heal()
 		begin = time.Now()
-		eventually(t, "launches go there again", func() (any, bool) {
+		testkit.UntilSeen(t, "launches go there again", func() (any, bool) {
 			out, _ := launch(near, wantFar)
 			return out, out.Site == "far"
 		})
@@ -196,7 +189,7 @@ func TestSites(t *testing.T) {
 		for _, s := range sites[1:] {
 			s.cut()
 		}
-		eventually(t, "near is alone", func() (any, bool) { v := view(near); return v, healthy(v) == "near " })
+		testkit.UntilSeen(t, "near is alone", func() (any, bool) { v := view(near); return v, healthy(v) == "near " })
 		if out, status := launch(near, wantFar); status != 201 || out.Site != "near" {
 			t.Errorf("%d: %+v", status, out)
 		}
@@ -207,6 +200,6 @@ func TestSites(t *testing.T) {
 		for _, s := range sites[1:] {
 			s.heal()
 		}
-		eventually(t, "all is well", func() (any, bool) { v := view(near); return v, healthy(v) == all })
+		testkit.UntilSeen(t, "all is well", func() (any, bool) { v := view(near); return v, healthy(v) == all })
 	})
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -22,25 +21,6 @@ import (
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 )
-
-// eventually tries until ok, or fails the test with what was seen last.
-func eventually(t *testing.T, what string, try func() (seen any, ok bool)) {
-	t.Helper()
-	deadline := time.After(60 * time.Second)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		seen, ok := try()
-		if ok {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("not in 20 s: %s; seen last: %+v", what, seen)
-		}
-	}
-}
 
 // testLog is a log that a test can read while it is written.
 type testLog struct {
@@ -63,7 +43,7 @@ func (l *testLog) String() string {
 // noLeaks holds that nothing runs on, save idle connections to Consul.
 func noLeaks(t *testing.T, before goleak.Option) {
 	t.Helper()
-	goleak.VerifyNone(t, before,
+	goleak.VerifyNone(t, before, testkit.IgnoreProcesses(),
 		goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"),
 		goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
 }
@@ -72,10 +52,7 @@ func noLeaks(t *testing.T, before goleak.Option) {
 func TestRouter(t *testing.T) {
 	consul := testkit.StartConsul(t)
 	defer noLeaks(t, goleak.IgnoreCurrent())
-	dir := t.TempDir()
-	if err := ticket.GenerateKeys(dir); err != nil {
-		t.Fatal(err)
-	}
+	key, public := testkit.TicketKeys(t, t.TempDir())
 	log := &testLog{}
 	logger := slog.New(slog.NewTextHandler(log, nil))
 	defer func() {
@@ -90,12 +67,12 @@ func TestRouter(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 
-	address := fmt.Sprintf("127.0.0.1:%d", testkit.Ports(t, 1)[0])
+	address := testkit.Address(t)
 	routerCtx, stop := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() {
 		done <- runRouter(routerCtx, routerFlags{
-			listen: address, consul: consul.Address, ticketKey: filepath.Join(dir, ticket.PrivateKeyFile), name: "r1",
+			listen: address, consul: consul.Address, ticketKey: key, name: "r1",
 		}, logger)
 	}()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
@@ -115,15 +92,15 @@ func TestRouter(t *testing.T) {
 	}
 	sites := func() (s wire.SitesResponse) { call("GET", "/v1/sites", "", &s); return }
 
-	eventually(t, "the router is ready", func() (any, bool) { return log, strings.Contains(log.String(), "router ready") })
+	testkit.UntilSeen(t, "the router is ready", func() (any, bool) { return log, strings.Contains(log.String(), "router ready") })
 	brain, err := f.RegisterInstance(ctx, wire.BrainService, wire.Instance{ID: "b1", Site: "dc1", URL: "ws://127.0.0.1:9", Address: "127.0.0.1:9"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer brain.Close()
 	app := wire.App{ID: "chess", Version: 1, Title: "Chess", Capacity: wire.Capacity{Idle: 1, Warm: 1, Max: 4}, Updated: time.Now().UTC()}
-	eventually(t, "the app is published", func() (any, bool) { err := f.PublishApp(ctx, app); return err, err == nil })
-	eventually(t, "the router sees brain and app", func() (any, bool) {
+	testkit.UntilSeen(t, "the app is published", func() (any, bool) { err := f.PublishApp(ctx, app); return err, err == nil })
+	testkit.UntilSeen(t, "the router sees brain and app", func() (any, bool) {
 		s := sites()
 		return s, len(s.Sites) == 1 && s.Sites[0].Healthy && s.Sites[0].Apps["chess"].Idle == 1 && s.Entry == "dc1" &&
 			s.Sites[0].BeaconURL == "http://"+address+"/v1/beacon" && s.Sites[0].BrainURL == "ws://127.0.0.1:9/v1/connect"
@@ -135,7 +112,7 @@ func TestRouter(t *testing.T) {
 		}
 		return
 	}
-	verifier, err := ticket.LoadVerifier(filepath.Join(dir, ticket.PublicKeysFile))
+	verifier, err := ticket.LoadVerifier(public)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,13 +121,13 @@ func TestRouter(t *testing.T) {
 	}
 
 	consul.Kill()
-	eventually(t, "the view is stale", func() (any, bool) { s := sites(); return s, s.Stale })
+	testkit.UntilSeen(t, "the view is stale", func() (any, bool) { s := sites(); return s, s.Stale })
 	if out := launch(); out.Site != "dc1" {
 		t.Error("without Consul, nothing can be launched")
 	}
 	consul.Restart(true) // with its memory gone
-	eventually(t, "the app is published again", func() (any, bool) { err := f.PublishApp(ctx, app); return err, err == nil })
-	eventually(t, "the view is fresh and the brain back", func() (any, bool) {
+	testkit.UntilSeen(t, "the app is published again", func() (any, bool) { err := f.PublishApp(ctx, app); return err, err == nil })
+	testkit.UntilSeen(t, "the view is fresh and the brain back", func() (any, bool) {
 		s := sites()
 		return s, !s.Stale && s.Sites[0].Healthy && s.Sites[0].Apps["chess"].Max == 4
 	})
@@ -167,7 +144,7 @@ func TestRouter(t *testing.T) {
 			return nil
 		}
 	}
-	eventually(t, "the router is registered", func() (any, bool) {
+	testkit.UntilSeen(t, "the router is registered", func() (any, bool) {
 		list := registered()
 		return list, len(list) == 1 && list[0] == wire.Instance{ID: "r1", Site: "dc1", URL: "http://" + address, Address: address, Healthy: true}
 	})
@@ -188,21 +165,17 @@ func TestRouter(t *testing.T) {
 // TestRouterWithoutConsul holds that a router starts before its Consul does.
 func TestRouterWithoutConsul(t *testing.T) {
 	defer noLeaks(t, goleak.IgnoreCurrent())
-	dir := t.TempDir()
-	if err := ticket.GenerateKeys(dir); err != nil {
-		t.Fatal(err)
-	}
-	ports := testkit.Ports(t, 2)
-	address := fmt.Sprintf("127.0.0.1:%d", ports[0])
+	key, _ := testkit.TicketKeys(t, t.TempDir())
+	address := testkit.Address(t)
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- runRouter(ctx, routerFlags{listen: address, site: "dc1", consul: fmt.Sprintf("127.0.0.1:%d", ports[1]),
-			ticketKey: filepath.Join(dir, ticket.PrivateKeyFile)}, slog.New(slog.DiscardHandler))
+		done <- runRouter(ctx, routerFlags{listen: address, site: "dc1", consul: testkit.Address(t),
+			ticketKey: key}, slog.New(slog.DiscardHandler))
 	}()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
 	for path, want := range map[string]int{"/v1/beacon": 204, "/": 200, "/play/chess": 200, "/v1/apps": 503, "/healthz": 503} {
-		eventually(t, path, func() (any, bool) {
+		testkit.UntilSeen(t, path, func() (any, bool) {
 			res, err := client.Get("http://" + address + path)
 			if err != nil {
 				return err, false
@@ -218,18 +191,15 @@ func TestRouterWithoutConsul(t *testing.T) {
 }
 
 func TestRouterRefusesToStart(t *testing.T) {
-	dir := t.TempDir()
-	if err := ticket.GenerateKeys(dir); err != nil {
-		t.Fatal(err)
-	}
-	good := routerFlags{listen: "127.0.0.1:0", site: "dc1", consul: "127.0.0.1:1", ticketKey: filepath.Join(dir, ticket.PrivateKeyFile)}
+	key, _ := testkit.TicketKeys(t, t.TempDir())
+	good := routerFlags{listen: "127.0.0.1:0", site: "dc1", consul: "127.0.0.1:1", ticketKey: key}
 	for name, tt := range map[string]struct {
 		change func(*routerFlags)
 		want   string
 	}{
 		"address":      {func(f *routerFlags) { f.listen = "here" }, "--listen"},
-		"no key":       {func(f *routerFlags) { f.ticketKey = filepath.Join(dir, "none") }, "--ticket-key"},
-		"no keys":      {func(f *routerFlags) { f.ticketKeys = filepath.Join(dir, "none") }, "--ticket-keys"},
+		"no key":       {func(f *routerFlags) { f.ticketKey = filepath.Join(t.TempDir(), "none") }, "--ticket-key"},
+		"no keys":      {func(f *routerFlags) { f.ticketKeys = filepath.Join(t.TempDir(), "none") }, "--ticket-keys"},
 		"any, no url":  {func(f *routerFlags) { f.listen = "0.0.0.0:0" }, "--url is needed"},
 		"url":          {func(f *routerFlags) { f.url = "wss://x" }, "https://host"},
 		"turn without": {func(f *routerFlags) { f.turn = []string{"turn:x"} }, "secret"},

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
@@ -18,7 +17,7 @@ import (
 func TestPlayAndLeave(t *testing.T) { testkit.EachDisplay(t, playAndLeave) }
 
 func playAndLeave(t *testing.T, server wire.XServer) {
-	s := newSeat(t)
+	s := newStreamHost(t)
 	s.spec.XServer = server
 	_, err := exec.LookPath("pulseaudio")
 	s.spec.Display.Audio = err == nil
@@ -32,13 +31,13 @@ func playAndLeave(t *testing.T, server wire.XServer) {
 
 	before := b.frames.Load()
 	b.press("KeyA", "a")
-	eventually(t, 60*time.Second, "the key at the app", func() bool {
+	testkit.Until(t, "the key at the app", func() bool {
 		return strings.Contains(s.stdout(), `"key_press"`) && strings.Contains(s.stdout(), `"text":"a"`)
 	})
-	eventually(t, 60*time.Second, "the picture that answers", func() bool { return b.frames.Load() > before })
+	testkit.Until(t, "the picture that answers", func() bool { return b.frames.Load() > before })
 
 	if s.spec.Display.Audio {
-		eventually(t, 60*time.Second, "sound", func() bool { return b.sounds.Load() > 10 })
+		testkit.Until(t, "sound", func() bool { return b.sounds.Load() > 10 })
 	}
 
 	b.send(wire.Message{Type: wire.MsgLeave})
@@ -53,7 +52,7 @@ func playAndLeave(t *testing.T, server wire.XServer) {
 		t.Errorf("left: %q", left)
 	}
 	log, err := os.ReadFile(filepath.Join(s.spec.RunDir, wire.LogFile))
-	must(t, err)
+	testkit.Must(t, err)
 	if strings.Contains(string(log), "eyJ") {
 		t.Errorf("the log tells a token:\n%s", log)
 	}
@@ -62,13 +61,13 @@ func playAndLeave(t *testing.T, server wire.XServer) {
 // The browser is lost and comes back by another brain: same app, and a picture
 // at once although nothing moves.
 func TestLostAndBack(t *testing.T) {
-	s := newSeat(t).start()
+	s := newStreamHost(t).start()
 	address := s.waitState(wire.SeatIdle).Seat.Address
 	b := s.claim(address).connect()
 	b.press("KeyA", "a")
-	eventually(t, 60*time.Second, "the key at the app", func() bool { return strings.Contains(s.stdout(), `"key_press"`) })
-	must(t, b.conn.CloseNow())
-	must(t, b.pc.Close())
+	testkit.Until(t, "the key at the app", func() bool { return strings.Contains(s.stdout(), `"key_press"`) })
+	testkit.Must(t, b.conn.CloseNow())
+	testkit.Must(t, b.pc.Close())
 	s.waitState(wire.SeatDetached)
 
 	again := s.attach(address, b.grant.Resume)
@@ -80,7 +79,7 @@ func TestLostAndBack(t *testing.T) {
 	if n := strings.Count(s.stdout(), `"ready"`); n != 1 {
 		t.Errorf("the app started %d times", n)
 	}
-	must(t, s.cmd.Process.Signal(syscall.SIGTERM))
+	testkit.Must(t, s.cmd.Process.Signal(syscall.SIGTERM))
 	if m := again.expect(wire.MsgEnded); m.End.Reason != wire.ReasonDrained {
 		t.Errorf("ended by %v", m.End)
 	}
@@ -92,25 +91,25 @@ func TestLostAndBack(t *testing.T) {
 
 func TestEnds(t *testing.T) {
 	for name, c := range map[string]struct {
-		change func(*seat)
+		change func(*streamHost)
 		want   wire.End
 	}{
-		"command is missing": {func(s *seat) { s.spec.Command = "/nowhere/app" }, wire.End{Reason: wire.ReasonError, Code: wire.CodeAppNotFound}},
-		"no window": {func(s *seat) {
+		"command is missing": {func(s *streamHost) { s.spec.Command = "/nowhere/app" }, wire.End{Reason: wire.ReasonError, Code: wire.CodeAppNotFound}},
+		"no window": {func(s *streamHost) {
 			s.spec.Args = []string{"-no-window"}
 			s.spec.StartTimeoutS = 2
 		}, wire.End{Reason: wire.ReasonError, Code: wire.CodeAppNoWindow}},
-		"exit before the window": {func(s *seat) { s.spec.Args = []string{"-no-window", "-exit-after", "10ms", "-exit-code", "3"} },
+		"exit before the window": {func(s *streamHost) { s.spec.Args = []string{"-no-window", "-exit-after", "10ms", "-exit-code", "3"} },
 			wire.End{Reason: wire.ReasonAppExited, ExitCode: 3}},
-		"no such user":    {func(s *seat) { s.spec.User = "nobody-at-all" }, wire.End{Reason: wire.ReasonError, Code: wire.CodeConfig}},
-		"no such encoder": {func(s *seat) { s.spec.Video.Encoder = "pencil" }, wire.End{Reason: wire.ReasonError, Code: wire.CodeEncoder}},
-		"content leaves the task directory": {func(s *seat) {
+		"no such user":    {func(s *streamHost) { s.spec.User = "nobody-at-all" }, wire.End{Reason: wire.ReasonError, Code: wire.CodeConfig}},
+		"no such encoder": {func(s *streamHost) { s.spec.Video.Encoder = "pencil" }, wire.End{Reason: wire.ReasonError, Code: wire.CodeEncoder}},
+		"content leaves the task directory": {func(s *streamHost) {
 			s.spec.Content = []wire.Content{{Source: "s3://models/m", Destination: "../m"}}
 			s.spec.Cache.Dir = s.sub("cache")
 		}, wire.End{Reason: wire.ReasonError, Code: wire.CodeConfig}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newSeat(t)
+			s := newStreamHost(t)
 			c.change(s)
 			s.start()
 			end := s.wantExit()
@@ -123,7 +122,7 @@ func TestEnds(t *testing.T) {
 }
 
 func TestAppExitsInTheSession(t *testing.T) {
-	s := newSeat(t, "-exit-on-key", "q", "-exit-code", "5").start()
+	s := newStreamHost(t, "-exit-on-key", "q", "-exit-code", "5").start()
 	b := s.claim(s.waitState(wire.SeatIdle).Seat.Address).connect()
 	b.press("KeyQ", "q")
 	if m := b.expect(wire.MsgEnded); m.End.Reason != wire.ReasonAppExited || m.End.ExitCode != 5 {
@@ -138,20 +137,20 @@ func TestAppExitsInTheSession(t *testing.T) {
 func TestDisplayDies(t *testing.T) { testkit.EachDisplay(t, displayDies) }
 
 func displayDies(t *testing.T, server wire.XServer) {
-	s := newSeat(t)
+	s := newStreamHost(t)
 	s.spec.XServer = server
 	s.start()
 	b := s.claim(s.waitState(wire.SeatIdle).Seat.Address).connect()
 	pid := 0
 	for _, line := range s.processes() {
 		if strings.Contains(line, "Xvfb :") || strings.Contains(line, "Xorg :") {
-			must(t, json.Unmarshal([]byte(strings.Fields(line)[0]), &pid))
+			testkit.Must(t, json.Unmarshal([]byte(strings.Fields(line)[0]), &pid))
 		}
 	}
 	if pid == 0 {
 		t.Fatalf("no display server among %q", s.processes())
 	}
-	must(t, syscall.Kill(pid, syscall.SIGKILL))
+	testkit.Must(t, syscall.Kill(pid, syscall.SIGKILL))
 	if m := b.expect(wire.MsgEnded); m.End.Code != wire.CodeDisplay {
 		t.Errorf("ended by %v", m.End)
 	}
@@ -164,7 +163,7 @@ func displayDies(t *testing.T, server wire.XServer) {
 func TestKilled(t *testing.T) { testkit.EachDisplay(t, killed) }
 
 func killed(t *testing.T, server wire.XServer) {
-	s := newSeat(t, "-spawn-child")
+	s := newStreamHost(t, "-spawn-child")
 	s.spec.XServer = server
 	if _, err := exec.LookPath("pulseaudio"); err == nil {
 		s.spec.Display.Audio = true
@@ -174,22 +173,22 @@ func killed(t *testing.T, server wire.XServer) {
 	if n := len(s.processes()); n < 3 {
 		t.Fatalf("only %q run", s.processes())
 	}
-	must(t, s.cmd.Process.Kill())
+	testkit.Must(t, s.cmd.Process.Kill())
 	<-s.waited
 	s.wantNothingLeft(false)
 }
 
 func TestFrozenWhileIdle(t *testing.T) {
-	s := newSeat(t, "-fps", "30")
+	s := newStreamHost(t, "-fps", "30")
 	s.spec.FreezeLatestS = 3 // it never rests
 	s.start()
 	status := s.waitState(wire.SeatIdle)
-	eventually(t, 60*time.Second, "the idle app rests", func() bool { return resting(status.AppPID) })
+	testkit.Until(t, "the idle app rests", func() bool { return resting(status.AppPID) })
 	s.claim(status.Seat.Address).connect()
 	if resting(status.AppPID) {
 		t.Error("the app of a session rests")
 	}
-	must(t, s.cmd.Process.Signal(syscall.SIGTERM))
+	testkit.Must(t, s.cmd.Process.Signal(syscall.SIGTERM))
 	s.wantExit()
 	s.wantNothingLeft(true)
 }
@@ -199,28 +198,28 @@ func TestBelowClosedDir(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
-	s := newSeat(t)
+	s := newStreamHost(t)
 	s.spec.TaskDir = s.sub("closed/alloc/task")
 	s.spec.Command = s.sub("closed/bin/testapp")
-	must(t, os.MkdirAll(s.sub("closed/bin"), 0o755))
-	must(t, os.MkdirAll(s.spec.TaskDir, 0o755))
-	must(t, os.Chmod(s.sub("closed"), 0o700))
+	testkit.Must(t, os.MkdirAll(s.sub("closed/bin"), 0o755))
+	testkit.Must(t, os.MkdirAll(s.spec.TaskDir, 0o755))
+	testkit.Must(t, os.Chmod(s.sub("closed"), 0o700))
 	raw, err := os.ReadFile(appBinary)
-	must(t, err)
-	must(t, os.WriteFile(s.spec.Command, raw, 0o755))
+	testkit.Must(t, err)
+	testkit.Must(t, os.WriteFile(s.spec.Command, raw, 0o755))
 	_, err = exec.LookPath("pulseaudio")
 	s.spec.Display.Audio = err == nil
 	s.start()
 	b := s.claim(s.waitState(wire.SeatIdle).Seat.Address).connect()
-	eventually(t, 60*time.Second, "a key at the app", func() bool {
+	testkit.Until(t, "a key at the app", func() bool {
 		b.press("KeyA", "a") // again: the window may just be getting the focus
 		return strings.Contains(s.stdout(), `"key_press"`)
 	})
 	if s.spec.Display.Audio {
-		eventually(t, 60*time.Second, "sound", func() bool { return b.sounds.Load() > 10 })
+		testkit.Until(t, "sound", func() bool { return b.sounds.Load() > 10 })
 	}
 	scratch, err := os.Readlink(filepath.Join(s.spec.RunDir, wire.ScratchLink))
-	must(t, err)
+	testkit.Must(t, err)
 	b.send(wire.Message{Type: wire.MsgLeave})
 	if end := s.wantExit(); end.Reason != wire.ReasonLeft {
 		t.Errorf("exit says %v", end)
@@ -235,28 +234,28 @@ func TestBelowClosedDir(t *testing.T) {
 
 // An app that still loads when its window is there must be let finish.
 func TestNotFrozenWhileLoading(t *testing.T) {
-	s := newSeat(t)
+	s := newStreamHost(t)
 	loaded := s.sub("task/loaded")
-	must(t, os.Chmod(s.spec.TaskDir, 0o777))
+	testkit.Must(t, os.Chmod(s.spec.TaskDir, 0o777))
 	s.spec.Command, s.spec.Args = "/bin/sh", []string{"-c", appBinary + ` &
 		for i in 1 2 3; do timeout 7 sh -c 'while :; do :; done' & loads="$loads $!"; done
 		wait $loads; touch ` + loaded + `; wait`}
 	s.start()
 	status := s.waitState(wire.SeatIdle)
-	eventually(t, 60*time.Second, "the idle app rests", func() bool { return resting(status.AppPID) })
+	testkit.Until(t, "the idle app rests", func() bool { return resting(status.AppPID) })
 	if _, err := os.Stat(loaded); err != nil {
 		t.Errorf("the app was frozen while it loaded: %v", err)
 	}
-	must(t, s.cmd.Process.Signal(syscall.SIGTERM))
+	testkit.Must(t, s.cmd.Process.Signal(syscall.SIGTERM))
 	s.wantExit()
 	s.wantNothingLeft(true)
 }
 
 func TestProbe(t *testing.T) {
 	out, err := exec.Command(hostBinary, "fingerprint").Output()
-	must(t, err)
+	testkit.Must(t, err)
 	var p wire.Fingerprint
-	must(t, json.Unmarshal(out, &p))
+	testkit.Must(t, json.Unmarshal(out, &p))
 	if _, err := exec.LookPath("Xvfb"); err == nil && !strings.HasPrefix(p.Display, "Xvfb") {
 		t.Errorf("display is %q, problems %q", p.Display, p.Problems)
 	}
@@ -267,9 +266,9 @@ func TestProbe(t *testing.T) {
 	bare := exec.Command(hostBinary, "fingerprint")
 	bare.Env = []string{"PATH=/nowhere"}
 	out, err = bare.Output()
-	must(t, err)
+	testkit.Must(t, err)
 	p = wire.Fingerprint{}
-	must(t, json.Unmarshal(out, &p))
+	testkit.Must(t, json.Unmarshal(out, &p))
 	if !strings.Contains(strings.Join(p.Problems, "\n"), "xvfb") || p.Display != "" {
 		t.Errorf("without Xvfb: %+v", p)
 	}
@@ -283,9 +282,9 @@ func TestProbeOfXorg(t *testing.T) {
 	} {
 		testkit.Xorg(t)
 		out, err := exec.Command(hostBinary, "fingerprint", "--x-server", c.choice).Output()
-		must(t, err)
+		testkit.Must(t, err)
 		var p wire.Fingerprint
-		must(t, json.Unmarshal(out, &p))
+		testkit.Must(t, json.Unmarshal(out, &p))
 		if !strings.HasPrefix(p.Display, c.display) || (p.Display == "") != (c.display == "") {
 			t.Errorf("%s: display is %q", c.choice, p.Display)
 		}

@@ -2,10 +2,7 @@ package main
 
 import (
 	"context"
-	"crypto/ed25519"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"net"
 	"net/http"
@@ -23,6 +20,7 @@ import (
 	"github.com/coder/websocket/wsjson"
 	"github.com/pion/webrtc/v4"
 
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -40,9 +38,9 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	hostBinary, appBinary = filepath.Join(dir, "stream-host"), filepath.Join(dir, "testapp")
-	for out, pkg := range map[string]string{hostBinary: ".", appBinary: "../../dev/testapp"} {
-		if msg, err := exec.Command("go", "build", "-o", out, pkg).CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "build %s: %v\n%s", pkg, err, msg)
+	for pkg, file := range map[string]string{"cmd/stream-host": hostBinary, "dev/testapp": appBinary} {
+		if err := testkit.Build(context.Background(), pkg, file); err != nil {
+			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
 	}
@@ -51,8 +49,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// seat is a stream host as the driver starts it.
-type seat struct {
+// streamHost is a stream host as the driver starts it.
+type streamHost struct {
 	t      *testing.T
 	base   string // of all its directories; in the environment or arguments of all it starts
 	spec   wire.Spec
@@ -61,17 +59,11 @@ type seat struct {
 	waited chan struct{}
 }
 
-func newSeat(t *testing.T, args ...string) *seat {
+func newStreamHost(t *testing.T, args ...string) *streamHost {
 	t.Helper()
-	if _, err := exec.LookPath("Xvfb"); err != nil {
-		t.Skip("Xvfb is not installed")
-	}
-	base, err := os.MkdirTemp("", "seat-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(base) })
-	s := &seat{t: t, base: base, waited: make(chan struct{})}
+	testkit.NeedXvfb(t)
+	base := testkit.ShortDir(t)
+	s := &streamHost{t: t, base: base, waited: make(chan struct{})}
 	for _, dir := range []string{base, s.sub("run"), s.sub("task")} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			t.Fatal(err)
@@ -83,19 +75,10 @@ func newSeat(t *testing.T, args ...string) *seat {
 	if err := os.Chmod(s.sub("run"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	public, private, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.MarshalPKIXPublicKey(public)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keys := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
-	if err := os.WriteFile(s.sub("keys.pem"), keys, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	s.signer = ticket.NewSigner(private, "test")
+	private, public := testkit.TicketKeys(t, s.sub("keys"))
+	var err error
+	s.signer, err = ticket.LoadSigner(private, "test")
+	testkit.Must(t, err)
 	s.spec = wire.Spec{
 		Nonce: "nonce-of-" + filepath.Base(base), Alloc: "11111111-2222-3333-4444-555555555555", Task: "seat",
 		App: "testapp", Job: "testapp/dispatch-1", Version: 1, Node: "node",
@@ -105,7 +88,7 @@ func newSeat(t *testing.T, args ...string) *seat {
 		Display: wire.Display{Width: 320, Height: 240, FPS: 30, Pointer: wire.PointerAbsolute},
 		Video:   wire.Video{Codec: "h264", Encoder: "auto", BitrateBPS: 1_000_000}, FreezeIdle: true,
 		StartTimeoutS: 15, LeaseS: 15, ReconnectGraceS: 15,
-		TicketKeys: s.sub("keys.pem"), Consul: wire.ConsulRef{Address: "127.0.0.1:1"}, // nobody: a seat lives without
+		TicketKeys: public, Consul: wire.ConsulRef{Address: "127.0.0.1:1"}, // nobody: a seat lives without
 		Listen: wire.Listen{API: "127.0.0.1", Media: "127.0.0.1", Loopback: true},
 	}
 	if os.Geteuid() == 0 {
@@ -119,9 +102,9 @@ func newSeat(t *testing.T, args ...string) *seat {
 	return s
 }
 
-func (s *seat) sub(name string) string { return filepath.Join(s.base, name) }
+func (s *streamHost) sub(name string) string { return filepath.Join(s.base, name) }
 
-func (s *seat) start() *seat {
+func (s *streamHost) start() *streamHost {
 	s.t.Helper()
 	raw, err := json.Marshal(s.spec)
 	if err != nil {
@@ -150,7 +133,7 @@ func (s *seat) start() *seat {
 	return s
 }
 
-func (s *seat) status() (status wire.StreamHostStatus, err error) {
+func (s *streamHost) status() (status wire.StreamHostStatus, err error) {
 	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -165,10 +148,10 @@ func (s *seat) status() (status wire.StreamHostStatus, err error) {
 	return status, json.NewDecoder(resp.Body).Decode(&status)
 }
 
-func (s *seat) waitState(state wire.SeatState) wire.StreamHostStatus {
+func (s *streamHost) waitState(state wire.SeatState) wire.StreamHostStatus {
 	s.t.Helper()
 	var last wire.StreamHostStatus
-	eventually(s.t, 30*time.Second, "state "+string(state), func() bool {
+	testkit.Until(s.t, "state "+string(state), func() bool {
 		status, err := s.status()
 		if err == nil {
 			last = status
@@ -179,7 +162,7 @@ func (s *seat) waitState(state wire.SeatState) wire.StreamHostStatus {
 }
 
 // wantExit waits for the stream host's end and its last word.
-func (s *seat) wantExit() wire.End {
+func (s *streamHost) wantExit() wire.End {
 	s.t.Helper()
 	select {
 	case <-s.waited:
@@ -201,9 +184,9 @@ func (s *seat) wantExit() wire.End {
 }
 
 // wantNothingLeft looks for processes of the seat, and for its files.
-func (s *seat) wantNothingLeft(files bool) {
+func (s *streamHost) wantNothingLeft(files bool) {
 	s.t.Helper()
-	eventually(s.t, 60*time.Second, "nothing left running", func() bool { return len(s.processes()) == 0 })
+	testkit.Until(s.t, "nothing left running", func() bool { return len(s.processes()) == 0 })
 	if !files {
 		return
 	}
@@ -216,7 +199,7 @@ func (s *seat) wantNothingLeft(files bool) {
 }
 
 // processes are those that have the seat's directory in environment or arguments.
-func (s *seat) processes() (found []string) {
+func (s *streamHost) processes() (found []string) {
 	all, _ := filepath.Glob("/proc/[0-9]*")
 	for _, dir := range all {
 		environ, _ := os.ReadFile(filepath.Join(dir, "environ"))
@@ -240,7 +223,7 @@ type browser struct {
 	grant  wire.Grant
 }
 
-func (s *seat) attach(address, token string) *browser {
+func (s *streamHost) attach(address, token string) *browser {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), 60*time.Second)
 	defer cancel()
@@ -256,7 +239,7 @@ func (s *seat) attach(address, token string) *browser {
 	return b
 }
 
-func (s *seat) claim(address string) *browser {
+func (s *streamHost) claim(address string) *browser {
 	s.t.Helper()
 	token, _, err := s.signer.Sign(ticket.Claims{Session: ticket.NewSession(), App: s.spec.App, Version: 1, Sites: []string{"here"}})
 	if err != nil {
@@ -296,14 +279,14 @@ func (b *browser) connect() *browser {
 	settings := webrtc.SettingEngine{}
 	settings.SetIncludeLoopbackCandidate(true)
 	media := &webrtc.MediaEngine{}
-	must(b.t, media.RegisterDefaultCodecs())
+	testkit.Must(b.t, media.RegisterDefaultCodecs())
 	pc, err := webrtc.NewAPI(webrtc.WithMediaEngine(media), webrtc.WithSettingEngine(settings)).NewPeerConnection(webrtc.Configuration{})
-	must(b.t, err)
+	testkit.Must(b.t, err)
 	b.pc = pc
 	b.t.Cleanup(func() { _ = pc.Close() })
 	for _, kind := range []webrtc.RTPCodecType{webrtc.RTPCodecTypeVideo, webrtc.RTPCodecTypeAudio} {
 		_, err = pc.AddTransceiverFromKind(kind, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly})
-		must(b.t, err)
+		testkit.Must(b.t, err)
 	}
 	pc.OnTrack(func(track *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
 		for {
@@ -320,26 +303,26 @@ func (b *browser) connect() *browser {
 		}
 	})
 	b.input, err = pc.CreateDataChannel(wire.ChannelInput, nil)
-	must(b.t, err)
+	testkit.Must(b.t, err)
 	b.input.OnOpen(func() { close(b.open) })
 	unordered, none := false, uint16(0)
 	_, err = pc.CreateDataChannel(wire.ChannelPointer, &webrtc.DataChannelInit{Ordered: &unordered, MaxRetransmits: &none})
-	must(b.t, err)
+	testkit.Must(b.t, err)
 
 	offer, err := pc.CreateOffer(nil)
-	must(b.t, err)
+	testkit.Must(b.t, err)
 	gathered := webrtc.GatheringCompletePromise(pc)
-	must(b.t, pc.SetLocalDescription(offer))
+	testkit.Must(b.t, pc.SetLocalDescription(offer))
 	<-gathered
 	b.send(wire.Message{Type: wire.MsgOffer, SDP: pc.LocalDescription().SDP})
 	answer := b.expect(wire.MsgAnswer)
-	must(b.t, pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer.SDP}))
+	testkit.Must(b.t, pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer.SDP}))
 	select {
 	case <-b.open:
 	case <-time.After(60 * time.Second):
 		b.t.Fatal("the input channel does not open")
 	}
-	eventually(b.t, 60*time.Second, "a first picture", func() bool { return b.frames.Load() > 0 })
+	testkit.Until(b.t, "a first picture", func() bool { return b.frames.Load() > 0 })
 	return b
 }
 
@@ -347,14 +330,14 @@ func (b *browser) press(code, key string) {
 	b.t.Helper()
 	for _, pressed := range []bool{true, false} {
 		raw, err := json.Marshal(wire.Input{Type: wire.InputKey, Code: code, Key: key, Pressed: pressed})
-		must(b.t, err)
-		must(b.t, b.input.SendText(string(raw)))
+		testkit.Must(b.t, err)
+		testkit.Must(b.t, b.input.SendText(string(raw)))
 	}
 }
 
-func (s *seat) stdout() string {
+func (s *streamHost) stdout() string {
 	raw, err := os.ReadFile(s.sub("stdout"))
-	must(s.t, err)
+	testkit.Must(s.t, err)
 	return string(raw)
 }
 
@@ -373,26 +356,4 @@ func processState(pid int) string {
 	}
 	rest := string(raw[strings.LastIndexByte(string(raw), ')')+2:])
 	return rest[:1]
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func eventually(t *testing.T, limit time.Duration, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(limit)
-	defer deadline.Stop()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-deadline.C:
-			t.Fatalf("not within %v: %s", limit, what)
-		case <-tick.C:
-		}
-	}
 }

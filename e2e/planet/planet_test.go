@@ -19,6 +19,7 @@ import (
 
 	"github.com/nearcast/nearcast/dev"
 	"github.com/nearcast/nearcast/dev/wan"
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/testkit/browser"
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -32,14 +33,14 @@ var sites = []string{"us-east-1", "eu-west-1", "ap-northeast-1"}
 // from the next best.
 func TestPerson(t *testing.T) {
 	p := start(t)
-	ctx := deadline(t, 4*time.Minute)
+	ctx := testkit.Context(t, 4*time.Minute)
 	everySiteKnows(ctx, t, p)
 
 	t.Run("a server asks for the person, without round trips", func(t *testing.T) {
-		ctx := deadline(t, time.Minute)
+		ctx := testkit.Context(t, time.Minute)
 		// The routers measure the round trips to each other; a program that asks
 		// counts as being where its router is.
-		until(ctx, t, "the far sites' round trips are predicted well", func() error {
+		testkit.Retry(ctx, t, "the far sites' round trips are predicted well", func() error {
 			answer, err := launch(ctx, p, "us-east-1", wire.LaunchRequest{App: app})
 			if err != nil {
 				return err
@@ -69,29 +70,29 @@ func TestPerson(t *testing.T) {
 
 	chrome := launchBrowser(ctx, t, p)
 	t.Run("from Frankfurt they are in Ireland", func(t *testing.T) {
-		ctx := deadline(t, time.Minute)
-		must(t, p.Locate("frankfurt"))
+		ctx := testkit.Context(t, time.Minute)
+		testkit.Must(t, p.Locate("frankfurt"))
 		page := open(ctx, t, chrome, p)
 		play(ctx, t, page)
 		isAt(ctx, t, page, "eu-west-1")
 		leave(ctx, t, page)
 	})
 
-	must(t, p.Locate("tokyo"))
+	testkit.Must(t, p.Locate("tokyo"))
 	// Twice, and the better counts: the machine does what five would.
 	took := []time.Duration{}
 	for range 2 {
 		t.Run("Tokyo is cut off in mid-session", func(t *testing.T) {
-			ctx := deadline(t, 90*time.Second)
+			ctx := testkit.Context(t, 90*time.Second)
 			everySiteKnows(ctx, t, p)
 			page := open(ctx, t, chrome, p)
 			play(ctx, t, page)
 			isAt(ctx, t, page, "ap-northeast-1")
 			first := eval[string](ctx, t, page, "nearcast.seat")
 
-			must(t, p.Cut("ap-northeast-1", ""))
+			testkit.Must(t, p.Cut("ap-northeast-1", ""))
 			began := time.Now()
-			must(t, page.Until(ctx, "nearcast.site !== 'ap-northeast-1' && nearcast.state === 'streaming' && !document.querySelector('canvas.still.shown')"))
+			testkit.Must(t, page.Until(ctx, "nearcast.site !== 'ap-northeast-1' && nearcast.state === 'streaming' && !document.querySelector('canvas.still.shown')"))
 			took = append(took, time.Since(began))
 			if seat := eval[string](ctx, t, page, "nearcast.seat"); seat == first || seat == "" {
 				t.Errorf("the seat is %q as before", seat)
@@ -104,7 +105,7 @@ func TestPerson(t *testing.T) {
 				t.Errorf("the page does not say what happened: %q", said)
 			}
 			leave(ctx, t, page)
-			must(t, p.Heal("", ""))
+			testkit.Must(t, p.Heal("", ""))
 		})
 	}
 	t.Logf("from the cut to the app at the next site: %v", took)
@@ -113,11 +114,11 @@ func TestPerson(t *testing.T) {
 	}
 
 	t.Run("new people avoid it", func(t *testing.T) {
-		ctx := deadline(t, time.Minute)
+		ctx := testkit.Context(t, time.Minute)
 		everySiteKnows(ctx, t, p)
-		must(t, p.Cut("ap-northeast-1", ""))
+		testkit.Must(t, p.Cut("ap-northeast-1", ""))
 		began := time.Now()
-		until(ctx, t, "the other routers see it", func() error {
+		testkit.Retry(ctx, t, "the other routers see it", func() error {
 			for _, site := range []string{"us-east-1", "eu-west-1"} {
 				answer, err := launch(ctx, p, site, wire.LaunchRequest{App: app})
 				if err != nil {
@@ -133,15 +134,15 @@ func TestPerson(t *testing.T) {
 		})
 		t.Logf("seen after %v", time.Since(began))
 		// Cut off from the others, it goes on to serve who reaches it.
-		must(t, p.Heal("ap-northeast-1", dev.Person))
-		until(ctx, t, "the lonely site serves its own people", func() error {
+		testkit.Must(t, p.Heal("ap-northeast-1", dev.Person))
+		testkit.Retry(ctx, t, "the lonely site serves its own people", func() error {
 			answer, err := launch(ctx, p, "ap-northeast-1", wire.LaunchRequest{App: app})
 			if err == nil && answer.Site != "ap-northeast-1" {
 				err = fmt.Errorf("sent to %s", answer.Site)
 			}
 			return err
 		})
-		must(t, p.Heal("", ""))
+		testkit.Must(t, p.Heal("", ""))
 		everySiteKnows(ctx, t, p)
 	})
 }
@@ -153,16 +154,16 @@ func start(t *testing.T) *dev.Planet {
 		t.Skip(err)
 	}
 	bin, err := filepath.Abs("../../bin")
-	must(t, err)
+	testkit.Must(t, err)
 	if _, err := os.Stat(filepath.Join(bin, "stream-host")); err != nil {
 		t.Fatalf("the binaries are missing: run make build (%v)", err)
 	}
 	dir, err := os.MkdirTemp("", "ncplanet-")
-	must(t, err)
-	must(t, os.Chmod(dir, 0o755)) // apps run as a user of their own
+	testkit.Must(t, err)
+	testkit.Must(t, os.Chmod(dir, 0o755)) // apps run as a user of their own
 	log, err := os.Create(filepath.Join(dir, "dev.log"))
-	must(t, err)
-	ctx := deadline(t, 3*time.Minute)
+	testkit.Must(t, err)
+	ctx := testkit.Context(t, 3*time.Minute)
 	p, err := dev.StartPlanet(ctx, dev.PlanetOptions{
 		Options: dev.Options{Dir: filepath.Join(dir, "planet"), Bin: bin, Apps: []string{}, Log: log},
 		Sites:   sites, Place: "frankfurt",
@@ -181,10 +182,10 @@ func start(t *testing.T) *dev.Planet {
 			t.Error(err)
 		}
 	})
-	must(t, p.WaitFederated(ctx))
+	testkit.Must(t, p.WaitFederated(ctx))
 	_, err = p.RunJob(ctx, "../jobs/testapp.nomad.hcl", map[string]string{
 		"name": app, "testapp": filepath.Join(bin, "testapp"), "warm": "1", "max": "2", "reconnect_grace": "10s"})
-	must(t, err)
+	testkit.Must(t, err)
 	return p
 }
 
@@ -192,7 +193,7 @@ func start(t *testing.T) *dev.Planet {
 func everySiteKnows(ctx context.Context, t *testing.T, p *dev.Planet) {
 	t.Helper()
 	for _, at := range sites {
-		until(ctx, t, at+" sees a seat everywhere", func() error {
+		testkit.Retry(ctx, t, at+" sees a seat everywhere", func() error {
 			var seen wire.SitesResponse
 			if err := ask(ctx, p, http.MethodGet, p.Site(at).URL+"/v1/sites", nil, &seen); err != nil {
 				return err
@@ -217,7 +218,7 @@ func second(t *testing.T, p *dev.Planet, first string) (best string) {
 	var least time.Duration
 	for _, site := range sites {
 		path, err := p.WAN().Path(dev.Person, site)
-		must(t, err)
+		testkit.Must(t, err)
 		if site != first && (best == "" || path.RTT < least) {
 			best, least = site, path.RTT
 		}
@@ -273,7 +274,7 @@ func launchBrowser(ctx context.Context, t *testing.T, p *dev.Planet) *browser.Br
 	}
 	chrome, err := browser.LaunchIn(context.WithoutCancel(ctx), dev.Namespace(p.Dir, dev.Person),
 		"autoplay-policy=no-user-gesture-required", "unsafely-treat-insecure-origin-as-secure="+origins)
-	must(t, err)
+	testkit.Must(t, err)
 	t.Cleanup(chrome.Close)
 	return chrome
 }
@@ -283,28 +284,28 @@ func launchBrowser(ctx context.Context, t *testing.T, p *dev.Planet) *browser.Br
 func open(ctx context.Context, t *testing.T, chrome *browser.Browser, p *dev.Planet) *browser.Page {
 	t.Helper()
 	page, err := chrome.Open(ctx, p.URL()+"/play/"+app)
-	must(t, err)
+	testkit.Must(t, err)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("the page's console: %q", page.Console())
 		}
 		page.Close()
 	})
-	must(t, page.Until(ctx, "window.nearcast && nearcast.state === 'ready' && document.querySelector('.play-button') && nearcast.race?.decidedMS > 0"))
+	testkit.Must(t, page.Until(ctx, "window.nearcast && nearcast.state === 'ready' && document.querySelector('.play-button') && nearcast.race?.decidedMS > 0"))
 	return page
 }
 
 func play(ctx context.Context, t *testing.T, page *browser.Page) {
 	t.Helper()
-	must(t, page.Click(ctx, ".play-button"))
-	must(t, page.Until(ctx, "nearcast.state === 'streaming' && nearcast.firstFrameMS !== null"))
+	testkit.Must(t, page.Click(ctx, ".play-button"))
+	testkit.Must(t, page.Until(ctx, "nearcast.state === 'streaming' && nearcast.firstFrameMS !== null"))
 }
 
 func leave(ctx context.Context, t *testing.T, page *browser.Page) {
 	t.Helper()
-	must(t, page.Click(ctx, ".tool.end"))
-	must(t, page.Click(ctx, ".tool.end")) // it asks once
-	must(t, page.Until(ctx, "!!document.querySelector('section.ended')"))
+	testkit.Must(t, page.Click(ctx, ".tool.end"))
+	testkit.Must(t, page.Click(ctx, ".tool.end")) // it asks once
+	testkit.Must(t, page.Until(ctx, "!!document.querySelector('section.ended')"))
 }
 
 func isAt(ctx context.Context, t *testing.T, page *browser.Page, site string) {
@@ -316,38 +317,6 @@ func isAt(ctx context.Context, t *testing.T, page *browser.Page, site string) {
 
 func eval[T any](ctx context.Context, t *testing.T, page *browser.Page, expression string) (value T) {
 	t.Helper()
-	must(t, page.Eval(ctx, expression, &value))
+	testkit.Must(t, page.Eval(ctx, expression, &value))
 	return value
-}
-
-func deadline(t *testing.T, d time.Duration) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeoutCause(t.Context(), d, fmt.Errorf("took longer than %s", d))
-	t.Cleanup(cancel)
-	return ctx
-}
-
-// until retries what is asked for until it has no error.
-func until(ctx context.Context, t *testing.T, what string, try func() error) {
-	t.Helper()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := try()
-		if err == nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("wait until %s: %v (last: %v)", what, context.Cause(ctx), err)
-		case <-tick.C:
-		}
-	}
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }

@@ -57,6 +57,7 @@ var rules = []rule{
 	{library: module + "/driver", in: []string{"driver", "plugins", "e2e", "bench"}, reason: "cmd wires the parts; they do not know each other"},
 	{library: module + "/seat", in: []string{"seat", "cmd/stream-host", "e2e", "bench"}, reason: "cmd wires the parts; they do not know each other"},
 	{library: module + "/dev", in: []string{"dev", "cmd/nearcast", "e2e", "bench"}, reason: "the dev cluster is a tool, not a part"},
+	{library: module + "/internal/testkit", in: []string{"internal/testkit", "e2e", "bench"}, tests: true, reason: "it is for tests, and may fail and skip them"},
 }
 
 // seat is what a stream host runs. It knows nothing of Nomad.
@@ -188,6 +189,9 @@ func TestRules(t *testing.T) {
 		{"driver/driver.go", module + "/router", true},
 		{"cmd/nearcast/router.go", module + "/router", false},
 		{"web/embed.go", "C", true},
+		{"seat/display/xvfb.go", module + "/internal/testkit", true},
+		{"seat/display/server_test.go", module + "/internal/testkit", false},
+		{"bench/planet/visit.go", module + "/internal/testkit/browser", false},
 	}
 	for _, c := range cases {
 		got := false

@@ -167,5 +167,5 @@ func TestFederation(t *testing.T) {
 	before := w.LastSuccess()
 	w.Again()
 	consuls[1].Resume()
-	until(t, 20*time.Second, "the watch answers again", func() bool { w.Again(); return w.LastSuccess().After(before) && !w.Stale() })
+	testkit.Within(t, 20*time.Second, "the watch answers again", func() bool { w.Again(); return w.LastSuccess().After(before) && !w.Stale() })
 }

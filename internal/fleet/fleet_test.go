@@ -77,20 +77,6 @@ func (l *latest[T]) wait(t *testing.T, within time.Duration, what string, ok fun
 	}
 }
 
-func until(t *testing.T, within time.Duration, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.After(within)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("not within %v: %s", within, what)
-		}
-	}
-}
-
 // vanish stops a registration as a killed process does: without a goodbye.
 func (r *registration) vanish() {
 	r.mu.Lock()
@@ -183,7 +169,7 @@ func TestRegistrationSurvivesItsAgent(t *testing.T) {
 			defer reg.Close()
 			seen.wait(t, 60*time.Second, "idle", has("a1", wire.SeatIdle))
 			consul.Kill()
-			until(t, 5*time.Second, "the watch says stale", w.Stale)
+			testkit.Within(t, 5*time.Second, "the watch says stale", w.Stale)
 			if !has("a1", wire.SeatIdle)(seen.v) {
 				t.Error("the last known view was lost with the agent")
 			}
@@ -194,7 +180,7 @@ func TestRegistrationSurvivesItsAgent(t *testing.T) {
 			}
 			consul.Restart(forget)
 			seen.wait(t, 20*time.Second, "streaming, as told while the agent was down", has("a1", wire.SeatStreaming))
-			until(t, 5*time.Second, "the watch is fresh again", func() bool { return !w.Stale() })
+			testkit.Within(t, 5*time.Second, "the watch is fresh again", func() bool { return !w.Stale() })
 		})
 	}
 }

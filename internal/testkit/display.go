@@ -26,18 +26,10 @@ func Xvfb(t testing.TB, user *syscall.Credential, args ...string) (display strin
 	// The server finds a free number itself, and tells it when it is ready.
 	server = exec.Command("Xvfb", append([]string{"-displayfd", "3", "-screen", "0", "1280x720x24", "-nolisten", "tcp", "-noreset"}, args...)...)
 	server.ExtraFiles = []*os.File{w}
-	server.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Credential: user}
-	err = server.Start()
+	server.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: user}
+	p := Start(t, server)
 	w.Close()
-	if err != nil {
-		t.Fatalf("start Xvfb: %v", err)
-	}
-	t.Cleanup(func() {
-		server.Process.Signal(syscall.SIGTERM) // so that it removes its socket
-		late := time.AfterFunc(5*time.Second, func() { server.Process.Kill() })
-		defer late.Stop()
-		server.Wait()
-	})
+	t.Cleanup(p.Stop) // so that it removes its socket
 	r.SetReadDeadline(time.Now().Add(60 * time.Second))
 	number, err := bufio.NewReader(r).ReadString('\n')
 	if err != nil {

@@ -1,11 +1,13 @@
-// Package testkit is what tests of all parts share: real servers, free ports, the
-// application that tests look at, and waiting for a condition with a deadline.
+// Package testkit is what tests of all parts share: real servers, free ports, a
+// network that can be cut, ticket keys, the application that tests look at, and
+// waiting for a condition with a deadline.
 //
-//	consul := testkit.StartConsul(t) // skips where there is no Consul
-//	port := testkit.Ports(t, 1)[0]
+//	consul := testkit.StartConsul(t) // skips the test where there is no Consul
+//	address := testkit.Address(t)
 //	testkit.Until(t, "the seat is idle", func() bool { return state() == wire.SeatIdle })
 //
-// All that it starts ends with the test. It knows no part of Nearcast but
-// internal/wire, so that each of them may use it. Package browser beside it
-// drives a Chromium, package nodes the nodes of a site.
+// Everything that it starts ends with the test, and with the test's process. It
+// imports no part of Nearcast but internal/wire and internal/ticket, so that every
+// part can use it. Package browser beside it drives a Chromium, package nodes runs
+// the nodes of a site. Only tests, e2e and bench may import it.
 package testkit

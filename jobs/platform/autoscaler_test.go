@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/nearcast/nearcast/internal/testkit"
 )
 
 // autoscaler is nomad-autoscaler, run by autoscaler.nomad.hcl, with something at
@@ -35,7 +37,7 @@ type groups struct {
 }
 
 func newAutoscaler(s *site) autoscaler {
-	binary, err := tool("nomad-autoscaler")
+	binary, err := testkit.FindTool("nomad-autoscaler")
 	if err != nil {
 		err = fmt.Errorf("%w; bin/nearcast dev tools nomad-autoscaler builds it, in 2 min", err)
 	}

@@ -5,14 +5,13 @@ import (
 	"os/exec"
 	"testing"
 	"time"
+
+	"github.com/nearcast/nearcast/internal/testkit"
 )
 
 // Every HCL file here and below acl is as Nomad formats it.
 func TestFormat(t *testing.T) {
-	nomad, err := tool("nomad")
-	if err != nil {
-		t.Skip(err)
-	}
+	nomad := testkit.Tool(t, "nomad")
 	check(t, "nomad fmt -recursive jobs acl mends it", nomad, "fmt", "-check", "-recursive", "..", "../../acl")
 }
 

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/nearcast/nearcast/provision/clustertest"
+	"github.com/nearcast/nearcast/internal/testkit/nodes"
 )
 
 // TestDocument checks what can be without a site: every block says whether it was
@@ -26,7 +26,7 @@ func TestDocument(t *testing.T) {
 		steps[mark] = string(text)
 	}
 	var names []string
-	for _, b := range clustertest.Document(t) {
+	for _, b := range nodes.Document(t) {
 		text, tested := steps[b.Mark]
 		switch {
 		case b.Mark == "not run" && b.Name == "":
@@ -48,7 +48,7 @@ var nearcast = regexp.MustCompile(`(?m)(?:^|&& |\$\()nearcast ([a-z-]+(?: [a-z]+
 func TestHelp(t *testing.T) {
 	bin := build(t)
 	calls := map[string]bool{"provision secrets": true, "provision configure": true}
-	for _, b := range clustertest.Document(t) {
+	for _, b := range nodes.Document(t) {
 		for _, m := range nearcast.FindAllStringSubmatch(b.Text, -1) {
 			calls[m[1]] = true
 		}

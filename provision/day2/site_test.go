@@ -13,9 +13,9 @@ import (
 	"time"
 
 	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/internal/testkit/nodes"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/provision"
-	"github.com/nearcast/nearcast/provision/clustertest"
 	"github.com/nearcast/nearcast/provision/secrets"
 )
 
@@ -31,12 +31,12 @@ type site struct {
 	keys    string // what nearcast provision secrets made
 	work    string // where the operator's shell is
 	bin     string
-	blocks  []clustertest.Block
+	blocks  []nodes.Block
 	ran     map[string]bool
 	env     map[string]string // of the operator's shell
-	servers []*clustertest.Host
-	edge    *clustertest.Host
-	stream  *clustertest.Host
+	servers []*nodes.Host
+	edge    *nodes.Host
+	stream  *nodes.Host
 }
 
 func newSite(t *testing.T) *site {
@@ -60,12 +60,12 @@ func newSite(t *testing.T) *site {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	t.Cleanup(cancel)
-	s := &site{t: t, ctx: ctx, began: time.Now(), keys: t.TempDir(), work: t.TempDir(), bin: build(t), blocks: clustertest.Document(t), ran: map[string]bool{}}
+	s := &site{t: t, ctx: ctx, began: time.Now(), keys: t.TempDir(), work: t.TempDir(), bin: build(t), blocks: nodes.Document(t), ran: map[string]bool{}}
 	if _, err := secrets.Make(secrets.Config{Dir: s.keys, Sites: []string{siteName}}); err != nil {
 		t.Fatal(err)
 	}
 	values := func(role provision.Role) provision.Values {
-		v := provision.Values{Role: role, Site: siteName, Join: []string{clustertest.Network(1), clustertest.Network(2), clustertest.Network(3)}}
+		v := provision.Values{Role: role, Site: siteName, Join: []string{nodes.Network(1), nodes.Network(2), nodes.Network(3)}}
 		if role == provision.Stream {
 			v.Tuning.Drivers = []string{"stream"}
 			v.Paths.Plugins, v.Paths.StreamHost = filepath.Join(s.bin, "plugins"), filepath.Join(s.bin, "stream-host")
@@ -73,10 +73,10 @@ func newSite(t *testing.T) *site {
 		return v
 	}
 	for n := range 3 {
-		s.servers = append(s.servers, clustertest.Start(t, ctx, s.keys, values(provision.Server), n+1))
+		s.servers = append(s.servers, nodes.Start(t, ctx, s.keys, values(provision.Server), n+1))
 	}
-	s.edge = clustertest.Start(t, ctx, s.keys, values(provision.Edge), 4)
-	s.stream = clustertest.Start(t, ctx, s.keys, values(provision.Stream), 5)
+	s.edge = nodes.Start(t, ctx, s.keys, values(provision.Edge), 4)
+	s.stream = nodes.Start(t, ctx, s.keys, values(provision.Stream), 5)
 	s.servers[0].ACL()
 	// What Nomad takes for the address of the interface lo.
 	router, brain := "http://127.0.0.1:8080", "ws://127.0.0.1:8081/v1/connect"
@@ -88,7 +88,7 @@ func newSite(t *testing.T) *site {
 		"NOMAD_VAR_driver": "raw_exec", "NOMAD_VAR_binary": filepath.Join(s.bin, "nearcast"),
 		"NOMAD_VAR_options": fmt.Sprintf(`["--consul=%s:8500"]`, s.edge.Address), "NOMAD_VAR_testapp": filepath.Join(s.bin, "testapp"),
 	}
-	if err := os.CopyFS(filepath.Join(s.work, "jobs"), os.DirFS(filepath.Join(clustertest.Source(t), "jobs"))); err != nil {
+	if err := os.CopyFS(filepath.Join(s.work, "jobs"), os.DirFS(filepath.Join(nodes.Source(t), "jobs"))); err != nil {
 		t.Fatal(err)
 	}
 	s.write("sites.json", fmt.Sprintf(`{%q: {"router_url": %q, "brain_url": %q}}`, siteName, router, brain))
@@ -111,16 +111,12 @@ func build(t testing.TB) string {
 	if err := os.Chmod(bin, 0o755); err != nil { // seats run as other users
 		t.Fatal(err)
 	}
-	packages := map[string]string{"nearcast": "./cmd/nearcast"}
+	packages := map[string]string{"nearcast": "cmd/nearcast"}
 	if t.Name() != "TestHelp" {
-		packages["plugins/nomad-driver-stream"], packages["stream-host"], packages["testapp"] = "./plugins/nomad-driver-stream", "./cmd/stream-host", "./dev/testapp"
+		packages["plugins/nomad-driver-stream"], packages["stream-host"], packages["testapp"] = "plugins/nomad-driver-stream", "cmd/stream-host", "dev/testapp"
 	}
 	for name, pkg := range packages {
-		cmd := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(bin, name), pkg)
-		cmd.Dir = clustertest.Source(t)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("build %s: %v\n%s", pkg, err, out)
-		}
+		testkit.Must(t, testkit.Build(t.Context(), pkg, filepath.Join(bin, name)))
 	}
 	return bin
 }
@@ -207,7 +203,7 @@ mount --bind "$HOST_DIR/nomad" /var/lib/nomad
 `
 
 // command is a shell of the operator's: at home, or on a host.
-func (s *site) command(h *clustertest.Host, script string, env ...string) *exec.Cmd {
+func (s *site) command(h *nodes.Host, script string, env ...string) *exec.Cmd {
 	shell := []string{"bash", "-euo", "pipefail", "-c"}
 	if h != nil {
 		shell = append([]string{"unshare", "--mount", "--propagation=private"}, shell...)
@@ -247,7 +243,7 @@ func (s *site) text(name string) string {
 }
 
 // step runs a block of the document, at home or on a host.
-func (s *site) step(name string, h *clustertest.Host, env ...string) string {
+func (s *site) step(name string, h *nodes.Host, env ...string) string {
 	s.t.Helper()
 	began := time.Now()
 	out, err := s.command(h, s.text(name), env...).CombinedOutput()
@@ -260,7 +256,7 @@ func (s *site) step(name string, h *clustertest.Host, env ...string) string {
 
 func (s *site) until(what string, try func() error) {
 	s.t.Helper()
-	clustertest.Eventually(s.t, s.ctx, what, try)
+	nodes.Eventually(s.t, s.ctx, what, try)
 }
 
 // seats are the app's that live, as Consul knows them.
@@ -268,7 +264,7 @@ func (s *site) seats() ([]wire.Seat, error) {
 	var found []struct {
 		Service struct{ Meta map[string]string }
 	}
-	if err := s.servers[0].Ask("GET", clustertest.ConsulPort, "/v1/health/service/"+wire.SeatService, s.env["CONSUL_HTTP_TOKEN"], nil, &found); err != nil {
+	if err := s.servers[0].Ask("GET", nodes.ConsulPort, "/v1/health/service/"+wire.SeatService, s.env["CONSUL_HTTP_TOKEN"], nil, &found); err != nil {
 		return nil, err
 	}
 	var seats []wire.Seat

@@ -9,10 +9,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -45,88 +43,24 @@ func newHost(t *testing.T) *host {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: Nomad's clients do")
 	}
-	bin := testkit.Tool(t, "nomad")
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-	t.Cleanup(cancel)
-	h := &host{t: t, ctx: ctx, cloud: awstest.New(t), dir: t.TempDir()}
-	ports := testkit.Ports(t, 3)
-	config := fmt.Sprintf(`
+	ctx := testkit.Context(t, 3*time.Minute)
+	agent := testkit.NewNomad(t)
+	agent.Start(`
 name = "stream-1"
-data_dir = %q
-bind_addr = "127.0.0.1"
-disable_update_check = true
-ports { 
-  http = %d
-  rpc = %d
-  serf = %d
-}
-advertise { 
-  http = "127.0.0.1"
-  rpc = "127.0.0.1"
-  serf = "127.0.0.1"
-}
-server { 
-  enabled = true
-  bootstrap_expect = 1
-  raft_multiplier = 1
-}
 client {
-  enabled = true
-  network_interface = "lo"
-  cpu_total_compute = 4000
-  gc_disk_usage_threshold = 99
-  options = {
-    "fingerprint.denylist" = "env_aws,env_gce,env_azure,env_digitalocean"
-    "driver.allowlist" = "raw_exec"
-  }
+  options = { "driver.allowlist" = "raw_exec" }
 }
 plugin "raw_exec" {
-  config {
-    enabled = true
-  }
-}
-consul {
-  auto_advertise = false
-  client_auto_join = false
-  server_auto_join = false
-}
-`, filepath.Join(h.dir, "nomad"), ports[0], ports[1], ports[2])
-	file := filepath.Join(h.dir, "nomad.hcl")
-	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	log, err := os.Create(filepath.Join(h.dir, "nomad.log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(bin, "agent", "-config="+file)
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + h.dir}
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	h.node = NomadNode{Address: fmt.Sprintf("http://127.0.0.1:%d", ports[0]), IDFile: filepath.Join(h.dir, "nomad", "client", "client-id")}
+  config { enabled = true }
+}`)
+	h := &host{t: t, ctx: ctx, cloud: awstest.New(t), dir: agent.Dir}
+	h.node = NomadNode{Address: "http://" + agent.Address, IDFile: filepath.Join(h.dir, "data", "client", "client-id")}
+	var err error
 	if h.nomad, err = api.NewClient(&api.Config{Address: h.node.Address, TLSConfig: &api.TLSConfig{}}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		h.stopAll()
-		h.nomad.Close()
-		cmd.Process.Kill()
-		cmd.Wait()
-		log.Close()
-		if text, err := os.ReadFile(log.Name()); err == nil && t.Failed() {
-			t.Logf("nomad:\n%s", text[max(0, len(text)-3000):])
-		}
-	})
-	h.eventually("a ready node", func() error {
-		nodes, _, err := h.nomad.Nodes().List(nil)
-		if err == nil && (len(nodes) != 1 || nodes[0].Status != "ready" || nodes[0].Drivers["raw_exec"] == nil) {
-			err = fmt.Errorf("nodes: %v", nodes)
-		}
-		return err
-	})
+	t.Cleanup(h.nomad.Close)
+	agent.WaitReady("raw_exec")
 	return h
 }
 
@@ -134,19 +68,7 @@ func (h *host) eventually(what string, try func() error) {
 	h.t.Helper()
 	ctx, cancel := context.WithTimeout(h.ctx, time.Minute)
 	defer cancel()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := try()
-		if err == nil {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			h.t.Fatalf("%s: not after a minute: %v", what, err)
-		}
-	}
+	testkit.Retry(ctx, h.t, what, try)
 }
 
 // session starts what a seat is to Nomad: a batch job's allocation. It ends by
@@ -174,25 +96,6 @@ func (h *host) status(want string) error {
 		err = fmt.Errorf("allocations: %+v", allocs)
 	}
 	return err
-}
-
-// stopAll ends tasks before their agent, and with them what they have mounted.
-func (h *host) stopAll() {
-	h.nomad.Jobs().Deregister("session", true, nil)
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		mounts, _ := os.ReadFile("/proc/self/mounts")
-		if !strings.Contains(string(mounts), h.dir) {
-			return
-		}
-		if h.nomad.System().GarbageCollect(); ctx.Err() != nil {
-			return
-		}
-		<-tick.C
-	}
 }
 
 func (h *host) config() Config {

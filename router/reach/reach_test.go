@@ -15,8 +15,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
-	"github.com/nearcast/nearcast/router/reach/reachtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -56,24 +56,13 @@ func prober(t *testing.T, log io.Writer, urls ...string) *Prober {
 
 func until(t *testing.T, what string, p *Prober, ok func(State) bool) State {
 	t.Helper()
-	deadline := time.After(60 * time.Second)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		s := p.State("far")
-		if ok(s) {
-			return s
-		}
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("not after a minute: %s; seen last: %+v", what, s)
-		}
-	}
+	var s State
+	testkit.UntilSeen(t, what, func() (any, bool) { s = p.State("far"); return s, ok(s) })
+	return s
 }
 
 func TestCutAndMended(t *testing.T) {
-	link := reachtest.NewLink(t, router(t, nil))
+	link := testkit.StartProxy(t, router(t, nil))
 	p := prober(t, nil, "http://"+link.Address)
 	s := until(t, "some samples", p, func(s State) bool { return s.RTTMS > 0 && s.Answers() })
 	if s.RTTMS > 200 || s.ErrorMS <= 0 || s.Blind {
@@ -94,7 +83,7 @@ func TestCutAndMended(t *testing.T) {
 		if s.Misses < 2 || s.Answers() {
 			t.Errorf("%+v", s)
 		}
-		link.Mend()
+		link.Heal()
 		begin = time.Now()
 		until(t, "the site answers", p, State.Answers)
 		if took := time.Since(begin); took > 3*time.Second {
@@ -107,7 +96,7 @@ func TestCutAndMended(t *testing.T) {
 
 func TestOneRouterOfTwoIsCut(t *testing.T) {
 	address := router(t, nil)
-	one, two := reachtest.NewLink(t, address), reachtest.NewLink(t, address)
+	one, two := testkit.StartProxy(t, address), testkit.StartProxy(t, address)
 	p := prober(t, nil, "http://"+one.Address, "http://"+two.Address)
 	until(t, "an answer", p, State.Answers)
 	one.Cut()

@@ -16,6 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -40,15 +41,10 @@ func TestMain(m *testing.M) {
 	if err := errors.Join(os.Chmod(dir, 0o755), copyFile("/proc/self/exe", self)); err != nil {
 		panic(err)
 	}
-	code := m.Run()
-	os.RemoveAll(dir)
-	if code == 0 {
-		if err := goleak.Find(); err != nil {
-			fmt.Println(err)
-			code = 1
-		}
-	}
-	os.Exit(code)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		os.RemoveAll(dir)
+		os.Exit(code)
+	}))
 }
 
 func copyFile(from, to string) error {
@@ -156,11 +152,7 @@ func allPids() []int {
 	return pids
 }
 
-func within(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
-	t.Cleanup(cancel)
-	return ctx
-}
+func within(t *testing.T) context.Context { return testkit.Context(t, time.Minute) }
 
 func needRoot(t *testing.T) {
 	if os.Geteuid() != 0 {
@@ -229,21 +221,6 @@ func output(t *testing.T, cfg Config) string {
 	return string(b)
 }
 
-// until polls a condition that has no event to wait on.
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	ctx := within(t)
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-ctx.Done():
-			t.Fatalf("no %s in time", what)
-		case <-tick.C:
-		}
-	}
-}
-
 // seen runs look and returns what it saw.
 func seen(t *testing.T, cfg Config, paths ...string) view {
 	t.Helper()
@@ -262,11 +239,4 @@ func seen(t *testing.T, cfg Config, paths ...string) view {
 		t.Fatal(err)
 	}
 	return v
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -16,8 +17,8 @@ func closedDir(t *testing.T) (closed, inside string) {
 	t.Helper()
 	closed = filepath.Join(openDir(t), "closed")
 	inside = filepath.Join(closed, "data")
-	must(t, os.MkdirAll(inside, 0o755))
-	must(t, os.Chmod(closed, 0o700))
+	testkit.Must(t, os.MkdirAll(inside, 0o755))
+	testkit.Must(t, os.Chmod(closed, 0o700))
 	return closed, inside
 }
 
@@ -28,15 +29,15 @@ func TestBelowClosedDir(t *testing.T) {
 	closed, inside := closedDir(t)
 	dir, other, bin, volume := filepath.Join(inside, "alloc", "task"), filepath.Join(inside, "other"), filepath.Join(inside, "bin"), openDir(t)
 	for _, d := range []string{dir, other, bin} {
-		must(t, os.MkdirAll(d, 0o755))
+		testkit.Must(t, os.MkdirAll(d, 0o755))
 	}
-	must(t, os.Chmod(dir, 0o777))
-	must(t, os.WriteFile(filepath.Join(dir, "model"), []byte("from content"), 0o644))
-	must(t, os.WriteFile(filepath.Join(other, "secret"), []byte("x"), 0o644))
-	must(t, os.WriteFile(filepath.Join(volume, "saves"), []byte("y"), 0o644))
+	testkit.Must(t, os.Chmod(dir, 0o777))
+	testkit.Must(t, os.WriteFile(filepath.Join(dir, "model"), []byte("from content"), 0o644))
+	testkit.Must(t, os.WriteFile(filepath.Join(other, "secret"), []byte("x"), 0o644))
+	testkit.Must(t, os.WriteFile(filepath.Join(volume, "saves"), []byte("y"), 0o644))
 	command := filepath.Join(bin, "app.test")
-	must(t, copyFile(self, command))
-	must(t, os.WriteFile(filepath.Join(bin, "neighbour"), []byte("z"), 0o644))
+	testkit.Must(t, copyFile(self, command))
+	testkit.Must(t, os.WriteFile(filepath.Join(bin, "neighbour"), []byte("z"), 0o644))
 	mounted := filepath.Join(closed, "not", "there", "yet")
 
 	v := seen(t, Config{Command: command, Dir: dir, User: "nobody", Isolate: true, Stdout: filepath.Join(dir, "stdout"), Stderr: filepath.Join(dir, "stderr"),
@@ -73,17 +74,17 @@ func TestClosedDirByLinks(t *testing.T) {
 	needRoot(t)
 	closed, inside := closedDir(t)
 	task := filepath.Join(openDir(t), "task")
-	must(t, os.Mkdir(task, 0o755))
-	must(t, os.Chmod(task, 0o777))
-	must(t, os.Symlink(filepath.Dir(task), filepath.Join(inside, "out")))
+	testkit.Must(t, os.Mkdir(task, 0o755))
+	testkit.Must(t, os.Chmod(task, 0o777))
+	testkit.Must(t, os.Symlink(filepath.Dir(task), filepath.Join(inside, "out")))
 	outside := filepath.Join(openDir(t), "in")
-	must(t, os.Symlink(inside, outside))
+	testkit.Must(t, os.Symlink(inside, outside))
 	for _, dir := range []string{filepath.Join(inside, "out", "task"), filepath.Join(outside, "out", "task")} {
 		v := seen(t, Config{Dir: dir, User: "nobody", Isolate: true, Stdout: filepath.Join(task, "stdout"), Stderr: filepath.Join(task, "stderr")}, dir)
 		if v.Writes[dir] != "" || !strings.Contains(v.Lists[dir], "stdout") {
 			t.Errorf("%s: %s, %q", dir, v.Writes[dir], v.Lists[dir])
 		}
-		must(t, os.Remove(filepath.Join(task, "stdout")))
+		testkit.Must(t, os.Remove(filepath.Join(task, "stdout")))
 	}
 	if _, err := os.Stat(filepath.Join(closed, "data", "out", "task")); err != nil {
 		t.Error(err)

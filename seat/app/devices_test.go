@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nearcast/nearcast/internal/testkit"
 )
 
 // made makes device files that do what /dev/null does, where this machine lets it.
@@ -17,12 +19,12 @@ func made(t *testing.T, dir string, files map[string]uint32, gid int) {
 	t.Helper()
 	for name, mode := range files {
 		path := filepath.Join(dir, name)
-		must(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		testkit.Must(t, os.MkdirAll(filepath.Dir(path), 0o755))
 		if err := unix.Mknod(path, unix.S_IFCHR|mode, int(unix.Mkdev(1, 3))); err != nil {
 			t.Skipf("no device file can be made here: %v", err)
 		}
-		must(t, os.Chmod(path, os.FileMode(mode)))
-		must(t, os.Chown(path, 0, gid))
+		testkit.Must(t, os.Chmod(path, os.FileMode(mode)))
+		testkit.Must(t, os.Chown(path, 0, gid))
 		f, err := os.OpenFile(path, os.O_RDWR, 0)
 		if err != nil {
 			t.Skipf("device files are not served in %s: %v", dir, err)
@@ -93,8 +95,8 @@ func TestAdmit(t *testing.T) {
 	made(t, dir, map[string]uint32{"group": 0o660}, 77)
 	made(t, dir, map[string]uint32{"again": 0o660}, 77)
 	made(t, dir, map[string]uint32{"root": 0o660, "closed": 0o600}, 0)
-	must(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o660))
-	must(t, os.Chown(filepath.Join(dir, "file"), 0, 777))
+	testkit.Must(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o660))
+	testkit.Must(t, os.Chown(filepath.Join(dir, "file"), 0, 777))
 
 	var said bytes.Buffer
 	before := identity{UID: 65534, GID: 65534, Groups: []int{65534}}

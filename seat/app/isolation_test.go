@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -19,10 +20,10 @@ func TestIsolation(t *testing.T) {
 	secret := openDir(t)
 	shown := filepath.Join(secret, "kept")
 	volume := openDir(t)
-	must(t, os.WriteFile(filepath.Join(secret, "ticket.key"), []byte("x"), 0o644))
-	must(t, os.Mkdir(shown, 0o755))
-	must(t, os.WriteFile(filepath.Join(shown, "here"), []byte("x"), 0o644))
-	must(t, os.WriteFile(filepath.Join(volume, "data"), []byte("x"), 0o644))
+	testkit.Must(t, os.WriteFile(filepath.Join(secret, "ticket.key"), []byte("x"), 0o644))
+	testkit.Must(t, os.Mkdir(shown, 0o755))
+	testkit.Must(t, os.WriteFile(filepath.Join(shown, "here"), []byte("x"), 0o644))
+	testkit.Must(t, os.WriteFile(filepath.Join(volume, "data"), []byte("x"), 0o644))
 	mounted := filepath.Join(dir, "mnt", "volume")
 
 	v := seen(t, Config{Dir: dir, Isolate: true, Network: wire.NetworkNone, User: "nobody",
@@ -78,7 +79,7 @@ func TestIsolation(t *testing.T) {
 		t.Errorf("environment %q\nwant %q", v.Env, wantEnv)
 	}
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
-	must(t, err)
+	testkit.Must(t, err)
 	if strings.Contains(string(mounts), secret) || strings.Contains(string(mounts), mounted) {
 		t.Error("the application's mounts are the host's too")
 	}
@@ -90,9 +91,9 @@ func TestDirInHiddenPath(t *testing.T) {
 	data := openDir(t)
 	dir := filepath.Join(data, "alloc", "task")
 	secrets := filepath.Join(dir, "secrets")
-	must(t, os.MkdirAll(secrets, 0o755))
-	must(t, os.WriteFile(filepath.Join(secrets, "token"), []byte("x"), 0o644))
-	must(t, os.Chmod(dir, 0o777))
+	testkit.Must(t, os.MkdirAll(secrets, 0o755))
+	testkit.Must(t, os.WriteFile(filepath.Join(secrets, "token"), []byte("x"), 0o644))
+	testkit.Must(t, os.Chmod(dir, 0o777))
 	out := openDir(t)
 	v := seen(t, Config{Dir: dir, Isolate: true, Hide: []string{secrets, data},
 		Stdout: filepath.Join(out, "stdout"), Stderr: filepath.Join(out, "stderr")}, data, dir, secrets)

@@ -16,16 +16,18 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nearcast/nearcast/internal/testkit"
 )
 
 func TestSignalReachesTheApplication(t *testing.T) {
 	modes(t, func(t *testing.T, cfg Config) {
 		p := run(t, sh(cfg, `trap 'echo got; exit 4' HUP; echo up; while :; do sleep 0.01; done`))
-		until(t, "trap", func() bool { return strings.Contains(output(t, cfg), "up") })
+		testkit.Until(t, "trap", func() bool { return strings.Contains(output(t, cfg), "up") })
 		if err := p.Signal("SIGNAL"); err == nil {
 			t.Error("SIGNAL was taken for a signal")
 		}
-		must(t, p.Signal("SIGHUP"))
+		testkit.Must(t, p.Signal("SIGHUP"))
 		wait(t, p)
 		if code, _ := p.Exit(); code != 4 {
 			t.Errorf("exit %d, output %q", code, output(t, cfg))
@@ -51,12 +53,12 @@ func TestStopLeavesNobody(t *testing.T) {
 	modes(t, func(t *testing.T, cfg Config) {
 		p := run(t, sh(cfg, stubborn))
 		var pids []int
-		until(t, "daemons", func() bool { pids = p.Pids(); return daemons(pids) == 2 })
+		testkit.Until(t, "daemons", func() bool { pids = p.Pids(); return daemons(pids) == 2 })
 		if !slices.Contains(pids, p.PID()) || p.PID() == 0 {
 			t.Errorf("Pids %v without PID %d", pids, p.PID())
 		}
-		must(t, p.Freeze()) // a frozen application must be thawed to end
-		must(t, p.Stop("SIGINT", 50*time.Millisecond))
+		testkit.Must(t, p.Freeze()) // a frozen application must be thawed to end
+		testkit.Must(t, p.Stop("SIGINT", 50*time.Millisecond))
 		select {
 		case <-p.Done():
 		default:
@@ -69,9 +71,9 @@ func TestStopLeavesNobody(t *testing.T) {
 func TestStopIsPolite(t *testing.T) {
 	modes(t, func(t *testing.T, cfg Config) {
 		p := run(t, sh(cfg, `trap 'echo saved; exit 0' TERM; echo up; sleep 1000 & wait`))
-		until(t, "trap", func() bool { return strings.Contains(output(t, cfg), "up") })
-		must(t, p.Freeze())
-		must(t, p.Stop("", 10*time.Second))
+		testkit.Until(t, "trap", func() bool { return strings.Contains(output(t, cfg), "up") })
+		testkit.Must(t, p.Freeze())
+		testkit.Must(t, p.Stop("", 10*time.Second))
 		if code, sig := p.Exit(); code != 0 || sig != 0 || !strings.Contains(output(t, cfg), "saved") {
 			t.Errorf("exit %d, signal %d, output %q", code, sig, output(t, cfg))
 		}
@@ -81,11 +83,11 @@ func TestStopIsPolite(t *testing.T) {
 func TestExitTakesDaemonsAlong(t *testing.T) {
 	modes(t, func(t *testing.T, cfg Config) {
 		fifo := filepath.Join(cfg.Dir, "go")
-		must(t, unix.Mkfifo(fifo, 0o666))
+		testkit.Must(t, unix.Mkfifo(fifo, 0o666))
 		p := run(t, sh(cfg, `setsid sh -c 'setsid sleep 1000 & setsid sleep 1000' & read x < go; exit 5`))
 		var pids []int
-		until(t, "daemons", func() bool { pids = p.Pids(); return daemons(pids) == 2 })
-		must(t, os.WriteFile(fifo, []byte("x\n"), 0))
+		testkit.Until(t, "daemons", func() bool { pids = p.Pids(); return daemons(pids) == 2 })
+		testkit.Must(t, os.WriteFile(fifo, []byte("x\n"), 0))
 		wait(t, p)
 		if code, _ := p.Exit(); code != 5 {
 			t.Errorf("exit %d", code)
@@ -97,9 +99,9 @@ func TestExitTakesDaemonsAlong(t *testing.T) {
 func TestFreezeUsesNoProcessor(t *testing.T) {
 	modes(t, func(t *testing.T, cfg Config) {
 		p := run(t, sh(cfg, `(setsid sh -c 'while :; do :; done' &) ; while :; do i=$((i+1)); done`))
-		until(t, "work", func() bool { return len(p.Pids()) >= 2 && ticks(p) > 0 })
-		must(t, p.Freeze())
-		until(t, "standstill", func() bool { return allStopped(p) })
+		testkit.Until(t, "work", func() bool { return len(p.Pids()) >= 2 && ticks(p) > 0 })
+		testkit.Must(t, p.Freeze())
+		testkit.Until(t, "standstill", func() bool { return allStopped(p) })
 		before := ticks(p)
 		// Time passes, as another process's loop that takes a while shows.
 		if err := exec.CommandContext(within(t), "sleep", "0.3").Run(); err != nil {
@@ -108,20 +110,20 @@ func TestFreezeUsesNoProcessor(t *testing.T) {
 		if after := ticks(p); after != before {
 			t.Errorf("a frozen application used %d ticks", after-before)
 		}
-		must(t, p.Freeze()) // twice is harmless
-		must(t, p.Thaw())
-		until(t, "work after the thaw", func() bool { return ticks(p) > before })
+		testkit.Must(t, p.Freeze()) // twice is harmless
+		testkit.Must(t, p.Thaw())
+		testkit.Until(t, "work after the thaw", func() bool { return ticks(p) > before })
 	})
 }
 
 func TestFreezeWhileForking(t *testing.T) {
 	modes(t, func(t *testing.T, cfg Config) {
 		p := run(t, sh(cfg, `while :; do /bin/true & done`))
-		until(t, "children", func() bool { return len(p.Pids()) >= 2 })
+		testkit.Until(t, "children", func() bool { return len(p.Pids()) >= 2 })
 		for range 5 {
-			must(t, p.Freeze())
-			until(t, "standstill", func() bool { return allStopped(p) })
-			must(t, p.Thaw())
+			testkit.Must(t, p.Freeze())
+			testkit.Until(t, "standstill", func() bool { return allStopped(p) })
+			testkit.Must(t, p.Thaw())
 		}
 	})
 }
@@ -132,12 +134,12 @@ func TestKilledHostLeavesNobody(t *testing.T) {
 		cmd := exec.CommandContext(within(t), self, "host", cfg.Dir, strconv.FormatBool(cfg.Isolate))
 		cmd.Stderr = os.Stderr
 		out, err := cmd.StdoutPipe()
-		must(t, err)
-		must(t, cmd.Start())
+		testkit.Must(t, err)
+		testkit.Must(t, cmd.Start())
 		line, err := bufio.NewReader(out).ReadString('\n')
-		must(t, err)
+		testkit.Must(t, err)
 		var pids []int
-		must(t, json.Unmarshal([]byte(line), &pids))
+		testkit.Must(t, json.Unmarshal([]byte(line), &pids))
 		cmd.Process.Kill()
 		cmd.Wait()
 		checkGone(t, pids)
@@ -161,7 +163,7 @@ func host(args []string) {
 
 func checkGone(t *testing.T, pids []int) {
 	t.Helper()
-	until(t, "end of all", func() bool {
+	testkit.Until(t, "end of all", func() bool {
 		return !slices.ContainsFunc(pids, func(pid int) bool {
 			_, alive := parentOf(pid)
 			return alive

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -46,11 +47,11 @@ func TestExitIsExact(t *testing.T) {
 func TestStartErrors(t *testing.T) {
 	modes(t, func(t *testing.T, cfg Config) {
 		file := filepath.Join(cfg.Dir, "plain")
-		must(t, os.WriteFile(file, []byte("no program"), 0o644))
+		testkit.Must(t, os.WriteFile(file, []byte("no program"), 0o644))
 		garbage := filepath.Join(cfg.Dir, "garbage")
-		must(t, os.WriteFile(garbage, []byte{1, 2, 3}, 0o755))
+		testkit.Must(t, os.WriteFile(garbage, []byte{1, 2, 3}, 0o755))
 		script := filepath.Join(cfg.Dir, "script")
-		must(t, os.WriteFile(script, []byte("#!/no/such/interpreter\n"), 0o755))
+		testkit.Must(t, os.WriteFile(script, []byte("#!/no/such/interpreter\n"), 0o755))
 		set := func(change func(*Config)) Config {
 			c := cfg
 			c.Command = "/bin/true"
@@ -89,7 +90,7 @@ func TestStartErrors(t *testing.T) {
 
 func TestCommandIsFoundByName(t *testing.T) {
 	modes(t, func(t *testing.T, cfg Config) {
-		must(t, os.WriteFile(filepath.Join(cfg.Dir, "game"), []byte("#!/bin/sh\nexit 7\n"), 0o755))
+		testkit.Must(t, os.WriteFile(filepath.Join(cfg.Dir, "game"), []byte("#!/bin/sh\nexit 7\n"), 0o755))
 		for _, c := range []struct {
 			command string
 			code    int
@@ -108,24 +109,24 @@ func TestCommandIsFoundByName(t *testing.T) {
 func TestOutputOverFIFO(t *testing.T) {
 	modes(t, func(t *testing.T, cfg Config) {
 		fifo := filepath.Join(cfg.Dir, "fifo")
-		must(t, unix.Mkfifo(fifo, 0o600))
+		testkit.Must(t, unix.Mkfifo(fifo, 0o600))
 		cfg.Stdout = fifo
 		p := run(t, sh(cfg, "echo hello; exec sleep 1000")) // opens without a reader
 		r, err := os.OpenFile(fifo, os.O_RDWR, 0)
-		must(t, err)
+		testkit.Must(t, err)
 		defer r.Close()
 		line, err := bufio.NewReader(r).ReadString('\n')
 		if err != nil || line != "hello\n" {
 			t.Errorf("read %q, %v", line, err)
 		}
-		must(t, p.Stop("SIGKILL", 0))
+		testkit.Must(t, p.Stop("SIGKILL", 0))
 	})
 }
 
 // TestHomeIsNotALink: content may bring a link to where it must not write.
 func TestHomeIsNotALink(t *testing.T) {
 	dir, victim := openDir(t), openDir(t)
-	must(t, os.Symlink(victim, filepath.Join(dir, ".nearcast")))
+	testkit.Must(t, os.Symlink(victim, filepath.Join(dir, ".nearcast")))
 	_, err := Start(within(t), Config{Command: "/bin/true", Dir: dir})
 	var end wire.End
 	if !errors.As(err, &end) || end.Code != wire.CodeConfig {

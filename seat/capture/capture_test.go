@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/nearcast/nearcast/internal/testkit"
 )
 
 // collect returns a channel of frames and what feeds it.
@@ -428,13 +430,6 @@ func TestStirred(t *testing.T) {
 			t.Fatal("a still picture stirs")
 		}
 		paints.fill(t, 0x101010*(color+1), 10, 10, 100, 100)
-		deadline := time.After(60 * time.Second)
-		for !p.Stirred() {
-			select {
-			case <-deadline:
-				t.Fatal("a change is not noticed")
-			case <-time.After(5 * time.Millisecond):
-			}
-		}
+		testkit.Until(t, "a change is noticed", p.Stirred)
 	}
 }

@@ -27,14 +27,8 @@ var asUser *syscall.Credential
 // spawn starts a program that ends with the test.
 func spawn(t testing.TB, cmd *exec.Cmd) {
 	t.Helper()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Credential: asUser}
-	if err := cmd.Start(); err != nil {
-		t.Fatalf("start %s: %v", cmd.Path, err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: asUser}
+	testkit.Start(t, cmd)
 }
 
 // xvfb starts a display and returns its name.

@@ -94,9 +94,7 @@ func serverCPU(b *testing.B, pid int) time.Duration {
 // driver dummy, so this says nothing of a GPU.
 func BenchmarkServers(b *testing.B) {
 	testapp := filepath.Join(b.TempDir(), "testapp")
-	if out, err := exec.Command("go", "build", "-o", testapp, "github.com/nearcast/nearcast/dev/testapp").CombinedOutput(); err != nil {
-		b.Fatalf("build testapp: %v: %s", err, out)
-	}
+	testkit.Must(b, testkit.Build(b.Context(), "dev/testapp", testapp))
 	const seconds, fps = 5, 60
 	for _, server := range []wire.XServer{{Server: wire.ServerXvfb}, testkit.Xorg(b)} {
 		b.Run(server.Server, func(b *testing.B) {

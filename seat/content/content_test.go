@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -101,7 +102,7 @@ func TestCachedContentNeedsNoStore(t *testing.T) {
 	item := wire.Content{Source: "s3://models/m", Destination: "m", SHA256: sum(data)}
 	fetchOK(t, n.request(item)).Close()
 
-	n.store.Endpoint, n.task = "http://"+freeAddress(t), t.TempDir()
+	n.store.Endpoint, n.task = "http://"+testkit.Address(t), t.TempDir()
 	fetchOK(t, n.request(item))
 	wantFile(t, filepath.Join(n.task, "m"), data)
 }
@@ -233,9 +234,9 @@ func TestDenied(t *testing.T) {
 }
 
 func TestStoreDown(t *testing.T) {
-	t.Setenv("AWS_ACCESS_KEY_ID", accessKey)
-	t.Setenv("AWS_SECRET_ACCESS_KEY", secretKey)
-	n := newNode(t, "http://"+freeAddress(t))
+	t.Setenv("AWS_ACCESS_KEY_ID", "nearcast-test")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "nearcast-test-secret")
+	n := newNode(t, "http://"+testkit.Address(t))
 	req := n.request(wire.Content{Source: "s3://models/m", Destination: "m"})
 	req.Patience = 2 * time.Second
 	start := time.Now()
@@ -323,7 +324,7 @@ func TestResumeAfterKill(t *testing.T) {
 		}
 		return 0
 	}
-	eventually(t, 30*time.Second, "three parts on disk", func() bool { return arrived() >= 3*partSize })
+	testkit.Until(t, "three parts are on disk", func() bool { return arrived() >= 3*partSize })
 	if err := child.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}

@@ -2,18 +2,15 @@ package content
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"log"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
@@ -22,12 +19,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
-)
-
-const (
-	accessKey = "nearcast-test"
-	secretKey = "nearcast-test-secret"
 )
 
 // gateway is a real S3 server for one test.
@@ -38,37 +31,12 @@ type gateway struct {
 
 func startGateway(t *testing.T) *gateway {
 	t.Helper()
-	bin := tool(t, "versitygw")
-	t.Setenv("AWS_ACCESS_KEY_ID", accessKey)
-	t.Setenv("AWS_SECRET_ACCESS_KEY", secretKey)
-	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
-	t.Setenv("AWS_CONFIG_FILE", os.DevNull)
-	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", os.DevNull)
-
-	address := freeAddress(t)
-	cmd := exec.Command(bin, "--port", address, "--quiet", "posix", t.TempDir())
-	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+accessKey, "ROOT_SECRET_KEY="+secretKey)
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	eventually(t, 60*time.Second, "the S3 server listens", func() bool {
-		conn, err := net.DialTimeout("tcp", address, time.Second)
-		if err == nil {
-			conn.Close()
-		}
-		return err == nil
-	})
-	g := &gateway{url: "http://" + address}
+	server := testkit.StartS3(t, "us-east-1", "models")
+	g := &gateway{url: server.URL}
 	s := &store{settings: wire.S3{Endpoint: g.url, Region: "us-east-1", PathStyle: true}}
 	var err error
 	if g.client, err = s.open(t.Context()); err != nil {
 		t.Fatal(err)
-	}
-	if _, err := g.client.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String("models")}); err != nil {
-		t.Fatalf("create bucket: %v\n%s", err, out.String())
 	}
 	return g
 }
@@ -233,45 +201,4 @@ func noise(size int, seed byte) []byte {
 	data := make([]byte, size)
 	_, _ = rand.NewChaCha8([32]byte{seed}).Read(data)
 	return data
-}
-
-func tool(t *testing.T, name string) string {
-	t.Helper()
-	dir := os.Getenv("NEARCAST_TOOLS_DIR")
-	if home, err := os.UserHomeDir(); dir == "" && err == nil {
-		dir = filepath.Join(home, ".cache", "nearcast", "tools", "bin")
-	}
-	if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
-		return path
-	}
-	path, err := exec.LookPath(name)
-	if err != nil {
-		t.Skipf("%s is neither on PATH nor in %s", name, dir)
-	}
-	return path
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
-func eventually(t *testing.T, limit time.Duration, what string, ok func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
-	defer cancel()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-ctx.Done():
-			t.Fatalf("not within %v: %s", limit, what)
-		case <-tick.C:
-		}
-	}
 }

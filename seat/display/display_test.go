@@ -185,7 +185,7 @@ func killedParentLeavesNothing(t *testing.T, server wire.XServer) {
 	}
 	cmd.Process.Kill()
 	cmd.Wait()
-	until(t, "end of the server", func() bool { return syscall.Kill(pid, 0) != nil || zombie(pid) })
+	testkit.Until(t, "end of the server", func() bool { return syscall.Kill(pid, 0) != nil || zombie(pid) })
 	for _, f := range []string{x11.Socket(number), fmt.Sprintf("/tmp/.X%d-lock", number)} {
 		if _, err := os.Lstat(f); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s is left: %v", f, err)

@@ -33,11 +33,7 @@ func TestMain(m *testing.M) {
 	testkit.Main(m, &testapp)
 }
 
-func within(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
-	t.Cleanup(cancel)
-	return ctx
-}
+func within(t testing.TB) context.Context { return testkit.Context(t, time.Minute) }
 
 func start(t *testing.T, server wire.XServer) *Display {
 	t.Helper()
@@ -111,28 +107,13 @@ func bright(img image.Image, x, y int) bool {
 
 func waitPicture(t *testing.T, d *Display, what string, ok func(image.Image) bool) {
 	t.Helper()
-	until(t, what, func() bool {
+	testkit.Until(t, what, func() bool {
 		img, err := d.Screenshot()
 		if err != nil {
 			t.Fatal(err)
 		}
 		return ok(img)
 	})
-}
-
-// until polls a condition that has no event to wait on.
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	ctx := within(t)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-ctx.Done():
-			t.Fatalf("no %s in time", what)
-		case <-tick.C:
-		}
-	}
 }
 
 func le32(v uint32) []byte { return []byte{byte(v), byte(v >> 8), byte(v >> 16), byte(v >> 24)} }

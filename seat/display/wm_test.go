@@ -107,7 +107,7 @@ func fullscreenIsGranted(t *testing.T, server wire.XServer) {
 	}
 	for _, want := range []bool{true, false} {
 		ask(map[bool]uint32{true: 1, false: 0}[want])
-		until(t, fmt.Sprintf("fullscreen %v", want), func() bool { return granted() == want })
+		testkit.Until(t, fmt.Sprintf("fullscreen %v", want), func() bool { return granted() == want })
 	}
 }
 
@@ -150,9 +150,9 @@ func fixedSizeIsCentred(t *testing.T, server wire.XServer) {
 	if err := d.WaitWindow(within(t)); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "centred window", is((testWidth-400)/2, (testHeight-300)/2, 400, 300))
+	testkit.Until(t, "centred window", is((testWidth-400)/2, (testHeight-300)/2, 400, 300))
 	hints([2]uint32{100, 100}, [2]uint32{9999, 9999})
-	until(t, "window that fills the screen", is(0, 0, testWidth, testHeight))
+	testkit.Until(t, "window that fills the screen", is(0, 0, testWidth, testHeight))
 }
 
 func TestOverrideRedirectFullScreenIsFocused(t *testing.T) {
@@ -176,7 +176,7 @@ func overrideRedirectFullScreenIsFocused(t *testing.T, server wire.XServer) {
 	if err := d.WaitWindow(within(t)); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "focus", func() bool {
+	testkit.Until(t, "focus", func() bool {
 		r, err := xproto.GetInputFocus(conn).Reply()
 		return err == nil && r.Focus == win
 	})

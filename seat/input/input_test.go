@@ -30,11 +30,7 @@ var testapp string // path of the built test application
 
 func TestMain(m *testing.M) { testkit.Main(m, &testapp) }
 
-func within(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	t.Cleanup(cancel)
-	return ctx
-}
+func within(t testing.TB) context.Context { return testkit.Context(t, time.Minute) }
 
 // event is a line of the test application.
 type event struct {

@@ -1,7 +1,6 @@
 package peer_test
 
 import (
-	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -12,9 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/chromedp"
-
 	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/internal/testkit/browser"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/seat/capture"
 	"github.com/nearcast/nearcast/seat/peer"
@@ -23,56 +21,15 @@ import (
 // xvfb starts a display with something that moves on it.
 func xvfb(t testing.TB) string {
 	t.Helper()
-	for _, program := range []string{"Xvfb", "gst-launch-1.0"} {
-		if _, err := exec.LookPath(program); err != nil {
-			t.Skipf("%s is not installed", program)
-		}
-	}
-	spawn := func(cmd *exec.Cmd) {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			cmd.Process.Kill()
-			cmd.Wait()
-		})
+	if _, err := exec.LookPath("gst-launch-1.0"); err != nil {
+		t.Skip("gst-launch-1.0 is not installed")
 	}
 	display, _ := testkit.Xvfb(t, nil)
 	app := exec.Command("gst-launch-1.0", "-q", "videotestsrc", "is-live=true", "pattern=ball", "!",
 		"video/x-raw,width=1280,height=720,framerate=30/1", "!", "videoconvert", "!", "ximagesink")
 	app.Env = append(os.Environ(), "DISPLAY="+display)
-	spawn(app)
+	testkit.Start(t, app)
 	return display
-}
-
-// browser opens a page in a headless Chromium.
-func browser(t testing.TB, url string) context.Context {
-	t.Helper()
-	path := ""
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if p, err := exec.LookPath(name); err == nil {
-			path = p
-			break
-		}
-	}
-	if path == "" {
-		t.Skip("Chromium is not installed")
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewExecAllocator(ctx, chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()), chromedp.Headless,
-		chromedp.Env("HOME="+t.TempDir()),
-		chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun, chromedp.Flag("disable-quic", true),
-		chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-component-update", true),
-		chromedp.Flag("disable-sync", true), chromedp.Flag("autoplay-policy", "no-user-gesture-required"))
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx)
-	t.Cleanup(func() { chromedp.Cancel(ctx); cancel() })
-	if _, err := chromedp.Run(ctx, chromedp.Navigate(url)); err != nil {
-		t.Fatalf("open page: %v", err)
-	}
-	return ctx
 }
 
 type pageStats struct {
@@ -85,26 +42,10 @@ type pageStats struct {
 	Codec     string  `json:"codec"`
 }
 
-func evaluate[T any](t testing.TB, ctx context.Context, expression string) T {
+func evaluate[T any](t testing.TB, page *browser.Page, expression string) (value T) {
 	t.Helper()
-	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
-	if err != nil {
-		t.Fatalf("evaluate %s: %v", expression, err)
-	}
-	return v
-}
-
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(60 * time.Second)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 20 s: %s", what)
-		}
-		<-tick.C
-	}
+	testkit.Must(t, page.Eval(testkit.Context(t, time.Minute), expression, &value))
+	return value
 }
 
 func TestChromium(t *testing.T) {
@@ -163,20 +104,22 @@ func testChromium(t *testing.T, codec string) {
 	})
 	server := httptest.NewServer(mux)
 	defer server.Close()
-	ctx := browser(t, server.URL)
+	chromium := browser.Start(t, "autoplay-policy=no-user-gesture-required")
+	page, err := chromium.Open(testkit.Context(t, time.Minute), server.URL)
+	testkit.Must(t, err)
 
-	eventually(t, "30 frames are shown", func() bool {
-		if e := evaluate[string](t, ctx, "state.error"); e != "" {
+	testkit.Until(t, "30 frames are shown", func() bool {
+		if e := evaluate[string](t, page, "state.error"); e != "" {
 			t.Fatal(e)
 		}
-		return evaluate[int](t, ctx, "state.frames") > 30
+		return evaluate[int](t, page, "state.frames") > 30
 	})
-	first := evaluate[float64](t, ctx, "state.first")
-	eventually(t, "both channels are open", func() bool { return evaluate[int](t, ctx, "state.open.length") == 2 })
-	evaluate[chromedp.Void](t, ctx, `void input.send('{"t":"key","code":"KeyA","key":"a","p":true}')`)
-	evaluate[chromedp.Void](t, ctx, `void pointer.send('{"t":"move","x":0.5,"y":0.25,"n":1}')`)
-	evaluate[chromedp.Void](t, ctx, `void input.send('{"t":"ping","seq":7}')`)
-	evaluate[chromedp.Void](t, ctx, `void input.send('not json')`)
+	first := evaluate[float64](t, page, "state.first")
+	testkit.Until(t, "both channels are open", func() bool { return evaluate[int](t, page, "state.open.length") == 2 })
+	evaluate[any](t, page, `void input.send('{"t":"key","code":"KeyA","key":"a","p":true}')`)
+	evaluate[any](t, page, `void pointer.send('{"t":"move","x":0.5,"y":0.25,"n":1}')`)
+	evaluate[any](t, page, `void input.send('{"t":"ping","seq":7}')`)
+	evaluate[any](t, page, `void input.send('not json')`)
 	seen := map[wire.InputType]wire.Input{}
 	for len(seen) < 2 {
 		select {
@@ -189,10 +132,10 @@ func testChromium(t *testing.T, codec string) {
 	if k, m := seen[wire.InputKey], seen[wire.InputMove]; k.Code != "KeyA" || !k.Pressed || m.X != 0.5 || m.Y != 0.25 {
 		t.Errorf("input came as %+v and %+v", k, m)
 	}
-	eventually(t, "the ping is answered", func() bool { return evaluate[int](t, ctx, "state.pongs") == 1 })
-	eventually(t, "the malformed input is counted", func() bool { return p.Stats().InputsMalformed == 1 })
+	testkit.Until(t, "the ping is answered", func() bool { return evaluate[int](t, page, "state.pongs") == 1 })
+	testkit.Until(t, "the malformed input is counted", func() bool { return p.Stats().InputsMalformed == 1 })
 
-	s := evaluate[pageStats](t, ctx, "stats()")
+	s := evaluate[pageStats](t, page, "stats()")
 	t.Logf("%s by %s: first frame %.0f ms after the offer, %d frames, jitter buffer %.1f ms, decode %.1f ms, %d PLI, %d dropped, seat %+v, lowest bitrate %d",
 		pipeline.Encoder(), s.Codec, first, s.Decoded, s.Jitter*1000, s.Decode*1000, s.PLI, s.Dropped, p.Stats(), lowest.Load())
 	if s.Decoded == 0 || s.Keyframes == 0 {
@@ -203,11 +146,11 @@ func testChromium(t *testing.T, codec string) {
 	want, within := peer.Closed, 20*time.Second
 	if codec == capture.H264 {
 		want, within = peer.Disconnected, 30*time.Second
-		if err := chromedp.FromContext(ctx).Browser.Process().Kill(); err != nil {
+		if err := syscall.Kill(chromium.PID(), syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
 	} else {
-		evaluate[chromedp.Void](t, ctx, "void pc.close()")
+		evaluate[any](t, page, "void pc.close()")
 	}
 	left, deadline := time.Now(), time.After(within)
 	for {

@@ -16,6 +16,7 @@ import (
 	"github.com/pion/webrtc/v4"
 	"go.uber.org/goleak"
 
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -114,14 +115,7 @@ func TestConnectedBeforeFirstInput(t *testing.T) {
 	for wait(t, c.open, "open data channel") != wire.ChannelInput {
 	}
 	c.input.SendText(`{"t":"key","code":"KeyA","key":"a","p":true}`)
-	deadline := time.After(60 * time.Second)
-	for s.Stats().Inputs == 0 {
-		select {
-		case <-deadline:
-			t.Fatal("no input")
-		case <-time.After(time.Millisecond):
-		}
-	}
+	testkit.Until(t, "input comes", func() bool { return s.Stats().Inputs > 0 })
 	unlock()
 	for _, want := range []string{Connected.String(), "KeyA"} {
 		if got := wait(t, told, want); got != want {

@@ -19,6 +19,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"testing"
 	"time"
 
 	"encoding/json"
@@ -42,6 +43,21 @@ type Browser struct {
 
 // Size is a page's viewport in CSS pixels.
 type Size struct{ Width, Height int64 }
+
+// Start starts Chromium for a test, which is skipped where there is none. Extra
+// flags are as Launch takes them.
+func Start(t testing.TB, flags ...string) *Browser {
+	t.Helper()
+	b, err := Launch(context.Background(), flags...)
+	if errors.Is(err, ErrNotInstalled) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	return b
+}
 
 // Launch starts Chromium. Extra flags are "name" or "name=value".
 func Launch(ctx context.Context, flags ...string) (*Browser, error) {

@@ -24,14 +24,7 @@ func TestDrivesAPage(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 
-	b, err := Launch(ctx)
-	if errors.Is(err, ErrNotInstalled) {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.Close()
+	b := Start(t)
 	page, err := b.Open(ctx, server.URL, Size{Width: 390, Height: 844})
 	if err != nil {
 		t.Fatal(err)

@@ -1,15 +1,15 @@
-// Package clustertest runs hosts of a site for tests: a Consul and a Nomad each,
+// Package nodes runs hosts of a site for tests: a Consul and a Nomad each,
 // with the configuration that provision renders for a real host of the role, TLS,
 // gossip keys and ACLs included, at a loopback address of its own.
 //
 //	keys := t.TempDir()
 //	secrets.Make(secrets.Config{Dir: keys, Sites: []string{"site-a"}})
-//	v := provision.Values{Site: "site-a", Servers: 1, Join: []string{clustertest.Network(1)}}
-//	h := clustertest.Start(t, ctx, keys, v, 1)
+//	v := provision.Values{Site: "site-a", Servers: 1, Join: []string{nodes.Network(1)}}
+//	h := nodes.Start(t, ctx, keys, v, 1)
 //	h.ACL()
 //
 // A host can be killed, wiped and started again, as a machine can.
-package clustertest
+package nodes
 
 import (
 	"context"
