@@ -9,14 +9,13 @@ import (
 	"github.com/hashicorp/nomad/plugins/drivers/fsisolation"
 	"github.com/hashicorp/nomad/plugins/shared/hclspec"
 
+	"github.com/nearcast/nearcast/internal/version"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
 const (
 	// Name is what a job says: driver = "stream".
 	Name = "stream"
-	// Version of the driver.
-	Version = "0.1.0"
 
 	// handleVersion is the version of State. Raise it when State changes its meaning.
 	handleVersion = 1
@@ -25,7 +24,7 @@ const (
 var info = &base.PluginInfoResponse{
 	Type:              base.PluginTypeDriver,
 	PluginApiVersions: []string{drivers.ApiVersion010},
-	PluginVersion:     Version,
+	PluginVersion:     version.String(),
 	Name:              Name,
 }
 

@@ -246,7 +246,7 @@ func (a *agent) start() {
 			a.cmd.Env = append(a.cmd.Env, kv)
 		}
 	}
-	a.cmd.Env = append(a.cmd.Env, `GST_FAKE_PROBE={"gstreamer":"1.22.0","encoders":["x264enc","vp8enc"],"display":"Xvfb 21.1","sound":"pulseaudio 16.1"}`)
+	a.cmd.Env = append(a.cmd.Env, `GST_FAKE_FINGERPRINT={"version":"v0.3.0","gstreamer":"1.22.0","encoders":["x264enc","vp8enc"],"display":"Xvfb 21.1","sound":"pulseaudio 16.1"}`)
 	if err := a.cmd.Start(); err != nil {
 		a.t.Fatal(err)
 	}

@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 	}
 	if len(os.Args) > 1 && os.Args[1] == "fingerprint" {
 		// What it is asked for it answers, where the answer has a place for it.
-		fmt.Println(strings.ReplaceAll(os.Getenv("GST_FAKE_PROBE"), "ASKED", strconv.Quote(os.Args[len(os.Args)-1])))
+		fmt.Println(strings.ReplaceAll(os.Getenv("GST_FAKE_FINGERPRINT"), "ASKED", strconv.Quote(os.Args[len(os.Args)-1])))
 		os.Exit(0)
 	}
 	if len(os.Args) > 2 && os.Args[1] == startArg {

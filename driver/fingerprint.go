@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"github.com/hashicorp/nomad/plugins/shared/structs"
 
+	"github.com/nearcast/nearcast/internal/version"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -69,14 +70,15 @@ func (d *Driver) look(ctx context.Context) *drivers.Fingerprint {
 		Health:            drivers.HealthStateHealthy,
 		HealthDescription: drivers.DriverHealthy,
 		Attributes: map[string]*structs.Attribute{
-			"driver.stream":              structs.NewBoolAttribute(true),
-			"driver.stream.version":      structs.NewStringAttribute(Version),
-			"driver.stream.gstreamer":    structs.NewStringAttribute(probe.GStreamer),
-			"driver.stream.encoders":     structs.NewStringAttribute(strings.Join(only(probe.Encoders, "264"), ",")),
-			"driver.stream.encoders.vp8": structs.NewStringAttribute(strings.Join(only(probe.Encoders, "vp8"), ",")),
-			"driver.stream.display":      structs.NewStringAttribute(probe.Display),
-			"driver.stream.sound":        structs.NewStringAttribute(probe.Sound),
-			"driver.stream.isolation":    structs.NewBoolAttribute(s.isolate),
+			"driver.stream":                     structs.NewBoolAttribute(true),
+			"driver.stream.version":             structs.NewStringAttribute(version.String()),
+			"driver.stream.stream_host_version": structs.NewStringAttribute(probe.Version),
+			"driver.stream.gstreamer":           structs.NewStringAttribute(probe.GStreamer),
+			"driver.stream.encoders":            structs.NewStringAttribute(strings.Join(only(probe.Encoders, "264"), ",")),
+			"driver.stream.encoders.vp8":        structs.NewStringAttribute(strings.Join(only(probe.Encoders, "vp8"), ",")),
+			"driver.stream.display":             structs.NewStringAttribute(probe.Display),
+			"driver.stream.sound":               structs.NewStringAttribute(probe.Sound),
+			"driver.stream.isolation":           structs.NewBoolAttribute(s.isolate),
 		},
 	}
 	switch {

@@ -23,7 +23,7 @@ func TestRealAgent(t *testing.T) {
 
 	t.Run("fingerprint", func(t *testing.T) {
 		attributes := a.attributes()
-		for _, key := range []string{"driver.stream", "driver.stream.gstreamer", "driver.stream.encoders", "driver.stream.display", "driver.stream.isolation"} {
+		for _, key := range []string{"driver.stream", "driver.stream.version", "driver.stream.stream_host_version", "driver.stream.gstreamer", "driver.stream.encoders", "driver.stream.display", "driver.stream.isolation"} {
 			if attributes[key] == "" {
 				t.Errorf("no attribute %s", key)
 			}

@@ -199,6 +199,7 @@ type Exit struct {
 // node can do. The driver's own fingerprint is made of it. The flag
 // --x-server takes an XServer as JSON; without it, that is auto.
 type Fingerprint struct {
+	Version   string   `json:"version"`         // of the stream host
 	GStreamer string   `json:"gstreamer"`       // version
 	Encoders  []string `json:"encoders"`        // GStreamer elements that really encode here, best first
 	Display   string   `json:"display"`         // display server and version; empty if none
