@@ -440,7 +440,13 @@ job %q {
 // run runs a job and returns its allocation once the seat is ready.
 func (a *agent) run(id, script string) string {
 	a.t.Helper()
-	a.submit(id, script, "")
+	return a.runWith(id, script, "")
+}
+
+// runWith is run with more in the task's config.
+func (a *agent) runWith(id, script, more string) string {
+	a.t.Helper()
+	a.submit(id, script, more)
 	var alloc string
 	eventually(a.t, "seat of "+id+" is ready", func() bool {
 		var allocs []allocation

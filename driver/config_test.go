@@ -93,6 +93,7 @@ func TestTaskConfigRefuses(t *testing.T) {
 		want   string
 	}{
 		"command":     {func(c *TaskConfig) { c.Command = " " }, `command = " "`},
+		"user":        {func(c *TaskConfig) { c.User = "1000:1000:1" }, `user = "1000:1000:1": want a user as "name", "uid", "name:group" or "uid:gid"`},
 		"network":     {func(c *TaskConfig) { c.Network = "bridge" }, `network = "bridge": want "none" or "host"`},
 		"width odd":   {func(c *TaskConfig) { c.Display.Width = 1281 }, "display.width = 1281: want an even number from 64 to 4096"},
 		"height":      {func(c *TaskConfig) { c.Display.Height = 0 }, "display.height = 0"},
@@ -222,7 +223,8 @@ func TestPluginConfig(t *testing.T) {
 		"display {\n bus_id = \"0000:01:00.0\"\n }":             "display.bus_id",
 		"display {\n options = [\"Name=va\\\"lue\"]\n }":        "display.options",
 		"display {\n options = [\"UseDisplayDevice None\"]\n }": "display.options",
-		`run_dir = "run"`: "run_dir",
+		`user = "nobody:"`: `user = "nobody:": want a user as`,
+		`run_dir = "run"`:  "run_dir",
 		`run_dir = "/` + strings.Repeat("x", 90) + `"`: "at most",
 		`stream_host = "stream-host"`:                  "stream_host",
 		`isolate = true`:                               "isolate",

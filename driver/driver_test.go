@@ -274,6 +274,11 @@ func TestStartTellsWhatIsWrong(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	cfg = job("true", nil)
+	cfg.User = "a:b:c"
+	if _, err := b.tryStart(cfg); err == nil || !strings.Contains(err.Error(), `task: user = "a:b:c": want a user as "name"`) {
+		t.Errorf("got %v", err)
+	}
+	cfg = job("true", nil)
 	cfg.Mounts = []*drivers.MountConfig{{TaskPath: "/data", HostPath: "/srv"}}
 	if _, err := b.tryStart(cfg); err == nil || !strings.Contains(err.Error(), "/data") {
 		t.Errorf("got %v", err)

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"github.com/hashicorp/nomad/plugins/drivers/proto"
+	"github.com/prometheus/procfs"
 	"golang.org/x/sys/unix"
 )
 
@@ -94,9 +94,9 @@ func (t *task) beside(ctx context.Context, command []string) (cmd *exec.Cmd, rel
 	argv := command
 	attr := &syscall.SysProcAttr{Setsid: true}
 	dir := t.spec.TaskDir
-	uid, gid, err := ids(t.spec.User)
+	uid, gid, err := userOf(status.AppPID)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("the app has ended: %w", err)
 	}
 	if t.spec.Isolate {
 		argv, env, err = enterNamespaces(status.AppPID, uid, gid, command, env)
@@ -104,7 +104,7 @@ func (t *task) beside(ctx context.Context, command []string) (cmd *exec.Cmd, rel
 			return nil, nil, err
 		}
 		dir = "/"
-	} else if os.Geteuid() == 0 && t.spec.User != "" {
+	} else if os.Geteuid() == 0 {
 		attr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 	}
 	path := argv[0]
@@ -231,22 +231,16 @@ func (t *task) execEnv(appPID int) []string {
 	return out
 }
 
-// ids is a user's uid and first group; the empty name is ourselves.
-func ids(name string) (uid, gid int, err error) {
-	if name == "" {
-		return os.Getuid(), os.Getgid(), nil
-	}
-	u, err := user.Lookup(name)
+// userOf is the effective user and group of a process. Of the app they are more
+// certain than a look-up of the job's user: the account may have changed since,
+// and the stream host may know accounts that this program does not.
+func userOf(pid int) (uid, gid int, err error) {
+	p, err := procfs.NewProc(pid)
 	if err != nil {
-		if u, err = user.LookupId(name); err != nil {
-			return 0, 0, fmt.Errorf("look up user %q: %w", name, err)
-		}
-	}
-	if uid, err = strconv.Atoi(u.Uid); err != nil {
 		return 0, 0, err
 	}
-	gid, err = strconv.Atoi(u.Gid)
-	return uid, gid, err
+	s, err := p.NewStatus()
+	return int(s.UIDs[1]), int(s.GIDs[1]), err
 }
 
 // lookPath finds a program in the PATH of env, not in our own.

@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/nearcast/nearcast/internal/unixuser"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -103,11 +104,11 @@ func fakeHost(specPath string) error {
 	}
 	f.app.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if f.spec.User != "" {
-		uid, gid, err := ids(f.spec.User)
+		u, err := unixuser.Lookup(f.spec.User)
 		if err != nil {
-			return err
+			return f.exit(wire.End{Reason: wire.ReasonError, Code: wire.CodeConfig, Detail: err.Error()})
 		}
-		f.app.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+		f.app.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(u.UID), Gid: uint32(u.GID)}
 	}
 	if f.spec.Isolate {
 		f.app.SysProcAttr.Cloneflags = unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET

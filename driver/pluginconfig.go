@@ -105,6 +105,7 @@ func (c *Config) check(root bool) (settings, error) {
 			check(&badValue{field, value, "an absolute path"})
 		}
 	}
+	check(unixUser("user", c.User))
 	if c.Isolate != nil {
 		s.isolate = *c.Isolate
 	}

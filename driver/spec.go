@@ -43,6 +43,9 @@ func newSpec(s settings, cfg *drivers.TaskConfig, hostEnv []string) (*wire.Spec,
 	if err := tc.apply(spec); err != nil {
 		return nil, fmt.Errorf("task config: %w", err)
 	}
+	if err := unixUser("user", cfg.User); err != nil {
+		return nil, fmt.Errorf("task: %w", err)
+	}
 	if s.ticketKeys == "" {
 		return nil, fmt.Errorf("plugin config: ticket_keys is not set: name the PEM file with the routers' public keys")
 	}

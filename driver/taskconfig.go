@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nearcast/nearcast/internal/unixuser"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -85,6 +86,7 @@ func (c *TaskConfig) apply(spec *wire.Spec) error {
 		check(&badValue{"command", c.Command, "the path of a program, or its name in PATH"})
 	}
 	spec.Command, spec.Args = c.Command, c.Args
+	check(unixUser("user", c.User))
 	check(oneOf("network", c.Network, wire.NetworkNone, wire.NetworkHost))
 	spec.Network = c.Network
 	spec.FreezeIdle = c.FreezeIdle
@@ -184,4 +186,13 @@ func oneOf(field, value string, allowed ...string) error {
 		}
 	}
 	return &badValue{field, value, `"` + strings.Join(allowed, `" or "`) + `"`}
+}
+
+// unixUser checks a user as far as this program can: which accounts there are,
+// the stream host finds out.
+func unixUser(field, text string) error {
+	if text != "" && !unixuser.Valid(text) {
+		return &badValue{field, text, unixuser.Grammar}
+	}
+	return nil
 }

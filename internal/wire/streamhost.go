@@ -39,7 +39,7 @@ type Spec struct {
 	Command string            `json:"command"`
 	Args    []string          `json:"args"`
 	Env     map[string]string `json:"env"` // whole environment of the app
-	// User runs the app, as a user name or id; empty is the user of the stream host.
+	// User runs the app, in the grammar of unixuser; empty is the user of the stream host.
 	User string `json:"user,omitempty"`
 	// Isolate puts the app into pid, mount and network namespaces. It needs root.
 	Isolate bool `json:"isolate"`
