@@ -169,7 +169,7 @@ func (c cgroup) oomKills() int64 {
 	return keyed(c.v2, "memory.events")["oom_kill"]
 }
 
-// keyed reads a file of lines "key number".
+// keyed reads a file of lines "key number". procfs reads no files of cgroups.
 func keyed(dir, file string) map[string]int64 {
 	out := map[string]int64{}
 	b, err := os.ReadFile(filepath.Join(dir, file))

@@ -410,7 +410,8 @@ func (s sender) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// openTerminal makes a pseudo-terminal. The near end can be waited on.
+// openTerminal makes a pseudo-terminal. Read deadlines hold on the near end: that
+// of creack/pty blocks, and its Setsize makes any other block.
 func openTerminal() (ptmx, tty *os.File, err error) {
 	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -182,7 +183,7 @@ func (t *task) pass(e wire.StreamHostEvent) {
 	}
 	t.mu.Unlock()
 	t.emit(e.Time, e.Message, e.Annotations, func() {
-		if err := writeFile(filepath.Join(t.state.Dir, seqFile), []byte(strconv.Itoa(e.Seq))); err != nil && !os.IsNotExist(err) {
+		if err := writeFile(filepath.Join(t.state.Dir, seqFile), []byte(strconv.Itoa(e.Seq))); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			t.log.Warn("remember event", "error", err)
 		}
 	})

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 
 	"github.com/nearcast/nearcast/internal/wire"
@@ -134,11 +135,9 @@ func readJSON(path string, into any) error {
 	return json.Unmarshal(b, into)
 }
 
-// writeFile writes all or nothing, whenever we are killed.
+// writeFile writes all or nothing, whenever we are killed. The temporary file is
+// beside the file: another directory may be on another file system.
 func writeFile(path string, content []byte) error {
-	tmp := path + ".tmp"
-	if err := os.WriteFile(tmp, content, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(tmp, path)
+	return renameio.WriteFile(path, content, 0o600,
+		renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o600))
 }

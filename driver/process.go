@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/prometheus/procfs"
 	"golang.org/x/sys/unix"
 )
 
@@ -38,59 +39,47 @@ func (p process) alive() bool { return p.state != 'Z' && p.state != 'X' }
 const tick = time.Second / 100
 
 func readProcess(pid int) (process, error) {
-	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	p, err := procfs.NewProc(pid)
 	if err != nil {
 		return process{}, err
 	}
-	// The name in parentheses may hold spaces and parentheses itself.
-	end := bytes.LastIndexByte(b, ')')
-	if end < 0 {
-		return process{}, fmt.Errorf("parse /proc/%d/stat", pid)
-	}
-	f := bytes.Fields(b[end+1:])
-	if len(f) < 22 {
-		return process{}, fmt.Errorf("parse /proc/%d/stat: %d fields", pid, len(f))
-	}
-	num := func(field int) int64 { // counted from 1, as in proc_pid_stat(5)
-		n, _ := strconv.ParseInt(string(f[field-3]), 10, 64)
-		return n
+	return stat(p)
+}
+
+func stat(p procfs.Proc) (process, error) {
+	s, err := p.Stat()
+	if err != nil {
+		return process{}, err
 	}
 	return process{
-		pid:    pid,
-		ppid:   int(num(4)),
-		state:  f[0][0],
-		start:  uint64(num(22)),
-		user:   time.Duration(num(14)+num(16)) * tick,
-		system: time.Duration(num(15)+num(17)) * tick,
-		rss:    num(24) * int64(os.Getpagesize()),
+		pid:    s.PID,
+		ppid:   s.PPID,
+		state:  s.State[0],
+		start:  s.Starttime,
+		user:   time.Duration(int(s.UTime)+s.CUTime) * tick,
+		system: time.Duration(int(s.STime)+s.CSTime) * tick,
+		rss:    int64(s.ResidentMemory()),
 	}, nil
 }
 
 // processes is all that run, as far as /proc shows them to us.
 func processes() ([]process, error) {
-	dir, err := os.Open("/proc")
+	all, err := procfs.AllProcs()
 	if err != nil {
 		return nil, err
 	}
-	defer dir.Close()
-	names, err := dir.Readdirnames(-1)
-	if err != nil {
-		return nil, err
-	}
-	var out []process
-	for _, name := range names {
-		pid, err := strconv.Atoi(name)
-		if err != nil {
-			continue
-		}
-		if p, err := readProcess(pid); err == nil { // else it ended meanwhile
-			out = append(out, p)
+	out := make([]process, 0, len(all))
+	for _, p := range all {
+		if s, err := stat(p); err == nil { // else it ended meanwhile
+			out = append(out, s)
 		}
 	}
 	return out, nil
 }
 
-// marked reports whether a process carries the nonce in its environment.
+// marked reports whether a process carries the nonce in its environment. It
+// compares bytes, since every process of the node is asked: procfs would make
+// strings of all variables first.
 func marked(pid int, nonce string) bool {
 	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "environ"))
 	if err != nil {
