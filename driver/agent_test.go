@@ -35,8 +35,8 @@ type agent struct {
 	plugin string
 	cmd    *exec.Cmd
 	exited chan struct{}
-	// real is whether seats are made by cmd/stream-host, or by this test's peer
-	// of it: where that does not build, or $NEARCAST_FAKE_HOST is set.
+	// real is whether cmd/stream-host runs the seats. The fake one does where the
+	// real one does not build, or $NEARCAST_FAKE_STREAM_HOST is set.
 	real bool
 }
 
@@ -53,23 +53,13 @@ func newAgent(t *testing.T, plugin string) *agent {
 	a := &agent{t: t, dir: shortTempDir(t), nomad: nomad}
 	os.Chmod(a.dir, 0o755) // the app's user must reach its directory
 	a.plugin = filepath.Join(a.dir, "plugins", "nomad-driver-stream")
-	host := filepath.Join(a.dir, "plugins", "stream-host")
+	streamHost := filepath.Join(a.dir, "stream-host")
 	a.build(a.plugin, "../plugins/nomad-driver-stream")
-	a.real = os.Getenv("NEARCAST_FAKE_HOST") == "" && a.build(host, "../cmd/stream-host") == nil
+	a.real = os.Getenv("NEARCAST_FAKE_STREAM_HOST") == "" && a.build(streamHost, "../cmd/stream-host") == nil
 	if a.real {
 		a.build(filepath.Join(a.dir, "testapp"), "../dev/testapp")
 	} else {
-		// Outside plugin_dir, where Nomad would take it for a plugin.
-		host, _ = os.Executable()
-	}
-	hostDir := filepath.Join(a.dir, "host")
-	if a.real {
-		// Nomad starts everything in plugin_dir to ask who it is.
-		os.Mkdir(hostDir, 0o755)
-		if err := os.Rename(host, filepath.Join(hostDir, "stream-host")); err != nil {
-			t.Fatal(err)
-		}
-		host = filepath.Join(hostDir, "stream-host")
+		streamHost, _ = os.Executable()
 	}
 	// As in root's home: apps cannot enter it, and need not.
 	closed := filepath.Join(a.dir, "closed")
@@ -144,7 +134,7 @@ plugin "nomad-driver-stream" {
   }
 }
 `, filepath.Join(closed, "data"), filepath.Join(a.dir, "plugins"), ports[0], ports[1], ports[2],
-		consul, host, filepath.Join(a.dir, "run"), keys, filepath.Join(a.dir, "cache"), consul, plugin)
+		consul, streamHost, filepath.Join(a.dir, "run"), keys, filepath.Join(a.dir, "cache"), consul, plugin)
 	if err := os.WriteFile(a.config, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -466,7 +456,7 @@ func (a *agent) runWith(id, script, more string) string {
 func (a *agent) seat(alloc string) (pid int, nonce string) {
 	a.t.Helper()
 	dir := filepath.Join(a.dir, "run", seatDir(alloc, "seat"))
-	c := newControl(dir)
+	c := newControlClient(dir)
 	defer c.close()
 	s, err := c.status(a.t.Context())
 	if err != nil {

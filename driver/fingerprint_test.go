@@ -13,30 +13,30 @@ import (
 
 func TestFingerprint(t *testing.T) {
 	tests := map[string]struct {
-		probe  string
+		found  string // by the stream host
 		config string // whole
 		extra  string // beside the usual
 		health drivers.HealthState
 		say    string
 	}{
 		"healthy": {
-			probe:  `{"version":"v0.3.0","gstreamer":"1.22.0","encoders":["x264enc","openh264enc","vp8enc"],"display":"Xvfb 21.1","sound":"pulseaudio 16.1"}`,
+			found:  `{"version":"v0.3.0","gstreamer":"1.22.0","encoders":["x264enc","openh264enc","vp8enc"],"display":"Xvfb 21.1","sound":"pulseaudio 16.1"}`,
 			health: drivers.HealthStateHealthy, say: "Healthy",
 		},
 		"lacks something": {
-			probe:  `{"gstreamer":"1.22.0","encoders":[],"display":"","problems":["no display server: install xvfb"]}`,
+			found:  `{"gstreamer":"1.22.0","encoders":[],"display":"","problems":["no display server: install xvfb"]}`,
 			health: drivers.HealthStateUnhealthy, say: "install xvfb",
 		},
 		"could be better": {
-			probe:  `{"version":"v0.3.0","gstreamer":"1.22.0","encoders":["x264enc","openh264enc","vp8enc"],"display":"Xvfb 21.1","sound":"pulseaudio 16.1","notes":["seats draw in software: install xserver-xorg-core"]}`,
+			found:  `{"version":"v0.3.0","gstreamer":"1.22.0","encoders":["x264enc","openh264enc","vp8enc"],"display":"Xvfb 21.1","sound":"pulseaudio 16.1","notes":["seats draw in software: install xserver-xorg-core"]}`,
 			health: drivers.HealthStateHealthy, say: "Healthy, but seats draw in software: install",
 		},
 		"asks for the display": {
-			probe:  `{"problems":[ASKED]}`,
+			found:  `{"problems":[ASKED]}`,
 			extra:  "display {\n server = \"xorg\"\n driver = \"dummy\"\n }",
 			health: drivers.HealthStateUnhealthy, say: `{"server":"xorg","driver":"dummy"}`,
 		},
-		"probe fails": {probe: `nonsense`, health: drivers.HealthStateUnhealthy, say: "fingerprint"},
+		"fingerprint fails": {found: `nonsense`, health: drivers.HealthStateUnhealthy, say: "fingerprint"},
 		"not installed": {
 			config: `config { stream_host = "/nonexistent/stream-host" }`,
 			health: drivers.HealthStateUndetected, say: "/nonexistent/stream-host",
@@ -44,7 +44,7 @@ func TestFingerprint(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			t.Setenv("GST_FAKE_FINGERPRINT", tt.probe)
+			t.Setenv("GST_FAKE_FINGERPRINT", tt.found)
 			b := newBench(t, tt.extra)
 			if tt.config != "" {
 				b.configure(tt.config)

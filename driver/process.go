@@ -12,18 +12,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A process is one line of /proc. Pids are reused, so a process is told by its
-// pid and its start time together.
+// A process is what /proc tells of one. Pids are reused: only pid and start time
+// together name a process.
 type process struct {
 	pid, ppid int
 	state     byte   // 'R', 'S', 'Z' …
 	start     uint64 // clock ticks since boot
-	// cpu is what the process and the children it waited for used.
+	// CPU time of the process and of the children that it has waited for.
 	user, system time.Duration
 	rss          int64 // bytes
 }
 
-// id tells a process from another that got the same pid later.
+// procID tells a process from another that gets the same pid later.
 type procID struct {
 	pid   int
 	start uint64
@@ -31,11 +31,11 @@ type procID struct {
 
 func (p process) id() procID { return procID{p.pid, p.start} }
 
-// alive is false for one that ended and waits for its parent to notice.
+// alive is false for a process that has ended and whose parent has not waited for it.
 func (p process) alive() bool { return p.state != 'Z' && p.state != 'X' }
 
-// tick is the unit of times in /proc: the kernel shows user space 100 a second
-// on every architecture that Nomad runs on.
+// tick is the unit of times in /proc: 100 a second on every architecture that
+// Nomad runs on.
 const tick = time.Second / 100
 
 func readProcess(pid int) (process, error) {
@@ -62,7 +62,7 @@ func stat(p procfs.Proc) (process, error) {
 	}, nil
 }
 
-// processes is all that run, as far as /proc shows them to us.
+// processes lists all that run, as far as /proc shows them to this user.
 func processes() ([]process, error) {
 	all, err := procfs.AllProcs()
 	if err != nil {
@@ -70,16 +70,16 @@ func processes() ([]process, error) {
 	}
 	out := make([]process, 0, len(all))
 	for _, p := range all {
-		if s, err := stat(p); err == nil { // else it ended meanwhile
+		if s, err := stat(p); err == nil { // an error means that it has ended
 			out = append(out, s)
 		}
 	}
 	return out, nil
 }
 
-// marked reports whether a process carries the nonce in its environment. It
-// compares bytes, since every process of the node is asked: procfs would make
-// strings of all variables first.
+// marked reports whether a process has the nonce in its environment. This reads
+// /proc without procfs, which makes a string of each variable: every process of
+// the node is checked.
 func marked(pid int, nonce string) bool {
 	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "environ"))
 	if err != nil {
@@ -94,9 +94,8 @@ func marked(pid int, nonce string) bool {
 	return false
 }
 
-// family is every process of a seat: those that carry its mark, those known to
-// belong to it from before (an app may wipe its environment), and all their
-// descendants.
+// family is every process of a seat: those with its mark, those already known (an
+// app may clear its environment), and all their descendants.
 func family(all []process, nonce string, known map[procID]bool) []process {
 	member := map[int]bool{}
 	for _, p := range all {
@@ -121,17 +120,17 @@ func family(all []process, nonce string, known map[procID]bool) []process {
 	return out
 }
 
-// A watch tells of the end of one process, be it our child or not, and cannot
-// be fooled by another that gets its pid.
+// A watch waits for the end of one process, which need not be a child, and never
+// takes another process with the same pid for it.
 type watch struct{ file *os.File }
 
-// watchProcess fails where the process does not exist any more.
+// watchProcess fails where the process has ended.
 func watchProcess(id procID) (*watch, error) {
 	fd, err := unix.PidfdOpen(id.pid, unix.PIDFD_NONBLOCK)
 	if err != nil {
 		return nil, fmt.Errorf("open pidfd of %d: %w", id.pid, err)
 	}
-	// Only now that the pidfd holds the process: is it the one we mean?
+	// The pidfd holds one process now. Check that it is the one.
 	p, err := readProcess(id.pid)
 	if err != nil || p.start != id.start {
 		unix.Close(fd)
@@ -140,7 +139,7 @@ func watchProcess(id procID) (*watch, error) {
 	return &watch{os.NewFile(uintptr(fd), "pidfd")}, nil
 }
 
-// wait returns when the process has ended; or with an error, by close.
+// wait returns nil when the process has ended, and an error after close.
 func (w *watch) wait() error {
 	conn, err := w.file.SyscallConn()
 	if err != nil {

@@ -163,7 +163,7 @@ func TestRealAgent(t *testing.T) {
 		for i, c := range []struct{ user, say string }{
 			{"4242424", `user "4242424": no account on this node has this uid; write uid:gid`},
 			{"nobody:nogroup-at-all", `user "nobody:nogroup-at-all": there is no group "nogroup-at-all" on this node`},
-			{"nobody:", `user = "nobody:": want a user as "name", "uid", "name:group" or "uid:gid"`},
+			{"nobody:", `user = "nobody:": must be "name", "uid", "name:group" or "uid:gid"`},
 		} {
 			id := fmt.Sprintf("unknown-%d", i)
 			a.submit(id, "true", fmt.Sprintf("user = %q", c.user))

@@ -16,7 +16,7 @@ import (
 
 func TestTaskStats(t *testing.T) {
 	b := newBench(t, "")
-	b.driver.stats = cpuInfo{mhz: 4000, cores: 2}
+	b.driver.cpu = cpuInfo{mhz: 4000, cores: 2}
 	cfg := job("while :; do :; done", nil)
 	b.start(cfg)
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)

@@ -1,21 +1,19 @@
-// Package unixuser reads what a job or an operator writes for a Unix user, and
-// finds that user on this node.
+// Package unixuser is the one grammar in which jobs and operators name a Unix user,
+// and finds that user on this node.
 //
 //	u, err := unixuser.Lookup("nobody:nogroup")
 //	// u.Name, u.UID, u.GID, u.Groups = "nobody", 65534, 65534, [65534]
 //
-// The text is USER or USER:GROUP. Each part is a name, or only digits and then
-// an id:
+// The text is USER or USER:GROUP. A part of only digits is an id, any other a name:
 //
-//	nobody            an account with its groups
-//	65534             the account that has this uid, with its groups
-//	nobody:nogroup    an account in this one group
-//	1000:1000         needs neither an account nor a group on the node
+//	nobody            the account, with its groups
+//	65534             the account with this uid, with its groups
+//	nobody:nogroup    the account, in this one group
+//	1000:1000         needs no account and no group on the node
 //
-// A uid alone needs an account, which says the group. The seat's app, its
-// display and its sound run as the user that Lookup finds; the driver only
-// checks the text by Valid, because the names that a static binary can look up
-// are fewer (no directory service).
+// A uid without a group needs an account, because the account gives the group. The
+// stream host looks users up. The driver only checks the form, with Valid: it is a
+// static binary, which cannot ask directory services.
 package unixuser
 
 import (
@@ -28,8 +26,8 @@ import (
 	"unicode"
 )
 
-// Grammar says in words what Valid takes.
-const Grammar = `a user as "name", "uid", "name:group" or "uid:gid"`
+// Grammar lists the forms that are valid, for an error after "must be".
+const Grammar = `"name", "uid", "name:group" or "uid:gid"`
 
 // User is who a process runs as.
 type User struct {
@@ -39,7 +37,7 @@ type User struct {
 	Groups []int // with GID
 }
 
-// Valid reports whether text follows the grammar. The user may be unknown here.
+// Valid reports whether text has a form of the grammar. The user need not exist.
 func Valid(text string) bool {
 	userPart, groupPart, hasGroup := strings.Cut(text, ":")
 	return validPart(userPart) && (!hasGroup || validPart(groupPart))
@@ -53,8 +51,8 @@ func validPart(part string) bool {
 	return !isID || err == nil
 }
 
-// id reads a part that is only digits. The largest ids are refused: to some
-// system calls they mean "no change".
+// id reads a part of only digits. It refuses ids above 2^31-1: system calls take the
+// largest one for "no change".
 func id(part string) (n int, isID bool, err error) {
 	if strings.Trim(part, "0123456789") != "" {
 		return 0, false, nil
@@ -63,14 +61,14 @@ func id(part string) (n int, isID bool, err error) {
 	return int(v), true, err
 }
 
-// Lookup finds the user that text names. Empty text is the user of this process.
-// An error is one sentence for the author of text.
+// Lookup finds the user that text names. Empty text is the user of this process. The
+// error is a text for the author of the job.
 func Lookup(text string) (User, error) {
 	if text == "" {
 		return current()
 	}
 	if !Valid(text) {
-		return User{}, fmt.Errorf("user %q: want %s", text, Grammar)
+		return User{}, fmt.Errorf("user %q: must be %s", text, Grammar)
 	}
 	userPart, groupPart, hasGroup := strings.Cut(text, ":")
 	if !hasGroup {
