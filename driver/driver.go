@@ -220,13 +220,17 @@ func (d *Driver) recover(cfg *drivers.TaskConfig, state *State) (*task, error) {
 	if spec.Nonce != state.Nonce {
 		return nil, errors.New("its run directory belongs to another start")
 	}
-	w, err := watchProcess(state.process())
-	if err != nil {
-		// It ended while no plugin process ran. What it wrote counts.
-		if _, exitErr := readExit(state.Dir, state.Nonce); exitErr != nil {
-			return nil, fmt.Errorf("its stream host died: %w", errors.Join(err, exitErr))
+	// A stream host that ended while no plugin process ran, or ends just now, has
+	// written how the seat ended.
+	ended := func(why error) (*task, error) {
+		if _, err := readExit(state.Dir, state.Nonce); err != nil {
+			return nil, fmt.Errorf("its stream host died: %w", errors.Join(why, err))
 		}
 		return newTask(cfg, state, spec, nil, d.events, d.log), nil
+	}
+	w, err := watchProcess(state.process())
+	if err != nil {
+		return ended(err)
 	}
 	t := newTask(cfg, state, spec, w, d.events, d.log)
 	status, err := t.control.status(d.ctx)
@@ -236,7 +240,7 @@ func (d *Driver) recover(cfg *drivers.TaskConfig, state *State) (*task, error) {
 		return nil, errors.New("another stream host serves its control socket")
 	case err != nil && !marked(state.PID, state.Nonce):
 		w.close()
-		return nil, fmt.Errorf("its stream host does not answer: %w", err)
+		return ended(err)
 	case err != nil:
 		// Its environment proves that this is the process that was started. The
 		// node is too busy for it to answer, and a person may use the seat.
