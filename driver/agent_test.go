@@ -25,8 +25,8 @@ type agent struct {
 	dir    string
 	nomad  string // binary
 	plugin string
-	// real is whether seats are made by cmd/stream-host, or by this test's peer
-	// of it: where that does not build, or $NEARCAST_FAKE_HOST is set.
+	// real is whether cmd/stream-host runs the seats. The fake one does where the
+	// real one does not build, or $NEARCAST_FAKE_STREAM_HOST is set.
 	real bool
 }
 
@@ -39,23 +39,13 @@ func newAgent(t *testing.T, plugin string) *agent {
 	n := testkit.NewNomad(t)
 	a := &agent{t: t, Nomad: n, dir: n.Dir, nomad: testkit.Tool(t, "nomad")}
 	a.plugin = filepath.Join(a.dir, "plugins", "nomad-driver-stream")
-	host := filepath.Join(a.dir, "plugins", "stream-host")
+	streamHost := filepath.Join(a.dir, "stream-host")
 	a.build(a.plugin, "plugins/nomad-driver-stream")
-	a.real = os.Getenv("NEARCAST_FAKE_HOST") == "" && a.build(host, "cmd/stream-host") == nil
+	a.real = os.Getenv("NEARCAST_FAKE_STREAM_HOST") == "" && a.build(streamHost, "cmd/stream-host") == nil
 	if a.real {
 		a.build(filepath.Join(a.dir, "testapp"), "dev/testapp")
 	} else {
-		// Outside plugin_dir, where Nomad would take it for a plugin.
-		host, _ = os.Executable()
-	}
-	hostDir := filepath.Join(a.dir, "host")
-	if a.real {
-		// Nomad starts everything in plugin_dir to ask who it is.
-		os.Mkdir(hostDir, 0o755)
-		if err := os.Rename(host, filepath.Join(hostDir, "stream-host")); err != nil {
-			t.Fatal(err)
-		}
-		host = filepath.Join(hostDir, "stream-host")
+		streamHost, _ = os.Executable()
 	}
 	// As in root's home: apps cannot enter it, and need not.
 	closed := filepath.Join(a.dir, "closed")
@@ -105,9 +95,9 @@ plugin "nomad-driver-stream" {
     %s
   }
 }
-`, filepath.Join(closed, "data"), filepath.Join(a.dir, "plugins"), consul, host, filepath.Join(a.dir, "run"), keys,
+`, filepath.Join(closed, "data"), filepath.Join(a.dir, "plugins"), consul, streamHost, filepath.Join(a.dir, "run"), keys,
 		filepath.Join(a.dir, "cache"), consul, plugin),
-		`GST_FAKE_PROBE={"gstreamer":"1.22.0","encoders":["x264enc","vp8enc"],"display":"Xvfb 21.1","sound":"pulseaudio 16.1"}`)
+		`GST_FAKE_FINGERPRINT={"version":"v0.3.0","gstreamer":"1.22.0","encoders":["x264enc","vp8enc"],"display":"Xvfb 21.1","sound":"pulseaudio 16.1"}`)
 	a.WaitReady("stream")
 	return a
 }
@@ -275,7 +265,13 @@ job %q {
 // run runs a job and returns its allocation once the seat is ready.
 func (a *agent) run(id, script string) string {
 	a.t.Helper()
-	a.submit(id, script, "")
+	return a.runWith(id, script, "")
+}
+
+// runWith is run with more in the task's config.
+func (a *agent) runWith(id, script, more string) string {
+	a.t.Helper()
+	a.submit(id, script, more)
 	var alloc string
 	eventually(a.t, "seat of "+id+" is ready", func() bool {
 		var allocs []allocation
@@ -295,7 +291,7 @@ func (a *agent) run(id, script string) string {
 func (a *agent) seat(alloc string) (pid int, nonce string) {
 	a.t.Helper()
 	dir := filepath.Join(a.dir, "run", seatDir(alloc, "seat"))
-	c := newControl(dir)
+	c := newControlClient(dir)
 	defer c.close()
 	s, err := c.status(a.t.Context())
 	if err != nil {

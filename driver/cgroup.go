@@ -13,20 +13,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A cgroup is the task's, made and removed by Nomad. Nomad tells of it by one
-// path, which in version 1 is the cpuset's and may be shared with other tasks;
-// the task's own is then in the other hierarchies. The zero value is no cgroup:
-// an agent without root has none.
+// A cgroup is the task's, made and removed by Nomad. Nomad gives one path. In
+// version 1 it is in the cpuset hierarchy and may be shared with other tasks; the
+// task's own cgroups are in the other hierarchies. The zero value is no cgroup, as
+// with an agent without root.
 type cgroup struct {
 	v2 string   // directory of the task's cgroup
 	v1 []string // directories that take the task's processes
-	// freezer, of version 1, lists the task's processes and no others.
+	// freezer, of version 1, has the task's processes and no others.
 	freezer string
 }
 
-// taskCgroup finds a task's cgroup. What cannot be found or written to is left
-// out: limits are lost then, but the mark in the environment still finds every
-// process.
+// taskCgroup finds a task's cgroup. Parts that cannot be found are left out: their
+// limits are lost, but the mark in the environment still finds every process.
 func taskCgroup(cfg *drivers.TaskConfig) cgroup {
 	if cfg.Resources == nil || cfg.Resources.LinuxResources == nil {
 		return cgroup{}
@@ -44,7 +43,7 @@ func findCgroup(path, scope string) cgroup {
 	}
 	if fs.Type == unix.CGROUP2_SUPER_MAGIC {
 		if !strings.Contains(filepath.Base(path), scope) {
-			return cgroup{} // somebody's, but not this task's: killing it could kill others
+			return cgroup{} // not this task's: killing it could kill others
 		}
 		return cgroup{v2: path}
 	}
@@ -67,7 +66,7 @@ func findCgroup(path, scope string) cgroup {
 	return c
 }
 
-// limit writes the job's resources into the cgroup. Nomad leaves that to drivers.
+// limit writes the job's resources into the cgroup, which Nomad leaves to drivers.
 func (c cgroup) limit(res *drivers.Resources) error {
 	if res == nil || res.NomadResources == nil || res.LinuxResources == nil {
 		return nil
@@ -106,8 +105,7 @@ func (c cgroup) limit(res *drivers.Resources) error {
 	return firstError(errs...)
 }
 
-// memoryLimits is what may not be exceeded (-1: nothing) and what is reserved,
-// in bytes.
+// memoryLimits are the limit (-1: none) and the reserved part, in bytes.
 func memoryLimits(mb, maxMB int64) (hard, soft int64) {
 	switch {
 	case maxMB < 0:
@@ -119,8 +117,8 @@ func memoryLimits(mb, maxMB int64) (hard, soft int64) {
 	}
 }
 
-// enter puts a process, that has not forked yet, into a cgroup of version 1.
-// Version 2 takes it at birth, by open.
+// enter moves a process that has not forked yet into a cgroup of version 1. In
+// version 2 a process starts in its cgroup, by open.
 func (c cgroup) enter(pid int) error {
 	var errs []error
 	for _, dir := range c.v1 {
@@ -141,7 +139,7 @@ func (c cgroup) open() (*os.File, error) {
 func (c cgroup) kill() error {
 	if c.v2 != "" {
 		err := write(c.v2, "cgroup.kill", "1")
-		if os.IsNotExist(err) { // the cgroup is gone, or Linux before 5.14: the mark finds them
+		if os.IsNotExist(err) { // the cgroup is gone, or Linux is older than 5.14: the mark finds the processes
 			return nil
 		}
 		return err
@@ -161,7 +159,7 @@ func (c cgroup) kill() error {
 	return write(c.freezer, "freezer.state", "THAWED")
 }
 
-// oomKills is how many of the cgroup's processes the kernel killed for memory.
+// oomKills is how many processes the kernel killed because of the memory limit.
 func (c cgroup) oomKills() int64 {
 	if c.v2 == "" {
 		return 0
@@ -169,7 +167,7 @@ func (c cgroup) oomKills() int64 {
 	return keyed(c.v2, "memory.events")["oom_kill"]
 }
 
-// keyed reads a file of lines "key number".
+// keyed reads a file with lines "key number". procfs reads no files of a cgroup.
 func keyed(dir, file string) map[string]int64 {
 	out := map[string]int64{}
 	b, err := os.ReadFile(filepath.Join(dir, file))
@@ -186,7 +184,7 @@ func keyed(dir, file string) map[string]int64 {
 	return out
 }
 
-// number reads a file of one number; ok is false where there is none.
+// number reads a file with one number; ok is false where there is none.
 func number(dir, file string) (n int64, ok bool) {
 	b, err := os.ReadFile(filepath.Join(dir, file))
 	if err != nil {
@@ -197,7 +195,7 @@ func number(dir, file string) (n int64, ok bool) {
 }
 
 func write(dir, file, content string) error {
-	// Without O_CREATE: outside a real cgroup there is nothing to make.
+	// Without O_CREATE: the kernel makes the files of a cgroup.
 	f, err := os.OpenFile(filepath.Join(dir, file), os.O_WRONLY, 0)
 	if err != nil {
 		return err

@@ -93,17 +93,18 @@ func TestTaskConfigRefuses(t *testing.T) {
 		want   string
 	}{
 		"command":     {func(c *TaskConfig) { c.Command = " " }, `command = " "`},
-		"network":     {func(c *TaskConfig) { c.Network = "bridge" }, `network = "bridge": want "none" or "host"`},
-		"width odd":   {func(c *TaskConfig) { c.Display.Width = 1281 }, "display.width = 1281: want an even number from 64 to 4096"},
+		"user":        {func(c *TaskConfig) { c.User = "1000:1000:1" }, `user = "1000:1000:1": must be "name", "uid", "name:group" or "uid:gid"`},
+		"network":     {func(c *TaskConfig) { c.Network = "bridge" }, `network = "bridge": must be "none" or "host"`},
+		"width odd":   {func(c *TaskConfig) { c.Display.Width = 1281 }, "display.width = 1281: must be an even number from 64 to 4096"},
 		"height":      {func(c *TaskConfig) { c.Display.Height = 0 }, "display.height = 0"},
-		"fps":         {func(c *TaskConfig) { c.Display.FPS = 29.97 }, "display.fps = 29.97: want a whole number from 1 to 120"},
-		"pointer":     {func(c *TaskConfig) { c.Display.Pointer = "mouse" }, `display.pointer = "mouse": want "absolute" or "relative"`},
-		"codec":       {func(c *TaskConfig) { c.Video.Codec = "av1" }, `video.codec = "av1": want "h264" or "vp8"`},
+		"fps":         {func(c *TaskConfig) { c.Display.FPS = 29.97 }, "display.fps = 29.97: must be a whole number from 1 to 120"},
+		"pointer":     {func(c *TaskConfig) { c.Display.Pointer = "mouse" }, `display.pointer = "mouse": must be "absolute" or "relative"`},
+		"codec":       {func(c *TaskConfig) { c.Video.Codec = "av1" }, `video.codec = "av1": must be "h264" or "vp8"`},
 		"encoder":     {func(c *TaskConfig) { c.Video.Encoder = "x264enc ! filesink" }, "video.encoder"},
 		"bitrate":     {func(c *TaskConfig) { c.Video.Bitrate = "8 Mb" }, `video.bitrate = "8 Mb"`},
 		"bitrate low": {func(c *TaskConfig) { c.Video.Bitrate = "8" }, "100kbps"},
 		"start":       {func(c *TaskConfig) { c.StartTimeout = "0" }, "start_timeout"},
-		"idle":        {func(c *TaskConfig) { c.IdleTimeout = "25h" }, `idle_timeout = "25h": want a duration from 1s to 24h, or "0" for none`},
+		"idle":        {func(c *TaskConfig) { c.IdleTimeout = "25h" }, `idle_timeout = "25h": must be a duration from 1s to 24h, or "0" for none`},
 		"grace":       {func(c *TaskConfig) { c.ReconnectGrace = "60" }, `reconnect_grace = "60"`},
 		"max":         {func(c *TaskConfig) { c.MaxDuration = "-1s" }, "max_duration"},
 
@@ -216,13 +217,14 @@ func TestPluginConfig(t *testing.T) {
 	}
 
 	for hcl, say := range map[string]string{
-		"display {\n server = \"wayland\"\n }":                  `display.server = "wayland": want "auto", "xvfb" or "xorg"`,
+		"display {\n server = \"wayland\"\n }":                  `display.server = "wayland": must be "auto", "xvfb" or "xorg"`,
 		"display {\n driver = \"dummy\"\n }":                    "display.driver",
 		"display {\n server = \"xorg\"\n driver = \"../x\"\n }": "display.driver",
 		"display {\n bus_id = \"0000:01:00.0\"\n }":             "display.bus_id",
 		"display {\n options = [\"Name=va\\\"lue\"]\n }":        "display.options",
 		"display {\n options = [\"UseDisplayDevice None\"]\n }": "display.options",
-		`run_dir = "run"`: "run_dir",
+		`user = "nobody:"`: `user = "nobody:": must be "name"`,
+		`run_dir = "run"`:  "run_dir",
 		`run_dir = "/` + strings.Repeat("x", 90) + `"`: "at most",
 		`stream_host = "stream-host"`:                  "stream_host",
 		`isolate = true`:                               "isolate",

@@ -1,17 +1,16 @@
 // Package driver is Nearcast's Nomad task driver, "stream".
 //
-// A task of this driver is a seat: one copy of a graphical app, ready to be
-// streamed to one person. The driver itself streams nothing and holds nothing
-// that a session needs: Nomad kills and restarts plugin processes as it likes.
-// It starts one stream host a task, in a session of its own, tells it what to
-// do in a file, and from then on only listens:
+// A task of this driver is a seat: one running copy of a graphical app, which is
+// streamed to one person. For each task the driver writes a spec and starts a
+// stream host, which does all the work of the seat. From then on the driver only
+// reports to Nomad and passes orders on:
 //
 //	Nomad agent ⇄ driver (plugin process)   gRPC
 //	                │ writes RUN_DIR/spec.json, starts "stream-host --spec …"
 //	                ⇄ RUN_DIR/control.sock  status, events, stop, signal
-//	                ◀ RUN_DIR/exit.json     the stream host's last word
+//	                ◀ RUN_DIR/exit.json     how the seat ended
 //
-// What passes between the two is in internal/wire/host.go. A job reads like this:
+// These messages are in internal/wire/streamhost.go. A job:
 //
 //	task "seat" {
 //	  driver = "stream"
@@ -30,33 +29,20 @@
 //	  }
 //	}
 //
-// # Promises
+// # Guarantees
 //
-// A seat outlives the plugin and the agent: both may be killed at any moment,
-// and come back to the same seat by RecoverTask. A seat never outlives its
-// task: the stream host and all processes of the app carry NEARCAST_NONCE in their
-// environment, and what remains of a seat (in its cgroup, or by that mark) is
-// killed when the stream host ends, and again before the same task is started
-// anew. The seat's display and sound servers die with the stream host by
-// themselves.
+// A seat survives the plugin and the agent. Nomad kills and restarts plugin
+// processes at any moment, so the driver holds nothing that a session needs, and
+// the stream host has its own Unix session. RecoverTask finds a seat again by its
+// run directory.
 //
-// A task ends with exit code 0 where a person, a limit or an operator ended it,
-// and with the app's code, or 1, where something failed; the reason in words is
-// the task's exit message and a task event.
+// A seat never outlives its task. The stream host and all processes of the app
+// carry NEARCAST_NONCE in their environment. By this mark, and by the task's
+// cgroup, the driver finds and kills what is left of a seat: when the stream host
+// ends, and before the same task starts again. The seat's display and sound
+// servers end by themselves when the stream host dies.
 //
-// # Where things are
-//
-//	about.go        every declaration: plugin info, capabilities, both config schemas
-//	pluginconfig.go what the agent's operator set, checked
-//	taskconfig.go   what the job's author set, checked
-//	spec.go         both, and the task, as the stream host's spec
-//	driver.go       the driver's methods
-//	handle.go       one running task
-//	control.go      the client of control.sock
-//	launch.go       starting a stream host
-//	leftovers.go    ending what is left of one
-//	events.go       task events on their way to Nomad
-//	exec.go         "nomad alloc exec"
-//	stats.go process.go cgroup.go   what a seat uses, and which processes it has
-//	fingerprint.go  what this machine can do
+// A task ends with exit code 0 where a person, a limit or an operator ended it.
+// It ends with the app's exit code, or 1, where something failed. The reason is
+// a task event, and the exit message of a failed task.
 package driver

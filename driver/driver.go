@@ -17,20 +17,20 @@ import (
 	"github.com/hashicorp/nomad/plugins/shared/hclspec"
 )
 
-// Driver is the plugin. It may be killed at any moment and loses nothing.
+// Driver is the plugin. Nothing is lost when it is killed.
 type Driver struct {
 	ctx    context.Context // of the plugin process
 	log    hclog.Logger
 	events *events
-	probe  *prober
-	stats  cpuInfo
+	prints *fingerprinter
 
 	sweeping sync.Once
 
 	mu       sync.Mutex
 	settings settings
-	// notSet is why settings cannot be used.
+	// notSet is why settings cannot be used yet.
 	notSet error
+	cpu    cpuInfo
 	tasks  map[string]*task // by task id
 	turns  map[string]*turn // by run directory
 }
@@ -40,35 +40,35 @@ var (
 	_ drivers.ExecTaskStreamingRawDriver = (*Driver)(nil)
 )
 
-// New makes a driver that lives as long as ctx; seats live on.
+// New makes a driver that works until ctx ends. Its seats continue after that.
 func New(ctx context.Context, log hclog.Logger) *Driver {
 	return &Driver{
 		ctx:    ctx,
 		log:    log.Named(Name),
 		events: newEvents(),
-		probe:  newProber(),
-		notSet: errors.New("the driver was not configured yet"),
+		prints: newFingerprinter(),
+		notSet: errors.New("the driver is not configured yet"),
 		tasks:  map[string]*task{},
 		turns:  map[string]*turn{},
 	}
 }
 
-// PluginInfo tells Nomad the plugin's name and version.
+// PluginInfo is the plugin's name and version.
 func (*Driver) PluginInfo() (*base.PluginInfoResponse, error) { return info, nil }
 
-// ConfigSchema is the plugin's config in the agent.
+// ConfigSchema is the schema of the plugin's config in the agent.
 func (*Driver) ConfigSchema() (*hclspec.Spec, error) { return configSpec, nil }
 
-// TaskConfigSchema is a task's config in a job.
+// TaskConfigSchema is the schema of a task's config in a job.
 func (*Driver) TaskConfigSchema() (*hclspec.Spec, error) { return taskConfigSpec, nil }
 
-// Capabilities tells Nomad what the driver can do.
+// Capabilities is what the driver can do.
 func (*Driver) Capabilities() (*drivers.Capabilities, error) { return capabilities, nil }
 
-// SetConfig checks and takes the plugin's config.
+// SetConfig checks the plugin's config and uses it from now on.
 func (d *Driver) SetConfig(c *base.Config) error {
 	if len(c.PluginConfig) == 0 {
-		return nil // Nomad only wants to know who we are
+		return nil // Nomad asks only for the plugin's name and version
 	}
 	var config Config
 	if err := base.MsgPackDecode(c.PluginConfig, &config); err != nil {
@@ -81,8 +81,8 @@ func (d *Driver) SetConfig(c *base.Config) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.settings, d.notSet = s, nil
-	compute := c.AgentConfig.Compute() // of a nil AgentConfig too
-	d.stats = cpuInfo{mhz: float64(compute.TotalCompute), cores: compute.NumCores}
+	compute := c.AgentConfig.Compute() // works on a nil AgentConfig
+	d.cpu = cpuInfo{mhz: float64(compute.TotalCompute), cores: compute.NumCores}
 	d.sweeping.Do(func() { go d.watchOrphans(s.runDir, s.orphanGrace) })
 	return nil
 }
@@ -105,11 +105,11 @@ func (d *Driver) task(id string) (*task, error) {
 // A turn is the right to work on one run directory.
 type turn struct {
 	sync.Mutex
-	users int // that have it or wait for it
+	users int // how many hold it or wait for it
 }
 
-// one lets only one start, recovery or removal work on a run directory.
-func (d *Driver) one(runDir string) (unlock func()) {
+// lockRunDir allows one start, recovery or removal at a time in a run directory.
+func (d *Driver) lockRunDir(runDir string) (unlock func()) {
 	d.mu.Lock()
 	t := d.turns[runDir]
 	if t == nil {
@@ -136,13 +136,13 @@ func (d *Driver) keep(t *task) {
 	go t.run(d.ctx)
 }
 
-// StartTask starts a seat, after it ended what an earlier start left. It
-// returns when the stream host answers; the app may need minutes more, of which
-// task events tell.
+// StartTask ends what an earlier start of the task left, and starts a seat. It
+// returns when the stream host answers. The app may take minutes more; task
+// events report its progress.
 func (d *Driver) StartTask(cfg *drivers.TaskConfig) (_ *drivers.TaskHandle, _ *drivers.DriverNetwork, err error) {
 	defer func() {
 		if err != nil {
-			touchLogs(cfg.StdoutPath, cfg.StderrPath)
+			releaseLogCollector(cfg.StdoutPath, cfg.StderrPath)
 		}
 	}()
 	s, err := d.config()
@@ -150,9 +150,9 @@ func (d *Driver) StartTask(cfg *drivers.TaskConfig) (_ *drivers.TaskHandle, _ *d
 		return nil, nil, err
 	}
 	if _, err := d.task(cfg.ID); err == nil {
-		return nil, nil, fmt.Errorf("task %s was started already", cfg.ID)
+		return nil, nil, fmt.Errorf("task %s is already started", cfg.ID)
 	}
-	hostPath, err := s.findHost()
+	streamHostPath, err := s.findStreamHost()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -161,15 +161,15 @@ func (d *Driver) StartTask(cfg *drivers.TaskConfig) (_ *drivers.TaskHandle, _ *d
 	if err != nil {
 		return nil, nil, err
 	}
-	defer d.one(spec.RunDir)()
+	defer d.lockRunDir(spec.RunDir)()
 	group := taskCgroup(cfg)
 	if err := reap(d.ctx, spec.RunDir, group); err != nil {
 		return nil, nil, fmt.Errorf("end what an earlier start left: %w", err)
 	}
 	if err := group.limit(cfg.Resources); err != nil {
-		d.log.Warn("limit the seat's resources", "alloc", cfg.AllocID, "error", err)
+		d.log.Warn("cannot limit the seat's resources", "alloc", cfg.AllocID, "error", err)
 	}
-	state, host, err := launch(d.ctx, hostPath, spec, cfg, environ)
+	state, w, err := launch(d.ctx, streamHostPath, spec, cfg, environ)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -177,34 +177,34 @@ func (d *Driver) StartTask(cfg *drivers.TaskConfig) (_ *drivers.TaskHandle, _ *d
 	handle.Config = cfg
 	handle.State = drivers.TaskStateRunning
 	if err := handle.SetDriverState(state); err != nil {
-		host.close()
+		w.close()
 		return nil, nil, errors.Join(fmt.Errorf("encode task state: %w", err), reap(d.ctx, spec.RunDir, group))
 	}
 	d.log.Info("seat started", "alloc", cfg.AllocID, "app", spec.App, "version", spec.Version, "pid", state.PID)
-	d.keep(newTask(cfg, state, spec, host, d.events, d.log))
+	d.keep(newTask(cfg, state, spec, w, d.events, d.log))
 	return handle, nil, nil
 }
 
-// RecoverTask takes hold of a seat that an earlier plugin process started.
+// RecoverTask finds a seat again that an earlier plugin process started.
 func (d *Driver) RecoverTask(handle *drivers.TaskHandle) error {
 	if handle == nil || handle.Config == nil {
-		return errors.New("recover task: there is no handle")
+		return errors.New("recover task: Nomad gave no handle")
 	}
 	cfg := handle.Config
 	if _, err := d.task(cfg.ID); err == nil {
-		return nil // this process has it
+		return nil // this process holds it
 	}
 	if handle.Version != handleVersion {
-		return fmt.Errorf("recover task: its state has version %d, and this driver knows %d", handle.Version, handleVersion)
+		return fmt.Errorf("recover task: its state has version %d; this driver reads version %d", handle.Version, handleVersion)
 	}
 	var state State
 	if err := handle.GetDriverState(&state); err != nil {
 		return fmt.Errorf("decode task state: %w", err)
 	}
-	defer d.one(state.Dir)()
+	defer d.lockRunDir(state.Dir)()
 	t, err := d.recover(cfg, &state)
 	if err != nil {
-		// Nobody will hold what may be left of it.
+		// Nobody else will end what may be left of it.
 		return errors.Join(fmt.Errorf("recover task: %w", err), killFamily(d.ctx, state.Nonce, taskCgroup(cfg)))
 	}
 	t.adopt()
@@ -218,36 +218,40 @@ func (d *Driver) recover(cfg *drivers.TaskConfig, state *State) (*task, error) {
 		return nil, err
 	}
 	if spec.Nonce != state.Nonce {
-		return nil, errors.New("its run directory is of another start")
+		return nil, errors.New("its run directory belongs to another start")
 	}
-	host, err := watchProcess(state.process())
-	if err != nil {
-		// It ended while no plugin watched. Its last word counts.
-		if _, exitErr := readExit(state.Dir, state.Nonce); exitErr != nil {
-			return nil, fmt.Errorf("its stream host is gone and left no word (%w)", errors.Join(err, exitErr))
+	// A stream host that ended while no plugin process ran, or ends just now, has
+	// written how the seat ended.
+	ended := func(why error) (*task, error) {
+		if _, err := readExit(state.Dir, state.Nonce); err != nil {
+			return nil, fmt.Errorf("its stream host died: %w", errors.Join(why, err))
 		}
 		return newTask(cfg, state, spec, nil, d.events, d.log), nil
 	}
-	t := newTask(cfg, state, spec, host, d.events, d.log)
+	w, err := watchProcess(state.process())
+	if err != nil {
+		return ended(err)
+	}
+	t := newTask(cfg, state, spec, w, d.events, d.log)
 	status, err := t.control.status(d.ctx)
 	switch {
 	case err == nil && status.Nonce != state.Nonce:
-		host.close()
+		w.close()
 		return nil, errors.New("another stream host serves its control socket")
 	case err != nil && !marked(state.PID, state.Nonce):
-		host.close()
-		return nil, fmt.Errorf("its stream host does not answer: %w", err)
+		w.close()
+		return ended(err)
 	case err != nil:
-		// It is the process that was started, as its environment proves, but
-		// the machine is too busy for it to answer. A person may be at play.
+		// Its environment proves that this is the process that was started. The
+		// node is too busy for it to answer, and a person may use the seat.
 		t.log.Warn("recovered a seat whose stream host does not answer yet", "error", err)
 	}
 	return t, nil
 }
 
-// WaitTask yields the task's end, once. Its channel is never closed without a
-// result: that panics the agent. The agent waits for a task only after it
-// stored its handle.
+// WaitTask sends one result when the task has ended. It never closes the channel
+// without a result: the agent would panic. The agent waits for a task only after
+// it has stored the task's handle.
 func (d *Driver) WaitTask(ctx context.Context, id string) (<-chan *drivers.ExitResult, error) {
 	t, err := d.task(id)
 	if err != nil {
@@ -266,18 +270,17 @@ func (d *Driver) WaitTask(ctx context.Context, id string) (<-chan *drivers.ExitR
 	return out, nil
 }
 
-// StopTask ends a seat in order, and by force when the timeout is over. A task
-// that is not known is stopped: the error for it does not survive gRPC, so the
-// agent would try again and again.
+// StopTask asks the seat to end, and kills it after the timeout. An unknown task
+// counts as stopped: the agent cannot see that error through gRPC, and would
+// retry for ever.
 func (d *Driver) StopTask(id string, timeout time.Duration, signal string) error {
 	t, err := d.task(id)
 	if err != nil {
 		return nil
 	}
 	if signal != "" {
-		if _, err := signalNumber(signal); err != nil {
-			d.log.Warn("stop with SIGTERM", "alloc", t.cfg.AllocID, "error", err)
-			signal = ""
+		if signal, err = signalName(signal); err != nil {
+			d.log.Warn("stopping with SIGTERM instead", "alloc", t.cfg.AllocID, "error", err)
 		}
 	}
 	return t.stop(d.ctx, timeout, signal)
@@ -291,24 +294,24 @@ func (d *Driver) DestroyTask(id string, force bool) error {
 	}
 	if t.running() {
 		if !force {
-			return errors.New("cannot destroy a running task")
+			return errors.New("cannot destroy a running task without force")
 		}
-		if err := t.kill(d.ctx, "it was destroyed"); err != nil {
+		if err := t.kill(d.ctx, "the task was destroyed"); err != nil {
 			return err
 		}
 	}
-	defer d.one(t.state.Dir)()
+	defer d.lockRunDir(t.state.Dir)()
 	d.mu.Lock()
 	delete(d.tasks, id)
 	d.mu.Unlock()
 	if spec, err := readSpec(t.state.Dir); err == nil && spec.Nonce != t.state.Nonce {
-		return nil // the directory is of a later start by now
+		return nil // the directory belongs to a later start now
 	}
 	return removeRunDir(t.state.Dir)
 }
 
-// destroyUnknown ends what there may be of a task that could not be recovered.
-// Ids are alloc/task/random, and the random part changes with each start.
+// destroyUnknown ends what may be left of a task that was not recovered. A task's
+// id is alloc/task/random, and the random part changes with each start.
 func (d *Driver) destroyUnknown(id string) error {
 	parts := strings.Split(id, "/")
 	s, err := d.config()
@@ -316,9 +319,9 @@ func (d *Driver) destroyUnknown(id string) error {
 		return nil
 	}
 	dir := filepath.Join(s.runDir, seatDir(parts[0], parts[1]))
-	defer d.one(dir)()
+	defer d.lockRunDir(dir)()
 	if d.holds(dir) {
-		return nil // a later start, which is known
+		return nil // a later start of the task
 	}
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -326,7 +329,7 @@ func (d *Driver) destroyUnknown(id string) error {
 	return reap(d.ctx, dir, cgroup{})
 }
 
-// InspectTask tells how a task is.
+// InspectTask is a task's state.
 func (d *Driver) InspectTask(id string) (*drivers.TaskStatus, error) {
 	t, err := d.task(id)
 	if err != nil {
@@ -335,37 +338,37 @@ func (d *Driver) InspectTask(id string) (*drivers.TaskStatus, error) {
 	return t.status(), nil
 }
 
-// TaskStats yields what a seat uses, all its processes together.
+// TaskStats sends what all processes of a seat use together.
 func (d *Driver) TaskStats(ctx context.Context, id string, interval time.Duration) (<-chan *drivers.TaskResourceUsage, error) {
 	t, err := d.task(id)
 	if err != nil {
 		return nil, err
 	}
 	d.mu.Lock()
-	meter := &meter{nonce: t.state.Nonce, group: t.group, cpu: d.stats}
+	meter := &meter{nonce: t.state.Nonce, group: t.group, cpu: d.cpu}
 	d.mu.Unlock()
 	return meter.follow(ctx, t.done, max(interval, 100*time.Millisecond)), nil
 }
 
-// TaskEvents yields the events of all seats, each once.
+// TaskEvents sends the events of all seats, each once.
 func (d *Driver) TaskEvents(ctx context.Context) (<-chan *drivers.TaskEvent, error) {
 	return d.events.follow(ctx), nil
 }
 
 // SignalTask sends a signal to the app.
-func (d *Driver) SignalTask(id, name string) error {
+func (d *Driver) SignalTask(id, signal string) error {
 	t, err := d.task(id)
 	if err != nil {
 		return err
 	}
-	n, err := signalNumber(name)
+	name, err := signalName(signal)
 	if err != nil {
 		return err
 	}
-	return t.control.signal(d.ctx, signalName(n))
+	return t.control.signal(d.ctx, name)
 }
 
-// Fingerprint tells, again and again, what this machine can do.
+// Fingerprint sends what this node can do, at once and then periodically.
 func (d *Driver) Fingerprint(ctx context.Context) (<-chan *drivers.Fingerprint, error) {
 	out := make(chan *drivers.Fingerprint)
 	go d.fingerprint(ctx, out)

@@ -16,7 +16,7 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-func TestTaskLifeAndEnd(t *testing.T) {
+func TestTaskEnds(t *testing.T) {
 	tests := map[string]struct {
 		script string
 		env    map[string]string
@@ -27,7 +27,7 @@ func TestTaskLifeAndEnd(t *testing.T) {
 		"app exits well":      {script: "exit 0"},
 		"app exits with 3":    {script: "exit 3", code: 3, err: "app-exited(3)"},
 		"app is killed":       {script: "kill -9 $$", code: 1, signal: 9, err: "app-exited(signal 9)"},
-		"stream host dies":    {script: "sleep 1000 & sleep 1000", env: map[string]string{"FAKE": "vanish"}, code: 1, err: "error(stream-host-died): the stream host vanished; its log ends: the fake vanishes"},
+		"stream host dies":    {script: "sleep 1000 & sleep 1000", env: map[string]string{"FAKE": "vanish"}, code: 1, err: "error(stream-host-died): the stream host died; its log ends: the fake vanishes"},
 		"stream host refuses": {script: "true", env: map[string]string{"FAKE": "refuse"}, code: 1, err: "error(config): the fake refuses"},
 	}
 	b := newBench(t, "")
@@ -77,8 +77,8 @@ func TestStreamHostThatNeverAnswersIsNotLeft(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	host, _ := s.findHost()
-	if _, _, err = launch(ctx, host, spec, cfg, os.Environ()); err == nil || !strings.Contains(err.Error(), "its log ends: the fake is silent") {
+	path, _ := s.findStreamHost()
+	if _, _, err = launch(ctx, path, spec, cfg, os.Environ()); err == nil || !strings.Contains(err.Error(), "its log ends: the fake is silent") {
 		t.Errorf("got %v", err)
 	}
 	if n := seatProcesses(t, spec.Nonce); n != 0 {
@@ -220,12 +220,12 @@ func TestLogsAndEnvironment(t *testing.T) {
 	if isRoot && strings.TrimSpace(read("stderr")) != "nobody" {
 		t.Errorf("the app runs as %q", read("stderr"))
 	}
-	var host string
-	for _, kv := range hostEnviron(os.Environ(), map[string]string{"NVIDIA_VISIBLE_DEVICES": "0"}, "n") {
-		host += kv + "\n"
+	var environ string
+	for _, kv := range streamHostEnviron(os.Environ(), map[string]string{"NVIDIA_VISIBLE_DEVICES": "0"}, "n") {
+		environ += kv + "\n"
 	}
 	for want, has := range map[string]bool{"AWS_REGION=eu-north-9\n": true, "NVIDIA_VISIBLE_DEVICES=0\n": true, "NEARCAST_NONCE=n\n": true, "AGENT_SECRET": false} {
-		if strings.Contains(host, want) != has {
+		if strings.Contains(environ, want) != has {
 			t.Errorf("stream host's environment: %q is %v", want, !has)
 		}
 	}
@@ -270,7 +270,12 @@ func TestStartTellsWhatIsWrong(t *testing.T) {
 	bad := validTask()
 	bad.Display.FPS = 500
 	cfg.EncodeConcreteDriverConfig(bad)
-	if _, err := b.tryStart(cfg); err == nil || !strings.Contains(err.Error(), "display.fps = 500: want a whole number from 1 to 120") {
+	if _, err := b.tryStart(cfg); err == nil || !strings.Contains(err.Error(), "display.fps = 500: must be a whole number from 1 to 120") {
+		t.Errorf("got %v", err)
+	}
+	cfg = job("true", nil)
+	cfg.User = "a:b:c"
+	if _, err := b.tryStart(cfg); err == nil || !strings.Contains(err.Error(), `task: user = "a:b:c": must be "name"`) {
 		t.Errorf("got %v", err)
 	}
 	cfg = job("true", nil)

@@ -7,8 +7,8 @@ import (
 	"github.com/hashicorp/nomad/plugins/drivers"
 )
 
-// events holds task events until the agent fetches them. An agent that is away
-// for a while misses none, and each event is delivered once: to whoever asks.
+// events queues task events until the agent fetches them. An agent that was away
+// gets them later. Each event is delivered once.
 type events struct {
 	mu     sync.Mutex
 	queue  []queued
@@ -17,12 +17,12 @@ type events struct {
 
 type queued struct {
 	event *drivers.TaskEvent
-	// delivered is called after the agent took the event.
+	// delivered is called after the agent has received the event.
 	delivered func()
 }
 
-// maxQueued bounds what is kept for an agent that never comes back. Nomad itself
-// keeps ten events a task.
+// maxQueued limits the queue for an agent that never comes back. Nomad itself
+// keeps ten events of a task.
 const maxQueued = 1000
 
 func newEvents() *events { return &events{change: make(chan struct{})} }
@@ -38,7 +38,7 @@ func (e *events) emit(event *drivers.TaskEvent, delivered func()) {
 	e.change = make(chan struct{})
 }
 
-// next takes the oldest event, waiting for one; ok is false when ctx ended.
+// next waits for the oldest event and takes it. ok is false when ctx has ended.
 func (e *events) next(ctx context.Context) (q queued, ok bool) {
 	for {
 		e.mu.Lock()
@@ -66,8 +66,8 @@ func (e *events) back(q queued) {
 	e.change = make(chan struct{})
 }
 
-// follow hands events over until ctx ends, and then closes the channel: the
-// plugin SDK's server waits for that alone.
+// follow sends events until ctx ends, and then closes the channel, for which the
+// server of the plugin SDK waits.
 func (e *events) follow(ctx context.Context) <-chan *drivers.TaskEvent {
 	out := make(chan *drivers.TaskEvent)
 	go func() {

@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -43,6 +44,35 @@ func TestExecStreaming(t *testing.T) {
 				t.Errorf("%d bytes came, the last %q", len(out), out[max(0, len(out)-20):])
 			}
 		})
+	}
+}
+
+// Every user that a seat can have, a command beside it has too.
+func TestExecAsTheAppsUser(t *testing.T) {
+	if !isRoot {
+		t.Skip("only root runs apps as other users")
+	}
+	b := newBench(t, "")
+	for _, isolate := range []bool{false, true} {
+		b.driver.mu.Lock()
+		b.driver.settings.isolate = isolate
+		b.driver.mu.Unlock()
+		for user, want := range map[string]string{
+			"nobody": "65534:65534", "65534": "65534:65534", "nobody:nogroup": "65534:65534", "nobody:0": "65534:0",
+			"1000:1000": "1000:1000", "1000:nogroup": "1000:65534",
+		} {
+			t.Run(fmt.Sprintf("%s isolate=%v", user, isolate), func(t *testing.T) {
+				cfg := job("sleep 1000", nil)
+				task := shTask("sleep 1000")
+				task.User = user
+				cfg.EncodeConcreteDriverConfig(task)
+				b.start(cfg)
+				code, out, _ := testutils.ExecTask(t, b.DriverHarness, cfg.ID, "echo $(id -u):$(id -g)", false, "")
+				if code != 0 || strings.TrimSpace(out) != want {
+					t.Errorf("code %d, %q; want %s", code, out, want)
+				}
+			})
+		}
 	}
 }
 

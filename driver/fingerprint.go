@@ -14,15 +14,16 @@ import (
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"github.com/hashicorp/nomad/plugins/shared/structs"
 
+	"github.com/nearcast/nearcast/internal/version"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// A healthy machine rarely changes; one that lacks something is looked at
-// again soon after somebody installed it.
+// A healthy node rarely changes. On another one, somebody may just have installed
+// what is missing.
 const (
-	healthyPeriod   = 5 * time.Minute
-	unhealthyPeriod = 20 * time.Second
-	probeTimeout    = 90 * time.Second
+	healthyPeriod      = 5 * time.Minute
+	unhealthyPeriod    = 20 * time.Second
+	fingerprintTimeout = 90 * time.Second
 )
 
 func (d *Driver) fingerprint(ctx context.Context, out chan<- *drivers.Fingerprint) {
@@ -50,41 +51,42 @@ func (d *Driver) fingerprint(ctx context.Context, out chan<- *drivers.Fingerprin
 	}
 }
 
-// look asks the stream host what this machine can do.
+// look makes one fingerprint, mostly from what the stream host finds.
 func (d *Driver) look(ctx context.Context) *drivers.Fingerprint {
 	s, err := d.config()
 	if err != nil {
 		return unhealthy(drivers.HealthStateUndetected, err.Error())
 	}
-	hostPath, err := s.findHost()
+	streamHostPath, err := s.findStreamHost()
 	if err != nil {
 		return unhealthy(drivers.HealthStateUndetected, err.Error())
 	}
-	probe, err := d.probe.run(ctx, hostPath, s.xServer)
+	found, err := d.prints.run(ctx, streamHostPath, s.xServer)
 	if err != nil {
 		return unhealthy(drivers.HealthStateUnhealthy, err.Error())
 	}
-	problems := append(s.problems(), probe.Problems...)
+	problems := append(s.problems(), found.Problems...)
 	f := &drivers.Fingerprint{
 		Health:            drivers.HealthStateHealthy,
 		HealthDescription: drivers.DriverHealthy,
 		Attributes: map[string]*structs.Attribute{
-			"driver.stream":              structs.NewBoolAttribute(true),
-			"driver.stream.version":      structs.NewStringAttribute(Version),
-			"driver.stream.gstreamer":    structs.NewStringAttribute(probe.GStreamer),
-			"driver.stream.encoders":     structs.NewStringAttribute(strings.Join(only(probe.Encoders, "264"), ",")),
-			"driver.stream.encoders.vp8": structs.NewStringAttribute(strings.Join(only(probe.Encoders, "vp8"), ",")),
-			"driver.stream.display":      structs.NewStringAttribute(probe.Display),
-			"driver.stream.sound":        structs.NewStringAttribute(probe.Sound),
-			"driver.stream.isolation":    structs.NewBoolAttribute(s.isolate),
+			"driver.stream":                     structs.NewBoolAttribute(true),
+			"driver.stream.version":             structs.NewStringAttribute(version.String()),
+			"driver.stream.stream_host_version": structs.NewStringAttribute(found.Version),
+			"driver.stream.gstreamer":           structs.NewStringAttribute(found.GStreamer),
+			"driver.stream.encoders":            structs.NewStringAttribute(strings.Join(only(found.Encoders, "264"), ",")),
+			"driver.stream.encoders.vp8":        structs.NewStringAttribute(strings.Join(only(found.Encoders, "vp8"), ",")),
+			"driver.stream.display":             structs.NewStringAttribute(found.Display),
+			"driver.stream.sound":               structs.NewStringAttribute(found.Sound),
+			"driver.stream.isolation":           structs.NewBoolAttribute(s.isolate),
 		},
 	}
 	switch {
 	case len(problems) > 0:
 		f.Health = drivers.HealthStateUnhealthy
 		f.HealthDescription = strings.Join(problems, "; ")
-	case len(probe.Notes) > 0:
-		f.HealthDescription += ", but " + strings.Join(probe.Notes, "; ")
+	case len(found.Notes) > 0:
+		f.HealthDescription += ", but " + strings.Join(found.Notes, "; ")
 	}
 	return f
 }
@@ -93,7 +95,7 @@ func unhealthy(state drivers.HealthState, why string) *drivers.Fingerprint {
 	return &drivers.Fingerprint{Health: state, HealthDescription: why}
 }
 
-// problems is what this configuration lacks on this machine, each with what to do.
+// problems are what this configuration lacks on this node, each with what to do.
 func (s *settings) problems() []string {
 	var out []string
 	switch {
@@ -128,42 +130,42 @@ func only(names []string, part string) []string {
 	return out
 }
 
-// A prober asks a stream host binary what the machine can do. One question at a
-// time: it starts a display and tries every encoder.
-type prober struct{ busy chan struct{} }
+// A fingerprinter runs "stream-host fingerprint". It runs one at a time: each
+// starts a display and tries every encoder.
+type fingerprinter struct{ busy chan struct{} }
 
-func newProber() *prober { return &prober{busy: make(chan struct{}, 1)} }
+func newFingerprinter() *fingerprinter { return &fingerprinter{busy: make(chan struct{}, 1)} }
 
-func (p *prober) run(ctx context.Context, hostPath string, display wire.XServer) (probe wire.Fingerprint, err error) {
+func (p *fingerprinter) run(ctx context.Context, streamHostPath string, display wire.XServer) (found wire.Fingerprint, err error) {
 	choice, err := json.Marshal(display)
 	if err != nil {
-		return probe, fmt.Errorf("encode the display server: %w", err)
+		return found, fmt.Errorf("encode the display server: %w", err)
 	}
 	select {
 	case p.busy <- struct{}{}:
 		defer func() { <-p.busy }()
 	case <-ctx.Done():
-		return probe, ctx.Err()
+		return found, ctx.Err()
 	}
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, fingerprintTimeout)
 	defer cancel()
 	nonce := newNonce()
-	cmd := exec.CommandContext(ctx, hostPath, "fingerprint", "--x-server", string(choice))
-	cmd.Env = hostEnviron(os.Environ(), nil, nonce)
+	cmd := exec.CommandContext(ctx, streamHostPath, "fingerprint", "--x-server", string(choice))
+	cmd.Env = streamHostEnviron(os.Environ(), nil, nonce)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.WaitDelay = time.Second
 	out, err := cmd.Output()
-	// Whatever it started and did not end.
+	// It may have left processes that it started.
 	killErr := killFamily(context.WithoutCancel(ctx), nonce, cgroup{})
 	if err != nil {
 		var exit *exec.ExitError
 		if errors.As(err, &exit) && len(exit.Stderr) > 0 {
 			err = fmt.Errorf("%w: %s", err, strings.TrimSpace(string(exit.Stderr)))
 		}
-		return probe, fmt.Errorf("run %s fingerprint: %w", hostPath, err)
+		return found, fmt.Errorf("run %s fingerprint: %w", streamHostPath, err)
 	}
-	if err := json.Unmarshal(out, &probe); err != nil {
-		return probe, fmt.Errorf("decode what %s fingerprint says: %w", hostPath, err)
+	if err := json.Unmarshal(out, &found); err != nil {
+		return found, fmt.Errorf("decode the output of %s fingerprint: %w", streamHostPath, err)
 	}
-	return probe, killErr
+	return found, killErr
 }

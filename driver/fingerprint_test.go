@@ -7,34 +7,36 @@ import (
 	"time"
 
 	"github.com/hashicorp/nomad/plugins/drivers"
+
+	"github.com/nearcast/nearcast/internal/version"
 )
 
 func TestFingerprint(t *testing.T) {
 	tests := map[string]struct {
-		probe  string
+		found  string // by the stream host
 		config string // whole
 		extra  string // beside the usual
 		health drivers.HealthState
 		say    string
 	}{
 		"healthy": {
-			probe:  `{"gstreamer":"1.22.0","encoders":["x264enc","openh264enc","vp8enc"],"display":"Xvfb 21.1","sound":"pulseaudio 16.1"}`,
+			found:  `{"version":"v0.3.0","gstreamer":"1.22.0","encoders":["x264enc","openh264enc","vp8enc"],"display":"Xvfb 21.1","sound":"pulseaudio 16.1"}`,
 			health: drivers.HealthStateHealthy, say: "Healthy",
 		},
 		"lacks something": {
-			probe:  `{"gstreamer":"1.22.0","encoders":[],"display":"","problems":["no display server: install xvfb"]}`,
+			found:  `{"gstreamer":"1.22.0","encoders":[],"display":"","problems":["no display server: install xvfb"]}`,
 			health: drivers.HealthStateUnhealthy, say: "install xvfb",
 		},
 		"could be better": {
-			probe:  `{"gstreamer":"1.22.0","encoders":["x264enc","openh264enc","vp8enc"],"display":"Xvfb 21.1","sound":"pulseaudio 16.1","notes":["seats draw in software: install xserver-xorg-core"]}`,
+			found:  `{"version":"v0.3.0","gstreamer":"1.22.0","encoders":["x264enc","openh264enc","vp8enc"],"display":"Xvfb 21.1","sound":"pulseaudio 16.1","notes":["seats draw in software: install xserver-xorg-core"]}`,
 			health: drivers.HealthStateHealthy, say: "Healthy, but seats draw in software: install",
 		},
 		"asks for the display": {
-			probe:  `{"problems":[ASKED]}`,
+			found:  `{"problems":[ASKED]}`,
 			extra:  "display {\n server = \"xorg\"\n driver = \"dummy\"\n }",
 			health: drivers.HealthStateUnhealthy, say: `{"server":"xorg","driver":"dummy"}`,
 		},
-		"probe fails": {probe: `nonsense`, health: drivers.HealthStateUnhealthy, say: "fingerprint"},
+		"fingerprint fails": {found: `nonsense`, health: drivers.HealthStateUnhealthy, say: "fingerprint"},
 		"not installed": {
 			config: `config { stream_host = "/nonexistent/stream-host" }`,
 			health: drivers.HealthStateUndetected, say: "/nonexistent/stream-host",
@@ -42,7 +44,7 @@ func TestFingerprint(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			t.Setenv("GST_FAKE_PROBE", tt.probe)
+			t.Setenv("GST_FAKE_FINGERPRINT", tt.found)
 			b := newBench(t, tt.extra)
 			if tt.config != "" {
 				b.configure(tt.config)
@@ -64,6 +66,7 @@ func TestFingerprint(t *testing.T) {
 				"driver.stream.gstreamer": "1.22.0", "driver.stream.encoders": "x264enc,openh264enc",
 				"driver.stream.encoders.vp8": "vp8enc", "driver.stream.display": "Xvfb 21.1", "driver.stream.sound": "pulseaudio 16.1",
 				"driver.stream.isolation": "false", "driver.stream": "true",
+				"driver.stream.version": version.String(), "driver.stream.stream_host_version": "v0.3.0",
 			} {
 				if f.Attributes[key] == nil || f.Attributes[key].GoString() != want {
 					t.Errorf("%s = %v, want %s", key, f.Attributes[key], want)

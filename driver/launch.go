@@ -20,13 +20,13 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// answerTimeout is how long a stream host may take to serve its socket. It does
-// so before anything else; the rest is a machine that starts many at once.
+// answerTimeout is how long a stream host may take to serve its control socket.
+// It does so first of all, but a node may start many at once.
 const answerTimeout = 30 * time.Second
 
-// launch starts a stream host and returns when it answers, or ended in order.
-// On an error nothing of it is left.
-func launch(ctx context.Context, hostPath string, spec *wire.Spec, cfg *drivers.TaskConfig, environ []string) (*State, *watch, error) {
+// launch starts a stream host, and returns when it answers or has written how the
+// seat ended. After an error no process of it is left.
+func launch(ctx context.Context, streamHostPath string, spec *wire.Spec, cfg *drivers.TaskConfig, environ []string) (*State, *watch, error) {
 	if err := os.MkdirAll(spec.RunDir, 0o700); err != nil {
 		return nil, nil, fmt.Errorf("make run directory: %w", err)
 	}
@@ -45,10 +45,10 @@ func launch(ctx context.Context, hostPath string, spec *wire.Spec, cfg *drivers.
 	defer logFile.Close()
 
 	group := taskCgroup(cfg)
-	cmd := exec.Command(hostPath, "--spec", specPath)
+	cmd := exec.Command(streamHostPath, "--spec", specPath)
 	cmd.Dir = spec.RunDir
-	cmd.Env = hostEnviron(environ, cfg.DeviceEnv, spec.Nonce)
-	// Files, not pipes: a pipe to this process would end the seat with it.
+	cmd.Env = streamHostEnviron(environ, cfg.DeviceEnv, spec.Nonce)
+	// A file, not a pipe: the stream host must survive this process.
 	cmd.Stdout, cmd.Stderr = logFile, logFile
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if dir, err := group.open(); err == nil && dir != nil {
@@ -56,12 +56,12 @@ func launch(ctx context.Context, hostPath string, spec *wire.Spec, cfg *drivers.
 		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(dir.Fd())
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, nil, fmt.Errorf("start %s: %w", hostPath, err)
+		return nil, nil, fmt.Errorf("start %s: %w", streamHostPath, err)
 	}
 	state := &State{Dir: spec.RunDir, PID: cmd.Process.Pid, Nonce: spec.Nonce, Started: time.Now().UTC()}
-	w, err := adopt(state, group, cmd)
+	w, err := watchStarted(state, group, cmd)
 	if err == nil {
-		err = answer(ctx, state, w)
+		err = awaitAnswer(ctx, state, w)
 		if err != nil {
 			w.close()
 		}
@@ -72,10 +72,10 @@ func launch(ctx context.Context, hostPath string, spec *wire.Spec, cfg *drivers.
 	return state, w, nil
 }
 
-// adopt takes hold of the process just started, and sees that it leaves no
-// zombie once it ends.
-func adopt(state *State, group cgroup, cmd *exec.Cmd) (*watch, error) {
-	// It is our child and not waited for: until then its pid is its own.
+// watchStarted watches the process that cmd has just started, and reaps it when
+// it ends.
+func watchStarted(state *State, group cgroup, cmd *exec.Cmd) (*watch, error) {
+	// Nobody has waited for this child yet, so no other process can have its pid.
 	p, err := readProcess(state.PID)
 	if err == nil {
 		state.StartTime = p.start
@@ -88,16 +88,16 @@ func adopt(state *State, group cgroup, cmd *exec.Cmd) (*watch, error) {
 	go cmd.Wait()
 	if err != nil {
 		cmd.Process.Kill()
-		return nil, fmt.Errorf("take hold of stream host: %w", err)
+		return nil, fmt.Errorf("watch stream host: %w", err)
 	}
 	return w, nil
 }
 
-// answer waits for the stream host to serve its socket.
-func answer(ctx context.Context, state *State, w *watch) error {
+// awaitAnswer returns when the stream host serves its control socket.
+func awaitAnswer(ctx context.Context, state *State, w *watch) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	c := newControl(state.Dir)
+	c := newControlClient(state.Dir)
 	defer c.close()
 
 	gone, stop := context.WithCancel(ctx)
@@ -113,42 +113,41 @@ func answer(ctx context.Context, state *State, w *watch) error {
 		case err == nil && status.Nonce == state.Nonce:
 			return nil
 		case err == nil:
-			return fmt.Errorf("another stream host serves %s", state.Dir)
+			return fmt.Errorf("another stream host serves the control socket in %s", state.Dir)
 		}
 		select {
 		case <-time.After(pause):
 			pause = min(2*pause, 100*time.Millisecond)
 		case <-gone.Done():
 			if ctx.Err() != nil {
-				return fmt.Errorf("stream host did not answer within %s%s", short(answerTimeout), lastWords(state.Dir))
+				return fmt.Errorf("the stream host did not answer within %s%s", short(answerTimeout), logEnd(state.Dir))
 			}
 			if _, err := readExit(state.Dir, state.Nonce); err == nil {
-				return nil // it ended in order: let WaitTask tell why
+				return nil // WaitTask reports why it ended
 			}
-			return fmt.Errorf("stream host ended at its start%s", lastWords(state.Dir))
+			return fmt.Errorf("the stream host ended while it started%s", logEnd(state.Dir))
 		}
 	}
 }
 
-// touchLogs opens and closes Nomad's log FIFOs, which whoever writes to them may
-// not have come to do. Nomad's log collector waits for a first writer, and at a
-// task's end Nomad waits for the collector: seconds in which nobody learns that
-// the task failed.
-func touchLogs(paths ...string) {
+// releaseLogCollector opens and closes Nomad's log FIFOs, in case no app has
+// opened them. Nomad's log collector waits for the first writer, and Nomad waits
+// for the collector before it reports that a task failed: several seconds.
+func releaseLogCollector(paths ...string) {
 	for _, path := range paths {
 		info, err := os.Stat(path)
 		if err != nil || info.Mode()&os.ModeNamedPipe == 0 {
 			continue
 		}
-		// For reading too, so that it does not wait for a collector in its turn.
+		// O_RDWR does not wait for the collector.
 		if f, err := os.OpenFile(path, os.O_RDWR|unix.O_NONBLOCK, 0); err == nil {
 			f.Close()
 		}
 	}
 }
 
-// lastWords is the end of the stream host's log, to follow an error's text.
-func lastWords(runDir string) string {
+// logEnd is the last line of the stream host's log, as the end of an error's text.
+func logEnd(runDir string) string {
 	f, err := os.Open(filepath.Join(runDir, wire.LogFile))
 	if err != nil {
 		return ""
@@ -169,28 +168,3 @@ func lastWords(runDir string) string {
 	}
 	return "; its log ends: " + strings.ToValidUTF8(last, "?")
 }
-
-// State is what Nomad keeps of a task for RecoverTask.
-type State struct {
-	Dir       string    `codec:"dir"` // the seat's run directory
-	PID       int       `codec:"pid"` // of the stream host
-	StartTime uint64    `codec:"start_time"`
-	Nonce     string    `codec:"nonce"`
-	Started   time.Time `codec:"started"`
-}
-
-func (s *State) process() procID { return procID{s.PID, s.StartTime} }
-
-// signalNumber knows signals by name, with or without SIG, in any case.
-func signalNumber(name string) (unix.Signal, error) {
-	full := strings.ToUpper(name)
-	if !strings.HasPrefix(full, "SIG") {
-		full = "SIG" + full
-	}
-	if n := unix.SignalNum(full); n != 0 {
-		return n, nil
-	}
-	return 0, fmt.Errorf("unknown signal %q: want a name such as SIGHUP", name)
-}
-
-func signalName(n unix.Signal) string { return unix.SignalName(n) }

@@ -11,19 +11,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// adoptedFile marks a run directory whose start Nomad holds a handle of; in it
-// is the start's nonce. It is written when Nomad first waits for the task, which
-// it does after it stored the handle, or recovers it.
+// adoptedFile marks a run directory: Nomad has a handle of the start whose nonce
+// the file holds. The driver writes it when Nomad first waits for the task, which
+// Nomad does after it stored the handle, and when Nomad recovers the task.
 const adoptedFile = "adopted"
 
-// An orphan is a seat that nobody will ever end: the plugin died after it
-// started the stream host and before Nomad stored the handle, and Nomad does
-// not start the task again, because it was stopped meanwhile.
+// An orphan is a seat that nobody else will end: the plugin died after it started
+// the stream host and before Nomad stored the handle, and Nomad does not start the
+// task again, because the task was stopped meanwhile.
 //
-// A live seat must never be taken for one. It is an orphan only if, for the
-// whole grace, this very process saw the same start in the run directory,
-// without the mark, and neither started nor recovered it; and if nobody plays.
-// A marked seat, whoever forgot it, is Nomad's to recover, however late.
+// A seat that is still needed must never count as an orphan. It counts as one only
+// if this process saw the same start in the run directory for the whole grace,
+// without the adopted file, and neither started nor recovered it; and if no person
+// uses it. A seat with the adopted file is left to Nomad, which may recover it at
+// any time.
 type orphan struct {
 	nonce string
 	since time.Time // when this process saw it first
@@ -37,8 +38,8 @@ func (t *task) adopt() {
 		return
 	}
 	err := writeFile(filepath.Join(t.state.Dir, adoptedFile), []byte(t.state.Nonce))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) { // it is removed already
-		t.log.Warn("mark seat as adopted", "error", err)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // already removed
+		t.log.Warn("cannot mark the seat as adopted", "error", err)
 		return
 	}
 	t.adopted = true
@@ -49,14 +50,14 @@ func adopted(dir, nonce string) bool {
 	return err == nil && string(b) == nonce
 }
 
-// watchOrphans ends orphans until the plugin ends.
+// watchOrphans looks for orphans and ends them until the plugin ends.
 func (d *Driver) watchOrphans(runDir string, grace time.Duration) {
 	tick := time.NewTicker(grace / 5)
 	defer tick.Stop()
 	known := map[string]orphan{}
 	for {
 		if err := d.sweep(runDir, grace, known); err != nil {
-			d.log.Warn("look for orphaned seats", "run_dir", runDir, "error", err)
+			d.log.Warn("cannot look for orphaned seats", "run_dir", runDir, "error", err)
 		}
 		select {
 		case <-d.ctx.Done():
@@ -66,8 +67,7 @@ func (d *Driver) watchOrphans(runDir string, grace time.Duration) {
 	}
 }
 
-// sweep looks once. Of all plugin processes on a run directory, one sweeps at
-// a time.
+// sweep looks once. One plugin process at a time sweeps a run directory.
 func (d *Driver) sweep(runDir string, grace time.Duration, known map[string]orphan) error {
 	root, err := os.Open(runDir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -116,18 +116,18 @@ func (d *Driver) sweep(runDir string, grace time.Duration, known map[string]orph
 	return errors.Join(errs...)
 }
 
-// endOrphan ends a seat, if it still is the orphan that was seen.
+// endOrphan ends the orphan that was seen, if it still is one.
 func (d *Driver) endOrphan(dir string, seen orphan) error {
-	defer d.one(dir)() // no start or recovery from here on
+	defer d.lockRunDir(dir)() // no start or recovery meanwhile
 	spec, err := readSpec(dir)
 	if err != nil || spec.Nonce != seen.nonce || d.holds(dir) || adopted(dir, seen.nonce) {
 		return nil
 	}
-	c := newControl(dir)
+	c := newControlClient(dir)
 	status, err := c.status(d.ctx)
 	c.close()
 	if err == nil && status.Nonce == seen.nonce && status.State.Busy() {
-		d.log.Warn("a person is on a seat that Nomad does not know; it ends after her", "alloc", spec.Alloc, "run_dir", dir)
+		d.log.Warn("keeping a seat that Nomad does not know, because a person uses it", "alloc", spec.Alloc, "run_dir", dir)
 		return nil
 	}
 	d.log.Warn("ending a seat that Nomad does not know", "alloc", spec.Alloc, "app", spec.App, "run_dir", dir,
@@ -135,7 +135,7 @@ func (d *Driver) endOrphan(dir string, seen orphan) error {
 	return reap(d.ctx, dir, cgroup{})
 }
 
-// holds reports whether a task of this process has the run directory.
+// holds reports whether a task of this process owns the run directory.
 func (d *Driver) holds(dir string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()

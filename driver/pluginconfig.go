@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -17,14 +18,13 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// Config is the plugin's config as HCL has it, defaults filled in by configSpec.
+// Config is the plugin's config with the defaults of configSpec.
 type Config struct {
-	StreamHost string `codec:"stream_host"`
-	RunDir     string `codec:"run_dir"`
-	TicketKeys string `codec:"ticket_keys"`
-	User       string `codec:"user"`
-	Isolate    *bool  `codec:"isolate"`
-	// OrphanGrace is a duration.
+	StreamHost  string `codec:"stream_host"`
+	RunDir      string `codec:"run_dir"`
+	TicketKeys  string `codec:"ticket_keys"`
+	User        string `codec:"user"`
+	Isolate     *bool  `codec:"isolate"`
 	OrphanGrace string `codec:"orphan_grace"`
 
 	Display struct {
@@ -56,14 +56,14 @@ type Config struct {
 	} `codec:"listen"`
 }
 
-// settings is a Config that was checked.
+// settings is a checked Config.
 type settings struct {
-	streamHost string // as configured; findHost finds it
+	streamHost string // as configured; see findStreamHost
 	runDir     string
 	ticketKeys string
 	user       string
 	isolate    bool
-	// orphanGrace is how long a seat may be unknown to Nomad.
+	// orphanGrace is how long a seat may run that Nomad does not know.
 	orphanGrace time.Duration
 
 	xServer wire.XServer
@@ -74,12 +74,12 @@ type settings struct {
 	listen wire.Listen
 }
 
-// maxRunDir leaves room for a seat's directory and its socket: the kernel takes
-// no more than 107 bytes for the path of a unix socket.
+// maxRunDir leaves space for the name of a seat's directory and its socket: the path
+// of a Unix socket has at most 107 bytes.
 const maxRunDir = 107 - len("/01234567-0123456789ab/") - len(wire.ControlSocket)
 
-// check turns a Config into settings. What the machine lacks (the binary, the
-// keys) is not an error here but the fingerprint's business: it may come later.
+// check turns a Config into settings. A missing binary or key file is no error here
+// but a problem in the fingerprint: it may be installed later.
 func (c *Config) check(root bool) (settings, error) {
 	var errs []error
 	check := func(err error) {
@@ -105,11 +105,12 @@ func (c *Config) check(root bool) (settings, error) {
 			check(&badValue{field, value, "an absolute path"})
 		}
 	}
+	check(unixUser("user", c.User))
 	if c.Isolate != nil {
 		s.isolate = *c.Isolate
 	}
 	if s.isolate && !root {
-		check(&badValue{"isolate", true, "false: only root can isolate apps, and this agent does not run as root"})
+		check(&badValue{"isolate", true, "false, because this agent does not run as root, and only root can isolate apps"})
 	}
 
 	grace, err := seconds("orphan_grace", c.OrphanGrace, false, time.Second, 24*time.Hour)
@@ -127,10 +128,10 @@ func (c *Config) check(root bool) (settings, error) {
 	check(err)
 
 	if e := c.S3.Endpoint; e != "" && !strings.HasPrefix(e, "http://") && !strings.HasPrefix(e, "https://") {
-		check(&badValue{"s3.endpoint", e, `an URL such as "https://s3.example.net", or nothing for AWS`})
+		check(&badValue{"s3.endpoint", e, `a URL such as "https://s3.example.net", or empty for AWS`})
 	}
 	if s.s3.Region == "" {
-		s.s3.Region = firstOf(os.Getenv("AWS_REGION"), os.Getenv("AWS_DEFAULT_REGION"), "us-east-1")
+		s.s3.Region = cmp.Or(os.Getenv("AWS_REGION"), os.Getenv("AWS_DEFAULT_REGION"), "us-east-1")
 	}
 	if _, _, err := net.SplitHostPort(c.Consul.Address); err != nil {
 		check(&badValue{"consul.address", c.Consul.Address, `host:port, such as "127.0.0.1:8500"`})
@@ -141,7 +142,7 @@ func (c *Config) check(root bool) (settings, error) {
 	return s, errors.Join(errs...)
 }
 
-// What may stand in a file of Xorg's, which knows no escapes.
+// Values go into Xorg's configuration file, which has no escapes.
 var (
 	xorgDriver = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
 	xorgBusID  = regexp.MustCompile(`^PCI:\d+(@\d+)?:\d+:\d+$`)
@@ -157,7 +158,7 @@ func (c *Config) xServer() (wire.XServer, error) {
 	switch d.Server {
 	case wire.ServerAuto:
 		if d.Driver != "nvidia" {
-			bad("driver", d.Driver, `"nvidia" where display.server is "auto"; "xorg" takes any`)
+			bad("driver", d.Driver, `"nvidia" where display.server is "auto"; for another driver set display.server = "xorg"`)
 		}
 	case wire.ServerXvfb, wire.ServerXorg:
 	default:
@@ -167,15 +168,15 @@ func (c *Config) xServer() (wire.XServer, error) {
 		bad("driver", d.Driver, `the name of an Xorg driver, such as "nvidia"`)
 	}
 	if d.BusID != "" && !xorgBusID.MatchString(d.BusID) {
-		bad("bus_id", d.BusID, `decimal numbers as in "PCI:1:0:0", or with the domain "PCI:1@0:0:0"`)
+		bad("bus_id", d.BusID, `of decimal numbers, such as "PCI:1:0:0", or with a domain "PCI:1@0:0:0"`)
 	}
 	for _, o := range d.Options {
 		if !xorgOption.MatchString(o) {
-			bad("options", o, `"Name=value" without quotation marks in it`)
+			bad("options", o, `"Name=value" without quotation marks inside`)
 		}
 	}
 	if len(errs) == 0 && d.Server == wire.ServerXvfb {
-		return wire.XServer{Server: d.Server}, nil // the rest is Xorg's
+		return wire.XServer{Server: d.Server}, nil // the other options are for Xorg
 	}
 	return wire.XServer{Server: d.Server, Driver: d.Driver, BusID: d.BusID, Options: append([]string(nil), d.Options...)}, errors.Join(errs...)
 }
@@ -187,7 +188,7 @@ func (c *Config) listenAt() (l wire.Listen, err error) {
 		errs = append(errs, err)
 	}
 	if l.API == "" {
-		// A machine without a private address has no site to serve either.
+		// A node without a private address can only be used by itself.
 		l.API = "127.0.0.1"
 	}
 	if l.Media, err = address("listen.media", c.Listen.Media); err != nil {
@@ -202,13 +203,13 @@ func (c *Config) listenAt() (l wire.Listen, err error) {
 	case errLow != nil || errHigh != nil:
 		errs = append(errs, errLow, errHigh)
 	case low > high || low == 0 && high != 0:
-		errs = append(errs, &badValue{"listen.port_max", high, "a port not below listen.port_min; 0 for both is the system's choice"})
+		errs = append(errs, &badValue{"listen.port_max", high, "a port not below listen.port_min, or 0 for both to let the system choose"})
 	}
 	l.PortMin, l.PortMax = uint16(low), uint16(high)
 	return l, errors.Join(errs...)
 }
 
-// address reads an IP or a go-sockaddr template that yields one.
+// address reads an IP address or a go-sockaddr template that gives one.
 func address(field, text string) (string, error) {
 	if text == "" {
 		return "", nil
@@ -217,7 +218,7 @@ func address(field, text string) (string, error) {
 	if err != nil {
 		return "", &badValue{field, text, fmt.Sprintf("an IP address or a go-sockaddr template (%v)", err)}
 	}
-	// A template may find several addresses, or none.
+	// A template may give several addresses, or none.
 	first := strings.TrimSpace(out)
 	if fields := strings.Fields(first); len(fields) > 0 {
 		first = fields[0]
@@ -231,14 +232,13 @@ func address(field, text string) (string, error) {
 	return first, nil
 }
 
-const hostBinary = "stream-host"
+const streamHostBinary = "stream-host"
 
-// errNoHost means that there is nothing to start seats with.
-var errNoHost = errors.New("stream-host is not installed: put it beside the plugin, into PATH, or name it in the plugin's stream_host")
+var errNoStreamHost = errors.New("stream-host is not installed: put it into PATH or beside the plugin, or set stream_host in the plugin's config")
 
-// findHost finds the stream-host binary anew each time, so that it may be
+// findStreamHost looks for the stream-host binary at each call, so that it can be
 // installed and upgraded while the agent runs.
-func (s *settings) findHost() (string, error) {
+func (s *settings) findStreamHost() (string, error) {
 	if s.streamHost != "" {
 		if _, err := exec.LookPath(s.streamHost); err != nil {
 			return "", fmt.Errorf("stream_host: %w", err)
@@ -246,22 +246,13 @@ func (s *settings) findHost() (string, error) {
 		return s.streamHost, nil
 	}
 	if self, err := os.Executable(); err == nil {
-		beside := filepath.Join(filepath.Dir(self), hostBinary)
+		beside := filepath.Join(filepath.Dir(self), streamHostBinary)
 		if _, err := exec.LookPath(beside); err == nil {
 			return beside, nil
 		}
 	}
-	if found, err := exec.LookPath(hostBinary); err == nil {
+	if found, err := exec.LookPath(streamHostBinary); err == nil {
 		return found, nil
 	}
-	return "", errNoHost
-}
-
-func firstOf(values ...string) string {
-	for _, v := range values {
-		if v != "" {
-			return v
-		}
-	}
-	return ""
+	return "", errNoStreamHost
 }

@@ -8,21 +8,22 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/prometheus/procfs"
 	"golang.org/x/sys/unix"
 )
 
-// A process is one line of /proc. Pids are reused, so a process is told by its
-// pid and its start time together.
+// A process is what /proc tells of one. Pids are reused: only pid and start time
+// together name a process.
 type process struct {
 	pid, ppid int
 	state     byte   // 'R', 'S', 'Z' …
 	start     uint64 // clock ticks since boot
-	// cpu is what the process and the children it waited for used.
+	// CPU time of the process and of the children that it has waited for.
 	user, system time.Duration
 	rss          int64 // bytes
 }
 
-// id tells a process from another that got the same pid later.
+// procID tells a process from another that gets the same pid later.
 type procID struct {
 	pid   int
 	start uint64
@@ -30,67 +31,55 @@ type procID struct {
 
 func (p process) id() procID { return procID{p.pid, p.start} }
 
-// alive is false for one that ended and waits for its parent to notice.
+// alive is false for a process that has ended and whose parent has not waited for it.
 func (p process) alive() bool { return p.state != 'Z' && p.state != 'X' }
 
-// tick is the unit of times in /proc: the kernel shows user space 100 a second
-// on every architecture that Nomad runs on.
+// tick is the unit of times in /proc: 100 a second on every architecture that
+// Nomad runs on.
 const tick = time.Second / 100
 
 func readProcess(pid int) (process, error) {
-	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	p, err := procfs.NewProc(pid)
 	if err != nil {
 		return process{}, err
 	}
-	// The name in parentheses may hold spaces and parentheses itself.
-	end := bytes.LastIndexByte(b, ')')
-	if end < 0 {
-		return process{}, fmt.Errorf("parse /proc/%d/stat", pid)
-	}
-	f := bytes.Fields(b[end+1:])
-	if len(f) < 22 {
-		return process{}, fmt.Errorf("parse /proc/%d/stat: %d fields", pid, len(f))
-	}
-	num := func(field int) int64 { // counted from 1, as in proc_pid_stat(5)
-		n, _ := strconv.ParseInt(string(f[field-3]), 10, 64)
-		return n
+	return stat(p)
+}
+
+func stat(p procfs.Proc) (process, error) {
+	s, err := p.Stat()
+	if err != nil {
+		return process{}, err
 	}
 	return process{
-		pid:    pid,
-		ppid:   int(num(4)),
-		state:  f[0][0],
-		start:  uint64(num(22)),
-		user:   time.Duration(num(14)+num(16)) * tick,
-		system: time.Duration(num(15)+num(17)) * tick,
-		rss:    num(24) * int64(os.Getpagesize()),
+		pid:    s.PID,
+		ppid:   s.PPID,
+		state:  s.State[0],
+		start:  s.Starttime,
+		user:   time.Duration(int(s.UTime)+s.CUTime) * tick,
+		system: time.Duration(int(s.STime)+s.CSTime) * tick,
+		rss:    int64(s.ResidentMemory()),
 	}, nil
 }
 
-// processes is all that run, as far as /proc shows them to us.
+// processes lists all that run, as far as /proc shows them to this user.
 func processes() ([]process, error) {
-	dir, err := os.Open("/proc")
+	all, err := procfs.AllProcs()
 	if err != nil {
 		return nil, err
 	}
-	defer dir.Close()
-	names, err := dir.Readdirnames(-1)
-	if err != nil {
-		return nil, err
-	}
-	var out []process
-	for _, name := range names {
-		pid, err := strconv.Atoi(name)
-		if err != nil {
-			continue
-		}
-		if p, err := readProcess(pid); err == nil { // else it ended meanwhile
-			out = append(out, p)
+	out := make([]process, 0, len(all))
+	for _, p := range all {
+		if s, err := stat(p); err == nil { // an error means that it has ended
+			out = append(out, s)
 		}
 	}
 	return out, nil
 }
 
-// marked reports whether a process carries the nonce in its environment.
+// marked reports whether a process has the nonce in its environment. This reads
+// /proc without procfs, which makes a string of each variable: every process of
+// the node is checked.
 func marked(pid int, nonce string) bool {
 	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "environ"))
 	if err != nil {
@@ -105,9 +94,8 @@ func marked(pid int, nonce string) bool {
 	return false
 }
 
-// family is every process of a seat: those that carry its mark, those known to
-// belong to it from before (an app may wipe its environment), and all their
-// descendants.
+// family is every process of a seat: those with its mark, those already known (an
+// app may clear its environment), and all their descendants.
 func family(all []process, nonce string, known map[procID]bool) []process {
 	member := map[int]bool{}
 	for _, p := range all {
@@ -132,17 +120,17 @@ func family(all []process, nonce string, known map[procID]bool) []process {
 	return out
 }
 
-// A watch tells of the end of one process, be it our child or not, and cannot
-// be fooled by another that gets its pid.
+// A watch waits for the end of one process, which need not be a child, and never
+// takes another process with the same pid for it.
 type watch struct{ file *os.File }
 
-// watchProcess fails where the process does not exist any more.
+// watchProcess fails where the process has ended.
 func watchProcess(id procID) (*watch, error) {
 	fd, err := unix.PidfdOpen(id.pid, unix.PIDFD_NONBLOCK)
 	if err != nil {
 		return nil, fmt.Errorf("open pidfd of %d: %w", id.pid, err)
 	}
-	// Only now that the pidfd holds the process: is it the one we mean?
+	// The pidfd holds one process now. Check that it is the one.
 	p, err := readProcess(id.pid)
 	if err != nil || p.start != id.start {
 		unix.Close(fd)
@@ -151,7 +139,7 @@ func watchProcess(id procID) (*watch, error) {
 	return &watch{os.NewFile(uintptr(fd), "pidfd")}, nil
 }
 
-// wait returns when the process has ended; or with an error, by close.
+// wait returns nil when the process has ended, and an error after close.
 func (w *watch) wait() error {
 	conn, err := w.file.SyscallConn()
 	if err != nil {

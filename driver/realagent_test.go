@@ -23,7 +23,7 @@ func TestRealAgent(t *testing.T) {
 
 	t.Run("fingerprint", func(t *testing.T) {
 		attributes := a.attributes()
-		for _, key := range []string{"driver.stream", "driver.stream.gstreamer", "driver.stream.encoders", "driver.stream.display", "driver.stream.isolation"} {
+		for _, key := range []string{"driver.stream", "driver.stream.version", "driver.stream.stream_host_version", "driver.stream.gstreamer", "driver.stream.encoders", "driver.stream.display", "driver.stream.isolation"} {
 			if attributes[key] == "" {
 				t.Errorf("no attribute %s", key)
 			}
@@ -135,6 +135,45 @@ func TestRealAgent(t *testing.T) {
 		eventually(t, "the allocation fails", func() bool { return a.alloc(alloc).ClientStatus == "failed" })
 		if !strings.Contains(strings.Join(a.alloc(alloc).messages(), "\n"), "app-exited(3)") {
 			t.Errorf("the reason is not told: %q", a.alloc(alloc).messages())
+		}
+	})
+	t.Run("users", func(t *testing.T) {
+		if !isRoot {
+			t.Skip("only root runs apps as other users")
+		}
+		for i, c := range []struct{ user, ids string }{
+			{"1000:1000", "1000:1000"}, {"65534", "65534:65534"}, {"nobody:nogroup", "65534:65534"},
+		} {
+			id := fmt.Sprintf("user-%d", i)
+			alloc := a.runWith(id, "echo app $(id -u):$(id -g); while :; do sleep 0.1; done", fmt.Sprintf("user = %q", c.user))
+			if out, err := a.cli("", "alloc", "exec", "-i=false", "-t=false", alloc, "/bin/sh", "-c", "echo $(id -u):$(id -g)"); err != nil || strings.TrimSpace(out) != c.ids {
+				t.Errorf("user = %q: exec runs as %q, %v; want %s", c.user, out, err, c.ids)
+			}
+			eventually(t, "the app tells its user", func() bool {
+				out, _ := a.cli("", "alloc", "logs", alloc)
+				return strings.Contains(out, "app "+c.ids)
+			})
+			a.must("job", "stop", "-detach", id)
+		}
+	})
+	t.Run("unknown users are told", func(t *testing.T) {
+		if !isRoot {
+			t.Skip("only root runs apps as other users")
+		}
+		for i, c := range []struct{ user, say string }{
+			{"4242424", `user "4242424": no account on this node has this uid; write uid:gid`},
+			{"nobody:nogroup-at-all", `user "nobody:nogroup-at-all": there is no group "nogroup-at-all" on this node`},
+			{"nobody:", `user = "nobody:": must be "name", "uid", "name:group" or "uid:gid"`},
+		} {
+			id := fmt.Sprintf("unknown-%d", i)
+			a.submit(id, "true", fmt.Sprintf("user = %q", c.user))
+			var allocs []allocation
+			eventually(t, "the allocation fails", func() bool {
+				return a.get("/v1/job/"+id+"/allocations", &allocs) == nil && len(allocs) == 1 && allocs[0].ClientStatus == "failed"
+			})
+			if said := a.alloc(allocs[0].ID).messages(); !strings.Contains(strings.Join(said, "\n"), c.say) {
+				t.Errorf("user = %q: %q", c.user, said)
+			}
 		}
 	})
 	t.Run("early failure is told at once", func(t *testing.T) {

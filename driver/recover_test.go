@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/internal/wire"
 )
 
 // A start that Nomad never heard of (the plugin died in it) must not live on
@@ -163,5 +165,62 @@ func TestRecoverRefusesAnother(t *testing.T) {
 	}
 	if err := b.RecoverTask(&drivers.TaskHandle{Version: 99, Config: other.Config}); err == nil {
 		t.Error("recovered a state of another version")
+	}
+}
+
+// Builds up to 380104d named some fields of the spec otherwise. Their seats must
+// still be recovered, and so must the last event that Nomad received.
+func TestRecoverSeatOfEarlierBuild(t *testing.T) {
+	dir := testkit.ShortDir(t)
+	first := benchAt(t, dir, "")
+	cfg := job("trap 'exit 5' HUP; while :; do sleep 0.05; done", nil)
+	h := first.start(cfg)
+	s := stateOf(t, h)
+	events, err := first.TaskEvents(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		<-events
+	}
+	eventually(t, "the last event is remembered", func() bool {
+		b, _ := os.ReadFile(filepath.Join(s.Dir, seqFile))
+		return string(b) == "3"
+	})
+	first.crash()
+
+	path := filepath.Join(s.Dir, wire.SpecFile)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var spec map[string]any
+	if err := json.Unmarshal(b, &spec); err != nil {
+		t.Fatal(err)
+	}
+	spec["listen"] = map[string]any{"control": "127.0.0.1"}
+	spec["mounts"] = []any{map[string]any{"host": "/srv", "task": "/data"}}
+	if b, err = json.Marshal(spec); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	second := benchAt(t, dir, "")
+	if events, err = second.TaskEvents(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := second.RecoverTask(h); err != nil {
+		t.Fatal(err)
+	}
+	if err := second.SignalTask(cfg.ID, "SIGHUP"); err != nil {
+		t.Fatal(err)
+	}
+	if r := second.wait(cfg.ID); r.ExitCode != 5 {
+		t.Errorf("got %+v", r)
+	}
+	if e := <-events; e.Message != "ending" {
+		t.Errorf("event %q came again", e.Message)
 	}
 }

@@ -1,9 +1,8 @@
 package driver
 
 import (
+	"cmp"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,12 +15,12 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// nonceEnv marks every process of a seat, so that none can be overlooked.
+// nonceEnv marks every process of a seat, so that the driver finds all of them.
 const nonceEnv = "NEARCAST_NONCE"
 
-// newSpec is the whole of what a stream host is told: the agent's settings, the
-// job's config and the task's place in Nomad.
-func newSpec(s settings, cfg *drivers.TaskConfig, hostEnv []string) (*wire.Spec, error) {
+// newSpec is all that a stream host needs: the plugin's settings, the task's config
+// and the task's place in Nomad.
+func newSpec(s settings, cfg *drivers.TaskConfig, agentEnv []string) (*wire.Spec, error) {
 	var tc TaskConfig
 	if err := cfg.DecodeDriverConfig(&tc); err != nil {
 		return nil, fmt.Errorf("decode task config: %w", err)
@@ -43,37 +42,39 @@ func newSpec(s settings, cfg *drivers.TaskConfig, hostEnv []string) (*wire.Spec,
 	if err := tc.apply(spec); err != nil {
 		return nil, fmt.Errorf("task config: %w", err)
 	}
+	if err := unixUser("user", cfg.User); err != nil {
+		return nil, fmt.Errorf("task: %w", err)
+	}
 	if s.ticketKeys == "" {
 		return nil, fmt.Errorf("plugin config: ticket_keys is not set: name the PEM file with the routers' public keys")
 	}
 	if os.Geteuid() == 0 {
-		spec.User = firstOf(tc.User, cfg.User, s.user)
+		spec.User = cmp.Or(tc.User, cfg.User, s.user)
 	}
 	for _, m := range cfg.Mounts {
 		spec.Mounts = append(spec.Mounts, wire.Mount{Node: m.HostPath, Task: m.TaskPath, ReadOnly: m.Readonly})
 	}
 	if len(spec.Mounts) > 0 && !spec.Isolate {
-		return nil, fmt.Errorf("the task has volumes to mount at %s, which needs an isolated app: run the agent as root with isolate = true", spec.Mounts[0].Task)
+		return nil, fmt.Errorf("the task has a volume at %s, and only an isolated app can have volumes: run the agent as root with isolate = true", spec.Mounts[0].Task)
 	}
-	spec.Env = appEnv(cfg, spec, hostEnv)
+	spec.Env = appEnv(cfg, spec, agentEnv)
 	return spec, nil
 }
 
-// appEnv is the whole environment of the app. Nomad puts the agent's own
-// variables below the job's; of these an app gets what it needs to find
-// programs and speak a language, and nothing that could be a secret. HOME and
-// USER are the stream host's to give, unless the job does.
-func appEnv(cfg *drivers.TaskConfig, spec *wire.Spec, hostEnv []string) map[string]string {
+// appEnv is the whole environment of the app. Nomad adds the agent's own variables
+// to the job's. Of these the app gets only PATH, language and time zone, because
+// others may be secrets. The stream host sets HOME and USER unless the job does.
+func appEnv(cfg *drivers.TaskConfig, spec *wire.Spec, agentEnv []string) map[string]string {
 	inherited := map[string]string{}
-	for _, kv := range hostEnv {
+	for _, kv := range agentEnv {
 		k, v, _ := strings.Cut(kv, "=")
 		inherited[k] = v
 	}
 	env := map[string]string{}
 	for k, v := range cfg.Env {
 		if strings.HasPrefix(k, "AWS_") {
-			// Also where its value differs from ours: the agent may have been
-			// restarted with new credentials while this plugin lived on.
+			// Also with a value that this process does not have: the agent may
+			// have been restarted with new credentials since the plugin started.
 			continue
 		}
 		if was, ok := inherited[k]; ok && was == v && !harmless(k) {
@@ -101,9 +102,9 @@ func harmless(key string) bool {
 	return strings.HasPrefix(key, "LC_")
 }
 
-// hostEnviron is the environment of a stream host: of the agent's, what its
-// libraries and the S3 SDK read, and what device plugins gave the task.
-func hostEnviron(own []string, device map[string]string, nonce string) []string {
+// streamHostEnviron is the environment of a stream host: the agent's variables that
+// its libraries and the S3 SDK read, and what device plugins give the task.
+func streamHostEnviron(own []string, device map[string]string, nonce string) []string {
 	var env []string
 	for _, kv := range own {
 		key, _, _ := strings.Cut(kv, "=")
@@ -126,19 +127,19 @@ func hostEnviron(own []string, device map[string]string, nonce string) []string 
 	return append(env, nonceEnv+"="+nonce)
 }
 
-// dispatched is the id of a child job that a brain dispatched: Nomad appends to
-// the brain's prefix "v<version of the parent>" the time and a random part.
+// dispatched matches the end of the id of a child that a brain dispatched: the
+// brain's prefix "v<version of the app's job>", and Nomad's time and random part.
 var dispatched = regexp.MustCompile(`^/dispatch-v(\d+)-\d+-[0-9a-f]{8}$`)
 
-// parentJob is the app: the job of which the task's job was dispatched, or that
-// job itself. Nomad v1.11.2 loses cfg.ParentJobID on its way over gRPC, and
-// tells it to the task instead.
+// parentJob is the app: the job of which the task's job is a child, or the task's
+// job itself. Nomad v1.11.2 does not send cfg.ParentJobID over gRPC, but sets it in
+// the task's environment.
 func parentJob(cfg *drivers.TaskConfig) string {
-	return firstOf(cfg.ParentJobID, cfg.Env["NOMAD_JOB_PARENT_ID"], cfg.JobID)
+	return cmp.Or(cfg.ParentJobID, cfg.Env["NOMAD_JOB_PARENT_ID"], cfg.JobID)
 }
 
-// jobVersion is the version of the app's job of which this child was
-// dispatched, or 0 where its id does not say: somebody else dispatched it.
+// jobVersion is the version of the app's job at which this child was dispatched, or
+// 0 where its id does not tell, because no brain dispatched it.
 func jobVersion(parent, child string) uint64 {
 	rest, ok := strings.CutPrefix(child, parent)
 	if !ok {
@@ -153,14 +154,6 @@ func jobVersion(parent, child string) uint64 {
 		return 0
 	}
 	return v
-}
-
-// seatDir names a task's directory below run_dir: the same for every start of
-// the task, whatever id Nomad gave that start, so that what an earlier one left
-// is found. It begins as operators know the allocation.
-func seatDir(alloc, task string) string {
-	sum := sha256.Sum256([]byte(alloc + "/" + task))
-	return fmt.Sprintf("%.8s-%s", alloc, hex.EncodeToString(sum[:6]))
 }
 
 func newNonce() string {

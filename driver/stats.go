@@ -7,29 +7,29 @@ import (
 	"github.com/hashicorp/nomad/plugins/drivers"
 )
 
-// cpuInfo is the machine's compute, as Nomad measured it.
+// cpuInfo is the node's compute, as Nomad measured it.
 type cpuInfo struct {
 	mhz   float64 // of all cores together
 	cores int
 }
 
-// A meter reads what a seat uses: from its cgroup where that is of version 2,
-// else from /proc, process by process.
+// A meter measures what a seat uses: from its cgroup where that is of version 2,
+// else from /proc, as the sum of its processes.
 type meter struct {
 	nonce string
 	group cgroup
 	cpu   cpuInfo
 
 	known map[procID]bool
-	// lost is the time of processes that ended and whose parent did not
-	// inherit it: without it, time would run backwards.
+	// CPU time of ended processes whose parent did not inherit it. Without it
+	// the sum would fall.
 	lostUser, lostSystem time.Duration
 
 	last   usage
 	lastAt time.Time
 }
 
-// usage is cumulative in its times.
+// usage has cumulative times.
 type usage struct {
 	user, system, throttled time.Duration
 	throttledPeriods        int64
@@ -63,8 +63,8 @@ func (m *meter) follow(ctx context.Context, done <-chan struct{}, interval time.
 	return out
 }
 
-// measure is the use since the last measure, in Nomad's terms: percent of one
-// core, and MHz as Nomad counts a node's compute.
+// measure is the use since the last measurement, in Nomad's units: percent of one
+// core, and MHz as in the node's compute.
 func (m *meter) measure(now time.Time) *drivers.TaskResourceUsage {
 	u := m.read()
 	elapsed := now.Sub(m.lastAt)
@@ -108,7 +108,7 @@ func (m *meter) read() usage {
 		throttledPeriods: cpu["nr_throttled"],
 	}
 	total, ok := number(m.group.v2, "memory.current")
-	if !ok { // the memory controller is not on for this cgroup
+	if !ok { // this cgroup has no memory controller
 		p := m.readProc()
 		u.rss, u.total, u.pids = p.rss, p.total, p.pids
 		return u
@@ -127,9 +127,9 @@ func (m *meter) readProc() usage {
 	return m.sum(family(all, m.nonce, m.known))
 }
 
-// sum adds up the processes of the seat. When one ends, its time passes to the
-// parent that waits for it, which is counted too; where nobody waited, the sum
-// falls, and what it fell by is kept as lost.
+// sum adds up the processes of the seat. When one ends, the parent that waits for
+// it inherits its time. Where nobody waits, the sum falls, and the difference is
+// added to the lost time.
 func (m *meter) sum(seat []process) usage {
 	m.known = make(map[procID]bool, len(seat))
 	u := usage{user: m.lostUser, system: m.lostSystem, pids: len(seat)}

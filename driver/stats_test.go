@@ -16,7 +16,7 @@ import (
 
 func TestTaskStats(t *testing.T) {
 	b := newBench(t, "")
-	b.driver.stats = cpuInfo{mhz: 4000, cores: 2}
+	b.driver.cpu = cpuInfo{mhz: 4000, cores: 2}
 	cfg := job("while :; do :; done", nil)
 	b.start(cfg)
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
@@ -247,5 +247,13 @@ func TestMemoryLimits(t *testing.T) {
 		if hard, soft := memoryLimits(tt.mb, tt.maxMB); hard != tt.hard || soft != tt.soft {
 			t.Errorf("%+v: %d, %d", tt, hard, soft)
 		}
+	}
+}
+
+// BenchmarkReadProc is what a measurement costs without a cgroup of version 2.
+func BenchmarkReadProc(b *testing.B) {
+	m := &meter{nonce: newNonce()}
+	for b.Loop() {
+		m.readProc()
 	}
 }

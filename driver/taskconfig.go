@@ -8,12 +8,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nearcast/nearcast/internal/unixuser"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// TaskConfig is a task's config block as HCL has it, defaults filled in by
-// taskConfigSpec. Numbers may have fractions and texts may be anything: apply
-// checks them.
+// TaskConfig is a task's config block with the defaults of taskConfigSpec. HCL
+// checks only types: apply checks the values.
 type TaskConfig struct {
 	Command    string   `codec:"command"`
 	Args       []string `codec:"args"`
@@ -57,7 +57,7 @@ type VideoConfig struct {
 	Bitrate string `codec:"bitrate"`
 }
 
-// Sizes below the least show nothing; above the most, encoders refuse.
+// A smaller display shows nothing. Encoders refuse a larger one.
 const (
 	minSide = 64
 	maxSide = 4096
@@ -70,8 +70,8 @@ var (
 	elementName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,63}$`)
 )
 
-// apply checks every field and writes them into the spec. The error tells of
-// all that is wrong, not only of the first, for a job is slow to try.
+// apply checks every field and writes it into the spec. The error names all fields
+// that are wrong, because each try of a job takes long.
 func (c *TaskConfig) apply(spec *wire.Spec) error {
 	var errs []error
 	check := func(err error) {
@@ -85,6 +85,7 @@ func (c *TaskConfig) apply(spec *wire.Spec) error {
 		check(&badValue{"command", c.Command, "the path of a program, or its name in PATH"})
 	}
 	spec.Command, spec.Args = c.Command, c.Args
+	check(unixUser("user", c.User))
 	check(oneOf("network", c.Network, wire.NetworkNone, wire.NetworkHost))
 	spec.Network = c.Network
 	spec.FreezeIdle = c.FreezeIdle
@@ -154,7 +155,7 @@ func (c *TaskConfig) content() ([]wire.Content, error) {
 		case !hexSHA256.MatchString(in.SHA256):
 			errs = append(errs, &badValue{"content.sha256", in.SHA256, "64 hexadecimal digits"})
 		case prefix:
-			errs = append(errs, &badValue{"content.sha256", in.SHA256, "none where the source is a prefix: only one object has a checksum"})
+			errs = append(errs, &badValue{"content.sha256", in.SHA256, "empty where the source is a prefix: only one object has a checksum"})
 		}
 		out = append(out, wire.Content{Source: in.Source, Destination: in.Destination, SHA256: strings.ToLower(in.SHA256)})
 	}
@@ -167,8 +168,8 @@ func top(p string) string {
 	return first
 }
 
-// side is a width or a height. Video has one colour sample for two by two
-// pixels, so both must be even.
+// side is a width or a height. Video has one colour sample for each square of two
+// by two pixels, so both must be even.
 func side(field string, n float64) (int, error) {
 	v, err := whole(field, n, minSide, maxSide)
 	if err != nil || v%2 != 0 {
@@ -184,4 +185,12 @@ func oneOf(field, value string, allowed ...string) error {
 		}
 	}
 	return &badValue{field, value, `"` + strings.Join(allowed, `" or "`) + `"`}
+}
+
+// unixUser checks only the form: the stream host finds out which accounts there are.
+func unixUser(field, text string) error {
+	if text != "" && !unixuser.Valid(text) {
+		return &badValue{field, text, unixuser.Grammar}
+	}
+	return nil
 }

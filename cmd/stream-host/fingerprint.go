@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/nearcast/nearcast/internal/version"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/seat/capture"
 	"github.com/nearcast/nearcast/seat/display"
@@ -19,7 +20,7 @@ import (
 func fingerprint(ctx context.Context, want wire.XServer, out io.Writer) int {
 	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
 	defer cancel()
-	var p wire.Fingerprint
+	p := wire.Fingerprint{Version: version.String()}
 
 	facts, err := capture.Fingerprint(ctx)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/internal/version"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/seat/display"
 )
@@ -258,6 +259,9 @@ func TestProbe(t *testing.T) {
 	testkit.Must(t, json.Unmarshal(out, &p))
 	if _, err := exec.LookPath("Xvfb"); err == nil && !strings.HasPrefix(p.Display, "Xvfb") {
 		t.Errorf("display is %q, problems %q", p.Display, p.Problems)
+	}
+	if p.Version != version.String() {
+		t.Errorf("version is %q, want %q", p.Version, version.String())
 	}
 	if len(p.Problems) == 0 && len(p.Encoders) == 0 {
 		t.Error("no encoder, and no problem either")

@@ -8,9 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -18,6 +16,7 @@ import (
 
 	"github.com/nearcast/nearcast/internal/fleet"
 	"github.com/nearcast/nearcast/internal/ticket"
+	"github.com/nearcast/nearcast/internal/unixuser"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/seat"
 	"github.com/nearcast/nearcast/seat/app"
@@ -108,40 +107,16 @@ func (d seatDir) Close() error {
 	return err
 }
 
-// credential is the app's user: a name, or uid[:gid]. Nil is this process's own.
-func credential(name string) (*syscall.Credential, error) {
-	if name == "" {
+// credential is the app's user. Nil is this process's own.
+func credential(text string) (*syscall.Credential, error) {
+	u, err := unixuser.Lookup(text)
+	if err != nil {
+		return nil, wire.End{Reason: wire.ReasonError, Code: wire.CodeConfig, Detail: err.Error()}
+	}
+	if u.UID == os.Geteuid() {
 		return nil, nil
 	}
-	unknown := func(why any) error {
-		return wire.End{Reason: wire.ReasonError, Code: wire.CodeConfig, Detail: fmt.Sprintf("user %q: %v", name, why)}
-	}
-	uidText, gidText, hasGID := strings.Cut(name, ":")
-	if _, err := strconv.ParseUint(uidText, 10, 32); err != nil || !hasGID {
-		u, err := user.Lookup(uidText)
-		if err != nil {
-			u, err = user.LookupId(uidText)
-		}
-		switch {
-		case err == nil && !hasGID:
-			uidText, gidText = u.Uid, u.Gid
-		case err == nil:
-			uidText = u.Uid
-		case hasGID:
-			return nil, unknown(err)
-		default:
-			gidText = uidText // a bare number without an account
-		}
-	}
-	uid, errU := strconv.ParseUint(uidText, 10, 32)
-	gid, errG := strconv.ParseUint(gidText, 10, 32)
-	if err := errors.Join(errU, errG); err != nil {
-		return nil, unknown("there is no such user; give a name or uid:gid")
-	}
-	if int(uid) == os.Geteuid() {
-		return nil, nil
-	}
-	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+	return &syscall.Credential{Uid: uint32(u.UID), Gid: uint32(u.GID)}, nil
 }
 
 // newParts wires the real parts of a seat.

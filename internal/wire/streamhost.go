@@ -39,7 +39,7 @@ type Spec struct {
 	Command string            `json:"command"`
 	Args    []string          `json:"args"`
 	Env     map[string]string `json:"env"` // whole environment of the app
-	// User runs the app, as a user name or id; empty is the user of the stream host.
+	// User runs the app, in the grammar of unixuser; empty is the user of the stream host.
 	User string `json:"user,omitempty"`
 	// Isolate puts the app into pid, mount and network namespaces. It needs root.
 	Isolate bool `json:"isolate"`
@@ -199,6 +199,7 @@ type Exit struct {
 // node can do. The driver's own fingerprint is made of it. The flag
 // --x-server takes an XServer as JSON; without it, that is auto.
 type Fingerprint struct {
+	Version   string   `json:"version"`         // of the stream host
 	GStreamer string   `json:"gstreamer"`       // version
 	Encoders  []string `json:"encoders"`        // GStreamer elements that really encode here, best first
 	Display   string   `json:"display"`         // display server and version; empty if none

@@ -1,17 +1,25 @@
 // Command nomad-driver-stream is the Nomad task driver "stream". Nomad starts
-// it: put it into the agent's plugin_dir, and stream-host beside it.
+// it: put it into the agent's plugin_dir.
 package main
 
 import (
 	"context"
+	"fmt"
+	"os"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/nomad/plugins"
+	"github.com/hashicorp/nomad/plugins/base"
 
 	"github.com/nearcast/nearcast/driver"
+	"github.com/nearcast/nearcast/internal/version"
 )
 
 func main() {
+	if os.Getenv(base.Handshake.MagicCookieKey) != base.Handshake.MagicCookieValue {
+		fmt.Fprintf(os.Stderr, "nomad-driver-stream %s is a plugin: Nomad starts it. Put it into the agent's plugin_dir.\n", version.String())
+		os.Exit(1)
+	}
 	plugins.ServeCtx(func(ctx context.Context, log hclog.Logger) any {
 		return driver.New(ctx, log)
 	})

@@ -67,7 +67,7 @@ type Config struct {
 	// not exist. Empty is Dir/.nearcast. The user's own home is not used: what
 	// one session leaves there, the next would find.
 	Home string
-	// User is a name, or uid or uid:gid; empty is the user of this process.
+	// User is one of unixuser; empty is the user of this process.
 	User string
 	// Stdout and Stderr are paths of a FIFO or a file; empty is /dev/null.
 	Stdout, Stderr string

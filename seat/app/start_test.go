@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -131,23 +130,5 @@ func TestHomeIsNotALink(t *testing.T) {
 	var end wire.End
 	if !errors.As(err, &end) || end.Code != wire.CodeConfig {
 		t.Errorf("home through a link: %v", err)
-	}
-}
-
-func TestLookup(t *testing.T) {
-	for name, want := range map[string]identity{
-		"nobody":    {Name: "nobody", UID: 65534, GID: 65534},
-		"65534":     {Name: "nobody", UID: 65534, GID: 65534},
-		"1234:5678": {UID: 1234, GID: 5678},
-	} {
-		id, err := lookup(name)
-		if err != nil || id.Name != want.Name || id.UID != want.UID || !slices.Contains(id.Groups, id.GID) {
-			t.Errorf("%s: %+v, %v", name, id, err)
-		}
-	}
-	for _, name := range []string{"no-such-user", "4242424", "nobody:5", "1:x", "-1", "1:-1"} {
-		if id, err := lookup(name); err == nil {
-			t.Errorf("%s: %+v", name, id)
-		}
 	}
 }

@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -18,30 +19,31 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/internal/unixuser"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// The test binary is its own stream host: a peer that speaks the protocol of
-// internal/wire/host.go and runs the task's command, without any display. What
-// it does wrong, it does because the task's environment says so:
+// The test binary is also a fake stream host: it speaks the protocol of
+// internal/wire/streamhost.go and runs the task's command, without a display. The
+// task's environment tells it to misbehave:
 //
-//	FAKE=vanish     dies without a word once the app runs
-//	FAKE=silent     never serves its socket
+//	FAKE=vanish     dies without writing exit.json once the app runs
+//	FAKE=silent     never serves its control socket
 //	FAKE=deaf       accepts /stop and does nothing
-//	FAKE=refuse     writes exit.json at once, without serving its socket
+//	FAKE=refuse     writes exit.json at once, without serving its control socket
 //	FAKE=left       ends with reason "left" when it gets SIGUSR1 for the app
 //	FAKE=parricide  kills the plugin, which waits for its answer
 func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == "--spec" {
-		if err := fakeHost(os.Args[2]); err != nil {
+		if err := fakeStreamHost(os.Args[2]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
 		os.Exit(0)
 	}
 	if len(os.Args) > 1 && os.Args[1] == "fingerprint" {
-		// What it is asked for it answers, where the answer has a place for it.
-		fmt.Println(strings.ReplaceAll(os.Getenv("GST_FAKE_PROBE"), "ASKED", strconv.Quote(os.Args[len(os.Args)-1])))
+		// ASKED in the answer stands for what the driver asked.
+		fmt.Println(strings.ReplaceAll(os.Getenv("GST_FAKE_FINGERPRINT"), "ASKED", strconv.Quote(os.Args[len(os.Args)-1])))
 		os.Exit(0)
 	}
 	if len(os.Args) > 2 && os.Args[1] == startArg {
@@ -62,7 +64,7 @@ type fake struct {
 	heard           chan struct{} // closed when one of these changes
 }
 
-func fakeHost(specPath string) error {
+func fakeStreamHost(specPath string) error {
 	b, err := os.ReadFile(specPath)
 	if err != nil {
 		return err
@@ -103,11 +105,11 @@ func fakeHost(specPath string) error {
 	}
 	f.app.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if f.spec.User != "" {
-		uid, gid, err := ids(f.spec.User)
+		u, err := unixuser.Lookup(f.spec.User)
 		if err != nil {
-			return err
+			return f.exit(wire.End{Reason: wire.ReasonError, Code: wire.CodeConfig, Detail: err.Error()})
 		}
-		f.app.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+		f.app.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(u.UID), Gid: uint32(u.GID)}
 	}
 	if f.spec.Isolate {
 		f.app.SysProcAttr.Cloneflags = unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET
@@ -196,7 +198,7 @@ func (f *fake) tell(message string, annotations map[string]string) {
 func (f *fake) status(w http.ResponseWriter, _ *http.Request) {
 	json.NewEncoder(w).Encode(wire.StreamHostStatus{
 		Nonce: f.spec.Nonce, PID: os.Getpid(), AppPID: f.app.Process.Pid,
-		State: wire.SeatState(firstOf(f.spec.Env["FAKE_STATE"], string(wire.SeatIdle))),
+		State: wire.SeatState(cmp.Or(f.spec.Env["FAKE_STATE"], string(wire.SeatIdle))),
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -18,40 +19,51 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// A task is one seat as the driver holds it.
-type task struct {
-	cfg     *drivers.TaskConfig
-	state   *State
-	spec    *wire.Spec
-	group   cgroup
-	control *control
-	host    *watch // nil where the stream host had ended before we came
-	events  *events
-	log     hclog.Logger
+// State is what Nomad stores of a task, and gives to RecoverTask.
+type State struct {
+	Dir       string    `codec:"dir"` // the seat's run directory
+	PID       int       `codec:"pid"` // of the stream host
+	StartTime uint64    `codec:"start_time"`
+	Nonce     string    `codec:"nonce"`
+	Started   time.Time `codec:"started"`
+}
 
-	done chan struct{} // closed after the three below are set
-	end  wire.End
-	exit *drivers.ExitResult
-	at   time.Time
+func (s *State) process() procID { return procID{s.PID, s.StartTime} }
+
+// A task is one seat, from its start or recovery to DestroyTask.
+type task struct {
+	cfg        *drivers.TaskConfig
+	state      *State
+	spec       *wire.Spec
+	group      cgroup
+	control    *controlClient
+	streamHost *watch // nil where the stream host had ended before recovery
+	events     *events
+	log        hclog.Logger
+
+	done    chan struct{} // closed after the three below are set
+	end     wire.End
+	exit    *drivers.ExitResult
+	endedAt time.Time
 
 	mu sync.Mutex
-	// killed is why we killed the stream host, if we did: it then cannot say.
+	// killed is why the driver killed the stream host, which then cannot tell.
 	killed *wire.End
-	// told is the reason that the stream host gave in an event of its own.
-	told string
-	read int // Seq of the last event read
-	// adopted is whether the run directory is marked so.
+	// reported is the reason for the end that the stream host gave in an event.
+	reported string
+	read     int // Seq of the last event read
+	// adopted is whether the run directory has the file of that name.
 	adopted bool
 }
 
-// seqFile remembers the last event that Nomad got.
+// seqFile holds the Seq of the last event that Nomad has received.
 const seqFile = "events.seq"
 
-func newTask(cfg *drivers.TaskConfig, state *State, spec *wire.Spec, host *watch, ev *events, log hclog.Logger) *task {
+func newTask(cfg *drivers.TaskConfig, state *State, spec *wire.Spec, streamHost *watch, ev *events, log hclog.Logger) *task {
 	t := &task{
-		cfg: cfg, state: state, spec: spec, host: host, events: ev,
+		cfg: cfg, state: state, spec: spec, streamHost: streamHost, events: ev,
 		group:   taskCgroup(cfg),
-		control: newControl(state.Dir),
+		control: newControlClient(state.Dir),
 		log:     log.With("alloc", cfg.AllocID, "task", cfg.Name),
 		done:    make(chan struct{}),
 	}
@@ -61,21 +73,20 @@ func newTask(cfg *drivers.TaskConfig, state *State, spec *wire.Spec, host *watch
 	return t
 }
 
-// run stays with the seat until its end, or until ctx ends: then the seat goes
-// on without us.
+// run follows the seat until it ends. When ctx ends first, the seat continues.
 func (t *task) run(ctx context.Context) {
 	defer t.control.close()
-	if t.host != nil {
-		defer t.host.close()
+	if t.streamHost != nil {
+		defer t.streamHost.close()
 		followed := make(chan struct{})
 		go func() {
 			defer close(followed)
 			t.follow(ctx)
 		}()
-		stop := context.AfterFunc(ctx, t.host.close)
-		err := t.host.wait()
+		stop := context.AfterFunc(ctx, t.streamHost.close)
+		err := t.streamHost.wait()
 		stop()
-		// The stream ends with the stream host; what it said last is read by then.
+		// The event stream ends with the stream host: its last events are read now.
 		<-followed
 		if err != nil || ctx.Err() != nil {
 			return
@@ -84,7 +95,7 @@ func (t *task) run(ctx context.Context) {
 	t.finish(ctx)
 }
 
-// finish says how the seat ended, after nothing of it is left.
+// finish kills what is left of the seat and then reports how it ended.
 func (t *task) finish(ctx context.Context) {
 	end, err := readExit(t.state.Dir, t.state.Nonce)
 	if err != nil {
@@ -94,30 +105,30 @@ func (t *task) finish(ctx context.Context) {
 		if killed != nil {
 			end = *killed
 		} else {
-			end = wire.End{Reason: wire.ReasonError, Code: wire.CodeStreamHostDied, Detail: "the stream host vanished" + lastWords(t.state.Dir)}
+			end = wire.End{Reason: wire.ReasonError, Code: wire.CodeStreamHostDied, Detail: "the stream host died" + logEnd(t.state.Dir)}
 		}
 	}
-	touchLogs(t.spec.Stdout, t.spec.Stderr)
+	releaseLogCollector(t.spec.Stdout, t.spec.Stderr)
 	oom := end.Failed() && t.group.oomKills() > 0
 	if err := killFamily(ctx, t.state.Nonce, t.group); err != nil {
-		t.log.Error("kill what is left of seat", "error", err)
+		t.log.Error("cannot kill all processes of the seat", "error", err)
 	}
 	if end.Failed() {
 		t.log.Error("seat failed", "end", end.String(), "run_dir", t.state.Dir)
 	} else {
 		t.log.Info("seat ended", "end", end.String())
 	}
-	t.end, t.exit, t.at = end, exitResult(end, oom), time.Now()
+	t.end, t.exit, t.endedAt = end, exitResult(end, oom), time.Now()
 	t.mu.Lock()
-	told := t.told == string(end.Reason)
+	reported := t.reported == string(end.Reason)
 	t.mu.Unlock()
-	if !told {
-		t.emit(t.at, end.String(), endAnnotations(end), func() {})
+	if !reported {
+		t.emit(t.endedAt, end.String(), endAnnotations(end), func() {})
 	}
 	close(t.done)
 }
 
-// exitResult is an end in Nomad's terms.
+// exitResult translates an end for Nomad.
 func exitResult(end wire.End, oom bool) *drivers.ExitResult {
 	if !end.Failed() {
 		return &drivers.ExitResult{}
@@ -140,16 +151,16 @@ func endAnnotations(end wire.End) map[string]string {
 	return a
 }
 
-// follow passes the stream host's events on, each once, until the host is gone.
+// follow passes each event of the stream host on once, until the stream host ends.
 func (t *task) follow(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	gone := make(chan struct{})
 	go func() {
-		t.host.wait()
+		t.streamHost.wait()
 		close(gone)
-		// What it wrote before can be read to the end of the stream; but a
-		// child of it may hold the stream open.
+		// Its last events can still be read from the stream. A child of it may
+		// keep the stream open for longer.
 		select {
 		case <-ctx.Done():
 		case <-time.After(2 * time.Second):
@@ -165,7 +176,7 @@ func (t *task) follow(ctx context.Context) {
 			return
 		case <-time.After(200 * time.Millisecond):
 			if err != nil {
-				t.log.Debug("follow events again", "error", err)
+				t.log.Debug("retrying to follow events", "error", err)
 			}
 		}
 	}
@@ -178,12 +189,12 @@ func (t *task) pass(e wire.StreamHostEvent) {
 	t.read = e.Seq
 	t.mu.Lock()
 	if r := e.Annotations["reason"]; r != "" {
-		t.told = r
+		t.reported = r
 	}
 	t.mu.Unlock()
 	t.emit(e.Time, e.Message, e.Annotations, func() {
-		if err := writeFile(filepath.Join(t.state.Dir, seqFile), []byte(strconv.Itoa(e.Seq))); err != nil && !os.IsNotExist(err) {
-			t.log.Warn("remember event", "error", err)
+		if err := writeFile(filepath.Join(t.state.Dir, seqFile), []byte(strconv.Itoa(e.Seq))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.log.Warn("cannot store which event was delivered last", "error", err)
 		}
 	})
 }
@@ -195,7 +206,7 @@ func (t *task) emit(at time.Time, message string, annotations map[string]string,
 	}, delivered)
 }
 
-// running reports whether the seat has not ended.
+// running reports whether the seat has not ended yet.
 func (t *task) running() bool {
 	select {
 	case <-t.done:
@@ -205,19 +216,21 @@ func (t *task) running() bool {
 	}
 }
 
-// stopSlack is what a stream host gets beyond the app's timeout to say its end.
+// stopSlack is how long a stream host may take, after the app's timeout, to
+// write how the seat ended.
 const stopSlack = 3 * time.Second
 
-// stop ends the seat, in order if that can be, and returns when it has ended.
+// stop returns when the seat has ended. It asks the stream host first, and kills
+// after the timeout.
 func (t *task) stop(ctx context.Context, timeout time.Duration, signal string) error {
 	if !t.running() {
 		return nil
 	}
 	req := wire.StopRequest{Reason: wire.ReasonDrained, Signal: signal, TimeoutMS: timeout.Milliseconds()}
 	if err := t.control.stop(ctx, req); err != nil {
-		t.log.Warn("stop in order", "error", err)
-		if t.host != nil {
-			t.host.signal(unix.SIGTERM)
+		t.log.Warn("cannot ask the stream host to stop: sending SIGTERM", "error", err)
+		if t.streamHost != nil {
+			t.streamHost.signal(unix.SIGTERM)
 		}
 	}
 	select {
@@ -227,10 +240,10 @@ func (t *task) stop(ctx context.Context, timeout time.Duration, signal string) e
 		return ctx.Err()
 	case <-time.After(timeout + stopSlack):
 	}
-	return t.kill(ctx, fmt.Sprintf("it did not end within %s and was killed", short(timeout)))
+	return t.kill(ctx, fmt.Sprintf("the seat did not end within %s and was killed", short(timeout)))
 }
 
-// kill ends the seat at once and returns when it has ended.
+// kill ends the seat without asking, and returns when it has ended.
 func (t *task) kill(ctx context.Context, why string) error {
 	t.mu.Lock()
 	t.killed = &wire.End{Reason: wire.ReasonDrained, Detail: why}
@@ -244,7 +257,7 @@ func (t *task) kill(ctx context.Context, why string) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-time.After(killTimeout):
-		return fmt.Errorf("stream host %d survives SIGKILL", t.state.PID)
+		return fmt.Errorf("stream host %d still runs %s after SIGKILL", t.state.PID, short(killTimeout))
 	}
 }
 
@@ -256,7 +269,7 @@ func (t *task) status() *drivers.TaskStatus {
 		DriverAttributes: map[string]string{"pid": strconv.Itoa(t.state.PID), "run_dir": t.state.Dir},
 	}
 	if !t.running() {
-		s.State, s.CompletedAt, s.ExitResult = drivers.TaskStateExited, t.at, t.exit.Copy()
+		s.State, s.CompletedAt, s.ExitResult = drivers.TaskStateExited, t.endedAt, t.exit.Copy()
 		s.DriverAttributes["end"] = t.end.String()
 	}
 	return s

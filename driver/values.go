@@ -8,21 +8,21 @@ import (
 	"time"
 )
 
-// A badValue says which field of a config cannot be used, and what can.
+// A badValue is an error that names a field of a config and its allowed values.
 type badValue struct {
 	Field string // "display.fps"
 	Value any
-	Want  string // "a whole number from 1 to 120"
+	Must  string // be: "a whole number from 1 to 120"
 }
 
 func (e *badValue) Error() string {
 	if s, ok := e.Value.(string); ok {
-		return fmt.Sprintf("%s = %q: want %s", e.Field, s, e.Want)
+		return fmt.Sprintf("%s = %q: must be %s", e.Field, s, e.Must)
 	}
-	return fmt.Sprintf("%s = %v: want %s", e.Field, e.Value, e.Want)
+	return fmt.Sprintf("%s = %v: must be %s", e.Field, e.Value, e.Must)
 }
 
-// whole reads a number of HCL, which may have a fraction.
+// whole reads a whole number. Numbers in HCL may have a fraction.
 func whole(field string, n float64, low, high int) (int, error) {
 	if n != math.Trunc(n) || n < float64(low) || n > float64(high) {
 		return 0, &badValue{field, n, fmt.Sprintf("a whole number from %d to %d", low, high)}
@@ -30,19 +30,19 @@ func whole(field string, n float64, low, high int) (int, error) {
 	return int(n), nil
 }
 
-// seconds reads a duration such as "10m"; "0" is 0 where low is 0. Fractions of
-// a second are rounded up, so that a short time never becomes none.
+// seconds reads a duration such as "10m", and "0" where never is set. It rounds up
+// to whole seconds, so that a short time does not become 0.
 func seconds(field, text string, never bool, low, high time.Duration) (int, error) {
-	want := fmt.Sprintf("a duration from %s to %s", short(low), short(high))
+	must := fmt.Sprintf("a duration from %s to %s", short(low), short(high))
 	if never {
-		want += `, or "0" for none`
+		must += `, or "0" for none`
 	}
 	d, err := time.ParseDuration(text)
 	if err == nil && d == 0 && never {
 		return 0, nil
 	}
 	if err != nil || d < low || d > high {
-		return 0, &badValue{field, text, want}
+		return 0, &badValue{field, text, must}
 	}
 	return int(math.Ceil(d.Seconds())), nil
 }
@@ -66,7 +66,7 @@ const (
 
 // bitrate reads "8Mbps", "800kbps" or plain bits per second.
 func bitrate(field, text string) (int, error) {
-	bad := &badValue{field, text, `a rate from "100kbps" to "100Mbps", or that in bits per second`}
+	bad := &badValue{field, text, `a rate from "100kbps" to "100Mbps", or a number of bits per second`}
 	n, unit := splitUnit(text)
 	factor, ok := map[string]float64{"": 1, "bps": 1, "kbps": 1e3, "mbps": 1e6}[strings.ToLower(unit)]
 	if !ok {
@@ -104,7 +104,7 @@ func splitUnit(text string) (number, unit string) {
 	return text[:end], strings.TrimSpace(text[end:])
 }
 
-// decimal reads digits with or without a fraction, and nothing cleverer.
+// decimal reads digits with or without a fraction: no sign, exponent or name.
 func decimal(text string) (float64, error) {
 	if strings.Trim(text, "0123456789.") != "" {
 		return 0, strconv.ErrSyntax

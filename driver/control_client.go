@@ -17,18 +17,18 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// control is the client of a stream host's control socket.
-type control struct {
+// controlClient is the client of a stream host's control socket.
+type controlClient struct {
 	http *http.Client
 }
 
-// controlTimeout bounds requests that a stream host answers at once. A machine
-// that starts many seats is slow; one that needs this long is broken.
+// controlTimeout is for requests that a stream host answers at once, also on a
+// node that starts many seats.
 const controlTimeout = 5 * time.Second
 
-func newControl(runDir string) *control {
+func newControlClient(runDir string) *controlClient {
 	socket := filepath.Join(runDir, wire.ControlSocket)
-	return &control{&http.Client{Transport: &http.Transport{
+	return &controlClient{&http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
 		},
@@ -36,37 +36,37 @@ func newControl(runDir string) *control {
 	}}}
 }
 
-func (c *control) close() { c.http.CloseIdleConnections() }
+func (c *controlClient) close() { c.http.CloseIdleConnections() }
 
-func (c *control) status(ctx context.Context) (wire.StreamHostStatus, error) {
+func (c *controlClient) status(ctx context.Context) (wire.StreamHostStatus, error) {
 	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
 	defer cancel()
 	var out wire.StreamHostStatus
 	res, err := c.do(ctx, http.MethodGet, wire.StatusPath, nil)
 	if err != nil {
-		return out, fmt.Errorf("ask stream host for its status: %w", err)
+		return out, fmt.Errorf("get the stream host's status: %w", err)
 	}
 	defer res.Body.Close()
 	if err := json.NewDecoder(res.Body).Decode(&out); err != nil {
-		return out, fmt.Errorf("decode stream host's status: %w", err)
+		return out, fmt.Errorf("decode the stream host's status: %w", err)
 	}
 	return out, nil
 }
 
-func (c *control) stop(ctx context.Context, req wire.StopRequest) error {
+func (c *controlClient) stop(ctx context.Context, req wire.StopRequest) error {
 	return c.post(ctx, wire.StopPath, req)
 }
 
-func (c *control) signal(ctx context.Context, name string) error {
+func (c *controlClient) signal(ctx context.Context, name string) error {
 	return c.post(ctx, wire.SignalPath, wire.SignalRequest{Signal: name})
 }
 
-// events hands every event after the given one to yield, as they come, and
-// returns when the stream host closes the stream or ctx ends.
-func (c *control) events(ctx context.Context, after int, yield func(wire.StreamHostEvent)) error {
+// events calls yield for each event after the given one, as they come, until the
+// stream host closes the stream or ctx ends.
+func (c *controlClient) events(ctx context.Context, after int, yield func(wire.StreamHostEvent)) error {
 	res, err := c.do(ctx, http.MethodGet, fmt.Sprintf("%s?after=%d", wire.EventsPath, after), nil)
 	if err != nil {
-		return fmt.Errorf("follow stream host's events: %w", err)
+		return fmt.Errorf("follow the stream host's events: %w", err)
 	}
 	defer res.Body.Close()
 	lines := bufio.NewScanner(res.Body)
@@ -77,17 +77,17 @@ func (c *control) events(ctx context.Context, after int, yield func(wire.StreamH
 		}
 		var e wire.StreamHostEvent
 		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
-			return fmt.Errorf("decode stream host's event: %w", err)
+			return fmt.Errorf("decode an event of the stream host: %w", err)
 		}
 		yield(e)
 	}
 	if err := lines.Err(); err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return fmt.Errorf("follow stream host's events: %w", err)
+		return fmt.Errorf("follow the stream host's events: %w", err)
 	}
 	return nil
 }
 
-func (c *control) post(ctx context.Context, path string, body any) error {
+func (c *controlClient) post(ctx context.Context, path string, body any) error {
 	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
 	defer cancel()
 	b, err := json.Marshal(body)
@@ -96,14 +96,14 @@ func (c *control) post(ctx context.Context, path string, body any) error {
 	}
 	res, err := c.do(ctx, http.MethodPost, path, bytes.NewReader(b))
 	if err != nil {
-		return fmt.Errorf("tell stream host %s: %w", path, err)
+		return fmt.Errorf("send %s to the stream host: %w", path, err)
 	}
 	res.Body.Close()
 	return nil
 }
 
-// do makes any answer but success an error, with the stream host's words.
-func (c *control) do(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
+// do returns an error for every answer but success, with the stream host's text.
+func (c *controlClient) do(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, "http://seat"+path, body)
 	if err != nil {
 		return nil, err
@@ -124,5 +124,5 @@ func (c *control) do(ctx context.Context, method, path string, body io.Reader) (
 	if json.Unmarshal(text, &p) == nil && p.Detail != "" {
 		text = []byte(p.Detail)
 	}
-	return nil, fmt.Errorf("stream host answered %s: %s", res.Status, strings.TrimSpace(string(text)))
+	return nil, fmt.Errorf("the stream host answered %s: %s", res.Status, strings.TrimSpace(string(text)))
 }
