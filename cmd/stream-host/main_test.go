@@ -18,7 +18,7 @@ import (
 func TestPlayAndLeave(t *testing.T) { testkit.EachDisplay(t, playAndLeave) }
 
 func playAndLeave(t *testing.T, server wire.XServer) {
-	s := newSeat(t)
+	s := newStreamHost(t)
 	s.spec.XServer = server
 	_, err := exec.LookPath("pulseaudio")
 	s.spec.Display.Audio = err == nil
@@ -62,7 +62,7 @@ func playAndLeave(t *testing.T, server wire.XServer) {
 // The browser is lost and comes back by another brain: same app, and a picture
 // at once although nothing moves.
 func TestLostAndBack(t *testing.T) {
-	s := newSeat(t).start()
+	s := newStreamHost(t).start()
 	address := s.waitState(wire.SeatIdle).Seat.Address
 	b := s.claim(address).connect()
 	b.press("KeyA", "a")
@@ -92,25 +92,25 @@ func TestLostAndBack(t *testing.T) {
 
 func TestEnds(t *testing.T) {
 	for name, c := range map[string]struct {
-		change func(*seat)
+		change func(*streamHost)
 		want   wire.End
 	}{
-		"command is missing": {func(s *seat) { s.spec.Command = "/nowhere/app" }, wire.End{Reason: wire.ReasonError, Code: wire.CodeAppNotFound}},
-		"no window": {func(s *seat) {
+		"command is missing": {func(s *streamHost) { s.spec.Command = "/nowhere/app" }, wire.End{Reason: wire.ReasonError, Code: wire.CodeAppNotFound}},
+		"no window": {func(s *streamHost) {
 			s.spec.Args = []string{"-no-window"}
 			s.spec.StartTimeoutS = 2
 		}, wire.End{Reason: wire.ReasonError, Code: wire.CodeAppNoWindow}},
-		"exit before the window": {func(s *seat) { s.spec.Args = []string{"-no-window", "-exit-after", "10ms", "-exit-code", "3"} },
+		"exit before the window": {func(s *streamHost) { s.spec.Args = []string{"-no-window", "-exit-after", "10ms", "-exit-code", "3"} },
 			wire.End{Reason: wire.ReasonAppExited, ExitCode: 3}},
-		"no such user":    {func(s *seat) { s.spec.User = "nobody-at-all" }, wire.End{Reason: wire.ReasonError, Code: wire.CodeConfig}},
-		"no such encoder": {func(s *seat) { s.spec.Video.Encoder = "pencil" }, wire.End{Reason: wire.ReasonError, Code: wire.CodeEncoder}},
-		"content leaves the task directory": {func(s *seat) {
+		"no such user":    {func(s *streamHost) { s.spec.User = "nobody-at-all" }, wire.End{Reason: wire.ReasonError, Code: wire.CodeConfig}},
+		"no such encoder": {func(s *streamHost) { s.spec.Video.Encoder = "pencil" }, wire.End{Reason: wire.ReasonError, Code: wire.CodeEncoder}},
+		"content leaves the task directory": {func(s *streamHost) {
 			s.spec.Content = []wire.Content{{Source: "s3://models/m", Destination: "../m"}}
 			s.spec.Cache.Dir = s.sub("cache")
 		}, wire.End{Reason: wire.ReasonError, Code: wire.CodeConfig}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newSeat(t)
+			s := newStreamHost(t)
 			c.change(s)
 			s.start()
 			end := s.wantExit()
@@ -123,7 +123,7 @@ func TestEnds(t *testing.T) {
 }
 
 func TestAppExitsInTheSession(t *testing.T) {
-	s := newSeat(t, "-exit-on-key", "q", "-exit-code", "5").start()
+	s := newStreamHost(t, "-exit-on-key", "q", "-exit-code", "5").start()
 	b := s.claim(s.waitState(wire.SeatIdle).Seat.Address).connect()
 	b.press("KeyQ", "q")
 	if m := b.expect(wire.MsgEnded); m.End.Reason != wire.ReasonAppExited || m.End.ExitCode != 5 {
@@ -138,7 +138,7 @@ func TestAppExitsInTheSession(t *testing.T) {
 func TestDisplayDies(t *testing.T) { testkit.EachDisplay(t, displayDies) }
 
 func displayDies(t *testing.T, server wire.XServer) {
-	s := newSeat(t)
+	s := newStreamHost(t)
 	s.spec.XServer = server
 	s.start()
 	b := s.claim(s.waitState(wire.SeatIdle).Seat.Address).connect()
@@ -164,7 +164,7 @@ func displayDies(t *testing.T, server wire.XServer) {
 func TestKilled(t *testing.T) { testkit.EachDisplay(t, killed) }
 
 func killed(t *testing.T, server wire.XServer) {
-	s := newSeat(t, "-spawn-child")
+	s := newStreamHost(t, "-spawn-child")
 	s.spec.XServer = server
 	if _, err := exec.LookPath("pulseaudio"); err == nil {
 		s.spec.Display.Audio = true
@@ -180,7 +180,7 @@ func killed(t *testing.T, server wire.XServer) {
 }
 
 func TestFrozenWhileIdle(t *testing.T) {
-	s := newSeat(t, "-fps", "30")
+	s := newStreamHost(t, "-fps", "30")
 	s.spec.FreezeLatestS = 3 // it never rests
 	s.start()
 	status := s.waitState(wire.SeatIdle)
@@ -199,7 +199,7 @@ func TestBelowClosedDir(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
-	s := newSeat(t)
+	s := newStreamHost(t)
 	s.spec.TaskDir = s.sub("closed/alloc/task")
 	s.spec.Command = s.sub("closed/bin/testapp")
 	must(t, os.MkdirAll(s.sub("closed/bin"), 0o755))
@@ -235,7 +235,7 @@ func TestBelowClosedDir(t *testing.T) {
 
 // An app that still loads when its window is there must be let finish.
 func TestNotFrozenWhileLoading(t *testing.T) {
-	s := newSeat(t)
+	s := newStreamHost(t)
 	loaded := s.sub("task/loaded")
 	must(t, os.Chmod(s.spec.TaskDir, 0o777))
 	s.spec.Command, s.spec.Args = "/bin/sh", []string{"-c", appBinary + ` &

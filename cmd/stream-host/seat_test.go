@@ -51,8 +51,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// seat is a stream host as the driver starts it.
-type seat struct {
+// streamHost is a stream host as the driver starts it.
+type streamHost struct {
 	t      *testing.T
 	base   string // of all its directories; in the environment or arguments of all it starts
 	spec   wire.Spec
@@ -61,7 +61,7 @@ type seat struct {
 	waited chan struct{}
 }
 
-func newSeat(t *testing.T, args ...string) *seat {
+func newStreamHost(t *testing.T, args ...string) *streamHost {
 	t.Helper()
 	if _, err := exec.LookPath("Xvfb"); err != nil {
 		t.Skip("Xvfb is not installed")
@@ -71,7 +71,7 @@ func newSeat(t *testing.T, args ...string) *seat {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(base) })
-	s := &seat{t: t, base: base, waited: make(chan struct{})}
+	s := &streamHost{t: t, base: base, waited: make(chan struct{})}
 	for _, dir := range []string{base, s.sub("run"), s.sub("task")} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			t.Fatal(err)
@@ -119,9 +119,9 @@ func newSeat(t *testing.T, args ...string) *seat {
 	return s
 }
 
-func (s *seat) sub(name string) string { return filepath.Join(s.base, name) }
+func (s *streamHost) sub(name string) string { return filepath.Join(s.base, name) }
 
-func (s *seat) start() *seat {
+func (s *streamHost) start() *streamHost {
 	s.t.Helper()
 	raw, err := json.Marshal(s.spec)
 	if err != nil {
@@ -150,7 +150,7 @@ func (s *seat) start() *seat {
 	return s
 }
 
-func (s *seat) status() (status wire.StreamHostStatus, err error) {
+func (s *streamHost) status() (status wire.StreamHostStatus, err error) {
 	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -165,7 +165,7 @@ func (s *seat) status() (status wire.StreamHostStatus, err error) {
 	return status, json.NewDecoder(resp.Body).Decode(&status)
 }
 
-func (s *seat) waitState(state wire.SeatState) wire.StreamHostStatus {
+func (s *streamHost) waitState(state wire.SeatState) wire.StreamHostStatus {
 	s.t.Helper()
 	var last wire.StreamHostStatus
 	eventually(s.t, 30*time.Second, "state "+string(state), func() bool {
@@ -179,7 +179,7 @@ func (s *seat) waitState(state wire.SeatState) wire.StreamHostStatus {
 }
 
 // wantExit waits for the stream host's end and its last word.
-func (s *seat) wantExit() wire.End {
+func (s *streamHost) wantExit() wire.End {
 	s.t.Helper()
 	select {
 	case <-s.waited:
@@ -201,7 +201,7 @@ func (s *seat) wantExit() wire.End {
 }
 
 // wantNothingLeft looks for processes of the seat, and for its files.
-func (s *seat) wantNothingLeft(files bool) {
+func (s *streamHost) wantNothingLeft(files bool) {
 	s.t.Helper()
 	eventually(s.t, 60*time.Second, "nothing left running", func() bool { return len(s.processes()) == 0 })
 	if !files {
@@ -216,7 +216,7 @@ func (s *seat) wantNothingLeft(files bool) {
 }
 
 // processes are those that have the seat's directory in environment or arguments.
-func (s *seat) processes() (found []string) {
+func (s *streamHost) processes() (found []string) {
 	all, _ := filepath.Glob("/proc/[0-9]*")
 	for _, dir := range all {
 		environ, _ := os.ReadFile(filepath.Join(dir, "environ"))
@@ -240,7 +240,7 @@ type browser struct {
 	grant  wire.Grant
 }
 
-func (s *seat) attach(address, token string) *browser {
+func (s *streamHost) attach(address, token string) *browser {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), 60*time.Second)
 	defer cancel()
@@ -256,7 +256,7 @@ func (s *seat) attach(address, token string) *browser {
 	return b
 }
 
-func (s *seat) claim(address string) *browser {
+func (s *streamHost) claim(address string) *browser {
 	s.t.Helper()
 	token, _, err := s.signer.Sign(ticket.Claims{Session: ticket.NewSession(), App: s.spec.App, Version: 1, Sites: []string{"here"}})
 	if err != nil {
@@ -352,7 +352,7 @@ func (b *browser) press(code, key string) {
 	}
 }
 
-func (s *seat) stdout() string {
+func (s *streamHost) stdout() string {
 	raw, err := os.ReadFile(s.sub("stdout"))
 	must(s.t, err)
 	return string(raw)
