@@ -149,7 +149,7 @@ func newParts(spec wire.Spec, log *slog.Logger) seat.Parts {
 	p := &parts{spec: spec, log: log}
 	return seat.Parts{
 		Freeze:  seat.FreezePolicy{Quiet: orElse(spec.FreezeQuietS, freezeQuiet), Latest: orElse(spec.FreezeLatestS, freezeLatest)},
-		Content: p.content, Display: p.display, Sound: p.sound, App: p.app, Hands: p.hands,
+		Content: p.content, Display: p.display, Sound: p.sound, App: p.app, Input: p.input,
 		Video: p.video, Audio: p.audio, Peer: p.peer, Verify: p.verify, Register: p.register,
 	}
 }
@@ -262,7 +262,7 @@ func orElse(seconds int, otherwise time.Duration) time.Duration {
 	return otherwise
 }
 
-func (p *parts) hands(d seat.Display) (seat.Hands, error) {
+func (p *parts) input(d seat.Display) (seat.Input, error) {
 	s := d.(screen)
 	in, err := input.Open(s.Name(), s.Authority(), p.spec.Display.Width, p.spec.Display.Height)
 	if err != nil {
@@ -310,15 +310,15 @@ func (b connection) WriteAudio(f seat.Frame) error { return b.Peer.WriteAudio(pe
 func (p *parts) peer(c seat.PeerConfig) (seat.Peer, error) {
 	made, err := peer.New(peer.Config{
 		Listen: p.spec.Listen, Codec: p.spec.Video.Codec, Audio: p.spec.Display.Audio,
-		OnInput: c.Input, OnKeyframe: c.Keyframe, OnBitrate: c.Bitrate, OnCandidate: c.Candidate,
+		OnInput: c.OnInput, OnKeyframe: c.OnKeyframe, OnBitrate: c.OnBitrate, OnCandidate: c.OnCandidate,
 		OnState: func(s peer.State) {
 			switch s {
 			case peer.Connected:
-				c.Link(seat.LinkConnected)
+				c.OnState(seat.PeerConnected)
 			case peer.Disconnected:
-				c.Link(seat.LinkLost)
+				c.OnState(seat.PeerDisconnected)
 			case peer.Closed:
-				c.Link(seat.LinkClosed)
+				c.OnState(seat.PeerClosed)
 			}
 		},
 		MaxBitrateBPS: p.spec.Video.BitrateBPS, Log: p.log,

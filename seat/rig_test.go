@@ -40,7 +40,7 @@ type rig struct {
 	display *fakeDisplay
 	app     *fakeApp
 	video   *fakeVideo
-	hands   *fakeHands
+	input   *fakeInput
 	peers   chan *fakePeer
 	failure map[string]error // by part
 
@@ -69,7 +69,7 @@ func buildRig(t *testing.T) *rig {
 		display: &fakeDisplay{done: make(chan struct{}), window: make(chan error, 1)},
 		app:     &fakeApp{done: make(chan struct{})},
 		video:   &fakeVideo{done: make(chan struct{})},
-		hands:   &fakeHands{}, peers: make(chan *fakePeer, 10),
+		input:   &fakeInput{}, peers: make(chan *fakePeer, 10),
 		failure: map[string]error{}, ended: make(chan wire.End, 1), seats: &registry{},
 		spec: wire.Spec{
 			Nonce: "n0nce", Alloc: "alloc-1", Task: "seat", App: "viewer", Job: "viewer/dispatch-1", Version: 3, Node: "node-1",
@@ -94,7 +94,7 @@ func (r *rig) start(verifier *ticket.Verifier) {
 		},
 		Display: func(context.Context) (Display, error) { return r.display, r.failure["display"] },
 		App:     func(context.Context, []string) (App, error) { return r.app, r.failure["app"] },
-		Hands:   func(Display) (Hands, error) { return r.hands, nil },
+		Input:   func(Display) (Input, error) { return r.input, nil },
 		Video: func(_ context.Context, _ Display, frame func(Frame)) (Capture, error) {
 			r.video.frame = frame
 			frame(Frame{Keyframe: true})
@@ -254,7 +254,7 @@ func (r *rig) play() (*websocket.Conn, *fakePeer, wire.Grant) {
 	if answer := r.expect(conn, wire.MsgAnswer).SDP; answer != "answer to offer-1" {
 		r.t.Fatalf("answer is %q", answer)
 	}
-	p.Link(LinkConnected)
+	p.OnState(PeerConnected)
 	r.waitState(wire.SeatStreaming)
 	return conn, p, *grant
 }
@@ -275,7 +275,7 @@ func (r *rig) post(path string, body any) int {
 }
 
 // local asks the control socket as the driver does.
-func (r *rig) local() *http.Client {
+func (r *rig) controlClient() *http.Client {
 	transport := &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -432,20 +432,20 @@ func (v *fakeVideo) Keyframe()             { v.call("keyframe") }
 func (v *fakeVideo) SetBitrate(int)        { v.call("bitrate") }
 func (v *fakeVideo) Stirred() bool         { v.call("stirred"); return v.stirs.Load() }
 
-type fakeHands struct {
+type fakeInput struct {
 	calls
 	hold atomic.Pointer[chan struct{}] // ReleaseAll waits for it
 }
 
-func (h *fakeHands) Apply(m wire.Input) error { h.call("apply " + m.Code); return nil }
-func (h *fakeHands) ReleaseAll() error {
+func (h *fakeInput) Apply(m wire.Input) error { h.call("apply " + m.Code); return nil }
+func (h *fakeInput) ReleaseAll() error {
 	h.call("release")
 	if hold := h.hold.Load(); hold != nil {
 		<-*hold
 	}
 	return nil
 }
-func (h *fakeHands) Close() error { h.call("close"); return nil }
+func (h *fakeInput) Close() error { h.call("close"); return nil }
 
 type fakePeer struct {
 	calls

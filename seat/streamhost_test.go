@@ -120,7 +120,7 @@ func TestLeaseRunsOut(t *testing.T) {
 	r.expectClose(conn, wire.CloseEnded)
 	r.waitState(wire.SeatIdle)
 	r.wait("a clean seat", func() bool {
-		return peer.count("close") == 1 && r.app.count("freeze") == 2 && r.hands.count("release") > 0 && r.video.count("pause") == 2
+		return peer.count("close") == 1 && r.app.count("freeze") == 2 && r.input.count("release") > 0 && r.video.count("pause") == 2
 	})
 	if _, status, _ := r.attach(first.Resume); status != http.StatusGone {
 		t.Errorf("resume of the lapsed session: %d", status)
@@ -128,7 +128,7 @@ func TestLeaseRunsOut(t *testing.T) {
 	if _, status, _ := r.attach(token); status != http.StatusForbidden {
 		t.Errorf("the lapsed session's ticket: %d", status)
 	}
-	peer.Link(LinkConnected) // too late
+	peer.OnState(PeerConnected) // too late
 	if state := r.seats.last().State; state != wire.SeatIdle {
 		t.Errorf("a late browser made the seat %s", state)
 	}
@@ -137,7 +137,7 @@ func TestLeaseRunsOut(t *testing.T) {
 
 func TestControlSocket(t *testing.T) {
 	r := newRig(t).idle()
-	local := r.local()
+	local := r.controlClient()
 	info, err := os.Stat(filepath.Join(r.spec.RunDir, wire.ControlSocket))
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("control socket has mode %v, %v", info.Mode(), err)

@@ -79,13 +79,13 @@ func testLimits() limits {
 	return limits{lease: 15 * time.Second, grace: time.Minute, idle: 10 * time.Minute, max: time.Hour}
 }
 
-// newTestSeat is an idle seat, with the states it went through.
-func newTestSeat(t *testing.T, l limits) (*seat, *fakeClock, func() []wire.SeatState) {
+// newTestState is an idle seat, with the states it went through.
+func newTestState(t *testing.T, l limits) (*stateMachine, *fakeClock, func() []wire.SeatState) {
 	t.Helper()
 	clock := newFakeClock()
 	var mu sync.Mutex
 	var states []wire.SeatState
-	s := newSeat(wire.Seat{ID: "alloc", App: "viewer"}, l, clock, func(from wire.SeatState, now wire.Seat) {
+	s := newStateMachine(wire.Seat{ID: "alloc", App: "viewer"}, l, clock, func(from wire.SeatState, now wire.Seat) {
 		mu.Lock()
 		defer mu.Unlock()
 		if from != now.State {
@@ -105,43 +105,43 @@ func newTestSeat(t *testing.T, l limits) (*seat, *fakeClock, func() []wire.SeatS
 	}
 }
 
-func wantState(t *testing.T, s *seat, state wire.SeatState, session string) {
+func wantState(t *testing.T, s *stateMachine, state wire.SeatState, session string) {
 	t.Helper()
-	if now := s.view(); now.State != state || now.Session != session {
+	if now := s.snapshot(); now.State != state || now.Session != session {
 		t.Fatalf("seat is %s of %q, want %s of %q", now.State, now.Session, state, session)
 	}
 }
 
-func wantEnd(t *testing.T, s *seat, reason wire.Reason) {
+func wantEnd(t *testing.T, s *stateMachine, reason wire.Reason) {
 	t.Helper()
 	select {
 	case <-s.ended:
 	default:
-		t.Fatalf("seat is %s, want it ended", s.view().State)
+		t.Fatalf("seat is %s, want it ended", s.snapshot().State)
 	}
-	if got := s.how().Reason; got != reason {
+	if got := s.result().Reason; got != reason {
 		t.Fatalf("ended by %s, want %s", got, reason)
 	}
 }
 
-func wantAlive(t *testing.T, s *seat) {
+func wantAlive(t *testing.T, s *stateMachine) {
 	t.Helper()
 	select {
 	case <-s.ended:
-		t.Fatalf("seat ended: %v", s.how())
+		t.Fatalf("seat ended: %v", s.result())
 	default:
 	}
 }
 
 func TestSeatLife(t *testing.T) {
-	s, _, states := newTestSeat(t, testLimits())
+	s, _, states := newTestState(t, testLimits())
 	if err := s.claim("a"); err != nil {
 		t.Fatal(err)
 	}
 	s.connected("a")
 	s.lost("a")
 	s.connected("a")
-	if err := s.leave("a", wire.End{Reason: wire.ReasonLeft}); err != nil {
+	if err := s.endSession("a", wire.End{Reason: wire.ReasonLeft}); err != nil {
 		t.Fatal(err)
 	}
 	wantEnd(t, s, wire.ReasonLeft)
@@ -161,7 +161,7 @@ func TestSeatLife(t *testing.T) {
 
 func TestSimultaneousClaims(t *testing.T) {
 	for range 50 {
-		s, _, _ := newTestSeat(t, testLimits())
+		s, _, _ := newTestState(t, testLimits())
 		var won atomic.Int64
 		var wait sync.WaitGroup
 		start := make(chan struct{})
@@ -185,7 +185,7 @@ func TestSimultaneousClaims(t *testing.T) {
 }
 
 func TestLease(t *testing.T) {
-	s, clock, _ := newTestSeat(t, testLimits())
+	s, clock, _ := newTestState(t, testLimits())
 	if err := s.claim("a"); err != nil {
 		t.Fatal(err)
 	}
@@ -209,7 +209,7 @@ func TestLease(t *testing.T) {
 }
 
 func TestGrace(t *testing.T) {
-	s, clock, _ := newTestSeat(t, testLimits())
+	s, clock, _ := newTestState(t, testLimits())
 	_ = s.claim("a")
 	s.connected("a")
 	s.lost("a")
@@ -224,16 +224,16 @@ func TestGrace(t *testing.T) {
 }
 
 func TestIdleTimeout(t *testing.T) {
-	s, clock, _ := newTestSeat(t, testLimits())
+	s, clock, _ := newTestState(t, testLimits())
 	_ = s.claim("a")
 	s.connected("a")
 	for range 3 {
 		clock.pass(9 * time.Minute)
-		if !s.touch("a") {
+		if !s.recordInput("a") {
 			t.Fatal("input was refused")
 		}
 	}
-	if s.touch("b") {
+	if s.recordInput("b") {
 		t.Error("input of another session was taken")
 	}
 	clock.pass(10*time.Minute - 1)
@@ -243,7 +243,7 @@ func TestIdleTimeout(t *testing.T) {
 }
 
 func TestMaxDuration(t *testing.T) {
-	s, clock, _ := newTestSeat(t, limits{lease: 15 * time.Second, grace: time.Minute, max: time.Hour})
+	s, clock, _ := newTestState(t, limits{lease: 15 * time.Second, grace: time.Minute, max: time.Hour})
 	_ = s.claim("a")
 	clock.pass(10 * time.Second) // does not count: she does not see anything yet
 	s.connected("a")
@@ -258,7 +258,7 @@ func TestMaxDuration(t *testing.T) {
 }
 
 func TestNoLimits(t *testing.T) {
-	s, clock, _ := newTestSeat(t, limits{lease: time.Second, grace: time.Second})
+	s, clock, _ := newTestState(t, limits{lease: time.Second, grace: time.Second})
 	_ = s.claim("a")
 	s.connected("a")
 	clock.pass(1000 * time.Hour)
@@ -266,21 +266,21 @@ func TestNoLimits(t *testing.T) {
 }
 
 func TestIdleSeatWaitsForever(t *testing.T) {
-	s, clock, _ := newTestSeat(t, testLimits())
+	s, clock, _ := newTestState(t, testLimits())
 	_ = s.claim("a")
 	clock.pass(1000 * time.Hour)
 	wantState(t, s, wire.SeatIdle, "")
 }
 
 func TestRetire(t *testing.T) {
-	s, _, _ := newTestSeat(t, testLimits())
+	s, _, _ := newTestState(t, testLimits())
 	_ = s.claim("a")
 	if err := s.retire(); !errors.Is(err, errBusy) {
 		t.Errorf("retire of a claimed seat: %v", err)
 	}
-	s.release("b")
+	s.releaseClaim("b")
 	wantState(t, s, wire.SeatClaimed, "a")
-	s.release("a")
+	s.releaseClaim("a")
 	if err := s.retire(); err != nil {
 		t.Fatal(err)
 	}
@@ -288,15 +288,15 @@ func TestRetire(t *testing.T) {
 }
 
 func TestStrangers(t *testing.T) {
-	s, _, _ := newTestSeat(t, testLimits())
+	s, _, _ := newTestState(t, testLimits())
 	_ = s.claim("a")
 	s.connected("b")
 	wantState(t, s, wire.SeatClaimed, "a")
 	s.connected("a")
 	s.lost("b")
-	s.release("a") // streaming is no claim to take back
+	s.releaseClaim("a") // streaming is no claim to take back
 	wantState(t, s, wire.SeatStreaming, "a")
-	if err := s.leave("b", wire.End{Reason: wire.ReasonLeft}); !errors.Is(err, errNotHolder) {
+	if err := s.endSession("b", wire.End{Reason: wire.ReasonLeft}); !errors.Is(err, errNotHolder) {
 		t.Errorf("leave of a stranger: %v", err)
 	}
 	wantAlive(t, s)
@@ -312,7 +312,7 @@ func TestTransitionsUnderConcurrency(t *testing.T) {
 		wire.SeatDetached:  {wire.SeatStreaming, wire.SeatEnding},
 	}
 	for range 100 {
-		s, clock, states := newTestSeat(t, testLimits())
+		s, clock, states := newTestState(t, testLimits())
 		var wait sync.WaitGroup
 		for i := range 8 {
 			session := fmt.Sprint("s", i)
@@ -322,8 +322,8 @@ func TestTransitionsUnderConcurrency(t *testing.T) {
 				}
 				s.lost(session)
 				s.connected(session)
-				s.touch(session)
-				s.release(session)
+				s.recordInput(session)
+				s.releaseClaim(session)
 			})
 			wait.Go(func() { clock.pass(5 * time.Second) })
 		}

@@ -39,13 +39,13 @@ func TestSession(t *testing.T) {
 	})
 
 	r.video.frame(Frame{})
-	peer.Input(wire.Input{Type: wire.InputKey, Code: "KeyA", Pressed: true})
-	if peer.count("video") != 1 || r.hands.count("apply KeyA") != 1 {
+	peer.OnInput(wire.Input{Type: wire.InputKey, Code: "KeyA", Pressed: true})
+	if peer.count("video") != 1 || r.input.count("apply KeyA") != 1 {
 		t.Error("neither picture nor input passes")
 	}
 	r.send(conn, wire.Message{Type: wire.MsgCandidate, Candidate: json.RawMessage(`{"candidate":"x"}`)})
 	r.wait("candidate to the peer", func() bool { return peer.count(`candidate {"candidate":"x"}`) == 1 })
-	peer.Candidate(json.RawMessage(`{"candidate":"y"}`))
+	peer.OnCandidate(json.RawMessage(`{"candidate":"y"}`))
 	if m := r.expect(conn, wire.MsgCandidate); string(m.Candidate) != `{"candidate":"y"}` {
 		t.Errorf("candidate is %s", m.Candidate)
 	}
@@ -62,7 +62,7 @@ func TestSession(t *testing.T) {
 		t.Errorf("exit is %+v", exit)
 	}
 	for what, n := range map[string]int{
-		"peer": peer.count("close"), "video": r.video.count("close"), "hands": r.hands.count("close"),
+		"peer": peer.count("close"), "video": r.video.count("close"), "input": r.input.count("close"),
 		"app": r.app.count("stop"), "display": r.display.count("close"),
 	} {
 		if n != 1 {
@@ -103,7 +103,7 @@ func TestOneOfManyGetsTheSeat(t *testing.T) {
 func TestRefusedAttaches(t *testing.T) {
 	r := newRig(t).idle()
 	good := r.ticket(ticket.NewSession(), "viewer")
-	other := newResumer("alloc-1", "viewer")
+	other := newResumeTokens("alloc-1", "viewer")
 	foreign, err := other.sign(ticket.NewSession())
 	if err != nil {
 		t.Fatal(err)
@@ -150,8 +150,8 @@ func TestResume(t *testing.T) {
 	r := newRig(t).idle()
 	conn, peer, grant := r.play()
 	_ = conn.CloseNow()
-	peer.Input(wire.Input{Type: wire.InputKey, Code: "KeyB"})
-	if state := r.seats.last().State; state != wire.SeatStreaming || r.hands.count("apply KeyB") != 1 {
+	peer.OnInput(wire.Input{Type: wire.InputKey, Code: "KeyB"})
+	if state := r.seats.last().State; state != wire.SeatStreaming || r.input.count("apply KeyB") != 1 {
 		t.Fatalf("without its brain the seat is %s", state)
 	}
 
@@ -176,13 +176,13 @@ func TestResume(t *testing.T) {
 	r.wait("the old peer's end", func() bool { return peer.count("close") == 1 })
 	r.waitState(wire.SeatDetached)
 	keyframes := r.video.count("keyframe")
-	next.Link(LinkConnected)
+	next.OnState(PeerConnected)
 	r.waitState(wire.SeatStreaming)
 	if r.video.count("keyframe") <= keyframes {
 		t.Error("who joins gets no keyframe")
 	}
-	peer.Input(wire.Input{Type: wire.InputKey, Code: "KeyC"})
-	if r.hands.count("apply KeyC") != 0 {
+	peer.OnInput(wire.Input{Type: wire.InputKey, Code: "KeyC"})
+	if r.input.count("apply KeyC") != 0 {
 		t.Error("the replaced peer still acts")
 	}
 	r.send(third, wire.Message{Type: wire.MsgLeave})
@@ -194,19 +194,19 @@ func TestDetached(t *testing.T) {
 	r := newRig(t).idle()
 	conn, peer, _ := r.play()
 	pauses := r.video.count("pause")
-	peer.Link(LinkLost)
+	peer.OnState(PeerDisconnected)
 	r.waitState(wire.SeatDetached)
 	r.wait("release and rest", func() bool {
-		return r.hands.count("release") > 0 && r.video.count("pause") == pauses+1
+		return r.input.count("release") > 0 && r.video.count("pause") == pauses+1
 	})
 	if r.app.count("freeze") != 1 {
 		t.Error("the app of a detached session is frozen")
 	}
-	peer.Input(wire.Input{Type: wire.InputKey, Code: "KeyD"})
-	if r.hands.count("apply KeyD") != 0 {
+	peer.OnInput(wire.Input{Type: wire.InputKey, Code: "KeyD"})
+	if r.input.count("apply KeyD") != 0 {
 		t.Error("a lost browser still acts")
 	}
-	peer.Link(LinkConnected)
+	peer.OnState(PeerConnected)
 	r.waitState(wire.SeatStreaming)
 	r.wait("capture goes on", func() bool { return r.video.count("resume") == 2 })
 	r.send(conn, wire.Message{Type: wire.MsgLeave})
@@ -241,10 +241,10 @@ func TestClaimedWhileItBecomesIdle(t *testing.T) {
 		t.Run(fmt.Sprintf("streaming %v", streaming), func(t *testing.T) {
 			hold := make(chan struct{})
 			goOn := sync.OnceFunc(func() { close(hold) })
-			r := newRigWith(t, func(r *rig) { r.hands.hold.Store(&hold) })
+			r := newRigWith(t, func(r *rig) { r.input.hold.Store(&hold) })
 			t.Cleanup(goOn) // before the seat's end is waited for
 			r.idle()
-			r.wait("the seat releases what is held", func() bool { return r.hands.count("release") == 1 })
+			r.wait("the seat releases what is held", func() bool { return r.input.count("release") == 1 })
 
 			conn, _, _ := r.attach(r.ticket(ticket.NewSession(), "viewer"))
 			r.expect(conn, wire.MsgGranted)
@@ -252,13 +252,13 @@ func TestClaimedWhileItBecomesIdle(t *testing.T) {
 			peer := <-r.peers
 			r.expect(conn, wire.MsgAnswer)
 			if streaming {
-				peer.Link(LinkConnected)
+				peer.OnState(PeerConnected)
 			}
 			resumed := r.video.count("resume")
 			goOn()
 			r.wait("capture goes on", func() bool { return r.video.count("resume") == resumed+1 })
 			if !streaming {
-				peer.Link(LinkConnected)
+				peer.OnState(PeerConnected)
 			}
 			r.waitState(wire.SeatStreaming)
 			r.video.frame(Frame{})
