@@ -28,8 +28,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// rig is a whole seat whose display, app, capture and peers are stand-ins: what
-// is tested is that the seat drives them rightly, over real sockets.
+// rig is a whole seat with stand-ins for display, app, capture and peers. Its
+// tests check, over real sockets, that the seat drives them correctly.
 type rig struct {
 	t      *testing.T
 	freeze FreezePolicy
@@ -58,7 +58,7 @@ func buildRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The run directory holds a socket: a path as short as it gets.
+	// The path of a Unix socket is limited, so t.TempDir() is too long.
 	dir, err := os.MkdirTemp("", "seat-")
 	if err != nil {
 		t.Fatal(err)
@@ -128,7 +128,7 @@ func (r *rig) finish() {
 		r.t.Error("the seat does not end")
 	}
 	if strings.Contains(r.log.String(), "eyJ") {
-		r.t.Errorf("the log tells a token:\n%s", r.log.String())
+		r.t.Errorf("the log contains a token:\n%s", r.log.String())
 	}
 	if r.t.Failed() {
 		r.t.Logf("log:\n%s", r.log.String())
@@ -183,7 +183,7 @@ func (r *rig) ticket(session, app string) string {
 	return token
 }
 
-// attach opens the WebSocket; on refusal it gives the status and the problem.
+// attach opens the WebSocket. If it is refused, it returns status and problem.
 func (r *rig) attach(token string) (*websocket.Conn, int, wire.Problem) {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), 60*time.Second)
@@ -241,7 +241,7 @@ func (r *rig) send(conn *websocket.Conn, m wire.Message) {
 	}
 }
 
-// play claims, offers and connects: a session that streams.
+// play starts a session that streams: claim, offer, connect.
 func (r *rig) play() (*websocket.Conn, *fakePeer, wire.Grant) {
 	r.t.Helper()
 	conn, status, _ := r.attach(r.ticket(ticket.NewSession(), "viewer"))
@@ -274,7 +274,7 @@ func (r *rig) post(path string, body any) int {
 	return resp.StatusCode
 }
 
-// local asks the control socket as the driver does.
+// controlClient talks to the control socket, as the driver does.
 func (r *rig) controlClient() *http.Client {
 	transport := &http.Transport{
 		DisableKeepAlives: true,
@@ -315,7 +315,7 @@ func (b *syncBuffer) String() string {
 	return b.b.String()
 }
 
-// registry keeps what a seat said of itself.
+// registry records every registration of a seat.
 type registry struct {
 	mu     sync.Mutex
 	said   []wire.Seat
@@ -343,7 +343,7 @@ func (r *registry) last() wire.Seat {
 	return r.said[len(r.said)-1]
 }
 
-// calls counts what was asked of a stand-in.
+// calls counts the calls of a stand-in.
 type calls struct {
 	mu sync.Mutex
 	n  map[string]int

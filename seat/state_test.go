@@ -12,7 +12,7 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// fakeClock is time that goes by only when told.
+// fakeClock is a clock that only pass moves.
 type fakeClock struct {
 	mu     sync.Mutex
 	now    time.Time
@@ -49,7 +49,7 @@ func (c *fakeClock) AfterFunc(d time.Duration, f func()) func() bool {
 	}
 }
 
-// pass lets d go by, firing what is due, in order.
+// pass moves the clock by d and fires the timers that are due, in order.
 func (c *fakeClock) pass(d time.Duration) {
 	c.mu.Lock()
 	until := c.now.Add(d)
@@ -79,7 +79,7 @@ func testLimits() limits {
 	return limits{lease: 15 * time.Second, grace: time.Minute, idle: 10 * time.Minute, max: time.Hour}
 }
 
-// newTestState is an idle seat, with the states it went through.
+// newTestState returns the state of an idle seat, and a function that lists the states it had.
 func newTestState(t *testing.T, l limits) (*stateMachine, *fakeClock, func() []wire.SeatState) {
 	t.Helper()
 	clock := newFakeClock()
@@ -124,7 +124,7 @@ func wantEnd(t *testing.T, s *stateMachine, reason wire.Reason) {
 	}
 }
 
-func wantAlive(t *testing.T, s *stateMachine) {
+func wantNotEnded(t *testing.T, s *stateMachine) {
 	t.Helper()
 	select {
 	case <-s.ended:
@@ -133,7 +133,7 @@ func wantAlive(t *testing.T, s *stateMachine) {
 	}
 }
 
-func TestSeatLife(t *testing.T) {
+func TestStates(t *testing.T) {
 	s, _, states := newTestState(t, testLimits())
 	if err := s.claim("a"); err != nil {
 		t.Fatal(err)
@@ -149,7 +149,7 @@ func TestSeatLife(t *testing.T) {
 	if got := states(); !slices.Equal(got, want) {
 		t.Errorf("went through %v, want %v", got, want)
 	}
-	// Ending is for good, and the first reason stands.
+	// Ending is final, and the first reason counts.
 	s.endWith(wire.End{Reason: wire.ReasonDrained})
 	s.connected("a")
 	if err := s.claim("b"); !errors.Is(err, errEnding) {
@@ -218,7 +218,7 @@ func TestGrace(t *testing.T) {
 	clock.pass(59 * time.Second)
 	s.lost("a")
 	clock.pass(time.Minute - 1)
-	wantAlive(t, s)
+	wantNotEnded(t, s)
 	clock.pass(1)
 	wantEnd(t, s, wire.ReasonLost)
 }
@@ -237,7 +237,7 @@ func TestIdleTimeout(t *testing.T) {
 		t.Error("input of another session was taken")
 	}
 	clock.pass(10*time.Minute - 1)
-	wantAlive(t, s)
+	wantNotEnded(t, s)
 	clock.pass(1)
 	wantEnd(t, s, wire.ReasonIdle)
 }
@@ -245,14 +245,14 @@ func TestIdleTimeout(t *testing.T) {
 func TestMaxDuration(t *testing.T) {
 	s, clock, _ := newTestState(t, limits{lease: 15 * time.Second, grace: time.Minute, max: time.Hour})
 	_ = s.claim("a")
-	clock.pass(10 * time.Second) // does not count: she does not see anything yet
+	clock.pass(10 * time.Second) // does not count: the person sees nothing yet
 	s.connected("a")
 	clock.pass(30 * time.Minute)
 	s.lost("a")
 	clock.pass(30 * time.Second)
 	s.connected("a")
 	clock.pass(29*time.Minute + 30*time.Second - 1)
-	wantAlive(t, s)
+	wantNotEnded(t, s)
 	clock.pass(1)
 	wantEnd(t, s, wire.ReasonTimeLimit)
 }
@@ -287,22 +287,22 @@ func TestRetire(t *testing.T) {
 	wantEnd(t, s, wire.ReasonRetired)
 }
 
-func TestStrangers(t *testing.T) {
+func TestOtherSessions(t *testing.T) {
 	s, _, _ := newTestState(t, testLimits())
 	_ = s.claim("a")
 	s.connected("b")
 	wantState(t, s, wire.SeatClaimed, "a")
 	s.connected("a")
 	s.lost("b")
-	s.releaseClaim("a") // streaming is no claim to take back
+	s.releaseClaim("a") // has no effect: the session streams
 	wantState(t, s, wire.SeatStreaming, "a")
 	if err := s.endSession("b", wire.End{Reason: wire.ReasonLeft}); !errors.Is(err, errNotHolder) {
-		t.Errorf("leave of a stranger: %v", err)
+		t.Errorf("end of another session: %v", err)
 	}
-	wantAlive(t, s)
+	wantNotEnded(t, s)
 }
 
-// Whatever happens at once, each state follows from the one before.
+// Concurrent calls never cause a transition that does not exist.
 func TestTransitionsUnderConcurrency(t *testing.T) {
 	legal := map[wire.SeatState][]wire.SeatState{
 		wire.SeatStarting:  {wire.SeatIdle, wire.SeatEnding},
