@@ -1,0 +1,120 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/seat/app"
+)
+
+// seatDir is the directory for sockets and secrets of display, sound and app. It
+// is made before the display starts and removed after the display has closed.
+type seatDir struct {
+	path string
+	cred *syscall.Credential
+	link string // wire.ScratchLink, to path; empty if Nomad removes path
+}
+
+// newSeatDir makes a directory below the task directory, so that Nomad removes it
+// even if this process is killed. Its name is random, since the app may be able
+// to write to the task directory. Display and sound run as the app's user, but
+// outside the app's mount namespace. If that user cannot reach the task
+// directory, the directory is below the one for temporary files, and a link in
+// the run directory points to it.
+func newSeatDir(spec wire.Spec) (seatDir, error) {
+	cred, err := credential(spec.User)
+	if err != nil {
+		return seatDir{}, err
+	}
+	base := spec.TaskDir
+	reached, err := app.CanReach(spec.User, base)
+	if err != nil {
+		return seatDir{}, wire.End{Reason: wire.ReasonError, Code: wire.CodeConfig, Detail: err.Error()}
+	}
+	if !reached || len(base) > maxBase {
+		base = os.TempDir()
+	}
+	path, err := os.MkdirTemp(base, ".nearcast-")
+	if err != nil {
+		return seatDir{}, fmt.Errorf("make the seat's directory: %w", err)
+	}
+	d := seatDir{path: path, cred: cred}
+	if base != spec.TaskDir {
+		d.link = filepath.Join(spec.RunDir, wire.ScratchLink)
+		if err := os.Symlink(path, d.link); err != nil {
+			return seatDir{}, errors.Join(fmt.Errorf("link to the seat's directory: %w", err), d.Close())
+		}
+	}
+	if err := errors.Join(os.Chmod(path, 0o711), d.own("x"), d.own("home")); err != nil {
+		return seatDir{}, errors.Join(fmt.Errorf("make the seat's directory: %w", err), d.Close())
+	}
+	return d, nil
+}
+
+// maxBase leaves room for the path of a Unix socket below. The kernel limits it to
+// 107 bytes.
+const maxBase = 72
+
+func (d seatDir) sub(name string) string { return filepath.Join(d.path, name) }
+
+// own makes a subdirectory that only the app's user can enter.
+func (d seatDir) own(name string) error {
+	if err := os.Mkdir(d.sub(name), 0o700); err != nil {
+		return err
+	}
+	if d.cred == nil {
+		return nil
+	}
+	return os.Lchown(d.sub(name), int(d.cred.Uid), int(d.cred.Gid))
+}
+
+func (d seatDir) Close() error {
+	err := os.RemoveAll(d.path)
+	if d.link != "" && err == nil {
+		err = os.Remove(d.link)
+	}
+	return err
+}
+
+// credential is the app's user: a name, or uid[:gid]. Nil is the user of this process.
+func credential(name string) (*syscall.Credential, error) {
+	if name == "" {
+		return nil, nil
+	}
+	unknown := func(why any) error {
+		return wire.End{Reason: wire.ReasonError, Code: wire.CodeConfig, Detail: fmt.Sprintf("user %q: %v", name, why)}
+	}
+	uidText, gidText, hasGID := strings.Cut(name, ":")
+	if _, err := strconv.ParseUint(uidText, 10, 32); err != nil || !hasGID {
+		u, err := user.Lookup(uidText)
+		if err != nil {
+			u, err = user.LookupId(uidText)
+		}
+		switch {
+		case err == nil && !hasGID:
+			uidText, gidText = u.Uid, u.Gid
+		case err == nil:
+			uidText = u.Uid
+		case hasGID:
+			return nil, unknown(err)
+		default:
+			gidText = uidText // a bare number without an account
+		}
+	}
+	uid, errU := strconv.ParseUint(uidText, 10, 32)
+	gid, errG := strconv.ParseUint(gidText, 10, 32)
+	if err := errors.Join(errU, errG); err != nil {
+		return nil, unknown("there is no such user; give a name or uid:gid")
+	}
+	if int(uid) == os.Geteuid() {
+		return nil, nil
+	}
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+}
