@@ -34,7 +34,7 @@ func newSeatDir(spec wire.Spec) (seatDir, error) {
 		return seatDir{}, err
 	}
 	base := spec.TaskDir
-	reached, err := app.CanReach(spec.User, base)
+	reached, err := app.CanAccess(spec.User, base)
 	if err != nil {
 		return seatDir{}, wire.End{Reason: wire.ReasonError, Code: wire.CodeConfig, Detail: err.Error()}
 	}

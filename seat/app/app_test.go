@@ -28,8 +28,8 @@ func TestMain(m *testing.M) {
 			InitMain()
 		case "look":
 			look(os.Args[2:])
-		case "host":
-			host(os.Args[2:])
+		case "stream-host":
+			runStreamHost(os.Args[2:])
 		}
 	}
 	dir, err := os.MkdirTemp("", "app-test-")
@@ -65,7 +65,7 @@ func copyFile(from, to string) error {
 	return errors.Join(err, out.Close())
 }
 
-// view is what an application finds around it.
+// view is what an app sees.
 type view struct {
 	PID        int
 	UID, GID   int
@@ -83,7 +83,7 @@ type view struct {
 	Writes     map[string]string // path → error
 }
 
-// look is the application of most tests: it prints its view.
+// look is the app of most tests. It prints its view.
 func look(paths []string) {
 	v := view{PID: os.Getpid(), UID: os.Getuid(), GID: os.Getgid(), Env: os.Environ(),
 		Namespaces: map[string]string{}, Status: map[string]string{}, Lists: map[string]string{}, Writes: map[string]string{}}
@@ -216,7 +216,7 @@ func wait(t *testing.T, p *Process) {
 	select {
 	case <-p.Done():
 	case <-within(t).Done():
-		t.Fatal("the application does not end")
+		t.Fatal("the app does not end")
 	}
 }
 

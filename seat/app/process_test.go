@@ -18,12 +18,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestSignalReachesTheApplication(t *testing.T) {
+func TestSignalReachesTheApp(t *testing.T) {
 	modes(t, func(t *testing.T, cfg Config) {
 		p := run(t, sh(cfg, `trap 'echo got; exit 4' HUP; echo up; while :; do sleep 0.01; done`))
 		until(t, "trap", func() bool { return strings.Contains(output(t, cfg), "up") })
 		if err := p.Signal("SIGNAL"); err == nil {
-			t.Error("SIGNAL was taken for a signal")
+			t.Error("no error for the unknown signal SIGNAL")
 		}
 		must(t, p.Signal("SIGHUP"))
 		wait(t, p)
@@ -33,7 +33,7 @@ func TestSignalReachesTheApplication(t *testing.T) {
 	})
 }
 
-// stubborn leaves a daemon and ignores what can be ignored.
+// stubborn leaves a daemon and ignores every signal that can be ignored.
 const stubborn = `setsid sh -c '(trap "" TERM HUP INT; setsid sleep 1000 & setsid sleep 1000) &' &
 	trap '' TERM; echo up; while :; do sleep 0.01; done`
 
@@ -47,7 +47,7 @@ func daemons(pids []int) (n int) {
 	return n
 }
 
-func TestStopLeavesNobody(t *testing.T) {
+func TestStopLeavesNoProcess(t *testing.T) {
 	modes(t, func(t *testing.T, cfg Config) {
 		p := run(t, sh(cfg, stubborn))
 		var pids []int
@@ -55,7 +55,7 @@ func TestStopLeavesNobody(t *testing.T) {
 		if !slices.Contains(pids, p.PID()) || p.PID() == 0 {
 			t.Errorf("Pids %v without PID %d", pids, p.PID())
 		}
-		must(t, p.Freeze()) // a frozen application must be thawed to end
+		must(t, p.Freeze()) // Stop must thaw it
 		must(t, p.Stop("SIGINT", 50*time.Millisecond))
 		select {
 		case <-p.Done():
@@ -66,7 +66,7 @@ func TestStopLeavesNobody(t *testing.T) {
 	})
 }
 
-func TestStopIsPolite(t *testing.T) {
+func TestStopLetsTheAppSave(t *testing.T) {
 	modes(t, func(t *testing.T, cfg Config) {
 		p := run(t, sh(cfg, `trap 'echo saved; exit 0' TERM; echo up; sleep 1000 & wait`))
 		until(t, "trap", func() bool { return strings.Contains(output(t, cfg), "up") })
@@ -78,7 +78,7 @@ func TestStopIsPolite(t *testing.T) {
 	})
 }
 
-func TestExitTakesDaemonsAlong(t *testing.T) {
+func TestExitEndsDaemons(t *testing.T) {
 	modes(t, func(t *testing.T, cfg Config) {
 		fifo := filepath.Join(cfg.Dir, "go")
 		must(t, unix.Mkfifo(fifo, 0o666))
@@ -101,12 +101,12 @@ func TestFreezeUsesNoProcessor(t *testing.T) {
 		must(t, p.Freeze())
 		until(t, "standstill", func() bool { return allStopped(p) })
 		before := ticks(p)
-		// Time passes, as another process's loop that takes a while shows.
+		// Let time pass: run another process for a while.
 		if err := exec.CommandContext(within(t), "sleep", "0.3").Run(); err != nil {
 			t.Fatal(err)
 		}
 		if after := ticks(p); after != before {
-			t.Errorf("a frozen application used %d ticks", after-before)
+			t.Errorf("a frozen app used %d ticks", after-before)
 		}
 		must(t, p.Freeze()) // twice is harmless
 		must(t, p.Thaw())
@@ -126,10 +126,10 @@ func TestFreezeWhileForking(t *testing.T) {
 	})
 }
 
-// TestKilledHostLeavesNobody kills a process that runs an application.
-func TestKilledHostLeavesNobody(t *testing.T) {
+// TestKilledStreamHostLeavesNoProcess kills a process that runs an app.
+func TestKilledStreamHostLeavesNoProcess(t *testing.T) {
 	modes(t, func(t *testing.T, cfg Config) {
-		cmd := exec.CommandContext(within(t), self, "host", cfg.Dir, strconv.FormatBool(cfg.Isolate))
+		cmd := exec.CommandContext(within(t), self, "stream-host", cfg.Dir, strconv.FormatBool(cfg.Isolate))
 		cmd.Stderr = os.Stderr
 		out, err := cmd.StdoutPipe()
 		must(t, err)
@@ -144,15 +144,15 @@ func TestKilledHostLeavesNobody(t *testing.T) {
 	})
 }
 
-// host runs a stubborn application, prints its processes, and waits to be killed.
-func host(args []string) {
+// runStreamHost runs a stubborn app, prints its processes, and waits to be killed.
+func runStreamHost(args []string) {
 	p, err := Start(context.Background(), sh(Config{Dir: args[0], Isolate: args[1] == "true"}, stubborn))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	for tick := time.NewTicker(2 * time.Millisecond); daemons(p.Pids()) < 2; {
-		<-tick.C // nothing tells of it; the test has the deadline
+		<-tick.C // there is no event to wait for; the test has the deadline
 	}
 	json.NewEncoder(os.Stdout).Encode(append(p.Pids(), p.parent))
 	<-p.Done()
@@ -163,13 +163,13 @@ func checkGone(t *testing.T, pids []int) {
 	t.Helper()
 	until(t, "end of all", func() bool {
 		return !slices.ContainsFunc(pids, func(pid int) bool {
-			_, alive := parentOf(pid)
+			_, alive := processStat(pid)
 			return alive
 		})
 	})
 	for _, pid := range pids {
 		if err := syscall.Kill(pid, 0); err == nil {
-			if _, alive := parentOf(pid); alive {
+			if _, alive := processStat(pid); alive {
 				t.Errorf("process %d is left", pid)
 			}
 		}
@@ -184,7 +184,7 @@ func stat(pid int) []string {
 	return strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
 }
 
-// ticks is the processor time of the application's processes.
+// ticks is the processor time of the app's processes.
 func ticks(p *Process) (sum int) {
 	for _, pid := range p.Pids() {
 		if f := stat(pid); len(f) > 13 {

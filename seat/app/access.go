@@ -12,24 +12,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A directory may lie below one that the application's user cannot enter, such
-// as root's home. In its own mount namespace that is mended without opening
-// anything on the host: an empty directory covers the closed one, and below it
-// only what was promised appears again, under the same path. So every path
-// that the application was told, in its environment or by Nomad, is right.
+// A path that the app was given may lie below a directory that its user cannot
+// enter, such as root's home. The app's mount namespace makes it accessible
+// without a change on the node: an empty directory covers the closed one, and
+// only the paths that the app was given appear again below it, under the same
+// names. So every path in the app's environment or from Nomad stays correct.
 
-// passage is how a promised path becomes reachable.
-type passage struct {
+// blockedPath is a path that the app's user cannot reach.
+type blockedPath struct {
 	closed string // real path of the outermost ancestor that the user cannot enter
-	real   string // real path of what was promised
-	// link is where a link to real must be, for a path that led through the
-	// closed directory by symbolic links; empty where there is none.
+	real   string // real path of the blocked path
+	// link is where a symbolic link to real must be made, because the path leads
+	// through the closed directory by symbolic links; empty if no link is needed.
 	link string
 }
 
-// passages finds how each path becomes reachable, where it is not.
-func passages(id identity, paths []string) ([]passage, error) {
-	var all []passage
+// blockedPaths returns those of paths that the user cannot reach.
+func blockedPaths(id identity, paths []string) ([]blockedPath, error) {
+	var all []blockedPath
 	for _, path := range paths {
 		if !filepath.IsAbs(path) {
 			continue
@@ -37,7 +37,7 @@ func passages(id identity, paths []string) ([]passage, error) {
 		path = filepath.Clean(path)
 		real, err := filepath.EvalSymlinks(path)
 		if errors.Is(err, os.ErrNotExist) {
-			real = path // may become a mount point; or the user is to hear that it is missing, not that it is closed
+			real = path // it may become a mount point; if not, "missing" is the better error
 		} else if err != nil {
 			return nil, fmt.Errorf("resolve %s: %w", path, err)
 		}
@@ -46,7 +46,7 @@ func passages(id identity, paths []string) ([]passage, error) {
 			return nil, err
 		}
 		if closed != "" {
-			all = append(all, passage{closed: closed, real: real})
+			all = append(all, blockedPath{closed: closed, real: real})
 		}
 		if path == real {
 			continue
@@ -58,29 +58,29 @@ func passages(id identity, paths []string) ([]passage, error) {
 		if on == "" {
 			continue
 		}
-		// The way is by symbolic links. What leads to the closed directory
-		// stays as it is; the rest of the way vanishes under the cover.
-		behind, err := filepath.EvalSymlinks(on)
+		// The path leads through symbolic links. Those before the closed directory
+		// stay; those below it disappear under the cover.
+		target, err := filepath.EvalSymlinks(on)
 		if err != nil {
 			return nil, fmt.Errorf("resolve %s: %w", on, err)
 		}
-		closed = behind
-		if outer, err := id.outermostClosed(behind); err != nil {
+		closed = target
+		if outer, err := id.outermostClosed(target); err != nil {
 			return nil, err
 		} else if outer != "" {
 			closed = outer
 		}
-		if link := behind + strings.TrimPrefix(path, on); link != real {
-			all = append(all, passage{closed: closed, real: real, link: link})
+		if link := target + strings.TrimPrefix(path, on); link != real {
+			all = append(all, blockedPath{closed: closed, real: real, link: link})
 		}
 	}
 	return all, nil
 }
 
-// outermostClosed is the first directory on the way to path that the user
-// cannot enter; empty where it can enter all.
+// outermostClosed returns the first directory on the way to path that the user
+// cannot enter, or "" if there is none.
 func (id identity) outermostClosed(path string) (closed string, err error) {
-	err = id.act(func() error {
+	err = id.actAs(func() error {
 		closed, err = outermostClosed(path)
 		return err
 	})
@@ -92,7 +92,7 @@ func outermostClosed(path string) (string, error) {
 		if path[i] != '/' {
 			continue
 		}
-		// To look for "." in a directory is to enter it, by every rule there is:
+		// To open "." in a directory needs permission to enter it, by every rule:
 		// mode, access control list, security module.
 		fd, err := unix.Open(path[:i]+"/.", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		switch {
@@ -101,7 +101,7 @@ func outermostClosed(path string) (string, error) {
 		case errors.Is(err, unix.EACCES):
 			return path[:i], nil
 		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
-			return "", nil // no such path; others say so better
+			return "", nil // no such path; the caller reports that
 		default:
 			return "", fmt.Errorf("look at %s: %w", path[:i], err)
 		}
@@ -109,9 +109,9 @@ func outermostClosed(path string) (string, error) {
 	return "", nil
 }
 
-// CanReach reports whether a user, as in Config.User, can pass every directory
-// on the way to path.
-func CanReach(user, path string) (bool, error) {
+// CanAccess reports whether a user, as in Config.User, can enter every directory on
+// the way to path.
+func CanAccess(user, path string) (bool, error) {
 	id, err := lookup(user)
 	if err != nil {
 		return false, err
@@ -125,7 +125,7 @@ func CanReach(user, path string) (bool, error) {
 	}
 	answers := make(chan answer)
 	go func() {
-		runtime.LockOSThread() // and never unlock: the thread ends here, whatever became of it
+		runtime.LockOSThread() // and never unlock: the thread ends here, whatever its user is now
 		closed, err := id.outermostClosed(path)
 		answers <- answer{closed, err}
 	}()
@@ -133,9 +133,9 @@ func CanReach(user, path string) (bool, error) {
 	return a.closed == "", a.err
 }
 
-// act lets f reach files as the user does. Only the calling thread changes,
-// which must be locked, and only for as long as f takes.
-func (id identity) act(f func() error) error {
+// actAs runs f with the file access of the user. Only the calling thread changes,
+// which must be locked, and only while f runs.
+func (id identity) actAs(f func() error) error {
 	if os.Geteuid() != 0 {
 		return f()
 	}
@@ -144,22 +144,22 @@ func (id identity) act(f func() error) error {
 		return fmt.Errorf("get groups: %w", err)
 	}
 	root := identity{UID: 0, GID: os.Getegid(), Groups: groups}
-	// Root again even when half of it failed. The user last and first: it is
-	// what takes the right to change the others.
-	defer root.reach()
-	if err := id.reach(); err != nil {
+	// Become root again even if only a part succeeded. The user changes last on the
+	// way out and first on the way back: only root may change the others.
+	defer root.setFileAccess()
+	if err := id.setFileAccess(); err != nil {
 		return err
 	}
 	return f()
 }
 
-// reach sets who the calling thread is to file systems.
-func (id identity) reach() error {
+// setFileAccess gives the calling thread the file access of id.
+func (id identity) setFileAccess() error {
 	fsid := func(call uintptr, id int) error {
-		syscall.RawSyscall(call, uintptr(id), 0, 0) // tells who it was, not whether it worked
+		syscall.RawSyscall(call, uintptr(id), 0, 0) // returns the earlier id, not whether it worked
 		none := ^uintptr(0)
 		if now, _, _ := syscall.RawSyscall(call, none, 0, 0); int(now) != id {
-			return fmt.Errorf("become %d to file systems: %w", id, unix.EPERM)
+			return fmt.Errorf("set file access of %d: %w", id, unix.EPERM)
 		}
 		return nil
 	}
