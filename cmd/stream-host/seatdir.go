@@ -17,9 +17,9 @@ import (
 // seatDir is the directory for sockets and secrets of display, sound and app. It
 // is made before the display starts and removed after the display has closed.
 type seatDir struct {
-	path string
-	cred *syscall.Credential
-	link string // wire.ScratchLink, to path; empty if Nomad removes path
+	path    string
+	cred    *syscall.Credential
+	symlink string // wire.ScratchLink, to path; empty if Nomad removes path
 }
 
 // newSeatDir makes a directory below the task directory, so that Nomad removes it
@@ -47,8 +47,8 @@ func newSeatDir(spec wire.Spec) (seatDir, error) {
 	}
 	d := seatDir{path: path, cred: cred}
 	if base != spec.TaskDir {
-		d.link = filepath.Join(spec.RunDir, wire.ScratchLink)
-		if err := os.Symlink(path, d.link); err != nil {
+		d.symlink = filepath.Join(spec.RunDir, wire.ScratchLink)
+		if err := os.Symlink(path, d.symlink); err != nil {
 			return seatDir{}, errors.Join(fmt.Errorf("link to the seat's directory: %w", err), d.Close())
 		}
 	}
@@ -77,8 +77,8 @@ func (d seatDir) own(name string) error {
 
 func (d seatDir) Close() error {
 	err := os.RemoveAll(d.path)
-	if d.link != "" && err == nil {
-		err = os.Remove(d.link)
+	if d.symlink != "" && err == nil {
+		err = os.Remove(d.symlink)
 	}
 	return err
 }

@@ -22,9 +22,9 @@ import (
 type blockedPath struct {
 	closed string // real path of the outermost ancestor that the user cannot enter
 	real   string // real path of the blocked path
-	// link is where a symbolic link to real must be made, because the path leads
+	// symlink is where a symbolic link to real must be made, because the path leads
 	// through the closed directory by symbolic links; empty if no link is needed.
-	link string
+	symlink string
 }
 
 // blockedPaths returns those of paths that the user cannot reach.
@@ -71,7 +71,7 @@ func blockedPaths(id identity, paths []string) ([]blockedPath, error) {
 			closed = outer
 		}
 		if link := target + strings.TrimPrefix(path, on); link != real {
-			all = append(all, blockedPath{closed: closed, real: real, link: link})
+			all = append(all, blockedPath{closed: closed, real: real, symlink: link})
 		}
 	}
 	return all, nil
@@ -144,8 +144,8 @@ func (id identity) actAs(f func() error) error {
 		return fmt.Errorf("get groups: %w", err)
 	}
 	root := identity{UID: 0, GID: os.Getegid(), Groups: groups}
-	// Become root again even if only a part succeeded. The user changes last on the
-	// way out and first on the way back: only root may change the others.
+	// Become root again even if only a part succeeded. To become another user, the
+	// uid changes last; to become root, first: only root may change the groups.
 	defer root.setFileAccess()
 	if err := id.setFileAccess(); err != nil {
 		return err

@@ -124,9 +124,9 @@ func look(paths []string) {
 				names = append(names, e.Name())
 			}
 			v.Lists[path] = strings.Join(names, " ")
-			probe := filepath.Join(path, "written")
-			err := os.WriteFile(probe, nil, 0o600)
-			os.Remove(probe)
+			file := filepath.Join(path, "written")
+			err := os.WriteFile(file, nil, 0o600)
+			os.Remove(file)
 			v.Writes[path] = text(err)
 		} else if b, ferr := os.ReadFile(path); ferr == nil {
 			v.Lists[path] = string(b)

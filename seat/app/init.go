@@ -39,30 +39,30 @@ const failedCode = 125
 func InitMain() {
 	runtime.LockOSThread() // permanently: privileges and parent death signals belong to a thread
 	// Also descriptors that this process inherited by mistake are not passed on.
-	if err := unix.CloseRange(controlFD, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
-		unix.CloseOnExec(controlFD)
+	if err := unix.CloseRange(connFD, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		unix.CloseOnExec(connFD)
 		unix.CloseOnExec(specFD)
 	}
-	control := os.NewFile(controlFD, "control")
+	conn := os.NewFile(connFD, "app-init")
 	s, err := readSpec()
 	if err == nil {
 		if len(os.Args) > 2 && os.Args[2] == runArg {
-			err = newParent(s, control).run()
+			err = newParent(s, conn).run()
 		} else {
 			err = enter(s)
 		}
 	}
-	fail(control, err)
+	fail(conn, err)
 }
 
 // fail reports why the app did not start, and ends the process.
-func fail(control *os.File, err error) {
+func fail(conn *os.File, err error) {
 	m := message{Event: eventFailed, Detail: err.Error()}
 	var end wire.End
 	if errors.As(err, &end) {
 		m.Code, m.Detail = end.Code, end.Detail
 	}
-	json.NewEncoder(control).Encode(m)
+	json.NewEncoder(conn).Encode(m)
 	os.Exit(failedCode)
 }
 
@@ -81,7 +81,7 @@ func enter(s spec) error {
 	if err := dropPrivileges(s); err != nil {
 		return err
 	}
-	for _, fd := range []int{controlFD, specFD} {
+	for _, fd := range []int{connFD, specFD} {
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err != nil {
 			return fmt.Errorf("keep descriptor: %w", err)
 		}

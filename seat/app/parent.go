@@ -15,15 +15,15 @@ import (
 // parent is the second step of the parent process. It runs as the app's user.
 type parent struct {
 	spec
-	orders  *json.Decoder
-	control *os.File
+	orders *json.Decoder
+	conn   *os.File
 
 	mu  sync.Mutex // held to signal and to reap, so that a pid is not reused in between
 	pid int        // of the app's main process; 0 before and after
 }
 
-func newParent(s spec, control *os.File) *parent {
-	return &parent{spec: s, control: control, orders: json.NewDecoder(control)}
+func newParent(s spec, conn *os.File) *parent {
+	return &parent{spec: s, conn: conn, orders: json.NewDecoder(conn)}
 }
 
 // run starts the app and ends this process when the app ends. It returns only if
@@ -80,7 +80,7 @@ func (p *parent) run() error {
 	return nil
 }
 
-func (p *parent) send(m message) { json.NewEncoder(p.control).Encode(m) }
+func (p *parent) send(m message) { json.NewEncoder(p.conn).Encode(m) }
 
 // readOrders carries out orders until the stream host is gone, then kills the app.
 func (p *parent) readOrders() {

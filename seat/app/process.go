@@ -21,7 +21,7 @@ type Process struct {
 	log     *slog.Logger
 	parent  int // pid of the parent process
 	isolate bool
-	control *os.File
+	conn    *os.File
 	started chan message // the parent process's first message
 
 	done chan struct{}

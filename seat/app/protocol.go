@@ -12,8 +12,8 @@ import (
 
 // Descriptors of the parent process, after the standard three.
 const (
-	controlFD = 3 // connection with the stream host: messages, one JSON object a line
-	specFD    = 4 // file with the spec
+	connFD = 3 // connection with the stream host: messages, one JSON object a line
+	specFD = 4 // file with the spec
 )
 
 // spec is everything that the parent process must know.
@@ -65,7 +65,7 @@ func readSpec() (spec, error) {
 	return s, nil
 }
 
-// message is one line on the control connection.
+// message is one line on the connection between stream host and parent process.
 type message struct {
 	// From the stream host: an order.
 	Op string `json:"op,omitempty"`

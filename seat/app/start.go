@@ -61,21 +61,21 @@ func start(ctx context.Context, cfg Config, s spec) (_ *Process, err error) {
 		cmd.Env = append(cmd.Env, "LD_LIBRARY_PATH="+v) // this executable may need it
 	}
 	cmd.Stdout, cmd.Stderr = stdout, stderr
-	cmd.ExtraFiles = []*os.File{theirs, specFile} // controlFD, specFD
+	cmd.ExtraFiles = []*os.File{theirs, specFile} // connFD, specFD
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if s.Isolate {
 		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWPID | syscall.CLONE_NEWNS
 		if s.Loopback {
 			cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWNET
 		}
-		// The parent process also notices the end of the control connection, but
+		// The parent process also notices the end of the connection, but
 		// this cannot fail. Without a pid namespace, it would end the parent
 		// before the parent could end the others.
 		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	}
 
 	p := &Process{
-		log: cfg.Log, isolate: s.Isolate, control: ours,
+		log: cfg.Log, isolate: s.Isolate, conn: ours,
 		started: make(chan message, 1), done: make(chan struct{}),
 		waiting: map[int]chan message{},
 	}
@@ -115,7 +115,7 @@ func (p *Process) run(cmd *exec.Cmd, launched chan<- error) {
 	err := cmd.Wait()
 	// The socket's buffer may still hold its last messages.
 	<-received
-	p.control.Close()
+	p.conn.Close()
 	p.mu.Lock()
 	p.ended = true
 	if p.exit.Event != eventExited {
@@ -129,7 +129,7 @@ func (p *Process) run(cmd *exec.Cmd, launched chan<- error) {
 
 // receive handles the messages of the parent process until it is gone.
 func (p *Process) receive() {
-	dec := json.NewDecoder(p.control)
+	dec := json.NewDecoder(p.conn)
 	for {
 		var m message
 		if err := dec.Decode(&m); err != nil {
@@ -211,7 +211,7 @@ func (p *Process) send(m message) error {
 	if err != nil {
 		return err
 	}
-	_, err = p.control.Write(append(b, '\n'))
+	_, err = p.conn.Write(append(b, '\n'))
 	return err
 }
 
@@ -242,17 +242,17 @@ func (p *Process) ask(m message) error {
 	}
 }
 
-// socketPair makes the control connection.
+// socketPair makes the connection between this process and the parent process.
 func socketPair() (ours, theirs *os.File, err error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, nil, fmt.Errorf("make control connection: %w", err)
+		return nil, nil, fmt.Errorf("connect with the parent process: %w", err)
 	}
 	// Non-blocking, so that Close ends a pending read.
 	if err := unix.SetNonblock(fds[0], true); err != nil {
 		unix.Close(fds[0])
 		unix.Close(fds[1])
-		return nil, nil, fmt.Errorf("make control connection: %w", err)
+		return nil, nil, fmt.Errorf("connect with the parent process: %w", err)
 	}
-	return os.NewFile(uintptr(fds[0]), "control"), os.NewFile(uintptr(fds[1]), "control"), nil
+	return os.NewFile(uintptr(fds[0]), "app-init"), os.NewFile(uintptr(fds[1]), "app-init"), nil
 }

@@ -16,10 +16,10 @@ import (
 
 // viewStep hides a path, or shows one that is hidden.
 type viewStep struct {
-	path string
-	hide bool
-	fd   int    // of the path to show, opened before anything is hidden
-	link string // not empty: make a symbolic link to it at path instead
+	path    string
+	hide    bool
+	fd      int    // of the path to show, opened before anything is hidden
+	symlink string // not empty: make a symbolic link to it at path instead
 }
 
 // makeView gives the mount namespace the files that the app may see. It runs in
@@ -61,8 +61,8 @@ func makeView(s spec) error {
 		if !covered(step.path, done) {
 			continue // it is visible already
 		}
-		if step.link != "" {
-			if err := makeLink(step.link, step.path); err != nil {
+		if step.symlink != "" {
+			if err := makeSymlink(step.symlink, step.path); err != nil {
 				return fmt.Errorf("show %s: %w", step.path, err)
 			}
 			continue
@@ -130,8 +130,8 @@ func planView(s spec) ([]viewStep, error) {
 		if !slices.Contains(closed, b.closed) {
 			closed = append(closed, b.closed)
 		}
-		if b.link != "" {
-			steps = append(steps, viewStep{path: b.link, link: b.real})
+		if b.symlink != "" {
+			steps = append(steps, viewStep{path: b.symlink, symlink: b.real})
 		} else if err := add([]string{b.real}, false); err != nil {
 			return nil, err
 		}
@@ -222,8 +222,8 @@ func bind(fd int, path string, readOnly bool) error {
 		&unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV})
 }
 
-// makeLink makes a symbolic link at path, unless something is there.
-func makeLink(to, path string) error {
+// makeSymlink makes a symbolic link at path, unless something is there.
+func makeSymlink(to, path string) error {
 	if _, err := os.Lstat(path); err == nil {
 		return nil // it was shown by an earlier step
 	}

@@ -97,7 +97,7 @@ func TestServerDies(t *testing.T) {
 	select {
 	case <-s.Done():
 	case <-time.After(60 * time.Second):
-		t.Fatal("nobody noticed")
+		t.Fatal("Done was not closed in time")
 	}
 	if !errors.Is(s.Err(), ErrServerDied) {
 		t.Errorf("Err is %v", s.Err())
