@@ -58,8 +58,8 @@ func (c *cache) partialDone(key string) int64 {
 }
 
 // writeParts replaces the part map of key. It does not use renameio, which syncs:
-// a map that a power cut destroys costs a new download, and a sync for each part
-// costs time in every download. And the name of the temporary file is fixed, so
+// a map that a power cut destroys costs a new download, and a second sync for each
+// part costs time in every download. The name of the temporary file is fixed, so
 // that removePartial also removes what a killed process left.
 func (c *cache) writeParts(key string, m partMap) error {
 	raw, err := json.Marshal(m)
