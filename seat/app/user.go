@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// identity is who the app is.
+// identity is who the application is.
 type identity struct {
 	Name   string `json:"name"`
 	UID    int    `json:"uid"`
