@@ -7,42 +7,22 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/google/renameio/v2"
+
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// LoadSpec reads the spec that the driver wrote.
-func LoadSpec(path string) (wire.Spec, error) {
-	var spec wire.Spec
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return spec, fmt.Errorf("read spec: %w", err)
-	}
-	if err := json.Unmarshal(raw, &spec); err != nil {
-		return spec, fmt.Errorf("parse spec %s: %w", path, err)
-	}
-	if spec.RunDir == "" {
-		return spec, fmt.Errorf("spec %s has no run_dir", path)
-	}
-	return spec, nil
-}
-
-// WriteExit leaves the last word in the run directory: whole or not at all,
-// and there also after a power cut, since Nomad's client may only look then.
+// WriteExit writes exit.json into the run directory, whole or not at all. It
+// syncs the directory too: after a power cut Nomad's client still finds the file.
 func WriteExit(dir string, exit wire.Exit) error {
 	raw, err := json.MarshalIndent(exit, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode exit: %w", err)
 	}
-	f, err := os.CreateTemp(dir, wire.ExitFile+".")
+	// The temporary file must be in dir, as $TMPDIR may be another filesystem.
+	err = renameio.WriteFile(filepath.Join(dir, wire.ExitFile), append(raw, '\n'), 0o600, renameio.WithTempDir(dir))
 	if err != nil {
 		return fmt.Errorf("write exit: %w", err)
-	}
-	_, err = f.Write(append(raw, '\n'))
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return errors.Join(fmt.Errorf("write exit: %w", err), os.Remove(f.Name()))
-	}
-	if err := os.Rename(f.Name(), filepath.Join(dir, wire.ExitFile)); err != nil {
-		return errors.Join(fmt.Errorf("write exit: %w", err), os.Remove(f.Name()))
 	}
 	d, err := os.Open(dir)
 	if err != nil {
@@ -53,4 +33,18 @@ func WriteExit(dir string, exit wire.Exit) error {
 		return fmt.Errorf("sync exit: %w", err)
 	}
 	return nil
+}
+
+// fault is the end of a seat that failed.
+func fault(code, format string, args ...any) wire.End {
+	return wire.End{Reason: wire.ReasonError, Code: code, Detail: fmt.Sprintf(format, args...)}
+}
+
+// asEnd returns err if it is an end already, else a fault with code.
+func asEnd(err error, code string) wire.End {
+	var end wire.End
+	if errors.As(err, &end) {
+		return end
+	}
+	return fault(code, "%v", err)
 }

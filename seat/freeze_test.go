@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func TestFreezesAtRest(t *testing.T) {
+func TestFreezesWhenQuiet(t *testing.T) {
 	for name, busy := range map[string]func(r *rig, on bool){
 		"paints":   func(r *rig, on bool) { r.video.stirs.Store(on) },
 		"computes": func(r *rig, on bool) { r.app.grows.Store(on) },
@@ -15,8 +15,8 @@ func TestFreezesAtRest(t *testing.T) {
 				r.freeze = FreezePolicy{Quiet: 40 * time.Millisecond, Latest: time.Hour}
 				busy(r, true)
 			})
-			looks := func() int { return r.video.count("stirred") }
-			r.wait("some looks", func() bool { return looks() > 20 })
+			checks := func() int { return r.video.count("stirred") }
+			r.wait("some checks", func() bool { return checks() > 20 })
 			if r.app.count("freeze") != 0 {
 				t.Fatal("frozen while it is busy")
 			}
@@ -26,7 +26,7 @@ func TestFreezesAtRest(t *testing.T) {
 	}
 }
 
-func TestFreezesAtTheLatest(t *testing.T) {
+func TestFreezesAfterLatest(t *testing.T) {
 	r := newRigWith(t, func(r *rig) {
 		r.freeze = FreezePolicy{Quiet: 40 * time.Millisecond, Latest: 200 * time.Millisecond}
 		r.video.stirs.Store(true)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -15,55 +16,55 @@ import (
 	"github.com/nearcast/nearcast/seat/sound"
 )
 
-// fingerprint prints what this node can do. It tries things instead of looking
-// for packages: what encodes here encodes here.
+// fingerprint prints what this node can do. It looks for no packages: it starts
+// each display server and encoder and reports those that work.
 func fingerprint(ctx context.Context, want wire.XServer, out io.Writer) int {
 	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
 	defer cancel()
-	p := wire.Fingerprint{Version: version.String()}
+	f := wire.Fingerprint{Version: version.String()}
 
 	facts, err := capture.Fingerprint(ctx)
 	if err != nil {
-		p.Problems = append(p.Problems, fmt.Sprintf("GStreamer cannot be used: %v; install GStreamer with its good and ugly plugins", err))
+		f.Problems = append(f.Problems, fmt.Sprintf("GStreamer does not work: %v; install GStreamer with its good and ugly plugins", err))
 	}
-	p.GStreamer, p.Encoders = facts.GStreamer, facts.Encoders
-	p.Problems = append(p.Problems, facts.Problems...)
+	f.GStreamer, f.Encoders = facts.GStreamer, facts.Encoders
+	f.Problems = append(f.Problems, facts.Problems...)
 
-	fingerprintDisplay(ctx, want, &p)
-	// Without sound a seat still runs, as long as its app asks for none.
-	p.Sound, _ = sound.Version(ctx)
+	fingerprintDisplay(ctx, want, &f)
+	// Without sound, apps that ask for no sound still run.
+	f.Sound, _ = sound.Version(ctx)
 
 	encoder := json.NewEncoder(out)
 	encoder.SetIndent("", "  ")
-	if err := encoder.Encode(p); err != nil {
+	if err := encoder.Encode(f); err != nil {
 		fmt.Fprintln(os.Stderr, "stream-host:", err)
 		return 1
 	}
 	return 0
 }
 
-// fingerprintDisplay says what seats would get, and tries it.
-func fingerprintDisplay(ctx context.Context, want wire.XServer, p *wire.Fingerprint) {
+// fingerprintDisplay reports the display server that seats would get, and starts it once.
+func fingerprintDisplay(ctx context.Context, want wire.XServer, f *wire.Fingerprint) {
 	got, err := display.Choose(want)
 	if err != nil {
-		p.Problems = append(p.Problems, err.Error())
+		f.Problems = append(f.Problems, err.Error())
 		return
 	}
 	if err := display.Unused(want); err != nil {
-		p.Notes = append(p.Notes, fmt.Sprintf("there is a GPU, and seats draw in software: %v; or set the plugin's display.server to %q", err, wire.ServerXvfb))
+		f.Notes = append(f.Notes, fmt.Sprintf("there is a GPU, but seats draw in software: %v; or set the plugin's display.server to %q", err, wire.ServerXvfb))
 	}
-	// One GPU may carry one Xorg only, and a seat needs it more than a fingerprint.
+	// A GPU may carry only one Xorg, and a running seat needs it more than the fingerprint.
 	if got.Server != wire.ServerXorg || !display.XorgRuns() {
 		if err := tryDisplay(ctx, got); err != nil {
 			what := "install Xvfb (Debian: apt-get install xvfb)"
 			if got.Server == wire.ServerXorg {
-				what = fmt.Sprintf("mend Xorg with driver %s, or set the plugin's display.server to %q", got.Driver, wire.ServerXvfb)
+				what = fmt.Sprintf("repair Xorg with driver %s, or set the plugin's display.server to %q", got.Driver, wire.ServerXvfb)
 			}
-			p.Problems = append(p.Problems, fmt.Sprintf("no display server: %v; %s", err, what))
+			f.Problems = append(f.Problems, fmt.Sprintf("the display server does not start: %v; %s", err, what))
 			return
 		}
 	}
-	p.Display = display.Version(ctx, got)
+	f.Display = display.Version(ctx, got)
 }
 
 func tryDisplay(ctx context.Context, server wire.XServer) error {
@@ -72,10 +73,29 @@ func tryDisplay(ctx context.Context, server wire.XServer) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	// Of a size that every driver takes.
+	// Every driver accepts this size.
 	d, err := display.Start(ctx, display.Config{Width: 640, Height: 480, Server: server, AuthDir: dir, Dir: dir})
 	if err != nil {
 		return err
 	}
 	return d.Close()
+}
+
+// parseXServer reads the arguments of fingerprint.
+func parseXServer(args []string) (wire.XServer, error) {
+	flags := flag.NewFlagSet("stream-host fingerprint", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	text := flags.String("x-server", `{"server":"`+wire.ServerAuto+`"}`, "")
+	err := flags.Parse(args)
+	if err == nil && flags.NArg() > 0 {
+		err = fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	var x wire.XServer
+	if err == nil {
+		err = json.Unmarshal([]byte(*text), &x)
+	}
+	if err != nil {
+		return x, fmt.Errorf("fingerprint: %w; give --x-server and a JSON object", err)
+	}
+	return x, nil
 }

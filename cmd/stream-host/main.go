@@ -1,38 +1,41 @@
-// Stream-host is the process in a seat: it owns the display, the app, the
-// encoder and the connection with the browser, and ends when the session does.
-// The stream driver starts it; see seat for what it does.
+// Stream-host runs one seat: it owns the display, the app, the encoder and the
+// connection with the browser, and ends when the session ends. The Nomad driver
+// "stream" starts it. See package seat for what it does.
+//
+//	stream-host --spec DIR/spec.json
 package main
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"syscall"
 
-	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/internal/version"
 	"github.com/nearcast/nearcast/seat"
 	"github.com/nearcast/nearcast/seat/app"
 )
 
-const usage = `stream-host runs one seat of Nearcast: a display, an app on it, and the stream
-of its picture, sound and input to one person's browser.
+const usage = `stream-host runs one seat of Nearcast: an app on a display, and the stream of its
+picture and sound to one person's browser, with their input back to the app.
 
   stream-host --spec DIR/spec.json   run the seat that the file describes
-  stream-host fingerprint            say as JSON what this machine can do; with
-                                     --x-server JSON, of that display server:
+  stream-host fingerprint            print as JSON what this node can do;
+                                     --x-server JSON chooses the display server:
                                      {"server":"xorg","driver":"nvidia"}
-  stream-host app-init               for its own use: the app's parent process
+  stream-host --version              print the version
+  stream-host app-init               internal: the parent process of the app
 
-The Nomad driver "stream" starts it, and asks it by DIR/control.sock how it is.
-Its log is DIR/stream-host.log; its last word is DIR/exit.json. SIGTERM ends the seat
-as drained: the person is told, the app is stopped, nothing stays behind.
+The Nomad driver "stream" starts it and talks to it over DIR/control.sock. It logs
+to DIR/stream-host.log. Its last action is to write how it ended to DIR/exit.json.
+On SIGTERM the seat ends as drained: it tells the person, stops the app and
+leaves nothing behind.
 
-Exit status: 0 the seat ended well, 1 it failed (exit.json says how),
-2 it could not begin.
+Exit status: 0 the seat ended well, 1 the seat failed (exit.json says how),
+2 the seat could not start.
 `
 
 func main() {
@@ -46,38 +49,40 @@ func run(args []string) int {
 	flags := flag.NewFlagSet("stream-host", flag.ContinueOnError)
 	flags.Usage = func() { fmt.Fprint(flags.Output(), usage) }
 	path := flags.String("spec", "", "")
-	if err := flags.Parse(args); err == flag.ErrHelp {
+	printVersion := flags.Bool("version", false, "")
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return 0
 	} else if err != nil {
 		return 2
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	// Whoever started this may be dead, and its terminal or pipe with it.
+	// The parent may be dead, and its terminal or pipe gone.
 	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
 
 	switch {
-	// "probe" is what drivers of earlier releases ask for.
+	case *printVersion:
+		fmt.Println("stream-host", version.String())
+		return 0
+	// "probe" is what drivers of earlier releases call.
 	case flags.Arg(0) == "fingerprint", flags.Arg(0) == "probe":
-		want, err := xServer(flags.Args()[1:])
+		want, err := parseXServer(flags.Args()[1:])
 		if err != nil {
-			fmt.Fprintln(os.Stderr, "stream-host:", err)
-			return 2
+			return cannotStart(err)
 		}
 		return fingerprint(ctx, want, os.Stdout)
-	case *path == "" || flags.NArg() > 0:
-		fmt.Fprintln(os.Stderr, "stream-host: give --spec DIR/spec.json, or fingerprint; --help says more")
-		return 2
+	case flags.NArg() > 0:
+		return cannotStart(fmt.Errorf("unexpected argument %q; see --help", flags.Arg(0)))
+	case *path == "":
+		return cannotStart(errors.New("give --spec DIR/spec.json, or fingerprint; see --help"))
 	}
 	spec, err := seat.LoadSpec(*path)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "stream-host:", err)
-		return 2
+		return cannotStart(err)
 	}
 	log, err := openLog(spec)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "stream-host:", err)
-		return 2
+		return cannotStart(err)
 	}
 	if seat.Run(ctx, spec, newParts(spec, log), log).Failed() {
 		return 1
@@ -85,21 +90,7 @@ func run(args []string) int {
 	return 0
 }
 
-// xServer reads the arguments of fingerprint.
-func xServer(args []string) (wire.XServer, error) {
-	flags := flag.NewFlagSet("stream-host fingerprint", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	text := flags.String("x-server", `{"server":"`+wire.ServerAuto+`"}`, "")
-	err := flags.Parse(args)
-	if err == nil && flags.NArg() > 0 {
-		err = fmt.Errorf("%q is too much", flags.Args())
-	}
-	var x wire.XServer
-	if err == nil {
-		err = json.Unmarshal([]byte(*text), &x)
-	}
-	if err != nil {
-		return x, fmt.Errorf("fingerprint: %w; it takes --x-server and JSON", err)
-	}
-	return x, nil
+func cannotStart(err error) int {
+	fmt.Fprintln(os.Stderr, "stream-host:", err)
+	return 2
 }

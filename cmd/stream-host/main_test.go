@@ -35,7 +35,7 @@ func playAndLeave(t *testing.T, server wire.XServer) {
 	testkit.Until(t, "the key at the app", func() bool {
 		return strings.Contains(s.stdout(), `"key_press"`) && strings.Contains(s.stdout(), `"text":"a"`)
 	})
-	testkit.Until(t, "the picture that answers", func() bool { return b.frames.Load() > before })
+	testkit.Until(t, "the picture that follows", func() bool { return b.frames.Load() > before })
 
 	if s.spec.Display.Audio {
 		testkit.Until(t, "sound", func() bool { return b.sounds.Load() > 10 })
@@ -55,13 +55,13 @@ func playAndLeave(t *testing.T, server wire.XServer) {
 	log, err := os.ReadFile(filepath.Join(s.spec.RunDir, wire.LogFile))
 	testkit.Must(t, err)
 	if strings.Contains(string(log), "eyJ") {
-		t.Errorf("the log tells a token:\n%s", log)
+		t.Errorf("the log contains a token:\n%s", log)
 	}
 }
 
-// The browser is lost and comes back by another brain: same app, and a picture
-// at once although nothing moves.
-func TestLostAndBack(t *testing.T) {
+// The browser is lost and returns through another brain. The app is the same, and
+// a picture comes at once although nothing moves.
+func TestLostAndReturned(t *testing.T) {
 	s := newStreamHost(t).start()
 	address := s.waitState(wire.SeatIdle).Seat.Address
 	b := s.claim(address).connect()
@@ -102,8 +102,8 @@ func TestEnds(t *testing.T) {
 		}, wire.End{Reason: wire.ReasonError, Code: wire.CodeAppNoWindow}},
 		"exit before the window": {func(s *streamHost) { s.spec.Args = []string{"-no-window", "-exit-after", "10ms", "-exit-code", "3"} },
 			wire.End{Reason: wire.ReasonAppExited, ExitCode: 3}},
-		"no such user":    {func(s *streamHost) { s.spec.User = "nobody-at-all" }, wire.End{Reason: wire.ReasonError, Code: wire.CodeConfig}},
-		"no such encoder": {func(s *streamHost) { s.spec.Video.Encoder = "pencil" }, wire.End{Reason: wire.ReasonError, Code: wire.CodeEncoder}},
+		"unknown user":    {func(s *streamHost) { s.spec.User = "nobody-at-all" }, wire.End{Reason: wire.ReasonError, Code: wire.CodeConfig}},
+		"unknown encoder": {func(s *streamHost) { s.spec.Video.Encoder = "pencil" }, wire.End{Reason: wire.ReasonError, Code: wire.CodeEncoder}},
 		"content leaves the task directory": {func(s *streamHost) {
 			s.spec.Content = []wire.Content{{Source: "s3://models/m", Destination: "../m"}}
 			s.spec.Cache.Dir = s.sub("cache")
@@ -181,20 +181,20 @@ func killed(t *testing.T, server wire.XServer) {
 
 func TestFrozenWhileIdle(t *testing.T) {
 	s := newStreamHost(t, "-fps", "30")
-	s.spec.FreezeLatestS = 3 // it never rests
+	s.spec.FreezeLatestS = 3 // it always paints
 	s.start()
 	status := s.waitState(wire.SeatIdle)
-	testkit.Until(t, "the idle app rests", func() bool { return resting(status.AppPID) })
+	testkit.Until(t, "the idle app is frozen", func() bool { return isStopped(status.AppPID) })
 	s.claim(status.Seat.Address).connect()
-	if resting(status.AppPID) {
-		t.Error("the app of a session rests")
+	if isStopped(status.AppPID) {
+		t.Error("the app of a session is frozen")
 	}
 	testkit.Must(t, s.cmd.Process.Signal(syscall.SIGTERM))
 	s.wantExit()
 	s.wantNothingLeft(true)
 }
 
-// The checkout or Nomad's data_dir is in root's home, say.
+// As when the checkout or Nomad's data_dir is in root's home.
 func TestBelowClosedDir(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
@@ -213,7 +213,7 @@ func TestBelowClosedDir(t *testing.T) {
 	s.start()
 	b := s.claim(s.waitState(wire.SeatIdle).Seat.Address).connect()
 	testkit.Until(t, "a key at the app", func() bool {
-		b.press("KeyA", "a") // again: the window may just be getting the focus
+		b.press("KeyA", "a") // repeated: the window may not have the focus yet
 		return strings.Contains(s.stdout(), `"key_press"`)
 	})
 	if s.spec.Display.Audio {
@@ -233,7 +233,7 @@ func TestBelowClosedDir(t *testing.T) {
 	}
 }
 
-// An app that still loads when its window is there must be let finish.
+// An app that still loads when it shows its window must be able to finish.
 func TestNotFrozenWhileLoading(t *testing.T) {
 	s := newStreamHost(t)
 	loaded := s.sub("task/loaded")
@@ -243,7 +243,7 @@ func TestNotFrozenWhileLoading(t *testing.T) {
 		wait $loads; touch ` + loaded + `; wait`}
 	s.start()
 	status := s.waitState(wire.SeatIdle)
-	testkit.Until(t, "the idle app rests", func() bool { return resting(status.AppPID) })
+	testkit.Until(t, "the idle app is frozen", func() bool { return isStopped(status.AppPID) })
 	if _, err := os.Stat(loaded); err != nil {
 		t.Errorf("the app was frozen while it loaded: %v", err)
 	}
@@ -252,8 +252,8 @@ func TestNotFrozenWhileLoading(t *testing.T) {
 	s.wantNothingLeft(true)
 }
 
-func TestProbe(t *testing.T) {
-	out, err := exec.Command(hostBinary, "fingerprint").Output()
+func TestFingerprint(t *testing.T) {
+	out, err := exec.Command(streamHostBinary, "fingerprint").Output()
 	testkit.Must(t, err)
 	var p wire.Fingerprint
 	testkit.Must(t, json.Unmarshal(out, &p))
@@ -266,8 +266,8 @@ func TestProbe(t *testing.T) {
 	if len(p.Problems) == 0 && len(p.Encoders) == 0 {
 		t.Error("no encoder, and no problem either")
 	}
-	// Where nothing can be found, it says so and what to do.
-	bare := exec.Command(hostBinary, "fingerprint")
+	// Without any program, it says what to install.
+	bare := exec.Command(streamHostBinary, "fingerprint")
 	bare.Env = []string{"PATH=/nowhere"}
 	out, err = bare.Output()
 	testkit.Must(t, err)
@@ -278,14 +278,14 @@ func TestProbe(t *testing.T) {
 	}
 }
 
-func TestProbeOfXorg(t *testing.T) {
+func TestFingerprintOfXorg(t *testing.T) {
 	for _, c := range []struct{ choice, display, problem string }{
 		{`{"server":"xorg","driver":"dummy"}`, "Xorg ", ""},
 		{`{"server":"xorg","driver":"nosuch"}`, "", "apt-get install xserver-xorg-video-nosuch"},
 		{`{"server":"wayland"}`, "", "wayland"},
 	} {
 		testkit.Xorg(t)
-		out, err := exec.Command(hostBinary, "fingerprint", "--x-server", c.choice).Output()
+		out, err := exec.Command(streamHostBinary, "fingerprint", "--x-server", c.choice).Output()
 		testkit.Must(t, err)
 		var p wire.Fingerprint
 		testkit.Must(t, json.Unmarshal(out, &p))
@@ -307,10 +307,13 @@ func TestUsage(t *testing.T) {
 		{[]string{"--help"}, 0, "exit.json"},
 		{nil, 2, "--spec"},
 		{[]string{"--spec", "/nowhere/spec.json"}, 2, "/nowhere/spec.json"},
-		{[]string{"play"}, 2, "--help"},
+		{[]string{"--help"}, 0, "--version"},
+		{[]string{"--version"}, 0, "stream-host v"},
+		{[]string{"play"}, 2, `unexpected argument "play"; see --help`},
 		{[]string{"fingerprint", "--x-server", "xorg"}, 2, "JSON"},
+		{[]string{"fingerprint", "xorg"}, 2, `unexpected argument "xorg"`},
 	} {
-		cmd := exec.Command(hostBinary, c.args...)
+		cmd := exec.Command(streamHostBinary, c.args...)
 		out, _ := cmd.CombinedOutput()
 		if cmd.ProcessState.ExitCode() != c.code || !strings.Contains(string(out), c.says) {
 			t.Errorf("%q: exit %d, want %d; %s", c.args, cmd.ProcessState.ExitCode(), c.code, out)

@@ -3,20 +3,16 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"maps"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/nearcast/nearcast/internal/fleet"
 	"github.com/nearcast/nearcast/internal/ticket"
-	"github.com/nearcast/nearcast/internal/unixuser"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/seat"
 	"github.com/nearcast/nearcast/seat/app"
@@ -28,103 +24,12 @@ import (
 	"github.com/nearcast/nearcast/seat/sound"
 )
 
-// openLog logs into the run directory, which stays when this process is killed.
-func openLog(spec wire.Spec) (*slog.Logger, error) {
-	path := filepath.Join(spec.RunDir, wire.LogFile)
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("open log: %w", err)
-	}
-	log := slog.New(slog.NewJSONHandler(f, &slog.HandlerOptions{Level: slog.LevelInfo}))
-	return log.With("alloc", spec.Alloc, "app", spec.App), nil
-}
-
-// seatDir is where display, sound and app keep their sockets and secrets. It is
-// made with the first of them and goes with the last.
-type seatDir struct {
-	path string
-	cred *syscall.Credential
-	link string // in the run directory, to path; empty where Nomad removes path
-}
-
-// newSeatDir makes a directory below the task's, so that Nomad removes it even
-// if this process is killed. Its name cannot be guessed, since the task
-// directory may be the app's own. Display and sound run as the app's user, but
-// see the node as it is: where that user cannot reach the task's directory, it
-// is one for temporary files, of which a link in the run directory tells.
-func newSeatDir(spec wire.Spec) (seatDir, error) {
-	cred, err := credential(spec.User)
-	if err != nil {
-		return seatDir{}, err
-	}
-	base := spec.TaskDir
-	reached, err := app.CanReach(spec.User, base)
-	if err != nil {
-		return seatDir{}, wire.End{Reason: wire.ReasonError, Code: wire.CodeConfig, Detail: err.Error()}
-	}
-	if !reached || len(base) > maxBase {
-		base = os.TempDir()
-	}
-	path, err := os.MkdirTemp(base, ".nearcast-")
-	if err != nil {
-		return seatDir{}, fmt.Errorf("make the seat's directory: %w", err)
-	}
-	d := seatDir{path: path, cred: cred}
-	if base != spec.TaskDir {
-		d.link = filepath.Join(spec.RunDir, wire.ScratchLink)
-		if err := os.Symlink(path, d.link); err != nil {
-			return seatDir{}, errors.Join(fmt.Errorf("remember the seat's directory: %w", err), d.Close())
-		}
-	}
-	if err := errors.Join(os.Chmod(path, 0o711), d.own("x"), d.own("home")); err != nil {
-		return seatDir{}, errors.Join(fmt.Errorf("make the seat's directory: %w", err), d.Close())
-	}
-	return d, nil
-}
-
-// maxBase leaves room for the name of a unix socket below, which the kernel
-// limits to 107 bytes in all.
-const maxBase = 72
-
-func (d seatDir) sub(name string) string { return filepath.Join(d.path, name) }
-
-// own makes a directory that only the app's user can enter.
-func (d seatDir) own(name string) error {
-	if err := os.Mkdir(d.sub(name), 0o700); err != nil {
-		return err
-	}
-	if d.cred == nil {
-		return nil
-	}
-	return os.Lchown(d.sub(name), int(d.cred.Uid), int(d.cred.Gid))
-}
-
-func (d seatDir) Close() error {
-	err := os.RemoveAll(d.path)
-	if d.link != "" && err == nil {
-		err = os.Remove(d.link)
-	}
-	return err
-}
-
-// credential is the app's user. Nil is this process's own.
-func credential(text string) (*syscall.Credential, error) {
-	u, err := unixuser.Lookup(text)
-	if err != nil {
-		return nil, wire.End{Reason: wire.ReasonError, Code: wire.CodeConfig, Detail: err.Error()}
-	}
-	if u.UID == os.Geteuid() {
-		return nil, nil
-	}
-	return &syscall.Credential{Uid: uint32(u.UID), Gid: uint32(u.GID)}, nil
-}
-
-// newParts wires the real parts of a seat.
+// newParts connects the packages below seat with the interfaces of seat.
 func newParts(spec wire.Spec, log *slog.Logger) seat.Parts {
 	p := &parts{spec: spec, log: log}
 	return seat.Parts{
-		Freeze:  seat.FreezePolicy{Quiet: orElse(spec.FreezeQuietS, freezeQuiet), Latest: orElse(spec.FreezeLatestS, freezeLatest)},
-		Content: p.content, Display: p.display, Sound: p.sound, App: p.app, Hands: p.hands,
+		Freeze:  seat.FreezePolicy{Quiet: secondsOr(spec.FreezeQuietS, freezeQuiet), Latest: secondsOr(spec.FreezeLatestS, freezeLatest)},
+		Content: p.content, Display: p.display, Sound: p.sound, App: p.app, Input: p.input,
 		Video: p.video, Audio: p.audio, Peer: p.peer, Verify: p.verify, Register: p.register,
 	}
 }
@@ -133,10 +38,10 @@ type parts struct {
 	spec wire.Spec
 	log  *slog.Logger
 	dir  seatDir
-	// devices are what the app draws with, known once there is a display.
+	// devices are the display's device files. They are known once it runs.
 	devices []string
-	// verifier reads the routers' keys when the first ticket comes: a seat may
-	// start before its node has them.
+	// verifier is made when the first ticket comes: a seat may start before its
+	// node has the routers' keys.
 	keysMu   sync.Mutex
 	verifier *ticket.Verifier
 }
@@ -152,7 +57,7 @@ func (p *parts) content(ctx context.Context, progress func(done, total int64, na
 	})
 }
 
-// screen is a display whose end takes the seat's directory along.
+// screen is a display that removes the seat's directory when it closes.
 type screen struct {
 	*display.Display
 	dir seatDir
@@ -167,14 +72,14 @@ func (p *parts) display(ctx context.Context) (seat.Display, error) {
 	}
 	d, err := display.Start(ctx, display.Config{
 		Width: p.spec.Display.Width, Height: p.spec.Display.Height,
-		// The run directory is root's alone, as Xorg's files must be.
+		// Only root can write to the run directory, as Xorg requires.
 		Server: p.spec.XServer, Dir: p.spec.RunDir,
 		AuthDir: p.dir.sub("x"), Credential: p.dir.cred, Log: p.log,
 	})
 	if err != nil {
 		return nil, errors.Join(err, p.dir.Close())
 	}
-	p.log.Info("display", "server", d.Server())
+	p.log.Info("display started", "server", d.Server())
 	p.devices = d.Devices()
 	return screen{d, p.dir}, nil
 }
@@ -209,8 +114,9 @@ func (p *parts) app(ctx context.Context, env []string) (seat.App, error) {
 	return a, nil
 }
 
-// hidden is what the app must not see even if a file's mode let it: the seat's
-// own sockets, the cache, and the directories of other allocations.
+// hidden lists what the app must not see even where file modes allow it: the
+// run directory, the cache, and the directories of other allocations. show lists
+// the exceptions.
 func hidden(spec wire.Spec) (hide, show []string) {
 	hide = append(hide, spec.RunDir)
 	if spec.Cache.Dir != "" {
@@ -224,26 +130,26 @@ func hidden(spec wire.Spec) (hide, show []string) {
 	return hide, append(show, spec.TaskDir)
 }
 
-// When idle apps are frozen, where the job does not say.
+// When an idle app is frozen, unless the job says otherwise.
 const (
 	freezeQuiet  = 2 * time.Second
 	freezeLatest = time.Minute
 )
 
-func orElse(seconds int, otherwise time.Duration) time.Duration {
+func secondsOr(seconds int, otherwise time.Duration) time.Duration {
 	if seconds > 0 {
 		return time.Duration(seconds) * time.Second
 	}
 	return otherwise
 }
 
-func (p *parts) hands(d seat.Display) (seat.Hands, error) {
+func (p *parts) input(d seat.Display) (seat.Input, error) {
 	s := d.(screen)
 	in, err := input.Open(s.Name(), s.Authority(), p.spec.Display.Width, p.spec.Display.Height)
 	if err != nil {
 		return nil, err
 	}
-	// Games that take the mouse know keys by their place: W A S D on every layout.
+	// Games that grab the mouse use keys by their position: W A S D on every layout.
 	in.PreferPlace(p.spec.Display.Pointer == wire.PointerRelative)
 	return in, nil
 }
@@ -260,7 +166,7 @@ func (p *parts) video(ctx context.Context, d seat.Display, frame func(seat.Frame
 	if err != nil {
 		return nil, err
 	}
-	p.log.Info("encoder", "element", v.Encoder())
+	p.log.Info("encoder started", "element", v.Encoder())
 	return v, nil
 }
 
@@ -276,24 +182,24 @@ func (p *parts) audio(ctx context.Context, s seat.Sound, frame func(seat.Frame))
 	return a, nil
 }
 
-// connection is peer.Peer with the frames of package host.
+// connection is a peer.Peer that takes the frames of package seat.
 type connection struct{ *peer.Peer }
 
-func (b connection) WriteVideo(f seat.Frame) error { return b.Peer.WriteVideo(peer.Frame(f)) }
-func (b connection) WriteAudio(f seat.Frame) error { return b.Peer.WriteAudio(peer.Frame(f)) }
+func (c connection) WriteVideo(f seat.Frame) error { return c.Peer.WriteVideo(peer.Frame(f)) }
+func (c connection) WriteAudio(f seat.Frame) error { return c.Peer.WriteAudio(peer.Frame(f)) }
 
 func (p *parts) peer(c seat.PeerConfig) (seat.Peer, error) {
 	made, err := peer.New(peer.Config{
 		Listen: p.spec.Listen, Codec: p.spec.Video.Codec, Audio: p.spec.Display.Audio,
-		OnInput: c.Input, OnKeyframe: c.Keyframe, OnBitrate: c.Bitrate, OnCandidate: c.Candidate,
+		OnInput: c.OnInput, OnKeyframe: c.OnKeyframe, OnBitrate: c.OnBitrate, OnCandidate: c.OnCandidate,
 		OnState: func(s peer.State) {
 			switch s {
 			case peer.Connected:
-				c.Link(seat.LinkConnected)
+				c.OnState(seat.PeerConnected)
 			case peer.Disconnected:
-				c.Link(seat.LinkLost)
+				c.OnState(seat.PeerDisconnected)
 			case peer.Closed:
-				c.Link(seat.LinkClosed)
+				c.OnState(seat.PeerClosed)
 			}
 		},
 		MaxBitrateBPS: p.spec.Video.BitrateBPS, Log: p.log,
@@ -308,7 +214,7 @@ func (p *parts) verify(token string) (seat.Claims, error) {
 	verifier, err := p.keys()
 	if err != nil {
 		p.log.Error("read ticket keys", "error", err)
-		return seat.Claims{}, errors.New("the seat cannot check tickets: see its log")
+		return seat.Claims{}, errors.New("the seat cannot read the ticket keys; its log says why")
 	}
 	c, err := verifier.Verify(token)
 	return seat.Claims{Session: c.Session, App: c.App}, err

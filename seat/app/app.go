@@ -1,4 +1,4 @@
-// Package app runs the one untrusted process of a seat, its application.
+// Package app runs the app of a seat: the one process in it that is not trusted.
 //
 //	p, err := app.Start(ctx, app.Config{
 //		Command: "f3d", Args: []string{"local/engine.glb"},
@@ -10,30 +10,30 @@
 //	<-p.Done()
 //	code, signal := p.Exit()
 //
-// Between this process and the application stands a small parent, this very
-// executable started again (see InitMain). It gives up every privilege, starts
-// the application, reaps what the application orphans, and ends with it. When
-// this process is gone, for whatever reason, the parent ends all of them.
+// A small parent process stands between this process and the app: this
+// executable, started again (see InitMain). It gives up every privilege, starts
+// the app, reaps the processes that the app orphans, and ends when the app ends.
+// When this process is gone, for whatever reason, the parent ends all of them.
 //
 // With Config.Isolate the parent is the first process of new pid, mount and
-// network namespaces, and the application
+// network namespaces. Then the app
 //
-//   - sees no process but its own, and no path of Config.Hide;
-//   - reaches its directory, its command and its mounts under the paths it was
-//     told, also where they lie below a directory that its user cannot enter,
-//     such as root's home: nothing else of that directory is there;
-//   - has loopback for a network and nothing else, so neither the site's
-//     network nor the cloud's metadata address, which would give it the node's
-//     credentials. With wire.NetworkHost it shares the host's network: then the
-//     operator must keep 169.254.169.254 away by other means, such as
-//     requiring IMDSv2 with a hop limit of 1 or a firewall rule on the user;
-//   - cannot leave a process behind: the pid namespace ends as one.
+//   - sees only its own processes, and no path of Config.Hide;
+//   - finds its directory, its command and its mounts at the paths that it was
+//     given, even below a directory that its user cannot enter, such as root's
+//     home. Nothing else of that directory is visible;
+//   - has no network but loopback. So it reaches neither the site's network nor
+//     the cloud's metadata address, which would give it the node's credentials.
+//     With wire.NetworkHost it shares the node's network: then the operator must
+//     protect 169.254.169.254 in another way, such as IMDSv2 with a hop limit of
+//     1, or a firewall rule for the user;
+//   - cannot leave a process behind: the kernel ends the whole pid namespace.
 //
-// The System V IPC namespace stays the host's: pictures pass from application
-// to display by shared memory.
+// The app shares the node's System V IPC namespace: it passes pictures to the
+// display by shared memory.
 //
-// With and without Isolate the application has no capability, cannot gain any
-// (no_new_privs), and has exactly the environment it was given.
+// With and without Isolate, the app has no capability, cannot gain one
+// (no_new_privs), and has exactly the environment that it was given.
 package app
 
 import (
@@ -51,49 +51,49 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// Config says what to run, and how far to trust it.
+// Config says what to run, and what it may do.
 type Config struct {
-	// Command is a path, absolute or below Dir, or a name to be found in the
-	// PATH of Env, or else in Dir.
+	// Command is a path, absolute or below Dir, or a name, which is looked up in
+	// the PATH of Env, then in Dir.
 	Command string
 	Args    []string
 	// Env is the whole environment: nothing is inherited. HOME,
-	// XDG_RUNTIME_DIR, USER, LOGNAME and PATH are added where missing. What the
-	// display and the sound server need belongs in it.
+	// XDG_RUNTIME_DIR, USER, LOGNAME and PATH are added if they are missing. It
+	// must hold the variables of display and sound server.
 	Env map[string]string
 	// Dir is the working directory.
 	Dir string
-	// Home is a private directory for HOME and XDG_RUNTIME_DIR, made if it does
-	// not exist. Empty is Dir/.nearcast. The user's own home is not used: what
-	// one session leaves there, the next would find.
+	// Home is a private directory for HOME and XDG_RUNTIME_DIR. It is made if it
+	// does not exist. Empty is Dir/.nearcast. The user's own home is not used: the
+	// next session would find there what this one leaves.
 	Home string
 	// User is one of unixuser; empty is the user of this process.
 	User string
 	// Stdout and Stderr are paths of a FIFO or a file; empty is /dev/null.
 	Stdout, Stderr string
-	// Isolate puts the application into namespaces of its own. It needs root.
+	// Isolate runs the app in namespaces of its own. It needs root.
 	Isolate bool
 	// Network is wire.NetworkNone (or empty) or wire.NetworkHost. Without
-	// Isolate it has no effect: the network is the host's.
+	// Isolate it has no effect: the app uses the node's network.
 	Network string
-	// Mounts are bound into the application's view of the file system. A
-	// missing mount point is made, as an empty directory on the host.
+	// Mounts are bind mounts that only the app sees. A missing mount point is
+	// made, as an empty directory on the node.
 	Mounts []wire.Mount
-	// Hide lists paths to cover, Show lists paths below them that stay. Dir and
-	// Home stay always. Missing ones are passed over.
+	// Hide lists paths that the app must not see. Show lists paths below them
+	// that it still sees. Dir and Home are always visible. Missing paths are ignored.
 	Hide, Show []string
-	// Devices are patterns of device files that the application must be able to
-	// open. They are visible to it as all of /dev is; where they are a group's,
-	// it is made a member. It has an effect only for root.
+	// Devices are patterns of device files that the app must be able to open. If
+	// a file belongs to a group, the app becomes a member of it. Devices has an
+	// effect only if this process is root.
 	Devices []string
-	// Cgroup is a cgroup directory for the application; empty is that of this process.
+	// Cgroup is a cgroup directory for the app; empty is the cgroup of this process.
 	Cgroup string
 	// Log is slog.Default() if nil.
 	Log *slog.Logger
 }
 
-// Start starts the application. The context bounds the start only. An error
-// that the job's author or the operator can mend is a wire.End.
+// Start starts the app. The context bounds the start only. An error that the
+// publisher or the operator can correct is a wire.End.
 func Start(ctx context.Context, cfg Config) (*Process, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
@@ -105,8 +105,7 @@ func Start(ctx context.Context, cfg Config) (*Process, error) {
 	return start(ctx, cfg, s)
 }
 
-// prepare checks the configuration and makes of it what the parent process
-// must know.
+// prepare checks the configuration and makes the spec for the parent process.
 func prepare(cfg Config) (spec, error) {
 	root := os.Geteuid() == 0
 	switch {
@@ -115,18 +114,18 @@ func prepare(cfg Config) (spec, error) {
 	case cfg.Dir == "":
 		return spec{}, problem(wire.CodeConfig, "the task has no working directory")
 	case cfg.Isolate && !root:
-		return spec{}, problem(wire.CodeConfig, "isolation needs root: run the node's agent as root, or set isolate = false")
+		return spec{}, problem(wire.CodeConfig, "isolation needs root: run the Nomad agent as root, or set isolate = false")
 	case cfg.Network != "" && cfg.Network != wire.NetworkNone && cfg.Network != wire.NetworkHost:
-		return spec{}, problem(wire.CodeConfig, fmt.Sprintf("network %q is neither %q nor %q", cfg.Network, wire.NetworkNone, wire.NetworkHost))
+		return spec{}, problem(wire.CodeConfig, fmt.Sprintf("network %q is not allowed: it must be %q or %q", cfg.Network, wire.NetworkNone, wire.NetworkHost))
 	}
 	id, err := lookup(cfg.User)
 	if err != nil {
 		return spec{}, problem(wire.CodeConfig, err.Error())
 	}
 	if !root && id.UID != os.Geteuid() {
-		return spec{}, problem(wire.CodeConfig, fmt.Sprintf("running as user %q needs root", cfg.User))
+		return spec{}, problem(wire.CodeConfig, fmt.Sprintf("to run the app as user %q, the Nomad agent must run as root", cfg.User))
 	}
-	id = id.admit(cfg.Devices, cfg.Log)
+	id = id.addDeviceGroups(cfg.Devices, cfg.Log)
 	home := cfg.Home
 	if home == "" {
 		home = filepath.Join(cfg.Dir, ".nearcast")
@@ -158,7 +157,7 @@ func searchPath(env map[string]string) string {
 	return defaultPath
 }
 
-// environment completes the application's.
+// environment adds to given what is missing.
 func environment(given map[string]string, id identity, home, runtimeDir string) []string {
 	env := map[string]string{
 		"HOME": home, "XDG_RUNTIME_DIR": runtimeDir, "PATH": defaultPath,
@@ -177,8 +176,8 @@ func environment(given map[string]string, id identity, home, runtimeDir string) 
 	return list
 }
 
-// makeHome makes the private directory and one for sockets in it. What content
-// put there is not trusted: no link is followed.
+// makeHome makes the private directory and a directory for sockets in it. It
+// follows no symbolic link, since content may have put one there.
 func makeHome(home string, id identity) (runtimeDir string, err error) {
 	if err := makeOwned(filepath.Dir(home), filepath.Base(home), id); err != nil {
 		return "", fmt.Errorf("make home directory: %w", err)
@@ -212,9 +211,9 @@ func makeOwned(parent, name string, id identity) error {
 	return dir.Lchown(name, id.UID, id.GID)
 }
 
-// openOutput opens what the application prints to. A FIFO is opened for
-// reading too: so it opens at once without a reader, and the application is not
-// killed by SIGPIPE when the reader, Nomad's log collector, is restarted.
+// openOutput opens the file or FIFO that the app prints to. A FIFO is opened for
+// reading too: so it opens at once without a reader, and SIGPIPE does not kill the
+// app when the reader, Nomad's log collector, restarts.
 func openOutput(path string) (*os.File, error) {
 	if path == "" {
 		path = os.DevNull
@@ -223,8 +222,7 @@ func openOutput(path string) (*os.File, error) {
 	if info, err := os.Stat(path); err == nil && info.Mode()&fs.ModeNamedPipe != 0 {
 		flags = unix.O_RDWR
 	}
-	// Not os.OpenFile, which makes a FIFO non-blocking: the application would
-	// inherit that.
+	// Not os.OpenFile: it makes a FIFO non-blocking, and the app would inherit that.
 	fd, err := unix.Open(path, flags|unix.O_CLOEXEC|unix.O_NOCTTY, 0o644)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}

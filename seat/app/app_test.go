@@ -29,8 +29,8 @@ func TestMain(m *testing.M) {
 			InitMain()
 		case "look":
 			look(os.Args[2:])
-		case "host":
-			host(os.Args[2:])
+		case "stream-host":
+			runStreamHost(os.Args[2:])
 		}
 	}
 	dir, err := os.MkdirTemp("", "app-test-")
@@ -61,7 +61,7 @@ func copyFile(from, to string) error {
 	return errors.Join(err, out.Close())
 }
 
-// view is what an application finds around it.
+// view is what an app sees.
 type view struct {
 	PID        int
 	UID, GID   int
@@ -79,7 +79,7 @@ type view struct {
 	Writes     map[string]string // path → error
 }
 
-// look is the application of most tests: it prints its view.
+// look is the app of most tests. It prints its view.
 func look(paths []string) {
 	v := view{PID: os.Getpid(), UID: os.Getuid(), GID: os.Getgid(), Env: os.Environ(),
 		Namespaces: map[string]string{}, Status: map[string]string{}, Lists: map[string]string{}, Writes: map[string]string{}}
@@ -120,9 +120,9 @@ func look(paths []string) {
 				names = append(names, e.Name())
 			}
 			v.Lists[path] = strings.Join(names, " ")
-			probe := filepath.Join(path, "written")
-			err := os.WriteFile(probe, nil, 0o600)
-			os.Remove(probe)
+			file := filepath.Join(path, "written")
+			err := os.WriteFile(file, nil, 0o600)
+			os.Remove(file)
 			v.Writes[path] = text(err)
 		} else if b, ferr := os.ReadFile(path); ferr == nil {
 			v.Lists[path] = string(b)
@@ -208,7 +208,7 @@ func wait(t *testing.T, p *Process) {
 	select {
 	case <-p.Done():
 	case <-within(t).Done():
-		t.Fatal("the application does not end")
+		t.Fatal("the app does not end")
 	}
 }
 

@@ -8,14 +8,14 @@ import (
 	"syscall"
 )
 
-// admit makes the user a member of the groups whose members alone may open a
-// device file of these patterns, such as "render" of /dev/dri/renderD128. What
-// everybody may open, as NVIDIA's, needs nothing; and the group root, which owns
-// more than devices, is not given.
-func (id identity) admit(patterns []string, log *slog.Logger) identity {
+// addDeviceGroups adds the groups that may open the device files of these
+// patterns, such as "render" for /dev/dri/renderD128. Files that all users may
+// open, such as NVIDIA's, need no group. The group root is never added: it owns
+// more than devices.
+func (id identity) addDeviceGroups(patterns []string, log *slog.Logger) identity {
 	id.Groups = append([]int(nil), id.Groups...)
 	for _, pattern := range patterns {
-		files, _ := filepath.Glob(pattern) // the patterns are this program's
+		files, _ := filepath.Glob(pattern) // the patterns come from this program, so they are valid
 		for _, file := range files {
 			info, err := os.Stat(file)
 			if err != nil || info.Mode()&fs.ModeCharDevice == 0 {
@@ -28,7 +28,7 @@ func (id identity) admit(patterns []string, log *slog.Logger) identity {
 			case mode&0o060 == 0o060 && owner.Gid != 0:
 				id.Groups = withGroup(id.Groups, int(owner.Gid))
 			default:
-				log.Warn("the app cannot open a device that its display draws with", "device", file, "mode", info.Mode(), "user", id.label())
+				log.Warn("the app cannot open a device of its display", "device", file, "mode", info.Mode(), "user", id.label())
 			}
 		}
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/nearcast/nearcast/internal/testkit"
 )
 
-// made makes device files that do what /dev/null does, where this machine lets it.
+// made makes device files that work like /dev/null, if this machine allows it.
 func made(t *testing.T, dir string, files map[string]uint32, gid int) {
 	t.Helper()
 	for name, mode := range files {
@@ -33,8 +33,8 @@ func made(t *testing.T, dir string, files map[string]uint32, gid int) {
 	}
 }
 
-// TestDevices: the app draws with a GPU whose files are like /dev/nvidia0, which
-// is for everybody, and like /dev/dri/renderD128, which is a group's.
+// TestDevices: the app uses GPU device files that are like /dev/nvidia0, which all
+// users may open, and like /dev/dri/renderD128, which a group may open.
 func TestDevices(t *testing.T) {
 	needRoot(t)
 	modes(t, func(t *testing.T, cfg Config) {
@@ -50,10 +50,10 @@ func TestDevices(t *testing.T) {
 			return code == 0
 		}
 		if !opens(cfg, "nvidia0") {
-			t.Error("a device that is for everybody cannot be opened")
+			t.Error("a device for all users cannot be opened")
 		}
 		if opens(cfg, "dri/renderD128") {
-			t.Error("a group's device was opened without being asked for")
+			t.Error("a group's device was opened although it is not in Config.Devices")
 		}
 		cfg.Devices = []string{filepath.Join(dev, "nvidia*"), filepath.Join(dev, "dri", "renderD*")}
 		for _, file := range []string{"nvidia0", "dri/renderD128"} {
@@ -64,7 +64,7 @@ func TestDevices(t *testing.T) {
 	})
 }
 
-// The machine's own devices, where it has a GPU.
+// The real devices of this machine, if it has a GPU.
 func TestOwnDevices(t *testing.T) {
 	needRoot(t)
 	patterns := []string{"/dev/nvidia*", "/dev/dri/renderD*"}
@@ -88,7 +88,7 @@ func TestOwnDevices(t *testing.T) {
 	}
 }
 
-func TestAdmit(t *testing.T) {
+func TestAddDeviceGroups(t *testing.T) {
 	needRoot(t)
 	dir := openDir(t)
 	made(t, dir, map[string]uint32{"all": 0o666}, 7)
@@ -100,7 +100,7 @@ func TestAdmit(t *testing.T) {
 
 	var said bytes.Buffer
 	before := identity{UID: 65534, GID: 65534, Groups: []int{65534}}
-	after := before.admit([]string{filepath.Join(dir, "*"), "/nowhere/*"}, slog.New(slog.NewTextHandler(&said, nil)))
+	after := before.addDeviceGroups([]string{filepath.Join(dir, "*"), "/nowhere/*"}, slog.New(slog.NewTextHandler(&said, nil)))
 	if !slices.Equal(after.Groups, []int{65534, 77}) || len(before.Groups) != 1 {
 		t.Errorf("groups are %v, and were %v", after.Groups, before.Groups)
 	}

@@ -39,10 +39,10 @@ func TestIsolation(t *testing.T) {
 		}
 	}
 	if mine, _ := os.Readlink("/proc/self/ns/ipc"); mine != v.Namespaces["ipc"] {
-		t.Error("the ipc namespace is another: shared memory with the display would not work")
+		t.Error("the ipc namespace is a new one: shared memory with the display would not work")
 	}
 	if len(v.Pids) != 2 || v.Pids[0] != 1 {
-		t.Errorf("sees processes %v, want its parent 1 and itself", v.Pids)
+		t.Errorf("it sees processes %v, want its parent 1 and itself", v.Pids)
 	}
 	if v.Metadata == "" || v.Took > time.Second {
 		t.Errorf("connecting to the metadata address: %q after %v, want a refusal at once", v.Metadata, v.Took)
@@ -81,11 +81,11 @@ func TestIsolation(t *testing.T) {
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	testkit.Must(t, err)
 	if strings.Contains(string(mounts), secret) || strings.Contains(string(mounts), mounted) {
-		t.Error("the application's mounts are the host's too")
+		t.Error("the app's mounts are visible on the node")
 	}
 }
 
-// TestDirInHiddenPath: a task's directory lies below the agent's, which is hidden.
+// TestDirInHiddenPath: the task directory lies below the agent's, which is hidden.
 func TestDirInHiddenPath(t *testing.T) {
 	needRoot(t)
 	data := openDir(t)
@@ -107,11 +107,11 @@ func TestHostNetwork(t *testing.T) {
 	dir := openDir(t)
 	v := seen(t, Config{Dir: dir, Isolate: true, Network: wire.NetworkHost, Stdout: filepath.Join(dir, "stdout"), Stderr: filepath.Join(dir, "stderr")})
 	if mine, _ := os.Readlink("/proc/self/ns/net"); mine != v.Namespaces["net"] {
-		t.Error("the network namespace is another")
+		t.Error("the network namespace is a new one")
 	}
 }
 
-func TestPowerlessWithoutIsolation(t *testing.T) {
+func TestNoPrivilegesWithoutIsolation(t *testing.T) {
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "node's own")
 	dir := openDir(t)
 	v := seen(t, Config{Dir: dir, Stdout: filepath.Join(dir, "stdout"), Stderr: filepath.Join(dir, "stderr")})

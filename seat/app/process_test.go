@@ -20,12 +20,12 @@ import (
 	"github.com/nearcast/nearcast/internal/testkit"
 )
 
-func TestSignalReachesTheApplication(t *testing.T) {
+func TestSignalReachesTheApp(t *testing.T) {
 	modes(t, func(t *testing.T, cfg Config) {
 		p := run(t, sh(cfg, `trap 'echo got; exit 4' HUP; echo up; while :; do sleep 0.01; done`))
 		testkit.Until(t, "trap", func() bool { return strings.Contains(output(t, cfg), "up") })
 		if err := p.Signal("SIGNAL"); err == nil {
-			t.Error("SIGNAL was taken for a signal")
+			t.Error("no error for the unknown signal SIGNAL")
 		}
 		testkit.Must(t, p.Signal("SIGHUP"))
 		wait(t, p)
@@ -35,7 +35,7 @@ func TestSignalReachesTheApplication(t *testing.T) {
 	})
 }
 
-// stubborn leaves a daemon and ignores what can be ignored.
+// stubborn leaves a daemon and ignores every signal that can be ignored.
 const stubborn = `setsid sh -c '(trap "" TERM HUP INT; setsid sleep 1000 & setsid sleep 1000) &' &
 	trap '' TERM; echo up; while :; do sleep 0.01; done`
 
@@ -49,7 +49,7 @@ func daemons(pids []int) (n int) {
 	return n
 }
 
-func TestStopLeavesNobody(t *testing.T) {
+func TestStopLeavesNoProcess(t *testing.T) {
 	modes(t, func(t *testing.T, cfg Config) {
 		p := run(t, sh(cfg, stubborn))
 		var pids []int
@@ -57,7 +57,7 @@ func TestStopLeavesNobody(t *testing.T) {
 		if !slices.Contains(pids, p.PID()) || p.PID() == 0 {
 			t.Errorf("Pids %v without PID %d", pids, p.PID())
 		}
-		testkit.Must(t, p.Freeze()) // a frozen application must be thawed to end
+		testkit.Must(t, p.Freeze()) // Stop must thaw it
 		testkit.Must(t, p.Stop("SIGINT", 50*time.Millisecond))
 		select {
 		case <-p.Done():
@@ -68,7 +68,7 @@ func TestStopLeavesNobody(t *testing.T) {
 	})
 }
 
-func TestStopIsPolite(t *testing.T) {
+func TestStopLetsTheAppSave(t *testing.T) {
 	modes(t, func(t *testing.T, cfg Config) {
 		p := run(t, sh(cfg, `trap 'echo saved; exit 0' TERM; echo up; sleep 1000 & wait`))
 		testkit.Until(t, "trap", func() bool { return strings.Contains(output(t, cfg), "up") })
@@ -80,7 +80,7 @@ func TestStopIsPolite(t *testing.T) {
 	})
 }
 
-func TestExitTakesDaemonsAlong(t *testing.T) {
+func TestExitEndsDaemons(t *testing.T) {
 	modes(t, func(t *testing.T, cfg Config) {
 		fifo := filepath.Join(cfg.Dir, "go")
 		testkit.Must(t, unix.Mkfifo(fifo, 0o666))
@@ -103,12 +103,12 @@ func TestFreezeUsesNoProcessor(t *testing.T) {
 		testkit.Must(t, p.Freeze())
 		testkit.Until(t, "standstill", func() bool { return allStopped(p) })
 		before := ticks(p)
-		// Time passes, as another process's loop that takes a while shows.
+		// Let time pass: run another process for a while.
 		if err := exec.CommandContext(within(t), "sleep", "0.3").Run(); err != nil {
 			t.Fatal(err)
 		}
 		if after := ticks(p); after != before {
-			t.Errorf("a frozen application used %d ticks", after-before)
+			t.Errorf("a frozen app used %d ticks", after-before)
 		}
 		testkit.Must(t, p.Freeze()) // twice is harmless
 		testkit.Must(t, p.Thaw())
@@ -128,10 +128,10 @@ func TestFreezeWhileForking(t *testing.T) {
 	})
 }
 
-// TestKilledHostLeavesNobody kills a process that runs an application.
-func TestKilledHostLeavesNobody(t *testing.T) {
+// TestKilledStreamHostLeavesNoProcess kills a process that runs an app.
+func TestKilledStreamHostLeavesNoProcess(t *testing.T) {
 	modes(t, func(t *testing.T, cfg Config) {
-		cmd := exec.CommandContext(within(t), self, "host", cfg.Dir, strconv.FormatBool(cfg.Isolate))
+		cmd := exec.CommandContext(within(t), self, "stream-host", cfg.Dir, strconv.FormatBool(cfg.Isolate))
 		cmd.Stderr = os.Stderr
 		out, err := cmd.StdoutPipe()
 		testkit.Must(t, err)
@@ -146,15 +146,15 @@ func TestKilledHostLeavesNobody(t *testing.T) {
 	})
 }
 
-// host runs a stubborn application, prints its processes, and waits to be killed.
-func host(args []string) {
+// runStreamHost runs a stubborn app, prints its processes, and waits to be killed.
+func runStreamHost(args []string) {
 	p, err := Start(context.Background(), sh(Config{Dir: args[0], Isolate: args[1] == "true"}, stubborn))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	for tick := time.NewTicker(2 * time.Millisecond); daemons(p.Pids()) < 2; {
-		<-tick.C // nothing tells of it; the test has the deadline
+		<-tick.C // there is no event to wait for; the test has the deadline
 	}
 	json.NewEncoder(os.Stdout).Encode(append(p.Pids(), p.parent))
 	<-p.Done()
@@ -165,13 +165,13 @@ func checkGone(t *testing.T, pids []int) {
 	t.Helper()
 	testkit.Until(t, "end of all", func() bool {
 		return !slices.ContainsFunc(pids, func(pid int) bool {
-			_, alive := parentOf(pid)
+			_, alive := processStat(pid)
 			return alive
 		})
 	})
 	for _, pid := range pids {
 		if err := syscall.Kill(pid, 0); err == nil {
-			if _, alive := parentOf(pid); alive {
+			if _, alive := processStat(pid); alive {
 				t.Errorf("process %d is left", pid)
 			}
 		}
@@ -186,7 +186,7 @@ func stat(pid int) []string {
 	return strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
 }
 
-// ticks is the processor time of the application's processes.
+// ticks is the processor time of the app's processes.
 func ticks(p *Process) (sum int) {
 	for _, pid := range p.Pids() {
 		if f := stat(pid); len(f) > 13 {

@@ -122,7 +122,7 @@ func TestOutputOverFIFO(t *testing.T) {
 	})
 }
 
-// TestHomeIsNotALink: content may bring a link to where it must not write.
+// TestHomeIsNotALink: content may contain a link to a place that it must not write.
 func TestHomeIsNotALink(t *testing.T) {
 	dir, victim := openDir(t), openDir(t)
 	testkit.Must(t, os.Symlink(victim, filepath.Join(dir, ".nearcast")))

@@ -18,8 +18,8 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// cache is the node's directory. It holds no state of its own: everything that
-// counts is on disk, since its other users are other processes.
+// cache is the node's cache directory. All its state is on disk, since other
+// processes use it too.
 type cache struct {
 	dir string
 	max int64
@@ -30,7 +30,7 @@ func openCache(settings wire.Cache) (*cache, error) {
 		return nil, failure(wire.CodeConfig, "the cache directory %q is not an absolute path; set the driver's cache_dir", settings.Dir)
 	}
 	c := &cache{dir: settings.Dir, max: settings.MaxBytes}
-	// The app's user must not reach the cache by name, only its own links.
+	// The app's user must not reach the cache by path, only by its links.
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
 		return nil, storage("create the cache", err)
 	}
@@ -67,7 +67,7 @@ type Hold struct {
 	keys  []string
 }
 
-// Close lets the cache evict the files when it needs room.
+// Close lets the cache evict the files when it needs space.
 func (h *Hold) Close() error {
 	if h.use == nil {
 		return nil
@@ -77,8 +77,8 @@ func (h *Hold) Close() error {
 	return errors.Join(err, h.use.Close())
 }
 
-// pin writes down that this process uses files, before it is known whether
-// they are in the cache: from here on eviction leaves them alone.
+// pin records that this process uses files, even if they are not in the cache yet.
+// From here on, eviction does not remove them.
 func (c *cache) pin(ctx context.Context, files []file) (*Hold, error) {
 	unlock, err := c.lock(ctx)
 	if err != nil {
@@ -87,7 +87,7 @@ func (c *cache) pin(ctx context.Context, files []file) (*Hold, error) {
 	defer unlock()
 	use, err := os.CreateTemp(c.path("uses"), "seat-")
 	if err != nil {
-		return nil, storage("note use of the cache", err)
+		return nil, storage("record the use of the cache", err)
 	}
 	hold := &Hold{use: use, cache: c}
 	var list bytes.Buffer
@@ -98,17 +98,17 @@ func (c *cache) pin(ctx context.Context, files []file) (*Hold, error) {
 		}
 	}
 	if err := unix.Flock(int(use.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil, errors.Join(storage("lock use of the cache", err), hold.Close())
+		return nil, errors.Join(storage("lock the use of the cache", err), hold.Close())
 	}
 	if _, err := use.Write(list.Bytes()); err != nil {
-		return nil, errors.Join(storage("note use of the cache", err), hold.Close())
+		return nil, errors.Join(storage("record the use of the cache", err), hold.Close())
 	}
 	c.touch(hold.keys)
 	return hold, nil
 }
 
-// touch marks objects as just used. The access time is the mark: reading also
-// sets it, and the modification time stays that of the content.
+// touch marks objects as used now, by their access time. The modification time
+// stays that of the content.
 func (c *cache) touch(keys []string) {
 	for _, key := range keys {
 		now := unix.NsecToTimespec(time.Now().UnixNano())
@@ -116,7 +116,7 @@ func (c *cache) touch(keys []string) {
 	}
 }
 
-// used returns the keys that live seats use. It needs the cache's lock.
+// used returns the keys that running seats use. The caller holds the cache's lock.
 func (c *cache) used() (map[string]bool, error) {
 	keys := map[string]bool{}
 	entries, err := os.ReadDir(c.path("uses"))
@@ -127,10 +127,10 @@ func (c *cache) used() (map[string]bool, error) {
 		path := c.path("uses", e.Name())
 		f, err := os.Open(path)
 		if err != nil {
-			continue // closed this moment
+			continue // just closed
 		}
 		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
-			_ = os.Remove(path) // its seat is dead
+			_ = os.Remove(path) // its seat has died
 		} else if data, err := os.ReadFile(path); err == nil {
 			for key := range strings.Lines(string(data)) {
 				keys[strings.TrimSpace(key)] = true
@@ -141,17 +141,18 @@ func (c *cache) used() (map[string]bool, error) {
 	return keys, nil
 }
 
-// entry is something that eviction can take.
+// entry is an object or a download that eviction can remove.
 type entry struct {
-	key  string
-	size int64
-	used time.Time
-	live bool
+	key   string
+	size  int64
+	used  time.Time
+	inUse bool
 }
 
-// entries lists objects and downloads. It needs the cache's lock.
+// entries lists objects and downloads, least recently used first. The caller holds
+// the cache's lock.
 func (c *cache) entries() ([]entry, error) {
-	live, err := c.used()
+	used, err := c.used()
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +171,7 @@ func (c *cache) entries() ([]entry, error) {
 				return nil, storage("read the cache", err)
 			}
 			entry := byKey[e.Name()]
-			entry.key, entry.live = e.Name(), live[e.Name()]
+			entry.key, entry.inUse = e.Name(), used[e.Name()]
 			entry.size += info.Size()
 			if t := accessed(info); t.After(entry.used) {
 				entry.used = t
@@ -193,9 +194,9 @@ func accessed(info fs.FileInfo) time.Time {
 	return info.ModTime()
 }
 
-// makeRoom evicts until size more bytes for key fit under the limit, and, if
-// evenOne, at least one object besides: the disk itself is full.
-func (c *cache) makeRoom(ctx context.Context, key string, size int64, evenOne bool) (evicted int, err error) {
+// makeRoom evicts until size more bytes for key fit under the limit. With
+// atLeastOne it evicts one entry in any case: the disk itself is full.
+func (c *cache) makeRoom(ctx context.Context, key string, size int64, atLeastOne bool) (evicted int, err error) {
 	unlock, err := c.lock(ctx)
 	if err != nil {
 		return 0, err
@@ -208,22 +209,22 @@ func (c *cache) makeRoom(ctx context.Context, key string, size int64, evenOne bo
 	total, inUse := size, size
 	for _, e := range entries {
 		if e.key == key {
-			continue // its own earlier part is in size
+			continue // size includes it
 		}
 		total += e.size
-		if e.live {
+		if e.inUse {
 			inUse += e.size
 		}
 	}
 	if c.max > 0 && inUse > c.max {
-		return 0, failure(wire.CodeDiskFull, "the content cache may hold %s and live seats need %s of it; raise its max_bytes or run fewer apps on the node", megabytes(c.max), megabytes(inUse))
+		return 0, failure(wire.CodeDiskFull, "the content cache is limited to %s, but running seats need %s; raise its max_bytes, or run fewer apps on the node", megabytes(c.max), megabytes(inUse))
 	}
 	for _, e := range entries {
 		over := c.max > 0 && total > c.max
-		if !over && (!evenOne || evicted > 0) {
+		if !over && (!atLeastOne || evicted > 0) {
 			break
 		}
-		if e.live || e.key == key {
+		if e.inUse || e.key == key {
 			continue
 		}
 		if err := errors.Join(c.remove("objects", e.key), c.removePartial(e.key)); err != nil {
@@ -246,62 +247,10 @@ func (c *cache) removePartial(key string) error {
 	return errors.Join(c.remove("partial", key+".new"+partsSuffix), c.remove("partial", key+partsSuffix), c.remove("partial", key))
 }
 
-// lock takes the lock of use lists and eviction; it is only held for moments.
-func (c *cache) lock(ctx context.Context) (unlock func(), err error) {
-	return flock(ctx, c.path("lock"), false, nil)
-}
-
-// lockKey takes the right to download key. While another process has it,
-// waiting is called from time to time.
-func (c *cache) lockKey(ctx context.Context, key string, waiting func()) (unlock func(), err error) {
-	return flock(ctx, c.path("locks", key), true, waiting)
-}
-
-// flock waits for an exclusive lock on path. With remove, the file goes with
-// the lock, and whoever waited for the gone file starts over with a new one.
-func flock(ctx context.Context, path string, remove bool, waiting func()) (func(), error) {
-	for {
-		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
-		if err != nil {
-			return nil, storage("lock the cache", err)
-		}
-		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil && sameFile(f, path) {
-			return func() {
-				if remove {
-					_ = os.Remove(path)
-				}
-				_ = f.Close()
-			}, nil
-		}
-		f.Close()
-		if err != nil && !errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, storage("lock the cache", err)
-		}
-		if waiting != nil {
-			waiting()
-		}
-		// The kernel's own waiting could not be given up when ctx ends.
-		timer := time.NewTimer(30 * time.Millisecond)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return nil, ctx.Err()
-		case <-timer.C:
-		}
-	}
-}
-
-func sameFile(f *os.File, path string) bool {
-	a, errA := f.Stat()
-	b, errB := os.Stat(path)
-	return errA == nil && errB == nil && os.SameFile(a, b)
-}
-
-// storage is a fault of the node's own disk.
+// storage is the end of a seat whose node's disk fails.
 func storage(verb string, err error) error {
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-		return failure(wire.CodeDiskFull, "%s: the disk is full; free space or set the cache's max_bytes below what the disk has", verb)
+		return failure(wire.CodeDiskFull, "%s: the disk is full; free space, or set the cache's max_bytes below the size of the disk", verb)
 	}
 	return failure(wire.CodeConfig, "%s: %v", verb, err)
 }

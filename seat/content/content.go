@@ -1,60 +1,59 @@
-// Package content brings an app's files from an object store to a seat, through
-// a cache that all seats of a node share.
+// Package content fetches an app's files from an object store into a seat's task
+// directory, through a cache that all seats of a node share.
 //
 //	hold, err := content.Fetch(ctx, content.Request{
 //		Store: spec.S3, Items: spec.Content, Cache: spec.Cache, TaskDir: spec.TaskDir,
 //	})
 //	if err != nil { … }      // a wire.End that says what to do
-//	defer hold.Close()       // from here on the cache may evict the files
+//	defer hold.Close()       // lets the cache evict the files
 //
-// # What is promised
+// # Guarantees
 //
 // Either every item is at its destination under TaskDir, complete and verified,
-// or Fetch returns a wire.End with a code of internal/wire/seat.go. A file of the
-// cache is complete from the moment it has its name: it is downloaded elsewhere,
-// verified, synced and renamed.
+// or Fetch returns a wire.End with a code of internal/wire/seat.go. Every file in
+// objects/ is complete: it is downloaded to partial/, verified, synced, then
+// renamed.
 //
-// Verified means: against the job's sha256 where it gives one; else against the
-// size and whatever whole-object checksum the store keeps (SHA-256, CRC-64/NVME,
-// CRC-32C, CRC-32, MD5), with every part bound to one ETag.
+// An object is verified against the job's sha256 if it gives one. Otherwise it is
+// verified against its size and a whole-object checksum of the store, if there is
+// one (SHA-256, CRC-64/NVME, CRC-32C, CRC-32, MD5), and every part must have the
+// same ETag.
 //
-// An object is downloaded once a node, however many stream hosts want it at the
-// same time. A download that was cut short, also by SIGKILL, goes on where it was:
-// 8 MiB parts that arrived are remembered on disk. With a sha256 in the job, a
-// cached object is used without asking the store at all.
+// A node downloads an object once, even if many stream hosts want it at the same
+// time. A download that was interrupted, even by SIGKILL, continues: the 8 MiB
+// parts that arrived are recorded on disk. If the job gives a sha256, a cached
+// object is used without a request to the store.
 //
-// Passing faults are retried with back-off. A store that gives no byte for
-// Patience is given up with CodeContentStore.
+// Temporary faults are retried with back-off. If the store sends no byte for
+// Patience, Fetch fails with CodeContentStore.
 //
 // # How a file reaches the app
 //
-// By hard link where the app runs as another user than the stream host: the
-// inode belongs to root and has mode 0444, so the app can read it and change
-// neither its bytes nor its mode, the pages are shared by all seats, and
-// nothing has to be undone when a stream host is killed (a bind mount would stay
-// behind and stand in the way of removing the task directory; a symbolic link
-// would need the cache inside the app's mount namespace). Where the app runs as
-// the owner of the cache (Private), or the cache is on another filesystem, it
-// gets a copy of its own, by reflink where the filesystem can.
+// By hard link, if the app runs as another user than the stream host. The inode
+// belongs to root and has mode 0444, so the app can read it but change neither
+// its bytes nor its mode. All seats share its pages. Nothing must be undone when
+// a stream host is killed. (A bind mount would stay and block the removal of the
+// task directory. A symbolic link would need the cache in the app's mount
+// namespace.) If the app runs as the owner of the cache (Private), or the cache is
+// on another filesystem, the app gets a copy, by reflink if the filesystem can.
 //
 // # On disk
 //
-//	DIR/lock            flock: use lists and eviction
+//	DIR/lock            flock: held to read or change uses, and to evict
 //	DIR/objects/KEY     complete, mode 0444; KEY names the sha256, or object+ETag+size
-//	DIR/partial/KEY     a download under way, with its part map in KEY.parts
-//	DIR/locks/KEY       flock: who downloads KEY
-//	DIR/uses/RANDOM     flock: a live seat; its lines are the KEYs it uses
+//	DIR/partial/KEY     a download in progress, with its part map in KEY.parts
+//	DIR/locks/KEY       flock: held by the process that downloads KEY
+//	DIR/uses/RANDOM     flock: held by a running seat; its lines are the KEYs it uses
 //
-// Eviction takes the least recently used objects and abandoned downloads, and
-// never what a live seat uses: the kernel drops a dead seat's flock.
+// Eviction removes the least recently used objects and abandoned downloads. It
+// never removes what a running seat uses. When a seat dies, the kernel releases
+// its flock.
 package content
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -62,7 +61,7 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// Patience is how long a store may give no byte before it is given up.
+// Patience is how long a store may send no byte before Fetch fails.
 const Patience = 30 * time.Second
 
 const (
@@ -73,24 +72,25 @@ const (
 	replacedTries = 3
 )
 
-// Request says what to bring where.
+// Request says what to fetch, and where to put it.
 type Request struct {
 	Store   wire.S3
 	Items   []wire.Content
 	Cache   wire.Cache
 	TaskDir string
-	// Private gives the app copies instead of links: needed where the app runs
-	// as the user that owns the cache, and so could change it.
+	// Private gives the app copies instead of links. It is needed if the app runs
+	// as the user that owns the cache: through a link it could change the cache.
 	Private bool
-	// Progress is told how many of all bytes are here and which object is
-	// coming. It is called often and from several goroutines; it must not block.
+	// Progress is called with the bytes that are here, the bytes of all objects,
+	// and the name of the present object. It is called often and by several
+	// goroutines. It must not block.
 	Progress func(done, total int64, name string)
-	// Patience replaces the package's, if not zero.
+	// Patience replaces the package's constant, if it is not zero.
 	Patience time.Duration
 }
 
-// Fetch places every item under req.TaskDir. The files stay in the cache at
-// least until the Hold is closed or this process is dead.
+// Fetch puts every item under req.TaskDir. The files stay in the cache at least
+// until the Hold is closed or this process ends.
 func Fetch(ctx context.Context, req Request) (*Hold, error) {
 	if len(req.Items) == 0 {
 		return &Hold{}, nil
@@ -120,7 +120,7 @@ func fetch(ctx context.Context, req Request) (*Hold, error) {
 			return nil, err
 		}
 	}
-	task, err := openPlace(req.TaskDir, req.Private)
+	task, err := openTaskDir(req.TaskDir, req.Private)
 	if err != nil {
 		return nil, err
 	}
@@ -165,12 +165,12 @@ func fetch(ctx context.Context, req Request) (*Hold, error) {
 	return hold, nil
 }
 
-// obtain returns where in the cache f is, after downloading it if need be.
+// obtain returns the path of f in the cache. It downloads f if it is not there.
 func obtain(ctx context.Context, cache *cache, store *store, f file, meter *meter) (string, error) {
 	for try := 1; ; try++ {
 		path, err := obtainOnce(ctx, cache, store, f, meter)
-		// The object was replaced in the store while it was coming: what
-		// is there now is what the job wants, unless it never holds still.
+		// The object was replaced in the store during the download. The job wants
+		// the new one, so start again, but not for ever.
 		if errors.Is(err, errReplaced) && try < replacedTries {
 			continue
 		}
@@ -191,7 +191,7 @@ func obtainOnce(ctx context.Context, cache *cache, store *store, f file, meter *
 		return "", err
 	}
 	defer unlock()
-	if path, ok := cache.has(f.cacheKey); ok { // another seat brought it meanwhile
+	if path, ok := cache.has(f.cacheKey); ok { // another seat downloaded it meanwhile
 		meter.complete(f)
 		return path, nil
 	}
@@ -203,47 +203,7 @@ func obtainOnce(ctx context.Context, cache *cache, store *store, f file, meter *
 	return path, nil
 }
 
-// failure is a seat's end by a fault of its content.
+// failure is the end of a seat whose content cannot be fetched.
 func failure(code, format string, args ...any) wire.End {
 	return wire.End{Reason: wire.ReasonError, Code: code, Detail: fmt.Sprintf(format, args...)}
 }
-
-// meter adds up the progress of all files.
-type meter struct {
-	tell  func(done, total int64, name string)
-	total int64
-	done  atomic.Int64
-	mu    sync.Mutex
-	each  map[string]int64 // by destination
-}
-
-func newMeter(files []file, tell func(int64, int64, string)) *meter {
-	m := &meter{tell: tell, each: map[string]int64{}}
-	for _, f := range files {
-		m.total += f.size
-	}
-	return m
-}
-
-// set says how many bytes of f are here.
-func (m *meter) set(f file, n int64) {
-	m.mu.Lock()
-	delta := n - m.each[f.dest]
-	m.each[f.dest] = n
-	m.mu.Unlock()
-	m.add(f, delta, false)
-}
-
-func (m *meter) add(f file, delta int64, count bool) {
-	if count {
-		m.mu.Lock()
-		m.each[f.dest] += delta
-		m.mu.Unlock()
-	}
-	done := m.done.Add(delta)
-	if m.tell != nil {
-		m.tell(done, m.total, f.name())
-	}
-}
-
-func (m *meter) complete(f file) { m.set(f, f.size) }

@@ -93,7 +93,7 @@ func TestFetch(t *testing.T) {
 	}
 }
 
-// A seat whose content is all known by sha256 starts without the store.
+// A seat whose content is cached and has a sha256 starts without the store.
 func TestCachedContentNeedsNoStore(t *testing.T) {
 	g := startGateway(t)
 	data := noise(100_000, 2)
@@ -115,16 +115,16 @@ func TestLinkOrCopy(t *testing.T) {
 	fetchOK(t, n.request(item))
 	cached := filepath.Join(n.cache.Dir, "objects", n.objects(t)[0])
 	if !sameInode(t, cached, filepath.Join(n.task, "m")) {
-		t.Error("the task's file is not a link to the cache's")
+		t.Error("the file in the task directory is not a link to the cached one")
 	}
 	private := n.request(item)
 	private.Private, private.TaskDir = true, t.TempDir()
 	fetchOK(t, private)
 	own := filepath.Join(private.TaskDir, "m")
 	if sameInode(t, cached, own) {
-		t.Error("the private file is the cache's")
+		t.Error("the private file is a link to the cached one")
 	}
-	// The owner may change its own copy; the cache must not notice.
+	// The owner may change its copy. The cached file must not change.
 	if err := os.Chmod(own, 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +142,7 @@ func TestAppUserCannotChangeTheCache(t *testing.T) {
 	g.put(t, "m", []byte("model"))
 	n := newNode(t, g.url)
 	fetchOK(t, n.request(wire.Content{Source: "s3://models/m", Destination: "m"}))
-	// The app's user may go to the task directory, as in an allocation.
+	// The app's user can enter the task directory, as in an allocation.
 	for dir := n.task; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
 		if err := os.Chmod(dir, 0o755); err != nil {
 			t.Fatal(err)
@@ -184,10 +184,10 @@ func TestRefusals(t *testing.T) {
 		{"no bucket", wire.Content{Source: "s3://nowhere/m", Destination: "m"}, wire.CodeContentMissing, "s3://nowhere/m"},
 		{"empty prefix", wire.Content{Source: "s3://models/none/", Destination: "m"}, wire.CodeContentMissing, "no object below"},
 		{"other sha256", wire.Content{Source: "s3://models/m", Destination: "m", SHA256: sum([]byte("other"))}, wire.CodeContentChecksum, sum([]byte("model"))},
-		{"no sha256", wire.Content{Source: "s3://models/m", Destination: "m", SHA256: "abc"}, wire.CodeConfig, "64 hex digits"},
+		{"malformed sha256", wire.Content{Source: "s3://models/m", Destination: "m", SHA256: "abc"}, wire.CodeConfig, "64 hex digits"},
 		{"sha256 of a prefix", wire.Content{Source: "s3://models/", Destination: "m", SHA256: sum(nil)}, wire.CodeConfig, "prefix"},
-		{"no S3", wire.Content{Source: "https://models/m", Destination: "m"}, wire.CodeConfig, "s3://bucket/key"},
-		{"up and out", wire.Content{Source: "s3://models/m", Destination: "../../etc/passwd"}, wire.CodeConfig, "leaves the task directory"},
+		{"not S3", wire.Content{Source: "https://models/m", Destination: "m"}, wire.CodeConfig, "s3://bucket/key"},
+		{"parent directory", wire.Content{Source: "s3://models/m", Destination: "../../etc/passwd"}, wire.CodeConfig, "leaves the task directory"},
 		{"absolute", wire.Content{Source: "s3://models/m", Destination: "/etc/passwd"}, wire.CodeConfig, "leaves the task directory"},
 		{"through a link", wire.Content{Source: "s3://models/m", Destination: "out/passwd"}, wire.CodeConfig, "symbolic link"},
 		{"onto a directory", wire.Content{Source: "s3://models/m", Destination: "dir"}, wire.CodeConfig, "cannot be written"},
@@ -226,7 +226,7 @@ func TestDenied(t *testing.T) {
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "wrong")
 	end := fetchFails(t, n.request(wire.Content{Source: "s3://models/m", Destination: "m"}), wire.CodeContentDenied)
 	if strings.Contains(end.Detail, "wrong") {
-		t.Errorf("detail tells the secret: %s", end.Detail)
+		t.Errorf("detail contains the secret: %s", end.Detail)
 	}
 	t.Setenv("AWS_ACCESS_KEY_ID", "")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
@@ -249,7 +249,7 @@ func TestStoreDown(t *testing.T) {
 	}
 }
 
-// A store that accepts and then says nothing is given up in time, too.
+// A store that accepts the connection and then sends nothing also fails in time.
 func TestStoreStalls(t *testing.T) {
 	g := startGateway(t)
 	g.put(t, "m", noise(1<<20, 3))
@@ -264,7 +264,7 @@ func TestStoreStalls(t *testing.T) {
 	fetchFails(t, req, wire.CodeContentStore)
 }
 
-func TestPassingFaults(t *testing.T) {
+func TestTemporaryFaults(t *testing.T) {
 	g := startGateway(t)
 	data := noise(1<<20, 4)
 	g.put(t, "m", data)
@@ -285,9 +285,9 @@ func TestTruncated(t *testing.T) {
 	item := wire.Content{Source: "s3://models/m", Destination: "m"}
 	fetchFails(t, n.request(item), wire.CodeContentTrunc)
 	if len(n.objects(t)) != 0 || len(names(t, n.task)) != 0 {
-		t.Errorf("half a file is left: %v %v", n.objects(t), names(t, n.task))
+		t.Errorf("a truncated file is left: %v %v", n.objects(t), names(t, n.task))
 	}
-	// One that is cut now and then is put together.
+	// Responses that are cut now and then make a complete file.
 	p.cut.Store(400_000)
 	fetchOK(t, n.request(item))
 	wantFile(t, filepath.Join(n.task, "m"), data)
@@ -343,7 +343,7 @@ func TestResumeAfterKill(t *testing.T) {
 	}
 }
 
-// An object that was replaced while its download rested starts over.
+// If the object was replaced since the download was interrupted, it starts again.
 func TestReplacedObject(t *testing.T) {
 	g := startGateway(t)
 	g.put(t, "m", noise(2*partSize, 7))
@@ -403,7 +403,7 @@ func TestEviction(t *testing.T) {
 	a := fetchOK(t, n.request(item("a")))
 	keyA := n.objects(t)[0]
 	fetchOK(t, n.request(item("b"))).Close()
-	// a is older, but in use: c must take b's place.
+	// a is older, but in use: c must replace b.
 	c := fetchOK(t, n.request(item("c")))
 	if got := n.objects(t); len(got) != 2 || !slices.Contains(got, keyA) {
 		t.Fatalf("the cache holds %v, want a (%s) and c", got, keyA)
@@ -447,7 +447,7 @@ func TestDiskFull(t *testing.T) {
 	if len(n.objects(t)) != 0 || len(n.partial(t)) != 0 {
 		t.Errorf("left: %v %v", n.objects(t), n.partial(t))
 	}
-	// Across filesystems the task gets a copy. What nobody uses makes room.
+	// Across filesystems the task gets a copy. An object that is not in use is evicted.
 	fetchOK(t, n.request(wire.Content{Source: "s3://models/small", Destination: "small"})).Close()
 	wantFile(t, filepath.Join(n.task, "small"), noise(3<<20, 10))
 	g.put(t, "next", noise(7<<20, 12))

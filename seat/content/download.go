@@ -2,15 +2,12 @@ package content
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -18,61 +15,9 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-const partsSuffix = ".parts"
-
-// partMap says which parts of which state of an object are on disk. A map is
-// written after its parts are synced: it never promises what is not there.
-type partMap struct {
-	Bucket   string `json:"bucket"`
-	Key      string `json:"key"`
-	ETag     string `json:"etag"`
-	Size     int64  `json:"size"`
-	PartSize int64  `json:"part_size"`
-	Done     []byte `json:"done"` // a bit a part
-}
-
-func (m partMap) parts() int     { return int((m.Size + m.PartSize - 1) / m.PartSize) }
-func (m partMap) has(i int) bool { return m.Done[i/8]&(1<<(i%8)) != 0 }
-func (m partMap) set(i int)      { m.Done[i/8] |= 1 << (i % 8) }
-func (m partMap) bounds(i int) (from, to int64) {
-	from = int64(i) * m.PartSize
-	return from, min(from+m.PartSize, m.Size)
-}
-
-func (m partMap) bytes() (n int64) {
-	for i := range m.parts() {
-		if m.has(i) {
-			from, to := m.bounds(i)
-			n += to - from
-		}
-	}
-	return n
-}
-
-func (m partMap) sameObject(o partMap) bool {
-	return m.Bucket == o.Bucket && m.Key == o.Key && m.ETag == o.ETag && m.Size == o.Size &&
-		m.PartSize == o.PartSize && len(m.Done) == len(o.Done)
-}
-
-func (c *cache) readParts(key string) (m partMap, ok bool) {
-	data, err := os.ReadFile(c.path("partial", key+partsSuffix))
-	if err != nil || json.Unmarshal(data, &m) != nil || m.PartSize <= 0 || m.Size < 0 {
-		return m, false
-	}
-	return m, len(m.Done) == (m.parts()+7)/8
-}
-
-// partialDone is how far another process is with key.
-func (c *cache) partialDone(key string) int64 {
-	if m, ok := c.readParts(key); ok {
-		return m.bytes()
-	}
-	return 0
-}
-
-// download brings f into the cache. The caller has the lock of its key.
+// download downloads f into the cache. The caller holds the lock of its key.
 func download(ctx context.Context, c *cache, s *store, f file, meter *meter) error {
-	// HEAD again, though a listing gave size and ETag: only HEAD tells the checksums.
+	// A listing gives size and ETag. Only HEAD gives the checksums.
 	h, err := s.head(ctx, f)
 	if err != nil {
 		return err
@@ -101,8 +46,8 @@ func download(ctx context.Context, c *cache, s *store, f file, meter *meter) err
 	return publish(c, f, data)
 }
 
-// openPartial goes on with an earlier download of the same object state, or
-// starts one, with its disk space reserved.
+// openPartial continues an earlier download of the same object, or starts one and
+// reserves its disk space.
 func openPartial(ctx context.Context, c *cache, f file) (partMap, *os.File, error) {
 	fresh := partMap{Bucket: f.bucket, Key: f.key, ETag: f.etag, Size: f.size, PartSize: partSize}
 	fresh.Done = make([]byte, (fresh.parts()+7)/8)
@@ -137,17 +82,17 @@ func openPartial(ctx context.Context, c *cache, f file) (partMap, *os.File, erro
 			if evicted, roomErr := c.makeRoom(ctx, f.cacheKey, f.size, true); roomErr == nil && evicted > 0 {
 				continue
 			}
-			err = failure(wire.CodeDiskFull, "%s has %s and the disk of the cache has no room for it; free space or use a larger disk", f.name(), megabytes(f.size))
+			err = failure(wire.CodeDiskFull, "%s has %s, which do not fit on the disk of the cache; free space, or use a larger disk", f.name(), megabytes(f.size))
 		} else {
-			err = storage("reserve room", err)
+			err = storage("reserve disk space", err)
 		}
 		data.Close()
 		return fresh, nil, errors.Join(err, c.removePartial(f.cacheKey))
 	}
 }
 
-// reserve takes the whole room at once: a full disk shows before the download
-// and not at its end, and concurrent downloads see each other's size.
+// reserve allocates the whole file at once. So a full disk is noticed before the
+// download, and concurrent downloads see each other's size.
 func reserve(data *os.File, size int64) error {
 	if size == 0 {
 		return nil
@@ -176,7 +121,7 @@ func fetchParts(ctx context.Context, c *cache, s *store, f file, parts partMap, 
 		from, to := parts.bounds(i)
 		group.Go(func() error {
 			if err := fetchPart(gctx, s, f, data, from, to, func(n int) {
-				watch.fed()
+				watch.reset()
 				meter.add(f, int64(n), true)
 			}); err != nil {
 				return err
@@ -204,7 +149,7 @@ func fetchParts(ctx context.Context, c *cache, s *store, f file, parts partMap, 
 		if last := watch.last(); last != nil {
 			err = last
 		} else {
-			err = fmt.Errorf("no byte for %v", s.patience)
+			err = fmt.Errorf("it sent no byte for %v", s.patience)
 		}
 	}
 	if err != nil {
@@ -213,7 +158,8 @@ func fetchParts(ctx context.Context, c *cache, s *store, f file, parts partMap, 
 	return nil
 }
 
-// fetchPart brings bytes from..to (exclusive), going on inside the part after a fault.
+// fetchPart downloads bytes from..to (exclusive). After a fault, it continues
+// inside the part.
 func fetchPart(ctx context.Context, s *store, f file, data *os.File, from, to int64, got func(int)) error {
 	watch := watchdogOf(ctx)
 	for try := 0; ; try++ {
@@ -226,7 +172,7 @@ func fetchPart(ctx context.Context, s *store, f file, data *os.File, from, to in
 			return err
 		}
 		watch.note(err)
-		if !passing(err) || try+1 >= triesPerPart && errors.Is(err, errShort) || !pause(ctx, try) {
+		if !temporary(err) || try+1 >= triesPerPart && errors.Is(err, errShort) || !pause(ctx, try) {
 			return err
 		}
 	}
@@ -254,8 +200,7 @@ func copyRange(ctx context.Context, s *store, f file, data *os.File, from, to in
 		if ctx.Err() != nil {
 			return done, ctx.Err()
 		}
-		// The ends of a cut connection have many names; what they share is
-		// that bytes are missing.
+		// A broken connection has many errors. They all mean that bytes are missing.
 		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
@@ -264,23 +209,8 @@ func copyRange(ctx context.Context, s *store, f file, data *os.File, from, to in
 	return done, nil
 }
 
-func (c *cache) writeParts(key string, m partMap) error {
-	raw, err := json.Marshal(m)
-	if err != nil {
-		return err
-	}
-	path := c.path("partial", key+partsSuffix)
-	temp := c.path("partial", key+".new"+partsSuffix)
-	if err := os.WriteFile(temp, raw, 0o600); err != nil {
-		return storage("write content", err)
-	}
-	if err := os.Rename(temp, path); err != nil {
-		return storage("write content", err)
-	}
-	return nil
-}
-
-// publish gives a verified download its name in the cache.
+// publish gives a verified download its name in the cache. It does not use
+// renameio, which writes a new file: this file is complete and only moves.
 func publish(c *cache, f file, data *os.File) error {
 	if err := data.Chmod(0o444); err != nil {
 		return storage("keep content", err)
@@ -307,37 +237,4 @@ func syncDir(path string) error {
 	}
 	defer dir.Close()
 	return dir.Sync()
-}
-
-// errStalled ends the parts of a download of which no byte came for too long.
-var errStalled = errors.New("no byte came")
-
-// watchdog cancels a download that nothing feeds. It remembers the last fault,
-// which says more than that time is over.
-type watchdog struct {
-	patience time.Duration
-	timer    *time.Timer
-	cancel   context.CancelCauseFunc
-	fault    atomic.Pointer[error]
-}
-
-type watchdogKey struct{}
-
-func newWatchdog(ctx context.Context, patience time.Duration) (context.Context, *watchdog) {
-	w := &watchdog{patience: patience}
-	ctx, w.cancel = context.WithCancelCause(ctx)
-	w.timer = time.AfterFunc(patience, func() { w.cancel(errStalled) })
-	return context.WithValue(ctx, watchdogKey{}, w), w
-}
-
-func watchdogOf(ctx context.Context) *watchdog { return ctx.Value(watchdogKey{}).(*watchdog) }
-
-func (w *watchdog) fed()           { w.timer.Reset(w.patience) }
-func (w *watchdog) note(err error) { w.fault.Store(&err) }
-func (w *watchdog) stop()          { w.timer.Stop(); w.cancel(nil) }
-func (w *watchdog) last() error {
-	if p := w.fault.Load(); p != nil {
-		return *p
-	}
-	return nil
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// source is one item of the job, checked.
+// source is one checked item of the job.
 type source struct {
 	bucket string
 	key    string // ends with "/" or is empty where the source is a prefix
@@ -25,7 +25,7 @@ func (s source) prefix() bool { return s.key == "" || strings.HasSuffix(s.key, "
 // file is one object and where it goes.
 type file struct {
 	bucket, key string
-	etag        string // empty while the store was not asked
+	etag        string // empty if the store was not asked
 	size        int64
 	sha256      string
 	dest        string
@@ -39,15 +39,15 @@ func parseSource(item wire.Content) (source, error) {
 	rest, ok := strings.CutPrefix(item.Source, "s3://")
 	bucket, key, _ := strings.Cut(rest, "/")
 	if !ok || bucket == "" {
-		return source{}, failure(wire.CodeConfig, "content source %q is not s3://bucket/key or s3://bucket/prefix/", item.Source)
+		return source{}, failure(wire.CodeConfig, "content source %q is not allowed: it must be s3://bucket/key or s3://bucket/prefix/", item.Source)
 	}
 	src := source{bucket: bucket, key: key, sha256: strings.ToLower(item.SHA256)}
 	if src.sha256 != "" {
 		if sum, err := hex.DecodeString(src.sha256); err != nil || len(sum) != sha256.Size {
-			return source{}, failure(wire.CodeConfig, "sha256 of content %q is not 64 hex digits", item.Source)
+			return source{}, failure(wire.CodeConfig, "the sha256 of content %q must be 64 hex digits", item.Source)
 		}
 		if src.prefix() {
-			return source{}, failure(wire.CodeConfig, "content %q is a prefix and cannot have a sha256; list its objects one by one, or leave it out", item.Source)
+			return source{}, failure(wire.CodeConfig, "content %q is a prefix and cannot have a sha256; list its objects one by one, or remove the sha256", item.Source)
 		}
 	}
 	dest := item.Destination
@@ -65,18 +65,18 @@ func parseSource(item wire.Content) (source, error) {
 	return src, err
 }
 
-// inside cleans dest and refuses what leaves the task directory by its words
-// alone. What leaves it by a symbolic link is refused when it is placed.
-func inside(dest, said string) (string, error) {
+// inside cleans dest and refuses a path that leaves the task directory. A path that
+// leaves it by a symbolic link is refused later, by taskDir.
+func inside(dest, original string) (string, error) {
 	clean := filepath.Clean(dest)
 	if !filepath.IsLocal(dest) || strings.ContainsRune(dest, 0) {
-		return "", failure(wire.CodeConfig, "content destination %q leaves the task directory; give a relative path below it", said)
+		return "", failure(wire.CodeConfig, "content destination %q leaves the task directory; give a relative path below it", original)
 	}
 	return clean, nil
 }
 
-// resolve says which files a source is made of. A single object whose sha256 is
-// known and cached needs no store.
+// resolve lists the files of a source. A single cached object with a known sha256
+// needs no request to the store.
 func resolve(ctx context.Context, cache *cache, store *store, src source) ([]file, error) {
 	if !src.prefix() {
 		f := file{bucket: src.bucket, key: src.key, dest: src.dest, sha256: src.sha256}
@@ -101,7 +101,7 @@ func resolve(ctx context.Context, cache *cache, store *store, src source) ([]fil
 		return nil, err
 	}
 	if len(objects) == 0 {
-		return nil, failure(wire.CodeContentMissing, "no object below s3://%s/%s; upload the content or correct the source", src.bucket, src.key)
+		return nil, failure(wire.CodeContentMissing, "there is no object below s3://%s/%s; upload the content, or correct the source", src.bucket, src.key)
 	}
 	files := make([]file, 0, len(objects))
 	for _, o := range objects {
@@ -110,7 +110,7 @@ func resolve(ctx context.Context, cache *cache, store *store, src source) ([]fil
 		if relative == "" {
 			continue // the prefix's own "folder" object
 		}
-		// A key may hold "..": it is data of the store, and trusted no more than the job.
+		// A key may contain "..": keys are data from the store, and not trusted.
 		if f.dest, err = inside(relative, relative); err != nil {
 			return nil, fmt.Errorf("object %s: %w", o.name(), err)
 		}
@@ -122,8 +122,8 @@ func resolve(ctx context.Context, cache *cache, store *store, src source) ([]fil
 	return files, nil
 }
 
-// cacheKey names f in the cache: by what it holds if that is known, else by
-// everything that tells this state of the object from any other.
+// cacheKey names f in the cache: by its sha256 if that is known, else by everything
+// that distinguishes this version of the object from any other.
 func (s *store) cacheKey(f file) string {
 	if f.sha256 != "" {
 		return "sha256-" + f.sha256

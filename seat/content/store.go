@@ -23,14 +23,14 @@ import (
 )
 
 var (
-	// errReplaced: the object is no longer the one that HEAD described.
+	// errReplaced: the object is not the one that HEAD described.
 	errReplaced = errors.New("object was replaced while it was read")
-	// errShort: the answer ended before its bytes did.
-	errShort = errors.New("answer was cut short")
+	// errShort: the response ended too early.
+	errShort = errors.New("response ended too early")
 )
 
-// store is the object store. The SDK is set up at the first request, so that a
-// seat whose content is all cached needs neither store nor credentials.
+// store is the object store. Its SDK client is made at the first request, so that
+// a seat whose content is cached needs neither store nor credentials.
 type store struct {
 	settings wire.S3
 	patience time.Duration
@@ -43,11 +43,10 @@ type store struct {
 func (s *store) open(ctx context.Context) (*s3.Client, error) {
 	s.once.Do(func() {
 		options := []func(*config.LoadOptions) error{
-			// Faults are retried here and not in the SDK: a part that broke
-			// in the middle must go on where it was, and only one of the two
-			// should decide how long to try.
+			// This package retries, not the SDK: an interrupted part must continue
+			// where it stopped, and only one of them should decide how long to try.
 			config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }),
-			// The SDK's own client type: only that can take AWS_CA_BUNDLE.
+			// The SDK's own client type, because only that supports AWS_CA_BUNDLE.
 			config.WithHTTPClient(awshttp.NewBuildableClient().
 				WithDialerOptions(func(d *net.Dialer) { d.Timeout = 5 * time.Second }).
 				WithTransportOptions(func(t *http.Transport) {
@@ -73,15 +72,15 @@ func (s *store) open(ctx context.Context) (*s3.Client, error) {
 			if o.Region == "" {
 				o.Region = "us-east-1"
 			}
-			// Whole objects are verified by this package; a store's checksum
-			// of a whole object is no checksum of a range of it.
+			// This package verifies whole objects. The checksum of a whole object
+			// does not match a range of it.
 			o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 		})
 	})
 	return s.client, s.err
 }
 
-// head is what the store says of an object.
+// head is what the store knows about an object.
 type head struct {
 	etag string
 	size int64
@@ -133,7 +132,7 @@ func (s *store) list(ctx context.Context, bucket, prefix string) ([]file, error)
 	}
 }
 
-// read opens bytes from..to (inclusive) of exactly the object that f's ETag names.
+// read opens bytes from..to (inclusive) of the object, if it still has f's ETag.
 func (s *store) read(ctx context.Context, f file, from, to int64) (io.ReadCloser, error) {
 	client, err := s.open(ctx)
 	if err != nil {
@@ -157,8 +156,8 @@ func (s *store) read(ctx context.Context, f file, from, to int64) (io.ReadCloser
 	return out.Body, nil
 }
 
-// retry does what is asked until it succeeds, fails for good, or the store's
-// time is over.
+// retry calls do until it succeeds, fails permanently, or the store's patience is
+// over.
 func (s *store) retry(ctx context.Context, name string, do func(context.Context, *s3.Client) error) error {
 	client, err := s.open(ctx)
 	if err != nil {
@@ -173,9 +172,9 @@ func (s *store) retry(ctx context.Context, name string, do func(context.Context,
 			return nil
 		}
 		if last == nil || limited.Err() == nil {
-			last = err // the fault itself says more than "deadline exceeded"
+			last = err // it explains more than "deadline exceeded"
 		}
-		if !passing(err) && limited.Err() == nil || !pause(limited, try) {
+		if !temporary(err) && limited.Err() == nil || !pause(limited, try) {
 			break
 		}
 	}
@@ -185,10 +184,10 @@ func (s *store) retry(ctx context.Context, name string, do func(context.Context,
 	return s.explain(name, last)
 }
 
-// pause waits before the next try; false if there is no time for one.
+// pause waits before the next try. It returns false if ctx ends first.
 func pause(ctx context.Context, try int) bool {
 	wait := min(200*time.Millisecond<<min(try, 5), 5*time.Second)
-	wait += time.Duration(rand.Int64N(int64(wait) / 2)) // or all seats of a node come back at once
+	wait += time.Duration(rand.Int64N(int64(wait) / 2)) // otherwise all seats of a node would retry at once
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
@@ -199,7 +198,7 @@ func pause(ctx context.Context, try int) bool {
 	}
 }
 
-// status is the HTTP status of a refused request, or 0.
+// status is the HTTP status of a failed request, or 0.
 func status(err error) int {
 	var response *awshttp.ResponseError
 	if errors.As(err, &response) {
@@ -208,8 +207,8 @@ func status(err error) int {
 	return 0
 }
 
-// passing reports whether asking again may help.
-func passing(err error) bool {
+// temporary reports whether a retry may help.
+func temporary(err error) bool {
 	if errors.Is(err, errReplaced) || noCredentials(err) {
 		return false
 	}
@@ -230,7 +229,7 @@ func noCredentials(err error) bool {
 	return strings.Contains(err.Error(), "get credentials") || strings.Contains(err.Error(), "get identity")
 }
 
-// explain turns the store's last answer into the seat's end.
+// explain makes the seat's end from the store's last error.
 func (s *store) explain(name string, err error) error {
 	var end wire.End
 	if errors.As(err, &end) || errors.Is(err, errReplaced) {
@@ -247,20 +246,20 @@ func (s *store) explain(name string, err error) error {
 	}
 	switch {
 	case errors.Is(err, errShort):
-		return failure(wire.CodeContentTrunc, "%s: fewer bytes came from %s than the object has; check what stands between node and store", name, where)
+		return failure(wire.CodeContentTrunc, "%s: %s sent fewer bytes than the object has; check the proxies between node and store", name, where)
 	case noCredentials(err):
 		return failure(wire.CodeContentDenied, "%s: the node has no credentials for %s; give it an instance role or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", name, where)
 	case code == "NoSuchBucket":
-		return failure(wire.CodeContentMissing, "%s: no such bucket at %s", name, where)
+		return failure(wire.CodeContentMissing, "%s: the bucket does not exist at %s; create it, or correct the source", name, where)
 	case status(err) == http.StatusNotFound:
-		return failure(wire.CodeContentMissing, "%s is not at %s; upload it or correct the source", name, where)
+		return failure(wire.CodeContentMissing, "%s does not exist at %s; upload it, or correct the source", name, where)
 	case status(err) == http.StatusForbidden, status(err) == http.StatusUnauthorized:
 		return failure(wire.CodeContentDenied, "%s: %s refused the node's credentials (%s); allow it s3:GetObject and s3:ListBucket", name, where, code)
 	}
 	return failure(wire.CodeContentStore, "%s: %s failed: %v", name, where, brief(err))
 }
 
-// brief is the innermost cause: the layers above it repeat themselves.
+// brief returns the innermost cause: the errors around it only repeat it.
 func brief(err error) error {
 	var op *net.OpError
 	var dns *net.DNSError

@@ -50,15 +50,15 @@ func (g *gateway) put(t *testing.T, key string, data []byte) {
 	}
 }
 
-// proxy stands between node and store and can do harm.
+// proxy stands between node and store and can cause faults.
 type proxy struct {
 	url   string
-	bytes atomic.Int64 // of objects that passed
+	bytes atomic.Int64 // of objects that passed through it
 	gets  atomic.Int64
-	cut   atomic.Int64 // >0: end each object's answer after so many bytes
-	// gate, if set, holds back an object request until it returns.
+	cut   atomic.Int64 // if >0: end each object's response after this many bytes
+	// gate, if set, delays an object request until it returns.
 	gate atomic.Pointer[func(*http.Request)]
-	fail atomic.Int64 // so many requests get 503
+	fail atomic.Int64 // this many requests get 503
 }
 
 func startProxy(t *testing.T, to string) *proxy {
@@ -71,7 +71,7 @@ func startProxy(t *testing.T, to string) *proxy {
 	reverse := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(target)
-			r.Out.Host = r.In.Host // it is signed
+			r.Out.Host = r.In.Host // the signature covers it
 		},
 		ModifyResponse: func(r *http.Response) error {
 			if r.Request.Method == http.MethodGet && r.Header.Get("Content-Range") != "" {
@@ -80,7 +80,7 @@ func startProxy(t *testing.T, to string) *proxy {
 			}
 			return nil
 		},
-		FlushInterval: -1, // what was cut off must not take its beginning along
+		FlushInterval: -1, // the bytes before the cut must be sent
 		ErrorLog:      log.New(io.Discard, "", 0),
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -91,7 +91,7 @@ func startProxy(t *testing.T, to string) *proxy {
 		if gate := p.gate.Load(); gate != nil && r.Method == http.MethodGet {
 			(*gate)(r)
 		}
-		// The cut is meant: no trace of it in the test's output.
+		// The cut is intended: keep it out of the test's output.
 		defer func() {
 			if v := recover(); v != nil {
 				panic(http.ErrAbortHandler)
@@ -159,7 +159,7 @@ func names(t *testing.T, dir string) []string {
 	return out
 }
 
-// fetchOK fetches and keeps the hold until the test ends.
+// fetchOK fetches, and keeps the hold until the test ends.
 func fetchOK(t *testing.T, req Request) *Hold {
 	t.Helper()
 	hold, err := Fetch(t.Context(), req)
@@ -170,7 +170,7 @@ func fetchOK(t *testing.T, req Request) *Hold {
 	return hold
 }
 
-// fetchFails fetches and wants an end with code.
+// fetchFails expects that a fetch fails with code.
 func fetchFails(t *testing.T, req Request, code string) wire.End {
 	t.Helper()
 	hold, err := Fetch(t.Context(), req)
@@ -196,7 +196,7 @@ func wantFile(t *testing.T, path string, data []byte) {
 	}
 }
 
-// noise is size bytes that do not compress and differ by seed.
+// noise returns size bytes that do not compress and depend on seed.
 func noise(size int, seed byte) []byte {
 	data := make([]byte, size)
 	_, _ = rand.NewChaCha8([32]byte{seed}).Read(data)

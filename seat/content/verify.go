@@ -20,13 +20,13 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// checksums are a store's whole-object checksums, base64 by algorithm.
+// checksums are the store's checksums of a whole object, in base64, by algorithm.
 type checksums map[string]string
 
 func checksumsOf(out *s3.HeadObjectOutput) checksums {
 	sums := checksums{}
 	if out.ChecksumType == types.ChecksumTypeComposite {
-		return sums // a checksum of part checksums: says nothing without the part sizes
+		return sums // a checksum of part checksums: useless without the part sizes
 	}
 	for name, value := range map[string]*string{
 		"sha256": out.ChecksumSHA256, "crc64nvme": out.ChecksumCRC64NVME,
@@ -36,7 +36,7 @@ func checksumsOf(out *s3.HeadObjectOutput) checksums {
 			sums[name] = sum
 		}
 	}
-	// A plain ETag is the MD5 only where the store encrypts with no key of its own.
+	// A plain ETag is the MD5 only if the object is not encrypted with a key of KMS or the customer.
 	etag := strings.Trim(aws.ToString(out.ETag), `"`)
 	if plainMD5.MatchString(etag) && (out.ServerSideEncryption == "" || out.ServerSideEncryption == types.ServerSideEncryptionAes256) && aws.ToString(out.SSECustomerAlgorithm) == "" {
 		if sum, err := hex.DecodeString(etag); err == nil {
@@ -51,7 +51,7 @@ var plainMD5 = regexp.MustCompile(`^[0-9a-f]{32}$`)
 // nvme is the polynomial of CRC-64/NVME, reflected.
 var nvme = crc64.MakeTable(0x9a6c9329ac4bc9b5)
 
-// strongest picks one algorithm: hashing costs time before a person plays.
+// strongest picks one algorithm: each hash delays the start.
 func (c checksums) strongest() (name string, h hash.Hash) {
 	for _, name := range []string{"sha256", "crc64nvme", "crc32c", "crc32", "md5"} {
 		if c[name] == "" {
@@ -73,7 +73,7 @@ func (c checksums) strongest() (name string, h hash.Hash) {
 	return "", nil
 }
 
-// verify reads a finished download and compares it with what it should be.
+// verify compares a finished download with its checksum.
 func verify(f file, sums checksums, data *os.File) error {
 	want, name, whose := "", "", "the job's"
 	var h hash.Hash
@@ -86,16 +86,16 @@ func verify(f file, sums checksums, data *os.File) error {
 	} else {
 		whose = "the store's"
 		if name, h = sums.strongest(); h == nil {
-			return nil // size and ETag of every part are all that is known
+			return nil // only the size and the ETag of each part are known
 		}
 		want = sums[name]
 	}
 	if _, err := io.Copy(h, io.NewSectionReader(data, 0, f.size)); err != nil {
-		return storage("read back", err)
+		return storage("read the download", err)
 	}
 	got := h.Sum(nil)
 	if base64.StdEncoding.EncodeToString(got) != want {
-		return failure(wire.CodeContentChecksum, "%s has %s %s, and not %s; upload it again or correct the job", f.name(), name, hex.EncodeToString(got), whose)
+		return failure(wire.CodeContentChecksum, "%s has %s %s, which differs from %s; upload it again, or correct the job", f.name(), name, hex.EncodeToString(got), whose)
 	}
 	return nil
 }

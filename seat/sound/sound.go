@@ -1,18 +1,18 @@
-// Package sound gives a seat its own PulseAudio server, in which a null sink
-// takes what the app plays and a capture of sound.Source gets it.
+// Package sound runs a PulseAudio server for one seat. The app plays into a null
+// sink, and a capture of Source reads what it plays.
 //
-//	s, err := sound.Start(ctx, sound.Config{Dir: filepath.Join(runDir, "sound")})
-//	start the application with s.Env()
-//	capture.StartAudio(ctx, capture.AudioConfig{PulseServer: s.Server(), Cookie: s.Cookie(), Source: sound.Source, …})
+//	s, err := sound.Start(ctx, sound.Config{Dir: filepath.Join(seatDir, "sound")})
+//	…                        // start the app with s.Env()
+//	capture.StartAudio(ctx, capture.AudioConfig{PulseServer: s.Server(), Cookie: s.Cookie(), Source: sound.Source})
 //	…
 //	s.Close()
 //
-// Nobody else can reach the server: its socket lies in a directory that only
-// its user may enter. It loads nothing but the sink and the socket, so it needs
-// no D-Bus, no session and no home, and leaves nothing outside its directory. It
-// dies with the process that started it.
+// Only the server's user and root can connect: the socket lies in a directory
+// that no other user can enter. The server loads only the sink and the socket. So
+// it needs no D-Bus, no session and no home directory, and leaves nothing outside
+// Config.Dir. It dies with the process that started it.
 //
-// Where ErrNotInstalled is returned, a seat can do without sound.
+// If Start returns ErrNotInstalled, a seat can run without sound.
 package sound
 
 import (
@@ -34,27 +34,28 @@ import (
 )
 
 var (
-	// ErrNotInstalled says that this machine has no PulseAudio.
+	// ErrNotInstalled means that this node has no PulseAudio.
 	ErrNotInstalled = errors.New("pulseaudio is not installed")
-	// ErrServerDied is Err's where the server ended by itself.
+	// ErrServerDied is returned by Err if the server ended by itself.
 	ErrServerDied = errors.New("sound server died")
 )
 
 const (
 	sink = "nearcast"
-	// Source is what a capture of the app's sound connects to.
+	// Source is the PulseAudio source with the app's sound.
 	Source = sink + ".monitor"
 )
 
-// startFor bounds the start where the context does not.
-const startFor = 5 * time.Second
+// startTimeout bounds the start, in addition to the context.
+const startTimeout = 5 * time.Second
 
-// Config says where the server lives.
+// Config says where the server runs, and as which user.
 type Config struct {
-	// Dir holds socket and state. Start makes it, Close removes it. Its user
-	// must be able to reach it. At most 90 bytes, for the socket's sake.
+	// Dir holds socket and state. Start makes it, Close removes it. The server's
+	// user must be able to reach it. Its path has at most 90 bytes, because the
+	// path of a Unix socket is limited.
 	Dir string
-	// Credential is who runs the server and may play; nil is this process's user.
+	// Credential is the user of server and app; nil is the user of this process.
 	Credential *syscall.Credential
 	Log        *slog.Logger // nil is slog.Default()
 }
@@ -71,8 +72,8 @@ type Server struct {
 	err    error
 }
 
-// Start starts a server and returns when it takes connections. The context
-// bounds the start only; the server runs until Close.
+// Start starts a server and returns when it accepts connections. The context
+// bounds the start only. The server runs until Close.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
@@ -82,7 +83,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, ErrNotInstalled
 	}
 	if !filepath.IsAbs(cfg.Dir) || len(cfg.Dir) > 90 {
-		return nil, fmt.Errorf("directory %q: it must be absolute and at most 90 bytes long", cfg.Dir)
+		return nil, fmt.Errorf("sound directory %q must be an absolute path of at most 90 bytes", cfg.Dir)
 	}
 	s := &Server{cfg: cfg, log: cfg.Log, done: make(chan struct{})}
 	if err := s.prepare(); err != nil {
@@ -108,7 +109,7 @@ func (s *Server) socket() string { return filepath.Join(s.cfg.Dir, "native") }
 // Cookie is the client cookie file, for capture.
 func (s *Server) Cookie() string { return filepath.Join(s.cfg.Dir, "cookie") }
 
-// prepare makes the directory anew: what a killed predecessor left is of no use.
+// prepare makes the directory, in place of what a killed stream host left.
 func (s *Server) prepare() error {
 	if err := os.RemoveAll(s.cfg.Dir); err != nil {
 		return fmt.Errorf("clear sound directory: %w", err)
@@ -116,7 +117,7 @@ func (s *Server) prepare() error {
 	if err := os.Mkdir(s.cfg.Dir, 0o700); err != nil {
 		return fmt.Errorf("make sound directory: %w", err)
 	}
-	// Clients would make a cookie of their own in the user's home.
+	// Without it, clients would make a cookie in the user's home.
 	cookie := make([]byte, 256)
 	rand.Read(cookie)
 	if err := os.WriteFile(s.Cookie(), cookie, 0o600); err != nil {
@@ -135,11 +136,11 @@ func (s *Server) prepare() error {
 func (s *Server) command(program string) *exec.Cmd {
 	cmd := exec.Command(program, "-n", "--daemonize=no", "--use-pid-file=no", "--system=no", "--fail=yes",
 		"--exit-idle-time=-1", "--high-priority=no", "--realtime=no", "--disallow-module-loading=no",
-		// The few bytes of sound go by the socket: shared memory could outlive a
-		// killed server, and does not reach into an isolated app.
+		// The sound goes through the socket: shared memory could outlive a killed
+		// server, and an isolated app cannot use it.
 		"--disable-shm=yes", "--log-target=stderr", "--log-level=error",
 		"--load=module-null-sink sink_name="+sink+" rate=48000 channels=2 format=s16le",
-		// The directory keeps others out, by its mode; root, who captures, may pass.
+		// The mode of the directory excludes other users. Root, which captures, can enter.
 		"--load=module-native-protocol-unix auth-anonymous=1 auth-cookie-enabled=0 socket="+s.socket())
 	cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + s.cfg.Dir, "LANG=C.UTF-8",
@@ -152,8 +153,8 @@ func (s *Server) command(program string) *exec.Cmd {
 	return cmd
 }
 
-// run starts the server and waits for its end, all on one thread: the server is
-// killed when the thread that started it ends, not only when the process does.
+// run starts the server and waits for its end, on one thread: the kernel kills
+// the server when the thread that started it ends, not only when the process ends.
 func (s *Server) run(started chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -174,9 +175,9 @@ func (s *Server) run(started chan<- error) {
 	close(s.done)
 }
 
-// wait returns when the server takes connections.
+// wait returns when the server accepts connections.
 func (s *Server) wait(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startFor)
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -194,7 +195,7 @@ func (s *Server) wait(ctx context.Context) error {
 	}
 }
 
-// Env is what the app needs to find the server.
+// Env is the environment with which the app finds the server.
 func (s *Server) Env() []string {
 	return []string{"PULSE_SERVER=" + s.Server(), "PULSE_COOKIE=" + s.Cookie(), "PULSE_SINK=" + sink}
 }
@@ -215,8 +216,8 @@ func (s *Server) Err() error {
 	return s.err
 }
 
-// closeFor is how long a server may take to end when told to.
-const closeFor = 2 * time.Second
+// closeTimeout is how long the server has to end after SIGTERM.
+const closeTimeout = 2 * time.Second
 
 // Close ends the server and removes its directory.
 func (s *Server) Close() error {
@@ -227,7 +228,7 @@ func (s *Server) Close() error {
 	case <-s.done:
 	default:
 		s.cmd.Process.Signal(syscall.SIGTERM)
-		timeout := time.NewTimer(closeFor)
+		timeout := time.NewTimer(closeTimeout)
 		defer timeout.Stop()
 		select {
 		case <-s.done:
@@ -242,7 +243,7 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// Version is the server's, for a probe; ErrNotInstalled if there is none.
+// Version returns the installed server's version, or ErrNotInstalled.
 func Version(ctx context.Context) (string, error) {
 	program, err := exec.LookPath("pulseaudio")
 	if err != nil {
@@ -257,7 +258,7 @@ func Version(ctx context.Context) (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-// logWriter turns the server's lines into log records.
+// logWriter logs the server's lines.
 type logWriter struct {
 	log  *slog.Logger
 	rest []byte

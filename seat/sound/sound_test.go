@@ -16,7 +16,7 @@ import (
 func start(t *testing.T, cred *syscall.Credential) (*Server, string) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "sound")
-	if cred != nil { // its user must be able to get there
+	if cred != nil { // its user must be able to reach it
 		for d := filepath.Dir(dir); d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
 			os.Chmod(d, 0o755)
 		}
@@ -36,11 +36,11 @@ func start(t *testing.T, cred *syscall.Credential) (*Server, string) {
 
 func gone(pid int) bool { return syscall.Kill(pid, 0) == syscall.ESRCH }
 
-// play plays a short tone as the app would, and says what the client wrote home.
+// play plays a short tone, as an app does. It fails if the client wrote to its home.
 func play(t *testing.T, s *Server, cred *syscall.Credential) {
 	t.Helper()
 	if _, err := exec.LookPath("gst-launch-1.0"); err != nil {
-		s.Close() // before tests look for what is left
+		s.Close() // before tests check what is left
 		t.Skip("gst-launch-1.0 is not installed")
 	}
 	home := t.TempDir()
@@ -57,7 +57,7 @@ func play(t *testing.T, s *Server, cred *syscall.Credential) {
 	}
 }
 
-func TestAProgramPlays(t *testing.T) {
+func TestPlay(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	s, dir := start(t, nil)
 	play(t, s, nil)
@@ -76,7 +76,7 @@ func TestAProgramPlays(t *testing.T) {
 	}
 }
 
-func TestAnotherUserPlays(t *testing.T) {
+func TestPlayAsAnotherUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
@@ -97,14 +97,14 @@ func TestServerDies(t *testing.T) {
 	select {
 	case <-s.Done():
 	case <-time.After(60 * time.Second):
-		t.Fatal("nobody noticed")
+		t.Fatal("Done was not closed in time")
 	}
 	if !errors.Is(s.Err(), ErrServerDied) {
 		t.Errorf("Err is %v", s.Err())
 	}
 }
 
-func TestLeftoversOfAKilledServerDoNotMatter(t *testing.T) {
+func TestStartAfterKilledServer(t *testing.T) {
 	s, dir := start(t, nil)
 	syscall.Kill(s.PID(), syscall.SIGKILL)
 	<-s.Done()
@@ -128,10 +128,10 @@ func TestNotInstalled(t *testing.T) {
 
 func TestBadDirectory(t *testing.T) {
 	if _, err := Start(t.Context(), Config{Dir: "relative"}); err == nil {
-		t.Error("a relative directory was taken")
+		t.Error("a relative directory was accepted")
 	}
 	missing := filepath.Join(t.TempDir(), "no", "such")
 	if _, err := Start(t.Context(), Config{Dir: missing}); err == nil {
-		t.Error("a directory whose parent is missing was taken")
+		t.Error("a directory with a missing parent was accepted")
 	}
 }

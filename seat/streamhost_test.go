@@ -17,7 +17,7 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// newRigWith starts a rig after change had its hands on it.
+// newRigWith starts a rig that change has changed.
 func newRigWith(t *testing.T, change func(*rig)) *rig {
 	t.Helper()
 	r := buildRig(t)
@@ -26,7 +26,7 @@ func newRigWith(t *testing.T, change func(*rig)) *rig {
 	return r
 }
 
-func TestEndsOfAStart(t *testing.T) {
+func TestStartFails(t *testing.T) {
 	missing := wire.End{Reason: wire.ReasonError, Code: wire.CodeContentMissing, Detail: "s3://models/none is not there"}
 	for name, c := range map[string]struct {
 		change func(*rig)
@@ -50,11 +50,11 @@ func TestEndsOfAStart(t *testing.T) {
 		}, wire.End{Reason: wire.ReasonAppExited, ExitCode: 3}},
 		"display dies before the window": {func(r *rig) {
 			<-r.display.window
-			close(r.app.done) // of the display's death
+			close(r.app.done) // the app dies with the display
 			close(r.display.done)
 		}, wire.End{Reason: wire.ReasonError, Code: wire.CodeDisplay}},
-		"no size":            {func(r *rig) { r.spec.Display.Width = 0 }, wire.End{Reason: wire.ReasonError, Code: wire.CodeConfig}},
-		"no address of ours": {func(r *rig) { r.spec.Listen.API = "192.0.2.1" }, wire.End{Reason: wire.ReasonError, Code: wire.CodeConfig}},
+		"no size":                 {func(r *rig) { r.spec.Display.Width = 0 }, wire.End{Reason: wire.ReasonError, Code: wire.CodeConfig}},
+		"address of another node": {func(r *rig) { r.spec.Listen.API = "192.0.2.1" }, wire.End{Reason: wire.ReasonError, Code: wire.CodeConfig}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRigWith(t, c.change)
@@ -78,7 +78,7 @@ func TestEndsOfAStart(t *testing.T) {
 	}
 }
 
-func TestEndsOfASession(t *testing.T) {
+func TestSessionEnds(t *testing.T) {
 	for name, c := range map[string]struct {
 		do   func(*rig)
 		want wire.End
@@ -104,8 +104,8 @@ func TestEndsOfASession(t *testing.T) {
 	}
 }
 
-// A seat whose first person never came is as new for the second.
-func TestLeaseRunsOut(t *testing.T) {
+// A seat whose first person did not connect is like new for the second.
+func TestLeaseExpires(t *testing.T) {
 	r := newRigWith(t, func(r *rig) { r.spec.LeaseS = 1 }).idle()
 	session := ticket.NewSession()
 	token := r.ticket(session, "viewer")
@@ -120,15 +120,15 @@ func TestLeaseRunsOut(t *testing.T) {
 	r.expectClose(conn, wire.CloseEnded)
 	r.waitState(wire.SeatIdle)
 	r.wait("a clean seat", func() bool {
-		return peer.count("close") == 1 && r.app.count("freeze") == 2 && r.hands.count("release") > 0 && r.video.count("pause") == 2
+		return peer.count("close") == 1 && r.app.count("freeze") == 2 && r.input.count("release") > 0 && r.video.count("pause") == 2
 	})
 	if _, status, _ := r.attach(first.Resume); status != http.StatusGone {
-		t.Errorf("resume of the lapsed session: %d", status)
+		t.Errorf("resume of the expired session: %d", status)
 	}
 	if _, status, _ := r.attach(token); status != http.StatusForbidden {
-		t.Errorf("the lapsed session's ticket: %d", status)
+		t.Errorf("the expired session's ticket: %d", status)
 	}
-	peer.Link(LinkConnected) // too late
+	peer.OnState(PeerConnected) // too late
 	if state := r.seats.last().State; state != wire.SeatIdle {
 		t.Errorf("a late browser made the seat %s", state)
 	}
@@ -137,7 +137,7 @@ func TestLeaseRunsOut(t *testing.T) {
 
 func TestControlSocket(t *testing.T) {
 	r := newRig(t).idle()
-	local := r.local()
+	local := r.controlClient()
 	info, err := os.Stat(filepath.Join(r.spec.RunDir, wire.ControlSocket))
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("control socket has mode %v, %v", info.Mode(), err)
@@ -241,9 +241,9 @@ func TestSpec(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := LoadSpec(path); err == nil || !strings.Contains(err.Error(), path) {
-		t.Errorf("half a spec: %v", err)
+		t.Errorf("truncated spec: %v", err)
 	}
 	if err := WriteExit(filepath.Join(dir, "none"), wire.Exit{}); err == nil {
-		t.Error("wrote an exit into no directory")
+		t.Error("no error although the directory does not exist")
 	}
 }

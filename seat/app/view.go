@@ -8,27 +8,24 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// This file runs in the first step of the parent process, as root in the new
-// namespaces.
-
-// viewStep covers a path or brings one back.
+// viewStep hides a path, or shows one that is hidden.
 type viewStep struct {
-	path string
-	hide bool
-	fd   int    // of what is brought back, opened before anything was covered
-	link string // instead: a symbolic link to be made at path, to there
+	path    string
+	hide    bool
+	fd      int    // of the path to show, opened before anything is hidden
+	symlink string // not empty: make a symbolic link to it at path instead
 }
 
-// makeView makes the mount namespace what the application may see.
+// makeView gives the mount namespace the files that the app may see. It runs in
+// the first step of the parent process, as root in the new namespaces.
 func makeView(s spec) error {
-	// Nothing we mount reaches the host.
+	// The mounts below must not propagate to the node.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
 	}
@@ -39,7 +36,7 @@ func makeView(s spec) error {
 	if err != nil {
 		return err
 	}
-	// Mount points are for the application to pass, whatever our own mask says.
+	// The app must be able to enter mount points, whatever our umask is.
 	defer unix.Umask(unix.Umask(0o022))
 	sources := make([]int, len(s.Mounts))
 	for i, m := range s.Mounts {
@@ -62,10 +59,10 @@ func makeView(s spec) error {
 			continue
 		}
 		if !covered(step.path, done) {
-			continue // is visible as it is
+			continue // it is visible already
 		}
-		if step.link != "" {
-			if err := makeLink(step.link, step.path); err != nil {
+		if step.symlink != "" {
+			if err := makeSymlink(step.symlink, step.path); err != nil {
 				return fmt.Errorf("show %s: %w", step.path, err)
 			}
 			continue
@@ -81,8 +78,8 @@ func makeView(s spec) error {
 		}
 	}
 	for _, c := range covers {
-		// Now that the mount points in it are made. A covered file is bound to
-		// /dev/null, which stays writable.
+		// Only now, because the mount points in it had to be made. A hidden file
+		// is bound to /dev/null, which stays writable.
 		if info, err := os.Stat(c); err == nil && info.IsDir() {
 			if err := unix.Mount("", c, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|coverFlags, ""); err != nil {
 				return fmt.Errorf("make cover of %s read-only: %w", c, err)
@@ -92,8 +89,8 @@ func makeView(s spec) error {
 	return nil
 }
 
-// planView orders what to cover and what to bring back: outer paths first, so
-// that either may lie in the other.
+// planView lists what to hide and what to show, outer paths first, so that either
+// kind may lie inside the other.
 func planView(s spec) ([]viewStep, error) {
 	var steps []viewStep
 	add := func(paths []string, hide bool) error {
@@ -124,18 +121,18 @@ func planView(s spec) ([]viewStep, error) {
 	if err := errors.Join(add(s.Hide, true), add(s.Show, false)); err != nil {
 		return nil, err
 	}
-	ways, err := passages(s.Identity, s.promised())
+	blocked, err := blockedPaths(s.Identity, s.announcedPaths())
 	if err != nil {
 		return nil, err
 	}
 	var closed []string
-	for _, way := range ways {
-		if !slices.Contains(closed, way.closed) {
-			closed = append(closed, way.closed)
+	for _, b := range blocked {
+		if !slices.Contains(closed, b.closed) {
+			closed = append(closed, b.closed)
 		}
-		if way.link != "" {
-			steps = append(steps, viewStep{path: way.link, link: way.real})
-		} else if err := add([]string{way.real}, false); err != nil {
+		if b.symlink != "" {
+			steps = append(steps, viewStep{path: b.symlink, symlink: b.real})
+		} else if err := add([]string{b.real}, false); err != nil {
 			return nil, err
 		}
 	}
@@ -146,8 +143,8 @@ func planView(s spec) ([]viewStep, error) {
 	return steps, nil
 }
 
-// covered reports whether path lies in a cover, and not in something that was
-// brought back in it. The steps done are outer paths first.
+// covered reports whether path is hidden after the steps in done, which are
+// ordered outer paths first.
 func covered(path string, done []viewStep) bool {
 	for _, step := range slices.Backward(done) {
 		if below(path, step.path) {
@@ -157,13 +154,14 @@ func covered(path string, done []viewStep) bool {
 	return false
 }
 
-// promised is every path that the application was told of.
-func (s spec) promised() []string {
+// announcedPaths are all paths that the app knows from its environment, from
+// Nomad or from its command line.
+func (s spec) announcedPaths() []string {
 	paths := slices.Clone(s.Show)
 	for _, m := range s.Mounts {
 		paths = append(paths, m.Task)
 	}
-	return append(paths, s.Command) // the others on the way to it are the job's own
+	return append(paths, s.Command) // the publisher is responsible for what else the command needs
 }
 
 func depth(path string) int { return strings.Count(path, "/") }
@@ -177,11 +175,12 @@ func openPath(path string) (int, error) {
 
 const coverFlags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 
-// cover puts an empty directory over a directory, and nothing over a file.
+// cover mounts an empty directory over a directory, or /dev/null over a file. It
+// returns false if there is nothing to cover.
 func cover(path string) (bool, error) {
 	info, err := os.Lstat(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return false, nil // in something that is covered already
+		return false, nil // an outer directory is covered already
 	}
 	if err != nil {
 		return false, fmt.Errorf("hide %s: %w", path, err)
@@ -197,7 +196,7 @@ func cover(path string) (bool, error) {
 	return true, nil
 }
 
-// bind mounts what fd is onto a path, which is made if it is missing.
+// bind mounts the file or directory of fd at path, which it makes if it is missing.
 func bind(fd int, path string, readOnly bool) error {
 	source := fmt.Sprintf("/proc/self/fd/%d", fd)
 	if !filepath.IsAbs(path) {
@@ -208,7 +207,7 @@ func bind(fd int, path string, readOnly bool) error {
 		return err
 	}
 	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
-		if err := makePoint(path, st.Mode&unix.S_IFMT == unix.S_IFDIR); err != nil {
+		if err := makeMountPoint(path, st.Mode&unix.S_IFMT == unix.S_IFDIR); err != nil {
 			return err
 		}
 	}
@@ -218,15 +217,15 @@ func bind(fd int, path string, readOnly bool) error {
 	if !readOnly {
 		return nil
 	}
-	// Of the whole tree: a plain remount would leave mounts below it writable.
+	// Recursively: a plain remount would leave mounts below path writable.
 	return unix.MountSetattr(unix.AT_FDCWD, path, unix.AT_RECURSIVE,
 		&unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV})
 }
 
-// makeLink makes a symbolic link where nothing is.
-func makeLink(to, path string) error {
+// makeSymlink makes a symbolic link at path, unless something is there.
+func makeSymlink(to, path string) error {
 	if _, err := os.Lstat(path); err == nil {
-		return nil // something that was shown leads there
+		return nil // it was shown by an earlier step
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
@@ -234,7 +233,7 @@ func makeLink(to, path string) error {
 	return os.Symlink(to, path)
 }
 
-func makePoint(path string, dir bool) error {
+func makeMountPoint(path string, dir bool) error {
 	if dir {
 		return os.MkdirAll(path, 0o755)
 	}
@@ -246,87 +245,4 @@ func makePoint(path string, dir bool) error {
 		return err
 	}
 	return f.Close()
-}
-
-// loopbackUp brings the new network namespace's only interface up.
-func loopbackUp() error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("bring loopback up: %w", err)
-	}
-	defer unix.Close(fd)
-	ifr, err := unix.NewIfreq("lo")
-	if err != nil {
-		return fmt.Errorf("bring loopback up: %w", err)
-	}
-	ifr.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
-	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, ifr); err != nil {
-		return fmt.Errorf("bring loopback up: %w", err)
-	}
-	return nil
-}
-
-// dropPrivileges makes the calling thread the application's user, for good.
-// The system calls are made by hand: the wrappers act on all threads, which a
-// program with C in it does not allow, and which is not needed, as the thread
-// executes the program again.
-func dropPrivileges(s spec) error {
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return fmt.Errorf("set no_new_privs: %w", err)
-	}
-	if !s.Drop {
-		return nil
-	}
-	// The bounding set first: it takes a capability.
-	for c := 0; ; c++ {
-		err := unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(c), 0, 0, 0)
-		if errors.Is(err, unix.EINVAL) && c > 0 {
-			break // past the last
-		}
-		if errors.Is(err, unix.EPERM) && c == 0 {
-			break // root without this capability, in a container; no_new_privs has the same effect
-		}
-		if err != nil {
-			return fmt.Errorf("drop capability %d: %w", c, err)
-		}
-	}
-	id := s.Identity
-	if err := setGroups(id.Groups); err != nil {
-		return err
-	}
-	if _, _, e := unix.RawSyscall(unix.SYS_SETRESGID, uintptr(id.GID), uintptr(id.GID), uintptr(id.GID)); e != 0 {
-		return fmt.Errorf("set group: %w", e)
-	}
-	if _, _, e := unix.RawSyscall(unix.SYS_SETRESUID, uintptr(id.UID), uintptr(id.UID), uintptr(id.UID)); e != 0 {
-		return fmt.Errorf("set user: %w", e)
-	}
-	unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) // none on a kernel that has none
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var none [2]unix.CapUserData
-	if err := unix.Capset(&header, &none[0]); err != nil {
-		return fmt.Errorf("clear capabilities: %w", err)
-	}
-	if s.Isolate {
-		// A change of user takes the parent death signal away.
-		if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
-			return fmt.Errorf("set parent death signal: %w", err)
-		}
-	}
-	return nil
-}
-
-// setGroups sets the calling thread's supplementary groups.
-func setGroups(ids []int) error {
-	groups := make([]uint32, len(ids))
-	for i, g := range ids {
-		groups[i] = uint32(g)
-	}
-	var first unsafe.Pointer
-	if len(groups) > 0 {
-		first = unsafe.Pointer(&groups[0])
-	}
-	if _, _, e := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(groups)), uintptr(first), 0); e != 0 {
-		return fmt.Errorf("set groups: %w", e)
-	}
-	return nil
 }

@@ -22,7 +22,7 @@ func closedDir(t *testing.T) (closed, inside string) {
 	return closed, inside
 }
 
-// TestBelowClosedDir: directory, command and mounts of an application lie below
+// TestBelowClosedDir: directory, command and mounts of an app lie below
 // a directory that its user cannot enter.
 func TestBelowClosedDir(t *testing.T) {
 	needRoot(t)
@@ -61,15 +61,14 @@ func TestBelowClosedDir(t *testing.T) {
 		t.Error("the cover can be written")
 	}
 	if _, err := os.Stat(filepath.Join(closed, "not")); err == nil {
-		t.Error("the mount point was made on the host")
+		t.Error("the mount point was made on the node")
 	}
 	if info, err := os.Stat(closed); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("the closed directory became %v, %v", info.Mode(), err)
 	}
 }
 
-// TestClosedDirByLinks: the way to the directory leads through a closed one and
-// out of it again.
+// TestClosedDirByLinks: the path leads into a closed directory and out of it again.
 func TestClosedDirByLinks(t *testing.T) {
 	needRoot(t)
 	closed, inside := closedDir(t)
@@ -101,7 +100,7 @@ func TestClosedDirWithoutIsolation(t *testing.T) {
 	}
 }
 
-func TestCanReach(t *testing.T) {
+func TestCanAccess(t *testing.T) {
 	needRoot(t)
 	closed, inside := closedDir(t)
 	for _, c := range []struct {
@@ -111,16 +110,16 @@ func TestCanReach(t *testing.T) {
 		{"nobody", closed, true}, {"nobody", inside, false}, {"nobody", "/tmp", true},
 		{"root", inside, true}, {"", inside, true}, {"nobody", filepath.Join(inside, "nowhere", "x"), false},
 	} {
-		if ok, err := CanReach(c.user, c.path); err != nil || ok != c.want {
+		if ok, err := CanAccess(c.user, c.path); err != nil || ok != c.want {
 			t.Errorf("%q, %s: %v, %v", c.user, c.path, ok, err)
 		}
 	}
-	// An access control list lets in whom the mode keeps out.
+	// An access control list admits a user that the mode does not.
 	if _, err := exec.LookPath("setfacl"); err == nil {
 		if out, err := exec.Command("setfacl", "-m", "u:nobody:x", closed).CombinedOutput(); err != nil {
 			t.Skipf("no access control lists here: %s", out)
 		}
-		if ok, err := CanReach("nobody", inside); err != nil || !ok {
+		if ok, err := CanAccess("nobody", inside); err != nil || !ok {
 			t.Errorf("with an access control list: %v, %v", ok, err)
 		}
 	}

@@ -13,71 +13,72 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// place is the task directory. All its paths are walked by os.Root, which a
-// symbolic link cannot lead out of.
-type place struct {
+// taskDir is the task directory. Its paths are opened through os.Root, so that a
+// symbolic link cannot lead out of it.
+type taskDir struct {
 	root    *os.Root
 	private bool
 }
 
-func openPlace(dir string, private bool) (*place, error) {
+func openTaskDir(dir string, private bool) (*taskDir, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, failure(wire.CodeConfig, "open the task directory: %v", err)
 	}
-	return &place{root: root, private: private}, nil
+	return &taskDir{root: root, private: private}, nil
 }
 
-func (p *place) Close() error { return p.root.Close() }
+func (t *taskDir) Close() error { return t.root.Close() }
 
-func (p *place) mkdir(dest string) error {
-	if err := p.root.MkdirAll(dest, 0o755); err != nil {
-		return misplaced(dest, err)
+func (t *taskDir) mkdir(dest string) error {
+	if err := t.root.MkdirAll(dest, 0o755); err != nil {
+		return destinationError(dest, err)
 	}
 	return nil
 }
 
-// put gives the cached file at path the name dest in the task directory,
-// replacing what a killed start left there.
-func (p *place) put(path, dest string) error {
-	if err := p.mkdir(filepath.Dir(dest)); err != nil {
+// put links or copies the cached file at path to dest, and replaces what an earlier
+// start that was killed left there. It does not use renameio, which writes a new
+// file: dest is a hard link if possible.
+func (t *taskDir) put(path, dest string) error {
+	if err := t.mkdir(filepath.Dir(dest)); err != nil {
 		return err
 	}
-	dir, err := p.root.Open(filepath.Dir(dest))
+	dir, err := t.root.Open(filepath.Dir(dest))
 	if err != nil {
-		return misplaced(dest, err)
+		return destinationError(dest, err)
 	}
 	defer dir.Close()
 	fd, name := int(dir.Fd()), filepath.Base(dest)
-	// In the same directory, so that the rename is one step.
+	// In the same directory, so that the rename is atomic.
 	temp := ".nearcast-" + strconv.Itoa(os.Getpid()) + "-" + name
 	if len(temp) > 255 {
 		temp = temp[:255]
 	}
-	if err := p.bring(path, fd, temp); err != nil {
+	if err := t.linkOrCopy(path, fd, temp); err != nil {
 		_ = unix.Unlinkat(fd, temp, 0)
-		return misplaced(dest, err)
+		return destinationError(dest, err)
 	}
 	if err := unix.Renameat(fd, temp, fd, name); err != nil {
 		_ = unix.Unlinkat(fd, temp, 0)
-		return misplaced(dest, err)
+		return destinationError(dest, err)
 	}
-	// Two links to one inode: rename then does nothing and leaves both.
+	// If both names are links to one inode, rename does nothing and keeps both.
 	if err := unix.Unlinkat(fd, temp, 0); err != nil && !errors.Is(err, unix.ENOENT) {
-		return misplaced(dest, err)
+		return destinationError(dest, err)
 	}
 	return nil
 }
 
-func (p *place) bring(path string, dir int, name string) error {
+func (t *taskDir) linkOrCopy(path string, dir int, name string) error {
 	_ = unix.Unlinkat(dir, name, 0)
-	if !p.private {
+	if !t.private {
 		err := unix.Linkat(unix.AT_FDCWD, path, dir, name, 0)
 		switch {
 		case err == nil:
 			return nil
 		case errors.Is(err, unix.EXDEV), errors.Is(err, unix.EPERM), errors.Is(err, unix.EMLINK), errors.Is(err, unix.EOPNOTSUPP):
-			// Another filesystem, or one without links: a copy it is.
+			// Another filesystem, or one without hard links: copy.
 		default:
 			return err
 		}
@@ -93,21 +94,21 @@ func (p *place) bring(path string, dir int, name string) error {
 	}
 	to := os.NewFile(uintptr(fd), name)
 	defer to.Close()
-	// copy_file_range shares blocks where the filesystem can.
+	// io.Copy uses copy_file_range, which shares blocks if the filesystem can.
 	if _, err := io.Copy(to, from); err != nil {
 		return err
 	}
-	if err := to.Chmod(0o444); err != nil { // whatever the umask
+	if err := to.Chmod(0o444); err != nil { // regardless of the umask
 		return err
 	}
 	return to.Close()
 }
 
-// misplaced says why dest cannot be written. A path that leaves the directory
-// is the job's fault, as is a file where a directory should be.
-func misplaced(dest string, err error) error {
+// destinationError says why dest cannot be written. A path that leaves the
+// directory is an error in the job, and so is a file where a directory must be.
+func destinationError(dest string, err error) error {
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-		return failure(wire.CodeDiskFull, "no room in the task directory for %s", dest)
+		return failure(wire.CodeDiskFull, "the task directory has no space for %s; use a larger disk", dest)
 	}
 	if strings.Contains(err.Error(), "escapes") {
 		return failure(wire.CodeConfig, "content destination %q leaves the task directory through a symbolic link", dest)

@@ -12,7 +12,7 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// fakeClock is time that goes by only when told.
+// fakeClock is a clock that only pass moves.
 type fakeClock struct {
 	mu     sync.Mutex
 	now    time.Time
@@ -49,7 +49,7 @@ func (c *fakeClock) AfterFunc(d time.Duration, f func()) func() bool {
 	}
 }
 
-// pass lets d go by, firing what is due, in order.
+// pass moves the clock by d and fires the timers that are due, in order.
 func (c *fakeClock) pass(d time.Duration) {
 	c.mu.Lock()
 	until := c.now.Add(d)
@@ -79,13 +79,13 @@ func testLimits() limits {
 	return limits{lease: 15 * time.Second, grace: time.Minute, idle: 10 * time.Minute, max: time.Hour}
 }
 
-// newTestSeat is an idle seat, with the states it went through.
-func newTestSeat(t *testing.T, l limits) (*seat, *fakeClock, func() []wire.SeatState) {
+// newTestState returns the state of an idle seat, and a function that lists the states it had.
+func newTestState(t *testing.T, l limits) (*stateMachine, *fakeClock, func() []wire.SeatState) {
 	t.Helper()
 	clock := newFakeClock()
 	var mu sync.Mutex
 	var states []wire.SeatState
-	s := newSeat(wire.Seat{ID: "alloc", App: "viewer"}, l, clock, func(from wire.SeatState, now wire.Seat) {
+	s := newStateMachine(wire.Seat{ID: "alloc", App: "viewer"}, l, clock, func(from wire.SeatState, now wire.Seat) {
 		mu.Lock()
 		defer mu.Unlock()
 		if from != now.State {
@@ -105,43 +105,43 @@ func newTestSeat(t *testing.T, l limits) (*seat, *fakeClock, func() []wire.SeatS
 	}
 }
 
-func wantState(t *testing.T, s *seat, state wire.SeatState, session string) {
+func wantState(t *testing.T, s *stateMachine, state wire.SeatState, session string) {
 	t.Helper()
-	if now := s.view(); now.State != state || now.Session != session {
+	if now := s.snapshot(); now.State != state || now.Session != session {
 		t.Fatalf("seat is %s of %q, want %s of %q", now.State, now.Session, state, session)
 	}
 }
 
-func wantEnd(t *testing.T, s *seat, reason wire.Reason) {
+func wantEnd(t *testing.T, s *stateMachine, reason wire.Reason) {
 	t.Helper()
 	select {
 	case <-s.ended:
 	default:
-		t.Fatalf("seat is %s, want it ended", s.view().State)
+		t.Fatalf("seat is %s, want it ended", s.snapshot().State)
 	}
-	if got := s.how().Reason; got != reason {
+	if got := s.result().Reason; got != reason {
 		t.Fatalf("ended by %s, want %s", got, reason)
 	}
 }
 
-func wantAlive(t *testing.T, s *seat) {
+func wantNotEnded(t *testing.T, s *stateMachine) {
 	t.Helper()
 	select {
 	case <-s.ended:
-		t.Fatalf("seat ended: %v", s.how())
+		t.Fatalf("seat ended: %v", s.result())
 	default:
 	}
 }
 
-func TestSeatLife(t *testing.T) {
-	s, _, states := newTestSeat(t, testLimits())
+func TestStates(t *testing.T) {
+	s, _, states := newTestState(t, testLimits())
 	if err := s.claim("a"); err != nil {
 		t.Fatal(err)
 	}
 	s.connected("a")
 	s.lost("a")
 	s.connected("a")
-	if err := s.leave("a", wire.End{Reason: wire.ReasonLeft}); err != nil {
+	if err := s.endSession("a", wire.End{Reason: wire.ReasonLeft}); err != nil {
 		t.Fatal(err)
 	}
 	wantEnd(t, s, wire.ReasonLeft)
@@ -149,7 +149,7 @@ func TestSeatLife(t *testing.T) {
 	if got := states(); !slices.Equal(got, want) {
 		t.Errorf("went through %v, want %v", got, want)
 	}
-	// Ending is for good, and the first reason stands.
+	// Ending is final, and the first reason counts.
 	s.endWith(wire.End{Reason: wire.ReasonDrained})
 	s.connected("a")
 	if err := s.claim("b"); !errors.Is(err, errEnding) {
@@ -161,7 +161,7 @@ func TestSeatLife(t *testing.T) {
 
 func TestSimultaneousClaims(t *testing.T) {
 	for range 50 {
-		s, _, _ := newTestSeat(t, testLimits())
+		s, _, _ := newTestState(t, testLimits())
 		var won atomic.Int64
 		var wait sync.WaitGroup
 		start := make(chan struct{})
@@ -185,7 +185,7 @@ func TestSimultaneousClaims(t *testing.T) {
 }
 
 func TestLease(t *testing.T) {
-	s, clock, _ := newTestSeat(t, testLimits())
+	s, clock, _ := newTestState(t, testLimits())
 	if err := s.claim("a"); err != nil {
 		t.Fatal(err)
 	}
@@ -209,7 +209,7 @@ func TestLease(t *testing.T) {
 }
 
 func TestGrace(t *testing.T) {
-	s, clock, _ := newTestSeat(t, testLimits())
+	s, clock, _ := newTestState(t, testLimits())
 	_ = s.claim("a")
 	s.connected("a")
 	s.lost("a")
@@ -218,47 +218,47 @@ func TestGrace(t *testing.T) {
 	clock.pass(59 * time.Second)
 	s.lost("a")
 	clock.pass(time.Minute - 1)
-	wantAlive(t, s)
+	wantNotEnded(t, s)
 	clock.pass(1)
 	wantEnd(t, s, wire.ReasonLost)
 }
 
 func TestIdleTimeout(t *testing.T) {
-	s, clock, _ := newTestSeat(t, testLimits())
+	s, clock, _ := newTestState(t, testLimits())
 	_ = s.claim("a")
 	s.connected("a")
 	for range 3 {
 		clock.pass(9 * time.Minute)
-		if !s.touch("a") {
+		if !s.recordInput("a") {
 			t.Fatal("input was refused")
 		}
 	}
-	if s.touch("b") {
+	if s.recordInput("b") {
 		t.Error("input of another session was taken")
 	}
 	clock.pass(10*time.Minute - 1)
-	wantAlive(t, s)
+	wantNotEnded(t, s)
 	clock.pass(1)
 	wantEnd(t, s, wire.ReasonIdle)
 }
 
 func TestMaxDuration(t *testing.T) {
-	s, clock, _ := newTestSeat(t, limits{lease: 15 * time.Second, grace: time.Minute, max: time.Hour})
+	s, clock, _ := newTestState(t, limits{lease: 15 * time.Second, grace: time.Minute, max: time.Hour})
 	_ = s.claim("a")
-	clock.pass(10 * time.Second) // does not count: she does not see anything yet
+	clock.pass(10 * time.Second) // does not count: the person sees nothing yet
 	s.connected("a")
 	clock.pass(30 * time.Minute)
 	s.lost("a")
 	clock.pass(30 * time.Second)
 	s.connected("a")
 	clock.pass(29*time.Minute + 30*time.Second - 1)
-	wantAlive(t, s)
+	wantNotEnded(t, s)
 	clock.pass(1)
 	wantEnd(t, s, wire.ReasonTimeLimit)
 }
 
 func TestNoLimits(t *testing.T) {
-	s, clock, _ := newTestSeat(t, limits{lease: time.Second, grace: time.Second})
+	s, clock, _ := newTestState(t, limits{lease: time.Second, grace: time.Second})
 	_ = s.claim("a")
 	s.connected("a")
 	clock.pass(1000 * time.Hour)
@@ -266,43 +266,43 @@ func TestNoLimits(t *testing.T) {
 }
 
 func TestIdleSeatWaitsForever(t *testing.T) {
-	s, clock, _ := newTestSeat(t, testLimits())
+	s, clock, _ := newTestState(t, testLimits())
 	_ = s.claim("a")
 	clock.pass(1000 * time.Hour)
 	wantState(t, s, wire.SeatIdle, "")
 }
 
 func TestRetire(t *testing.T) {
-	s, _, _ := newTestSeat(t, testLimits())
+	s, _, _ := newTestState(t, testLimits())
 	_ = s.claim("a")
 	if err := s.retire(); !errors.Is(err, errBusy) {
 		t.Errorf("retire of a claimed seat: %v", err)
 	}
-	s.release("b")
+	s.releaseClaim("b")
 	wantState(t, s, wire.SeatClaimed, "a")
-	s.release("a")
+	s.releaseClaim("a")
 	if err := s.retire(); err != nil {
 		t.Fatal(err)
 	}
 	wantEnd(t, s, wire.ReasonRetired)
 }
 
-func TestStrangers(t *testing.T) {
-	s, _, _ := newTestSeat(t, testLimits())
+func TestOtherSessions(t *testing.T) {
+	s, _, _ := newTestState(t, testLimits())
 	_ = s.claim("a")
 	s.connected("b")
 	wantState(t, s, wire.SeatClaimed, "a")
 	s.connected("a")
 	s.lost("b")
-	s.release("a") // streaming is no claim to take back
+	s.releaseClaim("a") // has no effect: the session streams
 	wantState(t, s, wire.SeatStreaming, "a")
-	if err := s.leave("b", wire.End{Reason: wire.ReasonLeft}); !errors.Is(err, errNotHolder) {
-		t.Errorf("leave of a stranger: %v", err)
+	if err := s.endSession("b", wire.End{Reason: wire.ReasonLeft}); !errors.Is(err, errNotHolder) {
+		t.Errorf("end of another session: %v", err)
 	}
-	wantAlive(t, s)
+	wantNotEnded(t, s)
 }
 
-// Whatever happens at once, each state follows from the one before.
+// Concurrent calls never cause a transition that does not exist.
 func TestTransitionsUnderConcurrency(t *testing.T) {
 	legal := map[wire.SeatState][]wire.SeatState{
 		wire.SeatStarting:  {wire.SeatIdle, wire.SeatEnding},
@@ -312,7 +312,7 @@ func TestTransitionsUnderConcurrency(t *testing.T) {
 		wire.SeatDetached:  {wire.SeatStreaming, wire.SeatEnding},
 	}
 	for range 100 {
-		s, clock, states := newTestSeat(t, testLimits())
+		s, clock, states := newTestState(t, testLimits())
 		var wait sync.WaitGroup
 		for i := range 8 {
 			session := fmt.Sprint("s", i)
@@ -322,8 +322,8 @@ func TestTransitionsUnderConcurrency(t *testing.T) {
 				}
 				s.lost(session)
 				s.connected(session)
-				s.touch(session)
-				s.release(session)
+				s.recordInput(session)
+				s.releaseClaim(session)
 			})
 			wait.Go(func() { clock.pass(5 * time.Second) })
 		}

@@ -26,7 +26,7 @@ import (
 )
 
 // Built once for all tests.
-var hostBinary, appBinary string
+var streamHostBinary, appBinary string
 
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "stream-host-test-")
@@ -37,8 +37,8 @@ func TestMain(m *testing.M) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		panic(err)
 	}
-	hostBinary, appBinary = filepath.Join(dir, "stream-host"), filepath.Join(dir, "testapp")
-	for pkg, file := range map[string]string{"cmd/stream-host": hostBinary, "dev/testapp": appBinary} {
+	streamHostBinary, appBinary = filepath.Join(dir, "stream-host"), filepath.Join(dir, "testapp")
+	for pkg, file := range map[string]string{"cmd/stream-host": streamHostBinary, "dev/testapp": appBinary} {
 		if err := testkit.Build(context.Background(), pkg, file); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -52,7 +52,7 @@ func TestMain(m *testing.M) {
 // streamHost is a stream host as the driver starts it.
 type streamHost struct {
 	t      *testing.T
-	base   string // of all its directories; in the environment or arguments of all it starts
+	base   string // parent of its directories; in the environment or arguments of every process it starts
 	spec   wire.Spec
 	signer *ticket.Signer
 	cmd    *exec.Cmd
@@ -88,7 +88,7 @@ func newStreamHost(t *testing.T, args ...string) *streamHost {
 		Display: wire.Display{Width: 320, Height: 240, FPS: 30, Pointer: wire.PointerAbsolute},
 		Video:   wire.Video{Codec: "h264", Encoder: "auto", BitrateBPS: 1_000_000}, FreezeIdle: true,
 		StartTimeoutS: 15, LeaseS: 15, ReconnectGraceS: 15,
-		TicketKeys: public, Consul: wire.ConsulRef{Address: "127.0.0.1:1"}, // nobody: a seat lives without
+		TicketKeys: public, Consul: wire.ConsulRef{Address: "127.0.0.1:1"}, // no Consul: a seat runs without it
 		Listen: wire.Listen{API: "127.0.0.1", Media: "127.0.0.1", Loopback: true},
 	}
 	if os.Geteuid() == 0 {
@@ -114,7 +114,7 @@ func (s *streamHost) start() *streamHost {
 	if err := os.WriteFile(path, raw, 0o600); err != nil {
 		s.t.Fatal(err)
 	}
-	s.cmd = exec.Command(hostBinary, "--spec", path)
+	s.cmd = exec.Command(streamHostBinary, "--spec", path)
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
@@ -161,7 +161,7 @@ func (s *streamHost) waitState(state wire.SeatState) wire.StreamHostStatus {
 	return last
 }
 
-// wantExit waits for the stream host's end and its last word.
+// wantExit waits until the stream host has ended, and reads exit.json.
 func (s *streamHost) wantExit() wire.End {
 	s.t.Helper()
 	select {
@@ -183,7 +183,7 @@ func (s *streamHost) wantExit() wire.End {
 	return exit.End
 }
 
-// wantNothingLeft looks for processes of the seat, and for its files.
+// wantNothingLeft fails if a process of the seat or one of its files remains.
 func (s *streamHost) wantNothingLeft(files bool) {
 	s.t.Helper()
 	testkit.Until(s.t, "nothing left running", func() bool { return len(s.processes()) == 0 })
@@ -198,7 +198,7 @@ func (s *streamHost) wantNothingLeft(files bool) {
 	}
 }
 
-// processes are those that have the seat's directory in environment or arguments.
+// processes lists the processes with the seat's directory in environment or arguments.
 func (s *streamHost) processes() (found []string) {
 	all, _ := filepath.Glob("/proc/[0-9]*")
 	for _, dir := range all {
@@ -211,7 +211,7 @@ func (s *streamHost) processes() (found []string) {
 	return found
 }
 
-// browser is a person's end.
+// browser is the browser of a person.
 type browser struct {
 	t      *testing.T
 	conn   *websocket.Conn
@@ -341,14 +341,14 @@ func (s *streamHost) stdout() string {
 	return string(raw)
 }
 
-// resting reports whether pid is stopped, by signal or by freezer.
-func resting(pid int) bool {
+// isStopped reports whether pid is stopped, by signal or by the cgroup freezer.
+func isStopped(pid int) bool {
 	state := processState(pid)
 	wchan, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/wchan")
 	return state == "T" || state == "D" && strings.Contains(string(wchan), "refrigerator") || strings.Contains(string(wchan), "freez")
 }
 
-// processState is the letter that /proc has for pid: "T" is stopped.
+// processState is the state of pid in /proc: "T" is stopped.
 func processState(pid int) string {
 	raw, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {

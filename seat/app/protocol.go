@@ -10,31 +10,31 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// Descriptors that the parent process is given beside the standard three.
+// Descriptors of the parent process, after the standard three.
 const (
-	controlFD = 3 // connection to the stream host: messages, one JSON object a line
-	specFD    = 4 // file with the spec
+	connFD = 3 // connection with the stream host: messages, one JSON object a line
+	specFD = 4 // file with the spec
 )
 
-// spec is all the parent process needs to know.
+// spec is everything that the parent process must know.
 type spec struct {
 	Command  string       `json:"command"`
 	Args     []string     `json:"args"`
 	Env      []string     `json:"env"`
-	Path     string       `json:"path"` // where a bare command is looked for
+	Path     string       `json:"path"` // where a command without a slash is looked up
 	Dir      string       `json:"dir"`
 	Home     string       `json:"home"`
 	Identity identity     `json:"identity"`
-	Drop     bool         `json:"drop"` // there are privileges to give up
+	Drop     bool         `json:"drop"` // the process has privileges to give up
 	Isolate  bool         `json:"isolate"`
-	Loopback bool         `json:"loopback"` // a network namespace to bring up
+	Loopback bool         `json:"loopback"` // the network namespace is new: enable its loopback
 	Mounts   []wire.Mount `json:"mounts"`
 	Hide     []string     `json:"hide"`
 	Show     []string     `json:"show"`
 }
 
-// file writes the spec to memory that can be inherited: unlike a pipe it can
-// be read twice, before and after the parent process executes itself again.
+// file writes the spec to a memory file that the parent process inherits. Unlike a
+// pipe, it can be read twice: in both steps of the parent process.
 func (s spec) file() (*os.File, error) {
 	fd, err := unix.MemfdCreate("app-spec", unix.MFD_CLOEXEC)
 	if err != nil {
@@ -65,16 +65,16 @@ func readSpec() (spec, error) {
 	return s, nil
 }
 
-// message is one line on the control connection.
+// message is one line on the connection between stream host and parent process.
 type message struct {
-	// Of the stream host: what to do.
+	// From the stream host: an order.
 	Op string `json:"op,omitempty"`
-	ID int    `json:"id,omitempty"` // answered by a reply of the same id
+	ID int    `json:"id,omitempty"` // the reply has the same id
 
-	// Of the parent process: what happened.
+	// From the parent process: what happened.
 	Event    string `json:"event,omitempty"`
-	PID      int    `json:"pid,omitempty"`  // started: as the parent process sees it
-	Code     string `json:"code,omitempty"` // failed: of wire.End
+	PID      int    `json:"pid,omitempty"`  // started: in the parent process's pid namespace
+	Code     string `json:"code,omitempty"` // failed: the code of wire.End
 	Detail   string `json:"detail,omitempty"`
 	ExitCode int    `json:"exit_code,omitempty"`
 
@@ -83,7 +83,7 @@ type message struct {
 
 const (
 	opStart  = "start"
-	opSignal = "signal" // to the application's main process
+	opSignal = "signal" // to the app's main process
 	opStop   = "stop"   // Signal to its process group
 	opFreeze = "freeze"
 	opThaw   = "thaw"

@@ -9,46 +9,46 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// Parts are what a seat is put together from. Each makes one thing and knows
-// nothing of the others; cmd/stream-host gives the real ones.
+// Parts make the components of a seat. Each makes one component and knows none
+// of the others. cmd/stream-host passes the real ones, tests pass stand-ins.
 type Parts struct {
 	// Freeze says when an idle app is frozen.
 	Freeze FreezePolicy
-	// Content brings the app's files. The seat closes the result when the app is gone.
+	// Content fetches the app's files. The seat closes the result after the app ended.
 	Content func(ctx context.Context, progress func(done, total int64, name string)) (io.Closer, error)
-	// Display starts the screen.
+	// Display starts the display.
 	Display func(ctx context.Context) (Display, error)
-	// Sound starts the sound server; called where the display has audio.
+	// Sound starts the sound server. It is called if the display has audio.
 	Sound func(ctx context.Context) (Sound, error)
-	// App starts the app with env besides its own.
+	// App starts the app. env is added to the app's own environment.
 	App func(ctx context.Context, env []string) (App, error)
-	// Hands connects to the display's input.
-	Hands func(d Display) (Hands, error)
+	// Input connects to the display's input.
+	Input func(d Display) (Input, error)
 	// Video starts to capture and encode the display.
 	Video func(ctx context.Context, d Display, frame func(Frame)) (Capture, error)
 	// Audio starts to capture and encode the sound.
 	Audio func(ctx context.Context, s Sound, frame func(Frame)) (Source, error)
-	// Peer makes one end of a WebRTC connection.
+	// Peer makes the seat's end of a WebRTC connection.
 	Peer func(PeerConfig) (Peer, error)
 	// Verify checks a ticket.
 	Verify func(token string) (Claims, error)
-	// Register makes the seat known to brains. It must not wait for anybody.
+	// Register makes the seat known to brains. It must not block.
 	Register func(ctx context.Context, seat wire.Seat) (Registration, error)
 }
 
-// FreezePolicy says when an idle app is frozen. Its first window says that it is
-// there, not that it has loaded and painted; and who froze it while it loads
-// would give a person a loading screen. So it is frozen when it has come to rest:
-// it neither painted nor computed for Quiet. One that always paints, as games do,
-// is frozen after Latest. The zero value freezes at once.
+// FreezePolicy says when an idle app is frozen. An app that shows a window may
+// still be loading, and an app that is frozen while it loads shows a loading
+// screen to the next person. So an app is frozen when it neither painted nor
+// computed for Quiet. An app that always paints, as games do, is frozen after
+// Latest. The zero value freezes at once.
 type FreezePolicy struct {
 	Quiet, Latest time.Duration
 }
 
-// Display is a screen that the app draws on.
+// Display is the display that the app draws on.
 type Display interface {
 	Env() []string
-	// WaitWindow returns when there is something to see.
+	// WaitWindow returns when the app shows a window.
 	WaitWindow(ctx context.Context) error
 	Done() <-chan struct{}
 	Err() error
@@ -69,15 +69,15 @@ type App interface {
 	Done() <-chan struct{}
 	Exit() (code, signal int)
 	Signal(name string) error
-	// CPU is the processor time of the app and its descendants that live.
+	// CPU is the processor time of the app and its living descendants.
 	CPU() time.Duration
 	Freeze() error
 	Thaw() error
 	Stop(signal string, timeout time.Duration) error
 }
 
-// Hands put a person's input on the display.
-type Hands interface {
+// Input applies a person's input to the display.
+type Input interface {
 	Apply(wire.Input) error
 	ReleaseAll() error
 	Close() error
@@ -97,19 +97,19 @@ type Capture interface {
 	Source
 	Keyframe()
 	SetBitrate(bps int)
-	// Stirred reports whether the picture changed since it was last asked, also
-	// while the capture is paused.
+	// Stirred reports whether the picture changed since the last call. It works
+	// while the capture is paused, too.
 	Stirred() bool
 }
 
-// Frame is one encoded picture or piece of sound.
+// Frame is one encoded picture or packet of sound.
 type Frame struct {
 	Data     []byte
 	Keyframe bool
 	PTS      time.Duration
 }
 
-// Peer is the seat's end of a connection with a browser.
+// Peer is the seat's end of a WebRTC connection with a browser.
 type Peer interface {
 	Answer(ctx context.Context, offer string) (string, error)
 	AddCandidate(json.RawMessage) error
@@ -118,26 +118,27 @@ type Peer interface {
 	Close() error
 }
 
-// PeerConfig is what a peer tells the seat. None of it is called after Close
-// returned, and none may call Close.
+// PeerConfig holds the functions that a peer calls. It calls none of them after
+// Close returned, and none of them may call Close.
 type PeerConfig struct {
-	Input     func(wire.Input)
-	Link      func(LinkState)
-	Keyframe  func()
-	Bitrate   func(bps int)
-	Candidate func(json.RawMessage)
+	OnInput     func(wire.Input)
+	OnState     func(PeerState)
+	OnKeyframe  func()
+	OnBitrate   func(bps int)
+	OnCandidate func(json.RawMessage)
 }
 
-// LinkState is how a peer stands with its browser.
-type LinkState int
+// PeerState is the state of a peer's connection, as in WebRTC's
+// RTCPeerConnectionState.
+type PeerState int
 
 const (
-	LinkConnected LinkState = iota // media and input flow
-	LinkLost                       // may come back by itself
-	LinkClosed                     // for good
+	PeerConnected    PeerState = iota // media and input flow
+	PeerDisconnected                  // may connect again by itself
+	PeerClosed                        // final
 )
 
-// Claims is what a ticket says, as far as a seat is concerned.
+// Claims are the facts of a ticket that matter to a seat.
 type Claims struct {
 	Session string
 	App     string

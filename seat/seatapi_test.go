@@ -19,13 +19,13 @@ import (
 func TestSession(t *testing.T) {
 	r := newRig(t).idle()
 	if r.app.count("freeze") != 1 || r.video.count("pause") != 1 {
-		t.Error("the idle seat is neither frozen nor resting")
+		t.Error("the idle seat is not frozen, or its capture is not paused")
 	}
 	conn, peer, grant := r.play()
 	if grant.App != "viewer" || grant.Seat != "alloc-1" || grant.Resumed || grant.GraceS != 10 || grant.Display != r.spec.Display {
 		t.Errorf("grant is %+v", grant)
 	}
-	// The brain reads the way from the token without knowing the secret.
+	// The brain reads the seat from the token without the secret.
 	var claims struct {
 		jwt.RegisteredClaims
 		SID  string `json:"sid"`
@@ -39,13 +39,13 @@ func TestSession(t *testing.T) {
 	})
 
 	r.video.frame(Frame{})
-	peer.Input(wire.Input{Type: wire.InputKey, Code: "KeyA", Pressed: true})
-	if peer.count("video") != 1 || r.hands.count("apply KeyA") != 1 {
-		t.Error("neither picture nor input passes")
+	peer.OnInput(wire.Input{Type: wire.InputKey, Code: "KeyA", Pressed: true})
+	if peer.count("video") != 1 || r.input.count("apply KeyA") != 1 {
+		t.Error("picture or input does not pass")
 	}
 	r.send(conn, wire.Message{Type: wire.MsgCandidate, Candidate: json.RawMessage(`{"candidate":"x"}`)})
 	r.wait("candidate to the peer", func() bool { return peer.count(`candidate {"candidate":"x"}`) == 1 })
-	peer.Candidate(json.RawMessage(`{"candidate":"y"}`))
+	peer.OnCandidate(json.RawMessage(`{"candidate":"y"}`))
 	if m := r.expect(conn, wire.MsgCandidate); string(m.Candidate) != `{"candidate":"y"}` {
 		t.Errorf("candidate is %s", m.Candidate)
 	}
@@ -62,7 +62,7 @@ func TestSession(t *testing.T) {
 		t.Errorf("exit is %+v", exit)
 	}
 	for what, n := range map[string]int{
-		"peer": peer.count("close"), "video": r.video.count("close"), "hands": r.hands.count("close"),
+		"peer": peer.count("close"), "video": r.video.count("close"), "input": r.input.count("close"),
 		"app": r.app.count("stop"), "display": r.display.count("close"),
 	} {
 		if n != 1 {
@@ -74,7 +74,7 @@ func TestSession(t *testing.T) {
 	}
 }
 
-func TestOneOfManyGetsTheSeat(t *testing.T) {
+func TestOneOfManyClaimsIsGranted(t *testing.T) {
 	r := newRig(t).idle()
 	var granted, refused atomic.Int64
 	var wait sync.WaitGroup
@@ -100,10 +100,10 @@ func TestOneOfManyGetsTheSeat(t *testing.T) {
 	}
 }
 
-func TestRefusedAttaches(t *testing.T) {
+func TestAttachRefused(t *testing.T) {
 	r := newRig(t).idle()
 	good := r.ticket(ticket.NewSession(), "viewer")
-	other := newResumer("alloc-1", "viewer")
+	other := newResumeTokens("alloc-1", "viewer")
 	foreign, err := other.sign(ticket.NewSession())
 	if err != nil {
 		t.Fatal(err)
@@ -145,13 +145,13 @@ func TestRefusedAttaches(t *testing.T) {
 	}
 }
 
-// The brain dies, the stream goes on; the page comes back by another brain.
+// The brain dies and the stream goes on. The page returns through another brain.
 func TestResume(t *testing.T) {
 	r := newRig(t).idle()
 	conn, peer, grant := r.play()
 	_ = conn.CloseNow()
-	peer.Input(wire.Input{Type: wire.InputKey, Code: "KeyB"})
-	if state := r.seats.last().State; state != wire.SeatStreaming || r.hands.count("apply KeyB") != 1 {
+	peer.OnInput(wire.Input{Type: wire.InputKey, Code: "KeyB"})
+	if state := r.seats.last().State; state != wire.SeatStreaming || r.input.count("apply KeyB") != 1 {
 		t.Fatalf("without its brain the seat is %s", state)
 	}
 
@@ -166,7 +166,7 @@ func TestResume(t *testing.T) {
 	r.expect(third, wire.MsgGranted)
 	r.expectClose(second, wire.CloseReplaced)
 	if peer.count("close") != 0 {
-		t.Error("the attach closed the stream")
+		t.Error("attaching again closed the peer")
 	}
 
 	// A new offer replaces the peer; the app is the same one.
@@ -176,14 +176,14 @@ func TestResume(t *testing.T) {
 	r.wait("the old peer's end", func() bool { return peer.count("close") == 1 })
 	r.waitState(wire.SeatDetached)
 	keyframes := r.video.count("keyframe")
-	next.Link(LinkConnected)
+	next.OnState(PeerConnected)
 	r.waitState(wire.SeatStreaming)
 	if r.video.count("keyframe") <= keyframes {
-		t.Error("who joins gets no keyframe")
+		t.Error("a new peer gets no keyframe")
 	}
-	peer.Input(wire.Input{Type: wire.InputKey, Code: "KeyC"})
-	if r.hands.count("apply KeyC") != 0 {
-		t.Error("the replaced peer still acts")
+	peer.OnInput(wire.Input{Type: wire.InputKey, Code: "KeyC"})
+	if r.input.count("apply KeyC") != 0 {
+		t.Error("input of the replaced peer was applied")
 	}
 	r.send(third, wire.Message{Type: wire.MsgLeave})
 	r.expect(third, wire.MsgEnded)
@@ -194,19 +194,19 @@ func TestDetached(t *testing.T) {
 	r := newRig(t).idle()
 	conn, peer, _ := r.play()
 	pauses := r.video.count("pause")
-	peer.Link(LinkLost)
+	peer.OnState(PeerDisconnected)
 	r.waitState(wire.SeatDetached)
-	r.wait("release and rest", func() bool {
-		return r.hands.count("release") > 0 && r.video.count("pause") == pauses+1
+	r.wait("input released and capture paused", func() bool {
+		return r.input.count("release") > 0 && r.video.count("pause") == pauses+1
 	})
 	if r.app.count("freeze") != 1 {
 		t.Error("the app of a detached session is frozen")
 	}
-	peer.Input(wire.Input{Type: wire.InputKey, Code: "KeyD"})
-	if r.hands.count("apply KeyD") != 0 {
-		t.Error("a lost browser still acts")
+	peer.OnInput(wire.Input{Type: wire.InputKey, Code: "KeyD"})
+	if r.input.count("apply KeyD") != 0 {
+		t.Error("input of a lost browser was applied")
 	}
-	peer.Link(LinkConnected)
+	peer.OnState(PeerConnected)
 	r.waitState(wire.SeatStreaming)
 	r.wait("capture goes on", func() bool { return r.video.count("resume") == 2 })
 	r.send(conn, wire.Message{Type: wire.MsgLeave})
@@ -226,7 +226,7 @@ func TestBadOffer(t *testing.T) {
 	if refused := <-r.peers; refused.count("close") != 1 {
 		t.Error("the refused peer is still open")
 	}
-	// Nothing of the first is left for the next.
+	// The next session finds nothing of the first one.
 	r.wait("frozen again", func() bool { return r.app.count("freeze") == 2 })
 	_, _, grant := r.play()
 	if grant.Resumed {
@@ -234,17 +234,17 @@ func TestBadOffer(t *testing.T) {
 	}
 }
 
-// Who waits claims a seat the moment it is idle. A display that is slow to answer
-// holds up what the idle seat still does, and none of it may touch her peer.
+// A waiting person claims a seat as soon as it is idle. A slow display delays
+// what the seat does when it becomes idle. None of it may close their peer.
 func TestClaimedWhileItBecomesIdle(t *testing.T) {
 	for _, streaming := range []bool{false, true} {
 		t.Run(fmt.Sprintf("streaming %v", streaming), func(t *testing.T) {
 			hold := make(chan struct{})
 			goOn := sync.OnceFunc(func() { close(hold) })
-			r := newRigWith(t, func(r *rig) { r.hands.hold.Store(&hold) })
-			t.Cleanup(goOn) // before the seat's end is waited for
+			r := newRigWith(t, func(r *rig) { r.input.hold.Store(&hold) })
+			t.Cleanup(goOn) // before the rig waits for the seat's end
 			r.idle()
-			r.wait("the seat releases what is held", func() bool { return r.hands.count("release") == 1 })
+			r.wait("the seat releases what is held", func() bool { return r.input.count("release") == 1 })
 
 			conn, _, _ := r.attach(r.ticket(ticket.NewSession(), "viewer"))
 			r.expect(conn, wire.MsgGranted)
@@ -252,13 +252,13 @@ func TestClaimedWhileItBecomesIdle(t *testing.T) {
 			peer := <-r.peers
 			r.expect(conn, wire.MsgAnswer)
 			if streaming {
-				peer.Link(LinkConnected)
+				peer.OnState(PeerConnected)
 			}
 			resumed := r.video.count("resume")
 			goOn()
 			r.wait("capture goes on", func() bool { return r.video.count("resume") == resumed+1 })
 			if !streaming {
-				peer.Link(LinkConnected)
+				peer.OnState(PeerConnected)
 			}
 			r.waitState(wire.SeatStreaming)
 			r.video.frame(Frame{})
@@ -299,13 +299,13 @@ func TestEndAndRetire(t *testing.T) {
 		t.Errorf("retire of a busy seat: %d", got)
 	}
 	if got := r.post(wire.EndPath, wire.EndRequest{Session: ticket.NewSession(), Reason: wire.ReasonLeft}); got != http.StatusForbidden {
-		t.Errorf("end by a stranger: %d", got)
+		t.Errorf("end of a session that does not hold the seat: %d", got)
 	}
 	if got := r.post(wire.EndPath, map[string]string{"sesion": grant.Session}); got != http.StatusBadRequest {
-		t.Errorf("misspelt end: %d", got)
+		t.Errorf("end with an unknown field: %d", got)
 	}
 	if got := r.post(wire.EndPath, wire.EndRequest{Session: grant.Session, Reason: "bored"}); got != http.StatusUnprocessableEntity {
-		t.Errorf("end for no reason: %d", got)
+		t.Errorf("end with an unknown reason: %d", got)
 	}
 	if got := r.post(wire.EndPath, wire.EndRequest{Session: grant.Session, Reason: wire.ReasonDrained}); got != http.StatusNoContent {
 		t.Errorf("end: %d", got)

@@ -28,8 +28,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// rig is a whole seat whose display, app, capture and peers are stand-ins: what
-// is tested is that the seat drives them rightly, over real sockets.
+// rig is a whole seat with stand-ins for display, app, capture and peers. Its
+// tests check, over real sockets, that the seat drives them correctly.
 type rig struct {
 	t      *testing.T
 	freeze FreezePolicy
@@ -40,7 +40,7 @@ type rig struct {
 	display *fakeDisplay
 	app     *fakeApp
 	video   *fakeVideo
-	hands   *fakeHands
+	input   *fakeInput
 	peers   chan *fakePeer
 	failure map[string]error // by part
 
@@ -59,7 +59,7 @@ func buildRig(t *testing.T) *rig {
 		display: &fakeDisplay{done: make(chan struct{}), window: make(chan error, 1)},
 		app:     &fakeApp{done: make(chan struct{})},
 		video:   &fakeVideo{done: make(chan struct{})},
-		hands:   &fakeHands{}, peers: make(chan *fakePeer, 10),
+		input:   &fakeInput{}, peers: make(chan *fakePeer, 10),
 		failure: map[string]error{}, ended: make(chan wire.End, 1), seats: &registry{},
 		spec: wire.Spec{
 			Nonce: "n0nce", Alloc: "alloc-1", Task: "seat", App: "viewer", Job: "viewer/dispatch-1", Version: 3, Node: "node-1",
@@ -84,7 +84,7 @@ func (r *rig) start(verifier *ticket.Verifier) {
 		},
 		Display: func(context.Context) (Display, error) { return r.display, r.failure["display"] },
 		App:     func(context.Context, []string) (App, error) { return r.app, r.failure["app"] },
-		Hands:   func(Display) (Hands, error) { return r.hands, nil },
+		Input:   func(Display) (Input, error) { return r.input, nil },
 		Video: func(_ context.Context, _ Display, frame func(Frame)) (Capture, error) {
 			r.video.frame = frame
 			frame(Frame{Keyframe: true})
@@ -118,7 +118,7 @@ func (r *rig) finish() {
 		r.t.Error("the seat does not end")
 	}
 	if strings.Contains(r.log.String(), "eyJ") {
-		r.t.Errorf("the log tells a token:\n%s", r.log.String())
+		r.t.Errorf("the log contains a token:\n%s", r.log.String())
 	}
 	if r.t.Failed() {
 		r.t.Logf("log:\n%s", r.log.String())
@@ -163,7 +163,7 @@ func (r *rig) ticket(session, app string) string {
 	return token
 }
 
-// attach opens the WebSocket; on refusal it gives the status and the problem.
+// attach opens the WebSocket. If it is refused, it returns status and problem.
 func (r *rig) attach(token string) (*websocket.Conn, int, wire.Problem) {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), 60*time.Second)
@@ -221,7 +221,7 @@ func (r *rig) send(conn *websocket.Conn, m wire.Message) {
 	}
 }
 
-// play claims, offers and connects: a session that streams.
+// play starts a session that streams: claim, offer, connect.
 func (r *rig) play() (*websocket.Conn, *fakePeer, wire.Grant) {
 	r.t.Helper()
 	conn, status, _ := r.attach(r.ticket(ticket.NewSession(), "viewer"))
@@ -234,7 +234,7 @@ func (r *rig) play() (*websocket.Conn, *fakePeer, wire.Grant) {
 	if answer := r.expect(conn, wire.MsgAnswer).SDP; answer != "answer to offer-1" {
 		r.t.Fatalf("answer is %q", answer)
 	}
-	p.Link(LinkConnected)
+	p.OnState(PeerConnected)
 	r.waitState(wire.SeatStreaming)
 	return conn, p, *grant
 }
@@ -254,8 +254,8 @@ func (r *rig) post(path string, body any) int {
 	return resp.StatusCode
 }
 
-// local asks the control socket as the driver does.
-func (r *rig) local() *http.Client {
+// controlClient talks to the control socket, as the driver does.
+func (r *rig) controlClient() *http.Client {
 	transport := &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -295,7 +295,7 @@ func (b *syncBuffer) String() string {
 	return b.b.String()
 }
 
-// registry keeps what a seat said of itself.
+// registry records every registration of a seat.
 type registry struct {
 	mu     sync.Mutex
 	said   []wire.Seat
@@ -323,7 +323,7 @@ func (r *registry) last() wire.Seat {
 	return r.said[len(r.said)-1]
 }
 
-// calls counts what was asked of a stand-in.
+// calls counts the calls of a stand-in.
 type calls struct {
 	mu sync.Mutex
 	n  map[string]int
@@ -412,20 +412,20 @@ func (v *fakeVideo) Keyframe()             { v.call("keyframe") }
 func (v *fakeVideo) SetBitrate(int)        { v.call("bitrate") }
 func (v *fakeVideo) Stirred() bool         { v.call("stirred"); return v.stirs.Load() }
 
-type fakeHands struct {
+type fakeInput struct {
 	calls
 	hold atomic.Pointer[chan struct{}] // ReleaseAll waits for it
 }
 
-func (h *fakeHands) Apply(m wire.Input) error { h.call("apply " + m.Code); return nil }
-func (h *fakeHands) ReleaseAll() error {
+func (h *fakeInput) Apply(m wire.Input) error { h.call("apply " + m.Code); return nil }
+func (h *fakeInput) ReleaseAll() error {
 	h.call("release")
 	if hold := h.hold.Load(); hold != nil {
 		<-*hold
 	}
 	return nil
 }
-func (h *fakeHands) Close() error { h.call("close"); return nil }
+func (h *fakeInput) Close() error { h.call("close"); return nil }
 
 type fakePeer struct {
 	calls

@@ -1,0 +1,139 @@
+package seat
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// listenControlSocket opens the control socket. Only the user of this process
+// can connect to it.
+func listenControlSocket(dir string) (net.Listener, error) {
+	path := filepath.Join(dir, wire.ControlSocket)
+	// An earlier start that was killed leaves its socket behind.
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("remove old control socket: %w", err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("open control socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("open control socket: %w", err), l.Close())
+	}
+	return l, nil
+}
+
+// controlAPI is what the control socket serves to the driver, as
+// internal/wire/streamhost.go describes it.
+func (h *streamHost) controlAPI() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+wire.StatusPath, h.serveStatus)
+	mux.HandleFunc("GET "+wire.EventsPath, h.serveEvents)
+	mux.HandleFunc("POST "+wire.StopPath, h.serveStop)
+	mux.HandleFunc("POST "+wire.SignalPath, h.serveSignal)
+	return mux
+}
+
+// started returns the state machine and the app. Each is nil until it exists;
+// the driver may ask before.
+func (h *streamHost) started() (*stateMachine, App) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.state, h.app
+}
+
+func (h *streamHost) serveStatus(w http.ResponseWriter, _ *http.Request) {
+	status := wire.StreamHostStatus{Nonce: h.spec.Nonce, PID: os.Getpid(), State: wire.SeatStarting}
+	state, app := h.started()
+	if state != nil {
+		status.Seat = state.snapshot()
+		status.State = status.Seat.State
+	}
+	if app != nil {
+		status.AppPID = app.PID()
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if err := json.NewEncoder(w).Encode(status); err != nil {
+		h.log.Debug("write status", "error", err)
+	}
+}
+
+// serveEvents writes the events after ?after=N, then each new event as it
+// comes, until the seat's last one.
+func (h *streamHost) serveEvents(w http.ResponseWriter, r *http.Request) {
+	seq, err := strconv.Atoi(r.URL.Query().Get("after"))
+	if err != nil && r.URL.Query().Get("after") != "" {
+		refuse(w, http.StatusBadRequest, wire.ProblemMalformed, "Malformed query", "after must be the seq of the last event that you have")
+		return
+	}
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	flush := http.NewResponseController(w)
+	out := json.NewEncoder(w)
+	for {
+		events, more, closed := h.events.after(seq)
+		for _, e := range events {
+			if out.Encode(e) != nil {
+				return
+			}
+			seq = e.Seq
+		}
+		if flush.Flush() != nil || closed {
+			return
+		}
+		select {
+		case <-more:
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+func (h *streamHost) serveStop(w http.ResponseWriter, r *http.Request) {
+	var req wire.StopRequest
+	if !decodeBody(w, r, &req) {
+		return
+	}
+	if req.TimeoutMS < 0 {
+		refuse(w, http.StatusUnprocessableEntity, wire.ProblemInvalid, "Timeout not allowed", "timeout_ms must be 0 or more")
+		return
+	}
+	if req.Reason == "" {
+		req.Reason = wire.ReasonDrained
+	}
+	state, _ := h.started()
+	if state == nil {
+		refuse(w, http.StatusServiceUnavailable, wire.ProblemUnavailable, "The stream host is still starting", "retry in a moment")
+		return
+	}
+	h.mu.Lock()
+	h.stopRequest = req
+	h.mu.Unlock()
+	state.endWith(wire.End{Reason: req.Reason})
+	w.WriteHeader(http.StatusAccepted)
+}
+
+func (h *streamHost) serveSignal(w http.ResponseWriter, r *http.Request) {
+	var req wire.SignalRequest
+	if !decodeBody(w, r, &req) {
+		return
+	}
+	_, app := h.started()
+	if app == nil {
+		refuse(w, http.StatusConflict, wire.ProblemUnavailable, "The app is not running", "the app has not started yet; retry later")
+		return
+	}
+	if err := app.Signal(req.Signal); err != nil {
+		refuse(w, http.StatusUnprocessableEntity, wire.ProblemInvalid, "The signal was not delivered", err.Error())
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}

@@ -1,0 +1,135 @@
+package seat
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+const answerTimeout = 10 * time.Second
+
+// sessionPeer is the peer of one session.
+type sessionPeer struct {
+	Peer
+	session string
+	closed  atomic.Bool // it reported PeerClosed
+}
+
+// offer answers a browser's offer with a new peer, which replaces the earlier
+// one. If the offer is bad, the earlier peer stays.
+func (s *stream) offer(ctx context.Context, session, sdp string) (string, error) {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	if err := s.h.state.checkHolder(session); err != nil {
+		return "", errNotHolder
+	}
+	p := &sessionPeer{session: session}
+	made, err := s.h.parts.Peer(s.peerConfig(p))
+	if err != nil {
+		return "", fmt.Errorf("make peer: %w", err)
+	}
+	p.Peer = made
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	answer, err := p.Answer(ctx, sdp)
+	if err != nil {
+		return "", errors.Join(err, p.Close())
+	}
+	old := s.peer.Swap(p)
+	if old != nil {
+		s.h.state.lost(old.session)
+		if err := old.Close(); err != nil {
+			s.h.log.Debug("close replaced peer", "error", err)
+		}
+	}
+	if s.h.state.checkHolder(session) != nil { // it ended meanwhile
+		s.closePeerLocked(p)
+		return "", errNotHolder
+	}
+	return answer, nil
+}
+
+// peerConfig routes what p reports, as long as p is the session's peer.
+func (s *stream) peerConfig(p *sessionPeer) PeerConfig {
+	current := func() bool { return s.peer.Load() == p }
+	return PeerConfig{
+		OnInput: func(m wire.Input) {
+			if current() {
+				s.applyInput(p.session, m)
+			}
+		},
+		OnState: func(state PeerState) {
+			if !current() {
+				return
+			}
+			switch state {
+			case PeerConnected:
+				s.h.state.connected(p.session)
+				s.video.Keyframe()
+			case PeerClosed:
+				p.closed.Store(true)
+				fallthrough
+			case PeerDisconnected:
+				s.h.state.lost(p.session)
+			}
+		},
+		OnKeyframe: func() { s.video.Keyframe() },
+		OnBitrate: func(bps int) {
+			if current() {
+				s.video.SetBitrate(bps)
+			}
+		},
+		// Also before p is current: it finds candidates while it answers.
+		OnCandidate: func(c json.RawMessage) {
+			if a := s.h.attachmentOf(p.session); a != nil {
+				a.send(wire.Message{Type: wire.MsgCandidate, Candidate: c})
+			}
+		},
+	}
+}
+
+func (s *stream) applyInput(session string, m wire.Input) {
+	if m.Type == wire.InputPing {
+		return
+	}
+	// A page that loses the focus does not show that the person is active.
+	if m.Type == wire.InputBlur {
+		if s.h.state.checkHolder(session) != nil {
+			return
+		}
+	} else if !s.h.state.recordInput(session) {
+		return
+	}
+	if err := s.input.Apply(m); err != nil {
+		s.h.log.Debug("apply input", "error", err)
+	}
+}
+
+func (s *stream) addCandidate(session string, c json.RawMessage) error {
+	p := s.peer.Load()
+	if p == nil || p.session != session {
+		return nil // of an offer that is not answered yet, or of an earlier one
+	}
+	return p.AddCandidate(c)
+}
+
+// closePeer closes p if it is the current peer.
+func (s *stream) closePeer(p *sessionPeer) {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	s.closePeerLocked(p)
+}
+
+func (s *stream) closePeerLocked(p *sessionPeer) {
+	if !s.peer.CompareAndSwap(p, nil) {
+		return
+	}
+	if err := p.Close(); err != nil {
+		s.h.log.Debug("close peer", "error", err)
+	}
+}

@@ -1,0 +1,164 @@
+package seat
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/coder/websocket"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// seatAPI is the HTTP that the seat serves to brains, as internal/wire/signal.go
+// describes it.
+func (h *streamHost) seatAPI() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+wire.AttachPath, h.serveAttach)
+	mux.HandleFunc("POST "+wire.EndPath, h.serveEnd)
+	mux.HandleFunc("POST "+wire.RetirePath, h.serveRetire)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		refuse(w, http.StatusNotFound, wire.ProblemNotFound, "Not found", "a seat serves "+wire.AttachPath+", "+wire.EndPath+" and "+wire.RetirePath)
+	})
+	return mux
+}
+
+// serveAttach claims the seat with a ticket, or returns to a session with a
+// resume token. The upgrade is the claim: every refusal comes before it.
+func (h *streamHost) serveAttach(w http.ResponseWriter, r *http.Request) {
+	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !ok || token == "" {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+		refuse(w, http.StatusUnauthorized, wire.ProblemTicket, "Ticket missing", "send the ticket or the resume token as Authorization: Bearer")
+		return
+	}
+	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+		refuse(w, http.StatusUpgradeRequired, wire.ProblemMalformed, "Not a WebSocket", "request a WebSocket upgrade")
+		return
+	}
+
+	var session string
+	var err error
+	resumed := isResumeToken(token)
+	if resumed {
+		session, err = h.resumeSession(w, token)
+	} else {
+		session, err = h.claim(w, token)
+	}
+	if err != nil {
+		return
+	}
+
+	conn, err := websocket.Accept(w, r, nil)
+	if err != nil {
+		if !resumed {
+			h.state.releaseClaim(session) // the grant did not arrive
+		}
+		h.log.Info("accept attachment", "session", session, "error", err)
+		return
+	}
+	grant, err := h.grant(session, resumed)
+	if err != nil {
+		_ = conn.Close(websocket.StatusInternalError, "")
+		if !resumed {
+			h.state.releaseClaim(session)
+		}
+		h.log.Error("grant seat", "session", session, "error", err)
+		return
+	}
+	a := newAttachment(session, conn)
+	a.send(wire.Message{Type: wire.MsgGranted, Grant: grant})
+	h.tasks.start(a.write)
+	// Other goroutines can send only from here on: the grant must be the first message.
+	if !h.adopt(a) {
+		end := h.endOfSession()
+		a.finish(&wire.Message{Type: wire.MsgEnded, End: &end}, wire.CloseEnded, string(end.Reason))
+		return
+	}
+	h.log.Info("attached", "session", session, "resumed", resumed, "from", r.RemoteAddr)
+	h.readMessages(a)
+}
+
+// claim claims the seat with a ticket. If it fails, it has answered the request.
+func (h *streamHost) claim(w http.ResponseWriter, token string) (session string, err error) {
+	claims, err := h.parts.Verify(token)
+	if err != nil {
+		refuse(w, http.StatusUnauthorized, wire.ProblemTicket, "The ticket is not valid", err.Error())
+		return "", err
+	}
+	if claims.App != h.spec.App {
+		refuse(w, http.StatusForbidden, wire.ProblemTicket, "The ticket is for another app", "this seat runs "+h.spec.App)
+		return "", errUsed
+	}
+	err = h.state.claim(claims.Session)
+	switch {
+	case errors.Is(err, errUsed):
+		refuse(w, http.StatusForbidden, wire.ProblemTicketUsed, "The ticket was used on this seat", "use the resume token to return")
+	case errors.Is(err, errBusy):
+		refuse(w, http.StatusConflict, wire.ProblemUnavailable, "The seat is not free", "claim another seat")
+	case errors.Is(err, errEnding):
+		refuse(w, http.StatusGone, wire.ProblemUnavailable, "The seat is ending", "claim another seat")
+	}
+	return claims.Session, err
+}
+
+// resumeSession checks a resume token. If it fails, it has answered the request.
+func (h *streamHost) resumeSession(w http.ResponseWriter, token string) (session string, err error) {
+	session, err = h.resumeTokens.session(token)
+	if err != nil {
+		refuse(w, http.StatusUnauthorized, wire.ProblemTicket, "The resume token is not valid", "this seat did not sign it")
+		return "", err
+	}
+	if err := h.state.checkHolder(session); err != nil {
+		refuse(w, http.StatusGone, wire.ProblemResume, "The session is over", "start a new session")
+		return "", err
+	}
+	return session, nil
+}
+
+func (h *streamHost) grant(session string, resumed bool) (*wire.Grant, error) {
+	token, err := h.resumeTokens.sign(session)
+	if err != nil {
+		return nil, fmt.Errorf("sign resume token: %w", err)
+	}
+	return &wire.Grant{
+		Session: session, App: h.spec.App, Seat: h.spec.Alloc, Resume: token, Display: h.spec.Display,
+		GraceS: int(h.state.limits.grace.Seconds()), IdleS: h.spec.IdleTimeoutS, Resumed: resumed,
+	}, nil
+}
+
+// brainReasons are the reasons for which a brain may end a session.
+var brainReasons = map[wire.Reason]bool{
+	wire.ReasonLeft: true, wire.ReasonIdle: true, wire.ReasonTimeLimit: true, wire.ReasonLost: true, wire.ReasonDrained: true,
+}
+
+func (h *streamHost) serveEnd(w http.ResponseWriter, r *http.Request) {
+	var req wire.EndRequest
+	if !decodeBody(w, r, &req) {
+		return
+	}
+	if req.Reason == "" {
+		req.Reason = wire.ReasonLeft
+	}
+	if !brainReasons[req.Reason] {
+		refuse(w, http.StatusUnprocessableEntity, wire.ProblemInvalid, "Reason not allowed", fmt.Sprintf("a brain cannot end a session for the reason %q", req.Reason))
+		return
+	}
+	switch err := h.state.endSession(req.Session, wire.End{Reason: req.Reason}); {
+	case errors.Is(err, errEnding):
+		refuse(w, http.StatusGone, wire.ProblemResume, "The session is over", "the seat is ending")
+	case err != nil:
+		refuse(w, http.StatusForbidden, wire.ProblemNotFound, "The session does not hold this seat", "look up the session's seat again")
+	default:
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+func (h *streamHost) serveRetire(w http.ResponseWriter, r *http.Request) {
+	if err := h.state.retire(); err != nil {
+		refuse(w, http.StatusConflict, wire.ProblemUnavailable, "The seat is not idle", "only an idle seat can be retired")
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}

@@ -1,0 +1,125 @@
+package seat
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os/exec"
+	"time"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// startUp makes the seat ready to be claimed. If it fails, shutDown ends what it
+// has started.
+func (h *streamHost) startUp(ctx context.Context) error {
+	if err := h.fetchContent(ctx); err != nil {
+		return err
+	}
+	if err := h.startDisplay(ctx); err != nil {
+		return err
+	}
+	if err := h.stream.open(ctx); err != nil {
+		return err
+	}
+	if err := h.startApp(ctx); err != nil {
+		return err
+	}
+	if err := h.stream.waitFirstFrame(ctx); err != nil {
+		return err
+	}
+	return h.stream.follow(wire.Seat{State: wire.SeatIdle})
+}
+
+func (h *streamHost) enterPhase(p wire.Phase, message string) {
+	h.state.progress(wire.Progress{Phase: p, Fraction: -1})
+	h.events.add(message, map[string]string{"phase": string(p)})
+}
+
+func (h *streamHost) fetchContent(ctx context.Context) error {
+	if len(h.spec.Content) == 0 {
+		return nil
+	}
+	h.enterPhase(wire.PhaseContent, "fetching content")
+	start := time.Now()
+	limit := &throttle{every: 300 * time.Millisecond}
+	var total int64
+	content, err := h.parts.Content(ctx, func(done, all int64, _ string) {
+		limit.do(done == all, func() {
+			total = all
+			p := wire.Progress{Phase: wire.PhaseContent, Fraction: -1, Detail: fmt.Sprintf("%s of %s", megabytes(done), megabytes(all))}
+			if all > 0 {
+				p.Fraction = float64(done) / float64(all)
+			}
+			h.state.progress(p)
+		})
+	})
+	if err != nil {
+		return asEnd(err, wire.CodeContentStore)
+	}
+	h.content = content
+	h.log.Info("content fetched", "bytes", total, "took", time.Since(start).Round(time.Millisecond))
+	return nil
+}
+
+func (h *streamHost) startDisplay(ctx context.Context) error {
+	h.enterPhase(wire.PhaseDisplay, "starting the display")
+	var err error
+	if h.display, err = h.parts.Display(ctx); err != nil {
+		h.display = nil // not an interface that holds a nil pointer
+		return asEnd(err, wire.CodeDisplay)
+	}
+	if h.spec.Display.Audio {
+		if h.sound, err = h.parts.Sound(ctx); err != nil {
+			h.sound = nil
+			return asEnd(err, wire.CodeDisplay)
+		}
+	}
+	h.tasks.start(h.watchDisplay)
+	return nil
+}
+
+func (h *streamHost) startApp(ctx context.Context) error {
+	h.enterPhase(wire.PhaseApp, "starting the app")
+	env := h.display.Env()
+	if h.sound != nil {
+		env = append(env, h.sound.Env()...)
+	}
+	app, err := h.parts.App(ctx, env)
+	switch {
+	case err == nil:
+		h.mu.Lock() // serveStatus reads it
+		h.app = app
+		h.mu.Unlock()
+	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
+		return asEnd(err, wire.CodeAppNotFound)
+	default:
+		return asEnd(err, wire.CodeConfig)
+	}
+
+	limit := secondsOr(h.spec.StartTimeoutS, defaultStartTimeout)
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	shown := make(chan error, 1)
+	h.tasks.start(func() { shown <- h.display.WaitWindow(limited) })
+	select {
+	case err = <-shown:
+	case <-h.app.Done():
+		return h.appEnd()
+	}
+	switch {
+	case err == nil:
+		h.tasks.start(h.watchApp)
+		return nil
+	case closedWithin(h.app.Done(), 0):
+		return h.appEnd()
+	case closedWithin(h.display.Done(), simultaneous):
+		return h.displayEnd()
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case limited.Err() != nil:
+		return fault(wire.CodeAppNoWindow, "%s showed no window within %v; see its log, or raise start_timeout", h.spec.Command, limit)
+	}
+	return asEnd(err, wire.CodeDisplay)
+}
