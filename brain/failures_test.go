@@ -1,6 +1,7 @@
 package brain
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -105,5 +106,32 @@ func TestDispatchThatNomadNeverShows(t *testing.T) {
 	m.confirmed(game, c.live())
 	if n := len(m.decide().orders); n != 1 {
 		t.Errorf("%d orders once it is known to be gone", n)
+	}
+}
+
+func TestBackOffGrowsAndEnds(t *testing.T) {
+	t.Parallel()
+	var b backOff
+	now := time.Unix(1000, 0)
+	var waits []time.Duration
+	for range 9 {
+		b.fail(3, now, "broken")
+		b.fail(3, now.Add(time.Millisecond), "broken") // dispatched together, failed together
+		waits = append(waits, b.until.Sub(now))
+		if !b.running(3, now) || b.running(4, now) || !b.failing(3) {
+			t.Fatalf("after %d failures: %+v", b.failures, b)
+		}
+		now = b.until
+		if b.running(3, now) {
+			t.Fatal("never ends")
+		}
+	}
+	s := time.Second
+	if want := []time.Duration{s, 2 * s, 4 * s, 8 * s, 16 * s, 32 * s, 60 * s, 60 * s, 60 * s}; !slices.Equal(waits, want) {
+		t.Errorf("waits %v, want %v", waits, want)
+	}
+	b.fail(4, now, "broken anew")
+	if b.failures != 1 {
+		t.Error("a new version starts from anew")
 	}
 }

@@ -114,3 +114,44 @@ func (b *Broker) tellVersion(app App, q queue, now time.Time) {
 
 // versionGrace is how far one's view of Nomad may lag behind another's.
 const versionGrace = 3 * time.Second
+
+// backOff is how seats of an app have failed of late.
+type backOff struct {
+	version  uint64
+	failures int
+	last     time.Time
+	until    time.Time
+	why      string
+}
+
+const (
+	firstBackOff = time.Second
+	mostBackOff  = time.Minute
+	// provenAfter is how long a seat must have been idle to count as a success:
+	// an app that crashes right after its window came up starts again and again.
+	// Consul goes on showing a seat that was killed for ten seconds.
+	provenAfter = 20 * time.Second
+)
+
+func (b *backOff) fail(version uint64, now time.Time, why string) {
+	if b.version != version {
+		*b = backOff{version: version}
+	}
+	// Seats that fail together, because they were dispatched together, are one failure.
+	if now.Before(b.until) && b.failures > 0 {
+		b.why = why
+		return
+	}
+	b.failures++
+	wait := mostBackOff
+	if b.failures < 7 {
+		wait = firstBackOff << (b.failures - 1)
+	}
+	b.last, b.until, b.why = now, now.Add(wait), why
+}
+
+func (b *backOff) running(version uint64, now time.Time) bool {
+	return b.failures > 0 && b.version == version && now.Before(b.until)
+}
+
+func (b *backOff) failing(version uint64) bool { return b.failures > 0 && b.version == version }

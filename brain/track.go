@@ -1,0 +1,60 @@
+package brain
+
+import (
+	"time"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// life is what a seat's record of the moment does not say. Its times are by this
+// process's clock: a seat's node may have another.
+type life struct {
+	last    wire.Seat // as it was seen last
+	present bool      // is in Consul now
+	since   time.Time // its state was first seen
+	ready   time.Time // it was first seen idle or busy
+	// busySince is zero unless it serves, or died serving.
+	busySince time.Time
+	// unwanted is the Since of the state in which the seat turned a claim of
+	// ours down, or took it: it is not offered again before its state changes.
+	unwanted   time.Time
+	unwantedAt time.Time
+	// unreachable is when the seat did not answer.
+	unreachable time.Time
+	reserved    bool // offered to one of ours this moment
+	retiring    time.Time
+}
+
+// taken reports whether somebody has the seat although Consul still calls it
+// free. If Consul goes on saying so for long, it is right.
+func (l *life) taken(now time.Time) bool {
+	return l.unwanted.Equal(l.last.Since) && now.Sub(l.unwantedAt) < takenFor
+}
+
+// silent reports whether the seat gave no answer a moment ago.
+func (l *life) silent(now time.Time) bool { return now.Sub(l.unreachable) <= pauseFor }
+
+func (l *life) isRetiring(now time.Time) bool { return now.Sub(l.retiring) <= pauseFor }
+
+const (
+	// pauseFor is how long a seat is left alone that did not answer, or was
+	// asked to retire.
+	pauseFor = 5 * time.Second
+	// takenFor is how long a seat that turned us down is believed to be taken
+	// against Consul's word.
+	takenFor = 30 * time.Second
+)
+
+// birth is when a child came into view.
+type birth struct {
+	// seen is zero where it was there before this process.
+	seen     time.Time
+	blocked  time.Time // since when no node takes it
+	stopping time.Time // when it was asked to stop
+}
+
+type dispatched struct {
+	app, child string
+	at         time.Time
+	asked      time.Time // when Nomad's servers were asked what became of it
+}
