@@ -28,7 +28,7 @@ func (b *Broker) check(token string) (ticket.Claims, *wire.Problem) {
 
 // admit serves a person who comes with a ticket: she waits in line until a seat
 // takes her.
-func (b *Broker) admit(c *conn, hello wire.Message, began time.Time) verdict {
+func (b *Broker) admit(c *conn, hello wire.Message, began time.Time) outcome {
 	claims, problem := b.check(hello.Ticket)
 	if problem != nil {
 		return refused(*problem)
@@ -38,7 +38,7 @@ func (b *Broker) admit(c *conn, hello wire.Message, began time.Time) verdict {
 	}
 	w := newWaiter(claims, hello.Ticket, began)
 	if err := b.enqueue(w); err != nil {
-		return goElsewhere()
+		return toAnotherBrain()
 	}
 	defer b.leave(w)
 	var early [][]byte // what the seat is to get once it is there
@@ -51,7 +51,7 @@ func (b *Broker) admit(c *conn, hello wire.Message, began time.Time) verdict {
 				return v
 			}
 			continue
-		case v := <-w.verdict:
+		case v := <-w.outcome:
 			return v
 		default:
 		}
@@ -60,16 +60,16 @@ func (b *Broker) admit(c *conn, hello wire.Message, began time.Time) verdict {
 			if v, done := b.tryClaim(c, w, seat, sdp, early); done {
 				return v
 			}
-		case v := <-w.verdict:
+		case v := <-w.outcome:
 			return v
-		case m := <-w.news:
+		case m := <-w.updates:
 			if send(c.ws, m) != nil {
-				return verdict{}
+				return outcome{}
 			}
 		case <-c.gone.Done():
-			return verdict{}
+			return outcome{}
 		case <-b.closing:
-			return goElsewhere()
+			return toAnotherBrain()
 		case data := <-c.raw:
 			var m wire.Message
 			json.Unmarshal(data, &m) // it is valid JSON; of a wrong shape it has no type
@@ -118,7 +118,7 @@ func (b *Broker) admissible(claims ticket.Claims) *wire.Problem {
 		return nil
 	}
 	t := b.view.tally(a, func(string) bool { return false }, now)
-	if t.idle+t.old+t.allComing+t.busy+t.ending > 0 {
+	if t.idle+t.old+t.allStarting+t.busy+t.ending > 0 {
 		return nil
 	}
 	p := startFailedProblem(f.why)

@@ -18,7 +18,7 @@ import (
 const attachWithin = 1500 * time.Millisecond
 
 // link is an attached seat.
-type link struct {
+type attachment struct {
 	ws    *websocket.Conn
 	grant wire.Grant
 	raw   []byte // the granted message as it came
@@ -31,7 +31,7 @@ func (r refusal) Error() string { return fmt.Sprintf("the seat answered %d", r.s
 
 // attach opens a seat with a ticket (that is the claim) or a resume token. The
 // connection may have been dialled ahead.
-func (b *Broker) attach(ctx context.Context, address, token string, ahead *dialled) (*link, error) {
+func (b *Broker) attach(ctx context.Context, address, token string, ahead *dialled) (*attachment, error) {
 	ctx, cancel := context.WithTimeout(ctx, attachWithin)
 	defer cancel()
 	client := b.seats
@@ -61,7 +61,7 @@ func (b *Broker) attach(ctx context.Context, address, token string, ahead *diall
 		ws.CloseNow()
 		return nil, err
 	}
-	return &link{ws: ws, grant: *m.Grant, raw: data}, nil
+	return &attachment{ws: ws, grant: *m.Grant, raw: data}, nil
 }
 
 // post sends a request to a seat's control address.

@@ -43,23 +43,23 @@ type Broker struct {
 	shut    sync.Once
 	conns   sync.WaitGroup
 	errands sync.WaitGroup // short work that Run waits for
-	kick    chan struct{}  // wakes the planner
+	wakeup  chan struct{}  // wakes the planner
 	now     func() time.Time
 
-	mu       sync.Mutex
-	stopped  bool
-	view     *view
-	queues   map[string]queue
-	waiters  map[string]*waiter  // by session
-	attached map[string]attached // by session
-	lead     bool
+	mu      sync.Mutex
+	stopped bool
+	view    *view
+	queues  map[string]queue
+	waiters map[string]*waiter // by session
+	relayed map[string]relayed // by session
+	leading bool
 	// elsewhere is how many people wait at the other replicas, by replica and
 	// app, while this one leads.
-	elsewhere map[string]map[string]int
+	peerQueues map[string]map[string]int
 }
 
 // attached is a session that is relayed here.
-type attached struct {
+type relayed struct {
 	app, seat string
 	since     time.Time
 }
@@ -84,9 +84,9 @@ func New(cfg Config) (*Broker, error) {
 	return &Broker{
 		cfg: cfg, log: cfg.Log, metrics: newMetrics(cfg.Metrics),
 		plain: plain, seats: &http.Client{Transport: plain, Timeout: 3 * time.Second},
-		closing: make(chan struct{}), kick: make(chan struct{}, 1), now: time.Now,
-		elsewhere: map[string]map[string]int{},
-		view:      newView(), queues: map[string]queue{}, waiters: map[string]*waiter{}, attached: map[string]attached{},
+		closing: make(chan struct{}), wakeup: make(chan struct{}, 1), now: time.Now,
+		peerQueues: map[string]map[string]int{},
+		view:       newView(), queues: map[string]queue{}, waiters: map[string]*waiter{}, relayed: map[string]relayed{},
 	}, nil
 }
 

@@ -20,9 +20,9 @@ import (
 func TestPlayWatchEnd(t *testing.T) {
 	s := newSite(t, brain.App{ID: "viewer", Version: 3, Title: "Viewer", Warm: 1, Max: 2})
 	s.nomad.placed = s.ready
-	room := s.published("viewer")
+	published := s.published("viewer")
 	b := s.brain("b1")
-	s.until("the pool is warm and published", func() bool { return room().Capacity.Idle == 1 })
+	s.until("the pool is warm and published", func() bool { return published().Capacity.Idle == 1 })
 
 	begin := time.Now()
 	p := s.play(b, "viewer")
@@ -35,7 +35,7 @@ func TestPlayWatchEnd(t *testing.T) {
 		t.Errorf("answer %q: hello's offer did not reach the seat", got)
 	}
 	s.until("used seat is replaced, and routers know", func() bool {
-		c := room().Capacity
+		c := published().Capacity
 		return c.Busy == 1 && c.Idle == 1 && c.Max == 2
 	})
 	s.until("the session can be seen", func() bool {
@@ -63,7 +63,7 @@ func TestPlayWatchEnd(t *testing.T) {
 	s.nomad.change(func(j brain.Jobs) { delete(j.Apps, "viewer") })
 	s.until("a stopped app is no longer offered, and its idle seat retired", func() bool {
 		ids, _ := s.nomad.Live(s.ctx, "viewer")
-		return room().ID == "" && len(ids) == 0
+		return published().ID == "" && len(ids) == 0
 	})
 }
 
@@ -275,14 +275,14 @@ func TestSeatThatFailsToStart(t *testing.T) {
 	s := newSite(t, brain.App{ID: "bad", Version: 1, Warm: 1, Max: 5})
 	end := wire.End{Reason: wire.ReasonError, Code: wire.CodeContentMissing, Detail: "no object s3://models/car.glb"}
 	s.nomad.placed = func(c brain.Child) { s.nomad.died(c.ID, end) }
-	room := s.published("bad")
+	published := s.published("bad")
 	begin := time.Now()
 	b := s.brain("b1")
 	p := s.play(b, "bad")
 	if got := p.expect(wire.MsgRefused).Problem; got.Type != wire.ProblemStartFailed || got.Detail != end.String() {
 		t.Errorf("refused %+v", got)
 	}
-	s.until("routers are told", func() bool { return room().Capacity.Failing == end.String() })
+	s.until("routers are told", func() bool { return published().Capacity.Failing == end.String() })
 	s.until("three tries", func() bool { return s.nomad.dispatched() >= 3 })
 	// 1 s, 2 s, 4 s, … apart: so many and no more in that time.
 	s.nomad.mu.Lock()
@@ -300,7 +300,7 @@ func TestSeatThatFailsToStart(t *testing.T) {
 	s.nomad.mu.Unlock()
 	before := time.Now()
 	s.nomad.change(func(j brain.Jobs) { j.Apps["bad"] = brain.App{ID: "bad", Version: 2, Warm: 1, Max: 5} })
-	s.until("the new version is warm", func() bool { return room().Capacity.Idle == 1 && room().Capacity.Failing == "" })
+	s.until("the new version is warm", func() bool { return published().Capacity.Idle == 1 && published().Capacity.Failing == "" })
 	s.nomad.mu.Lock()
 	last := s.nomad.dispatches[len(s.nomad.dispatches)-1]
 	s.nomad.mu.Unlock()
@@ -392,10 +392,10 @@ func TestResumeAtAnotherBrain(t *testing.T) {
 func TestTwoReplicasOnePool(t *testing.T) {
 	s := newSite(t, brain.App{ID: "game", Version: 1, Warm: 2, Max: 4})
 	s.nomad.placed = s.ready
-	room := s.published("game")
-	way, cut := s.cable()
+	published := s.published("game")
+	way, cut := s.proxy()
 	a := s.brain("a", way)
-	s.until("a keeps the pool", func() bool { return room().Capacity.Idle == 2 })
+	s.until("a keeps the pool", func() bool { return published().Capacity.Idle == 2 })
 	b := s.brain("b")
 	var mu sync.Mutex
 	seats := map[string]string{}
@@ -438,7 +438,7 @@ func TestTwoReplicasOnePool(t *testing.T) {
 	begin := time.Now()
 	cut()
 	s.nomad.change(func(j brain.Jobs) { j.Apps["game"] = brain.App{ID: "game", Version: 1, Title: "by b", Warm: 2, Max: 4} })
-	s.until("b publishes", func() bool { return room().Title == "by b" })
+	s.until("b publishes", func() bool { return published().Title == "by b" })
 	t.Logf("b took over after %v", time.Since(begin))
 	if d := time.Since(begin); d > 40*time.Second {
 		t.Errorf("took %v", d)

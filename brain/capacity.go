@@ -34,8 +34,8 @@ func seatVersion(s wire.Seat) uint64 {
 func (v *view) freeSeats(app App, now time.Time) []wire.Seat {
 	var out []wire.Seat
 	for id, s := range v.seats {
-		l := v.lives[id]
-		if s.App == app.ID && s.State.Free() && v.live(s) && !l.reserved && !l.taken(now) && !l.silent(now) && !l.isRetiring(now) {
+		l := v.seatTracks[id]
+		if s.App == app.ID && s.State.Free() && v.live(s) && !l.reserved && !l.taken(now) && !l.unreachable(now) && !l.retiring(now) {
 			out = append(out, s)
 		}
 	}
@@ -56,7 +56,7 @@ func (v *view) freeSeats(app App, now time.Time) []wire.Seat {
 func (v *view) hasVersion(app string, version uint64, now time.Time) bool {
 	for id, s := range v.seats {
 		if s.App == app && v.live(s) && seatVersion(s) == version &&
-			(s.State == wire.SeatStarting || s.State.Free() && !v.lives[id].taken(now) && !v.lives[id].isRetiring(now)) {
+			(s.State == wire.SeatStarting || s.State.Free() && !v.seatTracks[id].taken(now) && !v.seatTracks[id].retiring(now)) {
 			return true
 		}
 	}
@@ -64,7 +64,7 @@ func (v *view) hasVersion(app string, version uint64, now time.Time) bool {
 		if child.App != app || child.Version != version || child.State != ChildPending && child.State != ChildRunning {
 			continue
 		}
-		if _, seen := v.lives[child.Alloc]; !seen {
+		if _, seen := v.seatTracks[child.Alloc]; !seen {
 			return true // no stream host speaks yet
 		}
 	}
@@ -72,7 +72,7 @@ func (v *view) hasVersion(app string, version uint64, now time.Time) bool {
 }
 
 // coming is a seat on its way.
-type coming struct {
+type startingSeat struct {
 	child    string
 	token    string
 	since    time.Time
@@ -82,10 +82,10 @@ type coming struct {
 // tally is all an app's seats and children, counted and listed.
 type tally struct {
 	counts
-	idleSeats []idleSeat
-	coming    []coming // counts.starting of them, the furthest first
-	blocked   []Child
-	allComing int
+	idleSeats     []idleSeat
+	startingSeats []startingSeat // counts.starting of them, the furthest first
+	blocked       []Child
+	allStarting   int
 }
 
 // tally counts an app's room. mine says whether a dispatch's token belongs to
@@ -93,10 +93,10 @@ type tally struct {
 func (v *view) tally(app App, mine func(token string) bool, now time.Time) tally {
 	var t tally
 	present := map[string]bool{} // child ids that have a seat in Consul
-	add := func(c coming) {
+	add := func(c startingSeat) {
 		if strings.HasPrefix(c.token, poolToken) || mine(c.token) {
 			t.starting++
-			t.coming = append(t.coming, c)
+			t.startingSeats = append(t.startingSeats, c)
 		} else {
 			t.foreign++
 		}
@@ -106,17 +106,17 @@ func (v *view) tally(app App, mine func(token string) bool, now time.Time) tally
 			continue
 		}
 		present[s.Job] = true
-		l := v.lives[id]
+		l := v.seatTracks[id]
 		switch {
 		case s.State == wire.SeatStarting:
 			child := v.jobs.Children[s.Job]
 			if child.Created.IsZero() {
 				child.Created = s.Since
 			}
-			add(coming{child: s.Job, token: child.Token, since: child.Created, progress: s.Progress})
+			add(startingSeat{child: s.Job, token: child.Token, since: child.Created, progress: s.Progress})
 		case s.State.Busy(), s.State.Free() && l.taken(now):
 			t.busy++ // or somebody has it, and Consul will say so in a moment
-		case s.State.Free() && (l.isRetiring(now) || l.silent(now)):
+		case s.State.Free() && (l.retiring(now) || l.unreachable(now)):
 			t.ending++ // it holds its place, and nobody can have it now
 		case s.State.Free():
 			old := seatVersion(s) != app.Version
@@ -135,7 +135,7 @@ func (v *view) tally(app App, mine func(token string) bool, now time.Time) tally
 		if child.App != app.ID || child.State == ChildDead || present[id] {
 			continue
 		}
-		switch l := v.lives[child.Alloc]; {
+		switch l := v.seatTracks[child.Alloc]; {
 		case l != nil && l.last.State != wire.SeatStarting:
 			t.ending++ // was a seat and is silent now
 		case child.State == ChildBlocked && child.Version != app.Version:
@@ -144,17 +144,17 @@ func (v *view) tally(app App, mine func(token string) bool, now time.Time) tally
 			t.counts.blocked++
 			t.blocked = append(t.blocked, child)
 		default:
-			add(coming{child: id, token: child.Token, since: child.Created, progress: placing})
+			add(startingSeat{child: id, token: child.Token, since: child.Created, progress: placing})
 		}
 	}
-	for token, d := range v.underway {
+	for token, d := range v.pending {
 		if d.app == app.ID && (d.child == "" || !present[d.child]) {
-			add(coming{child: d.child, token: token, since: d.at, progress: placing})
+			add(startingSeat{child: d.child, token: token, since: d.at, progress: placing})
 		}
 	}
-	t.allComing = t.starting + t.foreign
+	t.allStarting = t.starting + t.foreign
 	slices.SortFunc(t.blocked, func(a, b Child) int { return cmp.Compare(a.ID, b.ID) })
-	slices.SortFunc(t.coming, func(a, b coming) int {
+	slices.SortFunc(t.startingSeats, func(a, b startingSeat) int {
 		return cmp.Or(a.since.Compare(b.since), cmp.Compare(a.token, b.token))
 	})
 	slices.SortFunc(t.idleSeats, func(a, b idleSeat) int {

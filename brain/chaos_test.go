@@ -28,10 +28,10 @@ type chaos struct {
 	nodes  int  // how many seats they hold
 	apps   map[string]App
 
-	children []*fate
-	tokens   map[string]*fate
-	replicas []*mind
-	people   []*soul
+	children []*simChild
+	tokens   map[string]*simChild
+	replicas []*simReplica
+	people   []*simPerson
 	doing    []func() // what was begun and is not done
 	served   int
 }
@@ -39,7 +39,7 @@ type chaos struct {
 const game = "game"
 
 // fate is a child as it really is.
-type fate struct {
+type simChild struct {
 	Child
 	seat   wire.Seat
 	seen   bool // its seat is in Consul
@@ -49,7 +49,7 @@ type fate struct {
 }
 
 // mind is a replica, and what a test knows of it.
-type mind struct {
+type simReplica struct {
 	*Broker
 	acting  int // orders under way
 	ticked  time.Time
@@ -61,10 +61,10 @@ type mind struct {
 }
 
 // soul is a person.
-type soul struct {
+type simPerson struct {
 	session string
 	asks    uint64
-	at      *mind
+	at      *simReplica
 	w       *waiter
 	gone    bool
 	came    time.Time
@@ -72,7 +72,7 @@ type soul struct {
 
 func newChaos(t *testing.T, seed uint64, replicas int, app App) *chaos {
 	c := &chaos{t: t, r: rand.New(rand.NewPCG(seed, 1)), now: time.Unix(1_000_000, 0), nodes: 100,
-		apps: map[string]App{app.ID: app}, tokens: map[string]*fate{}}
+		apps: map[string]App{app.ID: app}, tokens: map[string]*simChild{}}
 	for i := range replicas {
 		b, err := New(Config{ID: fmt.Sprint("b", i), Site: "dc1", Fleet: struct{ Fleet }{}, Nomad: struct{ Nomad }{},
 			Verifier: struct{ Verifier }{}, Log: slog.New(slog.DiscardHandler)})
@@ -80,12 +80,12 @@ func newChaos(t *testing.T, seed uint64, replicas int, app App) *chaos {
 			t.Fatal(err)
 		}
 		b.now = func() time.Time { return c.now }
-		m := &mind{Broker: b, heard: map[string]ChildState{}}
+		m := &simReplica{Broker: b, heard: map[string]ChildState{}}
 		c.replicas = append(c.replicas, m)
 		c.tellNomad(m)
 		c.tellConsul(m)
 	}
-	c.replicas[0].setLead(true)
+	c.replicas[0].setLeading(true)
 	return c
 }
 
@@ -100,7 +100,7 @@ func (c *chaos) later(fn func()) { c.doing = append(c.doing, fn) }
 
 // tellNomad gives a replica Nomad's present state, and works out, apart from the
 // replica, until when it may not dispatch.
-func (c *chaos) tellNomad(m *mind) {
+func (c *chaos) tellNomad(m *simReplica) {
 	jobs := Jobs{Apps: maps.Clone(c.apps), Children: map[string]Child{}}
 	first := len(m.heard) == 0 && m.ticked.IsZero()
 	for _, f := range c.children {
@@ -115,7 +115,7 @@ func (c *chaos) tellNomad(m *mind) {
 	m.jobsChanged(jobs)
 }
 
-func (m *mind) failed(now time.Time, version uint64) {
+func (m *simReplica) failed(now time.Time, version uint64) {
 	if m.version != version {
 		m.version, m.fails, m.until = version, 0, time.Time{}
 	}
@@ -126,7 +126,7 @@ func (m *mind) failed(now time.Time, version uint64) {
 	m.until = now.Add(min(time.Second<<min(m.fails-1, 6), time.Minute))
 }
 
-func (c *chaos) tellConsul(m *mind) {
+func (c *chaos) tellConsul(m *simReplica) {
 	var seats []wire.Seat
 	for _, f := range c.children {
 		if f.seen && (f.died.IsZero() || c.now.Sub(f.died) < 10*time.Second) {
@@ -146,12 +146,12 @@ func (c *chaos) live() (out []string) {
 }
 
 // start is Nomad taking a dispatch.
-func (c *chaos) start(o order) *fate {
+func (c *chaos) start(o order) *simChild {
 	if f := c.tokens[o.token]; f != nil {
 		return f
 	}
 	n := len(c.children)
-	f := &fate{Child: Child{ID: fmt.Sprintf("%s/dispatch-v%d-%04d", game, o.app.Version, n), App: game, Version: o.app.Version,
+	f := &simChild{Child: Child{ID: fmt.Sprintf("%s/dispatch-v%d-%04d", game, o.app.Version, n), App: game, Version: o.app.Version,
 		Token: o.token, Created: c.now}}
 	if c.doomed || !c.calm && c.chance(30) {
 		f.dies = c.now.Add(time.Duration(c.r.IntN(1500)) * time.Millisecond)
@@ -166,20 +166,20 @@ func (c *chaos) start(o order) *fate {
 
 // die ends a child. A seat that dies without a word stands in Consul until its
 // TTL has run out.
-func (c *chaos) die(f *fate, end wire.End) {
+func (c *chaos) die(f *simChild, end wire.End) {
 	if f.State != ChildDead {
 		f.State, f.End, f.Why, f.died = ChildDead, &end, "", c.now
 		f.seen = f.seen && c.chance(50)
 	}
 }
 
-func (f *fate) become(state wire.SeatState, now time.Time) {
+func (f *simChild) become(state wire.SeatState, now time.Time) {
 	f.seat = wire.Seat{ID: f.Alloc, App: game, Job: f.ID, Version: f.Version, Address: "x", State: state, Since: now}
 	f.seen = true
 }
 
 // progress takes a child one step on.
-func (c *chaos) progress(f *fate) {
+func (c *chaos) progress(f *simChild) {
 	placed := 0
 	for _, o := range c.children {
 		if o.State != ChildDead && o.Alloc != "" {
@@ -206,7 +206,7 @@ func (c *chaos) progress(f *fate) {
 	}
 }
 
-func (c *chaos) act(m *mind) {
+func (c *chaos) act(m *simReplica) {
 	if m.acting > 0 {
 		return
 	}
@@ -219,7 +219,7 @@ func (c *chaos) act(m *mind) {
 			c.fail("%s dispatched %v before the back-off after %d failures ended", m.cfg.ID, m.until.Sub(c.now), m.fails)
 		}
 		if o.w != nil {
-			i := slices.IndexFunc(c.people, func(s *soul) bool { return s.w == o.w })
+			i := slices.IndexFunc(c.people, func(s *simPerson) bool { return s.w == o.w })
 			if s := c.people[i]; s.gone || s.at != m || o.w.ended {
 				c.fail("%s dispatched for %s, who left or has her verdict", m.cfg.ID, s.session)
 			}
@@ -244,7 +244,7 @@ func (c *chaos) act(m *mind) {
 	}
 }
 
-func (c *chaos) carryOut(m *mind, o order) {
+func (c *chaos) carryOut(m *simReplica, o order) {
 	err := error(nil)
 	if !c.calm && c.chance(5) {
 		err = errors.New("no leader")
@@ -257,7 +257,7 @@ func (c *chaos) carryOut(m *mind, o order) {
 	c.later(func() { c.answer(m, o, f, err) })
 }
 
-func (c *chaos) answer(m *mind, o order, f *fate, err error) {
+func (c *chaos) answer(m *simReplica, o order, f *simChild, err error) {
 	m.acting--
 	child := ""
 	if err == nil {
@@ -283,7 +283,7 @@ func (c *chaos) stopped(id string) {
 }
 
 func (c *chaos) arrive() {
-	s := &soul{session: fmt.Sprint("s-", len(c.people)), at: c.replicas[c.r.IntN(len(c.replicas))], came: c.now}
+	s := &simPerson{session: fmt.Sprint("s-", len(c.people)), at: c.replicas[c.r.IntN(len(c.replicas))], came: c.now}
 	if c.chance(20) {
 		s.asks = c.apps[game].Version
 	}
@@ -291,7 +291,7 @@ func (c *chaos) arrive() {
 	c.enter(s)
 }
 
-func (c *chaos) enter(s *soul) {
+func (c *chaos) enter(s *simPerson) {
 	if s.at.admissible(ticket.Claims{App: game, Version: s.asks}) != nil {
 		s.gone = true
 		return
@@ -303,16 +303,16 @@ func (c *chaos) enter(s *soul) {
 }
 
 // look has a person look into her mail.
-func (c *chaos) look(s *soul) {
+func (c *chaos) look(s *simPerson) {
 	select {
 	case seat := <-s.w.offers:
 		c.later(func() { c.claim(s, seat) })
 		return
-	case <-s.w.verdict:
+	case <-s.w.outcome:
 		s.gone = true
 		s.at.leave(s.w)
 		return
-	case <-s.w.news:
+	case <-s.w.updates:
 	default:
 	}
 	if !c.calm && s.w.seat == "" {
@@ -330,7 +330,7 @@ func (c *chaos) look(s *soul) {
 	}
 }
 
-func (c *chaos) claim(s *soul, seat wire.Seat) {
+func (c *chaos) claim(s *simPerson, seat wire.Seat) {
 	for _, f := range c.children {
 		if f.Alloc != seat.ID || f.State == ChildDead {
 			continue
@@ -399,7 +399,7 @@ func (c *chaos) step() {
 		}
 	case k < 95:
 		for _, o := range c.replicas {
-			o.setLead(o == m)
+			o.setLeading(o == m)
 		}
 	case k < 96:
 		m.deaf = c.now.Add(time.Duration(c.r.IntN(70)) * time.Second)
@@ -471,7 +471,7 @@ func (c *chaos) calmDown() {
 		return n
 	}
 	if !c.settle(15*time.Minute, func() bool { return waiting() == 0 && len(c.doing) == 0 }) {
-		c.fail("%d people wait in vain; %d things are not done; live %v; underway %+v", waiting(), len(c.doing), c.live(), c.replicas[0].view.underway)
+		c.fail("%d people wait in vain; %d things are not done; live %v; underway %+v", waiting(), len(c.doing), c.live(), c.replicas[0].view.pending)
 	}
 	app := c.apps[game]
 	if !c.settle(15*time.Minute, func() bool {
@@ -533,10 +533,10 @@ func TestNobodysBlockedChild(t *testing.T) {
 		within := time.Minute
 		// Every second time, one replica dies with all it knows.
 		if seed%2 == 0 {
-			within += blockedMost
+			within += maxBlocked
 			dead := c.replicas[1]
 			c.replicas = c.replicas[:1]
-			c.replicas[0].setLead(true)
+			c.replicas[0].setLeading(true)
 			c.doing = nil
 			c.replicas[0].acting = 0
 			for _, s := range c.people {
@@ -550,7 +550,7 @@ func TestNobodysBlockedChild(t *testing.T) {
 			}
 		}
 		if !c.settle(within, func() bool {
-			return !slices.ContainsFunc(c.children, func(f *fate) bool { return f.State == ChildBlocked })
+			return !slices.ContainsFunc(c.children, func(f *simChild) bool { return f.State == ChildBlocked })
 		}) {
 			c.fail("a child that nobody waits for is still blocked")
 		}

@@ -12,7 +12,7 @@ import (
 
 // tryClaim claims the seat that w is offered, and relays if it is granted. It
 // reports false where w is to go on waiting.
-func (b *Broker) tryClaim(c *conn, w *waiter, seat wire.Seat, sdp string, early [][]byte) (verdict, bool) {
+func (b *Broker) tryClaim(c *conn, w *waiter, seat wire.Seat, sdp string, early [][]byte) (outcome, bool) {
 	first, token, claims := b.markUsed(w)
 	if time.Now().After(claims.Expires.Add(ticket.Leeway)) {
 		return refused(wire.Problem{Type: wire.ProblemTicket, Title: "The ticket is expired", Status: 401,
@@ -46,7 +46,7 @@ func (b *Broker) tryClaim(c *conn, w *waiter, seat wire.Seat, sdp string, early 
 	b.granted(w, seat)
 	if sendRaw(c.ws, l.raw) != nil {
 		l.ws.CloseNow() // the seat's lease or grace takes care of it
-		return verdict{}, true
+		return outcome{}, true
 	}
 	return b.relay(c, l, w.app, sdp, early), true
 }
@@ -63,16 +63,16 @@ func markUntil(claims ticket.Claims) time.Time {
 }
 
 // lostRace sorts out why a claim failed.
-func (b *Broker) lostRace(c *conn, w *waiter, seat wire.Seat, err error) (verdict, bool) {
+func (b *Broker) lostRace(c *conn, w *waiter, seat wire.Seat, err error) (outcome, bool) {
 	var r refusal
 	if c.gone.Err() != nil {
-		return verdict{}, true
+		return outcome{}, true
 	}
 	if !errors.As(err, &r) {
 		b.metrics.claims.WithLabelValues("unreachable").Inc()
 		b.log.Warn("a seat does not answer a claim", "seat", seat.ID, "address", seat.Address, "error", err)
 		b.declined(w, seat, false)
-		return verdict{}, false
+		return outcome{}, false
 	}
 	switch r.status {
 	case http.StatusUnauthorized:
@@ -87,5 +87,5 @@ func (b *Broker) lostRace(c *conn, w *waiter, seat wire.Seat, err error) (verdic
 	b.metrics.claims.WithLabelValues("lost").Inc()
 	b.log.Debug("lost a claim", "session", w.session, "seat", seat.ID, "status", r.status)
 	b.declined(w, seat, true)
-	return verdict{}, false
+	return outcome{}, false
 }

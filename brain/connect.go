@@ -96,7 +96,7 @@ func (b *Broker) connect(rw http.ResponseWriter, r *http.Request) {
 		ws.CloseNow()
 		<-readers
 	}()
-	var v verdict
+	var v outcome
 	if hello.Resume != "" {
 		v = b.resume(c, hello)
 	} else {
@@ -106,7 +106,7 @@ func (b *Broker) connect(rw http.ResponseWriter, r *http.Request) {
 }
 
 // finish says the last word and closes.
-func (b *Broker) finish(ws *websocket.Conn, v verdict) {
+func (b *Broker) finish(ws *websocket.Conn, v outcome) {
 	if v.message.Type != "" {
 		if p := v.message.Problem; p != nil {
 			b.metrics.refusals.WithLabelValues(p.Type).Inc()

@@ -30,7 +30,7 @@ func (b *Broker) passTime() {
 	now := b.now()
 	v := b.view
 	for id, s := range v.seats {
-		if s.State.Free() && v.live(s) && now.Sub(v.lives[id].since) > provenAfter {
+		if s.State.Free() && v.live(s) && now.Sub(v.seatTracks[id].since) > provenAfter {
 			v.proven(s)
 		}
 	}
@@ -96,7 +96,7 @@ func (b *Broker) decide() decision {
 		// Seats that are offered this moment are as good as taken.
 		idle := t.idleSeats[:0]
 		for _, s := range t.idleSeats {
-			if l := b.view.lives[s.id]; l.reserved {
+			if l := b.view.seatTracks[s.id]; l.reserved {
 				if s.old {
 					t.old--
 				} else {
@@ -109,21 +109,21 @@ func (b *Broker) decide() decision {
 		}
 		m := plan(demand{
 			warm: app.Warm, max: app.Max, counts: t.counts, idle: idle, waiting: len(waiting), strict: strict,
-			lead: b.lead, gone: !published, backOff: f != nil && f.running(app.Version, now),
-			doubt: f != nil && f.failing(app.Version),
+			leading: b.leading, unpublished: !published, backOff: f != nil && f.running(app.Version, now),
+			unproven: f != nil && f.failing(app.Version),
 		})
 		d.orders = append(d.orders, b.orders(app, m, waiting, t, now)...)
 		for _, seat := range m.retire {
-			b.view.lives[seat].retiring = now
+			b.view.seatTracks[seat].retiringAt = now
 			d.retire = append(d.retire, b.view.seats[seat])
 		}
 	}
 	d.stop = b.unneeded(now)
 	ask := map[string]bool{}
-	for token, u := range b.view.underway {
-		if u.child != "" && now.Sub(u.asked) > silentFor {
+	for token, u := range b.view.pending {
+		if u.child != "" && now.Sub(u.asked) > eventsWithin {
 			u.asked = now
-			b.view.underway[token] = u
+			b.view.pending[token] = u
 			ask[u.app] = true
 		}
 	}
@@ -133,7 +133,7 @@ func (b *Broker) decide() decision {
 
 // silentFor is how long Nomad's events may owe us a child that Nomad has taken,
 // before its servers are asked.
-const silentFor = 30 * time.Second
+const eventsWithin = 30 * time.Second
 
 // confirmed takes Nomad's answer to which of an app's children live. What is
 // under way and not among them has come and gone unseen.
@@ -141,10 +141,10 @@ func (b *Broker) confirmed(app string, live []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := b.now()
-	for token, u := range b.view.underway {
+	for token, u := range b.view.pending {
 		// Dispatched since it was asked? The next answer will tell.
-		if u.app == app && u.child != "" && now.Sub(u.at) > silentFor && !slices.Contains(live, u.child) {
-			delete(b.view.underway, token)
+		if u.app == app && u.child != "" && now.Sub(u.at) > eventsWithin && !slices.Contains(live, u.child) {
+			delete(b.view.pending, token)
 			b.wake()
 		}
 	}
@@ -153,14 +153,14 @@ func (b *Broker) confirmed(app string, live []string) {
 // blockedMost is how long a child that was dispatched for a person may be
 // blocked. Its own replica stops it as soon as she is gone; this is for those
 // whose replica is gone too. Who waits still has another dispatched.
-const blockedMost = 5 * time.Minute
+const maxBlocked = 5 * time.Minute
 
 // unneeded are the children to be stopped. b.mu is held.
 func (b *Broker) unneeded(now time.Time) []string {
 	v := b.view
 	var out []string
 	for id, child := range v.jobs.Children {
-		born := v.births[id]
+		born := v.childTracks[id]
 		if born == nil || now.Sub(born.stopping) < pauseFor {
 			continue
 		}
@@ -171,16 +171,16 @@ func (b *Broker) unneeded(now time.Time) []string {
 		unneeded := false
 		switch {
 		case child.Restarting:
-			unneeded = b.lead
+			unneeded = b.leading
 		case child.State != ChildBlocked:
 		case !published || child.Version != app.Version:
-			unneeded = b.lead
+			unneeded = b.leading
 		case session == "":
 			// The pool's wish. Nomad places it when there is room.
 		case sent && (w == nil || w.ended):
 			unneeded = true
 		default:
-			unneeded = b.lead && now.Sub(born.blocked) > blockedMost
+			unneeded = b.leading && now.Sub(born.blocked) > maxBlocked
 		}
 		if unneeded {
 			born.stopping = now
@@ -195,14 +195,14 @@ func (b *Broker) unneeded(now time.Time) []string {
 func (b *Broker) orders(app App, m move, waiting []*waiter, t tally, now time.Time) []order {
 	var out []order
 	add := func(token string, w *waiter) {
-		b.view.underway[token] = dispatched{app: app.ID, at: now, asked: now}
+		b.view.pending[token] = pendingDispatch{app: app.ID, at: now, asked: now}
 		if w != nil {
 			b.view.sent[token] = now
 		}
 		out = append(out, order{app: app, token: token, w: w})
 	}
 	alive := map[string]bool{}
-	for _, c := range t.coming {
+	for _, c := range t.startingSeats {
 		alive[sessionOf(c.token)] = true
 	}
 	for _, w := range waiting {
@@ -237,7 +237,7 @@ func (b *Broker) dispatched(o order, child string, err error) bool {
 	if err != nil {
 		// Nobody knows whether Nomad took it. The same token asks again, and
 		// starts one seat in any case.
-		delete(b.view.underway, o.token)
+		delete(b.view.pending, o.token)
 		switch {
 		case errors.Is(err, context.Canceled):
 			return false // we are being stopped
@@ -254,10 +254,10 @@ func (b *Broker) dispatched(o order, child string, err error) bool {
 	}
 	known, shown := b.view.jobs.Children[child]
 	if shown {
-		delete(b.view.underway, o.token)
-	} else if d, ok := b.view.underway[o.token]; ok {
+		delete(b.view.pending, o.token)
+	} else if d, ok := b.view.pending[o.token]; ok {
 		d.child = child
-		b.view.underway[o.token] = d
+		b.view.pending[o.token] = d
 	}
 	if known.State == ChildDead {
 		// An earlier brain of hers dispatched it, or it died before Nomad had

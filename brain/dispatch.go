@@ -22,7 +22,7 @@ func (b *Broker) planLoop(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-b.kick:
+		case <-b.wakeup:
 		case <-tick.C:
 			b.passTime()
 		}

@@ -30,7 +30,7 @@ func (b *Broker) jobsChanged(jobs Jobs) {
 
 // seatDied tells those who waited for a seat that failed to start.
 func (b *Broker) seatDied(child Child, now time.Time) {
-	l := b.view.lives[child.Alloc]
+	l := b.view.seatTracks[child.Alloc]
 	if l != nil && !l.busySince.IsZero() {
 		return // it served; what came of that its person knows
 	}
@@ -86,11 +86,11 @@ func (b *Broker) tellFull(q queue, now time.Time) {
 	}
 	id := q[0].app
 	t := b.view.tally(b.view.jobs.Apps[id], b.mine(id), now)
-	if t.counts.blocked == 0 || t.idle+t.old+t.busy+t.ending+t.allComing > 0 {
+	if t.counts.blocked == 0 || t.idle+t.old+t.busy+t.ending+t.allStarting > 0 {
 		return
 	}
 	for _, w := range q {
-		w.end(verdict{code: wire.CloseEnded, message: wire.Message{Type: wire.MsgEnded, End: &wire.End{
+		w.end(outcome{code: wire.CloseEnded, message: wire.Message{Type: wire.MsgEnded, End: &wire.End{
 			Reason: wire.ReasonError, Code: wire.CodeNoCapacity, Detail: t.blocked[0].Why}}})
 	}
 	b.wake() // nobody waits for their children now
@@ -126,7 +126,7 @@ type backOff struct {
 
 const (
 	firstBackOff = time.Second
-	mostBackOff  = time.Minute
+	maxBackOff   = time.Minute
 	// provenAfter is how long a seat must have been idle to count as a success:
 	// an app that crashes right after its window came up starts again and again.
 	// Consul goes on showing a seat that was killed for ten seconds.
@@ -143,7 +143,7 @@ func (b *backOff) fail(version uint64, now time.Time, why string) {
 		return
 	}
 	b.failures++
-	wait := mostBackOff
+	wait := maxBackOff
 	if b.failures < 7 {
 		wait = firstBackOff << (b.failures - 1)
 	}

@@ -47,8 +47,8 @@ func TestDeathCountsInAnyOrder(t *testing.T) {
 				f.seen = false
 				c.tellConsul(m)
 			case "lead":
-				m.setLead(false)
-				m.setLead(true)
+				m.setLeading(false)
+				m.setLeading(true)
 			}
 			if n := len(m.decide().orders); n != 0 {
 				t.Errorf("%s: dispatched %d more after %q", order, n, event)
@@ -92,7 +92,7 @@ func TestDispatchThatNomadNeverShows(t *testing.T) {
 	f := c.start(o)
 	m.dispatched(o, f.ID, nil)
 	for range 5 {
-		c.now = c.now.Add(silentFor + time.Second)
+		c.now = c.now.Add(eventsWithin + time.Second)
 		m.passTime()
 		d := m.decide()
 		if len(d.orders) != 0 || len(d.ask) != 1 {
@@ -101,7 +101,7 @@ func TestDispatchThatNomadNeverShows(t *testing.T) {
 		m.confirmed(game, c.live())
 	}
 	c.die(f, wire.End{Reason: wire.ReasonDrained})
-	c.now = c.now.Add(silentFor + time.Second)
+	c.now = c.now.Add(eventsWithin + time.Second)
 	m.decide()
 	m.confirmed(game, c.live())
 	if n := len(m.decide().orders); n != 1 {

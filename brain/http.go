@@ -66,9 +66,9 @@ func (b *Broker) session(id string) (view wire.SessionView, w *waiter, seat wire
 		}
 	}
 	// Granted this moment, and Consul does not say so yet.
-	if a, here := b.attached[id]; here {
+	if a, here := b.relayed[id]; here {
 		view.App, view.State, view.Seat, view.Since = a.app, string(wire.SeatClaimed), a.seat, a.since.UTC()
-		if l := b.view.lives[a.seat]; l != nil {
+		if l := b.view.seatTracks[a.seat]; l != nil {
 			seat = l.last
 		}
 		return view, nil, seat, true

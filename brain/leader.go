@@ -21,7 +21,7 @@ func (b *Broker) leadLoop(ctx context.Context) {
 			return
 		}
 		b.log.Info("keeps the pool", "brain", b.cfg.ID)
-		b.setLead(true)
+		b.setLeading(true)
 		term, stop := context.WithCancel(ctx)
 		var all sync.WaitGroup
 		all.Go(func() { b.publishLoop(term) })
@@ -32,18 +32,18 @@ func (b *Broker) leadLoop(ctx context.Context) {
 		case <-lock.Lost():
 			b.log.Warn("no longer keeps the pool", "brain", b.cfg.ID)
 		}
-		b.setLead(false)
+		b.setLeading(false)
 		stop()
 		all.Wait()
 		lock.Release()
 	}
 }
 
-func (b *Broker) setLead(lead bool) {
+func (b *Broker) setLeading(leading bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.lead = lead
-	b.metrics.leading(lead)
+	b.leading = leading
+	b.metrics.leading(leading)
 	b.wake()
 }
 

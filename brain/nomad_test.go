@@ -11,7 +11,7 @@ import (
 )
 
 // memory is a Nomad that places everything at once.
-type memory struct {
+type fakeNomad struct {
 	site *site
 	// placed is called, apart, for each new child.
 	placed func(child brain.Child)
@@ -25,7 +25,7 @@ type memory struct {
 	bell       chan struct{} // closed and renewed at each change
 }
 
-func (m *memory) change(fn func(jobs brain.Jobs)) {
+func (m *fakeNomad) change(fn func(jobs brain.Jobs)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	fn(m.jobs)
@@ -33,7 +33,7 @@ func (m *memory) change(fn func(jobs brain.Jobs)) {
 	m.bell = make(chan struct{})
 }
 
-func (m *memory) Watch(ctx context.Context, fn func(brain.Jobs)) {
+func (m *fakeNomad) Watch(ctx context.Context, fn func(brain.Jobs)) {
 	for {
 		m.mu.Lock()
 		bell := m.bell
@@ -54,7 +54,7 @@ func (m *memory) Watch(ctx context.Context, fn func(brain.Jobs)) {
 	}
 }
 
-func (m *memory) Dispatch(_ context.Context, app brain.App, token string) (string, error) {
+func (m *fakeNomad) Dispatch(_ context.Context, app brain.App, token string) (string, error) {
 	m.mu.Lock()
 	if child, ok := m.tokens[token]; ok {
 		m.mu.Unlock()
@@ -75,7 +75,7 @@ func (m *memory) Dispatch(_ context.Context, app brain.App, token string) (strin
 	return child.ID, nil
 }
 
-func (m *memory) Stop(_ context.Context, child string) error {
+func (m *fakeNomad) Stop(_ context.Context, child string) error {
 	m.mu.Lock()
 	m.stopped = append(m.stopped, child)
 	m.mu.Unlock()
@@ -83,7 +83,7 @@ func (m *memory) Stop(_ context.Context, child string) error {
 	return nil
 }
 
-func (m *memory) died(child string, end wire.End) {
+func (m *fakeNomad) died(child string, end wire.End) {
 	m.change(func(jobs brain.Jobs) {
 		c, ok := jobs.Children[child]
 		if !ok {
@@ -94,7 +94,7 @@ func (m *memory) died(child string, end wire.End) {
 	})
 }
 
-func (m *memory) Live(_ context.Context, app string) ([]string, error) {
+func (m *fakeNomad) Live(_ context.Context, app string) ([]string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var out []string
@@ -106,7 +106,7 @@ func (m *memory) Live(_ context.Context, app string) ([]string, error) {
 	return out, nil
 }
 
-func (m *memory) dispatched() int {
+func (m *fakeNomad) dispatched() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return len(m.dispatches)

@@ -54,7 +54,7 @@ func (b *Broker) countLoop(ctx context.Context) {
 	transport := &http.Transport{DialContext: (&net.Dialer{Timeout: countWithin}).DialContext, IdleConnTimeout: time.Minute}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, Timeout: countWithin}
-	defer b.setElsewhere(map[string]map[string]int{})
+	defer b.setPeerQueues(map[string]map[string]int{})
 	tick := time.NewTicker(countEvery)
 	defer tick.Stop()
 	for {
@@ -88,14 +88,14 @@ func (b *Broker) countLoop(ctx context.Context) {
 			})
 		}
 		all.Wait()
-		b.setElsewhere(counts)
+		b.setPeerQueues(counts)
 	}
 }
 
-func (b *Broker) setElsewhere(counts map[string]map[string]int) {
+func (b *Broker) setPeerQueues(counts map[string]map[string]int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.elsewhere = counts
+	b.peerQueues = counts
 }
 
 func askQueues(ctx context.Context, client *http.Client, address string) (map[string]int, error) {

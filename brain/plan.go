@@ -32,15 +32,15 @@ type idleSeat struct {
 
 // demand is all that plan looks at.
 type demand struct {
-	warm, max int
-	counts    counts
-	idle      []idleSeat // counts.idle + counts.old of them
-	waiting   int        // this replica's people without a seat, whom a seat of the present version serves
-	strict    int        // those of them whom no other version serves
-	lead      bool       // this replica keeps the pool
-	gone      bool       // the app is no longer published
-	backOff   bool       // seats fail to start; not now
-	doubt     bool       // seats failed to start, and none has shown since that they do now
+	warm, max   int
+	counts      counts
+	idle        []idleSeat // counts.idle + counts.old of them
+	waiting     int        // this replica's people without a seat, whom a seat of the present version serves
+	strict      int        // those of them whom no other version serves
+	leading     bool       // this replica keeps the pool
+	unpublished bool       // the app is no longer published
+	backOff     bool       // seats fail to start; not now
+	unproven    bool       // seats failed to start, and none has shown since that they do now
 }
 
 // move is what to do next.
@@ -55,16 +55,16 @@ type move struct {
 func plan(d demand) move {
 	var m move
 	c := d.counts
-	if d.lead {
+	if d.leading {
 		m.retire = surplus(d)
 	}
 	// A child that no node takes says that the site is full: more would only
 	// stand in line behind it.
-	if d.gone || d.backOff || c.blocked > 0 {
+	if d.unpublished || d.backOff || c.blocked > 0 {
 		return m
 	}
 	room := max(0, d.max-c.total())
-	if d.doubt {
+	if d.unproven {
 		// One is enough to find out. It is everybody's: who waits longest has it.
 		if c.starting+c.foreign > 0 {
 			return m
@@ -72,7 +72,7 @@ func plan(d demand) move {
 		room = min(room, 1)
 	}
 	m.people = min(room, max(0, d.waiting-c.idle-d.oldServe()-c.starting))
-	if d.lead {
+	if d.leading {
 		// What waits will take what is ready; the pool is what is left then.
 		// Old seats that serve nobody are about to go.
 		have := c.idle + d.oldServe() + c.starting + c.foreign + m.people
@@ -107,7 +107,7 @@ func surplus(d demand) []string {
 	spare := max(0, d.counts.idle-(d.waiting-serve)) // of the present version
 	take(d.counts.old-serve, func(s idleSeat) bool { return s.old })
 	current := func(s idleSeat) bool { return !s.old }
-	if d.gone {
+	if d.unpublished {
 		take(spare, current)
 		return out
 	}

@@ -10,16 +10,16 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-func refused(p wire.Problem) verdict {
-	return verdict{message: wire.Message{Type: wire.MsgRefused, Problem: &p}, code: wire.CloseRefused}
+func refused(p wire.Problem) outcome {
+	return outcome{message: wire.Message{Type: wire.MsgRefused, Problem: &p}, code: wire.CloseRefused}
 }
 
-func ended(e wire.End) verdict {
-	return verdict{message: wire.Message{Type: wire.MsgEnded, End: &e}, code: wire.CloseEnded}
+func ended(e wire.End) outcome {
+	return outcome{message: wire.Message{Type: wire.MsgEnded, End: &e}, code: wire.CloseEnded}
 }
 
 // goElsewhere closes without a last word: the page connects to another brain.
-func goElsewhere() verdict { return verdict{code: int(websocket.StatusServiceRestart)} }
+func toAnotherBrain() outcome { return outcome{code: int(websocket.StatusServiceRestart)} }
 
 func malformed(detail string) wire.Problem {
 	return wire.Problem{Type: wire.ProblemMalformed, Title: "Malformed message", Status: 400, Detail: detail}
@@ -44,7 +44,7 @@ func startFailedProblem(why string) wire.Problem {
 	return wire.Problem{Type: wire.ProblemStartFailed, Title: "The app does not start", Status: 503, Detail: why}
 }
 
-func resumeOver(detail string) wire.Problem {
+func sessionOver(detail string) wire.Problem {
 	return wire.Problem{Type: wire.ProblemResume, Title: "The session is over", Status: 410,
 		Detail: detail + " Press Play for a new one."}
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // cable is a way to Consul that can be cut.
-func (s *site) cable() (address string, cut func()) {
+func (s *site) proxy() (address string, cut func()) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		s.t.Fatal(err)

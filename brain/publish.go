@@ -103,17 +103,17 @@ func (b *Broker) apps(now time.Time) (map[string]wire.App, bool) {
 	for id, app := range b.view.jobs.Apps {
 		t := b.view.tally(app, b.mine(id), now)
 		c := wire.Capacity{
-			Idle: t.idle + t.old, Busy: t.busy + t.ending, Starting: t.allComing + t.counts.blocked,
+			Idle: t.idle + t.old, Busy: t.busy + t.ending, Starting: t.allStarting + t.counts.blocked,
 			Queued: b.queues[id].people(), Warm: app.Warm, Max: app.Max,
-			ColdStartMS: b.view.cold[id].median().Milliseconds(),
-			SessionMS:   b.view.length[id].median().Milliseconds(),
+			ColdStartMS: b.view.coldStarts[id].median().Milliseconds(),
+			SessionMS:   b.view.sessionLengths[id].median().Milliseconds(),
 		}
-		for _, queues := range b.elsewhere {
+		for _, queues := range b.peerQueues {
 			c.Queued += queues[id]
 		}
 		if f := b.view.failures[id]; f != nil && f.failing(app.Version) {
 			c.Failing = f.why
-		} else if t.counts.blocked > 0 && t.idle+t.busy+t.allComing == 0 {
+		} else if t.counts.blocked > 0 && t.idle+t.busy+t.allStarting == 0 {
 			c.Failing = wire.CodeNoCapacity + ": " + t.blocked[0].Why
 		}
 		out[id] = wire.App{ID: id, Version: app.Version, Title: app.Title, Description: app.Description,

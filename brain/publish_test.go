@@ -58,34 +58,34 @@ func TestChangesAreSeenAtOnce(t *testing.T) {
 func TestSessionLengthIsPublished(t *testing.T) {
 	s := newSite(t, brain.App{ID: "game", Version: 1, Max: 2})
 	s.nomad.placed = s.ready
-	room := s.published("game")
+	published := s.published("game")
 	b := s.brain("b1")
-	s.until("published", func() bool { return room().ID == "game" })
-	if ms := room().Capacity.SessionMS; ms != 0 {
+	s.until("published", func() bool { return published().ID == "game" })
+	if ms := published().Capacity.SessionMS; ms != 0 {
 		t.Errorf("before any session: %d ms", ms)
 	}
 	begin := time.Now()
 	p := s.play(b, "game")
 	p.expect(wire.MsgAnswer)
-	s.until("she is seen to play", func() bool { return room().Capacity.Busy == 1 })
+	s.until("she is seen to play", func() bool { return published().Capacity.Busy == 1 })
 	p.send(wire.Message{Type: wire.MsgLeave})
 	p.expect(wire.MsgEnded)
-	s.until("the length is published", func() bool { return room().Capacity.SessionMS > 0 })
-	if ms, most := room().Capacity.SessionMS, time.Since(begin).Milliseconds(); ms > most {
+	s.until("the length is published", func() bool { return published().Capacity.SessionMS > 0 })
+	if ms, most := published().Capacity.SessionMS, time.Since(begin).Milliseconds(); ms > most {
 		t.Errorf("%d ms of at most %d", ms, most)
 	}
 }
 
 func TestQueuedCountsAllReplicas(t *testing.T) {
 	s := newSite(t, brain.App{ID: "game", Version: 1, Max: 0})
-	room := s.published("game")
+	published := s.published("game")
 	a := s.brain("a")
-	s.until("a leads", func() bool { return room().ID == "game" })
+	s.until("a leads", func() bool { return published().ID == "game" })
 	b, c := s.brain("b"), s.brain("c")
 	for _, r := range []*replica{a, b, b, c} {
 		s.play(r, "game").expect(wire.MsgQueued)
 	}
-	s.until("all are counted", func() bool { return room().Capacity.Queued == 4 })
+	s.until("all are counted", func() bool { return published().Capacity.Queued == 4 })
 	if status, body := call(t, http.MethodGet, b.url+"/v1/queues"); status != 200 || strings.TrimSpace(body) != `{"game":2}` {
 		t.Errorf("b says %d %s", status, body)
 	}
@@ -93,7 +93,7 @@ func TestQueuedCountsAllReplicas(t *testing.T) {
 	b.server.Listener.Close()
 	b.server.CloseClientConnections()
 	begin := time.Now()
-	s.until("those of a dead replica are not", func() bool { return room().Capacity.Queued == 2 })
+	s.until("those of a dead replica are not", func() bool { return published().Capacity.Queued == 2 })
 	t.Logf("forgotten after %v", time.Since(begin))
 }
 

@@ -25,14 +25,14 @@ type waiter struct {
 	// offers, news and verdict are this person's mail. Each holds one letter:
 	// the newest counts.
 	offers  chan wire.Seat
-	news    chan wire.Message
-	verdict chan verdict
+	updates chan wire.Message
+	outcome chan outcome
 	told    string // the last news, to tell only changes
 	ended   bool   // a verdict is in her mail: she only has to read it and go
 }
 
 // verdict ends a person's waiting.
-type verdict struct {
+type outcome struct {
 	message wire.Message
 	code    int // of the WebSocket's close
 }
@@ -40,16 +40,16 @@ type verdict struct {
 func newWaiter(claims ticket.Claims, token string, now time.Time) *waiter {
 	return &waiter{
 		session: claims.Session, app: claims.App, since: now, claims: claims, token: token,
-		offers: make(chan wire.Seat, 1), news: make(chan wire.Message, 1), verdict: make(chan verdict, 1),
+		offers: make(chan wire.Seat, 1), updates: make(chan wire.Message, 1), outcome: make(chan outcome, 1),
 	}
 }
 
-func (w *waiter) end(v verdict) {
+func (w *waiter) end(v outcome) {
 	if w.ended {
 		return // one verdict is enough
 	}
 	w.ended = true
-	w.verdict <- v
+	w.outcome <- v
 }
 
 // takes reports whether a seat of that version is what w asked for.
@@ -63,10 +63,10 @@ func (w *waiter) waits() bool { return w.seat == "" && !w.ended }
 // tell puts news into the person's mail, in place of older news.
 func (w *waiter) tell(m wire.Message) {
 	select {
-	case <-w.news:
+	case <-w.updates:
 	default:
 	}
-	w.news <- m
+	w.updates <- m
 }
 
 // queue is the people who wait for an app at this replica, in order.
@@ -88,7 +88,7 @@ func (q queue) without(w *waiter) queue {
 
 // offer gives free seats to those who wait and have no offer, in order: to each
 // the first that is of the version she asked for.
-func (q queue) offer(free []wire.Seat, lives map[string]*life) {
+func (q queue) offer(free []wire.Seat, seatTracks map[string]*seatTrack) {
 	for _, w := range q {
 		if !w.waits() {
 			continue
@@ -98,7 +98,7 @@ func (q queue) offer(free []wire.Seat, lives map[string]*life) {
 			continue
 		}
 		w.seat = free[i].ID
-		lives[w.seat].reserved = true
+		seatTracks[w.seat].reserved = true
 		w.offers <- free[i]
 		free = slices.Delete(free, i, i+1)
 	}
@@ -126,7 +126,7 @@ func (b *Broker) changed() {
 
 func (b *Broker) wake() {
 	select {
-	case b.kick <- struct{}{}:
+	case b.wakeup <- struct{}{}:
 	default:
 	}
 }
@@ -145,7 +145,7 @@ func (b *Broker) serve(id string, q queue, now time.Time) {
 		return
 	}
 	b.tellVersion(app, q, now)
-	q.offer(b.view.freeSeats(app, now), b.view.lives)
+	q.offer(b.view.freeSeats(app, now), b.view.seatTracks)
 	t := b.view.tally(app, b.mine(id), now)
 	place := 0
 	for _, w := range q {
@@ -153,23 +153,23 @@ func (b *Broker) serve(id string, q queue, now time.Time) {
 			continue // her seat is being claimed, or she is on her way out
 		}
 		place++
-		b.news(w, app, t, place, now)
+		b.update(w, app, t, place, now)
 	}
 }
 
 // news tells a person who waits in place (1 is next) where she stands.
-func (b *Broker) news(w *waiter, app App, t tally, place int, now time.Time) {
+func (b *Broker) update(w *waiter, app App, t tally, place int, now time.Time) {
 	var m wire.Message
-	cold := b.view.cold[w.app].median()
+	cold := b.view.coldStarts[w.app].median()
 	switch {
-	case place <= len(t.coming):
-		p := t.coming[place-1].progress
+	case place <= len(t.startingSeats):
+		p := t.startingSeats[place-1].progress
 		m = wire.Message{Type: wire.MsgStarting, Progress: &p}
 	case b.mayStart(app, t, now):
 		m = wire.Message{Type: wire.MsgStarting, Progress: &wire.Progress{Phase: wire.PhasePlacing, Fraction: -1}}
 	default:
-		position := place - len(t.coming)
-		left := estimate(position, t.busy, b.view.length[w.app].median())
+		position := place - len(t.startingSeats)
+		left := estimate(position, t.busy, b.view.sessionLengths[w.app].median())
 		if left < 0 && t.ending > 0 && cold > 0 {
 			left = cold.Milliseconds() // a place is about to be free for a new seat
 		}
@@ -190,7 +190,7 @@ func (b *Broker) news(w *waiter, app App, t tally, place int, now time.Time) {
 // mayStart reports whether the planner can dispatch for people now.
 func (b *Broker) mayStart(app App, t tally, now time.Time) bool {
 	f := b.view.failures[app.ID]
-	if f != nil && (f.running(app.Version, now) || f.failing(app.Version) && t.allComing > 0) {
+	if f != nil && (f.running(app.Version, now) || f.failing(app.Version) && t.allStarting > 0) {
 		return false
 	}
 	return t.counts.blocked == 0 && t.total() < app.Max
@@ -218,7 +218,7 @@ func (b *Broker) enqueue(w *waiter) error {
 		return errClosing
 	}
 	if old := b.waiters[w.session]; old != nil {
-		old.end(verdict{code: wire.CloseReplaced})
+		old.end(outcome{code: wire.CloseReplaced})
 		w.attempts, w.used, w.since = old.attempts, old.used, old.since
 		b.drop(old)
 	}
@@ -252,7 +252,7 @@ func (b *Broker) drop(w *waiter) {
 
 // release ends an offer.
 func (b *Broker) release(w *waiter) {
-	if l := b.view.lives[w.seat]; l != nil && w.seat != "" {
+	if l := b.view.seatTracks[w.seat]; l != nil && w.seat != "" {
 		l.reserved = false
 	}
 	w.seat = ""
@@ -266,11 +266,11 @@ func (b *Broker) release(w *waiter) {
 func (b *Broker) declined(w *waiter, seat wire.Seat, reached bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if l := b.view.lives[seat.ID]; l != nil {
+	if l := b.view.seatTracks[seat.ID]; l != nil {
 		if reached {
-			l.unwanted, l.unwantedAt = seat.Since, b.now()
+			l.declined, l.declinedAt = seat.Since, b.now()
 		} else {
-			l.unreachable = b.now()
+			l.unreachableAt = b.now()
 		}
 	}
 	b.release(w)
@@ -281,8 +281,8 @@ func (b *Broker) declined(w *waiter, seat wire.Seat, reached bool) {
 func (b *Broker) granted(w *waiter, seat wire.Seat) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if l := b.view.lives[seat.ID]; l != nil {
-		l.unwanted, l.unwantedAt = seat.Since, b.now() // until Consul shows it busy
+	if l := b.view.seatTracks[seat.ID]; l != nil {
+		l.declined, l.declinedAt = seat.Since, b.now() // until Consul shows it busy
 	}
 	b.view.proven(seat)
 	b.drop(w)

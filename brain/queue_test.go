@@ -16,12 +16,12 @@ func TestNoSeatAfterTheVerdict(t *testing.T) {
 		return newWaiter(ticket.Claims{Session: session, App: "game"}, "", time.Now())
 	}
 	leaving, staying := person("leaving"), person("staying")
-	leaving.end(verdict{code: wire.CloseEnded})
-	leaving.end(verdict{code: wire.CloseReplaced})
-	if v := <-leaving.verdict; v.code != wire.CloseEnded {
+	leaving.end(outcome{code: wire.CloseEnded})
+	leaving.end(outcome{code: wire.CloseReplaced})
+	if v := <-leaving.outcome; v.code != wire.CloseEnded {
 		t.Errorf("the verdict was %d, want the first", v.code)
 	}
-	queue{leaving, staying}.offer([]wire.Seat{{ID: "a"}}, map[string]*life{"a": {}})
+	queue{leaving, staying}.offer([]wire.Seat{{ID: "a"}}, map[string]*seatTrack{"a": {}})
 	if leaving.seat != "" || staying.seat != "a" {
 		t.Errorf("seats: %q who leaves, %q who stays", leaving.seat, staying.seat)
 	}
@@ -39,7 +39,7 @@ func TestOffersKeepToTheVersion(t *testing.T) {
 	seat := func(id string, version uint64) wire.Seat { return wire.Seat{ID: id, Version: version} }
 	any1, asks4, asks3, any2 := person(0), person(4), person(3), person(0)
 	queue{asks4, any1, asks3, any2}.offer([]wire.Seat{seat("a", 3), seat("b", 3), seat("c", 2)},
-		map[string]*life{"a": {}, "b": {}, "c": {}})
+		map[string]*seatTrack{"a": {}, "b": {}, "c": {}})
 	if asks4.seat != "" || any1.seat != "a" || asks3.seat != "b" || any2.seat != "c" {
 		t.Errorf("seats: %q asks for 4, %q %q ask for none, %q asks for 3", asks4.seat, any1.seat, any2.seat, asks3.seat)
 	}

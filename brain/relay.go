@@ -11,10 +11,10 @@ import (
 )
 
 // relay carries messages between a person and her seat until either is done.
-func (b *Broker) relay(c *conn, l *link, app, sdp string, early [][]byte) verdict {
+func (b *Broker) relay(c *conn, l *attachment, app, sdp string, early [][]byte) outcome {
 	session, seat := l.grant.Session, l.grant.Seat
-	b.attachedTo(session, attached{app: app, seat: seat, since: time.Now()})
-	defer b.detachedFrom(session, seat)
+	b.beginRelay(session, relayed{app: app, seat: seat, since: time.Now()})
+	defer b.endRelay(session, seat)
 	// open is the offer that waits for its answer, and its candidates: if the
 	// seat's connection breaks, nobody knows whether they arrived.
 	var open [][]byte
@@ -46,7 +46,7 @@ func (b *Broker) relay(c *conn, l *link, app, sdp string, early [][]byte) verdic
 
 // pump relays over one connection to the seat. It reports true where that
 // connection was lost and the person is still there.
-func (b *Broker) pump(c *conn, l *link, open *[][]byte) (verdict, bool) {
+func (b *Broker) pump(c *conn, l *attachment, open *[][]byte) (outcome, bool) {
 	type word struct {
 		data []byte
 		err  error
@@ -85,10 +85,10 @@ func (b *Broker) pump(c *conn, l *link, open *[][]byte) (verdict, bool) {
 					continue
 				default:
 				}
-				return verdict{}, false
+				return outcome{}, false
 			}
 		case <-b.closing:
-			return goElsewhere(), false
+			return toAnotherBrain(), false
 		case data := <-c.raw:
 			switch typeOf(data) {
 			case wire.MsgOffer:
@@ -104,18 +104,18 @@ func (b *Broker) pump(c *conn, l *link, open *[][]byte) (verdict, bool) {
 		case got := <-fromSeat:
 			if got.err != nil {
 				if websocket.CloseStatus(got.err) == wire.CloseReplaced {
-					return verdict{code: wire.CloseReplaced}, false
+					return outcome{code: wire.CloseReplaced}, false
 				}
-				return verdict{}, true
+				return outcome{}, true
 			}
 			if sendRaw(c.ws, got.data) != nil {
-				return verdict{}, false
+				return outcome{}, false
 			}
 			switch typeOf(got.data) {
 			case wire.MsgAnswer:
 				*open = nil
 			case wire.MsgEnded:
-				return verdict{code: wire.CloseEnded}, false
+				return outcome{code: wire.CloseEnded}, false
 			}
 		}
 	}
@@ -129,18 +129,18 @@ func typeOf(data []byte) wire.MessageType {
 	return m.Type
 }
 
-func (b *Broker) attachedTo(session string, a attached) {
+func (b *Broker) beginRelay(session string, a relayed) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.attached[session] = a
-	b.metrics.sessions.Set(float64(len(b.attached)))
+	b.relayed[session] = a
+	b.metrics.sessions.Set(float64(len(b.relayed)))
 }
 
-func (b *Broker) detachedFrom(session, seat string) {
+func (b *Broker) endRelay(session, seat string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.attached[session].seat == seat {
-		delete(b.attached, session)
+	if b.relayed[session].seat == seat {
+		delete(b.relayed, session)
 	}
-	b.metrics.sessions.Set(float64(len(b.attached)))
+	b.metrics.sessions.Set(float64(len(b.relayed)))
 }

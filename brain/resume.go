@@ -14,13 +14,13 @@ import (
 )
 
 // backWithin is how long a lost seat is looked for before its person is told.
-const backWithin = 6 * time.Second
+const reattachWithin = 6 * time.Second
 
 // resume serves a person who comes back with her seat's own token.
-func (b *Broker) resume(c *conn, hello wire.Message) verdict {
+func (b *Broker) resume(c *conn, hello wire.Message) outcome {
 	seat := seatOf(hello.Resume)
 	if seat == "" {
-		return refused(resumeOver("The resume token cannot be read."))
+		return refused(sessionOver("The resume token cannot be read."))
 	}
 	l, v := b.reattach(c, seat, hello.Resume, false)
 	if l == nil {
@@ -29,7 +29,7 @@ func (b *Broker) resume(c *conn, hello wire.Message) verdict {
 	b.metrics.claims.WithLabelValues("resumed").Inc()
 	if sendRaw(c.ws, l.raw) != nil {
 		l.ws.CloseNow()
-		return verdict{}
+		return outcome{}
 	}
 	b.log.Info("resumed", "session", l.grant.Session, "seat", seat)
 	return b.relay(c, l, l.grant.App, hello.SDP, nil)
@@ -37,41 +37,41 @@ func (b *Broker) resume(c *conn, hello wire.Message) verdict {
 
 // reattach finds a seat again, or says what became of it. known is whether the
 // seat was there a moment ago.
-func (b *Broker) reattach(c *conn, seat, token string, known bool) (*link, verdict) {
-	ctx, cancel := context.WithTimeout(c.gone, backWithin)
+func (b *Broker) reattach(c *conn, seat, token string, known bool) (*attachment, outcome) {
+	ctx, cancel := context.WithTimeout(c.gone, reattachWithin)
 	defer cancel()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	over := false
 	for try := 0; ; try++ {
-		where := b.where(seat)
+		where := b.locate(seat)
 		switch {
 		case where.end != nil:
 			return nil, ended(*where.end)
 		case where.address != "" && !over && try%5 == 0:
 			l, err := b.attach(ctx, where.address, token, nil)
 			if err == nil {
-				return l, verdict{}
+				return l, outcome{}
 			}
 			var r refusal
 			if errors.As(err, &r) {
 				switch r.status {
 				case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusConflict:
-					return nil, refused(resumeOver("The session of this token is over."))
+					return nil, refused(sessionOver("The session of this token is over."))
 				case http.StatusGone:
 					over = true // ending: Nomad will say why in a moment
 				}
 			}
 		case where.address == "" && where.settled && !known:
-			return nil, refused(resumeOver("The seat of this session is gone."))
+			return nil, refused(sessionOver("The seat of this session is gone."))
 		}
 		select {
 		case <-tick.C:
 		case <-b.closing:
-			return nil, goElsewhere()
+			return nil, toAnotherBrain()
 		case <-ctx.Done():
 			if c.gone.Err() != nil {
-				return nil, verdict{}
+				return nil, outcome{}
 			}
 			if where.running && !over {
 				return nil, refused(unavailable("The seat runs but does not answer. Try to resume again."))
@@ -83,19 +83,19 @@ func (b *Broker) reattach(c *conn, seat, token string, known bool) (*link, verdi
 }
 
 // whereabouts is what is known of a seat.
-type whereabouts struct {
+type seatLocation struct {
 	address string
 	running bool      // Nomad or Consul have it
 	settled bool      // Nomad and Consul have both been heard
 	end     *wire.End // how it died
 }
 
-func (b *Broker) where(seat string) whereabouts {
+func (b *Broker) locate(seat string) seatLocation {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	w := whereabouts{settled: b.view.known()}
+	w := seatLocation{settled: b.view.known()}
 	// A seat that Consul lost sight of may well live where it was.
-	if l := b.view.lives[seat]; l != nil {
+	if l := b.view.seatTracks[seat]; l != nil {
 		w.address, w.running = l.last.Address, l.present
 	}
 	for _, child := range b.view.jobs.Children {

@@ -33,7 +33,7 @@ type site struct {
 	fleet  *fleet.Fleet
 	signer *ticket.Signer
 	verify *ticket.Verifier
-	nomad  *memory
+	nomad  *fakeNomad
 	logs   *logs
 
 	mu    sync.Mutex
@@ -66,7 +66,7 @@ func newSite(t *testing.T, apps ...brain.App) *site {
 		logs: &logs{t: t.Output()}, seats: map[string]*seat{}}
 	s.verify = ticket.NewVerifier(s.signer.Public())
 	s.fleet = s.open(s.consul.Address)
-	s.nomad = &memory{site: s, jobs: brain.Jobs{Apps: map[string]brain.App{}, Children: map[string]brain.Child{}},
+	s.nomad = &fakeNomad{site: s, jobs: brain.Jobs{Apps: map[string]brain.App{}, Children: map[string]brain.Child{}},
 		tokens: map[string]string{}, bell: make(chan struct{})}
 	for _, app := range apps {
 		s.nomad.jobs.Apps[app.ID] = app

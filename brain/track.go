@@ -8,7 +8,7 @@ import (
 
 // life is what a seat's record of the moment does not say. Its times are by this
 // process's clock: a seat's node may have another.
-type life struct {
+type seatTrack struct {
 	last    wire.Seat // as it was seen last
 	present bool      // is in Consul now
 	since   time.Time // its state was first seen
@@ -17,24 +17,24 @@ type life struct {
 	busySince time.Time
 	// unwanted is the Since of the state in which the seat turned a claim of
 	// ours down, or took it: it is not offered again before its state changes.
-	unwanted   time.Time
-	unwantedAt time.Time
+	declined   time.Time
+	declinedAt time.Time
 	// unreachable is when the seat did not answer.
-	unreachable time.Time
-	reserved    bool // offered to one of ours this moment
-	retiring    time.Time
+	unreachableAt time.Time
+	reserved      bool // offered to one of ours this moment
+	retiringAt    time.Time
 }
 
 // taken reports whether somebody has the seat although Consul still calls it
 // free. If Consul goes on saying so for long, it is right.
-func (l *life) taken(now time.Time) bool {
-	return l.unwanted.Equal(l.last.Since) && now.Sub(l.unwantedAt) < takenFor
+func (l *seatTrack) taken(now time.Time) bool {
+	return l.declined.Equal(l.last.Since) && now.Sub(l.declinedAt) < takenFor
 }
 
 // silent reports whether the seat gave no answer a moment ago.
-func (l *life) silent(now time.Time) bool { return now.Sub(l.unreachable) <= pauseFor }
+func (l *seatTrack) unreachable(now time.Time) bool { return now.Sub(l.unreachableAt) <= pauseFor }
 
-func (l *life) isRetiring(now time.Time) bool { return now.Sub(l.retiring) <= pauseFor }
+func (l *seatTrack) retiring(now time.Time) bool { return now.Sub(l.retiringAt) <= pauseFor }
 
 const (
 	// pauseFor is how long a seat is left alone that did not answer, or was
@@ -46,14 +46,14 @@ const (
 )
 
 // birth is when a child came into view.
-type birth struct {
+type childTrack struct {
 	// seen is zero where it was there before this process.
 	seen     time.Time
 	blocked  time.Time // since when no node takes it
 	stopping time.Time // when it was asked to stop
 }
 
-type dispatched struct {
+type pendingDispatch struct {
 	app, child string
 	at         time.Time
 	asked      time.Time // when Nomad's servers were asked what became of it

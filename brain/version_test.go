@@ -10,7 +10,7 @@ import (
 // Who asks for a version gets that, or is told that it is not to be had.
 func TestVersionAskedFor(t *testing.T) {
 	s := newSite(t, brain.App{ID: "game", Version: 4, Max: 5})
-	room := s.published("game")
+	published := s.published("game")
 	b := s.brain("b1")
 	child := func(id, alloc string, version uint64) {
 		s.nomad.change(func(j brain.Jobs) {
@@ -33,7 +33,7 @@ func TestVersionAskedFor(t *testing.T) {
 	s.nomad.mu.Lock()
 	s.nomad.placed = s.ready
 	s.nomad.mu.Unlock()
-	s.until("the old one is seen", func() bool { return room().Capacity.Starting == 1 })
+	s.until("the old one is seen", func() bool { return published().Capacity.Starting == 1 })
 	old := s.playVersion(b, "game", 3)
 	old.expect(wire.MsgStarting)
 	newest := s.playVersion(b, "game", 4)

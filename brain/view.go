@@ -15,27 +15,27 @@ type view struct {
 	jobsKnown  bool
 	seatsKnown bool
 
-	looked time.Time // when Nomad was heard last
+	jobsAt time.Time // when Nomad was heard last
 
 	// Of each seat since it was first seen until Nomad has forgotten its job:
-	lives map[string]*life // by alloc
+	seatTracks map[string]*seatTrack // by alloc
 	// Of each child that Nomad knows.
-	births map[string]*birth // by child
+	childTracks map[string]*childTrack // by child
 	// What this replica dispatched and Nomad's events have not shown yet, by token.
-	underway map[string]dispatched
+	pending map[string]pendingDispatch
 	// The tokens of this replica's dispatches, until their children are dead: so
 	// that a child is not nobody's when the person it was meant for has left.
-	sent     map[string]time.Time
-	failures map[string]*backOff   // by app
-	cold     map[string]*durations // dispatch → idle, by app
-	length   map[string]*durations // of sessions, by app
+	sent           map[string]time.Time
+	failures       map[string]*backOff   // by app
+	coldStarts     map[string]*durations // dispatch → idle, by app
+	sessionLengths map[string]*durations // of sessions, by app
 }
 
 func newView() *view {
 	return &view{
-		seats: map[string]wire.Seat{}, lives: map[string]*life{}, births: map[string]*birth{},
-		underway: map[string]dispatched{}, sent: map[string]time.Time{},
-		failures: map[string]*backOff{}, cold: map[string]*durations{}, length: map[string]*durations{},
+		seats: map[string]wire.Seat{}, seatTracks: map[string]*seatTrack{}, childTracks: map[string]*childTrack{},
+		pending: map[string]pendingDispatch{}, sent: map[string]time.Time{},
+		failures: map[string]*backOff{}, coldStarts: map[string]*durations{}, sessionLengths: map[string]*durations{},
 	}
 }
 
@@ -45,16 +45,16 @@ func (v *view) known() bool { return v.jobsKnown && v.seatsKnown }
 func (v *view) setSeats(list []wire.Seat, now time.Time) {
 	first := !v.seatsKnown
 	v.seatsKnown = true
-	for _, l := range v.lives {
+	for _, l := range v.seatTracks {
 		l.present = false
 	}
 	v.seats = make(map[string]wire.Seat, len(list))
 	for _, s := range list {
 		v.seats[s.ID] = s
-		l := v.lives[s.ID]
+		l := v.seatTracks[s.ID]
 		if l == nil {
-			l = &life{}
-			v.lives[s.ID] = l
+			l = &seatTrack{}
+			v.seatTracks[s.ID] = l
 		}
 		if l.since.IsZero() || l.last.State != s.State || !l.last.Since.Equal(s.Since) {
 			l.since = now
@@ -62,8 +62,8 @@ func (v *view) setSeats(list []wire.Seat, now time.Time) {
 		l.last, l.present = s, true
 		if (s.State.Free() || s.State.Busy()) && l.ready.IsZero() {
 			l.ready = now
-			if born := v.births[s.Job]; born != nil && !born.seen.IsZero() {
-				sample(v.cold, s.App, now.Sub(born.seen))
+			if born := v.childTracks[s.Job]; born != nil && !born.seen.IsZero() {
+				sample(v.coldStarts, s.App, now.Sub(born.seen))
 			}
 		}
 		switch {
@@ -86,7 +86,7 @@ func (v *view) setSeats(list []wire.Seat, now time.Time) {
 // last of them, in the same version, and is good. A seat that came up before
 // says nothing of how seats start now.
 func (v *view) proven(s wire.Seat) {
-	f, l := v.failures[s.App], v.lives[s.ID]
+	f, l := v.failures[s.App], v.seatTracks[s.ID]
 	if f != nil && l != nil && f.version == seatVersion(s) && l.ready.After(f.last) {
 		delete(v.failures, s.App)
 	}
@@ -97,32 +97,32 @@ func (v *view) setJobs(jobs Jobs, now time.Time) (died []Child) {
 	before, known := v.jobs.Children, v.jobsKnown
 	v.jobs, v.jobsKnown = jobs, true
 	tokens := map[string]string{} // by child
-	for token, d := range v.underway {
+	for token, d := range v.pending {
 		if d.child != "" {
 			tokens[d.child] = token
 		}
 	}
 	for id, child := range jobs.Children {
-		born := v.births[id]
+		born := v.childTracks[id]
 		if born == nil {
-			born = &birth{}
-			v.births[id] = born
+			born = &childTrack{}
+			v.childTracks[id] = born
 			if known {
 				born.seen = now
 			}
 			// The event may come before Dispatch has returned the child's id:
 			// the token is known all along.
 			token := cmp.Or(tokens[id], child.Token)
-			if d, ok := v.underway[token]; ok {
+			if d, ok := v.pending[token]; ok {
 				born.seen = d.at
-				delete(v.underway, token)
+				delete(v.pending, token)
 			}
 		}
 		switch was, seen := before[id]; {
 		case child.State != ChildDead:
 		case seen && was.State != ChildDead:
 			died = append(died, child)
-		case !seen && known && child.Created.After(v.looked.Add(-lookBehind)):
+		case !seen && known && child.Created.After(v.jobsAt.Add(-lookBehind)):
 			died = append(died, child) // dispatched and dead between two looks
 		}
 		switch {
@@ -135,11 +135,11 @@ func (v *view) setJobs(jobs Jobs, now time.Time) (died []Child) {
 			born.blocked = now
 		}
 	}
-	v.looked = now
+	v.jobsAt = now
 	slices.SortFunc(died, func(a, b Child) int { return cmp.Compare(a.ID, b.ID) })
 	for _, child := range died {
-		if l := v.lives[child.Alloc]; l != nil && !l.busySince.IsZero() {
-			sample(v.length, child.App, now.Sub(l.busySince))
+		if l := v.seatTracks[child.Alloc]; l != nil && !l.busySince.IsZero() {
+			sample(v.sessionLengths, child.App, now.Sub(l.busySince))
 		}
 	}
 	v.forget()
@@ -156,14 +156,14 @@ func (v *view) forget() {
 	if !v.known() {
 		return
 	}
-	for alloc, l := range v.lives {
+	for alloc, l := range v.seatTracks {
 		if _, ok := v.jobs.Children[l.last.Job]; !ok && !l.present {
-			delete(v.lives, alloc)
+			delete(v.seatTracks, alloc)
 		}
 	}
-	for child := range v.births {
+	for child := range v.childTracks {
 		if _, ok := v.jobs.Children[child]; !ok {
-			delete(v.births, child)
+			delete(v.childTracks, child)
 		}
 	}
 }
