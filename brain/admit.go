@@ -3,124 +3,130 @@ package brain
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// check says why a ticket does not open this brain.
+// maxEarly is how many candidates a person may send for one offer before a seat
+// can take them.
+const maxEarly = 64
+
+// check says why a ticket is not good at this brain.
 func (b *Broker) check(token string) (ticket.Claims, *wire.Problem) {
 	claims, err := b.cfg.Verifier.Verify(token)
 	switch {
 	case errors.Is(err, ticket.ErrExpired):
-		return claims, &wire.Problem{Type: wire.ProblemTicket, Title: "The ticket is expired", Status: 401,
-			Detail: "Press Play again, or renew the ticket while waiting."}
+		p := badTicket("The ticket has expired", "Press Play again. A page that waits must renew its ticket in time.")
+		return claims, &p
 	case err != nil:
-		return claims, &wire.Problem{Type: wire.ProblemTicket, Title: "The ticket is not valid", Status: 401,
-			Detail: "Take the ticket from POST /v1/sessions as it is."}
+		p := badTicket("The ticket is not valid", "Send the ticket exactly as POST /v1/sessions returned it.")
+		return claims, &p
 	case !claims.Allows(b.cfg.Site):
-		return claims, &wire.Problem{Type: wire.ProblemTicket, Title: "The ticket is for another site", Status: 401,
-			Detail: "Connect to the brain_url that came with the ticket."}
+		p := badTicket("The ticket is for another site", "Connect to the brain_url that came with the ticket.")
+		return claims, &p
 	}
 	return claims, nil
 }
 
-// admit serves a person who comes with a ticket: she waits in line until a seat
-// takes her.
+// admit serves a person who comes with a ticket. They wait in the queue until a
+// seat takes them.
 func (b *Broker) admit(c *conn, hello wire.Message, began time.Time) outcome {
 	claims, problem := b.check(hello.Ticket)
+	if problem == nil {
+		problem = b.state.admissible(claims)
+	}
 	if problem != nil {
 		return refused(*problem)
 	}
-	if problem := b.admissible(claims); problem != nil {
-		return refused(*problem)
-	}
-	w := newWaiter(claims, hello.Ticket, began)
-	if err := b.enqueue(w); err != nil {
+	if b.sockets.isClosing() {
 		return toAnotherBrain()
 	}
-	defer b.leave(w)
-	var early [][]byte // what the seat is to get once it is there
+	w := newWaiter(claims, hello.Ticket, began)
+	b.state.enqueue(w)
+	defer b.state.leave(w)
+	var early [][]byte // candidates that no seat has yet
 	sdp := hello.SDP
 	for {
-		// An offer comes before news: who may go in need not hear of the line.
+		// An offer comes before updates: a person with an offer needs no place.
 		select {
 		case seat := <-w.offers:
-			if v, done := b.tryClaim(c, w, seat, sdp, early); done {
-				return v
+			if o, done := b.tryClaim(c, w, seat, sdp, early); done {
+				return o
 			}
 			continue
-		case v := <-w.outcome:
-			return v
+		case o := <-w.outcome:
+			return o
 		default:
 		}
 		select {
 		case seat := <-w.offers:
-			if v, done := b.tryClaim(c, w, seat, sdp, early); done {
-				return v
+			if o, done := b.tryClaim(c, w, seat, sdp, early); done {
+				return o
 			}
-		case v := <-w.outcome:
-			return v
+		case o := <-w.outcome:
+			return o
 		case m := <-w.updates:
 			if send(c.ws, m) != nil {
 				return outcome{}
 			}
 		case <-c.gone.Done():
 			return outcome{}
-		case <-b.closing:
+		case <-b.sockets.closing:
 			return toAnotherBrain()
-		case data := <-c.raw:
+		case data := <-c.messages:
 			var m wire.Message
-			json.Unmarshal(data, &m) // it is valid JSON; of a wrong shape it has no type
+			json.Unmarshal(data, &m) // it is valid JSON; without a type it is refused below
 			switch m.Type {
 			case wire.MsgTicket:
 				renewed, problem := b.check(m.Ticket)
 				if problem == nil && (renewed.Session != claims.Session || renewed.App != claims.App) {
-					problem = &wire.Problem{Type: wire.ProblemTicket, Title: "The ticket is for another session", Status: 401,
-						Detail: "Renew the ticket of this session."}
+					p := badTicket("The ticket is for another session", "Renew the ticket that hello had.")
+					problem = &p
 				}
 				if problem != nil {
 					return refused(*problem)
 				}
-				b.renew(w, renewed, m.Ticket)
+				b.state.renew(w, renewed, m.Ticket)
 			case wire.MsgLeave:
 				return ended(wire.End{Reason: wire.ReasonLeft})
 			case wire.MsgOffer:
-				sdp, early = m.SDP, nil // candidates before it belonged to the offer before
+				sdp, early = m.SDP, nil // earlier candidates belong to the earlier offer
 			case wire.MsgCandidate:
 				if len(early) == maxEarly {
-					return refused(malformed("Too many candidates before there is a seat."))
+					return refused(malformed(fmt.Sprintf("Send at most %d candidates before a seat is granted.", maxEarly)))
 				}
 				early = append(early, data)
 			default:
-				return refused(malformed("Only ticket, offer, candidate and leave may be sent while waiting."))
+				return refused(malformed("While waiting, the message type must be one of ticket, offer, candidate, leave."))
 			}
 		}
 	}
 }
 
-// admissible says why nobody can wait for an app now.
-func (b *Broker) admissible(claims ticket.Claims) *wire.Problem {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !b.view.jobsKnown {
-		return nil // just started: she waits until it is known
+// admissible says why a person cannot wait for an app now.
+func (st *state) admissible(claims ticket.Claims) *wire.Problem {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if !st.view.jobsKnown {
+		return nil // this brain has just started; the person waits until the apps are known
 	}
-	a, ok := b.view.jobs.Apps[claims.App]
+	app, ok := st.view.app(claims.App)
 	if !ok {
 		p := unknownApp(claims.App)
 		return &p
 	}
-	now := b.now()
-	f := b.view.failures[claims.App]
-	if f == nil || !f.running(a.Version, now) {
+	now := st.now()
+	f := st.view.failureOf(claims.App)
+	if f == nil || !f.running(app.Version, now) {
 		return nil
 	}
-	t := b.view.tally(a, func(string) bool { return false }, now)
+	t := st.view.tally(app, func(string) bool { return false }, now)
 	if t.idle+t.old+t.allStarting+t.busy+t.ending > 0 {
 		return nil
 	}
-	p := startFailedProblem(f.why)
+	p := startFailed(f.why)
 	return &p
 }

@@ -15,9 +15,27 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-const attachWithin = 1500 * time.Millisecond
+const (
+	dialWithin   = time.Second // a seat is near, or gone
+	attachWithin = 1500 * time.Millisecond
+)
 
-// link is an attached seat.
+// seatClient speaks with seats, at the address of their seat API.
+type seatClient struct {
+	http *http.Client
+}
+
+// newSeatClient makes a client that uses no proxy. It keeps no connection: each
+// is upgraded or rare.
+func newSeatClient() *seatClient {
+	transport := &http.Transport{
+		DialContext:       (&net.Dialer{Timeout: dialWithin}).DialContext,
+		DisableKeepAlives: true,
+	}
+	return &seatClient{http: &http.Client{Transport: transport, Timeout: 3 * time.Second}}
+}
+
+// attachment is the WebSocket to a seat, after the seat has granted it.
 type attachment struct {
 	ws    *websocket.Conn
 	grant wire.Grant
@@ -29,12 +47,12 @@ type refusal struct{ status int }
 
 func (r refusal) Error() string { return fmt.Sprintf("the seat answered %d", r.status) }
 
-// attach opens a seat with a ticket (that is the claim) or a resume token. The
-// connection may have been dialled ahead.
-func (b *Broker) attach(ctx context.Context, address, token string, ahead *dialled) (*attachment, error) {
+// attach attaches to a seat with a ticket, which is the claim, or with a resume
+// token. ahead is a connection that was dialled ahead, or nil.
+func (c *seatClient) attach(ctx context.Context, address, token string, ahead *dialled) (*attachment, error) {
 	ctx, cancel := context.WithTimeout(ctx, attachWithin)
 	defer cancel()
-	client := b.seats
+	client := c.http
 	if ahead != nil {
 		transport := &http.Transport{DisableKeepAlives: true, DialContext: ahead.take}
 		client = &http.Client{Transport: transport}
@@ -64,8 +82,17 @@ func (b *Broker) attach(ctx context.Context, address, token string, ahead *diall
 	return &attachment{ws: ws, grant: *m.Grant, raw: data}, nil
 }
 
-// post sends a request to a seat's control address.
-func (b *Broker) post(ctx context.Context, address, path string, body any) (int, error) {
+// retire asks a seat to end if it is idle, and returns the status of its answer.
+func (c *seatClient) retire(ctx context.Context, address string) (status int, err error) {
+	return c.post(ctx, address, wire.RetirePath, struct{}{})
+}
+
+// end asks a seat to end a session because its person left.
+func (c *seatClient) end(ctx context.Context, address, session string) (status int, err error) {
+	return c.post(ctx, address, wire.EndPath, wire.EndRequest{Session: session, Reason: wire.ReasonLeft})
+}
+
+func (c *seatClient) post(ctx context.Context, address, path string, body any) (status int, err error) {
 	data, err := json.Marshal(body)
 	if err != nil {
 		return 0, err
@@ -77,7 +104,7 @@ func (b *Broker) post(ctx context.Context, address, path string, body any) (int,
 		return 0, err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	resp, err := b.seats.Do(req)
+	resp, err := c.http.Do(req)
 	if err != nil {
 		return 0, err
 	}
@@ -96,19 +123,20 @@ func dialAhead(ctx context.Context, address string) *dialled {
 	d := &dialled{done: make(chan struct{})}
 	go func() {
 		defer close(d.done)
-		d.conn, d.err = (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", address)
+		d.conn, d.err = (&net.Dialer{Timeout: dialWithin}).DialContext(ctx, "tcp", address)
 	}()
 	return d
 }
 
+// take hands the connection out, once. Its form is that of http.Transport.DialContext.
 func (d *dialled) take(context.Context, string, string) (net.Conn, error) {
 	<-d.done
 	conn, err := d.conn, d.err
-	d.conn, d.err = nil, errors.New("dialled once")
+	d.conn, d.err = nil, errors.New("the connection was taken before")
 	return conn, err
 }
 
-// drop closes the connection if nobody took it.
+// drop closes the connection unless it was taken.
 func (d *dialled) drop() {
 	if conn, err := d.take(context.Background(), "", ""); err == nil {
 		conn.Close()

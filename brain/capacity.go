@@ -10,8 +10,7 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// versionOf is the app's version a child was dispatched from: it is in the
-// child's id, which nobody can get wrong.
+// versionOf reads an app's version from a child's id, which Nomad makes of it.
 func versionOf(child string) (uint64, bool) {
 	_, rest, ok := strings.Cut(child, "/dispatch-v")
 	if !ok {
@@ -29,30 +28,32 @@ func seatVersion(s wire.Seat) uint64 {
 	return s.Version
 }
 
-// freeSeats are the seats that may be offered now: those of the app's present
-// version first, then the newest, then those that have been idle longest.
+// freeSeats are the seats that may be offered now: the app's current version
+// first, then newer before older versions, then those that are idle longest.
 func (v *view) freeSeats(app App, now time.Time) []wire.Seat {
 	var out []wire.Seat
 	for id, s := range v.seats {
-		l := v.seatTracks[id]
-		if s.App == app.ID && s.State.Free() && v.live(s) && !l.reserved && !l.taken(now) && !l.unreachable(now) && !l.retiring(now) {
+		if s.App != app.ID || !s.State.Free() || !v.live(s) {
+			continue
+		}
+		if t := v.seatTracks[id]; !t.reserved && !t.taken(now) && !t.unreachable(now) && !t.retiring(now) {
 			out = append(out, s)
 		}
 	}
-	present := func(s wire.Seat) int {
+	current := func(s wire.Seat) int {
 		if seatVersion(s) == app.Version {
 			return 0
 		}
 		return 1
 	}
 	slices.SortFunc(out, func(a, b wire.Seat) int {
-		return cmp.Or(cmp.Compare(present(a), present(b)), cmp.Compare(seatVersion(b), seatVersion(a)),
+		return cmp.Or(cmp.Compare(current(a), current(b)), cmp.Compare(seatVersion(b), seatVersion(a)),
 			a.Since.Compare(b.Since), cmp.Compare(a.ID, b.ID))
 	})
 	return out
 }
 
-// hasVersion reports whether a seat of that version is free or may become so.
+// hasVersion reports whether a seat of that version is free or may become free.
 func (v *view) hasVersion(app string, version uint64, now time.Time) bool {
 	for id, s := range v.seats {
 		if s.App == app && v.live(s) && seatVersion(s) == version &&
@@ -65,13 +66,13 @@ func (v *view) hasVersion(app string, version uint64, now time.Time) bool {
 			continue
 		}
 		if _, seen := v.seatTracks[child.Alloc]; !seen {
-			return true // no stream host speaks yet
+			return true // its stream host has not registered yet
 		}
 	}
 	return false
 }
 
-// coming is a seat on its way.
+// startingSeat is a seat on its way.
 type startingSeat struct {
 	child    string
 	token    string
@@ -79,24 +80,24 @@ type startingSeat struct {
 	progress wire.Progress
 }
 
-// tally is all an app's seats and children, counted and listed.
+// tally is all seats and children of an app, counted and listed.
 type tally struct {
 	counts
 	idleSeats     []idleSeat
-	startingSeats []startingSeat // counts.starting of them, the furthest first
+	startingSeats []startingSeat // counts.starting of them, oldest first
 	blocked       []Child
-	allStarting   int
+	allStarting   int // starting + foreign
 }
 
-// tally counts an app's room. mine says whether a dispatch's token belongs to
-// this replica's people; a token of nobody is the pool's.
-func (v *view) tally(app App, mine func(token string) bool, now time.Time) tally {
+// tally counts an app's seats. own reports whether a dispatch's token is for
+// people of this replica.
+func (v *view) tally(app App, own func(token string) bool, now time.Time) tally {
 	var t tally
-	present := map[string]bool{} // child ids that have a seat in Consul
-	add := func(c startingSeat) {
-		if strings.HasPrefix(c.token, poolToken) || mine(c.token) {
+	present := map[string]bool{} // children that have a seat in Consul
+	add := func(s startingSeat) {
+		if strings.HasPrefix(s.token, poolToken) || own(s.token) {
 			t.starting++
-			t.startingSeats = append(t.startingSeats, c)
+			t.startingSeats = append(t.startingSeats, s)
 		} else {
 			t.foreign++
 		}
@@ -106,7 +107,7 @@ func (v *view) tally(app App, mine func(token string) bool, now time.Time) tally
 			continue
 		}
 		present[s.Job] = true
-		l := v.seatTracks[id]
+		track := v.seatTracks[id]
 		switch {
 		case s.State == wire.SeatStarting:
 			child := v.jobs.Children[s.Job]
@@ -114,10 +115,10 @@ func (v *view) tally(app App, mine func(token string) bool, now time.Time) tally
 				child.Created = s.Since
 			}
 			add(startingSeat{child: s.Job, token: child.Token, since: child.Created, progress: s.Progress})
-		case s.State.Busy(), s.State.Free() && l.taken(now):
-			t.busy++ // or somebody has it, and Consul will say so in a moment
-		case s.State.Free() && (l.retiring(now) || l.unreachable(now)):
-			t.ending++ // it holds its place, and nobody can have it now
+		case s.State.Busy(), s.State.Free() && track.taken(now):
+			t.busy++
+		case s.State.Free() && (track.retiring(now) || track.unreachable(now)):
+			t.ending++ // it counts against max, and nobody can have it now
 		case s.State.Free():
 			old := seatVersion(s) != app.Version
 			if old {
@@ -125,7 +126,7 @@ func (v *view) tally(app App, mine func(token string) bool, now time.Time) tally
 			} else {
 				t.idle++
 			}
-			t.idleSeats = append(t.idleSeats, idleSeat{id: id, old: old, age: now.Sub(l.since)})
+			t.idleSeats = append(t.idleSeats, idleSeat{id: id, old: old, age: now.Sub(track.since), reserved: track.reserved})
 		default:
 			t.ending++
 		}
@@ -135,11 +136,11 @@ func (v *view) tally(app App, mine func(token string) bool, now time.Time) tally
 		if child.App != app.ID || child.State == ChildDead || present[id] {
 			continue
 		}
-		switch l := v.seatTracks[child.Alloc]; {
-		case l != nil && l.last.State != wire.SeatStarting:
-			t.ending++ // was a seat and is silent now
+		switch track := v.seatTracks[child.Alloc]; {
+		case track != nil && track.last.State != wire.SeatStarting:
+			t.ending++ // it was a seat and has left Consul
 		case child.State == ChildBlocked && child.Version != app.Version:
-			t.ending++ // the leader stops it; it says nothing of the present version
+			t.ending++ // the leader stops it; it says nothing about the current version
 		case child.State == ChildBlocked:
 			t.counts.blocked++
 			t.blocked = append(t.blocked, child)
@@ -161,4 +162,20 @@ func (v *view) tally(app App, mine func(token string) bool, now time.Time) tally
 		return cmp.Or(cmp.Compare(b.age, a.age), cmp.Compare(a.id, b.id))
 	})
 	return t
+}
+
+// takeReserved counts idle seats that are being offered as busy.
+func (t *tally) takeReserved() {
+	t.idleSeats = slices.DeleteFunc(t.idleSeats, func(s idleSeat) bool {
+		if !s.reserved {
+			return false
+		}
+		if s.old {
+			t.old--
+		} else {
+			t.idle--
+		}
+		t.busy++
+		return true
+	})
 }

@@ -50,7 +50,8 @@ type simChild struct {
 
 // mind is a replica, and what a test knows of it.
 type simReplica struct {
-	*Broker
+	*state
+	id      string
 	acting  int // orders under way
 	ticked  time.Time
 	deaf    time.Time // no news of Nomad before
@@ -74,13 +75,8 @@ func newChaos(t *testing.T, seed uint64, replicas int, app App) *chaos {
 	c := &chaos{t: t, r: rand.New(rand.NewPCG(seed, 1)), now: time.Unix(1_000_000, 0), nodes: 100,
 		apps: map[string]App{app.ID: app}, tokens: map[string]*simChild{}}
 	for i := range replicas {
-		b, err := New(Config{ID: fmt.Sprint("b", i), Site: "dc1", Fleet: struct{ Fleet }{}, Nomad: struct{ Nomad }{},
-			Verifier: struct{ Verifier }{}, Log: slog.New(slog.DiscardHandler)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		b.now = func() time.Time { return c.now }
-		m := &simReplica{Broker: b, heard: map[string]ChildState{}}
+		st := newState("dc1", slog.New(slog.DiscardHandler), newMetrics(nil), func() time.Time { return c.now })
+		m := &simReplica{state: st, id: fmt.Sprint("b", i), heard: map[string]ChildState{}}
 		c.replicas = append(c.replicas, m)
 		c.tellNomad(m)
 		c.tellConsul(m)
@@ -212,16 +208,16 @@ func (c *chaos) act(m *simReplica) {
 	}
 	d := m.decide()
 	if c.doomed && m.fails > 0 && len(d.orders) > 1 {
-		c.fail("%s dispatched %d at once after %d failures", m.cfg.ID, len(d.orders), m.fails)
+		c.fail("%s dispatched %d at once after %d failures", m.id, len(d.orders), m.fails)
 	}
 	for _, o := range d.orders {
 		if c.now.Before(m.until) && m.version == o.app.Version && c.doomed {
-			c.fail("%s dispatched %v before the back-off after %d failures ended", m.cfg.ID, m.until.Sub(c.now), m.fails)
+			c.fail("%s dispatched %v before the back-off after %d failures ended", m.id, m.until.Sub(c.now), m.fails)
 		}
 		if o.w != nil {
 			i := slices.IndexFunc(c.people, func(s *simPerson) bool { return s.w == o.w })
 			if s := c.people[i]; s.gone || s.at != m || o.w.ended {
-				c.fail("%s dispatched for %s, who left or has her verdict", m.cfg.ID, s.session)
+				c.fail("%s dispatched for %s, who left or has her verdict", m.id, s.session)
 			}
 		}
 		m.acting++
@@ -231,7 +227,7 @@ func (c *chaos) act(m *simReplica) {
 		c.later(func() { c.stopped(id) })
 	}
 	for _, app := range d.ask {
-		c.later(func() { m.confirmed(app, c.live()) })
+		c.later(func() { m.settle(app, c.live()) })
 	}
 	for _, seat := range d.retire {
 		c.later(func() {
@@ -297,9 +293,7 @@ func (c *chaos) enter(s *simPerson) {
 		return
 	}
 	s.w = newWaiter(ticket.Claims{Session: s.session, App: game, Version: s.asks, Expires: c.now.Add(time.Hour)}, "", c.now)
-	if err := s.at.enqueue(s.w); err != nil {
-		c.t.Fatal(err)
-	}
+	s.at.enqueue(s.w)
 }
 
 // look has a person look into her mail.
@@ -358,7 +352,7 @@ func (c *chaos) step() {
 	for _, m := range c.replicas {
 		if c.now.Sub(m.ticked) >= planEvery {
 			m.ticked = c.now
-			m.passTime()
+			m.timePassed()
 			c.act(m)
 		}
 	}

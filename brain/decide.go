@@ -4,17 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/nearcast/nearcast/internal/ticket"
+	"github.com/google/uuid"
+
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// sessionOf is the session that a dispatch's token was made for; empty for the pool's.
+// poolToken starts the idempotency token of a seat that is dispatched ahead of
+// need.
+const poolToken = "pool/"
+
+// sessionOf is the session that a token was made for, empty for the pool's.
 func sessionOf(token string) string {
 	if strings.HasPrefix(token, poolToken) {
 		return ""
@@ -23,248 +27,179 @@ func sessionOf(token string) string {
 	return session
 }
 
-// passTime notes what follows from time alone.
-func (b *Broker) passTime() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	now := b.now()
-	v := b.view
-	for id, s := range v.seats {
-		if s.State.Free() && v.live(s) && now.Sub(v.seatTracks[id].since) > provenAfter {
-			v.proven(s)
-		}
-	}
-	for token, at := range v.sent {
-		if now.Sub(at) > ticket.MaxWait {
-			delete(v.sent, token) // whoever it was for is not waiting any more, anywhere
-		}
-	}
-	for id, q := range b.queues {
-		b.tellFull(q, now)
-		b.serve(id, q, now)
-	}
-}
-
 // decision is what is to be done at one moment.
 type decision struct {
 	orders []order
 	retire []wire.Seat
 	stop   []string // children
-	ask    []string // apps whose children Nomad owes us news of
+	ask    []string // apps with a child that Nomad has not shown in time
 }
 
 // order is one dispatch to be made.
 type order struct {
 	app   App
 	token string
-	w     *waiter // whom it is for; nil is the pool
+	w     *waiter // the person that it is for; nil for the pool
 }
 
-// decide plans every app. What it orders counts as under way from here on.
-func (b *Broker) decide() decision {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	now := b.now()
+// decide plans every app. What it orders counts as on its way from then on.
+func (st *state) decide() decision {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	now := st.now()
 	var d decision
-	if !b.view.known() {
+	if !st.view.known() {
 		return d
 	}
-	plans := map[string]App{}
-	for id, app := range b.view.jobs.Apps {
-		plans[id] = app
-	}
-	for _, s := range b.view.seats {
-		if _, ok := plans[s.App]; !ok {
-			plans[s.App] = App{ID: s.App}
-		}
-	}
-	for id, app := range plans {
-		_, published := b.view.jobs.Apps[id]
-		t := b.view.tally(app, b.mine(id), now)
-		f := b.view.failures[id]
+	for id, app := range st.view.planned() {
+		_, published := st.view.app(id)
+		t := st.view.tally(app, st.ownTokens(id), now)
+		t.takeReserved()
+		f := st.view.failureOf(id)
 		var waiting []*waiter
 		strict := 0
-		for _, w := range b.queues[id] {
+		for _, w := range st.queues[id] {
 			if !w.waits() || !w.takes(app.Version) {
-				continue // nothing that is dispatched now would be hers
+				continue // a new seat would not be for them
 			}
 			waiting = append(waiting, w)
 			if w.claims.Version != 0 {
 				strict++
 			}
 		}
-		// Seats that are offered this moment are as good as taken.
-		idle := t.idleSeats[:0]
-		for _, s := range t.idleSeats {
-			if l := b.view.seatTracks[s.id]; l.reserved {
-				if s.old {
-					t.old--
-				} else {
-					t.idle--
-				}
-				t.busy++
-			} else {
-				idle = append(idle, s)
-			}
-		}
 		m := plan(demand{
-			warm: app.Warm, max: app.Max, counts: t.counts, idle: idle, waiting: len(waiting), strict: strict,
-			leading: b.leading, unpublished: !published, backOff: f != nil && f.running(app.Version, now),
+			warm: app.Warm, max: app.Max, counts: t.counts, idle: t.idleSeats, waiting: len(waiting), strict: strict,
+			leading: st.leading, unpublished: !published, backOff: f != nil && f.running(app.Version, now),
 			unproven: f != nil && f.failing(app.Version),
 		})
-		d.orders = append(d.orders, b.orders(app, m, waiting, t, now)...)
+		d.orders = append(d.orders, st.orders(app, m, waiting, t, now)...)
 		for _, seat := range m.retire {
-			b.view.seatTracks[seat].retiringAt = now
-			d.retire = append(d.retire, b.view.seats[seat])
+			d.retire = append(d.retire, st.view.noteRetiring(seat, now))
 		}
 	}
-	d.stop = b.unneeded(now)
-	ask := map[string]bool{}
-	for token, u := range b.view.pending {
-		if u.child != "" && now.Sub(u.asked) > eventsWithin {
-			u.asked = now
-			b.view.pending[token] = u
-			ask[u.app] = true
-		}
-	}
-	d.ask = slices.Sorted(maps.Keys(ask))
+	d.stop = st.view.unneeded(st.leading, st.waits, now)
+	d.ask = st.view.overdue(now)
 	return d
 }
 
-// silentFor is how long Nomad's events may owe us a child that Nomad has taken,
-// before its servers are asked.
-const eventsWithin = 30 * time.Second
-
-// confirmed takes Nomad's answer to which of an app's children live. What is
-// under way and not among them has come and gone unseen.
-func (b *Broker) confirmed(app string, live []string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	now := b.now()
-	for token, u := range b.view.pending {
-		// Dispatched since it was asked? The next answer will tell.
-		if u.app == app && u.child != "" && now.Sub(u.at) > eventsWithin && !slices.Contains(live, u.child) {
-			delete(b.view.pending, token)
-			b.wake()
-		}
-	}
+// waits reports whether the person of a session still waits here. mu is held.
+func (st *state) waits(session string) bool {
+	w := st.waiters[session]
+	return w != nil && !w.ended
 }
 
-// blockedMost is how long a child that was dispatched for a person may be
-// blocked. Its own replica stops it as soon as she is gone; this is for those
-// whose replica is gone too. Who waits still has another dispatched.
-const maxBlocked = 5 * time.Minute
-
-// unneeded are the children to be stopped. b.mu is held.
-func (b *Broker) unneeded(now time.Time) []string {
-	v := b.view
-	var out []string
-	for id, child := range v.jobs.Children {
-		born := v.childTracks[id]
-		if born == nil || now.Sub(born.stopping) < pauseFor {
-			continue
-		}
-		app, published := v.jobs.Apps[child.App]
-		session := sessionOf(child.Token)
-		_, sent := v.sent[child.Token]
-		w := b.waiters[session]
-		unneeded := false
-		switch {
-		case child.Restarting:
-			unneeded = b.leading
-		case child.State != ChildBlocked:
-		case !published || child.Version != app.Version:
-			unneeded = b.leading
-		case session == "":
-			// The pool's wish. Nomad places it when there is room.
-		case sent && (w == nil || w.ended):
-			unneeded = true
-		default:
-			unneeded = b.leading && now.Sub(born.blocked) > maxBlocked
-		}
-		if unneeded {
-			born.stopping = now
-			out = append(out, id)
-		}
-	}
-	slices.Sort(out)
-	return out
-}
-
-// orders makes a plan's dispatches, and counts them as under way. b.mu is held.
-func (b *Broker) orders(app App, m move, waiting []*waiter, t tally, now time.Time) []order {
+// orders turns a plan into dispatches and counts them as on their way. mu is held.
+func (st *state) orders(app App, m move, waiting []*waiter, t tally, now time.Time) []order {
 	var out []order
-	add := func(token string, w *waiter) {
-		b.view.pending[token] = pendingDispatch{app: app.ID, at: now, asked: now}
-		if w != nil {
-			b.view.sent[token] = now
-		}
-		out = append(out, order{app: app, token: token, w: w})
-	}
-	alive := map[string]bool{}
-	for _, c := range t.startingSeats {
-		alive[sessionOf(c.token)] = true
+	onTheWay := map[string]bool{} // by session
+	for _, s := range t.startingSeats {
+		onTheWay[sessionOf(s.token)] = true
 	}
 	for _, w := range waiting {
 		if len(out) == m.people {
 			break
 		}
-		if alive[w.session] {
-			continue // hers is on the way already
+		if onTheWay[w.session] {
+			continue
 		}
-		// The session itself is the token, so that two brains start one seat for
-		// one person. A second seat for her, after hers went to somebody else,
-		// must not be taken for the first.
+		// The session is the token, so that two brains start one seat for one
+		// person. If that seat went to somebody else, the person's next one needs
+		// another token.
 		token := w.session
 		if w.attempts > 0 {
 			token += "/" + strconv.Itoa(w.attempts+1)
 		}
-		add(token, w)
+		out = append(out, order{app: app, token: token, w: w})
 	}
 	for range m.pool {
-		add(newPoolToken(), nil)
+		out = append(out, order{app: app, token: poolToken + uuid.NewString()})
+	}
+	for _, o := range out {
+		st.view.expect(o.token, app.ID, now)
 	}
 	return out
 }
 
 // dispatched takes Nomad's answer to an order. It reports whether a child lives
-// that may be one too many.
-func (b *Broker) dispatched(o order, child string, err error) bool {
-	b.metrics.dispatched(o.app.ID, err)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	now := b.now()
+// that may be beyond the app's max.
+func (st *state) dispatched(o order, child string, err error) bool {
+	st.metrics.dispatched(o.app.ID, err)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	now := st.now()
 	if err != nil {
-		// Nobody knows whether Nomad took it. The same token asks again, and
-		// starts one seat in any case.
-		delete(b.view.pending, o.token)
+		// It is not known whether Nomad took it. The next try has the same token
+		// and starts one seat in any case.
+		st.view.rejected(o.token)
 		switch {
 		case errors.Is(err, context.Canceled):
-			return false // we are being stopped
+			return false // this brain is stopping
 		case errors.Is(err, ErrNoApp):
-			b.backOff(o.app.ID).fail(o.app.Version, now, "Nomad has no such app")
-			return false // the view will say so in a moment
+			st.view.backOff(o.app.ID).fail(o.app.Version, now, "Nomad has no such app")
+			return false // Nomad's events will show it in a moment
 		}
-		b.startFailed(Child{App: o.app.ID, Version: o.app.Version, Token: o.token}, wire.End{
-			Reason: wire.ReasonError, Detail: fmt.Sprintf("Nomad did not take the seat: %v", err)}, now)
+		st.startFailed(Child{App: o.app.ID, Version: o.app.Version, Token: o.token}, wire.End{
+			Reason: wire.ReasonError, Detail: fmt.Sprintf("Nomad did not accept the dispatch: %v", err)}, now)
 		return false
 	}
 	if o.w != nil {
 		o.w.attempts++
 	}
-	known, shown := b.view.jobs.Children[child]
-	if shown {
-		delete(b.view.pending, o.token)
-	} else if d, ok := b.view.pending[o.token]; ok {
-		d.child = child
-		b.view.pending[o.token] = d
-	}
-	if known.State == ChildDead {
-		// An earlier brain of hers dispatched it, or it died before Nomad had
-		// answered: that was noted when it came into view.
-		b.changed()
+	if st.view.accepted(o.token, child).State == ChildDead {
+		// Its death was counted when it was seen: an earlier brain of this person
+		// dispatched the child, or it died before Nomad answered.
+		st.changed()
 		return false
 	}
-	b.log.Info("dispatched a seat", "app", o.app.ID, "version", o.app.Version, "child", child, "for", sessionOf(o.token))
+	st.log.Info("dispatched a seat", "app", o.app.ID, "version", o.app.Version, "child", child, "session", sessionOf(o.token))
 	return true
+}
+
+// settle takes Nomad's list of an app's children that live.
+func (st *state) settle(app string, live []string) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.view.settle(app, live, st.now()) {
+		st.wake()
+	}
+}
+
+// maxBlocked is how long a child that was dispatched for a person may be
+// blocked. Its own replica stops it when the person has gone. This is for
+// children whose replica has gone too. A person that still waits has another
+// child dispatched.
+const maxBlocked = 5 * time.Minute
+
+// unneeded are the children to be stopped now. waits reports whether a session's
+// person waits at this replica.
+func (v *view) unneeded(leading bool, waits func(session string) bool, now time.Time) []string {
+	var out []string
+	for id, child := range v.jobs.Children {
+		track := v.childTracks[id]
+		if track == nil || now.Sub(track.stopping) < pauseFor {
+			continue
+		}
+		app, published := v.jobs.Apps[child.App]
+		session := sessionOf(child.Token)
+		unneeded := false
+		switch {
+		case child.Restarting:
+			unneeded = leading
+		case child.State != ChildBlocked:
+		case !published || child.Version != app.Version:
+			unneeded = leading
+		case session == "":
+			// It is for the pool. Nomad places it when a node has capacity.
+		case v.isOwn(child.Token) && !waits(session):
+			unneeded = true
+		default:
+			unneeded = leading && now.Sub(track.blocked) > maxBlocked
+		}
+		if unneeded {
+			track.stopping = now
+			out = append(out, id)
+		}
+	}
+	slices.Sort(out)
+	return out
 }

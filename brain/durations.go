@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// durations is the last few of something measured.
+// durations is the last 32 of something that is measured.
 type durations struct {
 	last [32]time.Duration
 	n    int
@@ -28,3 +28,6 @@ func (d *durations) median() time.Duration {
 	slices.Sort(s)
 	return s[len(s)/2]
 }
+
+func (v *view) coldStart(app string) time.Duration     { return v.coldStarts[app].median() }
+func (v *view) sessionLength(app string) time.Duration { return v.sessionLengths[app].median() }

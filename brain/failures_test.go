@@ -93,17 +93,17 @@ func TestDispatchThatNomadNeverShows(t *testing.T) {
 	m.dispatched(o, f.ID, nil)
 	for range 5 {
 		c.now = c.now.Add(eventsWithin + time.Second)
-		m.passTime()
+		m.timePassed()
 		d := m.decide()
 		if len(d.orders) != 0 || len(d.ask) != 1 {
 			t.Fatalf("decided %+v", d)
 		}
-		m.confirmed(game, c.live())
+		m.settle(game, c.live())
 	}
 	c.die(f, wire.End{Reason: wire.ReasonDrained})
 	c.now = c.now.Add(eventsWithin + time.Second)
 	m.decide()
-	m.confirmed(game, c.live())
+	m.settle(game, c.live())
 	if n := len(m.decide().orders); n != 1 {
 		t.Errorf("%d orders once it is known to be gone", n)
 	}

@@ -2,6 +2,7 @@ package brain
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -10,51 +11,54 @@ import (
 
 const sweepEvery = 30 * time.Second
 
-// leadLoop competes for the pool lock, and leads while it holds it.
-func (b *Broker) leadLoop(ctx context.Context) {
+// leader does what only one brain of a site does: it publishes, sweeps used
+// tickets and counts who waits at the other brains. While it leads, state also
+// plans the warm pool.
+type leader struct {
+	id    string // of this replica
+	site  wire.SiteInfo
+	state *state
+	fleet Fleet
+	log   *slog.Logger
+}
+
+// loop competes for the pool lock, and leads while it holds the lock.
+func (l *leader) loop(ctx context.Context) {
 	for ctx.Err() == nil {
-		lock, err := b.cfg.Fleet.Lock(ctx, wire.PoolLock)
+		lock, err := l.fleet.Lock(ctx, wire.PoolLock)
 		if err != nil {
 			if ctx.Err() == nil {
-				b.log.Error("compete for the pool lock", "error", err)
+				l.log.Error("cannot get the pool lock", "error", err)
 			}
 			return
 		}
-		b.log.Info("keeps the pool", "brain", b.cfg.ID)
-		b.setLeading(true)
+		l.log.Info("became leader", "brain", l.id)
+		l.state.setLeading(true)
 		term, stop := context.WithCancel(ctx)
 		var all sync.WaitGroup
-		all.Go(func() { b.publishLoop(term) })
-		all.Go(func() { b.sweepLoop(term) })
-		all.Go(func() { b.countLoop(term) })
+		all.Go(func() { l.publishLoop(term) })
+		all.Go(func() { l.sweepLoop(term) })
+		all.Go(func() { l.countLoop(term) })
 		select {
 		case <-ctx.Done():
 		case <-lock.Lost():
-			b.log.Warn("no longer keeps the pool", "brain", b.cfg.ID)
+			l.log.Warn("lost the pool lock", "brain", l.id)
 		}
-		b.setLeading(false)
+		l.state.setLeading(false)
 		stop()
 		all.Wait()
 		lock.Release()
 	}
 }
 
-func (b *Broker) setLeading(leading bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.leading = leading
-	b.metrics.leading(leading)
-	b.wake()
-}
-
-func (b *Broker) sweepLoop(ctx context.Context) {
+func (l *leader) sweepLoop(ctx context.Context) {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for {
-		if n, err := b.cfg.Fleet.SweepTickets(ctx); err != nil && ctx.Err() == nil {
-			b.log.Warn("sweep used tickets", "error", err)
+		if n, err := l.fleet.SweepTickets(ctx); err != nil && ctx.Err() == nil {
+			l.log.Warn("cannot sweep used tickets", "error", err)
 		} else if n > 0 {
-			b.log.Debug("swept used tickets", "count", n)
+			l.log.Debug("swept used tickets", "count", n)
 		}
 		select {
 		case <-ctx.Done():

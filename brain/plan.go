@@ -1,22 +1,20 @@
 package brain
 
-import (
-	"time"
-)
+import "time"
 
 // surplusAge is how long a seat stays idle beyond the warm target before it is
-// retired: the person it was dispatched for may be on her way to another brain.
+// retired: its person may be on the way to another brain.
 const surplusAge = 30 * time.Second
 
-// counts is an app's room as plain numbers.
+// counts is how many seats of an app there are, by state.
 type counts struct {
-	idle     int // ready, of the app's present version
+	idle     int // ready, of the app's current version
 	old      int // ready, of another version
-	starting int // on the way for the pool or for this replica's people
-	foreign  int // on the way for other replicas' people
+	starting int // on the way for the pool or for people of this replica
+	foreign  int // on the way for people of other replicas
 	blocked  int // dispatched, and no node can take it
 	busy     int
-	ending   int // or silent: it holds its place until Nomad says that it is gone
+	ending   int // or unreachable: it counts against max until Nomad says that it is dead
 }
 
 func (c counts) total() int {
@@ -25,71 +23,72 @@ func (c counts) total() int {
 
 // idleSeat is a seat that plan may retire.
 type idleSeat struct {
-	id  string
-	old bool
-	age time.Duration // since it became idle
+	id       string
+	old      bool
+	age      time.Duration // since it became idle
+	reserved bool          // it is offered to a person
 }
 
-// demand is all that plan looks at.
+// demand is everything that plan looks at.
 type demand struct {
 	warm, max   int
 	counts      counts
 	idle        []idleSeat // counts.idle + counts.old of them
-	waiting     int        // this replica's people without a seat, whom a seat of the present version serves
-	strict      int        // those of them whom no other version serves
+	waiting     int        // people of this replica without a seat that a seat of the current version serves
+	strict      int        // those of them that no other version serves
 	leading     bool       // this replica keeps the pool
 	unpublished bool       // the app is no longer published
-	backOff     bool       // seats fail to start; not now
-	unproven    bool       // seats failed to start, and none has shown since that they do now
+	backOff     bool       // seats fail to start, and the next try is later
+	unproven    bool       // seats failed to start, and no seat has shown since that they start now
 }
 
 // move is what to do next.
 type move struct {
-	people int // seats to dispatch for waiting people
+	people int // seats to dispatch for people that wait
 	pool   int // seats to dispatch ahead of need
 	retire []string
 }
 
 // plan says what an app's pool needs. It is called again at each change, so it
-// need not look ahead.
+// does not look ahead.
 func plan(d demand) move {
 	var m move
 	c := d.counts
 	if d.leading {
 		m.retire = surplus(d)
 	}
-	// A child that no node takes says that the site is full: more would only
-	// stand in line behind it.
+	// A blocked child shows that the site is full. More children would only wait
+	// behind it.
 	if d.unpublished || d.backOff || c.blocked > 0 {
 		return m
 	}
-	room := max(0, d.max-c.total())
+	free := max(0, d.max-c.total())
 	if d.unproven {
-		// One is enough to find out. It is everybody's: who waits longest has it.
+		// One seat is enough to find out. It goes to the person that waits longest.
 		if c.starting+c.foreign > 0 {
 			return m
 		}
-		room = min(room, 1)
+		free = min(free, 1)
 	}
-	m.people = min(room, max(0, d.waiting-c.idle-d.oldServe()-c.starting))
+	m.people = min(free, max(0, d.waiting-c.idle-d.oldServe()-c.starting))
 	if d.leading {
-		// What waits will take what is ready; the pool is what is left then.
-		// Old seats that serve nobody are about to go.
+		// The people that wait take the ready seats; the pool has the rest. Old
+		// seats that serve nobody are about to be retired.
 		have := c.idle + d.oldServe() + c.starting + c.foreign + m.people
-		m.pool = min(room-m.people, max(0, d.warm+d.waiting-have))
+		m.pool = min(free-m.people, max(0, d.warm+d.waiting-have))
 	}
 	return m
 }
 
-// oldServe is how many idle seats of other versions waiting people would take,
-// after those of the present version are gone.
+// oldServe is how many idle seats of other versions the people that wait would
+// take, once those of the current version are taken.
 func (d demand) oldServe() int {
 	loose := d.waiting - d.strict
 	return min(d.counts.old, max(0, loose-max(0, d.counts.idle-d.strict)))
 }
 
-// surplus chooses the idle seats that nobody needs, never one that a waiting
-// person could have.
+// surplus chooses the idle seats that nobody needs. It never chooses one that a
+// waiting person could have.
 func surplus(d demand) []string {
 	var out []string
 	take := func(n int, want func(idleSeat) bool) {
@@ -104,7 +103,7 @@ func surplus(d demand) []string {
 		}
 	}
 	serve := d.oldServe()
-	spare := max(0, d.counts.idle-(d.waiting-serve)) // of the present version
+	spare := max(0, d.counts.idle-(d.waiting-serve)) // of the current version
 	take(d.counts.old-serve, func(s idleSeat) bool { return s.old })
 	current := func(s idleSeat) bool { return !s.old }
 	if d.unpublished {
@@ -113,7 +112,7 @@ func surplus(d demand) []string {
 	}
 	if over := d.counts.total() - len(out) - d.max; over > 0 {
 		take(min(over, spare), current)
-		return out // the rest is below the limit again
+		return out // the rest is within max
 	}
 	take(min(spare, d.counts.idle-d.warm-d.waiting), func(s idleSeat) bool { return !s.old && s.age >= surplusAge })
 	return out

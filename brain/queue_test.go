@@ -1,6 +1,7 @@
 package brain
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -21,7 +22,11 @@ func TestNoSeatAfterTheVerdict(t *testing.T) {
 	if v := <-leaving.outcome; v.code != wire.CloseEnded {
 		t.Errorf("the verdict was %d, want the first", v.code)
 	}
-	queue{leaving, staying}.offer([]wire.Seat{{ID: "a"}}, map[string]*seatTrack{"a": {}})
+	var reserved []string
+	queue{leaving, staying}.offer([]wire.Seat{{ID: "a"}}, func(seat string) { reserved = append(reserved, seat) })
+	if !slices.Equal(reserved, []string{"a"}) {
+		t.Errorf("reserved %v", reserved)
+	}
 	if leaving.seat != "" || staying.seat != "a" {
 		t.Errorf("seats: %q who leaves, %q who stays", leaving.seat, staying.seat)
 	}
@@ -38,8 +43,12 @@ func TestOffersKeepToTheVersion(t *testing.T) {
 	}
 	seat := func(id string, version uint64) wire.Seat { return wire.Seat{ID: id, Version: version} }
 	any1, asks4, asks3, any2 := person(0), person(4), person(3), person(0)
+	var reserved []string
 	queue{asks4, any1, asks3, any2}.offer([]wire.Seat{seat("a", 3), seat("b", 3), seat("c", 2)},
-		map[string]*seatTrack{"a": {}, "b": {}, "c": {}})
+		func(seat string) { reserved = append(reserved, seat) })
+	if !slices.Equal(reserved, []string{"a", "b", "c"}) {
+		t.Errorf("reserved %v", reserved)
+	}
 	if asks4.seat != "" || any1.seat != "a" || asks3.seat != "b" || any2.seat != "c" {
 		t.Errorf("seats: %q asks for 4, %q %q ask for none, %q asks for 3", asks4.seat, any1.seat, any2.seat, asks3.seat)
 	}

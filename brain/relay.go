@@ -10,56 +10,57 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// relay carries messages between a person and her seat until either is done.
-func (b *Broker) relay(c *conn, l *attachment, app, sdp string, early [][]byte) outcome {
-	session, seat := l.grant.Session, l.grant.Seat
-	b.beginRelay(session, relayed{app: app, seat: seat, since: time.Now()})
-	defer b.endRelay(session, seat)
-	// open is the offer that waits for its answer, and its candidates: if the
-	// seat's connection breaks, nobody knows whether they arrived.
-	var open [][]byte
+// relay carries messages between a person and their seat until one of them is
+// done. sdp and early are the offer and the candidates that the seat still needs.
+func (b *Broker) relay(c *conn, a *attachment, app, sdp string, early [][]byte) outcome {
+	session, seat := a.grant.Session, a.grant.Seat
+	b.state.beginRelay(session, relayedSession{app: app, seat: seat, since: time.Now()})
+	defer b.state.endRelay(session, seat)
+	// unanswered is an offer without an answer, and its candidates. When the
+	// attachment breaks, nobody knows whether they arrived, so they are sent again.
+	var unanswered [][]byte
 	if sdp != "" {
 		offer, err := json.Marshal(wire.Message{Type: wire.MsgOffer, SDP: sdp})
 		if err == nil {
-			open = append([][]byte{offer}, early...)
+			unanswered = append([][]byte{offer}, early...)
 		}
 	}
 	for {
-		for _, data := range open {
-			if sendRaw(l.ws, data) != nil {
-				break // reading says why
+		for _, data := range unanswered {
+			if sendRaw(a.ws, data) != nil {
+				break // the read says why
 			}
 		}
-		v, lost := b.pump(c, l, &open)
-		l.ws.CloseNow()
+		o, lost := b.pump(c, a, &unanswered)
+		a.ws.CloseNow()
 		if !lost {
-			return v
+			return o
 		}
-		again, v := b.reattach(c, seat, l.grant.Resume, true)
+		again, o := b.reattach(c, seat, a.grant.Resume, true)
 		if again == nil {
-			return v
+			return o
 		}
-		b.log.Info("attached to a seat again", "session", session, "seat", seat)
-		l = again
+		b.log.Info("reattached", "session", session, "seat", seat)
+		a = again
 	}
 }
 
-// pump relays over one connection to the seat. It reports true where that
-// connection was lost and the person is still there.
-func (b *Broker) pump(c *conn, l *attachment, open *[][]byte) (outcome, bool) {
-	type word struct {
+// pump relays over one attachment. It reports true where the attachment was lost
+// and the person is still there.
+func (b *Broker) pump(c *conn, a *attachment, unanswered *[][]byte) (outcome, bool) {
+	type received struct {
 		data []byte
 		err  error
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	fromSeat := make(chan word)
+	fromSeat := make(chan received)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for {
-			_, data, err := l.ws.Read(ctx)
+			_, data, err := a.ws.Read(ctx)
 			select {
-			case fromSeat <- word{data, err}:
+			case fromSeat <- received{data, err}:
 			case <-ctx.Done():
 				return
 			}
@@ -70,36 +71,36 @@ func (b *Broker) pump(c *conn, l *attachment, open *[][]byte) (outcome, bool) {
 	}()
 	defer func() {
 		stop()
-		l.ws.CloseNow()
+		a.ws.CloseNow()
 		<-done
 	}()
 	for {
 		select {
 		case <-c.gone.Done():
-			// Her socket is lost, and the seat keeps its grace. But if the last
-			// thing she sent was that she leaves, the seat is to hear it.
+			// The seat waits for its grace. If the person's last message was leave,
+			// the seat needs it to end at once.
 			for {
 				select {
-				case data := <-c.raw:
-					sendRaw(l.ws, data)
+				case data := <-c.messages:
+					sendRaw(a.ws, data)
 					continue
 				default:
 				}
 				return outcome{}, false
 			}
-		case <-b.closing:
+		case <-b.sockets.closing:
 			return toAnotherBrain(), false
-		case data := <-c.raw:
+		case data := <-c.messages:
 			switch typeOf(data) {
 			case wire.MsgOffer:
-				*open = [][]byte{data}
+				*unanswered = [][]byte{data}
 			case wire.MsgCandidate:
-				if n := len(*open); n > 0 && n < maxEarly {
-					*open = append(*open, data)
+				if n := len(*unanswered); n > 0 && n < maxEarly {
+					*unanswered = append(*unanswered, data)
 				}
 			}
-			if sendRaw(l.ws, data) != nil {
-				continue // reading says why
+			if sendRaw(a.ws, data) != nil {
+				continue // the read says why
 			}
 		case got := <-fromSeat:
 			if got.err != nil {
@@ -113,7 +114,7 @@ func (b *Broker) pump(c *conn, l *attachment, open *[][]byte) (outcome, bool) {
 			}
 			switch typeOf(got.data) {
 			case wire.MsgAnswer:
-				*open = nil
+				*unanswered = nil
 			case wire.MsgEnded:
 				return outcome{code: wire.CloseEnded}, false
 			}
@@ -121,26 +122,11 @@ func (b *Broker) pump(c *conn, l *attachment, open *[][]byte) (outcome, bool) {
 	}
 }
 
+// typeOf is a message's type, empty where the data is not a message.
 func typeOf(data []byte) wire.MessageType {
 	var m struct {
 		Type wire.MessageType `json:"type"`
 	}
-	json.Unmarshal(data, &m) // whatever is no message has no type
+	json.Unmarshal(data, &m)
 	return m.Type
-}
-
-func (b *Broker) beginRelay(session string, a relayed) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.relayed[session] = a
-	b.metrics.sessions.Set(float64(len(b.relayed)))
-}
-
-func (b *Broker) endRelay(session, seat string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.relayed[session].seat == seat {
-		delete(b.relayed, session)
-	}
-	b.metrics.sessions.Set(float64(len(b.relayed)))
 }

@@ -2,33 +2,36 @@ package brain
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
+	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// view is what Consul and Nomad say, put together. It is guarded by Broker.mu.
+// view is what Consul and Nomad say, put together, and what their changes say
+// beyond that. Only its own methods read its tables. state.mu guards it.
 type view struct {
 	jobs       Jobs
-	seats      map[string]wire.Seat
+	seats      map[string]wire.Seat // by seat, which is its allocation
 	jobsKnown  bool
 	seatsKnown bool
+	jobsAt     time.Time // when Nomad was heard last
 
-	jobsAt time.Time // when Nomad was heard last
-
-	// Of each seat since it was first seen until Nomad has forgotten its job:
-	seatTracks map[string]*seatTrack // by alloc
-	// Of each child that Nomad knows.
-	childTracks map[string]*childTrack // by child
-	// What this replica dispatched and Nomad's events have not shown yet, by token.
+	seatTracks  map[string]*seatTrack  // by seat, from its first record until Nomad has forgotten its child
+	childTracks map[string]*childTrack // by child, while Nomad knows it
+	// pending are this replica's dispatches that Nomad's events have not shown
+	// yet, by token.
 	pending map[string]pendingDispatch
-	// The tokens of this replica's dispatches, until their children are dead: so
-	// that a child is not nobody's when the person it was meant for has left.
-	sent           map[string]time.Time
+	// sent are the tokens of this replica's dispatches for people, until their
+	// children are dead. So a child still counts as this replica's when its person
+	// has left.
+	sent map[string]time.Time
+
 	failures       map[string]*backOff   // by app
-	coldStarts     map[string]*durations // dispatch → idle, by app
-	sessionLengths map[string]*durations // of sessions, by app
+	coldStarts     map[string]*durations // from dispatch to idle, by app
+	sessionLengths map[string]*durations // by app
 }
 
 func newView() *view {
@@ -41,58 +44,70 @@ func newView() *view {
 
 func (v *view) known() bool { return v.jobsKnown && v.seatsKnown }
 
-// setSeats takes what Consul says.
+func (v *view) app(id string) (App, bool) {
+	app, ok := v.jobs.Apps[id]
+	return app, ok
+}
+
+// apps are all apps that Nomad has. The caller must not change the map.
+func (v *view) apps() map[string]App { return v.jobs.Apps }
+
+// planned are the apps that need a plan: those that Nomad has, and those that
+// have seats still.
+func (v *view) planned() map[string]App {
+	out := make(map[string]App, len(v.jobs.Apps))
+	maps.Copy(out, v.jobs.Apps)
+	for _, s := range v.seats {
+		if _, ok := out[s.App]; !ok {
+			out[s.App] = App{ID: s.App}
+		}
+	}
+	return out
+}
+
+// setSeats takes all seats from Consul.
 func (v *view) setSeats(list []wire.Seat, now time.Time) {
 	first := !v.seatsKnown
 	v.seatsKnown = true
-	for _, l := range v.seatTracks {
-		l.present = false
+	for _, t := range v.seatTracks {
+		t.present = false
 	}
 	v.seats = make(map[string]wire.Seat, len(list))
 	for _, s := range list {
 		v.seats[s.ID] = s
-		l := v.seatTracks[s.ID]
-		if l == nil {
-			l = &seatTrack{}
-			v.seatTracks[s.ID] = l
+		t := v.seatTracks[s.ID]
+		if t == nil {
+			t = &seatTrack{}
+			v.seatTracks[s.ID] = t
 		}
-		if l.since.IsZero() || l.last.State != s.State || !l.last.Since.Equal(s.Since) {
-			l.since = now
+		if t.since.IsZero() || t.last.State != s.State || !t.last.Since.Equal(s.Since) {
+			t.since = now
 		}
-		l.last, l.present = s, true
-		if (s.State.Free() || s.State.Busy()) && l.ready.IsZero() {
-			l.ready = now
-			if born := v.childTracks[s.Job]; born != nil && !born.seen.IsZero() {
-				sample(v.coldStarts, s.App, now.Sub(born.seen))
+		t.last, t.present = s, true
+		if (s.State.Free() || s.State.Busy()) && t.ready.IsZero() {
+			t.ready = now
+			if child := v.childTracks[s.Job]; child != nil && !child.seen.IsZero() {
+				sample(v.coldStarts, s.App, now.Sub(child.seen))
 			}
 		}
 		switch {
-		case s.State.Busy() && l.busySince.IsZero():
-			l.busySince = now
+		case s.State.Busy() && t.busySince.IsZero():
+			t.busySince = now
 			if first && s.Since.Before(now) {
-				l.busySince = s.Since // as near as can be told
+				t.busySince = s.Since // the best estimate there is
 			}
 			if v.live(s) {
 				v.proven(s)
 			}
 		case s.State.Free():
-			l.busySince = time.Time{}
+			t.busySince = time.Time{}
 		}
 	}
 	v.forget()
 }
 
-// proven forgets an app's failures because of a seat that came up after the
-// last of them, in the same version, and is good. A seat that came up before
-// says nothing of how seats start now.
-func (v *view) proven(s wire.Seat) {
-	f, l := v.failures[s.App], v.seatTracks[s.ID]
-	if f != nil && l != nil && f.version == seatVersion(s) && l.ready.After(f.last) {
-		delete(v.failures, s.App)
-	}
-}
-
-// setJobs takes what Nomad says, and gives the children that have died since.
+// setJobs takes all apps and children from Nomad, and returns the children that
+// have died since.
 func (v *view) setJobs(jobs Jobs, now time.Time) (died []Child) {
 	before, known := v.jobs.Children, v.jobsKnown
 	v.jobs, v.jobsKnown = jobs, true
@@ -103,18 +118,18 @@ func (v *view) setJobs(jobs Jobs, now time.Time) (died []Child) {
 		}
 	}
 	for id, child := range jobs.Children {
-		born := v.childTracks[id]
-		if born == nil {
-			born = &childTrack{}
-			v.childTracks[id] = born
+		track := v.childTracks[id]
+		if track == nil {
+			track = &childTrack{}
+			v.childTracks[id] = track
 			if known {
-				born.seen = now
+				track.seen = now
 			}
-			// The event may come before Dispatch has returned the child's id:
-			// the token is known all along.
+			// The event may come before Dispatch has returned the child's id. The
+			// token is known in any case.
 			token := cmp.Or(tokens[id], child.Token)
 			if d, ok := v.pending[token]; ok {
-				born.seen = d.at
+				track.seen = d.at
 				delete(v.pending, token)
 			}
 		}
@@ -123,42 +138,56 @@ func (v *view) setJobs(jobs Jobs, now time.Time) (died []Child) {
 		case seen && was.State != ChildDead:
 			died = append(died, child)
 		case !seen && known && child.Created.After(v.jobsAt.Add(-lookBehind)):
-			died = append(died, child) // dispatched and dead between two looks
+			died = append(died, child) // dispatched and dead between two looks at Nomad
 		}
 		switch {
 		case child.State == ChildDead:
 			delete(v.sent, child.Token)
-			born.blocked = time.Time{}
+			track.blocked = time.Time{}
 		case child.State != ChildBlocked:
-			born.blocked = time.Time{}
-		case born.blocked.IsZero():
-			born.blocked = now
+			track.blocked = time.Time{}
+		case track.blocked.IsZero():
+			track.blocked = now
 		}
 	}
 	v.jobsAt = now
 	slices.SortFunc(died, func(a, b Child) int { return cmp.Compare(a.ID, b.ID) })
 	for _, child := range died {
-		if l := v.seatTracks[child.Alloc]; l != nil && !l.busySince.IsZero() {
-			sample(v.sessionLengths, child.App, now.Sub(l.busySince))
+		if t := v.seatTracks[child.Alloc]; t != nil && !t.busySince.IsZero() {
+			sample(v.sessionLengths, child.App, now.Sub(t.busySince))
 		}
 	}
 	v.forget()
 	return died
 }
 
-// lookBehind is how much older than the last look a child may say it is that
-// was not seen then: clocks differ, and news takes its time. What is older was
-// dead before we came.
+// lookBehind is how much older than the last look at Nomad an unseen child may
+// be: clocks differ, and events are late. An older child was dead before this
+// replica started.
 const lookBehind = time.Minute
+
+// timePassed does what follows from the time alone.
+func (v *view) timePassed(now time.Time) {
+	for id, s := range v.seats {
+		if s.State.Free() && v.live(s) && now.Sub(v.seatTracks[id].since) > provenAfter {
+			v.proven(s)
+		}
+	}
+	for token, at := range v.sent {
+		if now.Sub(at) > ticket.MaxWait {
+			delete(v.sent, token) // its person cannot be waiting any more
+		}
+	}
+}
 
 // forget drops what neither Consul nor Nomad has any more.
 func (v *view) forget() {
 	if !v.known() {
 		return
 	}
-	for alloc, l := range v.seatTracks {
-		if _, ok := v.jobs.Children[l.last.Job]; !ok && !l.present {
-			delete(v.seatTracks, alloc)
+	for seat, t := range v.seatTracks {
+		if _, ok := v.jobs.Children[t.last.Job]; !ok && !t.present {
+			delete(v.seatTracks, seat)
 		}
 	}
 	for child := range v.childTracks {
@@ -168,8 +197,62 @@ func (v *view) forget() {
 	}
 }
 
-// live gives the seat unless Nomad knows that it is dead.
+// proven forgets an app's failures because of a seat that works. The seat must
+// have the same version, and must have come up after the last failure: an
+// earlier seat does not show how seats start now.
+func (v *view) proven(s wire.Seat) {
+	f, t := v.failures[s.App], v.seatTracks[s.ID]
+	if f != nil && t != nil && f.version == seatVersion(s) && t.ready.After(f.last) {
+		delete(v.failures, s.App)
+	}
+}
+
+// live reports whether the seat lives, as far as Nomad knows.
 func (v *view) live(s wire.Seat) bool {
 	child, ok := v.jobs.Children[s.Job]
 	return !ok || child.State != ChildDead
+}
+
+// served reports whether a seat served somebody before it died.
+func (v *view) served(seat string) bool {
+	t := v.seatTracks[seat]
+	return t != nil && !t.busySince.IsZero()
+}
+
+// seatOfSession is the seat that Consul shows with a session.
+func (v *view) seatOfSession(session string) (wire.Seat, bool) {
+	for _, s := range v.seats {
+		if s.Session == session && s.State != wire.SeatIdle {
+			return s, true
+		}
+	}
+	return wire.Seat{}, false
+}
+
+// lastSeen is a seat's last record, the zero value where there was none.
+func (v *view) lastSeen(seat string) wire.Seat {
+	if t := v.seatTracks[seat]; t != nil {
+		return t.last
+	}
+	return wire.Seat{}
+}
+
+// locate says what is known of a seat.
+func (v *view) locate(seat string) seatLocation {
+	out := seatLocation{settled: v.known()}
+	// A seat that has left Consul may still live at its last address.
+	if t := v.seatTracks[seat]; t != nil {
+		out.address, out.running = t.last.Address, t.present
+	}
+	for _, child := range v.jobs.Children {
+		if child.Alloc != seat {
+			continue
+		}
+		if out.running = child.State != ChildDead; !out.running {
+			end := child.ended()
+			out.end = &end
+		}
+		break
+	}
+	return out
 }
