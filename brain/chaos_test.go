@@ -14,54 +14,53 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// chaos is a site in one goroutine and with a clock of its own: replicas without
-// their sockets, a Nomad and a Consul whose news reach each replica late, in any
-// order and several at a time, seats that die whenever they like, and people who
-// come, leave and change brains. Which of all that happens next is drawn from a
-// seed.
+// chaos simulates a site in one goroutine, with a clock of its own: the states of
+// replicas, without sockets; a Nomad and a Consul whose changes reach each replica
+// late, in any order and several at a time; seats that die at any moment; and
+// people that come, leave and change brains. A seed decides what happens next.
 type chaos struct {
 	t      *testing.T
 	r      *rand.Rand
 	now    time.Time
-	calm   bool // nothing goes wrong any more, and nobody comes
-	doomed bool // no seat ever serves
-	nodes  int  // how many seats they hold
+	calm   bool // nothing fails any more, and no more people come
+	doomed bool // no seat serves
+	nodes  int  // how many seats the nodes have capacity for
 	apps   map[string]App
 
 	children []*simChild
 	tokens   map[string]*simChild
 	replicas []*simReplica
 	people   []*simPerson
-	doing    []func() // what was begun and is not done
+	doing    []func() // calls that have begun and not returned
 	served   int
 }
 
 const game = "game"
 
-// fate is a child as it really is.
+// simChild is a child as it really is.
 type simChild struct {
 	Child
 	seat   wire.Seat
-	seen   bool // its seat is in Consul
+	seen   bool // Consul shows its seat
 	served bool
 	dies   time.Time
 	died   time.Time
 }
 
-// mind is a replica, and what a test knows of it.
+// simReplica is a replica's state, and what the simulation knows about it.
 type simReplica struct {
 	*state
 	id      string
-	acting  int // orders under way
+	acting  int // orders without an answer
 	ticked  time.Time
-	deaf    time.Time // no news of Nomad before
+	deaf    time.Time // it hears nothing of Nomad before
 	heard   map[string]ChildState
-	until   time.Time // no dispatch before
+	until   time.Time // it must not dispatch before
 	fails   int
 	version uint64
 }
 
-// soul is a person.
+// simPerson is a person.
 type simPerson struct {
 	session string
 	asks    uint64
@@ -94,8 +93,8 @@ func (c *chaos) fail(format string, args ...any) {
 
 func (c *chaos) later(fn func()) { c.doing = append(c.doing, fn) }
 
-// tellNomad gives a replica Nomad's present state, and works out, apart from the
-// replica, until when it may not dispatch.
+// tellNomad gives a replica Nomad's current state. It also computes, independently
+// of the replica, until when the replica must not dispatch.
 func (c *chaos) tellNomad(m *simReplica) {
 	jobs := Jobs{Apps: maps.Clone(c.apps), Children: map[string]Child{}}
 	first := len(m.heard) == 0 && m.ticked.IsZero()
@@ -141,7 +140,7 @@ func (c *chaos) live() (out []string) {
 	return out
 }
 
-// start is Nomad taking a dispatch.
+// start is a dispatch at Nomad.
 func (c *chaos) start(o order) *simChild {
 	if f := c.tokens[o.token]; f != nil {
 		return f
@@ -160,8 +159,8 @@ func (c *chaos) start(o order) *simChild {
 	return f
 }
 
-// die ends a child. A seat that dies without a word stands in Consul until its
-// TTL has run out.
+// die ends a child. Half of the dead seats stay in Consul for a while, as those
+// do that do not deregister.
 func (c *chaos) die(f *simChild, end wire.End) {
 	if f.State != ChildDead {
 		f.State, f.End, f.Why, f.died = ChildDead, &end, "", c.now
@@ -174,7 +173,7 @@ func (f *simChild) become(state wire.SeatState, now time.Time) {
 	f.seen = true
 }
 
-// progress takes a child one step on.
+// progress takes a child one step further.
 func (c *chaos) progress(f *simChild) {
 	placed := 0
 	for _, o := range c.children {
@@ -217,7 +216,7 @@ func (c *chaos) act(m *simReplica) {
 		if o.w != nil {
 			i := slices.IndexFunc(c.people, func(s *simPerson) bool { return s.w == o.w })
 			if s := c.people[i]; s.gone || s.at != m || o.w.ended {
-				c.fail("%s dispatched for %s, who left or has her verdict", m.id, s.session)
+				c.fail("%s dispatched for %s, who left or has an outcome", m.id, s.session)
 			}
 		}
 		m.acting++
@@ -296,7 +295,7 @@ func (c *chaos) enter(s *simPerson) {
 	s.at.enqueue(s.w)
 }
 
-// look has a person look into her mail.
+// look has a person read what the replica sent.
 func (c *chaos) look(s *simPerson) {
 	select {
 	case seat := <-s.w.offers:
@@ -311,10 +310,10 @@ func (c *chaos) look(s *simPerson) {
 	}
 	if !c.calm && s.w.seat == "" {
 		switch c.r.IntN(40) {
-		case 0: // she leaves
+		case 0: // the person leaves
 			s.gone = true
 			s.at.leave(s.w)
-		case 1: // her socket breaks; she connects to any brain
+		case 1: // the socket breaks, and the person connects to any brain
 			s.at.leave(s.w)
 			s.at = c.replicas[c.r.IntN(len(c.replicas))]
 			c.enter(s)
@@ -375,7 +374,7 @@ func (c *chaos) step() {
 		}
 	case k < 75:
 		if n := len(c.children); n > 0 {
-			c.progress(c.children[max(0, n-1-c.r.IntN(12))]) // the old are dead or serve
+			c.progress(c.children[max(0, n-1-c.r.IntN(12))]) // older children are dead or serve
 			c.progress(c.children[c.r.IntN(n)])
 		}
 	case k < 90:
@@ -406,7 +405,7 @@ func (c *chaos) step() {
 	}
 }
 
-// settle lets everything that was begun be done, and time pass.
+// settle lets time pass and all calls return, until ok.
 func (c *chaos) settle(within time.Duration, ok func() bool) bool {
 	c.calm, c.doomed = true, false
 	end := c.now.Add(within)
@@ -429,7 +428,7 @@ func (c *chaos) settle(within time.Duration, ok func() bool) bool {
 	return false
 }
 
-// TestChaos looks for an order of events in which the broker does what it never must.
+// TestChaos looks for an order of events in which a replica does what it must not.
 func TestChaos(t *testing.T) {
 	t.Parallel()
 	seeds := uint64(50)
@@ -445,14 +444,15 @@ func TestChaos(t *testing.T) {
 				}
 				c.calmDown()
 				if c.served == 0 {
-					c.fail("nobody was served")
+					c.fail("no person was served")
 				}
 			})
 		}
 	}
 }
 
-// calmDown checks that everything ends well once nothing goes wrong any more.
+// calmDown checks that everybody is served and the pool is right once nothing
+// fails any more.
 func (c *chaos) calmDown() {
 	c.t.Helper()
 	c.nodes = 100
@@ -465,7 +465,7 @@ func (c *chaos) calmDown() {
 		return n
 	}
 	if !c.settle(15*time.Minute, func() bool { return waiting() == 0 && len(c.doing) == 0 }) {
-		c.fail("%d people wait in vain; %d things are not done; live %v; underway %+v", waiting(), len(c.doing), c.live(), c.replicas[0].view.pending)
+		c.fail("%d people still wait; %d calls have not returned; live %v; pending %+v", waiting(), len(c.doing), c.live(), c.replicas[0].view.pending)
 	}
 	app := c.apps[game]
 	if !c.settle(15*time.Minute, func() bool {
@@ -477,12 +477,12 @@ func (c *chaos) calmDown() {
 		}
 		return idle == app.Warm && len(c.live()) == app.Warm
 	}) {
-		c.fail("the pool is to be %d; live %v", app.Warm, c.live())
+		c.fail("the pool must be %d; live %v", app.Warm, c.live())
 	}
 }
 
-// TestChaosOfFailures has every seat die within a second and a half of its
-// start, seen or unseen, while a seat of old goes on serving.
+// TestChaosOfFailures has every seat die within a second and a half of its start,
+// seen or unseen, while an older seat goes on serving.
 func TestChaosOfFailures(t *testing.T) {
 	t.Parallel()
 	seeds := uint64(60)
@@ -507,15 +507,15 @@ func TestChaosOfFailures(t *testing.T) {
 				c.step()
 			}
 			if n := len(c.children); n < 3 {
-				c.fail("only %d were tried", n)
+				c.fail("only %d seats were dispatched", n)
 			}
 			c.calmDown()
 		})
 	}
 }
 
-// TestNobodysBlockedChild has everybody leave while no node has room.
-func TestNobodysBlockedChild(t *testing.T) {
+// TestUnneededBlockedChild has all people leave while no node has capacity.
+func TestUnneededBlockedChild(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(50) {
 		c := newChaos(t, seed, 2, App{ID: game, Version: 1, Max: 6})
@@ -525,7 +525,7 @@ func TestNobodysBlockedChild(t *testing.T) {
 			c.nodes = int(seed % 3)
 		}
 		within := time.Minute
-		// Every second time, one replica dies with all it knows.
+		// Every second time, one replica dies with its state.
 		if seed%2 == 0 {
 			within += maxBlocked
 			dead := c.replicas[1]
@@ -546,7 +546,7 @@ func TestNobodysBlockedChild(t *testing.T) {
 		if !c.settle(within, func() bool {
 			return !slices.ContainsFunc(c.children, func(f *simChild) bool { return f.State == ChildBlocked })
 		}) {
-			c.fail("a child that nobody waits for is still blocked")
+			c.fail("a child without a waiting person is still blocked")
 		}
 	}
 }

@@ -10,10 +10,10 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// memory is a Nomad that places everything at once.
+// fakeNomad places every child at once.
 type fakeNomad struct {
 	site *site
-	// placed is called, apart, for each new child.
+	// placed is called for each new child, in a goroutine.
 	placed func(child brain.Child)
 
 	mu         sync.Mutex
@@ -22,21 +22,21 @@ type fakeNomad struct {
 	dispatches []time.Time
 	order      []string
 	stopped    []string
-	bell       chan struct{} // closed and renewed at each change
+	changed    chan struct{} // closed and replaced at each change
 }
 
 func (m *fakeNomad) change(fn func(jobs brain.Jobs)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	fn(m.jobs)
-	close(m.bell)
-	m.bell = make(chan struct{})
+	close(m.changed)
+	m.changed = make(chan struct{})
 }
 
 func (m *fakeNomad) Watch(ctx context.Context, fn func(brain.Jobs)) {
 	for {
 		m.mu.Lock()
-		bell := m.bell
+		changed := m.changed
 		copied := brain.Jobs{Apps: map[string]brain.App{}, Children: map[string]brain.Child{}}
 		for k, v := range m.jobs.Apps {
 			copied.Apps[k] = v
@@ -49,7 +49,7 @@ func (m *fakeNomad) Watch(ctx context.Context, fn func(brain.Jobs)) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-bell:
+		case <-changed:
 		}
 	}
 }

@@ -25,23 +25,23 @@ func TestPlan(t *testing.T) {
 		{"on demand, bounded", demand{max: 5, waiting: 9, counts: counts{busy: 3}}, move{people: 2}},
 		{"others' seats are not ours", demand{max: 5, waiting: 1, counts: counts{foreign: 1}}, move{people: 1}},
 		{"the pool's serve people", demand{max: 5, waiting: 1, counts: counts{starting: 1}}, move{}},
-		{"people, then the pool", demand{warm: 1, max: 5, waiting: 2, leading: true}, move{people: 2, pool: 1}},
+		{"people first, then the pool", demand{warm: 1, max: 5, waiting: 2, leading: true}, move{people: 2, pool: 1}},
 		{"full site", demand{warm: 2, max: 5, waiting: 2, leading: true, counts: counts{blocked: 1}}, move{}},
 		{"back-off", demand{warm: 2, max: 5, waiting: 2, leading: true, backOff: true}, move{}},
-		{"in doubt, one", demand{warm: 2, max: 5, waiting: 2, leading: true, unproven: true}, move{people: 1}},
-		{"in doubt, one for the pool", demand{warm: 2, max: 5, leading: true, unproven: true}, move{pool: 1}},
-		{"in doubt, one at a time", demand{max: 5, waiting: 2, unproven: true, counts: counts{foreign: 1}}, move{}},
+		{"unproven, one", demand{warm: 2, max: 5, waiting: 2, leading: true, unproven: true}, move{people: 1}},
+		{"unproven, one for the pool", demand{warm: 2, max: 5, leading: true, unproven: true}, move{pool: 1}},
+		{"unproven, one at a time", demand{max: 5, waiting: 2, unproven: true, counts: counts{foreign: 1}}, move{}},
 		{"old version goes, new comes", demand{warm: 1, max: 5, leading: true, counts: counts{old: 1}, idle: []idleSeat{old("a")}}, move{pool: 1, retire: []string{"a"}}},
 		{"old version at max goes first", demand{warm: 1, max: 1, leading: true, counts: counts{old: 1}, idle: []idleSeat{old("a")}}, move{retire: []string{"a"}}},
-		{"app is gone", demand{leading: true, unpublished: true, counts: counts{idle: 1, busy: 1}, idle: []idleSeat{fresh("a")}}, move{retire: []string{"a"}}},
+		{"the app is unpublished", demand{leading: true, unpublished: true, counts: counts{idle: 1, busy: 1}, idle: []idleSeat{fresh("a")}}, move{retire: []string{"a"}}},
 		{"surplus, once it is old enough", demand{warm: 1, max: 5, leading: true, counts: counts{idle: 3}, idle: []idleSeat{aged("a"), aged("b"), fresh("c")}}, move{retire: []string{"a", "b"}}},
 		{"max was lowered", demand{warm: 1, max: 1, leading: true, counts: counts{idle: 2}, idle: []idleSeat{fresh("a"), fresh("b")}}, move{retire: []string{"a"}}},
-		{"no seat that somebody waits for", demand{max: 5, leading: true, waiting: 1, counts: counts{idle: 1}, idle: []idleSeat{aged("a")}}, move{}},
-		{"an old seat serves who asks for nothing", demand{max: 5, waiting: 1, counts: counts{old: 1}, idle: []idleSeat{old("a")}, leading: true}, move{}},
-		{"an old seat does not serve who asks for the present version", demand{max: 5, waiting: 1, strict: 1, counts: counts{old: 1}, idle: []idleSeat{old("a")}, leading: true}, move{people: 1, retire: []string{"a"}}},
-		{"nor does it hold her place at max", demand{max: 1, waiting: 1, strict: 1, counts: counts{old: 1}, idle: []idleSeat{old("a")}, leading: true}, move{retire: []string{"a"}}},
-		{"each gets what serves her", demand{max: 5, waiting: 2, strict: 1, counts: counts{idle: 1, old: 1}, idle: []idleSeat{fresh("b"), old("a")}, leading: true}, move{}},
-		{"others do not retire", demand{max: 5, counts: counts{idle: 1}, idle: []idleSeat{aged("a")}}, move{}},
+		{"a seat that a person waits for is not retired", demand{max: 5, leading: true, waiting: 1, counts: counts{idle: 1}, idle: []idleSeat{aged("a")}}, move{}},
+		{"an old seat serves a person that asked for no version", demand{max: 5, waiting: 1, counts: counts{old: 1}, idle: []idleSeat{old("a")}, leading: true}, move{}},
+		{"an old seat does not serve a person that asked for the current version", demand{max: 5, waiting: 1, strict: 1, counts: counts{old: 1}, idle: []idleSeat{old("a")}, leading: true}, move{people: 1, retire: []string{"a"}}},
+		{"at max it is retired for that person", demand{max: 1, waiting: 1, strict: 1, counts: counts{old: 1}, idle: []idleSeat{old("a")}, leading: true}, move{retire: []string{"a"}}},
+		{"each person gets a seat that serves them", demand{max: 5, waiting: 2, strict: 1, counts: counts{idle: 1, old: 1}, idle: []idleSeat{fresh("b"), old("a")}, leading: true}, move{}},
+		{"other replicas do not retire", demand{max: 5, counts: counts{idle: 1}, idle: []idleSeat{aged("a")}}, move{}},
 	} {
 		got := plan(c.d)
 		if got.people != c.want.people || got.pool != c.want.pool || !slices.Equal(got.retire, c.want.retire) {
@@ -67,15 +67,15 @@ func FuzzPlan(f *testing.F) {
 		case dispatch > 0 && d.counts.total()+dispatch > d.max:
 			t.Fatalf("beyond max: %+v of %+v", m, d)
 		case dispatch > 0 && (d.backOff || d.unpublished || d.counts.blocked > 0):
-			t.Fatalf("must not dispatch: %+v of %+v", m, d)
+			t.Fatalf("dispatched: %+v of %+v", m, d)
 		case d.unproven && (dispatch > 1 || dispatch > 0 && d.counts.starting+d.counts.foreign > 0):
-			t.Fatalf("one is enough to find out: %+v of %+v", m, d)
+			t.Fatalf("more than one seat to find out: %+v of %+v", m, d)
 		case m.people > d.waiting:
 			t.Fatalf("more seats than people: %+v of %+v", m, d)
 		case !d.leading && (m.pool > 0 || len(m.retire) > 0):
-			t.Fatalf("only the leader keeps the pool: %+v of %+v", m, d)
+			t.Fatalf("not the leader, and plans the pool: %+v of %+v", m, d)
 		case d.strict == 0 && len(m.retire) > 0 && len(d.idle)-len(m.retire) < d.waiting:
-			t.Fatalf("retired what people wait for: %+v of %+v", m, d)
+			t.Fatalf("retired seats that people wait for: %+v of %+v", m, d)
 		}
 		current := 0
 		seen := map[string]bool{}
@@ -90,7 +90,7 @@ func FuzzPlan(f *testing.F) {
 				}
 			}
 		}
-		// Dispatching with one hand and retiring the like with the other never ends.
+		// To dispatch and to retire the same kind of seat would never end.
 		if current > 0 && m.pool > 0 {
 			t.Fatalf("fills and empties the pool at once: %+v of %+v", m, d)
 		}

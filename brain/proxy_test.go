@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// cable is a way to Consul that can be cut.
+// proxy forwards to Consul until it is cut.
 func (s *site) proxy() (address string, cut func()) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -9,9 +9,9 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// Who has her verdict is in line until she has read it: no seat is hers any
-// more, neither one that is free nor one to be dispatched.
-func TestNoSeatAfterTheVerdict(t *testing.T) {
+// A person with an outcome stays in the queue until they have read it. They are
+// offered no seat, and none is dispatched for them.
+func TestNoSeatAfterTheOutcome(t *testing.T) {
 	t.Parallel()
 	person := func(session string) *waiter {
 		return newWaiter(ticket.Claims{Session: session, App: "game"}, "", time.Now())
@@ -20,7 +20,7 @@ func TestNoSeatAfterTheVerdict(t *testing.T) {
 	leaving.end(outcome{code: wire.CloseEnded})
 	leaving.end(outcome{code: wire.CloseReplaced})
 	if v := <-leaving.outcome; v.code != wire.CloseEnded {
-		t.Errorf("the verdict was %d, want the first", v.code)
+		t.Errorf("the outcome was %d, want the first", v.code)
 	}
 	var reserved []string
 	queue{leaving, staying}.offer([]wire.Seat{{ID: "a"}}, func(seat string) { reserved = append(reserved, seat) })
@@ -28,14 +28,14 @@ func TestNoSeatAfterTheVerdict(t *testing.T) {
 		t.Errorf("reserved %v", reserved)
 	}
 	if leaving.seat != "" || staying.seat != "a" {
-		t.Errorf("seats: %q who leaves, %q who stays", leaving.seat, staying.seat)
+		t.Errorf("seats: %q for the one that leaves, %q for the one that stays", leaving.seat, staying.seat)
 	}
 	if leaving.waits() || staying.waits() {
-		t.Error("neither is to have a seat dispatched")
+		t.Error("a seat would be dispatched for one of them")
 	}
 }
 
-// A seat of a version that she did not ask for goes to whoever is next.
+// A seat of a version that a person did not ask for goes to the next person.
 func TestOffersKeepToTheVersion(t *testing.T) {
 	t.Parallel()
 	person := func(version uint64) *waiter {
@@ -50,6 +50,6 @@ func TestOffersKeepToTheVersion(t *testing.T) {
 		t.Errorf("reserved %v", reserved)
 	}
 	if asks4.seat != "" || any1.seat != "a" || asks3.seat != "b" || any2.seat != "c" {
-		t.Errorf("seats: %q asks for 4, %q %q ask for none, %q asks for 3", asks4.seat, any1.seat, any2.seat, asks3.seat)
+		t.Errorf("seats: %q asked for 4, %q and %q asked for none, %q asked for 3", asks4.seat, any1.seat, any2.seat, asks3.seat)
 	}
 }
