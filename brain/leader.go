@@ -12,8 +12,8 @@ import (
 const sweepEvery = 30 * time.Second
 
 // leader does what only one brain of a site does: it publishes, sweeps used
-// tickets and counts who waits at the other brains. While it leads, state also
-// plans the warm pool.
+// tickets and counts the people that wait at the other brains. While it leads, its
+// state also plans the warm pool.
 type leader struct {
 	id    string // of this replica
 	site  wire.SiteInfo
