@@ -1,7 +1,9 @@
 package brain
 
 import (
+	"log/slog"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -51,5 +53,25 @@ func TestOffersKeepToTheVersion(t *testing.T) {
 	}
 	if asks4.seat != "" || any1.seat != "a" || asks3.seat != "b" || any2.seat != "c" {
 		t.Errorf("seats: %q asked for 4, %q and %q asked for none, %q asked for 3", asks4.seat, any1.seat, any2.seat, asks3.seat)
+	}
+}
+
+// DELETE of a waiting session may come while the session ends for another reason.
+func TestOneOutcome(t *testing.T) {
+	t.Parallel()
+	for range 100 {
+		st := newState("dc1", slog.New(slog.DiscardHandler), newMetrics(nil), time.Now)
+		w := newWaiter(ticket.Claims{Session: "s", App: "game"}, "", time.Now())
+		st.enqueue(w)
+		var all sync.WaitGroup
+		all.Go(func() { st.endWaiting(w, ended(wire.End{Reason: wire.ReasonLeft})) })
+		all.Go(func() { st.jobsChanged(Jobs{}) }) // the app is unknown
+		all.Wait()
+		<-w.outcome
+		select {
+		case o := <-w.outcome:
+			t.Fatalf("a second outcome: %+v", o)
+		default:
+		}
 	}
 }
