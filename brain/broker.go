@@ -3,122 +3,78 @@ package brain
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
-)
 
-// poolToken starts the idempotency token of a seat dispatched ahead of need.
-const poolToken = "pool/"
+	"github.com/nearcast/nearcast/internal/wire"
+)
 
 // Config is what a Broker is made of.
 type Config struct {
 	ID   string // of this replica
 	Site string
-	// Residency and GPU are what the site is to say of itself; see wire.SiteInfo.
+	// Residency and GPU are what is published of the site; see wire.SiteInfo.
 	Residency, GPU []string
 
 	Fleet    Fleet
 	Nomad    Nomad
 	Verifier Verifier
-	Log      *slog.Logger          // nil is slog.Default()
-	Metrics  prometheus.Registerer // nil is none
+	Log      *slog.Logger          // nil means slog.Default()
+	Metrics  prometheus.Registerer // nil means none
 }
 
-// Broker is one replica.
+// Broker is one replica. It serves people itself. What it knows is in its state;
+// the planner does what follows from that, and the leader what only the holder
+// of the pool lock does.
 type Broker struct {
 	cfg     Config
 	log     *slog.Logger
 	metrics *metrics
-	seats   *http.Client // to seats
-	plain   *http.Transport
-
-	closing chan struct{} // closed when people are to go to another brain
-	shut    sync.Once
-	conns   sync.WaitGroup
-	errands sync.WaitGroup // short work that Run waits for
-	kick    chan struct{}  // wakes the planner
-	now     func() time.Time
-
-	mu       sync.Mutex
-	stopped  bool
-	view     *view
-	queues   map[string]queue
-	waiters  map[string]*waiter  // by session
-	attached map[string]attached // by session
-	lead     bool
-	// elsewhere is how many people wait at the other replicas, by replica and
-	// app, while this one leads.
-	elsewhere map[string]map[string]int
+	state   *state
+	planner *planner
+	leader  *leader
+	seats   *seatClient
+	sockets *sockets
 }
 
-// attached is a session that is relayed here.
-type attached struct {
-	app, seat string
-	since     time.Time
-}
-
-// New makes a Broker. Run brings it to life.
+// New makes a Broker. It does nothing before Run.
 func New(cfg Config) (*Broker, error) {
 	switch {
 	case cfg.ID == "" || cfg.Site == "":
-		return nil, errors.New("brain: needs an id and a site")
+		return nil, errors.New("brain: ID and Site are required")
 	case cfg.Fleet == nil || cfg.Nomad == nil || cfg.Verifier == nil:
-		return nil, errors.New("brain: needs a fleet, a nomad and a verifier")
+		return nil, errors.New("brain: Fleet, Nomad and Verifier are required")
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	// Seats are near or gone: a second is long. No proxy, and no connection
-	// kept, because each is upgraded or rare.
-	plain := &http.Transport{
-		DialContext:       (&net.Dialer{Timeout: time.Second}).DialContext,
-		DisableKeepAlives: true,
-	}
+	metrics := newMetrics(cfg.Metrics)
+	state := newState(cfg.Site, cfg.Log, metrics, time.Now)
+	seats := newSeatClient()
 	return &Broker{
-		cfg: cfg, log: cfg.Log, metrics: newMetrics(cfg.Metrics),
-		plain: plain, seats: &http.Client{Transport: plain, Timeout: 3 * time.Second},
-		closing: make(chan struct{}), kick: make(chan struct{}, 1), now: time.Now,
-		elsewhere: map[string]map[string]int{},
-		view:      newView(), queues: map[string]queue{}, waiters: map[string]*waiter{}, attached: map[string]attached{},
+		cfg: cfg, log: cfg.Log, metrics: metrics, state: state, seats: seats, sockets: newSockets(),
+		planner: &planner{state: state, nomad: cfg.Nomad, seats: seats, log: cfg.Log},
+		leader: &leader{id: cfg.ID, state: state, fleet: cfg.Fleet, log: cfg.Log,
+			site: wire.SiteInfo{Site: cfg.Site, Residency: cfg.Residency, GPU: cfg.GPU}},
 	}, nil
 }
 
 // Run watches, plans and dispatches until ctx ends.
 func (b *Broker) Run(ctx context.Context) {
-	defer b.errands.Wait()
 	var all sync.WaitGroup
 	defer all.Wait()
-	all.Go(func() { b.cfg.Fleet.WatchSeats(ctx, b.seatsChanged) })
-	all.Go(func() { b.cfg.Nomad.Watch(ctx, b.jobsChanged) })
-	all.Go(func() { b.leadLoop(ctx) })
-	all.Go(func() { b.planLoop(ctx) })
+	all.Go(func() { b.cfg.Fleet.WatchSeats(ctx, b.state.seatsChanged) })
+	all.Go(func() { b.cfg.Nomad.Watch(ctx, b.state.jobsChanged) })
+	all.Go(func() { b.leader.loop(ctx) })
+	all.Go(func() { b.planner.loop(ctx) })
 }
 
-// Shutdown sends people to other brains and waits until they are gone or ctx
-// ends. Their seats keep streaming.
+// Shutdown sends people to other brains and waits until their connections are
+// closed or ctx ends. Their seats keep streaming.
 func (b *Broker) Shutdown(ctx context.Context) error {
-	b.mu.Lock()
-	b.stopped = true
-	b.mu.Unlock()
-	b.shut.Do(func() { close(b.closing) })
-	done := make(chan struct{})
-	go func() {
-		b.conns.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("close connections: %w", ctx.Err())
-	}
+	b.sockets.close()
+	return b.sockets.wait(ctx)
 }
-
-func newPoolToken() string { return poolToken + uuid.NewString() }

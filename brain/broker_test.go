@@ -21,9 +21,9 @@ import (
 func TestPlayWatchEnd(t *testing.T) {
 	s := newSite(t, brain.App{ID: "viewer", Version: 3, Title: "Viewer", Warm: 1, Max: 2})
 	s.nomad.placed = s.ready
-	room := s.published("viewer")
+	published := s.published("viewer")
 	b := s.brain("b1")
-	s.until("the pool is warm and published", func() bool { return room().Capacity.Idle == 1 })
+	s.until("the warm pool is published", func() bool { return published().Capacity.Idle == 1 })
 
 	begin := time.Now()
 	p := s.play(b, "viewer")
@@ -33,18 +33,18 @@ func TestPlayWatchEnd(t *testing.T) {
 		t.Errorf("granted %+v", grant)
 	}
 	if got := p.expect(wire.MsgAnswer).SDP; got != "answer to offer of "+p.session {
-		t.Errorf("answer %q: hello's offer did not reach the seat", got)
+		t.Errorf("answer %q: the offer in hello did not reach the seat", got)
 	}
-	s.until("used seat is replaced, and routers know", func() bool {
-		c := room().Capacity
+	s.until("the used seat is replaced and published", func() bool {
+		c := published().Capacity
 		return c.Busy == 1 && c.Idle == 1 && c.Max == 2
 	})
-	s.until("the session can be seen", func() bool {
+	s.until("the session is shown", func() bool {
 		status, body := call(t, http.MethodGet, b.url+"/v1/sessions/"+p.session)
 		return status == 200 && strings.Contains(body, `"state":"streaming"`)
 	})
 	p.send(wire.Message{Type: wire.MsgCandidate, Candidate: json.RawMessage(`{"candidate":"x"}`)})
-	s.until("candidate relayed", func() bool {
+	s.until("the candidate is relayed", func() bool {
 		x := s.at(grant.Seat)
 		x.mu.Lock()
 		defer x.mu.Unlock()
@@ -62,9 +62,9 @@ func TestPlayWatchEnd(t *testing.T) {
 		return status == 404
 	})
 	s.nomad.change(func(j brain.Jobs) { delete(j.Apps, "viewer") })
-	s.until("a stopped app is no longer offered, and its idle seat retired", func() bool {
+	s.until("a stopped app is not published any more, and its idle seat is retired", func() bool {
 		ids, _ := s.nomad.Live(s.ctx, "viewer")
-		return room().ID == "" && len(ids) == 0
+		return published().ID == "" && len(ids) == 0
 	})
 }
 
@@ -111,7 +111,7 @@ func TestQueueIsFIFO(t *testing.T) {
 	first := s.play(b, "game")
 	first.expect(wire.MsgGranted)
 	first.expect(wire.MsgAnswer)
-	var line []*person
+	var waiting []*person
 	for i := range 4 {
 		p := s.play(b, "game")
 		for {
@@ -119,38 +119,38 @@ func TestQueueIsFIFO(t *testing.T) {
 				break
 			}
 		}
-		line = append(line, p)
+		waiting = append(waiting, p)
 	}
-	// The second in line goes: those behind move up, and her place is free.
-	line[1].ws.CloseNow()
-	if q := line[2].expect(wire.MsgQueued).Queue; q.Position != 2 {
-		t.Errorf("third in line is now %d", q.Position)
+	// The second person leaves. Those behind move up.
+	waiting[1].ws.CloseNow()
+	if q := waiting[2].expect(wire.MsgQueued).Queue; q.Position != 2 {
+		t.Errorf("the third is now at %d", q.Position)
 	}
-	if q := line[3].expect(wire.MsgQueued).Queue; q.Position != 3 {
-		t.Errorf("fourth in line is now %d", q.Position)
+	if q := waiting[3].expect(wire.MsgQueued).Queue; q.Position != 3 {
+		t.Errorf("the fourth is now at %d", q.Position)
 	}
-	status, body := call(t, http.MethodGet, b.url+"/v1/sessions/"+line[3].session)
+	status, body := call(t, http.MethodGet, b.url+"/v1/sessions/"+waiting[3].session)
 	if status != 200 || !strings.Contains(body, `"state":"waiting"`) {
 		t.Errorf("GET of a waiting session: %d %s", status, body)
 	}
-	if status, _ := call(t, http.MethodDelete, b.url+"/v1/sessions/"+line[3].session); status != 204 {
+	if status, _ := call(t, http.MethodDelete, b.url+"/v1/sessions/"+waiting[3].session); status != 204 {
 		t.Errorf("DELETE of a waiting session: %d", status)
 	}
-	if e := line[3].expect(wire.MsgEnded).End; e.Reason != wire.ReasonLeft {
+	if e := waiting[3].expect(wire.MsgEnded).End; e.Reason != wire.ReasonLeft {
 		t.Errorf("ended %v", e)
 	}
 	first.send(wire.Message{Type: wire.MsgLeave})
 	first.expect(wire.MsgEnded)
-	line[0].expect(wire.MsgGranted)
-	line[0].send(wire.Message{Type: wire.MsgLeave})
-	line[2].expect(wire.MsgGranted)
+	waiting[0].expect(wire.MsgGranted)
+	waiting[0].send(wire.Message{Type: wire.MsgLeave})
+	waiting[2].expect(wire.MsgGranted)
 }
 
-func TestTicketsThatDoNotOpen(t *testing.T) {
+func TestRefusedTickets(t *testing.T) {
 	s := newSite(t, brain.App{ID: "viewer", Version: 1, Warm: 2, Max: 4}, brain.App{ID: "other", Version: 1, Max: 1})
 	s.nomad.placed = s.ready
 	b := s.brain("b1")
-	s.until("seats are there", func() bool { return s.at("alloc-2") != nil })
+	s.until("two seats are idle", func() bool { return s.at("alloc-2") != nil })
 	sign := func(c ticket.Claims) string {
 		token, _, err := s.signer.Sign(c)
 		if err != nil {
@@ -198,7 +198,7 @@ func TestTicketsThatDoNotOpen(t *testing.T) {
 	text := s.logs.text.String()
 	for _, token := range append(tokens, good, grant.Resume) {
 		if strings.Contains(text, token) {
-			t.Errorf("a credential stands in the log: %.20s…", token)
+			t.Errorf("the log contains a credential: %.20s…", token)
 		}
 	}
 }
@@ -218,7 +218,7 @@ func TestMalformedAndFlood(t *testing.T) {
 	big := s.dial(b)
 	big.ws.Write(s.ctx, websocket.MessageText, []byte(strings.Repeat(" ", wire.MaxMessage+1)))
 	if _, err := big.next(); err == nil {
-		t.Error("a hello that is too large was taken")
+		t.Error("a hello that is too large was accepted")
 	}
 	p := s.play(b, "viewer")
 	p.expect(wire.MsgQueued)
@@ -233,7 +233,7 @@ func TestMalformedAndFlood(t *testing.T) {
 		if err != nil {
 			var closed websocket.CloseError
 			if !errors.As(err, &closed) {
-				break // the write side tore it down first
+				break // the write closed the socket first
 			}
 			if int(closed.Code) != wire.CloseRefused {
 				t.Errorf("a flood was closed with %d", closed.Code)
@@ -251,9 +251,9 @@ func TestOnDemand(t *testing.T) {
 	b := s.brain("b1")
 	p := s.play(b, "game")
 	if m := p.expect(wire.MsgStarting); m.Progress.Phase != wire.PhasePlacing {
-		t.Errorf("first told %+v", m.Progress)
+		t.Errorf("the first update was %+v", m.Progress)
 	}
-	s.until("a seat was dispatched for her", func() bool { return s.nomad.dispatched() == 1 })
+	s.until("a seat is dispatched for the person", func() bool { return s.nomad.dispatched() == 1 })
 	x := s.seat("game", "game/dispatch-v7-1", "alloc-1", wire.SeatStarting)
 	x.mu.Lock()
 	x.rec.Progress = wire.Progress{Phase: wire.PhaseContent, Fraction: 0.5, Detail: "120 of 240 MB"}
@@ -276,43 +276,43 @@ func TestSeatThatFailsToStart(t *testing.T) {
 	s := newSite(t, brain.App{ID: "bad", Version: 1, Warm: 1, Max: 5})
 	end := wire.End{Reason: wire.ReasonError, Code: wire.CodeContentMissing, Detail: "no object s3://models/car.glb"}
 	s.nomad.placed = func(c brain.Child) { s.nomad.died(c.ID, end) }
-	room := s.published("bad")
+	published := s.published("bad")
 	begin := time.Now()
 	b := s.brain("b1")
 	p := s.play(b, "bad")
 	if got := p.expect(wire.MsgRefused).Problem; got.Type != wire.ProblemStartFailed || got.Detail != end.String() {
 		t.Errorf("refused %+v", got)
 	}
-	s.until("routers are told", func() bool { return room().Capacity.Failing == end.String() })
-	s.until("three tries", func() bool { return s.nomad.dispatched() >= 3 })
-	// 1 s, 2 s, 4 s, … apart: so many and no more in that time.
+	s.until("the failure is published", func() bool { return published().Capacity.Failing == end.String() })
+	s.until("three dispatches", func() bool { return s.nomad.dispatched() >= 3 })
+	// They must be 1 s, 2 s, 4 s, … apart.
 	s.nomad.mu.Lock()
 	times := append([]time.Time(nil), s.nomad.dispatches...)
 	s.nomad.mu.Unlock()
 	for i := 1; i < len(times); i++ {
 		if gap := times[i].Sub(times[i-1]); gap < time.Second<<(i-1)-50*time.Millisecond {
-			t.Errorf("dispatch %d came %v after the one before", i+1, gap)
+			t.Errorf("dispatch %d came %v after the previous one", i+1, gap)
 		}
 	}
 	t.Logf("%d dispatches in %v", len(times), time.Since(begin))
-	// A new version of the job is tried at once.
+	// A new version of the job is dispatched at once.
 	s.nomad.mu.Lock()
 	s.nomad.placed = s.ready
 	s.nomad.mu.Unlock()
 	before := time.Now()
 	s.nomad.change(func(j brain.Jobs) { j.Apps["bad"] = brain.App{ID: "bad", Version: 2, Warm: 1, Max: 5} })
-	s.until("the new version is warm", func() bool { return room().Capacity.Idle == 1 && room().Capacity.Failing == "" })
+	s.until("the new version is warm", func() bool { return published().Capacity.Idle == 1 && published().Capacity.Failing == "" })
 	s.nomad.mu.Lock()
 	last := s.nomad.dispatches[len(s.nomad.dispatches)-1]
 	s.nomad.mu.Unlock()
 	if d := last.Sub(before); d > 2*time.Second {
-		t.Errorf("the mended app waited %v", d)
+		t.Errorf("the repaired app waited %v", d)
 	}
 }
 
-func TestNoCapacityIsSaid(t *testing.T) {
+func TestNoCapacity(t *testing.T) {
 	s := newSite(t, brain.App{ID: "huge", Version: 1, Max: 5})
-	why := "none of 2 nodes can take the seat; memory is used up on 2"
+	why := "none of 2 nodes can take the seat; memory is exhausted on 2"
 	s.nomad.placed = func(c brain.Child) {
 		s.nomad.change(func(j brain.Jobs) {
 			c.State, c.Why = brain.ChildBlocked, why
@@ -322,9 +322,9 @@ func TestNoCapacityIsSaid(t *testing.T) {
 	b := s.brain("b1")
 	p := s.play(b, "huge")
 	if e := p.expect(wire.MsgEnded).End; e.Code != wire.CodeNoCapacity || e.Detail != why {
-		t.Errorf("told %+v", e)
+		t.Errorf("ended with %+v", e)
 	}
-	s.until("her child is not left behind", func() bool {
+	s.until("the child is stopped", func() bool {
 		ids, _ := s.nomad.Live(s.ctx, "huge")
 		return len(ids) == 0
 	})
@@ -353,36 +353,36 @@ func TestResumeAtAnotherBrain(t *testing.T) {
 	if got := p.expect(wire.MsgAnswer).SDP; got != "answer to again" {
 		t.Errorf("answer %q", got)
 	}
-	// Another page takes over: this one is told so.
+	// Another page takes the session over. This one is closed with that code.
 	q := s.dial(b)
 	q.send(wire.Message{Type: wire.MsgHello, Resume: grant.Resume})
 	q.expect(wire.MsgGranted)
 	p.closed(wire.CloseReplaced)
 
-	// The seat's socket breaks, the seat lives: nobody notices.
+	// The attachment breaks and the seat lives: the person does not notice.
 	x := s.at(grant.Seat)
 	x.mu.Lock()
 	x.conn.CloseNow()
 	x.mu.Unlock()
 	q.send(wire.Message{Type: wire.MsgOffer, SDP: "after the break"})
-	s.until("the offer reached the seat", func() bool {
+	s.until("the offer reaches the seat", func() bool {
 		x.mu.Lock()
 		defer x.mu.Unlock()
 		return len(x.heard) > 0 && x.heard[len(x.heard)-1].SDP == "after the break"
 	})
-	// The seat dies: she is told what Nomad knows, and so is who resumes later.
+	// The seat dies. The person is told what Nomad knows, also when they resume later.
 	x.vanish()
 	s.nomad.died(x.rec.Job, wire.End{Reason: wire.ReasonAppExited, Signal: 11})
 	if e := q.expect(wire.MsgEnded).End; e.Reason != wire.ReasonAppExited || e.Signal != 11 {
-		t.Errorf("told %+v", e)
+		t.Errorf("ended with %+v", e)
 	}
 	late := s.dial(b)
 	late.send(wire.Message{Type: wire.MsgHello, Resume: grant.Resume})
 	if e := late.expect(wire.MsgEnded).End; e.Signal != 11 {
-		t.Errorf("told %+v", e)
+		t.Errorf("ended with %+v", e)
 	}
 	s.nomad.change(func(j brain.Jobs) { clear(j.Children) })
-	s.until("what Nomad has forgotten is over", func() bool { // the brain hears of it in its own time
+	s.until("a session whose child Nomad has forgotten is over", func() bool {
 		forgotten := s.dial(b)
 		forgotten.send(wire.Message{Type: wire.MsgHello, Resume: grant.Resume})
 		m, err := forgotten.next()
@@ -393,10 +393,10 @@ func TestResumeAtAnotherBrain(t *testing.T) {
 func TestTwoReplicasOnePool(t *testing.T) {
 	s := newSite(t, brain.App{ID: "game", Version: 1, Warm: 2, Max: 4})
 	s.nomad.placed = s.ready
-	room := s.published("game")
-	way := testkit.StartProxy(t, s.consul.Address)
-	a := s.brain("a", way.Address)
-	s.until("a keeps the pool", func() bool { return room().Capacity.Idle == 2 })
+	published := s.published("game")
+	proxy := testkit.StartProxy(t, s.consul.Address)
+	a := s.brain("a", proxy.Address)
+	s.until("a is the leader", func() bool { return published().Capacity.Idle == 2 })
 	b := s.brain("b")
 	var mu sync.Mutex
 	seats := map[string]string{}
@@ -428,21 +428,21 @@ func TestTwoReplicasOnePool(t *testing.T) {
 		select {
 		case <-granted:
 		case <-time.After(60 * time.Second):
-			t.Fatalf("only %d of 4 were served", len(seats))
+			t.Fatalf("only %d of 4 people were served", len(seats))
 		}
 	}
 	if ids, _ := s.nomad.Live(s.ctx, "game"); len(ids) > 4 {
 		t.Errorf("%d seats live, max is 4", len(ids))
 	}
-	// The replica that keeps the pool is cut off from Consul: the other takes
-	// over, and serves the next person from a pool that it keeps.
+	// The leader is cut off from Consul. The other replica takes over and
+	// publishes.
 	begin := time.Now()
-	way.Break()
+	proxy.Break()
 	s.nomad.change(func(j brain.Jobs) { j.Apps["game"] = brain.App{ID: "game", Version: 1, Title: "by b", Warm: 2, Max: 4} })
-	s.until("b publishes", func() bool { return room().Title == "by b" })
+	s.until("b publishes", func() bool { return published().Title == "by b" })
 	t.Logf("b took over after %v", time.Since(begin))
 	if d := time.Since(begin); d > 40*time.Second {
-		t.Errorf("took %v", d)
+		t.Errorf("it took %v", d)
 	}
 	for _, p := range people {
 		p.ws.CloseNow()
@@ -480,10 +480,10 @@ func TestReplicasTogetherKeepMax(t *testing.T) {
 		select {
 		case <-served:
 		case <-time.After(60 * time.Second):
-			t.Fatal("three people can be served at once")
+			t.Fatal("fewer than three people were served")
 		}
 	}
-	s.until("never more than max for long", func() bool {
+	s.until("no more seats than max", func() bool {
 		ids, _ := s.nomad.Live(s.ctx, "game")
 		return len(ids) <= 3
 	})

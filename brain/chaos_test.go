@@ -14,57 +14,57 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// chaos is a site in one goroutine and with a clock of its own: replicas without
-// their sockets, a Nomad and a Consul whose news reach each replica late, in any
-// order and several at a time, seats that die whenever they like, and people who
-// come, leave and change brains. Which of all that happens next is drawn from a
-// seed.
+// chaos simulates a site in one goroutine, with a clock of its own: the states of
+// replicas, without sockets; a Nomad and a Consul whose changes reach each replica
+// late, in any order and several at a time; seats that die at any moment; and
+// people that come, leave and change brains. A seed decides what happens next.
 type chaos struct {
 	t      *testing.T
 	r      *rand.Rand
 	now    time.Time
-	calm   bool // nothing goes wrong any more, and nobody comes
-	doomed bool // no seat ever serves
-	nodes  int  // how many seats they hold
+	calm   bool // nothing fails any more, and no more people come
+	doomed bool // no seat serves
+	nodes  int  // how many seats the nodes have capacity for
 	apps   map[string]App
 
-	children []*fate
-	tokens   map[string]*fate
-	replicas []*mind
-	people   []*soul
-	doing    []func() // what was begun and is not done
+	children []*simChild
+	tokens   map[string]*simChild
+	replicas []*simReplica
+	people   []*simPerson
+	doing    []func() // calls that have begun and not returned
 	served   int
 }
 
 const game = "game"
 
-// fate is a child as it really is.
-type fate struct {
+// simChild is a child as it really is.
+type simChild struct {
 	Child
 	seat   wire.Seat
-	seen   bool // its seat is in Consul
+	seen   bool // Consul shows its seat
 	served bool
 	dies   time.Time
 	died   time.Time
 }
 
-// mind is a replica, and what a test knows of it.
-type mind struct {
-	*Broker
-	acting  int // orders under way
+// simReplica is a replica's state, and what the simulation knows about it.
+type simReplica struct {
+	*state
+	id      string
+	acting  int // orders without an answer
 	ticked  time.Time
-	deaf    time.Time // no news of Nomad before
+	deaf    time.Time // it hears nothing of Nomad before
 	heard   map[string]ChildState
-	until   time.Time // no dispatch before
+	until   time.Time // it must not dispatch before
 	fails   int
 	version uint64
 }
 
-// soul is a person.
-type soul struct {
+// simPerson is a person.
+type simPerson struct {
 	session string
 	asks    uint64
-	at      *mind
+	at      *simReplica
 	w       *waiter
 	gone    bool
 	came    time.Time
@@ -72,20 +72,15 @@ type soul struct {
 
 func newChaos(t *testing.T, seed uint64, replicas int, app App) *chaos {
 	c := &chaos{t: t, r: rand.New(rand.NewPCG(seed, 1)), now: time.Unix(1_000_000, 0), nodes: 100,
-		apps: map[string]App{app.ID: app}, tokens: map[string]*fate{}}
+		apps: map[string]App{app.ID: app}, tokens: map[string]*simChild{}}
 	for i := range replicas {
-		b, err := New(Config{ID: fmt.Sprint("b", i), Site: "dc1", Fleet: struct{ Fleet }{}, Nomad: struct{ Nomad }{},
-			Verifier: struct{ Verifier }{}, Log: slog.New(slog.DiscardHandler)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		b.now = func() time.Time { return c.now }
-		m := &mind{Broker: b, heard: map[string]ChildState{}}
+		st := newState("dc1", slog.New(slog.DiscardHandler), newMetrics(nil), func() time.Time { return c.now })
+		m := &simReplica{state: st, id: fmt.Sprint("b", i), heard: map[string]ChildState{}}
 		c.replicas = append(c.replicas, m)
 		c.tellNomad(m)
 		c.tellConsul(m)
 	}
-	c.replicas[0].setLead(true)
+	c.replicas[0].setLeading(true)
 	return c
 }
 
@@ -98,9 +93,9 @@ func (c *chaos) fail(format string, args ...any) {
 
 func (c *chaos) later(fn func()) { c.doing = append(c.doing, fn) }
 
-// tellNomad gives a replica Nomad's present state, and works out, apart from the
-// replica, until when it may not dispatch.
-func (c *chaos) tellNomad(m *mind) {
+// tellNomad gives a replica Nomad's current state. It also computes, independently
+// of the replica, until when the replica must not dispatch.
+func (c *chaos) tellNomad(m *simReplica) {
 	jobs := Jobs{Apps: maps.Clone(c.apps), Children: map[string]Child{}}
 	first := len(m.heard) == 0 && m.ticked.IsZero()
 	for _, f := range c.children {
@@ -115,7 +110,7 @@ func (c *chaos) tellNomad(m *mind) {
 	m.jobsChanged(jobs)
 }
 
-func (m *mind) failed(now time.Time, version uint64) {
+func (m *simReplica) failed(now time.Time, version uint64) {
 	if m.version != version {
 		m.version, m.fails, m.until = version, 0, time.Time{}
 	}
@@ -126,7 +121,7 @@ func (m *mind) failed(now time.Time, version uint64) {
 	m.until = now.Add(min(time.Second<<min(m.fails-1, 6), time.Minute))
 }
 
-func (c *chaos) tellConsul(m *mind) {
+func (c *chaos) tellConsul(m *simReplica) {
 	var seats []wire.Seat
 	for _, f := range c.children {
 		if f.seen && (f.died.IsZero() || c.now.Sub(f.died) < 10*time.Second) {
@@ -145,13 +140,13 @@ func (c *chaos) live() (out []string) {
 	return out
 }
 
-// start is Nomad taking a dispatch.
-func (c *chaos) start(o order) *fate {
+// start is a dispatch at Nomad.
+func (c *chaos) start(o order) *simChild {
 	if f := c.tokens[o.token]; f != nil {
 		return f
 	}
 	n := len(c.children)
-	f := &fate{Child: Child{ID: fmt.Sprintf("%s/dispatch-v%d-%04d", game, o.app.Version, n), App: game, Version: o.app.Version,
+	f := &simChild{Child: Child{ID: fmt.Sprintf("%s/dispatch-v%d-%04d", game, o.app.Version, n), App: game, Version: o.app.Version,
 		Token: o.token, Created: c.now}}
 	if c.doomed || !c.calm && c.chance(30) {
 		f.dies = c.now.Add(time.Duration(c.r.IntN(1500)) * time.Millisecond)
@@ -164,22 +159,22 @@ func (c *chaos) start(o order) *fate {
 	return f
 }
 
-// die ends a child. A seat that dies without a word stands in Consul until its
-// TTL has run out.
-func (c *chaos) die(f *fate, end wire.End) {
+// die ends a child. Half of the dead seats stay in Consul for a while, as those
+// do that do not deregister.
+func (c *chaos) die(f *simChild, end wire.End) {
 	if f.State != ChildDead {
 		f.State, f.End, f.Why, f.died = ChildDead, &end, "", c.now
 		f.seen = f.seen && c.chance(50)
 	}
 }
 
-func (f *fate) become(state wire.SeatState, now time.Time) {
+func (f *simChild) become(state wire.SeatState, now time.Time) {
 	f.seat = wire.Seat{ID: f.Alloc, App: game, Job: f.ID, Version: f.Version, Address: "x", State: state, Since: now}
 	f.seen = true
 }
 
-// progress takes a child one step on.
-func (c *chaos) progress(f *fate) {
+// progress takes a child one step further.
+func (c *chaos) progress(f *simChild) {
 	placed := 0
 	for _, o := range c.children {
 		if o.State != ChildDead && o.Alloc != "" {
@@ -206,22 +201,22 @@ func (c *chaos) progress(f *fate) {
 	}
 }
 
-func (c *chaos) act(m *mind) {
+func (c *chaos) act(m *simReplica) {
 	if m.acting > 0 {
 		return
 	}
 	d := m.decide()
 	if c.doomed && m.fails > 0 && len(d.orders) > 1 {
-		c.fail("%s dispatched %d at once after %d failures", m.cfg.ID, len(d.orders), m.fails)
+		c.fail("%s dispatched %d at once after %d failures", m.id, len(d.orders), m.fails)
 	}
 	for _, o := range d.orders {
 		if c.now.Before(m.until) && m.version == o.app.Version && c.doomed {
-			c.fail("%s dispatched %v before the back-off after %d failures ended", m.cfg.ID, m.until.Sub(c.now), m.fails)
+			c.fail("%s dispatched %v before the back-off after %d failures ended", m.id, m.until.Sub(c.now), m.fails)
 		}
 		if o.w != nil {
-			i := slices.IndexFunc(c.people, func(s *soul) bool { return s.w == o.w })
+			i := slices.IndexFunc(c.people, func(s *simPerson) bool { return s.w == o.w })
 			if s := c.people[i]; s.gone || s.at != m || o.w.ended {
-				c.fail("%s dispatched for %s, who left or has her verdict", m.cfg.ID, s.session)
+				c.fail("%s dispatched for %s, who left or has an outcome", m.id, s.session)
 			}
 		}
 		m.acting++
@@ -231,7 +226,7 @@ func (c *chaos) act(m *mind) {
 		c.later(func() { c.stopped(id) })
 	}
 	for _, app := range d.ask {
-		c.later(func() { m.confirmed(app, c.live()) })
+		c.later(func() { m.settle(app, c.live()) })
 	}
 	for _, seat := range d.retire {
 		c.later(func() {
@@ -244,7 +239,7 @@ func (c *chaos) act(m *mind) {
 	}
 }
 
-func (c *chaos) carryOut(m *mind, o order) {
+func (c *chaos) carryOut(m *simReplica, o order) {
 	err := error(nil)
 	if !c.calm && c.chance(5) {
 		err = errors.New("no leader")
@@ -257,7 +252,7 @@ func (c *chaos) carryOut(m *mind, o order) {
 	c.later(func() { c.answer(m, o, f, err) })
 }
 
-func (c *chaos) answer(m *mind, o order, f *fate, err error) {
+func (c *chaos) answer(m *simReplica, o order, f *simChild, err error) {
 	m.acting--
 	child := ""
 	if err == nil {
@@ -283,7 +278,7 @@ func (c *chaos) stopped(id string) {
 }
 
 func (c *chaos) arrive() {
-	s := &soul{session: fmt.Sprint("s-", len(c.people)), at: c.replicas[c.r.IntN(len(c.replicas))], came: c.now}
+	s := &simPerson{session: fmt.Sprint("s-", len(c.people)), at: c.replicas[c.r.IntN(len(c.replicas))], came: c.now}
 	if c.chance(20) {
 		s.asks = c.apps[game].Version
 	}
@@ -291,36 +286,34 @@ func (c *chaos) arrive() {
 	c.enter(s)
 }
 
-func (c *chaos) enter(s *soul) {
+func (c *chaos) enter(s *simPerson) {
 	if s.at.admissible(ticket.Claims{App: game, Version: s.asks}) != nil {
 		s.gone = true
 		return
 	}
 	s.w = newWaiter(ticket.Claims{Session: s.session, App: game, Version: s.asks, Expires: c.now.Add(time.Hour)}, "", c.now)
-	if err := s.at.enqueue(s.w); err != nil {
-		c.t.Fatal(err)
-	}
+	s.at.enqueue(s.w)
 }
 
-// look has a person look into her mail.
-func (c *chaos) look(s *soul) {
+// look has a person read what the replica sent.
+func (c *chaos) look(s *simPerson) {
 	select {
 	case seat := <-s.w.offers:
 		c.later(func() { c.claim(s, seat) })
 		return
-	case <-s.w.verdict:
+	case <-s.w.outcome:
 		s.gone = true
 		s.at.leave(s.w)
 		return
-	case <-s.w.news:
+	case <-s.w.updates:
 	default:
 	}
 	if !c.calm && s.w.seat == "" {
 		switch c.r.IntN(40) {
-		case 0: // she leaves
+		case 0: // the person leaves
 			s.gone = true
 			s.at.leave(s.w)
-		case 1: // her socket breaks; she connects to any brain
+		case 1: // the socket breaks, and the person connects to any brain
 			s.at.leave(s.w)
 			s.at = c.replicas[c.r.IntN(len(c.replicas))]
 			c.enter(s)
@@ -330,7 +323,7 @@ func (c *chaos) look(s *soul) {
 	}
 }
 
-func (c *chaos) claim(s *soul, seat wire.Seat) {
+func (c *chaos) claim(s *simPerson, seat wire.Seat) {
 	for _, f := range c.children {
 		if f.Alloc != seat.ID || f.State == ChildDead {
 			continue
@@ -358,7 +351,7 @@ func (c *chaos) step() {
 	for _, m := range c.replicas {
 		if c.now.Sub(m.ticked) >= planEvery {
 			m.ticked = c.now
-			m.passTime()
+			m.timePassed()
 			c.act(m)
 		}
 	}
@@ -381,7 +374,7 @@ func (c *chaos) step() {
 		}
 	case k < 75:
 		if n := len(c.children); n > 0 {
-			c.progress(c.children[max(0, n-1-c.r.IntN(12))]) // the old are dead or serve
+			c.progress(c.children[max(0, n-1-c.r.IntN(12))]) // older children are dead or serve
 			c.progress(c.children[c.r.IntN(n)])
 		}
 	case k < 90:
@@ -399,7 +392,7 @@ func (c *chaos) step() {
 		}
 	case k < 95:
 		for _, o := range c.replicas {
-			o.setLead(o == m)
+			o.setLeading(o == m)
 		}
 	case k < 96:
 		m.deaf = c.now.Add(time.Duration(c.r.IntN(70)) * time.Second)
@@ -412,7 +405,7 @@ func (c *chaos) step() {
 	}
 }
 
-// settle lets everything that was begun be done, and time pass.
+// settle lets time pass and all calls return, until ok.
 func (c *chaos) settle(within time.Duration, ok func() bool) bool {
 	c.calm, c.doomed = true, false
 	end := c.now.Add(within)
@@ -435,7 +428,7 @@ func (c *chaos) settle(within time.Duration, ok func() bool) bool {
 	return false
 }
 
-// TestChaos looks for an order of events in which the broker does what it never must.
+// TestChaos looks for an order of events in which a replica does what it must not.
 func TestChaos(t *testing.T) {
 	t.Parallel()
 	seeds := uint64(50)
@@ -451,14 +444,15 @@ func TestChaos(t *testing.T) {
 				}
 				c.calmDown()
 				if c.served == 0 {
-					c.fail("nobody was served")
+					c.fail("no person was served")
 				}
 			})
 		}
 	}
 }
 
-// calmDown checks that everything ends well once nothing goes wrong any more.
+// calmDown checks that everybody is served and the pool is right once nothing
+// fails any more.
 func (c *chaos) calmDown() {
 	c.t.Helper()
 	c.nodes = 100
@@ -471,7 +465,7 @@ func (c *chaos) calmDown() {
 		return n
 	}
 	if !c.settle(15*time.Minute, func() bool { return waiting() == 0 && len(c.doing) == 0 }) {
-		c.fail("%d people wait in vain; %d things are not done; live %v; underway %+v", waiting(), len(c.doing), c.live(), c.replicas[0].view.underway)
+		c.fail("%d people still wait; %d calls have not returned; live %v; pending %+v", waiting(), len(c.doing), c.live(), c.replicas[0].view.pending)
 	}
 	app := c.apps[game]
 	if !c.settle(15*time.Minute, func() bool {
@@ -483,12 +477,12 @@ func (c *chaos) calmDown() {
 		}
 		return idle == app.Warm && len(c.live()) == app.Warm
 	}) {
-		c.fail("the pool is to be %d; live %v", app.Warm, c.live())
+		c.fail("the pool must be %d; live %v", app.Warm, c.live())
 	}
 }
 
-// TestChaosOfFailures has every seat die within a second and a half of its
-// start, seen or unseen, while a seat of old goes on serving.
+// TestChaosOfFailures has every seat die within a second and a half of its start,
+// seen or unseen, while an older seat goes on serving.
 func TestChaosOfFailures(t *testing.T) {
 	t.Parallel()
 	seeds := uint64(60)
@@ -513,15 +507,15 @@ func TestChaosOfFailures(t *testing.T) {
 				c.step()
 			}
 			if n := len(c.children); n < 3 {
-				c.fail("only %d were tried", n)
+				c.fail("only %d seats were dispatched", n)
 			}
 			c.calmDown()
 		})
 	}
 }
 
-// TestNobodysBlockedChild has everybody leave while no node has room.
-func TestNobodysBlockedChild(t *testing.T) {
+// TestUnneededBlockedChild has all people leave while no node has capacity.
+func TestUnneededBlockedChild(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(50) {
 		c := newChaos(t, seed, 2, App{ID: game, Version: 1, Max: 6})
@@ -531,12 +525,12 @@ func TestNobodysBlockedChild(t *testing.T) {
 			c.nodes = int(seed % 3)
 		}
 		within := time.Minute
-		// Every second time, one replica dies with all it knows.
+		// Every second time, one replica dies with its state.
 		if seed%2 == 0 {
-			within += blockedMost
+			within += maxBlocked
 			dead := c.replicas[1]
 			c.replicas = c.replicas[:1]
-			c.replicas[0].setLead(true)
+			c.replicas[0].setLeading(true)
 			c.doing = nil
 			c.replicas[0].acting = 0
 			for _, s := range c.people {
@@ -550,9 +544,9 @@ func TestNobodysBlockedChild(t *testing.T) {
 			}
 		}
 		if !c.settle(within, func() bool {
-			return !slices.ContainsFunc(c.children, func(f *fate) bool { return f.State == ChildBlocked })
+			return !slices.ContainsFunc(c.children, func(f *simChild) bool { return f.State == ChildBlocked })
 		}) {
-			c.fail("a child that nobody waits for is still blocked")
+			c.fail("a child without a waiting person is still blocked")
 		}
 	}
 }

@@ -13,17 +13,17 @@ import (
 type Fleet interface {
 	// WatchSeats calls fn with all live seats at each change, until ctx ends.
 	WatchSeats(ctx context.Context, fn func([]wire.Seat))
-	// WatchApps calls fn with what is published at each change, until ctx ends.
+	// WatchApps calls fn with all published apps at each change, until ctx ends.
 	WatchApps(ctx context.Context, fn func(map[string]wire.App))
 	PublishApp(ctx context.Context, app wire.App) error
 	RemoveApp(ctx context.Context, id string) error
 	PublishSite(ctx context.Context, info wire.SiteInfo) error
-	// WatchSite calls fn with what is published of the site, the zero value while
-	// nothing is, at each change until ctx ends.
+	// WatchSite calls fn with the published site record at each change, until ctx
+	// ends. The record is the zero value while nothing is published.
 	WatchSite(ctx context.Context, fn func(wire.SiteInfo))
 	// WatchBrains calls fn with the site's brains at each change, until ctx ends.
 	WatchBrains(ctx context.Context, fn func([]wire.Instance))
-	// UseTicket is true for exactly one caller a session.
+	// UseTicket returns true to exactly one caller for each session.
 	UseTicket(ctx context.Context, session string, used wire.UsedTicket) (bool, error)
 	SweepTickets(ctx context.Context) (int, error)
 	// Lock waits until it holds key.
@@ -32,27 +32,27 @@ type Fleet interface {
 
 // Lock is a lock that is held.
 type Lock interface {
-	// Lost is closed when somebody else may hold it.
+	// Lost is closed when another brain may hold it.
 	Lost() <-chan struct{}
 	Release()
 }
 
 // Nomad is what a brain needs of Nomad.
 type Nomad interface {
-	// Watch calls fn with the whole of what it knows at each change, until ctx
-	// ends. fn must not change it.
+	// Watch calls fn with all apps and children at each change, until ctx ends. fn
+	// must not change them.
 	Watch(ctx context.Context, fn func(Jobs))
-	// Dispatch starts a seat. Calls with the same token start one, for as long
-	// as Nomad remembers the first.
+	// Dispatch starts a seat. Calls with the same token start one seat, for as long
+	// as Nomad remembers the first call.
 	Dispatch(ctx context.Context, app App, token string) (child string, err error)
 	// Stop ends a child for good.
 	Stop(ctx context.Context, child string) error
-	// Live are the ids of an app's children that have not ended, oldest first,
-	// as Nomad's servers know them this moment.
+	// Live returns the ids of an app's children that have not ended, oldest first,
+	// as Nomad's servers know them now.
 	Live(ctx context.Context, app string) ([]string, error)
 }
 
-// ErrNoApp is Dispatch's answer where the app is no more.
+// ErrNoApp is Dispatch's error where Nomad has no such app.
 var ErrNoApp = errors.New("no such app")
 
 // Verifier checks tickets; *ticket.Verifier is one.
@@ -60,7 +60,7 @@ type Verifier interface {
 	Verify(token string) (ticket.Claims, error)
 }
 
-// Jobs is what Nomad has of this product.
+// Jobs is what Nomad has of Nearcast.
 type Jobs struct {
 	Apps     map[string]App
 	Children map[string]Child // by job id
@@ -75,7 +75,7 @@ type App struct {
 	Warm, Max                   int
 }
 
-// ChildState is how far a dispatched child is, in Nomad's eyes.
+// ChildState is how far a child is, as Nomad sees it.
 type ChildState int
 
 const (
@@ -85,20 +85,20 @@ const (
 	ChildDead
 )
 
-// Child is a dispatched child of an app's job: a seat, or about to be one.
+// Child is a dispatched child of an app's job: a seat, or a future one.
 type Child struct {
 	ID      string
 	App     string
-	Version uint64 // of the app's job it was dispatched from
+	Version uint64 // of the app's job that it was dispatched from
 	Token   string // idempotency token of the dispatch
 	State   ChildState
 	Alloc   string
 	Created time.Time
-	// Why no node takes it, while blocked.
+	// Why says why no node can take it, while it is blocked.
 	Why string
-	// End is how it died, if it said so.
+	// End is how it died, if that is known.
 	End *wire.End
-	// Restarting is true where Nomad would start a dead child's task again. A
-	// seat serves once: such a child is to be stopped.
+	// Restarting is true where Nomad would start a dead child's task again. A seat
+	// serves once, so such a child is to be stopped.
 	Restarting bool
 }

@@ -1,73 +1,90 @@
-// Package brain is the session broker of a site. It speaks by WebSocket with
-// the people who want a seat, claims seats for them, lets them wait in order
-// while there is none, and keeps each app's warm pool.
+// Package brain is the session broker of a site. It speaks by WebSocket with the
+// people that want a seat, claims seats for them, queues them while no seat is
+// free, and keeps each app's warm pool.
 //
-// A brain owns nothing that a session needs: apps are Nomad's, seats say in
-// Consul what they are, a seat alone knows who holds it, and whether a ticket
-// was used stands in Consul. So brains may be killed and replaced at any moment,
-// and any number of them may serve a site.
+//	b, err := brain.New(brain.Config{ID: "brain-1", Site: "eu-central-1",
+//		Fleet: consul, Nomad: nomad, Verifier: verifier})
+//	go b.Run(ctx)
+//	http.Handle("/", b.Handler())
+//	…
+//	b.Shutdown(ctx) // people connect to another brain; their seats keep streaming
 //
-// # A person's way
+// A brain owns nothing that a session needs. Apps are in Nomad, the state of seats
+// is in Consul, only the seat knows who has it, and Consul knows whether a ticket
+// was used. So a brain can be killed and replaced at any moment, and a site can
+// have any number of brains, its replicas.
+//
+// # One person
 //
 //	hello{ticket} → refused                     forged, expired, used, other site, unknown app, no such version
 //	              → queued* → starting* → granted ⇄ relay → ended
 //	hello{resume} → granted ⇄ relay → ended
-//	              → ended | refused             the seat is gone; why, as far as Nomad knows
+//	              → ended | refused             the seat is gone; with the reason, as far as Nomad knows it
 //
-// Seats are offered to waiting people in the order they came. The offer is
-// this replica's guess: the claim is the upgrade at the seat (wire.AttachPath),
-// and who loses it is offered the next seat without losing her place.
-// A ticket is marked as used right before the first claim, so that a person who
-// waits loses nothing when her brain dies: her ticket is good at the next one.
-// The mark stays until no clock of the fleet, half a minute wrong as it may be,
-// can take any renewal of the ticket for good.
+// Seats are offered to waiting people in the order in which they came. An offer
+// is this replica's guess; the claim is the WebSocket upgrade at the seat
+// (wire.AttachPath). A person that loses a claim keeps their place and is offered
+// the next seat. A ticket is marked as used right before the first claim. So a
+// person that still waits when their brain dies can use the ticket at the next
+// brain. The mark stays until nobody can accept any renewal of the ticket, even if
+// each clock of the fleet is wrong by half a minute.
 //
 // # Versions
 //
-// Versions are Nomad's, and each site counts its own. A router puts a version
-// into the ticket only where the person asked for one, and places her only where
-// that is the newest; most tickets say 0.
+// Versions are Nomad's, and each site counts its own. A router puts a version into
+// the ticket only if the person asked for one, and places them only at a site
+// where that is the newest. Most tickets say 0.
 //
-//	0              any seat: one of the present version if there is one, else an older one that is idle
-//	the present    a seat of that version, dispatched if need be; an idle one of another is not hers
-//	another        an idle seat of that version, or one on its way; else she is refused at once,
-//	               with the version that the site has by now
+//	0         any seat: one of the current version if there is one, else an older one that is idle
+//	current   a seat of that version, which is dispatched if needed, and no other
+//	another   an idle or starting seat of that version; if there is none, the person is
+//	          refused at once and told the site's current version
 //
-// Only the present version is dispatched. A version larger than any known here
-// is waited for, three seconds, for the router may have heard of it first.
+// Only the current version is dispatched. A person that asks for a version larger
+// than any known here waits up to three seconds: the router may have heard of it
+// first.
 //
-// # The pool
+// # The warm pool
 //
-// Each replica dispatches seats for its own people when none is free or on the
-// way, with the session as idempotency token. Only the holder of wire.PoolLock
-// dispatches ahead of need, retires idle seats, publishes what routers are to
-// know and sweeps used tickets. What to do is decided by one pure function, plan.
+// Each replica dispatches seats for its own people when no seat is free or on the
+// way. The session is the idempotency token. Only the leader, which holds
+// wire.PoolLock, dispatches ahead of need, retires idle seats, publishes for
+// routers and sweeps used tickets. One pure function, plan, decides what to do.
 //
-// Two replicas may dispatch the last seat below max at the same instant. Nomad
-// orders them: whoever finds its own beyond max takes it back at once.
+// Two replicas may dispatch the last seat below max at the same moment. Nomad
+// orders them: the replica whose seat is beyond max stops it at once.
 //
 // # When seats fail to start
 //
-// A seat that dies before it has served is a failure of its app's version: the
-// next is not dispatched before 1, 2, 4, … 60 seconds are over, by any replica,
-// for all see the same deaths in Nomad. It counts in whatever order the news
-// comes: also if the child was dead before Dispatch returned its name, or lived
-// and died between two looks at Nomad. After the wait one seat is dispatched, not
-// one for each who wants one. Only a seat of the same version that came
-// up after the last failure, and served or stood idle for a while, ends the
-// back-off; that others serve says nothing of how seats start now.
+// A seat that dies before it has served is a failure of its app's version. Then no
+// replica dispatches the next seat for 1, 2, 4, … 60 seconds; all of them see the
+// same deaths in Nomad. The failure counts in whatever order the events come: also
+// if the child was dead before Dispatch returned its name, or if it lived and died
+// between two looks at Nomad. After the wait, one seat is dispatched, however many
+// people want one. The back-off ends when a seat of the same version that came up
+// after the last failure serves, or stands idle for 20 seconds. Other seats do not
+// show how seats start now.
 //
-// A child that no node takes stands in line at Nomad, and while it does nothing
-// more of the app is dispatched. So it must not outlive its purpose: the replica
-// that dispatched it stops it when its person has gone. The leader stops what is
-// left: children of a version or an app that is no more, and any that was
-// dispatched for a person and is blocked for more than five minutes, because her
-// replica may be gone too. If she still waits, she has another dispatched.
+// A child that no node can take waits in Nomad's queue. While it waits, nothing
+// more of its app is dispatched, so it must not outlive its purpose. The replica
+// that dispatched it stops it when its person has gone. The leader stops the
+// others: children of another version or of an app that is gone, and children
+// that were dispatched for a person and are blocked for more than five minutes,
+// because their replica may be gone too. A person that still waits has another
+// child dispatched.
 //
 // # What routers are told
 //
-// The leader writes each app with its room (wire.App) and what the site is
-// (wire.SiteInfo) to Consul, a quarter of a second after it changed. People wait
-// at every replica: the leader asks each of the others how many, so that none
-// counts that is gone.
+// The leader writes each app with its capacity (wire.App) and the site's record
+// (wire.SiteInfo) to Consul, within a quarter of a second after a change. People
+// wait at every replica: the leader asks each of the others how many, so a replica
+// that is gone is not counted.
+//
+// # Parts
+//
+// All that a replica knows is in its state: the view of Consul and Nomad, the
+// queues and the relayed sessions, under one mutex and without I/O. The planner
+// carries out what state decides, at Nomad and at seats. The leader does what only
+// one replica does. The Broker serves people and wires the parts. Only the view
+// reads its own tables; whatever else tells of seats or indexes them belongs there.
 package brain

@@ -16,10 +16,10 @@ import (
 //	GET    /v1/sessions/{id}  wire.SessionView
 //	DELETE /v1/sessions/{id}  ends the session: 204
 //	GET    /v1/queues         how many people wait here, by app; for other brains
-//	GET    /healthz           200 once Consul and Nomad were heard, else 503
+//	GET    /healthz           200 once Consul and Nomad have answered, else 503
 //
-// A session's id is 128 random bits that only its person was told: who knows
-// the id may look and end.
+// A session's id is 128 random bits that only its person was told, so a caller
+// that knows the id may read and end the session.
 func (b *Broker) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/connect", b.connect)
@@ -35,11 +35,9 @@ func (b *Broker) Handler() http.Handler {
 }
 
 func (b *Broker) healthz(rw http.ResponseWriter, _ *http.Request) {
-	b.mu.Lock()
-	consul, nomad, stopped := b.view.seatsKnown, b.view.jobsKnown, b.stopped
-	b.mu.Unlock()
+	consul, nomad := b.state.known()
 	switch {
-	case stopped:
+	case b.sockets.isClosing():
 		writeProblem(rw, unavailable("This brain is closing."))
 	case !consul:
 		writeProblem(rw, unavailable("Consul has not answered yet."))
@@ -48,32 +46,6 @@ func (b *Broker) healthz(rw http.ResponseWriter, _ *http.Request) {
 	default:
 		rw.Write([]byte("ok\n"))
 	}
-}
-
-// session finds a session at this replica or, if it has a seat, at the site.
-func (b *Broker) session(id string) (view wire.SessionView, w *waiter, seat wire.Seat, ok bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	view = wire.SessionView{Session: id, Site: b.cfg.Site}
-	if w := b.waiters[id]; w != nil {
-		view.App, view.State, view.Since = w.app, "waiting", w.since.UTC()
-		return view, w, seat, true
-	}
-	for _, s := range b.view.seats {
-		if s.Session == id && s.State != wire.SeatIdle {
-			view.App, view.State, view.Seat, view.Since = s.App, string(s.State), s.ID, s.Since
-			return view, nil, s, true
-		}
-	}
-	// Granted this moment, and Consul does not say so yet.
-	if a, here := b.attached[id]; here {
-		view.App, view.State, view.Seat, view.Since = a.app, string(wire.SeatClaimed), a.seat, a.since.UTC()
-		if l := b.view.lives[a.seat]; l != nil {
-			seat = l.last
-		}
-		return view, nil, seat, true
-	}
-	return view, nil, seat, false
 }
 
 func (b *Broker) getSession(rw http.ResponseWriter, r *http.Request) {
@@ -85,16 +57,16 @@ func (b *Broker) getSession(rw http.ResponseWriter, r *http.Request) {
 	json.NewEncoder(rw).Encode(view)
 }
 
+// lookup finds the request's session, or answers 404.
 func (b *Broker) lookup(rw http.ResponseWriter, r *http.Request) (view wire.SessionView, w *waiter, seat wire.Seat, ok bool) {
-	// The player is served by routers, so every page is of another origin.
+	// Routers serve the player, so every page has another origin.
 	rw.Header().Set("Access-Control-Allow-Origin", "*")
 	id := r.PathValue("id")
 	if ticket.ValidSession(id) {
-		view, w, seat, ok = b.session(id)
+		view, w, seat, ok = b.state.session(id)
 	}
 	if !ok {
-		writeProblem(rw, wire.Problem{Type: wire.ProblemNotFound, Title: "No such session", Status: 404,
-			Detail: "It has ended, it waits at another brain, or it never was at this site."})
+		writeProblem(rw, noSession("The session has ended, waits at another brain, or was never at this site."))
 	}
 	return view, w, seat, ok
 }
@@ -105,22 +77,21 @@ func (b *Broker) deleteSession(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if w != nil {
-		w.end(ended(wire.End{Reason: wire.ReasonLeft}))
+		b.state.endWaiting(w, ended(wire.End{Reason: wire.ReasonLeft}))
 		rw.WriteHeader(http.StatusNoContent)
 		return
 	}
-	// Once begun it is carried out, also if the caller (a page that closes) is gone.
+	// It is carried out even if the caller, a page that closes, is gone meanwhile.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), 3*time.Second)
 	defer cancel()
-	status, err := b.post(ctx, seat.Address, wire.EndPath, wire.EndRequest{Session: r.PathValue("id"), Reason: wire.ReasonLeft})
+	status, err := b.seats.end(ctx, seat.Address, r.PathValue("id"))
 	switch {
 	case err != nil:
-		b.log.Warn("end a session", "seat", seat.ID, "error", err)
-		writeProblem(rw, unavailable("The seat does not answer."))
+		b.log.Warn("cannot end a session", "seat", seat.ID, "error", err)
+		writeProblem(rw, unavailable("The seat does not answer. Try again."))
 	case status == http.StatusNoContent, status == http.StatusGone:
 		rw.WriteHeader(http.StatusNoContent)
 	default:
-		writeProblem(rw, wire.Problem{Type: wire.ProblemNotFound, Title: "No such session", Status: 404,
-			Detail: "The seat serves another session."})
+		writeProblem(rw, noSession("The seat serves another session."))
 	}
 }

@@ -13,7 +13,7 @@ type metrics struct {
 	refusals   *prometheus.CounterVec
 	dispatches *prometheus.CounterVec
 	failures   *prometheus.CounterVec
-	lead       prometheus.Gauge
+	leader     prometheus.Gauge
 	firstClaim prometheus.Histogram
 }
 
@@ -22,19 +22,19 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		return prometheus.Opts{Namespace: "nearcast", Subsystem: "brain", Name: name, Help: help}
 	}
 	m := &metrics{
-		sessions:   prometheus.NewGauge(prometheus.GaugeOpts(opts("sessions", "Sessions relayed by this replica."))),
-		queue:      prometheus.NewGaugeVec(prometheus.GaugeOpts(opts("waiting", "People who wait at this replica.")), []string{"app"}),
-		claims:     prometheus.NewCounterVec(prometheus.CounterOpts(opts("claims_total", "Claims of seats: granted, resumed, lost (the race), refused (the ticket), unreachable.")), []string{"result"}),
-		refusals:   prometheus.NewCounterVec(prometheus.CounterOpts(opts("refusals_total", "People refused, by problem type.")), []string{"problem"}),
-		dispatches: prometheus.NewCounterVec(prometheus.CounterOpts(opts("dispatches_total", "Seats dispatched to Nomad.")), []string{"app", "result"}),
-		failures:   prometheus.NewCounterVec(prometheus.CounterOpts(opts("start_failures_total", "Seats that died before they served.")), []string{"app", "code"}),
-		lead:       prometheus.NewGauge(prometheus.GaugeOpts(opts("lead", "1 while this replica keeps the pool."))),
+		sessions:   prometheus.NewGauge(prometheus.GaugeOpts(opts("sessions", "Sessions that this replica relays."))),
+		queue:      prometheus.NewGaugeVec(prometheus.GaugeOpts(opts("waiting", "People that wait at this replica.")), []string{"app"}),
+		claims:     prometheus.NewCounterVec(prometheus.CounterOpts(opts("claims_total", "Claims of seats by result: granted, resumed, lost (another brain was first), refused (the ticket), unreachable.")), []string{"result"}),
+		refusals:   prometheus.NewCounterVec(prometheus.CounterOpts(opts("refusals_total", "Connections refused, by problem type.")), []string{"problem"}),
+		dispatches: prometheus.NewCounterVec(prometheus.CounterOpts(opts("dispatches_total", "Seats dispatched at Nomad, by app and result.")), []string{"app", "result"}),
+		failures:   prometheus.NewCounterVec(prometheus.CounterOpts(opts("start_failures_total", "Seats that died before they served, by app and code.")), []string{"app", "code"}),
+		leader:     prometheus.NewGauge(prometheus.GaugeOpts(opts("leader", "1 while this replica is the leader, else 0."))),
 		firstClaim: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "nearcast", Subsystem: "brain",
-			Name: "grant_seconds", Help: "From the WebSocket's opening to the seat's grant, waiting included.",
+			Name: "grant_seconds", Help: "Time from the opening of the WebSocket to the grant, waiting included.",
 			Buckets: []float64{.002, .005, .01, .02, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300}}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.sessions, m.queue, m.claims, m.refusals, m.dispatches, m.failures, m.lead, m.firstClaim)
+		reg.MustRegister(m.sessions, m.queue, m.claims, m.refusals, m.dispatches, m.failures, m.leader, m.firstClaim)
 	}
 	return m
 }
@@ -57,10 +57,10 @@ func (m *metrics) failed(app string, end wire.End) {
 	m.failures.WithLabelValues(app, code).Inc()
 }
 
-func (m *metrics) leading(lead bool) {
-	if lead {
-		m.lead.Set(1)
+func (m *metrics) leading(is bool) {
+	if is {
+		m.leader.Set(1)
 	} else {
-		m.lead.Set(0)
+		m.leader.Set(0)
 	}
 }

@@ -10,29 +10,38 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-func refused(p wire.Problem) verdict {
-	return verdict{message: wire.Message{Type: wire.MsgRefused, Problem: &p}, code: wire.CloseRefused}
+func refused(p wire.Problem) outcome {
+	return outcome{message: wire.Message{Type: wire.MsgRefused, Problem: &p}, code: wire.CloseRefused}
 }
 
-func ended(e wire.End) verdict {
-	return verdict{message: wire.Message{Type: wire.MsgEnded, End: &e}, code: wire.CloseEnded}
+func ended(e wire.End) outcome {
+	return outcome{message: wire.Message{Type: wire.MsgEnded, End: &e}, code: wire.CloseEnded}
 }
 
-// goElsewhere closes without a last word: the page connects to another brain.
-func goElsewhere() verdict { return verdict{code: int(websocket.StatusServiceRestart)} }
+// toAnotherBrain closes without a last message. The page then connects to
+// another brain.
+func toAnotherBrain() outcome { return outcome{code: int(websocket.StatusServiceRestart)} }
 
 func malformed(detail string) wire.Problem {
 	return wire.Problem{Type: wire.ProblemMalformed, Title: "Malformed message", Status: 400, Detail: detail}
 }
 
+func badTicket(title, detail string) wire.Problem {
+	return wire.Problem{Type: wire.ProblemTicket, Title: title, Status: 401, Detail: detail}
+}
+
+func ticketUsed(detail string) wire.Problem {
+	return wire.Problem{Type: wire.ProblemTicketUsed, Title: "The ticket was used before", Status: 403, Detail: detail}
+}
+
 func unknownApp(id string) wire.Problem {
 	return wire.Problem{Type: wire.ProblemUnknownApp, Title: "Unknown app", Status: 404,
-		Detail: "This site has no app " + id + ". GET /v1/apps lists them."}
+		Detail: "This site has no app " + id + ". GET /v1/apps lists the apps."}
 }
 
 func noVersion(app App, asked uint64) wire.Problem {
-	return wire.Problem{Type: wire.ProblemNoSite, Title: "The version is not here", Status: 503, Field: "/version",
-		Detail: fmt.Sprintf("This site has version %d of %s now, and no seat of version %d. Press Play again, or ask for no version to get the newest.",
+	return wire.Problem{Type: wire.ProblemNoSite, Title: "This version is not available", Status: 503, Field: "/version",
+		Detail: fmt.Sprintf("This site now has version %d of %s, and no seat of version %d. Press Play again, or ask for no version to get the newest.",
 			app.Version, app.ID, asked)}
 }
 
@@ -40,13 +49,17 @@ func unavailable(detail string) wire.Problem {
 	return wire.Problem{Type: wire.ProblemUnavailable, Title: "Not available now", Status: 503, Detail: detail}
 }
 
-func startFailedProblem(why string) wire.Problem {
+func startFailed(why string) wire.Problem {
 	return wire.Problem{Type: wire.ProblemStartFailed, Title: "The app does not start", Status: 503, Detail: why}
 }
 
-func resumeOver(detail string) wire.Problem {
+func sessionOver(detail string) wire.Problem {
 	return wire.Problem{Type: wire.ProblemResume, Title: "The session is over", Status: 410,
-		Detail: detail + " Press Play for a new one."}
+		Detail: detail + " Press Play to start a new session."}
+}
+
+func noSession(detail string) wire.Problem {
+	return wire.Problem{Type: wire.ProblemNotFound, Title: "No such session", Status: 404, Detail: detail}
 }
 
 func writeProblem(rw http.ResponseWriter, p wire.Problem) {

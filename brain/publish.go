@@ -12,67 +12,15 @@ import (
 
 const (
 	publishEvery = 250 * time.Millisecond
-	sweepEvery   = 30 * time.Second
+	// publishWithin limits one round of writes. A write that is lost is repeated
+	// in the next round.
+	publishWithin = 5 * time.Second
 )
 
-// leadLoop competes for the pool lock, and leads while it holds it.
-func (b *Broker) leadLoop(ctx context.Context) {
-	for ctx.Err() == nil {
-		lock, err := b.cfg.Fleet.Lock(ctx, wire.PoolLock)
-		if err != nil {
-			if ctx.Err() == nil {
-				b.log.Error("compete for the pool lock", "error", err)
-			}
-			return
-		}
-		b.log.Info("keeps the pool", "brain", b.cfg.ID)
-		b.setLead(true)
-		term, stop := context.WithCancel(ctx)
-		var all sync.WaitGroup
-		all.Go(func() { b.publishLoop(term) })
-		all.Go(func() { b.sweepLoop(term) })
-		all.Go(func() { b.countLoop(term) })
-		select {
-		case <-ctx.Done():
-		case <-lock.Lost():
-			b.log.Warn("no longer keeps the pool", "brain", b.cfg.ID)
-		}
-		b.setLead(false)
-		stop()
-		all.Wait()
-		lock.Release()
-	}
-}
-
-func (b *Broker) setLead(lead bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.lead = lead
-	b.metrics.leading(lead)
-	b.wake()
-}
-
-func (b *Broker) sweepLoop(ctx context.Context) {
-	tick := time.NewTicker(sweepEvery)
-	defer tick.Stop()
-	for {
-		if n, err := b.cfg.Fleet.SweepTickets(ctx); err != nil && ctx.Err() == nil {
-			b.log.Warn("sweep used tickets", "error", err)
-		} else if n > 0 {
-			b.log.Debug("swept used tickets", "count", n)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
-}
-
-// publishLoop keeps what routers read equal to what is so. It compares with
-// what stands in Consul, not with what it wrote: so it also removes what an
-// earlier leader left, and fills a Consul that has lost its memory.
-func (b *Broker) publishLoop(ctx context.Context) {
+// publishLoop keeps what routers read up to date. It compares with what is in
+// Consul, not with what it wrote last. So it also removes what an earlier leader
+// left, and fills a Consul that has lost its data.
+func (l *leader) publishLoop(ctx context.Context) {
 	var (
 		mu       sync.Mutex
 		apps     map[string]wire.App
@@ -81,22 +29,22 @@ func (b *Broker) publishLoop(ctx context.Context) {
 	)
 	defer watching.Wait()
 	watching.Go(func() {
-		b.cfg.Fleet.WatchApps(ctx, func(there map[string]wire.App) {
+		l.fleet.WatchApps(ctx, func(now map[string]wire.App) {
 			mu.Lock()
 			defer mu.Unlock()
-			apps = there
+			apps = now
 		})
 	})
 	watching.Go(func() {
-		b.cfg.Fleet.WatchSite(ctx, func(there wire.SiteInfo) {
+		l.fleet.WatchSite(ctx, func(now wire.SiteInfo) {
 			mu.Lock()
 			defer mu.Unlock()
-			site = &there
+			site = &now
 		})
 	})
 	tick := time.NewTicker(publishEvery)
 	defer tick.Stop()
-	failing := false // an outage is told once
+	failing := false // so that an outage is logged once
 	for {
 		select {
 		case <-ctx.Done():
@@ -104,77 +52,77 @@ func (b *Broker) publishLoop(ctx context.Context) {
 		case <-tick.C:
 		}
 		mu.Lock()
-		thereApps, thereSite := apps, site
+		inConsul, siteInConsul := apps, site
 		mu.Unlock()
-		err := errors.Join(b.publishApps(ctx, thereApps), b.publishSite(ctx, thereSite))
+		err := errors.Join(l.publishApps(ctx, inConsul), l.publishSite(ctx, siteInConsul))
 		if err != nil && !failing && ctx.Err() == nil {
-			b.log.Warn("routers do not hear of this site's apps; retrying", "error", err)
+			l.log.Warn("cannot publish to routers; retrying", "error", err)
 		}
 		failing = err != nil
 	}
 }
 
-// publishWithin bounds one round of writes, so that one that got lost is made again.
-const publishWithin = 5 * time.Second
-
-// publishApps makes there, what stands in Consul, what is so. nil is not known yet.
-func (b *Broker) publishApps(ctx context.Context, there map[string]wire.App) (err error) {
-	want, known := b.apps(time.Now())
-	if there == nil || !known {
+// publishApps writes the apps that differ from those in Consul. inConsul is nil
+// while it is not known.
+func (l *leader) publishApps(ctx context.Context, inConsul map[string]wire.App) (err error) {
+	want, known := l.state.apps(time.Now())
+	if inConsul == nil || !known {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, publishWithin)
 	defer cancel()
 	for id, app := range want {
-		app.Updated = there[id].Updated
-		if _, ok := there[id]; ok && there[id] == app {
+		app.Updated = inConsul[id].Updated
+		if _, ok := inConsul[id]; ok && inConsul[id] == app {
 			continue
 		}
 		app.Updated = time.Now().UTC()
-		err = errors.Join(err, b.cfg.Fleet.PublishApp(ctx, app))
+		err = errors.Join(err, l.fleet.PublishApp(ctx, app))
 	}
-	for id := range there {
+	for id := range inConsul {
 		if _, ok := want[id]; !ok {
-			err = errors.Join(err, b.cfg.Fleet.RemoveApp(ctx, id))
+			err = errors.Join(err, l.fleet.RemoveApp(ctx, id))
 		}
 	}
 	return err
 }
 
-// publishSite is publishApps for what the site says of itself.
-func (b *Broker) publishSite(ctx context.Context, there *wire.SiteInfo) error {
-	if there == nil || there.Site == b.cfg.Site && slices.Equal(there.Residency, b.cfg.Residency) && slices.Equal(there.GPU, b.cfg.GPU) {
+// publishSite is publishApps for the site's own record.
+func (l *leader) publishSite(ctx context.Context, inConsul *wire.SiteInfo) error {
+	if inConsul == nil || inConsul.Site == l.site.Site && slices.Equal(inConsul.Residency, l.site.Residency) && slices.Equal(inConsul.GPU, l.site.GPU) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, publishWithin)
 	defer cancel()
-	return b.cfg.Fleet.PublishSite(ctx, wire.SiteInfo{
-		Site: b.cfg.Site, Residency: b.cfg.Residency, GPU: b.cfg.GPU, Updated: time.Now().UTC()})
+	info := l.site
+	info.Updated = time.Now().UTC()
+	return l.fleet.PublishSite(ctx, info)
 }
 
-// apps is what routers are to know.
-func (b *Broker) apps(now time.Time) (map[string]wire.App, bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	out := make(map[string]wire.App, len(b.view.jobs.Apps))
-	for id, app := range b.view.jobs.Apps {
-		t := b.view.tally(app, b.mine(id), now)
+// apps is what routers need to know. known is false until Consul and Nomad have
+// answered.
+func (st *state) apps(now time.Time) (apps map[string]wire.App, known bool) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	out := make(map[string]wire.App, len(st.view.apps()))
+	for id, app := range st.view.apps() {
+		t := st.view.tally(app, st.ownTokens(id), now)
 		c := wire.Capacity{
-			Idle: t.idle + t.old, Busy: t.busy + t.ending, Starting: t.allComing + t.counts.blocked,
-			Queued: b.queues[id].people(), Warm: app.Warm, Max: app.Max,
-			ColdStartMS: b.view.cold[id].median().Milliseconds(),
-			SessionMS:   b.view.length[id].median().Milliseconds(),
+			Idle: t.idle + t.old, Busy: t.busy + t.ending, Starting: t.allStarting + t.counts.blocked,
+			Queued: st.queues[id].people(), Warm: app.Warm, Max: app.Max,
+			ColdStartMS: st.view.coldStart(id).Milliseconds(),
+			SessionMS:   st.view.sessionLength(id).Milliseconds(),
 		}
-		for _, queues := range b.elsewhere {
-			c.Queued += queues[id]
+		for _, counts := range st.peerQueues {
+			c.Queued += counts[id]
 		}
-		if f := b.view.failures[id]; f != nil && f.failing(app.Version) {
+		if f := st.view.failureOf(id); f != nil && f.failing(app.Version) {
 			c.Failing = f.why
-		} else if t.counts.blocked > 0 && t.idle+t.busy+t.allComing == 0 {
+		} else if t.counts.blocked > 0 && t.idle+t.busy+t.allStarting == 0 {
 			c.Failing = wire.CodeNoCapacity + ": " + t.blocked[0].Why
 		}
 		out[id] = wire.App{ID: id, Version: app.Version, Title: app.Title, Description: app.Description,
 			Picture: app.Picture, Display: app.Display, Capacity: c}
 	}
-	return out, b.view.known()
+	return out, st.view.known()
 }

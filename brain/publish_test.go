@@ -12,7 +12,7 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-func TestChangesAreSeenAtOnce(t *testing.T) {
+func TestChangesArePublishedAtOnce(t *testing.T) {
 	s := newSite(t, brain.App{ID: "game", Version: 1, Warm: 1, Max: 1})
 	s.nomad.placed = s.ready
 	s.brain("b1")
@@ -32,7 +32,7 @@ func TestChangesAreSeenAtOnce(t *testing.T) {
 		case d := <-seen:
 			return d
 		case <-time.After(60 * time.Second):
-			t.Fatal("a change was never seen")
+			t.Fatal("a change was not published")
 			return 0
 		}
 	}
@@ -49,55 +49,55 @@ func TestChangesAreSeenAtOnce(t *testing.T) {
 		took = append(took, wait())
 	}
 	slices.Sort(took)
-	t.Logf("a seat's change → a watcher of its app: median %v, most %v", took[5], took[9])
+	t.Logf("from a seat's change to a watcher of its app: median %v, maximum %v", took[5], took[9])
 	if took[5] > time.Second {
-		t.Errorf("routers see a change after %v, want within a second", took[5])
+		t.Errorf("a change was published after %v, want within a second", took[5])
 	}
 }
 
 func TestSessionLengthIsPublished(t *testing.T) {
 	s := newSite(t, brain.App{ID: "game", Version: 1, Max: 2})
 	s.nomad.placed = s.ready
-	room := s.published("game")
+	published := s.published("game")
 	b := s.brain("b1")
-	s.until("published", func() bool { return room().ID == "game" })
-	if ms := room().Capacity.SessionMS; ms != 0 {
+	s.until("published", func() bool { return published().ID == "game" })
+	if ms := published().Capacity.SessionMS; ms != 0 {
 		t.Errorf("before any session: %d ms", ms)
 	}
 	begin := time.Now()
 	p := s.play(b, "game")
 	p.expect(wire.MsgAnswer)
-	s.until("she is seen to play", func() bool { return room().Capacity.Busy == 1 })
+	s.until("the session is published", func() bool { return published().Capacity.Busy == 1 })
 	p.send(wire.Message{Type: wire.MsgLeave})
 	p.expect(wire.MsgEnded)
-	s.until("the length is published", func() bool { return room().Capacity.SessionMS > 0 })
-	if ms, most := room().Capacity.SessionMS, time.Since(begin).Milliseconds(); ms > most {
-		t.Errorf("%d ms of at most %d", ms, most)
+	s.until("the length is published", func() bool { return published().Capacity.SessionMS > 0 })
+	if ms, most := published().Capacity.SessionMS, time.Since(begin).Milliseconds(); ms > most {
+		t.Errorf("%d ms, want at most %d", ms, most)
 	}
 }
 
 func TestQueuedCountsAllReplicas(t *testing.T) {
 	s := newSite(t, brain.App{ID: "game", Version: 1, Max: 0})
-	room := s.published("game")
+	published := s.published("game")
 	a := s.brain("a")
-	s.until("a leads", func() bool { return room().ID == "game" })
+	s.until("a is the leader", func() bool { return published().ID == "game" })
 	b, c := s.brain("b"), s.brain("c")
 	for _, r := range []*replica{a, b, b, c} {
 		s.play(r, "game").expect(wire.MsgQueued)
 	}
-	s.until("all are counted", func() bool { return room().Capacity.Queued == 4 })
+	s.until("all are counted", func() bool { return published().Capacity.Queued == 4 })
 	if status, body := call(t, http.MethodGet, b.url+"/v1/queues"); status != 200 || strings.TrimSpace(body) != `{"game":2}` {
 		t.Errorf("b says %d %s", status, body)
 	}
-	// As if it were killed: still in Consul, and it answers nobody.
+	// As if it was killed: it is still in Consul, and does not answer.
 	b.server.Listener.Close()
 	b.server.CloseClientConnections()
 	begin := time.Now()
-	s.until("those of a dead replica are not", func() bool { return room().Capacity.Queued == 2 })
-	t.Logf("forgotten after %v", time.Since(begin))
+	s.until("the people of a dead replica are not counted", func() bool { return published().Capacity.Queued == 2 })
+	t.Logf("not counted after %v", time.Since(begin))
 }
 
-func TestSiteSaysWhatItIs(t *testing.T) {
+func TestSiteIsPublished(t *testing.T) {
 	s := newSite(t)
 	var mu sync.Mutex
 	var last wire.SiteInfo
@@ -115,8 +115,8 @@ func TestSiteSaysWhatItIs(t *testing.T) {
 		}
 	}
 	a := s.brain("a")
-	s.until("said", says("land-of-a"))
+	s.until("published by a", says("land-of-a"))
 	s.brain("b")
 	a.stop()
-	s.until("the next leader says what it knows", says("land-of-b"))
+	s.until("published by the next leader", says("land-of-b"))
 }

@@ -30,7 +30,7 @@ type seat struct {
 	heard  []wire.Message
 }
 
-// seat starts one in a state, as a child's.
+// seat starts the seat of a child, in a state.
 func (s *site) seat(app, child, alloc string, state wire.SeatState) *seat {
 	x := &seat{site: s}
 	x.mu.Lock() // a brain may be quicker than the rest of this function
@@ -164,7 +164,7 @@ func (x *seat) retire(rw http.ResponseWriter, _ *http.Request) {
 	go x.end(wire.End{Reason: wire.ReasonRetired})
 }
 
-// end ends the seat in order: its person is told, Nomad is told.
+// end ends the seat in order: it tells its person and Nomad.
 func (x *seat) end(end wire.End) {
 	x.mu.Lock()
 	ws := x.conn
@@ -177,7 +177,7 @@ func (x *seat) end(end wire.End) {
 	x.site.nomad.died(x.rec.Job, end)
 }
 
-// vanish takes the seat away without a word.
+// vanish takes the seat away without an event.
 func (x *seat) vanish() {
 	x.once.Do(func() {
 		x.reg.Close()

@@ -23,8 +23,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// site is a real Consul, a Nomad in memory, and seats that speak the attach
-// protocol: all that a brain has to do with.
+// site is everything that a brain speaks with: a real Consul, a Nomad in memory,
+// and seats with the seat API.
 type site struct {
 	t      *testing.T
 	ctx    context.Context
@@ -32,14 +32,14 @@ type site struct {
 	fleet  *fleet.Fleet
 	signer *ticket.Signer
 	verify *ticket.Verifier
-	nomad  *memory
+	nomad  *fakeNomad
 	logs   *logs
 
 	mu    sync.Mutex
 	seats map[string]*seat
 }
 
-// logs keeps what brains log, to look for secrets in it.
+// logs keeps what brains log, so that a test can look for secrets in it.
 type logs struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -61,8 +61,8 @@ func newSite(t *testing.T, apps ...brain.App) *site {
 		logs: &logs{t: t.Output()}, seats: map[string]*seat{}}
 	s.verify = ticket.NewVerifier(s.signer.Public())
 	s.fleet = s.open(s.consul.Address)
-	s.nomad = &memory{site: s, jobs: brain.Jobs{Apps: map[string]brain.App{}, Children: map[string]brain.Child{}},
-		tokens: map[string]string{}, bell: make(chan struct{})}
+	s.nomad = &fakeNomad{site: s, jobs: brain.Jobs{Apps: map[string]brain.App{}, Children: map[string]brain.Child{}},
+		tokens: map[string]string{}, changed: make(chan struct{})}
 	for _, app := range apps {
 		s.nomad.jobs.Apps[app.ID] = app
 	}
@@ -95,7 +95,7 @@ type replica struct {
 	stop   func()
 }
 
-// brain starts a replica. With another address of Consul, it goes that way.
+// brain starts a replica, with another address of Consul if one is given.
 func (s *site) brain(name string, consulAddress ...string) *replica {
 	s.t.Helper()
 	f := s.open(append(consulAddress, s.consul.Address)[0])

@@ -7,10 +7,10 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// Who asks for a version gets that, or is told that it is not to be had.
+// A person that asks for a version gets it, or is told that it is not available.
 func TestVersionAskedFor(t *testing.T) {
 	s := newSite(t, brain.App{ID: "game", Version: 4, Max: 5})
-	room := s.published("game")
+	published := s.published("game")
 	b := s.brain("b1")
 	child := func(id, alloc string, version uint64) {
 		s.nomad.change(func(j brain.Jobs) {
@@ -24,16 +24,16 @@ func TestVersionAskedFor(t *testing.T) {
 		t.Errorf("refused %+v", p)
 	}
 	if n := s.nomad.dispatched(); n != 0 {
-		t.Errorf("%d seats for people who cannot be served", n)
+		t.Errorf("%d seats for people that cannot be served", n)
 	}
-	// One of the old version starts: she who asked for it waits for it, although
-	// one who did not ask came before her.
+	// A seat of the old version starts. The person that asked for that version
+	// waits for it; the person that asked for the new version gets another seat.
 	child("game/dispatch-v3-7", "old", 3)
 	x := s.seat("game", "game/dispatch-v3-7", "old", wire.SeatStarting)
 	s.nomad.mu.Lock()
 	s.nomad.placed = s.ready
 	s.nomad.mu.Unlock()
-	s.until("the old one is seen", func() bool { return room().Capacity.Starting == 1 })
+	s.until("the old seat is published", func() bool { return published().Capacity.Starting == 1 })
 	old := s.playVersion(b, "game", 3)
 	old.expect(wire.MsgStarting)
 	newest := s.playVersion(b, "game", 4)

@@ -2,406 +2,257 @@ package brain
 
 import (
 	"cmp"
+	"maps"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
+	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// view is what Consul and Nomad say, put together. It is guarded by Broker.mu.
+// view is what Consul and Nomad say, put together, and what their changes say
+// beyond that. Only its own methods read its tables. state.mu guards it.
 type view struct {
 	jobs       Jobs
-	seats      map[string]wire.Seat
+	seats      map[string]wire.Seat // by seat, which is its allocation
 	jobsKnown  bool
 	seatsKnown bool
+	jobsAt     time.Time // when Nomad was heard last
 
-	looked time.Time // when Nomad was heard last
+	seatTracks  map[string]*seatTrack  // by seat, from its first record until Nomad has forgotten its child
+	childTracks map[string]*childTrack // by child, while Nomad knows it
+	// pending are this replica's dispatches that Nomad's events have not shown
+	// yet, by token.
+	pending map[string]pendingDispatch
+	// sent are the tokens of this replica's dispatches for people, until their
+	// children are dead. So a child still counts as this replica's when its person
+	// has left.
+	sent map[string]time.Time
 
-	// Of each seat since it was first seen until Nomad has forgotten its job:
-	lives map[string]*life // by alloc
-	// Of each child that Nomad knows.
-	births map[string]*birth // by child
-	// What this replica dispatched and Nomad's events have not shown yet, by token.
-	underway map[string]dispatched
-	// The tokens of this replica's dispatches, until their children are dead: so
-	// that a child is not nobody's when the person it was meant for has left.
-	sent     map[string]time.Time
-	failures map[string]*backOff   // by app
-	cold     map[string]*durations // dispatch → idle, by app
-	length   map[string]*durations // of sessions, by app
-}
-
-// life is what a seat's record of the moment does not say. Its times are by this
-// process's clock: a seat's node may have another.
-type life struct {
-	last    wire.Seat // as it was seen last
-	present bool      // is in Consul now
-	since   time.Time // its state was first seen
-	ready   time.Time // it was first seen idle or busy
-	// busySince is zero unless it serves, or died serving.
-	busySince time.Time
-	// unwanted is the Since of the state in which the seat turned a claim of
-	// ours down, or took it: it is not offered again before its state changes.
-	unwanted   time.Time
-	unwantedAt time.Time
-	// unreachable is when the seat did not answer.
-	unreachable time.Time
-	reserved    bool // offered to one of ours this moment
-	retiring    time.Time
-}
-
-// taken reports whether somebody has the seat although Consul still calls it
-// free. If Consul goes on saying so for long, it is right.
-func (l *life) taken(now time.Time) bool {
-	return l.unwanted.Equal(l.last.Since) && now.Sub(l.unwantedAt) < takenFor
-}
-
-// silent reports whether the seat gave no answer a moment ago.
-func (l *life) silent(now time.Time) bool { return now.Sub(l.unreachable) <= pauseFor }
-
-func (l *life) isRetiring(now time.Time) bool { return now.Sub(l.retiring) <= pauseFor }
-
-const (
-	// pauseFor is how long a seat is left alone that did not answer, or was
-	// asked to retire.
-	pauseFor = 5 * time.Second
-	// takenFor is how long a seat that turned us down is believed to be taken
-	// against Consul's word.
-	takenFor = 30 * time.Second
-)
-
-// birth is when a child came into view.
-type birth struct {
-	// seen is zero where it was there before this process.
-	seen     time.Time
-	blocked  time.Time // since when no node takes it
-	stopping time.Time // when it was asked to stop
-}
-
-type dispatched struct {
-	app, child string
-	at         time.Time
-	asked      time.Time // when Nomad's servers were asked what became of it
+	failures       map[string]*backOff   // by app
+	coldStarts     map[string]*durations // from dispatch to idle, by app
+	sessionLengths map[string]*durations // by app
 }
 
 func newView() *view {
 	return &view{
-		seats: map[string]wire.Seat{}, lives: map[string]*life{}, births: map[string]*birth{},
-		underway: map[string]dispatched{}, sent: map[string]time.Time{},
-		failures: map[string]*backOff{}, cold: map[string]*durations{}, length: map[string]*durations{},
+		seats: map[string]wire.Seat{}, seatTracks: map[string]*seatTrack{}, childTracks: map[string]*childTrack{},
+		pending: map[string]pendingDispatch{}, sent: map[string]time.Time{},
+		failures: map[string]*backOff{}, coldStarts: map[string]*durations{}, sessionLengths: map[string]*durations{},
 	}
 }
 
 func (v *view) known() bool { return v.jobsKnown && v.seatsKnown }
 
-// versionOf is the app's version a child was dispatched from: it is in the
-// child's id, which nobody can get wrong.
-func versionOf(child string) (uint64, bool) {
-	_, rest, ok := strings.Cut(child, "/dispatch-v")
-	if !ok {
-		return 0, false
-	}
-	digits, _, ok := strings.Cut(rest, "-")
-	n, err := strconv.ParseUint(digits, 10, 64)
-	return n, ok && err == nil
+func (v *view) app(id string) (App, bool) {
+	app, ok := v.jobs.Apps[id]
+	return app, ok
 }
 
-func seatVersion(s wire.Seat) uint64 {
-	if n, ok := versionOf(s.Job); ok {
-		return n
+// apps are all apps that Nomad has. The caller must not change the map.
+func (v *view) apps() map[string]App { return v.jobs.Apps }
+
+// planned are the apps that need a plan: those that Nomad has, and those that
+// have seats still.
+func (v *view) planned() map[string]App {
+	out := make(map[string]App, len(v.jobs.Apps))
+	maps.Copy(out, v.jobs.Apps)
+	for _, s := range v.seats {
+		if _, ok := out[s.App]; !ok {
+			out[s.App] = App{ID: s.App}
+		}
 	}
-	return s.Version
+	return out
 }
 
-// setSeats takes what Consul says.
+// setSeats takes all seats from Consul.
 func (v *view) setSeats(list []wire.Seat, now time.Time) {
 	first := !v.seatsKnown
 	v.seatsKnown = true
-	for _, l := range v.lives {
-		l.present = false
+	for _, t := range v.seatTracks {
+		t.present = false
 	}
 	v.seats = make(map[string]wire.Seat, len(list))
 	for _, s := range list {
 		v.seats[s.ID] = s
-		l := v.lives[s.ID]
-		if l == nil {
-			l = &life{}
-			v.lives[s.ID] = l
+		t := v.seatTracks[s.ID]
+		if t == nil {
+			t = &seatTrack{}
+			v.seatTracks[s.ID] = t
 		}
-		if l.since.IsZero() || l.last.State != s.State || !l.last.Since.Equal(s.Since) {
-			l.since = now
+		if t.since.IsZero() || t.last.State != s.State || !t.last.Since.Equal(s.Since) {
+			t.since = now
 		}
-		l.last, l.present = s, true
-		if (s.State.Free() || s.State.Busy()) && l.ready.IsZero() {
-			l.ready = now
-			if born := v.births[s.Job]; born != nil && !born.seen.IsZero() {
-				sample(v.cold, s.App, now.Sub(born.seen))
+		t.last, t.present = s, true
+		if (s.State.Free() || s.State.Busy()) && t.ready.IsZero() {
+			t.ready = now
+			if child := v.childTracks[s.Job]; child != nil && !child.seen.IsZero() {
+				sample(v.coldStarts, s.App, now.Sub(child.seen))
 			}
 		}
 		switch {
-		case s.State.Busy() && l.busySince.IsZero():
-			l.busySince = now
+		case s.State.Busy() && t.busySince.IsZero():
+			t.busySince = now
 			if first && s.Since.Before(now) {
-				l.busySince = s.Since // as near as can be told
+				t.busySince = s.Since // the best estimate there is
 			}
 			if v.live(s) {
 				v.proven(s)
 			}
 		case s.State.Free():
-			l.busySince = time.Time{}
+			t.busySince = time.Time{}
 		}
 	}
 	v.forget()
 }
 
-// proven forgets an app's failures because of a seat that came up after the
-// last of them, in the same version, and is good. A seat that came up before
-// says nothing of how seats start now.
-func (v *view) proven(s wire.Seat) {
-	f, l := v.failures[s.App], v.lives[s.ID]
-	if f != nil && l != nil && f.version == seatVersion(s) && l.ready.After(f.last) {
-		delete(v.failures, s.App)
-	}
-}
-
-// setJobs takes what Nomad says, and gives the children that have died since.
+// setJobs takes all apps and children from Nomad, and returns the children that
+// have died since.
 func (v *view) setJobs(jobs Jobs, now time.Time) (died []Child) {
 	before, known := v.jobs.Children, v.jobsKnown
 	v.jobs, v.jobsKnown = jobs, true
 	tokens := map[string]string{} // by child
-	for token, d := range v.underway {
+	for token, d := range v.pending {
 		if d.child != "" {
 			tokens[d.child] = token
 		}
 	}
 	for id, child := range jobs.Children {
-		born := v.births[id]
-		if born == nil {
-			born = &birth{}
-			v.births[id] = born
+		track := v.childTracks[id]
+		if track == nil {
+			track = &childTrack{}
+			v.childTracks[id] = track
 			if known {
-				born.seen = now
+				track.seen = now
 			}
-			// The event may come before Dispatch has returned the child's id:
-			// the token is known all along.
+			// The event may come before Dispatch has returned the child's id. The
+			// token is known in any case.
 			token := cmp.Or(tokens[id], child.Token)
-			if d, ok := v.underway[token]; ok {
-				born.seen = d.at
-				delete(v.underway, token)
+			if d, ok := v.pending[token]; ok {
+				track.seen = d.at
+				delete(v.pending, token)
 			}
 		}
 		switch was, seen := before[id]; {
 		case child.State != ChildDead:
 		case seen && was.State != ChildDead:
 			died = append(died, child)
-		case !seen && known && child.Created.After(v.looked.Add(-lookBehind)):
-			died = append(died, child) // dispatched and dead between two looks
+		case !seen && known && child.Created.After(v.jobsAt.Add(-lookBehind)):
+			died = append(died, child) // dispatched and dead between two looks at Nomad
 		}
 		switch {
 		case child.State == ChildDead:
 			delete(v.sent, child.Token)
-			born.blocked = time.Time{}
+			track.blocked = time.Time{}
 		case child.State != ChildBlocked:
-			born.blocked = time.Time{}
-		case born.blocked.IsZero():
-			born.blocked = now
+			track.blocked = time.Time{}
+		case track.blocked.IsZero():
+			track.blocked = now
 		}
 	}
-	v.looked = now
+	v.jobsAt = now
 	slices.SortFunc(died, func(a, b Child) int { return cmp.Compare(a.ID, b.ID) })
 	for _, child := range died {
-		if l := v.lives[child.Alloc]; l != nil && !l.busySince.IsZero() {
-			sample(v.length, child.App, now.Sub(l.busySince))
+		if t := v.seatTracks[child.Alloc]; t != nil && !t.busySince.IsZero() {
+			sample(v.sessionLengths, child.App, now.Sub(t.busySince))
 		}
 	}
 	v.forget()
 	return died
 }
 
-// lookBehind is how much older than the last look a child may say it is that
-// was not seen then: clocks differ, and news takes its time. What is older was
-// dead before we came.
+// lookBehind is how much older than the last look at Nomad an unseen child may
+// be: clocks differ, and events are late. An older child was dead before this
+// replica started.
 const lookBehind = time.Minute
+
+// timePassed does what follows from the time alone.
+func (v *view) timePassed(now time.Time) {
+	for id, s := range v.seats {
+		if s.State.Free() && v.live(s) && now.Sub(v.seatTracks[id].since) > provenAfter {
+			v.proven(s)
+		}
+	}
+	for token, at := range v.sent {
+		if now.Sub(at) > ticket.MaxWait {
+			delete(v.sent, token) // its person cannot be waiting any more
+		}
+	}
+}
 
 // forget drops what neither Consul nor Nomad has any more.
 func (v *view) forget() {
 	if !v.known() {
 		return
 	}
-	for alloc, l := range v.lives {
-		if _, ok := v.jobs.Children[l.last.Job]; !ok && !l.present {
-			delete(v.lives, alloc)
+	for seat, t := range v.seatTracks {
+		if _, ok := v.jobs.Children[t.last.Job]; !ok && !t.present {
+			delete(v.seatTracks, seat)
 		}
 	}
-	for child := range v.births {
+	for child := range v.childTracks {
 		if _, ok := v.jobs.Children[child]; !ok {
-			delete(v.births, child)
+			delete(v.childTracks, child)
 		}
 	}
 }
 
-// live gives the seat unless Nomad knows that it is dead.
+// proven forgets an app's failures because of a seat that works. The seat must
+// have the same version, and must have come up after the last failure: an
+// earlier seat does not show how seats start now.
+func (v *view) proven(s wire.Seat) {
+	f, t := v.failures[s.App], v.seatTracks[s.ID]
+	if f != nil && t != nil && f.version == seatVersion(s) && t.ready.After(f.last) {
+		delete(v.failures, s.App)
+	}
+}
+
+// live reports whether the seat lives, as far as Nomad knows.
 func (v *view) live(s wire.Seat) bool {
 	child, ok := v.jobs.Children[s.Job]
 	return !ok || child.State != ChildDead
 }
 
-// freeSeats are the seats that may be offered now: those of the app's present
-// version first, then the newest, then those that have been idle longest.
-func (v *view) freeSeats(app App, now time.Time) []wire.Seat {
-	var out []wire.Seat
-	for id, s := range v.seats {
-		l := v.lives[id]
-		if s.App == app.ID && s.State.Free() && v.live(s) && !l.reserved && !l.taken(now) && !l.silent(now) && !l.isRetiring(now) {
-			out = append(out, s)
-		}
-	}
-	present := func(s wire.Seat) int {
-		if seatVersion(s) == app.Version {
-			return 0
-		}
-		return 1
-	}
-	slices.SortFunc(out, func(a, b wire.Seat) int {
-		return cmp.Or(cmp.Compare(present(a), present(b)), cmp.Compare(seatVersion(b), seatVersion(a)),
-			a.Since.Compare(b.Since), cmp.Compare(a.ID, b.ID))
-	})
-	return out
+// served reports whether a seat served somebody before it died.
+func (v *view) served(seat string) bool {
+	t := v.seatTracks[seat]
+	return t != nil && !t.busySince.IsZero()
 }
 
-// hasVersion reports whether a seat of that version is free or may become so.
-func (v *view) hasVersion(app string, version uint64, now time.Time) bool {
-	for id, s := range v.seats {
-		if s.App == app && v.live(s) && seatVersion(s) == version &&
-			(s.State == wire.SeatStarting || s.State.Free() && !v.lives[id].taken(now) && !v.lives[id].isRetiring(now)) {
-			return true
+// seatOfSession is the seat that Consul shows with a session.
+func (v *view) seatOfSession(session string) (wire.Seat, bool) {
+	for _, s := range v.seats {
+		if s.Session == session && s.State != wire.SeatIdle {
+			return s, true
 		}
+	}
+	return wire.Seat{}, false
+}
+
+// lastSeen is a seat's last record, the zero value where there was none.
+func (v *view) lastSeen(seat string) wire.Seat {
+	if t := v.seatTracks[seat]; t != nil {
+		return t.last
+	}
+	return wire.Seat{}
+}
+
+// locate says what is known of a seat.
+func (v *view) locate(seat string) seatLocation {
+	out := seatLocation{settled: v.known()}
+	// A seat that has left Consul may still live at its last address.
+	if t := v.seatTracks[seat]; t != nil {
+		out.address, out.running = t.last.Address, t.present
 	}
 	for _, child := range v.jobs.Children {
-		if child.App != app || child.Version != version || child.State != ChildPending && child.State != ChildRunning {
+		if child.Alloc != seat {
 			continue
 		}
-		if _, seen := v.lives[child.Alloc]; !seen {
-			return true // no stream host speaks yet
+		if out.running = child.State != ChildDead; !out.running {
+			end := child.ended()
+			out.end = &end
 		}
+		break
 	}
-	return false
-}
-
-// coming is a seat on its way.
-type coming struct {
-	child    string
-	token    string
-	since    time.Time
-	progress wire.Progress
-}
-
-// tally is all an app's seats and children, counted and listed.
-type tally struct {
-	counts
-	idleSeats []idleSeat
-	coming    []coming // counts.starting of them, the furthest first
-	blocked   []Child
-	allComing int
-}
-
-// tally counts an app's room. mine says whether a dispatch's token belongs to
-// this replica's people; a token of nobody is the pool's.
-func (v *view) tally(app App, mine func(token string) bool, now time.Time) tally {
-	var t tally
-	present := map[string]bool{} // child ids that have a seat in Consul
-	add := func(c coming) {
-		if strings.HasPrefix(c.token, poolToken) || mine(c.token) {
-			t.starting++
-			t.coming = append(t.coming, c)
-		} else {
-			t.foreign++
-		}
-	}
-	for id, s := range v.seats {
-		if s.App != app.ID || !v.live(s) {
-			continue
-		}
-		present[s.Job] = true
-		l := v.lives[id]
-		switch {
-		case s.State == wire.SeatStarting:
-			child := v.jobs.Children[s.Job]
-			if child.Created.IsZero() {
-				child.Created = s.Since
-			}
-			add(coming{child: s.Job, token: child.Token, since: child.Created, progress: s.Progress})
-		case s.State.Busy(), s.State.Free() && l.taken(now):
-			t.busy++ // or somebody has it, and Consul will say so in a moment
-		case s.State.Free() && (l.isRetiring(now) || l.silent(now)):
-			t.ending++ // it holds its place, and nobody can have it now
-		case s.State.Free():
-			old := seatVersion(s) != app.Version
-			if old {
-				t.old++
-			} else {
-				t.idle++
-			}
-			t.idleSeats = append(t.idleSeats, idleSeat{id: id, old: old, age: now.Sub(l.since)})
-		default:
-			t.ending++
-		}
-	}
-	placing := wire.Progress{Phase: wire.PhasePlacing, Fraction: -1}
-	for id, child := range v.jobs.Children {
-		if child.App != app.ID || child.State == ChildDead || present[id] {
-			continue
-		}
-		switch l := v.lives[child.Alloc]; {
-		case l != nil && l.last.State != wire.SeatStarting:
-			t.ending++ // was a seat and is silent now
-		case child.State == ChildBlocked && child.Version != app.Version:
-			t.ending++ // the leader stops it; it says nothing of the present version
-		case child.State == ChildBlocked:
-			t.counts.blocked++
-			t.blocked = append(t.blocked, child)
-		default:
-			add(coming{child: id, token: child.Token, since: child.Created, progress: placing})
-		}
-	}
-	for token, d := range v.underway {
-		if d.app == app.ID && (d.child == "" || !present[d.child]) {
-			add(coming{child: d.child, token: token, since: d.at, progress: placing})
-		}
-	}
-	t.allComing = t.starting + t.foreign
-	slices.SortFunc(t.blocked, func(a, b Child) int { return cmp.Compare(a.ID, b.ID) })
-	slices.SortFunc(t.coming, func(a, b coming) int {
-		return cmp.Or(a.since.Compare(b.since), cmp.Compare(a.token, b.token))
-	})
-	slices.SortFunc(t.idleSeats, func(a, b idleSeat) int {
-		return cmp.Or(cmp.Compare(b.age, a.age), cmp.Compare(a.id, b.id))
-	})
-	return t
-}
-
-// durations is the last few of something measured.
-type durations struct {
-	last [32]time.Duration
-	n    int
-}
-
-func sample(m map[string]*durations, app string, d time.Duration) {
-	if m[app] == nil {
-		m[app] = &durations{}
-	}
-	m[app].last[m[app].n%len(durations{}.last)] = d
-	m[app].n++
-}
-
-// median is zero while nothing was measured.
-func (d *durations) median() time.Duration {
-	if d == nil || d.n == 0 {
-		return 0
-	}
-	s := slices.Clone(d.last[:min(d.n, len(d.last))])
-	slices.Sort(s)
-	return s[len(s)/2]
+	return out
 }

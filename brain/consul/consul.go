@@ -1,4 +1,7 @@
-// Package consul fits internal/fleet to what a brain needs of it.
+// Package consul adapts internal/fleet to brain.Fleet.
+//
+//	registration, err := registry.RegisterInstance(ctx, wire.BrainService, me)
+//	b, err := brain.New(brain.Config{Fleet: consul.Fleet{Fleet: registry, Holder: registration}, …})
 package consul
 
 import (
@@ -9,8 +12,8 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// Fleet is brain.Fleet. Locks fall with the health check of Holder, the brain's
-// own registration.
+// Fleet is a brain.Fleet. Its locks are lost when the health check of Holder,
+// the brain's own registration, fails.
 type Fleet struct {
 	*fleet.Fleet
 	Holder *fleet.InstanceRegistration
@@ -40,7 +43,7 @@ func (f Fleet) WatchBrains(ctx context.Context, fn func([]wire.Instance)) {
 func (f Fleet) Lock(ctx context.Context, key string) (brain.Lock, error) {
 	l, err := f.Fleet.Lock(ctx, key, f.Holder)
 	if err != nil {
-		return nil, err // not a typed nil
+		return nil, err // l is a nil *fleet.Lock, which is not a nil brain.Lock
 	}
 	return l, nil
 }

@@ -23,11 +23,11 @@ type event struct {
 	Details        map[string]string
 }
 
-// end reads from a task's events how its seat ended: the driver's own word, else
-// what Nomad made of it. It is nil where nothing says so.
+// end reads from a task's events how its seat ended: what the driver said, else
+// what Nomad says. It is nil if neither says it.
 func end(t task) *wire.End {
-	// The driver's word may stand before or after "Terminated"; what came before
-	// an earlier start is of an earlier seat.
+	// The driver's event may come before or after "Terminated". Events before the
+	// last start are about an earlier run.
 	events := t.Events
 	for i, e := range events {
 		if e.Type == "Started" {
@@ -64,7 +64,7 @@ func end(t task) *wire.End {
 	return found
 }
 
-// parseEnd reads what wire.End's String wrote.
+// parseEnd reads what wire.End.String wrote.
 func parseEnd(s string) (wire.End, bool) {
 	head, detail, _ := strings.Cut(s, ": ")
 	reason, inner, _ := strings.Cut(strings.TrimSuffix(head, ")"), "(")

@@ -42,7 +42,7 @@ func TestEndIsReadBack(t *testing.T) {
 		{Type: "Terminated", Details: map[string]string{"exit_code": "0"}},
 	}})
 	if want := (wire.End{Reason: wire.ReasonIdle, Detail: "no input for 300 s"}); got == nil || *got != want {
-		t.Errorf("the driver's word was read as %+v", got)
+		t.Errorf("the driver's event was read as %+v", got)
 	}
 }
 
@@ -175,7 +175,7 @@ func TestAgainstNomad(t *testing.T) {
 		t.Errorf("live %v, %v", live, err)
 	}
 
-	// A changed job is a new version; its seats say so by their names.
+	// A changed job is a new version, and its children's ids tell it.
 	run(t, c, jobHCL("viewer", `warm = "x"; max = "3"`, "exit 7", ""))
 	testkit.Until(t, "the new version is seen", func() bool { return see().Apps["viewer"].Version == app.Version+1 })
 	app = see().Apps["viewer"]
@@ -186,7 +186,7 @@ func TestAgainstNomad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	testkit.Until(t, "it died of itself", func() bool {
+	testkit.Until(t, "it exits and is dead", func() bool {
 		child := see().Children[failing]
 		return child.State == brain.ChildDead && child.End != nil && child.End.ExitCode == 7
 	})
@@ -194,7 +194,7 @@ func TestAgainstNomad(t *testing.T) {
 		t.Errorf("version %d, want %d", v, app.Version)
 	}
 
-	// Nobody can take it.
+	// No node can take it.
 	run(t, c, jobHCL("huge", "", "sleep 600", `constraint {
       attribute = "${node.class}"
       value = "gpu"
@@ -204,13 +204,13 @@ func TestAgainstNomad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	testkit.Until(t, "blocked, and why", func() bool {
+	testkit.Until(t, "it is blocked, with a reason", func() bool {
 		child := see().Children[stuck]
 		return child.State == brain.ChildBlocked && strings.Contains(child.Why, "node.class")
 	})
 	t.Log(see().Children[stuck].Why)
 
-	// A second watch, from scratch, sees the same.
+	// A second watch reads the same from the tables.
 	other := make(chan brain.Jobs, 100)
 	again, stop := context.WithCancel(ctx)
 	ended := make(chan struct{})
@@ -227,35 +227,35 @@ func TestAgainstNomad(t *testing.T) {
 	stop()
 	<-ended
 	if got := first.Children[ids[0]]; got.State != brain.ChildRunning || got.Token != "s-1" {
-		t.Errorf("from scratch: %+v", got)
+		t.Errorf("second watch: %+v", got)
 	}
 	if got := first.Children[failing]; got.State != brain.ChildDead || got.End == nil || got.End.ExitCode != 7 {
-		t.Errorf("from scratch: %+v", got)
+		t.Errorf("second watch: %+v", got)
 	}
 	if got := first.Children[stuck]; got.State != brain.ChildBlocked || got.Why == "" {
-		t.Errorf("from scratch: %+v", got)
+		t.Errorf("second watch: %+v", got)
 	}
 
-	// Nomad dies and comes back: the watch goes on by itself.
+	// Nomad is killed and started again. The watch goes on.
 	agent.Kill()
 	agent.Restart()
-	testkit.Retry(testkit.Context(t, time.Minute), t, "nomad leads again", func() error { _, err := c.Live(ctx, "viewer"); return err })
+	testkit.Retry(testkit.Context(t, time.Minute), t, "nomad has a leader again", func() error { _, err := c.Live(ctx, "viewer"); return err })
 	testkit.Retry(testkit.Context(t, time.Minute), t, "nomad takes writes again", func() error { return c.Stop(ctx, ids[0]) })
 	testkit.Until(t, "stopped is drained", func() bool {
 		child := see().Children[ids[0]]
 		return child.State == brain.ChildDead && child.End != nil && child.End.Reason == wire.ReasonDrained
 	})
 	if _, err := c.Dispatch(ctx, brain.App{ID: "never"}, "s-9"); !errors.Is(err, brain.ErrNoApp) {
-		t.Errorf("an app that is not there: %v", err)
+		t.Errorf("dispatch of an app that does not exist: %v", err)
 	}
 	if err := c.Stop(ctx, "viewer"); err == nil {
-		t.Error("Stop would stop an app")
+		t.Error("Stop accepted an app")
 	}
 	if _, _, err := c.api.Jobs().Deregister("viewer", false, nil); err != nil {
 		t.Fatal(err)
 	}
 	testkit.Until(t, "a stopped app is gone", func() bool { _, ok := see().Apps["viewer"]; return !ok })
 	if got := see().Children[failing]; got.App != "viewer" {
-		t.Errorf("its seats are forgotten: %+v", got)
+		t.Errorf("its children are forgotten: %+v", got)
 	}
 }

@@ -41,18 +41,18 @@ func brainCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "brain",
 		Short: "The session broker of a site",
-		Long: `Broker the sessions of a site: people reach it by WebSocket, it claims seats for
-them and keeps each app's warm pool.
+		Long: `Broker the sessions of a site. People connect to a brain by WebSocket; it claims
+seats for them and keeps each app's warm pool.
 
-A brain keeps nothing. Run two or more at each site; one of them keeps the pool,
-and another takes over when it dies. No stream is interrupted by that.
+A brain stores nothing. Run two or more at each site. One of them is the leader,
+and another takes over when it dies. This interrupts no stream.
 
---residency and --gpu are said of the site, not of the brain: give all brains of
-a site the same.
+--residency and --gpu describe the site, not the brain. Give all brains of a site
+the same values.
 
-Every flag can also be given in the environment: --nomad-token is
-NEARCAST_NOMAD_TOKEN, and so on. Use that for secrets, which a command line shows
-to everybody on the machine.`,
+Each flag can also be set in the environment: --nomad-token is
+NEARCAST_NOMAD_TOKEN, and so on. Use the environment for secrets: everybody on
+the machine can read a command line.`,
 		Example: `  nearcast brain --listen 0.0.0.0:8081 --url wss://brain.eu.play.example/v1/connect --ticket-keys /etc/nearcast/ticket-keys.pem`,
 		Args:    cobra.NoArgs,
 		PreRunE: func(cmd *cobra.Command, _ []string) error { return flagsFromEnv(cmd) },
@@ -60,16 +60,16 @@ to everybody on the machine.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:8081", "address to serve on")
-	flags.StringVar(&f.url, "url", "", "where browsers reach this brain, wss://host[:port]/v1/connect (default ws://<listen>/v1/connect)")
-	flags.StringVar(&f.site, "site", "", "the site, a Consul datacenter (default the agent's own)")
-	flags.StringVar(&f.name, "name", "", "name among the site's brains (default <hostname>-<port>)")
-	flags.StringVar(&f.consul, "consul", "127.0.0.1:8500", "the local Consul agent")
-	flags.StringVar(&f.consulToken, "consul-token", "", "Consul ACL token, if Consul asks for one")
-	flags.StringVar(&f.nomad, "nomad", "127.0.0.1:4646", "the Nomad API of the site's region")
-	flags.StringVar(&f.nomadToken, "nomad-token", "", "Nomad ACL token that may list, dispatch and stop the apps' jobs")
-	flags.StringVar(&f.ticketKeys, "ticket-keys", ticket.PublicKeysFile, "public keys of the routers; nearcast ticket-key makes them")
-	flags.StringSliceVar(&f.residency, "residency", nil, "jurisdictions the site lies in, such as eu,de; people may ask for one")
-	flags.StringSliceVar(&f.gpu, "gpu", nil, "classes of GPU that the site's stream hosts have, such as nvidia-l4; people may ask for one")
+	flags.StringVar(&f.url, "url", "", "URL at which browsers reach this brain, wss://host[:port]/v1/connect (default ws://<listen>/v1/connect)")
+	flags.StringVar(&f.site, "site", "", "site, a Consul datacenter (default: the Consul agent's own)")
+	flags.StringVar(&f.name, "name", "", "unique name of this brain at the site (default <hostname>-<port>)")
+	flags.StringVar(&f.consul, "consul", "127.0.0.1:8500", "address of the local Consul agent")
+	flags.StringVar(&f.consulToken, "consul-token", "", "Consul ACL token, if Consul needs one")
+	flags.StringVar(&f.nomad, "nomad", "127.0.0.1:4646", "address of the Nomad API of the site's region")
+	flags.StringVar(&f.nomadToken, "nomad-token", "", "Nomad ACL token with the rights to list, dispatch and stop the apps' jobs")
+	flags.StringVar(&f.ticketKeys, "ticket-keys", ticket.PublicKeysFile, "file with the routers' public keys; nearcast ticket-key makes it")
+	flags.StringSliceVar(&f.residency, "residency", nil, "jurisdictions of the site, such as eu,de; people can ask for one")
+	flags.StringSliceVar(&f.gpu, "gpu", nil, "GPU classes of the site's nodes, such as nvidia-l4; people can ask for one")
 	return cmd
 }
 
@@ -102,8 +102,8 @@ func runBrain(ctx context.Context, f brainFlags, log *slog.Logger) error {
 			return err
 		}
 	}
-	// What runs outlives ctx by a moment: people are sent to other brains while
-	// this one is off the list already.
+	// The brain runs a moment longer than ctx: it is deregistered first, then it
+	// sends people to other brains.
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	registration, err := registry.RegisterInstance(running, wire.BrainService, me)
@@ -115,7 +115,8 @@ func runBrain(ctx context.Context, f brainFlags, log *slog.Logger) error {
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	b, err := brain.New(brain.Config{
-		ID: me.ID, Site: me.Site, Residency: words(f.residency), GPU: words(f.gpu), Fleet: consul.Fleet{Fleet: registry, Holder: registration}, Nomad: cluster,
+		ID: me.ID, Site: me.Site, Residency: normalised(f.residency), GPU: normalised(f.gpu),
+		Fleet: consul.Fleet{Fleet: registry, Holder: registration}, Nomad: cluster,
 		Verifier: verifier, Log: log, Metrics: metrics,
 	})
 	if err != nil {
@@ -143,32 +144,32 @@ func runBrain(ctx context.Context, f brainFlags, log *slog.Logger) error {
 	closing, cancel := context.WithTimeout(running, 10*time.Second)
 	defer cancel()
 	if err := b.Shutdown(closing); err != nil {
-		log.Warn("some people did not let go", "error", err)
+		log.Warn("some connections did not close in time", "error", err)
 	}
 	server.Shutdown(closing)
 	return ctx.Err()
 }
 
-// words are the words of a list as they are compared: in small letters, each
-// once, in order.
-func words(list []string) []string {
+// normalised is a list in the form in which lists are compared: in lower case,
+// sorted, without duplicates.
+func normalised(list []string) []string {
 	var out []string
-	for _, word := range list {
-		if word = strings.ToLower(strings.TrimSpace(word)); word != "" {
-			out = append(out, word)
+	for _, value := range list {
+		if value = strings.ToLower(strings.TrimSpace(value)); value != "" {
+			out = append(out, value)
 		}
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
 }
 
-// identity is how this brain is called and reached.
+// identity is this brain's name and addresses.
 func (f brainFlags) identity(bound *net.TCPAddr) (wire.Instance, error) {
 	port, host := fmt.Sprint(bound.Port), bound.IP.String()
 	if bound.IP.IsUnspecified() {
-		host = "" // the agent's own, in Consul
+		host = "" // Consul takes the agent's own address
 		if f.url == "" {
-			return wire.Instance{}, errors.New("--url is needed: --listen names every address of this machine, and none that a browser could use")
+			return wire.Instance{}, errors.New("set --url: --listen is every address of this machine, so it names none that a browser can use")
 		}
 	}
 	me := wire.Instance{ID: f.name, URL: f.url, Address: net.JoinHostPort(host, port)}
@@ -177,18 +178,18 @@ func (f brainFlags) identity(bound *net.TCPAddr) (wire.Instance, error) {
 	}
 	u, err := url.Parse(me.URL)
 	if err != nil || u.Scheme != "ws" && u.Scheme != "wss" || u.Host == "" {
-		return wire.Instance{}, fmt.Errorf("--url %q has to be ws:// or wss:// and a host", me.URL)
+		return wire.Instance{}, fmt.Errorf("--url must be ws:// or wss:// and a host, not %q", me.URL)
 	}
 	if u.Path == "" || u.Path == "/" {
 		u.Path = "/v1/connect"
 	}
 	me.URL = u.String()
 	if me.ID == "" {
-		machine, err := os.Hostname()
+		hostname, err := os.Hostname()
 		if err != nil {
-			return wire.Instance{}, fmt.Errorf("--name is needed, for this machine has none: %w", err)
+			return wire.Instance{}, fmt.Errorf("set --name: cannot read the hostname: %w", err)
 		}
-		me.ID = machine + "-" + port
+		me.ID = hostname + "-" + port
 	}
 	return me, nil
 }

@@ -10,10 +10,10 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// memory is a Nomad that places everything at once.
-type memory struct {
+// fakeNomad places every child at once.
+type fakeNomad struct {
 	site *site
-	// placed is called, apart, for each new child.
+	// placed is called for each new child, in a goroutine.
 	placed func(child brain.Child)
 
 	mu         sync.Mutex
@@ -22,21 +22,21 @@ type memory struct {
 	dispatches []time.Time
 	order      []string
 	stopped    []string
-	bell       chan struct{} // closed and renewed at each change
+	changed    chan struct{} // closed and replaced at each change
 }
 
-func (m *memory) change(fn func(jobs brain.Jobs)) {
+func (m *fakeNomad) change(fn func(jobs brain.Jobs)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	fn(m.jobs)
-	close(m.bell)
-	m.bell = make(chan struct{})
+	close(m.changed)
+	m.changed = make(chan struct{})
 }
 
-func (m *memory) Watch(ctx context.Context, fn func(brain.Jobs)) {
+func (m *fakeNomad) Watch(ctx context.Context, fn func(brain.Jobs)) {
 	for {
 		m.mu.Lock()
-		bell := m.bell
+		changed := m.changed
 		copied := brain.Jobs{Apps: map[string]brain.App{}, Children: map[string]brain.Child{}}
 		for k, v := range m.jobs.Apps {
 			copied.Apps[k] = v
@@ -49,12 +49,12 @@ func (m *memory) Watch(ctx context.Context, fn func(brain.Jobs)) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-bell:
+		case <-changed:
 		}
 	}
 }
 
-func (m *memory) Dispatch(_ context.Context, app brain.App, token string) (string, error) {
+func (m *fakeNomad) Dispatch(_ context.Context, app brain.App, token string) (string, error) {
 	m.mu.Lock()
 	if child, ok := m.tokens[token]; ok {
 		m.mu.Unlock()
@@ -75,7 +75,7 @@ func (m *memory) Dispatch(_ context.Context, app brain.App, token string) (strin
 	return child.ID, nil
 }
 
-func (m *memory) Stop(_ context.Context, child string) error {
+func (m *fakeNomad) Stop(_ context.Context, child string) error {
 	m.mu.Lock()
 	m.stopped = append(m.stopped, child)
 	m.mu.Unlock()
@@ -83,7 +83,7 @@ func (m *memory) Stop(_ context.Context, child string) error {
 	return nil
 }
 
-func (m *memory) died(child string, end wire.End) {
+func (m *fakeNomad) died(child string, end wire.End) {
 	m.change(func(jobs brain.Jobs) {
 		c, ok := jobs.Children[child]
 		if !ok {
@@ -94,7 +94,7 @@ func (m *memory) died(child string, end wire.End) {
 	})
 }
 
-func (m *memory) Live(_ context.Context, app string) ([]string, error) {
+func (m *fakeNomad) Live(_ context.Context, app string) ([]string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var out []string
@@ -106,7 +106,7 @@ func (m *memory) Live(_ context.Context, app string) ([]string, error) {
 	return out, nil
 }
 
-func (m *memory) dispatched() int {
+func (m *fakeNomad) dispatched() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return len(m.dispatches)

@@ -13,8 +13,8 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// queuesPath tells how many people wait at a replica: a JSON object of numbers
-// by app. Replicas ask one another, and nobody else needs to.
+// queuesPath answers how many people wait at a replica: a JSON object of numbers
+// by app. Only other replicas ask.
 const queuesPath = "/v1/queues"
 
 const (
@@ -24,20 +24,14 @@ const (
 
 // getQueues serves queuesPath.
 func (b *Broker) getQueues(rw http.ResponseWriter, _ *http.Request) {
-	b.mu.Lock()
-	counts := make(map[string]int, len(b.queues))
-	for app, q := range b.queues {
-		counts[app] = q.people()
-	}
-	b.mu.Unlock()
 	rw.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(rw).Encode(counts)
+	json.NewEncoder(rw).Encode(b.state.queueCounts())
 }
 
-// countLoop counts who waits at the other replicas while this one leads. It asks
-// them: a queue that stood in Consul would cost a write through Raft whenever
-// anybody comes or goes, and would outlive a replica that was killed.
-func (b *Broker) countLoop(ctx context.Context) {
+// countLoop counts the people that wait at the other replicas, and asks these
+// replicas for it. A queue in Consul would cost a write through Raft whenever a
+// person comes or goes, and would outlive a replica that was killed.
+func (l *leader) countLoop(ctx context.Context) {
 	var (
 		mu       sync.Mutex
 		brains   []wire.Instance
@@ -45,7 +39,7 @@ func (b *Broker) countLoop(ctx context.Context) {
 	)
 	defer watching.Wait()
 	watching.Go(func() {
-		b.cfg.Fleet.WatchBrains(ctx, func(list []wire.Instance) {
+		l.fleet.WatchBrains(ctx, func(list []wire.Instance) {
 			mu.Lock()
 			defer mu.Unlock()
 			brains = list
@@ -54,7 +48,7 @@ func (b *Broker) countLoop(ctx context.Context) {
 	transport := &http.Transport{DialContext: (&net.Dialer{Timeout: countWithin}).DialContext, IdleConnTimeout: time.Minute}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, Timeout: countWithin}
-	defer b.setElsewhere(map[string]map[string]int{})
+	defer l.state.setPeerQueues(map[string]map[string]int{})
 	tick := time.NewTicker(countEvery)
 	defer tick.Stop()
 	for {
@@ -66,36 +60,37 @@ func (b *Broker) countLoop(ctx context.Context) {
 		mu.Lock()
 		list := brains
 		mu.Unlock()
-		var (
-			all    sync.WaitGroup
-			counts = make(map[string]map[string]int, len(list))
-		)
-		for _, other := range list {
-			if other.ID == b.cfg.ID || !other.Healthy {
-				continue
-			}
-			all.Go(func() {
-				got, err := askQueues(ctx, client, other.Address)
-				if err != nil {
-					if ctx.Err() == nil {
-						b.log.Debug("count who waits at another brain", "brain", other.ID, "error", err)
-					}
-					return // who does not answer serves nobody
-				}
-				mu.Lock()
-				defer mu.Unlock()
-				counts[other.ID] = got
-			})
-		}
-		all.Wait()
-		b.setElsewhere(counts)
+		l.state.setPeerQueues(l.askPeers(ctx, client, list))
 	}
 }
 
-func (b *Broker) setElsewhere(counts map[string]map[string]int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.elsewhere = counts
+// askPeers asks all other brains how many people wait there. A brain that does
+// not answer counts as gone.
+func (l *leader) askPeers(ctx context.Context, client *http.Client, brains []wire.Instance) map[string]map[string]int {
+	var (
+		mu     sync.Mutex
+		counts = make(map[string]map[string]int, len(brains))
+		all    sync.WaitGroup
+	)
+	for _, peer := range brains {
+		if peer.ID == l.id || !peer.Healthy {
+			continue
+		}
+		all.Go(func() {
+			got, err := askQueues(ctx, client, peer.Address)
+			if err != nil {
+				if ctx.Err() == nil {
+					l.log.Debug("cannot read the queues of another brain", "brain", peer.ID, "error", err)
+				}
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			counts[peer.ID] = got
+		})
+	}
+	all.Wait()
+	return counts
 }
 
 func askQueues(ctx context.Context, client *http.Client, address string) (map[string]int, error) {
@@ -109,11 +104,11 @@ func askQueues(ctx context.Context, client *http.Client, address string) (map[st
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("it answered %s", resp.Status)
+		return nil, fmt.Errorf("status is %s", resp.Status)
 	}
 	var counts map[string]int
 	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&counts); err != nil {
-		return nil, fmt.Errorf("read its queues: %w", err)
+		return nil, fmt.Errorf("decode queues: %w", err)
 	}
 	return counts, nil
 }

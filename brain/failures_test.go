@@ -1,6 +1,7 @@
 package brain
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -8,15 +9,14 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// A seat that dies at once is a failure, and the only one, in whatever order the
-// news of it comes.
+// A seat that dies at once is one failure, in whatever order its events come.
 func TestDeathCountsInAnyOrder(t *testing.T) {
 	t.Parallel()
 	for _, order := range []string{
 		"returned running dead", "running returned dead", "running dead returned", "dead returned", "returned dead",
 		"returned running starting gone dead", "starting returned gone dead", "starting gone dead returned",
 		"returned running starting dead gone", "returned starting idle running dead gone", "idle dead gone returned",
-		"running returned blocked dead", "returned dead dead", "running dead lead returned", "returned lead running dead",
+		"running returned blocked dead", "returned dead dead", "running dead leader returned", "returned leader running dead",
 	} {
 		c := newChaos(t, 1, 1, App{ID: game, Version: 1, Warm: 1, Max: 5})
 		m := c.replicas[0]
@@ -45,9 +45,9 @@ func TestDeathCountsInAnyOrder(t *testing.T) {
 			case "gone":
 				f.seen = false
 				c.tellConsul(m)
-			case "lead":
-				m.setLead(false)
-				m.setLead(true)
+			case "leader":
+				m.setLeading(false)
+				m.setLeading(true)
 			}
 			if n := len(m.decide().orders); n != 0 {
 				t.Errorf("%s: dispatched %d more after %q", order, n, event)
@@ -67,9 +67,9 @@ func TestDeathCountsInAnyOrder(t *testing.T) {
 	}
 }
 
-// What was dead before this brain came, or long before it looked again, is no
-// failure of now.
-func TestOldDeathsAreNoNews(t *testing.T) {
+// A child that was dead before this brain started, or long before it looked at
+// Nomad again, is not a failure.
+func TestOldDeathsDoNotCount(t *testing.T) {
 	t.Parallel()
 	c := newChaos(t, 1, 1, App{ID: game, Version: 1, Warm: 1, Max: 5})
 	f := c.start(order{app: App{ID: game, Version: 1}, token: "s-old"})
@@ -81,8 +81,8 @@ func TestOldDeathsAreNoNews(t *testing.T) {
 	}
 }
 
-// A dispatch that Nomad took and never showed holds its place until Nomad's
-// servers say that it is gone.
+// A dispatch that Nomad accepted and never showed counts until Nomad's servers say
+// that it is gone.
 func TestDispatchThatNomadNeverShows(t *testing.T) {
 	t.Parallel()
 	c := newChaos(t, 1, 1, App{ID: game, Version: 1, Warm: 1, Max: 5})
@@ -91,19 +91,46 @@ func TestDispatchThatNomadNeverShows(t *testing.T) {
 	f := c.start(o)
 	m.dispatched(o, f.ID, nil)
 	for range 5 {
-		c.now = c.now.Add(silentFor + time.Second)
-		m.passTime()
+		c.now = c.now.Add(eventsWithin + time.Second)
+		m.timePassed()
 		d := m.decide()
 		if len(d.orders) != 0 || len(d.ask) != 1 {
 			t.Fatalf("decided %+v", d)
 		}
-		m.confirmed(game, c.live())
+		m.settle(game, c.live())
 	}
 	c.die(f, wire.End{Reason: wire.ReasonDrained})
-	c.now = c.now.Add(silentFor + time.Second)
+	c.now = c.now.Add(eventsWithin + time.Second)
 	m.decide()
-	m.confirmed(game, c.live())
+	m.settle(game, c.live())
 	if n := len(m.decide().orders); n != 1 {
-		t.Errorf("%d orders once it is known to be gone", n)
+		t.Errorf("%d orders after it was known to be gone", n)
+	}
+}
+
+func TestBackOffGrowsAndEnds(t *testing.T) {
+	t.Parallel()
+	var b backOff
+	now := time.Unix(1000, 0)
+	var waits []time.Duration
+	for range 9 {
+		b.fail(3, now, "broken")
+		b.fail(3, now.Add(time.Millisecond), "broken") // one failure: they were dispatched together
+		waits = append(waits, b.until.Sub(now))
+		if !b.running(3, now) || b.running(4, now) || !b.failing(3) {
+			t.Fatalf("after %d failures: %+v", b.failures, b)
+		}
+		now = b.until
+		if b.running(3, now) {
+			t.Fatal("the back-off does not end")
+		}
+	}
+	s := time.Second
+	if want := []time.Duration{s, 2 * s, 4 * s, 8 * s, 16 * s, 32 * s, 60 * s, 60 * s, 60 * s}; !slices.Equal(waits, want) {
+		t.Errorf("waits %v, want %v", waits, want)
+	}
+	b.fail(4, now, "broken anew")
+	if b.failures != 1 {
+		t.Error("a new version does not start from 1")
 	}
 }

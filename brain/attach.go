@@ -1,0 +1,144 @@
+package brain
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+const (
+	dialWithin   = time.Second // a seat is near, or gone
+	attachWithin = 1500 * time.Millisecond
+)
+
+// seatClient speaks with seats, at the address of their seat API.
+type seatClient struct {
+	http *http.Client
+}
+
+// newSeatClient makes a client that uses no proxy. It keeps no connection: each
+// is upgraded or rare.
+func newSeatClient() *seatClient {
+	transport := &http.Transport{
+		DialContext:       (&net.Dialer{Timeout: dialWithin}).DialContext,
+		DisableKeepAlives: true,
+	}
+	return &seatClient{http: &http.Client{Transport: transport, Timeout: 3 * time.Second}}
+}
+
+// attachment is the WebSocket to a seat, after the seat has granted it.
+type attachment struct {
+	ws    *websocket.Conn
+	grant wire.Grant
+	raw   []byte // the granted message as it came
+}
+
+// refusal is a seat's answer other than 101.
+type refusal struct{ status int }
+
+func (r refusal) Error() string { return fmt.Sprintf("the seat answered %d", r.status) }
+
+// attach attaches to a seat with a ticket, which is the claim, or with a resume
+// token. ahead is a connection that was dialled ahead, or nil.
+func (c *seatClient) attach(ctx context.Context, address, token string, ahead *dialled) (*attachment, error) {
+	ctx, cancel := context.WithTimeout(ctx, attachWithin)
+	defer cancel()
+	client := c.http
+	if ahead != nil {
+		transport := &http.Transport{DisableKeepAlives: true, DialContext: ahead.take}
+		client = &http.Client{Transport: transport}
+	}
+	ws, resp, err := websocket.Dial(ctx, "ws://"+address+wire.AttachPath, &websocket.DialOptions{
+		HTTPClient: client, HTTPHeader: http.Header{"Authorization": {"Bearer " + token}},
+	})
+	if err != nil {
+		if resp != nil && resp.StatusCode != http.StatusSwitchingProtocols {
+			return nil, refusal{resp.StatusCode}
+		}
+		return nil, err
+	}
+	ws.SetReadLimit(2 * wire.MaxMessage)
+	_, data, err := ws.Read(ctx)
+	var m wire.Message
+	if err == nil {
+		err = json.Unmarshal(data, &m)
+	}
+	if err == nil && (m.Type != wire.MsgGranted || m.Grant == nil) {
+		err = fmt.Errorf("the seat's first message is %q, not granted", m.Type)
+	}
+	if err != nil {
+		ws.CloseNow()
+		return nil, err
+	}
+	return &attachment{ws: ws, grant: *m.Grant, raw: data}, nil
+}
+
+// retire asks a seat to end if it is idle, and returns the status of its answer.
+func (c *seatClient) retire(ctx context.Context, address string) (status int, err error) {
+	return c.post(ctx, address, wire.RetirePath, struct{}{})
+}
+
+// end asks a seat to end a session because its person left.
+func (c *seatClient) end(ctx context.Context, address, session string) (status int, err error) {
+	return c.post(ctx, address, wire.EndPath, wire.EndRequest{Session: session, Reason: wire.ReasonLeft})
+}
+
+func (c *seatClient) post(ctx context.Context, address, path string, body any) (status int, err error) {
+	data, err := json.Marshal(body)
+	if err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+path, bytes.NewReader(data))
+	if err != nil {
+		return 0, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	resp.Body.Close()
+	return resp.StatusCode, nil
+}
+
+// dialled is a connection that is dialled while something else is waited for.
+type dialled struct {
+	done chan struct{}
+	conn net.Conn
+	err  error
+}
+
+func dialAhead(ctx context.Context, address string) *dialled {
+	d := &dialled{done: make(chan struct{})}
+	go func() {
+		defer close(d.done)
+		d.conn, d.err = (&net.Dialer{Timeout: dialWithin}).DialContext(ctx, "tcp", address)
+	}()
+	return d
+}
+
+// take hands the connection out, once. Its form is that of http.Transport.DialContext.
+func (d *dialled) take(context.Context, string, string) (net.Conn, error) {
+	<-d.done
+	conn, err := d.conn, d.err
+	d.conn, d.err = nil, errors.New("the connection was taken before")
+	return conn, err
+}
+
+// drop closes the connection unless it was taken.
+func (d *dialled) drop() {
+	if conn, err := d.take(context.Background(), "", ""); err == nil {
+		conn.Close()
+	}
+}

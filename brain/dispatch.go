@@ -1,0 +1,128 @@
+package brain
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+const planEvery = time.Second
+
+// planner carries out what state decides, at Nomad and at seats.
+type planner struct {
+	state  *state
+	nomad  Nomad
+	seats  *seatClient
+	log    *slog.Logger
+	checks sync.WaitGroup // keepMax calls that still run
+}
+
+// loop carries out decisions at each change, and once a second because time
+// passes too.
+func (p *planner) loop(ctx context.Context) {
+	defer p.checks.Wait()
+	tick := time.NewTicker(planEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.state.wakeup:
+		case <-tick.C:
+			p.state.timePassed()
+		}
+		p.act(ctx)
+	}
+}
+
+// act carries out one decision. It returns when Nomad and the seats have
+// answered, so that orders cannot overtake one another.
+func (p *planner) act(ctx context.Context) {
+	d := p.state.decide()
+	var all errgroup.Group
+	all.SetLimit(8)
+	for _, o := range d.orders {
+		all.Go(func() error { p.dispatch(ctx, o); return nil })
+	}
+	for _, seat := range d.retire {
+		all.Go(func() error { p.retire(ctx, seat); return nil })
+	}
+	for _, child := range d.stop {
+		all.Go(func() error { p.stop(child); return nil })
+	}
+	for _, app := range d.ask {
+		all.Go(func() error { p.ask(ctx, app); return nil })
+	}
+	all.Wait()
+}
+
+func (p *planner) dispatch(ctx context.Context, o order) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	child, err := p.nomad.Dispatch(ctx, o.app, o.token)
+	if p.state.dispatched(o, child, err) {
+		p.checks.Go(func() { p.keepMax(o.app, child) })
+	}
+}
+
+// keepMax stops a new seat that is beyond the app's max: another replica may
+// have dispatched at the same moment. Nomad's order of creation decides which
+// seats stay.
+func (p *planner) keepMax(app App, child string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	live, err := p.nomad.Live(ctx, app.ID)
+	if err != nil {
+		p.log.Warn("cannot list the children of an app", "app", app.ID, "error", err)
+		return
+	}
+	if tooMany(live, child, app.Max) {
+		p.log.Info("stopping a seat beyond max", "app", app.ID, "child", child, "max", app.Max)
+		p.stop(child)
+	}
+}
+
+// tooMany reports whether a child is beyond max in Nomad's order.
+func tooMany(live []string, child string, limit int) bool {
+	return slices.Index(live, child) >= limit
+}
+
+// retire asks an idle seat to end. A seat that was claimed meanwhile declines
+// and goes on.
+func (p *planner) retire(ctx context.Context, seat wire.Seat) {
+	status, err := p.seats.retire(ctx, seat.Address)
+	if err != nil || status != http.StatusNoContent && status != http.StatusConflict {
+		p.log.Warn("cannot retire an idle seat", "seat", seat.ID, "status", status, "error", err)
+		return
+	}
+	if status == http.StatusNoContent {
+		p.log.Info("retired an idle seat", "seat", seat.ID, "app", seat.App, "version", seatVersion(seat))
+	}
+}
+
+func (p *planner) stop(child string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := p.nomad.Stop(ctx, child); err != nil {
+		p.log.Warn("cannot stop a child that nobody needs", "child", child, "error", err)
+	}
+}
+
+// ask asks Nomad's servers about dispatches that no event has shown in time.
+func (p *planner) ask(ctx context.Context, app string) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	live, err := p.nomad.Live(ctx, app)
+	if err != nil {
+		p.log.Warn("cannot check a dispatch that no event has shown", "app", app, "error", err)
+		return
+	}
+	p.state.settle(app, live)
+}

@@ -1,0 +1,69 @@
+package brain
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+const sweepEvery = 30 * time.Second
+
+// leader does what only one brain of a site does: it publishes, sweeps used
+// tickets and counts the people that wait at the other brains. While it leads, its
+// state also plans the warm pool.
+type leader struct {
+	id    string // of this replica
+	site  wire.SiteInfo
+	state *state
+	fleet Fleet
+	log   *slog.Logger
+}
+
+// loop competes for the pool lock, and leads while it holds the lock.
+func (l *leader) loop(ctx context.Context) {
+	for ctx.Err() == nil {
+		lock, err := l.fleet.Lock(ctx, wire.PoolLock)
+		if err != nil {
+			if ctx.Err() == nil {
+				l.log.Error("cannot get the pool lock", "error", err)
+			}
+			return
+		}
+		l.log.Info("became leader", "brain", l.id)
+		l.state.setLeading(true)
+		term, stop := context.WithCancel(ctx)
+		var all sync.WaitGroup
+		all.Go(func() { l.publishLoop(term) })
+		all.Go(func() { l.sweepLoop(term) })
+		all.Go(func() { l.countLoop(term) })
+		select {
+		case <-ctx.Done():
+		case <-lock.Lost():
+			l.log.Warn("lost the pool lock", "brain", l.id)
+		}
+		l.state.setLeading(false)
+		stop()
+		all.Wait()
+		lock.Release()
+	}
+}
+
+func (l *leader) sweepLoop(ctx context.Context) {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		if n, err := l.fleet.SweepTickets(ctx); err != nil && ctx.Err() == nil {
+			l.log.Warn("cannot sweep used tickets", "error", err)
+		} else if n > 0 {
+			l.log.Debug("swept used tickets", "count", n)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}

@@ -1,0 +1,93 @@
+package nomad
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/nearcast/nearcast/brain"
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// job is what is read of a job, from a query or an event.
+type job struct {
+	ID                       string
+	ParentID                 string
+	Name                     string
+	Type                     string
+	Stop                     bool
+	Status                   string
+	Version                  uint64
+	Meta                     map[string]string
+	Dispatched               bool
+	DispatchIdempotencyToken string
+	ParameterizedJob         *struct{}
+	SubmitTime               int64
+	TaskGroups               []struct {
+		Tasks []struct {
+			Driver string
+			Config map[string]any
+		}
+	}
+}
+
+// app reads a job as an app. ok is false if the job is not an app.
+func (c *Client) app(j job) (app brain.App, ok bool) {
+	if j.ParameterizedJob == nil || j.Dispatched || j.Stop || j.Type != "batch" ||
+		len(j.TaskGroups) == 0 || len(j.TaskGroups[0].Tasks) == 0 || j.TaskGroups[0].Tasks[0].Driver != c.driver {
+		return app, false
+	}
+	number := func(key string, fallback int) int {
+		text, ok := j.Meta[key]
+		if !ok {
+			return fallback
+		}
+		n, err := strconv.Atoi(strings.TrimSpace(text))
+		if err != nil || n < 0 {
+			c.log.Warn("a job's meta is not a number of 0 or more; using the default", "job", j.ID, "meta", key, "value", text, "default", fallback)
+			return fallback
+		}
+		return n
+	}
+	app = brain.App{ID: j.ID, Version: j.Version, Title: j.Meta["title"], Description: j.Meta["description"],
+		Picture: j.Meta["picture"], Warm: number("warm", 0), Max: number("max", defaultMax),
+		Display: display(j.TaskGroups[0].Tasks[0].Config)}
+	if app.Title == "" {
+		app.Title = j.ID
+	}
+	app.Warm = min(app.Warm, app.Max)
+	return app, true
+}
+
+// display reads the display block of a task's config, which in JSON is an object
+// or a list of one. The defaults are the driver's.
+func display(config map[string]any) wire.Display {
+	d := wire.Display{Width: 1280, Height: 720, FPS: 30, Pointer: wire.PointerAbsolute, Audio: true}
+	if audio, ok := config["audio"].(bool); ok {
+		d.Audio = audio
+	}
+	block := config["display"]
+	if list, ok := block.([]any); ok && len(list) > 0 {
+		block = list[0]
+	}
+	fields, _ := block.(map[string]any)
+	set := func(key string, to *int) {
+		switch v := fields[key].(type) {
+		case float64:
+			*to = int(v)
+		case string: // HCL takes "1280" as a number too
+			if n, err := strconv.Atoi(v); err == nil {
+				*to = n
+			}
+		}
+	}
+	set("width", &d.Width)
+	set("height", &d.Height)
+	set("fps", &d.FPS)
+	if p, ok := fields["pointer"].(string); ok && p != "" {
+		d.Pointer = p
+	}
+	if audio, ok := fields["audio"].(bool); ok {
+		d.Audio = audio
+	}
+	return d
+}

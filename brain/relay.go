@@ -1,0 +1,132 @@
+package brain
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// relay carries messages between a person and their seat until one of them is
+// done. sdp and early are the offer and the candidates that the seat still needs.
+func (b *Broker) relay(c *conn, a *attachment, app, sdp string, early [][]byte) outcome {
+	session, seat := a.grant.Session, a.grant.Seat
+	b.state.beginRelay(session, relayedSession{app: app, seat: seat, since: time.Now()})
+	defer b.state.endRelay(session, seat)
+	// unanswered is an offer without an answer, and its candidates. When the
+	// attachment breaks, nobody knows whether they arrived, so they are sent again.
+	var unanswered [][]byte
+	if sdp != "" {
+		offer, err := json.Marshal(wire.Message{Type: wire.MsgOffer, SDP: sdp})
+		if err == nil {
+			unanswered = append([][]byte{offer}, early...)
+		}
+	}
+	for {
+		for _, data := range unanswered {
+			if sendRaw(a.ws, data) != nil {
+				break // the read says why
+			}
+		}
+		o, lost := b.pump(c, a, &unanswered)
+		a.ws.CloseNow()
+		if !lost {
+			return o
+		}
+		again, o := b.reattach(c, seat, a.grant.Resume, true)
+		if again == nil {
+			return o
+		}
+		b.log.Info("reattached", "session", session, "seat", seat)
+		a = again
+	}
+}
+
+// pump relays over one attachment. It reports true where the attachment was lost
+// and the person is still there.
+func (b *Broker) pump(c *conn, a *attachment, unanswered *[][]byte) (outcome, bool) {
+	type received struct {
+		data []byte
+		err  error
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	fromSeat := make(chan received)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			_, data, err := a.ws.Read(ctx)
+			select {
+			case fromSeat <- received{data, err}:
+			case <-ctx.Done():
+				return
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	defer func() {
+		stop()
+		a.ws.CloseNow()
+		<-done
+	}()
+	for {
+		select {
+		case <-c.gone.Done():
+			// The seat waits for its grace. If the person's last message was leave,
+			// the seat needs it to end at once.
+			for {
+				select {
+				case data := <-c.messages:
+					sendRaw(a.ws, data)
+					continue
+				default:
+				}
+				return outcome{}, false
+			}
+		case <-b.sockets.closing:
+			return toAnotherBrain(), false
+		case data := <-c.messages:
+			switch typeOf(data) {
+			case wire.MsgOffer:
+				*unanswered = [][]byte{data}
+			case wire.MsgCandidate:
+				if n := len(*unanswered); n > 0 && n < maxEarly {
+					*unanswered = append(*unanswered, data)
+				}
+			}
+			if sendRaw(a.ws, data) != nil {
+				continue // the read says why
+			}
+		case got := <-fromSeat:
+			if got.err != nil {
+				if websocket.CloseStatus(got.err) == wire.CloseReplaced {
+					return outcome{code: wire.CloseReplaced}, false
+				}
+				return outcome{}, true
+			}
+			if sendRaw(c.ws, got.data) != nil {
+				return outcome{}, false
+			}
+			switch typeOf(got.data) {
+			case wire.MsgAnswer:
+				*unanswered = nil
+			case wire.MsgEnded:
+				return outcome{code: wire.CloseEnded}, false
+			}
+		}
+	}
+}
+
+// typeOf is a message's type, empty where the data is not a message.
+func typeOf(data []byte) wire.MessageType {
+	var m struct {
+		Type wire.MessageType `json:"type"`
+	}
+	json.Unmarshal(data, &m)
+	return m.Type
+}

@@ -1,0 +1,110 @@
+package brain
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/nearcast/nearcast/internal/ticket"
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// reattachWithin is how long a lost seat is looked for before the session counts
+// as ended.
+const reattachWithin = 6 * time.Second
+
+// resume serves a person who comes back with a resume token.
+func (b *Broker) resume(c *conn, hello wire.Message) outcome {
+	seat := seatOf(hello.Resume)
+	if seat == "" {
+		return refused(sessionOver("The resume token cannot be read."))
+	}
+	a, o := b.reattach(c, seat, hello.Resume, false)
+	if a == nil {
+		return o
+	}
+	b.metrics.claims.WithLabelValues("resumed").Inc()
+	if sendRaw(c.ws, a.raw) != nil {
+		a.ws.CloseNow()
+		return outcome{}
+	}
+	b.log.Info("resumed", "session", a.grant.Session, "seat", seat)
+	return b.relay(c, a, a.grant.App, hello.SDP, nil)
+}
+
+// seatLocation is where a seat is and what is known of it.
+type seatLocation struct {
+	address string
+	running bool      // Nomad or Consul has it
+	settled bool      // both Nomad and Consul have answered
+	end     *wire.End // how it died, if it is dead
+}
+
+// reattach attaches to a seat again, or says what became of it. known says
+// whether this brain was attached to it a moment ago.
+func (b *Broker) reattach(c *conn, seat, token string, known bool) (*attachment, outcome) {
+	ctx, cancel := context.WithTimeout(c.gone, reattachWithin)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	ending := false
+	for try := 0; ; try++ {
+		at := b.state.locate(seat)
+		switch {
+		case at.end != nil:
+			return nil, ended(*at.end)
+		case at.address != "" && !ending && try%5 == 0:
+			a, err := b.seats.attach(ctx, at.address, token, nil)
+			if err == nil {
+				return a, outcome{}
+			}
+			var r refusal
+			if errors.As(err, &r) {
+				switch r.status {
+				case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusConflict:
+					return nil, refused(sessionOver("The session of this resume token has ended."))
+				case http.StatusGone:
+					ending = true // Nomad will say why in a moment
+				}
+			}
+		case at.address == "" && at.settled && !known:
+			return nil, refused(sessionOver("The seat of this session is gone."))
+		}
+		select {
+		case <-tick.C:
+		case <-b.sockets.closing:
+			return nil, toAnotherBrain()
+		case <-ctx.Done():
+			if c.gone.Err() != nil {
+				return nil, outcome{}
+			}
+			if at.running && !ending {
+				return nil, refused(unavailable("The seat runs but does not answer. Resume again."))
+			}
+			return nil, ended(wire.End{Reason: wire.ReasonError, Code: wire.CodeStreamHostDied,
+				Detail: "the seat is gone, and neither Nomad nor Consul says why"})
+		}
+	}
+}
+
+// seatOf reads the seat's id from a resume token. Only the seat can check the
+// token; here its content only says where to connect.
+func seatOf(token string) string {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 || len(token) > ticket.MaxToken {
+		return ""
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return ""
+	}
+	var claims struct {
+		Seat string `json:"seat"`
+	}
+	json.Unmarshal(payload, &claims)
+	return claims.Seat
+}
