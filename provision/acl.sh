@@ -50,7 +50,7 @@ consul_token() { # FILE POLICY...: a token whose secret was made beforehand
 }
 
 if [ "$NEARCAST_SITE" = "${NEARCAST_PRIMARY_SITE:-$NEARCAST_SITE}" ]; then
-  # The agents' own, first: no other host can join before.
+  # The agents' own, first: no other node can join before.
   for part in nomad-server nomad-client seat; do
     consul_policy "nearcast-$part" "$home/acl/consul/$part.hcl"
   done
@@ -68,11 +68,11 @@ if [ "$NEARCAST_SITE" = "${NEARCAST_PRIMARY_SITE:-$NEARCAST_SITE}" ]; then
   consul_token consul-seat.token nearcast-seat
 
   for pool in "$home"/jobs/pools/*.hcl; do nomad node pool apply "$pool" >/dev/null; done
-  # Hosts log in with the operator's statement of what they are.
-  nomad acl policy apply -description "Nearcast: a host drains itself" nearcast-host "$here/acl/nomad-host.hcl" >/dev/null
+  # Nodes log in with the operator's statement of what they are.
+  nomad acl policy apply -description "Nearcast: a node drains itself" nearcast-node "$here/acl/nomad-node.hcl" >/dev/null
   config=$(mktemp)
   trap 'rm -f "$config"' EXIT
-  key=$(awk '{printf "%s\\n", $0}' "$secrets/nomad-host.pub.pem")
+  key=$(awk '{printf "%s\\n", $0}' "$secrets/nomad-node.pub.pem")
   cat >"$config" <<JSON
 {
   "JWTValidationPubKeys": ["$key"],
@@ -82,15 +82,15 @@ if [ "$NEARCAST_SITE" = "${NEARCAST_PRIMARY_SITE:-$NEARCAST_SITE}" ]; then
   "ClaimMappings": {"role": "role", "site": "site"}
 }
 JSON
-  if nomad acl auth-method info nearcast-host >/dev/null 2>&1; then
-    nomad acl auth-method update -config "@$config" nearcast-host >/dev/null
+  if nomad acl auth-method info nearcast-node >/dev/null 2>&1; then
+    nomad acl auth-method update -config "@$config" nearcast-node >/dev/null
   else
-    nomad acl auth-method create -name nearcast-host -type JWT -max-token-ttl 4h -token-locality local -config "@$config" >/dev/null
-    echo "acl: Nomad auth method nearcast-host"
+    nomad acl auth-method create -name nearcast-node -type JWT -max-token-ttl 4h -token-locality local -config "@$config" >/dev/null
+    echo "acl: Nomad auth method nearcast-node"
   fi
   rules=$(nomad acl binding-rule list)
-  if [[ $rules != *nearcast-host* ]]; then
-    nomad acl binding-rule create -auth-method nearcast-host -bind-type policy -bind-name nearcast-host >/dev/null
+  if [[ $rules != *nearcast-node* ]]; then
+    nomad acl binding-rule create -auth-method nearcast-node -bind-type policy -bind-name nearcast-node >/dev/null
   fi
 fi
 

@@ -36,7 +36,7 @@ exec unshare --mount --propagation=slave --uts --ipc --cgroup --pid --fork --kil
 `
 
 // inside is what the kernel and a first ramdisk do elsewhere. /proc/sys is this
-// machine's, and so is not to be written; what is set there on a host is set in
+// machine's, and so is not to be written; what is set there on a node is set in
 // copies. The first line says which process systemd will be.
 const inside = `
 read -r pid _ </proc/self/stat
@@ -67,10 +67,10 @@ mount -t tmpfs -o mode=755 tmpfs run
 mount -t tmpfs -o mode=1777 tmpfs tmp
 mount --bind "$DEBS" var/cache/apt/archives
 eval "$SHOW"
-mkdir -p .host
-pivot_root . .host
-umount -l .host
-rmdir .host
+mkdir -p .outer
+pivot_root . .outer
+umount -l .outer
+rmdir .outer
 echo "$pid"
 exec env -i container=test PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin $FIRST </dev/null >/dev/null 2>&1
 `

@@ -17,7 +17,7 @@ import (
 
 // TestClusterOfThree runs three servers of one site and one of another with all
 // that production has: TLS, gossip keys, ACLs that deny. It sets the ACLs up as
-// hosts do, kills the leader, and expects the rest to go on.
+// nodes do, kills the leader, and expects the rest to go on.
 func TestClusterOfThree(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts real agents")
@@ -35,7 +35,7 @@ func TestClusterOfThree(t *testing.T) {
 	a := provision.Values{Site: "site-a", Primary: "site-a", Join: []string{network(first), network(first + 1), network(first + 2)}}
 	began := time.Now()
 	stage := func(what string) { t.Logf("%4.1f s  %s", time.Since(began).Seconds(), what) }
-	var three []*clustertest.Host
+	var three []*clustertest.Node
 	for i := range 3 {
 		three = append(three, clustertest.Start(t, ctx, keys, a, first+i))
 	}
@@ -86,10 +86,10 @@ func TestClusterOfThree(t *testing.T) {
 			return three[0].Ask("PUT", clustertest.ConsulPort, "/v1/catalog/register", token, map[string]any{"Node": name, "Address": "127.0.0.1"}, nil)
 		}
 		if err := register("stream-9"); err != nil {
-			t.Errorf("a stream host cannot register itself: %v", err)
+			t.Errorf("a stream node cannot register itself: %v", err)
 		}
 		if err := register("server-9"); !clustertest.IsRefused(err, 403) {
-			t.Errorf("a stream host registers as a server: %v", err)
+			t.Errorf("a stream node registers as a server: %v", err)
 		}
 	})
 	t.Run("TLS asks both sides", func(t *testing.T) {
@@ -99,7 +99,7 @@ func TestClusterOfThree(t *testing.T) {
 			t.Error("Nomad's RPC takes a client without a certificate")
 		}
 		if err := handshake(three[0].Address+":4647", &certificate{keys, "site-a", "stream"}); err != nil {
-			t.Errorf("Nomad's RPC refuses a host's certificate: %v", err)
+			t.Errorf("Nomad's RPC refuses a node's certificate: %v", err)
 		}
 	})
 	t.Run("the sites know each other", func(t *testing.T) {
@@ -142,7 +142,7 @@ func TestClusterOfThree(t *testing.T) {
 					return err
 				}
 				return s.Ask("PUT", clustertest.NomadPort, "/v1/jobs", nomadManagement, map[string]any{"Job": map[string]any{
-					"ID": "after", "Name": "after", "Type": "batch", "Datacenters": []string{"*"}, "NodePool": "control",
+					"ID": "after", "Name": "after", "Type": "batch", "Datacenters": []string{"*"}, "NodePool": "server",
 					// The dead one counts as ready until its heartbeat is missed.
 					"Constraints": []any{map[string]any{"LTarget": "${node.unique.name}", "Operand": "=", "RTarget": s.Values.Node}},
 					"TaskGroups": []any{map[string]any{"Name": "g", "Tasks": []any{map[string]any{
@@ -168,10 +168,10 @@ func TestClusterOfThree(t *testing.T) {
 			return fmt.Errorf("allocations: %v", allocs)
 		})
 	})
-	t.Run("a host drains itself", func(t *testing.T) {
+	t.Run("a node drains itself", func(t *testing.T) {
 		node := drain.NomadNode{
 			Address: "http://" + b.Address + ":4646", IDFile: filepath.Join(b.Values.Paths.NomadData, "client", "client-id"),
-			Statement: filepath.Join(keys, "site-b", "server", provision.NomadHostFile),
+			Statement: filepath.Join(keys, "site-b", "server", provision.NomadNodeFile),
 		}
 		eventually(t, ctx, "drain", func() error {
 			if err := node.Drain(ctx, time.Minute, "test"); err != nil {
@@ -184,7 +184,7 @@ func TestClusterOfThree(t *testing.T) {
 		if _, err := secrets.Make(secrets.Config{Dir: others, Sites: []string{"site-b"}}); err != nil {
 			t.Fatal(err)
 		}
-		node.Statement = filepath.Join(others, "site-b", "server", provision.NomadHostFile)
+		node.Statement = filepath.Join(others, "site-b", "server", provision.NomadNodeFile)
 		if err := node.Drain(ctx, time.Minute, "test"); err == nil || !strings.Contains(err.Error(), "log in") {
 			t.Errorf("a stranger's statement: %v", err)
 		}

@@ -9,7 +9,7 @@ set -euo pipefail
 . "${NEARCAST_ENV:-/etc/nearcast/provision.env}"
 [ "$NEARCAST_ROLE" != server ] || exit 0
 leader() {
-  # Bash's own connections: a host need not have curl.
+  # Bash's own connections: a node need not have curl.
   exec 3<>"/dev/tcp/${NEARCAST_HTTP:-127.0.0.1}/8500" || return
   printf 'GET /v1/status/leader HTTP/1.0\r\n\r\n' >&3
   grep -q :8300 <&3

@@ -1,5 +1,5 @@
-// Package provision renders the configuration of Consul and Nomad for a host:
-// from Values, which say what this host is to be, and Secrets, which prove that
+// Package provision renders the configuration of Consul and Nomad for a node:
+// from Values, which say what this node is to be, and Secrets, which prove that
 // it may, to the files that the agents read.
 //
 //	v := provision.Values{Role: provision.Stream, Site: "eu-central-1", Join: []string{"10.0.1.4"}}
@@ -13,7 +13,7 @@
 //
 // # Roles
 //
-//	server   Consul server, Nomad server, and a Nomad client in pool "control"
+//	server   Consul server, Nomad server, and a Nomad client in pool "server"
 //	         for what steers the site (the autoscaler), off the internet
 //	edge     Consul client, Nomad client in pool "edge": routers and brains
 //	stream   Consul client, Nomad client in pool "stream-cpu" or "stream-gpu" with
@@ -22,8 +22,8 @@
 // # What is open
 //
 // The HTTP APIs of both agents listen on loopback only, without TLS: whoever is
-// on the host, or comes through a tunnel to it, still needs a token. Everything
-// between hosts is RPC under mutual TLS, and gossip under a shared key. ACLs deny
+// on the node, or comes through a tunnel to it, still needs a token. Everything
+// between nodes is RPC under mutual TLS, and gossip under a shared key. ACLs deny
 // what no token allows.
 //
 // # Files
@@ -31,5 +31,5 @@
 //	/etc/consul.d/agent.hcl, server.hcl            Consul
 //	/etc/nomad.d/agent.hcl, server.hcl, client.hcl, stream.hcl   Nomad
 //
-// A host has the files of its role, and Apply removes the others.
+// A node has the files of its role, and Apply removes the others.
 package provision

@@ -22,7 +22,7 @@ import (
 // Lists are separated by commas, for a way to join has spaces in it. An empty
 // value is none. README.md has all names. Those that are not for the agents'
 // configuration are ignored; unknown ones are returned, for the caller to warn
-// of: a typing error would otherwise show as a host that is not as asked.
+// of: a typing error would otherwise show as a node that is not as asked.
 func ReadEnv(r io.Reader) (v Values, unknown []string, err error) {
 	var errs []error
 	lines := bufio.NewScanner(r)
@@ -148,7 +148,7 @@ var options = map[string]setter{
 
 	"SECRET_SERVERS": text(func(v *Values) *string { return &v.Cloud.SecretServers }),
 	"SECRET_EDGE":    text(func(v *Values) *string { return &v.Cloud.SecretEdge }),
-	"SECRET_HOSTS":   text(func(v *Values) *string { return &v.Cloud.SecretHosts }),
+	"SECRET_NODES":   text(func(v *Values) *string { return &v.Cloud.SecretNodes }),
 	"ASG":            text(func(v *Values) *string { return &v.Cloud.Group }),
 	"HOOK":           text(func(v *Values) *string { return &v.Cloud.Hook }),
 

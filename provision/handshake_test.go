@@ -16,10 +16,10 @@ import (
 	"github.com/nearcast/nearcast/provision"
 )
 
-// certificate is that of a host.
+// certificate is that of a node.
 type certificate struct{ keys, site, role string }
 
-// handshake speaks TLS to Nomad's RPC as a host with that certificate, or with none.
+// handshake speaks TLS to Nomad's RPC as a node with that certificate, or with none.
 func handshake(address string, c *certificate) error {
 	conn, err := net.DialTimeout("tcp", address, 5*time.Second)
 	if err != nil {

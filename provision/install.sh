@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Turns a bare Debian 12 or Ubuntu 24.04 machine into a host. README.md has the
+# Turns a bare Debian 12 or Ubuntu 24.04 machine into a node. README.md has the
 # whole story.
 #
 #   install.sh --role server|edge|stream [--env FILE] [--release DIR]
 #
-# --env says what the host is to be; it becomes /etc/nearcast/provision.env.
+# --env says what the node is to be; it becomes /etc/nearcast/provision.env.
 # --release is an unpacked release; by default, the file at NEARCAST_RELEASE_URL
 # whose checksum is NEARCAST_RELEASE_SHA256.
 # Run it again at any time: it changes what differs and ends with "changed=N".
@@ -49,7 +49,7 @@ case $role in
   *) usage "--role is \"$role\"" ;;
 esac
 [ "$(id -u)" -eq 0 ] || fail "it has to be run by root"
-[ -r "$env" ] || fail "there is no $env, which says what this host is to be"
+[ -r "$env" ] || fail "there is no $env, which says what this node is to be"
 
 set -a
 # shellcheck source=/dev/null

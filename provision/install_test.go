@@ -52,9 +52,9 @@ func network(n int) string { return clustertest.Network(n) }
 
 var changedLine = regexp.MustCompile(`(?m)^changed=(\d+)$`)
 
-// TestBareMachines makes a server, an edge node and a stream host of three bare
+// TestBareMachines makes a server, an edge node and a stream node of three bare
 // machines by install.sh, twice, and has systemd form a site of them: what it starts,
-// starts again and ends is what a host's does. The edge node is an image first, in
+// starts again and ends is what a node's does. The edge node is an image first, in
 // which there is no systemd, and comes up by booting.
 func TestBareMachines(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 12*time.Minute)
@@ -89,7 +89,7 @@ func TestBareMachines(t *testing.T) {
 	s.ends()
 }
 
-// install makes a host of a bare machine, and another time.
+// install makes a node of a bare machine, and another time.
 func (s *bareSite) install(role string, n int, shown map[string]string) {
 	s.t.Helper()
 	env := fmt.Sprintf(`# as user data writes it

@@ -14,7 +14,7 @@ import (
 )
 
 // A task that ends when it is asked to, as ours do: systemd waits for others for a
-// minute and a half when the host ends.
+// minute and a half when the node ends.
 const sleeper = `job "sleeper" {
   node_pool = "edge"
   group "g" {
@@ -63,9 +63,9 @@ func (s *bareSite) outlives() {
 	s.same(before, "a restart of the agents")
 	// The kernel is to end a seat that takes all memory, and not what it lives on.
 	for process := range before {
-		host, rest, _ := strings.Cut(process, " ")
+		node, rest, _ := strings.Cut(process, " ")
 		pid := rest[strings.LastIndex(rest, " ")+1:]
-		if score := s.machines[host].run("cat", "/proc/"+pid+"/oom_score_adj"); score != "0\n" {
+		if score := s.machines[node].run("cat", "/proc/"+pid+"/oom_score_adj"); score != "0\n" {
 			s.t.Errorf("%s has the OOM score %s", process, score)
 		}
 	}
@@ -125,12 +125,12 @@ func (s *bareSite) changes(m *machine) {
 func (s *bareSite) tasks() map[string]string {
 	s.t.Helper()
 	all := map[string]string{}
-	for host, pattern := range map[string]string{"edge": "^sleep 86399", "stream": "^[^ ]*(stream-host|testapp)( |$)"} {
-		out, _ := s.machines[host].try("pgrep", "-f", pattern)
+	for node, pattern := range map[string]string{"edge": "^sleep 86399", "stream": "^[^ ]*(stream-host|testapp)( |$)"} {
+		out, _ := s.machines[node].try("pgrep", "-f", pattern)
 		for _, pid := range strings.Fields(out) {
-			stat, err := s.machines[host].try("cat", "/proc/"+pid+"/stat")
+			stat, err := s.machines[node].try("cat", "/proc/"+pid+"/stat")
 			if fields := strings.Fields(stat); err == nil && len(fields) > 21 {
-				all[host+" "+fields[1]+" "+pid] = fields[21]
+				all[node+" "+fields[1]+" "+pid] = fields[21]
 			}
 		}
 	}
@@ -241,16 +241,16 @@ func (s *bareSite) reboots() {
 	stream.run("systemctl", "reboot")
 	server.off()
 	edge.gone()
-	s.stage("the edge host is off")
+	s.stage("the edge node is off")
 	stream.gone()
-	s.stage("the stream host is off")
+	s.stage("the stream node is off")
 	// The server first: without one, the others' Nomad waits for a minute.
 	for _, m := range []*machine{server, edge, stream} {
 		m.boot()
 	}
 	s.ready()
 	if now := identity(); !maps.Equal(before, now) {
-		s.t.Errorf("after a boot, hosts are others: %s", difference(before, now))
+		s.t.Errorf("after a boot, nodes are others: %s", difference(before, now))
 	}
 	for role, m := range s.machines {
 		configured := m.unit("nearcast-configure")
@@ -267,7 +267,7 @@ func (s *bareSite) reboots() {
 	s.stage("all have booted again, and work")
 }
 
-// ends has the cloud take the edge host away.
+// ends has the cloud take the edge node away.
 func (s *bareSite) ends() {
 	s.t.Helper()
 	edge := s.machines["edge"]
@@ -277,7 +277,7 @@ func (s *bareSite) ends() {
 	}
 	edge.run("systemctl", "start", "nearcast-drain")
 	s.cloud.Say("spot/instance-action", fmt.Sprintf(`{"action": "terminate", "time": %q}`, time.Now().Add(2*time.Minute).UTC().Format(time.RFC3339)))
-	s.until("the edge host is drained", func() error { return edge.unit("nearcast-drain").is("inactive dead success") })
+	s.until("the edge node is drained", func() error { return edge.unit("nearcast-drain").is("inactive dead success") })
 	s.until("it has left Consul", func() error {
 		out, err := s.ask("consul", "members")
 		if err == nil && (strings.Count(out, "alive") != 2 || strings.Count(out, "left") != 1) {
@@ -289,7 +289,7 @@ func (s *bareSite) ends() {
 		s.t.Error(err)
 	}
 	edge.sound()
-	s.stage("the edge host has ended")
+	s.stage("the edge node has ended")
 }
 
 // write makes a file of the machine's.

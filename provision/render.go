@@ -45,7 +45,7 @@ var parts = []part{
 	{"nomad/stream.hcl", false, nomadDir, []Role{Stream}},
 }
 
-// Render makes the files of a host. Missing values get their defaults; wrong ones
+// Render makes the files of a node. Missing values get their defaults; wrong ones
 // are refused, all at once.
 func Render(v Values, s Secrets) ([]File, error) {
 	v = v.WithDefaults()
@@ -53,10 +53,10 @@ func Render(v Values, s Secrets) ([]File, error) {
 		return nil, fmt.Errorf("render: %w", err)
 	}
 	if v.Role == Stream && v.Stream.PublicIP == PublicIPFromIMDS {
-		return nil, fmt.Errorf("render: stream.public_ip is %q: whoever configures the host has to ask for the address first", PublicIPFromIMDS)
+		return nil, fmt.Errorf("render: stream.public_ip is %q: whoever configures the node has to ask for the address first", PublicIPFromIMDS)
 	}
 	if v.Role == Stream && s.TicketKeys == "" {
-		return nil, fmt.Errorf("render: a stream host needs the routers' public keys")
+		return nil, fmt.Errorf("render: a stream node needs the routers' public keys")
 	}
 	var files []File
 	for _, p := range parts {

@@ -33,7 +33,7 @@ NEARCAST_NODE="stream-7"
 NEARCAST_POOL='stream-gpu'
 NEARCAST_PRIMARY_SITE='us-east-1'
 NEARCAST_ROLE='stream'
-NEARCAST_SECRET_HOSTS='prod/hosts'
+NEARCAST_SECRET_NODES='prod/nodes'
 NEARCAST_SERVERS='3'
 NEARCAST_SITE='eu-central-1'
 NEARCAST_SPED=fast
@@ -130,7 +130,7 @@ func TestRenderedIsRead(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// A host that was something else before.
+			// A node that was something else before.
 			stale := filepath.Join(v.Paths.NomadConfig, "stream.hcl")
 			if err := os.MkdirAll(filepath.Dir(stale), 0o755); err != nil {
 				t.Fatal(err)

@@ -10,10 +10,10 @@ import (
 	"strings"
 )
 
-// Names of the files of a host's folder of secrets. Package secrets makes them.
+// Names of the files of a node's folder of secrets. Package secrets makes them.
 const (
 	CAFile   = "ca.pem"        // what signs the others' certificates
-	CertFile = "agent.pem"     // this host's agents, both Consul's and Nomad's
+	CertFile = "agent.pem"     // this node's agents, both Consul's and Nomad's
 	KeyFile  = "agent-key.pem" // its private key
 
 	ConsulGossipFile = "consul-gossip.key" // 32 bytes, base64
@@ -21,7 +21,7 @@ const (
 
 	ConsulAgentFile = "consul-agent.token" // of the Consul agent itself
 	ConsulNomadFile = "consul-nomad.token" // of the Nomad agent
-	ConsulSeatFile  = "consul-seat.token"  // stream hosts: of the seats, and of the drain, which looks for them
+	ConsulSeatFile  = "consul-seat.token"  // stream nodes: of the seats, and of the drain, which looks for them
 
 	// Servers only. With the first two, acl.sh sets ACLs up; the others are for
 	// sites that copy them from the primary one.
@@ -30,19 +30,19 @@ const (
 	ConsulReplicationFile = "consul-replication.token"
 
 	// A statement, signed by the cluster's operator, of which site and role the
-	// host is. Nomad chooses its tokens' secrets itself, so that none can be made
-	// beforehand: the host logs in with this. Servers check it by the public key.
-	NomadHostFile    = "nomad-host.jwt"
-	NomadHostKeyFile = "nomad-host.pub.pem"
+	// node is. Nomad chooses its tokens' secrets itself, so that none can be made
+	// beforehand: the node logs in with this. Servers check it by the public key.
+	NomadNodeFile    = "nomad-node.jwt"
+	NomadNodeKeyFile = "nomad-node.pub.pem"
 )
 
-// SecretFiles are the names of what a host of the role has, but for the ticket
+// SecretFiles are the names of what a node of the role has, but for the ticket
 // keys.
 func SecretFiles(role Role) []string {
-	names := []string{CAFile, CertFile, KeyFile, ConsulGossipFile, ConsulAgentFile, ConsulNomadFile, NomadHostFile}
+	names := []string{CAFile, CertFile, KeyFile, ConsulGossipFile, ConsulAgentFile, ConsulNomadFile, NomadNodeFile}
 	switch role {
 	case Server:
-		return append(names, NomadGossipFile, ConsulManagementFile, NomadManagementFile, ConsulReplicationFile, NomadHostKeyFile)
+		return append(names, NomadGossipFile, ConsulManagementFile, NomadManagementFile, ConsulReplicationFile, NomadNodeKeyFile)
 	case Stream:
 		return append(names, ConsulSeatFile)
 	default:
@@ -50,7 +50,7 @@ func SecretFiles(role Role) []string {
 	}
 }
 
-// Secrets are what a host proves itself with. The zero value is a site without
+// Secrets are what a node proves itself with. The zero value is a site without
 // TLS, gossip keys and ACLs: a dev cluster on one machine.
 type Secrets struct {
 	// Dir is the folder with CAFile, CertFile and KeyFile, and the ticket keys.

@@ -23,7 +23,7 @@ type bareSite struct {
 	t        *testing.T
 	ctx      context.Context
 	began    time.Time
-	cloud    *awstest.Cloud // whose metadata the edge host asks
+	cloud    *awstest.Cloud // whose metadata the edge node asks
 	keys     string
 	machines map[string]*machine
 
@@ -66,7 +66,7 @@ func (s *bareSite) must(args ...string) string {
 	return out
 }
 
-// forms waits for a site: all hosts ready in their pools, and all that is theirs in Consul.
+// forms waits for a site: all nodes ready in their pools, and all that is theirs in Consul.
 func (s *bareSite) forms() {
 	s.t.Helper()
 	server := s.machines["server"]
@@ -80,7 +80,7 @@ func (s *bareSite) forms() {
 
 func (s *bareSite) ready() {
 	s.t.Helper()
-	want := map[string]string{"server-1": "control", "edge-1": "edge", "stream-1": "stream-cpu"}
+	want := map[string]string{"server-1": "server", "edge-1": "edge", "stream-1": "stream-cpu"}
 	s.until("three ready nodes in their pools", func() error {
 		out, err := s.ask("nomad", "node", "status", "-json")
 		if err != nil {

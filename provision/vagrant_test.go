@@ -20,7 +20,7 @@ func TestVagrantfile(t *testing.T) {
 	defer cancel()
 	// A folder of its own: Vagrant makes the folders that it is to copy.
 	dir := t.TempDir()
-	for _, name := range []string{"Vagrantfile", "provision/vagrant/host.sh", "provision/vagrant/delay.sh", "provision/vagrant/jobs.sh"} {
+	for _, name := range []string{"Vagrantfile", "provision/vagrant/node.sh", "provision/vagrant/delay.sh", "provision/vagrant/jobs.sh"} {
 		text, err := os.ReadFile(filepath.Join("..", name))
 		if err != nil {
 			t.Fatal(err)

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// Role is what a host does for its site.
+// Role is what a node does for its site.
 type Role string
 
 const (
@@ -27,7 +27,7 @@ func Roles() []Role { return slices.Clone(roles) }
 
 func (r Role) String() string { return string(r) }
 
-// Values say what a host is to be. Nothing in them is secret. On a host they are
+// Values say what a node is to be. Nothing in them is secret. On a node they are
 // a file of NEARCAST_… lines, see ReadEnv.
 type Values struct {
 	Role Role
@@ -35,18 +35,18 @@ type Values struct {
 
 	// Primary is the site that owns ACLs; the others copy them. Default: Site.
 	Primary string
-	// Node is the host's name in Consul and Nomad. It begins with "<role>-": the
+	// Node is the node's name in Consul and Nomad. It begins with "<role>-": the
 	// ACL policy of a role's agents lets them speak for such names only.
 	// Default: <role>-<hostname>.
 	Node string
-	// Pool is the Nomad node pool. Default by role: control, edge, stream-cpu.
+	// Pool is the Nomad node pool. Default by role: server, edge, stream-cpu.
 	Pool string
 	Meta map[string]string // of the node, in Consul and Nomad
 
-	// Interface is the network interface that the site's hosts share. Default:
+	// Interface is the network interface that the site's nodes share. Default:
 	// that of the default route.
 	Interface string
-	// Address is where other hosts reach this one: an IP or a go-sockaddr template.
+	// Address is where other nodes reach this one: an IP or a go-sockaddr template.
 	// Default: the address of Interface, else the private IP.
 	Address string
 	// HTTP is where the agents' HTTP APIs listen. Default: 127.0.0.1.
@@ -70,7 +70,7 @@ type Values struct {
 	Tuning Tuning
 	// ConsulGroup may read what Consul reads. Default: consul.
 	ConsulGroup string
-	// Paths are where things are on the host. The defaults are what install.sh makes.
+	// Paths are where things are on the node. The defaults are what install.sh makes.
 	Paths Paths
 }
 
@@ -88,8 +88,8 @@ type Ports struct {
 
 // StreamValues are the options of the stream driver, docs/DRIVER.md.
 type StreamValues struct {
-	// PublicIP is where browsers reach this host. "imds" asks the cloud when the
-	// host is configured; empty is for a host that has its public address itself.
+	// PublicIP is where browsers reach this node. "imds" asks the cloud when the
+	// node is configured; empty is for a node that has its public address itself.
 	PublicIP string
 	PortMin  int // default 20000
 	PortMax  int // default 20999
@@ -99,12 +99,12 @@ type StreamValues struct {
 	S3        S3
 }
 
-// Cloud is what a host in AWS knows of itself. The site is its region.
+// Cloud is what a node in AWS knows of itself. The site is its region.
 type Cloud struct {
 	// Names in Secrets Manager: of the cluster's secrets, which servers alone read,
-	// and of what edge and stream hosts have. All empty: the secrets are in files.
-	SecretServers, SecretEdge, SecretHosts string
-	// Group is the auto scaling group, and Hook waits for the drain of a host that
+	// and of what edge and stream nodes have. All empty: the secrets are in files.
+	SecretServers, SecretEdge, SecretNodes string
+	// Group is the auto scaling group, and Hook waits for the drain of a node that
 	// the group is about to terminate.
 	Group, Hook string
 }
@@ -153,7 +153,7 @@ func (v Values) WithDefaults() Values {
 			v.Node = string(v.Role) + "-" + strings.ToLower(name)
 		}
 	}
-	set(&v.Pool, map[Role]string{Server: "control", Edge: "edge", Stream: "stream-cpu"}[v.Role])
+	set(&v.Pool, map[Role]string{Server: "server", Edge: "edge", Stream: "stream-cpu"}[v.Role])
 	if v.Interface != "" {
 		set(&v.Address, fmt.Sprintf("{{ GetInterfaceIP %q }}", v.Interface))
 	}
@@ -176,7 +176,7 @@ func (v Values) WithDefaults() Values {
 	set(&v.Stream.PortMax, 20999)
 	set(&v.Stream.CacheSize, "20GiB")
 	set(&v.Stream.S3.Region, v.Site)
-	if v.Cloud.SecretHosts != "" {
+	if v.Cloud.SecretNodes != "" {
 		set(&v.Stream.PublicIP, PublicIPFromIMDS)
 	}
 	t := &v.Tuning
@@ -286,7 +286,7 @@ func isAddress(address string) error {
 		return nil // the agents' business
 	}
 	if ip, err := netip.ParseAddr(address); err != nil || ip.IsUnspecified() {
-		return errors.New("it has to be one IP of this host, or a template such as {{ GetPrivateIP }}")
+		return errors.New("it has to be one IP of this node, or a template such as {{ GetPrivateIP }}")
 	}
 	return nil
 }
@@ -343,5 +343,5 @@ func (p Paths) all() map[string]string {
 }
 
 // PublicIPFromIMDS stands for the address that the cloud's metadata service
-// names. Who configures the host asks, before Render.
+// names. Who configures the node asks, before Render.
 const PublicIPFromIMDS = "imds"

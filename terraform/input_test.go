@@ -35,7 +35,7 @@ var wrongInput = map[string]wrong{
 
     "eu-central-1" = {
       cidr       = "10.10.64.0/18"
-      edge_hosts = 1
+      edge_nodes = 1
       pools      = { cpu = { instance_types = ["large"], min = 1, max = 3, on_demand_base = 9, cache_gib = 1 } }
     }
     "ap-south-1" = { cidr = "10.50.0.0/16", pools = { cpu = { instance_types = [], min = -1, max = 1, spot_percent = 101 } } }

@@ -25,7 +25,7 @@ module "region" {
   domain           = var.domain
   zone_id          = data.aws_route53_zone.this.zone_id
   cidr             = each.value.cidr
-  edge_hosts       = each.value.edge_hosts
+  edge_nodes       = each.value.edge_nodes
   pools            = each.value.pools
   certificate_arn  = lookup(var.certificates, each.key, null)
   media_ports      = var.media_ports

@@ -14,7 +14,7 @@ output "sites" {
     turn           = m.entry.turn_name == "" ? "" : "${m.entry.turn_name}:3478"
     content_bucket = m.content.name
     system_bucket  = m.system.name
-    groups         = { for role, h in m.hosts : role => h.group }
+    groups         = { for role, h in m.nodes : role => h.group }
     secrets        = m.secrets
     open           = m.open
   } }
@@ -39,9 +39,9 @@ output "operator_secret" {
   value       = "aws secretsmanager get-secret-value --region ${var.primary_region} --secret-id ${module.region[var.primary_region].secrets.servers} --query SecretString --output text"
 }
 
-output "replace_hosts" {
-  description = "By site: what gives running servers, edge hosts and stream hosts the newest image and programs, one after the other and drained."
+output "replace_nodes" {
+  description = "By site: what gives running servers, edge nodes and stream nodes the newest image and programs, one after the other and drained."
   value = { for n, m in module.region : n => [
-    for role, h in m.hosts : "aws autoscaling start-instance-refresh --region ${n} --auto-scaling-group-name ${h.group} --preferences MinHealthyPercentage=100,MaxHealthyPercentage=134"
+    for role, h in m.nodes : "aws autoscaling start-instance-refresh --region ${n} --auto-scaling-group-name ${h.group} --preferences MinHealthyPercentage=100,MaxHealthyPercentage=134"
   ] }
 }

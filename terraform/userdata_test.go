@@ -25,9 +25,9 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 )
 
-// TestUserData runs what a host runs at its first boot, against a metadata service
+// TestUserData runs what a node runs at its first boot, against a metadata service
 // that wants a token and a bucket that wants a signature, up to the point where
-// install.sh is called. Only places are other ones: the host's folders, and where
+// install.sh is called. Only places are other ones: the node's folders, and where
 // the two servers are.
 func TestUserData(t *testing.T) {
 	for _, program := range []string{"terraform", "curl"} {
@@ -43,7 +43,7 @@ func TestUserData(t *testing.T) {
 		want        []string // said
 		fails       bool
 	}{
-		"a host is set up": {role, hex.EncodeToString(sum[:]), []string{
+		"a node is set up": {role, hex.EncodeToString(sum[:]), []string{
 			"install.sh --role edge --env ", "NEARCAST_ROLE='edge'", "NEARCAST_JOIN='provider=aws tag_key=a tag_value=b'",
 		}, false},
 		"another release than Terraform uploaded": {role, strings.Repeat("0", 64), []string{"release.tar.gz: FAILED"}, true},
@@ -94,7 +94,7 @@ var role = aws.Credentials{AccessKeyID: "ASIAEXAMPLE", SecretAccessKey: "a/secre
 func userData(t *testing.T, sum string) string {
 	t.Helper()
 	dir := t.TempDir()
-	text, err := os.ReadFile("modules/hosts/user-data.sh.tftpl")
+	text, err := os.ReadFile("modules/nodes/user-data.sh.tftpl")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -46,18 +46,18 @@ variable "primary_region" {
 }
 
 variable "regions" {
-  description = "The sites, by AWS region. A site's pools are its stream hosts: cpu renders in software, gpu on NVIDIA."
+  description = "The sites, by AWS region. A site's pools are its stream nodes: cpu renders in software, gpu on NVIDIA."
   nullable    = false
   type = map(object({
     cidr       = string              # the VPC: /16 to /20, private, no two sites alike
-    edge_hosts = optional(number, 3) # hosts of routers and brains
+    edge_nodes = optional(number, 3) # nodes of routers and brains
     pools = map(object({
       instance_types = list(string)          # in order of preference; the more, the likelier spot
-      min            = number                # hosts
-      max            = number                # hosts
-      on_demand_base = optional(number, 1)   # hosts that are never spot
+      min            = number                # nodes
+      max            = number                # nodes
+      on_demand_base = optional(number, 1)   # nodes that are never spot
       spot_percent   = optional(number, 80)  # of those beyond the base
-      cache_gib      = optional(number, 100) # content cache of a host
+      cache_gib      = optional(number, 100) # content cache of a node
       # Debian packages that the pool's apps need, such as f3d for jobs/viewer.
       packages = optional(list(string), [])
     }))
@@ -118,8 +118,8 @@ variable "regions" {
   }
 
   validation {
-    condition     = length([for n, r in var.regions : "${n} (${r.edge_hosts})" if !(r.edge_hosts >= 2 && r.edge_hosts <= 30 && floor(r.edge_hosts) == r.edge_hosts)]) == 0
-    error_message = "edge_hosts must be a whole number from 2 to 30, so that a new version of the router can start beside the old one; not so in: ${join(", ", [for n, r in var.regions : "${n} (${r.edge_hosts})" if !(r.edge_hosts >= 2 && r.edge_hosts <= 30 && floor(r.edge_hosts) == r.edge_hosts)])}."
+    condition     = length([for n, r in var.regions : "${n} (${r.edge_nodes})" if !(r.edge_nodes >= 2 && r.edge_nodes <= 30 && floor(r.edge_nodes) == r.edge_nodes)]) == 0
+    error_message = "edge_nodes must be a whole number from 2 to 30, so that a new version of the router can start beside the old one; not so in: ${join(", ", [for n, r in var.regions : "${n} (${r.edge_nodes})" if !(r.edge_nodes >= 2 && r.edge_nodes <= 30 && floor(r.edge_nodes) == r.edge_nodes)])}."
   }
 }
 
@@ -140,7 +140,7 @@ variable "certificates" {
 }
 
 variable "media_ports" {
-  description = "UDP ports of stream hosts that browsers reach. A seat takes one for each of its addresses."
+  description = "UDP ports of stream nodes that browsers reach. A seat takes one for each of its addresses."
   type        = object({ from = number, to = number })
   default     = { from = 20000, to = 20999 }
 
@@ -152,7 +152,7 @@ variable "media_ports" {
 }
 
 variable "turn" {
-  description = "Let edge hosts serve TURN, for people whose network lets no UDP out: opens 3478 and turn_ports, and gives edge hosts public addresses."
+  description = "Let edge nodes serve TURN, for people whose network lets no UDP out: opens 3478 and turn_ports, and gives edge nodes public addresses."
   type        = bool
   default     = false
 }
@@ -175,31 +175,31 @@ variable "server_type" {
 }
 
 variable "edge_type" {
-  description = "Instance type of edge hosts. A router and a brain need some 20 MB each; TURN needs network."
+  description = "Instance type of edge nodes. A router and a brain need some 20 MB each; TURN needs network."
   type        = string
   default     = "t3.small"
 }
 
 variable "nat_per_zone" {
-  description = "A NAT gateway in each zone instead of one a site. With one, the loss of its zone keeps new servers and edge hosts from being set up; nothing that runs notices."
+  description = "A NAT gateway in each zone instead of one a site. With one, the loss of its zone keeps new servers and edge nodes from being set up; nothing that runs notices."
   type        = bool
   default     = false
 }
 
 variable "image_parameter" {
-  description = "Public SSM parameter with the AMI of hosts: Ubuntu 24.04 or Debian 12, amd64."
+  description = "Public SSM parameter with the AMI of nodes: Ubuntu 24.04 or Debian 12, amd64."
   type        = string
   default     = "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id"
 }
 
 variable "session_manager" {
-  description = "Where hosts get the Session Manager agent from, the only way to a shell on them: AWS's package for Debian, of one version, and its checksum. Null: the image has it, as Ubuntu's do."
+  description = "Where nodes get the Session Manager agent from, the only way to a shell on them: AWS's package for Debian, of one version, and its checksum. Null: the image has it, as Ubuntu's do."
   type        = object({ url = string, sha256 = string })
   default     = null
 
   validation {
     condition     = var.session_manager != null || !startswith(var.image_parameter, "/aws/service/debian/")
-    error_message = "Debian's image lacks the Session Manager agent, without which nobody gets to a host: give session_manager = { url, sha256 } of AWS's package (README.md, Session Manager, says where), or leave image_parameter out, for Ubuntu's image has it."
+    error_message = "Debian's image lacks the Session Manager agent, without which nobody gets to a node: give session_manager = { url, sha256 } of AWS's package (README.md, Session Manager, says where), or leave image_parameter out, for Ubuntu's image has it."
   }
 
   validation {
@@ -209,7 +209,7 @@ variable "session_manager" {
 }
 
 variable "release" {
-  description = "The file that make release made: all that a host runs, and what sets it up."
+  description = "The file that make release made: all that a node runs, and what sets it up."
   type        = string
 
   validation {

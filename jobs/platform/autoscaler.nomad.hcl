@@ -1,51 +1,51 @@
-# The autoscaler of a site: as many stream hosts as its seats need, and room for
-# more. HashiCorp's nomad-autoscaler, one policy for each pool of stream hosts.
+# The autoscaler of a site: as many stream nodes as its seats need, and room for
+# more. HashiCorp's nomad-autoscaler, one policy for each pool of stream nodes.
 #
 #   nomad job run -var 'pools={"stream-cpu":{"group":"nearcast-stream-cpu","min":1,"max":10}}' autoscaler.nomad.hcl
 #
-# A pool is as full as what its seats reserve of the hosts' CPU and memory, warm
-# seats included. When less than the headroom is left, a host is added; when more
-# is left than a host less would leave, a host is taken, if one is empty. A host
-# with a seat on it is never taken, so no session ends; Nomad fills hosts that have
-# seats first, so hosts do become empty.
+# A pool is as full as what its seats reserve of the nodes' CPU and memory, warm
+# seats included. When less than the headroom is left, a node is added; when more
+# is left than a node less would leave, a node is taken, if one is empty. A node
+# with a seat on it is never taken, so no session ends; Nomad fills nodes that have
+# seats first, so nodes do become empty.
 #
 # What it needs:
-#   - stream hosts whose node_class is the name of their pool: the query for a
+#   - stream nodes whose node_class is the name of their pool: the query for a
 #     pool's load goes by class alone;
-#   - a host in the pool: nothing is known of the load of none, so min is at least 1;
-#   - on control nodes, an instance profile that may DescribeAutoScalingGroups,
+#   - a node in the pool: nothing is known of the load of none, so min is at least 1;
+#   - on server nodes, an instance profile that may DescribeAutoScalingGroups,
 #     DescribeScalingActivities, DescribeInstanceRefreshes, UpdateAutoScalingGroup,
 #     TerminateInstanceInAutoScalingGroup and CreateOrUpdateTags;
 #   - in Nomad, what acl/nomad/autoscaler.hcl says; in Consul nothing.
-# While a host of a pool drains, or starts, that pool is left as it is.
+# While a node of a pool drains, or starts, that pool is left as it is.
 #
 # Tested with a real Nomad under its policy, and something that answers like EC2
-# Auto Scaling, up to the wish for one host more. Not run: AWS itself, and taking a
-# host, for which Nomad has to be on EC2.
+# Auto Scaling, up to the wish for one node more. Not run: AWS itself, and taking a
+# node, for which Nomad has to be on EC2.
 
 variable "pools" {
   type = map(object({
     group = string # Auto Scaling group
-    min   = number # hosts, within those of the group
+    min   = number # nodes, within those of the group
     max   = number
   }))
   default = {
     stream-cpu = { group = "nearcast-stream-cpu", min = 1, max = 10 }
     stream-gpu = { group = "nearcast-stream-gpu", min = 1, max = 4 }
   }
-  description = "pools of stream hosts by name, which is also their node_class (terraform: sites, groups)"
+  description = "pools of stream nodes by name, which is also their node_class (terraform: sites, groups)"
 }
 
 variable "headroom" {
   type        = number
   default     = 30
-  description = "percent of a pool's CPU and memory that no seat has reserved: room for seats until another host is there"
+  description = "percent of a pool's CPU and memory that no seat has reserved: room for seats until another node is there"
 }
 
 variable "cooldown" {
   type        = string
   default     = "5m"
-  description = "after a change: as long as a new host takes to be ready, or it is counted as if it were full"
+  description = "after a change: as long as a new node takes to be ready, or it is counted as if it were full"
 }
 
 variable "interval" {
@@ -62,7 +62,7 @@ variable "aws_region" {
 
 variable "node_pool" {
   type        = string
-  default     = "control"
+  default     = "server"
   description = "where it runs"
 }
 
@@ -180,7 +180,7 @@ job "autoscaler" {
               policy {
                 cooldown            = "${var.cooldown}"
                 evaluation_interval = "${var.interval}"
-                # Half of the truth is no ground to take a host.
+                # Half of the truth is no ground to take a node.
                 on_check_error      = "fail"
 
                 check "cpu" {
@@ -206,7 +206,7 @@ job "autoscaler" {
                   aws_asg_name           = "${template.value.group}"
                   node_class             = "${template.key}"
                   node_selector_strategy = "empty_ignore_system"
-                  # For the seat that came while the host was being chosen.
+                  # For the seat that came while the node was being chosen.
                   node_drain_deadline    = "1h"
                 }
               }

@@ -66,7 +66,7 @@ func (a autoscaler) scales(s *site, t *testing.T) {
 		t.Skip(a.missing)
 	}
 	s.address("autoscaler")
-	s.until("a host more is asked for", func() error {
+	s.until("a node more is asked for", func() error {
 		a.aws.mu.Lock()
 		defer a.aws.mu.Unlock()
 		if a.aws.desired != 2 {
@@ -79,7 +79,7 @@ func (a autoscaler) scales(s *site, t *testing.T) {
 	if len(a.aws.regions) != 1 || !a.aws.regions["dc1"] {
 		t.Errorf("regions asked: %v, want the site's", a.aws.regions)
 	}
-	// What terraform has to allow the hosts that it runs on.
+	// What terraform has to allow the nodes that it runs on.
 	for _, asked := range a.aws.asked {
 		switch action := asked.Get("Action"); action {
 		case "DescribeAutoScalingGroups", "DescribeScalingActivities", "DescribeInstanceRefreshes", "UpdateAutoScalingGroup":

@@ -17,7 +17,7 @@ variable "url" {
 variable "count" {
   type        = number
   default     = 2
-  description = "brains at this site; with a port, one less than there are edge hosts"
+  description = "brains at this site; with a port, one less than there are edge nodes"
 }
 
 variable "port" {
@@ -47,7 +47,7 @@ variable "binary" {
 variable "canary" {
   type        = number
   default     = 1
-  description = "1: a new version starts beside the old ones; 0: in their place, where no host is free for it"
+  description = "1: a new version starts beside the old ones; 0: in their place, where no node is free for it"
 }
 
 variable "acl" {

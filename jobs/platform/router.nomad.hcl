@@ -9,7 +9,7 @@
 #
 # A new version is started beside the old ones; when it is healthy it replaces
 # them one by one, else everything goes back as it was. With a static port it needs
-# a host of its own for that: count is then one less than there are edge hosts.
+# a node of its own for that: count is then one less than there are edge nodes.
 # What it may do in Consul is in acl/consul/router.hcl; it may do nothing in Nomad.
 
 variable "url" {
@@ -21,7 +21,7 @@ variable "url" {
 variable "count" {
   type        = number
   default     = 2
-  description = "routers at this site; with a port, one less than there are edge hosts"
+  description = "routers at this site; with a port, one less than there are edge nodes"
 }
 
 variable "port" {
@@ -51,7 +51,7 @@ variable "binary" {
 variable "canary" {
   type        = number
   default     = 1
-  description = "1: a new version starts beside the old ones; 0: in their place, where no host is free for it"
+  description = "1: a new version starts beside the old ones; 0: in their place, where no node is free for it"
 }
 
 variable "acl" {

@@ -61,8 +61,8 @@ func newSite(t *testing.T) *site {
 			os.RemoveAll(dir)
 		}
 	})
-	for name, pkg := range map[string]string{"nearcast": "nearcast", "plugins/nomad-driver-stream": "nomad-driver-stream", "stream-host": "stream-host"} {
-		s.build(name, "../../cmd/"+pkg)
+	for name, pkg := range map[string]string{"nearcast": "cmd/nearcast", "plugins/nomad-driver-stream": "plugins/nomad-driver-stream", "stream-host": "cmd/stream-host"} {
+		s.build(name, "../../"+pkg)
 	}
 	s.build("testapp", "../../dev/testapp")
 	s.command(s.path("bin/nearcast"), "ticket-key", s.path("keys"))

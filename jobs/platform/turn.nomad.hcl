@@ -176,7 +176,7 @@ job "turn" {
   group "turn" {
     count = var.count
 
-    # One host has one such port, whatever number of addresses.
+    # One node has one such port, whatever number of addresses.
     constraint {
       distinct_hosts = true
     }

@@ -1,4 +1,4 @@
-# The Consul agent of an edge host: it may speak for hosts of its role, and for no other.
+# The Consul agent of an edge node: it may speak for nodes of its role, and for no other.
 node_prefix "edge-" {
   policy = "write"
 }
@@ -8,7 +8,7 @@ node_prefix "" {
 service_prefix "" {
   policy = "read"
 }
-# To leave in order when the host ends.
+# To leave in order when the node ends.
 agent_prefix "edge-" {
   policy = "write"
 }

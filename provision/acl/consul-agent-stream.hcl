@@ -1,4 +1,4 @@
-# The Consul agent of a stream host: it may speak for hosts of its role, and for no other.
+# The Consul agent of a stream node: it may speak for nodes of its role, and for no other.
 node_prefix "stream-" {
   policy = "write"
 }
@@ -8,7 +8,7 @@ node_prefix "" {
 service_prefix "" {
   policy = "read"
 }
-# To leave in order when the host ends.
+# To leave in order when the node ends.
 agent_prefix "stream-" {
   policy = "write"
 }

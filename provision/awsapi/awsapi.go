@@ -1,5 +1,5 @@
-// Package awsapi makes the few calls to AWS that setting up and ending a host
-// takes, signed with the credentials of the host's role: Secrets Manager, the
+// Package awsapi makes the few calls to AWS that setting up and ending a node
+// takes, signed with the credentials of the node's role: Secrets Manager, the
 // lifecycle hooks of Auto Scaling, and the instance metadata service (version 2
 // only).
 //
@@ -155,7 +155,7 @@ func (c *Client) putSecret(ctx context.Context, name, value, token string) error
 		map[string]string{"SecretId": name, "SecretString": value, "ClientRequestToken": token}, &struct{}{})
 }
 
-// Lifecycle is a host's place in an auto scaling group, and the hook that waits
+// Lifecycle is a node's place in an auto scaling group, and the hook that waits
 // for it.
 type Lifecycle struct{ Group, Hook, Instance string }
 

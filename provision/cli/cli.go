@@ -1,5 +1,5 @@
 // Package cli is "nearcast provision": what the scripts of this folder and the
-// units of a host run.
+// units of a node run.
 package cli
 
 import (
@@ -26,7 +26,7 @@ import (
 	"github.com/nearcast/nearcast/provision/secrets"
 )
 
-// Where things are on a host.
+// Where things are on a node.
 const (
 	envFile    = "/etc/nearcast/provision.env"
 	secretsDir = "/etc/nearcast/secrets"
@@ -35,7 +35,7 @@ const (
 
 // Command is the command and its subcommands.
 func Command() *cobra.Command {
-	cmd := &cobra.Command{Use: "provision", Short: "Set up hosts: secrets, configuration, backups, an orderly end"}
+	cmd := &cobra.Command{Use: "provision", Short: "Set up nodes: secrets, configuration, backups, an orderly end"}
 	cmd.AddCommand(secretsCommand(), configureCommand(), drainCommand(), uploadCommand())
 	return cmd
 }
@@ -43,14 +43,14 @@ func Command() *cobra.Command {
 func secretsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "secrets DIR SITE...",
-		Short: "Make certificates, gossip keys and tokens for the hosts of sites",
-		Long: `Make in DIR what the hosts of the named sites, and of the sites that are in DIR
+		Short: "Make certificates, gossip keys and tokens for the nodes of sites",
+		Long: `Make in DIR what the nodes of the named sites, and of the sites that are in DIR
 already, prove themselves with: DIR/<site>/<role>/ is what /etc/nearcast/secrets
-of such a host holds. Nothing that is there is made anew, but for certificates
+of such a node holds. Nothing that is there is made anew, but for certificates
 with less than a third of their time left; so run it again to add a site, and
 twice a year.
 
-DIR/ca-key.pem and DIR/host-key.pem can make a host of anybody. Keep DIR as you
+DIR/ca-key.pem and DIR/node-key.pem can make a node of anybody. Keep DIR as you
 keep passwords, and out of version control.
 
 In AWS the servers do this themselves, and keep the secrets in Secrets Manager.`,
@@ -74,8 +74,8 @@ func configureCommand() *cobra.Command {
 	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use:   "configure",
-		Short: "Write this host's configuration of Consul and Nomad",
-		Long: `Get this host's secrets, and write the configuration of its agents from them and
+		Short: "Write this node's configuration of Consul and Nomad",
+		Long: `Get this node's secrets, and write the configuration of its agents from them and
 from ` + envFile + `. install.sh runs it, and so does the unit
 nearcast-configure before the agents start, and daily. It names the files it
 changed; the agents read them after a reload.`,
@@ -103,8 +103,8 @@ changed; the agents read them after a reload.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&root, "root", "/", "the file system to write to")
-	flags.StringVar(&env, "env", envFile, "what this host is to be")
-	flags.StringVar(&dir, "secrets", secretsDir, "this host's folder of secrets")
+	flags.StringVar(&env, "env", envFile, "what this node is to be")
+	flags.StringVar(&dir, "secrets", secretsDir, "this node's folder of secrets")
 	flags.StringVar(&scratch, "scratch", scratchDir, "a folder in memory, for a server's work with the key of the authority")
 	flags.DurationVar(&timeout, "timeout", 15*time.Minute, "how long to wait for secrets that a server has yet to make")
 	return cmd
@@ -120,7 +120,7 @@ func load(path string, log *slog.Logger) (provision.Values, error) {
 
 // stores opens Secrets Manager with the role of the instance, where it is used.
 func stores(ctx context.Context, v provision.Values) (func(string) configure.Store, error) {
-	if v.Cloud.SecretHosts+v.Cloud.SecretEdge+v.Cloud.SecretServers == "" {
+	if v.Cloud.SecretNodes+v.Cloud.SecretEdge+v.Cloud.SecretServers == "" {
 		return func(string) configure.Store { return nil }, nil
 	}
 	credentials, err := awsCredentials(ctx, v)
@@ -151,12 +151,12 @@ func drainCommand() *cobra.Command {
 	var now bool
 	cmd := &cobra.Command{
 		Use:   "drain",
-		Short: "Wait for the cloud to take this host, and end it in order",
-		Long: `Ask the instance metadata service every five seconds whether this host is about to
+		Short: "Wait for the cloud to take this node, and end it in order",
+		Long: `Ask the instance metadata service every five seconds whether this node is about to
 be interrupted (spot) or terminated (by its auto scaling group). When it is, drain
 the Nomad node, so that sessions end or move, leave Consul, and let the group go on.
 
-With --now the operator says so, and the host stays: drain the node, and return when
+With --now the operator says so, and the node stays: drain the node, and return when
 nothing runs on it any more, or when the deadline is over. It gets work again by
 nomad node eligibility -enable.`,
 		Example: "  nearcast provision drain --now --deadline 2h",
@@ -185,7 +185,7 @@ nomad node eligibility -enable.`,
 			}
 			node := drain.NomadNode{
 				Address: fmt.Sprintf("http://%s:%d", v.HTTP, v.Ports.NomadHTTP),
-				IDFile:  filepath.Join(v.Paths.NomadData, "client", "client-id"), Statement: filepath.Join(dir, provision.NomadHostFile),
+				IDFile:  filepath.Join(v.Paths.NomadData, "client", "client-id"), Statement: filepath.Join(dir, provision.NomadNodeFile),
 			}
 			c := drain.Config{
 				Meta: &awsapi.IMDS{Endpoint: imds}, Node: node, Name: v.Node, Deadline: deadline, Log: log,
@@ -210,11 +210,11 @@ nomad node eligibility -enable.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&env, "env", envFile, "what this host is")
-	flags.StringVar(&dir, "secrets", secretsDir, "this host's folder of secrets")
+	flags.StringVar(&env, "env", envFile, "what this node is")
+	flags.StringVar(&dir, "secrets", secretsDir, "this node's folder of secrets")
 	flags.StringVar(&imds, "imds", os.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT"), "the metadata service (default the cloud's)")
-	flags.BoolVar(&now, "now", false, "drain this host now, and keep it")
-	flags.DurationVar(&deadline, "deadline", 0, "how long sessions may go on when the group or the operator takes this host (default 110m, 2m for servers and edge hosts)")
+	flags.BoolVar(&now, "now", false, "drain this node now, and keep it")
+	flags.DurationVar(&deadline, "deadline", 0, "how long sessions may go on when the group or the operator takes this node (default 110m, 2m for servers and edge nodes)")
 	return cmd
 }
 

@@ -21,7 +21,7 @@ func uploadCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "upload FILE s3://BUCKET/KEY",
 		Short: "Put a file into an object store",
-		Long: `Put a file into an object store: S3 in the region of the host's site, with the role
+		Long: `Put a file into an object store: S3 in the region of the node's site, with the role
 of the instance or AWS_… in the environment, or the store that NEARCAST_S3_ENDPOINT
 of ` + envFile + ` names. backup.sh does it with the servers' snapshots.`,
 		Example: "  nearcast provision upload consul.snap s3://backups/consul.snap",
@@ -34,7 +34,7 @@ of ` + envFile + ` names. backup.sh does it with the servers' snapshots.`,
 			return upload(cmd.Context(), v, args[0], args[1])
 		},
 	}
-	cmd.Flags().StringVar(&env, "env", envFile, "what this host is")
+	cmd.Flags().StringVar(&env, "env", envFile, "what this node is")
 	return cmd
 }
 

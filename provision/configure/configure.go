@@ -1,5 +1,5 @@
-// Package configure makes a host ready for its agents to start: it gets the
-// host's secrets, asks the cloud what only the cloud knows, and writes the agents'
+// Package configure makes a node ready for its agents to start: it gets the
+// node's secrets, asks the cloud what only the cloud knows, and writes the agents'
 // configuration. It runs at each boot before the agents, and every day, so that
 // certificates are renewed in time; it changes only what differs.
 //
@@ -8,12 +8,12 @@
 // Three secrets of the site, made empty beforehand:
 //
 //	servers   what the cluster's secrets are made of, secrets.Pack; servers alone read it
-//	edge      the folder of the site's edge hosts
-//	hosts     the folder of the site's stream hosts
+//	edge      the folder of the site's edge nodes
+//	nodes     the folder of the site's stream nodes
 //
 // The first server of the primary site makes the cluster's secrets; of several
 // that begin together, one. Servers of other sites copy servers from there.
-// Servers make the other two, and renew them. Edge and stream hosts wait until
+// Servers make the other two, and renew them. Edge and stream nodes wait until
 // there is something to read.
 package configure
 
@@ -50,7 +50,7 @@ type Metadata interface {
 // Config is where things are.
 type Config struct {
 	Root    string // "/", or a folder that stands for it
-	Secrets string // the host's folder of secrets, below Root
+	Secrets string // the node's folder of secrets, below Root
 	Scratch string // a folder in memory, for a server's short work with the authority's key
 	Stores  func(region string) Store
 	Meta    Metadata
@@ -58,7 +58,7 @@ type Config struct {
 	Log     *slog.Logger
 }
 
-// Run configures the host and returns the paths of the files it changed.
+// Run configures the node and returns the paths of the files it changed.
 func Run(ctx context.Context, c Config, v provision.Values) ([]string, error) {
 	if c.Retry == 0 {
 		c.Retry = 5 * time.Second
@@ -68,7 +68,7 @@ func Run(ctx context.Context, c Config, v provision.Values) ([]string, error) {
 		return nil, fmt.Errorf("configure: %w", err)
 	}
 	folder := filepath.Join(c.Root, c.Secrets)
-	if v.Cloud.SecretHosts+v.Cloud.SecretEdge+v.Cloud.SecretServers != "" {
+	if v.Cloud.SecretNodes+v.Cloud.SecretEdge+v.Cloud.SecretServers != "" {
 		scratch, err := os.MkdirTemp(c.Scratch, "nearcast-secrets-")
 		if err != nil {
 			return nil, fmt.Errorf("configure: %w", err)
@@ -129,7 +129,7 @@ func secretFiles(folder, dir, group string) ([]provision.File, error) {
 	return files, nil
 }
 
-// fetch returns a folder below scratch with what the host has.
+// fetch returns a folder below scratch with what the node has.
 func (c Config) fetch(ctx context.Context, v provision.Values, scratch string) (string, error) {
 	store := c.Stores(v.Site)
 	switch v.Role {
@@ -138,7 +138,7 @@ func (c Config) fetch(ctx context.Context, v provision.Values, scratch string) (
 	case provision.Edge:
 		return scratch, c.await(ctx, store, v.Cloud.SecretEdge, scratch)
 	default:
-		return scratch, c.await(ctx, store, v.Cloud.SecretHosts, scratch)
+		return scratch, c.await(ctx, store, v.Cloud.SecretNodes, scratch)
 	}
 }
 
@@ -166,15 +166,15 @@ func (c Config) await(ctx context.Context, store Store, name, into string) error
 	}
 }
 
-// lead does a server's part: the cluster's secrets, and those of the site's hosts.
+// lead does a server's part: the cluster's secrets, and those of the site's nodes.
 func (c Config) lead(ctx context.Context, v provision.Values, store Store, scratch string) (string, error) {
 	all := filepath.Join(scratch, "all")
 	if err := c.cluster(ctx, v, store, scratch, all); err != nil {
 		return "", err
 	}
-	hosts := map[string]string{v.Cloud.SecretEdge: string(provision.Edge), v.Cloud.SecretHosts: string(provision.Stream)}
+	nodes := map[string]string{v.Cloud.SecretEdge: string(provision.Edge), v.Cloud.SecretNodes: string(provision.Stream)}
 	before := map[string]string{}
-	for name, role := range hosts {
+	for name, role := range nodes {
 		packed, err := store.Secret(ctx, name)
 		if errors.Is(err, awsapi.ErrNoSecret) {
 			continue
@@ -197,7 +197,7 @@ func (c Config) lead(ctx context.Context, v provision.Values, store Store, scrat
 	if _, err := secrets.Make(secrets.Config{Dir: all, Sites: []string{v.Site}}); err != nil {
 		return "", err
 	}
-	for name, role := range hosts {
+	for name, role := range nodes {
 		packed, err := secrets.Pack(filepath.Join(all, v.Site, role))
 		switch old, found := before[name]; {
 		case err != nil:

@@ -37,9 +37,9 @@ func (s *site) access() {
 		s.t.Fatalf("tokens: %q", said)
 	}
 	s.env["NOMAD_TOKEN"], s.env["CONSUL_HTTP_TOKEN"] = tokens[0], tokens[1]
-	s.until("all hosts are ready", func() error {
+	s.until("all nodes are ready", func() error {
 		nodes := s.shell("nomad node status -json | jq -c '[.[] | select(.Status == \"ready\") | .NodePool] | sort'")
-		if nodes != `["control","control","control","edge","stream-cpu"]`+"\n" {
+		if nodes != `["edge","server","server","server","stream-cpu"]`+"\n" {
 			return fmt.Errorf("ready: %s", nodes)
 		}
 		return nil
@@ -161,7 +161,7 @@ func (s *site) routerStarted() string {
 }
 
 // inAWS runs a block with a program aws that keeps secrets in files, and has
-// look see what hosts would be made of the secret.
+// look see what nodes would be made of the secret.
 func (s *site) inAWS(name string, look func(dir string)) {
 	s.t.Helper()
 	dir := s.t.TempDir()
@@ -225,7 +225,7 @@ func (s *site) gossip() {
 	if strings.Contains(listed, old) || !strings.Contains(listed, s.servers[0].Secret(provision.ConsulGossipFile)) || !strings.Contains(listed, s.servers[0].Secret(provision.NomadGossipFile)) {
 		s.t.Errorf("keys: %s", listed)
 	}
-	// A host that starts again does so with the new key.
+	// A node that starts again does so with the new key.
 	s.servers[2].Kill()
 	s.servers[2].Restart()
 	s.until("all are alive", func() error {
@@ -240,7 +240,7 @@ func (s *site) gossip() {
 	s.playSoon().leave()
 }
 
-// drain has a person hold a seat of the host, and lets her finish.
+// drain has a person hold a seat of the node, and lets her finish.
 func (s *site) drain() {
 	s.idle(2)
 	p := s.play()

@@ -21,7 +21,7 @@ import (
 
 const siteName = "site-a"
 
-// site is three servers, an edge host and a stream host, and an operator's folder
+// site is three servers, an edge node and a stream node, and an operator's folder
 // with what the document has in it.
 type site struct {
 	t   *testing.T
@@ -34,9 +34,9 @@ type site struct {
 	blocks  []clustertest.Block
 	ran     map[string]bool
 	env     map[string]string // of the operator's shell
-	servers []*clustertest.Host
-	edge    *clustertest.Host
-	stream  *clustertest.Host
+	servers []*clustertest.Node
+	edge    *clustertest.Node
+	stream  *clustertest.Node
 }
 
 func newSite(t *testing.T) *site {
@@ -82,8 +82,8 @@ func newSite(t *testing.T) *site {
 	router, brain := "http://127.0.0.1:8080", "ws://127.0.0.1:8081/v1/connect"
 	s.env = map[string]string{
 		"NOMAD_ADDR": "http://" + s.servers[0].Address + ":4646", "CONSUL_HTTP_ADDR": "http://" + s.servers[0].Address + ":8500",
-		"sites": siteName, "edge_hosts": "2", "app": "testapp", "url": router, "DIR": s.keys, "name": "nearcast",
-		// In place of what the hosts of a cluster have: no chroot of /usr, and agents
+		"sites": siteName, "edge_nodes": "2", "app": "testapp", "url": router, "DIR": s.keys, "name": "nearcast",
+		// In place of what the nodes of a cluster have: no chroot of /usr, and agents
 		// that share a machine.
 		"NOMAD_VAR_driver": "raw_exec", "NOMAD_VAR_binary": filepath.Join(s.bin, "nearcast"),
 		"NOMAD_VAR_options": fmt.Sprintf(`["--consul=%s:8500"]`, s.edge.Address), "NOMAD_VAR_testapp": filepath.Join(s.bin, "testapp"),
@@ -155,9 +155,9 @@ func (s *site) end() {
 		said = string(out)
 	}
 	// What no agent could be asked to end.
-	hosts := append(slices.Clone(s.servers), s.edge, s.stream)
+	nodes := append(slices.Clone(s.servers), s.edge, s.stream)
 	dirs := []string{s.bin}
-	for _, h := range hosts {
+	for _, h := range nodes {
 		h.Kill()
 		dirs = append(dirs, h.Dir)
 	}
@@ -192,27 +192,27 @@ func (s *site) read(name string) string {
 	return string(text)
 }
 
-// onHost gives a shell the host's files where a host has them, in a mount
+// onNode gives a shell the node's files where a node has them, in a mount
 // namespace of its own.
-const onHost = `
+const onNode = `
 for dir in etc var/lib; do
   mkdir -p "$SCRATCH"; mount -t tmpfs tmpfs "$SCRATCH"; mkdir "$SCRATCH/upper" "$SCRATCH/work"
   mount -t overlay overlay -o "lowerdir=/$dir,upperdir=$SCRATCH/upper,workdir=$SCRATCH/work" "/$dir"
 done
 mkdir -p /etc/nearcast/secrets /var/lib/consul /var/lib/nomad; touch /etc/nearcast/provision.env
-mount --bind "$HOST_DIR/secrets" /etc/nearcast/secrets
-mount --bind "$HOST_DIR/env" /etc/nearcast/provision.env
-mount --bind "$HOST_DIR/consul" /var/lib/consul
-mount --bind "$HOST_DIR/nomad" /var/lib/nomad
+mount --bind "$NODE_DIR/secrets" /etc/nearcast/secrets
+mount --bind "$NODE_DIR/env" /etc/nearcast/provision.env
+mount --bind "$NODE_DIR/consul" /var/lib/consul
+mount --bind "$NODE_DIR/nomad" /var/lib/nomad
 `
 
-// command is a shell of the operator's: at home, or on a host.
-func (s *site) command(h *clustertest.Host, script string, env ...string) *exec.Cmd {
+// command is a shell of the operator's: at home, or on a node.
+func (s *site) command(h *clustertest.Node, script string, env ...string) *exec.Cmd {
 	shell := []string{"bash", "-euo", "pipefail", "-c"}
 	if h != nil {
 		shell = append([]string{"unshare", "--mount", "--propagation=private"}, shell...)
-		env = append(env, "HOST_DIR="+h.Dir, "SCRATCH="+filepath.Join(h.Dir, "scratch"))
-		script = onHost + script
+		env = append(env, "NODE_DIR="+h.Dir, "SCRATCH="+filepath.Join(h.Dir, "scratch"))
+		script = onNode + script
 	}
 	cmd := exec.CommandContext(s.ctx, shell[0], append(shell[1:], script)...)
 	cmd.Dir = s.work
@@ -246,8 +246,8 @@ func (s *site) text(name string) string {
 	return ""
 }
 
-// step runs a block of the document, at home or on a host.
-func (s *site) step(name string, h *clustertest.Host, env ...string) string {
+// step runs a block of the document, at home or on a node.
+func (s *site) step(name string, h *clustertest.Node, env ...string) string {
 	s.t.Helper()
 	began := time.Now()
 	out, err := s.command(h, s.text(name), env...).CombinedOutput()

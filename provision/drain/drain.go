@@ -20,13 +20,13 @@ type Metadata interface {
 	Get(ctx context.Context, path string) (string, error)
 }
 
-// Group is the auto scaling group's hook that waits for this host.
+// Group is the auto scaling group's hook that waits for this node.
 type Group interface {
 	Complete(context.Context, awsapi.Lifecycle) error
 	Heartbeat(context.Context, awsapi.Lifecycle) error
 }
 
-// Node is this host in Nomad.
+// Node is this node in Nomad.
 type Node interface {
 	// Drain begins a drain, or gives the one under way another deadline.
 	Drain(ctx context.Context, deadline time.Duration, why string) error
@@ -34,17 +34,17 @@ type Node interface {
 	Drained(ctx context.Context) error
 }
 
-// Config says what a host's end consists of. What is nil is left out.
+// Config says what a node's end consists of. What is nil is left out.
 type Config struct {
 	Meta      Metadata
-	Now       bool // the operator drains the host; Meta is not asked
+	Now       bool // the operator drains the node; Meta is not asked
 	Group     Group
 	Lifecycle awsapi.Lifecycle // Instance is asked of Meta where it is empty
 	Node      Node
 	Name      string // of the node, as seats know it
 	// Seats tells of the site's seats until ctx ends.
 	Seats func(ctx context.Context, fn func([]wire.Seat))
-	// Leave takes the host out of Consul.
+	// Leave takes the node out of Consul.
 	Leave func(ctx context.Context) error
 
 	// Deadline is how long sessions may go on where a group waits. Default: 110
@@ -55,7 +55,7 @@ type Config struct {
 	Log      *slog.Logger
 }
 
-// reserve is what ending takes after the last session: a spot host's time is
+// reserve is what ending takes after the last session: a spot node's time is
 // given to the second.
 const reserve = 15 * time.Second
 
@@ -66,7 +66,7 @@ type notice struct {
 	hook  bool      // a group waits to be told
 }
 
-// Run waits for the cloud's notice, ends the host, and returns nil then.
+// Run waits for the cloud's notice, ends the node, and returns nil then.
 func Run(ctx context.Context, c Config) error {
 	if c.Deadline == 0 {
 		c.Deadline = 110 * time.Minute
@@ -84,7 +84,7 @@ func Run(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
-	c.Log.Warn("this host's work is to end", "why", first.why, "until", first.until.Format(time.RFC3339))
+	c.Log.Warn("this node's work is to end", "why", first.why, "until", first.until.Format(time.RFC3339))
 	if c.Group != nil && c.Lifecycle.Instance == "" {
 		if c.Lifecycle.Instance, err = c.Meta.Get(ctx, "instance-id"); err != nil {
 			return fmt.Errorf("find the instance's id: %w", err)
@@ -97,7 +97,7 @@ func Run(ctx context.Context, c Config) error {
 	if c.Leave != nil {
 		leaving, cancel := context.WithTimeout(ctx, reserve/2)
 		if err := c.Leave(leaving); err != nil {
-			c.Log.Warn("consul will notice by itself that this host is gone", "error", err)
+			c.Log.Warn("consul will notice by itself that this node is gone", "error", err)
 		}
 		cancel()
 	}
@@ -108,7 +108,7 @@ func Run(ctx context.Context, c Config) error {
 			return err
 		}
 	}
-	c.Log.Info("nothing runs on this host any more")
+	c.Log.Info("nothing runs on this node any more")
 	return nil
 }
 
@@ -124,7 +124,7 @@ func (c Config) watch(ctx context.Context, known notice) (notice, error) {
 			return now, nil
 		}
 		if err != nil && quiet && ctx.Err() == nil {
-			c.Log.Warn("cannot hear whether this host is to end", "error", err)
+			c.Log.Warn("cannot hear whether this node is to end", "error", err)
 		}
 		quiet = err == nil
 		select {
@@ -207,7 +207,7 @@ func (c Config) end(ctx context.Context, n notice) notice {
 			}
 			return n
 		case next := <-sooner:
-			c.Log.Warn("this host is to end sooner", "why", next.why, "until", next.until.Format(time.RFC3339))
+			c.Log.Warn("this node is to end sooner", "why", next.why, "until", next.until.Format(time.RFC3339))
 			cancel()
 			<-done
 			n = next
@@ -253,7 +253,7 @@ func (c Config) until(ctx context.Context, deadline time.Time, what string, do f
 	}
 }
 
-// beat tells the group that this host is at it.
+// beat tells the group that this node is at it.
 func (c Config) beat(ctx context.Context) {
 	tick := time.NewTicker(c.Beat)
 	defer tick.Stop()

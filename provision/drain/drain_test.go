@@ -27,8 +27,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// host is a real Nomad, server and client in one, in a cloud that is not real.
-type host struct {
+// node is a real Nomad, server and client in one, in a cloud that is not real.
+type node struct {
 	t     *testing.T
 	ctx   context.Context
 	cloud *awstest.Cloud
@@ -37,7 +37,7 @@ type host struct {
 	dir   string
 }
 
-func newHost(t *testing.T) *host {
+func newNode(t *testing.T) *node {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("starts a real agent")
@@ -48,7 +48,7 @@ func newHost(t *testing.T) *host {
 	bin := testkit.Tool(t, "nomad")
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	t.Cleanup(cancel)
-	h := &host{t: t, ctx: ctx, cloud: awstest.New(t), dir: t.TempDir()}
+	h := &node{t: t, ctx: ctx, cloud: awstest.New(t), dir: t.TempDir()}
 	ports := testkit.Ports(t, 3)
 	config := fmt.Sprintf(`
 name = "stream-1"
@@ -130,7 +130,7 @@ consul {
 	return h
 }
 
-func (h *host) eventually(what string, try func() error) {
+func (h *node) eventually(what string, try func() error) {
 	h.t.Helper()
 	ctx, cancel := context.WithTimeout(h.ctx, time.Minute)
 	defer cancel()
@@ -151,7 +151,7 @@ func (h *host) eventually(what string, try func() error) {
 
 // session starts what a seat is to Nomad: a batch job's allocation. It ends by
 // itself when its file is there.
-func (h *host) session() (end string) {
+func (h *node) session() (end string) {
 	h.t.Helper()
 	end = filepath.Join(h.dir, "left")
 	job := api.NewBatchJob("session", "session", "global", 50)
@@ -168,7 +168,7 @@ func (h *host) session() (end string) {
 	return end
 }
 
-func (h *host) status(want string) error {
+func (h *node) status(want string) error {
 	allocs, _, err := h.nomad.Jobs().Allocations("session", true, nil)
 	if err == nil && (len(allocs) != 1 || allocs[0].ClientStatus != want) {
 		err = fmt.Errorf("allocations: %+v", allocs)
@@ -177,7 +177,7 @@ func (h *host) status(want string) error {
 }
 
 // stopAll ends tasks before their agent, and with them what they have mounted.
-func (h *host) stopAll() {
+func (h *node) stopAll() {
 	h.nomad.Jobs().Deregister("session", true, nil)
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -195,7 +195,7 @@ func (h *host) stopAll() {
 	}
 }
 
-func (h *host) config() Config {
+func (h *node) config() Config {
 	return Config{
 		Meta: h.cloud.IMDS(), Group: h.cloud.Client(), Lifecycle: awsapi.Lifecycle{Group: "prod-stream-cpu", Hook: "drain"},
 		Node: h.node, Name: "stream-1", Poll: 20 * time.Millisecond, Beat: 50 * time.Millisecond,
@@ -204,7 +204,7 @@ func (h *host) config() Config {
 }
 
 // run runs the drain in the background and returns how it ended.
-func (h *host) run(c Config) <-chan error {
+func (h *node) run(c Config) <-chan error {
 	done := make(chan error, 1)
 	ctx, cancel := context.WithCancel(h.ctx)
 	ended := make(chan struct{})
@@ -216,7 +216,7 @@ func (h *host) run(c Config) <-chan error {
 	return done
 }
 
-func (h *host) completed() bool {
+func (h *node) completed() bool {
 	actions, _ := h.cloud.Actions()
 	for _, a := range actions {
 		if a.Get("Action") == "CompleteLifecycleAction" {
@@ -230,10 +230,10 @@ func (h *host) completed() bool {
 	return false
 }
 
-// TestTermination has the group take a host in which somebody plays, and one seat
+// TestTermination has the group take a node in which somebody plays, and one seat
 // waits: the group waits until she has left.
 func TestTermination(t *testing.T) {
-	h := newHost(t)
+	h := newNode(t)
 	end := h.session()
 	retired := make(chan string, 8)
 	seat := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -303,10 +303,10 @@ func TestTermination(t *testing.T) {
 	}
 }
 
-// TestSpot has the cloud take the host in 16 seconds, which leaves one to the
+// TestSpot has the cloud take the node in 16 seconds, which leaves one to the
 // session: it is stopped.
 func TestSpot(t *testing.T) {
-	h := newHost(t)
+	h := newNode(t)
 	h.session()
 	// Killed and started again meanwhile, it goes on.
 	ctx, cancel := context.WithCancel(h.ctx)
@@ -344,7 +344,7 @@ func TestSpot(t *testing.T) {
 
 // TestUnreachableNomad lets the group go on at the deadline all the same.
 func TestUnreachableNomad(t *testing.T) {
-	h := &host{t: t, ctx: t.Context(), cloud: awstest.New(t), dir: t.TempDir()}
+	h := &node{t: t, ctx: t.Context(), cloud: awstest.New(t), dir: t.TempDir()}
 	h.node = NomadNode{Address: "http://127.0.0.1:1", IDFile: filepath.Join(h.dir, "none")}
 	c := h.config()
 	c.Deadline = 100*time.Millisecond - reserve/3
@@ -353,6 +353,6 @@ func TestUnreachableNomad(t *testing.T) {
 		t.Error(err)
 	}
 	if !h.completed() {
-		t.Error("the group waits for a host that is lost")
+		t.Error("the group waits for a node that is lost")
 	}
 }

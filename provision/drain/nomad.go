@@ -11,19 +11,19 @@ import (
 	"github.com/hashicorp/nomad/api"
 )
 
-// AuthMethod is the name of the way by which hosts log in to Nomad with the
+// AuthMethod is the name of the way by which nodes log in to Nomad with the
 // operator's statement; acl.sh makes it.
-const AuthMethod = "nearcast-host"
+const AuthMethod = "nearcast-node"
 
-// NomadNode is this host in Nomad, through the agent on it.
+// NomadNode is this node in Nomad, through the agent on it.
 type NomadNode struct {
 	Address string // http://127.0.0.1:4646
 	IDFile  string // where the agent keeps the node's id: <data_dir>/client/client-id
-	// Statement is a file with what proves the host, or empty where ACLs are off.
+	// Statement is a file with what proves the node, or empty where ACLs are off.
 	Statement string
 }
 
-// open logs in, each time anew: a host lives longer than a token.
+// open logs in, each time anew: a node lives longer than a token.
 func (n NomadNode) open(ctx context.Context) (client *api.Client, id string, err error) {
 	text, err := os.ReadFile(n.IDFile)
 	if err != nil {

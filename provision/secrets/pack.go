@@ -12,7 +12,7 @@ import (
 
 // Pack is the folder below dir as one text, as a store of secrets keeps it: a
 // JSON object of names and contents. Pack(dir) without sites is all that Make
-// needs to make the folders of more sites; Pack(dir/site/role) is a host's.
+// needs to make the folders of more sites; Pack(dir/site/role) is a node's.
 func Pack(dir string, skip ...string) (string, error) {
 	files := map[string]string{}
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {

@@ -107,11 +107,14 @@ type maker struct {
 }
 
 func (m *maker) all(sites []string) error {
+	if err := m.takeOver(sites); err != nil {
+		return err
+	}
 	ca, err := m.authority()
 	if err != nil {
 		return err
 	}
-	signer, err := m.hostSigner()
+	signer, err := m.nodeSigner()
 	if err != nil {
 		return err
 	}
@@ -130,7 +133,7 @@ func (m *maker) all(sites []string) error {
 	}
 	for _, site := range sites {
 		for _, role := range provision.Roles() {
-			if err := m.host(site, role, ca, signer); err != nil {
+			if err := m.node(site, role, ca, signer); err != nil {
 				return fmt.Errorf("%s of %s: %w", role, site, err)
 			}
 		}
@@ -167,15 +170,15 @@ func gossipKey() string {
 	return base64.StdEncoding.EncodeToString(key[:])
 }
 
-// host completes the folder of a site's role.
-func (m *maker) host(site string, role provision.Role, ca *authority, signer *signer) error {
+// node completes the folder of a site's role.
+func (m *maker) node(site string, role provision.Role, ca *authority, signer *signer) error {
 	at := func(name string) string { return filepath.Join(site, string(role), name) }
 	copies := map[string]string{at(provision.CAFile): "ca.pem"}
 	for _, name := range provision.SecretFiles(role) {
 		switch name {
-		case provision.CAFile, provision.CertFile, provision.KeyFile, provision.NomadHostFile:
-		case provision.NomadHostKeyFile:
-			copies[at(name)] = "host-key.pub.pem"
+		case provision.CAFile, provision.CertFile, provision.KeyFile, provision.NomadNodeFile:
+		case provision.NomadNodeKeyFile:
+			copies[at(name)] = nodePublicKeyFile
 		default:
 			from := name
 			if slices.Contains(perRole, name) {
@@ -212,7 +215,7 @@ func (m *maker) host(site string, role provision.Role, ca *authority, signer *si
 	if err := m.certificate(at(provision.CertFile), at(provision.KeyFile), ca, site, role); err != nil {
 		return err
 	}
-	return m.statement(at(provision.NomadHostFile), signer, site, role)
+	return m.statement(at(provision.NomadNodeFile), signer, site, role)
 }
 
 // put makes the file have the text. It is there whole or not at all.

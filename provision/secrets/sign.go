@@ -23,10 +23,10 @@ import (
 )
 
 // caLife is how long the authority lasts. A new one means new secrets for every
-// host at once, so that is long.
+// node at once, so that is long.
 const caLife = 10 * 365 * 24 * time.Hour
 
-// Issuer and Audience of the statements with which hosts log in to Nomad; acl.sh
+// Issuer and Audience of the statements with which nodes log in to Nomad; acl.sh
 // makes Nomad ask for them.
 const (
 	Issuer   = "nearcast-operator"
@@ -74,7 +74,7 @@ func (m *maker) authority() (*authority, error) {
 	return &authority{cert, key}, nil
 }
 
-// certificate makes or renews a host's certificate. Its names are those that the
+// certificate makes or renews a node's certificate. Its names are those that the
 // agents ask for: only a server's says that it is one.
 func (m *maker) certificate(certPath, keyPath string, ca *authority, site string, role provision.Role) error {
 	if text, err := os.ReadFile(filepath.Join(m.Dir, certPath)); err == nil {
@@ -118,9 +118,15 @@ func (m *maker) certificate(certPath, keyPath string, ca *authority, site string
 	return m.put(certPath, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
-// hostSigner signs the statements that hosts log in with.
-func (m *maker) hostSigner() (*signer, error) {
-	key, _, err := m.key("host-key.pem")
+// The key pair that signs the statements with which nodes log in to Nomad.
+const (
+	nodeKeyFile       = "node-key.pem"
+	nodePublicKeyFile = "node-key.pub.pem"
+)
+
+// nodeSigner reads that pair, or makes it.
+func (m *maker) nodeSigner() (*signer, error) {
+	key, _, err := m.key(nodeKeyFile)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +134,7 @@ func (m *maker) hostSigner() (*signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &signer{key}, m.put("host-key.pub.pem", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+	return &signer{key}, m.put(nodePublicKeyFile, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 }
 
 type claims struct {
@@ -146,7 +152,7 @@ func (m *maker) statement(path string, s *signer, site string, role provision.Ro
 			return nil
 		}
 	}
-	issued := m.Now.Add(-time.Hour) // hosts' clocks differ
+	issued := m.Now.Add(-time.Hour) // nodes' clocks differ
 	signed, err := jwt.NewWithClaims(jwt.SigningMethodES256, claims{
 		RegisteredClaims: jwt.RegisteredClaims{
 			Issuer: Issuer, Audience: jwt.ClaimStrings{Audience}, Subject: site + "/" + string(role),

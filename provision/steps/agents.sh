@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Configuration and services, last: with them the host joins its site.
+# Configuration and services, last: with them the node joins its site.
 
 configuration() {
   local path written

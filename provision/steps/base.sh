@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What every host has.
+# What every node has.
 
 supported_system() {
   # shellcheck source=/dev/null

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# A host with an NVIDIA GPU: the driver, GStreamer's NVENC plugin, and Xorg, which
+# A node with an NVIDIA GPU: the driver, GStreamer's NVENC plugin, and Xorg, which
 # each seat starts for itself. Nothing is to be configured: the stream driver takes
 # the GPU where it finds all of this (docs/DRIVER.md, display.server). NOT RUN: no
 # machine that this was written on has a GPU.
@@ -8,7 +8,7 @@ gpu() {
   # Kernel modules are built for the kernel that will run them.
   packages "linux-headers-$(uname -r)"
   if [ "${system% *}" = debian ]; then
-    local mirror # that the host has Debian from
+    local mirror # that the node has Debian from
     # shellcheck disable=SC2016
     mirror=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME)' 'Created-By: Packages' | awk '$2 == "bookworm" { print $1; exit }')
     [ -n "$mirror" ] || fail "apt knows no source of bookworm"

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What a stream host renders, encodes and keeps content with.
+# What a stream node renders, encodes and keeps content with.
 
 stream_packages() {
   local apps
@@ -23,7 +23,7 @@ content_cache() {
     did "file system on $device"
   fi
   if ! grep -q '^LABEL=nearcast-cache ' /etc/fstab; then
-    # Without the volume the host still boots, with a smaller cache; Nomad's unit
+    # Without the volume the node still boots, with a smaller cache; Nomad's unit
     # waits until it is known.
     echo 'LABEL=nearcast-cache /var/cache/nearcast ext4 noatime,nodev,nosuid,nofail,x-systemd.device-timeout=30s 0 2' >>/etc/fstab
     did "mount of the cache in /etc/fstab"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the site's router and brain, anew where they run already, and publishes a
-# game. Their hosts may come later: Nomad keeps what it cannot place yet.
+# game. Their nodes may come later: Nomad keeps what it cannot place yet.
 #
 #   jobs.sh EDGE-ADDRESS
 set -euo pipefail

@@ -24,7 +24,7 @@ variables {
     }
     "ap-northeast-1" = {
       cidr       = "172.20.16.0/20"
-      edge_hosts = 2
+      edge_nodes = 2
       pools      = { cpu = { instance_types = ["c7i.2xlarge"], min = 1, max = 1 } }
     }
   }
@@ -65,13 +65,13 @@ run "three_sites" {
   }
 
   assert {
-    condition     = alltrue([for m in module.region : m.hosts["server"].scaling.min == 3 && m.hosts["server"].scaling.max == 3])
+    condition     = alltrue([for m in module.region : m.nodes["server"].scaling.min == 3 && m.nodes["server"].scaling.max == 3])
     error_message = "a site has not three servers"
   }
 
   assert {
-    condition     = { for n, m in module.region : n => m.hosts["edge"].scaling.min } == { "eu-central-1" = 3, "us-east-1" = 3, "ap-northeast-1" = 2 }
-    error_message = "edge_hosts is not what a site has"
+    condition     = { for n, m in module.region : n => m.nodes["edge"].scaling.min } == { "eu-central-1" = 3, "us-east-1" = 3, "ap-northeast-1" = 2 }
+    error_message = "edge_nodes is not what a site has"
   }
 
   assert {
@@ -97,31 +97,31 @@ run "three_sites" {
   }
 
   assert {
-    condition     = alltrue(flatten([for m in module.region : [for role, h in m.hosts : h.template.public == startswith(role, "stream-")]]))
-    error_message = "another host than a stream host has a public address"
+    condition     = alltrue(flatten([for m in module.region : [for role, h in m.nodes : h.template.public == startswith(role, "stream-")]]))
+    error_message = "another node than a stream node has a public address"
   }
 
-  # ---- hosts
+  # ---- nodes
 
   assert {
-    condition = alltrue(flatten([for m in module.region : [for h in m.hosts :
+    condition = alltrue(flatten([for m in module.region : [for h in m.nodes :
       h.template.metadata.http_tokens == "required" && h.template.metadata.http_put_response_hop_limit == 1
     ]]))
-    error_message = "a host's metadata can be had without a token, or from a hop away"
+    error_message = "a node's metadata can be had without a token, or from a hop away"
   }
 
   assert {
-    condition     = alltrue(flatten([for m in module.region : [for h in m.hosts : h.template.encrypted]]))
+    condition     = alltrue(flatten([for m in module.region : [for h in m.nodes : h.template.encrypted]]))
     error_message = "a volume is not encrypted"
   }
 
   assert {
-    condition     = module.region["us-east-1"].hosts["stream-cpu"].template.gib == [30, 250] && module.region["eu-central-1"].hosts["stream-cpu"].template.gib == [30, 100]
+    condition     = module.region["us-east-1"].nodes["stream-cpu"].template.gib == [30, 250] && module.region["eu-central-1"].nodes["stream-cpu"].template.gib == [30, 100]
     error_message = "the content cache has not the size that was asked for"
   }
 
   assert {
-    condition = module.region["us-east-1"].hosts["stream-gpu"].scaling == {
+    condition = module.region["us-east-1"].nodes["stream-gpu"].scaling == {
       min   = 0, max = 2, rebalance = true, on_demand_base = 0, on_demand = 0
       types = ["g6.xlarge", "g5.xlarge"], hook = "autoscaling:EC2_INSTANCE_TERMINATING"
     }
@@ -129,7 +129,7 @@ run "three_sites" {
   }
 
   assert {
-    condition = module.region["us-east-1"].hosts["stream-cpu"].scaling == {
+    condition = module.region["us-east-1"].nodes["stream-cpu"].scaling == {
       min   = 2, max = 4, rebalance = true, on_demand_base = 2, on_demand = 50
       types = ["c7i.2xlarge"], hook = "autoscaling:EC2_INSTANCE_TERMINATING"
     }
@@ -138,14 +138,14 @@ run "three_sites" {
 
   assert {
     condition = alltrue(flatten([for m in module.region : [for role in ["server", "edge"] :
-      m.hosts[role].scaling.on_demand_base == m.hosts[role].scaling.max && m.hosts[role].scaling.on_demand == 100 && !m.hosts[role].scaling.rebalance
+      m.nodes[role].scaling.on_demand_base == m.nodes[role].scaling.max && m.nodes[role].scaling.on_demand == 100 && !m.nodes[role].scaling.rebalance
     ]]))
-    error_message = "a server or an edge host may be spot"
+    error_message = "a server or an edge node may be spot"
   }
 
   assert {
-    condition     = alltrue(flatten([for m in module.region : [for h in m.hosts : h.scaling.hook == "autoscaling:EC2_INSTANCE_TERMINATING"]]))
-    error_message = "a host is ended without being asked to drain"
+    condition     = alltrue(flatten([for m in module.region : [for h in m.nodes : h.scaling.hook == "autoscaling:EC2_INSTANCE_TERMINATING"]]))
+    error_message = "a node is ended without being asked to drain"
   }
 
   # ---- names
@@ -182,8 +182,8 @@ run "open_with_turn" {
   }
 
   assert {
-    condition     = alltrue([for m in module.region : m.hosts["edge"].template.public && !m.hosts["server"].template.public])
-    error_message = "TURN needs edge hosts with public addresses, and no other"
+    condition     = alltrue([for m in module.region : m.nodes["edge"].template.public && !m.nodes["server"].template.public])
+    error_message = "TURN needs edge nodes with public addresses, and no other"
   }
 }
 

@@ -1,4 +1,4 @@
-// Package awstest stands for the part of AWS that a host speaks to, on loopback:
+// Package awstest stands for the part of AWS that a node speaks to, on loopback:
 // Secrets Manager, the lifecycle hooks of Auto Scaling, and the instance metadata
 // service. It refuses what AWS refuses: a request without a signature, metadata
 // without a token, a second first version.

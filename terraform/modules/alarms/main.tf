@@ -25,9 +25,9 @@ locals {
         when = "LessThanThreshold", value = 3, minutes = 10, silence = "breaching"
       }
       edge = {
-        says = "Edge hosts are missing for fifteen minutes: what is left carries their load."
+        says = "Edge nodes are missing for fifteen minutes: what is left carries their load."
         from = local.group, metric = "GroupInServiceInstances", is = { AutoScalingGroupName = var.groups.edge }
-        when = "LessThanThreshold", value = var.edge_hosts, minutes = 15, silence = "breaching"
+        when = "LessThanThreshold", value = var.edge_nodes, minutes = 15, silence = "breaching"
       }
     },
     { for service, ids in var.balancers : service => {
@@ -36,7 +36,7 @@ locals {
       when = "LessThanThreshold", value = 1, minutes = 2, silence = "breaching"
     } },
     { for pool, max in var.pools : "${pool}-full" => {
-      says = "The pool ${pool} has all the hosts it may have for fifteen minutes: people queue, or are sent further away. Raise max, or the quota."
+      says = "The pool ${pool} has all the nodes it may have for fifteen minutes: people queue, or are sent further away. Raise max, or the quota."
       from = local.group, metric = "GroupInServiceInstances", is = { AutoScalingGroupName = var.groups["stream-${pool}"] }
       when = "GreaterThanOrEqualToThreshold", value = max, minutes = 15, silence = "notBreaching"
     } },
@@ -61,12 +61,12 @@ resource "aws_cloudwatch_metric_alarm" "this" {
   ok_actions          = [aws_sns_topic.this.arn]
 }
 
-# Hosts are wanted and do not come: no spot capacity, a quota, a broken image.
+# Nodes are wanted and do not come: no spot capacity, a quota, a broken image.
 resource "aws_cloudwatch_metric_alarm" "starved" {
   for_each            = var.pools
   region              = var.region
   alarm_name          = "${var.name}-${each.key}-starved"
-  alarm_description   = "The pool ${each.key} has fewer hosts than it wants for fifteen minutes. The group's activities say why."
+  alarm_description   = "The pool ${each.key} has fewer nodes than it wants for fifteen minutes. The group's activities say why."
   comparison_operator = "GreaterThanThreshold"
   threshold           = 0
   evaluation_periods  = 15
@@ -77,7 +77,7 @@ resource "aws_cloudwatch_metric_alarm" "starved" {
   metric_query {
     id          = "missing"
     expression  = "wanted - there"
-    label       = "hosts that are missing"
+    label       = "nodes that are missing"
     return_data = true
   }
 

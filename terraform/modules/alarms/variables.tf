@@ -15,12 +15,12 @@ variable "groups" {
   type        = map(string)
 }
 
-variable "edge_hosts" {
+variable "edge_nodes" {
   type = number
 }
 
 variable "pools" {
-  description = "The most hosts of each pool."
+  description = "The most nodes of each pool."
   type        = map(number)
 }
 

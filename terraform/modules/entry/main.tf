@@ -69,7 +69,7 @@ resource "aws_lb_listener" "https" {
 }
 
 # TURN: its calls come by the routers' balancer, what it relays by the address
-# of the edge host itself.
+# of the edge node itself.
 resource "aws_lb_target_group" "turn" {
   count       = var.turn ? 1 : 0
   region      = var.region

@@ -31,7 +31,7 @@ variable "security_group_id" {
 }
 
 variable "service_ports" {
-  description = "Ports of edge hosts, for router and brain."
+  description = "Ports of edge nodes, for router and brain."
   type        = map(number)
 }
 

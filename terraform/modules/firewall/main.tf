@@ -1,7 +1,7 @@
 # Who may talk to whom at a site: every rule is made from the two tables below.
 #
-# inside: both ends are hosts of the site. A line opens the port at "to" for
-# "from", and lets "from" out to it. Nothing else passes between hosts.
+# inside: both ends are nodes of the site. A line opens the port at "to" for
+# "from", and lets "from" out to it. Nothing else passes between nodes.
 # open:   what the whole world reaches.
 
 locals {
@@ -44,7 +44,7 @@ locals {
     } : {},
   )
 
-  # Out into the world: packages, AWS and the time for hosts, media for those who send it.
+  # Out into the world: packages, AWS and the time for nodes, media for those who send it.
   out = merge(
     { for from in local.members : "${from}-time" => { from = from, protocol = "udp", first = 123, last = 123 } },
     { for pair in setproduct(local.members, [80, 443]) : "${pair[0]}-tcp-${pair[1]}" => { from = pair[0], protocol = "tcp", first = pair[1], last = pair[1] } },

@@ -1,7 +1,7 @@
 # The VPC of a site: public and private subnets in three zones.
 #
-# Public are load balancers and stream hosts, whose media browsers reach
-# directly. Private are servers and edge hosts; they reach out by NAT.
+# Public are load balancers and stream nodes, whose media browsers reach
+# directly. Private are servers and edge nodes; they reach out by NAT.
 
 locals {
   # The VPC's first quarter is public and its second private, so that each is one

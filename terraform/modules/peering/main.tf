@@ -45,7 +45,7 @@ resource "aws_vpc_peering_connection_accepter" "this" {
   tags = { Name = "${var.name}-${var.a.region}-${var.b.region}" }
 }
 
-# From private subnets to private subnets alone: stream hosts, which run what
+# From private subnets to private subnets alone: stream nodes, which run what
 # others wrote, have no way to another site.
 resource "aws_route" "this" {
   for_each                  = local.routes

@@ -34,8 +34,8 @@ output "entry" {
   value = module.entry
 }
 
-output "hosts" {
-  description = "By role, what hosts are and may do."
+output "nodes" {
+  description = "By role, what nodes are and may do."
   value = merge(
     { server = module.server, edge = module.edge },
     { for k, m in module.stream : "stream-${k}" => m },

@@ -1,8 +1,8 @@
 # The buckets of a site.
 #
 # content: what apps need, uploaded at the primary site and replicated to the
-#          others; stream hosts read it.
-# system:  what hosts are set up from (written by Terraform alone), and the
+#          others; stream nodes read it.
+# system:  what nodes are set up from (written by Terraform alone), and the
 #          servers' snapshots below backups/.
 
 locals {
@@ -114,7 +114,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
   }
 }
 
-# What hosts are set up from. A host is told the version, so a new upload takes
+# What nodes are set up from. A node is told the version, so a new upload takes
 # nothing away from one that starts at the same moment.
 resource "aws_s3_object" "release" {
   region      = var.region

@@ -46,7 +46,7 @@ variable "security_group_id" {
 }
 
 variable "public" {
-  description = "Whether hosts have public addresses."
+  description = "Whether nodes have public addresses."
   type        = bool
   default     = false
 }
@@ -67,7 +67,7 @@ variable "cache_gib" {
 }
 
 variable "drain_seconds" {
-  description = "How long a host may take to end without a word. With a heartbeat it may take longer."
+  description = "How long a node may take to end without a word. With a heartbeat it may take longer."
   type        = number
 }
 
@@ -81,17 +81,17 @@ variable "system_bucket_arn" {
 }
 
 variable "join_regions" {
-  description = "Where hosts look for servers."
+  description = "Where nodes look for servers."
   type        = list(string)
 }
 
 variable "secret_arns" {
-  description = "Secrets that hosts read."
+  description = "Secrets that nodes read."
   type        = list(string)
 }
 
 variable "statements" {
-  description = "What else hosts may do, as IAM policy statements."
+  description = "What else nodes may do, as IAM policy statements."
   type        = any
   default     = []
 }

@@ -1,6 +1,6 @@
-# A group of alike hosts: one role at one site, in three zones.
+# A group of alike nodes: one role at one site, in three zones.
 #
-# What differs between roles comes in by variables; that a host's metadata is
+# What differs between roles comes in by variables; that a node's metadata is
 # guarded, its disks encrypted and its end announced is the same for all.
 
 locals {
@@ -79,7 +79,7 @@ resource "aws_iam_role" "this" {
 }
 
 resource "aws_iam_role_policy" "this" {
-  name   = "host"
+  name   = "node"
   role   = aws_iam_role.this.id
   policy = jsonencode({ Version = "2012-10-17", Statement = local.statements })
 }
@@ -106,7 +106,7 @@ resource "aws_launch_template" "this" {
     arn = aws_iam_instance_profile.this.arn
   }
 
-  # An app that gets out of its network namespace cannot become the host.
+  # An app that gets out of its network namespace cannot become the node.
   metadata_options {
     http_endpoint               = "enabled"
     http_tokens                 = "required"
@@ -159,7 +159,7 @@ resource "aws_launch_template" "this" {
     # Of what a shell reads, nothing may end the quotes it stands in.
     precondition {
       condition     = alltrue([for v in values(local.env) : !strcontains(v, "'") && !strcontains(v, "\n")])
-      error_message = "a value for hosts has a quote or a line break in it: ${join(", ", [for k, v in local.env : k if strcontains(v, "'") || strcontains(v, "\n")])}."
+      error_message = "a value for nodes has a quote or a line break in it: ${join(", ", [for k, v in local.env : k if strcontains(v, "'") || strcontains(v, "\n")])}."
     }
   }
 }
@@ -174,11 +174,11 @@ resource "aws_autoscaling_group" "this" {
 
   health_check_type         = "EC2"
   health_check_grace_period = 300
-  # A host that could not start is a matter for the alarms. Waiting here would
+  # A node that could not start is a matter for the alarms. Waiting here would
   # leave the other sites half made.
   wait_for_capacity_timeout = "0"
 
-  # Spot hosts that are likely to be taken back are replaced before they are.
+  # Spot nodes that are likely to be taken back are replaced before they are.
   capacity_rebalance = var.spot_percent > 0
   # Zones get out of balance sometimes; no session is ended to mend that.
   suspended_processes = var.role == "server" ? [] : ["AZRebalance"]
@@ -209,7 +209,7 @@ resource "aws_autoscaling_group" "this" {
     }
   }
 
-  # A new host is there before an old one goes, wherever that can be chosen.
+  # A new node is there before an old one goes, wherever that can be chosen.
   instance_maintenance_policy {
     min_healthy_percentage = 100
     max_healthy_percentage = 134
@@ -233,7 +233,7 @@ resource "aws_autoscaling_group" "this" {
   depends_on = [aws_iam_role_policy.this]
 }
 
-# A host that is to end, by scaling, replacement or rebalancing, waits for this
+# A node that is to end, by scaling, replacement or rebalancing, waits for this
 # long for its own word that sessions have ended. A resource of its own, so that
 # destroy removes it first and waits for nobody.
 resource "aws_autoscaling_lifecycle_hook" "drain" {

@@ -1,5 +1,5 @@
-// Package clustertest runs hosts of a site for tests: a Consul and a Nomad each,
-// with the configuration that provision renders for a real host of the role, TLS,
+// Package clustertest runs nodes of a site for tests: a Consul and a Nomad each,
+// with the configuration that provision renders for a real node of the role, TLS,
 // gossip keys and ACLs included, at a loopback address of its own.
 //
 //	keys := t.TempDir()
@@ -8,7 +8,7 @@
 //	h := clustertest.Start(t, ctx, keys, v, 1)
 //	h.ACL()
 //
-// A host can be killed, wiped and started again, as a machine can.
+// A node can be killed, wiped and started again, as a machine can.
 package clustertest
 
 import (
@@ -38,8 +38,8 @@ func Network(n int) string {
 	return fmt.Sprintf("127.%d.%d.%d", 64+os.Getpid()/256%128, os.Getpid()%256, n)
 }
 
-// Host is one.
-type Host struct {
+// Node is one.
+type Node struct {
 	Address string
 	Secrets string // its folder of secrets
 	Env     string // its provision.env
@@ -51,10 +51,10 @@ type Host struct {
 	consul, nomad *exec.Cmd
 }
 
-// Start configures a host, from its folder of keys as secrets.Make makes them, and
+// Start configures a node, from its folder of keys as secrets.Make makes them, and
 // runs it until the test ends. v.Role is a server's unless it says otherwise; n is
-// the host's number in Network.
-func Start(t testing.TB, ctx context.Context, keys string, v provision.Values, n int) *Host {
+// the node's number in Network.
+func Start(t testing.TB, ctx context.Context, keys string, v provision.Values, n int) *Node {
 	t.Helper()
 	if v.Role == "" {
 		v.Role = provision.Server
@@ -72,7 +72,7 @@ func Start(t testing.TB, ctx context.Context, keys string, v provision.Values, n
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	h := &Host{t: t, ctx: ctx, Dir: dir, Address: Network(n), Secrets: filepath.Join(dir, "secrets"), Env: filepath.Join(dir, "env")}
+	h := &Node{t: t, ctx: ctx, Dir: dir, Address: Network(n), Secrets: filepath.Join(dir, "secrets"), Env: filepath.Join(dir, "env")}
 	v.Node = fmt.Sprintf("%s-%d", v.Role, n)
 	v.Address, v.HTTP, v.Interface = h.Address, h.Address, "lo"
 	v.Ports.ConsulDNS = -1
@@ -107,7 +107,7 @@ func Start(t testing.TB, ctx context.Context, keys string, v provision.Values, n
 
 // Configure writes the agents' configuration, as at a boot, and returns the files
 // that changed.
-func (h *Host) Configure() []string {
+func (h *Node) Configure() []string {
 	h.t.Helper()
 	changed, err := configure.Run(h.ctx, configure.Config{Root: "/", Secrets: h.Secrets, Log: slog.Default()}, h.Values)
 	if err != nil {
@@ -116,22 +116,22 @@ func (h *Host) Configure() []string {
 	return changed
 }
 
-// Restart runs the agents of a host that was killed, or starts for the first time.
-func (h *Host) Restart() {
+// Restart runs the agents of a node that was killed, or starts for the first time.
+func (h *Node) Restart() {
 	h.t.Helper()
 	h.consul = h.agent("consul", "agent", "-config-dir="+h.Values.Paths.ConsulConfig)
 	h.nomad = h.agent("nomad", "agent", "-config="+h.Values.Paths.NomadConfig)
 }
 
 // Kill ends both agents as kill -9 does. What runs in Nomad lives on.
-func (h *Host) Kill() {
+func (h *Node) Kill() {
 	for _, cmd := range []*exec.Cmd{h.consul, h.nomad} {
 		kill(cmd)
 	}
 }
 
-// Wipe takes the data of a killed host away: the machine that comes for it is new.
-func (h *Host) Wipe() {
+// Wipe takes the data of a killed node away: the machine that comes for it is new.
+func (h *Node) Wipe() {
 	h.t.Helper()
 	unmount(h.t, h.Dir)
 	for _, path := range []string{h.Values.Paths.ConsulData, h.Values.Paths.NomadData} {
@@ -141,7 +141,7 @@ func (h *Host) Wipe() {
 	}
 }
 
-func (h *Host) agent(name string, args ...string) *exec.Cmd {
+func (h *Node) agent(name string, args ...string) *exec.Cmd {
 	h.t.Helper()
 	log, err := os.OpenFile(filepath.Join(h.Dir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -172,8 +172,8 @@ func kill(cmd *exec.Cmd) {
 	}
 }
 
-// mark is in the environment of a host's agents and of all that they start.
-const mark = "NEARCAST_TEST_HOST="
+// mark is in the environment of a node's agents and of all that they start.
+const mark = "NEARCAST_TEST_NODE="
 
 // endMarked ends what a killed Nomad client leaves running: its tasks, and what
 // looks after them.
@@ -207,7 +207,7 @@ func unmount(t testing.TB, dir string) {
 }
 
 // Environ has the tools, and nothing of AWS or of another cluster.
-func (h *Host) Environ() []string {
+func (h *Node) Environ() []string {
 	return []string{
 		"PATH=" + filepath.Dir(testkit.Tool(h.t, "consul")) + ":" + filepath.Dir(testkit.Tool(h.t, "nomad")) + ":" + os.Getenv("PATH"),
 		"HOME=" + h.Dir, "NEARCAST_ENV=" + h.Env, "NEARCAST_SECRETS=" + h.Secrets, "NEARCAST_HOME=" + Source(h.t),
@@ -232,7 +232,7 @@ func Source(t testing.TB) string {
 }
 
 // ACL runs acl.sh until it works, and returns what it said then.
-func (h *Host) ACL() (said string) {
+func (h *Node) ACL() (said string) {
 	h.t.Helper()
 	Eventually(h.t, h.ctx, "acl.sh on "+h.Address, func() error {
 		cmd := exec.CommandContext(h.ctx, filepath.Join(Source(h.t), "provision", "acl.sh"))
@@ -247,8 +247,8 @@ func (h *Host) ACL() (said string) {
 	return said
 }
 
-// Secret reads one of the host's secrets.
-func (h *Host) Secret(name string) string {
+// Secret reads one of the node's secrets.
+func (h *Node) Secret(name string) string {
 	h.t.Helper()
 	text, err := os.ReadFile(filepath.Join(h.Secrets, name))
 	if err != nil {

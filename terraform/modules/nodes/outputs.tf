@@ -4,7 +4,7 @@ output "group" {
 }
 
 output "policy" {
-  description = "What the hosts may do, as JSON."
+  description = "What the nodes may do, as JSON."
   value       = aws_iam_role_policy.this.policy
 }
 

@@ -1,0 +1,4 @@
+# A node that ends drains itself. Nomad knows no narrower right than for any node.
+node {
+  policy = "write"
+}
