@@ -40,7 +40,7 @@ func TestClusterOfThree(t *testing.T) {
 		three = append(three, clustertest.Start(t, ctx, keys, a, first+i))
 	}
 	management, nomadManagement := three[0].Secret(provision.ConsulManagementFile), three[0].Secret(provision.NomadManagementFile)
-	if said := three[0].ACL(); !strings.Contains(said, "Nomad's ACLs are set up") {
+	if said := three[0].ACL(); !strings.Contains(said, "bootstrapped Nomad's ACLs") {
 		t.Errorf("the first acl.sh says %q", said)
 	}
 	stage("ACLs are set up")

@@ -21,7 +21,7 @@ const (
 
 	ConsulAgentFile = "consul-agent.token" // of the Consul agent itself
 	ConsulNomadFile = "consul-nomad.token" // of the Nomad agent
-	ConsulSeatFile  = "consul-seat.token"  // stream nodes: of the seats, and of the drain, which looks for them
+	ConsulSeatFile  = "consul-seat.token"  // of seats, on stream nodes
 
 	// Servers only. With the first two, acl.sh sets ACLs up; the others are for
 	// sites that copy them from the primary one.

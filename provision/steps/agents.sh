@@ -15,9 +15,6 @@ units() {
   put /opt/nearcast/provision/consul-ready.sh 755 "$here/consul-ready.sh"
   if [ "$role" = server ]; then
     put /opt/nearcast/provision/acl.sh 755 "$here/acl.sh"
-    for name in "$here"/acl/*; do
-      put "/opt/nearcast/provision/acl/${name##*/}" 644 "$name"
-    done
     all+=(nearcast-acl.service)
     if [ -n "${NEARCAST_BACKUP_URL:-}" ]; then
       put /opt/nearcast/provision/backup.sh 755 "$here/backup.sh"
