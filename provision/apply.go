@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"syscall"
+
+	"github.com/google/renameio/v2"
 )
 
 // Apply makes the file system below root have the files, and none of stale that
@@ -54,20 +56,21 @@ func (f File) put(root string) (changed bool, err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return false, err
 	}
-	temp, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	// In the same folder: a secret is never in /tmp, not even for a moment.
+	temp, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)))
 	if err != nil {
 		return false, err
 	}
-	defer os.Remove(temp.Name())
-	defer temp.Close()
+	defer temp.Cleanup()
 	_, err = temp.Write(f.Text)
 	if uid >= 0 {
 		err = errors.Join(err, temp.Chown(uid, gid))
 	}
-	if err = errors.Join(err, temp.Chmod(f.Mode), temp.Sync(), temp.Close()); err != nil {
+	// The mode last: before, only root can read the file.
+	if err = errors.Join(err, temp.Chmod(f.Mode)); err != nil {
 		return false, err
 	}
-	return true, os.Rename(temp.Name(), path)
+	return true, temp.CloseAtomicallyReplace()
 }
 
 // owner is whom the file belongs to: root, and a group, so that an agent can read

@@ -15,6 +15,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/spf13/cobra"
 
 	"github.com/nearcast/nearcast/internal/fleet"
@@ -93,7 +94,7 @@ changed; the agents read them after a reload.`,
 				return err
 			}
 			changed, err := configure.Run(ctx, configure.Config{
-				Root: root, Secrets: dir, Scratch: scratch, Stores: stores, Meta: &awsapi.IMDS{}, Log: log,
+				Root: root, Secrets: dir, Scratch: scratch, Stores: stores, Meta: awsapi.NewIMDS(imds.Options{}), Log: log,
 			}, v)
 			for _, path := range changed {
 				fmt.Fprintln(cmd.OutOrStdout(), path)
@@ -123,25 +124,24 @@ func stores(ctx context.Context, v provision.Values) (func(string) configure.Sto
 	if v.Cloud.SecretNodes+v.Cloud.SecretEdge+v.Cloud.SecretServers == "" {
 		return func(string) configure.Store { return nil }, nil
 	}
-	credentials, err := awsCredentials(ctx, v)
+	cfg, err := awsConfig(ctx, v.Site)
 	if err != nil {
 		return nil, err
 	}
-	return func(region string) configure.Store {
-		return &awsapi.Client{Region: region, Credentials: credentials}
-	}, nil
+	return func(region string) configure.Store { return awsapi.New(cfg, region) }, nil
 }
 
-func awsCredentials(ctx context.Context, v provision.Values) (aws.CredentialsProvider, error) {
-	cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(v.Site))
+// awsConfig is what the environment and the role of the instance say.
+func awsConfig(ctx context.Context, region string) (aws.Config, error) {
+	cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(region))
 	if err != nil {
-		return nil, fmt.Errorf("find AWS credentials: %w", err)
+		return cfg, fmt.Errorf("load the configuration of the AWS SDK: %w", err)
 	}
-	return cfg.Credentials, nil
+	return cfg, nil
 }
 
 func drainCommand() *cobra.Command {
-	var env, dir, imds string
+	var env, dir, metadata string
 	deadlines := map[provision.Role]time.Duration{
 		// The group's hook waits 5 minutes for these. People go to another brain.
 		provision.Server: 2 * time.Minute, provision.Edge: 2 * time.Minute,
@@ -188,7 +188,7 @@ nomad node eligibility -enable.`,
 				IDFile:  filepath.Join(v.Paths.NomadData, "client", "client-id"), Statement: filepath.Join(dir, provision.NomadNodeFile),
 			}
 			c := drain.Config{
-				Meta: &awsapi.IMDS{Endpoint: imds}, Node: node, Name: v.Node, Deadline: deadline, Log: log,
+				Meta: awsapi.NewIMDS(imds.Options{Endpoint: metadata}), Node: node, Name: v.Node, Deadline: deadline, Log: log,
 				Leave: func(ctx context.Context) error { return leave(ctx, consul, s.ConsulAgent) },
 			}
 			if v.Role == provision.Stream {
@@ -199,11 +199,11 @@ nomad node eligibility -enable.`,
 				return drain.Run(ctx, c)
 			}
 			if v.Cloud.Hook != "" {
-				credentials, err := awsCredentials(ctx, v)
+				cfg, err := awsConfig(ctx, v.Site)
 				if err != nil {
 					return err
 				}
-				c.Group = &awsapi.Client{Region: v.Site, Credentials: credentials}
+				c.Group = awsapi.New(cfg, v.Site)
 				c.Lifecycle = awsapi.Lifecycle{Group: v.Cloud.Group, Hook: v.Cloud.Hook}
 			}
 			return drain.Run(ctx, c)
@@ -212,7 +212,7 @@ nomad node eligibility -enable.`,
 	flags := cmd.Flags()
 	flags.StringVar(&env, "env", envFile, "what this node is")
 	flags.StringVar(&dir, "secrets", secretsDir, "this node's folder of secrets")
-	flags.StringVar(&imds, "imds", os.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT"), "the metadata service (default the cloud's)")
+	flags.StringVar(&metadata, "imds", os.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT"), "the metadata service (default the cloud's)")
 	flags.BoolVar(&now, "now", false, "drain this node now, and keep it")
 	flags.DurationVar(&deadline, "deadline", 0, "how long sessions may go on when the group or the operator takes this node (default 110m, 2m for servers and edge nodes)")
 	return cmd

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/spf13/cobra"
 
@@ -49,11 +48,11 @@ func upload(ctx context.Context, v provision.Values, file, to string) error {
 	}
 	defer f.Close()
 	store := v.Stream.S3
-	settings, err := config.LoadDefaultConfig(ctx, config.WithRegion(store.Region))
+	cfg, err := awsConfig(ctx, store.Region)
 	if err != nil {
-		return fmt.Errorf("find AWS credentials: %w", err)
+		return err
 	}
-	client := s3.NewFromConfig(settings, func(o *s3.Options) {
+	client := s3.NewFromConfig(cfg, func(o *s3.Options) {
 		o.UsePathStyle = store.PathStyle
 		if store.Endpoint != "" {
 			o.BaseEndpoint = aws.String(store.Endpoint)
