@@ -214,7 +214,7 @@ variable "release" {
 
   validation {
     condition     = endswith(var.release, ".tar.gz") && fileexists(var.release)
-    error_message = "release is ${jsonencode(var.release)}; run make release, and give the file it names, such as ../dist/nearcast-1.0.0-linux-amd64.tar.gz."
+    error_message = "release is ${jsonencode(var.release)}; run make release, and give the file it names, such as ../dist/nearcast-v1.0.0-linux-amd64.tar.gz."
   }
 }
 

@@ -121,7 +121,7 @@ run "nothing_built" {
   command = plan
 
   variables {
-    release = "./tests/fixtures/nearcast-1.0.0-linux-amd64.tar.gz"
+    release = "./tests/fixtures/nearcast-v1.0.0-linux-amd64.tar.gz"
   }
 
   expect_failures = [var.release]
