@@ -190,16 +190,16 @@ func (m *machine) again(run func(...string) string) {
 	}
 }
 
-// refusals are what install.sh says to who calls it wrongly; it has to touch
-// nothing before.
+// refusals are what install.sh says to wrong arguments; it must not touch anything
+// before.
 func refusals(t *testing.T, m *machine) {
 	t.Helper()
 	before := m.snapshot()
 	for _, c := range []struct{ args, says string }{
 		{"--role chef", `--role is "chef"`},
 		{"--role", "--role needs a value"},
-		{"--speed fast", "--speed means nothing"},
-		{"--role edge", "there is no /etc/nearcast/provision.env"},
+		{"--speed fast", "unknown argument --speed"},
+		{"--role edge", "/etc/nearcast/provision.env is missing"},
 		{"--role edge --env /run/env/env", "NEARCAST_ROLE=server"},
 	} {
 		out, err := m.try(append([]string{"/run/release/provision/install.sh"}, strings.Fields(c.args)...)...)
