@@ -1,5 +1,7 @@
-// Package cli is "nearcast provision": what the scripts of this folder and the
-// units of a node run.
+// Package cli is the command "nearcast provision", which the scripts and units of a node
+// and operators run.
+//
+//	nearcast provision secrets ~/nearcast-secrets site-a site-b
 package cli
 
 import (
@@ -27,16 +29,16 @@ import (
 	"github.com/nearcast/nearcast/provision/secrets"
 )
 
-// Where things are on a node.
+// Files and folders on a node.
 const (
 	envFile    = "/etc/nearcast/provision.env"
 	secretsDir = "/etc/nearcast/secrets"
 	scratchDir = "/run"
 )
 
-// Command is the command and its subcommands.
+// Command returns the command with its subcommands.
 func Command() *cobra.Command {
-	cmd := &cobra.Command{Use: "provision", Short: "Set up nodes: secrets, configuration, backups, an orderly end"}
+	cmd := &cobra.Command{Use: "provision", Short: "Set up nodes: secrets, configuration, backups, drain"}
 	cmd.AddCommand(secretsCommand(), configureCommand(), drainCommand(), uploadCommand())
 	return cmd
 }
@@ -45,16 +47,18 @@ func secretsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "secrets DIR SITE...",
 		Short: "Make certificates, gossip keys and tokens for the nodes of sites",
-		Long: `Make in DIR what the nodes of the named sites, and of the sites that are in DIR
-already, prove themselves with: DIR/<site>/<role>/ is what /etc/nearcast/secrets
-of such a node holds. Nothing that is there is made anew, but for certificates
-with less than a third of their time left; so run it again to add a site, and
-twice a year.
+		Long: `Make in DIR the secrets of the nodes of the named sites, and of the sites that DIR
+has already. Copy DIR/<site>/<role>/ to /etc/nearcast/secrets of each node of that
+site and role.
 
-DIR/ca-key.pem and DIR/node-key.pem can make a node of anybody. Keep DIR as you
-keep passwords, and out of version control.
+Run it again to add a site, and twice a year to renew certificates. It keeps what
+exists, but renews certificates with less than a third of their time left. A DIR
+that an earlier release made has host-key.pem; it becomes node-key.pem.
 
-In AWS the servers do this themselves, and keep the secrets in Secrets Manager.`,
+Whoever has DIR/ca-key.pem and DIR/node-key.pem can add nodes to the cluster. Keep
+DIR as safe as passwords, and out of version control.
+
+In AWS the servers make the secrets themselves, and keep them in Secrets Manager.`,
 		Example: "  nearcast provision secrets ~/nearcast-secrets site-a site-b",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -77,9 +81,9 @@ func configureCommand() *cobra.Command {
 		Use:   "configure",
 		Short: "Write this node's configuration of Consul and Nomad",
 		Long: `Get this node's secrets, and write the configuration of its agents from them and
-from ` + envFile + `. install.sh runs it, and so does the unit
-nearcast-configure before the agents start, and daily. It names the files it
-changed; the agents read them after a reload.`,
+from ` + envFile + `. install.sh runs it, the unit
+nearcast-configure runs it before the agents start, and nearcast-renew daily. It
+prints the files that it changed; the agents read them after a reload.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log := slog.Default()
@@ -103,23 +107,23 @@ changed; the agents read them after a reload.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&root, "root", "/", "the file system to write to")
-	flags.StringVar(&env, "env", envFile, "what this node is to be")
-	flags.StringVar(&dir, "secrets", secretsDir, "this node's folder of secrets")
-	flags.StringVar(&scratch, "scratch", scratchDir, "a folder in memory, for a server's work with the key of the authority")
-	flags.DurationVar(&timeout, "timeout", 15*time.Minute, "how long to wait for secrets that a server has yet to make")
+	flags.StringVar(&root, "root", "/", "the root of the file system to write to")
+	flags.StringVar(&env, "env", envFile, "the file that describes this node")
+	flags.StringVar(&dir, "secrets", secretsDir, "the folder with this node's secrets")
+	flags.StringVar(&scratch, "scratch", scratchDir, "a folder in memory, where a server works with the authority's key")
+	flags.DurationVar(&timeout, "timeout", 15*time.Minute, "how long to wait until a server has made this node's secrets")
 	return cmd
 }
 
 func load(path string, log *slog.Logger) (provision.Values, error) {
 	v, unknown, err := provision.LoadEnv(path)
 	if len(unknown) > 0 {
-		log.Warn("these names mean nothing here; are they spelled right?", "file", path, "names", strings.Join(unknown, " "))
+		log.Warn("unknown names in the environment file; check their spelling", "file", path, "names", strings.Join(unknown, " "))
 	}
 	return v.WithDefaults(), err
 }
 
-// stores opens Secrets Manager with the role of the instance, where it is used.
+// stores opens Secrets Manager with the role of the instance, if the node uses it.
 func stores(ctx context.Context, v provision.Values) (func(string) configure.Store, error) {
 	if v.Cloud.SecretNodes+v.Cloud.SecretEdge+v.Cloud.SecretServers == "" {
 		return func(string) configure.Store { return nil }, nil
@@ -143,7 +147,7 @@ func awsConfig(ctx context.Context, region string) (aws.Config, error) {
 func drainCommand() *cobra.Command {
 	var env, dir, metadata string
 	deadlines := map[provision.Role]time.Duration{
-		// The group's hook waits 5 minutes for these. People go to another brain.
+		// The group's hook waits 5 minutes for these two. People move to another brain.
 		provision.Server: 2 * time.Minute, provision.Edge: 2 * time.Minute,
 		provision.Stream: 110 * time.Minute,
 	}
@@ -151,13 +155,14 @@ func drainCommand() *cobra.Command {
 	var now bool
 	cmd := &cobra.Command{
 		Use:   "drain",
-		Short: "Wait for the cloud to take this node, and end it in order",
-		Long: `Ask the instance metadata service every five seconds whether this node is about to
-be interrupted (spot) or terminated (by its auto scaling group). When it is, drain
-the Nomad node, so that sessions end or move, leave Consul, and let the group go on.
+		Short: "Wait until the cloud ends this node, and drain it first",
+		Long: `Read every five seconds from the instance metadata service whether the cloud is about
+to interrupt this node (spot) or to terminate it (its auto scaling group). If so,
+drain the node in Nomad, leave Consul, and let the group go on. Sessions may continue
+until the deadline.
 
-With --now the operator says so, and the node stays: drain the node, and return when
-nothing runs on it any more, or when the deadline is over. It gets work again by
+With --now, drain the node at once and keep it. The command returns when nothing runs
+on the node any more, or after the deadline. To give the node work again, run
 nomad node eligibility -enable.`,
 		Example: "  nearcast provision drain --now --deadline 2h",
 		Args:    cobra.NoArgs,
@@ -210,15 +215,15 @@ nomad node eligibility -enable.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&env, "env", envFile, "what this node is")
-	flags.StringVar(&dir, "secrets", secretsDir, "this node's folder of secrets")
-	flags.StringVar(&metadata, "imds", os.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT"), "the metadata service (default the cloud's)")
+	flags.StringVar(&env, "env", envFile, "the file that describes this node")
+	flags.StringVar(&dir, "secrets", secretsDir, "the folder with this node's secrets")
+	flags.StringVar(&metadata, "imds", os.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT"), "URL of the metadata service (default: the cloud's)")
 	flags.BoolVar(&now, "now", false, "drain this node now, and keep it")
-	flags.DurationVar(&deadline, "deadline", 0, "how long sessions may go on when the group or the operator takes this node (default 110m, 2m for servers and edge nodes)")
+	flags.DurationVar(&deadline, "deadline", 0, "how long sessions may continue when the group or the operator ends the work of this node (default 110m; 2m for servers and edge nodes)")
 	return cmd
 }
 
-// leave has the Consul agent say good-bye.
+// leave tells the Consul agent to leave its site.
 func leave(ctx context.Context, consul, token string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPut, "http://"+consul+"/v1/agent/leave", nil)
 	if err != nil {
@@ -233,7 +238,7 @@ func leave(ctx context.Context, consul, token string) error {
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(res.Body, 1000))
-		return fmt.Errorf("leave Consul: it says %s: %s", res.Status, strings.TrimSpace(string(text)))
+		return fmt.Errorf("leave Consul: the agent answers %s: %s", res.Status, strings.TrimSpace(string(text)))
 	}
 	return nil
 }

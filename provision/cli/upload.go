@@ -19,10 +19,11 @@ func uploadCommand() *cobra.Command {
 	var env string
 	cmd := &cobra.Command{
 		Use:   "upload FILE s3://BUCKET/KEY",
-		Short: "Put a file into an object store",
-		Long: `Put a file into an object store: S3 in the region of the node's site, with the role
-of the instance or AWS_… in the environment, or the store that NEARCAST_S3_ENDPOINT
-of ` + envFile + ` names. backup.sh does it with the servers' snapshots.`,
+		Short: "Upload a file to an object store",
+		Long: `Upload a file to the object store that NEARCAST_S3_ENDPOINT in
+` + envFile + ` names, else to S3 in the region of the node's
+site. Credentials come from AWS_… in the environment, or from the role of the
+instance. backup.sh uploads the servers' snapshots with it.`,
 		Example: "  nearcast provision upload consul.snap s3://backups/consul.snap",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -33,14 +34,14 @@ of ` + envFile + ` names. backup.sh does it with the servers' snapshots.`,
 			return upload(cmd.Context(), v, args[0], args[1])
 		},
 	}
-	cmd.Flags().StringVar(&env, "env", envFile, "what this node is")
+	cmd.Flags().StringVar(&env, "env", envFile, "the file that describes this node")
 	return cmd
 }
 
 func upload(ctx context.Context, v provision.Values, file, to string) error {
 	u, err := url.Parse(to)
 	if err != nil || u.Scheme != "s3" || u.Host == "" || strings.Trim(u.Path, "/") == "" {
-		return fmt.Errorf("%q is not s3://BUCKET/KEY", to)
+		return fmt.Errorf("the target %q is not s3://BUCKET/KEY", to)
 	}
 	f, err := os.Open(file)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Ask speaks to the API of one of the node's agents; port tells which.
+// Ask sends a request to the API of one of the node's agents, the one at the port.
 func (h *Node) Ask(method string, port int, path, token string, body, into any) error {
 	var in bytes.Buffer
 	if body != nil {
@@ -42,7 +42,7 @@ func (h *Node) Ask(method string, port int, path, token string, body, into any) 
 	return json.Unmarshal(text, into)
 }
 
-// RefusedError is an agent's answer that is no success.
+// RefusedError is an agent's answer with a status other than 2xx.
 type RefusedError struct {
 	Status int
 	Text   string

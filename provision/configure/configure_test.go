@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// region is a cloud with a site's three secrets, as Terraform makes them.
+// region is a cloud with a site's three secrets without values, as Terraform makes them.
 func region(t *testing.T) *awstest.Cloud {
 	c := awstest.New(t)
 	for _, name := range []string{"prod/servers", "prod/edge", "prod/nodes"} {
@@ -29,7 +29,7 @@ func region(t *testing.T) *awstest.Cloud {
 	return c
 }
 
-// configured configures a node of its own file system, and returns that.
+// configured configures a node with its own file system.
 func configured(ctx context.Context, root string, clouds map[string]*awstest.Cloud, v provision.Values) (changed []string, err error) {
 	v.Primary, v.Join, v.ConsulGroup = "a", []string{"10.0.0.1"}, "root"
 	v.Cloud = provision.Cloud{SecretServers: "prod/servers", SecretEdge: "prod/edge", SecretNodes: "prod/nodes"}
@@ -45,8 +45,8 @@ func configured(ctx context.Context, root string, clouds map[string]*awstest.Clo
 	}, v)
 }
 
-// TestCloud has three servers of each of two sites, an edge and a stream node of
-// each begin at the same moment, and expects one cluster.
+// TestCloud starts three servers, an edge node and a stream node of each of two sites at
+// the same moment, and expects one cluster.
 func TestCloud(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -89,7 +89,7 @@ func TestCloud(t *testing.T) {
 	}
 	for _, site := range []string{"a", "b"} {
 		if secret := read(site+" server-3", "stream-"+provision.ConsulAgentFile); secret != read(site+" stream-1", provision.ConsulAgentFile) {
-			t.Errorf("servers of %s make a token that its nodes do not have", site)
+			t.Errorf("servers of %s have another token than its stream nodes", site)
 		}
 		config, err := os.ReadFile(filepath.Join(roots[site+" stream-1"], "etc/nomad.d/stream.hcl"))
 		if err != nil || !strings.Contains(string(config), `"203.0.113.9"`) {
@@ -100,7 +100,7 @@ func TestCloud(t *testing.T) {
 		}
 	}
 
-	// Once more, as at the next boot: nothing changes, in files or secrets.
+	// Again, as at the next boot: neither files nor secrets change.
 	before := fmt.Sprint(clouds["a"].Secret("prod/servers"), clouds["a"].Secret("prod/edge"), clouds["a"].Secret("prod/nodes"))
 	for name, root := range roots {
 		site, node, _ := strings.Cut(name, " ")
@@ -115,7 +115,8 @@ func TestCloud(t *testing.T) {
 	}
 }
 
-// TestNodeWaits is a node that is quicker than the servers, and gives up in words.
+// TestNodeWaits: a node that starts before the servers gives up with an error that names
+// the secret.
 func TestNodeWaits(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()

@@ -18,7 +18,7 @@ import (
 // run and where, or why not, and the names it gives are those of this package.
 func TestDocument(t *testing.T) {
 	steps := map[string]string{}
-	for mark, file := range map[string]string{"run": "day2_test.go", "run by TestBareMachines": "../lives_test.go"} {
+	for mark, file := range map[string]string{"run": "day2_test.go", "run by TestBareMachines": "../restarts_test.go"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

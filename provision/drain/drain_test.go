@@ -27,7 +27,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// node is a real Nomad, server and client in one, in a cloud that is not real.
+// node is a real Nomad, server and client in one, with a stand-in for the cloud.
 type node struct {
 	t     *testing.T
 	ctx   context.Context
@@ -149,8 +149,8 @@ func (h *node) eventually(what string, try func() error) {
 	}
 }
 
-// session starts what a seat is to Nomad: a batch job's allocation. It ends by
-// itself when its file is there.
+// session starts what a seat is for Nomad: the allocation of a batch job. It ends when its
+// file exists.
 func (h *node) session() (end string) {
 	h.t.Helper()
 	end = filepath.Join(h.dir, "left")
@@ -176,7 +176,7 @@ func (h *node) status(want string) error {
 	return err
 }
 
-// stopAll ends tasks before their agent, and with them what they have mounted.
+// stopAll ends tasks before their agent, and with them their mounts.
 func (h *node) stopAll() {
 	h.nomad.Jobs().Deregister("session", true, nil)
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -230,8 +230,8 @@ func (h *node) completed() bool {
 	return false
 }
 
-// TestTermination has the group take a node in which somebody plays, and one seat
-// waits: the group waits until she has left.
+// TestTermination: the group terminates a node on which a person plays and one seat is
+// idle. The group waits until the person has left.
 func TestTermination(t *testing.T) {
 	h := newNode(t)
 	end := h.session()
@@ -271,7 +271,7 @@ func TestTermination(t *testing.T) {
 	case <-h.ctx.Done():
 		t.Fatal("the idle seat was not asked to end")
 	}
-	h.eventually("heartbeats while she plays", func() error {
+	h.eventually("heartbeats while the person plays", func() error {
 		if actions, _ := h.cloud.Actions(); len(actions) < 2 {
 			return fmt.Errorf("%v", actions)
 		}
@@ -282,13 +282,13 @@ func TestTermination(t *testing.T) {
 		t.Errorf("the node does not drain: %v %+v", err, nodes)
 	}
 	if err := h.status("running"); err != nil || h.completed() {
-		t.Errorf("her session: %v; completed %t", err, h.completed())
+		t.Errorf("the session: %v; completed %t", err, h.completed())
 	}
 	select {
 	case err := <-done:
-		t.Fatalf("it ended while she plays: %v", err)
+		t.Fatalf("it ended while the person plays: %v", err)
 	case <-left:
-		t.Fatal("it left Consul while she plays")
+		t.Fatal("it left Consul while the person plays")
 	default:
 	}
 	if err := os.WriteFile(end, nil, 0o600); err != nil {
@@ -303,12 +303,12 @@ func TestTermination(t *testing.T) {
 	}
 }
 
-// TestSpot has the cloud take the node in 16 seconds, which leaves one to the
-// session: it is stopped.
+// TestSpot: the cloud takes the node in 16 seconds, which leaves one second to the session.
+// Nomad stops it.
 func TestSpot(t *testing.T) {
 	h := newNode(t)
 	h.session()
-	// Killed and started again meanwhile, it goes on.
+	// The handler is killed and started again, and continues.
 	ctx, cancel := context.WithCancel(h.ctx)
 	h.cloud.Say("autoscaling/target-lifecycle-state", "Terminated")
 	first := make(chan error, 1)
@@ -342,7 +342,7 @@ func TestSpot(t *testing.T) {
 	}
 }
 
-// TestUnreachableNomad lets the group go on at the deadline all the same.
+// TestUnreachableNomad: the group still goes on at the deadline.
 func TestUnreachableNomad(t *testing.T) {
 	h := &node{t: t, ctx: t.Context(), cloud: awstest.New(t), dir: t.TempDir()}
 	h.node = NomadNode{Address: "http://127.0.0.1:1", IDFile: filepath.Join(h.dir, "none")}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -20,28 +21,28 @@ import (
 	"github.com/nearcast/nearcast/provision"
 )
 
-// Config says what Make makes.
+// Config tells Make what to make.
 type Config struct {
 	Dir   string
-	Sites []string // beside those that have a folder in Dir
-	// Life is how long certificates and statements are good for. Default: a year.
-	Life time.Duration
-	Now  time.Time // default: now
+	Sites []string // in addition to those that have a folder in Dir
+	// ValidFor is how long certificates and statements are valid. Default: a year.
+	ValidFor time.Duration
+	Now      time.Time // default: now
 }
 
 var siteName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
-// reserved are folders of Dir that are no site.
+// reserved are the folders of Dir that do not belong to a site.
 var reserved = []string{"shared", "tickets"}
 
-// perRole are the secrets that differ between roles and are alike at all sites.
+// perRole are the secrets that differ between roles, and are the same at all sites.
 var perRole = []string{provision.ConsulAgentFile, provision.ConsulNomadFile}
 
-// Make completes the folder and returns the paths, below it, of the files it
-// wrote.
+// Make completes the folder. It returns the paths, relative to the folder, of the files
+// that it wrote.
 func Make(c Config) (written []string, err error) {
-	if c.Life == 0 {
-		c.Life = 365 * 24 * time.Hour
+	if c.ValidFor == 0 {
+		c.ValidFor = 365 * 24 * time.Hour
 	}
 	if c.Now.IsZero() {
 		c.Now = time.Now()
@@ -62,7 +63,8 @@ func Make(c Config) (written []string, err error) {
 	return m.written, nil
 }
 
-// lock waits until nobody else makes secrets there: Vagrant calls for each machine.
+// lock waits until no other process makes secrets there: Vagrant starts one for each
+// machine.
 func lock(dir string) (unlock func() error, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -78,11 +80,11 @@ func lock(dir string) (unlock func() error, err error) {
 	return f.Close, nil
 }
 
-// sites are those asked for and those that are there.
+// sites are those that the caller names, and those that have a folder.
 func (c Config) sites() ([]string, error) {
 	for _, site := range c.Sites {
 		if !siteName.MatchString(site) || slices.Contains(reserved, site) {
-			return nil, fmt.Errorf("site %q has to be letters a-z, digits and hyphens, such as eu-central-1", site)
+			return nil, fmt.Errorf("site %q must be letters a-z, digits and hyphens, such as eu-central-1, and not %s", site, strings.Join(reserved, " or "))
 		}
 	}
 	sites := slices.Clone(c.Sites)
@@ -167,7 +169,7 @@ func (m *maker) shared() error {
 
 func gossipKey() string {
 	var key [32]byte
-	rand.Read(key[:]) // it never fails
+	rand.Read(key[:])
 	return base64.StdEncoding.EncodeToString(key[:])
 }
 
@@ -190,13 +192,13 @@ func (m *maker) node(site string, role provision.Role, ca *authority, signer *si
 	}
 	switch role {
 	case provision.Server:
-		// acl.sh gives the others' agents their tokens.
+		// acl.sh creates the tokens of all agents.
 		for _, other := range provision.Roles() {
 			for _, name := range perRole {
 				copies[at(string(other)+"-"+name)] = filepath.Join("shared", string(other)+"-"+name)
 			}
 		}
-		// And it gives the routers their keys.
+		// It also gives the routers their keys.
 		for _, name := range []string{ticket.PrivateKeyFile, ticket.PublicKeysFile} {
 			copies[at(name)] = filepath.Join("tickets", name)
 		}
@@ -219,7 +221,7 @@ func (m *maker) node(site string, role provision.Role, ca *authority, signer *si
 	return m.statement(at(provision.NomadNodeFile), signer, site, role)
 }
 
-// put makes the file have the text. It is there whole or not at all.
+// put writes a file as a whole, if its text differs.
 func (m *maker) put(name string, text []byte) error {
 	path := filepath.Join(m.Dir, name)
 	if old, err := os.ReadFile(path); err == nil && string(old) == string(text) {
