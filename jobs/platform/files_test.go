@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// Every HCL file here and below acl is as Nomad formats it.
+// TestFormat: every HCL file of jobs and acl has Nomad's format.
 func TestFormat(t *testing.T) {
 	nomad, err := tool("nomad")
 	if err != nil {
 		t.Skip(err)
 	}
-	check(t, "nomad fmt -recursive jobs acl mends it", nomad, "fmt", "-check", "-recursive", "..", "../../acl")
+	check(t, "run nomad fmt -recursive jobs acl", nomad, "fmt", "-check", "-recursive", "..", "../../acl")
 }
 
 func TestShellcheck(t *testing.T) {

@@ -97,7 +97,7 @@ func TestUnderPolicies(t *testing.T) {
 	})
 
 	s.sub("packets go through TURN", func(t *testing.T) { turn.relays(s, t, s.launch(router).ICEServers) })
-	s.sub("the autoscaler wants a node more", func(t *testing.T) { autoscaler.scales(s, t) })
+	s.sub("the autoscaler requests one more node", func(t *testing.T) { autoscaler.scales(s, t) })
 
 	s.sub("what is not allowed is refused", func(t *testing.T) {
 		routerConsul := s.secret("router", "consul_token")
