@@ -1,17 +1,17 @@
-# A site: everything of one region. It knows of the other sites only where the
-# primary one is.
+# A site: all resources of one region. Of the other sites it knows only the region
+# of the primary one.
 
 locals {
   primary       = var.region == var.primary_region
   service_ports = { router = 8080, brain = 8081 }
 
-  # What joins a site to its servers, and a site to the primary one.
+  # Nodes find their site's servers by this tag, and servers the primary site's.
   join_tag = { nearcast-server = var.name }
   join     = "provider=aws addr_type=private_v4 tag_key=nearcast-server tag_value=${var.name} region="
 
-  # Secrets by who reads them, the first by servers alone. Terraform makes them
-  # empty: their values are made by the primary site's first server, so that none
-  # is in a state file or ever was on an operator's machine.
+  # Secrets by their readers; only servers read the first one. Terraform makes them
+  # empty, and the primary site's first server makes their values: no value is in a
+  # state file or on an operator's machine.
   secrets = toset(["servers", "edge", "nodes"])
 
   env = {
@@ -90,7 +90,7 @@ resource "aws_secretsmanager_secret" "this" {
   name        = "${var.name}/${each.key}"
   description = "Read by ${ { servers = "servers", edge = "servers and edge nodes", nodes = "all nodes" }[each.key]} of this site; written by servers."
 
-  # Gone at once, so that a cluster of the same name can come after it.
+  # Deleted at once, so that a new cluster can have the same name.
   recovery_window_in_days = 0
 }
 
@@ -132,7 +132,7 @@ module "server" {
   join_regions = distinct([var.region, var.primary_region])
   secret_arns = concat(
     values(aws_secretsmanager_secret.this)[*].arn,
-    # Other sites take their secrets over from the primary one.
+    # Other sites copy the secrets of the primary site.
     local.primary ? [] : [for s in local.secrets : "arn:${local.partition}:secretsmanager:${var.primary_region}:${local.account}:secret:${var.name}/${s}-??????"],
   )
   statements = [
@@ -155,7 +155,7 @@ module "server" {
       Resource  = [module.storage.system.arn]
       Condition = { StringLike = { "s3:prefix" = ["backups/*"] } }
     },
-    # The autoscaler runs in the pool server, off the internet.
+    # The autoscaler runs on servers.
     {
       Sid       = "SeePools"
       Effect    = "Allow"
@@ -199,7 +199,7 @@ module "edge" {
   security_group_id = module.firewall.group_ids["edge"]
   target_group_arns = module.entry.target_group_arns
   root_gib          = 20
-  drain_seconds     = 300 # people come back to another brain by themselves
+  drain_seconds     = 300 # pages reconnect to another brain
 
   join_regions = [var.region]
   secret_arns  = [aws_secretsmanager_secret.this["edge"].arn, aws_secretsmanager_secret.this["nodes"].arn]
@@ -250,7 +250,7 @@ module "stream" {
       Resource = ["${module.storage.content.arn}/*"]
     },
     {
-      # For prefixes, and to tell what is missing from what is forbidden.
+      # For prefixes, and to distinguish missing objects from forbidden ones.
       Sid      = "ListContent"
       Effect   = "Allow"
       Action   = ["s3:ListBucket"]
