@@ -23,7 +23,7 @@ func NewIMDS(options imds.Options) *IMDS {
 	// Version 1 has no token: an app that makes the node send a request could read it.
 	options.EnableFallback = aws.FalseTernary
 	if options.HTTPClient == nil {
-		// The address is link-local: no proxy reaches it.
+		// Only the node itself can reach the address: no proxy.
 		options.HTTPClient = awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.Proxy = nil })
 	}
 	return &IMDS{imds.New(options)}

@@ -55,8 +55,8 @@ Run it again to add a site, and twice a year to renew certificates. It keeps wha
 exists, but renews certificates with less than a third of their time left. A DIR
 that an earlier release made has host-key.pem; it becomes node-key.pem.
 
-Whoever has DIR/ca-key.pem and DIR/node-key.pem can add nodes to the cluster. Keep
-DIR as safe as passwords, and out of version control.
+With DIR/ca-key.pem and DIR/node-key.pem one can add nodes to the cluster. Keep DIR
+as safe as passwords, and out of version control.
 
 In AWS the servers make the secrets themselves, and keep them in Secrets Manager.`,
 		Example: "  nearcast provision secrets ~/nearcast-secrets site-a site-b",

@@ -10,14 +10,14 @@ import (
 	"github.com/nearcast/nearcast/provision"
 )
 
-// Names of earlier releases, by today's name. A new key in place of the old one
-// would keep all running nodes from logging in to Nomad.
+// Names in earlier releases, by the current name. A new key in place of the old one would
+// lock all running nodes out of Nomad.
 var (
 	keyNames  = map[string]string{nodeKeyFile: "host-key.pem", nodePublicKeyFile: "host-key.pub.pem"}
 	roleNames = map[string]string{provision.NomadNodeFile: "nomad-host.jwt", provision.NomadNodeKeyFile: "nomad-host.pub.pem"}
 )
 
-// takeOver renames the files that an earlier release made.
+// takeOver renames the files of an earlier release.
 func (m *maker) takeOver(sites []string) error {
 	for now, before := range keyNames {
 		if err := m.rename(before, now); err != nil {
@@ -37,8 +37,8 @@ func (m *maker) takeOver(sites []string) error {
 	return nil
 }
 
-// rename does nothing where there is no file of the old name. Of two files, only the
-// operator can know which one the nodes have.
+// rename does nothing if there is no file with the old name. If both exist, only the operator
+// can know which one the nodes have.
 func (m *maker) rename(before, now string) error {
 	old, path := filepath.Join(m.Dir, before), filepath.Join(m.Dir, now)
 	if _, err := os.Lstat(old); errors.Is(err, fs.ErrNotExist) {
@@ -47,7 +47,7 @@ func (m *maker) rename(before, now string) error {
 		return err
 	}
 	if _, err := os.Lstat(path); err == nil {
-		return fmt.Errorf("%s and %s both exist, and are the new and the old name of one file: keep the one that the nodes have, as %s, and remove the other", now, before, now)
+		return fmt.Errorf("%s and %s both exist, and are the new and the old name of one file: keep the one that the nodes use, as %s, and remove the other one", now, before, now)
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
