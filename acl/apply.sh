@@ -1,44 +1,48 @@
 #!/usr/bin/env bash
-# Writes the access control of a site: policies, the way from a job to its token,
-# and the seats' token. Run it again after a change; it changes only what differs.
+# Writes the access control of a site: all policies, and how a job gets its token.
+# Run it again after a change: it changes only what differs.
 #
 #   export CONSUL_HTTP_ADDR=… CONSUL_HTTP_TOKEN=… NOMAD_ADDR=… NOMAD_TOKEN=…   # management tokens
 #   acl/apply.sh
 #
-# NOMAD_JWKS_URL is where Consul's servers fetch the keys that Nomad signs
-# identities with; by default NOMAD_ADDR/.well-known/jwks.json. NOMAD_JWKS_CA
-# names a file with the CA of that address.
+# Consul's servers fetch the keys that Nomad signs identities with from NOMAD_JWKS_URL,
+# by default NOMAD_ADDR/.well-known/jwks.json. NOMAD_JWKS_CA names a file with the CA
+# of that address.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 method=nomad-workloads
-jwks=${NOMAD_JWKS_URL:-${NOMAD_ADDR:?is needed}/.well-known/jwks.json}
+jwks=${NOMAD_JWKS_URL:-${NOMAD_ADDR:?must be set}/.well-known/jwks.json}
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
 
 say() { echo "acl: $*" >&2; }
 
-consul_policy() { # name, file
+consul_policy() { # NAME FILE
   if consul acl policy read -name "$1" >/dev/null 2>&1; then
     consul acl policy update -name "$1" -no-merge -description "Nearcast" -rules "@$2" >/dev/null
   else
     consul acl policy create -name "$1" -description "Nearcast" -rules "@$2" >/dev/null
   fi
-  say "consul policy $1"
+  say "Consul policy $1"
 }
 
-for part in router brain seat anonymous nomad-server nomad-client; do
+for part in router brain seat anonymous nomad-server nomad-client replication; do
   consul_policy "nearcast-$part" "$here/consul/$part.hcl"
+done
+for role in server edge stream; do
+  sed "s/ROLE-/$role-/" "$here/consul/agent.hcl" >"$scratch/$role.hcl"
+  consul_policy "nearcast-agent-$role" "$scratch/$role.hcl"
 done
 consul acl token update -accessor-id 00000000-0000-0000-0000-000000000002 \
   -append-policy-name nearcast-anonymous >/dev/null
-say "consul anonymous token"
+say "Consul's anonymous token"
 
-config=$(mktemp)
-trap 'rm -f "$config"' EXIT
 ca=null
 if [ -n "${NOMAD_JWKS_CA:-}" ]; then
-  # As one JSON string: PEM needs only its line ends written out.
+  # As one JSON string: only the line ends of PEM need escapes.
   ca="\"$(awk '{printf "%s\\n", $0}' "$NOMAD_JWKS_CA")\""
 fi
-cat > "$config" <<JSON
+cat >"$scratch/method.json" <<JSON
 {
   "JWKSURL": "$jwks",
   "JWKSCACert": $ca,
@@ -48,11 +52,11 @@ cat > "$config" <<JSON
 }
 JSON
 if consul acl auth-method read -name $method >/dev/null 2>&1; then
-  consul acl auth-method update -name $method -no-merge -description "Nearcast" -config "@$config" >/dev/null
+  consul acl auth-method update -name $method -no-merge -description "Nearcast" -config "@$scratch/method.json" >/dev/null
 else
-  consul acl auth-method create -name $method -type jwt -description "Nearcast" -config "@$config" >/dev/null
+  consul acl auth-method create -name $method -type jwt -description "Nearcast" -config "@$scratch/method.json" >/dev/null
 fi
-say "consul auth method $method"
+say "Consul auth method $method"
 
 rules=$(consul acl binding-rule list -method $method)
 for job in router brain; do
@@ -60,12 +64,14 @@ for job in router brain; do
     consul acl binding-rule create -method $method -description "Nearcast" -bind-type policy -bind-name "nearcast-$job" \
       -selector "value.nomad_namespace==default and value.nomad_job_id==$job" >/dev/null
   fi
-  say "consul binding rule for the job $job"
+  say "Consul binding rule for the job $job"
 done
 
 for job in brain autoscaler; do
   nomad acl policy apply -namespace default -job "$job" -description "Nearcast" "nearcast-$job" "$here/nomad/$job.hcl" >/dev/null
-  say "nomad policy nearcast-$job, for the job $job"
+  say "Nomad policy nearcast-$job, for the job $job"
 done
+nomad acl policy apply -description "Nearcast: a node drains itself" nearcast-node "$here/nomad/node.hcl" >/dev/null
+say "Nomad policy nearcast-node"
 nomad acl policy apply -description "Nearcast: publish apps" publisher "$here/nomad/publisher.hcl" >/dev/null
-say "nomad policy publisher"
+say "Nomad policy publisher"

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Sets the access control of a site up: on the primary site, from nothing. Each
-# server runs it at each boot; it changes only what differs, and fails, to be tried
-# again, where there is no leader yet or another server does the same right now.
+# Sets up the access control of a site, at the primary site from nothing: it
+# bootstraps Nomad's ACLs, has acl/apply.sh write the policies, and gives the nodes
+# their tokens. Each server runs it at each boot. It changes only what differs. It
+# fails, and systemd runs it again, while there is no leader, and when another server
+# does the same at the same time.
 #
-# NEARCAST_ENV, NEARCAST_SECRETS and NEARCAST_HOME say where things are, if not
-# where install.sh puts them.
+# NEARCAST_ENV, NEARCAST_SECRETS and NEARCAST_HOME name other places than those of
+# install.sh.
 set -euo pipefail
-here=$(cd "$(dirname "$0")" && pwd)
 secrets=${NEARCAST_SECRETS:-/etc/nearcast/secrets}
 home=${NEARCAST_HOME:-/opt/nearcast}
 # shellcheck source=/dev/null
@@ -24,40 +25,30 @@ fail() {
   exit 1
 }
 
-consul acl token read -self >/dev/null || fail "Consul has no leader yet, or has not copied the primary site's tokens"
+primary() { [ "$NEARCAST_SITE" = "${NEARCAST_PRIMARY_SITE:-$NEARCAST_SITE}" ]; }
+
+consul acl token read -self >/dev/null || fail "Consul has no leader yet, or has not copied the primary site's tokens yet"
 if ! nomad acl token self >/dev/null 2>&1; then
-  [ "$NEARCAST_SITE" = "${NEARCAST_PRIMARY_SITE:-$NEARCAST_SITE}" ] || fail "Nomad has not copied the primary site's tokens yet"
-  nomad acl bootstrap "$secrets/nomad-management.token" >/dev/null || fail "Nomad has no leader yet, or has other ACLs already"
-  echo "acl: Nomad's ACLs are set up"
+  primary || fail "Nomad has not copied the primary site's tokens yet"
+  nomad acl bootstrap "$secrets/nomad-management.token" >/dev/null ||
+    fail "Nomad has no leader yet, or its ACLs were bootstrapped with another token"
+  echo "acl: bootstrapped Nomad's ACLs"
 fi
 
-consul_policy() { # NAME FILE
-  if consul acl policy read -name "$1" >/dev/null 2>&1; then
-    consul acl policy update -name "$1" -no-merge -rules "@$2" >/dev/null
-  else
-    consul acl policy create -name "$1" -rules "@$2" >/dev/null
-    echo "acl: Consul policy $1"
-  fi
-}
+said=$(NOMAD_JWKS_URL=$NOMAD_ADDR/.well-known/jwks.json bash "$home/acl/apply.sh" 2>&1) || fail "$said"
 
-consul_token() { # FILE POLICY...: a token whose secret was made beforehand
+consul_token() { # FILE POLICY...: a token with the secret of that file
   local file=$1 args=()
   shift
   CONSUL_HTTP_TOKEN=$(secret "$file") consul acl token read -self >/dev/null 2>&1 && return
   for policy in "$@"; do args+=(-policy-name "$policy"); done
   consul acl token create -secret "$(secret "$file")" -description "Nearcast: ${file%.token}" "${args[@]}" >/dev/null
-  echo "acl: Consul token $file"
+  echo "acl: created the Consul token $file"
 }
 
-if [ "$NEARCAST_SITE" = "${NEARCAST_PRIMARY_SITE:-$NEARCAST_SITE}" ]; then
-  # The agents' own, first: no other host can join before.
-  for part in nomad-server nomad-client seat; do
-    consul_policy "nearcast-$part" "$home/acl/consul/$part.hcl"
-  done
-  consul_policy nearcast-replication "$here/acl/consul-replication.hcl"
+if primary; then
   consul_token consul-replication.token nearcast-replication
   for role in server edge stream; do
-    consul_policy "nearcast-agent-$role" "$here/acl/consul-agent-$role.hcl"
     consul_token "$role-consul-agent.token" "nearcast-agent-$role"
   done
   # A server's Nomad agent is a client too.
@@ -68,11 +59,10 @@ if [ "$NEARCAST_SITE" = "${NEARCAST_PRIMARY_SITE:-$NEARCAST_SITE}" ]; then
   consul_token consul-seat.token nearcast-seat
 
   for pool in "$home"/jobs/pools/*.hcl; do nomad node pool apply "$pool" >/dev/null; done
-  # Hosts log in with the operator's statement of what they are.
-  nomad acl policy apply -description "Nearcast: a host drains itself" nearcast-host "$here/acl/nomad-host.hcl" >/dev/null
+  # Nodes log in with a signed statement of what they are.
   config=$(mktemp)
   trap 'rm -f "$config"' EXIT
-  key=$(awk '{printf "%s\\n", $0}' "$secrets/nomad-host.pub.pem")
+  key=$(awk '{printf "%s\\n", $0}' "$secrets/nomad-node.pub.pem")
   cat >"$config" <<JSON
 {
   "JWTValidationPubKeys": ["$key"],
@@ -82,24 +72,22 @@ if [ "$NEARCAST_SITE" = "${NEARCAST_PRIMARY_SITE:-$NEARCAST_SITE}" ]; then
   "ClaimMappings": {"role": "role", "site": "site"}
 }
 JSON
-  if nomad acl auth-method info nearcast-host >/dev/null 2>&1; then
-    nomad acl auth-method update -config "@$config" nearcast-host >/dev/null
+  if nomad acl auth-method info nearcast-node >/dev/null 2>&1; then
+    nomad acl auth-method update -config "@$config" nearcast-node >/dev/null
   else
-    nomad acl auth-method create -name nearcast-host -type JWT -max-token-ttl 4h -token-locality local -config "@$config" >/dev/null
-    echo "acl: Nomad auth method nearcast-host"
+    nomad acl auth-method create -name nearcast-node -type JWT -max-token-ttl 4h -token-locality local -config "@$config" >/dev/null
+    echo "acl: created the Nomad auth method nearcast-node"
   fi
   rules=$(nomad acl binding-rule list)
-  if [[ $rules != *nearcast-host* ]]; then
-    nomad acl binding-rule create -auth-method nearcast-host -bind-type policy -bind-name nearcast-host >/dev/null
+  if [[ $rules != *nearcast-node* ]]; then
+    nomad acl binding-rule create -auth-method nearcast-node -bind-type policy -bind-name nearcast-node >/dev/null
   fi
 fi
 
-said=$(NOMAD_JWKS_URL=$NOMAD_ADDR/.well-known/jwks.json bash "$home/acl/apply.sh" 2>&1) || fail "$said"
-
-# The routers' keys; later ones are the operator's (docs/DEPLOY.md, rotation).
+# The routers' first keys; later ones are the operator's (docs/DEPLOY.md, "Rotate the ticket key").
 if ! nomad var get nomad/jobs/router >/dev/null 2>&1; then
   nomad var put nomad/jobs/router "ticket_key=@$secrets/ticket-key.pem" "ticket_keys=@$secrets/ticket-keys.pem" >/dev/null
   nomad var put -force nomad/jobs/brain "ticket_keys=@$secrets/ticket-keys.pem" >/dev/null
-  echo "acl: the routers' keys are in Nomad"
+  echo "acl: put the routers' keys into Nomad's variables"
 fi
 echo "acl: done"

@@ -11,12 +11,13 @@ import (
 	"slices"
 	"strconv"
 	"syscall"
+
+	"github.com/google/renameio/v2"
 )
 
-// Apply makes the file system below root have the files, and none of stale that
-// is not among them. It returns the paths it changed. Each file is replaced
-// whole, so that an agent reads the old one or the new one, and secrets are never
-// readable by others, not even for a moment.
+// Apply writes the files below root, and removes those of stale that are not among
+// them. It returns the paths that it changed. It replaces each file as a whole: an agent
+// reads the old one or the new one, and others can never read a secret.
 func Apply(root string, files []File, stale []string) (changed []string, err error) {
 	for _, f := range files {
 		did, err := f.put(root)
@@ -34,7 +35,7 @@ func Apply(root string, files []File, stale []string) (changed []string, err err
 		switch err := os.Remove(filepath.Join(root, path)); {
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
-			return changed, fmt.Errorf("remove what this role does not have: %w", err)
+			return changed, fmt.Errorf("remove a file that this role does not have: %w", err)
 		default:
 			changed = append(changed, path)
 		}
@@ -54,40 +55,41 @@ func (f File) put(root string) (changed bool, err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return false, err
 	}
-	temp, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	// In the same folder: a secret is never in /tmp, not even for a moment.
+	temp, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)))
 	if err != nil {
 		return false, err
 	}
-	defer os.Remove(temp.Name())
-	defer temp.Close()
+	defer temp.Cleanup()
 	_, err = temp.Write(f.Text)
 	if uid >= 0 {
 		err = errors.Join(err, temp.Chown(uid, gid))
 	}
-	if err = errors.Join(err, temp.Chmod(f.Mode), temp.Sync(), temp.Close()); err != nil {
+	// The mode last: before, only root can read the file.
+	if err = errors.Join(err, temp.Chmod(f.Mode)); err != nil {
 		return false, err
 	}
-	return true, os.Rename(temp.Name(), path)
+	return true, temp.CloseAtomicallyReplace()
 }
 
-// owner is whom the file belongs to: root, and a group, so that an agent can read
-// its configuration and not rewrite it. It is -1 where nothing is to be done.
+// owner is root, and a group that lets an agent read its configuration, but not write
+// it. It is -1 if the owner does not change.
 func (f File) owner() (uid, gid int, err error) {
 	if os.Geteuid() != 0 {
-		return -1, -1, nil // a user's own cluster: everything is hers
+		return -1, -1, nil // a Unix user's own cluster: all files are theirs
 	}
 	if f.Group == "" {
 		return 0, 0, nil
 	}
 	group, err := user.LookupGroup(f.Group)
 	if err != nil {
-		return 0, 0, fmt.Errorf("%w (install.sh makes it)", err)
+		return 0, 0, fmt.Errorf("%w (install.sh creates it)", err)
 	}
 	gid, err = strconv.Atoi(group.Gid)
 	return 0, gid, err
 }
 
-// isThere reports whether the file is as it should be.
+// isThere reports whether the file has this text, mode and group.
 func (f File) isThere(path string, gid int) (bool, error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {

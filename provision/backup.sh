@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Saves what the site's Consul and Nomad know to NEARCAST_BACKUP_URL. Every server
-# has a timer for it; the one that leads Consul does it.
+# Saves snapshots of the site's Consul and Nomad to NEARCAST_BACKUP_URL. A timer runs it
+# on every server; only Consul's leader makes snapshots.
 #
-# Restoring, into servers that were made anew with the same secrets:
+# To restore them into new servers with the same secrets:
 #
 #   consul snapshot restore consul-….snap && nomad operator snapshot restore nomad-….snap
 set -euo pipefail
 secrets=${NEARCAST_SECRETS:-/etc/nearcast/secrets}
 # shellcheck source=/dev/null
 . "${NEARCAST_ENV:-/etc/nearcast/provision.env}"
-url=${NEARCAST_BACKUP_URL:?says where to}
+url=${NEARCAST_BACKUP_URL:?must be set: where to save to}
 http=${NEARCAST_HTTP:-127.0.0.1}
 CONSUL_HTTP_TOKEN=$(cat "$secrets/consul-management.token")
 NOMAD_TOKEN=$(cat "$secrets/nomad-management.token")
@@ -27,9 +27,9 @@ for file in "$dir"/*.snap; do
     s3://*) nearcast provision upload --env "${NEARCAST_ENV:-/etc/nearcast/provision.env}" "$file" "$url/${file##*/}" ;;
     file://*) install -D -m 600 "$file" "${url#file://}/${file##*/}" ;;
     *)
-      echo "backup: NEARCAST_BACKUP_URL is $url; it has to begin with s3:// or file://" >&2
+      echo "backup: NEARCAST_BACKUP_URL is $url; it must begin with s3:// or file://" >&2
       exit 1
       ;;
   esac
-  echo "backup: $url/${file##*/}"
+  echo "backup: saved $url/${file##*/}"
 done

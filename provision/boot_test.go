@@ -14,12 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// holder ends a machine, and takes away all that is its, when its input ends: with
-// the test, however that ends. A machine that is off by itself keeps its disk.
+// holder ends a machine and removes everything of it when its standard input ends: with the
+// test, in whatever way that ends. A machine that switches itself off keeps its disk.
 const holder = `
 exec 3<&0
 sh -ec "$ENTER" 3<&- & machine=$!
-exec 2>/dev/null # nobody may be there to read that a process was killed
+exec 2>/dev/null # there may be no reader for messages about killed processes
 { read -r _ <&3; : >"$DISK/ended"; read -r init <"/proc/$machine/task/$machine/children"; kill -KILL ${init:-$machine}; } &
 watch=$!
 wait $machine
@@ -28,16 +28,16 @@ for group in $GROUPS_OF_MACHINE; do find "$group" -depth -type d -exec rmdir {} 
 [ ! -e "$DISK/ended" ] || rm -rf "$DISK"
 `
 
-// enter makes the namespaces. The groups come first, for the namespace of cgroups
-// begins where the process is.
+// enter makes the namespaces. The process joins its groups first, because they become the
+// root of its cgroup namespace.
 const enter = `
 for group in $GROUPS_OF_MACHINE; do echo $$ >"$group/cgroup.procs"; done
 exec unshare --mount --propagation=slave --uts --ipc --cgroup --pid --fork --kill-child sh -ec "$INSIDE"
 `
 
-// inside is what the kernel and a first ramdisk do elsewhere. /proc/sys is this
-// machine's, and so is not to be written; what is set there on a host is set in
-// copies. The first line says which process systemd will be.
+// inside does what the kernel and the initial ramdisk do on a real machine. /proc/sys belongs
+// to the testing machine and is read-only; the settings that a node writes are copies. It
+// prints the pid of the later systemd.
 const inside = `
 read -r pid _ </proc/self/stat
 cd "$DISK"
@@ -67,24 +67,23 @@ mount -t tmpfs -o mode=755 tmpfs run
 mount -t tmpfs -o mode=1777 tmpfs tmp
 mount --bind "$DEBS" var/cache/apt/archives
 eval "$SHOW"
-mkdir -p .host
-pivot_root . .host
-umount -l .host
-rmdir .host
+mkdir -p .outer
+pivot_root . .outer
+umount -l .outer
+rmdir .outer
 echo "$pid"
 exec env -i container=test PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin $FIRST </dev/null >/dev/null 2>&1
 `
 
-// What a machine without a network of its own, hardware or time to lose does
-// without.
+// idle are units that a machine without its own network and hardware does not need.
 var idle = []string{"apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer", "getty.target", "console-getty.service"}
 
-// boot starts systemd, and returns when it has started everything.
+// boot starts systemd, and returns when all units have started.
 func (m *machine) boot() {
 	m.t.Helper()
 	first := []string{"/lib/systemd/systemd"}
 	for _, name := range idle {
-		// In a container, this is where systemd looks for what a kernel's command line has.
+		// In a container, systemd reads its arguments in place of the kernel's command line.
 		first = append(first, "systemd.mask="+name)
 	}
 	m.start(first...)
@@ -96,7 +95,7 @@ func (m *machine) start(first ...string) {
 	m.t.Helper()
 	groups, err := makeGroups(fmt.Sprintf("nearcast-%s-%d", m.name, os.Getpid()))
 	if err != nil {
-		m.t.Skipf("this machine lets no machine be made in it: %v", err)
+		m.t.Skipf("no machine can be made here: %v", err)
 	}
 	m.groups = groups
 	var dirs []string
@@ -131,12 +130,12 @@ func (m *machine) start(first ...string) {
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if _, scanErr := fmt.Sscan(line, &m.init); err != nil || scanErr != nil {
 		m.off()
-		m.t.Skipf("this machine lets no machine be made in it: %s", problems.String())
+		m.t.Skipf("no machine can be made here: %s", problems.String())
 	}
 }
 
-// volume gives the machine a block device, which goes with this process, however it
-// ends. It is empty where this machine has no such thing to give.
+// volume gives the machine a block device, which the kernel removes when this process ends.
+// It returns nothing if there is no loop device.
 func (m *machine) volume() string {
 	m.t.Helper()
 	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
@@ -152,7 +151,7 @@ func (m *machine) volume() string {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	for range 10 { // another process may take a free one first
+	for range 10 { // another process may take the free one first
 		n, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
 		if err != nil {
 			return ""
@@ -173,12 +172,12 @@ func (m *machine) volume() string {
 	return ""
 }
 
-// off cuts the power, if it is on.
+// off cuts the machine's power, if it is on.
 func (m *machine) off() {
 	if m.holder == nil {
 		return
 	}
-	// Not by its input, with which the disk would go too.
+	// Not by its standard input: that would remove the disk too.
 	if m.init > 0 {
 		syscall.Kill(m.init, syscall.SIGKILL)
 	}
@@ -201,7 +200,7 @@ func (m *machine) gone() {
 	}
 }
 
-// command runs in the machine, with nothing of this one's environment.
+// command runs in the machine, without the environment of this process.
 func (m *machine) command(env []string, args ...string) *exec.Cmd {
 	all := append([]string{fmt.Sprintf("--target=%d", m.init), "--mount", "--uts", "--ipc", "--cgroup", "--pid",
 		"env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "HOME=/root"}, env...)

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// hierarchy is one of this machine's hierarchies of cgroups, and a group in it that
-// another machine takes for the whole.
+// hierarchy is one of the testing machine's cgroup hierarchies, and a group in it that is the
+// root for a machine of a test.
 type hierarchy struct {
 	place   string // below /sys/fs/cgroup; "." is that itself
 	kind    string // cgroup or cgroup2
@@ -21,8 +21,8 @@ type hierarchy struct {
 
 const cgroupRoot = "/sys/fs/cgroup"
 
-// makeGroups makes groups for a machine, in the layout that this one has: systemd
-// wants one hierarchy that it may write, and Nomad those with controllers.
+// makeGroups makes groups for a machine, in the layout of the testing machine: systemd needs
+// one hierarchy that it may write, and Nomad those with controllers.
 func makeGroups(name string) (all []hierarchy, err error) {
 	defer func() {
 		if err != nil {
@@ -50,13 +50,13 @@ func makeGroups(name string) (all []hierarchy, err error) {
 		}
 		switch h.kind {
 		case "cgroup2":
-			// Below the root, for it alone may have both processes and groups with controllers.
+			// Below the root: only the root may have both processes and groups with controllers.
 			h.options, h.group = "rw", filepath.Join(mount[4], name)
 			for _, controller := range strings.Fields(contents(filepath.Join(mount[4], "cgroup.controllers"))) {
 				os.WriteFile(filepath.Join(mount[4], "cgroup.subtree_control"), []byte("+"+controller), 0)
 			}
 		case "cgroup":
-			// Below this process's own, whose limits go on to hold.
+			// Below the group of this process, so that its limits still apply.
 			for line := range strings.Lines(string(own)) {
 				part := strings.SplitN(strings.TrimSpace(line), ":", 3)
 				controllers := strings.Split(part[1], ",")
@@ -75,7 +75,7 @@ func makeGroups(name string) (all []hierarchy, err error) {
 			return all, fmt.Errorf("make cgroup: %w", err)
 		}
 		all = append(all, h)
-		// Without them, a group of the old kind takes no process.
+		// Without them, a group of version 1 accepts no process.
 		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
 			if value := contents(filepath.Join(filepath.Dir(h.group), file)); h.kind == "cgroup" && value != "" {
 				if err := os.WriteFile(filepath.Join(h.group, file), []byte(value), 0); err != nil {
@@ -92,7 +92,7 @@ func makeGroups(name string) (all []hierarchy, err error) {
 		controllers = append(controllers, strings.Split(h.options, ",")...)
 		controllers = append(controllers, strings.Fields(contents(filepath.Join(h.group, "cgroup.controllers")))...)
 	}
-	for _, name := range []string{"cpu", "cpuset", "memory"} { // that Nomad needs
+	for _, name := range []string{"cpu", "cpuset", "memory"} { // Nomad needs these
 		if !slices.Contains(controllers, name) {
 			return all, fmt.Errorf("no cgroup has the controller %s", name)
 		}
@@ -100,7 +100,7 @@ func makeGroups(name string) (all []hierarchy, err error) {
 	return all, nil
 }
 
-// removeGroups removes groups whose processes have ended, with all below them.
+// removeGroups removes groups without processes, with all groups below them.
 func removeGroups(all []hierarchy) (err error) {
 	for _, h := range all {
 		var dirs []string

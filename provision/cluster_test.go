@@ -15,9 +15,9 @@ import (
 	"github.com/nearcast/nearcast/provision/secrets"
 )
 
-// TestClusterOfThree runs three servers of one site and one of another with all
-// that production has: TLS, gossip keys, ACLs that deny. It sets the ACLs up as
-// hosts do, kills the leader, and expects the rest to go on.
+// TestClusterOfThree runs three servers of one site and one server of another, with TLS,
+// gossip keys and ACLs that deny, as in production. It sets up the ACLs as nodes do, kills
+// the leader, and expects the other servers to go on.
 func TestClusterOfThree(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts real agents")
@@ -31,19 +31,19 @@ func TestClusterOfThree(t *testing.T) {
 	if _, err := secrets.Make(secrets.Config{Dir: keys, Sites: []string{"site-a", "site-b"}}); err != nil {
 		t.Fatal(err)
 	}
-	const first = 11 // beside the machines of the other test
+	const first = 11 // the other test's machines have the numbers before
 	a := provision.Values{Site: "site-a", Primary: "site-a", Join: []string{network(first), network(first + 1), network(first + 2)}}
 	began := time.Now()
 	stage := func(what string) { t.Logf("%4.1f s  %s", time.Since(began).Seconds(), what) }
-	var three []*nodes.Host
+	var three []*nodes.Node
 	for i := range 3 {
 		three = append(three, nodes.Start(t, ctx, keys, a, first+i))
 	}
 	management, nomadManagement := three[0].Secret(provision.ConsulManagementFile), three[0].Secret(provision.NomadManagementFile)
-	if said := three[0].ACL(); !strings.Contains(said, "Nomad's ACLs are set up") {
+	if said := three[0].ACL(); !strings.Contains(said, "bootstrapped Nomad's ACLs") {
 		t.Errorf("the first acl.sh says %q", said)
 	}
-	stage("ACLs are set up")
+	stage("the ACLs are set up")
 	if said := three[1].ACL(); said != "acl: done\n" {
 		t.Errorf("acl.sh on another server says %q", said)
 	}
@@ -59,17 +59,17 @@ func TestClusterOfThree(t *testing.T) {
 				t.Fatal(err)
 			}
 			if self.Stats["serf_lan"]["encrypted"] != "true" || self.Stats["serf_wan"]["encrypted"] != "true" {
-				t.Errorf("consul of %s gossips in clear: %v", s.Address, self.Stats["serf_lan"])
+				t.Errorf("Consul of %s gossips without encryption: %v", s.Address, self.Stats["serf_lan"])
 			}
 			if err := s.Ask("GET", nodes.NomadPort, "/v1/agent/self", nomadManagement, nil, &self); err != nil {
 				t.Fatal(err)
 			}
 			if self.Stats["serf"]["encrypted"] != "true" {
-				t.Errorf("nomad of %s gossips in clear: %v", s.Address, self.Stats["serf"])
+				t.Errorf("Nomad of %s gossips without encryption: %v", s.Address, self.Stats["serf"])
 			}
 		}
 	})
-	t.Run("nobody without a token", func(t *testing.T) {
+	t.Run("no access without a token", func(t *testing.T) {
 		for port, path := range map[int]string{nodes.ConsulPort: "/v1/kv/any", nodes.NomadPort: "/v1/nodes"} {
 			if err := three[1].Ask("GET", port, path, "", nil, nil); !nodes.IsRefused(err, 403) {
 				t.Errorf("%s without a token: %v", path, err)
@@ -86,25 +86,25 @@ func TestClusterOfThree(t *testing.T) {
 			return three[0].Ask("PUT", nodes.ConsulPort, "/v1/catalog/register", token, map[string]any{"Node": name, "Address": "127.0.0.1"}, nil)
 		}
 		if err := register("stream-9"); err != nil {
-			t.Errorf("a stream host cannot register itself: %v", err)
+			t.Errorf("a stream node cannot register itself: %v", err)
 		}
 		if err := register("server-9"); !nodes.IsRefused(err, 403) {
-			t.Errorf("a stream host registers as a server: %v", err)
+			t.Errorf("a stream node registers as a server: %v", err)
 		}
 	})
 	t.Run("TLS asks both sides", func(t *testing.T) {
-		// Nomad's first byte 4 asks for TLS; a client without a certificate gets no
-		// further than the handshake.
+		// The first byte 4 asks Nomad for TLS; a client without a certificate fails in the
+		// handshake.
 		if err := handshake(three[0].Address+":4647", nil); err == nil {
-			t.Error("Nomad's RPC takes a client without a certificate")
+			t.Error("Nomad's RPC accepts a client without a certificate")
 		}
 		if err := handshake(three[0].Address+":4647", &certificate{keys, "site-a", "stream"}); err != nil {
-			t.Errorf("Nomad's RPC refuses a host's certificate: %v", err)
+			t.Errorf("Nomad's RPC refuses a node's certificate: %v", err)
 		}
 	})
 	t.Run("the sites know each other", func(t *testing.T) {
-		nodes.Eventually(t, ctx, "site-b answers site-a's questions", func() error {
-			// The token was made at the primary site; site-b has copied it.
+		nodes.Eventually(t, ctx, "site-b answers site-a", func() error {
+			// The token is the primary site's; site-b has copied it.
 			if err := three[0].Ask("PUT", nodes.ConsulPort, "/v1/kv/test/wan?dc=site-b", management, "x", nil); err != nil {
 				return err
 			}
@@ -142,8 +142,8 @@ func TestClusterOfThree(t *testing.T) {
 					return err
 				}
 				return s.Ask("PUT", nodes.NomadPort, "/v1/jobs", nomadManagement, map[string]any{"Job": map[string]any{
-					"ID": "after", "Name": "after", "Type": "batch", "Datacenters": []string{"*"}, "NodePool": "control",
-					// The dead one counts as ready until its heartbeat is missed.
+					"ID": "after", "Name": "after", "Type": "batch", "Datacenters": []string{"*"}, "NodePool": "server",
+					// Nomad counts the dead node as ready until it misses a heartbeat.
 					"Constraints": []any{map[string]any{"LTarget": "${node.unique.name}", "Operand": "=", "RTarget": s.Values.Node}},
 					"TaskGroups": []any{map[string]any{"Name": "g", "Tasks": []any{map[string]any{
 						"Name": "t", "Driver": "raw_exec", "Config": map[string]any{"command": "/bin/true"}}}}},
@@ -168,10 +168,10 @@ func TestClusterOfThree(t *testing.T) {
 			return fmt.Errorf("allocations: %v", allocs)
 		})
 	})
-	t.Run("a host drains itself", func(t *testing.T) {
+	t.Run("a node drains itself", func(t *testing.T) {
 		node := drain.NomadNode{
 			Address: "http://" + b.Address + ":4646", IDFile: filepath.Join(b.Values.Paths.NomadData, "client", "client-id"),
-			Statement: filepath.Join(keys, "site-b", "server", provision.NomadHostFile),
+			Statement: filepath.Join(keys, "site-b", "server", provision.NomadNodeFile),
 		}
 		nodes.Eventually(t, ctx, "drain", func() error {
 			if err := node.Drain(ctx, time.Minute, "test"); err != nil {
@@ -179,12 +179,12 @@ func TestClusterOfThree(t *testing.T) {
 			}
 			return node.Drained(ctx)
 		})
-		// A statement that another operator signed.
+		// A statement with another operator's signature.
 		others := t.TempDir()
 		if _, err := secrets.Make(secrets.Config{Dir: others, Sites: []string{"site-b"}}); err != nil {
 			t.Fatal(err)
 		}
-		node.Statement = filepath.Join(others, "site-b", "server", provision.NomadHostFile)
+		node.Statement = filepath.Join(others, "site-b", "server", provision.NomadNodeFile)
 		if err := node.Drain(ctx, time.Minute, "test"); err == nil || !strings.Contains(err.Error(), "log in") {
 			t.Errorf("a stranger's statement: %v", err)
 		}

@@ -11,18 +11,18 @@ import (
 	"strings"
 )
 
-// ReadEnv reads Values as user data writes them, in the file
-// /etc/nearcast/provision.env, which a shell can read too:
+// ReadEnv reads Values from the format of /etc/nearcast/provision.env, which user data
+// writes and a shell can read:
 //
 //	NEARCAST_ROLE='stream'
 //	NEARCAST_SITE='eu-central-1'
 //	NEARCAST_JOIN='provider=aws addr_type=private_v4 tag_key=nearcast-server tag_value=prod region=eu-central-1'
 //	NEARCAST_MEDIA_PORTS='20000-20999'
 //
-// Lists are separated by commas, for a way to join has spaces in it. An empty
-// value is none. README.md has all names. Those that are not for the agents'
-// configuration are ignored; unknown ones are returned, for the caller to warn
-// of: a typing error would otherwise show as a host that is not as asked.
+// Commas separate the items of a list, because a way to join contains spaces. An empty
+// value counts as not given. README.md lists all names. ReadEnv ignores names that are
+// not for the agents' configuration, and returns unknown ones so that the caller can
+// warn: they may be typing errors.
 func ReadEnv(r io.Reader) (v Values, unknown []string, err error) {
 	var errs []error
 	lines := bufio.NewScanner(r)
@@ -33,7 +33,7 @@ func ReadEnv(r io.Reader) (v Values, unknown []string, err error) {
 		}
 		name, value, ok := strings.Cut(line, "=")
 		if value, ok = unquote(value, ok); !ok {
-			errs = append(errs, fmt.Errorf("line %d is not NAME=value or NAME='value'", n))
+			errs = append(errs, fmt.Errorf("line %d must be NAME=value or NAME='value'", n))
 			continue
 		}
 		option := strings.TrimPrefix(name, "NEARCAST_")
@@ -73,8 +73,7 @@ func LoadEnv(path string) (Values, []string, error) {
 	return v, unknown, nil
 }
 
-// unquote takes the quotes off that a shell would take off. What would need more
-// of a shell than that is refused.
+// unquote removes quotes as a shell does. It refuses text that needs more of a shell.
 func unquote(s string, ok bool) (string, bool) {
 	for _, quote := range []string{"'", `"`} {
 		if len(s) >= 2 && strings.HasPrefix(s, quote) && strings.HasSuffix(s, quote) {
@@ -84,7 +83,7 @@ func unquote(s string, ok bool) (string, bool) {
 	return s, ok && !strings.ContainsAny(s, "'\" \t")
 }
 
-// others are names for install.sh and for the jobs.
+// others are the names that install.sh and jobs use.
 var others = []string{
 	"RELEASE_URL", "RELEASE_SHA256", "PACKAGES", "GPU", "CACHE_DEVICE", "CONTENT_BUCKET", "BACKUP_URL",
 	"SSM_AGENT_URL", "SSM_AGENT_SHA256",
@@ -110,7 +109,7 @@ func number(field func(*Values) *int) setter {
 	return func(v *Values, value string) error {
 		n, err := strconv.Atoi(value)
 		if err != nil {
-			return errors.New("it has to be a whole number")
+			return errors.New("it must be a whole number")
 		}
 		*field(v) = n
 		return nil
@@ -125,7 +124,7 @@ func yes(field func(*Values) *bool) setter {
 		case "no", "false":
 			*field(v) = false
 		default:
-			return errors.New("it has to be yes or no")
+			return errors.New("it must be yes or no")
 		}
 		return nil
 	}
@@ -148,7 +147,7 @@ var options = map[string]setter{
 
 	"SECRET_SERVERS": text(func(v *Values) *string { return &v.Cloud.SecretServers }),
 	"SECRET_EDGE":    text(func(v *Values) *string { return &v.Cloud.SecretEdge }),
-	"SECRET_HOSTS":   text(func(v *Values) *string { return &v.Cloud.SecretHosts }),
+	"SECRET_NODES":   text(func(v *Values) *string { return &v.Cloud.SecretNodes }),
 	"ASG":            text(func(v *Values) *string { return &v.Cloud.Group }),
 	"HOOK":           text(func(v *Values) *string { return &v.Cloud.Hook }),
 
@@ -178,18 +177,18 @@ func setMediaPorts(v *Values, value string) error {
 	low, err := strconv.Atoi(from)
 	high, err2 := strconv.Atoi(to)
 	if !ok || err != nil || err2 != nil {
-		return errors.New("it has to be a range such as 20000-20999")
+		return errors.New("it must be a range such as 20000-20999")
 	}
 	v.Stream.PortMin, v.Stream.PortMax = low, high
 	return nil
 }
 
-// setCache takes the size of the volume. A file system and downloads under way
-// take of it too.
+// setCache takes the size of the volume, and leaves a tenth of it for the file system
+// and for downloads that are not complete yet.
 func setCache(v *Values, value string) error {
 	gib, err := strconv.Atoi(value)
 	if err != nil || gib < 1 {
-		return errors.New("it has to be a whole number from 1 on")
+		return errors.New("it must be a whole number, at least 1")
 	}
 	v.Stream.CacheSize = fmt.Sprintf("%dGiB", max(1, gib*9/10))
 	return nil

@@ -16,10 +16,10 @@ import (
 	"github.com/nearcast/nearcast/provision"
 )
 
-// certificate is that of a host.
+// certificate names the certificate of a node.
 type certificate struct{ keys, site, role string }
 
-// handshake speaks TLS to Nomad's RPC as a host with that certificate, or with none.
+// handshake connects to Nomad's RPC by TLS with that certificate, or without one.
 func handshake(address string, c *certificate) error {
 	conn, err := net.DialTimeout("tcp", address, 5*time.Second)
 	if err != nil {
@@ -27,7 +27,7 @@ func handshake(address string, c *certificate) error {
 	}
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(5 * time.Second))
-	if _, err := conn.Write([]byte{4}); err != nil { // what follows is TLS
+	if _, err := conn.Write([]byte{4}); err != nil { // TLS follows
 		return err
 	}
 	config := &tls.Config{InsecureSkipVerify: true}
@@ -49,8 +49,8 @@ func handshake(address string, c *certificate) error {
 	if err := secure.Handshake(); err != nil {
 		return err
 	}
-	// With TLS 1.3 the server's refusal comes after our handshake. It says nothing
-	// to a client that is welcome, until asked: then only the deadline ends the wait.
+	// With TLS 1.3 the server's refusal comes after our handshake. To an accepted client it
+	// sends nothing, so the deadline ends the wait.
 	conn.SetDeadline(time.Now().Add(500 * time.Millisecond))
 	_, err = secure.Read(make([]byte, 1))
 	if timeout, ok := err.(net.Error); ok && timeout.Timeout() {
@@ -62,8 +62,8 @@ func handshake(address string, c *certificate) error {
 	return err
 }
 
-// presents holds that a server's RPC shows a certificate. Nomad takes 4 for the wish
-// of TLS, and Consul 3.
+// presents returns an error unless a server's RPC shows the certificate. The first byte asks
+// for TLS: 4 for Nomad, 3 for Consul.
 func presents(address string, c *certificate) error {
 	pair, err := tls.LoadX509KeyPair(filepath.Join(c.keys, c.site, c.role, provision.CertFile), filepath.Join(c.keys, c.site, c.role, provision.KeyFile))
 	if err != nil {
@@ -87,7 +87,7 @@ func presents(address string, c *certificate) error {
 		return err
 	}
 	if !bytes.Equal(secure.ConnectionState().PeerCertificates[0].Raw, pair.Certificate[0]) {
-		return errors.New("it shows another")
+		return errors.New("it shows another certificate")
 	}
 	return nil
 }

@@ -1,15 +1,14 @@
 #!/usr/bin/env bash
-# Turns a bare Debian 12 or Ubuntu 24.04 machine into a host. README.md has the
-# whole story.
+# Makes a node of a bare Debian 12 or Ubuntu 24.04 machine. README.md explains it.
 #
 #   install.sh --role server|edge|stream [--env FILE] [--release DIR]
 #
-# --env says what the host is to be; it becomes /etc/nearcast/provision.env.
-# --release is an unpacked release; by default, the file at NEARCAST_RELEASE_URL
-# whose checksum is NEARCAST_RELEASE_SHA256.
-# Run it again at any time: it changes what differs and ends with "changed=N".
+# --env describes the node; the file becomes /etc/nearcast/provision.env.
+# --release is the folder of an unpacked release. Default: the file at
+# NEARCAST_RELEASE_URL with the checksum NEARCAST_RELEASE_SHA256.
+# Run it again at any time: it changes only what differs, and ends with "changed=N".
 
-# User data may call it by sh.
+# User data may run it with sh.
 [ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"
 set -euo pipefail
 umask 022
@@ -41,21 +40,21 @@ while [ $# -gt 0 ]; do
       printf -v "${1#--}" %s "$2"
       shift 2
       ;;
-    *) usage "$1 means nothing" ;;
+    *) usage "unknown argument $1" ;;
   esac
 done
 case $role in
   server | edge | stream) ;;
-  *) usage "--role is \"$role\"" ;;
+  *) usage "--role is \"$role\"; it must be one of server, edge, stream" ;;
 esac
-[ "$(id -u)" -eq 0 ] || fail "it has to be run by root"
-[ -r "$env" ] || fail "there is no $env, which says what this host is to be"
+[ "$(id -u)" -eq 0 ] || fail "run it as root"
+[ -r "$env" ] || fail "$env is missing or cannot be read; it describes this node (README.md, provision.env)"
 
 set -a
 # shellcheck source=/dev/null
 . "$env"
 set +a
-[ "${NEARCAST_ROLE:-}" = "$role" ] || fail "--role is $role, and $env says NEARCAST_ROLE=${NEARCAST_ROLE:-}"
+[ "${NEARCAST_ROLE:-}" = "$role" ] || fail "--role is $role, but $env has NEARCAST_ROLE=${NEARCAST_ROLE:-}"
 
 supported_system
 base "$env"

@@ -19,8 +19,8 @@ import (
 	"github.com/nearcast/nearcast/provision/secrets"
 )
 
-// release puts a release together as make release does, from what is built here,
-// and a folder with an app.
+// release builds our programs and assembles a release, as make release does, and a folder
+// with an app.
 func release(t *testing.T, ctx context.Context) (dir, apps string) {
 	t.Helper()
 	for _, name := range []string{"consul", "nomad"} {
@@ -52,10 +52,10 @@ func network(n int) string { return nodes.Network(n) }
 
 var changedLine = regexp.MustCompile(`(?m)^changed=(\d+)$`)
 
-// TestBareMachines makes a server, an edge node and a stream host of three bare
-// machines by install.sh, twice, and has systemd form a site of them: what it starts,
-// starts again and ends is what a host's does. The edge node is an image first, in
-// which there is no systemd, and comes up by booting.
+// TestBareMachines runs install.sh twice on three bare machines, which become a server, an
+// edge node and a stream node. systemd boots them, and they form a site: its units start,
+// restart and end as on a real node. The edge node is installed as an image without systemd,
+// and then booted.
 func TestBareMachines(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 12*time.Minute)
 	defer cancel()
@@ -89,10 +89,10 @@ func TestBareMachines(t *testing.T) {
 	s.ends()
 }
 
-// install makes a host of a bare machine, and another time.
+// install runs install.sh on a bare machine, and again.
 func (s *bareSite) install(role string, n int, shown map[string]string) {
 	s.t.Helper()
-	env := fmt.Sprintf(`# as user data writes it
+	env := fmt.Sprintf(`# in the form of user data
 NEARCAST_ROLE='%s'
 NEARCAST_SITE='site-a'
 NEARCAST_NODE='%s-1'
@@ -131,7 +131,7 @@ NEARCAST_BACKUP_URL='file:///var/backups/nearcast'
 	}
 	m.run("sh", "-c", "mkdir -p -m 700 /etc/nearcast/secrets && cp /run/secrets/* /etc/nearcast/secrets/")
 	if role == "edge" {
-		// In place of the cloud's metadata service, which has one address everywhere.
+		// The real metadata service has the same address everywhere.
 		m.write("/etc/systemd/system/nearcast-drain.service.d/test.conf", "[Service]\nEnvironment=AWS_EC2_METADATA_SERVICE_ENDPOINT="+s.cloud.URL+"\n")
 		m.first(m.run)
 		m.again(m.run)
@@ -143,8 +143,8 @@ NEARCAST_BACKUP_URL='file:///var/backups/nearcast'
 	s.stage(role + " is installed")
 }
 
-// late boots an image before its secrets are there: its units try until they are,
-// while other machines are installed.
+// late boots an image without secrets: its units retry until there are some, while other
+// machines are installed.
 func (s *bareSite) late(m *machine) {
 	s.t.Helper()
 	const secrets = "/etc/nearcast/secrets"
@@ -158,7 +158,7 @@ func (s *bareSite) late(m *machine) {
 	m.run("sh", "-c", "cp /run/secrets/* "+secrets)
 }
 
-// install.sh, as the README has it.
+// installation is the command of the README.
 func (m *machine) installation() []string {
 	return []string{"sh", "/run/release/provision/install.sh", "--role", m.name, "--env", "/run/env/env", "--release", "/run/release"}
 }
@@ -167,48 +167,48 @@ func (m *machine) first(run func(...string) string) {
 	m.t.Helper()
 	said := run(m.installation()...)
 	if found := changedLine.FindStringSubmatch(said); found == nil || found[1] == "0" {
-		m.t.Fatalf("%s: the first run says %q", m.name, tail([]byte(said)))
+		m.t.Fatalf("%s: the first run prints %q", m.name, tail([]byte(said)))
 	}
 }
 
-// again installs what is installed: nothing is changed, and nothing starts anew.
+// again runs install.sh on an installed machine: no file changes, and nothing restarts.
 func (m *machine) again(run func(...string) string) {
 	m.t.Helper()
 	before, started := m.snapshot(), m.started()
 	if len(before) < 5000 {
-		m.t.Fatalf("%s: a snapshot of %d files is none", m.name, len(before))
+		m.t.Fatalf("%s: a snapshot of only %d files cannot be right", m.name, len(before))
 	}
 	said := run(m.installation()...)
 	if !strings.HasSuffix(said, "changed=0\n") || strings.Contains(said, "install:") {
-		m.t.Errorf("%s: the second run says %q", m.name, tail([]byte(said)))
+		m.t.Errorf("%s: the second run prints %q", m.name, tail([]byte(said)))
 	}
 	if after := m.snapshot(); !maps.Equal(before, after) {
 		m.t.Errorf("%s: the second run changed %s", m.name, difference(before, after))
 	}
 	if now := m.started(); !maps.Equal(started, now) {
-		m.t.Errorf("%s: the second run started what ran: %s", m.name, difference(started, now))
+		m.t.Errorf("%s: the second run restarted: %s", m.name, difference(started, now))
 	}
 }
 
-// refusals are what install.sh says to who calls it wrongly; it has to touch
-// nothing before.
+// refusals are what install.sh says to wrong arguments; it must not touch anything
+// before.
 func refusals(t *testing.T, m *machine) {
 	t.Helper()
 	before := m.snapshot()
 	for _, c := range []struct{ args, says string }{
 		{"--role chef", `--role is "chef"`},
 		{"--role", "--role needs a value"},
-		{"--speed fast", "--speed means nothing"},
-		{"--role edge", "there is no /etc/nearcast/provision.env"},
+		{"--speed fast", "unknown argument --speed"},
+		{"--role edge", "/etc/nearcast/provision.env is missing"},
 		{"--role edge --env /run/env/env", "NEARCAST_ROLE=server"},
 	} {
 		out, err := m.try(append([]string{"/run/release/provision/install.sh"}, strings.Fields(c.args)...)...)
 		if err == nil || !strings.Contains(out, c.says) {
-			t.Errorf("install.sh %s: %v, and says %q", c.args, err, out)
+			t.Errorf("install.sh %s: %v, and prints %q", c.args, err, out)
 		}
 	}
 	if after := m.snapshot(); !maps.Equal(before, after) {
-		t.Errorf("refusing changed %s", difference(before, after))
+		t.Errorf("a refused call changed %s", difference(before, after))
 	}
 }
 

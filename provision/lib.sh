@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# What the steps are made of. Each function makes something so, says so if it was
-# not, and counts: a second run of install.sh has nothing to say.
+# Functions for the steps. Each one changes the machine only if it differs, and then
+# prints and counts the change: a second run of install.sh prints none.
 
 changed=0
 
@@ -14,8 +14,8 @@ fail() {
   exit 1
 }
 
-# with_systemd tells a machine from an image that is being built: there, units are
-# enabled and nothing is started.
+# with_systemd reports whether systemd runs. It does not while an image is built: then
+# units are enabled, and none is started.
 with_systemd() { [ -d /run/systemd/system ]; }
 
 # folder PATH MODE OWNER makes a directory.
@@ -27,8 +27,8 @@ folder() {
   did "folder $1"
 }
 
-# put PATH MODE [SOURCE] makes a file of another, or of what it reads. The file is
-# replaced whole: a program that runs goes on with the old one.
+# put PATH MODE [SOURCE] writes a file: a copy of SOURCE, or standard input. It replaces
+# the file as a whole: a running program keeps the old one.
 put() {
   local source=${3:-} temp
   if [ -z "$source" ]; then
@@ -54,14 +54,14 @@ link() {
   did "link $1"
 }
 
-# packages NAME... installs Debian packages that are missing.
+# packages NAME... installs the Debian packages that are missing.
 packages() {
   local missing=() name
   for name in "$@"; do
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null || true)" = installed ] || missing+=("$name")
   done
   [ ${#missing[@]} -eq 0 ] && return
-  # Where one fetch fails, mirrors and networks often serve the next.
+  # When one download fails, the next often works.
   local apt=(apt-get -q -y -o Acquire::Retries=5 -o DPkg::Lock::Timeout=300)
   DEBIAN_FRONTEND=noninteractive "${apt[@]}" update
   DEBIAN_FRONTEND=noninteractive "${apt[@]}" install --no-install-recommends "${missing[@]}"
@@ -76,12 +76,12 @@ account() {
   did "user $1"
 }
 
-# unit NAME installs a unit of this folder, and has it started at boot unless it
-# says that others start it.
+# unit NAME installs a unit of this folder. The unit starts at boot if it has a
+# WantedBy= line.
 unit() {
   local wanted
   put "/etc/systemd/system/$1" 644 "$here/units/$1"
-  # As systemctl enable does, which an image without systemd has not.
+  # As systemctl enable does; in an image without systemd it is not available.
   wanted=$(sed -n 's/^WantedBy=//p' "$here/units/$1")
   [ -z "$wanted" ] || link "/etc/systemd/system/$wanted.wants/$1" "/etc/systemd/system/$1"
 }

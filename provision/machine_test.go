@@ -15,31 +15,30 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// machine is a bare Debian root, as debootstrap makes it, with mounts, processes and
-// cgroups of its own, and systemd for its first process; see boot. It shares the
-// network of this one: its agents listen on loopback addresses that no other test has.
+// machine is a bare Debian root from debootstrap, with its own mounts, processes and cgroups,
+// and with systemd as its first process; see boot. It shares the network of the testing
+// machine: its agents listen on loopback addresses that no other test uses.
 type machine struct {
 	t          *testing.T
 	ctx        context.Context
 	name       string
-	disk       string // what outlives its being off
+	disk       string // its files, which stay when it is off
 	bare, debs string
 	shown      map[string]string
-	device     string // below /dev, that it has beside the usual ones
+	device     string // an additional device below /dev
 
 	groups []hierarchy
 	holder *exec.Cmd
 	power  io.Closer
-	init   int // the pid of its first process, seen from here
+	init   int // the pid of its first process in this namespace
 }
 
-// debian is what every image of Debian and Ubuntu has, and debootstrap's smallest
-// root has not.
+// debian are the packages that every image of Debian and Ubuntu has, and debootstrap's
+// smallest root does not have.
 const debian = "systemd-sysv,dbus"
 
-// bare is the root that all machines have below their own: made once, kept in the
-// user's cache for a month. It is Debian's, or Ubuntu's where NEARCAST_TEST_UBUNTU
-// names a mirror of that.
+// bare returns the root that is the lower layer of all machines. It is made once, and kept in
+// the cache for a month. It is Debian's, or Ubuntu's if NEARCAST_TEST_UBUNTU names a mirror.
 func bare(t *testing.T, ctx context.Context) (root, debs string) {
 	t.Helper()
 	if testing.Short() {
@@ -61,7 +60,7 @@ func bare(t *testing.T, ctx context.Context) (root, debs string) {
 	suite, args := "bookworm", []string{}
 	mirror := os.Getenv("NEARCAST_TEST_UBUNTU")
 	if mirror != "" {
-		// Debian's debootstrap may not know noble; this is the script for each Ubuntu since gutsy.
+		// Debian's debootstrap may not know noble; this script serves each Ubuntu since gutsy.
 		suite, args = "noble", []string{mirror, "/usr/share/debootstrap/scripts/gutsy"}
 	}
 	root, debs = filepath.Join(cache, suite), filepath.Join(cache, "debs")
@@ -72,11 +71,11 @@ func bare(t *testing.T, ctx context.Context) (root, debs string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer lock.Close() // and with it goes the lock
+	defer lock.Close() // this unlocks
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
 		t.Fatal(err)
 	}
-	// One that was made for tests of another time has no systemd.
+	// A root from earlier tests has no systemd.
 	_, err = os.Lstat(filepath.Join(root, "sbin/init"))
 	if info, err2 := os.Stat(root); err == nil && err2 == nil && time.Since(info.ModTime()) < 30*24*time.Hour {
 		return root, debs
@@ -98,7 +97,7 @@ func bare(t *testing.T, ctx context.Context) (root, debs string) {
 		}
 		t.Fatalf("debootstrap: %v: %s", err, tail(out))
 	}
-	// A test's machine may lose what it wrote when the power fails.
+	// The machine of a test may lose data when the power fails.
 	for _, err := range []error{
 		os.WriteFile(filepath.Join(scratch, "etc/dpkg/dpkg.cfg.d/unsafe-io"), []byte("force-unsafe-io\n"), 0o644),
 		os.WriteFile(filepath.Join(scratch, "etc/apt/apt.conf.d/99keep"), []byte("Binary::apt-get::APT::Keep-Downloaded-Packages \"true\";\n"), 0o644),
@@ -112,8 +111,8 @@ func bare(t *testing.T, ctx context.Context) (root, debs string) {
 	return root, debs
 }
 
-// newMachine has a disk, and is off. Folders of this machine are seen in /run/<name>,
-// which is in memory and no part of the root that is compared.
+// newMachine returns a machine with a disk that is off. It shows folders of the testing
+// machine at /run/<name>, which is in memory and not part of the compared root.
 func newMachine(t *testing.T, ctx context.Context, name string, shown map[string]string) *machine {
 	t.Helper()
 	root, debs := bare(t, ctx)
@@ -124,7 +123,7 @@ func newMachine(t *testing.T, ctx context.Context, name string, shown map[string
 	m := &machine{t: t, ctx: ctx, name: name, disk: disk, bare: root, debs: debs, shown: shown}
 	t.Cleanup(func() {
 		if t.Failed() && m.init > 0 {
-			m.ctx = context.Background() // the test's own is over
+			m.ctx = context.Background() // the test's context has ended
 			said, _ := m.command(nil, "journalctl", "--no-pager", "--quiet", "--lines=80", "--output=short-precise").Output()
 			t.Logf("journal of %s:\n%s", name, said)
 		}
@@ -153,14 +152,14 @@ func (m *machine) run(args ...string) string {
 	return out
 }
 
-// mounts are not of the root; -xdev shows them and nothing below them.
+// mounts do not belong to the root; find -xdev lists them, but nothing below them.
 var mounts = []string{"/proc", "/dev", "/sys", "/run", "/tmp", "/var/cache/apt/archives"}
 
-// alive are the folders in which a running system writes by itself.
+// alive are the folders that a running system writes to.
 var alive = []string{"/var/lib/consul/", "/var/lib/nomad/", "/var/lib/systemd/", "/var/lib/xkb/", "/var/log/", "/var/cache/nearcast/"}
 
-// snapshot has a line for each file of the root: whatever was written, replaced or
-// given another owner since has another change time.
+// snapshot returns a line for each file of the root. A file that was written, replaced or got
+// another owner has another change time.
 func (m *machine) snapshot() map[string]string {
 	m.t.Helper()
 	files := map[string]string{}

@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
-# Puts a release together: make release calls it when everything is built.
+# Assembles a release: make release calls it when everything is built.
 #
-#   release.sh DIR     DIR/ is the release, DIR/../nearcast-VERSION-linux-amd64.tar.gz the one file
+#   release.sh DIR     DIR/ is the release; DIR/../nearcast-VERSION-linux-amd64.tar.gz is the same as one file
+#
+# In the file's name, a "+" of the version (v1.2.3+dirty) is a "-": object stores and
+# URLs read a plus as a space. DIR/VERSION has the version as it is.
 #
 # ARCHIVE=no makes only the folder.
 set -euo pipefail
@@ -11,37 +14,39 @@ root=$(dirname "$here")
 # shellcheck source=versions.env
 . "$here/versions.env"
 nearcast=${NEARCAST:-bin/nearcast} bin=${BIN:-bin} version=${VERSION:-dev}
-out=$(realpath -m "${1:?the folder to make}")
+out=$(realpath -m "${1:?name the folder to make}")
 
-# The servers of the pins, whatever else is on PATH.
+fail() {
+  echo "release: $*" >&2
+  exit 1
+}
+
+[[ $version =~ ^[A-Za-z0-9.+-]+$ ]] || fail "VERSION is \"$version\"; it must be letters, digits, dots, hyphens and plus signs"
+
+# The pinned servers, whatever else is on PATH.
 tools=$(PATH=$(dirname "$(command -v go)"):/usr/bin:/bin "$nearcast" dev tools)
 tool() { awk -v name="$1" '$1 == name { print $2 }' <<<"$tools"; }
 for server in consul nomad; do
   want=$([ $server = consul ] && echo "$CONSUL_VERSION" || echo "$NOMAD_VERSION")
   have=$("$(tool $server)" version | sed -n '1s/.* v//p')
-  if [ "$have" != "$want" ]; then
-    echo "release: $(tool $server) is $have, and versions.env says $want" >&2
-    exit 1
-  fi
+  [ "$have" = "$want" ] || fail "$(tool $server) is version $have, and versions.env says $want"
 done
 
-if ! go version -m "$(tool nomad)" | grep -q 'CGO_ENABLED=1'; then
-  echo "release: $(tool nomad) was built without cgo and has no exec driver; remove it and try again" >&2
-  exit 1
-fi
+go version -m "$(tool nomad)" | grep -q 'CGO_ENABLED=1' ||
+  fail "$(tool nomad) was built without cgo and has no exec driver; remove it and try again"
 
 rm -rf "$out.new"
 mkdir -p "$out.new/plugins"
 install -m 755 "$bin/nearcast" "$bin/stream-host" "$out.new/"
-# Their files may be named after their versions.
+# The servers' own files may have names with versions.
 for server in consul nomad; do install -m 755 "$(tool $server)" "$out.new/$server"; done
 install -m 755 "$bin/plugins/nomad-driver-stream" "$out.new/plugins/"
-# It takes minutes to build, and a release for a test does without.
+# It takes minutes to build, so a release for a test has none.
 if [ "${ARCHIVE:-yes}" = yes ]; then
   install -m 755 "$("$nearcast" dev tools nomad-autoscaler | awk '{ print $2 }')" "$out.new/nomad-autoscaler"
 fi
 cp -r "$here" "$out.new/provision"
-# Policies and jobs, for servers; their tests stay here.
+# Policies and jobs, for servers, without their tests.
 for name in acl jobs; do
   (cd "$root" && find "$name" -type f ! -name '*.go' ! -name '*.md' -print0 | xargs -0 cp --parents -t "$out.new")
 done
@@ -54,7 +59,7 @@ rm -rf "$out"
 mv "$out.new" "$out"
 
 [ "${ARCHIVE:-yes}" = yes ] || exit 0
-archive=$(dirname "$out")/nearcast-$version-linux-amd64.tar.gz
-# The same files make the same archive, at whatever time and by whomever.
+archive=$(dirname "$out")/nearcast-${version//+/-}-linux-amd64.tar.gz
+# The same files make the same archive, at any time and by any user.
 tar -C "$out" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -c . | gzip -n >"$archive"
 (cd "$(dirname "$archive")" && sha256sum "$(basename "$archive")" | tee "$(basename "$archive").sha256")

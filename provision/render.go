@@ -16,19 +16,19 @@ import (
 //go:embed templates/*.tmpl
 var templates embed.FS
 
-// File is a rendered one.
+// File is one rendered file.
 type File struct {
 	Path string // absolute
 	Mode fs.FileMode
-	// Group may read it, beside root, whose it is; empty is root's.
+	// Group may read the file; its owner is root. Empty is root's group.
 	Group string
 	Text  []byte
 }
 
-// part is a template and the roles that have it.
+// part is a template, and the roles that have its file.
 type part struct {
 	template string
-	consul   bool // reads it
+	consul   bool // Consul reads the file
 	dir      func(Paths) string
 	in       []Role
 }
@@ -45,18 +45,18 @@ var parts = []part{
 	{"nomad/stream.hcl", false, nomadDir, []Role{Stream}},
 }
 
-// Render makes the files of a host. Missing values get their defaults; wrong ones
-// are refused, all at once.
+// Render returns the files of a node. Missing values get their defaults. The error names
+// all wrong values at once.
 func Render(v Values, s Secrets) ([]File, error) {
 	v = v.WithDefaults()
 	if err := v.Validate(); err != nil {
 		return nil, fmt.Errorf("render: %w", err)
 	}
 	if v.Role == Stream && v.Stream.PublicIP == PublicIPFromIMDS {
-		return nil, fmt.Errorf("render: stream.public_ip is %q: whoever configures the host has to ask for the address first", PublicIPFromIMDS)
+		return nil, fmt.Errorf("render: stream.public_ip is %q: get the address from the metadata service first", PublicIPFromIMDS)
 	}
 	if v.Role == Stream && s.TicketKeys == "" {
-		return nil, fmt.Errorf("render: a stream host needs the routers' public keys")
+		return nil, fmt.Errorf("render: a stream node needs the routers' public keys (ticket-keys.pem)")
 	}
 	var files []File
 	for _, p := range parts {
@@ -76,8 +76,7 @@ func Render(v Values, s Secrets) ([]File, error) {
 	return files, nil
 }
 
-// Managed are the paths of all files that Render could make for these paths,
-// whatever the role.
+// Managed returns the paths of all files that Render makes for any role.
 func Managed(p Paths) []string {
 	var all []string
 	for _, part := range parts {
@@ -95,7 +94,7 @@ var functions = template.FuncMap{
 	"secret": func(s Secrets, name string) string { return quote(filepath.Join(s.Dir, name)) },
 }
 
-// quote quotes for HCL: as Go does, with template openings escaped.
+// quote quotes for HCL: as Go does, and it escapes the starts of templates.
 func quote(s string) string {
 	return strings.NewReplacer("${", "$${", "%{", "%%{").Replace(strconv.Quote(s))
 }

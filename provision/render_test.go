@@ -33,7 +33,7 @@ NEARCAST_NODE="stream-7"
 NEARCAST_POOL='stream-gpu'
 NEARCAST_PRIMARY_SITE='us-east-1'
 NEARCAST_ROLE='stream'
-NEARCAST_SECRET_HOSTS='prod/hosts'
+NEARCAST_SECRET_NODES='prod/nodes'
 NEARCAST_SERVERS='3'
 NEARCAST_SITE='eu-central-1'
 NEARCAST_SPED=fast
@@ -65,28 +65,28 @@ NEARCAST_SPED=fast
 	}
 }
 
-// valid are values of which each case of TestValidate spoils one.
+// valid returns values that are valid; each case of TestValidate makes one wrong.
 func valid(role provision.Role) provision.Values {
 	return provision.Values{Role: role, Site: "site-a", Node: string(role) + "-1", Join: []string{"10.0.0.1"}}
 }
 
 func TestValidate(t *testing.T) {
 	for says, spoil := range map[string]func(*provision.Values){
-		`role is "chef"`:              func(v *provision.Values) { v.Role = "chef" },
-		`site is "Europe (central)"`:  func(v *provision.Values) { v.Site = "Europe (central)" },
-		`node is "server-3"`:          func(v *provision.Values) { v.Node = "server-3" },
-		`servers is "4"`:              func(v *provision.Values) { v.Servers = 4 },
-		`http is "0.0.0.0"`:           func(v *provision.Values) { v.HTTP = "0.0.0.0" },
-		`join is "": it has to name`:  func(v *provision.Values) { v.Join = nil },
-		`join is "": it has an empty`: func(v *provision.Values) { v.Join = []string{"a", ""} },
-		`join_wan is "x"`:             func(v *provision.Values) { v.JoinWAN = []string{"x"} },
-		`address is "::"`:             func(v *provision.Values) { v.Address = "::" },
-		`stream.port_min, port_max`:   func(v *provision.Values) { v.Stream.PortMin = 30000 },
-		`stream.cache_size is "much"`: func(v *provision.Values) { v.Stream.CacheSize = "much" },
-		`ports.nomad_rpc is 8500`:     func(v *provision.Values) { v.Ports.NomadRPC = 8500 },
-		`paths.cache is "cache"`:      func(v *provision.Values) { v.Paths.Cache = "cache" },
-		`asg, hook is "g, "`:          func(v *provision.Values) { v.Cloud.Group = "g" },
-		`meta is "a b"`:               func(v *provision.Values) { v.Meta = map[string]string{"a b": "c"} },
+		`role is "chef"`:                   func(v *provision.Values) { v.Role = "chef" },
+		`site is "Europe (central)"`:       func(v *provision.Values) { v.Site = "Europe (central)" },
+		`node is "server-3"`:               func(v *provision.Values) { v.Node = "server-3" },
+		`servers is "4"`:                   func(v *provision.Values) { v.Servers = 4 },
+		`http is "0.0.0.0"`:                func(v *provision.Values) { v.HTTP = "0.0.0.0" },
+		`join is "": it must name`:         func(v *provision.Values) { v.Join = nil },
+		`join is "": it has an empty item`: func(v *provision.Values) { v.Join = []string{"a", ""} },
+		`join_wan is "x"`:                  func(v *provision.Values) { v.JoinWAN = []string{"x"} },
+		`address is "::"`:                  func(v *provision.Values) { v.Address = "::" },
+		`stream.port_min, port_max`:        func(v *provision.Values) { v.Stream.PortMin = 30000 },
+		`stream.cache_size is "much"`:      func(v *provision.Values) { v.Stream.CacheSize = "much" },
+		`ports.nomad_rpc is 8500`:          func(v *provision.Values) { v.Ports.NomadRPC = 8500 },
+		`paths.cache is "cache"`:           func(v *provision.Values) { v.Paths.Cache = "cache" },
+		`asg, hook is "g, "`:               func(v *provision.Values) { v.Cloud.Group = "g" },
+		`meta is "a b"`:                    func(v *provision.Values) { v.Meta = map[string]string{"a b": "c"} },
 	} {
 		v := valid(provision.Stream)
 		spoil(&v)
@@ -99,8 +99,8 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-// TestRenderedIsRead has the real programs read what Render makes, with the whole
-// of production's settings and with the least there is.
+// TestRenderedIsRead has the real programs read what Render makes, once with all of
+// production's settings and once with as few as possible.
 func TestRenderedIsRead(t *testing.T) {
 	consul, nomad := testkit.Tool(t, "consul"), testkit.Tool(t, "nomad")
 	keys := t.TempDir()
@@ -130,7 +130,7 @@ func TestRenderedIsRead(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// A host that was something else before.
+			// A file of another role that the node had before.
 			stale := filepath.Join(v.Paths.NomadConfig, "stream.hcl")
 			if err := os.MkdirAll(filepath.Dir(stale), 0o755); err != nil {
 				t.Fatal(err)
@@ -153,14 +153,14 @@ func TestRenderedIsRead(t *testing.T) {
 			}
 			for _, f := range files {
 				if f.Mode&0o007 != 0 {
-					t.Errorf("%s can be read by everybody, and has tokens", f.Path)
+					t.Errorf("everybody can read %s, and it has tokens", f.Path)
 				}
 			}
 		}
 	}
 }
 
-// TestVersions holds versions.env to what make release builds.
+// TestVersions compares versions.env with the versions that make release builds.
 func TestVersions(t *testing.T) {
 	text, err := os.ReadFile("versions.env")
 	if err != nil {

@@ -10,39 +10,39 @@ import (
 	"strings"
 )
 
-// Names of the files of a host's folder of secrets. Package secrets makes them.
+// Names of the files in a node's folder of secrets. Package secrets makes them.
 const (
-	CAFile   = "ca.pem"        // what signs the others' certificates
-	CertFile = "agent.pem"     // this host's agents, both Consul's and Nomad's
+	CAFile   = "ca.pem"        // the authority that signs certificates
+	CertFile = "agent.pem"     // the certificate of this node's agents, Consul's and Nomad's
 	KeyFile  = "agent-key.pem" // its private key
 
 	ConsulGossipFile = "consul-gossip.key" // 32 bytes, base64
-	NomadGossipFile  = "nomad-gossip.key"  // servers only: Nomad's clients do not gossip
+	NomadGossipFile  = "nomad-gossip.key"  // servers only: Nomad clients do not gossip
 
 	ConsulAgentFile = "consul-agent.token" // of the Consul agent itself
 	ConsulNomadFile = "consul-nomad.token" // of the Nomad agent
-	ConsulSeatFile  = "consul-seat.token"  // stream hosts: of the seats, and of the drain, which looks for them
+	ConsulSeatFile  = "consul-seat.token"  // of seats, on stream nodes
 
-	// Servers only. With the first two, acl.sh sets ACLs up; the others are for
-	// sites that copy them from the primary one.
+	// Servers only. acl.sh sets up ACLs with the first two. With the third, other sites
+	// copy ACLs from the primary site.
 	ConsulManagementFile  = "consul-management.token"
 	NomadManagementFile   = "nomad-management.token"
 	ConsulReplicationFile = "consul-replication.token"
 
-	// A statement, signed by the cluster's operator, of which site and role the
-	// host is. Nomad chooses its tokens' secrets itself, so that none can be made
-	// beforehand: the host logs in with this. Servers check it by the public key.
-	NomadHostFile    = "nomad-host.jwt"
-	NomadHostKeyFile = "nomad-host.pub.pem"
+	// A statement of the node's site and role, signed with the operator's key. Nomad
+	// creates the secrets of its tokens itself, so no token can be made beforehand: the
+	// node logs in with this statement. Servers check it with the public key.
+	NomadNodeFile    = "nomad-node.jwt"
+	NomadNodeKeyFile = "nomad-node.pub.pem"
 )
 
-// SecretFiles are the names of what a host of the role has, but for the ticket
-// keys.
+// SecretFiles returns the names of the files that a node of the role has, except the
+// ticket keys.
 func SecretFiles(role Role) []string {
-	names := []string{CAFile, CertFile, KeyFile, ConsulGossipFile, ConsulAgentFile, ConsulNomadFile, NomadHostFile}
+	names := []string{CAFile, CertFile, KeyFile, ConsulGossipFile, ConsulAgentFile, ConsulNomadFile, NomadNodeFile}
 	switch role {
 	case Server:
-		return append(names, NomadGossipFile, ConsulManagementFile, NomadManagementFile, ConsulReplicationFile, NomadHostKeyFile)
+		return append(names, NomadGossipFile, ConsulManagementFile, NomadManagementFile, ConsulReplicationFile, NomadNodeKeyFile)
 	case Stream:
 		return append(names, ConsulSeatFile)
 	default:
@@ -50,12 +50,12 @@ func SecretFiles(role Role) []string {
 	}
 }
 
-// Secrets are what a host proves itself with. The zero value is a site without
-// TLS, gossip keys and ACLs: a dev cluster on one machine.
+// Secrets prove a node's identity. The zero value is for a site without TLS, gossip keys
+// and ACLs: a dev cluster on one machine.
 type Secrets struct {
-	// Dir is the folder with CAFile, CertFile and KeyFile, and the ticket keys.
-	// Keys stay in their files; tokens and gossip keys go into the rendered ones,
-	// for Consul and Nomad take them no other way.
+	// Dir is the folder with CAFile, CertFile, KeyFile and the ticket keys. Keys stay in
+	// their files. Tokens and gossip keys become part of the rendered files, because
+	// Consul and Nomad take them in no other way.
 	Dir string
 	TLS bool
 	ACL bool
@@ -68,8 +68,7 @@ type Secrets struct {
 	TicketKeys string
 }
 
-// LoadSecrets reads a role's folder of secrets, and is as strict as the agents
-// are: what is missing is said by name.
+// LoadSecrets reads a role's folder of secrets. The error names each missing file.
 func LoadSecrets(dir string, role Role) (Secrets, error) {
 	s := Secrets{Dir: dir, TLS: true, ACL: true, TicketKeys: filepath.Join(dir, "ticket-keys.pem")}
 	var errs []error
@@ -81,7 +80,7 @@ func LoadSecrets(dir string, role Role) (Secrets, error) {
 	for _, name := range SecretFiles(role) {
 		text, err := os.ReadFile(filepath.Join(dir, name))
 		if errors.Is(err, fs.ErrNotExist) {
-			err = fmt.Errorf("%s is missing in %s: nearcast provision secrets makes it, and a %s needs it", name, dir, role)
+			err = fmt.Errorf("%s is missing in %s, and a %s node needs it: make it with nearcast provision secrets", name, dir, role)
 		}
 		if err != nil {
 			errs = append(errs, err)

@@ -24,12 +24,12 @@ type bareSite struct {
 	t        *testing.T
 	ctx      context.Context
 	began    time.Time
-	cloud    *awstest.Cloud // whose metadata the edge host asks
+	cloud    *awstest.Cloud // with the edge node's metadata
 	keys     string
 	machines map[string]*machine
 
 	management [2]string         // tokens of Consul and Nomad
-	nodes      map[string]string // Nomad's names for them, by name
+	nodes      map[string]string // Nomad's ids by name
 }
 
 func (s *bareSite) stage(what string) {
@@ -42,7 +42,7 @@ func (s *bareSite) until(what string, try func() error) {
 	nodes.Eventually(s.t, s.ctx, what, try)
 }
 
-// ask runs a command on the server, as an operator has a shell there.
+// ask runs a command on the server, like an operator with a shell there.
 func (s *bareSite) ask(args ...string) (string, error) {
 	server := s.machines["server"]
 	cmd := server.command([]string{
@@ -67,7 +67,7 @@ func (s *bareSite) must(args ...string) string {
 	return out
 }
 
-// forms waits for a site: all hosts ready in their pools, and all that is theirs in Consul.
+// forms waits until all nodes are ready in their pools, and members of Consul.
 func (s *bareSite) forms() {
 	s.t.Helper()
 	server := s.machines["server"]
@@ -76,12 +76,12 @@ func (s *bareSite) forms() {
 		s.management[i] = strings.TrimSpace(server.run("cat", "/etc/nearcast/secrets/"+name+"-management.token"))
 	}
 	s.ready()
-	s.stage("the site is there")
+	s.stage("the site is complete")
 }
 
 func (s *bareSite) ready() {
 	s.t.Helper()
-	want := map[string]string{"server-1": "control", "edge-1": "edge", "stream-1": "stream-cpu"}
+	want := map[string]string{"server-1": "server", "edge-1": "edge", "stream-1": "stream-cpu"}
 	s.until("three ready nodes in their pools", func() error {
 		out, err := s.ask("nomad", "node", "status", "-json")
 		if err != nil {
@@ -99,7 +99,7 @@ func (s *bareSite) ready() {
 		}
 		have, ids := map[string]string{}, map[string]string{}
 		for _, n := range nodes {
-			ids[n.Name] += n.ID // two of a name would show
+			ids[n.Name] += n.ID // two nodes with one name would show
 			if n.Status == "ready" {
 				have[n.Name] = n.NodePool
 			}
@@ -118,7 +118,7 @@ func (s *bareSite) ready() {
 			s.nodes = ids
 		}
 		if !maps.Equal(s.nodes, ids) {
-			s.t.Fatalf("nodes are others than before: %s", difference(s.nodes, ids))
+			s.t.Fatalf("there are other nodes than before: %s", difference(s.nodes, ids))
 		}
 		return nil
 	})
@@ -131,8 +131,7 @@ func (s *bareSite) ready() {
 	})
 }
 
-// units are as install.sh wants them: started, to be started at each boot, and
-// without anything that systemd would warn of.
+// units checks the units: they run, start at each boot, and systemd has no warnings.
 func (s *bareSite) units() {
 	s.t.Helper()
 	for role, m := range s.machines {
@@ -174,7 +173,7 @@ func (s *bareSite) units() {
 	}
 }
 
-// saves has the backup's unit run, as its timer does.
+// saves runs the unit of the backup, as its timer does.
 func (s *bareSite) saves() {
 	s.t.Helper()
 	server := s.machines["server"]
@@ -191,7 +190,7 @@ func (s *bareSite) saves() {
 	}
 }
 
-// renews brings new certificates, and has the agents use them without an end.
+// renews brings new certificates, which the agents use without a restart.
 func (s *bareSite) renews() {
 	s.t.Helper()
 	for role := range s.machines {
@@ -219,20 +218,20 @@ func (s *bareSite) renews() {
 	s.stage("certificates are renewed")
 }
 
-// agents are the processes of Consul and Nomad.
+// agents returns the pids of Consul and Nomad.
 func (m *machine) agents() map[string]string {
 	m.t.Helper()
 	return map[string]string{"consul": m.unit("consul")["MainPID"], "nomad": m.unit("nomad")["MainPID"]}
 }
 
-// serve waits until both agents are others than those, and answer.
+// serve waits until both agents have other pids than those, and answer.
 func (s *bareSite) serve(m *machine, than map[string]string) {
 	s.t.Helper()
 	for name, pid := range than {
 		s.until(name+" of "+m.name+" runs again", func() error {
 			u := m.unit(name)
 			if u["MainPID"] == pid {
-				return errors.New("it still does")
+				return errors.New("it is still the old process")
 			}
 			return u.is("active running success")
 		})

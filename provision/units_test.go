@@ -7,13 +7,13 @@ import (
 	"github.com/nearcast/nearcast/internal/testkit/nodes"
 )
 
-// job runs as cloud-init's user data does: systemd starts it.
+// job runs a command under systemd, as cloud-init runs user data.
 func (m *machine) job(args ...string) string {
 	m.t.Helper()
 	return m.run(append([]string{"systemd-run", "--quiet", "--pipe", "--wait", "--collect"}, args...)...)
 }
 
-// unit is what systemd says of one.
+// unit has the properties of a unit.
 type unit map[string]string
 
 func (m *machine) unit(name string) unit {
@@ -26,7 +26,7 @@ func (m *machine) unit(name string) unit {
 	return u
 }
 
-// is reports whether the unit is in a state such as "active running success".
+// is returns an error unless the unit is in a state such as "active running success".
 func (u unit) is(state string) error {
 	if have := u["ActiveState"] + " " + u["SubState"] + " " + u["Result"]; have != state {
 		return fmt.Errorf("%s is %q instead of %q: %s", u["Id"], have, state, u["StatusText"])
@@ -34,13 +34,13 @@ func (u unit) is(state string) error {
 	return nil
 }
 
-// ours are the units that install.sh made.
+// ours returns the units that install.sh installed.
 func (m *machine) ours() []string {
 	m.t.Helper()
 	return strings.Fields(m.run("sh", "-c", "cd /etc/systemd/system && ls consul.service nomad.service nearcast-*.service nearcast-*.timer"))
 }
 
-// started tells of each of ours which of its runs this is.
+// started returns the invocation id of each of our units.
 func (m *machine) started() map[string]string {
 	m.t.Helper()
 	all := map[string]string{}
@@ -52,13 +52,13 @@ func (m *machine) started() map[string]string {
 	return all
 }
 
-// systemd reports whether the machine has booted; an image has not.
+// systemd reports whether systemd runs; it does not in an image.
 func (m *machine) systemd() bool {
 	_, err := m.try("test", "-d", "/run/systemd/system")
 	return err == nil
 }
 
-// sound holds that nothing has failed and nothing is under way.
+// sound waits until no unit has failed, and none is starting.
 func (m *machine) sound() {
 	m.t.Helper()
 	nodes.Eventually(m.t, m.ctx, m.name+" is sound", func() error {

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// TestVagrantfile has Vagrant read the Vagrantfile as it would before an up. There
-// is no provider here, and so no machine.
+// TestVagrantfile: Vagrant accepts the Vagrantfile. There is no provider here, so it starts no
+// machine.
 func TestVagrantfile(t *testing.T) {
 	vagrant, err := exec.LookPath("vagrant")
 	if err != nil {
@@ -18,9 +18,9 @@ func TestVagrantfile(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	// A folder of its own: Vagrant makes the folders that it is to copy.
+	// In its own folder, because Vagrant makes the folders that it copies.
 	dir := t.TempDir()
-	for _, name := range []string{"Vagrantfile", "provision/vagrant/host.sh", "provision/vagrant/delay.sh", "provision/vagrant/jobs.sh"} {
+	for _, name := range []string{"Vagrantfile", "provision/vagrant/node.sh", "provision/vagrant/delay.sh", "provision/vagrant/jobs.sh"} {
 		text, err := os.ReadFile(filepath.Join("..", name))
 		if err != nil {
 			t.Fatal(err)

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// Role is what a host does for its site.
+// Role is what a node does for its site.
 type Role string
 
 const (
@@ -22,65 +22,64 @@ const (
 
 var roles = []Role{Server, Edge, Stream}
 
-// Roles are all roles there are.
+// Roles returns all roles.
 func Roles() []Role { return slices.Clone(roles) }
 
 func (r Role) String() string { return string(r) }
 
-// Values say what a host is to be. Nothing in them is secret. On a host they are
-// a file of NEARCAST_… lines, see ReadEnv.
+// Values describe a node. They contain no secret. On a node they are a file of NEARCAST_…
+// lines, see ReadEnv.
 type Values struct {
 	Role Role
 	Site string // Consul datacenter and Nomad region
 
-	// Primary is the site that owns ACLs; the others copy them. Default: Site.
+	// Primary is the site that owns ACLs; the other sites copy them. Default: Site.
 	Primary string
-	// Node is the host's name in Consul and Nomad. It begins with "<role>-": the
-	// ACL policy of a role's agents lets them speak for such names only.
-	// Default: <role>-<hostname>.
+	// Node is the node's name in Consul and Nomad. It begins with "<role>-": the ACL
+	// policy of a role's agents allows only such names. Default: <role>-<hostname>.
 	Node string
-	// Pool is the Nomad node pool. Default by role: control, edge, stream-cpu.
+	// Pool is the Nomad node pool. Default by role: server, edge, stream-cpu.
 	Pool string
-	Meta map[string]string // of the node, in Consul and Nomad
+	Meta map[string]string // metadata of the node in Consul and Nomad
 
-	// Interface is the network interface that the site's hosts share. Default:
-	// that of the default route.
+	// Interface is the network interface that connects the site's nodes. Default: the
+	// default route's.
 	Interface string
-	// Address is where other hosts reach this one: an IP or a go-sockaddr template.
+	// Address is where other nodes reach this node: an IP or a go-sockaddr template.
 	// Default: the address of Interface, else the private IP.
 	Address string
 	// HTTP is where the agents' HTTP APIs listen. Default: 127.0.0.1.
 	HTTP  string
 	Ports Ports
 
-	// Join names the servers of the site: IPs, host names, or a cloud's
-	// "provider=… tag_key=… tag_value=…". Consul and Nomad both use it.
+	// Join names the servers of the site: IPs, host names, or a cloud's "provider=…
+	// tag_key=… tag_value=…". Both Consul and Nomad use it.
 	Join []string
-	// NomadJoin is Join for Nomad where it does not use the well-known ports: serf
+	// NomadJoin replaces Join for Nomad if Nomad does not use its well-known ports: serf
 	// addresses for a server, RPC addresses for a client. Default: Join.
 	NomadJoin []string
-	// JoinWAN names servers of other sites in the same words. Servers only.
+	// JoinWAN names servers of other sites, in the same form. Servers only.
 	JoinWAN []string
-	// Servers is how many servers the site begins with. Default: 3.
+	// Servers is the number of servers that the site starts with. Default: 3.
 	Servers int
 
 	Cloud Cloud
 
 	Stream StreamValues
 	Tuning Tuning
-	// ConsulGroup may read what Consul reads. Default: consul.
+	// ConsulGroup is the Unix group that may read Consul's files. Default: consul.
 	ConsulGroup string
-	// Paths are where things are on the host. The defaults are what install.sh makes.
+	// Paths of files and folders on the node. install.sh makes the defaults.
 	Paths Paths
 }
 
-// Ports are the agents' ports; 0 is the well-known one.
+// Ports are the agents' ports; 0 means the well-known port.
 type Ports struct {
 	ConsulHTTP int // 8500
 	ConsulRPC  int // 8300
 	ConsulSerf int // 8301
 	ConsulWAN  int // 8302
-	ConsulDNS  int // 8600; -1 is none
+	ConsulDNS  int // 8600; -1 means none
 	NomadHTTP  int // 4646
 	NomadRPC   int // 4647
 	NomadSerf  int // 4648
@@ -88,50 +87,50 @@ type Ports struct {
 
 // StreamValues are the options of the stream driver, docs/DRIVER.md.
 type StreamValues struct {
-	// PublicIP is where browsers reach this host. "imds" asks the cloud when the
-	// host is configured; empty is for a host that has its public address itself.
+	// PublicIP is where browsers reach this node. "imds" reads it from the cloud's metadata
+	// service when the node is configured. Empty: a network interface has the address.
 	PublicIP string
 	PortMin  int // default 20000
 	PortMax  int // default 20999
 	Loopback bool
-	// CacheSize is at most what the volume of Paths.Cache holds. Default: 20GiB.
+	// CacheSize limits the content cache. Default: 20GiB.
 	CacheSize string
 	S3        S3
 }
 
-// Cloud is what a host in AWS knows of itself. The site is its region.
+// Cloud has the settings of a node in AWS. The site is the region's name.
 type Cloud struct {
-	// Names in Secrets Manager: of the cluster's secrets, which servers alone read,
-	// and of what edge and stream hosts have. All empty: the secrets are in files.
-	SecretServers, SecretEdge, SecretHosts string
-	// Group is the auto scaling group, and Hook waits for the drain of a host that
-	// the group is about to terminate.
+	// Names in Secrets Manager: of the cluster's secrets, which only servers read, of the
+	// edge nodes' secrets, and of the stream nodes'. All empty: the secrets are files.
+	SecretServers, SecretEdge, SecretNodes string
+	// Group is the auto scaling group. Hook is its lifecycle hook, which waits for the
+	// drain before the group terminates a node.
 	Group, Hook string
 }
 
-// S3 is the object store. Without an endpoint it is AWS.
+// S3 is the object store. Without an endpoint it is AWS's.
 type S3 struct {
 	Endpoint  string
 	Region    string // default: the site
 	PathStyle bool
 }
 
-// Tuning is what a small or a crowded machine sets otherwise. Zero is the
-// agents' own default, or that of production.
+// Tuning has settings for small or crowded machines. Zero means the agents' default, or
+// the one of production.
 type Tuning struct {
 	RaftMultiplier int      // 1 in production
-	CPU            int      // MHz that the Nomad client claims to have
-	ReservedMemory int      // MB kept from seats; default by role
-	DiskThreshold  int      // per cent full at which Nomad forgets allocations
+	CPU            int      // MHz that the Nomad client reports
+	ReservedMemory int      // MB that tasks cannot use; default by role
+	DiskThreshold  int      // percent of use of the disk at which Nomad removes old allocations
 	Drivers        []string // Nomad task drivers; default by role
-	NoCloud        bool     // ask no cloud's metadata service
+	NoCloud        bool     // do not look for a cloud's metadata service
 	HTTPPerClient  int      // connections to Consul from one address; default 4096
-	// RetryJoin is the time between attempts to join others. Default: 5s, for the
-	// attempt may be a question to the cloud, which counts them.
+	// RetryJoin is the time between attempts to join. Default: 5s, because an attempt may
+	// be a request to the cloud, which limits their rate.
 	RetryJoin string
 }
 
-// Paths are absolute.
+// Paths are absolute paths.
 type Paths struct {
 	ConsulConfig string // /etc/consul.d
 	NomadConfig  string // /etc/nomad.d
@@ -143,17 +142,17 @@ type Paths struct {
 	Cache        string // /var/cache/nearcast
 }
 
-// WithDefaults fills in what Values leave open. Only the node's name depends on
+// WithDefaults returns the values with their defaults. Only the default of Node depends on
 // the machine.
 func (v Values) WithDefaults() Values {
 	set(&v.Primary, v.Site)
 	if v.Node == "" {
-		// A machine without a name is caught by Validate.
+		// Validate refuses a machine without a name.
 		if name, err := os.Hostname(); err == nil {
 			v.Node = string(v.Role) + "-" + strings.ToLower(name)
 		}
 	}
-	set(&v.Pool, map[Role]string{Server: "control", Edge: "edge", Stream: "stream-cpu"}[v.Role])
+	set(&v.Pool, map[Role]string{Server: "server", Edge: "edge", Stream: "stream-cpu"}[v.Role])
 	if v.Interface != "" {
 		set(&v.Address, fmt.Sprintf("{{ GetInterfaceIP %q }}", v.Interface))
 	}
@@ -176,14 +175,14 @@ func (v Values) WithDefaults() Values {
 	set(&v.Stream.PortMax, 20999)
 	set(&v.Stream.CacheSize, "20GiB")
 	set(&v.Stream.S3.Region, v.Site)
-	if v.Cloud.SecretHosts != "" {
+	if v.Cloud.SecretNodes != "" {
 		set(&v.Stream.PublicIP, PublicIPFromIMDS)
 	}
 	t := &v.Tuning
 	set(&t.RaftMultiplier, 1)
 	set(&t.HTTPPerClient, 4096)
 	set(&t.RetryJoin, "5s")
-	// What Consul, Nomad and the system need beside the workload.
+	// What Consul, Nomad and the system need.
 	set(&t.ReservedMemory, map[Role]int{Server: 1024, Edge: 384, Stream: 512}[v.Role])
 	if t.Drivers == nil {
 		t.Drivers = []string{"exec"}
@@ -217,55 +216,55 @@ var (
 	byteSize = regexp.MustCompile(`^(0|[1-9][0-9]*(B|[KMGT]i?B))$`)
 )
 
-// Validate says everything that is wrong at once, in words for who wrote the
-// values. It is meant for values with their defaults.
+// Validate returns one error that names everything that is wrong, for the author of the
+// values. Call it on values with their defaults.
 func (v Values) Validate() error {
 	var errs []error
 	wrong := func(field string, value any, allowed string) {
 		errs = append(errs, fmt.Errorf("%s is %q: %s", field, fmt.Sprint(value), allowed))
 	}
 	if !slices.Contains(roles, v.Role) {
-		wrong("role", v.Role, `it has to be "server", "edge" or "stream"`)
+		wrong("role", v.Role, `it must be "server", "edge" or "stream"`)
 	}
 	// The site's name becomes part of host names in certificates.
 	for field, name := range map[string]string{"site": v.Site, "primary": v.Primary} {
 		if !siteName.MatchString(name) {
-			wrong(field, name, "it has to be letters a-z, digits and hyphens, such as eu-central-1")
+			wrong(field, name, "it must be letters a-z, digits and hyphens, such as eu-central-1")
 		}
 	}
 	if !siteName.MatchString(v.Node) || !strings.HasPrefix(v.Node, string(v.Role)+"-") {
-		wrong("node", v.Node, fmt.Sprintf(`it has to begin with "%s-" and be letters a-z, digits and hyphens, for that is what the role's token may speak for`, v.Role))
+		wrong("node", v.Node, fmt.Sprintf(`it must begin with "%s-" and be letters a-z, digits and hyphens: the token of the role allows only such names`, v.Role))
 	}
 	if !poolName.MatchString(v.Pool) {
-		wrong("pool", v.Pool, "it has to be a Nomad node pool, such as stream-gpu")
+		wrong("pool", v.Pool, "it must be the name of a Nomad node pool, such as stream-gpu")
 	}
 	for name := range v.Meta {
 		if !metaName.MatchString(name) {
-			wrong("meta", name, "a name has to be letters, digits, hyphens and underscores")
+			wrong("meta", name, "a name must be letters, digits, hyphens and underscores")
 		}
 	}
 	if len(v.Join) == 0 && !(v.Role == Server && v.Servers == 1) {
-		wrong("join", "", `it has to name the site's servers, such as 10.0.1.4,10.0.2.4 or "provider=aws tag_key=… tag_value=…"`)
+		wrong("join", "", `it must name the site's servers, such as 10.0.1.4,10.0.2.4 or "provider=aws tag_key=… tag_value=…"`)
 	}
 	for field, list := range map[string][]string{"join": v.Join, "join_wan": v.JoinWAN} {
 		if slices.Contains(list, "") {
-			wrong(field, "", "it has an empty entry")
+			wrong(field, "", "it has an empty item")
 		}
 	}
 	if v.Role != Server && len(v.JoinWAN) > 0 {
-		wrong("join_wan", strings.Join(v.JoinWAN, " "), "only servers know other sites")
+		wrong("join_wan", strings.Join(v.JoinWAN, " "), "only servers join other sites")
 	}
 	if v.Servers < 1 || v.Servers > 7 || v.Servers%2 == 0 {
-		wrong("servers", v.Servers, "it has to be 1, 3, 5 or 7: of an even number, no more may fail than of one less")
+		wrong("servers", v.Servers, "it must be 1, 3, 5 or 7: an even number survives no more failures than one server less")
 	}
 	if ip, err := netip.ParseAddr(v.HTTP); err != nil || !ip.IsLoopback() {
-		wrong("http", v.HTTP, "it has to be a loopback address: the APIs are without TLS, and are reached from elsewhere by a tunnel")
+		wrong("http", v.HTTP, "it must be a loopback address: the APIs have no TLS, and operators reach them through a tunnel")
 	}
 	if err := isAddress(v.Address); err != nil {
 		wrong("address", v.Address, err.Error())
 	}
 	if (v.Cloud.Group == "") != (v.Cloud.Hook == "") {
-		wrong("asg, hook", v.Cloud.Group+", "+v.Cloud.Hook, "both have to be given, or none")
+		wrong("asg, hook", v.Cloud.Group+", "+v.Cloud.Hook, "give both or none")
 	}
 	errs = append(errs, v.Ports.validate()...)
 	if v.Role == Stream {
@@ -273,20 +272,20 @@ func (v Values) Validate() error {
 	}
 	for field, path := range v.Paths.all() {
 		if !filepath.IsAbs(path) {
-			wrong("paths."+field, path, "it has to be an absolute path")
+			wrong("paths."+field, path, "it must be an absolute path")
 		}
 	}
-	// Errors came from maps too; the order is the reader's.
+	// Maps have no order; the reader gets one.
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errors.Join(errs...)
 }
 
 func isAddress(address string) error {
 	if strings.HasPrefix(address, "{{") && strings.HasSuffix(address, "}}") {
-		return nil // the agents' business
+		return nil // the agents evaluate it
 	}
 	if ip, err := netip.ParseAddr(address); err != nil || ip.IsUnspecified() {
-		return errors.New("it has to be one IP of this host, or a template such as {{ GetPrivateIP }}")
+		return errors.New("it must be one IP of this node, or a template such as {{ GetPrivateIP }}")
 	}
 	return nil
 }
@@ -304,10 +303,10 @@ func (p Ports) validate() (errs []error) {
 			continue
 		}
 		if f.port < 1 || f.port > 65535 {
-			errs = append(errs, fmt.Errorf("ports.%s is %d: it has to be a port from 1 to 65535", f.name, f.port))
+			errs = append(errs, fmt.Errorf("ports.%s is %d: it must be a port from 1 to 65535", f.name, f.port))
 		}
 		if other := seen[f.port]; other != "" {
-			errs = append(errs, fmt.Errorf("ports.%s is %d: so is ports.%s", f.name, f.port, other))
+			errs = append(errs, fmt.Errorf("ports.%s is %d: ports.%s is the same", f.name, f.port, other))
 		}
 		seen[f.port] = f.name
 	}
@@ -320,17 +319,17 @@ func (s StreamValues) validate() (errs []error) {
 	}
 	if s.PublicIP != "" && s.PublicIP != PublicIPFromIMDS {
 		if ip, err := netip.ParseAddr(s.PublicIP); err != nil || ip.IsUnspecified() {
-			wrong("public_ip", s.PublicIP, `it has to be an IP, "imds", or nothing`)
+			wrong("public_ip", s.PublicIP, `it must be an IP, "imds", or empty`)
 		}
 	}
 	if s.PortMin < 1024 || s.PortMax > 65535 || s.PortMin > s.PortMax {
-		wrong("port_min, port_max", fmt.Sprintf("%d, %d", s.PortMin, s.PortMax), "they have to be a range within 1024 to 65535")
+		wrong("port_min, port_max", fmt.Sprintf("%d, %d", s.PortMin, s.PortMax), "they must be a range within 1024 to 65535")
 	}
 	if !byteSize.MatchString(s.CacheSize) {
-		wrong("cache_size", s.CacheSize, `it has to be a size such as 40GiB, or "0" for no limit but the disk`)
+		wrong("cache_size", s.CacheSize, `it must be a size such as 40GiB, or "0" for no limit but the disk`)
 	}
 	if e := s.S3.Endpoint; e != "" && !strings.HasPrefix(e, "http://") && !strings.HasPrefix(e, "https://") {
-		wrong("s3.endpoint", e, "it has to be an http or https URL, or nothing for AWS")
+		wrong("s3.endpoint", e, "it must be an http or https URL, or empty for AWS")
 	}
 	return errs
 }
@@ -342,6 +341,6 @@ func (p Paths) all() map[string]string {
 	}
 }
 
-// PublicIPFromIMDS stands for the address that the cloud's metadata service
-// names. Who configures the host asks, before Render.
+// PublicIPFromIMDS stands for the address that the cloud's metadata service returns.
+// Package configure replaces it before Render.
 const PublicIPFromIMDS = "imds"

@@ -7,14 +7,14 @@ import (
 	"testing"
 )
 
-// wrong is input that must be refused, and what must be said of it.
+// wrong is input that must be refused, and parts of the messages about it.
 type wrong struct {
 	variables string
 	say       []string
 }
 
-// Input of one set is wrong in many ways at once, and each is told. One set is
-// needed where a variable can only be judged once another is right.
+// The input of one set is wrong in many ways at once, and there is a message about each. A
+// separate set is needed if a check of a variable depends on another one.
 var wrongInput = map[string]wrong{
 	"no-site": {
 		variables: `
@@ -35,7 +35,7 @@ var wrongInput = map[string]wrong{
 
     "eu-central-1" = {
       cidr       = "10.10.64.0/18"
-      edge_hosts = 1
+      edge_nodes = 1
       pools      = { cpu = { instance_types = ["large"], min = 1, max = 3, on_demand_base = 9, cache_gib = 1 } }
     }
     "ap-south-1" = { cidr = "10.50.0.0/16", pools = { cpu = { instance_types = [], min = -1, max = 1, spot_percent = 101 } } }
@@ -50,16 +50,16 @@ var wrongInput = map[string]wrong{
     "us-west-2"  = { cidr = "network", pools = { cpu = { instance_types = ["c7i.large"], min = 1, max = 2 } } }
   }`,
 		say: []string{
-			"no AWS region: mars-north-1, us-west-1. Known are: af-south-1,",
-			"could not be connected: ap-south-1 (10.50.0.0/16) and us-west-1 (10.50.0.0/16), eu-central-1 (10.10.64.0/18) and mars-north-1 (10.10.0.0/16).",
-			"a cidr that cannot be used: af-south-1 (10.60.0.0), eu-north-1 (10.61.0.1/16), eu-west-1 (10.62.0.0/24), us-east-1 (11.0.0.0/16), us-east-2 (172.0.0.0/10), us-west-2 (network). Give a private network",
+			"unknown AWS regions: mars-north-1, us-west-1. Known are: af-south-1,",
+			"cannot be connected: ap-south-1 (10.50.0.0/16) and us-west-1 (10.50.0.0/16), eu-central-1 (10.10.64.0/18) and mars-north-1 (10.10.0.0/16).",
+			"a cidr that is not allowed: af-south-1 (10.60.0.0), eu-north-1 (10.61.0.1/16), eu-west-1 (10.62.0.0/24), us-east-1 (11.0.0.0/16), us-east-2 (172.0.0.0/10), us-west-2 (network). Give a private network",
 			"the key cpu, gpu or both; not so in: mars-north-1, us-west-1.",
 			"0 <= min <= max and max >= 1; not so in: ap-south-1/cpu (min -1, max 1), ca-west-1/gpu (min 0, max 0), mars-north-1/tpu (min 5, max 2), sa-east-1/cpu (min 1.5, max 2).",
 			"not so in: ap-south-1/cpu (on_demand_base 1, max 1, spot_percent 101), eu-central-1/cpu (on_demand_base 9, max 3, spot_percent 80).",
 			"such as c7i.2xlarge, at least one; not so in: ap-south-1/cpu (), eu-central-1/cpu (large).",
 			"cache_gib from 10 to 16384; not so in: eu-central-1/cpu (1).",
 			"names of Debian packages, such as f3d; not so: sa-east-1/cpu (f3d; reboot).",
-			"beside the old one; not so in: eu-central-1 (1).",
+			"before the old one stops; not so in: eu-central-1 (1).",
 		},
 	},
 	"names": {
@@ -82,7 +82,7 @@ var wrongInput = map[string]wrong{
 			`primary_region is "sa-east-1", which is not in regions; it must be one of: eu-central-1.`,
 			"media_ports are 8000 to 9000; give a range within 10000 to 32767.",
 			"turn_ports are 21999 to 21000; give a range",
-			`alarm_email is "nobody", which is no address.`,
+			`alarm_email is "nobody", which is not an e-mail address.`,
 			"for every region or for none; given: us-east-1; regions: eu-central-1.",
 			"certificate in the region itself; not so for: us-east-1.",
 			`release is "./tests/fixtures/none.tar.gz"; run make release`,
@@ -146,7 +146,7 @@ var wrongInput = map[string]wrong{
 	},
 }
 
-// refuse gives wrong input, and checks what is said about it.
+// refuse plans with wrong input, and checks the messages.
 func (c *checker) refuse(t *testing.T) {
 	t.Helper()
 	var files []string
@@ -174,14 +174,14 @@ run "refused" {
 	for name, w := range wrongInput {
 		f := seen["wrong-"+name]
 		if f == nil || f.status == "pass" {
-			t.Errorf("%s: wrong input was taken", name)
+			t.Errorf("%s: wrong input was accepted", name)
 			continue
 		}
-		// Messages are broken into lines of their own.
+		// Terraform breaks messages into lines.
 		said := strings.Join(strings.Fields(f.said()), " ")
 		for _, say := range w.say {
 			if !strings.Contains(said, say) {
-				t.Errorf("%s: nothing says %q; it says:\n%s", name, say, f.said())
+				t.Errorf("%s: no message contains %q; it says:\n%s", name, say, f.said())
 			}
 		}
 	}

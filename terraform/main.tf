@@ -1,10 +1,11 @@
-# A cluster: sites, one an AWS region; each pair of them connected; content going
-# from the primary one to the others. README.md says how to use it.
+# A cluster: a site for each AWS region, a connection between each pair of sites, and
+# replication of content from the primary site to the others. README.md says how to
+# use it.
 
 locals {
   others = { for n, m in module.region : n => m if n != var.primary_region }
 
-  # Each two sites once, by both their names.
+  # Each pair of sites once, by both names.
   pairs = merge([for i, a in keys(var.regions) : {
     for b in slice(keys(var.regions), i + 1, length(var.regions)) : "${a}--${b}" => { a = a, b = b }
   }]...)
@@ -25,7 +26,7 @@ module "region" {
   domain           = var.domain
   zone_id          = data.aws_route53_zone.this.zone_id
   cidr             = each.value.cidr
-  edge_hosts       = each.value.edge_hosts
+  edge_nodes       = each.value.edge_nodes
   pools            = each.value.pools
   certificate_arn  = lookup(var.certificates, each.key, null)
   media_ports      = var.media_ports
@@ -63,7 +64,7 @@ module "replication" {
   topic_arn     = module.region[var.primary_region].alarms.topic_arn
 }
 
-# Route 53 reports the health of sites to us-east-1, wherever they are.
+# Route 53 reports the health of all sites to us-east-1.
 resource "aws_sns_topic" "global" {
   region = "us-east-1"
   name   = "${var.name}-reachability"

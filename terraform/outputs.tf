@@ -4,7 +4,7 @@ output "url" {
 }
 
 output "sites" {
-  description = "What jobs and operators need to know of each site."
+  description = "What jobs and operators need of each site."
   value = { for n, m in module.region : n => {
     primary        = n == var.primary_region
     vpc_id         = m.network.vpc_id
@@ -14,19 +14,19 @@ output "sites" {
     turn           = m.entry.turn_name == "" ? "" : "${m.entry.turn_name}:3478"
     content_bucket = m.content.name
     system_bucket  = m.system.name
-    groups         = { for role, h in m.hosts : role => h.group }
+    groups         = { for role, h in m.nodes : role => h.group }
     secrets        = m.secrets
     open           = m.open
   } }
 }
 
 output "content_upload" {
-  description = "Uploads content; the other sites get it by replication."
+  description = "Command that uploads content to the primary site; S3 replicates it to the others."
   value       = "aws s3 sync ./content s3://${module.region[var.primary_region].content.name}/ --region ${var.primary_region}"
 }
 
 output "connect" {
-  description = "By site: brings the API of a Nomad server to port 4646 of this machine, and of Consul with 8500 for 4646."
+  description = "By site: command that forwards the API of a Nomad server to port 4646 of this machine; with 8500 for 4646, Consul's."
   value = { for n, m in module.region : n => join(" ", [
     "aws ssm start-session --region ${n}",
     "--target \"$(aws ec2 describe-instances --region ${n} --filters Name=tag:nearcast-server,Values=${var.name} Name=instance-state-name,Values=running --query 'Reservations[0].Instances[0].InstanceId' --output text)\"",
@@ -35,13 +35,13 @@ output "connect" {
 }
 
 output "operator_secret" {
-  description = "Prints the secret with the operator's tokens and the CA, once the first servers are up."
+  description = "Command that prints the secret with the operator's tokens and the CA, after the first servers have started."
   value       = "aws secretsmanager get-secret-value --region ${var.primary_region} --secret-id ${module.region[var.primary_region].secrets.servers} --query SecretString --output text"
 }
 
-output "replace_hosts" {
-  description = "By site: what gives running servers, edge hosts and stream hosts the newest image and programs, one after the other and drained."
+output "replace_nodes" {
+  description = "By site: commands that replace servers, edge nodes and stream nodes, one after the other, by nodes with the latest image and release. Each one drains first."
   value = { for n, m in module.region : n => [
-    for role, h in m.hosts : "aws autoscaling start-instance-refresh --region ${n} --auto-scaling-group-name ${h.group} --preferences MinHealthyPercentage=100,MaxHealthyPercentage=134"
+    for role, h in m.nodes : "aws autoscaling start-instance-refresh --region ${n} --auto-scaling-group-name ${h.group} --preferences MinHealthyPercentage=100,MaxHealthyPercentage=134"
   ] }
 }

@@ -17,7 +17,7 @@ type plan struct {
 	Changes []resource `json:"resource_changes"`
 }
 
-// resource is one of a plan, and what would be done to it.
+// resource is a resource of a plan, and the planned change.
 type resource struct {
 	Address string `json:"address"`
 	Module  string `json:"module_address"`
@@ -31,7 +31,7 @@ type resource struct {
 	} `json:"change"`
 }
 
-// report is what terraform test said of a file.
+// report is the result of terraform test for a file.
 type report struct {
 	status   string
 	passed   int
@@ -46,8 +46,8 @@ func (r *report) said() string {
 	return strings.Join(r.problems, "\n")
 }
 
-// read sorts the output of terraform test -json by the files' names, without
-// folder and ending. What is said of no file is said of each.
+// read sorts the output of terraform test -json by file, without folder and extension.
+// Messages without a file count for each file.
 func read(out []byte) map[string]*report {
 	files := map[string]*report{}
 	var common []string
@@ -71,7 +71,7 @@ func read(out []byte) map[string]*report {
 			} `json:"diagnostic"`
 		}
 		if err := json.Unmarshal(line, &event); err != nil {
-			// Not of the tests, but of what came before them.
+			// Output from before the tests.
 			common = append(common, string(line))
 			continue
 		}
@@ -107,7 +107,7 @@ func read(out []byte) map[string]*report {
 	return files
 }
 
-// managed are the resources that the plan wants to be there.
+// managed returns the resources that exist after the plan.
 func (p plan) managed(types ...string) []resource {
 	var found []resource
 	for _, r := range p.Changes {
@@ -118,7 +118,7 @@ func (p plan) managed(types ...string) []resource {
 	return found
 }
 
-// text is an attribute as text; nothing if it is not known.
+// text returns an attribute as text; empty if it is not known.
 func (r resource) text(name string) string {
 	if v, ok := r.Change.After[name]; ok && v != nil {
 		return fmt.Sprint(v)
@@ -136,22 +136,22 @@ func block(in map[string]any, name string) map[string]any {
 	return b
 }
 
-// check is what holds of every plan that wants sites to be there.
+// check has the rules for every plan with sites.
 func (p plan) check(t *testing.T) {
 	t.Helper()
 	p.checkRegions(t)
 	p.checkOpen(t)
-	p.checkMachines(t)
+	p.checkNodes(t)
 	p.checkBuckets(t)
 	p.checkState(t)
 }
 
-// checkRegions finds resources without a region: they would be made in the
-// provider's own, whichever site they are for.
+// checkRegions finds resources without a region: they would be made in the provider's
+// region, for whatever site they are.
 func (p plan) checkRegions(t *testing.T) {
 	t.Helper()
 	abroad := []string{
-		// Known in us-east-1 alone.
+		// These exist only in us-east-1.
 		"aws_sns_topic.global", "aws_cloudwatch_metric_alarm.unreachable",
 	}
 	for _, r := range p.managed() {
@@ -183,7 +183,7 @@ func between(s, before, after string) string {
 	return ""
 }
 
-// checkOpen finds whatever the whole world may reach.
+// checkOpen finds what is open to the internet.
 func (p plan) checkOpen(t *testing.T) {
 	t.Helper()
 	allowed := map[string]bool{"tcp 443-443": true, "udp 20000-20999": true}
@@ -206,11 +206,11 @@ func (p plan) checkOpen(t *testing.T) {
 	if !maps.Equal(seen, allowed) {
 		t.Errorf("%s: open are %v; want %v", p.Run, seen, allowed)
 	}
-	// There are other ways to write rules, which would go past the check above.
+	// The check above does not see other kinds of rules.
 	for _, r := range p.managed("aws_security_group", "aws_default_security_group") {
 		for _, kind := range []string{"ingress", "egress"} {
 			if rules, _ := r.Change.After[kind].([]any); len(rules) > 0 {
-				t.Errorf("%s: %s has rules of its own; they belong into modules/firewall", p.Run, r.Address)
+				t.Errorf("%s: %s has rules of its own; move them to modules/firewall", p.Run, r.Address)
 			}
 		}
 	}
@@ -219,9 +219,8 @@ func (p plan) checkOpen(t *testing.T) {
 	}
 }
 
-// checkMachines finds machines whose metadata apps could reach, and disks that
-// are not encrypted.
-func (p plan) checkMachines(t *testing.T) {
+// checkNodes finds nodes whose metadata apps could read, and disks that are not encrypted.
+func (p plan) checkNodes(t *testing.T) {
 	t.Helper()
 	templates := p.managed("aws_launch_template")
 	if len(templates) == 0 {
@@ -243,11 +242,11 @@ func (p plan) checkMachines(t *testing.T) {
 		}
 	}
 	for _, r := range p.managed("aws_instance", "aws_launch_configuration", "aws_spot_instance_request", "aws_spot_fleet_request") {
-		t.Errorf("%s: %s is a machine that no launch template of ours describes", p.Run, r.Address)
+		t.Errorf("%s: %s is a node without a launch template of ours", p.Run, r.Address)
 	}
 }
 
-// checkBuckets finds buckets that lack one of what every bucket has.
+// checkBuckets finds buckets without the settings that every bucket has.
 func (p plan) checkBuckets(t *testing.T) {
 	t.Helper()
 	for _, bucket := range p.managed("aws_s3_bucket") {
@@ -270,7 +269,7 @@ func (p plan) checkBuckets(t *testing.T) {
 	}
 }
 
-// checkState finds what would bring a secret into the state.
+// checkState finds resources that would put a secret into the state.
 func (p plan) checkState(t *testing.T) {
 	t.Helper()
 	for _, r := range p.managed() {
@@ -282,7 +281,7 @@ func (p plan) checkState(t *testing.T) {
 	}
 }
 
-// checkRemoval finds what is done elsewhere when a site goes.
+// checkRemoval finds changes of other sites when a site is removed.
 func (p plan) checkRemoval(t *testing.T, site string) {
 	t.Helper()
 	gone := 0
@@ -295,7 +294,7 @@ func (p plan) checkRemoval(t *testing.T, site string) {
 		case actions == "delete" && its:
 			gone++
 		case actions == "update" && strings.HasPrefix(r.Address, "module.replication[0].") && r.Type != "aws_cloudwatch_metric_alarm":
-			// One configuration of the primary bucket names all destinations.
+			// The primary bucket has one configuration for all destinations.
 		default:
 			t.Errorf("%s: the removal of %s does %s to %s", p.Run, site, actions, r.Address)
 		}

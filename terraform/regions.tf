@@ -1,4 +1,4 @@
-# What the validation of regions needs to know.
+# Constants for the validation of regions.
 
 locals {
   # Regions that offer at least three zones to every account. us-west-1 has two.
@@ -13,7 +13,7 @@ locals {
     "us-east-1", "us-east-2", "us-west-2",
   ]
 
-  # Networks that a site may have.
+  # Allowed networks of sites.
   private_networks = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"]
   sizes            = ["16", "17", "18", "19", "20"]
 }

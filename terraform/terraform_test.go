@@ -1,15 +1,15 @@
-// Package terraform_test checks the Terraform code of this folder without an
-// AWS account: its form, its validity, and its tests in tests/, which run
-// against a made-up AWS.
+// Package terraform_test checks the Terraform code of this folder without an AWS account:
+// its format, its validity, and its tests in tests/, which run against a stand-in for AWS.
 //
-// Those tests say what is meant; this package runs them, and looks through every
-// plan they made for what must hold of each resource, also of one that somebody
-// adds later: where it is made, what it opens, what it leaves in the state.
+// The tests check what is intended. This package runs them, and checks every plan that they
+// made for rules that hold for each resource, also for one that is added later: its region,
+// what it opens, what it leaves in the state.
 //
-// The providers come from the registry where it can be reached, and else from an
-// offline stand-in with the same schemas: a program that takes
-// "DIR test [arguments of terraform test]", named by $NEARCAST_TFCHECK or found
-// as tfcheck in PATH. The log says which was used.
+//	NEARCAST_TFCHECK=path/to/tfcheck go test ./terraform
+//
+// The providers come from the registry if it can be reached, else from an offline stand-in
+// with the same schemas: a program with the arguments "DIR test [arguments of terraform
+// test]", which $NEARCAST_TFCHECK names, or tfcheck in PATH. The log says which was used.
 package terraform_test
 
 import (
@@ -56,12 +56,12 @@ func TestTerraform(t *testing.T) {
 			}
 		})
 	}
-	t.Run("what is said of wrong input", func(t *testing.T) {
+	t.Run("messages about wrong input", func(t *testing.T) {
 		c.refuse(t)
 	})
 }
 
-// TestNothingBakedIn looks for what belongs to one account.
+// TestNothingBakedIn searches for values that belong to one account.
 func TestNothingBakedIn(t *testing.T) {
 	secret := regexp.MustCompile(`\b\d{12}\b|AKIA[0-9A-Z]{16}|ami-[0-9a-f]{8,}|-----BEGIN`)
 	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
@@ -102,7 +102,7 @@ func newChecker(t *testing.T) *checker {
 	if err := os.CopyFS(c.dir, os.DirFS(".")); err != nil {
 		t.Fatalf("copy this folder: %v", err)
 	}
-	// What an operator did here is not part of what is tested.
+	// An operator's own files are not part of the test.
 	for _, own := range []string{".terraform", ".build", "terraform.tfstate", "terraform.tfvars"} {
 		if err := os.RemoveAll(filepath.Join(c.dir, own)); err != nil {
 			t.Fatal(err)
@@ -139,14 +139,14 @@ func newChecker(t *testing.T) *checker {
 	return c
 }
 
-// test runs files of tests, and returns what came of each.
+// test runs files of tests, and returns a report of each.
 func (c *checker) test(t *testing.T, files []string, args ...string) map[string]*report {
 	t.Helper()
 	all := append(c.argv[:len(c.argv):len(c.argv)], "-json")
 	for _, f := range files {
 		all = append(all, "-filter=tests/"+f+".tftest.hcl")
 	}
-	// That something failed is known file by file.
+	// The reports of the files say what failed.
 	out, err := run(t, c.dir, all[0], append(all[1:], args...)...)
 	seen := read(out)
 	if len(seen) == 0 {
@@ -155,8 +155,8 @@ func (c *checker) test(t *testing.T, files []string, args ...string) map[string]
 	return seen
 }
 
-// run returns what a command printed. It, and what it started, ends within ten
-// minutes, which only a machine with much else to do comes near.
+// run returns what a command printed. The command and its children end within ten minutes;
+// only a very busy machine needs that long.
 func run(t *testing.T, dir, name string, args ...string) ([]byte, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)

@@ -25,10 +25,9 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 )
 
-// TestUserData runs what a host runs at its first boot, against a metadata service
-// that wants a token and a bucket that wants a signature, up to the point where
-// install.sh is called. Only places are other ones: the host's folders, and where
-// the two servers are.
+// TestUserData runs the script of a node's first boot up to install.sh, against a metadata
+// service that requires a token and a bucket that requires a signature. Only paths and
+// addresses are different: the node's folders, and the two servers.
 func TestUserData(t *testing.T) {
 	for _, program := range []string{"terraform", "curl"} {
 		if _, err := exec.LookPath(program); err != nil {
@@ -43,7 +42,7 @@ func TestUserData(t *testing.T) {
 		want        []string // said
 		fails       bool
 	}{
-		"a host is set up": {role, hex.EncodeToString(sum[:]), []string{
+		"a node is set up": {role, hex.EncodeToString(sum[:]), []string{
 			"install.sh --role edge --env ", "NEARCAST_ROLE='edge'", "NEARCAST_JOIN='provider=aws tag_key=a tag_value=b'",
 		}, false},
 		"another release than Terraform uploaded": {role, strings.Repeat("0", 64), []string{"release.tar.gz: FAILED"}, true},
@@ -56,8 +55,8 @@ func TestUserData(t *testing.T) {
 			t.Cleanup(bucket.Close)
 
 			dir := t.TempDir()
-			// All that curl connects to is the bucket, but for the metadata service, which
-			// is told apart by its port.
+			// curl connects to the bucket for all names, except for the metadata service, which
+			// has its own port.
 			port := strings.TrimPrefix(metadata.URL, "http://127.0.0.1:")
 			ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: bucket.Certificate().Raw})
 			write(t, filepath.Join(dir, "ca.pem"), string(ca))
@@ -65,7 +64,7 @@ func TestUserData(t *testing.T) {
 				strings.TrimPrefix(bucket.URL, "https://"), filepath.Join(dir, "ca.pem")))
 			script := strings.NewReplacer(
 				"http://169.254.169.254/", "http://127.0.0.1:"+port+"/",
-				// The one name that the test server's certificate is for.
+				// The name in the test server's certificate.
 				"https://system-bucket.s3.eu-central-1.amazonaws.com/", "https://example.com/",
 				"/etc/nearcast", filepath.Join(dir, "etc"), "/var/lib/nearcast", filepath.Join(dir, "lib"),
 				"for pause in 2 5 10 20 30 60 60 60;", "for pause in 0;",
@@ -87,14 +86,14 @@ func TestUserData(t *testing.T) {
 	}
 }
 
-// role are the credentials of the instance, as the metadata service has them.
+// role are the credentials of the instance in the metadata service.
 var role = aws.Credentials{AccessKeyID: "ASIAEXAMPLE", SecretAccessKey: "a/secret+key", SessionToken: "a//token+of=many==signs"}
 
 // userData renders the template, as Terraform does.
 func userData(t *testing.T, sum string) string {
 	t.Helper()
 	dir := t.TempDir()
-	text, err := os.ReadFile("modules/hosts/user-data.sh.tftpl")
+	text, err := os.ReadFile("modules/nodes/user-data.sh.tftpl")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,8 +141,8 @@ func serveMetadata(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// store is a bucket with one object. It signs each request anew, by AWS's own
-// library, and compares.
+// store is a bucket with one object. It signs each request again with AWS's library, and
+// compares.
 type store struct {
 	t           *testing.T
 	credentials aws.Credentials
@@ -166,7 +165,7 @@ func (s *store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		err = v4.NewSigner().SignHTTP(r.Context(), s.credentials, again, hash, "s3", "eu-central-1", at)
 	}
-	// The two write their commas with and without spaces.
+	// curl and the library differ in spaces after commas.
 	plain := func(h http.Header) string { return strings.ReplaceAll(h.Get("Authorization"), " ", "") }
 	if err != nil || plain(r.Header) != plain(again.Header) {
 		w.WriteHeader(http.StatusForbidden)

@@ -1,5 +1,5 @@
 variable "name" {
-  description = "Name of the cluster; the names of what is made begin with it. Two clusters of one account need two names."
+  description = "Name of the cluster; the names of all resources begin with it. Two clusters in one account need two names."
   type        = string
   default     = "nearcast"
 
@@ -11,7 +11,7 @@ variable "name" {
 }
 
 variable "domain" {
-  description = "Name at which people reach the cluster, such as play.example.com. Sites are below it: eu-central-1.play.example.com."
+  description = "Domain name of the cluster for people, such as play.example.com. Sites are below it: eu-central-1.play.example.com."
   type        = string
 
   validation {
@@ -26,7 +26,7 @@ variable "domain" {
 }
 
 variable "zone" {
-  description = "Name of the public Route 53 hosted zone, in this account, that domain is in: example.com."
+  description = "Public Route 53 hosted zone of the domain, in this account: example.com."
   type        = string
 
   validation {
@@ -36,7 +36,7 @@ variable "zone" {
 }
 
 variable "primary_region" {
-  description = "One of regions: where content is uploaded and secrets are made. It is Consul's primary datacenter and Nomad's authoritative region, so it is chosen once."
+  description = "One of regions: the primary site, where content is uploaded and secrets are made. It is Consul's primary datacenter and Nomad's authoritative region, so it cannot change later."
   type        = string
 
   validation {
@@ -46,25 +46,25 @@ variable "primary_region" {
 }
 
 variable "regions" {
-  description = "The sites, by AWS region. A site's pools are its stream hosts: cpu renders in software, gpu on NVIDIA."
+  description = "The sites, by AWS region. The pools of a site are its stream nodes: cpu renders in software, gpu on NVIDIA."
   nullable    = false
   type = map(object({
-    cidr       = string              # the VPC: /16 to /20, private, no two sites alike
-    edge_hosts = optional(number, 3) # hosts of routers and brains
+    cidr       = string              # the VPC: /16 to /20, private, different for each site
+    edge_nodes = optional(number, 3) # nodes for routers and brains
     pools = map(object({
-      instance_types = list(string)          # in order of preference; the more, the likelier spot
-      min            = number                # hosts
-      max            = number                # hosts
-      on_demand_base = optional(number, 1)   # hosts that are never spot
-      spot_percent   = optional(number, 80)  # of those beyond the base
-      cache_gib      = optional(number, 100) # content cache of a host
+      instance_types = list(string)          # in order of preference; more types make spot likelier
+      min            = number                # nodes
+      max            = number                # nodes
+      on_demand_base = optional(number, 1)   # nodes that are never spot
+      spot_percent   = optional(number, 80)  # of the nodes above the base
+      cache_gib      = optional(number, 100) # content cache of a node
       # Debian packages that the pool's apps need, such as f3d for jobs/viewer.
       packages = optional(list(string), [])
     }))
   }))
 
-  # Each message names what is wrong, so each condition is written twice: a local
-  # made of this variable cannot be used in its own validation.
+  # Each message names what is wrong, so each condition is here twice: a validation
+  # cannot use a local that depends on its variable.
 
   validation {
     condition     = length(var.regions) > 0
@@ -73,18 +73,18 @@ variable "regions" {
 
   validation {
     condition     = length(setsubtract(keys(var.regions), local.known_regions)) == 0
-    error_message = "regions names what is no AWS region: ${join(", ", setsubtract(keys(var.regions), local.known_regions))}. Known are: ${join(", ", local.known_regions)} (a newer one belongs into regions.tf)."
+    error_message = "regions has unknown AWS regions: ${join(", ", setsubtract(keys(var.regions), local.known_regions))}. Known are: ${join(", ", local.known_regions)} (add a newer one to regions.tf)."
   }
 
   validation {
     condition     = length([for n, r in var.regions : "${n} (${r.cidr})" if !try(cidrsubnet(r.cidr, 0, 0) == r.cidr && contains(local.sizes, split("/", r.cidr)[1]) && anytrue([for p in local.private_networks : cidrsubnet("${split("/", r.cidr)[0]}/${split("/", p)[1]}", 0, 0) == p]), false)]) == 0
-    error_message = "regions have a cidr that cannot be used: ${join(", ", [for n, r in var.regions : "${n} (${r.cidr})" if !try(cidrsubnet(r.cidr, 0, 0) == r.cidr && contains(local.sizes, split("/", r.cidr)[1]) && anytrue([for p in local.private_networks : cidrsubnet("${split("/", r.cidr)[0]}/${split("/", p)[1]}", 0, 0) == p]), false)])}. Give a private network (in ${join(", ", local.private_networks)}) of size /16 to /20 by its first address, such as 10.10.0.0/16."
+    error_message = "regions has a cidr that is not allowed: ${join(", ", [for n, r in var.regions : "${n} (${r.cidr})" if !try(cidrsubnet(r.cidr, 0, 0) == r.cidr && contains(local.sizes, split("/", r.cidr)[1]) && anytrue([for p in local.private_networks : cidrsubnet("${split("/", r.cidr)[0]}/${split("/", p)[1]}", 0, 0) == p]), false)])}. Give a private network (in ${join(", ", local.private_networks)}) of size /16 to /20 by its first address, such as 10.10.0.0/16."
   }
 
-  # Two networks overlap if they are one at the size of the larger.
+  # Two networks overlap if they are equal at the size of the larger one.
   validation {
     condition     = length(flatten([for i, a in keys(var.regions) : [for b in slice(keys(var.regions), i + 1, length(var.regions)) : "${a} (${var.regions[a].cidr}) and ${b} (${var.regions[b].cidr})" if try(length(distinct([for n in [a, b] : cidrsubnet("${split("/", var.regions[n].cidr)[0]}/${min([for m in [a, b] : tonumber(split("/", var.regions[m].cidr)[1])]...)}", 0, 0)])) == 1, false)]])) == 0
-    error_message = "regions have networks that overlap, and could not be connected: ${join(", ", flatten([for i, a in keys(var.regions) : [for b in slice(keys(var.regions), i + 1, length(var.regions)) : "${a} (${var.regions[a].cidr}) and ${b} (${var.regions[b].cidr})" if try(length(distinct([for n in [a, b] : cidrsubnet("${split("/", var.regions[n].cidr)[0]}/${min([for m in [a, b] : tonumber(split("/", var.regions[m].cidr)[1])]...)}", 0, 0)])) == 1, false)]]))}."
+    error_message = "regions has networks that overlap, so their sites cannot be connected: ${join(", ", flatten([for i, a in keys(var.regions) : [for b in slice(keys(var.regions), i + 1, length(var.regions)) : "${a} (${var.regions[a].cidr}) and ${b} (${var.regions[b].cidr})" if try(length(distinct([for n in [a, b] : cidrsubnet("${split("/", var.regions[n].cidr)[0]}/${min([for m in [a, b] : tonumber(split("/", var.regions[m].cidr)[1])]...)}", 0, 0)])) == 1, false)]]))}."
   }
 
   validation {
@@ -114,17 +114,17 @@ variable "regions" {
 
   validation {
     condition     = length(flatten([for n, r in var.regions : [for k, p in r.pools : [for name in p.packages : "${n}/${k} (${name})" if !can(regex("^[a-z0-9][a-z0-9+.-]+$", name))]]])) == 0
-    error_message = "packages are names of Debian packages, such as f3d; not so: ${join(", ", flatten([for n, r in var.regions : [for k, p in r.pools : [for name in p.packages : "${n}/${k} (${name})" if !can(regex("^[a-z0-9][a-z0-9+.-]+$", name))]]]))}."
+    error_message = "packages must be names of Debian packages, such as f3d; not so: ${join(", ", flatten([for n, r in var.regions : [for k, p in r.pools : [for name in p.packages : "${n}/${k} (${name})" if !can(regex("^[a-z0-9][a-z0-9+.-]+$", name))]]]))}."
   }
 
   validation {
-    condition     = length([for n, r in var.regions : "${n} (${r.edge_hosts})" if !(r.edge_hosts >= 2 && r.edge_hosts <= 30 && floor(r.edge_hosts) == r.edge_hosts)]) == 0
-    error_message = "edge_hosts must be a whole number from 2 to 30, so that a new version of the router can start beside the old one; not so in: ${join(", ", [for n, r in var.regions : "${n} (${r.edge_hosts})" if !(r.edge_hosts >= 2 && r.edge_hosts <= 30 && floor(r.edge_hosts) == r.edge_hosts)])}."
+    condition     = length([for n, r in var.regions : "${n} (${r.edge_nodes})" if !(r.edge_nodes >= 2 && r.edge_nodes <= 30 && floor(r.edge_nodes) == r.edge_nodes)]) == 0
+    error_message = "edge_nodes must be a whole number from 2 to 30, so that a new version of the router can start before the old one stops; not so in: ${join(", ", [for n, r in var.regions : "${n} (${r.edge_nodes})" if !(r.edge_nodes >= 2 && r.edge_nodes <= 30 && floor(r.edge_nodes) == r.edge_nodes)])}."
   }
 }
 
 variable "certificates" {
-  description = "ARN of an ACM certificate by region, each for domain, <region>.domain and brain.<region>.domain. Empty: certificates are made and validated by DNS."
+  description = "ARN of an ACM certificate by region, each for domain, <region>.domain and brain.<region>.domain. Empty: Terraform makes certificates and validates them by DNS."
   type        = map(string)
   default     = {}
 
@@ -140,25 +140,26 @@ variable "certificates" {
 }
 
 variable "media_ports" {
-  description = "UDP ports of stream hosts that browsers reach. A seat takes one for each of its addresses."
+  description = "UDP ports of stream nodes that browsers reach. A seat uses one for each of its addresses."
   type        = object({ from = number, to = number })
   default     = { from = 20000, to = 20999 }
 
   validation {
-    # Consul and Nomad gossip by UDP below 10000, programs take theirs from 32768 on.
+    # Consul and Nomad gossip by UDP below 10000; outgoing connections use 32768 and
+    # above.
     condition     = var.media_ports.from >= 10000 && var.media_ports.from <= var.media_ports.to && var.media_ports.to <= 32767
     error_message = "media_ports are ${var.media_ports.from} to ${var.media_ports.to}; give a range within 10000 to 32767."
   }
 }
 
 variable "turn" {
-  description = "Let edge hosts serve TURN, for people whose network lets no UDP out: opens 3478 and turn_ports, and gives edge hosts public addresses."
+  description = "TURN on edge nodes, for people whose network blocks outgoing UDP: opens 3478 and turn_ports, and gives edge nodes public addresses."
   type        = bool
   default     = false
 }
 
 variable "turn_ports" {
-  description = "UDP ports on which TURN relays, where turn is true."
+  description = "UDP ports for TURN's relays, if turn is true."
   type        = object({ from = number, to = number })
   default     = { from = 21000, to = 21999 }
 
@@ -175,31 +176,31 @@ variable "server_type" {
 }
 
 variable "edge_type" {
-  description = "Instance type of edge hosts. A router and a brain need some 20 MB each; TURN needs network."
+  description = "Instance type of edge nodes. A router and a brain need about 20 MB each; TURN needs bandwidth."
   type        = string
   default     = "t3.small"
 }
 
 variable "nat_per_zone" {
-  description = "A NAT gateway in each zone instead of one a site. With one, the loss of its zone keeps new servers and edge hosts from being set up; nothing that runs notices."
+  description = "A NAT gateway in each zone instead of one for the site. With one, no new servers and edge nodes can be set up after the loss of its zone; what runs continues."
   type        = bool
   default     = false
 }
 
 variable "image_parameter" {
-  description = "Public SSM parameter with the AMI of hosts: Ubuntu 24.04 or Debian 12, amd64."
+  description = "Public SSM parameter with the AMI of nodes: Ubuntu 24.04 or Debian 12, amd64."
   type        = string
   default     = "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id"
 }
 
 variable "session_manager" {
-  description = "Where hosts get the Session Manager agent from, the only way to a shell on them: AWS's package for Debian, of one version, and its checksum. Null: the image has it, as Ubuntu's do."
+  description = "Source of the Session Manager agent, the only way to a shell on a node: the URL of a version of AWS's package for Debian, and its checksum. Null: the image has the agent, as Ubuntu's do."
   type        = object({ url = string, sha256 = string })
   default     = null
 
   validation {
     condition     = var.session_manager != null || !startswith(var.image_parameter, "/aws/service/debian/")
-    error_message = "Debian's image lacks the Session Manager agent, without which nobody gets to a host: give session_manager = { url, sha256 } of AWS's package (README.md, Session Manager, says where), or leave image_parameter out, for Ubuntu's image has it."
+    error_message = "Debian's image lacks the Session Manager agent, the only way to a shell on a node: give session_manager = { url, sha256 } of AWS's package (README.md, Session Manager), or remove image_parameter, because Ubuntu's image has the agent."
   }
 
   validation {
@@ -209,34 +210,34 @@ variable "session_manager" {
 }
 
 variable "release" {
-  description = "The file that make release made: all that a host runs, and what sets it up."
+  description = "The file that make release made: everything that a node runs, and the scripts that set it up."
   type        = string
 
   validation {
     condition     = endswith(var.release, ".tar.gz") && fileexists(var.release)
-    error_message = "release is ${jsonencode(var.release)}; run make release, and give the file it names, such as ../dist/nearcast-1.0.0-linux-amd64.tar.gz."
+    error_message = "release is ${jsonencode(var.release)}; run make release, and give the file that it prints, such as ../dist/nearcast-v1.0.0-linux-amd64.tar.gz."
   }
 }
 
 variable "alarm_email" {
-  description = "Who is written to by alarms, after confirming it; null: nobody, subscribe to the topics yourself."
+  description = "Address that gets the alarms, after its owner has confirmed it. Null: none; subscribe to the topics yourself."
   type        = string
   default     = null
 
   validation {
     condition     = var.alarm_email == null ? true : can(regex("^[^@ ]+@[^@ ]+\\.[^@ ]+$", var.alarm_email))
-    error_message = "alarm_email is ${jsonencode(var.alarm_email)}, which is no address."
+    error_message = "alarm_email is ${jsonencode(var.alarm_email)}, which is not an e-mail address."
   }
 }
 
 variable "force_destroy" {
-  description = "Destroying a bucket deletes what is in it. False: destroy stops at a bucket that is not empty."
+  description = "Destroy deletes buckets with their contents. False: destroy stops at a bucket that is not empty."
   type        = bool
   default     = true
 }
 
 variable "tags" {
-  description = "Tags for everything that can have one."
+  description = "Tags for all resources that can have tags."
   type        = map(string)
   default     = {}
 }

@@ -1,9 +1,9 @@
 terraform {
-  # 1.9: a variable's validation may look at other variables.
+  # 1.9: a variable's validation may use other variables.
   required_version = ">= 1.9"
 
   required_providers {
-    # 6: every regional resource takes a region, so one provider serves them all
+    # 6: every regional resource has the argument region, so one provider is enough
     # and regions can be a map.
     aws = {
       source  = "hashicorp/aws"

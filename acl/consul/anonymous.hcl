@@ -1,4 +1,4 @@
-# What routers of other sites read: no more than GET /v1/sites tells everybody.
+# What the routers of other sites read: no more than GET /v1/sites tells everybody.
 service "nearcast-router" {
   policy = "read"
 }

@@ -1,5 +1,5 @@
-# A brain registers itself, finds seats, publishes the site's apps, marks tickets
-# as used, and competes for the pool lock.
+# A brain registers itself, finds seats, publishes the site's apps, marks tickets as
+# used, and competes for the pool lock.
 service "nearcast-brain" {
   policy = "write"
 }
@@ -9,7 +9,7 @@ service "nearcast-seat" {
 key_prefix "nearcast/" {
   policy = "write"
 }
-# Locks are held by sessions that fall with the brain's own health check.
+# Locks belong to sessions, and a session ends when the brain's health check fails.
 session_prefix "" {
   policy = "write"
 }

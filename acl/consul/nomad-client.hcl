@@ -1,5 +1,5 @@
-# A Nomad client finds its servers through Consul. The tasks' own tokens come from
-# their workload identities.
+# A Nomad client registers itself in Consul. Its tasks get their own tokens by their
+# workload identities.
 agent_prefix "" {
   policy = "read"
 }

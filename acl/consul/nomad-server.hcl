@@ -1,4 +1,4 @@
-# A Nomad server finds its peers through Consul.
+# A Nomad server registers itself in Consul.
 agent_prefix "" {
   policy = "read"
 }

@@ -11,11 +11,11 @@ key_prefix "nearcast/apps/" {
 key "nearcast/site" {
   policy = "read"
 }
-# The health of a service is that of its node too.
+# The health of a service includes that of its node.
 node_prefix "" {
   policy = "read"
 }
-# Which site am I at?
+# To learn which site this is.
 agent_prefix "" {
   policy = "read"
 }

@@ -1,9 +1,10 @@
-# The autoscaler reads how full stream hosts are, and drains those that it takes.
-# Its policies are files of its own job, so it reads none, and scales no job.
+# The autoscaler reads the load of stream nodes, and drains the nodes that it
+# removes. Its scaling policies are files of its own job: it reads none from Nomad,
+# and scales no job.
 namespace "default" {
-  capabilities = ["read-job"] # the reservations of allocations, its own node
+  capabilities = ["read-job"] # for what allocations reserve, and for its own node
 }
-# Nomad knows no narrower right to drain.
+# Nomad has no narrower right to drain.
 node {
   policy = "write"
 }

@@ -1,4 +1,4 @@
-# A brain watches the apps' jobs, starts seats by dispatch, and stops those that
+# A brain watches the apps' jobs, starts seats by dispatch, and stops seats that
 # nobody needs. It cannot change a job, enter a seat, or see a node.
 namespace "default" {
   capabilities = ["list-jobs", "read-job", "dispatch-job", "deregister-job"]

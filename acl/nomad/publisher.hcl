@@ -1,5 +1,5 @@
-# Who publishes apps: nomad job run, its versions, its logs. Not the platform's
-# variables (nomad/jobs/router holds the ticket key), and no node.
+# A publisher runs apps' jobs, and reads their versions and logs. The variables of the
+# platform are closed (nomad/jobs/router holds the ticket key), and so are nodes.
 namespace "default" {
   capabilities = [
     "list-jobs", "parse-job", "read-job", "plan-job", "register-job", "revert-job", "deregister-job",

@@ -1,93 +1,93 @@
-# The autoscaler of a site: as many stream hosts as its seats need, and room for
-# more. HashiCorp's nomad-autoscaler, one policy for each pool of stream hosts.
+# The autoscaler of a site runs as many stream nodes as seats need, with room for more.
+# It is HashiCorp's nomad-autoscaler, with one policy for each pool of stream nodes.
 #
 #   nomad job run -var 'pools={"stream-cpu":{"group":"nearcast-stream-cpu","min":1,"max":10}}' autoscaler.nomad.hcl
 #
-# A pool is as full as what its seats reserve of the hosts' CPU and memory, warm
-# seats included. When less than the headroom is left, a host is added; when more
-# is left than a host less would leave, a host is taken, if one is empty. A host
-# with a seat on it is never taken, so no session ends; Nomad fills hosts that have
-# seats first, so hosts do become empty.
+# The load of a pool is the CPU and memory of its nodes that seats reserve, warm seats
+# included. If less than the headroom is free, the autoscaler adds a node. If one node
+# less would still leave the headroom, it removes an empty node, if there is one. It
+# never removes a node with a seat, so no session ends. Nomad fills nodes with seats
+# first, so other nodes become empty.
 #
-# What it needs:
-#   - stream hosts whose node_class is the name of their pool: the query for a
-#     pool's load goes by class alone;
-#   - a host in the pool: nothing is known of the load of none, so min is at least 1;
-#   - on control nodes, an instance profile that may DescribeAutoScalingGroups,
+# It needs:
+#   - stream nodes whose node_class is the name of their pool, because the query for a
+#     pool's load selects nodes by class;
+#   - at least one node in the pool, so min is at least 1: an empty pool has no load;
+#   - on server nodes, an instance profile that allows DescribeAutoScalingGroups,
 #     DescribeScalingActivities, DescribeInstanceRefreshes, UpdateAutoScalingGroup,
 #     TerminateInstanceInAutoScalingGroup and CreateOrUpdateTags;
-#   - in Nomad, what acl/nomad/autoscaler.hcl says; in Consul nothing.
-# While a host of a pool drains, or starts, that pool is left as it is.
+#   - in Nomad, the rights of acl/nomad/autoscaler.hcl; in Consul none.
+# While a node of a pool drains or starts, the autoscaler does not change the pool.
 #
-# Tested with a real Nomad under its policy, and something that answers like EC2
-# Auto Scaling, up to the wish for one host more. Not run: AWS itself, and taking a
-# host, for which Nomad has to be on EC2.
+# Tested with a real Nomad under its policy and a stand-in for EC2 Auto Scaling, up to the
+# request for one more node. Not run: AWS itself, and the removal of a node, which needs
+# Nomad on EC2.
 
 variable "pools" {
   type = map(object({
-    group = string # Auto Scaling group
-    min   = number # hosts, within those of the group
+    group = string # auto scaling group
+    min   = number # of nodes, within the limits of the group
     max   = number
   }))
   default = {
     stream-cpu = { group = "nearcast-stream-cpu", min = 1, max = 10 }
     stream-gpu = { group = "nearcast-stream-gpu", min = 1, max = 4 }
   }
-  description = "pools of stream hosts by name, which is also their node_class (terraform: sites, groups)"
+  description = "pools of stream nodes by name, which is also the node_class of their nodes (terraform output: sites, groups)"
 }
 
 variable "headroom" {
   type        = number
   default     = 30
-  description = "percent of a pool's CPU and memory that no seat has reserved: room for seats until another host is there"
+  description = "percent of a pool's CPU and memory that stays free: room for seats until another node is ready"
 }
 
 variable "cooldown" {
   type        = string
   default     = "5m"
-  description = "after a change: as long as a new host takes to be ready, or it is counted as if it were full"
+  description = "wait after a change; as long as a new node needs to be ready, because until then it counts as full"
 }
 
 variable "interval" {
   type        = string
   default     = "15s"
-  description = "how often a pool is looked at"
+  description = "time between two checks of a pool"
 }
 
 variable "aws_region" {
   type        = string
   default     = ""
-  description = "of the groups; empty: the site's name"
+  description = "region of the groups; empty: the site's name"
 }
 
 variable "node_pool" {
   type        = string
-  default     = "control"
-  description = "where it runs"
+  default     = "server"
+  description = "node pool of the autoscaler"
 }
 
 variable "driver" {
   type        = string
   default     = "exec"
-  description = "exec, or raw_exec where the client cannot isolate"
+  description = "exec; raw_exec if the client cannot isolate tasks"
 }
 
 variable "binary" {
   type        = string
   default     = "/usr/local/bin/nomad-autoscaler"
-  description = "nomad-autoscaler on the nodes"
+  description = "path of nomad-autoscaler on the nodes"
 }
 
 variable "log_level" {
   type        = string
   default     = "info"
-  description = "debug tells of each look at a pool"
+  description = "log level; debug logs each check of a pool"
 }
 
 variable "environment" {
   type        = map(string)
   default     = {}
-  description = "more variables of the process: AWS_ENDPOINT_URL, HTTPS_PROXY"
+  description = "more environment variables of the process, such as AWS_ENDPOINT_URL or HTTPS_PROXY"
 }
 
 job "autoscaler" {
@@ -95,7 +95,7 @@ job "autoscaler" {
   datacenters = ["*"]
   node_pool   = var.node_pool
 
-  # One, never two: they would not know of each other.
+  # Never two at a time: they would not know of each other.
   update {
     max_parallel      = 1
     min_healthy_time  = "5s"
@@ -133,7 +133,7 @@ job "autoscaler" {
     task "autoscaler" {
       driver = var.driver
 
-      # A token of Nomad's, for as long as the task lives.
+      # A Nomad token that is valid while the task runs.
       identity {
         env = true
       }
@@ -149,8 +149,8 @@ job "autoscaler" {
             prometheus_metrics = true
             disable_hostname   = true
           }
-          # Policies are the files below. Jobs do not scale here: the brain has
-          # seats started and stopped.
+          # Policies are the files below. It scales no job: the brain starts and stops
+          # seats.
           policy {
             dir = "{{ env "NOMAD_TASK_DIR" }}/policies"
             source "nomad" {
@@ -180,7 +180,7 @@ job "autoscaler" {
               policy {
                 cooldown            = "${var.cooldown}"
                 evaluation_interval = "${var.interval}"
-                # Half of the truth is no ground to take a host.
+                # With only one of the two values it must not remove a node.
                 on_check_error      = "fail"
 
                 check "cpu" {
@@ -206,7 +206,7 @@ job "autoscaler" {
                   aws_asg_name           = "${template.value.group}"
                   node_class             = "${template.key}"
                   node_selector_strategy = "empty_ignore_system"
-                  # For the seat that came while the host was being chosen.
+                  # For a seat that was placed after the node was chosen.
                   node_drain_deadline    = "1h"
                 }
               }
@@ -220,7 +220,7 @@ job "autoscaler" {
         args    = ["agent", "-log-level=${var.log_level}", "-config=${NOMAD_TASK_DIR}/agent.hcl"]
       }
       env = merge({
-        # The task's own way to Nomad's API, on any node.
+        # The task's socket of Nomad's API, on any node.
         NOMAD_ADDR = "unix://${NOMAD_SECRETS_DIR}/api.sock"
       }, var.environment)
 

@@ -17,16 +17,16 @@ import (
 	"github.com/nearcast/nearcast/internal/testkit"
 )
 
-// autoscaler is nomad-autoscaler, run by autoscaler.nomad.hcl, with something at
-// AWS's place that answers for one group.
+// autoscaler is nomad-autoscaler, run by autoscaler.nomad.hcl, with a stand-in for AWS that
+// has one group.
 type autoscaler struct {
 	missing error // why there is none
 	binary  string
 	aws     *groups
 }
 
-// groups is as much of EC2 Auto Scaling as is asked about a group: it notes what
-// it was asked, and grants each wish at once.
+// groups stands for EC2 Auto Scaling with one group: it records requests, and grants each
+// one at once.
 type groups struct {
 	url string
 
@@ -68,7 +68,7 @@ func (a autoscaler) scales(s *site, t *testing.T) {
 		t.Skip(a.missing)
 	}
 	s.address("autoscaler")
-	s.until("a host more is asked for", func() error {
+	s.until("one more node is requested", func() error {
 		a.aws.mu.Lock()
 		defer a.aws.mu.Unlock()
 		if a.aws.desired != 2 {
@@ -81,7 +81,7 @@ func (a autoscaler) scales(s *site, t *testing.T) {
 	if len(a.aws.regions) != 1 || !a.aws.regions["dc1"] {
 		t.Errorf("regions asked: %v, want the site's", a.aws.regions)
 	}
-	// What terraform has to allow the hosts that it runs on.
+	// Terraform must allow these to the nodes on which it runs.
 	for _, asked := range a.aws.asked {
 		switch action := asked.Get("Action"); action {
 		case "DescribeAutoScalingGroups", "DescribeScalingActivities", "DescribeInstanceRefreshes", "UpdateAutoScalingGroup":
@@ -99,9 +99,9 @@ func (a autoscaler) scales(s *site, t *testing.T) {
 	if load[1] == "0" || load[2] == "0" || load[3] != "16000" {
 		t.Errorf("the pool's load: %q", load)
 	}
-	for _, trouble := range []string{"Permission denied", "[ERROR]"} {
-		if strings.Contains(log, trouble) {
-			t.Errorf("%q in its log:\n%s", trouble, log)
+	for _, problem := range []string{"Permission denied", "[ERROR]"} {
+		if strings.Contains(log, problem) {
+			t.Errorf("%q in its log:\n%s", problem, log)
 		}
 	}
 }

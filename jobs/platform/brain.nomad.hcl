@@ -1,65 +1,65 @@
-# The brain of a site: people reach it by WebSocket, it gives them seats and keeps
+# The brain of a site. People connect to it by WebSocket; it gives them seats, and keeps
 # each app's warm pool.
 #
 #   nomad var put nomad/jobs/brain ticket_keys=@keys/ticket-keys.pem
 #   nomad job run -var url=wss://eu-west-1.play.example/v1/connect brain.nomad.hcl
 #
-# One of them keeps the pool, and another takes over when it dies. A new version
-# replaces them one by one; pages go to another brain, and streams do not notice.
-# What it may do is in acl/consul/brain.hcl and acl/nomad/brain.hcl.
+# One brain is the leader and keeps the pool; if it ends, another one takes over. A new
+# version replaces brains one by one: pages connect to another brain, and streams
+# continue. Its rights are in acl/consul/brain.hcl and acl/nomad/brain.hcl.
 
 variable "url" {
   type        = string
   default     = ""
-  description = "where browsers reach the site's brains, wss://host/v1/connect; empty: each at its own address (no TLS: for one machine)"
+  description = "URL of the site's brains for browsers, wss://host/v1/connect; empty: the address of each brain (without TLS, for one machine)"
 }
 
 variable "count" {
   type        = number
   default     = 2
-  description = "brains at this site; with a port, one less than there are edge hosts"
+  description = "number of brains; with a port, at most the number of edge nodes − 1"
 }
 
 variable "port" {
   type        = number
   default     = 0
-  description = "port on every edge node, so that a load balancer finds it; 0: any"
+  description = "fixed port on edge nodes, for a load balancer; 0: any"
 }
 
 variable "node_pool" {
   type        = string
   default     = "edge"
-  description = "where brains run"
+  description = "node pool of the brains"
 }
 
 variable "driver" {
   type        = string
   default     = "exec"
-  description = "exec, or raw_exec where the client cannot isolate"
+  description = "exec; raw_exec if the client cannot isolate tasks"
 }
 
 variable "binary" {
   type        = string
   default     = "/usr/local/bin/nearcast"
-  description = "nearcast on the nodes"
+  description = "path of nearcast on the nodes"
 }
 
 variable "canary" {
   type        = number
   default     = 1
-  description = "1: a new version starts beside the old ones; 0: in their place, where no host is free for it"
+  description = "1: a new version starts before the old one stops; 0: after it, if no node is free for both"
 }
 
 variable "acl" {
   type        = bool
   default     = true
-  description = "whether Consul has ACLs, so that a token is needed"
+  description = "whether Consul has ACLs, and so the task needs a token"
 }
 
 variable "options" {
   type        = list(string)
   default     = []
-  description = "more options of nearcast brain: --residency=eu, --gpu=nvidia-l4"
+  description = "more options of nearcast brain, such as --residency=eu or --gpu=nvidia-l4"
 }
 
 job "brain" {
@@ -72,7 +72,7 @@ job "brain" {
     canary           = var.canary
     min_healthy_time = "5s"
     healthy_deadline = "2m"
-    # The first instance that cannot run ends the deployment.
+    # The first instance that cannot run fails the deployment.
     progress_deadline = "0"
     auto_promote      = var.canary > 0
     auto_revert       = true
@@ -87,8 +87,8 @@ job "brain" {
       }
     }
 
-    # For the deployment's sake; the site's routers find brains in Consul, where
-    # each registers itself.
+    # For Nomad's deployments. Routers find brains in Consul, where each brain registers
+    # itself.
     service {
       name     = "brain"
       provider = "nomad"
@@ -101,8 +101,8 @@ job "brain" {
       }
     }
 
-    # Died by accident: start again. Dies again and again: another node, and a
-    # deployment that does so has failed.
+    # A task that ends is started again. If it ends repeatedly, Nomad moves it to
+    # another node, and a deployment fails.
     restart {
       attempts = 5
       interval = "1m"
@@ -113,7 +113,7 @@ job "brain" {
     task "brain" {
       driver = var.driver
 
-      # A token of Consul's and one of Nomad's, for as long as the task lives.
+      # A Consul token and a Nomad token that are valid while the task runs.
       consul {}
       dynamic "identity" {
         for_each = var.acl ? ["consul_default"] : []
@@ -129,7 +129,7 @@ job "brain" {
 
       template {
         destination = "secrets/ticket-keys.pem"
-        change_mode = "noop" # read again when it changes
+        change_mode = "noop" # the brain reads the file again when it changes
         data        = "{{ with nomadVar \"nomad/jobs/brain\" }}{{ .ticket_keys }}{{ end }}"
       }
 
@@ -142,7 +142,7 @@ job "brain" {
         NEARCAST_URL         = var.url
         NEARCAST_NAME        = "brain-${NOMAD_SHORT_ALLOC_ID}"
         NEARCAST_TICKET_KEYS = "${NOMAD_SECRETS_DIR}/ticket-keys.pem"
-        # The task's own way to Nomad's API, on any node.
+        # The task's socket of Nomad's API, on any node.
         NEARCAST_NOMAD = "unix://${NOMAD_SECRETS_DIR}/api.sock"
       }
 
@@ -150,7 +150,7 @@ job "brain" {
         cpu    = 500
         memory = 128 # 21 MB at rest
       }
-      kill_timeout = "20s" # people are told to go elsewhere
+      kill_timeout = "20s" # time to send people to another brain
     }
   }
 }

@@ -9,10 +9,10 @@ import (
 	"github.com/nearcast/nearcast/internal/testkit"
 )
 
-// Every HCL file here and below acl is as Nomad formats it.
+// TestFormat: every HCL file of jobs and acl has Nomad's format.
 func TestFormat(t *testing.T) {
 	nomad := testkit.Tool(t, "nomad")
-	check(t, "nomad fmt -recursive jobs acl mends it", nomad, "fmt", "-check", "-recursive", "..", "../../acl")
+	check(t, "run nomad fmt -recursive jobs acl", nomad, "fmt", "-check", "-recursive", "..", "../../acl")
 }
 
 func TestShellcheck(t *testing.T) {

@@ -38,7 +38,7 @@ func TestUnderPolicies(t *testing.T) {
 		}
 		for _, file := range files {
 			s.nomad("job", "validate", file)
-			// 1 says that something would be started, and that is well.
+			// 1 means that the plan would start something.
 			if out, code := s.try("nomad", "job", "plan", file); code > 1 {
 				t.Errorf("plan %s: %s", file, out)
 			}
@@ -98,7 +98,7 @@ func TestUnderPolicies(t *testing.T) {
 	})
 
 	s.sub("packets go through TURN", func(t *testing.T) { turn.relays(s, t, s.launch(router).ICEServers) })
-	s.sub("the autoscaler wants a host more", func(t *testing.T) { autoscaler.scales(s, t) })
+	s.sub("the autoscaler requests one more node", func(t *testing.T) { autoscaler.scales(s, t) })
 
 	s.sub("what is not allowed is refused", func(t *testing.T) {
 		routerConsul := s.secret("router", "consul_token")
@@ -113,7 +113,7 @@ func TestUnderPolicies(t *testing.T) {
 			{"router reads the apps", routerConsul, "GET", consul + "/v1/kv/nearcast/apps/?keys", "", 200},
 			{"brain poses as a router", brainConsul, "PUT", consul + "/v1/agent/service/register", service(wire.RouterService), 403},
 			{"brain poses as a seat", brainConsul, "PUT", consul + "/v1/agent/service/register", service(wire.SeatService), 403},
-			{"brain writes elsewhere", brainConsul, "PUT", consul + "/v1/kv/other", "x", 403},
+			{"brain writes another key", brainConsul, "PUT", consul + "/v1/kv/other", "x", 403},
 			{"brain makes policies", brainConsul, "PUT", consul + "/v1/acl/policy", `{"Name":"mine"}`, 403},
 			{"seat publishes an app", s.seatToken, "PUT", consul + "/v1/kv/nearcast/apps/fake", "{}", 403},
 			{"seat poses as a brain", s.seatToken, "PUT", consul + "/v1/agent/service/register", service(wire.BrainService), 403},
@@ -169,10 +169,10 @@ func TestUnderPolicies(t *testing.T) {
 	})
 }
 
-// intruder is a job that nobody but a publisher may run.
+// intruder is a job that only a publisher may run.
 const intruder = `{"Job":{"ID":"mine","Name":"mine","Type":"batch","Datacenters":["*"],"TaskGroups":[{"Name":"g","Tasks":[{"Name":"t","Driver":"raw_exec","Config":{"command":"/bin/true"}}]}]}}`
 
-// call is one of an API with somebody's token, and what has to become of it.
+// call is a request to an API with a token, and the status that must come back.
 type call struct {
 	who, token, method, url, body string
 	want                          int // status
@@ -224,7 +224,7 @@ func (s *site) variable(part, name string) string {
 	return s.environ(s.path("bin/nearcast")+"\x00"+part+"\x00", name)
 }
 
-// environ reads a variable of the process whose command line begins so.
+// environ reads an environment variable of the process with that start of its command line.
 func (s *site) environ(command, name string) string {
 	s.t.Helper()
 	commands, _ := filepath.Glob("/proc/[0-9]*/cmdline")

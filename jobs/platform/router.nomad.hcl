@@ -4,66 +4,66 @@
 #   nomad var put nomad/jobs/router ticket_key=@keys/ticket-key.pem ticket_keys=@keys/ticket-keys.pem
 #   nomad job run -var url=https://eu-west-1.play.example router.nomad.hcl
 #
-# For TURN, put its secret beside the keys as turn_secret, and name the servers in
-# options: turn.nomad.hcl.
+# For TURN, add its secret to the variable as turn_secret, and name the servers in options:
+# see turn.nomad.hcl.
 #
-# A new version is started beside the old ones; when it is healthy it replaces
-# them one by one, else everything goes back as it was. With a static port it needs
-# a host of its own for that: count is then one less than there are edge hosts.
-# What it may do in Consul is in acl/consul/router.hcl; it may do nothing in Nomad.
+# A new version starts before the old one stops. If it is healthy, it replaces the old
+# instances one by one; if not, Nomad goes back to the old version. With a static port the
+# new version needs a free node: count is at most the number of edge nodes − 1.
+# Its rights in Consul are in acl/consul/router.hcl; it has none in Nomad.
 
 variable "url" {
   type        = string
   default     = ""
-  description = "where browsers reach the site's routers, https://host; empty: each at its own address (no TLS: for one machine)"
+  description = "URL of the site's routers for browsers, https://host; empty: the address of each router (without TLS, for one machine)"
 }
 
 variable "count" {
   type        = number
   default     = 2
-  description = "routers at this site; with a port, one less than there are edge hosts"
+  description = "number of routers; with a port, at most the number of edge nodes − 1"
 }
 
 variable "port" {
   type        = number
   default     = 0
-  description = "port on every edge node, so that a load balancer finds it; 0: any"
+  description = "fixed port on edge nodes, for a load balancer; 0: any"
 }
 
 variable "node_pool" {
   type        = string
   default     = "edge"
-  description = "where routers run"
+  description = "node pool of the routers"
 }
 
 variable "driver" {
   type        = string
   default     = "exec"
-  description = "exec, or raw_exec where the client cannot isolate"
+  description = "exec; raw_exec if the client cannot isolate tasks"
 }
 
 variable "binary" {
   type        = string
   default     = "/usr/local/bin/nearcast"
-  description = "nearcast on the nodes"
+  description = "path of nearcast on the nodes"
 }
 
 variable "canary" {
   type        = number
   default     = 1
-  description = "1: a new version starts beside the old ones; 0: in their place, where no host is free for it"
+  description = "1: a new version starts before the old one stops; 0: after it, if no node is free for both"
 }
 
 variable "acl" {
   type        = bool
   default     = true
-  description = "whether Consul has ACLs, so that a token is needed"
+  description = "whether Consul has ACLs, and so the task needs a token"
 }
 
 variable "options" {
   type        = list(string)
   default     = []
-  description = "more options of nearcast router: --stun=stun:…, --turn=turn:…"
+  description = "more options of nearcast router, such as --stun=stun:… or --turn=turn:…"
 }
 
 job "router" {
@@ -76,7 +76,7 @@ job "router" {
     canary           = var.canary
     min_healthy_time = "5s"
     healthy_deadline = "2m"
-    # The first instance that cannot run ends the deployment.
+    # The first instance that cannot run fails the deployment.
     progress_deadline = "0"
     auto_promote      = var.canary > 0
     auto_revert       = true
@@ -91,8 +91,8 @@ job "router" {
       }
     }
 
-    # Nomad's own registry: what a deployment waits for. People and other sites
-    # find routers in Consul, where each registers itself.
+    # For Nomad's deployments. Other sites find routers in Consul, where each router
+    # registers itself.
     service {
       name     = "router"
       provider = "nomad"
@@ -105,8 +105,8 @@ job "router" {
       }
     }
 
-    # Died by accident: start again. Dies again and again: another node, and a
-    # deployment that does so has failed.
+    # A task that ends is started again. If it ends repeatedly, Nomad moves it to
+    # another node, and a deployment fails.
     restart {
       attempts = 5
       interval = "1m"
@@ -117,7 +117,7 @@ job "router" {
     task "router" {
       driver = var.driver
 
-      # A token of Consul's, for as long as the task lives.
+      # A Consul token that is valid while the task runs.
       consul {}
       dynamic "identity" {
         for_each = var.acl ? ["consul_default"] : []
@@ -133,15 +133,15 @@ job "router" {
         perms       = "0600"
         data        = "{{ with nomadVar \"nomad/jobs/router\" }}{{ .ticket_key }}{{ end }}"
       }
-      # Public keys are read again when they change; only a new private key needs
-      # a new start.
+      # The router reads public keys again when they change; only a new private key needs
+      # a restart.
       template {
         destination = "secrets/ticket-keys.pem"
         change_mode = "noop"
         data        = "{{ with nomadVar \"nomad/jobs/router\" }}{{ .ticket_keys }}{{ end }}"
       }
 
-      # With it, each session gets a name and password for TURN: turn.nomad.hcl.
+      # With this secret, each session gets a name and password for TURN: see turn.nomad.hcl.
       template {
         destination = "secrets/turn.env"
         env         = true

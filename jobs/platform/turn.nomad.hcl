@@ -1,4 +1,4 @@
-# TURN for people whose network lets no UDP out to seats: coturn, on edge nodes.
+# TURN for people whose network blocks outgoing UDP: coturn, on edge nodes.
 #
 #   secret=$(openssl rand -hex 32)
 #   nomad var put nomad/jobs/turn secret=$secret
@@ -6,96 +6,96 @@
 #   nomad var put -force nomad/jobs/router … turn_secret=$secret
 #   nomad job run -var 'options=["--turn=turn:turn.eu-west-1.play.example:3478", "--turn=turn:turn.eu-west-1.play.example:3478?transport=tcp"]' … router.nomad.hcl
 #
-# Routers make a name and password of the secret for each session, good for a day;
-# coturn needs to know nobody. To change the secret, put the old one as "previous"
-# beside the new "secret", give routers the new one, and drop "previous" a day later.
-# A change of either starts coturn again: who is relayed connects anew.
+# Routers derive a name and password from the secret for each session, valid for a day, so
+# coturn needs no list of users. To change the secret, store the old one as "previous" next
+# to the new "secret", give routers the new one, and remove "previous" a day later. Each
+# change restarts coturn: people whose packets it relays connect again.
 #
-# It needs Debian's package coturn on the nodes, with its own service off
-# (systemctl mask coturn), and nothing of Consul or Nomad but its own variable.
+# It needs Debian's package coturn on the nodes, without its own service (systemctl mask
+# coturn). In Consul it has no rights, and in Nomad only its own variable.
 
 variable "realm" {
   type        = string
   default     = "nearcast"
-  description = "what the passwords are for: the cluster's name"
+  description = "realm of the passwords: the cluster's name"
 }
 
 variable "count" {
   type        = number
   default     = 2
-  description = "TURN servers at this site"
+  description = "number of TURN servers"
 }
 
 variable "port" {
   type        = number
   default     = 3478
-  description = "UDP and TCP, on every edge node, so that a load balancer finds it; 0: any"
+  description = "fixed UDP and TCP port on edge nodes, for a load balancer; 0: any"
 }
 
 variable "tls_port" {
   type        = number
   default     = 0
-  description = "TLS and DTLS, usually 5349; needs tls_cert and tls_key, as PEM, in the variable nomad/jobs/turn; 0: none"
+  description = "port for TLS and DTLS, usually 5349; needs tls_cert and tls_key, as PEM, in the variable nomad/jobs/turn; 0: none"
 }
 
 variable "relay_ports" {
   type        = string
   default     = "21000-21999"
-  description = "UDP, reached by seats: one for each person relayed (terraform: turn_ports)"
+  description = "UDP ports that seats reach: one for each relayed person (terraform: turn_ports)"
 }
 
 variable "external_ip" {
   type        = string
   default     = ""
-  description = "address at which seats reach the relay ports, where the node itself does not have it; empty: what EC2 says, else the node's own"
+  description = "address at which seats reach the relay ports, if no interface of the node has it; empty: EC2's public address, else the node's own"
 }
 
 variable "allowed_peers" {
   type        = list(string)
   default     = []
-  description = "private addresses or ranges (10.0.0.5, 10.0.1.0-10.0.1.255) where seats are reached, if not by public ones"
+  description = "private addresses or ranges (10.0.0.5, 10.0.1.0-10.0.1.255) of seats, if they have no public address"
 }
 
 variable "user_quota" {
   type        = number
   default     = 16
-  description = "relays of one session: a browser asks for one by each of its networks and each URL, and again when it reconnects"
+  description = "relays of one session: a browser requests one for each of its networks and each URL, and again when it reconnects"
 }
 
 variable "total_quota" {
   type        = number
   default     = 1000
-  description = "relays of one server; each has a relay port"
+  description = "relays of one server; each uses a relay port"
 }
 
 variable "session_rate" {
   type        = number
   default     = 5000000
-  description = "bytes a second that a relay carries in each direction: 40 Mbit/s"
+  description = "bytes a second of a relay in each direction; the default is 40 Mbit/s"
 }
 
 variable "total_rate" {
   type        = number
   default     = 0
-  description = "bytes a second that a server carries; 0: what its network does"
+  description = "bytes a second of a server; 0: as much as its network carries"
 }
 
 variable "node_pool" {
   type        = string
   default     = "edge"
-  description = "where TURN runs"
+  description = "node pool of TURN"
 }
 
 variable "driver" {
   type        = string
   default     = "exec"
-  description = "exec, or raw_exec where the client cannot isolate"
+  description = "exec; raw_exec if the client cannot isolate tasks"
 }
 
 variable "binary" {
   type        = string
   default     = "/usr/bin/turnserver"
-  description = "coturn on the nodes"
+  description = "path of coturn on the nodes"
 }
 
 variable "options" {
@@ -105,9 +105,9 @@ variable "options" {
 }
 
 locals {
-  # Whoever plays may ask a relay to send packets anywhere. Seats are reached by
-  # public addresses; what is behind them (agents, metadata, neighbours in the
-  # network) is nobody's peer. coturn has no range for all of it.
+  # A person can ask a relay to send packets to any address. Seats have public addresses;
+  # private ones (agents, metadata, other machines of the network) must not be peers.
+  # coturn has no single range for them.
   denied_peers = [
     "0.0.0.0-0.255.255.255",
     "10.0.0.0-10.255.255.255",
@@ -123,7 +123,7 @@ locals {
     "198.51.100.0-198.51.100.255",
     "203.0.113.0-203.0.113.255",
     "224.0.0.0-255.255.255.255",
-    # No IPv6 at all: relays have none. (A range from :: would be all of IPv4, too.)
+    # No IPv6: relays have none. (A range from :: would include all of IPv4.)
     "::1-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
   ]
   relay_ports = split("-", var.relay_ports)
@@ -140,7 +140,7 @@ locals {
       "total-quota=${var.total_quota}",
       "max-bps=${var.session_rate}",
       "bps-capacity=${var.total_rate}",
-      # Nothing but relaying UDP.
+      # Relay UDP only.
       "no-tcp-relay",
       "no-multicast-peers",
       "no-rfc5780",
@@ -167,7 +167,7 @@ job "turn" {
     canary           = 1
     min_healthy_time = "5s"
     healthy_deadline = "2m"
-    # The first instance that cannot run ends the deployment.
+    # The first instance that cannot run fails the deployment.
     progress_deadline = "0"
     auto_promote      = true
     auto_revert       = true
@@ -176,7 +176,7 @@ job "turn" {
   group "turn" {
     count = var.count
 
-    # One host has one such port, whatever number of addresses.
+    # A node has the port only once.
     constraint {
       distinct_hosts = true
     }
@@ -205,8 +205,8 @@ job "turn" {
       }
     }
 
-    # Died by accident: start again. Dies again and again: another node, and a
-    # deployment that does so has failed.
+    # A task that ends is started again. If it ends repeatedly, Nomad moves it to
+    # another node, and a deployment fails.
     restart {
       attempts = 5
       interval = "1m"
@@ -220,7 +220,7 @@ job "turn" {
       template {
         destination = "secrets/turnserver.conf"
         perms       = "0400"
-        uid         = 65534 # nobody, as whom exec runs tasks
+        uid         = 65534 # nobody: exec runs tasks as this Unix user
         gid         = 65534
         splay       = "30s"
         data        = <<-EOT
@@ -245,7 +245,7 @@ job "turn" {
           {{- end }}
         EOT
       }
-      # Certificate and key in one file, read again when a new one comes.
+      # Certificate and key in one file, which coturn reads again when it changes.
       dynamic "template" {
         for_each = var.tls_port > 0 ? [true] : []
         content {

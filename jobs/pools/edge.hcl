@@ -1,3 +1,3 @@
 node_pool "edge" {
-  description = "Routers and brains: reached by people, so they sit behind the load balancer."
+  description = "Routers and brains: people reach them through the load balancers."
 }

@@ -1,3 +1,3 @@
 node_pool "stream-cpu" {
-  description = "Stream hosts that draw and encode on the CPU."
+  description = "Stream nodes that draw and encode on the CPU."
 }

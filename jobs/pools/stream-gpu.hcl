@@ -1,3 +1,3 @@
 node_pool "stream-gpu" {
-  description = "Stream hosts with a GPU that draws and encodes."
+  description = "Stream nodes that draw and encode on a GPU."
 }

@@ -7,93 +7,45 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"sync"
-	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// IMDS asks the instance metadata service, by version 2 only.
-type IMDS struct {
-	Endpoint string // default: http://169.254.169.254
-	HTTP     *http.Client
+// IMDS reads the instance metadata service, by version 2 only.
+type IMDS struct{ client *imds.Client }
 
-	mu      sync.Mutex
-	token   string
-	expires time.Time
+// NewIMDS returns a client of the metadata service. The endpoint is the one of the
+// options, else of AWS_EC2_METADATA_SERVICE_ENDPOINT, else EC2's.
+func NewIMDS(options imds.Options) *IMDS {
+	// Version 1 has no token: an app that makes the node send a request could read it.
+	options.EnableFallback = aws.FalseTernary
+	if options.HTTPClient == nil {
+		// Only the node itself can reach the address: no proxy.
+		options.HTTPClient = awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.Proxy = nil })
+	}
+	return &IMDS{imds.New(options)}
 }
 
-// ErrNoMetadata means that the service answers and has no such thing: there is
-// no interruption, say.
-var ErrNoMetadata = errors.New("the metadata service has no such thing")
+// ErrNoMetadata means that the service answers and has no such entry: for example, no
+// interruption is planned.
+var ErrNoMetadata = errors.New("the metadata service has no such entry")
 
-const tokenLife = 6 * time.Hour
-
-var imdsHTTP = &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{Proxy: nil}}
-
-// Get is one datum, such as "spot/instance-action" or "public-ipv4".
+// Get returns one entry, such as "spot/instance-action" or "public-ipv4".
 func (m *IMDS) Get(ctx context.Context, path string) (string, error) {
-	for attempt := 0; ; attempt++ {
-		token, err := m.session(ctx)
-		if err != nil {
-			return "", fmt.Errorf("ask metadata for %s: %w", path, err)
-		}
-		status, text, err := m.do(ctx, http.MethodGet, "/latest/meta-data/"+path, "X-aws-ec2-metadata-token", token)
-		switch {
-		case err != nil:
-			return "", fmt.Errorf("ask metadata for %s: %w", path, err)
-		case status == http.StatusOK:
-			return strings.TrimSpace(text), nil
-		case status == http.StatusNotFound:
-			return "", fmt.Errorf("%s: %w", path, ErrNoMetadata)
-		case status == http.StatusUnauthorized && attempt == 0:
-			m.forget() // the token's time was up early
-		default:
-			return "", fmt.Errorf("ask metadata for %s: the service says %d", path, status)
-		}
+	out, err := m.client.GetMetadata(ctx, &imds.GetMetadataInput{Path: path})
+	if answer := (*smithyhttp.ResponseError)(nil); errors.As(err, &answer) && answer.HTTPStatusCode() == http.StatusNotFound {
+		return "", fmt.Errorf("%s: %w", path, ErrNoMetadata)
 	}
-}
-
-func (m *IMDS) session(ctx context.Context) (string, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.token != "" && time.Now().Before(m.expires) {
-		return m.token, nil
-	}
-	status, text, err := m.do(ctx, http.MethodPut, "/latest/api/token", "X-aws-ec2-metadata-token-ttl-seconds", fmt.Sprint(int(tokenLife.Seconds())))
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("read metadata %s: %w", path, err)
 	}
-	if status != http.StatusOK {
-		return "", fmt.Errorf("the service gives no token: it says %d", status)
-	}
-	m.token, m.expires = text, time.Now().Add(tokenLife-10*time.Minute)
-	return text, nil
-}
-
-func (m *IMDS) forget() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.token = ""
-}
-
-func (m *IMDS) do(ctx context.Context, method, path, header, value string) (status int, text string, err error) {
-	endpoint := m.Endpoint
-	if endpoint == "" {
-		endpoint = "http://169.254.169.254"
-	}
-	req, err := http.NewRequestWithContext(ctx, method, endpoint+path, nil)
+	defer out.Content.Close()
+	text, err := io.ReadAll(io.LimitReader(out.Content, 64<<10))
 	if err != nil {
-		return 0, "", err
+		return "", fmt.Errorf("read metadata %s: %w", path, err)
 	}
-	req.Header.Set(header, value)
-	client := m.HTTP
-	if client == nil {
-		client = imdsHTTP
-	}
-	res, err := client.Do(req)
-	if err != nil {
-		return 0, "", err
-	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(res.Body, 64<<10))
-	return res.StatusCode, string(body), err
+	return strings.TrimSpace(string(text)), nil
 }

@@ -1,5 +1,7 @@
-// Package cli is "nearcast provision": what the scripts of this folder and the
-// units of a host run.
+// Package cli is the command "nearcast provision", which the scripts and units of a node
+// and operators run.
+//
+//	nearcast provision secrets ~/nearcast-secrets site-a site-b
 package cli
 
 import (
@@ -15,6 +17,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/spf13/cobra"
 
 	"github.com/nearcast/nearcast/internal/fleet"
@@ -26,16 +29,16 @@ import (
 	"github.com/nearcast/nearcast/provision/secrets"
 )
 
-// Where things are on a host.
+// Files and folders on a node.
 const (
 	envFile    = "/etc/nearcast/provision.env"
 	secretsDir = "/etc/nearcast/secrets"
 	scratchDir = "/run"
 )
 
-// Command is the command and its subcommands.
+// Command returns the command with its subcommands.
 func Command() *cobra.Command {
-	cmd := &cobra.Command{Use: "provision", Short: "Set up hosts: secrets, configuration, backups, an orderly end"}
+	cmd := &cobra.Command{Use: "provision", Short: "Set up nodes: secrets, configuration, backups, drain"}
 	cmd.AddCommand(secretsCommand(), configureCommand(), drainCommand(), uploadCommand())
 	return cmd
 }
@@ -43,17 +46,19 @@ func Command() *cobra.Command {
 func secretsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "secrets DIR SITE...",
-		Short: "Make certificates, gossip keys and tokens for the hosts of sites",
-		Long: `Make in DIR what the hosts of the named sites, and of the sites that are in DIR
-already, prove themselves with: DIR/<site>/<role>/ is what /etc/nearcast/secrets
-of such a host holds. Nothing that is there is made anew, but for certificates
-with less than a third of their time left; so run it again to add a site, and
-twice a year.
+		Short: "Make certificates, gossip keys and tokens for the nodes of sites",
+		Long: `Make in DIR the secrets of the nodes of the named sites, and of the sites that DIR
+has already. Copy DIR/<site>/<role>/ to /etc/nearcast/secrets of each node of that
+site and role.
 
-DIR/ca-key.pem and DIR/host-key.pem can make a host of anybody. Keep DIR as you
-keep passwords, and out of version control.
+Run it again to add a site, and twice a year to renew certificates. It keeps what
+exists, but renews certificates with less than a third of their time left. A DIR
+that an earlier release made has host-key.pem; it becomes node-key.pem.
 
-In AWS the servers do this themselves, and keep the secrets in Secrets Manager.`,
+With DIR/ca-key.pem and DIR/node-key.pem one can add nodes to the cluster. Keep DIR
+as safe as passwords, and out of version control.
+
+In AWS the servers make the secrets themselves, and keep them in Secrets Manager.`,
 		Example: "  nearcast provision secrets ~/nearcast-secrets site-a site-b",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -74,11 +79,11 @@ func configureCommand() *cobra.Command {
 	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use:   "configure",
-		Short: "Write this host's configuration of Consul and Nomad",
-		Long: `Get this host's secrets, and write the configuration of its agents from them and
-from ` + envFile + `. install.sh runs it, and so does the unit
-nearcast-configure before the agents start, and daily. It names the files it
-changed; the agents read them after a reload.`,
+		Short: "Write this node's configuration of Consul and Nomad",
+		Long: `Get this node's secrets, and write the configuration of its agents from them and
+from ` + envFile + `. install.sh runs it, the unit
+nearcast-configure runs it before the agents start, and nearcast-renew daily. It
+prints the files that it changed; the agents read them after a reload.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log := slog.Default()
@@ -93,7 +98,7 @@ changed; the agents read them after a reload.`,
 				return err
 			}
 			changed, err := configure.Run(ctx, configure.Config{
-				Root: root, Secrets: dir, Scratch: scratch, Stores: stores, Meta: &awsapi.IMDS{}, Log: log,
+				Root: root, Secrets: dir, Scratch: scratch, Stores: stores, Meta: awsapi.NewIMDS(imds.Options{}), Log: log,
 			}, v)
 			for _, path := range changed {
 				fmt.Fprintln(cmd.OutOrStdout(), path)
@@ -102,48 +107,47 @@ changed; the agents read them after a reload.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&root, "root", "/", "the file system to write to")
-	flags.StringVar(&env, "env", envFile, "what this host is to be")
-	flags.StringVar(&dir, "secrets", secretsDir, "this host's folder of secrets")
-	flags.StringVar(&scratch, "scratch", scratchDir, "a folder in memory, for a server's work with the key of the authority")
-	flags.DurationVar(&timeout, "timeout", 15*time.Minute, "how long to wait for secrets that a server has yet to make")
+	flags.StringVar(&root, "root", "/", "the root of the file system to write to")
+	flags.StringVar(&env, "env", envFile, "the file that describes this node")
+	flags.StringVar(&dir, "secrets", secretsDir, "the folder with this node's secrets")
+	flags.StringVar(&scratch, "scratch", scratchDir, "a folder in memory, where a server works with the authority's key")
+	flags.DurationVar(&timeout, "timeout", 15*time.Minute, "how long to wait until a server has made this node's secrets")
 	return cmd
 }
 
 func load(path string, log *slog.Logger) (provision.Values, error) {
 	v, unknown, err := provision.LoadEnv(path)
 	if len(unknown) > 0 {
-		log.Warn("these names mean nothing here; are they spelled right?", "file", path, "names", strings.Join(unknown, " "))
+		log.Warn("unknown names in the environment file; check their spelling", "file", path, "names", strings.Join(unknown, " "))
 	}
 	return v.WithDefaults(), err
 }
 
-// stores opens Secrets Manager with the role of the instance, where it is used.
+// stores opens Secrets Manager with the role of the instance, if the node uses it.
 func stores(ctx context.Context, v provision.Values) (func(string) configure.Store, error) {
-	if v.Cloud.SecretHosts+v.Cloud.SecretEdge+v.Cloud.SecretServers == "" {
+	if v.Cloud.SecretNodes+v.Cloud.SecretEdge+v.Cloud.SecretServers == "" {
 		return func(string) configure.Store { return nil }, nil
 	}
-	credentials, err := awsCredentials(ctx, v)
+	cfg, err := awsConfig(ctx, v.Site)
 	if err != nil {
 		return nil, err
 	}
-	return func(region string) configure.Store {
-		return &awsapi.Client{Region: region, Credentials: credentials}
-	}, nil
+	return func(region string) configure.Store { return awsapi.New(cfg, region) }, nil
 }
 
-func awsCredentials(ctx context.Context, v provision.Values) (aws.CredentialsProvider, error) {
-	cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(v.Site))
+// awsConfig is what the environment and the role of the instance say.
+func awsConfig(ctx context.Context, region string) (aws.Config, error) {
+	cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(region))
 	if err != nil {
-		return nil, fmt.Errorf("find AWS credentials: %w", err)
+		return cfg, fmt.Errorf("load the configuration of the AWS SDK: %w", err)
 	}
-	return cfg.Credentials, nil
+	return cfg, nil
 }
 
 func drainCommand() *cobra.Command {
-	var env, dir, imds string
+	var env, dir, metadata string
 	deadlines := map[provision.Role]time.Duration{
-		// The group's hook waits 5 minutes for these. People go to another brain.
+		// The group's hook waits 5 minutes for these two. People move to another brain.
 		provision.Server: 2 * time.Minute, provision.Edge: 2 * time.Minute,
 		provision.Stream: 110 * time.Minute,
 	}
@@ -151,13 +155,14 @@ func drainCommand() *cobra.Command {
 	var now bool
 	cmd := &cobra.Command{
 		Use:   "drain",
-		Short: "Wait for the cloud to take this host, and end it in order",
-		Long: `Ask the instance metadata service every five seconds whether this host is about to
-be interrupted (spot) or terminated (by its auto scaling group). When it is, drain
-the Nomad node, so that sessions end or move, leave Consul, and let the group go on.
+		Short: "Wait until the cloud ends this node, and drain it first",
+		Long: `Read every five seconds from the instance metadata service whether the cloud is about
+to interrupt this node (spot) or to terminate it (its auto scaling group). If so,
+drain the node in Nomad, leave Consul, and let the group go on. Sessions may continue
+until the deadline.
 
-With --now the operator says so, and the host stays: drain the node, and return when
-nothing runs on it any more, or when the deadline is over. It gets work again by
+With --now, drain the node at once and keep it. The command returns when nothing runs
+on the node any more, or after the deadline. To give the node work again, run
 nomad node eligibility -enable.`,
 		Example: "  nearcast provision drain --now --deadline 2h",
 		Args:    cobra.NoArgs,
@@ -185,10 +190,10 @@ nomad node eligibility -enable.`,
 			}
 			node := drain.NomadNode{
 				Address: fmt.Sprintf("http://%s:%d", v.HTTP, v.Ports.NomadHTTP),
-				IDFile:  filepath.Join(v.Paths.NomadData, "client", "client-id"), Statement: filepath.Join(dir, provision.NomadHostFile),
+				IDFile:  filepath.Join(v.Paths.NomadData, "client", "client-id"), Statement: filepath.Join(dir, provision.NomadNodeFile),
 			}
 			c := drain.Config{
-				Meta: &awsapi.IMDS{Endpoint: imds}, Node: node, Name: v.Node, Deadline: deadline, Log: log,
+				Meta: awsapi.NewIMDS(imds.Options{Endpoint: metadata}), Node: node, Name: v.Node, Deadline: deadline, Log: log,
 				Leave: func(ctx context.Context) error { return leave(ctx, consul, s.ConsulAgent) },
 			}
 			if v.Role == provision.Stream {
@@ -199,26 +204,26 @@ nomad node eligibility -enable.`,
 				return drain.Run(ctx, c)
 			}
 			if v.Cloud.Hook != "" {
-				credentials, err := awsCredentials(ctx, v)
+				cfg, err := awsConfig(ctx, v.Site)
 				if err != nil {
 					return err
 				}
-				c.Group = &awsapi.Client{Region: v.Site, Credentials: credentials}
+				c.Group = awsapi.New(cfg, v.Site)
 				c.Lifecycle = awsapi.Lifecycle{Group: v.Cloud.Group, Hook: v.Cloud.Hook}
 			}
 			return drain.Run(ctx, c)
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&env, "env", envFile, "what this host is")
-	flags.StringVar(&dir, "secrets", secretsDir, "this host's folder of secrets")
-	flags.StringVar(&imds, "imds", os.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT"), "the metadata service (default the cloud's)")
-	flags.BoolVar(&now, "now", false, "drain this host now, and keep it")
-	flags.DurationVar(&deadline, "deadline", 0, "how long sessions may go on when the group or the operator takes this host (default 110m, 2m for servers and edge hosts)")
+	flags.StringVar(&env, "env", envFile, "the file that describes this node")
+	flags.StringVar(&dir, "secrets", secretsDir, "the folder with this node's secrets")
+	flags.StringVar(&metadata, "imds", os.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT"), "URL of the metadata service (default: the cloud's)")
+	flags.BoolVar(&now, "now", false, "drain this node now, and keep it")
+	flags.DurationVar(&deadline, "deadline", 0, "how long sessions may continue when the group or the operator ends the work of this node (default 110m; 2m for servers and edge nodes)")
 	return cmd
 }
 
-// leave has the Consul agent say good-bye.
+// leave tells the Consul agent to leave its site.
 func leave(ctx context.Context, consul, token string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPut, "http://"+consul+"/v1/agent/leave", nil)
 	if err != nil {
@@ -233,7 +238,7 @@ func leave(ctx context.Context, consul, token string) error {
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(res.Body, 1000))
-		return fmt.Errorf("leave Consul: it says %s: %s", res.Status, strings.TrimSpace(string(text)))
+		return fmt.Errorf("leave Consul: the agent answers %s: %s", res.Status, strings.TrimSpace(string(text)))
 	}
 	return nil
 }

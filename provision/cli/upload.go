@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/spf13/cobra"
 
@@ -20,10 +19,11 @@ func uploadCommand() *cobra.Command {
 	var env string
 	cmd := &cobra.Command{
 		Use:   "upload FILE s3://BUCKET/KEY",
-		Short: "Put a file into an object store",
-		Long: `Put a file into an object store: S3 in the region of the host's site, with the role
-of the instance or AWS_… in the environment, or the store that NEARCAST_S3_ENDPOINT
-of ` + envFile + ` names. backup.sh does it with the servers' snapshots.`,
+		Short: "Upload a file to an object store",
+		Long: `Upload a file to the object store that NEARCAST_S3_ENDPOINT in
+` + envFile + ` names, else to S3 in the region of the node's
+site. Credentials come from AWS_… in the environment, or from the role of the
+instance. backup.sh uploads the servers' snapshots with it.`,
 		Example: "  nearcast provision upload consul.snap s3://backups/consul.snap",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -34,14 +34,14 @@ of ` + envFile + ` names. backup.sh does it with the servers' snapshots.`,
 			return upload(cmd.Context(), v, args[0], args[1])
 		},
 	}
-	cmd.Flags().StringVar(&env, "env", envFile, "what this host is")
+	cmd.Flags().StringVar(&env, "env", envFile, "the file that describes this node")
 	return cmd
 }
 
 func upload(ctx context.Context, v provision.Values, file, to string) error {
 	u, err := url.Parse(to)
 	if err != nil || u.Scheme != "s3" || u.Host == "" || strings.Trim(u.Path, "/") == "" {
-		return fmt.Errorf("%q is not s3://BUCKET/KEY", to)
+		return fmt.Errorf("the target %q is not s3://BUCKET/KEY", to)
 	}
 	f, err := os.Open(file)
 	if err != nil {
@@ -49,11 +49,11 @@ func upload(ctx context.Context, v provision.Values, file, to string) error {
 	}
 	defer f.Close()
 	store := v.Stream.S3
-	settings, err := config.LoadDefaultConfig(ctx, config.WithRegion(store.Region))
+	cfg, err := awsConfig(ctx, store.Region)
 	if err != nil {
-		return fmt.Errorf("find AWS credentials: %w", err)
+		return err
 	}
-	client := s3.NewFromConfig(settings, func(o *s3.Options) {
+	client := s3.NewFromConfig(cfg, func(o *s3.Options) {
 		o.UsePathStyle = store.PathStyle
 		if store.Endpoint != "" {
 			o.BaseEndpoint = aws.String(store.Endpoint)

@@ -16,7 +16,7 @@ import (
 	"github.com/nearcast/nearcast/internal/testkit"
 )
 
-// A file goes into a real object store as it is, and what cannot be is said.
+// TestUpload uploads to a real object store, and checks the errors of wrong arguments.
 func TestUpload(t *testing.T) {
 	const bucket = "backups"
 	server := testkit.StartS3(t, "site-a", bucket)

@@ -1,20 +1,24 @@
-// Package configure makes a host ready for its agents to start: it gets the
-// host's secrets, asks the cloud what only the cloud knows, and writes the agents'
-// configuration. It runs at each boot before the agents, and every day, so that
-// certificates are renewed in time; it changes only what differs.
+// Package configure prepares a node for its agents: it gets the node's secrets, reads the
+// public address from the cloud's metadata, and writes the agents' configuration. It runs
+// at each boot before the agents, and daily, so that certificates are renewed in time. It
+// changes only what differs.
+//
+//	changed, err := configure.Run(ctx, configure.Config{
+//		Root: "/", Secrets: "/etc/nearcast/secrets", Scratch: "/run", Stores: stores, Meta: imds, Log: log,
+//	}, values)
 //
 // # Secrets in AWS
 //
-// Three secrets of the site, made empty beforehand:
+// A site has three secrets, which Terraform makes empty:
 //
-//	servers   what the cluster's secrets are made of, secrets.Pack; servers alone read it
-//	edge      the folder of the site's edge hosts
-//	hosts     the folder of the site's stream hosts
+//	servers   the cluster's secrets, as secrets.Pack writes them; only servers read it
+//	edge      the folder of the site's edge nodes
+//	nodes     the folder of the site's stream nodes
 //
-// The first server of the primary site makes the cluster's secrets; of several
-// that begin together, one. Servers of other sites copy servers from there.
-// Servers make the other two, and renew them. Edge and stream hosts wait until
-// there is something to read.
+// A server of the primary site makes the cluster's secrets; if several start together, one
+// of them wins. Servers of another site copy the secret "servers" from the primary site.
+// Servers make the other two secrets, and renew them. Edge and stream nodes wait until
+// their secret has a value.
 package configure
 
 import (
@@ -35,7 +39,7 @@ import (
 	"github.com/nearcast/nearcast/provision/secrets"
 )
 
-// Store keeps secrets: AWS's, of one region.
+// Store keeps the secrets of one region.
 type Store interface {
 	Secret(ctx context.Context, name string) (string, error)
 	PutFirstSecret(ctx context.Context, name, value string) error
@@ -47,18 +51,18 @@ type Metadata interface {
 	Get(ctx context.Context, path string) (string, error)
 }
 
-// Config is where things are.
+// Config says where Run reads and writes.
 type Config struct {
-	Root    string // "/", or a folder that stands for it
-	Secrets string // the host's folder of secrets, below Root
-	Scratch string // a folder in memory, for a server's short work with the authority's key
+	Root    string // "/", or a folder in its place
+	Secrets string // the node's folder of secrets, below Root
+	Scratch string // a folder in memory: a server works there with the authority's key for a moment
 	Stores  func(region string) Store
 	Meta    Metadata
-	Retry   time.Duration // how often to ask for what is not there yet; default 5 s
+	Retry   time.Duration // between attempts to read a secret without a value; default 5 s
 	Log     *slog.Logger
 }
 
-// Run configures the host and returns the paths of the files it changed.
+// Run configures the node and returns the paths of the files it changed.
 func Run(ctx context.Context, c Config, v provision.Values) ([]string, error) {
 	if c.Retry == 0 {
 		c.Retry = 5 * time.Second
@@ -68,7 +72,7 @@ func Run(ctx context.Context, c Config, v provision.Values) ([]string, error) {
 		return nil, fmt.Errorf("configure: %w", err)
 	}
 	folder := filepath.Join(c.Root, c.Secrets)
-	if v.Cloud.SecretHosts+v.Cloud.SecretEdge+v.Cloud.SecretServers != "" {
+	if v.Cloud.SecretNodes+v.Cloud.SecretEdge+v.Cloud.SecretServers != "" {
 		scratch, err := os.MkdirTemp(c.Scratch, "nearcast-secrets-")
 		if err != nil {
 			return nil, fmt.Errorf("configure: %w", err)
@@ -81,7 +85,7 @@ func Run(ctx context.Context, c Config, v provision.Values) ([]string, error) {
 	if v.Role == provision.Stream && v.Stream.PublicIP == provision.PublicIPFromIMDS {
 		ip, err := c.Meta.Get(ctx, "public-ipv4")
 		if err != nil {
-			return nil, fmt.Errorf("find the public address: %w", err)
+			return nil, fmt.Errorf("get the public address: %w", err)
 		}
 		v.Stream.PublicIP = ip
 	}
@@ -93,7 +97,7 @@ func Run(ctx context.Context, c Config, v provision.Values) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The agents find them where they are to be, not where they were read.
+	// The agents read them in their final folder, not where this process read them.
 	loaded.Dir, loaded.TicketKeys = c.Secrets, filepath.Join(c.Secrets, filepath.Base(loaded.TicketKeys))
 	rendered, err := provision.Render(v, loaded)
 	if err != nil {
@@ -102,10 +106,10 @@ func Run(ctx context.Context, c Config, v provision.Values) ([]string, error) {
 	return provision.Apply(c.Root, append(files, rendered...), provision.Managed(v.Paths))
 }
 
-// consulReads are the secrets that Consul opens itself, as its own user.
+// consulReads are the secrets that Consul opens as its own Unix user.
 var consulReads = []string{provision.CAFile, provision.CertFile, provision.KeyFile}
 
-// secretFiles are the files of a folder of secrets as they are to be at dir.
+// secretFiles returns the files of a folder of secrets, with their paths in dir.
 func secretFiles(folder, dir, group string) ([]provision.File, error) {
 	found, err := os.ReadDir(folder)
 	if err != nil {
@@ -129,24 +133,24 @@ func secretFiles(folder, dir, group string) ([]provision.File, error) {
 	return files, nil
 }
 
-// fetch returns a folder below scratch with what the host has.
+// fetch returns a folder below scratch with the node's secrets.
 func (c Config) fetch(ctx context.Context, v provision.Values, scratch string) (string, error) {
 	store := c.Stores(v.Site)
 	switch v.Role {
 	case provision.Server:
-		return c.lead(ctx, v, store, scratch)
+		return c.serve(ctx, v, store, scratch)
 	case provision.Edge:
 		return scratch, c.await(ctx, store, v.Cloud.SecretEdge, scratch)
 	default:
-		return scratch, c.await(ctx, store, v.Cloud.SecretHosts, scratch)
+		return scratch, c.await(ctx, store, v.Cloud.SecretNodes, scratch)
 	}
 }
 
-// await unpacks a secret as soon as it has a value.
+// await waits until a secret has a value, and unpacks it.
 func (c Config) await(ctx context.Context, store Store, name, into string) error {
 	tick := time.NewTicker(c.Retry)
 	defer tick.Stop()
-	for said := false; ; {
+	for logged := false; ; {
 		packed, err := store.Secret(ctx, name)
 		if err == nil {
 			return secrets.Unpack(into, packed)
@@ -154,9 +158,9 @@ func (c Config) await(ctx context.Context, store Store, name, into string) error
 		if !errors.Is(err, awsapi.ErrNoSecret) {
 			return err
 		}
-		if !said {
-			c.Log.Info("waiting for a server to make the secret", "secret", name)
-			said = true
+		if !logged {
+			c.Log.Info("waiting until a server makes the secret", "secret", name)
+			logged = true
 		}
 		select {
 		case <-tick.C:
@@ -166,15 +170,16 @@ func (c Config) await(ctx context.Context, store Store, name, into string) error
 	}
 }
 
-// lead does a server's part: the cluster's secrets, and those of the site's hosts.
-func (c Config) lead(ctx context.Context, v provision.Values, store Store, scratch string) (string, error) {
+// serve does a server's part: it makes or reads the cluster's secrets, makes and renews
+// those of the site's nodes, and returns the folder of its own.
+func (c Config) serve(ctx context.Context, v provision.Values, store Store, scratch string) (string, error) {
 	all := filepath.Join(scratch, "all")
 	if err := c.cluster(ctx, v, store, scratch, all); err != nil {
 		return "", err
 	}
-	hosts := map[string]string{v.Cloud.SecretEdge: string(provision.Edge), v.Cloud.SecretHosts: string(provision.Stream)}
+	nodes := map[string]string{v.Cloud.SecretEdge: string(provision.Edge), v.Cloud.SecretNodes: string(provision.Stream)}
 	before := map[string]string{}
-	for name, role := range hosts {
+	for name, role := range nodes {
 		packed, err := store.Secret(ctx, name)
 		if errors.Is(err, awsapi.ErrNoSecret) {
 			continue
@@ -187,7 +192,7 @@ func (c Config) lead(ctx context.Context, v provision.Values, store Store, scrat
 		}
 		before[name] = packed
 	}
-	// This server's own, from its last boot: a good certificate is kept.
+	// Its own secrets from the last boot: Make keeps a certificate that is still good.
 	own := filepath.Join(all, v.Site, string(provision.Server))
 	if packed, err := secrets.Pack(filepath.Join(c.Root, c.Secrets)); err == nil && packed != "{}" {
 		if err := secrets.Unpack(own, packed); err != nil {
@@ -197,7 +202,7 @@ func (c Config) lead(ctx context.Context, v provision.Values, store Store, scrat
 	if _, err := secrets.Make(secrets.Config{Dir: all, Sites: []string{v.Site}}); err != nil {
 		return "", err
 	}
-	for name, role := range hosts {
+	for name, role := range nodes {
 		packed, err := secrets.Pack(filepath.Join(all, v.Site, role))
 		switch old, found := before[name]; {
 		case err != nil:
@@ -214,7 +219,7 @@ func (c Config) lead(ctx context.Context, v provision.Values, store Store, scrat
 	return own, nil
 }
 
-// cluster fills the folder all with the cluster's secrets.
+// cluster writes the cluster's secrets to the folder all.
 func (c Config) cluster(ctx context.Context, v provision.Values, store Store, scratch, all string) error {
 	packed, err := store.Secret(ctx, v.Cloud.SecretServers)
 	if err == nil {
@@ -239,6 +244,6 @@ func (c Config) cluster(ctx context.Context, v provision.Values, store Store, sc
 	if err := store.PutFirstSecret(ctx, v.Cloud.SecretServers, packed); err != nil {
 		return err
 	}
-	// Another server may have been quicker; what counts is what is there.
+	// Another server may have been first; the stored value counts.
 	return c.await(ctx, store, v.Cloud.SecretServers, all)
 }

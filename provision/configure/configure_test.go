@@ -19,20 +19,20 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// region is a cloud with a site's three secrets, as Terraform makes them.
+// region is a cloud with a site's three secrets without values, as Terraform makes them.
 func region(t *testing.T) *awstest.Cloud {
 	c := awstest.New(t)
-	for _, name := range []string{"prod/servers", "prod/edge", "prod/hosts"} {
+	for _, name := range []string{"prod/servers", "prod/edge", "prod/nodes"} {
 		c.NewSecret(name)
 	}
 	c.Say("public-ipv4", "203.0.113.9")
 	return c
 }
 
-// configured configures a host of its own file system, and returns that.
+// configured configures a node with its own file system.
 func configured(ctx context.Context, root string, clouds map[string]*awstest.Cloud, v provision.Values) (changed []string, err error) {
 	v.Primary, v.Join, v.ConsulGroup = "a", []string{"10.0.0.1"}, "root"
-	v.Cloud = provision.Cloud{SecretServers: "prod/servers", SecretEdge: "prod/edge", SecretHosts: "prod/hosts"}
+	v.Cloud = provision.Cloud{SecretServers: "prod/servers", SecretEdge: "prod/edge", SecretNodes: "prod/nodes"}
 	switch v.Role { // as user data names them
 	case provision.Edge:
 		v.Cloud.SecretServers = ""
@@ -45,8 +45,8 @@ func configured(ctx context.Context, root string, clouds map[string]*awstest.Clo
 	}, v)
 }
 
-// TestCloud has three servers of each of two sites, an edge and a stream host of
-// each begin at the same moment, and expects one cluster.
+// TestCloud starts three servers, an edge node and a stream node of each of two sites at
+// the same moment, and expects one cluster.
 func TestCloud(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -70,53 +70,54 @@ func TestCloud(t *testing.T) {
 	if t.Failed() {
 		return
 	}
-	read := func(host, name string) string {
-		text, err := os.ReadFile(filepath.Join(roots[host], "etc/nearcast/secrets", name))
+	read := func(node, name string) string {
+		text, err := os.ReadFile(filepath.Join(roots[node], "etc/nearcast/secrets", name))
 		if err != nil {
 			t.Error(err)
 		}
 		return string(text)
 	}
-	for host := range roots {
+	for node := range roots {
 		for _, name := range []string{provision.CAFile, provision.ConsulGossipFile} {
-			if read(host, name) != read("a server-1", name) {
-				t.Errorf("%s has another %s", host, name)
+			if read(node, name) != read("a server-1", name) {
+				t.Errorf("%s has another %s", node, name)
 			}
 		}
-		if left, _ := filepath.Glob(filepath.Join(roots[host], "nearcast-secrets-*")); len(left) > 0 {
-			t.Errorf("%s left %v behind, with the key of the authority", host, left)
+		if left, _ := filepath.Glob(filepath.Join(roots[node], "nearcast-secrets-*")); len(left) > 0 {
+			t.Errorf("%s left %v behind, with the key of the authority", node, left)
 		}
 	}
 	for _, site := range []string{"a", "b"} {
 		if secret := read(site+" server-3", "stream-"+provision.ConsulAgentFile); secret != read(site+" stream-1", provision.ConsulAgentFile) {
-			t.Errorf("servers of %s make a token that its hosts do not have", site)
+			t.Errorf("servers of %s have another token than its stream nodes", site)
 		}
 		config, err := os.ReadFile(filepath.Join(roots[site+" stream-1"], "etc/nomad.d/stream.hcl"))
 		if err != nil || !strings.Contains(string(config), `"203.0.113.9"`) {
-			t.Errorf("the stream host does not know its public address: %v", err)
+			t.Errorf("the stream node does not know its public address: %v", err)
 		}
-		if strings.Contains(clouds[site].Secret("prod/hosts")+clouds[site].Secret("prod/edge"), "management") {
-			t.Errorf("hosts of %s get management tokens", site)
+		if strings.Contains(clouds[site].Secret("prod/nodes")+clouds[site].Secret("prod/edge"), "management") {
+			t.Errorf("nodes of %s get management tokens", site)
 		}
 	}
 
-	// Once more, as at the next boot: nothing changes, in files or secrets.
-	before := fmt.Sprint(clouds["a"].Secret("prod/servers"), clouds["a"].Secret("prod/edge"), clouds["a"].Secret("prod/hosts"))
-	for host, root := range roots {
-		site, node, _ := strings.Cut(host, " ")
+	// Again, as at the next boot: neither files nor secrets change.
+	before := fmt.Sprint(clouds["a"].Secret("prod/servers"), clouds["a"].Secret("prod/edge"), clouds["a"].Secret("prod/nodes"))
+	for name, root := range roots {
+		site, node, _ := strings.Cut(name, " ")
 		role, _, _ := strings.Cut(node, "-")
 		changed, err := configured(ctx, root, clouds, provision.Values{Role: provision.Role(role), Site: site, Node: node})
 		if err != nil || len(changed) > 0 {
-			t.Errorf("%s again: %v, changed %v", host, err, changed)
+			t.Errorf("%s again: %v, changed %v", name, err, changed)
 		}
 	}
-	if before != fmt.Sprint(clouds["a"].Secret("prod/servers"), clouds["a"].Secret("prod/edge"), clouds["a"].Secret("prod/hosts")) {
+	if before != fmt.Sprint(clouds["a"].Secret("prod/servers"), clouds["a"].Secret("prod/edge"), clouds["a"].Secret("prod/nodes")) {
 		t.Error("the secrets changed at the second boot")
 	}
 }
 
-// TestHostWaits is a host that is quicker than the servers, and gives up in words.
-func TestHostWaits(t *testing.T) {
+// TestNodeWaits: a node that starts before the servers gives up with an error that names
+// the secret.
+func TestNodeWaits(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	_, err := configured(ctx, t.TempDir(), map[string]*awstest.Cloud{"a": region(t)}, provision.Values{Role: provision.Edge, Site: "a", Node: "edge-1"})

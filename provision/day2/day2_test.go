@@ -14,8 +14,8 @@ import (
 	"github.com/nearcast/nearcast/provision/secrets"
 )
 
-// TestDay2 goes through docs/DEPLOY.md from access on, on one site: what the
-// document says was run, in its words.
+// TestDay2 runs docs/DEPLOY.md on one site, from the step Access on: every block with the mark
+// "run", exactly as it is written.
 func TestDay2(t *testing.T) {
 	s := newSite(t)
 	defer s.end()
@@ -25,7 +25,7 @@ func TestDay2(t *testing.T) {
 	}
 	for _, b := range s.blocks {
 		if b.Mark == "run" && !s.ran[b.Name] {
-			t.Errorf("docs/DEPLOY.md says that %q was run", b.Name)
+			t.Errorf("docs/DEPLOY.md says that %q is run, but it was not", b.Name)
 		}
 	}
 }
@@ -37,9 +37,9 @@ func (s *site) access() {
 		s.t.Fatalf("tokens: %q", said)
 	}
 	s.env["NOMAD_TOKEN"], s.env["CONSUL_HTTP_TOKEN"] = tokens[0], tokens[1]
-	s.until("all hosts are ready", func() error {
+	s.until("all nodes are ready", func() error {
 		nodes := s.shell("nomad node status -json | jq -c '[.[] | select(.Status == \"ready\") | .NodePool] | sort'")
-		if nodes != `["control","control","control","edge","stream-cpu"]`+"\n" {
+		if nodes != `["edge","server","server","server","stream-cpu"]`+"\n" {
 			return fmt.Errorf("ready: %s", nodes)
 		}
 		return nil
@@ -66,16 +66,16 @@ func (s *site) publish() {
 	s.play().leave()
 }
 
-// versions has a person play through a new version and back.
+// versions: a person plays while a new version is published and taken back.
 func (s *site) versions() {
 	s.idle(0)
 	p := s.play()
 	s.shell(`sed -i 's/title *= "Test app"/title = "New"/' jobs/testapp.nomad.hcl`)
 	if said := s.step("publish again", nil); !strings.Contains(said, "New") {
-		s.t.Errorf("neither plan nor history tells of the change:\n%s", said)
+		s.t.Errorf("neither plan nor history shows the change:\n%s", said)
 	}
-	// Hers is still of the old version, and the free one of the new.
-	s.until("a free seat of version 1 beside hers", func() error {
+	// The person's seat still has the old version, and the free seat the new one.
+	s.until("a free seat of version 1 beside the person's", func() error {
 		seats, err := s.seats()
 		if err != nil {
 			return err
@@ -99,7 +99,7 @@ func (s *site) versions() {
 	s.play().leave()
 }
 
-// ticketKey has people play at every moment of the rotation.
+// ticketKey: people play at every step of the rotation.
 func (s *site) ticketKey() {
 	play := func() { s.t.Helper(); s.idle(2); s.play().leave() }
 	before := s.shell("nomad var get -item=ticket_key nomad/jobs/router")
@@ -110,7 +110,7 @@ func (s *site) ticketKey() {
 		if err := copyFile(filepath.Join(s.stream.Secrets, "ticket-keys.pem"), filepath.Join(s.keys, siteName, "stream", "ticket-keys.pem")); err != nil {
 			s.t.Fatal(err)
 		}
-		// Nomad brings the variables to the tasks in its own time.
+		// Nomad renders the variables into the tasks' files some time later.
 		for _, job := range []string{"router", "brain"} {
 			s.until(job+" has the public keys", func() error {
 				files, err := filepath.Glob(filepath.Join(s.edge.Values.Paths.NomadData, "alloc/*/"+job+"/secrets/ticket-keys.pem"))
@@ -119,7 +119,7 @@ func (s *site) ticketKey() {
 				}
 				text, err := os.ReadFile(files[0])
 				if err == nil && string(text) != s.read("keys/ticket-keys.pem") {
-					err = fmt.Errorf("they are still the old ones")
+					err = fmt.Errorf("the keys are still the old ones")
 				}
 				return err
 			})
@@ -143,7 +143,7 @@ func (s *site) ticketKey() {
 	s.step("ticket key, signs", nil)
 	s.until("the router has started again", func() error {
 		if now := s.routerStarted(); now == started {
-			return fmt.Errorf("it runs since %s", now)
+			return fmt.Errorf("the router runs since %s", now)
 		}
 		return nil
 	})
@@ -160,8 +160,8 @@ func (s *site) routerStarted() string {
 	return s.shell(`nomad operator api /v1/job/router/allocations | jq -r '.[] | select(.ClientStatus == "running") | .TaskStates.router | select(.State == "running") | .StartedAt'`)
 }
 
-// inAWS runs a block with a program aws that keeps secrets in files, and has
-// look see what hosts would be made of the secret.
+// inAWS runs a block with a program aws that keeps secrets in files. look checks the folders
+// that servers would make from the secret.
 func (s *site) inAWS(name string, look func(dir string)) {
 	s.t.Helper()
 	dir := s.t.TempDir()
@@ -198,7 +198,7 @@ esac
 	look(all)
 }
 
-// gossip changes both keys while seats, router and brain run.
+// gossip rotates both keys while seats, router and brain run.
 func (s *site) gossip() {
 	s.idle(2)
 	p := s.play()
@@ -217,7 +217,7 @@ func (s *site) gossip() {
 			s.t.Fatal(err)
 		}
 		if changed := h.Configure(); len(changed) == 0 {
-			s.t.Errorf("the new keys change nothing at %s", h.Values.Node)
+			s.t.Errorf("the new keys do not change the configuration of %s", h.Values.Node)
 		}
 	}
 	s.step("gossip, old", nil)
@@ -225,7 +225,7 @@ func (s *site) gossip() {
 	if strings.Contains(listed, old) || !strings.Contains(listed, s.servers[0].Secret(provision.ConsulGossipFile)) || !strings.Contains(listed, s.servers[0].Secret(provision.NomadGossipFile)) {
 		s.t.Errorf("keys: %s", listed)
 	}
-	// A host that starts again does so with the new key.
+	// A node that restarts uses the new key.
 	s.servers[2].Kill()
 	s.servers[2].Restart()
 	s.until("all are alive", func() error {
@@ -240,7 +240,7 @@ func (s *site) gossip() {
 	s.playSoon().leave()
 }
 
-// drain has a person hold a seat of the host, and lets her finish.
+// drain: a person has a seat of the node, and can finish.
 func (s *site) drain() {
 	s.idle(2)
 	p := s.play()
@@ -259,7 +259,7 @@ func (s *site) drain() {
 		s.t.Fatal(err)
 	}
 	go func() { done <- cmd.Wait() }()
-	s.until("only hers is left", func() error {
+	s.until("only the person's seat is left", func() error {
 		seats, err := s.seats()
 		if err == nil && (len(seats) != 1 || seats[0].ID != p.seat || !seats[0].State.Busy()) {
 			err = fmt.Errorf("seats: %+v", seats)
@@ -268,7 +268,7 @@ func (s *site) drain() {
 	})
 	select {
 	case err := <-done:
-		s.t.Fatalf("the drain ended before she did: %v\n%s", err, said.String())
+		s.t.Fatalf("the drain ended before the person left: %v\n%s", err, said.String())
 	default:
 	}
 	p.leave()
@@ -284,7 +284,7 @@ func (s *site) drain() {
 	s.idle(2)
 }
 
-// lost loses two servers, and then all three.
+// lost: two servers are lost, and then all three.
 func (s *site) lost() {
 	s.shell("consul kv put test/mark before")
 	consul := strings.TrimSpace(s.shell("consul acl token create -format=json -policy-name=nearcast-seat | jq -r .SecretID"))

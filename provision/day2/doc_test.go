@@ -1,5 +1,7 @@
-// Package day2 holds docs/DEPLOY.md to its word: what the document says was run
-// is run here, as it stands there, on a real site.
+// Package day2 tests docs/DEPLOY.md: it cuts out the blocks with the mark "run", and runs
+// them unchanged on a real site.
+//
+//	go test ./provision/day2      # as root
 package day2
 
 import (
@@ -14,11 +16,11 @@ import (
 	"github.com/nearcast/nearcast/internal/testkit/nodes"
 )
 
-// TestDocument checks what can be without a site: every block says whether it was
-// run and where, or why not, and the names it gives are those of this package.
+// TestDocument checks the document without a site: every block says which test runs it or
+// why none does, the tests have all names, and a shell can parse all blocks.
 func TestDocument(t *testing.T) {
 	steps := map[string]string{}
-	for mark, file := range map[string]string{"run": "day2_test.go", "run by TestBareMachines": "../lives_test.go"} {
+	for mark, file := range map[string]string{"run": "day2_test.go", "run by TestBareMachines": "../restarts_test.go"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -30,21 +32,21 @@ func TestDocument(t *testing.T) {
 		text, tested := steps[b.Mark]
 		switch {
 		case b.Mark == "not run" && b.Name == "":
-			t.Errorf("a block does not say why it was not run:\n%s", b.Text)
+			t.Errorf("a block does not say why it is not run:\n%s", b.Text)
 		case tested && (slices.Contains(names, b.Name) || !strings.Contains(text, `"`+b.Name+`"`)):
-			t.Errorf("%q is run by no test, or stands there twice", b.Name)
+			t.Errorf("no test runs %q, or the document has it twice", b.Name)
 		}
 		names = append(names, b.Name)
 		if out, err := exec.CommandContext(t.Context(), "bash", "-n", "-c", b.Text).CombinedOutput(); err != nil {
-			t.Errorf("no shell reads this: %s\n%s", out, b.Text)
+			t.Errorf("bash cannot parse this: %s\n%s", out, b.Text)
 		}
 	}
 }
 
-// nearcast are the calls of the program in the document's blocks.
+// nearcast matches calls of the program in the document's blocks.
 var nearcast = regexp.MustCompile(`(?m)(?:^|&& |\$\()nearcast ([a-z-]+(?: [a-z]+)?)`)
 
-// TestHelp asks each command of nearcast that the document names what it is.
+// TestHelp: each command of nearcast that the document uses has help.
 func TestHelp(t *testing.T) {
 	bin := build(t)
 	calls := map[string]bool{"provision secrets": true, "provision configure": true}

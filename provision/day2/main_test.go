@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// TestMain gives the tests a network of their own, where they may: the document
-// names ports, and they are not free on every machine. X servers of different
-// networks all take the display :0, and so need a place of their own for its socket.
+// TestMain gives the tests their own network namespace, if it can: the document uses fixed
+// ports, which may not be free on the machine. X servers of different namespaces all use
+// display :0, so they need separate folders for its socket.
 func TestMain(m *testing.M) {
 	const inside = "NEARCAST_DAY2_NETWORK"
 	unshare, err := exec.LookPath("unshare")

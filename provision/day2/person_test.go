@@ -16,7 +16,7 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// person has pressed Play, and sees the picture.
+// person is a person who has pressed Play, with their connection.
 type person struct {
 	s      *site
 	ws     *websocket.Conn
@@ -25,7 +25,7 @@ type person struct {
 	frames atomic.Int64
 }
 
-// play presses Play until a router answers; then she has to get a stream.
+// play presses Play until a router answers; then the person must get a stream.
 func (s *site) play() *person {
 	s.t.Helper()
 	var p *person
@@ -43,10 +43,11 @@ func (s *site) play() *person {
 	return p.connect()
 }
 
-// playSoon is play where the site has just had trouble: she presses Play again.
+// playSoon is play at a site that has just recovered: the person presses Play again until
+// they get a seat.
 func (s *site) playSoon() (p *person) {
 	s.t.Helper()
-	s.until("she gets a seat", func() error {
+	s.until("the person gets a seat", func() error {
 		launched, err := s.launch()
 		if err == nil {
 			p, err = s.claim(launched)
@@ -104,7 +105,7 @@ func (p *person) expect(kind wire.MessageType) (m wire.Message, err error) {
 	return m, nil
 }
 
-// connect waits until pictures come.
+// connect waits for the first picture.
 func (p *person) connect() *person {
 	p.s.t.Helper()
 	if err := p.negotiate(); err != nil {
@@ -171,13 +172,13 @@ func (p *person) negotiate() error {
 	return p.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer.SDP})
 }
 
-// streams holds that nothing has happened to her stream.
+// streams checks that the person's stream continues.
 func (p *person) streams(after string) {
 	p.s.t.Helper()
 	if state := p.pc.ConnectionState(); state != webrtc.PeerConnectionStateConnected {
-		p.s.t.Errorf("after %s her connection is %s", after, state)
+		p.s.t.Errorf("after %s the person's connection is %s", after, state)
 	}
-	p.s.until("her seat, after "+after, func() error {
+	p.s.until("the person's seat, after "+after, func() error {
 		seats, err := p.s.seats()
 		for _, seat := range seats {
 			if seat.ID == p.seat && seat.State == wire.SeatStreaming {

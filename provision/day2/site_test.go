@@ -21,22 +21,22 @@ import (
 
 const siteName = "site-a"
 
-// site is three servers, an edge host and a stream host, and an operator's folder
-// with what the document has in it.
+// site is a site of three servers, an edge node and a stream node, and an operator's folder
+// with the document's files.
 type site struct {
 	t   *testing.T
 	ctx context.Context
 
 	began   time.Time
-	keys    string // what nearcast provision secrets made
-	work    string // where the operator's shell is
+	keys    string // the folder of nearcast provision secrets
+	work    string // the folder of the operator's shell
 	bin     string
 	blocks  []nodes.Block
 	ran     map[string]bool
 	env     map[string]string // of the operator's shell
-	servers []*nodes.Host
-	edge    *nodes.Host
-	stream  *nodes.Host
+	servers []*nodes.Node
+	edge    *nodes.Node
+	stream  *nodes.Node
 }
 
 func newSite(t *testing.T) *site {
@@ -78,13 +78,12 @@ func newSite(t *testing.T) *site {
 	s.edge = nodes.Start(t, ctx, s.keys, values(provision.Edge), 4)
 	s.stream = nodes.Start(t, ctx, s.keys, values(provision.Stream), 5)
 	s.servers[0].ACL()
-	// What Nomad takes for the address of the interface lo.
+	// Nomad's address of the interface lo.
 	router, brain := "http://127.0.0.1:8080", "ws://127.0.0.1:8081/v1/connect"
 	s.env = map[string]string{
 		"NOMAD_ADDR": "http://" + s.servers[0].Address + ":4646", "CONSUL_HTTP_ADDR": "http://" + s.servers[0].Address + ":8500",
-		"sites": siteName, "edge_hosts": "2", "app": "testapp", "url": router, "DIR": s.keys, "name": "nearcast",
-		// In place of what the hosts of a cluster have: no chroot of /usr, and agents
-		// that share a machine.
+		"sites": siteName, "edge_nodes": "2", "app": "testapp", "url": router, "DIR": s.keys, "name": "nearcast",
+		// Other than in a cluster: tasks have no chroot, and the agents share a machine.
 		"NOMAD_VAR_driver": "raw_exec", "NOMAD_VAR_binary": filepath.Join(s.bin, "nearcast"),
 		"NOMAD_VAR_options": fmt.Sprintf(`["--consul=%s:8500"]`, s.edge.Address), "NOMAD_VAR_testapp": filepath.Join(s.bin, "testapp"),
 	}
@@ -100,7 +99,7 @@ func newSite(t *testing.T) *site {
 	return s
 }
 
-// build makes what a release has of ours.
+// build builds our programs of a release.
 func build(t testing.TB) string {
 	t.Helper()
 	bin, err := os.MkdirTemp("/tmp", "ncb")
@@ -126,34 +125,34 @@ for job in $(nomad operator api /v1/jobs | jq -r '.[] | select(.Status != "dead"
 nomad operator api /v1/allocations | jq -ce 'map(select(.ClientStatus == "running" or .ClientStatus == "pending") | {JobID, ClientStatus, DesiredStatus, NodeName}) | ., length == 0'
 `
 
-// end ends what runs in Nomad: it outlives its agents, which the test's cleanup
-// ends, so it is to be deferred.
+// end stops all jobs. Call it by defer: tasks survive their agents, which the test's cleanup
+// ends.
 func (s *site) end() {
 	patience := 20 * time.Second
 	if s.t.Failed() {
-		patience = 5 * time.Second // there may be nobody to ask
+		patience = 5 * time.Second // Nomad may not answer
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	s.ctx = ctx // the test's own is over
 	tick := time.NewTicker(300 * time.Millisecond)
 	defer tick.Stop()
-	// Again and again: a brain may just have started a seat.
+	// Repeatedly, because a brain may just have started a seat.
 	for said := ""; ; <-tick.C {
 		out, err := s.command(nil, stopAll).CombinedOutput()
 		if err == nil {
 			break
 		}
 		if ctx.Err() != nil {
-			s.t.Logf("ended by force: %s", said)
+			s.t.Logf("killed what was left: %s", said)
 			break
 		}
 		said = string(out)
 	}
-	// What no agent could be asked to end.
-	hosts := append(slices.Clone(s.servers), s.edge, s.stream)
+	// Kill what no agent could stop.
+	nodes := append(slices.Clone(s.servers), s.edge, s.stream)
 	dirs := []string{s.bin}
-	for _, h := range hosts {
+	for _, h := range nodes {
 		h.Kill()
 		dirs = append(dirs, h.Dir)
 	}
@@ -188,27 +187,27 @@ func (s *site) read(name string) string {
 	return string(text)
 }
 
-// onHost gives a shell the host's files where a host has them, in a mount
-// namespace of its own.
-const onHost = `
+// onNode gives a shell the node's files at the paths of a real node, in its own mount
+// namespace.
+const onNode = `
 for dir in etc var/lib; do
   mkdir -p "$SCRATCH"; mount -t tmpfs tmpfs "$SCRATCH"; mkdir "$SCRATCH/upper" "$SCRATCH/work"
   mount -t overlay overlay -o "lowerdir=/$dir,upperdir=$SCRATCH/upper,workdir=$SCRATCH/work" "/$dir"
 done
 mkdir -p /etc/nearcast/secrets /var/lib/consul /var/lib/nomad; touch /etc/nearcast/provision.env
-mount --bind "$HOST_DIR/secrets" /etc/nearcast/secrets
-mount --bind "$HOST_DIR/env" /etc/nearcast/provision.env
-mount --bind "$HOST_DIR/consul" /var/lib/consul
-mount --bind "$HOST_DIR/nomad" /var/lib/nomad
+mount --bind "$NODE_DIR/secrets" /etc/nearcast/secrets
+mount --bind "$NODE_DIR/env" /etc/nearcast/provision.env
+mount --bind "$NODE_DIR/consul" /var/lib/consul
+mount --bind "$NODE_DIR/nomad" /var/lib/nomad
 `
 
-// command is a shell of the operator's: at home, or on a host.
-func (s *site) command(h *nodes.Host, script string, env ...string) *exec.Cmd {
+// command is an operator's shell: on their machine, or on a node.
+func (s *site) command(h *nodes.Node, script string, env ...string) *exec.Cmd {
 	shell := []string{"bash", "-euo", "pipefail", "-c"}
 	if h != nil {
 		shell = append([]string{"unshare", "--mount", "--propagation=private"}, shell...)
-		env = append(env, "HOST_DIR="+h.Dir, "SCRATCH="+filepath.Join(h.Dir, "scratch"))
-		script = onHost + script
+		env = append(env, "NODE_DIR="+h.Dir, "SCRATCH="+filepath.Join(h.Dir, "scratch"))
+		script = onNode + script
 	}
 	cmd := exec.CommandContext(s.ctx, shell[0], append(shell[1:], script)...)
 	cmd.Dir = s.work
@@ -219,7 +218,7 @@ func (s *site) command(h *nodes.Host, script string, env ...string) *exec.Cmd {
 	return cmd
 }
 
-// shell runs what has to work, at home.
+// shell runs a script that must succeed, on the operator's machine.
 func (s *site) shell(script string) string {
 	s.t.Helper()
 	out, err := s.command(nil, script).CombinedOutput()
@@ -229,7 +228,7 @@ func (s *site) shell(script string) string {
 	return string(out)
 }
 
-// text is a block of the document.
+// text returns a block of the document.
 func (s *site) text(name string) string {
 	s.t.Helper()
 	for _, b := range s.blocks {
@@ -242,8 +241,8 @@ func (s *site) text(name string) string {
 	return ""
 }
 
-// step runs a block of the document, at home or on a host.
-func (s *site) step(name string, h *nodes.Host, env ...string) string {
+// step runs a block of the document, on the operator's machine or on a node.
+func (s *site) step(name string, h *nodes.Node, env ...string) string {
 	s.t.Helper()
 	began := time.Now()
 	out, err := s.command(h, s.text(name), env...).CombinedOutput()
@@ -259,7 +258,7 @@ func (s *site) until(what string, try func() error) {
 	nodes.Eventually(s.t, s.ctx, what, try)
 }
 
-// seats are the app's that live, as Consul knows them.
+// seats returns the app's seats from Consul, without those that end.
 func (s *site) seats() ([]wire.Seat, error) {
 	var found []struct {
 		Service struct{ Meta map[string]string }
@@ -273,7 +272,7 @@ func (s *site) seats() ([]wire.Seat, error) {
 		if err != nil {
 			return nil, err
 		}
-		// One that has ended may stand there until its TTL runs out.
+		// Consul may have a seat that has ended until its TTL expires.
 		if seat.State != wire.SeatEnding {
 			seats = append(seats, seat)
 		}
@@ -281,7 +280,7 @@ func (s *site) seats() ([]wire.Seat, error) {
 	return seats, nil
 }
 
-// idle waits until the one seat that nobody holds is of the version.
+// idle waits until there is exactly one seat, it is idle, and it has the version.
 func (s *site) idle(version int) wire.Seat {
 	s.t.Helper()
 	var idle []wire.Seat

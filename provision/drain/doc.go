@@ -1,16 +1,18 @@
-// Package drain ends a host in order. The cloud says some time ahead that it will
-// take an instance: two minutes for spot, as long as a lifecycle hook waits for a
-// host that its group scales in or replaces. Until then
+// Package drain ends a node in order. The cloud announces the end of an instance: two
+// minutes before for a spot node, and as long before as a lifecycle hook waits when an auto
+// scaling group removes or replaces a node. In that time
 //
-//  1. Nomad places nothing more here, and is told to move what runs: routers and
-//     brains start elsewhere, seats end with their sessions, and those that are
-//     left at the deadline are stopped ("drained" is what the person is told);
-//  2. seats that nobody holds are asked to end at once. They would wait for a
-//     person until the deadline, and the brain starts others elsewhere;
-//  3. Consul forgets the host at once, a server leaves its quorum in order;
+//  1. Nomad places nothing more on the node, and moves what runs there. Routers and brains
+//     start on other nodes, and seats end with their sessions. Nomad stops the seats that
+//     are left at the deadline; the person is told "drained";
+//  2. seats without a person end at once. They would wait for a person until the
+//     deadline; the brain starts others on other nodes;
+//  3. the node leaves Consul, and a server leaves its quorum in order;
 //  4. the group is told that it need not wait any longer.
 //
-// A process killed at any line does no harm: the next one hears the same from the
-// cloud and does the same again. If Nomad cannot be reached at all, the group is
-// let go on at the deadline: the host is lost anyway.
+// The process may be killed at any line: the next one reads the same announcement, and
+// does the same again. If Nomad cannot be reached at all, the group goes on at the
+// deadline, because the node is lost anyway.
+//
+//	err := drain.Run(ctx, drain.Config{Meta: imds, Group: client, Lifecycle: hook, Node: node, Name: "stream-7"})
 package drain

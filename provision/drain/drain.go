@@ -20,53 +20,53 @@ type Metadata interface {
 	Get(ctx context.Context, path string) (string, error)
 }
 
-// Group is the auto scaling group's hook that waits for this host.
+// Group is the auto scaling group, whose hook waits for this node.
 type Group interface {
 	Complete(context.Context, awsapi.Lifecycle) error
 	Heartbeat(context.Context, awsapi.Lifecycle) error
 }
 
-// Node is this host in Nomad.
+// Node drains this node in Nomad.
 type Node interface {
-	// Drain begins a drain, or gives the one under way another deadline.
+	// Drain starts a drain, or gives the running one another deadline.
 	Drain(ctx context.Context, deadline time.Duration, why string) error
-	// Drained returns when nothing runs on the node that a drain ends.
+	// Drained returns when the drain is complete.
 	Drained(ctx context.Context) error
 }
 
-// Config says what a host's end consists of. What is nil is left out.
+// Config says what ends a node. Parts that are nil are left out.
 type Config struct {
 	Meta      Metadata
-	Now       bool // the operator drains the host; Meta is not asked
+	Now       bool // the operator drains the node: do not wait for Meta's notice
 	Group     Group
-	Lifecycle awsapi.Lifecycle // Instance is asked of Meta where it is empty
+	Lifecycle awsapi.Lifecycle // an empty Instance is read from Meta
 	Node      Node
-	Name      string // of the node, as seats know it
-	// Seats tells of the site's seats until ctx ends.
+	Name      string // the node's name, as seats publish it
+	// Seats calls fn with the site's seats at each change, until ctx ends.
 	Seats func(ctx context.Context, fn func([]wire.Seat))
-	// Leave takes the host out of Consul.
+	// Leave takes the node out of Consul.
 	Leave func(ctx context.Context) error
 
-	// Deadline is how long sessions may go on where a group waits. Default: 110
+	// Deadline is how long sessions may continue when a group waits. Default: 110
 	// minutes, for a hook of two hours.
 	Deadline time.Duration
-	Poll     time.Duration // of Meta; default 5 s, as AWS advises
-	Beat     time.Duration // between signs of life to the group; default 5 min
+	Poll     time.Duration // between reads of Meta; default 5 s, as AWS advises
+	Beat     time.Duration // between heartbeats to the group; default 5 min
 	Log      *slog.Logger
 }
 
-// reserve is what ending takes after the last session: a spot host's time is
-// given to the second.
+// reserve is the time that the end takes after the last session: a spot node ends at an
+// exact second.
 const reserve = 15 * time.Second
 
-// notice is what the cloud said.
+// notice is the cloud's announcement.
 type notice struct {
 	why   string
 	until time.Time // of the drain
-	hook  bool      // a group waits to be told
+	hook  bool      // a group's hook waits
 }
 
-// Run waits for the cloud's notice, ends the host, and returns nil then.
+// Run waits for the cloud's notice and ends the node. Then it returns nil.
 func Run(ctx context.Context, c Config) error {
 	if c.Deadline == 0 {
 		c.Deadline = 110 * time.Minute
@@ -84,36 +84,36 @@ func Run(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
-	c.Log.Warn("this host's work is to end", "why", first.why, "until", first.until.Format(time.RFC3339))
+	c.Log.Warn("draining this node", "why", first.why, "until", first.until.Format(time.RFC3339))
 	if c.Group != nil && c.Lifecycle.Instance == "" {
 		if c.Lifecycle.Instance, err = c.Meta.Get(ctx, "instance-id"); err != nil {
-			return fmt.Errorf("find the instance's id: %w", err)
+			return fmt.Errorf("get the instance's id: %w", err)
 		}
 	}
 	last := c.end(ctx, first)
 	if err := ctx.Err(); err != nil {
-		return err // told to stop ourselves; the next process goes on
+		return err // this process is stopped; the next one continues
 	}
 	if c.Leave != nil {
 		leaving, cancel := context.WithTimeout(ctx, reserve/2)
 		if err := c.Leave(leaving); err != nil {
-			c.Log.Warn("consul will notice by itself that this host is gone", "error", err)
+			c.Log.Warn("cannot leave consul", "error", err)
 		}
 		cancel()
 	}
 	if last.hook && c.Group != nil {
-		if err := c.until(ctx, last.until.Add(reserve), "let the group go on", func(ctx context.Context) error {
+		if err := c.until(ctx, last.until.Add(reserve), "complete the lifecycle hook", func(ctx context.Context) error {
 			return c.Group.Complete(ctx, c.Lifecycle)
 		}); err != nil {
 			return err
 		}
 	}
-	c.Log.Info("nothing runs on this host any more")
+	c.Log.Info("the node is drained")
 	return nil
 }
 
-// watch returns when the cloud says more than it said before: first that there
-// is an end at all, later that it comes sooner.
+// watch returns when the cloud has news: first that the node ends at all, later that it
+// ends sooner than known.
 func (c Config) watch(ctx context.Context, known notice) (notice, error) {
 	tick := time.NewTicker(c.Poll)
 	defer tick.Stop()
@@ -124,7 +124,7 @@ func (c Config) watch(ctx context.Context, known notice) (notice, error) {
 			return now, nil
 		}
 		if err != nil && quiet && ctx.Err() == nil {
-			c.Log.Warn("cannot hear whether this host is to end", "error", err)
+			c.Log.Warn("cannot read whether this node is to end", "error", err)
 		}
 		quiet = err == nil
 		select {
@@ -135,17 +135,17 @@ func (c Config) watch(ctx context.Context, known notice) (notice, error) {
 	}
 }
 
-// look asks once. Of two notices, the one with less time counts.
+// look reads the metadata once. Of two notices, the one with less time counts.
 func (c Config) look(ctx context.Context, now time.Time) (n notice, err error) {
 	if c.Now {
-		return notice{why: "its operator drains it", until: now.Add(c.Deadline)}, nil
+		return notice{why: "the operator drains it", until: now.Add(c.Deadline)}, nil
 	}
 	state, err := c.Meta.Get(ctx, "autoscaling/target-lifecycle-state")
 	if err != nil && !errors.Is(err, awsapi.ErrNoMetadata) {
 		return n, err
 	}
 	if state == "Terminated" {
-		n = notice{why: "its group takes it out", until: now.Add(c.Deadline), hook: true}
+		n = notice{why: "its auto scaling group terminates it", until: now.Add(c.Deadline), hook: true}
 	}
 	text, err := c.Meta.Get(ctx, "spot/instance-action")
 	if errors.Is(err, awsapi.ErrNoMetadata) {
@@ -167,8 +167,8 @@ func (c Config) look(ctx context.Context, now time.Time) (n notice, err error) {
 	return n, nil
 }
 
-// end drains until nothing is left or the time is up, and returns the notice
-// that counted in the end.
+// end drains until nothing is left or the time is over. It returns the notice that counted
+// at the end.
 func (c Config) end(ctx context.Context, n notice) notice {
 	var all sync.WaitGroup
 	defer all.Wait()
@@ -203,11 +203,11 @@ func (c Config) end(ctx context.Context, n notice) notice {
 		case err := <-done:
 			cancel()
 			if err != nil && ctx.Err() == nil {
-				c.Log.Error("the time is up, and the drain is not done", "error", err)
+				c.Log.Error("the drain did not complete in time", "error", err)
 			}
 			return n
 		case next := <-sooner:
-			c.Log.Warn("this host is to end sooner", "why", next.why, "until", next.until.Format(time.RFC3339))
+			c.Log.Warn("this node ends sooner than announced", "why", next.why, "until", next.until.Format(time.RFC3339))
 			cancel()
 			<-done
 			n = next
@@ -215,8 +215,8 @@ func (c Config) end(ctx context.Context, n notice) notice {
 	}
 }
 
-// drain has Nomad end what runs here. At the deadline Nomad stops what is left;
-// that takes a moment more, which the reserve has.
+// drain has Nomad drain the node. At the deadline Nomad stops what is left; the reserve
+// covers the moment that this takes.
 func (c Config) drain(ctx context.Context, n notice) error {
 	if c.Node == nil {
 		return nil
@@ -229,7 +229,7 @@ func (c Config) drain(ctx context.Context, n notice) error {
 	})
 }
 
-// until tries something again until it works or the time is up.
+// until calls do until it works or the time is over.
 func (c Config) until(ctx context.Context, deadline time.Time, what string, do func(context.Context) error) error {
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
@@ -240,7 +240,7 @@ func (c Config) until(ctx context.Context, deadline time.Time, what string, do f
 			return nil
 		}
 		if ctx.Err() == nil {
-			c.Log.Warn("trying again", "what", what, "error", err)
+			c.Log.Warn("retrying", "what", what, "error", err)
 		}
 		timer := time.NewTimer(pause)
 		select {
@@ -253,7 +253,7 @@ func (c Config) until(ctx context.Context, deadline time.Time, what string, do f
 	}
 }
 
-// beat tells the group that this host is at it.
+// beat sends heartbeats, so that the group waits while the node drains.
 func (c Config) beat(ctx context.Context) {
 	tick := time.NewTicker(c.Beat)
 	defer tick.Stop()
@@ -261,7 +261,7 @@ func (c Config) beat(ctx context.Context) {
 		select {
 		case <-tick.C:
 			if err := c.Group.Heartbeat(ctx, c.Lifecycle); err != nil && ctx.Err() == nil {
-				c.Log.Warn("cannot ask the group for more time", "error", err)
+				c.Log.Warn("cannot send a heartbeat to the group", "error", err)
 			}
 		case <-ctx.Done():
 			return
@@ -271,8 +271,8 @@ func (c Config) beat(ctx context.Context) {
 
 var seatHTTP = &http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, Proxy: nil}}
 
-// retire asks each of this node's seats that nobody holds to end. One that was
-// claimed meanwhile says no and goes on.
+// retire asks each free seat of this node to end. A seat that was claimed in the meantime
+// refuses, and continues.
 func (c Config) retire(ctx context.Context) func([]wire.Seat) {
 	asked := map[string]bool{}
 	return func(seats []wire.Seat) {
@@ -287,7 +287,7 @@ func (c Config) retire(ctx context.Context) func([]wire.Seat) {
 			asked[seat.ID] = true
 			req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+seat.Address+wire.RetirePath, strings.NewReader("{}"))
 			if err != nil {
-				c.Log.Warn("a seat has no address", "seat", seat.ID, "error", err)
+				c.Log.Warn("the address of a seat is not valid", "seat", seat.ID, "error", err)
 				continue
 			}
 			req.Header.Set("Content-Type", "application/json")
@@ -298,7 +298,7 @@ func (c Config) retire(ctx context.Context) func([]wire.Seat) {
 				continue
 			}
 			res.Body.Close()
-			c.Log.Info("asked an idle seat to end", "seat", seat.ID, "app", seat.App, "answer", res.StatusCode)
+			c.Log.Info("asked an idle seat to end", "seat", seat.ID, "app", seat.App, "status", res.StatusCode)
 		}
 	}
 }

@@ -25,8 +25,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// host is a real Nomad, server and client in one, in a cloud that is not real.
-type host struct {
+// node is a real Nomad, server and client in one, with a stand-in for the cloud.
+type node struct {
 	t     *testing.T
 	ctx   context.Context
 	cloud *awstest.Cloud
@@ -35,7 +35,7 @@ type host struct {
 	dir   string
 }
 
-func newHost(t *testing.T) *host {
+func newNode(t *testing.T) *node {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("starts a real agent")
@@ -53,7 +53,7 @@ client {
 plugin "raw_exec" {
   config { enabled = true }
 }`)
-	h := &host{t: t, ctx: ctx, cloud: awstest.New(t), dir: agent.Dir}
+	h := &node{t: t, ctx: ctx, cloud: awstest.New(t), dir: agent.Dir}
 	h.node = NomadNode{Address: "http://" + agent.Address, IDFile: filepath.Join(h.dir, "data", "client", "client-id")}
 	var err error
 	if h.nomad, err = api.NewClient(&api.Config{Address: h.node.Address, TLSConfig: &api.TLSConfig{}}); err != nil {
@@ -64,16 +64,16 @@ plugin "raw_exec" {
 	return h
 }
 
-func (h *host) eventually(what string, try func() error) {
+func (h *node) eventually(what string, try func() error) {
 	h.t.Helper()
 	ctx, cancel := context.WithTimeout(h.ctx, time.Minute)
 	defer cancel()
 	testkit.Retry(ctx, h.t, what, try)
 }
 
-// session starts what a seat is to Nomad: a batch job's allocation. It ends by
-// itself when its file is there.
-func (h *host) session() (end string) {
+// session starts what a seat is for Nomad: the allocation of a batch job. It ends when its
+// file exists.
+func (h *node) session() (end string) {
 	h.t.Helper()
 	end = filepath.Join(h.dir, "left")
 	job := api.NewBatchJob("session", "session", "global", 50)
@@ -90,7 +90,7 @@ func (h *host) session() (end string) {
 	return end
 }
 
-func (h *host) status(want string) error {
+func (h *node) status(want string) error {
 	allocs, _, err := h.nomad.Jobs().Allocations("session", true, nil)
 	if err == nil && (len(allocs) != 1 || allocs[0].ClientStatus != want) {
 		err = fmt.Errorf("allocations: %+v", allocs)
@@ -98,7 +98,7 @@ func (h *host) status(want string) error {
 	return err
 }
 
-func (h *host) config() Config {
+func (h *node) config() Config {
 	return Config{
 		Meta: h.cloud.IMDS(), Group: h.cloud.Client(), Lifecycle: awsapi.Lifecycle{Group: "prod-stream-cpu", Hook: "drain"},
 		Node: h.node, Name: "stream-1", Poll: 20 * time.Millisecond, Beat: 50 * time.Millisecond,
@@ -107,7 +107,7 @@ func (h *host) config() Config {
 }
 
 // run runs the drain in the background and returns how it ended.
-func (h *host) run(c Config) <-chan error {
+func (h *node) run(c Config) <-chan error {
 	done := make(chan error, 1)
 	ctx, cancel := context.WithCancel(h.ctx)
 	ended := make(chan struct{})
@@ -119,7 +119,7 @@ func (h *host) run(c Config) <-chan error {
 	return done
 }
 
-func (h *host) completed() bool {
+func (h *node) completed() bool {
 	actions, _ := h.cloud.Actions()
 	for _, a := range actions {
 		if a.Get("Action") == "CompleteLifecycleAction" {
@@ -133,10 +133,10 @@ func (h *host) completed() bool {
 	return false
 }
 
-// TestTermination has the group take a host in which somebody plays, and one seat
-// waits: the group waits until she has left.
+// TestTermination: the group terminates a node on which a person plays and one seat is
+// idle. The group waits until the person has left.
 func TestTermination(t *testing.T) {
-	h := newHost(t)
+	h := newNode(t)
 	end := h.session()
 	retired := make(chan string, 8)
 	seat := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -174,7 +174,7 @@ func TestTermination(t *testing.T) {
 	case <-h.ctx.Done():
 		t.Fatal("the idle seat was not asked to end")
 	}
-	h.eventually("heartbeats while she plays", func() error {
+	h.eventually("heartbeats while the person plays", func() error {
 		if actions, _ := h.cloud.Actions(); len(actions) < 2 {
 			return fmt.Errorf("%v", actions)
 		}
@@ -185,13 +185,13 @@ func TestTermination(t *testing.T) {
 		t.Errorf("the node does not drain: %v %+v", err, nodes)
 	}
 	if err := h.status("running"); err != nil || h.completed() {
-		t.Errorf("her session: %v; completed %t", err, h.completed())
+		t.Errorf("the session: %v; completed %t", err, h.completed())
 	}
 	select {
 	case err := <-done:
-		t.Fatalf("it ended while she plays: %v", err)
+		t.Fatalf("it ended while the person plays: %v", err)
 	case <-left:
-		t.Fatal("it left Consul while she plays")
+		t.Fatal("it left Consul while the person plays")
 	default:
 	}
 	if err := os.WriteFile(end, nil, 0o600); err != nil {
@@ -206,12 +206,12 @@ func TestTermination(t *testing.T) {
 	}
 }
 
-// TestSpot has the cloud take the host in 16 seconds, which leaves one to the
-// session: it is stopped.
+// TestSpot: the cloud takes the node in 16 seconds, which leaves one second to the session.
+// Nomad stops it.
 func TestSpot(t *testing.T) {
-	h := newHost(t)
+	h := newNode(t)
 	h.session()
-	// Killed and started again meanwhile, it goes on.
+	// The handler is killed and started again, and continues.
 	ctx, cancel := context.WithCancel(h.ctx)
 	h.cloud.Say("autoscaling/target-lifecycle-state", "Terminated")
 	first := make(chan error, 1)
@@ -245,9 +245,9 @@ func TestSpot(t *testing.T) {
 	}
 }
 
-// TestUnreachableNomad lets the group go on at the deadline all the same.
+// TestUnreachableNomad: the group still goes on at the deadline.
 func TestUnreachableNomad(t *testing.T) {
-	h := &host{t: t, ctx: t.Context(), cloud: awstest.New(t), dir: t.TempDir()}
+	h := &node{t: t, ctx: t.Context(), cloud: awstest.New(t), dir: t.TempDir()}
 	h.node = NomadNode{Address: "http://127.0.0.1:1", IDFile: filepath.Join(h.dir, "none")}
 	c := h.config()
 	c.Deadline = 100*time.Millisecond - reserve/3
@@ -256,6 +256,6 @@ func TestUnreachableNomad(t *testing.T) {
 		t.Error(err)
 	}
 	if !h.completed() {
-		t.Error("the group waits for a host that is lost")
+		t.Error("the group waits for a node that is lost")
 	}
 }

@@ -11,29 +11,30 @@ import (
 	"github.com/hashicorp/nomad/api"
 )
 
-// AuthMethod is the name of the way by which hosts log in to Nomad with the
-// operator's statement; acl.sh makes it.
-const AuthMethod = "nearcast-host"
+// AuthMethod is the name of the auth method by which nodes log in to Nomad with their
+// signed statement; acl.sh creates it.
+const AuthMethod = "nearcast-node"
 
-// NomadNode is this host in Nomad, through the agent on it.
+// NomadNode drains this node through its own Nomad agent. It implements Node.
 type NomadNode struct {
 	Address string // http://127.0.0.1:4646
-	IDFile  string // where the agent keeps the node's id: <data_dir>/client/client-id
-	// Statement is a file with what proves the host, or empty where ACLs are off.
+	IDFile  string // the agent's file with the node's id: <data_dir>/client/client-id
+	// Statement is the file with the node's signed statement; empty if ACLs are off.
 	Statement string
 }
 
-// open logs in, each time anew: a host lives longer than a token.
+// open logs in. Each call gets a new token, because a node runs longer than a token is
+// valid.
 func (n NomadNode) open(ctx context.Context) (client *api.Client, id string, err error) {
 	text, err := os.ReadFile(n.IDFile)
 	if err != nil {
-		return nil, "", fmt.Errorf("find the node's id: %w", err)
+		return nil, "", fmt.Errorf("read the node's id: %w", err)
 	}
 	statement, err := os.ReadFile(n.Statement)
 	if err != nil && n.Statement != "" {
-		return nil, "", fmt.Errorf("log in: %w", err)
+		return nil, "", fmt.Errorf("log in to Nomad: %w", err)
 	}
-	// Not from the environment, which may be an operator's.
+	// The environment does not count: it may be an operator's.
 	if client, err = api.NewClient(&api.Config{Address: n.Address, TLSConfig: &api.TLSConfig{}}); err != nil {
 		return nil, "", err
 	}
@@ -43,8 +44,8 @@ func (n NomadNode) open(ctx context.Context) (client *api.Client, id string, err
 			AuthMethodName: AuthMethod, LoginToken: strings.TrimSpace(string(statement)),
 		}, (&api.WriteOptions{}).WithContext(ctx))
 		if err != nil {
-			client.Close() // or each try would cost a connection
-			return nil, "", fmt.Errorf("log in: %w", err)
+			client.Close() // else each attempt would leave a connection
+			return nil, "", fmt.Errorf("log in to Nomad: %w", err)
 		}
 		client.SetSecretID(token.SecretID)
 	}
@@ -62,12 +63,12 @@ func (n NomadNode) Drain(ctx context.Context, deadline time.Duration, why string
 		DrainSpec: &api.DrainSpec{Deadline: deadline}, Meta: map[string]string{"message": why},
 	}, (&api.WriteOptions{}).WithContext(ctx))
 	if err != nil {
-		return fmt.Errorf("tell Nomad to drain: %w", err)
+		return fmt.Errorf("start the drain: %w", err)
 	}
 	return nil
 }
 
-// Drained implements Node. Nomad takes the drain away when it is done.
+// Drained implements Node. Nomad removes the drain when it is complete.
 func (n NomadNode) Drained(ctx context.Context) error {
 	client, id, err := n.open(ctx)
 	if err != nil {
@@ -82,7 +83,7 @@ func (n NomadNode) Drained(ctx context.Context) error {
 		}
 		if node.DrainStrategy == nil {
 			if node.SchedulingEligibility != api.NodeSchedulingIneligible {
-				return errors.New("somebody made the node eligible again")
+				return errors.New("the node was made eligible again during the drain")
 			}
 			return nil
 		}

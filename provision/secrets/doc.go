@@ -1,16 +1,18 @@
-// Package secrets makes what the hosts of a cluster prove themselves with, as
-// files, before there is any host: a certificate authority, certificates, gossip
-// keys, the agents' tokens, the routers' ticket keys.
+// Package secrets makes the files with which the nodes of a cluster prove their identity,
+// before there is any node: a certificate authority, certificates, gossip keys, the
+// agents' tokens, the routers' ticket keys.
 //
-//	DIR/ca.pem, ca-key.pem            what signs certificates
-//	DIR/host-key.pem, host-key.pub.pem   what signs the statements hosts log in to Nomad with
-//	DIR/shared/…                      gossip keys and tokens, alike at all sites
-//	DIR/tickets/…                     the routers' keys, internal/ticket
-//	DIR/<site>/<role>/…               what such a host has, provision.SecretFiles
+//	written, err := secrets.Make(secrets.Config{Dir: dir, Sites: []string{"site-a"}})
 //
-// The private keys of the first two lines never leave DIR; keep it as you keep a
-// password store. Make can be called again at any time, and is how a site is added
-// and certificates are renewed: it keeps what is there, makes what is missing, and
-// renews what has less than a third of its time left; calls at the same moment
-// wait for each other. Taking a file of shared away makes a new one.
+//	DIR/ca.pem, ca-key.pem                 the authority that signs certificates
+//	DIR/node-key.pem, node-key.pub.pem     the keys of the statements with which nodes log in to Nomad
+//	DIR/shared/…                           gossip keys and tokens, the same at all sites
+//	DIR/tickets/…                          the routers' keys, see internal/ticket
+//	DIR/<site>/<role>/…                    the folder of such a node, see provision.SecretFiles
+//
+// The private keys of the first two lines never leave DIR; keep it as safe as a password
+// store. Call Make again at any time: to add a site, and to renew certificates. It keeps
+// existing files, makes missing ones, and renews what has less than a third of its time
+// left. Calls at the same time wait for each other. After a file of shared was removed,
+// Make makes a new one.
 package secrets

@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// Pack is the folder below dir as one text, as a store of secrets keeps it: a
-// JSON object of names and contents. Pack(dir) without sites is all that Make
-// needs to make the folders of more sites; Pack(dir/site/role) is a host's.
+// Pack returns a folder as one text for a store of secrets: a JSON object of names and
+// contents, without the subfolders of skip. Pack(dir, sites...) has all that Make needs
+// to make the folders of more sites; Pack(dir/site/role) has a node's secrets.
 func Pack(dir string, skip ...string) (string, error) {
 	files := map[string]string{}
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -42,7 +42,7 @@ func Pack(dir string, skip ...string) (string, error) {
 	return string(text), err
 }
 
-// Unpack makes the folder dir what Pack was given.
+// Unpack writes the files of a packed folder below dir.
 func Unpack(dir, packed string) error {
 	var files map[string]string
 	if err := json.Unmarshal([]byte(packed), &files); err != nil {
@@ -51,14 +51,14 @@ func Unpack(dir, packed string) error {
 	m := maker{Config: Config{Dir: dir}}
 	for name, text := range files {
 		if !filepath.IsLocal(filepath.FromSlash(name)) || strings.Contains(name, "\\") {
-			return fmt.Errorf("unpack secrets: %q is no name below the folder", name)
+			return fmt.Errorf("unpack secrets: the name %q is not below the folder", name)
 		}
 		if err := m.put(filepath.FromSlash(name), []byte(text)); err != nil {
 			return fmt.Errorf("unpack secrets: %w", err)
 		}
 	}
 	if len(files) == 0 {
-		return errors.New("unpack secrets: there is none")
+		return errors.New("unpack secrets: the text has no files")
 	}
 	return nil
 }

@@ -10,8 +10,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/google/renameio/v2"
 	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
 
@@ -19,28 +21,28 @@ import (
 	"github.com/nearcast/nearcast/provision"
 )
 
-// Config says what Make makes.
+// Config tells Make what to make.
 type Config struct {
 	Dir   string
-	Sites []string // beside those that have a folder in Dir
-	// Life is how long certificates and statements are good for. Default: a year.
-	Life time.Duration
-	Now  time.Time // default: now
+	Sites []string // in addition to those that have a folder in Dir
+	// ValidFor is how long certificates and statements are valid. Default: a year.
+	ValidFor time.Duration
+	Now      time.Time // default: now
 }
 
 var siteName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
-// reserved are folders of Dir that are no site.
+// reserved are the folders of Dir that do not belong to a site.
 var reserved = []string{"shared", "tickets"}
 
-// perRole are the secrets that differ between roles and are alike at all sites.
+// perRole are the secrets that differ between roles, and are the same at all sites.
 var perRole = []string{provision.ConsulAgentFile, provision.ConsulNomadFile}
 
-// Make completes the folder and returns the paths, below it, of the files it
-// wrote.
+// Make completes the folder. It returns the paths, relative to the folder, of the files
+// that it wrote.
 func Make(c Config) (written []string, err error) {
-	if c.Life == 0 {
-		c.Life = 365 * 24 * time.Hour
+	if c.ValidFor == 0 {
+		c.ValidFor = 365 * 24 * time.Hour
 	}
 	if c.Now.IsZero() {
 		c.Now = time.Now()
@@ -61,7 +63,8 @@ func Make(c Config) (written []string, err error) {
 	return m.written, nil
 }
 
-// lock waits until nobody else makes secrets there: Vagrant calls for each machine.
+// lock waits until no other process makes secrets there: Vagrant starts one for each
+// machine.
 func lock(dir string) (unlock func() error, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -77,11 +80,11 @@ func lock(dir string) (unlock func() error, err error) {
 	return f.Close, nil
 }
 
-// sites are those asked for and those that are there.
+// sites are those that the caller names, and those that have a folder.
 func (c Config) sites() ([]string, error) {
 	for _, site := range c.Sites {
 		if !siteName.MatchString(site) || slices.Contains(reserved, site) {
-			return nil, fmt.Errorf("site %q has to be letters a-z, digits and hyphens, such as eu-central-1", site)
+			return nil, fmt.Errorf("site %q must be letters a-z, digits and hyphens, such as eu-central-1, and not %s", site, strings.Join(reserved, " or "))
 		}
 	}
 	sites := slices.Clone(c.Sites)
@@ -107,11 +110,14 @@ type maker struct {
 }
 
 func (m *maker) all(sites []string) error {
+	if err := m.takeOver(sites); err != nil {
+		return err
+	}
 	ca, err := m.authority()
 	if err != nil {
 		return err
 	}
-	signer, err := m.hostSigner()
+	signer, err := m.nodeSigner()
 	if err != nil {
 		return err
 	}
@@ -130,7 +136,7 @@ func (m *maker) all(sites []string) error {
 	}
 	for _, site := range sites {
 		for _, role := range provision.Roles() {
-			if err := m.host(site, role, ca, signer); err != nil {
+			if err := m.node(site, role, ca, signer); err != nil {
 				return fmt.Errorf("%s of %s: %w", role, site, err)
 			}
 		}
@@ -163,19 +169,19 @@ func (m *maker) shared() error {
 
 func gossipKey() string {
 	var key [32]byte
-	rand.Read(key[:]) // it never fails
+	rand.Read(key[:])
 	return base64.StdEncoding.EncodeToString(key[:])
 }
 
-// host completes the folder of a site's role.
-func (m *maker) host(site string, role provision.Role, ca *authority, signer *signer) error {
+// node completes the folder of a site's role.
+func (m *maker) node(site string, role provision.Role, ca *authority, signer *signer) error {
 	at := func(name string) string { return filepath.Join(site, string(role), name) }
 	copies := map[string]string{at(provision.CAFile): "ca.pem"}
 	for _, name := range provision.SecretFiles(role) {
 		switch name {
-		case provision.CAFile, provision.CertFile, provision.KeyFile, provision.NomadHostFile:
-		case provision.NomadHostKeyFile:
-			copies[at(name)] = "host-key.pub.pem"
+		case provision.CAFile, provision.CertFile, provision.KeyFile, provision.NomadNodeFile:
+		case provision.NomadNodeKeyFile:
+			copies[at(name)] = nodePublicKeyFile
 		default:
 			from := name
 			if slices.Contains(perRole, name) {
@@ -186,13 +192,13 @@ func (m *maker) host(site string, role provision.Role, ca *authority, signer *si
 	}
 	switch role {
 	case provision.Server:
-		// acl.sh gives the others' agents their tokens.
+		// acl.sh creates the tokens of all agents.
 		for _, other := range provision.Roles() {
 			for _, name := range perRole {
 				copies[at(string(other)+"-"+name)] = filepath.Join("shared", string(other)+"-"+name)
 			}
 		}
-		// And it gives the routers their keys.
+		// It also gives the routers their keys.
 		for _, name := range []string{ticket.PrivateKeyFile, ticket.PublicKeysFile} {
 			copies[at(name)] = filepath.Join("tickets", name)
 		}
@@ -212,10 +218,10 @@ func (m *maker) host(site string, role provision.Role, ca *authority, signer *si
 	if err := m.certificate(at(provision.CertFile), at(provision.KeyFile), ca, site, role); err != nil {
 		return err
 	}
-	return m.statement(at(provision.NomadHostFile), signer, site, role)
+	return m.statement(at(provision.NomadNodeFile), signer, site, role)
 }
 
-// put makes the file have the text. It is there whole or not at all.
+// put writes a file as a whole, if its text differs.
 func (m *maker) put(name string, text []byte) error {
 	path := filepath.Join(m.Dir, name)
 	if old, err := os.ReadFile(path); err == nil && string(old) == string(text) {
@@ -224,16 +230,8 @@ func (m *maker) put(name string, text []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	temp, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(temp.Name())
-	_, err = temp.Write(text)
-	if err = errors.Join(err, temp.Sync(), temp.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(temp.Name(), path); err != nil {
+	// In the same folder: a secret is never in /tmp, not even for a moment.
+	if err := renameio.WriteFile(path, text, 0o600, renameio.WithStaticPermissions(0o600), renameio.WithTempDir(filepath.Dir(path))); err != nil {
 		return err
 	}
 	m.written = append(m.written, name)

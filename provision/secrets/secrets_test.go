@@ -47,7 +47,7 @@ func TestMake(t *testing.T) {
 		}
 	}
 
-	// What a host of a lesser role must not have.
+	// Secrets that only servers may have.
 	for _, role := range []string{"edge", "stream"} {
 		found, err := os.ReadDir(filepath.Join(dir, "a", role))
 		if err != nil {
@@ -68,7 +68,7 @@ func TestMake(t *testing.T) {
 	})
 }
 
-// Vagrant has one call for each of the machines that it starts together.
+// Vagrant calls Make once for each machine that it starts, at the same time.
 func TestMakeAtOnce(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "secrets")
 	wrote := make(chan []string)
@@ -118,19 +118,60 @@ func TestRenewal(t *testing.T) {
 	dir, now := t.TempDir(), time.Now()
 	remake(t, dir, now, "a")
 	if written := remake(t, dir, now.Add(200*24*time.Hour)); len(written) > 0 {
-		t.Errorf("after 200 days it made %v anew", written)
+		t.Errorf("after 200 days it renewed %v", written)
 	}
 	before := read(t, dir, "shared", provision.ConsulGossipFile)
 	written := remake(t, dir, now.Add(300*24*time.Hour))
 	for _, role := range provision.Roles() {
-		for _, name := range []string{provision.CertFile, provision.KeyFile, provision.NomadHostFile} {
+		for _, name := range []string{provision.CertFile, provision.KeyFile, provision.NomadNodeFile} {
 			if !slices.Contains(written, filepath.Join("a", string(role), name)) {
-				t.Errorf("after 300 days, %s of %s is as it was", name, role)
+				t.Errorf("after 300 days, %s of %s was not renewed", name, role)
 			}
 		}
 	}
 	if len(written) != 9 || read(t, dir, "shared", provision.ConsulGossipFile) != before {
 		t.Errorf("it wrote %v", written)
+	}
+}
+
+// A folder that an earlier release made keeps its key: nodes have statements that it
+// signed, and servers check them by its public half.
+func TestTakeOver(t *testing.T) {
+	dir, now := t.TempDir(), time.Now()
+	remake(t, dir, now, "a")
+	old := map[string]string{"node-key.pem": "host-key.pem", "node-key.pub.pem": "host-key.pub.pem"}
+	for _, role := range []string{"server", "edge", "stream"} {
+		old["a/"+role+"/nomad-node.jwt"] = "a/" + role + "/nomad-host.jwt"
+	}
+	old["a/server/nomad-node.pub.pem"] = "a/server/nomad-host.pub.pem"
+	before := map[string]string{}
+	for name, oldName := range old {
+		before[name] = read(t, dir, name)
+		if err := os.Rename(filepath.Join(dir, name), filepath.Join(dir, oldName)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if written := remake(t, dir, now); len(written) != len(old) {
+		t.Errorf("it wrote %v; want the %d files of new names", written, len(old))
+	}
+	for name, oldName := range old {
+		if read(t, dir, name) != before[name] {
+			t.Errorf("%s is not what was %s", name, oldName)
+		}
+		if _, err := os.Stat(filepath.Join(dir, oldName)); !os.IsNotExist(err) {
+			t.Errorf("%s is still there: %v", oldName, err)
+		}
+	}
+	if written := remake(t, dir, now); len(written) > 0 {
+		t.Errorf("the second run wrote %v", written)
+	}
+
+	// Of two keys, the operator must choose.
+	if err := os.WriteFile(filepath.Join(dir, "host-key.pem"), []byte("another"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if written, err := Make(Config{Dir: dir, Now: now}); err == nil || !strings.Contains(err.Error(), "node-key.pem and host-key.pem both exist") || len(written) > 0 {
+		t.Errorf("with two keys it wrote %v, and says %v", written, err)
 	}
 }
 
@@ -140,7 +181,7 @@ func TestMakeRefuses(t *testing.T) {
 			t.Errorf("%v made %v", sites, written)
 		}
 	}
-	// Half a pair: a new key would not match what hosts have.
+	// Half a pair: a new key would not fit the nodes' certificates.
 	dir := t.TempDir()
 	remake(t, dir, time.Now(), "a")
 	other := t.TempDir()
@@ -149,7 +190,7 @@ func TestMakeRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := Make(Config{Dir: dir}); err == nil || !strings.Contains(err.Error(), "ca-key.pem") {
-		t.Errorf("a strange ca.pem: %v", err)
+		t.Errorf("another ca.pem: %v", err)
 	}
 }
 
@@ -161,13 +202,13 @@ func TestPack(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(packed) > 64<<10 {
-		t.Errorf("%d bytes are more than Secrets Manager takes", len(packed))
+		t.Errorf("%d bytes are more than Secrets Manager allows", len(packed))
 	}
 	copied := t.TempDir()
 	if err := Unpack(copied, packed); err != nil {
 		t.Fatal(err)
 	}
-	// Whoever has the pack makes hosts of the same cluster.
+	// The pack is enough to make nodes of the same cluster.
 	remake(t, copied, time.Now(), "a")
 	if read(t, dir, "a", "edge", provision.ConsulAgentFile) != read(t, copied, "a", "edge", provision.ConsulAgentFile) {
 		t.Error("tokens differ")

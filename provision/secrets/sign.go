@@ -22,12 +22,12 @@ import (
 	"github.com/nearcast/nearcast/provision"
 )
 
-// caLife is how long the authority lasts. A new one means new secrets for every
-// host at once, so that is long.
-const caLife = 10 * 365 * 24 * time.Hour
+// caValidFor is how long the authority is valid: long, because a new one means new
+// secrets for every node at once.
+const caValidFor = 10 * 365 * 24 * time.Hour
 
-// Issuer and Audience of the statements with which hosts log in to Nomad; acl.sh
-// makes Nomad ask for them.
+// Issuer and Audience of the statements with which nodes log in to Nomad; acl.sh makes
+// Nomad require them.
 const (
 	Issuer   = "nearcast-operator"
 	Audience = "nomad"
@@ -49,7 +49,7 @@ func (m *maker) authority() (*authority, error) {
 	if fresh || errors.Is(err, fs.ErrNotExist) {
 		template := &x509.Certificate{
 			SerialNumber: serial(), Subject: pkix.Name{CommonName: "Nearcast agents"},
-			NotBefore: m.Now.Add(-time.Hour), NotAfter: m.Now.Add(caLife),
+			NotBefore: m.Now.Add(-time.Hour), NotAfter: m.Now.Add(caValidFor),
 			IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true,
 			KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 		}
@@ -69,13 +69,13 @@ func (m *maker) authority() (*authority, error) {
 		return nil, fmt.Errorf("ca.pem: %w", err)
 	}
 	if !key.PublicKey.Equal(cert.PublicKey) {
-		return nil, errors.New("ca.pem is not of the key ca-key.pem: bring back the pair, or move both away to begin anew")
+		return nil, errors.New("ca.pem does not belong to ca-key.pem: restore the pair, or remove both to start again with new secrets for all nodes")
 	}
 	return &authority{cert, key}, nil
 }
 
-// certificate makes or renews a host's certificate. Its names are those that the
-// agents ask for: only a server's says that it is one.
+// certificate makes or renews a node's certificate, with the names that the agents
+// require: only a server's certificate names a server.
 func (m *maker) certificate(certPath, keyPath string, ca *authority, site string, role provision.Role) error {
 	if text, err := os.ReadFile(filepath.Join(m.Dir, certPath)); err == nil {
 		cert, err := parseCert(text)
@@ -94,7 +94,7 @@ func (m *maker) certificate(certPath, keyPath string, ca *authority, site string
 	}
 	template := &x509.Certificate{
 		SerialNumber: serial(), Subject: pkix.Name{CommonName: string(role) + "." + site},
-		NotBefore: m.Now.Add(-time.Hour), NotAfter: m.Now.Add(m.Life),
+		NotBefore: m.Now.Add(-time.Hour), NotAfter: m.Now.Add(m.ValidFor),
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		DNSNames:    []string{what + "." + site + ".consul", what + "." + site + ".nomad", "localhost"},
@@ -108,7 +108,7 @@ func (m *maker) certificate(certPath, keyPath string, ca *authority, site string
 	if err != nil {
 		return err
 	}
-	// The certificate last: without it, the next run makes both anew.
+	// The certificate last: if it is missing, the next run makes both again.
 	if err := os.Remove(filepath.Join(m.Dir, certPath)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -118,9 +118,15 @@ func (m *maker) certificate(certPath, keyPath string, ca *authority, site string
 	return m.put(certPath, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
-// hostSigner signs the statements that hosts log in with.
-func (m *maker) hostSigner() (*signer, error) {
-	key, _, err := m.key("host-key.pem")
+// The key pair that signs the statements with which nodes log in to Nomad.
+const (
+	nodeKeyFile       = "node-key.pem"
+	nodePublicKeyFile = "node-key.pub.pem"
+)
+
+// nodeSigner reads that pair, or makes it.
+func (m *maker) nodeSigner() (*signer, error) {
+	key, _, err := m.key(nodeKeyFile)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +134,7 @@ func (m *maker) hostSigner() (*signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &signer{key}, m.put("host-key.pub.pem", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+	return &signer{key}, m.put(nodePublicKeyFile, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 }
 
 type claims struct {
@@ -146,11 +152,11 @@ func (m *maker) statement(path string, s *signer, site string, role provision.Ro
 			return nil
 		}
 	}
-	issued := m.Now.Add(-time.Hour) // hosts' clocks differ
+	issued := m.Now.Add(-time.Hour) // the clocks of nodes differ
 	signed, err := jwt.NewWithClaims(jwt.SigningMethodES256, claims{
 		RegisteredClaims: jwt.RegisteredClaims{
 			Issuer: Issuer, Audience: jwt.ClaimStrings{Audience}, Subject: site + "/" + string(role),
-			IssuedAt: jwt.NewNumericDate(issued), NotBefore: jwt.NewNumericDate(issued), ExpiresAt: jwt.NewNumericDate(m.Now.Add(m.Life)),
+			IssuedAt: jwt.NewNumericDate(issued), NotBefore: jwt.NewNumericDate(issued), ExpiresAt: jwt.NewNumericDate(m.Now.Add(m.ValidFor)),
 		},
 		Site: site, Role: string(role),
 	}).SignedString(s.key)
@@ -165,7 +171,7 @@ func (m *maker) old(from, until time.Time) bool {
 	return m.Now.After(until.Add(-until.Sub(from) / 3))
 }
 
-// key reads a private key, or makes it.
+// key reads a private key. fresh: it made a new one, because there was none.
 func (m *maker) key(name string) (key *ecdsa.PrivateKey, fresh bool, err error) {
 	text, err := os.ReadFile(filepath.Join(m.Dir, name))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -182,7 +188,7 @@ func (m *maker) key(name string) (key *ecdsa.PrivateKey, fresh bool, err error) 
 	}
 	block, _ := pem.Decode(text)
 	if block == nil {
-		return nil, false, fmt.Errorf("%s is no PEM file", name)
+		return nil, false, fmt.Errorf("%s is not a PEM file", name)
 	}
 	if key, err = x509.ParseECPrivateKey(block.Bytes); err != nil {
 		return nil, false, fmt.Errorf("%s: %w", name, err)
@@ -201,7 +207,7 @@ func encodeKey(key *ecdsa.PrivateKey) ([]byte, error) {
 func parseCert(text []byte) (*x509.Certificate, error) {
 	block, _ := pem.Decode(text)
 	if block == nil {
-		return nil, errors.New("no PEM file")
+		return nil, errors.New("not a PEM file")
 	}
 	return x509.ParseCertificate(block.Bytes)
 }
@@ -209,7 +215,7 @@ func parseCert(text []byte) (*x509.Certificate, error) {
 func serial() *big.Int {
 	n, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
 	if err != nil {
-		panic(err) // rand never fails
+		panic(err) // crypto/rand does not fail
 	}
 	return n
 }

@@ -1,10 +1,10 @@
 # shellcheck shell=bash
-# Configuration and services, last: with them the host joins its site.
+# The configuration and the services. They come last: with them the node joins its site.
 
 configuration() {
   local path written
-  # At a boot, the unit nearcast-configure does the same.
-  written=$(nearcast provision configure) || fail "the configuration could not be written: see above"
+  # The unit nearcast-configure does the same at each boot.
+  written=$(nearcast provision configure) || fail "could not write the configuration: see the error above"
   for path in $written; do
     did "file $path"
   done
@@ -15,16 +15,13 @@ units() {
   put /opt/nearcast/provision/consul-ready.sh 755 "$here/consul-ready.sh"
   if [ "$role" = server ]; then
     put /opt/nearcast/provision/acl.sh 755 "$here/acl.sh"
-    for name in "$here"/acl/*; do
-      put "/opt/nearcast/provision/acl/${name##*/}" 644 "$name"
-    done
     all+=(nearcast-acl.service)
     if [ -n "${NEARCAST_BACKUP_URL:-}" ]; then
       put /opt/nearcast/provision/backup.sh 755 "$here/backup.sh"
       all+=(nearcast-backup.service nearcast-backup.timer)
     fi
   fi
-  # It listens to EC2.
+  # It watches EC2's metadata.
   [ -z "${NEARCAST_ASG:-}" ] || all+=(nearcast-drain.service)
   for name in "${all[@]}"; do
     unit "$name"
@@ -36,7 +33,7 @@ units() {
     if ! systemctl -q is-active "$name"; then
       systemctl start --no-block "$name"
     elif [ "$changed" -gt 0 ]; then
-      # Seats live on while the agents restart.
+      # Seats keep running while the agents restart.
       systemctl restart --no-block "$name"
     fi
   done

@@ -1,17 +1,17 @@
 # shellcheck shell=bash
-# A host with an NVIDIA GPU: the driver, GStreamer's NVENC plugin, and Xorg, which
-# each seat starts for itself. Nothing is to be configured: the stream driver takes
-# the GPU where it finds all of this (docs/DRIVER.md, display.server). NOT RUN: no
-# machine that this was written on has a GPU.
+# For a node with an NVIDIA GPU: the driver, GStreamer's NVENC plugin, and Xorg, which
+# each seat starts for itself. Nothing needs configuration: the stream driver uses the
+# GPU when all of this is installed (docs/DRIVER.md, display.server). NOT RUN: it was
+# written on machines without a GPU.
 
 gpu() {
-  # Kernel modules are built for the kernel that will run them.
+  # The kernel modules are built for the running kernel.
   packages "linux-headers-$(uname -r)"
   if [ "${system% *}" = debian ]; then
-    local mirror # that the host has Debian from
+    local mirror # the one that the node gets Debian from
     # shellcheck disable=SC2016
     mirror=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME)' 'Created-By: Packages' | awk '$2 == "bookworm" { print $1; exit }')
-    [ -n "$mirror" ] || fail "apt knows no source of bookworm"
+    [ -n "$mirror" ] || fail "apt has no source for bookworm: add one to /etc/apt/sources.list.d"
     put /etc/apt/sources.list.d/nearcast-non-free.sources 644 <<SOURCES
 Types: deb
 URIs: $mirror
@@ -23,7 +23,7 @@ SOURCES
   else
     read -ra driver <<<"$NVIDIA_UBUNTU_PACKAGES"
   fi
-  # nvcodec, with nvh264enc, is in plugins-bad.
+  # plugins-bad has nvcodec, and with it nvh264enc.
   packages "${driver[@]}" gstreamer1.0-plugins-bad xserver-xorg-core
   if with_systemd && ! nvidia-smi -L >/dev/null 2>&1; then
     modprobe nvidia || fail "the NVIDIA driver does not load: is this a GPU instance, and is Secure Boot off?"

@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# What a stream host renders, encodes and keeps content with.
+# What seats need to render and encode, and the content cache.
 
 stream_packages() {
   local apps
-  # The same that dev/packages.go names to run seats, without the headers.
+  # The packages that dev/packages.go names to run seats, without the headers.
   packages libgstreamer1.0-0 libgstreamer-plugins-base1.0-0 gstreamer1.0-plugins-base \
     gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly xvfb libgl1-mesa-dri pulseaudio
   read -ra apps <<<"${NEARCAST_PACKAGES:-}"
@@ -11,7 +11,7 @@ stream_packages() {
   runs /opt/nearcast/bin/stream-host
 }
 
-# content_cache gives the cache a volume of its own, if there is one.
+# content_cache puts the cache on a volume of its own, if the node has one.
 content_cache() {
   local device
   folder /var/cache/nearcast 711 root:root
@@ -23,8 +23,8 @@ content_cache() {
     did "file system on $device"
   fi
   if ! grep -q '^LABEL=nearcast-cache ' /etc/fstab; then
-    # Without the volume the host still boots, with a smaller cache; Nomad's unit
-    # waits until it is known.
+    # Without the volume the node still boots, with a smaller cache. Nomad's unit
+    # starts after the mount.
     echo 'LABEL=nearcast-cache /var/cache/nearcast ext4 noatime,nodev,nosuid,nofail,x-systemd.device-timeout=30s 0 2' >>/etc/fstab
     did "mount of the cache in /etc/fstab"
   fi
@@ -33,8 +33,8 @@ content_cache() {
   did "mount of the cache"
 }
 
-# cache_device finds the volume: what EC2 calls /dev/sdf is an NVMe disk with a
-# number of its own. It is the one EBS volume that is not partitioned. NOT RUN.
+# cache_device finds the volume. EC2's /dev/sdf is an NVMe disk with another name here:
+# the only EBS volume without partitions. NOT RUN.
 cache_device() {
   local disk
   if [ -b "$NEARCAST_CACHE_DEVICE" ]; then
@@ -47,5 +47,5 @@ cache_device() {
     echo "/dev/${disk##*/}"
     return
   done
-  fail "there is no $NEARCAST_CACHE_DEVICE, and no other EBS volume without partitions"
+  fail "there is no $NEARCAST_CACHE_DEVICE, and no EBS volume without partitions"
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the other site as far as it would be: what goes there waits for half a
-# round trip, and so does what comes back, over there.
+# Puts the other site at a distance: packets to it wait for half a round trip, and its
+# machines do the same with packets to here.
 #
 #   delay.sh OWN-ADDRESS OTHER-NETWORK RTT-MS JITTER-MS
 set -euo pipefail

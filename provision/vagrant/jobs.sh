@@ -1,23 +1,23 @@
 #!/usr/bin/env bash
-# Runs the site's router and brain, anew where they run already, and publishes a
-# game. Their hosts may come later: Nomad keeps what it cannot place yet.
+# Runs the site's router and brain, and publishes a game. Jobs that run already are
+# stopped first. Their nodes may come later: Nomad keeps what it cannot place yet.
 #
 #   jobs.sh EDGE-ADDRESS
 set -euo pipefail
 edge=$1
-# Without access control Nomad takes nobody's token, nor has it the pools.
+# Before access control is set up, Nomad accepts no token and has no pools.
 for left in {119..0}; do
   systemctl -q is-active nearcast-acl.service && break
   if [ "$left" = 0 ]; then
     journalctl -q --no-pager -n 20 -u nearcast-acl >&2
-    echo "jobs: this site's access control is not set up yet; try again: vagrant provision --provision-with jobs" >&2
+    echo "jobs: this site's access control is not set up yet; run this again: vagrant provision --provision-with jobs" >&2
     exit 1
   fi
   sleep 5
 done
 NOMAD_TOKEN=$(cat /etc/nearcast/secrets/nomad-management.token)
 export NOMAD_TOKEN NOMAD_ADDR=http://127.0.0.1:4646 NOMAD_CLI_SHOW_HINTS=false
-# The same job again would change nothing: not the program, nor a failed deployment.
+# Running the same job again would change nothing: neither the program nor a failed deployment.
 for job in router brain; do
   if nomad job inspect "$job" >/dev/null 2>&1; then nomad job stop -yes "$job" >/dev/null; fi
 done

@@ -1,5 +1,5 @@
-# What cannot be is refused before anything is asked of AWS. More of it, and what
-# the messages say, is in input_test.go.
+# Wrong input is refused before any request to AWS. input_test.go has more of it, and
+# checks the messages.
 
 mock_provider "aws" {
   source = "./tests/mocks/aws"
@@ -121,7 +121,7 @@ run "nothing_built" {
   command = plan
 
   variables {
-    release = "./tests/fixtures/nearcast-1.0.0-linux-amd64.tar.gz"
+    release = "./tests/fixtures/nearcast-v1.0.0-linux-amd64.tar.gz"
   }
 
   expect_failures = [var.release]

@@ -1,5 +1,5 @@
-# A site that goes touches no other: three are made, one is taken out of the map.
-# What a plan would replace has no known id, and a comparison with it fails.
+# The removal of a site changes no other: three are made, and one is removed from
+# the map. A resource that a plan replaces has no known id, so the comparison fails.
 
 mock_provider "aws" {
   source = "./tests/mocks/aws"
@@ -73,11 +73,11 @@ run "two" {
 
   assert {
     condition     = toset(keys(module.region)) == toset(["eu-central-1", "us-east-1"]) && keys(module.peering) == ["eu-central-1--us-east-1"]
-    error_message = "not only the site and its connections go"
+    error_message = "more than the site and its connections would be removed"
   }
 
   assert {
     condition     = module.replication[0].to == ["us-east-1"]
-    error_message = "content would still go to a site that is no more"
+    error_message = "content would still be replicated to the removed site"
   }
 }

@@ -1,5 +1,5 @@
-# What hosts may do, read from the policies themselves. They name what is made,
-# so it is made here, by a made-up AWS.
+# The rights of nodes, read from the policies. Policies contain names of resources, so
+# the resources are made here, by a stand-in for AWS.
 
 mock_provider "aws" {
   source = "./tests/mocks/aws"
@@ -51,8 +51,8 @@ override_resource {
 }
 
 override_resource {
-  target = module.region["us-east-1"].aws_secretsmanager_secret.this["hosts"]
-  values = { arn = "arn:aws:secretsmanager:us-east-1:000000000000:secret:hosts-us" }
+  target = module.region["us-east-1"].aws_secretsmanager_secret.this["nodes"]
+  values = { arn = "arn:aws:secretsmanager:us-east-1:000000000000:secret:nodes-us" }
 }
 
 override_resource {
@@ -68,9 +68,9 @@ override_resource {
 run "rights" {
   # ---- buckets
 
-  # Nothing that a host may do to S3 but what is listed here.
+  # A node has only these rights in S3.
   assert {
-    condition = toset(flatten([for s in jsondecode(module.region["us-east-1"].hosts["stream-cpu"].policy).Statement : [
+    condition = toset(flatten([for s in jsondecode(module.region["us-east-1"].nodes["stream-cpu"].policy).Statement : [
       for a in s.Action : [for r in s.Resource : "${s.Effect} ${a} ${r}"] if startswith(a, "s3:")
       ]])) == toset([
       "Allow s3:GetObject arn:aws:s3:::content-us/*",
@@ -78,26 +78,26 @@ run "rights" {
       "Allow s3:GetObject arn:aws:s3:::system-us/release/*",
       "Allow s3:GetObjectVersion arn:aws:s3:::system-us/release/*",
     ])
-    error_message = "a stream host may do more, or less, than read its own site's content and what it is set up from"
+    error_message = "a stream node has other rights than to read its own site's content and the release"
   }
 
   assert {
-    condition     = [for s in jsondecode(module.region["us-east-1"].hosts["stream-gpu"].policy).Statement : s if contains(["ReadContent", "ListContent"], s.Sid)] == [for s in jsondecode(module.region["us-east-1"].hosts["stream-cpu"].policy).Statement : s if contains(["ReadContent", "ListContent"], s.Sid)]
+    condition     = [for s in jsondecode(module.region["us-east-1"].nodes["stream-gpu"].policy).Statement : s if contains(["ReadContent", "ListContent"], s.Sid)] == [for s in jsondecode(module.region["us-east-1"].nodes["stream-cpu"].policy).Statement : s if contains(["ReadContent", "ListContent"], s.Sid)]
     error_message = "the pools differ in what they may read"
   }
 
   assert {
-    condition = toset(flatten([for s in jsondecode(module.region["us-east-1"].hosts["edge"].policy).Statement : [
+    condition = toset(flatten([for s in jsondecode(module.region["us-east-1"].nodes["edge"].policy).Statement : [
       for a in s.Action : [for r in s.Resource : "${s.Effect} ${a} ${r}"] if startswith(a, "s3:")
       ]])) == toset([
       "Allow s3:GetObject arn:aws:s3:::system-us/release/*",
       "Allow s3:GetObjectVersion arn:aws:s3:::system-us/release/*",
     ])
-    error_message = "an edge host may do more than read what it is set up from"
+    error_message = "an edge node has other rights than to read the release"
   }
 
   assert {
-    condition = toset(flatten([for s in jsondecode(module.region["us-east-1"].hosts["server"].policy).Statement : [
+    condition = toset(flatten([for s in jsondecode(module.region["us-east-1"].nodes["server"].policy).Statement : [
       for a in s.Action : [for r in s.Resource : "${s.Effect} ${a} ${r}"] if startswith(a, "s3:")
       ]])) == toset([
       "Allow s3:GetObject arn:aws:s3:::system-us/release/*",
@@ -106,48 +106,48 @@ run "rights" {
       "Allow s3:PutObject arn:aws:s3:::system-us/backups/*",
       "Allow s3:ListBucket arn:aws:s3:::system-us",
     ])
-    error_message = "a server may do more than read what it is set up from and keep backups"
+    error_message = "a server has other rights than to read the release and to keep backups"
   }
 
-  # The same of all hosts of all sites, in general.
+  # The same for all nodes of all sites.
   assert {
-    condition = alltrue(flatten([for m in module.region : [for h in m.hosts : [for s in jsondecode(h.policy).Statement : [
+    condition = alltrue(flatten([for m in module.region : [for h in m.nodes : [for s in jsondecode(h.policy).Statement : [
       for a in s.Action : contains(["s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"], a) || (a == "s3:PutObject" && alltrue([for r in s.Resource : r == "${m.system.arn}/backups/*"]))
       if startswith(a, "s3:") || strcontains(split(":", a)[0], "*")
     ]]]]))
-    error_message = "a host may write a bucket"
+    error_message = "a node may write a bucket"
   }
 
   # ---- everything else
 
   assert {
-    condition     = alltrue(flatten([for m in module.region : [for h in m.hosts : [for s in jsondecode(h.policy).Statement : [for a in s.Action : !strcontains(a, "*")]]]]))
-    error_message = "a host may do whatever begins with something"
+    condition     = alltrue(flatten([for m in module.region : [for h in m.nodes : [for s in jsondecode(h.policy).Statement : [for a in s.Action : !strcontains(a, "*")]]]]))
+    error_message = "a policy has a wildcard in an action"
   }
 
-  # These cannot be narrowed to a resource; AWS offers none.
+  # AWS has no resources for these actions.
   assert {
-    condition = alltrue(flatten([for m in module.region : [for h in m.hosts : [for s in jsondecode(h.policy).Statement : [for a in s.Action :
+    condition = alltrue(flatten([for m in module.region : [for h in m.nodes : [for s in jsondecode(h.policy).Statement : [for a in s.Action :
       contains(["Join", "Sessions", "SeePools"], s.Sid)
     ] if contains(s.Resource, "*")]]]))
-    error_message = "a host may do something to everything"
+    error_message = "a policy has all resources where AWS allows single ones"
   }
 
   assert {
-    condition     = [for s in jsondecode(module.region["us-east-1"].hosts["stream-cpu"].policy).Statement : s.Resource if s.Sid == "Secrets"] == [["arn:aws:secretsmanager:us-east-1:000000000000:secret:hosts-us"]]
-    error_message = "a stream host reads other secrets than those for all hosts"
+    condition     = [for s in jsondecode(module.region["us-east-1"].nodes["stream-cpu"].policy).Statement : s.Resource if s.Sid == "Secrets"] == [["arn:aws:secretsmanager:us-east-1:000000000000:secret:nodes-us"]]
+    error_message = "a stream node may read other secrets than those for all nodes"
   }
 
   assert {
-    condition = toset(flatten([for s in jsondecode(module.region["us-east-1"].hosts["edge"].policy).Statement : s.Resource if s.Sid == "Secrets"])) == toset([
-      "arn:aws:secretsmanager:us-east-1:000000000000:secret:edge-us", "arn:aws:secretsmanager:us-east-1:000000000000:secret:hosts-us",
+    condition = toset(flatten([for s in jsondecode(module.region["us-east-1"].nodes["edge"].policy).Statement : s.Resource if s.Sid == "Secrets"])) == toset([
+      "arn:aws:secretsmanager:us-east-1:000000000000:secret:edge-us", "arn:aws:secretsmanager:us-east-1:000000000000:secret:nodes-us",
     ])
-    error_message = "an edge host reads other secrets than its own and those for all hosts"
+    error_message = "an edge node may read other secrets than its own and those for all nodes"
   }
 
-  # Another site's servers take the secrets over, and never write them back.
+  # Servers of another site copy the secrets, and never write them at the primary site.
   assert {
-    condition = alltrue(flatten([for s in jsondecode(module.region["us-east-1"].hosts["server"].policy).Statement : [
+    condition = alltrue(flatten([for s in jsondecode(module.region["us-east-1"].nodes["server"].policy).Statement : [
       for r in s.Resource : startswith(r, "arn:aws:secretsmanager:us-east-1:")
     ] if contains(s.Action, "secretsmanager:PutSecretValue")]))
     error_message = "a server of another site may write the primary site's secrets"
@@ -155,68 +155,68 @@ run "rights" {
 
   assert {
     condition = alltrue([for role in ["edge", "stream-cpu", "stream-gpu"] :
-      !strcontains(module.region["us-east-1"].hosts[role].policy, "secretsmanager:PutSecretValue")
+      !strcontains(module.region["us-east-1"].nodes[role].policy, "secretsmanager:PutSecretValue")
     ])
-    error_message = "another host than a server may write secrets"
+    error_message = "a node other than a server may write secrets"
   }
 
   assert {
-    condition = toset(flatten([for s in jsondecode(module.region["us-east-1"].hosts["server"].policy).Statement : s.Resource if s.Sid == "ScalePools"])) == toset([
+    condition = toset(flatten([for s in jsondecode(module.region["us-east-1"].nodes["server"].policy).Statement : s.Resource if s.Sid == "ScalePools"])) == toset([
       "arn:aws:autoscaling:us-east-1:000000000000:autoScalingGroup:*:autoScalingGroupName/nearcast-stream-cpu",
       "arn:aws:autoscaling:us-east-1:000000000000:autoScalingGroup:*:autoScalingGroupName/nearcast-stream-gpu",
     ])
-    error_message = "the autoscaler may resize something else than its site's pools"
+    error_message = "the autoscaler may resize other groups than its site's pools"
   }
 
   assert {
-    condition = alltrue(flatten([for n, m in module.region : [for role, h in m.hosts : [
+    condition = alltrue(flatten([for n, m in module.region : [for role, h in m.nodes : [
       for s in jsondecode(h.policy).Statement : s.Resource == ["arn:aws:autoscaling:${n}:000000000000:autoScalingGroup:*:autoScalingGroupName/nearcast-${role}"]
       if s.Sid == "EndInOrder"
     ]]]))
-    error_message = "a host cannot report the end of its own drain, or can of another group's"
+    error_message = "a node cannot report the end of its own drain, or may report that of another group"
   }
 
-  # ---- what hosts are told
+  # ---- the environment of nodes
 
-  # What install.sh is told is the contract with provision/; README.md lists it.
+  # The environment is the contract with provision/; README.md lists it.
   assert {
     condition = alltrue([for line in [
       "NEARCAST_ROLE='stream'", "NEARCAST_POOL='stream-gpu'", "NEARCAST_GPU='yes'", "NEARCAST_SITE='us-east-1'", "NEARCAST_PRIMARY_SITE='eu-central-1'",
       "NEARCAST_JOIN='provider=aws addr_type=private_v4 tag_key=nearcast-server tag_value=nearcast region=us-east-1'",
       "NEARCAST_CONTENT_BUCKET='content-us'", "NEARCAST_MEDIA_PORTS='20000-20999'", "NEARCAST_CACHE_GIB='100'", "NEARCAST_ASG='nearcast-stream-gpu'", "NEARCAST_HOOK='drain'",
-    ] : contains(split("\n", module.region["us-east-1"].hosts["stream-gpu"].template.user_data), line)])
-    error_message = "a stream host is told something else"
+    ] : contains(split("\n", module.region["us-east-1"].nodes["stream-gpu"].template.user_data), line)])
+    error_message = "a stream node has another environment"
   }
 
   assert {
     condition = (
-      contains(split("\n", module.region["us-east-1"].hosts["stream-cpu"].template.user_data), "NEARCAST_PACKAGES='f3d neverball'")
-      && contains(split("\n", module.region["us-east-1"].hosts["stream-gpu"].template.user_data), "NEARCAST_PACKAGES=''")
+      contains(split("\n", module.region["us-east-1"].nodes["stream-cpu"].template.user_data), "NEARCAST_PACKAGES='f3d neverball'")
+      && contains(split("\n", module.region["us-east-1"].nodes["stream-gpu"].template.user_data), "NEARCAST_PACKAGES=''")
     )
-    error_message = "a pool's hosts are not told of the packages that its apps need"
+    error_message = "a pool's nodes do not get the packages that its apps need"
   }
 
   assert {
-    condition     = alltrue(flatten([for m in module.region : [for h in m.hosts : contains(split("\n", h.template.user_data), "NEARCAST_SSM_AGENT_URL='https://example.com/agent.deb'")]]))
-    error_message = "a host is not told where the Session Manager agent is"
+    condition     = alltrue(flatten([for m in module.region : [for h in m.nodes : contains(split("\n", h.template.user_data), "NEARCAST_SSM_AGENT_URL='https://example.com/agent.deb'")]]))
+    error_message = "a node does not get the URL of the Session Manager agent"
   }
 
   assert {
     condition = (
-      contains(split("\n", module.region["eu-central-1"].hosts["server"].template.user_data), "NEARCAST_JOIN_WAN=''")
-      && contains(split("\n", module.region["us-east-1"].hosts["server"].template.user_data), "NEARCAST_JOIN_WAN='provider=aws addr_type=private_v4 tag_key=nearcast-server tag_value=nearcast region=eu-central-1'")
+      contains(split("\n", module.region["eu-central-1"].nodes["server"].template.user_data), "NEARCAST_JOIN_WAN=''")
+      && contains(split("\n", module.region["us-east-1"].nodes["server"].template.user_data), "NEARCAST_JOIN_WAN='provider=aws addr_type=private_v4 tag_key=nearcast-server tag_value=nearcast region=eu-central-1'")
     )
     error_message = "sites do not join the primary one"
   }
 
   assert {
-    condition     = alltrue(flatten([for m in module.region : [for role, h in m.hosts : role == "server" || !strcontains(h.template.user_data, "nearcast/servers")]]))
-    error_message = "another host than a server is told of the servers' secret"
+    condition     = alltrue(flatten([for m in module.region : [for role, h in m.nodes : role == "server" || !strcontains(h.template.user_data, "nearcast/servers")]]))
+    error_message = "a node other than a server gets the name of the servers' secret"
   }
 
-  # EC2 takes 16 KiB.
+  # EC2 allows 16 KiB.
   assert {
-    condition     = alltrue(flatten([for m in module.region : [for h in m.hosts : length(h.template.user_data) < 4096 && startswith(h.template.user_data, "#!/bin/sh\n")]]))
-    error_message = "user data is not small, or no script"
+    condition     = alltrue(flatten([for m in module.region : [for h in m.nodes : length(h.template.user_data) < 4096 && startswith(h.template.user_data, "#!/bin/sh\n")]]))
+    error_message = "user data is too large, or not a script"
   }
 }

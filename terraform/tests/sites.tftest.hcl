@@ -1,4 +1,4 @@
-# Three sites, as they would be made: by a plan, with a made-up AWS.
+# A plan for three sites, with a stand-in for AWS.
 
 mock_provider "aws" {
   source = "./tests/mocks/aws"
@@ -24,7 +24,7 @@ variables {
     }
     "ap-northeast-1" = {
       cidr       = "172.20.16.0/20"
-      edge_hosts = 2
+      edge_nodes = 2
       pools      = { cpu = { instance_types = ["c7i.2xlarge"], min = 1, max = 1 } }
     }
   }
@@ -37,7 +37,7 @@ run "three_sites" {
 
   assert {
     condition     = toset(keys(module.region)) == toset(["eu-central-1", "us-east-1", "ap-northeast-1"])
-    error_message = "a region did not become a site"
+    error_message = "a region has no site"
   }
 
   assert {
@@ -47,7 +47,7 @@ run "three_sites" {
 
   assert {
     condition     = { for n, m in module.region : n => m.vpc_cidr } == { for n, r in var.regions : n => r.cidr }
-    error_message = "a site has another network than it was given"
+    error_message = "a site does not have the network of its region's cidr"
   }
 
   assert {
@@ -58,94 +58,94 @@ run "three_sites" {
     error_message = "a subnet is outside its site"
   }
 
-  # All are of one size within a site, so they overlap if one occurs twice.
+  # All subnets of a site have one size, so they overlap only if one occurs twice.
   assert {
     condition     = length(distinct(flatten([for m in module.region : [values(m.subnets.public), values(m.subnets.private)]]))) == 18
     error_message = "subnets overlap"
   }
 
   assert {
-    condition     = alltrue([for m in module.region : m.hosts["server"].scaling.min == 3 && m.hosts["server"].scaling.max == 3])
-    error_message = "a site has not three servers"
+    condition     = alltrue([for m in module.region : m.nodes["server"].scaling.min == 3 && m.nodes["server"].scaling.max == 3])
+    error_message = "a site does not have three servers"
   }
 
   assert {
-    condition     = { for n, m in module.region : n => m.hosts["edge"].scaling.min } == { "eu-central-1" = 3, "us-east-1" = 3, "ap-northeast-1" = 2 }
-    error_message = "edge_hosts is not what a site has"
+    condition     = { for n, m in module.region : n => m.nodes["edge"].scaling.min } == { "eu-central-1" = 3, "us-east-1" = 3, "ap-northeast-1" = 2 }
+    error_message = "a site does not have edge_nodes edge nodes"
   }
 
   assert {
     condition     = toset(keys(module.peering)) == toset(["ap-northeast-1--eu-central-1", "ap-northeast-1--us-east-1", "eu-central-1--us-east-1"])
-    error_message = "not each pair of sites is connected once"
+    error_message = "a pair of sites is not connected exactly once"
   }
 
   assert {
     condition     = toset(module.replication[0].to) == toset(["ap-northeast-1", "us-east-1"])
-    error_message = "content does not go from the first site to each other"
+    error_message = "content is not replicated from the primary site to each other site"
   }
 
-  # ---- open to the world
+  # ---- open to the internet
 
   assert {
     condition     = alltrue([for m in module.region : toset(m.open) == toset(["lb tcp 443-443", "stream udp 20000-20999"])])
-    error_message = "something else than the edge's 443 and media is open"
+    error_message = "more than 443 of the edge and the media ports is open"
   }
 
   assert {
     condition     = alltrue([for m in module.region : toset(m.entry.listeners) == toset(["router TLS 443", "brain TLS 443"])])
-    error_message = "a load balancer listens on something else than TLS at 443"
+    error_message = "a load balancer does not listen for TLS at 443 only"
   }
 
   assert {
-    condition     = alltrue(flatten([for m in module.region : [for role, h in m.hosts : h.template.public == startswith(role, "stream-")]]))
-    error_message = "another host than a stream host has a public address"
+    condition     = alltrue(flatten([for m in module.region : [for role, h in m.nodes : h.template.public == startswith(role, "stream-")]]))
+    error_message = "not exactly the stream nodes have public addresses"
   }
 
-  # ---- hosts
+  # ---- nodes
 
   assert {
-    condition = alltrue(flatten([for m in module.region : [for h in m.hosts :
+    condition = alltrue(flatten([for m in module.region : [for h in m.nodes :
       h.template.metadata.http_tokens == "required" && h.template.metadata.http_put_response_hop_limit == 1
     ]]))
-    error_message = "a host's metadata can be had without a token, or from a hop away"
+    error_message = "a node's metadata can be read without a token, or from another hop"
   }
 
   assert {
-    condition     = alltrue(flatten([for m in module.region : [for h in m.hosts : h.template.encrypted]]))
+    condition     = alltrue(flatten([for m in module.region : [for h in m.nodes : h.template.encrypted]]))
     error_message = "a volume is not encrypted"
   }
 
   assert {
-    condition     = module.region["us-east-1"].hosts["stream-cpu"].template.gib == [30, 250] && module.region["eu-central-1"].hosts["stream-cpu"].template.gib == [30, 100]
-    error_message = "the content cache has not the size that was asked for"
+    condition     = module.region["us-east-1"].nodes["stream-cpu"].template.gib == [30, 250] && module.region["eu-central-1"].nodes["stream-cpu"].template.gib == [30, 100]
+    error_message = "a content cache does not have the size of cache_gib"
   }
 
   assert {
-    condition = module.region["us-east-1"].hosts["stream-gpu"].scaling == {
+    condition = module.region["us-east-1"].nodes["stream-gpu"].scaling == {
       min   = 0, max = 2, rebalance = true, on_demand_base = 0, on_demand = 0
       types = ["g6.xlarge", "g5.xlarge"], hook = "autoscaling:EC2_INSTANCE_TERMINATING"
     }
-    error_message = "the gpu pool is not as it was asked for"
+    error_message = "the gpu pool differs from its variables"
   }
 
   assert {
-    condition = module.region["us-east-1"].hosts["stream-cpu"].scaling == {
+    condition = module.region["us-east-1"].nodes["stream-cpu"].scaling == {
       min   = 2, max = 4, rebalance = true, on_demand_base = 2, on_demand = 50
       types = ["c7i.2xlarge"], hook = "autoscaling:EC2_INSTANCE_TERMINATING"
     }
-    error_message = "the cpu pool is not as it was asked for"
+    error_message = "the cpu pool differs from its variables"
   }
 
   assert {
     condition = alltrue(flatten([for m in module.region : [for role in ["server", "edge"] :
-      m.hosts[role].scaling.on_demand_base == m.hosts[role].scaling.max && m.hosts[role].scaling.on_demand == 100 && !m.hosts[role].scaling.rebalance
+      m.nodes[role].scaling.on_demand_base == m.nodes[role].scaling.max && m.nodes[role].scaling.on_demand == 100 && !m.nodes[role].scaling.rebalance
     ]]))
-    error_message = "a server or an edge host may be spot"
+    error_message = "a server or an edge node may be spot"
   }
 
   assert {
-    condition     = alltrue(flatten([for m in module.region : [for h in m.hosts : h.scaling.hook == "autoscaling:EC2_INSTANCE_TERMINATING"]]))
-    error_message = "a host is ended without being asked to drain"
+    condition     = alltrue(flatten([for m in module.region : [for h in m.nodes : h.scaling.hook == "autoscaling:EC2_INSTANCE_TERMINATING"]]))
+    error_message = "a node has no hook, and could not drain"
   }
 
   # ---- names
@@ -158,12 +158,12 @@ run "three_sites" {
   assert {
     condition = alltrue([for n, m in module.region : m.entry.health_check.fqdn == "${n}.play.example.com"
     && m.entry.health_check.path == "/healthz" && m.entry.health_check.type == "HTTPS"])
-    error_message = "a site is not asked for its health by its own name"
+    error_message = "a site's health check does not use the site's own name"
   }
 
   assert {
     condition     = output.sites["us-east-1"].brain_url == "wss://brain.us-east-1.play.example.com/v1/connect" && output.url == "https://play.example.com"
-    error_message = "an address is not the one that jobs are given"
+    error_message = "an address is not the one that jobs use"
   }
 }
 
@@ -178,12 +178,12 @@ run "open_with_turn" {
     condition = alltrue([for m in module.region : toset(m.open) == toset([
       "lb tcp 443-443", "stream udp 20000-20999", "lb tcp 3478-3478", "lb udp 3478-3478", "edge udp 21000-21999",
     ])])
-    error_message = "TURN opens something else than it needs"
+    error_message = "TURN opens other ports than it needs"
   }
 
   assert {
-    condition     = alltrue([for m in module.region : m.hosts["edge"].template.public && !m.hosts["server"].template.public])
-    error_message = "TURN needs edge hosts with public addresses, and no other"
+    condition     = alltrue([for m in module.region : m.nodes["edge"].template.public && !m.nodes["server"].template.public])
+    error_message = "with TURN, edge nodes need public addresses, and servers none"
   }
 }
 
@@ -201,6 +201,6 @@ run "one_site_alone" {
 
   assert {
     condition     = length(module.peering) == 0 && length(module.replication) == 0 && length(module.region) == 1
-    error_message = "a site alone has connections"
+    error_message = "a single site has connections"
   }
 }

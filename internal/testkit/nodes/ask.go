@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Ask speaks to the API of one of the host's agents; port tells which.
-func (h *Host) Ask(method string, port int, path, token string, body, into any) error {
+// Ask sends a request to the API of one of the node's agents, the one at the port.
+func (h *Node) Ask(method string, port int, path, token string, body, into any) error {
 	var in bytes.Buffer
 	if body != nil {
 		if err := json.NewEncoder(&in).Encode(body); err != nil {
@@ -42,7 +42,7 @@ func (h *Host) Ask(method string, port int, path, token string, body, into any) 
 	return json.Unmarshal(text, into)
 }
 
-// RefusedError is an agent's answer that is no success.
+// RefusedError is an agent's answer with a status other than 2xx.
 type RefusedError struct {
 	Status int
 	Text   string
@@ -56,8 +56,8 @@ func IsRefused(err error, status int) bool {
 	return errors.As(err, &e) && e.Status == status
 }
 
-// Leader is the address of the leader that the host's Consul or Nomad follows.
-func (h *Host) Leader(port int, token string) (string, error) {
+// Leader is the address of the leader that the node's Consul or Nomad follows.
+func (h *Node) Leader(port int, token string) (string, error) {
 	var address string
 	err := h.Ask("GET", port, "/v1/status/leader", token, nil, &address)
 	if err == nil && address == "" {

@@ -13,9 +13,9 @@ var (
 	blocks     = regexp.MustCompile("(?m)^\\*(run|run by TestBareMachines|run by hand|not run)(?:: ([^*\n]+))?\\*\n```sh\n((?s:.*?))^```$")
 )
 
-// Block is a piece of docs/DEPLOY.md that can be copied into a shell. Its mark says
-// what holds it: "run" is by package day2, "run by TestBareMachines" by provision's
-// test of that name, each by the name that it has; "run by hand" or "not run" by none.
+// Block is a part of docs/DEPLOY.md for a shell. Its mark says which test runs it by its
+// name: "run" is package day2, "run by TestBareMachines" the test in package provision. No
+// test runs a block with the mark "run by hand" or "not run".
 type Block struct{ Mark, Name, Text string }
 
 // Document reads docs/DEPLOY.md.
@@ -26,7 +26,7 @@ func Document(t testing.TB) (all []Block) {
 		t.Fatal(err)
 	}
 	for _, m := range blocks.FindAllStringSubmatch(string(text), -1) {
-		// What follows a dash tells the reader more.
+		// The text after a dash is for the reader.
 		name, _, _ := strings.Cut(m[2], " — ")
 		all = append(all, Block{m[1], name, m[3]})
 	}

@@ -1,10 +1,17 @@
-// Package awstest stands for the part of AWS that a host speaks to, on loopback:
-// Secrets Manager, the lifecycle hooks of Auto Scaling, and the instance metadata
-// service. It refuses what AWS refuses: a request without a signature, metadata
-// without a token, a second first version.
+// Package awstest stands for the part of AWS that a node uses, on loopback: Secrets
+// Manager, the lifecycle hooks of Auto Scaling, and the instance metadata service. It
+// refuses what AWS refuses: a request without a valid signature, metadata without a
+// token, a second first version of a secret.
+//
+//	cloud := awstest.New(t)
+//	cloud.NewSecret("nearcast/nodes")
+//	client := awsapi.New(cloud.Config(), awstest.Region)
 package awstest
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -14,11 +21,21 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 
 	"github.com/nearcast/nearcast/provision/awsapi"
 )
+
+// Region is the region that requests must be signed for.
+const Region = "test-1"
+
+// role are the credentials that requests must be signed with.
+var role = aws.Credentials{AccessKeyID: "AKIDTEST", SecretAccessKey: "secret", SessionToken: "session"}
 
 // Cloud is one region.
 type Cloud struct {
@@ -27,12 +44,14 @@ type Cloud struct {
 	mu       sync.Mutex
 	metadata map[string]string
 	token    int
-	secrets  map[string]map[string]string // values by version, the present one under ""
+	legacy   bool
+	throttle int
+	secrets  map[string]map[string]string // values by version; the current one under ""
 	actions  []url.Values
-	acted    chan struct{} // closed and made anew at each action
+	acted    chan struct{} // closed and made again at each action
 }
 
-// New starts a cloud until the test ends.
+// New starts a cloud that runs until the test ends.
 func New(t testing.TB) *Cloud {
 	c := &Cloud{metadata: map[string]string{"instance-id": "i-0123456789abcdef0"}, secrets: map[string]map[string]string{}, acted: make(chan struct{})}
 	server := httptest.NewServer(c)
@@ -41,18 +60,28 @@ func New(t testing.TB) *Cloud {
 	return c
 }
 
-// Client speaks to it.
-func (c *Cloud) Client() *awsapi.Client {
-	return &awsapi.Client{Region: "test-1", Endpoint: c.URL, Credentials: credentials.NewStaticCredentialsProvider("AKIDTEST", "secret", "session"),
-		HTTP: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
+// connections that nothing keeps, so that a test leaves no goroutine.
+func connections() *http.Client {
+	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 }
 
-// IMDS asks it.
+// Config is what the SDK finds on a node of this cloud.
+func (c *Cloud) Config() aws.Config {
+	return aws.Config{
+		Region: Region, BaseEndpoint: &c.URL, HTTPClient: connections(),
+		Credentials: credentials.StaticCredentialsProvider{Value: role},
+	}
+}
+
+// Client speaks to the cloud.
+func (c *Cloud) Client() *awsapi.Client { return awsapi.New(c.Config(), Region) }
+
+// IMDS reads its metadata.
 func (c *Cloud) IMDS() *awsapi.IMDS {
-	return &awsapi.IMDS{Endpoint: c.URL, HTTP: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
+	return awsapi.NewIMDS(imds.Options{Endpoint: c.URL, HTTPClient: connections()})
 }
 
-// Say changes the metadata; an empty value takes it away.
+// Say changes the metadata; an empty value removes the entry.
 func (c *Cloud) Say(path, value string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -68,6 +97,21 @@ func (c *Cloud) ForgetTokens() {
 	c.token++
 }
 
+// Legacy makes the metadata service one of version 1: it gives no tokens, and asks for
+// none.
+func (c *Cloud) Legacy() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.legacy = true
+}
+
+// Throttle refuses the next n requests that are signed, as AWS does with too many.
+func (c *Cloud) Throttle(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.throttle = n
+}
+
 // NewSecret makes a secret without a value, as Terraform does.
 func (c *Cloud) NewSecret(name string) {
 	c.mu.Lock()
@@ -75,7 +119,7 @@ func (c *Cloud) NewSecret(name string) {
 	c.secrets[name] = map[string]string{}
 }
 
-// Secret is a secret's present value.
+// Secret is a secret's current value.
 func (c *Cloud) Secret(name string) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -94,12 +138,18 @@ func (c *Cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	body, err := io.ReadAll(r.Body)
+	secretsAction, secrets := strings.CutPrefix(r.Header.Get("X-Amz-Target"), "secretsmanager.")
 	switch path, meta := strings.CutPrefix(r.URL.Path, "/latest/meta-data/"); {
 	case err != nil:
 		http.Error(w, err.Error(), http.StatusBadRequest)
 	case r.URL.Path == "/latest/api/token" && r.Method == http.MethodPut && r.Header.Get("X-aws-ec2-metadata-token-ttl-seconds") != "":
+		if c.legacy {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		w.Header().Set("X-aws-ec2-metadata-token-ttl-seconds", r.Header.Get("X-aws-ec2-metadata-token-ttl-seconds"))
 		fmt.Fprint(w, c.sessionToken())
-	case meta && r.Header.Get("X-aws-ec2-metadata-token") != c.sessionToken():
+	case meta && !c.legacy && r.Header.Get("X-aws-ec2-metadata-token") != c.sessionToken():
 		w.WriteHeader(http.StatusUnauthorized)
 	case meta:
 		if value, ok := c.metadata[path]; ok {
@@ -107,30 +157,73 @@ func (c *Cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		} else {
 			w.WriteHeader(http.StatusNotFound)
 		}
-	case !strings.HasPrefix(r.Header.Get("Authorization"), "AWS4-HMAC-SHA256 Credential=AKIDTEST/") || r.Header.Get("X-Amz-Security-Token") != "session":
-		w.WriteHeader(http.StatusForbidden)
-		fmt.Fprint(w, `{"__type":"MissingAuthenticationTokenException","message":"no signature"}`)
-	case strings.HasPrefix(r.Header.Get("X-Amz-Target"), "secretsmanager."):
-		c.secretsManager(w, strings.TrimPrefix(r.Header.Get("X-Amz-Target"), "secretsmanager."), body)
+	case secrets:
+		c.secretsManager(w, r, secretsAction, body)
 	default:
-		form, err := url.ParseQuery(string(body))
-		if err != nil || form.Get("InstanceId") == "" {
-			http.Error(w, "<ErrorResponse>ValidationError</ErrorResponse>", http.StatusBadRequest)
-			return
-		}
-		c.actions = append(c.actions, form)
-		close(c.acted)
-		c.acted = make(chan struct{})
-		fmt.Fprint(w, "<Response/>")
+		c.autoScaling(w, r, body)
 	}
 }
 
 func (c *Cloud) sessionToken() string { return fmt.Sprint("token-", c.token) }
 
-func (c *Cloud) secretsManager(w http.ResponseWriter, action string, body []byte) {
+// verify signs the request again, by the SDK, and compares. It returns the code of
+// AWS's refusal, or nothing.
+func (c *Cloud) verify(r *http.Request, body []byte, service string) (code string) {
+	again, err := http.NewRequest(r.Method, "http://"+r.Host+r.URL.RequestURI(), bytes.NewReader(body))
+	if err != nil {
+		return "MalformedRequest"
+	}
+	_, list, _ := strings.Cut(r.Header.Get("Authorization"), "SignedHeaders=")
+	list, _, _ = strings.Cut(list, ",")
+	for name := range strings.SplitSeq(list, ";") {
+		if values := r.Header.Values(name); len(values) > 0 {
+			again.Header[http.CanonicalHeaderKey(name)] = values
+		}
+	}
+	at, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date"))
+	if err != nil || time.Since(at).Abs() > 15*time.Minute {
+		return "RequestExpired"
+	}
+	sum := sha256.Sum256(body)
+	if err := v4.NewSigner().SignHTTP(r.Context(), role, again, hex.EncodeToString(sum[:]), service, Region, at); err != nil ||
+		again.Header.Get("Authorization") != r.Header.Get("Authorization") || r.Header.Get("X-Amz-Security-Token") != role.SessionToken {
+		return "SignatureDoesNotMatch"
+	}
+	if c.throttle > 0 {
+		c.throttle--
+		return "ThrottlingException"
+	}
+	return ""
+}
+
+func (c *Cloud) autoScaling(w http.ResponseWriter, r *http.Request, body []byte) {
+	code := c.verify(r, body, "autoscaling")
+	form, err := url.ParseQuery(string(body))
+	action := form.Get("Action")
+	if code == "" && (err != nil || form.Get("InstanceId") == "" || form.Get("Version") != "2011-01-01") {
+		code = "ValidationError"
+	}
+	w.Header().Set("Content-Type", "text/xml")
+	if code != "" {
+		w.WriteHeader(http.StatusBadRequest)
+		fmt.Fprintf(w, "<ErrorResponse><Error><Type>Sender</Type><Code>%s</Code><Message>refused</Message></Error></ErrorResponse>", code)
+		return
+	}
+	c.actions = append(c.actions, form)
+	close(c.acted)
+	c.acted = make(chan struct{})
+	fmt.Fprintf(w, "<%[1]sResponse><%[1]sResult></%[1]sResult></%[1]sResponse>", action)
+}
+
+func (c *Cloud) secretsManager(w http.ResponseWriter, r *http.Request, action string, body []byte) {
+	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
 	refuse := func(code string) {
 		w.WriteHeader(http.StatusBadRequest)
 		fmt.Fprintf(w, `{"__type":"%s","Message":"refused"}`, code)
+	}
+	if code := c.verify(r, body, "secretsmanager"); code != "" {
+		refuse(code)
+		return
 	}
 	var in struct{ SecretId, SecretString, ClientRequestToken string }
 	if err := json.Unmarshal(body, &in); err != nil {
@@ -146,10 +239,10 @@ func (c *Cloud) secretsManager(w http.ResponseWriter, action string, body []byte
 	case "GetSecretValue":
 		value, ok := versions[""]
 		if !ok {
-			refuse("ResourceNotFoundException") // AWS says the same of a secret without a value
+			refuse("ResourceNotFoundException") // as AWS does for a secret without a value
 			return
 		}
-		json.NewEncoder(w).Encode(map[string]string{"SecretString": value})
+		json.NewEncoder(w).Encode(map[string]string{"Name": in.SecretId, "SecretString": value})
 	case "PutSecretValue":
 		if n := len(in.ClientRequestToken); n < 32 || n > 64 {
 			refuse("InvalidParameterException")
@@ -161,7 +254,7 @@ func (c *Cloud) secretsManager(w http.ResponseWriter, action string, body []byte
 		} else if !ok {
 			versions[in.ClientRequestToken], versions[""] = in.SecretString, in.SecretString
 		}
-		fmt.Fprint(w, "{}")
+		json.NewEncoder(w).Encode(map[string]string{"Name": in.SecretId, "VersionId": in.ClientRequestToken})
 	default:
 		refuse("UnknownOperationException")
 	}

@@ -1,4 +1,4 @@
-# What somebody should be told of, and nothing that mends itself.
+# Alarms for operators: only about states that do not repair themselves.
 
 resource "aws_sns_topic" "this" {
   region = var.region
@@ -20,23 +20,23 @@ locals {
   simple = merge(
     {
       servers = {
-        says = "Fewer than three servers for ten minutes. One may be lost; the next stops the site: no new sessions, running ones go on."
+        says = "Fewer than three servers for ten minutes. The site survives the loss of one server. After a second loss it starts no new sessions; running ones continue."
         from = local.group, metric = "GroupInServiceInstances", is = { AutoScalingGroupName = var.groups.server }
         when = "LessThanThreshold", value = 3, minutes = 10, silence = "breaching"
       }
       edge = {
-        says = "Edge hosts are missing for fifteen minutes: what is left carries their load."
+        says = "Edge nodes are missing for fifteen minutes; the remaining ones carry their load."
         from = local.group, metric = "GroupInServiceInstances", is = { AutoScalingGroupName = var.groups.edge }
-        when = "LessThanThreshold", value = var.edge_hosts, minutes = 15, silence = "breaching"
+        when = "LessThanThreshold", value = var.edge_nodes, minutes = 15, silence = "breaching"
       }
     },
     { for service, ids in var.balancers : service => {
-      says = "No ${service} answers: nobody gets in at this site."
+      says = "No ${service} answers: this site starts no sessions."
       from = local.lb, metric = "HealthyHostCount", is = { LoadBalancer = ids.balancer, TargetGroup = ids.targets }
       when = "LessThanThreshold", value = 1, minutes = 2, silence = "breaching"
     } },
     { for pool, max in var.pools : "${pool}-full" => {
-      says = "The pool ${pool} has all the hosts it may have for fifteen minutes: people queue, or are sent further away. Raise max, or the quota."
+      says = "The pool ${pool} has had its maximum of nodes for fifteen minutes: people queue, or get a site that is farther away. Raise max, or the quota."
       from = local.group, metric = "GroupInServiceInstances", is = { AutoScalingGroupName = var.groups["stream-${pool}"] }
       when = "GreaterThanOrEqualToThreshold", value = max, minutes = 15, silence = "notBreaching"
     } },
@@ -61,12 +61,12 @@ resource "aws_cloudwatch_metric_alarm" "this" {
   ok_actions          = [aws_sns_topic.this.arn]
 }
 
-# Hosts are wanted and do not come: no spot capacity, a quota, a broken image.
+# Nodes do not start: no spot capacity, a quota, a broken image.
 resource "aws_cloudwatch_metric_alarm" "starved" {
   for_each            = var.pools
   region              = var.region
   alarm_name          = "${var.name}-${each.key}-starved"
-  alarm_description   = "The pool ${each.key} has fewer hosts than it wants for fifteen minutes. The group's activities say why."
+  alarm_description   = "The pool ${each.key} has had fewer nodes than it needs for fifteen minutes. The activities of its auto scaling group give the reason."
   comparison_operator = "GreaterThanThreshold"
   threshold           = 0
   evaluation_periods  = 15
@@ -77,7 +77,7 @@ resource "aws_cloudwatch_metric_alarm" "starved" {
   metric_query {
     id          = "missing"
     expression  = "wanted - there"
-    label       = "hosts that are missing"
+    label       = "missing nodes"
     return_data = true
   }
 
@@ -98,11 +98,11 @@ resource "aws_cloudwatch_metric_alarm" "starved" {
   }
 }
 
-# The site as the world sees it. Route 53 reports to us-east-1 alone.
+# The site as seen from the internet. Route 53 reports to us-east-1 only.
 resource "aws_cloudwatch_metric_alarm" "unreachable" {
   region              = "us-east-1"
   alarm_name          = "${var.name}-${var.region}-unreachable"
-  alarm_description   = "${var.region} does not answer from outside; its share of the common name goes to the next site."
+  alarm_description   = "${var.region} does not answer from the internet; the common name leads to other sites."
   namespace           = "AWS/Route53"
   metric_name         = "HealthCheckStatus"
   dimensions          = { HealthCheckId = var.health_check_id }

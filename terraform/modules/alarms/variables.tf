@@ -11,16 +11,16 @@ variable "email" {
 }
 
 variable "groups" {
-  description = "Auto Scaling groups by role."
+  description = "Auto scaling groups by role."
   type        = map(string)
 }
 
-variable "edge_hosts" {
+variable "edge_nodes" {
   type = number
 }
 
 variable "pools" {
-  description = "The most hosts of each pool."
+  description = "Maximum number of nodes of each pool."
   type        = map(number)
 }
 
@@ -33,6 +33,6 @@ variable "health_check_id" {
 }
 
 variable "global_topic_arn" {
-  description = "Topic in us-east-1, for what is known there alone."
+  description = "Topic in us-east-1, for metrics that exist only there."
   type        = string
 }

@@ -1,8 +1,8 @@
-# The way in: a load balancer for routers and one for brains, their
+# The entry to a site: a load balancer for routers and one for brains, their
 # certificate, their names.
 #
-# Two balancers, because a network load balancer chooses by port alone, and both
-# are to be reached by 443, which is open in every office.
+# There are two, because a network load balancer chooses its target by port alone,
+# and both services need 443, which every office network allows.
 
 locals {
   site_name  = "${var.region}.${var.domain}"
@@ -12,8 +12,8 @@ locals {
   certificate_arn = var.certificate_arn == null ? aws_acm_certificate_validation.this[0].certificate_arn : var.certificate_arn
   made            = var.certificate_arn == null
 
-  # Every site's certificate is also for the common name, and ACM asks for the
-  # same record for it everywhere: the primary site alone has it.
+  # Every site's certificate includes the common name, for which ACM requires the
+  # same record everywhere: only the primary site makes it.
   proven = local.made ? concat([local.site_name, local.brain_name], var.primary ? [var.domain] : []) : []
 }
 
@@ -26,7 +26,7 @@ resource "aws_lb" "this" {
   subnets            = var.subnet_ids
   security_groups    = [var.security_group_id]
 
-  # With two routers and three zones, one zone's address would lead nowhere.
+  # With two routers in three zones, one zone's address would have no target.
   enable_cross_zone_load_balancing = true
 }
 
@@ -39,7 +39,7 @@ resource "aws_lb_target_group" "this" {
   protocol    = "TCP"
   port        = each.value
 
-  # Pages come back to another brain by themselves; the sooner, the better.
+  # Pages reconnect to another brain: the sooner, the better.
   deregistration_delay   = 30
   connection_termination = true
 
@@ -68,8 +68,8 @@ resource "aws_lb_listener" "https" {
   }
 }
 
-# TURN: its calls come by the routers' balancer, what it relays by the address
-# of the edge host itself.
+# TURN: clients connect through the routers' balancer; relayed packets use the
+# address of the edge node itself.
 resource "aws_lb_target_group" "turn" {
   count       = var.turn ? 1 : 0
   region      = var.region
@@ -119,7 +119,7 @@ resource "aws_route53_record" "proof" {
   type     = one([for o in aws_acm_certificate.this[0].domain_validation_options : o.resource_record_type if o.domain_name == each.key])
   records  = [one([for o in aws_acm_certificate.this[0].domain_validation_options : o.resource_record_value if o.domain_name == each.key])]
   ttl      = 300
-  # Of an earlier certificate for the same name; it is the same.
+  # An earlier certificate for the same name has the same record.
   allow_overwrite = true
 }
 
@@ -133,7 +133,7 @@ resource "aws_acm_certificate_validation" "this" {
 
 # ---- names
 
-# The site's own names, by which pages measure it, and reach its brains.
+# The site's own names, by which pages measure it and reach its brains.
 resource "aws_route53_record" "site" {
   for_each = merge(
     { (local.site_name) = "router", (local.brain_name) = "brain" },
@@ -162,7 +162,7 @@ resource "aws_route53_health_check" "this" {
   tags = { Name = "${var.name}-${var.region}" }
 }
 
-# The common name leads to the nearest site that is well.
+# The common name leads to the nearest healthy site.
 resource "aws_route53_record" "nearest" {
   zone_id         = var.zone_id
   name            = var.domain

@@ -15,7 +15,7 @@ output "target_group_arns" {
 }
 
 output "balancers" {
-  description = "By service, what CloudWatch knows load balancer and targets by."
+  description = "By service, CloudWatch's names of load balancer and targets."
   value       = { for k, lb in aws_lb.this : k => { balancer = lb.arn_suffix, targets = aws_lb_target_group.this[k].arn_suffix } }
 }
 
@@ -39,7 +39,7 @@ output "nearest" {
 }
 
 output "listeners" {
-  description = "What is listened on, as service protocol port."
+  description = "Listeners, as service protocol port."
   value = concat(
     [for k, l in aws_lb_listener.https : "${k} ${l.protocol} ${l.port}"],
     [for l in aws_lb_listener.turn : "turn ${l.protocol} ${l.port}"],

@@ -31,12 +31,12 @@ variable "security_group_id" {
 }
 
 variable "service_ports" {
-  description = "Ports of edge hosts, for router and brain."
+  description = "Ports of router and brain on edge nodes."
   type        = map(number)
 }
 
 variable "certificate_arn" {
-  description = "Null: one is made and validated by DNS."
+  description = "Null: make one, validated by DNS."
   type        = string
 }
 

@@ -1,8 +1,8 @@
-# Who may talk to whom at a site: every rule is made from the two tables below.
+# The firewall of a site: every rule comes from the tables below.
 #
-# inside: both ends are hosts of the site. A line opens the port at "to" for
-# "from", and lets "from" out to it. Nothing else passes between hosts.
-# open:   what the whole world reaches.
+# inside: between nodes of the site. A line opens the port at "to" for "from", and
+#         allows "from" to connect to it. Nothing else passes between nodes.
+# open:   ports that are open to the internet.
 
 locals {
   anywhere = "0.0.0.0/0"
@@ -14,21 +14,21 @@ locals {
     [for port in values(var.service_ports) : { from = "lb", to = "edge", protocol = "tcp", first = port, last = port }],
     [for p in var.turn ? local.both : [] : { from = "lb", to = "edge", protocol = p, first = 3478, last = 3478 }],
 
-    # Consul: gossip among all, by every pair; calls to servers.
+    # Consul: gossip between all pairs of nodes; RPC to servers.
     flatten([for to in local.members : [for from in local.members : [for p in local.both :
       { from = from, to = to, protocol = p, first = 8301, last = 8301 }
     ]]]),
     [for from in local.members : { from = from, to = "server", protocol = "tcp", first = 8300, last = 8300 }],
 
-    # Nomad: calls to servers.
+    # Nomad: RPC to servers.
     [for from in local.members : { from = from, to = "server", protocol = "tcp", first = 4647, last = 4647 }],
 
-    # Gossip among servers: Consul between sites, Nomad.
+    # Gossip between servers: Consul's between sites, and Nomad's.
     flatten([for port in [8302, 4648] : [for p in local.both :
       { from = "server", to = "server", protocol = p, first = port, last = port }
     ]]),
 
-    # Brains claim seats, each on a port that its system chose.
+    # Brains claim seats, at a port that the kernel chose for each.
     [{ from = "edge", to = "stream", protocol = "tcp", first = 32768, last = 60999 }],
   )
 
@@ -44,7 +44,8 @@ locals {
     } : {},
   )
 
-  # Out into the world: packages, AWS and the time for hosts, media for those who send it.
+  # To the internet: packages, AWS and the time for all nodes; media for nodes that
+  # send it.
   out = merge(
     { for from in local.members : "${from}-time" => { from = from, protocol = "udp", first = 123, last = 123 } },
     { for pair in setproduct(local.members, [80, 443]) : "${pair[0]}-tcp-${pair[1]}" => { from = pair[0], protocol = "tcp", first = pair[1], last = pair[1] } },

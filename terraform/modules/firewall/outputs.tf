@@ -1,9 +1,9 @@
 output "group_ids" {
-  description = "Security groups by what they are for: lb, server, edge, stream."
+  description = "Security groups by purpose: lb, server, edge, stream."
   value       = { for k, g in aws_security_group.this : k => g.id }
 }
 
 output "open" {
-  description = "What the world reaches: group protocol first-last."
+  description = "What is open to the internet: group protocol first-last."
   value       = [for k, r in aws_vpc_security_group_ingress_rule.open : "${local.open[k].to} ${r.ip_protocol} ${r.from_port}-${r.to_port}"]
 }

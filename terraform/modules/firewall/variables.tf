@@ -11,7 +11,7 @@ variable "vpc_id" {
 }
 
 variable "service_ports" {
-  description = "Ports of what edge hosts serve, by service."
+  description = "Ports of the services on edge nodes."
   type        = map(number)
 }
 

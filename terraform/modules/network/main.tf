@@ -1,11 +1,11 @@
 # The VPC of a site: public and private subnets in three zones.
 #
-# Public are load balancers and stream hosts, whose media browsers reach
-# directly. Private are servers and edge hosts; they reach out by NAT.
+# Load balancers are in public subnets, and stream nodes, because browsers send
+# media to them directly. Servers and edge nodes are in private ones, behind NAT.
 
 locals {
-  # The VPC's first quarter is public and its second private, so that each is one
-  # network in a firewall's rule. The rest is free.
+  # The first quarter of the VPC is public and the second private, so each is one
+  # network in a firewall rule. The rest is free.
   public_cidr  = cidrsubnet(var.cidr, 2, 0)
   private_cidr = cidrsubnet(var.cidr, 2, 1)
   zones        = slice(data.aws_availability_zones.this.names, 0, 3)
@@ -16,7 +16,7 @@ data "aws_availability_zones" "this" {
   region = var.region
   state  = "available"
 
-  # No local zones, which lack most of what a site needs.
+  # No local zones: they lack most services that a site needs.
   filter {
     name   = "opt-in-status"
     values = ["opt-in-not-required"]
@@ -25,7 +25,7 @@ data "aws_availability_zones" "this" {
   lifecycle {
     postcondition {
       condition     = length(self.names) >= 3
-      error_message = "${var.region} offers ${length(self.names)} zones to this account, and a site needs three."
+      error_message = "${var.region} has ${length(self.names)} zones for this account, and a site needs three."
     }
   }
 }
@@ -39,7 +39,7 @@ resource "aws_vpc" "this" {
   tags = { Name = var.name }
 }
 
-# Whatever is started here by mistake can talk to nobody.
+# An instance without a security group of ours has no connections.
 resource "aws_default_security_group" "this" {
   region = var.region
   vpc_id = aws_vpc.this.id
@@ -116,8 +116,8 @@ resource "aws_nat_gateway" "this" {
   depends_on = [aws_route.internet]
 }
 
-# A table for each zone even with one NAT: routes to other sites are written
-# into them, and must not move when nat_per_zone changes.
+# A table for each zone even with one NAT: they contain the routes to other sites,
+# which must not move when nat_per_zone changes.
 resource "aws_route_table" "private" {
   count  = 3
   region = var.region
@@ -141,7 +141,7 @@ resource "aws_route_table_association" "private" {
   route_table_id = aws_route_table.private[count.index].id
 }
 
-# Content does not pass the NAT, nor the internet; the endpoint is free.
+# Content passes neither NAT nor the internet. The endpoint costs nothing.
 resource "aws_vpc_endpoint" "s3" {
   region            = var.region
   vpc_id            = aws_vpc.this.id

@@ -1,16 +1,16 @@
-# Two sites, connected: their servers talk to each other, and nothing else does.
+# A connection of two sites, for their servers only.
 #
-# Peering and not a transit gateway: what passes is gossip and small reads, and
-# peering costs nothing but its traffic, while a gateway costs by the hour at
-# each site. Every pair needs a connection, but so does Consul's and Nomad's
-# gossip, which knows no way around. All of a pair is in this module, so that a
-# site's removal takes its pairs along and touches no other.
+# Peering, not a transit gateway: only gossip and small reads pass, and peering
+# costs only its traffic, while a gateway costs by the hour at each site. Every
+# pair of sites needs a connection; Consul's and Nomad's gossip needs that too.
+# This module has all resources of a pair, so the removal of a site removes its
+# pairs and changes no others.
 
 locals {
   sides = { a = var.a, b = var.b }
   other = { a = var.b, b = var.a }
 
-  # Consul: calls and gossip between sites. Nomad: the same.
+  # RPC and gossip between sites, of Consul and of Nomad.
   ports = [
     { protocol = "tcp", port = 8300 },
     { protocol = "tcp", port = 8302 },
@@ -24,7 +24,7 @@ locals {
     for p in local.ports : "${side}-${p.protocol}-${p.port}" => merge(p, { side = side })
   }]...)
 
-  # Route tables by place, for their ids are not known before they are made.
+  # Route tables by index, because their ids are not known before they are made.
   routes = { for pair in setproduct(keys(local.sides), [0, 1, 2]) : "${pair[0]}-${pair[1]}" => { side = pair[0], table = pair[1] } }
 }
 
@@ -45,8 +45,8 @@ resource "aws_vpc_peering_connection_accepter" "this" {
   tags = { Name = "${var.name}-${var.a.region}-${var.b.region}" }
 }
 
-# From private subnets to private subnets alone: stream hosts, which run what
-# others wrote, have no way to another site.
+# Only between private subnets: stream nodes, which run other people's programs,
+# have no route to another site.
 resource "aws_route" "this" {
   for_each                  = local.routes
   region                    = local.sides[each.value.side].region

@@ -3,7 +3,7 @@ variable "name" {
 }
 
 variable "a" {
-  description = "The site that asks. cidr is its private subnets as one network."
+  description = "The site that requests the connection. cidr is its private subnets as one network."
   type = object({
     region          = string
     vpc_id          = string
@@ -14,7 +14,7 @@ variable "a" {
 }
 
 variable "b" {
-  description = "The site that is asked."
+  description = "The site that accepts it."
   type = object({
     region          = string
     vpc_id          = string

@@ -1,18 +1,18 @@
-# A site: everything of one region. It knows of the other sites only where the
-# primary one is.
+# A site: all resources of one region. Of the other sites it knows only the region
+# of the primary one.
 
 locals {
   primary       = var.region == var.primary_region
   service_ports = { router = 8080, brain = 8081 }
 
-  # What joins a site to its servers, and a site to the primary one.
+  # Nodes find their site's servers by this tag, and servers the primary site's.
   join_tag = { nearcast-server = var.name }
   join     = "provider=aws addr_type=private_v4 tag_key=nearcast-server tag_value=${var.name} region="
 
-  # Secrets by who reads them, the first by servers alone. Terraform makes them
-  # empty: their values are made by the primary site's first server, so that none
-  # is in a state file or ever was on an operator's machine.
-  secrets = toset(["servers", "edge", "hosts"])
+  # Secrets by their readers; only servers read the first one. Terraform makes them
+  # empty, and the primary site's first server makes their values: no value is in a
+  # state file or on an operator's machine.
+  secrets = toset(["servers", "edge", "nodes"])
 
   env = {
     NEARCAST_CLUSTER          = var.name
@@ -20,12 +20,12 @@ locals {
     NEARCAST_PRIMARY_SITE     = var.primary_region
     NEARCAST_SERVERS          = "3"
     NEARCAST_JOIN             = "${local.join}${var.region}"
-    NEARCAST_SECRET_HOSTS     = aws_secretsmanager_secret.this["hosts"].name
+    NEARCAST_SECRET_NODES     = aws_secretsmanager_secret.this["nodes"].name
     NEARCAST_SSM_AGENT_URL    = var.session_manager == null ? "" : var.session_manager.url
     NEARCAST_SSM_AGENT_SHA256 = var.session_manager == null ? "" : var.session_manager.sha256
   }
 
-  host = {
+  node = {
     name              = var.name
     region            = var.region
     image             = { id = data.aws_ami.this.id, root_device = data.aws_ami.this.root_device_name }
@@ -88,9 +88,9 @@ resource "aws_secretsmanager_secret" "this" {
   for_each    = local.secrets
   region      = var.region
   name        = "${var.name}/${each.key}"
-  description = "Read by ${ { servers = "servers", edge = "servers and edge hosts", hosts = "all hosts" }[each.key]} of this site; written by servers."
+  description = "Read by ${ { servers = "servers", edge = "servers and edge nodes", nodes = "all nodes" }[each.key]} of this site; written by servers."
 
-  # Gone at once, so that a cluster of the same name can come after it.
+  # Deleted at once, so that a new cluster can have the same name.
   recovery_window_in_days = 0
 }
 
@@ -110,14 +110,14 @@ module "entry" {
 }
 
 module "server" {
-  source            = "../hosts"
-  name              = local.host.name
-  region            = local.host.region
+  source            = "../nodes"
+  name              = local.node.name
+  region            = local.node.region
   role              = "server"
-  image             = local.host.image
-  release           = local.host.release
-  system_bucket_arn = local.host.system_bucket_arn
-  tags              = local.host.tags
+  image             = local.node.image
+  release           = local.node.release
+  system_bucket_arn = local.node.system_bucket_arn
+  tags              = local.node.tags
   group_tags        = local.join_tag
 
   instance_types    = [var.server_type]
@@ -132,7 +132,7 @@ module "server" {
   join_regions = distinct([var.region, var.primary_region])
   secret_arns = concat(
     values(aws_secretsmanager_secret.this)[*].arn,
-    # Other sites take their secrets over from the primary one.
+    # Other sites copy the secrets of the primary site.
     local.primary ? [] : [for s in local.secrets : "arn:${local.partition}:secretsmanager:${var.primary_region}:${local.account}:secret:${var.name}/${s}-??????"],
   )
   statements = [
@@ -155,7 +155,7 @@ module "server" {
       Resource  = [module.storage.system.arn]
       Condition = { StringLike = { "s3:prefix" = ["backups/*"] } }
     },
-    # The autoscaler runs in the pool control, off the internet.
+    # The autoscaler runs on servers.
     {
       Sid       = "SeePools"
       Effect    = "Allow"
@@ -172,7 +172,7 @@ module "server" {
   ]
 
   env = merge(local.env, {
-    NEARCAST_POOL           = "control"
+    NEARCAST_POOL           = "server"
     NEARCAST_JOIN_WAN       = local.primary ? "" : "${local.join}${var.primary_region}"
     NEARCAST_SECRET_SERVERS = aws_secretsmanager_secret.this["servers"].name
     NEARCAST_SECRET_EDGE    = aws_secretsmanager_secret.this["edge"].name
@@ -181,28 +181,28 @@ module "server" {
 }
 
 module "edge" {
-  source            = "../hosts"
-  name              = local.host.name
-  region            = local.host.region
+  source            = "../nodes"
+  name              = local.node.name
+  region            = local.node.region
   role              = "edge"
-  image             = local.host.image
-  release           = local.host.release
-  system_bucket_arn = local.host.system_bucket_arn
-  tags              = local.host.tags
+  image             = local.node.image
+  release           = local.node.release
+  system_bucket_arn = local.node.system_bucket_arn
+  tags              = local.node.tags
 
   instance_types    = [var.edge_type]
-  min               = var.edge_hosts
-  max               = var.edge_hosts
-  on_demand_base    = var.edge_hosts
+  min               = var.edge_nodes
+  max               = var.edge_nodes
+  on_demand_base    = var.edge_nodes
   subnet_ids        = var.turn ? module.network.public_subnet_ids : module.network.private_subnet_ids
   public            = var.turn
   security_group_id = module.firewall.group_ids["edge"]
   target_group_arns = module.entry.target_group_arns
   root_gib          = 20
-  drain_seconds     = 300 # people come back to another brain by themselves
+  drain_seconds     = 300 # pages reconnect to another brain
 
   join_regions = [var.region]
-  secret_arns  = [aws_secretsmanager_secret.this["edge"].arn, aws_secretsmanager_secret.this["hosts"].arn]
+  secret_arns  = [aws_secretsmanager_secret.this["edge"].arn, aws_secretsmanager_secret.this["nodes"].arn]
 
   env = merge(local.env, {
     NEARCAST_POOL        = "edge"
@@ -218,15 +218,15 @@ module "edge" {
 }
 
 module "stream" {
-  source            = "../hosts"
+  source            = "../nodes"
   for_each          = var.pools
-  name              = local.host.name
-  region            = local.host.region
+  name              = local.node.name
+  region            = local.node.region
   role              = "stream-${each.key}"
-  image             = local.host.image
-  release           = local.host.release
-  system_bucket_arn = local.host.system_bucket_arn
-  tags              = local.host.tags
+  image             = local.node.image
+  release           = local.node.release
+  system_bucket_arn = local.node.system_bucket_arn
+  tags              = local.node.tags
 
   instance_types    = each.value.instance_types
   min               = each.value.min
@@ -241,7 +241,7 @@ module "stream" {
   drain_seconds     = 7200 # as long as AWS allows without a heartbeat
 
   join_regions = [var.region]
-  secret_arns  = [aws_secretsmanager_secret.this["hosts"].arn]
+  secret_arns  = [aws_secretsmanager_secret.this["nodes"].arn]
   statements = [
     {
       Sid      = "ReadContent"
@@ -250,7 +250,7 @@ module "stream" {
       Resource = ["${module.storage.content.arn}/*"]
     },
     {
-      # For prefixes, and to tell what is missing from what is forbidden.
+      # For prefixes, and to distinguish missing objects from forbidden ones.
       Sid      = "ListContent"
       Effect   = "Allow"
       Action   = ["s3:ListBucket"]
@@ -274,7 +274,7 @@ module "alarms" {
   name             = var.name
   region           = var.region
   email            = var.alarm_email
-  edge_hosts       = var.edge_hosts
+  edge_nodes       = var.edge_nodes
   pools            = { for k, p in var.pools : k => p.max }
   balancers        = module.entry.balancers
   health_check_id  = module.entry.health_check.id

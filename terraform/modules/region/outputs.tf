@@ -1,5 +1,5 @@
 output "network" {
-  description = "What another site needs to be connected with this one."
+  description = "What the connection of another site needs."
   value = {
     region          = var.region
     vpc_id          = module.network.vpc_id
@@ -18,7 +18,7 @@ output "subnets" {
 }
 
 output "open" {
-  description = "What the world reaches."
+  description = "What is open to the internet."
   value       = module.firewall.open
 }
 
@@ -34,8 +34,8 @@ output "entry" {
   value = module.entry
 }
 
-output "hosts" {
-  description = "By role, what hosts are and may do."
+output "nodes" {
+  description = "By role, what nodes are and may do."
   value = merge(
     { server = module.server, edge = module.edge },
     { for k, m in module.stream : "stream-${k}" => m },

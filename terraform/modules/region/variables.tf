@@ -24,7 +24,7 @@ variable "cidr" {
   type = string
 }
 
-variable "edge_hosts" {
+variable "edge_nodes" {
   type = number
 }
 

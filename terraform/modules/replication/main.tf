@@ -1,8 +1,8 @@
-# Content goes from the primary site's bucket to every other's.
+# Replicates content from the primary site's bucket to all other sites.
 #
-# A bucket has one replication configuration, so this one resource changes in
-# place when sites come and go. What was uploaded before a site came is not
-# copied by it: README.md, "Add a site".
+# A bucket has one replication configuration, so this resource changes in place
+# when sites are added or removed. It does not copy what was uploaded before a site
+# was added: README.md, "Add a site".
 
 resource "aws_iam_role" "this" {
   name = "${var.name}-replication"
@@ -57,7 +57,7 @@ resource "aws_s3_bucket_replication_configuration" "this" {
       priority = index(keys(var.destinations), rule.key) + 1
       filter {}
 
-      # A deleted app's content goes everywhere.
+      # Deletions are replicated too.
       delete_marker_replication {
         status = "Enabled"
       }
@@ -73,7 +73,7 @@ resource "aws_s3_bucket_replication_configuration" "this" {
     }
   }
 
-  # Without its rights, the role is refused.
+  # S3 refuses a role without these rights.
   depends_on = [aws_iam_role_policy.this]
 }
 
@@ -81,7 +81,7 @@ resource "aws_cloudwatch_metric_alarm" "failed" {
   for_each            = var.destinations
   region              = var.region
   alarm_name          = "${var.name}-content-${each.key}"
-  alarm_description   = "Content does not arrive in ${each.key}: seats there end with content-missing, or show an older version."
+  alarm_description   = "Content is not replicated to ${each.key}: seats there end with content-missing, or show an older version."
   namespace           = "AWS/S3"
   metric_name         = "OperationsFailedReplication"
   dimensions          = { SourceBucket = var.source_bucket.name, DestinationBucket = each.value.name, RuleId = each.key }

@@ -3,7 +3,7 @@ variable "name" {
 }
 
 variable "region" {
-  description = "Where the source is."
+  description = "Region of the source."
   type        = string
 }
 

@@ -1,9 +1,9 @@
 # The buckets of a site.
 #
 # content: what apps need, uploaded at the primary site and replicated to the
-#          others; stream hosts read it.
-# system:  what hosts are set up from (written by Terraform alone), and the
-#          servers' snapshots below backups/.
+#          others; stream nodes read it.
+# system:  the release (only Terraform writes it), and the servers' snapshots
+#          below backups/.
 
 locals {
   buckets = toset(["content", "system"])
@@ -75,7 +75,7 @@ resource "aws_s3_bucket_policy" "this" {
     }]
   })
 
-  # Two changes of a bucket's policy at once refuse each other.
+  # S3 refuses two changes of a bucket's policy at the same time.
   depends_on = [aws_s3_bucket_public_access_block.this]
 }
 
@@ -89,7 +89,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
     status = "Enabled"
     filter {}
 
-    # Long enough to take back a deletion.
+    # Long enough to undo a deletion.
     noncurrent_version_expiration {
       noncurrent_days = 30
     }
@@ -114,8 +114,8 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
   }
 }
 
-# What hosts are set up from. A host is told the version, so a new upload takes
-# nothing away from one that starts at the same moment.
+# The release. User data names its version, so a new upload does not disturb a node
+# that starts at the same moment.
 resource "aws_s3_object" "release" {
   region      = var.region
   bucket      = aws_s3_bucket_versioning.this["system"].bucket

@@ -1,5 +1,5 @@
 output "content" {
-  description = "The content bucket. It is versioned by the time its name is known."
+  description = "The content bucket; its versioning is on before its name is known."
   value = {
     name = aws_s3_bucket_versioning.this["content"].bucket
     arn  = aws_s3_bucket.this["content"].arn
@@ -14,7 +14,7 @@ output "system" {
 }
 
 output "release" {
-  description = "Where the release is, in the version that was uploaded last."
+  description = "The release in its latest version."
   value = {
     bucket  = aws_s3_object.release.bucket
     key     = aws_s3_object.release.key

@@ -11,6 +11,6 @@ variable "force_destroy" {
 }
 
 variable "release" {
-  description = "File that hosts are set up from."
+  description = "The release's file."
   type        = string
 }

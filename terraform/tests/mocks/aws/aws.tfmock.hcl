@@ -1,5 +1,5 @@
-# What a made-up AWS answers, where Terraform's own inventions would not do:
-# arguments that must be ARNs are checked even then.
+# Answers of the stand-in for AWS, where Terraform's generated values do not fit: it
+# checks arguments that must be ARNs.
 
 mock_data "aws_availability_zones" {
   defaults = {

@@ -1,10 +1,10 @@
-# A group of alike hosts: one role at one site, in three zones.
+# A group of nodes with one role at one site, in three zones.
 #
-# What differs between roles comes in by variables; that a host's metadata is
-# guarded, its disks encrypted and its end announced is the same for all.
+# Variables have what differs between roles. The same for all: metadata is
+# protected, disks are encrypted, and a node learns of its end.
 
 locals {
-  # Known before the group is made, for the policies below speak of it.
+  # Known before the group is made, because the policies below name it.
   group = "${var.name}-${var.role}"
   hook  = "drain"
 
@@ -26,7 +26,7 @@ locals {
         Resource = ["${var.system_bucket_arn}/release/*"]
       },
       {
-        # To find the servers by their tag. EC2 knows no narrower right than a region.
+        # To find the servers by their tag. EC2 has no narrower right than a region.
         Sid       = "Join"
         Effect    = "Allow"
         Action    = ["ec2:DescribeInstances"]
@@ -40,7 +40,7 @@ locals {
         Resource = ["arn:${local.partition}:autoscaling:${var.region}:${local.account}:autoScalingGroup:*:autoScalingGroupName/${local.group}"]
       },
       {
-        # Operators' shells and port forwardings, instead of an open SSH port.
+        # Operators' shells and port forwarding, instead of an open SSH port.
         Sid    = "Sessions"
         Effect = "Allow"
         Action = [
@@ -79,7 +79,7 @@ resource "aws_iam_role" "this" {
 }
 
 resource "aws_iam_role_policy" "this" {
-  name   = "host"
+  name   = "node"
   role   = aws_iam_role.this.id
   policy = jsonencode({ Version = "2012-10-17", Statement = local.statements })
 }
@@ -106,7 +106,7 @@ resource "aws_launch_template" "this" {
     arn = aws_iam_instance_profile.this.arn
   }
 
-  # An app that gets out of its network namespace cannot become the host.
+  # An app that escapes its network namespace cannot get the node's rights.
   metadata_options {
     http_endpoint               = "enabled"
     http_tokens                 = "required"
@@ -156,10 +156,10 @@ resource "aws_launch_template" "this" {
   }
 
   lifecycle {
-    # Of what a shell reads, nothing may end the quotes it stands in.
+    # A shell reads the values: none may end its quotes.
     precondition {
       condition     = alltrue([for v in values(local.env) : !strcontains(v, "'") && !strcontains(v, "\n")])
-      error_message = "a value for hosts has a quote or a line break in it: ${join(", ", [for k, v in local.env : k if strcontains(v, "'") || strcontains(v, "\n")])}."
+      error_message = "values for nodes must not contain a quote or a line break: ${join(", ", [for k, v in local.env : k if strcontains(v, "'") || strcontains(v, "\n")])}."
     }
   }
 }
@@ -174,13 +174,13 @@ resource "aws_autoscaling_group" "this" {
 
   health_check_type         = "EC2"
   health_check_grace_period = 300
-  # A host that could not start is a matter for the alarms. Waiting here would
-  # leave the other sites half made.
+  # Alarms report a node that cannot start. Waiting here would leave the other
+  # sites incomplete.
   wait_for_capacity_timeout = "0"
 
-  # Spot hosts that are likely to be taken back are replaced before they are.
+  # Spot nodes that AWS is likely to take back are replaced before.
   capacity_rebalance = var.spot_percent > 0
-  # Zones get out of balance sometimes; no session is ended to mend that.
+  # Zones become unbalanced sometimes; do not end sessions to repair that.
   suspended_processes = var.role == "server" ? [] : ["AZRebalance"]
 
   enabled_metrics = ["GroupDesiredCapacity", "GroupInServiceInstances"]
@@ -209,7 +209,7 @@ resource "aws_autoscaling_group" "this" {
     }
   }
 
-  # A new host is there before an old one goes, wherever that can be chosen.
+  # If possible, a new node starts before an old one ends.
   instance_maintenance_policy {
     min_healthy_percentage = 100
     max_healthy_percentage = 134
@@ -226,16 +226,16 @@ resource "aws_autoscaling_group" "this" {
   }
 
   lifecycle {
-    # The autoscaler's, or an operator's, between min and max.
+    # The autoscaler or an operator sets it, between min and max.
     ignore_changes = [desired_capacity]
   }
 
   depends_on = [aws_iam_role_policy.this]
 }
 
-# A host that is to end, by scaling, replacement or rebalancing, waits for this
-# long for its own word that sessions have ended. A resource of its own, so that
-# destroy removes it first and waits for nobody.
+# Before the group ends a node (scaling, replacement, rebalancing), it waits this
+# long until the node reports that its sessions have ended. It is a separate
+# resource, so that destroy removes it first and does not wait.
 resource "aws_autoscaling_lifecycle_hook" "drain" {
   region                 = var.region
   name                   = local.hook

@@ -7,7 +7,7 @@ variable "region" {
 }
 
 variable "role" {
-  description = "server, edge, stream-cpu or stream-gpu. The part before the hyphen is what install.sh is told."
+  description = "server, edge, stream-cpu or stream-gpu. The part before the hyphen is the role for install.sh."
   type        = string
 }
 
@@ -46,7 +46,7 @@ variable "security_group_id" {
 }
 
 variable "public" {
-  description = "Whether hosts have public addresses."
+  description = "Whether nodes have public addresses."
   type        = bool
   default     = false
 }
@@ -61,18 +61,18 @@ variable "root_gib" {
 }
 
 variable "cache_gib" {
-  description = "A second volume of that size; 0 for none."
+  description = "Size of a second volume; 0: none."
   type        = number
   default     = 0
 }
 
 variable "drain_seconds" {
-  description = "How long a host may take to end without a word. With a heartbeat it may take longer."
+  description = "How long the hook waits for a node to end; longer with heartbeats."
   type        = number
 }
 
 variable "release" {
-  description = "Archive that user data fetches, checks and unpacks, to start install.sh of it."
+  description = "Archive that user data downloads, checks and unpacks, to run its install.sh."
   type        = object({ bucket = string, key = string, version = string, sha256 = string })
 }
 
@@ -81,23 +81,23 @@ variable "system_bucket_arn" {
 }
 
 variable "join_regions" {
-  description = "Where hosts look for servers."
+  description = "Regions in which nodes look for servers."
   type        = list(string)
 }
 
 variable "secret_arns" {
-  description = "Secrets that hosts read."
+  description = "Secrets that nodes read."
   type        = list(string)
 }
 
 variable "statements" {
-  description = "What else hosts may do, as IAM policy statements."
+  description = "More rights of nodes, as IAM policy statements."
   type        = any
   default     = []
 }
 
 variable "env" {
-  description = "What install.sh is told, beside role, group and hook."
+  description = "Environment for install.sh, without role, group and hook."
   type        = map(string)
 }
 
@@ -106,7 +106,7 @@ variable "tags" {
 }
 
 variable "group_tags" {
-  description = "Tags that make members of the group be found."
+  description = "Tags by which others find the members of the group."
   type        = map(string)
   default     = {}
 }

@@ -1,14 +1,14 @@
-// Package nodes runs hosts of a site for tests: a Consul and a Nomad each,
-// with the configuration that provision renders for a real host of the role, TLS,
-// gossip keys and ACLs included, at a loopback address of its own.
+// Package nodes runs nodes of a site for tests. Each has its own loopback address, a
+// Consul and a Nomad, with the configuration that provision renders for a real node of the
+// role: TLS, gossip keys and ACLs included.
 //
 //	keys := t.TempDir()
 //	secrets.Make(secrets.Config{Dir: keys, Sites: []string{"site-a"}})
 //	v := provision.Values{Site: "site-a", Servers: 1, Join: []string{nodes.Network(1)}}
-//	h := nodes.Start(t, ctx, keys, v, 1)
-//	h.ACL()
+//	n := nodes.Start(t, ctx, keys, v, 1)
+//	n.ACL()
 //
-// A host can be killed, wiped and started again, as a machine can.
+// A node can be killed, wiped and started again, like a machine.
 package nodes
 
 import (
@@ -33,17 +33,17 @@ import (
 // The agents' HTTP ports.
 const ConsulPort, NomadPort = 8500, 4646
 
-// Network is an address of a /24 of loopback for one test process.
+// Network returns address n of a /24 of loopback that only this test process uses.
 func Network(n int) string {
 	return fmt.Sprintf("127.%d.%d.%d", 64+os.Getpid()/256%128, os.Getpid()%256, n)
 }
 
-// Host is one.
-type Host struct {
+// Node is one node: its agents, and its files.
+type Node struct {
 	Address string
 	Secrets string // its folder of secrets
 	Env     string // its provision.env
-	Dir     string // all that is its own, but for paths that Values gave
+	Dir     string // all its files, except for paths that Values gave
 	Values  provision.Values
 
 	t             testing.TB
@@ -51,10 +51,9 @@ type Host struct {
 	consul, nomad *exec.Cmd
 }
 
-// Start configures a host, from its folder of keys as secrets.Make makes them, and
-// runs it until the test ends. v.Role is a server's unless it says otherwise; n is
-// the host's number in Network.
-func Start(t testing.TB, ctx context.Context, keys string, v provision.Values, n int) *Host {
+// Start configures a node with the keys that secrets.Make made, and runs it until the test
+// ends. Without a role it is a server. n is the node's number in Network.
+func Start(t testing.TB, ctx context.Context, keys string, v provision.Values, n int) *Node {
 	t.Helper()
 	if v.Role == "" {
 		v.Role = provision.Server
@@ -72,7 +71,7 @@ func Start(t testing.TB, ctx context.Context, keys string, v provision.Values, n
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	h := &Host{t: t, ctx: ctx, Dir: dir, Address: Network(n), Secrets: filepath.Join(dir, "secrets"), Env: filepath.Join(dir, "env")}
+	h := &Node{t: t, ctx: ctx, Dir: dir, Address: Network(n), Secrets: filepath.Join(dir, "secrets"), Env: filepath.Join(dir, "env")}
 	v.Node = fmt.Sprintf("%s-%d", v.Role, n)
 	v.Address, v.HTTP, v.Interface = h.Address, h.Address, "lo"
 	v.Ports.ConsulDNS = -1
@@ -105,9 +104,9 @@ func Start(t testing.TB, ctx context.Context, keys string, v provision.Values, n
 	return h
 }
 
-// Configure writes the agents' configuration, as at a boot, and returns the files
-// that changed.
-func (h *Host) Configure() []string {
+// Configure writes the agents' configuration, as at a boot, and returns the files that
+// changed.
+func (h *Node) Configure() []string {
 	h.t.Helper()
 	changed, err := configure.Run(h.ctx, configure.Config{Root: "/", Secrets: h.Secrets, Log: slog.Default()}, h.Values)
 	if err != nil {
@@ -116,22 +115,22 @@ func (h *Host) Configure() []string {
 	return changed
 }
 
-// Restart runs the agents of a host that was killed, or starts for the first time.
-func (h *Host) Restart() {
+// Restart starts the agents of a node that was killed, or is new.
+func (h *Node) Restart() {
 	h.t.Helper()
 	h.consul = h.agent("consul", "agent", "-config-dir="+h.Values.Paths.ConsulConfig)
 	h.nomad = h.agent("nomad", "agent", "-config="+h.Values.Paths.NomadConfig)
 }
 
-// Kill ends both agents as kill -9 does. What runs in Nomad lives on.
-func (h *Host) Kill() {
+// Kill ends both agents as kill -9 does. Nomad's tasks keep running.
+func (h *Node) Kill() {
 	for _, cmd := range []*exec.Cmd{h.consul, h.nomad} {
 		kill(cmd)
 	}
 }
 
-// Wipe takes the data of a killed host away: the machine that comes for it is new.
-func (h *Host) Wipe() {
+// Wipe removes the data of a killed node, as if a new machine took its place.
+func (h *Node) Wipe() {
 	h.t.Helper()
 	unmount(h.t, h.Dir)
 	for _, path := range []string{h.Values.Paths.ConsulData, h.Values.Paths.NomadData} {
@@ -141,7 +140,7 @@ func (h *Host) Wipe() {
 	}
 }
 
-func (h *Host) agent(name string, args ...string) *exec.Cmd {
+func (h *Node) agent(name string, args ...string) *exec.Cmd {
 	h.t.Helper()
 	log, err := os.OpenFile(filepath.Join(h.Dir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -164,7 +163,7 @@ func (h *Host) agent(name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// kill is kill -9, once.
+// kill ends a process as kill -9 does.
 func kill(cmd *exec.Cmd) {
 	if cmd != nil && cmd.ProcessState == nil {
 		cmd.Process.Kill()
@@ -172,17 +171,17 @@ func kill(cmd *exec.Cmd) {
 	}
 }
 
-// mark is in the environment of a host's agents and of all that they start.
-const mark = "NEARCAST_TEST_HOST="
+// mark is in the environment of a node's agents, and of all processes that they start.
+const mark = "NEARCAST_TEST_NODE="
 
-// endMarked ends what a killed Nomad client leaves running: its tasks, and what
-// looks after them.
+// endMarked ends the processes that a killed Nomad client leaves running: its tasks and
+// their executors.
 func endMarked(dir string) {
 	environs, _ := filepath.Glob("/proc/[0-9]*/environ")
 	for _, file := range environs {
 		text, err := os.ReadFile(file)
 		if err != nil || !slices.Contains(strings.Split(string(text), "\x00"), mark+dir) {
-			continue // it has ended, or is another's
+			continue // it has ended, or belongs to another
 		}
 		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file))); err == nil {
 			syscall.Kill(pid, syscall.SIGKILL)
@@ -190,7 +189,7 @@ func endMarked(dir string) {
 	}
 }
 
-// unmount takes away what a killed Nomad client leaves mounted: its tasks' secrets.
+// unmount removes the mounts that a killed Nomad client leaves: its tasks' secrets.
 func unmount(t testing.TB, dir string) {
 	t.Helper()
 	mounts, err := os.ReadFile("/proc/self/mounts")
@@ -206,8 +205,9 @@ func unmount(t testing.TB, dir string) {
 	}
 }
 
-// Environ has the tools, and nothing of AWS or of another cluster.
-func (h *Host) Environ() []string {
+// Environ is an environment with the tools in PATH, without settings of AWS or of another
+// cluster.
+func (h *Node) Environ() []string {
 	return []string{
 		"PATH=" + filepath.Dir(testkit.Tool(h.t, "consul")) + ":" + filepath.Dir(testkit.Tool(h.t, "nomad")) + ":" + os.Getenv("PATH"),
 		"HOME=" + h.Dir, "NEARCAST_ENV=" + h.Env, "NEARCAST_SECRETS=" + h.Secrets, "NEARCAST_HOME=" + Source(h.t),
@@ -231,8 +231,8 @@ func Source(t testing.TB) string {
 	}
 }
 
-// ACL runs acl.sh until it works, and returns what it said then.
-func (h *Host) ACL() (said string) {
+// ACL runs acl.sh until it succeeds, and returns what it printed then.
+func (h *Node) ACL() (said string) {
 	h.t.Helper()
 	Eventually(h.t, h.ctx, "acl.sh on "+h.Address, func() error {
 		cmd := exec.CommandContext(h.ctx, filepath.Join(Source(h.t), "provision", "acl.sh"))
@@ -247,8 +247,8 @@ func (h *Host) ACL() (said string) {
 	return said
 }
 
-// Secret reads one of the host's secrets.
-func (h *Host) Secret(name string) string {
+// Secret reads one of the node's secrets.
+func (h *Node) Secret(name string) string {
 	h.t.Helper()
 	text, err := os.ReadFile(filepath.Join(h.Secrets, name))
 	if err != nil {
@@ -257,7 +257,7 @@ func (h *Host) Secret(name string) string {
 	return strings.TrimSpace(string(text))
 }
 
-// Eventually tries something until it works, or a minute is over.
+// Eventually calls try until it succeeds, for at most a minute.
 func Eventually(t testing.TB, ctx context.Context, what string, try func() error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)

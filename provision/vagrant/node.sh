@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# What user data does in AWS: say what the machine is to be, and run install.sh.
-# The release and the secrets were copied here by Vagrant.
+# Does what user data does in AWS: it describes the node, and runs install.sh. Vagrant
+# has copied the release and the secrets here.
 set -euo pipefail
 : "${ROLE:?}" "${SITE:?}" "${PRIMARY:?}" "${ADDRESS:?}" "${SERVER:?}" "${OTHER_SERVER:?}"
 
-# The network that the machines share is the one that has the address.
+# The machines share the network that has the address.
 interface=$(ip -o -4 addr show | awk -v a="$ADDRESS" 'index($4, a "/") == 1 { print $2 }')
 wan='' reserved=128 pool='' packages=''
 case $ROLE in
@@ -28,7 +28,7 @@ NEARCAST_NO_CLOUD='yes'
 NEARCAST_RESERVED_MEMORY='$reserved'
 NEARCAST_PACKAGES='$packages'
 ENV
-# What install.sh made of them on an earlier run stays: Consul may read some.
+# Unchanged files stay as an earlier run of install.sh left them: Consul may read some.
 for secret in /var/lib/nearcast/secrets/*; do
   cmp -s "$secret" "/etc/nearcast/secrets/${secret##*/}" || install -m 600 "$secret" /etc/nearcast/secrets/
 done

@@ -1,5 +1,5 @@
-# Servers of the other sites copy ACLs from the primary one.
-acl = "write"
+# The servers of the other sites copy ACLs from the primary site.
+acl      = "write"
 operator = "write"
 service_prefix "" {
   policy     = "read"

@@ -1,15 +1,15 @@
 output "group" {
-  description = "Name of the Auto Scaling group."
+  description = "Name of the auto scaling group."
   value       = aws_autoscaling_group.this.name
 }
 
 output "policy" {
-  description = "What the hosts may do, as JSON."
+  description = "The rights of the nodes, as JSON."
   value       = aws_iam_role_policy.this.policy
 }
 
 output "template" {
-  description = "What is worth asserting of the launch template."
+  description = "Parts of the launch template, for the tests."
   value = {
     metadata  = one(aws_launch_template.this.metadata_options)
     encrypted = alltrue([for b in aws_launch_template.this.block_device_mappings : tobool(b.ebs[0].encrypted)])
@@ -20,7 +20,7 @@ output "template" {
 }
 
 output "scaling" {
-  description = "What is worth asserting of the Auto Scaling group."
+  description = "Parts of the auto scaling group, for the tests."
   value = {
     min            = aws_autoscaling_group.this.min_size
     max            = aws_autoscaling_group.this.max_size

@@ -13,8 +13,8 @@ import (
 	"github.com/nearcast/nearcast/internal/testkit/nodes"
 )
 
-// A task that ends when it is asked to, as ours do: systemd waits for others for a
-// minute and a half when the host ends.
+// sleeper is a task that ends at SIGTERM, as our tasks do. At the shutdown of a node, systemd
+// waits 90 seconds for other tasks.
 const sleeper = `job "sleeper" {
   node_pool = "edge"
   group "g" {
@@ -33,7 +33,7 @@ const sleeper = `job "sleeper" {
 }
 `
 
-// outlives has a seat and a task of exec, and restarts the agents beside them.
+// outlives: a seat and a task of exec keep running while the agents restart.
 func (s *bareSite) outlives() {
 	s.t.Helper()
 	server, stream := s.machines["server"], s.machines["stream"]
@@ -61,17 +61,17 @@ func (s *bareSite) outlives() {
 	}
 	s.ready()
 	s.same(before, "a restart of the agents")
-	// The kernel is to end a seat that takes all memory, and not what it lives on.
+	// If memory runs out, the kernel must kill a seat, not the agents.
 	for process := range before {
-		host, rest, _ := strings.Cut(process, " ")
+		node, rest, _ := strings.Cut(process, " ")
 		pid := rest[strings.LastIndex(rest, " ")+1:]
-		if score := s.machines[host].run("cat", "/proc/"+pid+"/oom_score_adj"); score != "0\n" {
+		if score := s.machines[node].run("cat", "/proc/"+pid+"/oom_score_adj"); score != "0\n" {
 			s.t.Errorf("%s has the OOM score %s", process, score)
 		}
 	}
 }
 
-// works has a new seat start, beside the task.
+// works starts a new seat; the task must still run.
 func (s *bareSite) works() {
 	s.t.Helper()
 	_, said, _ := strings.Cut(s.must("nomad", "job", "dispatch", "-detach", "testapp"), "testapp/dispatch-")
@@ -105,7 +105,7 @@ func (s *bareSite) allocs() (all []alloc) {
 	return all
 }
 
-// changes has install.sh find something to change, which restarts the agents.
+// changes makes install.sh change something, which restarts the agents.
 func (s *bareSite) changes(m *machine) {
 	s.t.Helper()
 	file := filepath.Join(m.shown["env"], "env")
@@ -121,27 +121,27 @@ func (s *bareSite) changes(m *machine) {
 	m.again(m.job)
 }
 
-// tasks are the processes of tasks, with when each began.
+// tasks returns the processes of tasks, with their start times.
 func (s *bareSite) tasks() map[string]string {
 	s.t.Helper()
 	all := map[string]string{}
-	for host, pattern := range map[string]string{"edge": "^sleep 86399", "stream": "^[^ ]*(stream-host|testapp)( |$)"} {
-		out, _ := s.machines[host].try("pgrep", "-f", pattern)
+	for node, pattern := range map[string]string{"edge": "^sleep 86399", "stream": "^[^ ]*(stream-host|testapp)( |$)"} {
+		out, _ := s.machines[node].try("pgrep", "-f", pattern)
 		for _, pid := range strings.Fields(out) {
-			stat, err := s.machines[host].try("cat", "/proc/"+pid+"/stat")
+			stat, err := s.machines[node].try("cat", "/proc/"+pid+"/stat")
 			if fields := strings.Fields(stat); err == nil && len(fields) > 21 {
-				all[host+" "+fields[1]+" "+pid] = fields[21]
+				all[node+" "+fields[1]+" "+pid] = fields[21]
 			}
 		}
 	}
 	return all
 }
 
-// same holds that tasks went on: their processes, and as Nomad knows them.
+// same checks that the tasks continue: their processes, and Nomad's view of them.
 func (s *bareSite) same(before map[string]string, after string) {
 	s.t.Helper()
 	if now := s.tasks(); !maps.Equal(before, now) {
-		s.t.Errorf("after %s the tasks are others: %s", after, difference(before, now))
+		s.t.Errorf("after %s there are other tasks: %s", after, difference(before, now))
 	}
 	s.until("Nomad knows its tasks, after "+after, func() error {
 		allocs := s.allocs()
@@ -160,7 +160,7 @@ func (s *bareSite) same(before map[string]string, after string) {
 	s.stage("after " + after + ", the tasks are the same")
 }
 
-// comesBack kills the agents of all machines.
+// comesBack kills the agents of all machines; systemd starts them again.
 func (s *bareSite) comesBack() {
 	s.t.Helper()
 	before := s.tasks()
@@ -177,7 +177,7 @@ func (s *bareSite) comesBack() {
 	s.same(before, "a kill of the agents")
 }
 
-// recovers does on the server what docs/DEPLOY.md says for a lost majority.
+// recovers runs the steps of docs/DEPLOY.md for a lost majority on the server.
 func (s *bareSite) recovers() {
 	s.t.Helper()
 	server := s.machines["server"]
@@ -189,17 +189,17 @@ func (s *bareSite) recovers() {
 			s.t.Error(err)
 		}
 	}
-	server.run("systemctl", "start", "nearcast-renew") // may come at any time, and has nobody to tell
+	server.run("systemctl", "start", "nearcast-renew") // may run at any time; now there is no agent to reload
 	server.sound()
-	// A backup that could not be made is no backup.
+	// A failed backup must fail its unit.
 	if out, err := server.try("systemctl", "start", "nearcast-backup"); err == nil {
-		s.t.Errorf("there is a backup without Consul: %s", out)
+		s.t.Errorf("the backup succeeded without Consul: %s", out)
 	}
 	server.run("systemctl", "reset-failed")
 	s.step("alone", "address="+network(1))
 	s.step("agents, started")
 	s.serve(server, than)
-	s.until("all is known again", func() error {
+	s.until("the state is complete again", func() error {
 		out, err := s.ask("consul", "kv", "get", "test/mark")
 		if err == nil && out != "before\n" {
 			err = fmt.Errorf("the mark is %q", out)
@@ -207,7 +207,7 @@ func (s *bareSite) recovers() {
 		return err
 	})
 	s.ready()
-	s.stage("the server is a majority of itself")
+	s.stage("the server is a cluster of one")
 }
 
 // step runs a block of docs/DEPLOY.md on the server.
@@ -225,7 +225,7 @@ func (s *bareSite) step(name string, env ...string) {
 	s.t.Fatalf("docs/DEPLOY.md has no block %q", name)
 }
 
-// reboots has two machines boot anew in order, and one after a cut of its power.
+// reboots reboots two machines in order, and cuts the power of one.
 func (s *bareSite) reboots() {
 	s.t.Helper()
 	server, edge, stream := s.machines["server"], s.machines["edge"], s.machines["stream"]
@@ -241,16 +241,16 @@ func (s *bareSite) reboots() {
 	stream.run("systemctl", "reboot")
 	server.off()
 	edge.gone()
-	s.stage("the edge host is off")
+	s.stage("the edge node is off")
 	stream.gone()
-	s.stage("the stream host is off")
-	// The server first: without one, the others' Nomad waits for a minute.
+	s.stage("the stream node is off")
+	// The server first: without it, Nomad on the others waits for a minute.
 	for _, m := range []*machine{server, edge, stream} {
 		m.boot()
 	}
 	s.ready()
 	if now := identity(); !maps.Equal(before, now) {
-		s.t.Errorf("after a boot, hosts are others: %s", difference(before, now))
+		s.t.Errorf("after a boot, there are other nodes: %s", difference(before, now))
 	}
 	for role, m := range s.machines {
 		configured := m.unit("nearcast-configure")
@@ -258,16 +258,16 @@ func (s *bareSite) reboots() {
 			s.t.Errorf("%s was not configured at its boot: %v", role, err)
 		}
 		if have := strings.TrimSpace(m.run("sysctl", "-n", "fs.inotify.max_user_instances")); have != "8192" {
-			s.t.Errorf("%s has kernel settings of its own: %s", role, have)
+			s.t.Errorf("%s does not have the kernel settings: %s", role, have)
 		}
 		m.sound()
 	}
-	s.until("access control is looked after", func() error { return server.unit("nearcast-acl").is("active exited success") })
+	s.until("access control is set up", func() error { return server.unit("nearcast-acl").is("active exited success") })
 	s.works()
-	s.stage("all have booted again, and work")
+	s.stage("all have rebooted, and work")
 }
 
-// ends has the cloud take the edge host away.
+// ends: the cloud takes the edge node.
 func (s *bareSite) ends() {
 	s.t.Helper()
 	edge := s.machines["edge"]
@@ -277,7 +277,7 @@ func (s *bareSite) ends() {
 	}
 	edge.run("systemctl", "start", "nearcast-drain")
 	s.cloud.Say("spot/instance-action", fmt.Sprintf(`{"action": "terminate", "time": %q}`, time.Now().Add(2*time.Minute).UTC().Format(time.RFC3339)))
-	s.until("the edge host is drained", func() error { return edge.unit("nearcast-drain").is("inactive dead success") })
+	s.until("the edge node is drained", func() error { return edge.unit("nearcast-drain").is("inactive dead success") })
 	s.until("it has left Consul", func() error {
 		out, err := s.ask("consul", "members")
 		if err == nil && (strings.Count(out, "alive") != 2 || strings.Count(out, "left") != 1) {
@@ -289,10 +289,10 @@ func (s *bareSite) ends() {
 		s.t.Error(err)
 	}
 	edge.sound()
-	s.stage("the edge host has ended")
+	s.stage("the edge node has ended")
 }
 
-// write makes a file of the machine's.
+// write writes a file of the machine.
 func (m *machine) write(path, text string) {
 	m.t.Helper()
 	cmd := m.command(nil, "sh", "-c", `mkdir -p "$(dirname "$0")" && cat >"$0"`, path)

@@ -1,0 +1,3 @@
+node_pool "server" {
+  description = "Servers, and what watches over the site: the autoscaler."
+}

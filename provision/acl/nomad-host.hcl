@@ -1,4 +1,0 @@
-# A host that ends drains itself. Nomad knows no narrower right than for any node.
-node {
-  policy = "write"
-}

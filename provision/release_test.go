@@ -1,0 +1,110 @@
+package provision_test
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestRelease runs release.sh with programs that only say their versions, and looks at
+// the one file that operators upload.
+func TestRelease(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	versions, err := os.ReadFile("versions.env")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pin := func(name string) string {
+		_, after, _ := strings.Cut(string(versions), "\n"+name+"=")
+		version, _, _ := strings.Cut(after, "\n")
+		return version
+	}
+	dir := t.TempDir()
+	program := func(name, text string) {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte("#!/bin/sh\n"+text+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	program("tools/consul", "echo Consul v"+pin("CONSUL_VERSION"))
+	program("tools/nomad-x", "echo Nomad v"+pin("NOMAD_VERSION"))
+	program("go/go", "echo CGO_ENABLED=1")
+	program("bin/nearcast", `cd "$(dirname "$0")/../tools"; [ $# -gt 2 ] && echo "$3 $PWD/consul" || printf '%s\n' "consul $PWD/consul" "nomad $PWD/nomad-x"`)
+	program("bin/stream-host", "")
+	program("bin/plugins/nomad-driver-stream", "")
+	run := func(version string) (string, error) {
+		cmd := exec.CommandContext(ctx, "bash", "release.sh", filepath.Join(dir, "dist", "release"))
+		cmd.Env = append(os.Environ(), "PATH="+filepath.Join(dir, "go")+":"+os.Getenv("PATH"),
+			"NEARCAST="+filepath.Join(dir, "bin", "nearcast"), "BIN="+filepath.Join(dir, "bin"), "VERSION="+version)
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+
+	const version = "v0.0.0-20261128053859-0123456789ab+dirty"
+	const archive = "nearcast-v0.0.0-20261128053859-0123456789ab-dirty-linux-amd64.tar.gz"
+	var said []string
+	for range 2 {
+		out, err := run(version)
+		if err != nil {
+			t.Fatalf("release.sh: %v: %s", err, out)
+		}
+		said = append(said, out)
+	}
+	if sum, name, _ := strings.Cut(strings.TrimSpace(said[0]), "  "); len(sum) != 64 || name != archive {
+		t.Errorf("it says %q; want a checksum and %s", said[0], archive)
+	}
+	if said[0] != said[1] {
+		t.Errorf("the same files made two archives: %q, %q", said[0], said[1])
+	}
+	found, err := os.ReadDir(filepath.Join(dir, "dist"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, f := range found {
+		names = append(names, f.Name())
+	}
+	if !slices.Equal(names, []string{archive, archive + ".sha256", "release"}) {
+		t.Errorf("it made %v", names)
+	}
+	check := exec.CommandContext(ctx, "sha256sum", "--check", archive+".sha256")
+	check.Dir = filepath.Join(dir, "dist")
+	if out, err := check.CombinedOutput(); err != nil {
+		t.Errorf("its checksum: %v: %s", err, out)
+	}
+	out, err := exec.CommandContext(ctx, "tar", "-tzf", filepath.Join(dir, "dist", archive)).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := strings.Fields(string(out))
+	for _, want := range []string{
+		"./VERSION", "./SHA256SUMS", "./nearcast", "./stream-host", "./consul", "./nomad", "./nomad-autoscaler", "./plugins/nomad-driver-stream",
+		"./provision/install.sh", "./provision/acl.sh", "./acl/apply.sh", "./acl/consul/agent.hcl", "./acl/nomad/node.hcl", "./jobs/pools/server.hcl",
+		"./jobs/platform/router.nomad.hcl",
+	} {
+		if !slices.Contains(files, want) {
+			t.Errorf("the archive lacks %s", want)
+		}
+	}
+	if i := slices.IndexFunc(files, func(name string) bool { return strings.HasSuffix(name, ".go") }); i >= 0 {
+		t.Errorf("the archive has %s", files[i])
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "dist", "release", "VERSION"))
+	if err != nil || !strings.HasPrefix(string(text), version+" consul-") {
+		t.Errorf("VERSION is %q, %v", text, err)
+	}
+
+	if out, err := run("../v1"); err == nil || !strings.Contains(out, `VERSION is "../v1"`) {
+		t.Errorf("a version that is a path: %v: %s", err, out)
+	}
+}
