@@ -1,12 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -17,6 +16,7 @@ import (
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/router"
+	"github.com/nearcast/nearcast/router/consul"
 	"github.com/nearcast/nearcast/web"
 )
 
@@ -82,10 +82,16 @@ func runRouter(ctx context.Context, f routerFlags, log *slog.Logger) error {
 		return fmt.Errorf("listen (--listen): %w", err)
 	}
 	defer listener.Close()
-	address, baseURL, name, err := f.identity(listener.Addr().(*net.TCPAddr))
+	bound := listener.Addr().(*net.TCPAddr)
+	address, err := instanceAddress(bound, f.url)
 	if err != nil {
 		return err
 	}
+	name, err := instanceName(f.name, bound)
+	if err != nil {
+		return err
+	}
+	baseURL := cmp.Or(strings.TrimRight(f.url, "/"), "http://"+address)
 	signer, err := ticket.LoadSigner(f.ticketKey, name)
 	if err != nil {
 		return fmt.Errorf("--ticket-key: %w", err)
@@ -97,18 +103,19 @@ func runRouter(ctx context.Context, f routerFlags, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("--ticket-keys: %w", err)
 	}
-	consul, err := fleet.Open(fleet.Config{Address: f.consul, Token: f.consulToken, Log: log})
+	registry, err := fleet.Open(fleet.Config{Address: f.consul, Token: f.consulToken, Log: log})
 	if err != nil {
 		return fmt.Errorf("--consul: %w", err)
 	}
+	defer registry.Close()
 	if f.site == "" {
-		if f.site, err = askSite(ctx, consul, log); err != nil {
+		if f.site, err = askSite(ctx, registry, log); err != nil {
 			return err
 		}
 	}
 
-	view := watchFleet(ctx, consul, f.site, log)
-	defer view.wait()
+	view := consul.Watch(ctx, registry, f.site, log)
+	defer view.Wait()
 	defer stop()
 	r, err := router.New(router.Config{
 		Site: f.site, URL: baseURL, View: view, Signer: signer, Verifier: verifier,
@@ -120,7 +127,7 @@ func runRouter(ctx context.Context, f routerFlags, log *slog.Logger) error {
 		return err
 	}
 	defer r.Close()
-	registration, err := consul.RegisterInstance(ctx, wire.RouterService, wire.Instance{
+	registration, err := registry.RegisterInstance(ctx, wire.RouterService, wire.Instance{
 		ID: name, Site: f.site, URL: baseURL, Address: address,
 	})
 	if err != nil {
@@ -129,61 +136,10 @@ func runRouter(ctx context.Context, f routerFlags, log *slog.Logger) error {
 	defer registration.Close()
 	go func() {
 		select {
-		case <-view.ready:
+		case <-view.Ready():
 			log.Info("router ready", "url", baseURL, "listen", listener.Addr().String(), "site", f.site, "name", name)
 		case <-ctx.Done():
 		}
 	}()
 	return r.Serve(ctx, listener)
-}
-
-// identity is how this router is called and reached: the address in Consul,
-// where an empty host stands for the agent's own, the URL for browsers, and the
-// name.
-func (f routerFlags) identity(bound *net.TCPAddr) (address, url, name string, err error) {
-	port := fmt.Sprint(bound.Port)
-	host := bound.IP.String()
-	if bound.IP.IsUnspecified() {
-		host = ""
-		if f.url == "" {
-			return "", "", "", errors.New("--url is needed: --listen names every address of this machine, and none that a browser could use")
-		}
-	}
-	address = net.JoinHostPort(host, port)
-	url = strings.TrimRight(f.url, "/")
-	if url == "" {
-		url = "http://" + address
-	}
-	name = f.name
-	if name == "" {
-		machine, err := os.Hostname()
-		if err != nil {
-			return "", "", "", fmt.Errorf("--name is needed, for this machine has none: %w", err)
-		}
-		name = machine + "-" + port
-	}
-	return address, url, name, nil
-}
-
-// askSite asks the local agent for its datacenter, until it says.
-func askSite(ctx context.Context, consul *fleet.Fleet, log *slog.Logger) (string, error) {
-	for warned := false; ; {
-		ask, cancel := context.WithTimeout(ctx, 5*time.Second)
-		site, err := consul.Site(ask)
-		cancel()
-		if err == nil {
-			return site, nil
-		}
-		if !warned && ctx.Err() == nil {
-			log.Warn("waiting for consul, to ask it for the site; --site would do without", "error", err)
-			warned = true
-		}
-		t := time.NewTimer(time.Second)
-		select {
-		case <-ctx.Done():
-			t.Stop()
-			return "", ctx.Err()
-		case <-t.C:
-		}
-	}
 }
