@@ -40,7 +40,7 @@ func (r *Router) postSession(c echo.Context) error {
 	if err := world.checkLaunch(req); err != nil {
 		return err
 	}
-	room := rooms.Get().(*placement.Room)
+	room := rooms.Get().(*placement.Ranker)
 	defer rooms.Put(room)
 	result := r.place(req, world, room)
 	best, ok := result.Best()
@@ -140,7 +140,7 @@ func unknownSite(site, field string) error {
 }
 
 // place ranks the sites for a request. The result is good as long as the room.
-func (r *Router) place(req wire.LaunchRequest, w *world, room *placement.Room) placement.Result {
+func (r *Router) place(req wire.LaunchRequest, w *world, room *placement.Ranker) placement.Result {
 	app := w.app(req.App)
 	scratch := siteLists.Get().(*[]placement.Site)
 	defer siteLists.Put(scratch)
@@ -174,7 +174,7 @@ func (r *Router) place(req wire.LaunchRequest, w *world, room *placement.Room) p
 
 // Memory that one request after the other uses.
 var (
-	rooms          = sync.Pool{New: func() any { return new(placement.Room) }}
+	rooms          = sync.Pool{New: func() any { return new(placement.Ranker) }}
 	siteLists      = sync.Pool{New: func() any { return new([]placement.Site) }}
 	candidateLists = sync.Pool{New: func() any { return new([]wire.Candidate) }}
 	buffers        = sync.Pool{New: func() any { return new([]byte) }}

@@ -124,7 +124,7 @@ func TestSilentSites(t *testing.T) {
 func TestSilentConsul(t *testing.T) {
 	g := threeSites(t)
 	blind := answers(80)
-	blind.Blind = true
+	blind.Unhealthy = true
 	for name, tt := range map[string]struct {
 		reach reach.State
 		since time.Duration

@@ -30,7 +30,7 @@ func (b *bench) takeSpeed(ctx context.Context) error {
 				few[w.names[i]] = w.from(i)
 			}
 		}
-		room := new(placement.Room) // as a router keeps them
+		room := new(placement.Ranker) // as a router keeps them
 		chance := rand.New(rand.NewPCG(b.seed, 1)).Float64
 		for _, measured := range []map[string]float64{few, all} {
 			req := placement.Request{RTT: measured, Entry: w.names[0], Between: w.between}

@@ -32,7 +32,7 @@ func (d *distances) refresh(now time.Time, sites []string, reached map[string]re
 	age := now.Sub(d.computed)
 	due := age >= coordinatesEvery || len(d.rows) < len(sites)
 	for _, state := range reached {
-		due = due || age >= distancesGap && state.Told.After(d.computed)
+		due = due || age >= distancesGap && state.DistancesAt.After(d.computed)
 	}
 	if !due {
 		return
@@ -41,8 +41,8 @@ func (d *distances) refresh(now time.Time, sites []string, reached map[string]re
 	d.rows = make(map[string]map[string]wire.Distance, len(sites))
 	for _, name := range sites {
 		row := predicted(name, now)
-		if state := reached[name]; now.Sub(state.Told) < rowAge {
-			maps.Copy(row, state.Row)
+		if state := reached[name]; now.Sub(state.DistancesAt) < rowAge {
+			maps.Copy(row, state.Distances)
 		}
 		d.rows[name] = row
 	}

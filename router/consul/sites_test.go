@@ -53,12 +53,12 @@ func noLeaks(t *testing.T, before goleak.Option) {
 type testSite struct {
 	name, address string
 	consul        *testkit.Consul
-	proxy         *reachtest.Link // through which the others reach its router
+	proxy         *reachtest.Proxy // through which the others reach its router
 }
 
 // cut makes the site as silent as a network does that drops its packets.
 func (s *testSite) cut()  { s.proxy.Cut(); s.consul.Pause() }
-func (s *testSite) heal() { s.consul.Resume(); s.proxy.Mend() }
+func (s *testSite) heal() { s.consul.Resume(); s.proxy.Heal() }
 
 // testSites runs sites with one app each, "chess", until the test ends.
 func testSites(ctx context.Context, t *testing.T, logger *slog.Logger, names ...string) []*testSite {
@@ -111,7 +111,7 @@ func (s *testSite) serve(ctx context.Context, t *testing.T, f *fleet.Fleet, keys
 		t.Fatal(err)
 	}
 	s.address = listener.Addr().String()
-	s.proxy = reachtest.NewLink(t, s.address)
+	s.proxy = reachtest.NewProxy(t, s.address)
 	url := "http://" + s.proxy.Address
 	ctx, stop := context.WithCancel(ctx)
 	view := Watch(ctx, f, s.name, log)

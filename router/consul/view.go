@@ -44,7 +44,7 @@ type View struct {
 	log         *slog.Logger
 	start       time.Time
 	coordinates *fleet.CoordinateMap
-	monitor     *reach.Prober
+	monitor     *reach.Monitor
 	ready       chan struct{} // closed when the own site was seen
 	changed     chan struct{} // has a token when something changed since the last snapshot
 	running     sync.WaitGroup

@@ -117,7 +117,7 @@ func TestDistances(t *testing.T) {
 	measured := wire.Distance{RTTMS: 70, ErrorMS: 1, Measured: true}
 	reached := map[string]reach.State{
 		"far":  {RTTMS: 80, ErrorMS: 2, Measured: noon.Add(-2 * sampleAge)},
-		"near": {RTTMS: 5, ErrorMS: 1, Measured: noon, Row: map[string]wire.Distance{"far": measured}, Told: noon.Add(-time.Second)},
+		"near": {RTTMS: 5, ErrorMS: 1, Measured: noon, Distances: map[string]wire.Distance{"far": measured}, DistancesAt: noon.Add(-time.Second)},
 	}
 	var d distances
 	d.refresh(noon, sites, reached, predicted)
@@ -147,7 +147,7 @@ func TestDistances(t *testing.T) {
 		{"a row is new", distancesGap, noon.Add(time.Hour), true},
 	} {
 		d.computed, computed = noon, 0
-		reached["near"] = reach.State{Told: step.told}
+		reached["near"] = reach.State{DistancesAt: step.told}
 		d.refresh(noon.Add(step.after), sites, reached, predicted)
 		if (computed > 0) != step.due {
 			t.Errorf("%s: computed %d rows", step.what, computed)
@@ -158,7 +158,7 @@ func TestDistances(t *testing.T) {
 	if d.refresh(noon, sites, reached, predicted); computed != len(sites) {
 		t.Errorf("a new site: computed %d rows", computed)
 	}
-	reached["near"] = reach.State{Row: map[string]wire.Distance{"far": measured}, Told: noon.Add(-rowAge)}
+	reached["near"] = reach.State{Distances: map[string]wire.Distance{"far": measured}, DistancesAt: noon.Add(-rowAge)}
 	d.computed = time.Time{}
 	if d.refresh(noon, sites, reached, predicted); d.rows["near"]["far"].Measured {
 		t.Error("a row counts that is too old")

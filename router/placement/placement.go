@@ -198,13 +198,13 @@ func (r Result) Best() (Candidate, bool) {
 // Rank orders the sites for a request. chance gives numbers in [0, 1); it is
 // asked at most once.
 func Rank(req Request, sites []Site, chance func() float64) Result {
-	return new(Room).Rank(req, sites, chance)
+	return new(Ranker).Rank(req, sites, chance)
 }
 
-// Room is memory that one decision after the other may use: with hundreds of
+// Ranker is memory that one decision after the other may use: with hundreds of
 // sites, asking for it anew and having it collected is a good part of a
-// decision. The zero Room is ready; it is not for two goroutines at once.
-type Room struct {
+// decision. The zero Ranker is ready; it is not for two goroutines at once.
+type Ranker struct {
 	candidates []Candidate
 	order      []key
 	text       []byte
@@ -212,7 +212,7 @@ type Room struct {
 
 // Rank is Rank, with a Result that is good until the Room is used again. The
 // strings in it are good for ever.
-func (r *Room) Rank(req Request, sites []Site, chance func() float64) Result {
+func (r *Ranker) Rank(req Request, sites []Site, chance func() float64) Result {
 	r.candidates = slices.Grow(r.candidates[:0], len(sites))[:len(sites)]
 	all := r.candidates
 	seen := look(req.RTT)
@@ -303,7 +303,7 @@ type key struct {
 }
 
 // sort puts candidates in order. It moves each of them once.
-func (r *Room) sort() {
+func (r *Ranker) sort() {
 	all, keys := r.candidates, r.order[:0]
 	for i := range all {
 		k := key{all[i].Score, i}

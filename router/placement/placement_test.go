@@ -306,7 +306,7 @@ func BenchmarkRank(b *testing.B) {
 				sites = append(sites, s)
 			}
 			b.ReportAllocs()
-			var room Room
+			var room Ranker
 			for b.Loop() {
 				room.Rank(req, sites, rnd.Float64)
 			}

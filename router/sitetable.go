@@ -139,7 +139,7 @@ func (r *Router) trouble(w *world, i int, now time.Time) (why string, silent boo
 		// When Consul says nothing at all the trouble is at this end, and what was
 		// seen last is the best there is.
 		return "", false
-	case s.Reach.Answers() && !s.Reach.Blind && unheard < r.cfg.MaxStale:
+	case s.Reach.Answers() && !s.Reach.Unhealthy && unheard < r.cfg.MaxStale:
 		// The site says itself that it is well; only Consul's way there is broken.
 		return "", false
 	case unheard >= silence:
