@@ -297,7 +297,7 @@ func TestNoSite(t *testing.T) {
 		s.Sites = append(s.Sites, Site{Name: "zenith"})
 	})
 	p := g.refused(wire.ProblemNoSite, "POST", "/v1/sessions", `{"app":"chess"}`)
-	for _, want := range []string{"east: seats fail to start: error(content-missing): s3://models/king.glb", "west: no healthy brain", "zenith: the app is not at this site"} {
+	for _, want := range []string{"east: seats fail to start: error(content-missing): s3://models/king.glb", "west: no healthy brain", "zenith: the site does not have the app"} {
 		if !strings.Contains(p.Detail, want) {
 			t.Errorf("detail %q lacks %q", p.Detail, want)
 		}
@@ -341,7 +341,7 @@ func TestStaleForTooLong(t *testing.T) {
 		"/v1/apps": nil, "/v1/sites": nil, "/healthz": nil, "/v1/sessions": `{"app":"chess"}`, "/v1/probes": `{"rtt_ms":{}}`,
 	} {
 		method := map[bool]string{true: "GET", false: "POST"}[body == nil]
-		if p := g.refused(wire.ProblemUnavailable, method, path, body); !strings.Contains(p.Detail, "lost sight of its site's Consul 1m1s ago") {
+		if p := g.refused(wire.ProblemUnavailable, method, path, body); !strings.Contains(p.Detail, "lost contact with its site's Consul 1m1s ago") {
 			t.Errorf("%s: %s", path, p.Detail)
 		}
 	}

@@ -85,18 +85,18 @@ func TestSilentSites(t *testing.T) {
 	reached(answers(40), silentFor(time.Second))
 	out := launch(nearWest)
 	last := out.Candidates[2]
-	if out.Site != "south" || last.Site != "west" || !strings.HasPrefix(last.Excluded, "does not answer since") || last.BrainURL == "" {
+	if out.Site != "south" || last.Site != "west" || !strings.HasPrefix(last.Excluded, "has not answered since") || last.BrainURL == "" {
 		t.Errorf("%+v", out)
 	}
 	sites := into[wire.SitesResponse](g, 200, "GET", "/v1/sites", nil)
-	if west := sites.Sites[2]; west.Healthy || !strings.HasPrefix(west.Unhealthy, "does not answer since") || west.BrainURL != "" || west.RouterURL == "" ||
+	if west := sites.Sites[2]; west.Healthy || !strings.HasPrefix(west.Unhealthy, "has not answered since") || west.BrainURL != "" || west.RouterURL == "" ||
 		fmt.Sprint(sites.Probe) != "[east south]" {
 		t.Errorf("%+v", sites)
 	}
 	// That Consul hears of it is no news of the way there.
 	_, body := g.call("GET", "/metrics", nil)
 	for _, want := range []string{`nearcast_router_site_healthy{site="west"} 0`, `nearcast_router_site_healthy{site="south"} 1`,
-		`nearcast_router_site_rtt_seconds{site="south"} 0.04`, `nearcast_router_site_probe_failures_total{site="west"} 7`} {
+		`nearcast_router_site_rtt_seconds{site="south"} 0.04`, `nearcast_router_site_check_failures_total{site="west"} 7`} {
 		if !strings.Contains(string(body), want) {
 			t.Errorf("metrics lack %s", want)
 		}
@@ -105,7 +105,7 @@ func TestSilentSites(t *testing.T) {
 	// Nobody answers: the trouble is at this end.
 	reached(silentFor(time.Second), silentFor(time.Second))
 	out = launch(nearWest)
-	if out.Site != "east" || !strings.Contains(out.Candidates[1].Reason, "this router's own may be cut off") {
+	if out.Site != "east" || !strings.Contains(out.Candidates[1].Reason, "this router's own site may be cut off") {
 		t.Errorf("%+v", out)
 	}
 	if out := launch(`{"app":"chess","rtt_ms":{"west":1},"preferences":{"deny":["east"]}}`); out.Site != "west" {
@@ -123,8 +123,8 @@ func TestSilentSites(t *testing.T) {
 // Consul has no word of it, unless it has lost sight of itself, too.
 func TestSilentConsul(t *testing.T) {
 	g := threeSites(t)
-	blind := answers(80)
-	blind.Unhealthy = true
+	unhealthy := answers(80)
+	unhealthy.Unhealthy = true
 	for name, tt := range map[string]struct {
 		reach reach.State
 		since time.Duration
@@ -132,8 +132,8 @@ func TestSilentConsul(t *testing.T) {
 	}{
 		"answers":                      {answers(80), 5 * time.Minute, "west"},
 		"answers for too long":         {answers(80), MaxStale + time.Second, "south"},
-		"lost sight of itself":         {blind, 2 * silence, "south"},
-		"lost sight of itself just so": {blind, silence / 2, "west"},
+		"lost sight of itself":         {unhealthy, 2 * silence, "south"},
+		"lost sight of itself just so": {unhealthy, silence / 2, "west"},
 		"nobody asks":                  {reach.State{}, 2 * silence, "south"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -208,12 +208,12 @@ func TestPreferences(t *testing.T) {
 		}
 	}
 	for body, want := range map[string]struct{ field, says string }{
-		`"preferences":{"deny":["east","west","south"]}`:                             {"/preferences/deny", "the request's own rule removed it (excluded by the request)"},
-		`"preferences":{"allow":["west"],"residency":["za"]}`:                        {"/preferences/residency", "The last that could was west"},
-		`"preferences":{"gpu":"nvidia-l4","residency":["za","us"]},"lost":["south"]`: {"/preferences/gpu", "The last that could was west"},
-		`"preferences":{"gpu":"quantum"}`:                                            {"/preferences/gpu", "no GPU of the class asked for"},
-		`"rtt_ms":{"east":20,"south":30,"west":40},"preferences":{"max_rtt_ms":10}`:  {"/preferences/max_rtt_ms", "farther than asked for"},
-		`"version":77`: {"/version", "the version asked for is not at this site"},
+		`"preferences":{"deny":["east","west","south"]}`:                             {"/preferences/deny", "removed by the request: in the request's deny list"},
+		`"preferences":{"allow":["west"],"residency":["za"]}`:                        {"/preferences/residency", "The last candidate was west"},
+		`"preferences":{"gpu":"nvidia-l4","residency":["za","us"]},"lost":["south"]`: {"/preferences/gpu", "The last candidate was west"},
+		`"preferences":{"gpu":"quantum"}`:                                            {"/preferences/gpu", "no GPU of the requested class"},
+		`"rtt_ms":{"east":20,"south":30,"west":40},"preferences":{"max_rtt_ms":10}`:  {"/preferences/max_rtt_ms", "farther than requested"},
+		`"version":77`: {"/version", "the site does not have the requested version"},
 	} {
 		p := g.refused(wire.ProblemNoSite, "POST", "/v1/sessions", `{"app":"chess",`+body+`}`)
 		if p.Field != want.field || !strings.Contains(p.Detail, want.says) {
@@ -264,7 +264,7 @@ func TestLiar(t *testing.T) {
 					t.Fatalf("0 ms is believed: %+v", c)
 				}
 			}
-			if !strings.Contains(out.Candidates[0].Reason, "as 0 ms, which cannot be") {
+			if !strings.Contains(out.Candidates[0].Reason, "as 0 ms, which is impossible") {
 				t.Fatalf("%s: the answer does not show it: %+v", lie, out.Candidates[0])
 			}
 		}

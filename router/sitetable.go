@@ -14,53 +14,54 @@ import (
 )
 
 const (
-	// silence is how long there may be no word of a site in Consul, while there
-	// is of others, before nobody is sent there. Routers that answer for
-	// themselves are believed longer: see reach.
+	// silence is how long Consul may have no news of a site, while it has news of
+	// others, before sessions are no longer placed there. A site whose routers
+	// answer is trusted for longer: see package reach.
 	silence = 15 * time.Second
-	// freshFor is how long what was computed of a snapshot is used: it depends on
-	// the clock, too.
+	// freshFor is how long a siteTable is used: parts of it depend on the clock.
 	freshFor = 250 * time.Millisecond
 )
 
 // MaxStale is how long a router serves from what it saw last, by default.
 const MaxStale = 10 * time.Minute
 
-// world is a snapshot with what can be computed once for all requests.
-type world struct {
+// siteTable is a snapshot with what can be computed once for all requests. A
+// site's index is its place in view.Sites.
+type siteTable struct {
 	view  Snapshot
 	made  time.Time
-	index map[string]int // of a site by its name
+	index map[string]int // by name
 	entry int            // index of the router's own site; -1 while it is not known
-	// isolated is true where no other site answers: the trouble is at this end.
+	// isolated is true where no other site answers: then the own site is cut off.
 	isolated bool
-	sites    []siteWorld
-	rows     []atomic.Pointer[[]span] // distances from a site to all others, as asked for
+	sites    []siteStatus
+	rows     []atomic.Pointer[[]distance] // from a site to all others, made on demand
 
 	mu   sync.Mutex
-	apps map[string]*appWorld
+	apps map[string]*appSites
 }
 
-// siteWorld is what is computed of a site.
-type siteWorld struct {
-	// trouble says why nobody is sent there, for all apps; empty where there is none.
-	trouble string
-	// silent is true where the trouble is that it does not answer.
+// siteStatus is what is computed of a site.
+type siteStatus struct {
+	// unhealthy says why no session is placed there; empty where one may be.
+	unhealthy string
+	// silent is true where the reason is that the site does not answer.
 	silent bool
 	brains []string // WebSocket URLs of the healthy ones
 }
 
-// appWorld is an app's room at all sites, ready for placement.
-type appWorld struct {
-	known bool // some site has it
+// appSites is an app's capacity at all sites, as placement needs it.
+type appSites struct {
+	known bool // a site has the app
 	sites []placement.Site
 }
 
-// span is a distance between two sites; ms is NaN where none can be trusted.
-type span struct{ ms, off float64 }
+// distance is the round trip between two sites in milliseconds, and its error;
+// ms is NaN where there is none to rely on.
+type distance struct{ ms, err float64 }
 
-// world is what is known now, or a problem that says why nothing is.
-func (r *Router) world() (*world, error) {
+// siteTable is what is known now, or a problem that says why nothing is.
+func (r *Router) siteTable() (*siteTable, error) {
 	view := r.cfg.View.Snapshot()
 	if !view.Ready {
 		return nil, notReady()
@@ -68,90 +69,93 @@ func (r *Router) world() (*world, error) {
 	now := time.Now()
 	if age := now.Sub(view.StaleSince); view.Stale() && age > r.cfg.MaxStale {
 		return nil, problem(wire.ProblemUnavailable, "",
-			"This router has lost sight of its site's Consul %s ago, and serves from what it saw last for %s at most; try another router.",
+			"This router lost contact with its site's Consul %s ago, and serves from its last view for %s at most; try another router.",
 			age.Round(time.Second), r.cfg.MaxStale)
 	}
-	if w := r.last.Load(); w != nil && w.of(view) && now.Sub(w.made) < freshFor {
-		return w, nil
+	if t := r.latest.Load(); t != nil && t.isOf(view) && now.Sub(t.made) < freshFor {
+		return t, nil
 	}
-	w := r.see(view, now)
-	r.last.Store(w)
-	return w, nil
+	t := r.newSiteTable(view, now)
+	r.latest.Store(t)
+	return t, nil
 }
 
-// of reports whether w was made of this view. Sites are never changed once they
-// are handed out, so the same list is the same world.
-func (w *world) of(view Snapshot) bool {
-	return len(w.view.Sites) == len(view.Sites) && w.view.StaleSince.Equal(view.StaleSince) &&
-		(len(view.Sites) == 0 || &w.view.Sites[0] == &view.Sites[0])
+func notReady() error {
+	return problem(wire.ProblemUnavailable, "", "This router has just started and has not seen any site yet; try again in a moment.")
 }
 
-// see computes what can be computed once.
-func (r *Router) see(view Snapshot, now time.Time) *world {
+// isOf reports whether the table was made of this view. A list of sites does not
+// change once it was handed out, so it is enough to compare where it is.
+func (t *siteTable) isOf(view Snapshot) bool {
+	return len(t.view.Sites) == len(view.Sites) && t.view.StaleSince.Equal(view.StaleSince) &&
+		(len(view.Sites) == 0 || &t.view.Sites[0] == &view.Sites[0])
+}
+
+func (r *Router) newSiteTable(view Snapshot, now time.Time) *siteTable {
 	n := len(view.Sites)
-	w := &world{
+	t := &siteTable{
 		view: view, made: now, entry: -1, index: make(map[string]int, n),
-		sites: make([]siteWorld, n), rows: make([]atomic.Pointer[[]span], n), apps: map[string]*appWorld{},
+		sites: make([]siteStatus, n), rows: make([]atomic.Pointer[[]distance], n), apps: map[string]*appSites{},
 	}
-	asked, silent := 0, 0
+	checked, silent := 0, 0
 	for i := range view.Sites {
 		s := &view.Sites[i]
-		w.index[s.Name] = i
+		t.index[s.Name] = i
 		if s.Name == r.cfg.Site {
-			w.entry = i
+			t.entry = i
 		} else if s.Reach.Known {
-			asked++
+			checked++
 			if s.Reach.Silent() {
 				silent++
 			}
 		}
 	}
-	w.isolated = asked > 0 && silent == asked
+	t.isolated = checked > 0 && silent == checked
 	for i := range view.Sites {
-		s, out := &view.Sites[i], &w.sites[i]
+		s, out := &view.Sites[i], &t.sites[i]
 		for _, b := range s.Brains {
 			if u := connectURL(b.URL); b.Healthy && u != "" {
 				out.brains = append(out.brains, u)
 			}
 		}
-		out.trouble, out.silent = r.trouble(w, i, now)
+		out.unhealthy, out.silent = t.health(i, now, r.cfg.MaxStale)
 	}
-	return w
+	return t
 }
 
-// trouble says why nobody should be sent to a site; empty where nothing speaks
-// against it. silent is true where others than the site may be to blame.
-func (r *Router) trouble(w *world, i int, now time.Time) (why string, silent bool) {
-	s := &w.view.Sites[i]
-	unheard := now.Sub(s.StaleSince)
+// health says why no session may be placed at a site; empty where one may be.
+// silent is true where the cause may be this router's site instead.
+func (t *siteTable) health(i int, now time.Time, maxStale time.Duration) (unhealthy string, silent bool) {
+	s := &t.view.Sites[i]
+	noNews := now.Sub(s.StaleSince)
 	switch {
-	case len(w.sites[i].brains) == 0:
+	case len(t.sites[i].brains) == 0:
 		return string(placement.NoBrain), false
-	case i == w.entry:
-		// Whoever has reached this router has reached the site.
+	case i == t.entry:
+		// A caller that has reached this router has reached the site.
 		return "", false
-	case s.Reach.Silent() && w.isolated:
-		return fmt.Sprintf("does not answer since %s, and neither does any other site: this router's own may be cut off",
+	case s.Reach.Silent() && t.isolated:
+		return fmt.Sprintf("has not answered since %s; no other site answers either, so this router's own site may be cut off",
 			s.Reach.SilentSince.UTC().Format(time.TimeOnly)), true
 	case s.Reach.Silent():
-		return "does not answer since " + s.Reach.SilentSince.UTC().Format(time.TimeOnly), true
-	case s.StaleSince.IsZero() || w.view.Stale():
-		// When Consul says nothing at all the trouble is at this end, and what was
-		// seen last is the best there is.
+		return "has not answered since " + s.Reach.SilentSince.UTC().Format(time.TimeOnly), true
+	case s.StaleSince.IsZero() || t.view.Stale():
+		// Where Consul does not answer at all, the fault is here, and the last view
+		// is the best there is.
 		return "", false
-	case s.Reach.Answers() && !s.Reach.Unhealthy && unheard < r.cfg.MaxStale:
-		// The site says itself that it is well; only Consul's way there is broken.
+	case s.Reach.Answers() && !s.Reach.Unhealthy && noNews < maxStale:
+		// The site says itself that it is healthy; only Consul does not reach it.
 		return "", false
-	case unheard >= silence:
-		return "no word of it in Consul since " + s.StaleSince.UTC().Format(time.TimeOnly), true
+	case noNews >= silence:
+		return "no news of it in Consul since " + s.StaleSince.UTC().Format(time.TimeOnly), true
 	}
 	return "", false
 }
 
-// brain picks one of a site's brains, so that replicas share the load. It is
-// empty where there is none.
-func (w *world) brain(i int, chance func() float64) string {
-	switch of := w.sites[i].brains; len(of) {
+// brain picks one of a site's brains at random, so that they share the load. It
+// is empty where there is none.
+func (t *siteTable) brain(i int, chance func() float64) string {
+	switch of := t.sites[i].brains; len(of) {
 	case 0:
 		return ""
 	case 1:
@@ -161,61 +165,61 @@ func (w *world) brain(i int, chance func() float64) string {
 	}
 }
 
-// row gives the distances from a site to all others, by index.
-func (w *world) row(from int) []span {
-	if row := w.rows[from].Load(); row != nil {
+// row is the distances from a site to all others.
+func (t *siteTable) row(from int) []distance {
+	if row := t.rows[from].Load(); row != nil {
 		return *row
 	}
-	distances := w.view.Sites[from].Distances
-	row := make([]span, len(w.view.Sites))
+	distances := t.view.Sites[from].Distances
+	row := make([]distance, len(t.view.Sites))
 	for i := range row {
-		row[i] = span{ms: math.NaN()}
-		d, ok := distances[w.view.Sites[i].Name]
-		if i == w.entry {
-			// The way is as long in the other direction, and from here it was measured.
-			if mine, known := w.view.Sites[i].Distances[w.view.Sites[from].Name]; known {
+		row[i] = distance{ms: math.NaN()}
+		d, ok := distances[t.view.Sites[i].Name]
+		if i == t.entry {
+			// A round trip is the same in the other direction, which this router measured.
+			if mine, known := t.view.Sites[i].Distances[t.view.Sites[from].Name]; known {
 				d, ok = mine, true
 			}
 		}
 		if i == from {
 			row[i].ms = 0
 		} else if ok && d.Untrusted == "" && d.RTTMS >= 0 {
-			row[i] = span{ms: d.RTTMS, off: d.ErrorMS}
+			row[i] = distance{ms: d.RTTMS, err: d.ErrorMS}
 		}
 	}
-	w.rows[from].Store(&row)
+	t.rows[from].Store(&row)
 	return row
 }
 
 // between is the distance between two sites, by index, for placement.
-func (w *world) between(a, b int) (ms, off float64) {
-	d := w.row(a)[b]
-	return d.ms, d.off
+func (t *siteTable) between(a, b int) (ms, err float64) {
+	d := t.row(a)[b]
+	return d.ms, d.err
 }
 
-// app gives an app's room at all sites. What placement reads of it is shared.
-func (w *world) app(id string) *appWorld {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if a, ok := w.apps[id]; ok {
+// app is an app's capacity at all sites. Callers do not change it.
+func (t *siteTable) app(id string) *appSites {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if a, ok := t.apps[id]; ok {
 		return a
 	}
-	a := &appWorld{sites: make([]placement.Site, len(w.view.Sites))}
-	for i := range w.view.Sites {
-		s := &w.view.Sites[i]
+	a := &appSites{sites: make([]placement.Site, len(t.view.Sites))}
+	for i := range t.view.Sites {
+		s := &t.view.Sites[i]
 		app, present := s.Apps[id]
 		a.known = a.known || present
-		room := app.Capacity
+		c := app.Capacity
 		a.sites[i] = placement.Site{
-			Name: s.Name, Healthy: w.sites[i].trouble == "",
+			Name: s.Name, Healthy: t.sites[i].unhealthy == "",
 			Present: present, Version: app.Version,
-			Idle: room.Idle, Busy: room.Busy, Starting: room.Starting, Queued: room.Queued, Max: room.Max,
-			ColdStart: float64(room.ColdStartMS), Session: float64(room.SessionMS), Failing: room.Failing,
+			Idle: c.Idle, Busy: c.Busy, Starting: c.Starting, Queued: c.Queued, Max: c.Max,
+			ColdStart: float64(c.ColdStartMS), Session: float64(c.SessionMS), Failing: c.Failing,
 			Residency: s.Info.Residency, GPU: s.Info.GPU,
 		}
 	}
-	if a.known { // what nobody has is a caller's invention, and not worth keeping
-		w.apps[id] = a
+	if a.known { // callers can invent any number of unknown apps: do not keep those
+		t.apps[id] = a
 	}
 	return a
 }
@@ -223,7 +227,7 @@ func (w *world) app(id string) *appWorld {
 // connectPath is the WebSocket of a brain.
 const connectPath = "/v1/connect"
 
-// connectURL is the WebSocket of a brain that is registered by its address alone.
+// connectURL is the WebSocket of a brain. Its registered URL may lack the path.
 func connectURL(base string) string {
 	u, err := url.Parse(base)
 	if err != nil || u.Host == "" {
@@ -233,8 +237,4 @@ func connectURL(base string) string {
 		u.Path = connectPath
 	}
 	return u.String()
-}
-
-func notReady() error {
-	return problem(wire.ProblemUnavailable, "", "This router has just started and has not seen any site yet; try again in a moment.")
 }

@@ -229,7 +229,7 @@ func TestSites(t *testing.T) {
 			return out, status == 201 && out.Site == "middle"
 		})
 		took := time.Since(begin)
-		if last := out.Candidates[len(out.Candidates)-1]; last.Site != "far" || !strings.Contains(last.Reason, "does not answer since") {
+		if last := out.Candidates[len(out.Candidates)-1]; last.Site != "far" || !strings.Contains(last.Reason, "has not answered since") {
 			t.Errorf("%+v", last)
 		}
 		t.Logf("avoided %v after the cut", took)

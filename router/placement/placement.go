@@ -117,8 +117,8 @@ type Exclusion string
 
 // The rules, in the order in which they are applied to a site.
 const (
-	Denied      Exclusion = "excluded by the request"
-	NotAllowed  Exclusion = "not among the requested sites"
+	Denied      Exclusion = "in the request's deny list"
+	NotAllowed  Exclusion = "not in the request's allow list"
 	Lost        Exclusion = "a session was just lost there"
 	NoResidency Exclusion = "not in a requested jurisdiction"
 	NoGPU       Exclusion = "no GPU of the requested class"

@@ -98,8 +98,8 @@ func TestExcluded(t *testing.T) {
 		want   Exclusion
 		reason string
 	}{
-		{"denied", Request{Deny: []string{"b", "a"}}, warm("a"), Denied, "excluded by the request"},
-		{"not allowed", Request{Allow: []string{"b"}}, warm("a"), NotAllowed, "not among"},
+		{"denied", Request{Deny: []string{"b", "a"}}, warm("a"), Denied, "deny list"},
+		{"not allowed", Request{Allow: []string{"b"}}, warm("a"), NotAllowed, "not in the request's allow list"},
 		{"denied wins over allowed", Request{Allow: []string{"a"}, Deny: []string{"a"}}, warm("a"), Denied, ""},
 		{"allowed", Request{Allow: []string{"b", "a"}}, warm("a"), "", "2 seats ready"},
 		{"just lost", Request{Lost: []string{"a"}}, warm("a"), Lost, "just lost"},
