@@ -36,18 +36,18 @@ func routerCommand() *cobra.Command {
 	var f routerFlags
 	cmd := &cobra.Command{
 		Use:   "router",
-		Short: "The REST API, the beacon and the player",
-		Long: `Serve the front door of a site: the REST API that places sessions, the beacon
-that browsers measure their distance against, and the player.
+		Short: "Run a router: REST API, beacon and player",
+		Long: `Run a router of a site. It serves what browsers call first: the REST API that
+places sessions, the beacon for measuring round trips, and the player.
 
-A router keeps nothing. Run as many as you like at each site; it registers
-itself in Consul, and learns there of apps, brains and the other sites. While
-Consul is away it goes on with what it saw last, for --max-stale. It also asks
-the routers of the other sites whether they answer, at the URL that browsers use.
+A router stores nothing, so a site may have any number of them. Each registers
+itself in Consul, and reads apps, brains and the other sites from there. While
+Consul does not answer, it serves from its last view for --max-stale. It also
+checks whether the routers of the other sites answer, at the URLs for browsers.
 
-Every flag can also be given in the environment: --ticket-key is
-NEARCAST_TICKET_KEY, and so on. Use that for secrets, which a command line shows
-to everybody on the machine.`,
+Every flag can also be set by an environment variable: --ticket-key by
+NEARCAST_TICKET_KEY, and so on. Use variables for secrets: all users of a node can
+see command lines.`,
 		Example: `  nearcast ticket-key /etc/nearcast
   nearcast router --listen 0.0.0.0:8080 --url https://eu.play.example --ticket-key /etc/nearcast/ticket-key.pem`,
 		Args:    cobra.NoArgs,
@@ -56,20 +56,20 @@ to everybody on the machine.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:8080", "address to serve on")
-	flags.StringVar(&f.url, "url", "", "where browsers reach this router, https://host[:port]; browsers that are not on this machine need https (default http://<listen>)")
-	flags.StringVar(&f.site, "site", "", "the site, a Consul datacenter (default the agent's own)")
-	flags.StringVar(&f.name, "name", "", "name among the site's routers, and in the tickets it signs (default <hostname>-<port>)")
-	flags.StringVar(&f.consul, "consul", "127.0.0.1:8500", "the local Consul agent")
-	flags.StringVar(&f.consulToken, "consul-token", "", "Consul ACL token, if Consul asks for one")
-	flags.StringVar(&f.ticketKey, "ticket-key", ticket.PrivateKeyFile, "private key that signs tickets; nearcast ticket-key makes one")
-	flags.StringVar(&f.ticketKeys, "ticket-keys", "", "public keys of all routers, to renew each other's tickets (default "+ticket.PublicKeysFile+" beside --ticket-key)")
-	flags.StringSliceVar(&f.stun, "stun", nil, "STUN server for browsers, stun:host:port; may be repeated")
-	flags.StringSliceVar(&f.turn, "turn", nil, "TURN server for browsers, turn:host:port[?transport=tcp]; may be repeated")
-	flags.StringVar(&f.turnSecret, "turn-secret", "", "secret shared with the TURN servers, to make credentials of for each session (coturn: static-auth-secret)")
-	flags.StringVar(&f.turnUser, "turn-user", "", "TURN user name, where there is no --turn-secret; every browser sees it")
-	flags.StringVar(&f.turnPassword, "turn-password", "", "TURN password, where there is no --turn-secret; every browser sees it")
-	flags.StringSliceVar(&f.frameAncestors, "frame-ancestor", nil, "origin whose pages may frame the player; may be repeated (default none)")
-	flags.DurationVar(&f.maxStale, "max-stale", router.MaxStale, "how long to serve from what was seen last while Consul is away")
+	flags.StringVar(&f.url, "url", "", "URL for browsers, https://host[:port]; browsers on other machines need https (default http://<listen>)")
+	flags.StringVar(&f.site, "site", "", "the site, which is a Consul datacenter (default that of the agent)")
+	flags.StringVar(&f.name, "name", "", "name in Consul and in the tickets that it signs, unique at the site (default <hostname>-<port>)")
+	flags.StringVar(&f.consul, "consul", "127.0.0.1:8500", "address of the local Consul agent")
+	flags.StringVar(&f.consulToken, "consul-token", "", "Consul ACL token, if Consul needs one")
+	flags.StringVar(&f.ticketKey, "ticket-key", ticket.PrivateKeyFile, "file with the private key that signs tickets; nearcast ticket-key makes one")
+	flags.StringVar(&f.ticketKeys, "ticket-keys", "", "file with the public keys of all routers, to renew each other's tickets (default "+ticket.PublicKeysFile+" in the directory of --ticket-key)")
+	flags.StringSliceVar(&f.stun, "stun", nil, "STUN server for browsers, stun:host:port; can be repeated")
+	flags.StringSliceVar(&f.turn, "turn", nil, "TURN server for browsers, turn:host:port[?transport=tcp]; can be repeated")
+	flags.StringVar(&f.turnSecret, "turn-secret", "", "secret shared with the TURN servers; each session gets credentials made from it (coturn: static-auth-secret)")
+	flags.StringVar(&f.turnUser, "turn-user", "", "TURN user name, if there is no --turn-secret; every browser sees it")
+	flags.StringVar(&f.turnPassword, "turn-password", "", "TURN password, if there is no --turn-secret; every browser sees it")
+	flags.StringSliceVar(&f.frameAncestors, "frame-ancestor", nil, "origin whose pages may frame the player; can be repeated (default none)")
+	flags.DurationVar(&f.maxStale, "max-stale", router.MaxStale, "how long to serve from the last view while Consul does not answer")
 	return cmd
 }
 

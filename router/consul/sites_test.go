@@ -244,7 +244,7 @@ func TestSites(t *testing.T) {
 			out, _ := launch(near, wantFar)
 			return out, out.Site == "far"
 		})
-		t.Logf("back %v after it was mended", time.Since(begin))
+		t.Logf("back %v after the cut was healed", time.Since(begin))
 		if took := time.Since(begin); took > 5*time.Second {
 			t.Errorf("back only after %v", took)
 		}
@@ -257,7 +257,7 @@ func TestSites(t *testing.T) {
 		if out, status := launch(near, wantFar); status != 201 || out.Site != "near" {
 			t.Errorf("%d: %+v", status, out)
 		}
-		// What it cannot serve itself is worth a try elsewhere.
+		// What it cannot serve itself, another site may serve.
 		if out, status := launch(near, `{"app":"chess","lost":["near"],"rtt_ms":{"far":5}}`); status != 201 || out.Site != "far" {
 			t.Errorf("%d: %+v", status, out)
 		}

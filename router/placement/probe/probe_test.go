@@ -134,10 +134,10 @@ func TestSilence(t *testing.T) {
 		}
 		a.Most = 2
 		if got := m.Next(a); len(got.Probe) != 0 {
-			t.Errorf("who is waited for counts as asked, and yet %+v", got)
+			t.Errorf("a silent site counts as asked, but the advice is %+v", got)
 		}
 	}
-	// Silence alone tells nobody where to go, and is no reason to ask again.
+	// Silence alone does not choose a site, and a silent site is not asked again.
 	got := m.Next(Asked{Silent: map[string]float64{"s1": 40, "s2": math.NaN()}, AtOnce: 3})
 	if len(got.Probe) != 3 || slices.Contains(got.Probe, "s1") {
 		t.Errorf("advice %+v", got)
@@ -150,7 +150,7 @@ func TestStopsWhenNothingIsToBeGained(t *testing.T) {
 	a := Asked{Most: 60}
 	_, asked := follow(t, m, &a, func(i int) (float64, bool) { return f.from(f.x[5], f.y[5], i), true })
 	if asked > 25 {
-		t.Errorf("%d of 60 sites asked by one who sits at a site", asked)
+		t.Errorf("%d of 60 sites asked by a person at a site", asked)
 	}
 }
 
@@ -171,7 +171,7 @@ func TestFirstQuestion(t *testing.T) {
 			}
 		}
 	}
-	// Whatever is asked first is not a site that failed or cannot serve.
+	// The first probes avoid sites that failed or cannot serve.
 	second := m.Next(Asked{Failed: first.Probe[:1], Unfit: first.Probe[1:2]})
 	if slices.Contains(first.Probe[:2], second.Probe[0]) {
 		t.Errorf("%v again", second.Probe)
@@ -237,12 +237,12 @@ func TestUnusualCases(t *testing.T) {
 func TestHints(t *testing.T) {
 	f := newFlat(200, 11)
 	m := model(t, 200, f.between)
-	// Others here found s9 near: that is asked first.
+	// Others of the network found s9 near: it is asked first.
 	a := Asked{Hints: []Hint{{"s9", 12, 6}, {"s100", 150, 8}}}
 	if got := m.Next(a).Probe; !slices.Equal(got, []string{"s9"}) {
 		t.Errorf("asks %v", got)
 	}
-	// What she measures outweighs what others did.
+	// What the person measures counts more than hints.
 	a.RTT = map[string]float64{"s9": 180}
 	if got := m.Next(a); got.Nearest != "s9" || len(got.Probe) == 0 {
 		t.Errorf("%+v", got)
@@ -295,7 +295,7 @@ func TestGaps(t *testing.T) {
 			}
 		}
 	}
-	// Nothing known at all is no reason to fall over.
+	// It works even if no distance is known.
 	blind := model(t, 12, func(int, int) (float64, float64) { return math.NaN(), math.NaN() })
 	a := Asked{}
 	if site, _ := follow(t, blind, &a, func(i int) (float64, bool) { return float64(100 - i), true }); site == "" {
