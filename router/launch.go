@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -40,9 +38,9 @@ func (r *Router) postSession(c echo.Context) error {
 	if err := table.checkLaunch(req); err != nil {
 		return err
 	}
-	room := rooms.Get().(*placement.Ranker)
-	defer rooms.Put(room)
-	result := r.place(req, table, room)
+	memory := r.memory.Get().(*launchMemory)
+	defer r.memory.Put(memory)
+	result := r.place(req, table, memory)
 	best, ok := result.Best()
 	if !ok {
 		return noSite(req.App, result)
@@ -67,9 +65,7 @@ func (r *Router) postSession(c echo.Context) error {
 		ICEServers:     r.cfg.ICE.servers(session, time.Now()),
 		PredictedRTTMS: best.RTT, RTTSource: wire.RTTSource(best.Source),
 	}
-	list := candidateLists.Get().(*[]wire.Candidate)
-	defer candidateLists.Put(list)
-	out.Candidates = slices.Grow((*list)[:0], len(result.Candidates))
+	out.Candidates = memory.candidates[:0]
 	for i := range result.Candidates {
 		cand := &result.Candidates[i]
 		out.Candidates = append(out.Candidates, wire.Candidate{
@@ -79,7 +75,7 @@ func (r *Router) postSession(c echo.Context) error {
 			Excluded: string(cand.Excluded), Reason: cand.Reason,
 		})
 	}
-	*list = out.Candidates
+	memory.candidates = out.Candidates
 	out.BrainURL = out.Candidates[0].BrainURL
 	r.remember(table, c, req.RTTMS)
 	r.metrics.placed(best.Site, string(best.Source))
@@ -88,11 +84,17 @@ func (r *Router) postSession(c echo.Context) error {
 	h := c.Response().Header()
 	h.Set(echo.HeaderLocation, "/v1/sessions/"+session)
 	h.Set(echo.HeaderCacheControl, "no-store")
-	text := buffers.Get().(*[]byte)
-	defer buffers.Put(text)
-	*text = appendLaunch((*text)[:0], &out)
-	h.Set(echo.HeaderContentLength, strconv.Itoa(len(*text))) // or it goes out in chunks
-	return c.Blob(http.StatusCreated, echo.MIMEApplicationJSON, *text)
+	memory.text = appendLaunch(memory.text[:0], &out)
+	h.Set(echo.HeaderContentLength, strconv.Itoa(len(memory.text))) // or it goes out in chunks
+	return c.Blob(http.StatusCreated, echo.MIMEApplicationJSON, memory.text)
+}
+
+// launchMemory is the memory of a launch. Launches reuse it: with 200 sites, XXX
+type launchMemory struct {
+	ranker     placement.Ranker
+	sites      []placement.Site
+	candidates []wire.Candidate
+	text       []byte
 }
 
 // checkLaunch refuses unknown names.
@@ -139,14 +141,11 @@ func unknownSite(site, field string) error {
 	return problem(wire.ProblemUnknownSite, field, "There is no site %q; GET /v1/sites lists them.", site)
 }
 
-// place ranks the sites for a request. The result is valid until the ranker is
+// place ranks the sites for a request. The result is valid until the memory is
 // used again.
-func (r *Router) place(req wire.LaunchRequest, table *siteTable, ranker *placement.Ranker) placement.Result {
-	app := table.app(req.App)
-	scratch := siteLists.Get().(*[]placement.Site)
-	defer siteLists.Put(scratch)
-	sites := append((*scratch)[:0], app.sites...)
-	*scratch = sites
+func (r *Router) place(req wire.LaunchRequest, table *siteTable, memory *launchMemory) placement.Result {
+	sites := append(memory.sites[:0], table.app(req.App).sites...)
+	memory.sites = sites
 	table.predictRTTs(sites, req.RTTMS)
 	ask := placement.Request{
 		Version: req.Version, RTT: req.RTTMS, Entry: r.cfg.Site,
@@ -154,14 +153,14 @@ func (r *Router) place(req wire.LaunchRequest, table *siteTable, ranker *placeme
 		Residency: req.Preferences.Residency, GPU: req.Preferences.GPU,
 		MaxRTT: req.Preferences.MaxRTTMS, Between: table.between,
 	}
-	result := ranker.Rank(ask, sites, r.cfg.Chance)
+	result := memory.ranker.Rank(ask, sites, r.cfg.Chance)
 	if result.Serving == 0 && table.isolated {
 		// This site cannot serve, and the others do not answer this router. The
 		// person may still reach them: that is better than no site.
 		for i := range sites {
 			sites[i].Healthy = sites[i].Healthy || table.sites[i].silent
 		}
-		result = ranker.Rank(ask, sites, r.cfg.Chance)
+		result = memory.ranker.Rank(ask, sites, r.cfg.Chance)
 	}
 	for i := range result.Candidates {
 		c := &result.Candidates[i]
@@ -172,14 +171,6 @@ func (r *Router) place(req wire.LaunchRequest, table *siteTable, ranker *placeme
 	}
 	return result
 }
-
-// Memory that one request after the other uses.
-var (
-	rooms          = sync.Pool{New: func() any { return new(placement.Ranker) }}
-	siteLists      = sync.Pool{New: func() any { return new([]placement.Site) }}
-	candidateLists = sync.Pool{New: func() any { return new([]wire.Candidate) }}
-	buffers        = sync.Pool{New: func() any { return new([]byte) }}
-)
 
 // noSite says which rule excluded the last site, and why each site cannot serve.
 func noSite(app string, result placement.Result) error {

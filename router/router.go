@@ -39,6 +39,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -87,6 +88,7 @@ type Router struct {
 	models   models
 	prefixes *prefix.Store
 	latest   atomic.Pointer[siteTable]
+	memory   sync.Pool // of *launchMemory
 }
 
 // New makes a router. It starts nothing.
@@ -125,6 +127,7 @@ func New(cfg Config) (*Router, error) {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
+	r.memory.New = func() any { return new(launchMemory) }
 	r.prefixes = prefix.New(prefix.Config{Between: r.models.between})
 	r.metrics = newMetrics(r)
 	if cfg.Web != nil {

@@ -72,7 +72,7 @@ func (s *site) staleSince(start time.Time) time.Time {
 	return since
 }
 
-// snapshot is the site without what is known of the way to it.
+// snapshot is the site without Reach and Distances.
 func (s *site) snapshot(start time.Time) router.Site {
 	return router.Site{
 		Name: s.name, Apps: s.apps, Brains: s.brains, Routers: s.routers, Info: s.info,

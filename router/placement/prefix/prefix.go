@@ -12,7 +12,7 @@
 //
 // Hints say which sites to probe first and nothing else. Nobody is placed by what
 // others reported, so a false report costs its victims a few probes at most. For
-// that, most of the people heard must report falsely:
+// that, most people of the network must report falsely:
 //
 //   - a report is refused as a whole if one of its round trips contradicts another,
 //     given the distance between the two sites (placement.Contradicts);
@@ -183,19 +183,8 @@ func (s *Store) Hints(now time.Time, from netip.Addr) []probe.Hint {
 	return out
 }
 
-// Len is how many networks are kept.
-func (s *Store) Len() int {
-	n := 0
-	for i := range s.shards {
-		s.shards[i].mu.Lock()
-		n += len(s.shards[i].networks)
-		s.shards[i].mu.Unlock()
-	}
-	return n
-}
-
-// Of is the network of an address.
-func Of(from netip.Addr) (netip.Prefix, error) {
+// networkOf is the network of an address.
+func networkOf(from netip.Addr) (netip.Prefix, error) {
 	from = from.Unmap().WithZone("")
 	bits := 24
 	if from.Is6() {
@@ -210,7 +199,7 @@ func Of(from netip.Addr) (netip.Prefix, error) {
 
 // locate is an address's network, and a hash that stands for the person in it.
 func (s *Store) locate(from netip.Addr) (netip.Prefix, uint64, error) {
-	prefix, err := Of(from)
+	prefix, err := networkOf(from)
 	if err != nil {
 		return prefix, 0, err
 	}

@@ -121,9 +121,6 @@ func New(names []string, between Between) (*Model, error) {
 	return m, nil
 }
 
-// Sites is how many sites the model has.
-func (m *Model) Sites() int { return len(m.names) }
-
 // RTT is the round trip between two sites in the model: as given, or as filled
 // in. false for an unknown name.
 func (m *Model) RTT(a, b string) (float64, bool) {
