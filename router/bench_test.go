@@ -21,8 +21,8 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// planet has n sites, spread at random, each with one app.
-func planet(n int) Snapshot {
+// randomSites is n sites at random places, each with one app.
+func randomSites(n int) Snapshot {
 	random := rand.New(rand.NewPCG(1, uint64(n)))
 	out := Snapshot{Ready: true, Sites: make([]Site, n)}
 	x, y := make([]float64, n), make([]float64, n)
@@ -55,7 +55,7 @@ func (s *sink) Header() http.Header         { return s.header }
 func (s *sink) WriteHeader(status int)      { s.status = status }
 func (s *sink) Write(b []byte) (int, error) { return len(b), nil }
 
-// processor is the time that this process has had of it.
+// processor is the processor time that this process has used.
 func processor() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
@@ -70,7 +70,7 @@ func BenchmarkLaunch(b *testing.B) {
 	for _, n := range []int{3, 20, 200} {
 		for _, measured := range []int{0, 8, n} {
 			b.Run(fmt.Sprintf("sites=%d/measured=%d", n, measured), func(b *testing.B) {
-				view := &stage{snap: planet(n)}
+				view := &stage{snap: randomSites(n)}
 				r, err := New(Config{Site: "site-000", URL: "http://site-000.example", View: view, Signer: signer,
 					Verifier: ticket.NewVerifier(signer.Public()), Log: slog.New(slog.DiscardHandler)})
 				if err != nil {
@@ -96,18 +96,18 @@ func BenchmarkLaunch(b *testing.B) {
 						}
 					}
 				})
-				// Of the processor, for other people's work may share the machine.
+				// Processor time, because other work may share the machine.
 				b.ReportMetric(float64(processor()-before)/float64(b.N)/1e3, "cpu-µs/op")
 			})
 		}
 	}
 }
 
-// BenchmarkLaunchLoopback places sessions over real connections, the clients
-// sharing the processors with the router.
+// BenchmarkLaunchLoopback places sessions over real connections. The clients
+// share the processors with the router.
 func BenchmarkLaunchLoopback(b *testing.B) {
 	signer := testkit.Signer(b)
-	view := &stage{snap: planet(200)}
+	view := &stage{snap: randomSites(200)}
 	r, err := New(Config{Site: "site-000", URL: "http://site-000.example", View: view, Signer: signer,
 		Verifier: ticket.NewVerifier(signer.Public()), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {

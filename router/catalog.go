@@ -13,7 +13,7 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// OpenAPI is the API's description, as it is served.
+// OpenAPI is the description of the API that is served.
 //
 //go:embed openapi.yaml
 var OpenAPI []byte
@@ -23,7 +23,7 @@ func (r *Router) getOpenAPI(c echo.Context) error {
 	return c.Blob(http.StatusOK, "application/yaml", OpenAPI)
 }
 
-// getBeacon answers as quickly as can be: the caller is measuring.
+// getBeacon answers as quickly as possible: the caller measures the time.
 func (r *Router) getBeacon(c echo.Context) error {
 	h := c.Response().Header()
 	h.Set(echo.HeaderCacheControl, "no-store")
@@ -31,13 +31,13 @@ func (r *Router) getBeacon(c echo.Context) error {
 	return c.NoContent(http.StatusNoContent)
 }
 
-// getApps lists what can be played.
+// getApps lists the apps.
 func (r *Router) getApps(c echo.Context) error {
-	world, err := r.world()
+	table, err := r.siteTable()
 	if err != nil {
 		return err
 	}
-	view := world.view
+	view := table.view
 	apps := map[string]*wire.AppView{}
 	updated := map[string]time.Time{}
 	for _, s := range view.Sites {
@@ -48,8 +48,8 @@ func (r *Router) getApps(c echo.Context) error {
 				apps[id] = a
 			}
 			a.Sites[s.Name] = app.Capacity
-			// Sites may be at different versions. This router's own counts, for
-			// want of it whichever was heard of last.
+			// Sites may have different versions of an app. The own site's counts,
+			// else the one that was updated last.
 			if s.Name != r.cfg.Site && ok && !app.Updated.After(updated[id]) {
 				continue
 			}
@@ -71,11 +71,11 @@ func (r *Router) getApps(c echo.Context) error {
 
 var forever = time.Unix(1<<40, 0)
 
-// getHealth is good while there is a view to serve from, be it stale: a router
-// that is taken away because its Consul hiccups would help nobody.
+// getHealth succeeds while there is a view to serve from, even a stale one: it
+// would not help to remove a router because its Consul fails for a moment.
 func (r *Router) getHealth(c echo.Context) error {
 	c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
-	world, err := r.world()
+	table, err := r.siteTable()
 	if err != nil {
 		return err
 	}
@@ -84,8 +84,8 @@ func (r *Router) getHealth(c echo.Context) error {
 		Site       string     `json:"site"`
 		StaleSince *time.Time `json:"stale_since,omitempty"`
 	}{Status: "ok", Site: r.cfg.Site}
-	if world.view.Stale() {
-		out.Status, out.StaleSince = "stale", &world.view.StaleSince
+	if table.view.Stale() {
+		out.Status, out.StaleSince = "stale", &table.view.StaleSince
 	}
 	return c.JSON(http.StatusOK, out)
 }

@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"maps"
-	"math"
 	"mime"
 	"net/http"
 	"slices"
@@ -18,12 +16,14 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// Requests are read by hand rather than into structs, because a caller who made
-// a mistake is to be told which field it is in: encoding/json takes fields that
-// are given twice or in other letter case, takes null for anything, and knows
-// no pointer to what it refuses.
+// Requests are decoded by hand, because an error must name its field by a JSON
+// pointer. encoding/json accepts fields that are given twice or in another letter
+// case, accepts null for any type, and gives no pointer. encoding/json/v2 would do
+// all but null, but it is an experiment, and so is go-json-experiment/json.
+// Validators of the OpenAPI document (the tests use kin-openapi) get a decoded map,
+// in which a field that was given twice is there once.
 
-// maxDepth is more nesting than any request has.
+// maxDepth is the deepest nesting that is read; no valid request has as much.
 const maxDepth = 16
 
 // readJSON reads a request's body as one JSON object.
@@ -37,7 +37,7 @@ func readJSON(req *http.Request, w http.ResponseWriter) (map[string]any, error) 
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
-		return nil, problem(wire.ProblemTooLarge, "", "The body has more than %d bytes.", wire.MaxBody)
+		return nil, problem(wire.ProblemTooLarge, "", "The body must have at most %d bytes.", wire.MaxBody)
 	case err != nil:
 		return nil, problem(wire.ProblemMalformed, "", "The body ended early.")
 	case len(bytes.TrimSpace(body)) == 0:
@@ -52,11 +52,11 @@ func readJSON(req *http.Request, w http.ResponseWriter) (map[string]any, error) 
 		return nil, err
 	}
 	if _, err := dec.Token(); err != io.EOF {
-		return nil, problem(wire.ProblemMalformed, "", "There is something after the JSON object, at byte %d.", dec.InputOffset())
+		return nil, problem(wire.ProblemMalformed, "", "There must be nothing after the JSON object; there is at byte %d.", dec.InputOffset())
 	}
 	object, ok := value.(map[string]any)
 	if !ok {
-		return nil, problem(wire.ProblemMalformed, "", "The body is %s; send a JSON object.", typeName(value))
+		return nil, problem(wire.ProblemMalformed, "", "The body must be a JSON object, not %s.", typeName(value))
 	}
 	return object, nil
 }
@@ -67,19 +67,19 @@ func readValue(dec *json.Decoder) (any, error) {
 	return r.value()
 }
 
-// reader reads values. It knows where it is, and says so only of mistakes.
+// reader reads values and keeps the path to the current one, for errors.
 type reader struct {
 	dec  *json.Decoder
 	path []step
 }
 
-// step is a field of an object, or an item of a list.
+// step is a field of an object or an item of a list.
 type step struct {
 	field string
 	item  int // -1 for a field
 }
 
-// at is the JSON pointer to where the reader is.
+// at is the JSON pointer to the current value.
 func (r *reader) at() string {
 	at := ""
 	for _, s := range r.path {
@@ -92,7 +92,7 @@ func (r *reader) at() string {
 	return at
 }
 
-// below reads the value of a field or an item.
+// below reads the value of a field or of an item.
 func (r *reader) below(s step) (any, error) {
 	r.path = append(r.path, s)
 	v, err := r.value()
@@ -152,7 +152,7 @@ func notJSON(dec *json.Decoder, err error) error {
 	case errors.As(err, &syntax):
 		return problem(wire.ProblemMalformed, "", "The body is not JSON: %s, at byte %d.", syntax, syntax.Offset)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return problem(wire.ProblemMalformed, "", "The body is not JSON: it ends too early, at byte %d.", dec.InputOffset())
+		return problem(wire.ProblemMalformed, "", "The body is not JSON: it ends early, at byte %d.", dec.InputOffset())
 	}
 	return problem(wire.ProblemMalformed, "", "The body is not JSON, at byte %d.", dec.InputOffset())
 }
@@ -178,14 +178,15 @@ func typeName(v any) string {
 	return "null"
 }
 
-// fields takes an object's fields one by one, and refuses what is left over.
+// fields takes the fields of an object one by one, and refuses the rest.
 type fields struct {
 	at     string
 	object map[string]any
-	err    error // the first
+	err    error // the first one
 }
 
-// take gives a field's value if it is there and of the type that want names.
+// take returns the value of a field, if there is one of type T. want names the
+// type in errors.
 func take[T any](f *fields, name, want string) (T, bool) {
 	var zero T
 	v, ok := f.object[name]
@@ -195,173 +196,19 @@ func take[T any](f *fields, name, want string) (T, bool) {
 	delete(f.object, name)
 	t, ok := v.(T)
 	if !ok {
-		f.err = problem(wire.ProblemMalformed, pointer(f.at, name), "It is %s and must be %s.", typeName(v), want)
+		f.err = problem(wire.ProblemMalformed, pointer(f.at, name), "It must be %s, not %s.", want, typeName(v))
 		return zero, false
 	}
 	return t, true
 }
 
-// end refuses fields that nobody took.
+// end refuses fields that were not taken.
 func (f *fields) end() error {
 	if f.err != nil {
 		return f.err
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.object)) {
-		return problem(wire.ProblemMalformed, pointer(f.at, name), "There is no such field.")
+		return problem(wire.ProblemMalformed, pointer(f.at, name), "The field is unknown; GET /v1/openapi.yaml describes the fields.")
 	}
 	return nil
-}
-
-// maxName is longer than the id of any app or site.
-const maxName = 253
-
-// readLaunch reads the body of POST /v1/sessions.
-func readLaunch(object map[string]any) (wire.LaunchRequest, error) {
-	f := &fields{object: object}
-	var out wire.LaunchRequest
-	app, hasApp := take[string](f, "app", "a string")
-	version, hasVersion := take[json.Number](f, "version", "a number")
-	rtt, _ := take[map[string]any](f, "rtt_ms", "an object of numbers by site")
-	lost, _ := take[[]any](f, "lost", "a list of sites")
-	preferences, hasPreferences := take[map[string]any](f, "preferences", "an object")
-	if err := f.end(); err != nil {
-		return out, err
-	}
-	switch {
-	case !hasApp || app == "":
-		return out, problem(wire.ProblemInvalid, "/app", "Name the app to play; GET /v1/apps lists them.")
-	case len(app) > maxName:
-		return out, problem(wire.ProblemInvalid, "/app", "It is longer than any app's id.")
-	}
-	out.App = app
-	if hasVersion {
-		v, err := strconv.ParseUint(version.String(), 10, 64)
-		switch {
-		case errors.Is(err, strconv.ErrRange) || err != nil && strings.HasPrefix(version.String(), "-"):
-			return out, problem(wire.ProblemInvalid, "/version", "It is no version that an app can have.")
-		case err != nil:
-			return out, problem(wire.ProblemMalformed, "/version", "It must be a whole number.")
-		}
-		out.Version = v
-	}
-	var err error
-	if out.RTTMS, err = roundTrips(rtt, "/rtt_ms"); err != nil {
-		return out, err
-	}
-	if out.Lost, err = names(lost, "/lost", "the name of a site"); err != nil {
-		return out, err
-	}
-	if hasPreferences {
-		if out.Preferences, err = readPreferences(preferences); err != nil {
-			return out, err
-		}
-	}
-	return out, nil
-}
-
-// readProbes reads the body of POST /v1/probes.
-func readProbes(object map[string]any) (wire.ProbeRequest, error) {
-	f := &fields{object: object}
-	var out wire.ProbeRequest
-	rtt, measured := take[map[string]any](f, "rtt_ms", "an object of numbers by site")
-	silent, _ := take[map[string]any](f, "silent_ms", "an object of numbers by site")
-	failed, _ := take[[]any](f, "failed", "a list of sites")
-	if err := f.end(); err != nil {
-		return out, err
-	}
-	if !measured {
-		return out, problem(wire.ProblemInvalid, "/rtt_ms", "Say what was measured so far; {} where nothing was.")
-	}
-	var err error
-	if out.RTTMS, err = roundTrips(rtt, "/rtt_ms"); err != nil {
-		return out, err
-	}
-	if out.SilentMS, err = roundTrips(silent, "/silent_ms"); err != nil {
-		return out, err
-	}
-	out.Failed, err = names(failed, "/failed", "the name of a site")
-	return out, err
-}
-
-// roundTrips reads what was measured, by site.
-func roundTrips(object map[string]any, at string) (map[string]float64, error) {
-	if object == nil {
-		return nil, nil
-	}
-	out := make(map[string]float64, len(object))
-	var bad []string // the fields at fault, to name the same one every time
-	for site, v := range object {
-		ms, err := milliseconds(v, at)
-		if err != nil {
-			bad = append(bad, site)
-		}
-		out[site] = ms
-	}
-	if len(bad) > 0 {
-		site := slices.Min(bad)
-		_, err := milliseconds(object[site], pointer(at, site))
-		return nil, err
-	}
-	return out, nil
-}
-
-func readPreferences(object map[string]any) (wire.Preferences, error) {
-	const at = "/preferences"
-	f := &fields{at: at, object: object}
-	var out wire.Preferences
-	allow, _ := take[[]any](f, "allow", "a list of sites")
-	deny, _ := take[[]any](f, "deny", "a list of sites")
-	residency, _ := take[[]any](f, "residency", "a list of jurisdictions")
-	gpu, hasGPU := take[string](f, "gpu", "a string")
-	most, hasMost := f.object["max_rtt_ms"]
-	delete(f.object, "max_rtt_ms")
-	if err := f.end(); err != nil {
-		return out, err
-	}
-	var err error
-	if out.Allow, err = names(allow, at+"/allow", "the name of a site"); err != nil {
-		return out, err
-	}
-	if out.Deny, err = names(deny, at+"/deny", "the name of a site"); err != nil {
-		return out, err
-	}
-	if out.Residency, err = names(residency, at+"/residency", "the name of a jurisdiction"); err != nil {
-		return out, err
-	}
-	if i := slices.Index(out.Residency, ""); i >= 0 {
-		return out, problem(wire.ProblemInvalid, fmt.Sprintf("%s/residency/%d", at, i), "Name a jurisdiction, such as \"eu\"; GET /v1/sites lists them by site.")
-	}
-	if hasGPU && gpu == "" {
-		return out, problem(wire.ProblemInvalid, at+"/gpu", "Name a class of GPU, or leave the field out; GET /v1/sites lists them by site.")
-	}
-	out.GPU = gpu
-	if hasMost {
-		out.MaxRTTMS, err = milliseconds(most, at+"/max_rtt_ms")
-	}
-	return out, err
-}
-
-func names(list []any, at, what string) ([]string, error) {
-	var out []string
-	for i, v := range list {
-		name, ok := v.(string)
-		if !ok {
-			return nil, problem(wire.ProblemMalformed, fmt.Sprintf("%s/%d", at, i), "It is %s and must be %s.", typeName(v), what)
-		}
-		out = append(out, name)
-	}
-	return out, nil
-}
-
-// milliseconds reads a time that a round trip can take.
-func milliseconds(v any, at string) (float64, error) {
-	text, ok := v.(json.Number)
-	if !ok {
-		return 0, problem(wire.ProblemMalformed, at, "It is %s and must be a number of milliseconds.", typeName(v))
-	}
-	ms, err := text.Float64()
-	if err != nil || math.IsNaN(ms) || ms < 0 || ms > wire.MaxRTTMS {
-		return 0, problem(wire.ProblemInvalid, at, "It must be from 0 to %d milliseconds; leave out what was not measured.", wire.MaxRTTMS)
-	}
-	return ms + 0, nil // -0 is 0
 }

@@ -35,7 +35,7 @@ func TestICE(t *testing.T) {
 	}
 }
 
-// TestPick holds that replicas share the load and the unhealthy get none.
+// TestPick checks that replicas share the load and the unhealthy get none.
 func TestPick(t *testing.T) {
 	of := []wire.Instance{{ID: "dead"}, {ID: "a", Healthy: true}, {ID: "gone"}, {ID: "b", Healthy: true}}
 	for chance, want := range map[float64]string{0: "a", 0.49: "a", 0.5: "b", 0.999: "b"} {

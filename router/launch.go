@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -19,8 +17,8 @@ import (
 	"github.com/nearcast/nearcast/router/placement"
 )
 
-// maxTicketSites is how many sites a ticket names: the chosen, and those where
-// the page may go on if that one fails.
+// maxTicketSites is how many sites a ticket names: the chosen one, and those that
+// the page may try if it fails.
 const maxTicketSites = 8
 
 // postSession places a session and signs its ticket.
@@ -33,16 +31,16 @@ func (r *Router) postSession(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	world, err := r.world()
+	table, err := r.siteTable()
 	if err != nil {
 		return err
 	}
-	if err := world.checkLaunch(req); err != nil {
+	if err := table.checkLaunch(req); err != nil {
 		return err
 	}
-	room := rooms.Get().(*placement.Room)
-	defer rooms.Put(room)
-	result := r.place(req, world, room)
+	memory := r.memory.Get().(*launchMemory)
+	defer r.memory.Put(memory)
+	result := r.place(req, table, memory)
 	best, ok := result.Best()
 	if !ok {
 		return noSite(req.App, result)
@@ -53,8 +51,8 @@ func (r *Router) postSession(c echo.Context) error {
 	for _, cand := range result.Candidates[:min(result.Serving, maxTicketSites)] {
 		sites = append(sites, cand.Site)
 	}
-	// The version in the ticket is the one asked for: each site counts its own,
-	// so the newest of one site means nothing at the next.
+	// The ticket has the requested version, not the site's newest: each site counts
+	// its own versions, so that number means nothing at the next site.
 	token, expires, err := r.cfg.Signer.Sign(ticket.Claims{
 		Session: session, App: req.App, Version: req.Version, Sites: sites,
 	})
@@ -62,61 +60,65 @@ func (r *Router) postSession(c echo.Context) error {
 		return err
 	}
 	out := wire.LaunchResponse{
-		Session: session, App: req.App, Version: world.view.Sites[best.Index].Apps[req.App].Version,
+		Session: session, App: req.App, Version: table.view.Sites[best.Index].Apps[req.App].Version,
 		Ticket: token, Expires: expires, Site: best.Site,
 		ICEServers:     r.cfg.ICE.servers(session, time.Now()),
 		PredictedRTTMS: best.RTT, RTTSource: wire.RTTSource(best.Source),
 	}
-	list := candidateLists.Get().(*[]wire.Candidate)
-	defer candidateLists.Put(list)
-	out.Candidates = slices.Grow((*list)[:0], len(result.Candidates))
+	out.Candidates = memory.candidates[:0]
 	for i := range result.Candidates {
 		cand := &result.Candidates[i]
 		out.Candidates = append(out.Candidates, wire.Candidate{
-			Site: cand.Site, BrainURL: world.brain(cand.Index, r.cfg.Chance),
+			Site: cand.Site, BrainURL: table.brain(cand.Index, r.cfg.Chance),
 			RTTMS: cand.RTT, RTTSource: wire.RTTSource(cand.Source), RTTErrorMS: cand.Error,
 			WaitMS: cand.Wait, LoadMS: cand.Load, Score: cand.Score,
 			Excluded: string(cand.Excluded), Reason: cand.Reason,
 		})
 	}
-	*list = out.Candidates
+	memory.candidates = out.Candidates
 	out.BrainURL = out.Candidates[0].BrainURL
-	r.remember(world, c, req.RTTMS)
+	r.remember(table, c, req.RTTMS)
 	r.metrics.placed(best.Site, string(best.Source))
 	r.log.LogAttrs(context.Background(), slog.LevelInfo, "session placed", slog.String("session", session), slog.String("app", req.App),
 		slog.String("site", best.Site), slog.String("reason", best.Reason))
 	h := c.Response().Header()
 	h.Set(echo.HeaderLocation, "/v1/sessions/"+session)
 	h.Set(echo.HeaderCacheControl, "no-store")
-	text := buffers.Get().(*[]byte)
-	defer buffers.Put(text)
-	*text = appendLaunch((*text)[:0], &out)
-	h.Set(echo.HeaderContentLength, strconv.Itoa(len(*text))) // or it goes out in chunks
-	return c.Blob(http.StatusCreated, echo.MIMEApplicationJSON, *text)
+	memory.text = appendLaunch(memory.text[:0], &out)
+	h.Set(echo.HeaderContentLength, strconv.Itoa(len(memory.text))) // or it goes out in chunks
+	return c.Blob(http.StatusCreated, echo.MIMEApplicationJSON, memory.text)
 }
 
-// checkLaunch refuses names that nobody knows.
-func (w *world) checkLaunch(req wire.LaunchRequest) error {
-	if !w.app(req.App).known {
+// launchMemory is the memory of a launch. Launches reuse it: with 200 sites, XXX
+type launchMemory struct {
+	ranker     placement.Ranker
+	sites      []placement.Site
+	candidates []wire.Candidate
+	text       []byte
+}
+
+// checkLaunch refuses unknown names.
+func (t *siteTable) checkLaunch(req wire.LaunchRequest) error {
+	if !t.app(req.App).known {
 		return problem(wire.ProblemUnknownApp, "/app", "No site has an app %q; GET /v1/apps lists them.", req.App)
 	}
-	if err := w.checkMeasured(req.RTTMS, "/rtt_ms"); err != nil {
+	if err := t.checkMeasured(req.RTTMS, "/rtt_ms"); err != nil {
 		return err
 	}
 	for at, list := range map[string][]string{"/preferences/allow": req.Preferences.Allow, "/preferences/deny": req.Preferences.Deny} {
-		if err := w.checkSites(list, at); err != nil {
+		if err := t.checkSites(list, at); err != nil {
 			return err
 		}
 	}
-	// A site that the person has lost may be gone from the list since.
+	// A site in req.Lost may be unknown: it may have been removed since.
 	return nil
 }
 
-// checkMeasured refuses round trips to sites that nobody knows.
-func (w *world) checkMeasured(rtt map[string]float64, at string) error {
+// checkMeasured refuses round trips to unknown sites.
+func (t *siteTable) checkMeasured(rtt map[string]float64, at string) error {
 	unknown := ""
 	for site := range rtt {
-		if _, ok := w.index[site]; !ok && (unknown == "" || site < unknown) {
+		if _, ok := t.index[site]; !ok && (unknown == "" || site < unknown) {
 			unknown = site
 		}
 	}
@@ -126,9 +128,9 @@ func (w *world) checkMeasured(rtt map[string]float64, at string) error {
 	return nil
 }
 
-func (w *world) checkSites(list []string, at string) error {
+func (t *siteTable) checkSites(list []string, at string) error {
 	for i, site := range list {
-		if _, ok := w.index[site]; !ok {
+		if _, ok := t.index[site]; !ok {
 			return unknownSite(site, fmt.Sprintf("%s/%d", at, i))
 		}
 	}
@@ -139,48 +141,38 @@ func unknownSite(site, field string) error {
 	return problem(wire.ProblemUnknownSite, field, "There is no site %q; GET /v1/sites lists them.", site)
 }
 
-// place ranks the sites for a request. The result is good as long as the room.
-func (r *Router) place(req wire.LaunchRequest, w *world, room *placement.Room) placement.Result {
-	app := w.app(req.App)
-	scratch := siteLists.Get().(*[]placement.Site)
-	defer siteLists.Put(scratch)
-	sites := append((*scratch)[:0], app.sites...)
-	*scratch = sites
-	w.predict(sites, req.RTTMS)
+// place ranks the sites for a request. The result is valid until the memory is
+// used again.
+func (r *Router) place(req wire.LaunchRequest, table *siteTable, memory *launchMemory) placement.Result {
+	sites := append(memory.sites[:0], table.app(req.App).sites...)
+	memory.sites = sites
+	table.predictRTTs(sites, req.RTTMS)
 	ask := placement.Request{
 		Version: req.Version, RTT: req.RTTMS, Entry: r.cfg.Site,
 		Allow: req.Preferences.Allow, Deny: req.Preferences.Deny, Lost: req.Lost,
 		Residency: req.Preferences.Residency, GPU: req.Preferences.GPU,
-		MaxRTT: req.Preferences.MaxRTTMS, Between: w.between,
+		MaxRTT: req.Preferences.MaxRTTMS, Between: table.between,
 	}
-	result := room.Rank(ask, sites, r.cfg.Chance)
-	if result.Serving == 0 && w.isolated {
-		// This site cannot serve, and of the others all that is known is that they
-		// do not answer *here*. She may well reach them: better than nothing.
+	result := memory.ranker.Rank(ask, sites, r.cfg.Chance)
+	if result.Serving == 0 && table.isolated {
+		// This site cannot serve, and the others do not answer this router. The
+		// person may still reach them: that is better than no site.
 		for i := range sites {
-			sites[i].Healthy = sites[i].Healthy || w.sites[i].silent
+			sites[i].Healthy = sites[i].Healthy || table.sites[i].silent
 		}
-		result = room.Rank(ask, sites, r.cfg.Chance)
+		result = memory.ranker.Rank(ask, sites, r.cfg.Chance)
 	}
 	for i := range result.Candidates {
 		c := &result.Candidates[i]
 		if c.Excluded == placement.NoBrain {
-			c.Excluded = placement.Exclusion(w.sites[c.Index].trouble)
+			c.Excluded = placement.Exclusion(table.sites[c.Index].unhealthy)
 			c.Reason = string(c.Excluded)
 		}
 	}
 	return result
 }
 
-// Memory that one request after the other uses.
-var (
-	rooms          = sync.Pool{New: func() any { return new(placement.Room) }}
-	siteLists      = sync.Pool{New: func() any { return new([]placement.Site) }}
-	candidateLists = sync.Pool{New: func() any { return new([]wire.Candidate) }}
-	buffers        = sync.Pool{New: func() any { return new([]byte) }}
-)
-
-// noSite says which rule removed the last site, and of each why it cannot serve.
+// noSite says which rule excluded the last site, and why each site cannot serve.
 func noSite(app string, result placement.Result) error {
 	reasons := make([]string, len(result.Candidates))
 	for i, c := range result.Candidates {
@@ -191,41 +183,41 @@ func noSite(app string, result placement.Result) error {
 	if rule, site := result.LastRule(); rule != "" {
 		field = preferenceFields[rule]
 		if rule.Preference() {
-			detail += fmt.Sprintf(" The last that could was %s, and the request's own rule removed it (%s).", site, rule)
+			detail += fmt.Sprintf(" The last candidate was %s, removed by the request: %s.", site, rule)
 		} else {
-			detail += fmt.Sprintf(" The last to be left out was %s (%s).", site, rule)
+			detail += fmt.Sprintf(" The last candidate was %s: %s.", site, rule)
 		}
 	}
-	return problem(wire.ProblemNoSite, field, "%s Of each: %s.", detail, strings.Join(reasons, "; "))
+	return problem(wire.ProblemNoSite, field, "%s The reason of each site: %s.", detail, strings.Join(reasons, "; "))
 }
 
-// preferenceFields are where in a request the rules stand that are its own.
+// preferenceFields points to the rules that come from the request.
 var preferenceFields = map[placement.Exclusion]string{
 	placement.Denied: "/preferences/deny", placement.NotAllowed: "/preferences/allow", placement.Lost: "/lost",
 	placement.NoResidency: "/preferences/residency", placement.NoGPU: "/preferences/gpu",
 	placement.NoVersion: "/version", placement.TooFar: "/preferences/max_rtt_ms",
 }
 
-// postTicket gives a waiting person's ticket more time.
+// postTicket renews the ticket of a person that waits for a seat.
 func (r *Router) postTicket(c echo.Context) error {
 	h := c.Response().Header()
 	h.Set(echo.HeaderCacheControl, "no-store")
 	token, ok := bearer(c.Request())
 	if !ok {
-		return problem(wire.ProblemTicket, "", "Send the ticket in force as: Authorization: Bearer <ticket>.")
+		return problem(wire.ProblemTicket, "", "Send the current ticket as: Authorization: Bearer <ticket>.")
 	}
 	claims, err := r.cfg.Verifier.Verify(token)
 	switch {
 	case errors.Is(err, ticket.ErrExpired):
-		return problem(wire.ProblemTicket, "", "It has expired; renew a ticket before it does, or POST /v1/sessions again.")
+		return problem(wire.ProblemTicket, "", "The ticket has expired; renew it earlier next time, and now POST /v1/sessions again.")
 	case err != nil:
-		return problem(wire.ProblemTicket, "", "No router of this fleet has issued it.")
+		return problem(wire.ProblemTicket, "", "The ticket was not signed by a router of these sites; POST /v1/sessions gives a new one.")
 	case claims.Session != c.Param("id"):
-		return problem(wire.ProblemTicket, "", "It is for another session.")
+		return problem(wire.ProblemTicket, "", "The ticket is for another session.")
 	}
 	next, expires, err := r.cfg.Signer.Renew(claims)
 	if errors.Is(err, ticket.ErrWaited) {
-		return problem(wire.ProblemTicket, "", "It was renewed for %s, which is the most; POST /v1/sessions again.", ticket.MaxWait)
+		return problem(wire.ProblemTicket, "", "The ticket was renewed for %s, which is the limit; POST /v1/sessions again.", ticket.MaxWait)
 	}
 	if err != nil {
 		return err

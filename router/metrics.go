@@ -10,7 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// metrics are what an operator alerts on, and no more.
+// metrics are what an operator needs for alerts, and no more.
 type metrics struct {
 	registry   *prometheus.Registry
 	requests   *prometheus.CounterVec
@@ -23,21 +23,21 @@ func newMetrics(r *Router) *metrics {
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "nearcast_router_requests_total",
-			Help: "Requests, by the route that took them and the status they got.",
+			Help: "Requests, by route, method and HTTP status.",
 		}, []string{"route", "method", "code"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "nearcast_router_request_seconds",
-			Help:    "How long requests took.",
+			Help:    "Time to answer a request.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .5, 1, 5},
 		}, []string{"route"}),
 		placements: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "nearcast_router_placements_total",
-			Help: "Sessions placed, by site and by where the round trip to it was known from.",
+			Help: "Sessions placed, by site and by the source of the round trip: measured, predicted or assumed.",
 		}, []string{"site", "source"}),
 	}
 	age := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "nearcast_router_view_age_seconds",
-		Help: "Since when the world is out of sight; 0 while it is not, -1 before it was seen.",
+		Help: "How long Consul has not answered; 0 while it answers, -1 before its first answer.",
 	}, func() float64 {
 		switch s := r.cfg.View.Snapshot(); {
 		case !s.Ready:
@@ -60,7 +60,7 @@ func (m *metrics) request(route, method string, status int, took time.Duration) 
 	switch method {
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodDelete, http.MethodOptions:
 	default:
-		method = "other" // the caller's invention must not become a time series
+		method = "other" // a caller must not be able to create time series
 	}
 	m.requests.WithLabelValues(route, method, strconv.Itoa(status)).Inc()
 	m.seconds.WithLabelValues(route).Observe(took.Seconds())
@@ -68,17 +68,17 @@ func (m *metrics) request(route, method string, status int, took time.Duration) 
 
 func (m *metrics) placed(site, source string) { m.placements.WithLabelValues(site, source).Inc() }
 
-// siteCollector tells of each site what this router sees of it now. It asks the
-// view, so that a site that is gone leaves no series behind.
+// siteCollector has the metrics of each site. It reads the view, so that a site
+// that is gone leaves no time series.
 type siteCollector struct{ r *Router }
 
 var (
 	siteHealthy = prometheus.NewDesc("nearcast_router_site_healthy",
-		"1 where sessions can be placed at a site, else 0.", []string{"site"}, nil)
+		"1 if sessions can be placed at the site, else 0.", []string{"site"}, nil)
 	siteRTT = prometheus.NewDesc("nearcast_router_site_rtt_seconds",
 		"Round trip from this router to a router of the site, as measured; none while it was not.", []string{"site"}, nil)
-	siteMisses = prometheus.NewDesc("nearcast_router_site_probe_failures_total",
-		"Questions to a site's routers that were not answered in time.", []string{"site"}, nil)
+	siteMisses = prometheus.NewDesc("nearcast_router_site_check_failures_total",
+		"Checks that the site's routers did not answer in time.", []string{"site"}, nil)
 )
 
 func (siteCollector) Describe(ch chan<- *prometheus.Desc) {
@@ -88,21 +88,21 @@ func (siteCollector) Describe(ch chan<- *prometheus.Desc) {
 }
 
 func (c siteCollector) Collect(ch chan<- prometheus.Metric) {
-	w, err := c.r.world()
+	table, err := c.r.siteTable()
 	if err != nil {
 		return
 	}
-	for i := range w.view.Sites {
-		s := &w.view.Sites[i]
+	for i := range table.view.Sites {
+		s := &table.view.Sites[i]
 		healthy := 0.0
-		if w.sites[i].trouble == "" {
+		if table.sites[i].unhealthy == "" {
 			healthy = 1
 		}
 		ch <- prometheus.MustNewConstMetric(siteHealthy, prometheus.GaugeValue, healthy, s.Name)
 		if s.Reach.RTTMS > 0 {
 			ch <- prometheus.MustNewConstMetric(siteRTT, prometheus.GaugeValue, s.Reach.RTTMS/1000, s.Name)
 		}
-		if i != w.entry {
+		if i != table.entry {
 			ch <- prometheus.MustNewConstMetric(siteMisses, prometheus.CounterValue, float64(s.Reach.Misses), s.Name)
 		}
 	}

@@ -12,13 +12,13 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// observe counts and logs a request. What is logged is the route's pattern,
-// never the URL: it may hold a session's id, and its query could hold anything.
+// observe counts and logs a request. It logs the pattern of the route, never the
+// URL: that may have a session's id, and anything in its query.
 func (r *Router) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		start := time.Now()
 		if err := next(c); err != nil {
-			c.Error(err) // answers now, so that the status is known here
+			c.Error(err) // answers now, so that the status is known below
 		}
 		took := time.Since(start)
 		route, status := c.Path(), c.Response().Status
@@ -41,7 +41,7 @@ func (r *Router) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// headers sets what every answer carries, and answers preflights.
+// headers sets the headers of every answer, and answers preflights.
 func (r *Router) headers(next echo.HandlerFunc) echo.HandlerFunc {
 	csp := r.contentSecurityPolicy()
 	return func(c echo.Context) error {
@@ -49,8 +49,7 @@ func (r *Router) headers(next echo.HandlerFunc) echo.HandlerFunc {
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Content-Security-Policy", csp)
-		// There are no cookies, and so nothing that a page of another origin
-		// could do in a visitor's name.
+		// Without cookies, a page of another origin cannot act as the visitor.
 		h.Set(echo.HeaderAccessControlAllowOrigin, "*")
 		h.Set(echo.HeaderAccessControlExposeHeaders, "Location, Retry-After")
 		h.Set("Cross-Origin-Resource-Policy", "cross-origin")
@@ -65,8 +64,8 @@ func (r *Router) headers(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// contentSecurityPolicy lets pages run what this router serves, show pictures
-// from anywhere, and speak to routers and brains of all sites.
+// contentSecurityPolicy lets pages run scripts of this router, show pictures from
+// anywhere, and connect to routers and brains of all sites.
 func (r *Router) contentSecurityPolicy() string {
 	connect := "'self' https: wss:"
 	if strings.HasPrefix(r.cfg.URL, "http:") {
@@ -82,14 +81,14 @@ func (r *Router) contentSecurityPolicy() string {
 	}, "; ")
 }
 
-// recover turns a panic into a 500, and logs where it came from.
+// recover turns a panic into a 500, and logs its stack.
 func (r *Router) recover(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) (err error) {
 		defer func() {
 			switch x := recover(); x {
 			case nil:
 			case http.ErrAbortHandler:
-				panic(x) // net/http's own way to drop a connection
+				panic(x) // the way of net/http to drop a connection
 			default:
 				err = fmt.Errorf("panic: %v\n%s", x, debug.Stack())
 			}

@@ -40,9 +40,9 @@ var documented = sync.OnceValues(func() (routers.Router, error) {
 	return legacy.NewRouter(doc, openapi3.IsOpenAPI31OrLater())
 })
 
-// checkDocumented holds an exchange to the document: every answer, and every
-// request that was answered well. What is outside the document is a 404, 405
-// or a page's file.
+// checkDocumented checks an exchange against the document: every answer, and every
+// request that was accepted. A path that is not in the document must be a 404, a
+// 405 or a page's file.
 func checkDocumented(t *testing.T, req *http.Request, sent []byte, res *http.Response, got []byte) {
 	t.Helper()
 	find, err := documented()
@@ -78,7 +78,7 @@ func checkDocumented(t *testing.T, req *http.Request, sent []byte, res *http.Res
 	}
 	if res.StatusCode < 300 {
 		if err := openapi3filter.ValidateRequest(context.Background(), in); err != nil {
-			t.Errorf("%s %s was served though the document refuses it: %v", req.Method, req.URL.Path, err)
+			t.Errorf("%s %s was accepted, but the document does not allow it: %v", req.Method, req.URL.Path, err)
 		}
 	}
 	in.Options.ExcludeResponseBody = req.Method == http.MethodHead
@@ -91,8 +91,8 @@ func checkDocumented(t *testing.T, req *http.Request, sent []byte, res *http.Res
 	}
 }
 
-// TestDocumentBites holds that the check above can fail at all.
-func TestDocumentBites(t *testing.T) {
+// TestDocumentRefuses checks that the check above can fail at all.
+func TestDocumentRefuses(t *testing.T) {
 	doc, err := document()
 	if err != nil {
 		t.Fatal(err)
@@ -115,7 +115,7 @@ func TestDocumentBites(t *testing.T) {
 
 var echoParam = regexp.MustCompile(`:(\w+)`)
 
-// TestRoutesAreDocumented holds routes and document together, both ways.
+// TestRoutesAreDocumented checks that routes and document have the same paths.
 func TestRoutesAreDocumented(t *testing.T) {
 	doc, err := document()
 	if err != nil {
@@ -149,8 +149,8 @@ func TestRoutesAreDocumented(t *testing.T) {
 	}
 }
 
-// TestExamples holds the examples to their schemas, and problems' examples to
-// the kinds there are.
+// TestExamples checks the examples against their schemas, and examples of problems
+// against the kinds of problems.
 func TestExamples(t *testing.T) {
 	doc, err := document()
 	if err != nil {
@@ -168,7 +168,7 @@ func TestExamples(t *testing.T) {
 					kind, _ := p["type"].(string)
 					status, _ := p["status"].(float64)
 					if k := kinds[kind]; k.title != p["title"] || float64(k.status) != status {
-						t.Errorf("%s, example %s: %v is none of ours", where, name, p)
+						t.Errorf("%s, example %s: %v has another title or status", where, name, p)
 					}
 				}
 			}

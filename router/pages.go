@@ -28,7 +28,7 @@ type pages struct {
 	tags map[string]tag // by file name
 }
 
-// tag is an ETag and the file it is of.
+// tag is the ETag of a file.
 type tag struct {
 	etag     string
 	size     int64
@@ -47,7 +47,7 @@ func (r *Router) getFile(c echo.Context) error {
 }
 
 func (p *pages) serve(c echo.Context, name string) error {
-	// Names with a dot in front are nobody's business, and Go sources are not pages.
+	// Hidden files and Go sources are not pages.
 	if !fs.ValidPath(name) || strings.HasPrefix(name, ".") || strings.Contains(name, "/.") || path.Ext(name) == ".go" {
 		return echo.ErrNotFound
 	}
@@ -64,7 +64,7 @@ func (p *pages) serve(c echo.Context, name string) error {
 		return fmt.Errorf("open page: %w", err)
 	}
 	if !info.Mode().IsRegular() {
-		return problem(wire.ProblemNotFound, "", "This is a directory; name a file in it.")
+		return problem(wire.ProblemNotFound, "", "This is a directory; request a file in it.")
 	}
 	content, ok := f.(io.ReadSeeker)
 	if !ok {
@@ -106,8 +106,8 @@ func (p *pages) etag(name string, info fs.FileInfo, content io.ReadSeeker) (stri
 	return t.etag, nil
 }
 
-// contentType is by name, and the same on every machine: the system's own table
-// may lack what pages need.
+// contentType depends only on the name: the table of the system may lack types
+// that pages need.
 func contentType(name string) string {
 	switch path.Ext(name) {
 	case ".html":
@@ -128,8 +128,8 @@ func contentType(name string) string {
 	return mime.TypeByExtension(path.Ext(name))
 }
 
-// cacheControl has pages and their code asked after each time, which costs a
-// 304: modules of two releases must not meet in one page. Pictures may be old.
+// cacheControl makes browsers revalidate pages and scripts each time, at the price
+// of a 304: a page must not load modules of two releases. Pictures may be old.
 func cacheControl(name string) string {
 	switch path.Ext(name) {
 	case ".html", ".js", ".mjs", ".css", ".json":

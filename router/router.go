@@ -1,32 +1,31 @@
-// Package router is the front door of Nearcast: an HTTP service, at every site,
-// that says which apps there are, lets a browser measure its way to each site,
-// places a session, and serves the player.
+// Package router is the HTTP service of a site that browsers call first: it lists
+// the apps, lets a browser measure its round trip to each site, places sessions,
+// and serves the player.
 //
-// It is stateless. All it knows of the world is a View that others keep; all
-// it promises is written in tickets, which brains and seats check without
-// asking back. So any router may be killed, replaced or joined by others at any
-// moment, and a router that has lost sight of the world goes on with what it
-// saw last and says so.
+// It is stateless. It reads the state of all sites from a View, and writes what it
+// decides into tickets, which brains and seats check on their own. So routers may
+// be killed, replaced and added at any time. A router whose Consul does not
+// answer serves from its last view, and says so.
 //
-//	GET    /v1/apps                    what can be played, with its room by site
-//	GET    /v1/sites                   where, with a beacon each, and how far apart
-//	POST   /v1/probes                  which sites to measure next, where they are many
-//	GET    /v1/beacon                  nothing, quickly: measure your round trip against it
-//	POST   /v1/sessions                place a session: a ticket and where to take it
-//	GET    /v1/sessions/{id}           what has become of it
-//	DELETE /v1/sessions/{id}           end it
-//	POST   /v1/sessions/{id}/ticket    more time for one who waits
-//	GET    /v1/openapi.yaml            all of this, exactly
-//	GET    /problems/{kind}            what an error means
-//	GET    /healthz, /metrics          for those who operate it
+//	GET    /v1/apps                    the apps, with their capacity at each site
+//	GET    /v1/sites                   the sites, with their beacons and distances
+//	POST   /v1/probes                  the sites to probe next, where there are many
+//	GET    /v1/beacon                  an empty answer, to measure the round trip with
+//	POST   /v1/sessions                place a session: a ticket, and the brain to send it to
+//	GET    /v1/sessions/{id}           the state of a session
+//	DELETE /v1/sessions/{id}           end a session
+//	POST   /v1/sessions/{id}/ticket    renew the ticket of a person that waits
+//	GET    /v1/openapi.yaml            the description of this API
+//	GET    /problems/{kind}            the meaning of an error
+//	GET    /healthz, /metrics          for operators
 //	GET    /, /play/{app}, …           pages
 //
-// Every error is an RFC 9457 problem (wire.Problem). Nothing here uses cookies,
-// so pages of any origin may use the API.
+// Every error is an RFC 9457 problem (wire.Problem). There are no cookies, so
+// pages of any origin may use the API.
 //
 //	r, err := router.New(router.Config{Site: "eu-west-1", URL: "https://eu.play.example", View: view, …})
 //	defer r.Close()
-//	err = r.Serve(ctx, listener) // until ctx ends, and then what was begun
+//	err = r.Serve(ctx, listener) // until ctx ends and the requests in flight are done
 package router
 
 import (
@@ -40,52 +39,56 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/labstack/echo/v4"
 
 	"github.com/nearcast/nearcast/internal/ticket"
+	"github.com/nearcast/nearcast/router/placement/prefix"
 )
 
 // Config is what a router needs. Site, URL, View, Signer and Verifier are required.
 type Config struct {
-	// Site is where this router is.
+	// Site is the router's own site.
 	Site string
-	// URL is where browsers reach it, "https://eu.play.example", without a path.
+	// URL is where browsers reach the router, "https://eu.play.example", without a path.
 	URL string
-	// View is the world as others keep it.
+	// View is what is known of all sites.
 	View View
-	// Signer issues tickets; Verifier checks those that are to be renewed, which
-	// another router may have issued.
+	// Signer signs tickets. Verifier checks tickets that are to be renewed: another
+	// router may have signed them.
 	Signer   *ticket.Signer
 	Verifier *ticket.Verifier
 	// ICE names the STUN and TURN servers that browsers use.
 	ICE ICE
-	// Web holds the pages: index.html, play.html and what they load. nil serves
-	// the API alone.
+	// Web has the pages: index.html, play.html and what they load. With nil, only
+	// the API is served.
 	Web fs.FS
-	// MaxStale is how long the router serves from what it saw last once the
-	// world is out of sight; 0 is MaxStale, the constant.
+	// MaxStale is how long the router serves from its last view while Consul does
+	// not answer; 0 is MaxStale, the constant.
 	MaxStale time.Duration
-	// FrameAncestors are the origins whose pages may frame the player; none by default.
+	// FrameAncestors are the origins whose pages may frame the player; by default none.
 	FrameAncestors []string
-	// Log gets a line for each request of the API; nil is slog.Default().
+	// Log gets a message for each request of the API; nil is slog.Default().
 	Log *slog.Logger
-	// Chance gives numbers in [0, 1) for choices among equals; nil is math/rand.
+	// Chance gives numbers in [0, 1) for choices between equals; nil is math/rand.
 	Chance func() float64
 }
 
 // Router is an http.Handler. It may be used by many goroutines at once.
 type Router struct {
-	cfg     Config
-	log     *slog.Logger
-	echo    *echo.Echo
-	metrics *metrics
-	brains  *http.Client
-	pages   *pages
-	advisor *advisor
-	last    atomic.Pointer[world] // what was computed of the view of late
+	cfg      Config
+	log      *slog.Logger
+	echo     *echo.Echo
+	metrics  *metrics
+	brains   *http.Client
+	pages    *pages
+	models   models
+	prefixes *prefix.Store
+	latest   atomic.Pointer[siteTable]
+	memory   sync.Pool // of *launchMemory
 }
 
 // New makes a router. It starts nothing.
@@ -96,7 +99,7 @@ func New(cfg Config) (*Router, error) {
 	base, err := url.Parse(cfg.URL)
 	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" ||
 		strings.Trim(base.Path, "/") != "" || base.RawQuery != "" || base.Fragment != "" || base.User != nil {
-		return nil, fmt.Errorf("new router: URL %q is not of the form https://host[:port]", cfg.URL)
+		return nil, fmt.Errorf("new router: URL %q must have the form https://host[:port]", cfg.URL)
 	}
 	cfg.URL = base.Scheme + "://" + base.Host
 	if err := cfg.ICE.check(); err != nil {
@@ -112,7 +115,7 @@ func New(cfg Config) (*Router, error) {
 		cfg.MaxStale = MaxStale
 	}
 	r := &Router{
-		cfg: cfg, log: cfg.Log, advisor: newAdvisor(),
+		cfg: cfg, log: cfg.Log,
 		brains: &http.Client{
 			Timeout: askTimeout,
 			Transport: &http.Transport{
@@ -120,10 +123,12 @@ func New(cfg Config) (*Router, error) {
 				MaxIdleConnsPerHost: 4,
 				IdleConnTimeout:     time.Minute,
 			},
-			// A brain that redirects is not a brain.
+			// Brains do not redirect.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
+	r.memory.New = func() any { return new(launchMemory) }
+	r.prefixes = prefix.New(prefix.Config{Between: r.models.between})
 	r.metrics = newMetrics(r)
 	if cfg.Web != nil {
 		r.pages = newPages(cfg.Web)
@@ -136,7 +141,7 @@ func (r *Router) routes() *echo.Echo {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.HTTPErrorHandler = r.fail
-	// Only proxies in private networks are believed about whom they speak for.
+	// X-Forwarded-For counts only from proxies in private networks.
 	e.IPExtractor = echo.ExtractIPFromXFFHeader()
 	e.Use(r.observe, r.headers, r.recover)
 
@@ -161,7 +166,7 @@ func (r *Router) routes() *echo.Echo {
 		get("/play/:app", r.page("play.html"))
 		get("/favicon.ico", r.page("assets/favicon.svg"))
 		get("/*", r.getFile)
-		// Otherwise the pages' pattern would answer these, with 404.
+		// Else the pattern of the pages would answer these with 404.
 		get("/v1/sessions", onlyPost)
 		get("/v1/probes", onlyPost)
 		get("/v1/sessions/:id/ticket", onlyPost)
@@ -177,21 +182,21 @@ func onlyPost(c echo.Context) error {
 // ServeHTTP serves one request.
 func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) { r.echo.ServeHTTP(w, req) }
 
-// Close lets go of connections to brains. Requests in flight are not waited for.
+// Close closes the connections to brains. It does not wait for requests.
 func (r *Router) Close() {
 	r.brains.CloseIdleConnections()
-	r.advisor.wg.Wait()
+	r.models.wait()
 }
 
-// drainTime is how long requests in flight have when Serve ends.
+// drainTime is how long Serve waits for requests in flight when it ends.
 const drainTime = 3 * time.Second
 
-// Serve serves on l until ctx ends; then it takes no more requests, finishes
+// Serve serves on l until ctx ends. Then it accepts no more requests, finishes
 // those in flight and returns nil. It closes l.
 func (r *Router) Serve(ctx context.Context, l net.Listener) error {
 	srv := &http.Server{
 		Handler: r,
-		// Nothing that a browser asks of a router is large or slow.
+		// No request to a router is large or slow.
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second,
 		WriteTimeout:      30 * time.Second,
@@ -211,7 +216,7 @@ func (r *Router) Serve(ctx context.Context, l net.Listener) error {
 	err := srv.Shutdown(drain)
 	if err != nil {
 		srv.Close()
-		err = fmt.Errorf("shut down with requests in flight: %w", err)
+		err = fmt.Errorf("finish requests in flight: %w", err)
 	}
 	<-served
 	return err

@@ -101,8 +101,8 @@ func instance(site string) wire.Instance {
 	return wire.Instance{ID: "router-" + site, Site: site, URL: "https://" + site + ".example", Address: "127.0.0.1:1", Healthy: true}
 }
 
-// testWorld has "chess" at both of its sites and "golf" at one.
-func testWorld() Snapshot {
+// testSnapshot has "chess" at both of its sites and "golf" at one.
+func testSnapshot() Snapshot {
 	return Snapshot{Ready: true, Sites: []Site{
 		{Name: "east", Brains: []wire.Instance{brain("east")}, Routers: []wire.Instance{instance("east")},
 			Apps: map[string]wire.App{"chess": app("chess", 3, capacity(2, 1)), "golf": app("golf", 1, capacity(0, 0))}},
@@ -113,7 +113,7 @@ func testWorld() Snapshot {
 
 func newRig(t *testing.T, change ...func(*Config)) *rig {
 	t.Helper()
-	g := &rig{t: t, view: &stage{snap: testWorld()}, signer: testkit.Signer(t), logs: &logs{}}
+	g := &rig{t: t, view: &stage{snap: testSnapshot()}, signer: testkit.Signer(t), logs: &logs{}}
 	cfg := Config{
 		Site: "east", URL: "https://east.example", View: g.view,
 		Signer: g.signer, Verifier: ticket.NewVerifier(g.signer.Public()),
@@ -144,7 +144,7 @@ func (w testWriter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// call makes a request and holds it and its answer to the OpenAPI document.
+// call makes a request, and checks it and its answer against the OpenAPI document.
 // The body may be a string, which is sent as it is, or a value.
 func (g *rig) call(method, path string, body any, header ...string) (*http.Response, []byte) {
 	g.t.Helper()
@@ -294,7 +294,7 @@ func TestNoSite(t *testing.T) {
 		s.Sites = append(s.Sites, Site{Name: "zenith"})
 	})
 	p := g.refused(wire.ProblemNoSite, "POST", "/v1/sessions", `{"app":"chess"}`)
-	for _, want := range []string{"east: seats fail to start: error(content-missing): s3://models/king.glb", "west: no healthy brain", "zenith: the app is not at this site"} {
+	for _, want := range []string{"east: seats fail to start: error(content-missing): s3://models/king.glb", "west: no healthy brain", "zenith: the site does not have the app"} {
 		if !strings.Contains(p.Detail, want) {
 			t.Errorf("detail %q lacks %q", p.Detail, want)
 		}
@@ -313,19 +313,19 @@ func TestSilentSite(t *testing.T) {
 	near := `{"app":"chess","rtt_ms":{"west":1,"east":90}}`
 	silent(silence / 2)
 	if out := into[wire.LaunchResponse](g, 201, "POST", "/v1/sessions", near); out.Site != "west" {
-		t.Error("a hiccup of a site's Consul takes it out")
+		t.Error("a short failure of a site's Consul excludes it")
 	}
 	silent(2 * silence)
 	if out := into[wire.LaunchResponse](g, 201, "POST", "/v1/sessions", near); out.Site != "east" {
-		t.Error("people are sent to a site that fell silent")
+		t.Error("a session is placed at a silent site")
 	}
 	g.view.set(func(s *Snapshot) { s.StaleSince = time.Now().Add(-MaxStale + time.Minute) })
 	if out := into[wire.LaunchResponse](g, 201, "POST", "/v1/sessions", near); out.Site != "west" {
-		t.Error("with everything out of sight, the last known view does not count")
+		t.Error("the last view does not count while Consul does not answer")
 	}
 }
 
-// TestStaleForTooLong holds that a view is not served from for ever.
+// TestStaleForTooLong checks that a stale view is not served for ever.
 func TestStaleForTooLong(t *testing.T) {
 	g := newRig(t, func(c *Config) { c.MaxStale = time.Minute })
 	g.view.set(func(s *Snapshot) { s.StaleSince = time.Now().Add(-50 * time.Second) })
@@ -338,7 +338,7 @@ func TestStaleForTooLong(t *testing.T) {
 		"/v1/apps": nil, "/v1/sites": nil, "/healthz": nil, "/v1/sessions": `{"app":"chess"}`, "/v1/probes": `{"rtt_ms":{}}`,
 	} {
 		method := map[bool]string{true: "GET", false: "POST"}[body == nil]
-		if p := g.refused(wire.ProblemUnavailable, method, path, body); !strings.Contains(p.Detail, "lost sight of its site's Consul 1m1s ago") {
+		if p := g.refused(wire.ProblemUnavailable, method, path, body); !strings.Contains(p.Detail, "lost contact with its site's Consul 1m1s ago") {
 			t.Errorf("%s: %s", path, p.Detail)
 		}
 	}
@@ -451,14 +451,14 @@ func TestWrongMethodAndPath(t *testing.T) {
 	}
 }
 
-// FuzzLaunch holds that no body makes a 5xx, and that what passes makes sense.
+// FuzzLaunch checks that no body causes a 5xx, and that only JSON is accepted.
 func FuzzLaunch(f *testing.F) {
 	for _, b := range badInput {
 		f.Add([]byte(b.body))
 	}
 	f.Add([]byte(`{"app":"chess","version":5,"rtt_ms":{"east":1,"west":0},"preferences":{"allow":["west"],"deny":[],"max_rtt_ms":60}}`))
 	signer := testkit.Signer(f)
-	r, err := New(Config{Site: "east", URL: "http://east.example", View: &stage{snap: testWorld()}, Signer: signer,
+	r, err := New(Config{Site: "east", URL: "http://east.example", View: &stage{snap: testSnapshot()}, Signer: signer,
 		Verifier: ticket.NewVerifier(signer.Public()), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		f.Fatal(err)
@@ -472,7 +472,7 @@ func FuzzLaunch(f *testing.F) {
 			t.Fatalf("%d: %s", rec.Code, rec.Body)
 		}
 		if rec.Code == 201 && !json.Valid(body) {
-			t.Fatal("took what is not JSON")
+			t.Fatal("accepted a body that is not JSON")
 		}
 	})
 }
@@ -607,7 +607,7 @@ func TestPreflight(t *testing.T) {
 			t.Errorf("%s: %s %v", path, res.Status, h)
 		}
 	}
-	// Errors, too, must be readable by the page that made them.
+	// A page of another origin must be able to read errors, too.
 	if res, _ := g.call("POST", "/v1/sessions", `{`, "Origin", "https://shop.example"); res.Header.Get("Access-Control-Allow-Origin") != "*" {
 		t.Error("a problem is not readable across origins")
 	}
@@ -699,7 +699,7 @@ func TestHealthAndMetrics(t *testing.T) {
 		}
 	}
 	if strings.Contains(string(body), "some/path") {
-		t.Error("callers can invent time series")
+		t.Error("callers can create time series")
 	}
 }
 

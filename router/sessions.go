@@ -15,23 +15,22 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// A router keeps no sessions. Whoever asks after one is answered by asking the
-// brains: each knows the seats of its site and the people that wait with it.
-// The session's id is 128 random bits that only its owner and the operators
-// have, and so is all the leave that is needed.
+// A router keeps no sessions. It asks the brains: each knows the seats of its site
+// and the people that wait in its queues. A session's id is 128 random bits that
+// only its owner and the operators have, so knowing it is permission enough.
 
-// askTimeout bounds asking brains: they are to answer from memory.
+// askTimeout bounds a request to a brain. Brains answer from memory.
 const askTimeout = 3 * time.Second
 
-// errNotThere is a brain's answer that it does not know the session.
-var errNotThere = errors.New("the brain does not know the session")
+// errUnknown is returned for a brain that does not know the session.
+var errUnknown = errors.New("the brain does not know the session")
 
 func (r *Router) getSession(c echo.Context) error {
 	c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
 	view, err := ask(r, c, http.MethodGet, func(res *http.Response, from brainRef) (wire.SessionView, error) {
 		var view wire.SessionView
 		if err := json.NewDecoder(io.LimitReader(res.Body, wire.MaxBody)).Decode(&view); err != nil {
-			return view, fmt.Errorf("decode the brain's answer: %w", err)
+			return view, fmt.Errorf("ask brain: decode answer: %w", err)
 		}
 		if view.Site == "" {
 			view.Site = from.site
@@ -57,22 +56,21 @@ func (r *Router) deleteSession(c echo.Context) error {
 // brainRef is a brain to ask.
 type brainRef struct{ site, id, address string }
 
-// ask asks all brains of all sites at once about the session that the request
-// names, and takes the first that knows it.
+// ask sends a request about a session to all brains of all sites at once, and
+// takes the first answer of one that knows it.
 func ask[T any](r *Router, c echo.Context, method string, read func(*http.Response, brainRef) (T, error)) (T, error) {
 	var none T
 	id := c.Param("id")
 	if !ticket.ValidSession(id) {
 		return none, problem(wire.ProblemNotFound, "", "There is no such session.")
 	}
-	world, err := r.world()
+	table, err := r.siteTable()
 	if err != nil {
 		return none, err
 	}
-	view := world.view
 	var brains []brainRef
-	dark := 0 // sites of which nobody can be asked
-	for _, s := range view.Sites {
+	unasked := 0 // sites with apps and without a healthy brain
+	for _, s := range table.view.Sites {
 		before := len(brains)
 		for _, b := range s.Brains {
 			if b.Healthy {
@@ -80,7 +78,7 @@ func ask[T any](r *Router, c echo.Context, method string, read func(*http.Respon
 			}
 		}
 		if len(brains) == before && len(s.Apps) > 0 {
-			dark++
+			unasked++
 		}
 	}
 
@@ -91,7 +89,7 @@ func ask[T any](r *Router, c echo.Context, method string, read func(*http.Respon
 		err   error
 		from  brainRef
 	}
-	answers := make(chan answer, len(brains)) // nobody is left waiting to be heard
+	answers := make(chan answer, len(brains)) // no goroutine blocks when the first answer is taken
 	for _, b := range brains {
 		go func() {
 			value, err := askOne(ctx, r.brains, method, id, b, read)
@@ -104,36 +102,36 @@ func ask[T any](r *Router, c echo.Context, method string, read func(*http.Respon
 		if a.err == nil {
 			return a.value, nil
 		}
-		if !errors.Is(a.err, errNotThere) {
+		if !errors.Is(a.err, errUnknown) {
 			failed++
-			r.log.Warn("a brain did not answer", "brain", a.from.id, "site", a.from.site, "error", a.err)
+			r.log.Warn("brain did not answer", "brain", a.from.id, "site", a.from.site, "error", a.err)
 		}
 	}
-	if failed+dark > 0 {
-		return none, problem(wire.ProblemUnavailable, "", "No brain that answers knows this session, but not all do answer; try again in a moment.")
+	if failed+unasked > 0 {
+		return none, problem(wire.ProblemUnavailable, "", "The brains that answered do not know this session, but some brains did not answer; try again in a moment.")
 	}
-	return none, problem(wire.ProblemNotFound, "", "There is no such session, or it is over.")
+	return none, problem(wire.ProblemNotFound, "", "There is no such session, or it has ended.")
 }
 
 func askOne[T any](ctx context.Context, client *http.Client, method, id string, b brainRef, read func(*http.Response, brainRef) (T, error)) (T, error) {
 	var none T
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+b.address+"/v1/sessions/"+id, nil)
 	if err != nil {
-		return none, fmt.Errorf("ask the brain: %w", err)
+		return none, fmt.Errorf("ask brain: %w", err)
 	}
 	res, err := client.Do(req)
 	if err != nil {
-		return none, fmt.Errorf("ask the brain: %w", err)
+		return none, fmt.Errorf("ask brain: %w", err)
 	}
 	defer func() {
-		_, _ = io.CopyN(io.Discard, res.Body, wire.MaxBody) // so that the connection is used again
+		_, _ = io.CopyN(io.Discard, res.Body, wire.MaxBody) // so that the connection can be reused
 		res.Body.Close()
 	}()
 	switch {
 	case res.StatusCode/100 == 2:
 		return read(res, b)
 	case res.StatusCode == http.StatusNotFound, res.StatusCode == http.StatusGone:
-		return none, errNotThere
+		return none, errUnknown
 	}
-	return none, fmt.Errorf("ask the brain: it answered %s", res.Status)
+	return none, fmt.Errorf("ask brain: status %s", res.Status)
 }

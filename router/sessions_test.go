@@ -45,7 +45,7 @@ func (b *seatOf) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	})
 }
 
-// seatBrains puts a brain that answers at each address given into the world.
+// seatBrains adds a brain for each address.
 func (g *rig) seatBrains(west ...string) {
 	g.view.set(func(s *Snapshot) {
 		s.Sites[1].Brains = nil
@@ -90,7 +90,7 @@ func TestSession(t *testing.T) {
 		g.refused(wire.ProblemNotFound, "GET", "/v1/sessions/"+id, nil)
 	}
 	if known.asked.Load() != before {
-		t.Error("brains are asked about what cannot be a session")
+		t.Error("brains are asked for an id that is not a session's")
 	}
 
 	if res, body := g.call("DELETE", path, nil); res.StatusCode != 204 || !known.ended.Load() {
@@ -109,9 +109,9 @@ func TestSessionWhenBrainsFail(t *testing.T) {
 	closed := serveBrain(t, http.NotFoundHandler()) // stands in for the other site
 	broken := serveBrain(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }))
 	garbage := serveBrain(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") }))
-	elsewhere := serveBrain(t, http.RedirectHandler("http://127.0.0.1:1/", http.StatusFound))
+	redirecting := serveBrain(t, http.RedirectHandler("http://127.0.0.1:1/", http.StatusFound))
 	for name, address := range map[string]string{
-		"refuses connections": "127.0.0.1:1", "fails": broken, "talks nonsense": garbage, "redirects": elsewhere,
+		"refuses connections": "127.0.0.1:1", "fails": broken, "talks nonsense": garbage, "redirects": redirecting,
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := newRig(t)
@@ -138,7 +138,7 @@ func TestSessionWhenBrainsFail(t *testing.T) {
 	})
 }
 
-// TestSlowBrainIsNotWaitedFor holds that one brain that knows is enough.
+// TestSlowBrainIsNotWaitedFor checks that one brain that knows is enough.
 func TestSlowBrainIsNotWaitedFor(t *testing.T) {
 	g := newRig(t)
 	release := make(chan struct{})
@@ -158,14 +158,14 @@ func TestSlowBrainIsNotWaitedFor(t *testing.T) {
 	}
 }
 
-// TestServe holds that a request in flight outlives the end of Serve's context,
+// TestServe checks that a request in flight outlives the end of Serve's context,
 // and that nothing is served after it.
 func TestServe(t *testing.T) {
 	entered, release := make(chan struct{}), make(chan struct{})
 	let := sync.OnceFunc(func() { close(release) })
 	defer let()
 	key := testkit.Signer(t)
-	view := &stage{snap: testWorld()}
+	view := &stage{snap: testSnapshot()}
 	slow := serveBrain(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		close(entered)
 		<-release

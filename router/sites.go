@@ -9,7 +9,7 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// getSites lists where apps can be played, and how to measure the way there.
+// getSites lists the sites, and what to measure the round trips against.
 func (r *Router) getSites(c echo.Context) error {
 	all := false
 	switch distances := c.QueryParam("distances"); distances {
@@ -17,30 +17,30 @@ func (r *Router) getSites(c echo.Context) error {
 	case "all":
 		all = true
 	default:
-		return problem(wire.ProblemInvalid, "", "distances is %q and must be all, or entry (which it is without).", distances)
+		return problem(wire.ProblemInvalid, "", "distances must be \"entry\" (the default) or \"all\", not %q.", distances)
 	}
-	w, err := r.world()
+	table, err := r.siteTable()
 	if err != nil {
 		return err
 	}
-	first, err := r.firstProbes(w, c)
+	first, err := r.firstProbes(table, c)
 	if err != nil {
 		return err
 	}
 	out := wire.SitesResponse{
-		Entry: r.cfg.Site, Sites: make([]wire.SiteView, 0, len(w.view.Sites)), Probe: first, Stale: w.view.Stale(),
+		Entry: r.cfg.Site, Sites: make([]wire.SiteView, 0, len(table.view.Sites)), Probe: first, Stale: table.view.Stale(),
 	}
-	for i := range w.view.Sites {
-		s := &w.view.Sites[i]
+	for i := range table.view.Sites {
+		s := &table.view.Sites[i]
 		v := wire.SiteView{
 			Site: s.Name, Residency: s.Info.Residency, GPU: s.Info.GPU,
-			Healthy: w.sites[i].trouble == "", Unhealthy: w.sites[i].trouble,
+			Healthy: table.sites[i].unhealthy == "", Unhealthy: table.sites[i].unhealthy,
 			Apps: make(map[string]wire.Capacity, len(s.Apps)),
 		}
 		for id, app := range s.Apps {
 			v.Apps[id] = app.Capacity
 		}
-		if i == w.entry {
+		if i == table.entry {
 			v.RouterURL = r.cfg.URL
 		} else if near, ok := pick(s.Routers, r.cfg.Chance); ok {
 			v.RouterURL = strings.TrimRight(near.URL, "/")
@@ -49,9 +49,9 @@ func (r *Router) getSites(c echo.Context) error {
 			v.BeaconURL = v.RouterURL + "/v1/beacon"
 		}
 		if v.Healthy {
-			v.BrainURL = w.brain(i, r.cfg.Chance)
+			v.BrainURL = table.brain(i, r.cfg.Chance)
 		}
-		if all || i == w.entry {
+		if all || i == table.entry {
 			v.Distances = s.Distances
 		}
 		out.Sites = append(out.Sites, v)

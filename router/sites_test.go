@@ -15,7 +15,7 @@ import (
 	"github.com/nearcast/nearcast/router/reach"
 )
 
-// third is another site of the test world, with "chess".
+// third is another site of the tests, with "chess".
 func third() Site {
 	return Site{Name: "south", Brains: []wire.Instance{brain("south")}, Routers: []wire.Instance{instance("south")},
 		Apps: map[string]wire.App{"chess": app("chess", 1, capacity(4, 0))}}
@@ -85,33 +85,32 @@ func TestSilentSites(t *testing.T) {
 	reached(answers(40), silentFor(time.Second))
 	out := launch(nearWest)
 	last := out.Candidates[2]
-	if out.Site != "south" || last.Site != "west" || !strings.HasPrefix(last.Excluded, "does not answer since") || last.BrainURL == "" {
+	if out.Site != "south" || last.Site != "west" || !strings.HasPrefix(last.Excluded, "has not answered since") || last.BrainURL == "" {
 		t.Errorf("%+v", out)
 	}
 	sites := into[wire.SitesResponse](g, 200, "GET", "/v1/sites", nil)
-	if west := sites.Sites[2]; west.Healthy || !strings.HasPrefix(west.Unhealthy, "does not answer since") || west.BrainURL != "" || west.RouterURL == "" ||
+	if west := sites.Sites[2]; west.Healthy || !strings.HasPrefix(west.Unhealthy, "has not answered since") || west.BrainURL != "" || west.RouterURL == "" ||
 		fmt.Sprint(sites.Probe) != "[east south]" {
 		t.Errorf("%+v", sites)
 	}
-	// That Consul hears of it is no news of the way there.
 	_, body := g.call("GET", "/metrics", nil)
 	for _, want := range []string{`nearcast_router_site_healthy{site="west"} 0`, `nearcast_router_site_healthy{site="south"} 1`,
-		`nearcast_router_site_rtt_seconds{site="south"} 0.04`, `nearcast_router_site_probe_failures_total{site="west"} 7`} {
+		`nearcast_router_site_rtt_seconds{site="south"} 0.04`, `nearcast_router_site_check_failures_total{site="west"} 7`} {
 		if !strings.Contains(string(body), want) {
 			t.Errorf("metrics lack %s", want)
 		}
 	}
 
-	// Nobody answers: the trouble is at this end.
+	// No site answers: the own site is cut off.
 	reached(silentFor(time.Second), silentFor(time.Second))
 	out = launch(nearWest)
-	if out.Site != "east" || !strings.Contains(out.Candidates[1].Reason, "this router's own may be cut off") {
+	if out.Site != "east" || !strings.Contains(out.Candidates[1].Reason, "this router's own site may be cut off") {
 		t.Errorf("%+v", out)
 	}
 	if out := launch(`{"app":"chess","rtt_ms":{"west":1},"preferences":{"deny":["east"]}}`); out.Site != "west" {
-		t.Errorf("a site cut off from all others, and of no use itself, sends nobody elsewhere: %+v", out)
+		t.Errorf("a site that is cut off and cannot serve does not send people to other sites: %+v", out)
 	}
-	// What does not answer and was never there is still not there.
+	// A site that does not answer and has no brain cannot serve either.
 	g.view.set(func(s *Snapshot) { s.Sites[1].Brains, s.Sites[2].Brains = nil, nil })
 	p := g.refused(wire.ProblemNoSite, "POST", "/v1/sessions", `{"app":"chess","lost":["east"]}`)
 	if !strings.Contains(p.Detail, "west: no healthy brain") {
@@ -119,22 +118,22 @@ func TestSilentSites(t *testing.T) {
 	}
 }
 
-// TestSilentConsul holds that a site that answers for itself is believed while
-// Consul has no word of it, unless it has lost sight of itself, too.
+// TestSilentConsul checks that a site whose routers answer is trusted while Consul
+// has no news of it, unless its routers do not see it either.
 func TestSilentConsul(t *testing.T) {
 	g := threeSites(t)
-	blind := answers(80)
-	blind.Blind = true
+	unhealthy := answers(80)
+	unhealthy.Unhealthy = true
 	for name, tt := range map[string]struct {
 		reach reach.State
 		since time.Duration
 		want  string
 	}{
-		"answers":                      {answers(80), 5 * time.Minute, "west"},
-		"answers for too long":         {answers(80), MaxStale + time.Second, "south"},
-		"lost sight of itself":         {blind, 2 * silence, "south"},
-		"lost sight of itself just so": {blind, silence / 2, "west"},
-		"nobody asks":                  {reach.State{}, 2 * silence, "south"},
+		"answers":                          {answers(80), 5 * time.Minute, "west"},
+		"answers for too long":             {answers(80), MaxStale + time.Second, "south"},
+		"does not see itself":              {unhealthy, 2 * silence, "south"},
+		"has not seen itself for a moment": {unhealthy, silence / 2, "west"},
+		"is not checked":                   {reach.State{}, 2 * silence, "south"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g.t = t
@@ -179,7 +178,7 @@ func TestPredictedRoundTrips(t *testing.T) {
 	if c := find(out, "west"); out.Site != "south" || c.RTTSource != wire.RTTPredicted || c.RTTMS != 40 {
 		t.Errorf("%+v", c)
 	}
-	// The way from the entry was measured here, and is better than south's idea of it.
+	// This router measured the distance to the entry, which is better than what south knows.
 	if c := find(out, "east"); c.RTTMS != 50 || c.RTTSource != wire.RTTPredicted {
 		t.Errorf("%+v", c)
 	}
@@ -208,12 +207,12 @@ func TestPreferences(t *testing.T) {
 		}
 	}
 	for body, want := range map[string]struct{ field, says string }{
-		`"preferences":{"deny":["east","west","south"]}`:                             {"/preferences/deny", "the request's own rule removed it (excluded by the request)"},
-		`"preferences":{"allow":["west"],"residency":["za"]}`:                        {"/preferences/residency", "The last that could was west"},
-		`"preferences":{"gpu":"nvidia-l4","residency":["za","us"]},"lost":["south"]`: {"/preferences/gpu", "The last that could was west"},
-		`"preferences":{"gpu":"quantum"}`:                                            {"/preferences/gpu", "no GPU of the class asked for"},
-		`"rtt_ms":{"east":20,"south":30,"west":40},"preferences":{"max_rtt_ms":10}`:  {"/preferences/max_rtt_ms", "farther than asked for"},
-		`"version":77`: {"/version", "the version asked for is not at this site"},
+		`"preferences":{"deny":["east","west","south"]}`:                             {"/preferences/deny", "removed by the request: in the request's deny list"},
+		`"preferences":{"allow":["west"],"residency":["za"]}`:                        {"/preferences/residency", "The last candidate was west"},
+		`"preferences":{"gpu":"nvidia-l4","residency":["za","us"]},"lost":["south"]`: {"/preferences/gpu", "The last candidate was west"},
+		`"preferences":{"gpu":"quantum"}`:                                            {"/preferences/gpu", "no GPU of the requested class"},
+		`"rtt_ms":{"east":20,"south":30,"west":40},"preferences":{"max_rtt_ms":10}`:  {"/preferences/max_rtt_ms", "farther than requested"},
+		`"version":77`: {"/version", "the site does not have the requested version"},
 	} {
 		p := g.refused(wire.ProblemNoSite, "POST", "/v1/sessions", `{"app":"chess",`+body+`}`)
 		if p.Field != want.field || !strings.Contains(p.Detail, want.says) {
@@ -252,7 +251,8 @@ func TestOverflow(t *testing.T) {
 	}
 }
 
-// TestLiar holds that impossible claims are told, and change nobody else's way.
+// TestLiar checks that impossible claims are marked, and do not change where
+// others are placed.
 func TestLiar(t *testing.T) {
 	g := threeSites(t)
 	honest := into[wire.LaunchResponse](g, 201, "POST", "/v1/sessions", `{"app":"chess","rtt_ms":{"east":20,"south":44,"west":70}}`)
@@ -261,10 +261,10 @@ func TestLiar(t *testing.T) {
 			out := into[wire.LaunchResponse](g, 201, "POST", "/v1/sessions", `{"app":"chess","rtt_ms":`+lie+`}`)
 			for _, c := range out.Candidates {
 				if c.RTTSource == wire.RTTMeasured && c.RTTMS == 0 {
-					t.Fatalf("0 ms is believed: %+v", c)
+					t.Fatalf("0 ms counts: %+v", c)
 				}
 			}
-			if !strings.Contains(out.Candidates[0].Reason, "as 0 ms, which cannot be") {
+			if !strings.Contains(out.Candidates[0].Reason, "as 0 ms, which is impossible") {
 				t.Fatalf("%s: the answer does not show it: %+v", lie, out.Candidates[0])
 			}
 		}
@@ -278,13 +278,13 @@ func TestLiar(t *testing.T) {
 func TestProbes(t *testing.T) {
 	g := newRig(t)
 	const n = 60
-	g.view.set(func(s *Snapshot) { *s = planet(n) })
+	g.view.set(func(s *Snapshot) { *s = randomSites(n) })
 	g.router.cfg.Site = "site-000"
 	first := into[wire.SitesResponse](g, 200, "GET", "/v1/sites", nil)
 	if len(first.Probe) != firstAtOnce {
 		t.Errorf("%d sites are to be probed first", len(first.Probe))
 	}
-	// Somebody beside each of some sites asks until she is told that it is enough.
+	// For some sites: a person near it asks until no more probes are advised.
 	view := g.view.Snapshot()
 	for home := 1; home < n; home += 7 {
 		way := func(site string) float64 {
@@ -321,7 +321,7 @@ func TestProbes(t *testing.T) {
 	if len(out.Probe) == 0 || strings.Contains(strings.Join(first.Probe, " "), out.Probe[0]) {
 		t.Errorf("%+v after %v failed", out, first.Probe)
 	}
-	// Who is still waited for is not asked again either.
+	// Sites that have not answered yet are not asked again.
 	out = into[wire.ProbeResponse](g, 200, "POST", "/v1/probes", wire.ProbeRequest{
 		RTTMS: map[string]float64{first.Probe[0]: 40}, SilentMS: map[string]float64{first.Probe[1]: 45, first.Probe[2]: 45},
 	})
@@ -338,7 +338,7 @@ func TestProbes(t *testing.T) {
 	}
 }
 
-// TestNewSite holds that advice follows the list of sites.
+// TestNewSite checks that advice follows the list of sites.
 func TestNewSite(t *testing.T) {
 	g := threeSites(t)
 	ask := func() wire.ProbeResponse {
@@ -387,7 +387,7 @@ func TestBadProbes(t *testing.T) {
 	g.refused(wire.ProblemMethod, "GET", "/v1/probes", nil)
 }
 
-// TestOtherOrigins holds that a page that came from another site's router can go on here.
+// TestOtherOrigins checks that a page from another site's router can use this one.
 func TestOtherOrigins(t *testing.T) {
 	g := newRig(t)
 	for path, tt := range map[string]struct{ method, body string }{
@@ -411,8 +411,8 @@ func TestOtherOrigins(t *testing.T) {
 	}
 }
 
-// TestCaller holds that nobody can speak in the name of another address, save a
-// proxy of ours.
+// TestCaller checks that only a proxy in a private network can set the address of
+// the caller.
 func TestCaller(t *testing.T) {
 	g := newRig(t)
 	for from, want := range map[[2]string]string{

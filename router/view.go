@@ -9,19 +9,19 @@ import (
 	"github.com/nearcast/nearcast/router/reach"
 )
 
-// View is the world as somebody else keeps it up to date.
+// View is what is known of all sites. Package consul keeps one.
 type View interface {
-	// Snapshot is what is known now. The caller does not change it, and neither
-	// does anybody else. Snapshots between which nothing changed share the same
-	// Sites: what the router computes of them, it computes once.
+	// Snapshot is what is known now. It does not change once it was returned.
+	// Snapshots between which nothing changed may share the same Sites: then the
+	// router computes once what it needs of them.
 	Snapshot() Snapshot
 }
 
-// Snapshot is the world at one moment.
+// Snapshot is what is known of all sites at one moment.
 type Snapshot struct {
-	// Ready is false until the world was seen for the first time.
+	// Ready is false until the router's own site was seen for the first time.
 	Ready bool
-	// StaleSince is when the world was seen last, if it is out of sight now.
+	// StaleSince is when the own site was seen last, if Consul does not answer now.
 	StaleSince time.Time
 	// Sites are sorted by name.
 	Sites []Site
@@ -45,17 +45,17 @@ type Site struct {
 	Apps    map[string]wire.App // by id
 	Brains  []wire.Instance
 	Routers []wire.Instance
-	// Info is what the site says of itself; zero while it says nothing.
+	// Info is what the site says of itself; zero before it does.
 	Info wire.SiteInfo
-	// StaleSince is when word of this site came last, if there is none now.
+	// StaleSince is when the last news of this site came, if there is none now.
 	StaleSince time.Time
-	// Reach is whether its routers answer those of this site; zero where nobody asks.
+	// Reach is whether its routers answer this one; zero where they are not checked.
 	Reach reach.State
 	// Distances are the round trips to other sites, by name.
 	Distances map[string]wire.Distance
 }
 
-// pick chooses one healthy instance, so that replicas share the load.
+// pick chooses a healthy instance at random, so that instances share the load.
 func pick(of []wire.Instance, chance func() float64) (wire.Instance, bool) {
 	healthy := 0
 	for _, i := range of {

@@ -13,7 +13,7 @@
 //	decision_time      ms   from the first probe to the decision
 //	                   rtt  the same in round trips to the nearest site
 //	doubted            share  of people whose claims are doubted; label claims
-//	decisions_per_s    /s   placement.Room.Rank on one core; with allocations and bytes
+//	decisions_per_s    /s   placement.Ranker.Rank on one core; with allocations and bytes
 //	advices_per_s      /s   probe.Model.Next on one core
 //	launches_per_s     /s   POST /v1/sessions over loopback, 200 sites, tickets signed, the
 //	                        load made by the same process; label measured: round trips sent

@@ -30,12 +30,12 @@ func (b *bench) takeSpeed(ctx context.Context) error {
 				few[w.names[i]] = w.from(i)
 			}
 		}
-		room := new(placement.Room) // as a router keeps them
+		ranker := new(placement.Ranker) // as a router reuses them
 		chance := rand.New(rand.NewPCG(b.seed, 1)).Float64
 		for _, measured := range []map[string]float64{few, all} {
 			req := placement.Request{RTT: measured, Entry: w.names[0], Between: w.between}
 			l := labels("sites", n, "measured", len(measured))
-			if err := b.rate(ctx, "decisions_per_s", "decision", l, func() { room.Rank(req, sites, chance) }); err != nil {
+			if err := b.rate(ctx, "decisions_per_s", "decision", l, func() { ranker.Rank(req, sites, chance) }); err != nil {
 				return err
 			}
 		}

@@ -10,16 +10,16 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// usual are the variables that Consul's and Nomad's own programs take, and that
-// Nomad gives to a task with a workload identity.
+// usual are the variables that the programs of Consul and Nomad read, and that
+// Nomad sets for a task with a workload identity.
 var usual = map[string]string{
 	"consul-token": "CONSUL_HTTP_TOKEN",
 	"nomad-token":  "NOMAD_TOKEN",
 }
 
-// flagsFromEnv sets each flag that the command line does not from the
+// flagsFromEnv sets each flag that is not on the command line from the
 // environment: --ticket-key from NEARCAST_TICKET_KEY. An empty variable counts
-// as none. Flags that may be repeated take a comma-separated list.
+// as not set. Flags that can be repeated take a comma-separated list.
 func flagsFromEnv(cmd *cobra.Command) error {
 	var err error
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {

@@ -1,12 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -17,6 +16,7 @@ import (
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/router"
+	"github.com/nearcast/nearcast/router/consul"
 	"github.com/nearcast/nearcast/web"
 )
 
@@ -36,18 +36,18 @@ func routerCommand() *cobra.Command {
 	var f routerFlags
 	cmd := &cobra.Command{
 		Use:   "router",
-		Short: "The REST API, the beacon and the player",
-		Long: `Serve the front door of a site: the REST API that places sessions, the beacon
-that browsers measure their distance against, and the player.
+		Short: "Run a router: REST API, beacon and player",
+		Long: `Run a router of a site. It serves what browsers call first: the REST API that
+places sessions, the beacon for measuring round trips, and the player.
 
-A router keeps nothing. Run as many as you like at each site; it registers
-itself in Consul, and learns there of apps, brains and the other sites. While
-Consul is away it goes on with what it saw last, for --max-stale. It also asks
-the routers of the other sites whether they answer, at the URL that browsers use.
+A router stores nothing, so a site may have any number of them. Each registers
+itself in Consul, and reads apps, brains and the other sites from there. While
+Consul does not answer, it serves from its last view for --max-stale. It also
+checks whether the routers of the other sites answer, at the URLs for browsers.
 
-Every flag can also be given in the environment: --ticket-key is
-NEARCAST_TICKET_KEY, and so on. Use that for secrets, which a command line shows
-to everybody on the machine.`,
+Every flag can also be set by an environment variable: --ticket-key by
+NEARCAST_TICKET_KEY, and so on. Use variables for secrets: all users of a node can
+see command lines.`,
 		Example: `  nearcast ticket-key /etc/nearcast
   nearcast router --listen 0.0.0.0:8080 --url https://eu.play.example --ticket-key /etc/nearcast/ticket-key.pem`,
 		Args:    cobra.NoArgs,
@@ -56,20 +56,20 @@ to everybody on the machine.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:8080", "address to serve on")
-	flags.StringVar(&f.url, "url", "", "where browsers reach this router, https://host[:port]; browsers that are not on this machine need https (default http://<listen>)")
-	flags.StringVar(&f.site, "site", "", "the site, a Consul datacenter (default the agent's own)")
-	flags.StringVar(&f.name, "name", "", "name among the site's routers, and in the tickets it signs (default <hostname>-<port>)")
-	flags.StringVar(&f.consul, "consul", "127.0.0.1:8500", "the local Consul agent")
-	flags.StringVar(&f.consulToken, "consul-token", "", "Consul ACL token, if Consul asks for one")
-	flags.StringVar(&f.ticketKey, "ticket-key", ticket.PrivateKeyFile, "private key that signs tickets; nearcast ticket-key makes one")
-	flags.StringVar(&f.ticketKeys, "ticket-keys", "", "public keys of all routers, to renew each other's tickets (default "+ticket.PublicKeysFile+" beside --ticket-key)")
-	flags.StringSliceVar(&f.stun, "stun", nil, "STUN server for browsers, stun:host:port; may be repeated")
-	flags.StringSliceVar(&f.turn, "turn", nil, "TURN server for browsers, turn:host:port[?transport=tcp]; may be repeated")
-	flags.StringVar(&f.turnSecret, "turn-secret", "", "secret shared with the TURN servers, to make credentials of for each session (coturn: static-auth-secret)")
-	flags.StringVar(&f.turnUser, "turn-user", "", "TURN user name, where there is no --turn-secret; every browser sees it")
-	flags.StringVar(&f.turnPassword, "turn-password", "", "TURN password, where there is no --turn-secret; every browser sees it")
-	flags.StringSliceVar(&f.frameAncestors, "frame-ancestor", nil, "origin whose pages may frame the player; may be repeated (default none)")
-	flags.DurationVar(&f.maxStale, "max-stale", router.MaxStale, "how long to serve from what was seen last while Consul is away")
+	flags.StringVar(&f.url, "url", "", "URL for browsers, https://host[:port]; browsers on other machines need https (default http://<listen>)")
+	flags.StringVar(&f.site, "site", "", "the site, which is a Consul datacenter (default that of the agent)")
+	flags.StringVar(&f.name, "name", "", "name in Consul and in the tickets that it signs, unique at the site (default <hostname>-<port>)")
+	flags.StringVar(&f.consul, "consul", "127.0.0.1:8500", "address of the local Consul agent")
+	flags.StringVar(&f.consulToken, "consul-token", "", "Consul ACL token, if Consul needs one")
+	flags.StringVar(&f.ticketKey, "ticket-key", ticket.PrivateKeyFile, "file with the private key that signs tickets; nearcast ticket-key makes one")
+	flags.StringVar(&f.ticketKeys, "ticket-keys", "", "file with the public keys of all routers, to renew each other's tickets (default "+ticket.PublicKeysFile+" in the directory of --ticket-key)")
+	flags.StringSliceVar(&f.stun, "stun", nil, "STUN server for browsers, stun:host:port; can be repeated")
+	flags.StringSliceVar(&f.turn, "turn", nil, "TURN server for browsers, turn:host:port[?transport=tcp]; can be repeated")
+	flags.StringVar(&f.turnSecret, "turn-secret", "", "secret shared with the TURN servers; each session gets credentials made from it (coturn: static-auth-secret)")
+	flags.StringVar(&f.turnUser, "turn-user", "", "TURN user name, if there is no --turn-secret; every browser sees it")
+	flags.StringVar(&f.turnPassword, "turn-password", "", "TURN password, if there is no --turn-secret; every browser sees it")
+	flags.StringSliceVar(&f.frameAncestors, "frame-ancestor", nil, "origin whose pages may frame the player; can be repeated (default none)")
+	flags.DurationVar(&f.maxStale, "max-stale", router.MaxStale, "how long to serve from the last view while Consul does not answer")
 	return cmd
 }
 
@@ -82,10 +82,16 @@ func runRouter(ctx context.Context, f routerFlags, log *slog.Logger) error {
 		return fmt.Errorf("listen (--listen): %w", err)
 	}
 	defer listener.Close()
-	address, baseURL, name, err := f.identity(listener.Addr().(*net.TCPAddr))
+	bound := listener.Addr().(*net.TCPAddr)
+	address, err := instanceAddress(bound, f.url)
 	if err != nil {
 		return err
 	}
+	name, err := instanceName(f.name, bound)
+	if err != nil {
+		return err
+	}
+	baseURL := cmp.Or(strings.TrimRight(f.url, "/"), "http://"+address)
 	signer, err := ticket.LoadSigner(f.ticketKey, name)
 	if err != nil {
 		return fmt.Errorf("--ticket-key: %w", err)
@@ -97,18 +103,19 @@ func runRouter(ctx context.Context, f routerFlags, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("--ticket-keys: %w", err)
 	}
-	consul, err := fleet.Open(fleet.Config{Address: f.consul, Token: f.consulToken, Log: log})
+	registry, err := fleet.Open(fleet.Config{Address: f.consul, Token: f.consulToken, Log: log})
 	if err != nil {
 		return fmt.Errorf("--consul: %w", err)
 	}
+	defer registry.Close()
 	if f.site == "" {
-		if f.site, err = askSite(ctx, consul, log); err != nil {
+		if f.site, err = askSite(ctx, registry, log); err != nil {
 			return err
 		}
 	}
 
-	view := watchFleet(ctx, consul, f.site, log)
-	defer view.wait()
+	view := consul.Watch(ctx, registry, f.site, log)
+	defer view.Wait()
 	defer stop()
 	r, err := router.New(router.Config{
 		Site: f.site, URL: baseURL, View: view, Signer: signer, Verifier: verifier,
@@ -120,7 +127,7 @@ func runRouter(ctx context.Context, f routerFlags, log *slog.Logger) error {
 		return err
 	}
 	defer r.Close()
-	registration, err := consul.RegisterInstance(ctx, wire.RouterService, wire.Instance{
+	registration, err := registry.RegisterInstance(ctx, wire.RouterService, wire.Instance{
 		ID: name, Site: f.site, URL: baseURL, Address: address,
 	})
 	if err != nil {
@@ -129,61 +136,10 @@ func runRouter(ctx context.Context, f routerFlags, log *slog.Logger) error {
 	defer registration.Close()
 	go func() {
 		select {
-		case <-view.ready:
+		case <-view.Ready():
 			log.Info("router ready", "url", baseURL, "listen", listener.Addr().String(), "site", f.site, "name", name)
 		case <-ctx.Done():
 		}
 	}()
 	return r.Serve(ctx, listener)
-}
-
-// identity is how this router is called and reached: the address in Consul,
-// where an empty host stands for the agent's own, the URL for browsers, and the
-// name.
-func (f routerFlags) identity(bound *net.TCPAddr) (address, url, name string, err error) {
-	port := fmt.Sprint(bound.Port)
-	host := bound.IP.String()
-	if bound.IP.IsUnspecified() {
-		host = ""
-		if f.url == "" {
-			return "", "", "", errors.New("--url is needed: --listen names every address of this machine, and none that a browser could use")
-		}
-	}
-	address = net.JoinHostPort(host, port)
-	url = strings.TrimRight(f.url, "/")
-	if url == "" {
-		url = "http://" + address
-	}
-	name = f.name
-	if name == "" {
-		machine, err := os.Hostname()
-		if err != nil {
-			return "", "", "", fmt.Errorf("--name is needed, for this machine has none: %w", err)
-		}
-		name = machine + "-" + port
-	}
-	return address, url, name, nil
-}
-
-// askSite asks the local agent for its datacenter, until it says.
-func askSite(ctx context.Context, consul *fleet.Fleet, log *slog.Logger) (string, error) {
-	for warned := false; ; {
-		ask, cancel := context.WithTimeout(ctx, 5*time.Second)
-		site, err := consul.Site(ask)
-		cancel()
-		if err == nil {
-			return site, nil
-		}
-		if !warned && ctx.Err() == nil {
-			log.Warn("waiting for consul, to ask it for the site; --site would do without", "error", err)
-			warned = true
-		}
-		t := time.NewTimer(time.Second)
-		select {
-		case <-ctx.Done():
-			t.Stop()
-			return "", ctx.Err()
-		case <-t.C:
-		}
-	}
 }

@@ -40,7 +40,7 @@ func (l *testLog) String() string {
 	return l.text.String()
 }
 
-// noLeaks holds that nothing runs on, save idle connections to Consul.
+// noLeaks checks that no goroutine is left, except idle connections to Consul.
 func noLeaks(t *testing.T, before goleak.Option) {
 	t.Helper()
 	goleak.VerifyNone(t, before, testkit.IgnoreProcesses(),
@@ -123,9 +123,9 @@ func TestRouter(t *testing.T) {
 	consul.Kill()
 	testkit.UntilSeen(t, "the view is stale", func() (any, bool) { s := sites(); return s, s.Stale })
 	if out := launch(); out.Site != "dc1" {
-		t.Error("without Consul, nothing can be launched")
+		t.Error("without Consul, no session can be placed")
 	}
-	consul.Restart(true) // with its memory gone
+	consul.Restart(true) // without its data
 	testkit.UntilSeen(t, "the app is published again", func() (any, bool) { err := f.PublishApp(ctx, app); return err, err == nil })
 	testkit.UntilSeen(t, "the view is fresh and the brain back", func() (any, bool) {
 		s := sites()
@@ -162,7 +162,7 @@ func TestRouter(t *testing.T) {
 	}
 }
 
-// TestRouterWithoutConsul holds that a router starts before its Consul does.
+// TestRouterWithoutConsul checks that a router starts before its Consul does.
 func TestRouterWithoutConsul(t *testing.T) {
 	defer noLeaks(t, goleak.IgnoreCurrent())
 	key, _ := testkit.TicketKeys(t, t.TempDir())

@@ -13,17 +13,17 @@ func ticketKeyCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "ticket-key DIR",
 		Short: "Make the keys that sign and check tickets",
-		Long: `Make an Ed25519 key pair in DIR: ` + ticket.PrivateKeyFile + ` for routers, which sign tickets
-with it, and ` + ticket.PublicKeysFile + ` for brains, nodes and routers, which check them.
+		Long: `Make an Ed25519 key pair in DIR: ` + ticket.PrivateKeyFile + `, with which routers sign tickets,
+and ` + ticket.PublicKeysFile + `, with which brains, nodes and routers check them.
 
-A private key that is there is never replaced. To change keys without a session
-noticing:
+An existing private key is never replaced. To change the keys without ending a
+session:
 
-  1. move ` + ticket.PrivateKeyFile + ` away and run this again: the new public key joins the old
-     in ` + ticket.PublicKeysFile + `
-  2. bring ` + ticket.PublicKeysFile + ` everywhere; it is read again without a restart
+  1. move ` + ticket.PrivateKeyFile + ` away and run this command again: it adds the new public
+     key to ` + ticket.PublicKeysFile + `, and keeps the old one
+  2. copy ` + ticket.PublicKeysFile + ` to all nodes; it is read again without a restart
   3. restart the routers with the new ` + ticket.PrivateKeyFile + `
-  4. an hour later, take the old public key, now the last block, out of
+  4. an hour later, remove the old public key, the last block, from
      ` + ticket.PublicKeysFile,
 		Example: "  nearcast ticket-key /etc/nearcast",
 		Args:    cobra.ExactArgs(1),

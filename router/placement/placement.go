@@ -1,59 +1,56 @@
-// Package placement decides at which site a session should run.
+// Package placement decides at which site a session runs.
 //
-// Rank is a pure function over plain numbers: no clock, no I/O, and the only
-// chance in it is the one that is passed in. Everything it weighs is time that
-// the person will spend, in milliseconds, so that the terms may be added:
+// Rank is a pure function of plain numbers: no clock, no I/O, and randomness
+// only from the function that is passed in. It weighs time that the person will
+// spend, in milliseconds, so the terms can be added:
 //
-//	score = round trip to the site            (felt at every frame)
+//	score = round trip to the site             (felt in every frame)
 //	      + expected wait until a seat is ready (felt once)
-//	      + penalty for a crowded site
+//	      + load: penalty for a crowded site
 //
-// and the lowest score wins. A warm seat 40 ms away therefore beats one that
-// has to be started 25 ms away.
+// The lowest score wins. So a warm seat 40 ms away beats one that has to be
+// started 25 ms away.
 //
-//	round trip  measured by the caller; else predicted (from coordinates, or from
-//	            what was measured: package probe), with its error, and never
-//	            below the nearest that was measured, which had the chance to
-//	            answer later and did not; else assumed: AssumedNear for the site
-//	            of the router that was reached, AssumedFar for any other, and for
-//	            both at least AssumedSlower more than the slowest that was
-//	            measured, since it was the first to answer that the caller waited for
-//	wait        0 with an idle seat nobody else waits for; half a start for a
-//	            seat that is starting; a start where there is room for one more
-//	            seat; else the queue, by how long sessions and starts take at
-//	            that site: a full site makes people wait, it is no reason for
-//	            refusal
-//	load        up to CrowdedMS, by the square of the part of the seats in use
+//	round trip  measured by the caller; else predicted from coordinates or from
+//	            what the caller measured (package probe), with an error, and never
+//	            less than the nearest site that was measured; else assumed:
+//	            AssumedNear for the site of the router that the caller reached,
+//	            AssumedFar for any other, and at least AssumedSlower more than the
+//	            slowest site that was measured, because a caller stops waiting
+//	            after the first answers
+//	wait        0 with an idle seat that nobody else waits for; half a cold start
+//	            for a seat that is starting; a cold start where max allows one more
+//	            seat; else the queue, from how long sessions and starts take at
+//	            that site: people queue at a full site, it does not refuse them
+//	load        up to CrowdedMS, by the square of the share of seats in use
 //
-// Sites are left out for what cannot be waited away: the request forbids them,
-// the person has just lost them, no healthy brain, the app or its version is
-// not there, no seat may exist, or seats fail to start. The rules hold in the
-// order in which the Exclusions stand below; Result.LastRule says which of them
-// left nothing. Of the sites within NearMS of the best one is drawn by spare
-// capacity, so that a burst of people does not stampede the site that happens
-// to be a hair closer.
+// A site is excluded where waiting does not help: the request forbids the site,
+// the person has just lost it, it has no healthy brain, it lacks the app or the
+// version, it may have no seats, or seats fail to start. The rules apply in the
+// order of the Exclusions below; Result.LastRule says which of them excluded the
+// last site. One of the sites within NearMS of the best is drawn at random,
+// weighted by spare seats, so that many people at once do not all go to the site
+// that is slightly nearer.
 //
-// What a caller claims to have measured is her own affair: it decides where
-// *she* goes, but never below FloorMS, and a claim that does not fit another of
-// hers and the way between the two sites is marked (Candidate.Doubt) and said
-// in the reason. What is kept for others must pass Contradicts first.
+// A measurement of the caller decides only where the caller goes. It counts for
+// at least FloorMS. One that contradicts another, given the distance between the
+// two sites, is marked (Candidate.Doubt), and the reason says so. Measurements
+// that are kept for other people must pass Contradicts first.
 //
-// Each candidate says in words why it stands where it stands.
+// Each candidate says in words why it has its place:
+//
+//	r := placement.Rank(placement.Request{RTT: map[string]float64{"eu-west-1": 14.2}}, sites, rand.Float64)
+//	best, ok := r.Best() // best.Reason: "14.2 ms away (measured), 2 seats ready"
 package placement
 
-import (
-	"math"
-	"slices"
-)
-
-// What is taken to be true while nothing is known. Milliseconds.
+// What is assumed while nothing is known, and limits. Milliseconds.
 const (
 	AssumedNear      = 30      // caller to the router that was reached
 	AssumedFar       = 150     // caller to any other site
-	AssumedSlower    = 50      // what a site that did not answer is behind those that did
+	AssumedSlower    = 50      // how much slower a site is that did not answer than those that did
 	AssumedColdStart = 8_000   // dispatch to idle
-	AssumedSession   = 600_000 // a session, for the length of a queue
-	FloorMS          = 0.25    // no claimed round trip counts for less
+	AssumedSession   = 600_000 // a session, for the time in a queue
+	FloorMS          = 0.25    // no measured round trip counts for less
 	CrowdedMS        = 20      // penalty of a site with all seats in use
 	NearMS           = 5       // scores this close are equal
 )
@@ -73,43 +70,43 @@ const (
 // Request is what a person wants of an app.
 type Request struct {
 	Version uint64 // 0 is the newest that a site has
-	// RTT is what the caller measured, in milliseconds by site. What is not a
-	// number, or is negative, counts as not measured.
+	// RTT is what the caller measured, in milliseconds by site. NaN and negative
+	// values count as not measured.
 	RTT map[string]float64
 	// Entry is the site of the router that was reached.
 	Entry string
-	// Allow, unless empty, names the only sites that will do; Deny those that will not.
+	// Allow, unless empty, names the only sites allowed; Deny those that are not.
 	Allow, Deny []string
-	// Lost names sites that the person has just lost a session at.
+	// Lost names sites at which the person has just lost a session.
 	Lost []string
-	// Residency, unless empty, names jurisdictions: a site must lie in one of them.
+	// Residency, unless empty, names jurisdictions: the site must lie in one of them.
 	Residency []string
-	// GPU, unless empty, is a class of GPU that a site must have.
+	// GPU, unless empty, is a class of GPU that the site must have.
 	GPU string
 	// MaxRTT in milliseconds; 0 is any.
 	MaxRTT float64
 	// Between, unless nil, is the round trip between two sites, by their index
-	// in Rank's argument, and how far it may be off; not a number where nobody
-	// knows. Claims are checked against it.
+	// in Rank's argument, and its error; NaN where it is not known. Measurements
+	// are checked against it.
 	Between func(a, b int) (ms, err float64)
 }
 
-// Site is what is known of a site and of the app's room there.
+// Site is a site and the app's capacity there.
 type Site struct {
 	Name    string
 	Healthy bool // a brain answers
-	// PredictedRTT is what coordinates say of the way from the caller, in
-	// milliseconds, and how far it may be off; 0 while nobody knows.
+	// PredictedRTT is the predicted round trip from the caller in milliseconds,
+	// and PredictedError its error; 0 where nothing is known.
 	PredictedRTT, PredictedError float64
-	// Residency names the jurisdictions the site lies in; GPU the classes it has.
+	// Residency names the jurisdictions that the site lies in; GPU its classes of GPU.
 	Residency, GPU []string
 
-	Present bool // the app is there
+	Present bool // the site has the app
 	Version uint64
 	// Seats by state, people waiting, and how many seats there may be.
 	Idle, Busy, Starting, Queued, Max int
 	// ColdStart is dispatch to idle, Session the length of a session, both in
-	// milliseconds, as the site measures them; 0 while nobody knows.
+	// milliseconds, as the site measures them; 0 where nothing was measured.
 	ColdStart, Session float64
 	// Failing says why seats fail to start, while they do.
 	Failing string
@@ -120,23 +117,23 @@ type Exclusion string
 
 // The rules, in the order in which they are applied to a site.
 const (
-	Denied      Exclusion = "excluded by the request"
-	NotAllowed  Exclusion = "not among the sites asked for"
+	Denied      Exclusion = "in the request's deny list"
+	NotAllowed  Exclusion = "not in the request's allow list"
 	Lost        Exclusion = "a session was just lost there"
-	NoResidency Exclusion = "not in a jurisdiction asked for"
-	NoGPU       Exclusion = "no GPU of the class asked for"
-	NoApp       Exclusion = "the app is not at this site"
-	NoVersion   Exclusion = "the version asked for is not at this site"
+	NoResidency Exclusion = "not in a requested jurisdiction"
+	NoGPU       Exclusion = "no GPU of the requested class"
+	NoApp       Exclusion = "the site does not have the app"
+	NoVersion   Exclusion = "the site does not have the requested version"
 	NoBrain     Exclusion = "no healthy brain"
-	TooFar      Exclusion = "farther than asked for"
+	TooFar      Exclusion = "farther than requested"
 	NoSeats     Exclusion = "the app may have no seats at this site"
 	Failing     Exclusion = "seats fail to start"
 )
 
 var rules = [...]Exclusion{Denied, NotAllowed, Lost, NoResidency, NoGPU, NoApp, NoVersion, NoBrain, TooFar, NoSeats, Failing}
 
-// Preference reports whether the rule is the request's own: somebody who asks
-// for less gets a site.
+// Preference reports whether the rule comes from the request: without it, the
+// request might get a site.
 func (e Exclusion) Preference() bool {
 	switch e {
 	case Denied, NotAllowed, Lost, NoResidency, NoGPU, NoVersion, TooFar:
@@ -145,7 +142,7 @@ func (e Exclusion) Preference() bool {
 	return false
 }
 
-// Candidate is one site as Rank saw it. Score is RTT + Wait + Load, exactly.
+// Candidate is one site and its score. Score is RTT + Wait + Load, exactly.
 type Candidate struct {
 	Site     string
 	Index    int // of the site in Rank's argument
@@ -156,32 +153,32 @@ type Candidate struct {
 	Load     float64
 	Score    float64
 	Excluded Exclusion
-	// Doubt is set where RTT was claimed and does not fit another claim of the
-	// caller and the way between the two sites.
+	// Doubt is set where the caller's measurement contradicts another one of the
+	// caller, given the distance between the two sites.
 	Doubt  bool
 	Reason string
 
-	claimed float64 // before the floor
-	against int32   // the site whose claim speaks against this one's
+	claimed float64 // as the caller measured it, before FloorMS
+	against int32   // the site whose measurement contradicts this one
 	spare   int     // seats that may be given away, for the draw
-	stand   wait
+	seat    seatFrom
 	ahead   int // people before this one
 
-	start, end int32 // of Reason in the text of all
+	start, end int32 // of Reason in the text of all reasons
 }
 
-// wait is how a site would come by a seat.
-type wait uint8
+// seatFrom is how a site gets a seat for the person.
+type seatFrom uint8
 
 const (
-	waitNone wait = iota
-	waitStarting
-	waitCold
-	waitQueue
+	seatIdle seatFrom = iota
+	seatStarting
+	seatCold
+	seatQueue
 )
 
-// Result is every site: those that can serve first, best first; then those that
-// cannot, by name.
+// Result is every site: first those that can serve, the best first; then those
+// that cannot, by name.
 type Result struct {
 	Candidates []Candidate
 	Serving    int // how many of them can serve
@@ -195,65 +192,10 @@ func (r Result) Best() (Candidate, bool) {
 	return r.Candidates[0], true
 }
 
-// Rank orders the sites for a request. chance gives numbers in [0, 1); it is
-// asked at most once.
-func Rank(req Request, sites []Site, chance func() float64) Result {
-	return new(Room).Rank(req, sites, chance)
-}
-
-// Room is memory that one decision after the other may use: with hundreds of
-// sites, asking for it anew and having it collected is a good part of a
-// decision. The zero Room is ready; it is not for two goroutines at once.
-type Room struct {
-	candidates []Candidate
-	order      []key
-	text       []byte
-}
-
-// Rank is Rank, with a Result that is good until the Room is used again. The
-// strings in it are good for ever.
-func (r *Room) Rank(req Request, sites []Site, chance func() float64) Result {
-	r.candidates = slices.Grow(r.candidates[:0], len(sites))[:len(sites)]
-	all := r.candidates
-	seen := look(req.RTT)
-	for i := range sites {
-		all[i] = Candidate{Index: i}
-		weigh(&all[i], &req, &sites[i], seen)
-	}
-	doubt(all, req.Between)
-	r.sort()
-	serving, _ := slices.BinarySearchFunc(all, true, func(c Candidate, _ bool) int {
-		if c.Excluded == "" {
-			return -1
-		}
-		return 1
-	})
-	drawn := draw(all[:serving], chance)
-	// The reasons are parts of one string: what costs is to ask for memory, and
-	// there are as many reasons as sites.
-	text := r.text[:0]
-	for i := range all {
-		c := &all[i]
-		c.start = int32(len(text))
-		text = explain(text, c, &req, sites)
-		if i == 0 && drawn > 1 {
-			text = append(text, "; drawn by spare seats among "...)
-			text = number(text, float64(drawn))
-			text = append(text, " sites that are as good"...)
-		}
-		c.end = int32(len(text))
-	}
-	r.text = text
-	words := string(text)
-	for i := range all {
-		all[i].Reason = words[all[i].start:all[i].end]
-	}
-	return Result{Candidates: all, Serving: serving}
-}
-
-// LastRule is, where no site can serve, the rule that left none, applying them
-// in order: before it at least one site was still there, and the second result
-// is one of those. Empty where a site can serve, or there is none at all.
+// LastRule is the rule that excluded the last site, where no site can serve:
+// applied in order, the rules before it leave at least one site, and it leaves
+// none. The second result is one of the sites that it excluded. Both are empty
+// where a site can serve, or where there is no site.
 func (r Result) LastRule() (Exclusion, string) {
 	if r.Serving > 0 {
 		return "", ""
@@ -267,122 +209,3 @@ func (r Result) LastRule() (Exclusion, string) {
 	}
 	return "", ""
 }
-
-// draw moves one of the near-equal leaders to the front, by spare capacity, and
-// says among how many it chose.
-func draw(serving []Candidate, chance func() float64) int {
-	n, total := 0, 0
-	for n < len(serving) && serving[n].Score <= serving[0].Score+NearMS {
-		if serving[0].Source == Measured && serving[n].Source != Measured {
-			break // a guess is not as good as a measurement
-		}
-		total += int(serving[n].spare)
-		n++
-	}
-	if n < 2 || total == 0 {
-		return n
-	}
-	mark := chance() * float64(total)
-	for i := range n {
-		mark -= float64(serving[i].spare)
-		if mark < 0 || i == n-1 {
-			chosen := serving[i]
-			copy(serving[1:i+1], serving[:i])
-			serving[0] = chosen
-			break
-		}
-	}
-	return n
-}
-
-// key is what a candidate is sorted by: small, where the candidate is not. The
-// score of those left out is infinite.
-type key struct {
-	score float64
-	at    int
-}
-
-// sort puts candidates in order. It moves each of them once.
-func (r *Room) sort() {
-	all, keys := r.candidates, r.order[:0]
-	for i := range all {
-		k := key{all[i].Score, i}
-		if all[i].Excluded != "" {
-			k.score = math.Inf(1)
-		}
-		keys = append(keys, k)
-	}
-	r.order = keys
-	slices.SortFunc(keys, func(a, b key) int {
-		switch {
-		case a.score < b.score:
-			return -1
-		case a.score > b.score:
-			return 1
-		}
-		return compare(&all[a.at], &all[b.at])
-	})
-	// keys[i].at is what belongs at i: along each cycle of these.
-	for start := range keys {
-		if keys[start].at < 0 {
-			continue
-		}
-		first, i := all[start], start
-		for keys[i].at != start {
-			next := keys[i].at
-			all[i], keys[i].at = all[next], -1
-			i = next
-		}
-		all[i], keys[i].at = first, -1
-	}
-}
-
-func compare(a, b *Candidate) int {
-	switch {
-	case (a.Excluded == "") != (b.Excluded == ""):
-		if a.Excluded == "" {
-			return -1
-		}
-		return 1
-	case a.Excluded == "" && a.Score != b.Score:
-		if a.Score < b.Score {
-			return -1
-		}
-		return 1
-	case a.Excluded == "" && (a.Source == Measured) != (b.Source == Measured):
-		if a.Source == Measured {
-			return -1
-		}
-		return 1
-	case a.Site != b.Site:
-		if a.Site < b.Site {
-			return -1
-		}
-		return 1
-	}
-	return a.Index - b.Index
-}
-
-// seen is what the caller's measurements say of the sites she did not measure.
-type seen struct {
-	nearest float64 // 0 where she measured none
-	silent  float64 // how far a site is at least that did not answer; 0 likewise
-}
-
-func look(rtt map[string]float64) seen {
-	near, far := limit+1.0, -1.0
-	for _, ms := range rtt {
-		if sane(ms) {
-			near, far = min(near, ms), max(far, ms)
-		}
-	}
-	if far < 0 {
-		return seen{}
-	}
-	return seen{nearest: near, silent: far + AssumedSlower}
-}
-
-// sane is false for NaN, infinities and what cannot be a time.
-func sane(ms float64) bool { return ms >= 0 && ms <= limit }
-
-func count(n int) int { return min(max(n, 0), limit) }

@@ -20,9 +20,9 @@ func with(s Site, change func(*Site)) Site {
 	return s
 }
 
-// never fails the test when chance is asked for though nothing is to be drawn.
+// never fails the test when there is a draw where there must be none.
 func never(t *testing.T) func() float64 {
-	return func() float64 { t.Error("asked for chance"); return 0 }
+	return func() float64 { t.Error("there was a draw"); return 0 }
 }
 
 func order(r Result) string {
@@ -98,27 +98,27 @@ func TestExcluded(t *testing.T) {
 		want   Exclusion
 		reason string
 	}{
-		{"denied", Request{Deny: []string{"b", "a"}}, warm("a"), Denied, "excluded by the request"},
-		{"not allowed", Request{Allow: []string{"b"}}, warm("a"), NotAllowed, "not among"},
+		{"denied", Request{Deny: []string{"b", "a"}}, warm("a"), Denied, "deny list"},
+		{"not allowed", Request{Allow: []string{"b"}}, warm("a"), NotAllowed, "not in the request's allow list"},
 		{"denied wins over allowed", Request{Allow: []string{"a"}, Deny: []string{"a"}}, warm("a"), Denied, ""},
 		{"allowed", Request{Allow: []string{"b", "a"}}, warm("a"), "", "2 seats ready"},
 		{"just lost", Request{Lost: []string{"a"}}, warm("a"), Lost, "just lost"},
 		{"in the jurisdiction", Request{Residency: []string{"de", "EU"}}, with(warm("a"), func(s *Site) { s.Residency = []string{"fr", "eu"} }), "", ""},
-		{"in another jurisdiction", Request{Residency: []string{"us"}}, with(warm("a"), func(s *Site) { s.Residency = []string{"eu", "fr"} }), NoResidency, "it lies in eu or fr, not in us"},
-		{"in a jurisdiction nobody knows", Request{Residency: []string{"us"}}, warm("a"), NoResidency, "it lies in none"},
+		{"in another jurisdiction", Request{Residency: []string{"us"}}, with(warm("a"), func(s *Site) { s.Residency = []string{"eu", "fr"} }), NoResidency, "it is in eu or fr, not in us"},
+		{"in an unknown jurisdiction", Request{Residency: []string{"us"}}, warm("a"), NoResidency, "it is in none"},
 		{"the GPU", Request{GPU: "nvidia-l4"}, with(warm("a"), func(s *Site) { s.GPU = []string{"nvidia-t4", "nvidia-l4"} }), "", ""},
 		{"another GPU", Request{GPU: "nvidia-l4"}, with(warm("a"), func(s *Site) { s.GPU = []string{"nvidia-t4"} }), NoGPU, "it has nvidia-t4, not nvidia-l4"},
 		{"no GPU", Request{GPU: "nvidia-l4"}, warm("a"), NoGPU, "it has none"},
 		{"predicted too far", Request{MaxRTT: 50}, with(warm("a"), func(s *Site) { s.PredictedRTT = 51 }), TooFar, "51 ms predicted"},
-		{"no app", Request{}, Site{Name: "a", Healthy: true}, NoApp, "not at this site"},
+		{"no app", Request{}, Site{Name: "a", Healthy: true}, NoApp, "does not have the app"},
 		{"other version", Request{Version: 4}, warm("a"), NoVersion, "it has 3, not 4"},
 		{"the version", Request{Version: 3}, warm("a"), "", ""},
 		{"no brain", Request{}, with(warm("a"), func(s *Site) { s.Healthy = false }), NoBrain, "no healthy brain"},
 		{"too far", Request{RTT: rtt, MaxRTT: 59.9}, warm("a"), TooFar, "60 ms measured, at most 59.9 ms"},
 		{"just near enough", Request{RTT: rtt, MaxRTT: 60}, warm("a"), "", ""},
-		{"too far as far as anybody knows", Request{MaxRTT: 100}, warm("a"), TooFar, "150 ms assumed, at most 100 ms"},
+		{"too far as assumed", Request{MaxRTT: 100}, warm("a"), TooFar, "150 ms assumed, at most 100 ms"},
 		{"no seats", Request{}, with(warm("a"), func(s *Site) { s.Idle, s.Max = 0, 0 }), NoSeats, "no seats"},
-		{"no more seats, but one is idle", Request{}, with(warm("a"), func(s *Site) { s.Max = 0 }), "", ""},
+		{"no more seats allowed, but one is idle", Request{}, with(warm("a"), func(s *Site) { s.Max = 0 }), "", ""},
 		{"failing", Request{}, with(warm("a"), func(s *Site) { s.Idle, s.Failing = 0, "error(content-missing): s3://b/k" }), Failing, "s3://b/k"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -169,8 +169,8 @@ func TestNearEqualsAreSpread(t *testing.T) {
 		r := Rank(req, sites, rnd.Float64)
 		best, _ := r.Best()
 		wins[best.Site]++
-		if !strings.Contains(best.Reason, "among 3 sites") {
-			t.Fatalf("the draw is not told: %q", best.Reason)
+		if !strings.Contains(best.Reason, "among 3 equally good sites") {
+			t.Fatalf("the reason does not mention the draw: %q", best.Reason)
 		}
 		if rest := r.Candidates[1:]; !slices.IsSortedFunc(rest, func(a, b Candidate) int { return compare(&a, &b) }) {
 			t.Fatal("the runners-up are out of order")
@@ -183,7 +183,7 @@ func TestNearEqualsAreSpread(t *testing.T) {
 	}
 }
 
-// fuzzed makes a request and sites of bytes: any counts, any floats.
+// fuzzed makes a request and sites from bytes: any counts, any floats.
 func fuzzed(data []byte) (Request, []Site) {
 	next := func() uint64 {
 		if len(data) < 8 {
@@ -306,9 +306,9 @@ func BenchmarkRank(b *testing.B) {
 				sites = append(sites, s)
 			}
 			b.ReportAllocs()
-			var room Room
+			var r Ranker
 			for b.Loop() {
-				room.Rank(req, sites, rnd.Float64)
+				r.Rank(req, sites, rnd.Float64)
 			}
 		})
 	}

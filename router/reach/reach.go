@@ -1,33 +1,32 @@
-// Package reach asks the routers of other sites, again and again, whether they
-// answer and how long it takes.
+// Package reach finds out whether the routers of other sites answer, and how
+// long it takes.
 //
-// A site that is cut off drops packets without a word. Consul's gossip takes
-// half a minute to notice, and a query forwarded there hangs. So a router looks
-// for itself: a GET of /healthz at a router of each other site, on a connection
-// that is kept, Every (0.5 s) while sites are few and never more than Budget
-// (50) a second in total.
+// A site that is cut off drops packets silently. Consul's gossip takes half a
+// minute to notice, and a query that is forwarded to such a site hangs. So a
+// router checks for itself: it sends GET /healthz to a router of each other
+// site, on a connection that it keeps open. It does so Every 0.5 s while there
+// are few sites, and never more than Budget (50) times a second in total.
 //
-//	answers   a router said something, or the machine refused the connection:
-//	          whoever refuses can be reached, and whether its brains live is
-//	          Consul's business
-//	missed    nothing came in about two round trips and 300 ms, 1 s at most
-//	silent    the question missed, and so did all of those that were asked at
-//	          once thereupon, on connections of their own, of up to three of the
-//	          site's routers. A site that has never answered is not called silent:
-//	          its routers may just not be meant to be reached from here
+//	answers   a router answered, or its node refused the connection: a node that
+//	          refuses can be reached, and Consul knows whether its brains live
+//	missed    no answer within about two round trips and 300 ms, 1 s at most
+//	silent    a check was missed, and so were three more that followed at once,
+//	          on new connections, to up to three of the site's routers. A site
+//	          that has never answered is not called silent: perhaps its routers
+//	          cannot be reached from here on purpose
 //
-// With a round trip of 100 ms a cut is noticed 0.4 to 1.6 s after it happened.
-// A lost packet makes no site silent. One answer makes it answer again.
+// With a round trip of 100 ms, a cut is noticed after 0.4 to 1.6 s. One lost
+// packet makes no site silent. One answer ends the silence.
 //
-// What is measured on the way is the round trip between the sites, better than
-// any coordinates: the least of the last samples. Each router measures its own
-// ways, and asks the others now and then, by GET /v1/sites, for what they
-// measured of theirs: so every router comes to know the way between any two.
+// The checks also measure the round trip between the sites, better than any
+// coordinates: it is the least of the last samples. Each router measures its own
+// distances, and asks the other routers for theirs (GET /v1/sites) from time to
+// time. So every router learns the distance between any two sites.
 //
-//	p := reach.New(reach.Config{Changed: func(site string) { … }})
-//	p.Watch([]reach.Target{{Site: "us-east-1", URLs: []string{"https://us.play.example"}}})
-//	err := p.Run(ctx) // until ctx ends
-//	p.State("us-east-1").Silent()
+//	m := reach.New(reach.Config{Changed: func(site string) { … }})
+//	m.Watch([]reach.Target{{Site: "us-east-1", URLs: []string{"https://us.play.example"}}})
+//	go m.Run(ctx) // until ctx ends
+//	m.State("us-east-1").Silent()
 package reach
 
 import (
@@ -42,182 +41,180 @@ import (
 )
 
 const (
-	// Every is how often a site is asked while sites are few.
+	// Every is the time between two checks of a site while there are few sites.
 	Every = 500 * time.Millisecond
-	// Budget is how many questions a second are asked in total.
+	// Budget is the number of checks a second in total, at most.
 	Budget = 50
-	// samples are as many as a round trip is made of.
+	// samples is how many round trips count for State.RTTMS.
 	samples = 16
-	// rowEvery is how often a site's router is asked for what it has measured
-	// while sites are few, rowSoon while it has not measured all of them yet, and
-	// rowEach what each site adds to that.
-	rowEvery = 10 * time.Second
-	rowSoon  = 2 * time.Second
-	rowEach  = 300 * time.Millisecond
-	// voices is how many questions must miss, after the first, for silence.
-	voices = 3
-	// A question may take twice the round trip and patience, within these.
-	patience    = 300 * time.Millisecond
-	mostPatient = time.Second
+	// distancesEvery is how often a router is asked for its distances while there
+	// are few sites, distancesSoon while it does not have all of them yet, and
+	// distancesEach what each site adds to the former.
+	distancesEvery = 10 * time.Second
+	distancesSoon  = 2 * time.Second
+	distancesEach  = 300 * time.Millisecond
+	// confirmations is how many checks must miss, after the first, for silence.
+	confirmations = 3
+	// A check may take twice the round trip and extraTimeout, but at most maxTimeout.
+	extraTimeout = 300 * time.Millisecond
+	maxTimeout   = time.Second
 )
 
-// Target is a site and where its routers are reached.
+// Target is a site and the addresses of its routers.
 type Target struct {
 	Site string
 	// URLs of its routers, without a path, the healthy ones first.
 	URLs []string
 }
 
-// State is what is known of a site. The zero value is that of one nobody has
-// asked or that has not answered yet.
+// State is what is known of a site. The zero value stands for a site that was
+// not checked or has not answered yet.
 type State struct {
 	// Known is true once the site has answered.
 	Known bool
-	// SilentSince is when it fell silent; zero while it answers.
+	// SilentSince is when the site fell silent; zero while it answers.
 	SilentSince time.Time
-	// Blind is true where its routers say that they have lost sight of their own site.
-	Blind bool
-	// RTTMS is the least round trip of late, and ErrorMS how far samples lie
-	// above it; 0 while none was taken.
+	// Unhealthy is true where the router that answered does not see its own site.
+	Unhealthy bool
+	// RTTMS is the least round trip of the last samples, and ErrorMS how far the
+	// samples lie above it; 0 before the first sample.
 	RTTMS, ErrorMS float64
-	// Measured is when the last sample was taken.
+	// Measured is the time of the last sample.
 	Measured time.Time
-	// Row is what the site's router has measured of its own ways to other sites,
-	// and Told when it said so. Nobody changes the map.
-	Row  map[string]wire.Distance
-	Told time.Time
-	// Misses counts the questions that were not answered in time.
+	// Distances are the round trips to other sites that the site's router has
+	// measured, and DistancesAt is when it sent them. The map does not change.
+	Distances   map[string]wire.Distance
+	DistancesAt time.Time
+	// Misses counts the checks that were not answered in time.
 	Misses uint64
 }
 
-// Silent reports whether the site does not answer.
+// Silent reports whether the site has stopped to answer.
 func (s State) Silent() bool { return !s.SilentSince.IsZero() }
 
-// Answers reports whether the site is known to answer.
+// Answers reports whether the site answers.
 func (s State) Answers() bool { return s.Known && !s.Silent() }
 
-// Config is what a Prober needs; the zero value is good.
+// Config is what a Monitor needs; the zero value is good.
 type Config struct {
-	// Changed is told when a site begins to answer or falls silent. It must not block.
+	// Changed is called when a site begins to answer or falls silent. It must not block.
 	Changed func(site string)
 	// Log gets those changes; nil is slog.Default().
 	Log *slog.Logger
 }
 
-// Prober asks. It may be used by many goroutines at once.
-type Prober struct {
-	cfg   Config
-	asker *asker
+// Monitor checks sites. It may be used by many goroutines at once.
+type Monitor struct {
+	cfg    Config
+	client *client
 
 	mu    sync.Mutex
-	run   context.Context // nil before Run, and after
+	run   context.Context // nil before Run and after it
 	sites map[string]*site
 	wg    sync.WaitGroup
 }
 
-// site is one that is asked. Prober.mu guards it.
+// site is a site that is checked. Monitor.mu guards it.
 type site struct {
-	name  string
-	urls  []string
-	stop  context.CancelFunc // nil while nobody asks
-	state State
-	took  [samples]float64 // a ring of round trips in ms
-	n     int              // samples ever taken
-	told  bool             // that it has never answered
-	asked time.Time        // when its router was asked for its row last
+	name      string
+	urls      []string
+	stop      context.CancelFunc // nil while it is not checked
+	state     State
+	took      [samples]float64 // a ring of round trips in ms
+	n         int              // samples ever taken
+	warned    bool             // that it has never answered
+	requested time.Time        // when its router was last asked for its distances
 }
 
-// New makes a Prober that asks nobody yet.
-func New(cfg Config) *Prober {
+// New makes a Monitor that checks nothing yet.
+func New(cfg Config) *Monitor {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
 	if cfg.Changed == nil {
 		cfg.Changed = func(string) {}
 	}
-	return &Prober{cfg: cfg, asker: newAsker(), sites: map[string]*site{}}
+	return &Monitor{cfg: cfg, client: newClient(), sites: map[string]*site{}}
 }
 
-// Watch says whom to ask from now on. What is known of a site that stays is kept.
-func (p *Prober) Watch(targets []Target) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+// Watch sets the sites to check. What is known of a site that stays is kept.
+func (m *Monitor) Watch(targets []Target) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	keep := make(map[string]bool, len(targets))
 	for _, t := range targets {
 		if len(t.URLs) == 0 {
 			continue
 		}
 		keep[t.Site] = true
-		s, ok := p.sites[t.Site]
+		s, ok := m.sites[t.Site]
 		if !ok {
 			s = &site{name: t.Site}
-			p.sites[t.Site] = s
+			m.sites[t.Site] = s
 		}
 		s.urls = slices.Clone(t.URLs)
-		p.start(s)
+		m.start(s)
 	}
-	for name, s := range p.sites {
+	for name, s := range m.sites {
 		if !keep[name] {
 			if s.stop != nil {
 				s.stop()
 			}
-			delete(p.sites, name)
+			delete(m.sites, name)
 		}
 	}
 }
 
-// start begins to ask a site if nobody does. p.mu is held.
-func (p *Prober) start(s *site) {
-	if p.run == nil || s.stop != nil {
+// start begins to check a site, unless it is checked already. m.mu is held.
+func (m *Monitor) start(s *site) {
+	if m.run == nil || s.stop != nil {
 		return
 	}
-	ctx, stop := context.WithCancel(p.run)
+	ctx, stop := context.WithCancel(m.run)
 	s.stop = stop
-	p.wg.Add(1)
-	go func() {
-		defer p.wg.Done()
+	m.wg.Go(func() {
 		defer stop()
-		p.follow(ctx, s)
-	}()
+		m.follow(ctx, s)
+	})
 }
 
-// Run asks until ctx ends, and returns when nobody asks any more. It may be
-// called once.
-func (p *Prober) Run(ctx context.Context) {
-	p.mu.Lock()
-	p.run = ctx
-	for _, s := range p.sites {
-		p.start(s)
+// Run checks the sites until ctx ends, and returns when the last check has
+// ended. It may be called once.
+func (m *Monitor) Run(ctx context.Context) {
+	m.mu.Lock()
+	m.run = ctx
+	for _, s := range m.sites {
+		m.start(s)
 	}
-	p.mu.Unlock()
+	m.mu.Unlock()
 	<-ctx.Done()
-	p.mu.Lock()
-	p.run = nil
-	p.mu.Unlock()
-	p.wg.Wait()
-	p.asker.close()
+	m.mu.Lock()
+	m.run = nil
+	m.mu.Unlock()
+	m.wg.Wait()
+	m.client.close()
 }
 
 // State is what is known of a site.
-func (p *Prober) State(name string) State {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if s, ok := p.sites[name]; ok {
+func (m *Monitor) State(name string) State {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if s, ok := m.sites[name]; ok {
 		return s.state
 	}
 	return State{}
 }
 
-// pause is how long to wait between two questions to one site.
-func (p *Prober) pause() time.Duration {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return max(Every, time.Duration(len(p.sites))*time.Second/Budget)
+// interval is the time between two checks of a site.
+func (m *Monitor) interval() time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return max(Every, time.Duration(len(m.sites))*time.Second/Budget)
 }
 
-// follow asks one site until ctx ends.
-func (p *Prober) follow(ctx context.Context, s *site) {
-	// Not all at once, also after a start.
+// follow checks one site until ctx ends.
+func (m *Monitor) follow(ctx context.Context, s *site) {
+	// A random start spreads the checks of the sites.
 	next := time.NewTimer(rand.N(Every))
 	defer next.Stop()
 	for {
@@ -227,102 +224,105 @@ func (p *Prober) follow(ctx context.Context, s *site) {
 		case <-next.C:
 		}
 		begun := time.Now()
-		p.once(ctx, s)
-		p.row(ctx, s)
-		next.Reset(max(0, p.pause()-time.Since(begun)))
+		m.check(ctx, s)
+		m.fetchDistances(ctx, s)
+		next.Reset(max(0, m.interval()-time.Since(begun)))
 	}
 }
 
-// once asks a site, and makes sure where it does not answer.
-func (p *Prober) once(ctx context.Context, s *site) {
-	p.mu.Lock()
-	urls, wait, silent := s.urls, s.patience(), s.state.Silent()
-	p.mu.Unlock()
-	// A silent site's connection leads nowhere, and a new one takes twice as long.
-	got := p.asker.ask(ctx, urls[0], wait, !silent)
+// check checks a site once, and confirms a miss.
+func (m *Monitor) check(ctx context.Context, s *site) {
+	m.mu.Lock()
+	urls, timeout, silent := s.urls, s.timeout(), s.state.Silent()
+	m.mu.Unlock()
+	// The kept connection of a silent site is dead: use a new one.
+	got := m.client.check(ctx, urls[0], timeout, !silent)
 	if ctx.Err() != nil {
 		return
 	}
-	p.note(s, got, false)
+	m.record(s, got, false)
 	if !got.missed() || silent {
 		return
 	}
-	got = p.insist(ctx, urls, min(2*wait, mostPatient))
+	got = m.confirm(ctx, urls, min(2*timeout, maxTimeout))
 	if ctx.Err() == nil {
-		p.note(s, got, true)
+		m.record(s, got, true)
 	}
 }
 
-// row asks a site's router for what it has measured, if it is time to, without
-// keeping the next question waiting.
-func (p *Prober) row(ctx context.Context, s *site) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	every := max(rowEvery, time.Duration(len(p.sites))*rowEach)
-	if len(s.state.Row) < len(p.sites) && len(p.sites) <= wire.MaxRace {
-		every = rowSoon // it has just started, as perhaps all have
+// fetchDistances asks a site's router for its distances if it is time to. It
+// does not delay the next check.
+func (m *Monitor) fetchDistances(ctx context.Context, s *site) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	every := max(distancesEvery, time.Duration(len(m.sites))*distancesEach)
+	if len(s.state.Distances) < len(m.sites) && len(m.sites) <= wire.MaxRace {
+		every = distancesSoon // it has just started, as perhaps all have
 	}
-	if !s.state.Answers() || s.state.Blind || time.Since(s.asked) < every || ctx.Err() != nil {
+	if !s.state.Answers() || s.state.Unhealthy || time.Since(s.requested) < every || ctx.Err() != nil {
 		return
 	}
-	s.asked = time.Now()
+	s.requested = time.Now()
 	url := s.urls[0]
-	p.wg.Go(func() {
-		row, err := p.asker.row(ctx, url, s.name)
+	m.wg.Go(func() {
+		distances, err := m.client.distances(ctx, url, s.name)
 		if err != nil {
-			p.cfg.Log.Debug("a router does not say what it has measured", "site", s.name, "error", err)
+			m.cfg.Log.Debug("cannot get the distances of another site", "site", s.name, "error", err)
 			return
 		}
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		s.state.Row, s.state.Told = row, time.Now()
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		s.state.Distances, s.state.DistancesAt = distances, time.Now()
 	})
 }
 
-// insist asks several routers of a site at once, each on a connection of its
-// own, and takes the first that answers.
-func (p *Prober) insist(ctx context.Context, urls []string, wait time.Duration) answer {
+// confirm checks several routers of a site at once, each on a new connection,
+// and takes the first that answers.
+func (m *Monitor) confirm(ctx context.Context, urls []string, timeout time.Duration) result {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	answers := make(chan answer, voices)
-	for i := range voices {
-		go func() { answers <- p.asker.ask(ctx, urls[(i+1)%len(urls)], wait, false) }()
+	results := make(chan result, confirmations)
+	for i := range confirmations {
+		go func() { results <- m.client.check(ctx, urls[(i+1)%len(urls)], timeout, false) }()
 	}
-	var got answer
-	first := true
-	for range voices { // all of them, so that none outlives this
-		a := <-answers
-		if first && !a.missed() {
-			got, first = a, false
+	var got result
+	answered := false
+	for range confirmations { // wait for all: no goroutine may outlive this call
+		r := <-results
+		if answered {
+			continue
+		}
+		got = r
+		if !r.missed() {
+			answered = true
 			cancel()
-		} else if first {
-			got = a
 		}
 	}
 	return got
 }
 
-// note takes what a question brought. final says that there is no doubt any more.
-func (p *Prober) note(s *site, got answer, final bool) {
-	p.mu.Lock()
+// record takes the result of a check. confirmed is true for a miss that makes
+// the site silent.
+func (m *Monitor) record(s *site, got result, confirmed bool) {
+	m.mu.Lock()
 	was, now, never := s.state, time.Now(), false
 	switch {
 	case got.missed():
 		s.state.Misses++
 		switch {
-		case !final || was.Silent():
+		case !confirmed || was.Silent():
 		case was.Known:
 			s.state.SilentSince = now
-		case !s.told:
-			s.told, never = true, true
+		case !s.warned:
+			s.warned, never = true, true
 		}
 	default:
-		s.state.Known, s.state.SilentSince, s.state.Blind = true, time.Time{}, got.blind
+		s.state.Known, s.state.SilentSince, s.state.Unhealthy = true, time.Time{}, got.unhealthy
 		if got.took > 0 {
 			s.sample(got.took, now)
 		}
 		if got.url != s.urls[0] {
-			// Another router answered; it is the one to ask first from now on.
+			// Another router answered: check that one first from now on.
 			s.urls = slices.Clone(s.urls)
 			if i := slices.Index(s.urls, got.url); i > 0 {
 				s.urls[0], s.urls[i] = s.urls[i], s.urls[0]
@@ -330,17 +330,17 @@ func (p *Prober) note(s *site, got answer, final bool) {
 		}
 	}
 	state := s.state
-	p.mu.Unlock()
+	m.mu.Unlock()
 	switch {
 	case never:
-		p.cfg.Log.Warn("no router of a site can be reached from here; whether it is up is left to consul", "site", s.name, "url", got.url, "error", got.err)
+		m.cfg.Log.Warn("cannot reach any router of a site; relying on consul to know whether it is up", "site", s.name, "url", got.url, "error", got.err)
 	case state.Silent() && !was.Silent():
-		p.cfg.Log.Warn("a site does not answer", "site", s.name, "error", got.err)
+		m.cfg.Log.Warn("site does not answer", "site", s.name, "error", got.err)
 	case was.Silent() && !state.Silent():
-		p.cfg.Log.Info("a site answers again", "site", s.name, "after", now.Sub(was.SilentSince).Round(time.Millisecond))
+		m.cfg.Log.Info("site answers again", "site", s.name, "after", now.Sub(was.SilentSince).Round(time.Millisecond))
 	}
 	if state.Silent() != was.Silent() || state.Known != was.Known {
-		p.cfg.Changed(s.name)
+		m.cfg.Changed(s.name)
 	}
 }
 
@@ -356,11 +356,11 @@ func (s *site) sample(took time.Duration, now time.Time) {
 	s.state.Measured = now
 }
 
-// patience is how long an answer may take.
-func (s *site) patience() time.Duration {
+// timeout is how long a check may take.
+func (s *site) timeout() time.Duration {
 	if s.n == 0 || s.state.Silent() {
-		return mostPatient
+		return maxTimeout
 	}
 	usual := time.Duration((2*s.state.RTTMS + 4*s.state.ErrorMS) * float64(time.Millisecond))
-	return min(usual+patience, mostPatient)
+	return min(usual+extraTimeout, maxTimeout)
 }

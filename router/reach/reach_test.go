@@ -39,42 +39,42 @@ func router(t *testing.T, handle http.HandlerFunc) (address string) {
 	return s.Listener.Addr().String()
 }
 
-// prober asks the URLs of site "far" until the test ends.
-func prober(t *testing.T, log io.Writer, urls ...string) *Prober {
+// monitor checks the URLs of site "far" until the test ends.
+func monitor(t *testing.T, log io.Writer, urls ...string) *Monitor {
 	t.Helper()
 	if log == nil {
 		log = t.Output()
 	}
-	p := New(Config{Log: slog.New(slog.NewTextHandler(log, nil))})
+	m := New(Config{Log: slog.New(slog.NewTextHandler(log, nil))})
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})
-	go func() { defer close(done); p.Run(ctx) }()
+	go func() { defer close(done); m.Run(ctx) }()
 	t.Cleanup(func() { stop(); <-done })
-	p.Watch([]Target{{Site: "far", URLs: urls}, {Site: "nobody"}})
-	return p
+	m.Watch([]Target{{Site: "far", URLs: urls}, {Site: "nobody"}})
+	return m
 }
 
-func until(t *testing.T, what string, p *Prober, ok func(State) bool) State {
+func until(t *testing.T, what string, m *Monitor, ok func(State) bool) State {
 	t.Helper()
 	var s State
-	testkit.UntilSeen(t, what, func() (any, bool) { s = p.State("far"); return s, ok(s) })
+	testkit.UntilSeen(t, what, func() (any, bool) { s = m.State("far"); return s, ok(s) })
 	return s
 }
 
-func TestCutAndMended(t *testing.T) {
-	link := testkit.StartProxy(t, router(t, nil))
-	p := prober(t, nil, "http://"+link.Address)
-	s := until(t, "some samples", p, func(s State) bool { return s.RTTMS > 0 && s.Answers() })
-	if s.RTTMS > 200 || s.ErrorMS <= 0 || s.Blind {
+func TestCutAndHealed(t *testing.T) {
+	proxy := testkit.StartProxy(t, router(t, nil))
+	m := monitor(t, nil, "http://"+proxy.Address)
+	s := until(t, "some samples", m, func(s State) bool { return s.RTTMS > 0 && s.Answers() })
+	if s.RTTMS > 200 || s.ErrorMS <= 0 || s.Unhealthy {
 		t.Errorf("%+v: on one machine", s)
 	}
-	if s := p.State("nobody"); s.Known || s.Silent() {
+	if s := m.State("nobody"); s.Known || s.Silent() {
 		t.Errorf("a site without routers: %+v", s)
 	}
 	for range 2 {
-		link.Cut()
+		proxy.Cut()
 		begin := time.Now()
-		s = until(t, "the site is silent", p, State.Silent)
+		s = until(t, "the site is silent", m, State.Silent)
 		if took := time.Since(begin); took > 2*time.Second {
 			t.Errorf("noticed only after %v", took)
 		} else {
@@ -83,9 +83,9 @@ func TestCutAndMended(t *testing.T) {
 		if s.Misses < 2 || s.Answers() {
 			t.Errorf("%+v", s)
 		}
-		link.Heal()
+		proxy.Heal()
 		begin = time.Now()
-		until(t, "the site answers", p, State.Answers)
+		until(t, "the site answers", m, State.Answers)
 		if took := time.Since(begin); took > 3*time.Second {
 			t.Errorf("healed only after %v", took)
 		} else {
@@ -97,17 +97,17 @@ func TestCutAndMended(t *testing.T) {
 func TestOneRouterOfTwoIsCut(t *testing.T) {
 	address := router(t, nil)
 	one, two := testkit.StartProxy(t, address), testkit.StartProxy(t, address)
-	p := prober(t, nil, "http://"+one.Address, "http://"+two.Address)
-	until(t, "an answer", p, State.Answers)
+	m := monitor(t, nil, "http://"+one.Address, "http://"+two.Address)
+	until(t, "an answer", m, State.Answers)
 	one.Cut()
-	s := until(t, "a miss", p, func(s State) bool { return s.Misses > 0 })
+	s := until(t, "a miss", m, func(s State) bool { return s.Misses > 0 })
 	n := s.Misses
-	s = until(t, "a sample from the other", p, func(now State) bool { return now.Measured.After(s.Measured) })
+	s = until(t, "a sample from the other", m, func(now State) bool { return now.Measured.After(s.Measured) })
 	if s.Silent() || s.Misses > n {
 		t.Errorf("%+v: the other router answers", s)
 	}
 	two.Cut()
-	until(t, "both are cut", p, State.Silent)
+	until(t, "both are cut", m, State.Silent)
 }
 
 func TestAnswers(t *testing.T) {
@@ -124,9 +124,9 @@ func TestAnswers(t *testing.T) {
 		}
 	}
 	for name, tt := range map[string]struct {
-		address string
-		answers bool
-		blind   bool
+		address   string
+		answers   bool
+		unhealthy bool
 	}{
 		"has lost sight of its site":      {router(t, problem(200, "application/json", `{"status":"stale"}`)), true, true},
 		"has just started":                {router(t, problem(503, wire.ProblemType, `{"type":"/problems/unavailable"}`)), true, true},
@@ -136,15 +136,17 @@ func TestAnswers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var warned atomic.Bool
-			p := prober(t, writer(func(line string) { warned.Store(warned.Load() || strings.Contains(line, "no router of a site")) }), "http://"+tt.address)
+			m := monitor(t, writer(func(line string) {
+				warned.Store(warned.Load() || strings.Contains(line, "cannot reach any router of a site"))
+			}), "http://"+tt.address)
 			if tt.answers {
-				if s := until(t, "an answer", p, State.Answers); s.Blind != tt.blind {
+				if s := until(t, "an answer", m, State.Answers); s.Unhealthy != tt.unhealthy {
 					t.Errorf("%+v", s)
 				}
 				return
 			}
 			// Two misses beyond the first round, and still not called silent.
-			s := until(t, "misses", p, func(s State) bool { return s.Misses >= 4 })
+			s := until(t, "misses", m, func(s State) bool { return s.Misses >= 4 })
 			if s.Known || s.Silent() || !warned.Load() {
 				t.Errorf("%+v, warned %v", s, warned.Load())
 			}
@@ -152,9 +154,9 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// TestRow holds that a router comes to know what another has measured, and
-// takes nothing from it that cannot be.
-func TestRow(t *testing.T) {
+// TestDistances checks that a router learns what another has measured, and
+// takes only values that are possible.
+func TestDistances(t *testing.T) {
 	row := func(entry string) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
@@ -171,24 +173,24 @@ func TestRow(t *testing.T) {
 			io.WriteString(w, `{"status":"ok"}`)
 		}
 	}
-	p := prober(t, nil, "http://"+router(t, row("far")))
-	s := until(t, "a row", p, func(s State) bool { return !s.Told.IsZero() })
-	if len(s.Row) != 1 || s.Row["near"].RTTMS != 80 {
-		t.Errorf("%+v", s.Row)
+	m := monitor(t, nil, "http://"+router(t, row("far")))
+	s := until(t, "distances", m, func(s State) bool { return !s.DistancesAt.IsZero() })
+	if len(s.Distances) != 1 || s.Distances["near"].RTTMS != 80 {
+		t.Errorf("%+v", s.Distances)
 	}
-	// Whoever speaks for another site is not heard.
+	// A router of another site is not believed.
 	asked := make(chan struct{}, 1)
-	impostor := row("elsewhere")
-	p = prober(t, nil, "http://"+router(t, func(w http.ResponseWriter, r *http.Request) {
+	impostor := row("another")
+	m = monitor(t, nil, "http://"+router(t, func(w http.ResponseWriter, r *http.Request) {
 		impostor(w, r)
 		if r.URL.Path == "/v1/sites" {
 			asked <- struct{}{}
 		}
 	}))
 	<-asked
-	n := until(t, "an answer", p, State.Answers).Measured
-	if s := until(t, "another answer", p, func(s State) bool { return s.Measured.After(n) }); s.Row != nil {
-		t.Errorf("%+v", s.Row)
+	n := until(t, "an answer", m, State.Answers).Measured
+	if s := until(t, "another answer", m, func(s State) bool { return s.Measured.After(n) }); s.Distances != nil {
+		t.Errorf("%+v", s.Distances)
 	}
 }
 
@@ -196,42 +198,42 @@ type writer func(string)
 
 func (w writer) Write(b []byte) (int, error) { w(string(b)); return len(b), nil }
 
-// TestBudget holds that many sites are asked more seldom, and that a site that
-// is watched no longer is forgotten.
+// TestBudget checks that many sites are checked less often, and that a site that
+// is not watched any more is forgotten.
 func TestBudget(t *testing.T) {
-	p := New(Config{})
-	if p.pause() != Every {
-		t.Error(p.pause())
+	m := New(Config{})
+	if m.interval() != Every {
+		t.Error(m.interval())
 	}
 	targets := make([]Target, 200)
 	for i := range targets {
 		targets[i] = Target{Site: strings.Repeat("x", i+1), URLs: []string{"http://192.0.2.1"}}
 	}
-	p.Watch(targets)
-	if got := p.pause(); got != 4*time.Second {
-		t.Errorf("200 sites are asked every %v", got)
+	m.Watch(targets)
+	if got := m.interval(); got != 4*time.Second {
+		t.Errorf("200 sites are checked every %v", got)
 	}
-	p.note(p.sites["x"], answer{url: "http://192.0.2.1", took: time.Millisecond}, false)
-	p.Watch(targets[:1])
-	if s := p.State("x"); !s.Known {
+	m.record(m.sites["x"], result{url: "http://192.0.2.1", took: time.Millisecond}, false)
+	m.Watch(targets[:1])
+	if s := m.State("x"); !s.Known {
 		t.Error("a site that stays is forgotten")
 	}
-	p.Watch(nil)
-	if s := p.State("x"); s.Known || len(p.sites) != 0 {
+	m.Watch(nil)
+	if s := m.State("x"); s.Known || len(m.sites) != 0 {
 		t.Error("a site that is gone is remembered")
 	}
 }
 
-func TestPatience(t *testing.T) {
+func TestTimeout(t *testing.T) {
 	s := &site{}
-	if s.patience() != mostPatient {
-		t.Error("impatient before anything was measured")
+	if s.timeout() != maxTimeout {
+		t.Error("a short timeout before anything was measured")
 	}
 	for i := range 2 * samples {
 		s.sample(time.Duration(100+i%3)*time.Millisecond, time.Now())
 	}
-	if s.state.RTTMS != 100 || s.state.ErrorMS != 1 || s.patience() != 504*time.Millisecond {
-		t.Errorf("%+v, %v", s.state, s.patience())
+	if s.state.RTTMS != 100 || s.state.ErrorMS != 1 || s.timeout() != 504*time.Millisecond {
+		t.Errorf("%+v, %v", s.state, s.timeout())
 	}
 	s.sample(900*time.Millisecond, time.Now())
 	if s.state.RTTMS != 100 {
@@ -240,7 +242,7 @@ func TestPatience(t *testing.T) {
 	for range samples {
 		s.sample(900*time.Millisecond, time.Now())
 	}
-	if s.state.RTTMS != 900 || s.patience() != mostPatient {
-		t.Errorf("a way that became longer: %+v, %v", s.state, s.patience())
+	if s.state.RTTMS != 900 || s.timeout() != maxTimeout {
+		t.Errorf("a distance that became longer: %+v, %v", s.state, s.timeout())
 	}
 }

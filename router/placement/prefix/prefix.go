@@ -1,32 +1,34 @@
-// Package prefix remembers what people of one neighbourhood of the Internet
-// measured, so that the next one knows where to look.
+// Package prefix remembers what people of the same network measured, so that the
+// next person of that network probes the right sites first.
 //
-// A neighbourhood is a /24 of IPv4 or a /48 of IPv6. People in it mostly share
-// their way to the world, up to the last mile:
+// A network is an IPv4 /24 or an IPv6 /48. People in one mostly share their routes
+// to all sites, except for the last mile:
 //
 //	store := prefix.New(prefix.Config{Between: between})
-//	err := store.Add(now, addr, rtt)     // what a page measured, when it launches
-//	hints := store.Hints(now, addr)      // for probe.Asked, when the next one asks
+//	err := store.Add(now, addr, rtt)     // what a page measured, at its launch
+//	hints := store.Hints(now, addr)      // for probe.Asked, for the next person
 //
-// # What may go wrong, and does not
+// # Wrong and false reports
 //
-// Hints say which sites to measure first and nothing else: nobody is placed by
-// what others claimed, so a lie costs its victims probes at most. To cost even
-// that, it has to be told by most of the people heard:
+// Hints say which sites to probe first and nothing else. Nobody is placed by what
+// others reported, so a false report costs its victims a few probes at most. For
+// that, most people of the network must report falsely:
 //
-//   - a report with a claim that contradicts another by what is known of the way
-//     between the sites (placement.Contradicts) is refused as a whole;
-//   - each person, an address (a /64 in IPv6), has one voice a site, her latest;
-//   - a site is hinted at only where Quorum people agree, and by their median.
+//   - a report is refused as a whole if one of its round trips contradicts another,
+//     given the distance between the two sites (placement.Contradicts);
+//   - each person, an address (in IPv6 a /64), counts once for each site, with the
+//     latest report;
+//   - a site is hinted at only where Quorum people agree, and with their median.
 //
-// # Where it is kept
+// # Storage
 //
-// In the memory of one router, and nowhere else: nothing to store, replicate or
-// delete on request, and gone with the process. People of a neighbourhood reach
-// the same router nearly always, since latency DNS sends them there, so sharing
-// would gain little, and Consul's KV is no place for a write a launch. The store
-// is bounded: the neighbourhood not used for longest goes first. Addresses are
-// kept only as keyed hashes whose key dies with the process.
+// The store is in the memory of one router only. Nothing has to be stored,
+// replicated or deleted on request, and all is gone with the process. People of a
+// network nearly always reach the same router, because latency-based DNS sends
+// them there. So sharing would gain little, and Consul's KV is not made for a
+// write with each launch. The store is bounded: the network that was not used for
+// longest is dropped first. Addresses are kept only as keyed hashes; the key ends
+// with the process.
 package prefix
 
 import (
@@ -46,36 +48,36 @@ import (
 )
 
 // ErrDoubtful is returned by Add for a report that contradicts itself.
-var ErrDoubtful = errors.New("a round trip does not fit another")
+var ErrDoubtful = errors.New("round trips contradict each other")
 
-// Config is what a Store may do. The zero value will do, but checks no claims.
+// Config sets the limits of a Store. The zero value is good, but checks no reports.
 type Config struct {
-	// Prefixes is how many neighbourhoods are kept; 0 is 20,000, which take
-	// about 30 MB when each is full.
+	// Prefixes is how many networks are kept; 0 is 20,000, which take about 30 MB
+	// when each is full.
 	Prefixes int
-	// Expiry is how long a measurement counts; 0 is a day.
+	// Expiry is how long a report counts; 0 is a day.
 	Expiry time.Duration
 	// Quorum is how many people must agree; 0 is 3.
 	Quorum int
-	// Between is the round trip between two sites and how far that may be off;
-	// not a number where nobody knows. It is called by many goroutines at once.
+	// Between is the round trip between two sites and its error; NaN where it is
+	// not known. It is called by many goroutines at once.
 	Between func(a, b string) (ms, err float64)
 }
 
 const (
-	maxSites  = 16 // a neighbourhood, the nearest
-	maxVoices = 7  // a site, the latest
-	shards    = 16
+	maxSites   = 16 // of a network, the nearest
+	maxReports = 7  // of a site, the latest
+	shards     = 16
 
-	// By how much people of a neighbourhood may differ and still agree: last
-	// miles do, and far sites are seen by many ways.
+	// How much people of a network may differ and still agree: last miles differ,
+	// and there are several routes to far sites.
 	agreeMS   = 20
 	agreePart = 0.3
-	// leastError is how far a median is off at least: a last mile's worth.
+	// leastError is the least error of a median, from the last mile.
 	leastError = 6
 )
 
-// Store is what was heard. Any number of goroutines may use it.
+// Store keeps reports. It may be used by many goroutines at once.
 type Store struct {
 	cfg    Config
 	seed   maphash.Seed
@@ -83,24 +85,24 @@ type Store struct {
 }
 
 type shard struct {
-	mu     sync.Mutex
-	places map[netip.Prefix]*list.Element // of *place
-	recent list.List                      // the latest used in front
+	mu       sync.Mutex
+	networks map[netip.Prefix]*list.Element // of *network
+	recent   list.List                      // the latest used in front
 }
 
-// place is one neighbourhood.
-type place struct {
+// network is what was reported from one network.
+type network struct {
 	prefix netip.Prefix
 	sites  []site
 }
 
 type site struct {
-	name   string
-	voices []voice
+	name    string
+	reports []report
 }
 
-// voice is one person's word on one site.
-type voice struct {
+// report is what one person measured to one site.
+type report struct {
 	person uint64
 	ms     float32
 	at     time.Time
@@ -119,15 +121,15 @@ func New(cfg Config) *Store {
 	}
 	s := &Store{cfg: cfg, seed: maphash.MakeSeed()}
 	for i := range s.shards {
-		s.shards[i].places = map[netip.Prefix]*list.Element{}
+		s.shards[i].networks = map[netip.Prefix]*list.Element{}
 	}
 	return s
 }
 
-// Add takes what a person measured, in milliseconds by site. It keeps nothing of
-// a report that contradicts itself.
+// Add takes what a person measured, in milliseconds by site. It keeps nothing
+// where one round trip contradicts another.
 func (s *Store) Add(now time.Time, from netip.Addr, rtt map[string]float64) error {
-	where, person, err := s.locate(from)
+	prefix, person, err := s.locate(from)
 	if err != nil {
 		return err
 	}
@@ -140,39 +142,39 @@ func (s *Store) Add(now time.Time, from netip.Addr, rtt map[string]float64) erro
 	if len(names) == 0 {
 		return nil
 	}
-	// Only the near ones are of use to anybody.
+	// Only near sites are useful as hints.
 	slices.SortFunc(names, func(a, b string) int { return cmp.Or(cmp.Compare(rtt[a], rtt[b]), cmp.Compare(a, b)) })
 	near := names[:min(len(names), maxSites)]
 	if err := s.check(near, names, rtt); err != nil {
 		return err
 	}
 
-	sh := &s.shards[s.shard(where)]
+	sh := &s.shards[s.shard(prefix)]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	p := sh.place(where, max(1, s.cfg.Prefixes/shards))
+	n := sh.network(prefix, max(1, s.cfg.Prefixes/shards))
 	for _, name := range near {
-		p.hear(name, voice{person, float32(rtt[name]), now}, now.Add(-s.cfg.Expiry))
+		n.add(name, report{person, float32(rtt[name]), now}, now.Add(-s.cfg.Expiry))
 	}
 	return nil
 }
 
-// Hints are what the people of from's neighbourhood agree on, the nearest first.
+// Hints are what the people of an address's network agree on, the nearest first.
 func (s *Store) Hints(now time.Time, from netip.Addr) []probe.Hint {
-	where, _, err := s.locate(from)
+	prefix, _, err := s.locate(from)
 	if err != nil {
 		return nil
 	}
-	sh := &s.shards[s.shard(where)]
+	sh := &s.shards[s.shard(prefix)]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	at, ok := sh.places[where]
+	at, ok := sh.networks[prefix]
 	if !ok {
 		return nil
 	}
 	sh.recent.MoveToFront(at)
 	var out []probe.Hint
-	for _, site := range at.Value.(*place).sites {
+	for _, site := range at.Value.(*network).sites {
 		if h, ok := site.agreed(now.Add(-s.cfg.Expiry), s.cfg.Quorum); ok {
 			out = append(out, h)
 		}
@@ -181,19 +183,8 @@ func (s *Store) Hints(now time.Time, from netip.Addr) []probe.Hint {
 	return out
 }
 
-// Len is how many neighbourhoods are kept.
-func (s *Store) Len() int {
-	n := 0
-	for i := range s.shards {
-		s.shards[i].mu.Lock()
-		n += len(s.shards[i].places)
-		s.shards[i].mu.Unlock()
-	}
-	return n
-}
-
-// Of is the neighbourhood of an address.
-func Of(from netip.Addr) (netip.Prefix, error) {
+// networkOf is the network of an address.
+func networkOf(from netip.Addr) (netip.Prefix, error) {
 	from = from.Unmap().WithZone("")
 	bits := 24
 	if from.Is6() {
@@ -201,28 +192,28 @@ func Of(from netip.Addr) (netip.Prefix, error) {
 	}
 	p, err := from.Prefix(bits)
 	if err != nil || !from.IsValid() {
-		return netip.Prefix{}, fmt.Errorf("find neighbourhood: %v is no address", from)
+		return netip.Prefix{}, fmt.Errorf("find network: %v is not an address", from)
 	}
 	return p, nil
 }
 
-// locate is an address's neighbourhood, and who in it she is.
+// locate is an address's network, and a hash that stands for the person in it.
 func (s *Store) locate(from netip.Addr) (netip.Prefix, uint64, error) {
-	where, err := Of(from)
+	prefix, err := networkOf(from)
 	if err != nil {
-		return where, 0, err
+		return prefix, 0, err
 	}
 	person := from.Unmap().WithZone("")
 	if person.Is6() {
 		half, _ := person.Prefix(64)
 		person = half.Addr()
 	}
-	return where, maphash.Comparable(s.seed, person), nil
+	return prefix, maphash.Comparable(s.seed, person), nil
 }
 
 func (s *Store) shard(p netip.Prefix) uint64 { return maphash.Comparable(s.seed, p) % shards }
 
-// check holds every claim that would be kept against all.
+// check compares each round trip that would be kept with all of the report.
 func (s *Store) check(near, names []string, rtt map[string]float64) error {
 	if s.cfg.Between == nil {
 		return nil
@@ -232,62 +223,62 @@ func (s *Store) check(near, names []string, rtt map[string]float64) error {
 			if a == b {
 				continue
 			}
-			way, off := s.cfg.Between(a, b)
-			if placement.Contradicts(rtt[a], rtt[b], way, off) {
+			distance, err := s.cfg.Between(a, b)
+			if placement.Contradicts(rtt[a], rtt[b], distance, err) {
 				return fmt.Errorf("%w: %.1f ms to %s and %.1f ms to %s, which are %.1f ± %.1f ms apart",
-					ErrDoubtful, rtt[a], a, rtt[b], b, way, off)
+					ErrDoubtful, rtt[a], a, rtt[b], b, distance, err)
 			}
 		}
 	}
 	return nil
 }
 
-// place finds or makes a neighbourhood, and makes room for it.
-func (sh *shard) place(where netip.Prefix, most int) *place {
-	if at, ok := sh.places[where]; ok {
+// network finds a network or adds it, and drops old ones for it.
+func (sh *shard) network(prefix netip.Prefix, most int) *network {
+	if at, ok := sh.networks[prefix]; ok {
 		sh.recent.MoveToFront(at)
-		return at.Value.(*place)
+		return at.Value.(*network)
 	}
-	for len(sh.places) >= most {
+	for len(sh.networks) >= most {
 		oldest := sh.recent.Back()
-		delete(sh.places, oldest.Value.(*place).prefix)
+		delete(sh.networks, oldest.Value.(*network).prefix)
 		sh.recent.Remove(oldest)
 	}
-	p := &place{prefix: where}
-	sh.places[where] = sh.recent.PushFront(p)
-	return p
+	n := &network{prefix: prefix}
+	sh.networks[prefix] = sh.recent.PushFront(n)
+	return n
 }
 
-// hear takes one person's word, in place of her word before.
-func (p *place) hear(name string, v voice, since time.Time) {
-	at := slices.IndexFunc(p.sites, func(s site) bool { return s.name == name })
+// add takes one person's report, in place of an earlier one.
+func (n *network) add(name string, r report, since time.Time) {
+	at := slices.IndexFunc(n.sites, func(s site) bool { return s.name == name })
 	if at < 0 {
-		if len(p.sites) == maxSites {
-			at = p.least(since)
-			p.sites[at] = site{}
+		if len(n.sites) == maxSites {
+			at = n.least(since)
+			n.sites[at] = site{}
 		} else {
-			at = len(p.sites)
-			p.sites = append(p.sites, site{})
+			at = len(n.sites)
+			n.sites = append(n.sites, site{})
 		}
-		p.sites[at].name = name
+		n.sites[at].name = name
 	}
-	s := &p.sites[at]
-	s.voices = slices.DeleteFunc(s.voices, func(o voice) bool { return o.person == v.person || o.at.Before(since) })
-	if len(s.voices) == maxVoices {
-		s.voices = slices.Delete(s.voices, 0, 1)
+	s := &n.sites[at]
+	s.reports = slices.DeleteFunc(s.reports, func(o report) bool { return o.person == r.person || o.at.Before(since) })
+	if len(s.reports) == maxReports {
+		s.reports = slices.Delete(s.reports, 0, 1)
 	}
-	s.voices = append(s.voices, v)
+	s.reports = append(s.reports, r)
 }
 
-// least is the site that is missed least: the fewest people know it, and of
-// those the one they are farthest from.
-func (p *place) least(since time.Time) int {
-	at, voices, far := 0, math.MaxInt, 0.0
-	for i := range p.sites {
-		of := p.sites[i].fresh(since)
-		n, ms := len(of), median(of)
-		if n < voices || n == voices && ms > far {
-			at, voices, far = i, n, ms
+// least is the site that is the least useful: the one with the fewest reports,
+// and among those the farthest.
+func (n *network) least(since time.Time) int {
+	at, fewest, far := 0, math.MaxInt, 0.0
+	for i := range n.sites {
+		of := n.sites[i].fresh(since)
+		count, ms := len(of), median(of)
+		if count < fewest || count == fewest && ms > far {
+			at, fewest, far = i, count, ms
 		}
 	}
 	return at
@@ -295,33 +286,33 @@ func (p *place) least(since time.Time) int {
 
 // fresh are the round trips that still count, sorted.
 func (s *site) fresh(since time.Time) []float64 {
-	out := make([]float64, 0, maxVoices)
-	for _, v := range s.voices {
-		if !v.at.Before(since) {
-			out = append(out, float64(v.ms))
+	out := make([]float64, 0, maxReports)
+	for _, r := range s.reports {
+		if !r.at.Before(since) {
+			out = append(out, float64(r.ms))
 		}
 	}
 	slices.Sort(out)
 	return out
 }
 
-// agreed is the median, if enough people are near it, and most of all heard.
+// agreed is the median, if enough people are near it, and most of all people.
 func (s *site) agreed(since time.Time, quorum int) (probe.Hint, bool) {
-	heard := s.fresh(since)
-	if len(heard) < quorum {
+	all := s.fresh(since)
+	if len(all) < quorum {
 		return probe.Hint{}, false
 	}
-	mid := median(heard)
-	apart := make([]float64, 0, maxVoices)
+	mid := median(all)
+	apart := make([]float64, 0, maxReports)
 	agree := 0
-	for _, ms := range heard {
+	for _, ms := range all {
 		d := math.Abs(ms - mid)
 		apart = append(apart, d)
 		if d <= agreeMS+agreePart*mid {
 			agree++
 		}
 	}
-	if agree < quorum || 2*agree <= len(heard) {
+	if agree < quorum || 2*agree <= len(all) {
 		return probe.Hint{}, false
 	}
 	slices.Sort(apart)

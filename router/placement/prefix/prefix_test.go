@@ -15,7 +15,7 @@ var noon = time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
 
 func v4(subnet, host byte) netip.Addr { return netip.AddrFrom4([4]byte{198, 18, subnet, host}) }
 
-// between has a and b on one side of the planet, c on the other.
+// between puts a and b on one side of an ocean, c on the other.
 func between(a, b string) (float64, float64) {
 	if (a == "c") != (b == "c") {
 		return 180, 10
@@ -38,6 +38,17 @@ func hints(s *Store, at time.Time, from netip.Addr) string {
 	return out
 }
 
+// networks is how many networks are kept.
+func networks(s *Store) int {
+	n := 0
+	for i := range s.shards {
+		s.shards[i].mu.Lock()
+		n += len(s.shards[i].networks)
+		s.shards[i].mu.Unlock()
+	}
+	return n
+}
+
 func TestAgreement(t *testing.T) {
 	s := New(Config{Between: between})
 	add(t, s, noon, v4(0, 1), map[string]float64{"b": 30, "a": 20, "c": 190})
@@ -55,7 +66,7 @@ func TestAgreement(t *testing.T) {
 		t.Errorf("of three people, two of whom agree on b: %q", got)
 	}
 	if got := hints(s, noon, v4(1, 9)); got != "" {
-		t.Errorf("another neighbourhood hears %q", got)
+		t.Errorf("another network gets %q", got)
 	}
 	add(t, s, noon, v4(0, 4), map[string]float64{"b": 32})
 	if got := hints(s, noon, v4(0, 200)); got != "a 23±6 b 32±6 " {
@@ -74,15 +85,16 @@ func TestDoubtfulReportsLeaveNoTrace(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if got := hints(s, noon, v4(0, 1)); got != "" || s.Len() != 0 {
-		t.Errorf("left %q, %d neighbourhoods", got, s.Len())
+	if got := hints(s, noon, v4(0, 1)); got != "" || networks(s) != 0 {
+		t.Errorf("left %q, %d networks", got, networks(s))
 	}
 }
 
-// Liars whose claims contradict nothing are outvoted while they are fewer.
+// TestFewLiarsAreOutvoted checks false reports that contradict nothing: they are
+// outvoted while they are fewer.
 func TestFewLiarsAreOutvoted(t *testing.T) {
 	s := New(Config{})
-	for i := range byte(maxVoices) {
+	for i := range byte(maxReports) {
 		rtt := map[string]float64{"a": 20 + float64(i), "b": 60}
 		if i < 3 {
 			rtt = map[string]float64{"b": 0}
@@ -91,24 +103,24 @@ func TestFewLiarsAreOutvoted(t *testing.T) {
 	}
 	for _, h := range s.Hints(noon, v4(0, 99)) {
 		if h.Site == "b" && (h.RTT != 60 || h.Error < leastError) {
-			t.Errorf("%d liars of %d made it %+v", 3, maxVoices, h)
+			t.Errorf("%d liars of %d made it %+v", 3, maxReports, h)
 		}
 	}
 	if got := hints(s, noon, v4(0, 99)); got == "" {
-		t.Error("honest people are not heard")
+		t.Error("honest people do not count")
 	}
 }
 
-func TestOnePersonHasOneVoice(t *testing.T) {
+func TestOnePersonCountsOnce(t *testing.T) {
 	s := New(Config{})
 	base := netip.MustParseAddr("2001:db8:1:2::")
-	for i := range byte(20) { // many addresses, one line
+	for i := range byte(20) { // many addresses, one /64
 		a := base.As16()
 		a[15] = i
 		add(t, s, noon, netip.AddrFrom16(a), map[string]float64{"a": 1})
 	}
 	if got := hints(s, noon, base); got != "" {
-		t.Errorf("one /64 is heard as several people: %q", got)
+		t.Errorf("one /64 counts as several people: %q", got)
 	}
 	for i := range byte(3) {
 		a := base.As16()
@@ -116,7 +128,7 @@ func TestOnePersonHasOneVoice(t *testing.T) {
 		add(t, s, noon, netip.AddrFrom16(a), map[string]float64{"a": 40})
 	}
 	if got := hints(s, noon, base); got != "a 40±6 " {
-		t.Errorf("three lines of a /48 and a liar: %q", got)
+		t.Errorf("three /64s of a /48 and a liar: %q", got)
 	}
 }
 
@@ -144,8 +156,8 @@ func TestBounds(t *testing.T) {
 		}
 		add(t, s, noon, netip.AddrFrom4(b), rtt)
 	}
-	if s.Len() > 64 {
-		t.Errorf("%d neighbourhoods are kept of 64", s.Len())
+	if networks(s) > 64 {
+		t.Errorf("%d networks are kept of 64", networks(s))
 	}
 	last := netip.AddrFrom4([4]byte{10, 19, 135, 7}) // 4999
 	got := s.Hints(noon, last)
@@ -154,7 +166,7 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-// The neighbourhood in use is kept, others go.
+// TestLatestUsedStays checks that the network in use is kept, and others go.
 func TestLatestUsedStays(t *testing.T) {
 	s := New(Config{Prefixes: shards * 2, Quorum: 1})
 	add(t, s, noon, v4(7, 1), map[string]float64{"a": 20})
@@ -166,8 +178,9 @@ func TestLatestUsedStays(t *testing.T) {
 	}
 }
 
-// A site few know makes room for one that is known better.
-func TestSitesMakeRoom(t *testing.T) {
+// TestLeastReportedSiteGoes checks that a site with few reports is replaced by a
+// new one.
+func TestLeastReportedSiteGoes(t *testing.T) {
 	s := New(Config{Quorum: 2})
 	for k := range maxSites {
 		for p := range byte(2) {
@@ -190,7 +203,7 @@ func TestNonsense(t *testing.T) {
 	s := New(Config{Quorum: 1})
 	add(t, s, noon, v4(0, 1), map[string]float64{"a": math.NaN(), "b": -1, "c": math.Inf(1), "d": 1e9})
 	add(t, s, noon, v4(0, 1), nil)
-	if s.Len() != 0 {
+	if networks(s) != 0 {
 		t.Error("nonsense is kept")
 	}
 	if err := s.Add(noon, netip.Addr{}, map[string]float64{"a": 1}); err == nil {
@@ -202,7 +215,7 @@ func TestNonsense(t *testing.T) {
 	mapped := netip.MustParseAddr("::ffff:198.18.0.1")
 	add(t, s, noon, mapped, map[string]float64{"a": 30})
 	if got := hints(s, noon, v4(0, 2)); got != "a 30±6 " {
-		t.Errorf("IPv4 in IPv6 is another place: %q", got)
+		t.Errorf("IPv4 in IPv6 is another network: %q", got)
 	}
 }
 
@@ -225,7 +238,7 @@ func TestManyAtOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if s.Len() > 100 {
-		t.Errorf("%d neighbourhoods", s.Len())
+	if networks(s) > 100 {
+		t.Errorf("%d networks", networks(s))
 	}
 }

@@ -2,14 +2,14 @@ package probe
 
 import "math"
 
-// infer weighs the hypotheses and solves the field for what was observed.
+// infer weights the hypotheses and solves the field for what was observed.
 func (m *Model) infer(s *scratch) {
 	m.neighbours(s)
 	m.field(s)
 }
 
-// neighbours finds, for each site h, how likely it is that the person sees the
-// world as h does, and at which last mile.
+// neighbours computes, for each site h, how likely it is that the person sees the
+// Internet as h does, and with which last mile.
 func (m *Model) neighbours(s *scratch) {
 	n := len(m.names)
 	s.weight, s.offset = zero(s.weight, n), zero(s.offset, n)
@@ -37,7 +37,7 @@ func (m *Model) neighbours(s *scratch) {
 		log -= math.Log(likely)
 		likely = 1
 		for k, o := range s.silent {
-			if miss := o.ms - row[o.site] - mile; miss > 0 { // it should have answered by now
+			if miss := o.ms - row[o.site] - mile; miss > 0 { // the site should have answered by now
 				likely *= 1 + miss*miss/(tails*m.variance(o, off[o.site]))
 			}
 			if k%8 == 7 {
@@ -63,15 +63,15 @@ func (m *Model) neighbours(s *scratch) {
 	}
 }
 
-// variance is by how much, squared, a person's answer differs from her
-// neighbour's: the farther the site, the more.
+// variance is the squared difference between the answers of two neighbours: the
+// farther the site, the larger it is.
 func (m *Model) variance(o observation, off float64) float64 {
 	sight := sightError + m.sight*o.ms
 	return sight*sight + off*off + o.err*o.err - answerError*answerError
 }
 
-// field solves the Gaussian process: mean and deviation of every site given what
-// was observed.
+// field solves the Gaussian process: mean and standard deviation of every site,
+// given what was observed.
 func (m *Model) field(s *scratch) {
 	n, k := len(m.names), len(s.obs)
 	s.chol, s.y = zero(s.chol, k*k), zero(s.y, k)
@@ -116,13 +116,13 @@ func (m *Model) field(s *scratch) {
 	}
 }
 
-// fieldWeight is how much the field's word counts against the neighbours'.
+// fieldWeight is the weight of the field; the rest is the neighbours'.
 func (m *Model) fieldWeight(s *scratch) float64 {
 	return min(fieldTo, float64(len(s.obs))/fieldAt)
 }
 
-// predict says what a site is expected to measure, and the deviation: of the
-// mixture of both views.
+// predict is the round trip that is expected to a site, and its standard
+// deviation, in the mixture of both models.
 func (m *Model) predict(s *scratch, i int) (ms, err float64) {
 	n := len(m.names)
 	field := m.fieldWeight(s)
@@ -141,8 +141,8 @@ func (m *Model) predict(s *scratch, i int) (ms, err float64) {
 	return ms, math.Sqrt(max(0, square-ms*ms))
 }
 
-// gains is what asking each site is expected to gain, given the least answer so
-// far and the sites already taken.
+// gains computes what a probe of each site is expected to gain, given the least
+// answer so far and the sites already taken.
 func (m *Model) gains(s *scratch, best, field float64, taken []int) {
 	n := len(m.names)
 	s.gain = zero(s.gain, n)
@@ -154,7 +154,7 @@ func (m *Model) gains(s *scratch, best, field float64, taken []int) {
 		row := m.rtt[h*n : h*n+n]
 		below := s.low[h] - s.offset[h]
 		for i, ms := range row {
-			// Not m.off: what nobody knows of far sites would call for asking them.
+			// Without m.off: else far sites would be probed for being unknown.
 			sd := sightError + m.sight*ms
 			if d := below - ms; d > -3*sd {
 				s.gain[i] += w * sd * improvement(d/sd)
@@ -177,7 +177,7 @@ func (m *Model) gains(s *scratch, best, field float64, taken []int) {
 }
 
 // improvement is E[max(0, z + X)] of a standard normal X, z·Φ(z) + φ(z), from a
-// table: it is asked for tens of thousands of times a question.
+// table: each call of Next needs it tens of thousands of times.
 func improvement(z float64) float64 {
 	if z >= improvementTo {
 		return z

@@ -1,54 +1,54 @@
-// Package probe decides which of many sites a person should measure next, and
-// what the others would have measured.
+// Package probe decides which of many sites a browser should measure next, and
+// which site is probably the nearest.
 //
-// With a dozen sites a page races them all. With hundreds it cannot, and need
-// not: what a few sites say of where the person is, and what is known of the way
-// between sites, leaves few that could still be nearest. Model holds the latter,
-// and its Next turns the former into the best next question:
+// With a dozen sites a page measures them all. With hundreds it cannot, and it
+// need not: a few answers say where the person is, and what is known of the
+// distances between sites leaves few that could still be nearest. A Model holds
+// those distances; its Next turns the answers into the best next probe:
 //
 //	m, err := probe.New([]string{"eu-west-1", "us-east-1", …}, between)
 //	asked := probe.Asked{Entry: "eu-west-1"}
 //	for {
 //		advice := m.Next(asked)
 //		if len(advice.Probe) == 0 {
-//			break // advice.Nearest it is
+//			break // advice.Nearest is the result
 //		}
 //		… measure advice.Probe, add to asked.RTT or asked.Failed …
 //	}
 //
 // # The rule
 //
-// A question is worth what it may gain: the expected amount, in milliseconds, by
-// which the site's answer is below the nearest answer so far (the "expected
-// improvement" of Bayesian optimization). Two views of the person say what the
-// answer may be, and their verdicts are added by weight:
+// A probe is worth what it is expected to gain: the expected number of
+// milliseconds by which the site's answer is below the nearest answer so far
+// (the "expected improvement" of Bayesian optimization). Two models of the
+// person say what the answer may be; their results are added by weight:
 //
-//   - The neighbour: she sits near some site h, at an unknown last mile o, and
-//     so sees the world as h does: the answer of site i is about rtt(h, i) + o.
-//     Every site is a hypothesis, weighed by how well it explains the answers so
-//     far, with heavy tails, since no two places see the world quite alike. This
-//     finds her region within two or three answers.
-//   - The field: what sites see, one beside the other, has a covariance: sites
-//     that are near each other are seen alike. Given it, the answers so far
-//     correct the guess of all others (a Gaussian process, or kriging), and say
-//     how uncertain each still is. This finds what no neighbour knows: it counts
-//     the more, the more answers there are.
+//   - The neighbour: the person is near some site h, with an unknown last mile o,
+//     and so sees the Internet as h does: the answer of site i is about
+//     rtt(h, i) + o. Every site is a hypothesis, weighted by how well it explains
+//     the answers so far, with heavy tails, because no two places see the
+//     Internet quite alike. This finds the person's region within two or three
+//     answers.
+//   - The field: what sites see has a covariance: sites that are near each other
+//     see alike. With it, the answers so far correct the guesses for all other
+//     sites (a Gaussian process, or kriging), and say how uncertain each still
+//     is. This finds what no neighbour knows. The more answers there are, the
+//     more it counts.
 //
-// Everything else follows from the numbers: the first question is the site that
-// is central to where she may be, the next ones are spread where she may still
-// be anywhere, and close in where she is not. Questions end at Asked.Most
-// answers, or when the best one is expected to gain less than PayMS.
+// The rest follows from the numbers. The first probe goes to the site that is
+// central to where the person may be. The next ones are spread while the person
+// may still be anywhere, and then close in. Probing ends at Asked.Most answers,
+// or when the best probe is expected to gain less than PayMS.
 //
-// # What is known of the way between sites
+// # Distances between sites
 //
-// Consul's coordinates serve, with their errors; measured round trips, which
-// routers can take at each other's beacons, serve better: coordinates smooth
-// over just the detours that the choice between near sites turns on. The
-// figures of both are in docs/PLACEMENT.md. The way may differ by direction, and
-// may be missing.
+// Consul's coordinates can be used, with their errors. Measured round trips,
+// which routers can take at each other's beacons, are better: coordinates smooth
+// over the very detours that decide between near sites. docs/PLACEMENT.md has
+// the figures of both. A distance may differ by direction, and may be missing.
 //
-// A Model does not change, and any number of goroutines may use it. Making one
-// costs O(sites³) (a quarter of a second at 400); Next costs tens of
+// A Model does not change, and may be used by many goroutines at once. Making
+// one costs O(sites³) (a quarter of a second at 400); Next costs tens of
 // microseconds at 20 sites, a few hundred at 200.
 package probe
 
@@ -59,44 +59,44 @@ import (
 	"sync"
 )
 
-// What is taken to be true of people and networks. Milliseconds.
+// What is assumed of people and networks. Milliseconds.
 const (
-	// PayMS is what a further measurement must be expected to gain.
+	// PayMS is the least that a further probe must be expected to gain.
 	PayMS = 0.05
-	// Most is how many answers are asked for, where the request does not say.
+	// Most is the number of answers after which probing ends, by default.
 	Most = 8
 
-	lastMile      = 7   // of a person, as far as anybody knows,
-	lastMileError = 10  // and by how much it may differ
-	sightError    = 4   // by how much two neighbours' round trips differ at least,
-	sightPart     = 0.1 // and for each of a round trip's milliseconds, the more
-	sightSites    = 10  // so the fewer sites there are: neighbours are farther then
-	answerError   = 3   // of a person's minimum of three
+	lastMile      = 7   // of a person, before anything is measured,
+	lastMileError = 10  // and its standard deviation
+	sightError    = 4   // the least by which two neighbours' round trips differ,
+	sightPart     = 0.1 // and what each millisecond of a round trip adds,
+	sightSites    = 10  // more with few sites: neighbours are farther then
+	answerError   = 3   // of the least of a person's three samples
 	tails         = 4   // degrees of freedom of Student's distribution
 
-	shrink  = 0.3 // how much of the field's covariance is that of distance alone
-	fieldAt = 10  // answers until the field's word is all there is,
-	fieldTo = 0.9 // nearly
+	shrink  = 0.3 // the part of the field's covariance that comes from distance alone
+	fieldAt = 10  // answers at which only the field would count,
+	fieldTo = 0.9 // but for this limit
 
-	// MaxRTT bounds any number that comes in.
+	// MaxRTT bounds all numbers that come in.
 	MaxRTT = 10_000
 )
 
-// ErrSites is returned by New for sites that no model can be made of.
-var ErrSites = errors.New("no model of these sites")
+// ErrSites is returned by New for names that are empty or not unique.
+var ErrSites = errors.New("make model of sites")
 
 // Between is the round trip from site a to site b, by index, in milliseconds, and
-// how far it may be off. Not a number where nobody knows.
+// its error. NaN where it is not known.
 type Between func(a, b int) (ms, err float64)
 
-// Model is what is known of the way between sites.
+// Model is what is known of the distances between sites.
 type Model struct {
 	names []string
 	index map[string]int
-	// rtt holds n×n round trips, from row to column, without gaps; off how far
-	// they may be off beyond what neighbours differ by.
+	// rtt holds n×n round trips, from row to column, without gaps; off holds the
+	// part of their errors that is more than neighbours differ by.
 	rtt, off []float64
-	mean     []float64 // what a site is seen at, over all sites
+	mean     []float64 // round trip to a site, over all sites
 	cov      []float64 // n×n covariance of the field
 	central  []int     // the sites to begin with, the best first
 	sight    float64   // sightPart for as many sites as there are
@@ -109,7 +109,7 @@ func New(names []string, between Between) (*Model, error) {
 	m := &Model{names: append([]string(nil), names...), index: make(map[string]int, n)}
 	for i, name := range names {
 		if _, twice := m.index[name]; twice || name == "" {
-			return nil, fmt.Errorf("%w: the name %q is empty or given twice", ErrSites, name)
+			return nil, fmt.Errorf("%w: the name %q is empty or not unique", ErrSites, name)
 		}
 		m.index[name] = i
 	}
@@ -121,11 +121,8 @@ func New(names []string, between Between) (*Model, error) {
 	return m, nil
 }
 
-// Sites is how many sites the model has.
-func (m *Model) Sites() int { return len(m.names) }
-
-// RTT is the round trip between two sites as the model has it: as given, or as
-// filled in. false for a name it does not know.
+// RTT is the round trip between two sites in the model: as given, or as filled
+// in. false for an unknown name.
 func (m *Model) RTT(a, b string) (float64, bool) {
 	i, ok := m.index[a]
 	j, also := m.index[b]
@@ -151,8 +148,7 @@ func (m *Model) measure(between Between) {
 			if !sane(err) {
 				err = 0
 			}
-			// Neighbours differ more than coordinates err, so what counts is an
-			// error that leaves no neighbourhood.
+			// Small errors do not matter, because neighbours differ by more.
 			m.rtt[a*n+b], m.off[a*n+b] = ms, max(0, err-ms/2)
 		}
 	}
@@ -180,8 +176,8 @@ func (m *Model) measure(between Between) {
 	}
 }
 
-// detour bounds a missing round trip by the triangles it is a side of, and takes
-// the middle; half the width is how far that may be off.
+// detour bounds a missing round trip by the triangles that it is a side of, and
+// takes the middle; half the width is its error.
 func (m *Model) detour(a, b int) (ms, off float64) {
 	n := len(m.names)
 	low, high := 0.0, math.Inf(1)
@@ -198,17 +194,17 @@ func (m *Model) detour(a, b int) (ms, off float64) {
 	return (low + high) / 2, (high - low) / 2
 }
 
-// unknownRTT stands for a round trip of which nothing at all is known.
+// unknownRTT stands for a round trip of which nothing is known.
 const unknownRTT = 150
 
 func known(ms float64) bool { return !math.IsNaN(ms) }
 
-// sane is false for what cannot be a time, NaN included.
+// sane is false for values that cannot be a time, and for NaN.
 func sane(ms float64) bool { return ms >= 0 && ms <= MaxRTT }
 
-// learn finds mean and covariance of what sites see. The covariance from n
-// sites' views of n sites is poor, so a part of it is replaced by one that
-// depends on the distance alone, fitted to it.
+// learn computes mean and covariance of what sites see. The covariance of n
+// sites that see n sites is poor, so a part of it is replaced by one that depends
+// on the distance alone and is fitted to it.
 func (m *Model) learn() {
 	n := len(m.names)
 	m.mean, m.cov = make([]float64, n), make([]float64, n*n)
@@ -220,7 +216,7 @@ func (m *Model) learn() {
 			m.mean[b] += m.rtt[a*n+b] / float64(n)
 		}
 	}
-	seen := make([]float64, n*n) // transposed, so that sums run along memory
+	seen := make([]float64, n*n) // transposed, so that sums read memory in order
 	for a := range n {
 		for b := range n {
 			seen[b*n+a] = m.rtt[a*n+b] - m.mean[b]
@@ -252,12 +248,12 @@ func (m *Model) learn() {
 	}
 }
 
-// fit finds how fast covariance falls with distance: by which distance to 1/e,
-// and which part of it at once. Least absolute differences over a grid; what
-// comes of it is not sensitive to more.
+// fit finds how fast covariance falls with distance: reach is the distance at
+// which it has fallen to 1/e, nugget the part that falls at once. It takes the
+// least absolute differences over a grid; a finer grid changes nothing.
 func (m *Model) fit(variance float64) (reach, nugget float64) {
 	n := len(m.names)
-	type pair struct{ way, differ float64 }
+	type pair struct{ distance, differ float64 }
 	pairs := make([]pair, 0, n*(n-1)/2)
 	for a := range n {
 		for b := range a {
@@ -265,7 +261,7 @@ func (m *Model) fit(variance float64) (reach, nugget float64) {
 			pairs = append(pairs, pair{(m.rtt[a*n+b] + m.rtt[b*n+a]) / 2, differ})
 		}
 	}
-	const enough = 4000 // pairs: the grid below is run over each
+	const enough = 4000 // pairs: each is compared with the whole grid
 	step := 1 + len(pairs)/enough
 	least := math.Inf(1)
 	reach = 50
@@ -273,7 +269,7 @@ func (m *Model) fit(variance float64) (reach, nugget float64) {
 		for _, nu := range [...]float64{0, .02, .05, .1, .2, .3} {
 			miss := 0.0
 			for i := 0; i < len(pairs); i += step {
-				miss += math.Abs(pairs[i].differ - 2*variance*((1-nu)*(1-math.Exp(-pairs[i].way/r))+nu))
+				miss += math.Abs(pairs[i].differ - 2*variance*((1-nu)*(1-math.Exp(-pairs[i].distance/r))+nu))
 			}
 			if miss < least {
 				least, reach, nugget = miss, r, nu
@@ -283,8 +279,8 @@ func (m *Model) fit(variance float64) (reach, nugget float64) {
 	return reach, nugget
 }
 
-// medians chooses sites so that everywhere is near one of the first few: each is
-// the one that, with those before it, leaves the least way to go.
+// medians chooses sites so that every place is near one of the first few: each
+// is the one that, with those before it, leaves the least sum of distances.
 func (m *Model) medians(count int) []int {
 	n := len(m.names)
 	near := make([]float64, n)

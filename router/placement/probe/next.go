@@ -5,35 +5,35 @@ import (
 	"slices"
 )
 
-// Asked is what was asked of a person so far.
+// Asked is what a person's browser has measured so far.
 type Asked struct {
-	// Entry is the site of the router she reached; it may be empty. Where
-	// people are sent to a near router, it is the first to ask.
+	// Entry is the site of the router that the person reached; it may be empty.
 	Entry string
-	// EntryNear says that they are: by latency or geography.
+	// EntryNear says that people are sent to a near router, by latency or
+	// geography: the entry is then the first to be probed.
 	EntryNear bool
-	// RTT is what she measured, in milliseconds by site. Unknown sites and
-	// what cannot be a time are passed over.
+	// RTT is what was measured, in milliseconds by site. Unknown sites and values
+	// that cannot be a time are ignored.
 	RTT map[string]float64
-	// Silent are sites that were asked and have not answered yet, and how far
-	// each is at least, in milliseconds: it would have answered sooner. They count
-	// as asked, and are not asked again.
+	// Silent are sites that were probed and have not answered yet, and the least
+	// that each can be away, in milliseconds. They count as probed, and are not
+	// probed again.
 	Silent map[string]float64
-	// Failed names sites that did not answer. They are not asked again.
+	// Failed names sites that did not answer. They are not probed again.
 	Failed []string
-	// Unfit names sites that cannot serve her. They are not asked, and never nearest.
+	// Unfit names sites that cannot serve the person. They are not probed, and
+	// never nearest.
 	Unfit []string
-	// Hints are what others of her neighbourhood have seen.
+	// Hints are what other people of the same network have measured.
 	Hints []Hint
-	// Most is how many sites are asked at most; 0 is the package's Most.
+	// Most is how many sites are probed at most; 0 is the package's Most.
 	Most int
-	// AtOnce is how many are asked in one go at most; 0 is one. More at once is
-	// sooner done and asks a little worse.
+	// AtOnce is how many sites are probed at the same time at most; 0 is one. More
+	// is faster and chooses slightly worse.
 	AtOnce int
 }
 
-// Hint is what people like her have measured to a site, and how far that may be
-// off for her.
+// Hint is what other people have measured to a site, and its error for this one.
 type Hint struct {
 	Site       string
 	RTT, Error float64
@@ -41,26 +41,19 @@ type Hint struct {
 
 // Advice is what to do now.
 type Advice struct {
-	// Probe names the sites to ask next, the best first; none when another
-	// answer is not expected to pay.
+	// Probe names the sites to probe next, the best first; none when no probe is
+	// expected to be worth it.
 	Probe []string
-	// Nearest is the nearest site that answered and is fit; where there is none,
-	// the one that is expected to be. Empty where no site is left.
+	// Nearest is the nearest fit site that answered; where none did, the one that
+	// is expected to be nearest. Empty where no site is left.
 	Nearest string
-	// Gain is what asking Probe's first is expected to gain, in milliseconds.
+	// Gain is what the first of Probe is expected to gain, in milliseconds.
 	Gain float64
 }
 
-// Estimate is what a site is expected to measure. Measured is set where it was.
-type Estimate struct {
-	Site       string
-	RTT, Error float64
-	Measured   bool
-}
-
-// scratch is the room one question needs.
+// scratch is the working memory of one call of Next.
 type scratch struct {
-	obs, silent []observation // answers and hints; those who would have answered within so much
+	obs, silent []observation // answers and hints; silent sites with the least they are away
 	state       []uint8
 	answer      []float64
 	weight      []float64
@@ -85,7 +78,7 @@ const (
 	unfit
 )
 
-// Next says what to ask next.
+// Next says which sites to probe next.
 func (m *Model) Next(a Asked) Advice {
 	s := m.scratch.Get().(*scratch)
 	defer m.scratch.Put(s)
@@ -118,7 +111,7 @@ func (m *Model) Next(a Asked) Advice {
 	return out
 }
 
-// tries is how many sites may fail for each answer that was to be had.
+// tries is how many sites may fail for each answer that is wanted.
 const tries = 2
 
 func most(a *Asked) int {
@@ -128,28 +121,7 @@ func most(a *Asked) int {
 	return Most
 }
 
-// Predict says what every site is expected to measure, in the model's order.
-// Nobody having measured anything, nothing is known: it returns none.
-func (m *Model) Predict(a Asked) []Estimate {
-	s := m.scratch.Get().(*scratch)
-	defer m.scratch.Put(s)
-	m.read(s, &a)
-	if len(s.obs) == 0 {
-		return nil
-	}
-	m.infer(s)
-	out := make([]Estimate, len(m.names))
-	for i, name := range m.names {
-		out[i] = Estimate{Site: name, RTT: s.answer[i], Measured: true}
-		if s.state[i]&answered == 0 {
-			ms, err := m.predict(s, i)
-			out[i] = Estimate{Site: name, RTT: ms, Error: err}
-		}
-	}
-	return out
-}
-
-// read sorts out what was asked. It returns the number of answers.
+// read checks and sorts what was measured. It returns the number of answers.
 func (m *Model) read(s *scratch, a *Asked) int {
 	n := len(m.names)
 	s.state = zero(s.state, n)
@@ -171,7 +143,7 @@ func (m *Model) read(s *scratch, a *Asked) int {
 			s.obs = append(s.obs, observation{i, h.RTT, max(h.Error, answerError)})
 		}
 	}
-	// The nearest say most; more would cost and add nothing.
+	// The nearest say most; more would cost time and add nothing.
 	const enough = 32
 	if len(s.obs) > enough {
 		slices.SortFunc(s.obs, func(a, b observation) int {
@@ -198,7 +170,7 @@ func (m *Model) mark(s *scratch, names []string, as uint8) {
 	}
 }
 
-// begin asks the first question.
+// begin chooses the first probes.
 func (m *Model) begin(s *scratch, a *Asked, out *Advice) {
 	entry, ok := m.index[a.Entry]
 	ask := func(i int) {
@@ -218,15 +190,15 @@ func (m *Model) begin(s *scratch, a *Asked, out *Advice) {
 			ask(i)
 		}
 	}
-	// Without an answer the entry stands for her.
+	// Before any answer, the entry stands for the person.
 	nearest, least := -1, math.Inf(1)
 	for i := range m.names {
-		way := m.mean[i]
+		distance := m.mean[i]
 		if ok {
-			way = m.rtt[entry*len(m.names)+i]
+			distance = m.rtt[entry*len(m.names)+i]
 		}
-		if s.state[i]&(failed|unfit) == 0 && way < least {
-			nearest, least = i, way
+		if s.state[i]&(failed|unfit) == 0 && distance < least {
+			nearest, least = i, distance
 		}
 	}
 	if nearest >= 0 {
@@ -234,8 +206,8 @@ func (m *Model) begin(s *scratch, a *Asked, out *Advice) {
 	}
 }
 
-// guess names the site that is expected to be nearest, where none answered that
-// is fit, and returns what it is expected to measure.
+// guess names the site that is expected to be nearest, where no fit site has
+// answered, and returns the round trip that is expected.
 func (m *Model) guess(s *scratch, out *Advice) float64 {
 	best := math.Inf(1)
 	for i := range m.names {
@@ -249,15 +221,15 @@ func (m *Model) guess(s *scratch, out *Advice) float64 {
 	if math.IsInf(best, 1) {
 		return best
 	}
-	// An answer is worth having even when it is no surprise.
+	// An answer is worth something even when it is as expected.
 	return best + certainty
 }
 
-// certainty is what it is worth, in milliseconds, to have an answer at all.
+// certainty is what any answer is worth, in milliseconds, while there is none.
 const certainty = 20
 
-// choose fills in the sites that are worth asking: each with those before it
-// taken as asked, so that two that would say the same are not both chosen.
+// choose fills in the sites that are worth a probe. For each, those before it
+// count as probed, so that two that would say the same are not both chosen.
 func (m *Model) choose(s *scratch, best float64, count, left int, out *Advice) {
 	n := len(m.names)
 	s.low = zero(s.low, n) // by hypothesis: the least answer there will be
@@ -288,7 +260,7 @@ func (m *Model) choose(s *scratch, best float64, count, left int, out *Advice) {
 	}
 }
 
-// zero is n zeroes, in the room of buf if that is enough.
+// zero returns n zeroes, in the memory of buf if it is large enough.
 func zero[T any](buf []T, n int) []T {
 	if cap(buf) < n {
 		return make([]T, n)

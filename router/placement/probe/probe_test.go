@@ -12,8 +12,7 @@ import (
 	"testing"
 )
 
-// flat is a world that is a plane, a second of arc a millisecond: round trips
-// are distances, and everything is known exactly.
+// flat is a plane: round trips are distances, and everything is known exactly.
 type flat struct{ x, y []float64 }
 
 func newFlat(n int, seed uint64) flat {
@@ -50,7 +49,7 @@ func model(t testing.TB, n int, between Between) *Model {
 	return m
 }
 
-// follow does as advised, and returns where it led, having asked how many.
+// follow follows the advice, and returns the nearest site and how many were asked.
 func follow(t testing.TB, m *Model, a *Asked, answer func(site int) (float64, bool)) (nearest string, asked int) {
 	t.Helper()
 	if a.RTT == nil {
@@ -115,8 +114,8 @@ func TestFindsTheNearest(t *testing.T) {
 	}
 }
 
-// TestSilence holds that silence is listened to: who is far from a site hears
-// it late, and is not sent to its neighbours.
+// TestSilence checks that silence counts: a person far from a site gets its
+// answer late, and is not sent to the sites near it.
 func TestSilence(t *testing.T) {
 	// Two clusters, 100 ms apart; s0 is between them.
 	f := flat{x: []float64{50}, y: []float64{0}}
@@ -135,10 +134,10 @@ func TestSilence(t *testing.T) {
 		}
 		a.Most = 2
 		if got := m.Next(a); len(got.Probe) != 0 {
-			t.Errorf("who is waited for counts as asked, and yet %+v", got)
+			t.Errorf("a silent site counts as asked, but the advice is %+v", got)
 		}
 	}
-	// Silence alone tells nobody where to go, and is no reason to ask again.
+	// Silence alone does not choose a site, and a silent site is not asked again.
 	got := m.Next(Asked{Silent: map[string]float64{"s1": 40, "s2": math.NaN()}, AtOnce: 3})
 	if len(got.Probe) != 3 || slices.Contains(got.Probe, "s1") {
 		t.Errorf("advice %+v", got)
@@ -151,7 +150,7 @@ func TestStopsWhenNothingIsToBeGained(t *testing.T) {
 	a := Asked{Most: 60}
 	_, asked := follow(t, m, &a, func(i int) (float64, bool) { return f.from(f.x[5], f.y[5], i), true })
 	if asked > 25 {
-		t.Errorf("%d of 60 sites asked by one who sits at a site", asked)
+		t.Errorf("%d of 60 sites asked by a person at a site", asked)
 	}
 }
 
@@ -172,14 +171,14 @@ func TestFirstQuestion(t *testing.T) {
 			}
 		}
 	}
-	// Whatever is asked first is not a site that failed or cannot serve.
+	// The first probes avoid sites that failed or cannot serve.
 	second := m.Next(Asked{Failed: first.Probe[:1], Unfit: first.Probe[1:2]})
 	if slices.Contains(first.Probe[:2], second.Probe[0]) {
 		t.Errorf("%v again", second.Probe)
 	}
 }
 
-func TestTrouble(t *testing.T) {
+func TestUnusualCases(t *testing.T) {
 	f := newFlat(20, 3)
 	m := model(t, 20, f.between)
 	here := func(i int) (float64, bool) { return f.from(f.x[4], f.y[4], i), true }
@@ -238,12 +237,12 @@ func TestTrouble(t *testing.T) {
 func TestHints(t *testing.T) {
 	f := newFlat(200, 11)
 	m := model(t, 200, f.between)
-	// Others here found s9 near: that is asked first.
+	// Others of the network found s9 near: it is asked first.
 	a := Asked{Hints: []Hint{{"s9", 12, 6}, {"s100", 150, 8}}}
 	if got := m.Next(a).Probe; !slices.Equal(got, []string{"s9"}) {
 		t.Errorf("asks %v", got)
 	}
-	// What she measures outweighs what others did.
+	// What the person measures counts more than hints.
 	a.RTT = map[string]float64{"s9": 180}
 	if got := m.Next(a); got.Nearest != "s9" || len(got.Probe) == 0 {
 		t.Errorf("%+v", got)
@@ -253,25 +252,29 @@ func TestHints(t *testing.T) {
 func TestPredict(t *testing.T) {
 	f := newFlat(40, 13)
 	m := model(t, 40, f.between)
-	if got := m.Predict(Asked{Entry: "s1"}); got != nil {
-		t.Errorf("of nothing, %v", got)
-	}
 	a := Asked{RTT: map[string]float64{}}
 	for _, i := range []int{0, 5, 10, 15, 20, 25} {
 		a.RTT[m.names[i]] = f.from(60, 90, i)
 	}
 	within := 0
-	for i, e := range m.Predict(a) {
+	s := new(scratch)
+	if n := m.read(s, &a); n != len(a.RTT) {
+		t.Fatalf("%d answers, want %d", n, len(a.RTT))
+	}
+	m.infer(s)
+	for i, name := range m.names {
 		truth := f.from(60, 90, i)
-		if _, ok := a.RTT[e.Site]; ok != e.Measured || ok && (e.RTT != truth || e.Error != 0) {
-			t.Errorf("%+v was measured as %v", e, truth)
-		}
-		if math.Abs(e.RTT-truth) <= 2*e.Error+1e-9 {
+		if rtt, ok := a.RTT[name]; ok {
+			if s.answer[i] != rtt || s.state[i] != answered {
+				t.Errorf("%s answered %v, measured %v", name, s.answer[i], rtt)
+			}
+			within++
+		} else if ms, err := m.predict(s, i); math.Abs(ms-truth) <= 2*err+1e-9 {
 			within++
 		}
 	}
 	if within < 36 {
-		t.Errorf("%d of 40 within two deviations", within)
+		t.Errorf("%d of 40 within two standard deviations", within)
 	}
 }
 
@@ -292,7 +295,7 @@ func TestGaps(t *testing.T) {
 			}
 		}
 	}
-	// Nothing known at all is no reason to fall over.
+	// It works even if no distance is known.
 	blind := model(t, 12, func(int, int) (float64, float64) { return math.NaN(), math.NaN() })
 	a := Asked{}
 	if site, _ := follow(t, blind, &a, func(i int) (float64, bool) { return float64(100 - i), true }); site == "" {
@@ -380,9 +383,17 @@ func FuzzNext(f *testing.F) {
 		if math.IsNaN(advice.Gain) || len(advice.Probe) > max(1, a.AtOnce) {
 			t.Fatalf("%+v", advice)
 		}
-		for _, e := range m.Predict(a) {
-			if math.IsNaN(e.RTT) || math.IsInf(e.RTT, 0) || math.IsNaN(e.Error) || e.RTT < 0 {
-				t.Fatalf("%+v", e)
+		s := new(scratch)
+		if m.read(s, &a); len(s.obs) == 0 {
+			return
+		}
+		m.infer(s)
+		for i, name := range m.names {
+			if s.state[i]&answered != 0 {
+				continue
+			}
+			if ms, err := m.predict(s, i); math.IsNaN(ms) || math.IsInf(ms, 0) || math.IsNaN(err) || ms < 0 {
+				t.Fatalf("%s: %v ± %v", name, ms, err)
 			}
 		}
 	})

@@ -1,10 +1,11 @@
-package main
+package consul
 
 import (
 	"context"
 	"encoding/json"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -14,38 +15,49 @@ import (
 
 	"github.com/nearcast/nearcast/internal/fleet"
 	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/router"
 )
+
+// noLeaks checks that no goroutine is left, except idle connections to Consul.
+func noLeaks(t *testing.T, before goleak.Option) {
+	t.Helper()
+	goleak.VerifyNone(t, before,
+		goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"),
+		goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
+}
 
 // testSite is a site with a real Consul and a real router, that can be cut off.
 type testSite struct {
 	name, address string
 	consul        *testkit.Consul
-	link          *testkit.Proxy // by which the others reach its router
+	proxy         *testkit.Proxy // through which the others reach its router
 }
 
 // cut makes the site as silent as a network does that drops its packets.
-func (s *testSite) cut()  { s.link.Cut(); s.consul.Pause() }
-func (s *testSite) heal() { s.consul.Resume(); s.link.Heal() }
+func (s *testSite) cut()  { s.proxy.Cut(); s.consul.Pause() }
+func (s *testSite) heal() { s.consul.Resume(); s.proxy.Heal() }
 
 // testSites runs sites with one app each, "chess", until the test ends.
 func testSites(ctx context.Context, t *testing.T, logger *slog.Logger, names ...string) []*testSite {
 	t.Helper()
-	key, _ := testkit.TicketKeys(t, t.TempDir())
+	key, keys := testkit.TicketKeys(t, t.TempDir())
 	var sites []*testSite
 	for i, consul := range testkit.FederateConsul(t, names...) {
-		s := &testSite{name: names[i], consul: consul, address: testkit.Address(t)}
-		s.link = testkit.StartProxy(t, s.address)
+		s := &testSite{name: names[i], consul: consul}
 		sites = append(sites, s)
 		f, err := fleet.Open(fleet.Config{Address: consul.Address, Log: logger})
 		if err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(f.Close)
 		brain, err := f.RegisterInstance(ctx, wire.BrainService, wire.Instance{
 			ID: "b-" + s.name, Site: s.name, URL: "ws://brain." + s.name + ".example", Address: "127.0.0.1:9"})
 		if err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(brain.Close)
 		app := wire.App{ID: "chess", Version: 1, Title: "Chess", Updated: time.Now().UTC(),
 			Capacity: wire.Capacity{Idle: 5, Warm: 5, Max: 10, ColdStartMS: 1000, SessionMS: 1000}}
 		if err := f.PublishApp(ctx, app); err != nil {
@@ -54,24 +66,52 @@ func testSites(ctx context.Context, t *testing.T, logger *slog.Logger, names ...
 		if err := f.PublishSite(ctx, wire.SiteInfo{Site: s.name, Residency: []string{"land-of-" + s.name}, Updated: time.Now().UTC()}); err != nil {
 			t.Fatal(err)
 		}
-		running, stop := context.WithCancel(ctx)
-		done := make(chan error, 1)
-		go func() {
-			done <- runRouter(running, routerFlags{listen: s.address, consul: consul.Address, url: "http://" + s.link.Address,
-				ticketKey: key, name: "r-" + s.name}, logger.With("router", s.name))
-		}()
-		t.Cleanup(func() {
-			brain.Close()
-			f.Close()
-			stop()
-			select {
-			case <-done:
-			case <-time.After(60 * time.Second):
-				t.Error("a router does not stop")
-			}
-		})
+		s.serve(ctx, t, f, key, keys, logger.With("router", s.name))
 	}
 	return sites
+}
+
+// serve runs the site's router until the test ends.
+func (s *testSite) serve(ctx context.Context, t *testing.T, f *fleet.Fleet, key, keys string, log *slog.Logger) {
+	t.Helper()
+	signer, err := ticket.LoadSigner(key, "r-"+s.name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	verifier, err := ticket.LoadVerifier(keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.address = listener.Addr().String()
+	s.proxy = testkit.StartProxy(t, s.address)
+	url := "http://" + s.proxy.Address
+	ctx, stop := context.WithCancel(ctx)
+	view := Watch(ctx, f, s.name, log)
+	r, err := router.New(router.Config{Site: s.name, URL: url, View: view, Signer: signer, Verifier: verifier, Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	registration, err := f.RegisterInstance(ctx, wire.RouterService, wire.Instance{ID: "r-" + s.name, Site: s.name, URL: url, Address: s.address})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- r.Serve(ctx, listener) }()
+	t.Cleanup(func() {
+		stop()
+		select {
+		case <-done:
+		case <-time.After(60 * time.Second):
+			t.Error("a router does not stop")
+		}
+		registration.Close()
+		r.Close()
+		view.Wait()
+	})
 }
 
 // call asks a site's router, as somebody does whose way to it is not cut.
@@ -92,8 +132,8 @@ func (s *testSite) call(ctx context.Context, method, path, body string, out any)
 	return res.StatusCode
 }
 
-// TestSites runs three sites on real, federated Consuls, and cuts them off one
-// another.
+// TestSites runs three sites on real, federated Consuls, and cuts them off from
+// one another.
 func TestSites(t *testing.T) {
 	defer noLeaks(t, goleak.IgnoreCurrent())
 	t.Run("run", func(t *testing.T) { // so that all has ended when leaks are looked for
@@ -165,7 +205,7 @@ func TestSites(t *testing.T) {
 			return out, status == 201 && out.Site == "middle"
 		})
 		took := time.Since(begin)
-		if last := out.Candidates[len(out.Candidates)-1]; last.Site != "far" || !strings.Contains(last.Reason, "does not answer since") {
+		if last := out.Candidates[len(out.Candidates)-1]; last.Site != "far" || !strings.Contains(last.Reason, "has not answered since") {
 			t.Errorf("%+v", last)
 		}
 		t.Logf("avoided %v after the cut", took)
@@ -180,7 +220,7 @@ func TestSites(t *testing.T) {
 			out, _ := launch(near, wantFar)
 			return out, out.Site == "far"
 		})
-		t.Logf("back %v after it was mended", time.Since(begin))
+		t.Logf("back %v after the cut was healed", time.Since(begin))
 		if took := time.Since(begin); took > 5*time.Second {
 			t.Errorf("back only after %v", took)
 		}
@@ -193,7 +233,7 @@ func TestSites(t *testing.T) {
 		if out, status := launch(near, wantFar); status != 201 || out.Site != "near" {
 			t.Errorf("%d: %+v", status, out)
 		}
-		// What it cannot serve itself is worth a try elsewhere.
+		// What it cannot serve itself, another site may serve.
 		if out, status := launch(near, `{"app":"chess","lost":["near"],"rtt_ms":{"far":5}}`); status != 201 || out.Site != "far" {
 			t.Errorf("%d: %+v", status, out)
 		}

@@ -20,8 +20,8 @@ func TestContradicts(t *testing.T) {
 		{"as far as the error allows", 0, 0, 150, 100, false},
 		{"near one, far from its neighbour", 1, 200, 10, 5, true},
 		{"the same the other way round", 200, 1, 10, 5, true},
-		{"nobody knows the way", 0, 500, nan, 5, false},
-		{"nobody knows how wrong the way is", 0, 500, 10, nan, false},
+		{"the distance is unknown", 0, 500, nan, 5, false},
+		{"the error is unknown", 0, 500, 10, nan, false},
 		{"no number", nan, 500, 10, 5, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -32,8 +32,8 @@ func TestContradicts(t *testing.T) {
 	}
 }
 
-// A planet with a, b on one side, c, d on the other.
-func planet(a, b int) (float64, float64) {
+// oceans puts a and b on one side of an ocean, c and d on the other.
+func oceans(a, b int) (float64, float64) {
 	if a/2 == b/2 {
 		return 15, 3
 	}
@@ -47,7 +47,7 @@ func TestLiar(t *testing.T) {
 		name  string
 		rtt   map[string]float64
 		doubt string // the sites whose claims are marked
-		best  string // where the claims send her, if to one site
+		best  string // where the claims send the caller, if to one site
 	}{
 		{"honest", honest, "", ""},
 		{"0 ms to everywhere", map[string]float64{"a": 0, "b": 0, "c": 0, "d": 0}, "a b c d", ""},
@@ -55,14 +55,14 @@ func TestLiar(t *testing.T) {
 		{"one claim contradicts nothing", map[string]float64{"c": 0}, "", "c"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := Rank(Request{RTT: tt.rtt, Between: planet}, sites, func() float64 { return 0 })
+			r := Rank(Request{RTT: tt.rtt, Between: oceans}, sites, func() float64 { return 0 })
 			marked := map[string]bool{}
 			for _, c := range r.Candidates {
 				marked[c.Site] = c.Doubt
-				if c.Doubt != strings.Contains(c.Reason, "does not fit") {
+				if c.Doubt != strings.Contains(c.Reason, "contradicts") {
 					t.Errorf("%s: doubt %v, and the reason is %q", c.Site, c.Doubt, c.Reason)
 				}
-				if c.claimed == 0 && c.Source == Measured && (c.RTT != FloorMS || !strings.Contains(c.Reason, "cannot be")) {
+				if c.claimed == 0 && c.Source == Measured && (c.RTT != FloorMS || !strings.Contains(c.Reason, "impossible")) {
 					t.Errorf("%s: %v ms, %q", c.Site, c.RTT, c.Reason)
 				}
 			}
@@ -78,18 +78,18 @@ func TestLiar(t *testing.T) {
 				}
 			}
 			if best, _ := r.Best(); tt.best != "" && best.Site != tt.best {
-				t.Errorf("her own claim sends her to %s, not to %s", best.Site, tt.best)
+				t.Errorf("the claim sends the caller to %s, not to %s", best.Site, tt.best)
 			}
 		})
 	}
 }
 
-// What one person claims leaves no trace for the next.
+// TestLiarHarmsNobodyElse checks that what one caller claims does not change what the next one gets.
 func TestLiarHarmsNobodyElse(t *testing.T) {
 	sites := []Site{warm("a"), warm("b"), warm("c"), warm("d")}
-	honest := Request{RTT: map[string]float64{"a": 20, "b": 28, "c": 170, "d": 190}, Between: planet}
+	honest := Request{RTT: map[string]float64{"a": 20, "b": 28, "c": 170, "d": 190}, Between: oceans}
 	before := Rank(honest, sites, never(t))
-	Rank(Request{RTT: map[string]float64{"a": 0, "b": 0, "c": 0, "d": 0}, Between: planet}, sites, func() float64 { return 0.5 })
+	Rank(Request{RTT: map[string]float64{"a": 0, "b": 0, "c": 0, "d": 0}, Between: oceans}, sites, func() float64 { return 0.5 })
 	after := Rank(honest, sites, never(t))
 	for i := range before.Candidates {
 		if before.Candidates[i] != after.Candidates[i] {

@@ -1,0 +1,76 @@
+package consul
+
+import (
+	"maps"
+	"time"
+
+	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/router/reach"
+)
+
+const (
+	// distancesGap is the least time between two computations of all distances:
+	// their number grows with the square of the sites.
+	distancesGap = 2 * time.Second
+	// sampleAge is how long a distance that this router measured counts.
+	sampleAge = time.Minute
+	// rowAge is how long a distance that another site's router measured counts.
+	rowAge = 10 * time.Minute
+)
+
+// distances are the round trips between all sites: measured ones where there
+// are any, else those that Consul's coordinates predict.
+type distances struct {
+	rows     map[string]map[string]wire.Distance // from, to
+	computed time.Time                           // zero: compute them now
+}
+
+// refresh computes the distances anew if it is time to. predicted gives those
+// from a site to all others.
+func (d *distances) refresh(now time.Time, sites []string, reached map[string]reach.State,
+	predicted func(from string, now time.Time) map[string]wire.Distance) {
+	age := now.Sub(d.computed)
+	due := age >= coordinatesEvery || len(d.rows) < len(sites)
+	for _, state := range reached {
+		due = due || age >= distancesGap && state.DistancesAt.After(d.computed)
+	}
+	if !due {
+		return
+	}
+	d.computed = now
+	d.rows = make(map[string]map[string]wire.Distance, len(sites))
+	for _, name := range sites {
+		row := predicted(name, now)
+		if state := reached[name]; now.Sub(state.DistancesAt) < rowAge {
+			maps.Copy(row, state.Distances)
+		}
+		d.rows[name] = row
+	}
+}
+
+// own are the distances from this router's site. What the router measured of
+// late counts before what was predicted.
+func (d *distances) own(now time.Time, own string, sites []string, reached map[string]reach.State) map[string]wire.Distance {
+	out := make(map[string]wire.Distance, len(sites))
+	for _, name := range sites {
+		if name == own {
+			continue
+		}
+		distance, ok := d.rows[own][name]
+		if state := reached[name]; now.Sub(state.Measured) < sampleAge {
+			distance, ok = wire.Distance{RTTMS: state.RTTMS, ErrorMS: state.ErrorMS, Measured: true}, true
+		}
+		if ok {
+			out[name] = distance
+		}
+	}
+	return out
+}
+
+// coordinatesChanged is called when Consul has given new coordinates.
+func (v *View) coordinatesChanged() {
+	v.mu.Lock()
+	v.distances.computed = time.Time{}
+	v.mu.Unlock()
+	v.notify()
+}

@@ -1,0 +1,104 @@
+package consul
+
+import (
+	"context"
+	"time"
+
+	"github.com/nearcast/nearcast/internal/fleet"
+	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/router"
+	"github.com/nearcast/nearcast/router/reach"
+)
+
+// site is what Consul says of a site. View.mu guards it.
+type site struct {
+	name            string
+	stop            context.CancelFunc
+	apps            map[string]wire.App
+	brains, routers []wire.Instance // nil before the first answer
+	info            wire.SiteInfo
+	watches         []watch
+}
+
+// watch is what a site needs of a fleet.Watch.
+type watch interface {
+	Stale() bool
+	LastSuccess() time.Time
+	Again()
+}
+
+// watchSite starts the watches of a site. v.mu is held.
+func (v *View) watchSite(ctx context.Context, s *site) {
+	set := func(change func()) {
+		v.mu.Lock()
+		change()
+		v.mu.Unlock()
+		v.notify()
+	}
+	at := v.fleet.At(s.name)
+	for _, w := range []*fleet.Watch{
+		at.WatchApps(ctx, func(apps map[string]wire.App) { set(func() { s.apps = apps }) }),
+		at.WatchInstances(ctx, wire.BrainService, func(list []wire.Instance) { set(func() { s.brains = list }) }),
+		at.WatchInstances(ctx, wire.RouterService, func(list []wire.Instance) {
+			set(func() { s.routers = list })
+			v.retarget()
+		}),
+		at.WatchSite(ctx, func(info wire.SiteInfo) { set(func() { s.info = info }) }),
+	} {
+		s.watches = append(s.watches, w)
+		v.running.Go(func() { <-w.Done() })
+	}
+}
+
+// seen reports whether Consul has answered for everything that placement needs.
+func (s *site) seen() bool { return s.apps != nil && s.brains != nil && s.routers != nil }
+
+// staleSince is when the site was last known completely, if it is not now.
+// start stands for a watch that has had no answer yet.
+func (s *site) staleSince(start time.Time) time.Time {
+	var since time.Time
+	for _, w := range s.watches {
+		if !w.Stale() {
+			continue
+		}
+		last := w.LastSuccess()
+		if last.IsZero() {
+			last = start
+		}
+		if since.IsZero() || last.Before(since) {
+			since = last
+		}
+	}
+	return since
+}
+
+// snapshot is the site without Reach and Distances.
+func (s *site) snapshot(start time.Time) router.Site {
+	return router.Site{
+		Name: s.name, Apps: s.apps, Brains: s.brains, Routers: s.routers, Info: s.info,
+		StaleSince: s.staleSince(start),
+	}
+}
+
+// target is where the site's routers are asked, the healthy ones first.
+func (s *site) target() reach.Target {
+	t := reach.Target{Site: s.name}
+	for _, healthy := range []bool{true, false} {
+		for _, i := range s.routers {
+			if i.Healthy == healthy && i.URL != "" {
+				t.URLs = append(t.URLs, i.URL)
+			}
+		}
+	}
+	return t
+}
+
+// askAgain sends the watches' queries again where the answer is overdue: a
+// query that was sent into a broken network hangs long after the network is back.
+func (s *site) askAgain() {
+	for _, w := range s.watches {
+		if w.Stale() || time.Since(w.LastSuccess()) > sitesEvery {
+			w.Again()
+		}
+	}
+}
