@@ -66,8 +66,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/nearcast/nearcast/bench/report"
-	"github.com/nearcast/nearcast/dev"
-	"github.com/nearcast/nearcast/dev/wan"
+	"github.com/nearcast/nearcast/dev/planet"
+	"github.com/nearcast/nearcast/dev/planet/wan"
 )
 
 // options are the flags.
@@ -128,8 +128,8 @@ By default it takes 12 minutes: coordinates need them. Flags:
 		}
 	}
 	for _, name := range append([]string{o.lose}, o.places...) {
-		if !slices.Contains(dev.Places(), name) {
-			return o, fmt.Errorf("no place %q; there are: %s", name, strings.Join(dev.Places(), ", "))
+		if !slices.Contains(planet.Places(), name) {
+			return o, fmt.Errorf("no place %q; there are: %s", name, strings.Join(planet.Places(), ", "))
 		}
 	}
 	for _, m := range strings.Split(*minutes, ",") {
@@ -203,7 +203,7 @@ func run(ctx context.Context, o options) (err error) {
 // bench is what every measure needs.
 type bench struct {
 	options
-	planet *dev.Planet
+	planet *planet.Planet
 	report *report.Report
 	dir    string
 	loads  []float64

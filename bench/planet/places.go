@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/nearcast/nearcast/dev"
+	"github.com/nearcast/nearcast/dev/planet"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -61,7 +61,7 @@ func (b *bench) session(ctx context.Context, place string) (session, error) {
 		chosen := said.Candidates[0]
 		s.site, s.predicted, s.source = said.Site, chosen.RTTMS, chosen.RTTSource
 		s.decided, s.marks = said.DecidedMS, said.Marks
-		if s.trueRTT, err = b.rtt(dev.Person, s.site); err != nil {
+		if s.trueRTT, err = b.rtt(planet.Person, s.site); err != nil {
 			return err
 		}
 		if s.best, s.bestRTT, err = b.best(""); err != nil {

@@ -16,7 +16,8 @@ import (
 
 	"github.com/nearcast/nearcast/bench/report"
 	"github.com/nearcast/nearcast/dev"
-	"github.com/nearcast/nearcast/dev/netns"
+	"github.com/nearcast/nearcast/dev/planet"
+	"github.com/nearcast/nearcast/dev/planet/netns"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -43,7 +44,7 @@ func start(ctx context.Context, o options) (*bench, error) {
 		say("starting %d sites in %s", len(o.sites), b.dir)
 		start, cancel := context.WithTimeout(ctx, 15*time.Minute) // the servers may have to be built
 		defer cancel()
-		b.planet, err = dev.StartPlanet(start, dev.PlanetOptions{
+		b.planet, err = planet.Start(start, planet.Options{
 			Options: dev.Options{Dir: filepath.Join(b.dir, "planet"), Bin: b.bin, Apps: []string{}, Log: out},
 			Sites:   o.sites, Place: o.places[0], Jitter: o.jitter,
 		})
@@ -142,7 +143,7 @@ func (b *bench) rtt(from, to string) (float64, error) {
 // best is the site with the least true round trip to the person, but for one.
 func (b *bench) best(without string) (site string, rtt float64, err error) {
 	for _, s := range b.sites {
-		away, err := b.rtt(dev.Person, s)
+		away, err := b.rtt(planet.Person, s)
 		if err != nil {
 			return "", 0, err
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nearcast/nearcast/dev"
+	"github.com/nearcast/nearcast/dev/planet"
 	"github.com/nearcast/nearcast/internal/testkit/browser"
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -42,7 +43,7 @@ func (b *bench) arrive(ctx context.Context) (_ *visit, err error) {
 		}
 	}()
 	// Ended by close, also when the visit takes too long.
-	if v.chrome, err = browser.LaunchIn(context.WithoutCancel(ctx), dev.Namespace(b.planet.Dir, dev.Person), flags...); err != nil {
+	if v.chrome, err = browser.LaunchIn(context.WithoutCancel(ctx), dev.Namespace(b.planet.Dir, planet.Person), flags...); err != nil {
 		return v, err
 	}
 	if v.page, err = v.chrome.Open(ctx, b.planet.URL()+"/play/"+app); err != nil {

@@ -18,7 +18,8 @@ import (
 	"time"
 
 	"github.com/nearcast/nearcast/dev"
-	"github.com/nearcast/nearcast/dev/wan"
+	"github.com/nearcast/nearcast/dev/planet"
+	"github.com/nearcast/nearcast/dev/planet/wan"
 	"github.com/nearcast/nearcast/internal/testkit/browser"
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -133,7 +134,7 @@ func TestPerson(t *testing.T) {
 		})
 		t.Logf("seen after %v", time.Since(began))
 		// Cut off from the others, it goes on to serve who reaches it.
-		must(t, p.Heal("ap-northeast-1", dev.Person))
+		must(t, p.Heal("ap-northeast-1", planet.Person))
 		until(ctx, t, "the lonely site serves its own people", func() error {
 			answer, err := launch(ctx, p, "ap-northeast-1", wire.LaunchRequest{App: app})
 			if err == nil && answer.Site != "ap-northeast-1" {
@@ -147,7 +148,7 @@ func TestPerson(t *testing.T) {
 }
 
 // start brings up the planet, with a warm seat at each site.
-func start(t *testing.T) *dev.Planet {
+func start(t *testing.T) *planet.Planet {
 	t.Helper()
 	if err := wan.Supported(); err != nil {
 		t.Skip(err)
@@ -163,7 +164,7 @@ func start(t *testing.T) *dev.Planet {
 	log, err := os.Create(filepath.Join(dir, "dev.log"))
 	must(t, err)
 	ctx := deadline(t, 3*time.Minute)
-	p, err := dev.StartPlanet(ctx, dev.PlanetOptions{
+	p, err := planet.Start(ctx, planet.Options{
 		Options: dev.Options{Dir: filepath.Join(dir, "planet"), Bin: bin, Apps: []string{}, Log: log},
 		Sites:   sites, Place: "frankfurt",
 	})
@@ -189,7 +190,7 @@ func start(t *testing.T) *dev.Planet {
 }
 
 // everySiteKnows waits until each router sees a free seat at every site.
-func everySiteKnows(ctx context.Context, t *testing.T, p *dev.Planet) {
+func everySiteKnows(ctx context.Context, t *testing.T, p *planet.Planet) {
 	t.Helper()
 	for _, at := range sites {
 		until(ctx, t, at+" sees a seat everywhere", func() error {
@@ -212,11 +213,11 @@ func everySiteKnows(ctx context.Context, t *testing.T, p *dev.Planet) {
 }
 
 // second is the site nearest to the person after one.
-func second(t *testing.T, p *dev.Planet, first string) (best string) {
+func second(t *testing.T, p *planet.Planet, first string) (best string) {
 	t.Helper()
 	var least time.Duration
 	for _, site := range sites {
-		path, err := p.WAN().Path(dev.Person, site)
+		path, err := p.WAN().Path(planet.Person, site)
 		must(t, err)
 		if site != first && (best == "" || path.RTT < least) {
 			best, least = site, path.RTT
@@ -226,13 +227,13 @@ func second(t *testing.T, p *dev.Planet, first string) (best string) {
 }
 
 // launch asks a site's router for a session.
-func launch(ctx context.Context, p *dev.Planet, site string, req wire.LaunchRequest) (wire.LaunchResponse, error) {
+func launch(ctx context.Context, p *planet.Planet, site string, req wire.LaunchRequest) (wire.LaunchResponse, error) {
 	var answer wire.LaunchResponse
 	return answer, ask(ctx, p, http.MethodPost, p.Site(site).URL+"/v1/sessions", req, &answer)
 }
 
 // ask makes a request from where the person sits.
-func ask(ctx context.Context, p *dev.Planet, method, url string, body, into any) error {
+func ask(ctx context.Context, p *planet.Planet, method, url string, body, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	var text []byte
@@ -262,7 +263,7 @@ func ask(ctx context.Context, p *dev.Planet, method, url string, body, into any)
 	return json.NewDecoder(res.Body).Decode(into)
 }
 
-func launchBrowser(ctx context.Context, t *testing.T, p *dev.Planet) *browser.Browser {
+func launchBrowser(ctx context.Context, t *testing.T, p *planet.Planet) *browser.Browser {
 	t.Helper()
 	origins := ""
 	for i, origin := range p.Origins() {
@@ -271,7 +272,7 @@ func launchBrowser(ctx context.Context, t *testing.T, p *dev.Planet) *browser.Br
 		}
 		origins += origin
 	}
-	chrome, err := browser.LaunchIn(context.WithoutCancel(ctx), dev.Namespace(p.Dir, dev.Person),
+	chrome, err := browser.LaunchIn(context.WithoutCancel(ctx), dev.Namespace(p.Dir, planet.Person),
 		"autoplay-policy=no-user-gesture-required", "unsafely-treat-insecure-origin-as-secure="+origins)
 	must(t, err)
 	t.Cleanup(chrome.Close)
@@ -280,7 +281,7 @@ func launchBrowser(ctx context.Context, t *testing.T, p *dev.Planet) *browser.Br
 
 // open opens the app's page at the site that latency DNS would lead to, and
 // waits until the race is decided.
-func open(ctx context.Context, t *testing.T, chrome *browser.Browser, p *dev.Planet) *browser.Page {
+func open(ctx context.Context, t *testing.T, chrome *browser.Browser, p *planet.Planet) *browser.Page {
 	t.Helper()
 	page, err := chrome.Open(ctx, p.URL()+"/play/"+app)
 	must(t, err)

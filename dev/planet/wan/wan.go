@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/nearcast/nearcast/dev/netns"
+	"github.com/nearcast/nearcast/dev/planet/netns"
 )
 
 // Net holds the addresses of all namespaces: RFC 2544's for benchmarks, which

@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/nearcast/nearcast/dev/netns"
+	"github.com/nearcast/nearcast/dev/planet/netns"
 )
 
 const (
