@@ -98,9 +98,9 @@ func lockDir(dir string) (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// RunDir is where the driver and a planet keep their sockets: in the cluster's
-// folder, or, where that path leaves no room for the name of a socket (107 bytes in
-// all), in a short one derived from it.
+// RunDir is where the driver and a planet keep their sockets: a folder in the cluster's
+// folder, or, where the path of a socket would be too long (107 bytes at most), a short
+// path derived from it.
 func RunDir(dir string) string {
 	if in := filepath.Join(dir, "run"); len(in) <= 64 {
 		return in

@@ -200,7 +200,7 @@ func (t *task) whyNot(ctx context.Context) string {
 	}
 	for _, eval := range evals {
 		if failed := eval.FailedTGAllocs[name]; failed != nil {
-			return fmt.Sprintf("Nomad has no room for it: exhausted %v, filtered %v", failed.DimensionExhausted, failed.ConstraintFiltered)
+			return fmt.Sprintf("Nomad cannot place it: exhausted %v, filtered %v", failed.DimensionExhausted, failed.ConstraintFiltered)
 		}
 	}
 	return "Nomad has not placed it yet"

@@ -38,13 +38,15 @@ func (f finder) build(ctx context.Context, t tool, pinned string) (string, error
 		return "", err
 	}
 	done := built.done()
+	show := func() { f.out.progress("%s %s: %d of %d packages", t.name, pinned, done, len(built)) }
+	show()
 	err = t.goCommand(ctx, scratch, func(line string) bool {
 		if cached, known := built[line]; !known || cached {
 			return false
 		}
 		built[line] = true
 		done++
-		f.out.progress("%s %s: %d of %d packages", t.name, pinned, done, len(built))
+		show()
 		return true
 	}, "build", "-v", "-buildvcs=false", "-ldflags=-s -w", "-o", file, t.main)
 	if err != nil {

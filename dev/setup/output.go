@@ -11,7 +11,7 @@ import (
 )
 
 // output is where a finder says what it does. On a terminal, progress is one line that
-// changes; elsewhere it is a line now and then.
+// changes. In a file it is a line every ten seconds.
 type output struct {
 	w        io.Writer
 	terminal bool

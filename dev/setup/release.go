@@ -80,24 +80,24 @@ func (f finder) download(ctx context.Context, t tool, pinned string) (_ string, 
 		ForceAttemptHTTP2: true,
 		DisableKeepAlives: true, // hc-install leaves the bodies of errors open
 	}
-	net := &watched{base: transport, stall: r.stall, show: func(done, total int64) {
+	network := &watched{base: transport, stall: r.stall, show: func(done, total int64) {
 		f.out.progress("%s %s: %s %.0f of %.0f MB", t.name, pinned, bar(done, total), float64(done)/1e6, float64(total)/1e6)
 	}}
 	var said bytes.Buffer
 	source := &install.ExactVersion{
 		Product: *t.release, Version: number, InstallDir: scratch, Timeout: r.all,
-		ApiBaseURL: r.url, ArmoredPublicKey: r.key, HTTPClient: &http.Client{Transport: net},
+		ApiBaseURL: r.url, ArmoredPublicKey: r.key, HTTPClient: &http.Client{Transport: network},
 	}
 	source.SetLogger(log.New(&said, "", 0))
 	file, err := source.Install(ctx)
 	if ctx.Err() != nil {
 		return "", ctx.Err()
 	}
-	if net.failed != nil {
-		r.unavailable = fmt.Errorf("the release cannot be reached (%w)", net.failed)
+	if network.failed != nil {
+		r.unavailable = fmt.Errorf("the release cannot be reached (%w)", network.failed)
 		return "", unavailable{r.unavailable}
 	}
-	if err != nil && net.files <= 1 { // of the index alone, nothing was wrong but what it lists
+	if err != nil && network.files <= 1 { // of the index alone, nothing was wrong but what it lists
 		return "", unavailable{fmt.Errorf("there is no usable release (%w)", err)}
 	}
 	if err == nil {
@@ -107,7 +107,7 @@ func (f finder) download(ctx context.Context, t tool, pinned string) (_ string, 
 		}
 	}
 	if err != nil {
-		return "", fmt.Errorf("the release at %s is refused and not installed: %w; if you trust the network, report this to whoever runs that site, or build from source with %s=off",
+		return "", fmt.Errorf("the official release at %s is refused and not installed: %w; report this to the operator of that site, or build from source with %s=off",
 			r.url, because(err, said.String()), releasesEnv)
 	}
 	path, err := f.keep(t, pinned, file)
