@@ -25,7 +25,6 @@ package planet
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -46,7 +45,6 @@ import (
 	"github.com/nearcast/nearcast/dev/planet/wan"
 	"github.com/nearcast/nearcast/dev/setup"
 	"github.com/nearcast/nearcast/internal/ticket"
-	"github.com/nearcast/nearcast/internal/wire"
 )
 
 // Person is the name of the namespace of the person who uses a planet.
@@ -162,6 +160,7 @@ func (p *Planet) up(ctx context.Context, o Options) error {
 	if err := p.join(o.Sites); err != nil {
 		return err
 	}
+	p.sites = make([]*dev.Cluster, len(o.Sites))
 	if err := p.serveCommands(); err != nil {
 		return err
 	}
@@ -171,7 +170,6 @@ func (p *Planet) up(ctx context.Context, o Options) error {
 			return fmt.Errorf("site %s: %w", site, err)
 		}
 	}
-	p.sites = make([]*dev.Cluster, len(o.Sites))
 	starts, starting := errgroup.WithContext(ctx)
 	for i, at := range locations {
 		options := o.Options
@@ -293,72 +291,6 @@ func (p *Planet) WAN() *wan.WAN { return p.wan }
 // Person is the namespace in which the person sits.
 func (p *Planet) Person() *netns.NS { return p.spaces[Person] }
 
-// WaitFederated returns when each site's Consul and Nomad know all sites.
-func (p *Planet) WaitFederated(ctx context.Context) error {
-	waits, ctx := errgroup.WithContext(ctx)
-	for _, c := range p.all() {
-		for _, url := range []string{"http://" + c.ConsulAddress + "/v1/catalog/datacenters", "http://" + c.NomadAddress + "/v1/regions"} {
-			waits.Go(func() error { return p.waitNames(ctx, c, url) })
-		}
-	}
-	if err := waits.Wait(); err != nil {
-		return err
-	}
-	p.logger.Info("all sites know each other")
-	return nil
-}
-
-// waitNames waits until the list at a URL of a site's server names all sites.
-func (p *Planet) waitNames(ctx context.Context, c *dev.Cluster, url string) error {
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		var known []string
-		body, err := c.Get(ctx, url)
-		if err == nil {
-			err = json.Unmarshal(body, &known)
-		}
-		var missing []string
-		for _, site := range p.Names() {
-			if !slices.Contains(known, site) {
-				missing = append(missing, site)
-			}
-		}
-		if err == nil && len(missing) == 0 {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return fmt.Errorf("wait until %s knows %s (%s, %v): %w", c.Site, strings.Join(missing, ", "), url, err, ctx.Err())
-		}
-	}
-}
-
-// WaitIdle returns when an app has an idle seat at each site: see dev.Cluster.
-func (p *Planet) WaitIdle(ctx context.Context, app string) error {
-	waits, ctx := errgroup.WithContext(ctx)
-	for _, c := range p.all() {
-		waits.Go(func() error {
-			if err := c.WaitIdle(ctx, app); err != nil {
-				return fmt.Errorf("site %s: %w", c.Site, err)
-			}
-			return nil
-		})
-	}
-	return waits.Wait()
-}
-
-// RunJob registers a job at each site: see dev.Cluster.
-func (p *Planet) RunJob(ctx context.Context, file string, vars map[string]string) (id string, err error) {
-	for _, c := range p.all() {
-		if id, err = c.RunJob(ctx, file, vars); err != nil {
-			return "", fmt.Errorf("site %s: %w", c.Site, err)
-		}
-	}
-	return id, nil
-}
-
 // Close ends all sites, then the WAN, the namespaces and what runs in them.
 func (p *Planet) Close() error {
 	p.closing.Do(func() { p.closed = p.down() })
@@ -390,15 +322,4 @@ func (p *Planet) down() error {
 		return fmt.Errorf("stop the planet: %w", err)
 	}
 	return nil
-}
-
-// AppList asks the router of a site which apps there are, and their capacity. state is
-// the site's, of a planet that may run in another process.
-func AppList(ctx context.Context, state dev.State) (wire.AppsResponse, error) {
-	ns, err := netns.Open(state.Namespace)
-	if err != nil {
-		return wire.AppsResponse{}, err
-	}
-	defer ns.Close()
-	return state.AppList(ctx, ns)
 }

@@ -355,7 +355,7 @@ func TestPlanetRefuses(t *testing.T) {
 	}
 	dir := filepath.Join(t.TempDir(), "planet")
 	for want, o := range map[string]Options{
-		"needs sites":         {},
+		"name the sites":      {},
 		`no site "moon"`:      {Sites: []string{"us-east-1", "moon"}},
 		"named twice":         {Sites: []string{"us-east-1", "us-east-1"}},
 		`no place "atlantis"`: {Sites: []string{"us-east-1"}, Place: "atlantis"},

@@ -27,7 +27,7 @@ type releases struct {
 	stall time.Duration // without a byte
 	all   time.Duration // for one tool
 
-	unavailable error // no release can be had from here: said once, then not retried
+	unavailable error // why the site cannot be reached; it is not tried again
 }
 
 const (
@@ -94,10 +94,13 @@ func (f finder) download(ctx context.Context, t tool, pinned string) (_ string, 
 		return "", ctx.Err()
 	}
 	if network.failed != nil {
-		r.unavailable = fmt.Errorf("the release cannot be reached (%w)", network.failed)
-		return "", unavailable{r.unavailable}
+		err := fmt.Errorf("the release cannot be reached (%w)", network.failed)
+		if !errors.As(network.failed, new(statusError)) {
+			r.unavailable = err // an answer comes soon, and may differ for another tool
+		}
+		return "", unavailable{err}
 	}
-	if err != nil && network.files <= 1 { // of the index alone, nothing was wrong but what it lists
+	if err != nil && network.files <= 1 { // only the index, which is not signed anyway
 		return "", unavailable{fmt.Errorf("there is no usable release (%w)", err)}
 	}
 	if err == nil {
@@ -135,7 +138,7 @@ type watched struct {
 	base   http.RoundTripper
 	stall  time.Duration
 	show   func(done, total int64) // progress of an archive
-	files  int                     // that arrived
+	files  int                     // that the site has
 	failed error                   // the first failure
 }
 
@@ -160,7 +163,10 @@ func (w *watched) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	if res.StatusCode >= 400 {
-		_ = w.fail(ctx, fmt.Errorf("%s answers %s", req.URL, res.Status))
+		_ = w.fail(ctx, statusError{req.URL.String(), res.Status})
+	}
+	if res.StatusCode == http.StatusOK {
+		w.files++
 	}
 	body := &watchedBody{ReadCloser: res.Body, watched: w, ctx: ctx, cancel: cancel, stalled: stalled}
 	if filepath.Ext(req.URL.Path) == ".zip" {
@@ -169,6 +175,11 @@ func (w *watched) RoundTrip(req *http.Request) (*http.Response, error) {
 	res.Body = body
 	return res, nil
 }
+
+// statusError is an answer that is no file.
+type statusError struct{ url, status string }
+
+func (e statusError) Error() string { return e.url + " answers " + e.status }
 
 type watchedBody struct {
 	io.ReadCloser
@@ -188,7 +199,6 @@ func (b *watchedBody) Read(p []byte) (int, error) {
 	switch err {
 	case nil:
 	case io.EOF:
-		b.files++
 		b.stalled.Stop()
 	default:
 		err = b.fail(b.ctx, err)

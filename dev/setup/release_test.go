@@ -181,7 +181,8 @@ func TestBadRelease(t *testing.T) {
 			other := newSite(t, "1.2.3")
 			s.files[sumsPath+".sig"] = other.files[sumsPath+".sig"]
 		}, "signature"},
-		"no signature":             {func(s *site) { s.files[sumsPath+".sig"] = nil }, "signature"},
+		"no signature at all":      {func(s *site) { s.files[sumsPath+".sig"] = []byte("later") }, "signature"},
+		"an empty signature":       {func(s *site) { s.files[sumsPath+".sig"] = nil }, "signature"},
 		"sums that are not signed": {func(s *site) { s.files[sumsPath] = append(s.files[sumsPath], '\n') }, "signature"},
 		"an older release": {func(s *site) {
 			other := newSite(t, "1.2.2")
@@ -289,21 +290,31 @@ func refused(t *testing.T) string {
 	return "http://" + l.Addr().String()
 }
 
-// A site that was unreachable for one tool is not tried for the next.
+// A site that does not answer for one tool is not tried for the next. One that has no
+// release of a tool may have one of the next.
 func TestUnreachableOnce(t *testing.T) {
-	s := newSite(t, "1.2.3")
-	f, it, _ := s.finder(t)
-	s.serve = func(w http.ResponseWriter, _ *http.Request) bool {
-		http.Error(w, "down", http.StatusServiceUnavailable)
-		return true
-	}
-	for range 2 {
-		if _, err := f.download(t.Context(), it, "v1.2.3"); !errors.As(err, new(unavailable)) || !strings.Contains(err.Error(), "503") {
-			t.Errorf("download: %v", err)
+	for want, c := range map[string]struct {
+		requests int32
+		serve    func(w http.ResponseWriter, r *http.Request)
+	}{
+		"nothing arrives": {1, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }},
+		"404 Not Found":   {2, http.NotFound},
+	} {
+		s := newSite(t, "1.2.3")
+		f, it, _ := s.finder(t)
+		f.releases.stall = 50 * time.Millisecond
+		s.serve = func(w http.ResponseWriter, r *http.Request) bool {
+			c.serve(w, r)
+			return true
 		}
-	}
-	if n := s.requests.Load(); n != 1 {
-		t.Errorf("%d requests", n)
+		for range 2 {
+			if _, err := f.download(t.Context(), it, "v1.2.3"); !errors.As(err, new(unavailable)) || !strings.Contains(err.Error(), want) {
+				t.Errorf("%v, want %s", err, want)
+			}
+		}
+		if n := s.requests.Load(); n != c.requests {
+			t.Errorf("%s: %d requests, want %d", want, n, c.requests)
+		}
 	}
 }
 
