@@ -65,7 +65,7 @@ func ReadState(dir string) (State, error) {
 	var s State
 	text, err := os.ReadFile(filepath.Join(dir, stateFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return s, fmt.Errorf("%w in %s", ErrNotRunning, dir)
+		return s, fmt.Errorf("%w in %s; start one with: make up", ErrNotRunning, dir)
 	}
 	if err != nil {
 		return s, fmt.Errorf("read state: %w", err)
