@@ -53,7 +53,7 @@ func (c *Cluster) values(role provision.Role, name string) provision.Values {
 		v.Tuning.Drivers = []string{"stream", "exec", "raw_exec"}
 		v.Stream = provision.StreamValues{
 			Loopback: c.at.Network == nil, CacheSize: "4GiB",
-			S3: provision.S3{Endpoint: c.S3Endpoint, Region: S3Region, PathStyle: true},
+			S3: provision.S3{Endpoint: c.S3Endpoint, Region: s3Region, PathStyle: true},
 		}
 	}
 	return v

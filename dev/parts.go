@@ -41,15 +41,6 @@ func (c *Cluster) Wait(ctx context.Context, name string) error {
 	return p.wait(ctx)
 }
 
-// Signal sends a signal to a part: SIGKILL to see it restart, SIGSTOP to see it hang.
-func (c *Cluster) Signal(name string, signal syscall.Signal) error {
-	p, err := c.part(name)
-	if err != nil {
-		return err
-	}
-	return p.kill(signal)
-}
-
 // Kill ends a part as kill -9 does, and returns when it has exited. It is restarted
 // at once: Wait for that.
 func (c *Cluster) Kill(ctx context.Context, name string) error {

@@ -21,8 +21,8 @@ import (
 const (
 	// Bucket holds the sample content.
 	Bucket = "nearcast-content"
-	// S3Region is the region of the object store.
-	S3Region = "us-east-1"
+	// s3Region is the region of the object store.
+	s3Region = "us-east-1"
 )
 
 // s3Key is the only account of the object store. It lasts as long as the folder.
@@ -61,7 +61,7 @@ func (c *Cluster) s3Server() (service, error) {
 	return service{
 		name: "s3",
 		// Metadata is in files of its own: not every filesystem has extended attributes.
-		argv: []string{c.tools["versitygw"], "--port", address, "--region", S3Region, "--health", "/healthz", "--quiet",
+		argv: []string{c.tools["versitygw"], "--port", address, "--region", s3Region, "--health", "/healthz", "--quiet",
 			"posix", "--sidecar", meta, objects},
 		env: c.environ("ROOT_ACCESS_KEY_ID="+c.s3Key.Access, "ROOT_SECRET_ACCESS_KEY="+c.s3Key.Secret),
 		log: c.LogFile("s3"),
@@ -77,7 +77,7 @@ func (c *Cluster) s3Server() (service, error) {
 func (c *Cluster) S3() *s3.Client {
 	options := s3.Options{
 		BaseEndpoint: aws.String(c.S3Endpoint),
-		Region:       S3Region,
+		Region:       s3Region,
 		UsePathStyle: true,
 		Credentials:  credentials.NewStaticCredentialsProvider(c.s3Key.Access, c.s3Key.Secret, ""),
 	}

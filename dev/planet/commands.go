@@ -53,17 +53,12 @@ func (p *Planet) serveCommands() error {
 		defer close(done)
 		_ = server.Serve(l) // until Close
 	}()
-	p.commands = closer(func() error {
-		err := server.Close()
+	p.stopCommands = func() {
+		server.Close()
 		<-done
-		return err
-	})
+	}
 	return nil
 }
-
-type closer func() error
-
-func (c closer) Close() error { return c() }
 
 // Send sends a command to the planet that runs in dir: "locate", "cut" or "heal", or ""
 // for the table alone. It returns the table after the command.

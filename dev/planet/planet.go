@@ -11,7 +11,7 @@
 //	defer p.Close()
 //	err = p.Locate("tokyo")
 //	page := p.URL() // http://198.18.5.10:7700, of the nearest site
-//	// run a browser behind p.Person().Prefix()
+//	// run a browser in the namespace dev.Namespace(p.Dir, planet.Person)
 //	err = p.Cut("ap-northeast-1", "")
 //
 // Each site has an object store of its own, as with replicated buckets: a site that is
@@ -27,7 +27,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"net/netip"
@@ -79,9 +78,9 @@ type Planet struct {
 	jitter   time.Duration
 	loss     float64
 
-	tools    map[string]string
-	logger   *slog.Logger
-	commands io.Closer
+	tools        map[string]string
+	logger       *slog.Logger
+	stopCommands func() // of the command socket; nil until it serves
 
 	mu      sync.Mutex
 	place   string
@@ -300,8 +299,8 @@ func (p *Planet) Close() error {
 func (p *Planet) down() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if p.commands != nil {
-		p.commands.Close()
+	if p.stopCommands != nil {
+		p.stopCommands()
 	}
 	var stops errgroup.Group
 	for _, c := range p.all() {

@@ -122,7 +122,7 @@ func (f finder) download(ctx context.Context, t tool, pinned string) (_ string, 
 
 // because is the reason why an installation failed. hc-install 0.10.0 logs what goes
 // wrong with the archive, and then loses the error while it removes the archive: what
-// it returns is that there is no program to make executable.
+// it returns is that there is no program to make executable (its issue 341).
 func because(err error, said string) error {
 	for line := range strings.Lines(said) {
 		if strings.HasPrefix(line, "checksum does not match") || strings.HasPrefix(line, "failed to calculate hash") {

@@ -108,9 +108,6 @@ func (n *NS) Path() string { return n.path }
 // Close closes the handle. The namespace stays.
 func (n *NS) Close() error { return n.file.Close() }
 
-// Prefix goes before a command line to run it inside the namespace.
-func (n *NS) Prefix() []string { return []string{"nsenter", "--net=" + n.path, "--"} }
-
 // Enter moves the calling thread into the namespace for good; the caller must have
 // locked it. It is for a process that replaces itself by another program.
 func (n *NS) Enter() error {

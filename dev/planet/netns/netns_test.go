@@ -66,9 +66,9 @@ func TestDoStaysInsideAndComesBack(t *testing.T) {
 	if inside == before || child != inside || space(t) != before {
 		t.Errorf("before %s, inside %s, its child %s, after %s", before, inside, child, space(t))
 	}
-	out, err := exec.Command(n.Prefix()[0], append(n.Prefix()[1:], "readlink", "/proc/self/ns/net")...).Output()
+	out, err := exec.Command("nsenter", "--net="+n.Path(), "--", "readlink", "/proc/self/ns/net").Output()
 	if err != nil || strings.TrimSpace(string(out)) != inside {
-		t.Errorf("the prefix leads to %q, %v; want %s", out, err, inside)
+		t.Errorf("nsenter leads to %q, %v; want %s", out, err, inside)
 	}
 	if err := (*NS)(nil).Do(func() error { return boom }); !errors.Is(err, boom) {
 		t.Error(err)
