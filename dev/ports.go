@@ -3,6 +3,7 @@ package dev
 import (
 	"fmt"
 	"net"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -87,19 +88,8 @@ func (p *Ports) check() error {
 // listener names the process that listens on a TCP port, as far as this user may
 // see it.
 func listener(port int) string {
-	proc, err := procfs.NewDefaultFS()
-	if err != nil {
-		return ""
-	}
-	v4, _ := proc.NetTCP()
-	v6, _ := proc.NetTCP6()
-	socket := ""
-	for _, s := range slices.Concat(v4, v6) {
-		if s.St == tcpListen && s.LocalPort == uint64(port) {
-			socket = fmt.Sprintf("socket:[%d]", s.Inode)
-		}
-	}
-	processes, _ := proc.AllProcs()
+	socket := listenSocket(port)
+	processes, _ := procfs.AllProcs()
 	for _, p := range processes {
 		if files, _ := p.FileDescriptorTargets(); socket != "" && slices.Contains(files, socket) {
 			name, _ := p.Comm()
@@ -109,7 +99,24 @@ func listener(port int) string {
 	return ""
 }
 
-// tcpListen is a state in /proc/net/tcp.
-const tcpListen = 0x0A
+// listenSocket is a listening socket as the descriptors of its process name it. It
+// reads the tables itself: procfs has deprecated its own reader, for one that needs a
+// kernel module.
+func listenSocket(port int) (socket string) {
+	const listening = "0A"
+	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		text, err := os.ReadFile(table)
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(text)) {
+			f := strings.Fields(line)
+			if len(f) > 9 && f[3] == listening && strings.HasSuffix(f[1], fmt.Sprintf(":%04X", port)) {
+				socket = "socket:[" + f[9] + "]"
+			}
+		}
+	}
+	return socket
+}
 
 func local(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
