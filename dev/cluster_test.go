@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"github.com/nearcast/nearcast/dev/setup"
 	"github.com/nearcast/nearcast/internal/testkit"
 )
 
@@ -34,13 +36,14 @@ func binaries(t *testing.T) string {
 			t.Skipf("the binaries are missing, run make build: %v", err)
 		}
 	}
-	dir, err := ToolsDir()
+	dir, err := setup.ToolsDir()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, it := range tools {
-		if _, err := exec.LookPath(it.name); err != nil && it.cached(dir, it.name) == "" {
-			t.Skipf("%s is missing, run bin/nearcast dev tools", it.name)
+	for _, name := range []string{"consul", "nomad", "versitygw"} {
+		_, onPath := exec.LookPath(name)
+		if _, err := exec.LookPath(filepath.Join(dir, name)); err != nil && onPath != nil {
+			t.Skipf("%s is missing, run bin/nearcast dev tools", name)
 		}
 	}
 	return bin
@@ -50,15 +53,33 @@ func minutes(t *testing.T, n int) context.Context {
 	return testkit.Context(t, time.Duration(n)*time.Minute)
 }
 
-// logTo shows what the cluster said where the test fails.
+// logTo shows the cluster's log where the test fails.
 func logTo(t *testing.T) io.Writer {
-	var log tail
+	log := new(buffer)
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("the cluster said:\n%s", &log)
+			t.Logf("the cluster's log:\n%s", log)
 		}
 	})
-	return &log
+	return log
+}
+
+// buffer may be written by several goroutines and processes.
+type buffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
 }
 
 // request sends one request to the cluster and returns the answer's body.
@@ -68,7 +89,7 @@ func request(ctx context.Context, t *testing.T, method, url, body string) string
 	if err != nil {
 		t.Fatal(err)
 	}
-	res, err := probes.Do(req)
+	res, err := plainClient.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,14 +105,14 @@ func request(ctx context.Context, t *testing.T, method, url, body string) string
 // cluster is left.
 func nothingLeft(t *testing.T, dir string) {
 	t.Helper()
-	if left, err := leftovers(dir, runDir(dir)); err != nil || len(left) > 0 {
+	if left, err := leftovers(dir, RunDir(dir)); err != nil || len(left) > 0 {
 		t.Errorf("left over: %+v, %v", left, err)
 	}
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil || bytes.Contains(mounts, []byte(dir)) {
 		t.Errorf("a mount below %s is left, %v", dir, err)
 	}
-	for _, gone := range []string{filepath.Join(dir, stateFile), runDir(dir)} {
+	for _, gone := range []string{filepath.Join(dir, stateFile), RunDir(dir)} {
 		if _, err := os.Stat(gone); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s is still there, %v", gone, err)
 		}
@@ -168,8 +189,8 @@ func TestCluster(t *testing.T) {
 	nothingLeft(t, c.Dir)
 }
 
-// A cluster whose supervisor is killed takes its servers with it, Down ends what
-// Nomad ran, and the next start works.
+// The servers of a killed cluster end with it, Down ends what Nomad ran, and the next
+// start works.
 func TestKilledSupervisor(t *testing.T) {
 	bin, ctx := binaries(t), minutes(t, 2)
 	dir := filepath.Join(t.TempDir(), "site")
@@ -250,7 +271,7 @@ func TestStartRefuses(t *testing.T) {
 	if _, err := Start(ctx, Options{Dir: dir, Bin: bin, Ports: ports, Apps: []string{"no-such-app"}}); err == nil || !strings.Contains(err.Error(), `no sample app "no-such-app"`) {
 		t.Errorf("with an unknown app: %v", err)
 	}
-	if left, err := leftovers(dir, runDir(dir)); err != nil || len(left) > 0 {
+	if left, err := leftovers(dir, RunDir(dir)); err != nil || len(left) > 0 {
 		t.Errorf("left over: %+v, %v", left, err)
 	}
 }
@@ -258,7 +279,7 @@ func TestStartRefuses(t *testing.T) {
 func waitURL(ctx context.Context, t *testing.T, url string) {
 	t.Helper()
 	testkit.Retry(ctx, t, url+" answers", func() error {
-		_, err := httpGet(ctx, url)
+		_, err := get(ctx, plainClient, url)
 		return err
 	})
 }

@@ -2,7 +2,7 @@ package dev
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,7 +19,7 @@ func (c *Cluster) consul() (service, error) {
 	if err != nil {
 		return service{}, err
 	}
-	// Sites that an earlier planet had are not asked for.
+	// Forget the sites of an earlier planet.
 	if err := os.RemoveAll(filepath.Join(v.Paths.ConsulData, "serf", "remote.snapshot")); err != nil {
 		return service{}, err
 	}
@@ -33,10 +33,10 @@ func (c *Cluster) consul() (service, error) {
 		env:  c.environ(),
 		log:  c.LogFile("consul"),
 		ready: func(ctx context.Context) error {
-			// A leader that has taken its own node in can serve registrations.
-			body, err := c.get(ctx, "http://"+c.ConsulAddress+"/v1/health/node/"+v.Node)
+			// A leader that has registered its own node accepts registrations.
+			body, err := c.Get(ctx, "http://"+c.ConsulAddress+"/v1/health/node/"+v.Node)
 			if err == nil && !strings.Contains(string(body), "serfHealth") {
-				err = fmt.Errorf("consul has no leader yet")
+				err = errors.New("consul has no leader yet")
 			}
 			return err
 		},

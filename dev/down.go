@@ -5,13 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"syscall"
 	"time"
 )
 
-// Close ends seats, then servers, then whatever should not be there any more.
+// Close stops seats, then servers, then ends what is still there.
 func (c *Cluster) Close() error {
 	c.closing.Do(func() { c.closed = c.down() })
 	return c.closed
@@ -20,9 +19,7 @@ func (c *Cluster) Close() error {
 func (c *Cluster) down() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	defer c.unlock()
-	var problems []error
-	// The brain first, or it would replace every seat that ends.
+	// The brain first: it would replace each seat that ends.
 	for _, name := range []string{"brain", "router"} {
 		c.stopPart(name)
 	}
@@ -31,7 +28,7 @@ func (c *Cluster) down() error {
 		n, err := c.stopSeats(seats)
 		cancel()
 		if err != nil {
-			c.logger.Warn("seats do not end when asked; ending their processes", "error", err)
+			c.logger.Warn("seats did not stop in time; ending their processes", "error", err)
 		} else if n > 0 {
 			c.logger.Info("seats stopped", "jobs", n)
 		}
@@ -39,14 +36,10 @@ func (c *Cluster) down() error {
 	for _, name := range []string{"nomad", "nomad-server", "s3", "consul"} {
 		c.stopPart(name)
 	}
-	problems = append(problems, sweep(ctx, c.Dir, c.runDir, c.logger))
-	if c.displays != nil {
-		problems = append(problems, c.displays.Close())
-	}
-	if err := errors.Join(problems...); err != nil {
+	if err := c.folder.Release(ctx); err != nil {
 		return fmt.Errorf("stop the cluster: %w", err)
 	}
-	return removeState(c.Dir, c.runDir)
+	return nil
 }
 
 func (c *Cluster) stopPart(name string) {
@@ -58,22 +51,15 @@ func (c *Cluster) stopPart(name string) {
 	c.logger.Info(name + " stopped")
 }
 
-func (c *Cluster) status(name string) (s ProcessStatus) {
-	if p, err := c.part(name); err == nil {
-		s, _ = p.snapshot()
-	}
-	return s
-}
-
-// Down stops the cluster in dir, wherever it runs: through its supervisor if
-// that lives, else by ending what it left. It returns ErrNotRunning where there
-// is nothing to stop.
+// Down stops the cluster or planet in dir, from any process: it asks the process
+// that runs it to stop, and ends what a killed one left. It returns ErrNotRunning
+// where there is nothing to stop.
 func Down(ctx context.Context, dir string, log io.Writer) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return err
 	}
-	logger := newLogger(log)
+	logger := NewLogger(log)
 	state, err := ReadState(dir)
 	if err != nil {
 		return err
@@ -90,7 +76,7 @@ func Down(ctx context.Context, dir string, log io.Writer) error {
 			select {
 			case <-tick.C:
 			case <-deadline:
-				logger.Warn("it does not stop; killing it", "pid", state.PID)
+				logger.Warn("the dev cluster does not stop; killing it", "pid", state.PID)
 				syscall.Kill(state.PID, syscall.SIGKILL)
 				deadline = nil
 			case <-ctx.Done():
@@ -98,26 +84,14 @@ func Down(ctx context.Context, dir string, log io.Writer) error {
 			}
 		}
 	} else {
-		logger.Info("the cluster's supervisor was killed; ending what it left", "dir", dir)
+		logger.Info("the dev cluster was killed; ending what it left", "dir", dir)
 	}
-	unlock, err := lockDir(dir)
+	folder, err := TakeFolder(ctx, dir, logger)
 	if err != nil {
 		return err
 	}
-	defer unlock()
-	if err := sweepAll(ctx, dir, state.RunDir, logger); err != nil {
+	if err := folder.Release(ctx); err != nil {
 		return fmt.Errorf("stop the cluster: %w", err)
 	}
-	return removeState(dir, state.RunDir)
-}
-
-// removeState takes away what a stopped cluster needs no more. Data and logs stay.
-func removeState(dir, runDir string) error {
-	var problems []error
-	for _, path := range []string{filepath.Join(dir, stateFile), runDir} {
-		if err := os.RemoveAll(path); err != nil {
-			problems = append(problems, err)
-		}
-	}
-	return errors.Join(problems...)
+	return nil
 }

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// lineHandler writes records as a person reads them at a terminal: the time
-// since the start, the message, then what belongs to it.
+// lineHandler writes records for a terminal: the time since the start, the message,
+// then its fields.
 //
 //	[0:03] nomad is up  took=2.9s
 type lineHandler struct {
@@ -21,7 +21,8 @@ type lineHandler struct {
 	group string
 }
 
-func newLogger(w io.Writer) *slog.Logger {
+// NewLogger writes a line for each record; a nil w is no log.
+func NewLogger(w io.Writer) *slog.Logger {
 	if w == nil {
 		return slog.New(slog.DiscardHandler)
 	}
@@ -34,7 +35,8 @@ func (h lineHandler) Enabled(_ context.Context, level slog.Level) bool {
 
 func (h lineHandler) Handle(_ context.Context, r slog.Record) error {
 	var line strings.Builder
-	fmt.Fprintf(&line, "%s ", clock(r.Time.Sub(h.began)))
+	d := r.Time.Sub(h.began)
+	fmt.Fprintf(&line, "[%d:%02d] ", int(d.Minutes()), int(d.Seconds())%60)
 	if r.Level >= slog.LevelWarn {
 		line.WriteString(r.Level.String() + " ")
 	}
@@ -47,7 +49,7 @@ func (h lineHandler) Handle(_ context.Context, r slog.Record) error {
 		return true
 	})
 	line.WriteByte('\n')
-	// One write a line, so that lines of several goroutines do not mix.
+	// One write for each line: those of several goroutines must not mix.
 	_, err := io.WriteString(h.w, line.String())
 	return err
 }

@@ -18,20 +18,20 @@ import (
 	"github.com/nearcast/nearcast/provision"
 )
 
-// hclString quotes for HCL: as Go does, with template openings escaped.
+// hclString quotes for HCL: as Go does, and escapes what opens a template.
 func hclString(s string) string {
 	return strings.NewReplacer("${", "$${", "%{", "%%{").Replace(strconv.Quote(s))
 }
 
-// nomadAgent is an agent with some of a host's files. Its folder, its log and its
+// nomadAgent is an agent with some of a node's files. Its folder, its log and its
 // process have the name of the service.
 func (c *Cluster) nomadAgent(name string, v provision.Values, files ...string) (service, error) {
-	// Nomad would make its data folder for itself alone, but the apps below it
-	// run as a user of their own and must get through.
+	// Nomad would let only itself enter its data folder. The apps below it run as
+	// another user and must pass.
 	if err := os.MkdirAll(v.Paths.NomadData, 0o755); err != nil {
 		return service{}, err
 	}
-	// Regions that an earlier planet had are not asked for.
+	// Forget the regions of an earlier planet.
 	if err := os.RemoveAll(filepath.Join(v.Paths.NomadData, "server", "serf", "snapshot")); err != nil {
 		return service{}, err
 	}
@@ -46,16 +46,16 @@ func (c *Cluster) nomadAgent(name string, v provision.Values, files ...string) (
 	return service{
 		name: name,
 		argv: argv,
-		// A client hands the credentials on to stream hosts, which fetch content.
+		// A client passes the credentials on to stream hosts, which fetch content.
 		env:   c.environ("AWS_ACCESS_KEY_ID="+c.s3Key.Access, "AWS_SECRET_ACCESS_KEY="+c.s3Key.Secret),
 		log:   c.LogFile(name),
 		grace: 10 * time.Second,
 	}, nil
 }
 
-// nomadServer is where jobs are known and placed. Server and client are two
-// agents: in one process, the client of a fresh cluster registers a moment before
-// the server can sign its identity, and tries again only 15 to 30 seconds later.
+// nomadServer keeps and places jobs. Server and client are two agents: in one
+// process, the client of a fresh cluster registers a moment before the server can
+// sign its identity, and retries only 15 to 30 seconds later.
 func (c *Cluster) nomadServer() (service, error) {
 	const name = "nomad-server"
 	v := c.values(provision.Server, name)
@@ -65,15 +65,15 @@ func (c *Cluster) nomadServer() (service, error) {
 		return s, err
 	}
 	config := &nomad.Config{Address: "http://" + c.NomadAddress}
-	if c.at.ns != nil {
+	if c.at.Network != nil {
 		config.HttpClient = c.http
 	}
 	if c.nomad, err = nomad.NewClient(config); err != nil {
 		return s, fmt.Errorf("make Nomad client: %w", err)
 	}
 	s.ready = func(ctx context.Context) error {
-		// It can sign identities once it shows the keys to check them with.
-		body, err := c.get(ctx, "http://"+c.NomadAddress+"/.well-known/jwks.json")
+		// It can sign identities once it publishes the keys to check them with.
+		body, err := c.Get(ctx, "http://"+c.NomadAddress+"/.well-known/jwks.json")
 		if err == nil && !bytes.Contains(body, []byte(`"kid"`)) {
 			err = errors.New("the server has no keys yet")
 		}
@@ -87,20 +87,14 @@ func (c *Cluster) nomadClient() (service, error) {
 	const name = "nomad"
 	s, err := c.nomadAgent(name, c.values(provision.Stream, name), "agent.hcl", "client.hcl", "stream.hcl")
 	s.ready = c.nodeReady
-	if err != nil || c.at.ns == nil {
-		return s, err
-	}
-	if c.displays, err = ownDisplays(); err != nil {
-		return s, err
-	}
-	s.argv = append([]string{"nsenter", fmt.Sprintf("--mount=/proc/%d/fd/%d", os.Getpid(), c.displays.Fd()), "--"}, s.argv...)
-	return s, nil
+	s.argv = slices.Concat(c.at.NodePrefix, s.argv)
+	return s, err
 }
 
-// nodeReady reports why seats cannot be placed yet. The client itself is asked
-// first: of a node that was killed, the server says for a while that it is ready.
+// nodeReady reports why seats cannot be placed yet. It asks the client itself first:
+// for a while, the server says that a killed node is ready.
 func (c *Cluster) nodeReady(ctx context.Context) error {
-	if _, err := c.get(ctx, "http://"+local(c.Ports.NomadClient)+"/v1/agent/health?type=client"); err != nil {
+	if _, err := c.Get(ctx, "http://"+local(c.Ports.NomadClient)+"/v1/agent/health?type=client"); err != nil {
 		return err
 	}
 	nodes, _, err := c.nomad.Nodes().List((&nomad.QueryOptions{}).WithContext(ctx))
@@ -117,7 +111,7 @@ func (c *Cluster) nodeReady(ctx context.Context) error {
 		}
 		d := node.Drivers["stream"]
 		if d == nil {
-			err = errors.New("the node does not know the stream driver yet")
+			err = errors.New("the node has not loaded the stream driver yet")
 			continue
 		}
 		if !d.Healthy {
@@ -149,7 +143,7 @@ func (c *Cluster) runJob(ctx context.Context, file, variables string) (string, e
 	if err != nil {
 		return "", fmt.Errorf("read job: %w", err)
 	}
-	// A parse happens on the agent, and knows no variables but those in the request.
+	// The agent parses the job, and knows only the variables in the request.
 	job, err := c.nomad.Jobs().ParseHCLOpts(&nomad.JobsParseRequest{
 		JobHCL: string(text), Variables: variables, Canonicalize: true,
 	})
@@ -165,9 +159,9 @@ func (c *Cluster) runJob(ctx context.Context, file, variables string) (string, e
 	return *job.ID, nil
 }
 
-// stopSeats ends every allocation that still runs and returns when all have
-// ended, or ctx. Parameterized jobs stay: they are what the operator published, and run
-// nothing by themselves.
+// stopSeats stops every allocation that still runs, and returns when all have ended
+// or ctx has. Parameterized jobs stay: they are the published apps, and run nothing by
+// themselves.
 func (c *Cluster) stopSeats(ctx context.Context) (stopped int, err error) {
 	jobs, _, err := c.nomad.Jobs().List((&nomad.QueryOptions{}).WithContext(ctx))
 	if err != nil {

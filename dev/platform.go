@@ -14,21 +14,21 @@ import (
 	"github.com/nearcast/nearcast/internal/ticket"
 )
 
-// keys makes the ticket keys unless they are there.
+// keys makes the ticket keys where there are none.
 func (c *Cluster) keys() error {
-	if err := ticket.GenerateKeys(c.at.keys); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := ticket.GenerateKeys(c.at.Keys); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	return nil
 }
 
-// publishKeys puts the ticket keys where the jobs of router and brain read them.
+// publishKeys writes the ticket keys where the jobs of router and brain read them.
 func (c *Cluster) publishKeys(ctx context.Context) error {
-	private, err := os.ReadFile(filepath.Join(c.at.keys, ticket.PrivateKeyFile))
+	private, err := os.ReadFile(filepath.Join(c.at.Keys, ticket.PrivateKeyFile))
 	if err != nil {
 		return fmt.Errorf("read ticket key: %w", err)
 	}
-	public, err := os.ReadFile(filepath.Join(c.at.keys, ticket.PublicKeysFile))
+	public, err := os.ReadFile(filepath.Join(c.at.Keys, ticket.PublicKeysFile))
 	if err != nil {
 		return fmt.Errorf("read ticket keys: %w", err)
 	}
@@ -44,18 +44,17 @@ func (c *Cluster) publishKeys(ctx context.Context) error {
 	return nil
 }
 
-// router and brain are the jobs that production runs, jobs/platform, with values
-// for one machine.
+// router and brain are production's jobs, jobs/platform, with values for one machine.
 func (c *Cluster) router() platformJob {
 	return platformJob{name: "router", port: c.Ports.Router, url: c.URL}
 }
 
 func (c *Cluster) brain() platformJob {
-	// Not by the task's own socket: in a developer's folder its path may be longer
-	// than one of a socket can be.
+	// Not by the task's own socket: in a developer's folder its path may be too long
+	// for a socket.
 	j := platformJob{name: "brain", port: c.Ports.Brain, url: c.BrainURL, options: []string{"--nomad=" + c.NomadAddress}}
-	if c.at.ns != nil {
-		j.options = append(j.options, "--residency="+awsRegions[regionIndex(c.Site)].residency)
+	if c.at.Residency != "" {
+		j.options = append(j.options, "--residency="+c.at.Residency)
 	}
 	return j
 }
@@ -80,22 +79,22 @@ func (j platformJob) variables(c *Cluster) string {
 		"options   = [" + strings.Join(options, ", ") + "]",
 		fmt.Sprintf("port      = %d", j.port),
 		`node_pool = "default"`,
-		// Isolation would mean a copy of the system's libraries for each.
+		// Isolation would need a copy of the system's libraries for each task.
 		`driver    = "raw_exec"`,
-		// One of each, at a port that cannot be taken twice.
+		// One of each: its port is fixed.
 		"count     = 1",
 		"canary    = 0",
 		"acl       = false",
 	}, "\n") + "\n"
 }
 
-// run publishes the job, and begins to watch its task.
+// run registers the job, and begins to watch its task.
 func (j platformJob) run(ctx context.Context, c *Cluster) error {
 	if _, err := c.runJob(ctx, filepath.Join(c.root, "jobs", "platform", j.name+jobSuffix), j.variables(c)); err != nil {
 		return err
 	}
 	ready := func(ctx context.Context) error {
-		_, err := c.get(ctx, fmt.Sprintf("http://%s/healthz", c.address(j.port)))
+		_, err := c.Get(ctx, fmt.Sprintf("http://%s/healthz", c.address(j.port)))
 		return err
 	}
 	c.add(startTask(c, j.name, []string{filepath.Join(c.bin, "nearcast"), j.name}, ready))

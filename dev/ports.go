@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/prometheus/procfs"
 )
 
-// Ports are the TCP ports of a cluster on 127.0.0.1; the serf ones are UDP too.
+// Ports are the TCP ports of a cluster. Those of serf are UDP ports too.
 type Ports struct {
 	Router     int `json:"router"`
 	Brain      int `json:"brain"`
@@ -37,8 +39,8 @@ func PortsFrom(first int) Ports {
 	return p
 }
 
-// FreePorts are ports that nobody listens on now: for tests, which must not
-// mind each other.
+// FreePorts are ports that nothing listens on now. They are for tests, which run
+// beside each other.
 func FreePorts() (Ports, error) {
 	var p Ports
 	for _, port := range p.all() {
@@ -46,7 +48,7 @@ func FreePorts() (Ports, error) {
 		if err != nil {
 			return p, fmt.Errorf("find a free port: %w", err)
 		}
-		// Kept until all are found, so that all differ.
+		// Open until all are found, so that all differ.
 		defer l.Close()
 		*port.number = l.Addr().(*net.TCPAddr).Port
 	}
@@ -66,8 +68,7 @@ func (p *Ports) all() []namedPort {
 	}
 }
 
-// check reports ports that somebody else has, before a server fails on one
-// with a message that only its log shows.
+// check reports ports that other programs have. A server would say so only in its log.
 func (p *Ports) check() error {
 	var taken []string
 	for _, port := range p.all() {
@@ -79,15 +80,30 @@ func (p *Ports) check() error {
 		l.Close()
 	}
 	if len(taken) > 0 {
-		return fmt.Errorf("ports are taken by other programs: %s; end them, or choose others with --port", strings.Join(taken, ", "))
+		return fmt.Errorf("other programs use these ports: %s; stop them, or choose others with --port", strings.Join(taken, ", "))
 	}
 	return nil
 }
 
-// listener names the process that listens on a TCP port, as far as this user
-// may see it.
+// listener names the process that listens on a TCP port, as far as this user may
+// see it.
 func listener(port int) string {
-	inode := ""
+	socket := listenSocket(port)
+	processes, _ := procfs.AllProcs()
+	for _, p := range processes {
+		if files, _ := p.FileDescriptorTargets(); socket != "" && slices.Contains(files, socket) {
+			name, _ := p.Comm()
+			return fmt.Sprintf(", by %s, pid %d", name, p.PID)
+		}
+	}
+	return ""
+}
+
+// listenSocket is a listening socket as the descriptors of its process name it. It
+// reads the tables itself: procfs has deprecated its own reader, for one that needs a
+// kernel module.
+func listenSocket(port int) (socket string) {
+	const listening = "0A"
 	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
 		text, err := os.ReadFile(table)
 		if err != nil {
@@ -95,23 +111,12 @@ func listener(port int) string {
 		}
 		for line := range strings.Lines(string(text)) {
 			f := strings.Fields(line)
-			if len(f) > 9 && f[3] == "0A" && strings.HasSuffix(f[1], fmt.Sprintf(":%04X", port)) {
-				inode = "socket:[" + f[9] + "]"
+			if len(f) > 9 && f[3] == listening && strings.HasSuffix(f[1], fmt.Sprintf(":%04X", port)) {
+				socket = "socket:[" + f[9] + "]"
 			}
 		}
 	}
-	if inode == "" {
-		return ""
-	}
-	links, _ := filepath.Glob("/proc/[0-9]*/fd/*")
-	for _, link := range links {
-		if target, err := os.Readlink(link); err == nil && target == inode {
-			pid := strings.Split(link, "/")[2]
-			name, _ := os.ReadFile("/proc/" + pid + "/comm")
-			return fmt.Sprintf(", by %s, pid %s", strings.TrimSpace(string(name)), pid)
-		}
-	}
-	return ""
+	return socket
 }
 
 func local(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }

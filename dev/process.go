@@ -11,23 +11,22 @@ import (
 	"sync"
 	"syscall"
 	"time"
-
-	"github.com/nearcast/nearcast/dev/netns"
 )
 
-// service is a child that must run: what to start, and how to tell that it serves.
+// service is a child process that must run: what to start, and how to check that it
+// serves.
 type service struct {
 	name  string
 	argv  []string
 	env   []string
-	log   string    // file
-	ns    *netns.NS // where it runs; nil is here
+	log   string                   // file
+	do    func(func() error) error // starts it in a network; nil is this process's own
 	ready func(ctx context.Context) error
 	grace time.Duration // between SIGTERM and SIGKILL
 }
 
-// process keeps one service running. When the child dies it is started again,
-// at once the first time and then ever later, until stop.
+// process keeps one service running. A child that exits is restarted after 0.2 s, then
+// after ever longer pauses, until stop.
 type process struct {
 	service
 	*report
@@ -38,11 +37,11 @@ type process struct {
 const (
 	firstBackoff = 200 * time.Millisecond
 	maxBackoff   = 10 * time.Second
-	steadyAfter  = 30 * time.Second // a life this long forgives earlier deaths
+	steadyAfter  = 30 * time.Second // a child that ran this long restarts soon again
 	keptLogBytes = 16 << 20
 )
 
-// startProcess begins to run a service and returns at once.
+// startProcess begins to run a service, and returns at once.
 func startProcess(s service, logger *slog.Logger, changed func()) *process {
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &process{service: s, report: newReport(s.name, s.log, logger, changed), cancel: cancel, done: make(chan struct{})}
@@ -57,9 +56,9 @@ func (p *process) stop() {
 }
 
 func (p *process) run(ctx context.Context) {
-	// The parent-death signal is sent when the *thread* that started the child
-	// ends. So this goroutine keeps its thread as long as there is a child, and
-	// the thread goes with the goroutine.
+	// The kernel sends the parent-death signal when the *thread* that started the
+	// child ends. So this goroutine keeps its thread while there is a child, and the
+	// thread ends with the goroutine.
 	runtime.LockOSThread()
 	defer close(p.done)
 	defer p.update(func(s *ProcessStatus) { s.State, s.PID, s.Started = StateStopped, 0, 0 })
@@ -76,10 +75,10 @@ func (p *process) run(ctx context.Context) {
 		p.update(func(s *ProcessStatus) {
 			s.State, s.PID, s.Started = StateRestarting, 0, 0
 			s.Restarts++
-			s.deaths++
-			s.LastDeath = err.Error()
+			s.exits++
+			s.LastExit = err.Error()
 		})
-		p.logger.Warn(p.name+" died, starting it again", "because", err, "in", backoff, "log", p.log)
+		p.logger.Warn(p.name+" exited; restarting it", "error", err, "in", backoff, "log", p.log)
 		select {
 		case <-time.After(backoff):
 		case <-ctx.Done():
@@ -88,7 +87,7 @@ func (p *process) run(ctx context.Context) {
 	}
 }
 
-// once is one life of the child.
+// once starts the child and returns when it has exited.
 func (p *process) once(ctx context.Context) error {
 	if info, err := os.Stat(p.log); err == nil && info.Size() > keptLogBytes {
 		if err := os.Rename(p.log, p.log+".old"); err != nil {
@@ -104,24 +103,28 @@ func (p *process) once(ctx context.Context) error {
 	cmd.Env, cmd.Stdout, cmd.Stderr = p.env, out, out
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = p.grace
-	// Its own process group: Ctrl-C at the terminal is for the supervisor, which
-	// stops its children in order.
+	// Its own process group: Ctrl-C at the terminal is for this process, which stops
+	// its children in order.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	began := time.Now()
-	if err := p.ns.Do(cmd.Start); err != nil {
+	start := cmd.Start
+	if p.do != nil {
+		start = func() error { return p.do(cmd.Start) }
+	}
+	if err := start(); err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
 	started, _ := startTicks(cmd.Process.Pid)
 	p.update(func(s *ProcessStatus) { s.State, s.PID, s.Started = StateStarting, cmd.Process.Pid, started })
 
-	life, ended := context.WithCancel(ctx)
-	var probe sync.WaitGroup
-	probe.Go(func() { p.probe(life, began, p.ready) })
+	running, ended := context.WithCancel(ctx)
+	var check sync.WaitGroup
+	check.Go(func() { p.check(running, began, p.ready) })
 	err = cmd.Wait()
 	ended()
-	probe.Wait()
+	check.Wait()
 	if err == nil {
-		err = errors.New("it exited by itself")
+		err = errors.New("exit status 0")
 	}
 	return err
 }

@@ -29,7 +29,7 @@ func shell(t *testing.T, script string, ready func(context.Context) error) servi
 }
 
 func run(t *testing.T, s service) *process {
-	p := startProcess(s, newLogger(nil), func() {})
+	p := startProcess(s, NewLogger(nil), func() {})
 	t.Cleanup(p.stop)
 	return p
 }
@@ -53,7 +53,7 @@ func waitStatus(t *testing.T, p *process, pleases func(ProcessStatus) bool) Proc
 	}
 }
 
-func TestProcessHeals(t *testing.T) {
+func TestProcessRestarts(t *testing.T) {
 	p := run(t, shell(t, "exec sleep 1000", nil))
 	if err := p.wait(short(t)); err != nil {
 		t.Fatal(err)
@@ -66,8 +66,8 @@ func TestProcessHeals(t *testing.T) {
 		t.Fatal(err)
 	}
 	second := waitStatus(t, p, func(s ProcessStatus) bool { return s.State == StateReady && s.PID != first.PID })
-	if second.Restarts != 1 || !strings.Contains(second.LastDeath, "killed") {
-		t.Errorf("status %+v tells nothing of the death", second)
+	if second.Restarts != 1 || !strings.Contains(second.LastExit, "killed") {
+		t.Errorf("status %+v does not tell about the exit", second)
 	}
 	p.stop()
 	if alive(second.PID, second.Started) || alive(first.PID, first.Started) {
@@ -87,7 +87,7 @@ func TestProcessThatDies(t *testing.T) {
 // A child that starts and never serves makes wait say what it waited for.
 func TestProcessNotReady(t *testing.T) {
 	p := run(t, shell(t, "exec sleep 1000", func(context.Context) error { return errors.New("no leader yet") }))
-	waitStatus(t, p, func(s ProcessStatus) bool { return s.lastProbe != "" })
+	waitStatus(t, p, func(s ProcessStatus) bool { return s.notReady != "" })
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	if err := p.wait(ctx); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "no leader yet") {

@@ -4,13 +4,15 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
 )
 
-// part is something of the cluster that runs by itself: a child of this process,
-// or the task of a Nomad job.
+// part is one of the cluster's programs: a child of this process, or the task of a
+// Nomad job.
 type part interface {
 	snapshot() (ProcessStatus, <-chan struct{})
 	wait(ctx context.Context) error
@@ -18,14 +20,14 @@ type part interface {
 	stop()
 }
 
-// report is what a part says of itself, for those who wait for it.
+// report is the status of a part, for those who wait for it.
 type report struct {
 	logger  *slog.Logger
-	changed func() // after every change that is seen
+	changed func() // is called after a change of state or pid
 
 	mu     sync.Mutex
 	status ProcessStatus
-	wake   chan struct{} // closed and replaced at every change of status
+	wake   chan struct{} // closed and replaced at each change of status
 }
 
 // Process states.
@@ -36,7 +38,7 @@ const (
 	StateStopped    = "stopped"
 )
 
-// slowStart is how long a start may take before it is worth a word.
+// slowStart is how long a start may take before the log says what it waits for.
 const slowStart = 3 * time.Second
 
 func newReport(name, log string, logger *slog.Logger, changed func()) *report {
@@ -69,8 +71,8 @@ func (r *report) update(change func(*ProcessStatus)) {
 	}
 }
 
-// wait returns when the part serves, or with the reason why it will not: it has
-// died three times in a row.
+// wait returns when the part serves, or with an error when it does not stay up: it
+// has exited three times in a row.
 func (r *report) wait(ctx context.Context) error {
 	for {
 		status, changed := r.snapshot()
@@ -79,13 +81,13 @@ func (r *report) wait(ctx context.Context) error {
 			return nil
 		case status.State == StateStopped:
 			return fmt.Errorf("%s was stopped", status.Name)
-		case status.deaths >= 3:
-			return fmt.Errorf("%s does not stay up (%s); the end of %s:\n%s", status.Name, status.LastDeath, status.Log, lastLines(status.Log, 12))
+		case status.exits >= 3:
+			return fmt.Errorf("%s exits again and again (%s); the end of %s:\n%s", status.Name, status.LastExit, status.Log, lastLines(status.Log, 12))
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return fmt.Errorf("wait for %s (%s): %w; the end of %s:\n%s", status.Name, status.lastProbe, ctx.Err(), status.Log, lastLines(status.Log, 12))
+			return fmt.Errorf("wait for %s (%s): %w; the end of %s:\n%s", status.Name, status.notReady, ctx.Err(), status.Log, lastLines(status.Log, 12))
 		}
 	}
 }
@@ -100,8 +102,8 @@ func (r *report) kill(signal syscall.Signal) error {
 	return syscall.Kill(r.status.PID, signal)
 }
 
-// probe polls ready until the process that began then serves.
-func (r *report) probe(ctx context.Context, began time.Time, ready func(context.Context) error) {
+// check polls ready until the process serves. began is when it was started.
+func (r *report) check(ctx context.Context, began time.Time, ready func(context.Context) error) {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	var said string
@@ -114,13 +116,13 @@ func (r *report) probe(ctx context.Context, began time.Time, ready func(context.
 		}
 		if err == nil {
 			r.logger.Info(r.status.Name+" is up", "took", time.Since(began).Round(10*time.Millisecond))
-			r.update(func(s *ProcessStatus) { s.State, s.deaths = StateReady, 0 })
+			r.update(func(s *ProcessStatus) { s.State, s.exits = StateReady, 0 })
 			return
 		}
-		r.update(func(s *ProcessStatus) { s.lastProbe = err.Error() })
+		r.update(func(s *ProcessStatus) { s.notReady = err.Error() })
 		if why := err.Error(); time.Since(began) > slowStart && why != said {
 			said = why
-			r.logger.Info("waiting for "+r.status.Name, "because", why)
+			r.logger.Info("waiting for "+r.status.Name, "reason", why)
 		}
 		select {
 		case <-tick.C:
@@ -128,4 +130,14 @@ func (r *report) probe(ctx context.Context, began time.Time, ready func(context.
 			return
 		}
 	}
+}
+
+// lastLines is the end of a log file, for an error message.
+func lastLines(path string, n int) string {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }

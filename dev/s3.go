@@ -15,16 +15,17 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/google/renameio/v2"
 )
 
 const (
 	// Bucket holds the sample content.
 	Bucket = "nearcast-content"
-	// S3Region is what the object store calls itself.
-	S3Region = "us-east-1"
+	// s3Region is the region of the object store.
+	s3Region = "us-east-1"
 )
 
-// s3Key is the object store's one account. It lasts as long as the folder.
+// s3Key is the only account of the object store. It lasts as long as the folder.
 type s3Key struct {
 	Access string `json:"access"`
 	Secret string `json:"secret"`
@@ -50,7 +51,7 @@ func (c *Cluster) s3Server() (service, error) {
 		if text, err = json.Marshal(c.s3Key); err != nil {
 			return service{}, err
 		}
-		if err := writeFile(keyFile, text, 0o600); err != nil {
+		if err := renameio.WriteFile(keyFile, text, 0o600); err != nil {
 			return service{}, err
 		}
 	default:
@@ -59,13 +60,13 @@ func (c *Cluster) s3Server() (service, error) {
 	address := c.address(c.Ports.S3)
 	return service{
 		name: "s3",
-		// Metadata beside the objects: not every filesystem has user attributes.
-		argv: []string{c.tools["versitygw"], "--port", address, "--region", S3Region, "--health", "/healthz", "--quiet",
+		// Metadata is in files of its own: not every filesystem has extended attributes.
+		argv: []string{c.tools["versitygw"], "--port", address, "--region", s3Region, "--health", "/healthz", "--quiet",
 			"posix", "--sidecar", meta, objects},
 		env: c.environ("ROOT_ACCESS_KEY_ID="+c.s3Key.Access, "ROOT_SECRET_ACCESS_KEY="+c.s3Key.Secret),
 		log: c.LogFile("s3"),
 		ready: func(ctx context.Context) error {
-			_, err := c.get(ctx, c.S3Endpoint+"/healthz")
+			_, err := c.Get(ctx, c.S3Endpoint+"/healthz")
 			return err
 		},
 		grace: 5 * time.Second,
@@ -76,18 +77,17 @@ func (c *Cluster) s3Server() (service, error) {
 func (c *Cluster) S3() *s3.Client {
 	options := s3.Options{
 		BaseEndpoint: aws.String(c.S3Endpoint),
-		Region:       S3Region,
+		Region:       s3Region,
 		UsePathStyle: true,
 		Credentials:  credentials.NewStaticCredentialsProvider(c.s3Key.Access, c.s3Key.Secret, ""),
 	}
-	if c.at.ns != nil {
+	if c.at.Network != nil {
 		options.HTTPClient = c.http
 	}
 	return s3.New(options)
 }
 
-// Upload puts a file into Bucket unless an object of its size and a later time
-// is there already.
+// Upload puts a file into Bucket, unless a newer object of the same size is there.
 func (c *Cluster) Upload(ctx context.Context, key, file string) error {
 	f, err := os.Open(file)
 	if err != nil {

@@ -2,12 +2,10 @@ package dev
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
-	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -15,12 +13,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nearcast/nearcast/dev/netns"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// samples are objects of Bucket and the files they come from. README.md in
-// dev/samples says what they are and under which licence.
+// samples are objects of Bucket, and the files that they are made from. README.md in
+// dev/samples says what they are, and their licences.
 var samples = map[string]string{
 	"models/engine.glb": "/usr/share/assimp/models/glTF2/2CylinderEngine-glTF-Binary/2CylinderEngine.glb",
 }
@@ -28,8 +25,8 @@ var samples = map[string]string{
 // jobSuffix ends the name of a job file.
 const jobSuffix = ".nomad.hcl"
 
-// uploadSamples brings the sample content into Bucket. A sample that this
-// machine does not have is said and left out: its app will say so too.
+// uploadSamples puts the sample content into Bucket. It warns about a sample that this
+// machine does not have, and leaves it out: the seats of its app fail and say why.
 func (c *Cluster) uploadSamples(ctx context.Context) error {
 	if err := c.makeBucket(ctx); err != nil {
 		return err
@@ -51,7 +48,7 @@ func (c *Cluster) uploadSamples(ctx context.Context) error {
 	for _, key := range slices.Sorted(maps.Keys(files)) {
 		err := c.Upload(ctx, key, files[key])
 		if errors.Is(err, fs.ErrNotExist) {
-			c.logger.Warn("sample content is missing; install its package (see dev/samples/README.md)", "object", key, "file", files[key])
+			c.logger.Warn("a sample is missing; install its package (dev/samples/README.md names it)", "object", key, "file", files[key])
 			continue
 		}
 		if err != nil {
@@ -74,7 +71,7 @@ func (c *Cluster) sampleJobs() (map[string]string, error) {
 	return jobs, nil
 }
 
-// chooseSamples are the job files of the apps asked for, or of all.
+// chooseSamples are the job files of the named apps, or of all.
 func (c *Cluster) chooseSamples(names []string) (files []string, err error) {
 	jobs, err := c.sampleJobs()
 	if err != nil {
@@ -127,8 +124,8 @@ func (c *Cluster) runSample(ctx context.Context, file string) (string, error) {
 
 var declaredVariable = regexp.MustCompile(`(?m)^\s*variable\s+"([^"]+)"`)
 
-// variables are the values that a dev cluster gives to the variables that a job
-// file declares; the rest keep their defaults.
+// variables are the values of a dev cluster for the variables that a job file
+// declares. The rest keep their defaults.
 func (c *Cluster) variables(file string) (map[string]string, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -150,38 +147,8 @@ func (c *Cluster) variables(file string) (map[string]string, error) {
 	return vars, nil
 }
 
-// AppList asks the cluster's router which apps there are and how much room they have.
-func (s State) AppList(ctx context.Context) (apps wire.AppsResponse, err error) {
-	client := probes
-	if s.Namespace != "" {
-		ns, err := netns.Open(s.Namespace)
-		if err != nil {
-			return apps, err
-		}
-		defer ns.Close()
-		client = &http.Client{Transport: ns.Transport()}
-	}
-	return appList(ctx, client, s.URL)
-}
-
-// AppList asks the router which apps there are and how much room they have.
-func (c *Cluster) AppList(ctx context.Context) (wire.AppsResponse, error) {
-	return appList(ctx, c.http, c.URL)
-}
-
-func appList(ctx context.Context, client *http.Client, url string) (apps wire.AppsResponse, err error) {
-	body, err := getBy(ctx, client, url+"/v1/apps")
-	if err != nil {
-		return apps, err
-	}
-	if err := json.Unmarshal(body, &apps); err != nil {
-		return apps, fmt.Errorf("parse the router's apps: %w", err)
-	}
-	return apps, nil
-}
-
-// WaitIdle returns when an app has an idle seat, and says on the way what its
-// seats do. An empty name means every app that keeps warm seats.
+// WaitIdle returns when an app has an idle seat, and logs what its seats do until
+// then. An empty name means each app with a warm pool.
 func (c *Cluster) WaitIdle(ctx context.Context, app string) error {
 	said := make(map[string]string)
 	tick := time.NewTicker(200 * time.Millisecond)
@@ -193,17 +160,17 @@ func (c *Cluster) WaitIdle(ctx context.Context, app string) error {
 			waiting = ""
 			found := false
 			for _, a := range apps.Apps {
-				room := a.Sites[c.Site]
-				if app != "" && a.ID != app || app == "" && room.Warm == 0 {
+				capacity := a.Sites[c.Site]
+				if app != "" && a.ID != app || app == "" && capacity.Warm == 0 {
 					continue
 				}
 				found = true
-				what := describe(room)
+				what := describe(capacity)
 				if said[a.ID] != what {
 					said[a.ID] = what
 					c.logger.Info(a.ID + ": " + what)
 				}
-				if room.Idle == 0 {
+				if capacity.Idle == 0 {
 					waiting += fmt.Sprintf("for a seat of %s (%s) ", a.ID, what)
 				}
 			}
@@ -222,9 +189,9 @@ func (c *Cluster) WaitIdle(ctx context.Context, app string) error {
 	}
 }
 
-func describe(room wire.Capacity) string {
-	if room.Failing != "" {
-		return "seats fail to start: " + room.Failing
+func describe(capacity wire.Capacity) string {
+	if capacity.Failing != "" {
+		return "seats fail to start: " + capacity.Failing
 	}
-	return fmt.Sprintf("%d idle, %d starting, %d busy", room.Idle, room.Starting, room.Busy)
+	return fmt.Sprintf("%d idle, %d starting, %d busy", capacity.Idle, capacity.Starting, capacity.Busy)
 }

@@ -9,26 +9,25 @@ import (
 	"path/filepath"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/google/renameio/v2"
 )
 
-// State is what a running cluster says of itself in its folder.
+// State is what a running cluster says about itself in its folder.
 type State struct {
-	// PID is the supervisor, Started its start time in clock ticks since boot:
-	// together they name a process for good, where a pid alone is used again.
+	// PID is the process that runs the cluster, Started its start time in clock ticks
+	// since boot. Together they name one process for good: a pid alone is used again.
 	PID     int    `json:"pid"`
 	Started uint64 `json:"started"`
 
 	Dir    string `json:"dir"`
-	RunDir string `json:"run_dir"` // of the driver; may lie elsewhere, see runDir
+	RunDir string `json:"run_dir"`
 	Site   string `json:"site,omitempty"`
-	// Sites are those of a planet, each with a cluster in SiteDir; its own
-	// state is there.
+	// Sites are the sites of a planet. Each has its own state in SiteDir.
 	Sites []string `json:"sites,omitempty"`
-	// Namespace is the file of the network namespace that the cluster runs in,
-	// or where the person sits, of a planet.
+	// Namespace is the file of the network namespace that the cluster runs in. For a
+	// planet it is the person's.
 	Namespace string `json:"namespace,omitempty"`
-	Host      string `json:"host,omitempty"` // that the servers listen on
+	Address   string `json:"address,omitempty"` // that the servers listen on
 	Ports     Ports  `json:"ports"`
 	URL       string `json:"url"`
 
@@ -36,19 +35,20 @@ type State struct {
 	Processes []ProcessStatus   `json:"processes"`
 }
 
-// ProcessStatus is one child of the cluster.
+// ProcessStatus is one part of the cluster: a child process, or the process of a
+// Nomad job.
 type ProcessStatus struct {
-	Name      string    `json:"name"`
-	State     string    `json:"state"`
-	PID       int       `json:"pid,omitempty"`
-	Started   uint64    `json:"started,omitempty"`
-	Since     time.Time `json:"since"`
-	Restarts  int       `json:"restarts"`
-	LastDeath string    `json:"last_death,omitempty"`
-	Log       string    `json:"log"`
+	Name     string    `json:"name"`
+	State    string    `json:"state"`
+	PID      int       `json:"pid,omitempty"`
+	Started  uint64    `json:"started,omitempty"`
+	Since    time.Time `json:"since"`
+	Restarts int       `json:"restarts"`
+	LastExit string    `json:"last_exit,omitempty"`
+	Log      string    `json:"log"`
 
-	deaths    int // since it was last ready
-	lastProbe string
+	exits    int    // since it was last ready
+	notReady string // why the last check failed
 }
 
 const (
@@ -59,13 +59,13 @@ const (
 // ErrNotRunning says that no cluster runs in a folder.
 var ErrNotRunning = errors.New("no dev cluster is running")
 
-// ReadState reads the state in dir. It is ErrNotRunning where the folder has
-// none; a state without a running supervisor is returned as it is, see Running.
+// ReadState reads the state in dir. It is ErrNotRunning where the folder has none.
+// The cluster may have been killed since: see Running.
 func ReadState(dir string) (State, error) {
 	var s State
 	text, err := os.ReadFile(filepath.Join(dir, stateFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return s, fmt.Errorf("%w in %s", ErrNotRunning, dir)
+		return s, fmt.Errorf("%w in %s; start one with: make up", ErrNotRunning, dir)
 	}
 	if err != nil {
 		return s, fmt.Errorf("read state: %w", err)
@@ -76,7 +76,7 @@ func ReadState(dir string) (State, error) {
 	return s, nil
 }
 
-// Running reports whether the cluster's supervisor lives.
+// Running reports whether the process that runs the cluster is alive.
 func (s State) Running() bool { return alive(s.PID, s.Started) }
 
 func writeState(s State) error {
@@ -84,33 +84,5 @@ func writeState(s State) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(s.Dir, stateFile), append(text, '\n'), 0o644)
-}
-
-// writeFile replaces a file whole or not at all.
-func writeFile(path string, text []byte, mode fs.FileMode) error {
-	temp := path + ".new"
-	if err := os.WriteFile(temp, text, mode); err != nil {
-		return err
-	}
-	return os.Rename(temp, path)
-}
-
-// errLocked says that a supervisor runs in a folder.
-var errLocked = errors.New("another dev cluster runs here")
-
-// lockDir makes this process the one supervisor of dir.
-func lockDir(dir string) (unlock func(), err error) {
-	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, errLocked
-		}
-		return nil, fmt.Errorf("lock %s: %w", dir, err)
-	}
-	return func() { f.Close() }, nil
+	return renameio.WriteFile(filepath.Join(s.Dir, stateFile), append(text, '\n'), 0o644)
 }

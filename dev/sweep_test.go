@@ -54,7 +54,7 @@ func TestSweep(t *testing.T) {
 	bystander, bystanderEnds := stray(t, nil, "/bin/sh", "-c", "while :; do sleep 0.1; done", "editor", runDir+"/x")
 
 	var log strings.Builder
-	if err := sweep(short(t), dir, runDir, newLogger(&log)); err != nil {
+	if err := sweep(short(t), dir, runDir, NewLogger(&log)); err != nil {
 		t.Fatal(err)
 	}
 	for name, ended := range ends {

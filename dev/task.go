@@ -1,36 +1,35 @@
 package dev
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/google/renameio/v2"
 	nomad "github.com/hashicorp/nomad/api"
+	"github.com/prometheus/procfs"
 )
 
-// task is the only task of a Nomad job, seen from here. Nomad keeps it running;
-// this watches what becomes of its process, also while Nomad is away.
+// task is the only task of a Nomad job. Nomad keeps it running; this watches its
+// process, also while Nomad is down.
 type task struct {
 	*report
 	cluster *Cluster
-	argv    []string // how the command line of its process begins
+	argv    []string // the first words of its process's command line
 	ready   func(context.Context) error
 
 	cancel context.CancelFunc
 	done   chan struct{}
 }
 
-// taskTick is how soon the death of a process is seen.
+// taskTick is how soon the exit of a process is noticed.
 const taskTick = 100 * time.Millisecond
 
-// startTask begins to watch the task of a job that has just been run.
+// startTask begins to watch the task of a job that was just registered.
 func startTask(c *Cluster, job string, argv []string, ready func(context.Context) error) *task {
 	ctx, cancel := context.WithCancel(context.Background())
 	t := &task{
@@ -41,14 +40,14 @@ func startTask(c *Cluster, job string, argv []string, ready func(context.Context
 	return t
 }
 
-// stop ends the job and waits for its process. Where Nomad cannot do that, the
-// sweep that follows ends the process.
+// stop stops the job and waits for the exit of its process. Where Nomad cannot do
+// that, the sweep that follows ends the process.
 func (t *task) stop() {
 	if t.cluster.nomadServes() {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
 		if err := t.end(ctx); err != nil {
-			t.logger.Warn("a job does not end when asked; ending its process", "job", t.status.Name, "error", err)
+			t.logger.Warn("a job did not stop in time; ending its process", "job", t.status.Name, "error", err)
 		}
 	}
 	t.cancel()
@@ -67,18 +66,18 @@ func (t *task) end(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	// What a job was under other ports is no version to go back to.
+	// Purge it: a version with other ports is none to go back to.
 	_, _, err := jobs.Deregister(t.status.Name, true, write)
 	return err
 }
 
 func (t *task) watch(ctx context.Context) {
-	var probes sync.WaitGroup
+	var checks sync.WaitGroup
 	defer close(t.done)
-	defer probes.Wait()
+	defer checks.Wait()
 	defer t.update(func(s *ProcessStatus) { s.State, s.PID, s.Started = StateStopped, 0, 0 })
-	probed := func() {}
-	defer func() { probed() }()
+	stopCheck := func() {}
+	defer func() { stopCheck() }()
 
 	tick := time.NewTicker(taskTick)
 	defer tick.Stop()
@@ -91,7 +90,7 @@ func (t *task) watch(ctx context.Context) {
 			if pid != 0 {
 				t.learn(ctx, pid)
 				t.update(func(s *ProcessStatus) { s.State, s.PID, s.Started = StateStarting, pid, started })
-				probed = t.probeIn(ctx, &probes, began)
+				stopCheck = t.checkIn(ctx, &checks, began)
 				break
 			}
 			if time.Since(began) < slowStart || time.Since(asked) < time.Second {
@@ -100,15 +99,15 @@ func (t *task) watch(ctx context.Context) {
 			asked = time.Now()
 			if why := t.whyNot(ctx); why != said {
 				said = why
-				t.update(func(s *ProcessStatus) { s.lastProbe = why })
-				t.logger.Info("waiting for "+now.Name, "because", why)
+				t.update(func(s *ProcessStatus) { s.notReady = why })
+				t.logger.Info("waiting for "+now.Name, "reason", why)
 			}
 		case !alive(now.PID, now.Started):
-			probed()
+			stopCheck()
 			began = time.Now()
 			t.update(func(s *ProcessStatus) {
 				s.State, s.PID, s.Started = StateRestarting, 0, 0
-				s.deaths++
+				s.exits++
 			})
 		}
 		select {
@@ -119,17 +118,16 @@ func (t *task) watch(ctx context.Context) {
 	}
 }
 
-// probeIn probes the task's process in a goroutine, until it serves or the
-// function that is returned is called.
-func (t *task) probeIn(ctx context.Context, probes *sync.WaitGroup, began time.Time) (stop func()) {
+// checkIn checks the task's process in a goroutine, until it serves or stop is called.
+func (t *task) checkIn(ctx context.Context, checks *sync.WaitGroup, began time.Time) (stop func()) {
 	ctx, stop = context.WithCancel(ctx)
-	probes.Go(func() { t.probe(ctx, began, t.ready) })
+	checks.Go(func() { t.check(ctx, began, t.ready) })
 	return stop
 }
 
 // find finds the task's process among those with the cluster's mark.
 func (t *task) find() (pid int, started uint64) {
-	marked, _ := leftovers(t.cluster.Dir, t.cluster.runDir)
+	marked, _ := leftovers(t.cluster.Dir, t.cluster.folder.RunDir)
 	for _, l := range marked {
 		if slices.Equal(l.argv[:min(len(t.argv), len(l.argv))], t.argv) {
 			return l.pid, l.started
@@ -138,22 +136,25 @@ func (t *task) find() (pid int, started uint64) {
 	return 0, 0
 }
 
-// learn notes of a new process what Nomad knows of it: where its log is, how
-// often it was started, and why it was. It runs all the same where that cannot be
-// asked.
+// learn asks Nomad about a new process: where its log is, how often it was restarted,
+// and why. Without an answer the status lacks this, and the process serves anyway.
 func (t *task) learn(ctx context.Context, pid int) {
-	environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+	p, err := procfs.NewProc(pid)
+	if err != nil {
+		return
+	}
+	environ, err := p.Environ()
 	if err != nil {
 		return
 	}
 	id := ""
-	for v := range bytes.SplitSeq(environ, []byte{0}) {
-		if value, ok := bytes.CutPrefix(v, []byte("NOMAD_ALLOC_ID=")); ok {
-			id = string(value)
+	for _, v := range environ {
+		if value, ok := strings.CutPrefix(v, "NOMAD_ALLOC_ID="); ok {
+			id = value
 		}
 	}
-	if err := t.link(id); err != nil {
-		t.logger.Warn("the log is not where it should be", "of", t.status.Name, "error", err)
+	if err := t.linkLog(id); err != nil {
+		t.logger.Warn("cannot link the log of "+t.status.Name, "error", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
@@ -166,13 +167,13 @@ func (t *task) learn(ctx context.Context, pid int) {
 		s.Restarts = int(state.Restarts)
 		for _, event := range state.Events {
 			if event.Type == nomad.TaskTerminated {
-				s.LastDeath = event.DisplayMessage
+				s.LastExit = event.DisplayMessage
 			}
 		}
 	})
 }
 
-// whyNot says why the task has no process, as far as Nomad knows.
+// whyNot asks Nomad why the task has no process.
 func (t *task) whyNot(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
@@ -199,30 +200,26 @@ func (t *task) whyNot(ctx context.Context) string {
 	}
 	for _, eval := range evals {
 		if failed := eval.FailedTGAllocs[name]; failed != nil {
-			return fmt.Sprintf("Nomad has no room for it: exhausted %v, filtered %v", failed.DimensionExhausted, failed.ConstraintFiltered)
+			return fmt.Sprintf("Nomad cannot place it: exhausted %v, filtered %v", failed.DimensionExhausted, failed.ConstraintFiltered)
 		}
 	}
 	return "Nomad has not placed it yet"
 }
 
-// link makes the part's log file point to where Nomad collects what an
-// allocation prints.
-func (t *task) link(alloc string) error {
+// linkLog makes the part's log file a link to the file in which Nomad collects what
+// an allocation prints.
+func (t *task) linkLog(alloc string) error {
 	status, _ := t.snapshot()
 	logs, _ := filepath.Glob(filepath.Join(t.cluster.Dir, "nomad", "data", "alloc", alloc, "alloc", "logs", status.Name+".stderr.*"))
 	if len(logs) == 0 {
-		return fmt.Errorf("allocation %q has none", alloc)
+		return fmt.Errorf("allocation %q has no log", alloc)
 	}
-	// Rotation counts the last part of the name up.
+	// Rotation counts up the last part of the name.
 	newest := slices.MaxFunc(logs, func(a, b string) int {
 		if len(a) != len(b) {
 			return len(a) - len(b)
 		}
 		return strings.Compare(a, b)
 	})
-	temp := status.Log + ".new"
-	if err := errors.Join(os.RemoveAll(temp), os.Symlink(newest, temp)); err != nil {
-		return err
-	}
-	return os.Rename(temp, status.Log)
+	return renameio.Symlink(newest, status.Log)
 }

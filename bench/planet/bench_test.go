@@ -34,7 +34,7 @@ func TestLine(t *testing.T) {
 	}
 }
 
-// TestTrips holds that each place's fastest session counts, by the best site's distance.
+// The fastest session of each place counts, by the distance of the best site.
 func TestTrips(t *testing.T) {
 	var out strings.Builder
 	b := &bench{report: report.New(&out)}
@@ -81,9 +81,9 @@ func TestPerfect(t *testing.T) {
 	}
 }
 
-func TestBelief(t *testing.T) {
-	var b belief
-	b.add(wire.Distance{}, 100) // says nothing yet
+func TestEstimate(t *testing.T) {
+	var b estimate
+	b.add(wire.Distance{}, 100) // not known yet
 	b.add(wire.Distance{RTTMS: 90, ErrorMS: 5}, 100)
 	b.add(wire.Distance{RTTMS: 205, ErrorMS: 1, Measured: true}, 200)
 	if !slices.Equal(b.off, []float64{10, 5}) || !slices.Equal(b.percent, []float64{10, 2.5}) ||

@@ -15,30 +15,30 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// coordinates looks, after the minutes asked for, at what sites believe of the
-// ways between them.
+// coordinates compares, after -minutes, the round trips that sites know with the true
+// ones.
 func (b *bench) coordinates(ctx context.Context, began time.Time) error {
 	for _, minutes := range b.minutes {
 		if err := sleep(ctx, time.Until(began.Add(minutes))); err != nil {
 			return err
 		}
-		if err := b.beliefs(ctx, minutes); err != nil {
+		if err := b.estimates(ctx, minutes); err != nil {
 			return fmt.Errorf("measure coordinates after %v: %w", minutes, err)
 		}
-		say("coordinates after %v are looked at", minutes)
+		say("coordinates after %v are measured", minutes)
 	}
 	return nil
 }
 
-// belief is what a source says of all ways, against the truth.
-type belief struct {
+// estimate is what a source says about the round trips of all pairs, and how wrong it is.
+type estimate struct {
 	off, percent, claim []float64
-	measured            float64 // how many ways a router measured
+	measured            float64 // how many pairs a router measured
 }
 
-func (b *belief) add(said wire.Distance, true float64) {
+func (b *estimate) add(said wire.Distance, true float64) {
 	if said.RTTMS <= 0 {
-		return // it says nothing yet
+		return // not known yet
 	}
 	off := math.Abs(said.RTTMS - true)
 	b.off, b.percent, b.claim = append(b.off, off), append(b.percent, 100*off/true), append(b.claim, said.ErrorMS)
@@ -47,8 +47,8 @@ func (b *belief) add(said wire.Distance, true float64) {
 	}
 }
 
-func (b *bench) beliefs(ctx context.Context, after time.Duration) error {
-	var consul, router belief
+func (b *bench) estimates(ctx context.Context, after time.Duration) error {
+	var consul, router estimate
 	for _, at := range b.sites {
 		coordinates, err := b.coordinateMap(ctx, at)
 		if err != nil {
@@ -60,7 +60,7 @@ func (b *bench) beliefs(ctx context.Context, after time.Duration) error {
 		}
 		for _, from := range seen.Sites {
 			for to, said := range from.Distances {
-				if from.Site >= to { // each way once
+				if from.Site >= to { // each pair once
 					continue
 				}
 				rtt, err := b.rtt(from.Site, to)
@@ -72,7 +72,7 @@ func (b *bench) beliefs(ctx context.Context, after time.Duration) error {
 			}
 		}
 	}
-	for source, said := range []belief{consul, router} {
+	for source, said := range []estimate{consul, router} {
 		labels := map[string]any{"minutes": after.Minutes(), "source": []string{"consul", "router"}[source]}
 		if err := errors.Join(
 			b.report.Line("coordinate_error", "ms", said.off, labels),
@@ -86,7 +86,7 @@ func (b *bench) beliefs(ctx context.Context, after time.Duration) error {
 		map[string]any{"minutes": after.Minutes(), "source": "router"})
 }
 
-// coordinateMap is what a site's Consul says of all sites now.
+// coordinateMap is what a site's Consul knows about all sites now.
 func (b *bench) coordinateMap(ctx context.Context, at string) (*fleet.CoordinateMap, error) {
 	coordinates := fleet.NewCoordinateMap()
 	return coordinates, b.inside(at, func(c *http.Client) error {

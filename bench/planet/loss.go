@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// loss measures how soon a person whose site is cut off holds her app at another.
+// loss measures how soon a person whose site is cut off sees the app at another site.
 func (b *bench) loss(ctx context.Context) error {
 	if err := b.planet.Locate(b.lose); err != nil {
 		return err
@@ -19,7 +19,7 @@ func (b *bench) loss(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		say("%s lost under her, %d of %d: at %s after %.0f ms", l.from, run+1, b.losses, l.to, l.all)
+		say("%s was lost, %d of %d: at %s after %.0f ms", l.from, run+1, b.losses, l.to, l.all)
 		all, noticed, moved = append(all, l.all), append(noticed, l.all-l.moved), append(moved, l.moved)
 		from, to = append(from, l.from), append(to, l.to)
 		if l.to == l.best {
@@ -39,14 +39,14 @@ func (b *bench) loss(ctx context.Context) error {
 	)
 }
 
-// move is a site that was lost. Times are in ms.
+// move is how a person came from a lost site to another. Times are in ms.
 type move struct {
 	from, to, best string
 	all            float64 // cut → picture at the next site
-	moved          float64 // of it, since the page was sure of the loss
+	moved          float64 // part of all: since the page was sure of the loss
 }
 
-// lost is one visit that is cut off.
+// lost is one visit whose site is lost.
 func (b *bench) lost(ctx context.Context) (l move, err error) {
 	return l, b.visit(ctx, func(ctx context.Context, v *visit) (err error) {
 		s, err := v.play(ctx)

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/nearcast/nearcast/dev"
+	"github.com/nearcast/nearcast/dev/planet"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -22,7 +22,7 @@ type session struct {
 	marks             map[string]float64 // after Play
 }
 
-// places measures sessions at every place.
+// places measures sessions at each place.
 func (b *bench) places(ctx context.Context) error {
 	var all []session
 	for _, place := range b.options.places {
@@ -61,7 +61,7 @@ func (b *bench) session(ctx context.Context, place string) (session, error) {
 		chosen := said.Candidates[0]
 		s.site, s.predicted, s.source = said.Site, chosen.RTTMS, chosen.RTTSource
 		s.decided, s.marks = said.DecidedMS, said.Marks
-		if s.trueRTT, err = b.rtt(dev.Person, s.site); err != nil {
+		if s.trueRTT, err = b.rtt(planet.Person, s.site); err != nil {
 			return err
 		}
 		if s.best, s.bestRTT, err = b.best(""); err != nil {
@@ -118,7 +118,7 @@ func (b *bench) reportAll(all []session) error {
 	); err != nil {
 		return err
 	}
-	// Whoever is placed elsewhere has asked a router that is not at her site.
+	// Leave out sessions at other sites: the router that they asked is not at their site.
 	all = slices.DeleteFunc(slices.Clone(all), func(s session) bool { return s.site != s.best })
 	before := func(session) float64 { return 0 }
 	for _, step := range steps {
@@ -134,8 +134,8 @@ func (b *bench) reportAll(all []session) error {
 	return b.reportTrips("first_frame", all, before, map[string]any{"part": "all"})
 }
 
-// reportTrips tells how many round trips to the best site something waits for,
-// by the fastest session of each place: what the machine does beside only adds.
+// reportTrips reports how many round trips to the best site a step waits for. It uses
+// the fastest session of each place: other load on the machine only adds time.
 func (b *bench) reportTrips(measure string, all []session, took func(session) float64, labels map[string]any) error {
 	fastest := map[string]session{}
 	for _, s := range all {
@@ -149,14 +149,14 @@ func (b *bench) reportTrips(measure string, all []session, took func(session) fl
 	}
 	trips, work, ok := line(away, ms)
 	if !ok {
-		return nil // all from the same distance
+		return nil // all at the same distance
 	}
 	return errors.Join(b.report.Value(measure+"_trips", "rtt", trips, labels), b.report.Value(measure+"_work", "ms", work, labels))
 }
 
-// line is the line through most of the points, by Theil and Sen: its slope is the
-// median of those between any two points, so that a few which the machine held up
-// do not bend it. It is not ok where no two points are apart.
+// line is the Theil–Sen line through points: its slope is the median of the slopes
+// between any two points, so that a few late points do not change it. It is not ok where
+// all points have the same x.
 func line(x, y []float64) (slope, intercept float64, ok bool) {
 	var slopes, rests []float64
 	for i := range x {
@@ -176,7 +176,7 @@ func line(x, y []float64) (slope, intercept float64, ok bool) {
 	return slope, median(rests), true
 }
 
-// of takes a number from each session.
+// of is a number of each session.
 func of(all []session, number func(session) float64) []float64 {
 	out := make([]float64, len(all))
 	for i, s := range all {
@@ -185,7 +185,7 @@ func of(all []session, number func(session) float64) []float64 {
 	return out
 }
 
-// names are those that occur, the one that does most often first.
+// names are the different names, the most frequent first.
 func names(all []string) string {
 	count := map[string]int{}
 	for _, name := range all {
@@ -199,7 +199,7 @@ func names(all []string) string {
 	}), ",")
 }
 
-// median is the middle, or the mean of the two in the middle.
+// median is the middle value, or the mean of the two in the middle.
 func median(of []float64) float64 {
 	sorted := slices.Sorted(slices.Values(of))
 	n := len(sorted)

@@ -16,7 +16,8 @@ import (
 
 	"github.com/nearcast/nearcast/bench/report"
 	"github.com/nearcast/nearcast/dev"
-	"github.com/nearcast/nearcast/dev/netns"
+	"github.com/nearcast/nearcast/dev/planet"
+	"github.com/nearcast/nearcast/dev/planet/netns"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -38,12 +39,12 @@ func start(ctx context.Context, o options) (*bench, error) {
 	if o.verbose {
 		out = os.Stderr
 	}
-	err = os.Chmod(b.dir, 0o755) // apps run as a user of their own
+	err = os.Chmod(b.dir, 0o755) // apps run as another user
 	if err == nil {
 		say("starting %d sites in %s", len(o.sites), b.dir)
-		start, cancel := context.WithTimeout(ctx, 15*time.Minute) // the servers may have to be built
+		start, cancel := context.WithTimeout(ctx, 15*time.Minute) // servers may have to be built
 		defer cancel()
-		b.planet, err = dev.StartPlanet(start, dev.PlanetOptions{
+		b.planet, err = planet.Start(start, planet.Options{
 			Options: dev.Options{Dir: filepath.Join(b.dir, "planet"), Bin: b.bin, Apps: []string{}, Log: out},
 			Sites:   o.sites, Place: o.places[0], Jitter: o.jitter,
 		})
@@ -60,7 +61,7 @@ func (b *bench) close() error {
 	return errors.Join(b.planet.Close(), os.RemoveAll(b.dir))
 }
 
-// seats publishes the test app, with a warm seat at each site.
+// seats registers the test app, with a warm seat at each site.
 func (b *bench) seats(ctx context.Context) error {
 	say("starting a warm seat at each site")
 	_, err := b.planet.RunJob(ctx, filepath.Join("e2e", "jobs", "testapp.nomad.hcl"), map[string]string{
@@ -68,12 +69,12 @@ func (b *bench) seats(ctx context.Context) error {
 	return err
 }
 
-// ready waits until each router sees a free seat at every site.
+// ready waits until each router knows an idle seat at each site.
 func (b *bench) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	for _, at := range b.sites {
-		err := until(ctx, at+" sees a seat everywhere", func() error {
+		err := until(ctx, at+" knows an idle seat at each site", func() error {
 			seen, err := b.sitesSeen(ctx, at)
 			if err != nil {
 				return err
@@ -96,7 +97,7 @@ func (b *bench) ready(ctx context.Context) error {
 	return nil
 }
 
-// sitesSeen is what a site's router knows of all sites, asked in that very site.
+// sitesSeen is what a site's router knows about all sites. It is asked from the site itself.
 func (b *bench) sitesSeen(ctx context.Context, at string) (seen wire.SitesResponse, err error) {
 	return seen, b.inside(at, func(c *http.Client) error {
 		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
@@ -105,7 +106,7 @@ func (b *bench) sitesSeen(ctx context.Context, at string) (seen wire.SitesRespon
 	})
 }
 
-// inside acts from within a site's namespace, where no WAN is in between.
+// inside runs act in a site's namespace, without the WAN in between.
 func (b *bench) inside(site string, act func(*http.Client) error) error {
 	ns, err := netns.Open(dev.Namespace(b.planet.Dir, site))
 	if err != nil {
@@ -139,10 +140,10 @@ func (b *bench) rtt(from, to string) (float64, error) {
 	return ms(path.RTT), err
 }
 
-// best is the site with the least true round trip to the person, but for one.
+// best is the site with the least true round trip to the person, except without.
 func (b *bench) best(without string) (site string, rtt float64, err error) {
 	for _, s := range b.sites {
-		away, err := b.rtt(dev.Person, s)
+		away, err := b.rtt(planet.Person, s)
 		if err != nil {
 			return "", 0, err
 		}
@@ -153,7 +154,7 @@ func (b *bench) best(without string) (site string, rtt float64, err error) {
 	return site, rtt, nil
 }
 
-// noteLoad keeps how busy the machine is.
+// noteLoad records how busy the machine is.
 func (b *bench) noteLoad() error {
 	text, err := os.ReadFile("/proc/loadavg")
 	if err != nil {
@@ -167,7 +168,7 @@ func (b *bench) noteLoad() error {
 	return nil
 }
 
-// until retries what is asked for until it has no error.
+// until retries try until it succeeds.
 func until(ctx context.Context, what string, try func() error) error {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
@@ -184,7 +185,7 @@ func until(ctx context.Context, what string, try func() error) error {
 	}
 }
 
-// sleep waits, if ctx lasts.
+// sleep waits until d has passed or ctx ends.
 func sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

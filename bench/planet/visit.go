@@ -8,21 +8,22 @@ import (
 	"time"
 
 	"github.com/nearcast/nearcast/dev"
+	"github.com/nearcast/nearcast/dev/planet"
 	"github.com/nearcast/nearcast/internal/testkit/browser"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// A visit is a person who comes for the first time: a Chromium of its own, with
-// no connection open and nothing in its cache, on the app's page.
+// visit is a person's first visit: a Chromium with no open connection and an empty
+// cache, on the app's page.
 type visit struct {
 	chrome *browser.Browser
 	page   *browser.Page
 }
 
-// steps from Play to the first frame, in their order, as the page marks them.
+// steps are the page's marks from Play to the first frame, in order.
 var steps = []string{"launched", "signalOpen", "granted", "answer", "connected", "firstFrame"}
 
-// seen is what the page says of a session.
+// seen is what the page knows about a session.
 type seen struct {
 	Site       string             `json:"site"`
 	DecidedMS  float64            `json:"decided_ms"`
@@ -30,8 +31,8 @@ type seen struct {
 	Candidates []wire.Candidate   `json:"candidates"`
 }
 
-// arrive opens the app's page at the site that latency DNS would lead to, and
-// looks at it for a while.
+// arrive opens the app's page at the site that latency-based DNS would answer, and
+// waits there for -look.
 func (b *bench) arrive(ctx context.Context) (_ *visit, err error) {
 	flags := []string{"autoplay-policy=no-user-gesture-required",
 		"unsafely-treat-insecure-origin-as-secure=" + strings.Join(b.planet.Origins(), ",")}
@@ -41,8 +42,8 @@ func (b *bench) arrive(ctx context.Context) (_ *visit, err error) {
 			v.close()
 		}
 	}()
-	// Ended by close, also when the visit takes too long.
-	if v.chrome, err = browser.LaunchIn(context.WithoutCancel(ctx), dev.Namespace(b.planet.Dir, dev.Person), flags...); err != nil {
+	// close ends it, also when the visit takes too long.
+	if v.chrome, err = browser.LaunchIn(context.WithoutCancel(ctx), dev.Namespace(b.planet.Dir, planet.Person), flags...); err != nil {
 		return v, err
 	}
 	if v.page, err = v.chrome.Open(ctx, b.planet.URL()+"/play/"+app); err != nil {
@@ -64,13 +65,13 @@ func (v *visit) play(ctx context.Context) (s seen, err error) {
 	}
 	err = v.page.Eval(ctx, "({site: nearcast.site, decided_ms: nearcast.race.decidedMS, marks: nearcast.marks, candidates: nearcast.candidates})", &s)
 	if err == nil && (len(s.Candidates) == 0 || s.Site == "" || s.Marks["firstFrame"] <= 0) {
-		err = fmt.Errorf("the page says nothing of its session: %+v", s)
+		err = fmt.Errorf("the page lacks data about its session: %+v", s)
 	}
 	return s, err
 }
 
 func (v *visit) leave(ctx context.Context) error {
-	for range 2 { // it asks once
+	for range 2 { // the page asks to confirm
 		if err := v.page.Click(ctx, ".tool.end"); err != nil {
 			return err
 		}
@@ -87,11 +88,10 @@ func (v *visit) close() {
 	}
 }
 
-// tries is how often a visit that failed is made again: other work on the machine
-// may have starved it.
+// tries is how often a visit is tried: other load on the machine can make it fail.
 const tries = 3
 
-// visit makes one, once all sites have a seat: during is from arrival to the end.
+// visit makes a visit when all sites have an idle seat. during gets it after arrive.
 func (b *bench) visit(ctx context.Context, during func(context.Context, *visit) error) error {
 	once := func() error {
 		if err := b.ready(ctx); err != nil {
@@ -114,6 +114,6 @@ func (b *bench) visit(ctx context.Context, during func(context.Context, *visit) 
 		if err == nil || ctx.Err() != nil || try == tries {
 			return err
 		}
-		say("a visit failed, once more: %v", err)
+		say("a visit failed; retrying: %v", err)
 	}
 }

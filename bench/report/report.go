@@ -1,4 +1,4 @@
-// Package report writes what benches measured, one JSON object a line:
+// Package report writes what benchmarks measured, one JSON object per line:
 //
 //	r := report.New(os.Stdout)
 //	err := r.Line("first_frame", "ms", samples, map[string]any{"place": "tokyo"})
@@ -18,7 +18,7 @@ import (
 	"sync"
 )
 
-// Report may be used by several goroutines: lines stay whole.
+// Report may be used by several goroutines: each line is written whole.
 type Report struct {
 	mu  sync.Mutex
 	out *json.Encoder
@@ -27,8 +27,8 @@ type Report struct {
 // New writes to w.
 func New(w io.Writer) *Report { return &Report{out: json.NewEncoder(w)} }
 
-// Line writes the distribution of samples: n, p50, p90 and max, and labels
-// beside them. No sample writes nothing: a measure that was not taken has no line.
+// Line writes the distribution of samples: n, p50, p90 and max, with labels. Without
+// samples it writes nothing.
 func (r *Report) Line(measure, unit string, samples []float64, labels map[string]any) error {
 	if len(samples) == 0 {
 		return nil
@@ -51,8 +51,7 @@ func (r *Report) write(measure, unit string, row, labels map[string]any) error {
 	return r.out.Encode(row)
 }
 
-// Quantile is the nearest-rank quantile of samples, of which there is at least
-// one; 0 < q ≤ 1.
+// Quantile is the nearest-rank quantile of at least one sample; 0 < q ≤ 1.
 func Quantile(samples []float64, q float64) float64 {
 	sorted := slices.Sorted(slices.Values(samples))
 	return sorted[max(0, int(math.Ceil(q*float64(len(sorted))))-1)]

@@ -31,6 +31,6 @@ func TestReport(t *testing.T) {
 		t.Errorf("got %s want %s", out.String(), want)
 	}
 	if samples[0] != 100 || len(labels) != 1 {
-		t.Error("what was given is changed")
+		t.Error("the arguments are changed")
 	}
 }

@@ -49,7 +49,7 @@ func (b *bench) firstFrameCold(ctx context.Context) error {
 		var first []float64
 		times := b.cold
 		if content == "cached" {
-			times++ // the first fills the cache and does not count
+			times++ // the first fills the cache, and does not count
 		}
 		for i := range times {
 			key := "bench/cached"
@@ -84,8 +84,8 @@ func (b *bench) firstFrameCold(ctx context.Context) error {
 	return nil
 }
 
-// firstFrame is one person: opens the page, presses Play, leaves. It returns the
-// time of the first frame and of the steps before it, in ms after Play.
+// firstFrame is one visit: it opens the page, presses Play and leaves. It returns when
+// the first frame came, and when each step before it ended, in ms after Play.
 func (b *bench) firstFrame(ctx context.Context, app string, warm bool) (ms float64, marks map[string]float64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -113,7 +113,7 @@ func (b *bench) firstFrame(ctx context.Context, app string, warm bool) (ms float
 	return ms, marks, b.leave(ctx, page)
 }
 
-// uploadRandom puts contentBytes that no cache has seen into the bucket.
+// uploadRandom puts contentBytes that are in no cache into the bucket.
 func (b *bench) uploadRandom(ctx context.Context, key string) error {
 	file := filepath.Join(b.site.Dir, "random")
 	data := make([]byte, contentBytes)

@@ -1,21 +1,21 @@
-// Stream measures a stream as a person meets it, in headless Chromium against a
-// whole real site on this machine, and prints one JSON object a line:
+// Stream measures a stream as a person sees it: in headless Chromium, against a whole
+// real site on this machine. It prints one JSON object per line:
 //
 //	{"measure":"first_frame_warm","unit":"ms","n":25,"p50":212,"p90":260,"max":301}
 //
 // Measures, all at 1280x720:
 //
-//	first_frame_warm   ms  Play pressed → first decoded frame (requestVideoFrameCallback), a seat being idle
-//	first_frame_part   ms  the same way, step by step; label part. Each from Play pressed
-//	first_frame_cold   ms  the same with no seat: label content is cached or uncached (64 MB)
-//	input_to_photon    ms  a key pressed in the page → the flipped picture due on screen; label fps
+//	first_frame_warm   ms  Play pressed → first decoded frame (requestVideoFrameCallback), with an idle seat
+//	first_frame_part   ms  Play pressed → each step on the way; label part
+//	first_frame_cold   ms  as first_frame_warm, without a seat; label content is cached or uncached (64 MB)
+//	input_to_photon    ms  key pressed in the page → the changed picture is due on screen; label fps
 //	decoded_fps        /s  frames decoded in each of 30 seconds; labels fps, picture (still, moving)
-//	dropped_frames         frames the decoder dropped in those 30 s; labels fps, picture (still, moving)
-//	cpu_ratio              CPU seconds of stream-host ÷ those of a bare gst-launch capture and
-//	                       encode of the same display in the same seconds; labels fps, picture
+//	dropped_frames         frames that the decoder dropped in those 30 s; labels fps, picture (still, moving)
+//	cpu_ratio              CPU seconds of stream-host ÷ those of a bare gst-launch that captures and
+//	                       encodes the same display in the same seconds; labels fps, picture
 //	rss                MB  resident memory while streaming; label process
 //
-// It is a benchmark and not a test: nothing fails for being slow.
+// It is a benchmark and not a test: it does not fail for slowness.
 package main
 
 import (
@@ -35,18 +35,18 @@ import (
 	"github.com/nearcast/nearcast/internal/testkit/browser"
 )
 
-// bench is what every measure needs.
+// bench is what each measure needs.
 type bench struct {
-	site   *dev.Cluster
-	chrome *browser.Browser
-	report *report.Report
-	bin    string
-	runs   int
-	cold   int
-	clicks int
+	site    *dev.Cluster
+	chrome  *browser.Browser
+	report  *report.Report
+	bin     string
+	runs    int
+	cold    int
+	presses int
 }
 
-// measures in the order they are taken.
+// measures are in the order in which they are taken.
 var measures = []struct {
 	name string
 	take func(*bench, context.Context) error
@@ -72,7 +72,7 @@ func run(ctx context.Context) (err error) {
 	flag.StringVar(&b.bin, "bin", "bin", "folder of the binaries, as make build fills it")
 	flag.IntVar(&b.runs, "runs", 25, "warm first frames to measure")
 	flag.IntVar(&b.cold, "cold", 5, "cold first frames to measure, cached and uncached each")
-	flag.IntVar(&b.clicks, "presses", 120, "key presses to measure at each frame rate")
+	flag.IntVar(&b.presses, "presses", 120, "key presses to measure at each frame rate")
 	flag.Parse()
 	if b.bin, err = filepath.Abs(b.bin); err != nil {
 		return err
@@ -83,7 +83,7 @@ func run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if err := os.Chmod(dir, 0o755); err != nil { // apps run as a user of their own
+	if err := os.Chmod(dir, 0o755); err != nil { // apps run as another user
 		return err
 	}
 	ports, err := dev.FreePorts()
@@ -91,7 +91,7 @@ func run(ctx context.Context) (err error) {
 		return err
 	}
 	say("starting a site in %s", dir)
-	start, cancel := context.WithTimeout(ctx, 15*time.Minute) // the servers may have to be built
+	start, cancel := context.WithTimeout(ctx, 15*time.Minute) // servers may have to be built
 	defer cancel()
 	b.site, err = dev.Start(start, dev.Options{Dir: dir, Bin: b.bin, Apps: []string{}, Ports: ports, Log: os.Stderr})
 	if err != nil {
@@ -115,7 +115,7 @@ func run(ctx context.Context) (err error) {
 	return nil
 }
 
-// say tells on standard error what is being done: it takes minutes.
+// say writes to standard error what is done now: a benchmark takes minutes.
 func say(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "bench-stream: "+format+"\n", args...)
 }

@@ -7,10 +7,9 @@ import (
 	"time"
 )
 
-// photons presses a key n times in the page and waits each time until the video
-// shows the flipped picture. It counts to the time at which the frame is due on
-// screen, or to the callback where that came later. The pauses are random, so
-// that presses do not fall into step with frames.
+// photons presses a key n times in the page. Each time it waits until the video shows
+// the changed picture. The time ends when the frame is due on screen, or at the callback
+// if that comes later. The pauses are random: presses must not be in step with frames.
 const photons = `(async () => {
 	const video = document.querySelector('video');
 	const canvas = new OffscreenCanvas(16, 9), c = canvas.getContext('2d', { willReadFrequently: true });
@@ -46,7 +45,7 @@ func (b *bench) inputToPhoton(ctx context.Context) error {
 	for _, fps := range []int{30, 60} {
 		if err := b.streaming(ctx, fps, still, func(ctx context.Context, s streaming) error {
 			var ms []float64
-			if err := s.page.Eval(ctx, fmt.Sprintf(photons, b.clicks), &ms); err != nil {
+			if err := s.page.Eval(ctx, fmt.Sprintf(photons, b.presses), &ms); err != nil {
 				return err
 			}
 			return b.report.Line("input_to_photon", "ms", ms, map[string]any{"fps": fps})
@@ -57,8 +56,8 @@ func (b *bench) inputToPhoton(ctx context.Context) error {
 	return nil
 }
 
-// streaming runs the test app at a frame rate, presses Play, and calls measure
-// while frames flow.
+// streaming runs the test app at a frame rate, presses Play, and calls measure while
+// it streams.
 func (b *bench) streaming(ctx context.Context, fps int, picture string, measure func(context.Context, streaming) error) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
@@ -68,7 +67,7 @@ func (b *bench) streaming(ctx context.Context, fps int, picture string, measure 
 	if picture == moving {
 		args += " -moving"
 	}
-	// No warm replacement: it would start its display beside the measurement.
+	// No warm pool: a replacement would start its display during the measurement.
 	stop, err := b.runApp(ctx, app, map[string]string{"warm": "0", "max": "1", "fps": rate, "args": args})
 	if err != nil {
 		return err
@@ -81,7 +80,7 @@ func (b *bench) streaming(ctx context.Context, fps int, picture string, measure 
 	if err := b.play(ctx, page); err != nil {
 		return err
 	}
-	// The first seconds are the start's: congestion control, Chromium's own.
+	// Skip the first seconds, in which congestion control and Chromium settle.
 	if err := page.Until(ctx, "document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames > "+strconv.Itoa(3*fps)); err != nil {
 		return err
 	}

@@ -7,10 +7,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/prometheus/procfs"
 
 	"github.com/nearcast/nearcast/internal/testkit/browser"
 )
@@ -28,13 +29,13 @@ type streaming struct {
 
 func (s streaming) labels() map[string]any { return map[string]any{"fps": s.fps, "picture": s.picture} }
 
-// What the test app shows, at every frame something new of it.
+// What the test app shows. It changes with each frame.
 const (
-	still  = "still"  // all of one colour but a counter in a corner
-	moving = "moving" // bars that move, all over
+	still  = "still"  // one colour, and a counter in a corner
+	moving = "moving" // moving bars everywhere
 )
 
-// seconds reads the frames decoded and dropped at the end of each second.
+// seconds reads the decoded and dropped frames at the end of each second.
 const seconds = `(async () => {
 	const video = document.querySelector('video'), all = [];
 	const read = () => { const q = video.getVideoPlaybackQuality(); return [performance.now(), q.totalVideoFrames, q.droppedVideoFrames]; };
@@ -56,15 +57,15 @@ func (b *bench) steady(ctx context.Context) error {
 				if err := b.frames(ctx, s); err != nil {
 					return err
 				}
-				host, err := b.hostOf(s.seat)
+				streamHost, err := streamHostOf(s.seat)
 				if err != nil {
 					return err
 				}
-				if err := b.cpuRatio(ctx, s, host); err != nil {
+				if err := b.cpuRatio(ctx, s, streamHost); err != nil {
 					return err
 				}
 				if fps == 30 {
-					return b.memory(s, host)
+					return b.memory(s, streamHost)
 				}
 				return nil
 			})
@@ -90,33 +91,32 @@ func (b *bench) frames(ctx context.Context, s streaming) error {
 		b.report.Line("dropped_frames", "frames/30s", []float64{seen.Dropped}, labels))
 }
 
-// hostOf finds the stream host of a seat.
-func (b *bench) hostOf(seat string) (pid int, err error) {
-	commands, err := filepath.Glob("/proc/[0-9]*/cmdline")
+// streamHostOf finds the stream host of a seat.
+func streamHostOf(seat string) (p procfs.Proc, err error) {
+	processes, err := procfs.AllProcs()
 	if err != nil {
-		return 0, err
+		return p, err
 	}
-	for _, file := range commands {
-		text, err := os.ReadFile(file)
-		if err != nil {
+	for _, p := range processes {
+		argv, err := p.CmdLine()
+		if err != nil || len(argv) == 0 || filepath.Base(argv[0]) != "stream-host" {
 			continue
 		}
-		args := strings.Split(string(text), "\x00")
-		if filepath.Base(args[0]) == "stream-host" && strings.Contains(string(text), "/"+seat[:8]+"-") && strings.Contains(string(text), "--spec") {
-			return strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		if command := strings.Join(argv, " "); strings.Contains(command, "/"+seat[:8]+"-") && strings.Contains(command, "--spec") {
+			return p, nil
 		}
 	}
-	return 0, fmt.Errorf("find the stream host of seat %s", seat)
+	return p, fmt.Errorf("find the stream host of seat %s", seat)
 }
 
-// cpuRatio watches the stream host and a bare pipeline on the same display for
-// the same seconds, three times over.
-func (b *bench) cpuRatio(ctx context.Context, s streaming, host int) error {
-	env, err := displayOf(host)
+// cpuRatio watches the stream host and a bare pipeline on the same display for the
+// same seconds, three times.
+func (b *bench) cpuRatio(ctx context.Context, s streaming, streamHost procfs.Proc) error {
+	env, err := displayOf(streamHost)
 	if err != nil {
 		return err
 	}
-	var ratios, hostCPU, bareCPU []float64
+	var ratios, streamHostCPU, bareCPU []float64
 	for range 3 {
 		bare := exec.CommandContext(ctx, "gst-launch-1.0", "-q",
 			"ximagesrc", "show-pointer=true", "!", fmt.Sprintf("video/x-raw,framerate=%d/1", s.fps), "!",
@@ -127,23 +127,24 @@ func (b *bench) cpuRatio(ctx context.Context, s streaming, host int) error {
 		if err := bare.Start(); err != nil {
 			return fmt.Errorf("start gst-launch: %w", err)
 		}
-		ratio, h, g, err := compare(ctx, host, bare.Process.Pid)
+		ratio, h, g, err := compare(ctx, streamHost.PID, bare.Process.Pid)
 		_ = bare.Process.Signal(syscall.SIGTERM)
-		_ = bare.Wait() // it was told to end: its status says only that
+		_ = bare.Wait() // the status is that of the signal
 		if err != nil {
 			return err
 		}
-		ratios, hostCPU, bareCPU = append(ratios, ratio), append(hostCPU, h), append(bareCPU, g)
+		ratios, streamHostCPU, bareCPU = append(ratios, ratio), append(streamHostCPU, h), append(bareCPU, g)
 	}
 	labels := s.labels()
 	return errors.Join(
 		b.report.Line("cpu_ratio", "", ratios, labels),
-		b.report.Line("cpu_stream_host", "CPU s/s", hostCPU, labels),
+		b.report.Line("cpu_stream_host", "CPU s/s", streamHostCPU, labels),
 		b.report.Line("cpu_gst_launch", "CPU s/s", bareCPU, labels))
 }
 
-// compare is the CPU time of two processes over the same ten seconds, each per second.
-func compare(ctx context.Context, host, bare int) (ratio, hostCPU, bareCPU float64, err error) {
+// compare is the CPU time of a stream host and of a bare pipeline over the same ten
+// seconds, each per second, without that of their children.
+func compare(ctx context.Context, streamHost, bare int) (ratio, streamHostCPU, bareCPU float64, err error) {
 	const window = 10 * time.Second
 	wait := func(d time.Duration) error {
 		select {
@@ -153,96 +154,83 @@ func compare(ctx context.Context, host, bare int) (ratio, hostCPU, bareCPU float
 			return nil
 		}
 	}
-	if err := wait(2 * time.Second); err != nil { // the bare pipeline's own start
+	if err := wait(2 * time.Second); err != nil { // the start of the bare pipeline
 		return 0, 0, 0, err
 	}
-	h0, err0 := cpuSeconds(host)
-	b0, err1 := cpuSeconds(bare)
+	h0, err0 := statOf(streamHost)
+	b0, err1 := statOf(bare)
 	start := time.Now()
 	err2 := wait(window)
-	h1, err3 := cpuSeconds(host)
-	b1, err4 := cpuSeconds(bare)
+	h1, err3 := statOf(streamHost)
+	b1, err4 := statOf(bare)
 	if err := errors.Join(err0, err1, err2, err3, err4); err != nil {
 		return 0, 0, 0, err
 	}
 	s := time.Since(start).Seconds()
-	return (h1 - h0) / (b1 - b0), (h1 - h0) / s, (b1 - b0) / s, nil
+	h, g := h1.CPUTime()-h0.CPUTime(), b1.CPUTime()-b0.CPUTime()
+	return h / g, h / s, g / s, nil
 }
 
-// cpuSeconds is the CPU time a process used, its children's not counted.
-func cpuSeconds(pid int) (float64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, err
-	}
-	_, rest, _ := strings.Cut(string(text), ") ")
-	fields := strings.Fields(rest)
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("parse /proc/%d/stat", pid)
-	}
-	user, err0 := strconv.ParseFloat(fields[11], 64)
-	system, err1 := strconv.ParseFloat(fields[12], 64)
-	const ticks = 100 // USER_HZ, the same on every Linux that Go runs on
-	return (user + system) / ticks, errors.Join(err0, err1)
-}
-
-// displayOf reads DISPLAY and XAUTHORITY from the app below a stream host.
-func displayOf(host int) ([]string, error) {
-	files, err := filepath.Glob("/proc/[0-9]*/environ")
+// displayOf reads DISPLAY and XAUTHORITY from the environment of a stream host's app.
+func displayOf(streamHost procfs.Proc) ([]string, error) {
+	processes, err := procfs.AllProcs()
 	if err != nil {
 		return nil, err
 	}
-	nonce := ""
-	if own, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", host)); err == nil {
-		for v := range strings.SplitSeq(string(own), "\x00") {
-			if strings.HasPrefix(v, "NEARCAST_NONCE=") {
-				nonce = v
-			}
-		}
+	own, err := streamHost.Environ()
+	if err != nil {
+		return nil, err
 	}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil || nonce == "" || !strings.Contains(string(text), nonce) {
+	nonce := variable(own, "NEARCAST_NONCE")
+	for _, p := range processes {
+		environ, err := p.Environ()
+		if err != nil || nonce == "" || variable(environ, "NEARCAST_NONCE") != nonce {
 			continue
 		}
-		var display, authority string
-		for v := range strings.SplitSeq(string(text), "\x00") {
-			switch {
-			case strings.HasPrefix(v, "DISPLAY="):
-				display = v
-			case strings.HasPrefix(v, "XAUTHORITY="):
-				// As the app's mount namespace names it.
-				authority = "XAUTHORITY=" + filepath.Join(filepath.Dir(file), "root", strings.TrimPrefix(v, "XAUTHORITY="))
-			}
-		}
+		display, authority := variable(environ, "DISPLAY"), variable(environ, "XAUTHORITY")
 		if display != "" && authority != "" {
-			return []string{display, authority}, nil
+			// The path is in the mount namespace of the app.
+			return []string{"DISPLAY=" + display, fmt.Sprintf("XAUTHORITY=/proc/%d/root%s", p.PID, authority)}, nil
 		}
 	}
-	return nil, fmt.Errorf("find the display below process %d", host)
+	return nil, fmt.Errorf("find the display of stream host %d", streamHost.PID)
+}
+
+// variable is the value of a variable in an environment.
+func variable(environ []string, name string) string {
+	for _, kv := range environ {
+		if value, ok := strings.CutPrefix(kv, name+"="); ok {
+			return value
+		}
+	}
+	return ""
 }
 
 // memory writes the resident memory of the site's own processes.
-func (b *bench) memory(s streaming, host int) error {
-	pids := map[string]int{"stream-host": host}
+func (b *bench) memory(s streaming, streamHost procfs.Proc) error {
+	pids := map[string]int{"stream-host": streamHost.PID}
 	for _, p := range b.site.State().Processes {
 		if p.Name == "router" || p.Name == "brain" {
 			pids[p.Name] = p.PID
 		}
 	}
 	for name, pid := range pids {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		stat, err := statOf(pid)
 		if err != nil {
-			return err
+			return fmt.Errorf("read the memory of %s: %w", name, err)
 		}
-		_, rest, _ := strings.Cut(string(text), "VmRSS:")
-		var kb float64
-		if _, err := fmt.Sscan(rest, &kb); err != nil {
-			return fmt.Errorf("parse the memory of %s: %w", name, err)
-		}
-		if err := b.report.Line("rss", "MB", []float64{kb / 1024}, map[string]any{"process": name, "picture": s.picture}); err != nil {
+		mb := float64(stat.ResidentMemory()) / (1 << 20)
+		if err := b.report.Line("rss", "MB", []float64{mb}, map[string]any{"process": name, "picture": s.picture}); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func statOf(pid int) (procfs.ProcStat, error) {
+	p, err := procfs.NewProc(pid)
+	if err != nil {
+		return procfs.ProcStat{}, err
+	}
+	return p.Stat()
 }

@@ -10,14 +10,14 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/nearcast/nearcast/dev"
+	"github.com/nearcast/nearcast/dev/planet"
 )
 
-// ask sends a request to the running planet and shows its table.
-func ask(ctx context.Context, out io.Writer, dir, request string, arguments url.Values) error {
+// send sends a command to the running planet and shows its table.
+func send(ctx context.Context, out io.Writer, dir, command string, arguments url.Values) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	table, err := dev.Control(ctx, dir, request, arguments)
+	table, err := planet.Send(ctx, dir, command, arguments)
 	if err != nil {
 		return err
 	}
@@ -38,12 +38,12 @@ func devLocate(dir *string) *cobra.Command {
 	return &cobra.Command{
 		Use:   "locate PLACE",
 		Short: "Move the person of a planet",
-		Long: "Move the person of a planet: her round trips become those of the place. Places are\n" +
-			strings.Join(dev.Places(), ", ") + ",\nor latitude,longitude in degrees.",
+		Long: "Move the person of a planet: their round trips become those of the place. PLACE is one of\n" +
+			strings.Join(planet.Places(), ", ") + ",\nor latitude,longitude in degrees.",
 		Example: "  nearcast dev locate tokyo\n  nearcast dev locate 64.1,-21.9",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return ask(cmd.Context(), cmd.OutOrStdout(), *dir, "locate", url.Values{"place": args})
+			return send(cmd.Context(), cmd.OutOrStdout(), *dir, "locate", url.Values{"place": args})
 		},
 	}
 }
@@ -51,13 +51,13 @@ func devLocate(dir *string) *cobra.Command {
 func devCut(dir *string) *cobra.Command {
 	return &cobra.Command{
 		Use:   "cut SITE [OTHER]",
-		Short: "Cut a site of a planet off, from everybody or from one other",
-		Long: `Cut a site of a planet off: every packet between it and all others, or one
-other, is lost, as if it were dead. OTHER is a site, or "person".`,
+		Short: "Cut off a site of a planet",
+		Long: `Cut off a site of a planet: all packets between it and OTHER are lost, as if it were
+down. OTHER is a site, or "person"; the default is all of them.`,
 		Example: "  nearcast dev cut eu-west-1\n  nearcast dev cut eu-west-1 person",
 		Args:    cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return ask(cmd.Context(), cmd.OutOrStdout(), *dir, "cut", ends(args))
+			return send(cmd.Context(), cmd.OutOrStdout(), *dir, "cut", ends(args))
 		},
 	}
 }
@@ -68,7 +68,7 @@ func devHeal(dir *string) *cobra.Command {
 		Short: "Undo cuts: all of them, a site's, or one",
 		Args:  cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return ask(cmd.Context(), cmd.OutOrStdout(), *dir, "heal", ends(args))
+			return send(cmd.Context(), cmd.OutOrStdout(), *dir, "heal", ends(args))
 		},
 	}
 }
@@ -78,18 +78,18 @@ func devExec(dir *string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "exec [--site SITE] -- COMMAND…",
 		Short: "Run a command in the person's namespace of a planet, or in a site's",
-		Long: `Run a command in the person's namespace of a planet, or in a site's. It sees the
-planet's addresses and nothing else, and ends when the planet does.`,
+		Long: `Run a command in the person's namespace of a planet, or in a site's. The command
+reaches the planet's addresses and nothing else. It ends when the planet ends.`,
 		Example: "  nearcast dev exec -- curl -s http://198.18.3.10:7700/v1/sites\n  nearcast dev exec --site eu-west-1 -- bash",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if site == "" {
-				site = dev.Person
+				site = planet.Person
 			}
-			return dev.Exec(*dir, site, args)
+			return planet.Exec(*dir, site, args)
 		},
 	}
-	cmd.Flags().StringVar(&site, "site", "", "the site (default the person's namespace)")
-	cmd.Flags().SetInterspersed(false) // what follows is the command's own
+	cmd.Flags().StringVar(&site, "site", "", "the site (default: the person's namespace)")
+	cmd.Flags().SetInterspersed(false) // flags after COMMAND are the command's
 	return cmd
 }

@@ -16,12 +16,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nearcast/nearcast/dev"
+	"github.com/nearcast/nearcast/dev/planet"
+	"github.com/nearcast/nearcast/internal/wire"
 )
 
 func devDown(dir *string) *cobra.Command {
 	return &cobra.Command{
 		Use:   "down",
-		Short: "Stop the cluster, or end what a killed one left",
+		Short: "Stop the cluster, or end what a killed cluster left",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			err := dev.Down(cmd.Context(), *dir, cmd.OutOrStdout())
@@ -45,7 +47,7 @@ func devStatus(dir *string) *cobra.Command {
 				return err
 			}
 			if !state.Running() {
-				return fmt.Errorf("%w in %s, but one was killed there: nearcast dev down ends what it left", dev.ErrNotRunning, *dir)
+				return fmt.Errorf("%w in %s; one was killed there: end what it left with nearcast dev down", dev.ErrNotRunning, *dir)
 			}
 			out := cmd.OutOrStdout()
 			if len(state.Sites) > 0 {
@@ -60,30 +62,34 @@ func devStatus(dir *string) *cobra.Command {
 // clusterStatus shows the processes and apps of a site.
 func clusterStatus(ctx context.Context, out io.Writer, state dev.State) error {
 	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(table, "PROCESS\tSTATE\tFOR\tPID\tRESTARTS\tLAST DEATH")
+	fmt.Fprintln(table, "PROCESS\tSTATE\tFOR\tPID\tRESTARTS\tLAST EXIT")
 	for _, p := range state.Processes {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%d\t%s\n", p.Name, p.State,
-			time.Since(p.Since).Round(time.Second), p.PID, p.Restarts, p.LastDeath)
+			time.Since(p.Since).Round(time.Second), p.PID, p.Restarts, p.LastExit)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	apps, err := state.AppList(ctx)
+	appList := func() (wire.AppsResponse, error) { return state.AppList(ctx, nil) }
+	if state.Namespace != "" {
+		appList = func() (wire.AppsResponse, error) { return planet.AppList(ctx, state) }
+	}
+	apps, err := appList()
 	if err != nil {
 		table.Flush()
 		return fmt.Errorf("ask the router for apps: %w", err)
 	}
 	fmt.Fprintln(table, "\nAPP\tIDLE\tBUSY\tSTARTING\tMAX\t")
 	for _, a := range apps.Apps {
-		room := a.Sites[state.Site]
-		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%s\n", a.ID, room.Idle, room.Busy, room.Starting, room.Max, room.Failing)
+		c := a.Sites[state.Site]
+		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%s\n", a.ID, c.Idle, c.Busy, c.Starting, c.Max, c.Failing)
 	}
 	return table.Flush()
 }
 
-// planetStatus shows the round trips of a planet, then each of its sites.
+// planetStatus shows the round trips of a planet, and the status of each site.
 func planetStatus(ctx context.Context, out io.Writer, dir string, state dev.State) error {
-	fmt.Fprintf(out, "%s  to open in the person's namespace\n\n", state.URL)
-	table, err := dev.Control(ctx, dir, "", nil)
+	fmt.Fprintf(out, "%s  (open it in the person's namespace)\n\n", state.URL)
+	table, err := planet.Send(ctx, dir, "", nil)
 	if err != nil {
 		return err
 	}
@@ -119,7 +125,7 @@ func devLogs(dir *string) *cobra.Command {
 				for i, l := range logs {
 					logs[i] = strings.TrimSuffix(filepath.Base(l), ".log")
 				}
-				return fmt.Errorf("no log of %q in %s; there are: %s", args[0], dir, strings.Join(logs, ", "))
+				return fmt.Errorf("%q has no log in %s; there are: %s", args[0], dir, strings.Join(logs, ", "))
 			}
 			argv := []string{"-n", "200", file}
 			if follow {
@@ -130,17 +136,17 @@ func devLogs(dir *string) *cobra.Command {
 			return tail.Run()
 		},
 	}
-	cmd.Flags().StringVar(&site, "site", "", "site of a planet (default its first)")
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on as the log grows")
+	cmd.Flags().StringVar(&site, "site", "", "site of a planet (default: its first)")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "follow the log as it grows")
 	return cmd
 }
 
-// ofSite is the folder of a site's cluster: dir itself, or one in a planet's.
+// ofSite is the folder of a site: dir itself, or in a planet one below it.
 func ofSite(dir, site string) (string, error) {
 	state, err := dev.ReadState(dir)
 	switch {
 	case err != nil || len(state.Sites) == 0:
-		return dir, nil // the logs of a cluster that is down are of use too
+		return dir, nil // the logs of a stopped cluster can be read too
 	case site == "":
 		site = state.Sites[0]
 	case !slices.Contains(state.Sites, site):
@@ -154,8 +160,8 @@ func devEnv(dir *string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "env",
 		Short: "Print shell settings that point nomad and consul at the cluster",
-		Long: `Print shell settings that point nomad and consul at the cluster. Those of a
-planet's site are reached from inside its namespace:
+		Long: `Print shell settings that point nomad and consul at the cluster. The servers of a
+planet's site are reached only from its namespace:
 
   nearcast dev exec --site eu-west-1 -- bash -c 'eval "$(nearcast dev env --site eu-west-1)"; nomad status'`,
 		Args: cobra.NoArgs,
@@ -169,13 +175,13 @@ planet's site are reached from inside its namespace:
 				return err
 			}
 			out := cmd.OutOrStdout()
-			fmt.Fprintf(out, "export NOMAD_ADDR=http://%s:%d CONSUL_HTTP_ADDR=http://%s:%d\n", state.Host, state.Ports.Nomad, state.Host, state.Ports.Consul)
+			fmt.Fprintf(out, "export NOMAD_ADDR=http://%s:%d CONSUL_HTTP_ADDR=http://%s:%d\n", state.Address, state.Ports.Nomad, state.Address, state.Ports.Consul)
 			if path, ok := state.Tools["nomad"]; ok {
 				fmt.Fprintf(out, "export PATH=\"$PATH\":'%s'\n", strings.ReplaceAll(filepath.Dir(path), "'", `'\''`))
 			}
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&site, "site", "", "site of a planet (default its first)")
+	cmd.Flags().StringVar(&site, "site", "", "site of a planet (default: its first)")
 	return cmd
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nearcast/nearcast/dev"
+	"github.com/nearcast/nearcast/dev/planet"
 )
 
 // running is what "dev up" runs until Ctrl-C: a site or a planet.
@@ -23,7 +24,7 @@ type running interface {
 
 func devUp(dir *string) *cobra.Command {
 	var (
-		options dev.PlanetOptions
+		options planet.Options
 		port    int
 		noApps  bool
 	)
@@ -49,22 +50,22 @@ func devUp(dir *string) *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.IntVar(&port, "port", dev.DefaultPort, "port of the router; the ten after it are taken too")
-	flags.StringSliceVar(&options.Apps, "apps", nil, "sample apps to register, of those in jobs/ (default all)")
+	flags.IntVar(&port, "port", dev.DefaultPort, "port of the router; the next ten ports are used too")
+	flags.StringSliceVar(&options.Apps, "apps", nil, "sample apps to register, by their names in jobs/ (default: all)")
 	flags.BoolVar(&noApps, "no-apps", false, "register no sample apps")
 	flags.StringToStringVar(&options.Vars, "var", nil, "value for a variable of the sample apps' jobs, as warm=2; may be repeated")
 	flags.StringVar(&options.Bin, "bin", "", "folder with the binaries (default: where this one is)")
-	flags.StringSliceVar(&options.Sites, "sites", nil, "run a planet of these sites, of: "+strings.Join(dev.Regions(), ", "))
-	flags.StringVar(&options.Place, "at", dev.DefaultPlace, "where the person sits at first, on a planet")
-	flags.DurationVar(&options.Jitter, "jitter", 0, "mean jitter of the person's last mile, on a planet")
-	flags.Float64Var(&options.Loss, "loss", 0, "share of packets that the person's last mile loses, on a planet: 0.01 is 1 %")
+	flags.StringSliceVar(&options.Sites, "sites", nil, "run a planet with these sites; there are: "+strings.Join(planet.Regions(), ", "))
+	flags.StringVar(&options.Place, "at", planet.DefaultPlace, "on a planet: where the person sits at first")
+	flags.DurationVar(&options.Jitter, "jitter", 0, "on a planet: mean jitter of the person's last mile")
+	flags.Float64Var(&options.Loss, "loss", 0, "on a planet: share of packets that the person's last mile loses; 0.01 is 1 %")
 	return cmd
 }
 
-// up starts a cluster or a planet and runs it until ctx ends.
-func up(ctx context.Context, out io.Writer, o dev.PlanetOptions) error {
+// up starts a cluster or a planet, and runs it until ctx ends.
+func up(ctx context.Context, out io.Writer, o planet.Options) error {
 	if os.Geteuid() != 0 && len(o.Sites) == 0 {
-		fmt.Fprintln(out, "Not root: apps run as you, without namespaces of their own, and see your files. Run apps that you trust.")
+		fmt.Fprintln(out, "You are not root: apps run as you, without namespaces of their own, and can read your files. Run only apps that you trust.")
 	}
 	cluster, welcome, err := start(ctx, o)
 	if errors.Is(err, dev.ErrAlreadyRunning) {
@@ -94,12 +95,12 @@ func up(ctx context.Context, out io.Writer, o dev.PlanetOptions) error {
 	return cluster.Close()
 }
 
-func start(ctx context.Context, o dev.PlanetOptions) (running, func(io.Writer), error) {
+func start(ctx context.Context, o planet.Options) (running, func(io.Writer), error) {
 	if len(o.Sites) == 0 {
 		c, err := dev.Start(ctx, o.Options)
 		return c, func(w io.Writer) { welcome(w, c) }, err
 	}
-	p, err := dev.StartPlanet(ctx, o)
+	p, err := planet.Start(ctx, o)
 	return p, func(w io.Writer) { welcomePlanet(w, p) }, err
 }
 
@@ -115,17 +116,17 @@ func welcome(w io.Writer, c *dev.Cluster) {
 `, c.URL, c.ConsulAddress, c.NomadAddress, c.Dir, c.Dir)
 }
 
-func welcomePlanet(w io.Writer, p *dev.Planet) {
+func welcomePlanet(w io.Writer, p *planet.Planet) {
 	first := p.Names()[0]
 	fmt.Fprintf(w, `
 %s
-  Open      %s  of the nearest site, in the person's namespace:
+  Open      %s  (the nearest site) in the person's namespace:
             bin/nearcast dev exec -- chromium --no-sandbox --user-data-dir=/tmp/person \
               --unsafely-treat-insecure-origin-as-secure=%s %s
-  Move her  bin/nearcast dev locate tokyo
-  Cut       bin/nearcast dev cut %s        from everybody, or: dev cut %s person
-  Heal      bin/nearcast dev heal
-  Inside    bin/nearcast dev exec --site %s -- bash
+  Move      bin/nearcast dev locate tokyo        the person
+  Cut off   bin/nearcast dev cut %s        from all others, or: dev cut %s person
+  Undo      bin/nearcast dev heal
+  Shell     bin/nearcast dev exec --site %s -- bash
   Logs      bin/nearcast dev logs router --site %s
   Data      %s
   Stop      Ctrl-C, or: make down

@@ -6,7 +6,8 @@
 //	nearcast router …        the REST API, the beacon and the player
 //	nearcast brain …         the session broker of a site
 //	nearcast ticket-key …    the keys that sign and check tickets
-//	nearcast provision …     secrets, configuration and the end of a host
+//	nearcast provision …     secrets, configuration and draining of a node
+//	nearcast version         which version this is
 package main
 
 import (
@@ -19,6 +20,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/nearcast/nearcast/internal/version"
 	"github.com/nearcast/nearcast/provision/cli"
 )
 
@@ -27,6 +29,7 @@ func main() {
 	defer stop()
 	root := &cobra.Command{
 		Use:           "nearcast",
+		Version:       version.String(),
 		Short:         "Stream interactive 3D applications from the nearest place to any browser",
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -37,7 +40,9 @@ func main() {
 		ticketKeyCommand(),
 		devCommand(),
 		cli.Command(),
+		versionCommand(),
 	)
+	root.SetVersionTemplate("{{.Version}}\n")
 	if err := root.ExecuteContext(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		fmt.Fprintln(os.Stderr, "nearcast:", err)
 		os.Exit(1)

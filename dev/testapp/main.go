@@ -1,9 +1,8 @@
 // Testapp is a small X11 application that tests and benchmarks stream.
 //
-// Its window is one colour all over, and flips between black and white at each
-// key or button press: the picture answers the hand in the very next frame, so
-// that the time from one to the other can be measured. Each event that reaches
-// it is a JSON line on standard output:
+// Its window has one colour, and changes between black and white at each key or button
+// press: the next frame shows the press, so that the time between both can be measured.
+// It prints each event that it gets as a JSON line on standard output:
 //
 //	{"type":"ready","width":1280,"height":720}
 //	{"type":"key_press","keycode":38,"keysym":97,"text":"a","state":0}
@@ -54,17 +53,17 @@ Flags:
 `)
 		fs.PrintDefaults()
 	}
-	size := fs.String("size", "640x480", "size of the window before a window manager has its say, `WxH`")
+	size := fs.String("size", "640x480", "size of the window before a window manager changes it, `WxH`")
 	fs.StringVar(&o.color, "color", "black", "first colour of the window: black, white, or `#rrggbb`")
 	fs.IntVar(&o.fps, "fps", 0, "draw a counter into the top left corner `N` times a second; 0 draws none")
 	fs.BoolVar(&o.moving, "moving", false, "with -fps: move bars across the whole window instead of counting in a corner")
 	fs.BoolVar(&o.noWindow, "no-window", false, "run, but never show a window")
 	fs.BoolVar(&o.secondWindow, "second-window", false, "close the first window and open a second one, as launchers do, at the first press")
 	fs.BoolVar(&o.dialog, "dialog", false, "open a 200x100 dialog above the window at the first press")
-	fs.BoolVar(&o.spawnChild, "spawn-child", false, "leave a grandchild behind, in a session of its own; its pid is printed")
+	fs.BoolVar(&o.spawnChild, "spawn-child", false, "leave a grandchild running, in a session of its own; its pid is printed")
 	fs.BoolVar(&o.crash, "crash", false, "end by SIGABRT, at once or after -exit-after")
 	fs.DurationVar(&o.exitAfter, "exit-after", 0, "exit after `D`")
-	fs.IntVar(&o.exitCode, "exit-code", 0, "exit code `N` of every exit by plan")
+	fs.IntVar(&o.exitCode, "exit-code", 0, "exit code `N` of each planned exit")
 	fs.StringVar(&o.exitOnKey, "exit-on-key", "", "exit when key `NAME` is pressed: Escape, F4, or a character")
 	fs.BoolVar(&o.ignoreTerm, "ignore-term", false, "ignore SIGTERM")
 	fs.BoolVar(&o.env, "print-env", false, "print the environment first")
@@ -90,7 +89,7 @@ Flags:
 	return o, nil
 }
 
-// line is what is printed of an event.
+// line is an event as it is printed.
 type line struct {
 	Type    string `json:"type"`
 	Keycode int    `json:"keycode,omitempty"`
@@ -165,8 +164,7 @@ func run(o options) error {
 	return show(o, quit)
 }
 
-// leaveChild starts a process that outlives its parent, and that no process
-// group or session ties to us.
+// leaveChild starts a process that outlives this one, in a session of its own.
 func leaveChild() (int, error) {
 	out, err := exec.Command("/bin/sh", "-c", "setsid sleep 100000 >/dev/null 2>&1 </dev/null & echo $!").Output()
 	if err != nil {

@@ -143,7 +143,7 @@ func (a *app) atom(name string) (xproto.Atom, error) {
 	return r.Atom, nil
 }
 
-// handle serves an event and reports whether the application is over.
+// handle serves an event, and reports whether the application has ended.
 func (a *app) handle(ev xgb.Event) (over bool, err error) {
 	switch e := ev.(type) {
 	case xproto.MapNotifyEvent:
@@ -205,7 +205,7 @@ func pointer(what string, x, y int16, state uint16) line {
 	return line{Type: what, X: &px, Y: &py, State: int(state)}
 }
 
-// pressed does what happens at the first press only.
+// pressed does what happens only at the first press.
 func (a *app) pressed() (err error) {
 	a.presses++
 	if a.presses > 1 {
@@ -239,8 +239,8 @@ func (a *app) draw() {
 	xproto.ClearArea(a.conn, false, a.win, 0, 0, 0, 0)
 }
 
-// drawCounter writes the number of the frame as a row of 24 cells, grey or red:
-// little enough to leave the picture one colour, and different in each frame.
+// drawCounter draws the number of the frame as a row of 24 cells, grey or red. The
+// picture keeps its one colour almost everywhere, and differs in each frame.
 func (a *app) drawCounter() {
 	const cell = 8
 	for bit := range 24 {
@@ -254,9 +254,9 @@ func (a *app) drawCounter() {
 	}
 }
 
-// drawBars paints the whole window with bars that move by four pixels a frame,
-// each row of them at a pace of its own: a picture of which nothing stays where
-// it was, as in a game whose camera turns.
+// drawBars paints the whole window with bars that move by four pixels per frame, each
+// row at a speed of its own: everything in the picture moves, as in a game whose camera
+// turns.
 func (a *app) drawBars() {
 	const width, height, step = 40, 60, 4
 	colours := [...]uint32{0x1b2a38, 0x3f6f8f, 0xd9b26f, 0x8a3b2e, 0xe8e4d8, 0x5c7a4a}
@@ -300,7 +300,7 @@ var named = map[string]uint32{
 	"F7": 0xffc4, "F8": 0xffc5, "F9": 0xffc6, "F10": 0xffc7, "F11": 0xffc8, "F12": 0xffc9,
 }
 
-// keymap is the display's, as the core protocol shows it.
+// keymap is the keyboard mapping of the display, as in the core protocol.
 type keymap struct {
 	first xproto.Keycode
 	width int

@@ -1,6 +1,6 @@
-// Command testsummary reads "go test -json" and shows what a person wants to
-// know: each package as it ends, the whole output of what failed, and at the
-// end every skipped test with its reason and one line of counts:
+// Command testsummary reads the output of "go test -json" and shows a summary: each
+// package when it ends, the whole output of what failed, and at the end each skipped
+// test with its reason and one line of counts:
 //
 //	go test -json ./... | go run ./dev/testsummary
 //
@@ -10,8 +10,7 @@
 //	skipped  TestCapture (seat/capture): x264enc is not installed
 //	231 passed, 1 failed, 1 skipped
 //
-// It exits with 1 when anything failed, also when a package did not build or
-// when no test ran at all.
+// It exits with 1 when a test failed, when a package did not build, and when no test ran.
 package main
 
 import (

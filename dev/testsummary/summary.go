@@ -50,14 +50,13 @@ func (s *summary) print(w io.Writer) {
 	for _, p := range s.broken {
 		fmt.Fprintf(w, "failed   package %s\n", short(p))
 	}
-	// A package that does not build is a failure too: the line is read by
-	// programs that look at the counts alone.
+	// A package that does not build counts as a failure: programs read only this line.
 	fmt.Fprintf(w, "%d passed, %d failed, %d skipped\n", s.passed, s.failed+len(s.broken), len(s.skips))
 }
 
 func short(pkg string) string { return strings.TrimPrefix(pkg, "github.com/nearcast/nearcast/") }
 
-// read follows a run and shows packages and failures as they come.
+// read reads a test run, and shows packages and failures when they end.
 func read(in io.Reader, out io.Writer) (*summary, error) {
 	s := &summary{}
 	output := make(map[test]*bytes.Buffer)
@@ -67,7 +66,7 @@ func read(in io.Reader, out io.Writer) (*summary, error) {
 	for lines.Scan() {
 		var e event
 		if json.Unmarshal(lines.Bytes(), &e) != nil {
-			// What go says outside a test: a bad flag, a bad pattern.
+			// A message of go itself: a bad flag, a bad pattern.
 			fmt.Fprintln(out, lines.Text())
 			continue
 		}
@@ -117,8 +116,8 @@ func (s *summary) endPackage(e event, text string, hasFailed bool, output map[te
 			text = output[key].String() + text
 		}
 		if !hasFailed {
-			// It did not build, or crashed, or TestMain refused: the tests that
-			// were running have no end of their own, so show what they said.
+			// It did not build, or crashed, or TestMain failed. The tests that were
+			// running have no end of their own: show their output.
 			s.broken = append(s.broken, e.Package)
 			for id, buffer := range output {
 				if id.Package == e.Package {
@@ -137,18 +136,18 @@ func (s *summary) endPackage(e event, text string, hasFailed bool, output map[te
 
 var position = regexp.MustCompile(`^\s*[\w.-]+\.go:\d+: `)
 
-// reason is what a skipped test said: its output without the frame go puts around.
+// reason is the output of a skipped test, without the lines of go around it.
 func reason(text string) string {
-	var said []string
+	var lines []string
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
 		if line == "" || strings.HasPrefix(line, "=== ") || strings.HasPrefix(line, "--- ") {
 			continue
 		}
-		said = append(said, position.ReplaceAllString(line, ""))
+		lines = append(lines, position.ReplaceAllString(line, ""))
 	}
-	if len(said) == 0 {
+	if len(lines) == 0 {
 		return "no reason given"
 	}
-	return strings.Join(said, "; ")
+	return strings.Join(lines, "; ")
 }

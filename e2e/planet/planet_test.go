@@ -18,7 +18,8 @@ import (
 	"time"
 
 	"github.com/nearcast/nearcast/dev"
-	"github.com/nearcast/nearcast/dev/wan"
+	"github.com/nearcast/nearcast/dev/planet"
+	"github.com/nearcast/nearcast/dev/planet/wan"
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/testkit/browser"
 	"github.com/nearcast/nearcast/internal/wire"
@@ -134,7 +135,7 @@ func TestPerson(t *testing.T) {
 		})
 		t.Logf("seen after %v", time.Since(began))
 		// Cut off from the others, it goes on to serve who reaches it.
-		testkit.Must(t, p.Heal("ap-northeast-1", dev.Person))
+		testkit.Must(t, p.Heal("ap-northeast-1", planet.Person))
 		testkit.Retry(ctx, t, "the lonely site serves its own people", func() error {
 			answer, err := launch(ctx, p, "ap-northeast-1", wire.LaunchRequest{App: app})
 			if err == nil && answer.Site != "ap-northeast-1" {
@@ -148,7 +149,7 @@ func TestPerson(t *testing.T) {
 }
 
 // start brings up the planet, with a warm seat at each site.
-func start(t *testing.T) *dev.Planet {
+func start(t *testing.T) *planet.Planet {
 	t.Helper()
 	if err := wan.Supported(); err != nil {
 		t.Skip(err)
@@ -164,7 +165,7 @@ func start(t *testing.T) *dev.Planet {
 	log, err := os.Create(filepath.Join(dir, "dev.log"))
 	testkit.Must(t, err)
 	ctx := testkit.Context(t, 3*time.Minute)
-	p, err := dev.StartPlanet(ctx, dev.PlanetOptions{
+	p, err := planet.Start(ctx, planet.Options{
 		Options: dev.Options{Dir: filepath.Join(dir, "planet"), Bin: bin, Apps: []string{}, Log: log},
 		Sites:   sites, Place: "frankfurt",
 	})
@@ -190,7 +191,7 @@ func start(t *testing.T) *dev.Planet {
 }
 
 // everySiteKnows waits until each router sees a free seat at every site.
-func everySiteKnows(ctx context.Context, t *testing.T, p *dev.Planet) {
+func everySiteKnows(ctx context.Context, t *testing.T, p *planet.Planet) {
 	t.Helper()
 	for _, at := range sites {
 		testkit.Retry(ctx, t, at+" sees a seat everywhere", func() error {
@@ -213,11 +214,11 @@ func everySiteKnows(ctx context.Context, t *testing.T, p *dev.Planet) {
 }
 
 // second is the site nearest to the person after one.
-func second(t *testing.T, p *dev.Planet, first string) (best string) {
+func second(t *testing.T, p *planet.Planet, first string) (best string) {
 	t.Helper()
 	var least time.Duration
 	for _, site := range sites {
-		path, err := p.WAN().Path(dev.Person, site)
+		path, err := p.WAN().Path(planet.Person, site)
 		testkit.Must(t, err)
 		if site != first && (best == "" || path.RTT < least) {
 			best, least = site, path.RTT
@@ -227,13 +228,13 @@ func second(t *testing.T, p *dev.Planet, first string) (best string) {
 }
 
 // launch asks a site's router for a session.
-func launch(ctx context.Context, p *dev.Planet, site string, req wire.LaunchRequest) (wire.LaunchResponse, error) {
+func launch(ctx context.Context, p *planet.Planet, site string, req wire.LaunchRequest) (wire.LaunchResponse, error) {
 	var answer wire.LaunchResponse
 	return answer, ask(ctx, p, http.MethodPost, p.Site(site).URL+"/v1/sessions", req, &answer)
 }
 
 // ask makes a request from where the person sits.
-func ask(ctx context.Context, p *dev.Planet, method, url string, body, into any) error {
+func ask(ctx context.Context, p *planet.Planet, method, url string, body, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	var text []byte
@@ -263,7 +264,7 @@ func ask(ctx context.Context, p *dev.Planet, method, url string, body, into any)
 	return json.NewDecoder(res.Body).Decode(into)
 }
 
-func launchBrowser(ctx context.Context, t *testing.T, p *dev.Planet) *browser.Browser {
+func launchBrowser(ctx context.Context, t *testing.T, p *planet.Planet) *browser.Browser {
 	t.Helper()
 	origins := ""
 	for i, origin := range p.Origins() {
@@ -272,7 +273,7 @@ func launchBrowser(ctx context.Context, t *testing.T, p *dev.Planet) *browser.Br
 		}
 		origins += origin
 	}
-	chrome, err := browser.LaunchIn(context.WithoutCancel(ctx), dev.Namespace(p.Dir, dev.Person),
+	chrome, err := browser.LaunchIn(context.WithoutCancel(ctx), dev.Namespace(p.Dir, planet.Person),
 		"autoplay-policy=no-user-gesture-required", "unsafely-treat-insecure-origin-as-secure="+origins)
 	testkit.Must(t, err)
 	t.Cleanup(chrome.Close)
@@ -281,7 +282,7 @@ func launchBrowser(ctx context.Context, t *testing.T, p *dev.Planet) *browser.Br
 
 // open opens the app's page at the site that latency DNS would lead to, and
 // waits until the race is decided.
-func open(ctx context.Context, t *testing.T, chrome *browser.Browser, p *dev.Planet) *browser.Page {
+func open(ctx context.Context, t *testing.T, chrome *browser.Browser, p *planet.Planet) *browser.Page {
 	t.Helper()
 	page, err := chrome.Open(ctx, p.URL()+"/play/"+app)
 	testkit.Must(t, err)

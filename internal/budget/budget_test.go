@@ -58,6 +58,7 @@ var rules = []rule{
 	{library: module + "/seat", in: []string{"seat", "cmd/stream-host", "e2e", "bench"}, reason: "cmd wires the parts; they do not know each other"},
 	{library: module + "/dev", in: []string{"dev", "cmd/nearcast", "e2e", "bench"}, reason: "the dev cluster is a tool, not a part"},
 	{library: module + "/internal/testkit", in: []string{"internal/testkit", "e2e", "bench"}, tests: true, reason: "it is for tests, and may fail and skip them"},
+	{library: module + "/dev/planet", in: []string{"dev/planet", "cmd/nearcast", "e2e", "bench"}, reason: "a cluster does not know that it is a site of a planet"},
 }
 
 // seat is what a stream host runs. It knows nothing of Nomad.
@@ -188,6 +189,8 @@ func TestRules(t *testing.T) {
 		{"router/router.go", module + "/internal/wire", false},
 		{"driver/driver.go", module + "/router", true},
 		{"cmd/nearcast/router.go", module + "/router", false},
+		{"dev/cluster.go", module + "/dev/planet/netns", true},
+		{"dev/planet/planet.go", module + "/dev", false},
 		{"web/embed.go", "C", true},
 		{"seat/display/xvfb.go", module + "/internal/testkit", true},
 		{"seat/display/server_test.go", module + "/internal/testkit", false},

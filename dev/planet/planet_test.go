@@ -1,4 +1,4 @@
-package dev
+package planet
 
 import (
 	"context"
@@ -18,7 +18,8 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/nearcast/nearcast/dev/wan"
+	"github.com/nearcast/nearcast/dev"
+	"github.com/nearcast/nearcast/dev/planet/wan"
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -28,7 +29,7 @@ func untilAnswered(ctx context.Context, t *testing.T, p *Planet, what, url strin
 	t.Helper()
 	client := &http.Client{Transport: p.Person().Transport()}
 	testkit.Retry(ctx, t, what, func() error {
-		body, err := getBy(ctx, client, url)
+		body, err := fetch(ctx, client, url)
 		if err != nil {
 			return err
 		}
@@ -52,10 +53,11 @@ func planetGone(t *testing.T, dir string, sites ...string) {
 	t.Helper()
 	nothingLeft(t, dir)
 	for _, site := range sites {
-		nothingLeft(t, SiteDir(dir, site))
+		nothingLeft(t, dev.SiteDir(dir, site))
 	}
-	if _, err := os.Stat(netnsDir(dir)); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("%s is still there, %v", netnsDir(dir), err)
+	namespaces := filepath.Dir(dev.Namespace(dir, Person))
+	if _, err := os.Stat(namespaces); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%s is still there, %v", namespaces, err)
 	}
 }
 
@@ -76,7 +78,7 @@ func descriptorsGone(t *testing.T) {
 }
 
 // TestPlanet starts two sites with a seat each, looks at them as a person does,
-// moves her, cuts a site off, kills a few processes, and takes it all down. A
+// moves them, cuts a site off, kills a few processes, and takes it all down. A
 // second planet runs beside it.
 func TestPlanet(t *testing.T) {
 	if err := wan.Supported(); err != nil {
@@ -99,16 +101,16 @@ func TestPlanet(t *testing.T) {
 	}()
 	dir := filepath.Join(parent, "planet")
 	sites := []string{"us-east-1", "eu-west-1"}
-	options := PlanetOptions{
-		Options: Options{Dir: dir, Bin: bin, Apps: []string{"testapp"}, Vars: map[string]string{"warm": "1"}, Log: logTo(t)},
+	options := Options{
+		Options: dev.Options{Dir: dir, Bin: bin, Apps: []string{"testapp"}, Vars: map[string]string{"warm": "1"}, Log: logTo(t)},
 		Sites:   sites,
 	}
-	p, err := StartPlanet(ctx, options)
+	p, err := Start(ctx, options)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	if _, err := StartPlanet(ctx, options); !errors.Is(err, ErrAlreadyRunning) {
+	if _, err := Start(ctx, options); !errors.Is(err, dev.ErrAlreadyRunning) {
 		t.Fatalf("a second planet in the same folder: %v", err)
 	}
 
@@ -117,7 +119,7 @@ func TestPlanet(t *testing.T) {
 			c := p.Site(site)
 			for _, url := range []string{"http://" + c.ConsulAddress + "/v1/catalog/datacenters", "http://" + c.NomadAddress + "/v1/regions"} {
 				var known []string
-				body, err := c.get(ctx, url)
+				body, err := c.Get(ctx, url)
 				if err == nil {
 					err = json.Unmarshal(body, &known)
 				}
@@ -153,7 +155,7 @@ func TestPlanet(t *testing.T) {
 		}
 	})
 
-	t.Run("seats, and a router's death", func(t *testing.T) {
+	t.Run("seats, and a router that exits", func(t *testing.T) {
 		idle, cancel := context.WithTimeout(ctx, time.Minute)
 		defer cancel()
 		if err := p.WaitIdle(idle, "testapp"); err != nil {
@@ -196,11 +198,11 @@ func TestPlanet(t *testing.T) {
 			}
 		}
 		if err := p.Locate("atlantis"); err == nil {
-			t.Error("she is in atlantis")
+			t.Error("the person is in atlantis")
 		}
 
-		// Through the control socket, as the command line does it.
-		table, err := Control(ctx, dir, "cut", url.Values{"a": {"eu-west-1"}})
+		// Through the command socket, as the command line does it.
+		table, err := Send(ctx, dir, "cut", url.Values{"a": {"eu-west-1"}})
 		if err != nil || strings.Count(table, "cut") != 3 {
 			t.Errorf("%v\n%s", err, table)
 		}
@@ -213,13 +215,13 @@ func TestPlanet(t *testing.T) {
 		if p.Nearest() != "us-east-1" {
 			t.Errorf("the nearest of what is left is %s", p.Nearest())
 		}
-		if state, err := ReadState(dir); err != nil || state.URL != p.Site("us-east-1").URL {
+		if state, err := dev.ReadState(dir); err != nil || state.URL != p.Site("us-east-1").URL {
 			t.Errorf("the state says %s, %v", state.URL, err)
 		}
-		if _, err := Control(ctx, dir, "cut", url.Values{"a": {"mars"}}); err == nil || !strings.Contains(err.Error(), "mars is not on this WAN; there are: person") {
+		if _, err := Send(ctx, dir, "cut", url.Values{"a": {"mars"}}); err == nil || !strings.Contains(err.Error(), "mars is not on this WAN; there are: person") {
 			t.Error(err)
 		}
-		if table, err = Control(ctx, dir, "heal", nil); err != nil || strings.Contains(table, "cut") {
+		if table, err = Send(ctx, dir, "heal", nil); err != nil || strings.Contains(table, "cut") {
 			t.Errorf("%v\n%s", err, table)
 		}
 		if _, err := connects(ctx, p, "eu-west-1"); err != nil {
@@ -228,8 +230,8 @@ func TestPlanet(t *testing.T) {
 	})
 
 	t.Run("another planet beside it", func(t *testing.T) {
-		other, err := StartPlanet(ctx, PlanetOptions{
-			Options: Options{Dir: filepath.Join(t.TempDir(), "other"), Bin: bin, Apps: []string{}, Log: logTo(t)}, Sites: sites[:1], Place: "tokyo",
+		other, err := Start(ctx, Options{
+			Options: dev.Options{Dir: filepath.Join(t.TempDir(), "other"), Bin: bin, Apps: []string{}, Log: logTo(t)}, Sites: sites[:1], Place: "tokyo",
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -250,7 +252,7 @@ func TestPlanet(t *testing.T) {
 	if err := p.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Control(ctx, dir, "", nil); err == nil || !strings.Contains(err.Error(), "make up SITES=") {
+	if _, err := Send(ctx, dir, "", nil); err == nil || !strings.Contains(err.Error(), "make up SITES=") {
 		t.Errorf("a planet that is down answers: %v", err)
 	}
 	planetGone(t, dir, sites...)
@@ -263,8 +265,7 @@ func isTimeout(err error) bool {
 	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// A planet whose supervisor is killed leaves namespaces and what the person
-// runs; down ends them.
+// A killed planet leaves namespaces and what the person runs. Down ends them.
 func TestKilledPlanet(t *testing.T) {
 	if err := wan.Supported(); err != nil {
 		t.Skip(err)
@@ -273,7 +274,7 @@ func TestKilledPlanet(t *testing.T) {
 	dir, log := filepath.Join(t.TempDir(), "planet"), logTo(t)
 	command := func(args ...string) *exec.Cmd {
 		cmd := exec.CommandContext(ctx, filepath.Join(bin, "nearcast"), append([]string{"dev", "--dir", dir}, args...)...)
-		cmd.Dir = ".."
+		cmd.Dir = "../.."
 		cmd.Stdout, cmd.Stderr = log, log
 		return cmd
 	}
@@ -289,7 +290,7 @@ func TestKilledPlanet(t *testing.T) {
 	}
 	t.Cleanup(func() {
 		up.Process.Kill()
-		Down(context.WithoutCancel(ctx), dir, log)
+		dev.Down(context.WithoutCancel(ctx), dir, log)
 	})
 	testkit.Within(t, 2*time.Minute, "it says what to do", func() bool {
 		text, err := os.ReadFile(out.Name())
@@ -301,28 +302,28 @@ func TestKilledPlanet(t *testing.T) {
 	if err := command("cut", "us-east-1", "person", "mars").Run(); err == nil {
 		t.Error("three ends are cut")
 	}
-	hers := command("exec", "--", "sleep", "1000")
-	if err := hers.Start(); err != nil {
+	theirs := command("exec", "--", "sleep", "1000")
+	if err := theirs.Start(); err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan struct{})
-	go func() { hers.Wait(); close(ended) }()
-	testkit.Within(t, 2*time.Minute, "she is inside", func() bool {
-		inside, err := os.Stat(Namespace(dir, Person))
-		where, err2 := os.Stat(fmt.Sprintf("/proc/%d/ns/net", hers.Process.Pid))
+	go func() { theirs.Wait(); close(ended) }()
+	testkit.Within(t, 2*time.Minute, "the command is inside", func() bool {
+		inside, err := os.Stat(dev.Namespace(dir, Person))
+		where, err2 := os.Stat(fmt.Sprintf("/proc/%d/ns/net", theirs.Process.Pid))
 		return err == nil && err2 == nil && os.SameFile(inside, where)
 	})
 	if err := up.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	up.Wait()
-	if err := Down(ctx, dir, log); err != nil {
+	if err := dev.Down(ctx, dir, log); err != nil {
 		t.Fatal(err)
 	}
 	select {
 	case <-ended:
 	case <-ctx.Done():
-		t.Error("her command outlives the planet")
+		t.Error("the person's command outlives the planet")
 	}
 	planetGone(t, dir, "us-east-1")
 }
@@ -332,19 +333,19 @@ func TestPlanetRefuses(t *testing.T) {
 		t.Skip(err)
 	}
 	dir := filepath.Join(t.TempDir(), "planet")
-	for want, o := range map[string]PlanetOptions{
-		"needs sites":         {},
+	for want, o := range map[string]Options{
+		"name the sites":      {},
 		`no site "moon"`:      {Sites: []string{"us-east-1", "moon"}},
 		"named twice":         {Sites: []string{"us-east-1", "us-east-1"}},
 		`no place "atlantis"`: {Sites: []string{"us-east-1"}, Place: "atlantis"},
 	} {
 		o.Dir = dir
-		if _, err := StartPlanet(t.Context(), o); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Start(t.Context(), o); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)
 		}
 	}
 	// One that fails on the way leaves nothing.
-	_, err := StartPlanet(t.Context(), PlanetOptions{Options: Options{Dir: dir, Bin: t.TempDir()}, Sites: []string{"us-east-1", "eu-west-1"}})
+	_, err := Start(t.Context(), Options{Options: dev.Options{Dir: dir, Bin: t.TempDir()}, Sites: []string{"us-east-1", "eu-west-1"}})
 	if err == nil || !strings.Contains(err.Error(), "make build") {
 		t.Errorf("without binaries: %v", err)
 	}

@@ -1,4 +1,4 @@
-package dev
+package setup
 
 import (
 	"os/exec"

@@ -16,7 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/nearcast/nearcast/dev/netns"
+	"github.com/nearcast/nearcast/dev/planet/netns"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -11,28 +11,28 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/nearcast/nearcast/dev/netns"
+	"github.com/nearcast/nearcast/dev/planet/netns"
 )
 
-// Net holds the addresses of all namespaces: RFC 2544's for benchmarks, which
-// are nobody's LAN and nobody's Internet.
+// Net holds the addresses of all namespaces. RFC 2544 reserves it for benchmarks: no
+// LAN and no Internet host has them.
 var Net = netip.MustParsePrefix("198.18.0.0/15")
 
 // Device is the name of the interface that a namespace gets.
 const Device = "wan0"
 
-// Path is how packets travel between two namespaces, the same both ways. The
-// zero value is an immediate, perfect one.
+// Path is how packets travel between two namespaces, the same in both directions. The
+// zero value has no delay and no loss.
 type Path struct {
-	// RTT is the round trip; each way takes half of it.
+	// RTT is the round trip; each direction takes half of it.
 	RTT time.Duration
-	// Jitter is the mean of a further time that each packet takes, one way.
-	// It is exponential: most packets are near RTT/2, some are far above.
+	// Jitter is the mean of a further delay of each packet, in one direction. It has
+	// an exponential distribution: most packets are near RTT/2, some far above.
 	Jitter time.Duration
-	// Loss is the probability that a packet is lost, one way.
+	// Loss is the probability that a packet is lost, in one direction.
 	Loss float64
-	// Reorder lets jitter change the order of packets. Without it a packet that
-	// is late holds up those behind it, as a queue does.
+	// Reorder lets jitter change the order of packets. Without it a late packet delays
+	// those behind it, as in a queue.
 	Reorder bool
 	// Cut loses every packet.
 	Cut bool
@@ -41,11 +41,11 @@ type Path struct {
 func (p Path) check() error {
 	switch {
 	case p.RTT < 0 || p.RTT > maxRTT:
-		return fmt.Errorf("a round trip of %s; it has to be 0 to %s", p.RTT, maxRTT)
+		return fmt.Errorf("round trip %s: must be between 0 and %s", p.RTT, maxRTT)
 	case p.Jitter < 0 || p.Jitter > maxRTT:
-		return fmt.Errorf("jitter of %s; it has to be 0 to %s", p.Jitter, maxRTT)
+		return fmt.Errorf("jitter %s: must be between 0 and %s", p.Jitter, maxRTT)
 	case !(p.Loss >= 0 && p.Loss <= 1):
-		return fmt.Errorf("loss of %v; it has to be 0 to 1", p.Loss)
+		return fmt.Errorf("loss %v: must be between 0 and 1", p.Loss)
 	}
 	return nil
 }
@@ -54,19 +54,19 @@ const maxRTT = 10 * time.Second
 
 // Count is what happened to packets from one namespace to another.
 type Count struct {
-	Packets, Bytes uint64 // handed over
+	Packets, Bytes uint64 // delivered
 	Lost           uint64 // by Path.Loss
 	Cut            uint64 // by Path.Cut
-	Overflown      uint64 // because too much was on the way already
+	Overflown      uint64 // lost because too much was on its way
 }
 
-// ErrUnknown says that no namespace of a name is attached.
+// ErrUnknown says that no namespace with a name is attached.
 var ErrUnknown = errors.New("not on this WAN")
 
 // ErrClosed says that the WAN was closed.
 var ErrClosed = errors.New("the WAN is closed")
 
-// WAN joins namespaces. Its methods may be called by any goroutine.
+// WAN joins namespaces. Any goroutine may call its methods.
 type WAN struct {
 	wake int // eventfd
 	done chan struct{}
@@ -76,14 +76,14 @@ type WAN struct {
 	closed   bool
 }
 
-// topology is what the forwarding thread looks at. It is never changed, but
-// for what lines count.
+// topology is what the forwarding thread works with. It never changes, except for the
+// counts of directions.
 type topology struct {
-	ends  []*end
-	byNet [512]int16 // (index+1) of the end that has a /24 of Net
-	paths [][]Path   // [from][to], by index
-	lines [][]*line
-	stop  bool
+	ends       []*end
+	byNet      [512]int16 // (index+1) of the end that has a /24 of Net
+	paths      [][]Path   // [from][to], by index
+	directions [][]*direction
+	stop       bool
 }
 
 // end is an attached namespace.
@@ -94,7 +94,7 @@ type end struct {
 	fd      int // its TUN device
 }
 
-// New starts a WAN that joins nothing yet.
+// New starts a WAN without any namespace.
 func New() (*WAN, error) {
 	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
@@ -106,8 +106,8 @@ func New() (*WAN, error) {
 	return w, nil
 }
 
-// Attach joins a namespace under a name. It gets the address, and with it all
-// packets to the /24 around it.
+// Attach joins a namespace under a name. It gets the address, and all packets to the
+// address's /24.
 func (w *WAN) Attach(name string, ns *netns.NS, address netip.Addr) error {
 	if !Net.Contains(address) {
 		return fmt.Errorf("attach %s: %s is not in %s", name, address, Net)
@@ -134,27 +134,27 @@ func (w *WAN) Attach(name string, ns *netns.NS, address netip.Addr) error {
 	next.byNet[slot] = int16(n + 1)
 	for from := range n + 1 {
 		var paths []Path
-		var lines []*line
+		var directions []*direction
 		if from < n {
-			paths, lines = slices.Clone(old.paths[from]), slices.Clone(old.lines[from])
+			paths, directions = slices.Clone(old.paths[from]), slices.Clone(old.directions[from])
 		}
 		for to := len(paths); to <= n; to++ {
-			paths, lines = append(paths, Path{Cut: from != to}), append(lines, &line{})
+			paths, directions = append(paths, Path{Cut: from != to}), append(directions, &direction{})
 		}
-		next.paths, next.lines = append(next.paths, paths), append(next.lines, lines)
+		next.paths, next.directions = append(next.paths, paths), append(next.directions, directions)
 	}
 	w.replace(next)
 	return nil
 }
 
-// replace gives the forwarding thread another topology.
+// replace gives the forwarding thread a new topology.
 func (w *WAN) replace(t *topology) {
 	w.topology.Store(t)
-	// A full counter is as good a wake-up as one more.
+	// A full counter wakes the thread too.
 	_, _ = unix.Write(w.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 }
 
-// Names are those of the attached namespaces, in the order of attaching.
+// Names are the names of the attached namespaces, in the order of Attach.
 func (w *WAN) Names() (names []string) {
 	for _, e := range w.topology.Load().ends {
 		names = append(names, e.name)
@@ -162,8 +162,8 @@ func (w *WAN) Names() (names []string) {
 	return names
 }
 
-// Set makes the path between two namespaces. Packets on their way keep the
-// time that they were given, unless the path is cut.
+// Set sets the path between two namespaces. Packets on their way keep their times,
+// unless the path is cut.
 func (w *WAN) Set(a, b string, p Path) error {
 	return w.Update(a, b, func(old *Path) { *old = p })
 }
@@ -212,10 +212,10 @@ func (w *WAN) Count(from, to string) (Count, error) {
 	if err != nil {
 		return Count{}, err
 	}
-	return t.lines[i][j].count(), nil
+	return t.directions[i][j].count(), nil
 }
 
-// pair finds two different ends by name.
+// pair is the indices of two different ends.
 func (t *topology) pair(a, b string) (i, j int, err error) {
 	index := func(name string) int {
 		return slices.IndexFunc(t.ends, func(e *end) bool { return e.name == name })
@@ -232,7 +232,7 @@ func (t *topology) pair(a, b string) (i, j int, err error) {
 	return i, j, nil
 }
 
-// Close takes the devices away. The namespaces stay, and reach nothing.
+// Close removes the devices. The namespaces stay, and reach nothing.
 func (w *WAN) Close() error {
 	w.mu.Lock()
 	if w.closed {

@@ -32,8 +32,8 @@ func create(t *testing.T) *NS {
 	return n
 }
 
-// link is which namespace the calling thread or a child of it is in.
-func link(t *testing.T) string {
+// space is the namespace of the calling thread.
+func space(t *testing.T) string {
 	t.Helper()
 	target, err := os.Readlink(own)
 	if err != nil {
@@ -44,11 +44,11 @@ func link(t *testing.T) string {
 
 func TestDoStaysInsideAndComesBack(t *testing.T) {
 	n := create(t)
-	before := link(t)
+	before := space(t)
 	var inside, child string
 	boom := errors.New("boom")
 	err := n.Do(func() error {
-		inside = link(t)
+		inside = space(t)
 		out, err := exec.Command("readlink", "/proc/self/ns/net").Output()
 		if err != nil {
 			t.Error(err)
@@ -63,19 +63,19 @@ func TestDoStaysInsideAndComesBack(t *testing.T) {
 	if !errors.Is(err, boom) {
 		t.Errorf("Do gives %v", err)
 	}
-	if inside == before || child != inside || link(t) != before {
-		t.Errorf("before %s, inside %s, its child %s, after %s", before, inside, child, link(t))
+	if inside == before || child != inside || space(t) != before {
+		t.Errorf("before %s, inside %s, its child %s, after %s", before, inside, child, space(t))
 	}
-	out, err := exec.Command(n.Prefix()[0], append(n.Prefix()[1:], "readlink", "/proc/self/ns/net")...).Output()
+	out, err := exec.Command("nsenter", "--net="+n.Path(), "--", "readlink", "/proc/self/ns/net").Output()
 	if err != nil || strings.TrimSpace(string(out)) != inside {
-		t.Errorf("the prefix leads to %q, %v; want %s", out, err, inside)
+		t.Errorf("nsenter leads to %q, %v; want %s", out, err, inside)
 	}
 	if err := (*NS)(nil).Do(func() error { return boom }); !errors.Is(err, boom) {
 		t.Error(err)
 	}
 }
 
-// What listens inside is met from inside only.
+// A listener inside is reached only from inside.
 func TestSocketsStayInside(t *testing.T) {
 	n := create(t)
 	l, err := n.Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -102,7 +102,7 @@ func TestSocketsStayInside(t *testing.T) {
 func TestConfigure(t *testing.T) {
 	n := create(t)
 	err := n.Do(func() error {
-		if err := Configure(Link{Name: "lo", Address: netip.MustParsePrefix("198.18.9.10/15"), MTU: 1400, Queue: 77, Default: true}); err != nil {
+		if err := Configure(Interface{Name: "lo", Address: netip.MustParsePrefix("198.18.9.10/15"), MTU: 1400, Queue: 77, DefaultRoute: true}); err != nil {
 			return err
 		}
 		lo, err := net.InterfaceByName("lo")
@@ -123,7 +123,7 @@ func TestConfigure(t *testing.T) {
 		t.Error(err)
 	}
 	if err := n.Do(func() error {
-		return Configure(Link{Name: "none0", Address: netip.MustParsePrefix("198.18.9.10/15"), MTU: 1500, Queue: 1})
+		return Configure(Interface{Name: "none0", Address: netip.MustParsePrefix("198.18.9.10/15"), MTU: 1500, Queue: 1})
 	}); err == nil || !strings.Contains(err.Error(), "none0") {
 		t.Errorf("an interface that is not there: %v", err)
 	}

@@ -1,4 +1,4 @@
-package dev
+package planet
 
 import (
 	"fmt"
@@ -7,13 +7,13 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/nearcast/nearcast/dev/wan"
+	"github.com/nearcast/nearcast/dev/planet/wan"
 )
 
-// Locate moves the person to a place: one of Places, or "latitude,longitude".
-// Cut paths stay cut.
+// Locate moves the person to a place: one of Places, or "latitude,longitude" in
+// degrees. Paths that are cut stay cut.
 func (p *Planet) Locate(name string) error {
-	at, err := place(name)
+	at, err := findPlace(name)
 	if err != nil {
 		return err
 	}
@@ -40,14 +40,14 @@ func (p *Planet) Place() string {
 	return p.place
 }
 
-// ends are all who are on the WAN, the person first.
+// ends are the names of all ends of the WAN, the person's first.
 func (p *Planet) ends() []string { return p.wan.Names() }
 
-// Cut loses all packets between two ends of the WAN: sites, or Person. An empty
-// b cuts a from everybody.
+// Cut loses all packets between two ends of the WAN: sites, or Person. An empty b cuts
+// a off from all others.
 func (p *Planet) Cut(a, b string) error { return p.cut(a, b, true) }
 
-// Heal undoes Cut, also in part. An empty a heals everything.
+// Heal undoes Cut, also in part. An empty b undoes all cuts of a, an empty a all cuts.
 func (p *Planet) Heal(a, b string) error {
 	if a != "" {
 		return p.cut(a, b, false)
@@ -76,17 +76,17 @@ func (p *Planet) cut(a, b string, cut bool) error {
 			return err
 		}
 	}
-	what := "healed"
+	what := "WAN healed"
 	if cut {
-		what = "cut"
+		what = "WAN cut"
 	}
 	p.save()
 	p.logger.Info(what, "between", a, "and", strings.Join(others, ", "))
 	return nil
 }
 
-// Nearest is the site with the least round trip to the person, of those that
-// she is not cut from; empty where there is none.
+// Nearest is the site with the least round trip to the person. Sites that the person
+// is cut off from do not count. It is empty where there is none.
 func (p *Planet) Nearest() string {
 	nearest, least := "", time.Duration(0)
 	for _, site := range p.Names() {
@@ -98,8 +98,8 @@ func (p *Planet) Nearest() string {
 	return nearest
 }
 
-// URL is the page to open in the person's namespace: the router of the nearest
-// site, which is where latency DNS would send her.
+// URL is the page to open in the person's namespace: the router of the nearest site,
+// as latency-based DNS would answer.
 func (p *Planet) URL() string {
 	if c := p.Site(p.Nearest()); c != nil {
 		return c.URL
@@ -107,8 +107,8 @@ func (p *Planet) URL() string {
 	return ""
 }
 
-// Origins are the URLs of all routers. A browser treats pages from them as it
-// treats pages by HTTPS if told --unsafely-treat-insecure-origin-as-secure.
+// Origins are the URLs of all routers. A browser treats their pages like pages by HTTPS
+// with --unsafely-treat-insecure-origin-as-secure.
 func (p *Planet) Origins() (urls []string) {
 	for _, c := range p.all() {
 		urls = append(urls, c.URL)
@@ -116,7 +116,7 @@ func (p *Planet) Origins() (urls []string) {
 	return urls
 }
 
-// Table draws the round trips between all sites, and the person's, in ms.
+// Table shows the round trips between all sites, and those of the person, in ms.
 func (p *Planet) Table() string {
 	var text strings.Builder
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)

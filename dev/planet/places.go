@@ -1,4 +1,4 @@
-package dev
+package planet
 
 import (
 	"fmt"
@@ -13,13 +13,13 @@ import (
 // coordinates are degrees north and east.
 type coordinates struct{ lat, lon float64 }
 
-// awsRegions are the sites that a planet may have, in the order of the rows
-// below. A region's place here is its network, 198.18.<place+1>.0/24, so that
-// it keeps its addresses whichever other sites there are.
+// awsRegions are the sites that a planet may have, in the order of the rows below. The
+// index of a region gives its network, 198.18.<index+1>.0/24: it has the same addresses
+// on each planet.
 var awsRegions = []struct {
 	name string
 	at   coordinates
-	// residency is the jurisdictions that it lies in, as its brains say them.
+	// residency is the jurisdictions that it is in, as its brains publish them.
 	residency string
 }{
 	{"us-east-1", coordinates{38.9, -77.4}, "us"},       // Northern Virginia
@@ -34,10 +34,10 @@ var awsRegions = []struct {
 	{"af-south-1", coordinates{-33.9, 18.4}, "za"},      // Cape Town
 }
 
-// awsRTT are round trips between regions in ms, each row without its region's
-// pairs of the rows above. They are medians over a year as published by
-// cloudping.co (MIT, Matt Adorjan), which opens TCP connections between Lambda
-// functions in all regions; rounded, and the two directions' means.
+// awsRTT are round trips between regions in ms. A row lacks the pairs that are in the
+// rows above it. They are medians over a year as published by cloudping.co (MIT, Matt
+// Adorjan), which opens TCP connections between Lambda functions in all regions. They
+// are rounded, and are the mean of both directions.
 var awsRTT = [][]float64{
 	//       usw2 euw1 euc1 ne1  se1  s1   sa1  se2  af1
 	/*use1*/ {64, 70, 93, 150, 219, 191, 115, 200, 227},
@@ -97,8 +97,8 @@ func siteRTT(a, b string) time.Duration {
 	return milliseconds(awsRTT[i][j-i-1])
 }
 
-// place finds a place by its name, or by "latitude,longitude" in degrees.
-func place(name string) (coordinates, error) {
+// findPlace finds a place by its name, or by "latitude,longitude" in degrees.
+func findPlace(name string) (coordinates, error) {
 	if at, ok := places[name]; ok {
 		return at, nil
 	}
@@ -112,14 +112,14 @@ func place(name string) (coordinates, error) {
 	return coordinates{}, fmt.Errorf("no place %q; there are: %s, or give latitude,longitude in degrees", name, strings.Join(Places(), ", "))
 }
 
-// lastMile is the round trip between a home and its provider's first router: a
-// usual figure for cable and DSL, more than fibre's and less than a phone's.
+// lastMile is the round trip between a home and the first router of its provider: a
+// usual figure for cable and DSL, more than that of fibre and less than that of a phone.
 const lastMile = 8 * time.Millisecond
 
-// personRTT is the round trip between a person at a place and a region: the
-// last mile, and a cable that is as indirect as the one between the region
-// nearest to her and that one was measured to be. From Tokyo to Dublin the
-// great circle leads over the Arctic, and no cable does.
+// personRTT is the round trip between a person at a place and a region: the last mile,
+// and a cable that is as indirect as the measured one between that region and the region
+// nearest to the person. From Tokyo to Dublin the great circle leads over the Arctic, and
+// no cable does.
 func personRTT(at coordinates, site string) time.Duration {
 	to, hub := awsRegions[regionIndex(site)], nearestRegion(at)
 	indirect := 1.0
@@ -139,10 +139,9 @@ func nearestRegion(at coordinates) (nearest int) {
 	return nearest
 }
 
-// cable is the round trip along a cable between two places. Cables are longer
-// than great circles, and light in glass takes 5 µs a km: both as ITU-T Y.1541,
-// Appendix III, reckons them (1.5 times the distance below 1000 km, 1.25 times
-// beyond 1200, and 1500 km in between).
+// cable is the round trip along a cable between two places. Cables are longer than great
+// circles, and light in glass takes 5 µs per km. Both follow ITU-T Y.1541, Appendix III:
+// 1.5 times the distance below 1000 km, 1.25 times above 1200 km, 1500 km in between.
 func cable(a, b coordinates) time.Duration {
 	d := distance(a, b)
 	route := 1.25 * d
@@ -155,7 +154,7 @@ func cable(a, b coordinates) time.Duration {
 	return time.Duration(2 * route * 5 * float64(time.Microsecond))
 }
 
-// distance is the great circle between two places in km, by haversines.
+// distance is the great-circle distance between two places in km (haversine formula).
 func distance(a, b coordinates) float64 {
 	const earth, degree = 6371, math.Pi / 180
 	hav := func(x float64) float64 { return (1 - math.Cos(x)) / 2 }

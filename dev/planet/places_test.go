@@ -1,4 +1,4 @@
-package dev
+package planet
 
 import (
 	"math"
@@ -57,7 +57,7 @@ func TestPersonRTT(t *testing.T) {
 		"sydney": "ap-southeast-2", "mumbai": "ap-south-1", "johannesburg": "af-south-1", "san-francisco": "us-west-2",
 		"london": "eu-west-1", "singapore": "ap-southeast-1", "-33.9, 18.4": "af-south-1",
 	} {
-		at, err := place(name)
+		at, err := findPlace(name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -79,7 +79,7 @@ func TestPersonRTT(t *testing.T) {
 		t.Errorf("from Frankfurt it is %s to Tokyo, and %s by way of the region in Frankfurt", a, b)
 	}
 	for _, name := range []string{"", "atlantis", "91,0", "0,181", "NaN,0", "1,2,3"} {
-		if _, err := place(name); err == nil {
+		if _, err := findPlace(name); err == nil {
 			t.Errorf("%q is a place", name)
 		}
 	}

@@ -8,9 +8,9 @@ type flying struct {
 	packet   []byte
 }
 
-// schedule holds packets by the time they are due; those of the same time in
-// the order in which they were added. It is a binary heap, by hand, because
-// container/heap allocates for each packet.
+// schedule holds packets by the time that they are due, and those of the same time in
+// the order of add. It is a binary heap of our own: container/heap allocates for each
+// packet.
 type schedule struct {
 	heap  []flying
 	added uint64
@@ -42,7 +42,7 @@ func (s *schedule) add(p flying) {
 	}
 }
 
-// take removes the first packet. There has to be one.
+// take removes the first packet. There must be one.
 func (s *schedule) take() flying {
 	first, last := s.heap[0], len(s.heap)-1
 	s.heap[0] = s.heap[last]

@@ -12,25 +12,25 @@ import (
 )
 
 const (
-	// maxOnTheWay bounds what one direction of a path holds: 1 Gbit/s for a
-	// quarter of a second. Beyond, packets are lost as in a full router.
+	// maxOnTheWay bounds what one direction of a path holds: 1 Gbit/s for a quarter
+	// of a second. Above it packets are lost, as in a full router.
 	maxOnTheWay = 32 << 20
-	// batch is how many packets are read from a device before others have a turn.
+	// batch is how many packets are read from a device before the next device.
 	batch = 64
-	// maxJitter bounds the tail of jitter, in means.
+	// maxJitter bounds the jitter of a packet, in multiples of its mean.
 	maxJitter = 10
 )
 
-// line is one direction of a path: what is on its way there, and the counts.
-type line struct {
-	// Of the forwarding thread alone:
+// direction is one direction of a path: what is on its way there, and the counts.
+type direction struct {
+	// Only for the forwarding thread:
 	lastDue  int64
 	onTheWay int
 
 	packets, bytes, lost, cut, overflown atomic.Uint64
 }
 
-func (l *line) count() Count {
+func (l *direction) count() Count {
 	return Count{
 		Packets: l.packets.Load(), Bytes: l.bytes.Load(),
 		Lost: l.lost.Load(), Cut: l.cut.Load(), Overflown: l.overflown.Load(),
@@ -41,7 +41,7 @@ func (l *line) count() Count {
 type forwarder struct {
 	began  time.Time
 	flight schedule
-	free   [][]byte // buffers to use again
+	free   [][]byte // buffers to reuse
 	polls  []unix.PollFd
 	random *rand.Rand
 }
@@ -51,10 +51,9 @@ func (f *forwarder) now() int64 { return int64(time.Since(f.began)) }
 // forward is the thread that moves packets, until Close.
 func (w *WAN) forward() {
 	defer close(w.done)
-	// Never unlocked: the thread goes with this goroutine, and with it what is
-	// changed of it here.
+	// Never unlocked: the thread has settings of its own, and ends with this goroutine.
 	runtime.LockOSThread()
-	// Timers may be late by 50 µs by default, to save wake-ups.
+	// By default, timers may be 50 µs late, to save wake-ups.
 	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
 	preferThread()
 
@@ -74,7 +73,7 @@ func (w *WAN) forward() {
 			timeout = &wait
 		}
 		if _, err := unix.Ppoll(f.polls, timeout, nil); err != nil && !errors.Is(err, unix.EINTR) {
-			return // only with descriptors that are not ours any more
+			return // only with closed descriptors
 		}
 		if f.polls[0].Revents != 0 {
 			var counter [8]byte
@@ -90,10 +89,10 @@ func (w *WAN) forward() {
 	}
 }
 
-// preferThread puts the calling thread before all ordinary ones, as far as that
-// is allowed, so that delays are kept where the machine is busy: with three
-// busy loops on two CPUs, 1 packet in 100 is 0.15 ms late, against 5 ms at the
-// best niceness. The kernel leaves others a share whatever this thread does.
+// preferThread gives the calling thread priority over all ordinary threads, as far as
+// that is allowed, so that delays are right on a busy machine. With three busy loops on
+// two CPUs, 1 packet in 100 is 0.15 ms late, against 5 ms with the best nice value. The
+// kernel reserves a share of the CPU for other threads.
 func preferThread() {
 	realtime := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Flags: unix.SCHED_FLAG_RESET_ON_FORK, Priority: 1}
 	if unix.SchedSetAttr(0, &realtime, 0) != nil {
@@ -101,7 +100,7 @@ func preferThread() {
 	}
 }
 
-// take reads what a namespace sends, and sends it on its way.
+// take reads what a namespace sends, and schedules its delivery.
 func (f *forwarder) take(t *topology, from *end) {
 	for range batch {
 		buffer := f.buffer()
@@ -113,7 +112,7 @@ func (f *forwarder) take(t *topology, from *end) {
 			}
 			continue
 		}
-		// Each packet's time begins when it was read, not when its batch was.
+		// The time of a packet begins when it is read, not when its batch is.
 		f.send(t, from, buffer[:n], f.now())
 	}
 }
@@ -124,7 +123,7 @@ func (f *forwarder) send(t *topology, from *end, packet []byte, now int64) {
 	destination := [4]byte(packet[16:20])
 	to := t.find(destination)
 	if to == nil {
-		if destination[0] < 224 { // to nobody; a multicast is just not heard
+		if destination[0] < 224 { // not a multicast, which needs no receiver
 			if answer := unreachable(packet, gateway(from.address.As4())); answer != nil {
 				_, _ = unix.Write(from.fd, answer)
 			}
@@ -132,7 +131,7 @@ func (f *forwarder) send(t *topology, from *end, packet []byte, now int64) {
 		f.release(packet)
 		return
 	}
-	l, p := t.lines[from.index][to.index], t.paths[from.index][to.index]
+	l, p := t.directions[from.index][to.index], t.paths[from.index][to.index]
 	switch {
 	case p.Cut:
 		l.cut.Add(1)
@@ -156,7 +155,7 @@ func (f *forwarder) send(t *topology, from *end, packet []byte, now int64) {
 	f.release(packet)
 }
 
-// deliver hands over what is due.
+// deliver delivers what is due.
 func (f *forwarder) deliver(t *topology) {
 	for {
 		due, any := f.flight.next()
@@ -164,7 +163,7 @@ func (f *forwarder) deliver(t *topology) {
 			return
 		}
 		p := f.flight.take()
-		l := t.lines[p.from.index][p.to.index]
+		l := t.directions[p.from.index][p.to.index]
 		l.onTheWay -= len(p.packet)
 		if t.paths[p.from.index][p.to.index].Cut {
 			l.cut.Add(1)
@@ -178,10 +177,10 @@ func (f *forwarder) deliver(t *topology) {
 	}
 }
 
-// slotOf is a /24's place in topology.byNet.
+// slotOf is the index of a /24 in topology.byNet.
 func slotOf(address [4]byte) int { return int(address[1]&1)<<8 | int(address[2]) }
 
-// find is who has an address.
+// find is the end that has an address.
 func (t *topology) find(address [4]byte) *end {
 	base := Net.Addr().As4()
 	if address[0] != base[0] || address[1]&^1 != base[1] {
@@ -208,8 +207,8 @@ func (f *forwarder) release(b []byte) {
 	}
 }
 
-// gateway is the address by which a namespace knows the WAN. From its own
-// address the kernel would not take a packet.
+// gateway is the address from which the WAN sends to a namespace. The kernel would not
+// accept a packet from the namespace's own address.
 func gateway(of [4]byte) [4]byte {
 	last := byte(1)
 	if of[3] == last {
@@ -218,8 +217,8 @@ func gateway(of [4]byte) [4]byte {
 	return [4]byte{of[0], of[1], of[2], last}
 }
 
-// unreachable is the ICMP message "network unreachable" about a packet, from
-// an address to the packet's sender; nil where none is due (RFC 1122, 3.2.2).
+// unreachable is the ICMP message "network unreachable" about a packet, from an address
+// to the packet's sender; nil where RFC 1122, 3.2.2, wants none.
 func unreachable(packet []byte, from [4]byte) []byte {
 	const icmp, icmpHeader = 1, 8
 	header := int(packet[0]&15) * 4

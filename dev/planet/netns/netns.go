@@ -1,7 +1,7 @@
 // Package netns makes network namespaces and acts inside them.
 //
-// A namespace is kept by a file that it is mounted on, wherever the caller
-// likes, so that it can be found, entered and removed by any later process:
+// A namespace is mounted on a file that the caller chooses. Any later process can find,
+// enter and remove it there:
 //
 //	ns, err := netns.Create(".nearcast/netns/tokyo")
 //	defer netns.Remove(ns.Path())
@@ -9,8 +9,8 @@
 //	err = ns.Do(func() error { return cmd.Start() })
 //	conn, err := ns.Dial(ctx, "tcp", "198.18.5.10:7700")
 //
-// A new namespace has its loopback up and IPv6 off, and reaches nothing else.
-// All of this needs root.
+// A new namespace has its loopback up and IPv6 off, and reaches nothing else. All of
+// this needs root.
 package netns
 
 import (
@@ -27,19 +27,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// NS is a handle on a network namespace. The zero value is none.
+// NS is a handle on a network namespace.
 type NS struct {
 	path string
 	file *os.File
 }
 
-// own is the namespace of the calling thread, whatever another thread's may be.
+// own is the namespace of the calling thread; other threads may be in others.
 const own = "/proc/thread-self/ns/net"
 
-// Supported says why there can be no namespaces here, or nil.
+// Supported returns why network namespaces do not work here, or nil.
 func Supported() error {
 	if os.Geteuid() != 0 {
-		return errors.New("network namespaces can be made by root only")
+		return errors.New("only root can make network namespaces")
 	}
 	if _, err := os.Stat(own); err != nil {
 		return fmt.Errorf("this kernel has no network namespaces: %w", err)
@@ -72,7 +72,7 @@ func Create(path string) (_ *NS, err error) {
 		if err := unix.Mount(own, path, "", unix.MS_BIND, ""); err != nil {
 			return fmt.Errorf("mount on %s: %w", path, err)
 		}
-		return errors.Join(noIPv6(), up("lo"))
+		return errors.Join(noIPv6(), bringUp("lo"))
 	})
 	if err != nil {
 		return nil, err
@@ -89,8 +89,8 @@ func Open(path string) (*NS, error) {
 	return &NS{path: path, file: f}, nil
 }
 
-// Remove takes away the file that keeps a namespace. The namespace itself goes
-// with its last process and handle.
+// Remove removes the file of a namespace. The namespace itself ends with its last
+// process and handle.
 func Remove(path string) error {
 	// EINVAL: nothing is mounted there.
 	if err := unix.Unmount(path, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
@@ -102,17 +102,14 @@ func Remove(path string) error {
 	return nil
 }
 
-// Path is the file that keeps the namespace.
+// Path is the file of the namespace.
 func (n *NS) Path() string { return n.path }
 
-// Close gives the handle back. The namespace stays.
+// Close closes the handle. The namespace stays.
 func (n *NS) Close() error { return n.file.Close() }
 
-// Prefix goes before a command line to run it inside the namespace.
-func (n *NS) Prefix() []string { return []string{"nsenter", "--net=" + n.path, "--"} }
-
-// Enter moves the calling thread into the namespace, for good: the caller must
-// have locked it. It is for a process that replaces itself by another.
+// Enter moves the calling thread into the namespace for good; the caller must have
+// locked it. It is for a process that replaces itself by another program.
 func (n *NS) Enter() error {
 	if err := unix.Setns(int(n.file.Fd()), unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("enter network namespace %s: %w", n.path, err)
@@ -120,9 +117,8 @@ func (n *NS) Enter() error {
 	return nil
 }
 
-// Do runs f on the calling goroutine, inside the namespace. Sockets that f
-// makes and processes that it starts stay inside; goroutines that it starts do
-// not go there. On a nil NS it just runs f.
+// Do runs f on the calling goroutine, inside the namespace. Sockets and processes that
+// f makes stay inside. Goroutines that f starts are not inside. On a nil NS it only runs f.
 func (n *NS) Do(f func() error) error {
 	if n == nil {
 		return f()
@@ -135,7 +131,7 @@ func (n *NS) Do(f func() error) error {
 	})
 }
 
-// onThread runs f on a thread whose namespace f may change, and puts that back.
+// onThread runs f on a locked thread, and then moves the thread back to its namespace.
 func onThread(f func() error) error {
 	runtime.LockOSThread()
 	home, err := os.Open(own)
@@ -146,14 +142,14 @@ func onThread(f func() error) error {
 	defer home.Close()
 	err = f()
 	if back := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); back != nil {
-		// The thread is lost: it stays locked and goes with its goroutine.
+		// The thread is lost: it stays locked, and ends with its goroutine.
 		return errors.Join(err, fmt.Errorf("leave network namespace: %w", back))
 	}
 	runtime.UnlockOSThread()
 	return err
 }
 
-// Dial connects from inside the namespace. The address has to be an IP: names
+// Dial connects from inside the namespace. The address must be an IP address: names
 // are not looked up there.
 func (n *NS) Dial(ctx context.Context, network, address string) (conn net.Conn, err error) {
 	err = n.Do(func() error {
@@ -181,8 +177,7 @@ func (n *NS) ListenPacket(ctx context.Context, network, address string) (c net.P
 	return c, err
 }
 
-// Transport makes connections from inside the namespace. It keeps none, so
-// that none is left behind.
+// Transport makes connections from inside the namespace. It keeps none open.
 func (n *NS) Transport() *http.Transport {
 	return &http.Transport{DialContext: n.Dial, DisableKeepAlives: true}
 }

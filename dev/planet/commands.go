@@ -1,4 +1,4 @@
-package dev
+package planet
 
 import (
 	"context"
@@ -12,27 +12,26 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/nearcast/nearcast/dev"
 )
 
-// controlSocket is where a running planet takes requests: HTTP, in a folder
-// that is its user's alone.
+// commandSocket is the Unix socket on which a running planet takes commands. It
+// speaks HTTP; only the user that runs the planet may connect.
 //
 //	GET  /                  the table of round trips
 //	POST /locate?place=     move the person
-//	POST /cut?a=&b=         cut a from b, or from everybody
-//	POST /heal?a=&b=        undo it; without a, everywhere
+//	POST /cut?a=&b=         cut a off from b, or from all others
+//	POST /heal?a=&b=        undo it; without b all cuts of a, without a all cuts
 //
 // Each answers with the table as text.
-func controlSocket(dir string) string { return filepath.Join(runDir(dir), "control.sock") }
+func commandSocket(dir string) string { return filepath.Join(dev.RunDir(dir), "commands.sock") }
 
-// serveControl serves the control socket until it is closed.
-func (p *Planet) serveControl() error {
-	if err := makePrivate(runDir(p.Dir)); err != nil {
-		return fmt.Errorf("make the run directory: %w", err)
-	}
-	l, err := net.Listen("unix", controlSocket(p.Dir))
+// serveCommands serves the command socket until it is closed.
+func (p *Planet) serveCommands() error {
+	l, err := net.Listen("unix", commandSocket(p.Dir))
 	if err != nil {
-		return fmt.Errorf("listen for control: %w", err)
+		return fmt.Errorf("listen for commands: %w", err)
 	}
 	mux := http.NewServeMux()
 	handle := func(pattern string, do func(url.Values) error) {
@@ -54,21 +53,16 @@ func (p *Planet) serveControl() error {
 		defer close(done)
 		_ = server.Serve(l) // until Close
 	}()
-	p.control = closer(func() error {
-		err := server.Close()
+	p.stopCommands = func() {
+		server.Close()
 		<-done
-		return err
-	})
+	}
 	return nil
 }
 
-type closer func() error
-
-func (c closer) Close() error { return c() }
-
-// Control sends a request to the planet that runs in dir: "" for its table,
-// "locate", "cut" or "heal". It returns the table as it is then.
-func Control(ctx context.Context, dir, request string, arguments url.Values) (string, error) {
+// Send sends a command to the planet that runs in dir: "locate", "cut" or "heal", or ""
+// for the table alone. It returns the table after the command.
+func Send(ctx context.Context, dir, command string, arguments url.Values) (string, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return "", err
@@ -76,14 +70,14 @@ func Control(ctx context.Context, dir, request string, arguments url.Values) (st
 	client := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", controlSocket(dir))
+			return new(net.Dialer).DialContext(ctx, "unix", commandSocket(dir))
 		},
 	}}
 	method := http.MethodPost
-	if request == "" {
+	if command == "" {
 		method = http.MethodGet
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://planet/"+request+"?"+arguments.Encode(), nil)
+	req, err := http.NewRequestWithContext(ctx, method, "http://planet/"+command+"?"+arguments.Encode(), nil)
 	if err != nil {
 		return "", err
 	}
@@ -92,12 +86,12 @@ func Control(ctx context.Context, dir, request string, arguments url.Values) (st
 		return "", fmt.Errorf("no planet is running in %s; start one with: make up SITES=%s", dir, strings.Join(Regions()[:2], ","))
 	}
 	if err != nil {
-		return "", fmt.Errorf("ask the planet: %w", err)
+		return "", fmt.Errorf("send a command to the planet: %w", err)
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
 	if err != nil {
-		return "", fmt.Errorf("ask the planet: %w", err)
+		return "", fmt.Errorf("send a command to the planet: %w", err)
 	}
 	if res.StatusCode != http.StatusOK {
 		return "", errors.New(strings.TrimSpace(string(body)))

@@ -1,4 +1,4 @@
-package dev
+package setup
 
 import (
 	"bytes"
@@ -17,9 +17,9 @@ type Package struct {
 	Reason string
 }
 
-// RunPackages are needed to build the binaries and to run seats.
-// plugins-bad is not here on purpose: it pulls a lot of packages in, and without a
-// GPU nothing of it is used to run seats.
+// RunPackages are needed to build the binaries and to run seats. They lack
+// gstreamer1.0-plugins-bad on purpose: it depends on many packages, and seats without a
+// GPU use nothing of it.
 var RunPackages = []Package{
 	{"ca-certificates", "fetching Go modules"},
 	{"gcc", "compiling the GStreamer bindings"},
@@ -49,17 +49,17 @@ var TestPackages = []Package{
 	{"x11-utils", "looking at displays in tests"},
 	{"xserver-xorg-core", "the display of a seat with a GPU"},
 	{"xserver-xorg-video-dummy", "a driver for it in tests, in place of the GPU's"},
-	{"coturn", "relaying in the test of its job (Debian starts a service of it, which is not needed)"},
+	{"coturn", "relaying in the test of its job (the service that Debian starts is not needed)"},
 	{"shellcheck", "linting scripts"},
 	{"debootstrap", "bare machines to provision in tests"},
 	{"vagrant", "checking the Vagrantfile"},
-	{"curl", "what operators run in docs/DEPLOY.md, and hosts' user data"},
+	{"curl", "what operators run in docs/DEPLOY.md, and nodes' user data"},
 	{"jq", "what operators run in docs/DEPLOY.md"},
 	{"openssl", "what operators run in docs/DEPLOY.md"},
-	{"acl", "permissions that are not mode bits, in a test of isolation"},
+	{"acl", "access control lists of files, in a test of isolation"},
 }
 
-// MissingPackages are those of want that dpkg does not have installed.
+// MissingPackages are those of want that are not installed.
 func MissingPackages(ctx context.Context, want []Package) ([]Package, error) {
 	args := []string{"--show", "--showformat", "${Package} ${db:Status-Status}\n"}
 	for _, p := range want {
@@ -68,7 +68,7 @@ func MissingPackages(ctx context.Context, want []Package) ([]Package, error) {
 	cmd := exec.CommandContext(ctx, "dpkg-query", args...)
 	var out, problems bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &problems
-	// It exits 1 when a package is unknown, and that is an answer too.
+	// Exit status 1 says that a package is unknown, which is an answer too.
 	if err := cmd.Run(); err != nil {
 		if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.ExitCode() != 1 {
 			return nil, fmt.Errorf("ask dpkg for packages: %w %s", err, strings.TrimSpace(problems.String()))
@@ -89,12 +89,12 @@ func MissingPackages(ctx context.Context, want []Package) ([]Package, error) {
 	return missing, nil
 }
 
-// InstallPackages installs what is missing of want through apt-get, with sudo
-// where the caller is not root. It says what and why before it begins.
+// InstallPackages installs what is missing of want by apt-get, with sudo where the
+// caller is not root. Before that, it prints what is missing and why it is needed.
 func InstallPackages(ctx context.Context, want []Package, log io.Writer) error {
 	missing, err := MissingPackages(ctx, want)
 	if errors.Is(err, exec.ErrNotFound) {
-		fmt.Fprintln(log, "This machine has no dpkg. Make sure that it has the equivalents of:")
+		fmt.Fprintln(log, "This machine has no dpkg. Install the equivalents of these Debian packages yourself:")
 		printPackages(log, want)
 		return nil
 	}
@@ -121,13 +121,13 @@ func printPackages(w io.Writer, packages []Package) {
 	}
 }
 
-// asRoot runs an apt-get command, waiting for another apt to finish.
+// asRoot runs an apt-get command. It waits until another apt has finished.
 func asRoot(ctx context.Context, log io.Writer, args ...string) error {
 	full := append([]string{"env", "DEBIAN_FRONTEND=noninteractive"}, args...)
 	full = append(full, "-o", "DPkg::Lock::Timeout=120", "-q")
 	if os.Geteuid() != 0 {
 		if _, err := exec.LookPath("sudo"); err != nil {
-			return errors.New("packages can be installed by root only, and there is no sudo")
+			return errors.New("only root can install packages, and there is no sudo")
 		}
 		full = append([]string{"sudo"}, full...)
 	}

@@ -1,4 +1,4 @@
-package dev
+package planet
 
 import (
 	"errors"
@@ -9,15 +9,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// displaySockets is where X servers listen.
+// displaySockets is the folder of the sockets of X servers.
 const displaySockets = "/tmp/.X11-unix"
 
-// ownDisplays makes a mount namespace that differs from this one in a single
-// thing: it has a folder of its own for the sockets of X servers. An X server
-// finds a free number by an abstract socket, of which each network namespace
-// has its own, and so the sites of a planet would take each other's files.
+// ownDisplays makes a mount namespace that differs from this one in one thing: it has a
+// displaySockets of its own. An X server finds a free display number by an abstract
+// socket. Each network namespace has its own abstract sockets, so the X servers of
+// several sites would choose the same number and the same file.
 //
-// The namespace lives as long as the file is open, or a process runs in it.
+// The namespace exists while the file is open or a process runs in it.
 func ownDisplays() (*os.File, error) {
 	type answer struct {
 		file *os.File
@@ -25,7 +25,7 @@ func ownDisplays() (*os.File, error) {
 	}
 	answers := make(chan answer)
 	go func() {
-		// Never unlocked: this thread has left what threads share, and goes
+		// Never unlocked: the thread has left the shared mount namespace, and ends
 		// with the goroutine.
 		runtime.LockOSThread()
 		f, err := mountDisplays()
@@ -56,8 +56,8 @@ func mountDisplays() (_ *os.File, err error) {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return nil, fmt.Errorf("unshare: %w", err)
 	}
-	// The main thread cannot end, and would stay where it is: should this be
-	// it, it goes back.
+	// The main thread does not end with its goroutine. If this is the main thread, it
+	// must go back.
 	defer func() { err = errors.Join(err, unix.Setns(int(home.Fd()), unix.CLONE_NEWNS)) }()
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return nil, fmt.Errorf("make mounts private: %w", err)
