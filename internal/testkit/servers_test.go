@@ -17,6 +17,7 @@ func TestNomadEnds(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: Nomad's clients do")
 	}
+	Tool(t, "nomad") // or skip
 	for name, killed := range map[string]bool{"alive": false, "killed": true} {
 		t.Run(name, func(t *testing.T) {
 			var n *Nomad
@@ -38,9 +39,6 @@ plugin "raw_exec" {
 					t.Error("nothing has the mark")
 				}
 			})
-			if n == nil {
-				t.Skip("there is no Nomad")
-			}
 			if left := n.marked(); len(left) > 0 {
 				t.Errorf("processes are left: %v", left)
 			}
