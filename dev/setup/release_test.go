@@ -24,6 +24,7 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
 	"github.com/hashicorp/hc-install/product"
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -217,9 +218,10 @@ func TestNoRelease(t *testing.T) {
 		change func(s *site, r *releases)
 		want   string
 	}{
-		"refused":         {func(_ *site, r *releases) { r.url = refused(t) }, "connection refused"},
-		"no such version": {func(s *site, _ *releases) { delete(s.files, indexPath) }, "404 Not Found"},
-		"no archive":      {func(s *site, _ *releases) { delete(s.files, archivePath) }, "404 Not Found"},
+		"refused":             {func(_ *site, r *releases) { r.url = refused(t) }, "connection refused"},
+		"packets are dropped": {func(_ *site, r *releases) { r.url, r.dial = dropped(t), 200*time.Millisecond }, "i/o timeout"},
+		"no such version":     {func(s *site, _ *releases) { delete(s.files, indexPath) }, "404 Not Found"},
+		"no archive":          {func(s *site, _ *releases) { delete(s.files, archivePath) }, "404 Not Found"},
 		"no build for this machine": {func(s *site, _ *releases) {
 			s.files[indexPath] = bytes.ReplaceAll(s.files[indexPath], []byte(`"os":"`+runtime.GOOS), []byte(`"os":"plan9`))
 		}, "no ZIP archive found"},
@@ -288,6 +290,32 @@ func refused(t *testing.T) string {
 	}
 	defer l.Close()
 	return "http://" + l.Addr().String()
+}
+
+// dropped is a URL whose packets are dropped: of a socket whose queue is full.
+func dropped(t *testing.T) string {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	if err := errors.Join(unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), unix.Listen(fd, 0)); err != nil {
+		t.Fatal(err)
+	}
+	address, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := fmt.Sprintf("127.0.0.1:%d", address.(*unix.SockaddrInet4).Port)
+	for range 16 {
+		c, err := net.DialTimeout("tcp", at, 200*time.Millisecond)
+		if err != nil {
+			return "http://" + at
+		}
+		t.Cleanup(func() { c.Close() })
+	}
+	t.Fatal("the queue does not fill")
+	return ""
 }
 
 // A site that does not answer for one tool is not tried for the next. One that has no
