@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -73,6 +74,20 @@ func TestExecAsTheAppsUser(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A pid that the app no longer has may be root's by now.
+func TestAppUserOfAnotherProcess(t *testing.T) {
+	b := newBench(t, "")
+	cfg := job("sleep 1000", nil)
+	b.start(cfg)
+	task, err := b.driver.task(cfg.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if uid, gid, err := task.appUser(os.Getpid()); !errors.Is(err, os.ErrProcessDone) {
+		t.Errorf("got %d:%d, %v", uid, gid, err)
 	}
 }
 
