@@ -24,8 +24,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// agent is a real Nomad agent, server and client in one, that loads the plugin
-// as it is built, and a real Consul agent beside it.
+// agent is a real Nomad agent, server and client in one, with the built plugin, and
+// a real Consul agent beside it.
 type agent struct {
 	t      *testing.T
 	dir    string
@@ -40,7 +40,7 @@ type agent struct {
 	real bool
 }
 
-// newAgent starts them; plugin is more of the plugin's config.
+// newAgent starts both. plugin is added to the plugin's config.
 func newAgent(t *testing.T, plugin string) *agent {
 	t.Helper()
 	if testing.Short() {
@@ -61,7 +61,7 @@ func newAgent(t *testing.T, plugin string) *agent {
 	} else {
 		streamHost, _ = os.Executable()
 	}
-	// As in root's home: apps cannot enter it, and need not.
+	// Like root's home: apps cannot enter it and do not need to.
 	closed := filepath.Join(a.dir, "closed")
 	if err := os.Mkdir(closed, 0o700); err != nil {
 		t.Fatal(err)
@@ -242,7 +242,7 @@ func (a *agent) start() {
 	}
 	a.exited = make(chan struct{})
 	go func() { a.cmd.Wait(); close(a.exited) }()
-	// A client that asks before the server has its keys waits 15 s to ask again.
+	// A client that asks before the server has its keys retries after 15 s.
 	within(a.t, time.Minute, "the node is ready and its stream driver healthy", func() bool {
 		var nodes []struct {
 			Status  string
@@ -252,7 +252,7 @@ func (a *agent) start() {
 	})
 }
 
-// kill takes the agent away as a crash does: plugin and seats live on.
+// kill ends the agent as a crash does. Plugin and seats continue.
 func (a *agent) kill() {
 	a.cmd.Process.Kill()
 	<-a.exited
@@ -379,7 +379,7 @@ func (a *agent) alloc(id string) allocation {
 	return al
 }
 
-// submit runs a job, with more in its task's config.
+// submit runs a job. more is added to its task's config.
 func (a *agent) submit(id, script, more string) {
 	a.t.Helper()
 	if a.real {
@@ -427,7 +427,7 @@ job %q {
 	a.must("job", "run", "-detach", file)
 }
 
-// run runs a job and returns its allocation once the seat is ready.
+// run runs a job and returns its allocation when the seat is ready.
 func (a *agent) run(id, script string) string {
 	a.t.Helper()
 	return a.runWith(id, script, "")
@@ -452,7 +452,7 @@ func (a *agent) runWith(id, script, more string) string {
 	return alloc
 }
 
-// seat reads which stream host an allocation has.
+// seat is the stream host of an allocation.
 func (a *agent) seat(alloc string) (pid int, nonce string) {
 	a.t.Helper()
 	dir := filepath.Join(a.dir, "run", seatDir(alloc, "seat"))

@@ -62,7 +62,7 @@ func (d *Driver) ExecTaskStreamingRaw(ctx context.Context, id string, command []
 		return err
 	}
 	defer release()
-	s := &session{task: t, stream: stream, cmd: cmd}
+	s := &execStream{task: t, stream: stream, cmd: cmd}
 	if tty {
 		return s.terminal()
 	}
