@@ -17,8 +17,8 @@ import (
 	"github.com/nearcast/nearcast/internal/testkit"
 )
 
-// agent is a real Nomad agent, server and client in one, that loads the plugin
-// as it is built, and a real Consul agent beside it.
+// agent is a real Nomad agent, server and client in one, with the built plugin, and
+// a real Consul agent beside it.
 type agent struct {
 	t *testing.T
 	*testkit.Nomad
@@ -30,7 +30,7 @@ type agent struct {
 	real bool
 }
 
-// newAgent starts them; plugin is more of the plugin's config.
+// newAgent starts both. plugin is added to the plugin's config.
 func newAgent(t *testing.T, plugin string) *agent {
 	t.Helper()
 	if testing.Short() {
@@ -47,7 +47,7 @@ func newAgent(t *testing.T, plugin string) *agent {
 	} else {
 		streamHost, _ = os.Executable()
 	}
-	// As in root's home: apps cannot enter it, and need not.
+	// Like root's home: apps cannot enter it and do not need to.
 	closed := filepath.Join(a.dir, "closed")
 	if err := os.Mkdir(closed, 0o700); err != nil {
 		t.Fatal(err)
@@ -214,7 +214,7 @@ func (a *agent) alloc(id string) allocation {
 	return al
 }
 
-// submit runs a job, with more in its task's config.
+// submit runs a job. more is added to its task's config.
 func (a *agent) submit(id, script, more string) {
 	a.t.Helper()
 	if a.real {
@@ -262,7 +262,7 @@ job %q {
 	a.must("job", "run", "-detach", file)
 }
 
-// run runs a job and returns its allocation once the seat is ready.
+// run runs a job and returns its allocation when the seat is ready.
 func (a *agent) run(id, script string) string {
 	a.t.Helper()
 	return a.runWith(id, script, "")
@@ -287,7 +287,7 @@ func (a *agent) runWith(id, script, more string) string {
 	return alloc
 }
 
-// seat reads which stream host an allocation has.
+// seat is the stream host of an allocation.
 func (a *agent) seat(alloc string) (pid int, nonce string) {
 	a.t.Helper()
 	dir := filepath.Join(a.dir, "run", seatDir(alloc, "seat"))

@@ -26,7 +26,7 @@ type bench struct {
 	t      *testing.T
 	driver *Driver
 	runDir string
-	// logs starts Nomad's log collector for tasks. It is slow to stop.
+	// logs starts Nomad's log collector for tasks, which is slow to stop.
 	logs   bool
 	cancel context.CancelFunc
 	// hangUp ends client and server. The harness's own Kill stops the server
@@ -34,7 +34,7 @@ type bench struct {
 	hangUp func()
 }
 
-// root-only parts of a seat are tested only as root.
+// Some parts of a seat need root.
 var isRoot = os.Geteuid() == 0
 
 func newBench(t *testing.T, extra string) *bench {
@@ -43,11 +43,11 @@ func newBench(t *testing.T, extra string) *bench {
 	return benchAt(t, dir, extra)
 }
 
-// benchAt makes another driver on the same directory, as a restarted plugin.
+// benchAt makes another driver on the same directory, like a restarted plugin.
 func benchAt(t *testing.T, dir, extra string) *bench {
 	t.Helper()
 	keys := filepath.Join(dir, "keys.pem")
-	if err := os.WriteFile(keys, []byte("none of the fake's business"), 0o600); err != nil {
+	if err := os.WriteFile(keys, []byte("the fake stream host reads no keys"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -94,7 +94,7 @@ func (b *bench) setConfig(hcl string) error {
 	return b.SetConfig(&base.Config{PluginConfig: raw, AgentConfig: &base.AgentConfig{}, ApiVersion: drivers.ApiVersion010})
 }
 
-// crash takes the plugin away as kill -9 does: seats live on.
+// crash ends the plugin as kill -9 does. Seats continue.
 func (b *bench) crash() {
 	b.cancel()
 	b.hangUp()
@@ -115,7 +115,7 @@ func (b *bench) end() {
 		}
 	}
 	b.crash()
-	// What the last plugin did not know of lives on, as it should.
+	// Seats that the last plugin did not know still run, as they should.
 	specs, _ := filepath.Glob(filepath.Join(b.runDir, "*", wire.SpecFile))
 	for _, file := range specs {
 		if spec, err := readSpec(filepath.Dir(file)); err == nil {
@@ -198,7 +198,7 @@ func stateOf(t *testing.T, h *drivers.TaskHandle) State {
 	return s
 }
 
-// seatProcesses is how many processes carry the mark.
+// seatProcesses is the number of live processes of a seat.
 func seatProcesses(t *testing.T, nonce string) int {
 	t.Helper()
 	all, err := processes()

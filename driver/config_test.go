@@ -19,8 +19,7 @@ func validTask() *TaskConfig {
 	}
 }
 
-// The defaults stand in the schema alone; this is what a job gets that says
-// nothing but the command.
+// A job that sets only the command gets the defaults of the schema.
 func TestTaskConfigDefaults(t *testing.T) {
 	var tc TaskConfig
 	hclutils.NewConfigParser(taskConfigSpec).ParseHCL(t, `config { command = "f3d" }`, &tc)

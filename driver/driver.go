@@ -204,7 +204,7 @@ func (d *Driver) RecoverTask(handle *drivers.TaskHandle) error {
 	defer d.lockRunDir(state.Dir)()
 	t, err := d.recover(cfg, &state)
 	if err != nil {
-		// Nobody else will end what may be left of it.
+		// Nothing else will end what may be left of it.
 		return errors.Join(fmt.Errorf("recover task: %w", err), killFamily(d.ctx, state.Nonce, taskCgroup(cfg)))
 	}
 	t.adopt()

@@ -68,7 +68,7 @@ func TestStreamHostThatNeverAnswersIsNotLeft(t *testing.T) {
 	b := newBench(t, "")
 	cfg := job("true", map[string]string{"FAKE": "silent"})
 	d := b.driver
-	// The plugin's end also ends a start that goes nowhere.
+	// The end of the plugin also ends this start.
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	t.Cleanup(b.MkAllocDir(cfg, false))
@@ -190,8 +190,7 @@ func TestPersonLeavesIsSuccess(t *testing.T) {
 	}
 }
 
-// The log FIFOs must be written by the app itself, and the agent's secrets must
-// not reach it.
+// The app itself writes to the log FIFOs, and the agent's secrets do not reach it.
 func TestLogsAndEnvironment(t *testing.T) {
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "the agent's")
 	t.Setenv("AWS_REGION", "eu-north-9")
@@ -250,8 +249,7 @@ func TestSpecSaysWhoAndWhere(t *testing.T) {
 	}
 }
 
-// Nomad sets a config without AgentConfig.Driver, or none, when it only wants
-// the plugin's version.
+// Nomad sets an empty config when it needs only the plugin's version.
 func TestConfigWithoutAgent(t *testing.T) {
 	d := New(t.Context(), testlog.HCLogger(t))
 	for _, c := range []*base.Config{{}, {AgentConfig: &base.AgentConfig{}}} {

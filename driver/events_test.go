@@ -9,7 +9,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-// The agent goes away and comes back; each event is delivered once, in order.
+// The agent goes away and comes back. Each event is delivered once, in order.
 func TestEventsSurviveTheirReader(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	e := newEvents()
@@ -33,7 +33,7 @@ func TestEventsSurviveTheirReader(t *testing.T) {
 	if got != "0123" {
 		t.Errorf("got %s", got)
 	}
-	// And none is kept for ever.
+	// The queue is limited.
 	for i := range 2 * maxQueued {
 		e.emit(&drivers.TaskEvent{Message: fmt.Sprint(i)}, func() {})
 	}

@@ -62,7 +62,7 @@ func (d *Driver) ExecTaskStreamingRaw(ctx context.Context, id string, command []
 		return err
 	}
 	defer release()
-	s := &session{task: t, stream: stream, cmd: cmd}
+	s := &execStream{task: t, stream: stream, cmd: cmd}
 	if tty {
 		return s.terminal()
 	}
@@ -89,7 +89,7 @@ func (t *task) beside(ctx context.Context, command []string) (cmd *exec.Cmd, rel
 	argv := command
 	attr := &syscall.SysProcAttr{Setsid: true}
 	dir := t.spec.TaskDir
-	uid, gid, err := userOf(status.AppPID)
+	uid, gid, err := t.appUser(status.AppPID)
 	if err != nil {
 		return nil, nil, fmt.Errorf("the app has ended: %w", err)
 	}

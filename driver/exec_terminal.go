@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func (s *session) terminal() error {
+func (s *execStream) terminal() error {
 	ptmx, tty, err := openTerminal()
 	if err != nil {
 		return err
@@ -46,12 +46,12 @@ func (s *session) terminal() error {
 
 // quiet is how long a terminal must be silent, after the command ended, before its
 // output counts as complete. Processes in the background keep the terminal open,
-// but do not extend the session.
+// but do not extend the call.
 const quiet = 100 * time.Millisecond
 
 // output passes on what the terminal shows. It returns when the last process has
 // closed the terminal (EIO), or when it is quiet after the command ended.
-func (s *session) output(terminal *os.File, exited <-chan struct{}) {
+func (s *execStream) output(terminal *os.File, exited <-chan struct{}) {
 	buf := make([]byte, 8<<10)
 	for {
 		n, err := terminal.Read(buf)

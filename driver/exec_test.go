@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -11,7 +12,7 @@ import (
 	"github.com/hashicorp/nomad/plugins/drivers/testutils"
 )
 
-// The plugin SDK's own conformance tests: pipes, a terminal, its size, input.
+// The conformance tests of the plugin SDK: pipes, a terminal, its size, input.
 func TestExecStreaming(t *testing.T) {
 	for name, isolate := range map[string]string{"beside": "", "in namespaces": "isolate = true"} {
 		t.Run(name, func(t *testing.T) {
@@ -47,7 +48,7 @@ func TestExecStreaming(t *testing.T) {
 	}
 }
 
-// Every user that a seat can have, a command beside it has too.
+// A command beside the app runs as the app's user, in every form of the grammar.
 func TestExecAsTheAppsUser(t *testing.T) {
 	if !isRoot {
 		t.Skip("only root runs apps as other users")
@@ -73,6 +74,20 @@ func TestExecAsTheAppsUser(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A pid that the app no longer has may be root's by now.
+func TestAppUserOfAnotherProcess(t *testing.T) {
+	b := newBench(t, "")
+	cfg := job("sleep 1000", nil)
+	b.start(cfg)
+	task, err := b.driver.task(cfg.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if uid, gid, err := task.appUser(os.Getpid()); !errors.Is(err, os.ErrProcessDone) {
+		t.Errorf("got %d:%d, %v", uid, gid, err)
 	}
 }
 
@@ -104,7 +119,7 @@ func TestExecTask(t *testing.T) {
 	}
 }
 
-// nsenter runs as root: the job's environment must not choose what it loads.
+// nsenter runs as root, so the job's environment must not decide what it loads.
 func TestExecKeepsLoaderVariablesFromRoot(t *testing.T) {
 	if !isRoot {
 		t.Skip("only root enters namespaces")

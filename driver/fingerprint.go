@@ -18,8 +18,8 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// A healthy node rarely changes. On another one, somebody may just have installed
-// what is missing.
+// A healthy node rarely changes. On an unhealthy one, an operator may just have
+// installed what was missing.
 const (
 	healthyPeriod      = 5 * time.Minute
 	unhealthyPeriod    = 20 * time.Second

@@ -16,7 +16,7 @@ import (
 // Nomad does after it stored the handle, and when Nomad recovers the task.
 const adoptedFile = "adopted"
 
-// An orphan is a seat that nobody else will end: the plugin died after it started
+// An orphan is a seat that nothing else will end: the plugin died after it started
 // the stream host and before Nomad stored the handle, and Nomad does not start the
 // task again, because the task was stopped meanwhile.
 //

@@ -18,8 +18,8 @@ import (
 	"github.com/nearcast/nearcast/internal/testkit"
 )
 
-// startArg makes this binary a plugin that starts one task and is killed by
-// its stream host before it hears its answer.
+// startArg makes this binary a plugin that starts one task and is killed by the
+// stream host before that answers.
 const startArg = "start-and-die"
 
 type startOrder struct {
@@ -40,11 +40,11 @@ func startAndDie(order string) {
 	cfg := job("sleep 1000", o.Env)
 	cfg.AllocID, cfg.AllocDir = o.Alloc, o.AllocDir
 	_, _, err := d.StartTask(cfg)
-	fmt.Fprintln(os.Stderr, "the plugin survives:", err)
+	fmt.Fprintln(os.Stderr, "the plugin still runs:", err)
 	os.Exit(1)
 }
 
-// orphaned has a plugin die inside StartTask, and returns what it leaves.
+// orphaned lets a plugin die inside StartTask, and returns the seat that it leaves.
 func (b *bench) orphaned(env map[string]string) (cfg *drivers.TaskConfig, dir, nonce string) {
 	b.t.Helper()
 	cfg = job("sleep 1000", nil)
@@ -84,11 +84,11 @@ func TestOrphanIsEnded(t *testing.T) {
 	})
 }
 
-// overdue is how a plugin knows seats that it saw long ago.
+// overdue is what a plugin knows of seats that it saw first long ago.
 func (b *bench) overdue() map[string]orphan {
 	b.t.Helper()
 	known := map[string]orphan{}
-	// The driver's own look, at its start, may be under way and shut this one out.
+	// The driver's own first sweep may run now and hold the lock.
 	eventually(b.t, "seats are suspected", func() bool {
 		if err := b.driver.sweep(b.runDir, time.Hour, known); err != nil {
 			b.t.Fatal(err)
@@ -104,13 +104,13 @@ func (b *bench) overdue() map[string]orphan {
 func TestSweepLeavesWhatIsNoOrphan(t *testing.T) {
 	dir := testkit.ShortDir(t)
 	first := benchAt(t, dir, "")
-	// Nomad waited for it, so it has the handle and may recover it at any time.
+	// Nomad waited for this one, so it has the handle and may recover it at any time.
 	adoptedCfg := job("sleep 1000", nil)
 	waited := stateOf(t, first.start(adoptedCfg))
 	if _, err := first.WaitTask(t.Context(), adoptedCfg.ID); err != nil {
 		t.Fatal(err)
 	}
-	// Nomad stored the handle and had no time for more.
+	// Of this one Nomad only stored the handle.
 	recoveredCfg := job("sleep 1000", nil)
 	handle := first.start(recoveredCfg)
 	first.crash()
@@ -128,7 +128,7 @@ func TestSweepLeavesWhatIsNoOrphan(t *testing.T) {
 	if known[waited.Dir].nonce != "" {
 		t.Error("a seat for which Nomad waited is suspected")
 	}
-	// Between the look and the deed it is recovered, and another was started.
+	// Between two sweeps one is recovered, and another is started.
 	if err := second.RecoverTask(handle); err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +141,7 @@ func TestSweepLeavesWhatIsNoOrphan(t *testing.T) {
 	}
 	for what, nonce := range map[string]string{
 		"Nomad waited for": waited.Nonce, "was recovered": stateOf(t, handle).Nonce,
-		"a person plays": playedNonce, "this plugin started": held.Nonce,
+		"a person uses": playedNonce, "this plugin started": held.Nonce,
 	} {
 		if seatProcesses(t, nonce) == 0 {
 			t.Errorf("ended the seat that %s", what)
@@ -150,15 +150,15 @@ func TestSweepLeavesWhatIsNoOrphan(t *testing.T) {
 	if n := seatProcesses(t, orphanNonce); n != 0 {
 		t.Errorf("%d processes of the orphan are left", n)
 	}
-	// A recovered seat stays one after the plugin is gone.
+	// A recovered seat stays adopted after the plugin has ended.
 	second.crash()
 	third := benchAt(t, dir, "")
-	if len(third.overdue()) != 2 { // whom the person plays, and the one just started
+	if len(third.overdue()) != 2 { // the one that a person uses, and the one just started
 		t.Errorf("suspects %v", third.overdue())
 	}
 }
 
-// A start that looked abandoned is started anew under the same name.
+// After an orphan the same task starts again, with the same run directory.
 func TestSweepLeavesTheNextStart(t *testing.T) {
 	b := newBench(t, "")
 	cfg, dir, old := b.orphaned(nil)
@@ -179,8 +179,8 @@ func TestSweepLeavesTheNextStart(t *testing.T) {
 	}
 }
 
-// TestLogsAreOpenedWhateverHappens: Nomad's log collector waits for a writer.
-func TestLogsAreOpenedWhateverHappens(t *testing.T) {
+// Nomad's log collector waits for a writer, also where no app starts.
+func TestLogsAreAlwaysOpened(t *testing.T) {
 	b := newBench(t, "")
 	for name, c := range map[string]struct {
 		script string
@@ -209,7 +209,7 @@ func TestLogsAreOpenedWhateverHappens(t *testing.T) {
 					collected <- err
 				}()
 			}
-			// The collector is there before the task: it sleeps in open.
+			// The collectors wait in open before the task starts.
 			eventually(t, "two collectors wait", func() bool { return waitingForWriters() >= 2 })
 			if _, err := b.tryStart(cfg); (err != nil) != c.bad {
 				t.Fatal(err)
@@ -228,7 +228,7 @@ func TestLogsAreOpenedWhateverHappens(t *testing.T) {
 	}
 }
 
-// waitingForWriters counts this process's threads that wait in open of a FIFO.
+// waitingForWriters is the number of this process's threads that wait to open a FIFO.
 func waitingForWriters() (n int) {
 	tasks, _ := filepath.Glob("/proc/self/task/*/wchan")
 	for _, path := range tasks {

@@ -168,7 +168,7 @@ func (c *Config) xServer() (wire.XServer, error) {
 		bad("driver", d.Driver, `the name of an Xorg driver, such as "nvidia"`)
 	}
 	if d.BusID != "" && !xorgBusID.MatchString(d.BusID) {
-		bad("bus_id", d.BusID, `of decimal numbers, such as "PCI:1:0:0", or with a domain "PCI:1@0:0:0"`)
+		bad("bus_id", d.BusID, `a bus id in decimal, such as "PCI:1:0:0", or with a domain "PCI:1@0:0:0"`)
 	}
 	for _, o := range d.Options {
 		if !xorgOption.MatchString(o) {
@@ -188,7 +188,7 @@ func (c *Config) listenAt() (l wire.Listen, err error) {
 		errs = append(errs, err)
 	}
 	if l.API == "" {
-		// A node without a private address can only be used by itself.
+		// A node without a private address serves only itself.
 		l.API = "127.0.0.1"
 	}
 	if l.Media, err = address("listen.media", c.Listen.Media); err != nil {

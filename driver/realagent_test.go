@@ -127,14 +127,14 @@ func TestRealAgent(t *testing.T) {
 			return seatProcesses(t, nonce) == 0 && os.IsNotExist(err)
 		})
 		if !strings.Contains(strings.Join(a.alloc(alloc).messages(), "\n"), "drained") {
-			t.Errorf("the reason is not told: %q", a.alloc(alloc).messages())
+			t.Errorf("the reason is not reported: %q", a.alloc(alloc).messages())
 		}
 	})
-	t.Run("failure is told", func(t *testing.T) {
+	t.Run("failure is reported", func(t *testing.T) {
 		alloc := a.run("two", "sleep 1; exit 3")
 		eventually(t, "the allocation fails", func() bool { return a.alloc(alloc).ClientStatus == "failed" })
 		if !strings.Contains(strings.Join(a.alloc(alloc).messages(), "\n"), "app-exited(3)") {
-			t.Errorf("the reason is not told: %q", a.alloc(alloc).messages())
+			t.Errorf("the reason is not reported: %q", a.alloc(alloc).messages())
 		}
 	})
 	t.Run("users", func(t *testing.T) {
@@ -156,7 +156,7 @@ func TestRealAgent(t *testing.T) {
 			a.must("job", "stop", "-detach", id)
 		}
 	})
-	t.Run("unknown users are told", func(t *testing.T) {
+	t.Run("unknown users are reported", func(t *testing.T) {
 		if !isRoot {
 			t.Skip("only root runs apps as other users")
 		}
@@ -176,21 +176,21 @@ func TestRealAgent(t *testing.T) {
 			}
 		}
 	})
-	t.Run("early failure is told at once", func(t *testing.T) {
+	t.Run("early failure is reported at once", func(t *testing.T) {
 		if !a.real || !isRoot {
 			t.Skip("needs root and the real stream host")
 		}
-		// Nomad's log collector waits 2 s for each of two outputs that nobody
-		// opened. A machine may be busy: one quick report of three shows it.
+		// Nomad's log collector would wait 2 s for each of two outputs that are not
+		// opened. The node may be busy: one quick report of three is enough.
 		var took []time.Duration
 		for i := range 3 {
 			took = append(took, a.earlyFailure(t, fmt.Sprintf("early-%d", i)))
 			if took[i] < 3*time.Second {
-				t.Logf("told after %v", took[i])
+				t.Logf("reported after %v", took[i])
 				return
 			}
 		}
-		t.Errorf("told only after %v", took)
+		t.Errorf("reported only after %v", took)
 	})
 }
 
@@ -208,7 +208,7 @@ func (a *agent) attributes() map[string]string {
 	return node.Attributes
 }
 
-// The operator has seats on Xorg, as on a GPU.
+// The operator has set Xorg for the displays of seats, as with a GPU.
 func TestAgentWithXorg(t *testing.T) {
 	server := testkit.Xorg(t)
 	if !isRoot {
@@ -229,8 +229,8 @@ func TestAgentWithXorg(t *testing.T) {
 	}
 }
 
-// earlyFailure is how long after a seat failed, before its app started, Nomad
-// says that the allocation did.
+// earlyFailure is the time from the failure of a seat whose app did not start to
+// Nomad's report of it.
 func (a *agent) earlyFailure(t *testing.T, id string) time.Duration {
 	t.Helper()
 	a.submit(id, "true", `user = "nobody-at-all"`)
@@ -244,11 +244,11 @@ func (a *agent) earlyFailure(t *testing.T, id string) time.Duration {
 			return now.Sub(time.Unix(0, e.Time))
 		}
 	}
-	t.Fatalf("the reason is not told: %q", a.alloc(allocs[0].ID).messages())
+	t.Fatalf("the reason is not reported: %q", a.alloc(allocs[0].ID).messages())
 	return 0
 }
 
-// stillThere checks that the same seat runs, is known to Nomad, and answers it.
+// stillThere checks that the same seat runs and answers Nomad.
 func (a *agent) stillThere(t *testing.T, alloc string, pid int, nonce string) {
 	t.Helper()
 	eventually(t, "the seat answers through the agent", func() bool {

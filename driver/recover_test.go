@@ -15,8 +15,8 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// A start that Nomad never heard of (the plugin died in it) must not live on
-// beside the next one.
+// A start that Nomad does not know, because the plugin died in it, must not
+// continue beside the next one.
 func TestStartReapsWhatAnEarlierStartLeft(t *testing.T) {
 	for _, answers := range []bool{true, false} {
 		t.Run(fmt.Sprintf("answers=%v", answers), func(t *testing.T) {
@@ -42,7 +42,7 @@ func TestStartReapsWhatAnEarlierStartLeft(t *testing.T) {
 			if now.Dir != old.Dir {
 				t.Errorf("another directory: %s, %s", now.Dir, old.Dir)
 			}
-			// What Nomad says to the earlier id concerns nobody.
+			// What Nomad does with the earlier id must not reach the new start.
 			if err := second.DestroyTask(cfg.ID, true); err != nil {
 				t.Error(err)
 			}

@@ -43,7 +43,7 @@ func TestTaskStats(t *testing.T) {
 	t.Error("the app's CPU was never seen")
 }
 
-// Processes come and go; their time must neither run backwards nor count twice.
+// Processes come and go. Their time must neither fall nor count twice.
 func TestStatsOfDyingChildren(t *testing.T) {
 	s := time.Second
 	p := func(pid int, user time.Duration) process { return process{pid: pid, start: 1, state: 'S', user: user} }
@@ -115,7 +115,7 @@ func TestReadProcess(t *testing.T) {
 	}
 }
 
-// An app may wipe its environment; its descendants are still found.
+// An app may clear its environment. Its descendants are still found.
 func TestFamilyWithoutMark(t *testing.T) {
 	nonce := newNonce()
 	cmd := exec.Command("/bin/sh", "-c", "env -i sleep 1000 & sleep 1000")
@@ -135,7 +135,7 @@ func TestFamilyWithoutMark(t *testing.T) {
 	cmd.Wait()
 }
 
-// A cgroup of version 2, real where the machine has one that we may write to.
+// A real cgroup of version 2, where this node has a writable one.
 func TestCgroup2(t *testing.T) {
 	root := ""
 	for _, dir := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
@@ -186,7 +186,7 @@ func TestCgroup2(t *testing.T) {
 	}
 }
 
-// Version 1, as Nomad lays it out: the path it tells is shared.
+// Version 1, in Nomad's layout: the path that it gives is shared.
 func TestCgroup1(t *testing.T) {
 	const root = "/sys/fs/cgroup"
 	scope := uuid.Generate() + ".seat"
@@ -236,7 +236,7 @@ func TestCgroup1(t *testing.T) {
 		t.Error(err)
 	}
 	if err := cmd.Wait(); err == nil {
-		t.Error("it lived on")
+		t.Error("it still ran")
 	}
 }
 

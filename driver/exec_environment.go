@@ -89,16 +89,27 @@ func (t *task) execEnv(appPID int) []string {
 	return out
 }
 
-// userOf is the effective user and group of a process. For the app this is safer
-// than a look-up of the job's user: the account may have changed since the start,
-// and the stream host may know accounts that this static binary does not.
-func userOf(pid int) (uid, gid int, err error) {
+// appUser is the effective user and group of the app's process. They are safer than
+// a look-up of the job's user: the account may have changed since the start, and the
+// stream host may know accounts that this static binary does not.
+func (t *task) appUser(pid int) (uid, gid int, err error) {
 	p, err := procfs.NewProc(pid)
 	if err != nil {
 		return 0, 0, err
 	}
 	s, err := p.NewStatus()
-	return int(s.UIDs[1]), int(s.GIDs[1]), err
+	if err != nil {
+		return 0, 0, err
+	}
+	// The app may have ended, and its pid be another process's, even root's.
+	all, err := processes()
+	if err != nil {
+		return 0, 0, err
+	}
+	if !slices.ContainsFunc(family(all, t.state.Nonce, nil), func(p process) bool { return p.pid == pid }) {
+		return 0, 0, os.ErrProcessDone
+	}
+	return int(s.UIDs[1]), int(s.GIDs[1]), nil
 }
 
 // lookPath finds a program in the PATH of env, not of this process.

@@ -11,29 +11,29 @@ import (
 	"github.com/hashicorp/nomad/plugins/drivers/proto"
 )
 
-// A session is one "nomad alloc exec".
-type session struct {
+// An execStream is one "nomad alloc exec".
+type execStream struct {
 	task   *task
 	cmd    *exec.Cmd
 	mu     sync.Mutex // of Send: a stream takes one sender at a time
 	stream drivers.ExecTaskStream
 }
 
-func (s *session) send(m *drivers.ExecTaskStreamingResponseMsg) error {
+func (s *execStream) send(m *drivers.ExecTaskStreamingResponseMsg) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.stream.Send(m)
 }
 
 // ended sends the exit code, after all output.
-func (s *session) ended(err error) error {
+func (s *execStream) ended(err error) error {
 	if s.cmd.ProcessState == nil {
 		return fmt.Errorf("run command: %w", err)
 	}
 	return s.send(drivers.NewExecStreamingResponseExit(exitCode(s.cmd.ProcessState)))
 }
 
-func (s *session) pipes() error {
+func (s *execStream) pipes() error {
 	stdin, err := s.cmd.StdinPipe()
 	if err != nil {
 		return err
@@ -63,7 +63,7 @@ func (s *session) pipes() error {
 
 // input passes on what the operator types until the stream ends, at the latest with
 // the call.
-func (s *session) input(to io.WriteCloser, terminal *os.File) {
+func (s *execStream) input(to io.WriteCloser, terminal *os.File) {
 	for {
 		m, err := s.stream.Recv()
 		if err != nil {
