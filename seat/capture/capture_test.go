@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/nearcast/nearcast/seat/display/x11"
 )
 
 // collect returns a channel of frames and what feeds it.
@@ -291,12 +293,17 @@ func TestBadConfig(t *testing.T) {
 }
 
 func TestDisplayWithCookieAndOtherUser(t *testing.T) {
-	const cookie = "0123456789abcdef"
 	dir := t.TempDir()
 	file := filepath.Join(dir, "auth")
 	wrong := filepath.Join(dir, "wrong")
-	os.WriteFile(file, xauthority("", cookie), 0o644)
-	os.WriteFile(wrong, xauthority("", strings.ToUpper(cookie)), 0o644)
+	for _, path := range []string{file, wrong} {
+		if err := x11.WriteAuthority(path, x11.NewCookie(), os.Getuid(), os.Getgid()); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, 0o644); err != nil { // the server runs as another user
+			t.Fatal(err)
+		}
+	}
 	for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
 		os.Chmod(d, 0o755)
 	}
@@ -384,19 +391,6 @@ func TestCursorIsBlended(t *testing.T) {
 	}
 	if got := picture[4*32+3*4:][:3]; !slices.Equal(got, []byte{100, 100, 100}) {
 		t.Errorf("half transparent pixel is %v", got)
-	}
-}
-
-func TestFindCookie(t *testing.T) {
-	file := append(xauthority("3", "three"), xauthority("7", "seven")...)
-	if got := string(findCookie(file, "7")); got != "seven" {
-		t.Errorf("got %q", got)
-	}
-	for n := range len(file) {
-		findCookie(file[:n], "9") // truncated, it does not crash
-	}
-	if got := findCookie(file, "9"); got != nil {
-		t.Errorf("got %q", got)
 	}
 }
 

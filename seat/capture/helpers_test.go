@@ -2,7 +2,6 @@ package capture
 
 import (
 	"context"
-	"encoding/binary"
 	"os/exec"
 	"syscall"
 	"testing"
@@ -45,7 +44,7 @@ func xvfb(t testing.TB, args ...string) (display string, server *exec.Cmd) {
 
 // painter draws on a display's root window.
 type painter struct {
-	x  *xconn
+	x  *xclient
 	gc uint32
 }
 
@@ -62,7 +61,7 @@ func paintWith(t testing.TB, display, authority string) *painter {
 	}
 	t.Cleanup(x.close)
 	p := &painter{x: x, gc: x.newID()}
-	if _, err := x.send(xrequest(55, 0, p.gc, x.root, 0)); err != nil { // CreateGC
+	if _, err := x.send(xrequest(55, 0, p.gc, x.setup.Root, 0)); err != nil { // CreateGC
 		t.Fatal(err)
 	}
 	return p
@@ -72,7 +71,7 @@ func paintWith(t testing.TB, display, authority string) *painter {
 func (p *painter) fill(t testing.TB, color uint32, x, y, width, height int) {
 	t.Helper()
 	const foreground = 1 << 2
-	rect := xrequest(70, 0, p.x.root, p.gc, uint32(x)|uint32(y)<<16, uint32(width)|uint32(height)<<16)
+	rect := xrequest(70, 0, p.x.setup.Root, p.gc, uint32(x)|uint32(y)<<16, uint32(width)|uint32(height)<<16)
 	seq, err := p.x.send(xrequest(56, 0, p.gc, foreground, color), rect, xrequest(43, 0))
 	if err == nil {
 		_, err = p.x.wait(seq)
@@ -85,7 +84,7 @@ func (p *painter) fill(t testing.TB, color uint32, x, y, width, height int) {
 // warp moves the pointer.
 func (p *painter) warp(t testing.TB, x, y int) {
 	t.Helper()
-	seq, err := p.x.send(xrequest(41, 0, 0, p.x.root, 0, 0, uint32(x)|uint32(y)<<16), xrequest(43, 0))
+	seq, err := p.x.send(xrequest(41, 0, 0, p.x.setup.Root, 0, 0, uint32(x)|uint32(y)<<16), xrequest(43, 0))
 	if err == nil {
 		_, err = p.x.wait(seq)
 	}
@@ -138,15 +137,4 @@ func nalTypes(data []byte) (types []int) {
 		}
 	}
 	return types
-}
-
-// xauthority writes a cookie file for a display's number.
-func xauthority(number, cookie string) []byte {
-	var b []byte
-	b = binary.BigEndian.AppendUint16(b, 256)
-	for _, s := range []string{"host", number, cookieName, cookie} {
-		b = binary.BigEndian.AppendUint16(b, uint16(len(s)))
-		b = append(b, s...)
-	}
-	return b
 }

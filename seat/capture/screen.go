@@ -9,6 +9,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nearcast/nearcast/seat/display/x11"
 )
 
 // screen reads the picture of a display and says when it changed.
@@ -18,7 +20,7 @@ import (
 // XFIXES for the cursor's shape, XINPUT for its motion), so that a still picture
 // costs nothing and a change is captured at once instead of at the next tick.
 type screen struct {
-	x             *xconn
+	x             *xclient
 	width, height int // even
 	stride        int
 
@@ -49,16 +51,11 @@ func openScreen(cfg Config, log *slog.Logger) (*screen, error) {
 		return nil, err
 	}
 	s.x = x
-	if x.width != cfg.Width || x.height != cfg.Height {
+	if err := checkPicture(x.setup, cfg.Width, cfg.Height); err != nil {
 		s.close()
-		return nil, fmt.Errorf("display %s is %dx%d, not %dx%d as configured",
-			cfg.Display, x.width, x.height, cfg.Width, cfg.Height)
+		return nil, fmt.Errorf("capture display %s: %w", cfg.Display, err)
 	}
-	s.width, s.height, s.stride = x.width&^1, x.height&^1, 4*x.width
-	if s.width == 0 || s.height == 0 {
-		s.close()
-		return nil, errors.New("the display is too small")
-	}
+	s.width, s.height, s.stride = x.setup.Width&^1, x.setup.Height&^1, 4*x.setup.Width
 	if err := s.watch(); err != nil {
 		s.close()
 		return nil, fmt.Errorf("watch display %s: %w", cfg.Display, err)
@@ -67,6 +64,22 @@ func openScreen(cfg Config, log *slog.Logger) (*screen, error) {
 		log.Warn("no shared memory with the display: capturing costs more", "display", cfg.Display, "err", err)
 	}
 	return s, nil
+}
+
+// checkPicture says what is wrong with the display's pictures: they must be BGRx,
+// of the size that is configured.
+func checkPicture(s x11.Setup, width, height int) error {
+	switch {
+	case s.Width != width || s.Height != height:
+		return fmt.Errorf("it has %dx%d pixels, not %dx%d as configured", s.Width, s.Height, width, height)
+	case s.BigEndian:
+		return errors.New("its pictures are big-endian")
+	case s.Depth != 24 && s.Depth != 32:
+		return fmt.Errorf("it has depth %d: start it with depth 24", s.Depth)
+	case s.BitsPerPixel != 32:
+		return fmt.Errorf("it has %d bits a pixel instead of 32", s.BitsPerPixel)
+	}
+	return nil
 }
 
 // event runs on the connection's reader. nil is the end of the connection.
@@ -99,7 +112,7 @@ func (s *screen) watch() error {
 		if _, err = s.x.call(xrequest(s.fixesExt.opcode, 0, 4, 0)); err != nil { // QueryVersion
 			return err
 		}
-		if _, err = s.x.send(xrequest(s.fixesExt.opcode, 3, s.x.root, 1)); err != nil { // SelectCursorInput
+		if _, err = s.x.send(xrequest(s.fixesExt.opcode, 3, s.x.setup.Root, 1)); err != nil { // SelectCursorInput
 			return err
 		}
 		s.hasFixes = true
@@ -121,13 +134,13 @@ func (s *screen) watch() error {
 			return err
 		}
 		const rawMotion, allMasters = 1 << 17, 1
-		if _, err = s.x.send(xrequest(s.inputExt.opcode, 46, s.x.root, 1, allMasters|1<<16, rawMotion)); err != nil { // XISelectEvents
+		if _, err = s.x.send(xrequest(s.inputExt.opcode, 46, s.x.setup.Root, 1, allMasters|1<<16, rawMotion)); err != nil { // XISelectEvents
 			return err
 		}
 	}
 	s.damage = s.x.newID()
 	const nonEmpty = 3
-	_, err = s.x.send(xrequest(s.damageExt.opcode, 1, s.damage, s.x.root, nonEmpty)) // Create
+	_, err = s.x.send(xrequest(s.damageExt.opcode, 1, s.damage, s.x.setup.Root, nonEmpty)) // Create
 	return err
 }
 
@@ -140,7 +153,7 @@ func (s *screen) share() error {
 	} else if !ok {
 		return errors.New("the display has no MIT-SHM extension")
 	}
-	id, err := unix.SysvShmGet(unix.IPC_PRIVATE, s.stride*s.x.height, unix.IPC_CREAT|0o600)
+	id, err := unix.SysvShmGet(unix.IPC_PRIVATE, s.stride*s.x.setup.Height, unix.IPC_CREAT|0o600)
 	if err != nil {
 		return fmt.Errorf("make shared memory: %w", err)
 	}
@@ -215,13 +228,13 @@ func (s *screen) grab() ([]byte, error) {
 	requests := [][]byte{xrequest(s.damageExt.opcode, 3, s.damage, 0, 0)} // Subtract
 	pointer := s.visible.Load()
 	if pointer {
-		requests = append(requests, xrequest(38, 0, s.x.root)) // QueryPointer
+		requests = append(requests, xrequest(38, 0, s.x.setup.Root)) // QueryPointer
 	}
-	size := uint32(s.x.width) | uint32(s.x.height)<<16
+	size := uint32(s.x.setup.Width) | uint32(s.x.setup.Height)<<16
 	if s.shm != nil {
-		requests = append(requests, xrequest(s.shmExt.opcode, 4, s.x.root, 0, size, ^uint32(0), zPixmap, s.shmSeg, 0))
+		requests = append(requests, xrequest(s.shmExt.opcode, 4, s.x.setup.Root, 0, size, ^uint32(0), zPixmap, s.shmSeg, 0))
 	} else {
-		requests = append(requests, xrequest(73, zPixmap, s.x.root, 0, size, ^uint32(0)))
+		requests = append(requests, xrequest(73, zPixmap, s.x.setup.Root, 0, size, ^uint32(0)))
 	}
 	seq, err := s.x.send(requests...)
 	if err != nil {
@@ -239,14 +252,14 @@ func (s *screen) grab() ([]byte, error) {
 	}
 	picture := s.shm
 	if picture == nil {
-		if picture = reply[32:]; len(picture) < s.stride*s.x.height {
+		if picture = reply[32:]; len(picture) < s.stride*s.x.setup.Height {
 			return nil, errors.New("the display sent a short picture")
 		}
 	}
 	if pointer {
 		x := int(int16(binary.LittleEndian.Uint16(where[16:])))
 		y := int(int16(binary.LittleEndian.Uint16(where[18:])))
-		s.cursor.blend(picture, s.stride, s.x.width, s.x.height, x, y)
+		s.cursor.blend(picture, s.stride, s.x.setup.Width, s.x.setup.Height, x, y)
 	}
 	return picture, nil
 }
