@@ -21,7 +21,7 @@ const (
 // Address families of a cookie file's entries. The others are of displays that
 // are reached over a network.
 const (
-	familyLocal = 256    // a display of the machine that the entry names
+	familyLocal = 256    // a display of the computer that the entry names
 	familyWild  = 0xffff // any display
 )
 
@@ -113,7 +113,7 @@ func readRegular(path string) ([]byte, error) {
 var errCutShort = errors.New("it is cut short")
 
 // findCookie finds the cookie for a local display's number in the content of a
-// cookie file. The first match counts. The machine that an entry names does not
+// cookie file. The first match counts. The computer that an entry names does not
 // matter: a seat's file has one entry, for its own display.
 func findCookie(file []byte, number int) (Cookie, error) {
 	want := []byte(strconv.Itoa(number))

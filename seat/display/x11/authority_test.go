@@ -26,7 +26,7 @@ func cookie(t testing.TB, text string) Cookie {
 }
 
 // byXauth is a file that xauth wrote: display :7 of a network, then of the
-// machine "vm", then :8 of this machine.
+// computer "vm", then :8 of it.
 var byXauth = unhex("0000" + "0004c0000201" + "000137" + "0012" + hexName + "0010" + strings.Repeat("ff", 16) +
 	"0100" + "0002766d" + "000137" + "0012" + hexName + "0010" + seven +
 	"0100" + "0002766d" + "000138" + "0012" + hexName + "0010" + eight)
