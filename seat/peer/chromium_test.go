@@ -199,7 +199,7 @@ func testChromium(t *testing.T, codec string) {
 		t.Errorf("nothing was decoded: %+v", s)
 	}
 
-	// A browser that closes is heard at once, one that dies after a few seconds.
+	// A browser that closes is noticed at once, one that dies after a few seconds.
 	want, within := peer.Closed, 20*time.Second
 	if codec == capture.H264 {
 		want, within = peer.Disconnected, 30*time.Second
