@@ -10,7 +10,7 @@ import (
 	"github.com/nearcast/nearcast/internal/testkit"
 )
 
-// needs skips a test where a program is missing.
+// needs skips a test if a program is missing.
 func needs(t testing.TB, programs ...string) {
 	t.Helper()
 	for _, p := range programs {
@@ -20,7 +20,7 @@ func needs(t testing.TB, programs ...string) {
 	}
 }
 
-// asUser is who runs the next spawned program; nil is this user.
+// asUser is the user that runs the next spawned program; nil is this user.
 var asUser *syscall.Credential
 
 // spawn starts a program that ends with the test.
@@ -67,7 +67,7 @@ func paintWith(t testing.TB, display, authority string) *painter {
 	return p
 }
 
-// fill paints a rectangle and returns when the server has done it.
+// fill paints a rectangle, and returns after the server has done it.
 func (p *painter) fill(t testing.TB, color uint32, x, y, width, height int) {
 	t.Helper()
 	const foreground = 1 << 2

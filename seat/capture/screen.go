@@ -13,18 +13,18 @@ import (
 	"github.com/nearcast/nearcast/seat/display/x11"
 )
 
-// screen reads the picture of a display and says when it changed.
+// screen reads the picture of a display and reports when it changed.
 //
-// The picture comes by shared memory (MIT-SHM), or where the server cannot have
-// ours, by the socket. Changes are told by the server (DAMAGE for the picture,
-// XFIXES for the cursor's shape, XINPUT for its motion), so that a still picture
-// costs nothing and a change is captured at once instead of at the next tick.
+// The picture comes by shared memory (MIT-SHM), or by the socket if the server
+// cannot use our memory. The server reports changes (DAMAGE for the picture, XFIXES
+// for the cursor's shape, XINPUT for its motion). So a still picture costs nothing,
+// and a change is captured at once instead of at the next tick.
 type screen struct {
 	x             *xclient
 	width, height int // even
 	stride        int
 
-	shm    []byte // nil where there is no shared memory
+	shm    []byte // nil without shared memory
 	shmSeg uint32
 	shmExt xextension
 
@@ -33,8 +33,8 @@ type screen struct {
 	damage                        uint32
 
 	changed     chan struct{} // has one element after a change
-	cursorStale atomic.Bool   // the cursor has another shape
-	visible     atomic.Bool   // the cursor can be seen, so its motion is a change
+	cursorStale atomic.Bool   // the cursor has got another shape
+	visible     atomic.Bool   // the cursor is visible, so its motion is a change
 	cursor      cursorImage
 }
 
@@ -61,7 +61,7 @@ func openScreen(cfg Config, log *slog.Logger) (*screen, error) {
 		return nil, fmt.Errorf("watch display %s: %w", cfg.Display, err)
 	}
 	if err := s.share(); err != nil {
-		log.Warn("no shared memory with the display: capturing costs more", "display", cfg.Display, "err", err)
+		log.Warn("no shared memory with the display, capturing costs more CPU", "display", cfg.Display, "error", err)
 	}
 	return s, nil
 }
@@ -82,11 +82,11 @@ func checkPicture(s x11.Setup, width, height int) error {
 	return nil
 }
 
-// event runs on the connection's reader. nil is the end of the connection.
+// event runs on the connection's reader. A nil packet is the end of the connection.
 func (s *screen) event(packet []byte) {
 	if packet != nil {
 		switch kind := packet[0] & 0x7f; {
-		case kind == xGenericEvent: // the only one selected is raw motion
+		case kind == xGenericEvent: // only raw motion is selected
 			if !s.visible.Load() {
 				return
 			}
@@ -121,12 +121,12 @@ func (s *screen) watch() error {
 	if s.damageExt, ok, err = s.x.extension("DAMAGE"); err != nil {
 		return err
 	} else if !ok {
-		return errors.New("it has no DAMAGE extension")
+		return errors.New("the server has no DAMAGE extension")
 	}
 	if _, err = s.x.call(xrequest(s.damageExt.opcode, 0, 1, 1)); err != nil { // QueryVersion
 		return err
 	}
-	// Without XInput 2 the cursor moves only when the picture changes.
+	// Without XInput 2, a motion of the cursor is seen with the next change only.
 	if s.inputExt, ok, err = s.x.extension("XInputExtension"); err != nil {
 		return err
 	} else if ok && s.hasFixes {
@@ -144,14 +144,14 @@ func (s *screen) watch() error {
 	return err
 }
 
-// share makes a memory segment that this process and the server both see. It
-// is marked for removal before the server knows it, so that it outlives nobody.
+// share makes a memory segment for this process and the server. It is marked for
+// removal at once, so it goes with the last process that uses it.
 func (s *screen) share() error {
 	ext, ok, err := s.x.extension("MIT-SHM")
 	if err != nil {
 		return err
 	} else if !ok {
-		return errors.New("the display has no MIT-SHM extension")
+		return errors.New("the server has no MIT-SHM extension")
 	}
 	id, err := unix.SysvShmGet(unix.IPC_PRIVATE, s.stride*s.x.setup.Height, unix.IPC_CREAT|0o600)
 	if err != nil {
@@ -175,7 +175,7 @@ func (s *screen) share() error {
 		_, err = s.x.call(xrequest(43, 0)) // GetInputFocus, which has one, and fails with Attach
 	}
 	if err != nil {
-		// Attach's error came before the reply, which is skipped by its number.
+		// wait skips the reply that follows Attach's error, by its number.
 		unix.SysvShmDetach(mem)
 		return fmt.Errorf("share memory with the display: %w", err)
 	}
@@ -183,7 +183,7 @@ func (s *screen) share() error {
 	return nil
 }
 
-// allowServer gives the segment to the server's user, if that is another one.
+// allowServer gives the segment to the server's user, if it is another one.
 func (s *screen) allowServer(id int) error {
 	raw, err := s.x.conn.SyscallConn()
 	if err != nil {
@@ -207,23 +207,23 @@ func (s *screen) allowServer(id int) error {
 	return err
 }
 
-// listen has the server tell of the next change. It tells of one only, until
-// the picture is taken or it is asked again.
+// listen makes the server report the next change. It reports one only, until the
+// picture is read or listen is called again.
 func (s *screen) listen() error {
 	_, err := s.x.send(xrequest(s.damageExt.opcode, 3, s.damage, 0, 0)) // Subtract
 	return err
 }
 
-// grab returns the picture as it is now, BGRx with the cursor in it, valid
-// until the next grab.
+// grab returns the current picture, BGRx with the cursor in it. It is valid until
+// the next grab.
 func (s *screen) grab() ([]byte, error) {
 	if s.cursorStale.Swap(false) {
 		if err := s.fetchCursor(); err != nil {
 			return nil, err
 		}
 	}
-	// Damage is taken off before the picture is read: what changes in between
-	// is told again. All in one round trip.
+	// Damage is cleared before the picture is read, so a change in between is
+	// reported again. All requests are one round trip.
 	const zPixmap = 2
 	requests := [][]byte{xrequest(s.damageExt.opcode, 3, s.damage, 0, 0)} // Subtract
 	pointer := s.visible.Load()
@@ -253,7 +253,7 @@ func (s *screen) grab() ([]byte, error) {
 	picture := s.shm
 	if picture == nil {
 		if picture = reply[32:]; len(picture) < s.stride*s.x.setup.Height {
-			return nil, errors.New("the display sent a short picture")
+			return nil, errors.New("the server sent an incomplete picture")
 		}
 	}
 	if pointer {
@@ -277,7 +277,7 @@ func (s *screen) fetchCursor() error {
 		argb:   reply[32:],
 	}
 	if len(c.argb) < 4*c.width*c.height {
-		return errors.New("the display sent a short cursor")
+		return errors.New("the server sent an incomplete cursor")
 	}
 	seen := false
 	for i := 3; i < 4*c.width*c.height && !seen; i += 4 {
@@ -288,6 +288,7 @@ func (s *screen) fetchCursor() error {
 	return nil
 }
 
+// blend draws the cursor at x, y into a picture.
 func (c *cursorImage) blend(picture []byte, stride, width, height, x, y int) {
 	x, y = x-c.hotX, y-c.hotY
 	for row := max(0, -y); row < c.height && y+row < height; row++ {
@@ -315,5 +316,5 @@ func (s *screen) close() {
 	}
 }
 
-// pixels is the address of a picture for C.
+// pixels is the address of a picture, for C.
 func pixels(picture []byte) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(picture)) }

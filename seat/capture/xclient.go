@@ -53,7 +53,7 @@ func (c *xclient) read(r *bufio.Reader) {
 	err := c.readAll(r)
 	c.mu.Lock()
 	if c.err == nil {
-		c.err = fmt.Errorf("display connection lost: %w", err)
+		c.err = fmt.Errorf("connection to the display lost: %w", err)
 	}
 	c.mu.Unlock()
 	close(c.replies)
@@ -69,12 +69,12 @@ func (c *xclient) readAll(r *bufio.Reader) error {
 		seq := binary.LittleEndian.Uint16(packet[2:])
 		switch kind := packet[0] & 0x7f; kind {
 		case 0:
-			c.replies <- xreply{seq: seq, err: fmt.Errorf("display refused request %d.%d: error %d",
+			c.replies <- xreply{seq: seq, err: fmt.Errorf("the display refused request %d.%d: X error %d",
 				packet[10], binary.LittleEndian.Uint16(packet[8:]), packet[1])}
 		case 1, xGenericEvent:
 			if more := 4 * int64(binary.LittleEndian.Uint32(packet[4:])); more > 0 {
 				if more > 256<<20 {
-					return errors.New("malformed packet")
+					return errors.New("packet is too large")
 				}
 				packet = append(packet, make([]byte, more)...)
 				if _, err := io.ReadFull(r, packet[32:]); err != nil {
@@ -94,7 +94,7 @@ func (c *xclient) readAll(r *bufio.Reader) error {
 
 const xGenericEvent = 35
 
-// failure says why the connection ended; nil while it lives.
+// failure says why the connection ended; nil while it is open.
 func (c *xclient) failure() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -108,7 +108,7 @@ func (c *xclient) close() {
 	}
 	c.mu.Unlock()
 	c.conn.Close()
-	for range c.replies { // the reader may be handing one over; then it ends
+	for range c.replies { // the reader may wait to deliver one; then it ends
 	}
 }
 
@@ -117,7 +117,7 @@ func (c *xclient) newID() uint32 {
 	return c.setup.ResourceBase | c.ids
 }
 
-// xrequest builds a request: opcode, minor, then 4-byte words.
+// xrequest builds a request: opcode, minor opcode, then 4-byte words.
 func xrequest(opcode, minor byte, words ...uint32) []byte {
 	b := make([]byte, 4+4*len(words))
 	b[0], b[1] = opcode, minor
@@ -144,8 +144,8 @@ func (c *xclient) send(requests ...[]byte) (uint16, error) {
 	return c.seq, nil
 }
 
-// wait returns the reply to request seq. An error of an earlier request that
-// has no reply of its own is returned too: none of those used here may fail.
+// wait returns the reply to request seq. It also returns the error of an earlier
+// request that has no reply: none of the requests used here may fail.
 func (c *xclient) wait(seq uint16) ([]byte, error) {
 	for reply := range c.replies {
 		switch {
@@ -158,6 +158,7 @@ func (c *xclient) wait(seq uint16) ([]byte, error) {
 	return nil, c.failure()
 }
 
+// call sends a request and returns its reply.
 func (c *xclient) call(request []byte) ([]byte, error) {
 	seq, err := c.send(request)
 	if err != nil {
@@ -166,7 +167,7 @@ func (c *xclient) call(request []byte) ([]byte, error) {
 	return c.wait(seq)
 }
 
-// xextension is an extension's place in this server's numbering.
+// xextension is where this server's numbers for an extension start.
 type xextension struct{ opcode, event byte }
 
 func (c *xclient) extension(name string) (xextension, bool, error) {
