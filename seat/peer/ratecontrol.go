@@ -56,7 +56,7 @@ type ack struct {
 // It measures the queue as the delay of a packet above the shortest recent delay.
 // Of the packets in a report, the one with the least delay counts, for two reasons.
 // A picture is sent all at once and makes a queue of its own, which is gone before
-// the next picture if the line is fast enough. And after a radio link stalled, the
+// the next picture if the line is fast enough. And after a radio stalled, the
 // last of the packets that it held back arrives without a delay.
 //
 //   - Long queue: the line delivers all it can, so the delivered rate is the line's.
