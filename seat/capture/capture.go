@@ -33,8 +33,8 @@ import (
 	"time"
 )
 
-// ErrNoEncoder says that no encoder for the codec works on this node.
-var ErrNoEncoder = errors.New("no video encoder works on this node: install GStreamer's plugin x264, openh264 or vpx")
+// errNoEncoder says that no encoder for the codec works on this node.
+var errNoEncoder = errors.New("no video encoder works on this node: install GStreamer's plugin x264, openh264 or vpx")
 
 // Config says what to capture and how to encode it.
 type Config struct {
@@ -123,7 +123,7 @@ func Start(ctx context.Context, cfg Config) (*Pipeline, error) {
 	if err != nil {
 		return nil, err
 	}
-	failed := ErrNoEncoder
+	failed := errNoEncoder
 	for _, try := range tries {
 		p := &Pipeline{
 			cfg: cfg, log: log, screen: screen, start: time.Now(), key: true,

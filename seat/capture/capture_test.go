@@ -285,7 +285,7 @@ func TestBadConfig(t *testing.T) {
 	cfg.Encoder = "nvh264enc"
 	if p, err := Start(t.Context(), cfg); err == nil {
 		p.Close() // there is such a GPU
-	} else if !errors.Is(err, ErrNoEncoder) {
+	} else if !errors.Is(err, errNoEncoder) {
 		t.Errorf("missing encoder: %v", err)
 	}
 }

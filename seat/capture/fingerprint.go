@@ -42,7 +42,7 @@ func Fingerprint(ctx context.Context) (Facts, error) {
 		}
 	}
 	if len(f.Encoders) == 0 {
-		f.Problems = append(f.Problems, ErrNoEncoder.Error())
+		f.Problems = append(f.Problems, errNoEncoder.Error())
 	}
 	return f, nil
 }

@@ -37,11 +37,11 @@ import (
 	"github.com/nearcast/nearcast/seat/display/x11"
 )
 
-// ErrServerDied says that the display server ended by itself.
-var ErrServerDied = errors.New("display server died")
+// errServerDied says that the display server ended by itself.
+var errServerDied = errors.New("display server died")
 
-// MaxSide is the largest width or height of a screen in pixels.
-const MaxSide = 16384
+// maxSide is the largest width or height of a screen in pixels.
+const maxSide = 16384
 
 // Config describes the screen to make.
 type Config struct {
@@ -78,8 +78,8 @@ type Display struct {
 // Start starts a server and its window manager. The context bounds the start
 // only; the server runs until Close.
 func Start(ctx context.Context, cfg Config) (*Display, error) {
-	if cfg.Width < 1 || cfg.Height < 1 || cfg.Width > MaxSide || cfg.Height > MaxSide {
-		return nil, fmt.Errorf("display size %dx%d: each side must be 1 to %d pixels", cfg.Width, cfg.Height, MaxSide)
+	if cfg.Width < 1 || cfg.Height < 1 || cfg.Width > maxSide || cfg.Height > maxSide {
+		return nil, fmt.Errorf("display size %dx%d: each side must be 1 to %d pixels", cfg.Width, cfg.Height, maxSide)
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()

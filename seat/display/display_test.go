@@ -149,7 +149,7 @@ func serverDies(t *testing.T, server wire.XServer) {
 	syscall.Kill(d.PID(), syscall.SIGKILL)
 	err := d.WaitWindow(within(t))
 	<-d.Done()
-	if !errors.Is(d.Err(), ErrServerDied) {
+	if !errors.Is(d.Err(), errServerDied) {
 		t.Errorf("Err: %v", d.Err())
 	}
 	if err == nil {

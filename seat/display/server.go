@@ -197,7 +197,7 @@ func (s *server) ended(err error) {
 	if err != nil {
 		how = err.Error()
 	}
-	s.cause = fmt.Errorf("%w: %s", ErrServerDied, how)
+	s.cause = fmt.Errorf("%w: %s", errServerDied, how)
 	if lines := s.reasons(s.tail); len(lines) > 0 {
 		s.cause = fmt.Errorf("%w: %s", s.cause, strings.Join(lines, "; "))
 	}

@@ -13,10 +13,6 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// ErrNotInstalled says that this node lacks what a server needs. The error that
-// wraps it says what to install.
-var ErrNotInstalled = errors.New("not installed")
-
 // Choose returns the server that a seat gets for what its app and its operator
 // ask for. The result is never auto. The zero value asks for Xvfb.
 func Choose(want wire.XServer) (wire.XServer, error) { return local().choose(want) }
@@ -95,20 +91,22 @@ func (n node) unused(want wire.XServer) error {
 	return n.lacks(cmp.Or(want.Driver, nvidia))
 }
 
+var errNoXorg = errors.New("the X server is not installed: install Xorg (Debian: apt-get install xserver-xorg-core)")
+
 // lacks says what Xorg with this driver needs and is missing.
 func (n node) lacks(driver string) error {
 	if n.xorg() == "" {
-		return fmt.Errorf("the X server is %w: install Xorg (Debian: apt-get install xserver-xorg-core)", ErrNotInstalled)
+		return errNoXorg
 	}
 	if !n.has(driver) {
 		pkg := "xserver-xorg-video-" + driver
 		if driver == nvidia {
 			pkg += "; on Ubuntu the name ends with the version of the kernel module"
 		}
-		return fmt.Errorf("the module %s is %w: install the driver (Debian: apt-get install %s)", moduleFile(driver), ErrNotInstalled, pkg)
+		return fmt.Errorf("the module %s is not installed: install the driver (Debian: apt-get install %s)", moduleFile(driver), pkg)
 	}
 	if driver == nvidia && !n.nvidia() {
-		return fmt.Errorf("NVIDIA's kernel module is %w, or finds no GPU: there is neither /dev/nvidiactl nor /proc/driver/nvidia (Debian: apt-get install nvidia-kernel-dkms; modprobe nvidia says why the module does not load)", ErrNotInstalled)
+		return errors.New("NVIDIA's kernel module is not installed, or finds no GPU: there is neither /dev/nvidiactl nor /proc/driver/nvidia (Debian: apt-get install nvidia-kernel-dkms; modprobe nvidia says why the module does not load)")
 	}
 	return nil
 }

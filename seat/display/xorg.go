@@ -23,7 +23,7 @@ const (
 func xorg(cfg Config) (program, error) {
 	path := local().xorg()
 	if path == "" {
-		return program{}, fmt.Errorf("find Xorg: %w (Debian: apt-get install xserver-xorg-core)", ErrNotInstalled)
+		return program{}, errNoXorg
 	}
 	log := filepath.Join(cfg.Dir, LogFile)
 	// A log of an earlier attempt must not be taken for this server's, and Xorg
