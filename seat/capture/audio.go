@@ -16,21 +16,19 @@ import (
 // AudioConfig says which sound to capture.
 type AudioConfig struct {
 	PulseServer string // "unix:/…/native"
-	// Cookie is the client's cookie file. Without one the client library makes
-	// one in the home of this process.
+	// Cookie is the client's cookie file. If it is empty, the client library makes
+	// one in the home directory of this process.
 	Cookie     string
 	Source     string // "nearcast.monitor"
 	BitrateBPS int    // 0 is 96 kbit/s
-	// Paused starts as after Pause.
-	Paused bool
-	// OnFrame gets each Opus packet (48 kHz stereo, 10 ms) on the pipeline's
-	// own thread: it must not block, nor call Close. Data is the receiver's to keep.
+	// OnFrame gets each Opus packet (48 kHz stereo, 10 ms) on a thread of the
+	// pipeline. It must not block or call Close, and may keep Data.
 	OnFrame func(Frame)
 	Log     *slog.Logger // nil is slog.Default()
 }
 
-// packetMS is the length of an Opus packet: shorter would cost more in headers
-// than it wins in latency.
+// packetMS is the length of an Opus packet. A shorter one would cost more in headers
+// than it saves in latency.
 const packetMS = 10
 
 // Audio captures one source until it is closed.
@@ -47,10 +45,11 @@ type Audio struct {
 	done   chan struct{}
 }
 
-// StartAudio connects to the sound server and captures until ctx ends or Close.
+// StartAudio connects to the sound server, and captures until ctx ends or Close is
+// called.
 func StartAudio(ctx context.Context, cfg AudioConfig) (*Audio, error) {
 	if cfg.OnFrame == nil {
-		return nil, errors.New("audio capture without OnFrame")
+		return nil, errors.New("OnFrame must be set")
 	}
 	bps := cfg.BitrateBPS
 	if bps == 0 {
@@ -66,7 +65,7 @@ func StartAudio(ctx context.Context, cfg AudioConfig) (*Audio, error) {
 		"opusenc audio-type=restricted-lowdelay frame-size=%d bitrate=%d bitrate-type=cbr complexity=3 perfect-timestamp=false",
 		strconv.Quote(cfg.PulseServer), strconv.Quote(cfg.Source), packetMS*1000, packetMS, bps)
 	s, err := openStream(launch, func(data []byte, flags gst.BufferFlags, pts, duration time.Duration) {
-		if flags&gst.BufferFlagHeader != 0 { // of an Ogg stream; RTP has none
+		if flags&gst.BufferFlagHeader != 0 { // of Ogg; RTP does not use it
 			return
 		}
 		now := time.Now()
@@ -81,13 +80,8 @@ func StartAudio(ctx context.Context, cfg AudioConfig) (*Audio, error) {
 		return nil, fmt.Errorf("capture sound: %w", err)
 	}
 	a.stream = s
-	a.paused = cfg.Paused
-	state := gst.StatePlaying
-	if cfg.Paused {
-		state = gst.StatePaused
-	}
 	restore := useCookie(cfg.Cookie)
-	err = s.set(state) // connects
+	err = s.set(gst.StatePlaying) // connects
 	restore()
 	if err != nil {
 		s.close()
@@ -100,8 +94,8 @@ func StartAudio(ctx context.Context, cfg AudioConfig) (*Audio, error) {
 
 var cookieEnv sync.Mutex
 
-// useCookie names the cookie file to the client library, which takes it from
-// nothing but this process's environment, and only while it connects.
+// useCookie gives the client library the path of the cookie file. The library reads
+// it only from the environment of this process, and only while it connects.
 func useCookie(path string) (restore func()) {
 	if path == "" {
 		return func() {}
@@ -136,7 +130,7 @@ func (a *Audio) run(ctx context.Context) {
 // Pause stops capturing; the connection to the server stays.
 func (a *Audio) Pause() { a.set(true, gst.StatePaused) }
 
-// Resume goes on after Pause, with what sounds then.
+// Resume continues after Pause, with the sound of that moment.
 func (a *Audio) Resume() { a.set(false, gst.StatePlaying) }
 
 func (a *Audio) set(paused bool, state gst.State) {
@@ -147,7 +141,7 @@ func (a *Audio) set(paused bool, state gst.State) {
 	}
 	a.paused = paused
 	if err := a.stream.set(state); err != nil {
-		a.log.Warn("sound capture does not change its state", "state", state.String(), "err", err)
+		a.log.Warn("sound capture did not change its state", "state", state.String(), "error", err)
 	}
 }
 

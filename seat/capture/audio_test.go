@@ -13,7 +13,7 @@ import (
 	"github.com/nearcast/nearcast/seat/sound"
 )
 
-// decodeOpus gives packets to GStreamer's decoder and returns the loudest sample.
+// decodeOpus decodes packets by GStreamer and returns the loudest sample.
 func decodeOpus(t *testing.T, packets [][]byte) int {
 	t.Helper()
 	var loudest int
@@ -44,7 +44,7 @@ func decodeOpus(t *testing.T, packets [][]byte) int {
 		case <-s.failed:
 			t.Fatal(s.failure())
 		case <-timeout:
-			t.Fatal("the decoder gave nothing")
+			t.Fatal("the decoder gave no sound")
 		}
 	}
 	return loudest
@@ -63,7 +63,7 @@ func startSound(t *testing.T) *sound.Server {
 	return s
 }
 
-func TestSoundOfAProgramComesOut(t *testing.T) {
+func TestSoundOfAProgramIsCaptured(t *testing.T) {
 	needs(t, "gst-launch-1.0")
 	server := startSound(t)
 	packets := make(chan Frame, 1000)
@@ -83,7 +83,7 @@ func TestSoundOfAProgramComesOut(t *testing.T) {
 	}
 	defer a.Close()
 	if _, err := os.Stat(filepath.Join(home, ".config")); err == nil {
-		t.Error("the client wrote into the home")
+		t.Error("the client wrote into the home directory")
 	}
 	var silent [][]byte
 	for range 30 {
@@ -96,8 +96,7 @@ func TestSoundOfAProgramComesOut(t *testing.T) {
 	tone := exec.Command("gst-launch-1.0", "-q", "audiotestsrc", "is-live=true", "!", "pulsesink")
 	tone.Env = append(server.Env(), "PATH="+os.Getenv("PATH"), "HOME="+t.TempDir())
 	spawn(t, tone)
-	// Silence is coded in a few bytes, with a constant bitrate too small to tell;
-	// so decode as we go.
+	// The size of a packet does not tell silence from sound. So decode.
 	deadline := time.Now().Add(60 * time.Second)
 	for {
 		var some [][]byte
@@ -116,7 +115,7 @@ func TestSoundOfAProgramComesOut(t *testing.T) {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("the tone does not come out")
+			t.Fatal("the tone is not captured")
 		}
 	}
 
@@ -142,7 +141,7 @@ func TestSoundServerDies(t *testing.T) {
 	select {
 	case <-a.Done():
 	case <-time.After(60 * time.Second):
-		t.Fatal("nobody noticed")
+		t.Fatal("the capture did not end")
 	}
 	if a.Err() == nil {
 		t.Error("no error")
@@ -153,6 +152,6 @@ func TestNoSoundServer(t *testing.T) {
 	a, err := StartAudio(t.Context(), AudioConfig{PulseServer: fmt.Sprintf("unix:%s/none", t.TempDir()), Cookie: os.DevNull, Source: "x", OnFrame: func(Frame) {}})
 	if err == nil {
 		a.Close()
-		t.Fatal("a missing server was taken")
+		t.Fatal("a missing server was accepted")
 	}
 }

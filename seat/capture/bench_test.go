@@ -34,7 +34,7 @@ func selfCPU(b *testing.B) time.Duration {
 	return cpu(&u)
 }
 
-// BenchmarkCPU compares a pipeline with a bare gst-launch of the same moving
+// BenchmarkCPU compares a pipeline with a plain gst-launch for the same moving
 // display, one after the other.
 func BenchmarkCPU(b *testing.B) {
 	needs(b, "gst-launch-1.0")
@@ -79,8 +79,8 @@ func median(d []time.Duration) float64 {
 	return float64(d[len(d)/2].Microseconds()) / 1000
 }
 
-// BenchmarkLatency measures Resume → keyframe, and painted → frame while the
-// picture moves all the time and after it was still.
+// BenchmarkLatency measures Resume → keyframe, and painted → frame, both while the
+// picture always moves and after it was still.
 func BenchmarkLatency(b *testing.B) {
 	for _, fps := range []int{30, 60} {
 		b.Run(fmt.Sprint(fps), func(b *testing.B) {
@@ -115,7 +115,7 @@ func BenchmarkLatency(b *testing.B) {
 				next(b, frames, "frame", func(f Frame) bool { return f.Captured.After(begin) })
 				still = append(still, time.Since(begin))
 			}
-			// Changes come on and on at 10 ms, out of step with the frames.
+			// Changes come every 10 ms, not in step with the frames.
 			for len(arrived) > 0 {
 				<-arrived
 			}

@@ -1,25 +1,27 @@
-// Package capture turns the picture of an X display into encoded video frames,
-// and the sound of a PulseAudio source into Opus packets.
+// Package capture encodes the picture of an X display into video frames, and the
+// sound of a PulseAudio source into Opus packets.
 //
 //	p, err := capture.Start(ctx, capture.Config{
 //		Display: ":7", XAuthority: file, Width: 1280, Height: 720, FPS: 30,
 //		Codec: capture.H264, Encoder: "auto", BitrateBPS: 8_000_000,
 //		OnFrame: func(f capture.Frame) { … send f.Data … },
 //	})
-//	p.Pause()    // nobody watches: costs nothing
+//	p.Pause()    // nobody watches: no frames, no CPU
 //	p.Resume()   // a keyframe comes at once
-//	p.Keyframe() // the browser lost its reference
+//	p.Keyframe() // the browser lost a frame
 //	err = p.Close()
 //
-// Latency comes before everything. A picture is captured when the display says
-// that it changed, at most FPS times a second, not at the ticks of a clock: a
-// change after a quiet moment is encoded at once, and a still picture costs no
-// CPU. At most one picture is on its way through the encoder, so no queue can
-// grow; while the encoder is busy, changes add up to the next picture.
+// Low latency has priority. A picture is captured when the display says that it
+// changed, at most FPS times a second, and not at the ticks of a clock. So a change
+// after a quiet moment is encoded at once, and a still picture costs no CPU. The
+// encoder has one picture at a time, so no queue can grow; while it is busy, changes
+// are collected for the next picture.
 //
-// After the last change a few more frames follow, because the encoder spends on
-// them what the last one could not have, and because a receiver learns of a lost
-// last packet only from a later one. Then one a second shows that the stream lives.
+// After the last change a few more frames follow. The encoder uses them to improve
+// the picture, and a receiver learns that the last packet was lost only from a later
+// one. Then one frame a second shows that the stream is alive.
+//
+// One pipeline encodes once. Who receives the frames, and how many, is up to OnFrame.
 package capture
 
 import (
@@ -31,23 +33,21 @@ import (
 	"time"
 )
 
-// ErrNoEncoder says that no encoder for the codec works on this machine.
-var ErrNoEncoder = errors.New("no video encoder works here: install GStreamer's x264, openh264 or vpx plugin")
+// errNoEncoder says that no encoder for the codec works on this node.
+var errNoEncoder = errors.New("no video encoder works on this node: install GStreamer's plugin x264, openh264 or vpx")
 
 // Config says what to capture and how to encode it.
 type Config struct {
 	Display    string // ":7"
-	XAuthority string // file with the display's cookie; empty where it needs none
+	XAuthority string // the display's cookie file; empty if it needs no cookie
 	Width      int    // of the display's screen
 	Height     int
 	FPS        int
 	Codec      string // H264 or VP8
 	Encoder    string // a GStreamer element, or "auto"
 	BitrateBPS int
-	// Paused starts the pipeline as after Pause.
-	Paused bool
-	// OnFrame gets each frame as soon as it is encoded, on the pipeline's own
-	// thread: it must not block, nor call Close. Data is the receiver's to keep.
+	// OnFrame gets each frame as soon as it is encoded, on a thread of the
+	// pipeline. It must not block or call Close, and may keep Data.
 	OnFrame func(Frame)
 	Log     *slog.Logger // nil is slog.Default()
 }
@@ -55,18 +55,18 @@ type Config struct {
 func (c Config) check() error {
 	switch {
 	case c.Width < 16 || c.Height < 16 || c.Width > 8192 || c.Height > 8192:
-		return fmt.Errorf("picture of %dx%d: each side must be 16 to 8192", c.Width, c.Height)
+		return fmt.Errorf("picture size %dx%d: each side must be 16 to 8192 pixels", c.Width, c.Height)
 	case c.FPS < 1 || c.FPS > 240:
-		return fmt.Errorf("%d frames a second: must be 1 to 240", c.FPS)
+		return fmt.Errorf("frame rate %d: must be 1 to 240 frames a second", c.FPS)
 	case c.BitrateBPS < minBitrate:
-		return fmt.Errorf("bitrate of %d bit/s: must be at least %d", c.BitrateBPS, minBitrate)
+		return fmt.Errorf("bitrate %d: must be at least %d bit/s", c.BitrateBPS, minBitrate)
 	case c.OnFrame == nil:
-		return errors.New("capture without OnFrame")
+		return errors.New("OnFrame must be set")
 	}
 	return nil
 }
 
-// Below this a picture is no use to anybody.
+// minBitrate is the least for a useful picture.
 const minBitrate = 100_000
 
 // Frame is one encoded picture: an H.264 access unit in Annex B form, a VP8
@@ -74,9 +74,9 @@ const minBitrate = 100_000
 type Frame struct {
 	Data     []byte
 	Keyframe bool
-	PTS      time.Duration // since the start; goes on through pauses
+	PTS      time.Duration // since the start; pauses count
 	Duration time.Duration // at the full frame rate
-	Captured time.Time     // when the picture was taken from the display
+	Captured time.Time     // when the picture was read from the display
 }
 
 // Pipeline captures one display until it is closed.
@@ -87,26 +87,26 @@ type Pipeline struct {
 	video  *videoStream
 	start  time.Time
 
-	wake chan struct{} // the fields below have changed
+	wake chan struct{} // a field below has changed
 	out  chan struct{} // a frame came out of the encoder
 
 	mu       sync.Mutex
 	paused   bool
 	key      bool
-	bitrate  int // to set; 0 is no change
+	bitrate  int // to set; 0 means no change
 	captured time.Time
 	deliver  bool // frames go to OnFrame
-	stirred  bool // the display changed since Stirred was asked
-	listen   bool // somebody wants to hear of the next change
+	stirred  bool // the display changed since the last call of Stirred
+	listen   bool // the display must be asked for the next change
 	err      error
 
 	cancel context.CancelFunc
 	done   chan struct{}
 }
 
-// Start opens the display and the encoder, and captures until ctx ends or Close.
-// When it returns, a frame has come out of the encoder, so whatever cannot work
-// here is its error.
+// Start opens the display and the encoder, and captures until ctx ends or Close is
+// called. It returns after the encoder has encoded a frame, so everything that does
+// not work on this node is an error of Start.
 func Start(ctx context.Context, cfg Config) (*Pipeline, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
@@ -123,10 +123,10 @@ func Start(ctx context.Context, cfg Config) (*Pipeline, error) {
 	if err != nil {
 		return nil, err
 	}
-	failed := ErrNoEncoder
+	failed := errNoEncoder
 	for _, try := range tries {
 		p := &Pipeline{
-			cfg: cfg, log: log, screen: screen, start: time.Now(), paused: cfg.Paused, key: true,
+			cfg: cfg, log: log, screen: screen, start: time.Now(), key: true,
 			wake: make(chan struct{}, 1), out: make(chan struct{}, 1), done: make(chan struct{}),
 		}
 		if err = p.open(ctx, try); err == nil {
@@ -138,7 +138,7 @@ func Start(ctx context.Context, cfg Config) (*Pipeline, error) {
 			break
 		}
 		failed = fmt.Errorf("%w: %s: %w", failed, try.element, err)
-		log.Debug("encoder does not work here", "encoder", try.element, "err", err)
+		log.Debug("encoder does not work", "encoder", try.element, "error", err)
 	}
 	screen.close()
 	if ctx.Err() != nil {
@@ -147,11 +147,11 @@ func Start(ctx context.Context, cfg Config) (*Pipeline, error) {
 	return nil, failed
 }
 
-// firstFrame bounds how long an encoder may take to open its device and encode once.
+// firstFrame limits how long an encoder may take to open its device and encode once.
 const firstFrame = 5 * time.Second
 
-// open starts an encoder and encodes the picture that is there. Nobody gets
-// that frame: what counts is that encoder and memory are warm.
+// open starts an encoder and encodes the current picture. That frame is discarded:
+// it proves that the encoder works, and warms up encoder and memory.
 func (p *Pipeline) open(ctx context.Context, e encoder) error {
 	v, err := openVideo(e, params{p.screen.width, p.screen.height, p.cfg.FPS, p.cfg.BitrateBPS}, p.encoded)
 	if err != nil {
@@ -172,7 +172,7 @@ func (p *Pipeline) open(ctx context.Context, e encoder) error {
 		case <-v.failed:
 			err = v.failure()
 		case <-timeout.C:
-			err = errors.New("no frame came out")
+			err = errors.New("the encoder gave no frame in time")
 		case <-ctx.Done():
 			err = ctx.Err()
 		}
@@ -196,17 +196,17 @@ func (p *Pipeline) encoded(data []byte, key bool, duration time.Duration) {
 	}
 }
 
-// Keyframe asks that the next frame be a keyframe, and that it come at once.
-// Requests before it are one.
+// Keyframe makes the next frame a keyframe, at once. Several requests before it
+// count as one.
 func (p *Pipeline) Keyframe() { p.change(func() { p.key = true }) }
 
 // SetBitrate changes the encoder's target.
 func (p *Pipeline) SetBitrate(bps int) { p.change(func() { p.bitrate = max(bps, minBitrate) }) }
 
-// Pause stops capturing: no frames, no CPU.
+// Pause stops capturing. A paused pipeline uses no CPU.
 func (p *Pipeline) Pause() { p.change(func() { p.paused = true }) }
 
-// Resume goes on after Pause; the first frame comes at once and is a keyframe.
+// Resume continues after Pause. The first frame comes at once and is a keyframe.
 func (p *Pipeline) Resume() {
 	p.change(func() {
 		p.key = p.key || p.paused
@@ -214,8 +214,8 @@ func (p *Pipeline) Resume() {
 	})
 }
 
-// Stirred reports whether the display changed since it was last asked, also
-// during a pause. The first answer says nothing.
+// Stirred reports whether the display changed since the last call, also during a
+// pause. The first result means nothing.
 func (p *Pipeline) Stirred() (stirred bool) {
 	p.change(func() {
 		stirred, p.stirred, p.listen = p.stirred, false, true
@@ -257,7 +257,7 @@ func (p *Pipeline) run(ctx context.Context) {
 	defer close(p.done)
 	defer p.cancel()
 	err := p.loop(ctx)
-	// The encoder first: it still reads the picture.
+	// The encoder first: it still uses the picture.
 	p.video.close()
 	p.screen.close()
 	if ctx.Err() == nil {

@@ -4,8 +4,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// i420_size is how much a picture of even width and height takes. Lines are padded
-// to four bytes, as GStreamer takes them to be where nothing else is said.
+// i420_size is the size in bytes of a picture of even width and height. Lines are
+// padded to four bytes, as is GStreamer's default.
 size_t i420_size(int width, int height);
 
 // bgrx_to_i420 converts a picture of even width and height from 32-bit BGRx to

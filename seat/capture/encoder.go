@@ -6,24 +6,24 @@ import (
 	"slices"
 )
 
-// Codecs, as in the job's config and in SDP.
+// Codecs, as in the config of a job and in SDP.
 const (
 	H264 = "h264"
 	VP8  = "vp8"
 )
 
-// encoder is one way to encode: a GStreamer element and how to hold it to low
-// latency. All share: no B-frames and no lookahead, keyframes only when asked
-// (a keyframe costs ten times a frame, and a lost one is asked for again), and a
-// rate buffer of about a frame, so that a keyframe is small enough to be on the
-// wire before the next one is due.
+// encoder is one way to encode: a GStreamer element, and its settings for low
+// latency. All have in common: no B-frames and no lookahead; keyframes only on
+// request (a keyframe is as large as ten frames, and a browser requests one again if
+// it is lost); and a rate buffer of about one frame, so that a keyframe is small
+// enough to be sent before the next frame is due.
 type encoder struct {
 	element string
 	codec   string
 	// launch is the part of the pipeline from raw I420 to the encoded stream;
 	// the element's name in it is "enc".
 	launch func(p params) string
-	// bitrate is the property that holds the target, in units of bit/s.
+	// bitrate is the property that has the target, in units of bitrateUnit bit/s.
 	bitrate     string
 	bitrateUnit int
 }
@@ -32,22 +32,23 @@ type params struct {
 	width, height, fps, bps int
 }
 
-// frameMS is how much the rate buffer holds.
+// frameMS is the size of the rate buffer, in ms.
 func (p params) frameMS() int { return max(1500/p.fps, 20) }
 
-// threads for slices of one frame: on few cores the app needs them more.
+// threads is the number of threads for slices of one frame. If there are few cores,
+// the app needs them more.
 func threads() int { return min(max(runtime.NumCPU()/2, 1), 4) }
 
-// h264Caps keeps to what every browser decodes without delay. Annex B with
-// whole access units is what the packetizer takes.
+// h264Caps is what every browser decodes without delay. The packetizer needs Annex B
+// with whole access units.
 const h264Caps = "video/x-h264,profile=constrained-baseline,stream-format=byte-stream,alignment=au"
 
-const never = 1 << 30 // frames between unasked keyframes
+const never = 1 << 30 // frames between keyframes that nobody requested
 
 // encoders, best first within a codec.
 var encoders = []encoder{
 	{
-		// Not run here: it needs an NVIDIA GPU and its driver.
+		// Not tested: it needs an NVIDIA GPU with an encoder, and its driver.
 		element: "nvh264enc", codec: H264, bitrate: "bitrate", bitrateUnit: 1000,
 		launch: func(p params) string {
 			return fmt.Sprintf("videoconvert ! video/x-raw,format=NV12 ! nvh264enc name=enc preset=low-latency-hp rc-mode=cbr "+
@@ -56,7 +57,7 @@ var encoders = []encoder{
 		},
 	},
 	{
-		// Not run here: it needs a GPU with VA-API.
+		// Not tested: it needs a GPU with VA-API.
 		element: "vah264enc", codec: H264, bitrate: "bitrate", bitrateUnit: 1000,
 		launch: func(p params) string {
 			return fmt.Sprintf("videoconvert ! video/x-raw,format=NV12 ! vah264enc name=enc rate-control=cbr b-frames=0 ref-frames=1 "+
@@ -92,13 +93,13 @@ var encoders = []encoder{
 	},
 }
 
-// candidates lists the encoders to try for a config, best first.
+// candidates are the encoders to try for a config, best first.
 func candidates(codec, name string) ([]encoder, error) {
 	if name == "" || name == "auto" {
 		found := slices.Clone(encoders)
 		found = slices.DeleteFunc(found, func(e encoder) bool { return e.codec != codec })
 		if len(found) == 0 {
-			return nil, fmt.Errorf("codec %q is unknown: use %q or %q", codec, H264, VP8)
+			return nil, fmt.Errorf("codec %q must be one of %q, %q", codec, H264, VP8)
 		}
 		return found, nil
 	}
@@ -110,5 +111,5 @@ func candidates(codec, name string) ([]encoder, error) {
 			return []encoder{e}, nil
 		}
 	}
-	return nil, fmt.Errorf("encoder %q is unknown: use \"auto\"", name)
+	return nil, fmt.Errorf("unknown encoder %q: use \"auto\"", name)
 }

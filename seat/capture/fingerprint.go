@@ -9,15 +9,15 @@ import (
 	"github.com/go-gst/go-gst/gst"
 )
 
-// Facts is what this machine can capture with.
+// Facts say what this node can capture with.
 type Facts struct {
 	GStreamer string   // version
-	Encoders  []string // elements that really encode here, best first
-	Problems  []string // why it cannot, each with what to do; empty is healthy
+	Encoders  []string // elements that encoded frames on this node, best first
+	Problems  []string // why it cannot capture, and what to do; empty is healthy
 }
 
-// Fingerprint tries every encoder with a few frames, in this process: a GPU driver
-// that crashes takes the caller along, so call it from a process made for it.
+// Fingerprint tries every encoder with a few frames. It runs in this process, and a
+// GPU driver that crashes ends the process: call it from a separate one.
 func Fingerprint(ctx context.Context) (Facts, error) {
 	initGStreamer()
 	var f Facts
@@ -42,7 +42,7 @@ func Fingerprint(ctx context.Context) (Facts, error) {
 		}
 	}
 	if len(f.Encoders) == 0 {
-		f.Problems = append(f.Problems, ErrNoEncoder.Error())
+		f.Problems = append(f.Problems, errNoEncoder.Error())
 	}
 	return f, nil
 }
@@ -74,12 +74,12 @@ func try(ctx context.Context, e encoder) error {
 		select {
 		case key := <-out:
 			if i == 2 && !key {
-				return errors.New("it makes no keyframe when asked")
+				return errors.New("it makes no keyframe on request")
 			}
 		case <-v.failed:
 			return v.failure()
 		case <-timeout.C:
-			return errors.New("no frame came out")
+			return errors.New("it gave no frame in time")
 		case <-ctx.Done():
 			return ctx.Err()
 		}

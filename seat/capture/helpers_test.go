@@ -2,7 +2,6 @@ package capture
 
 import (
 	"context"
-	"encoding/binary"
 	"os/exec"
 	"syscall"
 	"testing"
@@ -11,7 +10,7 @@ import (
 	"github.com/nearcast/nearcast/internal/testkit"
 )
 
-// needs skips a test where a program is missing.
+// needs skips a test if a program is missing.
 func needs(t testing.TB, programs ...string) {
 	t.Helper()
 	for _, p := range programs {
@@ -21,7 +20,7 @@ func needs(t testing.TB, programs ...string) {
 	}
 }
 
-// asUser is who runs the next spawned program; nil is this user.
+// asUser is the user that runs the next spawned program; nil is this user.
 var asUser *syscall.Credential
 
 // spawn starts a program that ends with the test.
@@ -39,7 +38,7 @@ func xvfb(t testing.TB, args ...string) (display string, server *exec.Cmd) {
 
 // painter draws on a display's root window.
 type painter struct {
-	x  *xconn
+	x  *xclient
 	gc uint32
 }
 
@@ -56,17 +55,17 @@ func paintWith(t testing.TB, display, authority string) *painter {
 	}
 	t.Cleanup(x.close)
 	p := &painter{x: x, gc: x.newID()}
-	if _, err := x.send(xrequest(55, 0, p.gc, x.root, 0)); err != nil { // CreateGC
+	if _, err := x.send(xrequest(55, 0, p.gc, x.setup.Root, 0)); err != nil { // CreateGC
 		t.Fatal(err)
 	}
 	return p
 }
 
-// fill paints a rectangle and returns when the server has done it.
+// fill paints a rectangle, and returns after the server has done it.
 func (p *painter) fill(t testing.TB, color uint32, x, y, width, height int) {
 	t.Helper()
 	const foreground = 1 << 2
-	rect := xrequest(70, 0, p.x.root, p.gc, uint32(x)|uint32(y)<<16, uint32(width)|uint32(height)<<16)
+	rect := xrequest(70, 0, p.x.setup.Root, p.gc, uint32(x)|uint32(y)<<16, uint32(width)|uint32(height)<<16)
 	seq, err := p.x.send(xrequest(56, 0, p.gc, foreground, color), rect, xrequest(43, 0))
 	if err == nil {
 		_, err = p.x.wait(seq)
@@ -79,7 +78,7 @@ func (p *painter) fill(t testing.TB, color uint32, x, y, width, height int) {
 // warp moves the pointer.
 func (p *painter) warp(t testing.TB, x, y int) {
 	t.Helper()
-	seq, err := p.x.send(xrequest(41, 0, 0, p.x.root, 0, 0, uint32(x)|uint32(y)<<16), xrequest(43, 0))
+	seq, err := p.x.send(xrequest(41, 0, 0, p.x.setup.Root, 0, 0, uint32(x)|uint32(y)<<16), xrequest(43, 0))
 	if err == nil {
 		_, err = p.x.wait(seq)
 	}
@@ -132,15 +131,4 @@ func nalTypes(data []byte) (types []int) {
 		}
 	}
 	return types
-}
-
-// xauthority writes a cookie file for a display's number.
-func xauthority(number, cookie string) []byte {
-	var b []byte
-	b = binary.BigEndian.AppendUint16(b, 256)
-	for _, s := range []string{"host", number, cookieName, cookie} {
-		b = binary.BigEndian.AppendUint16(b, uint16(len(s)))
-		b = append(b, s...)
-	}
-	return b
 }

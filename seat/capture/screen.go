@@ -9,20 +9,22 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nearcast/nearcast/seat/display/x11"
 )
 
-// screen reads the picture of a display and says when it changed.
+// screen reads the picture of a display and reports when it changed.
 //
-// The picture comes by shared memory (MIT-SHM), or where the server cannot have
-// ours, by the socket. Changes are told by the server (DAMAGE for the picture,
-// XFIXES for the cursor's shape, XINPUT for its motion), so that a still picture
-// costs nothing and a change is captured at once instead of at the next tick.
+// The picture comes by shared memory (MIT-SHM), or by the socket if the server
+// cannot use our memory. The server reports changes (DAMAGE for the picture, XFIXES
+// for the cursor's shape, XINPUT for its motion). So a still picture costs nothing,
+// and a change is captured at once instead of at the next tick.
 type screen struct {
-	x             *xconn
+	x             *xclient
 	width, height int // even
 	stride        int
 
-	shm    []byte // nil where there is no shared memory
+	shm    []byte // nil without shared memory
 	shmSeg uint32
 	shmExt xextension
 
@@ -31,8 +33,8 @@ type screen struct {
 	damage                        uint32
 
 	changed     chan struct{} // has one element after a change
-	cursorStale atomic.Bool   // the cursor has another shape
-	visible     atomic.Bool   // the cursor can be seen, so its motion is a change
+	cursorStale atomic.Bool   // the cursor has got another shape
+	visible     atomic.Bool   // the cursor is visible, so its motion is a change
 	cursor      cursorImage
 }
 
@@ -49,31 +51,42 @@ func openScreen(cfg Config, log *slog.Logger) (*screen, error) {
 		return nil, err
 	}
 	s.x = x
-	if x.width != cfg.Width || x.height != cfg.Height {
+	if err := checkPicture(x.setup, cfg.Width, cfg.Height); err != nil {
 		s.close()
-		return nil, fmt.Errorf("display %s is %dx%d, not %dx%d as configured",
-			cfg.Display, x.width, x.height, cfg.Width, cfg.Height)
+		return nil, fmt.Errorf("capture display %s: %w", cfg.Display, err)
 	}
-	s.width, s.height, s.stride = x.width&^1, x.height&^1, 4*x.width
-	if s.width == 0 || s.height == 0 {
-		s.close()
-		return nil, errors.New("the display is too small")
-	}
+	s.width, s.height, s.stride = x.setup.Width&^1, x.setup.Height&^1, 4*x.setup.Width
 	if err := s.watch(); err != nil {
 		s.close()
 		return nil, fmt.Errorf("watch display %s: %w", cfg.Display, err)
 	}
 	if err := s.share(); err != nil {
-		log.Warn("no shared memory with the display: capturing costs more", "display", cfg.Display, "err", err)
+		log.Warn("no shared memory with the display, capturing costs more CPU", "display", cfg.Display, "error", err)
 	}
 	return s, nil
 }
 
-// event runs on the connection's reader. nil is the end of the connection.
+// checkPicture says what is wrong with the display's pictures: they must be BGRx,
+// of the size that is configured.
+func checkPicture(s x11.Setup, width, height int) error {
+	switch {
+	case s.Width != width || s.Height != height:
+		return fmt.Errorf("it has %dx%d pixels, not %dx%d as configured", s.Width, s.Height, width, height)
+	case s.BigEndian:
+		return errors.New("its pictures are big-endian")
+	case s.Depth != 24 && s.Depth != 32:
+		return fmt.Errorf("it has depth %d: start it with depth 24", s.Depth)
+	case s.BitsPerPixel != 32:
+		return fmt.Errorf("it has %d bits a pixel instead of 32", s.BitsPerPixel)
+	}
+	return nil
+}
+
+// event runs on the connection's reader. A nil packet is the end of the connection.
 func (s *screen) event(packet []byte) {
 	if packet != nil {
 		switch kind := packet[0] & 0x7f; {
-		case kind == xGenericEvent: // the only one selected is raw motion
+		case kind == xGenericEvent: // only raw motion is selected
 			if !s.visible.Load() {
 				return
 			}
@@ -99,7 +112,7 @@ func (s *screen) watch() error {
 		if _, err = s.x.call(xrequest(s.fixesExt.opcode, 0, 4, 0)); err != nil { // QueryVersion
 			return err
 		}
-		if _, err = s.x.send(xrequest(s.fixesExt.opcode, 3, s.x.root, 1)); err != nil { // SelectCursorInput
+		if _, err = s.x.send(xrequest(s.fixesExt.opcode, 3, s.x.setup.Root, 1)); err != nil { // SelectCursorInput
 			return err
 		}
 		s.hasFixes = true
@@ -108,12 +121,12 @@ func (s *screen) watch() error {
 	if s.damageExt, ok, err = s.x.extension("DAMAGE"); err != nil {
 		return err
 	} else if !ok {
-		return errors.New("it has no DAMAGE extension")
+		return errors.New("the server has no DAMAGE extension")
 	}
 	if _, err = s.x.call(xrequest(s.damageExt.opcode, 0, 1, 1)); err != nil { // QueryVersion
 		return err
 	}
-	// Without XInput 2 the cursor moves only when the picture changes.
+	// Without XInput 2, a motion of the cursor is seen with the next change only.
 	if s.inputExt, ok, err = s.x.extension("XInputExtension"); err != nil {
 		return err
 	} else if ok && s.hasFixes {
@@ -121,26 +134,26 @@ func (s *screen) watch() error {
 			return err
 		}
 		const rawMotion, allMasters = 1 << 17, 1
-		if _, err = s.x.send(xrequest(s.inputExt.opcode, 46, s.x.root, 1, allMasters|1<<16, rawMotion)); err != nil { // XISelectEvents
+		if _, err = s.x.send(xrequest(s.inputExt.opcode, 46, s.x.setup.Root, 1, allMasters|1<<16, rawMotion)); err != nil { // XISelectEvents
 			return err
 		}
 	}
 	s.damage = s.x.newID()
 	const nonEmpty = 3
-	_, err = s.x.send(xrequest(s.damageExt.opcode, 1, s.damage, s.x.root, nonEmpty)) // Create
+	_, err = s.x.send(xrequest(s.damageExt.opcode, 1, s.damage, s.x.setup.Root, nonEmpty)) // Create
 	return err
 }
 
-// share makes a memory segment that this process and the server both see. It
-// is marked for removal before the server knows it, so that it outlives nobody.
+// share makes a memory segment for this process and the server. It is marked for
+// removal at once, so it goes with the last process that uses it.
 func (s *screen) share() error {
 	ext, ok, err := s.x.extension("MIT-SHM")
 	if err != nil {
 		return err
 	} else if !ok {
-		return errors.New("the display has no MIT-SHM extension")
+		return errors.New("the server has no MIT-SHM extension")
 	}
-	id, err := unix.SysvShmGet(unix.IPC_PRIVATE, s.stride*s.x.height, unix.IPC_CREAT|0o600)
+	id, err := unix.SysvShmGet(unix.IPC_PRIVATE, s.stride*s.x.setup.Height, unix.IPC_CREAT|0o600)
 	if err != nil {
 		return fmt.Errorf("make shared memory: %w", err)
 	}
@@ -162,7 +175,7 @@ func (s *screen) share() error {
 		_, err = s.x.call(xrequest(43, 0)) // GetInputFocus, which has one, and fails with Attach
 	}
 	if err != nil {
-		// Attach's error came before the reply, which is skipped by its number.
+		// wait skips the reply that follows Attach's error, by its number.
 		unix.SysvShmDetach(mem)
 		return fmt.Errorf("share memory with the display: %w", err)
 	}
@@ -170,7 +183,7 @@ func (s *screen) share() error {
 	return nil
 }
 
-// allowServer gives the segment to the server's user, if that is another one.
+// allowServer gives the segment to the server's user, if it is another one.
 func (s *screen) allowServer(id int) error {
 	raw, err := s.x.conn.SyscallConn()
 	if err != nil {
@@ -194,34 +207,34 @@ func (s *screen) allowServer(id int) error {
 	return err
 }
 
-// listen has the server tell of the next change. It tells of one only, until
-// the picture is taken or it is asked again.
+// listen makes the server report the next change. It reports one only, until the
+// picture is read or listen is called again.
 func (s *screen) listen() error {
 	_, err := s.x.send(xrequest(s.damageExt.opcode, 3, s.damage, 0, 0)) // Subtract
 	return err
 }
 
-// grab returns the picture as it is now, BGRx with the cursor in it, valid
-// until the next grab.
+// grab returns the current picture, BGRx with the cursor in it. It is valid until
+// the next grab.
 func (s *screen) grab() ([]byte, error) {
 	if s.cursorStale.Swap(false) {
 		if err := s.fetchCursor(); err != nil {
 			return nil, err
 		}
 	}
-	// Damage is taken off before the picture is read: what changes in between
-	// is told again. All in one round trip.
+	// Damage is cleared before the picture is read, so a change in between is
+	// reported again. All requests are one round trip.
 	const zPixmap = 2
 	requests := [][]byte{xrequest(s.damageExt.opcode, 3, s.damage, 0, 0)} // Subtract
 	pointer := s.visible.Load()
 	if pointer {
-		requests = append(requests, xrequest(38, 0, s.x.root)) // QueryPointer
+		requests = append(requests, xrequest(38, 0, s.x.setup.Root)) // QueryPointer
 	}
-	size := uint32(s.x.width) | uint32(s.x.height)<<16
+	size := uint32(s.x.setup.Width) | uint32(s.x.setup.Height)<<16
 	if s.shm != nil {
-		requests = append(requests, xrequest(s.shmExt.opcode, 4, s.x.root, 0, size, ^uint32(0), zPixmap, s.shmSeg, 0))
+		requests = append(requests, xrequest(s.shmExt.opcode, 4, s.x.setup.Root, 0, size, ^uint32(0), zPixmap, s.shmSeg, 0))
 	} else {
-		requests = append(requests, xrequest(73, zPixmap, s.x.root, 0, size, ^uint32(0)))
+		requests = append(requests, xrequest(73, zPixmap, s.x.setup.Root, 0, size, ^uint32(0)))
 	}
 	seq, err := s.x.send(requests...)
 	if err != nil {
@@ -239,14 +252,14 @@ func (s *screen) grab() ([]byte, error) {
 	}
 	picture := s.shm
 	if picture == nil {
-		if picture = reply[32:]; len(picture) < s.stride*s.x.height {
-			return nil, errors.New("the display sent a short picture")
+		if picture = reply[32:]; len(picture) < s.stride*s.x.setup.Height {
+			return nil, errors.New("the server sent an incomplete picture")
 		}
 	}
 	if pointer {
 		x := int(int16(binary.LittleEndian.Uint16(where[16:])))
 		y := int(int16(binary.LittleEndian.Uint16(where[18:])))
-		s.cursor.blend(picture, s.stride, s.x.width, s.x.height, x, y)
+		s.cursor.blend(picture, s.stride, s.x.setup.Width, s.x.setup.Height, x, y)
 	}
 	return picture, nil
 }
@@ -264,7 +277,7 @@ func (s *screen) fetchCursor() error {
 		argb:   reply[32:],
 	}
 	if len(c.argb) < 4*c.width*c.height {
-		return errors.New("the display sent a short cursor")
+		return errors.New("the server sent an incomplete cursor")
 	}
 	seen := false
 	for i := 3; i < 4*c.width*c.height && !seen; i += 4 {
@@ -275,6 +288,7 @@ func (s *screen) fetchCursor() error {
 	return nil
 }
 
+// blend draws the cursor at x, y into a picture.
 func (c *cursorImage) blend(picture []byte, stride, width, height, x, y int) {
 	x, y = x-c.hotX, y-c.hotY
 	for row := max(0, -y); row < c.height && y+row < height; row++ {
@@ -302,5 +316,5 @@ func (s *screen) close() {
 	}
 }
 
-// pixels is the address of a picture for C.
+// pixels is the address of a picture, for C.
 func pixels(picture []byte) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(picture)) }

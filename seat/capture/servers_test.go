@@ -17,7 +17,7 @@ import (
 	"github.com/nearcast/nearcast/seat/display"
 )
 
-// seatDisplay is a display as a seat has it, and how to capture it.
+// seatDisplay is a display as a seat has it, and the Config to capture it.
 func seatDisplay(t testing.TB, server wire.XServer, width, height int, onFrame func(Frame)) (*display.Display, Config) {
 	t.Helper()
 	d, err := display.Start(t.Context(), display.Config{Width: width, Height: height, Server: server, AuthDir: t.TempDir(), Dir: t.TempDir()})
@@ -30,8 +30,8 @@ func seatDisplay(t testing.TB, server wire.XServer, width, height int, onFrame f
 	return d, cfg
 }
 
-// TestServers decodes the picture of each kind of display, of a width that no
-// encoder and no graphics card likes.
+// TestServers decodes the picture of each kind of display, of a width that is not a
+// multiple of 16.
 func TestServers(t *testing.T) {
 	testkit.EachDisplay(t, func(t *testing.T, server wire.XServer) {
 		t.Cleanup(func() { goleak.VerifyNone(t) })
@@ -62,7 +62,7 @@ func TestServers(t *testing.T) {
 			pixel := picture[4*(at[1]*width+at[0]):]
 			for i := range want {
 				if d := int(pixel[i]) - want[i]; d < -12 || d > 12 {
-					t.Errorf("at %v the picture has %v, painted was %v (blue, green, red)", at, pixel[:3], want)
+					t.Errorf("at %v the picture has %v, want %v (blue, green, red)", at, pixel[:3], want)
 					break
 				}
 			}
@@ -70,7 +70,7 @@ func TestServers(t *testing.T) {
 	})
 }
 
-// serverCPU is what a process has used, in ticks of 10 ms.
+// serverCPU is the CPU time that a process has used, in steps of 10 ms.
 func serverCPU(b *testing.B, pid int) time.Duration {
 	b.Helper()
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
@@ -89,9 +89,9 @@ func serverCPU(b *testing.B, pid int) time.Duration {
 	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
-// BenchmarkServers is what a moving picture costs with each kind of display: this
-// process captures and encodes, the server paints and hands out. Xorg has the
-// driver dummy, so this says nothing of a GPU.
+// BenchmarkServers measures the CPU time of a moving picture with each kind of
+// display: this process captures and encodes, the server draws. Xorg has the driver
+// dummy, so this says nothing about a GPU.
 func BenchmarkServers(b *testing.B) {
 	testapp := filepath.Join(b.TempDir(), "testapp")
 	testkit.Must(b, testkit.Build(b.Context(), "dev/testapp", testapp))

@@ -1,33 +1,31 @@
-// Package display is the screen of one seat: an X server that nobody but the
-// seat can use, and the window manager its application needs. The server is
-// Xvfb, where OpenGL is software, or Xorg with the driver of a GPU.
+// Package display is the screen of one seat: an X server that only the seat can
+// use, and the window manager that its application needs. The server is Xvfb,
+// which renders OpenGL in software, or Xorg with the driver of a GPU.
 //
 //	d, err := display.Start(ctx, display.Config{Width: 1280, Height: 720, AuthDir: dir})
-//	…
-//	start the application with d.Env()
-//	err = d.WaitWindow(ctx) // a window covers the screen: there is a picture to stream
+//	… start the application with d.Env() …
+//	err = d.WaitWindow(ctx) // there is a picture to stream
 //	…
 //	d.Close()
 //
-// The server listens on a unix socket in the file system, because an isolated
-// application sits in another network namespace and sees no abstract socket.
-// Whoever connects must know a cookie that Start makes and writes to a file in
-// Config.AuthDir; there is no other access. Xvfb runs as the application's user;
-// Xorg as this process's, which is root where a GPU is, and keeps what it reads
-// and writes in Config.Dir, out of the application's reach.
+// The server listens on a Unix socket in the file system: an isolated application
+// is in another network namespace and does not see abstract sockets. A client must
+// know the cookie that Start writes to a file in Config.AuthDir; there is no other
+// access. Xvfb runs as the application's user. Xorg runs as the user of this
+// process, which is root where there is a GPU, and keeps its files in Config.Dir,
+// out of the application's reach.
 //
-// The server is gone, with its lock and its socket, when Close returns, and also
-// when the process that started it is killed at any moment.
+// The server, its lock and its socket are gone when Close returns, and also after
+// the process that started it was killed.
 //
-// The window manager has one idea: the application's main window is the screen.
-// See wm.go for what it does with the others.
+// The window manager gives the application's main window the whole screen, and
+// keeps the keyboard where a person expects it.
 package display
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"image"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -39,29 +37,29 @@ import (
 	"github.com/nearcast/nearcast/seat/display/x11"
 )
 
-// ErrServerDied is returned where the display server ended unasked.
-var ErrServerDied = errors.New("display server died")
+// errServerDied says that the display server ended by itself.
+var errServerDied = errors.New("display server died")
 
-// MaxSide is the largest width or height of a screen in pixels.
-const MaxSide = 16384
+// maxSide is the largest width or height of a screen in pixels.
+const maxSide = 16384
 
-// Config says what screen to make.
+// Config describes the screen to make.
 type Config struct {
-	// Width and Height are in pixels. Xorg's drivers have least sizes of their
-	// own: 128 lines, with dummy.
+	// Width and Height are in pixels. Drivers of Xorg have minimum sizes: dummy
+	// needs 128 lines.
 	Width, Height int
 	// Server is the X server; the zero value is Xvfb.
 	Server wire.XServer
-	// Dir is where Xorg finds its configuration and cookie, and leaves its log
-	// (LogFile). Nobody but this process's user should be able to reach it.
+	// Dir is where Xorg finds its configuration and cookie, and writes its log
+	// (LogFile). Only the user of this process should be able to reach it.
 	Dir string
-	// AuthDir is where the cookie file is written. The application's user must
-	// be able to reach it, and nobody else should.
+	// AuthDir is where the cookie file is written. Only the application's user
+	// should be able to reach it.
 	AuthDir string
-	// Credential is the user who owns the cookie file, and runs Xvfb: the
-	// application's. Nil is the user of this process.
+	// Credential is the application's user: it owns the cookie file, and Xvfb
+	// runs as it. Nil is the user of this process.
 	Credential *syscall.Credential
-	// Log gets what the server prints, at debug level. Nil is slog.Default().
+	// Log gets the lines that the server prints, at debug level. Nil is slog.Default().
 	Log *slog.Logger
 }
 
@@ -72,7 +70,7 @@ type Display struct {
 	srv       *server
 	wm        *manager
 	authority string
-	files     []string // to be removed at the end
+	files     []string // that Close removes
 
 	closeOnce sync.Once
 }
@@ -80,8 +78,8 @@ type Display struct {
 // Start starts a server and its window manager. The context bounds the start
 // only; the server runs until Close.
 func Start(ctx context.Context, cfg Config) (*Display, error) {
-	if cfg.Width < 1 || cfg.Height < 1 || cfg.Width > MaxSide || cfg.Height > MaxSide {
-		return nil, fmt.Errorf("display size %dx%d: each side must be 1 to %d pixels", cfg.Width, cfg.Height, MaxSide)
+	if cfg.Width < 1 || cfg.Height < 1 || cfg.Width > maxSide || cfg.Height > maxSide {
+		return nil, fmt.Errorf("display size %dx%d: each side must be 1 to %d pixels", cfg.Width, cfg.Height, maxSide)
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
@@ -103,12 +101,10 @@ func Start(ctx context.Context, cfg Config) (*Display, error) {
 	d.files = append(d.files, d.authority)
 	authority := d.authority
 	if cfg.Server.Server == wire.ServerXorg {
-		more, err := d.writeXorgFiles(cookie)
-		if err != nil {
+		if authority, err = d.writeXorgFiles(cookie); err != nil {
 			d.removeFiles()
 			return nil, err
 		}
-		authority = more
 	}
 	if d.srv, err = startServer(ctx, cfg, authority); err != nil {
 		d.removeFiles()
@@ -118,10 +114,10 @@ func Start(ctx context.Context, cfg Config) (*Display, error) {
 		d.Close()
 		return nil, fmt.Errorf("start window manager: %w", err)
 	}
-	// A driver may know better what the monitor wants that it found.
+	// A driver may follow a monitor that it found instead of the configuration.
 	if w, h := int(d.wm.width), int(d.wm.height); w != cfg.Width || h != cfg.Height {
 		d.Close()
-		return nil, fmt.Errorf("%s made a screen of %dx%d instead of %dx%d: does a monitor at the GPU want it? A driver option can have it ignored", d.Server(), w, h, cfg.Width, cfg.Height)
+		return nil, fmt.Errorf("%s made a screen of %dx%d instead of %dx%d: if a monitor at the GPU is the reason, set a driver option that ignores it", d.Server(), w, h, cfg.Width, cfg.Height)
 	}
 	return d, nil
 }
@@ -138,7 +134,7 @@ func (d *Display) Env() []string {
 	return []string{"DISPLAY=" + d.Name(), "XAUTHORITY=" + d.authority}
 }
 
-// Server is what the display is made of, for people: "Xvfb", "Xorg nvidia".
+// Server names the kind of server for operators: "Xvfb", "Xorg nvidia".
 func (d *Display) Server() string {
 	if d.cfg.Server.Server == wire.ServerXorg {
 		return d.srv.name + " " + d.cfg.Server.Driver
@@ -147,7 +143,7 @@ func (d *Display) Server() string {
 }
 
 // Devices are patterns of the device files that a client must be able to open
-// in order to draw as the server does; none with Xvfb.
+// to render on the GPU as the server does; none with Xvfb.
 func (d *Display) Devices() []string {
 	if d.cfg.Server.Server == wire.ServerXorg {
 		return []string{"/dev/nvidia*", "/dev/dri/renderD*"}
@@ -164,8 +160,9 @@ func (d *Display) Done() <-chan struct{} { return d.srv.done }
 // Err says why the server ended; nil while it runs and after Close.
 func (d *Display) Err() error { return d.srv.err() }
 
-// WaitWindow returns when the application's main window is viewable. It covers
-// the whole screen then, unless it has one size only: such a window is centred.
+// WaitWindow returns when the application's main window can be seen and has the
+// keyboard. It covers the whole screen, unless it has one size only: then it is
+// centred.
 func (d *Display) WaitWindow(ctx context.Context) error {
 	select {
 	case <-d.wm.shown:
@@ -176,18 +173,11 @@ func (d *Display) WaitWindow(ctx context.Context) error {
 		}
 		return fmt.Errorf("wait for a window: %w", os.ErrClosed)
 	case <-d.wm.done:
-		return fmt.Errorf("wait for a window: the window manager lost the display")
+		return errors.New("wait for a window: the window manager lost its connection to the display")
 	case <-ctx.Done():
 		return fmt.Errorf("wait for a window: %w", ctx.Err())
 	}
 }
-
-// RequestClose asks every window to close, as a person does by its close
-// button. Windows that do not know the question are left alone.
-func (d *Display) RequestClose() error { return d.wm.requestClose() }
-
-// Screenshot is the picture on the screen now.
-func (d *Display) Screenshot() (image.Image, error) { return d.wm.screenshot() }
 
 // Close ends the server and removes its lock, socket and cookie files.
 func (d *Display) Close() error {
@@ -197,7 +187,7 @@ func (d *Display) Close() error {
 		}
 		d.srv.stop()
 		if d.wm != nil {
-			<-d.wm.done // the connection is gone with the server, at the latest
+			<-d.wm.done // its connection ends with the server at the latest
 		}
 		d.removeFiles()
 	})

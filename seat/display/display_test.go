@@ -23,7 +23,7 @@ func entryNeedsTheCookie(t *testing.T, server wire.XServer) {
 	d := start(t, server)
 	if conn, err := x11.Dial(d.Name(), ""); err == nil {
 		conn.Close()
-		t.Fatal("a client without the cookie was let in")
+		t.Fatal("a client without the cookie could connect")
 	}
 	wrong := filepath.Join(t.TempDir(), "auth")
 	if err := x11.WriteAuthority(wrong, x11.NewCookie(), os.Getuid(), os.Getgid()); err != nil {
@@ -31,7 +31,7 @@ func entryNeedsTheCookie(t *testing.T, server wire.XServer) {
 	}
 	if conn, err := x11.Dial(d.Name(), wrong); err == nil {
 		conn.Close()
-		t.Fatal("a client with a wrong cookie was let in")
+		t.Fatal("a client with a wrong cookie could connect")
 	}
 	info, err := os.Stat(d.Authority())
 	if err != nil {
@@ -63,21 +63,21 @@ func runsAsAnotherUser(t *testing.T, server wire.XServer) {
 	}
 	want := "Uid:\t65534\t65534\t65534"
 	if server.Server == wire.ServerXorg {
-		want = "Uid:\t0\t0\t0" // the GPU and the console are root's
+		want = "Uid:\t0\t0\t0" // the GPU and the console need root
 	}
 	if !strings.Contains(string(status), want) {
-		t.Errorf("server runs as somebody else:\n%s", status)
+		t.Errorf("the server runs as another user:\n%s", status)
 	}
 	info, err := os.Stat(d.Authority())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if uid := info.Sys().(*syscall.Stat_t).Uid; uid != 65534 {
-		t.Errorf("the cookie is user %d's", uid)
+		t.Errorf("user %d owns the cookie file", uid)
 	}
 	env, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", d.PID()))
 	if strings.Contains(string(env), "HOME=") {
-		t.Errorf("server has our environment: %q", env)
+		t.Errorf("the server has our environment: %q", env)
 	}
 }
 
@@ -128,7 +128,7 @@ func closeLeavesNothing(t *testing.T, server wire.XServer) {
 	}
 	files = append(files, fmt.Sprintf("/tmp/.X%d-lock", n)) // not every server makes one
 	d.Close()
-	d.Close() // again is harmless
+	d.Close() // a second time does nothing
 	if err := d.Err(); err != nil {
 		t.Errorf("Err after Close: %v", err)
 	}
@@ -142,14 +142,14 @@ func closeLeavesNothing(t *testing.T, server wire.XServer) {
 	}
 }
 
-func TestServerDeathIsTold(t *testing.T) { testkit.EachDisplay(t, serverDeathIsTold) }
+func TestServerDies(t *testing.T) { testkit.EachDisplay(t, serverDies) }
 
-func serverDeathIsTold(t *testing.T, server wire.XServer) {
+func serverDies(t *testing.T, server wire.XServer) {
 	d := start(t, server)
 	syscall.Kill(d.PID(), syscall.SIGKILL)
 	err := d.WaitWindow(within(t))
 	<-d.Done()
-	if !errors.Is(d.Err(), ErrServerDied) {
+	if !errors.Is(d.Err(), errServerDied) {
 		t.Errorf("Err: %v", d.Err())
 	}
 	if err == nil {

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jezek/xgb/xproto"
+
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -20,7 +22,7 @@ import (
 const (
 	testWidth  = 640
 	testHeight = 360
-	// The least that every server takes.
+	// The smallest screen that every server accepts.
 	leastWidth, leastHeight = 160, 128
 )
 
@@ -72,7 +74,7 @@ type event struct {
 	Width, Height int
 }
 
-// next reads events of the test application up to one of a type.
+// next reads events of the test application until one has the type.
 func next(t *testing.T, out *bufio.Scanner, what string) event {
 	t.Helper()
 	for out.Scan() {
@@ -88,7 +90,7 @@ func next(t *testing.T, out *bufio.Scanner, what string) event {
 	return event{}
 }
 
-// press clicks into the middle of the screen, as XTEST does.
+// press clicks in the middle of the screen by XTEST.
 func press(t *testing.T, d *Display) {
 	t.Helper()
 	cmd := exec.CommandContext(within(t), "xdotool", "mousemove", "320", "180", "click", "1")
@@ -108,17 +110,31 @@ func bright(img image.Image, x, y int) bool {
 func waitPicture(t *testing.T, d *Display, what string, ok func(image.Image) bool) {
 	t.Helper()
 	testkit.Until(t, what, func() bool {
-		img, err := d.Screenshot()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return ok(img)
+		return ok(screenshot(t, d))
 	})
+}
+
+// screenshot is the picture on the screen now.
+func screenshot(t *testing.T, d *Display) image.Image {
+	t.Helper()
+	r, err := xproto.GetImage(d.wm.conn, xproto.ImageFormatZPixmap, xproto.Drawable(d.wm.root),
+		0, 0, d.wm.width, d.wm.height, 0xffffffff).Reply()
+	if err != nil {
+		t.Fatalf("get image: %v", err)
+	}
+	img := image.NewRGBA(image.Rect(0, 0, int(d.wm.width), int(d.wm.height)))
+	if len(r.Data) < len(img.Pix) {
+		t.Fatalf("get image: %d bytes for %v", len(r.Data), img.Rect)
+	}
+	for i := 0; i < len(img.Pix); i += 4 {
+		img.Pix[i], img.Pix[i+1], img.Pix[i+2], img.Pix[i+3] = r.Data[i+2], r.Data[i+1], r.Data[i], 0xff
+	}
+	return img
 }
 
 func le32(v uint32) []byte { return []byte{byte(v), byte(v >> 8), byte(v >> 16), byte(v >> 24)} }
 
-// zombie reports whether a process has ended and only waits for its parent.
+// zombie reports whether a process is gone, or has ended and waits for its parent.
 func zombie(pid int) bool {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return err != nil || strings.Contains(string(b), ") Z ")

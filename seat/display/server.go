@@ -20,17 +20,18 @@ import (
 	"github.com/nearcast/nearcast/seat/display/x11"
 )
 
-// stopTimeout is how long a server has to end by itself.
+// stopTimeout is how long a server may take to end after SIGTERM.
 const stopTimeout = 3 * time.Second
 
-// program is an X server to run: all in which one kind differs from another.
+// program is an X server to run: all that differs between kinds of servers.
 type program struct {
-	name string // as people know it
+	name string // for messages
 	path string
-	args []string // beside those that every X server gets
+	args []string // in addition to those that every X server gets
 	user *syscall.Credential
-	// tell makes of what a server that ended printed what people should hear.
-	tell func(printed []string) []string
+	// reasons picks the lines that say why the server ended, from the last lines
+	// that it printed.
+	reasons func(printed []string) []string
 }
 
 // server is one X server process.
@@ -46,16 +47,17 @@ type server struct {
 	mu       sync.Mutex
 	stopping bool
 	cause    error
-	tail     []string // last lines printed, for the error
+	tail     []string // the last lines printed
 }
 
-// tailLines is enough for what X servers put after the line that matters.
+// tailLines is enough: X servers print some lines after the one that matters.
 const tailLines = 12
 
-// Numbers of displays are drawn from here. A server that may choose takes the
-// lowest, from which another that is just ending still removes its socket; and
-// servers in several network namespaces all take :0, whose socket they share.
-// Below are the displays of people, above are ports that do not exist.
+// Numbers of displays are chosen at random from this range. If the server chose,
+// it would take the lowest free one, whose socket a server that is just ending
+// could still remove; and servers in several network namespaces would all take :0,
+// with one socket. Lower numbers are for displays of desktops, higher ones stand
+// for TCP ports that do not exist.
 const (
 	lowestNumber  = 1_000
 	highestNumber = 59_000
@@ -63,10 +65,10 @@ const (
 )
 
 // errTaken says that another server has the number.
-var errTaken = errors.New("the display is taken")
+var errTaken = errors.New("the display number is taken")
 
-// startServer starts an X server on a display of its own and returns once it accepts
-// connections.
+// startServer starts an X server on a display of its own. The server accepts
+// connections when it returns.
 func startServer(ctx context.Context, cfg Config, authority string) (*server, error) {
 	for attempt := 1; ; attempt++ {
 		number := lowestNumber + rand.IntN(highestNumber-lowestNumber)
@@ -97,11 +99,11 @@ func startServerAt(ctx context.Context, cfg Config, authority string, number int
 
 	s := &server{program: p, log: cfg.Log, done: make(chan struct{})}
 	cmd := exec.Command(p.path, fmt.Sprintf(":%d", number),
-		"-displayfd", "3", // tells when it serves
+		"-displayfd", "3", // says when the server is ready
 		"-auth", authority,
 		"-dpi", "96",
 		"-nolisten", "tcp",
-		"-noreset", // the last client's end is not the server's
+		"-noreset", // the server stays when its last client leaves
 		"-br",      // black
 		"-s", "0",  // no screen saver
 		"+extension", "GLX",
@@ -113,27 +115,27 @@ func startServerAt(ctx context.Context, cfg Config, authority string, number int
 	cmd.Args = append(cmd.Args, p.args...)
 	cmd.ExtraFiles = []*os.File{w}
 	cmd.Dir = "/"
-	// Its own environment: the server's user could read ours, with its
-	// credentials for the object store, from the server's.
+	// Not our environment, which has credentials for the object store: the
+	// server's user can read the server's.
 	cmd.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Setsid:     true,
 		Credential: p.user,
-		Pdeathsig:  syscall.SIGTERM, // so that it removes its lock and socket
+		Pdeathsig:  syscall.SIGTERM, // lets it remove its lock and socket
 	}
 	out := &lineWriter{line: s.printed}
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.WaitDelay = time.Second
 
 	// The parent death signal comes when the *thread* that started the child
-	// ends, so this one does nothing else until the child is gone.
+	// ends. So this thread does nothing else until the child is gone.
 	started := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		defer close(s.done)
 		err := cmd.Start()
-		w.Close() // the child's copy alone keeps the pipe open
+		w.Close() // only the child keeps the pipe open now
 		if err == nil {
 			s.pid = cmd.Process.Pid
 		}
@@ -147,23 +149,23 @@ func startServerAt(ctx context.Context, cfg Config, authority string, number int
 		return nil, fmt.Errorf("start %s: %w", p.name, err)
 	}
 
-	serves := make(chan string, 1)
+	ready := make(chan string, 1)
 	go func() {
 		line, _ := bufio.NewReader(r).ReadString('\n')
-		serves <- strings.TrimSpace(line)
+		ready <- strings.TrimSpace(line)
 	}()
 	select {
-	case line := <-serves:
+	case line := <-ready:
 		if s.number, err = strconv.Atoi(line); err == nil {
 			if s.socket, err = os.Lstat(x11.Socket(s.number)); err != nil {
 				s.stop()
-				return nil, fmt.Errorf("start %s: it does not listen in %s, where isolated applications look for it: %w", p.name, x11.SocketDir, err)
+				return nil, fmt.Errorf("start %s: it must listen in %s, where isolated applications look for it: %w", p.name, x11.SocketDir, err)
 			}
 			return s, nil
 		}
-		// The pipe was closed without a number: it is ending.
+		// The pipe was closed without a number: the server is ending.
 		s.waitOrKill(stopTimeout)
-		err := s.errOr("it named no display")
+		err := s.errOr("it did not become ready")
 		if text := err.Error(); strings.Contains(text, "already active") || strings.Contains(text, "already running") {
 			err = fmt.Errorf("%w: %w", errTaken, err)
 		}
@@ -174,9 +176,9 @@ func startServerAt(ctx context.Context, cfg Config, authority string, number int
 	}
 }
 
-// printed takes a line of the server's output.
+// printed handles a line of the server's output.
 func (s *server) printed(line string) {
-	s.log.Debug(s.name, "line", line)
+	s.log.Debug("display server printed", "server", s.name, "line", line)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tail = append(s.tail, line)
@@ -191,12 +193,12 @@ func (s *server) ended(err error) {
 	if s.stopping {
 		return
 	}
-	how := "exit 0"
+	how := "exit status 0"
 	if err != nil {
 		how = err.Error()
 	}
-	s.cause = fmt.Errorf("%w: %s", ErrServerDied, how)
-	if lines := s.tell(s.tail); len(lines) > 0 {
+	s.cause = fmt.Errorf("%w: %s", errServerDied, how)
+	if lines := s.reasons(s.tail); len(lines) > 0 {
 		s.cause = fmt.Errorf("%w: %s", s.cause, strings.Join(lines, "; "))
 	}
 }
@@ -207,14 +209,15 @@ func (s *server) err() error {
 	return s.cause
 }
 
-func (s *server) errOr(what string) error {
+// errOr is the reason why the server ended; otherwise, if none is known.
+func (s *server) errOr(otherwise string) error {
 	if err := s.err(); err != nil {
 		return err
 	}
-	return errors.New(what)
+	return errors.New(otherwise)
 }
 
-// stop ends the server and removes what it left.
+// stop ends the server and removes the files that it left.
 func (s *server) stop() {
 	s.mu.Lock()
 	s.stopping = true
@@ -240,8 +243,8 @@ func (s *server) waitOrKill(d time.Duration) {
 	}
 }
 
-// makeSocketDir makes the directory that X servers share, as root's X servers
-// do; another user's cannot make it with these rights.
+// makeSocketDir makes the directory that X servers share, with the mode that X
+// servers of root give it. Those of other users cannot give it that mode.
 func makeSocketDir() error {
 	if _, err := os.Stat(x11.SocketDir); err == nil || os.Getuid() != 0 {
 		return nil
@@ -255,8 +258,8 @@ func makeSocketDir() error {
 	return nil
 }
 
-// removeLeftovers removes what a server leaves that was killed. Another server
-// may have the display's number by now: only what is this one's goes.
+// removeLeftovers removes the files of a server that was killed. Another server
+// may have the display's number by now, so only this server's own files go.
 func (s *server) removeLeftovers() {
 	if s.socket != nil {
 		path := x11.Socket(s.number)
@@ -274,7 +277,7 @@ func (s *server) removeLeftovers() {
 	}
 }
 
-// lineWriter hands over whole lines.
+// lineWriter calls line with each whole line.
 type lineWriter struct {
 	line func(string)
 	rest []byte

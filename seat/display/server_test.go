@@ -12,7 +12,7 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// testConfig is of a server without a cookie.
+// testConfig is the Config of a server without a cookie.
 func testConfig(t *testing.T, server wire.XServer) Config {
 	t.Helper()
 	cfg := Config{Width: leastWidth, Height: leastHeight, Server: server, Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler)}
@@ -27,9 +27,9 @@ func testServer(t *testing.T, kind wire.XServer, number int) (*server, error) {
 	return startServerAt(within(t), testConfig(t, kind), filepath.Join(t.TempDir(), "authority"), number)
 }
 
-func TestTakenDisplayIsSaid(t *testing.T) { testkit.EachDisplay(t, takenDisplayIsSaid) }
+func TestTakenNumberIsAnError(t *testing.T) { testkit.EachDisplay(t, takenNumberIsAnError) }
 
-func takenDisplayIsSaid(t *testing.T, kind wire.XServer) {
+func takenNumberIsAnError(t *testing.T, kind wire.XServer) {
 	first, err := testServer(t, kind, 59_001)
 	if err != nil {
 		t.Fatal(err)
@@ -47,7 +47,7 @@ func takenDisplayIsSaid(t *testing.T, kind wire.XServer) {
 	}
 }
 
-// Displays that begin while others end do not take each other's sockets away.
+// Displays that start while others end do not remove each other's sockets.
 func TestStartsWhileOthersEnd(t *testing.T) { testkit.EachDisplay(t, startsWhileOthersEnd) }
 
 func startsWhileOthersEnd(t *testing.T, kind wire.XServer) {

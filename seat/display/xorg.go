@@ -15,7 +15,7 @@ import (
 
 // Files of Xorg in Config.Dir.
 const (
-	LogFile       = "xorg.log" // stays, for whoever wants to know why
+	LogFile       = "xorg.log" // stays after the end, for the operator
 	configFile    = "xorg.conf"
 	authorityFile = "xorg.auth"
 )
@@ -23,17 +23,17 @@ const (
 func xorg(cfg Config) (program, error) {
 	path := local().xorg()
 	if path == "" {
-		return program{}, fmt.Errorf("find Xorg: %w", ErrNotInstalled)
+		return program{}, errNoXorg
 	}
 	log := filepath.Join(cfg.Dir, LogFile)
-	// Xorg would keep the log of the attempt before, which nobody needs, and
-	// one that is not written must not be taken for this one's.
+	// A log of an earlier attempt must not be taken for this server's, and Xorg
+	// would keep a copy of it.
 	if err := os.Remove(log); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return program{}, fmt.Errorf("remove Xorg's old log: %w", err)
 	}
 	return program{
 		name: "Xorg", path: path,
-		user: nil, // this process's: drivers of GPUs want root, as the console does
+		user: nil, // this process's: drivers of GPUs and the console need root
 		args: []string{
 			"-config", filepath.Join(cfg.Dir, configFile),
 			"-logfile", log,
@@ -41,8 +41,8 @@ func xorg(cfg Config) (program, error) {
 			"-sharevts", "-novtswitch",
 			"-dpms",
 		},
-		tell: func(printed []string) []string {
-			if errs := complaints(log); len(errs) > 0 {
+		reasons: func(printed []string) []string {
+			if errs := loggedErrors(log); len(errs) > 0 {
 				return errs
 			}
 			return printed
@@ -50,12 +50,12 @@ func xorg(cfg Config) (program, error) {
 	}, nil
 }
 
-// writeXorgFiles writes what Xorg reads: its configuration, and a copy of the
-// cookie. The file for clients is the application's user's, who may put
-// anything in its place, and Xorg may be root: it reads nothing of that user's.
+// writeXorgFiles writes what Xorg reads: its configuration and a copy of the
+// cookie. Xorg may be root, so it reads no file of the application's user, who
+// could replace the cookie file by anything.
 func (d *Display) writeXorgFiles(c x11.Cookie) (authority string, err error) {
 	if d.cfg.Dir == "" {
-		return "", errors.New("no directory for what Xorg reads and writes")
+		return "", errors.New("display server Xorg needs a directory for its files")
 	}
 	authority = filepath.Join(d.cfg.Dir, authorityFile)
 	if err := x11.WriteAuthority(authority, c, os.Getuid(), os.Getgid()); err != nil {
@@ -72,7 +72,7 @@ func (d *Display) writeXorgFiles(c x11.Cookie) (authority string, err error) {
 }
 
 // xorgConfig is an xorg.conf with one screen of one size, which no application
-// can change, and without any device of the machine but the GPU.
+// can change. The GPU is the only device of the node in it.
 func xorgConfig(s wire.XServer, width, height int, moduleDirs []string) string {
 	var b strings.Builder
 	section := func(name string, lines ...string) {
@@ -90,10 +90,10 @@ func xorgConfig(s wire.XServer, width, height int, moduleDirs []string) string {
 	}
 	section("Files", paths...)
 	section("ServerFlags",
-		option("AutoAddDevices", "false"), // a person's keys come by XTEST, and no one else's
+		option("AutoAddDevices", "false"), // input comes by XTEST only
 		option("AutoAddGPU", "false"),
-		// Keys with which a person at the machine ends the server, or changes
-		// its mode or the console: this person is not there.
+		// No keys that end the server, or change its mode or the console: they
+		// are for somebody who sits at the computer.
 		option("DontVTSwitch", "true"),
 		option("DontZap", "true"),
 		option("DontZoom", "true"),
@@ -105,12 +105,12 @@ func xorgConfig(s wire.XServer, width, height int, moduleDirs []string) string {
 	mode := reducedBlanking(width, height)
 	switch s.Driver {
 	case nvidia:
-		// Whatever is connected to the GPU, or nothing: the screen is Virtual's
-		// size below. Other GPUs are left in peace.
+		// With or without a monitor, the screen has the size of Virtual below.
+		// Other GPUs are not touched.
 		device = append(device, option("AllowEmptyInitialConfiguration", "true"), option("ProbeAllGpus", "false"))
 	case "dummy":
-		// Room for the picture, lines padded, and no more: it is memory. The
-		// driver has the limits of an old card's clock.
+		// As much memory as the picture with padded lines needs, and no more. The
+		// driver keeps to the clock limits of an old card.
 		device = append(device, fmt.Sprintf("VideoRam %d", (width+256)*height*4/1024+1024))
 		mode.clock = min(max(mode.clock, 12), 290)
 	}
@@ -127,19 +127,19 @@ func xorgConfig(s wire.XServer, width, height int, moduleDirs []string) string {
 	return b.String()
 }
 
-// modeline is the timing of a mode, of use to drivers that pretend a monitor.
+// modeline is the timing of a mode, for drivers that simulate a monitor.
 type modeline struct {
 	clock         float64 // MHz
 	width, height int
 }
 
-// Blanking as in VESA's CVT standard, version 1, for displays that need little.
+// Reduced blanking as in VESA's CVT standard, version 1.
 const (
 	refresh    = 60
 	blankX     = 160 // pixels: 48 before, 32 of sync, 80 after
 	blankTimeY = 460e-6
 	frontY     = 3
-	syncY      = 10 // as wide as for sizes of no known shape
+	syncY      = 10 // the standard's value for any aspect ratio
 	leastBackY = 6
 )
 
@@ -154,8 +154,8 @@ func (m modeline) blankY() int {
 	return max(int(blankTimeY/line)+1, frontY+syncY+leastBackY)
 }
 
-// ranges are the frequencies of a monitor that knows this mode only: so narrow
-// that none fits of those that Xorg would add.
+// ranges are the frequencies of a monitor that has this mode only. They are so
+// narrow that no mode that Xorg would add fits.
 func (m modeline) ranges() []string {
 	lines := m.clock * 1e3 / float64(m.width+blankX)
 	pictures := lines * 1e3 / float64(m.height+m.blankY())
@@ -169,22 +169,22 @@ func (m modeline) String() string {
 		m.height, m.height+frontY, m.height+frontY+syncY, m.height+m.blankY())
 }
 
-// errorLine is a line of Xorg's log that tells of an error: "[   531.015] (EE) no screens found(EE)".
+// errorLine is an error in Xorg's log: "[   531.015] (EE) no screens found(EE)".
 var errorLine = regexp.MustCompile(`(?m)^(?:\[ *[\d.]+\] )?\(EE\) +(.+?)(?:\(EE\))? *$`)
 
-// chatter is in complaints that say nothing about this server: drivers for input
-// devices, of which it has none, and whom to ask.
-var chatter = regexp.MustCompile(`"(mouse|kbd|libinput)"|'?(mouse|kbd)'|dbus-core|the log file at|Server terminated`)
+// irrelevant matches errors that say nothing about this server: about drivers of
+// input devices, which it does not have, and where to ask for help.
+var irrelevant = regexp.MustCompile(`"(mouse|kbd|libinput)"|'?(mouse|kbd)'|dbus-core|the log file at|Server terminated`)
 
-// complaints are the last errors in a log of Xorg's.
-func complaints(path string) []string {
+// loggedErrors are the last errors in a log of Xorg.
+func loggedErrors(path string) []string {
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		return nil
 	}
 	var lines []string
 	for _, m := range errorLine.FindAllStringSubmatch(string(raw), -1) {
-		if line := strings.TrimSpace(m[1]); line != "" && !chatter.MatchString(line) {
+		if line := strings.TrimSpace(m[1]); line != "" && !irrelevant.MatchString(line) {
 			lines = append(lines, line)
 		}
 	}

@@ -23,18 +23,14 @@ func sizes(t *testing.T, server wire.XServer) {
 	for _, size := range [][2]int{{1366, 768}, {2560, 1440}, {641, 361}, {4096, 4096}, {64, 4096}, {leastWidth, leastHeight}} {
 		t.Run(fmt.Sprintf("%dx%d", size[0], size[1]), func(t *testing.T) {
 			d := startSize(t, server, size[0], size[1])
-			img, err := d.Screenshot()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := img.Bounds().Size(); got.X != size[0] || got.Y != size[1] {
+			if got := screenshot(t, d).Bounds().Size(); got.X != size[0] || got.Y != size[1] {
 				t.Errorf("the picture is %v", got)
 			}
 		})
 	}
 }
 
-// An application that asks for another mode would change the picture's size.
+// An application that sets another mode would change the size of the picture.
 func TestXorgHasOneMode(t *testing.T) {
 	d := startSize(t, testkit.Xorg(t), 1366, 768)
 	conn, err := x11.Dial(d.Name(), d.Authority())
@@ -54,8 +50,8 @@ func TestXorgHasOneMode(t *testing.T) {
 	}
 }
 
-// Keys with which a person at the machine ends Xorg, changes the console or the mode.
-func TestXorgKeepsItsKeysToItself(t *testing.T) {
+// Keys that end Xorg, or change the console or the mode, do nothing.
+func TestXorgIgnoresItsOwnKeys(t *testing.T) {
 	d := start(t, testkit.Xorg(t))
 	cmd := exec.CommandContext(within(t), "xdotool", "key", "ctrl+alt+BackSpace", "ctrl+alt+F2", "ctrl+alt+KP_Add", "ctrl+alt+KP_Subtract")
 	cmd.Env = append(d.Env(), "PATH="+os.Getenv("PATH"))
@@ -65,26 +61,22 @@ func TestXorgKeepsItsKeysToItself(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("xdotool: %v: %s", err, out)
 	}
-	img, err := d.Screenshot()
-	if err != nil {
-		t.Fatalf("after the keys: %v", err)
-	}
-	if got := img.Bounds().Size(); got.X != testWidth || got.Y != testHeight {
+	if got := screenshot(t, d).Bounds().Size(); got.X != testWidth || got.Y != testHeight {
 		t.Errorf("after the keys, the picture is %v", got)
 	}
 }
 
-// What Xorg finds wrong is in its log, among much else.
-func TestXorgSaysWhatIsWrong(t *testing.T) {
+// The error has what Xorg wrote to its log about it, and nothing else of the log.
+func TestErrorOfXorgIsFromItsLog(t *testing.T) {
 	server := testkit.Xorg(t)
 	dir := t.TempDir()
 	d, err := Start(within(t), Config{Width: 640, Height: 64, Server: server, AuthDir: dir, Dir: dir})
 	if err == nil {
 		d.Close()
-		t.Fatal("the driver takes 64 lines")
+		t.Fatal("the driver accepts 64 lines")
 	}
 	if text := err.Error(); !strings.Contains(text, "Virtual height (64) is too small") || strings.Contains(text, "mouse") || strings.Contains(text, "log file") {
-		t.Errorf("says %q", text)
+		t.Errorf("the error is %q", text)
 	}
 	left, _ := filepath.Glob(dir + "/*")
 	if len(left) != 1 || filepath.Base(left[0]) != LogFile {
@@ -120,25 +112,25 @@ func TestChoose(t *testing.T) {
 		"GPU, no module":           {files: []string{xorg, dummy, device}, want: wire.XServer{Server: auto}, got: virtual, unused: "xserver-xorg-video-nvidia"},
 		"GPU, not root":            {files: []string{xorg, debian, device}, want: wire.XServer{Server: auto}, euid: 1000, got: virtual, unused: "root"},
 		"GPU with a monitor":       {files: []string{xorg, debian, device}, want: wire.XServer{Server: auto}, card: "nvidia", got: virtual, unused: "monitor"},
-		"monitor, another card's":  {files: []string{xorg, debian, device}, want: wire.XServer{Server: auto}, card: "ast", got: onXorg},
-		"monitor, Xorg is wanted":  {files: []string{xorg, debian, device}, want: wire.XServer{Server: onXorg}, card: "nvidia", got: onXorg},
-		"GPU, but Xvfb is wanted":  {files: []string{xorg, debian, device}, want: wire.XServer{Server: virtual}, got: virtual},
-		"nothing said":             {files: []string{xorg, debian, device}, got: virtual},
-		"Xorg is wanted":           {files: []string{xorg, debian, device}, want: wire.XServer{Server: onXorg}, got: onXorg},
+		"monitor at another GPU":   {files: []string{xorg, debian, device}, want: wire.XServer{Server: auto}, card: "ast", got: onXorg},
+		"GPU with a monitor, Xorg": {files: []string{xorg, debian, device}, want: wire.XServer{Server: onXorg}, card: "nvidia", got: onXorg},
+		"GPU, Xvfb":                {files: []string{xorg, debian, device}, want: wire.XServer{Server: virtual}, got: virtual},
+		"GPU, no choice":           {files: []string{xorg, debian, device}, got: virtual},
+		"Xorg":                     {files: []string{xorg, debian, device}, want: wire.XServer{Server: onXorg}, got: onXorg},
 		"Xorg, no GPU":             {files: []string{xorg, debian}, want: wire.XServer{Server: onXorg}, say: "modprobe nvidia"},
 		"Xorg, none there":         {want: wire.XServer{Server: onXorg}, say: "xserver-xorg-core"},
 		"Xorg with dummy":          {files: []string{xorg, dummy}, want: wire.XServer{Server: onXorg, Driver: "dummy"}, got: onXorg},
 		"Xorg with dummy, missing": {files: []string{xorg}, want: wire.XServer{Server: onXorg, Driver: "dummy"}, say: "xserver-xorg-video-dummy"},
-		"something else":           {want: wire.XServer{Server: "wayland"}, say: `"wayland"`},
+		"unknown server":           {want: wire.XServer{Server: "wayland"}, say: `"wayland"`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m := machine{root: t.TempDir(), euid: c.euid}
+			n := node{root: t.TempDir(), euid: c.euid}
 			put := func(path, text string) {
 				t.Helper()
-				if err := os.MkdirAll(filepath.Dir(m.root+path), 0o755); err != nil {
+				if err := os.MkdirAll(filepath.Dir(n.root+path), 0o755); err != nil {
 					t.Fatal(err)
 				}
-				if err := os.WriteFile(m.root+path, []byte(text), 0o644); err != nil {
+				if err := os.WriteFile(n.root+path, []byte(text), 0o644); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -149,11 +141,11 @@ func TestChoose(t *testing.T) {
 				put("/sys/class/drm/card1-DP-1/status", "disconnected\n")
 				put("/sys/class/drm/card0-HDMI-A-1/status", "connected\n")
 				put("/sys/class/drm/card0/device/vendor", "")
-				if err := os.Symlink("../../bus/pci/drivers/"+c.card, m.root+"/sys/class/drm/card0/device/driver"); err != nil {
+				if err := os.Symlink("../../bus/pci/drivers/"+c.card, n.root+"/sys/class/drm/card0/device/driver"); err != nil {
 					t.Fatal(err)
 				}
 			}
-			got, err := m.choose(c.want)
+			got, err := n.choose(c.want)
 			if c.say != "" {
 				if err == nil || !strings.Contains(err.Error(), c.say) {
 					t.Errorf("error %v, want it to say %q", err, c.say)
@@ -166,7 +158,7 @@ func TestChoose(t *testing.T) {
 			if got.Server == onXorg && got.Driver == "" {
 				t.Error("no driver was chosen")
 			}
-			unused := m.unused(c.want)
+			unused := n.unused(c.want)
 			if (unused != nil) != (c.unused != "") || unused != nil && !strings.Contains(unused.Error(), c.unused) {
 				t.Errorf("unused: %v, want it to say %q", unused, c.unused)
 			}
@@ -174,14 +166,14 @@ func TestChoose(t *testing.T) {
 	}
 }
 
-// NVIDIA's driver was not run: this is what it is told.
+// NVIDIA's driver was not run. This is the configuration that it gets.
 func TestConfigForNVIDIA(t *testing.T) {
 	text := xorgConfig(wire.XServer{Server: wire.ServerXorg, Driver: "nvidia", BusID: "PCI:0:30:0", Options: []string{"UseDisplayDevice=None"}},
 		1920, 1080, []string{"/usr/lib/xorg/modules"})
 	for _, want := range []string{
 		`Driver "nvidia"`, `BusID "PCI:0:30:0"`, `Option "AllowEmptyInitialConfiguration" "true"`, `Option "UseDisplayDevice" "None"`,
 		`Option "AutoAddGPU" "false"`, `Virtual 1920 1080`, `ModulePath "/usr/lib/xorg/modules"`,
-		// As "cvt -r" has it, but that it rounds the clock (138.50) and has a width of the vertical sync for each shape (1088).
+		// As "cvt -r" has it. That rounds the clock (138.50), and has another vertical sync for each aspect ratio (1088).
 		`"seat" 138.65  1920 1968 2000 2080  1080 1083 1093 1111`,
 	} {
 		if !strings.Contains(text, want) {
@@ -189,13 +181,13 @@ func TestConfigForNVIDIA(t *testing.T) {
 		}
 	}
 	if strings.Contains(text, "VideoRam") {
-		t.Error("the memory of a GPU is told")
+		t.Error("the configuration sets the memory of the GPU")
 	}
 }
 
-// BenchmarkStart is how long Start takes, the servers in turn so that what else
-// the machine does is the same for both. Xorg has the driver dummy: a GPU's takes
-// what it takes.
+// BenchmarkStart measures how long Start takes. The servers take turns, so that
+// other load on the machine is the same for both. Xorg has the driver dummy; a
+// GPU's driver was not measured.
 func BenchmarkStart(b *testing.B) {
 	testkit.NeedXvfb(b)
 	servers := []wire.XServer{{Server: wire.ServerXvfb}, testkit.Xorg(b)}

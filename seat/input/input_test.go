@@ -32,7 +32,7 @@ func TestMain(m *testing.M) { testkit.Main(m, &testapp) }
 
 func within(t testing.TB) context.Context { return testkit.Context(t, time.Minute) }
 
-// event is a line of the test application.
+// event is a line that the test application prints.
 type event struct {
 	Type    string
 	Keycode int
@@ -43,7 +43,7 @@ type event struct {
 	State   int
 }
 
-// stage is a display with the test application and an injector on it.
+// stage is a display with the test application and an Injector.
 type stage struct {
 	t   *testing.T
 	d   *display.Display
@@ -82,7 +82,7 @@ func newStage(t *testing.T, server wire.XServer) *stage {
 	return s
 }
 
-// next reads up to an event of one of these types.
+// next reads events until one has one of these types.
 func (s *stage) next(types ...string) event {
 	s.t.Helper()
 	for s.out.Scan() {
@@ -113,13 +113,13 @@ func down(code, key string) wire.Input {
 
 func up(code, key string) wire.Input { return wire.Input{Type: wire.InputKey, Code: code, Key: key} }
 
-// typed presses and releases a key and returns what the application made of the press.
+// typed presses and releases a key, and returns the press as the application got it.
 func (s *stage) typed(code, key string) event {
 	s.t.Helper()
 	s.apply(down(code, key), up(code, key))
 	press := s.next("key_press")
 	for isLockKey(press.Keycode) && code != "CapsLock" && code != "NumLock" {
-		press = s.next("key_press") // the lock was turned first
+		press = s.next("key_press") // the lock was switched first
 	}
 	if release := s.next("key_release"); release.Keycode != press.Keycode && !isLockKey(release.Keycode) {
 		s.t.Errorf("%s %s: pressed key %d, released %d", code, key, press.Keycode, release.Keycode)
@@ -146,7 +146,7 @@ func motionAndButtons(t *testing.T, server wire.XServer) {
 	}
 	for browser, x := range []int{1, 2, 3, 8, 9} {
 		s.apply(wire.Input{Type: wire.InputDown, Button: browser, X: 0.5, Y: 0.25},
-			wire.Input{Type: wire.InputDown, Button: browser, X: 0.5, Y: 0.25}, // again is nothing
+			wire.Input{Type: wire.InputDown, Button: browser, X: 0.5, Y: 0.25}, // a second press does nothing
 			wire.Input{Type: wire.InputUp, Button: browser, X: 0.5, Y: 0.25})
 		if e := s.next("button_press", "button_release"); e.Type != "button_press" || e.Button != x || e.X != 320 || e.Y != 90 {
 			t.Errorf("button %d: %+v, want press of %d", browser, e, x)
@@ -191,7 +191,7 @@ func lateMovesAreDropped(t *testing.T, server wire.XServer) {
 			t.Errorf("moved to %d, want %d", e.X, want)
 		}
 	}
-	s.apply(wire.Input{Type: wire.InputBlur}, at(0.7, 1)) // another page counts from 1
+	s.apply(wire.Input{Type: wire.InputBlur}, at(0.7, 1)) // another page starts from 1
 	if e := s.next("motion"); e.X != 448 {
 		t.Errorf("moved to %d, want 448", e.X)
 	}
@@ -210,7 +210,7 @@ func wheel(t *testing.T, server wire.XServer) {
 		{[][2]float64{{0, -240}}, []int{4, 4}},
 		{[][2]float64{{120, 0}, {-120, 0}}, []int{7, 6}},
 		{[][2]float64{{0, 40}, {0, 40}, {0, 40}}, []int{5}},
-		{[][2]float64{{0, 100}, {0, -100}, {0, -20}}, []int{4}}, // turning back owes nothing
+		{[][2]float64{{0, 100}, {0, -100}, {0, -20}}, []int{4}}, // a change of direction starts anew
 	} {
 		for _, step := range c.steps {
 			roll(step[0], step[1])
@@ -245,14 +245,14 @@ func keysByPlace(t *testing.T, server wire.XServer) {
 	}
 }
 
-// TestOtherLayouts types as people do whose keyboards are not American.
+// TestOtherLayouts types on keyboards that are not American.
 func TestOtherLayouts(t *testing.T) { testkit.EachDisplay(t, otherLayouts) }
 
 func otherLayouts(t *testing.T, server wire.XServer) {
 	s := newStage(t, server)
 	for _, c := range []struct{ code, key string }{
 		{"Semicolon", "ö"}, {"Quote", "ä"}, {"BracketLeft", "ü"}, {"Minus", "ß"}, // German
-		{"KeyZ", "y"}, {"KeyY", "z"}, // German: for American keys, exchanged
+		{"KeyZ", "y"}, {"KeyY", "z"}, // German: exchanged
 		{"KeyQ", "a"}, {"Digit2", "é"}, {"Digit0", "à"}, // French
 		{"KeyF", "а"}, {"KeyL", "д"}, {"KeyA", "λ"}, // Russian, Greek
 		{"KeyE", "€"}, {"", "漢"}, {"", "ő"}, {"", "𝄞"},
@@ -320,7 +320,7 @@ func TestPreferPlace(t *testing.T) { testkit.EachDisplay(t, preferPlace) }
 func preferPlace(t *testing.T, server wire.XServer) {
 	s := newStage(t, server)
 	s.in.PreferPlace(true)
-	if e := s.typed("KeyW", "z"); e.Keycode != 25 { // a French person walks ahead
+	if e := s.typed("KeyW", "z"); e.Keycode != 25 { // W on a French keyboard
 		t.Errorf("KeyW: key %d, want 25", e.Keycode)
 	}
 	if e := s.typed("", "é"); e.Text != "é" {
@@ -332,7 +332,7 @@ func TestLocksFollowThePerson(t *testing.T) { testkit.EachDisplay(t, locksFollow
 
 func locksFollowThePerson(t *testing.T, server wire.XServer) {
 	s := newStage(t, server)
-	// Her Caps Lock was turned on elsewhere.
+	// The person's Caps Lock was on before.
 	for _, c := range []struct{ code, key string }{{"KeyA", "A"}, {"Semicolon", "Ö"}, {"KeyA", "a"}, {"KeyB", "b"}} {
 		if e := s.typed(c.code, c.key); e.Text != c.key {
 			t.Errorf("%q: the application got %q with modifiers %#x", c.key, e.Text, e.State)
@@ -380,9 +380,9 @@ func heldKeysAreReleasedOnce(t *testing.T, server wire.XServer) {
 				}
 				return
 			}
-			release(s)                                  // again is nothing
-			s.apply(up("KeyW", "w"), up("KeyQ", "q"))   // so are late and strange releases
-			s.apply(down("KeyA", "a"), up("KeyA", "a")) // comes next, then
+			release(s)                                  // a second time does nothing
+			s.apply(up("KeyW", "w"), up("KeyQ", "q"))   // neither do late and unknown releases
+			s.apply(down("KeyA", "a"), up("KeyA", "a")) // comes next
 			if e := s.next("key_press", "key_release", "button_release"); e.Type != "key_press" || e.Text != "a" {
 				t.Errorf("%+v, want the press of a", e)
 			}
@@ -390,7 +390,7 @@ func heldKeysAreReleasedOnce(t *testing.T, server wire.XServer) {
 	}
 }
 
-// TestReleaseIsOfTheKeyPressed: Shift is gone before the key is.
+// Shift is released before the key.
 func TestReleaseIsOfTheKeyPressed(t *testing.T) { testkit.EachDisplay(t, releaseIsOfTheKeyPressed) }
 
 func releaseIsOfTheKeyPressed(t *testing.T, server wire.XServer) {
@@ -427,14 +427,14 @@ func badInput(t *testing.T, server wire.XServer) {
 			t.Errorf("%+v: %v", m, err)
 		}
 	}
-	// A dead key is none yet.
+	// A dead key alone does nothing.
 	s.apply(down("Equal", "Dead"), up("Equal", "Dead"))
 	if e := s.typed("KeyA", "á"); e.Text != "á" {
 		t.Errorf("after a dead key: %+v", e)
 	}
 }
 
-// TestTooManyHeld: spare keys run out, and are there again.
+// Spare keys run out, and can be used again after their release.
 func TestTooManyHeld(t *testing.T) { testkit.EachDisplay(t, tooManyHeld) }
 
 func tooManyHeld(t *testing.T, server wire.XServer) {
@@ -467,7 +467,7 @@ func displayDeathIsAnError(t *testing.T, server wire.XServer) {
 		}
 		s.in.Apply(up("KeyA", "a"))
 		if deadline.Err() != nil {
-			t.Fatal("Apply on a dead display goes well")
+			t.Fatal("Apply on a dead display is not an error")
 		}
 	}
 }
@@ -490,7 +490,7 @@ func openErrors(t *testing.T, server wire.XServer) {
 	}
 }
 
-// FuzzApply plays anything: there must be an answer, and the display must live.
+// FuzzApply plays any input: it is accepted or an ErrInput, and the display survives.
 func FuzzApply(f *testing.F) {
 	for _, seed := range []string{
 		`{"t":"move","x":0.5,"y":0.5,"n":7}`, `{"t":"rel","dx":3,"dy":-4}`, `{"t":"down","b":2,"x":1,"y":1}`,

@@ -10,14 +10,17 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
+// maxKeyText is the maximum length of code and key, in bytes.
+const maxKeyText = 32
+
 // key plays a press or release.
 func (in *Injector) key(m wire.Input) error {
 	if len(m.Code) > maxKeyText || len(m.Key) > maxKeyText || m.Code == "" && m.Key == "" {
-		return fmt.Errorf("%w: key with code %.32q, key %.32q", ErrInput, m.Code, m.Key)
+		return fmt.Errorf("%w: code %.32q and key %.32q: a key needs at least one, each of at most %d bytes", ErrInput, m.Code, m.Key, maxKeyText)
 	}
 	id := m.Code
 	if id == "" || id == "Unidentified" {
-		id = "key:" + m.Key // screen keyboards know no places
+		id = "key:" + m.Key // screen keyboards have no positions
 	}
 	if !m.Pressed {
 		in.release(id)
@@ -50,10 +53,10 @@ func (in *Injector) release(id string) {
 	}
 }
 
-// tap presses and releases, for locks.
+// tap presses and releases a key, for locks.
 func (in *Injector) tap(code xproto.Keycode) {
 	if in.pressed[code] > 0 {
-		return // the person is at it
+		return // the person holds it
 	}
 	in.fake(xproto.KeyPress, byte(code), 0, 0)
 	in.fake(xproto.KeyRelease, byte(code), 0, 0)
@@ -64,21 +67,21 @@ func (in *Injector) choose(m wire.Input) (xproto.Keycode, error) {
 	place := places[m.Code]
 	switch m.Key {
 	case "Dead":
-		return 0, nil // the first half of a character; the whole one follows as a key
+		return 0, nil // the first half of a character; the whole character follows as a key
 	case "AltGraph":
-		// Not the Alt of the US layout's right key: with Alt, a character
-		// would be a shortcut. Windows presses Control with it, which would too.
+		// Not the right Alt of the US layout: with Alt, a character would be a
+		// shortcut. With Control too, which Windows presses with AltGr.
 		in.release("ControlLeft")
 		return levelThree, nil
 	}
 	r, size := utf8.DecodeRuneInString(m.Key)
 	if size == 0 || size != len(m.Key) || !unicode.IsPrint(r) || r == utf8.RuneError {
-		// No character: a key by its place, or one of those with a name.
+		// Not a character: a key by its position, or by its name.
 		if place == 0 {
 			place = places[named[m.Key]]
 		}
 		if place == 0 {
-			return 0, fmt.Errorf("%w: unknown key with code %q, key %q", ErrInput, m.Code, m.Key)
+			return 0, fmt.Errorf("%w: unknown key with code %q and key %q", ErrInput, m.Code, m.Key)
 		}
 		if navigates(place) {
 			in.wantLock(numLock, xproto.ModMask2, false)
@@ -91,8 +94,8 @@ func (in *Injector) choose(m wire.Input) (xproto.Keycode, error) {
 	return in.forCharacter(r, place)
 }
 
-// forCharacter finds a key that produces r now; the key at the person's place
-// if possible.
+// forCharacter finds a key that produces r with the current modifiers; if possible
+// the key at the same position as the person's.
 func (in *Injector) forCharacter(r rune, place xproto.Keycode) (xproto.Keycode, error) {
 	sym := keysym(r)
 	state, err := in.state()
@@ -103,14 +106,14 @@ func (in *Injector) forCharacter(r rune, place xproto.Keycode) (xproto.Keycode, 
 		if state, err = in.wantLockNow(state, numLock, xproto.ModMask2, true); err != nil {
 			return 0, err
 		}
-		// A decimal point is a comma on many keypads, and a point on the seat's.
+		// The decimal separator is a comma on many keypads, and a point on the seat's.
 		if in.keys.produces(place, state) == keypadSym(r) {
 			return place, nil
 		}
 	}
 	if unicode.IsUpper(r) || unicode.IsLower(r) {
 		want := unicode.IsUpper(r) != (state&xproto.ModMaskShift != 0)
-		// With other modifiers the case says little: Control+Caps A is Control+A.
+		// With other modifiers the case does not show the lock: Control+A with Caps Lock is Control+A.
 		if state&(xproto.ModMaskControl|xproto.ModMask1|xproto.ModMask4|xproto.ModMask5) == 0 && hasCase(r) {
 			if state, err = in.wantLockNow(state, capsLock, xproto.ModMaskLock, want); err != nil {
 				return 0, err
@@ -128,8 +131,8 @@ func (in *Injector) forCharacter(r rune, place xproto.Keycode) (xproto.Keycode, 
 
 func hasCase(r rune) bool { return unicode.ToUpper(r) != unicode.ToLower(r) }
 
-// state is the display's modifiers now: locks included, which nobody but the
-// display knows for sure.
+// state reads the current modifiers and locks. Only the display knows its locks:
+// the application can change them too.
 func (in *Injector) state() (uint16, error) {
 	q, err := xproto.QueryPointer(in.conn, in.root).Reply()
 	if err != nil {
@@ -138,7 +141,7 @@ func (in *Injector) state() (uint16, error) {
 	return q.Mask, nil
 }
 
-// wantLock turns a lock on or off.
+// wantLock switches a lock on or off.
 func (in *Injector) wantLock(lock xproto.Keycode, mask uint16, on bool) error {
 	state, err := in.state()
 	if err == nil {
@@ -147,6 +150,7 @@ func (in *Injector) wantLock(lock xproto.Keycode, mask uint16, on bool) error {
 	return err
 }
 
+// wantLockNow is wantLock with the modifiers known. It returns the new ones.
 func (in *Injector) wantLockNow(state uint16, lock xproto.Keycode, mask uint16, on bool) (uint16, error) {
 	if state&mask != 0 == on {
 		return state, nil

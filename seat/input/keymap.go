@@ -8,14 +8,14 @@ import (
 	"github.com/jezek/xgb/xproto"
 )
 
-// keymap is the display's keyboard as the core protocol shows it: for each key
-// the keysyms of its levels.
+// keymap is the display's keyboard mapping in the core protocol: the keysyms of
+// each key's levels.
 type keymap struct {
 	first xproto.Keycode
 	width int
 	syms  []xproto.Keysym
 
-	// spare keys mean nothing on the layout; the one unused for longest is first.
+	// spare keys have no meaning in the layout. The one unused for longest is first.
 	spare []xproto.Keycode
 }
 
@@ -26,7 +26,7 @@ func (k *keymap) load(conn *xgb.Conn) error {
 		return fmt.Errorf("get keymap: %w", err)
 	}
 	k.first, k.width, k.syms = s.MinKeycode, int(r.KeysymsPerKeycode), r.Keysyms
-	used := map[xproto.Keycode]bool{k.first: true} // which some programs take for no key
+	used := map[xproto.Keycode]bool{k.first: true} // some programs do not accept it as a key
 	for _, code := range places {
 		used[code] = true
 	}
@@ -48,7 +48,7 @@ func (k *keymap) row(code xproto.Keycode) []xproto.Keysym {
 	return k.syms[i : i+k.width]
 }
 
-// produces is the keysym of a key with these modifiers.
+// produces returns the keysym of a key with these modifiers.
 func (k *keymap) produces(code xproto.Keycode, state uint16) xproto.Keysym {
 	row := k.row(code)
 	at := func(i int) xproto.Keysym {
@@ -59,7 +59,7 @@ func (k *keymap) produces(code xproto.Keycode, state uint16) xproto.Keysym {
 	}
 	level := 0
 	if state&xproto.ModMask5 != 0 && at(4) != 0 {
-		level = 4 // third level; 2 and 3 are the second group
+		level = 4 // the third level; 2 and 3 are the second group
 	}
 	shift := state&xproto.ModMaskShift != 0
 	lower, upper := at(level), at(level+1)
@@ -77,7 +77,7 @@ func (k *keymap) produces(code xproto.Keycode, state uint16) xproto.Keysym {
 	return lower
 }
 
-// find is a key that produces sym with these modifiers; 0 if there is none.
+// find returns a key that produces sym with these modifiers; 0 if there is none.
 func (k *keymap) find(sym xproto.Keysym, state uint16) xproto.Keycode {
 	for i := range len(k.syms) / max(k.width, 1) {
 		code := k.first + xproto.Keycode(i)
@@ -91,19 +91,18 @@ func (k *keymap) find(sym xproto.Keysym, state uint16) xproto.Keycode {
 	return 0
 }
 
-// use puts a spare key last in the order of rebinding: applications read a
-// changed keymap when they get to it, and by then a key that was just pressed
-// should not mean yet another thing.
+// use makes a spare key the last to be mapped again. Applications read a changed
+// keymap later than the key press; the key must not have another meaning by then.
 func (k *keymap) use(i int) {
 	code := k.spare[i]
 	k.spare = append(slices.Delete(k.spare, i, i+1), code)
 }
 
-// bind gives a spare key the keysym, with any modifiers.
+// bind maps a spare key to the keysym, with any modifiers.
 func (k *keymap) bind(conn *xgb.Conn, sym xproto.Keysym, pressed map[xproto.Keycode]int) (xproto.Keycode, error) {
 	i := slices.IndexFunc(k.spare, func(c xproto.Keycode) bool { return pressed[c] == 0 })
 	if i < 0 {
-		return 0, fmt.Errorf("%w: too many keys are held", ErrInput)
+		return 0, fmt.Errorf("%w: too many keys are held at a time", ErrInput)
 	}
 	code := k.spare[i]
 	row := make([]xproto.Keysym, k.width)
@@ -118,7 +117,7 @@ func (k *keymap) bind(conn *xgb.Conn, sym xproto.Keysym, pressed map[xproto.Keyc
 	return code, nil
 }
 
-// keysym is the one of a character.
+// keysym is the keysym of a character.
 func keysym(r rune) xproto.Keysym {
 	if r >= 0x20 && r <= 0x7e || r >= 0xa0 && r <= 0xff {
 		return xproto.Keysym(r)
@@ -126,13 +125,13 @@ func keysym(r rune) xproto.Keysym {
 	return 0x01000000 | xproto.Keysym(r)
 }
 
-// keypadSym is the one of a character on the numeric pad; 0 if it is not there.
+// keypadSym is the keysym of a character on the numeric keypad; 0 if it has no key there.
 func keypadSym(r rune) xproto.Keysym {
 	switch {
 	case r >= '0' && r <= '9':
 		return 0xffb0 + xproto.Keysym(r-'0')
 	case r == '.' || r == ',':
-		return 0xffae // the decimal separator, whichever it is
+		return 0xffae // the decimal separator of any layout
 	case r == '*', r == '+', r == '-', r == '/':
 		return 0xff80 + xproto.Keysym(r)
 	case r == '=':

@@ -58,7 +58,7 @@ func testChromium(t *testing.T, codec string) {
 	display := xvfb(t)
 	var seat atomic.Pointer[peer.Peer]
 	pipeline, err := capture.Start(t.Context(), capture.Config{Display: display, Width: 1280, Height: 720, FPS: 30,
-		Codec: codec, Encoder: "auto", BitrateBPS: 8_000_000, Paused: true,
+		Codec: codec, Encoder: "auto", BitrateBPS: 8_000_000,
 		OnFrame: func(f capture.Frame) {
 			if p := seat.Load(); p != nil {
 				p.WriteVideo(peer.Frame{Data: f.Data, Keyframe: f.Keyframe, PTS: f.PTS})
@@ -68,6 +68,7 @@ func testChromium(t *testing.T, codec string) {
 		t.Fatal(err)
 	}
 	defer pipeline.Close()
+	pipeline.Pause()
 	inputs, states := make(chan wire.Input, 100), make(chan peer.State, 100)
 	var lowest atomic.Int64
 	lowest.Store(8_000_000)
@@ -142,7 +143,7 @@ func testChromium(t *testing.T, codec string) {
 		t.Errorf("nothing was decoded: %+v", s)
 	}
 
-	// A browser that closes is heard at once, one that dies after a few seconds.
+	// A browser that closes is noticed at once, one that dies after a few seconds.
 	want, within := peer.Closed, 20*time.Second
 	if codec == capture.H264 {
 		want, within = peer.Disconnected, 30*time.Second

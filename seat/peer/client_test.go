@@ -22,14 +22,14 @@ type client struct {
 	pc             *webrtc.PeerConnection
 	input, pointer *webrtc.DataChannel
 	open           chan string // labels
-	frames         chan []byte // access units, put together again
+	frames         chan []byte // reassembled access units
 	audio          chan []byte
 	pongs          chan string
-	loss           atomic.Int64 // per mille of the video packets that get lost
+	loss           atomic.Int64 // per mille of the video packets
 	ssrc           atomic.Uint32
 }
 
-// lossy loses packets before the client's congestion feedback sees them.
+// lossy drops packets before the client's congestion feedback sees them.
 type lossy struct {
 	interceptor.NoOp
 	c *client
@@ -60,7 +60,7 @@ func newClient(t *testing.T) *client {
 		t.Fatal(err)
 	}
 	s.SetIncludeLoopbackCandidate(true)
-	s.SetSRTPReplayProtectionWindow(1024) // as browsers have it: what is sent again comes late
+	s.SetSRTPReplayProtectionWindow(1024) // as in browsers: retransmissions come late
 	s.SetICETimeouts(2*time.Second, 5*time.Second, 500*time.Millisecond)
 	var err error
 	c.pc, err = webrtc.NewAPI(webrtc.WithMediaEngine(m), webrtc.WithInterceptorRegistry(r), webrtc.WithSettingEngine(s)).
@@ -137,7 +137,7 @@ func (c *client) pli(t *testing.T) {
 	}
 }
 
-// seat is a peer with what it told.
+// seat is a peer with what its callbacks got.
 type seat struct {
 	*Peer
 	inputs    chan wire.Input
@@ -172,7 +172,7 @@ func newSeat(t *testing.T, change func(*Config)) *seat {
 	return s
 }
 
-// connect brings both ends together and waits until media can flow.
+// connect connects both ends and waits until media can flow.
 func connect(t *testing.T, s *seat, c *client) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
@@ -212,7 +212,7 @@ func wait[T any](t *testing.T, ch <-chan T, what string) T {
 }
 
 // accessUnit makes an Annex B access unit of about n bytes: a keyframe with its
-// parameter sets, or a P slice. It is not decodable, but it is packetized as one.
+// parameter sets, or a P slice. It cannot be decoded, but it is packetized like one.
 func accessUnit(key bool, n int) []byte {
 	body := make([]byte, n)
 	for i := range body {

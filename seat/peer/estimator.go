@@ -12,13 +12,14 @@ import (
 	"github.com/pion/sdp/v3"
 )
 
-// The bitrate is reported when it went down by a twentieth, or up by a twelfth
-// and not more often than this.
+// The encoder is told of a bitrate that fell by a twentieth, or that rose by a
+// twelfth. It is told of a rise at most once in this time.
 const riseEvery = 500 * time.Millisecond
 
-// estimator is rateControl as the stack's bandwidth estimator: it numbers what
-// is sent, and reads the browser's reports (transport-wide congestion control).
-// It does not pace: a pacer would hold back the end of each big frame.
+// estimator makes rateControl a bandwidth estimator of the stack: it remembers
+// what is sent, and reads the browser's reports (transport-wide congestion
+// control). It does not pace: a pacer would hold back the end of each large frame.
+// Each peer has its own.
 type estimator struct {
 	onChange func(bps int)
 	start    time.Time
@@ -26,18 +27,18 @@ type estimator struct {
 	mu      sync.Mutex
 	control *rateControl
 	sent    [historySize]sentPacket // by transport-wide number
-	acks    []ack                   // of the report at hand; kept for its memory
-	// repeats is the smoothed rate of what is sent again.
+	acks    []ack                   // of the current report; kept to reuse its memory
+	// repeats is the smoothed rate of retransmissions, in bits a second.
 	repeats  float64
 	repeatAt time.Duration
-	bps      int // as reported
+	bps      int // what the encoder was told
 	changed  time.Duration
 }
 
 type sentPacket struct {
 	number uint16
-	open   bool // nothing was heard of it
-	again  bool // was sent before, and lost
+	open   bool // no report was about it yet
+	again  bool // a retransmission
 	at     time.Duration
 	size   int
 }
@@ -46,7 +47,7 @@ func newEstimator(max int, onChange func(bps int)) *estimator {
 	return &estimator{onChange: onChange, start: time.Now(), control: newRateControl(max), bps: max}
 }
 
-// AddStream wraps the way of a stream's packets.
+// AddStream sees every packet of a stream before it is sent.
 func (e *estimator) AddStream(info *interceptor.StreamInfo, next interceptor.RTPWriter) interceptor.RTPWriter {
 	var id uint8
 	for _, extension := range info.RTPHeaderExtensions {
@@ -67,7 +68,7 @@ func (e *estimator) AddStream(info *interceptor.StreamInfo, next interceptor.RTP
 	})
 }
 
-// stream is what was sent of one, by its own numbers.
+// stream is what was sent of one RTP stream, by its own sequence numbers.
 type stream struct {
 	ssrc   uint32
 	begun  bool
@@ -75,12 +76,12 @@ type stream struct {
 	at     [historySize]time.Duration
 }
 
-// staleAfter is when nobody waits for a lost packet any more: the browser has
-// asked for a keyframe. Where a queue held up news of the loss, to send it all
-// again would fill the queue anew.
+// staleAfter is the age at which a lost packet is not sent again: the browser has
+// requested a keyframe by then. If a queue delayed the reports of the loss, to send
+// all of it again would fill the queue again.
 const staleAfter = time.Second
 
-// send notes a packet. False is for one that is not worth to be sent again.
+// send records a packet. It returns false for a retransmission that comes too late.
 func (e *estimator) send(s *stream, number uint16, header *rtp.Header, payload []byte) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -88,7 +89,7 @@ func (e *estimator) send(s *stream, number uint16, header *rtp.Header, payload [
 	size := header.MarshalSize() + len(payload)
 	own := header.SequenceNumber
 	again := s.begun && int16(own-s.newest) <= 0
-	if header.SSRC != s.ssrc { // a stream for what is sent again (RFC 4588) names the first number
+	if header.SSRC != s.ssrc { // a retransmission stream (RFC 4588) names the original number
 		if len(payload) < 2 {
 			return true
 		}
@@ -107,7 +108,7 @@ func (e *estimator) send(s *stream, number uint16, header *rtp.Header, payload [
 	return true
 }
 
-// repeat counts what is sent again; size 0 only lets time pass.
+// repeat counts a retransmission. Size 0 only brings the rate up to date.
 func (e *estimator) repeat(now time.Duration, size int) {
 	e.repeats *= math.Exp(-float64(now-e.repeatAt) / float64(repeatWindow))
 	e.repeatAt = now
@@ -116,7 +117,7 @@ func (e *estimator) repeat(now time.Duration, size int) {
 
 const repeatWindow = 500 * time.Millisecond
 
-// WriteRTCP takes what the browser reports.
+// WriteRTCP reads the browser's reports.
 func (e *estimator) WriteRTCP(packets []rtcp.Packet, _ interceptor.Attributes) error {
 	for _, packet := range packets {
 		if report, ok := packet.(*rtcp.TransportLayerCC); ok {
@@ -178,9 +179,9 @@ func (e *estimator) report(now time.Duration, report *rtcp.TransportLayerCC) (bp
 	return e.tell(now)
 }
 
-// tell reports whether the encoder is to hear of a new bitrate.
+// tell reports whether to tell the encoder of a new bitrate.
 func (e *estimator) tell(now time.Duration) (bps int, changed bool) {
-	// What is sent again takes its part of the line.
+	// Retransmissions use a part of the line.
 	e.repeat(now, 0)
 	bps = int(max(e.control.target-e.repeats, e.control.target/2))
 	down := bps < e.bps-e.bps/20
@@ -199,16 +200,16 @@ func (e *estimator) current() int {
 	return e.bps
 }
 
-// GetTargetBitrate bounds what the stack sends again: a part of all, or on a
-// line that is full every loss would make more of them.
+// GetTargetBitrate limits the stack's retransmissions to a part of the target. On
+// a full line, more retransmissions would cause more loss.
 func (e *estimator) GetTargetBitrate() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return int(e.control.target / 4)
 }
 
-// OnTargetBitrateChange and GetStats make an estimator in the stack's sense;
-// nothing here asks for them.
+// OnTargetBitrateChange, GetStats and Close are part of the stack's interface and
+// not used here.
 func (e *estimator) OnTargetBitrateChange(func(int)) {}
 func (e *estimator) GetStats() map[string]any        { return nil }
 func (e *estimator) Close() error                    { return nil }

@@ -1,16 +1,13 @@
 package peer
 
 import (
-	"sync"
-	"sync/atomic"
-	"time"
-
 	"github.com/pion/rtcp"
 	"github.com/pion/webrtc/v4"
 )
 
-// readFeedback reads what the browser says of a track until the track ends.
-// Without a reader, NACKs and congestion feedback would not be acted on either.
+// readFeedback reads the browser's RTCP about a track until the track ends. The
+// interceptors for NACK and congestion feedback also depend on it: they see only
+// what is read.
 func (p *Peer) readFeedback(sender *webrtc.RTPSender, video bool) {
 	for {
 		packets, _, err := sender.ReadRTCP()
@@ -34,50 +31,4 @@ func (p *Peer) readFeedback(sender *webrtc.RTPSender, video bool) {
 			}
 		}
 	}
-}
-
-func (t *track) ssrc() uint32 {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.header.SSRC
-}
-
-const (
-	// A keyframe that was asked for is on its way for this long.
-	keyframeOnItsWay = 300 * time.Millisecond
-	// A browser asks again until a keyframe has reached it: what comes so soon
-	// after one was sent was said before it arrived.
-	keyframeArriving = 100 * time.Millisecond
-)
-
-// keyframes makes one request of many.
-type keyframes struct {
-	asks atomic.Uint64
-
-	mu    sync.Mutex
-	asked time.Time // zero when no request is open
-	last  time.Time // when a keyframe was sent; zero before the first
-}
-
-// ask reports whether the request is to be passed on.
-func (k *keyframes) ask(now time.Time) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if !k.asked.IsZero() && now.Sub(k.asked) < keyframeOnItsWay || now.Sub(k.last) < keyframeArriving {
-		return false
-	}
-	k.asked = now
-	return true
-}
-
-func (k *keyframes) sent(now time.Time) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.asked, k.last = time.Time{}, now
-}
-
-func (k *keyframes) started() bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return !k.last.IsZero()
 }

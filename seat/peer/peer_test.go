@@ -24,7 +24,7 @@ func TestMediaInputAndEnd(t *testing.T) {
 	t.Cleanup(func() { goleak.VerifyNone(t) })
 	s, c := newSeat(t, nil), newClient(t)
 
-	// Nothing before the connection is an error, or reaches anybody.
+	// Before the connection, nothing is sent and nothing is an error.
 	if err := s.WriteVideo(Frame{Data: accessUnit(true, 100), Keyframe: true}); err != nil {
 		t.Fatal(err)
 	}
@@ -75,26 +75,26 @@ func TestMediaInputAndEnd(t *testing.T) {
 	}
 }
 
-// The stack tells each change on a goroutine of its own: on a busy machine the
-// news that it is connecting may come after that it is connected.
-func TestNewsOutOfOrder(t *testing.T) {
+// The stack reports each change on a new goroutine. On a busy machine, connecting
+// can be reported after connected.
+func TestStatesOutOfOrder(t *testing.T) {
 	s, c := newSeat(t, nil), newClient(t)
 	connect(t, s, c)
 	s.changed(webrtc.PeerConnectionStateConnecting)
 	if state := s.Stats().State; state != Connected {
-		t.Errorf("old news made the peer %s", state)
+		t.Errorf("a late report made the peer %s", state)
 	}
 	s.changed(webrtc.PeerConnectionStateFailed)
 	s.changed(webrtc.PeerConnectionStateConnected)
 	select {
 	case state := <-s.states:
-		t.Errorf("old news was passed on: %s", state)
+		t.Errorf("a late report was passed on: %s", state)
 	default:
 	}
 }
 
-// Who gets input from somebody of whom it does not know that she is connected
-// drops it, and the first key is lost.
+// A seat drops input while it does not know that the person is connected. So the
+// state must come before the first input, or the first key is lost.
 func TestConnectedBeforeFirstInput(t *testing.T) {
 	told := make(chan string, 100)
 	s := newSeat(t, func(cfg *Config) {
@@ -102,8 +102,8 @@ func TestConnectedBeforeFirstInput(t *testing.T) {
 		cfg.OnInput = func(in wire.Input) { told <- in.Code }
 	})
 	c := newClient(t)
-	s.turn.Lock() // the news is slow
-	unlock := sync.OnceFunc(s.turn.Unlock)
+	s.telling.Lock() // the report of the state is slow
+	unlock := sync.OnceFunc(s.telling.Unlock)
 	defer unlock()
 	answer, err := s.Answer(t.Context(), c.offer(t))
 	if err != nil {
@@ -119,14 +119,14 @@ func TestConnectedBeforeFirstInput(t *testing.T) {
 	unlock()
 	for _, want := range []string{Connected.String(), "KeyA"} {
 		if got := wait(t, told, want); got != want {
-			t.Errorf("was told of %q, want %q", got, want)
+			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 }
 
-// A browser asks for keyframes once it gets something. Until then the seat
-// must, or a request that came to nothing would leave it without a picture.
-func TestFirstKeyframeIsAskedForAgain(t *testing.T) {
+// A browser requests keyframes only after it got something. Until then the peer
+// must repeat the request: if the first had no effect, there would be no picture.
+func TestFirstKeyframeIsRequestedAgain(t *testing.T) {
 	s, c := newSeat(t, nil), newClient(t)
 	connect(t, s, c) // takes the first request
 	deadline := time.After(60 * time.Second)
@@ -141,7 +141,7 @@ func TestFirstKeyframeIsAskedForAgain(t *testing.T) {
 			asked = true
 		case <-tick.C:
 		case <-deadline:
-			t.Fatal("no keyframe is asked for any more")
+			t.Fatal("no keyframe is requested again")
 		}
 	}
 	if n := s.Stats().VideoFrames; n != 0 {
@@ -149,7 +149,7 @@ func TestFirstKeyframeIsAskedForAgain(t *testing.T) {
 	}
 }
 
-// annexB makes real H.264, split into access units.
+// annexB encodes real H.264, split into access units.
 func annexB(t *testing.T, dir string) [][]byte {
 	t.Helper()
 	if _, err := exec.LookPath("gst-launch-1.0"); err != nil {
@@ -201,14 +201,14 @@ func TestReceivedVideoDecodes(t *testing.T) {
 	}
 }
 
-func TestPLIAsksForOneKeyframe(t *testing.T) {
+func TestPLIsBecomeOneRequest(t *testing.T) {
 	s, c := newSeat(t, nil), newClient(t)
 	connect(t, s, c)
 	for i := range 5 {
 		s.WriteVideo(Frame{Data: accessUnit(i == 0, 2000), Keyframe: i == 0, PTS: time.Duration(i) * time.Second / 30})
 	}
 	wait(t, c.frames, "frame")
-	// A request that crossed the keyframe on its way is not passed on, so ask until one is.
+	// A request made while the keyframe is on its way is not passed on. So repeat it.
 	asked := false
 	deadline := time.Now().Add(60 * time.Second)
 	for !asked && time.Now().Before(deadline) {
@@ -220,7 +220,7 @@ func TestPLIAsksForOneKeyframe(t *testing.T) {
 		}
 	}
 	if !asked {
-		t.Fatal("a PLI asks for no keyframe")
+		t.Fatal("a PLI does not request a keyframe")
 	}
 	before := s.Stats().KeyframeAsks
 	for range 20 {
@@ -253,7 +253,7 @@ func TestLossLowersTheBitrate(t *testing.T) {
 			}
 		case <-tick.C:
 		case <-stop:
-			t.Fatalf("a quarter of the packets is lost and the bitrate stays: %+v", s.Stats())
+			t.Fatalf("a quarter of the packets is lost, but the bitrate stays: %+v", s.Stats())
 		}
 	}
 }
@@ -293,7 +293,7 @@ func TestFlood(t *testing.T) {
 	if most := uint64(inputsBurst + 1 + 1.1*inputsPerSecond*time.Since(start).Seconds() + inputsPerSecond); st.Inputs > most {
 		t.Errorf("%d moves reached the app, more than %d", st.Inputs, most)
 	}
-	// The other channel is still served.
+	// The other channel still works.
 	c.input.SendText(`{"t":"key","code":"KeyQ","p":true}`)
 	for in := wait(t, s.inputs, "key"); in.Type != wire.InputKey; in = wait(t, s.inputs, "key") {
 	}
@@ -301,7 +301,7 @@ func TestFlood(t *testing.T) {
 	<-done
 }
 
-func TestReliableFloodIsHeldBackNotDropped(t *testing.T) {
+func TestReliableFloodIsSlowedNotDropped(t *testing.T) {
 	var n atomic.Int64
 	s, c := newSeat(t, func(cfg *Config) { cfg.OnInput = func(wire.Input) { n.Add(1) } }), newClient(t)
 	connect(t, s, c)
@@ -317,10 +317,10 @@ func TestReliableFloodIsHeldBackNotDropped(t *testing.T) {
 		<-time.After(5 * time.Millisecond)
 	}
 	if n.Load() != count {
-		t.Errorf("%d of %d keys came", n.Load(), count)
+		t.Errorf("%d of %d keys arrived", n.Load(), count)
 	}
 	if took := time.Since(start); took < (count-inputsBurst)*time.Second/inputsPerSecond/2 {
-		t.Errorf("%d came in %v, faster than allowed", count, took)
+		t.Errorf("%d arrived in %v, faster than allowed", count, took)
 	}
 }
 
@@ -332,7 +332,7 @@ func TestMalformedInputIsIgnored(t *testing.T) {
 	}
 	c.input.SendText(`{"t":"blur"}`)
 	if in := wait(t, s.inputs, "input"); in.Type != wire.InputBlur {
-		t.Errorf("%+v came through", in)
+		t.Errorf("got %+v", in)
 	}
 	if st := s.Stats(); st.InputsMalformed != 7 || st.Inputs != 1 {
 		t.Errorf("counted %+v", st)
@@ -351,26 +351,26 @@ func TestBadOffers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSeat(t, nil)
-			if answer, err := s.Answer(t.Context(), offer); !errors.Is(err, ErrOffer) {
+			if answer, err := s.Answer(t.Context(), offer); !errors.Is(err, errOffer) {
 				t.Errorf("got %v, %q", err, answer)
 			}
 		})
 	}
 	t.Run("no codec", func(t *testing.T) {
 		s := newSeat(t, nil)
-		if _, err := s.Answer(t.Context(), strings.ReplaceAll(good, "H264/90000", "H263/90000")); !errors.Is(err, ErrCodec) {
+		if _, err := s.Answer(t.Context(), strings.ReplaceAll(good, "H264/90000", "H263/90000")); !errors.Is(err, errCodec) {
 			t.Errorf("got %v", err)
 		}
 	})
 	t.Run("codecs", func(t *testing.T) {
-		codecs, err := OfferedCodecs(good)
+		codecs, err := offeredCodecs(good)
 		if err != nil || !codecs["h264"] || !codecs["vp8"] || !codecs["opus"] {
 			t.Errorf("got %v, %v", codecs, err)
 		}
 	})
 }
 
-// What the answer says of the way to connect costs or saves round trips.
+// What the answer says about the connection costs or saves round trips.
 func TestAnswer(t *testing.T) {
 	for _, sound := range []bool{true, false} {
 		s := newSeat(t, func(cfg *Config) { cfg.Audio = sound })
@@ -379,7 +379,7 @@ func TestAnswer(t *testing.T) {
 			t.Fatal(err)
 		}
 		if strings.Contains(answer, "a=setup:active") || !strings.Contains(answer, "a=setup:passive") {
-			t.Errorf("the browser does not begin the handshake:\n%s", answer)
+			t.Errorf("the browser does not start the handshake:\n%s", answer)
 		}
 		_, audio, found := strings.Cut(answer, "m=audio")
 		if !found {
@@ -419,7 +419,7 @@ func TestCandidates(t *testing.T) {
 		}
 	}
 	if err := s.AddCandidate([]byte("{")); err == nil {
-		t.Error("a malformed candidate was taken")
+		t.Error("a malformed candidate was accepted")
 	}
 }
 

@@ -14,13 +14,13 @@ import (
 	"github.com/pion/webrtc/v4"
 )
 
-// payloadSize leaves room in 1200 bytes, which pass everywhere, for RTP with
-// its extensions and SRTP's tag.
+// payloadSize leaves space for RTP with its extensions, and for SRTP's tag, in
+// 1200 bytes, which pass on every network.
 const payloadSize = 1150
 
-// track packetizes frames of one codec and writes them to the one connection it
-// is bound to. It is a webrtc.TrackLocal of its own so that timestamps are the
-// capture's own, and that the playout-delay extension can be set.
+// track packetizes frames of one codec and writes them to the one connection that
+// it is bound to. pion's own tracks do not let the caller set timestamps (here:
+// the capture's) and the playout-delay extension.
 type track struct {
 	codec     string
 	id        string
@@ -34,7 +34,7 @@ type track struct {
 	base    uint32 // timestamp of PTS 0
 
 	frames, bytes atomic.Uint64
-	lost          atomic.Uint32 // fraction of 256, as reported last
+	lost          atomic.Uint32 // of 256, as the browser reported last
 }
 
 func newTrack(codec string, onBound func()) (*track, error) {
@@ -47,7 +47,7 @@ func newTrack(codec string, onBound func()) (*track, error) {
 	case "opus":
 		t.payloader, t.id = &codecs.OpusPayloader{}, "audio"
 	default:
-		return nil, fmt.Errorf("codec %q is unknown", codec)
+		return nil, fmt.Errorf("unknown codec %q", codec)
 	}
 	return t, nil
 }
@@ -55,8 +55,8 @@ func newTrack(codec string, onBound func()) (*track, error) {
 func (t *track) ID() string  { return t.id }
 func (t *track) RID() string { return "" }
 
-// StreamID is one for each track: in one stream, a browser would hold the
-// picture back until the sound that belongs to it has passed its jitter buffer.
+// StreamID differs between tracks. Within one stream, a browser would hold the
+// picture back until the sound of the same moment has passed its jitter buffer.
 func (t *track) StreamID() string { return "seat-" + t.id }
 
 func (t *track) Kind() webrtc.RTPCodecType {
@@ -66,7 +66,7 @@ func (t *track) Kind() webrtc.RTPCodecType {
 	return webrtc.RTPCodecTypeVideo
 }
 
-// Bind is called when the connection can send.
+// Bind is called by the stack when the connection can send.
 func (t *track) Bind(ctx webrtc.TrackLocalContext) (webrtc.RTPCodecParameters, error) {
 	params := ctx.CodecParameters()
 	i := slices.IndexFunc(params, func(c webrtc.RTPCodecParameters) bool {
@@ -107,7 +107,7 @@ func (t *track) bound() bool {
 	return t.stream != nil
 }
 
-// noDelay is the playout-delay extension's value for "show it at once".
+// noDelay is the value of the playout-delay extension for "show it at once".
 var noDelay = []byte{0, 0, 0}
 
 func (t *track) write(f Frame) error {
@@ -124,7 +124,7 @@ func (t *track) write(f Frame) error {
 		header.SequenceNumber = t.header.SequenceNumber
 		t.header.SequenceNumber++
 		header.Marker = i == len(payloads)-1 && t.codec != "opus"
-		// Interceptors add extensions of their own to the header they get.
+		// Interceptors add their own extensions to the header that they get.
 		h := header
 		if t.delayID != 0 {
 			if err := h.SetExtension(t.delayID, noDelay); err != nil {
@@ -138,4 +138,10 @@ func (t *track) write(f Frame) error {
 	}
 	t.frames.Add(1)
 	return nil
+}
+
+func (t *track) ssrc() uint32 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.header.SSRC
 }

@@ -2,15 +2,15 @@ package input
 
 import "github.com/jezek/xgb/xproto"
 
-// Keys that choose needs by name.
+// Keys that the code uses by name.
 const (
 	capsLock   xproto.Keycode = 66
 	numLock    xproto.Keycode = 77
-	levelThree xproto.Keycode = 92 // ISO_Level3_Shift, on no real keyboard of this model
+	levelThree xproto.Keycode = 92 // ISO_Level3_Shift; real keyboards of this model do not have it
 )
 
-// places maps KeyboardEvent.code to the X key at that place: the Linux key
-// code plus eight, as every X server on Linux has it.
+// places maps KeyboardEvent.code, a position on the keyboard, to the X keycode:
+// the Linux key code plus eight, as every X server on Linux has it.
 var places = map[string]xproto.Keycode{
 	"Escape": 9,
 	"Digit1": 10, "Digit2": 11, "Digit3": 12, "Digit4": 13, "Digit5": 14,
@@ -50,7 +50,7 @@ var places = map[string]xproto.Keycode{
 	"Find": 144, "Cut": 145, "Help": 146,
 }
 
-// named gives the code of keys that come by their meaning alone.
+// named maps KeyboardEvent.key to a code, for keys that come without a code.
 var named = map[string]string{
 	"Enter": "Enter", "Tab": "Tab", "Escape": "Escape", "Backspace": "Backspace", "Delete": "Delete",
 	"Insert": "Insert", "Home": "Home", "End": "End", "PageUp": "PageUp", "PageDown": "PageDown",
@@ -64,13 +64,13 @@ var named = map[string]string{
 	"F19": "F19", "F20": "F20", "F21": "F21", "F22": "F22", "F23": "F23", "F24": "F24",
 }
 
-// isKeypad reports whether a key is on the numeric pad.
+// isKeypad reports whether a key is on the numeric keypad.
 func isKeypad(code xproto.Keycode) bool {
 	return code >= 79 && code <= 91 || code == 63 || code == 106 || code == 125 || code == 129
 }
 
-// navigates reports whether a key of the numeric pad has a second meaning,
-// without Num Lock, as a key to move by.
+// navigates reports whether a key of the numeric keypad is a navigation key without
+// Num Lock.
 func navigates(code xproto.Keycode) bool {
 	return code >= 79 && code <= 91 && code != 82 && code != 86
 }

@@ -5,75 +5,79 @@ import (
 	"time"
 )
 
-// Rates below which there is no picture.
+// Below this rate there is no useful picture.
 const lowestBPS = 100_000
 
 const (
-	// shortQueue may stand in the network without harm: it is the jitter of
-	// ordinary lines. longQueue may not: somebody waits for what it holds.
+	// A queue of up to shortQueue is the normal jitter of a line and does no harm.
+	// A queue above longQueue is a delay that the person notices.
 	shortQueue = 25 * time.Millisecond
 	longQueue  = 60 * time.Millisecond
-	// A long queue is believed after this time and so many packets.
+	// A long queue counts after this time and this many packets.
 	proofTime    = 150 * time.Millisecond
 	proofPackets = 4
-	// deliveryWindow is over how long the delivered rate is measured.
+	// deliveryWindow is the time over which the delivered rate is measured.
 	deliveryWindow = 500 * time.Millisecond
-	// baseWindow is for how long a shortest way is remembered. A longer way (a
-	// route that changed, somebody else's queue) is taken for the new normal
-	// after at most twice that.
+	// baseWindow is how long the shortest delay is remembered. A longer one (a new
+	// route, the queue of other traffic) becomes the new normal after at most twice
+	// this time.
 	baseWindow = 10 * time.Second
-	// memory is for how long the rate is believed at which the line filled.
+	// memory is how long the rate at which the line was full counts.
 	memory = 30 * time.Second
-	// Less loss than littleLoss is the radio's; much is the line's.
+	// Radio links lose up to littleLoss; a full line loses more than muchLoss.
 	littleLoss = 0.02
 	muchLoss   = 0.1
-	// Loss is counted over so many packets, but not over a shorter or, where
-	// there are few, a longer time.
+	// Loss is computed over at least lossPackets and lossEvery; where there are few
+	// packets, after lossAtLeast.
 	lossPackets = 20
 	lossEvery   = 200 * time.Millisecond
 	lossAtLeast = time.Second
-	// standEvery is how often the rate is cut for a queue that stands and does
-	// not grow.
+	// standEvery is the time between two cuts of the rate for a queue that stays
+	// and does not grow.
 	standEvery = 300 * time.Millisecond
 )
 
-// ack is what became of one packet.
+// ack says what happened to one packet.
 type ack struct {
 	sent    time.Duration // by our clock
-	arrived time.Duration // by the browser's, which began at another moment
+	arrived time.Duration // by the browser's clock, which has another zero
 	size    int           // bytes
 	lost    bool
-	again   bool // it was sent once more
+	again   bool // it was a retransmission
 }
 
-// rateControl decides how much to send, by what became of what was sent.
+// rateControl decides how much to send, by what happened to the packets sent.
 //
-// It looks at the queue that stands in the network, as the time packets take
-// beyond the shortest that any took of late. Of the packets that a report is
-// about, it is the luckiest that counts: each picture is sent in one go and so
-// makes a queue of its own, which is gone before the next where the line is wide
-// enough; and on a radio that stalled, the last of those held back came at once.
+// It is our own because the delay of input depends on the queue in the network.
+// Measured on lines that buffer for a second: pion's GCC stayed at 6 Mbit/s on thin
+// lines, with the queue full all the time (1 s). This one kept the wait in the queue
+// at 85 ms (p95) on 1 Mbit/s. TestThinLine holds it to 150 ms.
 //
-//   - A long queue: the line delivers all it can, so what was delivered is its
-//     rate. The target goes below it, the more the longer the queue is, until it
-//     is gone.
-//   - No queue, and what was allowed was used: the target rises, carefully where
-//     the line filled of late, quickly elsewhere.
-//   - Little is sent, for the picture is still: that says nothing of the line, and
-//     the target stays. One late packet then is no proof either.
-//   - Loss counts beyond what radios lose.
+// It measures the queue as the delay of a packet above the shortest recent delay.
+// Of the packets in a report, the one with the least delay counts, for two reasons.
+// A picture is sent all at once and makes a queue of its own, which is gone before
+// the next picture if the line is fast enough. And after a radio stalled, the
+// last of the packets that it held back arrives without a delay.
 //
-// It is a plain calculation: time comes from outside.
+//   - Long queue: the line delivers all it can, so the delivered rate is the line's.
+//     The target goes below it, further for a longer queue, until the queue is gone.
+//   - No queue, and the target was used: the target rises, slowly if the line was
+//     full recently, fast otherwise.
+//   - A still picture sends little and says nothing about the line: the target
+//     stays. A single late packet does not count either.
+//   - Loss counts if it is more than radio links lose.
+//
+// It is a pure computation: the caller passes the time.
 type rateControl struct {
 	max    int
 	target float64
 
 	base     shortest
-	history  []ack // delivered, by arrival, not older than deliveryWindow
-	latest   time.Duration
+	history  []ack         // delivered, by arrival, not older than deliveryWindow
+	latest   time.Duration // the browser's clock, of the last arrival
 	reported time.Duration // our clock, of the last report
 
-	long      int           // packets in reports of a long queue, one after the other
+	long      int           // packets in consecutive reports of a long queue
 	longSince time.Duration // arrival of the first of them
 	cut       time.Duration // our clock, of the last cut for a queue
 
@@ -82,15 +86,15 @@ type rateControl struct {
 
 	loss   float64 // smoothed
 	lossAt time.Duration
-	gone   int // lost, and all, since lossAt
-	all    int
+	gone   int // lost packets since lossAt
+	all    int // packets since lossAt
 }
 
 func newRateControl(max int) *rateControl {
 	return &rateControl{max: max, target: float64(max)}
 }
 
-// report takes the acks of one report of the browser, in the order of sending.
+// report handles the acks of one report of the browser, in the order of sending.
 func (c *rateControl) report(now time.Duration, acks []ack) {
 	queue, first, last, n := c.take(acks)
 	since := min(max(now-c.reported, 0), deliveryWindow)
@@ -116,15 +120,16 @@ func (c *rateControl) report(now time.Duration, acks []ack) {
 	}
 }
 
-// take remembers what was delivered, and tells of the queue that stood.
+// take records what was delivered, and returns the queue that the report shows,
+// the first and last arrival, and how many packets arrived.
 func (c *rateControl) take(acks []ack) (queue, first, last time.Duration, n int) {
 	queue = math.MaxInt64
 	for _, a := range acks {
 		if a.lost {
 			continue
 		}
-		way := a.arrived - a.sent
-		queue = min(queue, way-c.base.update(a.sent, way))
+		delay := a.arrived - a.sent
+		queue = min(queue, delay-c.base.update(a.sent, delay))
 		if n == 0 || a.arrived < first {
 			first = a.arrived
 		}
@@ -135,7 +140,7 @@ func (c *rateControl) take(acks []ack) (queue, first, last time.Duration, n int)
 	if n == 0 {
 		return 0, 0, 0, 0
 	}
-	if last < c.latest-time.Minute { // the browser's clock has gone round
+	if last < c.latest-time.Minute { // the browser's clock wrapped around
 		c.history, c.latest = nil, last
 		return 0, first, last, n
 	}
@@ -148,7 +153,8 @@ func (c *rateControl) take(acks []ack) (queue, first, last time.Duration, n int)
 	return queue, first, last, n
 }
 
-// delivered is the rate of what arrived since a moment, and of when it was sent.
+// delivered is the rate at which packets arrived since a moment, and the rate at
+// which the same packets were sent.
 func (c *rateControl) delivered(since time.Duration) (arrived, sent float64) {
 	var bits float64
 	var firstA, firstS, lastA, lastS time.Duration
@@ -160,7 +166,7 @@ func (c *rateControl) delivered(since time.Duration) (arrived, sent float64) {
 		if n == 0 {
 			firstA, firstS = a.arrived, a.sent
 		} else {
-			bits += float64(8 * a.size) // the first only begins the measure
+			bits += float64(8 * a.size) // the first only starts the measurement
 		}
 		lastA, lastS = max(lastA, a.arrived), max(lastS, a.sent)
 		n++
@@ -174,26 +180,26 @@ func (c *rateControl) delivered(since time.Duration) (arrived, sent float64) {
 	return rate(lastA - firstA), rate(lastS - firstS)
 }
 
-// congested lowers the target for a queue that is proven.
+// congested lowers the target for a long queue.
 func (c *rateControl) congested(now, queue time.Duration) {
 	arrived, sent := c.delivered(max(c.longSince, c.latest-deliveryWindow))
 	if math.IsInf(arrived, 1) || arrived == 0 {
 		return
 	}
-	// To be without the queue in about a second.
+	// The queue should be gone in about a second.
 	next := arrived * min(max(0.9-queue.Seconds(), 0.3), 0.85)
 	switch {
-	case sent > 1.05*arrived: // it grows
+	case sent > 1.05*arrived: // the queue grows
 		if c.filled == 0 || now-c.filledAt > memory {
 			c.filled = arrived
 		}
 		c.filled += 0.5 * (arrived - c.filled)
 		c.filledAt = now
-	case sent < 0.95*arrived: // it is on its way out
+	case sent < 0.95*arrived: // the queue shrinks
 		return
 	default:
-		// It stands: it may be another's, and what was delivered is no more
-		// than what we sent.
+		// The queue stays: it may be of other traffic, and what was delivered is
+		// what we sent, not what the line can carry.
 		if now-c.cut < standEvery {
 			return
 		}
@@ -205,7 +211,7 @@ func (c *rateControl) congested(now, queue time.Duration) {
 	}
 }
 
-// rise raises the target where nothing speaks against it.
+// rise raises the target.
 func (c *rateControl) rise(now, since time.Duration) {
 	known := c.filled > 0 && now-c.filledAt < memory
 	_, sent := c.delivered(0)
@@ -217,15 +223,15 @@ func (c *rateControl) rise(now, since time.Duration) {
 	case !used && known:
 		return
 	case !used:
-		perSecond = 0.05 // what was learned grows old
+		perSecond = 0.05 // the line may be better by now
 	case known && c.target < 1.15*c.filled:
 		perSecond = min(0.03+0.015*(now-c.filledAt).Seconds(), perSecond)
 	}
 	c.set(c.target * math.Pow(1+perSecond, since.Seconds()))
 }
 
-// countLoss lowers the target where much is lost. What is sent again does not
-// count: it may come too late for the browser to take it, over and over.
+// countLoss lowers the target if much is lost. Retransmissions do not count: the
+// browser may report them as lost again and again because they come too late.
 func (c *rateControl) countLoss(now time.Duration, acks []ack) {
 	for _, a := range acks {
 		if !a.again {
@@ -251,21 +257,21 @@ func (c *rateControl) set(bps float64) {
 	c.target = min(max(bps, float64(min(lowestBPS, c.max))), float64(c.max))
 }
 
-// shortest remembers the shortest way of the last one to two baseWindows.
+// shortest remembers the shortest delay of the last one to two baseWindows.
 type shortest struct {
 	since       time.Duration
 	now, before time.Duration
 	known       bool
 }
 
-func (s *shortest) update(at, way time.Duration) time.Duration {
+func (s *shortest) update(at, delay time.Duration) time.Duration {
 	switch {
 	case !s.known:
-		*s = shortest{since: at, now: way, before: way, known: true}
+		*s = shortest{since: at, now: delay, before: delay, known: true}
 	case at-s.since > baseWindow:
-		s.since, s.before, s.now = at, s.now, way
+		s.since, s.before, s.now = at, s.now, delay
 	default:
-		s.now = min(s.now, way)
+		s.now = min(s.now, delay)
 	}
 	return min(s.now, s.before)
 }

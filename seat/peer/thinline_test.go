@@ -17,19 +17,18 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// link is a thin access line between a seat and a browser: what comes from the
-// seat passes at a fixed rate, waits its turn in a queue, and is dropped when
-// that is full.
-type link struct {
+// thinLine is an access line between a seat and a browser. Packets from the seat
+// pass at a fixed rate, wait in a queue, and are dropped when the queue is full.
+type thinLine struct {
 	rate  int           // bits a second
 	depth time.Duration // how long a packet may wait
 	loss  float64       // of packets, at random
 
-	near, far *net.UDPConn // what the browser, and what the seat talks to
+	near, far *net.UDPConn // what the browser sends to, and what the seat sends to
 	queue     chan delivery
 
 	mu     sync.Mutex
-	free   time.Time // when the line has sent all it holds
+	free   time.Time // when the line has sent all that it holds
 	seat   *net.UDPAddr
 	page   *net.UDPAddr
 	waits  []waiting
@@ -41,19 +40,19 @@ type delivery struct {
 	packet []byte
 }
 
-// waiting is how long one packet waited for those before it.
+// waiting says how long one packet waited for those before it.
 type waiting struct {
 	at      time.Time
 	waited  time.Duration
 	dropped bool
 }
 
-// overhead of IP and UDP, which also take their time on the line.
+// overhead is the size of the IP and UDP headers, which also use the line.
 const overhead = 28
 
-func newLink(t *testing.T, rate int, depth time.Duration, loss float64) *link {
+func newThinLine(t *testing.T, rate int, depth time.Duration, loss float64) *thinLine {
 	t.Helper()
-	l := &link{rate: rate, depth: depth, loss: loss, queue: make(chan delivery, 10000)}
+	l := &thinLine{rate: rate, depth: depth, loss: loss, queue: make(chan delivery, 10000)}
 	for _, conn := range []**net.UDPConn{&l.near, &l.far} {
 		var err error
 		if *conn, err = net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}); err != nil {
@@ -72,7 +71,7 @@ func newLink(t *testing.T, rate int, depth time.Duration, loss float64) *link {
 	return l
 }
 
-func (l *link) fromPage() {
+func (l *thinLine) fromPage() {
 	buf := make([]byte, 2048)
 	for {
 		n, from, err := l.near.ReadFromUDP(buf)
@@ -89,7 +88,7 @@ func (l *link) fromPage() {
 	}
 }
 
-func (l *link) fromSeat() {
+func (l *thinLine) fromSeat() {
 	buf := make([]byte, 2048)
 	for {
 		n, _, err := l.far.ReadFromUDP(buf)
@@ -113,7 +112,7 @@ func (l *link) fromSeat() {
 	}
 }
 
-func (l *link) deliver() {
+func (l *thinLine) deliver() {
 	timer := time.NewTimer(0)
 	for d := range l.queue {
 		if wait := time.Until(d.at); wait > 0 {
@@ -129,8 +128,8 @@ func (l *link) deliver() {
 	}
 }
 
-// join makes offer and answer such that the ends meet by the link only.
-func (l *link) join(t *testing.T, s *seat, c *client) {
+// join exchanges offer and answer so that both ends meet only by the line.
+func (l *thinLine) join(t *testing.T, s *seat, c *client) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
@@ -165,8 +164,8 @@ func (l *link) join(t *testing.T, s *seat, c *client) {
 	wait(t, s.keyframes, "request of the first keyframe")
 }
 
-// play sends pictures as an encoder makes them at the bitrate it is told, for
-// as long as it is told.
+// play sends pictures for some time, as an encoder makes them at the bitrate that
+// it is told.
 func (s *seat) play(t *testing.T, bitrate *atomic.Int64, length time.Duration) {
 	t.Helper()
 	const fps = 30
@@ -184,7 +183,7 @@ func (s *seat) play(t *testing.T, bitrate *atomic.Int64, length time.Duration) {
 		if key {
 			size *= 3
 		}
-		size = size * (80 + rand.IntN(40)) / 100 // no two pictures are the same
+		size = size * (80 + rand.IntN(40)) / 100 // sizes differ
 		if err := s.WriteVideo(Frame{Data: accessUnit(key, max(size, 50)), Keyframe: key, PTS: time.Since(start)}); err != nil {
 			t.Fatal(err)
 		}
@@ -192,17 +191,17 @@ func (s *seat) play(t *testing.T, bitrate *atomic.Int64, length time.Duration) {
 	}
 }
 
-// TestThinLink holds the delay to bounds on lines that buffer for a second.
-func TestThinLink(t *testing.T) {
+// TestThinLine checks the delay on lines that buffer for a second.
+func TestThinLine(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes as long as what it measures")
+		t.Skip("measures for 18 s")
 	}
 	const settle, measure = 10 * time.Second, 8 * time.Second
 	for name, c := range map[string]struct {
 		rate  int
 		loss  float64
 		p95   time.Duration // of the wait in the queue
-		least float64       // of the rate that is used; TestRateOn… ask for more, on a machine that never stalls
+		least float64       // part of the rate that is used; TestRateOn… ask for more, in simulated time
 	}{
 		"1 Mbit/s":               {1_000_000, 0, 150 * time.Millisecond, 0.4},
 		"300 kbit/s":             {300_000, 0, 150 * time.Millisecond, 0.4},
@@ -212,7 +211,7 @@ func TestThinLink(t *testing.T) {
 			t.Parallel()
 			var bitrate atomic.Int64
 			bitrate.Store(6_000_000)
-			l := newLink(t, c.rate, time.Second, c.loss)
+			l := newThinLine(t, c.rate, time.Second, c.loss)
 			s := newSeat(t, func(cfg *Config) {
 				cfg.Listen = wire.Listen{Media: "127.0.0.1", Loopback: true}
 				cfg.MaxBitrateBPS = int(bitrate.Load())
@@ -245,7 +244,7 @@ func TestThinLink(t *testing.T) {
 				t.Errorf("packets wait %v (p95) in the line's queue, want at most %v", p95, c.p95)
 			}
 			if used < c.least {
-				t.Errorf("only %.0f %% of the line are used, want %.0f %%", 100*used, 100*c.least)
+				t.Errorf("only %.0f %% of the line is used, want %.0f %%", 100*used, 100*c.least)
 			}
 		})
 	}

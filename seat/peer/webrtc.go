@@ -21,8 +21,8 @@ const (
 	clockRate       = 90000
 )
 
-// newAPI is a WebRTC stack for one peer. It is made anew for each, because the
-// bandwidth estimator belongs to one.
+// newAPI is a WebRTC stack for one peer. Each peer has its own, because a
+// bandwidth estimator belongs to one connection.
 func newAPI(cfg Config, rate *estimator) (*webrtc.API, error) {
 	media, err := newMedia(cfg)
 	if err != nil {
@@ -40,7 +40,7 @@ func newAPI(cfg Config, rate *estimator) (*webrtc.API, error) {
 		webrtc.WithSettingEngine(settings)), nil
 }
 
-// newMedia knows the one video codec that the pipeline makes.
+// newMedia registers the one video codec that the pipeline makes, and Opus.
 func newMedia(cfg Config) (*webrtc.MediaEngine, error) {
 	m := &webrtc.MediaEngine{}
 	feedback := []webrtc.RTCPFeedback{
@@ -48,7 +48,7 @@ func newMedia(cfg Config) (*webrtc.MediaEngine, error) {
 	}
 	capability, ok := capabilities[cfg.Codec]
 	if !ok || cfg.Codec == "opus" {
-		return nil, fmt.Errorf("video codec %q is unknown: use \"h264\" or \"vp8\"", cfg.Codec)
+		return nil, fmt.Errorf("video codec %q must be one of \"h264\", \"vp8\"", cfg.Codec)
 	}
 	capability.RTCPFeedback = feedback
 	const video, rtx, opus = 102, 103, 111
@@ -67,7 +67,7 @@ func newMedia(cfg Config) (*webrtc.MediaEngine, error) {
 		webrtc.RTPCodecTypeAudio); err != nil {
 		return nil, fmt.Errorf("register opus: %w", err)
 	}
-	// Transport-wide numbers make absolute send times superfluous.
+	// With transport-wide sequence numbers, absolute send times are not needed.
 	for _, uri := range []string{sdp.TransportCCURI, playoutDelayURI} {
 		if err := m.RegisterHeaderExtension(webrtc.RTPHeaderExtensionCapability{URI: uri}, webrtc.RTPCodecTypeVideo); err != nil {
 			return nil, fmt.Errorf("register extension %s: %w", uri, err)
@@ -95,7 +95,7 @@ func newInterceptors(cfg Config, media *webrtc.MediaEngine, rate *estimator) (*i
 	}
 	r.Add(congestion)
 	if err := webrtc.ConfigureTWCCHeaderExtensionSender(media, r); err != nil {
-		return nil, fmt.Errorf("configure transport-wide numbers: %w", err)
+		return nil, fmt.Errorf("configure transport-wide sequence numbers: %w", err)
 	}
 	responder, err := nack.NewResponderInterceptor(nack.ResponderSize(historySize))
 	if err != nil {
@@ -115,25 +115,25 @@ func newSettings(cfg Config) (webrtc.SettingEngine, error) {
 	l := cfg.Listen
 	s.LoggerFactory = loggers{cfg.Log}
 	s.SetICETimeouts(disconnectedAfter, failedAfter, keepalive)
-	// Hidden addresses of the browser become known by its own checks.
+	// Addresses that the browser hides become known by its connectivity checks.
 	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	s.SetIncludeLoopbackCandidate(l.Loopback)
 	s.DisableActiveTCP(true)
-	// The browser is the first to know that the way is open, and says hello at
-	// once. Asking it to prove its address again (HelloVerifyRequest) would cost
-	// one more round trip, and ICE's checks have just proved it.
+	// The browser is the first to know that ICE is connected, so it starts the
+	// DTLS handshake. To make it prove its address (HelloVerifyRequest) would cost
+	// one more round trip, and ICE's checks have just proved the address.
 	if err := s.SetAnsweringDTLSRole(webrtc.DTLSRoleServer); err != nil {
 		return s, fmt.Errorf("answer as DTLS server: %w", err)
 	}
 	s.SetDTLSInsecureSkipHelloVerify(true)
-	// Media flows one way; the browser's few packets need no more.
+	// The browser sends input only, which needs no more.
 	s.SetSCTPMaxReceiveBufferSize(256 << 10)
 
 	network := webrtc.NetworkTypeUDP4
 	if l.Media != "" {
 		media := net.ParseIP(l.Media)
 		if media == nil {
-			return s, fmt.Errorf("listen.media %q is not an IP address", l.Media)
+			return s, fmt.Errorf("listen.media %q must be an IP address", l.Media)
 		}
 		if media.To4() == nil {
 			network = webrtc.NetworkTypeUDP6
@@ -143,7 +143,7 @@ func newSettings(cfg Config) (webrtc.SettingEngine, error) {
 	s.SetNetworkTypes([]webrtc.NetworkType{network})
 	if l.PublicIP != "" {
 		if net.ParseIP(l.PublicIP) == nil {
-			return s, fmt.Errorf("listen.public_ip %q is not an IP address", l.PublicIP)
+			return s, fmt.Errorf("listen.public_ip %q must be an IP address", l.PublicIP)
 		}
 		rule := webrtc.ICEAddressRewriteRule{External: []string{l.PublicIP}, Local: l.Media,
 			AsCandidateType: webrtc.ICECandidateTypeHost, Mode: webrtc.ICEAddressRewriteReplace}
@@ -153,14 +153,14 @@ func newSettings(cfg Config) (webrtc.SettingEngine, error) {
 	}
 	if l.PortMin != 0 || l.PortMax != 0 {
 		if err := s.SetEphemeralUDPPortRange(l.PortMin, l.PortMax); err != nil {
-			return s, fmt.Errorf("ports %d to %d: %w", l.PortMin, l.PortMax, err)
+			return s, fmt.Errorf("listen ports %d to %d: %w", l.PortMin, l.PortMax, err)
 		}
 	}
 	return s, nil
 }
 
-// loggers hands the stack's own talk to slog, at debug level: what it warns of
-// is mostly packets of a browser that left.
+// loggers passes the stack's messages to slog, at debug level. Most of its
+// warnings are about packets of a browser that left.
 type loggers struct{ log *slog.Logger }
 
 func (l loggers) NewLogger(scope string) logging.LeveledLogger {

@@ -6,7 +6,7 @@ package capture
 #include <gst/gst.h>
 #include "convert.h"
 
-// picture_buffer makes a buffer over memory that stays the caller's.
+// picture_buffer makes a buffer of memory that the caller keeps.
 static GstBuffer *picture_buffer(void *data, gsize size, guint64 pts, guint64 duration)
 {
 	GstBuffer *b = gst_buffer_new_wrapped_full(GST_MEMORY_FLAG_READONLY, data, size, 0, size, NULL, NULL);
@@ -30,7 +30,7 @@ import (
 	"github.com/go-gst/go-gst/gst/app"
 )
 
-// initGStreamer is once for the process, as the library is.
+// initGStreamer runs once in a process, as the library requires.
 var initGStreamer = sync.OnceFunc(func() { gst.Init(nil) })
 
 // stream is a running GStreamer pipeline that ends in an appsink.
@@ -45,7 +45,7 @@ type stream struct {
 	closed atomic.Bool
 }
 
-// openStream builds a pipeline from its description, whose end is added here.
+// openStream builds a pipeline from its description, and adds the appsink.
 func openStream(launch string, onData func([]byte, gst.BufferFlags, time.Duration, time.Duration)) (*stream, error) {
 	initGStreamer()
 	pipeline, err := gst.NewPipelineFromString(launch +
@@ -60,14 +60,14 @@ func openStream(launch string, onData func([]byte, gst.BufferFlags, time.Duratio
 	}
 	s.sink = app.SinkFromElement(element)
 	s.sink.SetCallbacks(&app.SinkCallbacks{NewSampleFunc: s.sample})
-	// Handled where it is posted: there is no main loop to wait for, and nobody
-	// else who would empty the bus.
+	// Messages are handled on the thread that posts them: there is no main loop
+	// that would empty the bus.
 	pipeline.GetPipelineBus().SetSyncHandler(func(msg *gst.Message) gst.BusSyncReply {
 		switch msg.Type() {
 		case gst.MessageError:
 			s.fail(errors.New(msg.ParseError().Error()))
 		case gst.MessageEOS:
-			s.fail(errors.New("stream ended"))
+			s.fail(errors.New("the stream ended"))
 		}
 		return gst.BusDrop
 	})
@@ -105,8 +105,7 @@ func (s *stream) sample(sink *app.Sink) gst.FlowReturn {
 	if sample == nil {
 		return gst.FlowEOS
 	}
-	// Waiting for the garbage collector to free it would hold on to memory
-	// that the collector does not see.
+	// Freed here: the garbage collector does not see how much memory it holds.
 	runtime.SetFinalizer(sample, nil)
 	defer sample.Unref()
 	buffer := sample.GetBuffer()
@@ -116,7 +115,7 @@ func (s *stream) sample(sink *app.Sink) gst.FlowReturn {
 	runtime.SetFinalizer(buffer, nil)
 	defer buffer.Unref()
 	mapped := buffer.Map(gst.MapRead)
-	data := mapped.Bytes() // the one copy, out of the encoder's memory
+	data := mapped.Bytes() // the only copy, out of the encoder's memory
 	buffer.Unmap()
 	if !s.closed.Load() {
 		s.onData(data, buffer.GetFlags(), clockTime(buffer.PresentationTimestamp()), clockTime(buffer.Duration()))
@@ -148,20 +147,20 @@ type videoStream struct {
 	source  *app.Source
 	params  params
 
-	i420 unsafe.Pointer // C memory; the picture the encoder works on
+	i420 unsafe.Pointer // C memory; the picture that the encoder works on
 	size int
 }
 
 func openVideo(e encoder, p params, onFrame func(data []byte, key bool, duration time.Duration)) (*videoStream, error) {
 	initGStreamer()
 	if gst.Find(e.element) == nil {
-		return nil, fmt.Errorf("GStreamer has no %s here", e.element)
+		return nil, fmt.Errorf("GStreamer has no element %s on this node", e.element)
 	}
 	launch := fmt.Sprintf("appsrc name=source format=time is-live=true block=false max-buffers=2 "+
 		"caps=video/x-raw,format=I420,width=%d,height=%d,framerate=%d/1,colorimetry=bt709,chroma-site=mpeg2,"+
 		"pixel-aspect-ratio=1/1,interlace-mode=progressive ! %s", p.width, p.height, p.fps, e.launch(p))
 	s, err := openStream(launch, func(data []byte, flags gst.BufferFlags, _, duration time.Duration) {
-		// The timestamp is not the one that went in: x264enc adds 1000 hours.
+		// The timestamp is not used: x264enc adds 1000 hours to it.
 		onFrame(data, flags&gst.BufferFlagDeltaUnit == 0, duration)
 	})
 	if err != nil {
@@ -185,7 +184,7 @@ func openVideo(e encoder, p params, onFrame func(data []byte, key bool, duration
 	return v, nil
 }
 
-// push encodes a BGRx picture. The one before must have come out.
+// push encodes a BGRx picture. The previous one must have left the encoder.
 func (v *videoStream) push(picture []byte, stride int, pts time.Duration, key bool) error {
 	C.bgrx_to_i420((*C.uint8_t)(pixels(picture)), C.int(stride), (*C.uint8_t)(v.i420), C.int(v.params.width), C.int(v.params.height))
 	if key {
@@ -193,18 +192,18 @@ func (v *videoStream) push(picture []byte, stride int, pts time.Duration, key bo
 	}
 	b := C.picture_buffer(v.i420, C.gsize(v.size), C.guint64(pts), C.guint64(time.Second/time.Duration(v.params.fps)))
 	buffer := gst.ToGstBuffer(unsafe.Pointer(b))
-	flow := v.source.PushBuffer(buffer) // takes a reference of its own
+	flow := v.source.PushBuffer(buffer) // takes its own reference
 	buffer.Unref()
 	if flow != gst.FlowOK {
 		if err := v.failure(); err != nil {
 			return err
 		}
-		return fmt.Errorf("encoder refused a picture: %v", flow)
+		return fmt.Errorf("the encoder refused a picture: %v", flow)
 	}
 	return nil
 }
 
-// forceKeyframe makes the next picture a keyframe with its parameter sets.
+// forceKeyframe makes the next picture a keyframe with parameter sets.
 func (v *videoStream) forceKeyframe() {
 	structure := gst.NewStructureFromString("GstForceKeyUnit, all-headers=(boolean)true")
 	v.sink.SendEvent(gst.NewCustomEvent(gst.EventTypeCustomUpstream, structure))
@@ -228,7 +227,8 @@ func (v *videoStream) close() {
 
 func i420Size(width, height int) int { return int(C.i420_size(C.int(width), C.int(height))) }
 
-// convertPicture converts BGRx to I420, with vector instructions or without.
+// convertPicture converts BGRx to I420, with vector instructions or without. It is
+// for tests, whose files cannot use cgo.
 func convertPicture(dst, src []byte, stride, width, height int, vector bool) {
 	s, d := (*C.uint8_t)(pixels(src)), (*C.uint8_t)(pixels(dst))
 	if vector {

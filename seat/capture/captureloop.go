@@ -6,15 +6,15 @@ import (
 )
 
 const (
-	// settle lets a program finish a picture that it draws in several steps.
+	// settle is time for an app to finish a picture that it draws in several steps.
 	settle = time.Millisecond
-	// refinements follow the last change, refineEvery frames apart; then one
-	// frame a heartbeat.
+	// After the last change, refinements more frames follow, refineEvery frames
+	// apart; then one frame each heartbeat.
 	refinements = 6
 	refineEvery = 3
 	heartbeat   = time.Second
-	// patience is how long an encoder may keep a picture before the next is
-	// pushed after it; some drop frames to hold their rate.
+	// patience is how long the loop waits for a picture to leave the encoder. Some
+	// encoders drop a picture to keep their rate.
 	patience = 100 * time.Millisecond
 )
 
@@ -25,7 +25,7 @@ func (p *Pipeline) loop(ctx context.Context) error {
 	defer timer.Stop()
 	var (
 		next    time.Time // when a changed picture may be captured
-		due     time.Time // when the next frame is wanted; zero is when something changes
+		due     time.Time // when the next frame is due; zero is after the next change
 		changed bool      // since the last frame
 		still   int       // frames since the last change
 		pending bool      // a picture is in the encoder
@@ -41,7 +41,7 @@ func (p *Pipeline) loop(ctx context.Context) error {
 					return err
 				}
 			}
-		case key: // at once, whatever the rate
+		case key: // at once, at any rate
 			due = now
 		case changed:
 			if due = next; due.Before(now) {
@@ -67,8 +67,8 @@ func (p *Pipeline) loop(ctx context.Context) error {
 			} else {
 				still++
 			}
-			// A change that comes a little early is not made to wait for the
-			// next slot: programs do not draw by our clock. The mean stays.
+			// A change that comes a little early does not wait for the next slot:
+			// apps do not draw by our clock. The mean rate stays the same.
 			pending, changed = true, false
 			if next = next.Add(interval); next.Before(now.Add(interval / 2)) {
 				next = now.Add(interval / 2)
@@ -107,7 +107,7 @@ func (p *Pipeline) loop(ctx context.Context) error {
 	}
 }
 
-// take returns what was asked for and applies a new bitrate.
+// take returns what was requested, and applies a new bitrate.
 func (p *Pipeline) take() (paused, key, listen bool) {
 	p.mu.Lock()
 	paused, key, listen = p.paused, p.key, p.listen
@@ -116,14 +116,14 @@ func (p *Pipeline) take() (paused, key, listen bool) {
 	p.mu.Unlock()
 	if bps != 0 {
 		if err := p.video.setBitrate(bps); err != nil {
-			p.log.Warn("encoder does not take a bitrate", "encoder", p.Encoder(), "bps", bps, "err", err)
+			p.log.Warn("encoder refused a new bitrate", "encoder", p.Encoder(), "bps", bps, "error", err)
 		}
 	}
 	return paused, key, listen
 }
 
-// drain waits until the picture before has left the encoder, whose memory is
-// used for the next, or until patience is over: an encoder may keep one back.
+// drain waits until the previous picture has left the encoder, because its memory is
+// used for the next one. It waits for patience at most: an encoder may drop one.
 func (p *Pipeline) drain(ctx context.Context, timer *time.Timer) error {
 	timer.Reset(patience)
 	select {

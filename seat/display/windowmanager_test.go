@@ -57,12 +57,14 @@ func dialogIsCentredAndReturnsFocus(t *testing.T, server wire.XServer) {
 		t.Fatal(err)
 	}
 	next(t, out, "focus_in")
-	press(t, d) // turns the window white; the dialog is white too, so the main window goes black with the next
+	press(t, d) // opens the dialog
 	next(t, out, "focus_out")
 	next(t, out, "focus_in")
-	d.wm.mu.Lock()
-	top := d.wm.clients[len(d.wm.clients)-1].win
-	d.wm.mu.Unlock()
+	focus, err := xproto.GetInputFocus(d.wm.conn).Reply()
+	if err != nil {
+		t.Fatal(err)
+	}
+	top := focus.Focus
 	g, err := xproto.GetGeometry(d.wm.conn, xproto.Drawable(top)).Reply()
 	if err != nil {
 		t.Fatal(err)
@@ -111,8 +113,7 @@ func fullscreenIsGranted(t *testing.T, server wire.XServer) {
 	}
 }
 
-// TestFixedSizeIsCentred: an application that can draw one size only must not
-// get a window of another.
+// An application that can draw one size only must not get a window of another.
 func TestFixedSizeIsCentred(t *testing.T) { testkit.EachDisplay(t, fixedSizeIsCentred) }
 
 func fixedSizeIsCentred(t *testing.T, server wire.XServer) {
@@ -144,7 +145,7 @@ func fixedSizeIsCentred(t *testing.T, server wire.XServer) {
 	}
 	xproto.CreateWindow(conn, 24, win, d.wm.root, 5, 5, 400, 300, 0, xproto.WindowClassInputOutput, 0, 0, nil)
 	hints([2]uint32{400, 300}, [2]uint32{400, 300})
-	// SDL calls its borderless main windows transient for the root window.
+	// SDL marks its borderless main windows as transient for the root window.
 	xproto.ChangeProperty(conn, xproto.PropModeReplace, win, xproto.AtomWmTransientFor, xproto.AtomWindow, 32, 1, le32(uint32(d.wm.root)))
 	xproto.MapWindow(conn, win)
 	if err := d.WaitWindow(within(t)); err != nil {
@@ -182,16 +183,21 @@ func overrideRedirectFullScreenIsFocused(t *testing.T, server wire.XServer) {
 	})
 }
 
-func TestRequestClose(t *testing.T) { testkit.EachDisplay(t, requestClose) }
+func TestCloseIsPassedToTheWindow(t *testing.T) { testkit.EachDisplay(t, closeIsPassedToTheWindow) }
 
-func requestClose(t *testing.T, server wire.XServer) {
+func closeIsPassedToTheWindow(t *testing.T, server wire.XServer) {
 	d := start(t, server)
 	out := runClient(t, d, testapp)
 	if err := d.WaitWindow(within(t)); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.RequestClose(); err != nil {
+	next(t, out, "focus_in")
+	focus, err := xproto.GetInputFocus(d.wm.conn).Reply()
+	if err != nil {
 		t.Fatal(err)
 	}
+	e := xproto.ClientMessageEvent{Format: 32, Window: focus.Focus, Type: d.wm.atoms.netCloseWindow,
+		Data: xproto.ClientMessageDataUnionData32New([]uint32{xproto.TimeCurrentTime, 1, 0, 0, 0})}
+	xproto.SendEvent(d.wm.conn, false, d.wm.root, xproto.EventMaskSubstructureRedirect|xproto.EventMaskSubstructureNotify, string(e.Bytes()))
 	next(t, out, "close")
 }

@@ -30,7 +30,7 @@ func pushAll(t *testing.T, s *stream, packets [][]byte) {
 	}
 }
 
-// convertBoth converts noise, plainly and by vectors.
+// convertBoth converts noise, without and with vector instructions.
 func convertBoth(width, height int) (plain, vector []byte) {
 	src := make([]byte, 4*width*height)
 	seed := uint32(1)

@@ -7,9 +7,11 @@ import (
 	"github.com/jezek/xgb/xproto"
 )
 
-// The part of the conventions (ICCCM, EWMH) that applications of today rely
-// on: toolkits and SDL ask a window manager for full screen, and wait for its
-// answer; without one they fall back to worse ways or to delays.
+// What windows and the window manager tell each other by properties and
+// messages, as ICCCM and EWMH define them. Only the part that today's
+// applications rely on is here: toolkits and SDL ask a window manager for full
+// screen and wait for its answer. Without an answer they use worse ways, or wait
+// for a timeout.
 
 // Values of WM_STATE.
 const (
@@ -17,77 +19,7 @@ const (
 	stateNormal    = 1
 )
 
-// atoms are the names in use, interned once.
-type atoms struct {
-	utf8String, wmState, wmProtocols, wmTakeFocus,
-	wmDeleteWindow, netSupported, netSupportingWMCheck, netWMName,
-	netClientList, netActiveWindow, netCloseWindow, netNumberOfDesktops,
-	netCurrentDesktop, netDesktopGeometry, netWorkarea, netFrameExtents,
-	netRequestFrameExtents, netWMDesktop, netWMState, netWMStateFullscreen,
-	netWMStateMaximizedVert, netWMStateMaximizedHorz, netWMWindowType, netWMWindowTypeNormal,
-	netWMWindowTypeDialog, netWMWindowTypeUtility, netWMWindowTypeToolbar, netWMWindowTypeMenu,
-	netWMWindowTypeSplash, netWMWindowTypeNotification xproto.Atom
-}
-
-type atomName struct {
-	name string
-	atom *xproto.Atom
-}
-
-func (a *atoms) names() []atomName {
-	return []atomName{
-		{"UTF8_STRING", &a.utf8String},
-		{"WM_STATE", &a.wmState},
-		{"WM_PROTOCOLS", &a.wmProtocols},
-		{"WM_TAKE_FOCUS", &a.wmTakeFocus},
-		{"WM_DELETE_WINDOW", &a.wmDeleteWindow},
-		{"_NET_SUPPORTED", &a.netSupported},
-		{"_NET_SUPPORTING_WM_CHECK", &a.netSupportingWMCheck},
-		{"_NET_WM_NAME", &a.netWMName},
-		{"_NET_CLIENT_LIST", &a.netClientList},
-		{"_NET_ACTIVE_WINDOW", &a.netActiveWindow},
-		{"_NET_CLOSE_WINDOW", &a.netCloseWindow},
-		{"_NET_NUMBER_OF_DESKTOPS", &a.netNumberOfDesktops},
-		{"_NET_CURRENT_DESKTOP", &a.netCurrentDesktop},
-		{"_NET_DESKTOP_GEOMETRY", &a.netDesktopGeometry},
-		{"_NET_WORKAREA", &a.netWorkarea},
-		{"_NET_FRAME_EXTENTS", &a.netFrameExtents},
-		{"_NET_REQUEST_FRAME_EXTENTS", &a.netRequestFrameExtents},
-		{"_NET_WM_DESKTOP", &a.netWMDesktop},
-		{"_NET_WM_STATE", &a.netWMState},
-		{"_NET_WM_STATE_FULLSCREEN", &a.netWMStateFullscreen},
-		{"_NET_WM_STATE_MAXIMIZED_VERT", &a.netWMStateMaximizedVert},
-		{"_NET_WM_STATE_MAXIMIZED_HORZ", &a.netWMStateMaximizedHorz},
-		{"_NET_WM_WINDOW_TYPE", &a.netWMWindowType},
-		{"_NET_WM_WINDOW_TYPE_NORMAL", &a.netWMWindowTypeNormal},
-		{"_NET_WM_WINDOW_TYPE_DIALOG", &a.netWMWindowTypeDialog},
-		{"_NET_WM_WINDOW_TYPE_UTILITY", &a.netWMWindowTypeUtility},
-		{"_NET_WM_WINDOW_TYPE_TOOLBAR", &a.netWMWindowTypeToolbar},
-		{"_NET_WM_WINDOW_TYPE_MENU", &a.netWMWindowTypeMenu},
-		{"_NET_WM_WINDOW_TYPE_SPLASH", &a.netWMWindowTypeSplash},
-		{"_NET_WM_WINDOW_TYPE_NOTIFICATION", &a.netWMWindowTypeNotification},
-	}
-}
-
-// internAtoms asks for every atom before it reads the first answer.
-func internAtoms(conn *xgb.Conn) (atoms, error) {
-	var a atoms
-	names := a.names()
-	cookies := make([]xproto.InternAtomCookie, len(names))
-	for i, n := range names {
-		cookies[i] = xproto.InternAtom(conn, false, uint16(len(n.name)), n.name)
-	}
-	for i, n := range names {
-		r, err := cookies[i].Reply()
-		if err != nil {
-			return atoms{}, err
-		}
-		*n.atom = r.Atom
-	}
-	return a, nil
-}
-
-// announce tells applications that there is a window manager, and what it can do.
+// announce tells applications that there is a window manager, and what it supports.
 func (m *manager) announce() {
 	a := &m.atoms
 	for _, w := range []xproto.Window{m.root, m.check} {
@@ -121,8 +53,8 @@ func (m *manager) listClients() {
 	m.set(m.root, m.atoms.netClientList, xproto.AtomWindow, wins...)
 }
 
-// setState publishes a window's state. A main window is maximized at least:
-// toolkits that draw their own frame then leave it and its shadow out.
+// setState publishes a window's state. A main window is at least maximized:
+// toolkits that draw their own frame and shadow then leave both out.
 func (m *manager) setState(c *client) {
 	var state []uint32
 	if !c.keepsSize() {
@@ -134,12 +66,12 @@ func (m *manager) setState(c *client) {
 	m.set(c.win, m.atoms.netWMState, xproto.AtomAtom, state...)
 }
 
-// message serves what an application asks by a client message.
+// message handles a request that an application makes by a client message.
 func (m *manager) message(e xproto.ClientMessageEvent) {
 	if e.Format != 32 || len(e.Data.Data32) < 3 {
 		return
 	}
-	if e.Type == m.atoms.netRequestFrameExtents { // before the window is mapped
+	if e.Type == m.atoms.netRequestFrameExtents { // comes before the window is mapped
 		m.set(e.Window, m.atoms.netFrameExtents, xproto.AtomCardinal, 0, 0, 0, 0)
 		return
 	}
@@ -195,14 +127,14 @@ func (m *manager) isDialog(w xproto.Window) bool {
 	return m.transient(w)
 }
 
-// transient reports whether a window belongs to another. To belong to the root
-// window is not enough: SDL marks its borderless main windows so.
+// transient reports whether a window belongs to another one. The root window does
+// not count: SDL marks its borderless main windows as transient for it.
 func (m *manager) transient(w xproto.Window) bool {
 	above := m.property(w, xproto.AtomWmTransientFor)
 	return len(above) > 0 && above[0] != 0 && xproto.Window(above[0]) != m.root
 }
 
-// readHints reads how a window wants to be focused and closed.
+// readHints reads how a window wants to get the focus, and how it can be closed.
 func (m *manager) readHints(c *client) {
 	protocols := m.property(c.win, m.atoms.wmProtocols)
 	c.takeFocus = slices.Contains(protocols, uint32(m.atoms.wmTakeFocus))
@@ -212,8 +144,8 @@ func (m *manager) readHints(c *client) {
 	c.noInput = len(hints) > 1 && hints[0]&inputHint != 0 && hints[1] == 0
 }
 
-// readSize reads whether a window has one size only. A window that is as large
-// as the screen, or larger, gets the screen like any other.
+// readSize reads whether a window has one size only, and returns it. A window as
+// large as the screen, or larger, gets the screen like any other.
 func (m *manager) readSize(c *client) bool {
 	const (
 		flags, minWidth, minHeight, maxWidth, maxHeight = 0, 5, 6, 7, 8
@@ -227,7 +159,7 @@ func (m *manager) readSize(c *client) bool {
 	return c.fixed
 }
 
-// property is a property of 32-bit values; nil if there is none.
+// property reads a property of 32-bit values; nil if there is none.
 func (m *manager) property(w xproto.Window, name xproto.Atom) []uint32 {
 	r, err := xproto.GetProperty(m.conn, false, w, name, xproto.GetPropertyTypeAny, 0, 64).Reply()
 	if err != nil || r.Format != 32 {

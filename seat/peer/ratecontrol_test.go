@@ -9,16 +9,16 @@ import (
 	"github.com/pion/rtp"
 )
 
-// line is a simulated one, in a time of its own.
+// line is a simulated access line, in simulated time.
 type line struct {
 	control *rateControl
 	rng     *rand.Rand
 
 	rate   func(at time.Duration) float64       // bits a second
-	way    func(at time.Duration) time.Duration // without any queue
+	way    func(at time.Duration) time.Duration // delay without a queue
 	depth  time.Duration
 	loss   float64
-	demand float64 // what the encoder sends at most; 0 is what it may
+	demand float64 // the most that the encoder sends; 0 is the target
 	fps    int
 
 	now     time.Duration
@@ -38,7 +38,7 @@ func newLine(max int, rate float64) *line {
 		way:  func(time.Duration) time.Duration { return 20 * time.Millisecond }}
 }
 
-// run goes on for a while and forgets what was measured before.
+// run simulates some time, and forgets what was measured before.
 func (l *line) run(length time.Duration) *line {
 	l.waits, l.bits, l.targets = nil, 0, nil
 	for end := l.now + length; l.now < end; l.now += time.Second / time.Duration(l.fps) {
@@ -135,7 +135,7 @@ func TestRateOnWideLines(t *testing.T) {
 		"a radio that stalls": func(l *line) {
 			l.way = func(at time.Duration) time.Duration {
 				if into := at % (3 * time.Second); into < 150*time.Millisecond {
-					return 20*time.Millisecond + 150*time.Millisecond - into // all at once, at its end
+					return 20*time.Millisecond + 150*time.Millisecond - into // all at once, at the end
 				}
 				return 20 * time.Millisecond
 			}
@@ -154,8 +154,7 @@ func TestRateOnWideLines(t *testing.T) {
 	}
 }
 
-// TestStaleIsNotSentAgain: news of a loss that was held up must not fill the
-// queue anew.
+// A report of loss that comes late must not fill the queue again.
 func TestStaleIsNotSentAgain(t *testing.T) {
 	e := newEstimator(1_000_000, func(int) {})
 	e.start = e.start.Add(-time.Minute)
@@ -171,7 +170,7 @@ func TestStaleIsNotSentAgain(t *testing.T) {
 		}
 	}
 	if !send(1, 65535, nil) || !send(2, 77, []byte{0, 3, 1}) {
-		t.Error("a fresh packet is not sent again")
+		t.Error("a recent packet is not sent again")
 	}
 	s.at[65535%historySize] -= 2 * staleAfter
 	s.at[3] -= 2 * staleAfter
@@ -179,7 +178,7 @@ func TestStaleIsNotSentAgain(t *testing.T) {
 		t.Error("a stale packet is sent again")
 	}
 	if send(1, 65000, nil) {
-		t.Error("a packet that nobody remembers is sent again")
+		t.Error("a packet that is not in the history is sent again")
 	}
 	if s.newest != 9 {
 		t.Errorf("newest is %d", s.newest)

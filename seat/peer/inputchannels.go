@@ -1,0 +1,133 @@
+package peer
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pion/webrtc/v4"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+const (
+	// inputsPerSecond is more than a 1000 Hz mouse and a keyboard make.
+	inputsPerSecond = 2000
+	inputsBurst     = 400
+	maxInput        = 1 << 10         // bytes
+	malformedLog    = 5 * time.Second // at most one log line in this time
+)
+
+// inputChannels reads the data channels that the browser opened.
+//
+// A flood of input does not reach the app. On the lossy channel, moves above the
+// rate are dropped: a later move replaces them. On the reliable channel nothing may
+// be lost, or a key would stay pressed. It is read no faster than the rate, so that
+// SCTP's flow control slows the browser down.
+type inputChannels struct {
+	ctx     context.Context
+	log     *slog.Logger
+	onInput func(wire.Input)
+
+	serial sync.Mutex // held while onInput runs
+	logged atomic.Int64
+
+	taken, dropped, malformed atomic.Uint64
+}
+
+func newInputChannels(ctx context.Context, log *slog.Logger, onInput func(wire.Input)) *inputChannels {
+	return &inputChannels{ctx: ctx, log: log, onInput: onInput}
+}
+
+// accept handles a channel that the browser opened.
+func (c *inputChannels) accept(ch *webrtc.DataChannel) {
+	switch ch.Label() {
+	case wire.ChannelInput, wire.ChannelPointer:
+	default:
+		c.log.Debug("unknown data channel closed", "label", ch.Label())
+		ch.Close()
+		return
+	}
+	lossy := ch.Label() == wire.ChannelPointer
+	bucket := bucket{tokens: inputsBurst}
+	// The messages of a channel come one after the other, on one goroutine.
+	ch.OnMessage(func(msg webrtc.DataChannelMessage) {
+		for {
+			wait := bucket.take(time.Now())
+			if wait == 0 {
+				break
+			}
+			if lossy {
+				c.dropped.Add(1)
+				return
+			}
+			timer := time.NewTimer(wait)
+			select {
+			case <-timer.C:
+			case <-c.ctx.Done():
+				timer.Stop()
+				return
+			}
+		}
+		c.message(ch, msg.Data)
+	})
+}
+
+func (c *inputChannels) message(ch *webrtc.DataChannel, data []byte) {
+	in, ok := parse(data)
+	switch {
+	case !ok:
+		c.malformed.Add(1)
+		now, last := time.Now().UnixNano(), c.logged.Load()
+		if now-last > int64(malformedLog) && c.logged.CompareAndSwap(last, now) {
+			c.log.Warn("malformed input ignored", "channel", ch.Label(), "bytes", len(data), "total", c.malformed.Load())
+		}
+	case in.Type == wire.InputPing:
+		if pong, err := json.Marshal(wire.Pong{Type: "pong", Seq: in.Seq}); err == nil {
+			// A browser that does not read its pongs gets no more of them.
+			if ch.BufferedAmount() < 16<<10 {
+				ch.SendText(string(pong))
+			}
+		}
+	default:
+		c.taken.Add(1)
+		c.serial.Lock()
+		defer c.serial.Unlock()
+		c.onInput(in)
+	}
+}
+
+// parse reads an input. Package input checks the values of its fields.
+func parse(data []byte) (in wire.Input, ok bool) {
+	if len(data) > maxInput || json.Unmarshal(data, &in) != nil {
+		return in, false
+	}
+	switch in.Type {
+	case wire.InputMove, wire.InputRel, wire.InputDown, wire.InputUp, wire.InputWheel, wire.InputKey, wire.InputBlur, wire.InputPing:
+		return in, true
+	}
+	return in, false
+}
+
+// bucket is a token bucket, for one goroutine.
+type bucket struct {
+	tokens float64
+	last   time.Time
+}
+
+// take takes a token and returns 0, or returns how long to wait for one.
+func (b *bucket) take(now time.Time) time.Duration {
+	if !b.last.IsZero() {
+		b.tokens = min(inputsBurst, b.tokens+now.Sub(b.last).Seconds()*inputsPerSecond)
+	}
+	b.last = now
+	if b.tokens >= 1 {
+		b.tokens--
+		return 0
+	}
+	// To wake up for each token would cost more than the input itself.
+	return 5 * time.Millisecond
+}

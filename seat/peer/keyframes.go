@@ -1,0 +1,53 @@
+package peer
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+func (p *Peer) askKeyframe() {
+	if p.keys.ask(time.Now()) && p.cfg.OnKeyframe != nil {
+		p.call(p.cfg.OnKeyframe)
+	}
+}
+
+const (
+	// For this long after a request, the encoder is expected to deliver.
+	keyframeOnItsWay = 300 * time.Millisecond
+	// A browser repeats its request until a keyframe has arrived. A request so
+	// soon after a keyframe was sent was made before it arrived.
+	keyframeArriving = 100 * time.Millisecond
+)
+
+// keyframes merges requests for keyframes, so that the encoder gets one of many.
+type keyframes struct {
+	asks atomic.Uint64
+
+	mu    sync.Mutex
+	asked time.Time // zero when no request is pending
+	last  time.Time // when the last keyframe was sent; zero before the first
+}
+
+// ask reports whether to pass the request on.
+func (k *keyframes) ask(now time.Time) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.asked.IsZero() && now.Sub(k.asked) < keyframeOnItsWay || now.Sub(k.last) < keyframeArriving {
+		return false
+	}
+	k.asked = now
+	return true
+}
+
+func (k *keyframes) sent(now time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.asked, k.last = time.Time{}, now
+}
+
+func (k *keyframes) started() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return !k.last.IsZero()
+}

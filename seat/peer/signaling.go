@@ -1,0 +1,137 @@
+package peer
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/pion/sdp/v3"
+	"github.com/pion/webrtc/v4"
+)
+
+// gatherFor limits how long an answer waits for host candidates, which take
+// milliseconds. Later candidates are trickled.
+const gatherFor = 200 * time.Millisecond
+
+// Answer answers the browser's offer. The answer contains the host candidates.
+func (p *Peer) Answer(ctx context.Context, offer string) (string, error) {
+	codecs, err := offeredCodecs(offer)
+	if err != nil {
+		return "", err
+	}
+	if !codecs[strings.ToLower(p.cfg.Codec)] {
+		return "", fmt.Errorf("%w (%s)", errCodec, p.cfg.Codec)
+	}
+	if err := p.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: offer}); err != nil {
+		if p.ctx.Err() != nil {
+			return "", errClosed
+		}
+		return "", fmt.Errorf("%w: %w", errOffer, err)
+	}
+	if err := p.rejectAudio(); err != nil {
+		return "", err
+	}
+	answer, err := p.pc.CreateAnswer(nil)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", errOffer, err)
+	}
+	gathered := webrtc.GatheringCompletePromise(p.pc)
+	if err := p.pc.SetLocalDescription(answer); err != nil {
+		return "", fmt.Errorf("%w: %w", errOffer, err)
+	}
+	timeout := time.NewTimer(gatherFor)
+	defer timeout.Stop()
+	select {
+	case <-gathered:
+	case <-timeout.C:
+	case <-ctx.Done():
+		return "", ctx.Err()
+	case <-p.ctx.Done():
+		return "", errClosed
+	}
+	p.answered.Store(true)
+	return p.pc.LocalDescription().SDP, nil
+}
+
+// rejectAudio declines sound where the seat has none. Otherwise the browser would
+// start its audio output for a track that stays silent.
+func (p *Peer) rejectAudio() error {
+	if p.cfg.Audio {
+		return nil
+	}
+	for _, t := range p.pc.GetTransceivers() {
+		if t.Kind() == webrtc.RTPCodecTypeAudio {
+			if err := t.Stop(); err != nil {
+				return fmt.Errorf("stop sound: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// AddCandidate adds a trickled RTCIceCandidateInit. An empty one means that no
+// more will come.
+func (p *Peer) AddCandidate(candidate json.RawMessage) error {
+	if len(candidate) == 0 || string(candidate) == "null" {
+		return nil
+	}
+	var init webrtc.ICECandidateInit
+	if err := json.Unmarshal(candidate, &init); err != nil {
+		return fmt.Errorf("parse candidate: %w", err)
+	}
+	// A browser hides its address behind an mDNS name, which this side could only
+	// resolve on its local network. The address is not needed: the browser's own
+	// connectivity checks reveal it.
+	if init.Candidate == "" || strings.Contains(init.Candidate, ".local ") {
+		return nil
+	}
+	if err := p.pc.AddICECandidate(init); err != nil {
+		return fmt.Errorf("add candidate: %w", err)
+	}
+	return nil
+}
+
+// offeredCodecs are the codecs that the browser can receive, by its offer: "h264"
+// (in packetization mode 1), "vp8", "opus" and others, in lower case.
+func offeredCodecs(offer string) (map[string]bool, error) {
+	var d sdp.SessionDescription
+	if err := d.UnmarshalString(offer); err != nil {
+		return nil, fmt.Errorf("%w: not SDP: %w", errOffer, err)
+	}
+	found := map[string]bool{}
+	video := false
+	for _, m := range d.MediaDescriptions {
+		switch m.MediaName.Media {
+		case "video":
+			video = true
+		case "audio":
+		default:
+			continue
+		}
+		if _, sends := m.Attribute("sendonly"); sends {
+			continue
+		}
+		names, mode1 := map[string]string{}, map[string]bool{} // by payload type
+		for _, a := range m.Attributes {
+			payload, rest, _ := strings.Cut(a.Value, " ")
+			switch a.Key {
+			case "rtpmap":
+				name, _, _ := strings.Cut(rest, "/")
+				names[payload] = strings.ToLower(name)
+			case "fmtp":
+				mode1[payload] = strings.Contains(strings.ReplaceAll(rest, " ", ""), "packetization-mode=1")
+			}
+		}
+		for payload, name := range names {
+			if name != "h264" || mode1[payload] {
+				found[name] = true
+			}
+		}
+	}
+	if !video {
+		return nil, fmt.Errorf("%w: it has no video section", errOffer)
+	}
+	return found, nil
+}

@@ -1,0 +1,40 @@
+package peer
+
+import "time"
+
+// Stats are counters since the start, and the latest figures of the network.
+type Stats struct {
+	State           State
+	VideoFrames     uint64
+	VideoBytes      uint64
+	AudioPackets    uint64
+	KeyframeAsks    uint64 // by the browser, before they are merged into one
+	Inputs          uint64
+	InputsDropped   uint64 // moves above the allowed rate
+	InputsMalformed uint64
+	TargetBPS       int
+	RTT             time.Duration
+	Loss            float64 // 0..1, as the browser reported last
+}
+
+// Stats returns the connection's figures.
+func (p *Peer) Stats() Stats {
+	s := Stats{
+		State:        State(p.state.Load()),
+		VideoFrames:  p.video.frames.Load(),
+		VideoBytes:   p.video.bytes.Load(),
+		KeyframeAsks: p.keys.asks.Load(),
+		Inputs:       p.input.taken.Load(), InputsDropped: p.input.dropped.Load(), InputsMalformed: p.input.malformed.Load(),
+		TargetBPS: p.rate.current(),
+		Loss:      float64(p.video.lost.Load()) / 256,
+	}
+	if p.audio != nil {
+		s.AudioPackets = p.audio.frames.Load()
+	}
+	if sctp := p.pc.SCTP(); sctp != nil && sctp.Transport() != nil {
+		if pair, ok := sctp.Transport().ICETransport().GetSelectedCandidatePairStats(); ok {
+			s.RTT = time.Duration(pair.CurrentRoundTripTime * float64(time.Second))
+		}
+	}
+	return s
+}
