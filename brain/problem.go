@@ -31,7 +31,7 @@ func badTicket(title, detail string) wire.Problem {
 }
 
 func ticketUsed(detail string) wire.Problem {
-	return wire.Problem{Type: wire.ProblemTicketUsed, Title: "The ticket was used before", Status: 403, Detail: detail}
+	return wire.Problem{Type: wire.ProblemTicketUsed, Title: "The ticket was already used", Status: 403, Detail: detail}
 }
 
 func unknownApp(id string) wire.Problem {

@@ -1,14 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -165,17 +164,15 @@ func normalised(list []string) []string {
 
 // identity is this brain's name and addresses.
 func (f brainFlags) identity(bound *net.TCPAddr) (wire.Instance, error) {
-	port, host := fmt.Sprint(bound.Port), bound.IP.String()
-	if bound.IP.IsUnspecified() {
-		host = "" // Consul takes the agent's own address
-		if f.url == "" {
-			return wire.Instance{}, errors.New("set --url: --listen is every address of this machine, so it names none that a browser can use")
-		}
+	address, err := instanceAddress(bound, f.url)
+	if err != nil {
+		return wire.Instance{}, err
 	}
-	me := wire.Instance{ID: f.name, URL: f.url, Address: net.JoinHostPort(host, port)}
-	if me.URL == "" {
-		me.URL = "ws://" + me.Address
+	name, err := instanceName(f.name, bound)
+	if err != nil {
+		return wire.Instance{}, err
 	}
+	me := wire.Instance{ID: name, URL: cmp.Or(f.url, "ws://"+address), Address: address}
 	u, err := url.Parse(me.URL)
 	if err != nil || u.Scheme != "ws" && u.Scheme != "wss" || u.Host == "" {
 		return wire.Instance{}, fmt.Errorf("--url must be ws:// or wss:// and a host, not %q", me.URL)
@@ -184,12 +181,5 @@ func (f brainFlags) identity(bound *net.TCPAddr) (wire.Instance, error) {
 		u.Path = "/v1/connect"
 	}
 	me.URL = u.String()
-	if me.ID == "" {
-		hostname, err := os.Hostname()
-		if err != nil {
-			return wire.Instance{}, fmt.Errorf("set --name: cannot read the hostname: %w", err)
-		}
-		me.ID = hostname + "-" + port
-	}
 	return me, nil
 }

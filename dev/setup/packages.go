@@ -47,6 +47,7 @@ var TestPackages = []Package{
 	{"iproute2", "cutting a network in tests of reconnection"},
 	{"xdotool", "reading pointer and windows back in tests of input"},
 	{"x11-utils", "looking at displays in tests"},
+	{"xauth", "reading and writing X authority files in tests"},
 	{"xserver-xorg-core", "the display of a seat with a GPU"},
 	{"xserver-xorg-video-dummy", "a driver for it in tests, in place of the GPU's"},
 	{"coturn", "relaying in the test of its job (the service that Debian starts is not needed)"},

@@ -146,7 +146,7 @@ func TestGolden(t *testing.T) {
 				t.Fatal(err)
 			}
 			if !bytes.Equal(got, golden) {
-				t.Errorf("the JSON of %s changed. If that is meant, and whoever speaks the old form is thought of: go test -run TestGolden -update\ngot:\n%s\nwant:\n%s", v.Type(), got, golden)
+				t.Errorf("the JSON of %s changed. If that is intended, and old programs that use the former JSON still work: go test -run TestGolden -update\ngot:\n%s\nwant:\n%s", v.Type(), got, golden)
 			}
 			back := reflect.New(v.Type())
 			dec := json.NewDecoder(bytes.NewReader(golden))
