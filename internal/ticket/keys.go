@@ -13,6 +13,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/google/renameio/v2"
 )
 
 // The files that GenerateKeys writes.
@@ -61,19 +63,20 @@ func GenerateKeys(dir string) error {
 	}
 	// Public first: a private key without its public key would be useless, and
 	// could not be generated again.
-	if err := writeFile(publicPath, keys, 0o644, os.Rename); err != nil {
+	if err := renameio.WriteFile(publicPath, keys, 0o644, renameio.IgnoreUmask()); err != nil {
 		return fmt.Errorf("write ticket keys: %w", err)
 	}
 	secret := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: privateDER})
-	if err := writeFile(privatePath, secret, 0o600, os.Link); err != nil {
+	if err := writeNew(privatePath, secret, 0o600); err != nil {
 		return fmt.Errorf("write ticket key: %w", err)
 	}
 	return nil
 }
 
-// writeFile puts a whole file in place: by os.Rename over what is there, by
-// os.Link only where nothing is.
-func writeFile(path string, text []byte, mode os.FileMode, place func(from, to string) error) error {
+// writeNew puts a whole file in place, and fails if there is one already. It
+// links the file into place because a rename, which renameio does, would replace
+// a private key that another process made at the same moment.
+func writeNew(path string, text []byte, mode os.FileMode) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".ticket-*")
 	if err != nil {
 		return err
@@ -84,7 +87,7 @@ func writeFile(path string, text []byte, mode os.FileMode, place func(from, to s
 	if err != nil {
 		return err
 	}
-	return place(f.Name(), path)
+	return os.Link(f.Name(), path)
 }
 
 // readPublicKeys reads a file of concatenated PEM blocks. Anything but Ed25519
