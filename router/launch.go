@@ -91,7 +91,7 @@ func (r *Router) postSession(c echo.Context) error {
 
 // launchMemory is the working memory of a launch. Launches reuse it: without it, a
 // launch among 200 sites takes 2.0 × the processor time (1.6 × if all sites were
-// measured). Each of its parts saves a tenth or more.
+// measured). Each of its parts saves about a tenth or more.
 type launchMemory struct {
 	ranker     placement.Ranker
 	sites      []placement.Site
