@@ -17,11 +17,11 @@ import (
 )
 
 // Requests are decoded by hand, because an error must name its field by a JSON
-// pointer. encoding/json accepts fields that are given twice or in another letter
-// case, accepts null for any type, and gives no pointer. encoding/json/v2 would do
-// all but null, but it is an experiment, and so is go-json-experiment/json.
-// Validators of the OpenAPI document (the tests use kin-openapi) get a decoded map,
-// in which a field that was given twice is there once.
+// pointer. encoding/json accepts fields that are given twice or in other case,
+// accepts null for any type, and gives no pointer. encoding/json/v2 would do all
+// but null, but it is an experiment, and so is go-json-experiment/json. Validators
+// of the OpenAPI document (the tests use kin-openapi) get a decoded map, in which a
+// field that was given twice is there once.
 
 // maxDepth is the deepest nesting that is read; no valid request has as much.
 const maxDepth = 16

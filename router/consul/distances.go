@@ -48,8 +48,8 @@ func (d *distances) refresh(now time.Time, sites []string, reached map[string]re
 	}
 }
 
-// own are the distances from this router's site. What the router measured of
-// late counts before what was predicted.
+// own are the distances from this router's site. A recent measurement of this
+// router counts more than a prediction.
 func (d *distances) own(now time.Time, own string, sites []string, reached map[string]reach.State) map[string]wire.Distance {
 	out := make(map[string]wire.Distance, len(sites))
 	for _, name := range sites {
