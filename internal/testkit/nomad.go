@@ -178,21 +178,11 @@ func (n *Nomad) stopJobs() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := n.tryStopJobs(ctx)
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-n.process.Done():
-			return fmt.Errorf("nomad ended by itself: %w", err)
-		case <-ctx.Done():
-			return fmt.Errorf("stop Nomad's jobs: %w", err)
-		}
+	var err error
+	if poll(ctx, 50*time.Millisecond, func() bool { err = n.tryStopJobs(ctx); return err == nil }) {
+		return nil
 	}
+	return fmt.Errorf("stop Nomad's jobs: %w", err)
 }
 
 // tryStopJobs asks Nomad to stop all jobs, and has no error once no task runs. It is
@@ -228,20 +218,17 @@ func (n *Nomad) mark() string { return "NEARCAST_TEST_AGENT=" + n.Dir }
 // killMarked ends what a killed agent leaves running: its plugins and what looks
 // after tasks.
 func (n *Nomad) killMarked() {
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for late := time.Now().Add(10 * time.Second); ; <-tick.C {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	ended := poll(ctx, 20*time.Millisecond, func() bool {
 		left := n.marked()
-		if len(left) == 0 {
-			return
-		}
-		if time.Now().After(late) {
-			n.t.Errorf("nomad's processes %v do not end", left)
-			return
-		}
 		for _, pid := range left {
 			syscall.Kill(pid, syscall.SIGKILL)
 		}
+		return len(left) == 0
+	})
+	if !ended {
+		n.t.Errorf("nomad's processes %v do not end", n.marked())
 	}
 }
 

@@ -28,6 +28,7 @@ func StartS3(t testing.TB, region, bucket string) *S3 {
 	}
 	gateway := Tool(t, "versitygw")
 	objects, at := t.TempDir(), Address(t)
+	// To this server, a folder is a bucket.
 	if err := os.Mkdir(filepath.Join(objects, bucket), 0o755); err != nil {
 		t.Fatal(err)
 	}
