@@ -30,7 +30,7 @@ var retired = []struct {
 	{word: `\bwhereabouts\b|\bbirths?\b`, instead: "a word of the glossary"},
 	{
 		word: `\bhosts?\b`, instead: `"node" for a machine, "stream host" for the process of a seat`,
-		in:  []string{"acl", "jobs", "provision", "terraform", "docs", "README.md", "CONTRIBUTING.md", "Vagrantfile"},
+		in: []string{"acl", "jobs", "provision", "terraform", "docs", "README.md", "CONTRIBUTING.md", "Vagrantfile"},
 		// A host's other meanings: of an address, a URL, a request, a Unix file, VirtualBox
 		// and QEMU, network = "host", and secrets that earlier releases made.
 		but: `stream[- ]hosts?|host:(port|\d)|host name|ICE host|host candidates?|://host\b|\.Host\b|/etc/hosts|host-only|host-passthrough|["\x60]host["\x60]|host-key|nomad-host\.`,
