@@ -132,7 +132,7 @@ type Seat struct {
 	Job      string    `json:"job"`     // the dispatched child's job id
 	Version  uint64    `json:"version"` // of the app's job
 	Node     string    `json:"node"`    // Nomad node name
-	Address  string    `json:"address"` // host:port of the control listener
+	Address  string    `json:"address"` // host:port of the seat API
 	State    SeatState `json:"state"`
 	Progress Progress  `json:"progress"`          // while starting
 	Session  string    `json:"session,omitempty"` // while busy

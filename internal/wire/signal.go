@@ -89,8 +89,8 @@ const (
 	PointerRelative = "relative"
 )
 
-// Attach is how a brain reaches a seat: GET AttachPath on the seat's control
-// address, as a WebSocket, with "Authorization: Bearer <ticket or resume>".
+// Attach is how a brain reaches a seat: GET AttachPath of the seat API, as a
+// WebSocket, with "Authorization: Bearer <ticket or resume>".
 // A ticket claims, a resume token returns. The upgrade *is* the claim:
 //
 //	101  granted; MsgGranted comes first, then messages flow both ways
@@ -108,7 +108,7 @@ const (
 	CloseRefused  = 4003 // after MsgRefused
 )
 
-// Other requests to a seat's control address, all POST with a JSON body.
+// Other requests of the seat API, all POST with a JSON body.
 const (
 	// EndPath ends the seat if the body's session holds it (EndRequest): 204, 403 or 410.
 	EndPath = "/v1/end"
