@@ -40,18 +40,10 @@ func (l *testLog) String() string {
 	return l.text.String()
 }
 
-// noLeaks checks that no goroutine is left, except idle connections to Consul.
-func noLeaks(t *testing.T, before goleak.Option) {
-	t.Helper()
-	goleak.VerifyNone(t, before, testkit.IgnoreProcesses(),
-		goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"),
-		goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
-}
-
 // TestRouter runs a router against a real Consul that is killed and comes back.
 func TestRouter(t *testing.T) {
 	consul := testkit.StartConsul(t)
-	defer noLeaks(t, goleak.IgnoreCurrent())
+	defer testkit.NoLeaks(t, goleak.IgnoreCurrent())
 	key, public := testkit.TicketKeys(t, t.TempDir())
 	log := &testLog{}
 	logger := slog.New(slog.NewTextHandler(log, nil))
@@ -164,7 +156,7 @@ func TestRouter(t *testing.T) {
 
 // TestRouterWithoutConsul checks that a router starts before its Consul does.
 func TestRouterWithoutConsul(t *testing.T) {
-	defer noLeaks(t, goleak.IgnoreCurrent())
+	defer testkit.NoLeaks(t, goleak.IgnoreCurrent())
 	key, _ := testkit.TicketKeys(t, t.TempDir())
 	address := testkit.Address(t)
 	ctx, stop := context.WithCancel(t.Context())

@@ -67,6 +67,15 @@ func IgnoreProcesses() goleak.Option {
 	return goleak.IgnoreAnyFunction("github.com/nearcast/nearcast/internal/testkit.(*Process).run")
 }
 
+// NoLeaks fails the test where a goroutine is left that was not there before. It
+// ignores processes of this package, and idle connections of HTTP clients.
+func NoLeaks(t testing.TB, before goleak.Option) {
+	t.Helper()
+	goleak.VerifyNone(t, before, IgnoreProcesses(),
+		goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"),
+		goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
+}
+
 // PID is the process id.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 

@@ -20,14 +20,6 @@ import (
 	"github.com/nearcast/nearcast/router"
 )
 
-// noLeaks checks that no goroutine is left, except idle connections to Consul.
-func noLeaks(t *testing.T, before goleak.Option) {
-	t.Helper()
-	goleak.VerifyNone(t, before,
-		goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"),
-		goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
-}
-
 // testSite is a site with a real Consul and a real router, that can be cut off.
 type testSite struct {
 	name, address string
@@ -135,7 +127,7 @@ func (s *testSite) call(ctx context.Context, method, path, body string, out any)
 // TestSites runs three sites on real, federated Consuls, and cuts them off from
 // one another.
 func TestSites(t *testing.T) {
-	defer noLeaks(t, goleak.IgnoreCurrent())
+	defer testkit.NoLeaks(t, goleak.IgnoreCurrent())
 	t.Run("run", func(t *testing.T) { // so that all has ended when leaks are looked for
 		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 		t.Cleanup(cancel)

@@ -21,7 +21,7 @@ var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 
 // TestWithoutConsul checks that a view starts and ends without its agent.
 func TestWithoutConsul(t *testing.T) {
-	defer noLeaks(t, goleak.IgnoreCurrent())
+	defer testkit.NoLeaks(t, goleak.IgnoreCurrent())
 	f, err := fleet.Open(fleet.Config{Address: fmt.Sprintf("127.0.0.1:%d", testkit.Ports(t, 1)[0]), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
