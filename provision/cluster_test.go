@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nearcast/nearcast/internal/testkit/nodes"
 	"github.com/nearcast/nearcast/provision"
 	"github.com/nearcast/nearcast/provision/drain"
+	"github.com/nearcast/nearcast/provision/nodetest"
 	"github.com/nearcast/nearcast/provision/secrets"
 )
 
@@ -35,9 +35,9 @@ func TestClusterOfThree(t *testing.T) {
 	a := provision.Values{Site: "site-a", Primary: "site-a", Join: []string{network(first), network(first + 1), network(first + 2)}}
 	began := time.Now()
 	stage := func(what string) { t.Logf("%4.1f s  %s", time.Since(began).Seconds(), what) }
-	var three []*nodes.Node
+	var three []*nodetest.Node
 	for i := range 3 {
-		three = append(three, nodes.Start(t, ctx, keys, a, first+i))
+		three = append(three, nodetest.Start(t, ctx, keys, a, first+i))
 	}
 	management, nomadManagement := three[0].Secret(provision.ConsulManagementFile), three[0].Secret(provision.NomadManagementFile)
 	if said := three[0].ACL(); !strings.Contains(said, "bootstrapped Nomad's ACLs") {
@@ -47,7 +47,7 @@ func TestClusterOfThree(t *testing.T) {
 	if said := three[1].ACL(); said != "acl: done\n" {
 		t.Errorf("acl.sh on another server says %q", said)
 	}
-	b := nodes.Start(t, ctx, keys, provision.Values{Site: "site-b", Primary: "site-a", Servers: 1, Join: []string{network(first + 3)}, JoinWAN: a.Join}, first+3)
+	b := nodetest.Start(t, ctx, keys, provision.Values{Site: "site-b", Primary: "site-a", Servers: 1, Join: []string{network(first + 3)}, JoinWAN: a.Join}, first+3)
 	stage("the other site starts")
 	b.ACL()
 	stage("the other site is set up")
@@ -55,13 +55,13 @@ func TestClusterOfThree(t *testing.T) {
 	t.Run("gossip is encrypted", func(t *testing.T) {
 		var self struct{ Stats map[string]map[string]string }
 		for _, s := range append(three, b) {
-			if err := s.Ask("GET", nodes.ConsulPort, "/v1/agent/self", management, nil, &self); err != nil {
+			if err := s.Ask("GET", nodetest.ConsulPort, "/v1/agent/self", management, nil, &self); err != nil {
 				t.Fatal(err)
 			}
 			if self.Stats["serf_lan"]["encrypted"] != "true" || self.Stats["serf_wan"]["encrypted"] != "true" {
 				t.Errorf("Consul of %s gossips without encryption: %v", s.Address, self.Stats["serf_lan"])
 			}
-			if err := s.Ask("GET", nodes.NomadPort, "/v1/agent/self", nomadManagement, nil, &self); err != nil {
+			if err := s.Ask("GET", nodetest.NomadPort, "/v1/agent/self", nomadManagement, nil, &self); err != nil {
 				t.Fatal(err)
 			}
 			if self.Stats["serf"]["encrypted"] != "true" {
@@ -70,8 +70,8 @@ func TestClusterOfThree(t *testing.T) {
 		}
 	})
 	t.Run("no access without a token", func(t *testing.T) {
-		for port, path := range map[int]string{nodes.ConsulPort: "/v1/kv/any", nodes.NomadPort: "/v1/nodes"} {
-			if err := three[1].Ask("GET", port, path, "", nil, nil); !nodes.IsRefused(err, 403) {
+		for port, path := range map[int]string{nodetest.ConsulPort: "/v1/kv/any", nodetest.NomadPort: "/v1/nodes"} {
+			if err := three[1].Ask("GET", port, path, "", nil, nil); !nodetest.IsRefused(err, 403) {
 				t.Errorf("%s without a token: %v", path, err)
 			}
 		}
@@ -83,12 +83,12 @@ func TestClusterOfThree(t *testing.T) {
 		}
 		token := strings.TrimSpace(string(stream))
 		register := func(name string) error {
-			return three[0].Ask("PUT", nodes.ConsulPort, "/v1/catalog/register", token, map[string]any{"Node": name, "Address": "127.0.0.1"}, nil)
+			return three[0].Ask("PUT", nodetest.ConsulPort, "/v1/catalog/register", token, map[string]any{"Node": name, "Address": "127.0.0.1"}, nil)
 		}
 		if err := register("stream-9"); err != nil {
 			t.Errorf("a stream node cannot register itself: %v", err)
 		}
-		if err := register("server-9"); !nodes.IsRefused(err, 403) {
+		if err := register("server-9"); !nodetest.IsRefused(err, 403) {
 			t.Errorf("a stream node registers as a server: %v", err)
 		}
 	})
@@ -103,24 +103,24 @@ func TestClusterOfThree(t *testing.T) {
 		}
 	})
 	t.Run("the sites know each other", func(t *testing.T) {
-		nodes.Eventually(t, ctx, "site-b answers site-a", func() error {
+		nodetest.Eventually(t, ctx, "site-b answers site-a", func() error {
 			// The token is the primary site's; site-b has copied it.
-			if err := three[0].Ask("PUT", nodes.ConsulPort, "/v1/kv/test/wan?dc=site-b", management, "x", nil); err != nil {
+			if err := three[0].Ask("PUT", nodetest.ConsulPort, "/v1/kv/test/wan?dc=site-b", management, "x", nil); err != nil {
 				return err
 			}
 			var regions []string
-			if err := three[0].Ask("GET", nodes.NomadPort, "/v1/regions", nomadManagement, nil, &regions); err != nil {
+			if err := three[0].Ask("GET", nodetest.NomadPort, "/v1/regions", nomadManagement, nil, &regions); err != nil {
 				return err
 			}
 			if len(regions) != 2 {
 				return fmt.Errorf("nomad knows %v", regions)
 			}
-			return three[0].Ask("GET", nodes.NomadPort, "/v1/nodes?region=site-b", nomadManagement, nil, nil)
+			return three[0].Ask("GET", nodetest.NomadPort, "/v1/nodes?region=site-b", nomadManagement, nil, nil)
 		})
 	})
 	t.Run("without its leader it goes on", func(t *testing.T) {
 		lost := map[string]bool{}
-		address, err := three[0].Leader(nodes.ConsulPort, management)
+		address, err := three[0].Leader(nodetest.ConsulPort, management)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -137,11 +137,11 @@ func TestClusterOfThree(t *testing.T) {
 			if lost[s.Address] {
 				continue
 			}
-			nodes.Eventually(t, ctx, "a write through "+s.Address, func() error {
-				if err := s.Ask("PUT", nodes.ConsulPort, "/v1/kv/test/after", management, "x", nil); err != nil {
+			nodetest.Eventually(t, ctx, "a write through "+s.Address, func() error {
+				if err := s.Ask("PUT", nodetest.ConsulPort, "/v1/kv/test/after", management, "x", nil); err != nil {
 					return err
 				}
-				return s.Ask("PUT", nodes.NomadPort, "/v1/jobs", nomadManagement, map[string]any{"Job": map[string]any{
+				return s.Ask("PUT", nodetest.NomadPort, "/v1/jobs", nomadManagement, map[string]any{"Job": map[string]any{
 					"ID": "after", "Name": "after", "Type": "batch", "Datacenters": []string{"*"}, "NodePool": "server",
 					// Nomad counts the dead node as ready until it misses a heartbeat.
 					"Constraints": []any{map[string]any{"LTarget": "${node.unique.name}", "Operand": "=", "RTarget": s.Values.Node}},
@@ -150,13 +150,13 @@ func TestClusterOfThree(t *testing.T) {
 				}}, nil)
 			})
 		}
-		nodes.Eventually(t, ctx, "the job runs", func() error {
+		nodetest.Eventually(t, ctx, "the job runs", func() error {
 			var allocs []struct{ ClientStatus string }
 			for _, s := range three {
 				if lost[s.Address] {
 					continue
 				}
-				if err := s.Ask("GET", nodes.NomadPort, "/v1/job/after/allocations", nomadManagement, nil, &allocs); err != nil {
+				if err := s.Ask("GET", nodetest.NomadPort, "/v1/job/after/allocations", nomadManagement, nil, &allocs); err != nil {
 					return err
 				}
 			}
@@ -173,7 +173,7 @@ func TestClusterOfThree(t *testing.T) {
 			Address: "http://" + b.Address + ":4646", IDFile: filepath.Join(b.Values.Paths.NomadData, "client", "client-id"),
 			Statement: filepath.Join(keys, "site-b", "server", provision.NomadNodeFile),
 		}
-		nodes.Eventually(t, ctx, "drain", func() error {
+		nodetest.Eventually(t, ctx, "drain", func() error {
 			if err := node.Drain(ctx, time.Minute, "test"); err != nil {
 				return err
 			}

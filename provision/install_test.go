@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"github.com/nearcast/nearcast/internal/testkit"
-	"github.com/nearcast/nearcast/internal/testkit/nodes"
 	"github.com/nearcast/nearcast/provision/awsapi/awstest"
+	"github.com/nearcast/nearcast/provision/nodetest"
 	"github.com/nearcast/nearcast/provision/secrets"
 )
 
@@ -48,7 +48,7 @@ func release(t *testing.T, ctx context.Context) (dir, apps string) {
 	return filepath.Join(dir, "release"), apps
 }
 
-func network(n int) string { return nodes.Network(n) }
+func network(n int) string { return nodetest.Network(n) }
 
 var changedLine = regexp.MustCompile(`(?m)^changed=(\d+)$`)
 

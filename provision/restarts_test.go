@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nearcast/nearcast/internal/testkit/nodes"
+	"github.com/nearcast/nearcast/provision/nodetest"
 )
 
 // sleeper is a task that ends at SIGTERM, as our tasks do. At the shutdown of a node, systemd
@@ -213,7 +213,7 @@ func (s *bareSite) recovers() {
 // step runs a block of docs/DEPLOY.md on the server.
 func (s *bareSite) step(name string, env ...string) {
 	s.t.Helper()
-	for _, b := range nodes.Document(s.t) {
+	for _, b := range nodetest.Document(s.t) {
 		if b.Name != name || !strings.HasPrefix(b.Mark, "run") {
 			continue
 		}

@@ -13,9 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nearcast/nearcast/internal/testkit/nodes"
 	"github.com/nearcast/nearcast/provision"
 	"github.com/nearcast/nearcast/provision/awsapi/awstest"
+	"github.com/nearcast/nearcast/provision/nodetest"
 	"github.com/nearcast/nearcast/provision/secrets"
 )
 
@@ -39,7 +39,7 @@ func (s *bareSite) stage(what string) {
 
 func (s *bareSite) until(what string, try func() error) {
 	s.t.Helper()
-	nodes.Eventually(s.t, s.ctx, what, try)
+	nodetest.Eventually(s.t, s.ctx, what, try)
 }
 
 // ask runs a command on the server, like an operator with a shell there.

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/nearcast/nearcast/internal/testkit/nodes"
+	"github.com/nearcast/nearcast/provision/nodetest"
 )
 
 // job runs a command under systemd, as cloud-init runs user data.
@@ -61,7 +61,7 @@ func (m *machine) systemd() bool {
 // sound waits until no unit has failed, and none is starting.
 func (m *machine) sound() {
 	m.t.Helper()
-	nodes.Eventually(m.t, m.ctx, m.name+" is sound", func() error {
+	nodetest.Eventually(m.t, m.ctx, m.name+" is sound", func() error {
 		if out, err := m.try("systemctl", "is-system-running"); err != nil {
 			more, _ := m.try("systemctl", "list-units", "--no-legend", "--state=failed,activating")
 			return fmt.Errorf("it is %s%s", out, more)

@@ -57,7 +57,7 @@ var rules = []rule{
 	{library: module + "/driver", in: []string{"driver", "plugins", "e2e", "bench"}, reason: "cmd wires the parts; they do not know each other"},
 	{library: module + "/seat", in: []string{"seat", "cmd/stream-host", "e2e", "bench"}, reason: "cmd wires the parts; they do not know each other"},
 	{library: module + "/dev", in: []string{"dev", "cmd/nearcast", "e2e", "bench"}, reason: "the dev cluster is a tool, not a part"},
-	{library: module + "/internal/testkit", in: []string{"internal/testkit", "e2e", "bench"}, tests: true, reason: "it is for tests, and may fail and skip them"},
+	{library: module + "/internal/testkit", in: []string{"internal/testkit", "provision/nodetest", "e2e", "bench"}, tests: true, reason: "it is for tests, and may fail and skip them"},
 	{library: module + "/dev/planet", in: []string{"dev/planet", "cmd/nearcast", "e2e", "bench"}, reason: "a cluster does not know that it is a site of a planet"},
 }
 

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/nearcast/nearcast/internal/testkit/nodes"
+	"github.com/nearcast/nearcast/provision/nodetest"
 )
 
 // TestDocument checks the document without a site: every block says which test runs it or
@@ -28,7 +28,7 @@ func TestDocument(t *testing.T) {
 		steps[mark] = string(text)
 	}
 	var names []string
-	for _, b := range nodes.Document(t) {
+	for _, b := range nodetest.Document(t) {
 		text, tested := steps[b.Mark]
 		switch {
 		case b.Mark == "not run" && b.Name == "":
@@ -50,7 +50,7 @@ var nearcast = regexp.MustCompile(`(?m)(?:^|&& |\$\()nearcast ([a-z-]+(?: [a-z]+
 func TestHelp(t *testing.T) {
 	bin := build(t)
 	calls := map[string]bool{"provision secrets": true, "provision configure": true}
-	for _, b := range nodes.Document(t) {
+	for _, b := range nodetest.Document(t) {
 		for _, m := range nearcast.FindAllStringSubmatch(b.Text, -1) {
 			calls[m[1]] = true
 		}

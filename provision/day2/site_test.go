@@ -13,9 +13,9 @@ import (
 	"time"
 
 	"github.com/nearcast/nearcast/internal/testkit"
-	"github.com/nearcast/nearcast/internal/testkit/nodes"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/provision"
+	"github.com/nearcast/nearcast/provision/nodetest"
 	"github.com/nearcast/nearcast/provision/secrets"
 )
 
@@ -31,12 +31,12 @@ type site struct {
 	keys    string // the folder of nearcast provision secrets
 	work    string // the folder of the operator's shell
 	bin     string
-	blocks  []nodes.Block
+	blocks  []nodetest.Block
 	ran     map[string]bool
 	env     map[string]string // of the operator's shell
-	servers []*nodes.Node
-	edge    *nodes.Node
-	stream  *nodes.Node
+	servers []*nodetest.Node
+	edge    *nodetest.Node
+	stream  *nodetest.Node
 }
 
 func newSite(t *testing.T) *site {
@@ -60,12 +60,12 @@ func newSite(t *testing.T) *site {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	t.Cleanup(cancel)
-	s := &site{t: t, ctx: ctx, began: time.Now(), keys: t.TempDir(), work: t.TempDir(), bin: build(t), blocks: nodes.Document(t), ran: map[string]bool{}}
+	s := &site{t: t, ctx: ctx, began: time.Now(), keys: t.TempDir(), work: t.TempDir(), bin: build(t), blocks: nodetest.Document(t), ran: map[string]bool{}}
 	if _, err := secrets.Make(secrets.Config{Dir: s.keys, Sites: []string{siteName}}); err != nil {
 		t.Fatal(err)
 	}
 	values := func(role provision.Role) provision.Values {
-		v := provision.Values{Role: role, Site: siteName, Join: []string{nodes.Network(1), nodes.Network(2), nodes.Network(3)}}
+		v := provision.Values{Role: role, Site: siteName, Join: []string{nodetest.Network(1), nodetest.Network(2), nodetest.Network(3)}}
 		if role == provision.Stream {
 			v.Tuning.Drivers = []string{"stream"}
 			v.Paths.Plugins, v.Paths.StreamHost = filepath.Join(s.bin, "plugins"), filepath.Join(s.bin, "stream-host")
@@ -73,10 +73,10 @@ func newSite(t *testing.T) *site {
 		return v
 	}
 	for n := range 3 {
-		s.servers = append(s.servers, nodes.Start(t, ctx, s.keys, values(provision.Server), n+1))
+		s.servers = append(s.servers, nodetest.Start(t, ctx, s.keys, values(provision.Server), n+1))
 	}
-	s.edge = nodes.Start(t, ctx, s.keys, values(provision.Edge), 4)
-	s.stream = nodes.Start(t, ctx, s.keys, values(provision.Stream), 5)
+	s.edge = nodetest.Start(t, ctx, s.keys, values(provision.Edge), 4)
+	s.stream = nodetest.Start(t, ctx, s.keys, values(provision.Stream), 5)
 	s.servers[0].ACL()
 	// Nomad's address of the interface lo.
 	router, brain := "http://127.0.0.1:8080", "ws://127.0.0.1:8081/v1/connect"
@@ -87,7 +87,7 @@ func newSite(t *testing.T) *site {
 		"NOMAD_VAR_driver": "raw_exec", "NOMAD_VAR_binary": filepath.Join(s.bin, "nearcast"),
 		"NOMAD_VAR_options": fmt.Sprintf(`["--consul=%s:8500"]`, s.edge.Address), "NOMAD_VAR_testapp": filepath.Join(s.bin, "testapp"),
 	}
-	if err := os.CopyFS(filepath.Join(s.work, "jobs"), os.DirFS(filepath.Join(nodes.Source(t), "jobs"))); err != nil {
+	if err := os.CopyFS(filepath.Join(s.work, "jobs"), os.DirFS(filepath.Join(nodetest.Source(t), "jobs"))); err != nil {
 		t.Fatal(err)
 	}
 	s.write("sites.json", fmt.Sprintf(`{%q: {"router_url": %q, "brain_url": %q}}`, siteName, router, brain))
@@ -202,7 +202,7 @@ mount --bind "$NODE_DIR/nomad" /var/lib/nomad
 `
 
 // command is an operator's shell: on their machine, or on a node.
-func (s *site) command(h *nodes.Node, script string, env ...string) *exec.Cmd {
+func (s *site) command(h *nodetest.Node, script string, env ...string) *exec.Cmd {
 	shell := []string{"bash", "-euo", "pipefail", "-c"}
 	if h != nil {
 		shell = append([]string{"unshare", "--mount", "--propagation=private"}, shell...)
@@ -242,7 +242,7 @@ func (s *site) text(name string) string {
 }
 
 // step runs a block of the document, on the operator's machine or on a node.
-func (s *site) step(name string, h *nodes.Node, env ...string) string {
+func (s *site) step(name string, h *nodetest.Node, env ...string) string {
 	s.t.Helper()
 	began := time.Now()
 	out, err := s.command(h, s.text(name), env...).CombinedOutput()
@@ -255,7 +255,7 @@ func (s *site) step(name string, h *nodes.Node, env ...string) string {
 
 func (s *site) until(what string, try func() error) {
 	s.t.Helper()
-	nodes.Eventually(s.t, s.ctx, what, try)
+	nodetest.Eventually(s.t, s.ctx, what, try)
 }
 
 // seats returns the app's seats from Consul, without those that end.
@@ -263,7 +263,7 @@ func (s *site) seats() ([]wire.Seat, error) {
 	var found []struct {
 		Service struct{ Meta map[string]string }
 	}
-	if err := s.servers[0].Ask("GET", nodes.ConsulPort, "/v1/health/service/"+wire.SeatService, s.env["CONSUL_HTTP_TOKEN"], nil, &found); err != nil {
+	if err := s.servers[0].Ask("GET", nodetest.ConsulPort, "/v1/health/service/"+wire.SeatService, s.env["CONSUL_HTTP_TOKEN"], nil, &found); err != nil {
 		return nil, err
 	}
 	var seats []wire.Seat

@@ -1,15 +1,15 @@
-// Package nodes runs nodes of a site for tests. Each has its own loopback address, a
+// Package nodetest runs nodes of a site for tests. Each has its own loopback address, a
 // Consul and a Nomad, with the configuration that provision renders for a real node of the
 // role: TLS, gossip keys and ACLs included.
 //
 //	keys := t.TempDir()
 //	secrets.Make(secrets.Config{Dir: keys, Sites: []string{"site-a"}})
-//	v := provision.Values{Site: "site-a", Servers: 1, Join: []string{nodes.Network(1)}}
-//	n := nodes.Start(t, ctx, keys, v, 1)
+//	v := provision.Values{Site: "site-a", Servers: 1, Join: []string{nodetest.Network(1)}}
+//	n := nodetest.Start(t, ctx, keys, v, 1)
 //	n.ACL()
 //
 // A node can be killed, wiped and started again, like a machine.
-package nodes
+package nodetest
 
 import (
 	"context"
