@@ -3,7 +3,7 @@
 
 stream_packages() {
   local apps
-  # The packages that dev/packages.go names to run seats, without the headers.
+  # The packages that dev/setup/packages.go names to run seats, without the headers.
   packages libgstreamer1.0-0 libgstreamer-plugins-base1.0-0 gstreamer1.0-plugins-base \
     gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly xvfb libgl1-mesa-dri pulseaudio
   read -ra apps <<<"${NEARCAST_PACKAGES:-}"
