@@ -36,7 +36,7 @@ type demand struct {
 	idle        []idleSeat // counts.idle + counts.old of them
 	waiting     int        // people of this replica without a seat that a seat of the current version serves
 	strict      int        // those of them that no other version serves
-	leading     bool       // this replica keeps the pool
+	leading     bool       // this replica is the leader
 	unpublished bool       // the app is no longer published
 	backOff     bool       // seats fail to start, and the next try is later
 	unproven    bool       // seats failed to start, and no seat has shown since that they start now

@@ -69,7 +69,7 @@ const (
 	CodeAppNoWindow     = "app-no-window"     // the app showed no window within start_timeout
 	CodeEncoder         = "encoder-failed"    // no encoder, or the pipeline stopped
 	CodeConfig          = "config"            // the task's config cannot be carried out
-	CodeStreamHostDied  = "stream-host-died"  // the stream host vanished without a word
+	CodeStreamHostDied  = "stream-host-died"  // the stream host ended without a reason
 	CodeNoCapacity      = "no-capacity"       // no node has room. Told by the brain
 )
 
