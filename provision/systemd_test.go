@@ -177,6 +177,10 @@ func (s *bareSite) units() {
 func (s *bareSite) saves() {
 	s.t.Helper()
 	server := s.machines["server"]
+	// At a full hour the timer saves too: not now.
+	server.run("systemctl", "stop", "nearcast-backup.timer")
+	defer server.run("systemctl", "start", "nearcast-backup.timer")
+	server.run("rm", "-rf", "/var/backups/nearcast")
 	server.run("systemctl", "start", "nearcast-backup")
 	names := strings.Fields(server.run("find", "/var/backups/nearcast", "-type", "f"))
 	if len(names) != 2 {
