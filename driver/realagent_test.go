@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -96,9 +97,17 @@ func TestRealAgent(t *testing.T) {
 		a.stillThere(t, alloc, pid, nonce)
 	})
 	t.Run("agent is killed", func(t *testing.T) {
+		plugins := a.plugins()
 		a.Kill()
 		a.start()
 		a.stillThere(t, alloc, pid, nonce)
+		// The plugin's standard error went to the agent that is gone. It must survive
+		// the log line of the next seat: Nomad would start that seat twice.
+		a.run("next", "sleep 1000")
+		if now := a.plugins(); !slices.Equal(now, plugins) {
+			t.Errorf("plugin processes are %v, were %v before the agent was killed", now, plugins)
+		}
+		a.must("job", "stop", "-purge", "next")
 	})
 	t.Run("agent and plugin are killed", func(t *testing.T) {
 		a.Kill()

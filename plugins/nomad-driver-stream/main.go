@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/nomad/plugins"
@@ -20,6 +22,9 @@ func main() {
 		fmt.Fprintf(os.Stderr, "nomad-driver-stream %s is a plugin: Nomad starts it. Put it into the agent's plugin_dir.\n", version.String())
 		os.Exit(1)
 	}
+	// Standard error goes to the agent, which may be killed while this process goes
+	// on: the next log line must not end it.
+	signal.Ignore(syscall.SIGPIPE)
 	plugins.ServeCtx(func(ctx context.Context, log hclog.Logger) any {
 		return driver.New(ctx, log)
 	})
