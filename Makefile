@@ -67,6 +67,7 @@ lint: ## gofmt, go vet, staticcheck
 test: test-packages build ## everything: lint, then all tests; skips are listed at the end with their reasons
 	@$(MAKE) --no-print-directory lint
 	@$(NEARCAST) dev tools
+	@$(NEARCAST) dev tools nomad-autoscaler
 	@race=$$($(GO) list $(RACE)); alone=$$($(GO) list $(ALONE)); \
 	  rest=$$($(GO) list ./... | grep -vxF "$$race" | grep -vxF "$$alone"); \
 	  { $(GO) test -json -race $(TESTFLAGS) $$race; $(GO) test -json $(TESTFLAGS) $$rest; $(GO) test -json -p 1 $(TESTFLAGS) $$alone; } \

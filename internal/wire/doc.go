@@ -1,15 +1,17 @@
 // Package wire holds every message and record that crosses a process.
 //
 // The package is plain data with its JSON form, the names of states, phases and
-// reasons, and checks of well-formed values. Each file is one conversation:
+// reasons, and checks of well-formed values. Each conversation has a file:
 //
-//	launch.go   browser   → router   REST, under /v1
-//	signal.go   browser   ⇄ brain ⇄ seat   WebSocket, one JSON object a message
-//	input.go    browser   → seat     WebRTC data channels
-//	seat.go     seat      → Consul   service nearcast-seat; seen by brains
-//	fleet.go    brain     → Consul   KV nearcast/apps/<app>, services of routers and brains; seen by routers
-//	streamhost.go driver  ⇄ stream host   spec.json, control.sock, exit.json
-//	problem.go  anybody   → caller   RFC 9457 problem details
+//	launch        browser → router          REST, below /v1
+//	signalling    browser ⇄ brain ⇄ seat    WebSocket, one JSON object a message
+//	input         browser → seat            WebRTC data channels
+//	seat          seat → Consul             service nearcast-seat; seen by brains
+//	fleet         brain → Consul            KV nearcast/apps/<app>, services of routers and brains; seen by routers
+//	stream host   driver ⇄ stream host      spec.json, control.sock, exit.json
+//	problem       anybody → caller          RFC 9457 problem details
+//
+//	data, err := json.Marshal(wire.Message{Type: wire.MsgHello, Ticket: ticket, SDP: offer})
 //
 // The JSON of each is held by a golden file in testdata: a change of a field
 // changes a golden file, which a review sees.
