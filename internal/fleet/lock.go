@@ -32,8 +32,9 @@ type Lock struct {
 // the session's TTL alone takes Consul up to twenty. It retries after errors; the
 // only error that it returns is ctx's.
 //
-// It is our own and not consul/api's Lock: that one does not tie the lock to a
-// health check, and takes up to 30 s to notice that it was lost.
+// It is our own and not consul/api's Lock: that one notices a loss only by a
+// blocking query on the key. While the agent hangs the query hangs too, and the
+// holder is not told that its session's TTL has run out. It also takes no context.
 //
 //	lock, err := f.Lock(ctx, wire.PoolLock, me)
 //	if err != nil { return err }
