@@ -15,6 +15,9 @@ import (
 // root, and puts it into a file.
 func Build(ctx context.Context, pkg, file string) error {
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", file, "github.com/nearcast/nearcast/"+pkg)
+	if pkg == "cmd/seat-keeper" { // static, as make builds it
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build %s: %w\n%s", pkg, err, out)
 	}

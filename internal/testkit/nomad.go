@@ -188,20 +188,20 @@ func (n *Nomad) stopJobs() error {
 // tryStopJobs asks Nomad to stop all jobs, and has no error once no task runs. It is
 // repeated, because a job can start another.
 func (n *Nomad) tryStopJobs(ctx context.Context) error {
-	var jobs []struct{ ID, Status string }
-	if err := n.Get(ctx, "/v1/jobs", &jobs); err != nil {
+	var jobs []struct{ ID, Namespace, Status string }
+	if err := n.Get(ctx, "/v1/jobs?namespace=*", &jobs); err != nil {
 		return err
 	}
 	for _, job := range jobs {
 		if job.Status == "dead" {
 			continue
 		}
-		if _, err := ask(ctx, http.MethodDelete, "http://"+n.Address+"/v1/job/"+url.PathEscape(job.ID), n.Token); err != nil {
+		if _, err := ask(ctx, http.MethodDelete, "http://"+n.Address+"/v1/job/"+url.PathEscape(job.ID)+"?namespace="+job.Namespace, n.Token); err != nil {
 			return err
 		}
 	}
 	var allocs []struct{ ID, ClientStatus string }
-	if err := n.Get(ctx, "/v1/allocations", &allocs); err != nil {
+	if err := n.Get(ctx, "/v1/allocations?namespace=*", &allocs); err != nil {
 		return err
 	}
 	for _, a := range allocs {

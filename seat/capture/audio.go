@@ -15,9 +15,12 @@ import (
 
 // AudioConfig says which sound to capture.
 type AudioConfig struct {
-	PulseServer string // "unix:/…/native"
-	// Cookie is the client's cookie file. If it is empty, the client library makes
-	// one in the home directory of this process.
+	// PulseServer is "unix:/…/native", or "unix:/proc/self/fd/5" with a descriptor
+	// of the socket (O_PATH): this process needs no way to the socket's directory.
+	PulseServer string
+	// Cookie is the client's cookie file, 256 bytes. It may be a memfd:
+	// "/proc/self/fd/6". If it is empty, the client library makes one in the home
+	// directory of this process.
 	Cookie     string
 	Source     string // "nearcast.monitor"
 	BitrateBPS int    // 0 is 96 kbit/s

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nearcast/nearcast/seat/cell"
 	"github.com/nearcast/nearcast/seat/sound"
 )
 
@@ -52,7 +53,7 @@ func decodeOpus(t *testing.T, packets [][]byte) int {
 
 func startSound(t *testing.T) *sound.Server {
 	t.Helper()
-	s, err := sound.Start(t.Context(), sound.Config{Dir: filepath.Join(t.TempDir(), "s")})
+	s, err := sound.Start(t.Context(), sound.Config{Runner: cell.Local{Dir: t.TempDir()}})
 	if errors.Is(err, sound.ErrNotInstalled) {
 		t.Skip(err)
 	}

@@ -3,12 +3,16 @@ package capture
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"slices"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/internal/wire"
 )
 
 // figure prints one measured value as a JSON line.
@@ -136,6 +140,22 @@ func BenchmarkLatency(b *testing.B) {
 			figure(b, "resume to keyframe p50", median(resumed), "ms")
 			figure(b, "change of a still picture to frame p50", median(still), "ms")
 			figure(b, "change of a moving picture to frame p50", median(moving), "ms")
+		})
+	}
+}
+
+// BenchmarkGrab reads the picture of each kind of display.
+func BenchmarkGrab(b *testing.B) {
+	for _, server := range []wire.XServer{{Server: wire.ServerXvfb}, testkit.Xorg(b)} {
+		b.Run(server.Server, func(b *testing.B) {
+			_, cfg := seatDisplay(b, server, 1280, 720, func(Frame) {})
+			s, err := openScreen(b.Context(), cfg, slog.Default())
+			testkit.Must(b, err)
+			defer s.close()
+			for b.Loop() {
+				_, err := s.grab()
+				testkit.Must(b, err)
+			}
 		})
 	}
 }

@@ -2,7 +2,7 @@
 // sound of a PulseAudio source into Opus packets.
 //
 //	p, err := capture.Start(ctx, capture.Config{
-//		Display: ":7", XAuthority: file, Width: 1280, Height: 720, FPS: 30,
+//		Dial: d.Dial, Cookie: d.Cookie(), Width: 1280, Height: 720, FPS: 30, // d is a display.Display
 //		Codec: capture.H264, Encoder: "auto", BitrateBPS: 8_000_000,
 //		OnFrame: func(f capture.Frame) { … send f.Data … },
 //	})
@@ -21,6 +21,10 @@
 // the picture, and a receiver learns that the last packet was lost only from a later
 // one. Then one frame a second shows that the stream is alive.
 //
+// The display's server may be hostile: it is in the application's reach. What it
+// sends is checked, the memory that it shares cannot shrink, and a server that does
+// not answer for x11.Patience ends the pipeline.
+//
 // One pipeline encodes once. Who receives the frames, and how many, is up to OnFrame.
 package capture
 
@@ -31,6 +35,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/nearcast/nearcast/seat/display/x11"
 )
 
 // errNoEncoder says that no encoder for the codec works on this node.
@@ -38,9 +44,9 @@ var errNoEncoder = errors.New("no video encoder works on this node: install GStr
 
 // Config says what to capture and how to encode it.
 type Config struct {
-	Display    string // ":7"
-	XAuthority string // the display's cookie file; empty if it needs no cookie
-	Width      int    // of the display's screen
+	Dial       x11.Dialer // opens connections to the display
+	Cookie     x11.Cookie
+	Width      int // of the display's screen
 	Height     int
 	FPS        int
 	Codec      string // H264 or VP8
@@ -50,6 +56,8 @@ type Config struct {
 	// pipeline. It must not block or call Close, and may keep Data.
 	OnFrame func(Frame)
 	Log     *slog.Logger // nil is slog.Default()
+
+	patience time.Duration // with the display; 0 is x11.Patience. Tests have less
 }
 
 func (c Config) check() error {
@@ -60,6 +68,8 @@ func (c Config) check() error {
 		return fmt.Errorf("frame rate %d: must be 1 to 240 frames a second", c.FPS)
 	case c.BitrateBPS < minBitrate:
 		return fmt.Errorf("bitrate %d: must be at least %d bit/s", c.BitrateBPS, minBitrate)
+	case c.Dial == nil:
+		return errors.New("the Dialer of the display must be set")
 	case c.OnFrame == nil:
 		return errors.New("OnFrame must be set")
 	}
@@ -119,7 +129,7 @@ func Start(ctx context.Context, cfg Config) (*Pipeline, error) {
 	if log == nil {
 		log = slog.Default()
 	}
-	screen, err := openScreen(cfg, log)
+	screen, err := openScreen(ctx, cfg, log)
 	if err != nil {
 		return nil, err
 	}
@@ -256,6 +266,7 @@ func (p *Pipeline) Close() error {
 func (p *Pipeline) run(ctx context.Context) {
 	defer close(p.done)
 	defer p.cancel()
+	defer context.AfterFunc(ctx, p.screen.x.hangUp)() // the loop may wait for the server
 	err := p.loop(ctx)
 	// The encoder first: it still uses the picture.
 	p.video.close()

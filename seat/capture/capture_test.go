@@ -264,16 +264,16 @@ func TestContextEndsThePipeline(t *testing.T) {
 func TestBadConfig(t *testing.T) {
 	display, _ := xvfb(t)
 	for name, change := range map[string]func(*Config){
-		"size":      func(c *Config) { c.Width = 1920 },
-		"no size":   func(c *Config) { c.Width = 0 },
-		"rate":      func(c *Config) { c.FPS = 0 },
-		"codec":     func(c *Config) { c.Codec = "av1" },
-		"encoder":   func(c *Config) { c.Encoder = "theoraenc" },
-		"mixed":     func(c *Config) { c.Encoder = "vp8enc" },
-		"bitrate":   func(c *Config) { c.BitrateBPS = 1 },
-		"display":   func(c *Config) { c.Display = ":59999" },
-		"remote":    func(c *Config) { c.Display = "example.org:1" },
-		"authority": func(c *Config) { c.XAuthority = "/nonexistent" },
+		"size":    func(c *Config) { c.Width = 1920 },
+		"no size": func(c *Config) { c.Width = 0 },
+		"rate":    func(c *Config) { c.FPS = 0 },
+		"codec":   func(c *Config) { c.Codec = "av1" },
+		"encoder": func(c *Config) { c.Encoder = "theoraenc" },
+		"mixed":   func(c *Config) { c.Encoder = "vp8enc" },
+		"bitrate": func(c *Config) { c.BitrateBPS = 1 },
+		"display": func(c *Config) { c.Dial = x11.Local(":59999") },
+		"remote":  func(c *Config) { c.Dial = x11.Local("example.org:1") },
+		"nothing": func(c *Config) { c.Dial = nil },
 	} {
 		cfg := config(display, func(Frame) {})
 		change(&cfg)
@@ -291,42 +291,33 @@ func TestBadConfig(t *testing.T) {
 	}
 }
 
+// The server may be of another user: the memory comes by its descriptor.
 func TestDisplayWithCookieAndOtherUser(t *testing.T) {
-	dir := t.TempDir()
+	dir, cookie := t.TempDir(), x11.NewCookie()
 	file := filepath.Join(dir, "auth")
-	wrong := filepath.Join(dir, "wrong")
-	for _, path := range []string{file, wrong} {
-		if err := x11.WriteAuthority(path, x11.NewCookie(), os.Getuid(), os.Getgid()); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chmod(path, 0o644); err != nil { // the server runs as another user
-			t.Fatal(err)
-		}
-	}
+	testkit.Must(t, os.WriteFile(file, x11.Authority(cookie), 0o644))
 	for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
 		os.Chmod(d, 0o755)
 	}
-	args := []string{"-auth", file}
-	display, server := xvfbAs(t, args...)
+	display, _ := xvfbAs(t, "-auth", file)
 	frames, onFrame := collect()
 	var log strings.Builder
 	cfg := config(display, onFrame)
 	cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
-	for _, bad := range []string{"", wrong} {
-		cfg.XAuthority = bad
+	for name, bad := range map[string]x11.Cookie{"no": {}, "a wrong": x11.NewCookie()} {
+		cfg.Cookie = bad
 		// Xvfb admits root without a cookie only if it runs as root itself.
 		if p, err := Start(t.Context(), cfg); err == nil {
 			p.Close()
-			t.Errorf("cookie file %q was accepted", bad)
+			t.Errorf("%s cookie was accepted", name)
 		}
 	}
-	cfg.XAuthority = file
+	cfg.Cookie = cookie
 	start(t, cfg)
 	next(t, frames, "frame", anyFrame)
 	if strings.Contains(log.String(), "shared memory") {
 		t.Errorf("no shared memory with a server of another user: %s", log.String())
 	}
-	_ = server
 }
 
 // xvfbAs starts a display as another user, if this one is root.

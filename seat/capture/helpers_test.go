@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/seat/display/x11"
 )
 
 // needs skips a test if a program is missing.
@@ -44,12 +45,12 @@ type painter struct {
 
 func paint(t testing.TB, display string) *painter {
 	t.Helper()
-	return paintWith(t, display, "")
+	return paintWith(t, x11.Local(display), x11.Cookie{})
 }
 
-func paintWith(t testing.TB, display, authority string) *painter {
+func paintWith(t testing.TB, dial x11.Dialer, cookie x11.Cookie) *painter {
 	t.Helper()
-	x, err := dialX(display, authority, func([]byte) {})
+	x, err := dialX(dial, cookie, func([]byte) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +67,7 @@ func (p *painter) fill(t testing.TB, color uint32, x, y, width, height int) {
 	t.Helper()
 	const foreground = 1 << 2
 	rect := xrequest(70, 0, p.x.setup.Root, p.gc, uint32(x)|uint32(y)<<16, uint32(width)|uint32(height)<<16)
-	seq, err := p.x.send(xrequest(56, 0, p.gc, foreground, color), rect, xrequest(43, 0))
+	seq, err := p.x.send(xrequest(56, 0, p.gc, foreground, color), rect, xSync())
 	if err == nil {
 		_, err = p.x.wait(seq)
 	}
@@ -78,7 +79,7 @@ func (p *painter) fill(t testing.TB, color uint32, x, y, width, height int) {
 // warp moves the pointer.
 func (p *painter) warp(t testing.TB, x, y int) {
 	t.Helper()
-	seq, err := p.x.send(xrequest(41, 0, 0, p.x.setup.Root, 0, 0, uint32(x)|uint32(y)<<16), xrequest(43, 0))
+	seq, err := p.x.send(xrequest(41, 0, 0, p.x.setup.Root, 0, 0, uint32(x)|uint32(y)<<16), xSync())
 	if err == nil {
 		_, err = p.x.wait(seq)
 	}
@@ -88,7 +89,7 @@ func (p *painter) warp(t testing.TB, x, y int) {
 }
 
 func config(display string, onFrame func(Frame)) Config {
-	return Config{Display: display, Width: 1280, Height: 720, FPS: 30, Codec: H264, Encoder: "auto",
+	return Config{Dial: x11.Local(display), Width: 1280, Height: 720, FPS: 30, Codec: H264, Encoder: "auto",
 		BitrateBPS: 8_000_000, OnFrame: onFrame}
 }
 

@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -15,13 +16,14 @@ import (
 
 // screen reads the picture of a display and reports when it changed.
 //
-// The picture comes by shared memory (MIT-SHM), or by the socket if the server
+// The picture comes by shared memory (MIT-SHM 1.2), or by the socket if the server
 // cannot use our memory. The server reports changes (DAMAGE for the picture, XFIXES
 // for the cursor's shape, XINPUT for its motion). So a still picture costs nothing,
 // and a change is captured at once instead of at the next tick.
 type screen struct {
 	x             *xclient
-	width, height int // even
+	unhook        func() bool // the connection from the context
+	width, height int         // even
 	stride        int
 
 	shm    []byte // nil without shared memory
@@ -43,25 +45,34 @@ type cursorImage struct {
 	argb                      []byte // premultiplied
 }
 
-// openScreen connects to the display, whose screen must have the given size.
-func openScreen(cfg Config, log *slog.Logger) (*screen, error) {
+// openScreen connects to the display, whose screen must have the given size. The
+// end of ctx ends the connection.
+func openScreen(ctx context.Context, cfg Config, log *slog.Logger) (*screen, error) {
 	s := &screen{changed: make(chan struct{}, 1)}
-	x, err := dialX(cfg.Display, cfg.XAuthority, s.event)
+	x, err := dialX(cfg.Dial, cfg.Cookie, s.event)
 	if err != nil {
 		return nil, err
 	}
 	s.x = x
+	if cfg.patience != 0 {
+		x.patience = cfg.patience
+	}
+	s.unhook = context.AfterFunc(ctx, x.hangUp)
 	if err := checkPicture(x.setup, cfg.Width, cfg.Height); err != nil {
 		s.close()
-		return nil, fmt.Errorf("capture display %s: %w", cfg.Display, err)
+		return nil, fmt.Errorf("capture the display: %w", err)
 	}
 	s.width, s.height, s.stride = x.setup.Width&^1, x.setup.Height&^1, 4*x.setup.Width
 	if err := s.watch(); err != nil {
 		s.close()
-		return nil, fmt.Errorf("watch display %s: %w", cfg.Display, err)
+		return nil, fmt.Errorf("watch the display: %w", err)
 	}
 	if err := s.share(); err != nil {
-		log.Warn("no shared memory with the display, capturing costs more CPU", "display", cfg.Display, "error", err)
+		if x.failure() != nil {
+			s.close()
+			return nil, err
+		}
+		log.Warn("no shared memory with the display, capturing costs more CPU", "error", err)
 	}
 	return s, nil
 }
@@ -109,7 +120,7 @@ func (s *screen) watch() error {
 	if s.fixesExt, ok, err = s.x.extension("XFIXES"); err != nil {
 		return err
 	} else if ok {
-		if _, err = s.x.call(xrequest(s.fixesExt.opcode, 0, 4, 0)); err != nil { // QueryVersion
+		if _, err = s.x.call(xquestion(0, s.fixesExt.opcode, 0, 4, 0)); err != nil { // QueryVersion
 			return err
 		}
 		if _, err = s.x.send(xrequest(s.fixesExt.opcode, 3, s.x.setup.Root, 1)); err != nil { // SelectCursorInput
@@ -123,14 +134,14 @@ func (s *screen) watch() error {
 	} else if !ok {
 		return errors.New("the server has no DAMAGE extension")
 	}
-	if _, err = s.x.call(xrequest(s.damageExt.opcode, 0, 1, 1)); err != nil { // QueryVersion
+	if _, err = s.x.call(xquestion(0, s.damageExt.opcode, 0, 1, 1)); err != nil { // QueryVersion
 		return err
 	}
 	// Without XInput 2, a motion of the cursor is seen with the next change only.
 	if s.inputExt, ok, err = s.x.extension("XInputExtension"); err != nil {
 		return err
 	} else if ok && s.hasFixes {
-		if _, err = s.x.call(xrequest(s.inputExt.opcode, 47, 2|1<<16)); err != nil { // XIQueryVersion 2.1
+		if _, err = s.x.call(xquestion(0, s.inputExt.opcode, 47, 2|1<<16)); err != nil { // XIQueryVersion 2.1
 			return err
 		}
 		const rawMotion, allMasters = 1 << 17, 1
@@ -141,69 +152,6 @@ func (s *screen) watch() error {
 	s.damage = s.x.newID()
 	const nonEmpty = 3
 	_, err = s.x.send(xrequest(s.damageExt.opcode, 1, s.damage, s.x.setup.Root, nonEmpty)) // Create
-	return err
-}
-
-// share makes a memory segment for this process and the server. It is marked for
-// removal at once, so it goes with the last process that uses it.
-func (s *screen) share() error {
-	ext, ok, err := s.x.extension("MIT-SHM")
-	if err != nil {
-		return err
-	} else if !ok {
-		return errors.New("the server has no MIT-SHM extension")
-	}
-	id, err := unix.SysvShmGet(unix.IPC_PRIVATE, s.stride*s.x.setup.Height, unix.IPC_CREAT|0o600)
-	if err != nil {
-		return fmt.Errorf("make shared memory: %w", err)
-	}
-	mem, err := unix.SysvShmAttach(id, 0, 0)
-	if err == nil {
-		err = s.allowServer(id)
-	}
-	if _, rm := unix.SysvShmCtl(id, unix.IPC_RMID, nil); err == nil {
-		err = rm
-	}
-	if err != nil {
-		if mem != nil {
-			unix.SysvShmDetach(mem)
-		}
-		return fmt.Errorf("attach shared memory: %w", err)
-	}
-	seg := s.x.newID()
-	if _, err = s.x.send(xrequest(ext.opcode, 1, seg, uint32(id), 0)); err == nil { // Attach, which has no reply
-		_, err = s.x.call(xrequest(43, 0)) // GetInputFocus, which has one, and fails with Attach
-	}
-	if err != nil {
-		// wait skips the reply that follows Attach's error, by its number.
-		unix.SysvShmDetach(mem)
-		return fmt.Errorf("share memory with the display: %w", err)
-	}
-	s.shm, s.shmSeg, s.shmExt = mem, seg, ext
-	return nil
-}
-
-// allowServer gives the segment to the server's user, if it is another one.
-func (s *screen) allowServer(id int) error {
-	raw, err := s.x.conn.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var peer *unix.Ucred
-	if e := raw.Control(func(fd uintptr) {
-		peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	}); e != nil || err != nil {
-		return errors.Join(e, err)
-	}
-	if int(peer.Uid) == unix.Geteuid() {
-		return nil
-	}
-	var desc unix.SysvShmDesc
-	if _, err := unix.SysvShmCtl(id, unix.IPC_STAT, &desc); err != nil {
-		return err
-	}
-	desc.Perm.Uid = peer.Uid
-	_, err = unix.SysvShmCtl(id, unix.IPC_SET, &desc)
 	return err
 }
 
@@ -225,16 +173,16 @@ func (s *screen) grab() ([]byte, error) {
 	// Damage is cleared before the picture is read, so a change in between is
 	// reported again. All requests are one round trip.
 	const zPixmap = 2
-	requests := [][]byte{xrequest(s.damageExt.opcode, 3, s.damage, 0, 0)} // Subtract
+	requests := []xmessage{xrequest(s.damageExt.opcode, 3, s.damage, 0, 0)} // Subtract
 	pointer := s.visible.Load()
 	if pointer {
-		requests = append(requests, xrequest(38, 0, s.x.setup.Root)) // QueryPointer
+		requests = append(requests, xquestion(0, 38, 0, s.x.setup.Root)) // QueryPointer
 	}
 	size := uint32(s.x.setup.Width) | uint32(s.x.setup.Height)<<16
 	if s.shm != nil {
-		requests = append(requests, xrequest(s.shmExt.opcode, 4, s.x.setup.Root, 0, size, ^uint32(0), zPixmap, s.shmSeg, 0))
+		requests = append(requests, xquestion(0, s.shmExt.opcode, shmGetImage, s.x.setup.Root, 0, size, ^uint32(0), zPixmap, s.shmSeg, 0))
 	} else {
-		requests = append(requests, xrequest(73, zPixmap, s.x.setup.Root, 0, size, ^uint32(0)))
+		requests = append(requests, xquestion(s.stride*s.x.setup.Height, 73, zPixmap, s.x.setup.Root, 0, size, ^uint32(0)))
 	}
 	seq, err := s.x.send(requests...)
 	if err != nil {
@@ -264,8 +212,12 @@ func (s *screen) grab() ([]byte, error) {
 	return picture, nil
 }
 
+// maxCursor is the most bytes of a cursor's picture. On a larger screen, a cursor
+// may be as large as the screen.
+const maxCursor = 1 << 20
+
 func (s *screen) fetchCursor() error {
-	reply, err := s.x.call(xrequest(s.fixesExt.opcode, 4)) // GetCursorImage
+	reply, err := s.x.call(xquestion(max(maxCursor, s.stride*s.x.setup.Height), s.fixesExt.opcode, 4)) // GetCursorImage
 	if err != nil {
 		return err
 	}
@@ -309,9 +261,10 @@ func (c *cursorImage) blend(picture []byte, stride, width, height, x, y int) {
 }
 
 func (s *screen) close() {
+	s.unhook()
 	s.x.close()
 	if s.shm != nil {
-		unix.SysvShmDetach(s.shm)
+		unix.Munmap(s.shm)
 		s.shm = nil
 	}
 }

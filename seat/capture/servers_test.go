@@ -14,19 +14,20 @@ import (
 
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/seat/cell"
 	"github.com/nearcast/nearcast/seat/display"
 )
 
 // seatDisplay is a display as a seat has it, and the Config to capture it.
 func seatDisplay(t testing.TB, server wire.XServer, width, height int, onFrame func(Frame)) (*display.Display, Config) {
 	t.Helper()
-	d, err := display.Start(t.Context(), display.Config{Width: width, Height: height, Server: server, AuthDir: t.TempDir(), Dir: t.TempDir()})
+	d, err := display.Start(t.Context(), display.Config{Width: width, Height: height, Server: server, Runner: cell.Local{Dir: t.TempDir()}, Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { d.Close() })
 	cfg := config(d.Name(), onFrame)
-	cfg.XAuthority, cfg.Width, cfg.Height = d.Authority(), width, height
+	cfg.Dial, cfg.Cookie, cfg.Width, cfg.Height = d.Dial, d.Cookie(), width, height
 	return d, cfg
 }
 
@@ -41,7 +42,10 @@ func TestServers(t *testing.T) {
 		cfg.Codec = VP8
 		p := start(t, cfg)
 		next(t, frames, "first frame", anyFrame)
-		painter := paintWith(t, d.Name(), d.Authority())
+		if p.screen.shm == nil {
+			t.Error("the picture does not come by shared memory")
+		}
+		painter := paintWith(t, d.Dial, d.Cookie())
 		painter.fill(t, 0x2060c0, 0, 0, width, height)
 		painter.fill(t, 0xc02060, width-200, height-200, 200, 200)
 		p.Keyframe()

@@ -1,7 +1,7 @@
 // Package input brings a person's input to a display. It plays wire.Input by the
 // XTEST extension; applications cannot tell it from a real mouse and keyboard.
 //
-//	in, err := input.Open(":7", "/alloc/7f/auth/Xauthority", 1280, 720)
+//	in, err := input.Open(d.Dial, d.Cookie(), 1280, 720) // d is a display.Display
 //	…
 //	in.Apply(wire.Input{Type: wire.InputKey, Code: "KeyQ", Key: "q", Pressed: true})
 //	in.Apply(wire.Input{Type: wire.InputKey, Code: "KeyQ", Key: "q"})
@@ -56,7 +56,8 @@ var (
 
 // Injector plays wire.Input on a display. It is safe for concurrent use.
 type Injector struct {
-	conn          *xgb.Conn
+	client        *x11.Client
+	conn          *xgb.Conn // the client's
 	root          xproto.Window
 	width, height int
 	gone          chan struct{} // closed with the connection
@@ -75,18 +76,18 @@ type Injector struct {
 	wheelY   float64
 }
 
-// Open connects to a display of the given size. xauthority is the path of its
-// cookie file.
-func Open(display, xauthority string, width, height int) (*Injector, error) {
+// Open connects to a display of the given size.
+func Open(dial x11.Dialer, cookie x11.Cookie, width, height int) (*Injector, error) {
 	if width < 1 || height < 1 {
 		return nil, fmt.Errorf("open input: the display size %dx%d must be positive", width, height)
 	}
-	conn, err := x11.Dial(display, xauthority)
+	client, err := x11.Dial(dial, cookie)
 	if err != nil {
 		return nil, fmt.Errorf("open input: %w", err)
 	}
+	conn := client.Conn
 	in := &Injector{
-		conn: conn, root: xproto.Setup(conn).DefaultScreen(conn).Root,
+		client: client, conn: conn, root: xproto.Setup(conn).DefaultScreen(conn).Root,
 		width: width, height: height, gone: make(chan struct{}),
 		held: map[string]xproto.Keycode{}, pressed: map[xproto.Keycode]int{}, buttons: map[byte]bool{},
 	}
@@ -94,9 +95,22 @@ func Open(display, xauthority string, width, height int) (*Injector, error) {
 	if err := errors.Join(xtest.Init(conn), in.keys.load(conn)); err != nil {
 		conn.Close()
 		<-in.gone
-		return nil, fmt.Errorf("open input: %w", err)
+		return nil, fmt.Errorf("open input: %w", errors.Join(err, client.Err()))
 	}
 	return in, nil
+}
+
+// lost is ErrClosed, with its reason, once the connection has ended.
+func (in *Injector) lost() error {
+	select {
+	case <-in.gone:
+	default:
+		return nil
+	}
+	if err := in.client.Err(); err != nil {
+		return fmt.Errorf("%w: %w", ErrClosed, err)
+	}
+	return ErrClosed
 }
 
 // drain discards what the server sends (errors, our own changes of the keymap).
@@ -122,10 +136,8 @@ func (in *Injector) PreferPlace(on bool) {
 func (in *Injector) Apply(m wire.Input) error {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	select {
-	case <-in.gone:
-		return ErrClosed
-	default:
+	if err := in.lost(); err != nil {
+		return err
 	}
 	switch m.Type {
 	case wire.InputMove:
@@ -152,10 +164,8 @@ func (in *Injector) Apply(m wire.Input) error {
 func (in *Injector) ReleaseAll() error {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	select {
-	case <-in.gone:
-		return ErrClosed
-	default:
+	if err := in.lost(); err != nil {
+		return err
 	}
 	in.releaseAll()
 	// The caller may freeze the app next: everything must be released before.

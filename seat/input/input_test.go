@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -18,7 +19,9 @@ import (
 
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/seat/cell"
 	"github.com/nearcast/nearcast/seat/display"
+	"github.com/nearcast/nearcast/seat/display/x11"
 )
 
 const (
@@ -55,7 +58,7 @@ func newStage(t *testing.T, server wire.XServer) *stage {
 	t.Helper()
 	s := &stage{t: t}
 	var err error
-	if s.d, err = display.Start(within(t), display.Config{Width: width, Height: height, Server: server, AuthDir: t.TempDir(), Dir: t.TempDir()}); err != nil {
+	if s.d, err = display.Start(within(t), display.Config{Width: width, Height: height, Server: server, Runner: cell.Local{Dir: t.TempDir()}, Dir: t.TempDir()}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.d.Close() })
@@ -74,7 +77,7 @@ func newStage(t *testing.T, server wire.XServer) *stage {
 	if err := s.d.WaitWindow(within(t)); err != nil {
 		t.Fatal(err)
 	}
-	if s.in, err = Open(s.d.Name(), s.d.Authority(), width, height); err != nil {
+	if s.in, err = Open(s.d.Dial, s.d.Cookie(), width, height); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.in.Close() })
@@ -472,20 +475,41 @@ func displayDeathIsAnError(t *testing.T, server wire.XServer) {
 	}
 }
 
+// A server that the application stopped does not keep the stream host waiting.
+func TestStoppedDisplayIsAnError(t *testing.T) {
+	testkit.NeedXvfb(t)
+	s := newStage(t, wire.XServer{Server: wire.ServerXvfb})
+	testkit.Must(t, syscall.Kill(s.d.PID(), syscall.SIGSTOP))
+	defer syscall.Kill(s.d.PID(), syscall.SIGCONT)
+	begin := time.Now()
+	s.in.ReleaseAll()
+	testkit.Until(t, "Apply says why", func() bool {
+		err := s.in.Apply(down("KeyA", "a"))
+		return errors.Is(err, ErrClosed) && strings.Contains(err.Error(), "did not answer")
+	})
+	s.in.Close()
+	if took := time.Since(begin); took > 2*x11.Patience {
+		t.Errorf("it took %v", took)
+	}
+}
+
 func TestOpenErrors(t *testing.T) { testkit.EachDisplay(t, openErrors) }
 
 func openErrors(t *testing.T, server wire.XServer) {
 	s := newStage(t, server)
 	for _, c := range []struct {
-		display, authority string
-		width              int
+		name   string
+		dial   x11.Dialer
+		cookie x11.Cookie
+		width  int
 	}{
-		{":99999", s.d.Authority(), width}, {"nonsense", s.d.Authority(), width},
-		{s.d.Name(), "", width}, {s.d.Name(), "/no/such/file", width}, {s.d.Name(), s.d.Authority(), 0},
+		{"no display", x11.Local(":99999"), s.d.Cookie(), width}, {"nonsense", x11.Local("nonsense"), s.d.Cookie(), width},
+		{"no cookie", s.d.Dial, x11.Cookie{}, width}, {"a wrong cookie", s.d.Dial, x11.NewCookie(), width},
+		{"no width", s.d.Dial, s.d.Cookie(), 0},
 	} {
-		if in, err := Open(c.display, c.authority, c.width, height); err == nil {
+		if in, err := Open(c.dial, c.cookie, c.width, height); err == nil {
 			in.Close()
-			t.Errorf("%+v was opened", c)
+			t.Errorf("%s: it was opened", c.name)
 		}
 	}
 }
@@ -499,12 +523,12 @@ func FuzzApply(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
-	d, err := display.Start(within(f), display.Config{Width: width, Height: height, AuthDir: f.TempDir()})
+	d, err := display.Start(within(f), display.Config{Width: width, Height: height, Runner: cell.Local{Dir: f.TempDir()}})
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Cleanup(func() { d.Close() })
-	in, err := Open(d.Name(), d.Authority(), width, height)
+	in, err := Open(d.Dial, d.Cookie(), width, height)
 	if err != nil {
 		f.Fatal(err)
 	}

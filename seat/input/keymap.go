@@ -21,9 +21,16 @@ type keymap struct {
 
 func (k *keymap) load(conn *xgb.Conn) error {
 	s := xproto.Setup(conn)
-	r, err := xproto.GetKeyboardMapping(conn, s.MinKeycode, byte(s.MaxKeycode-s.MinKeycode)+1).Reply()
+	if s.MinKeycode < 8 || s.MaxKeycode <= s.MinKeycode { // the protocol's minimum
+		return fmt.Errorf("get keymap: the display has the key codes %d to %d", s.MinKeycode, s.MaxKeycode)
+	}
+	keys := int(s.MaxKeycode-s.MinKeycode) + 1
+	r, err := xproto.GetKeyboardMapping(conn, s.MinKeycode, byte(keys)).Reply()
 	if err != nil {
 		return fmt.Errorf("get keymap: %w", err)
+	}
+	if len(r.Keysyms) != keys*int(r.KeysymsPerKeycode) {
+		return fmt.Errorf("get keymap: the display sent %d symbols for %d keys of %d", len(r.Keysyms), keys, r.KeysymsPerKeycode)
 	}
 	k.first, k.width, k.syms = s.MinKeycode, int(r.KeysymsPerKeycode), r.Keysyms
 	used := map[xproto.Keycode]bool{k.first: true} // some programs do not accept it as a key

@@ -15,6 +15,7 @@ import (
 	"github.com/nearcast/nearcast/internal/testkit/browser"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/seat/capture"
+	"github.com/nearcast/nearcast/seat/display/x11"
 	"github.com/nearcast/nearcast/seat/peer"
 )
 
@@ -57,7 +58,7 @@ func TestChromium(t *testing.T) {
 func testChromium(t *testing.T, codec string) {
 	display := xvfb(t)
 	var seat atomic.Pointer[peer.Peer]
-	pipeline, err := capture.Start(t.Context(), capture.Config{Display: display, Width: 1280, Height: 720, FPS: 30,
+	pipeline, err := capture.Start(t.Context(), capture.Config{Dial: x11.Local(display), Width: 1280, Height: 720, FPS: 30,
 		Codec: codec, Encoder: "auto", BitrateBPS: 8_000_000,
 		OnFrame: func(f capture.Frame) {
 			if p := seat.Load(); p != nil {

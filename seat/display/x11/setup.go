@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
 )
 
 // Setup is what a server says of itself, and of its first screen, when a client
@@ -44,7 +45,7 @@ var errMalformed = errors.New("the server's set-up reply is malformed")
 
 // setUp introduces a client to the server and returns the reply, which is
 // checked as a whole.
-func setUp(conn io.ReadWriter, cookie *Cookie) ([]byte, Setup, error) {
+func setUp(conn io.ReadWriter, cookie Cookie) ([]byte, Setup, error) {
 	if _, err := conn.Write(setupRequest(cookie)); err != nil {
 		return nil, Setup{}, fmt.Errorf("send set-up request: %w", err)
 	}
@@ -62,10 +63,10 @@ func setUp(conn io.ReadWriter, cookie *Cookie) ([]byte, Setup, error) {
 
 // setupRequest is the first message of a client: byte order, protocol 11.0 and
 // the cookie.
-func setupRequest(cookie *Cookie) []byte {
+func setupRequest(cookie Cookie) []byte {
 	var name string
 	var data []byte
-	if cookie != nil {
+	if cookie != (Cookie{}) {
 		name, data = cookieName, cookie[:]
 	}
 	b := []byte{littleEndian, 0}
@@ -145,7 +146,14 @@ func parseSetup(reply []byte) (Setup, error) {
 	return s, nil
 }
 
-// text makes a server's reason fit for a message.
+// text makes a server's reason fit for a message: a short line.
 func text(reason []byte) string {
-	return strings.TrimSpace(strings.TrimRight(string(reason), "\x00"))
+	const most = 200
+	printable := func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}
+	return strings.TrimSpace(strings.Map(printable, string(reason[:min(len(reason), most)])))
 }

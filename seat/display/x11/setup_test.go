@@ -87,11 +87,11 @@ func TestParseSetup(t *testing.T) {
 }
 
 func TestSetupRequest(t *testing.T) {
-	if got, want := setupRequest(nil), "l\x00\x0b\x00\x00\x00\x00\x00\x00\x00\x00\x00"; string(got) != want {
+	if got, want := setupRequest(Cookie{}), "l\x00\x0b\x00\x00\x00\x00\x00\x00\x00\x00\x00"; string(got) != want {
 		t.Errorf("without a cookie: %q", got)
 	}
 	c := Cookie([]byte("0123456789abcdef"))
-	if got, want := setupRequest(&c), "l\x00\x0b\x00\x00\x00\x12\x00\x10\x00\x00\x00"+cookieName+"\x00\x00"+"0123456789abcdef"; string(got) != want {
+	if got, want := setupRequest(c), "l\x00\x0b\x00\x00\x00\x12\x00\x10\x00\x00\x00"+cookieName+"\x00\x00"+"0123456789abcdef"; string(got) != want {
 		t.Errorf("with a cookie: %q", got)
 	}
 }
@@ -116,7 +116,7 @@ func FuzzParseSetup(f *testing.F) {
 // The real thing: what a server says is accepted to its last byte.
 func TestSetupOfXvfb(t *testing.T) {
 	display, _ := testkit.Xvfb(t, nil)
-	conn, reply, setup, err := connect(display, "")
+	conn, reply, setup, err := connect(Local(display), Cookie{})
 	if err != nil {
 		t.Fatal(err)
 	}

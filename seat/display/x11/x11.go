@@ -1,17 +1,18 @@
-// Package x11 connects a client to a local X display, and keeps the cookie file
-// that admits it. Everything in a stream host that talks to the display comes
-// through here: window manager, input and capture.
+// Package x11 introduces a client to an X display. Everything in a stream host
+// that talks to the display comes through here: window manager, input and capture.
 //
-//	conn, err := x11.Dial(":7", "/alloc/7f/auth/Xauthority") // for the library xgb
-//	conn, setup, err := x11.Connect(":7", "/alloc/7f/auth/Xauthority") // a bare socket
+//	dial := x11.Local(":7") // or what opens a connection in another namespace
+//	client, err := x11.Dial(dial, cookie)         // for the library xgb
+//	conn, setup, err := x11.Connect(dial, cookie) // a bare socket
 //
-// X client libraries find their cookie through the environment of the process.
-// A stream host serves its seat without changing its own environment, so this
-// package takes the path of the cookie file instead.
+// X client libraries find socket and cookie by paths in the environment of their
+// process. The stream host must open no path that the application could have
+// changed, so it has a Dialer and the cookie itself.
 //
-// Both the cookie file and the answers of the server are in the application's
-// reach: it may run as the same user. Malformed ones are errors, never a panic
-// or a wait for a file that does not end.
+// The server is in the application's reach, which may have taken it over. What it
+// sends is checked: a malformed or too large answer is an error, and so is none
+// for Patience. It cannot make a client panic, wait without end or use more than
+// a little memory.
 package x11
 
 import (
@@ -23,9 +24,17 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jezek/xgb"
 )
+
+// Patience is how long a client waits until the server has answered a request, or
+// has read it. A server that takes longer counts as lost.
+const Patience = 10 * time.Second
+
+// Dialer opens a new connection to a display. It returns in bounded time.
+type Dialer func() (*net.UnixConn, error)
 
 // SocketDir is where X servers listen, by convention of every X client.
 const SocketDir = "/tmp/.X11-unix"
@@ -44,49 +53,71 @@ func Number(display string) (int, error) {
 	return n, nil
 }
 
-// Connect connects to a local display by name (":7") with the cookie from the
-// file at authority; an empty authority connects without a cookie.
-func Connect(display, authority string) (*net.UnixConn, Setup, error) {
-	conn, _, setup, err := connect(display, authority)
+// Local connects to a display in this mount namespace by its name: ":7".
+func Local(display string) Dialer {
+	return func() (*net.UnixConn, error) {
+		number, err := Number(display)
+		if err != nil {
+			return nil, err
+		}
+		return net.DialUnix("unix", nil, &net.UnixAddr{Name: Socket(number), Net: "unix"})
+	}
+}
+
+// Connect opens a connection and introduces a client that speaks the protocol
+// itself. That client must not trust what comes after the set-up.
+func Connect(dial Dialer, cookie Cookie) (*net.UnixConn, Setup, error) {
+	conn, _, setup, err := connect(dial, cookie)
 	return conn, setup, err
 }
 
-// Dial is Connect for the client library xgb.
-func Dial(display, authority string) (*xgb.Conn, error) {
-	conn, reply, _, err := connect(display, authority)
+// Client is a client of the library xgb, whose server the guard checks.
+type Client struct {
+	*xgb.Conn
+	guard *guard
+}
+
+// Dial is Connect for the library xgb. Requests whose replies the guard does not
+// know fail; it has a table of them.
+func Dial(dial Dialer, cookie Cookie) (*Client, error) {
+	conn, reply, _, err := connect(dial, cookie)
 	if err != nil {
 		return nil, err
 	}
-	x, err := xgb.NewConnNet(&setUpConn{Conn: conn, reply: reply})
+	g := newGuard(conn, Patience)
+	x, err := xgb.NewConnNet(&setUpConn{Conn: g, reply: reply})
 	if err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("connect to display %s: %w", display, err)
+		g.Close()
+		return nil, fmt.Errorf("connect to the display: %w", err)
 	}
-	return x, nil
+	return &Client{Conn: x, guard: g}, nil
 }
 
+// HangUp closes the connection at once, for the reason that Err then returns.
+// Calls that wait for the server return.
+func (c *Client) HangUp(reason error) { c.guard.fail(reason) }
+
+// Err says why the connection was lost; nil while it is open, and where Close or
+// the end of the server ended it.
+func (c *Client) Err() error { return c.guard.failure() }
+
 // connect also returns the server's reply to the set-up request.
-func connect(display, authority string) (*net.UnixConn, []byte, Setup, error) {
-	number, err := Number(display)
+func connect(dial Dialer, cookie Cookie) (*net.UnixConn, []byte, Setup, error) {
+	conn, err := dial()
 	if err != nil {
-		return nil, nil, Setup{}, err
+		return nil, nil, Setup{}, fmt.Errorf("connect to the display: %w", err)
 	}
-	var cookie *Cookie
-	if authority != "" {
-		c, err := ReadAuthority(authority, number)
-		if err != nil {
-			return nil, nil, Setup{}, err
-		}
-		cookie = &c
+	var reply []byte
+	var setup Setup
+	if err = conn.SetDeadline(time.Now().Add(Patience)); err == nil {
+		reply, setup, err = setUp(conn, cookie)
 	}
-	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: Socket(number), Net: "unix"})
-	if err != nil {
-		return nil, nil, Setup{}, fmt.Errorf("connect to display %s: %w", display, err)
+	if err == nil {
+		err = conn.SetDeadline(time.Time{})
 	}
-	reply, setup, err := setUp(conn, cookie)
 	if err != nil {
 		conn.Close()
-		return nil, nil, Setup{}, fmt.Errorf("connect to display %s: %w", display, err)
+		return nil, nil, Setup{}, fmt.Errorf("connect to the display: %w", err)
 	}
 	return conn, reply, setup, nil
 }

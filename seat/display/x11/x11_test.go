@@ -1,13 +1,15 @@
 package x11
 
 import (
-	"fmt"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/jezek/xgb/xproto"
+	"golang.org/x/sys/unix"
 
 	"github.com/nearcast/nearcast/internal/testkit"
 )
@@ -26,29 +28,27 @@ func TestNumber(t *testing.T) {
 }
 
 // protected is a display that admits only who knows the cookie.
-func protected(t *testing.T) (display, authority string) {
+func protected(t *testing.T) (Dialer, Cookie) {
 	t.Helper()
-	authority = filepath.Join(t.TempDir(), "Xauthority")
-	if err := WriteAuthority(authority, NewCookie(), os.Getuid(), os.Getgid()); err != nil {
-		t.Fatal(err)
-	}
-	display, _ = testkit.Xvfb(t, nil, "-auth", authority)
-	return display, authority
+	file, cookie := filepath.Join(t.TempDir(), "Xauthority"), NewCookie()
+	testkit.Must(t, os.WriteFile(file, Authority(cookie), 0o600))
+	display, _ := testkit.Xvfb(t, nil, "-auth", file)
+	return Local(display), cookie
 }
 
 func TestConnectAndDialAgree(t *testing.T) {
-	display, authority := protected(t)
-	conn, setup, err := Connect(display, authority)
+	dial, cookie := protected(t)
+	conn, setup, err := Connect(dial, cookie)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	x, err := Dial(display, authority)
+	x, err := Dial(dial, cookie)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer x.Close()
-	screen := xproto.Setup(x).DefaultScreen(x)
+	screen := xproto.Setup(x.Conn).DefaultScreen(x.Conn)
 	if setup.Root != uint32(screen.Root) || setup.Width != int(screen.WidthInPixels) || setup.Height != int(screen.HeightInPixels) ||
 		setup.Depth != int(screen.RootDepth) {
 		t.Errorf("Connect says %+v, xgb %+v", setup, screen)
@@ -57,62 +57,117 @@ func TestConnectAndDialAgree(t *testing.T) {
 		t.Errorf("the set-up is %+v", setup)
 	}
 	// The ids of clients differ, and the library's requests reach the server.
-	if base := xproto.Setup(x).ResourceIdBase; base == setup.ResourceBase {
+	if base := xproto.Setup(x.Conn).ResourceIdBase; base == setup.ResourceBase {
 		t.Errorf("both clients got the ids from %#x", base)
 	}
-	if _, err := xproto.GetGeometry(x, xproto.Drawable(screen.Root)).Reply(); err != nil {
+	if _, err := xproto.GetGeometry(x.Conn, xproto.Drawable(screen.Root)).Reply(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A client may get a connection that another process opened.
+func TestConnectedSocketIsEnough(t *testing.T) {
+	dial, cookie := protected(t)
+	conn, err := dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := conn.File() // as a descriptor that came by SCM_RIGHTS
+	conn.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, err := Dial(func() (*net.UnixConn, error) {
+		defer file.Close()
+		c, err := net.FileConn(file)
+		if err != nil {
+			return nil, err
+		}
+		return c.(*net.UnixConn), nil
+	}, cookie)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	if _, err := xproto.GetInputFocus(x.Conn).Reply(); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestWithoutTheCookie(t *testing.T) {
-	display, authority := protected(t)
-	wrong := filepath.Join(t.TempDir(), "wrong")
-	if err := WriteAuthority(wrong, NewCookie(), os.Getuid(), os.Getgid()); err != nil {
-		t.Fatal(err)
-	}
-	for name, file := range map[string]string{"none": "", "wrong": wrong, "missing": authority + "-missing"} {
-		if conn, _, err := Connect(display, file); err == nil {
+	dial, _ := protected(t)
+	for name, cookie := range map[string]Cookie{"no": {}, "a wrong": NewCookie()} {
+		if conn, _, err := Connect(dial, cookie); err == nil {
 			conn.Close()
-			t.Errorf("cookie file %s: connected", name)
+			t.Errorf("%s cookie: connected", name)
 		}
-		if x, err := Dial(display, file); err == nil {
+		if x, err := Dial(dial, cookie); err == nil {
 			x.Close()
-			t.Errorf("cookie file %s: xgb connected", name)
+			t.Errorf("%s cookie: xgb connected", name)
 		}
 	}
 }
 
-// A server that ends, or says nonsense, in the middle of the set-up is an error.
-func TestBrokenServer(t *testing.T) {
-	if err := os.MkdirAll(SocketDir, 0o777); err != nil {
-		t.Fatal(err)
+func TestDialerFails(t *testing.T) {
+	refused := errors.New("refused")
+	for name, dial := range map[string]Dialer{
+		"an error":   func() (*net.UnixConn, error) { return nil, refused },
+		"no display": Local(":59999"),
+		"nonsense":   Local("example.org:1"),
+	} {
+		_, _, err := Connect(dial, Cookie{})
+		_, xerr := Dial(dial, Cookie{})
+		if err == nil || xerr == nil {
+			t.Errorf("%s: %v, %v", name, err, xerr)
+		}
+		if name == "an error" && !errors.Is(err, refused) {
+			t.Errorf("the reason is lost: %v", err)
+		}
 	}
-	number := 100_000 + os.Getpid() // no X server takes such a number
-	display := fmt.Sprintf(":%d", number)
-	listener, err := net.Listen("unix", Socket(number))
+}
+
+// pair is a connection, of which the test is the server.
+func pair(t testing.TB) (server *net.UnixConn, dial Dialer) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
+	var ends [2]*net.UnixConn
+	for i, fd := range fds {
+		file := os.NewFile(uintptr(fd), "pair")
+		conn, err := net.FileConn(file)
+		file.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		ends[i] = conn.(*net.UnixConn)
+	}
+	return ends[0], func() (*net.UnixConn, error) { return ends[1], nil }
+}
+
+// A server that ends, or says nonsense, in the middle of the set-up is an error.
+func TestBrokenServer(t *testing.T) {
 	for name, reply := range map[string]string{
 		"nothing":     "",
 		"half a head": "\x01\x00\x0b\x00",
 		"cut short":   "\x01\x00\x0b\x00\x00\x00\xff\xff0123",
 		"nonsense":    "HTTP/1.1 400 Bad Request\r\n\r\n",
+		"control":     "\x00\x08\x0b\x00\x00\x00\x02\x00\x1b[31mno\n",
 	} {
+		server, dial := pair(t)
 		go func() {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			conn.Read(make([]byte, 64))
-			conn.Write([]byte(reply))
-			conn.Close()
+			server.Read(make([]byte, 64))
+			server.Write([]byte(reply))
+			server.Close()
 		}()
-		if x, err := Dial(display, ""); err == nil {
+		x, err := Dial(dial, Cookie{})
+		if err == nil {
 			x.Close()
 			t.Errorf("%s: connected", name)
+		} else if strings.ContainsAny(err.Error(), "\x1b\n") {
+			t.Errorf("%s: the error has what controls a terminal: %q", name, err)
 		}
 	}
 }
