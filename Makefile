@@ -47,6 +47,7 @@ cli:
 
 build: packages ## build the binaries into bin/ (the driver into bin/plugins/, a Nomad plugin_dir)
 	@CGO_ENABLED=0 $(GO) build -ldflags "$(LDFLAGS)" -o $(BIN)/plugins/nomad-driver-stream ./plugins/nomad-driver-stream
+	@CGO_ENABLED=0 $(GO) build -ldflags "$(LDFLAGS)" -o $(BIN)/seat-keeper ./cmd/seat-keeper
 	@echo "stream-host: building (the GStreamer bindings take about 3 min the first time)" >&2
 	@$(GO) build -ldflags "$(LDFLAGS)" -o $(BIN)/stream-host ./cmd/stream-host
 	@$(GO) build -o $(BIN)/testapp ./dev/testapp

@@ -41,11 +41,13 @@ func newAgent(t *testing.T, plugin string) *agent {
 	a.plugin = filepath.Join(a.dir, "plugins", "nomad-driver-stream")
 	streamHost := filepath.Join(a.dir, "stream-host")
 	a.build(a.plugin, "plugins/nomad-driver-stream")
-	a.real = os.Getenv("NEARCAST_FAKE_STREAM_HOST") == "" && a.build(streamHost, "cmd/stream-host") == nil
+	keeper := filepath.Join(a.dir, "seat-keeper")
+	a.real = os.Getenv("NEARCAST_FAKE_STREAM_HOST") == "" && a.build(streamHost, "cmd/stream-host") == nil && a.build(keeper, "cmd/seat-keeper") == nil
 	if a.real {
-		a.build(filepath.Join(a.dir, "testapp"), "dev/testapp")
+		a.build(filepath.Join(a.dir, "apps", "testapp"), "dev/testapp")
 	} else {
 		streamHost, _ = os.Executable()
+		keeper = streamHost
 	}
 	// Like root's home: apps cannot enter it and do not need to.
 	closed := filepath.Join(a.dir, "closed")
@@ -80,8 +82,12 @@ consul {
 plugin "nomad-driver-stream" {
   config {
     stream_host = %q
+    seat_keeper = %q
     run_dir     = %q
     ticket_keys = %q
+    cell {
+      paths = [%q]
+    }
     cache {
       dir = %q
     }
@@ -95,8 +101,8 @@ plugin "nomad-driver-stream" {
     %s
   }
 }
-`, filepath.Join(closed, "data"), filepath.Join(a.dir, "plugins"), consul, streamHost, filepath.Join(a.dir, "run"), keys,
-		filepath.Join(a.dir, "cache"), consul, plugin),
+`, filepath.Join(closed, "data"), filepath.Join(a.dir, "plugins"), consul, streamHost, keeper, filepath.Join(a.dir, "run"), keys,
+		filepath.Join(a.dir, "apps"), filepath.Join(a.dir, "cache"), consul, plugin),
 		`GST_FAKE_FINGERPRINT={"version":"v0.3.0","gstreamer":"1.22.0","encoders":["x264enc","vp8enc"],"display":"Xvfb 21.1","sound":"pulseaudio 16.1"}`)
 	a.WaitReady("stream")
 	return a
@@ -218,7 +224,7 @@ func (a *agent) alloc(id string) allocation {
 func (a *agent) submit(id, script, more string) {
 	a.t.Helper()
 	if a.real {
-		script = a.dir + "/testapp & " + script
+		script = a.dir + "/apps/testapp & " + script
 	}
 	file := filepath.Join(a.dir, id+".nomad.hcl")
 	os.WriteFile(file, []byte(fmt.Sprintf(`

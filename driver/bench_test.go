@@ -61,16 +61,17 @@ func benchAt(t *testing.T, dir, extra string) *bench {
 	b.configure(fmt.Sprintf(`
 config {
   stream_host = %q
-  run_dir     = %q
-  ticket_keys = %q
+  seat_keeper = %[1]q
+  run_dir     = %[2]q
+  ticket_keys = %[3]q
   isolate     = false
   cache {
-    dir = %q
+    dir = %[4]q
   }
   listen {
     api = "127.0.0.1"
   }
-  %s
+  %[5]s
 }`, self, b.runDir, keys, filepath.Join(dir, "cache"), extra))
 	t.Cleanup(b.end)
 	return b
@@ -119,7 +120,7 @@ func (b *bench) end() {
 	specs, _ := filepath.Glob(filepath.Join(b.runDir, "*", wire.SpecFile))
 	for _, file := range specs {
 		if spec, err := readSpec(filepath.Dir(file)); err == nil {
-			killFamily(context.Background(), spec.Nonce, cgroup{})
+			killFamily(context.Background(), markOf(spec), cgroup{})
 		}
 	}
 }
@@ -206,7 +207,7 @@ func seatProcesses(t *testing.T, nonce string) int {
 		t.Fatal(err)
 	}
 	n := 0
-	for _, p := range family(all, nonce, nil) {
+	for _, p := range family(all, mark{nonce: nonce}, nil) {
 		if p.alive() {
 			n++
 		}

@@ -67,7 +67,9 @@ func findCgroup(path, scope string) cgroup {
 }
 
 // limit writes the job's resources into the cgroup, which Nomad leaves to drivers.
-func (c cgroup) limit(res *drivers.Resources) error {
+// processes limits the app; the seat's own get hostProcesses more. Version 1 has no such
+// limit here: the limit of the seat's user, which the cell sets, does the same.
+func (c cgroup) limit(res *drivers.Resources, processes int) error {
 	if res == nil || res.NomadResources == nil || res.LinuxResources == nil {
 		return nil
 	}
@@ -86,6 +88,7 @@ func (c cgroup) limit(res *drivers.Resources) error {
 			write(c.v2, "memory.low", strconv.FormatInt(soft, 10)),
 			write(c.v2, "cpu.weight", strconv.FormatInt(weight, 10)),
 			write(c.v2, "cpuset.cpus", cpus),
+			write(c.v2, "pids.max", strconv.Itoa(processes+hostProcesses)),
 		)
 	}
 	var errs []error
@@ -104,6 +107,9 @@ func (c cgroup) limit(res *drivers.Resources) error {
 	}
 	return firstError(errs...)
 }
+
+// hostProcesses is far more threads than keeper and stream host have.
+const hostProcesses = 512
 
 // memoryLimits are the limit (-1: none) and the reserved part, in bytes.
 func memoryLimits(mb, maxMB int64) (hard, soft int64) {
@@ -161,10 +167,15 @@ func (c cgroup) kill() error {
 
 // oomKills is how many processes the kernel killed because of the memory limit.
 func (c cgroup) oomKills() int64 {
-	if c.v2 == "" {
-		return 0
+	if c.v2 != "" {
+		return keyed(c.v2, "memory.events")["oom_kill"]
 	}
-	return keyed(c.v2, "memory.events")["oom_kill"]
+	for _, dir := range c.v1 {
+		if strings.Contains(dir, "/memory/") {
+			return keyed(dir, "memory.oom_control")["oom_kill"]
+		}
+	}
+	return 0
 }
 
 // keyed reads a file with lines "key number". procfs reads no files of a cgroup.

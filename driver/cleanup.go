@@ -17,7 +17,7 @@ import (
 const killTimeout = 10 * time.Second
 
 // killFamily kills every process of a seat, and returns when none is alive.
-func killFamily(ctx context.Context, nonce string, group cgroup) error {
+func killFamily(ctx context.Context, m mark, group cgroup) error {
 	ctx, cancel := context.WithTimeout(ctx, killTimeout)
 	defer cancel()
 	groupErr := group.kill()
@@ -28,7 +28,7 @@ func killFamily(ctx context.Context, nonce string, group cgroup) error {
 			return fmt.Errorf("list the seat's processes: %w", err)
 		}
 		alive := 0
-		for _, p := range family(all, nonce, known) {
+		for _, p := range family(all, m, known) {
 			known[p.id()] = true
 			if !p.alive() {
 				continue
@@ -60,7 +60,8 @@ func reap(ctx context.Context, runDir string, group cgroup) error {
 	default:
 		c := newControlClient(runDir)
 		defer c.close()
-		if status, err := c.status(ctx); err == nil && status.Nonce == spec.Nonce {
+		// The pid must be the seat's: the stream host may name any.
+		if status, err := c.status(ctx); err == nil && status.Nonce == spec.Nonce && marked(status.PID, spec.Nonce) {
 			// Let it deregister the seat and stop the app.
 			if w, err := watchProcess(processOf(status.PID)); err == nil {
 				defer w.close()
@@ -72,7 +73,7 @@ func reap(ctx context.Context, runDir string, group cgroup) error {
 				}
 			}
 		}
-		if err := killFamily(ctx, spec.Nonce, group); err != nil {
+		if err := killFamily(ctx, markOf(spec), group); err != nil {
 			return err
 		}
 	}

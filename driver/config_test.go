@@ -93,7 +93,7 @@ func TestTaskConfigRefuses(t *testing.T) {
 	}{
 		"command":     {func(c *TaskConfig) { c.Command = " " }, `command = " "`},
 		"user":        {func(c *TaskConfig) { c.User = "1000:1000:1" }, `user = "1000:1000:1": must be "name", "uid", "name:group" or "uid:gid"`},
-		"network":     {func(c *TaskConfig) { c.Network = "bridge" }, `network = "bridge": must be "none" or "host"`},
+		"network":     {func(c *TaskConfig) { c.Network = "bridge" }, `network = "bridge": must be "none" or "internet" or "host"`},
 		"width odd":   {func(c *TaskConfig) { c.Display.Width = 1281 }, "display.width = 1281: must be an even number from 64 to 4096"},
 		"height":      {func(c *TaskConfig) { c.Display.Height = 0 }, "display.height = 0"},
 		"fps":         {func(c *TaskConfig) { c.Display.FPS = 29.97 }, "display.fps = 29.97: must be a whole number from 1 to 120"},
@@ -172,7 +172,7 @@ func TestPluginConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.runDir != "/run/nearcast" || s.user != "nobody" || !s.isolate || s.cache.MaxBytes != 20<<30 ||
+	if s.runDir != "/run/nearcast" || s.users != (userRange{2_000_000_000, 10_000}) || !s.isolate || s.cache.MaxBytes != 20<<30 ||
 		!reflect.DeepEqual(s.xServer, wire.XServer{Server: "auto", Driver: "nvidia"}) ||
 		s.consul.Address != "127.0.0.1:8500" || s.s3.Region != "eu-north-1" || s.listen.API == "" {
 		t.Errorf("defaults: %+v", s)
@@ -222,19 +222,29 @@ func TestPluginConfig(t *testing.T) {
 		"display {\n bus_id = \"0000:01:00.0\"\n }":             "display.bus_id",
 		"display {\n options = [\"Name=va\\\"lue\"]\n }":        "display.options",
 		"display {\n options = [\"UseDisplayDevice None\"]\n }": "display.options",
-		`user = "nobody:"`: `user = "nobody:": must be "name"`,
-		`run_dir = "run"`:  "run_dir",
-		`run_dir = "/` + strings.Repeat("x", 90) + `"`: "at most",
-		`stream_host = "stream-host"`:                  "stream_host",
-		`isolate = true`:                               "isolate",
-		"cache {\n max_size = \"many\"\n }":            "cache.max_size",
-		"cache {\n dir = \"cache\"\n }":                "cache.dir",
-		"s3 {\n endpoint = \"minio\"\n }":              "s3.endpoint",
-		"consul {\n address = \"local\"\n }":           "consul.address",
-		"listen {\n api = \"here\"\n }":                "listen.api",
-		"listen {\n api = \"{{ Nope }}\"\n }":          "listen.api",
-		"listen {\n port_max = 5\n }":                  "listen.port_max",
-		"listen {\n port_min = 70000\n }":              "listen.port_min",
+		`run_dir = "run"`:                                "run_dir",
+		"allow {\n users = [\"nobody:\"]\n }":            `allow.users = "nobody:": must be "name"`,
+		"allow {\n networks = [\"bridge\"]\n }":          `allow.networks = "bridge": must be "none" or "internet" or "host"`,
+		"allow {\n devices = [\"/etc/passwd\"]\n }":      `allow.devices = "/etc/passwd"`,
+		"users {\n min = 5\n }":                          `users.min = 5: must be a whole number from 1000`,
+		"users {\n max = 2000000002\n }":                 `users.max = 2000000002: must be above users.min, for an even number of ids`,
+		"users {\n min = 3000\n max = 2999\n }":          `users.max = 2999`,
+		"cell {\n paths = [\"/\"]\n }":                   `cell.paths = "/"`,
+		"cell {\n writable = \"1MiB\"\n }":               `cell.writable = "1MiB": must be a size of at least "16MiB"`,
+		"cell {\n processes = 1\n }":                     `cell.processes = 1`,
+		"internet {\n deny = [\"10.0.0.1\"]\n }":         `internet.deny = "10.0.0.1": must be a network`,
+		"internet {\n resolvers = [\"dns.example\"]\n }": `internet.resolvers`,
+		`run_dir = "/` + strings.Repeat("x", 90) + `"`:   "at most",
+		`stream_host = "stream-host"`:                    "stream_host",
+		`isolate = true`:                                 "isolate",
+		"cache {\n max_size = \"many\"\n }":              "cache.max_size",
+		"cache {\n dir = \"cache\"\n }":                  "cache.dir",
+		"s3 {\n endpoint = \"minio\"\n }":                "s3.endpoint",
+		"consul {\n address = \"local\"\n }":             "consul.address",
+		"listen {\n api = \"here\"\n }":                  "listen.api",
+		"listen {\n api = \"{{ Nope }}\"\n }":            "listen.api",
+		"listen {\n port_max = 5\n }":                    "listen.port_max",
+		"listen {\n port_min = 70000\n }":                "listen.port_min",
 	} {
 		_, err := parse("config {\n" + hcl + "\n}").check(false)
 		if err == nil || !strings.Contains(err.Error(), say) {

@@ -26,6 +26,9 @@ type controlClient struct {
 // node that starts many seats.
 const controlTimeout = 5 * time.Second
 
+// maxAnswer bounds what a stream host answers: an attacker may have taken it over.
+const maxAnswer = 1 << 20
+
 func newControlClient(runDir string) *controlClient {
 	socket := filepath.Join(runDir, wire.ControlSocket)
 	return &controlClient{&http.Client{Transport: &http.Transport{
@@ -47,7 +50,7 @@ func (c *controlClient) status(ctx context.Context) (wire.StreamHostStatus, erro
 		return out, fmt.Errorf("get the stream host's status: %w", err)
 	}
 	defer res.Body.Close()
-	if err := json.NewDecoder(res.Body).Decode(&out); err != nil {
+	if err := json.NewDecoder(io.LimitReader(res.Body, maxAnswer)).Decode(&out); err != nil {
 		return out, fmt.Errorf("decode the stream host's status: %w", err)
 	}
 	return out, nil

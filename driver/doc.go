@@ -1,14 +1,14 @@
 // Package driver is Nearcast's Nomad task driver, "stream".
 //
 // A task of this driver is a seat: one running copy of a graphical app, which is
-// streamed to one person. For each task the driver writes a spec and starts a
-// stream host, which does all the work of the seat. From then on the driver only
-// reports to Nomad and passes orders on:
+// streamed to one person. For each task the driver takes two users, writes a spec and
+// starts a keeper, which makes the seat's cell and starts the stream host. From then on
+// the driver only reports to Nomad and passes orders on:
 //
 //	Nomad agent ⇄ driver (plugin process)   gRPC
-//	                │ writes RUN_DIR/spec.json, starts "stream-host --spec …"
-//	                ⇄ RUN_DIR/control.sock  status, events, stop, signal
-//	                ◀ RUN_DIR/exit.json     how the seat ended
+//	                │ writes RUN_DIR/spec.json, starts "seat-keeper --spec …"
+//	                ⇄ RUN_DIR/control.sock  status, events, stop, signal, of the stream host
+//	                ◀ RUN_DIR/exit.json     how the seat ended, from the keeper
 //
 // These messages are in internal/wire/streamhost.go. A job:
 //
@@ -33,14 +33,13 @@
 //
 // A seat survives the plugin and the agent. Nomad kills and restarts plugin
 // processes at any moment, so the driver holds nothing that a session needs, and
-// the stream host has its own Unix session. RecoverTask finds a seat again by its
+// the keeper has its own Unix session. RecoverTask finds a seat again by its
 // run directory.
 //
-// A seat never outlives its task. The stream host and all processes of the app
-// carry NEARCAST_NONCE in their environment. By this mark, and by the task's
-// cgroup, the driver finds and kills what is left of a seat: when the stream host
-// ends, and before the same task starts again. The seat's display and sound
-// servers end by themselves when the stream host dies.
+// A seat never outlives its task. The stream host, the cell and all in it end with the
+// keeper, and the keeper with the stream host. All of them carry NEARCAST_NONCE in their
+// environment. By this mark, and by the task's cgroup, the driver finds and kills what
+// is left of a seat: when the keeper ends, and before the same task starts again.
 //
 // A task ends with exit code 0 where a person, a limit or an operator ended it.
 // It ends with the app's exit code, or 1, where something failed. The reason is

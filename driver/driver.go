@@ -78,6 +78,9 @@ func (d *Driver) SetConfig(c *base.Config) error {
 	if err != nil {
 		return fmt.Errorf("plugin config: %w", err)
 	}
+	if why := s.notIsolated(); why != "" {
+		d.log.Warn(why)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.settings, d.notSet = s, nil
@@ -156,20 +159,37 @@ func (d *Driver) StartTask(cfg *drivers.TaskConfig) (_ *drivers.TaskHandle, _ *d
 	if err != nil {
 		return nil, nil, err
 	}
-	environ := os.Environ()
-	spec, err := newSpec(s, cfg, environ)
+	keeperPath, err := s.findSeatKeeper()
 	if err != nil {
 		return nil, nil, err
 	}
-	defer d.lockRunDir(spec.RunDir)()
+	runDir := filepath.Join(s.runDir, seatDir(cfg.AllocID, cfg.Name))
+	defer d.lockRunDir(runDir)()
 	group := taskCgroup(cfg)
-	if err := reap(d.ctx, spec.RunDir, group); err != nil {
+	if err := reap(d.ctx, runDir, group); err != nil {
 		return nil, nil, fmt.Errorf("end what an earlier start left: %w", err)
 	}
-	if err := group.limit(cfg.Resources); err != nil {
+	environ := os.Environ()
+	var users seatUsers
+	release := func() {}
+	if os.Geteuid() == 0 {
+		if users, release, err = s.users.take(s.runDir); err != nil {
+			return nil, nil, err
+		}
+	}
+	spec, err := newSpec(s, cfg, users, environ)
+	if err == nil {
+		spec.StreamHost, spec.SeatKeeper = streamHostPath, keeperPath
+		err = writeSpec(spec)
+	}
+	release()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := group.limit(cfg.Resources, spec.Cell.MaxProcesses); err != nil {
 		d.log.Warn("cannot limit the seat's resources", "alloc", cfg.AllocID, "error", err)
 	}
-	state, w, err := launch(d.ctx, streamHostPath, spec, cfg, environ)
+	state, w, err := launch(d.ctx, spec, cfg, environ)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -205,7 +225,11 @@ func (d *Driver) RecoverTask(handle *drivers.TaskHandle) error {
 	t, err := d.recover(cfg, &state)
 	if err != nil {
 		// Nothing else will end what may be left of it.
-		return errors.Join(fmt.Errorf("recover task: %w", err), killFamily(d.ctx, state.Nonce, taskCgroup(cfg)))
+		m := mark{nonce: state.Nonce}
+		if spec, err := readSpec(state.Dir); err == nil && spec.Nonce == state.Nonce {
+			m = markOf(spec)
+		}
+		return errors.Join(fmt.Errorf("recover task: %w", err), killFamily(d.ctx, m, taskCgroup(cfg)))
 	}
 	t.adopt()
 	d.keep(t)

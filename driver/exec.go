@@ -9,7 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"strings"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -85,40 +85,32 @@ func (t *task) beside(ctx context.Context, command []string) (cmd *exec.Cmd, rel
 	if status.AppPID == 0 {
 		return nil, nil, fmt.Errorf("the app is not started yet, the seat is at %q: try again later", cmp.Or(string(status.Seat.Progress.Phase), string(status.State)))
 	}
-	env := t.execEnv(status.AppPID)
-	argv := command
+	if err := t.holds(status.InitPID); err != nil {
+		return nil, nil, err
+	}
+	// Not nsenter(1): the command must be as confined as the app, which has the same
+	// user and could use it.
+	argv := []string{t.spec.SeatKeeper, "enter", "--target", strconv.Itoa(status.InitPID), "--user", t.spec.User, "--dir", t.spec.TaskDir}
+	for flag, on := range map[string]bool{
+		"--confined": t.spec.Isolate, "--i386": t.spec.Cell.I386, "--user-namespaces": t.spec.Cell.UserNamespaces,
+	} {
+		if on {
+			argv = append(argv, flag)
+		}
+	}
+	argv = append(append(argv, "--"), command...)
 	attr := &syscall.SysProcAttr{Setsid: true}
-	dir := t.spec.TaskDir
-	uid, gid, err := t.appUser(status.AppPID)
-	if err != nil {
-		return nil, nil, fmt.Errorf("the app has ended: %w", err)
-	}
-	if t.spec.Isolate {
-		argv, env, err = enterNamespaces(status.AppPID, uid, gid, command, env)
-		if err != nil {
-			return nil, nil, err
-		}
-		dir = "/"
-	} else if os.Geteuid() == 0 {
-		attr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-	}
-	path := argv[0]
-	if !strings.Contains(path, "/") {
-		if path, err = lookPath(path, env); err != nil {
-			return nil, nil, err
-		}
-	}
 	release = func() {}
 	if group, err := t.group.open(); err == nil && group != nil {
 		attr.UseCgroupFD, attr.CgroupFD = true, int(group.Fd())
 		release = func() { group.Close() }
 	}
-	cmd = exec.CommandContext(ctx, path)
-	cmd.Args, cmd.Env, cmd.Dir, cmd.SysProcAttr = argv, env, dir, attr
+	cmd = exec.CommandContext(ctx, argv[0])
+	cmd.Args, cmd.Env, cmd.Dir, cmd.SysProcAttr = argv, t.execEnv(status.AppPID), "/", attr
 	// A process that the command leaves in the background keeps its output open.
 	cmd.WaitDelay = time.Second
 	cmd.Cancel = func() error {
-		// All of them: the command does not die with nsenter.
+		// All of them: the command does not die with what entered the cell.
 		all, err := processes()
 		if err != nil {
 			return cmd.Process.Kill()

@@ -21,9 +21,10 @@ import (
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/unixuser"
 	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/seat/cell/enter"
 )
 
-// The test binary is also a fake stream host: it speaks the protocol of
+// The test binary is also a fake keeper with its stream host: it speaks the protocol of
 // internal/wire/streamhost.go and runs the task's command, without a display. The
 // task's environment tells it to misbehave:
 //
@@ -34,6 +35,9 @@ import (
 //	FAKE=left       ends with reason "left" when it gets SIGUSR1 for the app
 //	FAKE=parricide  kills the plugin, which waits for its answer
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == enter.Arg {
+		os.Exit(enter.Run(os.Args[2:]))
+	}
 	if len(os.Args) > 2 && os.Args[1] == "--spec" {
 		if err := fakeStreamHost(os.Args[2]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -197,7 +201,7 @@ func (f *fake) tell(message string, annotations map[string]string) {
 
 func (f *fake) status(w http.ResponseWriter, _ *http.Request) {
 	json.NewEncoder(w).Encode(wire.StreamHostStatus{
-		Nonce: f.spec.Nonce, PID: os.Getpid(), AppPID: f.app.Process.Pid,
+		Nonce: f.spec.Nonce, PID: os.Getpid(), AppPID: f.app.Process.Pid, InitPID: f.app.Process.Pid,
 		State: wire.SeatState(cmp.Or(f.spec.Env["FAKE_STATE"], string(wire.SeatIdle))),
 	})
 }

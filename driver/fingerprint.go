@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -61,11 +63,20 @@ func (d *Driver) look(ctx context.Context) *drivers.Fingerprint {
 	if err != nil {
 		return unhealthy(drivers.HealthStateUndetected, err.Error())
 	}
-	found, err := d.prints.run(ctx, streamHostPath, s.xServer)
+	keeperPath, err := s.findSeatKeeper()
+	if err != nil {
+		return unhealthy(drivers.HealthStateUndetected, err.Error())
+	}
+	found, err := d.prints.run(ctx, streamHostPath, s.xServer, s.cache.Dir)
+	if err != nil {
+		return unhealthy(drivers.HealthStateUnhealthy, err.Error())
+	}
+	cells, err := d.prints.runKeeper(ctx, keeperPath)
 	if err != nil {
 		return unhealthy(drivers.HealthStateUnhealthy, err.Error())
 	}
 	problems := append(s.problems(), found.Problems...)
+	notes := append(found.Notes, s.cellNotes(cells)...)
 	f := &drivers.Fingerprint{
 		Health:            drivers.HealthStateHealthy,
 		HealthDescription: drivers.DriverHealthy,
@@ -79,14 +90,17 @@ func (d *Driver) look(ctx context.Context) *drivers.Fingerprint {
 			"driver.stream.display":             structs.NewStringAttribute(found.Display),
 			"driver.stream.sound":               structs.NewStringAttribute(found.Sound),
 			"driver.stream.isolation":           structs.NewBoolAttribute(s.isolate),
+			"driver.stream.seat_keeper_version": structs.NewStringAttribute(cells.Version),
+			"driver.stream.internet":            structs.NewBoolAttribute(s.isolate && cells.NoInternet == ""),
+			"driver.stream.landlock":            structs.NewIntAttribute(int64(cells.Landlock), ""),
 		},
 	}
 	switch {
 	case len(problems) > 0:
 		f.Health = drivers.HealthStateUnhealthy
 		f.HealthDescription = strings.Join(problems, "; ")
-	case len(found.Notes) > 0:
-		f.HealthDescription += ", but " + strings.Join(found.Notes, "; ")
+	case len(notes) > 0:
+		f.HealthDescription += ", but " + strings.Join(notes, "; ")
 	}
 	return f
 }
@@ -120,6 +134,29 @@ func (s *settings) problems() []string {
 	return out
 }
 
+// cellNotes say what seats of this node lack, each with what to do. They run all the same.
+func (s *settings) cellNotes(found wire.CellFingerprint) []string {
+	if why := s.notIsolated(); why != "" {
+		return []string{why}
+	}
+	if found.NoInternet != "" && slices.Contains(s.allow.networks, wire.NetworkInternet) {
+		return []string{found.NoInternet}
+	}
+	return nil
+}
+
+// notIsolated says that apps are not isolated, and what to do; empty if they are.
+func (s *settings) notIsolated() string {
+	switch {
+	case s.isolate:
+		return ""
+	case os.Geteuid() != 0:
+		return "apps are not isolated: they run as the agent's user and can do all that it may do; for other people's apps run the agent as root"
+	default:
+		return "apps are not isolated: they see the node's files, processes and network; for other people's apps leave out isolate = false"
+	}
+}
+
 func only(names []string, part string) []string {
 	var out []string
 	for _, n := range names {
@@ -136,7 +173,7 @@ type fingerprinter struct{ busy chan struct{} }
 
 func newFingerprinter() *fingerprinter { return &fingerprinter{busy: make(chan struct{}, 1)} }
 
-func (p *fingerprinter) run(ctx context.Context, streamHostPath string, display wire.XServer) (found wire.Fingerprint, err error) {
+func (p *fingerprinter) run(ctx context.Context, streamHostPath string, display wire.XServer, cacheDir string) (found wire.Fingerprint, err error) {
 	choice, err := json.Marshal(display)
 	if err != nil {
 		return found, fmt.Errorf("encode the display server: %w", err)
@@ -151,21 +188,43 @@ func (p *fingerprinter) run(ctx context.Context, streamHostPath string, display 
 	defer cancel()
 	nonce := newNonce()
 	cmd := exec.CommandContext(ctx, streamHostPath, "fingerprint", "--x-server", string(choice))
-	cmd.Env = streamHostEnviron(os.Environ(), nil, nonce)
+	cmd.Env = append(streamHostEnviron(os.Environ(), nil, nonce), registryEnviron(cacheDir, true)...)
+	err = decodeOutput(cmd, &found)
+	// It may have left processes that it started.
+	killErr := killFamily(context.WithoutCancel(ctx), mark{nonce: nonce}, cgroup{})
+	if err != nil {
+		return found, err
+	}
+	if err := os.Chmod(registryPath(cacheDir), 0o644); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return found, fmt.Errorf("let stream hosts read GStreamer's registry: %w", err)
+	}
+	return found, killErr
+}
+
+// runKeeper runs "seat-keeper fingerprint", which starts no process.
+func (p *fingerprinter) runKeeper(ctx context.Context, path string) (found wire.CellFingerprint, err error) {
+	ctx, cancel := context.WithTimeout(ctx, fingerprintTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path, "fingerprint")
+	cmd.Env = streamHostEnviron(os.Environ(), nil, newNonce())
+	err = decodeOutput(cmd, &found)
+	return found, err
+}
+
+// decodeOutput runs a program that prints a fingerprint.
+func decodeOutput(cmd *exec.Cmd, found any) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.WaitDelay = time.Second
 	out, err := cmd.Output()
-	// It may have left processes that it started.
-	killErr := killFamily(context.WithoutCancel(ctx), nonce, cgroup{})
 	if err != nil {
 		var exit *exec.ExitError
 		if errors.As(err, &exit) && len(exit.Stderr) > 0 {
 			err = fmt.Errorf("%w: %s", err, strings.TrimSpace(string(exit.Stderr)))
 		}
-		return found, fmt.Errorf("run %s fingerprint: %w", streamHostPath, err)
+		return fmt.Errorf("run %s fingerprint: %w", cmd.Path, err)
 	}
-	if err := json.Unmarshal(out, &found); err != nil {
-		return found, fmt.Errorf("decode the output of %s fingerprint: %w", streamHostPath, err)
+	if err := json.Unmarshal(out, found); err != nil {
+		return fmt.Errorf("decode the output of %s fingerprint: %w", cmd.Path, err)
 	}
-	return found, killErr
+	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/nomad/plugins/drivers"
 
 	"github.com/nearcast/nearcast/internal/version"
+	"github.com/nearcast/nearcast/internal/wire"
 )
 
 func TestFingerprint(t *testing.T) {
@@ -21,7 +22,7 @@ func TestFingerprint(t *testing.T) {
 	}{
 		"healthy": {
 			found:  `{"version":"v0.3.0","gstreamer":"1.22.0","encoders":["x264enc","openh264enc","vp8enc"],"display":"Xvfb 21.1","sound":"pulseaudio 16.1"}`,
-			health: drivers.HealthStateHealthy, say: "Healthy",
+			health: drivers.HealthStateHealthy, say: "Healthy, but apps are not isolated:",
 		},
 		"lacks something": {
 			found:  `{"gstreamer":"1.22.0","encoders":[],"display":"","problems":["no display server: install xvfb"]}`,
@@ -40,6 +41,13 @@ func TestFingerprint(t *testing.T) {
 		"not installed": {
 			config: `config { stream_host = "/nonexistent/stream-host" }`,
 			health: drivers.HealthStateUndetected, say: "/nonexistent/stream-host",
+		},
+		"no keeper": {
+			config: `config {
+  stream_host = "/bin/true"
+  seat_keeper = "/nonexistent/seat-keeper"
+}`,
+			health: drivers.HealthStateUndetected, say: "/nonexistent/seat-keeper",
 		},
 	}
 	for name, tt := range tests {
@@ -67,6 +75,7 @@ func TestFingerprint(t *testing.T) {
 				"driver.stream.encoders.vp8": "vp8enc", "driver.stream.display": "Xvfb 21.1", "driver.stream.sound": "pulseaudio 16.1",
 				"driver.stream.isolation": "false", "driver.stream": "true",
 				"driver.stream.version": version.String(), "driver.stream.stream_host_version": "v0.3.0",
+				"driver.stream.seat_keeper_version": "v0.3.0", "driver.stream.internet": "false", "driver.stream.landlock": "0",
 			} {
 				if f.Attributes[key] == nil || f.Attributes[key].GoString() != want {
 					t.Errorf("%s = %v, want %s", key, f.Attributes[key], want)
@@ -86,5 +95,25 @@ func TestTicketKeysAreMissed(t *testing.T) {
 	s.ticketKeys = ""
 	if p := s.problems(); len(p) != 1 || !strings.Contains(p[0], "ticket_keys is not set") {
 		t.Errorf("got %q", p)
+	}
+}
+
+func TestCellNotes(t *testing.T) {
+	isolated := settings{isolate: true, allow: allowed{networks: []string{"none", "internet"}}}
+	lacks := wire.CellFingerprint{NoInternet: "install slirp4netns"}
+	for name, tt := range map[string]struct {
+		s     settings
+		found wire.CellFingerprint
+		say   []string
+	}{
+		"all there":            {s: isolated},
+		"no way out":           {s: isolated, found: lacks, say: []string{"install slirp4netns"}},
+		"no way out, not used": {s: settings{isolate: true, allow: allowed{networks: []string{"none"}}}, found: lacks},
+		"not isolated":         {found: lacks, say: []string{"apps are not isolated"}},
+	} {
+		got := tt.s.cellNotes(tt.found)
+		if len(got) != len(tt.say) || len(got) > 0 && !strings.Contains(got[0], tt.say[0]) {
+			t.Errorf("%s: got %q, want %q", name, got, tt.say)
+		}
 	}
 }

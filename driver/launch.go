@@ -24,20 +24,25 @@ import (
 // It does so first of all, but a node may start many at once.
 const answerTimeout = 30 * time.Second
 
-// launch starts a stream host, and returns when it answers or has written how the
-// seat ended. After an error no process of it is left.
-func launch(ctx context.Context, streamHostPath string, spec *wire.Spec, cfg *drivers.TaskConfig, environ []string) (*State, *watch, error) {
+// writeSpec makes the run directory with the spec.
+func writeSpec(spec *wire.Spec) error {
 	if err := os.MkdirAll(spec.RunDir, 0o700); err != nil {
-		return nil, nil, fmt.Errorf("make run directory: %w", err)
+		return fmt.Errorf("make run directory: %w", err)
 	}
 	b, err := json.MarshalIndent(spec, "", "  ")
 	if err != nil {
-		return nil, nil, fmt.Errorf("encode spec: %w", err)
+		return fmt.Errorf("encode spec: %w", err)
 	}
-	specPath := filepath.Join(spec.RunDir, wire.SpecFile)
-	if err := writeFile(specPath, append(b, '\n')); err != nil {
-		return nil, nil, fmt.Errorf("write spec: %w", err)
+	if err := writeFile(filepath.Join(spec.RunDir, wire.SpecFile), append(b, '\n')); err != nil {
+		return fmt.Errorf("write spec: %w", err)
 	}
+	return nil
+}
+
+// launch starts the keeper of a seat whose spec is written. It returns when the stream
+// host answers or the keeper has written how the seat ended. After an error no process
+// of the seat is left.
+func launch(ctx context.Context, spec *wire.Spec, cfg *drivers.TaskConfig, environ []string) (*State, *watch, error) {
 	logFile, err := os.OpenFile(filepath.Join(spec.RunDir, wire.LogFile), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open stream host's log: %w", err)
@@ -45,9 +50,9 @@ func launch(ctx context.Context, streamHostPath string, spec *wire.Spec, cfg *dr
 	defer logFile.Close()
 
 	group := taskCgroup(cfg)
-	cmd := exec.Command(streamHostPath, "--spec", specPath)
+	cmd := exec.Command(spec.SeatKeeper, "--spec", filepath.Join(spec.RunDir, wire.SpecFile))
 	cmd.Dir = spec.RunDir
-	cmd.Env = streamHostEnviron(environ, cfg.DeviceEnv, spec.Nonce)
+	cmd.Env = append(streamHostEnviron(environ, cfg.DeviceEnv, spec.Nonce), registryEnviron(spec.Cache.Dir, false)...)
 	// A file, not a pipe: the stream host must survive this process.
 	cmd.Stdout, cmd.Stderr = logFile, logFile
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -56,7 +61,7 @@ func launch(ctx context.Context, streamHostPath string, spec *wire.Spec, cfg *dr
 		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(dir.Fd())
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, nil, fmt.Errorf("start %s: %w", streamHostPath, err)
+		return nil, nil, fmt.Errorf("start %s: %w", spec.SeatKeeper, err)
 	}
 	state := &State{Dir: spec.RunDir, PID: cmd.Process.Pid, Nonce: spec.Nonce, Started: time.Now().UTC()}
 	w, err := watchStarted(state, group, cmd)
@@ -67,7 +72,7 @@ func launch(ctx context.Context, streamHostPath string, spec *wire.Spec, cfg *dr
 		}
 	}
 	if err != nil {
-		return nil, nil, errors.Join(err, killFamily(context.WithoutCancel(ctx), spec.Nonce, group))
+		return nil, nil, errors.Join(err, killFamily(context.WithoutCancel(ctx), markOf(spec), group))
 	}
 	return state, w, nil
 }

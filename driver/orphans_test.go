@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/internal/unixuser"
 )
 
 // startArg makes this binary a plugin that starts one task and is killed by the
@@ -35,7 +36,7 @@ func startAndDie(order string) {
 	self, _ := os.Executable()
 	d := New(context.Background(), hclog.NewNullLogger())
 	d.notSet = nil
-	d.settings = settings{streamHost: self, runDir: o.RunDir, ticketKeys: o.Keys, orphanGrace: time.Hour}
+	d.settings = settings{streamHost: self, seatKeeper: self, users: userRange{unixuser.Seats.Min, 100}, allow: allowed{networks: []string{"none"}}, runDir: o.RunDir, ticketKeys: o.Keys, orphanGrace: time.Hour}
 	o.Env["FAKE"] = "parricide"
 	cfg := job("sleep 1000", o.Env)
 	cfg.AllocID, cfg.AllocDir = o.Alloc, o.AllocDir
@@ -68,7 +69,7 @@ func (b *bench) orphaned(env map[string]string) (cfg *drivers.TaskConfig, dir, n
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.t.Cleanup(func() { killFamily(context.Background(), spec.Nonce, cgroup{}) })
+	b.t.Cleanup(func() { killFamily(context.Background(), markOf(spec), cgroup{}) })
 	if n := seatProcesses(b.t, spec.Nonce); n == 0 {
 		b.t.Fatal("nothing was started")
 	}
@@ -117,7 +118,7 @@ func TestSweepLeavesWhatIsNoOrphan(t *testing.T) {
 
 	second := benchAt(t, dir, "")
 	for _, s := range []State{waited, stateOf(t, handle)} {
-		t.Cleanup(func() { killFamily(context.Background(), s.Nonce, cgroup{}) })
+		t.Cleanup(func() { killFamily(context.Background(), mark{nonce: s.Nonce}, cgroup{}) })
 	}
 	_, played, playedNonce := second.orphaned(map[string]string{"FAKE_STATE": "streaming"})
 	_, orphan, orphanNonce := second.orphaned(nil)
@@ -170,7 +171,7 @@ func TestSweepLeavesTheNextStart(t *testing.T) {
 	b.driver.mu.Lock()
 	b.driver.tasks = map[string]*task{} // as another plugin's
 	b.driver.mu.Unlock()
-	t.Cleanup(func() { killFamily(context.Background(), now.Nonce, cgroup{}) })
+	t.Cleanup(func() { killFamily(context.Background(), mark{nonce: now.Nonce}, cgroup{}) })
 	if err := b.driver.sweep(b.runDir, time.Hour, known); err != nil {
 		t.Fatal(err)
 	}

@@ -32,11 +32,11 @@ var info = &base.PluginInfoResponse{
 var capabilities = &drivers.Capabilities{
 	SendSignals: true,
 	Exec:        true,
-	// The app sees the node's root file system. docs/DRIVER.md says what
-	// isolation hides from it.
+	// Nomad makes no root directory for the task: the keeper makes the cell's. docs/DRIVER.md
+	// says what an app finds there.
 	FSIsolation: fsisolation.None,
 	// The stream host must reach browsers and Consul through the node's network.
-	// What the app may reach is in its task's config: network = "none" or "host".
+	// What the app may reach is in its task's config: network.
 	NetIsolationModes: []drivers.NetIsolationMode{drivers.NetIsolationModeHost},
 	// Nomad v1.11.2 does not send this over gRPC and assumes All.
 	MountConfigs: drivers.MountConfigSupportAll,

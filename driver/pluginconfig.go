@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -21,11 +20,33 @@ import (
 // Config is the plugin's config with the defaults of configSpec.
 type Config struct {
 	StreamHost  string `codec:"stream_host"`
+	SeatKeeper  string `codec:"seat_keeper"`
 	RunDir      string `codec:"run_dir"`
 	TicketKeys  string `codec:"ticket_keys"`
-	User        string `codec:"user"`
 	Isolate     *bool  `codec:"isolate"`
 	OrphanGrace string `codec:"orphan_grace"`
+
+	Users struct {
+		Min float64 `codec:"min"`
+		Max float64 `codec:"max"`
+	} `codec:"users"`
+	Allow struct {
+		Users    []string `codec:"users"`
+		Networks []string `codec:"networks"`
+		Volumes  bool     `codec:"volumes"`
+		Devices  []string `codec:"devices"`
+	} `codec:"allow"`
+	Cell struct {
+		Paths          []string `codec:"paths"`
+		Writable       string   `codec:"writable"`
+		Processes      float64  `codec:"processes"`
+		UserNamespaces bool     `codec:"user_namespaces"`
+		I386           bool     `codec:"i386"`
+	} `codec:"cell"`
+	Internet struct {
+		Deny      []string `codec:"deny"`
+		Resolvers []string `codec:"resolvers"`
+	} `codec:"internet"`
 
 	Display struct {
 		Server  string   `codec:"server"`
@@ -58,11 +79,14 @@ type Config struct {
 
 // settings is a checked Config.
 type settings struct {
-	streamHost string // as configured; see findStreamHost
+	streamHost string // as configured; see find
+	seatKeeper string
 	runDir     string
 	ticketKeys string
-	user       string
 	isolate    bool
+	users      userRange
+	allow      allowed
+	cell       wire.Cell
 	// orphanGrace is how long a seat may run that Nomad does not know.
 	orphanGrace time.Duration
 
@@ -90,9 +114,9 @@ func (c *Config) check(root bool) (settings, error) {
 	var err error
 	s := settings{
 		streamHost: c.StreamHost,
+		seatKeeper: c.SeatKeeper,
 		runDir:     filepath.Clean(c.RunDir),
 		ticketKeys: c.TicketKeys,
-		user:       c.User,
 		isolate:    root,
 		s3:         wire.S3{Endpoint: c.S3.Endpoint, Region: c.S3.Region, PathStyle: c.S3.PathStyle},
 		consul:     wire.ConsulRef{Address: c.Consul.Address, Token: c.Consul.Token},
@@ -100,12 +124,17 @@ func (c *Config) check(root bool) (settings, error) {
 	if !filepath.IsAbs(c.RunDir) || len(s.runDir) > maxRunDir {
 		check(&badValue{"run_dir", c.RunDir, fmt.Sprintf("an absolute path of at most %d bytes", maxRunDir)})
 	}
-	for field, value := range map[string]string{"stream_host": c.StreamHost, "ticket_keys": c.TicketKeys} {
+	for field, value := range map[string]string{"stream_host": c.StreamHost, "seat_keeper": c.SeatKeeper, "ticket_keys": c.TicketKeys} {
 		if value != "" && !filepath.IsAbs(value) {
 			check(&badValue{field, value, "an absolute path"})
 		}
 	}
-	check(unixUser("user", c.User))
+	s.users, err = c.userRange()
+	check(err)
+	s.allow, err = c.allowed()
+	check(err)
+	s.cell, err = c.cellSettings()
+	check(err)
 	if c.Isolate != nil {
 		s.isolate = *c.Isolate
 	}
@@ -230,29 +259,4 @@ func address(field, text string) (string, error) {
 		return "", &badValue{field, text, "an IP address or a go-sockaddr template"}
 	}
 	return first, nil
-}
-
-const streamHostBinary = "stream-host"
-
-var errNoStreamHost = errors.New("stream-host is not installed: put it into PATH or beside the plugin, or set stream_host in the plugin's config")
-
-// findStreamHost looks for the stream-host binary at each call, so that it can be
-// installed and upgraded while the agent runs.
-func (s *settings) findStreamHost() (string, error) {
-	if s.streamHost != "" {
-		if _, err := exec.LookPath(s.streamHost); err != nil {
-			return "", fmt.Errorf("stream_host: %w", err)
-		}
-		return s.streamHost, nil
-	}
-	if self, err := os.Executable(); err == nil {
-		beside := filepath.Join(filepath.Dir(self), streamHostBinary)
-		if _, err := exec.LookPath(beside); err == nil {
-			return beside, nil
-		}
-	}
-	if found, err := exec.LookPath(streamHostBinary); err == nil {
-		return found, nil
-	}
-	return "", errNoStreamHost
 }

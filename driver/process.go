@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/prometheus/procfs"
 	"golang.org/x/sys/unix"
+
+	"github.com/nearcast/nearcast/internal/wire"
 )
 
 // A process is what /proc tells of one. Pids are reused: only pid and start time
@@ -94,12 +97,44 @@ func marked(pid int, nonce string) bool {
 	return false
 }
 
+// mark is how to tell the processes of a seat: by the nonce in their environment, and by
+// the user ids that no other seat has.
+type mark struct {
+	nonce string
+	users []int
+}
+
+// markOf is the mark of a seat with this spec. Whatever a spec says, no user of the
+// system is a seat's: to end the processes of root would end the node.
+func markOf(spec *wire.Spec) mark {
+	m := mark{nonce: spec.Nonce}
+	for _, id := range spec.OwnUsers {
+		if id >= minUser {
+			m.users = append(m.users, id)
+		}
+	}
+	return m
+}
+
+// owns reports whether a process has one of the seat's user ids.
+func (m mark) owns(pid int) bool {
+	if len(m.users) == 0 {
+		return false
+	}
+	p, err := procfs.NewProc(pid)
+	if err != nil {
+		return false
+	}
+	status, err := p.NewStatus()
+	return err == nil && slices.Contains(m.users, int(status.UIDs[0]))
+}
+
 // family is every process of a seat: those with its mark, those already known (an
 // app may clear its environment), and all their descendants.
-func family(all []process, nonce string, known map[procID]bool) []process {
+func family(all []process, m mark, known map[procID]bool) []process {
 	member := map[int]bool{}
 	for _, p := range all {
-		if p.pid != os.Getpid() && (known[p.id()] || marked(p.pid, nonce)) {
+		if p.pid != os.Getpid() && (known[p.id()] || m.owns(p.pid) || marked(p.pid, m.nonce)) {
 			member[p.pid] = true
 		}
 	}

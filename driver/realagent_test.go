@@ -17,7 +17,9 @@ import (
 )
 
 func TestRealAgent(t *testing.T) {
-	a := newAgent(t, "")
+	a := newAgent(t, `allow {
+      users = ["1000:1000", "65534", "nobody:nogroup", "nobody-at-all", "4242424", "nobody:nogroup-at-all", "0:0"]
+    }`)
 	t.Logf("real stream host: %v", a.real)
 	alloc := a.run("one", `echo hello; echo oops >&2; trap "echo got HUP" HUP; while :; do sleep 0.1; done`)
 	pid, nonce := a.seat(alloc)
@@ -31,6 +33,7 @@ func TestRealAgent(t *testing.T) {
 		}
 	})
 	t.Run("the jobs of this repository are valid", func(t *testing.T) {
+		a.must("namespace", "apply", "apps")
 		files, err := filepath.Glob("../jobs/*.nomad.hcl")
 		if err != nil || len(files) == 0 {
 			t.Fatalf("no jobs: %v", err)
@@ -56,12 +59,12 @@ func TestRealAgent(t *testing.T) {
 		})
 	})
 	t.Run("exec", func(t *testing.T) {
-		out, err := a.cli("typed\n", "alloc", "exec", "-i=true", "-t=false", alloc, "/bin/sh", "-c", `id -un; echo "$MINE"; head -n1; exit 7`)
+		out, err := a.cli("typed\n", "alloc", "exec", "-i=true", "-t=false", alloc, "/bin/sh", "-c", `id -u; echo "$MINE"; head -n1; exit 7`)
 		var code *exec.ExitError
 		if !errors.As(err, &code) || code.ExitCode() != 7 || !strings.Contains(out, "yes") || !strings.Contains(out, "typed") {
 			t.Errorf("got %v\n%s", err, out)
 		}
-		if isRoot && !strings.HasPrefix(out, "nobody") {
+		if isRoot && !strings.HasPrefix(out, "20000") {
 			t.Errorf("exec is not the app's user:\n%s", out)
 		}
 		if isRoot {
@@ -172,6 +175,8 @@ func TestRealAgent(t *testing.T) {
 		for i, c := range []struct{ user, say string }{
 			{"4242424", `user "4242424": no account on this node has this uid; write uid:gid`},
 			{"nobody:nogroup-at-all", `user "nobody:nogroup-at-all": there is no group "nogroup-at-all" on this node`},
+			{"2000:2000", `user = "2000:2000": the operator of this node does not allow it`},
+			{"0:0", `user = "0:0" is root, which this node allows only where allow.users names root`},
 			{"nobody:", `user = "nobody:": must be "name", "uid", "name:group" or "uid:gid"`},
 		} {
 			id := fmt.Sprintf("unknown-%d", i)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/hashicorp/nomad/plugins/shared/hclspec"
 
+	"github.com/nearcast/nearcast/internal/unixuser"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -14,7 +15,9 @@ const (
 	defaultCacheDir  = "/var/cache/nearcast"
 	defaultCacheSize = "20GiB"
 	defaultConsul    = "127.0.0.1:8500"
-	defaultUser      = "nobody"
+	defaultWritable  = "512MiB"
+	// defaultProcesses is far more than any app needs, and what a node can bear.
+	defaultProcesses = 4096
 	// defaultOrphanGrace is much longer than an agent takes to recover its tasks
 	// after a start, and longer than the start of a task takes.
 	defaultOrphanGrace = "5m"
@@ -24,16 +27,41 @@ const (
 
 // configSpec is the plugin block's config in the Nomad agent's configuration.
 var configSpec = hclspec.NewObject(map[string]*hclspec.Spec{
-	// The stream-host binary. Empty: beside the plugin, then in PATH.
+	// The stream-host and seat-keeper binaries. Empty: beside the plugin, then in PATH.
 	"stream_host": optional("stream_host", "string", `""`),
+	"seat_keeper": optional("seat_keeper", "string", `""`),
 	// Parent of the seats' run directories. For root alone, best on a tmpfs.
 	"run_dir": optional("run_dir", "string", quote(defaultRunDir)),
 	// PEM file with the Ed25519 public keys of the routers. Required.
 	"ticket_keys": optional("ticket_keys", "string", `""`),
-	// Runs the apps whose job names no user. Only root can run apps as another user.
-	"user": optional("user", "string", quote(defaultUser)),
-	// Give apps their own pid, mount and network namespaces. Unset: true if root.
+	// Make a cell for each seat. Unset: true if root.
 	"isolate": hclspec.NewAttr("isolate", "bool", false),
+	// The user ids that seats get: for each live seat one of the first half for its app,
+	// and one of the second half for its stream host. Nothing else may use them.
+	"users": block("users", map[string]field{
+		"min": {"number", fmt.Sprint(unixuser.Seats.Min)},
+		"max": {"number", fmt.Sprint(unixuser.Seats.Max)},
+	}),
+	// What jobs may ask for.
+	"allow": block("allow", map[string]field{
+		"users":    {"list(string)", `[]`}, // instead of a seat's own; root only where it is named
+		"networks": {"list(string)", `["none", "internet"]`},
+		"volumes":  {"bool", `true`},
+		"devices":  {"list(string)", `["/dev/nvidia*", "/dev/dri/*"]`}, // patterns, of what device plugins give
+	}),
+	// What the programs of a seat see of the node, and how much they may use.
+	"cell": block("cell", map[string]field{
+		"paths":           {"list(string)", `[]`}, // of the node, read-only, in addition
+		"writable":        {"string", quote(defaultWritable)},
+		"processes":       {"number", fmt.Sprint(defaultProcesses)},
+		"user_namespaces": {"bool", `false`},
+		"i386":            {"bool", `false`},
+	}),
+	// The network "internet".
+	"internet": block("internet", map[string]field{
+		"deny":      {"list(string)", `[]`}, // networks of the site that are not private ones
+		"resolvers": {"list(string)", `[]`}, // name servers; empty is the node's
+	}),
 	// How long a seat may run that Nomad does not know.
 	"orphan_grace": optional("orphan_grace", "string", quote(defaultOrphanGrace)),
 
@@ -77,10 +105,13 @@ var taskConfigSpec = hclspec.NewObject(map[string]*hclspec.Spec{
 	// The app: a path, or the name of a program in the app's PATH.
 	"command": hclspec.NewAttr("command", "string", true),
 	"args":    hclspec.NewAttr("args", "list(string)", false),
-	// The app's user. Empty: the user of the task, else that of the plugin.
+	// The app's user. Empty: the user of the task, else one of the seat's own.
 	"user": optional("user", "string", `""`),
-	// What the app may reach: "none" (only its own loopback) or "host".
+	// What the app may reach: "none" (only its own loopback), "internet" (the outside
+	// world, without the node and the site) or "host".
 	"network": optional("network", "string", `"none"`),
+	// How much the app can write, in memory; empty is the plugin's.
+	"writable": optional("writable", "string", `""`),
 	// Freeze the app while the seat is idle.
 	"freeze_idle": optional("freeze_idle", "bool", `true`),
 	// When to freeze: after this long without painting or computing, which an

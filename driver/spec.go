@@ -20,7 +20,7 @@ const nonceEnv = "NEARCAST_NONCE"
 
 // newSpec is all that a stream host needs: the plugin's settings, the task's config
 // and the task's place in Nomad.
-func newSpec(s settings, cfg *drivers.TaskConfig, agentEnv []string) (*wire.Spec, error) {
+func newSpec(s settings, cfg *drivers.TaskConfig, users seatUsers, agentEnv []string) (*wire.Spec, error) {
 	var tc TaskConfig
 	if err := cfg.DecodeDriverConfig(&tc); err != nil {
 		return nil, fmt.Errorf("decode task config: %w", err)
@@ -33,9 +33,10 @@ func newSpec(s settings, cfg *drivers.TaskConfig, agentEnv []string) (*wire.Spec
 		RunDir:  filepath.Join(s.runDir, seatDir(cfg.AllocID, cfg.Name)),
 		TaskDir: cfg.TaskDir().Dir,
 		Stdout:  cfg.StdoutPath, Stderr: cfg.StderrPath,
-		Isolate: s.isolate,
-		XServer: s.xServer,
-		Cache:   s.cache, S3: s.s3, Consul: s.consul, Listen: s.listen,
+		Isolate: s.isolate, Cell: s.cell,
+		SharedDir: cfg.Env["NOMAD_ALLOC_DIR"],
+		XServer:   s.xServer,
+		Cache:     s.cache, S3: s.s3, Consul: s.consul, Listen: s.listen,
 		TicketKeys: s.ticketKeys,
 		LeaseS:     int(lease.Seconds()),
 	}
@@ -48,11 +49,22 @@ func newSpec(s settings, cfg *drivers.TaskConfig, agentEnv []string) (*wire.Spec
 	if s.ticketKeys == "" {
 		return nil, fmt.Errorf("plugin config: ticket_keys is not set: name the PEM file with the routers' public keys")
 	}
-	if os.Geteuid() == 0 {
-		spec.User = cmp.Or(tc.User, cfg.User, s.user)
-	}
 	for _, m := range cfg.Mounts {
 		spec.Mounts = append(spec.Mounts, wire.Mount{Node: m.HostPath, Task: m.TaskPath, ReadOnly: m.Readonly})
+	}
+	user := cmp.Or(tc.User, cfg.User)
+	if os.Geteuid() == 0 {
+		spec.User = cmp.Or(user, users.text(users.app))
+		spec.HostUser = users.text(users.host)
+		spec.OwnUsers = []int{users.host}
+		if user == "" {
+			spec.OwnUsers = append(spec.OwnUsers, users.app)
+		}
+	} else {
+		user = "" // it has no effect
+	}
+	if err := s.allow.permit(spec, user, cfg.Devices); err != nil {
+		return nil, fmt.Errorf("task config: %w", err)
 	}
 	if len(spec.Mounts) > 0 && !spec.Isolate {
 		return nil, fmt.Errorf("the task has a volume at %s, and only an isolated app can have volumes: run the agent as root with isolate = true", spec.Mounts[0].Task)

@@ -124,7 +124,7 @@ func (m *meter) readProc() usage {
 	if err != nil {
 		return m.last
 	}
-	return m.sum(family(all, m.nonce, m.known))
+	return m.sum(family(all, mark{nonce: m.nonce}, m.known))
 }
 
 // sum adds up the processes of the seat. When one ends, the parent that waits for

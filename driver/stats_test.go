@@ -126,7 +126,7 @@ func TestFamilyWithoutMark(t *testing.T) {
 	}
 	defer cmd.Process.Kill()
 	eventually(t, "sh and two sleeps run", func() bool { return seatProcesses(t, nonce) == 3 })
-	if err := killFamily(t.Context(), nonce, cgroup{}); err != nil {
+	if err := killFamily(t.Context(), mark{nonce: nonce}, cgroup{}); err != nil {
 		t.Error(err)
 	}
 	if n := seatProcesses(t, nonce); n != 0 {

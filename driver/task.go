@@ -22,7 +22,7 @@ import (
 // State is what Nomad stores of a task, and gives to RecoverTask.
 type State struct {
 	Dir       string    `codec:"dir"` // the seat's run directory
-	PID       int       `codec:"pid"` // of the stream host
+	PID       int       `codec:"pid"` // of the keeper; of the stream host in seats of builds without keepers
 	StartTime uint64    `codec:"start_time"`
 	Nonce     string    `codec:"nonce"`
 	Started   time.Time `codec:"started"`
@@ -37,7 +37,7 @@ type task struct {
 	spec       *wire.Spec
 	group      cgroup
 	control    *controlClient
-	streamHost *watch // nil where the stream host had ended before recovery
+	streamHost *watch // of State.PID; nil where that process had ended before recovery
 	events     *events
 	log        hclog.Logger
 
@@ -110,7 +110,7 @@ func (t *task) finish(ctx context.Context) {
 	}
 	releaseLogCollector(t.spec.Stdout, t.spec.Stderr)
 	oom := end.Failed() && t.group.oomKills() > 0
-	if err := killFamily(ctx, t.state.Nonce, t.group); err != nil {
+	if err := killFamily(ctx, markOf(t.spec), t.group); err != nil {
 		t.log.Error("cannot kill all processes of the seat", "error", err)
 	}
 	if end.Failed() {
@@ -248,7 +248,7 @@ func (t *task) kill(ctx context.Context, why string) error {
 	t.mu.Lock()
 	t.killed = &wire.End{Reason: wire.ReasonDrained, Detail: why}
 	t.mu.Unlock()
-	if err := killFamily(ctx, t.state.Nonce, t.group); err != nil {
+	if err := killFamily(ctx, markOf(t.spec), t.group); err != nil {
 		return err
 	}
 	select {

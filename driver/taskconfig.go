@@ -19,6 +19,7 @@ type TaskConfig struct {
 	Args       []string `codec:"args"`
 	User       string   `codec:"user"`
 	Network    string   `codec:"network"`
+	Writable   string   `codec:"writable"`
 	FreezeIdle bool     `codec:"freeze_idle"`
 	Audio      bool     `codec:"audio"`
 
@@ -86,8 +87,13 @@ func (c *TaskConfig) apply(spec *wire.Spec) error {
 	}
 	spec.Command, spec.Args = c.Command, c.Args
 	check(unixUser("user", c.User))
-	check(oneOf("network", c.Network, wire.NetworkNone, wire.NetworkHost))
+	check(oneOf("network", c.Network, wire.NetworkNone, wire.NetworkInternet, wire.NetworkHost))
 	spec.Network = c.Network
+	if c.Writable != "" {
+		spec.Cell.WritableBytes, err = bytesize("writable", c.Writable)
+		check(err)
+		check(writable("writable", c.Writable, spec.Cell.WritableBytes))
+	}
 	spec.FreezeIdle = c.FreezeIdle
 	spec.FreezeQuietS, err = seconds("freeze_quiet", c.FreezeQuiet, false, time.Second, time.Hour)
 	check(err)
@@ -187,7 +193,7 @@ func oneOf(field, value string, allowed ...string) error {
 	return &badValue{field, value, `"` + strings.Join(allowed, `" or "`) + `"`}
 }
 
-// unixUser checks only the form: the stream host finds out which accounts there are.
+// unixUser checks only the form: the keeper finds out which accounts there are.
 func unixUser(field, text string) error {
 	if text != "" && !unixuser.Valid(text) {
 		return &badValue{field, text, unixuser.Grammar}

@@ -2,35 +2,11 @@ package seat
 
 import (
 	"encoding/json"
-	"errors"
-	"fmt"
-	"io/fs"
-	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strconv"
 
 	"github.com/nearcast/nearcast/internal/wire"
 )
-
-// listenControlSocket opens the control socket. Only the user of this process
-// can connect to it.
-func listenControlSocket(dir string) (net.Listener, error) {
-	path := filepath.Join(dir, wire.ControlSocket)
-	// An earlier start that was killed leaves its socket behind.
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("remove old control socket: %w", err)
-	}
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, fmt.Errorf("open control socket: %w", err)
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, errors.Join(fmt.Errorf("open control socket: %w", err), l.Close())
-	}
-	return l, nil
-}
 
 // controlAPI is what the control socket serves to the driver, as
 // internal/wire/streamhost.go describes it.
@@ -52,14 +28,14 @@ func (h *streamHost) started() (*stateMachine, App) {
 }
 
 func (h *streamHost) serveStatus(w http.ResponseWriter, _ *http.Request) {
-	status := wire.StreamHostStatus{Nonce: h.spec.Nonce, PID: os.Getpid(), State: wire.SeatStarting}
+	status := wire.StreamHostStatus{Nonce: h.spec.Nonce, PID: h.parts.KeeperPID, State: wire.SeatStarting}
 	state, app := h.started()
 	if state != nil {
 		status.Seat = state.snapshot()
 		status.State = status.Seat.State
 	}
 	if app != nil {
-		status.AppPID = app.PID()
+		status.AppPID, status.InitPID = app.PID(), app.InitPID()
 	}
 	w.Header().Set("Content-Type", "application/json")
 	if err := json.NewEncoder(w).Encode(status); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"net"
 	"time"
 
 	"github.com/nearcast/nearcast/internal/wire"
@@ -34,6 +35,12 @@ type Parts struct {
 	Verify func(token string) (Claims, error)
 	// Register makes the seat known to brains. It must not block.
 	Register func(ctx context.Context, seat wire.Seat) (Registration, error)
+	// Control is where the driver connects. Run closes it.
+	Control net.Listener
+	// KeeperPID is the process that the driver started.
+	KeeperPID int
+	// Report tells the driver how the seat ended. It is called last, and once.
+	Report func(wire.Exit) error
 }
 
 // FreezePolicy says when an idle app is frozen. An app that shows a window may
@@ -65,7 +72,9 @@ type Sound interface {
 
 // App is the running app with all its descendants.
 type App interface {
+	// PID and InitPID are the app's main process and the first process of its cell.
 	PID() int
+	InitPID() int
 	Done() <-chan struct{}
 	Exit() (code, signal int)
 	Signal(name string) error

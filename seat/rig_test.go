@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -31,11 +30,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // rig is a whole seat with stand-ins for display, app, capture and peers. Its
 // tests check, over real sockets, that the seat drives them correctly.
 type rig struct {
-	t      *testing.T
-	freeze FreezePolicy
-	spec   wire.Spec
-	signer *ticket.Signer
-	log    *syncBuffer
+	reported atomic.Pointer[wire.Exit]
+	t        *testing.T
+	freeze   FreezePolicy
+	spec     wire.Spec
+	signer   *ticket.Signer
+	log      *syncBuffer
 
 	display *fakeDisplay
 	app     *fakeApp
@@ -104,6 +104,11 @@ func (r *rig) start(verifier *ticket.Verifier) {
 			return r.seats, nil
 		},
 	}
+	control, err := net.Listen("unix", filepath.Join(r.spec.RunDir, wire.ControlSocket))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	parts.Control, parts.KeeperPID, parts.Report = control, 4240, r.report
 	go func() {
 		r.ended <- Run(ctx, r.spec, parts, slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	}()
@@ -265,17 +270,21 @@ func (r *rig) controlClient() *http.Client {
 	return &http.Client{Transport: transport, Timeout: 20 * time.Second}
 }
 
+// report takes the word of the seat's end, as the keeper does.
+func (r *rig) report(e wire.Exit) error {
+	if r.reported.Swap(&e) != nil {
+		r.t.Error("the seat reported its end twice")
+	}
+	return nil
+}
+
 func (r *rig) exit() wire.Exit {
 	r.t.Helper()
-	var exit wire.Exit
-	raw, err := os.ReadFile(filepath.Join(r.spec.RunDir, wire.ExitFile))
-	if err == nil {
-		err = json.Unmarshal(raw, &exit)
+	e := r.reported.Load()
+	if e == nil {
+		r.t.Fatal("the seat did not report its end")
 	}
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return exit
+	return *e
 }
 
 type syncBuffer struct {
@@ -373,6 +382,7 @@ type fakeApp struct {
 }
 
 func (a *fakeApp) PID() int              { return 4242 }
+func (a *fakeApp) InitPID() int          { return 4241 }
 func (a *fakeApp) Done() <-chan struct{} { return a.done }
 func (a *fakeApp) Exit() (int, int)      { return a.code, a.signal }
 func (a *fakeApp) Signal(name string) error {

@@ -51,11 +51,11 @@ func (h *streamHost) shutDown(end wire.End) {
 	step("tasks", 5*time.Second, func() error { h.tasks.wait(); return nil })
 }
 
-// reportEnd tells the driver how the seat ended: as the last event and in exit.json.
+// reportEnd tells the driver how the seat ended: as the last event and by Report.
 func (h *streamHost) reportEnd(end wire.End) wire.End {
 	h.events.add(end.String(), map[string]string{"reason": string(end.Reason), "code": end.Code})
-	if err := WriteExit(h.spec.RunDir, wire.Exit{Nonce: h.spec.Nonce, Time: time.Now().UTC(), End: end}); err != nil {
-		h.log.Error("write exit", "error", err)
+	if err := h.parts.Report(wire.Exit{Nonce: h.spec.Nonce, Time: time.Now().UTC(), End: end}); err != nil {
+		h.log.Error("report the end", "error", err)
 	}
 	h.events.close()
 	return end

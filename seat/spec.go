@@ -4,24 +4,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
+	"io"
 	"time"
 
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// LoadSpec reads the spec that the driver wrote.
-func LoadSpec(path string) (wire.Spec, error) {
-	var spec wire.Spec
-	raw, err := os.ReadFile(path)
-	if err != nil {
+// ReadSpec reads the spec that the driver wrote.
+func ReadSpec(r io.Reader) (spec wire.Spec, err error) {
+	if err := json.NewDecoder(r).Decode(&spec); err != nil {
 		return spec, fmt.Errorf("read spec: %w", err)
-	}
-	if err := json.Unmarshal(raw, &spec); err != nil {
-		return spec, fmt.Errorf("parse spec %s: %w", path, err)
-	}
-	if spec.RunDir == "" {
-		return spec, fmt.Errorf("spec %s has no run_dir", path)
 	}
 	return spec, nil
 }
@@ -34,12 +26,11 @@ func checkSpec(spec wire.Spec) error {
 		}
 		return fault(wire.CodeConfig, "spec: %s", what)
 	}
-	dir, err := os.Stat(spec.TaskDir)
 	return errors.Join(
 		need(spec.Alloc != "", "alloc is missing"),
 		need(spec.App != "", "app is missing"),
 		need(spec.Command != "", "command is missing"),
-		need(err == nil && dir.IsDir(), fmt.Sprintf("task_dir %q is not a directory", spec.TaskDir)),
+		need(spec.TaskDir != "", "task_dir is missing"),
 		need(spec.Display.Width > 0 && spec.Display.Height > 0 && spec.Display.FPS > 0, "display needs width, height and fps"),
 		need(spec.Listen.API != "", "listen.api is missing: give the IP on which brains reach the seat"),
 	)

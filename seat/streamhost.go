@@ -1,13 +1,13 @@
 // Package seat runs one seat: it starts an app on a display, gives it to one
 // session, and ends it so that nothing stays behind.
 //
-//	spec, err := seat.LoadSpec("/path/to/spec.json")
+//	spec, err := seat.ReadSpec(file)
 //	…
 //	end := seat.Run(ctx, spec, parts, log)
 //
 // Run returns when the seat has ended and everything that it started is gone.
-// Its last action is to write exit.json into the run directory. When ctx ends,
-// the seat ends as drained.
+// Its last action is to report how the seat ended. When ctx ends, the seat ends as
+// drained.
 //
 // # Start
 //
@@ -41,9 +41,9 @@
 // # End
 //
 // last message to the person → peer → capture → input → app → sound and display →
-// content → registration → exit.json → control socket. Each step has a time
-// limit. A step that exceeds it is logged and left to the kernel, which ends
-// every process that was started here when this process ends.
+// content → registration → report → control socket. Each step has a time limit. A
+// step that exceeds it is logged and left to the keeper, which ends the whole cell
+// when this process ends.
 package seat
 
 import (
@@ -114,11 +114,7 @@ func (h *streamHost) run(ctx context.Context) wire.End {
 	h.ctx, h.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	defer h.cancel()
 
-	socket, err := listenControlSocket(h.spec.RunDir)
-	if err != nil {
-		return h.reportEnd(fault(wire.CodeConfig, "%v", err))
-	}
-	closeSocket := serve(h.log, socket, h.controlAPI())
+	closeSocket := serve(h.log, h.parts.Control, h.controlAPI())
 	defer closeSocket()
 
 	if err := checkSpec(h.spec); err != nil {

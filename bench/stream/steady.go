@@ -99,30 +99,48 @@ func streamHostOf(seat string) (p procfs.Proc, err error) {
 	}
 	for _, p := range processes {
 		argv, err := p.CmdLine()
-		if err != nil || len(argv) == 0 || filepath.Base(argv[0]) != "stream-host" {
+		if err != nil || len(argv) == 0 || filepath.Base(argv[0]) != "seat-keeper" {
 			continue
 		}
 		if command := strings.Join(argv, " "); strings.Contains(command, "/"+seat[:8]+"-") && strings.Contains(command, "--spec") {
-			return p, nil
+			return childNamed(p, "stream-host")
 		}
 	}
 	return p, fmt.Errorf("find the stream host of seat %s", seat)
 }
 
+// childNamed is the child of a process that runs the program.
+func childNamed(parent procfs.Proc, program string) (p procfs.Proc, err error) {
+	processes, err := procfs.AllProcs()
+	if err != nil {
+		return p, err
+	}
+	for _, p := range processes {
+		stat, err := p.Stat()
+		if err != nil || stat.PPID != parent.PID {
+			continue
+		}
+		if argv, err := p.CmdLine(); err == nil && len(argv) > 0 && filepath.Base(argv[0]) == program {
+			return p, nil
+		}
+	}
+	return p, fmt.Errorf("find %s below process %d", program, parent.PID)
+}
+
 // cpuRatio watches the stream host and a bare pipeline on the same display for the
 // same seconds, three times.
 func (b *bench) cpuRatio(ctx context.Context, s streaming, streamHost procfs.Proc) error {
-	env, err := displayOf(streamHost)
+	enter, env, err := displayOf(streamHost)
 	if err != nil {
 		return err
 	}
 	var ratios, streamHostCPU, bareCPU []float64
 	for range 3 {
-		bare := exec.CommandContext(ctx, "gst-launch-1.0", "-q",
+		bare := exec.CommandContext(ctx, filepath.Join(b.bin, "seat-keeper"), append(enter, "gst-launch-1.0", "-q",
 			"ximagesrc", "show-pointer=true", "!", fmt.Sprintf("video/x-raw,framerate=%d/1", s.fps), "!",
 			"videoconvert", "!", "video/x-raw,format=I420", "!",
-			"x264enc", "tune=zerolatency", "speed-preset=ultrafast", "bitrate=6000", "key-int-max=2147483647", "!", "fakesink")
-		bare.Env = append(os.Environ(), env...)
+			"x264enc", "tune=zerolatency", "speed-preset=ultrafast", "bitrate=6000", "key-int-max=2147483647", "!", "fakesink")...)
+		bare.Env = append(env, "PATH="+os.Getenv("PATH"))
 		bare.Stderr = os.Stderr
 		if err := bare.Start(); err != nil {
 			return fmt.Errorf("start gst-launch: %w", err)
@@ -157,6 +175,13 @@ func compare(ctx context.Context, streamHost, bare int) (ratio, streamHostCPU, b
 	if err := wait(2 * time.Second); err != nil { // the start of the bare pipeline
 		return 0, 0, 0, err
 	}
+	if p, err := procfs.NewProc(bare); err == nil {
+		inside, err := childNamed(p, "gst-launch-1.0")
+		if err != nil {
+			return 0, 0, 0, err
+		}
+		bare = inside.PID
+	}
 	h0, err0 := statOf(streamHost)
 	b0, err1 := statOf(bare)
 	start := time.Now()
@@ -171,15 +196,16 @@ func compare(ctx context.Context, streamHost, bare int) (ratio, streamHostCPU, b
 	return h / g, h / s, g / s, nil
 }
 
-// displayOf reads DISPLAY and XAUTHORITY from the environment of a stream host's app.
-func displayOf(streamHost procfs.Proc) ([]string, error) {
+// displayOf is how to run a program on the display of a seat: the arguments of
+// seat-keeper before it, and what its environment needs.
+func displayOf(streamHost procfs.Proc) (enter, env []string, err error) {
 	processes, err := procfs.AllProcs()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	own, err := streamHost.Environ()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	nonce := variable(own, "NEARCAST_NONCE")
 	for _, p := range processes {
@@ -189,11 +215,15 @@ func displayOf(streamHost procfs.Proc) ([]string, error) {
 		}
 		display, authority := variable(environ, "DISPLAY"), variable(environ, "XAUTHORITY")
 		if display != "" && authority != "" {
-			// The path is in the mount namespace of the app.
-			return []string{"DISPLAY=" + display, fmt.Sprintf("XAUTHORITY=/proc/%d/root%s", p.PID, authority)}, nil
+			status, err := p.NewStatus()
+			if err != nil {
+				continue
+			}
+			enter = []string{"enter", "--target", fmt.Sprint(p.PID), "--user", fmt.Sprintf("%d:%d", status.UIDs[1], status.GIDs[1]), "--"}
+			return enter, []string{"DISPLAY=" + display, "XAUTHORITY=" + authority, "HOME=/tmp"}, nil
 		}
 	}
-	return nil, fmt.Errorf("find the display of stream host %d", streamHost.PID)
+	return nil, nil, fmt.Errorf("find the display of stream host %d", streamHost.PID)
 }
 
 // variable is the value of a variable in an environment.
@@ -208,7 +238,11 @@ func variable(environ []string, name string) string {
 
 // memory writes the resident memory of the site's own processes.
 func (b *bench) memory(s streaming, streamHost procfs.Proc) error {
-	pids := map[string]int{"stream-host": streamHost.PID}
+	stat, err := streamHost.Stat()
+	if err != nil {
+		return fmt.Errorf("find the keeper of stream host %d: %w", streamHost.PID, err)
+	}
+	pids := map[string]int{"stream-host": streamHost.PID, "seat-keeper": stat.PPID}
 	for _, p := range b.site.State().Processes {
 		if p.Name == "router" || p.Name == "brain" {
 			pids[p.Name] = p.PID

@@ -31,6 +31,7 @@ type brainFlags struct {
 	listen, url, site, name string
 	consul, consulToken     string
 	nomad, nomadToken       string
+	namespace               string
 	ticketKeys              string
 	residency, gpu          []string
 }
@@ -66,6 +67,7 @@ the machine can read a command line.`,
 	flags.StringVar(&f.consulToken, "consul-token", "", "Consul ACL token, if Consul needs one")
 	flags.StringVar(&f.nomad, "nomad", "127.0.0.1:4646", "address of the Nomad API of the site's region")
 	flags.StringVar(&f.nomadToken, "nomad-token", "", "Nomad ACL token with the rights to list, dispatch and stop the apps' jobs")
+	flags.StringVar(&f.namespace, "namespace", "apps", "Nomad namespace of the apps' jobs; acl/apply.sh makes it")
 	flags.StringVar(&f.ticketKeys, "ticket-keys", ticket.PublicKeysFile, "file with the routers' public keys; nearcast ticket-key makes it")
 	flags.StringSliceVar(&f.residency, "residency", nil, "jurisdictions of the site, such as eu,de; people can ask for one")
 	flags.StringSliceVar(&f.gpu, "gpu", nil, "GPU classes of the site's nodes, such as nvidia-l4; people can ask for one")
@@ -91,7 +93,7 @@ func runBrain(ctx context.Context, f brainFlags, log *slog.Logger) error {
 		return fmt.Errorf("--consul: %w", err)
 	}
 	defer registry.Close()
-	cluster, err := nomad.Open(nomad.Config{Address: f.nomad, Token: f.nomadToken, Log: log})
+	cluster, err := nomad.Open(nomad.Config{Address: f.nomad, Token: f.nomadToken, Namespace: f.namespace, Log: log})
 	if err != nil {
 		return fmt.Errorf("--nomad: %w", err)
 	}

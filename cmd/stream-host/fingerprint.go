@@ -12,7 +12,9 @@ import (
 	"github.com/nearcast/nearcast/internal/version"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/seat/capture"
+	"github.com/nearcast/nearcast/seat/cell"
 	"github.com/nearcast/nearcast/seat/display"
+	"github.com/nearcast/nearcast/seat/display/xserver"
 	"github.com/nearcast/nearcast/seat/sound"
 )
 
@@ -45,16 +47,16 @@ func fingerprint(ctx context.Context, want wire.XServer, out io.Writer) int {
 
 // fingerprintDisplay reports the display server that seats would get, and starts it once.
 func fingerprintDisplay(ctx context.Context, want wire.XServer, f *wire.Fingerprint) {
-	got, err := display.Choose(want)
+	got, err := xserver.Choose(want)
 	if err != nil {
 		f.Problems = append(f.Problems, err.Error())
 		return
 	}
-	if err := display.Unused(want); err != nil {
+	if err := xserver.Unused(want); err != nil {
 		f.Notes = append(f.Notes, fmt.Sprintf("there is a GPU, but seats draw in software: %v; or set the plugin's display.server to %q", err, wire.ServerXvfb))
 	}
 	// A GPU may carry only one Xorg, and a running seat needs it more than the fingerprint.
-	if got.Server != wire.ServerXorg || !display.XorgRuns() {
+	if got.Server != wire.ServerXorg || !xserver.XorgRuns() {
 		if err := tryDisplay(ctx, got); err != nil {
 			what := "install Xvfb (Debian: apt-get install xvfb)"
 			if got.Server == wire.ServerXorg {
@@ -64,7 +66,7 @@ func fingerprintDisplay(ctx context.Context, want wire.XServer, f *wire.Fingerpr
 			return
 		}
 	}
-	f.Display = display.Version(ctx, got)
+	f.Display = xserver.Version(ctx, got)
 }
 
 func tryDisplay(ctx context.Context, server wire.XServer) error {
@@ -74,7 +76,7 @@ func tryDisplay(ctx context.Context, server wire.XServer) error {
 	}
 	defer os.RemoveAll(dir)
 	// Every driver accepts this size.
-	d, err := display.Start(ctx, display.Config{Width: 640, Height: 480, Server: server, AuthDir: dir, Dir: dir})
+	d, err := display.Start(ctx, display.Config{Width: 640, Height: 480, Server: server, Runner: cell.Local{Dir: dir}, Dir: dir})
 	if err != nil {
 		return err
 	}

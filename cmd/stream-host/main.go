@@ -1,8 +1,6 @@
 // Stream-host runs one seat: it owns the display, the app, the encoder and the
-// connection with the browser, and ends when the session ends. The Nomad driver
-// "stream" starts it. See package seat for what it does.
-//
-//	stream-host --spec DIR/spec.json
+// connection with the browser, and ends when the session ends. Seat-keeper starts it
+// as a user without privileges. See package seat for what it does.
 package main
 
 import (
@@ -10,45 +8,42 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"github.com/nearcast/nearcast/internal/version"
 	"github.com/nearcast/nearcast/seat"
-	"github.com/nearcast/nearcast/seat/app"
+	"github.com/nearcast/nearcast/seat/cell"
 )
 
 const usage = `stream-host runs one seat of Nearcast: an app on a display, and the stream of its
 picture and sound to one person's browser, with their input back to the app.
 
-  stream-host --spec DIR/spec.json   run the seat that the file describes
   stream-host fingerprint            print as JSON what this node can do;
                                      --x-server JSON chooses the display server:
                                      {"server":"xorg","driver":"nvidia"}
   stream-host --version              print the version
-  stream-host app-init               internal: the parent process of the app
 
-The Nomad driver "stream" starts it and talks to it over DIR/control.sock. It logs
-to DIR/stream-host.log. Its last action is to write how it ended to DIR/exit.json.
-On SIGTERM the seat ends as drained: it tells the person, stops the app and
-leaves nothing behind.
+  stream-host --keeper               internal: run the seat of the seat-keeper that
+                                     started this process
+  stream-host fetch                  internal: fetch the content of that seat
+
+The Nomad driver "stream" starts seat-keeper, which starts stream-host. On SIGTERM the
+seat ends as drained: it tells the person, stops the app and leaves nothing behind.
 
 Exit status: 0 the seat ended well, 1 the seat failed (exit.json says how),
 2 the seat could not start.
 `
 
-func main() {
-	if len(os.Args) > 1 && os.Args[1] == app.InitArg {
-		app.InitMain() // does not return
-	}
-	os.Exit(run(os.Args[1:]))
-}
+func main() { os.Exit(run(os.Args[1:])) }
 
 func run(args []string) int {
 	flags := flag.NewFlagSet("stream-host", flag.ContinueOnError)
 	flags.Usage = func() { fmt.Fprint(flags.Output(), usage) }
-	path := flags.String("spec", "", "")
+	kept := flags.Bool("keeper", false, "")
 	printVersion := flags.Bool("version", false, "")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return 0
@@ -59,7 +54,6 @@ func run(args []string) int {
 	defer stop()
 	// The parent may be dead, and its terminal or pipe gone.
 	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
-
 	switch {
 	case *printVersion:
 		fmt.Println("stream-host", version.String())
@@ -71,23 +65,48 @@ func run(args []string) int {
 			return cannotStart(err)
 		}
 		return fingerprint(ctx, want, os.Stdout)
+	case flags.Arg(0) == cell.FetchArg && flags.NArg() == 1:
+		return fetch(ctx)
 	case flags.NArg() > 0:
 		return cannotStart(fmt.Errorf("unexpected argument %q; see --help", flags.Arg(0)))
-	case *path == "":
-		return cannotStart(errors.New("give --spec DIR/spec.json, or fingerprint; see --help"))
+	case !*kept:
+		return cannotStart(errors.New("a seat is started by seat-keeper --spec DIR/spec.json; see --help"))
 	}
-	spec, err := seat.LoadSpec(*path)
+	p, control, err := inherit()
 	if err != nil {
 		return cannotStart(err)
 	}
-	log, err := openLog(spec)
-	if err != nil {
-		return cannotStart(err)
-	}
-	if seat.Run(ctx, spec, newParts(spec, log), log).Failed() {
+	parts := p.all()
+	parts.Control = control
+	if seat.Run(ctx, p.spec, parts, p.log).Failed() {
 		return 1
 	}
 	return 0
+}
+
+// inherit takes what the keeper gave to this process.
+func inherit() (*parts, net.Listener, error) {
+	for _, fd := range []int{cell.KeeperFD, cell.ControlFD, cell.SpecFD} {
+		syscall.CloseOnExec(fd)
+	}
+	conn, err := cell.NewConn(os.NewFile(cell.KeeperFD, "keeper"))
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: a seat is started by seat-keeper", err)
+	}
+	socket := os.NewFile(cell.ControlFD, "control")
+	control, err := net.FileListener(socket)
+	if err != nil {
+		return nil, nil, fmt.Errorf("use the control socket: %w", err)
+	}
+	socket.Close()
+	file := os.NewFile(cell.SpecFD, "spec")
+	defer file.Close()
+	spec, err := seat.ReadSpec(file)
+	if err != nil {
+		return nil, nil, err
+	}
+	log := slog.New(slog.NewJSONHandler(os.Stderr, nil)).With("alloc", spec.Alloc, "app", spec.App)
+	return &parts{spec: spec, log: log, keeper: cell.NewKeeper(conn)}, control, nil
 }
 
 func cannotStart(err error) int {

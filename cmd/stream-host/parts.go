@@ -3,10 +3,9 @@ package main
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"maps"
-	"path/filepath"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -17,75 +16,67 @@ import (
 	"github.com/nearcast/nearcast/seat"
 	"github.com/nearcast/nearcast/seat/app"
 	"github.com/nearcast/nearcast/seat/capture"
-	"github.com/nearcast/nearcast/seat/content"
+	"github.com/nearcast/nearcast/seat/cell"
 	"github.com/nearcast/nearcast/seat/display"
 	"github.com/nearcast/nearcast/seat/input"
 	"github.com/nearcast/nearcast/seat/peer"
 	"github.com/nearcast/nearcast/seat/sound"
 )
 
-// newParts connects the packages below seat with the interfaces of seat.
-func newParts(spec wire.Spec, log *slog.Logger) seat.Parts {
-	p := &parts{spec: spec, log: log}
-	return seat.Parts{
-		Freeze:  seat.FreezePolicy{Quiet: secondsOr(spec.FreezeQuietS, freezeQuiet), Latest: secondsOr(spec.FreezeLatestS, freezeLatest)},
-		Content: p.content, Display: p.display, Sound: p.sound, App: p.app, Input: p.input,
-		Video: p.video, Audio: p.audio, Peer: p.peer, Verify: p.verify, Register: p.register,
-	}
-}
-
+// parts connects the packages below seat with the interfaces of seat.
 type parts struct {
-	spec wire.Spec
-	log  *slog.Logger
-	dir  seatDir
-	// devices are the display's device files. They are known once it runs.
-	devices []string
+	spec   wire.Spec
+	log    *slog.Logger
+	keeper *cell.Keeper
+	// cell is made when the display starts: content is fetched before.
+	cell           *cell.Client
+	stdout, stderr *os.File // of the app
 	// verifier is made when the first ticket comes: a seat may start before its
 	// node has the routers' keys.
 	keysMu   sync.Mutex
 	verifier *ticket.Verifier
 }
 
-func (p *parts) content(ctx context.Context, progress func(done, total int64, name string)) (io.Closer, error) {
-	cred, err := credential(p.spec.User)
-	if err != nil {
-		return nil, err
+func (p *parts) all() seat.Parts {
+	return seat.Parts{
+		Freeze:  seat.FreezePolicy{Quiet: secondsOr(p.spec.FreezeQuietS, freezeQuiet), Latest: secondsOr(p.spec.FreezeLatestS, freezeLatest)},
+		Content: p.keeper.Content, Display: p.display, Sound: p.sound, App: p.app, Input: p.input,
+		Video: p.video, Audio: p.audio, Peer: p.peer, Verify: p.verify, Register: p.register,
+		KeeperPID: os.Getppid(), Report: p.keeper.Report,
 	}
-	return content.Fetch(ctx, content.Request{
-		Store: p.spec.S3, Items: p.spec.Content, Cache: p.spec.Cache, TaskDir: p.spec.TaskDir,
-		Private: cred == nil, Progress: progress,
-	})
 }
 
-// screen is a display that removes the seat's directory when it closes.
+// screen is a display that ends the cell when it closes.
 type screen struct {
 	*display.Display
-	dir seatDir
+	cell *cell.Client
 }
 
-func (s screen) Close() error { return errors.Join(s.Display.Close(), s.dir.Close()) }
+func (s screen) Close() error { return errors.Join(s.Display.Close(), s.cell.Close()) }
 
 func (p *parts) display(ctx context.Context) (seat.Display, error) {
+	var made cell.Made
 	var err error
-	if p.dir, err = newSeatDir(p.spec); err != nil {
+	if p.cell, made, p.stdout, p.stderr, err = p.keeper.Cell(ctx); err != nil {
 		return nil, err
 	}
-	d, err := display.Start(ctx, display.Config{
-		Width: p.spec.Display.Width, Height: p.spec.Display.Height,
-		// Only root can write to the run directory, as Xorg requires.
-		Server: p.spec.XServer, Dir: p.spec.RunDir,
-		AuthDir: p.dir.sub("x"), Credential: p.dir.cred, Log: p.log,
-	})
+	if !made.Isolated {
+		p.log.Warn("the app is not isolated: it runs with the rights of its user on this node, and can reach other seats of that user; run the Nomad agent as root")
+	}
+	cfg := display.Config{Width: p.spec.Display.Width, Height: p.spec.Display.Height, Runner: p.cell, Log: p.log}
+	if made.Display != nil {
+		cfg.Running = &display.Running{MadeDisplay: *made.Display, Ended: p.keeper.DisplayEnded()}
+	}
+	d, err := display.Start(ctx, cfg)
 	if err != nil {
-		return nil, errors.Join(err, p.dir.Close())
+		return nil, errors.Join(err, p.cell.Close())
 	}
 	p.log.Info("display started", "server", d.Server())
-	p.devices = d.Devices()
-	return screen{d, p.dir}, nil
+	return screen{d, p.cell}, nil
 }
 
 func (p *parts) sound(ctx context.Context) (seat.Sound, error) {
-	s, err := sound.Start(ctx, sound.Config{Dir: p.dir.sub("s"), Credential: p.dir.cred, Log: p.log})
+	s, err := sound.Start(ctx, sound.Config{Runner: p.cell, Log: p.log})
 	if err != nil {
 		return nil, err
 	}
@@ -101,33 +92,16 @@ func (p *parts) app(ctx context.Context, env []string) (seat.App, error) {
 		name, value, _ := strings.Cut(pair, "=")
 		all[name] = value
 	}
-	hide, show := hidden(p.spec)
+	defer p.stdout.Close()
+	defer p.stderr.Close()
 	a, err := app.Start(ctx, app.Config{
-		Command: p.spec.Command, Args: p.spec.Args, Env: all, Dir: p.spec.TaskDir, Home: p.dir.sub("home"),
-		User: p.spec.User, Stdout: p.spec.Stdout, Stderr: p.spec.Stderr,
-		Isolate: p.spec.Isolate, Network: p.spec.Network, Mounts: p.spec.Mounts, Hide: hide, Show: append(show, p.dir.path),
-		Devices: p.devices, Log: p.log,
+		Cell: p.cell, Command: p.spec.Command, Args: p.spec.Args, Env: all, Dir: p.spec.TaskDir,
+		Stdout: p.stdout, Stderr: p.stderr,
 	})
 	if err != nil {
 		return nil, err
 	}
 	return a, nil
-}
-
-// hidden lists what the app must not see even where file modes allow it: the
-// run directory, the cache, and the directories of other allocations. show lists
-// the exceptions.
-func hidden(spec wire.Spec) (hide, show []string) {
-	hide = append(hide, spec.RunDir)
-	if spec.Cache.Dir != "" {
-		hide = append(hide, spec.Cache.Dir)
-	}
-	for dir := spec.TaskDir; dir != "/" && dir != "."; dir = filepath.Dir(dir) {
-		if spec.Alloc != "" && filepath.Base(dir) == spec.Alloc {
-			return append(hide, filepath.Dir(dir)), append(show, dir)
-		}
-	}
-	return hide, append(show, spec.TaskDir)
 }
 
 // When an idle app is frozen, unless the job says otherwise.
@@ -145,7 +119,7 @@ func secondsOr(seconds int, otherwise time.Duration) time.Duration {
 
 func (p *parts) input(d seat.Display) (seat.Input, error) {
 	s := d.(screen)
-	in, err := input.Open(s.Name(), s.Authority(), p.spec.Display.Width, p.spec.Display.Height)
+	in, err := input.Open(s.Dial, s.Cookie(), p.spec.Display.Width, p.spec.Display.Height)
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +131,7 @@ func (p *parts) input(d seat.Display) (seat.Input, error) {
 func (p *parts) video(ctx context.Context, d seat.Display, frame func(seat.Frame)) (seat.Capture, error) {
 	s := d.(screen)
 	v, err := capture.Start(ctx, capture.Config{
-		Display: s.Name(), XAuthority: s.Authority(),
+		Dial: s.Dial, Cookie: s.Cookie(),
 		Width: p.spec.Display.Width, Height: p.spec.Display.Height, FPS: p.spec.Display.FPS,
 		Codec: p.spec.Video.Codec, Encoder: p.spec.Video.Encoder, BitrateBPS: p.spec.Video.BitrateBPS,
 		OnFrame: func(f capture.Frame) { frame(seat.Frame{Data: f.Data, Keyframe: f.Keyframe, PTS: f.PTS}) },
@@ -172,7 +146,7 @@ func (p *parts) video(ctx context.Context, d seat.Display, frame func(seat.Frame
 
 func (p *parts) audio(ctx context.Context, s seat.Sound, frame func(seat.Frame)) (seat.Source, error) {
 	a, err := capture.StartAudio(ctx, capture.AudioConfig{
-		PulseServer: s.(*sound.Server).Server(), Source: sound.Source,
+		PulseServer: s.(*sound.Server).Server(), Cookie: s.(*sound.Server).Cookie(), Source: sound.Source,
 		OnFrame: func(f capture.Frame) { frame(seat.Frame{Data: f.Data, PTS: f.PTS}) },
 		Log:     p.log,
 	})

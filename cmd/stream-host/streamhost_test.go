@@ -26,7 +26,11 @@ import (
 )
 
 // Built once for all tests.
-var streamHostBinary, appBinary string
+var keeperBinary, streamHostBinary, appBinary string
+
+// plugins are the variables that the driver gives to stream hosts, so that they do not
+// look for GStreamer's plugins at each start.
+var plugins []string
 
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "stream-host-test-")
@@ -37,16 +41,34 @@ func TestMain(m *testing.M) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		panic(err)
 	}
+	keeperBinary = filepath.Join(dir, "seat-keeper")
 	streamHostBinary, appBinary = filepath.Join(dir, "stream-host"), filepath.Join(dir, "testapp")
-	for pkg, file := range map[string]string{"cmd/stream-host": streamHostBinary, "dev/testapp": appBinary} {
+	for pkg, file := range map[string]string{"cmd/seat-keeper": keeperBinary, "cmd/stream-host": streamHostBinary, "dev/testapp": appBinary} {
 		if err := testkit.Build(context.Background(), pkg, file); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
 	}
+	if err := listPlugins(filepath.Join(dir, "plugins")); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	code := m.Run()
 	_ = os.RemoveAll(dir)
 	os.Exit(code)
+}
+
+// listPlugins has GStreamer write its list of plugins, as the driver does at the start
+// of a node.
+func listPlugins(file string) error {
+	plugins = []string{"GST_REGISTRY=" + file}
+	cmd := exec.Command(streamHostBinary, "fingerprint")
+	cmd.Env = append(os.Environ(), plugins...)
+	if out, err := cmd.Output(); err != nil {
+		return fmt.Errorf("list GStreamer's plugins: %w: %s", err, out)
+	}
+	plugins = append(plugins, "GST_REGISTRY_UPDATE=no")
+	return os.Chmod(file, 0o644)
 }
 
 // streamHost is a stream host as the driver starts it.
@@ -91,8 +113,10 @@ func newStreamHost(t *testing.T, args ...string) *streamHost {
 		TicketKeys: public, Consul: wire.ConsulRef{Address: "127.0.0.1:1"}, // no Consul: a seat runs without it
 		Listen: wire.Listen{API: "127.0.0.1", Media: "127.0.0.1", Loopback: true},
 	}
+	s.spec.StreamHost, s.spec.SeatKeeper = streamHostBinary, keeperBinary
 	if os.Geteuid() == 0 {
-		s.spec.User, s.spec.Isolate = "nobody", true
+		s.spec.User, s.spec.HostUser, s.spec.Isolate = "2000009998:2000009998", "2000019998:2000019998", true
+		s.spec.Cell = wire.Cell{WritableBytes: 64 << 20, MaxProcesses: 512, Paths: []string{filepath.Dir(appBinary)}}
 	}
 	for _, name := range []string{"stdout", "stderr"} {
 		if err := os.WriteFile(s.sub(name), nil, 0o666); err != nil {
@@ -114,8 +138,14 @@ func (s *streamHost) start() *streamHost {
 	if err := os.WriteFile(path, raw, 0o600); err != nil {
 		s.t.Fatal(err)
 	}
-	s.cmd = exec.Command(streamHostBinary, "--spec", path)
+	s.cmd = exec.Command(keeperBinary, "--spec", path)
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	s.cmd.Env = append(os.Environ(), "NEARCAST_NONCE="+s.spec.Nonce)
+	s.cmd.Env = append(s.cmd.Env, plugins...)
+	log, err := os.Create(filepath.Join(s.spec.RunDir, wire.LogFile))
+	testkit.Must(s.t, err)
+	defer log.Close()
+	s.cmd.Stdout, s.cmd.Stderr = log, log
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
@@ -204,7 +234,7 @@ func (s *streamHost) processes() (found []string) {
 	for _, dir := range all {
 		environ, _ := os.ReadFile(filepath.Join(dir, "environ"))
 		cmdline, _ := os.ReadFile(filepath.Join(dir, "cmdline"))
-		if strings.Contains(string(environ)+string(cmdline), s.base) {
+		if strings.Contains(string(environ)+string(cmdline), filepath.Base(s.base)) {
 			found = append(found, filepath.Base(dir)+" "+strings.ReplaceAll(string(cmdline), "\x00", " "))
 		}
 	}

@@ -33,6 +33,7 @@ var RunPackages = []Package{
 	{"xvfb", "the display of a seat without a GPU"},
 	{"libgl1-mesa-dri", "OpenGL without a GPU"},
 	{"pulseaudio", "the sound of a seat"},
+	{"slirp4netns", "the outside world for apps with network = \"internet\""},
 	{"f3d", "sample app: the model viewer"},
 	{"neverball", "sample app: a game"},
 	{"assimp-testmodels", "sample content: the engine that the viewer shows"},
@@ -51,6 +52,7 @@ var TestPackages = []Package{
 	{"xserver-xorg-core", "the display of a seat with a GPU"},
 	{"xserver-xorg-video-dummy", "a driver for it in tests, in place of the GPU's"},
 	{"coturn", "relaying in the test of its job (the service that Debian starts is not needed)"},
+	{"nftables", "the firewall of a node, in its test"},
 	{"shellcheck", "linting scripts"},
 	{"debootstrap", "bare machines to provision in tests"},
 	{"vagrant", "checking the Vagrantfile"},
@@ -58,6 +60,12 @@ var TestPackages = []Package{
 	{"jq", "what operators run in docs/DEPLOY.md"},
 	{"openssl", "what operators run in docs/DEPLOY.md"},
 	{"acl", "access control lists of files, in a test of isolation"},
+	{"zenity", "a GTK app in a seat"},
+	{"speedcrunch", "a Qt app in a seat"},
+	{"vulkan-tools", "vkcube: a Vulkan app in a seat"},
+	{"mesa-vulkan-drivers", "Vulkan without a GPU"},
+	{"wine", "a Windows app in a seat"},
+	{"wine64", "what Wine needs to run it"},
 }
 
 // MissingPackages are those of want that are not installed.

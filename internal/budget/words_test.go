@@ -44,9 +44,10 @@ var retired = []struct {
 		words: []string{"host", "hosts"}, instead: `"node" for a machine, "stream host" for the process of a seat`,
 		in: []string{"acl", "jobs", "provision", "terraform", "docs", "README.md", "CONTRIBUTING.md", "Vagrantfile"},
 		// A host's other meanings: of an address, a URL, a request, a Unix file, VirtualBox
-		// and QEMU, network = "host", and secrets that earlier releases made.
+		// and QEMU, network = "host", a word of Nomad's messages and paths, and secrets that
+		// earlier releases made.
 		but: regexp.MustCompile(`stream[- ]hosts?|host:(port|\d)|host name|ice host|host candidates?|://host\b|\.host\b|/etc/hosts|` +
-			"host-only|host-passthrough|[\"`]host[\"`]|host-key|nomad-host\\."),
+			"host-only|host-passthrough|/volume/host/|[\"`]host[\"`]|host-key|nomad-host\\."),
 	},
 }
 

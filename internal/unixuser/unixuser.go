@@ -11,9 +11,9 @@
 //	nobody:nogroup    the account, in this one group
 //	1000:1000         needs no account and no group on the node
 //
-// A uid without a group needs an account, because the account gives the group. The
-// stream host looks users up. The driver only checks the form, with Valid: it is a
-// static binary, which cannot ask directory services.
+// A uid without a group needs an account, because the account gives the group.
+// Seat-keeper looks users up. It is a static binary, so accounts are those of
+// /etc/passwd and /etc/group: no directory service is asked.
 package unixuser
 
 import (

@@ -57,6 +57,8 @@ var messages = map[string]any{
 	"mount":              &Mount{},
 	"content":            &Content{},
 	"cache":              &Cache{},
+	"cell":               &Cell{},
+	"cell_fingerprint":   &CellFingerprint{},
 	"s3":                 &S3{},
 	"video":              &Video{},
 	"x_server":           &XServer{},

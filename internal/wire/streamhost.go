@@ -2,13 +2,14 @@ package wire
 
 import "time"
 
-// The driver and the stream host of one seat share a run directory that only
-// root (or the user both run as) can read. In it:
+// The driver and the keeper of one seat share a run directory that only root (or the
+// user both run as) can read. The keeper is the process that the driver starts: it makes
+// the cell and starts the stream host. In the directory:
 const (
-	SpecFile      = "spec.json"       // Spec; written by the driver before it starts the stream host
-	ControlSocket = "control.sock"    // HTTP over a unix socket; served by the stream host as long as it runs
-	ExitFile      = "exit.json"       // Exit; written by the stream host as its last action, by rename
-	LogFile       = "stream-host.log" // the stream host's own log
+	SpecFile      = "spec.json"       // Spec; written by the driver before it starts the keeper
+	ControlSocket = "control.sock"    // HTTP over a unix socket; opened by the keeper, served by the stream host as long as it runs
+	ExitFile      = "exit.json"       // Exit; written by the keeper when the stream host reports the end, by rename
+	LogFile       = "stream-host.log" // of the stream host and the keeper
 	ScratchLink   = "scratch"         // symbolic link to a directory outside the task's; removed together with the run directory
 )
 
@@ -39,13 +40,27 @@ type Spec struct {
 	Command string            `json:"command"`
 	Args    []string          `json:"args"`
 	Env     map[string]string `json:"env"` // whole environment of the app
-	// User runs the app, in the grammar of unixuser; empty is the user of the stream host.
+	// User runs the app, its display and its sound, in the grammar of unixuser; empty
+	// is the user of the keeper.
 	User string `json:"user,omitempty"`
-	// Isolate puts the app into pid, mount and network namespaces. It needs root.
+	// HostUser runs the stream host, likewise.
+	HostUser string `json:"host_user,omitempty"`
+	// OwnUsers are the user ids that no other seat has. The driver ends every process of
+	// them with the seat.
+	OwnUsers []int `json:"own_users,omitempty"`
+	// StreamHost and SeatKeeper are the paths of the binaries.
+	StreamHost string `json:"stream_host"`
+	SeatKeeper string `json:"seat_keeper"`
+	// Isolate makes a cell. It needs root.
 	Isolate bool `json:"isolate"`
-	// Network is NetworkNone (loopback only) or NetworkHost.
+	Cell    Cell `json:"cell"`
+	// Network is NetworkNone (loopback only), NetworkInternet or NetworkHost.
 	Network string  `json:"network"`
 	Mounts  []Mount `json:"mounts,omitempty"`
+	// Devices are device files of the node that the app may use.
+	Devices []string `json:"devices,omitempty"`
+	// SharedDir is the directory that the tasks of the allocation share.
+	SharedDir string `json:"shared_dir,omitempty"`
 
 	Content []Content `json:"content,omitempty"`
 	Cache   Cache     `json:"cache"`
@@ -77,9 +92,30 @@ type Spec struct {
 }
 
 const (
-	NetworkNone = "none"
-	NetworkHost = "host"
+	NetworkNone     = "none"
+	NetworkInternet = "internet" // the outside world, without the node and the site
+	NetworkHost     = "host"
 )
+
+// Cell says what the programs of a seat see of the node, and how much they may use. It
+// has no meaning without Isolate.
+type Cell struct {
+	// Paths of the node that programs see, read-only, in addition to those that every
+	// program needs.
+	Paths []string `json:"paths,omitempty"`
+	// WritableBytes is how much the programs can write, all in memory.
+	WritableBytes int64 `json:"writable_bytes"`
+	// MaxProcesses limits processes and threads; 0 is no limit.
+	MaxProcesses int `json:"max_processes"`
+	// UserNamespaces lets programs make user namespaces, for sandboxes of their own.
+	UserNamespaces bool `json:"user_namespaces,omitempty"`
+	// I386 lets programs of 32-bit x86 run, such as those of Wine.
+	I386 bool `json:"i386,omitempty"`
+	// Deny are networks, as CIDR, that NetworkInternet must not reach, beyond private ones.
+	Deny []string `json:"deny,omitempty"`
+	// Resolvers are the name servers of NetworkInternet; empty is the node's.
+	Resolvers []string `json:"resolvers,omitempty"`
+}
 
 // Mount is a path of the node that the task was promised (Nomad volumes, alloc dirs).
 type Mount struct {
@@ -158,11 +194,14 @@ type Listen struct {
 
 // StreamHostStatus answers StatusPath.
 type StreamHostStatus struct {
-	Nonce  string    `json:"nonce"`
-	PID    int       `json:"pid"`
-	AppPID int       `json:"app_pid,omitempty"` // as seen by the stream host's own pid namespace
-	State  SeatState `json:"state"`
-	Seat   Seat      `json:"seat"`
+	Nonce string `json:"nonce"`
+	PID   int    `json:"pid"` // of the keeper
+	// AppPID and InitPID are the app's main process and the cell's first process, as
+	// the node sees them.
+	AppPID  int       `json:"app_pid,omitempty"`
+	InitPID int       `json:"init_pid,omitempty"`
+	State   SeatState `json:"state"`
+	Seat    Seat      `json:"seat"`
 }
 
 // StreamHostEvent becomes a Nomad task event.
@@ -208,4 +247,15 @@ type Fingerprint struct {
 	Problems []string `json:"problems,omitempty"`
 	// Notes say what could be better, each with what to do. Seats run.
 	Notes []string `json:"notes,omitempty"`
+}
+
+// CellFingerprint is what "seat-keeper fingerprint" prints, one JSON object: what this
+// node has for cells. The driver's own fingerprint is made of it too.
+type CellFingerprint struct {
+	Version string `json:"version"` // of the keeper
+	// Landlock is the version of the kernel's interface; 0 if there is none to use.
+	Landlock int `json:"landlock"`
+	// NoInternet says why no job can have the network "internet" here, and what to do;
+	// empty if jobs can.
+	NoInternet string `json:"no_internet,omitempty"`
 }

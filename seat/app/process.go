@@ -3,83 +3,43 @@ package app
 import (
 	"errors"
 	"fmt"
-	"log/slog"
-	"os"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nearcast/nearcast/seat/cell"
 )
 
-// killTimeout is how long the parent process has to end everything on request,
-// before it is killed itself.
+// killTimeout is how long the cell has to end the app on request, before the cell
+// itself is ended.
 const killTimeout = 3 * time.Second
 
-// Process is a running app with all its descendants. Its methods are safe for
+// Process is a running app with all its processes. Its methods are safe for
 // concurrent use.
 type Process struct {
-	log     *slog.Logger
-	parent  int // pid of the parent process
-	isolate bool
-	conn    *os.File
-	started chan message // the parent process's first message
-
-	done chan struct{}
-
-	mu      sync.Mutex
-	ended   bool
-	pid     int
-	next    int
-	waiting map[int]chan message
-	exit    message
+	cell    *cell.Client
+	process *cell.Process
 }
 
 // PID is the app's process id as this process sees it. It is 0 if the app ended
 // before its id could be read.
-func (p *Process) PID() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.pid
-}
+func (p *Process) PID() int { return p.process.PID }
 
-// Pids lists the app and its descendants, as this process sees them.
-func (p *Process) Pids() []int {
-	select {
-	case <-p.done:
-		return nil
-	default:
-		stats := descendants(p.parent)
-		pids := make([]int, len(stats))
-		for i, stat := range stats {
-			pids[i] = stat.PID
-		}
-		return pids
-	}
-}
+// InitPID is the process id of the cell's first process.
+func (p *Process) InitPID() int { return p.cell.Init() }
 
-// CPU is the processor time of the app and its living descendants, including
-// the children that they reaped.
-func (p *Process) CPU() (sum time.Duration) {
-	select {
-	case <-p.done:
-		return 0
-	default:
-	}
-	for _, stat := range descendants(p.parent) {
-		sum += cpuTime(stat)
-	}
-	return sum
-}
+// CPU is the processor time of the app's living processes, including the children
+// that they waited for.
+func (p *Process) CPU() time.Duration { return p.cell.CPU() }
 
-// Done is closed when the app and all its descendants are gone.
-func (p *Process) Done() <-chan struct{} { return p.done }
+// Done is closed when the app and all its processes are gone.
+func (p *Process) Done() <-chan struct{} { return p.process.Done() }
 
 // Exit returns the app's exit code, or the number of the signal that ended it. It
 // is known once Done is closed.
 func (p *Process) Exit() (code, signal int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.exit.ExitCode, p.exit.Signal
+	r := p.process.Result()
+	return r.ExitCode, r.Signal
 }
 
 // Signal sends the named signal ("SIGHUP") to the app's main process.
@@ -88,16 +48,15 @@ func (p *Process) Signal(name string) error {
 	if sig == 0 {
 		return fmt.Errorf("unknown signal %q: give a name such as SIGHUP", name)
 	}
-	if err := p.ask(message{Op: opSignal, Signal: int(sig)}); err != nil {
+	if err := p.process.Signal(int(sig), false); err != nil {
 		return fmt.Errorf("send %s: %w", name, err)
 	}
 	return nil
 }
 
-// Freeze stops the app and its descendants: they keep their memory and use no
-// processor time.
+// Freeze stops the app's processes: they keep their memory and use no processor time.
 func (p *Process) Freeze() error {
-	if err := p.ask(message{Op: opFreeze}); err != nil {
+	if err := p.cell.Freeze(); err != nil {
 		return fmt.Errorf("freeze the app: %w", err)
 	}
 	return nil
@@ -105,7 +64,7 @@ func (p *Process) Freeze() error {
 
 // Thaw lets a frozen app run again.
 func (p *Process) Thaw() error {
-	if err := p.ask(message{Op: opThaw}); err != nil {
+	if err := p.cell.Thaw(); err != nil {
 		return fmt.Errorf("thaw the app: %w", err)
 	}
 	return nil
@@ -125,29 +84,19 @@ func (p *Process) Stop(signal string, timeout time.Duration) error {
 		problem = fmt.Errorf("unknown signal %q: sent SIGTERM instead", signal)
 		sig = unix.SIGTERM
 	}
-	err := p.ask(message{Op: opThaw})
+	err := p.cell.Thaw()
 	if err == nil {
-		err = p.ask(message{Op: opStop, Signal: int(sig)})
+		err = p.process.Signal(int(sig), true)
 	}
-	if errors.Is(err, os.ErrProcessDone) {
-		<-p.done
-		return problem
-	}
-	if err != nil {
-		p.log.Warn("stop the app", "error", err)
+	if errors.Is(err, cell.ErrEnded) {
+		err = nil
 	}
 	if p.waitDone(timeout) {
 		return problem
 	}
-	p.mu.Lock()
-	if !p.ended {
-		p.send(message{Op: opKill})
-	}
-	p.mu.Unlock()
-	if !p.waitDone(killTimeout) {
-		p.log.Warn("the app's parent process did not end in time; killing it")
-		unix.Kill(p.parent, unix.SIGKILL)
-		<-p.done
+	if killErr := p.cell.Kill(); !p.waitDone(killTimeout) {
+		p.cell.Close()
+		return errors.Join(problem, fmt.Errorf("the app did not end, and the cell was ended: %w", errors.Join(err, killErr)))
 	}
 	return problem
 }
@@ -156,7 +105,7 @@ func (p *Process) waitDone(d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
-	case <-p.done:
+	case <-p.Done():
 		return true
 	case <-t.C:
 		return false

@@ -67,6 +67,10 @@ type Hold struct {
 	keys  []string
 }
 
+// Use is the file whose lock keeps the files in the cache, for another process: they
+// stay as long as one process has it open. It is nil where nothing is held.
+func (h *Hold) Use() *os.File { return h.use }
+
 // Close lets the cache evict the files when it needs space.
 func (h *Hold) Close() error {
 	if h.use == nil {

@@ -1,22 +1,17 @@
 // Package display is the screen of one seat: an X server that only the seat can
 // use, and the window manager that its application needs. The server is Xvfb,
-// which renders OpenGL in software, or Xorg with the driver of a GPU.
+// which renders OpenGL in software, or Xorg with the driver of a GPU (xserver).
 //
-//	d, err := display.Start(ctx, display.Config{Width: 1280, Height: 720, AuthDir: dir})
+//	d, err := display.Start(ctx, display.Config{Width: 1280, Height: 720, Runner: cell})
 //	… start the application with d.Env() …
 //	err = d.WaitWindow(ctx) // there is a picture to stream
 //	…
 //	d.Close()
 //
-// The server listens on a Unix socket in the file system: an isolated application
-// is in another network namespace and does not see abstract sockets. A client must
-// know the cookie that Start writes to a file in Config.AuthDir; there is no other
-// access. Xvfb runs as the application's user. Xorg runs as the user of this
-// process, which is root where there is a GPU, and keeps its files in Config.Dir,
-// out of the application's reach.
-//
-// The server, its lock and its socket are gone when Close returns, and also after
-// the process that started it was killed.
+// The server listens on a Unix socket in the file system of the seat's cell. A client
+// must know the cookie; there is no other access. This process connects by the cell,
+// never by a path that the application could have changed, and trusts nothing that the
+// server sends (x11).
 //
 // The window manager gives the application's main window the whole screen, and
 // keeps the keyboard where a person expects it.
@@ -27,50 +22,56 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
-	"path/filepath"
 	"strconv"
 	"sync"
-	"syscall"
 
 	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/seat/cell"
 	"github.com/nearcast/nearcast/seat/display/x11"
+	"github.com/nearcast/nearcast/seat/display/xserver"
 )
-
-// errServerDied says that the display server ended by itself.
-var errServerDied = errors.New("display server died")
-
-// maxSide is the largest width or height of a screen in pixels.
-const maxSide = 16384
 
 // Config describes the screen to make.
 type Config struct {
 	// Width and Height are in pixels. Drivers of Xorg have minimum sizes: dummy
 	// needs 128 lines.
 	Width, Height int
-	// Server is the X server; the zero value is Xvfb.
-	Server wire.XServer
-	// Dir is where Xorg finds its configuration and cookie, and writes its log
-	// (LogFile). Only the user of this process should be able to reach it.
-	Dir string
-	// AuthDir is where the cookie file is written. Only the application's user
-	// should be able to reach it.
-	AuthDir string
-	// Credential is the application's user: it owns the cookie file, and Xvfb
-	// runs as it. Nil is the user of this process.
-	Credential *syscall.Credential
+	// Runner runs the server, and the application later.
+	Runner cell.Runner
+	// Running is a server that the keeper runs. Otherwise Start starts one: Server,
+	// whose zero value is Xvfb, with its files in Dir.
+	Running *Running
+	Server  wire.XServer
+	Dir     string
 	// Log gets the lines that the server prints, at debug level. Nil is slog.Default().
 	Log *slog.Logger
 }
 
+// Running is an X server that the keeper runs.
+type Running struct {
+	cell.MadeDisplay
+	// Ended gives the reason when it has ended.
+	Ended <-chan string
+}
+
+// server is the X server of a display.
+type server interface {
+	Name() string // for operators: "Xvfb", "Xorg nvidia"
+	Number() int
+	PID() int
+	Done() <-chan struct{}
+	Err() error
+	Close() error
+}
+
 // Display is a running display server. Its methods are safe for concurrent use.
 type Display struct {
-	cfg       Config
-	log       *slog.Logger
-	srv       *server
-	wm        *manager
-	authority string
-	files     []string // that Close removes
+	cfg    Config
+	srv    server
+	wm     *manager
+	cookie x11.Cookie
 
 	closeOnce sync.Once
 }
@@ -78,39 +79,36 @@ type Display struct {
 // Start starts a server and its window manager. The context bounds the start
 // only; the server runs until Close.
 func Start(ctx context.Context, cfg Config) (*Display, error) {
-	if cfg.Width < 1 || cfg.Height < 1 || cfg.Width > maxSide || cfg.Height > maxSide {
-		return nil, fmt.Errorf("display size %dx%d: each side must be 1 to %d pixels", cfg.Width, cfg.Height, maxSide)
-	}
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	var err error
-	if cfg.Server, err = Choose(cfg.Server); err != nil {
-		return nil, err
+	d := &Display{cfg: cfg}
+	if cfg.Running != nil {
+		d.cookie = cfg.Running.Cookie
+		d.srv = newRunning(cfg.Running)
+	} else {
+		d.cookie = x11.NewCookie()
 	}
-	d := &Display{cfg: cfg, log: cfg.Log, authority: filepath.Join(cfg.AuthDir, "Xauthority")}
-
-	uid, gid := os.Getuid(), os.Getgid()
-	if c := cfg.Credential; c != nil {
-		uid, gid = int(c.Uid), int(c.Gid)
+	if err := cfg.Runner.WriteFile(d.Authority(), x11.Authority(d.cookie)); err != nil {
+		d.Close()
+		return nil, fmt.Errorf("write the display's cookie: %w", err)
 	}
-	cookie := x11.NewCookie()
-	if err := x11.WriteAuthority(d.authority, cookie, uid, gid); err != nil {
-		return nil, err
-	}
-	d.files = append(d.files, d.authority)
-	authority := d.authority
-	if cfg.Server.Server == wire.ServerXorg {
-		if authority, err = d.writeXorgFiles(cookie); err != nil {
-			d.removeFiles()
+	if d.srv == nil {
+		chosen, err := xserver.Choose(cfg.Server)
+		if err != nil {
 			return nil, err
 		}
+		started, err := xserver.Start(ctx, xserver.Config{
+			Width: cfg.Width, Height: cfg.Height, Server: chosen, Cookie: d.cookie,
+			Runner: cfg.Runner, Dir: cfg.Dir, Log: cfg.Log,
+		})
+		if err != nil {
+			return nil, err
+		}
+		d.srv = started
 	}
-	if d.srv, err = startServer(ctx, cfg, authority); err != nil {
-		d.removeFiles()
-		return nil, err
-	}
-	if d.wm, err = startManager(d.Name(), d.authority, cfg.Log); err != nil {
+	var err error
+	if d.wm, err = startManager(d.Dial, d.cookie, cfg.Log); err != nil {
 		d.Close()
 		return nil, fmt.Errorf("start window manager: %w", err)
 	}
@@ -123,42 +121,36 @@ func Start(ctx context.Context, cfg Config) (*Display, error) {
 }
 
 // Name is the display's name: ":7".
-func (d *Display) Name() string { return ":" + strconv.Itoa(d.srv.number) }
+func (d *Display) Name() string { return ":" + strconv.Itoa(d.srv.Number()) }
 
-// Authority is the path of the cookie file.
-func (d *Display) Authority() string { return d.authority }
+// Dial opens a connection for a client, which must know Cookie.
+func (d *Display) Dial() (*net.UnixConn, error) {
+	return d.cfg.Runner.Dial(x11.Socket(d.srv.Number()))
+}
+
+// Cookie is the secret of the clients.
+func (d *Display) Cookie() x11.Cookie { return d.cookie }
+
+// Authority is the path of the cookie file, as the application sees it.
+func (d *Display) Authority() string { return xserver.AuthorityPath(d.cfg.Runner) }
 
 // Env is what a client of the display must have in its environment: DISPLAY and
 // XAUTHORITY.
 func (d *Display) Env() []string {
-	return []string{"DISPLAY=" + d.Name(), "XAUTHORITY=" + d.authority}
+	return []string{"DISPLAY=" + d.Name(), "XAUTHORITY=" + d.Authority()}
 }
 
 // Server names the kind of server for operators: "Xvfb", "Xorg nvidia".
-func (d *Display) Server() string {
-	if d.cfg.Server.Server == wire.ServerXorg {
-		return d.srv.name + " " + d.cfg.Server.Driver
-	}
-	return d.srv.name
-}
-
-// Devices are patterns of the device files that a client must be able to open
-// to render on the GPU as the server does; none with Xvfb.
-func (d *Display) Devices() []string {
-	if d.cfg.Server.Server == wire.ServerXorg {
-		return []string{"/dev/nvidia*", "/dev/dri/renderD*"}
-	}
-	return nil
-}
+func (d *Display) Server() string { return d.srv.Name() }
 
 // PID is the server's process id.
-func (d *Display) PID() int { return d.srv.pid }
+func (d *Display) PID() int { return d.srv.PID() }
 
 // Done is closed when the server has ended.
-func (d *Display) Done() <-chan struct{} { return d.srv.done }
+func (d *Display) Done() <-chan struct{} { return d.srv.Done() }
 
 // Err says why the server ended; nil while it runs and after Close.
-func (d *Display) Err() error { return d.srv.err() }
+func (d *Display) Err() error { return d.srv.Err() }
 
 // WaitWindow returns when the application's main window can be seen and has the
 // keyboard. It covers the whole screen, unless it has one size only: then it is
@@ -167,35 +159,77 @@ func (d *Display) WaitWindow(ctx context.Context) error {
 	select {
 	case <-d.wm.shown:
 		return nil
-	case <-d.srv.done:
-		if err := d.srv.err(); err != nil {
+	case <-d.srv.Done():
+		if err := d.srv.Err(); err != nil {
 			return err
 		}
 		return fmt.Errorf("wait for a window: %w", os.ErrClosed)
 	case <-d.wm.done:
+		if err := d.wm.display.Err(); err != nil {
+			return fmt.Errorf("wait for a window: the window manager lost its connection to the display: %w", err)
+		}
 		return errors.New("wait for a window: the window manager lost its connection to the display")
 	case <-ctx.Done():
 		return fmt.Errorf("wait for a window: %w", ctx.Err())
 	}
 }
 
-// Close ends the server and removes its lock, socket and cookie files.
+// Close ends the server, where Start started it, and the window manager.
 func (d *Display) Close() error {
+	var err error
 	d.closeOnce.Do(func() {
 		if d.wm != nil {
 			d.wm.close()
 		}
-		d.srv.stop()
+		if d.srv != nil {
+			err = d.srv.Close()
+		}
 		if d.wm != nil {
 			<-d.wm.done // its connection ends with the server at the latest
 		}
-		d.removeFiles()
 	})
-	return nil
+	return err
 }
 
-func (d *Display) removeFiles() {
-	for _, file := range d.files {
-		os.Remove(file)
-	}
+// running is a server that the keeper runs, and ends after the cell.
+type running struct {
+	made cell.MadeDisplay
+	done chan struct{}
+	stop chan struct{}
+	once sync.Once
+
+	mu    sync.Mutex
+	cause error
+}
+
+func newRunning(r *Running) *running {
+	s := &running{made: r.MadeDisplay, done: make(chan struct{}), stop: make(chan struct{})}
+	go func() {
+		defer close(s.done)
+		select {
+		case why := <-r.Ended:
+			s.mu.Lock()
+			s.cause = fmt.Errorf("%w: %s", xserver.ErrDied, why)
+			s.mu.Unlock()
+		case <-s.stop:
+		}
+	}()
+	return s
+}
+
+func (s *running) Name() string          { return s.made.Name }
+func (s *running) Number() int           { return s.made.Number }
+func (s *running) PID() int              { return s.made.PID }
+func (s *running) Done() <-chan struct{} { return s.done }
+
+func (s *running) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cause
+}
+
+func (s *running) Close() error {
+	s.once.Do(func() { close(s.stop) })
+	<-s.done
+	return nil
 }

@@ -8,30 +8,25 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/seat/cell"
 	"github.com/nearcast/nearcast/seat/display/x11"
+	"github.com/nearcast/nearcast/seat/display/xserver"
 )
 
 func TestEntryNeedsTheCookie(t *testing.T) { testkit.EachDisplay(t, entryNeedsTheCookie) }
 
 func entryNeedsTheCookie(t *testing.T, server wire.XServer) {
 	d := start(t, server)
-	if conn, err := x11.Dial(d.Name(), ""); err == nil {
-		conn.Close()
-		t.Fatal("a client without the cookie could connect")
-	}
-	wrong := filepath.Join(t.TempDir(), "auth")
-	if err := x11.WriteAuthority(wrong, x11.NewCookie(), os.Getuid(), os.Getgid()); err != nil {
-		t.Fatal(err)
-	}
-	if conn, err := x11.Dial(d.Name(), wrong); err == nil {
-		conn.Close()
-		t.Fatal("a client with a wrong cookie could connect")
+	for name, cookie := range map[string]x11.Cookie{"no": {}, "a wrong": x11.NewCookie()} {
+		if conn, err := x11.Dial(d.Dial, cookie); err == nil {
+			conn.Close()
+			t.Fatalf("a client with %s cookie could connect", name)
+		}
 	}
 	info, err := os.Stat(d.Authority())
 	if err != nil {
@@ -39,45 +34,6 @@ func entryNeedsTheCookie(t *testing.T, server wire.XServer) {
 	}
 	if info.Mode().Perm() != 0o600 {
 		t.Errorf("cookie file has mode %v", info.Mode())
-	}
-}
-
-func TestRunsAsAnotherUser(t *testing.T) { testkit.EachDisplay(t, runsAsAnotherUser) }
-
-func runsAsAnotherUser(t *testing.T, server wire.XServer) {
-	if os.Getuid() != 0 {
-		t.Skip("needs root")
-	}
-	dir := t.TempDir()
-	for p := dir; p != "/tmp" && p != "/"; p = filepath.Dir(p) {
-		os.Chmod(p, 0o755)
-	}
-	d, err := Start(within(t), Config{Width: 320, Height: 200, AuthDir: dir, Dir: t.TempDir(), Server: server, Credential: &syscall.Credential{Uid: 65534, Gid: 65534}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.PID()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := "Uid:\t65534\t65534\t65534"
-	if server.Server == wire.ServerXorg {
-		want = "Uid:\t0\t0\t0" // the GPU and the console need root
-	}
-	if !strings.Contains(string(status), want) {
-		t.Errorf("the server runs as another user:\n%s", status)
-	}
-	info, err := os.Stat(d.Authority())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if uid := info.Sys().(*syscall.Stat_t).Uid; uid != 65534 {
-		t.Errorf("user %d owns the cookie file", uid)
-	}
-	env, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", d.PID()))
-	if strings.Contains(string(env), "HOME=") {
-		t.Errorf("the server has our environment: %q", env)
 	}
 }
 
@@ -93,7 +49,7 @@ func severalAtOnce(t *testing.T, server wire.XServer) {
 	for range n {
 		dir := t.TempDir()
 		go func() {
-			d, err := Start(within(t), Config{Width: leastWidth, Height: leastHeight, Server: server, AuthDir: dir, Dir: dir})
+			d, err := Start(within(t), Config{Width: leastWidth, Height: leastHeight, Server: server, Runner: cell.Local{Dir: dir}, Dir: dir})
 			results <- result{d, err}
 		}()
 	}
@@ -117,9 +73,9 @@ func TestCloseLeavesNothing(t *testing.T) { testkit.EachDisplay(t, closeLeavesNo
 func closeLeavesNothing(t *testing.T, server wire.XServer) {
 	d := start(t, server)
 	n, _ := x11.Number(d.Name())
-	files := []string{x11.Socket(n), d.Authority()}
+	files := []string{x11.Socket(n)}
 	if server.Server == wire.ServerXorg {
-		files = append(files, filepath.Join(d.cfg.Dir, configFile), filepath.Join(d.cfg.Dir, authorityFile))
+		files = append(files, filepath.Join(d.cfg.Dir, "xorg.conf"), filepath.Join(d.cfg.Dir, "xorg.auth"))
 	}
 	for _, f := range files {
 		if _, err := os.Lstat(f); err != nil {
@@ -149,7 +105,7 @@ func serverDies(t *testing.T, server wire.XServer) {
 	syscall.Kill(d.PID(), syscall.SIGKILL)
 	err := d.WaitWindow(within(t))
 	<-d.Done()
-	if !errors.Is(d.Err(), errServerDied) {
+	if !errors.Is(d.Err(), xserver.ErrDied) {
 		t.Errorf("Err: %v", d.Err())
 	}
 	if err == nil {
@@ -194,7 +150,7 @@ func killedParentLeavesNothing(t *testing.T, server wire.XServer) {
 }
 
 func startAndWait(dir, choice string) {
-	cfg := Config{Width: leastWidth, Height: leastHeight, AuthDir: dir, Dir: dir}
+	cfg := Config{Width: leastWidth, Height: leastHeight, Runner: cell.Local{Dir: dir}, Dir: dir}
 	err := json.Unmarshal([]byte(choice), &cfg.Server)
 	var d *Display
 	if err == nil {
@@ -212,17 +168,17 @@ func startAndWait(dir, choice string) {
 
 func TestBadConfig(t *testing.T) {
 	for _, c := range []Config{{}, {Width: -1, Height: 5}, {Width: 100000, Height: 100}} {
-		c.AuthDir = t.TempDir()
+		c.Runner = cell.Local{Dir: t.TempDir()}
 		if d, err := Start(within(t), c); err == nil {
 			d.Close()
 			t.Errorf("%dx%d was accepted", c.Width, c.Height)
 		}
 	}
-	if d, err := Start(within(t), Config{Width: 64, Height: 64, AuthDir: "/nonexistent"}); err == nil {
+	if d, err := Start(within(t), Config{Width: 64, Height: 64, Runner: cell.Local{Dir: "/nonexistent"}}); err == nil {
 		d.Close()
-		t.Error("a missing AuthDir was accepted")
+		t.Error("a missing directory was accepted")
 	}
-	if d, err := Start(within(t), Config{Width: 640, Height: 360, AuthDir: t.TempDir(), Server: testkit.Xorg(t)}); err == nil {
+	if d, err := Start(within(t), Config{Width: 640, Height: 360, Runner: cell.Local{Dir: t.TempDir()}, Server: testkit.Xorg(t)}); err == nil {
 		d.Close()
 		t.Error("Xorg without a directory was accepted")
 	}

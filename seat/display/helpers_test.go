@@ -13,10 +13,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jezek/xgb"
 	"github.com/jezek/xgb/xproto"
 
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/seat/cell"
 )
 
 const (
@@ -44,7 +46,7 @@ func start(t *testing.T, server wire.XServer) *Display {
 
 func startSize(t testing.TB, server wire.XServer, width, height int) *Display {
 	t.Helper()
-	d, err := Start(within(t), Config{Width: width, Height: height, Server: server, AuthDir: t.TempDir(), Dir: t.TempDir()})
+	d, err := Start(within(t), Config{Width: width, Height: height, Server: server, Runner: cell.Local{Dir: t.TempDir()}, Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,6 +69,18 @@ func runClient(t *testing.T, d *Display, name string, args ...string) *bufio.Sca
 	}
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
 	return bufio.NewScanner(out)
+}
+
+// dialApp connects as an application does: by the environment, without a guard.
+func dialApp(t *testing.T, d *Display) *xgb.Conn {
+	t.Helper()
+	t.Setenv("XAUTHORITY", d.Authority())
+	conn, err := xgb.NewConnDisplay(d.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	return conn
 }
 
 type event struct {
@@ -117,7 +131,9 @@ func waitPicture(t *testing.T, d *Display, what string, ok func(image.Image) boo
 // screenshot is the picture on the screen now.
 func screenshot(t *testing.T, d *Display) image.Image {
 	t.Helper()
-	r, err := xproto.GetImage(d.wm.conn, xproto.ImageFormatZPixmap, xproto.Drawable(d.wm.root),
+	conn := dialApp(t, d)
+	defer conn.Close()
+	r, err := xproto.GetImage(conn, xproto.ImageFormatZPixmap, xproto.Drawable(d.wm.root),
 		0, 0, d.wm.width, d.wm.height, 0xffffffff).Reply()
 	if err != nil {
 		t.Fatalf("get image: %v", err)

@@ -103,28 +103,40 @@ func (m *manager) message(e xproto.ClientMessageEvent) {
 		default: // toggle
 			c.fullscreen = !c.fullscreen
 		}
-		c.dialog = !c.fullscreen && m.isDialog(c.win)
+		m.setRole(c)
 		m.setState(c)
 		m.place(c)
-		if !c.dialog && c.mapped {
+		if c.main && c.mapped {
 			m.show()
 		}
 	}
 }
 
-// isDialog reports whether a window keeps its size.
-func (m *manager) isDialog(w xproto.Window) bool {
+// role reports whether a window keeps its size, and whether it can be the app's main
+// window. A dialog that belongs to no other window can: it is all that the app shows.
+func (m *manager) role(w xproto.Window) (dialog, main bool) {
 	a := &m.atoms
+	transient := m.transient(w)
 	for _, t := range m.property(w, a.netWMWindowType) { // the application's first choice first
 		switch xproto.Atom(t) {
 		case a.netWMWindowTypeNormal:
-			return m.transient(w)
-		case a.netWMWindowTypeDialog, a.netWMWindowTypeUtility, a.netWMWindowTypeToolbar,
+			return transient, !transient
+		case a.netWMWindowTypeDialog:
+			return true, !transient
+		case a.netWMWindowTypeUtility, a.netWMWindowTypeToolbar,
 			a.netWMWindowTypeMenu, a.netWMWindowTypeSplash, a.netWMWindowTypeNotification:
-			return true
+			return true, false
 		}
 	}
-	return m.transient(w)
+	return transient, !transient
+}
+
+// setRole reads the role of a window. One that fills the screen is a main window.
+func (m *manager) setRole(c *client) {
+	c.dialog, c.main = false, true
+	if !c.fullscreen {
+		c.dialog, c.main = m.role(c.win)
+	}
 }
 
 // transient reports whether a window belongs to another one. The root window does

@@ -1,6 +1,7 @@
 package display
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -18,7 +19,8 @@ import (
 //     that says that it has one size only is centred instead: it would draw into
 //     a corner of a larger one;
 //   - a dialog (transient, or of a type such as dialog, splash or utility) keeps
-//     its size and is centred;
+//     its size and is centred. One of type dialog that belongs to no other window
+//     counts as a main window too;
 //   - the window that appeared last is on top and has the keyboard. When it goes,
 //     the one before gets the keyboard back. A click gives the keyboard to the
 //     window that was clicked;
@@ -33,17 +35,19 @@ import (
 //
 // All its state belongs to the goroutine that reads events.
 type manager struct {
-	log    *slog.Logger
-	conn   *xgb.Conn
-	root   xproto.Window
-	check  xproto.Window
-	width  uint16
-	height uint16
-	atoms  atoms
+	log     *slog.Logger
+	display *x11.Client
+	conn    *xgb.Conn // of display
+	root    xproto.Window
+	check   xproto.Window
+	width   uint16
+	height  uint16
+	atoms   atoms
 
 	shown     chan struct{} // closed when there is a main window
 	shownOnce sync.Once
 	done      chan struct{} // closed when the display is lost
+	events    chan xgb.Event
 
 	clients []*client     // the last has the focus
 	over    xproto.Window // override-redirect window that was given the focus
@@ -53,6 +57,7 @@ type manager struct {
 type client struct {
 	win        xproto.Window
 	dialog     bool
+	main       bool // can be the app's main window
 	fixed      bool // has one size only, by its WM_NORMAL_HINTS
 	fullscreen bool
 	mapped     bool
@@ -65,20 +70,26 @@ type client struct {
 // keepsSize reports whether a window keeps its size and is centred.
 func (c *client) keepsSize() bool { return !c.fullscreen && (c.dialog || c.fixed) }
 
-func startManager(display, authority string, log *slog.Logger) (*manager, error) {
-	conn, err := x11.Dial(display, authority)
+// maxEvents is how many events may wait for the manager. One is some 100 bytes.
+const maxEvents = 1 << 13
+
+func startManager(dial x11.Dialer, cookie x11.Cookie, log *slog.Logger) (*manager, error) {
+	x, err := x11.Dial(dial, cookie)
 	if err != nil {
 		return nil, err
 	}
-	screen := xproto.Setup(conn).DefaultScreen(conn)
+	screen := xproto.Setup(x.Conn).DefaultScreen(x.Conn)
 	m := &manager{
-		log: log, conn: conn, root: screen.Root,
+		log: log, display: x, conn: x.Conn, root: screen.Root,
 		width: screen.WidthInPixels, height: screen.HeightInPixels,
-		shown: make(chan struct{}), done: make(chan struct{}),
+		shown: make(chan struct{}), done: make(chan struct{}), events: make(chan xgb.Event, maxEvents),
 	}
+	go m.receive()
 	if err := m.setUp(); err != nil {
-		conn.Close()
-		return nil, err
+		m.close()
+		for range m.events {
+		}
+		return nil, errors.Join(err, x.Err())
 	}
 	go m.run()
 	return m, nil
@@ -133,9 +144,11 @@ func (m *manager) arrow() (xproto.Cursor, error) {
 		0, 0, 0, 0xffff, 0xffff, 0xffff).Check()
 }
 
-// run handles events until the connection ends.
-func (m *manager) run() {
-	defer close(m.done)
+// receive takes events from the library as they come, until the connection ends.
+// The library reads no reply while it has an event that it cannot hand over, and
+// run may wait for a reply.
+func (m *manager) receive() {
+	defer close(m.events)
 	for {
 		ev, err := m.conn.WaitForEvent()
 		if ev == nil && err == nil {
@@ -146,6 +159,18 @@ func (m *manager) run() {
 			m.log.Debug("window manager request failed", "error", err)
 			continue
 		}
+		select {
+		case m.events <- ev:
+		default:
+			m.display.HangUp(fmt.Errorf("the display sent more than %d events at a time", maxEvents))
+		}
+	}
+}
+
+// run handles events until the connection ends.
+func (m *manager) run() {
+	defer close(m.done)
+	for ev := range m.events {
 		m.handle(ev)
 	}
 }
@@ -160,7 +185,7 @@ func (m *manager) handle(ev xgb.Event) {
 		if c := m.find(e.Window); c != nil {
 			c.mapped = true
 			m.focus(c)
-			if !c.dialog {
+			if c.main {
 				m.show()
 			}
 		} else if e.OverrideRedirect {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
-	"github.com/nearcast/nearcast/seat/display/x11"
 )
 
 func TestWindowGetsScreenAndFocus(t *testing.T) { testkit.EachDisplay(t, windowGetsScreenAndFocus) }
@@ -76,15 +75,46 @@ func dialogIsCentredAndReturnsFocus(t *testing.T, server wire.XServer) {
 	next(t, out, "focus_in")
 }
 
+// A program that shows nothing but a dialog, such as zenity, is ready when that is there.
+// A splash screen says that the program still loads.
+func TestDialogAlone(t *testing.T) { testkit.EachDisplay(t, dialogAlone) }
+
+func dialogAlone(t *testing.T, server wire.XServer) {
+	d := start(t, server)
+	conn := dialApp(t, d)
+	a := d.wm.atoms
+	open := func(kind xproto.Atom) xproto.Window {
+		win, err := xproto.NewWindowId(conn)
+		testkit.Must(t, err)
+		xproto.CreateWindow(conn, 24, win, d.wm.root, 0, 0, 200, 100, 0, xproto.WindowClassInputOutput, 0, 0, nil)
+		xproto.ChangeProperty(conn, xproto.PropModeReplace, win, a.netWMWindowType, xproto.AtomAtom, 32, 1, le32(uint32(kind)))
+		xproto.MapWindow(conn, win)
+		testkit.Until(t, "the window is there", func() bool {
+			r, err := xproto.GetProperty(conn, false, d.wm.root, a.netActiveWindow, xproto.AtomWindow, 0, 1).Reply()
+			return err == nil && string(r.Value) == string(le32(uint32(win)))
+		})
+		return win
+	}
+	open(a.netWMWindowTypeSplash)
+	select {
+	case <-d.wm.shown:
+		t.Error("a splash screen counts as the main window")
+	default:
+	}
+	dialog := open(a.netWMWindowTypeDialog)
+	testkit.Must(t, d.WaitWindow(within(t)))
+	g, err := xproto.GetGeometry(conn, xproto.Drawable(dialog)).Reply()
+	testkit.Must(t, err)
+	if g.Width != 200 || g.Height != 100 || g.X != (testWidth-200)/2 || g.Y != (testHeight-100)/2 {
+		t.Errorf("dialog is %dx%d at %d,%d", g.Width, g.Height, g.X, g.Y)
+	}
+}
+
 func TestFullscreenIsGranted(t *testing.T) { testkit.EachDisplay(t, fullscreenIsGranted) }
 
 func fullscreenIsGranted(t *testing.T, server wire.XServer) {
 	d := start(t, server)
-	conn, err := x11.Dial(d.Name(), d.Authority())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	conn := dialApp(t, d)
 	win, err := xproto.NewWindowId(conn)
 	if err != nil {
 		t.Fatal(err)
@@ -118,11 +148,7 @@ func TestFixedSizeIsCentred(t *testing.T) { testkit.EachDisplay(t, fixedSizeIsCe
 
 func fixedSizeIsCentred(t *testing.T, server wire.XServer) {
 	d := start(t, server)
-	conn, err := x11.Dial(d.Name(), d.Authority())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	conn := dialApp(t, d)
 	win, err := xproto.NewWindowId(conn)
 	if err != nil {
 		t.Fatal(err)
@@ -162,11 +188,7 @@ func TestOverrideRedirectFullScreenIsFocused(t *testing.T) {
 
 func overrideRedirectFullScreenIsFocused(t *testing.T, server wire.XServer) {
 	d := start(t, server)
-	conn, err := x11.Dial(d.Name(), d.Authority())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	conn := dialApp(t, d)
 	win, err := xproto.NewWindowId(conn)
 	if err != nil {
 		t.Fatal(err)

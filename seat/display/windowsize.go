@@ -6,17 +6,24 @@ import (
 	"github.com/jezek/xgb/xproto"
 )
 
+// maxClients bounds the windows under management. More are shown, and left alone.
+const maxClients = 1000
+
 // manage handles a window that asks to be mapped.
 func (m *manager) manage(w xproto.Window) {
 	c := m.find(w)
 	if c == nil {
+		if len(m.clients) >= maxClients {
+			xproto.MapWindow(m.conn, w)
+			return
+		}
 		c = &client{win: w}
 		// Below those that are mapped: it gets the focus with MapNotify.
 		m.clients = slices.Insert(m.clients, 0, c)
 		xproto.ChangeWindowAttributes(m.conn, w, xproto.CwEventMask, []uint32{xproto.EventMaskPropertyChange})
 	}
 	c.fullscreen = slices.Contains(m.property(w, m.atoms.netWMState), uint32(m.atoms.netWMStateFullscreen))
-	c.dialog = !c.fullscreen && m.isDialog(w)
+	m.setRole(c)
 	m.readHints(c)
 	m.readSize(c)
 	m.place(c)

@@ -1,16 +1,18 @@
 // Package sound runs a PulseAudio server for one seat. The app plays into a null
 // sink, and a capture of Source reads what it plays.
 //
-//	s, err := sound.Start(ctx, sound.Config{Dir: filepath.Join(seatDir, "sound")})
+//	s, err := sound.Start(ctx, sound.Config{Runner: cell})
 //	…                        // start the app with s.Env()
 //	capture.StartAudio(ctx, capture.AudioConfig{PulseServer: s.Server(), Cookie: s.Cookie(), Source: sound.Source})
 //	…
 //	s.Close()
 //
-// Only the server's user and root can connect: the socket lies in a directory
-// that no other user can enter. The server loads only the sink and the socket. So
-// it needs no D-Bus, no session and no home directory, and leaves nothing outside
-// Config.Dir. It dies with the process that started it.
+// The server runs beside the app, as the app's user and in its cell. It loads only the
+// sink and the socket; then it loads no module for anybody. A client must know its
+// cookie. It needs no D-Bus, no session and no home directory.
+//
+// This process reaches the socket and the cookie by descriptors that were made before
+// the app started, not by paths, which the app could change.
 //
 // If Start returns ErrNotInstalled, a seat can run without sound.
 package sound
@@ -21,16 +23,17 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/nearcast/nearcast/seat/cell"
 )
 
 var (
@@ -49,23 +52,22 @@ const (
 // startTimeout bounds the start, in addition to the context.
 const startTimeout = 5 * time.Second
 
-// Config says where the server runs, and as which user.
+// Config says where the server runs.
 type Config struct {
-	// Dir holds socket and state. Start makes it, Close removes it. The server's
-	// user must be able to reach it. Its path has at most 90 bytes, because the
-	// path of a Unix socket is limited.
-	Dir string
-	// Credential is the user of server and app; nil is the user of this process.
-	Credential *syscall.Credential
-	Log        *slog.Logger // nil is slog.Default()
+	// Runner runs the server. Socket and state are in its Runtime directory, whose
+	// path has at most 90 bytes, because the path of a Unix socket is limited.
+	Runner cell.Runner
+	Log    *slog.Logger // nil is slog.Default()
 }
 
 // Server is one running sound server.
 type Server struct {
-	cfg  Config
-	log  *slog.Logger
-	cmd  *exec.Cmd
-	done chan struct{}
+	dir     string // as the app sees it
+	log     *slog.Logger
+	process *cell.Process
+	done    chan struct{}
+	socket  *os.File // made with O_PATH
+	cookie  *os.File
 
 	mu     sync.Mutex
 	closed bool
@@ -82,107 +84,103 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, ErrNotInstalled
 	}
-	if !filepath.IsAbs(cfg.Dir) || len(cfg.Dir) > 90 {
-		return nil, fmt.Errorf("sound directory %q must be an absolute path of at most 90 bytes", cfg.Dir)
+	dir := cfg.Runner.Runtime()
+	if !filepath.IsAbs(dir) || len(dir) > 90 {
+		return nil, fmt.Errorf("sound directory %q must be an absolute path of at most 90 bytes", dir)
 	}
-	s := &Server{cfg: cfg, log: cfg.Log, done: make(chan struct{})}
-	if err := s.prepare(); err != nil {
-		os.RemoveAll(cfg.Dir)
-		return nil, err
-	}
-	s.cmd = s.command(program)
-	started := make(chan error)
-	go s.run(started)
-	if err := <-started; err != nil {
-		os.RemoveAll(cfg.Dir)
-		return nil, fmt.Errorf("start pulseaudio: %w", err)
-	}
-	if err := s.wait(ctx); err != nil {
+	s := &Server{dir: dir, log: cfg.Log, done: make(chan struct{})}
+	if err := s.start(ctx, cfg.Runner, program); err != nil {
 		s.Close()
 		return nil, err
 	}
 	return s, nil
 }
 
-func (s *Server) socket() string { return filepath.Join(s.cfg.Dir, "native") }
+func (s *Server) socketPath() string { return filepath.Join(s.dir, "pulse.sock") }
+func (s *Server) cookiePath() string { return filepath.Join(s.dir, "pulse.cookie") }
 
-// Cookie is the client cookie file, for capture.
-func (s *Server) Cookie() string { return filepath.Join(s.cfg.Dir, "cookie") }
-
-// prepare makes the directory, in place of what a killed stream host left.
-func (s *Server) prepare() error {
-	if err := os.RemoveAll(s.cfg.Dir); err != nil {
-		return fmt.Errorf("clear sound directory: %w", err)
+func (s *Server) start(ctx context.Context, runner cell.Runner, program string) error {
+	secret := make([]byte, 256)
+	rand.Read(secret)
+	var err error
+	if s.cookie, err = cell.MemoryFile("cookie", secret); err != nil {
+		return err
 	}
-	if err := os.Mkdir(s.cfg.Dir, 0o700); err != nil {
-		return fmt.Errorf("make sound directory: %w", err)
-	}
-	// Without it, clients would make a cookie in the user's home.
-	cookie := make([]byte, 256)
-	rand.Read(cookie)
-	if err := os.WriteFile(s.Cookie(), cookie, 0o600); err != nil {
+	if err := runner.WriteFile(s.cookiePath(), secret); err != nil {
 		return fmt.Errorf("write sound cookie: %w", err)
 	}
-	if c := s.cfg.Credential; c != nil {
-		for _, path := range []string{s.Cookie(), s.cfg.Dir} {
-			if err := os.Chown(path, int(c.Uid), int(c.Gid)); err != nil {
-				return fmt.Errorf("give sound directory to its user: %w", err)
-			}
-		}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("make pipe: %w", err)
+	}
+	s.process, err = runner.Start(ctx, s.program(program), nil, nil, w)
+	w.Close()
+	if err != nil {
+		r.Close()
+		return fmt.Errorf("start pulseaudio: %w", err)
+	}
+	go s.run(r)
+	if err := s.wait(ctx, runner); err != nil {
+		return err
+	}
+	if s.socket, err = runner.Open(s.socketPath()); err != nil {
+		return fmt.Errorf("open the sound server's socket: %w", err)
 	}
 	return nil
 }
 
-func (s *Server) command(program string) *exec.Cmd {
-	cmd := exec.Command(program, "-n", "--daemonize=no", "--use-pid-file=no", "--system=no", "--fail=yes",
-		"--exit-idle-time=-1", "--high-priority=no", "--realtime=no", "--disallow-module-loading=no",
-		// The sound goes through the socket: shared memory could outlive a killed
-		// server, and an isolated app cannot use it.
-		"--disable-shm=yes", "--log-target=stderr", "--log-level=error",
-		"--load=module-null-sink sink_name="+sink+" rate=48000 channels=2 format=s16le",
-		// The mode of the directory excludes other users. Root, which captures, can enter.
-		"--load=module-native-protocol-unix auth-anonymous=1 auth-cookie-enabled=0 socket="+s.socket())
-	cmd.Env = []string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + s.cfg.Dir, "LANG=C.UTF-8",
-		"XDG_RUNTIME_DIR=" + s.cfg.Dir, "XDG_CONFIG_HOME=" + s.cfg.Dir,
-		"PULSE_RUNTIME_PATH=" + s.cfg.Dir, "PULSE_STATE_PATH=" + s.cfg.Dir, "PULSE_COOKIE=" + s.Cookie(),
+func (s *Server) program(path string) cell.Program {
+	return cell.Program{
+		Name: "sound", Path: path, Dir: s.dir,
+		Args: []string{path, "-n", "--daemonize=no", "--use-pid-file=no", "--system=no", "--fail=yes",
+			"--exit-idle-time=-1", "--high-priority=no", "--realtime=no",
+			// After the modules below. Without it a client could load a module that is a
+			// library of its own, or one that listens on a network.
+			"--disallow-module-loading=" + yesUnless("sound-modules"), "--disallow-exit=yes",
+			// The sound goes through the socket: capture is in another cell than the app.
+			"--disable-shm=yes", "--log-target=stderr", "--log-level=error",
+			"--load=module-null-sink sink_name=" + sink + " rate=48000 channels=2 format=s16le",
+			"--load=module-native-protocol-unix auth-anonymous=0 auth-cookie-enabled=1 auth-cookie=" + s.cookiePath() + " socket=" + s.socketPath()},
+		Env: []string{
+			"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "LANG=C.UTF-8",
+			"XDG_RUNTIME_DIR=" + s.dir, "XDG_CONFIG_HOME=" + s.dir,
+			"PULSE_RUNTIME_PATH=" + filepath.Join(s.dir, "pulse"), "PULSE_STATE_PATH=" + filepath.Join(s.dir, "pulse"), "PULSE_COOKIE=" + s.cookiePath(),
+		},
 	}
-	cmd.Dir = s.cfg.Dir
-	cmd.Stderr = &logWriter{log: s.log}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Credential: s.cfg.Credential}
-	return cmd
 }
 
-// run starts the server and waits for its end, on one thread: the kernel kills
-// the server when the thread that started it ends, not only when the process ends.
-func (s *Server) run(started chan<- error) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	if err := s.cmd.Start(); err != nil {
-		started <- err
-		return
+// yesUnless is a value of an option that is a defence.
+func yesUnless(defence string) string {
+	if cell.Without(defence) {
+		return "no"
 	}
-	started <- nil
-	err := s.cmd.Wait()
+	return "yes"
+}
+
+// run logs what the server prints and waits for its end.
+func (s *Server) run(printed *os.File) {
+	go func() { // until the server and its children have ended
+		defer printed.Close()
+		io.Copy(&logWriter{log: s.log}, printed)
+	}()
+	<-s.process.Done()
+	result := s.process.Result()
 	s.mu.Lock()
 	if !s.closed {
-		s.err = ErrServerDied
-		if err != nil {
-			s.err = fmt.Errorf("%w: %w", ErrServerDied, err)
-		}
+		s.err = fmt.Errorf("%w: exit status %d, signal %d", ErrServerDied, result.ExitCode, result.Signal)
 	}
 	s.mu.Unlock()
 	close(s.done)
 }
 
 // wait returns when the server accepts connections.
-func (s *Server) wait(ctx context.Context) error {
+func (s *Server) wait(ctx context.Context, runner cell.Runner) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if conn, err := net.Dial("unix", s.socket()); err == nil {
+		if conn, err := runner.Dial(s.socketPath()); err == nil {
 			return conn.Close()
 		}
 		select {
@@ -197,14 +195,17 @@ func (s *Server) wait(ctx context.Context) error {
 
 // Env is the environment with which the app finds the server.
 func (s *Server) Env() []string {
-	return []string{"PULSE_SERVER=" + s.Server(), "PULSE_COOKIE=" + s.Cookie(), "PULSE_SINK=" + sink}
+	return []string{"PULSE_SERVER=unix:" + s.socketPath(), "PULSE_COOKIE=" + s.cookiePath(), "PULSE_SINK=" + sink}
 }
 
-// Server is the address for capture: "unix:/…/native".
-func (s *Server) Server() string { return "unix:" + s.socket() }
+// Server is the address for a capture by this process: "unix:/proc/self/fd/9".
+func (s *Server) Server() string { return fmt.Sprintf("unix:/proc/self/fd/%d", s.socket.Fd()) }
+
+// Cookie is the client cookie file, for a capture by this process.
+func (s *Server) Cookie() string { return fmt.Sprintf("/proc/self/fd/%d", s.cookie.Fd()) }
 
 // PID is the server's process id.
-func (s *Server) PID() int { return s.cmd.Process.Pid }
+func (s *Server) PID() int { return s.process.PID }
 
 // Done is closed when the server has ended.
 func (s *Server) Done() <-chan struct{} { return s.done }
@@ -219,28 +220,34 @@ func (s *Server) Err() error {
 // closeTimeout is how long the server has to end after SIGTERM.
 const closeTimeout = 2 * time.Second
 
-// Close ends the server and removes its directory.
+// Close ends the server.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
-	select {
-	case <-s.done:
-	default:
-		s.cmd.Process.Signal(syscall.SIGTERM)
+	defer func() {
+		for _, f := range []*os.File{s.socket, s.cookie} {
+			if f != nil {
+				f.Close()
+			}
+		}
+	}()
+	if s.process == nil {
+		return nil
+	}
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+		if err := s.process.Signal(int(sig), false); err != nil {
+			return fmt.Errorf("end the sound server: %w", err)
+		}
 		timeout := time.NewTimer(closeTimeout)
-		defer timeout.Stop()
 		select {
 		case <-s.done:
+			timeout.Stop()
+			return nil
 		case <-timeout.C:
-			s.cmd.Process.Kill()
-			<-s.done
 		}
 	}
-	if err := os.RemoveAll(s.cfg.Dir); err != nil {
-		return fmt.Errorf("remove sound directory: %w", err)
-	}
-	return nil
+	return errors.New("end the sound server: it still runs after SIGKILL")
 }
 
 // Version returns the installed server's version, or ErrNotInstalled.

@@ -11,19 +11,15 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/nearcast/nearcast/seat/cell"
 )
 
-func start(t *testing.T, cred *syscall.Credential) (*Server, string) {
+func start(t *testing.T) *Server {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "sound")
-	if cred != nil { // its user must be able to reach it
-		for d := filepath.Dir(dir); d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
-			os.Chmod(d, 0o755)
-		}
-	}
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
-	s, err := Start(ctx, Config{Dir: dir, Credential: cred})
+	s, err := Start(ctx, Config{Runner: cell.Local{Dir: t.TempDir()}})
 	if errors.Is(err, ErrNotInstalled) {
 		t.Skip(err)
 	}
@@ -31,13 +27,13 @@ func start(t *testing.T, cred *syscall.Credential) (*Server, string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	return s, dir
+	return s
 }
 
 func gone(pid int) bool { return syscall.Kill(pid, 0) == syscall.ESRCH }
 
 // play plays a short tone, as an app does. It fails if the client wrote to its home.
-func play(t *testing.T, s *Server, cred *syscall.Credential) {
+func play(t *testing.T, s *Server) {
 	t.Helper()
 	if _, err := exec.LookPath("gst-launch-1.0"); err != nil {
 		s.Close() // before tests check what is left
@@ -48,7 +44,6 @@ func play(t *testing.T, s *Server, cred *syscall.Credential) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "gst-launch-1.0", "-q", "audiotestsrc", "num-buffers=20", "!", "pulsesink")
 	cmd.Env = append(s.Env(), "PATH="+os.Getenv("PATH"), "HOME="+home)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: cred}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("play: %v\n%s", err, out)
 	}
@@ -59,8 +54,8 @@ func play(t *testing.T, s *Server, cred *syscall.Credential) {
 
 func TestPlay(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	s, dir := start(t, nil)
-	play(t, s, nil)
+	s := start(t)
+	play(t, s)
 	pid := s.PID()
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -68,29 +63,13 @@ func TestPlay(t *testing.T) {
 	if !gone(pid) {
 		t.Error("the server outlives Close")
 	}
-	if _, err := os.Stat(dir); !os.IsNotExist(err) {
-		t.Errorf("Close left the directory: %v", err)
-	}
 	if s.Err() != nil {
 		t.Errorf("Err after Close: %v", s.Err())
 	}
 }
 
-func TestPlayAsAnotherUser(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
-	cred := &syscall.Credential{Uid: 65534, Gid: 65534}
-	s, dir := start(t, cred)
-	play(t, s, cred)
-	info, err := os.Stat(dir)
-	if err != nil || info.Mode().Perm() != 0o700 || info.Sys().(*syscall.Stat_t).Uid != cred.Uid {
-		t.Errorf("directory is %v, err %v", info.Mode(), err)
-	}
-}
-
 func TestServerDies(t *testing.T) {
-	s, _ := start(t, nil)
+	s := start(t)
 	if err := syscall.Kill(s.PID(), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -104,21 +83,9 @@ func TestServerDies(t *testing.T) {
 	}
 }
 
-func TestStartAfterKilledServer(t *testing.T) {
-	s, dir := start(t, nil)
-	syscall.Kill(s.PID(), syscall.SIGKILL)
-	<-s.Done()
-	again, err := Start(t.Context(), Config{Dir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer again.Close()
-	play(t, again, nil)
-}
-
 func TestNotInstalled(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
-	if _, err := Start(t.Context(), Config{Dir: filepath.Join(t.TempDir(), "s")}); !errors.Is(err, ErrNotInstalled) {
+	if _, err := Start(t.Context(), Config{Runner: cell.Local{Dir: t.TempDir()}}); !errors.Is(err, ErrNotInstalled) {
 		t.Errorf("Start: %v", err)
 	}
 	if _, err := Version(t.Context()); !errors.Is(err, ErrNotInstalled) {
@@ -127,11 +94,11 @@ func TestNotInstalled(t *testing.T) {
 }
 
 func TestBadDirectory(t *testing.T) {
-	if _, err := Start(t.Context(), Config{Dir: "relative"}); err == nil {
+	if _, err := Start(t.Context(), Config{Runner: cell.Local{Dir: "relative"}}); err == nil {
 		t.Error("a relative directory was accepted")
 	}
 	missing := filepath.Join(t.TempDir(), "no", "such")
-	if _, err := Start(t.Context(), Config{Dir: missing}); err == nil {
-		t.Error("a directory with a missing parent was accepted")
+	if _, err := Start(t.Context(), Config{Runner: cell.Local{Dir: missing}}); err == nil {
+		t.Error("a missing directory was accepted")
 	}
 }

@@ -1,0 +1,305 @@
+package cellroot
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/seat/cell"
+)
+
+func (b *builder) showNode() error {
+	for _, path := range b.ReadOnly {
+		if err := b.show(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// etc are the files of /etc that programs need. Everything else there may be a secret
+// of the node.
+var etc = []string{
+	// Libraries, languages and time.
+	"ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "locale.alias", "locale.conf", "default/locale",
+	"localtime", "timezone", "os-release", "lsb-release", "debian_version", "machine-id",
+	// Name services, without the names of the node's accounts.
+	"nsswitch.conf", "host.conf", "gai.conf", "services", "protocols", "networks",
+	// Certificates of authorities.
+	"ssl/certs", "ssl/openssl.cnf", "ca-certificates", "ca-certificates.conf", "pki/ca-trust", "pki/tls/certs", "crypto-policies",
+	// Pictures, sound and input.
+	"fonts", "X11", "xdg", "glvnd", "vulkan", "OpenCL", "egl", "drirc", "vdpau_wrapper.cfg", "nvidia",
+	"alsa", "asound.conf", "pulse", "openal", "gtk-2.0", "gtk-3.0", "gtk-4.0", "libva.conf",
+	// Programs and their runtimes.
+	"profile", "bash.bashrc", "inputrc", "terminfo", "mime.types", "mailcap", "magic", "magic.mime",
+	"chromium", "chromium.d", "opt/chrome", "python3", "python3.11", "python3.12", "perl", "java", "mono", "wine", "dconf", "papersize",
+}
+
+// makeEtc shows what programs need of /etc, and writes what must not be the node's.
+func (b *builder) makeEtc() error {
+	if err := os.MkdirAll(b.at("/etc"), 0o755); err != nil {
+		return err
+	}
+	for _, name := range etc {
+		if err := b.show("/etc/" + name); err != nil {
+			return err
+		}
+	}
+	shell := "/bin/sh"
+	files := map[string]string{
+		"passwd": fmt.Sprintf("root:x:0:0:root:/root:/usr/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n%s:x:%d:%d::%s:%s\n",
+			User, b.id.UID, b.id.GID, Home(), shell),
+		"group": fmt.Sprintf("root:x:0:\nnogroup:x:65534:\n%s:x:%d:\n", User, b.id.GID),
+		"mtab":  "",
+	}
+	if b.HostNetwork {
+		for _, name := range []string{"hosts", "resolv.conf"} {
+			text, err := os.ReadFile("/etc/" + name)
+			if err != nil && !errors.Is(err, os.ErrNotExist) {
+				return err
+			}
+			files[name] = string(text)
+		}
+	} else {
+		files["hosts"] = "127.0.0.1 localhost seat\n::1 localhost seat\n"
+		files["resolv.conf"] = b.ResolvConf
+	}
+	files["hostname"] = "seat\n"
+	for name, text := range files {
+		if err := writeNew(b.at("/etc/"+name), text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeNew makes a file. What is there stays: the operator has shown a file of the node,
+// which may be a link to another one.
+func writeNew(path, text string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if errors.Is(err, os.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Close())
+}
+
+// User is how the cell's /etc/passwd names the seat's user.
+const User = "seat"
+
+// devices of every cell. They have no state that a program could change.
+var devices = []string{"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"}
+
+func (b *builder) makeDev() error {
+	if cell.Without("devices") {
+		return bind("/dev", b.at("/dev"), 0)
+	}
+	for _, path := range append(devices[:len(devices):len(devices)], b.Devices...) {
+		info, err := os.Stat(path)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		at, err := b.mountPoint(path, info.IsDir())
+		if err != nil {
+			return err
+		}
+		// Not read-only, as that would forbid to write to the device.
+		if err := bind(path, at, unix.MOUNT_ATTR_NOEXEC); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(b.at("/dev/pts"), 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount("devpts", b.at("/dev/pts"), "devpts", unix.MS_NOSUID|unix.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620,max=256"); err != nil {
+		return fmt.Errorf("mount /dev/pts: %w", err)
+	}
+	if err := os.Mkdir(b.at("/dev/mqueue"), 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount("mqueue", b.at("/dev/mqueue"), "mqueue", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		return fmt.Errorf("mount /dev/mqueue: %w", err)
+	}
+	return errors.Join(
+		os.Symlink("pts/ptmx", b.at("/dev/ptmx")),
+		os.Symlink("/proc/self/fd", b.at("/dev/fd")),
+		os.Symlink("/proc/self/fd/0", b.at("/dev/stdin")),
+		os.Symlink("/proc/self/fd/1", b.at("/dev/stdout")),
+		os.Symlink("/proc/self/fd/2", b.at("/dev/stderr")),
+	)
+}
+
+// kernelFiles of /proc tell about the whole node.
+var kernelFiles = []string{"/proc/kcore", "/proc/keys", "/proc/key-users", "/proc/timer_list", "/proc/sched_debug", "/proc/kallsyms"}
+
+func (b *builder) mountKernel() error {
+	for _, dir := range []string{"/proc", "/sys"} {
+		if err := os.Mkdir(b.at(dir), 0o755); err != nil {
+			return err
+		}
+	}
+	const flags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+	if err := unix.Mount("proc", b.at("/proc"), "proc", flags, ""); err != nil {
+		return fmt.Errorf("mount /proc: %w", err)
+	}
+	// A new one shows the network interfaces of the cell, not of the node.
+	sys := uintptr(flags | unix.MS_RDONLY)
+	if cell.Without("sys") {
+		sys = flags
+	}
+	if err := unix.Mount("sysfs", b.at("/sys"), "sysfs", sys, ""); err != nil {
+		return fmt.Errorf("mount /sys: %w", err)
+	}
+	if cell.Without("proc") {
+		return nil
+	}
+	for _, path := range kernelFiles {
+		if err := b.cover(path); err != nil {
+			return err
+		}
+	}
+	return bind("/proc/sys", b.at("/proc/sys"), readOnly|unix.MOUNT_ATTR_NOEXEC)
+}
+
+// hide covers directories of the node. What must be seen below them comes later.
+func (b *builder) hide() error {
+	for _, path := range b.Hide {
+		if err := b.cover(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// showTask shows the task's directory. What the app writes there goes to the writable
+// file system.
+func (b *builder) showTask() error {
+	upper, work := filepath.Join(b.scratch, "task"), filepath.Join(b.scratch, "task.work")
+	if err := errors.Join(b.makeDir(upper, 0o755, true), b.makeDir(work, 0o700, false)); err != nil {
+		return err
+	}
+	// The directories in which Nomad lets a task write.
+	for _, name := range []string{"local", "tmp"} {
+		if info, err := os.Lstat(filepath.Join(b.TaskDir, name)); err == nil && info.IsDir() {
+			if err := b.makeDir(filepath.Join(upper, name), 0o755, true); err != nil {
+				return err
+			}
+		}
+	}
+	at, err := b.mountPoint(b.TaskDir, true)
+	if err != nil {
+		return err
+	}
+	if err := overlay(b.TaskDir, upper, work, at); err != nil {
+		return err
+	}
+	// An overlay does not show the file systems that are mounted in its lower part,
+	// such as Nomad's directory for secrets.
+	mounts, err := mountsBelow(b.TaskDir)
+	if err != nil {
+		return err
+	}
+	for _, path := range mounts {
+		at, err := b.mountPoint(path, true)
+		if err != nil {
+			return err
+		}
+		if err := bind(path, at, readOnly); err != nil {
+			return err
+		}
+	}
+	// Nomad's API for this task. An app must not manage the site.
+	if err := b.cover(filepath.Join(b.TaskDir, "secrets", "api.sock")); err != nil {
+		return err
+	}
+	if b.SharedDir == "" {
+		return nil
+	}
+	if err := b.show(b.SharedDir); err != nil {
+		return err
+	}
+	return b.cover(filepath.Join(b.SharedDir, "logs"))
+}
+
+// overlay mounts lower with what is written going to upper. The paths go by descriptors,
+// because in the options of an overlay some characters have a meaning.
+func overlay(lower, upper, work, target string) error {
+	var options []string
+	for _, part := range []struct{ option, path string }{{"lowerdir", lower}, {"upperdir", upper}, {"workdir", work}} {
+		fd, err := unix.Open(part.path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("open %s: %w", part.path, err)
+		}
+		defer unix.Close(fd)
+		options = append(options, fmt.Sprintf("%s=/proc/self/fd/%d", part.option, fd))
+	}
+	if err := unix.Mount("overlay", target, "overlay", unix.MS_NOSUID|unix.MS_NODEV, strings.Join(options, ",")); err != nil {
+		return fmt.Errorf("mount an overlay on the task directory: %w", err)
+	}
+	return nil
+}
+
+func (b *builder) showVolumes() error {
+	for _, m := range b.Mounts {
+		if !filepath.IsAbs(m.Task) {
+			return problem("mount %s on %s: the path in the task must be absolute", m.Node, m.Task)
+		}
+		info, err := os.Stat(m.Node)
+		at := ""
+		if err == nil {
+			at, err = b.mountPoint(m.Task, info.IsDir())
+		}
+		attributes := uint64(unix.MOUNT_ATTR_NODEV)
+		if m.ReadOnly {
+			attributes = readOnly
+		}
+		if err == nil {
+			err = bind(m.Node, at, attributes)
+		}
+		if err != nil {
+			return problem("mount %s on %s: %v", m.Node, m.Task, err)
+		}
+	}
+	return nil
+}
+
+// showCommand adds the command's file, if the cell would not have it.
+func (b *builder) showCommand() error {
+	path := filepath.Clean(b.Command)
+	if !filepath.IsAbs(path) || below(path, b.TaskDir) {
+		return nil
+	}
+	seen := b.ReadOnly
+	for _, m := range b.Mounts {
+		seen = append(seen[:len(seen):len(seen)], m.Task)
+	}
+	for _, dir := range seen {
+		if below(path, dir) {
+			return nil
+		}
+	}
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() {
+		return nil // to look for it later gives the better error
+	}
+	at, err := b.mountPoint(path, false)
+	if err != nil {
+		return err
+	}
+	return bind(path, at, readOnly)
+}
+
+func problem(format string, args ...any) error {
+	return wire.End{Reason: wire.ReasonError, Code: wire.CodeConfig, Detail: fmt.Sprintf(format, args...)}
+}

@@ -1,0 +1,80 @@
+package keeper
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nearcast/nearcast/seat/cell"
+	"github.com/nearcast/nearcast/seat/cell/privilege"
+)
+
+// fetchCapabilities are what a root process needs to write into the task's directory
+// and the node's cache, which may be another user's.
+var fetchCapabilities = []int{unix.CAP_CHOWN, unix.CAP_DAC_OVERRIDE, unix.CAP_FOWNER}
+
+// fetch runs the process that fetches the app's files, and passes its progress on.
+func (k *keeper) fetch() error {
+	conn, theirs, err := cell.Pair()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	defer theirs.Close()
+	spec, err := os.Open(k.specPath())
+	if err != nil {
+		return fmt.Errorf("read spec: %w", err)
+	}
+	defer spec.Close()
+	cmd := exec.Command(k.spec.StreamHost, cell.FetchArg)
+	cmd.Dir = "/"
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.ExtraFiles = []*os.File{theirs, nil, spec} // cell.KeeperFD, -, SpecFD
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	fetcher, err := start(cmd, func() error {
+		if err := privilege.NoNew(); err != nil || !k.root {
+			return err
+		}
+		return privilege.Keep(fetchCapabilities...)
+	})
+	if err != nil {
+		return fmt.Errorf("start to fetch content: %w", err)
+	}
+	theirs.Close()
+	defer func() {
+		fetcher.kill()
+		<-fetcher.done
+	}()
+	for {
+		var n cell.Notice
+		files, err := conn.Receive(&n)
+		if err != nil {
+			return fmt.Errorf("the process that fetches content ended: %w", err)
+		}
+		switch {
+		case n.Failed != nil:
+			closeAll(files)
+			return *n.Failed
+		case n.Answer != "":
+			if len(files) == 1 {
+				k.hold = files[0]
+				return nil
+			}
+			closeAll(files)
+			return nil
+		}
+		closeAll(files)
+		if err := k.conn.Send(n); err != nil {
+			return err // the stream host has ended
+		}
+	}
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
+}

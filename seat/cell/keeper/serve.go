@@ -1,0 +1,65 @@
+package keeper
+
+import (
+	"os"
+
+	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/seat/cell"
+)
+
+// serve carries out the requests of the stream host until it ends. Each of them counts
+// once: a stream host that was taken over must not use up the node.
+func (k *keeper) serve(makeCell bool) {
+	fetched, given, reported := false, false, false
+	for {
+		var r cell.Request
+		files, err := k.conn.Receive(&r)
+		for _, f := range files {
+			f.Close()
+		}
+		if err != nil {
+			return
+		}
+		answer := cell.Notice{Answer: r.Op}
+		var pass []*os.File
+		switch {
+		case r.Op == cell.RequestContent && !fetched:
+			fetched = true
+			if err := k.fetch(); err != nil {
+				e := end(wire.CodeContentStore, err)
+				answer.Failed = &e
+			}
+		case r.Op == cell.RequestCell && !given:
+			given = true
+			if makeCell {
+				k.makeCell()
+			}
+			made := <-k.made
+			if made.err != nil {
+				e := end(wire.CodeConfig, made.err)
+				answer.Failed = &e
+				break
+			}
+			answer.Cell = &made.Made
+			pass = []*os.File{made.conn, made.stdout, made.stderr}
+		case r.Op == cell.RequestReport && !reported && r.Exit != nil:
+			reported = true
+			r.Exit.Nonce = k.spec.Nonce
+			if err := writeExit(k.spec.RunDir, *r.Exit); err != nil {
+				k.log.Error("report the end", "error", err)
+				e := end(wire.CodeConfig, err)
+				answer.Failed = &e
+			}
+		default:
+			e := end(wire.CodeConfig, failed(wire.CodeConfig, "the request %q is unknown, or was made before", r.Op))
+			answer.Failed = &e
+		}
+		err = k.conn.Send(answer, pass...)
+		for _, f := range pass {
+			f.Close()
+		}
+		if err != nil {
+			return
+		}
+	}
+}
