@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Writes the access control of a site: all policies, and how a job gets its token.
+# Writes the access control of a site: the apps' namespace, all policies, and how a job
+# gets its token.
 # Run it again after a change: it changes only what differs.
 #
 #   export CONSUL_HTTP_ADDR=… CONSUL_HTTP_TOKEN=… NOMAD_ADDR=… NOMAD_TOKEN=…   # management tokens
@@ -66,6 +67,9 @@ for job in router brain; do
   fi
   say "Consul binding rule for the job $job"
 done
+
+nomad namespace apply -json "$here/nomad/apps.namespace.json" >/dev/null
+say "Nomad namespace apps"
 
 for job in brain autoscaler; do
   nomad acl policy apply -namespace default -job "$job" -description "Nearcast" "nearcast-$job" "$here/nomad/$job.hcl" >/dev/null

@@ -24,6 +24,7 @@ variable "node_pool" {
 }
 
 job "neverball" {
+  namespace   = "apps"
   type        = "batch"
   datacenters = ["*"]
   node_pool   = var.node_pool

@@ -38,6 +38,7 @@ variable "node_pool" {
 }
 
 job "testapp" {
+  namespace   = "apps"
   type        = "batch"
   datacenters = ["*"]
   node_pool   = var.node_pool

@@ -6,6 +6,8 @@
 # To register an app is to run its job; there is no other catalogue. The job
 # itself starts nothing: it is parameterized, and the site's brain dispatches it
 # once for each seat. Every option of the task is in docs/DRIVER.md.
+#
+# Commands that name the job need the namespace: nomad job status -namespace=apps viewer
 
 variable "bucket" {
   type        = string
@@ -45,6 +47,8 @@ locals {
 }
 
 job "viewer" {
+  # Where publishers' jobs are. Nomad runs only the driver "stream" there.
+  namespace = "apps"
   # A seat serves one session and ends: a batch job, run anew for each.
   type        = "batch"
   datacenters = ["*"]

@@ -1,6 +1,8 @@
-# A publisher runs apps' jobs, and reads their versions and logs. The variables of the
-# platform are closed (nomad/jobs/router holds the ticket key), and so are nodes.
-namespace "default" {
+# A publisher runs apps' jobs, and reads their versions and logs. All of it is in the
+# namespace "apps": the platform's jobs and variables are in "default" (nomad/jobs/router
+# holds the ticket key), where this token can do nothing. It has no right to nodes, to
+# volumes, to variables, or to run commands in a seat.
+namespace "apps" {
   capabilities = [
     "list-jobs", "parse-job", "read-job", "plan-job", "register-job", "revert-job", "deregister-job",
     "read-logs", "alloc-lifecycle",

@@ -1,8 +1,9 @@
 // Package nomad implements brain.Nomad. It is the only part of the brain that
 // knows Nomad's API.
 //
-// An app is a job that is parameterized, has type batch, is not stopped, and whose
-// first task uses the stream driver. Its meta says how it is offered:
+// An app is a job in the apps' namespace that is parameterized, has type batch, is
+// not stopped, and whose first task uses the stream driver. Its meta says how it is
+// offered:
 //
 //	meta {
 //	  warm        = "2"    # idle seats to keep ready; default 0
@@ -17,11 +18,12 @@
 //
 // Watch reads Nomad's tables once and then follows its event stream:
 //
-//	client, err := nomad.Open(nomad.Config{Address: "127.0.0.1:4646"})
+//	client, err := nomad.Open(nomad.Config{Address: "127.0.0.1:4646", Namespace: "apps"})
 //	client.Watch(ctx, func(jobs brain.Jobs) { … }) // returns when ctx ends
 package nomad
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,15 +44,19 @@ const defaultMax = 100
 type Config struct {
 	Address string // host:port or a URL; empty means NOMAD_ADDR, else 127.0.0.1:4646
 	Token   string // empty means NOMAD_TOKEN
-	Log     *slog.Logger
+	// Namespace is where apps are. Empty means Nomad's default namespace, and not
+	// NOMAD_NAMESPACE, which in a brain's task is the brain's own.
+	Namespace string
+	Log       *slog.Logger
 }
 
 // Client is a brain.Nomad. Nomad's own environment variables (NOMAD_CACERT and
 // others) configure TLS.
 type Client struct {
-	api    *api.Client
-	log    *slog.Logger
-	driver string // "stream"; tests use another
+	api       *api.Client
+	namespace string
+	log       *slog.Logger
+	driver    string // "stream"; tests use another
 }
 
 // Open makes a Client. It does not connect yet.
@@ -65,6 +71,7 @@ func Open(cfg Config) (*Client, error) {
 	if cfg.Token != "" {
 		c.SecretID = cfg.Token
 	}
+	c.Namespace = cmp.Or(cfg.Namespace, api.DefaultNamespace)
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
@@ -72,7 +79,7 @@ func Open(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open nomad at %s: %w", c.Address, err)
 	}
-	return &Client{api: client, log: cfg.Log, driver: "stream"}, nil
+	return &Client{api: client, namespace: c.Namespace, log: cfg.Log, driver: "stream"}, nil
 }
 
 // Close closes idle connections.

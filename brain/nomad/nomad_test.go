@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/nomad/api"
 	"go.uber.org/goleak"
 
 	"github.com/nearcast/nearcast/brain"
@@ -62,7 +64,7 @@ func TestDisplay(t *testing.T) {
 }
 
 // agent runs a real Nomad, server and client.
-func agent(t *testing.T) (*Client, *testkit.Nomad) {
+func agent(t *testing.T, log io.Writer) (*Client, *testkit.Nomad) {
 	t.Helper()
 	n := testkit.NewNomad(t)
 	n.Start(`
@@ -72,7 +74,9 @@ client {
 plugin "raw_exec" {
   config { enabled = true }
 }`)
-	c, err := Open(Config{Address: n.Address, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	// In a brain's task Nomad sets this to the brain's namespace.
+	t.Setenv("NOMAD_NAMESPACE", "default")
+	c, err := Open(Config{Address: n.Address, Namespace: "apps", Log: slog.New(slog.NewTextHandler(io.MultiWriter(t.Output(), log), nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,13 +86,31 @@ plugin "raw_exec" {
 	return c, n
 }
 
-func run(t *testing.T, c *Client, hcl string) {
+// syncBuffer is a log that can be read while it is written.
+type syncBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+func run(t *testing.T, c *Client, namespace, hcl string) {
 	t.Helper()
 	j, err := c.api.Jobs().ParseHCL(hcl, true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := c.api.Jobs().Register(j, nil); err != nil {
+	if _, _, err := c.api.Jobs().Register(j, &api.WriteOptions{Namespace: namespace}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -121,7 +143,8 @@ func jobHCL(id, meta, script, extra string) string {
 }
 
 func TestAgainstNomad(t *testing.T) {
-	c, agent := agent(t)
+	log := &syncBuffer{}
+	c, agent := agent(t, log)
 	ctx, cancel := context.WithTimeout(t.Context(), 150*time.Second)
 	var (
 		mu   sync.Mutex
@@ -144,8 +167,19 @@ func TestAgainstNomad(t *testing.T) {
 		return last
 	}
 
-	run(t, c, jobHCL("viewer", `warm = "2"; max = "7"; title = "The viewer"`, "sleep 600", ""))
-	run(t, c, strings.Replace(jobHCL("tool", "", "true", ""), "parameterized {}", "", 1))
+	testkit.Until(t, "the log says that the namespace is missing", func() bool {
+		return strings.Contains(log.String(), `Nomad has no \"apps\": run acl/apply.sh`)
+	})
+	if _, err := c.api.Namespaces().Register(&api.Namespace{Name: "apps"}, nil); err != nil {
+		t.Fatal(err)
+	}
+
+	run(t, c, "apps", jobHCL("viewer", `warm = "2"; max = "7"; title = "The viewer"`, "sleep 600", ""))
+	run(t, c, "apps", strings.Replace(jobHCL("tool", "", "true", ""), "parameterized {}", "", 1))
+	// What is in another namespace is no app, and hides none of the same name.
+	for _, id := range []string{"viewer", "earlier"} {
+		run(t, c, "default", jobHCL(id, `max = "9"`, "true", ""))
+	}
 	testkit.Until(t, "the app is seen", func() bool { return see().Apps["viewer"].Max == 7 })
 	app := see().Apps["viewer"]
 	if app.Warm != 2 || app.Title != "The viewer" || len(see().Apps) != 1 {
@@ -176,7 +210,7 @@ func TestAgainstNomad(t *testing.T) {
 	}
 
 	// A changed job is a new version, and its children's ids tell it.
-	run(t, c, jobHCL("viewer", `warm = "x"; max = "3"`, "exit 7", ""))
+	run(t, c, "apps", jobHCL("viewer", `warm = "x"; max = "3"`, "exit 7", ""))
 	testkit.Until(t, "the new version is seen", func() bool { return see().Apps["viewer"].Version == app.Version+1 })
 	app = see().Apps["viewer"]
 	if app.Warm != 0 || app.Max != 3 || app.Title != "viewer" {
@@ -195,7 +229,7 @@ func TestAgainstNomad(t *testing.T) {
 	}
 
 	// No node can take it.
-	run(t, c, jobHCL("huge", "", "sleep 600", `constraint {
+	run(t, c, "apps", jobHCL("huge", "", "sleep 600", `constraint {
       attribute = "${node.class}"
       value = "gpu"
     }`))
@@ -209,6 +243,16 @@ func TestAgainstNomad(t *testing.T) {
 		return child.State == brain.ChildBlocked && strings.Contains(child.Why, "node.class")
 	})
 	t.Log(see().Children[stuck].Why)
+
+	// The end of its namesake in another namespace changes nothing for it.
+	if _, _, err := c.api.Jobs().Deregister("viewer", true, &api.WriteOptions{Namespace: "default"}); err != nil {
+		t.Fatal(err)
+	}
+	run(t, c, "apps", jobHCL("later", "", "true", ""))
+	testkit.Until(t, "a later event is seen", func() bool { return see().Apps["later"].ID != "" })
+	if app := see().Apps["viewer"]; app.Max != 3 || len(see().Apps) != 3 {
+		t.Errorf("apps %+v", see().Apps)
+	}
 
 	// A second watch reads the same from the tables.
 	other := make(chan brain.Jobs, 100)
@@ -235,12 +279,18 @@ func TestAgainstNomad(t *testing.T) {
 	if got := first.Children[stuck]; got.State != brain.ChildBlocked || got.Why == "" {
 		t.Errorf("second watch: %+v", got)
 	}
+	if len(first.Apps) != 3 {
+		t.Errorf("second watch: apps %+v", first.Apps)
+	}
 
 	// Nomad is killed and started again. The watch goes on.
 	agent.Kill()
 	agent.Restart()
 	testkit.Retry(testkit.Context(t, time.Minute), t, "nomad has a leader again", func() error { _, err := c.Live(ctx, "viewer"); return err })
 	testkit.Retry(testkit.Context(t, time.Minute), t, "nomad takes writes again", func() error { return c.Stop(ctx, ids[0]) })
+	testkit.Until(t, "everything is read again, and the log names the app of an earlier release", func() bool {
+		return strings.Contains(log.String(), "is in the namespace default") && strings.Contains(log.String(), "job=earlier")
+	})
 	testkit.Until(t, "stopped is drained", func() bool {
 		child := see().Children[ids[0]]
 		return child.State == brain.ChildDead && child.End != nil && child.End.Reason == wire.ReasonDrained

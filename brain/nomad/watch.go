@@ -22,9 +22,10 @@ const (
 // Watch implements brain.Nomad. It reads everything, then follows the event
 // stream, and starts again when the stream breaks.
 func (c *Client) Watch(ctx context.Context, fn func(brain.Jobs)) {
+	stray := misplaced{client: c, named: map[string]bool{}}
 	for failures := 0; ctx.Err() == nil; {
 		begin := time.Now()
-		err := c.follow(ctx, fn)
+		err := c.follow(ctx, fn, stray.look)
 		if ctx.Err() != nil {
 			return
 		}
@@ -49,10 +50,13 @@ func (c *Client) Watch(ctx context.Context, fn func(brain.Jobs)) {
 	}
 }
 
-// follow returns nil when resync is due.
-func (c *Client) follow(ctx context.Context, fn func(brain.Jobs)) error {
+// follow returns nil when resync is due. It calls read after it has read everything.
+func (c *Client) follow(ctx context.Context, fn func(brain.Jobs), read func(context.Context)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	if err := c.findNamespace(ctx); err != nil {
+		return err
+	}
 	// Open the stream before reading the tables, so that no change falls between.
 	q := query(ctx)
 	q.Params = map[string]string{"index": "0"}
@@ -66,6 +70,7 @@ func (c *Client) follow(ctx context.Context, fn func(brain.Jobs)) error {
 		return err
 	}
 	fn(m.jobs())
+	read(ctx)
 
 	quiet := time.AfterFunc(silence, func() { cancel(fmt.Errorf("nothing came for %s", silence)) })
 	defer quiet.Stop()

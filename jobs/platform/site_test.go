@@ -43,7 +43,7 @@ func newSite(t *testing.T) *site {
 	consul, agent := testkit.StartSecureConsul(t, management), testkit.NewNomad(t)
 	s := &site{t: t, ctx: testkit.Context(t, 5*time.Minute), dir: agent.Dir, agent: agent, management: management,
 		consulAddress: consul.Address, nomadAddress: agent.Address}
-	for name, pkg := range map[string]string{"nearcast": "cmd/nearcast", "stream-host": "cmd/stream-host", "testapp": "dev/testapp",
+	for name, pkg := range map[string]string{"nearcast": "cmd/nearcast", "seat-keeper": "cmd/seat-keeper", "stream-host": "cmd/stream-host", "testapp": "dev/testapp",
 		"plugins/nomad-driver-stream": "plugins/nomad-driver-stream"} {
 		testkit.Must(t, testkit.Build(s.ctx, pkg, s.path("bin/"+name)))
 	}

@@ -1,0 +1,54 @@
+package nomad
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"github.com/hashicorp/nomad/api"
+)
+
+// findNamespace reports that the apps' namespace is missing. Nomad itself says
+// nothing: it lists the jobs of a namespace that does not exist as none.
+func (c *Client) findNamespace(ctx context.Context) error {
+	_, _, err := c.api.Namespaces().Info(c.namespace, query(ctx))
+	switch {
+	case err == nil:
+		return nil
+	case status(err) == http.StatusNotFound:
+		return fmt.Errorf("find the apps' namespace: Nomad has no %q: run acl/apply.sh, which makes it, or name another (--namespace)", c.namespace)
+	case status(err) == http.StatusForbidden:
+		return fmt.Errorf("find the apps' namespace: the token has no rights in %q: run acl/apply.sh, which gives them: %w", c.namespace, err)
+	}
+	return fmt.Errorf("find the apps' namespace %s: %w", c.namespace, err)
+}
+
+// misplaced warns about apps in the namespace default, where earlier releases had
+// them: once for each job.
+type misplaced struct {
+	client *Client
+	named  map[string]bool // jobs that were warned about
+}
+
+func (m *misplaced) look(ctx context.Context) {
+	if m.client.namespace == api.DefaultNamespace {
+		return
+	}
+	q := query(ctx)
+	q.Namespace = api.DefaultNamespace
+	jobs, _, err := m.client.api.Jobs().List(q)
+	if err != nil {
+		m.client.log.Debug("cannot look for apps in the namespace default", "error", err)
+		return
+	}
+	for _, job := range jobs {
+		// The list does not tell the driver, and the right to read whole jobs would be
+		// one to read the platform's.
+		if !job.ParameterizedJob || job.ParentID != "" || job.Type != api.JobTypeBatch || job.Stop || m.named[job.ID] {
+			continue
+		}
+		m.named[job.ID] = true
+		m.client.log.Warn("a parameterized job is in the namespace default; if it is an app, stop it there and run its job in the apps' namespace",
+			"job", job.ID, "apps", m.client.namespace)
+	}
+}
