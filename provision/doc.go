@@ -29,6 +29,7 @@
 //
 //	/etc/consul.d/agent.hcl, server.hcl            Consul
 //	/etc/nomad.d/agent.hcl, server.hcl, client.hcl, stream.hcl   Nomad
+//	/etc/nearcast/firewall.nft                     what seats may reach, for nft
 //
 // A node has the files of its role. Apply removes the other ones.
 package provision

@@ -63,6 +63,7 @@ release "$release"
 if [ "$role" = stream ]; then
   stream_packages
   content_cache
+  firewall
   if [ "${NEARCAST_GPU:-no}" = yes ]; then gpu; fi
 fi
 if [ "$role" = edge ] && [ -n "${NEARCAST_TURN:-}" ]; then turn; fi

@@ -29,7 +29,7 @@ func release(t *testing.T, ctx context.Context) (dir, apps string) {
 	dir = t.TempDir()
 	bin, apps := filepath.Join(dir, "bin"), filepath.Join(dir, "apps")
 	for out, pkg := range map[string]string{
-		"bin/nearcast": "cmd/nearcast", "bin/plugins/nomad-driver-stream": "plugins/nomad-driver-stream", "bin/stream-host": "cmd/stream-host", "apps/testapp": "dev/testapp",
+		"bin/nearcast": "cmd/nearcast", "bin/plugins/nomad-driver-stream": "plugins/nomad-driver-stream", "bin/seat-keeper": "cmd/seat-keeper", "bin/stream-host": "cmd/stream-host", "apps/testapp": "dev/testapp",
 	} {
 		cmd := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(dir, out), "../"+pkg)
 		cmd.Env = os.Environ()
@@ -80,6 +80,7 @@ func TestBareMachines(t *testing.T) {
 		s.stage(role + " is installed again")
 	}
 	s.units()
+	s.firewall()
 	s.saves()
 	s.renews()
 	s.outlives()
@@ -128,6 +129,9 @@ NEARCAST_BACKUP_URL='file:///var/backups/nearcast'
 	}
 	if role == "server" {
 		refusals(s.t, m)
+	}
+	if role == "stream" {
+		m.netOfFirewall()
 	}
 	m.run("sh", "-c", "mkdir -p -m 700 /etc/nearcast/secrets && cp /run/secrets/* /etc/nearcast/secrets/")
 	if role == "edge" {

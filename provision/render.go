@@ -5,12 +5,15 @@ import (
 	"embed"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"text/template"
+
+	"github.com/nearcast/nearcast/internal/unixuser"
 )
 
 //go:embed templates/*.tmpl
@@ -35,10 +38,13 @@ type part struct {
 
 func consulDir(p Paths) string { return p.ConsulConfig }
 func nomadDir(p Paths) string  { return p.NomadConfig }
+func ourDir(p Paths) string    { return p.Firewall }
 
 var parts = []part{
 	{"consul/agent.hcl", true, consulDir, roles},
 	{"consul/server.hcl", true, consulDir, []Role{Server}},
+	// Before Nomad's, so that no seat starts without it.
+	{"nearcast/firewall.nft", false, ourDir, []Role{Stream}},
 	{"nomad/agent.hcl", false, nomadDir, roles},
 	{"nomad/server.hcl", false, nomadDir, []Role{Server}},
 	{"nomad/client.hcl", false, nomadDir, roles},
@@ -117,11 +123,18 @@ func execute(name string, v Values, s Secrets) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("render %s: %w", name, err)
 	}
+	apps, streamHosts := v.Stream.Users.Split()
+	http, err := netip.ParseAddr(v.HTTP)
+	if err != nil {
+		return nil, fmt.Errorf("render %s: %w", name, err)
+	}
 	var out bytes.Buffer
 	if err := t.Execute(&out, struct {
 		Values
-		Secret Secrets
-	}{v, s}); err != nil {
+		Secret            Secrets
+		Apps, StreamHosts unixuser.Range
+		HTTP6             bool
+	}{v, s, apps, streamHosts, http.Is6()}); err != nil {
 		return nil, fmt.Errorf("render %s: %w", name, err)
 	}
 	return out.Bytes(), nil

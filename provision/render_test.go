@@ -12,6 +12,7 @@ import (
 	"golang.org/x/mod/modfile"
 
 	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/internal/unixuser"
 	"github.com/nearcast/nearcast/provision"
 	"github.com/nearcast/nearcast/provision/secrets"
 )
@@ -82,6 +83,7 @@ func TestValidate(t *testing.T) {
 		`join_wan is "x"`:                  func(v *provision.Values) { v.JoinWAN = []string{"x"} },
 		`address is "::"`:                  func(v *provision.Values) { v.Address = "::" },
 		`stream.port_min, port_max`:        func(v *provision.Values) { v.Stream.PortMin = 30000 },
+		`stream.users: min is 33`:          func(v *provision.Values) { v.Stream.Users = unixuser.Range{Min: 33, Max: 5000} },
 		`stream.cache_size is "much"`:      func(v *provision.Values) { v.Stream.CacheSize = "much" },
 		`ports.nomad_rpc is 8500`:          func(v *provision.Values) { v.Ports.NomadRPC = 8500 },
 		`paths.cache is "cache"`:           func(v *provision.Values) { v.Paths.Cache = "cache" },
@@ -112,7 +114,7 @@ func TestRenderedIsRead(t *testing.T) {
 			v := valid(role)
 			root := t.TempDir()
 			v.ConsulGroup = "root"
-			v.Paths.ConsulConfig, v.Paths.NomadConfig = filepath.Join(root, "consul.d"), filepath.Join(root, "nomad.d")
+			v.Paths.ConsulConfig, v.Paths.NomadConfig, v.Paths.Firewall = filepath.Join(root, "consul.d"), filepath.Join(root, "nomad.d"), root
 			s := provision.Secrets{TicketKeys: "/keys.pem"}
 			if whole {
 				var err error

@@ -74,7 +74,7 @@ func (s *bareSite) outlives() {
 // works starts a new seat; the task must still run.
 func (s *bareSite) works() {
 	s.t.Helper()
-	_, said, _ := strings.Cut(s.must("nomad", "job", "dispatch", "-detach", "testapp"), "testapp/dispatch-")
+	_, said, _ := strings.Cut(s.must("nomad", "job", "dispatch", "-detach", "-namespace=apps", "testapp"), "testapp/dispatch-")
 	seat := "testapp/dispatch-" + strings.Fields(said + " ?")[0]
 	s.until("a seat and a task", func() error {
 		running := map[string]bool{}
@@ -99,7 +99,7 @@ type alloc struct {
 
 func (s *bareSite) allocs() (all []alloc) {
 	s.t.Helper()
-	if err := json.Unmarshal([]byte(s.must("nomad", "operator", "api", "/v1/allocations")), &all); err != nil {
+	if err := json.Unmarshal([]byte(s.must("nomad", "operator", "api", "/v1/allocations?namespace=*")), &all); err != nil {
 		s.t.Fatal(err)
 	}
 	return all
@@ -263,6 +263,7 @@ func (s *bareSite) reboots() {
 		m.sound()
 	}
 	s.until("access control is set up", func() error { return server.unit("nearcast-acl").is("active exited success") })
+	s.firewall()
 	s.works()
 	s.stage("all have rebooted, and work")
 }

@@ -148,6 +148,7 @@ func (s *bareSite) units() {
 		case "edge":
 			want["nearcast-drain.service"] = "active running success"
 		case "stream":
+			want["nearcast-firewall.service"], want["nearcast-firewall.timer"] = "inactive dead success", "active waiting success"
 			if have := m.run("findmnt", "-no", "FSTYPE,LABEL", "/var/cache/nearcast"); m.device != "" && strings.Join(strings.Fields(have), " ") != "ext4 nearcast-cache" {
 				s.t.Errorf("the cache is on %q", have)
 			}
@@ -156,7 +157,9 @@ func (s *bareSite) units() {
 			s.t.Errorf("%s has the units %v", role, have)
 		}
 		for name, state := range want {
-			if err := m.unit(name).is(state); err != nil {
+			if name == "nearcast-firewall.service" { // it may be running just now
+				s.until(name, func() error { return m.unit(name).is(state) })
+			} else if err := m.unit(name).is(state); err != nil {
 				s.t.Errorf("%s: %v", role, err)
 			}
 			wanted := strings.Contains(m.run("cat", "/etc/systemd/system/"+name), "WantedBy=")
@@ -171,6 +174,67 @@ func (s *bareSite) units() {
 			s.t.Errorf("%s: systemd-analyze verify: %v: %s", role, err, said)
 		}
 	}
+}
+
+// netOfFirewall gives the firewall's unit a network namespace of its own, because the
+// machine shares that of the testing machine.
+func (m *machine) netOfFirewall() {
+	m.t.Helper()
+	m.write("/etc/systemd/system/firewall-net.service", `[Unit]
+Before=nearcast-firewall.service
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh -c ': >/run/firewall-net && exec unshare --net=/run/firewall-net true'
+`)
+	m.write("/etc/systemd/system/nearcast-firewall.service.d/test.conf", `[Unit]
+Requires=firewall-net.service
+[Service]
+NetworkNamespacePath=/run/firewall-net
+`)
+}
+
+// firewall checks that the stream node has the firewall around its seats, and that Nomad
+// does not start without it.
+func (s *bareSite) firewall() {
+	s.t.Helper()
+	m := s.machines["stream"]
+	const file, space = "/etc/nearcast/firewall.nft", "--net=/run/firewall-net"
+	loaded := func() error {
+		out, err := m.try("nsenter", space, "nft", "list", "table", "inet", "nearcast")
+		if err == nil && !strings.Contains(out, "skuid 2000000000-2000009999") {
+			err = fmt.Errorf("the table is %s", out)
+		}
+		return err
+	}
+	if err := loaded(); err != nil {
+		s.t.Errorf("when Nomad runs: %v", err)
+	}
+	if have := strings.TrimSpace(m.run("stat", "-c", "%a %U", file)); have != "600 root" {
+		s.t.Errorf("%s is %s", file, have)
+	}
+	for role, other := range s.machines {
+		if _, err := other.try("test", "-e", file); (err == nil) != (role == "stream") {
+			s.t.Errorf("%s: %s: %v", role, file, err)
+		}
+	}
+	m.run("nsenter", space, "nft", "flush", "ruleset")
+	m.run("systemctl", "start", "nearcast-firewall") // as the timer does
+	if err := loaded(); err != nil {
+		s.t.Errorf("after a flush: %v", err)
+	}
+	than := m.agents()
+	m.run("sh", "-c", "echo nonsense >>"+file)
+	m.try("systemctl", "restart", "nomad")
+	s.until("Nomad waits for the firewall", func() error { return m.unit("nomad").is("activating auto-restart exit-code") })
+	if err := loaded(); err != nil {
+		s.t.Errorf("the new rules are wrong, and the old ones are gone: %v", err)
+	}
+	m.run("systemctl", "start", "nearcast-configure")
+	s.serve(m, map[string]string{"nomad": than["nomad"]})
+	m.run("systemctl", "reset-failed")
+	s.ready()
+	s.stage("the stream node has its firewall")
 }
 
 // saves runs the unit of the backup, as its timer does.

@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/nearcast/nearcast/internal/unixuser"
 )
 
 // Role is what a node does for its site.
@@ -96,6 +98,9 @@ type StreamValues struct {
 	// CacheSize limits the content cache. Default: 20GiB.
 	CacheSize string
 	S3        S3
+	// Users are the uids of seats, for the driver and for the node's firewall. Default:
+	// unixuser.Seats.
+	Users unixuser.Range
 }
 
 // Cloud has the settings of a node in AWS. The site is the region's name.
@@ -140,6 +145,7 @@ type Paths struct {
 	StreamHost   string // /opt/nearcast/bin/stream-host
 	RunDir       string // /run/nearcast
 	Cache        string // /var/cache/nearcast
+	Firewall     string // /etc/nearcast, for firewall.nft
 }
 
 // WithDefaults returns the values with their defaults. Only the default of Node depends on
@@ -175,6 +181,7 @@ func (v Values) WithDefaults() Values {
 	set(&v.Stream.PortMax, 20999)
 	set(&v.Stream.CacheSize, "20GiB")
 	set(&v.Stream.S3.Region, v.Site)
+	set(&v.Stream.Users, unixuser.Seats)
 	if v.Cloud.SecretNodes != "" {
 		set(&v.Stream.PublicIP, PublicIPFromIMDS)
 	}
@@ -200,6 +207,7 @@ func (v Values) WithDefaults() Values {
 	set(&d.StreamHost, "/opt/nearcast/bin/stream-host")
 	set(&d.RunDir, "/run/nearcast")
 	set(&d.Cache, "/var/cache/nearcast")
+	set(&d.Firewall, "/etc/nearcast")
 	return v
 }
 
@@ -328,6 +336,9 @@ func (s StreamValues) validate() (errs []error) {
 	if !byteSize.MatchString(s.CacheSize) {
 		wrong("cache_size", s.CacheSize, `it must be a size such as 40GiB, or "0" for no limit but the disk`)
 	}
+	if err := s.Users.Validate(); err != nil {
+		errs = append(errs, fmt.Errorf("stream.users: %w", err))
+	}
 	if e := s.S3.Endpoint; e != "" && !strings.HasPrefix(e, "http://") && !strings.HasPrefix(e, "https://") {
 		wrong("s3.endpoint", e, "it must be an http or https URL, or empty for AWS")
 	}
@@ -338,6 +349,7 @@ func (p Paths) all() map[string]string {
 	return map[string]string{
 		"consul_config": p.ConsulConfig, "nomad_config": p.NomadConfig, "consul_data": p.ConsulData, "nomad_data": p.NomadData,
 		"plugins": p.Plugins, "stream_host": p.StreamHost, "run_dir": p.RunDir, "cache": p.Cache,
+		"firewall": p.Firewall,
 	}
 }
 

@@ -64,6 +64,14 @@ func (s *site) publish() {
 		return nil
 	})
 	s.play().leave()
+	// An app that an earlier release had in the namespace default.
+	s.shell(`sed '/namespace *= "apps"/d' jobs/testapp.nomad.hcl >earlier.nomad.hcl && nomad job run -var warm=0 earlier.nomad.hcl`)
+	s.step("apps of an earlier release", nil)
+	if jobs := s.shell("nomad operator api '/v1/jobs?namespace=*' | jq -r '.[] | select(.ParameterizedJob) | .Namespace + \" \" + .ID'"); jobs != "apps testapp\n" {
+		s.t.Errorf("apps: %s", jobs)
+	}
+	s.idle(0)
+	s.play().leave()
 }
 
 // versions: a person plays while a new version is published and taken back.
@@ -93,7 +101,7 @@ func (s *site) versions() {
 	s.idle(1)
 	s.step("take back", nil)
 	s.idle(2)
-	if title := s.shell("nomad job inspect testapp | jq -r .Job.Meta.title"); title != "Test app\n" {
+	if title := s.shell("nomad job inspect -namespace=apps testapp | jq -r .Job.Meta.title"); title != "Test app\n" {
 		s.t.Errorf("after the revert the title is %q", title)
 	}
 	s.play().leave()
@@ -294,7 +302,7 @@ func (s *site) lost() {
 		s.until("all is known again", func() error {
 			out, err := s.command(nil, `[ "$(consul kv get test/mark)" = before ]
 				CONSUL_HTTP_TOKEN=$consul consul acl token read -self >/dev/null
-				NOMAD_TOKEN=$nomad nomad job inspect testapp >/dev/null
+				NOMAD_TOKEN=$nomad nomad job inspect -namespace=apps testapp >/dev/null
 				[ "$(nomad var get -item=ticket_key nomad/jobs/router)" = "$(cat keys/ticket-key.pem)" ]
 				nomad node pool info stream-cpu >/dev/null`, "consul="+consul, "nomad="+nomad).CombinedOutput()
 			if err != nil {

@@ -112,6 +112,7 @@ func build(t testing.TB) string {
 	}
 	packages := map[string]string{"nearcast": "cmd/nearcast"}
 	if t.Name() != "TestHelp" {
+		packages["seat-keeper"] = "cmd/seat-keeper"
 		packages["plugins/nomad-driver-stream"], packages["stream-host"], packages["testapp"] = "plugins/nomad-driver-stream", "cmd/stream-host", "dev/testapp"
 	}
 	for name, pkg := range packages {
@@ -121,8 +122,9 @@ func build(t testing.TB) string {
 }
 
 const stopAll = `
-for job in $(nomad operator api /v1/jobs | jq -r '.[] | select(.Status != "dead") | .ID'); do nomad job stop -detach "$job" >/dev/null || true; done
-nomad operator api /v1/allocations | jq -ce 'map(select(.ClientStatus == "running" or .ClientStatus == "pending") | {JobID, ClientStatus, DesiredStatus, NodeName}) | ., length == 0'
+nomad operator api '/v1/jobs?namespace=*' | jq -r '.[] | select(.Status != "dead") | "\(.Namespace) \(.ID)"' |
+  while read -r namespace job; do nomad job stop -detach -namespace="$namespace" "$job" >/dev/null </dev/null || true; done
+nomad operator api '/v1/allocations?namespace=*' | jq -ce 'map(select(.ClientStatus == "running" or .ClientStatus == "pending") | {JobID, ClientStatus, DesiredStatus, NodeName}) | ., length == 0'
 `
 
 // end stops all jobs. Call it by defer: tasks survive their agents, which the test's cleanup

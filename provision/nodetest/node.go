@@ -86,7 +86,7 @@ func Start(t testing.TB, ctx context.Context, keys string, v provision.Values, n
 	}
 	v.Paths.ConsulConfig, v.Paths.NomadConfig = filepath.Join(dir, "consul.d"), filepath.Join(dir, "nomad.d")
 	v.Paths.ConsulData, v.Paths.NomadData = filepath.Join(dir, "consul"), filepath.Join(dir, "nomad")
-	v.Paths.RunDir, v.Paths.Cache = filepath.Join(dir, "run"), filepath.Join(dir, "cache")
+	v.Paths.RunDir, v.Paths.Cache, v.Paths.Firewall = filepath.Join(dir, "run"), filepath.Join(dir, "cache"), dir
 	h.Values = v.WithDefaults()
 	if err := os.CopyFS(h.Secrets, os.DirFS(filepath.Join(keys, v.Site, v.Role.String()))); err != nil {
 		t.Fatal(err)

@@ -21,6 +21,7 @@ units() {
       all+=(nearcast-backup.service nearcast-backup.timer)
     fi
   fi
+  [ "$role" != stream ] || all+=(nearcast-firewall.service nearcast-firewall.timer)
   # It watches EC2's metadata.
   [ -z "${NEARCAST_ASG:-}" ] || all+=(nearcast-drain.service)
   for name in "${all[@]}"; do
@@ -29,7 +30,7 @@ units() {
   with_systemd || return 0
   [ "$changed" -eq 0 ] || systemctl daemon-reload
   for name in "${all[@]}"; do
-    case $name in nearcast-configure.service | nearcast-renew.service | nearcast-backup.service) continue ;; esac
+    case $name in nearcast-configure.service | nearcast-renew.service | nearcast-backup.service | nearcast-firewall.service) continue ;; esac
     if ! systemctl -q is-active "$name"; then
       systemctl start --no-block "$name"
     elif [ "$changed" -gt 0 ]; then

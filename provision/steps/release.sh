@@ -56,6 +56,7 @@ take() { # DIR: checks a release, and installs what the role needs
   [[ "$(nomad version)"$'\n' == "Nomad v$NOMAD_VERSION"[[:space:]]* ]] || fail "the release's Nomad is not $NOMAD_VERSION"
   case $role in
     stream)
+      put /opt/nearcast/bin/seat-keeper 755 "$dir/seat-keeper"
       put /opt/nearcast/bin/stream-host 755 "$dir/stream-host"
       put /opt/nearcast/plugins/nomad-driver-stream 755 "$dir/plugins/nomad-driver-stream"
       ;;

@@ -6,6 +6,8 @@ stream_packages() {
   # The packages that dev/setup/packages.go names to run seats, without the headers.
   packages libgstreamer1.0-0 libgstreamer-plugins-base1.0-0 gstreamer1.0-plugins-base \
     gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly xvfb libgl1-mesa-dri pulseaudio
+  # The firewall around seats, and the way out for apps with network = "internet".
+  packages nftables slirp4netns
   read -ra apps <<<"${NEARCAST_PACKAGES:-}"
   packages "${apps[@]}"
   runs /opt/nearcast/bin/stream-host
@@ -48,4 +50,14 @@ cache_device() {
     return
   done
   fail "there is no $NEARCAST_CACHE_DEVICE, and no EBS volume without partitions"
+}
+
+# firewall keeps seats from the node's and the site's inside: its unit loads what
+# "nearcast provision configure" renders, and Nomad does not start without it.
+firewall() {
+  put /etc/systemd/system/nomad.service.d/firewall.conf 644 <<'UNIT'
+[Service]
+# Not 1: nomad.service takes that for success.
+ExecStartPre=/bin/sh -c 'test -s /etc/nearcast/firewall.nft && systemctl start nearcast-firewall.service || exit 2'
+UNIT
 }

@@ -24,5 +24,7 @@ done
 cd /opt/nearcast/jobs
 nomad job run -detach -var count=1 -var canary=0 -var port=7700 -var "url=http://$edge:7700" platform/router.nomad.hcl
 nomad job run -detach -var count=1 -var canary=0 -var port=7701 -var "url=ws://$edge:7701/v1/connect" platform/brain.nomad.hcl
-nomad job run -detach -var warm=1 -var node_pool=stream-cpu neverball.nomad.hcl
+nomad job run -detach -var warm=1 -var node_pool=stream-cpu neverball.nomad.hcl # in the namespace apps
+# An earlier release had it in the namespace default.
+if nomad job inspect -namespace=default neverball >/dev/null 2>&1; then nomad job stop -yes -purge -namespace=default neverball >/dev/null; fi
 echo "jobs: open http://$edge:7700"
