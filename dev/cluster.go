@@ -22,11 +22,15 @@ import (
 // Site is the name of the site of a cluster without a planet.
 const Site = "local"
 
+// AppsNamespace is Nomad's namespace of the apps' jobs, as at every site. Router and
+// brain are in the namespace default.
+const AppsNamespace = "apps"
+
 // Options say what to run and where.
 type Options struct {
 	// Dir is the folder that the cluster writes into.
 	Dir string
-	// Bin holds nearcast, stream-host, testapp and plugins/nomad-driver-stream,
+	// Bin holds nearcast, seat-keeper, stream-host, testapp and plugins/nomad-driver-stream,
 	// as "make build" puts them.
 	Bin string
 	// Root is the source tree, for sample jobs and pinned versions. Empty is the
@@ -62,7 +66,8 @@ type Cluster struct {
 	http      *http.Client // reaches the site's own servers
 	tools     map[string]string
 	s3Key     s3Key
-	nomad     *nomad.Client
+	nomad     *nomad.Client // of the namespace default
+	apps      *nomad.Client
 	logger    *slog.Logger
 
 	mu      sync.Mutex
@@ -116,7 +121,7 @@ func prepare(ctx context.Context, o Options, at Location) (_ *Cluster, err error
 	if c.jobs, err = c.chooseSamples(o.Apps); err != nil {
 		return nil, err
 	}
-	for _, name := range []string{"nearcast", "stream-host", filepath.Join("plugins", "nomad-driver-stream")} {
+	for _, name := range []string{"nearcast", "seat-keeper", "stream-host", filepath.Join("plugins", "nomad-driver-stream")} {
 		if _, err := os.Stat(filepath.Join(c.bin, name)); err != nil {
 			return nil, fmt.Errorf("find the binaries: %w; run make build", err)
 		}
@@ -185,6 +190,9 @@ func (c *Cluster) up(ctx context.Context) error {
 		if err := c.publishKeys(ctx); err != nil {
 			return err
 		}
+		if err := c.makeNamespace(ctx); err != nil {
+			return err
+		}
 		if err := c.Wait(ctx, "nomad"); err != nil {
 			return err
 		}
@@ -243,8 +251,8 @@ func (c *Cluster) State() State {
 	return s
 }
 
-// Nomad is a client of the cluster's Nomad.
-func (c *Cluster) Nomad() *nomad.Client { return c.nomad }
+// Nomad is a client of the cluster's Nomad, in the namespace of the apps.
+func (c *Cluster) Nomad() *nomad.Client { return c.apps }
 
 // LogFile is the file that a process logs to.
 func (c *Cluster) LogFile(name string) string { return filepath.Join(c.Dir, "log", name+".log") }

@@ -31,7 +31,7 @@ func binaries(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"nearcast", "stream-host", "plugins/nomad-driver-stream"} {
+	for _, name := range []string{"nearcast", "seat-keeper", "stream-host", "plugins/nomad-driver-stream"} {
 		if _, err := os.Stat(filepath.Join(bin, name)); err != nil {
 			t.Skipf("the binaries are missing, run make build: %v", err)
 		}

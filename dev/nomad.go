@@ -3,6 +3,7 @@ package dev
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -71,6 +72,10 @@ func (c *Cluster) nomadServer() (service, error) {
 	if c.nomad, err = nomad.NewClient(config); err != nil {
 		return s, fmt.Errorf("make Nomad client: %w", err)
 	}
+	config.Namespace = AppsNamespace
+	if c.apps, err = nomad.NewClient(config); err != nil {
+		return s, fmt.Errorf("make Nomad client: %w", err)
+	}
 	s.ready = func(ctx context.Context) error {
 		// It can sign identities once it publishes the keys to check them with.
 		body, err := c.Get(ctx, "http://"+c.NomadAddress+"/.well-known/jwks.json")
@@ -128,6 +133,24 @@ func (c *Cluster) nomadServes() bool {
 	return c.status("nomad").State == StateReady && c.status("nomad-server").State == StateReady
 }
 
+// makeNamespace makes the namespace of the apps, as acl/apply.sh does at a site with
+// access control.
+func (c *Cluster) makeNamespace(ctx context.Context) error {
+	file := filepath.Join(c.root, "acl", "nomad", "apps.namespace.json")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("read namespace: %w", err)
+	}
+	var namespace nomad.Namespace
+	if err := json.Unmarshal(text, &namespace); err != nil {
+		return fmt.Errorf("read %s: %w", file, err)
+	}
+	if _, err := c.nomad.Namespaces().Register(&namespace, (&nomad.WriteOptions{}).WithContext(ctx)); err != nil {
+		return fmt.Errorf("make the namespace %s in Nomad: %w", namespace.Name, err)
+	}
+	return nil
+}
+
 // RunJob does what "nomad job run -var k=v … file" does, and returns the job's id.
 func (c *Cluster) RunJob(ctx context.Context, file string, vars map[string]string) (string, error) {
 	var variables strings.Builder
@@ -163,7 +186,8 @@ func (c *Cluster) runJob(ctx context.Context, file, variables string) (string, e
 // or ctx has. Parameterized jobs stay: they are the published apps, and run nothing by
 // themselves.
 func (c *Cluster) stopSeats(ctx context.Context) (stopped int, err error) {
-	jobs, _, err := c.nomad.Jobs().List((&nomad.QueryOptions{}).WithContext(ctx))
+	everywhere := (&nomad.QueryOptions{Namespace: nomad.AllNamespacesNamespace}).WithContext(ctx)
+	jobs, _, err := c.nomad.Jobs().List(everywhere)
 	if err != nil {
 		return 0, fmt.Errorf("list jobs: %w", err)
 	}
@@ -171,7 +195,7 @@ func (c *Cluster) stopSeats(ctx context.Context) (stopped int, err error) {
 		if job.ParameterizedJob && job.ParentID == "" || job.Status == "dead" {
 			continue
 		}
-		if _, _, err := c.nomad.Jobs().Deregister(job.ID, false, (&nomad.WriteOptions{}).WithContext(ctx)); err != nil {
+		if _, _, err := c.nomad.Jobs().Deregister(job.ID, false, (&nomad.WriteOptions{Namespace: job.Namespace}).WithContext(ctx)); err != nil {
 			return stopped, fmt.Errorf("stop job %s: %w", job.ID, err)
 		}
 		stopped++
@@ -179,7 +203,7 @@ func (c *Cluster) stopSeats(ctx context.Context) (stopped int, err error) {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		allocs, _, err := c.nomad.Allocations().List((&nomad.QueryOptions{}).WithContext(ctx))
+		allocs, _, err := c.nomad.Allocations().List(everywhere)
 		if err != nil {
 			return stopped, fmt.Errorf("list allocations: %w", err)
 		}

@@ -62,10 +62,10 @@ func leftovers(dir, runDir string) (found []leftover, err error) {
 		}
 		environ, _ := p.Environ()
 		isMarked := slices.ContainsFunc(environ, func(v string) bool { return slices.Contains(marks, v) })
-		isStreamHost := filepath.Base(argv[0]) == "stream-host" && slices.ContainsFunc(argv[1:], func(w string) bool {
+		isKeeper := filepath.Base(argv[0]) == "seat-keeper" && slices.ContainsFunc(argv[1:], func(w string) bool {
 			return strings.Contains(w, runDir+"/")
 		})
-		if !isMarked && !isStreamHost {
+		if !isMarked && !isKeeper {
 			continue
 		}
 		if started, err := startTicks(p.PID); err == nil {
@@ -113,16 +113,16 @@ func sweepAll(ctx context.Context, dir, runDir string, logger *slog.Logger) erro
 // sweep ends all that is left of a cluster that was stopped or killed: processes,
 // mounts below its folders, what is in its run directory. It logs what it ends.
 func sweep(ctx context.Context, dir, runDir string, logger *slog.Logger) error {
-	// Stream hosts clean up when they are asked to end. They are asked first, while
-	// what they talk to still runs.
-	isStreamHost := func(l leftover) bool { return strings.Contains(l.command(), "stream-host") }
+	// Seats clean up when they are asked to end. They are asked first, while what they
+	// talk to still runs.
+	isKeeper := func(l leftover) bool { return strings.Contains(l.command(), "seat-keeper --spec") }
 	isAny := func(leftover) bool { return true }
 	for _, round := range []struct {
 		which  func(leftover) bool
 		signal syscall.Signal
 		wait   time.Duration
 	}{
-		{isStreamHost, syscall.SIGTERM, 8 * time.Second},
+		{isKeeper, syscall.SIGTERM, 8 * time.Second},
 		{isAny, syscall.SIGTERM, 2 * time.Second},
 		{isAny, syscall.SIGKILL, 5 * time.Second},
 	} {

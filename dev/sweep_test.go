@@ -32,7 +32,7 @@ func TestSweep(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A stream host is known by its command line too.
+	// The keeper of a seat is known by its command line too.
 	bash, err := exec.LookPath("bash")
 	if err != nil {
 		t.Skip("bash is needed to name a process freely")
@@ -48,7 +48,7 @@ func TestSweep(t *testing.T) {
 	ends := map[string]<-chan struct{}{}
 	_, ends["marked"] = stray(t, []string{markEnv + "=" + dir}, sleep, "1000")
 	_, ends["stubborn"] = stray(t, []string{markEnv + "=" + dir}, "/bin/sh", "-c", `trap "" TERM; while :; do sleep 0.1; done`)
-	_, ends["stream host"] = stray(t, nil, bash, "-c", `exec -a stream-host "$BASH" -c 'while :; do sleep 0.1; done' `+seat+`/spec.json`)
+	_, ends["keeper"] = stray(t, nil, bash, "-c", `exec -a seat-keeper "$BASH" -c 'while :; do sleep 0.1; done' `+seat+`/spec.json`)
 	_, ends["of a seat"] = stray(t, []string{nonceEnv + "=f00"}, sleep, "1000")
 	other, otherEnds := stray(t, []string{markEnv + "=" + dir + "2"}, sleep, "1000")
 	bystander, bystanderEnds := stray(t, nil, "/bin/sh", "-c", "while :; do sleep 0.1; done", "editor", runDir+"/x")

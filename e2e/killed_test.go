@@ -98,7 +98,25 @@ func killPlugin(t *testing.T) {
 	t.Fatal("found no plugin process")
 }
 
+// The keeper of a seat and its stream host end with each other, and the cell with both.
+func TestKilledKeeper(t *testing.T) {
+	killed(t, func(keeper int) int { return keeper })
+}
+
 func TestKilledStreamHost(t *testing.T) {
+	killed(t, func(keeper int) int {
+		for _, pid := range tree(keeper)[1:] {
+			if command, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && strings.Contains(string(command), "stream-host\x00--keeper") {
+				return pid
+			}
+		}
+		t.Fatal("found no stream host below the keeper")
+		return 0
+	})
+}
+
+// killed kills a process of a seat that a person uses. which gets the keeper's pid.
+func killed(t *testing.T, which func(keeper int) int) {
 	ctx := testkit.Context(t, time.Minute)
 	app := runApp(ctx, t, nil)
 	testkit.Must(t, site.WaitIdle(ctx, app))
@@ -106,27 +124,27 @@ func TestKilledStreamHost(t *testing.T) {
 	play(ctx, t, page)
 	held := seat(ctx, t, page)
 
-	host := 0
+	keeper := 0
 	for _, p := range processesNaming("/run/" + held[:8]) {
 		var pid int
 		var command string
-		if _, err := fmt.Sscan(p, &pid, &command); err == nil && filepath.Base(command) == "stream-host" && strings.Contains(p, "spec.json") {
-			host = pid
+		if _, err := fmt.Sscan(p, &pid, &command); err == nil && filepath.Base(command) == "seat-keeper" && strings.Contains(p, "spec.json") {
+			keeper = pid
 		}
 	}
-	if host == 0 {
-		t.Fatalf("found no stream host of %s among %q", held, processesNaming("/run/"+held[:8]))
+	if keeper == 0 {
+		t.Fatalf("found no keeper of %s among %q", held, processesNaming("/run/"+held[:8]))
 	}
-	below := tree(host)[1:]
-	if len(below) == 0 {
-		t.Fatal("the stream host has no processes below it")
+	all := tree(keeper)
+	if len(all) < 4 { // keeper, stream host, the cell's first process, its programs
+		t.Fatalf("the seat has %d processes", len(all))
 	}
-	testkit.Must(t, syscall.Kill(host, syscall.SIGKILL))
+	testkit.Must(t, syscall.Kill(which(keeper), syscall.SIGKILL))
 
 	// The person is told, and offered a new seat.
 	ended(ctx, t, page)
 	testkit.Retry(ctx, t, "nothing of the seat is left", func() error {
-		for _, pid := range below {
+		for _, pid := range all {
 			if state, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err == nil && !strings.Contains(string(state), ") Z ") {
 				return fmt.Errorf("process %d lives: %.80s", pid, state)
 			}

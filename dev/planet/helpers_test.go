@@ -32,7 +32,7 @@ func binaries(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"nearcast", "stream-host", "plugins/nomad-driver-stream"} {
+	for _, name := range []string{"nearcast", "seat-keeper", "stream-host", "plugins/nomad-driver-stream"} {
 		if _, err := os.Stat(filepath.Join(bin, name)); err != nil {
 			t.Skipf("the binaries are missing, run make build: %v", err)
 		}
@@ -115,7 +115,7 @@ func nothingLeft(t *testing.T, dir string) {
 		words, _ := p.CmdLine()
 		command := strings.Join(words, " ")
 		marked := slices.Contains(environ, dev.Mark(dir)) ||
-			strings.Contains(command, "stream-host") && strings.Contains(command, dev.RunDir(dir)+"/")
+			strings.Contains(command, "seat-keeper") && strings.Contains(command, dev.RunDir(dir)+"/")
 		if marked && p.PID != os.Getpid() {
 			t.Errorf("process %d is left: %s", p.PID, command)
 		}

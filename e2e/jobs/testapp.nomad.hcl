@@ -21,6 +21,7 @@ job "testapp" {
   name = var.name
   type = "batch"
 
+  namespace   = "apps"
   datacenters = ["*"]
 
   parameterized {}
