@@ -9,7 +9,8 @@
 //	{"type":"button_press","button":1,"x":640,"y":360,"state":0}
 //	{"type":"focus_in"}
 //
-// Its flags make it misbehave in the ways that a seat must survive.
+// Its flags make it misbehave in the ways that a seat must survive. With -attack it
+// tries to get more than its own seat, as package attack says.
 package main
 
 import (
@@ -23,6 +24,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/nearcast/nearcast/dev/testapp/attack"
 )
 
 type options struct {
@@ -40,6 +43,10 @@ type options struct {
 	exitOnKey     string
 	ignoreTerm    bool
 	env           bool
+	attacks       []string
+	attackArgs    string
+	bait          string
+	baitTag       string
 }
 
 func parse(args []string) (options, error) {
@@ -67,8 +74,18 @@ Flags:
 	fs.StringVar(&o.exitOnKey, "exit-on-key", "", "exit when key `NAME` is pressed: Escape, F4, or a character")
 	fs.BoolVar(&o.ignoreTerm, "ignore-term", false, "ignore SIGTERM")
 	fs.BoolVar(&o.env, "print-env", false, "print the environment first")
+	attacks := fs.String("attack", "", "once the window is there, attack the node and other seats: all, or `NAME,NAME`")
+	fs.StringVar(&o.attackArgs, "attack-args", "", "what attack.Args says of the targets, as `JSON`")
+	fs.StringVar(&o.bait, "bait", "", "keep this `SECRET` everywhere where an attack on this app could find it")
+	fs.StringVar(&o.baitTag, "bait-tag", "nearcast-bait", "is in the names of all that -bait makes")
 	if err := fs.Parse(args); err != nil {
 		return o, err
+	}
+	if *attacks != "" {
+		var err error
+		if o.attacks, err = attack.Parse(*attacks, o.attackArgs); err != nil {
+			return o, err
+		}
 	}
 	if fs.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", fs.Arg(0))
@@ -119,6 +136,13 @@ func main() {
 		fmt.Fprintln(os.Stderr, "testapp:", err)
 		os.Exit(2)
 	}
+	if attack.IsChild() && len(o.attacks) == 1 {
+		if err := attack.RunHere(o.attacks[0], o.attackArgs, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "testapp:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if err := run(o); err != nil {
 		fmt.Fprintln(os.Stderr, "testapp:", err)
 		os.Exit(1)
@@ -158,6 +182,7 @@ func run(o options) error {
 	}()
 	if o.noWindow {
 		say(line{Type: "ready"})
+		go misbehave(o)
 		<-quit
 		return nil
 	}
@@ -180,4 +205,20 @@ func abort() {
 	sigaction(syscall.SIGABRT, &reset)
 	syscall.Kill(syscall.Getpid(), syscall.SIGABRT)
 	select {}
+}
+
+// misbehave lays out the bait and runs the attacks, beside the window.
+func misbehave(o options) {
+	if o.bait != "" {
+		if err := attack.Bait(o.baitTag, o.bait, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "testapp:", err)
+			os.Exit(1)
+		}
+	}
+	if len(o.attacks) > 0 {
+		if err := attack.Run(o.attacks, o.attackArgs, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "testapp:", err)
+			os.Exit(1)
+		}
+	}
 }

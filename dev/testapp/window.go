@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 	"unicode"
@@ -32,6 +33,7 @@ type app struct {
 	presses int
 	keys    keymap
 	deletes xproto.Atom
+	shown   sync.Once
 }
 
 const eventMask = xproto.EventMaskKeyPress | xproto.EventMaskKeyRelease |
@@ -148,6 +150,7 @@ func (a *app) handle(ev xgb.Event) (over bool, err error) {
 	switch e := ev.(type) {
 	case xproto.MapNotifyEvent:
 		say(line{Type: "ready", Width: a.width, Height: a.height})
+		a.shown.Do(func() { go misbehave(a.options) })
 	case xproto.ConfigureNotifyEvent:
 		if e.Window == a.win && (int(e.Width) != a.width || int(e.Height) != a.height) {
 			a.width, a.height = int(e.Width), int(e.Height)

@@ -1,0 +1,354 @@
+package cell
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nearcast/nearcast/dev/testapp/attack"
+	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// A hostile app gains nothing beyond its own seat.
+func TestHostileApp(t *testing.T) {
+	if !isRoot {
+		t.Skip("needs root: without it seats are not isolated")
+	}
+	got := hostile(t, "", "")
+	judge(t, got, func(row) attack.Outcome { return attack.Refused })
+	keep(t, "isolated", got)
+}
+
+// Without isolation the attacks succeed, which shows that they are attacks.
+func TestHostileAppNotIsolated(t *testing.T) {
+	got := hostile(t, "isolate = false", "")
+	judge(t, got, func(r row) attack.Outcome {
+		if o, differs := asRoot[r.name]; differs && isRoot {
+			return o
+		}
+		return r.plain
+	})
+	keep(t, "plain", got)
+}
+
+// An app with the node's network still gains nothing of other seats.
+func TestHostileAppWithHostNetwork(t *testing.T) {
+	if !isRoot {
+		t.Skip("needs root: without it seats are not isolated")
+	}
+	testkit.NeedXvfb(t)
+	n := newNode(t, "")
+	v := n.newVictim()
+	var names []string
+	for _, r := range hostNetwork {
+		names = append(names, r.name)
+	}
+	s := n.attacker(t, job{id: "attacker", network: "host"}, strings.Join(names, ","), "nearcast-attack-"+nonce()[:8], nil)
+	got := s.attacks()
+	for i, r := range hostNetwork {
+		if got[i].Name != r.name || got[i].Outcome != r.want {
+			t.Errorf("%s: %+v, want %s", r.name, got[i], r.want)
+		}
+	}
+	keep(t, "host-network", got)
+	v.unharmed()
+	s.stop()
+}
+
+// Each attack succeeds where its defence is switched off, so that its being refused
+// says something of the defence.
+func TestDefences(t *testing.T) {
+	if !isRoot {
+		t.Skip("needs root: without it seats are not isolated")
+	}
+	groups := map[string][]string{}
+	for _, r := range attacks {
+		if r.without != "" {
+			groups[r.without] = append(groups[r.without], r.name)
+		}
+	}
+	testkit.NeedXvfb(t)
+	n := newNode(t, "")
+	sockets := n.targets.Sockets
+	for _, without := range slices.Sorted(maps.Keys(groups)) {
+		t.Run(without, func(t *testing.T) {
+			n.without, n.targets.Sockets = without, sockets
+			got := n.hostileWithout(t, groups[without])
+			for _, r := range got {
+				i := slices.IndexFunc(attacks, func(row row) bool { return row.name == r.Name })
+				if r.Outcome != attack.Succeeded && (attacks[i].plain != varies || r.Outcome != attack.Refused) {
+					t.Errorf("%s without %s: %s: %s", r.Name, without, r.Outcome, r.Detail)
+				}
+			}
+			keep(t, "without-"+without, got)
+		})
+	}
+}
+
+// hostile runs all attacks beside a victim, and returns their outcomes: none is
+// planted any more.
+func hostile(t *testing.T, plugin, network string) []attack.Result {
+	t.Helper()
+	testkit.NeedXvfb(t)
+	n := newNode(t, plugin)
+	v := n.newVictim()
+	cached := n.cached()
+
+	tag := "nearcast-attack-" + nonce()[:8]
+	s := n.attacker(t, job{id: "attacker", network: network}, "all", tag, nil)
+	_, status, err := n.status(s.alloc)
+	testkit.Must(t, err)
+	uid := userOf(t, status.AppPID)
+	got := s.attacks()
+	v.unharmed()
+	s.stop()
+	v.unharmed()
+
+	// What is left once the seat has ended.
+	decide(got, "leave-behind", left(t, uid, tag, detail(got, "leave-behind")))
+	if uid != userOf(t, v.status.AppPID) {
+		testkit.UntilSeen(t, "no process of the attacker's user is left", func() (any, bool) {
+			pids := processesOf(uid)
+			return pids, len(pids) == 0
+		})
+	}
+	decide(got, "content-write", changed(cached, n.cached()))
+	got = slices.DeleteFunc(got, func(r attack.Result) bool { return r.Name == "symlink-content" }) // links comes to it
+
+	got = append(got, n.links(t, tag, network)...)
+	got = append(got, n.logs(t, tag, network)...)
+	got = append(got, n.memory(t, tag, network)...)
+	v.unharmed()
+	return got
+}
+
+// hostileWithout runs some attacks in a cell that lacks defences.
+func (n *node) hostileWithout(t *testing.T, names []string) (got []attack.Result) {
+	t.Helper()
+	v := n.newVictim()
+	defer v.stop()
+	tag := "nearcast-attack-" + nonce()[:8]
+	special := map[string]func(*testing.T, string, string) []attack.Result{"symlink-logs": n.logs, "memory-hog": n.memory}
+	names = slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		if special[name] != nil {
+			got = append(got, special[name](t, tag, "")...)
+		}
+		return special[name] != nil
+	})
+	got = slices.DeleteFunc(got, func(r attack.Result) bool { return r.Name == "log-flood" })
+	if len(names) == 0 {
+		return got
+	}
+	s := n.attacker(t, job{id: "attacker"}, strings.Join(names, ","), tag, nil)
+	_, status, err := n.status(s.alloc)
+	testkit.Must(t, err)
+	uid := userOf(t, status.AppPID)
+	got = append(got, s.attacks()...)
+	s.stop()
+	decide(got, "leave-behind", left(t, uid, tag, detail(got, "leave-behind")))
+	if _, now, err := n.status(v.alloc); err != nil || now.State != wire.SeatStreaming {
+		t.Logf("the victim did not survive: %+v, %v", now, err)
+	}
+	return got
+}
+
+// links lets a seat put links into its content and end: its content is fetched again,
+// since the app restarts, and then Nomad removes all.
+func (n *node) links(t *testing.T, tag, network string) []attack.Result {
+	t.Helper()
+	before := snapshot(t, n.targets.Victim)
+	s := n.attacker(t, job{id: "links", network: network, restarts: 1, args: []string{"-exit-after", "6s", "-exit-code", "1"}},
+		"symlink-content", tag, nil)
+	s.ends()
+	results, _ := s.results()
+	testkit.Must(t, n.request("PUT", "/v1/system/gc", nil))
+	decide(results[:1], "symlink-content", changed([]string{before}, []string{snapshot(t, n.targets.Victim)}))
+	return results[:1]
+}
+
+// logs lets a seat print a lot, into files that are links, and into files that are not.
+func (n *node) logs(t *testing.T, tag, network string) []attack.Result {
+	t.Helper()
+	before := snapshot(t, n.targets.Victim)
+	s := n.attacker(t, job{id: "logs", network: network}, "symlink-logs", tag, nil)
+	// Its last lines went where the log went, if it worked.
+	testkit.Within(t, testMinute, "the log was written", func() bool {
+		_, done := s.results()
+		return done || snapshot(t, n.targets.Victim) != before
+	})
+	results, _ := s.results()
+	if len(results) == 0 {
+		results = []attack.Result{{Type: attack.TypeAttack, Name: "symlink-logs", Outcome: attack.Planted}}
+	}
+	decide(results, "symlink-logs", changed([]string{before}, []string{snapshot(t, n.targets.Victim)}))
+	s.stop()
+
+	s = n.attacker(t, job{id: "flood", network: network}, "log-flood", tag, nil)
+	flood := s.attacks()
+	if flood[0].Outcome == attack.Succeeded { // it printed all
+		flood[0].Outcome = attack.Planted
+	}
+	var bytes int64
+	files, _ := filepath.Glob(filepath.Join(s.allocDir(), "alloc", "logs", "*"))
+	for _, file := range files {
+		if info, err := os.Lstat(file); err == nil {
+			bytes += info.Size()
+		}
+	}
+	var found []string
+	if bytes > 12<<20 { // five files of one megabyte for each of two outputs, and the one that is written
+		found = []string{fmt.Sprintf("%d bytes of logs are kept", bytes)}
+	}
+	decide(flood, "log-flood", found)
+	s.stop()
+	return append(results, flood...)
+}
+
+// memory lets a seat take more memory than its job has: the app may be killed, the
+// stream host may not.
+func (n *node) memory(t *testing.T, tag, network string) []attack.Result {
+	t.Helper()
+	s := n.attacker(t, job{id: "memory", network: network, memoryMB: 400}, "memory-hog", tag, func(a *attack.Args) { a.MaxBytes = 800 << 20 })
+	_, before, err := n.status(s.alloc)
+	testkit.Must(t, err)
+	var results []attack.Result
+	testkit.UntilSeen(t, "the attack on memory has ended", func() (any, bool) {
+		var done bool
+		results, done = s.results()
+		state := s.state()
+		return state, done || state != "running"
+	})
+	if len(results) == 0 {
+		// The app itself was ended, and its stream host must have lived to say so.
+		outcome := attack.Result{Type: attack.TypeAttack, Name: "memory-hog", Outcome: attack.Refused, Detail: strings.Join(s.messages(), "; ")}
+		if !strings.Contains(outcome.Detail, "app-exited") {
+			outcome.Outcome = attack.Succeeded
+		}
+		return []attack.Result{outcome}
+	}
+	if _, now, err := n.status(s.alloc); err != nil || now.PID != before.PID {
+		results[0].Outcome, results[0].Detail = attack.Succeeded, fmt.Sprintf("the stream host is gone: %v", err)
+	}
+	s.stop()
+	return results
+}
+
+func detail(all []attack.Result, name string) string {
+	for _, r := range all {
+		if r.Name == name {
+			return r.Detail
+		}
+	}
+	return ""
+}
+
+// decide says of an attack that planted something whether it worked: whether anything
+// is found.
+func decide(all []attack.Result, name string, found []string) {
+	for i := range all {
+		r := &all[i]
+		if r.Name != name || r.Outcome != attack.Planted {
+			continue
+		}
+		if len(found) > 0 {
+			r.Outcome, r.Detail = attack.Succeeded, strings.Join(found, "; ")
+		} else {
+			r.Outcome, r.Detail = attack.Refused, "without effect: "+r.Detail
+		}
+	}
+}
+
+func changed(before, after []string) (found []string) {
+	for _, now := range after {
+		if !slices.Contains(before, now) {
+			found = append(found, "changed: "+now)
+		}
+	}
+	if len(after) < len(before) {
+		found = append(found, fmt.Sprintf("%d of %d are left", len(after), len(before)))
+	}
+	return found
+}
+
+// cached describes the files of the content cache: text, mode and attributes.
+func (n *node) cached() (all []string) {
+	files, _ := filepath.Glob(filepath.Join(n.cacheDir(), "objects", "*"))
+	for _, file := range files {
+		raw, _ := os.ReadFile(file)
+		info, err := os.Stat(file)
+		testkit.Must(n.t, err)
+		value := make([]byte, 100)
+		size, err := unix.Getxattr(file, "user.attack", value)
+		if err != nil {
+			size = 0
+			if !errors.Is(err, unix.ENODATA) && !errors.Is(err, unix.EOPNOTSUPP) {
+				n.t.Error(err)
+			}
+		}
+		all = append(all, fmt.Sprintf("%s %s %q %q", filepath.Base(file), info.Mode(), raw, value[:size]))
+	}
+	return all
+}
+
+// judge compares the outcomes with the table.
+func judge(t *testing.T, got []attack.Result, want func(row) attack.Outcome) {
+	t.Helper()
+	for _, r := range attacks {
+		i := slices.IndexFunc(got, func(g attack.Result) bool { return g.Name == r.name })
+		if i < 0 {
+			t.Errorf("%s: there is no outcome", r.name)
+			continue
+		}
+		g := got[i]
+		if w := want(r); g.Outcome != w && (w != varies || g.Outcome != yes && g.Outcome != no) {
+			t.Errorf("%s: %s, want %s: %s", r.name, g.Outcome, w, g.Detail)
+		}
+	}
+	for _, g := range got {
+		if !slices.ContainsFunc(attacks, func(r row) bool { return r.name == g.Name }) {
+			t.Errorf("%s is not in the table: %s, %s", g.Name, g.Outcome, g.Detail)
+		}
+	}
+}
+
+// keep writes the outcomes where $NEARCAST_OUTCOMES says.
+func keep(t *testing.T, name string, got []attack.Result) {
+	t.Helper()
+	dir := os.Getenv("NEARCAST_OUTCOMES")
+	if dir == "" {
+		return
+	}
+	testkit.Must(t, os.MkdirAll(dir, 0o755))
+	raw, err := json.MarshalIndent(got, "", "  ")
+	testkit.Must(t, err)
+	testkit.Must(t, os.WriteFile(filepath.Join(dir, name+".json"), append(raw, '\n'), 0o644))
+	var table strings.Builder
+	fmt.Fprintf(&table, "| attack | outcome | detail |\n|---|---|---|\n")
+	for _, r := range got {
+		fmt.Fprintf(&table, "| `%s` | %s | %s |\n", r.Name, r.Outcome, strings.NewReplacer("|", "\\|", "\n", " ").Replace(r.Detail))
+	}
+	testkit.Must(t, os.WriteFile(filepath.Join(dir, name+".md"), []byte(table.String()), 0o644))
+}
+
+func userOf(t *testing.T, pid int) int {
+	t.Helper()
+	var uid int
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	testkit.Must(t, err)
+	for line := range strings.Lines(string(raw)) {
+		if n, _ := fmt.Sscanf(line, "Uid: %d", &uid); n == 1 {
+			return uid
+		}
+	}
+	t.Fatalf("process %d has no user", pid)
+	return 0
+}
