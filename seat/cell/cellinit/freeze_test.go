@@ -11,7 +11,13 @@ import (
 	"github.com/nearcast/nearcast/seat/cell/testcell"
 )
 
-func pidText(c *testcell.Cell) string { return strconv.Itoa(c.Init()) }
+// inRoot is a path of the cell, as this process sees it.
+func inRoot(c *testcell.Cell, path string) string {
+	if c.DisplayNumber() < 0 { // it has no file system of its own
+		return path
+	}
+	return "/proc/" + strconv.Itoa(c.Init()) + "/root" + path
+}
 
 // stopped reports whether all processes of the app are stopped.
 func stopped(c *testcell.Cell, server program) bool {

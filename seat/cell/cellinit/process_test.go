@@ -92,11 +92,7 @@ func TestEndOfAppEndsOrphans(t *testing.T) {
 		p := script(t, c, cell.App, `mkfifo go; `+orphans+` read x < go; exit 5`)
 		var all []int
 		testkit.Until(t, "orphans", func() bool { all = pids(c); return sleepers(all) == 3 })
-		root := "/"
-		if c.DisplayNumber() == 0 { // the cell has a file system of its own
-			root = "/proc/" + pidText(c) + "/root"
-		}
-		testkit.Must(t, os.WriteFile(filepath.Join(root, fifo), []byte("x\n"), 0))
+		testkit.Must(t, os.WriteFile(inRoot(c, fifo), []byte("x\n"), 0))
 		if got := p.wait(t); got.ExitCode != 5 {
 			t.Errorf("%+v", got)
 		}
