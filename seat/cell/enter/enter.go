@@ -15,6 +15,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"runtime"
@@ -77,6 +78,10 @@ func run(args []string) (code int, err error) {
 	user, err := unixuser.Lookup(*who)
 	if err != nil {
 		return failed, err
+	}
+	// Also descriptors that this process inherited by mistake are not passed on.
+	if err := unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return failed, fmt.Errorf("close descriptors: %w", err)
 	}
 	runtime.LockOSThread() // and never unlock: this thread changes its namespaces
 	if err := join(*target); err != nil {
