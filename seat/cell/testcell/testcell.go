@@ -11,6 +11,7 @@
 package testcell
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -80,10 +81,7 @@ func Start(t testing.TB, o Options) *Cell {
 	c := &Cell{Dir: filepath.Join(dir, "task"), Identity: identity()}
 	root := os.Geteuid() == 0
 	for _, d := range []string{dir, c.Dir, filepath.Join(dir, "base")} {
-		if err := os.MkdirAll(d, 0o755); err == nil {
-			err = os.Chmod(d, 0o755)
-		}
-		if err != nil {
+		if err := errors.Join(os.MkdirAll(d, 0o755), os.Chmod(d, 0o755)); err != nil {
 			t.Fatal(err)
 		}
 	}
