@@ -63,7 +63,9 @@ func realApps() map[string]realApp {
 	sandboxed.cell = func(c *wire.Cell) { c.UserNamespaces = true }
 	use := sandboxed.use
 	sandboxed.use = func(s *realSeat) wire.End {
-		s.wantOwnSandbox()
+		if s.spec.Isolate {
+			s.wantOwnSandbox()
+		}
 		return use(s)
 	}
 	return map[string]realApp{
