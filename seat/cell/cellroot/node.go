@@ -46,7 +46,7 @@ func (b *builder) makeEtc() error {
 		return err
 	}
 	for _, name := range etc {
-		if err := b.show("/etc/" + name); err != nil {
+		if err := b.copyOrShow("/etc/" + name); err != nil {
 			return err
 		}
 	}
@@ -76,6 +76,36 @@ func (b *builder) makeEtc() error {
 		}
 	}
 	return nil
+}
+
+// smallFile is up to which size a file is copied.
+const smallFile = 256 << 10
+
+// copyOrShow copies a small file that all users may read, and shows everything else as it
+// is. There are many such files, and a copy costs a tenth of a mount.
+func (b *builder) copyOrShow(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() || info.Size() > smallFile || info.Mode().Perm()&0o004 == 0 {
+		return b.show(path)
+	}
+	at, err := b.inside(path)
+	if err != nil {
+		return err
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
+		return err
+	}
+	return writeNew(at, string(content))
 }
 
 // writeNew makes a file. What is there stays: the operator has shown a file of the node,
