@@ -87,7 +87,6 @@ plugin "nomad-driver-stream" {
     stream_host = %q
     run_dir     = %q
     ticket_keys = %q
-    user        = "nobody"
     cache { dir = %q }
     consul {
       address = %q
