@@ -3,11 +3,11 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/nearcast/nearcast/internal/fleet"
@@ -31,10 +31,6 @@ type parts struct {
 	// cell is made when the display starts: content is fetched before.
 	cell           *cell.Client
 	stdout, stderr *os.File // of the app
-	// verifier is made when the first ticket comes: a seat may start before its
-	// node has the routers' keys.
-	keysMu   sync.Mutex
-	verifier *ticket.Verifier
 }
 
 func (p *parts) all() seat.Parts {
@@ -184,25 +180,26 @@ func (p *parts) peer(c seat.PeerConfig) (seat.Peer, error) {
 	return connection{made}, nil
 }
 
+// keysTimeout bounds how long the keeper may take to give the routers' keys.
+const keysTimeout = 5 * time.Second
+
+// verify checks a ticket with the keys of this moment: a seat may start before its node
+// has them, and they change.
 func (p *parts) verify(token string) (seat.Claims, error) {
-	verifier, err := p.keys()
+	ctx, cancel := context.WithTimeout(context.Background(), keysTimeout)
+	defer cancel()
+	keys, err := p.keeper.Keys(ctx)
+	var verifier *ticket.Verifier
+	if err == nil {
+		defer keys.Close()
+		verifier, err = ticket.LoadVerifier(fmt.Sprintf("/proc/self/fd/%d", keys.Fd()))
+	}
 	if err != nil {
 		p.log.Error("read ticket keys", "error", err)
 		return seat.Claims{}, errors.New("the seat cannot read the ticket keys; its log says why")
 	}
 	c, err := verifier.Verify(token)
 	return seat.Claims{Session: c.Session, App: c.App}, err
-}
-
-func (p *parts) keys() (*ticket.Verifier, error) {
-	p.keysMu.Lock()
-	defer p.keysMu.Unlock()
-	if p.verifier != nil {
-		return p.verifier, nil
-	}
-	var err error
-	p.verifier, err = ticket.LoadVerifier(p.spec.TicketKeys)
-	return p.verifier, err
 }
 
 func (p *parts) register(ctx context.Context, seat wire.Seat) (seat.Registration, error) {

@@ -104,6 +104,19 @@ func (k *Keeper) Cell(ctx context.Context) (c *Client, made Made, stdout, stderr
 	return NewClient(*n.Cell, conn), *n.Cell, n.files[1], n.files[2], nil
 }
 
+// Keys are the routers' public keys, as they are now.
+func (k *Keeper) Keys(ctx context.Context) (*os.File, error) {
+	n, err := k.ask(ctx, Request{Op: RequestKeys}, nil)
+	if err != nil {
+		return nil, err
+	}
+	if len(n.files) != 1 {
+		closeAll(n.files)
+		return nil, errors.New("the keeper gave no keys")
+	}
+	return n.files[0], nil
+}
+
 // Report says how the seat ended.
 func (k *Keeper) Report(e wire.Exit) error {
 	_, err := k.ask(context.Background(), Request{Op: RequestReport, Exit: &e}, nil)

@@ -65,6 +65,7 @@ const (
 	RequestContent = "content" // fetch the app's files
 	RequestCell    = "cell"    // make the cell; the answer has its Conn
 	RequestReport  = "report"  // Exit: how the seat ended
+	RequestKeys    = "keys"    // the answer has the routers' public keys, as they are now
 )
 
 // Request is a message of the stream host to its keeper. One request at a time is

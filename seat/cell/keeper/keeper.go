@@ -247,7 +247,7 @@ func (k *keeper) confineHost() error {
 	if cell.Without("landlock-host") {
 		return nil
 	}
-	own := []string{filepath.Dir(k.spec.TicketKeys)}
+	var own []string
 	for _, kv := range os.Environ() {
 		if path, ok := strings.CutPrefix(kv, "GST_REGISTRY="); ok {
 			own = append(own, path)

@@ -1,6 +1,8 @@
 package keeper
 
 import (
+	"fmt"
+	"io"
 	"os"
 
 	"github.com/nearcast/nearcast/internal/wire"
@@ -8,7 +10,8 @@ import (
 )
 
 // serve carries out the requests of the stream host until it ends. Each of them counts
-// once: a stream host that was taken over must not use up the node.
+// once, but for the keys, which an operator may change while the seat is idle: a stream
+// host that was taken over must not use up the node.
 func (k *keeper) serve(makeCell bool) {
 	fetched, given, reported := false, false, false
 	for {
@@ -50,6 +53,14 @@ func (k *keeper) serve(makeCell bool) {
 				e := end(wire.CodeConfig, err)
 				answer.Failed = &e
 			}
+		case r.Op == cell.RequestKeys:
+			keys, err := k.ticketKeys()
+			if err != nil {
+				e := end(wire.CodeConfig, err)
+				answer.Failed = &e
+				break
+			}
+			pass = []*os.File{keys}
 		default:
 			e := end(wire.CodeConfig, failed(wire.CodeConfig, "the request %q is unknown, or was made before", r.Op))
 			answer.Failed = &e
@@ -62,4 +73,22 @@ func (k *keeper) serve(makeCell bool) {
 			return
 		}
 	}
+}
+
+// maxKeys is far more than a file of public keys has.
+const maxKeys = 1 << 20
+
+// ticketKeys are the routers' public keys, in a memory file: the node's file may be one
+// that only root reads.
+func (k *keeper) ticketKeys() (*os.File, error) {
+	f, err := os.Open(k.spec.TicketKeys)
+	if err != nil {
+		return nil, fmt.Errorf("read ticket keys: %w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxKeys))
+	if err != nil {
+		return nil, fmt.Errorf("read ticket keys: %w", err)
+	}
+	return cell.MemoryFile("keys", b)
 }
