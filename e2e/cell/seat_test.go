@@ -241,8 +241,11 @@ func (v *victim) targetsOf(runDir string) {
 // seen are paths of an app as the node sees them. In a cell the same path is another file
 // for each seat. Names of abstract sockets stay.
 func seen(pid int, paths ...string) (all []string) {
+	ours, err := os.Stat("/")
+	theirs, err2 := os.Stat(fmt.Sprintf("/proc/%d/root/", pid))
+	cell := err == nil && err2 == nil && !os.SameFile(ours, theirs)
 	for _, path := range paths {
-		if strings.HasPrefix(path, "/") {
+		if cell && strings.HasPrefix(path, "/") {
 			path = fmt.Sprintf("/proc/%d/root%s", pid, path)
 		}
 		all = append(all, path)

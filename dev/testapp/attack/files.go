@@ -71,7 +71,10 @@ func (a *attacker) readTree(path string) {
 		}
 		return nil
 	})
-	if len(a.got) == 0 {
+	switch {
+	case len(names) == 1 && onTheWay(filepath.Join(path, names[0].Name())):
+		a.refuse("list "+path, errors.New("it has only what leads to the own task directory"))
+	case len(a.got) == 0:
 		a.succeed("listed %d names in %s", len(names), path)
 	}
 }
