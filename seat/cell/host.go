@@ -65,13 +65,15 @@ func (k *Keeper) ask(ctx context.Context, r Request, progress func(Notice)) (not
 			switch {
 			case !ok:
 				return n, ErrNoKeeper
-			case n.Failed != nil:
-				return n, *n.Failed
 			case n.Answer == "":
 				if progress != nil {
 					progress(n.Notice)
 				}
-			case n.Answer == r.Op:
+			case n.Answer != r.Op: // late, to a request that was given up
+				closeAll(n.files)
+			case n.Failed != nil:
+				return n, *n.Failed
+			default:
 				return n, nil
 			}
 		case <-ctx.Done():
