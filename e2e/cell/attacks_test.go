@@ -11,9 +11,8 @@ type row struct {
 	plain attack.Outcome
 	layer string // what refuses it in a cell
 	// without are the defences that must be switched off for the attack to succeed in a
-	// cell: names for $NEARCAST_CELL_WITHOUT, which builds with the tag celltest read.
-	// Empty is for what another test shows: terminal-input in seat/cell/seccomp, limits of
-	// memory by the rows for a seat without a cell, the others in the packages' own tests.
+	// cell: names for $NEARCAST_CELL_WITHOUT, which builds with the tag celltest read, or
+	// of switches.
 	without string
 }
 
@@ -42,25 +41,25 @@ var attacks = []row{
 
 	{"x-keylog", "read keys and picture of another display", yes, "root and network of its own, cookie", "user,root,landlock"},
 	{"x-inject", "send input to another display", yes, "root and network of its own, cookie", "user,root,landlock"},
-	{"x-font-path", "ask its X server whether a file exists on the node", none, "X server inside the cell", ""},
+	{"x-font-path", "ask its X server whether a file exists on the node", none, "X server inside the cell", "x-server"},
 	{"x-squat", "listen where another seat's display may be looked for", yes, "root of its own", "user,root,landlock"},
 
 	{"unix-sockets", "connect to Unix sockets of the node and of other seats", yes, "root of its own", "user,root,landlock"},
 	{"abstract-sockets", "connect to abstract Unix sockets", yes, "network namespace, Landlock", "net,landlock"},
-	{"control-socket", "speak to a stream host as the driver does", yes, "root of its own, mode of the directory", ""},
-	{"nomad-task-api", "use the Nomad API that each task gets as a socket", no, "root of its own, ACLs", ""},
+	{"control-socket", "speak to a stream host as the driver does", yes, "root of its own, mode of the directory", "landlock,modes,root"},
+	{"nomad-task-api", "use the Nomad API that each task gets as a socket", yes, "root of its own, ACLs", "user,root,landlock"},
 	{"loopback", "connect to Consul and Nomad on the node's loopback", yes, "network namespace, firewall", "net,landlock"},
 	{"node-network", "connect to other computers of the site", yes, "network namespace, firewall", "net,landlock"},
 	{"metadata", "ask the cloud for the node's credentials", yes, "network namespace, firewall", "net,landlock"},
 	{"raw-socket", "read and forge packets", no, "no capabilities", "capabilities,seccomp"},
 	{"vsock", "reach the machine that runs a virtual one, past every firewall", varies, "seccomp", "seccomp"},
 
-	{"run-dir", "read the run directories of seats", yes, "root of its own, mode of the directory", ""},
+	{"run-dir", "read the run directories of seats", yes, "root of its own, mode of the directory", "landlock,modes,root"},
 	{"task-dirs", "read other seats' task directories", yes, "root of its own, user of its own", "user,root,landlock"},
 	{"tmp-files", "read other seats' files in `/tmp` and `/var/tmp`", yes, "root of its own, user of its own", "user,root,landlock"},
 	{"xauthority", "read the cookies of other displays", yes, "root of its own, user of its own", "user,root,landlock"},
 	{"cache-dir", "read and change the node's content cache", yes, "root of its own", "user,root,landlock"},
-	{"content-write", "change its content, which the cache shares with other seats", no, "writable layer of its own", ""},
+	{"content-write", "change its content, which the cache shares with other seats", no, "writable layer of its own, no capabilities", "capabilities,landlock,root,seccomp"},
 	{"node-files", "read the node's files", yes, "root of its own", "user,root,landlock"},
 	{"open-by-handle", "open files by number, past the directories that hide them", no, "no capabilities, seccomp", "capabilities,seccomp"},
 
@@ -75,7 +74,7 @@ var attacks = []row{
 	{"tune-others", "take their CPUs, limits and priority", yes, "pid namespace, user of its own", "user,pid,landlock"},
 	{"setns", "enter other namespaces", no, "no capabilities, seccomp", "capabilities,landlock,pid,seccomp,user"},
 	{"init-process", "control the process that started it", no, "process that is not dumpable", "dumpable"},
-	{"inherited-descriptors", "use descriptors that it was started with", no, "closed descriptors", ""},
+	{"inherited-descriptors", "use descriptors that it was started with", no, "closed descriptors", "descriptors"},
 
 	{"setuid", "become root by a setuid program", no, "no_new_privs", "no-new-privs,seccomp,landlock,root"},
 	{"capabilities", "gain a capability", no, "no capabilities", "capabilities,seccomp"},
@@ -84,7 +83,7 @@ var attacks = []row{
 	{"uncover", "take away mounts that hide something", no, "no capabilities, seccomp", "capabilities,landlock,seccomp"},
 	{"mknod", "make devices", no, "no capabilities", "capabilities,landlock,root,seccomp"},
 	{"chroot", "leave its root directory", no, "pivot_root, seccomp", "capabilities,seccomp"},
-	{"terminal-input", "type at a terminal of the node", no, "devices of its own", ""},
+	{"terminal-input", "type at a terminal of the node", no, "devices of its own, seccomp", "capabilities,devices,landlock,seccomp"},
 	{"write-proc", "change the kernel's settings in `/proc`", no, "`/proc` read-only", "proc,sys,capabilities,landlock"},
 	{"write-sys", "change devices and cgroups in `/sys`", no, "`/sys` read-only", "proc,sys,capabilities,landlock"},
 	{"node-settings", "change clock, name, modules of the node", no, "no capabilities", "capabilities,seccomp"},
@@ -106,11 +105,19 @@ var attacks = []row{
 	{"exhaust-user", "use up what the kernel gives to one user", yes, "user of its own", "user"},
 	{"exhaust-terminals", "use up the node's pseudo-terminals", yes, "devices of its own", "devices,landlock"},
 
-	{"symlink-content", "let root follow links under the content", no, "writable layer of its own", ""},
+	{"symlink-content", "let root follow links under the content", no, "writable layer of its own; root follows no link there", "content-links,root"},
 	{"symlink-logs", "let Nomad's log collector, root, write through a link", yes, "root of its own", "user,root,landlock"},
-	{"log-flood", "print 100 MB into the task's log", no, "Nomad's rotation of logs", ""},
-	{"memory-hog", "take more memory than the job may have", yes, "memory limit of the app", ""},
+	{"log-flood", "print 100 MB into the task's log", no, "Nomad's rotation of logs", "log-rotation"},
+	{"memory-hog", "take more memory than the job may have", yes, "memory limit of the app", "memory-limit"},
 	{"leave-behind", "leave processes, memory, files and keys behind", yes, "namespaces, tmpfs, user of its own", "user,root,landlock"},
+}
+
+// switches are defences that are not of the cell, but settings of the node or of the job:
+// the tests switch them off there.
+var switches = map[string]string{
+	"modes":        "all users may enter the run directories, and use the control sockets",
+	"log-rotation": "the job keeps 200 files of log",
+	"memory-limit": "the job has no limit of memory, which the operator allows",
 }
 
 // asRoot are outcomes that differ from plain where the agent is root and isolate is

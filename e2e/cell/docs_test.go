@@ -3,7 +3,10 @@ package cell
 import (
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -55,6 +58,33 @@ func TestTable(t *testing.T) {
 	}
 	for name := range seen {
 		t.Errorf("there is no attack %s", name)
+	}
+}
+
+// Each defence that the table switches off is one that something reads: another name would
+// switch nothing off, and the attack would show nothing.
+func TestSwitches(t *testing.T) {
+	real := map[string]bool{}
+	for name := range switches {
+		real[name] = true
+	}
+	reads := regexp.MustCompile(`(?:Without|yesUnless)\("([^"]+)"\)|\{"([a-z]+)", syscall\.CLONE_NEW`)
+	testkit.Must(t, filepath.WalkDir("../../seat", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, m := range reads.FindAllStringSubmatch(string(text), -1) {
+			real[m[1]+m[2]] = true
+		}
+		return err
+	}))
+	for _, r := range attacks {
+		for name := range strings.SplitSeq(r.without, ",") {
+			if !real[name] {
+				t.Errorf("%s without %q: nothing reads this name", r.name, name)
+			}
+		}
 	}
 }
 

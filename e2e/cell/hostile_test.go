@@ -83,10 +83,10 @@ func TestDefences(t *testing.T) {
 	}
 	testkit.NeedXvfb(t)
 	n := newNode(t, "")
-	sockets := n.targets.Sockets
 	for _, without := range slices.Sorted(maps.Keys(groups)) {
 		t.Run(without, func(t *testing.T) {
-			n.without, n.targets.Sockets = without, sockets
+			n := *n
+			n.t, n.without = t, without
 			got := n.hostileWithout(t, groups[without])
 			for _, r := range got {
 				i := slices.IndexFunc(attacks, func(row row) bool { return row.name == r.Name })
@@ -135,30 +135,43 @@ func hostileIn(t *testing.T, n *node, without, network string) []attack.Result {
 	decide(got, "content-write", changed(cached, n.cached()))
 	got = slices.DeleteFunc(got, func(r attack.Result) bool { return r.Name == "symlink-content" }) // links comes to it
 
-	got = append(got, n.links(t, tag, network)...)
-	got = append(got, n.logs(t, tag, network)...)
-	got = append(got, n.memory(t, tag, network)...)
+	for _, name := range []string{"symlink-content", "symlink-logs", "log-flood", "memory-hog"} {
+		got = append(got, n.alone()[name](t, tag, network)...)
+	}
 	v.unharmed()
 	return got
+}
+
+// alone are the attacks that need a job of their own.
+func (n *node) alone() map[string]func(t *testing.T, tag, network string) []attack.Result {
+	return map[string]func(*testing.T, string, string) []attack.Result{
+		"symlink-content": n.links, "symlink-logs": n.logLinks, "log-flood": n.flood, "memory-hog": n.memory,
+	}
 }
 
 // hostileWithout runs some attacks in a cell that lacks defences.
 func (n *node) hostileWithout(t *testing.T, names []string) (got []attack.Result) {
 	t.Helper()
-	v := n.newVictim()
-	defer v.stop()
+	if n.lacks("x-server") {
+		testkit.Xorg(t)
+	}
 	tag := "nearcast-attack-" + nonce()[:8]
-	special := map[string]func(*testing.T, string, string) []attack.Result{"symlink-logs": n.logs, "memory-hog": n.memory}
+	alone := n.alone()
 	names = slices.DeleteFunc(slices.Clone(names), func(name string) bool {
-		if special[name] != nil {
-			got = append(got, special[name](t, tag, "")...)
+		if alone[name] != nil {
+			got = append(got, alone[name](t, tag, "")...)
 		}
-		return special[name] != nil
+		return alone[name] != nil
 	})
-	got = slices.DeleteFunc(got, func(r attack.Result) bool { return r.Name == "log-flood" })
 	if len(names) == 0 {
 		return got
 	}
+	v := n.newVictim()
+	defer v.stop()
+	if n.lacks("modes") {
+		v.openRunDir()
+	}
+	cached := n.cached()
 	s := n.attacker(t, job{id: "attacker"}, strings.Join(names, ","), tag, nil)
 	_, status, err := n.status(s.alloc)
 	testkit.Must(t, err)
@@ -166,6 +179,7 @@ func (n *node) hostileWithout(t *testing.T, names []string) (got []attack.Result
 	got = append(got, s.attacks()...)
 	s.stop()
 	decide(got, "leave-behind", left(t, uid, tag, detail(got, "leave-behind")))
+	decide(got, "content-write", changed(cached, n.cached()))
 	if _, now, err := n.status(v.alloc); err != nil || now.State != wire.SeatStreaming {
 		t.Logf("the victim did not survive: %+v, %v", now, err)
 	}
@@ -186,8 +200,8 @@ func (n *node) links(t *testing.T, tag, network string) []attack.Result {
 	return results[:1]
 }
 
-// logs lets a seat print a lot, into files that are links, and into files that are not.
-func (n *node) logs(t *testing.T, tag, network string) []attack.Result {
+// logLinks lets a seat print a lot, into files that are links.
+func (n *node) logLinks(t *testing.T, tag, network string) []attack.Result {
 	t.Helper()
 	before := snapshot(t, n.targets.Victim)
 	s := n.attacker(t, job{id: "logs", network: network}, "symlink-logs", tag, nil)
@@ -202,8 +216,13 @@ func (n *node) logs(t *testing.T, tag, network string) []attack.Result {
 	}
 	decide(results, "symlink-logs", changed([]string{before}, []string{snapshot(t, n.targets.Victim)}))
 	s.stop()
+	return results
+}
 
-	s = n.attacker(t, job{id: "flood", network: network}, "log-flood", tag, nil)
+// flood lets a seat print a lot, and looks how much of it is kept.
+func (n *node) flood(t *testing.T, tag, network string) []attack.Result {
+	t.Helper()
+	s := n.attacker(t, job{id: "flood", network: network}, "log-flood", tag, nil)
 	flood := s.attacks()
 	if flood[0].Outcome == attack.Succeeded { // it printed all
 		flood[0].Outcome = attack.Planted
@@ -221,7 +240,7 @@ func (n *node) logs(t *testing.T, tag, network string) []attack.Result {
 	}
 	decide(flood, "log-flood", found)
 	s.stop()
-	return append(results, flood...)
+	return flood
 }
 
 // memory lets a seat take more memory than its job has: the app may be killed, the

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"golang.org/x/sys/unix"
 
 	"github.com/nearcast/nearcast/dev/testapp/attack"
 	"github.com/nearcast/nearcast/internal/testkit"
@@ -143,6 +144,11 @@ plugin "nomad-driver-stream" {
 	return n
 }
 
+// lacks reports whether the next seats do without a defence.
+func (n *node) lacks(defence string) bool {
+	return slices.Contains(strings.Split(n.without, ","), defence)
+}
+
 func (n *node) runDir() string { return filepath.Join(n.Dir, "run") }
 
 // dataDir is short: the path of a seat's sound socket has a limit.
@@ -213,8 +219,21 @@ func (n *node) listeners() {
 	}
 	n.targets.Loopback = []string{n.consul.Address, n.Address, listen("tcp", testkit.Address(n.t))}
 	n.targets.Sockets = []string{listen("unix", filepath.Join(n.outside, "daemon.sock")), listen("unix", "@"+filepath.Base(n.outside))}
+	n.targets.Terminals = []string{terminal(n.t)}
 	n.targets.SocketScope = []string{n.Dir, "/tmp/.nearcast-", "@" + n.Dir}
 	n.beyond()
+}
+
+// terminal is one of the node, such as that of an operator who has logged in.
+func terminal(t *testing.T) string {
+	t.Helper()
+	ptmx, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	testkit.Must(t, err)
+	t.Cleanup(func() { _ = ptmx.Close() })
+	number, err := unix.IoctlGetInt(int(ptmx.Fd()), unix.TIOCGPTN)
+	testkit.Must(t, err)
+	testkit.Must(t, unix.IoctlSetPointerInt(int(ptmx.Fd()), unix.TIOCSPTLCK, 0))
+	return fmt.Sprintf("/dev/pts/%d", number)
 }
 
 // describe names a process, so that an attack takes no other for it.

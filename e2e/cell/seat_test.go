@@ -55,11 +55,21 @@ func (n *node) run(j job) *seat {
 			"Env":       map[string]string{"SECRET_OF": n.targets.Canary},
 			"Resources": map[string]any{"CPU": 300, "MemoryMB": max(j.memoryMB, 300)},
 			"LogConfig": map[string]any{"MaxFiles": 5, "MaxFileSizeMB": 1},
+			// All that a job may ask for: a token for Nomad's API.
+			"Identity": map[string]any{"Env": true},
 		}},
 	}
-	env := group["Tasks"].([]any)[0].(map[string]any)["Env"].(map[string]string)
+	task := group["Tasks"].([]any)[0].(map[string]any)
+	env := task["Env"].(map[string]string)
 	if j.id != "victim" {
 		delete(env, "SECRET_OF")
+	}
+	if n.lacks("log-rotation") {
+		task["LogConfig"] = map[string]any{"MaxFiles": 200, "MaxFileSizeMB": 1}
+	}
+	if n.lacks("memory-limit") {
+		testkit.Must(n.t, n.request("PUT", "/v1/operator/scheduler/configuration", map[string]any{"MemoryOversubscriptionEnabled": true}))
+		task["Resources"].(map[string]any)["MemoryMaxMB"] = -1
 	}
 	if n.without != "" {
 		env["NEARCAST_CELL_WITHOUT"] = n.without
@@ -251,6 +261,15 @@ func seen(pid int, paths ...string) (all []string) {
 		all = append(all, path)
 	}
 	return all
+}
+
+// openRunDir lets all users into the run directories of seats, and use the control socket.
+func (v *victim) openRunDir() {
+	v.t.Helper()
+	control := v.node.targets.Control[0]
+	for _, path := range []string{v.runDir(), filepath.Dir(control), control} {
+		testkit.Must(v.t, os.Chmod(path, 0o777))
+	}
 }
 
 // processes are the victim's, and those of the node that serve seats.

@@ -16,12 +16,19 @@ import (
 // taskDir is the task directory. Its paths are opened through os.Root, so that a
 // symbolic link cannot lead out of it.
 type taskDir struct {
-	root    *os.Root
+	root    root
 	private bool
 }
 
+// root is os.Root, as far as it is used here.
+type root interface {
+	MkdirAll(name string, mode os.FileMode) error
+	Open(name string) (*os.File, error)
+	Close() error
+}
+
 func openTaskDir(dir string, private bool) (*taskDir, error) {
-	root, err := os.OpenRoot(dir)
+	root, err := openRoot(dir)
 	if err != nil {
 		return nil, failure(wire.CodeConfig, "open the task directory: %v", err)
 	}

@@ -53,6 +53,8 @@ type Args struct {
 	// Displays are X sockets of other seats, Authorities the files with their cookies.
 	Displays    []string `json:"displays,omitempty"`
 	Authorities []string `json:"authorities,omitempty"`
+	// Terminals are those of the node, such as an operator's.
+	Terminals []string `json:"terminals,omitempty"`
 	// Fonts is a directory with fonts.dir that this app cannot see.
 	Fonts string `json:"fonts,omitempty"`
 	// Sounds are PulseAudio sockets of other seats.

@@ -293,22 +293,31 @@ func chrootEscape(c ctx, a *attacker) Result {
 	return a.result()
 }
 
-// terminalInput types into the terminal from which programs of the node were started.
+// terminalInput types into terminals: those of the node that it was given, and the one
+// from which it was started. The node's console it only opens.
 func terminalInput(_ ctx, a *attacker) Result {
-	letter := byte(' ')
-	for name, open := range map[string]func() (int, error){
+	terminals := map[string]func() (int, error){
 		"standard input":  func() (int, error) { return unix.Dup(0) },
 		"standard output": func() (int, error) { return unix.Dup(1) },
-		"/dev/tty":        func() (int, error) { return unix.Open("/dev/tty", unix.O_RDWR|unix.O_NOCTTY, 0) },
-		"/dev/console":    func() (int, error) { return unix.Open("/dev/console", unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0) },
-		"/dev/tty0":       func() (int, error) { return unix.Open("/dev/tty0", unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0) },
-	} {
+	}
+	for _, path := range append([]string{"/dev/tty"}, a.Terminals...) {
+		terminals[path] = func() (int, error) { return unix.Open(path, unix.O_RDWR|unix.O_NOCTTY, 0) }
+	}
+	letter := byte(' ')
+	for name, open := range terminals {
 		fd, err := open()
 		if err == nil {
 			err = ioctlByte(fd, unix.TIOCSTI, &letter)
 			unix.Close(fd)
 		}
 		a.try("typed at "+name, err)
+	}
+	for _, path := range []string{"/dev/console", "/dev/tty0"} {
+		fd, err := unix.Open(path, unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
+		if err == nil {
+			unix.Close(fd)
+		}
+		a.try("opened "+path, err)
 	}
 	return a.result()
 }

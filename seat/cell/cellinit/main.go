@@ -44,10 +44,8 @@ import (
 // and so does the TestMain of its tests.
 func Main() {
 	runtime.LockOSThread() // permanently: privileges and parent death signals belong to a thread
-	// Also descriptors that this process inherited by mistake are not passed on.
-	if err := unix.CloseRange(ConnFD, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
-		unix.CloseOnExec(ConnFD)
-		unix.CloseOnExec(SpecFD)
+	if !cell.Without("descriptors") {
+		closeOnExec()
 	}
 	conn, err := cell.NewConn(duplicate(ConnFD))
 	if err != nil {
@@ -62,6 +60,15 @@ func Main() {
 		}
 	}
 	fail(conn, err)
+}
+
+// closeOnExec keeps this process's descriptors from programs, also those that it inherited
+// by mistake.
+func closeOnExec() {
+	if err := unix.CloseRange(ConnFD, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		unix.CloseOnExec(ConnFD)
+		unix.CloseOnExec(SpecFD)
+	}
 }
 
 // duplicate keeps fd itself for the second step.

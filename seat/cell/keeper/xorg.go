@@ -26,7 +26,11 @@ const displayTimeout = 30 * time.Second
 // chooseDisplay finds out whether the keeper must start the display server: Xorg, which
 // runs as root because GPU and console belong to root.
 func (k *keeper) chooseDisplay() (wire.XServer, error) {
-	chosen, err := xserver.Choose(k.spec.XServer)
+	want := k.spec.XServer
+	if cell.Without("x-server") { // on the node, as on those with a GPU
+		want = wire.XServer{Server: wire.ServerXorg, Driver: "dummy"}
+	}
+	chosen, err := xserver.Choose(want)
 	if err != nil {
 		return chosen, failed(wire.CodeDisplay, "%w", err)
 	}
