@@ -106,10 +106,8 @@ func enter(s Spec) error {
 		if err := cellroot.Enter(*s.Root, s.Identity); err != nil {
 			return err
 		}
-	} else if s.OwnPids { // a test without the cell's file system
-		if err := cellroot.OnlyProc(); err != nil {
-			return err
-		}
+	} else if err := showProcesses(s); err != nil {
+		return err
 	}
 	if s.Loopback {
 		if err := loopbackUp(); err != nil {

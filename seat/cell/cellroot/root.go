@@ -139,18 +139,6 @@ func Enter(r Root, id cell.Identity) error {
 	return nil
 }
 
-// OnlyProc shows the processes of a new pid namespace, in the node's file system: for
-// tests of what a root of its own defends.
-func OnlyProc() error {
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("make mounts private: %w", err)
-	}
-	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
-		return fmt.Errorf("mount /proc: %w", err)
-	}
-	return nil
-}
-
 func (b *builder) makeTop() error {
 	for _, dir := range []string{b.top, b.scratch} {
 		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {

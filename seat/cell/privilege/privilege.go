@@ -35,8 +35,8 @@ func Drop(id cell.Identity) error {
 	if err := NoNew(); err != nil {
 		return err
 	}
-	if cell.Without("capabilities") {
-		return changeUserOnly(id)
+	if kept, err := keepAll(id); kept || err != nil {
+		return err
 	}
 	if err := Keep(); err != nil {
 		return err
@@ -56,31 +56,6 @@ func changeUser(id cell.Identity) error {
 	}
 	if _, _, e := unix.RawSyscall(unix.SYS_SETRESUID, uintptr(id.UID), uintptr(id.UID), uintptr(id.UID)); e != 0 {
 		return fmt.Errorf("set user: %w", e)
-	}
-	return nil
-}
-
-// changeUserOnly leaves every capability: a test of what they would give.
-func changeUserOnly(id cell.Identity) error {
-	if err := unix.Prctl(unix.PR_SET_KEEPCAPS, 1, 0, 0, 0); err != nil {
-		return err
-	}
-	if err := changeUser(id); err != nil {
-		return err
-	}
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&header, &data[0]); err != nil {
-		return err
-	}
-	for i := range data {
-		data[i].Effective, data[i].Inheritable = data[i].Permitted, data[i].Permitted
-	}
-	if err := unix.Capset(&header, &data[0]); err != nil {
-		return err
-	}
-	for c := range 64 {
-		unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, uintptr(c), 0, 0)
 	}
 	return nil
 }
