@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/internal/testkit/person"
 	"github.com/nearcast/nearcast/internal/version"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/seat/display/xserver"
@@ -28,22 +29,22 @@ func playAndLeave(t *testing.T, server wire.XServer) {
 	if status.Nonce != s.spec.Nonce || status.PID != s.cmd.Process.Pid || status.AppPID == 0 {
 		t.Errorf("status is %+v", status)
 	}
-	b := s.claim(status.Seat.Address).connect()
+	b := s.claim(status.Seat.Address).Connect()
 	s.waitState(wire.SeatStreaming)
 
-	before := b.frames.Load()
-	b.press("KeyA", "a")
+	before := b.Frames()
+	b.Press("KeyA", "a")
 	testkit.Until(t, "the key at the app", func() bool {
 		return strings.Contains(s.stdout(), `"key_press"`) && strings.Contains(s.stdout(), `"text":"a"`)
 	})
-	testkit.Until(t, "the picture that follows", func() bool { return b.frames.Load() > before })
+	testkit.Until(t, "the picture that follows", func() bool { return b.Frames() > before })
 
 	if s.spec.Display.Audio {
-		testkit.Until(t, "sound", func() bool { return b.sounds.Load() > 10 })
+		testkit.Until(t, "sound", func() bool { return b.Sounds() > 10 })
 	}
 
-	b.send(wire.Message{Type: wire.MsgLeave})
-	if m := b.expect(wire.MsgEnded); m.End.Reason != wire.ReasonLeft {
+	b.Send(wire.Message{Type: wire.MsgLeave})
+	if m := b.Expect(wire.MsgEnded); m.End.Reason != wire.ReasonLeft {
 		t.Errorf("ended by %v", m.End)
 	}
 	if end := s.wantExit(); end.Reason != wire.ReasonLeft {
@@ -65,24 +66,23 @@ func playAndLeave(t *testing.T, server wire.XServer) {
 func TestLostAndReturned(t *testing.T) {
 	s := newStreamHost(t).start()
 	address := s.waitState(wire.SeatIdle).Seat.Address
-	b := s.claim(address).connect()
-	b.press("KeyA", "a")
+	b := s.claim(address).Connect()
+	b.Press("KeyA", "a")
 	testkit.Until(t, "the key at the app", func() bool { return strings.Contains(s.stdout(), `"key_press"`) })
-	testkit.Must(t, b.conn.CloseNow())
-	testkit.Must(t, b.pc.Close())
+	b.Vanish()
 	s.waitState(wire.SeatDetached)
 
-	again := s.attach(address, b.grant.Resume)
-	if !again.grant.Resumed || again.grant.Session != b.grant.Session {
-		t.Errorf("grant is %+v", again.grant)
+	again := person.Attach(t, address, b.Grant.Resume)
+	if !again.Grant.Resumed || again.Grant.Session != b.Grant.Session {
+		t.Errorf("grant is %+v", again.Grant)
 	}
-	again.connect()
+	again.Connect()
 	s.waitState(wire.SeatStreaming)
 	if n := strings.Count(s.stdout(), `"ready"`); n != 1 {
 		t.Errorf("the app started %d times", n)
 	}
 	testkit.Must(t, s.cmd.Process.Signal(syscall.SIGTERM))
-	if m := again.expect(wire.MsgEnded); m.End.Reason != wire.ReasonDrained {
+	if m := again.Expect(wire.MsgEnded); m.End.Reason != wire.ReasonDrained {
 		t.Errorf("ended by %v", m.End)
 	}
 	if end := s.wantExit(); end.Reason != wire.ReasonDrained {
@@ -125,9 +125,9 @@ func TestEnds(t *testing.T) {
 
 func TestAppExitsInTheSession(t *testing.T) {
 	s := newStreamHost(t, "-exit-on-key", "q", "-exit-code", "5").start()
-	b := s.claim(s.waitState(wire.SeatIdle).Seat.Address).connect()
-	b.press("KeyQ", "q")
-	if m := b.expect(wire.MsgEnded); m.End.Reason != wire.ReasonAppExited || m.End.ExitCode != 5 {
+	b := s.claim(s.waitState(wire.SeatIdle).Seat.Address).Connect()
+	b.Press("KeyQ", "q")
+	if m := b.Expect(wire.MsgEnded); m.End.Reason != wire.ReasonAppExited || m.End.ExitCode != 5 {
 		t.Errorf("ended by %v", m.End)
 	}
 	if end := s.wantExit(); end.Reason != wire.ReasonAppExited || end.ExitCode != 5 {
@@ -142,7 +142,7 @@ func displayDies(t *testing.T, server wire.XServer) {
 	s := newStreamHost(t)
 	s.spec.XServer = server
 	s.start()
-	b := s.claim(s.waitState(wire.SeatIdle).Seat.Address).connect()
+	b := s.claim(s.waitState(wire.SeatIdle).Seat.Address).Connect()
 	pid := 0
 	for _, line := range s.processes() {
 		if strings.Contains(line, "Xvfb :") || strings.Contains(line, "Xorg :") {
@@ -153,7 +153,7 @@ func displayDies(t *testing.T, server wire.XServer) {
 		t.Fatalf("no display server among %q", s.processes())
 	}
 	testkit.Must(t, syscall.Kill(pid, syscall.SIGKILL))
-	if m := b.expect(wire.MsgEnded); m.End.Code != wire.CodeDisplay {
+	if m := b.Expect(wire.MsgEnded); m.End.Code != wire.CodeDisplay {
 		t.Errorf("ended by %v", m.End)
 	}
 	if end := s.wantExit(); end.Code != wire.CodeDisplay {
@@ -186,7 +186,7 @@ func TestFrozenWhileIdle(t *testing.T) {
 	s.start()
 	status := s.waitState(wire.SeatIdle)
 	testkit.Until(t, "the idle app is frozen", func() bool { return isStopped(status.AppPID) })
-	s.claim(status.Seat.Address).connect()
+	s.claim(status.Seat.Address).Connect()
 	if isStopped(status.AppPID) {
 		t.Error("the app of a session is frozen")
 	}
@@ -212,15 +212,15 @@ func TestBelowClosedDir(t *testing.T) {
 	_, err = exec.LookPath("pulseaudio")
 	s.spec.Display.Audio = err == nil
 	s.start()
-	b := s.claim(s.waitState(wire.SeatIdle).Seat.Address).connect()
+	b := s.claim(s.waitState(wire.SeatIdle).Seat.Address).Connect()
 	testkit.Until(t, "a key at the app", func() bool {
-		b.press("KeyA", "a") // repeated: the window may not have the focus yet
+		b.Press("KeyA", "a") // repeated: the window may not have the focus yet
 		return strings.Contains(s.stdout(), `"key_press"`)
 	})
 	if s.spec.Display.Audio {
-		testkit.Until(t, "sound", func() bool { return b.sounds.Load() > 10 })
+		testkit.Until(t, "sound", func() bool { return b.Sounds() > 10 })
 	}
-	b.send(wire.Message{Type: wire.MsgLeave})
+	b.Send(wire.Message{Type: wire.MsgLeave})
 	if end := s.wantExit(); end.Reason != wire.ReasonLeft {
 		t.Errorf("exit says %v", end)
 	}

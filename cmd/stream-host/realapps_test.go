@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"image"
 	"os"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/internal/testkit/person"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -32,7 +32,7 @@ type realApp struct {
 // realSeat is a seat whose real app a person sees.
 type realSeat struct {
 	*streamHost
-	person *browser
+	person *person.Person
 	status wire.StreamHostStatus
 	before *image.RGBA
 	idle   time.Duration // from the start of the seat
@@ -79,23 +79,23 @@ func realApps() map[string]realApp {
 			command: "/bin/sh", packages: "neverball", needs: []string{"/usr/games/neverball"}, args: []string{"-c", neverball}, sound: true,
 			use: func(s *realSeat) wire.End {
 				if s.spec.Display.Audio {
-					testkit.Until(s.t, "sound", func() bool { return s.person.sounds.Load() > 10 })
+					testkit.Until(s.t, "sound", func() bool { return s.person.Sounds() > 10 })
 				}
 				s.keep("after", s.picture(s.status))
-				s.person.press("Escape", "Escape")
+				s.person.Press("Escape", "Escape")
 				return wire.End{Reason: wire.ReasonAppExited}
 			},
 		},
 		"zenity": {
 			command: "zenity", packages: "zenity", args: []string{"--question", "--text=Is this a seat?"},
 			use: func(s *realSeat) wire.End {
-				s.person.press("Enter", "Enter")
+				s.person.Press("Enter", "Enter")
 				return wire.End{Reason: wire.ReasonAppExited} // with 0, which is yes
 			},
 		},
 		"speedcrunch": {command: "speedcrunch", packages: "speedcrunch", use: func(s *realSeat) wire.End {
 			for _, k := range [][2]string{{"Digit6", "6"}, {"Digit7", "7"}, {"Enter", "Enter"}} {
-				s.person.press(k[0], k[1])
+				s.person.Press(k[0], k[1])
 			}
 			return s.leaveAfter(func(now *image.RGBA) bool { return different(s.before, now) > 500 })
 		}},
@@ -103,7 +103,7 @@ func realApps() map[string]realApp {
 			command: "vkcube", packages: "vulkan-tools and mesa-vulkan-drivers", needs: []string{"/usr/share/vulkan/icd.d/lvp_icd.x86_64.json"},
 			use: func(s *realSeat) wire.End {
 				testkit.Until(s.t, "the cube turns", func() bool { return different(s.before, s.picture(s.status)) > 1000 })
-				s.person.press("Escape", "Escape")
+				s.person.Press("Escape", "Escape")
 				return wire.End{Reason: wire.ReasonAppExited}
 			},
 		},
@@ -115,7 +115,7 @@ func realApps() map[string]realApp {
 			// Its field, not Wine's own window before.
 			ready: func(p *image.RGBA) bool { return colours(p)[rgb(0, 0x80, 0)] > 10000 },
 			use: func(s *realSeat) wire.End {
-				s.person.click(0.5, 0.55)
+				s.person.Click(0.5, 0.55)
 				return s.leaveAfter(func(now *image.RGBA) bool { return different(s.before, now) > 50 })
 			},
 		},
@@ -129,7 +129,7 @@ func TestRealApps(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := startReal(t, app, true)
 			want := app.use(s)
-			if m := s.person.expect(wire.MsgEnded); m.End.Reason != want.Reason || m.End.ExitCode != want.ExitCode {
+			if m := s.person.Expect(wire.MsgEnded); m.End.Reason != want.Reason || m.End.ExitCode != want.ExitCode {
 				t.Errorf("ended by %v, want %v", m.End, want)
 			}
 			if end := s.wantExit(); end.Reason != want.Reason || end.ExitCode != want.ExitCode {
@@ -194,7 +194,7 @@ func startReal(t *testing.T, app realApp, isolate bool) *realSeat {
 	s.start()
 	s.status = s.waitState(wire.SeatIdle)
 	s.idle = time.Since(begin)
-	s.person = s.claim(s.status.Seat.Address).connect()
+	s.person = s.claim(s.status.Seat.Address).Connect()
 	ready := app.ready
 	if ready == nil {
 		ready = func(p *image.RGBA) bool { return len(colours(p)) > 1 }
@@ -218,7 +218,7 @@ func (s *realSeat) leaveAfter(ok func(*image.RGBA) bool) wire.End {
 		}
 		return false
 	})
-	s.person.send(wire.Message{Type: wire.MsgLeave})
+	s.person.Send(wire.Message{Type: wire.MsgLeave})
 	return wire.End{Reason: wire.ReasonLeft}
 }
 
@@ -231,18 +231,9 @@ func key(code, key string, ok func(*image.RGBA) bool) func(*realSeat) wire.End {
 			if ok != nil && ok(now) || ok == nil && different(s.before, now) > 1000 {
 				return true
 			}
-			s.person.press(code, key)
+			s.person.Press(code, key)
 			return false
 		})
-	}
-}
-
-func (b *browser) click(x, y float64) {
-	b.t.Helper()
-	for _, kind := range []wire.InputType{wire.InputMove, wire.InputDown, wire.InputUp} {
-		raw, err := json.Marshal(wire.Input{Type: kind, X: x, Y: y})
-		testkit.Must(b.t, err)
-		testkit.Must(b.t, b.input.SendText(string(raw)))
 	}
 }
 

@@ -11,16 +11,12 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/coder/websocket"
-	"github.com/coder/websocket/wsjson"
-	"github.com/pion/webrtc/v4"
-
 	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/internal/testkit/person"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -241,128 +237,12 @@ func (s *streamHost) processes() (found []string) {
 	return found
 }
 
-// browser is the browser of a person.
-type browser struct {
-	t      *testing.T
-	conn   *websocket.Conn
-	pc     *webrtc.PeerConnection
-	input  *webrtc.DataChannel
-	open   chan struct{}
-	frames atomic.Int64 // pictures
-	sounds atomic.Int64 // packets of sound
-	grant  wire.Grant
-}
-
-func (s *streamHost) attach(address, token string) *browser {
-	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), 60*time.Second)
-	defer cancel()
-	conn, _, err := websocket.Dial(ctx, "ws://"+address+wire.AttachPath, &websocket.DialOptions{
-		HTTPHeader: http.Header{"Authorization": {"Bearer " + token}},
-	})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.t.Cleanup(func() { _ = conn.CloseNow() })
-	b := &browser{t: s.t, conn: conn, open: make(chan struct{})}
-	b.grant = *b.expect(wire.MsgGranted).Grant
-	return b
-}
-
-func (s *streamHost) claim(address string) *browser {
+// claim is a person who gets the seat.
+func (s *streamHost) claim(address string) *person.Person {
 	s.t.Helper()
 	token, _, err := s.signer.Sign(ticket.Claims{Session: ticket.NewSession(), App: s.spec.App, Version: 1, Sites: []string{"here"}})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return s.attach(address, token)
-}
-
-func (b *browser) expect(kind wire.MessageType) wire.Message {
-	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.t.Context(), 60*time.Second)
-	defer cancel()
-	for {
-		var m wire.Message
-		if err := wsjson.Read(ctx, b.conn, &m); err != nil {
-			b.t.Fatalf("waiting for %s: %v", kind, err)
-		}
-		if m.Type == kind {
-			return m
-		}
-		if m.Type != wire.MsgCandidate {
-			b.t.Fatalf("got %+v, want %s", m, kind)
-		}
-	}
-}
-
-func (b *browser) send(m wire.Message) {
-	b.t.Helper()
-	if err := wsjson.Write(b.t.Context(), b.conn, m); err != nil {
-		b.t.Fatal(err)
-	}
-}
-
-// connect makes the peer connection and waits until pictures come.
-func (b *browser) connect() *browser {
-	b.t.Helper()
-	settings := webrtc.SettingEngine{}
-	settings.SetIncludeLoopbackCandidate(true)
-	media := &webrtc.MediaEngine{}
-	testkit.Must(b.t, media.RegisterDefaultCodecs())
-	pc, err := webrtc.NewAPI(webrtc.WithMediaEngine(media), webrtc.WithSettingEngine(settings)).NewPeerConnection(webrtc.Configuration{})
-	testkit.Must(b.t, err)
-	b.pc = pc
-	b.t.Cleanup(func() { _ = pc.Close() })
-	for _, kind := range []webrtc.RTPCodecType{webrtc.RTPCodecTypeVideo, webrtc.RTPCodecTypeAudio} {
-		_, err = pc.AddTransceiverFromKind(kind, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly})
-		testkit.Must(b.t, err)
-	}
-	pc.OnTrack(func(track *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
-		for {
-			p, _, err := track.ReadRTP()
-			if err != nil {
-				return
-			}
-			switch {
-			case track.Kind() == webrtc.RTPCodecTypeAudio:
-				b.sounds.Add(1)
-			case p.Marker:
-				b.frames.Add(1)
-			}
-		}
-	})
-	b.input, err = pc.CreateDataChannel(wire.ChannelInput, nil)
-	testkit.Must(b.t, err)
-	b.input.OnOpen(func() { close(b.open) })
-	unordered, none := false, uint16(0)
-	_, err = pc.CreateDataChannel(wire.ChannelPointer, &webrtc.DataChannelInit{Ordered: &unordered, MaxRetransmits: &none})
-	testkit.Must(b.t, err)
-
-	offer, err := pc.CreateOffer(nil)
-	testkit.Must(b.t, err)
-	gathered := webrtc.GatheringCompletePromise(pc)
-	testkit.Must(b.t, pc.SetLocalDescription(offer))
-	<-gathered
-	b.send(wire.Message{Type: wire.MsgOffer, SDP: pc.LocalDescription().SDP})
-	answer := b.expect(wire.MsgAnswer)
-	testkit.Must(b.t, pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer.SDP}))
-	select {
-	case <-b.open:
-	case <-time.After(60 * time.Second):
-		b.t.Fatal("the input channel does not open")
-	}
-	testkit.Until(b.t, "a first picture", func() bool { return b.frames.Load() > 0 })
-	return b
-}
-
-func (b *browser) press(code, key string) {
-	b.t.Helper()
-	for _, pressed := range []bool{true, false} {
-		raw, err := json.Marshal(wire.Input{Type: wire.InputKey, Code: code, Key: key, Pressed: pressed})
-		testkit.Must(b.t, err)
-		testkit.Must(b.t, b.input.SendText(string(raw)))
-	}
+	testkit.Must(s.t, err)
+	return person.Attach(s.t, address, token)
 }
 
 func (s *streamHost) stdout() string {

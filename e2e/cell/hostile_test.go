@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -206,7 +207,7 @@ func (n *node) logLinks(t *testing.T, tag, network string) []attack.Result {
 	before := snapshot(t, n.targets.Victim)
 	s := n.attacker(t, job{id: "logs", network: network}, "symlink-logs", tag, nil)
 	// Its last lines went where the log went, if it worked.
-	testkit.Within(t, testMinute, "the log was written", func() bool {
+	testkit.Within(t, time.Minute, "the log was written", func() bool {
 		_, done := s.results()
 		return done || snapshot(t, n.targets.Victim) != before
 	})

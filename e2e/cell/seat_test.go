@@ -9,11 +9,14 @@ import (
 	"sort"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/procfs"
 
 	"github.com/nearcast/nearcast/dev/testapp/attack"
 	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/internal/testkit/person"
+	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -186,7 +189,7 @@ func (s *seat) attacks() []attack.Result {
 // victim is the seat that is attacked, with a person who plays.
 type victim struct {
 	*seat
-	person *person
+	person *person.Person
 	canary string
 	laid   attack.Laid
 	status wire.StreamHostStatus
@@ -213,8 +216,18 @@ func (n *node) newVictim() *victim {
 	testkit.Must(n.t, err)
 	v.status = status
 	v.targetsOf(dir)
-	v.person = play(n.t, n.signer, v.job, status.Seat.Address)
+	v.person = n.play(v.job, status.Seat.Address)
 	return v
+}
+
+// play claims a seat and connects.
+func (n *node) play(app, address string) *person.Person {
+	n.t.Helper()
+	token, _, err := n.signer.Sign(ticket.Claims{Session: ticket.NewSession(), App: app, Sites: []string{"here"}})
+	testkit.Must(n.t, err)
+	p := person.Attach(n.t, address, token).Connect()
+	p.Ignore()
+	return p
 }
 
 // targetsOf tells the attacker all that the victim has.
@@ -337,15 +350,15 @@ func (v *victim) unharmed() {
 	if now.State != wire.SeatStreaming || now.PID != v.status.PID || now.AppPID != v.status.AppPID || now.Nonce != v.status.Nonce {
 		v.t.Errorf("the victim's seat is %+v, was %+v", now, v.status)
 	}
-	before := v.person.frames.Load()
-	v.person.press("KeyA", "a")
+	before := v.person.Frames()
+	v.person.Press("KeyA", "a")
 	testkit.Until(v.t, "the victim's key arrives, and pictures after it", func() bool {
-		return strings.Contains(v.output(), `"key_press"`) && v.person.frames.Load() > before+5
+		return strings.Contains(v.output(), `"key_press"`) && v.person.Frames() > before+5
 	})
 }
 
 // attackTime bounds all attacks: each has five seconds.
-const attackTime = 5 * testMinute
+const attackTime = 5 * time.Minute
 
 func (n *node) attacker(t *testing.T, j job, names string, tag string, more func(*attack.Args)) *seat {
 	t.Helper()

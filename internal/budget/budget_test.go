@@ -41,8 +41,8 @@ var rules = []rule{
 		reason: "internal/fleet is the one Consul adapter",
 	},
 	{
-		library: "github.com/pion", in: []string{"seat/peer", "bench"}, tests: true,
-		reason: "WebRTC stops at the peer package",
+		library: "github.com/pion", in: []string{"seat/peer", "internal/testkit/person", "bench"}, tests: true,
+		reason: "WebRTC stops at the peer package, and in tests at their person",
 	},
 	{
 		library: "github.com/go-gst", in: []string{"seat/capture"},
@@ -238,6 +238,7 @@ func TestRules(t *testing.T) {
 		{"seat/capture/capture.go", "github.com/go-gst/go-gst/gst", false},
 		{"seat/seat.go", "github.com/go-gst/go-gst/gst", true},
 		{"seat/seat.go", "github.com/pion/webrtc/v4", true},
+		{"internal/testkit/nomad.go", "github.com/pion/webrtc/v4", true},
 		{"seat/peer/peer.go", "github.com/pion/webrtc/v4", false},
 		{"router/router.go", module + "/brain", true},
 		{"router/router.go", module + "/internal/wire", false},

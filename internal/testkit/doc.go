@@ -8,6 +8,6 @@
 //
 // Everything that it starts ends with the test, and with the test's process. It
 // imports no part of Nearcast but internal/wire and internal/ticket, so that every
-// part can use it. Package browser beside it drives a Chromium. Only tests, e2e and
-// bench may import it.
+// part can use it. Package browser below it drives a Chromium, package person is a person
+// without one. Only tests, e2e and bench may import it.
 package testkit
