@@ -28,18 +28,8 @@ func release(t *testing.T, ctx context.Context) (dir, apps string) {
 	}
 	dir = t.TempDir()
 	bin, apps := filepath.Join(dir, "bin"), filepath.Join(dir, "apps")
-	for out, pkg := range map[string]string{
-		"bin/nearcast": "cmd/nearcast", "bin/plugins/nomad-driver-stream": "plugins/nomad-driver-stream", "bin/seat-keeper": "cmd/seat-keeper", "bin/stream-host": "cmd/stream-host", "apps/testapp": "dev/testapp",
-	} {
-		cmd := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(dir, out), "../"+pkg)
-		cmd.Env = os.Environ()
-		if pkg != "cmd/stream-host" {
-			cmd.Env = append(cmd.Env, "CGO_ENABLED=0")
-		}
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("build %s: %v: %s", pkg, err, out)
-		}
-	}
+	testkit.BuildAll(t, bin, "nearcast", "plugins/nomad-driver-stream", "seat-keeper", "stream-host")
+	testkit.BuildAll(t, apps, "testapp")
 	cmd := exec.CommandContext(ctx, "bash", "release.sh", filepath.Join(dir, "release"))
 	cmd.Env = append(os.Environ(), "NEARCAST="+filepath.Join(bin, "nearcast"), "BIN="+bin, "VERSION=test", "ARCHIVE=no")
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -52,17 +52,7 @@ func TestMain(m *testing.M) {
 func build(t *testing.T) {
 	t.Helper()
 	t.Setenv("GOFLAGS", strings.TrimSpace(os.Getenv("GOFLAGS")+" -tags=celltest"))
-	programs := map[string]string{
-		"seat-keeper": "cmd/seat-keeper", "stream-host": "cmd/stream-host", "testapp": "dev/testapp", "plugins/nomad-driver-stream": "plugins/nomad-driver-stream",
-	}
-	for name, pkg := range programs {
-		file := filepath.Join(built, name)
-		if _, err := os.Stat(file); err == nil {
-			continue
-		}
-		testkit.Must(t, os.MkdirAll(filepath.Dir(file), 0o755))
-		testkit.Must(t, testkit.Build(t.Context(), pkg, file))
-	}
+	testkit.BuildAll(t, built, "seat-keeper", "stream-host", "testapp", "plugins/nomad-driver-stream")
 }
 
 // node is a Nomad agent with the driver, and what else is on a node: a Consul agent, an

@@ -4,25 +4,11 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
 	"go.uber.org/goleak"
 )
-
-// Build makes a program of this module, named by its folder below the module's
-// root, and puts it into a file.
-func Build(ctx context.Context, pkg, file string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", file, "github.com/nearcast/nearcast/"+pkg)
-	if pkg == "cmd/seat-keeper" { // static, as make builds it
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build %s: %w\n%s", pkg, err, out)
-	}
-	return nil
-}
 
 // Main runs a package's tests with the application that they look at, whose path is
 // put into testapp, and fails them where a goroutine is left. A TestMain calls it.

@@ -57,10 +57,7 @@ func newNodes(t *testing.T) *nodes {
 	if err := os.Chmod(n.bin, 0o755); err != nil { // seats run as other users
 		t.Fatal(err)
 	}
-	for name, pkg := range map[string]string{"nearcast": "cmd/nearcast", "seat-keeper": "cmd/seat-keeper", "stream-host": "cmd/stream-host",
-		"plugins/nomad-driver-stream": "plugins/nomad-driver-stream"} {
-		testkit.Must(t, testkit.Build(n.ctx, pkg, filepath.Join(n.bin, name)))
-	}
+	testkit.BuildAll(t, n.bin)
 	start := func(role provision.Role, number int) *nodetest.Node {
 		v := provision.Values{Role: role, Site: "site-a", Servers: 1, Join: []string{nodetest.Network(1)}}
 		if role == provision.Stream {

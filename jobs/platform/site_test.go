@@ -43,10 +43,7 @@ func newSite(t *testing.T) *site {
 	consul, agent := testkit.StartSecureConsul(t, management), testkit.NewNomad(t)
 	s := &site{t: t, ctx: testkit.Context(t, 5*time.Minute), dir: agent.Dir, agent: agent, management: management,
 		consulAddress: consul.Address, nomadAddress: agent.Address}
-	for name, pkg := range map[string]string{"nearcast": "cmd/nearcast", "seat-keeper": "cmd/seat-keeper", "stream-host": "cmd/stream-host", "testapp": "dev/testapp",
-		"plugins/nomad-driver-stream": "plugins/nomad-driver-stream"} {
-		testkit.Must(t, testkit.Build(s.ctx, pkg, s.path("bin/"+name)))
-	}
+	testkit.BuildAll(t, s.path("bin"))
 	s.command(s.path("bin/nearcast"), "ticket-key", s.path("keys"))
 
 	s.env = append(testkit.Environ(), "CONSUL_HTTP_ADDR=http://"+s.consulAddress, "CONSUL_HTTP_TOKEN="+s.management,

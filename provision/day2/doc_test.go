@@ -48,7 +48,7 @@ var nearcast = regexp.MustCompile(`(?m)(?:^|&& |\$\()nearcast ([a-z-]+(?: [a-z]+
 
 // TestHelp: each command of nearcast that the document uses has help.
 func TestHelp(t *testing.T) {
-	bin := build(t)
+	bin := build(t, "nearcast")
 	calls := map[string]bool{"provision secrets": true, "provision configure": true}
 	for _, b := range nodetest.Document(t) {
 		for _, m := range nearcast.FindAllStringSubmatch(b.Text, -1) {

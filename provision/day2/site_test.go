@@ -99,8 +99,8 @@ func newSite(t *testing.T) *site {
 	return s
 }
 
-// build builds our programs of a release.
-func build(t testing.TB) string {
+// build makes programs; without names, all of a site.
+func build(t testing.TB, names ...string) string {
 	t.Helper()
 	bin, err := os.MkdirTemp("/tmp", "ncb")
 	if err != nil {
@@ -110,14 +110,7 @@ func build(t testing.TB) string {
 	if err := os.Chmod(bin, 0o755); err != nil { // seats run as other users
 		t.Fatal(err)
 	}
-	packages := map[string]string{"nearcast": "cmd/nearcast"}
-	if t.Name() != "TestHelp" {
-		packages["seat-keeper"] = "cmd/seat-keeper"
-		packages["plugins/nomad-driver-stream"], packages["stream-host"], packages["testapp"] = "plugins/nomad-driver-stream", "cmd/stream-host", "dev/testapp"
-	}
-	for name, pkg := range packages {
-		testkit.Must(t, testkit.Build(t.Context(), pkg, filepath.Join(bin, name)))
-	}
+	testkit.BuildAll(t, bin, names...)
 	return bin
 }
 
