@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,16 +18,6 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// A hostile app gains nothing beyond its own seat.
-func TestHostileApp(t *testing.T) {
-	if !isRoot {
-		t.Skip("needs root: without it seats are not isolated")
-	}
-	got := hostile(t, "", "")
-	judge(t, got, func(row) attack.Outcome { return attack.Refused })
-	keep(t, "isolated", got)
-}
-
 // Without isolation the attacks succeed, which shows that they are attacks.
 func TestHostileAppNotIsolated(t *testing.T) {
 	// Where the agent is root, each seat has a user of its own without a cell too.
@@ -36,7 +25,9 @@ func TestHostileAppNotIsolated(t *testing.T) {
 	if isRoot {
 		without = "user"
 	}
-	got := hostileIn(t, newNode(t, "isolate = false"), without, "")
+	testkit.NeedXvfb(t)
+	n := newNode(t, "isolate = false").in(t, without)
+	got := n.hostile(n.newVictim())
 	judge(t, got, func(r row) attack.Outcome {
 		if o, differs := asRoot[r.name]; differs && isRoot {
 			return o
@@ -46,89 +37,26 @@ func TestHostileAppNotIsolated(t *testing.T) {
 	keep(t, "plain", got)
 }
 
-// An app with the node's network still gains nothing of other seats.
-func TestHostileAppWithHostNetwork(t *testing.T) {
-	if !isRoot {
-		t.Skip("needs root: without it seats are not isolated")
-	}
-	testkit.NeedXvfb(t)
-	n := newNode(t, "")
-	v := n.newVictim()
-	var names []string
-	for _, r := range hostNetwork {
-		names = append(names, r.name)
-	}
-	s := n.attacker(t, job{id: "attacker", network: "host"}, strings.Join(names, ","), "nearcast-attack-"+nonce()[:8], nil)
-	got := s.attacks()
-	for i, r := range hostNetwork {
-		if got[i].Name != r.name || got[i].Outcome != r.want {
-			t.Errorf("%s: %+v, want %s", r.name, got[i], r.want)
-		}
-	}
-	keep(t, "host-network", got)
-	v.unharmed()
-	s.stop()
-}
-
-// Each attack succeeds where its defence is switched off, so that its being refused
-// says something of the defence.
-func TestDefences(t *testing.T) {
-	if !isRoot {
-		t.Skip("needs root: without it seats are not isolated")
-	}
-	groups := map[string][]string{}
-	for _, r := range attacks {
-		if r.without != "" {
-			groups[r.without] = append(groups[r.without], r.name)
-		}
-	}
-	testkit.NeedXvfb(t)
-	n := newNode(t, "")
-	for _, without := range slices.Sorted(maps.Keys(groups)) {
-		t.Run(without, func(t *testing.T) {
-			n := *n
-			n.t, n.without = t, without
-			got := n.hostileWithout(t, groups[without])
-			for _, r := range got {
-				i := slices.IndexFunc(attacks, func(row row) bool { return row.name == r.Name })
-				if r.Outcome != attack.Succeeded && (attacks[i].plain != varies || r.Outcome != attack.Refused) {
-					t.Errorf("%s without %s: %s: %s", r.Name, without, r.Outcome, r.Detail)
-				}
-			}
-			keep(t, "without-"+without, got)
-		})
-	}
-}
-
 // hostile runs all attacks beside a victim, and returns their outcomes: none is
 // planted any more.
-func hostile(t *testing.T, plugin, network string) []attack.Result {
-	t.Helper()
-	testkit.NeedXvfb(t)
-	return hostileIn(t, newNode(t, plugin), "", network)
-}
-
-func hostileIn(t *testing.T, n *node, without, network string) []attack.Result {
-	t.Helper()
-	testkit.NeedXvfb(t)
-	n.without = without
-	v := n.newVictim()
+func (n *node) hostile(v *victim) []attack.Result {
+	n.t.Helper()
 	cached := n.cached()
 
 	tag := "nearcast-attack-" + nonce()[:8]
-	s := n.attacker(t, job{id: "attacker", network: network}, "all", tag, nil)
+	s := n.attacker(job{id: "attacker"}, "all", tag, nil)
 	_, status, err := n.status(s.alloc)
-	testkit.Must(t, err)
-	uid := userOf(t, status.AppPID)
+	testkit.Must(n.t, err)
+	uid := userOf(n.t, status.AppPID)
 	got := s.attacks()
-	v.unharmed()
+	v.unharmed(n.t)
 	s.stop()
-	v.unharmed()
+	v.unharmed(n.t)
 
 	// What is left once the seat has ended.
-	decide(got, "leave-behind", left(t, uid, tag, detail(got, "leave-behind")))
-	if uid != userOf(t, v.status.AppPID) {
-		testkit.UntilSeen(t, "no process of the attacker's user is left", func() (any, bool) {
+	decide(got, "leave-behind", left(n.t, uid, tag, detail(got, "leave-behind")))
+	if uid != userOf(n.t, v.status.AppPID) {
+		testkit.UntilSeen(n.t, "no process of the attacker's user is left", func() (any, bool) {
 			pids := processesOf(uid)
 			return pids, len(pids) == 0
 		})
@@ -137,30 +65,30 @@ func hostileIn(t *testing.T, n *node, without, network string) []attack.Result {
 	got = slices.DeleteFunc(got, func(r attack.Result) bool { return r.Name == "symlink-content" }) // links comes to it
 
 	for _, name := range []string{"symlink-content", "symlink-logs", "log-flood", "memory-hog"} {
-		got = append(got, n.alone()[name](t, tag, network)...)
+		got = append(got, n.alone()[name](tag)...)
 	}
-	v.unharmed()
+	v.unharmed(n.t)
 	return got
 }
 
 // alone are the attacks that need a job of their own.
-func (n *node) alone() map[string]func(t *testing.T, tag, network string) []attack.Result {
-	return map[string]func(*testing.T, string, string) []attack.Result{
+func (n *node) alone() map[string]func(tag string) []attack.Result {
+	return map[string]func(string) []attack.Result{
 		"symlink-content": n.links, "symlink-logs": n.logLinks, "log-flood": n.flood, "memory-hog": n.memory,
 	}
 }
 
 // hostileWithout runs some attacks in a cell that lacks defences.
-func (n *node) hostileWithout(t *testing.T, names []string) (got []attack.Result) {
-	t.Helper()
+func (n *node) hostileWithout(names []string) (got []attack.Result) {
+	n.t.Helper()
 	if n.lacks("x-server") {
-		testkit.Xorg(t)
+		testkit.Xorg(n.t)
 	}
 	tag := "nearcast-attack-" + nonce()[:8]
 	alone := n.alone()
 	names = slices.DeleteFunc(slices.Clone(names), func(name string) bool {
 		if alone[name] != nil {
-			got = append(got, alone[name](t, tag, "")...)
+			got = append(got, alone[name](tag)...)
 		}
 		return alone[name] != nil
 	})
@@ -173,57 +101,57 @@ func (n *node) hostileWithout(t *testing.T, names []string) (got []attack.Result
 		v.openRunDir()
 	}
 	cached := n.cached()
-	s := n.attacker(t, job{id: "attacker"}, strings.Join(names, ","), tag, nil)
+	s := n.attacker(job{id: "attacker"}, strings.Join(names, ","), tag, nil)
 	_, status, err := n.status(s.alloc)
-	testkit.Must(t, err)
-	uid := userOf(t, status.AppPID)
+	testkit.Must(n.t, err)
+	uid := userOf(n.t, status.AppPID)
 	got = append(got, s.attacks()...)
 	s.stop()
-	decide(got, "leave-behind", left(t, uid, tag, detail(got, "leave-behind")))
+	decide(got, "leave-behind", left(n.t, uid, tag, detail(got, "leave-behind")))
 	decide(got, "content-write", changed(cached, n.cached()))
 	if _, now, err := n.status(v.alloc); err != nil || now.State != wire.SeatStreaming {
-		t.Logf("the victim did not survive: %+v, %v", now, err)
+		n.t.Logf("the victim did not survive: %+v, %v", now, err)
 	}
 	return got
 }
 
 // links lets a seat put links into its content and end: its content is fetched again,
 // since the app restarts, and then Nomad removes all.
-func (n *node) links(t *testing.T, tag, network string) []attack.Result {
-	t.Helper()
-	before := snapshot(t, n.targets.Victim)
-	s := n.attacker(t, job{id: "links", network: network, restarts: 1, args: []string{"-exit-after", "6s", "-exit-code", "1"}},
+func (n *node) links(tag string) []attack.Result {
+	n.t.Helper()
+	before := snapshot(n.t, n.targets.Victim)
+	s := n.attacker(job{id: "links", restarts: 1, args: []string{"-exit-after", "6s", "-exit-code", "1"}},
 		"symlink-content", tag, nil)
 	s.ends()
 	results, _ := s.results()
-	testkit.Must(t, n.request("PUT", "/v1/system/gc", nil))
-	decide(results[:1], "symlink-content", changed([]string{before}, []string{snapshot(t, n.targets.Victim)}))
+	testkit.Must(n.t, n.request("PUT", "/v1/system/gc", nil))
+	decide(results[:1], "symlink-content", changed([]string{before}, []string{snapshot(n.t, n.targets.Victim)}))
 	return results[:1]
 }
 
 // logLinks lets a seat print a lot, into files that are links.
-func (n *node) logLinks(t *testing.T, tag, network string) []attack.Result {
-	t.Helper()
-	before := snapshot(t, n.targets.Victim)
-	s := n.attacker(t, job{id: "logs", network: network}, "symlink-logs", tag, nil)
+func (n *node) logLinks(tag string) []attack.Result {
+	n.t.Helper()
+	before := snapshot(n.t, n.targets.Victim)
+	s := n.attacker(job{id: "logs"}, "symlink-logs", tag, nil)
 	// Its last lines went where the log went, if it worked.
-	testkit.Within(t, time.Minute, "the log was written", func() bool {
+	testkit.Within(n.t, time.Minute, "the log was written", func() bool {
 		_, done := s.results()
-		return done || snapshot(t, n.targets.Victim) != before
+		return done || snapshot(n.t, n.targets.Victim) != before
 	})
 	results, _ := s.results()
 	if len(results) == 0 {
 		results = []attack.Result{{Type: attack.TypeAttack, Name: "symlink-logs", Outcome: attack.Planted}}
 	}
-	decide(results, "symlink-logs", changed([]string{before}, []string{snapshot(t, n.targets.Victim)}))
+	decide(results, "symlink-logs", changed([]string{before}, []string{snapshot(n.t, n.targets.Victim)}))
 	s.stop()
 	return results
 }
 
 // flood lets a seat print a lot, and looks how much of it is kept.
-func (n *node) flood(t *testing.T, tag, network string) []attack.Result {
-	t.Helper()
-	s := n.attacker(t, job{id: "flood", network: network}, "log-flood", tag, nil)
+func (n *node) flood(tag string) []attack.Result {
+	n.t.Helper()
+	s := n.attacker(job{id: "flood"}, "log-flood", tag, nil)
 	flood := s.attacks()
 	if flood[0].Outcome == attack.Succeeded { // it printed all
 		flood[0].Outcome = attack.Planted
@@ -246,13 +174,13 @@ func (n *node) flood(t *testing.T, tag, network string) []attack.Result {
 
 // memory lets a seat take more memory than its job has: the app may be killed, the
 // stream host may not.
-func (n *node) memory(t *testing.T, tag, network string) []attack.Result {
-	t.Helper()
-	s := n.attacker(t, job{id: "memory", network: network, memoryMB: 400}, "memory-hog", tag, func(a *attack.Args) { a.MaxBytes = 800 << 20 })
+func (n *node) memory(tag string) []attack.Result {
+	n.t.Helper()
+	s := n.attacker(job{id: "memory", memoryMB: 400}, "memory-hog", tag, func(a *attack.Args) { a.MaxBytes = 800 << 20 })
 	_, before, err := n.status(s.alloc)
-	testkit.Must(t, err)
+	testkit.Must(n.t, err)
 	var results []attack.Result
-	testkit.UntilSeen(t, "the attack on memory has ended", func() (any, bool) {
+	testkit.UntilSeen(n.t, "the attack on memory has ended", func() (any, bool) {
 		var done bool
 		results, done = s.results()
 		state := s.state()

@@ -68,6 +68,7 @@ type node struct {
 	// outside is a directory that is neither temporary nor of a seat.
 	outside string
 	targets attack.Args // what the node is to an attacker
+	world   string      // host:port of a server of the internet, or what stands for it
 	// without are the defences that the next seats do without.
 	without string
 }
@@ -106,6 +107,9 @@ plugin "nomad-driver-stream" {
     allow {
       networks = ["none", "internet", "host"]
     }
+    internet {
+      resolvers = ["203.0.113.1"] # nobody's: the node may have none
+    }
     cell {
       processes = 1000 # fewer than the fork bomb makes
     }
@@ -132,6 +136,13 @@ plugin "nomad-driver-stream" {
 			"AWS_EC2_METADATA_DISABLED=true", "AWS_NEARCAST_CANARY="+n.canary)...)
 	n.WaitReady("stream")
 	return n
+}
+
+// in is the node for a subtest, whose seats do without some defences.
+func (n *node) in(t *testing.T, without string) *node {
+	in := *n
+	in.t, in.without = t, without
+	return &in
 }
 
 // lacks reports whether the next seats do without a defence.
@@ -188,9 +199,17 @@ func (n *node) secrets() {
 	testkit.Must(n.t, os.MkdirAll(n.targets.Fonts, 0o755))
 	testkit.Must(n.t, os.WriteFile(filepath.Join(n.targets.Fonts, "fonts.dir"), []byte("0\n"), 0o644))
 	n.targets.Cache = []string{n.cacheDir(), write(filepath.Join(n.cacheDir(), "secret"), 0o644)}
-	n.targets.Victim = filepath.Join(n.outside, "closed", "file")
-	write(n.targets.Victim, 0o600)
-	testkit.Must(n.t, os.Chmod(filepath.Dir(n.targets.Victim), 0o700))
+	n.targets.Victim = n.closed()
+}
+
+// closed is a new file of root, in a directory of its own.
+func (n *node) closed() string {
+	n.t.Helper()
+	dir, err := os.MkdirTemp(n.outside, "closed") // its mode is 0700
+	testkit.Must(n.t, err)
+	file := filepath.Join(dir, "file")
+	testkit.Must(n.t, os.WriteFile(file, []byte(n.canary+"\n"), 0o600))
+	return file
 }
 
 // listeners serve the node's secret on its loopback, on a Unix socket and on an

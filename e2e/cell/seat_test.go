@@ -76,8 +76,8 @@ func (n *node) run(j job) *seat {
 	}
 	if n.without != "" {
 		env["NEARCAST_CELL_WITHOUT"] = n.without
-		j.id += "-" + nonce()[:8]
 	}
+	j.id += "-" + nonce()[:8]
 	testkit.Must(n.t, n.request("PUT", "/v1/jobs", map[string]any{"Job": map[string]any{
 		"ID": j.id, "Name": j.id, "Type": "batch", "Datacenters": []string{"*"}, "TaskGroups": []any{group},
 	}}))
@@ -343,16 +343,16 @@ func (v *victim) capture() (all []attack.Segment) {
 }
 
 // unharmed fails the test where the victim is not as it was.
-func (v *victim) unharmed() {
-	v.t.Helper()
+func (v *victim) unharmed(t *testing.T) {
+	t.Helper()
 	_, now, err := v.node.status(v.alloc)
-	testkit.Must(v.t, err)
+	testkit.Must(t, err)
 	if now.State != wire.SeatStreaming || now.PID != v.status.PID || now.AppPID != v.status.AppPID || now.Nonce != v.status.Nonce {
-		v.t.Errorf("the victim's seat is %+v, was %+v", now, v.status)
+		t.Errorf("the victim's seat is %+v, was %+v", now, v.status)
 	}
 	before := v.person.Frames()
 	v.person.Press("KeyA", "a")
-	testkit.Until(v.t, "the victim's key arrives, and pictures after it", func() bool {
+	testkit.Until(t, "the victim's key arrives, and pictures after it", func() bool {
 		return strings.Contains(v.output(), `"key_press"`) && v.person.Frames() > before+5
 	})
 }
@@ -360,8 +360,8 @@ func (v *victim) unharmed() {
 // attackTime bounds all attacks: each has five seconds.
 const attackTime = 5 * time.Minute
 
-func (n *node) attacker(t *testing.T, j job, names string, tag string, more func(*attack.Args)) *seat {
-	t.Helper()
+func (n *node) attacker(j job, names, tag string, more func(*attack.Args)) *seat {
+	n.t.Helper()
 	args := n.targets
 	args.Tag = tag
 	// More than a seat may have, and less than the memory of its job.
@@ -370,7 +370,7 @@ func (n *node) attacker(t *testing.T, j job, names string, tag string, more func
 		more(&args)
 	}
 	raw, err := json.Marshal(args)
-	testkit.Must(t, err)
+	testkit.Must(n.t, err)
 	j.args = append([]string{"-attack", names, "-attack-args", string(raw)}, j.args...)
 	if j.memoryMB == 0 {
 		j.memoryMB = 1800
