@@ -1,6 +1,7 @@
 package cell
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -16,9 +17,9 @@ import (
 	"github.com/nearcast/nearcast/internal/testkit"
 )
 
-// beyond makes what lies beyond the node: a computer of the site, and the cloud's
-// metadata, at a link-local address. Both are in a network namespace, to which the node
-// has a route.
+// beyond makes what lies beyond the node: a computer of the site, the cloud's metadata, at
+// a link-local address, and a server of the internet. All are in a network namespace, to
+// which the node has routes.
 func (n *node) beyond() {
 	n.t.Helper()
 	if netns.Supported() != nil {
@@ -39,6 +40,8 @@ func (n *node) beyond() {
 	there := netip.MustParsePrefix(fmt.Sprintf("10.213.%d.%d/30", third, fourth+2))
 	// Beside the clouds' own 169.254.169.254, which this machine may need.
 	cloud := netip.MustParsePrefix(fmt.Sprintf("169.254.%d.%d/32", 1+third%150, fourth+2))
+	// For documents (RFC 5737): it is nobody's, but no address of the inside.
+	world := netip.MustParsePrefix(fmt.Sprintf("203.0.113.%d/32", 1+rand.IntN(254)))
 	name := fmt.Sprintf("ncb%d", rand.IntN(100_000))
 	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: name + "p"}
 	testkit.Must(n.t, netlink.LinkAdd(veth))
@@ -59,15 +62,22 @@ func (n *node) beyond() {
 		if err != nil {
 			return err
 		}
-		return netlink.AddrAdd(moved, &netlink.Addr{IPNet: ipNet(cloud)})
+		return errors.Join(netlink.AddrAdd(moved, &netlink.Addr{IPNet: ipNet(cloud)}), netlink.AddrAdd(moved, &netlink.Addr{IPNet: ipNet(world)}))
 	}))
-	testkit.Must(n.t, netlink.RouteAdd(&netlink.Route{LinkIndex: veth.Attrs().Index, Scope: netlink.SCOPE_LINK, Dst: ipNet(cloud)}))
+	for _, to := range []netip.Prefix{cloud, world} {
+		testkit.Must(n.t, netlink.RouteAdd(&netlink.Route{LinkIndex: veth.Attrs().Index, Scope: netlink.SCOPE_LINK, Dst: ipNet(to)}))
+	}
 
 	tells, err := space.Listen(n.t.Context(), "tcp", there.Addr().String()+":80")
 	testkit.Must(n.t, err)
 	metadata, err := space.Listen(n.t.Context(), "tcp", cloud.Addr().String()+":80")
 	testkit.Must(n.t, err)
 	n.serveBeyond(tells, metadata)
+	far, err := space.Listen(n.t.Context(), "tcp", world.Addr().String()+":80")
+	testkit.Must(n.t, err)
+	n.t.Cleanup(func() { _ = far.Close() })
+	n.world = far.Addr().String()
+	go attack.Tell(far, "the internet")
 }
 
 // pretend makes the same of the node's own loopback, for a user who may make no network

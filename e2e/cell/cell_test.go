@@ -8,6 +8,7 @@ import (
 
 	"github.com/nearcast/nearcast/dev/testapp/attack"
 	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/seat/cell/internet"
 )
 
 // TestCell runs a hostile app in a cell. One agent serves all parts, and where no defence
@@ -27,6 +28,7 @@ func TestCell(t *testing.T) {
 		keep(t, "isolated", got)
 	})
 	t.Run("HostNetwork", func(t *testing.T) { hostNetworkApp(n.in(t, ""), v) })
+	t.Run("Internet", func(t *testing.T) { internetApp(n.in(t, ""), v) })
 
 	v.stop()
 
@@ -69,6 +71,32 @@ func hostNetworkApp(n *node, v *victim) {
 		}
 	}
 	keep(n.t, "host-network", got)
+	v.unharmed(n.t)
+}
+
+// internetApp: an app with the internet reaches what is outside, and nothing of the inside.
+func internetApp(n *node, v *victim) {
+	if err := internet.Available(); err != nil {
+		n.t.Skip(err)
+	}
+	for _, c := range []struct {
+		what    string
+		without string
+		names   []string
+		more    func(*attack.Args)
+		want    attack.Outcome
+	}{
+		{"the inside", "", []string{"loopback", "node-network", "metadata", "abstract-sockets", "unix-sockets"}, nil, attack.Refused},
+		{"the outside", "", []string{"node-network"}, func(a *attack.Args) { a.Outside = []string{n.world} }, attack.Succeeded},
+		{"the inside, where nothing refuses it", "internet", []string{"node-network", "metadata"}, nil, attack.Succeeded},
+	} {
+		n.without = c.without
+		for _, r := range n.tries(job{network: "internet"}, c.names, c.more) {
+			if r.Outcome != c.want {
+				n.t.Errorf("%s: %+v, want %s", c.what, r, c.want)
+			}
+		}
+	}
 	v.unharmed(n.t)
 }
 
