@@ -69,7 +69,7 @@ Flags:
 	fs.BoolVar(&o.dialog, "dialog", false, "open a 200x100 dialog above the window at the first press")
 	fs.BoolVar(&o.spawnChild, "spawn-child", false, "leave a grandchild running, in a session of its own; its pid is printed")
 	fs.BoolVar(&o.crash, "crash", false, "end by SIGABRT, at once or after -exit-after")
-	fs.DurationVar(&o.exitAfter, "exit-after", 0, "exit after `D`")
+	fs.DurationVar(&o.exitAfter, "exit-after", 0, "exit after `D`; with -attack, that long after the attacks")
 	fs.IntVar(&o.exitCode, "exit-code", 0, "exit code `N` of each planned exit")
 	fs.StringVar(&o.exitOnKey, "exit-on-key", "", "exit when key `NAME` is pressed: Escape, F4, or a character")
 	fs.BoolVar(&o.ignoreTerm, "ignore-term", false, "ignore SIGTERM")
@@ -162,7 +162,7 @@ func run(o options) error {
 		say(line{Type: "child", PID: pid})
 	}
 	quit := make(chan struct{}, 3)
-	if o.exitAfter > 0 || o.crash {
+	if o.exitAfter > 0 && len(o.attacks) == 0 || o.crash {
 		time.AfterFunc(o.exitAfter, func() {
 			if o.crash {
 				abort()
@@ -219,6 +219,9 @@ func misbehave(o options) {
 		if err := attack.Run(o.attacks, o.attackArgs, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, "testapp:", err)
 			os.Exit(1)
+		}
+		if o.exitAfter > 0 {
+			time.AfterFunc(o.exitAfter, func() { os.Exit(o.exitCode) })
 		}
 	}
 }

@@ -120,7 +120,7 @@ func (n *node) hostileWithout(names []string) (got []attack.Result) {
 func (n *node) links(tag string) []attack.Result {
 	n.t.Helper()
 	before := snapshot(n.t, n.targets.Victim)
-	s := n.attacker(job{id: "links", restarts: 1, args: []string{"-exit-after", "6s", "-exit-code", "1"}},
+	s := n.attacker(job{id: "links", restarts: 1, args: []string{"-exit-after", "2s", "-exit-code", "1"}},
 		"symlink-content", tag, nil)
 	s.ends()
 	results, _ := s.results()
