@@ -112,6 +112,13 @@ var attacks = []row{
 	{"leave-behind", "leave processes, memory, files and keys behind", yes, "namespaces, tmpfs, user of its own", "user,root,landlock"},
 }
 
+// onSeat are the attacks on another seat, which find nothing to attack where there is none.
+var onSeat = []string{
+	"sysv-shm", "sysv-msg", "sysv-sem", "posix-shm", "posix-mqueue", "x-shm-attach", "sound-listen", "x-keylog", "x-inject", "x-squat",
+	"control-socket", "run-dir", "task-dirs", "tmp-files", "xauthority", "proc-list", "proc-environ", "proc-memory", "proc-root",
+	"proc-files", "ptrace", "pidfd", "signal-others", "tune-others", "setns", "keyring", "exhaust-user",
+}
+
 // switches are defences that are not of the cell, but settings of the node or of the job:
 // the tests switch them off there.
 var switches = map[string]string{

@@ -41,10 +41,8 @@ func TestCell(t *testing.T) {
 		}
 		for _, without := range slices.Sorted(maps.Keys(groups)) {
 			t.Run(without, func(t *testing.T) {
-				t.Parallel() // most of the time a seat starts or ends
 				n := n.in(t, without)
-				// What one group changes must not count for another.
-				n.targets.Victim = n.closed()
+				n.targets.Victim = n.closed() // what one group changes must not count for another
 				got := n.hostileWithout(groups[without])
 				for _, r := range got {
 					i := slices.IndexFunc(attacks, func(row row) bool { return row.name == r.Name })

@@ -91,6 +91,8 @@ func newNode(t *testing.T, plugin string, env ...string) *node {
 	n.signer, err = ticket.LoadSigner(private, "test")
 	testkit.Must(t, err)
 	n.targets.NodeCanary = n.canary
+	n.targets.Namespaces, n.targets.Plugin = namespaces(t), library(t)
+	n.targets.Content = []string{"local/content/model"} // of each seat
 	n.secrets()
 	n.listeners()
 	n.Start(fmt.Sprintf(`

@@ -256,9 +256,6 @@ func (v *victim) targetsOf(runDir string) {
 		to.Targets = append(to.Targets, describe(t, role, target))
 	}
 	slices.SortFunc(to.Targets, func(a, b attack.Process) int { return strings.Compare(a.Role, b.Role) })
-	to.Namespaces = namespaces(t)
-	to.Content = []string{"local/content/model"}
-	to.Plugin = library(t)
 }
 
 // seen are paths of an app as the node sees them. In a cell the same path is another file
