@@ -57,7 +57,7 @@ func newNodes(t *testing.T) *nodes {
 	if err := os.Chmod(n.bin, 0o755); err != nil { // seats run as other users
 		t.Fatal(err)
 	}
-	testkit.BuildAll(t, n.bin)
+	takePrograms(t, n.bin)
 	start := func(role provision.Role, number int) *nodetest.Node {
 		v := provision.Values{Role: role, Site: "site-a", Servers: 1, Join: []string{nodetest.Network(1)}}
 		if role == provision.Stream {

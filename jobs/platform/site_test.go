@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
@@ -43,7 +44,7 @@ func newSite(t *testing.T) *site {
 	consul, agent := testkit.StartSecureConsul(t, management), testkit.NewNomad(t)
 	s := &site{t: t, ctx: testkit.Context(t, 5*time.Minute), dir: agent.Dir, agent: agent, management: management,
 		consulAddress: consul.Address, nomadAddress: agent.Address}
-	testkit.BuildAll(t, s.path("bin"))
+	takePrograms(t, s.path("bin"))
 	s.command(s.path("bin/nearcast"), "ticket-key", s.path("keys"))
 
 	s.env = append(testkit.Environ(), "CONSUL_HTTP_ADDR=http://"+s.consulAddress, "CONSUL_HTTP_TOKEN="+s.management,
@@ -55,10 +56,34 @@ func newSite(t *testing.T) *site {
 	nomadToken := s.consulToken("nomad-server", "nomad-client")
 	s.seatToken = s.consulToken("seat")
 	s.startNomad(nomadToken)
-	for range 2 { // the second time changes nothing, and does not mind
-		s.command("../../acl/apply.sh")
-	}
+	s.command("../../acl/apply.sh")
 	return s
+}
+
+// built is a folder with the programs of all sites.
+var built string
+
+func TestMain(m *testing.M) {
+	var err error
+	if built, err = os.MkdirTemp("/tmp", "ncp"); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	os.RemoveAll(built)
+	os.Exit(code)
+}
+
+// takePrograms puts the programs into a site's own folder, by which its processes are found.
+func takePrograms(t *testing.T, dir string) {
+	t.Helper()
+	testkit.BuildAll(t, built)
+	testkit.Must(t, filepath.WalkDir(built, func(path string, d fs.DirEntry, err error) error {
+		to := filepath.Join(dir, strings.TrimPrefix(path, built))
+		if err != nil || !d.IsDir() {
+			return errors.Join(err, os.Link(path, to))
+		}
+		return os.MkdirAll(to, 0o755)
+	}))
 }
 
 func (s *site) startNomad(consulToken string) {
