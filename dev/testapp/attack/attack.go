@@ -68,7 +68,7 @@ const (
 	TypeBait   = "bait"
 )
 
-// limit is how long an attack may take, slowLimit one that takes much of the node.
+// limit is how long an attack may take, slowLimit one that takes much of the node, or many steps.
 const limit, slowLimit = 5 * time.Second, 20 * time.Second
 
 // one is an attack of the list.
