@@ -42,19 +42,14 @@ func GenerateKeys(dir string) error {
 	if _, err := os.Lstat(privatePath); err == nil {
 		return fmt.Errorf("generate ticket keys: %s: %w; move it away to make another", privatePath, fs.ErrExist)
 	}
-	public, private, err := ed25519.GenerateKey(rand.Reader)
+	_, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return fmt.Errorf("generate ticket keys: %w", err)
 	}
-	privateDER, err := x509.MarshalPKCS8PrivateKey(private)
+	secret, keys, err := encode(private)
 	if err != nil {
 		return fmt.Errorf("generate ticket keys: %w", err)
 	}
-	publicDER, err := x509.MarshalPKIXPublicKey(public)
-	if err != nil {
-		return fmt.Errorf("generate ticket keys: %w", err)
-	}
-	keys := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: publicDER})
 	switch old, err := os.ReadFile(publicPath); {
 	case err == nil:
 		keys = append(keys, old...)
@@ -66,11 +61,57 @@ func GenerateKeys(dir string) error {
 	if err := renameio.WriteFile(publicPath, keys, 0o644, renameio.IgnoreUmask()); err != nil {
 		return fmt.Errorf("write ticket keys: %w", err)
 	}
-	secret := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: privateDER})
 	if err := writeNew(privatePath, secret, 0o600); err != nil {
 		return fmt.Errorf("write ticket key: %w", err)
 	}
 	return nil
+}
+
+// encode gives a key pair in PEM.
+func encode(key ed25519.PrivateKey) (private, public []byte, err error) {
+	privateDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, nil, err
+	}
+	public, err = encodePublic(key.Public().(ed25519.PublicKey))
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: privateDER}), public, err
+}
+
+func encodePublic(key ed25519.PublicKey) ([]byte, error) {
+	der, err := x509.MarshalPKIXPublicKey(key)
+	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), err
+}
+
+// publicKey reads a PEM block that has to hold an Ed25519 public key.
+func publicKey(block *pem.Block) (ed25519.PublicKey, error) {
+	if block.Type != "PUBLIC KEY" {
+		return nil, fmt.Errorf("a PEM block %s is there; only PUBLIC KEY belongs there", block.Type)
+	}
+	parsed, err := x509.ParsePKIXPublicKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("parse: %w", err)
+	}
+	key, ok := parsed.(ed25519.PublicKey)
+	if !ok {
+		return nil, fmt.Errorf("a %T is there; only Ed25519 belongs there", parsed)
+	}
+	return key, nil
+}
+
+// privateKey reads a PEM block that has to hold an Ed25519 private key.
+func privateKey(block *pem.Block) (ed25519.PrivateKey, error) {
+	if block == nil || block.Type != "PRIVATE KEY" {
+		return nil, errors.New("it holds no PEM block PRIVATE KEY")
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("parse: %w", err)
+	}
+	key, ok := parsed.(ed25519.PrivateKey)
+	if !ok {
+		return nil, fmt.Errorf("it is a %T, not Ed25519", parsed)
+	}
+	return key, nil
 }
 
 // writeNew puts a whole file in place, and fails if there is one already. It
@@ -104,16 +145,9 @@ func readPublicKeys(path string) (map[string]ed25519.PublicKey, error) {
 		if block == nil {
 			break
 		}
-		if block.Type != "PUBLIC KEY" {
-			return nil, fmt.Errorf("ticket keys %s hold a PEM block %s; only PUBLIC KEY belongs there", path, block.Type)
-		}
-		parsed, err := x509.ParsePKIXPublicKey(block.Bytes)
+		key, err := publicKey(block)
 		if err != nil {
-			return nil, fmt.Errorf("parse ticket keys %s: %w", path, err)
-		}
-		key, ok := parsed.(ed25519.PublicKey)
-		if !ok {
-			return nil, fmt.Errorf("ticket keys %s hold a %T; only Ed25519 belongs there", path, parsed)
+			return nil, fmt.Errorf("ticket keys %s: %w", path, err)
 		}
 		keys[keyID(key)] = key
 	}

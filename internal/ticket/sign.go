@@ -2,7 +2,6 @@ package ticket
 
 import (
 	"crypto/ed25519"
-	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -38,16 +37,9 @@ func LoadSigner(path, issuer string) (*Signer, error) {
 		return nil, fmt.Errorf("read ticket key: %w", err)
 	}
 	block, _ := pem.Decode(text)
-	if block == nil || block.Type != "PRIVATE KEY" {
-		return nil, fmt.Errorf("ticket key %s holds no PEM block PRIVATE KEY; make one with: nearcast ticket-key DIR", path)
-	}
-	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	key, err := privateKey(block)
 	if err != nil {
-		return nil, fmt.Errorf("parse ticket key %s: %w", path, err)
-	}
-	key, ok := parsed.(ed25519.PrivateKey)
-	if !ok {
-		return nil, fmt.Errorf("ticket key %s is a %T, not Ed25519; make one with: nearcast ticket-key DIR", path, parsed)
+		return nil, fmt.Errorf("ticket key %s: %w; make one with: nearcast ticket-key DIR", path, err)
 	}
 	return NewSigner(key, issuer), nil
 }
@@ -62,6 +54,13 @@ type payload struct {
 	Version uint64           `json:"ver"`
 	Sites   []string         `json:"sites"`
 	First   *jwt.NumericDate `json:"first"`
+
+	User     string            `json:"usr,omitempty"`
+	Network  string            `json:"net,omitempty"`
+	Sessions int               `json:"max,omitempty"`
+	Seconds  int64             `json:"dur,omitempty"`
+	Params   map[string]string `json:"params,omitempty"`
+	Meta     map[string]string `json:"meta,omitempty"`
 }
 
 // Sign issues a ticket for c and says until when it is good. Where they are
@@ -91,6 +90,8 @@ func (s *Signer) Sign(c Claims) (token string, expires time.Time, err error) {
 		},
 		App: c.App, Version: c.Version, Sites: c.Sites,
 		First: jwt.NewNumericDate(c.First),
+		User:  c.Subject, Network: c.Network, Sessions: c.MaxSessions,
+		Seconds: int64(c.MaxDuration / time.Second), Params: c.Params, Meta: c.Meta,
 	})
 	t.Header["kid"] = s.kid
 	token, err = t.SignedString(s.key)
@@ -98,7 +99,7 @@ func (s *Signer) Sign(c Claims) (token string, expires time.Time, err error) {
 		return "", time.Time{}, fmt.Errorf("sign ticket: %w", err)
 	}
 	if len(token) > MaxToken {
-		return "", time.Time{}, fmt.Errorf("sign ticket: %d bytes are more than the %d that will be read; name fewer sites", len(token), MaxToken)
+		return "", time.Time{}, fmt.Errorf("sign ticket: %d bytes are more than the %d that will be read; name fewer sites or send less in params", len(token), MaxToken)
 	}
 	return token, c.Expires, nil
 }
@@ -138,5 +139,5 @@ func (c Claims) check() error {
 	case c.First.After(c.Issued):
 		return errors.New("it was renewed before it was issued")
 	}
-	return nil
+	return c.checkTerms()
 }

@@ -6,13 +6,23 @@
 //
 //	iss    "nearcast-router/" + the router's name
 //	aud    "nearcast-seat"
-//	sub    the session, as NewSession makes them
+//	sub    the session, as NewSessionAt makes them
 //	iat    when this ticket was issued
 //	exp    iat + TTL at most
 //	app    the app's id
 //	ver    the version that was asked for; 0 is the newest that the site has
 //	sites  where the session may run, best first
 //	first  when the session's first ticket was issued; a renewal keeps it
+//
+// and, each only where it says something,
+//
+//	usr    the subject for whom a customer launched, hashed (HashSubject); the
+//	       sessions of one subject are counted by it
+//	net    the network prefix of an anonymous launch, hashed; likewise
+//	max    how many sessions the subject may have at once
+//	dur    how long the session may last, in seconds
+//	params what the launch sets of the app's parameters
+//	meta   what the customer wants to find again in events
 //
 // and its header's kid names the key: the first 8 bytes, in hex, of the SHA-256
 // of the raw public key. Times are whole seconds. Checking allows Leeway for
@@ -23,7 +33,7 @@
 //
 //	signer, err := ticket.LoadSigner("ticket-key.pem", "eu-west-1")
 //	token, expires, err := signer.Sign(ticket.Claims{
-//		Session: ticket.NewSession(), App: "cad-viewer", Version: 3,
+//		Session: ticket.NewSessionAt("eu-west-1"), App: "cad-viewer", Version: 3,
 //		Sites: []string{"eu-west-1", "us-east-1"},
 //	})
 //	…
@@ -34,14 +44,37 @@
 //	case err != nil:                        // refuse
 //	}
 //
-// A ticket is a credential: no error of this package quotes one.
+// # Launch tokens
+//
+// A launch token is a customer's statement that somebody may launch an app. The
+// customer's server makes it with a key that an operator registered (LaunchKey); a
+// router checks it, and says in the ticket what it allows. It is a JWT like a
+// ticket, and its header's kid names the registered key. Its claims are
+//
+//	aud    "nearcast-launch"
+//	iat    when it was issued
+//	exp    iat + LaunchTTL at most
+//	apps   the apps that may be launched with it
+//	sub    the customer's own name of the person; optional, as all that follow
+//	origins         the pages that may use it, as browsers send them in Origin
+//	sites           where the session may run
+//	residency       in which jurisdictions it may run
+//	max_duration_s  how long a session may last
+//	max_sessions    how many sessions the subject may have at once
+//	params, meta    objects of strings, as in a ticket
+//
+// and iss, jti and nbf, as everywhere. Any other claim is refused.
+//
+//	token, err := ticket.Launch{Apps: []string{"cad-viewer"}, Subject: "ada"}.Sign(key)
+//	…
+//	launch, err := keys.Verify(token, time.Now()) // ErrLaunch… says what is wrong
+//	err = launch.Permits("cad-viewer", request.Header.Get("Origin"))
+//
+// Tickets and launch tokens are credentials: no error of this package quotes one.
 package ticket
 
 import (
-	"crypto/rand"
-	"encoding/base32"
 	"errors"
-	"strings"
 	"time"
 )
 
@@ -86,6 +119,20 @@ type Claims struct {
 	Issued, Expires time.Time
 	// First is when the session's first ticket was issued.
 	First time.Time
+
+	// Subject is for whom the session is, as HashSubject gives it; empty for an
+	// anonymous launch.
+	Subject string
+	// MaxSessions is how many sessions Subject may have at once; 0 is no limit.
+	MaxSessions int
+	// MaxDuration is how long the session may last, in whole seconds; 0 leaves it to
+	// the app's job.
+	MaxDuration time.Duration
+	// Network is the hash of the network prefix that an anonymous launch came from,
+	// in lower-case hex. It names no network to those without the site's salt.
+	Network string
+	Params  map[string]string // what is set of the app's parameters
+	Meta    map[string]string // for events; no part of Nearcast reads it
 }
 
 // Allows reports whether the ticket names the site.
@@ -96,30 +143,4 @@ func (c Claims) Allows(site string) bool {
 		}
 	}
 	return false
-}
-
-var sessionText = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
-
-const sessionPrefix = "s-"
-
-// NewSession makes a session id: "s-" and 128 random bits in lower-case base32.
-func NewSession() string {
-	var b [16]byte
-	rand.Read(b[:]) // never fails; see its documentation
-	return sessionPrefix + sessionText.EncodeToString(b[:])
-}
-
-// ValidSession reports whether id has the form that NewSession gives, so that a
-// path or a key made of it cannot be anything else.
-func ValidSession(id string) bool {
-	text, ok := strings.CutPrefix(id, sessionPrefix)
-	if !ok || len(text) != 26 {
-		return false
-	}
-	for i := 0; i < len(text); i++ {
-		if c := text[i]; (c < 'a' || c > 'z') && (c < '2' || c > '7') {
-			return false
-		}
-	}
-	return true
 }

@@ -439,10 +439,48 @@ func TestSession(t *testing.T) {
 		}
 		seen[id] = true
 	}
-	for _, id := range []string{"", "s-", "s-" + strings.Repeat("a", 25), "s-" + strings.Repeat("a", 27), "s-" + strings.Repeat("A", 26), "s-" + strings.Repeat("/", 26), "t-" + strings.Repeat("a", 26)} {
+	random := strings.Repeat("a", 26)
+	for _, site := range []string{"eu-west-1", "dc1", "a", "x_y", strings.Repeat("z", 64), strings.Repeat("z", 26), "-"} {
+		if id := NewSessionAt(site); !ValidSession(id) || SiteOf(id) != site {
+			t.Errorf("%q names %q, want %q", id, SiteOf(id), site)
+		}
+	}
+	if id := NewSession(); SiteOf(id) != "" {
+		t.Errorf("%q names %q", id, SiteOf(id))
+	}
+	for _, id := range []string{"", "s-", "s--" + random, "s-a/b-" + random, "s-A-" + random, "s-..-" + random, "s-eu" + random,
+		"s-" + strings.Repeat("z", 65) + "-" + random, "s-" + strings.Repeat("a", 25), "s-" + strings.Repeat("a", 27), "s-" + strings.Repeat("A", 26), "s-" + strings.Repeat("/", 26), "t-" + strings.Repeat("a", 26)} {
 		if ValidSession(id) {
 			t.Errorf("%q passes", id)
 		}
+	}
+}
+
+// TestVerifySession checks that an old ticket proves whose session it is, for a while,
+// and is good for nothing else.
+func TestVerifySession(t *testing.T) {
+	s := NewSigner(newKey(t), "here")
+	v := NewVerifier(s.Public())
+	now := time.Now()
+	v.now = func() time.Time { return now }
+	want := sample()
+	token := mustSign(t, s, want)
+	for _, c := range []struct {
+		after time.Duration
+		good  bool
+	}{{0, true}, {2 * TTL, true}, {SessionFor, true}, {SessionFor + 2*TTL, false}} {
+		now = time.Now().Add(c.after)
+		got, err := v.VerifySession(token)
+		if (err == nil) != c.good || c.good && got.Session != want.Session || !c.good && got.Session != "" {
+			t.Errorf("after %s: %+v, %v", c.after, got, err)
+		}
+		if got, err := v.Verify(token); c.after > 0 && (!errors.Is(err, ErrExpired) || got.Session != "") {
+			t.Errorf("after %s it is still a ticket: %+v, %v", c.after, got, err)
+		}
+	}
+	now = time.Now()
+	if _, err := NewVerifier(NewSigner(newKey(t), "there").Public()).VerifySession(token); !errors.Is(err, ErrForged) {
+		t.Errorf("with another key: %v", err)
 	}
 }
 

@@ -2,14 +2,12 @@ package ticket
 
 import (
 	"crypto/ed25519"
-	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/golang-jwt/jwt/v5"
 )
 
 // Verifier checks tickets against the routers' public keys. It is safe for
@@ -75,63 +73,54 @@ func (v *Verifier) reload() {
 }
 
 // key finds the key a token names.
-func (v *Verifier) key(kid string) (ed25519.PublicKey, error) {
+func (v *Verifier) key(kid string) (key ed25519.PublicKey, failure error, ok bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.reload()
-	if k, ok := v.keys[kid]; ok {
-		return k, nil
-	}
-	if v.failure != nil {
-		return nil, fmt.Errorf("%w: its key is unknown, and %w", ErrForged, v.failure)
-	}
-	return nil, fmt.Errorf("%w: its key is unknown", ErrForged)
+	key, ok = v.keys[kid]
+	return key, v.failure, ok
 }
 
 // Verify checks a token and gives what it says. The error is ErrExpired for a
 // good ticket that is too old, and otherwise ErrForged.
 func (v *Verifier) Verify(token string) (Claims, error) {
-	if len(token) > MaxToken {
-		return Claims{}, fmt.Errorf("%w: it is longer than %d bytes", ErrForged, MaxToken)
+	c, err := v.read(token)
+	if err != nil {
+		return Claims{}, err
 	}
-	var keyErr error
+	return c, nil
+}
+
+// read is Verify, and gives the claims with ErrExpired too.
+func (v *Verifier) read(token string) (Claims, error) {
 	var p payload
-	_, err := jwt.NewParser(
-		jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg()}),
-		jwt.WithAudience(audience),
-		jwt.WithExpirationRequired(),
-		jwt.WithIssuedAt(),
-		jwt.WithLeeway(Leeway),
-		jwt.WithStrictDecoding(),
-		jwt.WithTimeFunc(v.now),
-	).ParseWithClaims(token, &p, func(t *jwt.Token) (any, error) {
-		kid, _ := t.Header["kid"].(string)
-		var k ed25519.PublicKey
-		k, keyErr = v.key(kid)
-		return k, keyErr
+	var keyFile error // why keys could not be read, if that is so
+	fault := parse(token, audience, v.now, &p, func(kid string) (key ed25519.PublicKey, ok bool) {
+		key, keyFile, ok = v.key(kid)
+		return key, ok
 	})
-	// The library's errors may quote what they could not parse, so they are
-	// translated here and never returned.
-	switch {
-	case keyErr != nil:
-		return Claims{}, keyErr
-	case err == nil:
-	case errors.Is(err, jwt.ErrTokenMalformed):
+	switch fault {
+	case sound, expired: // decided below, after all other checks: a token with two faults is forged
+	case tooLarge:
+		return Claims{}, fmt.Errorf("%w: it is longer than %d bytes", ErrForged, MaxToken)
+	case unknownKey:
+		if keyFile != nil {
+			return Claims{}, fmt.Errorf("%w: its key is unknown, and %w", ErrForged, keyFile)
+		}
+		return Claims{}, fmt.Errorf("%w: its key is unknown", ErrForged)
+	case malformed:
 		return Claims{}, fmt.Errorf("%w: it is malformed", ErrForged)
-	case errors.Is(err, jwt.ErrTokenSignatureInvalid), errors.Is(err, jwt.ErrTokenUnverifiable):
+	case wrongSignature:
 		return Claims{}, fmt.Errorf("%w: its signature is wrong", ErrForged)
-	case errors.Is(err, jwt.ErrTokenInvalidAudience):
+	case wrongAudience:
 		return Claims{}, fmt.Errorf("%w: it is for another audience", ErrForged)
-	case errors.Is(err, jwt.ErrTokenUsedBeforeIssued), errors.Is(err, jwt.ErrTokenNotValidYet):
+	case inFuture:
 		return Claims{}, fmt.Errorf("%w: it was issued in the future; compare the clocks", ErrForged)
-	case errors.Is(err, jwt.ErrTokenRequiredClaimMissing):
+	case missingClaim:
 		return Claims{}, fmt.Errorf("%w: a claim is missing", ErrForged)
-	case errors.Is(err, jwt.ErrTokenExpired):
-		// Decided below, after all other checks: a token with two faults is forged.
 	default:
 		return Claims{}, fmt.Errorf("%w: its claims are wrong", ErrForged)
 	}
-	expired := err != nil
 
 	if !strings.HasPrefix(p.Issuer, issuerPrefix) {
 		return Claims{}, fmt.Errorf("%w: it is from another issuer", ErrForged)
@@ -142,12 +131,18 @@ func (v *Verifier) Verify(token string) (Claims, error) {
 	c := Claims{
 		Session: p.Subject, App: p.App, Version: p.Version, Sites: p.Sites,
 		Issued: p.IssuedAt.UTC(), Expires: p.ExpiresAt.UTC(), First: p.First.UTC(),
+		Subject: p.User, Network: p.Network, MaxSessions: p.Sessions,
+		Params: p.Params, Meta: p.Meta,
 	}
+	if p.Seconds < 0 || p.Seconds > math.MaxInt64/int64(time.Second) {
+		return Claims{}, fmt.Errorf("%w: its longest duration is out of range", ErrForged)
+	}
+	c.MaxDuration = time.Duration(p.Seconds) * time.Second
 	if err := c.check(); err != nil {
 		return Claims{}, fmt.Errorf("%w: %w", ErrForged, err)
 	}
-	if expired {
-		return Claims{}, fmt.Errorf("%w since %s", ErrExpired, c.Expires.Format(time.RFC3339))
+	if fault == expired {
+		return c, fmt.Errorf("%w since %s", ErrExpired, c.Expires.Format(time.RFC3339))
 	}
 	return c, nil
 }

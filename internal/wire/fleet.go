@@ -16,6 +16,8 @@ const (
 	PoolLock = "nearcast/brain/pool"
 	// SiteKey holds a SiteInfo.
 	SiteKey = "nearcast/site"
+	// LaunchKeysPrefix + key id holds a LaunchKey, at each site. Written by operators.
+	LaunchKeysPrefix = "nearcast/launch-keys/"
 )
 
 // App is what the brains of a site publish of an app: what it is, and the
@@ -26,10 +28,41 @@ type App struct {
 	Title       string `json:"title"`
 	Description string `json:"description,omitempty"`
 	// Picture is a URL, or a path on the router.
-	Picture  string    `json:"picture,omitempty"`
-	Display  Display   `json:"display"`
+	Picture string `json:"picture,omitempty"`
+	// Access says who may launch it; anything but AccessPublic means AccessSigned.
+	Access  Access  `json:"access,omitempty"`
+	Display Display `json:"display"`
+	// Params are what may be set for a session of the app.
+	Params   []Param   `json:"params,omitempty"`
 	Capacity Capacity  `json:"capacity"`
 	Updated  time.Time `json:"updated"`
+}
+
+// Param is a parameter that an app declares; see internal/params.
+type Param struct {
+	Name    string `json:"name"`
+	Pattern string `json:"pattern,omitempty"` // of a whole value; empty is any text
+	Default string `json:"default,omitempty"`
+	Secret  bool   `json:"secret,omitempty"` // only a launch token can set it
+}
+
+// Access says who may launch an app.
+type Access string
+
+const (
+	AccessPublic Access = "public" // everybody
+	AccessSigned Access = "signed" // who has a launch token
+)
+
+// LaunchKey is a key with which a customer's server signs launch tokens.
+type LaunchKey struct {
+	ID   string `json:"id"`   // what a token's kid names; follows from the key
+	Name string `json:"name"` // for operators
+	// PublicKey is an Ed25519 key in PEM.
+	PublicKey string `json:"public_key"`
+	// Apps are the apps it may sign for; without them, every app.
+	Apps    []string  `json:"apps,omitempty"`
+	Created time.Time `json:"created"`
 }
 
 // Capacity is how many seats an app has at a site, and in which state.
@@ -46,7 +79,7 @@ type Capacity struct {
 	// SessionMS is how long sessions were of late at this site (median); 0 while
 	// nobody knows. The length of a queue follows from it.
 	SessionMS int64 `json:"session_ms"`
-	// Failing says why seats fail to start, while they do.
+	// Failing says why seats fail to start, while they do, as the public may know it.
 	Failing string `json:"failing,omitempty"`
 }
 
@@ -68,11 +101,16 @@ type Instance struct {
 	URL string `json:"url"`
 	// Address is host:port inside the site.
 	Address string `json:"address"`
-	Healthy bool   `json:"healthy"`
+	// Internal is host:port of the internal listener, for the site's own processes.
+	Internal string `json:"internal,omitempty"`
+	Healthy  bool   `json:"healthy"`
 }
 
 // UsedTicket marks a session's ticket as used at a site.
 type UsedTicket struct {
 	Brain   string    `json:"brain"`
 	Expires time.Time `json:"expires"` // of the ticket; the mark may go after it
+	// Mark is what its maker calls it: a caller that tries again because the answer was
+	// lost knows its own mark by it.
+	Mark string `json:"mark,omitempty"`
 }

@@ -14,6 +14,9 @@ type LaunchRequest struct {
 	// chosen again.
 	Lost        []string    `json:"lost,omitempty"`
 	Preferences Preferences `json:"preferences,omitzero"`
+	// Params sets parameters of a public app, by name. A launch token sets those of the
+	// others.
+	Params map[string]string `json:"params,omitempty"`
 }
 
 // Preferences limit where a session may go. The zero value has none.
@@ -170,7 +173,7 @@ type SiteView struct {
 	GPU       []string `json:"gpu,omitempty"`
 	// Distances are the round trips to other sites. GET /v1/sites?distances=all gives each site's, else only the entry's.
 	Distances map[string]Distance `json:"distances,omitempty"`
-	// Apps holds the capacity by app.
+	// Apps holds the capacity of each public app.
 	Apps map[string]Capacity `json:"apps"`
 }
 

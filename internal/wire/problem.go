@@ -26,19 +26,26 @@ func (p Problem) Error() string {
 
 // Kinds of problem. Each is documented under its path in the OpenAPI document.
 const (
-	ProblemMalformed   = "/problems/malformed"    // 400 not JSON, wrong type, unknown field
-	ProblemInvalid     = "/problems/invalid"      // 422 well-formed, but a value is not allowed
-	ProblemTooLarge    = "/problems/too-large"    // 413 body over 64 KiB
-	ProblemMediaType   = "/problems/media-type"   // 415 not application/json
-	ProblemUnknownApp  = "/problems/unknown-app"  // 404
-	ProblemUnknownSite = "/problems/unknown-site" // 422
-	ProblemNotFound    = "/problems/not-found"    // 404
-	ProblemMethod      = "/problems/method"       // 405
-	ProblemTicket      = "/problems/ticket"       // 401 forged or expired
-	ProblemTicketUsed  = "/problems/ticket-used"  // 403
-	ProblemResume      = "/problems/resume"       // 410 the session of the token is over
-	ProblemNoSite      = "/problems/no-site"      // 503 no site can serve this now
-	ProblemStartFailed = "/problems/start-failed" // 503 seats of this app fail to start
-	ProblemUnavailable = "/problems/unavailable"  // 503 this replica cannot serve now
-	ProblemInternal    = "/problems/internal"     // 500
+	ProblemMalformed   = "/problems/malformed"      // 400 not JSON, wrong type, unknown field
+	ProblemInvalid     = "/problems/invalid"        // 422 well-formed, but a value is not allowed
+	ProblemTooLarge    = "/problems/too-large"      // 413 body over 64 KiB
+	ProblemHeaders     = "/problems/headers"        // 431 headers over 16 KiB
+	ProblemMediaType   = "/problems/media-type"     // 415 not application/json
+	ProblemUnknownApp  = "/problems/unknown-app"    // 404
+	ProblemUnknownSite = "/problems/unknown-site"   // 422
+	ProblemNotFound    = "/problems/not-found"      // 404
+	ProblemMethod      = "/problems/method"         // 405
+	ProblemTicket      = "/problems/ticket"         // 401 forged or expired
+	ProblemLaunchToken = "/problems/launch-token"   // 401 missing, or does not allow this launch
+	ProblemLaunchOver  = "/problems/launch-expired" // 401 the launch token has expired
+	ProblemTooMany     = "/problems/too-many"       // 429 too many messages or connections
+	ProblemTicketUsed  = "/problems/ticket-used"    // 403
+	ProblemForbidden   = "/problems/forbidden"      // 403 a good token of another session
+	ProblemSessions    = "/problems/sessions"       // 429 too many sessions at once
+	ProblemRate        = "/problems/rate"           // 429 too many requests of one network
+	ProblemResume      = "/problems/resume"         // 410 the session of the token is over
+	ProblemNoSite      = "/problems/no-site"        // 503 no site can serve this now
+	ProblemStartFailed = "/problems/start-failed"   // 503 seats of this app fail to start
+	ProblemUnavailable = "/problems/unavailable"    // 503 this replica cannot serve now
+	ProblemInternal    = "/problems/internal"       // 500
 )

@@ -78,7 +78,8 @@ type End struct {
 	Reason Reason `json:"reason"`
 	// Code refines ReasonError; empty otherwise.
 	Code string `json:"code,omitempty"`
-	// Detail is one sentence for a person who operates the app, without secrets.
+	// Detail is one sentence for a person who operates the app, without secrets. It
+	// may name nodes, paths and objects: Public replaces it.
 	Detail string `json:"detail,omitempty"`
 	// ExitCode is the app's, with ReasonAppExited.
 	ExitCode int `json:"exit_code,omitempty"`
@@ -102,6 +103,32 @@ func (e End) String() string {
 		s += ": " + e.Detail
 	}
 	return s
+}
+
+// Public is what people and strangers may know of an end: its detail is one
+// sentence about the code, instead of what may name nodes, paths, objects in a store
+// or lines of a log. Operators find those in the Nomad task event, in the brain's log
+// and at its internal listener.
+func (e End) Public() End {
+	e.Detail = publicDetails[e.Code]
+	return e
+}
+
+// publicDetails says for each code what is wrong.
+var publicDetails = map[string]string{
+	CodeContentMissing:  "a part of the app's content is missing",
+	CodeContentDenied:   "the app's content may not be read",
+	CodeContentTrunc:    "a part of the app's content did not arrive whole",
+	CodeContentChecksum: "a part of the app's content is not what its publisher named",
+	CodeContentStore:    "the store of the app's content does not answer",
+	CodeDiskFull:        "there is no room for the app's content",
+	CodeDisplay:         "no display could be started",
+	CodeAppNotFound:     "the app's program is missing, or cannot be run",
+	CodeAppNoWindow:     "the app showed no window in time",
+	CodeEncoder:         "the video cannot be encoded",
+	CodeConfig:          "the app's job asks for something that is not possible",
+	CodeStreamHostDied:  "the process that ran the session died",
+	CodeNoCapacity:      "no machine has room for the app now",
 }
 
 // Error makes End usable as an error, so that the layer that knows why a seat
@@ -137,6 +164,11 @@ type Seat struct {
 	Progress Progress  `json:"progress"`          // while starting
 	Session  string    `json:"session,omitempty"` // while busy
 	Since    time.Time `json:"since"`             // of State
+	// Subject and Network are those of the session's ticket, and Until is when its time
+	// is up at the latest: brains count sessions by them. Empty while free.
+	Subject string    `json:"subject,omitempty"`
+	Network string    `json:"network,omitempty"`
+	Until   time.Time `json:"until,omitzero"`
 }
 
 // SeatService is the Consul service name of seats.
@@ -157,7 +189,17 @@ func (s Seat) Meta() map[string]string {
 		"detail":   s.Progress.Detail,
 		"session":  s.Session,
 		"since":    s.Since.UTC().Format(time.RFC3339Nano),
+		"subject":  s.Subject,
+		"network":  s.Network,
+		"until":    formatTime(s.Until),
 	}
+}
+
+func formatTime(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
 }
 
 // SeatFromMeta reads what Meta wrote.
@@ -174,6 +216,10 @@ func SeatFromMeta(meta map[string]string, address string) (Seat, error) {
 	if err != nil {
 		return Seat{}, fmt.Errorf("parse seat time: %w", err)
 	}
+	until, err := time.Parse(time.RFC3339, meta["until"])
+	if err != nil && meta["until"] != "" {
+		return Seat{}, fmt.Errorf("parse seat time: %w", err)
+	}
 	if meta["alloc"] == "" || meta["app"] == "" {
 		return Seat{}, fmt.Errorf("seat without alloc or app")
 	}
@@ -182,5 +228,6 @@ func SeatFromMeta(meta map[string]string, address string) (Seat, error) {
 		Node: meta["node"], Address: address, State: SeatState(meta["state"]),
 		Progress: Progress{Phase: Phase(meta["phase"]), Fraction: fraction, Detail: meta["detail"]},
 		Session:  meta["session"], Since: since,
+		Subject: meta["subject"], Network: meta["network"], Until: until,
 	}, nil
 }

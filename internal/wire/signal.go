@@ -47,14 +47,26 @@ type Message struct {
 	Problem   *Problem        `json:"problem,omitempty"`
 }
 
-// MaxMessage is the largest signalling message in bytes.
-const MaxMessage = 64 << 10
+// The largest signalling messages, in bytes. A browser's offer has about 8 KiB, and
+// a ticket at most 8 KiB.
+const (
+	MaxMessage   = 64 << 10
+	MaxOffer     = 40 << 10 // MsgHello and MsgOffer
+	MaxCandidate = 1 << 10  // MsgCandidate
+)
+
+// MaxEarly is how many candidates a brain keeps for a person before a seat is
+// granted. More are dropped: the seat learns a browser's addresses by its checks.
+const MaxEarly = 16
 
 // Queue is a waiting person's place.
 type Queue struct {
 	Position int `json:"position"` // 1 is next
 	// EstimateMS until a seat, or -1 while nobody can say.
 	EstimateMS int64 `json:"estimate_ms"`
+	// Paused is true while the site can give seats to nobody. The person keeps
+	// their place and has nothing to do.
+	Paused bool `json:"paused,omitempty"`
 }
 
 // Grant tells the person which seat they have and how to come back to it.
@@ -101,6 +113,10 @@ const (
 // with CloseReplaced. Losing this connection does not end the session.
 const AttachPath = "/v1/attach"
 
+// ClockHeader is in each refusal of a seat: its clock, as RFC 3339 with nanoseconds.
+// A seat that refuses a good ticket may have a wrong clock.
+const ClockHeader = "Nearcast-Clock"
+
 // WebSocket close codes beyond RFC 6455's.
 const (
 	CloseReplaced = 4001 // another page took the session over
@@ -112,9 +128,18 @@ const (
 const (
 	// EndPath ends the seat if the body's session holds it (EndRequest): 204, 403 or 410.
 	EndPath = "/v1/end"
+	// CheckPath answers whether a resume token is that of a session that holds the seat
+	// (CheckRequest): 204, 401 or 410.
+	CheckPath = "/v1/check"
 	// RetirePath ends the seat if it is idle: 204 or 409.
 	RetirePath = "/v1/retire"
 )
+
+// CheckRequest is the body of CheckPath.
+type CheckRequest struct {
+	Session string `json:"session"`
+	Resume  string `json:"resume"`
+}
 
 // EndRequest is the body of EndPath.
 type EndRequest struct {

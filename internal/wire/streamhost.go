@@ -40,6 +40,12 @@ type Spec struct {
 	Command string            `json:"command"`
 	Args    []string          `json:"args"`
 	Env     map[string]string `json:"env"` // whole environment of the app
+	// Params are the parameters that the app's job declares. Args may hold their
+	// placeholders.
+	Params []Param `json:"params,omitempty"`
+	// StartOnClaim starts the app when a session claims the seat, with the session's
+	// parameters. The seat is idle before that, with its display.
+	StartOnClaim bool `json:"start_on_claim,omitempty"`
 	// User runs the app, its display and its sound, in the grammar of unixuser; empty
 	// is the user of the keeper.
 	User string `json:"user,omitempty"`
@@ -190,6 +196,12 @@ type Listen struct {
 	PortMax uint16 `json:"port_max,omitempty"`
 	// Loopback offers 127.0.0.1 too, for a person on the same machine.
 	Loopback bool `json:"loopback,omitempty"`
+	// Private lets people be in private networks: the seat sends to addresses there
+	// if a browser names them.
+	Private bool `json:"private,omitempty"`
+	// Deny are networks, as CIDR, in which no person is, such as the site's own
+	// public addresses.
+	Deny []string `json:"deny,omitempty"`
 }
 
 // StreamHostStatus answers StatusPath.

@@ -15,6 +15,7 @@ func sampleSeat() Seat {
 		Address: "198.18.1.9:24001", State: SeatStarting, Session: "s-x",
 		Progress: Progress{Phase: PhaseContent, Fraction: 0.125, Detail: "18 of 240 MB"},
 		Since:    time.Date(2026, 3, 4, 5, 6, 7, 89, time.UTC),
+		Subject:  "5a1f", Network: "c0de", Until: time.Date(2026, 3, 4, 13, 6, 7, 0, time.UTC),
 	}
 }
 
@@ -106,6 +107,23 @@ func TestProblemIsAnError(t *testing.T) {
 	} {
 		if p.Error() != want {
 			t.Errorf("%q, want %q", p.Error(), want)
+		}
+	}
+}
+
+// TestPublicEndNamesNothing checks that strangers learn the code and one sentence
+// about it, and nothing that a node or a log has.
+func TestPublicEndNamesNothing(t *testing.T) {
+	secret := "no object s3://models/car.glb on ip-10-0-1-7; its log ends: key=hunter2"
+	for code := range publicDetails {
+		e := End{Reason: ReasonError, Code: code, Detail: secret}.Public()
+		if e.Reason != ReasonError || e.Code != code || e.Detail == "" || strings.Contains(e.String(), "s3") {
+			t.Errorf("%s: %s", code, e)
+		}
+	}
+	for _, e := range []End{{Reason: ReasonDrained, Detail: secret}, {Reason: ReasonAppExited, ExitCode: 3, Detail: secret}, {Reason: ReasonError, Code: "new", Detail: secret}} {
+		if p := e.Public(); p.Detail != "" || p.Reason != e.Reason || p.ExitCode != e.ExitCode {
+			t.Errorf("%s: %s", e, p)
 		}
 	}
 }
