@@ -9,6 +9,10 @@ service "nearcast-seat" {
 key_prefix "nearcast/" {
   policy = "write"
 }
+# Who may launch is none of its business: the most specific rule counts.
+key_prefix "nearcast/launch-keys/" {
+  policy = "deny"
+}
 # Locks belong to sessions, and a session ends when the brain's health check fails.
 session_prefix "" {
   policy = "write"

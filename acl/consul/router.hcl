@@ -11,6 +11,10 @@ key_prefix "nearcast/apps/" {
 key "nearcast/site" {
   policy = "read"
 }
+# To check launch tokens.
+key_prefix "nearcast/launch-keys/" {
+  policy = "read"
+}
 # The health of a service includes that of its node.
 node_prefix "" {
   policy = "read"

@@ -6,6 +6,7 @@
 //	seats, routers, brains   catalog services with a TTL check of 10 s,
 //	                         refreshed every 3 s, removed a minute after it ran out
 //	apps with capacity       KV below wire.AppsPrefix
+//	keys of launch tokens    KV below wire.LaunchKeysPrefix, written by operators
 //	used tickets             KV below wire.TicketsPrefix, created by check-and-set
 //	what a site is           KV wire.SiteKey
 //	locks                    KV held by a session of 10 s TTL

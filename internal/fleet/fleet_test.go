@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -87,7 +88,8 @@ func (r *registration) vanish() {
 }
 
 func seat(id string, state wire.SeatState) wire.Seat {
-	return wire.Seat{ID: id, App: "viewer", Job: "viewer/dispatch-v3-1", Version: 3, Node: "n1",
+	return wire.Seat{ID: id, App: "viewer", Job: "viewer/dispatch-v3-1", Version: 3, Node: "test", // testkit's Consul has this name
+
 		Address: "127.0.0.1:4000", State: state, Since: time.Now().UTC().Truncate(time.Millisecond)}
 }
 
@@ -191,7 +193,7 @@ func TestRegisterBeforeTheAgentLives(t *testing.T) {
 	consul.Kill()
 	begin := time.Now()
 	reg, err := f.RegisterInstance(ctx, wire.BrainService,
-		wire.Instance{ID: "b1", Site: "dc1", URL: "ws://x/v1/connect", Address: "127.0.0.1:81"})
+		wire.Instance{ID: "b1", Site: "dc1", URL: "ws://x/v1/connect", Address: "127.0.0.1:81", Internal: ":91"})
 	if err != nil || time.Since(begin) > 2*time.Second {
 		t.Fatalf("RegisterInstance: %v after %v", err, time.Since(begin))
 	}
@@ -199,7 +201,7 @@ func TestRegisterBeforeTheAgentLives(t *testing.T) {
 	f.WatchInstances(ctx, wire.BrainService, seen.set)
 	consul.Restart(true)
 	got := seen.wait(t, 20*time.Second, "healthy", func(l []wire.Instance) bool { return len(l) == 1 && l[0].Healthy })[0]
-	if want := (wire.Instance{ID: "b1", Site: "dc1", URL: "ws://x/v1/connect", Address: "127.0.0.1:81", Healthy: true}); got != want {
+	if want := (wire.Instance{ID: "b1", Site: "dc1", URL: "ws://x/v1/connect", Address: "127.0.0.1:81", Internal: "127.0.0.1:91", Healthy: true}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	consul.Pause()
@@ -235,14 +237,14 @@ func TestApps(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := seen.wait(t, 60*time.Second, "published", func(m map[string]wire.App) bool { return len(m) == 1 })["viewer"]
-	if got != app {
+	if !reflect.DeepEqual(got, app) {
 		t.Errorf("got %+v, want %+v", got, app)
 	}
 	app.Capacity.Idle = 0
 	if err := f.PublishApp(ctx, app); err != nil {
 		t.Fatal(err)
 	}
-	seen.wait(t, 2*time.Second, "changed", func(m map[string]wire.App) bool { return m["viewer"] == app })
+	seen.wait(t, 2*time.Second, "changed", func(m map[string]wire.App) bool { return reflect.DeepEqual(m["viewer"], app) })
 	for range 2 { // twice: removing what is not there is no error
 		if err := f.RemoveApp(ctx, "viewer"); err != nil {
 			t.Fatal(err)

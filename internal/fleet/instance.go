@@ -3,6 +3,7 @@ package fleet
 import (
 	"cmp"
 	"context"
+	"net"
 	"slices"
 
 	"github.com/hashicorp/consul/api"
@@ -18,10 +19,11 @@ type InstanceRegistration struct {
 
 // RegisterInstance puts a router or a brain (service is wire.RouterService or
 // wire.BrainService) into Consul and keeps it there. It returns at once; an
-// error means that the instance's Address is not host:port.
+// error means that the instance's Address is not host:port. Like Address, Internal
+// may leave out the host, which then is the agent's own address.
 func (f *Fleet) RegisterInstance(ctx context.Context, service string, inst wire.Instance) (*InstanceRegistration, error) {
 	first, err := newRecord(service+"-"+inst.ID, service, inst.Address,
-		map[string]string{"instance": inst.ID, "site": inst.Site, "url": inst.URL}, api.HealthPassing)
+		map[string]string{"instance": inst.ID, "site": inst.Site, "url": inst.URL, "internal": inst.Internal}, api.HealthPassing)
 	if err != nil {
 		return nil, err
 	}
@@ -39,14 +41,25 @@ func (f *Fleet) WatchInstances(ctx context.Context, service string, fn func([]wi
 		out := make([]wire.Instance, 0, len(entries))
 		for _, entry := range entries {
 			out = append(out, wire.Instance{
-				ID:      entry.Service.Meta["instance"],
-				Site:    entry.Service.Meta["site"],
-				URL:     entry.Service.Meta["url"],
-				Address: serviceAddress(entry),
-				Healthy: entry.Checks.AggregatedStatus() == api.HealthPassing,
+				ID:       entry.Service.Meta["instance"],
+				Site:     entry.Service.Meta["site"],
+				URL:      entry.Service.Meta["url"],
+				Address:  serviceAddress(entry),
+				Internal: internalAddress(entry),
+				Healthy:  entry.Checks.AggregatedStatus() == api.HealthPassing,
 			})
 		}
 		slices.SortFunc(out, func(a, b wire.Instance) int { return cmp.Compare(a.ID, b.ID) })
 		return out, meta, nil
 	}, fn)
+}
+
+// internalAddress is the address of an instance's internal listener; empty where
+// the instance has none.
+func internalAddress(entry *api.ServiceEntry) string {
+	host, port, err := net.SplitHostPort(entry.Service.Meta["internal"])
+	if err != nil {
+		return ""
+	}
+	return net.JoinHostPort(cmp.Or(host, serviceHost(entry)), port)
 }

@@ -56,7 +56,8 @@ func seatRecord(seat wire.Seat) (record, error) {
 // WatchSeats calls fn with all seats of the site, sorted by id: first as soon as
 // Consul answers, then at each change, one call after the other. A seat that is
 // silent for longer than its TTL is left out, so each seat in the list was alive
-// seconds ago. A seat that reports that it is ending is in the list.
+// seconds ago. A seat that reports that it is ending is in the list. Its Node is that of
+// the Consul agent it registered with, whatever it says.
 func (f *Fleet) WatchSeats(ctx context.Context, fn func([]wire.Seat)) *Watch {
 	last := map[string]bool{} // ids of malformed records, each logged once
 	return watch(ctx, f, "seats", func(opts *api.QueryOptions) ([]wire.Seat, *api.QueryMeta, error) {
@@ -74,6 +75,8 @@ func (f *Fleet) WatchSeats(ctx context.Context, fn func([]wire.Seat)) *Watch {
 				}
 				continue
 			}
+			// Consul knows on which agent the seat was registered; the seat could say anything.
+			seat.Node = entry.Node.Node
 			if seat.State != wire.SeatEnding && entry.Checks.AggregatedStatus() == api.HealthCritical {
 				continue
 			}
@@ -85,9 +88,9 @@ func (f *Fleet) WatchSeats(ctx context.Context, fn func([]wire.Seat)) *Watch {
 }
 
 func serviceAddress(entry *api.ServiceEntry) string {
-	host := entry.Service.Address
-	if host == "" {
-		host = entry.Node.Address
-	}
-	return net.JoinHostPort(host, strconv.Itoa(entry.Service.Port))
+	return net.JoinHostPort(serviceHost(entry), strconv.Itoa(entry.Service.Port))
+}
+
+func serviceHost(entry *api.ServiceEntry) string {
+	return cmp.Or(entry.Service.Address, entry.Node.Address)
 }

@@ -14,7 +14,8 @@ import (
 
 // UseTicket marks a session's ticket as used at this site and reports whether
 // this call did it: of any number of callers, at any number of brains, exactly
-// one gets true. After an error the outcome is unknown: treat the ticket as used.
+// one gets true. After an error the outcome is unknown: call again with the same
+// used.Mark, and it is the same call as before.
 func (f *Fleet) UseTicket(ctx context.Context, session string, used wire.UsedTicket) (bool, error) {
 	if session == "" {
 		return false, errors.New("use ticket: no session")
@@ -28,7 +29,30 @@ func (f *Fleet) UseTicket(ctx context.Context, session string, used wire.UsedTic
 	if err != nil {
 		return false, fmt.Errorf("use ticket: %w", err)
 	}
-	return first, nil
+	if first || used.Mark == "" {
+		return first, nil
+	}
+	opts := f.query(ctx)
+	opts.RequireConsistent = true
+	pair, _, err := f.consul.KV().Get(wire.TicketsPrefix+session, opts)
+	if err != nil {
+		return false, fmt.Errorf("read ticket use: %w", err)
+	}
+	var was wire.UsedTicket
+	return pair != nil && json.Unmarshal(pair.Value, &was) == nil && was.Mark == used.Mark, nil
+}
+
+// Leader returns an error unless the site's Consul servers have a leader, without
+// which nothing can be written.
+func (f *Fleet) Leader(ctx context.Context) error {
+	leader, err := f.consul.Status().LeaderWithQueryOptions(f.query(ctx))
+	if err == nil && leader == "" {
+		err = errors.New("there is none")
+	}
+	if err != nil {
+		return fmt.Errorf("ask for consul's leader: %w", err)
+	}
+	return nil
 }
 
 // SweepTickets removes the marks of expired tickets, and returns how many.

@@ -1,0 +1,117 @@
+package fleet
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+
+	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+func TestLaunchKeys(t *testing.T) {
+	t.Parallel()
+	_, f, ctx := start(t)
+	seen := newLatest[map[string]wire.LaunchKey]()
+	f.WatchLaunchKeys(ctx, seen.set)
+	seen.wait(t, 60*time.Second, "none yet", func(m map[string]wire.LaunchKey) bool { return m != nil && len(m) == 0 })
+	key := wire.LaunchKey{ID: "0123456789abcdef", Name: "shop", PublicKey: "PEM", Apps: []string{"chess"}, Created: time.Now().UTC().Truncate(0)}
+	if err := f.PutLaunchKey(ctx, key); err != nil {
+		t.Fatal(err)
+	}
+	got := seen.wait(t, 2*time.Second, "registered", func(m map[string]wire.LaunchKey) bool { return len(m) == 1 })
+	if !reflect.DeepEqual(got[key.ID], key) {
+		t.Errorf("got %+v, want %+v", got, key)
+	}
+	// A record in the place of another key, and one that is no record.
+	for _, value := range []string{`{"id":"0123456789abcdef"}`, `{`} {
+		if _, err := f.consul.KV().Put(&api.KVPair{Key: wire.LaunchKeysPrefix + "other", Value: []byte(value)}, nil); err != nil {
+			t.Fatal(err)
+		}
+		if keys, err := f.LaunchKeys(ctx); err != nil || len(keys) != 1 || keys[key.ID].Name != "shop" {
+			t.Errorf("with %s: %+v, %v", value, keys, err)
+		}
+	}
+	for range 2 {
+		if err := f.DeleteLaunchKey(ctx, key.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seen.wait(t, 2*time.Second, "revoked", func(m map[string]wire.LaunchKey) bool { return len(m) == 0 })
+	if _, err := f.At("nowhere").LaunchKeys(ctx); err == nil {
+		t.Error("an unknown site has keys")
+	}
+}
+
+// TestLaunchKeyPolicies tries, under the policies of acl, who may read and write keys.
+func TestLaunchKeyPolicies(t *testing.T) {
+	t.Parallel()
+	const management = "00000000-0000-0000-0000-00000000000a"
+	consul := testkit.StartSecureConsul(t, management)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	as := func(token string) *Fleet {
+		f, err := Open(Config{Address: consul.Address, Token: token, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(f.Close)
+		return f
+	}
+	admin := as(management)
+	with := func(part string) *Fleet {
+		rules, err := os.ReadFile("../../acl/consul/" + part + ".hcl")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := admin.consul.ACL().PolicyCreate(&api.ACLPolicy{Name: part, Rules: string(rules)}, nil); err != nil {
+			t.Fatal(err)
+		}
+		token, _, err := admin.consul.ACL().TokenCreate(&api.ACLToken{Policies: []*api.ACLLink{{Name: part}}}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return as(token.SecretID)
+	}
+	key := wire.LaunchKey{ID: "0123456789abcdef", Name: "shop"}
+	operator := with("launch-keys")
+	if err := operator.PutLaunchKey(ctx, key); err != nil {
+		t.Fatal(err)
+	}
+	if keys, err := operator.LaunchKeys(ctx); err != nil || len(keys) != 1 {
+		t.Errorf("operator: %+v, %v", keys, err)
+	}
+	if sites, err := operator.Sites(ctx); err != nil || len(sites) != 1 {
+		t.Errorf("operator: %q, %v", sites, err)
+	}
+	if err := operator.PublishApp(ctx, wire.App{ID: "fake"}); err == nil {
+		t.Error("the operator's token publishes apps")
+	}
+	for part, reads := range map[string]bool{"router": true, "brain": false, "seat": false, "anonymous": false} {
+		f := with(part)
+		seen := newLatest[map[string]wire.LaunchKey]()
+		watch, stop := context.WithCancel(ctx)
+		w := f.WatchLaunchKeys(watch, seen.set)
+		seen.wait(t, 30*time.Second, part+" reads what it may", func(m map[string]wire.LaunchKey) bool { return m != nil && (len(m) == 1) == reads })
+		stop()
+		<-w.Done()
+		if _, err := f.LaunchKeys(ctx); (err == nil) != reads || !reads && !strings.Contains(err.Error(), "nearcast-launch-keys") {
+			t.Errorf("%s lists keys: %v", part, err)
+		}
+		if err := f.PutLaunchKey(ctx, key); err == nil {
+			t.Errorf("%s registers keys", part)
+		}
+		if err := f.DeleteLaunchKey(ctx, key.ID); err == nil {
+			t.Errorf("%s revokes keys", part)
+		}
+	}
+	if keys, err := operator.LaunchKeys(ctx); err != nil || len(keys) != 1 {
+		t.Errorf("after all: %+v, %v", keys, err)
+	}
+}
