@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"sync"
 	"time"
 
@@ -102,10 +103,20 @@ func (a *attachment) write() {
 
 var errNotText = errors.New("message is not text")
 
+// messageTimeout is how long a message may take from its first byte to its last.
+const messageTimeout = 5 * time.Second
+
 // read returns the next message.
 func (a *attachment) read(ctx context.Context) (wire.Message, error) {
 	var m wire.Message
-	kind, raw, err := a.conn.Read(ctx)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	kind, r, err := a.conn.Reader(ctx)
+	if err != nil {
+		return m, err
+	}
+	defer time.AfterFunc(messageTimeout, cancel).Stop()
+	raw, err := io.ReadAll(r)
 	if err != nil {
 		return m, err
 	}

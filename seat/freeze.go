@@ -13,6 +13,9 @@ const busyShare = 0.05
 // The caller holds s.mu.
 func (s *stream) freezeLater() {
 	s.watch++
+	if s.h.spec.StartOnClaim {
+		return // while the seat is idle there is no app
+	}
 	if s.h.parts.Freeze.Latest == 0 {
 		s.freeze()
 		return

@@ -21,8 +21,11 @@ type Parts struct {
 	Display func(ctx context.Context) (Display, error)
 	// Sound starts the sound server. It is called if the display has audio.
 	Sound func(ctx context.Context) (Sound, error)
-	// App starts the app. env is added to the app's own environment.
-	App func(ctx context.Context, env []string) (App, error)
+	// App starts the app with the values of its parameters. env is added to the app's own
+	// environment.
+	App func(ctx context.Context, env []string, params map[string]string) (App, error)
+	// TellParams tells the values to an app that runs.
+	TellParams func(params map[string]string) error
 	// Input connects to the display's input.
 	Input func(d Display) (Input, error)
 	// Video starts to capture and encode the display.
@@ -151,6 +154,11 @@ const (
 type Claims struct {
 	Session string
 	App     string
+	Params  map[string]string // what was set of the app's parameters
+	// Subject and Network stand with the seat in the registry.
+	Subject, Network string
+	// MaxDuration is how long the session may last; 0 leaves it to the job.
+	MaxDuration time.Duration
 }
 
 // Registration is a seat's entry in the registry.

@@ -44,6 +44,9 @@ type rig struct {
 	peers   chan *fakePeer
 	failure map[string]error // by part
 
+	// started and told are the parameters that the app was started with, and told.
+	started, told atomic.Pointer[map[string]string]
+
 	address string
 	ended   chan wire.End
 	seats   *registry
@@ -83,8 +86,15 @@ func (r *rig) start(verifier *ticket.Verifier) {
 			return io.NopCloser(nil), r.failure["content"]
 		},
 		Display: func(context.Context) (Display, error) { return r.display, r.failure["display"] },
-		App:     func(context.Context, []string) (App, error) { return r.app, r.failure["app"] },
-		Input:   func(Display) (Input, error) { return r.input, nil },
+		App: func(_ context.Context, _ []string, params map[string]string) (App, error) {
+			r.started.Store(&params)
+			return r.app, r.failure["app"]
+		},
+		TellParams: func(params map[string]string) error {
+			r.told.Store(&params)
+			return r.failure["params"]
+		},
+		Input: func(Display) (Input, error) { return r.input, nil },
 		Video: func(_ context.Context, _ Display, frame func(Frame)) (Capture, error) {
 			r.video.frame = frame
 			frame(Frame{Keyframe: true})
@@ -97,7 +107,7 @@ func (r *rig) start(verifier *ticket.Verifier) {
 		},
 		Verify: func(token string) (Claims, error) {
 			c, err := verifier.Verify(token)
-			return Claims{Session: c.Session, App: c.App}, err
+			return Claims{Session: c.Session, App: c.App, MaxDuration: c.MaxDuration, Params: c.Params}, err
 		},
 		Register: func(_ context.Context, seat wire.Seat) (Registration, error) {
 			r.seats.Update(seat)
@@ -159,9 +169,11 @@ func (r *rig) waitEnd() wire.End {
 	}
 }
 
-func (r *rig) ticket(session, app string) string {
+func (r *rig) ticket(session, app string) string { return r.ticketWith(session, app, nil) }
+
+func (r *rig) ticketWith(session, app string, params map[string]string) string {
 	r.t.Helper()
-	token, _, err := r.signer.Sign(ticket.Claims{Session: session, App: app, Version: 3, Sites: []string{"here"}})
+	token, _, err := r.signer.Sign(ticket.Claims{Session: session, App: app, Version: 3, Sites: []string{"here"}, Params: params})
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/nearcast/nearcast/internal/guard"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -17,6 +18,7 @@ func (h *streamHost) seatAPI() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+wire.AttachPath, h.serveAttach)
 	mux.HandleFunc("POST "+wire.EndPath, h.serveEnd)
+	mux.HandleFunc("POST "+wire.CheckPath, h.serveCheck)
 	mux.HandleFunc("POST "+wire.RetirePath, h.serveRetire)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, wire.ProblemNotFound, "Not found", "a seat serves "+wire.AttachPath+", "+wire.EndPath+" and "+wire.RetirePath)
@@ -39,12 +41,13 @@ func (h *streamHost) serveAttach(w http.ResponseWriter, r *http.Request) {
 	}
 
 	var session string
+	var params map[string]string
 	var err error
 	resumed := isResumeToken(token)
 	if resumed {
-		session, err = h.resumeSession(w, token)
+		session, err = h.resumeSession(w, r, token)
 	} else {
-		session, err = h.claim(w, token)
+		session, params, err = h.claim(w, r, token)
 	}
 	if err != nil {
 		return
@@ -72,26 +75,38 @@ func (h *streamHost) serveAttach(w http.ResponseWriter, r *http.Request) {
 	h.tasks.start(a.write)
 	// Other goroutines can send only from here on: the grant must be the first message.
 	if !h.adopt(a) {
-		end := h.endOfSession()
+		end := h.endOfSession().Public()
 		a.finish(&wire.Message{Type: wire.MsgEnded, End: &end}, wire.CloseEnded, string(end.Reason))
 		return
+	}
+	if !resumed {
+		h.giveParams(session, params)
 	}
 	h.log.Info("attached", "session", session, "resumed", resumed, "from", r.RemoteAddr)
 	h.readMessages(a)
 }
 
-// claim claims the seat with a ticket. If it fails, it has answered the request.
-func (h *streamHost) claim(w http.ResponseWriter, token string) (session string, err error) {
+// claim claims the seat with a ticket. params are those that the session sets. If it
+// fails, it has answered the request.
+func (h *streamHost) claim(w http.ResponseWriter, r *http.Request, token string) (session string, params map[string]string, err error) {
 	claims, err := h.parts.Verify(token)
 	if err != nil {
 		refuse(w, http.StatusUnauthorized, wire.ProblemTicket, "The ticket is not valid", err.Error())
-		return "", err
+		return "", nil, err
 	}
 	if claims.App != h.spec.App {
 		refuse(w, http.StatusForbidden, wire.ProblemTicket, "The ticket is for another app", "this seat runs "+h.spec.App)
-		return "", errUsed
+		return "", nil, errUsed
 	}
-	err = h.state.claim(claims.Session)
+	if err := h.checkParams(claims.Params); err != nil {
+		// Another version of the app may take them.
+		refuse(w, http.StatusConflict, wire.ProblemUnavailable, "The seat does not take these parameters", err.Error())
+		return "", nil, err
+	}
+	err = h.state.claimFor(holder{
+		session: claims.Session, subject: claims.Subject, network: claims.Network, max: claims.MaxDuration,
+		last: len(claims.Params) > 0 || h.spec.StartOnClaim,
+	})
 	switch {
 	case errors.Is(err, errUsed):
 		refuse(w, http.StatusForbidden, wire.ProblemTicketUsed, "The ticket was used on this seat", "use the resume token to return")
@@ -99,12 +114,19 @@ func (h *streamHost) claim(w http.ResponseWriter, token string) (session string,
 		refuse(w, http.StatusConflict, wire.ProblemUnavailable, "The seat is not free", "claim another seat")
 	case errors.Is(err, errEnding):
 		refuse(w, http.StatusGone, wire.ProblemUnavailable, "The seat is ending", "claim another seat")
+	case err == nil:
+		h.state.limitSession(claims.Session, claims.MaxDuration)
 	}
-	return claims.Session, err
+	if err == nil {
+		if err = prove(w, r); err != nil {
+			h.state.releaseClaim(claims.Session)
+		}
+	}
+	return claims.Session, claims.Params, err
 }
 
 // resumeSession checks a resume token. If it fails, it has answered the request.
-func (h *streamHost) resumeSession(w http.ResponseWriter, token string) (session string, err error) {
+func (h *streamHost) resumeSession(w http.ResponseWriter, r *http.Request, token string) (session string, err error) {
 	session, err = h.resumeTokens.session(token)
 	if err != nil {
 		refuse(w, http.StatusUnauthorized, wire.ProblemTicket, "The resume token is not valid", "this seat did not sign it")
@@ -114,7 +136,17 @@ func (h *streamHost) resumeSession(w http.ResponseWriter, token string) (session
 		refuse(w, http.StatusGone, wire.ProblemResume, "The session is over", "start a new session")
 		return "", err
 	}
-	return session, nil
+	return session, prove(w, r)
+}
+
+// prove notes that the request's credential is good. If it fails, it has answered
+// the request.
+func prove(w http.ResponseWriter, r *http.Request) error {
+	err := guard.Of(r.Context()).Prove()
+	if err != nil {
+		refuse(w, http.StatusServiceUnavailable, wire.ProblemUnavailable, "Too many attachments", "try again in a moment")
+	}
+	return err
 }
 
 func (h *streamHost) grant(session string, resumed bool) (*wire.Grant, error) {

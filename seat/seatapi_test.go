@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 	"github.com/golang-jwt/jwt/v5"
@@ -295,6 +296,17 @@ func TestBadMessages(t *testing.T) {
 func TestEndAndRetire(t *testing.T) {
 	r := newRig(t).idle()
 	conn, _, grant := r.play()
+	for want, req := range map[int]wire.CheckRequest{
+		http.StatusNoContent:    {Session: grant.Session, Resume: grant.Resume},
+		http.StatusUnauthorized: {Session: ticket.NewSession(), Resume: grant.Resume},
+	} {
+		if got := r.post(wire.CheckPath, req); got != want {
+			t.Errorf("check of a resume token: %d, want %d", got, want)
+		}
+	}
+	if got := r.post(wire.CheckPath, wire.CheckRequest{Session: grant.Session, Resume: grant.Resume + "x"}); got != http.StatusUnauthorized {
+		t.Errorf("check of a forged resume token: %d", got)
+	}
 	if got := r.post(wire.RetirePath, struct{}{}); got != http.StatusConflict {
 		t.Errorf("retire of a busy seat: %d", got)
 	}
@@ -320,6 +332,31 @@ func TestEndAndRetire(t *testing.T) {
 		t.Errorf("retire: %d", got)
 	}
 	if end := idle.waitEnd(); end.Reason != wire.ReasonRetired {
+		t.Errorf("ended by %v", end)
+	}
+}
+
+// A ticket with a longest duration ends the session, though the job has none.
+func TestSessionOfLimitedTicket(t *testing.T) {
+	r := newRig(t).idle()
+	token, _, err := r.signer.Sign(ticket.Claims{Session: ticket.NewSession(), App: "viewer", Version: 3,
+		Sites: []string{"here"}, MaxDuration: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, _, _ := r.attach(token)
+	if conn == nil {
+		t.Fatal("the claim was refused")
+	}
+	r.expect(conn, wire.MsgGranted)
+	r.send(conn, wire.Message{Type: wire.MsgOffer, SDP: "offer-1"})
+	p := <-r.peers
+	r.expect(conn, wire.MsgAnswer)
+	p.OnState(PeerConnected)
+	if m := r.expect(conn, wire.MsgEnded); m.End == nil || m.End.Reason != wire.ReasonTimeLimit {
+		t.Errorf("ended by %+v", m.End)
+	}
+	if end := r.waitEnd(); end.Reason != wire.ReasonTimeLimit {
 		t.Errorf("ended by %v", end)
 	}
 }

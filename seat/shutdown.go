@@ -29,12 +29,13 @@ func (h *streamHost) shutDown(end wire.End) {
 	cancel()
 	h.cancel() // ends start, attachments and offers
 	step("media", 8*time.Second, h.stream.close)
+	step("start of the app", 5*time.Second, func() error { h.starting.Wait(); return nil })
 	h.mu.Lock()
-	stop := h.stopRequest
+	stop, app := h.stopRequest, h.app
 	h.mu.Unlock()
-	if h.app != nil {
+	if app != nil {
 		limit := time.Duration(stop.TimeoutMS) * time.Millisecond
-		step("app", limit+5*time.Second, func() error { return h.app.Stop(stop.Signal, limit) })
+		step("app", limit+5*time.Second, func() error { return app.Stop(stop.Signal, limit) })
 	}
 	if h.sound != nil {
 		step("sound", 5*time.Second, h.sound.Close)

@@ -82,7 +82,8 @@ func (h *streamHost) handle(a *attachment, m wire.Message) bool {
 		}
 		if err != nil {
 			h.log.Warn("answer offer", "session", a.session, "error", err)
-			problem := wire.Problem{Type: wire.ProblemInvalid, Title: "The offer cannot be answered", Status: http.StatusUnprocessableEntity, Detail: err.Error()}
+			problem := wire.Problem{Type: wire.ProblemInvalid, Title: "The offer cannot be answered", Status: http.StatusUnprocessableEntity,
+				Detail: "The browser and the seat have no format in common, or the offer is damaged. Try another browser."}
 			a.finish(&wire.Message{Type: wire.MsgRefused, Problem: &problem}, wire.CloseRefused, problem.Title)
 			// A browser that never connected need not hold the seat until its lease ends.
 			h.state.releaseClaim(a.session)
@@ -127,6 +128,7 @@ func (h *streamHost) sendEnded(ctx context.Context, session string, end wire.End
 	if a == nil {
 		return
 	}
+	end = end.Public()
 	a.finish(&wire.Message{Type: wire.MsgEnded, End: &end}, wire.CloseEnded, string(end.Reason))
 	select {
 	case <-a.done:

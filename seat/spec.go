@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/nearcast/nearcast/internal/params"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -26,7 +27,9 @@ func checkSpec(spec wire.Spec) error {
 		}
 		return fault(wire.CodeConfig, "spec: %s", what)
 	}
+	_, err := params.Values(spec.Params, nil, params.Token)
 	return errors.Join(
+		need(err == nil, fmt.Sprintf("params: %v", err)),
 		need(spec.Alloc != "", "alloc is missing"),
 		need(spec.App != "", "app is missing"),
 		need(spec.Command != "", "command is missing"),

@@ -23,8 +23,10 @@ func (h *streamHost) startUp(ctx context.Context) error {
 	if err := h.stream.open(ctx); err != nil {
 		return err
 	}
-	if err := h.startApp(ctx); err != nil {
-		return err
+	if !h.spec.StartOnClaim {
+		if err := h.startApp(ctx, h.defaults()); err != nil {
+			return err
+		}
 	}
 	if err := h.stream.waitFirstFrame(ctx); err != nil {
 		return err
@@ -80,13 +82,14 @@ func (h *streamHost) startDisplay(ctx context.Context) error {
 	return nil
 }
 
-func (h *streamHost) startApp(ctx context.Context) error {
+// startApp starts the app, and returns when it shows a window.
+func (h *streamHost) startApp(ctx context.Context, params map[string]string) error {
 	h.enterPhase(wire.PhaseApp, "starting the app")
 	env := h.display.Env()
 	if h.sound != nil {
 		env = append(env, h.sound.Env()...)
 	}
-	app, err := h.parts.App(ctx, env)
+	app, err := h.parts.App(ctx, env, params)
 	switch {
 	case err == nil:
 		h.mu.Lock() // serveStatus reads it

@@ -40,6 +40,9 @@ type limits struct {
 //	                   ▲               │ lease, release      ▲                │
 //	                   └───────────────┘                     └───connected────┘
 //
+// A seat whose app was told a session's parameters is spent: it ends where it would
+// become idle.
+//
 // Each state can change to ending, once and for good.
 type stateMachine struct {
 	clock  clock
@@ -49,15 +52,17 @@ type stateMachine struct {
 	changed func(from wire.SeatState, now wire.Seat)
 	ended   chan struct{} // closed once end is known
 
-	mu        sync.Mutex
-	now       wire.Seat
-	used      map[string]bool // every session that was granted this seat
-	end       wire.End
-	entered   time.Time // when the present state began
-	streaming time.Time // when the session first streamed
-	lastInput time.Time
-	timer     int // generation: a timer of an earlier one is ignored
-	stopTimer func() bool
+	mu         sync.Mutex
+	now        wire.Seat
+	used       map[string]bool // every session that was granted this seat
+	spent      bool            // no session after this one may have the seat
+	end        wire.End
+	entered    time.Time // when the present state began
+	streaming  time.Time // when the session first streamed
+	lastInput  time.Time
+	sessionMax time.Duration // of the session that holds the seat; 0 is no limit
+	timer      int           // generation: a timer of an earlier one is ignored
+	stopTimer  func() bool
 }
 
 func newStateMachine(first wire.Seat, l limits, c clock, changed func(from wire.SeatState, now wire.Seat)) *stateMachine {
@@ -105,7 +110,20 @@ func (s *stateMachine) ready() error {
 }
 
 // claim grants an idle seat to session. Of concurrent claims exactly one succeeds.
-func (s *stateMachine) claim(session string) error {
+func (s *stateMachine) claim(session string) error { return s.claimFor(holder{session: session}) }
+
+// holder is who claims a seat: brains count their sessions by subject and network.
+type holder struct {
+	session, subject, network string
+	max                       time.Duration // of the ticket; 0 leaves it to the seat
+	// last says that no other session gets the seat, even if this one's browser never
+	// connects: the app knows its parameters.
+	last bool
+}
+
+// claimFor is claim, and says for whom.
+func (s *stateMachine) claimFor(h holder) error {
+	session := h.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -117,9 +135,28 @@ func (s *stateMachine) claim(session string) error {
 		return errBusy
 	}
 	s.used[session] = true
-	s.streaming, s.lastInput = time.Time{}, time.Time{}
+	s.spent = h.last
+	s.streaming, s.lastInput, s.sessionMax = time.Time{}, time.Time{}, 0
+	s.now.Subject, s.now.Network, s.now.Until = h.subject, h.network, time.Time{}
+	for _, limit := range []time.Duration{s.limits.max, h.max} {
+		until := s.clock.Now().Add(limit).UTC()
+		if limit > 0 && (s.now.Until.IsZero() || until.Before(s.now.Until)) {
+			s.now.Until = until
+		}
+	}
 	s.enter(wire.SeatClaimed, session)
 	return nil
+}
+
+// limitSession makes session end after max, if it holds the seat; 0 leaves the
+// seat's own limit, which stays in force in any case.
+func (s *stateMachine) limitSession(session string, max time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.checkHolderLocked(session) == nil {
+		s.sessionMax = max
+		s.armTimer()
+	}
 }
 
 // checkHolder returns nil if session holds the seat, else errEnding or errNotHolder.
@@ -174,13 +211,22 @@ func (s *stateMachine) recordInput(session string) bool {
 	return true
 }
 
+// unclaim makes the seat idle again, unless its app may serve nobody else.
+func (s *stateMachine) unclaim() {
+	if s.spent {
+		s.endLocked(wire.End{Reason: wire.ReasonLost, Detail: "the browser did not connect in time"})
+		return
+	}
+	s.enter(wire.SeatIdle, "")
+}
+
 // releaseClaim makes the seat idle again if session claimed it and its browser
 // never connected.
 func (s *stateMachine) releaseClaim(session string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.checkHolderLocked(session) == nil && s.now.State == wire.SeatClaimed {
-		s.enter(wire.SeatIdle, "")
+		s.unclaim()
 	}
 }
 
@@ -234,6 +280,9 @@ func (s *stateMachine) enter(state wire.SeatState, session string) {
 	from := s.now.State
 	s.entered = s.clock.Now()
 	s.now.State, s.now.Session, s.now.Since = state, session, s.entered.UTC()
+	if session == "" {
+		s.now.Subject, s.now.Network, s.now.Until = "", "", time.Time{}
+	}
 	s.armTimer()
 	s.changed(from, s.now)
 }
@@ -255,12 +304,13 @@ func (s *stateMachine) nextDeadline() (deadline, bool) {
 	endFor := func(reason wire.Reason) func() { return func() { s.endLocked(wire.End{Reason: reason}) } }
 	switch s.now.State {
 	case wire.SeatClaimed:
-		add(s.entered, s.limits.lease, func() { s.enter(wire.SeatIdle, "") })
+		add(s.entered, s.limits.lease, s.unclaim)
 	case wire.SeatDetached:
 		add(s.entered, s.limits.grace, endFor(wire.ReasonLost))
 		fallthrough
 	case wire.SeatStreaming:
 		add(s.streaming, s.limits.max, endFor(wire.ReasonTimeLimit))
+		add(s.streaming, s.sessionMax, endFor(wire.ReasonTimeLimit))
 		add(s.lastInput, s.limits.idle, endFor(wire.ReasonIdle))
 	}
 	if len(all) == 0 {

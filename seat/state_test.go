@@ -257,6 +257,39 @@ func TestMaxDuration(t *testing.T) {
 	wantEnd(t, s, wire.ReasonTimeLimit)
 }
 
+func TestMaxDurationOfTicket(t *testing.T) {
+	for name, c := range map[string]struct{ job, ticket, want time.Duration }{
+		"the ticket's is smaller": {time.Hour, time.Minute, time.Minute},
+		"the job's is smaller":    {time.Minute, time.Hour, time.Minute},
+		"only the ticket has one": {0, time.Minute, time.Minute},
+		"only the job has one":    {time.Minute, 0, time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, clock, _ := newTestState(t, limits{lease: 15 * time.Second, grace: time.Minute, max: c.job})
+			_ = s.claim("a")
+			s.limitSession("a", c.ticket)
+			s.limitSession("b", time.Second) // does not hold the seat
+			s.connected("a")
+			clock.pass(c.want - 10*time.Second)
+			s.lost("a") // a lost browser does not stop the time
+			clock.pass(10*time.Second - 1)
+			wantNotEnded(t, s)
+			clock.pass(1)
+			wantEnd(t, s, wire.ReasonTimeLimit)
+		})
+	}
+	t.Run("it is not the next session's", func(t *testing.T) {
+		s, clock, _ := newTestState(t, limits{lease: 15 * time.Second, grace: time.Minute})
+		_ = s.claim("a")
+		s.limitSession("a", time.Minute)
+		s.releaseClaim("a")
+		_ = s.claim("b")
+		s.connected("b")
+		clock.pass(time.Hour)
+		wantNotEnded(t, s)
+	})
+}
+
 func TestNoLimits(t *testing.T) {
 	s, clock, _ := newTestState(t, limits{lease: time.Second, grace: time.Second})
 	_ = s.claim("a")

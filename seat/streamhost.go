@@ -83,6 +83,8 @@ type streamHost struct {
 	cancel context.CancelFunc
 	wake   chan struct{} // the state changed
 	tasks  tasks
+	// starting is the start of an app that starts when the seat is claimed.
+	starting sync.WaitGroup
 
 	// registration is nil until the seat is registered. mu does not guard it:
 	// stateChanged reads it while the state machine is locked, and callers of
@@ -93,7 +95,7 @@ type streamHost struct {
 	attachment  *attachment
 	stopRequest wire.StopRequest
 
-	// Set by startUp, in this order.
+	// Set by startUp, in this order. The app may be set later, see starting.
 	content io.Closer
 	display Display
 	sound   Sound
@@ -136,7 +138,7 @@ func (h *streamHost) run(ctx context.Context) wire.End {
 	h.mu.Unlock()
 	h.stream = newStream(h)
 	h.register()
-	closeAPI := serve(h.log, listener, h.seatAPI())
+	closeAPI := serveAPI(h.log, listener, h.seatAPI())
 
 	go func() { // ends with h.ctx
 		select {

@@ -93,8 +93,8 @@ func TestSessionEnds(t *testing.T) {
 			r := newRig(t).idle()
 			conn, _, _ := r.play()
 			c.do(r)
-			if m := r.expect(conn, wire.MsgEnded); *m.End != c.want {
-				t.Errorf("the person is told %v, want %v", m.End, c.want)
+			if m := r.expect(conn, wire.MsgEnded); *m.End != c.want.Public() {
+				t.Errorf("the person is told %v, want %v", m.End, c.want.Public())
 			}
 			r.expectClose(conn, wire.CloseEnded)
 			if end := r.waitEnd(); end != c.want {

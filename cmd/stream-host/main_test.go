@@ -9,9 +9,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/testkit/person"
+	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/version"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/seat/display/xserver"
@@ -134,6 +136,20 @@ func TestAppExitsInTheSession(t *testing.T) {
 		t.Errorf("exit says %v", end)
 	}
 	s.wantNothingLeft(true)
+}
+
+func TestTicketLimitsTheSession(t *testing.T) {
+	s := newStreamHost(t).start()
+	token, _, err := s.signer.Sign(ticket.Claims{Session: ticket.NewSession(), App: s.spec.App, Version: 1,
+		Sites: []string{"here"}, MaxDuration: 2 * time.Second})
+	testkit.Must(t, err)
+	b := person.Attach(t, s.waitState(wire.SeatIdle).Seat.Address, token).Connect()
+	if m := b.Expect(wire.MsgEnded); m.End.Reason != wire.ReasonTimeLimit {
+		t.Errorf("ended by %+v", m.End)
+	}
+	if end := s.wantExit(); end.Reason != wire.ReasonTimeLimit {
+		t.Errorf("exit by %v", end)
+	}
 }
 
 func TestDisplayDies(t *testing.T) { testkit.EachDisplay(t, displayDies) }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nearcast/nearcast/internal/fleet"
+	"github.com/nearcast/nearcast/internal/params"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/seat"
@@ -36,7 +37,7 @@ type parts struct {
 func (p *parts) all() seat.Parts {
 	return seat.Parts{
 		Freeze:  seat.FreezePolicy{Quiet: secondsOr(p.spec.FreezeQuietS, freezeQuiet), Latest: secondsOr(p.spec.FreezeLatestS, freezeLatest)},
-		Content: p.keeper.Content, Display: p.display, Sound: p.sound, App: p.app, Input: p.input,
+		Content: p.keeper.Content, Display: p.display, Sound: p.sound, App: p.app, TellParams: p.tellParams, Input: p.input,
 		Video: p.video, Audio: p.audio, Peer: p.peer, Verify: p.verify, Register: p.register,
 		KeeperPID: os.Getppid(), Report: p.keeper.Report,
 	}
@@ -79,7 +80,16 @@ func (p *parts) sound(ctx context.Context) (seat.Sound, error) {
 	return s, nil
 }
 
-func (p *parts) app(ctx context.Context, env []string) (seat.App, error) {
+// tellParams writes the file with the values of the app's parameters.
+func (p *parts) tellParams(values map[string]string) error {
+	text, err := params.File(values)
+	if err != nil {
+		return err
+	}
+	return p.cell.WriteParams(text)
+}
+
+func (p *parts) app(ctx context.Context, env []string, values map[string]string) (seat.App, error) {
 	all := maps.Clone(p.spec.Env)
 	if all == nil {
 		all = map[string]string{}
@@ -88,10 +98,17 @@ func (p *parts) app(ctx context.Context, env []string) (seat.App, error) {
 		name, value, _ := strings.Cut(pair, "=")
 		all[name] = value
 	}
+	if len(p.spec.Params) > 0 {
+		for _, pair := range params.Environ(values) {
+			name, value, _ := strings.Cut(pair, "=")
+			all[name] = value
+		}
+		all[params.FileEnv] = p.cell.ParamsFile()
+	}
 	defer p.stdout.Close()
 	defer p.stderr.Close()
 	a, err := app.Start(ctx, app.Config{
-		Cell: p.cell, Command: p.spec.Command, Args: p.spec.Args, Env: all, Dir: p.spec.TaskDir,
+		Cell: p.cell, Command: p.spec.Command, Args: params.Expand(p.spec.Args, values), Env: all, Dir: p.spec.TaskDir,
 		Stdout: p.stdout, Stderr: p.stderr,
 	})
 	if err != nil {
@@ -199,7 +216,7 @@ func (p *parts) verify(token string) (seat.Claims, error) {
 		return seat.Claims{}, errors.New("the seat cannot read the ticket keys; its log says why")
 	}
 	c, err := verifier.Verify(token)
-	return seat.Claims{Session: c.Session, App: c.App}, err
+	return seat.Claims{Session: c.Session, App: c.App, Subject: c.Subject, Network: c.Network, MaxDuration: c.MaxDuration, Params: c.Params}, err
 }
 
 func (p *parts) register(ctx context.Context, seat wire.Seat) (seat.Registration, error) {

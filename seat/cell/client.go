@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -225,6 +226,16 @@ func (c *Client) order(o Order) (answer, error) {
 // WriteFile is a Runner's.
 func (c *Client) WriteFile(path string, content []byte) error {
 	_, err := c.order(Order{Op: OpWrite, Path: path, Data: content})
+	return err
+}
+
+// ParamsFile is where WriteParams puts its text, as the app sees it.
+func (c *Client) ParamsFile() string { return filepath.Join(c.made.Runtime, ParamsFile) }
+
+// WriteParams replaces the file with the session's parameters. An app that runs reads
+// the former text or this one, whole.
+func (c *Client) WriteParams(text []byte) error {
+	_, err := c.order(Order{Op: OpParams, Path: c.ParamsFile(), Data: text})
 	return err
 }
 

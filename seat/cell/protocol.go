@@ -10,6 +10,7 @@ const (
 	OpDial  = "dial"  // Path: connect to a Unix socket; the answer has the connection
 	OpOpen  = "open"  // Path: the answer has a descriptor of the file, made with O_PATH
 
+	OpParams = "params" // Data: put it in place of the file Path
 	OpSignal = "signal" // Signal to the main process of the program Name; Group: to its process group
 	OpFreeze = "freeze" // stop every process of the app
 	OpThaw   = "thaw"
@@ -18,7 +19,7 @@ const (
 )
 
 // Order is a message to the cell's first process. Once the app runs, only orders
-// from OpSignal on are carried out: the app could have changed a path.
+// from OpParams on are carried out: the app could have changed a path.
 type Order struct {
 	ID      int      `json:"id"`
 	Op      string   `json:"op"`
@@ -44,6 +45,10 @@ type Program struct {
 // App is the name of the program that is the seat's app. All processes of the cell
 // that do not descend from another program are the app's.
 const App = "app"
+
+// ParamsFile is the name of the file with the session's parameters, in the directory
+// Made.Runtime.
+const ParamsFile = "nearcast-params.json"
 
 // Event is a message of the cell's first process: the answer to an order, or with
 // End the end of a program.

@@ -23,7 +23,8 @@
 // OnKeyframe requests.
 //
 // Candidates are UDP over IPv4, or over IPv6 where Listen.Media is an IPv6
-// address. This side has no ICE over TCP and no TURN; a browser may use a TURN
+// address. The browser's addresses are checked only within reach; the others are
+// dropped, as are more than sixteen. This side has no ICE over TCP and no TURN; a browser may use a TURN
 // server of its own.
 package peer
 
@@ -87,6 +88,9 @@ type Peer struct {
 	input *inputChannels
 	rate  *estimator
 	keys  keyframes
+	reach reach
+	// candidates is how many addresses of the browser were taken.
+	candidates atomic.Int32
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -116,7 +120,12 @@ func New(cfg Config) (*Peer, error) {
 			p.call(func() { cfg.OnBitrate(bps) })
 		}
 	})
-	api, err := newAPI(cfg, p.rate)
+	var err error
+	if p.reach, err = newReach(cfg.Listen); err != nil {
+		p.cancel()
+		return nil, err
+	}
+	api, err := newAPI(cfg, p.rate, p.reach)
 	if err != nil {
 		p.cancel()
 		return nil, err

@@ -3,12 +3,15 @@ package peer
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/pion/sdp/v3"
 	"github.com/pion/webrtc/v4"
+
+	"github.com/nearcast/nearcast/internal/wire"
 )
 
 // gatherFor limits how long an answer waits for host candidates, which take
@@ -17,6 +20,11 @@ const gatherFor = 200 * time.Millisecond
 
 // Answer answers the browser's offer. The answer contains the host candidates.
 func (p *Peer) Answer(ctx context.Context, offer string) (string, error) {
+	if len(offer) > wire.MaxOffer {
+		return "", fmt.Errorf("%w: it has more than %d bytes", errOffer, wire.MaxOffer)
+	}
+	offer, candidates := p.reach.filter(offer)
+	p.candidates.Store(int32(candidates))
 	codecs, err := offeredCodecs(offer)
 	if err != nil {
 		return "", err
@@ -77,14 +85,24 @@ func (p *Peer) AddCandidate(candidate json.RawMessage) error {
 	if len(candidate) == 0 || string(candidate) == "null" {
 		return nil
 	}
+	if len(candidate) > wire.MaxCandidate {
+		return fmt.Errorf("add candidate: it has more than %d bytes", wire.MaxCandidate)
+	}
 	var init webrtc.ICECandidateInit
 	if err := json.Unmarshal(candidate, &init); err != nil {
 		return fmt.Errorf("parse candidate: %w", err)
 	}
-	// A browser hides its address behind an mDNS name, which this side could only
-	// resolve on its local network. The address is not needed: the browser's own
-	// connectivity checks reveal it.
-	if init.Candidate == "" || strings.Contains(init.Candidate, ".local ") {
+	if init.Candidate == "" {
+		return nil
+	}
+	// The address is not needed: the browser's own connectivity checks reveal it.
+	if err := p.reach.check(init.Candidate); errors.Is(err, errOutOfReach) {
+		p.log.Debug("candidate dropped", "error", err)
+		return nil
+	} else if err != nil {
+		return err
+	}
+	if p.candidates.Add(1) > maxCandidates {
 		return nil
 	}
 	if err := p.pc.AddICECandidate(init); err != nil {

@@ -23,7 +23,7 @@ const (
 
 // newAPI is a WebRTC stack for one peer. Each peer has its own, because a
 // bandwidth estimator belongs to one connection.
-func newAPI(cfg Config, rate *estimator) (*webrtc.API, error) {
+func newAPI(cfg Config, rate *estimator, reach reach) (*webrtc.API, error) {
 	media, err := newMedia(cfg)
 	if err != nil {
 		return nil, err
@@ -32,7 +32,7 @@ func newAPI(cfg Config, rate *estimator) (*webrtc.API, error) {
 	if err != nil {
 		return nil, err
 	}
-	settings, err := newSettings(cfg)
+	settings, err := newSettings(cfg, reach)
 	if err != nil {
 		return nil, err
 	}
@@ -110,13 +110,15 @@ func newInterceptors(cfg Config, media *webrtc.MediaEngine, rate *estimator) (*i
 	return r, nil
 }
 
-func newSettings(cfg Config) (webrtc.SettingEngine, error) {
+func newSettings(cfg Config, reach reach) (webrtc.SettingEngine, error) {
 	var s webrtc.SettingEngine
 	l := cfg.Listen
 	s.LoggerFactory = loggers{cfg.Log}
 	s.SetICETimeouts(disconnectedAfter, failedAfter, keepalive)
 	// Addresses that the browser hides become known by its connectivity checks.
 	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
+	s.SetRemoteIPFilter(reach.hasIP)
+	s.SetICEMaxBindingRequests(maxChecks - 1) // pion sends one more
 	s.SetIncludeLoopbackCandidate(l.Loopback)
 	s.DisableActiveTCP(true)
 	// The browser is the first to know that ICE is connected, so it starts the

@@ -1,6 +1,7 @@
 package cellinit
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -107,6 +108,8 @@ func (r *runner) carryOut(o cell.Order, files []*os.File) (e cell.Event, file *o
 		case cell.OpOpen:
 			file, err = cell.OpenPath(o.Path)
 		}
+	case cell.OpParams:
+		err = replaceFile(o.Path, o.Data)
 	case cell.OpSignal:
 		err = r.signal(o.Name, syscall.Signal(o.Signal), o.Group)
 	case cell.OpFreeze:
@@ -136,6 +139,19 @@ func writeFile(path string, content []byte) error {
 	}
 	_, err = f.Write(content)
 	return errors.Join(err, f.Close())
+}
+
+// replaceFile puts a file in place by rename. The app may have changed the directory:
+// that is of no use to it, as this process has no more rights than the app.
+func replaceFile(path string, text []byte) error {
+	next := path + "." + rand.Text()
+	if err := writeFile(next, text); err != nil {
+		return err
+	}
+	if err := os.Rename(next, path); err != nil {
+		return errors.Join(err, os.Remove(next))
+	}
+	return nil
 }
 
 func dial(path string) (*os.File, error) {
