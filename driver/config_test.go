@@ -13,9 +13,9 @@ import (
 func validTask() *TaskConfig {
 	return &TaskConfig{
 		Command: "/usr/bin/true", Network: "none", Audio: true, FreezeIdle: true, FreezeQuiet: "2s", FreezeLatest: "60s",
-		Display:      DisplayConfig{Width: 1280, Height: 720, FPS: 30, Pointer: "absolute"},
-		Video:        VideoConfig{Codec: "h264", Encoder: "auto", Bitrate: "6Mbps"},
-		StartTimeout: "60s", ReconnectGrace: "60s", IdleTimeout: "10m", MaxDuration: "8h",
+		Display: DisplayConfig{Width: 1280, Height: 720, FPS: 30, Pointer: "absolute"},
+		Video:   VideoConfig{Codec: "h264", Encoder: "auto", Bitrate: "6Mbps"},
+		Start:   startReady, StartTimeout: "60s", ReconnectGrace: "60s", IdleTimeout: "10m", MaxDuration: "8h",
 	}
 }
 
@@ -102,7 +102,8 @@ func TestTaskConfigRefuses(t *testing.T) {
 		"encoder":     {func(c *TaskConfig) { c.Video.Encoder = "x264enc ! filesink" }, "video.encoder"},
 		"bitrate":     {func(c *TaskConfig) { c.Video.Bitrate = "8 Mb" }, `video.bitrate = "8 Mb"`},
 		"bitrate low": {func(c *TaskConfig) { c.Video.Bitrate = "8" }, "100kbps"},
-		"start":       {func(c *TaskConfig) { c.StartTimeout = "0" }, "start_timeout"},
+		"start":       {func(c *TaskConfig) { c.Start = "later" }, `start = "later": must be "ready" or "claim"`},
+		"timeout":     {func(c *TaskConfig) { c.StartTimeout = "0" }, "start_timeout"},
 		"idle":        {func(c *TaskConfig) { c.IdleTimeout = "25h" }, `idle_timeout = "25h": must be a duration from 1s to 24h, or "0" for none`},
 		"grace":       {func(c *TaskConfig) { c.ReconnectGrace = "60" }, `reconnect_grace = "60"`},
 		"max":         {func(c *TaskConfig) { c.MaxDuration = "-1s" }, "max_duration"},
@@ -198,12 +199,17 @@ func TestPluginConfig(t *testing.T) {
     port_max  = 20100
     loopback  = true
   }
+  ice {
+    private = true
+    deny    = ["203.0.113.7/24"]
+  }
 }`).check(true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := wire.Listen{API: "127.0.0.1", PublicIP: "203.0.113.9", PortMin: 20000, PortMax: 20100, Loopback: true}
-	if s.listen != want || s.isolate || !s.s3.PathStyle {
+	want := wire.Listen{API: "127.0.0.1", PublicIP: "203.0.113.9", PortMin: 20000, PortMax: 20100, Loopback: true,
+		Private: true, Deny: []string{"203.0.113.0/24"}}
+	if !reflect.DeepEqual(s.listen, want) || s.isolate || !s.s3.PathStyle {
 		t.Errorf("got %+v", s)
 	}
 

@@ -296,3 +296,37 @@ func TestStartTellsWhatIsWrong(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// The parameters that the job's meta declares are the seat's, and a job whose args name
+// another one is refused before any content is fetched.
+func TestSpecHasParams(t *testing.T) {
+	declared := map[string]string{"NOMAD_META_params": `[{"name":"model","default":"robot"}]`}
+	for name, c := range map[string]struct {
+		meta map[string]string
+		args string
+		why  string
+	}{
+		"declared":     {declared, "{{param.model}}", ""},
+		"not declared": {declared, "{{param.modell}}", "{{param.modell}} names no parameter"},
+		"no JSON":      {map[string]string{"NOMAD_META_params": "model"}, "", "JSON list"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := job("sleep 1000", c.meta)
+			task := validTask()
+			task.Start, task.Args = startClaim, []string{c.args}
+			if err := cfg.EncodeConcreteDriverConfig(task); err != nil {
+				t.Fatal(err)
+			}
+			spec, err := newSpec(settings{ticketKeys: "keys.pem", allow: allowed{networks: []string{"none"}}}, cfg, seatUsers{}, nil)
+			if c.why != "" {
+				if err == nil || !strings.Contains(err.Error(), c.why) {
+					t.Errorf("got %v, want an error about %q", err, c.why)
+				}
+				return
+			}
+			if err != nil || !spec.StartOnClaim || len(spec.Params) != 1 || spec.Params[0].Default != "robot" {
+				t.Errorf("got %+v, %v", spec, err)
+			}
+		})
+	}
+}

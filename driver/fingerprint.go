@@ -76,7 +76,8 @@ func (d *Driver) look(ctx context.Context) *drivers.Fingerprint {
 		return unhealthy(drivers.HealthStateUnhealthy, err.Error())
 	}
 	problems := append(s.problems(), found.Problems...)
-	notes := append(found.Notes, s.cellNotes(cells)...)
+	clock := readClock()
+	notes := append(append(found.Notes, s.cellNotes(cells)...), clock.notes()...)
 	f := &drivers.Fingerprint{
 		Health:            drivers.HealthStateHealthy,
 		HealthDescription: drivers.DriverHealthy,
@@ -95,6 +96,7 @@ func (d *Driver) look(ctx context.Context) *drivers.Fingerprint {
 			"driver.stream.landlock":            structs.NewIntAttribute(int64(cells.Landlock), ""),
 		},
 	}
+	clock.attributes(f.Attributes)
 	switch {
 	case len(problems) > 0:
 		f.Health = drivers.HealthStateUnhealthy

@@ -75,6 +75,10 @@ type Config struct {
 		PortMax  float64 `codec:"port_max"`
 		Loopback bool    `codec:"loopback"`
 	} `codec:"listen"`
+	ICE struct {
+		Private bool     `codec:"private"`
+		Deny    []string `codec:"deny"`
+	} `codec:"ice"`
 }
 
 // settings is a checked Config.
@@ -213,6 +217,15 @@ func (c *Config) xServer() (wire.XServer, error) {
 func (c *Config) listenAt() (l wire.Listen, err error) {
 	var errs []error
 	l.Loopback = c.Listen.Loopback
+	l.Private = c.ICE.Private
+	for _, text := range c.ICE.Deny {
+		network, err := netip.ParsePrefix(text)
+		if err != nil {
+			errs = append(errs, &badValue{"ice.deny", text, "a network such as 203.0.113.0/24"})
+			continue
+		}
+		l.Deny = append(l.Deny, network.Masked().String())
+	}
 	if l.API, err = address("listen.api", c.Listen.API); err != nil {
 		errs = append(errs, err)
 	}

@@ -98,6 +98,11 @@ var configSpec = hclspec.NewObject(map[string]*hclspec.Spec{
 		"port_max":  {"number", `0`},
 		"loopback":  {"bool", `false`}, // offer 127.0.0.1 too
 	}),
+	// Where people may be, and so where seats send packets at a browser's word.
+	"ice": block("ice", map[string]field{
+		"private": {"bool", `false`},      // also in private networks
+		"deny":    {"list(string)", `[]`}, // not there, such as the site's public addresses
+	}),
 })
 
 // taskConfigSpec is a task's config in a job.
@@ -112,6 +117,9 @@ var taskConfigSpec = hclspec.NewObject(map[string]*hclspec.Spec{
 	"network": optional("network", "string", `"none"`),
 	// How much the app can write, in memory; empty is the plugin's.
 	"writable": optional("writable", "string", `""`),
+	// When the app starts: "ready", before the seat is idle, or "claim", when a session
+	// claims the seat, with the session's parameters.
+	"start": optional("start", "string", `"ready"`),
 	// Freeze the app while the seat is idle.
 	"freeze_idle": optional("freeze_idle", "bool", `true`),
 	// When to freeze: after this long without painting or computing, which an

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hashicorp/nomad/plugins/drivers"
 
+	"github.com/nearcast/nearcast/internal/params"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -42,6 +43,13 @@ func newSpec(s settings, cfg *drivers.TaskConfig, users seatUsers, agentEnv []st
 	}
 	if err := tc.apply(spec); err != nil {
 		return nil, fmt.Errorf("task config: %w", err)
+	}
+	var err error
+	if spec.Params, err = params.Parse(cfg.Env["NOMAD_META_"+params.MetaKey]); err != nil {
+		return nil, fmt.Errorf("the job's meta: %w", err)
+	}
+	if err := params.Check(spec.Params, spec.Args); err != nil {
+		return nil, fmt.Errorf("task config: args: %w", err)
 	}
 	if err := unixUser("user", cfg.User); err != nil {
 		return nil, fmt.Errorf("task: %w", err)

@@ -22,6 +22,7 @@ type TaskConfig struct {
 	Writable   string   `codec:"writable"`
 	FreezeIdle bool     `codec:"freeze_idle"`
 	Audio      bool     `codec:"audio"`
+	Start      string   `codec:"start"`
 
 	FreezeQuiet  string `codec:"freeze_quiet"`
 	FreezeLatest string `codec:"freeze_latest"`
@@ -58,6 +59,12 @@ type VideoConfig struct {
 	Bitrate string `codec:"bitrate"`
 }
 
+// When the app starts.
+const (
+	startReady = "ready" // before the seat is idle
+	startClaim = "claim" // when a session claims the seat
+)
+
 // A smaller display shows nothing. Encoders refuse a larger one.
 const (
 	minSide = 64
@@ -86,6 +93,8 @@ func (c *TaskConfig) apply(spec *wire.Spec) error {
 		check(&badValue{"command", c.Command, "the path of a program, or its name in PATH"})
 	}
 	spec.Command, spec.Args = c.Command, c.Args
+	check(oneOf("start", c.Start, startReady, startClaim))
+	spec.StartOnClaim = c.Start == startClaim
 	check(unixUser("user", c.User))
 	check(oneOf("network", c.Network, wire.NetworkNone, wire.NetworkInternet, wire.NetworkHost))
 	spec.Network = c.Network

@@ -153,6 +153,7 @@ var options = map[string]setter{
 
 	"PUBLIC_IP":     text(func(v *Values) *string { return &v.Stream.PublicIP }),
 	"MEDIA_PORTS":   setMediaPorts,
+	"ICE_PRIVATE":   yes(func(v *Values) *bool { return &v.Stream.Private }),
 	"CACHE_GIB":     setCache,
 	"S3_ENDPOINT":   text(func(v *Values) *string { return &v.Stream.S3.Endpoint }),
 	"S3_REGION":     text(func(v *Values) *string { return &v.Stream.S3.Region }),

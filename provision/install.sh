@@ -58,6 +58,7 @@ set +a
 
 supported_system
 base "$env"
+ntp
 session_manager
 release "$release"
 if [ "$role" = stream ]; then

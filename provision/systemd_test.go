@@ -153,6 +153,10 @@ func (s *bareSite) units() {
 				s.t.Errorf("the cache is on %q", have)
 			}
 		}
+		// It does not run here, as a container has the clock of its machine.
+		if have := strings.TrimSpace(m.run("systemctl", "is-enabled", "systemd-timesyncd.service")); have != "enabled" {
+			s.t.Errorf("%s: the NTP client is %q", role, have)
+		}
 		if have := m.ours(); !slices.Equal(have, slices.Sorted(maps.Keys(want))) {
 			s.t.Errorf("%s has the units %v", role, have)
 		}

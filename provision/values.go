@@ -95,6 +95,8 @@ type StreamValues struct {
 	PortMin  int // default 20000
 	PortMax  int // default 20999
 	Loopback bool
+	// Private lets people be in private networks, as on one's own premises.
+	Private bool
 	// CacheSize limits the content cache. Default: 20GiB.
 	CacheSize string
 	S3        S3

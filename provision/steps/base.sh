@@ -40,6 +40,14 @@ SYSCTL
   fi
 }
 
+# ntp installs what keeps the clock right, unless the image has something that does:
+# tickets are good for a minute, and a seat with a wrong clock refuses them. Both Debian
+# and Ubuntu have systemd-timesyncd by default; images of clouds may have chrony.
+ntp() {
+  grep -q '^installed .*time-daemon' <<<"$(dpkg-query -W -f '${db:Status-Status} ${Provides}\n')" && return
+  packages systemd-timesyncd
+}
+
 # session_manager gives operators shells through AWS instead of an open SSH port.
 # Ubuntu's images have its agent. For Debian, AWS publishes a package without a
 # checksum, so the operator names the file's checksum. NOT RUN.

@@ -43,6 +43,10 @@ resource "aws_lb_target_group" "this" {
   deregistration_delay   = 30
   connection_termination = true
 
+  # Routers see a person's own address, and so trust no X-Forwarded-For: see
+  # --trusted-proxy. Security groups make it safe: only the balancer reaches the port.
+  preserve_client_ip = "true"
+
   health_check {
     protocol            = "HTTP"
     path                = "/healthz"

@@ -7,3 +7,8 @@ output "open" {
   description = "What is open to the internet: group protocol first-last."
   value       = [for k, r in aws_vpc_security_group_ingress_rule.open : "${local.open[k].to} ${r.ip_protocol} ${r.from_port}-${r.to_port}"]
 }
+
+output "inside" {
+  description = "What nodes and load balancers of the site may reach of each other: from to protocol first-last."
+  value       = [for k, r in aws_vpc_security_group_ingress_rule.inside : "${local.pairs[k].from} ${local.pairs[k].to} ${r.ip_protocol} ${r.from_port}-${r.to_port}"]
+}

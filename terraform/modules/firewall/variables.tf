@@ -15,6 +15,11 @@ variable "service_ports" {
   type        = map(number)
 }
 
+variable "internal_ports" {
+  description = "Ports of the services for the site's own processes."
+  type        = map(number)
+}
+
 variable "media_ports" {
   type = object({ from = number, to = number })
 }

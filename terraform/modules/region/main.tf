@@ -4,6 +4,8 @@
 locals {
   primary       = var.region == var.primary_region
   service_ports = { router = 8080, brain = 8081 }
+  # Of the same jobs, for the site's own processes; no load balancer forwards to them.
+  internal_ports = { router = 8090, brain = 8091 }
 
   # Nodes find their site's servers by this tag, and servers the primary site's.
   join_tag = { nearcast-server = var.name }
@@ -66,14 +68,15 @@ module "network" {
 }
 
 module "firewall" {
-  source        = "../firewall"
-  name          = var.name
-  region        = var.region
-  vpc_id        = module.network.vpc_id
-  service_ports = local.service_ports
-  media_ports   = var.media_ports
-  turn          = var.turn
-  turn_ports    = var.turn_ports
+  source         = "../firewall"
+  name           = var.name
+  region         = var.region
+  vpc_id         = module.network.vpc_id
+  service_ports  = local.service_ports
+  internal_ports = local.internal_ports
+  media_ports    = var.media_ports
+  turn           = var.turn
+  turn_ports     = var.turn_ports
 }
 
 module "storage" {

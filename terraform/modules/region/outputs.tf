@@ -17,6 +17,11 @@ output "subnets" {
   value = module.network.subnets
 }
 
+output "inside" {
+  description = "What nodes and load balancers of the site may reach of each other."
+  value       = module.firewall.inside
+}
+
 output "open" {
   description = "What is open to the internet."
   value       = module.firewall.open
