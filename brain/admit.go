@@ -3,24 +3,18 @@ package brain
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// maxEarly is how many candidates a person may send for one offer before a seat
-// can take them.
-const maxEarly = 64
-
 // check says why a ticket is not good at this brain.
 func (b *Broker) check(token string) (ticket.Claims, *wire.Problem) {
 	claims, err := b.cfg.Verifier.Verify(token)
 	switch {
 	case errors.Is(err, ticket.ErrExpired):
-		p := badTicket("The ticket has expired", "Press Play again. A page that waits must renew its ticket in time.")
-		return claims, &p
+		return claims, new(lapsed())
 	case err != nil:
 		p := badTicket("The ticket is not valid", "Send the ticket exactly as POST /v1/sessions returned it.")
 		return claims, &p
@@ -32,11 +26,14 @@ func (b *Broker) check(token string) (ticket.Claims, *wire.Problem) {
 }
 
 // admit serves a person who comes with a ticket. They wait in the queue until a
-// seat takes them.
-func (b *Broker) admit(c *conn, hello wire.Message, began time.Time) outcome {
+// seat takes them. parked is their offer, and the candidates that no seat has yet.
+func (b *Broker) admit(c *conn, hello wire.Message, parked []said, began time.Time) outcome {
 	claims, problem := b.check(hello.Ticket)
 	if problem == nil {
 		problem = b.state.admissible(claims)
+	}
+	if problem == nil {
+		problem = full(c.guard.Prove())
 	}
 	if problem != nil {
 		return refused(*problem)
@@ -47,13 +44,12 @@ func (b *Broker) admit(c *conn, hello wire.Message, began time.Time) outcome {
 	w := newWaiter(claims, hello.Ticket, began)
 	b.state.enqueue(w)
 	defer b.state.leave(w)
-	var early [][]byte // candidates that no seat has yet
-	sdp := hello.SDP
+	early := 0 // candidates of this session so far
 	for {
 		// An offer comes before updates: a person with an offer needs no place.
 		select {
 		case seat := <-w.offers:
-			if o, done := b.tryClaim(c, w, seat, sdp, early); done {
+			if o, done := b.tryClaim(c, w, seat, parked); done {
 				return o
 			}
 			continue
@@ -63,47 +59,58 @@ func (b *Broker) admit(c *conn, hello wire.Message, began time.Time) outcome {
 		}
 		select {
 		case seat := <-w.offers:
-			if o, done := b.tryClaim(c, w, seat, sdp, early); done {
+			if o, done := b.tryClaim(c, w, seat, parked); done {
 				return o
 			}
 		case o := <-w.outcome:
 			return o
 		case m := <-w.updates:
-			if send(c.ws, m) != nil {
+			if c.send(m) != nil {
 				return outcome{}
 			}
 		case <-c.gone.Done():
 			return outcome{}
-		case <-b.sockets.closing:
+		case <-b.sockets.closing.Done():
 			return toAnotherBrain()
-		case data := <-c.messages:
-			var m wire.Message
-			json.Unmarshal(data, &m) // it is valid JSON; without a type it is refused below
-			switch m.Type {
+		case m := <-c.inbox:
+			switch m.kind {
 			case wire.MsgTicket:
-				renewed, problem := b.check(m.Ticket)
-				if problem == nil && (renewed.Session != claims.Session || renewed.App != claims.App) {
-					p := badTicket("The ticket is for another session", "Renew the ticket that hello had.")
-					problem = &p
-				}
-				if problem != nil {
+				if problem := b.renew(w, claims, m); problem != nil {
 					return refused(*problem)
 				}
-				b.state.renew(w, renewed, m.Ticket)
+				c.release(m)
 			case wire.MsgLeave:
 				return ended(wire.End{Reason: wire.ReasonLeft})
 			case wire.MsgOffer:
-				sdp, early = m.SDP, nil // earlier candidates belong to the earlier offer
+				c.release(parked...) // earlier candidates belong to the earlier offer
+				parked = []said{m}
 			case wire.MsgCandidate:
-				if len(early) == maxEarly {
-					return refused(malformed(fmt.Sprintf("Send at most %d candidates before a seat is granted.", maxEarly)))
+				if early++; early > wire.MaxEarly {
+					b.metrics.dropped()
+					c.release(m)
+					continue
 				}
-				early = append(early, data)
+				parked = append(parked, m)
 			default:
 				return refused(malformed("While waiting, the message type must be one of ticket, offer, candidate, leave."))
 			}
 		}
 	}
+}
+
+// renew takes a waiting person's renewed ticket.
+func (b *Broker) renew(w *waiter, claims ticket.Claims, m said) *wire.Problem {
+	var message wire.Message
+	json.Unmarshal(m.data, &message) // it is a JSON object; a wrong ticket is refused
+	renewed, problem := b.check(message.Ticket)
+	if problem != nil {
+		return problem
+	}
+	if renewed.Session != claims.Session || renewed.App != claims.App {
+		return new(badTicket("The ticket is for another session", "Renew the ticket that hello had."))
+	}
+	b.state.renew(w, renewed, message.Ticket)
+	return nil
 }
 
 // admissible says why a person cannot wait for an app now.

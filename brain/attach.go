@@ -18,6 +18,9 @@ import (
 const (
 	dialWithin   = time.Second // a seat is near, or gone
 	attachWithin = 1500 * time.Millisecond
+	// bufferSize is that of connections to seats. They last as long as a session, and
+	// have more buffers above these.
+	bufferSize = 1 << 10
 )
 
 // seatClient speaks with seats, at the address of their seat API.
@@ -31,6 +34,7 @@ func newSeatClient() *seatClient {
 	transport := &http.Transport{
 		DialContext:       (&net.Dialer{Timeout: dialWithin}).DialContext,
 		DisableKeepAlives: true,
+		ReadBufferSize:    bufferSize, WriteBufferSize: bufferSize,
 	}
 	return &seatClient{http: &http.Client{Transport: transport, Timeout: 3 * time.Second}}
 }
@@ -43,7 +47,10 @@ type attachment struct {
 }
 
 // refusal is a seat's answer other than 101.
-type refusal struct{ status int }
+type refusal struct {
+	status int
+	clock  *time.Duration // how far the seat's clock is ahead of ours, if it says
+}
 
 func (r refusal) Error() string { return fmt.Sprintf("the seat answered %d", r.status) }
 
@@ -54,15 +61,17 @@ func (c *seatClient) attach(ctx context.Context, address, token string, ahead *d
 	defer cancel()
 	client := c.http
 	if ahead != nil {
-		transport := &http.Transport{DisableKeepAlives: true, DialContext: ahead.take}
+		transport := &http.Transport{DisableKeepAlives: true, DialContext: ahead.take,
+			ReadBufferSize: bufferSize, WriteBufferSize: bufferSize}
 		client = &http.Client{Transport: transport}
 	}
+	asked := time.Now()
 	ws, resp, err := websocket.Dial(ctx, "ws://"+address+wire.AttachPath, &websocket.DialOptions{
 		HTTPClient: client, HTTPHeader: http.Header{"Authorization": {"Bearer " + token}},
 	})
 	if err != nil {
 		if resp != nil && resp.StatusCode != http.StatusSwitchingProtocols {
-			return nil, refusal{resp.StatusCode}
+			return nil, refusal{resp.StatusCode, clockOff(resp.Header, asked, time.Now())}
 		}
 		return nil, err
 	}
@@ -80,6 +89,18 @@ func (c *seatClient) attach(ctx context.Context, address, token string, ahead *d
 		return nil, err
 	}
 	return &attachment{ws: ws, grant: *m.Grant, raw: data}, nil
+}
+
+// clockOff is how far the clock of the one that answered is ahead of ours. It takes the
+// middle between question and answer for the moment at which they looked.
+func clockOff(h http.Header, asked, answered time.Time) *time.Duration {
+	theirs, err := time.Parse(time.RFC3339Nano, h.Get(wire.ClockHeader))
+	if err != nil {
+		if theirs, err = http.ParseTime(h.Get("Date")); err != nil {
+			return nil
+		}
+	}
+	return new(theirs.Sub(asked.Add(answered.Sub(asked) / 2)))
 }
 
 // retire asks a seat to end if it is idle, and returns the status of its answer.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/nearcast/nearcast/internal/guard"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -18,6 +19,15 @@ type Config struct {
 	Site string
 	// Residency and GPU are what is published of the site; see wire.SiteInfo.
 	Residency, GPU []string
+	// TrustedProxies are the proxies whose X-Forwarded-For is believed.
+	TrustedProxies guard.Proxies
+
+	// PerNetwork is how many sessions of one app the anonymous people of a network may
+	// have at once; 0 is no limit.
+	PerNetwork int
+	// SharedAgent is the name of a Consul agent with which seats of any node register;
+	// empty where each node has an agent of its own.
+	SharedAgent string
 
 	Fleet    Fleet
 	Nomad    Nomad
@@ -38,6 +48,7 @@ type Broker struct {
 	leader  *leader
 	seats   *seatClient
 	sockets *sockets
+	guard   *guard.Guard
 }
 
 // New makes a Broker. It does nothing before Run.
@@ -53,9 +64,13 @@ func New(cfg Config) (*Broker, error) {
 	}
 	metrics := newMetrics(cfg.Metrics)
 	state := newState(cfg.Site, cfg.Log, metrics, time.Now)
+	state.perNetwork = cfg.PerNetwork
+	state.view.sharedAgent = cfg.SharedAgent
 	seats := newSeatClient()
+	g := newGuard(cfg.TrustedProxies, metrics)
+	guarded(cfg.Metrics, g)
 	return &Broker{
-		cfg: cfg, log: cfg.Log, metrics: metrics, state: state, seats: seats, sockets: newSockets(),
+		cfg: cfg, log: cfg.Log, metrics: metrics, state: state, seats: seats, sockets: newSockets(), guard: g,
 		planner: &planner{state: state, nomad: cfg.Nomad, seats: seats, log: cfg.Log},
 		leader: &leader{id: cfg.ID, state: state, fleet: cfg.Fleet, log: cfg.Log,
 			site: wire.SiteInfo{Site: cfg.Site, Residency: cfg.Residency, GPU: cfg.GPU}},
@@ -70,6 +85,8 @@ func (b *Broker) Run(ctx context.Context) {
 	all.Go(func() { b.cfg.Nomad.Watch(ctx, b.state.jobsChanged) })
 	all.Go(func() { b.leader.loop(ctx) })
 	all.Go(func() { b.planner.loop(ctx) })
+	all.Go(func() { b.guard.Run(ctx) })
+	all.Go(func() { b.watchConsul(ctx) })
 }
 
 // Shutdown sends people to other brains and waits until their connections are

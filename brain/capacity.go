@@ -29,14 +29,19 @@ func seatVersion(s wire.Seat) uint64 {
 }
 
 // freeSeats are the seats that may be offered now: the app's current version
-// first, then newer before older versions, then those that are idle longest.
+// first, then newer before older versions, then those whose node is sound, then
+// those that are idle longest.
 func (v *view) freeSeats(app App, now time.Time) []wire.Seat {
 	var out []wire.Seat
+	sick := map[string]int{} // by node
 	for id, s := range v.seats {
-		if s.App != app.ID || !s.State.Free() || !v.live(s) {
+		if v.seatTracks[id].setAside(now) {
+			sick[s.Node] = 1
+		}
+		if s.App != app.ID || !s.State.Free() || !v.genuine(s) {
 			continue
 		}
-		if t := v.seatTracks[id]; !t.reserved && !t.taken(now) && !t.unreachable(now) && !t.retiring(now) {
+		if t := v.seatTracks[id]; !t.reserved && !t.taken(now) && !t.unreachable(now) && !t.retiring(now) && !t.setAside(now) {
 			out = append(out, s)
 		}
 	}
@@ -48,7 +53,7 @@ func (v *view) freeSeats(app App, now time.Time) []wire.Seat {
 	}
 	slices.SortFunc(out, func(a, b wire.Seat) int {
 		return cmp.Or(cmp.Compare(current(a), current(b)), cmp.Compare(seatVersion(b), seatVersion(a)),
-			a.Since.Compare(b.Since), cmp.Compare(a.ID, b.ID))
+			cmp.Compare(sick[a.Node], sick[b.Node]), a.Since.Compare(b.Since), cmp.Compare(a.ID, b.ID))
 	})
 	return out
 }
@@ -56,7 +61,7 @@ func (v *view) freeSeats(app App, now time.Time) []wire.Seat {
 // hasVersion reports whether a seat of that version is free or may become free.
 func (v *view) hasVersion(app string, version uint64, now time.Time) bool {
 	for id, s := range v.seats {
-		if s.App == app && v.live(s) && seatVersion(s) == version &&
+		if s.App == app && v.genuine(s) && seatVersion(s) == version &&
 			(s.State == wire.SeatStarting || s.State.Free() && !v.seatTracks[id].taken(now) && !v.seatTracks[id].retiring(now)) {
 			return true
 		}
@@ -103,7 +108,7 @@ func (v *view) tally(app App, own func(token string) bool, now time.Time) tally 
 		}
 	}
 	for id, s := range v.seats {
-		if s.App != app.ID || !v.live(s) {
+		if s.App != app.ID || !v.genuine(s) {
 			continue
 		}
 		present[s.Job] = true
@@ -117,7 +122,7 @@ func (v *view) tally(app App, own func(token string) bool, now time.Time) tally 
 			add(startingSeat{child: s.Job, token: child.Token, since: child.Created, progress: s.Progress})
 		case s.State.Busy(), s.State.Free() && track.taken(now):
 			t.busy++
-		case s.State.Free() && (track.retiring(now) || track.unreachable(now)):
+		case s.State.Free() && (track.retiring(now) || track.unreachable(now) || track.setAside(now)):
 			t.ending++ // it counts against max, and nobody can have it now
 		case s.State.Free():
 			old := seatVersion(s) != app.Version

@@ -342,7 +342,7 @@ func (c *chaos) claim(s *simPerson, seat wire.Seat) {
 		s.at.leave(s.w)
 		return
 	}
-	s.at.declined(s.w, seat, c.chance(50))
+	s.at.declined(s.w, seat, whyDeclined(c.r.IntN(2)))
 }
 
 // step does one thing.

@@ -12,10 +12,10 @@ import (
 
 // tryClaim claims the seat that w is offered, and relays if it is granted. It
 // reports false where w goes on waiting.
-func (b *Broker) tryClaim(c *conn, w *waiter, seat wire.Seat, sdp string, early [][]byte) (outcome, bool) {
+func (b *Broker) tryClaim(c *conn, w *waiter, seat wire.Seat, parked []said) (outcome, bool) {
 	first, token, claims := b.state.markUsed(w)
 	if time.Now().After(claims.Expires.Add(ticket.Leeway)) {
-		return refused(badTicket("The ticket has expired", "Press Play again. A page that waits must renew its ticket in time.")), true
+		return refused(lapsed()), true
 	}
 	var ahead *dialled
 	if first {
@@ -24,11 +24,14 @@ func (b *Broker) tryClaim(c *conn, w *waiter, seat wire.Seat, sdp string, early 
 		defer ahead.drop()
 		ctx, cancel := context.WithTimeout(c.gone, 3*time.Second)
 		ok, err := b.cfg.Fleet.UseTicket(ctx, w.session, wire.UsedTicket{
-			Brain: b.cfg.ID, Expires: markUntil(claims)})
+			Brain: b.cfg.ID, Mark: w.mark, Expires: markUntil(claims)})
 		cancel()
 		if err != nil {
-			b.log.Error("cannot mark the ticket as used", "session", w.session, "error", err)
-			return refused(unavailable("Consul does not answer at this site. Press Play again.")), true
+			if c.gone.Err() == nil {
+				b.log.Warn("cannot mark a ticket as used; its person waits", "session", w.session, "error", err)
+			}
+			b.state.unmarked(w)
+			return outcome{}, c.gone.Err() != nil
 		}
 		if !ok {
 			return refused(ticketUsed("A ticket starts one session. Press Play again, or resume with the session's resume token.")), true
@@ -36,21 +39,21 @@ func (b *Broker) tryClaim(c *conn, w *waiter, seat wire.Seat, sdp string, early 
 	}
 	a, err := b.seats.attach(c.gone, seat.Address, token, ahead)
 	if err != nil {
-		return b.claimFailed(c, w, seat, err)
+		return b.claimFailed(c, w, seat, claims, err)
 	}
 	b.metrics.claims.WithLabelValues("granted").Inc()
 	b.metrics.firstClaim.Observe(time.Since(w.since).Seconds())
 	b.log.Info("granted", "session", w.session, "app", w.app, "seat", seat.ID, "after", time.Since(w.since).Round(time.Microsecond))
 	b.state.granted(w, seat)
-	if sendRaw(c.ws, a.raw) != nil {
+	if c.sendRaw(a.raw) != nil {
 		a.ws.CloseNow() // the seat's lease ends the session
 		return outcome{}, true
 	}
-	return b.relay(c, a, w.app, sdp, early), true
+	return b.relay(c, a, w.app, parked), true
 }
 
 // claimFailed decides what a failed claim means for w.
-func (b *Broker) claimFailed(c *conn, w *waiter, seat wire.Seat, err error) (outcome, bool) {
+func (b *Broker) claimFailed(c *conn, w *waiter, seat wire.Seat, claims ticket.Claims, err error) (outcome, bool) {
 	if c.gone.Err() != nil {
 		return outcome{}, true
 	}
@@ -58,20 +61,31 @@ func (b *Broker) claimFailed(c *conn, w *waiter, seat wire.Seat, err error) (out
 	if !errors.As(err, &r) {
 		b.metrics.claims.WithLabelValues("unreachable").Inc()
 		b.log.Warn("a seat does not answer a claim", "seat", seat.ID, "address", seat.Address, "error", err)
-		b.state.declined(w, seat, false)
+		b.state.declined(w, seat, seatUnreachable)
 		return outcome{}, false
 	}
 	switch r.status {
 	case http.StatusUnauthorized:
-		b.metrics.claims.WithLabelValues("refused").Inc()
-		return refused(badTicket("The ticket is not valid", "The seat refused the ticket. Press Play again.")), true
+		// In its last seconds a ticket may be good by one clock and not by another.
+		if time.Now().After(claims.Expires) {
+			b.metrics.claims.WithLabelValues("refused").Inc()
+			return refused(lapsed()), true
+		}
+		b.metrics.sickSeat(seat.Node, r.clock)
+		why := []any{"seat", seat.ID, "node", seat.Node, "job", seat.Job}
+		if r.clock != nil {
+			why = append(why, "clock_off", r.clock.Round(time.Millisecond).String())
+		}
+		b.log.Error("a seat refuses a good ticket: its node has a wrong clock or old ticket keys; it is set aside", why...)
+		b.state.declined(w, seat, seatSick)
+		return outcome{}, false
 	case http.StatusForbidden:
 		b.metrics.claims.WithLabelValues("refused").Inc()
 		return refused(ticketUsed("The seat refused the ticket. Press Play again.")), true
 	}
 	b.metrics.claims.WithLabelValues("lost").Inc()
 	b.log.Debug("lost a claim", "session", w.session, "seat", seat.ID, "status", r.status)
-	b.state.declined(w, seat, true)
+	b.state.declined(w, seat, seatTaken)
 	return outcome{}, false
 }
 

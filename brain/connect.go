@@ -3,85 +3,32 @@ package brain
 import (
 	"context"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"net/http"
-	"sync"
+	"runtime/debug"
 	"time"
 
 	"github.com/coder/websocket"
 
+	"github.com/nearcast/nearcast/internal/guard"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
 const (
-	helloWithin = 10 * time.Second
 	writeWithin = 5 * time.Second
 	pingEvery   = 20 * time.Second
-	// A person's page sends a few dozen candidates at once, and little after that.
-	floodBurst = 256
-	floodRate  = 50 // messages per second
 )
 
-// sockets counts people's WebSockets, so that Shutdown can wait for them.
-type sockets struct {
-	mu      sync.Mutex
-	open    sync.WaitGroup
-	closing chan struct{} // closed when people are to go to another brain
-}
-
-func newSockets() *sockets { return &sockets{closing: make(chan struct{})} }
-
-func (s *sockets) isClosing() bool {
-	select {
-	case <-s.closing:
-		return true
-	default:
-		return false
-	}
-}
-
-// enter counts a socket. It reports false once the brain is closing.
-func (s *sockets) enter() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.isClosing() {
-		return false
-	}
-	s.open.Add(1)
-	return true
-}
-
-func (s *sockets) leave() { s.open.Done() }
-
-func (s *sockets) close() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.isClosing() {
-		close(s.closing)
-	}
-}
-
-// wait waits until all sockets have left.
-func (s *sockets) wait(ctx context.Context) error {
-	done := make(chan struct{})
-	go func() {
-		s.open.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("close connections: %w", ctx.Err())
-	}
-}
-
-// conn is a person's socket after hello.
+// conn is a person's socket.
 type conn struct {
-	ws *websocket.Conn
-	// messages are the person's messages as they came. They are relayed verbatim.
-	messages chan []byte
-	gone     context.Context // ends when the socket is lost
+	ws    *websocket.Conn
+	guard *guard.Conn
+	// cut counts a connection that is ended for what it does.
+	cut func(why string)
+	// inbox are the person's messages as they came. They are relayed verbatim.
+	inbox chan said
+	gone  context.Context // ends when the socket is lost
+	stop  context.CancelFunc
 }
 
 // connect serves GET /v1/connect.
@@ -90,142 +37,170 @@ func (b *Broker) connect(rw http.ResponseWriter, r *http.Request) {
 		writeProblem(rw, unavailable("This brain is closing. Connect again to reach another brain."))
 		return
 	}
-	defer b.sockets.leave()
+	accepted := false
+	defer func() {
+		if !accepted {
+			b.sockets.leave()
+		}
+	}()
+	if p := b.welcome(r); p != nil {
+		b.metrics.refusals.WithLabelValues(p.Type).Inc()
+		writeProblem(rw, *p)
+		return
+	}
 
+	ctx, stop := context.WithCancel(context.Background())
+	c := &conn{guard: guard.Of(r.Context()), inbox: make(chan said, 8), gone: ctx, stop: stop, cut: b.metrics.cut}
+	flood := newFlood()
 	// Any page may embed an app, so any origin may connect. The ticket decides,
 	// and cookies play no part.
-	ws, err := websocket.Accept(rw, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
+	ws, err := websocket.Accept(rw, r, &websocket.AcceptOptions{InsecureSkipVerify: true,
+		OnPingReceived: func(context.Context, []byte) bool {
+			if !flood.takes(time.Now()) {
+				c.cut(cutFlood)
+				stop()
+				return false
+			}
+			return true
+		}})
 	if err != nil {
+		stop()
 		return // Accept has answered
 	}
-	defer ws.CloseNow()
-	ws.SetReadLimit(wire.MaxMessage)
-	began := time.Now()
-	hello, ok := b.hello(r.Context(), ws)
+	accepted = true
+	c.ws = ws
+	ws.SetReadLimit(wire.MaxOffer)
+	// In a goroutine of its own, because the server's keeps a large stack, the request
+	// and its buffers: that would be a third of a session's memory.
+	go func() {
+		defer b.sockets.leave()
+		defer stop()
+		defer ws.CloseNow()
+		defer b.survive()
+		b.serve(c, flood, time.Now())
+	}()
+}
+
+// serve serves a person from hello to their last message.
+func (b *Broker) serve(c *conn, flood *flood, began time.Time) {
+	hello, offer, ok := b.hello(c)
 	if !ok {
 		return
 	}
 
-	ctx, stop := context.WithCancel(r.Context())
-	defer stop()
-	c := &conn{ws: ws, messages: make(chan []byte, 16), gone: ctx}
 	readers := make(chan struct{})
 	go func() {
 		defer close(readers)
-		defer stop()
-		b.read(ctx, c)
+		defer b.survive()
+		defer c.stop()
+		b.read(c, flood)
 	}()
-	go keepAlive(ctx, ws, stop)
+	keepAlive(c)
 	defer func() {
-		stop()
-		ws.CloseNow()
+		c.stop()
+		c.ws.CloseNow()
 		<-readers
 	}()
 	var o outcome
 	if hello.Resume != "" {
-		o = b.resume(c, hello)
+		o = b.resume(c, hello, offer)
 	} else {
-		o = b.admit(c, hello, began)
+		o = b.admit(c, hello, offer, began)
 	}
-	b.finish(ws, o)
+	b.finish(c, o)
 }
 
-// hello reads the first message. Where it reports false, the socket is closed.
-func (b *Broker) hello(ctx context.Context, ws *websocket.Conn) (hello wire.Message, ok bool) {
-	ctx, cancel := context.WithTimeout(ctx, helloWithin)
-	defer cancel()
-	go func() { // a person that has not said hello does not delay Shutdown
-		select {
-		case <-b.sockets.closing:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	kind, data, err := ws.Read(ctx)
-	switch {
-	case err != nil:
-		ws.Close(websocket.StatusPolicyViolation, "no hello message came in time")
-	case kind != websocket.MessageText || json.Unmarshal(data, &hello) != nil:
-		b.finish(ws, refused(malformed("The first message must be a JSON object in a text frame.")))
-	case hello.Type != wire.MsgHello:
-		b.finish(ws, refused(malformed("The first message must be hello.")))
-	case (hello.Ticket == "") == (hello.Resume == ""):
-		b.finish(ws, refused(malformed("hello must have a ticket or a resume token, and not both.")))
-	default:
-		return hello, true
+// survive keeps a fault in the handling of one person's messages from ending the
+// sessions of all others, as net/http does for its handlers.
+func (b *Broker) survive() {
+	if fault := recover(); fault != nil {
+		b.log.Error("serving a person failed", "fault", fault, "stack", string(debug.Stack()))
 	}
-	return wire.Message{}, false
+}
+
+// hello reads the first message and the offer in it. Where it reports false, the
+// socket is closed.
+func (b *Broker) hello(c *conn) (hello wire.Message, offer []said, ok bool) {
+	ctx, cancel := context.WithTimeout(c.gone, b.patience())
+	defer cancel()
+	// A person that has not said hello does not delay Shutdown.
+	defer context.AfterFunc(b.sockets.closing, cancel)()
+	first, err := c.receive(ctx)
+	switch {
+	case err == errNotText || err == nil && json.Unmarshal(first.data, &hello) != nil:
+		b.finish(c, refused(malformed("The first message must be a JSON object in a text frame.")))
+	case err != nil:
+		if ctx.Err() == context.DeadlineExceeded {
+			c.cut(cutHello)
+		}
+		c.ws.Close(websocket.StatusPolicyViolation, "no hello message came in time")
+	case hello.Type != wire.MsgHello:
+		b.finish(c, refused(malformed("The first message must be hello.")))
+	case (hello.Ticket == "") == (hello.Resume == ""):
+		b.finish(c, refused(malformed("hello must have a ticket or a resume token, and not both.")))
+	default:
+		if hello.SDP != "" {
+			first.kind = wire.MsgOffer
+			if first.data, err = json.Marshal(wire.Message{Type: wire.MsgOffer, SDP: hello.SDP}); err != nil {
+				return hello, nil, false
+			}
+			return hello, []said{first}, true
+		}
+		c.release(first)
+		return hello, nil, true
+	}
+	return wire.Message{}, nil, false
 }
 
 // finish sends the last message and closes.
-func (b *Broker) finish(ws *websocket.Conn, o outcome) {
+func (b *Broker) finish(c *conn, o outcome) {
 	if o.message.Type != "" {
 		if p := o.message.Problem; p != nil {
 			b.metrics.refusals.WithLabelValues(p.Type).Inc()
 		}
-		if send(ws, o.message) != nil {
+		if c.send(o.message) != nil {
 			return
 		}
 	}
 	if o.code != 0 {
-		ws.Close(websocket.StatusCode(o.code), string(o.message.Type))
+		c.ws.Close(websocket.StatusCode(o.code), string(o.message.Type))
 	}
 }
 
-// read passes on what the person sends, until they are gone or flood.
-func (b *Broker) read(ctx context.Context, c *conn) {
-	allowance, last := float64(floodBurst), time.Now()
-	for {
-		kind, data, err := c.ws.Read(ctx)
-		if err != nil {
+// keepAlive notices a person whose network fails silently, or who does not read.
+// It needs no goroutine of its own between two pings.
+func keepAlive(c *conn) {
+	var timer *time.Timer
+	timer = time.AfterFunc(pingEvery, func() {
+		ping, cancel := context.WithTimeout(c.gone, pingEvery/2)
+		defer cancel()
+		if err := c.ws.Ping(ping); err != nil {
+			if c.gone.Err() == nil {
+				c.cut(cutSilent)
+			}
+			c.stop()
 			return
 		}
-		now := time.Now()
-		allowance = min(floodBurst, allowance+now.Sub(last).Seconds()*floodRate)
-		last = now
-		if allowance--; allowance < 0 {
-			b.finish(c.ws, refused(wire.Problem{Type: wire.ProblemMalformed, Title: "Too many messages", Status: 429,
-				Detail: fmt.Sprintf("Send at most %d messages at once and %d per second.", floodBurst, floodRate)}))
-			return
-		}
-		if kind != websocket.MessageText || !json.Valid(data) {
-			b.finish(c.ws, refused(malformed("Each message must be a JSON object in a text frame.")))
-			return
-		}
-		select {
-		case c.messages <- data:
-		case <-ctx.Done():
-			return
-		}
-	}
+		timer.Reset(pingEvery)
+	})
+	context.AfterFunc(c.gone, func() { timer.Stop() })
 }
 
-// keepAlive notices a person whose network fails silently.
-func keepAlive(ctx context.Context, ws *websocket.Conn, lost context.CancelFunc) {
-	tick := time.NewTicker(pingEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		ping, cancel := context.WithTimeout(ctx, pingEvery/2)
-		err := ws.Ping(ping)
-		cancel()
-		if err != nil {
-			lost()
-			return
-		}
-	}
-}
-
-func send(ws *websocket.Conn, m wire.Message) error {
+func (c *conn) send(m wire.Message) error {
 	data, err := json.Marshal(m)
 	if err != nil {
 		return err
 	}
-	return sendRaw(ws, data)
+	return c.sendRaw(data)
+}
+
+// sendRaw sends to a person. Who does not read is cut.
+func (c *conn) sendRaw(data []byte) error {
+	err := sendRaw(c.ws, data)
+	if errors.Is(err, context.DeadlineExceeded) {
+		c.cut(cutUnread)
+	}
+	return err
 }
 
 func sendRaw(ws *websocket.Conn, data []byte) error {

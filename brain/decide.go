@@ -32,6 +32,7 @@ type decision struct {
 	orders []order
 	retire []wire.Seat
 	stop   []string // children
+	end    []overstay
 	ask    []string // apps with a child that Nomad has not shown in time
 }
 
@@ -54,12 +55,13 @@ func (st *state) decide() decision {
 	for id, app := range st.view.planned() {
 		_, published := st.view.app(id)
 		t := st.view.tally(app, st.ownTokens(id), now)
+		d.end = append(d.end, st.overstays(app, t, now)...)
 		t.takeReserved()
 		f := st.view.failureOf(id)
 		var waiting []*waiter
 		strict := 0
 		for _, w := range st.queues[id] {
-			if !w.waits() || !w.takes(app.Version) {
+			if !w.waits() || !w.takes(app.Version) || w.lapsed(now) {
 				continue // a new seat would not be for them
 			}
 			waiting = append(waiting, w)
@@ -85,7 +87,7 @@ func (st *state) decide() decision {
 // waits reports whether the person of a session still waits here. mu is held.
 func (st *state) waits(session string) bool {
 	w := st.waiters[session]
-	return w != nil && !w.ended
+	return w != nil && !w.ended && !w.lapsed(st.now())
 }
 
 // orders turns a plan into dispatches and counts them as on their way. mu is held.
@@ -135,7 +137,7 @@ func (st *state) dispatched(o order, child string, err error) bool {
 		case errors.Is(err, context.Canceled):
 			return false // this brain is stopping
 		case errors.Is(err, ErrNoApp):
-			st.view.backOff(o.app.ID).fail(o.app.Version, now, "Nomad has no such app")
+			st.view.backOff(o.app.ID).fail(o.app.Version, now, wire.End{Reason: wire.ReasonError, Detail: "Nomad has no such app"})
 			return false // Nomad's events will show it in a moment
 		}
 		st.startFailed(Child{App: o.app.ID, Version: o.app.Version, Token: o.token}, wire.End{

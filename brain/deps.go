@@ -23,8 +23,11 @@ type Fleet interface {
 	WatchSite(ctx context.Context, fn func(wire.SiteInfo))
 	// WatchBrains calls fn with the site's brains at each change, until ctx ends.
 	WatchBrains(ctx context.Context, fn func([]wire.Instance))
-	// UseTicket returns true to exactly one caller for each session.
+	// UseTicket returns true to exactly one caller for each session. After an error
+	// the call may be repeated with the same mark.
 	UseTicket(ctx context.Context, session string, used wire.UsedTicket) (bool, error)
+	// Leader returns an error unless Consul can be written to now.
+	Leader(ctx context.Context) error
 	SweepTickets(ctx context.Context) (int, error)
 	// Lock waits until it holds key.
 	Lock(ctx context.Context, key string) (Lock, error)
@@ -72,7 +75,12 @@ type App struct {
 	Version                     uint64
 	Title, Description, Picture string
 	Display                     wire.Display
-	Warm, Max                   int
+	Access                      wire.Access
+	// MaxWhenQueued is how long a session of a public app may last while others wait
+	// for a seat; 0 is no limit.
+	MaxWhenQueued time.Duration
+	Warm, Max     int
+	Params        []wire.Param // what may be set for a session
 }
 
 // ChildState is how far a child is, as Nomad sees it.
@@ -93,6 +101,7 @@ type Child struct {
 	Token   string // idempotency token of the dispatch
 	State   ChildState
 	Alloc   string
+	Node    string // the name of the allocation's node
 	Created time.Time
 	// Why says why no node can take it, while it is blocked.
 	Why string

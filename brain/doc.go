@@ -29,6 +29,21 @@
 // brain. The mark stays until nobody can accept any renewal of the ticket, even if
 // each clock of the fleet is wrong by half a minute.
 //
+// A seat that refuses a ticket which this brain has just checked is sick: its node
+// has a wrong clock or old keys. It is set aside for 5 s, and for longer each time
+// after, up to 5 minutes. The person is offered the next seat. While Consul has no
+// leader no ticket can be marked, so people wait and are told so (wire.Queue.Paused).
+// A person whose ticket has run out keeps their place for ticket.Leeway, but no seat
+// is started for them.
+//
+// # Strangers
+//
+// Everybody can connect. Package guard bounds their number, in all and by network,
+// the time until they show a good ticket, and the bytes that are held for them; see
+// limits. Each message is bounded by its type and must arrive within five seconds.
+// Who sends too many, or does not read, is cut. Of candidates that come before a seat
+// is granted sixteen are kept.
+//
 // # Versions
 //
 // Versions are Nomad's, and each site counts its own. A router puts a version into

@@ -12,7 +12,7 @@ type backOff struct {
 	failures int
 	last     time.Time
 	until    time.Time
-	why      string
+	why      wire.End
 }
 
 const (
@@ -24,7 +24,7 @@ const (
 	provenAfter = 20 * time.Second
 )
 
-func (b *backOff) fail(version uint64, now time.Time, why string) {
+func (b *backOff) fail(version uint64, now time.Time, why wire.End) {
 	if b.version != version {
 		*b = backOff{version: version}
 	}
@@ -60,6 +60,30 @@ func (v *view) backOff(app string) *backOff {
 // failureOf is an app's back-off, nil while nothing fails.
 func (v *view) failureOf(app string) *backOff { return v.failures[app] }
 
+// failing is why seats fail to start, by app, in full.
+func (st *state) failing() map[string]string {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	out := map[string]string{}
+	for id, app := range st.view.apps() {
+		if end := st.view.failureNow(app, st.view.tally(app, st.ownTokens(id), st.now())); end != nil {
+			out[id] = end.String()
+		}
+	}
+	return out
+}
+
+// failureNow is why seats of an app fail to start, nil while they do not.
+func (v *view) failureNow(app App, t tally) *wire.End {
+	if f := v.failureOf(app.ID); f != nil && f.failing(app.Version) {
+		return &f.why
+	}
+	if t.counts.blocked > 0 && t.idle+t.busy+t.allStarting == 0 {
+		return &wire.End{Reason: wire.ReasonError, Code: wire.CodeNoCapacity, Detail: t.blocked[0].Why}
+	}
+	return nil
+}
+
 // ended is how a dead child ended, as far as that is known.
 func (c Child) ended() wire.End {
 	if c.End != nil {
@@ -94,7 +118,7 @@ func (st *state) startFailed(child Child, end wire.End, now time.Time) {
 		return
 	}
 	f := st.view.backOff(child.App)
-	f.fail(child.Version, now, end.String())
+	f.fail(child.Version, now, end)
 	st.metrics.failed(child.App, end)
 	st.log.Warn("a seat failed to start", "app", child.App, "child", child.ID, "alloc", child.Alloc,
 		"end", end.String(), "failures", f.failures, "retry_in", f.until.Sub(now).Round(time.Millisecond))
@@ -102,7 +126,7 @@ func (st *state) startFailed(child Child, end wire.End, now time.Time) {
 	hopeless := t.idle+t.old+t.starting+t.busy == 0
 	for _, w := range st.queues[child.App] {
 		if w.seat == "" && (hopeless || sessionOf(child.Token) == w.session) {
-			w.end(refused(startFailed(end.String())))
+			w.end(refused(startFailed(end)))
 		}
 	}
 }

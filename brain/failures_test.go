@@ -114,8 +114,8 @@ func TestBackOffGrowsAndEnds(t *testing.T) {
 	now := time.Unix(1000, 0)
 	var waits []time.Duration
 	for range 9 {
-		b.fail(3, now, "broken")
-		b.fail(3, now.Add(time.Millisecond), "broken") // one failure: they were dispatched together
+		b.fail(3, now, wire.End{Detail: "broken"})
+		b.fail(3, now.Add(time.Millisecond), wire.End{Detail: "broken"}) // one failure: they were dispatched together
 		waits = append(waits, b.until.Sub(now))
 		if !b.running(3, now) || b.running(4, now) || !b.failing(3) {
 			t.Fatalf("after %d failures: %+v", b.failures, b)
@@ -129,7 +129,7 @@ func TestBackOffGrowsAndEnds(t *testing.T) {
 	if want := []time.Duration{s, 2 * s, 4 * s, 8 * s, 16 * s, 32 * s, 60 * s, 60 * s, 60 * s}; !slices.Equal(waits, want) {
 		t.Errorf("waits %v, want %v", waits, want)
 	}
-	b.fail(4, now, "broken anew")
+	b.fail(4, now, wire.End{Detail: "broken anew"})
 	if b.failures != 1 {
 		t.Error("a new version does not start from 1")
 	}

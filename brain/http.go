@@ -4,34 +4,63 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"strings"
 	"time"
 
+	"github.com/nearcast/nearcast/internal/answer"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// Handler serves
+// Handler is what everybody may ask:
 //
-//	GET    /v1/connect        the WebSocket
-//	GET    /v1/sessions/{id}  wire.SessionView
-//	DELETE /v1/sessions/{id}  ends the session: 204
-//	GET    /v1/queues         how many people wait here, by app; for other brains
-//	GET    /healthz           200 once Consul and Nomad have answered, else 503
-//
-// A session's id is 128 random bits that only its person was told, so a caller
-// that knows the id may read and end the session.
+//	GET /v1/connect  the WebSocket
+//	GET /healthz     200 once Consul and Nomad have answered, else 503
 func (b *Broker) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/connect", b.connect)
+	mux.HandleFunc("GET /healthz", b.healthz)
+	return headers(answer.Problems(mux))
+}
+
+// Internal is what only the site's own processes and operators ask, on a listener
+// that nobody else reaches:
+//
+//	GET    /v1/sessions/{id}  wire.SessionView; for routers
+//	DELETE /v1/sessions/{id}  ends the session: 204; for routers
+//	GET    /v1/queues         how many people wait here, by app; for other brains
+//	GET    /v1/failing        why seats fail to start, by app, in full; for operators
+//	GET    /healthz
+//
+// The router has checked that its caller may read and end the session, but for a
+// resume token: it passes that on as "Authorization: Bearer", as only the seat can
+// check it.
+func (b *Broker) Internal() http.Handler {
+	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/sessions/{id}", b.getSession)
 	mux.HandleFunc("DELETE /v1/sessions/{id}", b.deleteSession)
 	mux.HandleFunc("GET "+queuesPath, b.getQueues)
+	mux.HandleFunc("GET /v1/failing", b.getFailing)
 	mux.HandleFunc("GET /healthz", b.healthz)
-	mux.HandleFunc("/", func(rw http.ResponseWriter, r *http.Request) {
-		writeProblem(rw, wire.Problem{Type: wire.ProblemNotFound, Title: "Not found", Status: 404,
-			Detail: "A brain serves /v1/connect, /v1/sessions/{id}, /healthz and /metrics."})
+	return headers(answer.Problems(mux))
+}
+
+// headers sets the security headers of every answer. A brain serves no page.
+func headers(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		h := rw.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		h.Set("Cache-Control", "no-store")
+		next.ServeHTTP(rw, r)
 	})
-	return mux
+}
+
+// getFailing serves what the public is told of only by its code: see wire.End.Public.
+func (b *Broker) getFailing(rw http.ResponseWriter, _ *http.Request) {
+	rw.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(rw).Encode(b.state.failing())
 }
 
 func (b *Broker) healthz(rw http.ResponseWriter, _ *http.Request) {
@@ -59,16 +88,43 @@ func (b *Broker) getSession(rw http.ResponseWriter, r *http.Request) {
 
 // lookup finds the request's session, or answers 404.
 func (b *Broker) lookup(rw http.ResponseWriter, r *http.Request) (view wire.SessionView, w *waiter, seat wire.Seat, ok bool) {
-	// Routers serve the player, so every page has another origin.
-	rw.Header().Set("Access-Control-Allow-Origin", "*")
 	id := r.PathValue("id")
 	if ticket.ValidSession(id) {
 		view, w, seat, ok = b.state.session(id)
 	}
 	if !ok {
 		writeProblem(rw, noSession("The session has ended, waits at another brain, or was never at this site."))
+		return view, w, seat, false
 	}
-	return view, w, seat, ok
+	return view, w, seat, b.mayControl(rw, r, w, seat)
+}
+
+// mayControl reports whether a request may read and end a session. Else it has
+// answered. Routers check tickets themselves, and pass on resume tokens.
+func (b *Broker) mayControl(rw http.ResponseWriter, r *http.Request, w *waiter, seat wire.Seat) bool {
+	resume, passedOn := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !passedOn {
+		return true
+	}
+	status := http.StatusUnauthorized // a person who waits has no resume token yet
+	if w == nil {
+		var err error
+		status, err = b.seats.post(r.Context(), seat.Address, wire.CheckPath, wire.CheckRequest{Session: r.PathValue("id"), Resume: resume})
+		if err != nil {
+			b.log.Warn("cannot check a resume token", "seat", seat.ID, "error", err)
+			writeProblem(rw, unavailable("The seat does not answer. Try again."))
+			return false
+		}
+	}
+	switch status {
+	case http.StatusNoContent:
+		return true
+	case http.StatusGone:
+		writeProblem(rw, noSession("The session has ended."))
+	default:
+		writeProblem(rw, badTicket("The resume token is not valid", "Send the session's own resume token, or its ticket."))
+	}
+	return false
 }
 
 func (b *Broker) deleteSession(rw http.ResponseWriter, r *http.Request) {

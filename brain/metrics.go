@@ -1,8 +1,11 @@
 package brain
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/nearcast/nearcast/internal/guard"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -15,6 +18,11 @@ type metrics struct {
 	failures   *prometheus.CounterVec
 	leader     prometheus.Gauge
 	firstClaim prometheus.Histogram
+	cuts       *prometheus.CounterVec
+	drops      prometheus.Counter
+	sick       *prometheus.CounterVec
+	clocks     *prometheus.GaugeVec
+	paused     prometheus.Gauge
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -33,10 +41,49 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "grant_seconds", Help: "Time from the opening of the WebSocket to the grant, waiting included.",
 			Buckets: []float64{.002, .005, .01, .02, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300}}),
 	}
+	m.cuts = prometheus.NewCounterVec(prometheus.CounterOpts(opts("cuts_total", "Connections cut or refused for what they do, by reason: oldest (another needed the place), late, hello (not proven in time), slow (a message trickled), flood, unread (the person does not read), silent (no answer to a ping), bytes, network (too many of one network), full.")), []string{"why"})
+	m.drops = prometheus.NewCounter(prometheus.CounterOpts(opts("candidates_dropped_total", "ICE candidates beyond what a session may send.")))
+	m.sick = prometheus.NewCounterVec(prometheus.CounterOpts(opts("sick_seats_total", "Seats set aside because they refused a good ticket, by node. Look at the node's clock and its ticket keys.")), []string{"node"})
+	m.clocks = prometheus.NewGaugeVec(prometheus.GaugeOpts(opts("node_clock_offset_seconds", "How far the clock of a node was ahead of this brain's when a seat of it refused a good ticket last.")), []string{"node"})
+	m.paused = prometheus.NewGauge(prometheus.GaugeOpts(opts("paused", "1 while Consul cannot be written to, so that nobody is given a seat, else 0.")))
 	if reg != nil {
+		reg.MustRegister(m.cuts, m.drops, m.sick, m.clocks, m.paused)
 		reg.MustRegister(m.sessions, m.queue, m.claims, m.refusals, m.dispatches, m.failures, m.leader, m.firstClaim)
 	}
 	return m
+}
+
+func (m *metrics) cut(why string) { m.cuts.WithLabelValues(why).Inc() }
+
+func (m *metrics) sickSeat(node string, clock *time.Duration) {
+	m.sick.WithLabelValues(node).Inc()
+	if clock != nil {
+		m.clocks.WithLabelValues(node).Set(clock.Seconds())
+	}
+}
+
+func (m *metrics) pausedNow(is bool) {
+	m.paused.Set(0)
+	if is {
+		m.paused.Set(1)
+	}
+}
+
+func (m *metrics) dropped() { m.drops.Inc() }
+
+// guarded shows what a guard counts.
+func guarded(reg prometheus.Registerer, g *guard.Guard) {
+	if reg == nil {
+		return
+	}
+	gauge := func(name, help string, value func() int) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "nearcast", Subsystem: "brain", Name: name, Help: help},
+			func() float64 { return float64(value()) })
+	}
+	reg.MustRegister(
+		gauge("connections_unproven", "Connections that have shown no good ticket yet.", func() int { n, _, _ := g.Counts(); return n }),
+		gauge("connections_proven", "Connections of people with a good ticket.", func() int { _, n, _ := g.Counts(); return n }),
+		gauge("held_bytes", "Bytes of messages that are held for people.", func() int { _, _, n := g.Counts(); return n }))
 }
 
 func (m *metrics) waiting(app string, n int) { m.queue.WithLabelValues(app).Set(float64(n)) }

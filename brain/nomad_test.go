@@ -62,7 +62,7 @@ func (m *fakeNomad) Dispatch(_ context.Context, app brain.App, token string) (st
 	}
 	n := len(m.order) + 1
 	child := brain.Child{ID: fmt.Sprintf("%s/dispatch-v%d-%d", app.ID, app.Version, n), App: app.ID, Version: app.Version,
-		Token: token, State: brain.ChildRunning, Alloc: fmt.Sprintf("alloc-%d", n), Created: time.Now()}
+		Token: token, State: brain.ChildRunning, Alloc: fmt.Sprintf("alloc-%d", n), Node: consulNode, Created: time.Now()}
 	m.tokens[token] = child.ID
 	m.order = append(m.order, child.ID)
 	m.dispatches = append(m.dispatches, time.Now())

@@ -14,7 +14,7 @@ import (
 )
 
 // queuesPath answers how many people wait at a replica: a JSON object of numbers
-// by app. Only other replicas ask.
+// by app. Only other replicas ask, at the internal listener.
 const queuesPath = "/v1/queues"
 
 const (
@@ -77,7 +77,7 @@ func (l *leader) askPeers(ctx context.Context, client *http.Client, brains []wir
 			continue
 		}
 		all.Go(func() {
-			got, err := askQueues(ctx, client, peer.Address)
+			got, err := askQueues(ctx, client, peer.Internal)
 			if err != nil {
 				if ctx.Err() == nil {
 					l.log.Debug("cannot read the queues of another brain", "brain", peer.ID, "error", err)

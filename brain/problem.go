@@ -1,12 +1,12 @@
 package brain
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 
 	"github.com/coder/websocket"
 
+	"github.com/nearcast/nearcast/internal/answer"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -15,6 +15,7 @@ func refused(p wire.Problem) outcome {
 }
 
 func ended(e wire.End) outcome {
+	e = e.Public()
 	return outcome{message: wire.Message{Type: wire.MsgEnded, End: &e}, code: wire.CloseEnded}
 }
 
@@ -28,6 +29,10 @@ func malformed(detail string) wire.Problem {
 
 func badTicket(title, detail string) wire.Problem {
 	return wire.Problem{Type: wire.ProblemTicket, Title: title, Status: 401, Detail: detail}
+}
+
+func lapsed() wire.Problem {
+	return badTicket("The ticket has expired", "Press Play again. A page that waits must renew its ticket in time.")
 }
 
 func ticketUsed(detail string) wire.Problem {
@@ -49,8 +54,17 @@ func unavailable(detail string) wire.Problem {
 	return wire.Problem{Type: wire.ProblemUnavailable, Title: "Not available now", Status: 503, Detail: detail}
 }
 
-func startFailed(why string) wire.Problem {
-	return wire.Problem{Type: wire.ProblemStartFailed, Title: "The app does not start", Status: 503, Detail: why}
+func tooMuch(detail string) wire.Problem {
+	return wire.Problem{Type: wire.ProblemTooMany, Title: "Too many", Status: 429, Detail: detail}
+}
+
+func tooLarge(kind wire.MessageType) wire.Problem {
+	return wire.Problem{Type: wire.ProblemTooLarge, Title: "Message too large", Status: 413,
+		Detail: fmt.Sprintf("A message of type %q has at most %d bytes.", kind, largest(kind))}
+}
+
+func startFailed(why wire.End) wire.Problem {
+	return wire.Problem{Type: wire.ProblemStartFailed, Title: "The app does not start", Status: 503, Detail: why.Public().String()}
 }
 
 func sessionOver(detail string) wire.Problem {
@@ -62,8 +76,13 @@ func noSession(detail string) wire.Problem {
 	return wire.Problem{Type: wire.ProblemNotFound, Title: "No such session", Status: 404, Detail: detail}
 }
 
+// retryAfter is the Retry-After of a refusal, in seconds: a place is free as soon as
+// somebody leaves.
+const retryAfter = "2"
+
 func writeProblem(rw http.ResponseWriter, p wire.Problem) {
-	rw.Header().Set("Content-Type", wire.ProblemType)
-	rw.WriteHeader(p.Status)
-	json.NewEncoder(rw).Encode(p)
+	if p.Status == http.StatusTooManyRequests || p.Status == http.StatusServiceUnavailable {
+		rw.Header().Set("Retry-After", retryAfter)
+	}
+	answer.Write(rw, p)
 }

@@ -3,6 +3,7 @@ package brain
 import (
 	"context"
 	"errors"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -73,7 +74,7 @@ func (l *leader) publishApps(ctx context.Context, inConsul map[string]wire.App) 
 	defer cancel()
 	for id, app := range want {
 		app.Updated = inConsul[id].Updated
-		if _, ok := inConsul[id]; ok && inConsul[id] == app {
+		if _, ok := inConsul[id]; ok && reflect.DeepEqual(inConsul[id], app) {
 			continue
 		}
 		app.Updated = time.Now().UTC()
@@ -109,20 +110,18 @@ func (st *state) apps(now time.Time) (apps map[string]wire.App, known bool) {
 		t := st.view.tally(app, st.ownTokens(id), now)
 		c := wire.Capacity{
 			Idle: t.idle + t.old, Busy: t.busy + t.ending, Starting: t.allStarting + t.counts.blocked,
-			Queued: st.queues[id].people(), Warm: app.Warm, Max: app.Max,
+			Queued: st.queues[id].people(now), Warm: app.Warm, Max: app.Max,
 			ColdStartMS: st.view.coldStart(id).Milliseconds(),
 			SessionMS:   st.view.sessionLength(id).Milliseconds(),
 		}
 		for _, counts := range st.peerQueues {
 			c.Queued += counts[id]
 		}
-		if f := st.view.failureOf(id); f != nil && f.failing(app.Version) {
-			c.Failing = f.why
-		} else if t.counts.blocked > 0 && t.idle+t.busy+t.allStarting == 0 {
-			c.Failing = wire.CodeNoCapacity + ": " + t.blocked[0].Why
+		if end := st.view.failureNow(app, t); end != nil {
+			c.Failing = end.Public().String() // everybody reads it at the routers
 		}
 		out[id] = wire.App{ID: id, Version: app.Version, Title: app.Title, Description: app.Description,
-			Picture: app.Picture, Display: app.Display, Capacity: c}
+			Picture: app.Picture, Access: app.Access, Display: app.Display, Params: app.Params, Capacity: c}
 	}
 	return out, st.view.known()
 }

@@ -2,6 +2,7 @@ package brain_test
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -55,6 +56,13 @@ func TestChangesArePublishedAtOnce(t *testing.T) {
 	}
 }
 
+func TestAccessIsPublished(t *testing.T) {
+	s := newSite(t, brain.App{ID: "game", Version: 1, Max: 2, Access: wire.AccessPublic})
+	published := s.published("game")
+	s.brain("b1")
+	s.until("published", func() bool { return published().Access == wire.AccessPublic })
+}
+
 func TestSessionLengthIsPublished(t *testing.T) {
 	s := newSite(t, brain.App{ID: "game", Version: 1, Max: 2})
 	s.nomad.placed = s.ready
@@ -86,12 +94,14 @@ func TestQueuedCountsAllReplicas(t *testing.T) {
 		s.play(r, "game").expect(wire.MsgQueued)
 	}
 	s.until("all are counted", func() bool { return published().Capacity.Queued == 4 })
-	if status, body := call(t, http.MethodGet, b.url+"/v1/queues"); status != 200 || strings.TrimSpace(body) != `{"game":2}` {
+	if status, body := call(t, http.MethodGet, b.internal+"/v1/queues"); status != 200 || strings.TrimSpace(body) != `{"game":2}` {
 		t.Errorf("b says %d %s", status, body)
 	}
 	// As if it was killed: it is still in Consul, and does not answer.
-	b.server.Listener.Close()
-	b.server.CloseClientConnections()
+	for _, server := range []*httptest.Server{b.server, b.inside} {
+		server.Listener.Close()
+		server.CloseClientConnections()
+	}
 	begin := time.Now()
 	s.until("the people of a dead replica are not counted", func() bool { return published().Capacity.Queued == 2 })
 	t.Logf("not counted after %v", time.Since(begin))

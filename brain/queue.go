@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -18,6 +20,7 @@ type waiter struct {
 	claims ticket.Claims
 	token  string // the ticket in force
 	used   bool   // the ticket is marked as used: once a session
+	mark   string // of this waiting, so that a mark whose answer was lost is known again
 
 	attempts int // seats dispatched for this person so far
 
@@ -40,7 +43,7 @@ type outcome struct {
 
 func newWaiter(claims ticket.Claims, token string, now time.Time) *waiter {
 	return &waiter{
-		session: claims.Session, app: claims.App, since: now, claims: claims, token: token,
+		session: claims.Session, app: claims.App, since: now, claims: claims, token: token, mark: uuid.NewString(),
 		offers: make(chan wire.Seat, 1), updates: make(chan wire.Message, 1), outcome: make(chan outcome, 1),
 	}
 }
@@ -84,10 +87,17 @@ func (w *waiter) update(m wire.Message) {
 // queue is the people that wait for an app at this replica, in order.
 type queue []*waiter
 
-// people counts those whose waiting has not ended.
-func (q queue) people() (n int) {
+// lapsed reports whether the person's ticket has run out and was not renewed. They
+// keep their place until nobody takes the ticket any more, but are no demand: a
+// page that is alive renews in time.
+func (w *waiter) lapsed(now time.Time) bool {
+	return !w.claims.Expires.IsZero() && now.After(w.claims.Expires)
+}
+
+// people counts those whose waiting has not ended, and who have a ticket.
+func (q queue) people(now time.Time) (n int) {
 	for _, w := range q {
-		if !w.ended {
+		if !w.ended && !w.lapsed(now) {
 			n++
 		}
 	}
@@ -139,8 +149,15 @@ func (st *state) serve(id string, q queue, now time.Time) {
 		}
 		return
 	}
+	for _, w := range q {
+		if w.lapsed(now.Add(-ticket.Leeway)) {
+			w.end(refused(lapsed()))
+		}
+	}
 	st.endNoVersion(app, q, now)
-	q.offer(st.view.freeSeats(app, now), st.view.reserve)
+	if !st.paused {
+		q.offer(st.view.freeSeats(app, now), st.view.reserve)
+	}
 	t := st.view.tally(app, st.ownTokens(id), now)
 	place := 0
 	for _, w := range q {
@@ -148,6 +165,10 @@ func (st *state) serve(id string, q queue, now time.Time) {
 			continue
 		}
 		place++
+		if st.paused {
+			w.update(wire.Message{Type: wire.MsgQueued, Queue: &wire.Queue{Position: place, EstimateMS: -1, Paused: true}})
+			continue
+		}
 		w.update(st.placeOf(app, t, place, now))
 	}
 }
@@ -195,19 +216,23 @@ func (st *state) queueCounts() map[string]int {
 	defer st.mu.Unlock()
 	counts := make(map[string]int, len(st.queues))
 	for app, q := range st.queues {
-		counts[app] = q.people()
+		counts[app] = q.people(st.now())
 	}
 	return counts
 }
 
-// enqueue puts a person at the end of their app's queue. It replaces a waiter of
-// the same session.
+// enqueue puts a person at the end of their app's queue, unless they have too many
+// sessions. It replaces a waiter of the same session.
 func (st *state) enqueue(w *waiter) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	if over := st.overCap(w.claims, st.now()); over != nil {
+		w.end(refused(*over))
+		return
+	}
 	if old := st.waiters[w.session]; old != nil {
 		old.end(outcome{code: wire.CloseReplaced})
-		w.attempts, w.used, w.since = old.attempts, old.used, old.since
+		w.attempts, w.used, w.mark, w.since = old.attempts, old.used, old.mark, old.since
 		st.drop(old)
 	}
 	st.waiters[w.session] = w
@@ -255,15 +280,26 @@ func (st *state) release(w *waiter) {
 	}
 }
 
+// whyDeclined is why a person cannot have a seat that was offered.
+type whyDeclined int
+
+const (
+	seatTaken       whyDeclined = iota // somebody else has it
+	seatUnreachable                    // it does not answer
+	seatSick                           // it refuses good tickets
+)
+
 // declined notes that w cannot have the offered seat, and offers the next one.
-// reached says whether the seat answered.
-func (st *state) declined(w *waiter, seat wire.Seat, reached bool) {
+func (st *state) declined(w *waiter, seat wire.Seat, why whyDeclined) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if reached {
+	switch why {
+	case seatTaken:
 		st.view.noteTaken(seat, st.now())
-	} else {
+	case seatUnreachable:
 		st.view.noteUnreachable(seat, st.now())
+	case seatSick:
+		st.view.noteSick(seat, st.now())
 	}
 	st.release(w)
 	st.changed()
@@ -274,6 +310,7 @@ func (st *state) granted(w *waiter, seat wire.Seat) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.view.noteTaken(seat, st.now())
+	st.view.noteHolder(seat, w.claims)
 	st.view.proven(seat)
 	st.drop(w)
 	st.changed()
@@ -288,9 +325,33 @@ func (st *state) markUsed(w *waiter) (first bool, token string, claims ticket.Cl
 	return first, w.token, w.claims
 }
 
+// unmarked notes that Consul did not say whether w's ticket is marked. Nobody is
+// offered a seat before Consul answers again; see watchConsul.
+func (st *state) unmarked(w *waiter) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	w.used = false
+	st.paused = true
+	st.release(w)
+	st.changed()
+}
+
+// setPaused says whether seats can be given now.
+func (st *state) setPaused(paused bool) (changed bool) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.paused == paused {
+		return false
+	}
+	st.paused = paused
+	st.changed()
+	return true
+}
+
 // renew replaces a waiting person's ticket.
 func (st *state) renew(w *waiter, claims ticket.Claims, token string) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	w.claims, w.token = claims, token
+	st.wake()
 }

@@ -11,23 +11,15 @@ import (
 )
 
 // relay carries messages between a person and their seat until one of them is
-// done. sdp and early are the offer and the candidates that the seat still needs.
-func (b *Broker) relay(c *conn, a *attachment, app, sdp string, early [][]byte) outcome {
+// done. unanswered is an offer without an answer, and its candidates. When the
+// attachment breaks, nobody knows whether they arrived, so they are sent again.
+func (b *Broker) relay(c *conn, a *attachment, app string, unanswered []said) outcome {
 	session, seat := a.grant.Session, a.grant.Seat
 	b.state.beginRelay(session, relayedSession{app: app, seat: seat, since: time.Now()})
 	defer b.state.endRelay(session, seat)
-	// unanswered is an offer without an answer, and its candidates. When the
-	// attachment breaks, nobody knows whether they arrived, so they are sent again.
-	var unanswered [][]byte
-	if sdp != "" {
-		offer, err := json.Marshal(wire.Message{Type: wire.MsgOffer, SDP: sdp})
-		if err == nil {
-			unanswered = append([][]byte{offer}, early...)
-		}
-	}
 	for {
-		for _, data := range unanswered {
-			if sendRaw(a.ws, data) != nil {
+		for _, m := range unanswered {
+			if sendRaw(a.ws, m.data) != nil {
 				break // the read says why
 			}
 		}
@@ -47,7 +39,7 @@ func (b *Broker) relay(c *conn, a *attachment, app, sdp string, early [][]byte) 
 
 // pump relays over one attachment. It reports true where the attachment was lost
 // and the person is still there.
-func (b *Broker) pump(c *conn, a *attachment, unanswered *[][]byte) (outcome, bool) {
+func (b *Broker) pump(c *conn, a *attachment, unanswered *[]said) (outcome, bool) {
 	type received struct {
 		data []byte
 		err  error
@@ -81,26 +73,27 @@ func (b *Broker) pump(c *conn, a *attachment, unanswered *[][]byte) (outcome, bo
 			// the seat needs it to end at once.
 			for {
 				select {
-				case data := <-c.messages:
-					sendRaw(a.ws, data)
+				case m := <-c.inbox:
+					sendRaw(a.ws, m.data)
 					continue
 				default:
 				}
 				return outcome{}, false
 			}
-		case <-b.sockets.closing:
+		case <-b.sockets.closing.Done():
 			return toAnotherBrain(), false
-		case data := <-c.messages:
-			switch typeOf(data) {
-			case wire.MsgOffer:
-				*unanswered = [][]byte{data}
-			case wire.MsgCandidate:
-				if n := len(*unanswered); n > 0 && n < maxEarly {
-					*unanswered = append(*unanswered, data)
-				}
+		case m := <-c.inbox:
+			kept := false
+			switch n := len(*unanswered); {
+			case m.kind == wire.MsgOffer:
+				c.release(*unanswered...)
+				*unanswered, kept = []said{m}, true
+			case m.kind == wire.MsgCandidate && n > 0 && n <= wire.MaxEarly:
+				*unanswered, kept = append(*unanswered, m), true
 			}
-			if sendRaw(a.ws, data) != nil {
-				continue // the read says why
+			sendRaw(a.ws, m.data) // if that fails, the read says why
+			if !kept {
+				c.release(m)
 			}
 		case got := <-fromSeat:
 			if got.err != nil {
@@ -109,11 +102,12 @@ func (b *Broker) pump(c *conn, a *attachment, unanswered *[][]byte) (outcome, bo
 				}
 				return outcome{}, true
 			}
-			if sendRaw(c.ws, got.data) != nil {
+			if c.sendRaw(got.data) != nil {
 				return outcome{}, false
 			}
 			switch typeOf(got.data) {
 			case wire.MsgAnswer:
+				c.release(*unanswered...)
 				*unanswered = nil
 			case wire.MsgEnded:
 				return outcome{code: wire.CloseEnded}, false

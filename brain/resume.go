@@ -18,22 +18,34 @@ import (
 const reattachWithin = 6 * time.Second
 
 // resume serves a person who comes back with a resume token.
-func (b *Broker) resume(c *conn, hello wire.Message) outcome {
+func (b *Broker) resume(c *conn, hello wire.Message, offer []said) outcome {
 	seat := seatOf(hello.Resume)
 	if seat == "" {
 		return refused(sessionOver("The resume token cannot be read."))
+	}
+	// Only its seat can check the token. But a person who knows the id of a seat that
+	// lives, 122 random bits, has had it: they do not count among strangers while they
+	// wait for the seat.
+	if b.state.locate(seat).running {
+		if p := full(c.guard.Prove()); p != nil {
+			return refused(*p)
+		}
 	}
 	a, o := b.reattach(c, seat, hello.Resume, false)
 	if a == nil {
 		return o
 	}
+	if p := full(c.guard.Prove()); p != nil {
+		a.ws.CloseNow()
+		return refused(*p)
+	}
 	b.metrics.claims.WithLabelValues("resumed").Inc()
-	if sendRaw(c.ws, a.raw) != nil {
+	if c.sendRaw(a.raw) != nil {
 		a.ws.CloseNow()
 		return outcome{}
 	}
 	b.log.Info("resumed", "session", a.grant.Session, "seat", seat)
-	return b.relay(c, a, a.grant.App, hello.SDP, nil)
+	return b.relay(c, a, a.grant.App, offer)
 }
 
 // seatLocation is where a seat is and what is known of it.
@@ -76,7 +88,7 @@ func (b *Broker) reattach(c *conn, seat, token string, known bool) (*attachment,
 		}
 		select {
 		case <-tick.C:
-		case <-b.sockets.closing:
+		case <-b.sockets.closing.Done():
 			return nil, toAnotherBrain()
 		case <-ctx.Done():
 			if c.gone.Err() != nil {

@@ -23,12 +23,18 @@ type seat struct {
 	reg    *fleet.SeatRegistration
 	once   sync.Once
 
-	mu     sync.Mutex
-	rec    wire.Seat
-	conn   *websocket.Conn
-	grants int
-	heard  []wire.Message
+	mu      sync.Mutex
+	rec     wire.Seat
+	conn    *websocket.Conn
+	grants  int
+	sick    bool // it refuses all tickets
+	refused int
+	clock   time.Duration // how far its clock is ahead
+	heard   []wire.Message
 }
+
+// consulNode is the name of the node in testkit's Consul.
+const consulNode = "test"
 
 // seat starts the seat of a child, in a state.
 func (s *site) seat(app, child, alloc string, state wire.SeatState) *seat {
@@ -39,8 +45,9 @@ func (s *site) seat(app, child, alloc string, state wire.SeatState) *seat {
 	mux.HandleFunc("GET "+wire.AttachPath, x.attach)
 	mux.HandleFunc("POST "+wire.EndPath, x.endIt)
 	mux.HandleFunc("POST "+wire.RetirePath, x.retire)
+	mux.HandleFunc("POST "+wire.CheckPath, x.check)
 	x.server = httptest.NewServer(mux)
-	x.rec = wire.Seat{ID: alloc, App: app, Job: child, Node: "n1", Address: x.server.Listener.Addr().String(),
+	x.rec = wire.Seat{ID: alloc, App: app, Job: child, Node: consulNode, Address: x.server.Listener.Addr().String(),
 		State: state, Since: time.Now().UTC()}
 	reg, err := s.fleet.RegisterSeat(s.ctx, x.rec)
 	if err != nil {
@@ -79,20 +86,26 @@ func (x *seat) attach(rw http.ResponseWriter, r *http.Request) {
 		claims, err := x.site.verify.Verify(token)
 		status := 0
 		switch {
-		case err != nil:
+		case err != nil || x.sick:
 			status = 401
+			x.refused++
 		case x.rec.State == wire.SeatEnding:
 			status = 410
 		case !x.rec.State.Free():
 			status = 409
 		}
 		if status != 0 {
+			rw.Header().Set(wire.ClockHeader, time.Now().Add(x.clock).Format(time.RFC3339Nano))
 			x.mu.Unlock()
 			rw.WriteHeader(status)
 			return
 		}
 		session = claims.Session
 		x.grants++
+		x.rec.Subject, x.rec.Network = claims.Subject, claims.Network
+		if x.rec.Until = (time.Time{}); claims.MaxDuration > 0 {
+			x.rec.Until = time.Now().Add(claims.MaxDuration).UTC()
+		}
 		x.become(wire.SeatClaimed, session)
 	}
 	x.mu.Unlock()
@@ -147,6 +160,19 @@ func (x *seat) endIt(rw http.ResponseWriter, r *http.Request) {
 	}
 	rw.WriteHeader(204)
 	go x.end(wire.End{Reason: req.Reason})
+}
+
+func (x *seat) check(rw http.ResponseWriter, r *http.Request) {
+	var req wire.CheckRequest
+	json.NewDecoder(r.Body).Decode(&req)
+	x.mu.Lock()
+	good := x.rec.State.Busy() && req.Session == x.rec.Session && req.Resume == x.resumeToken(req.Session)
+	x.mu.Unlock()
+	if !good {
+		rw.WriteHeader(401)
+		return
+	}
+	rw.WriteHeader(204)
 }
 
 func (x *seat) retire(rw http.ResponseWriter, _ *http.Request) {

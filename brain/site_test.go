@@ -7,21 +7,33 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
+	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"go.uber.org/goleak"
 
 	"github.com/nearcast/nearcast/brain"
 	"github.com/nearcast/nearcast/brain/consul"
 	"github.com/nearcast/nearcast/internal/fleet"
+	"github.com/nearcast/nearcast/internal/guard"
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(processEnv) != "" {
+		beBrain() // and not a test
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // site is everything that a brain speaks with: a real Consul, a Nomad in memory,
 // and seats with the seat API.
@@ -90,38 +102,70 @@ func (s *site) open(address string) *fleet.Fleet {
 // replica is a running brain.
 type replica struct {
 	*brain.Broker
-	url    string
-	server *httptest.Server
-	stop   func()
+	url      string
+	server   *httptest.Server
+	internal string // URL of the internal listener
+	inside   *httptest.Server
+	stop     func()
+	metrics  *prometheus.Registry
 }
+
+// proxy is a network of loopback from which X-Forwarded-For is believed.
+var proxy = netip.MustParsePrefix("127.9.9.0/24")
+
+// value is a metric's value, the sum of those with the label value if one is given.
+func (r *replica) value(name string, label ...string) (sum float64) {
+	families, _ := r.metrics.Gather()
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			if len(label) > 0 && !slices.ContainsFunc(m.GetLabel(), func(l *dto.LabelPair) bool { return l.GetValue() == label[0] }) {
+				continue
+			}
+			sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+		}
+	}
+	return sum
+}
+
+func (r *replica) cuts(why string) float64 { return r.value("nearcast_brain_cuts_total", why) }
 
 // brain starts a replica, with another address of Consul if one is given.
 func (s *site) brain(name string, consulAddress ...string) *replica {
 	s.t.Helper()
 	f := s.open(append(consulAddress, s.consul.Address)[0])
 	ctx, cancel := context.WithCancel(s.ctx)
-	server := httptest.NewUnstartedServer(nil)
-	reg, err := f.RegisterInstance(ctx, wire.BrainService, wire.Instance{ID: name, Site: "dc1", Address: server.Listener.Addr().String()})
+	server, inside := httptest.NewUnstartedServer(nil), httptest.NewUnstartedServer(nil)
+	reg, err := f.RegisterInstance(ctx, wire.BrainService, wire.Instance{ID: name, Site: "dc1",
+		Address: server.Listener.Addr().String(), Internal: inside.Listener.Addr().String()})
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	b, err := brain.New(brain.Config{ID: name, Site: "dc1", Fleet: consul.Fleet{Fleet: f, Holder: reg}, Nomad: s.nomad,
-		Residency: []string{"eu", "land-of-" + name}, GPU: []string{"nvidia-l4"}, Verifier: s.verify, Log: slog.New(slog.NewTextHandler(s.logs, nil)).With("brain", name)})
+	metrics := prometheus.NewRegistry()
+	b, err := brain.New(brain.Config{Metrics: metrics, TrustedProxies: guard.Proxies{proxy}, ID: name, Site: "dc1", Fleet: consul.Fleet{Fleet: f, Holder: reg}, Nomad: s.nomad,
+		Residency: []string{"eu", "land-of-" + name}, GPU: []string{"nvidia-l4"}, PerNetwork: 2, Verifier: s.verify, Log: slog.New(slog.NewTextHandler(s.logs, nil)).With("brain", name)})
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	server.Config.Handler = b.Handler()
+	server.Config.Handler, inside.Config.Handler = b.Handler(), b.Internal()
+	b.Guard().Attach(server.Config)
+	server.Listener = b.Guard().Listener(server.Listener)
 	server.Start()
+	inside.Start()
 	done := make(chan struct{})
 	go func() { b.Run(ctx); close(done) }()
 	var once sync.Once
-	r := &replica{Broker: b, url: server.URL, server: server, stop: func() {
+	r := &replica{Broker: b, url: server.URL, metrics: metrics, server: server, internal: inside.URL, inside: inside, stop: func() {
 		once.Do(func() {
 			cancel()
 			<-done
 			reg.Close()
 			server.CloseClientConnections()
 			server.Close()
+			inside.CloseClientConnections()
+			inside.Close()
 			f.Close()
 		})
 	}}

@@ -18,7 +18,10 @@ type state struct {
 	log     *slog.Logger
 	metrics *metrics
 	now     func() time.Time
-	wakeup  chan struct{} // holds one item while the planner has something to look at
+	// perNetwork is how many sessions of an app the anonymous people of one network may
+	// have; 0 is no limit.
+	perNetwork int
+	wakeup     chan struct{} // holds one item while the planner has something to look at
 
 	mu      sync.Mutex
 	view    *view
@@ -26,6 +29,7 @@ type state struct {
 	waiters map[string]*waiter        // by session
 	relays  map[string]relayedSession // by session
 	leading bool
+	paused  bool // Consul cannot mark tickets, so nobody is offered a seat
 	// peerQueues is how many people wait at the other replicas, by replica and
 	// app, while this one leads.
 	peerQueues map[string]map[string]int
@@ -73,6 +77,11 @@ func (st *state) timePassed() {
 	defer st.mu.Unlock()
 	now := st.now()
 	st.view.timePassed(now)
+	for _, s := range st.view.strangers(now) {
+		child := st.view.jobs.Children[s.Job]
+		st.log.Warn("ignoring a seat that Nomad does not know, or knows on another node; Consul's and Nomad's agents of a node must have one name",
+			"seat", s.ID, "app", s.App, "consul_agent", s.Node, "nomad_node", child.Node, "nomad_allocation", child.Alloc)
+	}
 	for id, q := range st.queues {
 		st.endNoCapacity(q, now)
 		st.serve(id, q, now)

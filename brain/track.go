@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -32,9 +33,14 @@ type seatTrack struct {
 	// claim of this replica. It is not offered again before its state changes.
 	declined      time.Time
 	declinedAt    time.Time
-	unreachableAt time.Time // when it did not answer
-	reserved      bool      // it is offered to a person of this replica
-	retiringAt    time.Time // when it was asked to retire
+	unreachableAt time.Time     // when it did not answer
+	sickUntil     time.Time     // it refused a good ticket, and is set aside until then
+	sick          int           // how often in a row
+	holder        ticket.Claims // whom this replica granted it last
+	named         bool          // the log has said that it is a stranger
+	reserved      bool          // it is offered to a person of this replica
+	retiringAt    time.Time     // when it was asked to retire
+	endingAt      time.Time     // when it was asked to end a session that others wait for
 }
 
 // taken reports whether somebody has the seat although Consul shows it as free.
@@ -47,6 +53,22 @@ func (t *seatTrack) taken(now time.Time) bool {
 func (t *seatTrack) unreachable(now time.Time) bool { return now.Sub(t.unreachableAt) <= pauseFor }
 
 func (t *seatTrack) retiring(now time.Time) bool { return now.Sub(t.retiringAt) <= pauseFor }
+
+const (
+	firstSick = 5 * time.Second
+	maxSick   = 5 * time.Minute
+)
+
+// noteSick sets a seat aside that refuses good tickets, for longer each time.
+func (v *view) noteSick(seat wire.Seat, now time.Time) {
+	if t := v.seatTracks[seat.ID]; t != nil {
+		t.sickUntil = now.Add(min(firstSick<<min(t.sick, 10), maxSick))
+		t.sick++
+	}
+}
+
+// setAside reports whether the seat refused a good ticket a while ago.
+func (t *seatTrack) setAside(now time.Time) bool { return now.Before(t.sickUntil) }
 
 // reserve marks a seat as offered.
 func (v *view) reserve(seat string) {
@@ -66,6 +88,13 @@ func (v *view) unreserve(seat string) {
 func (v *view) noteTaken(seat wire.Seat, now time.Time) {
 	if t := v.seatTracks[seat.ID]; t != nil {
 		t.declined, t.declinedAt = seat.Since, now
+	}
+}
+
+// noteHolder notes whom a seat was granted.
+func (v *view) noteHolder(seat wire.Seat, claims ticket.Claims) {
+	if t := v.seatTracks[seat.ID]; t != nil {
+		t.holder = claims
 	}
 }
 

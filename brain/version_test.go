@@ -14,7 +14,7 @@ func TestVersionAskedFor(t *testing.T) {
 	b := s.brain("b1")
 	child := func(id, alloc string, version uint64) {
 		s.nomad.change(func(j brain.Jobs) {
-			j.Children[id] = brain.Child{ID: id, App: "game", Version: version, State: brain.ChildRunning, Alloc: alloc, Token: "s-somebody"}
+			j.Children[id] = brain.Child{ID: id, App: "game", Version: version, State: brain.ChildRunning, Alloc: alloc, Node: consulNode, Token: "s-somebody"}
 		})
 	}
 	if p := s.playVersion(b, "game", 3).expect(wire.MsgRefused).Problem; p.Type != wire.ProblemNoSite || p.Field != "/version" {

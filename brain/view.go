@@ -19,6 +19,8 @@ type view struct {
 	seatsKnown bool
 	jobsAt     time.Time // when Nomad was heard last
 
+	sharedAgent string // see Config
+
 	seatTracks  map[string]*seatTrack  // by seat, from its first record until Nomad has forgotten its child
 	childTracks map[string]*childTrack // by child, while Nomad knows it
 	// pending are this replica's dispatches that Nomad's events have not shown
@@ -211,6 +213,30 @@ func (v *view) proven(s wire.Seat) {
 func (v *view) live(s wire.Seat) bool {
 	child, ok := v.jobs.Children[s.Job]
 	return !ok || child.State != ChildDead
+}
+
+// genuine reports whether Nomad knows the seat, on the node whose Consul agent told of
+// it. Anything else that says it is a seat is offered to nobody: who has a node's token
+// for Consul could catch people with it.
+func (v *view) genuine(s wire.Seat) bool {
+	child, ok := v.jobs.Children[s.Job]
+	return ok && child.State != ChildDead && child.App == s.App && child.Alloc == s.ID &&
+		(child.Node == s.Node || v.sharedAgent != "" && v.sharedAgent == s.Node)
+}
+
+// strangerAfter is how long Nomad's events may take to show what a seat says of itself.
+const strangerAfter = 10 * time.Second
+
+// strangers are the free seats that are not genuine. Each is named once.
+func (v *view) strangers(now time.Time) (out []wire.Seat) {
+	for id, s := range v.seats {
+		t := v.seatTracks[id]
+		if s.State.Free() && !t.named && now.Sub(t.since) > strangerAfter && v.known() && !v.genuine(s) {
+			t.named = true
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 // served reports whether a seat served somebody before it died.

@@ -62,7 +62,7 @@ func (m *mirror) jobs() brain.Jobs {
 
 // place adds to a child what its allocation says.
 func (m *mirror) place(c *brain.Child, a alloc, j job) {
-	c.Alloc = a.ID
+	c.Alloc, c.Node = a.ID, a.NodeName
 	switch a.ClientStatus {
 	case "pending":
 		c.State = brain.ChildPending

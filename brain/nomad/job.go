@@ -3,8 +3,10 @@ package nomad
 import (
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nearcast/nearcast/brain"
+	"github.com/nearcast/nearcast/internal/params"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -50,12 +52,49 @@ func (c *Client) app(j job) (app brain.App, ok bool) {
 	}
 	app = brain.App{ID: j.ID, Version: j.Version, Title: j.Meta["title"], Description: j.Meta["description"],
 		Picture: j.Meta["picture"], Warm: number("warm", 0), Max: number("max", defaultMax),
-		Display: display(j.TaskGroups[0].Tasks[0].Config)}
+		Access: c.accessOf(j), MaxWhenQueued: c.maxWhenQueued(j), Display: display(j.TaskGroups[0].Tasks[0].Config)}
+	declared, err := params.Parse(j.Meta[params.MetaKey])
+	if err != nil {
+		// Its seats fail to start, and say so too: see the driver.
+		c.log.Warn("a job's meta declares parameters that cannot be read; the app takes none", "job", j.ID, "error", err)
+	}
+	app.Params = declared
 	if app.Title == "" {
 		app.Title = j.ID
 	}
 	app.Warm = min(app.Warm, app.Max)
 	return app, true
+}
+
+// accessOf says who may launch an app. A value that is misspelt must not make an
+// app public.
+func (c *Client) accessOf(j job) wire.Access {
+	text, ok := j.Meta["access"]
+	switch access := wire.Access(strings.TrimSpace(text)); {
+	case !ok:
+		return c.access
+	case access == wire.AccessPublic, access == wire.AccessSigned:
+		return access
+	}
+	c.log.Warn("a job's meta is neither public nor signed; a launch needs a launch token", "job", j.ID, "meta", "access", "value", text)
+	return wire.AccessSigned
+}
+
+// defaultMaxWhenQueued is max_when_queued of a job that does not say it.
+const defaultMaxWhenQueued = 15 * time.Minute
+
+// maxWhenQueued reads the job's meta max_when_queued, a duration; "0" is no limit.
+func (c *Client) maxWhenQueued(j job) time.Duration {
+	text, ok := j.Meta["max_when_queued"]
+	if !ok {
+		return defaultMaxWhenQueued
+	}
+	d, err := time.ParseDuration(strings.TrimSpace(text))
+	if err != nil || d < 0 || d > 0 && d < time.Second {
+		c.log.Warn("a job's meta is not a duration of 1s or more, or 0; using the default", "job", j.ID, "meta", "max_when_queued", "value", text, "default", defaultMaxWhenQueued)
+		return defaultMaxWhenQueued
+	}
+	return d
 }
 
 // display reads the display block of a task's config, which in JSON is an object

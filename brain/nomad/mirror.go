@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"reflect"
 	"strings"
 
 	"github.com/hashicorp/nomad/api"
@@ -16,6 +17,7 @@ import (
 type alloc struct {
 	ID            string
 	JobID         string
+	NodeName      string
 	ClientStatus  string
 	DesiredStatus string
 	CreateIndex   uint64
@@ -116,7 +118,7 @@ func (m *mirror) job(j job, removed bool) (changed bool) {
 		return was
 	}
 	m.apps[j.ID] = app
-	return app != before
+	return !reflect.DeepEqual(app, before)
 }
 
 // ours reports whether a child is a seat by its own driver, which counts also if

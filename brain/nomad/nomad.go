@@ -11,6 +11,7 @@
 //	  title       = "Car configurator"   # default the job's id
 //	  description = "…"
 //	  picture     = "/pictures/car.webp"
+//	  access      = "public" // or "signed": who may launch it; default Config.DefaultAccess
 //	}
 //
 // A seat is a child of this job. It is dispatched with the id prefix v<job
@@ -36,6 +37,7 @@ import (
 	"github.com/hashicorp/nomad/api"
 
 	"github.com/nearcast/nearcast/brain"
+	"github.com/nearcast/nearcast/internal/wire"
 )
 
 const defaultMax = 100
@@ -47,7 +49,9 @@ type Config struct {
 	// Namespace is where apps are. Empty means Nomad's default namespace, and not
 	// NOMAD_NAMESPACE, which in a brain's task is the brain's own.
 	Namespace string
-	Log       *slog.Logger
+	// DefaultAccess is the access of apps whose job does not say it; empty means signed.
+	DefaultAccess wire.Access
+	Log           *slog.Logger
 }
 
 // Client is a brain.Nomad. Nomad's own environment variables (NOMAD_CACERT and
@@ -57,6 +61,7 @@ type Client struct {
 	namespace string
 	log       *slog.Logger
 	driver    string // "stream"; tests use another
+	access    wire.Access
 }
 
 // Open makes a Client. It does not connect yet.
@@ -79,7 +84,8 @@ func Open(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open nomad at %s: %w", c.Address, err)
 	}
-	return &Client{api: client, namespace: c.Namespace, log: cfg.Log, driver: "stream"}, nil
+	return &Client{api: client, namespace: c.Namespace, log: cfg.Log, driver: "stream",
+		access: cmp.Or(cfg.DefaultAccess, wire.AccessSigned)}, nil
 }
 
 // Close closes idle connections.

@@ -63,6 +63,59 @@ func TestDisplay(t *testing.T) {
 	}
 }
 
+func TestAccess(t *testing.T) {
+	none := "none"
+	for _, c := range []struct {
+		meta     string
+		fallback wire.Access
+		want     wire.Access
+		warned   bool
+	}{
+		{none, "", wire.AccessSigned, false},
+		{none, wire.AccessPublic, wire.AccessPublic, false},
+		{"public", "", wire.AccessPublic, false},
+		{" public ", "", wire.AccessPublic, false},
+		{"signed", wire.AccessPublic, wire.AccessSigned, false},
+		// What is misspelt is never public.
+		{"publik", wire.AccessPublic, wire.AccessSigned, true},
+		{"", wire.AccessPublic, wire.AccessSigned, true},
+	} {
+		log := &syncBuffer{}
+		client, err := Open(Config{DefaultAccess: c.fallback, Log: slog.New(slog.NewTextHandler(log, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		j := job{ID: "viewer", Meta: map[string]string{}}
+		if c.meta != none {
+			j.Meta["access"] = c.meta
+		}
+		if got := client.accessOf(j); got != c.want || strings.Contains(log.String(), "level=WARN") != c.warned {
+			t.Errorf("%q with default %q: %s, log %s", c.meta, c.fallback, got, log)
+		}
+		client.Close()
+	}
+}
+
+func TestMaxWhenQueued(t *testing.T) {
+	for meta, want := range map[string]time.Duration{
+		"none": 15 * time.Minute, "1h": time.Hour, " 90s ": 90 * time.Second, "0": 0,
+		"": 15 * time.Minute, "soon": 15 * time.Minute, "-1m": 15 * time.Minute, "1ms": 15 * time.Minute,
+	} {
+		client, err := Open(Config{Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		j := job{ID: "viewer", Meta: map[string]string{}}
+		if meta != "none" {
+			j.Meta["max_when_queued"] = meta
+		}
+		if got := client.maxWhenQueued(j); got != want {
+			t.Errorf("%q: %s, want %s", meta, got, want)
+		}
+		client.Close()
+	}
+}
+
 // agent runs a real Nomad, server and client.
 func agent(t *testing.T, log io.Writer) (*Client, *testkit.Nomad) {
 	t.Helper()
@@ -174,7 +227,8 @@ func TestAgainstNomad(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	run(t, c, "apps", jobHCL("viewer", `warm = "2"; max = "7"; title = "The viewer"`, "sleep 600", ""))
+	run(t, c, "apps", jobHCL("viewer", `warm = "2"; max = "7"; title = "The viewer"
+    params = jsonencode([{ name = "model", pattern = "[a-z0-9-]{1,40}", default = "robot" }, { name = "key", secret = true }])`, "sleep 600", ""))
 	run(t, c, "apps", strings.Replace(jobHCL("tool", "", "true", ""), "parameterized {}", "", 1))
 	// What is in another namespace is no app, and hides none of the same name.
 	for _, id := range []string{"viewer", "earlier"} {
@@ -182,8 +236,11 @@ func TestAgainstNomad(t *testing.T) {
 	}
 	testkit.Until(t, "the app is seen", func() bool { return see().Apps["viewer"].Max == 7 })
 	app := see().Apps["viewer"]
-	if app.Warm != 2 || app.Title != "The viewer" || len(see().Apps) != 1 {
+	if app.Warm != 2 || app.Title != "The viewer" || app.Access != wire.AccessSigned || len(see().Apps) != 1 {
 		t.Errorf("apps %+v", see().Apps)
+	}
+	if want := []wire.Param{{Name: "model", Pattern: "[a-z0-9-]{1,40}", Default: "robot"}, {Name: "key", Secret: true}}; !slices.Equal(app.Params, want) {
+		t.Errorf("params %+v", app.Params)
 	}
 
 	// The same token starts one seat.
@@ -210,10 +267,10 @@ func TestAgainstNomad(t *testing.T) {
 	}
 
 	// A changed job is a new version, and its children's ids tell it.
-	run(t, c, "apps", jobHCL("viewer", `warm = "x"; max = "3"`, "exit 7", ""))
+	run(t, c, "apps", jobHCL("viewer", `warm = "x"; max = "3"; access = "public"`, "exit 7", ""))
 	testkit.Until(t, "the new version is seen", func() bool { return see().Apps["viewer"].Version == app.Version+1 })
 	app = see().Apps["viewer"]
-	if app.Warm != 0 || app.Max != 3 || app.Title != "viewer" {
+	if app.Warm != 0 || app.Max != 3 || app.Title != "viewer" || app.Access != wire.AccessPublic {
 		t.Errorf("app %+v", app)
 	}
 	failing, err := c.Dispatch(ctx, app, "s-2")

@@ -1,0 +1,60 @@
+package brain_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/nearcast/nearcast/brain"
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// TestConsulAway stops Consul, as a site is without a leader, while people come to
+// free seats. They wait, are told so, and are served when it is back.
+func TestConsulAway(t *testing.T) {
+	s := newSite(t, brain.App{ID: "game", Version: 1, Warm: 3, Max: 3})
+	s.nomad.placed = s.ready
+	b := s.brain("b1")
+	s.until("three seats are idle", func() bool { return b.Idle("game") == 3 })
+
+	s.consul.Pause()
+	people := []*person{s.play(b, "game")} // the brain does not know yet
+	s.until("the brain knows", func() bool { return b.value("nearcast_brain_paused") == 1 })
+	people = append(people, s.play(b, "game"), s.play(b, "game"))
+	for i, p := range people {
+		for {
+			q := p.expect(wire.MsgQueued).Queue
+			if q.Paused && q.Position == i+1 {
+				break
+			}
+		}
+	}
+	s.consul.Resume()
+	begin := time.Now()
+	seats := map[string]bool{}
+	for _, p := range people {
+		seats[p.expect(wire.MsgGranted).Grant.Seat] = true
+	}
+	t.Logf("served %v after consul was back", time.Since(begin))
+	if len(seats) != 3 {
+		t.Errorf("three people have the seats %v", seats)
+	}
+	if n := b.value("nearcast_brain_refusals_total"); n != 0 {
+		t.Errorf("%v people were refused", n)
+	}
+}
+
+// TestConsulAnswersLate loses the answer of a mark that Consul has made: the same
+// person can be served all the same, and nobody else by the same ticket.
+func TestConsulAnswersLate(t *testing.T) {
+	s := newSite(t, brain.App{ID: "game", Version: 1})
+	used := wire.UsedTicket{Brain: "b1", Mark: "m1", Expires: time.Now().Add(time.Hour)}
+	for i, want := range []bool{true, true} {
+		if ok, err := s.fleet.UseTicket(s.ctx, "s-1", used); err != nil || ok != want {
+			t.Errorf("call %d of the same waiting: %v, %v", i+1, ok, err)
+		}
+	}
+	used.Mark = "m2"
+	if ok, err := s.fleet.UseTicket(s.ctx, "s-1", used); err != nil || ok {
+		t.Errorf("another waiting with the same ticket: %v, %v", ok, err)
+	}
+}

@@ -1,0 +1,89 @@
+package brain
+
+import (
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/nearcast/nearcast/internal/ticket"
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// TestOverstays checks whose session ends while others wait: nobody's but the oldest
+// beyond max_when_queued, one for each person that no other seat is on its way to.
+func TestOverstays(t *testing.T) {
+	for name, c := range map[string]struct {
+		change  func(*App)
+		waiting int
+		peers   int // people that wait at another brain
+		ages    []time.Duration
+		idle    int
+		follows bool // this brain does not lead
+		want    string
+	}{
+		"one waits, one is over":      {waiting: 1, ages: []time.Duration{20 * time.Minute, 5 * time.Minute}, want: "[seat-0]"},
+		"the oldest first":            {waiting: 1, ages: []time.Duration{16 * time.Minute, time.Hour}, want: "[seat-1]"},
+		"two wait":                    {waiting: 2, ages: []time.Duration{16 * time.Minute, time.Hour, time.Minute}, want: "[seat-1 seat-0]"},
+		"one waits at another brain":  {peers: 1, ages: []time.Duration{20 * time.Minute}, want: "[seat-0]"},
+		"nobody waits":                {ages: []time.Duration{20 * time.Minute}, want: "[]"},
+		"nobody is over":              {waiting: 1, ages: []time.Duration{14 * time.Minute}, want: "[]"},
+		"an idle seat is there":       {waiting: 1, ages: []time.Duration{20 * time.Minute}, idle: 1, want: "[]"},
+		"a seat may be started":       {change: func(a *App) { a.Max = 9 }, waiting: 1, ages: []time.Duration{20 * time.Minute}, want: "[]"},
+		"signed":                      {change: func(a *App) { a.Access = wire.AccessSigned }, waiting: 1, ages: []time.Duration{20 * time.Minute}, want: "[]"},
+		"the job has no limit":        {change: func(a *App) { a.MaxWhenQueued = 0 }, waiting: 1, ages: []time.Duration{20 * time.Minute}, want: "[]"},
+		"another brain is the leader": {waiting: 1, ages: []time.Duration{20 * time.Minute}, follows: true, want: "[]"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			now := time.Unix(1_800_000_000, 0)
+			st := newState("dc1", slog.New(slog.DiscardHandler), newMetrics(nil), func() time.Time { return now })
+			app := App{ID: game, Version: 1, Max: len(c.ages) + c.idle, Access: wire.AccessPublic, MaxWhenQueued: 15 * time.Minute}
+			if c.change != nil {
+				c.change(&app)
+			}
+			jobs := Jobs{Apps: map[string]App{game: app}, Children: map[string]Child{}}
+			var seats []wire.Seat
+			add := func(state wire.SeatState, since time.Time) {
+				id := fmt.Sprintf("seat-%d", len(seats))
+				job := fmt.Sprintf("%s/dispatch-v1-%d", game, len(seats))
+				jobs.Children[job] = Child{ID: job, App: game, Version: 1, State: ChildRunning, Alloc: id}
+				s := wire.Seat{ID: id, App: game, Job: job, Version: 1, State: state, Since: since, Address: "127.0.0.1:1"}
+				if state.Busy() {
+					s.Session = ticket.NewSession()
+				}
+				seats = append(seats, s)
+			}
+			for _, age := range c.ages {
+				add(wire.SeatStreaming, now.Add(-age))
+			}
+			for range c.idle {
+				add(wire.SeatIdle, now)
+			}
+			st.setLeading(!c.follows)
+			st.jobsChanged(jobs)
+			st.seatsChanged(seats)
+			st.setPeerQueues(map[string]map[string]int{"other": {game: c.peers}})
+			for range c.waiting {
+				st.enqueue(newWaiter(ticket.Claims{Session: ticket.NewSession(), App: game}, "", now))
+			}
+			ends := func() string {
+				var ids []string
+				for _, o := range st.decide().end {
+					ids = append(ids, o.seat.ID)
+				}
+				return fmt.Sprintf("%v", ids)
+			}
+			if got := ends(); got != c.want {
+				t.Fatalf("%s, want %s", got, c.want)
+			}
+			if got := ends(); got != "[]" {
+				t.Errorf("asked again at once: %s", got)
+			}
+			now = now.Add(endingWithin) // the seats did not hear
+			if got := ends(); got != c.want {
+				t.Errorf("after %s: %s, want %s", endingWithin, got, c.want)
+			}
+		})
+	}
+}
