@@ -31,42 +31,71 @@ func (r *Router) getBeacon(c echo.Context) error {
 	return c.NoContent(http.StatusNoContent)
 }
 
-// getApps lists the apps.
+// getApps lists the apps that anybody may launch.
 func (r *Router) getApps(c echo.Context) error {
 	table, err := r.siteTable()
 	if err != nil {
 		return err
 	}
-	view := table.view
-	apps := map[string]*wire.AppView{}
-	updated := map[string]time.Time{}
-	for _, s := range view.Sites {
-		for id, app := range s.Apps {
-			a, ok := apps[id]
-			if !ok {
-				a = &wire.AppView{ID: id, Sites: map[string]wire.Capacity{}}
-				apps[id] = a
-			}
-			a.Sites[s.Name] = app.Capacity
-			// Sites may have different versions of an app. The own site's counts,
-			// else the one that was updated last.
-			if s.Name != r.cfg.Site && ok && !app.Updated.After(updated[id]) {
-				continue
-			}
-			updated[id] = app.Updated
-			if s.Name == r.cfg.Site {
-				updated[id] = forever
-			}
-			a.Version, a.Title, a.Description = app.Version, cmp.Or(app.Title, id), app.Description
-			a.Picture, a.Display = app.Picture, app.Display
+	out := wire.AppsResponse{Apps: []wire.AppView{}, Stale: table.view.Stale()}
+	ids := map[string]bool{}
+	for _, s := range table.view.Sites {
+		for id := range s.Apps {
+			ids[id] = true
 		}
 	}
-	out := wire.AppsResponse{Apps: make([]wire.AppView, 0, len(apps)), Stale: view.Stale()}
-	for _, id := range slices.Sorted(maps.Keys(apps)) {
-		out.Apps = append(out.Apps, *apps[id])
+	for _, id := range slices.Sorted(maps.Keys(ids)) {
+		if !table.app(id).signed {
+			out.Apps = append(out.Apps, r.appView(table, id))
+		}
 	}
 	c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
 	return c.JSON(http.StatusOK, out)
+}
+
+// getApp describes one app. Of a signed app it tells only those who may launch it,
+// so a page learns before Play is pressed whether its token holds. A browser sends
+// no Origin with this request, so origins are not checked.
+func (r *Router) getApp(c echo.Context) error {
+	table, err := r.siteTable()
+	if err != nil {
+		return err
+	}
+	id := c.Param("app")
+	if !table.app(id).known {
+		return unknownApp(id)
+	}
+	if _, err := r.checkToken(c.Request(), table, id, false); err != nil {
+		return err
+	}
+	c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
+	return c.JSON(http.StatusOK, r.appView(table, id))
+}
+
+// appView is an app over all sites.
+func (r *Router) appView(table *siteTable, id string) wire.AppView {
+	out := wire.AppView{ID: id, Sites: map[string]wire.Capacity{}}
+	var updated time.Time
+	for _, s := range table.view.Sites {
+		app, ok := s.Apps[id]
+		if !ok {
+			continue
+		}
+		first := len(out.Sites) == 0
+		out.Sites[s.Name] = app.Capacity
+		// Sites may have different versions of an app. The own site's counts,
+		// else the one that was updated last.
+		if s.Name != r.cfg.Site && !first && !app.Updated.After(updated) {
+			continue
+		}
+		updated = app.Updated
+		if s.Name == r.cfg.Site {
+			updated = forever
+		}
+		out.Version, out.Title, out.Description = app.Version, cmp.Or(app.Title, id), app.Description
+		out.Picture, out.Display = app.Picture, app.Display
+	}
+	return out
 }
 
 var forever = time.Unix(1<<40, 0)

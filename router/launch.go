@@ -23,6 +23,9 @@ const maxTicketSites = 8
 
 // postSession places a session and signs its ticket.
 func (r *Router) postSession(c echo.Context) error {
+	if err := r.admitLaunch(c); err != nil {
+		return err
+	}
 	object, err := readJSON(c.Request(), c.Response())
 	if err != nil {
 		return err
@@ -38,6 +41,13 @@ func (r *Router) postSession(c echo.Context) error {
 	if err := table.checkLaunch(req); err != nil {
 		return err
 	}
+	launch, err := r.checkToken(c.Request(), table, req.App, true)
+	if err != nil {
+		return err
+	}
+	if err := table.narrow(&req.Preferences, launch); err != nil {
+		return err
+	}
 	memory := r.memory.Get().(*launchMemory)
 	defer r.memory.Put(memory)
 	result := r.place(req, table, memory)
@@ -46,16 +56,23 @@ func (r *Router) postSession(c echo.Context) error {
 		return noSite(req.App, result)
 	}
 
-	session := ticket.NewSession()
+	session := ticket.NewSessionAt(best.Site)
 	sites := make([]string, 0, maxTicketSites)
 	for _, cand := range result.Candidates[:min(result.Serving, maxTicketSites)] {
 		sites = append(sites, cand.Site)
 	}
 	// The ticket has the requested version, not the site's newest: each site counts
 	// its own versions, so that number means nothing at the next site.
-	token, expires, err := r.cfg.Signer.Sign(ticket.Claims{
-		Session: session, App: req.App, Version: req.Version, Sites: sites,
-	})
+	claims := ticket.Claims{Session: session, App: req.App, Version: req.Version, Sites: sites}
+	carry(&claims, launch)
+	if err := setParams(&claims, table.view.Sites[best.Index].Apps[req.App].Params, req.Params, launch, table.app(req.App).signed); err != nil {
+		return err
+	}
+	if launch.Key == "" {
+		_, wide := networks(c.RealIP())
+		claims.Network = r.cfg.Signer.HashNetwork(wide)
+	}
+	token, expires, err := r.cfg.Signer.Sign(claims)
 	if err != nil {
 		return err
 	}
@@ -80,7 +97,7 @@ func (r *Router) postSession(c echo.Context) error {
 	r.remember(table, c, req.RTTMS)
 	r.metrics.placed(best.Site, string(best.Source))
 	r.log.LogAttrs(context.Background(), slog.LevelInfo, "session placed", slog.String("session", session), slog.String("app", req.App),
-		slog.String("site", best.Site), slog.String("reason", best.Reason))
+		slog.String("site", best.Site), slog.String("reason", best.Reason), slog.String("key", launch.Key))
 	h := c.Response().Header()
 	h.Set(echo.HeaderLocation, "/v1/sessions/"+session)
 	h.Set(echo.HeaderCacheControl, "no-store")
@@ -102,7 +119,7 @@ type launchMemory struct {
 // checkLaunch refuses unknown names.
 func (t *siteTable) checkLaunch(req wire.LaunchRequest) error {
 	if !t.app(req.App).known {
-		return problem(wire.ProblemUnknownApp, "/app", "No site has an app %q; GET /v1/apps lists them.", req.App)
+		return unknownApp(req.App)
 	}
 	if err := t.checkMeasured(req.RTTMS, "/rtt_ms"); err != nil {
 		return err
@@ -114,6 +131,10 @@ func (t *siteTable) checkLaunch(req wire.LaunchRequest) error {
 	}
 	// A site in req.Lost may be unknown: it may have been removed since.
 	return nil
+}
+
+func unknownApp(id string) error {
+	return problem(wire.ProblemUnknownApp, "/app", "No site has an app %q; GET /v1/apps lists those that are public.", id)
 }
 
 // checkMeasured refuses round trips to unknown sites.
@@ -225,10 +246,4 @@ func (r *Router) postTicket(c echo.Context) error {
 		return err
 	}
 	return c.JSON(http.StatusOK, wire.TicketRenewal{Ticket: next, Expires: expires})
-}
-
-func bearer(req *http.Request) (string, bool) {
-	scheme, token, ok := strings.Cut(req.Header.Get(echo.HeaderAuthorization), " ")
-	token = strings.TrimSpace(token)
-	return token, ok && token != "" && strings.EqualFold(scheme, "Bearer")
 }

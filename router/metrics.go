@@ -16,6 +16,7 @@ type metrics struct {
 	requests   *prometheus.CounterVec
 	seconds    *prometheus.HistogramVec
 	placements *prometheus.CounterVec
+	limits     *prometheus.CounterVec
 }
 
 func newMetrics(r *Router) *metrics {
@@ -34,6 +35,10 @@ func newMetrics(r *Router) *metrics {
 			Name: "nearcast_router_placements_total",
 			Help: "Sessions placed, by site and by the source of the round trip: measured, predicted or assumed.",
 		}, []string{"site", "source"}),
+		limits: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "nearcast_router_limited_total",
+			Help: "Requests refused with 429, by kind (launch, request) and by the network that had too many (near: an address or a /64, wide: a /24 or a /48; or subject: that of launch tokens).",
+		}, []string{"kind", "network"}),
 	}
 	age := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "nearcast_router_view_age_seconds",
@@ -47,7 +52,7 @@ func newMetrics(r *Router) *metrics {
 		}
 		return 0
 	})
-	m.registry.MustRegister(m.requests, m.seconds, m.placements, age, siteCollector{r},
+	m.registry.MustRegister(m.requests, m.seconds, m.placements, m.limits, age, siteCollector{r},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -65,6 +70,8 @@ func (m *metrics) request(route, method string, status int, took time.Duration) 
 	m.requests.WithLabelValues(route, method, strconv.Itoa(status)).Inc()
 	m.seconds.WithLabelValues(route).Observe(took.Seconds())
 }
+
+func (m *metrics) limited(kind, network string) { m.limits.WithLabelValues(kind, network).Inc() }
 
 func (m *metrics) placed(site, source string) { m.placements.WithLabelValues(site, source).Inc() }
 

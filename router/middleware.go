@@ -31,6 +31,8 @@ func (r *Router) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		switch {
 		case status >= 500:
 			level = slog.LevelWarn
+		case status == http.StatusTooManyRequests:
+			// Metrics count these: a flood of requests must not become a flood of lines.
 		case strings.HasPrefix(route, "/v1/sessions"):
 			level = slog.LevelInfo
 		}
@@ -42,26 +44,30 @@ func (r *Router) observe(next echo.HandlerFunc) echo.HandlerFunc {
 }
 
 // headers sets the headers of every answer, and answers preflights.
-func (r *Router) headers(next echo.HandlerFunc) echo.HandlerFunc {
+func (r *Router) headers(next http.Handler) http.Handler {
 	csp := r.contentSecurityPolicy()
-	return func(c echo.Context) error {
-		h := c.Response().Header()
+	secure := strings.HasPrefix(r.cfg.URL, "https:")
+	return http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
+		h := rw.Header()
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Content-Security-Policy", csp)
+		if secure {
+			h.Set(echo.HeaderStrictTransportSecurity, "max-age=31536000")
+		}
 		// Without cookies, a page of another origin cannot act as the visitor.
 		h.Set(echo.HeaderAccessControlAllowOrigin, "*")
 		h.Set(echo.HeaderAccessControlExposeHeaders, "Location, Retry-After")
 		h.Set("Cross-Origin-Resource-Policy", "cross-origin")
-		req := c.Request()
 		if req.Method == http.MethodOptions && req.Header.Get(echo.HeaderAccessControlRequestMethod) != "" {
 			h.Set(echo.HeaderAccessControlAllowMethods, "GET, HEAD, POST, DELETE")
 			h.Set(echo.HeaderAccessControlAllowHeaders, "Authorization, Content-Type")
 			h.Set(echo.HeaderAccessControlMaxAge, "7200")
-			return c.NoContent(http.StatusNoContent)
+			rw.WriteHeader(http.StatusNoContent)
+			return
 		}
-		return next(c)
-	}
+		next.ServeHTTP(rw, req)
+	})
 }
 
 // contentSecurityPolicy lets pages run scripts of this router, show pictures from

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -24,6 +25,7 @@ func readLaunch(object map[string]any) (wire.LaunchRequest, error) {
 	rtt, _ := take[map[string]any](f, "rtt_ms", "an object of numbers by site")
 	lost, _ := take[[]any](f, "lost", "a list of sites")
 	preferences, hasPreferences := take[map[string]any](f, "preferences", "an object")
+	set, _ := take[map[string]any](f, "params", "an object of strings by name")
 	if err := f.end(); err != nil {
 		return out, err
 	}
@@ -49,6 +51,9 @@ func readLaunch(object map[string]any) (wire.LaunchRequest, error) {
 		return out, err
 	}
 	if out.Lost, err = names(lost, "/lost", "the name of a site"); err != nil {
+		return out, err
+	}
+	if out.Params, err = texts(set, "/params"); err != nil {
 		return out, err
 	}
 	if hasPreferences {
@@ -149,6 +154,22 @@ func names(list []any, at, what string) ([]string, error) {
 			return nil, problem(wire.ProblemMalformed, fmt.Sprintf("%s/%d", at, i), "It must be %s, not %s.", what, typeName(v))
 		}
 		out = append(out, name)
+	}
+	return out, nil
+}
+
+// texts reads strings by name.
+func texts(object map[string]any, at string) (map[string]string, error) {
+	var out map[string]string
+	for _, name := range slices.Sorted(maps.Keys(object)) { // so that the error always names the same field
+		text, ok := object[name].(string)
+		if !ok {
+			return nil, problem(wire.ProblemMalformed, pointer(at, name), "It must be a string, not %s.", typeName(object[name]))
+		}
+		if out == nil {
+			out = make(map[string]string, len(object))
+		}
+		out[name] = text
 	}
 	return out, nil
 }

@@ -7,7 +7,8 @@
 // be killed, replaced and added at any time. A router whose Consul does not
 // answer serves from its last view, and says so.
 //
-//	GET    /v1/apps                    the apps, with their capacity at each site
+//	GET    /v1/apps                    the public apps, with their capacity at each site
+//	GET    /v1/apps/{app}              one app; a signed one with a launch token
 //	GET    /v1/sites                   the sites, with their beacons and distances
 //	POST   /v1/probes                  the sites to probe next, where there are many
 //	GET    /v1/beacon                  an empty answer, to measure the round trip with
@@ -17,15 +18,21 @@
 //	POST   /v1/sessions/{id}/ticket    renew the ticket of a person that waits
 //	GET    /v1/openapi.yaml            the description of this API
 //	GET    /problems/{kind}            the meaning of an error
-//	GET    /healthz, /metrics          for operators
+//	GET    /healthz                    for load balancers and routers of other sites
 //	GET    /, /play/{app}, …           pages
+//
+// An app is public, or signed: then a launch needs a launch token (package ticket),
+// signed with a key that stands in Consul. The strictest of all sites counts.
+//
+// Internal is another handler, for a listener that only the site's own processes and
+// operators reach: it serves /metrics.
 //
 // Every error is an RFC 9457 problem (wire.Problem). There are no cookies, so
 // pages of any origin may use the API.
 //
 //	r, err := router.New(router.Config{Site: "eu-west-1", URL: "https://eu.play.example", View: view, …})
 //	defer r.Close()
-//	err = r.Serve(ctx, listener) // until ctx ends and the requests in flight are done
+//	err = r.Serve(ctx, public, internal) // listeners; until ctx ends and the requests in flight are done
 package router
 
 import (
@@ -37,6 +44,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -45,6 +53,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/nearcast/nearcast/internal/answer"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/router/placement/prefix"
 )
@@ -71,6 +80,14 @@ type Config struct {
 	MaxStale time.Duration
 	// FrameAncestors are the origins whose pages may frame the player; by default none.
 	FrameAncestors []string
+	// Limits bound what the callers of one network may ask; the zero value does not.
+	Limits Limits
+	// TrustedProxies are the proxies whose X-Forwarded-For is believed; by default
+	// none, and a caller is who connected.
+	TrustedProxies []netip.Prefix
+	// OperatorToken may read and end all sessions; empty is none. All sites have the
+	// same, as routers pass it on.
+	OperatorToken string
 	// Log gets a message for each request of the API; nil is slog.Default().
 	Log *slog.Logger
 	// Chance gives numbers in [0, 1) for choices between equals; nil is math/rand.
@@ -79,16 +96,21 @@ type Config struct {
 
 // Router is an http.Handler. It may be used by many goroutines at once.
 type Router struct {
-	cfg      Config
-	log      *slog.Logger
-	echo     *echo.Echo
-	metrics  *metrics
-	brains   *http.Client
-	pages    *pages
-	models   models
-	prefixes *prefix.Store
-	latest   atomic.Pointer[siteTable]
-	memory   sync.Pool // of *launchMemory
+	cfg       Config
+	log       *slog.Logger
+	echo      *echo.Echo
+	public    http.Handler
+	metrics   *metrics
+	inside    *http.Client // to brains, and to routers of other sites
+	operators operators
+	pages     *pages
+	models    models
+	prefixes  *prefix.Store
+	launches  *limiter
+	requests  *limiter
+	subjects  subjects
+	latest    atomic.Pointer[siteTable]
+	memory    sync.Pool // of *launchMemory
 }
 
 // New makes a router. It starts nothing.
@@ -105,6 +127,9 @@ func New(cfg Config) (*Router, error) {
 	if err := cfg.ICE.check(); err != nil {
 		return nil, fmt.Errorf("new router: %w", err)
 	}
+	if err := cfg.Limits.check(); err != nil {
+		return nil, fmt.Errorf("new router: %w", err)
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
@@ -116,24 +141,31 @@ func New(cfg Config) (*Router, error) {
 	}
 	r := &Router{
 		cfg: cfg, log: cfg.Log,
-		brains: &http.Client{
+		inside: &http.Client{
 			Timeout: askTimeout,
 			Transport: &http.Transport{
 				DialContext:         (&net.Dialer{Timeout: askTimeout}).DialContext,
 				MaxIdleConnsPerHost: 4,
 				IdleConnTimeout:     time.Minute,
 			},
-			// Brains do not redirect.
+			// Neither brains nor routers redirect.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
+	}
+	if r.operators, err = newOperators(cfg.OperatorToken); err != nil {
+		return nil, fmt.Errorf("new router: %w", err)
 	}
 	r.memory.New = func() any { return new(launchMemory) }
 	r.prefixes = prefix.New(prefix.Config{Between: r.models.between})
 	r.metrics = newMetrics(r)
+	r.launches = newLimiter("launch", cfg.Limits.Launches, r.metrics.limited)
+	r.requests = newLimiter("request", cfg.Limits.Requests, r.metrics.limited)
+	r.subjects.limited, r.subjects.buckets.limit = r.metrics.limited, cfg.Limits.Launches
 	if cfg.Web != nil {
 		r.pages = newPages(cfg.Web)
 	}
 	r.echo = r.routes()
+	r.public = r.headers(answer.Problems(r.echo))
 	return r, nil
 }
 
@@ -141,26 +173,25 @@ func (r *Router) routes() *echo.Echo {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.HTTPErrorHandler = r.fail
-	// X-Forwarded-For counts only from proxies in private networks.
-	e.IPExtractor = echo.ExtractIPFromXFFHeader()
-	e.Use(r.observe, r.headers, r.recover)
+	e.IPExtractor = extractor(r.cfg.TrustedProxies)
+	e.Use(r.observe, r.recover)
 
 	get := func(path string, h echo.HandlerFunc) {
 		e.GET(path, h)
 		e.HEAD(path, h)
 	}
-	get("/v1/apps", r.getApps)
-	get("/v1/sites", r.getSites)
+	get("/v1/apps", r.limited(r.getApps))
+	get("/v1/apps/:app", r.limited(r.getApp))
+	get("/v1/sites", r.limited(r.getSites))
 	get("/v1/beacon", r.getBeacon)
-	e.POST("/v1/probes", r.postProbes)
+	e.POST("/v1/probes", r.limited(r.postProbes))
 	get("/v1/openapi.yaml", r.getOpenAPI)
 	e.POST("/v1/sessions", r.postSession)
-	e.GET("/v1/sessions/:id", r.getSession)
-	e.DELETE("/v1/sessions/:id", r.deleteSession)
-	e.POST("/v1/sessions/:id/ticket", r.postTicket)
+	e.GET("/v1/sessions/:id", r.limited(r.getSession))
+	e.DELETE("/v1/sessions/:id", r.limited(r.deleteSession))
+	e.POST("/v1/sessions/:id/ticket", r.limited(r.postTicket))
 	get("/problems/:kind", r.getProblem)
 	get("/healthz", r.getHealth)
-	get("/metrics", echo.WrapHandler(r.metrics.handler()))
 	if r.pages != nil {
 		get("/", r.page("index.html"))
 		get("/play/:app", r.page("play.html"))
@@ -179,29 +210,56 @@ func onlyPost(c echo.Context) error {
 	return echo.ErrMethodNotAllowed
 }
 
-// ServeHTTP serves one request.
-func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) { r.echo.ServeHTTP(w, req) }
+// ServeHTTP serves one request of the public.
+func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) { r.public.ServeHTTP(w, req) }
 
-// Close closes the connections to brains. It does not wait for requests.
+// Internal serves what only the site's own processes and operators ask: /metrics and
+// /healthz.
+func (r *Router) Internal() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", r.metrics.handler())
+	mux.Handle("GET /healthz", r.echo)
+	return answer.Problems(mux)
+}
+
+// Close closes the connections to brains and routers. It does not wait for requests.
 func (r *Router) Close() {
-	r.brains.CloseIdleConnections()
+	r.inside.CloseIdleConnections()
 	r.models.wait()
 }
 
 // drainTime is how long Serve waits for requests in flight when it ends.
 const drainTime = 3 * time.Second
 
-// Serve serves on l until ctx ends. Then it accepts no more requests, finishes
-// those in flight and returns nil. It closes l.
-func (r *Router) Serve(ctx context.Context, l net.Listener) error {
+// Serve serves until ctx ends: the public on one listener, and Internal on the other
+// if it is not nil. Then it accepts no more requests, finishes those in flight and
+// returns nil. It closes the listeners.
+func (r *Router) Serve(ctx context.Context, public, internal net.Listener) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var inside error
+	var all sync.WaitGroup
+	if internal != nil {
+		all.Go(func() {
+			defer stop()
+			inside = r.serve(ctx, internal, r.Internal())
+		})
+	}
+	err := r.serve(ctx, public, r)
+	stop()
+	all.Wait()
+	return errors.Join(err, inside)
+}
+
+func (r *Router) serve(ctx context.Context, l net.Listener, handler http.Handler) error {
 	srv := &http.Server{
-		Handler: r,
+		Handler: handler,
 		// No request to a router is large or slow.
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second,
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    32 << 10,
+		MaxHeaderBytes:    answer.ReadHeader,
 		ErrorLog:          slog.NewLogLogger(r.log.Handler(), slog.LevelDebug),
 	}
 	served := make(chan error, 1)

@@ -89,7 +89,7 @@ func app(id string, version uint64, c wire.Capacity) wire.App {
 	return wire.App{
 		ID: id, Version: version, Title: strings.ToUpper(id[:1]) + id[1:], Picture: "/assets/logo.svg",
 		Display:  wire.Display{Width: 1280, Height: 720, FPS: 60, Pointer: wire.PointerAbsolute},
-		Capacity: c, Updated: time.Date(2026, 1, 2, 3, 4, int(version), 0, time.UTC),
+		Capacity: c, Updated: time.Date(2026, 1, 2, 3, 4, int(version), 0, time.UTC), Access: wire.AccessPublic,
 	}
 }
 
@@ -183,6 +183,17 @@ func (g *rig) call(method, path string, body any, header ...string) (*http.Respo
 	return res, got
 }
 
+// metrics reads the metrics, at the internal listener.
+func (g *rig) metrics() string {
+	g.t.Helper()
+	w := httptest.NewRecorder()
+	g.router.Internal().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	if w.Code != 200 {
+		g.t.Fatalf("metrics: %d", w.Code)
+	}
+	return w.Body.String()
+}
+
 // into makes a request, wants a status, and decodes the answer.
 func into[T any](g *rig, want int, method, path string, body any, header ...string) T {
 	g.t.Helper()
@@ -218,6 +229,9 @@ func TestLaunch(t *testing.T) {
 	var out wire.LaunchResponse
 	if err := json.Unmarshal(body, &out); err != nil || res.StatusCode != 201 {
 		t.Fatalf("%s: %v: %s", res.Status, err, body)
+	}
+	if ticket.SiteOf(out.Session) != "west" {
+		t.Errorf("%s does not name its site", out.Session)
 	}
 	if out.Site != "west" || out.BrainURL != "wss://brain.west.example/v1/connect" || out.Version != 5 ||
 		out.PredictedRTTMS != 20.5 || out.RTTSource != wire.RTTMeasured {
@@ -562,7 +576,7 @@ func TestAppsAndSites(t *testing.T) {
 func TestNotReady(t *testing.T) {
 	g := newRig(t)
 	g.view.set(func(s *Snapshot) { *s = Snapshot{} })
-	session := ticket.NewSession()
+	session := ticket.NewSessionAt("east")
 	for path, method := range map[string]string{
 		"/v1/apps": "GET", "/v1/sites": "GET", "/healthz": "GET", "/v1/sessions": "POST",
 		"/v1/sessions/" + session: "GET",
@@ -571,7 +585,7 @@ func TestNotReady(t *testing.T) {
 		if method == "POST" {
 			body = `{"app":"chess"}`
 		}
-		g.refused(wire.ProblemUnavailable, method, path, body)
+		g.refused(wire.ProblemUnavailable, method, path, body, "Authorization", "Bearer "+g.ticketFor(session))
 	}
 	if res, _ := g.call("GET", "/v1/beacon", nil); res.StatusCode != 204 {
 		t.Error("the beacon waits for a view")
@@ -688,7 +702,7 @@ func TestHealthAndMetrics(t *testing.T) {
 	}
 	into[wire.LaunchResponse](g, 201, "POST", "/v1/sessions", `{"app":"chess"}`)
 	g.call("GET", "/some/path/of/the/caller", nil)
-	_, body := g.call("GET", "/metrics", nil)
+	body := g.metrics()
 	for _, want := range []string{
 		`nearcast_router_requests_total{code="201",method="POST",route="/v1/sessions"} 1`,
 		`nearcast_router_placements_total{site="east",source="assumed"} 1`,

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -15,123 +17,230 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// A router keeps no sessions. It asks the brains: each knows the seats of its site
-// and the people that wait in its queues. A session's id is 128 random bits that
-// only its owner and the operators have, so knowing it is permission enough.
+// A router keeps no sessions. It asks the brains of its own site, at their internal
+// listeners: each knows the seats of its site and the people that wait in its queues.
+// About a session of another site it asks a router there, at the URL that browsers
+// use: sites have no other path to each other.
+//
+// Which site that is stands in the session's id. A page whose first site failed goes
+// on at another site of its ticket, under the same id: a router of that site knows the
+// session too, because each looks at its own site as well.
 
-// askTimeout bounds a request to a brain. Brains answer from memory.
-const askTimeout = 3 * time.Second
+const (
+	// askTimeout bounds a request to a brain or a router. Both answer from memory.
+	askTimeout = 3 * time.Second
+	// forwardedHeader names the site of the router that a request comes from. Such a
+	// request is not forwarded again.
+	forwardedHeader = "Nearcast-Forwarded"
+)
 
-// errUnknown is returned for a brain that does not know the session.
-var errUnknown = errors.New("the brain does not know the session")
+// errUnknown is returned where the session is not known.
+var errUnknown = errors.New("the session is not known")
 
 func (r *Router) getSession(c echo.Context) error {
-	c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
-	view, err := ask(r, c, http.MethodGet, func(res *http.Response, from brainRef) (wire.SessionView, error) {
-		var view wire.SessionView
-		if err := json.NewDecoder(io.LimitReader(res.Body, wire.MaxBody)).Decode(&view); err != nil {
-			return view, fmt.Errorf("ask brain: decode answer: %w", err)
-		}
-		if view.Site == "" {
-			view.Site = from.site
-		}
-		return view, nil
-	})
+	res, err := r.ask(c)
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, view)
+	return c.JSON(http.StatusOK, res)
 }
 
 func (r *Router) deleteSession(c echo.Context) error {
-	_, err := ask(r, c, http.MethodDelete, func(*http.Response, brainRef) (struct{}, error) {
-		return struct{}{}, nil
-	})
-	if err != nil {
+	if _, err := r.ask(c); err != nil {
 		return err
 	}
 	return c.NoContent(http.StatusNoContent)
 }
 
-// brainRef is a brain to ask.
-type brainRef struct{ site, id, address string }
+// question is a request about a session that its caller may make.
+type question struct {
+	method, session string
+	// bearer is what a brain must check before it answers: a resume token. It is empty
+	// where this router has checked the caller's token itself.
+	bearer string
+	// token is the caller's token, for the routers of other sites.
+	token string
+	sites []string // to ask, in order
+}
 
-// ask sends a request about a session to all brains of all sites at once, and
-// takes the first answer of one that knows it.
-func ask[T any](r *Router, c echo.Context, method string, read func(*http.Response, brainRef) (T, error)) (T, error) {
-	var none T
-	id := c.Param("id")
-	if !ticket.ValidSession(id) {
+// ask sends a request about a session to the site that has it, and gives the answer,
+// which is empty for DELETE.
+func (r *Router) ask(c echo.Context) (wire.SessionView, error) {
+	var none wire.SessionView
+	c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
+	if !ticket.ValidSession(c.Param("id")) {
 		return none, problem(wire.ProblemNotFound, "", "There is no such session.")
+	}
+	q, err := r.mayAsk(c)
+	if err != nil {
+		return none, err
 	}
 	table, err := r.siteTable()
 	if err != nil {
 		return none, err
 	}
-	var brains []brainRef
-	unasked := 0 // sites with apps and without a healthy brain
-	for _, s := range table.view.Sites {
-		before := len(brains)
-		for _, b := range s.Brains {
-			if b.Healthy {
-				brains = append(brains, brainRef{s.Name, b.ID, b.Address})
-			}
+	ctx := c.Request().Context()
+	failed := false
+	for _, name := range q.sites {
+		i, ok := table.index[name]
+		if !ok {
+			continue // it was removed, and its sessions with it
 		}
-		if len(brains) == before && len(s.Apps) > 0 {
-			unasked++
+		var view wire.SessionView
+		if name == r.cfg.Site {
+			view, err = r.askBrains(ctx, q, &table.view.Sites[i])
+		} else {
+			view, err = r.askRouter(ctx, q, &table.view.Sites[i])
 		}
-	}
-
-	ctx, cancel := context.WithTimeout(c.Request().Context(), askTimeout)
-	defer cancel()
-	type answer struct {
-		value T
-		err   error
-		from  brainRef
-	}
-	answers := make(chan answer, len(brains)) // no goroutine blocks when the first answer is taken
-	for _, b := range brains {
-		go func() {
-			value, err := askOne(ctx, r.brains, method, id, b, read)
-			answers <- answer{value, err, b}
-		}()
-	}
-	failed := 0
-	for range brains {
-		a := <-answers
-		if a.err == nil {
-			return a.value, nil
-		}
-		if !errors.Is(a.err, errUnknown) {
-			failed++
-			r.log.Warn("brain did not answer", "brain", a.from.id, "site", a.from.site, "error", a.err)
+		var p wire.Problem
+		switch {
+		case err == nil:
+			return view, nil
+		case errors.As(err, &p):
+			return none, p
+		case !errors.Is(err, errUnknown):
+			failed = true
+			r.log.Warn("a site does not say whether it has a session", "site", name, "error", err)
 		}
 	}
-	if failed+unasked > 0 {
-		return none, problem(wire.ProblemUnavailable, "", "The brains that answered do not know this session, but some brains did not answer; try again in a moment.")
+	if failed {
+		return none, problem(wire.ProblemUnavailable, "", "The site of this session does not answer; try again in a moment.")
 	}
 	return none, problem(wire.ProblemNotFound, "", "There is no such session, or it has ended.")
 }
 
-func askOne[T any](ctx context.Context, client *http.Client, method, id string, b brainRef, read func(*http.Response, brainRef) (T, error)) (T, error) {
-	var none T
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+b.address+"/v1/sessions/"+id, nil)
-	if err != nil {
-		return none, fmt.Errorf("ask brain: %w", err)
+// mayAsk checks the caller's token, and says which sites to ask.
+func (r *Router) mayAsk(c echo.Context) (question, error) {
+	id := c.Param("id")
+	q := question{method: c.Request().Method, session: id}
+	token, ok := bearer(c.Request())
+	if !ok {
+		return q, problem(wire.ProblemTicket, "", "Send the session's ticket or resume token, or an operator's token, as: Authorization: Bearer <token>.")
 	}
-	res, err := client.Do(req)
+	q.token = token
+	claims, err := r.cfg.Verifier.VerifySession(token)
+	switch {
+	case r.operators.is(token):
+	case err == nil && claims.Session != id:
+		return q, problem(wire.ProblemForbidden, "", "The ticket is for another session.")
+	case err == nil:
+	case errors.Is(err, ticket.ErrExpired):
+		return q, problem(wire.ProblemTicket, "", "The ticket has expired long ago; send the session's resume token.")
+	case resumeSession(token) == "":
+		return q, problem(wire.ProblemTicket, "", "This is no ticket of these sites, no resume token and no operator's token.")
+	case resumeSession(token) != id:
+		return q, problem(wire.ProblemForbidden, "", "The resume token is for another session.")
+	default:
+		q.bearer = token
+	}
+	if c.Request().Header.Get(forwardedHeader) != "" {
+		q.sites = []string{r.cfg.Site}
+		return q, nil
+	}
+	if site := ticket.SiteOf(id); site != "" && site != r.cfg.Site {
+		q.sites = append(q.sites, site)
+	}
+	q.sites = append(q.sites, r.cfg.Site)
+	return q, nil
+}
+
+// askBrains asks all brains of this site at once, and takes the first answer of one
+// that knows the session.
+func (r *Router) askBrains(ctx context.Context, q question, s *Site) (wire.SessionView, error) {
+	var none wire.SessionView
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	type answer struct {
+		view wire.SessionView
+		err  error
+	}
+	answers := make(chan answer, len(s.Brains)) // no goroutine blocks when the first answer is taken
+	asked := 0
+	for _, b := range s.Brains {
+		if !b.Healthy || b.Internal == "" {
+			continue
+		}
+		asked++
+		go func() {
+			view, err := r.send(ctx, q, "http://"+b.Internal, q.bearer)
+			if err != nil && !errors.Is(err, errUnknown) {
+				err = fmt.Errorf("ask brain %s: %w", b.ID, err)
+			}
+			answers <- answer{view, err}
+		}()
+	}
+	if asked == 0 {
+		if len(s.Apps) > 0 {
+			return none, errors.New("no healthy brain")
+		}
+		return none, errUnknown
+	}
+	result := errUnknown
+	for range asked {
+		a := <-answers
+		var p wire.Problem
+		switch {
+		case a.err == nil:
+			if a.view.Site == "" {
+				a.view.Site = s.Name
+			}
+			return a.view, nil
+		case errors.Is(a.err, errUnknown):
+		case errors.As(a.err, &p): // the seat's own word counts more than a brain's silence
+			return none, a.err
+		default:
+			result = a.err
+		}
+	}
+	return none, result
+}
+
+// askRouter asks a router of another site.
+func (r *Router) askRouter(ctx context.Context, q question, s *Site) (wire.SessionView, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	there, ok := pick(s.Routers, r.cfg.Chance)
+	if !ok {
+		return wire.SessionView{}, errors.New("no healthy router")
+	}
+	return r.send(ctx, q, strings.TrimRight(there.URL, "/"), q.token)
+}
+
+// send asks one process about a session. Its error is errUnknown, a wire.Problem for
+// the caller, or that there is no answer.
+func (r *Router) send(ctx context.Context, q question, base, token string) (view wire.SessionView, err error) {
+	req, err := http.NewRequestWithContext(ctx, q.method, base+"/v1/sessions/"+q.session, nil)
 	if err != nil {
-		return none, fmt.Errorf("ask brain: %w", err)
+		return view, err
+	}
+	req.Header.Set(forwardedHeader, r.cfg.Site)
+	if token != "" {
+		req.Header.Set(echo.HeaderAuthorization, "Bearer "+token)
+	}
+	res, err := r.inside.Do(req)
+	var of *url.Error
+	if errors.As(err, &of) {
+		return view, of.Err // without the URL, which has the session
+	}
+	if err != nil {
+		return view, err
 	}
 	defer func() {
 		_, _ = io.CopyN(io.Discard, res.Body, wire.MaxBody) // so that the connection can be reused
 		res.Body.Close()
 	}()
 	switch {
-	case res.StatusCode/100 == 2:
-		return read(res, b)
+	case res.StatusCode == http.StatusNoContent:
+		return view, nil
+	case res.StatusCode == http.StatusOK:
+		if err := json.NewDecoder(io.LimitReader(res.Body, wire.MaxBody)).Decode(&view); err != nil {
+			return view, fmt.Errorf("decode answer: %w", err)
+		}
+		return view, nil
 	case res.StatusCode == http.StatusNotFound, res.StatusCode == http.StatusGone:
-		return none, errUnknown
+		return view, errUnknown
+	case res.StatusCode == http.StatusUnauthorized:
+		return view, problem(wire.ProblemTicket, "", "The session's site does not take this token.")
 	}
-	return none, fmt.Errorf("ask brain: status %s", res.Status)
+	return view, fmt.Errorf("status %s", res.Status)
 }

@@ -15,14 +15,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
+
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// seatOf is a brain's side of /v1/sessions/{id}: it knows one session.
+// seatOf is a brain's internal side of /v1/sessions/{id}: it knows one session.
 type seatOf struct {
 	session string
+	resume  string // the resume token that its seat takes
 	asked   atomic.Int32
 	ended   atomic.Bool
 }
@@ -35,25 +38,29 @@ func (b *seatOf) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		json.NewEncoder(w).Encode(problem(wire.ProblemNotFound, "", "no"))
 		return
 	}
+	if token, ok := bearer(req); ok && token != b.resume {
+		w.WriteHeader(http.StatusUnauthorized)
+		return
+	}
 	if req.Method == http.MethodDelete {
 		b.ended.Store(true)
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
 	json.NewEncoder(w).Encode(wire.SessionView{
-		Session: b.session, App: "chess", Site: "west", State: string(wire.SeatStreaming), Seat: "2f1e", Since: time.Now().UTC(),
+		Session: b.session, App: "chess", State: string(wire.SeatStreaming), Seat: "2f1e", Since: time.Now().UTC(),
 	})
 }
 
-// seatBrains adds a brain for each address.
-func (g *rig) seatBrains(west ...string) {
+// brainsAt gives a site brains with these internal addresses.
+func (g *rig) brainsAt(site int, addresses ...string) {
 	g.view.set(func(s *Snapshot) {
-		s.Sites[1].Brains = nil
-		for i, address := range west {
-			b := brain("west")
+		s.Sites[site].Brains = nil
+		for i, address := range addresses {
+			b := brain(s.Sites[site].Name)
 			b.ID += string(rune('0' + i))
-			b.Address = address
-			s.Sites[1].Brains = append(s.Sites[1].Brains, b)
+			b.Internal = address
+			s.Sites[site].Brains = append(s.Sites[site].Brains, b)
 		}
 	})
 }
@@ -65,26 +72,83 @@ func serveBrain(t *testing.T, h http.Handler) string {
 	return s.Listener.Addr().String()
 }
 
-func TestSession(t *testing.T) {
-	g := newRig(t)
-	known, other := &seatOf{session: ticket.NewSession()}, &seatOf{}
-	east, west := serveBrain(t, other), serveBrain(t, known)
-	g.view.set(func(s *Snapshot) {
-		b := brain("east")
-		b.Address = east
-		dead := b
-		dead.Healthy, dead.Address = false, "127.0.0.1:1"
-		s.Sites[0].Brains = []wire.Instance{b, dead}
-	})
-	g.seatBrains(west)
-
-	path := "/v1/sessions/" + known.session
-	view := into[wire.SessionView](g, 200, "GET", path, nil)
-	if view.Session != known.session || view.Site != "west" || view.State != "streaming" {
-		t.Errorf("%+v", view)
+// ticketFor is a ticket of a session, as the launch gave it.
+func (g *rig) ticketFor(session string, change ...func(*ticket.Claims)) string {
+	g.t.Helper()
+	c := ticket.Claims{Session: session, App: "chess", Sites: []string{"east", "west"}}
+	for _, ch := range change {
+		ch(&c)
 	}
-	g.refused(wire.ProblemNotFound, "GET", "/v1/sessions/"+ticket.NewSession(), nil)
+	token, _, err := g.signer.Sign(c)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return token
+}
 
+// resumeFor is a resume token as a seat signs it, with a secret of the seat.
+func resumeFor(t *testing.T, session, secret string) string {
+	t.Helper()
+	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"sid": session, "seat": "2f1e", "app": "chess"}).SignedString([]byte(secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+const operatorToken = "0123456789abcdef0123456789abcdef"
+
+func withOperator(c *Config) { c.OperatorToken = operatorToken }
+
+// TestSessionTakesItsToken checks who may read and end a session.
+func TestSessionTakesItsToken(t *testing.T) {
+	g, stranger := newRig(t, withOperator), newRig(t)
+	known := &seatOf{session: ticket.NewSessionAt("east")}
+	known.resume = resumeFor(t, known.session, "the seat's")
+	g.brainsAt(0, serveBrain(t, known))
+	path := "/v1/sessions/" + known.session
+	old := func(age time.Duration) func(*ticket.Claims) {
+		return func(c *ticket.Claims) { c.Issued = time.Now().Add(-age) }
+	}
+	for name, c := range map[string]struct{ token, kind string }{
+		"no token":                {"", wire.ProblemTicket},
+		"nonsense":                {"x", wire.ProblemTicket},
+		"another key":             {stranger.ticketFor(known.session), wire.ProblemTicket},
+		"ticket of another":       {g.ticketFor(ticket.NewSessionAt("east")), wire.ProblemForbidden},
+		"ticket of last week":     {g.ticketFor(known.session, old(ticket.SessionFor+2*ticket.TTL)), wire.ProblemTicket},
+		"resume token, forged":    {resumeFor(t, known.session, "mine"), wire.ProblemTicket},
+		"resume token of another": {resumeFor(t, ticket.NewSessionAt("east"), "the seat's"), wire.ProblemForbidden},
+		"operator, wrong":         {operatorToken[:31] + "0", wire.ProblemTicket},
+		"its ticket":              {g.ticketFor(known.session), ""},
+		"its ticket, expired":     {g.ticketFor(known.session, old(5*time.Hour)), ""},
+		"its resume token":        {known.resume, ""},
+		"operator":                {operatorToken, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g.t = t
+			known.ended.Store(false)
+			header := []string{"Authorization", "Bearer " + c.token}
+			if c.token == "" {
+				header = nil
+			}
+			if c.kind != "" {
+				g.refused(c.kind, "GET", path, nil, header...)
+				g.refused(c.kind, "DELETE", path, nil, header...)
+				if known.ended.Load() {
+					t.Error("the session was ended")
+				}
+				return
+			}
+			if view := into[wire.SessionView](g, 200, "GET", path, nil, header...); view.Session != known.session || view.Site != "east" || view.State != "streaming" {
+				t.Errorf("%+v", view)
+			}
+			if res, body := g.call("DELETE", path, nil, header...); res.StatusCode != 204 || !known.ended.Load() {
+				t.Errorf("%s %s", res.Status, body)
+			}
+			g.refused(wire.ProblemNotFound, "GET", path, nil, header...)
+		})
+	}
+	g.t = t
 	before := known.asked.Load()
 	for _, id := range []string{"s-short", "nobody", "s-" + strings.Repeat("A", 26), "..%2fapps"} {
 		g.refused(wire.ProblemNotFound, "GET", "/v1/sessions/"+id, nil)
@@ -92,49 +156,95 @@ func TestSession(t *testing.T) {
 	if known.asked.Load() != before {
 		t.Error("brains are asked for an id that is not a session's")
 	}
-
-	if res, body := g.call("DELETE", path, nil); res.StatusCode != 204 || !known.ended.Load() {
-		t.Errorf("%s %s", res.Status, body)
+	if text := g.logs.String(); strings.Contains(text, known.session) || strings.Contains(text, operatorToken) {
+		t.Error("the log has a session or a token that was asked with")
 	}
-	g.refused(wire.ProblemNotFound, "DELETE", path, nil)
-	g.refused(wire.ProblemNotFound, "GET", path, nil)
-	if strings.Contains(g.logs.String(), known.session) {
-		t.Error("the log has a session that was asked for")
+	if _, err := New(Config{Site: "east", URL: "http://a", View: g.view, Signer: g.signer, Verifier: g.router.cfg.Verifier, OperatorToken: "secret"}); err == nil {
+		t.Error("a short operator's token passes")
 	}
 }
 
+// TestSessionAtAnotherSite has two routers, each with a brain of its own site.
+func TestSessionAtAnotherSite(t *testing.T) {
+	east := newRig(t, withOperator)
+	west := newRig(t, withOperator, func(c *Config) {
+		c.Site, c.URL = "west", "https://west.example"
+		c.Verifier = ticket.NewVerifier(east.signer.Public())
+	})
+	inEast, inWest := &seatOf{}, &seatOf{session: ticket.NewSessionAt("west")}
+	inWest.resume = resumeFor(t, inWest.session, "the seat's")
+	for _, g := range []*rig{east, west} {
+		g.view.set(func(s *Snapshot) {
+			s.Sites[0].Routers[0].URL, s.Sites[1].Routers[0].URL = east.server.URL, west.server.URL
+			s.Sites[0].Routers, s.Sites[1].Routers = s.Sites[0].Routers[:1:1], s.Sites[1].Routers[:1:1]
+		})
+	}
+	east.brainsAt(0, serveBrain(t, inEast))
+	west.brainsAt(1, serveBrain(t, inWest))
+
+	path := "/v1/sessions/" + inWest.session
+	for name, token := range map[string]string{"ticket": east.ticketFor(inWest.session), "resume token": inWest.resume, "operator": operatorToken} {
+		if view := into[wire.SessionView](east, 200, "GET", path, nil, "Authorization", "Bearer "+token); view.Site != "west" {
+			t.Errorf("%s: %+v", name, view)
+		}
+	}
+	if inEast.asked.Load() != 0 {
+		t.Error("a site was asked that the id does not name")
+	}
+	east.refused(wire.ProblemTicket, "GET", path, nil, "Authorization", "Bearer "+resumeFor(t, inWest.session, "mine"))
+	// A forwarded request goes no further, also if a stranger sends it.
+	asked := inWest.asked.Load()
+	east.refused(wire.ProblemNotFound, "GET", path, nil, "Authorization", "Bearer "+operatorToken, forwardedHeader, "north")
+	if inWest.asked.Load() != asked {
+		t.Error("a forwarded request was forwarded again")
+	}
+	if res, _ := east.call("DELETE", path, nil, "Authorization", "Bearer "+operatorToken); res.StatusCode != 204 || !inWest.ended.Load() {
+		t.Errorf("%s", res.Status)
+	}
+	east.refused(wire.ProblemNotFound, "GET", path, nil, "Authorization", "Bearer "+operatorToken)
+
+	// The page went on at the second site of its ticket.
+	inWest.session = ticket.NewSessionAt("east")
+	inWest.ended.Store(false)
+	path = "/v1/sessions/" + inWest.session
+	east.refused(wire.ProblemNotFound, "GET", path, nil, "Authorization", "Bearer "+east.ticketFor(inWest.session))
+	if view := into[wire.SessionView](west, 200, "GET", path, nil, "Authorization", "Bearer "+east.ticketFor(inWest.session)); view.Site != "west" {
+		t.Errorf("%+v", view)
+	}
+
+	// The other site is gone.
+	west.server.Close()
+	path = "/v1/sessions/" + ticket.NewSessionAt("west")
+	inWest.session = path[len("/v1/sessions/"):]
+	east.refused(wire.ProblemUnavailable, "GET", path, nil, "Authorization", "Bearer "+east.ticketFor(inWest.session))
+	east.view.set(func(s *Snapshot) { s.Sites = s.Sites[:1] })
+	east.refused(wire.ProblemNotFound, "GET", path, nil, "Authorization", "Bearer "+east.ticketFor(inWest.session))
+}
+
 func TestSessionWhenBrainsFail(t *testing.T) {
-	known := &seatOf{session: ticket.NewSession()}
-	west := serveBrain(t, known)
-	closed := serveBrain(t, http.NotFoundHandler()) // stands in for the other site
+	known := &seatOf{session: ticket.NewSession()} // an id of an earlier release
+	address := serveBrain(t, known)
 	broken := serveBrain(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }))
 	garbage := serveBrain(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") }))
 	redirecting := serveBrain(t, http.RedirectHandler("http://127.0.0.1:1/", http.StatusFound))
-	for name, address := range map[string]string{
+	for name, bad := range map[string]string{
 		"refuses connections": "127.0.0.1:1", "fails": broken, "talks nonsense": garbage, "redirects": redirecting,
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := newRig(t)
-			g.view.set(func(s *Snapshot) {
-				b := brain("east")
-				b.Address = closed
-				s.Sites[0].Brains = []wire.Instance{b}
-			})
-			g.seatBrains(address, west)
-			into[wire.SessionView](g, 200, "GET", "/v1/sessions/"+known.session, nil)
-			g.seatBrains(address)
-			g.refused(wire.ProblemUnavailable, "GET", "/v1/sessions/"+known.session, nil)
+			g.view.set(func(s *Snapshot) { s.Sites = s.Sites[:1] })
+			mine := []string{"Authorization", "Bearer " + g.ticketFor(known.session)}
+			g.brainsAt(0, bad, address)
+			into[wire.SessionView](g, 200, "GET", "/v1/sessions/"+known.session, nil, mine...)
+			g.brainsAt(0, bad)
+			g.refused(wire.ProblemUnavailable, "GET", "/v1/sessions/"+known.session, nil, mine...)
 		})
 	}
 	t.Run("site without a brain", func(t *testing.T) {
 		g := newRig(t)
-		g.view.set(func(s *Snapshot) {
-			b := brain("east")
-			b.Address = closed
-			s.Sites[0].Brains = []wire.Instance{b}
-		})
-		g.seatBrains()
-		g.refused(wire.ProblemUnavailable, "GET", "/v1/sessions/"+known.session, nil)
+		g.view.set(func(s *Snapshot) { s.Sites = s.Sites[:1] })
+		g.brainsAt(0)
+		g.refused(wire.ProblemUnavailable, "GET", "/v1/sessions/"+known.session, nil, "Authorization", "Bearer "+g.ticketFor(known.session))
 	})
 }
 
@@ -142,7 +252,7 @@ func TestSessionWhenBrainsFail(t *testing.T) {
 func TestSlowBrainIsNotWaitedFor(t *testing.T) {
 	g := newRig(t)
 	release := make(chan struct{})
-	known := &seatOf{session: ticket.NewSession()}
+	known := &seatOf{session: ticket.NewSessionAt("east")}
 	slow := serveBrain(t, http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
 		select {
 		case <-release:
@@ -150,9 +260,9 @@ func TestSlowBrainIsNotWaitedFor(t *testing.T) {
 		}
 	}))
 	defer close(release)
-	g.seatBrains(slow, serveBrain(t, known))
+	g.brainsAt(0, slow, serveBrain(t, known))
 	start := time.Now()
-	into[wire.SessionView](g, 200, "GET", "/v1/sessions/"+known.session, nil)
+	into[wire.SessionView](g, 200, "GET", "/v1/sessions/"+known.session, nil, "Authorization", "Bearer "+g.ticketFor(known.session))
 	if took := time.Since(start); took > askTimeout/2 {
 		t.Errorf("took %s", took)
 	}
@@ -173,7 +283,7 @@ func TestServe(t *testing.T) {
 	}))
 	view.set(func(s *Snapshot) {
 		b := brain("east")
-		b.Address = slow
+		b.Internal = slow
 		s.Sites = s.Sites[:1]
 		s.Sites[0].Brains = []wire.Instance{b}
 	})
@@ -189,13 +299,21 @@ func TestServe(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	served := make(chan error, 1)
-	go func() { served <- r.Serve(ctx, l) }()
+	go func() { served <- r.Serve(ctx, l, nil) }()
 
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
 	url := "http://" + l.Addr().String()
 	status := make(chan int, 1)
 	go func() {
-		res, err := client.Get(url + "/v1/sessions/" + ticket.NewSession())
+		session := ticket.NewSessionAt("east")
+		token, _, err := key.Sign(ticket.Claims{Session: session, App: "chess", Sites: []string{"east"}})
+		if err != nil {
+			status <- 0
+			return
+		}
+		req, _ := http.NewRequest("GET", url+"/v1/sessions/"+session, nil)
+		req.Header.Set("Authorization", "Bearer "+token)
+		res, err := client.Do(req)
 		if err != nil {
 			status <- 0
 			return
@@ -238,7 +356,7 @@ func TestServeFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.Close()
-	if err := r.Serve(t.Context(), l); !errors.Is(err, net.ErrClosed) {
+	if err := r.Serve(t.Context(), l, nil); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("%v", err)
 	}
 }

@@ -38,7 +38,9 @@ func (r *Router) getSites(c echo.Context) error {
 			Apps: make(map[string]wire.Capacity, len(s.Apps)),
 		}
 		for id, app := range s.Apps {
-			v.Apps[id] = app.Capacity
+			if !table.app(id).signed {
+				v.Apps[id] = app.Capacity
+			}
 		}
 		if i == table.entry {
 			v.RouterURL = r.cfg.URL

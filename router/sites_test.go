@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net/http/httptest"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -93,7 +94,7 @@ func TestSilentSites(t *testing.T) {
 		fmt.Sprint(sites.Probe) != "[east south]" {
 		t.Errorf("%+v", sites)
 	}
-	_, body := g.call("GET", "/metrics", nil)
+	body := g.metrics()
 	for _, want := range []string{`nearcast_router_site_healthy{site="west"} 0`, `nearcast_router_site_healthy{site="south"} 1`,
 		`nearcast_router_site_rtt_seconds{site="south"} 0.04`, `nearcast_router_site_check_failures_total{site="west"} 7`} {
 		if !strings.Contains(string(body), want) {
@@ -411,14 +412,16 @@ func TestOtherOrigins(t *testing.T) {
 	}
 }
 
-// TestCaller checks that only a proxy in a private network can set the address of
-// the caller.
+// TestCaller checks that only a named proxy can set the address of the caller.
 func TestCaller(t *testing.T) {
-	g := newRig(t)
+	g := newRig(t, func(c *Config) { c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")} })
 	for from, want := range map[[2]string]string{
 		{"203.0.113.9:1234", ""}:                       "203.0.113.9",
 		{"203.0.113.9:1234", "198.51.100.7"}:           "203.0.113.9",
 		{"10.0.0.2:1234", "198.51.100.7"}:              "198.51.100.7",
+		{"10.0.0.2:1234", "198.51.100.7, 10.0.0.3"}:    "198.51.100.7",
+		{"10.0.1.2:1234", "198.51.100.7"}:              "10.0.1.2",
+		{"127.0.0.1:1234", "198.51.100.7"}:             "127.0.0.1",
 		{"10.0.0.2:1234", "198.51.100.7, 203.0.113.9"}: "203.0.113.9",
 		{"[2001:db8::1]:1234", ""}:                     "2001:db8::1",
 		{"127.0.0.1:1234", "not an address, 10.1.2.3"}: "127.0.0.1",

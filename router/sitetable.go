@@ -53,7 +53,10 @@ type siteStatus struct {
 // appSites is an app's capacity at all sites, as placement needs it.
 type appSites struct {
 	known bool // a site has the app
-	sites []placement.Site
+	// signed is true where the app needs a launch token: where any site says so, or
+	// does not say otherwise.
+	signed bool
+	sites  []placement.Site
 }
 
 // distance is the round trip between two sites in milliseconds, and its error;
@@ -209,6 +212,7 @@ func (t *siteTable) app(id string) *appSites {
 		s := &t.view.Sites[i]
 		app, present := s.Apps[id]
 		a.known = a.known || present
+		a.signed = a.signed || present && app.Access != wire.AccessPublic
 		c := app.Capacity
 		a.sites[i] = placement.Site{
 			Name: s.Name, Healthy: t.sites[i].unhealthy == "",

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/router/reach"
 )
@@ -25,6 +26,8 @@ type Snapshot struct {
 	StaleSince time.Time
 	// Sites are sorted by name.
 	Sites []Site
+	// LaunchKeys check launch tokens. The map does not change once it was handed out.
+	LaunchKeys ticket.LaunchKeys
 }
 
 // Stale reports whether the snapshot may be out of date.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/nearcast/nearcast/internal/fleet"
+	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/router"
 	"github.com/nearcast/nearcast/router/reach"
@@ -17,6 +18,7 @@ type site struct {
 	apps            map[string]wire.App
 	brains, routers []wire.Instance // nil before the first answer
 	info            wire.SiteInfo
+	launchKeys      ticket.LaunchKeys // of the own site alone; nil before the first answer
 	watches         []watch
 }
 
@@ -36,7 +38,7 @@ func (v *View) watchSite(ctx context.Context, s *site) {
 		v.notify()
 	}
 	at := v.fleet.At(s.name)
-	for _, w := range []*fleet.Watch{
+	watches := []*fleet.Watch{
 		at.WatchApps(ctx, func(apps map[string]wire.App) { set(func() { s.apps = apps }) }),
 		at.WatchInstances(ctx, wire.BrainService, func(list []wire.Instance) { set(func() { s.brains = list }) }),
 		at.WatchInstances(ctx, wire.RouterService, func(list []wire.Instance) {
@@ -44,14 +46,37 @@ func (v *View) watchSite(ctx context.Context, s *site) {
 			v.retarget()
 		}),
 		at.WatchSite(ctx, func(info wire.SiteInfo) { set(func() { s.info = info }) }),
-	} {
+	}
+	if s.name == v.own {
+		watches = append(watches, at.WatchLaunchKeys(ctx, func(keys map[string]wire.LaunchKey) {
+			set(func() { s.launchKeys = v.parseKeys(keys) })
+		}))
+	}
+	for _, w := range watches {
 		s.watches = append(s.watches, w)
 		v.running.Go(func() { <-w.Done() })
 	}
 }
 
-// seen reports whether Consul has answered for everything that placement needs.
-func (s *site) seen() bool { return s.apps != nil && s.brains != nil && s.routers != nil }
+// parseKeys leaves out keys that no router could check a token with.
+func (v *View) parseKeys(records map[string]wire.LaunchKey) ticket.LaunchKeys {
+	keys := make(ticket.LaunchKeys, len(records))
+	for id, r := range records {
+		key, err := ticket.ParseLaunchKey(r.ID, r.Name, r.PublicKey, r.Apps)
+		if err != nil {
+			v.log.Warn("ignored a launch key; register it again with nearcast key create", "id", id, "name", r.Name, "error", err)
+			continue
+		}
+		keys[id] = key
+	}
+	return keys
+}
+
+// seen reports whether Consul has answered for everything that a launch needs at
+// the router's own site.
+func (s *site) seen() bool {
+	return s.apps != nil && s.brains != nil && s.routers != nil && s.launchKeys != nil
+}
 
 // staleSince is when the site was last known completely, if it is not now.
 // start stands for a watch that has had no answer yet.

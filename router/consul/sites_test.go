@@ -50,7 +50,7 @@ func testSites(ctx context.Context, t *testing.T, logger *slog.Logger, names ...
 			t.Fatal(err)
 		}
 		t.Cleanup(brain.Close)
-		app := wire.App{ID: "chess", Version: 1, Title: "Chess", Updated: time.Now().UTC(),
+		app := wire.App{ID: "chess", Version: 1, Title: "Chess", Access: wire.AccessPublic, Updated: time.Now().UTC(),
 			Capacity: wire.Capacity{Idle: 5, Warm: 5, Max: 10, ColdStartMS: 1000, SessionMS: 1000}}
 		if err := f.PublishApp(ctx, app); err != nil {
 			t.Fatal(err)
@@ -92,7 +92,7 @@ func (s *testSite) serve(ctx context.Context, t *testing.T, f *fleet.Fleet, key,
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
-	go func() { done <- r.Serve(ctx, listener) }()
+	go func() { done <- r.Serve(ctx, listener, nil) }()
 	t.Cleanup(func() {
 		stop()
 		select {
@@ -112,6 +112,10 @@ func (s *testSite) call(ctx context.Context, method, path, body string, out any)
 	if err != nil {
 		return 0
 	}
+	return s.do(req, out)
+}
+
+func (s *testSite) do(req *http.Request, out any) (status int) {
 	req.Header.Set("Content-Type", "application/json")
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
 	res, err := client.Do(req)

@@ -2,7 +2,8 @@
 // agent and from the routers of the other sites.
 //
 // A View watches each site through the local agent: its apps, brains, routers
-// and what the site says of itself. It asks the routers of the other sites
+// and what the site says of itself; of its own site also the keys of launch tokens.
+// It asks the routers of the other sites
 // whether they answer (package reach). From both it makes a router.Snapshot,
 // within 10 ms of a change and once a second without one.
 //
@@ -137,6 +138,7 @@ func (v *View) build(now time.Time) router.Snapshot {
 		out.Sites[i].Distances = v.distances.rows[s.name]
 		if s.name == v.own {
 			out.Ready, out.StaleSince = s.seen(), out.Sites[i].StaleSince
+			out.LaunchKeys = s.launchKeys
 			out.Sites[i].Distances = v.distances.own(now, v.own, names, reached)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/nearcast/nearcast/internal/fleet"
 	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/router/reach"
 )
@@ -74,13 +75,18 @@ func TestStaleSince(t *testing.T) {
 }
 
 func TestSeen(t *testing.T) {
-	s := &site{apps: map[string]wire.App{}, brains: []wire.Instance{}}
+	s := &site{launchKeys: ticket.LaunchKeys{}, apps: map[string]wire.App{}, brains: []wire.Instance{}}
 	if s.seen() {
 		t.Error("seen without its routers")
 	}
 	s.routers = []wire.Instance{}
 	if !s.seen() {
 		t.Error("an empty site is not seen")
+	}
+	// Else a router that has just started would refuse every token.
+	s.launchKeys = nil
+	if s.seen() {
+		t.Error("seen without the keys of launch tokens")
 	}
 }
 

@@ -1,0 +1,107 @@
+package router
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/nearcast/nearcast/internal/ticket"
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// checkToken is what a request's launch token says; the zero value where a public
+// app is asked for without one. A token that is there has to hold, for public apps
+// too: else a customer would not notice that their limits are not in force.
+func (r *Router) checkToken(req *http.Request, table *siteTable, app string, launching bool) (ticket.Launch, error) {
+	token, ok := bearer(req)
+	if !ok {
+		switch {
+		case req.Header.Get(echo.HeaderAuthorization) != "":
+			return ticket.Launch{}, problem(wire.ProblemLaunchToken, "", "The header Authorization cannot be read; send: Authorization: Bearer <launch token>.")
+		case table.app(app).signed:
+			return ticket.Launch{}, problem(wire.ProblemLaunchToken, "",
+				"The app %q needs a launch token, and the request has none. The server of the page's owner makes one, with a key from nearcast key create; send it as: Authorization: Bearer <launch token>.", app)
+		}
+		return ticket.Launch{}, nil
+	}
+	// The keys are those of now, not those that the table was made with.
+	launch, err := r.cfg.View.Snapshot().LaunchKeys.Verify(token, time.Now())
+	if err == nil && launching {
+		err = launch.Permits(app, req.Header.Get(echo.HeaderOrigin))
+	} else if err == nil {
+		err = launch.PermitsApp(app)
+	}
+	switch {
+	case errors.Is(err, ticket.ErrLaunchExpired):
+		return ticket.Launch{}, problem(wire.ProblemLaunchOver, "", "%s. The page that it came from has to get a new one.", upperFirst(err.Error()))
+	case err != nil:
+		return ticket.Launch{}, problem(wire.ProblemLaunchToken, "", "%s.", upperFirst(err.Error()))
+	}
+	return launch, nil
+}
+
+func upperFirst(s string) string {
+	if s != "" && s[0] >= 'a' && s[0] <= 'z' {
+		return string(s[0]-'a'+'A') + s[1:]
+	}
+	return s
+}
+
+// narrow adds to what a person prefers what their launch token demands.
+func (t *siteTable) narrow(p *wire.Preferences, launch ticket.Launch) error {
+	sites := launch.Sites
+	if len(launch.Residency) > 0 {
+		if len(p.Residency) == 0 {
+			p.Residency = launch.Residency
+		} else {
+			// Both have to hold, and placement takes one list of jurisdictions.
+			sites = t.sitesIn(launch.Residency, sites)
+		}
+	}
+	switch {
+	case len(launch.Sites) == 0 && sites == nil:
+		return nil
+	case len(p.Allow) > 0:
+		sites = intersect(sites, p.Allow)
+	}
+	if len(sites) == 0 {
+		return problem(wire.ProblemNoSite, "/preferences", "The launch token allows none of the sites that the request asks for.")
+	}
+	p.Allow = sites
+	return nil
+}
+
+// sitesIn are the sites that lie in one of the jurisdictions, among those named, or
+// among all where none is. It is never nil.
+func (t *siteTable) sitesIn(residency, among []string) []string {
+	in := []string{}
+	for i := range t.view.Sites {
+		s := &t.view.Sites[i]
+		if (len(among) == 0 || slices.Contains(among, s.Name)) && len(intersect(s.Info.Residency, residency)) > 0 {
+			in = append(in, s.Name)
+		}
+	}
+	return in
+}
+
+func intersect(a, b []string) []string {
+	var both []string
+	for _, s := range a {
+		if slices.Contains(b, s) {
+			both = append(both, s)
+		}
+	}
+	return both
+}
+
+// carry puts into a ticket what the launch token says of the session.
+func carry(claims *ticket.Claims, launch ticket.Launch) {
+	if launch.Subject != "" {
+		claims.Subject = ticket.HashSubject(launch.Key, launch.Subject)
+	}
+	claims.MaxSessions, claims.MaxDuration = launch.MaxSessions, launch.MaxDuration
+	claims.Meta = launch.Meta
+}
