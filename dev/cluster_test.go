@@ -123,7 +123,7 @@ func nothingLeft(t *testing.T, dir string) {
 // starts it again where it was.
 func TestCluster(t *testing.T) {
 	bin, ctx := binaries(t), minutes(t, 3)
-	ports := PortsFrom(testkit.Ports(t, 11)[0])
+	ports := PortsFrom(testkit.Ports(t, 13)[0])
 	options := Options{Dir: filepath.Join(t.TempDir(), "site"), Bin: bin, Apps: []string{}, Ports: ports, Log: logTo(t)}
 	c, err := Start(ctx, options)
 	if err != nil {
@@ -194,7 +194,7 @@ func TestCluster(t *testing.T) {
 func TestKilledSupervisor(t *testing.T) {
 	bin, ctx := binaries(t), minutes(t, 2)
 	dir := filepath.Join(t.TempDir(), "site")
-	port := testkit.Ports(t, 11)[0]
+	port := testkit.Ports(t, 13)[0]
 	log := logTo(t)
 	up := func() *exec.Cmd {
 		cmd := exec.Command(filepath.Join(bin, "nearcast"), "dev", "up", "--no-apps", "--dir", dir, "--port", strconv.Itoa(port))
@@ -254,7 +254,7 @@ func TestKilledSupervisor(t *testing.T) {
 // A start that cannot succeed says why and leaves no process.
 func TestStartRefuses(t *testing.T) {
 	bin, ctx := binaries(t), minutes(t, 1)
-	ports := PortsFrom(testkit.Ports(t, 11)[0])
+	ports := PortsFrom(testkit.Ports(t, 13)[0])
 	l, err := net.Listen("tcp", local(ports.Consul))
 	if err != nil {
 		t.Fatal(err)

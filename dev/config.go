@@ -18,13 +18,15 @@ import (
 // over-committed on purpose.
 const minCompute = 16_000
 
+func nodeName(role provision.Role) string { return string(role) + "-dev" }
+
 // values are the values of production's templates for a node of the cluster. A dev
 // site is two nodes on one machine, a server node and a stream node, which share one
 // Consul agent. The APIs of the agents are on loopback, as in production. A site of a
 // planet has a loopback of its own.
 func (c *Cluster) values(role provision.Role, name string) provision.Values {
 	v := provision.Values{
-		Role: role, Site: c.Site, Node: string(role) + "-dev", Interface: "lo", Address: c.at.Address, Servers: 1,
+		Role: role, Site: c.Site, Node: nodeName(role), Interface: "lo", Address: c.at.Address, Servers: 1,
 		// All jobs run in one node pool.
 		Pool: "default",
 		Ports: provision.Ports{
@@ -52,7 +54,7 @@ func (c *Cluster) values(role provision.Role, name string) provision.Values {
 		v.Tuning.DiskThreshold = 99
 		v.Tuning.Drivers = []string{"stream", "exec", "raw_exec"}
 		v.Stream = provision.StreamValues{
-			Loopback: c.at.Network == nil, CacheSize: "4GiB",
+			Loopback: c.at.Network == nil, Private: true, CacheSize: "4GiB",
 			S3: provision.S3{Endpoint: c.S3Endpoint, Region: s3Region, PathStyle: true},
 		}
 	}

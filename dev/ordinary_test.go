@@ -25,7 +25,7 @@ func TestOrdinaryUser(t *testing.T) {
 	bin, ctx := binaries(t), minutes(t, 3)
 	dir := testkit.ShortDir(t)
 	site := filepath.Join(dir, "site")
-	ports := PortsFrom(testkit.Ports(t, 11)[0])
+	ports := PortsFrom(testkit.Ports(t, 13)[0])
 	cmd := exec.CommandContext(ctx, filepath.Join(bin, "nearcast"), "dev", "up", "--dir", site, "--port", fmt.Sprint(ports.Router),
 		"--apps", "testapp", "--var", "warm=1", "--var", "testapp="+filepath.Join(bin, "testapp"))
 	out := new(buffer)

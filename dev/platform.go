@@ -12,6 +12,8 @@ import (
 	nomad "github.com/hashicorp/nomad/api"
 
 	"github.com/nearcast/nearcast/internal/ticket"
+	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/provision"
 )
 
 // keys makes the ticket keys where there are none.
@@ -46,13 +48,18 @@ func (c *Cluster) publishKeys(ctx context.Context) error {
 
 // router and brain are production's jobs, jobs/platform, with values for one machine.
 func (c *Cluster) router() platformJob {
-	return platformJob{name: "router", port: c.Ports.Router, url: c.URL}
+	return platformJob{name: "router", port: c.Ports.Router, internal: c.Ports.RouterInternal, url: c.URL}
 }
 
 func (c *Cluster) brain() platformJob {
 	// Not by the task's own socket: in a developer's folder its path may be too long
 	// for a socket.
-	j := platformJob{name: "brain", port: c.Ports.Brain, url: c.BrainURL, options: []string{"--nomad=" + c.NomadAddress}}
+	j := platformJob{name: "brain", port: c.Ports.Brain, internal: c.Ports.BrainInternal, url: c.BrainURL, options: []string{
+		"--nomad=" + c.NomadAddress,
+		"--shared-consul-agent=" + nodeName(provision.Server),
+		// On a developer's machine, an app is to be played as soon as it is registered.
+		"--default-access=" + string(wire.AccessPublic),
+	}}
 	if c.at.Residency != "" {
 		j.options = append(j.options, "--residency="+c.at.Residency)
 	}
@@ -61,10 +68,10 @@ func (c *Cluster) brain() platformJob {
 
 // platformJob is a job of jobs/platform with one task, of the same name.
 type platformJob struct {
-	name    string
-	port    int
-	url     string   // that browsers use
-	options []string // of the program
+	name           string
+	port, internal int
+	url            string   // that browsers use
+	options        []string // of the program
 }
 
 // variables are the values of the job's variables, as HCL.
@@ -78,6 +85,7 @@ func (j platformJob) variables(c *Cluster) string {
 		"binary    = " + hclString(filepath.Join(c.bin, "nearcast")),
 		"options   = [" + strings.Join(options, ", ") + "]",
 		fmt.Sprintf("port      = %d", j.port),
+		fmt.Sprintf("internal_port = %d", j.internal),
 		`node_pool = "default"`,
 		// Isolation would need a copy of the system's libraries for each task.
 		`driver    = "raw_exec"`,

@@ -25,12 +25,15 @@ type Ports struct {
 	NomadSerf  int `json:"nomad_serf"`
 	// NomadClient is the HTTP API of the client agent; Nomad is the server's.
 	NomadClient int `json:"nomad_client"`
+	// RouterInternal and BrainInternal are for the site's own processes.
+	RouterInternal int `json:"router_internal"`
+	BrainInternal  int `json:"brain_internal"`
 }
 
 // DefaultPort is the router's port in a dev cluster; the others follow it.
 const DefaultPort = 7700
 
-// PortsFrom are eleven ports in a row, the router's first.
+// PortsFrom are thirteen ports in a row, the router's first.
 func PortsFrom(first int) Ports {
 	var p Ports
 	for i, port := range p.all() {
@@ -65,6 +68,7 @@ func (p *Ports) all() []namedPort {
 		{"router", &p.Router}, {"brain", &p.Brain}, {"S3", &p.S3},
 		{"Consul", &p.Consul}, {"Consul RPC", &p.ConsulRPC}, {"Consul serf", &p.ConsulSerf}, {"Consul WAN", &p.ConsulWAN},
 		{"Nomad", &p.Nomad}, {"Nomad RPC", &p.NomadRPC}, {"Nomad serf", &p.NomadSerf}, {"Nomad client", &p.NomadClient},
+		{"router internal", &p.RouterInternal}, {"brain internal", &p.BrainInternal},
 	}
 }
 

@@ -21,19 +21,26 @@ import (
 	"github.com/nearcast/nearcast/brain"
 	"github.com/nearcast/nearcast/brain/consul"
 	"github.com/nearcast/nearcast/brain/nomad"
+	"github.com/nearcast/nearcast/internal/answer"
 	"github.com/nearcast/nearcast/internal/fleet"
+	"github.com/nearcast/nearcast/internal/guard"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
 // brainFlags are the flags of "nearcast brain".
 type brainFlags struct {
-	listen, url, site, name string
-	consul, consulToken     string
-	nomad, nomadToken       string
-	namespace               string
-	ticketKeys              string
-	residency, gpu          []string
+	listen, internal, url string
+	site, name            string
+	consul, consulToken   string
+	nomad, nomadToken     string
+	namespace             string
+	ticketKeys            string
+	residency, gpu        []string
+	perNetwork            int
+	sharedAgent           string
+	defaultAccess         string
+	trustedProxies        []string
 }
 
 func brainCommand() *cobra.Command {
@@ -47,8 +54,8 @@ seats for them and keeps each app's warm pool.
 A brain stores nothing. Run two or more at each site. One of them is the leader,
 and another takes over when it dies. This interrupts no stream.
 
---residency and --gpu describe the site, not the brain. Give all brains of a site
-the same values.
+--residency, --gpu and --default-access are of the site, not the brain. Give all
+brains of a site the same values.
 
 Each flag can also be set in the environment: --nomad-token is
 NEARCAST_NOMAD_TOKEN, and so on. Use the environment for secrets: everybody on
@@ -60,6 +67,7 @@ the machine can read a command line.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:8081", "address to serve on")
+	flags.StringVar(&f.internal, "internal-listen", "127.0.0.1:8091", "address for the site's own processes: routers and brains ask there, and it has the metrics; nobody else may reach it")
 	flags.StringVar(&f.url, "url", "", "URL at which browsers reach this brain, wss://host[:port]/v1/connect (default ws://<listen>/v1/connect)")
 	flags.StringVar(&f.site, "site", "", "site, a Consul datacenter (default: the Consul agent's own)")
 	flags.StringVar(&f.name, "name", "", "unique name of this brain at the site (default <hostname>-<port>)")
@@ -69,8 +77,12 @@ the machine can read a command line.`,
 	flags.StringVar(&f.nomadToken, "nomad-token", "", "Nomad ACL token with the rights to list, dispatch and stop the apps' jobs")
 	flags.StringVar(&f.namespace, "namespace", "apps", "Nomad namespace of the apps' jobs; acl/apply.sh makes it")
 	flags.StringVar(&f.ticketKeys, "ticket-keys", ticket.PublicKeysFile, "file with the routers' public keys; nearcast ticket-key makes it")
+	flags.StringVar(&f.defaultAccess, "default-access", string(wire.AccessSigned), "who may launch an app whose job has no meta access: signed (those with a launch token) or public (everybody)")
 	flags.StringSliceVar(&f.residency, "residency", nil, "jurisdictions of the site, such as eu,de; people can ask for one")
 	flags.StringSliceVar(&f.gpu, "gpu", nil, "GPU classes of the site's nodes, such as nvidia-l4; people can ask for one")
+	flags.StringSliceVar(&f.trustedProxies, "trusted-proxy", nil, "networks of proxies in front of the brain, such as 10.0.1.0/24: their X-Forwarded-For is believed, and nobody else's")
+	flags.StringVar(&f.sharedAgent, "shared-consul-agent", "", "name of a Consul agent with which seats of any node register, as at a site on one machine; without it, a seat counts only if its Consul agent has the name of its Nomad node")
+	flags.IntVar(&f.perNetwork, "max-sessions-network", brain.DefaultPerNetwork, "sessions of one app that the people of an IPv4 /24 or IPv6 /48 may have at once at this site without a launch token; 0: no limit")
 	return cmd
 }
 
@@ -80,9 +92,23 @@ func runBrain(ctx context.Context, f brainFlags, log *slog.Logger) error {
 		return fmt.Errorf("listen (--listen): %w", err)
 	}
 	defer listener.Close()
+	internal, err := net.Listen("tcp", f.internal)
+	if err != nil {
+		return fmt.Errorf("listen (--internal-listen): %w", err)
+	}
+	defer internal.Close()
 	me, err := f.identity(listener.Addr().(*net.TCPAddr))
 	if err != nil {
 		return err
+	}
+	access := wire.Access(f.defaultAccess)
+	if access != wire.AccessPublic && access != wire.AccessSigned {
+		return fmt.Errorf("--default-access must be %s or %s, not %q", wire.AccessSigned, wire.AccessPublic, f.defaultAccess)
+	}
+	me.Internal = internalAddress(internal)
+	proxies, err := guard.ParseProxies(f.trustedProxies)
+	if err != nil {
+		return fmt.Errorf("--trusted-proxy: %w", err)
 	}
 	verifier, err := ticket.LoadVerifier(f.ticketKeys)
 	if err != nil {
@@ -93,7 +119,8 @@ func runBrain(ctx context.Context, f brainFlags, log *slog.Logger) error {
 		return fmt.Errorf("--consul: %w", err)
 	}
 	defer registry.Close()
-	cluster, err := nomad.Open(nomad.Config{Address: f.nomad, Token: f.nomadToken, Namespace: f.namespace, Log: log})
+	cluster, err := nomad.Open(nomad.Config{Address: f.nomad, Token: f.nomadToken, Namespace: f.namespace,
+		DefaultAccess: access, Log: log})
 	if err != nil {
 		return fmt.Errorf("--nomad: %w", err)
 	}
@@ -116,26 +143,32 @@ func runBrain(ctx context.Context, f brainFlags, log *slog.Logger) error {
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	b, err := brain.New(brain.Config{
-		ID: me.ID, Site: me.Site, Residency: normalised(f.residency), GPU: normalised(f.gpu),
+		ID: me.ID, Site: me.Site, Residency: normalised(f.residency), GPU: normalised(f.gpu), PerNetwork: f.perNetwork, SharedAgent: f.sharedAgent,
 		Fleet: consul.Fleet{Fleet: registry, Holder: registration}, Nomad: cluster,
-		Verifier: verifier, Log: log, Metrics: metrics,
+		Verifier: verifier, Log: log, Metrics: metrics, TrustedProxies: proxies,
 	})
 	if err != nil {
 		return err
 	}
+	newServer := func(handler http.Handler) *http.Server {
+		return &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
+			MaxHeaderBytes: answer.ReadHeader, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
-	mux.Handle("/", b.Handler())
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+	mux.Handle("/", b.Internal())
+	server, inside := newServer(b.Handler()), newServer(mux)
+	b.Guard().Attach(server)
 
 	var all sync.WaitGroup
 	defer all.Wait()
 	defer stop()
 	all.Go(func() { b.Run(running) })
-	failed := make(chan error, 1)
-	all.Go(func() { failed <- server.Serve(listener) })
-	log.Info("brain ready", "url", me.URL, "listen", listener.Addr().String(), "site", me.Site, "name", me.ID)
+	failed := make(chan error, 2)
+	all.Go(func() { failed <- server.Serve(b.Guard().Listener(listener)) })
+	all.Go(func() { failed <- inside.Serve(internal) })
+	defer inside.Close()
+	log.Info("brain ready", "url", me.URL, "listen", listener.Addr().String(), "internal", internal.Addr().String(), "site", me.Site, "name", me.ID)
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve: %w", err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"strconv"
 	"time"
@@ -60,4 +61,32 @@ func instanceName(name string, bound *net.TCPAddr) (string, error) {
 		return "", fmt.Errorf("--name is needed: %w", err)
 	}
 	return hostname + "-" + strconv.Itoa(bound.Port), nil
+}
+
+// internalAddress is the address of an internal listener for Consul. Its host is
+// empty where it listens on all addresses: then it is the agent's own.
+func internalAddress(l net.Listener) string {
+	bound := l.Addr().(*net.TCPAddr)
+	host := bound.IP.String()
+	if bound.IP.IsUnspecified() {
+		host = ""
+	}
+	return net.JoinHostPort(host, strconv.Itoa(bound.Port))
+}
+
+// networks reads networks in CIDR form. An address alone is the network of itself.
+func networks(list []string) ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, text := range list {
+		if a, err := netip.ParseAddr(text); err == nil {
+			out = append(out, netip.PrefixFrom(a, a.BitLen()))
+			continue
+		}
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("%q is not a network such as 10.0.0.0/24", text)
+		}
+		out = append(out, p)
+	}
+	return out, nil
 }

@@ -6,6 +6,8 @@
 //	nearcast router …        the REST API, the beacon and the player
 //	nearcast brain …         the session broker of a site
 //	nearcast ticket-key …    the keys that sign and check tickets
+//	nearcast key …           the keys of customers, that sign launch tokens
+//	nearcast token …         launch tokens
 //	nearcast provision …     secrets, configuration and draining of a node
 //	nearcast version         which version this is
 package main
@@ -38,6 +40,8 @@ func main() {
 		routerCommand(),
 		brainCommand(),
 		ticketKeyCommand(),
+		keyCommand(),
+		tokenCommand(),
 		devCommand(),
 		cli.Command(),
 		versionCommand(),

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -22,14 +23,19 @@ import (
 
 // routerFlags are the flags of "nearcast router".
 type routerFlags struct {
-	listen, url, site, name string
-	consul, consulToken     string
-	ticketKey, ticketKeys   string
-	stun, turn              []string
-	turnSecret              string
-	turnUser, turnPassword  string
-	frameAncestors          []string
-	maxStale                time.Duration
+	listen, internal, url  string
+	site, name             string
+	consul, consulToken    string
+	ticketKey, ticketKeys  string
+	stun, turn             []string
+	turnSecret             string
+	turnUser, turnPassword string
+	frameAncestors         []string
+	maxStale               time.Duration
+	launchRate             float64
+	launchBurst            int
+	trustedProxies         []string
+	operatorToken          string
 }
 
 func routerCommand() *cobra.Command {
@@ -56,6 +62,7 @@ see command lines.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:8080", "address to serve on")
+	flags.StringVar(&f.internal, "internal-listen", "127.0.0.1:8090", "address for the site's own processes: metrics; nobody else may reach it")
 	flags.StringVar(&f.url, "url", "", "URL for browsers, https://host[:port]; browsers on other machines need https (default http://<listen>)")
 	flags.StringVar(&f.site, "site", "", "the site, which is a Consul datacenter (default that of the agent)")
 	flags.StringVar(&f.name, "name", "", "name in Consul and in the tickets that it signs, unique at the site (default <hostname>-<port>)")
@@ -70,6 +77,10 @@ see command lines.`,
 	flags.StringVar(&f.turnPassword, "turn-password", "", "TURN password, if there is no --turn-secret; every browser sees it")
 	flags.StringSliceVar(&f.frameAncestors, "frame-ancestor", nil, "origin whose pages may frame the player; can be repeated (default none)")
 	flags.DurationVar(&f.maxStale, "max-stale", router.MaxStale, "how long to serve from the last view while Consul does not answer")
+	flags.Float64Var(&f.launchRate, "launch-rate", router.DefaultLaunches.PerSecond, "launches a second without a launch token, of one IPv4 address or IPv6 /64; four times as many of a /24 or /48, and 20 times as many other requests; 0: no limit")
+	flags.IntVar(&f.launchBurst, "launch-burst", router.DefaultLaunches.Burst, "as many of them at once")
+	flags.StringSliceVar(&f.trustedProxies, "trusted-proxy", nil, "network of proxies whose X-Forwarded-For is believed, such as 10.0.0.0/24; can be repeated (default none: behind a load balancer that hides addresses, all people count as one)")
+	flags.StringVar(&f.operatorToken, "operator-token-file", "", "file with the token with which operators read and end any session, the same at all sites; an empty file is none (make a token with: openssl rand -hex 32)")
 	return cmd
 }
 
@@ -82,6 +93,11 @@ func runRouter(ctx context.Context, f routerFlags, log *slog.Logger) error {
 		return fmt.Errorf("listen (--listen): %w", err)
 	}
 	defer listener.Close()
+	internal, err := net.Listen("tcp", f.internal)
+	if err != nil {
+		return fmt.Errorf("listen (--internal-listen): %w", err)
+	}
+	defer internal.Close()
 	bound := listener.Addr().(*net.TCPAddr)
 	address, err := instanceAddress(bound, f.url)
 	if err != nil {
@@ -103,6 +119,17 @@ func runRouter(ctx context.Context, f routerFlags, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("--ticket-keys: %w", err)
 	}
+	proxies, err := networks(f.trustedProxies)
+	if err != nil {
+		return fmt.Errorf("--trusted-proxy: %w", err)
+	}
+	var operator []byte
+	if f.operatorToken != "" {
+		if operator, err = os.ReadFile(f.operatorToken); err != nil {
+			return fmt.Errorf("--operator-token-file: %w", err)
+		}
+	}
+	launches := router.Rate{PerSecond: f.launchRate, Burst: f.launchBurst}
 	registry, err := fleet.Open(fleet.Config{Address: f.consul, Token: f.consulToken, Log: log})
 	if err != nil {
 		return fmt.Errorf("--consul: %w", err)
@@ -122,13 +149,15 @@ func runRouter(ctx context.Context, f routerFlags, log *slog.Logger) error {
 		ICE: router.ICE{STUN: f.stun, TURN: f.turn, TURNSecret: f.turnSecret,
 			TURNUsername: f.turnUser, TURNPassword: f.turnPassword},
 		Web: web.FS, FrameAncestors: f.frameAncestors, MaxStale: f.maxStale, Log: log,
+		Limits: router.Limits{Launches: launches, Requests: router.RequestsOf(launches)}, TrustedProxies: proxies,
+		OperatorToken: strings.TrimSpace(string(operator)),
 	})
 	if err != nil {
 		return err
 	}
 	defer r.Close()
 	registration, err := registry.RegisterInstance(ctx, wire.RouterService, wire.Instance{
-		ID: name, Site: f.site, URL: baseURL, Address: address,
+		ID: name, Site: f.site, URL: baseURL, Address: address, Internal: internalAddress(internal),
 	})
 	if err != nil {
 		return err
@@ -137,9 +166,9 @@ func runRouter(ctx context.Context, f routerFlags, log *slog.Logger) error {
 	go func() {
 		select {
 		case <-view.Ready():
-			log.Info("router ready", "url", baseURL, "listen", listener.Addr().String(), "site", f.site, "name", name)
+			log.Info("router ready", "url", baseURL, "listen", listener.Addr().String(), "internal", internal.Addr().String(), "site", f.site, "name", name)
 		case <-ctx.Done():
 		}
 	}()
-	return r.Serve(ctx, listener)
+	return r.Serve(ctx, listener, internal)
 }

@@ -59,12 +59,12 @@ func TestRouter(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 
-	address := testkit.Address(t)
+	address, inside := testkit.Address(t), testkit.Address(t)
 	routerCtx, stop := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() {
 		done <- runRouter(routerCtx, routerFlags{
-			listen: address, consul: consul.Address, ticketKey: key, name: "r1",
+			listen: address, internal: inside, consul: consul.Address, ticketKey: key, name: "r1",
 		}, logger)
 	}()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
@@ -90,7 +90,7 @@ func TestRouter(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer brain.Close()
-	app := wire.App{ID: "chess", Version: 1, Title: "Chess", Capacity: wire.Capacity{Idle: 1, Warm: 1, Max: 4}, Updated: time.Now().UTC()}
+	app := wire.App{ID: "chess", Version: 1, Title: "Chess", Access: wire.AccessPublic, Capacity: wire.Capacity{Idle: 1, Warm: 1, Max: 4}, Updated: time.Now().UTC()}
 	testkit.UntilSeen(t, "the app is published", func() (any, bool) { err := f.PublishApp(ctx, app); return err, err == nil })
 	testkit.UntilSeen(t, "the router sees brain and app", func() (any, bool) {
 		s := sites()
@@ -138,7 +138,7 @@ func TestRouter(t *testing.T) {
 	}
 	testkit.UntilSeen(t, "the router is registered", func() (any, bool) {
 		list := registered()
-		return list, len(list) == 1 && list[0] == wire.Instance{ID: "r1", Site: "dc1", URL: "http://" + address, Address: address, Healthy: true}
+		return list, len(list) == 1 && list[0] == wire.Instance{ID: "r1", Site: "dc1", URL: "http://" + address, Address: address, Internal: inside, Healthy: true}
 	})
 	stop()
 	select {
@@ -162,7 +162,7 @@ func TestRouterWithoutConsul(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- runRouter(ctx, routerFlags{listen: address, site: "dc1", consul: testkit.Address(t),
+		done <- runRouter(ctx, routerFlags{listen: address, internal: "127.0.0.1:0", site: "dc1", consul: testkit.Address(t),
 			ticketKey: key}, slog.New(slog.DiscardHandler))
 	}()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
@@ -184,12 +184,20 @@ func TestRouterWithoutConsul(t *testing.T) {
 
 func TestRouterRefusesToStart(t *testing.T) {
 	key, _ := testkit.TicketKeys(t, t.TempDir())
-	good := routerFlags{listen: "127.0.0.1:0", site: "dc1", consul: "127.0.0.1:1", ticketKey: key}
+	weak := filepath.Join(t.TempDir(), "operator-token")
+	if err := os.WriteFile(weak, []byte("secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	good := routerFlags{listen: "127.0.0.1:0", internal: "127.0.0.1:0", site: "dc1", consul: "127.0.0.1:1", ticketKey: key}
 	for name, tt := range map[string]struct {
 		change func(*routerFlags)
 		want   string
 	}{
 		"address":      {func(f *routerFlags) { f.listen = "here" }, "--listen"},
+		"internal":     {func(f *routerFlags) { f.internal = "here" }, "--internal-listen"},
+		"proxy":        {func(f *routerFlags) { f.trustedProxies = []string{"all"} }, "--trusted-proxy"},
+		"operator":     {func(f *routerFlags) { f.operatorToken = weak }, "too short"},
+		"rate":         {func(f *routerFlags) { f.launchRate = -1 }, "launches"},
 		"no key":       {func(f *routerFlags) { f.ticketKey = filepath.Join(t.TempDir(), "none") }, "--ticket-key"},
 		"no keys":      {func(f *routerFlags) { f.ticketKeys = filepath.Join(t.TempDir(), "none") }, "--ticket-keys"},
 		"any, no url":  {func(f *routerFlags) { f.listen = "0.0.0.0:0" }, "--url is needed"},

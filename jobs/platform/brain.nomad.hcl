@@ -26,6 +26,12 @@ variable "port" {
   description = "fixed port on edge nodes, for a load balancer; 0: any"
 }
 
+variable "internal_port" {
+  type        = number
+  default     = 0
+  description = "fixed port on edge nodes for the site's own processes (metrics, and what routers and brains ask), which the site's firewall opens for edge nodes alone; 0: any"
+}
+
 variable "node_pool" {
   type        = string
   default     = "edge"
@@ -59,7 +65,7 @@ variable "acl" {
 variable "options" {
   type        = list(string)
   default     = []
-  description = "more options of nearcast brain, such as --residency=eu or --gpu=nvidia-l4"
+  description = "more options of nearcast brain, such as --residency=eu, --gpu=nvidia-l4 or --default-access=public"
 }
 
 job "brain" {
@@ -84,6 +90,9 @@ job "brain" {
     network {
       port "http" {
         static = var.port
+      }
+      port "internal" {
+        static = var.internal_port
       }
     }
 
@@ -138,17 +147,20 @@ job "brain" {
         args    = concat(["brain"], var.options)
       }
       env {
-        NEARCAST_LISTEN      = "${NOMAD_IP_http}:${NOMAD_PORT_http}"
-        NEARCAST_URL         = var.url
-        NEARCAST_NAME        = "brain-${NOMAD_SHORT_ALLOC_ID}"
-        NEARCAST_TICKET_KEYS = "${NOMAD_SECRETS_DIR}/ticket-keys.pem"
+        NEARCAST_LISTEN          = "${NOMAD_IP_http}:${NOMAD_PORT_http}"
+        NEARCAST_INTERNAL_LISTEN = "${NOMAD_IP_internal}:${NOMAD_PORT_internal}"
+        NEARCAST_URL             = var.url
+        NEARCAST_NAME            = "brain-${NOMAD_SHORT_ALLOC_ID}"
+        NEARCAST_TICKET_KEYS     = "${NOMAD_SECRETS_DIR}/ticket-keys.pem"
+        # Below the memory of the task, so that Go collects in time.
+        GOMEMLIMIT = "160MiB"
         # The task's socket of Nomad's API, on any node.
         NEARCAST_NOMAD = "unix://${NOMAD_SECRETS_DIR}/api.sock"
       }
 
       resources {
         cpu    = 500
-        memory = 128 # 21 MB at rest
+        memory = 192 # 21 MB at rest, 120 MB with 2,000 sessions
       }
       kill_timeout = "20s" # time to send people to another brain
     }

@@ -7,6 +7,8 @@
 # For TURN, add its secret to the variable as turn_secret, and name the servers in options:
 # see turn.nomad.hcl.
 #
+# With operator_token in the variable, that token reads and ends any session.
+#
 # A new version starts before the old one stops. If it is healthy, it replaces the old
 # instances one by one; if not, Nomad goes back to the old version. With a static port the
 # new version needs a free node: count is at most the number of edge nodes − 1.
@@ -28,6 +30,12 @@ variable "port" {
   type        = number
   default     = 0
   description = "fixed port on edge nodes, for a load balancer; 0: any"
+}
+
+variable "internal_port" {
+  type        = number
+  default     = 0
+  description = "fixed port on edge nodes for the site's own processes (metrics), which the site's firewall opens for edge nodes alone; 0: any"
 }
 
 variable "node_pool" {
@@ -63,7 +71,7 @@ variable "acl" {
 variable "options" {
   type        = list(string)
   default     = []
-  description = "more options of nearcast router, such as --stun=stun:… or --turn=turn:…"
+  description = "more options of nearcast router, such as --stun=stun:…, --turn=turn:…, or --trusted-proxy=10.0.0.0/24 behind a proxy that hides people's addresses"
 }
 
 job "router" {
@@ -88,6 +96,9 @@ job "router" {
     network {
       port "http" {
         static = var.port
+      }
+      port "internal" {
+        static = var.internal_port
       }
     }
 
@@ -148,15 +159,24 @@ job "router" {
         data        = "{{ with nomadVar \"nomad/jobs/router\" }}{{ with .turn_secret }}NEARCAST_TURN_SECRET={{ . | toJSON }}{{ end }}{{ end }}"
       }
 
+      # With this token, operators read and end any session: see docs/DEPLOY.md.
+      template {
+        destination = "secrets/operator-token"
+        perms       = "0600"
+        data        = "{{ with nomadVar \"nomad/jobs/router\" }}{{ with .operator_token }}{{ . }}{{ end }}{{ end }}"
+      }
+
       config {
         command = var.binary
         args    = concat(["router"], var.options)
       }
       env {
-        NEARCAST_LISTEN     = "${NOMAD_IP_http}:${NOMAD_PORT_http}"
-        NEARCAST_URL        = var.url
-        NEARCAST_NAME       = "router-${NOMAD_SHORT_ALLOC_ID}"
-        NEARCAST_TICKET_KEY = "${NOMAD_SECRETS_DIR}/ticket-key.pem"
+        NEARCAST_LISTEN              = "${NOMAD_IP_http}:${NOMAD_PORT_http}"
+        NEARCAST_INTERNAL_LISTEN     = "${NOMAD_IP_internal}:${NOMAD_PORT_internal}"
+        NEARCAST_URL                 = var.url
+        NEARCAST_NAME                = "router-${NOMAD_SHORT_ALLOC_ID}"
+        NEARCAST_TICKET_KEY          = "${NOMAD_SECRETS_DIR}/ticket-key.pem"
+        NEARCAST_OPERATOR_TOKEN_FILE = "${NOMAD_SECRETS_DIR}/operator-token"
       }
 
       resources {
