@@ -60,6 +60,8 @@ func TestInTheBrowser(t *testing.T) {
 		"ends are told in words, and can be replayed":   walkEnds,
 		"a refusal says what to do":                     walkRefused,
 		"an unknown app":                                walkUnknown,
+		"a signed app":                                  walkSigned,
+		"a site with a signed app dies":                 walkSignedSiteDies,
 		"a phone":                                       walkPhone,
 		"hundreds of sites, a handful of probes":        walkManySites,
 		"a dead beacon costs nothing":                   walkDeadBeacon,

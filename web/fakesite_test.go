@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -43,6 +44,8 @@ type site struct {
 	launches []wire.LaunchRequest
 	renewals int
 	problem  *wire.Problem            // answers POST /v1/sessions, if set
+	token    string                   // the launch token that is needed, if set
+	expired  string                   // a launch token that has expired
 	far      map[string]time.Duration // further sites, by how long their beacons take
 	listed   int                      // how often GET /v1/sites was answered
 	probes   []wire.ProbeRequest
@@ -81,6 +84,21 @@ func newSite(t *testing.T, video [][]byte) *site {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		reply(w, http.StatusOK, s.apps)
+	})
+	mux.HandleFunc("GET /v1/apps/{app}", func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if p := s.tokenProblem(r); p != nil {
+			reply(w, p.Status, p)
+			return
+		}
+		for _, app := range s.apps.Apps {
+			if app.ID == r.PathValue("app") {
+				reply(w, http.StatusOK, app)
+				return
+			}
+		}
+		reply(w, http.StatusNotFound, wire.Problem{Type: wire.ProblemUnknownApp, Title: "There is no such app", Status: http.StatusNotFound})
 	})
 	mux.HandleFunc("GET /v1/sites", func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
@@ -263,13 +281,25 @@ func (s *site) decode(r *http.Request, v any) {
 	}
 }
 
+// tokenProblem is why a request may not launch, as routers say it. s.mu is held.
+func (s *site) tokenProblem(r *http.Request) *wire.Problem {
+	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+	switch {
+	case s.token == "" || token == s.token:
+		return nil
+	case token != "" && token == s.expired:
+		return &wire.Problem{Type: wire.ProblemLaunchOver, Title: "Expired", Status: 401, Detail: "It has expired at noon."}
+	}
+	return &wire.Problem{Type: wire.ProblemLaunchToken, Title: "Needs a token", Status: 401, Detail: "Its key was revoked."}
+}
+
 func (s *site) launch(w http.ResponseWriter, r *http.Request) {
 	var req wire.LaunchRequest
 	s.decode(r, &req)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.problem != nil {
-		reply(w, s.problem.Status, s.problem)
+	if p := cmp.Or(s.tokenProblem(r), s.problem); p != nil {
+		reply(w, p.Status, p)
 		return
 	}
 	s.launches = append(s.launches, req)

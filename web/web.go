@@ -25,6 +25,7 @@
 // # What the pages need of a router
 //
 //	GET  /v1/apps                   wire.AppsResponse
+//	GET  /v1/apps/{app}             wire.AppView
 //	GET  /v1/sites                  wire.SitesResponse
 //	POST /v1/probes                 wire.ProbeRequest → wire.ProbeResponse, where sites are many
 //	POST /v1/sessions               wire.LaunchRequest → 201 wire.LaunchResponse
@@ -36,6 +37,10 @@
 // All of it across origins too: a page whose own origin is lost continues at the
 // routers of the other sites (SiteView.RouterURL). It asks a brain for GET /healthz,
 // where any answer counts.
+//
+// A signed app's launch token comes in the fragment, /play/{app}#token=…, which
+// browsers send to nobody. The page takes it out of the address, and sends it as
+// Authorization: Bearer with GET /v1/apps/{app} and POST /v1/sessions.
 //
 // Errors are wire.Problem, whose title and detail the person reads.
 //

@@ -100,10 +100,11 @@ test('a refused ticket is asked for anew, once; other refusals are told', () => 
 test('the socket is lost while the picture flows: silently back, without an offer', () => {
   let s = story(...toStreaming, { type: 'signal-closed', opened: true, code: 1006 });
   assert.equal(s.state.phase, 'streaming');
-  assert.equal(find(s.effects, 'timer', 'resignal').ms, 100);
-  assert.ok(find(s.effects, 'brains'));
+  assert.deepEqual(find(s.effects, 'timer', 'resignal'), { do: 'timer', name: 'resignal', ms: 100, spread: 4400 });
+  assert.ok(!find(s.effects, 'brains'), 'the router is not asked by all pages at once');
   s = story(...toStreaming, { type: 'signal-closed', opened: true }, { type: 'timer', name: 'resignal' });
   assert.deepEqual(find(s.effects, 'signal'), { do: 'signal', url: 'ws://a/v1/connect', hello: { resume: 'r1' }, offer: false });
+  assert.ok(find(s.effects, 'brains'));
   assert.ok(!s.did.includes('prepare') && !s.did.includes('closePeer'), 'the peer is left alone');
   s = story(...toStreaming, { type: 'signal-closed', opened: true }, { type: 'timer', name: 'resignal' },
     { type: 'signal-open' }, say('granted', { grant: { ...grant, resumed: true, resume: 'r2' } }));
@@ -118,12 +119,13 @@ test('a dead brain is not insisted on: others of the site get their turn, ever m
   for (let i = 0; i < 8; i++) {
     let effects;
     [state, effects] = reduce(state, { type: 'signal-closed', opened: false });
-    waits.push(find(effects, 'timer', 'resignal').ms);
+    const { ms, spread } = find(effects, 'timer', 'resignal');
+    waits.push(ms + spread);
     [state, effects] = reduce(state, { type: 'timer', name: 'resignal' });
     seen.push(find(effects, 'signal').url);
   }
   assert.ok(seen.includes('ws://a2'));
-  assert.equal(Math.max(...waits), 5000);
+  assert.equal(Math.max(...waits), 7500);
   assert.equal(state.phase, 'streaming');
 });
 

@@ -1,7 +1,7 @@
 import test from 'node:test';
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
-import { about, ended, known, availability, moved, place, waiting } from '../assets/js/words.js';
+import { about, closed, ended, known, availability, moved, place, waiting } from '../assets/js/words.js';
 
 const wire = process.env.NEARCAST_WIRE ? JSON.parse(process.env.NEARCAST_WIRE) : null;
 const skip = wire ? false : 'run by go test, which knows internal/wire';
@@ -60,6 +60,9 @@ test('progress only ever grows through the phases', () => {
 });
 
 test('queue', () => {
+  const paused = waiting({ phase: 'queued', queue: { position: 2, estimate_ms: -1, paused: true } });
+  assert.equal(paused.head, 'You are number 2 in the queue');
+  assert.match(paused.text, /keep your place/);
   assert.equal(waiting({ phase: 'queued', queue: { position: 1, estimate_ms: -1 } }).head, 'You are next');
   assert.match(waiting({ phase: 'queued', queue: { position: 4, estimate_ms: 30_000 } }).text, /about 30 s/);
 });
@@ -78,4 +81,14 @@ test('a move is told with the names that people know', () => {
   assert.equal(moved({ from: 'me-central-1', to: '', done: false }), 'The Emirates stopped answering.');
   assert.equal(place('basement'), 'basement');
   assert.match(waiting({ phase: 'launching', moved: { from: 'basement', to: '', done: false } }).text, /^Basement stopped answering/);
+});
+
+test('closed apps', () => {
+  const token = { type: '/problems/launch-token', detail: 'The key was revoked.' };
+  assert.match(closed(token, false).text, /not open to everybody/);
+  assert.equal(closed(token, false).technical, '', 'nothing was sent that could be wrong');
+  assert.equal(closed(token, true).technical, 'The key was revoked.');
+  assert.match(closed({ type: '/problems/launch-expired', detail: 'x' }, true).head, /expired/);
+  assert.equal(closed({ type: '/problems/no-site' }, true), null);
+  assert.equal(closed(undefined, false), null);
 });

@@ -15,9 +15,10 @@ export class ProblemError extends Error {
 }
 
 export const listApps = (signal) => call('GET', '/v1/apps', { signal });
+export const getApp = (id, token, signal) => call('GET', `/v1/apps/${encodeURIComponent(id)}`, { bearer: token, signal });
 export const listSites = (signal, base) => call('GET', '/v1/sites', { signal, base });
 export const probes = (request, signal, base) => call('POST', '/v1/probes', { body: request, signal, base });
-export const launch = (request, signal, base) => call('POST', '/v1/sessions', { body: request, signal, base });
+export const launch = (request, token, signal, base) => call('POST', '/v1/sessions', { body: request, bearer: token, signal, base });
 export const renewTicket = (session, ticket, signal, base) =>
   call('POST', `/v1/sessions/${encodeURIComponent(session)}/ticket`, { bearer: ticket, signal, base });
 

@@ -60,7 +60,7 @@ const empty = () => el('section.notice', {},
   el('h2', {}, 'No app is registered yet'),
   el('p', {}, 'An app is a Nomad job whose task uses the stream driver. Register one from a shell that reaches Nomad:'),
   el('pre', {}, el('code', {}, 'nomad job run app.nomad.hcl')),
-  el('p', {}, 'It appears here within seconds.'));
+  el('p', {}, 'It appears here within seconds. Apps that need a launch token are not listed.'));
 
 const broken = (problem) => () => el('section.notice.bad', { role: 'alert' },
   el('h2', {}, problem.title),

@@ -1,13 +1,14 @@
 // play.js: the entry point of play.html: connects the player, its screens and the
 // person's input.
 
-import { listApps } from './api.js';
+import { getApp } from './api.js';
 import { Player } from './player.js';
+import { isOver } from './session.js';
 import { Keyboard, ScreenKeyboard } from './input/keyboard.js';
 import { Pointer } from './input/pointer.js';
 import { Touch } from './input/touch.js';
 import { endedScreen } from './screens/ended.js';
-import { missingScreen, readyScreen } from './screens/ready.js';
+import { closedScreen, missingScreen, readyScreen } from './screens/ready.js';
 import { Stage } from './screens/stage.js';
 import { statsView } from './screens/statsview.js';
 import { toolbar } from './screens/toolbar.js';
@@ -18,7 +19,8 @@ import { el, setText } from './ui/dom.js';
 import { icon } from './ui/icons.js';
 import { wordmark } from './ui/logo.js';
 import { picture } from './ui/picture.js';
-import { moved, ms, place } from './words.js';
+import { takeToken, tokenOf } from './token.js';
+import { closed, moved, ms, place } from './words.js';
 
 const APP_REFRESH_MS = 5000;
 
@@ -239,31 +241,37 @@ window.nearcast = {
 
 async function loadApp() {
   try {
-    const { apps } = await listApps();
-    const found = (apps ?? []).find((a) => a.id === id);
-    if (!found) {
-      if (!app && player.state.phase === 'ready') missing();
-      return;
-    }
+    const found = await getApp(id, tokenOf(id));
     if (!app || app.picture !== found.picture) backdrop.replaceChildren(picture(found, { eager: true }));
     app = found;
     render(player.state, player.state);
-  } catch {
+  } catch ({ problem }) {
     if (!app) backdrop.replaceChildren(picture({ id }));
-    // If something is still wrong when Play is pressed, Play says what.
+    // A seat that is held needs no launch. If something else is wrong, Play says what.
+    if (player.state.phase !== 'ready') return;
+    const words = closed(problem, Boolean(tokenOf(id)));
+    if (words) leaveReady(closedScreen(words));
+    else if (!app && problem?.type?.endsWith('/unknown-app')) leaveReady(missingScreen(id));
   }
 }
 
+// leaveReady shows a screen without Play.
 let gone = false;
-function missing() {
+function leaveReady(node) {
   gone = true;
   root.dataset.screen = 'over';
-  dock.replaceChildren(missingScreen(id));
+  dock.replaceChildren(node);
 }
+
+// Another link to the same app, opened in this tab: begin again with its token.
+window.addEventListener('hashchange', () => {
+  if (takeToken(id) && isOver(player.state.phase)) location.reload();
+});
 
 tools.setTouch(touchy);
 tools.setFull({ can: document.fullscreenEnabled, is: false });
 tools.setSound({ has: false, muted: false });
+takeToken(id);
 render(player.state, null);
 player.begin();
 loadApp();

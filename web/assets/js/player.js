@@ -5,11 +5,14 @@
 import * as api from './api.js';
 import { SiteWatch } from './sitewatch.js';
 import * as memory from './memory.js';
+import { paramsOf } from './params.js';
 import { Peer } from './peer.js';
+import { pick } from './reconnect.js';
 import { Routers, hedged } from './routers.js';
 import { coolSignal, openSignal, warmSignal } from './signal.js';
 import { initial, isOver, reduce } from './session.js';
 import { survey } from './survey.js';
+import { tokenOf } from './token.js';
 import { HEDGE_MS } from './verdict.js';
 import { Watchdog } from './watchdog.js';
 import { moved as movedWords } from './words.js';
@@ -39,6 +42,7 @@ export class Player {
     this.watchdog = null; // while a picture is held
     this.siteWatch = new SiteWatch({
       routers: this.routers, state: () => this.state, launchRequest: (lost) => this.#request(lost),
+      token: () => tokenOf(this.app),
       dispatch: (event) => this.dispatch(event),
     });
     this.#prepare();
@@ -185,7 +189,7 @@ export class Player {
         if (effect.keep) this.stage.freeze();
         this.peer.close();
         return effect.keep ? undefined : this.stage.clear();
-      case 'timer': return this.#setTimer(effect.name, effect.ms);
+      case 'timer': return this.#setTimer(effect.name, pick(effect));
       case 'cancel': return this.#cancel(effect.name);
       case 'renew': return void this.#renew();
       case 'brains': return void this.#findBrains(effect.site);
@@ -203,7 +207,7 @@ export class Player {
       const request = this.#request(lost);
       const routers = moved ? this.routers.order({ without: lost }) : this.routers.homeFirst({ without: lost });
       const launch = await this.siteWatch.launched(lost) ?? await hedged(routers, moved ? HEDGE_MS : LAUNCH_HEDGE_MS,
-        ({ url }, signal) => api.launch(request, signal, url));
+        ({ url }, signal) => api.launch(request, tokenOf(this.app), signal, url));
       this.mark('launched');
       this.dispatch({ type: 'launched', launch });
     } catch (error) {
@@ -217,6 +221,8 @@ export class Player {
     for (const site of lost) delete rtts[site];
     const request = { app: this.app, rtt_ms: rtts };
     if (lost.length > 0) request.lost = lost;
+    const params = paramsOf(location.search);
+    if (params) request.params = params;
     return request;
   }
 

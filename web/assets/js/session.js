@@ -11,6 +11,7 @@
 // picture flows it is replaced silently. `media` is the peer connection: when it
 // goes, a new one is made through whatever brain can be reached.
 
+import { again, relaunch as relaunchAfter } from './reconnect.js';
 import { CLOSE_REPLACED } from './signal.js';
 
 export const RENEW_MS = 40_000;      // tickets live 60 s
@@ -267,7 +268,11 @@ const messages = {
 const timers = {
   renew: (s) => (WAITING.has(s.phase) ? [s, [{ do: 'renew' }]] : null),
   relaunch: (s) => (s.phase === 'launching' ? [s, [{ do: 'launch' }]] : null),
-  resignal: (s) => (HELD.has(s.phase) && s.signal === 'closed' ? openAgain(s) : null),
+  resignal(s) {
+    if (!HELD.has(s.phase) || s.signal !== 'closed') return null;
+    const [next, effects] = openAgain(s);
+    return [next, [...effects, { do: 'brains', site: s.launch?.site }]]; // for the attempt after this one
+  },
   grace: (s) => (s.phase === 'reconnecting' ? over(s, { reason: 'lost' }) : null),
   leave: (s) => (s.phase === 'leaving' ? over(s, { reason: 'left' }) : null),
 
@@ -307,13 +312,12 @@ function openAgain(s) {
   return [{ ...s, signal: 'opening', offered: offer }, effects];
 }
 
-// resignal plans the next attempt: the same brain at once, then others.
+// resignal plans the next attempt: the same brain soon, then others.
 function resignal(s) {
   const failures = s.failures + 1;
-  const ms = failures === 1 ? 100 : Math.min(5_000, 500 * 2 ** (failures - 2));
   return [
     { ...s, failures, turn: failures > 1 ? s.turn + 1 : s.turn },
-    [{ do: 'timer', name: 'resignal', ms }, { do: 'brains', site: s.launch?.site }],
+    [{ do: 'timer', name: 'resignal', ...again(failures, s.media === 'live') }],
   ];
 }
 
@@ -329,7 +333,7 @@ function relaunch(s, problem) {
   if (relaunches > MAX_RELAUNCHES) return refuse(s, problem);
   return [
     { ...initial(s.app), phase: 'launching', relaunches, lost: s.lost, moved: s.moved },
-    [...tidy(s), { do: 'prepare' }, { do: 'timer', name: 'relaunch', ms: 250 * 2 ** (relaunches - 1) }],
+    [...tidy(s), { do: 'prepare' }, { do: 'timer', name: 'relaunch', ...relaunchAfter(relaunches) }],
   ];
 }
 

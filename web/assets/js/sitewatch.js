@@ -15,17 +15,19 @@ const AHEAD_PATIENCE_MS = 500; // for the launch that was asked for ahead; then 
 const WAITING = new Set(['connecting', 'queued', 'starting', 'granted']);
 
 export class SiteWatch {
-  #routers; #state; #request; #dispatch;
+  #routers; #state; #request; #token; #dispatch;
   #end = null; // ends the current inquiry
   #again;
   #glances;
   #ahead = null; // {lost, launch}: a launch at another site, asked for before the verdict
 
-  // state() is that of session.js, launchRequest(lost) gives a wire.LaunchRequest.
-  constructor({ routers, state, launchRequest, dispatch }) {
+  // state() is that of session.js, launchRequest(lost) gives a wire.LaunchRequest,
+  // and token() the launch token to send with it, or ''.
+  constructor({ routers, state, launchRequest, token, dispatch }) {
     this.#routers = routers;
     this.#state = state;
     this.#request = launchRequest;
+    this.#token = token;
     this.#dispatch = dispatch;
   }
 
@@ -73,7 +75,7 @@ export class SiteWatch {
   }
 
   #launchAhead(lost, url) {
-    const launch = api.launch(this.#request(lost), undefined, url);
+    const launch = api.launch(this.#request(lost), this.#token(), undefined, url);
     launch.catch(() => {}); // then the player asks again
     this.#ahead = { lost: [...new Set(lost)], launch };
   }

@@ -90,6 +90,7 @@ export function waiting(state) {
   if (phase === 'queued') {
     const n = queue?.position ?? 0;
     const head = n === 1 ? 'You are next' : n > 1 ? `You are number ${n} in the queue` : 'You are in the queue';
+    if (queue?.paused) return { head, text: 'The site is repairing itself. You keep your place, and go on by yourself.', fraction: -1, station: -1 };
     const known = (queue?.estimate_ms ?? -1) >= 0;
     const text = known ? `It should be your turn in ${about(queue.estimate_ms)}.` : 'All places are taken. You get the next free one when it is your turn.';
     return { head, text, fraction: -1, station: -1 };
@@ -149,6 +150,20 @@ export function ended(end) {
   if (end.detail && out.technical) out.technical += `: ${end.detail}`;
   if (out.bad || end.reason === 'lost' || end.reason === 'drained') out.again = 'Start again';
   return out;
+}
+
+// closed describes why an app cannot be launched from here: it is open only to those
+// with a launch token, and there is none, or it does not hold. null for other problems.
+export function closed(problem, hasToken) {
+  const type = problem?.type ?? '';
+  if (type.endsWith('/launch-expired')) {
+    return { head: 'This link has expired', text: 'It was good for a few minutes only. Go back to the page that it came from, and open the app from there again.', technical: problem.detail ?? '' };
+  }
+  if (!type.endsWith('/launch-token')) return null;
+  if (!hasToken) {
+    return { head: 'You need a link for this app', text: 'This app is not open to everybody. Open it from the page or with the link of those who offer it to you: the link brings a launch token, and that is missing here.', technical: '' };
+  }
+  return { head: 'This link does not open the app', text: 'Its launch token was not accepted. Go back to the page that it came from, and tell those who run that page what is said here.', technical: problem.detail ?? '' };
 }
 
 // known lists what this module describes, for the test that compares it with wire.

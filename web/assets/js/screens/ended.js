@@ -1,6 +1,7 @@
 // ended.js: how the session ended, and what the person can do now.
 
-import { ended } from '../words.js';
+import { tokenOf } from '../token.js';
+import { closed, ended } from '../words.js';
 import { el } from '../ui/dom.js';
 import { icon } from '../ui/icons.js';
 import { whyDetails } from '../ui/why.js';
@@ -28,6 +29,8 @@ function wordsFor(state) {
     return { head: 'Continued in another page', text: 'Another page took over this session. It continues there.', technical: '', bad: false };
   }
   if (state.phase === 'refused') {
+    const shut = closed(state.problem, Boolean(tokenOf(state.app)));
+    if (shut) return { ...shut, bad: true, again: 'Try again' };
     const { title, detail, type } = state.problem ?? {};
     const kind = type && type !== 'about:blank' ? type : '';
     return { head: title || 'This app cannot be played now', text: detail || 'Try again in a moment.', technical: kind, bad: true, again: 'Try again' };

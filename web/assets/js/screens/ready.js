@@ -33,6 +33,15 @@ export function readyScreen({ play, anticipate, distance }) {
   };
 }
 
+// closedScreen says why this page may not launch an app; words is words.closed().
+export function closedScreen(words) {
+  return el('section.panel', { role: 'status' },
+    el('h1', {}, words.head),
+    el('p.lead', {}, words.text),
+    words.technical ? el('p.technical', {}, words.technical) : null,
+    el('div.actions', {}, el('a.primary', { href: '/' }, 'See all apps')));
+}
+
 export function missingScreen(id) {
   return el('section.panel', {},
     el('h1', {}, 'No such app'),
