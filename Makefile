@@ -21,7 +21,7 @@ VERSION  ?= $(shell sh dev/version.sh)
 LDFLAGS  := $(if $(VERSION),-X github.com/nearcast/nearcast/internal/version.stamp=$(VERSION))
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status packages test-packages cli build release test lint bench-stream bench-placement bench-planet clean
+.PHONY: help up down status packages test-packages cli build release test lint fuzz bench-stream bench-placement bench-planet bench-hostile clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -65,6 +65,15 @@ lint: ## gofmt, go vet, staticcheck
 	@$(GO) build -C dev/tools/staticcheck -o $(CURDIR)/$(BIN)/staticcheck honnef.co/go/tools/cmd/staticcheck
 	$(BIN)/staticcheck ./...
 
+FUZZTIME ?= 30s
+fuzz: ## run each fuzzer for FUZZTIME (30s), one after the other
+	@set -e; grep -rlE '^func Fuzz' --include=*_test.go . | while read -r file; do \
+		for name in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9]*).*/\1/p' "$$file"); do \
+			echo "$$name in $$(dirname "$$file")"; \
+			$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")"; \
+		done; \
+	done
+
 test: test-packages build ## everything: lint, then all tests; skips are listed at the end with their reasons
 	@$(MAKE) --no-print-directory lint
 	@$(NEARCAST) dev tools
@@ -82,6 +91,10 @@ RTT ?= bench/placement/testdata
 bench-placement: ## measure placement: regret, decisions a second; JSON lines (RTT=file.csv BENCH="-only regret")
 	@$(GO) build -o $(BIN)/bench-placement ./bench/placement
 	@$(BIN)/bench-placement $(BENCH) $(RTT)
+
+bench-hostile: build test-packages ## play a hostile internet, as root: what an honest person feels; JSON lines (BENCH="-sockets 5000")
+	@$(GO) build -o $(BIN)/bench-hostile ./bench/hostile
+	@$(BIN)/bench-hostile $(BENCH)
 
 bench-planet: build test-packages ## measure a planet of sites, as root: placement, first frames, a lost site, coordinates; JSON lines (BENCH="-only places")
 	@$(GO) build -o $(BIN)/bench-planet ./bench/planet

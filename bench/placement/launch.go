@@ -56,7 +56,7 @@ func (b *bench) takeLaunches(ctx context.Context) (err error) {
 	}
 	serve, stop := context.WithCancel(ctx)
 	served := make(chan error, 1)
-	go func() { served <- r.Serve(serve, listener) }()
+	go func() { served <- r.Serve(serve, listener, nil) }()
 	defer func() {
 		stop()
 		err = errors.Join(err, <-served)
@@ -98,7 +98,7 @@ func launchWorld(w plain) fixed {
 			Brains:  []wire.Instance{{ID: "brain-" + name, Site: name, URL: "wss://brain." + name + ".example", Healthy: true}},
 			Routers: []wire.Instance{{ID: "router-" + name, Site: name, URL: "https://router." + name + ".example", Healthy: true}},
 			Apps: map[string]wire.App{launchApp: {
-				ID: launchApp, Version: 3, Title: "Viewer",
+				ID: launchApp, Version: 3, Title: "Viewer", Access: wire.AccessPublic,
 				Capacity: wire.Capacity{Idle: i % 4, Busy: i % 8, Max: 20, ColdStartMS: 4000, SessionMS: 300_000},
 			}},
 			Distances: map[string]wire.Distance{},

@@ -5,6 +5,9 @@ variable "name" {}
 variable "testapp" {} # path of the binary
 variable "command" { default = "" }
 variable "args" { default = "-fps 30" }
+variable "script" { default = "" } # for sh, with the path of the binary as $0 and a parameter as $1
+variable "params" { default = "" }
+variable "start" { default = "ready" }
 variable "content" { default = "" } # s3://…
 variable "sha256" { default = "" }
 variable "warm" { default = "1" }
@@ -27,9 +30,11 @@ job "testapp" {
   parameterized {}
 
   meta {
-    title = "Test app ${var.name}"
-    warm  = var.warm
-    max   = var.max
+    title  = "Test app ${var.name}"
+    access = "public"
+    warm   = var.warm
+    max    = var.max
+    params = var.params
   }
 
   group "seat" {
@@ -46,8 +51,9 @@ job "testapp" {
       driver = "stream"
 
       config {
-        command = var.command != "" ? var.command : var.testapp
-        args    = split(" ", var.args)
+        command = var.script != "" ? "/bin/sh" : var.command != "" ? var.command : var.testapp
+        args    = var.script != "" ? ["-c", var.script, var.testapp, "{{param.model}}"] : split(" ", var.args)
+        start   = var.start
 
         content = var.content == "" ? [] : [{
           source      = var.content
