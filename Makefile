@@ -13,6 +13,8 @@ RACE     := ./internal/... ./router/... ./brain/...
 # Tests that drive media and browsers, one package after the other: they go by
 # the clock. What is left mostly waits for servers, and two wait as fast as one.
 ALONE    := ./driver/... ./seat/... ./cmd/stream-host ./e2e/... ./web ./dev/planet/wan ./bench/...
+# Tests of brain that measure a process, and skip where the race detector is on.
+MEASURED := ^Test(PagesComeBack|HostileSockets)$$
 TESTFLAGS ?= -timeout 15m
 
 # The version that all programs of a build and the release's archive carry; a
@@ -80,7 +82,8 @@ test: test-packages build ## everything: lint, then all tests; skips are listed 
 	@$(NEARCAST) dev tools nomad-autoscaler
 	@race=$$($(GO) list $(RACE)); alone=$$($(GO) list $(ALONE)); \
 	  rest=$$($(GO) list ./... | grep -vxF "$$race" | grep -vxF "$$alone"); \
-	  { $(GO) test -json -race $(TESTFLAGS) $$race; $(GO) test -json $(TESTFLAGS) $$rest; $(GO) test -json -p 1 $(TESTFLAGS) $$alone; } \
+	  { $(GO) test -json -race $(TESTFLAGS) $$race; $(GO) test -json $(TESTFLAGS) $$rest; \
+	    $(GO) test -json $(TESTFLAGS) -run '$(MEASURED)' ./brain; $(GO) test -json -p 1 $(TESTFLAGS) $$alone; } \
 	  | $(GO) run ./dev/testsummary
 
 bench-stream: build test-packages ## measure a stream: latency, frame rate, CPU; JSON lines (BENCH="-only warm")

@@ -21,17 +21,16 @@ func TestSickSeat(t *testing.T) {
 	s.nomad.change(func(j brain.Jobs) {
 		for _, n := range []string{"1", "2"} {
 			j.Children["game/dispatch-v1-x"+n] = brain.Child{ID: "game/dispatch-v1-x" + n, App: "game", Version: 1,
-				Alloc: "sick-" + n, State: brain.ChildRunning, Created: time.Now()}
+				Alloc: "sick-" + n, Node: consulNode, State: brain.ChildRunning, Created: time.Now()}
 		}
 	})
 	sick := s.seat("game", "game/dispatch-v1-x1", "sick-1", wire.SeatIdle)
 	sick.mu.Lock()
-	sick.sick, sick.clock, sick.rec.Node = true, 8*time.Minute, "node-with-a-wrong-clock"
-	sick.reg.Update(sick.rec)
+	sick.sick, sick.clock = true, 8*time.Minute
 	sick.mu.Unlock()
 	s.seat("game", "game/dispatch-v1-x2", "sick-2", wire.SeatIdle)
 	s.until("both seats are known", func() bool {
-		_, body := call(t, http.MethodGet, b.url+"/v1/queues")
+		_, body := call(t, http.MethodGet, b.internal+"/v1/queues")
 		return strings.Contains(body, "{") && b.Idle("game") == 2
 	})
 
@@ -49,16 +48,16 @@ func TestSickSeat(t *testing.T) {
 	}
 	sick.sick = false
 	sick.mu.Unlock()
-	if n := b.value("nearcast_brain_sick_seats_total", "node-with-a-wrong-clock"); n != 1 {
+	if n := b.value("nearcast_brain_sick_seats_total", consulNode); n != 1 {
 		t.Errorf("the metric counts %v sick seats of the node", n)
 	}
-	if off := b.value("nearcast_brain_node_clock_offset_seconds", "node-with-a-wrong-clock"); off < 478 || off > 482 {
+	if off := b.value("nearcast_brain_node_clock_offset_seconds", consulNode); off < 478 || off > 482 {
 		t.Errorf("the node's clock is said to be off by %v s", off)
 	}
 	s.logs.mu.Lock()
 	text := s.logs.text.String()
 	s.logs.mu.Unlock()
-	if !strings.Contains(text, "node=node-with-a-wrong-clock") || !strings.Contains(text, "clock_off=8m0") && !strings.Contains(text, "clock_off=7m59") {
+	if !strings.Contains(text, "node="+consulNode) || !strings.Contains(text, "clock_off=8m0") && !strings.Contains(text, "clock_off=7m59") {
 		t.Error("the log names neither the node nor how far its clock is off")
 	}
 	// It is well again, and after its time it serves.
@@ -90,7 +89,7 @@ func TestLapsedWaiter(t *testing.T) {
 	if d := time.Since(begin); d > 8*time.Second {
 		t.Errorf("a ticket that lapses in 5 s was demand for %v", d)
 	}
-	status, body := call(t, http.MethodGet, b.url+"/v1/sessions/"+session)
+	status, body := call(t, http.MethodGet, b.internal+"/v1/sessions/"+session)
 	if status != 200 || !strings.Contains(body, "waiting") {
 		t.Errorf("the person has lost their place: %d %s", status, body)
 	}

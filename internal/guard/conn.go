@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/netip"
 	"time"
+
+	"github.com/nearcast/nearcast/internal/answer"
 )
 
 // Conn is a connection that a Guard counts. The methods of nil do nothing and
@@ -58,9 +60,7 @@ type key struct{}
 // Attach makes Of work in the handlers of a server, and sets the limits that a
 // server has itself.
 func (g *Guard) Attach(s *http.Server) {
-	if s.MaxHeaderBytes == 0 {
-		s.MaxHeaderBytes = 16 << 10 // a browser's cookies and a ticket
-	}
+	s.MaxHeaderBytes = answer.ReadHeader
 	s.ReadHeaderTimeout = g.limits.Calm
 	s.ReadTimeout = g.limits.Calm
 	s.WriteTimeout = 2 * g.limits.Calm

@@ -1,0 +1,5 @@
+//go:build !race
+
+package brain_test
+
+const raceDetector = false
