@@ -34,6 +34,7 @@ job "neverball" {
     title       = "Neverball"
     picture     = "/assets/pictures/neverball.jpg"
     description = "Tilt the floor with the mouse, roll the ball to the goal, mind the clock."
+    access      = "public" # everybody may play; without this line, those with a launch token
     warm        = var.warm
     max         = var.max
   }

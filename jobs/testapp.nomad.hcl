@@ -47,6 +47,7 @@ job "testapp" {
   meta {
     title       = "Test app"
     description = "Black, and white after each key or click."
+    access      = "public"
     warm        = var.warm
     max         = var.max
   }

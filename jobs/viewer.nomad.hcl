@@ -60,6 +60,7 @@ job "viewer" {
     title       = "Model viewer"
     picture     = "/assets/pictures/viewer.jpg"
     description = "A two-cylinder engine. Drag to turn it, scroll to come closer."
+    access      = "public" # everybody may play; without this line, those with a launch token
     warm        = var.warm
     max         = var.max
   }
