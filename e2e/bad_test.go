@@ -26,14 +26,15 @@ func TestReasonReachesPersonAndNomad(t *testing.T) {
 		vars map[string]string
 		code string // in the task event
 		says string // on the screen, in any case
+		hide string // for operators alone: never on the screen
 	}{
-		{"content-missing", map[string]string{"content": "s3://" + dev.Bucket + "/no/such/object"}, wire.CodeContentMissing, "no/such/object"},
-		{"bucket-missing", map[string]string{"content": "s3://no-such-bucket/object"}, wire.CodeContentMissing, "no-such-bucket"},
-		{"checksum", map[string]string{"content": "s3://" + dev.Bucket + "/e2e/object", "sha256": strings.Repeat("ab", 32)}, wire.CodeContentChecksum, "sha256"},
-		{"command-missing", map[string]string{"command": "/no/such/program"}, wire.CodeAppNotFound, "/no/such/program"},
-		{"exits-at-once", map[string]string{"args": "-exit-after 1ms -exit-code 3"}, "app-exited(3)", "3"},
-		{"crashes", map[string]string{"args": "-crash"}, "app-exited(signal 6)", "6"},
-		{"no-window", map[string]string{"args": "-no-window", "start_timeout": "2s"}, wire.CodeAppNoWindow, "window"},
+		{"content-missing", map[string]string{"content": "s3://" + dev.Bucket + "/no/such/object"}, wire.CodeContentMissing, wire.CodeContentMissing, "no/such/object"},
+		{"bucket-missing", map[string]string{"content": "s3://no-such-bucket/object"}, wire.CodeContentMissing, wire.CodeContentMissing, "no-such-bucket"},
+		{"checksum", map[string]string{"content": "s3://" + dev.Bucket + "/e2e/object", "sha256": strings.Repeat("ab", 32)}, wire.CodeContentChecksum, wire.CodeContentChecksum, "abab"},
+		{"command-missing", map[string]string{"command": "/no/such/program"}, wire.CodeAppNotFound, wire.CodeAppNotFound, "/no/such/program"},
+		{"exits-at-once", map[string]string{"args": "-exit-after 1ms -exit-code 3"}, "app-exited(3)", "3", ""},
+		{"crashes", map[string]string{"args": "-crash"}, "app-exited(signal 6)", "6", ""},
+		{"no-window", map[string]string{"args": "-no-window", "start_timeout": "2s"}, wire.CodeAppNoWindow, "window", "/bin/testapp"},
 	} {
 		t.Run(bad.name, func(t *testing.T) {
 			ctx := testkit.Context(t, time.Minute)
@@ -47,6 +48,9 @@ func TestReasonReachesPersonAndNomad(t *testing.T) {
 			text := ended(ctx, t, page)
 			if !strings.Contains(strings.ToLower(text), strings.ToLower(bad.says)) {
 				t.Errorf("the screen does not speak of %q:\n%s", bad.says, text)
+			}
+			if bad.hide != "" && strings.Contains(text, bad.hide) {
+				t.Errorf("the screen tells everybody about %q:\n%s", bad.hide, text)
 			}
 			testkit.Retry(ctx, t, "Nomad is told "+bad.code, func() error {
 				if events := taskEvents(t, app); !strings.Contains(events, bad.code) {

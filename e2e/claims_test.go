@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -21,7 +22,7 @@ import (
 )
 
 // launch asks the router for a session.
-func launch(ctx context.Context, app string) (wire.LaunchResponse, error) {
+func launch(ctx context.Context, app string, network byte) (wire.LaunchResponse, error) {
 	var launched wire.LaunchResponse
 	body, err := json.Marshal(wire.LaunchRequest{App: app})
 	if err != nil {
@@ -32,7 +33,9 @@ func launch(ctx context.Context, app string) (wire.LaunchResponse, error) {
 		return launched, err
 	}
 	request.Header.Set("Content-Type", "application/json")
-	response, err := http.DefaultClient.Do(request)
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 9, network, 1)}}
+	client := &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext, DisableKeepAlives: true}}
+	response, err := client.Do(request)
 	if err != nil {
 		return launched, err
 	}
@@ -74,7 +77,7 @@ func TestFiftyClaimsForOneSeat(t *testing.T) {
 	launched := make([]wire.LaunchResponse, n)
 	for i := range launched {
 		var err error
-		launched[i], err = launch(ctx, app)
+		launched[i], err = launch(ctx, app, byte(i%5)) // of several networks: each has a limit
 		testkit.Must(t, err)
 	}
 	got := make([]wire.MessageType, n)
@@ -109,7 +112,7 @@ func TestTicketsThatDoNotHold(t *testing.T) {
 	ctx := testkit.Context(t, time.Minute)
 	app := runApp(ctx, t, map[string]string{"warm": "2"})
 	testkit.Must(t, site.WaitIdle(ctx, app))
-	good, err := launch(ctx, app)
+	good, err := launch(ctx, app, 0)
 	testkit.Must(t, err)
 
 	forged := []byte(good.Ticket)

@@ -5,6 +5,7 @@ import (
 	"os"
 	"runtime"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -46,16 +47,7 @@ func become(path, names string) error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("set no_new_privs: %w", err)
 	}
-	for resource, limit := range map[int]uint64{
-		unix.RLIMIT_NOFILE: maxFiles,
-		unix.RLIMIT_AS:     maxMemory,
-		unix.RLIMIT_CORE:   0, // a dump would have what people send
-	} {
-		if err := syscall.Setrlimit(resource, &syscall.Rlimit{Cur: limit, Max: limit}); err != nil {
-			return fmt.Errorf("limit resource %d: %w", resource, err)
-		}
-	}
-	args := []string{
+	return limitedExec(path, []string{
 		program,
 		"--netns-type=path",
 		"--ready-fd", fmt.Sprint(readyFD),
@@ -66,8 +58,38 @@ func become(path, names string) error {
 		"--enable-sandbox",        // no capability on anything but low ports of its own namespaces
 		"--enable-seccomp",
 		fmt.Sprintf("/proc/self/fd/%d", netnsFD), Interface,
+	})
+}
+
+// limitedExec executes a program with the limits above, and without an environment. It
+// returns only if it fails.
+func limitedExec(path string, args []string) error {
+	for resource, limit := range map[int]uint64{
+		unix.RLIMIT_NOFILE: maxFiles,
+		unix.RLIMIT_CORE:   0, // a dump would have what people send
+	} {
+		if err := syscall.Setrlimit(resource, &syscall.Rlimit{Cur: limit, Max: limit}); err != nil {
+			return fmt.Errorf("limit resource %d: %w", resource, err)
+		}
 	}
-	return fmt.Errorf("execute %s: %w", path, syscall.Exec(path, args, []string{}))
+	name, err := syscall.BytePtrFromString(path)
+	if err != nil {
+		return fmt.Errorf("execute %s: %w", path, err)
+	}
+	argv, err := syscall.SlicePtrFromStrings(args)
+	if err != nil {
+		return fmt.Errorf("execute %s: %w", path, err)
+	}
+	env := []*byte{nil}
+	memory := &unix.Rlimit{Cur: maxMemory, Max: maxMemory}
+	// Go's runtime has more addresses than that. So from here to the program it must ask
+	// for none: nothing is allocated.
+	if err := unix.Prlimit(0, unix.RLIMIT_AS, memory, nil); err != nil {
+		return fmt.Errorf("limit memory: %w", err)
+	}
+	_, _, errno := syscall.RawSyscall(unix.SYS_EXECVE,
+		uintptr(unsafe.Pointer(name)), uintptr(unsafe.Pointer(&argv[0])), uintptr(unsafe.Pointer(&env[0])))
+	return fmt.Errorf("execute %s: %w", path, errno)
 }
 
 // makeNetns leaves a new namespace open as netnsFD. This process stays outside: only one
