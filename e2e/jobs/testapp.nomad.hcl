@@ -5,7 +5,6 @@ variable "name" {}
 variable "testapp" {} # path of the binary
 variable "command" { default = "" }
 variable "args" { default = "-fps 30" }
-variable "script" { default = "" } # for sh, with the path of the binary as $0 and a parameter as $1
 variable "params" { default = "" }
 variable "start" { default = "ready" }
 variable "content" { default = "" } # s3://…
@@ -51,8 +50,8 @@ job "testapp" {
       driver = "stream"
 
       config {
-        command = var.script != "" ? "/bin/sh" : var.command != "" ? var.command : var.testapp
-        args    = var.script != "" ? ["-c", var.script, var.testapp, "{{param.model}}"] : split(" ", var.args)
+        command = var.command != "" ? var.command : var.testapp
+        args    = split(" ", var.args)
         start   = var.start
 
         content = var.content == "" ? [] : [{
