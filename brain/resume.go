@@ -2,11 +2,8 @@ package brain
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/nearcast/nearcast/internal/ticket"
@@ -19,7 +16,7 @@ const reattachWithin = 6 * time.Second
 
 // resume serves a person who comes back with a resume token.
 func (b *Broker) resume(c *conn, hello wire.Message, offer []said) outcome {
-	seat := seatOf(hello.Resume)
+	_, seat := ticket.ReadResume(hello.Resume)
 	if seat == "" {
 		return refused(sessionOver("The resume token cannot be read."))
 	}
@@ -101,22 +98,4 @@ func (b *Broker) reattach(c *conn, seat, token string, known bool) (*attachment,
 				Detail: "the seat is gone, and neither Nomad nor Consul says why"})
 		}
 	}
-}
-
-// seatOf reads the seat's id from a resume token. Only the seat can check the
-// token; here its content only says where to connect.
-func seatOf(token string) string {
-	parts := strings.Split(token, ".")
-	if len(parts) != 3 || len(token) > ticket.MaxToken {
-		return ""
-	}
-	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil {
-		return ""
-	}
-	var claims struct {
-		Seat string `json:"seat"`
-	}
-	json.Unmarshal(payload, &claims)
-	return claims.Seat
 }

@@ -20,8 +20,9 @@ const (
 	cutSilent = "silent" // no answer to a ping
 )
 
-// limits bound what strangers and people take of a brain, which has 128 MB. 2,000
-// people whose sessions are relayed take 105 MB of it, and 512 strangers 25 MB.
+// limits bound what strangers and people take of a brain, which has 192 MB. 2,000
+// pages that come back at once took 132 MB of it (TestPagesComeBack), and 5,000 hostile
+// sockets 41 MB (TestHostileSockets).
 //
 // Most people prove themselves within a round trip of their connection; a page that
 // prepares has its socket open for eight seconds at most.

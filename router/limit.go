@@ -1,7 +1,7 @@
 package router
 
 import (
-	"fmt"
+	"errors"
 	"math"
 	"net"
 	"net/netip"
@@ -12,6 +12,7 @@ import (
 	"github.com/labstack/echo/v4"
 	"golang.org/x/time/rate"
 
+	"github.com/nearcast/nearcast/internal/guard"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -117,19 +118,8 @@ func missing(of *rate.Limiter, now time.Time) time.Duration {
 // networks are the networks of an address, the near and the wide one. An address that
 // cannot be read belongs to the network of all such.
 func networks(address string) (near, wide netip.Prefix) {
-	a, err := netip.ParseAddr(address)
-	if err != nil {
-		return near, wide
-	}
-	a = a.Unmap().WithZone("")
-	if a.Is4() {
-		near, _ = a.Prefix(32)
-		wide, _ = a.Prefix(24)
-	} else {
-		near, _ = a.Prefix(64)
-		wide, _ = a.Prefix(48)
-	}
-	return near, wide
+	a, _ := netip.ParseAddr(address)
+	return guard.Networks(a)
 }
 
 // buckets are token buckets by key, of which those in use are kept: once maxBuckets
@@ -221,10 +211,13 @@ func tooMany(c echo.Context, why string, wait time.Duration) error {
 }
 
 func (l Limits) check() error {
-	for name, of := range map[string]Rate{"launches": l.Launches, "requests": l.Requests} {
-		if of.PerSecond < 0 || of.PerSecond > 0 && of.Burst < 1 {
-			return fmt.Errorf("the limit of %s needs a rate of 0 or more and a burst of 1 or more", name)
-		}
+	valid := func(r Rate) bool { return r.PerSecond == 0 || r.PerSecond > 0 && r.Burst >= 1 }
+	// In this order: the limit of requests follows from that of launches.
+	switch {
+	case !valid(l.Launches):
+		return errors.New("the limit of launches needs a rate of 0 or more and a burst of 1 or more")
+	case !valid(l.Requests):
+		return errors.New("the limit of requests needs a rate of 0 or more and a burst of 1 or more")
 	}
 	return nil
 }

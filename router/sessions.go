@@ -119,6 +119,7 @@ func (r *Router) mayAsk(c echo.Context) (question, error) {
 	}
 	q.token = token
 	claims, err := r.cfg.Verifier.VerifySession(token)
+	resumed, _ := ticket.ReadResume(token)
 	switch {
 	case r.operators.is(token):
 	case err == nil && claims.Session != id:
@@ -126,9 +127,9 @@ func (r *Router) mayAsk(c echo.Context) (question, error) {
 	case err == nil:
 	case errors.Is(err, ticket.ErrExpired):
 		return q, problem(wire.ProblemTicket, "", "The ticket has expired long ago; send the session's resume token.")
-	case resumeSession(token) == "":
+	case resumed == "":
 		return q, problem(wire.ProblemTicket, "", "This is no ticket of these sites, no resume token and no operator's token.")
-	case resumeSession(token) != id:
+	case resumed != id:
 		return q, problem(wire.ProblemForbidden, "", "The resume token is for another session.")
 	default:
 		q.bearer = token

@@ -3,15 +3,11 @@ package router
 import (
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
 
 	"github.com/labstack/echo/v4"
-
-	"github.com/nearcast/nearcast/internal/ticket"
 )
 
 // minOperatorToken is the length of an operator's token at least, in bytes.
@@ -39,27 +35,6 @@ func newOperators(token string) (operators, error) {
 func (o operators) is(token string) bool {
 	sum := sha256.Sum256([]byte(token))
 	return o.set && subtle.ConstantTimeCompare(sum[:], o.sum[:]) == 1
-}
-
-// resumeSession reads the session from a resume token; it is empty where the token is
-// none. Only the seat can check the token.
-func resumeSession(token string) string {
-	parts := strings.Split(token, ".")
-	if len(parts) != 3 || len(token) > ticket.MaxToken {
-		return ""
-	}
-	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil {
-		return ""
-	}
-	var claims struct {
-		Session string `json:"sid"`
-		Seat    string `json:"seat"`
-	}
-	if json.Unmarshal(payload, &claims) != nil || claims.Seat == "" {
-		return ""
-	}
-	return claims.Session
 }
 
 // bearer is the token of a request.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"os"
 	"strconv"
 	"time"
@@ -72,21 +71,4 @@ func internalAddress(l net.Listener) string {
 		host = ""
 	}
 	return net.JoinHostPort(host, strconv.Itoa(bound.Port))
-}
-
-// networks reads networks in CIDR form. An address alone is the network of itself.
-func networks(list []string) ([]netip.Prefix, error) {
-	var out []netip.Prefix
-	for _, text := range list {
-		if a, err := netip.ParseAddr(text); err == nil {
-			out = append(out, netip.PrefixFrom(a, a.BitLen()))
-			continue
-		}
-		p, err := netip.ParsePrefix(text)
-		if err != nil {
-			return nil, fmt.Errorf("%q is not a network such as 10.0.0.0/24", text)
-		}
-		out = append(out, p)
-	}
-	return out, nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nearcast/nearcast/internal/fleet"
+	"github.com/nearcast/nearcast/internal/guard"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/router"
@@ -119,7 +120,7 @@ func runRouter(ctx context.Context, f routerFlags, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("--ticket-keys: %w", err)
 	}
-	proxies, err := networks(f.trustedProxies)
+	proxies, err := guard.ParseProxies(f.trustedProxies)
 	if err != nil {
 		return fmt.Errorf("--trusted-proxy: %w", err)
 	}

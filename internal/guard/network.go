@@ -8,7 +8,10 @@ import (
 	"strings"
 )
 
-// near and wide are the networks that an address counts for.
+// Networks are the networks that an address counts for: an IPv4 address and its /24, or
+// the /64 and the /48 of an IPv6 address. The zero address is in the network of all such.
+func Networks(a netip.Addr) (nearby, around netip.Prefix) { return near(a), wide(a) }
+
 func near(a netip.Addr) netip.Prefix { return prefix(a, 32, 64) }
 func wide(a netip.Addr) netip.Prefix { return prefix(a, 24, 48) }
 
