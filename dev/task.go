@@ -2,7 +2,10 @@ package dev
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -66,9 +69,23 @@ func (t *task) end(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+	t.keepLog()
 	// Purge it: a version with other ports is none to go back to.
 	_, _, err := jobs.Deregister(t.status.Name, true, write)
 	return err
+}
+
+// keepLog puts a copy of the part's log in the place of the link: Nomad removes what an
+// allocation printed when its job is purged.
+func (t *task) keepLog() {
+	status, _ := t.snapshot()
+	text, err := os.ReadFile(status.Log)
+	if err == nil {
+		err = renameio.WriteFile(status.Log, text, 0o644)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.logger.Warn("cannot keep the log of a part", "part", status.Name, "error", err)
+	}
 }
 
 func (t *task) watch(ctx context.Context) {

@@ -261,11 +261,22 @@ func (p *Page) Until(ctx context.Context, condition string) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s never became true: %w (last error %v; console %q)",
-				condition, context.Cause(ctx), err, p.Console())
+			return fmt.Errorf("%s never became true: %w (last error %v; console %q; the page shows %s)",
+				condition, context.Cause(ctx), err, p.Console(), p.shows())
 		case <-tick.C:
 		}
 	}
+}
+
+// shows is what a person would read on the page now, and what the player says of itself.
+func (p *Page) shows() string {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	var text string
+	if err := p.Eval(ctx, `JSON.stringify([document.body.innerText.slice(0, 600), window.nearcast ?? null])`, &text); err != nil {
+		return "nothing: " + err.Error()
+	}
+	return text
 }
 
 // Click clicks the first element that matches a CSS selector, as a mouse would.
