@@ -9,6 +9,10 @@ node_prefix "" {
 service_prefix "" {
   policy = "read"
 }
+# The drain of a stream node, which asks the node's idle seats to end.
+service "nearcast-drain" {
+  policy = "write"
+}
 # To leave in order when the node ends.
 agent_prefix "ROLE-" {
   policy = "write"

@@ -6,6 +6,10 @@ service "nearcast-brain" {
 service "nearcast-seat" {
   policy = "read"
 }
+# To know the site's routers by their keys.
+service "nearcast-router" {
+  policy = "read"
+}
 key_prefix "nearcast/" {
   policy = "write"
 }

@@ -23,7 +23,7 @@ type InstanceRegistration struct {
 // may leave out the host, which then is the agent's own address.
 func (f *Fleet) RegisterInstance(ctx context.Context, service string, inst wire.Instance) (*InstanceRegistration, error) {
 	first, err := newRecord(service+"-"+inst.ID, service, inst.Address,
-		map[string]string{"instance": inst.ID, "site": inst.Site, "url": inst.URL, "internal": inst.Internal}, api.HealthPassing)
+		map[string]string{"instance": inst.ID, "site": inst.Site, "url": inst.URL, "internal": inst.Internal, "key": inst.Key}, api.HealthPassing)
 	if err != nil {
 		return nil, err
 	}
@@ -46,6 +46,7 @@ func (f *Fleet) WatchInstances(ctx context.Context, service string, fn func([]wi
 				URL:      entry.Service.Meta["url"],
 				Address:  serviceAddress(entry),
 				Internal: internalAddress(entry),
+				Key:      entry.Service.Meta["key"],
 				Healthy:  entry.Checks.AggregatedStatus() == api.HealthPassing,
 			})
 		}

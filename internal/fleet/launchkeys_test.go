@@ -56,29 +56,8 @@ func TestLaunchKeyPolicies(t *testing.T) {
 	consul := testkit.StartSecureConsul(t, management)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	as := func(token string) *Fleet {
-		f, err := Open(Config{Address: consul.Address, Token: token, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(f.Close)
-		return f
-	}
-	admin := as(management)
-	with := func(part string) *Fleet {
-		rules, err := os.ReadFile("../../acl/consul/" + part + ".hcl")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, _, err := admin.consul.ACL().PolicyCreate(&api.ACLPolicy{Name: part, Rules: string(rules)}, nil); err != nil {
-			t.Fatal(err)
-		}
-		token, _, err := admin.consul.ACL().TokenCreate(&api.ACLToken{Policies: []*api.ACLLink{{Name: part}}}, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return as(token.SecretID)
-	}
+	admin := openAs(t, consul, management)
+	with := func(part string) *Fleet { return openAs(t, consul, withPolicy(t, admin, part)) }
 	key := wire.LaunchKey{ID: "0123456789abcdef", Name: "shop"}
 	operator := with("launch-keys")
 	if err := operator.PutLaunchKey(ctx, key); err != nil {
@@ -114,4 +93,25 @@ func TestLaunchKeyPolicies(t *testing.T) {
 	if keys, err := operator.LaunchKeys(ctx); err != nil || len(keys) != 1 {
 		t.Errorf("after all: %+v, %v", keys, err)
 	}
+}
+
+// openAs is open with a token.
+func openAs(t *testing.T, consul *testkit.Consul, token string) *Fleet {
+	t.Helper()
+	f, err := Open(Config{Address: consul.Address, Token: token, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	testkit.Must(t, err)
+	t.Cleanup(f.Close)
+	return f
+}
+
+// withPolicy makes a token with a policy of acl/consul.
+func withPolicy(t *testing.T, admin *Fleet, part string) string {
+	t.Helper()
+	rules, err := os.ReadFile("../../acl/consul/" + part + ".hcl")
+	testkit.Must(t, err)
+	_, _, err = admin.consul.ACL().PolicyCreate(&api.ACLPolicy{Name: part, Rules: string(rules)}, nil)
+	testkit.Must(t, err)
+	token, _, err := admin.consul.ACL().TokenCreate(&api.ACLToken{Policies: []*api.ACLLink{{Name: part}}}, nil)
+	testkit.Must(t, err)
+	return token.SecretID
 }

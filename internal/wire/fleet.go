@@ -103,7 +103,10 @@ type Instance struct {
 	Address string `json:"address"`
 	// Internal is host:port of the internal listener, for the site's own processes.
 	Internal string `json:"internal,omitempty"`
-	Healthy  bool   `json:"healthy"`
+	// Key is the fingerprint of the process's public key, by which the other parts of
+	// the site know it (internal/identity).
+	Key     string `json:"key,omitempty"`
+	Healthy bool   `json:"healthy"`
 }
 
 // UsedTicket marks a session's ticket as used at a site.

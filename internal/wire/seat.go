@@ -154,12 +154,15 @@ type Progress struct {
 // id "nearcast-seat-" + alloc. The check is passing when free, warning when
 // starting or busy, critical when ending or when its TTL ran out.
 type Seat struct {
-	ID       string    `json:"id"`      // the Nomad allocation id
-	App      string    `json:"app"`     // the app's job id
-	Job      string    `json:"job"`     // the dispatched child's job id
-	Version  uint64    `json:"version"` // of the app's job
-	Node     string    `json:"node"`    // Nomad node name
-	Address  string    `json:"address"` // host:port of the seat API
+	ID      string `json:"id"`      // the Nomad allocation id
+	App     string `json:"app"`     // the app's job id
+	Job     string `json:"job"`     // the dispatched child's job id
+	Version uint64 `json:"version"` // of the app's job
+	Node    string `json:"node"`    // Nomad node name
+	Address string `json:"address"` // host:port of the seat API
+	// Key is the fingerprint of the seat's public key, by which brains know the seat
+	// (internal/identity).
+	Key      string    `json:"key"`
 	State    SeatState `json:"state"`
 	Progress Progress  `json:"progress"`          // while starting
 	Session  string    `json:"session,omitempty"` // while busy
@@ -174,6 +177,9 @@ type Seat struct {
 // SeatService is the Consul service name of seats.
 const SeatService = "nearcast-seat"
 
+// DrainService is that of what empties a node that is to end.
+const DrainService = "nearcast-drain"
+
 // Meta is the seat as Consul service meta. Address is not in it: it is the
 // service's own address and port.
 func (s Seat) Meta() map[string]string {
@@ -183,6 +189,7 @@ func (s Seat) Meta() map[string]string {
 		"job":      s.Job,
 		"version":  strconv.FormatUint(s.Version, 10),
 		"node":     s.Node,
+		"key":      s.Key,
 		"state":    string(s.State),
 		"phase":    string(s.Progress.Phase),
 		"fraction": strconv.FormatFloat(s.Progress.Fraction, 'f', 3, 64),
@@ -225,7 +232,7 @@ func SeatFromMeta(meta map[string]string, address string) (Seat, error) {
 	}
 	return Seat{
 		ID: meta["alloc"], App: meta["app"], Job: meta["job"], Version: version,
-		Node: meta["node"], Address: address, State: SeatState(meta["state"]),
+		Node: meta["node"], Address: address, Key: meta["key"], State: SeatState(meta["state"]),
 		Progress: Progress{Phase: Phase(meta["phase"]), Fraction: fraction, Detail: meta["detail"]},
 		Session:  meta["session"], Since: since,
 		Subject: meta["subject"], Network: meta["network"], Until: until,

@@ -1,8 +1,8 @@
 // Package person is a person at a seat, in tests of what is below a browser: they claim the
 // seat, get its picture and sound by WebRTC, and press keys.
 //
-//	p := person.Attach(t, address, ticket) // of the seat's API
-//	p.Connect()                            // returns with the first picture
+//	p := person.Attach(t, brain, seat, ticket)
+//	p.Connect()                                // returns with the first picture
 //	p.Press("KeyA", "a")
 //	testkit.Until(t, "a picture", func() bool { return p.Frames() > before })
 //	p.Send(wire.Message{Type: wire.MsgLeave})
@@ -23,6 +23,7 @@ import (
 	"github.com/coder/websocket/wsjson"
 	"github.com/pion/webrtc/v4"
 
+	"github.com/nearcast/nearcast/internal/identity"
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -43,12 +44,13 @@ type Person struct {
 	sounds atomic.Int64
 }
 
-// Attach claims the seat whose API has this address, with a ticket or the token of a
-// session that was lost.
-func Attach(t testing.TB, address, token string) *Person {
+// Attach claims a seat as the brain with this key, with a ticket or the token of a session
+// that was lost.
+func Attach(t testing.TB, brain *identity.Identity, seat wire.Seat, token string) *Person {
 	t.Helper()
-	conn, _, err := websocket.Dial(testkit.Context(t, patience), "ws://"+address+wire.AttachPath, &websocket.DialOptions{
-		HTTPHeader: http.Header{"Authorization": {"Bearer " + token}},
+	transport := &http.Transport{TLSClientConfig: brain.Client(seat.Key), DisableKeepAlives: true}
+	conn, _, err := websocket.Dial(testkit.Context(t, patience), "wss://"+seat.Address+wire.AttachPath, &websocket.DialOptions{
+		HTTPClient: &http.Client{Transport: transport}, HTTPHeader: http.Header{"Authorization": {"Bearer " + token}},
 	})
 	testkit.Must(t, err)
 	t.Cleanup(func() { _ = conn.CloseNow() })
