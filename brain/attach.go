@@ -3,6 +3,7 @@ package brain
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/nearcast/nearcast/internal/identity"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -23,20 +25,18 @@ const (
 	bufferSize = 1 << 10
 )
 
-// seatClient speaks with seats, at the address of their seat API.
+// seatClient speaks with seats, at the address of their seat API, and proves to them
+// that it is a brain.
 type seatClient struct {
-	http *http.Client
+	me *identity.Identity
 }
 
-// newSeatClient makes a client that uses no proxy. It keeps no connection: each
-// is upgraded or rare.
-func newSeatClient() *seatClient {
-	transport := &http.Transport{
-		DialContext:       (&net.Dialer{Timeout: dialWithin}).DialContext,
-		DisableKeepAlives: true,
-		ReadBufferSize:    bufferSize, WriteBufferSize: bufferSize,
-	}
-	return &seatClient{http: &http.Client{Transport: transport, Timeout: 3 * time.Second}}
+// over is a client for one request to a seat, by a connection that was dialled for it. It
+// uses no proxy, and keeps no connection: each is upgraded or rare.
+func over(d *dialled) *http.Client {
+	return &http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{
+		DialTLSContext: d.take, DisableKeepAlives: true, ReadBufferSize: bufferSize, WriteBufferSize: bufferSize,
+	}}
 }
 
 // attachment is the WebSocket to a seat, after the seat has granted it.
@@ -55,18 +55,18 @@ type refusal struct {
 func (r refusal) Error() string { return fmt.Sprintf("the seat answered %d", r.status) }
 
 // attach attaches to a seat with a ticket, which is the claim, or with a resume
-// token. ahead is a connection that was dialled ahead, or nil.
-func (c *seatClient) attach(ctx context.Context, address, token string, ahead *dialled) (*attachment, error) {
+// token. ahead is a connection that was dialled ahead and is used up, or nil.
+func (c *seatClient) attach(ctx context.Context, seat wire.Seat, token string, ahead *dialled) (*attachment, error) {
 	ctx, cancel := context.WithTimeout(ctx, attachWithin)
 	defer cancel()
-	client := c.http
-	if ahead != nil {
-		transport := &http.Transport{DisableKeepAlives: true, DialContext: ahead.take,
-			ReadBufferSize: bufferSize, WriteBufferSize: bufferSize}
-		client = &http.Client{Transport: transport}
+	if ahead == nil {
+		ahead = c.dial(ctx, seat)
 	}
+	defer ahead.drop()
+	client := over(ahead)
+	client.Timeout = 0 // a WebSocket lasts
 	asked := time.Now()
-	ws, resp, err := websocket.Dial(ctx, "ws://"+address+wire.AttachPath, &websocket.DialOptions{
+	ws, resp, err := websocket.Dial(ctx, "wss://"+seat.Address+wire.AttachPath, &websocket.DialOptions{
 		HTTPClient: client, HTTPHeader: http.Header{"Authorization": {"Bearer " + token}},
 	})
 	if err != nil {
@@ -104,28 +104,30 @@ func clockOff(h http.Header, asked, answered time.Time) *time.Duration {
 }
 
 // retire asks a seat to end if it is idle, and returns the status of its answer.
-func (c *seatClient) retire(ctx context.Context, address string) (status int, err error) {
-	return c.post(ctx, address, wire.RetirePath, struct{}{})
+func (c *seatClient) retire(ctx context.Context, seat wire.Seat) (status int, err error) {
+	return c.post(ctx, seat, wire.RetirePath, struct{}{})
 }
 
 // end asks a seat to end a session because its person left.
-func (c *seatClient) end(ctx context.Context, address, session string) (status int, err error) {
-	return c.post(ctx, address, wire.EndPath, wire.EndRequest{Session: session, Reason: wire.ReasonLeft})
+func (c *seatClient) end(ctx context.Context, seat wire.Seat, session string) (status int, err error) {
+	return c.post(ctx, seat, wire.EndPath, wire.EndRequest{Session: session, Reason: wire.ReasonLeft})
 }
 
-func (c *seatClient) post(ctx context.Context, address, path string, body any) (status int, err error) {
+func (c *seatClient) post(ctx context.Context, seat wire.Seat, path string, body any) (status int, err error) {
 	data, err := json.Marshal(body)
 	if err != nil {
 		return 0, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+path, bytes.NewReader(data))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+seat.Address+path, bytes.NewReader(data))
 	if err != nil {
 		return 0, err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	resp, err := c.http.Do(req)
+	conn := c.dial(ctx, seat)
+	defer conn.drop()
+	resp, err := over(conn).Do(req)
 	if err != nil {
 		return 0, err
 	}
@@ -140,16 +142,19 @@ type dialled struct {
 	err  error
 }
 
-func dialAhead(ctx context.Context, address string) *dialled {
+// dial dials a seat, and makes sure that it is that seat.
+func (c *seatClient) dial(ctx context.Context, seat wire.Seat) *dialled {
 	d := &dialled{done: make(chan struct{})}
 	go func() {
 		defer close(d.done)
-		d.conn, d.err = (&net.Dialer{Timeout: dialWithin}).DialContext(ctx, "tcp", address)
+		ctx, cancel := context.WithTimeout(ctx, dialWithin)
+		defer cancel()
+		d.conn, d.err = (&tls.Dialer{Config: c.me.Client(seat.Key)}).DialContext(ctx, "tcp", seat.Address)
 	}()
 	return d
 }
 
-// take hands the connection out, once. Its form is that of http.Transport.DialContext.
+// take hands the connection out, once. Its form is that of http.Transport.DialTLSContext.
 func (d *dialled) take(context.Context, string, string) (net.Conn, error) {
 	<-d.done
 	conn, err := d.conn, d.err

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/nearcast/nearcast/internal/guard"
+	"github.com/nearcast/nearcast/internal/identity"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -28,6 +29,11 @@ type Config struct {
 	// SharedAgent is the name of a Consul agent with which seats of any node register;
 	// empty where each node has an agent of its own.
 	SharedAgent string
+
+	// Identity is the brain's own key, and Peers knows the keys of the site's brains and
+	// routers.
+	Identity *identity.Identity
+	Peers    identity.Peers
 
 	Fleet    Fleet
 	Nomad    Nomad
@@ -56,8 +62,8 @@ func New(cfg Config) (*Broker, error) {
 	switch {
 	case cfg.ID == "" || cfg.Site == "":
 		return nil, errors.New("brain: ID and Site are required")
-	case cfg.Fleet == nil || cfg.Nomad == nil || cfg.Verifier == nil:
-		return nil, errors.New("brain: Fleet, Nomad and Verifier are required")
+	case cfg.Fleet == nil || cfg.Nomad == nil || cfg.Verifier == nil || cfg.Identity == nil || cfg.Peers == nil:
+		return nil, errors.New("brain: Fleet, Nomad, Verifier, Identity and Peers are required")
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
@@ -66,13 +72,13 @@ func New(cfg Config) (*Broker, error) {
 	state := newState(cfg.Site, cfg.Log, metrics, time.Now)
 	state.perNetwork = cfg.PerNetwork
 	state.view.sharedAgent = cfg.SharedAgent
-	seats := newSeatClient()
+	seats := &seatClient{me: cfg.Identity}
 	g := newGuard(cfg.TrustedProxies, metrics)
 	guarded(cfg.Metrics, g)
 	return &Broker{
 		cfg: cfg, log: cfg.Log, metrics: metrics, state: state, seats: seats, sockets: newSockets(), guard: g,
 		planner: &planner{state: state, nomad: cfg.Nomad, seats: seats, log: cfg.Log},
-		leader: &leader{id: cfg.ID, state: state, fleet: cfg.Fleet, log: cfg.Log,
+		leader: &leader{id: cfg.ID, me: cfg.Identity, state: state, fleet: cfg.Fleet, log: cfg.Log,
 			site: wire.SiteInfo{Site: cfg.Site, Residency: cfg.Residency, GPU: cfg.GPU}},
 	}, nil
 }

@@ -20,7 +20,7 @@ func (b *Broker) tryClaim(c *conn, w *waiter, seat wire.Seat, parked []said) (ou
 	var ahead *dialled
 	if first {
 		// Dial the seat while Consul answers.
-		ahead = dialAhead(c.gone, seat.Address)
+		ahead = b.seats.dial(c.gone, seat)
 		defer ahead.drop()
 		ctx, cancel := context.WithTimeout(c.gone, 3*time.Second)
 		ok, err := b.cfg.Fleet.UseTicket(ctx, w.session, wire.UsedTicket{
@@ -37,7 +37,7 @@ func (b *Broker) tryClaim(c *conn, w *waiter, seat wire.Seat, parked []said) (ou
 			return refused(ticketUsed("A ticket starts one session. Press Play again, or resume with the session's resume token.")), true
 		}
 	}
-	a, err := b.seats.attach(c.gone, seat.Address, token, ahead)
+	a, err := b.seats.attach(c.gone, seat, token, ahead)
 	if err != nil {
 		return b.claimFailed(c, w, seat, claims, err)
 	}

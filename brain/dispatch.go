@@ -100,7 +100,7 @@ func tooMany(live []string, child string, limit int) bool {
 // retire asks an idle seat to end. A seat that was claimed meanwhile declines
 // and goes on.
 func (p *planner) retire(ctx context.Context, seat wire.Seat) {
-	status, err := p.seats.retire(ctx, seat.Address)
+	status, err := p.seats.retire(ctx, seat)
 	if err != nil || status != http.StatusNoContent && status != http.StatusConflict {
 		p.log.Warn("cannot retire an idle seat", "seat", seat.ID, "status", status, "error", err)
 		return

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nearcast/nearcast/internal/answer"
+	"github.com/nearcast/nearcast/internal/identity"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -24,7 +25,7 @@ func (b *Broker) Handler() http.Handler {
 }
 
 // Internal is what only the site's own processes and operators ask, on a listener
-// that nobody else reaches:
+// that nobody else reaches, with TLS as Config.Identity.Open gives it:
 //
 //	GET    /v1/sessions/{id}  wire.SessionView; for routers
 //	DELETE /v1/sessions/{id}  ends the session: 204; for routers
@@ -37,9 +38,10 @@ func (b *Broker) Handler() http.Handler {
 // check it.
 func (b *Broker) Internal() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/sessions/{id}", b.getSession)
-	mux.HandleFunc("DELETE /v1/sessions/{id}", b.deleteSession)
-	mux.HandleFunc("GET "+queuesPath, b.getQueues)
+	routers := func(next http.HandlerFunc) http.Handler { return identity.Only(next, b.cfg.Peers, wire.RouterService) }
+	mux.Handle("GET /v1/sessions/{id}", routers(b.getSession))
+	mux.Handle("DELETE /v1/sessions/{id}", routers(b.deleteSession))
+	mux.Handle("GET "+queuesPath, identity.Only(http.HandlerFunc(b.getQueues), b.cfg.Peers, wire.BrainService))
 	mux.HandleFunc("GET /v1/failing", b.getFailing)
 	mux.HandleFunc("GET /healthz", b.healthz)
 	return headers(answer.Problems(mux))
@@ -109,7 +111,7 @@ func (b *Broker) mayControl(rw http.ResponseWriter, r *http.Request, w *waiter, 
 	status := http.StatusUnauthorized // a person who waits has no resume token yet
 	if w == nil {
 		var err error
-		status, err = b.seats.post(r.Context(), seat.Address, wire.CheckPath, wire.CheckRequest{Session: r.PathValue("id"), Resume: resume})
+		status, err = b.seats.post(r.Context(), seat, wire.CheckPath, wire.CheckRequest{Session: r.PathValue("id"), Resume: resume})
 		if err != nil {
 			b.log.Warn("cannot check a resume token", "seat", seat.ID, "error", err)
 			writeProblem(rw, unavailable("The seat does not answer. Try again."))
@@ -140,7 +142,7 @@ func (b *Broker) deleteSession(rw http.ResponseWriter, r *http.Request) {
 	// It is carried out even if the caller, a page that closes, is gone meanwhile.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), 3*time.Second)
 	defer cancel()
-	status, err := b.seats.end(ctx, seat.Address, r.PathValue("id"))
+	status, err := b.seats.end(ctx, seat, r.PathValue("id"))
 	switch {
 	case err != nil:
 		b.log.Warn("cannot end a session", "seat", seat.ID, "error", err)

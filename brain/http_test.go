@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/nearcast/nearcast/brain"
+	"github.com/nearcast/nearcast/internal/identity"
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -28,7 +30,7 @@ func TestPublicListener(t *testing.T) {
 		for i := 0; i+1 < len(header); i += 2 {
 			req.Header.Set(header[i], header[i+1])
 		}
-		res, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+		res, err := asRouter().Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -69,9 +71,25 @@ func TestPublicListener(t *testing.T) {
 	if res, _, body := ask("GET", b.url+"/healthz"); res.StatusCode != 200 {
 		t.Errorf("healthz: %s %s", res.Status, body)
 	}
-	for _, path := range []string{"/healthz", "/v1/queues", "/v1/failing"} {
+	for _, path := range []string{"/healthz", "/v1/failing"} {
 		if res, _, body := ask("GET", b.internal+path); res.StatusCode != 200 {
 			t.Errorf("internal %s: %s %s", path, res.Status, body)
+		}
+	}
+	// Queues are for brains, and the sessions for routers.
+	if res, p, body := ask("GET", b.internal+"/v1/queues"); res.StatusCode != 403 || p.Type != wire.ProblemForbidden {
+		t.Errorf("a router asks for queues: %s %s", res.Status, body)
+	}
+	for name, who := range map[string]*identity.Identity{"a brain": b.me, "a stranger": testkit.Identity(t)} {
+		for _, method := range []string{"GET", "DELETE"} {
+			req, err := http.NewRequest(method, b.internal+"/v1/sessions/"+session, nil)
+			testkit.Must(t, err)
+			res, err := as(who).Do(req)
+			testkit.Must(t, err)
+			res.Body.Close()
+			if res.StatusCode != 403 {
+				t.Errorf("%s, %s a session: %s", name, method, res.Status)
+			}
 		}
 	}
 }
@@ -97,7 +115,7 @@ func TestSessionByResumeToken(t *testing.T) {
 			t.Fatal(err)
 		}
 		req.Header.Set("Authorization", "Bearer "+token)
-		res, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+		res, err := asRouter().Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nearcast/nearcast/internal/identity"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -16,6 +17,7 @@ const sweepEvery = 30 * time.Second
 // state also plans the warm pool.
 type leader struct {
 	id    string // of this replica
+	me    *identity.Identity
 	site  wire.SiteInfo
 	state *state
 	fleet Fleet

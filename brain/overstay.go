@@ -66,7 +66,7 @@ func (st *state) overstays(app App, t tally, now time.Time) []overstay {
 
 // end ends an overstay at its seat.
 func (p *planner) end(ctx context.Context, o overstay) {
-	_, err := p.seats.post(ctx, o.seat.Address, wire.EndPath, wire.EndRequest{Session: o.session, Reason: wire.ReasonTimeLimit})
+	_, err := p.seats.post(ctx, o.seat, wire.EndPath, wire.EndRequest{Session: o.session, Reason: wire.ReasonTimeLimit})
 	if err != nil && ctx.Err() == nil {
 		p.log.Warn("cannot end a session; asking again", "seat", o.seat.ID, "within", endingWithin, "error", err)
 	}

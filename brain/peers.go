@@ -5,11 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"sync"
 	"time"
 
+	"github.com/nearcast/nearcast/internal/identity"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -45,9 +45,8 @@ func (l *leader) countLoop(ctx context.Context) {
 			brains = list
 		})
 	})
-	transport := &http.Transport{DialContext: (&net.Dialer{Timeout: countWithin}).DialContext, IdleConnTimeout: time.Minute}
-	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport, Timeout: countWithin}
+	others := l.me.Clients(countWithin)
+	defer others.Close()
 	defer l.state.setPeerQueues(map[string]map[string]int{})
 	tick := time.NewTicker(countEvery)
 	defer tick.Stop()
@@ -60,13 +59,13 @@ func (l *leader) countLoop(ctx context.Context) {
 		mu.Lock()
 		list := brains
 		mu.Unlock()
-		l.state.setPeerQueues(l.askPeers(ctx, client, list))
+		l.state.setPeerQueues(l.askPeers(ctx, others, list))
 	}
 }
 
 // askPeers asks all other brains how many people wait there. A brain that does
 // not answer counts as gone.
-func (l *leader) askPeers(ctx context.Context, client *http.Client, brains []wire.Instance) map[string]map[string]int {
+func (l *leader) askPeers(ctx context.Context, others *identity.Clients, brains []wire.Instance) map[string]map[string]int {
 	var (
 		mu     sync.Mutex
 		counts = make(map[string]map[string]int, len(brains))
@@ -77,7 +76,7 @@ func (l *leader) askPeers(ctx context.Context, client *http.Client, brains []wir
 			continue
 		}
 		all.Go(func() {
-			got, err := askQueues(ctx, client, peer.Internal)
+			got, err := askQueues(ctx, others.To(peer.Key), peer.Internal)
 			if err != nil {
 				if ctx.Err() == nil {
 					l.log.Debug("cannot read the queues of another brain", "brain", peer.ID, "error", err)
@@ -94,7 +93,7 @@ func (l *leader) askPeers(ctx context.Context, client *http.Client, brains []wir
 }
 
 func askQueues(ctx context.Context, client *http.Client, address string) (map[string]int, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+queuesPath, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+address+queuesPath, nil)
 	if err != nil {
 		return nil, err
 	}

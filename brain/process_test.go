@@ -24,6 +24,7 @@ import (
 	"github.com/nearcast/nearcast/brain"
 	"github.com/nearcast/nearcast/brain/consul"
 	"github.com/nearcast/nearcast/internal/fleet"
+	"github.com/nearcast/nearcast/internal/identity"
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
@@ -72,11 +73,13 @@ func beBrain() {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	check(err)
 	ctx := context.Background()
-	reg, err := f.RegisterInstance(ctx, wire.BrainService, wire.Instance{ID: cfg.Name, Site: "dc1", Address: listener.Addr().String()})
+	me, err := identity.New()
+	check(err)
+	reg, err := f.RegisterInstance(ctx, wire.BrainService, wire.Instance{ID: cfg.Name, Key: me.Key(), Site: "dc1", Address: listener.Addr().String()})
 	check(err)
 	metrics := prometheus.NewRegistry()
 	b, err := brain.New(brain.Config{ID: cfg.Name, Site: "dc1", Fleet: consul.Fleet{Fleet: f, Holder: reg}, Nomad: oneApp{cfg.App},
-		Verifier: verifier, Log: log, Metrics: metrics})
+		Identity: me, Peers: f.Peers(wire.BrainService, wire.RouterService), Verifier: verifier, Log: log, Metrics: metrics})
 	check(err)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))

@@ -1,7 +1,7 @@
 package brain_test
 
 import (
-	"net/http"
+	"io"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nearcast/nearcast/brain"
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -94,8 +95,12 @@ func TestQueuedCountsAllReplicas(t *testing.T) {
 		s.play(r, "game").expect(wire.MsgQueued)
 	}
 	s.until("all are counted", func() bool { return published().Capacity.Queued == 4 })
-	if status, body := call(t, http.MethodGet, b.internal+"/v1/queues"); status != 200 || strings.TrimSpace(body) != `{"game":2}` {
-		t.Errorf("b says %d %s", status, body)
+	res, err := as(a.me).Get(b.internal + "/v1/queues")
+	testkit.Must(t, err)
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != 200 || strings.TrimSpace(string(body)) != `{"game":2}` {
+		t.Errorf("b says %s %s, %v", res.Status, body, err)
 	}
 	// As if it was killed: it is still in Consul, and does not answer.
 	for _, server := range []*httptest.Server{b.server, b.inside} {

@@ -2,6 +2,7 @@ package brain_test
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
 	"flag"
@@ -20,6 +21,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/hashicorp/consul/api"
 
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -51,7 +53,8 @@ func schedule(t *testing.T) (calm []wait) {
 func (s *site) manySeats(n int) {
 	s.t.Helper()
 	var open sync.WaitGroup
-	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	me := testkit.Identity(s.t)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		open.Add(1)
 		defer open.Done()
 		token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
@@ -65,6 +68,8 @@ func (s *site) manySeats(n int) {
 			ws.Read(s.ctx)
 		}
 	}))
+	server.Listener = tls.NewListener(server.Listener, me.Server(s.fleet.Peers(wire.BrainService), wire.BrainService))
+	server.Start()
 	s.t.Cleanup(func() { server.Close(); open.Wait() })
 	consul, err := api.NewClient(&api.Config{Address: s.consul.Address})
 	if err != nil {
@@ -78,7 +83,7 @@ func (s *site) manySeats(n int) {
 	for from := 0; from < n; from += 60 {
 		var ops api.TxnOps
 		for i := from; i < min(n, from+60); i++ {
-			seat := wire.Seat{ID: fmt.Sprintf("seat-%d", i), App: "game", Job: fmt.Sprintf("game/dispatch-v1-%d", i), Version: 1,
+			seat := wire.Seat{ID: fmt.Sprintf("seat-%d", i), Key: me.Key(), App: "game", Job: fmt.Sprintf("game/dispatch-v1-%d", i), Version: 1,
 				State: wire.SeatStreaming, Since: time.Now().UTC()}
 			ops = append(ops, &api.TxnOp{Service: &api.ServiceTxnOp{Verb: api.ServiceSet, Node: "seats",
 				Service: api.AgentService{ID: seat.ID, Service: wire.SeatService, Address: host, Port: port, Meta: seat.Meta()}}})

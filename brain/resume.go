@@ -47,7 +47,7 @@ func (b *Broker) resume(c *conn, hello wire.Message, offer []said) outcome {
 
 // seatLocation is where a seat is and what is known of it.
 type seatLocation struct {
-	address string
+	seat    wire.Seat // its last record; the zero value where there is none
 	running bool      // Nomad or Consul has it
 	settled bool      // both Nomad and Consul have answered
 	end     *wire.End // how it died, if it is dead
@@ -66,8 +66,8 @@ func (b *Broker) reattach(c *conn, seat, token string, known bool) (*attachment,
 		switch {
 		case at.end != nil:
 			return nil, ended(*at.end)
-		case at.address != "" && !ending && try%5 == 0:
-			a, err := b.seats.attach(ctx, at.address, token, nil)
+		case at.seat.Address != "" && !ending && try%5 == 0:
+			a, err := b.seats.attach(ctx, at.seat, token, nil)
 			if err == nil {
 				return a, outcome{}
 			}
@@ -80,7 +80,7 @@ func (b *Broker) reattach(c *conn, seat, token string, known bool) (*attachment,
 					ending = true // Nomad will say why in a moment
 				}
 			}
-		case at.address == "" && at.settled && !known:
+		case at.seat.Address == "" && at.settled && !known:
 			return nil, refused(sessionOver("The seat of this session is gone."))
 		}
 		select {

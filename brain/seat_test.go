@@ -2,6 +2,7 @@ package brain_test
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/nearcast/nearcast/internal/fleet"
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -46,8 +48,11 @@ func (s *site) seat(app, child, alloc string, state wire.SeatState) *seat {
 	mux.HandleFunc("POST "+wire.EndPath, x.endIt)
 	mux.HandleFunc("POST "+wire.RetirePath, x.retire)
 	mux.HandleFunc("POST "+wire.CheckPath, x.check)
-	x.server = httptest.NewServer(mux)
-	x.rec = wire.Seat{ID: alloc, App: app, Job: child, Node: consulNode, Address: x.server.Listener.Addr().String(),
+	me := testkit.Identity(s.t)
+	x.server = httptest.NewUnstartedServer(mux)
+	x.server.Listener = tls.NewListener(x.server.Listener, me.Server(s.fleet.Peers(wire.BrainService), wire.BrainService))
+	x.server.Start()
+	x.rec = wire.Seat{Key: me.Key(), ID: alloc, App: app, Job: child, Node: consulNode, Address: x.server.Listener.Addr().String(),
 		State: state, Since: time.Now().UTC()}
 	reg, err := s.fleet.RegisterSeat(s.ctx, x.rec)
 	if err != nil {

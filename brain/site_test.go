@@ -3,6 +3,7 @@ package brain_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"io"
 	"log/slog"
 	"net/http"
@@ -22,6 +23,7 @@ import (
 	"github.com/nearcast/nearcast/brain/consul"
 	"github.com/nearcast/nearcast/internal/fleet"
 	"github.com/nearcast/nearcast/internal/guard"
+	"github.com/nearcast/nearcast/internal/identity"
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
@@ -73,6 +75,8 @@ func newSite(t *testing.T, apps ...brain.App) *site {
 		logs: &logs{t: t.Output()}, seats: map[string]*seat{}}
 	s.verify = ticket.NewVerifier(s.signer.Public())
 	s.fleet = s.open(s.consul.Address)
+	_, err := s.fleet.RegisterInstance(ctx, wire.RouterService, wire.Instance{ID: "router", Site: "dc1", Address: "127.0.0.1:1", Key: router.Key()})
+	testkit.Must(t, err)
 	s.nomad = &fakeNomad{site: s, jobs: brain.Jobs{Apps: map[string]brain.App{}, Children: map[string]brain.Child{}},
 		tokens: map[string]string{}, changed: make(chan struct{})}
 	for _, app := range apps {
@@ -106,8 +110,28 @@ type replica struct {
 	server   *httptest.Server
 	internal string // URL of the internal listener
 	inside   *httptest.Server
+	me       *identity.Identity
 	stop     func()
 	metrics  *prometheus.Registry
+}
+
+// router is the key of the router of every site.
+var router = func() *identity.Identity {
+	i, err := identity.New()
+	if err != nil {
+		panic(err)
+	}
+	return i
+}()
+
+// asRouter is the router's client for internal listeners.
+func asRouter() *http.Client { return as(router) }
+
+// as is the client of a process for internal listeners, whose keys it does not check.
+func as(me *identity.Identity) *http.Client {
+	config := me.Client("")
+	config.VerifyConnection = nil
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}}
 }
 
 // proxy is a network of loopback from which X-Forwarded-For is believed.
@@ -138,13 +162,14 @@ func (s *site) brain(name string, consulAddress ...string) *replica {
 	f := s.open(append(consulAddress, s.consul.Address)[0])
 	ctx, cancel := context.WithCancel(s.ctx)
 	server, inside := httptest.NewUnstartedServer(nil), httptest.NewUnstartedServer(nil)
-	reg, err := f.RegisterInstance(ctx, wire.BrainService, wire.Instance{ID: name, Site: "dc1",
+	me := testkit.Identity(s.t)
+	reg, err := f.RegisterInstance(ctx, wire.BrainService, wire.Instance{ID: name, Site: "dc1", Key: me.Key(),
 		Address: server.Listener.Addr().String(), Internal: inside.Listener.Addr().String()})
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	metrics := prometheus.NewRegistry()
-	b, err := brain.New(brain.Config{Metrics: metrics, TrustedProxies: guard.Proxies{proxy}, ID: name, Site: "dc1", Fleet: consul.Fleet{Fleet: f, Holder: reg}, Nomad: s.nomad,
+	b, err := brain.New(brain.Config{Identity: me, Peers: f.Peers(wire.BrainService, wire.RouterService), Metrics: metrics, TrustedProxies: guard.Proxies{proxy}, ID: name, Site: "dc1", Fleet: consul.Fleet{Fleet: f, Holder: reg}, Nomad: s.nomad,
 		Residency: []string{"eu", "land-of-" + name}, GPU: []string{"nvidia-l4"}, PerNetwork: 2, Verifier: s.verify, Log: slog.New(slog.NewTextHandler(s.logs, nil)).With("brain", name)})
 	if err != nil {
 		s.t.Fatal(err)
@@ -153,11 +178,12 @@ func (s *site) brain(name string, consulAddress ...string) *replica {
 	b.Guard().Attach(server.Config)
 	server.Listener = b.Guard().Listener(server.Listener)
 	server.Start()
+	inside.Listener = tls.NewListener(inside.Listener, me.Open())
 	inside.Start()
 	done := make(chan struct{})
 	go func() { b.Run(ctx); close(done) }()
 	var once sync.Once
-	r := &replica{Broker: b, url: server.URL, metrics: metrics, server: server, internal: inside.URL, inside: inside, stop: func() {
+	r := &replica{Broker: b, url: server.URL, metrics: metrics, server: server, me: me, internal: "https://" + inside.Listener.Addr().String(), inside: inside, stop: func() {
 		once.Do(func() {
 			cancel()
 			<-done
@@ -188,7 +214,7 @@ func call(t *testing.T, method, url string) (int, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	client := asRouter()
 	resp, err := client.Do(req)
 	if err != nil {
 		return 0, err.Error()

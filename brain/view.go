@@ -268,7 +268,7 @@ func (v *view) locate(seat string) seatLocation {
 	out := seatLocation{settled: v.known()}
 	// A seat that has left Consul may still live at its last address.
 	if t := v.seatTracks[seat]; t != nil {
-		out.address, out.running = t.last.Address, t.present
+		out.seat, out.running = t.last, t.present
 	}
 	for _, child := range v.jobs.Children {
 		if child.Alloc != seat {

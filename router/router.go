@@ -54,6 +54,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/nearcast/nearcast/internal/answer"
+	"github.com/nearcast/nearcast/internal/identity"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/router/placement/prefix"
 )
@@ -88,6 +89,9 @@ type Config struct {
 	// OperatorToken may read and end all sessions; empty is none. All sites have the
 	// same, as routers pass it on.
 	OperatorToken string
+	// Identity is the router's own key, by which brains know it; nil is a new one, which
+	// no brain knows.
+	Identity *identity.Identity
 	// Log gets a message for each request of the API; nil is slog.Default().
 	Log *slog.Logger
 	// Chance gives numbers in [0, 1) for choices between equals; nil is math/rand.
@@ -101,7 +105,8 @@ type Router struct {
 	echo      *echo.Echo
 	public    http.Handler
 	metrics   *metrics
-	inside    *http.Client // to brains, and to routers of other sites
+	brains    *identity.Clients // of this site
+	inside    *http.Client      // to routers of other sites
 	operators operators
 	pages     *pages
 	models    models
@@ -139,8 +144,13 @@ func New(cfg Config) (*Router, error) {
 	if cfg.MaxStale <= 0 {
 		cfg.MaxStale = MaxStale
 	}
+	if cfg.Identity == nil {
+		if cfg.Identity, err = identity.New(); err != nil {
+			return nil, fmt.Errorf("new router: %w", err)
+		}
+	}
 	r := &Router{
-		cfg: cfg, log: cfg.Log,
+		cfg: cfg, log: cfg.Log, brains: cfg.Identity.Clients(askTimeout),
 		inside: &http.Client{
 			Timeout: askTimeout,
 			Transport: &http.Transport{
@@ -148,7 +158,7 @@ func New(cfg Config) (*Router, error) {
 				MaxIdleConnsPerHost: 4,
 				IdleConnTimeout:     time.Minute,
 			},
-			// Neither brains nor routers redirect.
+			// Routers do not redirect.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
@@ -224,6 +234,7 @@ func (r *Router) Internal() http.Handler {
 
 // Close closes the connections to brains and routers. It does not wait for requests.
 func (r *Router) Close() {
+	r.brains.Close()
 	r.inside.CloseIdleConnections()
 	r.models.wait()
 }

@@ -163,7 +163,7 @@ func (r *Router) askBrains(ctx context.Context, q question, s *Site) (wire.Sessi
 		}
 		asked++
 		go func() {
-			view, err := r.send(ctx, q, "http://"+b.Internal, q.bearer)
+			view, err := r.send(ctx, r.brains.To(b.Key), q, "https://"+b.Internal, q.bearer)
 			if err != nil && !errors.Is(err, errUnknown) {
 				err = fmt.Errorf("ask brain %s: %w", b.ID, err)
 			}
@@ -204,12 +204,12 @@ func (r *Router) askRouter(ctx context.Context, q question, s *Site) (wire.Sessi
 	if !ok {
 		return wire.SessionView{}, errors.New("no healthy router")
 	}
-	return r.send(ctx, q, strings.TrimRight(there.URL, "/"), q.token)
+	return r.send(ctx, r.inside, q, strings.TrimRight(there.URL, "/"), q.token)
 }
 
 // send asks one process about a session. Its error is errUnknown, a wire.Problem for
 // the caller, or that there is no answer.
-func (r *Router) send(ctx context.Context, q question, base, token string) (view wire.SessionView, err error) {
+func (r *Router) send(ctx context.Context, client *http.Client, q question, base, token string) (view wire.SessionView, err error) {
 	req, err := http.NewRequestWithContext(ctx, q.method, base+"/v1/sessions/"+q.session, nil)
 	if err != nil {
 		return view, err
@@ -218,7 +218,7 @@ func (r *Router) send(ctx context.Context, q question, base, token string) (view
 	if token != "" {
 		req.Header.Set(echo.HeaderAuthorization, "Bearer "+token)
 	}
-	res, err := r.inside.Do(req)
+	res, err := client.Do(req)
 	var of *url.Error
 	if errors.As(err, &of) {
 		return view, of.Err // without the URL, which has the session

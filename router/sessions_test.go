@@ -2,6 +2,7 @@ package router
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"io"
@@ -53,23 +54,29 @@ func (b *seatOf) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 }
 
 // brainsAt gives a site brains with these internal addresses.
-func (g *rig) brainsAt(site int, addresses ...string) {
+func (g *rig) brainsAt(site int, brains ...served) {
 	g.view.set(func(s *Snapshot) {
 		s.Sites[site].Brains = nil
-		for i, address := range addresses {
+		for i, at := range brains {
 			b := brain(s.Sites[site].Name)
 			b.ID += string(rune('0' + i))
-			b.Internal = address
+			b.Internal, b.Key = at.address, at.key
 			s.Sites[site].Brains = append(s.Sites[site].Brains, b)
 		}
 	})
 }
 
-func serveBrain(t *testing.T, h http.Handler) string {
+// served is a brain's internal listener.
+type served struct{ address, key string }
+
+func serveBrain(t *testing.T, h http.Handler) served {
 	t.Helper()
-	s := httptest.NewServer(h)
+	me := testkit.Identity(t)
+	s := httptest.NewUnstartedServer(h)
+	s.Listener = tls.NewListener(s.Listener, me.Open())
+	s.Start()
 	t.Cleanup(s.Close)
-	return s.Listener.Addr().String()
+	return served{s.Listener.Addr().String(), me.Key()}
 }
 
 // ticketFor is a ticket of a session, as the launch gave it.
@@ -227,8 +234,8 @@ func TestSessionWhenBrainsFail(t *testing.T) {
 	broken := serveBrain(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }))
 	garbage := serveBrain(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") }))
 	redirecting := serveBrain(t, http.RedirectHandler("http://127.0.0.1:1/", http.StatusFound))
-	for name, bad := range map[string]string{
-		"refuses connections": "127.0.0.1:1", "fails": broken, "talks nonsense": garbage, "redirects": redirecting,
+	for name, bad := range map[string]served{
+		"refuses connections": {"127.0.0.1:1", address.key}, "has another key": {address.address, broken.key}, "has no key": {address.address, ""}, "fails": broken, "talks nonsense": garbage, "redirects": redirecting,
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := newRig(t)
@@ -283,7 +290,7 @@ func TestServe(t *testing.T) {
 	}))
 	view.set(func(s *Snapshot) {
 		b := brain("east")
-		b.Internal = slow
+		b.Internal, b.Key = slow.address, slow.key
 		s.Sites = s.Sites[:1]
 		s.Sites[0].Brains = []wire.Instance{b}
 	})

@@ -1,15 +1,18 @@
 package seat
 
 import (
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/nearcast/nearcast/internal/identity"
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
@@ -34,7 +37,7 @@ func TestStrangersAtTheSeatAPI(t *testing.T) {
 			cut.Add(1)
 		})
 		if i%2 == 0 {
-			io.WriteString(c, "POST /v1/end HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
+			io.WriteString(c, "\x16\x03\x01\x02\x00\x01") // a TLS handshake that does not go on
 		}
 	}
 	begin := time.Now()
@@ -45,7 +48,8 @@ func TestStrangersAtTheSeatAPI(t *testing.T) {
 	testkit.Within(t, 5*time.Second, "all but 64 strangers are cut", func() bool { return cut.Load() >= 200-64 })
 	t.Logf("claimed in %v", time.Since(begin))
 
-	slow, err := net.Dial("tcp", address)
+	// Also one whose key the seat knows.
+	slow, err := tls.Dial("tcp", address, r.brain.Client(r.seats.last().Key))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +71,7 @@ func TestStrangersAtTheSeatAPI(t *testing.T) {
 func TestRefusalsTellTheClock(t *testing.T) {
 	r := newRig(t).idle()
 	before := time.Now()
-	resp, err := http.Get(fmt.Sprintf("http://%s%s", r.seats.last().Address, wire.AttachPath))
+	resp, err := r.client(r.brain).Get(fmt.Sprintf("https://%s%s", r.seats.last().Address, wire.AttachPath))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,5 +79,52 @@ func TestRefusalsTellTheClock(t *testing.T) {
 	told, err := time.Parse(time.RFC3339Nano, resp.Header.Get(wire.ClockHeader))
 	if err != nil || told.Before(before.Add(-time.Second)) || told.After(time.Now().Add(time.Second)) {
 		t.Errorf("a refusal at %v says %q", before, resp.Header.Get(wire.ClockHeader))
+	}
+}
+
+// TestSeatAPIIsForBrains asks the seat as other processes that can reach its port: without
+// TLS, without a key, with one that stands nowhere, and as other parts of the site.
+func TestSeatAPIIsForBrains(t *testing.T) {
+	r := newRig(t).idle()
+	as := func(service, node string) *identity.Identity {
+		i := testkit.Identity(t)
+		if service != "" {
+			r.known[i.Key()] = identity.Peer{Service: service, Node: node}
+		}
+		return i
+	}
+	attach := wire.CheckRequest{Session: ticket.NewSession(), Resume: "x"}
+	for name, c := range map[string]struct {
+		as     *identity.Identity
+		path   string
+		status int // 0: no connection
+	}{
+		"a router retires it":            {as(wire.RouterService, "edge-1"), wire.RetirePath, 0},
+		"a seat retires it":              {as(wire.SeatService, "node-1"), wire.RetirePath, 0},
+		"a key without a record":         {as("", ""), wire.RetirePath, 0},
+		"the drain of another node":      {as(wire.DrainService, "node-2"), wire.RetirePath, http.StatusForbidden},
+		"its node's drain ends sessions": {as(wire.DrainService, "node-1"), wire.EndPath, http.StatusForbidden},
+		"its node's drain checks tokens": {as(wire.DrainService, "node-1"), wire.CheckPath, http.StatusForbidden},
+		"a brain checks a token":         {r.brain, wire.CheckPath, http.StatusUnauthorized},
+	} {
+		status, err := r.postAs(c.as, c.path, attach)
+		if status != c.status {
+			t.Errorf("%s: status %d, error %v, want %d", name, status, err, c.status)
+		}
+	}
+	for _, url := range []string{"http://" + r.address, "https://" + r.address} {
+		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+		if resp, err := client.Post(url+wire.RetirePath, "application/json", strings.NewReader("{}")); err == nil {
+			resp.Body.Close()
+			if resp.StatusCode < 400 {
+				t.Errorf("%s without a key: %s", url, resp.Status)
+			}
+		}
+	}
+	if state := r.seats.last().State; state != wire.SeatIdle {
+		t.Fatalf("the seat is %s now", state)
+	}
+	if status, err := r.postAs(as(wire.DrainService, "node-1"), wire.RetirePath, struct{}{}); status != http.StatusNoContent {
+		t.Errorf("the drain of its node: status %d, error %v", status, err)
 	}
 }

@@ -2,6 +2,7 @@ package seat
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,8 +23,8 @@ var apiLimits = guard.Limits{
 	Calm: 10 * time.Second, Busy: 2 * time.Second,
 }
 
-// serveAPI is serve with apiLimits.
-func serveAPI(log *slog.Logger, l net.Listener, handler http.Handler) (stop func()) {
+// serveAPI is serve with TLS and apiLimits.
+func serveAPI(log *slog.Logger, l net.Listener, config *tls.Config, handler http.Handler) (stop func()) {
 	g := guard.New(apiLimits, func(why string) { log.Warn("cut a connection to the seat API", "why", why) })
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -31,7 +32,7 @@ func serveAPI(log *slog.Logger, l net.Listener, handler http.Handler) (stop func
 		defer close(done)
 		g.Run(ctx)
 	}()
-	end := serve(log, g.Listener(l), handler, g.Attach)
+	end := serve(log, tls.NewListener(g.Listener(l), config), handler, g.Attach)
 	return func() {
 		end()
 		cancel()

@@ -7,6 +7,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/nearcast/nearcast/internal/identity"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -36,6 +37,10 @@ type Parts struct {
 	Peer func(PeerConfig) (Peer, error)
 	// Verify checks a ticket.
 	Verify func(token string) (Claims, error)
+	// Identity is the seat's own key, which Register makes known. Peers knows which
+	// brain has which key: the seat API is for brains alone.
+	Identity *identity.Identity
+	Peers    identity.Peers
 	// Register makes the seat known to brains. It must not block.
 	Register func(ctx context.Context, seat wire.Seat) (Registration, error)
 	// Control is where the driver connects. Run closes it.

@@ -20,6 +20,7 @@ import (
 	"github.com/coder/websocket/wsjson"
 	"go.uber.org/goleak"
 
+	"github.com/nearcast/nearcast/internal/identity"
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
@@ -35,6 +36,8 @@ type rig struct {
 	freeze   FreezePolicy
 	spec     wire.Spec
 	signer   *ticket.Signer
+	brain    *identity.Identity // of a brain that the seat knows
+	known    testkit.Peers
 	log      *syncBuffer
 
 	display *fakeDisplay
@@ -58,7 +61,7 @@ func newRig(t *testing.T) *rig { return newRigWith(t, func(*rig) {}) }
 func buildRig(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{
-		t: t, signer: testkit.Signer(t), log: &syncBuffer{},
+		t: t, signer: testkit.Signer(t), brain: testkit.Identity(t), log: &syncBuffer{},
 		display: &fakeDisplay{done: make(chan struct{}), window: make(chan error, 1)},
 		app:     &fakeApp{done: make(chan struct{})},
 		video:   &fakeVideo{done: make(chan struct{})},
@@ -72,6 +75,7 @@ func buildRig(t *testing.T) *rig {
 			LeaseS:  10, ReconnectGraceS: 10,
 		},
 	}
+	r.known = testkit.Peers{r.brain.Key(): {Service: wire.BrainService, Node: "edge-1"}}
 	r.display.window <- nil
 	t.Cleanup(r.finish)
 	return r
@@ -81,6 +85,7 @@ func (r *rig) start(verifier *ticket.Verifier) {
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
 	parts := Parts{
+		Identity: testkit.Identity(r.t), Peers: r.known,
 		Freeze: r.freeze,
 		Content: func(context.Context, func(int64, int64, string)) (io.Closer, error) {
 			return io.NopCloser(nil), r.failure["content"]
@@ -185,8 +190,8 @@ func (r *rig) attach(token string) (*websocket.Conn, int, wire.Problem) {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), 60*time.Second)
 	defer cancel()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	conn, resp, err := websocket.Dial(ctx, "ws://"+r.address+wire.AttachPath, &websocket.DialOptions{
+	client := r.client(r.brain)
+	conn, resp, err := websocket.Dial(ctx, "wss://"+r.address+wire.AttachPath, &websocket.DialOptions{
 		HTTPClient: client, HTTPHeader: http.Header{"Authorization": {"Bearer " + token}},
 	})
 	var problem wire.Problem
@@ -256,19 +261,34 @@ func (r *rig) play() (*websocket.Conn, *fakePeer, wire.Grant) {
 	return conn, p, *grant
 }
 
+// client speaks with the seat as the process that has a key.
+func (r *rig) client(as *identity.Identity) *http.Client {
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: as.Client(r.seats.last().Key), DisableKeepAlives: true}}
+}
+
 func (r *rig) post(path string, body any) int {
+	r.t.Helper()
+	status, err := r.postAs(r.brain, path, body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return status
+}
+
+func (r *rig) postAs(as *identity.Identity, path string, body any) (int, error) {
 	r.t.Helper()
 	raw, err := json.Marshal(body)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
-	resp, err := client.Post("http://"+r.address+path, "application/json", bytes.NewReader(raw))
+	client := r.client(as)
+	client.Timeout = 10 * time.Second
+	resp, err := client.Post("https://"+r.address+path, "application/json", bytes.NewReader(raw))
 	if err != nil {
-		r.t.Fatal(err)
+		return 0, err
 	}
 	defer resp.Body.Close()
-	return resp.StatusCode
+	return resp.StatusCode, nil
 }
 
 // controlClient talks to the control socket, as the driver does.

@@ -9,6 +9,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/nearcast/nearcast/internal/guard"
+	"github.com/nearcast/nearcast/internal/identity"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -16,9 +17,10 @@ import (
 // describes it.
 func (h *streamHost) seatAPI() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+wire.AttachPath, h.serveAttach)
-	mux.HandleFunc("POST "+wire.EndPath, h.serveEnd)
-	mux.HandleFunc("POST "+wire.CheckPath, h.serveCheck)
+	brains := func(next http.HandlerFunc) http.Handler { return identity.Only(next, h.parts.Peers, wire.BrainService) }
+	mux.Handle("GET "+wire.AttachPath, brains(h.serveAttach))
+	mux.Handle("POST "+wire.EndPath, brains(h.serveEnd))
+	mux.Handle("POST "+wire.CheckPath, brains(h.serveCheck))
 	mux.HandleFunc("POST "+wire.RetirePath, h.serveRetire)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, wire.ProblemNotFound, "Not found", "a seat serves "+wire.AttachPath+", "+wire.EndPath+" and "+wire.RetirePath)
@@ -187,7 +189,13 @@ func (h *streamHost) serveEnd(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// serveRetire is for brains, and for the drain of the seat's own node.
 func (h *streamHost) serveRetire(w http.ResponseWriter, r *http.Request) {
+	peer, err := identity.Caller(r, h.parts.Peers)
+	if err != nil || peer.Service != wire.BrainService && (peer.Service != wire.DrainService || peer.Node != h.spec.Node) {
+		identity.Refuse(w, wire.BrainService, wire.DrainService+" of the seat's node")
+		return
+	}
 	if err := h.state.retire(); err != nil {
 		refuse(w, http.StatusConflict, wire.ProblemUnavailable, "The seat is not idle", "only an idle seat can be retired")
 		return

@@ -130,7 +130,7 @@ func (h *streamHost) run(ctx context.Context) wire.End {
 	h.mu.Lock()
 	h.state = newStateMachine(wire.Seat{
 		ID: h.spec.Alloc, App: h.spec.App, Job: h.spec.Job, Version: h.spec.Version, Node: h.spec.Node,
-		Address: listener.Addr().String(), Progress: wire.Progress{Phase: wire.PhaseContent, Fraction: -1},
+		Address: listener.Addr().String(), Key: h.parts.Identity.Key(), Progress: wire.Progress{Phase: wire.PhaseContent, Fraction: -1},
 	}, limits{
 		lease: secondsOr(h.spec.LeaseS, defaultLease), grace: secondsOr(h.spec.ReconnectGraceS, defaultGrace),
 		idle: secondsOr(h.spec.IdleTimeoutS, 0), max: secondsOr(h.spec.MaxDurationS, 0),
@@ -138,7 +138,7 @@ func (h *streamHost) run(ctx context.Context) wire.End {
 	h.mu.Unlock()
 	h.stream = newStream(h)
 	h.register()
-	closeAPI := serveAPI(h.log, listener, h.seatAPI())
+	closeAPI := serveAPI(h.log, listener, h.parts.Identity.Server(h.parts.Peers, wire.BrainService, wire.DrainService), h.seatAPI())
 
 	go func() { // ends with h.ctx
 		select {

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
@@ -24,6 +25,7 @@ import (
 	"github.com/nearcast/nearcast/internal/answer"
 	"github.com/nearcast/nearcast/internal/fleet"
 	"github.com/nearcast/nearcast/internal/guard"
+	"github.com/nearcast/nearcast/internal/identity"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -67,7 +69,7 @@ the machine can read a command line.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:8081", "address to serve on")
-	flags.StringVar(&f.internal, "internal-listen", "127.0.0.1:8091", "address for the site's own processes: routers and brains ask there, and it has the metrics; nobody else may reach it")
+	flags.StringVar(&f.internal, "internal-listen", "127.0.0.1:8091", "address for the site's own processes, by HTTPS: routers and brains ask there, and it has the metrics; nobody else may reach it")
 	flags.StringVar(&f.url, "url", "", "URL at which browsers reach this brain, wss://host[:port]/v1/connect (default ws://<listen>/v1/connect)")
 	flags.StringVar(&f.site, "site", "", "site, a Consul datacenter (default: the Consul agent's own)")
 	flags.StringVar(&f.name, "name", "", "unique name of this brain at the site (default <hostname>-<port>)")
@@ -106,6 +108,11 @@ func runBrain(ctx context.Context, f brainFlags, log *slog.Logger) error {
 		return fmt.Errorf("--default-access must be %s or %s, not %q", wire.AccessSigned, wire.AccessPublic, f.defaultAccess)
 	}
 	me.Internal = internalAddress(internal)
+	key, err := identity.New()
+	if err != nil {
+		return err
+	}
+	me.Key = key.Key()
 	proxies, err := guard.ParseProxies(f.trustedProxies)
 	if err != nil {
 		return fmt.Errorf("--trusted-proxy: %w", err)
@@ -144,6 +151,7 @@ func runBrain(ctx context.Context, f brainFlags, log *slog.Logger) error {
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	b, err := brain.New(brain.Config{
 		ID: me.ID, Site: me.Site, Residency: normalised(f.residency), GPU: normalised(f.gpu), PerNetwork: f.perNetwork, SharedAgent: f.sharedAgent,
+		Identity: key, Peers: registry.Peers(wire.BrainService, wire.RouterService),
 		Fleet: consul.Fleet{Fleet: registry, Holder: registration}, Nomad: cluster,
 		Verifier: verifier, Log: log, Metrics: metrics, TrustedProxies: proxies,
 	})
@@ -166,7 +174,7 @@ func runBrain(ctx context.Context, f brainFlags, log *slog.Logger) error {
 	all.Go(func() { b.Run(running) })
 	failed := make(chan error, 2)
 	all.Go(func() { failed <- server.Serve(b.Guard().Listener(listener)) })
-	all.Go(func() { failed <- inside.Serve(internal) })
+	all.Go(func() { failed <- inside.Serve(tls.NewListener(internal, key.Open())) })
 	defer inside.Close()
 	log.Info("brain ready", "url", me.URL, "listen", listener.Addr().String(), "internal", internal.Addr().String(), "site", me.Site, "name", me.ID)
 	select {

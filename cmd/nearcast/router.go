@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/nearcast/nearcast/internal/fleet"
 	"github.com/nearcast/nearcast/internal/guard"
+	"github.com/nearcast/nearcast/internal/identity"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/router"
@@ -63,7 +65,7 @@ see command lines.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:8080", "address to serve on")
-	flags.StringVar(&f.internal, "internal-listen", "127.0.0.1:8090", "address for the site's own processes: metrics; nobody else may reach it")
+	flags.StringVar(&f.internal, "internal-listen", "127.0.0.1:8090", "address for the site's own processes, by HTTPS: metrics; nobody else may reach it")
 	flags.StringVar(&f.url, "url", "", "URL for browsers, https://host[:port]; browsers on other machines need https (default http://<listen>)")
 	flags.StringVar(&f.site, "site", "", "the site, which is a Consul datacenter (default that of the agent)")
 	flags.StringVar(&f.name, "name", "", "name in Consul and in the tickets that it signs, unique at the site (default <hostname>-<port>)")
@@ -130,6 +132,10 @@ func runRouter(ctx context.Context, f routerFlags, log *slog.Logger) error {
 			return fmt.Errorf("--operator-token-file: %w", err)
 		}
 	}
+	key, err := identity.New()
+	if err != nil {
+		return err
+	}
 	launches := router.Rate{PerSecond: f.launchRate, Burst: f.launchBurst}
 	registry, err := fleet.Open(fleet.Config{Address: f.consul, Token: f.consulToken, Log: log})
 	if err != nil {
@@ -146,7 +152,7 @@ func runRouter(ctx context.Context, f routerFlags, log *slog.Logger) error {
 	defer view.Wait()
 	defer stop()
 	r, err := router.New(router.Config{
-		Site: f.site, URL: baseURL, View: view, Signer: signer, Verifier: verifier,
+		Site: f.site, URL: baseURL, View: view, Identity: key, Signer: signer, Verifier: verifier,
 		ICE: router.ICE{STUN: f.stun, TURN: f.turn, TURNSecret: f.turnSecret,
 			TURNUsername: f.turnUser, TURNPassword: f.turnPassword},
 		Web: web.FS, FrameAncestors: f.frameAncestors, MaxStale: f.maxStale, Log: log,
@@ -158,7 +164,7 @@ func runRouter(ctx context.Context, f routerFlags, log *slog.Logger) error {
 	}
 	defer r.Close()
 	registration, err := registry.RegisterInstance(ctx, wire.RouterService, wire.Instance{
-		ID: name, Site: f.site, URL: baseURL, Address: address, Internal: internalAddress(internal),
+		ID: name, Site: f.site, URL: baseURL, Address: address, Internal: internalAddress(internal), Key: key.Key(),
 	})
 	if err != nil {
 		return err
@@ -171,5 +177,5 @@ func runRouter(ctx context.Context, f routerFlags, log *slog.Logger) error {
 		case <-ctx.Done():
 		}
 	}()
-	return r.Serve(ctx, listener, internal)
+	return r.Serve(ctx, listener, tls.NewListener(internal, key.Open()))
 }

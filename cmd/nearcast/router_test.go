@@ -138,7 +138,11 @@ func TestRouter(t *testing.T) {
 	}
 	testkit.UntilSeen(t, "the router is registered", func() (any, bool) {
 		list := registered()
-		return list, len(list) == 1 && list[0] == wire.Instance{ID: "r1", Site: "dc1", URL: "http://" + address, Address: address, Internal: inside, Healthy: true}
+		key := ""
+		if len(list) == 1 {
+			key = list[0].Key // made when it starts
+		}
+		return list, len(key) == 43 && list[0] == wire.Instance{ID: "r1", Site: "dc1", URL: "http://" + address, Address: address, Internal: inside, Key: key, Healthy: true}
 	})
 	stop()
 	select {

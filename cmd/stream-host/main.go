@@ -76,7 +76,10 @@ func run(args []string) int {
 	if err != nil {
 		return cannotStart(err)
 	}
-	parts := p.all()
+	parts, err := p.all()
+	if err != nil {
+		return cannotStart(err)
+	}
 	parts.Control = control
 	if seat.Run(ctx, p.spec, parts, p.log).Failed() {
 		return 1

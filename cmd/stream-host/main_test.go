@@ -31,7 +31,7 @@ func playAndLeave(t *testing.T, server wire.XServer) {
 	if status.Nonce != s.spec.Nonce || status.PID != s.cmd.Process.Pid || status.AppPID == 0 {
 		t.Errorf("status is %+v", status)
 	}
-	b := s.claim(status.Seat.Address).Connect()
+	b := s.claim(status.Seat).Connect()
 	s.waitState(wire.SeatStreaming)
 
 	before := b.Frames()
@@ -67,14 +67,14 @@ func playAndLeave(t *testing.T, server wire.XServer) {
 // a picture comes at once although nothing moves.
 func TestLostAndReturned(t *testing.T) {
 	s := newStreamHost(t).start()
-	address := s.waitState(wire.SeatIdle).Seat.Address
-	b := s.claim(address).Connect()
+	seat := s.waitState(wire.SeatIdle).Seat
+	b := s.claim(seat).Connect()
 	b.Press("KeyA", "a")
 	testkit.Until(t, "the key at the app", func() bool { return strings.Contains(s.stdout(), `"key_press"`) })
 	b.Vanish()
 	s.waitState(wire.SeatDetached)
 
-	again := person.Attach(t, address, b.Grant.Resume)
+	again := person.Attach(t, s.brain, seat, b.Grant.Resume)
 	if !again.Grant.Resumed || again.Grant.Session != b.Grant.Session {
 		t.Errorf("grant is %+v", again.Grant)
 	}
@@ -127,7 +127,7 @@ func TestEnds(t *testing.T) {
 
 func TestAppExitsInTheSession(t *testing.T) {
 	s := newStreamHost(t, "-exit-on-key", "q", "-exit-code", "5").start()
-	b := s.claim(s.waitState(wire.SeatIdle).Seat.Address).Connect()
+	b := s.claim(s.waitState(wire.SeatIdle).Seat).Connect()
 	b.Press("KeyQ", "q")
 	if m := b.Expect(wire.MsgEnded); m.End.Reason != wire.ReasonAppExited || m.End.ExitCode != 5 {
 		t.Errorf("ended by %v", m.End)
@@ -143,7 +143,7 @@ func TestTicketLimitsTheSession(t *testing.T) {
 	token, _, err := s.signer.Sign(ticket.Claims{Session: ticket.NewSession(), App: s.spec.App, Version: 1,
 		Sites: []string{"here"}, MaxDuration: 2 * time.Second})
 	testkit.Must(t, err)
-	b := person.Attach(t, s.waitState(wire.SeatIdle).Seat.Address, token).Connect()
+	b := person.Attach(t, s.brain, s.waitState(wire.SeatIdle).Seat, token).Connect()
 	if m := b.Expect(wire.MsgEnded); m.End.Reason != wire.ReasonTimeLimit {
 		t.Errorf("ended by %+v", m.End)
 	}
@@ -158,7 +158,7 @@ func displayDies(t *testing.T, server wire.XServer) {
 	s := newStreamHost(t)
 	s.spec.XServer = server
 	s.start()
-	b := s.claim(s.waitState(wire.SeatIdle).Seat.Address).Connect()
+	b := s.claim(s.waitState(wire.SeatIdle).Seat).Connect()
 	pid := 0
 	for _, line := range s.processes() {
 		if strings.Contains(line, "Xvfb :") || strings.Contains(line, "Xorg :") {
@@ -202,7 +202,7 @@ func TestFrozenWhileIdle(t *testing.T) {
 	s.start()
 	status := s.waitState(wire.SeatIdle)
 	testkit.Until(t, "the idle app is frozen", func() bool { return isStopped(status.AppPID) })
-	s.claim(status.Seat.Address).Connect()
+	s.claim(status.Seat).Connect()
 	if isStopped(status.AppPID) {
 		t.Error("the app of a session is frozen")
 	}
@@ -228,7 +228,7 @@ func TestBelowClosedDir(t *testing.T) {
 	_, err = exec.LookPath("pulseaudio")
 	s.spec.Display.Audio = err == nil
 	s.start()
-	b := s.claim(s.waitState(wire.SeatIdle).Seat.Address).Connect()
+	b := s.claim(s.waitState(wire.SeatIdle).Seat).Connect()
 	testkit.Until(t, "a key at the app", func() bool {
 		b.Press("KeyA", "a") // repeated: the window may not have the focus yet
 		return strings.Contains(s.stdout(), `"key_press"`)

@@ -28,12 +28,12 @@ func newParamsHost(t *testing.T) *streamHost {
 	return s
 }
 
-func (s *streamHost) claimWith(address string, params map[string]string) *person.Person {
+func (s *streamHost) claimWith(seat wire.Seat, params map[string]string) *person.Person {
 	s.t.Helper()
 	token, _, err := s.signer.Sign(ticket.Claims{
 		Session: ticket.NewSession(), App: s.spec.App, Version: 1, Sites: []string{"here"}, Params: params})
 	testkit.Must(s.t, err)
-	return person.Attach(s.t, address, token)
+	return person.Attach(s.t, s.brain, seat, token)
 }
 
 // An app that starts with the session has the parameters from its first moment.
@@ -41,11 +41,11 @@ func TestParamsAtStart(t *testing.T) {
 	s := newParamsHost(t)
 	s.spec.StartOnClaim = true
 	s.start()
-	address := s.waitState(wire.SeatIdle).Seat.Address
+	seat := s.waitState(wire.SeatIdle).Seat
 	if out := s.stdout(); out != "" {
 		t.Errorf("an app ran before the claim: %s", out)
 	}
-	b := s.claimWith(address, map[string]string{"model": "it's red", "key": "k1"}).Connect()
+	b := s.claimWith(seat, map[string]string{"model": "it's red", "key": "k1"}).Connect()
 	s.waitState(wire.SeatStreaming)
 	testkit.Until(t, "the app's first words", func() bool { return strings.Contains(s.stdout(), "start:") })
 	if out := s.stdout(); !strings.Contains(out, "start: env=it's red arg=it's red\n") {
@@ -67,9 +67,9 @@ func TestParamsAtStart(t *testing.T) {
 // A warm app runs with the defaults, and learns the session's values by the file.
 func TestParamsOfWarmApp(t *testing.T) {
 	s := newParamsHost(t).start()
-	address := s.waitState(wire.SeatIdle).Seat.Address
+	seat := s.waitState(wire.SeatIdle).Seat
 	testkit.Until(t, "the app", func() bool { return strings.Contains(s.stdout(), "start: env=robot arg=robot\n") })
-	b := s.claimWith(address, map[string]string{"model": "car", "key": "k1"})
+	b := s.claimWith(seat, map[string]string{"model": "car", "key": "k1"})
 	testkit.Until(t, "the file", func() bool { return strings.Contains(s.stdout(), `{"key":"k1","model":"car"}`) })
 	b.Connect()
 	b.Send(wire.Message{Type: wire.MsgLeave})

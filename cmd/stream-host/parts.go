@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nearcast/nearcast/internal/fleet"
+	"github.com/nearcast/nearcast/internal/identity"
 	"github.com/nearcast/nearcast/internal/params"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
@@ -29,18 +30,28 @@ type parts struct {
 	spec   wire.Spec
 	log    *slog.Logger
 	keeper *cell.Keeper
+	consul *fleet.Fleet
 	// cell is made when the display starts: content is fetched before.
 	cell           *cell.Client
 	stdout, stderr *os.File // of the app
 }
 
-func (p *parts) all() seat.Parts {
+func (p *parts) all() (seat.Parts, error) {
+	me, err := identity.New()
+	if err != nil {
+		return seat.Parts{}, err
+	}
+	p.consul, err = fleet.Open(fleet.Config{Address: p.spec.Consul.Address, Token: p.spec.Consul.Token, Log: p.log})
+	if err != nil {
+		return seat.Parts{}, err
+	}
 	return seat.Parts{
+		Identity: me, Peers: p.consul.Peers(wire.BrainService, wire.DrainService),
 		Freeze:  seat.FreezePolicy{Quiet: secondsOr(p.spec.FreezeQuietS, freezeQuiet), Latest: secondsOr(p.spec.FreezeLatestS, freezeLatest)},
 		Content: p.keeper.Content, Display: p.display, Sound: p.sound, App: p.app, TellParams: p.tellParams, Input: p.input,
 		Video: p.video, Audio: p.audio, Peer: p.peer, Verify: p.verify, Register: p.register,
 		KeeperPID: os.Getppid(), Report: p.keeper.Report,
-	}
+	}, nil
 }
 
 // screen is a display that ends the cell when it closes.
@@ -220,11 +231,7 @@ func (p *parts) verify(token string) (seat.Claims, error) {
 }
 
 func (p *parts) register(ctx context.Context, seat wire.Seat) (seat.Registration, error) {
-	f, err := fleet.Open(fleet.Config{Address: p.spec.Consul.Address, Token: p.spec.Consul.Token, Log: p.log})
-	if err != nil {
-		return nil, err
-	}
-	r, err := f.RegisterSeat(ctx, seat)
+	r, err := p.consul.RegisterSeat(ctx, seat)
 	if err != nil {
 		return nil, err
 	}

@@ -194,7 +194,7 @@ func startReal(t *testing.T, app realApp, isolate bool) *realSeat {
 	s.start()
 	s.status = s.waitState(wire.SeatIdle)
 	s.idle = time.Since(begin)
-	s.person = s.claim(s.status.Seat.Address).Connect()
+	s.person = s.claim(s.status.Seat).Connect()
 	ready := app.ready
 	if ready == nil {
 		ready = func(p *image.RGBA) bool { return len(colours(p)) > 1 }

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nearcast/nearcast/internal/identity"
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/testkit/person"
 	"github.com/nearcast/nearcast/internal/ticket"
@@ -73,6 +74,7 @@ type streamHost struct {
 	base   string // parent of its directories; in the environment or arguments of every process it starts
 	spec   wire.Spec
 	signer *ticket.Signer
+	brain  *identity.Identity
 	cmd    *exec.Cmd
 	waited chan struct{}
 }
@@ -97,6 +99,9 @@ func newStreamHost(t *testing.T, args ...string) *streamHost {
 	var err error
 	s.signer, err = ticket.LoadSigner(private, "test")
 	testkit.Must(t, err)
+	// No Consul: a seat runs without it, but for who is a brain.
+	directory := testkit.StartDirectory(t)
+	s.brain = directory.Register(t, wire.BrainService, "edge-1")
 	s.spec = wire.Spec{
 		Nonce: "nonce-of-" + filepath.Base(base), Alloc: "11111111-2222-3333-4444-555555555555", Task: "seat",
 		App: "testapp", Job: "testapp/dispatch-1", Version: 1, Node: "node",
@@ -106,7 +111,7 @@ func newStreamHost(t *testing.T, args ...string) *streamHost {
 		Display: wire.Display{Width: 320, Height: 240, FPS: 30, Pointer: wire.PointerAbsolute},
 		Video:   wire.Video{Codec: "h264", Encoder: "auto", BitrateBPS: 1_000_000}, FreezeIdle: true,
 		StartTimeoutS: 15, LeaseS: 15, ReconnectGraceS: 15,
-		TicketKeys: public, Consul: wire.ConsulRef{Address: "127.0.0.1:1"}, // no Consul: a seat runs without it
+		TicketKeys: public, Consul: wire.ConsulRef{Address: directory.Address},
 		Listen: wire.Listen{API: "127.0.0.1", Media: "127.0.0.1", Loopback: true},
 	}
 	s.spec.StreamHost, s.spec.SeatKeeper = streamHostBinary, keeperBinary
@@ -238,11 +243,11 @@ func (s *streamHost) processes() (found []string) {
 }
 
 // claim is a person who gets the seat.
-func (s *streamHost) claim(address string) *person.Person {
+func (s *streamHost) claim(seat wire.Seat) *person.Person {
 	s.t.Helper()
 	token, _, err := s.signer.Sign(ticket.Claims{Session: ticket.NewSession(), App: s.spec.App, Version: 1, Sites: []string{"here"}})
 	testkit.Must(s.t, err)
-	return person.Attach(s.t, address, token)
+	return person.Attach(s.t, s.brain, seat, token)
 }
 
 func (s *streamHost) stdout() string {

@@ -19,6 +19,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nearcast/nearcast/dev/testapp/attack"
+	"github.com/nearcast/nearcast/internal/fleet"
+	"github.com/nearcast/nearcast/internal/identity"
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
@@ -62,6 +64,7 @@ type node struct {
 	*testkit.Nomad
 	consul *testkit.Consul
 	signer *ticket.Signer
+	brain  *identity.Identity // the key of a brain that Consul knows
 	// canary is the secret of the node. It is in the environment of the agent, in
 	// files, and at what listens.
 	canary string
@@ -86,8 +89,13 @@ func newNode(t *testing.T, plugin string, env ...string) *node {
 	n.upload(store, "model", "the content of the model")
 	n.Nomad = testkit.NewNomad(t)
 	n.consul = testkit.StartConsul(t)
+	n.brain = testkit.Identity(t)
+	registry, err := fleet.Open(fleet.Config{Address: n.consul.Address})
+	testkit.Must(t, err)
+	registration, err := registry.RegisterInstance(t.Context(), wire.BrainService, wire.Instance{ID: "brain", Address: "127.0.0.1:1", Key: n.brain.Key()})
+	testkit.Must(t, err)
+	t.Cleanup(func() { registration.Close(); registry.Close() })
 	private, public := testkit.TicketKeys(t, filepath.Join(n.Dir, "keys"))
-	var err error
 	n.signer, err = ticket.LoadSigner(private, "test")
 	testkit.Must(t, err)
 	n.targets.NodeCanary = n.canary

@@ -216,16 +216,16 @@ func (n *node) newVictim() *victim {
 	testkit.Must(n.t, err)
 	v.status = status
 	v.targetsOf(dir)
-	v.person = n.play(v.job, status.Seat.Address)
+	v.person = n.play(v.job, status.Seat)
 	return v
 }
 
 // play claims a seat and connects.
-func (n *node) play(app, address string) *person.Person {
+func (n *node) play(app string, seat wire.Seat) *person.Person {
 	n.t.Helper()
 	token, _, err := n.signer.Sign(ticket.Claims{Session: ticket.NewSession(), App: app, Sites: []string{"here"}})
 	testkit.Must(n.t, err)
-	p := person.Attach(n.t, address, token).Connect()
+	p := person.Attach(n.t, n.brain, seat, token).Connect()
 	p.Ignore()
 	return p
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nearcast/nearcast/internal/fleet"
+	"github.com/nearcast/nearcast/internal/identity"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/provision"
 	"github.com/nearcast/nearcast/provision/awsapi"
@@ -197,6 +198,16 @@ nomad node eligibility -enable.`,
 				Leave: func(ctx context.Context) error { return leave(ctx, consul, s.ConsulAgent) },
 			}
 			if v.Role == provision.Stream {
+				if c.Identity, err = identity.New(); err != nil {
+					return err
+				}
+				// Nothing listens at the address: the record is for the key alone.
+				registration, err := registry.RegisterInstance(ctx, wire.DrainService, wire.Instance{
+					ID: v.Node, Site: v.Site, Address: v.HTTP + ":1", Key: c.Identity.Key()})
+				if err != nil {
+					return err
+				}
+				defer registration.Close()
 				c.Seats = func(ctx context.Context, fn func([]wire.Seat)) { <-registry.WatchSeats(ctx, fn).Done() }
 			}
 			if now {

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nearcast/nearcast/internal/identity"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/provision/awsapi"
 )
@@ -44,6 +45,8 @@ type Config struct {
 	Name      string // the node's name, as seats publish it
 	// Seats calls fn with the site's seats at each change, until ctx ends.
 	Seats func(ctx context.Context, fn func([]wire.Seat))
+	// Identity is this process's own key, by which the node's seats know it.
+	Identity *identity.Identity
 	// Leave takes the node out of Consul.
 	Leave func(ctx context.Context) error
 
@@ -269,12 +272,15 @@ func (c Config) beat(ctx context.Context) {
 	}
 }
 
-var seatHTTP = &http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, Proxy: nil}}
+// seatWithin is how long a seat may take to answer.
+const seatWithin = 3 * time.Second
 
 // retire asks each free seat of this node to end. A seat that was claimed in the meantime
 // refuses, and continues.
 func (c Config) retire(ctx context.Context) func([]wire.Seat) {
 	asked := map[string]bool{}
+	clients := c.Identity.Clients(seatWithin)
+	context.AfterFunc(ctx, clients.Close)
 	return func(seats []wire.Seat) {
 		for _, seat := range seats {
 			if seat.Node != c.Name || !seat.State.Free() {
@@ -285,13 +291,13 @@ func (c Config) retire(ctx context.Context) func([]wire.Seat) {
 				continue
 			}
 			asked[seat.ID] = true
-			req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+seat.Address+wire.RetirePath, strings.NewReader("{}"))
+			req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+seat.Address+wire.RetirePath, strings.NewReader("{}"))
 			if err != nil {
 				c.Log.Warn("the address of a seat is not valid", "seat", seat.ID, "error", err)
 				continue
 			}
 			req.Header.Set("Content-Type", "application/json")
-			res, err := seatHTTP.Do(req)
+			res, err := clients.To(seat.Key).Do(req)
 			if err != nil {
 				delete(asked, seat.ID)
 				c.Log.Warn("cannot retire an idle seat", "seat", seat.ID, "error", err)

@@ -2,6 +2,7 @@ package drain
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,7 +11,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -139,7 +139,8 @@ func TestTermination(t *testing.T) {
 	h := newNode(t)
 	end := h.session()
 	retired := make(chan string, 8)
-	seat := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	me, its := testkit.Identity(t), testkit.Identity(t)
+	seat := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		if !json.Valid(body) {
 			w.WriteHeader(http.StatusBadRequest)
@@ -147,15 +148,19 @@ func TestTermination(t *testing.T) {
 		retired <- r.Host + r.URL.Path
 		w.WriteHeader(http.StatusNoContent)
 	}))
+	peers := testkit.Peers{me.Key(): {Service: wire.DrainService, Node: "stream-1"}}
+	seat.Listener = tls.NewListener(seat.Listener, its.Server(peers, wire.DrainService))
+	seat.Start()
 	defer seat.Close()
-	address := strings.TrimPrefix(seat.URL, "http://")
+	address := seat.Listener.Addr().String()
 
 	c := h.config()
+	c.Identity = me
 	left := make(chan struct{})
 	c.Leave = func(context.Context) error { close(left); return nil }
 	c.Seats = func(ctx context.Context, fn func([]wire.Seat)) {
 		fn([]wire.Seat{
-			{ID: "1", Node: "stream-1", State: wire.SeatIdle, Address: address},
+			{ID: "1", Node: "stream-1", State: wire.SeatIdle, Address: address, Key: its.Key()},
 			{ID: "2", Node: "stream-1", State: wire.SeatStreaming, Address: "192.0.2.1:1"},
 			{ID: "3", Node: "stream-2", State: wire.SeatIdle, Address: "192.0.2.1:1"},
 		})
