@@ -131,6 +131,9 @@ func TestSessionEndsWhileOthersWait(t *testing.T) {
 	first.expect(wire.MsgAnswer)
 	begin := time.Now()
 	second := s.play(b, "game")
+	if told := first.expect(wire.MsgEnding).Ending; told.Reason != wire.ReasonTimeLimit || told.AfterS != 1 {
+		t.Errorf("told %+v", told)
+	}
 	if end := first.expect(wire.MsgEnded).End; end.Reason != wire.ReasonTimeLimit {
 		t.Errorf("ended %v", end)
 	}

@@ -18,6 +18,7 @@ func (h *streamHost) seatAPI() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+wire.AttachPath, h.serveAttach)
 	mux.HandleFunc("POST "+wire.EndPath, h.serveEnd)
+	mux.HandleFunc("POST "+wire.WarnPath, h.serveWarn)
 	mux.HandleFunc("POST "+wire.CheckPath, h.serveCheck)
 	mux.HandleFunc("POST "+wire.RetirePath, h.serveRetire)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
@@ -185,6 +186,31 @@ func (h *streamHost) serveEnd(w http.ResponseWriter, r *http.Request) {
 	default:
 		w.WriteHeader(http.StatusNoContent)
 	}
+}
+
+// serveWarn tells the session's page that a brain is about to end it. A page that is not
+// connected now is told of the end itself.
+func (h *streamHost) serveWarn(w http.ResponseWriter, r *http.Request) {
+	var req wire.WarnRequest
+	if !decodeBody(w, r, &req) {
+		return
+	}
+	if !brainReasons[req.Reason] || req.AfterS <= 0 {
+		refuse(w, http.StatusUnprocessableEntity, wire.ProblemInvalid, "Warning not allowed", fmt.Sprintf("a brain cannot end a session for the reason %q after %d s", req.Reason, req.AfterS))
+		return
+	}
+	switch err := h.state.checkHolder(req.Session); {
+	case errors.Is(err, errEnding):
+		refuse(w, http.StatusGone, wire.ProblemResume, "The session is over", "the seat is ending")
+		return
+	case err != nil:
+		refuse(w, http.StatusForbidden, wire.ProblemNotFound, "The session does not hold this seat", "look up the session's seat again")
+		return
+	}
+	if a := h.attachmentOf(req.Session); a != nil {
+		a.send(wire.Message{Type: wire.MsgEnding, Ending: &req.Ending})
+	}
+	w.WriteHeader(http.StatusNoContent)
 }
 
 func (h *streamHost) serveRetire(w http.ResponseWriter, r *http.Request) {
