@@ -74,6 +74,9 @@ func TestPublicListener(t *testing.T) {
 			t.Errorf("internal %s: %s %s", path, res.Status, body)
 		}
 	}
+	if res, p, body := ask("POST", b.internal+"/v1/queues"); res.StatusCode != 405 || p.Status != 405 {
+		t.Errorf("internal: %s %s", res.Status, body)
+	}
 }
 
 // TestSessionByResumeToken checks that the seat decides on a resume token, which only it

@@ -118,6 +118,9 @@ func TestPublicListenerHasNoMetrics(t *testing.T) {
 				if w.Code != want {
 					t.Errorf("internal %s: %d, want %d", path, w.Code, want)
 				}
+				if kind := w.Header().Get("Content-Type"); want == 404 && kind != wire.ProblemType {
+					t.Errorf("internal %s: the error is %s", path, kind)
+				}
 			}
 		})
 	}
