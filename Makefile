@@ -87,8 +87,9 @@ test: test-packages build ## everything: lint, then all tests; skips are listed 
 	  rest=$$($(GO) list ./... | grep -vxF "$$race" | grep -vxF "$$alone" | grep -vxF "$$longest"); \
 	  fuzzed=$$(mktemp); trap 'rm -f "$$fuzzed"' EXIT; \
 	  { $(GO) test -json -race $(TESTFLAGS) $$race; \
-	    nice -n 10 $(MAKE) --no-print-directory fuzz FUZZFLAGS=-json >"$$fuzzed" & \
-	    $(GO) test -json $(TESTFLAGS) $$longest $$rest; wait; cat "$$fuzzed"; \
+	    nice -n 10 $(MAKE) --no-print-directory fuzz FUZZFLAGS=-json >"$$fuzzed" & fuzz=$$!; \
+	    $(GO) test -json $(TESTFLAGS) $$longest $$rest; \
+	    wait $$fuzz || echo '{"Action":"fail","Package":"the fuzzers"}'; cat "$$fuzzed"; \
 	    $(GO) test -json $(TESTFLAGS) -run '$(MEASURED)' ./brain; $(GO) test -json -p 1 $(TESTFLAGS) $$alone; } \
 	  | $(GO) run ./dev/testsummary
 

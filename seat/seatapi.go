@@ -195,8 +195,8 @@ func (h *streamHost) serveWarn(w http.ResponseWriter, r *http.Request) {
 	if !decodeBody(w, r, &req) {
 		return
 	}
-	if !brainReasons[req.Reason] || req.AfterS <= 0 {
-		refuse(w, http.StatusUnprocessableEntity, wire.ProblemInvalid, "Warning not allowed", fmt.Sprintf("a brain cannot end a session for the reason %q after %d s", req.Reason, req.AfterS))
+	if !brainReasons[req.Ending.Reason] || req.Ending.AfterS <= 0 {
+		refuse(w, http.StatusUnprocessableEntity, wire.ProblemInvalid, "Warning not allowed", fmt.Sprintf("a brain cannot end a session for the reason %q after %d s", req.Ending.Reason, req.Ending.AfterS))
 		return
 	}
 	switch err := h.state.checkHolder(req.Session); {

@@ -157,7 +157,7 @@ type CheckRequest struct {
 // WarnRequest is the body of WarnPath.
 type WarnRequest struct {
 	Session string `json:"session"`
-	Ending
+	Ending  Ending `json:"ending"`
 }
 
 // EndRequest is the body of EndPath.
