@@ -11,7 +11,8 @@ SITES    ?=# a planet instead of one site, as root: make up SITES=us-east-1,eu-w
 # time changes what is tested.
 RACE     := ./internal/... ./router/... ./brain/...
 # Tests that drive media and browsers, one package after the other: they go by
-# the clock. What is left mostly waits for servers, and two wait as fast as one.
+# the clock. What is left mostly waits for servers, and two wait as fast as one; the
+# fuzzers compute meanwhile, with what they leave.
 ALONE    := ./driver/... ./seat/... ./cmd/stream-host ./e2e/... ./web ./dev/planet/wan ./bench/...
 # Tests of brain that measure a process, and skip where the race detector is on.
 MEASURED := ^Test(PagesComeBack|HostileSockets)$$
@@ -67,22 +68,28 @@ lint: ## gofmt, go vet, staticcheck
 	@$(GO) build -C dev/tools/staticcheck -o $(CURDIR)/$(BIN)/staticcheck honnef.co/go/tools/cmd/staticcheck
 	$(BIN)/staticcheck ./...
 
-FUZZTIME ?= 30s
+FUZZTIME  ?= 30s
+FUZZFLAGS ?=
+# The tag leaves out tests whose packages take minutes to instrument.
 fuzz: ## run each fuzzer for FUZZTIME (30s), one after the other
-	@set -e; grep -rlE '^func Fuzz' --include=*_test.go . | while read -r file; do \
+	@failed=0; for file in $$(grep -rlE '^func Fuzz' --include=*_test.go .); do \
 		for name in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9]*).*/\1/p' "$$file"); do \
-			echo "$$name in $$(dirname "$$file")"; \
-			$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")"; \
+			echo "$$name in $$(dirname "$$file")" >&2; \
+			$(GO) test $(FUZZFLAGS) -tags fuzz -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s "$$(dirname "$$file")" || failed=1; \
 		done; \
-	done
+	done; exit $$failed
 
 test: test-packages build ## everything: lint, then all tests; skips are listed at the end with their reasons
 	@$(MAKE) --no-print-directory lint
 	@$(NEARCAST) dev tools
 	@$(NEARCAST) dev tools nomad-autoscaler
-	@race=$$($(GO) list $(RACE)); alone=$$($(GO) list $(ALONE)); \
-	  rest=$$($(GO) list ./... | grep -vxF "$$race" | grep -vxF "$$alone"); \
-	  { $(GO) test -json -race $(TESTFLAGS) $$race; $(GO) test -json $(TESTFLAGS) $$rest; \
+	@race=$$($(GO) list $(RACE)); alone=$$($(GO) list $(ALONE)); longest=$$($(GO) list ./provision); \
+	  rest=$$($(GO) list ./... | grep -vxF "$$race" | grep -vxF "$$alone" | grep -vxF "$$longest"); \
+	  fuzzed=$$(mktemp); trap 'rm -f "$$fuzzed"' EXIT; \
+	  { $(GO) test -json -race $(TESTFLAGS) $$race; \
+	    nice -n 10 $(MAKE) --no-print-directory fuzz FUZZFLAGS=-json >"$$fuzzed" & fuzz=$$!; \
+	    $(GO) test -json $(TESTFLAGS) $$longest $$rest; \
+	    wait $$fuzz || echo '{"Action":"fail","Package":"the fuzzers"}'; cat "$$fuzzed"; \
 	    $(GO) test -json $(TESTFLAGS) -run '$(MEASURED)' ./brain; $(GO) test -json -p 1 $(TESTFLAGS) $$alone; } \
 	  | $(GO) run ./dev/testsummary
 

@@ -32,6 +32,7 @@ type decision struct {
 	orders []order
 	retire []wire.Seat
 	stop   []string // children
+	warn   []overstay
 	end    []overstay
 	ask    []string // apps with a child that Nomad has not shown in time
 }
@@ -55,7 +56,8 @@ func (st *state) decide() decision {
 	for id, app := range st.view.planned() {
 		_, published := st.view.app(id)
 		t := st.view.tally(app, st.ownTokens(id), now)
-		d.end = append(d.end, st.overstays(app, t, now)...)
+		warn, end := st.overstays(app, t, now)
+		d.warn, d.end = append(d.warn, warn...), append(d.end, end...)
 		t.takeReserved()
 		f := st.view.failureOf(id)
 		var waiting []*waiter

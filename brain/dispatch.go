@@ -54,6 +54,9 @@ func (p *planner) act(ctx context.Context) {
 	for _, seat := range d.retire {
 		all.Go(func() error { p.retire(ctx, seat); return nil })
 	}
+	for _, o := range d.warn {
+		all.Go(func() error { p.warn(ctx, o); return nil })
+	}
 	for _, o := range d.end {
 		all.Go(func() error { p.end(ctx, o); return nil })
 	}

@@ -92,6 +92,9 @@ func TestPublicListener(t *testing.T) {
 			}
 		}
 	}
+	if res, p, body := ask("POST", b.internal+"/v1/queues"); res.StatusCode != 405 || p.Status != 405 {
+		t.Errorf("internal: %s %s", res.Status, body)
+	}
 }
 
 // TestSessionByResumeToken checks that the seat decides on a resume token, which only it
@@ -149,6 +152,9 @@ func TestSessionEndsWhileOthersWait(t *testing.T) {
 	first.expect(wire.MsgAnswer)
 	begin := time.Now()
 	second := s.play(b, "game")
+	if told := first.expect(wire.MsgEnding).Ending; told.Reason != wire.ReasonTimeLimit || told.AfterS != 1 {
+		t.Errorf("told %+v", told)
+	}
 	if end := first.expect(wire.MsgEnded).End; end.Reason != wire.ReasonTimeLimit {
 		t.Errorf("ended %v", end)
 	}

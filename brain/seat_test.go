@@ -46,6 +46,7 @@ func (s *site) seat(app, child, alloc string, state wire.SeatState) *seat {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+wire.AttachPath, x.attach)
 	mux.HandleFunc("POST "+wire.EndPath, x.endIt)
+	mux.HandleFunc("POST "+wire.WarnPath, x.warn)
 	mux.HandleFunc("POST "+wire.RetirePath, x.retire)
 	mux.HandleFunc("POST "+wire.CheckPath, x.check)
 	me := testkit.Identity(s.t)
@@ -165,6 +166,20 @@ func (x *seat) endIt(rw http.ResponseWriter, r *http.Request) {
 	}
 	rw.WriteHeader(204)
 	go x.end(wire.End{Reason: req.Reason})
+}
+
+func (x *seat) warn(rw http.ResponseWriter, r *http.Request) {
+	var req wire.WarnRequest
+	json.NewDecoder(r.Body).Decode(&req)
+	x.mu.Lock()
+	mine, ws := x.rec.Session == req.Session, x.conn
+	x.mu.Unlock()
+	if !mine || ws == nil {
+		rw.WriteHeader(403)
+		return
+	}
+	x.say(ws, wire.Message{Type: wire.MsgEnding, Ending: &req.Ending})
+	rw.WriteHeader(204)
 }
 
 func (x *seat) check(rw http.ResponseWriter, r *http.Request) {

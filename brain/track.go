@@ -41,6 +41,8 @@ type seatTrack struct {
 	reserved      bool          // it is offered to a person of this replica
 	retiringAt    time.Time     // when it was asked to retire
 	endingAt      time.Time     // when it was asked to end a session that others wait for
+	warned        string        // the session that was told last that it may end
+	warnedAt      time.Time
 }
 
 // taken reports whether somebody has the seat although Consul shows it as free.

@@ -124,10 +124,11 @@ func (t *siteTable) checkLaunch(req wire.LaunchRequest) error {
 	if err := t.checkMeasured(req.RTTMS, "/rtt_ms"); err != nil {
 		return err
 	}
-	for at, list := range map[string][]string{"/preferences/allow": req.Preferences.Allow, "/preferences/deny": req.Preferences.Deny} {
-		if err := t.checkSites(list, at); err != nil {
-			return err
-		}
+	if err := t.checkSites(req.Preferences.Allow, "/preferences/allow"); err != nil {
+		return err
+	}
+	if err := t.checkSites(req.Preferences.Deny, "/preferences/deny"); err != nil {
+		return err
 	}
 	// A site in req.Lost may be unknown: it may have been removed since.
 	return nil

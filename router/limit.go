@@ -3,7 +3,7 @@ package router
 import (
 	"errors"
 	"math"
-	"net"
+	"net/http"
 	"net/netip"
 	"strconv"
 	"sync"
@@ -222,19 +222,14 @@ func (l Limits) check() error {
 	return nil
 }
 
-// extractor finds the address of a caller. X-Forwarded-For counts only as far as
-// trusted proxies wrote it.
-func extractor(trusted []netip.Prefix) echo.IPExtractor {
-	if len(trusted) == 0 {
-		return echo.ExtractIPDirect()
+// extractor finds the address of a caller, as brains find it. One that cannot be read
+// is empty.
+func extractor(trusted guard.Proxies) echo.IPExtractor {
+	return func(r *http.Request) string {
+		client := trusted.Client(r)
+		if !client.IsValid() {
+			return ""
+		}
+		return client.String()
 	}
-	options := []echo.TrustOption{echo.TrustLoopback(false), echo.TrustLinkLocal(false), echo.TrustPrivateNet(false)}
-	for _, p := range trusted {
-		options = append(options, echo.TrustIPRange(ipNet(p)))
-	}
-	return echo.ExtractIPFromXFFHeader(options...)
-}
-
-func ipNet(p netip.Prefix) *net.IPNet {
-	return &net.IPNet{IP: p.Masked().Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }

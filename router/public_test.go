@@ -52,10 +52,15 @@ func TestEveryPublicAnswer(t *testing.T) {
 		for name, want := range map[string]string{
 			"default-src": "'self'", "object-src": "'none'", "base-uri": "'none'", "form-action": "'none'",
 			"frame-ancestors": "https://shop.example", "connect-src": "'self' https: wss:",
+			"img-src": "'self' data: https: http:", "media-src": "'self' blob: mediastream:",
 		} {
 			if rules[name] != want {
 				t.Errorf("%s %s: %s is %q, want %q", method, path, name, rules[name], want)
 			}
+			delete(rules, name)
+		}
+		if len(rules) > 0 {
+			t.Errorf("%s %s: the policy has rules that no test knows: %v", method, path, rules)
 		}
 		if strings.Contains(res.Header.Get("Content-Security-Policy"), "unsafe") || res.Header.Get("Set-Cookie") != "" || res.Header.Get("Server") != "" {
 			t.Errorf("%s %s: %v", method, path, res.Header)
@@ -112,6 +117,9 @@ func TestPublicListenerHasNoMetrics(t *testing.T) {
 				g.router.Internal().ServeHTTP(w, httptest.NewRequest("GET", path, nil))
 				if w.Code != want {
 					t.Errorf("internal %s: %d, want %d", path, w.Code, want)
+				}
+				if kind := w.Header().Get("Content-Type"); want == 404 && kind != wire.ProblemType {
+					t.Errorf("internal %s: the error is %s", path, kind)
 				}
 			}
 		})

@@ -446,6 +446,17 @@ func TestBadInput(t *testing.T) {
 	g.t = t
 }
 
+// Of two faults a caller is told the same one each time.
+func TestFaultsHaveAnOrder(t *testing.T) {
+	g := newRig(t)
+	for range 10 {
+		p := g.refused(wire.ProblemUnknownSite, "POST", "/v1/sessions", `{"app":"chess","preferences":{"allow":["mars"],"deny":["venus"]}}`)
+		if p.Field != "/preferences/allow/0" {
+			t.Fatalf("told of %s", p.Field)
+		}
+	}
+}
+
 func TestWrongMethodAndPath(t *testing.T) {
 	for name, change := range map[string]func(*Config){"with pages": func(*Config) {}, "API alone": func(c *Config) { c.Web = nil }} {
 		t.Run(name, func(t *testing.T) {

@@ -25,6 +25,9 @@ type Parts struct {
 	// App starts the app with the values of its parameters. env is added to the app's own
 	// environment.
 	App func(ctx context.Context, env []string, params map[string]string) (App, error)
+	// CheckApp reports whether the app's command is there. It is called where the app
+	// starts later.
+	CheckApp func(ctx context.Context) error
 	// TellParams tells the values to an app that runs.
 	TellParams func(params map[string]string) error
 	// Input connects to the display's input.

@@ -95,6 +95,7 @@ func (r *rig) start(verifier *ticket.Verifier) {
 			r.started.Store(&params)
 			return r.app, r.failure["app"]
 		},
+		CheckApp: func(context.Context) error { return r.failure["command"] },
 		TellParams: func(params map[string]string) error {
 			r.told.Store(&params)
 			return r.failure["params"]

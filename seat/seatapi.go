@@ -20,6 +20,7 @@ func (h *streamHost) seatAPI() http.Handler {
 	brains := func(next http.HandlerFunc) http.Handler { return identity.Only(next, h.parts.Peers, wire.BrainService) }
 	mux.Handle("GET "+wire.AttachPath, brains(h.serveAttach))
 	mux.Handle("POST "+wire.EndPath, brains(h.serveEnd))
+	mux.Handle("POST "+wire.WarnPath, brains(h.serveWarn))
 	mux.Handle("POST "+wire.CheckPath, brains(h.serveCheck))
 	mux.HandleFunc("POST "+wire.RetirePath, h.serveRetire)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
@@ -187,6 +188,31 @@ func (h *streamHost) serveEnd(w http.ResponseWriter, r *http.Request) {
 	default:
 		w.WriteHeader(http.StatusNoContent)
 	}
+}
+
+// serveWarn tells the session's page that a brain is about to end it. A page that is not
+// connected now is told of the end itself.
+func (h *streamHost) serveWarn(w http.ResponseWriter, r *http.Request) {
+	var req wire.WarnRequest
+	if !decodeBody(w, r, &req) {
+		return
+	}
+	if !brainReasons[req.Ending.Reason] || req.Ending.AfterS <= 0 {
+		refuse(w, http.StatusUnprocessableEntity, wire.ProblemInvalid, "Warning not allowed", fmt.Sprintf("a brain cannot end a session for the reason %q after %d s", req.Ending.Reason, req.Ending.AfterS))
+		return
+	}
+	switch err := h.state.checkHolder(req.Session); {
+	case errors.Is(err, errEnding):
+		refuse(w, http.StatusGone, wire.ProblemResume, "The session is over", "the seat is ending")
+		return
+	case err != nil:
+		refuse(w, http.StatusForbidden, wire.ProblemNotFound, "The session does not hold this seat", "look up the session's seat again")
+		return
+	}
+	if a := h.attachmentOf(req.Session); a != nil {
+		a.send(wire.Message{Type: wire.MsgEnding, Ending: &req.Ending})
+	}
+	w.WriteHeader(http.StatusNoContent)
 }
 
 // serveRetire is for brains, and for the drain of the seat's own node.

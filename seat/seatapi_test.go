@@ -310,6 +310,19 @@ func TestEndAndRetire(t *testing.T) {
 	if got := r.post(wire.RetirePath, struct{}{}); got != http.StatusConflict {
 		t.Errorf("retire of a busy seat: %d", got)
 	}
+	soon := wire.Ending{Reason: wire.ReasonTimeLimit, AfterS: 60}
+	for want, req := range map[int]wire.WarnRequest{
+		http.StatusForbidden:           {Session: ticket.NewSession(), Ending: soon},
+		http.StatusUnprocessableEntity: {Session: grant.Session, Ending: wire.Ending{Reason: "bored", AfterS: 60}},
+		http.StatusNoContent:           {Session: grant.Session, Ending: soon},
+	} {
+		if got := r.post(wire.WarnPath, req); got != want {
+			t.Errorf("warning of %+v: %d, want %d", req, got, want)
+		}
+	}
+	if m := r.expect(conn, wire.MsgEnding); *m.Ending != soon {
+		t.Errorf("told %+v, want %+v", m.Ending, soon)
+	}
 	if got := r.post(wire.EndPath, wire.EndRequest{Session: ticket.NewSession(), Reason: wire.ReasonLeft}); got != http.StatusForbidden {
 		t.Errorf("end of a session that does not hold the seat: %d", got)
 	}

@@ -23,10 +23,13 @@ func (h *streamHost) startUp(ctx context.Context) error {
 	if err := h.stream.open(ctx); err != nil {
 		return err
 	}
-	if !h.spec.StartOnClaim {
-		if err := h.startApp(ctx, h.defaults()); err != nil {
-			return err
+	if h.spec.StartOnClaim {
+		// Else the pool would be full of seats that fail each person.
+		if err := h.parts.CheckApp(ctx); err != nil {
+			return appFault(err)
 		}
+	} else if err := h.startApp(ctx, h.defaults()); err != nil {
+		return err
 	}
 	if err := h.stream.waitFirstFrame(ctx); err != nil {
 		return err
@@ -90,16 +93,12 @@ func (h *streamHost) startApp(ctx context.Context, params map[string]string) err
 		env = append(env, h.sound.Env()...)
 	}
 	app, err := h.parts.App(ctx, env, params)
-	switch {
-	case err == nil:
-		h.mu.Lock() // serveStatus reads it
-		h.app = app
-		h.mu.Unlock()
-	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
-		return asEnd(err, wire.CodeAppNotFound)
-	default:
-		return asEnd(err, wire.CodeConfig)
+	if err != nil {
+		return appFault(err)
 	}
+	h.mu.Lock() // serveStatus reads it
+	h.app = app
+	h.mu.Unlock()
 
 	limit := secondsOr(h.spec.StartTimeoutS, defaultStartTimeout)
 	limited, cancel := context.WithTimeout(ctx, limit)
@@ -125,4 +124,12 @@ func (h *streamHost) startApp(ctx context.Context, params map[string]string) err
 		return fault(wire.CodeAppNoWindow, "%s showed no window within %v; see its log, or raise start_timeout", h.spec.Command, limit)
 	}
 	return asEnd(err, wire.CodeDisplay)
+}
+
+// appFault is the end of a seat whose app cannot be started.
+func appFault(err error) error {
+	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return asEnd(err, wire.CodeAppNotFound)
+	}
+	return asEnd(err, wire.CodeConfig)
 }

@@ -39,6 +39,10 @@ func TestStartFails(t *testing.T) {
 		"no display": {func(r *rig) { r.failure["display"] = errors.New("no Xvfb") }, wire.End{Reason: wire.ReasonError, Code: wire.CodeDisplay}},
 		"no encoder": {func(r *rig) { r.failure["video"] = errors.New("no element") }, wire.End{Reason: wire.ReasonError, Code: wire.CodeEncoder}},
 		"no command": {func(r *rig) { r.failure["app"] = &fs.PathError{Op: "exec", Path: "/bin/app", Err: fs.ErrNotExist} }, wire.End{Reason: wire.ReasonError, Code: wire.CodeAppNotFound}},
+		"no command to start later": {func(r *rig) {
+			r.spec.StartOnClaim = true
+			r.failure["command"] = fs.ErrNotExist
+		}, wire.End{Reason: wire.ReasonError, Code: wire.CodeAppNotFound}},
 		"no window": {func(r *rig) {
 			<-r.display.window
 			r.spec.StartTimeoutS = 1

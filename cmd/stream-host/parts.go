@@ -48,7 +48,7 @@ func (p *parts) all() (seat.Parts, error) {
 	return seat.Parts{
 		Identity: me, Peers: p.consul.Peers(wire.BrainService, wire.DrainService),
 		Freeze:  seat.FreezePolicy{Quiet: secondsOr(p.spec.FreezeQuietS, freezeQuiet), Latest: secondsOr(p.spec.FreezeLatestS, freezeLatest)},
-		Content: p.keeper.Content, Display: p.display, Sound: p.sound, App: p.app, TellParams: p.tellParams, Input: p.input,
+		Content: p.keeper.Content, Display: p.display, Sound: p.sound, App: p.app, CheckApp: p.checkApp, TellParams: p.tellParams, Input: p.input,
 		Video: p.video, Audio: p.audio, Peer: p.peer, Verify: p.verify, Register: p.register,
 		KeeperPID: os.Getppid(), Report: p.keeper.Report,
 	}, nil
@@ -126,6 +126,10 @@ func (p *parts) app(ctx context.Context, env []string, values map[string]string)
 		return nil, err
 	}
 	return a, nil
+}
+
+func (p *parts) checkApp(ctx context.Context) error {
+	return app.Check(ctx, app.Config{Cell: p.cell, Command: p.spec.Command, Env: p.spec.Env, Dir: p.spec.TaskDir})
 }
 
 // When an idle app is frozen, unless the job says otherwise.

@@ -245,13 +245,16 @@ func (l Launch) check() error {
 	case l.MaxDuration < 0 || l.MaxDuration%time.Second != 0:
 		return wrong("max_duration_s has to be a number of seconds")
 	}
-	for name, list := range map[string][]string{"apps": l.Apps, "origins": l.Origins, "sites": l.Sites, "residency": l.Residency} {
-		if len(list) > maxLaunchNames {
-			return wrong("%s has more than %d entries", name, maxLaunchNames)
+	for _, c := range []struct {
+		name string
+		list []string
+	}{{"apps", l.Apps}, {"origins", l.Origins}, {"sites", l.Sites}, {"residency", l.Residency}} {
+		if len(c.list) > maxLaunchNames {
+			return wrong("%s has more than %d entries", c.name, maxLaunchNames)
 		}
-		for _, s := range list {
+		for _, s := range c.list {
 			if s == "" || len(s) > maxLaunchName {
-				return wrong("each entry of %s has to have 1 to %d bytes", name, maxLaunchName)
+				return wrong("each entry of %s has to have 1 to %d bytes", c.name, maxLaunchName)
 			}
 		}
 	}

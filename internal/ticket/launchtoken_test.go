@@ -299,3 +299,22 @@ func FuzzLaunchClaims(f *testing.F) {
 }
 
 func encodeSegment(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
+
+// Of several faults a developer is told the same one each time.
+func TestLaunchFaultsHaveAnOrder(t *testing.T) {
+	l := Launch{
+		Apps: []string{""}, Origins: []string{""}, Sites: []string{""}, Residency: []string{""},
+		Issued: time.Unix(1, 0), Expires: time.Unix(2, 0),
+	}
+	for range 20 {
+		if err := l.check(); err == nil || !strings.Contains(err.Error(), "each entry of apps ") {
+			t.Fatalf("%v", err)
+		}
+	}
+	l = Launch{Apps: []string{"a"}, Params: map[string]string{"a": "\x00", "b": "\x00", "c": "\x00", "d": "\x00"}, Issued: l.Issued, Expires: l.Expires}
+	for range 20 {
+		if err := l.check(); err == nil || !strings.Contains(err.Error(), "the value of a ") {
+			t.Fatalf("%v", err)
+		}
+	}
+}

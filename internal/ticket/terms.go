@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -59,7 +61,8 @@ func checkMap(pairs map[string]string, maxValue, maxTotal int) error {
 		return fmt.Errorf("%d names are more than %d", len(pairs), MaxPairs)
 	}
 	total := 0
-	for name, value := range pairs {
+	for _, name := range slices.Sorted(maps.Keys(pairs)) {
+		value := pairs[name]
 		if name == "" || len(name) > MaxPairName || strings.Trim(name, pairName) != "" {
 			return fmt.Errorf("a name has to have 1 to %d letters, digits, dots, _ and -", MaxPairName)
 		}

@@ -52,6 +52,8 @@ var messages = map[string]any{
 	"grant":         &Grant{},
 	"display":       &Display{},
 	"end_request":   &EndRequest{},
+	"ending":        &Ending{},
+	"warn_request":  &WarnRequest{},
 	"check_request": &CheckRequest{},
 	"input":         &Input{},
 	"pong":          &Pong{},

@@ -25,6 +25,9 @@ const (
 	MsgGranted MessageType = "granted"
 	// MsgAnswer answers hello's or offer's SDP. Seat.
 	MsgAnswer MessageType = "answer"
+	// MsgEnding: the session will end soon; Ending. It says what may happen: where the
+	// reason goes away, the session goes on. Seat.
+	MsgEnding MessageType = "ending"
 	// MsgEnded: the session is over; End. Seat, or brain where the seat is gone. The last message.
 	MsgEnded MessageType = "ended"
 	// MsgRefused: the request cannot be served; Problem. Brain, or a seat that
@@ -45,6 +48,7 @@ type Message struct {
 	Grant     *Grant          `json:"grant,omitempty"`
 	End       *End            `json:"end,omitempty"`
 	Problem   *Problem        `json:"problem,omitempty"`
+	Ending    *Ending         `json:"ending,omitempty"`
 }
 
 // The largest signalling messages, in bytes. A browser's offer has about 8 KiB, and
@@ -67,6 +71,12 @@ type Queue struct {
 	// Paused is true while the site can give seats to nobody. The person keeps
 	// their place and has nothing to do.
 	Paused bool `json:"paused,omitempty"`
+}
+
+// Ending is the end that a session is about to have.
+type Ending struct {
+	Reason Reason `json:"reason"`
+	AfterS int    `json:"after_s"`
 }
 
 // Grant tells the person which seat they have and how to come back to it.
@@ -128,6 +138,9 @@ const (
 const (
 	// EndPath ends the seat if the body's session holds it (EndRequest): 204, 403 or 410.
 	EndPath = "/v1/end"
+	// WarnPath tells the person of the body's session that it will end (WarnRequest):
+	// 204, 403 or 410. It ends nothing.
+	WarnPath = "/v1/warn"
 	// CheckPath answers whether a resume token is that of a session that holds the seat
 	// (CheckRequest): 204, 401 or 410.
 	CheckPath = "/v1/check"
@@ -139,6 +152,12 @@ const (
 type CheckRequest struct {
 	Session string `json:"session"`
 	Resume  string `json:"resume"`
+}
+
+// WarnRequest is the body of WarnPath.
+type WarnRequest struct {
+	Session string `json:"session"`
+	Ending  Ending `json:"ending"`
 }
 
 // EndRequest is the body of EndPath.

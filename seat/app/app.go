@@ -42,11 +42,8 @@ type Config struct {
 // Start starts the app. The context bounds the start only. An error that the
 // publisher or the operator can correct is a wire.End.
 func Start(ctx context.Context, cfg Config) (*Process, error) {
-	switch {
-	case cfg.Command == "":
-		return nil, problem(wire.CodeAppNotFound, "the task has no command")
-	case cfg.Dir == "":
-		return nil, problem(wire.CodeConfig, "the task has no working directory")
+	if err := cfg.check(); err != nil {
+		return nil, err
 	}
 	started, err := cfg.Cell.Start(ctx, cell.Program{
 		Name: cell.App, Path: cfg.Command, Args: append([]string{cfg.Command}, cfg.Args...),
@@ -56,6 +53,24 @@ func Start(ctx context.Context, cfg Config) (*Process, error) {
 		return nil, err
 	}
 	return &Process{cell: cfg.Cell, process: started}, nil
+}
+
+// Check reports whether Start would find the command, without starting it.
+func Check(ctx context.Context, cfg Config) error {
+	if err := cfg.check(); err != nil {
+		return err
+	}
+	return cfg.Cell.Find(ctx, cell.Program{Name: cell.App, Path: cfg.Command, Dir: cfg.Dir, SearchPath: searchPath(cfg.Env)})
+}
+
+func (cfg Config) check() error {
+	switch {
+	case cfg.Command == "":
+		return problem(wire.CodeAppNotFound, "the task has no command")
+	case cfg.Dir == "":
+		return problem(wire.CodeConfig, "the task has no working directory")
+	}
+	return nil
 }
 
 func problem(code, detail string) error {

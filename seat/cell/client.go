@@ -197,6 +197,13 @@ func (c *Client) Start(ctx context.Context, p Program, files ...*os.File) (*Proc
 	return process, nil
 }
 
+// Find reports whether the app's command can be started, as Start would say it. A
+// program that is there and cannot be executed is not noticed.
+func (c *Client) Find(ctx context.Context, p Program) error {
+	_, err := c.ask(ctx, Order{Op: OpFind, Program: &p})
+	return err
+}
+
 // fillNull puts /dev/null in the place of missing files.
 func fillNull(files []*os.File) (null *os.File, err error) {
 	for i, f := range files {

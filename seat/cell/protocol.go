@@ -7,6 +7,7 @@ import "github.com/nearcast/nearcast/internal/wire"
 const (
 	OpWrite = "write" // Path, Data: make a private file in an existing directory
 	OpStart = "start" // Program, with the files that become its descriptors 0, 1, 2 …
+	OpFind  = "find"  // Program: only say whether the app's command can be started
 	OpDial  = "dial"  // Path: connect to a Unix socket; the answer has the connection
 	OpOpen  = "open"  // Path: the answer has a descriptor of the file, made with O_PATH
 

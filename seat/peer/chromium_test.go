@@ -1,3 +1,7 @@
+//go:build !fuzz
+
+// Not with the fuzzers: seat/capture's GStreamer bindings take minutes to instrument.
+
 package peer_test
 
 import (

@@ -6,7 +6,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { Keyboard } from '../assets/js/input/keyboard.js';
 import { Pointer } from '../assets/js/input/pointer.js';
 import { initial, reduce } from '../assets/js/session.js';
-import { availability, ended, waiting } from '../assets/js/words.js';
+import { availability, ended, ending as endingWords, waiting } from '../assets/js/words.js';
 
 const dir = new URL('../../internal/wire/testdata/', import.meta.url);
 const skip = existsSync(dir) ? false : 'internal/wire is not beside this folder';
@@ -22,7 +22,7 @@ test('a launch becomes a hello, a grant a way back', { skip }, () => {
   assert.deepEqual([signal.url, signal.hello], ['brainurl-i', { ticket: 'ticket-f' }]);
   assert.equal(effects.find((e) => e.do === 'ice').servers[0].urls[0], 'urls-m');
   assert.ok(state.urls.length > 1, 'the runners-up are known');
-  const { grant, end, problem, queue, progress } = golden('message');
+  const { grant, end, problem, queue, progress, ending } = golden('message');
   const say = (message) => { [state, effects] = reduce(state, { type: 'message', message, now: 0 }); };
   say({ type: 'queued', queue });
   assert.match(waiting(state).head, /1009/);
@@ -35,6 +35,8 @@ test('a launch becomes a hello, a grant a way back', { skip }, () => {
   assert.deepEqual(effects.find((e) => e.do === 'signal').hello, { resume: grant.resume });
   [, effects] = reduce(state, { type: 'media-lost', now: 0 });
   assert.equal(effects.find((e) => e.name === 'grace').ms, 1000 * grant.grace_s);
+  say({ type: 'ending', ending });
+  assert.match(endingWords(state.ending)[1], new RegExp(`${Math.round(ending.after_s / 60)} min`));
   say({ type: 'ended', end });
   assert.equal(state.end, end);
   assert.ok(problem.type && problem.title && problem.detail);

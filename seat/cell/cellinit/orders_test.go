@@ -108,6 +108,10 @@ func TestCommand(t *testing.T) {
 			if !errors.As(err, &end) || end.Reason != wire.ReasonError || end.Code != x.code || !strings.Contains(end.Detail, x.has) {
 				t.Errorf("%s: %v, want %s with %q", name, err, x.code, x.has)
 			}
+			err = c.Find(testkit.Context(t, time.Minute), cell.Program{Name: cell.App, Path: x.path, Dir: x.dir, SearchPath: "/usr/bin:/bin"})
+			if there := name == "no format" || name == "no interpreter"; there != (err == nil) || !there && !errors.Is(err, end) {
+				t.Errorf("%s: before the start: %v, want %v", name, err, end)
+			}
 		}
 	})
 	for path, code := range map[string]int{"false": 1, "game": 7, "./game": 7} {

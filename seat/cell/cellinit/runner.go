@@ -87,13 +87,15 @@ func (r *runner) run() error {
 	return nil
 }
 
+var errNoProgram = errors.New("no program is given")
+
 // errLate says that the app could have changed what an order asks for.
 var errLate = errors.New("the app runs already")
 
 func (r *runner) carryOut(o cell.Order, files []*os.File) (e cell.Event, file *os.File) {
 	var err error
 	switch o.Op {
-	case cell.OpWrite, cell.OpStart, cell.OpDial, cell.OpOpen:
+	case cell.OpWrite, cell.OpStart, cell.OpFind, cell.OpDial, cell.OpOpen:
 		if r.app {
 			err = errLate
 			break
@@ -103,6 +105,12 @@ func (r *runner) carryOut(o cell.Order, files []*os.File) (e cell.Event, file *o
 			err = writeFile(o.Path, o.Data)
 		case cell.OpStart:
 			e.PID, err = r.start(o.Program, files)
+		case cell.OpFind:
+			if o.Program == nil {
+				err = errNoProgram
+				break
+			}
+			_, err = r.find(o.Program)
 		case cell.OpDial:
 			file, err = dial(o.Path)
 		case cell.OpOpen:
@@ -166,7 +174,7 @@ func dial(path string) (*os.File, error) {
 // start starts a program with these files as its descriptors.
 func (r *runner) start(p *cell.Program, files []*os.File) (pid int, err error) {
 	if p == nil || p.Name == "" {
-		return 0, errors.New("no program is given")
+		return 0, errNoProgram
 	}
 	path := p.Path
 	if p.Name == cell.App {

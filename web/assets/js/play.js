@@ -20,7 +20,7 @@ import { icon } from './ui/icons.js';
 import { wordmark } from './ui/logo.js';
 import { picture } from './ui/picture.js';
 import { takeToken, tokenOf } from './token.js';
-import { closed, moved, ms, place } from './words.js';
+import { closed, ending, moved, ms, place } from './words.js';
 
 const APP_REFRESH_MS = 5000;
 
@@ -119,6 +119,7 @@ function render(state, before) {
   }
   notice.hidden = !(state.phase !== 'streaming' && kind === 'none');
   if (state.phase !== before?.phase) entered(state, before);
+  if (state.ending && state.ending !== before?.ending) banner.show(...ending(state.ending), state.ending.after_s * 1000);
 }
 
 // entered starts and stops input as a phase begins.

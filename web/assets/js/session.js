@@ -33,6 +33,7 @@ export function initial(app) {
     failures: 0, relaunches: 0, mediaTries: 0,
     lostAt: 0, reloaded: false,
     end: null, problem: null, notice: '',
+    ending: null, // what will end the session soon
     lost: [],    // sites that were lost under this session: not to be chosen again
     moved: null, // {from, to, at, done, back}: the last of them, and the way back to it
   };
@@ -240,6 +241,10 @@ const messages = {
 
   candidate(s, { candidate }) {
     return HELD.has(s.phase) ? [s, [{ do: 'candidate', candidate }]] : null;
+  },
+
+  ending(s, { ending }) {
+    return HELD.has(s.phase) ? [{ ...s, ending }, []] : null;
   },
 
   ended(s, { end }) {

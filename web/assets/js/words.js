@@ -118,6 +118,12 @@ const ENDS = {
   error: ['Something went wrong', 'The session could not continue.'],
 };
 
+// ending says that a session will end soon, in a headline and a sentence.
+export function ending({ reason, after_s: after }) {
+  if (reason === 'time-limit') return ['Others are waiting', `This session may end in ${about(after * 1000)}, to make room for them.`];
+  return ['This session will end', `It has ${about(after * 1000)} left.`];
+}
+
 const CODES = {
   'content-missing': ['Content is missing', 'A file that the app needs was not found. The operator has to fix this.'],
   'content-denied': ['Content cannot be read', 'The machine has no permission to read a file that the app needs. The operator has to fix this.'],

@@ -6,7 +6,7 @@ import { icon } from './icons.js';
 
 const SHOWN_MS = 15_000;
 
-// banner gives {node, show(text, detail), hide()}.
+// banner gives {node, show(text, detail, for how long in ms), hide()}.
 export function banner() {
   const text = el('b');
   const detail = el('small');
@@ -17,13 +17,13 @@ export function banner() {
     clearTimeout(timer);
     node.hidden = true;
   }
-  function show(what, more = '') {
+  function show(what, more = '', shown = SHOWN_MS) {
     clearTimeout(timer);
     setText(text, what);
     setText(detail, more);
     detail.hidden = !more;
     node.hidden = false;
-    timer = setTimeout(hide, SHOWN_MS);
+    timer = setTimeout(hide, shown);
   }
   return { node, show, hide };
 }
