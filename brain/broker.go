@@ -28,6 +28,8 @@ type Config struct {
 	// SharedAgent is the name of a Consul agent with which seats of any node register;
 	// empty where each node has an agent of its own.
 	SharedAgent string
+	// TURN are the site's TURN servers; without URLs it has none.
+	TURN TURN
 
 	Fleet    Fleet
 	Nomad    Nomad
@@ -58,6 +60,9 @@ func New(cfg Config) (*Broker, error) {
 		return nil, errors.New("brain: ID and Site are required")
 	case cfg.Fleet == nil || cfg.Nomad == nil || cfg.Verifier == nil:
 		return nil, errors.New("brain: Fleet, Nomad and Verifier are required")
+	}
+	if err := cfg.TURN.check(); err != nil {
+		return nil, err
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
