@@ -55,14 +55,14 @@ type Broker struct {
 
 // New makes a Broker. It does nothing before Run.
 func New(cfg Config) (*Broker, error) {
+	if err := cfg.TURN.check(); err != nil {
+		return nil, err
+	}
 	switch {
 	case cfg.ID == "" || cfg.Site == "":
 		return nil, errors.New("brain: ID and Site are required")
 	case cfg.Fleet == nil || cfg.Nomad == nil || cfg.Verifier == nil:
 		return nil, errors.New("brain: Fleet, Nomad and Verifier are required")
-	}
-	if err := cfg.TURN.check(); err != nil {
-		return nil, err
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()

@@ -14,7 +14,7 @@ import (
 // The grant has credentials for TURN, which are renewed before they expire, also for a
 // person who comes back. They name neither person nor session.
 func TestTURNComesWithTheGrant(t *testing.T) {
-	s := newSite(t, app("a", 0, 1))
+	s := newSite(t, brain.App{ID: "a", Version: 1, Warm: 1, Max: 1})
 	const secret ticket.TURNSecret = "shared with TURN"
 	urls := []string{"turn:turn.example:3478", "turns:turn.example:5349"}
 	life := 3 * time.Second
@@ -63,8 +63,8 @@ func TestTURNConfig(t *testing.T) {
 		"no secret": {URLs: []string{"turn:a.example"}}, "a STUN server": {URLs: []string{"stun:a.example"}, Secret: "s"},
 		"no host": {URLs: []string{"turn:"}, Secret: "s"}, "a URL": {URLs: []string{"turn://a.example"}, Secret: "s"},
 	} {
-		if _, err := brain.New(brain.Config{ID: "b", Site: "s", Fleet: nil, TURN: c}); err == nil {
-			t.Errorf("%s: no error", what)
+		if _, err := brain.New(brain.Config{ID: "b", Site: "s", Fleet: nil, TURN: c}); err == nil || !strings.Contains(err.Error(), "TURN") {
+			t.Errorf("%s: %v", what, err)
 		}
 	}
 }
