@@ -15,6 +15,7 @@ import (
 // person who comes back. They name neither person nor session.
 func TestTURNComesWithTheGrant(t *testing.T) {
 	s := newSite(t, brain.App{ID: "a", Version: 1, Warm: 1, Max: 1})
+	s.nomad.placed = s.ready
 	const secret ticket.TURNSecret = "shared with TURN"
 	urls := []string{"turn:turn.example:3478", "turns:turn.example:5349"}
 	life := 3 * time.Second

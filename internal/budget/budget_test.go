@@ -59,7 +59,7 @@ var rules = []rule{
 	},
 	{library: module + "/router", in: []string{"router", "cmd", "e2e", "bench"}, reason: "cmd wires the parts; they do not know each other"},
 	{library: module + "/brain", in: []string{"brain", "cmd", "e2e", "bench"}, reason: "cmd wires the parts; they do not know each other"},
-	{library: module + "/turn", in: []string{"turn", "cmd", "e2e", "bench"}, reason: "cmd wires the parts; they do not know each other"},
+	{library: module + "/turn", in: []string{"turn", "cmd", "e2e", "bench"}, tests: true, reason: "cmd wires the parts; they do not know each other"},
 	{library: module + "/driver", in: []string{"driver", "plugins", "e2e", "bench"}, reason: "cmd wires the parts; they do not know each other"},
 	{
 		library: module + "/seat", except: []string{module + "/seat/cell"}, in: []string{"seat", "cmd/stream-host", "e2e", "bench"},
