@@ -60,14 +60,15 @@ func (r *relay) only(a net.Addr) bool {
 // walkRelayed plays where no UDP gets through to the seat: the page finds that out and goes
 // through TURN, outlives its first credentials, and comes back with renewed ones.
 func walkRelayed(v *visit) {
-	const life = 3 * time.Second
+	const life = 10 * time.Second
 	r := v.startTURN(life)
 	v.site.only = r.only
 	grant := v.site.grant(false)
-	grant.ICEServers = r.servers()
 	v.open("/play/viewer")
 	v.press(".play-button")
 	b := v.site.nextBrain()
+	grant.ICEServers = r.servers() // now: the page takes its time to load
+	expired := time.Now().Add(life)
 	b.say(wire.Message{Type: wire.MsgGranted, Grant: grant})
 	v.site.answer(b, b.hello.SDP)
 	again := b.hear(wire.MsgOffer) // without a path for a second
@@ -76,7 +77,6 @@ func walkRelayed(v *visit) {
 	ms, err := chromedp.Run(v.ctx, chromedp.Evaluate[float64]("nearcast.firstFrameMS"))
 	testkit.Must(v, err)
 	v.Logf("from Play to the first frame over TURN: %.0f ms", ms)
-	expired := time.Now().Add(life)
 	b.say(wire.Message{Type: wire.MsgICE, ICEServers: r.servers()})
 	testkit.Until(v, "the first credentials have expired", func() bool { return time.Now().After(expired) })
 	v.until("document.querySelector('video').currentTime > 1 && nearcast.state === 'streaming'")
