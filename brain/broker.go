@@ -29,6 +29,8 @@ type Config struct {
 	// SharedAgent is the name of a Consul agent with which seats of any node register;
 	// empty where each node has an agent of its own.
 	SharedAgent string
+	// TURN are the site's TURN servers; without URLs it has none.
+	TURN TURN
 
 	// Identity is the brain's own key, and Peers knows the keys of the site's brains and
 	// routers.
@@ -59,6 +61,9 @@ type Broker struct {
 
 // New makes a Broker. It does nothing before Run.
 func New(cfg Config) (*Broker, error) {
+	if err := cfg.TURN.check(); err != nil {
+		return nil, err
+	}
 	switch {
 	case cfg.ID == "" || cfg.Site == "":
 		return nil, errors.New("brain: ID and Site are required")

@@ -45,7 +45,7 @@ func (b *Broker) tryClaim(c *conn, w *waiter, seat wire.Seat, parked []said) (ou
 	b.metrics.firstClaim.Observe(time.Since(w.since).Seconds())
 	b.log.Info("granted", "session", w.session, "app", w.app, "seat", seat.ID, "after", time.Since(w.since).Round(time.Microsecond))
 	b.state.granted(w, seat)
-	if c.sendRaw(a.raw) != nil {
+	if b.sendGrant(c, a) != nil {
 		a.ws.CloseNow() // the seat's lease ends the session
 		return outcome{}, true
 	}

@@ -17,6 +17,7 @@ func (b *Broker) relay(c *conn, a *attachment, app string, unanswered []said) ou
 	session, seat := a.grant.Session, a.grant.Seat
 	b.state.beginRelay(session, relayedSession{app: app, seat: seat, since: time.Now()})
 	defer b.state.endRelay(session, seat)
+	b.renewTURN(c)
 	for {
 		for _, m := range unanswered {
 			if sendRaw(a.ws, m.data) != nil {

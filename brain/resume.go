@@ -37,7 +37,7 @@ func (b *Broker) resume(c *conn, hello wire.Message, offer []said) outcome {
 		return refused(*p)
 	}
 	b.metrics.claims.WithLabelValues("resumed").Inc()
-	if c.sendRaw(a.raw) != nil {
+	if b.sendGrant(c, a) != nil {
 		a.ws.CloseNow()
 		return outcome{}
 	}

@@ -159,6 +159,11 @@ func (r *replica) cuts(why string) float64 { return r.value("nearcast_brain_cuts
 // brain starts a replica, with another address of Consul if one is given.
 func (s *site) brain(name string, consulAddress ...string) *replica {
 	s.t.Helper()
+	return s.brainWith(name, func(*brain.Config) {}, consulAddress...)
+}
+
+func (s *site) brainWith(name string, change func(*brain.Config), consulAddress ...string) *replica {
+	s.t.Helper()
 	f := s.open(append(consulAddress, s.consul.Address)[0])
 	ctx, cancel := context.WithCancel(s.ctx)
 	server, inside := httptest.NewUnstartedServer(nil), httptest.NewUnstartedServer(nil)
@@ -169,8 +174,10 @@ func (s *site) brain(name string, consulAddress ...string) *replica {
 		s.t.Fatal(err)
 	}
 	metrics := prometheus.NewRegistry()
-	b, err := brain.New(brain.Config{Identity: me, Peers: f.Peers(wire.BrainService, wire.RouterService), Metrics: metrics, TrustedProxies: guard.Proxies{proxy}, ID: name, Site: "dc1", Fleet: consul.Fleet{Fleet: f, Holder: reg}, Nomad: s.nomad,
-		Residency: []string{"eu", "land-of-" + name}, GPU: []string{"nvidia-l4"}, PerNetwork: 2, Verifier: s.verify, Log: slog.New(slog.NewTextHandler(s.logs, nil)).With("brain", name)})
+	cfg := brain.Config{Identity: me, Peers: f.Peers(wire.BrainService, wire.RouterService), Metrics: metrics, TrustedProxies: guard.Proxies{proxy}, ID: name, Site: "dc1", Fleet: consul.Fleet{Fleet: f, Holder: reg}, Nomad: s.nomad,
+		Residency: []string{"eu", "land-of-" + name}, GPU: []string{"nvidia-l4"}, PerNetwork: 2, Verifier: s.verify, Log: slog.New(slog.NewTextHandler(s.logs, nil)).With("brain", name)}
+	change(&cfg)
+	b, err := brain.New(cfg)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -67,7 +67,6 @@ if [ "$role" = stream ]; then
   firewall
   if [ "${NEARCAST_GPU:-no}" = yes ]; then gpu; fi
 fi
-if [ "$role" = edge ] && [ -n "${NEARCAST_TURN:-}" ]; then turn; fi
 configuration
 units
 echo "changed=$changed"

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -79,7 +78,7 @@ func (r *Router) postSession(c echo.Context) error {
 	out := wire.LaunchResponse{
 		Session: session, App: req.App, Version: table.view.Sites[best.Index].Apps[req.App].Version,
 		Ticket: token, Expires: expires, Site: best.Site,
-		ICEServers:     r.cfg.ICE.servers(session, time.Now()),
+		ICEServers:     r.cfg.ICE.servers(),
 		PredictedRTTMS: best.RTT, RTTSource: wire.RTTSource(best.Source),
 	}
 	out.Candidates = memory.candidates[:0]

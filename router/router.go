@@ -71,7 +71,7 @@ type Config struct {
 	// router may have signed them.
 	Signer   *ticket.Signer
 	Verifier *ticket.Verifier
-	// ICE names the STUN and TURN servers that browsers use.
+	// ICE names the STUN servers that browsers use.
 	ICE ICE
 	// Web has the pages: index.html, play.html and what they load. With nil, only
 	// the API is served.

@@ -742,7 +742,6 @@ func TestConfig(t *testing.T) {
 		"URL with path": func(c *Config) { c.URL = "https://a.example/x" }, "ws URL": func(c *Config) { c.URL = "wss://a.example" },
 		"STUN without scheme": func(c *Config) { c.ICE.STUN = []string{"a.example"} },
 		"TURN as STUN":        func(c *Config) { c.ICE.STUN = []string{"turn:a.example"} },
-		"TURN without secret": func(c *Config) { c.ICE.TURN = []string{"turn:a.example"} },
 	} {
 		cfg := good
 		change(&cfg)

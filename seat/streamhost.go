@@ -131,6 +131,7 @@ func (h *streamHost) run(ctx context.Context) wire.End {
 	h.state = newStateMachine(wire.Seat{
 		ID: h.spec.Alloc, App: h.spec.App, Job: h.spec.Job, Version: h.spec.Version, Node: h.spec.Node,
 		Address: listener.Addr().String(), Key: h.parts.Identity.Key(), Progress: wire.Progress{Phase: wire.PhaseContent, Fraction: -1},
+		Media: mediaOf(h.spec.Listen),
 	}, limits{
 		lease: secondsOr(h.spec.LeaseS, defaultLease), grace: secondsOr(h.spec.ReconnectGraceS, defaultGrace),
 		idle: secondsOr(h.spec.IdleTimeoutS, 0), max: secondsOr(h.spec.MaxDurationS, 0),

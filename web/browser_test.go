@@ -56,6 +56,7 @@ func TestInTheBrowser(t *testing.T) {
 		"the socket drops, the picture stays":           walkSocketLoss,
 		"the picture drops and comes back":              walkMediaLoss,
 		"the network goes silent":                       walkSilence,
+		"no UDP gets through: by TURN":                  walkRelayed,
 		"a reload comes back to the seat":               walkReload,
 		"ends are told in words, and can be replayed":   walkEnds,
 		"a session that others wait for":                walkEnding,

@@ -56,6 +56,7 @@ type site struct {
 	brains chan *brain // a WebSocket that said hello
 	inputs chan wire.Input
 	seats  []*seat
+	only   func(net.Addr) bool // where seats' packets get through; nil: everywhere
 }
 
 // brain is one WebSocket of a page, after its hello.
@@ -415,7 +416,8 @@ type seat struct {
 // nobody is told.
 type cable struct {
 	net.PacketConn
-	cut atomic.Bool
+	cut  atomic.Bool
+	only func(net.Addr) bool
 }
 
 func (c *cable) ReadFrom(p []byte) (int, net.Addr, error) {
@@ -424,14 +426,14 @@ func (c *cable) ReadFrom(p []byte) (int, net.Addr, error) {
 		if errors.Is(err, net.ErrClosed) {
 			err = io.EOF // which pion takes for the end that it is
 		}
-		if err != nil || !c.cut.Load() {
+		if err != nil || !c.cut.Load() && (c.only == nil || c.only(from)) {
 			return n, from, err
 		}
 	}
 }
 
 func (c *cable) WriteTo(p []byte, to net.Addr) (int, error) {
-	if c.cut.Load() {
+	if c.cut.Load() || c.only != nil && !c.only(to) {
 		return len(p), nil
 	}
 	return c.PacketConn.WriteTo(p, to)
@@ -457,7 +459,7 @@ func (s *site) answer(b *brain, offer string) *seat {
 	setting.SetIncludeLoopbackCandidate(true)
 	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	must(err)
-	line := &cable{PacketConn: conn}
+	line := &cable{PacketConn: conn, only: s.only}
 	setting.SetICEUDPMux(webrtc.NewICEUDPMux(nil, line))
 	pc, err := webrtc.NewAPI(webrtc.WithSettingEngine(setting)).NewPeerConnection(webrtc.Configuration{})
 	must(err)

@@ -5,6 +5,7 @@
 //	nearcast dev up          a site on this machine, with sample apps
 //	nearcast router …        the REST API, the beacon and the player
 //	nearcast brain …         the session broker of a site
+//	nearcast turn …          relays for people whose network blocks UDP
 //	nearcast ticket-key …    the keys that sign and check tickets
 //	nearcast key …           the keys of customers, that sign launch tokens
 //	nearcast token …         launch tokens
@@ -39,6 +40,7 @@ func main() {
 	root.AddCommand(
 		routerCommand(),
 		brainCommand(),
+		turnCommand(),
 		ticketKeyCommand(),
 		keyCommand(),
 		tokenCommand(),

@@ -26,19 +26,17 @@ import (
 
 // routerFlags are the flags of "nearcast router".
 type routerFlags struct {
-	listen, internal, url  string
-	site, name             string
-	consul, consulToken    string
-	ticketKey, ticketKeys  string
-	stun, turn             []string
-	turnSecret             string
-	turnUser, turnPassword string
-	frameAncestors         []string
-	maxStale               time.Duration
-	launchRate             float64
-	launchBurst            int
-	trustedProxies         []string
-	operatorToken          string
+	listen, internal, url string
+	site, name            string
+	consul, consulToken   string
+	ticketKey, ticketKeys string
+	stun                  []string
+	frameAncestors        []string
+	maxStale              time.Duration
+	launchRate            float64
+	launchBurst           int
+	trustedProxies        []string
+	operatorToken         string
 }
 
 func routerCommand() *cobra.Command {
@@ -74,10 +72,6 @@ see command lines.`,
 	flags.StringVar(&f.ticketKey, "ticket-key", ticket.PrivateKeyFile, "file with the private key that signs tickets; nearcast ticket-key makes one")
 	flags.StringVar(&f.ticketKeys, "ticket-keys", "", "file with the public keys of all routers, to renew each other's tickets (default "+ticket.PublicKeysFile+" in the directory of --ticket-key)")
 	flags.StringSliceVar(&f.stun, "stun", nil, "STUN server for browsers, stun:host:port; can be repeated")
-	flags.StringSliceVar(&f.turn, "turn", nil, "TURN server for browsers, turn:host:port[?transport=tcp]; can be repeated")
-	flags.StringVar(&f.turnSecret, "turn-secret", "", "secret shared with the TURN servers; each session gets credentials made from it (coturn: static-auth-secret)")
-	flags.StringVar(&f.turnUser, "turn-user", "", "TURN user name, if there is no --turn-secret; every browser sees it")
-	flags.StringVar(&f.turnPassword, "turn-password", "", "TURN password, if there is no --turn-secret; every browser sees it")
 	flags.StringSliceVar(&f.frameAncestors, "frame-ancestor", nil, "origin whose pages may frame the player; can be repeated (default none)")
 	flags.DurationVar(&f.maxStale, "max-stale", router.MaxStale, "how long to serve from the last view while Consul does not answer")
 	flags.Float64Var(&f.launchRate, "launch-rate", router.DefaultLaunches.PerSecond, "launches a second without a launch token, of one IPv4 address or IPv6 /64; four times as many of a /24 or /48, and 20 times as many other requests; 0: no limit")
@@ -153,8 +147,7 @@ func runRouter(ctx context.Context, f routerFlags, log *slog.Logger) error {
 	defer stop()
 	r, err := router.New(router.Config{
 		Site: f.site, URL: baseURL, View: view, Identity: key, Signer: signer, Verifier: verifier,
-		ICE: router.ICE{STUN: f.stun, TURN: f.turn, TURNSecret: f.turnSecret,
-			TURNUsername: f.turnUser, TURNPassword: f.turnPassword},
+		ICE: router.ICE{STUN: f.stun},
 		Web: web.FS, FrameAncestors: f.frameAncestors, MaxStale: f.maxStale, Log: log,
 		Limits: router.Limits{Launches: launches, Requests: router.RequestsOf(launches)}, TrustedProxies: proxies,
 		OperatorToken: strings.TrimSpace(string(operator)),

@@ -206,7 +206,7 @@ func TestRouterRefusesToStart(t *testing.T) {
 		"no keys":      {func(f *routerFlags) { f.ticketKeys = filepath.Join(t.TempDir(), "none") }, "--ticket-keys"},
 		"any, no url":  {func(f *routerFlags) { f.listen = "0.0.0.0:0" }, "--url is needed"},
 		"url":          {func(f *routerFlags) { f.url = "wss://x" }, "https://host"},
-		"turn without": {func(f *routerFlags) { f.turn = []string{"turn:x"} }, "secret"},
+		"stun without": {func(f *routerFlags) { f.stun = []string{"x"} }, "stun:host"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := good

@@ -51,7 +51,6 @@ var TestPackages = []Package{
 	{"xauth", "reading and writing X authority files in tests"},
 	{"xserver-xorg-core", "the display of a seat with a GPU"},
 	{"xserver-xorg-video-dummy", "a driver for it in tests, in place of the GPU's"},
-	{"coturn", "relaying in the test of its job (the service that Debian starts is not needed)"},
 	{"nftables", "the firewall of a node, in its test"},
 	{"shellcheck", "linting scripts"},
 	{"debootstrap", "bare machines to provision in tests"},

@@ -41,8 +41,12 @@ var rules = []rule{
 		reason: "internal/fleet is the one Consul adapter",
 	},
 	{
-		library: "github.com/pion", in: []string{"seat/peer", "internal/testkit/person", "bench"}, tests: true,
-		reason: "WebRTC stops at the peer package, and in tests at their person",
+		library: "github.com/pion", in: []string{"seat/peer", "turn", "internal/testkit/person", "bench"}, tests: true,
+		reason: "WebRTC stops at the peer package, in tests at their person, and TURN in its own room",
+	},
+	{
+		library: "github.com/pion/turn", in: []string{"turn", "bench"}, tests: true,
+		reason: "the TURN server is a room of its own",
 	},
 	{
 		library: "github.com/go-gst", in: []string{"seat/capture"},
@@ -55,6 +59,7 @@ var rules = []rule{
 	},
 	{library: module + "/router", in: []string{"router", "cmd", "e2e", "bench"}, reason: "cmd wires the parts; they do not know each other"},
 	{library: module + "/brain", in: []string{"brain", "cmd", "e2e", "bench"}, reason: "cmd wires the parts; they do not know each other"},
+	{library: module + "/turn", in: []string{"turn", "cmd", "e2e", "bench"}, tests: true, reason: "cmd wires the parts; they do not know each other"},
 	{library: module + "/driver", in: []string{"driver", "plugins", "e2e", "bench"}, reason: "cmd wires the parts; they do not know each other"},
 	{
 		library: module + "/seat", except: []string{module + "/seat/cell"}, in: []string{"seat", "cmd/stream-host", "e2e", "bench"},

@@ -3,6 +3,7 @@ package wire
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -172,6 +173,9 @@ type Seat struct {
 	Subject string    `json:"subject,omitempty"`
 	Network string    `json:"network,omitempty"`
 	Until   time.Time `json:"until,omitzero"`
+	// Media is where the seat takes media: addresses and UDP ports, such as
+	// "203.0.113.7:20000-20999". TURN servers relay there and nowhere else.
+	Media []string `json:"media,omitempty"`
 }
 
 // SeatService is the Consul service name of seats.
@@ -199,6 +203,7 @@ func (s Seat) Meta() map[string]string {
 		"subject":  s.Subject,
 		"network":  s.Network,
 		"until":    formatTime(s.Until),
+		"media":    strings.Join(s.Media, ","),
 	}
 }
 
@@ -207,6 +212,13 @@ func formatTime(t time.Time) string {
 		return ""
 	}
 	return t.UTC().Format(time.RFC3339)
+}
+
+func splitMedia(text string) []string {
+	if text == "" {
+		return nil
+	}
+	return strings.Split(text, ",")
 }
 
 // SeatFromMeta reads what Meta wrote.
@@ -236,5 +248,6 @@ func SeatFromMeta(meta map[string]string, address string) (Seat, error) {
 		Progress: Progress{Phase: Phase(meta["phase"]), Fraction: fraction, Detail: meta["detail"]},
 		Session:  meta["session"], Since: since,
 		Subject: meta["subject"], Network: meta["network"], Until: until,
+		Media: splitMedia(meta["media"]),
 	}, nil
 }

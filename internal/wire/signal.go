@@ -23,6 +23,8 @@ const (
 	MsgStarting MessageType = "starting"
 	// MsgGranted: the seat is this session's; Grant. Seat, as its first message.
 	MsgGranted MessageType = "granted"
+	// MsgICE renews the grant's ICE servers before their credentials expire; ICEServers. Brain.
+	MsgICE MessageType = "ice"
 	// MsgAnswer answers hello's or offer's SDP. Seat.
 	MsgAnswer MessageType = "answer"
 	// MsgEnding: the session will end soon; Ending. It says what may happen: where the
@@ -49,6 +51,8 @@ type Message struct {
 	End       *End            `json:"end,omitempty"`
 	Problem   *Problem        `json:"problem,omitempty"`
 	Ending    *Ending         `json:"ending,omitempty"`
+	// ICEServers replace those of the grant.
+	ICEServers []ICEServer `json:"ice_servers,omitempty"`
 }
 
 // The largest signalling messages, in bytes. A browser's offer has about 8 KiB, and
@@ -94,6 +98,9 @@ type Grant struct {
 	IdleS int `json:"idle_s,omitempty"`
 	// Resumed is true where the session was already running.
 	Resumed bool `json:"resumed,omitempty"`
+	// ICEServers are the site's TURN servers, with credentials for a few minutes, for a
+	// browser that cannot reach the seat itself. The brain adds them, and renews them by MsgICE.
+	ICEServers []ICEServer `json:"ice_servers,omitempty"`
 }
 
 // Display is the picture's size and rate, and what the pointer means.

@@ -4,6 +4,9 @@
 #   nomad var put nomad/jobs/brain ticket_keys=@keys/ticket-keys.pem
 #   nomad job run -var url=wss://eu-west-1.play.example/v1/connect brain.nomad.hcl
 #
+# For TURN, add its secret to the variable as turn_secret, and name the servers in options:
+# see turn.nomad.hcl.
+#
 # One brain is the leader and keeps the pool; if it ends, another one takes over. A new
 # version replaces brains one by one: pages connect to another brain, and streams
 # continue. Its rights are in acl/consul/brain.hcl and acl/nomad/brain.hcl.
@@ -140,6 +143,13 @@ job "brain" {
         destination = "secrets/ticket-keys.pem"
         change_mode = "noop" # the brain reads the file again when it changes
         data        = "{{ with nomadVar \"nomad/jobs/brain\" }}{{ .ticket_keys }}{{ end }}"
+      }
+
+      # With this secret, each person gets a name and password for TURN: see turn.nomad.hcl.
+      template {
+        destination = "secrets/turn.env"
+        env         = true
+        data        = "{{ with nomadVar \"nomad/jobs/brain\" }}{{ with .turn_secret }}NEARCAST_TURN_SECRET={{ . | toJSON }}{{ end }}{{ end }}"
       }
 
       config {

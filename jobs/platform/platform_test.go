@@ -46,12 +46,12 @@ func TestUnderPolicies(t *testing.T) {
 	})
 
 	s.nomad("var", "put", "nomad/jobs/router", "ticket_key=@"+s.path("keys/ticket-key.pem"),
-		"ticket_keys=@"+s.path("keys/ticket-keys.pem"), "turn_secret="+turn.secret)
-	s.nomad("var", "put", "nomad/jobs/brain", "ticket_keys=@"+s.path("keys/ticket-keys.pem"))
+		"ticket_keys=@"+s.path("keys/ticket-keys.pem"))
+	s.nomad("var", "put", "nomad/jobs/brain", "ticket_keys=@"+s.path("keys/ticket-keys.pem"), "turn_secret="+string(turn.secret))
 	turn.start(s)
 	autoscaler.start(s)
-	s.run("router", "--turn="+turn.url)
-	s.run("brain")
+	s.run("router")
+	s.run("brain", "--turn="+turn.url)
 	router := s.address("router")
 
 	s.sub("a seat is kept warm, and the router knows", func(t *testing.T) {
@@ -70,6 +70,7 @@ func TestUnderPolicies(t *testing.T) {
 		})
 	})
 
+	var servers []wire.ICEServer // of the grant
 	s.sub("a person gets it", func(t *testing.T) {
 		launched := s.launch(router)
 		ws, _, err := websocket.Dial(s.ctx, launched.BrainURL, nil)
@@ -86,6 +87,7 @@ func TestUnderPolicies(t *testing.T) {
 				t.Fatal(err)
 			}
 			if m.Type == wire.MsgGranted {
+				servers = m.Grant.ICEServers
 				break
 			}
 			if m.Type == wire.MsgRefused || m.Type == wire.MsgEnded {
@@ -97,7 +99,7 @@ func TestUnderPolicies(t *testing.T) {
 		}
 	})
 
-	s.sub("packets go through TURN", func(t *testing.T) { turn.relays(s, t, s.launch(router).ICEServers) })
+	s.sub("packets go through TURN", func(t *testing.T) { turn.relaysTo(s, t, servers) })
 	s.sub("the autoscaler requests one more node", func(t *testing.T) { autoscaler.scales(s, t) })
 
 	s.sub("what is not allowed is refused", func(t *testing.T) {

@@ -4,9 +4,6 @@
 #   nomad var put nomad/jobs/router ticket_key=@keys/ticket-key.pem ticket_keys=@keys/ticket-keys.pem
 #   nomad job run -var url=https://eu-west-1.play.example router.nomad.hcl
 #
-# For TURN, add its secret to the variable as turn_secret, and name the servers in options:
-# see turn.nomad.hcl.
-#
 # With operator_token in the variable, that token reads and ends any session.
 #
 # A new version starts before the old one stops. If it is healthy, it replaces the old
@@ -71,7 +68,7 @@ variable "acl" {
 variable "options" {
   type        = list(string)
   default     = []
-  description = "more options of nearcast router, such as --stun=stun:…, --turn=turn:…, or --trusted-proxy=10.0.0.0/24 behind a proxy that hides people's addresses"
+  description = "more options of nearcast router, such as --stun=stun:… or --trusted-proxy=10.0.0.0/24 behind a proxy that hides people's addresses"
 }
 
 job "router" {
@@ -150,13 +147,6 @@ job "router" {
         destination = "secrets/ticket-keys.pem"
         change_mode = "noop"
         data        = "{{ with nomadVar \"nomad/jobs/router\" }}{{ .ticket_keys }}{{ end }}"
-      }
-
-      # With this secret, each session gets a name and password for TURN: see turn.nomad.hcl.
-      template {
-        destination = "secrets/turn.env"
-        env         = true
-        data        = "{{ with nomadVar \"nomad/jobs/router\" }}{{ with .turn_secret }}NEARCAST_TURN_SECRET={{ . | toJSON }}{{ end }}{{ end }}"
       }
 
       # With this token, operators read and end any session: see docs/DEPLOY.md.

@@ -2,9 +2,15 @@ package platform_test
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
+	"math/big"
 	"net"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -13,49 +19,60 @@ import (
 	"github.com/pion/turn/v5"
 
 	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// turnServer is coturn, run by turn.nomad.hcl.
+// turnServer is the one that turn.nomad.hcl runs.
 type turnServer struct {
-	missing          error // why there is none
-	binary           string
-	port             int
+	port, tls        int
+	relays           []int
 	url              string // as browsers get it
-	secret, previous string
+	secret, previous ticket.TURNSecret
 }
 
 func newTURN(s *site) turnServer {
-	binary, err := exec.LookPath("turnserver")
-	if err != nil {
-		err = fmt.Errorf("the Debian package coturn is missing: %w", err)
-	}
-	port := testkit.Ports(s.t, 1)[0]
-	return turnServer{missing: err, binary: binary, port: port, url: "turn:" + local(port), secret: uuid.NewString(), previous: uuid.NewString()}
+	ports := testkit.Ports(s.t, 50)
+	return turnServer{port: ports[0], tls: ports[1], relays: ports[2:], url: "turn:" + local(ports[0]), secret: ticket.TURNSecret(uuid.NewString()), previous: ticket.TURNSecret(uuid.NewString())}
 }
 
 func (ts turnServer) start(s *site) {
 	s.t.Helper()
-	s.nomad("var", "put", "nomad/jobs/turn", "secret="+ts.secret, "previous="+ts.previous)
-	if ts.missing != nil {
-		return
-	}
-	s.nomad("job", "run", "-detach", "-var=driver=raw_exec", "-var=node_pool=default", "-var=count=1",
-		"-var=binary="+ts.binary, fmt.Sprintf("-var=port=%d", ts.port),
-		// One machine is server, person and seat.
-		`-var=allowed_peers=["127.0.0.1"]`, `-var=options=["allow-loopback-peers"]`, "turn.nomad.hcl")
+	cert, key := certificate(s.t)
+	s.nomad("var", "put", "nomad/jobs/turn", "secret="+string(ts.secret), "previous="+string(ts.previous), "tls_cert="+cert, "tls_key="+key)
+	args := s.args("turn", "--allow-loopback")
+	s.nomad(append(args[:len(args)-1], fmt.Sprintf("-var=port=%d", ts.port), fmt.Sprintf("-var=tls_port=%d", ts.tls),
+		fmt.Sprintf("-var=relay_ports=%d-%d", ts.relays[0], ts.relays[len(ts.relays)-1]), "turn.nomad.hcl")...)
 }
 
-// relays sends a packet to a seat and back by way of the relay that a session's
+// certificate makes one, and its key, as PEM.
+func certificate(t *testing.T) (cert, key string) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	testkit.Must(t, err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(7), NotAfter: time.Now().Add(time.Hour)}
+	made, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
+	testkit.Must(t, err)
+	secret, err := x509.MarshalPKCS8PrivateKey(private)
+	testkit.Must(t, err)
+	text := func(kind string, der []byte) string {
+		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
+	}
+	return text("CERTIFICATE", made), text("PRIVATE KEY", secret)
+}
+
+// relaysTo sends a packet to a seat and back by way of the relay that a session's
 // ICE servers name.
-func (ts turnServer) relays(s *site, t *testing.T, servers []wire.ICEServer) {
+func (ts turnServer) relaysTo(s *site, t *testing.T, servers []wire.ICEServer) {
 	if len(servers) != 1 || len(servers[0].URLs) != 1 || servers[0].URLs[0] != ts.url || servers[0].Username == "" {
 		t.Fatalf("ICE servers: %+v", servers)
 	}
-	if ts.missing != nil {
-		t.Skip(ts.missing)
-	}
 	s.address("turn")
+	secure, err := tls.Dial("tcp", local(ts.tls), &tls.Config{InsecureSkipVerify: true})
+	testkit.Must(t, err)
+	if got := secure.ConnectionState().PeerCertificates[0].SerialNumber.Int64(); got != 7 {
+		t.Errorf("TLS: the certificate %d", got)
+	}
+	secure.Close()
 
 	echo, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	if err != nil {
@@ -76,7 +93,7 @@ func (ts turnServer) relays(s *site, t *testing.T, servers []wire.ICEServer) {
 	user, password := servers[0].Username, servers[0].Credential
 	var relay net.PacketConn
 	var client *turn.Client
-	s.until("coturn relays", func() error {
+	s.until("TURN relays", func() error {
 		if relay, client, err = ts.allocate(t, user, password); err != nil {
 			return err
 		}
@@ -97,24 +114,13 @@ func (ts turnServer) relays(s *site, t *testing.T, servers []wire.ICEServer) {
 		}
 		return nil
 	})
-	for _, peer := range []string{"127.0.0.2", "10.0.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1"} {
+	for _, peer := range []string{"127.0.0.2", "10.0.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1", "3.120.0.1"} {
 		if err := client.CreatePermission(&net.UDPAddr{IP: net.ParseIP(peer), Port: 80}); err == nil || !strings.Contains(err.Error(), "403") {
 			t.Errorf("a relay to %s: %v, want 403", peer, err)
 		}
 	}
-	// Seats have public addresses.
-	if err := client.CreatePermission(&net.UDPAddr{IP: net.IPv4(3, 120, 0, 1), Port: 20000}); err != nil {
-		t.Errorf("a relay to a public address: %v", err)
-	}
-
-	oldUser, oldPassword, err := turn.GenerateLongTermTURNRESTCredentials(ts.previous, "earlier", time.Hour)
-	if err != nil {
-		t.Fatal(err)
-	}
-	lateUser, latePassword, err := turn.GenerateLongTermTURNRESTCredentials(ts.secret, "late", -time.Hour)
-	if err != nil {
-		t.Fatal(err)
-	}
+	oldUser, oldPassword := ts.previous.Credentials(time.Now().Add(time.Hour))
+	lateUser, latePassword := ts.secret.Credentials(time.Now().Add(-time.Hour))
 	for _, c := range []struct {
 		what, user, password string
 		ok                   bool

@@ -61,13 +61,3 @@ session_manager() {
   rm -f /run/amazon-ssm-agent.deb
   did "package amazon-ssm-agent"
 }
-
-# turn installs coturn, which the job "turn" runs. Debian would also start it as a
-# service, with other settings; the mask prevents that.
-turn() {
-  if [ ! -e /etc/systemd/system/coturn.service ]; then
-    ln -s /dev/null /etc/systemd/system/coturn.service
-    did "mask of the service coturn"
-  fi
-  packages coturn
-}

@@ -1,6 +1,7 @@
 import test from 'node:test';
 import assert from 'node:assert/strict';
-import { initial, reduce, isOver } from '../assets/js/session.js';
+import { isOver } from '../assets/js/phases.js';
+import { initial, reduce } from '../assets/js/session.js';
 
 const launch = {
   session: 's1', ticket: 't1', site: 'eu', brain_url: 'ws://a/v1/connect', ice_servers: [],
@@ -294,4 +295,21 @@ test('no event whatever, in any order, breaks it or leaves a phase without a nam
       state = next;
     }
   }
+});
+
+test('without a direct path in time, the next offer may use the TURN servers of the grant', () => {
+  const relays = [{ urls: ['turn:a'], username: 'u', credential: 'p' }];
+  const answered = [...toConnecting, { type: 'signal-open' }, say('granted', { grant: { ...grant, ice_servers: relays } }), say('answer', { sdp: 'v=0' })];
+  assert.ok(find(story(...answered).effects, 'timer', 'direct'));
+  for (const event of [{ type: 'timer', name: 'direct' }, { type: 'path', found: false }]) {
+    const s = story(...answered, event);
+    assert.ok(s.state.relaying);
+    assert.ok(s.did.includes('offer'));
+    assert.deepEqual(story(...answered, event, event).did, [], 'once');
+  }
+  assert.ok(find(story(...answered, { type: 'path', found: true }).effects, 'cancel', 'direct'));
+  assert.deepEqual(story(...toStreaming.slice(0, -1), { type: 'timer', name: 'direct' }).did, [], 'no TURN, no second offer');
+  const renewed = story(...answered, { type: 'media-live' }, say('ice', { ice_servers: [{ urls: ['turn:b'] }] }), { type: 'media-lost', now: 1 });
+  assert.equal(renewed.state.grant.ice_servers[0].urls[0], 'turn:b');
+  assert.ok(renewed.state.relaying, 'what was lost may be the direct path');
 });

@@ -5,7 +5,7 @@
 const GATHER_MS = 250; // with no candidate by then, they are sent after the offer
 
 export class Peer {
-  // The callbacks: onTrack(track, receiver), onCandidate(init), onState(state),
+  // The callbacks: onTrack(track, receiver), onCandidate(init), onState(state), onPath(found),
   // onInput() when the input channel opens, onPong(seq).
   constructor(callbacks, iceServers = []) {
     this.callbacks = callbacks;
@@ -36,6 +36,12 @@ export class Peer {
     };
     pc.onconnectionstatechange = () => {
       if (this.pc === pc) this.#tell('onState', pc.connectionState);
+    };
+    pc.oniceconnectionstatechange = () => {
+      const state = pc.iceConnectionState;
+      if (this.pc !== pc) return;
+      if (state === 'connected' || state === 'completed') this.#tell('onPath', true);
+      if (state === 'failed') this.#tell('onPath', false);
     };
     this.ready = this.#gather(pc);
     this.ready.catch(() => {}); // offer() reports it

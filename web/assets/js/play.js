@@ -3,7 +3,7 @@
 
 import { getApp } from './api.js';
 import { Player } from './player.js';
-import { isOver } from './session.js';
+import { isOver } from './phases.js';
 import { Keyboard, ScreenKeyboard } from './input/keyboard.js';
 import { Pointer } from './input/pointer.js';
 import { Touch } from './input/touch.js';

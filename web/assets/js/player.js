@@ -10,7 +10,8 @@ import { Peer } from './peer.js';
 import { pick } from './reconnect.js';
 import { Routers, hedged } from './routers.js';
 import { coolSignal, openSignal, warmSignal } from './signal.js';
-import { initial, isOver, reduce } from './session.js';
+import { isOver } from './phases.js';
+import { initial, reduce } from './session.js';
 import { survey } from './survey.js';
 import { tokenOf } from './token.js';
 import { HEDGE_MS } from './verdict.js';
@@ -29,7 +30,8 @@ export class Player {
     this.state = initial(app);
     this.queue = [];
     this.timers = new Map();
-    this.servers = [];
+    this.servers = []; // STUN, of the launch
+    this.relays = [];  // TURN, of the grant; used once the direct path has failed
     this.signal = null;
     this.generation = 0;
     this.routers = new Routers();
@@ -177,6 +179,9 @@ export class Player {
       case 'ice':
         this.servers = effect.servers;
         return this.peer.setServers(effect.servers);
+      case 'relays':
+        this.relays = effect.servers;
+        return undefined;
       case 'signal': return this.#openSignal(effect);
       case 'send': return this.signal?.send(effect.message);
       case 'closeSignal': return this.#closeSignal();
@@ -272,8 +277,9 @@ export class Player {
         if (state === 'failed' || state === 'closed') this.#lost();
         if (state === 'disconnected') this.watchdog?.suspect();
       },
+      onPath: (found) => this.dispatch({ type: 'path', found }),
       onPong: (seq) => this.watchdog?.pong(seq),
-    }, this.servers);
+    }, this.state.relaying ? [...this.servers, ...this.relays] : this.servers);
     this.peer = peer;
   }
 

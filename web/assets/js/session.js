@@ -11,12 +11,15 @@
 // picture flows it is replaced silently. `media` is the peer connection: when it
 // goes, a new one is made through whatever brain can be reached.
 
+import { brainsOf, noBrain, noMedia } from './brains.js';
+import { HELD, OVER, WAITING } from './phases.js';
 import { again, relaunch as relaunchAfter } from './reconnect.js';
 import { CLOSE_REPLACED } from './signal.js';
 
 export const RENEW_MS = 40_000;      // tickets live 60 s
 export const FIRST_FRAME_MS = 8_000; // granted → picture, before another try
 export const RETRY_MEDIA_MS = 5_000; // the same while reconnecting
+export const DIRECT_MS = 1_000;     // answer → a path to the seat, before one by TURN is tried
 export const LEAVE_MS = 1_500;       // how long a goodbye may take
 const MAX_RELAUNCHES = 4;
 const MAX_MEDIA_TRIES = 3;
@@ -30,6 +33,7 @@ export function initial(app) {
     media: 'none',    // none | live | lost
     offered: false,   // the seat has, or is getting, the offer of the present peer
     urls: [], turn: 0,
+    relaying: false, // the next peer may use the grant's TURN servers
     failures: 0, relaunches: 0, mediaTries: 0,
     lostAt: 0, reloaded: false,
     end: null, problem: null, notice: '',
@@ -38,12 +42,6 @@ export function initial(app) {
     moved: null, // {from, to, at, done, back}: the last of them, and the way back to it
   };
 }
-
-const WAITING = new Set(['connecting', 'queued', 'starting']);
-const HELD = new Set(['granted', 'streaming', 'reconnecting']);
-const OVER = new Set(['ready', 'ended', 'refused', 'replaced']);
-
-export const isOver = (phase) => OVER.has(phase);
 
 export function reduce(state, event) {
   const handler = handlers[event.type];
@@ -121,6 +119,11 @@ const handlers = {
     return relaunch(next, noBrain());
   },
 
+  // The browser has found a path to the seat, or found that there is none.
+  path(s, { found }) {
+    return found ? [s, [{ do: 'cancel', name: 'direct' }]] : relay(s);
+  },
+
   // Frames are being shown.
   'media-live'(s) {
     if (!HELD.has(s.phase)) return null;
@@ -129,13 +132,14 @@ const handlers = {
         ...s, phase: 'streaming', media: 'live', mediaTries: 0, lostAt: 0, reloaded: false,
         moved: s.moved && { ...s.moved, done: true, back: null },
       },
-      [{ do: 'cancel', name: 'media' }, { do: 'cancel', name: 'grace' }],
+      [{ do: 'cancel', name: 'media' }, { do: 'cancel', name: 'grace' }, { do: 'cancel', name: 'direct' }],
     ];
   },
 
   'media-lost'(s, { now }) {
     if (s.phase !== 'streaming') return null;
-    const next = { ...s, phase: 'reconnecting', media: 'lost', lostAt: now, offered: false };
+    // What was lost may be the direct path.
+    const next = { ...s, phase: 'reconnecting', media: 'lost', lostAt: now, offered: false, relaying: hasRelays(s) };
     return withOffer(next, graceTimers(next));
   },
 
@@ -226,7 +230,7 @@ const messages = {
   granted(s, { grant }) {
     if (!WAITING.has(s.phase) && !HELD.has(s.phase)) return null;
     const next = { ...s, grant };
-    const effects = [{ do: 'remember' }, { do: 'cancel', name: 'renew' }];
+    const effects = [{ do: 'remember' }, { do: 'cancel', name: 'renew' }, { do: 'relays', servers: grant.ice_servers ?? [] }];
     if (s.media === 'live') return [{ ...next, phase: 'streaming' }, effects];
     if (s.phase !== 'reconnecting') {
       next.phase = 'granted';
@@ -236,7 +240,10 @@ const messages = {
   },
 
   answer(s, { sdp }) {
-    return HELD.has(s.phase) ? [s, [{ do: 'answer', sdp }]] : null;
+    if (!HELD.has(s.phase)) return null;
+    const effects = [{ do: 'answer', sdp }];
+    if (s.media !== 'live' && hasRelays(s) && !s.relaying) effects.push({ do: 'timer', name: 'direct', ms: DIRECT_MS });
+    return [s, effects];
   },
 
   candidate(s, { candidate }) {
@@ -245,6 +252,12 @@ const messages = {
 
   ending(s, { ending }) {
     return HELD.has(s.phase) ? [{ ...s, ending }, []] : null;
+  },
+
+  // New credentials, before those of the grant expire.
+  ice(s, { ice_servers: servers }) {
+    if (!HELD.has(s.phase) || !Array.isArray(servers)) return null;
+    return [{ ...s, grant: { ...s.grant, ice_servers: servers } }, [{ do: 'remember' }, { do: 'relays', servers }]];
   },
 
   ended(s, { end }) {
@@ -278,6 +291,7 @@ const timers = {
     const [next, effects] = openAgain(s);
     return [next, [...effects, { do: 'brains', site: s.launch?.site }]]; // for the attempt after this one
   },
+  direct: (s) => relay(s),
   grace: (s) => (s.phase === 'reconnecting' ? over(s, { reason: 'lost' }) : null),
   leave: (s) => (s.phase === 'leaving' ? over(s, { reason: 'left' }) : null),
 
@@ -299,6 +313,15 @@ const timers = {
 };
 
 const url = (s) => s.urls[s.turn % s.urls.length];
+
+const hasRelays = (s) => (s.grant?.ice_servers ?? []).length > 0;
+
+// relay offers a peer that may use TURN: the direct path did not come in time. The
+// seat makes a new peer for each offer, and nothing of the first was of use.
+function relay(s) {
+  if (!HELD.has(s.phase) || s.media === 'live' || s.relaying || !hasRelays(s)) return null;
+  return withOffer({ ...s, relaying: true, offered: false }, [{ do: 'cancel', name: 'direct' }]);
+}
 
 // withOffer sends the seat the offer of a new peer, now if the socket is open.
 function withOffer(s, effects) {
@@ -375,18 +398,3 @@ function refuse(s, problem) {
   return [{ ...s, phase: 'refused', problem, signal: 'closed', media: 'none' },
     [...tidy(), { do: 'forget' }, { do: 'prepare' }]];
 }
-
-function brainsOf(launch) {
-  const runners = (launch.candidates ?? []).filter((c) => c.brain_url && !c.excluded).map((c) => c.brain_url);
-  return [...new Set([launch.brain_url, ...runners])];
-}
-
-const noBrain = () => ({
-  type: 'about:blank', status: 0, title: 'The site does not answer',
-  detail: 'It answered a moment ago. Try again: another site may have a place.',
-});
-
-const noMedia = () => ({
-  type: 'about:blank', status: 0, title: 'No video arrives',
-  detail: 'Your network seems to block UDP, which carries the video. Try another network, or switch off your VPN.',
-});

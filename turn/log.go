@@ -1,0 +1,40 @@
+package turn
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+
+	"github.com/pion/logging"
+)
+
+func secure(l net.Listener, c *Certificate) net.Listener { return tls.NewListener(l, c.Config()) }
+
+// loggers passes pion's messages to slog, at debug level: nearly all are about what
+// strangers send.
+type loggers struct{ log *slog.Logger }
+
+func (l loggers) NewLogger(scope string) logging.LeveledLogger {
+	return logger{l.log.With("scope", scope)}
+}
+
+type logger struct{ log *slog.Logger }
+
+func (l logger) say(format string, args []any) {
+	if l.log.Enabled(context.Background(), slog.LevelDebug) {
+		l.log.Debug(fmt.Sprintf(format, args...))
+	}
+}
+
+func (l logger) Trace(string)              {}
+func (l logger) Tracef(string, ...any)     {}
+func (l logger) Debug(string)              {}
+func (l logger) Debugf(f string, a ...any) { l.say(f, a) }
+func (l logger) Info(msg string)           { l.log.Debug(msg) }
+func (l logger) Infof(f string, a ...any)  { l.say(f, a) }
+func (l logger) Warn(msg string)           { l.log.Debug(msg) }
+func (l logger) Warnf(f string, a ...any)  { l.say(f, a) }
+func (l logger) Error(msg string)          { l.log.Debug(msg) }
+func (l logger) Errorf(f string, a ...any) { l.say(f, a) }

@@ -1,0 +1,16 @@
+// brains.js: which brains a launch names, and what to say where they or the picture fail.
+
+export function brainsOf(launch) {
+  const runners = (launch.candidates ?? []).filter((c) => c.brain_url && !c.excluded).map((c) => c.brain_url);
+  return [...new Set([launch.brain_url, ...runners])];
+}
+
+export const noBrain = () => ({
+  type: 'about:blank', status: 0, title: 'The site does not answer',
+  detail: 'It answered a moment ago. Try again: another site may have a place.',
+});
+
+export const noMedia = () => ({
+  type: 'about:blank', status: 0, title: 'No video arrives',
+  detail: 'Your network seems to block UDP, which carries the video. Try another network, or switch off your VPN.',
+});
