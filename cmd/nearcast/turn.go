@@ -148,10 +148,11 @@ func runTURN(ctx context.Context, f turnFlags, log *slog.Logger) error {
 		return err
 	}
 	l, err := f.open(log)
-	defer l.Close()
 	if err != nil {
+		l.Close() // those that were opened before
 		return err
 	}
+	defer l.Close()
 	internal, err := net.Listen("tcp", f.internal)
 	if err != nil {
 		return fmt.Errorf("listen (--internal-listen): %w", err)
