@@ -108,7 +108,7 @@ func inherit() (*parts, net.Listener, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	log := slog.New(slog.NewJSONHandler(os.Stderr, nil)).With("alloc", spec.Alloc, "app", spec.App)
+	log := slog.New(slog.NewJSONHandler(&boundedLog{file: os.Stderr, max: maxLog}, nil)).With("alloc", spec.Alloc, "app", spec.App)
 	return &parts{spec: spec, log: log, keeper: cell.NewKeeper(conn)}, control, nil
 }
 
