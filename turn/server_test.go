@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,7 +33,7 @@ type site struct {
 	t          *testing.T
 	udp        string
 	tcp, tls   string
-	seat, near *net.UDPConn // the seat, and another socket of the same address
+	seat, near *echoing // the seat, and another socket of the same address
 }
 
 func start(t *testing.T, change func(*Config)) *site {
@@ -71,16 +72,22 @@ func start(t *testing.T, change func(*Config)) *site {
 	return s
 }
 
-func mediaAt(c *net.UDPConn) string {
+func mediaAt(c *echoing) string {
 	a := c.LocalAddr().(*net.UDPAddr)
 	return fmt.Sprintf("%s:%d-%d", a.IP, a.Port, a.Port)
 }
 
-// echo is a socket that sends back what it gets, until the test ends.
-func echo(t *testing.T, ip string) *net.UDPConn {
+// echoing is a socket that sends back what it gets, and counts the packets.
+type echoing struct {
+	*net.UDPConn
+	heard atomic.Int64
+}
+
+// echo makes one, until the test ends.
+func echo(t *testing.T, ip string) *echoing {
 	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.ParseIP(ip)})
 	testkit.Must(t, err)
-	done := make(chan struct{})
+	e, done := &echoing{UDPConn: conn}, make(chan struct{})
 	go func() {
 		defer close(done)
 		packet := make([]byte, 1500)
@@ -89,11 +96,12 @@ func echo(t *testing.T, ip string) *net.UDPConn {
 			if err != nil {
 				return
 			}
+			e.heard.Add(1)
 			conn.WriteTo(packet[:n], from)
 		}
 	}()
 	t.Cleanup(func() { conn.Close(); <-done })
-	return conn
+	return e
 }
 
 func good() (name, password string) { return current.Credentials(time.Now().Add(time.Minute)) }
@@ -166,8 +174,8 @@ func TestRelaysToTheSeat(t *testing.T) {
 			_, relay := s.relay(kind)
 			testkit.Must(t, reaches(relay, s.seat.LocalAddr(), 25))
 			// Another port of the seat's address is no seat's.
-			if err := reaches(relay, s.near.LocalAddr(), 3); err == nil {
-				t.Error("a relay reached another port of the seat's address")
+			if err := reaches(relay, s.near.LocalAddr(), 3); err == nil || s.near.heard.Load() > 0 {
+				t.Errorf("a relay reached another port of the seat's address, with %d packets: %v", s.near.heard.Load(), err)
 			}
 		})
 	}
@@ -322,17 +330,28 @@ func TestRate(t *testing.T) {
 		_, err := relay.WriteTo(make([]byte, 1000), s.seat.LocalAddr())
 		testkit.Must(t, err)
 	}
-	relay.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
-	got := 0
-	for buf := make([]byte, 1500); ; got++ {
-		if _, _, err := relay.ReadFrom(buf); err != nil {
-			break
+	// The burst of 64 KiB, and what a second or two allow.
+	bounded := func(what string, packets int64) {
+		t.Helper()
+		if packets < 20 || packets > 500 {
+			t.Errorf("%s: %d of %d packets", what, packets, sent)
 		}
 	}
-	// The burst of 64 KiB, and what a second or two allow.
-	if got < 20 || got > 500 {
-		t.Errorf("%d of %d packets came back", got, sent)
+	come := func() (n int64) {
+		for buf := make([]byte, 1500); ; n++ {
+			relay.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
+			if _, _, err := relay.ReadFrom(buf); err != nil {
+				return n
+			}
+		}
 	}
+	come() // what was sent has arrived, or was dropped
+	bounded("to the seat", s.seat.heard.Load())
+	for range sent {
+		_, err := s.seat.WriteTo(make([]byte, 1000), relay.LocalAddr())
+		testkit.Must(t, err)
+	}
+	bounded("to the person", come())
 }
 
 // Strangers by TCP and TLS that say nothing, or nothing of use, are cut; those with a relay stay.
