@@ -58,7 +58,7 @@ func (r *relay) only(a net.Addr) bool {
 }
 
 // walkRelayed plays where no UDP gets through to the seat: the page finds that out and goes
-// through TURN, outlives its first credentials, and comes back with renewed ones.
+// through TURN, and the picture outlives the first credentials.
 func walkRelayed(v *visit) {
 	const life = 10 * time.Second
 	r := v.startTURN(life)
