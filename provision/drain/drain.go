@@ -178,7 +178,7 @@ func (c Config) end(ctx context.Context, n notice) notice {
 	background, stop := context.WithCancel(ctx)
 	defer stop()
 	if c.Seats != nil {
-		all.Go(func() { c.Seats(background, c.retire(background)) })
+		all.Go(func() { c.retire(background) })
 	}
 	if n.hook && c.Group != nil {
 		all.Go(func() { c.beat(background) })
@@ -275,36 +275,64 @@ func (c Config) beat(ctx context.Context) {
 // seatWithin is how long a seat may take to answer.
 const seatWithin = 3 * time.Second
 
-// retire asks each free seat of this node to end. A seat that was claimed in the meantime
-// refuses, and continues.
-func (c Config) retire(ctx context.Context) func([]wire.Seat) {
-	asked := map[string]bool{}
+// retireAgain is when a seat is asked again that could not be asked: the key of this
+// process is perhaps not in Consul yet, or the seat is busy with something.
+const retireAgain = time.Second
+
+// retire asks each free seat of this node to end, until ctx ends. A seat that was claimed in
+// the meantime refuses, and continues.
+func (c Config) retire(ctx context.Context) {
+	lists := make(chan []wire.Seat)
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	watching.Go(func() {
+		c.Seats(ctx, func(seats []wire.Seat) {
+			select {
+			case lists <- seats:
+			case <-ctx.Done():
+			}
+		})
+	})
 	clients := c.Identity.Clients(seatWithin)
-	context.AfterFunc(ctx, clients.Close)
-	return func(seats []wire.Seat) {
+	defer clients.Close()
+	tick := time.NewTicker(retireAgain)
+	defer tick.Stop()
+	var seats []wire.Seat
+	asked := map[string]bool{}
+	for {
+		select {
+		case seats = <-lists:
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
 		for _, seat := range seats {
-			if seat.Node != c.Name || !seat.State.Free() {
+			switch {
+			case seat.Node != c.Name || !seat.State.Free():
 				delete(asked, seat.ID)
-				continue
+			case !asked[seat.ID]:
+				asked[seat.ID] = c.ask(ctx, clients, seat)
 			}
-			if asked[seat.ID] {
-				continue
-			}
-			asked[seat.ID] = true
-			req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+seat.Address+wire.RetirePath, strings.NewReader("{}"))
-			if err != nil {
-				c.Log.Warn("the address of a seat is not valid", "seat", seat.ID, "error", err)
-				continue
-			}
-			req.Header.Set("Content-Type", "application/json")
-			res, err := clients.To(seat.Key).Do(req)
-			if err != nil {
-				delete(asked, seat.ID)
-				c.Log.Warn("cannot retire an idle seat", "seat", seat.ID, "error", err)
-				continue
-			}
-			res.Body.Close()
-			c.Log.Info("asked an idle seat to end", "seat", seat.ID, "app", seat.App, "status", res.StatusCode)
 		}
 	}
+}
+
+// ask asks a seat to end if it is idle, and reports whether it has answered.
+func (c Config) ask(ctx context.Context, clients *identity.Clients, seat wire.Seat) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+seat.Address+wire.RetirePath, strings.NewReader("{}"))
+	if err != nil {
+		c.Log.Warn("the address of a seat is not valid", "seat", seat.ID, "error", err)
+		return true
+	}
+	req.Header.Set("Content-Type", "application/json")
+	res, err := clients.To(seat.Key).Do(req)
+	if err != nil {
+		if ctx.Err() == nil {
+			c.Log.Warn("cannot retire an idle seat; trying again", "seat", seat.ID, "error", err)
+		}
+		return false
+	}
+	res.Body.Close()
+	c.Log.Info("asked an idle seat to end", "seat", seat.ID, "app", seat.App, "status", res.StatusCode)
+	return true
 }
