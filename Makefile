@@ -70,14 +70,16 @@ lint: ## gofmt, go vet, staticcheck
 
 FUZZTIME  ?= 30s
 FUZZFLAGS ?=
-# The tag leaves out tests whose packages take minutes to instrument.
-fuzz: ## run each fuzzer for FUZZTIME (30s), one after the other
-	@failed=0; for file in $$(grep -rlE '^func Fuzz' --include=*_test.go .); do \
-		for name in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9]*).*/\1/p' "$$file"); do \
-			echo "$$name in $$(dirname "$$file")" >&2; \
-			$(GO) test $(FUZZFLAGS) -tags fuzz -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s "$$(dirname "$$file")" || failed=1; \
-		done; \
-	done; exit $$failed
+# FUZZERS run side by side, each with one worker.
+FUZZERS   ?= $(shell nproc)
+# The tag leaves out tests whose packages take minutes to instrument. Each fuzzer's output
+# comes in one piece, when it has ended.
+fuzz: ## run each fuzzer for FUZZTIME (30s)
+	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	  grep -rHoE '^func Fuzz[A-Za-z0-9]+' --include=*_test.go . | sed -E 's|/[^/]*:func | |' \
+	  | xargs -P $(FUZZERS) -L 1 sh -c 'echo "$$2 in $$1" >&2; \
+	    $(GO) test $(FUZZFLAGS) -tags fuzz -parallel 1 -run "^$$" -fuzz "^$$2\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s "$$1" >"$$0/$$$$"; \
+	    failed=$$?; flock "$$0" cat "$$0/$$$$"; exit $$failed' "$$dir"
 
 test: test-packages build ## everything: lint, then all tests; skips are listed at the end with their reasons
 	@$(MAKE) --no-print-directory lint
@@ -85,11 +87,9 @@ test: test-packages build ## everything: lint, then all tests; skips are listed 
 	@$(NEARCAST) dev tools nomad-autoscaler
 	@race=$$($(GO) list $(RACE)); alone=$$($(GO) list $(ALONE)); longest=$$($(GO) list ./provision); \
 	  rest=$$($(GO) list ./... | grep -vxF "$$race" | grep -vxF "$$alone" | grep -vxF "$$longest"); \
-	  fuzzed=$$(mktemp); trap 'rm -f "$$fuzzed"' EXIT; \
 	  { $(GO) test -json -race $(TESTFLAGS) $$race; \
-	    nice -n 10 $(MAKE) --no-print-directory fuzz FUZZFLAGS=-json >"$$fuzzed" & fuzz=$$!; \
 	    $(GO) test -json $(TESTFLAGS) $$longest $$rest; \
-	    wait $$fuzz || echo '{"Action":"fail","Package":"the fuzzers"}'; cat "$$fuzzed"; \
+	    $(MAKE) --no-print-directory fuzz FUZZFLAGS=-json || echo '{"Action":"fail","Package":"the fuzzers"}'; \
 	    $(GO) test -json $(TESTFLAGS) -run '$(MEASURED)' ./brain; $(GO) test -json -p 1 $(TESTFLAGS) $$alone; } \
 	  | $(GO) run ./dev/testsummary
 
