@@ -119,7 +119,8 @@ const (
 )
 
 // Attach is how a brain reaches a seat: GET AttachPath of the seat API, as a
-// WebSocket, with "Authorization: Bearer <ticket or resume>".
+// WebSocket by TLS, with "Authorization: Bearer <ticket or resume>". Seat.Key says which
+// seat it must be, and the seat takes nobody but brains (internal/identity).
 // A ticket claims, a resume token returns. The upgrade *is* the claim:
 //
 //	101  granted; MsgGranted comes first, then messages flow both ways
