@@ -21,7 +21,7 @@ func mediaOf(l wire.Listen) (media []string) {
 	}
 	add := func(a netip.Addr) {
 		if len(media) < maxMedia {
-			media = append(media, fmt.Sprintf("%s:%d-%d", hostOf(a), low, high))
+			media = append(media, net.JoinHostPort(a.String(), fmt.Sprintf("%d-%d", low, high)))
 		}
 	}
 	if a, err := netip.ParseAddr(l.PublicIP); err == nil {
@@ -48,13 +48,6 @@ func mediaOf(l wire.Listen) (media []string) {
 		}
 	}
 	return media
-}
-
-func hostOf(a netip.Addr) string {
-	if a.Is6() {
-		return "[" + a.String() + "]"
-	}
-	return a.String()
 }
 
 // systemPorts are those from which the system chooses.

@@ -2,6 +2,7 @@ package turn
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/nearcast/nearcast/internal/guard"
+	"github.com/nearcast/nearcast/internal/pionlog"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -115,7 +117,7 @@ func (s *Server) Serve(ctx context.Context, l Listeners) error {
 	generator := &relays{ip: s.cfg.RelayIP, external: s.cfg.ExternalIP, portMin: s.cfg.PortMin, portMax: s.cfg.PortMax,
 		rate: s.cfg.Rate, book: s.book, peers: s.peers, metrics: s.metrics}
 	cfg := turn.ServerConfig{
-		Realm: s.cfg.Realm, LoggerFactory: loggers{s.log}, AuthHandler: s.authenticate,
+		Realm: s.cfg.Realm, LoggerFactory: pionlog.To(s.log), AuthHandler: s.authenticate,
 		QuotaHandler: func(name, _ string, _ net.Addr) bool {
 			if s.book.room(name) {
 				return true
@@ -140,7 +142,7 @@ func (s *Server) Serve(ctx context.Context, l Listeners) error {
 		}
 		bounded := s.conns.listener(tcp)
 		if tcp == l.TLS {
-			bounded = secure(bounded, l.Certificate)
+			bounded = tls.NewListener(bounded, l.Certificate.Config())
 		}
 		cfg.ListenerConfigs = append(cfg.ListenerConfigs, turn.ListenerConfig{Listener: bounded, RelayAddressGenerator: generator, PermissionHandler: s.permit})
 	}

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/nearcast/nearcast/internal/guard"
+	"github.com/nearcast/nearcast/internal/pionlog"
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
@@ -129,7 +130,7 @@ func (s *site) client(kind, name, password string) *turn.Client {
 	}
 	s.t.Cleanup(func() { conn.Close() })
 	c, err := turn.NewClient(&turn.ClientConfig{STUNServerAddr: server, TURNServerAddr: server, Conn: conn, Username: name, Password: password,
-		RTO: 100 * time.Millisecond, LoggerFactory: loggers{s.log}})
+		RTO: 100 * time.Millisecond, LoggerFactory: pionlog.To(s.log)})
 	testkit.Must(s.t, err)
 	s.t.Cleanup(c.Close)
 	testkit.Must(s.t, c.Listen())

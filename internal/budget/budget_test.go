@@ -41,8 +41,8 @@ var rules = []rule{
 		reason: "internal/fleet is the one Consul adapter",
 	},
 	{
-		library: "github.com/pion", in: []string{"seat/peer", "turn", "internal/testkit/person", "bench"}, tests: true,
-		reason: "WebRTC stops at the peer package, in tests at their person, and TURN in its own room",
+		library: "github.com/pion", in: []string{"seat/peer", "turn", "internal/pionlog", "internal/testkit/person", "bench"}, tests: true,
+		reason: "WebRTC stops at the peer package, in tests at their person, and TURN in its own room; pionlog has their messages",
 	},
 	{
 		library: "github.com/pion/turn", in: []string{"turn", "bench"}, tests: true,

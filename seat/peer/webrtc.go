@@ -1,9 +1,7 @@
 package peer
 
 import (
-	"context"
 	"fmt"
-	"log/slog"
 	"net"
 
 	"github.com/pion/ice/v4"
@@ -11,9 +9,10 @@ import (
 	"github.com/pion/interceptor/pkg/cc"
 	"github.com/pion/interceptor/pkg/nack"
 	"github.com/pion/interceptor/pkg/report"
-	"github.com/pion/logging"
 	"github.com/pion/sdp/v3"
 	"github.com/pion/webrtc/v4"
+
+	"github.com/nearcast/nearcast/internal/pionlog"
 )
 
 const (
@@ -113,7 +112,7 @@ func newInterceptors(cfg Config, media *webrtc.MediaEngine, rate *estimator) (*i
 func newSettings(cfg Config, reach reach) (webrtc.SettingEngine, error) {
 	var s webrtc.SettingEngine
 	l := cfg.Listen
-	s.LoggerFactory = loggers{cfg.Log}
+	s.LoggerFactory = pionlog.To(cfg.Log)
 	s.SetICETimeouts(disconnectedAfter, failedAfter, keepalive)
 	// Addresses that the browser hides become known by its connectivity checks.
 	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
@@ -160,30 +159,3 @@ func newSettings(cfg Config, reach reach) (webrtc.SettingEngine, error) {
 	}
 	return s, nil
 }
-
-// loggers passes the stack's messages to slog, at debug level. Most of its
-// warnings are about packets of a browser that left.
-type loggers struct{ log *slog.Logger }
-
-func (l loggers) NewLogger(scope string) logging.LeveledLogger {
-	return logger{l.log.With("scope", scope)}
-}
-
-type logger struct{ log *slog.Logger }
-
-func (l logger) say(format string, args []any) {
-	if l.log.Enabled(context.Background(), slog.LevelDebug) {
-		l.log.Debug(fmt.Sprintf(format, args...))
-	}
-}
-
-func (l logger) Trace(string)                {}
-func (l logger) Tracef(string, ...any)       {}
-func (l logger) Debug(string)                {}
-func (l logger) Debugf(string, ...any)       {}
-func (l logger) Info(msg string)             { l.log.Debug(msg) }
-func (l logger) Infof(f string, args ...any) { l.say(f, args) }
-func (l logger) Warn(msg string)             { l.log.Debug(msg) }
-func (l logger) Warnf(f string, a ...any)    { l.say(f, a) }
-func (l logger) Error(msg string)            { l.log.Debug(msg) }
-func (l logger) Errorf(f string, a ...any)   { l.say(f, a) }

@@ -1,19 +1,20 @@
-package turn
+// Package pionlog passes the messages of pion's libraries to slog, at debug level: nearly
+// all are about what strangers send, or about packets of a browser that left.
+//
+//	settings.LoggerFactory = pionlog.To(log)
+package pionlog
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"log/slog"
-	"net"
 
 	"github.com/pion/logging"
 )
 
-func secure(l net.Listener, c *Certificate) net.Listener { return tls.NewListener(l, c.Config()) }
+// To makes the loggers of pion's libraries; each has the scope of its part.
+func To(log *slog.Logger) logging.LoggerFactory { return loggers{log} }
 
-// loggers passes pion's messages to slog, at debug level: nearly all are about what
-// strangers send.
 type loggers struct{ log *slog.Logger }
 
 func (l loggers) NewLogger(scope string) logging.LeveledLogger {
@@ -31,7 +32,7 @@ func (l logger) say(format string, args []any) {
 func (l logger) Trace(string)              {}
 func (l logger) Tracef(string, ...any)     {}
 func (l logger) Debug(string)              {}
-func (l logger) Debugf(f string, a ...any) { l.say(f, a) }
+func (l logger) Debugf(string, ...any)     {}
 func (l logger) Info(msg string)           { l.log.Debug(msg) }
 func (l logger) Infof(f string, a ...any)  { l.say(f, a) }
 func (l logger) Warn(msg string)           { l.log.Debug(msg) }
