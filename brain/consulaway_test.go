@@ -19,14 +19,18 @@ func TestConsulAway(t *testing.T) {
 	s.consul.Pause()
 	people := []*person{s.play(b, "game")} // the brain does not know yet
 	s.until("the brain knows", func() bool { return b.value("nearcast_brain_paused") == 1 })
-	people = append(people, s.play(b, "game"), s.play(b, "game"))
-	for i, p := range people {
+	told := func(place int) {
 		for {
-			q := p.expect(wire.MsgQueued).Queue
-			if q.Paused && q.Position == i+1 {
-				break
+			q := people[place-1].expect(wire.MsgQueued).Queue
+			if q.Paused && q.Position == place {
+				return
 			}
 		}
+	}
+	told(1)
+	for place := 2; place <= 3; place++ { // one after the other: their order is known
+		people = append(people, s.play(b, "game"))
+		told(place)
 	}
 	s.consul.Resume()
 	begin := time.Now()
