@@ -26,14 +26,14 @@ type Config struct {
 	// PerNetwork is how many sessions of one app the anonymous people of a network may
 	// have at once; 0 is no limit.
 	PerNetwork int
-	// SharedAgent is the name of a Consul agent with which seats of any node register;
+	// SharedAgent is the name of a Consul agent with which nodes of any name register;
 	// empty where each node has an agent of its own.
 	SharedAgent string
 	// TURN are the site's TURN servers; without URLs it has none.
 	TURN TURN
 
-	// Identity is the brain's own key, and Peers knows the keys of the site's brains and
-	// routers.
+	// Identity is the brain's own key, and Peers knows the keys of the site's brains,
+	// routers and nodes.
 	Identity *identity.Identity
 	Peers    identity.Peers
 
@@ -57,6 +57,7 @@ type Broker struct {
 	seats   *seatClient
 	sockets *sockets
 	guard   *guard.Guard
+	feeds   *feeds
 }
 
 // New makes a Broker. It does nothing before Run.
@@ -82,6 +83,7 @@ func New(cfg Config) (*Broker, error) {
 	guarded(cfg.Metrics, g)
 	return &Broker{
 		cfg: cfg, log: cfg.Log, metrics: metrics, state: state, seats: seats, sockets: newSockets(), guard: g,
+		feeds:   newFeeds(cfg.Peers, cfg.Log, state.seatsChanged),
 		planner: &planner{state: state, nomad: cfg.Nomad, seats: seats, log: cfg.Log},
 		leader: &leader{id: cfg.ID, me: cfg.Identity, state: state, fleet: cfg.Fleet, log: cfg.Log,
 			site: wire.SiteInfo{Site: cfg.Site, Residency: cfg.Residency, GPU: cfg.GPU}},
@@ -92,7 +94,7 @@ func New(cfg Config) (*Broker, error) {
 func (b *Broker) Run(ctx context.Context) {
 	var all sync.WaitGroup
 	defer all.Wait()
-	all.Go(func() { b.cfg.Fleet.WatchSeats(ctx, b.state.seatsChanged) })
+	all.Go(func() { b.feeds.run(ctx, b.cfg.Fleet) })
 	all.Go(func() { b.cfg.Nomad.Watch(ctx, b.state.jobsChanged) })
 	all.Go(func() { b.leader.loop(ctx) })
 	all.Go(func() { b.planner.loop(ctx) })

@@ -257,7 +257,7 @@ func TestOnDemand(t *testing.T) {
 	x := s.seat("game", "game/dispatch-v7-1", "alloc-1", wire.SeatStarting)
 	x.mu.Lock()
 	x.rec.Progress = wire.Progress{Phase: wire.PhaseContent, Fraction: 0.5, Detail: "120 of 240 MB"}
-	x.reg.Update(x.rec)
+	x.tell()
 	x.mu.Unlock()
 	for {
 		if m := p.expect(wire.MsgStarting); m.Progress.Phase == wire.PhaseContent && m.Progress.Detail == "120 of 240 MB" {

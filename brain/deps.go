@@ -11,8 +11,8 @@ import (
 
 // Fleet is what a brain needs of Consul.
 type Fleet interface {
-	// WatchSeats calls fn with all live seats at each change, until ctx ends.
-	WatchSeats(ctx context.Context, fn func([]wire.Seat))
+	// WatchNodes calls fn with the site's stream nodes at each change, until ctx ends.
+	WatchNodes(ctx context.Context, fn func([]wire.Node))
 	// WatchApps calls fn with all published apps at each change, until ctx ends.
 	WatchApps(ctx context.Context, fn func(map[string]wire.App))
 	PublishApp(ctx context.Context, app wire.App) error

@@ -9,9 +9,9 @@
 //	…
 //	b.Shutdown(ctx) // people connect to another brain; their seats keep streaming
 //
-// A brain owns nothing that a session needs. Apps are in Nomad, the state of seats
-// is in Consul, only the seat knows who has it, and Consul knows whether a ticket
-// was used. So a brain can be killed and replaced at any moment, and a site can
+// A brain owns nothing that a session needs. Apps are in Nomad, each node's registrar
+// tells of its seats by a feed, only the seat knows who has it, and Consul knows whether a
+// ticket was used. So a brain can be killed and replaced at any moment, and a site can
 // have any number of brains, its replicas.
 //
 // # One person
@@ -95,9 +95,18 @@
 // wait at every replica: the leader asks each of the others how many, so a replica
 // that is gone is not counted.
 //
+// # Nodes and their seats
+//
+// The registrar of each node dials every brain, and streams its seats there
+// (wire.FeedPath, internal/feed). A brain that starts serves nobody before all nodes that
+// Consul lists have told theirs, three seconds at most. A node whose feed is lost keeps its
+// seats for six seconds: its plugin may only have been killed. No node can tell of a seat on
+// another one: a seat counts only if Nomad has its allocation on the node whose Consul agent
+// has the registrar's key.
+//
 // # Parts
 //
-// All that a replica knows is in its state: the view of Consul and Nomad, the
+// All that a replica knows is in its state: the view of nodes and Nomad, the
 // queues and the relayed sessions, under one mutex and without I/O. The planner
 // carries out what state decides, at Nomad and at seats. The leader does what only
 // one replica does. The Broker serves people and wires the parts. Only the view

@@ -30,6 +30,7 @@ func (b *Broker) Handler() http.Handler {
 //	GET    /v1/sessions/{id}  wire.SessionView; for routers
 //	DELETE /v1/sessions/{id}  ends the session: 204; for routers
 //	GET    /v1/queues         how many people wait here, by app; for other brains
+//	GET    /v1/feed           a WebSocket on which a node tells of its seats; for nodes
 //	GET    /v1/failing        why seats fail to start, by app, in full; for operators
 //	GET    /healthz
 //
@@ -42,6 +43,7 @@ func (b *Broker) Internal() http.Handler {
 	mux.Handle("GET /v1/sessions/{id}", routers(b.getSession))
 	mux.Handle("DELETE /v1/sessions/{id}", routers(b.deleteSession))
 	mux.Handle("GET "+queuesPath, identity.Only(http.HandlerFunc(b.getQueues), b.cfg.Peers, wire.BrainService))
+	mux.Handle("GET "+wire.FeedPath, identity.Only(b.feeds, b.cfg.Peers, wire.NodeService))
 	mux.HandleFunc("GET /v1/failing", b.getFailing)
 	mux.HandleFunc("GET /healthz", b.healthz)
 	return headers(answer.Problems(mux))

@@ -3,6 +3,7 @@ package brain_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
@@ -72,21 +73,25 @@ func beBrain() {
 	check(err)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	check(err)
+	internal, err := net.Listen("tcp", "127.0.0.1:0")
+	check(err)
 	ctx := context.Background()
 	me, err := identity.New()
 	check(err)
-	reg, err := f.RegisterInstance(ctx, wire.BrainService, wire.Instance{ID: cfg.Name, Key: me.Key(), Site: "dc1", Address: listener.Addr().String()})
+	reg, err := f.RegisterInstance(ctx, wire.BrainService, wire.Instance{ID: cfg.Name, Key: me.Key(), Site: "dc1", Address: listener.Addr().String(), Internal: internal.Addr().String()})
 	check(err)
 	metrics := prometheus.NewRegistry()
 	b, err := brain.New(brain.Config{ID: cfg.Name, Site: "dc1", Fleet: consul.Fleet{Fleet: f, Holder: reg}, Nomad: oneApp{cfg.App},
-		Identity: me, Peers: f.Peers(wire.BrainService, wire.RouterService), Verifier: verifier, Log: log, Metrics: metrics})
+		Identity: me, Peers: f.Peers(wire.BrainService, wire.RouterService, wire.NodeService), Verifier: verifier, Log: log, Metrics: metrics})
 	check(err)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
 	mux.Handle("/", b.Handler())
 	server := &http.Server{Handler: mux, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 	b.Guard().Attach(server)
+	inside := &http.Server{Handler: b.Internal(), ErrorLog: server.ErrorLog}
 	go b.Run(ctx)
+	go inside.Serve(tls.NewListener(internal, me.Open()))
 	go server.Serve(b.Guard().Listener(listener))
 	fmt.Println(listener.Addr())
 	io.Copy(io.Discard, os.Stdin)

@@ -19,8 +19,6 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
-	"github.com/hashicorp/consul/api"
-
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -71,26 +69,10 @@ func (s *site) manySeats(n int) {
 	server.Listener = tls.NewListener(server.Listener, me.Server(s.fleet.Peers(wire.BrainService), wire.BrainService))
 	server.Start()
 	s.t.Cleanup(func() { server.Close(); open.Wait() })
-	consul, err := api.NewClient(&api.Config{Address: s.consul.Address})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	host, port := "127.0.0.1", server.Listener.Addr().(*net.TCPAddr).Port
-	// They are on a node without an agent, so that nobody has to keep them alive.
-	if _, err := consul.Catalog().Register(&api.CatalogRegistration{Node: "seats", Address: host}, nil); err != nil {
-		s.t.Fatal(err)
-	}
-	for from := 0; from < n; from += 60 {
-		var ops api.TxnOps
-		for i := from; i < min(n, from+60); i++ {
-			seat := wire.Seat{ID: fmt.Sprintf("seat-%d", i), Key: me.Key(), App: "game", Job: fmt.Sprintf("game/dispatch-v1-%d", i), Version: 1,
-				State: wire.SeatStreaming, Since: time.Now().UTC()}
-			ops = append(ops, &api.TxnOp{Service: &api.ServiceTxnOp{Verb: api.ServiceSet, Node: "seats",
-				Service: api.AgentService{ID: seat.ID, Service: wire.SeatService, Address: host, Port: port, Meta: seat.Meta()}}})
-		}
-		if ok, answer, _, err := consul.Txn().Txn(ops, nil); err != nil || !ok {
-			s.t.Fatalf("register seats: %+v, %v", answer, err)
-		}
+	for i := range n {
+		id := fmt.Sprintf("seat-%d", i)
+		s.here.seats.Set(id, wire.Seat{ID: id, Key: me.Key(), App: "game", Job: fmt.Sprintf("game/dispatch-v1-%d", i), Version: 1,
+			Address: server.Listener.Addr().String(), State: wire.SeatStreaming, Since: time.Now().UTC()})
 	}
 }
 

@@ -24,7 +24,8 @@ type Driver struct {
 	events *events
 	prints *fingerprinter
 
-	sweeping sync.Once
+	sweeping  sync.Once
+	registrar registrarOnce
 
 	mu       sync.Mutex
 	settings settings
@@ -86,6 +87,7 @@ func (d *Driver) SetConfig(c *base.Config) error {
 	d.settings, d.notSet = s, nil
 	compute := c.AgentConfig.Compute() // works on a nil AgentConfig
 	d.cpu = cpuInfo{mhz: float64(compute.TotalCompute), cores: compute.NumCores}
+	d.registrar.start(d.ctx, s, d.log)
 	d.sweeping.Do(func() { go d.watchOrphans(s.runDir, s.orphanGrace) })
 	return nil
 }
@@ -137,6 +139,7 @@ func (d *Driver) keep(t *task) {
 	d.tasks[t.cfg.ID] = t
 	d.mu.Unlock()
 	go t.run(d.ctx)
+	go d.tell(t)
 }
 
 // StartTask ends what an earlier start of the task left, and starts a seat. It

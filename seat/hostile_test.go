@@ -135,7 +135,7 @@ func TestSeatAPIIsForBrains(t *testing.T) {
 			}
 		}
 	}
-	if state := r.seats.last().State; state != wire.SeatIdle {
+	if state := r.now().State; state != wire.SeatIdle {
 		t.Fatalf("the seat is %s now", state)
 	}
 	if status, err := r.postAs(as(wire.DrainService, "node-1"), wire.RetirePath, struct{}{}); status != http.StatusNoContent {

@@ -70,8 +70,9 @@ func TestSession(t *testing.T) {
 			t.Errorf("%s was closed %d times", what, n)
 		}
 	}
-	if !r.seats.closed || r.seats.last().State != wire.SeatEnding {
-		t.Errorf("registry: closed %v, %s", r.seats.closed, r.seats.last().State)
+	r.wait("the driver hears that the seat is gone", r.seats.gone)
+	if r.seats.last().State != wire.SeatEnding {
+		t.Errorf("the last record: %s", r.seats.last().State)
 	}
 }
 
@@ -132,7 +133,7 @@ func TestAttachRefused(t *testing.T) {
 			t.Errorf("%s: the answer quotes the token", name)
 		}
 	}
-	if state := r.seats.last().State; state != wire.SeatIdle {
+	if state := r.now().State; state != wire.SeatIdle {
 		t.Errorf("after the refusals the seat is %s", state)
 	}
 	if conn, _, _ := r.attach(good); conn == nil {
@@ -152,7 +153,7 @@ func TestResume(t *testing.T) {
 	conn, peer, grant := r.play()
 	_ = conn.CloseNow()
 	peer.OnInput(wire.Input{Type: wire.InputKey, Code: "KeyB"})
-	if state := r.seats.last().State; state != wire.SeatStreaming || r.input.count("apply KeyB") != 1 {
+	if state := r.now().State; state != wire.SeatStreaming || r.input.count("apply KeyB") != 1 {
 		t.Fatalf("without its brain the seat is %s", state)
 	}
 
@@ -288,7 +289,7 @@ func TestBadMessages(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.expectClose(again, websocket.StatusMessageTooBig)
-	if state := r.seats.last().State; state != wire.SeatStreaming {
+	if state := r.now().State; state != wire.SeatStreaming {
 		t.Errorf("bad messages made the seat %s", state)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"net"
 	"slices"
+	"strconv"
 
 	"github.com/hashicorp/consul/api"
 
@@ -63,4 +64,12 @@ func internalAddress(entry *api.ServiceEntry) string {
 		return ""
 	}
 	return net.JoinHostPort(cmp.Or(host, serviceHost(entry)), port)
+}
+
+func serviceAddress(entry *api.ServiceEntry) string {
+	return net.JoinHostPort(serviceHost(entry), strconv.Itoa(entry.Service.Port))
+}
+
+func serviceHost(entry *api.ServiceEntry) string {
+	return cmp.Or(entry.Service.Address, entry.Node.Address)
 }

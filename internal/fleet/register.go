@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -29,6 +30,8 @@ type record struct {
 	port     int
 	meta     map[string]string
 	status   string // of the check
+	// keep is how long the record stays after its process went silent; 0 is deregister.
+	keep time.Duration
 }
 
 func (r record) equal(o record) bool {
@@ -73,6 +76,7 @@ type registration struct {
 
 	mu   sync.Mutex
 	want record
+	stay bool // leave the record where it is at the end
 }
 
 func (f *Fleet) register(ctx context.Context, first record) *registration {
@@ -184,7 +188,7 @@ func (r *registration) tell(ctx context.Context, want record, known bool) error 
 			ID: want.id, Name: want.name, Address: want.address, Port: want.port, Meta: want.meta,
 			Check: &api.AgentServiceCheck{
 				CheckID: check, TTL: checkTTL.String(), Status: want.status,
-				DeregisterCriticalServiceAfter: deregister.String(),
+				DeregisterCriticalServiceAfter: cmp.Or(want.keep, deregister).String(),
 			},
 		}, api.ServiceRegisterOpts{ReplaceExistingChecks: true}.WithContext(ctx))
 		if err != nil {
@@ -202,6 +206,12 @@ func (r *registration) tell(ctx context.Context, want record, known bool) error 
 }
 
 func (r *registration) remove() {
+	r.mu.Lock()
+	stay := r.stay
+	r.mu.Unlock()
+	if stay {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	want := r.wanted()

@@ -44,6 +44,7 @@ var messages = map[string]any{
 	"used_ticket": &UsedTicket{},
 	"launch_key":  &LaunchKey{},
 	"seat":        &Seat{},
+	"node":        &Node{},
 	"end":         &End{},
 	"progress":    &Progress{},
 
