@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"path/filepath"
@@ -27,7 +28,7 @@ func (o *registrarOnce) start(ctx context.Context, s settings, log hclog.Logger)
 		return // the plugin's config changes with its process
 	}
 	o.running = registrar.New(registrar.Config{
-		Dir: s.runDir, Consul: s.consul, Listen: s.listen, Log: slog.New(hclogHandler{log: log.Named("registrar")}),
+		Dir: s.runDir, Consul: wire.ConsulRef{Address: s.consul.Address, Token: cmp.Or(s.registrarToken, s.consul.Token)}, Listen: s.listen, Log: slog.New(hclogHandler{log: log.Named("registrar")}),
 	})
 	go o.running.Run(ctx)
 }

@@ -114,7 +114,7 @@ func TestSeatAPIIsForBrains(t *testing.T) {
 		status int // 0: no connection
 	}{
 		"a router retires it":            {as(wire.RouterService, "edge-1"), wire.RetirePath, 0},
-		"a seat retires it":              {as(wire.SeatService, "node-1"), wire.RetirePath, 0},
+		"a node retires it":              {as(wire.NodeService, "node-1"), wire.RetirePath, 0},
 		"a key without a record":         {as("", ""), wire.RetirePath, 0},
 		"the drain of another node":      {as(wire.DrainService, "node-2"), wire.RetirePath, http.StatusForbidden},
 		"its node's drain ends sessions": {as(wire.DrainService, "node-1"), wire.EndPath, http.StatusForbidden},
@@ -135,7 +135,7 @@ func TestSeatAPIIsForBrains(t *testing.T) {
 			}
 		}
 	}
-	if state := r.now().State; state != wire.SeatIdle {
+	if state := r.seats.last().State; state != wire.SeatIdle {
 		t.Fatalf("the seat is %s now", state)
 	}
 	if status, err := r.postAs(as(wire.DrainService, "node-1"), wire.RetirePath, struct{}{}); status != http.StatusNoContent {

@@ -340,6 +340,7 @@ func (b *syncBuffer) String() string {
 // registry is a driver that follows a seat's record.
 type registry struct {
 	mu     sync.Mutex
+	socket string
 	said   []wire.Seat
 	closed bool
 }
@@ -351,19 +352,11 @@ func onControl(socket string) *http.Client {
 	}}}
 }
 
-// now is the seat's record at this moment.
-func (r *rig) now() wire.Seat {
-	r.t.Helper()
-	res, err := onControl(filepath.Join(r.spec.RunDir, wire.ControlSocket)).Get("http://seat" + wire.StatusPath)
-	testkit.Must(r.t, err)
-	defer res.Body.Close()
-	var status wire.StreamHostStatus
-	testkit.Must(r.t, json.NewDecoder(res.Body).Decode(&status))
-	return status.Seat
-}
-
 // follow reads the record until the seat is gone.
 func (r *registry) follow(socket string) {
+	r.mu.Lock()
+	r.socket = socket
+	r.mu.Unlock()
 	res, err := onControl(socket).Get("http://seat" + wire.SeatPath)
 	if err != nil {
 		return
@@ -390,7 +383,19 @@ func (r *registry) gone() bool {
 	return r.closed
 }
 
+// last is the seat's record at this moment, or after its end the last that there was.
 func (r *registry) last() wire.Seat {
+	r.mu.Lock()
+	socket := r.socket
+	r.mu.Unlock()
+	var status wire.StreamHostStatus
+	if res, err := onControl(socket).Get("http://seat" + wire.StatusPath); err == nil {
+		err = json.NewDecoder(res.Body).Decode(&status)
+		res.Body.Close()
+		if err == nil {
+			return status.Seat
+		}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.said) == 0 {

@@ -133,7 +133,7 @@ func TestAttachRefused(t *testing.T) {
 			t.Errorf("%s: the answer quotes the token", name)
 		}
 	}
-	if state := r.now().State; state != wire.SeatIdle {
+	if state := r.seats.last().State; state != wire.SeatIdle {
 		t.Errorf("after the refusals the seat is %s", state)
 	}
 	if conn, _, _ := r.attach(good); conn == nil {
@@ -153,7 +153,7 @@ func TestResume(t *testing.T) {
 	conn, peer, grant := r.play()
 	_ = conn.CloseNow()
 	peer.OnInput(wire.Input{Type: wire.InputKey, Code: "KeyB"})
-	if state := r.now().State; state != wire.SeatStreaming || r.input.count("apply KeyB") != 1 {
+	if state := r.seats.last().State; state != wire.SeatStreaming || r.input.count("apply KeyB") != 1 {
 		t.Fatalf("without its brain the seat is %s", state)
 	}
 
@@ -289,7 +289,7 @@ func TestBadMessages(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.expectClose(again, websocket.StatusMessageTooBig)
-	if state := r.now().State; state != wire.SeatStreaming {
+	if state := r.seats.last().State; state != wire.SeatStreaming {
 		t.Errorf("bad messages made the seat %s", state)
 	}
 }

@@ -133,7 +133,7 @@ func TestLeaseExpires(t *testing.T) {
 		t.Errorf("the expired session's ticket: %d", status)
 	}
 	peer.OnState(PeerConnected) // too late
-	if state := r.now().State; state != wire.SeatIdle {
+	if state := r.seats.last().State; state != wire.SeatIdle {
 		t.Errorf("a late browser made the seat %s", state)
 	}
 	r.play()

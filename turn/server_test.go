@@ -228,7 +228,7 @@ func TestSeatGoneMeanwhile(t *testing.T) {
 	s := start(t, nil)
 	_, relay := s.relay("udp")
 	testkit.Must(t, reaches(relay, s.seat.LocalAddr(), 25))
-	s.Seats(nil)
+	s.Nodes(nil)
 	if err := reaches(relay, s.seat.LocalAddr(), 3); err == nil {
 		t.Error("the relay still reaches a seat that is gone")
 	}
