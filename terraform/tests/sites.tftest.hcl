@@ -93,9 +93,9 @@ run "three_sites" {
 
   assert {
     condition = alltrue([for m in module.region : toset([for r in m.inside : r if strcontains(r, " 80")]) == toset([
-      "lb edge tcp 8080-8080", "lb edge tcp 8081-8081", "edge edge tcp 8090-8090", "edge edge tcp 8091-8091",
+      "lb edge tcp 8080-8080", "lb edge tcp 8081-8081", "edge edge tcp 8090-8090", "edge edge tcp 8091-8091", "stream edge tcp 8091-8091",
     ])])
-    error_message = "the internal ports of router and brain are not for edge nodes alone"
+    error_message = "the internal ports of router and brain are not for edge nodes alone, and the brain's for the feeds of stream nodes"
   }
 
   assert {
