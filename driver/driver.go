@@ -26,9 +26,8 @@ type Driver struct {
 
 	sweeping  sync.Once
 	registrar registrarOnce
-
-	mu       sync.Mutex
-	settings settings
+	mu        sync.Mutex
+	settings  settings
 	// notSet is why settings cannot be used yet.
 	notSet error
 	cpu    cpuInfo
@@ -132,14 +131,6 @@ func (d *Driver) lockRunDir(runDir string) (unlock func()) {
 			delete(d.turns, runDir)
 		}
 	}
-}
-
-func (d *Driver) keep(t *task) {
-	d.mu.Lock()
-	d.tasks[t.cfg.ID] = t
-	d.mu.Unlock()
-	go t.run(d.ctx)
-	go d.tell(t)
 }
 
 // StartTask ends what an earlier start of the task left, and starts a seat. It

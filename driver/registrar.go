@@ -39,6 +39,15 @@ func (o *registrarOnce) get() *registrar.Registrar {
 	return o.running
 }
 
+// keep follows a task until it ends.
+func (d *Driver) keep(t *task) {
+	d.mu.Lock()
+	d.tasks[t.cfg.ID] = t
+	d.mu.Unlock()
+	go t.run(d.ctx)
+	go d.tell(t)
+}
+
 // tell has brains told of a task's seat until it ends.
 func (d *Driver) tell(t *task) {
 	r := d.registrar.get()
