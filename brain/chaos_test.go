@@ -55,7 +55,8 @@ type simReplica struct {
 	ticked  time.Time
 	deaf    time.Time // it hears nothing of Nomad before
 	heard   map[string]ChildState
-	until   time.Time // it must not dispatch before
+	told    map[string]Child // what it was told last
+	until   time.Time        // it must not dispatch before
 	fails   int
 	version uint64
 }
@@ -75,7 +76,7 @@ func newChaos(t *testing.T, seed uint64, replicas int, app App) *chaos {
 		apps: map[string]App{app.ID: app}, tokens: map[string]*simChild{}}
 	for i := range replicas {
 		st := newState("dc1", slog.New(slog.DiscardHandler), newMetrics(nil), func() time.Time { return c.now })
-		m := &simReplica{state: st, id: fmt.Sprint("b", i), heard: map[string]ChildState{}}
+		m := &simReplica{state: st, id: fmt.Sprint("b", i)}
 		c.replicas = append(c.replicas, m)
 		c.tellNomad(m)
 		c.tellConsul(m)
@@ -96,10 +97,17 @@ func (c *chaos) later(fn func()) { c.doing = append(c.doing, fn) }
 // tellNomad gives a replica Nomad's current state. It also computes, independently
 // of the replica, until when the replica must not dispatch.
 func (c *chaos) tellNomad(m *simReplica) {
-	jobs := Jobs{Apps: maps.Clone(c.apps), Children: map[string]Child{}}
-	first := len(m.heard) == 0 && m.ticked.IsZero()
+	first := m.heard == nil
+	change := JobsChange{All: first, Apps: maps.Clone(c.apps), Children: map[string]Child{}}
+	if first {
+		m.heard = map[string]ChildState{}
+		m.told = map[string]Child{}
+	}
 	for _, f := range c.children {
-		jobs.Children[f.ID] = f.Child
+		if told, ok := m.told[f.ID]; !ok || told != f.Child {
+			m.told[f.ID] = f.Child
+			change.Children[f.ID] = f.Child
+		}
 		before, known := m.heard[f.ID]
 		m.heard[f.ID] = f.State
 		if f.State == ChildDead && !first && (!known || before != ChildDead) && f.End.Failed() && !f.served &&
@@ -107,7 +115,7 @@ func (c *chaos) tellNomad(m *simReplica) {
 			m.failed(c.now, f.Version)
 		}
 	}
-	m.jobsChanged(jobs)
+	m.jobsChanged(change)
 }
 
 func (m *simReplica) failed(now time.Time, version uint64) {

@@ -42,9 +42,9 @@ type Lock interface {
 
 // Nomad is what a brain needs of Nomad.
 type Nomad interface {
-	// Watch calls fn with all apps and children at each change, until ctx ends. fn
-	// must not change them.
-	Watch(ctx context.Context, fn func(Jobs))
+	// Watch calls fn with what changed, until ctx ends. The first call has All. Calls do
+	// not overlap.
+	Watch(ctx context.Context, fn func(JobsChange))
 	// Dispatch starts a seat. Calls with the same token start one seat, for as long
 	// as Nomad remembers the first call.
 	Dispatch(ctx context.Context, app App, token string) (child string, err error)
@@ -61,6 +61,15 @@ var ErrNoApp = errors.New("no such app")
 // Verifier checks tickets; *ticket.Verifier is one.
 type Verifier interface {
 	Verify(token string) (ticket.Claims, error)
+}
+
+// JobsChange is what changed at Nomad.
+type JobsChange struct {
+	All          bool           // this is everything: what is not in it is gone
+	Apps         map[string]App // new or changed
+	GoneApps     []string
+	Children     map[string]Child // new or changed; a dead one is told once, and then forgotten
+	GoneChildren []string         // that Nomad has forgotten (purged) without telling of their end
 }
 
 // Jobs is what Nomad has of Nearcast.

@@ -43,7 +43,7 @@ func TestOverstays(t *testing.T) {
 			if c.change != nil {
 				c.change(&app)
 			}
-			jobs := Jobs{Apps: map[string]App{game: app}, Children: map[string]Child{}}
+			jobs := JobsChange{All: true, Apps: map[string]App{game: app}, Children: map[string]Child{}}
 			var seats []wire.Seat
 			add := func(state wire.SeatState, since time.Time) {
 				id := fmt.Sprintf("seat-%d", len(seats))
@@ -102,7 +102,8 @@ func TestOverstayIsTold(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	st := newState("dc1", slog.New(slog.DiscardHandler), newMetrics(nil), func() time.Time { return now })
 	st.setLeading(true)
-	st.jobsChanged(Jobs{
+	st.jobsChanged(JobsChange{
+		All:      true,
 		Apps:     map[string]App{game: {ID: game, Version: 1, Max: 1, Access: wire.AccessPublic, MaxWhenQueued: 15 * time.Minute}},
 		Children: map[string]Child{"job": {ID: "job", App: game, Version: 1, State: ChildRunning, Alloc: "a"}},
 	})

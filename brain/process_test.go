@@ -42,13 +42,13 @@ type processConfig struct{ Name, Consul, Keys, App string }
 
 type oneApp struct{ app string }
 
-func (n oneApp) Watch(ctx context.Context, fn func(brain.Jobs)) {
+func (n oneApp) Watch(ctx context.Context, fn func(brain.JobsChange)) {
 	children := map[string]brain.Child{}
 	for i := range 200 {
 		id := fmt.Sprintf("%s/dispatch-v1-%d", n.app, i)
 		children[id] = brain.Child{ID: id, App: n.app, Version: 1, State: brain.ChildRunning, Alloc: fmt.Sprintf("alloc-%d", i), Node: consulNode}
 	}
-	fn(brain.Jobs{Apps: map[string]brain.App{n.app: {ID: n.app, Version: 1, Warm: 200, Max: 200}}, Children: children})
+	fn(brain.JobsChange{All: true, Apps: map[string]brain.App{n.app: {ID: n.app, Version: 1, Warm: 200, Max: 200}}, Children: children})
 	<-ctx.Done()
 }
 func (oneApp) Dispatch(context.Context, brain.App, string) (string, error) { return "", brain.ErrNoApp }

@@ -65,7 +65,7 @@ func TestOneOutcome(t *testing.T) {
 		st.enqueue(w)
 		var all sync.WaitGroup
 		all.Go(func() { st.endWaiting(w, ended(wire.End{Reason: wire.ReasonLeft})) })
-		all.Go(func() { st.jobsChanged(Jobs{}) }) // the app is unknown
+		all.Go(func() { st.jobsChanged(JobsChange{All: true}) }) // the app is unknown
 		all.Wait()
 		<-w.outcome
 		select {

@@ -2,6 +2,7 @@ package brain
 
 import (
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -29,7 +30,9 @@ type state struct {
 	waiters map[string]*waiter        // by session
 	relays  map[string]relayedSession // by session
 	leading bool
-	paused  bool // Consul cannot mark tickets, so nobody is offered a seat
+	// deadSince is when the end of a child was told, by child, while it is kept.
+	deadSince map[string]time.Time
+	paused    bool // Consul cannot mark tickets, so nobody is offered a seat
 	// peerQueues is how many people wait at the other replicas, by replica and
 	// app, while this one leads.
 	peerQueues map[string]map[string]int
@@ -45,7 +48,7 @@ func newState(site string, log *slog.Logger, metrics *metrics, now func() time.T
 	return &state{
 		site: site, log: log, metrics: metrics, now: now, wakeup: make(chan struct{}, 1), view: newView(),
 		queues: map[string]queue{}, waiters: map[string]*waiter{}, relays: map[string]relayedSession{},
-		peerQueues: map[string]map[string]int{},
+		deadSince: map[string]time.Time{}, peerQueues: map[string]map[string]int{},
 	}
 }
 
@@ -57,18 +60,54 @@ func (st *state) seatsChanged(seats []wire.Seat) {
 	st.changed()
 }
 
-// jobsChanged takes all apps and children from Nomad.
-func (st *state) jobsChanged(jobs Jobs) {
+// endKept is how long the end of a child is kept, for a person who comes back and
+// asks for their seat.
+const endKept = 5 * time.Minute
+
+// jobsChanged takes what changed at Nomad.
+func (st *state) jobsChanged(change JobsChange) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	now := st.now()
-	for _, child := range st.view.setJobs(jobs, now) {
+	for _, child := range st.view.setJobs(st.merged(change, now), now) {
 		st.seatDied(child, now)
 	}
 	for _, q := range st.queues {
 		st.endNoCapacity(q, now)
 	}
 	st.changed()
+}
+
+// merged is the view's apps and children with a change. mu is held.
+func (st *state) merged(change JobsChange, now time.Time) Jobs {
+	jobs := Jobs{Apps: map[string]App{}, Children: map[string]Child{}}
+	if !change.All {
+		maps.Copy(jobs.Apps, st.view.jobs.Apps)
+		maps.Copy(jobs.Children, st.view.jobs.Children)
+	}
+	maps.Copy(jobs.Apps, change.Apps)
+	maps.Copy(jobs.Children, change.Children)
+	for _, id := range change.GoneApps {
+		delete(jobs.Apps, id)
+	}
+	for _, id := range change.GoneChildren {
+		delete(jobs.Children, id)
+	}
+	for id, child := range change.Children {
+		if child.State == ChildDead {
+			st.deadSince[id] = now
+		}
+	}
+	for id, since := range st.deadSince {
+		switch child, ok := jobs.Children[id]; {
+		case !ok || child.State != ChildDead:
+			delete(st.deadSince, id)
+		case now.Sub(since) > endKept:
+			delete(st.deadSince, id)
+			delete(jobs.Children, id)
+		}
+	}
+	return jobs
 }
 
 // timePassed does what follows from the time alone.

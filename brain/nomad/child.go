@@ -41,8 +41,8 @@ func why(m *api.AllocationMetric) string {
 }
 
 // jobs is the mirror as the brain reads it. The brain may keep it.
-func (m *mirror) jobs() brain.Jobs {
-	out := brain.Jobs{Apps: maps.Clone(m.apps), Children: make(map[string]brain.Child, len(m.children))}
+func (m *mirror) jobs() brain.JobsChange {
+	out := brain.JobsChange{All: true, Apps: maps.Clone(m.apps), Children: make(map[string]brain.Child, len(m.children))}
 	for id, j := range m.children {
 		c := child(j)
 		a, placed := m.allocs[id]

@@ -20,7 +20,7 @@
 // Watch reads Nomad's tables once and then follows its event stream:
 //
 //	client, err := nomad.Open(nomad.Config{Address: "127.0.0.1:4646", Namespace: "apps"})
-//	client.Watch(ctx, func(jobs brain.Jobs) { … }) // returns when ctx ends
+//	client.Watch(ctx, func(change brain.JobsChange) { … }) // returns when ctx ends
 package nomad
 
 import (

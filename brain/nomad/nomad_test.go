@@ -201,12 +201,12 @@ func TestAgainstNomad(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 150*time.Second)
 	var (
 		mu   sync.Mutex
-		last brain.Jobs
+		last brain.JobsChange
 	)
 	watching := make(chan struct{})
 	watch := func(ctx context.Context, done chan struct{}) {
 		defer close(done)
-		c.Watch(ctx, func(j brain.Jobs) {
+		c.Watch(ctx, func(j brain.JobsChange) {
 			mu.Lock()
 			defer mu.Unlock()
 			last = j
@@ -214,7 +214,7 @@ func TestAgainstNomad(t *testing.T) {
 	}
 	go watch(ctx, watching)
 	defer func() { cancel(); <-watching }()
-	see := func() brain.Jobs {
+	see := func() brain.JobsChange {
 		mu.Lock()
 		defer mu.Unlock()
 		return last
@@ -312,12 +312,12 @@ func TestAgainstNomad(t *testing.T) {
 	}
 
 	// A second watch reads the same from the tables.
-	other := make(chan brain.Jobs, 100)
+	other := make(chan brain.JobsChange, 100)
 	again, stop := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		c.Watch(again, func(j brain.Jobs) {
+		c.Watch(again, func(j brain.JobsChange) {
 			select {
 			case other <- j:
 			default:

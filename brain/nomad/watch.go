@@ -21,7 +21,7 @@ const (
 
 // Watch implements brain.Nomad. It reads everything, then follows the event
 // stream, and starts again when the stream breaks.
-func (c *Client) Watch(ctx context.Context, fn func(brain.Jobs)) {
+func (c *Client) Watch(ctx context.Context, fn func(brain.JobsChange)) {
 	stray := misplaced{client: c, named: map[string]bool{}}
 	for failures := 0; ctx.Err() == nil; {
 		begin := time.Now()
@@ -51,7 +51,7 @@ func (c *Client) Watch(ctx context.Context, fn func(brain.Jobs)) {
 }
 
 // follow returns nil when resync is due. It calls read after it has read everything.
-func (c *Client) follow(ctx context.Context, fn func(brain.Jobs), read func(context.Context)) error {
+func (c *Client) follow(ctx context.Context, fn func(brain.JobsChange), read func(context.Context)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if err := c.findNamespace(ctx); err != nil {
