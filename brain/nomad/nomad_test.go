@@ -38,7 +38,7 @@ func TestEndIsReadBack(t *testing.T) {
 			t.Errorf("%q was read as %+v", text, got)
 		}
 	}
-	got := end(task{Events: []event{
+	got := end(task{Events: []taskEvent{
 		{Type: "Started"},
 		{Type: "Driver", DisplayMessage: "idle: no input for 300 s", Details: map[string]string{"reason": "idle"}},
 		{Type: "Terminated", Details: map[string]string{"exit_code": "0"}},
@@ -199,26 +199,9 @@ func TestAgainstNomad(t *testing.T) {
 	log := &syncBuffer{}
 	c, agent := agent(t, log)
 	ctx, cancel := context.WithTimeout(t.Context(), 150*time.Second)
-	var (
-		mu   sync.Mutex
-		last brain.JobsChange
-	)
-	watching := make(chan struct{})
-	watch := func(ctx context.Context, done chan struct{}) {
-		defer close(done)
-		c.Watch(ctx, func(j brain.JobsChange) {
-			mu.Lock()
-			defer mu.Unlock()
-			last = j
-		})
-	}
-	go watch(ctx, watching)
-	defer func() { cancel(); <-watching }()
-	see := func() brain.JobsChange {
-		mu.Lock()
-		defer mu.Unlock()
-		return last
-	}
+	w := watching(ctx, c)
+	defer func() { cancel(); w.stop() }()
+	see := w.see
 
 	testkit.Until(t, "the log says that the namespace is missing", func() bool {
 		return strings.Contains(log.String(), `Nomad has no \"apps\": run acl/apply.sh`)
@@ -311,33 +294,22 @@ func TestAgainstNomad(t *testing.T) {
 		t.Errorf("apps %+v", see().Apps)
 	}
 
-	// A second watch reads the same from the tables.
-	other := make(chan brain.JobsChange, 100)
-	again, stop := context.WithCancel(ctx)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		c.Watch(again, func(j brain.JobsChange) {
-			select {
-			case other <- j:
-			default:
-			}
-		})
-	}()
-	first := <-other
-	stop()
-	<-ended
-	if got := first.Children[ids[0]]; got.State != brain.ChildRunning || got.Token != "s-1" {
+	// A second watch reads the same from the tables, but for what is dead.
+	again := watching(ctx, c)
+	testkit.Until(t, "the second watch has read the tables", func() bool { return again.changes() > 0 })
+	again.stop()
+	first := again.see()
+	if got := first.Children[ids[0]]; got.State != brain.ChildRunning || got.Token != "s-1" || got.Version != seat.Version || got.Node == "" {
 		t.Errorf("second watch: %+v", got)
 	}
-	if got := first.Children[failing]; got.State != brain.ChildDead || got.End == nil || got.End.ExitCode != 7 {
+	if got, ok := first.Children[failing]; ok {
+		t.Errorf("second watch has a dead child: %+v", got)
+	}
+	if got := first.Children[stuck]; got.State != brain.ChildBlocked || got.Why == "" || got.Token != "s-3" {
 		t.Errorf("second watch: %+v", got)
 	}
-	if got := first.Children[stuck]; got.State != brain.ChildBlocked || got.Why == "" {
-		t.Errorf("second watch: %+v", got)
-	}
-	if len(first.Apps) != 3 {
-		t.Errorf("second watch: apps %+v", first.Apps)
+	if len(first.Apps) != 3 || again.changes() != 1 {
+		t.Errorf("second watch: %d changes, apps %+v", again.changes(), first.Apps)
 	}
 
 	// Nomad is killed and started again. The watch goes on.
