@@ -40,7 +40,7 @@ func (m *misplaced) look(ctx context.Context) {
 	// read the platform's.
 	q.Filter = `Type == "batch" and ParentID == "" and Status != "dead"`
 	var jobs []stub
-	if _, err := pages(m.client, "/v1/jobs", q, jobsPerPage, &jobs); err != nil {
+	if _, err := pages(m.client, "/v1/jobs", q, m.client.jobsPerPage, &jobs); err != nil {
 		m.client.log.Debug("cannot look for apps in the namespace default", "error", err)
 		return
 	}

@@ -44,6 +44,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/nomad/api"
 
@@ -73,6 +74,10 @@ type Client struct {
 	log       *slog.Logger
 	driver    string // "stream"; tests use another
 	access    wire.Access
+	// How long the pages of lists are, and how often the jobs are compared; tests have
+	// shorter ones.
+	jobsPerPage, allocsPerPage int32
+	resync                     time.Duration
 }
 
 // Open makes a Client. It does not connect yet.
@@ -96,7 +101,7 @@ func Open(cfg Config) (*Client, error) {
 		return nil, fmt.Errorf("open nomad at %s: %w", c.Address, err)
 	}
 	return &Client{api: client, namespace: c.Namespace, log: cfg.Log, driver: "stream",
-		access: cmp.Or(cfg.DefaultAccess, wire.AccessSigned)}, nil
+		jobsPerPage: 1000, allocsPerPage: 500, resync: resync, access: cmp.Or(cfg.DefaultAccess, wire.AccessSigned)}, nil
 }
 
 // Close closes idle connections.
@@ -141,7 +146,7 @@ func (c *Client) Live(ctx context.Context, app string) ([]string, error) {
 		CreateIndex uint64
 	}
 	var children []child
-	if _, err := pages(c, "/v1/jobs", q, jobsPerPage, &children); err != nil {
+	if _, err := pages(c, "/v1/jobs", q, c.jobsPerPage, &children); err != nil {
 		return nil, fmt.Errorf("list children of %s: %w", app, err)
 	}
 	slices.SortFunc(children, func(a, b child) int {

@@ -117,7 +117,7 @@ func TestMaxWhenQueued(t *testing.T) {
 }
 
 // agent runs a real Nomad, server and client.
-func agent(t *testing.T, log io.Writer) (*Client, *testkit.Nomad) {
+func agent(t *testing.T, log io.Writer, more string) (*Client, *testkit.Nomad) {
 	t.Helper()
 	n := testkit.NewNomad(t)
 	n.Start(`
@@ -126,7 +126,8 @@ client {
 }
 plugin "raw_exec" {
   config { enabled = true }
-}`)
+}
+` + more)
 	// In a brain's task Nomad sets this to the brain's namespace.
 	t.Setenv("NOMAD_NAMESPACE", "default")
 	c, err := Open(Config{Address: n.Address, Namespace: "apps", Log: slog.New(slog.NewTextHandler(io.MultiWriter(t.Output(), log), nil))})
@@ -197,7 +198,7 @@ func jobHCL(id, meta, script, extra string) string {
 
 func TestAgainstNomad(t *testing.T) {
 	log := &syncBuffer{}
-	c, agent := agent(t, log)
+	c, agent := agent(t, log, "")
 	ctx, cancel := context.WithTimeout(t.Context(), 150*time.Second)
 	w := watching(ctx, c)
 	defer func() { cancel(); w.stop() }()
@@ -211,7 +212,7 @@ func TestAgainstNomad(t *testing.T) {
 	}
 
 	run(t, c, "apps", jobHCL("viewer", `warm = "2"; max = "7"; title = "The viewer"
-    params = jsonencode([{ name = "model", pattern = "[a-z0-9-]{1,40}", default = "robot" }, { name = "key", secret = true }])`, "sleep 600", ""))
+    params = jsonencode([{ name = "model", pattern = "[a-z0-9-]{1,40}", default = "robot" }, { name = "key", secret = true }])`, "exec sleep 600", ""))
 	run(t, c, "apps", strings.Replace(jobHCL("tool", "", "true", ""), "parameterized {}", "", 1))
 	// What is in another namespace is no app, and hides none of the same name.
 	for _, id := range []string{"viewer", "earlier"} {
@@ -269,7 +270,7 @@ func TestAgainstNomad(t *testing.T) {
 	}
 
 	// No node can take it.
-	run(t, c, "apps", jobHCL("huge", "", "sleep 600", `constraint {
+	run(t, c, "apps", jobHCL("huge", "", "exec sleep 600", `constraint {
       attribute = "${node.class}"
       value = "gpu"
     }`))

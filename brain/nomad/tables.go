@@ -11,12 +11,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-const (
-	jobsPerPage   = 1000 // of 0.9 kB
-	allocsPerPage = 500  // of 2.5 kB, and more for a task with many events
-	// atOnce is how many questions about single jobs are asked at once.
-	atOnce = 8
-)
+// atOnce is how many questions about single jobs are asked at once.
+const atOnce = 8
 
 // stub is what a list says of a job.
 type stub struct {
@@ -89,7 +85,7 @@ func (c *Client) read(ctx context.Context, k known) (*tables, error) {
 	q := query(ctx)
 	q.Filter = `Type == "batch" and Status != "dead"`
 	var err error
-	if t.index, err = pages(c, "/v1/jobs", q, jobsPerPage, &all); err != nil {
+	if t.index, err = pages(c, "/v1/jobs", q, c.jobsPerPage, &all); err != nil {
 		return nil, fmt.Errorf("list jobs: %w", err)
 	}
 	if err := c.readApps(ctx, all, k, t); err != nil {
@@ -179,7 +175,7 @@ func (c *Client) readChildren(ctx context.Context, all []stub, t *tables) error 
 func (c *Client) readAllocs(ctx context.Context, t *tables) error {
 	q := query(ctx)
 	q.Filter = `ClientStatus != "complete" and ClientStatus != "failed" and ClientStatus != "lost"`
-	if _, err := pages(c, "/v1/allocations", q, allocsPerPage, &t.allocs); err != nil {
+	if _, err := pages(c, "/v1/allocations", q, c.allocsPerPage, &t.allocs); err != nil {
 		return fmt.Errorf("list allocations: %w", err)
 	}
 	placed := make(map[string]struct{}, len(t.allocs))
@@ -211,7 +207,7 @@ func (c *Client) readAllocs(ctx context.Context, t *tables) error {
 	}
 	q = query(ctx)
 	q.Filter = `Status == "blocked"`
-	if _, err := pages(c, "/v1/evaluations", q, allocsPerPage, &t.blocked); err != nil {
+	if _, err := pages(c, "/v1/evaluations", q, c.allocsPerPage, &t.blocked); err != nil {
 		return fmt.Errorf("list evaluations: %w", err)
 	}
 	return nil

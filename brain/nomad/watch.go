@@ -106,7 +106,7 @@ func (w *watch) follow(ctx context.Context) error {
 	}
 	resumed := time.NewTimer(time.Hour) // set when Nomad has opened the stream
 	defer resumed.Stop()
-	again := time.NewTicker(resync)
+	again := time.NewTicker(w.resync)
 	defer again.Stop()
 	opened, continuous := false, false
 	gap := func() {
