@@ -26,7 +26,7 @@ type proxy struct {
 	holds   map[string]chan struct{} // not answered yet, by the first two parts of the path
 }
 
-func newProxy(t *testing.T, address string) *proxy {
+func newProxy(t testing.TB, address string) *proxy {
 	p := &proxy{asked: map[string]int{}, filters: map[string]string{}, holds: map[string]chan struct{}{}}
 	p.transport = &http.Transport{DialContext: (&net.Dialer{}).DialContext}
 	reverse := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: address})
