@@ -65,11 +65,13 @@ type Verifier interface {
 
 // JobsChange is what changed at Nomad.
 type JobsChange struct {
-	All          bool           // this is everything: what is not in it is gone
-	Apps         map[string]App // new or changed
-	GoneApps     []string
-	Children     map[string]Child // new or changed; a dead one is told once, and then forgotten
-	GoneChildren []string         // that Nomad has forgotten (purged) without telling of their end
+	All      bool           // this is everything: what is not in it is gone
+	Apps     map[string]App // new or changed
+	GoneApps []string
+	// Children are new or changed. A dead one is told once, and then forgotten, unless it
+	// is Restarting.
+	Children     map[string]Child
+	GoneChildren []string // that Nomad has forgotten (purged) without telling of their end
 }
 
 // Jobs is what Nomad has of Nearcast.

@@ -67,15 +67,17 @@
 // routers and sweeps used tickets. One pure function, plan, decides what to do.
 //
 // Two replicas may dispatch the last seat below max at the same moment. Nomad
-// orders them: the replica whose seat is beyond max stops it at once.
+// orders them: the replica whose seat is beyond max stops it, at once near max,
+// else as soon as Nomad has told of it.
 //
 // # When seats fail to start
 //
 // A seat that dies before it has served is a failure of its app's version. Then no
 // replica dispatches the next seat for 1, 2, 4, … 60 seconds; all of them see the
 // same deaths in Nomad. The failure counts in whatever order the events come: also
-// if the child was dead before Dispatch returned its name, or if it lived and died
-// between two looks at Nomad. After the wait, one seat is dispatched, however many
+// if the child was dead before Dispatch returned its name, or if Nomad told of its
+// life and its death at once. One that came and went while Nomad's events were lost
+// counts for nobody. After the wait, one seat is dispatched, however many
 // people want one. The back-off ends when a seat of the same version that came up
 // after the last failure serves, or stands idle for 20 seconds. Other seats do not
 // show how seats start now.

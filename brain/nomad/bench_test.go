@@ -85,17 +85,17 @@ func BenchmarkEvents(b *testing.B) {
 				lines = append(lines, sessionOf(size.dead+n)...)
 			}
 			var spent time.Duration
-			runs := 0
+			runs, ends := 0, 0
 			for b.Loop() {
 				begin := cpu()
 				for _, line := range lines {
-					follow(b, m, line)
+					ends += follow(b, m, line)
 				}
 				spent += cpu() - begin
 				runs++
 			}
-			if len(m.children) != size.children {
-				b.Fatalf("%d children are left", len(m.children))
+			if len(m.children) != size.children || ends != runs*sessions {
+				b.Fatalf("%d children are left, %d ends were told in %d runs", len(m.children), ends, runs)
 			}
 			labels := map[string]any{"children": size.children, "dead": size.dead}
 			ms := spent.Seconds() * 1000 / float64(runs)
@@ -105,7 +105,8 @@ func BenchmarkEvents(b *testing.B) {
 	}
 }
 
-func follow(b *testing.B, m *mirror, line []byte) {
+// follow takes a message, and counts the ends that it told.
+func follow(b *testing.B, m *mirror, line []byte) (ends int) {
 	var s stream
 	batch, err := s.decode(line)
 	if err != nil {
@@ -113,7 +114,13 @@ func follow(b *testing.B, m *mirror, line []byte) {
 	}
 	m.last = batch.Index
 	m.apply(batch.Events)
-	m.flush()
+	change, _ := m.flush()
+	for _, c := range change.Children {
+		if c.State == brain.ChildDead {
+			ends++
+		}
+	}
+	return ends
 }
 
 // manyChildren are tables with an app and its children, which run.
