@@ -189,7 +189,7 @@ plugin "raw_exec" {
 	client.driver = "raw_exec"
 	labels := map[string]any{"children": children}
 	blocked := func(w *counting) bool { return w.blocked.Load() >= int64(children) }
-	testkit.Retry(testkit.Context(b, time.Minute), b, "all are in Nomad's queue", func() error {
+	testkit.Retry(testkit.Context(b, 5*time.Minute), b, "all are in Nomad's queue", func() error {
 		w := &counting{}
 		w.follow(b, c)
 		defer w.stop()
