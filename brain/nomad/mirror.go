@@ -43,6 +43,7 @@ type mirror struct {
 	last   uint64 // the index of the last event, 0 where there was none
 	read   bool   // the tables were read once
 	told   bool   // flush has given everything once
+	missed bool   // events were lost, and the tables were not read since
 
 	changedApps, changed, gone map[string]struct{} // since the last flush
 
@@ -264,7 +265,7 @@ func (m *mirror) merge(t *tables) {
 		r.jobDead = true
 		m.changed[id] = struct{}{}
 	}
-	m.read = true
+	m.read, m.missed = true, false
 	m.listed = t.index
 	if m.last == 0 {
 		m.last = t.index

@@ -77,6 +77,9 @@ func (w *watch) follow(ctx context.Context) error {
 	m.listing, m.retained = false, nil // of an earlier stream
 
 	last := m.last
+	if m.missed {
+		last = 0 // the stream broke before the tables were read
+	}
 	from := last
 	if last == 0 {
 		from = newest
@@ -113,7 +116,7 @@ func (w *watch) follow(ctx context.Context) error {
 		if last != 0 {
 			w.log.Info("nomad has forgotten the last event; reading its tables again", "index", last)
 		}
-		continuous, last = true, 0 // from here on
+		continuous, last, m.missed = true, 0, true // continuous from here on
 		list(true)
 	}
 	for {
@@ -168,7 +171,9 @@ func (w *watch) follow(ctx context.Context) error {
 		case t := <-tokens:
 			m.token(t.child, t.token)
 		case <-again.C:
-			list(false)
+			if continuous {
+				list(false)
+			}
 		}
 		if change, ok := m.flush(); ok {
 			w.tell(change)

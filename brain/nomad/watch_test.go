@@ -302,6 +302,13 @@ func (d *deltas) gap() {
 	if d.state(was[0]) != brain.ChildRunning || d.state(born) >= 0 {
 		d.Errorf("the list was not held back: %+v", d.w.see().Children)
 	}
+	// The stream breaks before the list is there. It goes on, but what was missed before
+	// is still to be read.
+	d.proxy.setCut(true)
+	d.proxy.counts()
+	d.until("several tries were refused", func() bool { return d.proxy.count("event") > 1 })
+	d.proxy.setCut(false)
+	d.until("the stream is open", func() bool { return d.proxy.count("event") > 2 })
 	release()
 	d.until("what was missed is told", func() bool {
 		_, there := d.w.see().Children[purged]
