@@ -44,7 +44,7 @@ var session []byte
 const (
 	sessionChild = "bad/dispatch-1795895821-e6da45f9"
 	sessionAlloc = "bc7e5f54-b3b1-ba72-79f3-6600c4ebf92b"
-	sessionBirth = 17
+	sessionBegins = 17
 )
 
 var index = regexp.MustCompile(`Index":(\d+)`)
@@ -55,7 +55,7 @@ func sessionOf(n int) (lines [][]byte) {
 	text = bytes.ReplaceAll(text, []byte(sessionAlloc), fmt.Appendf(nil, "bc7e5f54-b3b1-ba72-79f3-%012d", n))
 	text = index.ReplaceAllFunc(text, func(b []byte) []byte {
 		i, _ := strconv.Atoi(string(b[len(`Index":`):]))
-		if i >= sessionBirth {
+		if i >= sessionBegins {
 			i += 1_000_000 + 100*n
 		}
 		return fmt.Appendf(nil, `Index":%d`, i)

@@ -116,7 +116,7 @@ func (m *mirror) childJob(j job, index uint64, purged bool) {
 	r := m.children[j.ID]
 	if r == nil {
 		// Nomad evaluates a dead job again, when its node changes for example, and calls
-		// it pending meanwhile. Only a registration is a birth.
+		// it pending meanwhile. Only a registration begins a life.
 		_, forgotten := m.forgotten[j.ID]
 		if purged || j.Stop || j.Status == "dead" || j.JobModifyIndex != index || index <= m.listed || forgotten {
 			return

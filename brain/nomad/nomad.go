@@ -31,8 +31,8 @@
 // differences.
 //
 // A dead child is told once, with its end, and forgotten. Events about it that come
-// later do not bring it back: only its registration is a birth, and only a newer
-// allocation, for as long as Nomad may make one, is a new life.
+// later do not bring it back: only its registration begins a life, and only a newer
+// allocation, for as long as Nomad may make one, a new one.
 package nomad
 
 import (
