@@ -16,7 +16,7 @@ import (
 )
 
 // dispatched is what a child's id says beyond its app: the prefix that Dispatch gives,
-// then Nomad's time and random part. Releases before 0.7 gave no token.
+// then Nomad's time and random part. Earlier releases gave no token.
 var dispatched = regexp.MustCompile(`^v(\d+)(?:-(.+))?-\d+-[0-9a-f]{8}$`)
 
 // plain is a token that can stand in an id and be read back.
