@@ -42,8 +42,8 @@ var out = report.New(os.Stdout)
 var session []byte
 
 const (
-	sessionChild = "bad/dispatch-1795895821-e6da45f9"
-	sessionAlloc = "bc7e5f54-b3b1-ba72-79f3-6600c4ebf92b"
+	sessionChild  = "bad/dispatch-1795895821-e6da45f9"
+	sessionAlloc  = "bc7e5f54-b3b1-ba72-79f3-6600c4ebf92b"
 	sessionBegins = 17
 )
 
