@@ -26,8 +26,7 @@
 //	if w.Stale() { … }                    // Consul has not answered since w.LastSuccess()
 //
 // Other sites are read through the local agent, by At(site). Each watch holds a
-// connection to it: a router that follows 50 sites needs more than the 200 that
-// an agent grants one client by default (limits.http_max_conns_per_client).
+// connection to it, so other sites are not watched, but read now and then.
 package fleet
 
 import (

@@ -41,6 +41,7 @@ var messages = map[string]any{
 	"capacity":    &Capacity{},
 	"site_info":   &SiteInfo{},
 	"instance":    &Instance{},
+	"site_facts":  &SiteFacts{},
 	"used_ticket": &UsedTicket{},
 	"launch_key":  &LaunchKey{},
 	"seat":        &Seat{},

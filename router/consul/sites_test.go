@@ -18,6 +18,7 @@ import (
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/router"
+	"github.com/nearcast/nearcast/router/facts"
 )
 
 // testSite is a site with a real Consul and a real router, that can be cut off.
@@ -82,7 +83,7 @@ func (s *testSite) serve(ctx context.Context, t *testing.T, f *fleet.Fleet, key,
 	s.proxy = testkit.StartProxy(t, s.address)
 	url := "http://" + s.proxy.Address
 	ctx, stop := context.WithCancel(ctx)
-	view := Watch(ctx, f, s.name, log)
+	view := Watch(ctx, f, s.name, facts.NewTokens(signer).For, log)
 	r, err := router.New(router.Config{Site: s.name, URL: url, View: view, Signer: signer, Verifier: verifier, Log: log})
 	if err != nil {
 		t.Fatal(err)
