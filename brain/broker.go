@@ -37,6 +37,10 @@ type Config struct {
 	Identity *identity.Identity
 	Peers    identity.Peers
 
+	// Room is told how much room the brain has, at each change; nil is nobody. It must
+	// not block.
+	Room func(wire.Room)
+
 	Fleet    Fleet
 	Nomad    Nomad
 	Verifier Verifier
@@ -57,6 +61,7 @@ type Broker struct {
 	seats   *seatClient
 	sockets *sockets
 	guard   *guard.Guard
+	room    roomState
 }
 
 // New makes a Broker. It does nothing before Run.
@@ -98,6 +103,7 @@ func (b *Broker) Run(ctx context.Context) {
 	all.Go(func() { b.planner.loop(ctx) })
 	all.Go(func() { b.guard.Run(ctx) })
 	all.Go(func() { b.watchConsul(ctx) })
+	all.Go(func() { b.followRoom(ctx) })
 }
 
 // Shutdown sends people to other brains and waits until their connections are

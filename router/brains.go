@@ -2,6 +2,7 @@ package router
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/nearcast/nearcast/internal/wire"
@@ -59,6 +60,23 @@ func (t *siteTable) brain(i int, chance func() float64) string {
 	default:
 		return of[min(int(chance()*float64(len(of))), len(of)-1)]
 	}
+}
+
+// maxSpares is how many other brains of a site a launch names: a page tries one after the
+// other, and asks the router again before it has tried many.
+const maxSpares = 2
+
+// spares are other brains of a site than the one that was picked.
+func (t *siteTable) spares(i int, picked string) []string {
+	var out []string
+	of := t.sites[i].brains
+	first := slices.Index(of, picked)
+	for n := 1; n < len(of) && len(out) < maxSpares; n++ { // from the next one on, so that each is as often the first
+		if u := of[(first+n)%len(of)]; u != picked && !slices.Contains(out, u) {
+			out = append(out, u)
+		}
+	}
+	return out
 }
 
 // connectPath is the WebSocket of a brain.

@@ -71,6 +71,46 @@ test('a brain that cannot be reached: the runner-up with the same ticket, then t
   assert.ok(!JSON.stringify(s).includes('ws://c'), 'an excluded site is not tried');
 });
 
+const full = say('refused', { problem: { type: '/problems/unavailable', status: 503, detail: 'full' } });
+
+test('a brain that is full: the next one at once, with the same ticket', () => {
+  const spare = { ...launch, spare_brain_urls: ['ws://a2/v1/connect'] };
+  const start = [{ type: 'play' }, { type: 'launched', launch: spare }, { type: 'signal-open' }];
+  let s = story(...start, full);
+  assert.equal(s.state.phase, 'connecting');
+  assert.deepEqual(find(s.effects, 'signal'), { do: 'signal', url: 'ws://a2/v1/connect', hello: { ticket: 't1' }, offer: true });
+  assert.ok(s.did.indexOf('closeSignal') < s.did.indexOf('signal'), 'the old socket is closed first');
+  assert.equal(find(s.effects, 'timer'), undefined, 'without a wait');
+  s = story(...start, full, full);
+  assert.equal(find(s.effects, 'signal').url, 'ws://b/v1/connect', 'then another site');
+  s = story(...start, full, full, full);
+  assert.equal(s.state.phase, 'launching', 'then the router is asked again');
+  assert.ok(find(s.effects, 'timer', 'relaunch'));
+  // It could not even be reached: the same order.
+  s = story(...start.slice(0, 2), { type: 'signal-closed', opened: false, code: 1006 });
+  assert.equal(s.effects[0].url, 'ws://a2/v1/connect');
+});
+
+test('a full brain behind an address for all of its site: there again, once', () => {
+  let s = story(...toConnecting, { type: 'signal-open' }, full);
+  assert.equal(find(s.effects, 'signal').url, 'ws://a/v1/connect');
+  s = story(...toConnecting, { type: 'signal-open' }, full, full);
+  assert.equal(find(s.effects, 'signal').url, 'ws://b/v1/connect');
+});
+
+test('a full site does not keep the page trying for ever', () => {
+  let state = initial('x');
+  let launches = 0;
+  for (const event of [...toConnecting]) [state] = reduce(state, event);
+  for (let i = 0; i < 100 && state.phase !== 'refused'; i++) {
+    [state] = state.phase === 'launching' ? reduce(state, { type: 'launched', launch }) : reduce(state, full);
+    launches += state.phase === 'launching';
+  }
+  assert.equal(state.phase, 'refused');
+  assert.equal(state.problem.detail, 'full');
+  assert.ok(launches <= 4);
+});
+
 test('a brain that dies with the ticket: a new launch', () => {
   const s = story(...toConnecting, { type: 'signal-open' }, say('queued', { queue: { position: 1 } }), { type: 'signal-closed', opened: true, code: 1006 });
   assert.equal(s.state.phase, 'launching');

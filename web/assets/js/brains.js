@@ -1,8 +1,10 @@
 // brains.js: which brains a launch names, and what to say where they or the picture fail.
 
 export function brainsOf(launch) {
+  // Others of the same site come before other sites.
+  const spares = launch.spare_brain_urls ?? [];
   const runners = (launch.candidates ?? []).filter((c) => c.brain_url && !c.excluded).map((c) => c.brain_url);
-  return [...new Set([launch.brain_url, ...runners])];
+  return [...new Set([launch.brain_url, ...spares, ...runners])];
 }
 
 export const noBrain = () => ({

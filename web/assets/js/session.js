@@ -35,6 +35,7 @@ export function initial(app) {
     urls: [], turn: 0,
     relaying: false, // the next peer may use the grant's TURN servers
     failures: 0, relaunches: 0, mediaTries: 0,
+    asked: false, // a brain of this launch was full
     lostAt: 0, reloaded: false,
     end: null, problem: null, notice: '',
     ending: null, // what will end the session soon
@@ -271,6 +272,7 @@ const messages = {
     if (WAITING.has(s.phase) || s.phase === 'granted') {
       // The ticket expired, or a brain that died has marked it as used: ask for a
       // new one.
+      if (type.endsWith('/unavailable') && s.phase !== 'granted') return elsewhere(s, problem);
       const stale = type.endsWith('/ticket') || type.endsWith('/ticket-used');
       return stale && s.relaunches === 0 ? relaunch(s, problem) : refuse(s, problem);
     }
@@ -347,6 +349,17 @@ function resignal(s) {
     { ...s, failures, turn: failures > 1 ? s.turn + 1 : s.turn },
     [{ do: 'timer', name: 'resignal', ...again(failures, s.media === 'live') }],
   ];
+}
+
+// elsewhere takes the ticket, which is not used yet, from a full brain to the next one at
+// once. Where one address stands for all brains of the site, to ask there again may reach
+// another one.
+function elsewhere(s, problem) {
+  const again = !s.asked && !s.launch.spare_brain_urls?.length;
+  const turn = again ? s.turn : s.turn + 1;
+  if (turn >= s.urls.length) return relaunch(s, problem);
+  return [{ ...s, phase: 'connecting', turn, asked: true, signal: 'opening', queue: null, progress: null }, [
+    { do: 'closeSignal' }, { do: 'signal', url: s.urls[turn], hello: { ticket: s.launch.ticket }, offer: true }]];
 }
 
 // nextBrain gives up a brain that refused.
