@@ -61,7 +61,7 @@ func (s *site) consul(rw http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), wait)
 	defer cancel()
 	isApps := strings.HasPrefix(r.URL.Path, "/v1/kv/"+strings.TrimSuffix(wire.AppsPrefix, "/"))
-	apps, index, changed := s.now()
+	_, index, changed := s.now()
 	if !isApps {
 		index, changed = 10, nil // a nil channel never changes
 	}
@@ -69,7 +69,7 @@ func (s *site) consul(rw http.ResponseWriter, r *http.Request) {
 		select {
 		case <-ctx.Done():
 		case <-changed:
-			apps, index, changed = s.now()
+			_, index, changed = s.now()
 		}
 	}
 	rw.Header().Set("X-Consul-Index", fmt.Sprint(index))
@@ -82,8 +82,10 @@ func (s *site) consul(rw http.ResponseWriter, r *http.Request) {
 	switch path := r.URL.Path; {
 	case isApps:
 		var list []pair
-		for id, a := range apps {
-			text, _ := json.Marshal(a)
+		s.mu.Lock()
+		texts := s.texts
+		s.mu.Unlock()
+		for id, text := range texts {
 			list = append(list, pair{wire.AppsPrefix + id, text})
 		}
 		out = list

@@ -33,8 +33,9 @@ type site struct {
 
 	mu      sync.Mutex
 	apps    map[string]wire.App
-	index   uint64        // of Consul
-	changed chan struct{} // closed at the next change
+	texts   map[string][]byte // of apps, as in Consul
+	index   uint64            // of Consul
+	changed chan struct{}     // closed at the next change
 }
 
 func (w *world) newSite(i int) (*site, error) {
@@ -49,7 +50,10 @@ func (w *world) newSite(i int) (*site, error) {
 	}
 	// One address for all routers of a site, as behind a load balancer.
 	s.routers = []wire.Instance{{ID: "router-0", Site: s.name, URL: s.url, Address: "10.0.0.1:3", Healthy: true}}
-	s.apps, s.teller = apps(w.o.apps), facts.NewTeller(s.name)
+	s.apps, s.texts, s.teller = apps(w.o.apps), map[string][]byte{}, facts.NewTeller(s.name)
+	for id, a := range s.apps {
+		s.texts[id], _ = json.Marshal(a)
+	}
 	s.server = &http.Server{Handler: s.handler(), ReadHeaderTimeout: time.Minute}
 	go s.server.Serve(&counted{l, &w.bytesRouters})
 	return s, nil
@@ -78,12 +82,13 @@ func apps(n int) map[string]wire.App {
 func (s *site) set(ids []string, change func(*wire.Capacity)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.apps = maps.Clone(s.apps)
+	s.apps, s.texts = maps.Clone(s.apps), maps.Clone(s.texts)
 	for _, id := range ids {
 		a := s.apps[id]
 		change(&a.Capacity)
 		a.Updated = time.Now().UTC()
 		s.apps[id] = a
+		s.texts[id], _ = json.Marshal(a)
 	}
 	s.index++
 	close(s.changed)

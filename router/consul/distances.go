@@ -25,9 +25,9 @@ type distances struct {
 
 // refresh computes the distances anew if it is time to: all, or the rows of the sites that
 // told new ones. All are many, as their number grows with the square of the sites.
-// predicted gives those from a site to all others.
+// predicted gives one that nobody measured.
 func (d *distances) refresh(now time.Time, sites []string, reached map[string]reach.State,
-	predicted func(from string, now time.Time) map[string]wire.Distance) {
+	predicted func(from, to string, now time.Time) wire.Distance) {
 	if now.Sub(d.computed) >= coordinatesEvery || len(d.rows) < len(sites) {
 		d.computed = now
 		d.rows, d.made = make(map[string]map[string]wire.Distance, len(sites)), make(map[string]time.Time, len(sites))
@@ -37,12 +37,30 @@ func (d *distances) refresh(now time.Time, sites []string, reached map[string]re
 		if at, ok := d.made[name]; ok && !state.DistancesAt.After(at) {
 			continue
 		}
-		row := predicted(name, now)
-		if now.Sub(state.DistancesAt) < rowAge {
-			maps.Copy(row, state.Distances)
-		}
-		d.rows[name], d.made[name] = row, now
+		d.rows[name], d.made[name] = row(name, sites, state, now, predicted), now
 	}
+}
+
+// row is the distances from a site. Where it has measured all others, as most have, it is
+// what it told.
+func row(from string, sites []string, state reach.State, now time.Time, predicted func(from, to string, now time.Time) wire.Distance) map[string]wire.Distance {
+	var told map[string]wire.Distance
+	if now.Sub(state.DistancesAt) < rowAge {
+		told = state.Distances
+	}
+	out := told
+	for _, to := range sites {
+		if _, ok := told[to]; ok || to == from {
+			continue
+		}
+		if len(out) == len(told) {
+			if out = maps.Clone(told); out == nil {
+				out = make(map[string]wire.Distance, len(sites))
+			}
+		}
+		out[to] = predicted(from, to, now)
+	}
+	return out
 }
 
 // own are the distances from this router's site. A recent measurement of this

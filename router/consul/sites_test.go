@@ -26,6 +26,7 @@ type testSite struct {
 	name, address string
 	consul        *testkit.Consul
 	proxy         *testkit.Proxy // through which the others reach its router
+	signer        *ticket.Signer
 }
 
 // cut makes the site as silent as a network does that drops its packets.
@@ -71,6 +72,7 @@ func (s *testSite) serve(ctx context.Context, t *testing.T, f *fleet.Fleet, key,
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.signer = signer
 	verifier, err := ticket.LoadVerifier(keys)
 	if err != nil {
 		t.Fatal(err)

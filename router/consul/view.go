@@ -143,7 +143,7 @@ func (v *View) build(now time.Time) router.Snapshot {
 			reached[s.name] = v.monitor.State(s.name)
 		}
 	}
-	v.distances.refresh(now, names, reached, v.coordinates.From)
+	v.distances.refresh(now, names, reached, v.coordinates.Distance)
 	out := router.Snapshot{Sites: make([]router.Site, len(v.sites))}
 	grace, fresh := v.monitor.Grace(), max(readEvery, v.readEvery)+2*readTimeout
 	for i, s := range v.sites {

@@ -97,16 +97,10 @@ func TestTarget(t *testing.T) {
 
 func TestDistances(t *testing.T) {
 	sites := []string{"far", "here", "near"}
-	computed := 0
-	predicted := func(from string, _ time.Time) map[string]wire.Distance {
-		computed++
-		out := map[string]wire.Distance{}
-		for _, to := range sites {
-			if to != from {
-				out[to] = wire.Distance{RTTMS: 100, ErrorMS: 30}
-			}
-		}
-		return out
+	computed := map[string]bool{} // rows
+	predicted := func(from, _ string, _ time.Time) wire.Distance {
+		computed[from] = true
+		return wire.Distance{RTTMS: 100, ErrorMS: 30}
 	}
 	measured := wire.Distance{RTTMS: 70, ErrorMS: 1, Measured: true}
 	reached := map[string]reach.State{
@@ -139,18 +133,20 @@ func TestDistances(t *testing.T) {
 		{"coordinates are due", coordinatesEvery, noon.Add(-time.Second), 3},
 		{"a row is new", time.Second, noon.Add(time.Hour), 1},
 	} {
-		d.computed, computed = noon, 0
+		d.computed = noon
+		clear(computed)
 		d.made = map[string]time.Time{"far": noon, "here": noon, "near": noon}
 		reached["near"] = reach.State{DistancesAt: step.told}
 		d.refresh(noon.Add(step.after), sites, reached, predicted)
-		if computed != step.rows {
-			t.Errorf("%s: computed %d rows", step.what, computed)
+		if len(computed) != step.rows {
+			t.Errorf("%s: computed %v", step.what, computed)
 		}
 	}
-	d.computed, computed = noon, 0
+	d.computed = noon
+	clear(computed)
 	sites = append(sites, "new")
-	if d.refresh(noon, sites, reached, predicted); computed != len(sites) {
-		t.Errorf("a new site: computed %d rows", computed)
+	if d.refresh(noon, sites, reached, predicted); len(computed) != len(sites) {
+		t.Errorf("a new site: computed %v", computed)
 	}
 	reached["near"] = reach.State{Distances: map[string]wire.Distance{"far": measured}, DistancesAt: noon.Add(-rowAge)}
 	d.computed = time.Time{}

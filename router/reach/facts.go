@@ -1,6 +1,7 @@
 package reach
 
 import (
+	"bytes"
 	"compress/gzip"
 	"context"
 	"fmt"
@@ -58,7 +59,9 @@ func (c *client) facts(ctx context.Context, base, site, token, have string, dist
 		_, _ = io.CopyN(io.Discard, res.Body, 4<<10) // so that the connection can be used again
 		return wire.SiteFacts{}, fmt.Errorf("ask for facts: status %s", res.Status)
 	}
-	text, err := read(res)
+	b := buffers.Get().(*buffer)
+	defer b.keep()
+	text, err := b.read(res)
 	if err != nil {
 		return wire.SiteFacts{}, fmt.Errorf("ask for facts: %w", err)
 	}
@@ -67,25 +70,40 @@ func (c *client) facts(ctx context.Context, base, site, token, have string, dist
 	return facts.Read(site, text)
 }
 
-// read reads an answer, which may be compressed, up to the longest that is allowed.
-func read(res *http.Response) ([]byte, error) {
+// buffer is what an answer is read with. It is used again, as it is larger than most
+// answers.
+type buffer struct {
+	text bytes.Buffer
+	z    gzip.Reader
+}
+
+var buffers = sync.Pool{New: func() any { return new(buffer) }}
+
+// read reads an answer, which may be compressed, up to the longest that is allowed. The
+// text is good until the buffer is used again.
+func (b *buffer) read(res *http.Response) ([]byte, error) {
+	b.text.Reset()
 	body := io.Reader(res.Body)
 	if res.Header.Get("Content-Encoding") == "gzip" {
-		z, err := gzip.NewReader(io.LimitReader(body, facts.MaxText))
-		if err != nil {
+		if err := b.z.Reset(io.LimitReader(body, facts.MaxText)); err != nil {
 			return nil, fmt.Errorf("uncompress: %w", err)
 		}
-		defer z.Close()
-		body = z
+		body = &b.z
 	}
-	text, err := io.ReadAll(io.LimitReader(body, facts.MaxText+1))
-	if err != nil {
+	if _, err := b.text.ReadFrom(io.LimitReader(body, facts.MaxText+1)); err != nil {
 		return nil, fmt.Errorf("read answer: %w", err)
 	}
-	if len(text) > facts.MaxText {
+	if b.text.Len() > facts.MaxText {
 		return nil, fmt.Errorf("the answer is longer than %d bytes", facts.MaxText)
 	}
-	return text, nil
+	return b.text.Bytes(), nil
+}
+
+// keep gives a buffer back, unless one long answer has made it large.
+func (b *buffer) keep() {
+	if b.text.Cap() <= 64<<10 {
+		buffers.Put(b)
+	}
 }
 
 // learn takes what a check says of a site's facts, and asks for them where they

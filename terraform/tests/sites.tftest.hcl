@@ -163,6 +163,11 @@ run "three_sites" {
   }
 
   assert {
+    condition     = alltrue([for n, m in module.region : m.entry.target_checks.brain.path == "/room" && !m.entry.target_checks.brain.ends && m.entry.target_checks.router.path == "/healthz"])
+    error_message = "a full brain gets new people, or loses those that it has"
+  }
+
+  assert {
     condition = alltrue([for n, m in module.region : m.entry.health_check.fqdn == "${n}.play.example.com"
     && m.entry.health_check.path == "/healthz" && m.entry.health_check.type == "HTTPS"])
     error_message = "a site's health check does not use the site's own name"
