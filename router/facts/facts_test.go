@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -168,6 +169,20 @@ func TestRead(t *testing.T) {
 	}
 	if len(f.Brains) != 1 || f.Brains[0] != (wire.Instance{ID: "b", Site: "far", URL: "wss://b.example"}) || len(f.Routers) != 1 || f.Info.Site != "far" {
 		t.Errorf("%+v", f)
+	}
+}
+
+// TestAmplified checks that a text does not become many times as much memory.
+func TestAmplified(t *testing.T) {
+	text := []byte(`{"site":"far","version":"v","brains":[` + strings.Repeat("{},", 300_000) + `{}]}`)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if _, err := Read("far", text); err == nil {
+		t.Error("it was taken")
+	}
+	runtime.ReadMemStats(&after)
+	if took := after.TotalAlloc - before.TotalAlloc; took > 4<<20 {
+		t.Errorf("%d bytes of text took %d MiB", len(text), took>>20)
 	}
 }
 

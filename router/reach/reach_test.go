@@ -317,3 +317,22 @@ func TestTimeout(t *testing.T) {
 		t.Errorf("a distance that became longer: %+v, %v", s.state, s.timeout())
 	}
 }
+
+// TestBomb checks that an answer takes no more memory than an answer may have, however
+// large it is once it is uncompressed.
+func TestBomb(t *testing.T) {
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	for range 64 {
+		z.Write(make([]byte, 1<<20))
+	}
+	z.Close()
+	if packed.Len() > facts.MaxText {
+		t.Fatalf("%d bytes are refused before", packed.Len())
+	}
+	var b buffer
+	_, err := b.read(&http.Response{Header: http.Header{"Content-Encoding": {"gzip"}}, Body: io.NopCloser(&packed)})
+	if err == nil || b.text.Cap() > 4*facts.MaxText {
+		t.Errorf("%v, and %d bytes were taken", err, b.text.Cap())
+	}
+}
