@@ -5,18 +5,19 @@
 //
 // Measures, of one real router process, after -warm and for -for:
 //
-//	cpu           % of a core
+//	cpu           % of a core, to follow the sites and to answer their routers (-askers)
 //	rss           MB, resident at the end; rss_peak is the highest ever
 //	received      kB/s that the router gets of other sites, by label from: routers or consul
 //	questions     /s that the router asks about other sites, by label from
 //	blocking      the most questions at Consul that waited for a change of another site at once
+//	answered      /s that other sites' routers ask the router, and it answers
 //	told          ms from a change of an app at each of the sites, all at the same moment,
 //	              until the router places people by it
 //
 // The router's own site has a real Consul. The other sites are simulated by this process:
 // their routers, each at a loopback address of its own and without TLS, answer as real
 // ones do, and a proxy before the Consul answers what it is asked about other sites. They
-// also ask the router, as two routers of each site would. Between the sites there is no
+// also ask the router, as two routers of each site do (-askers). Between the sites there is no
 // delay: each round trip of a real one adds to told.
 //
 //	go run ./bench/sites -nearcast bin/nearcast
@@ -42,6 +43,7 @@ type options struct {
 	nearcast    string
 	sites, apps int
 	changes     int
+	askers      int
 	warm, span  time.Duration
 	log         string
 }
@@ -54,6 +56,7 @@ func main() {
 	flag.IntVar(&o.sites, "sites", 200, "other sites")
 	flag.IntVar(&o.apps, "apps", 100, "apps of each site")
 	flag.IntVar(&o.changes, "changes", 3, "apps of each site whose capacity changes in a second")
+	flag.IntVar(&o.askers, "askers", 2, "routers of each other site that ask the router; 0: to follow sites is all that it does")
 	flag.DurationVar(&o.warm, "warm", 30*time.Second, "time before the measurement")
 	flag.DurationVar(&o.span, "for", time.Minute, "how long CPU and bytes are measured")
 	flag.StringVar(&o.log, "log", "", "file for the output of router and Consul")
@@ -92,7 +95,7 @@ func run(ctx context.Context, o options) error {
 	}
 	r := report.New(os.Stdout)
 	label := func(more ...string) map[string]any {
-		l := map[string]any{"sites": o.sites, "apps": o.apps, "changes": o.changes}
+		l := map[string]any{"sites": o.sites, "apps": o.apps, "changes": o.changes, "askers": o.askers}
 		for i := 0; i+1 < len(more); i += 2 {
 			l[more[i]] = more[i+1]
 		}

@@ -250,7 +250,10 @@ func (w *world) change(ctx context.Context) {
 
 // ask asks the router as two routers of each of the other sites do.
 func (w *world) ask(ctx context.Context) {
-	const perSite = 2
+	perSite := w.o.askers
+	if perSite <= 0 {
+		return
+	}
 	tokens := facts.NewTokens(w.signer)
 	interval := max(500*time.Millisecond, time.Duration(len(w.sites))*20*time.Millisecond)
 	each := time.NewTicker(interval / time.Duration(perSite*len(w.sites)))
