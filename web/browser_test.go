@@ -73,6 +73,8 @@ func TestInTheBrowser(t *testing.T) {
 		"a site dies, and no other has a seat":          walkNobodyElse,
 		"a site dies while a person waits in the queue": walkSiteDiesWaiting,
 		"another network is measured anew":              walkAnotherNetwork,
+		"a brain dies while a person is in line":        walkBrainDiesInLine,
+		"all brains are away, and a person is in line":  walkBrainsAwayInLine,
 	} {
 		t.Run(name, func(t *testing.T) {
 			tab, cancel := chromedp.NewContext(ctx)

@@ -71,21 +71,16 @@ test('a brain that cannot be reached: the runner-up with the same ticket, then t
   assert.ok(!JSON.stringify(s).includes('ws://c'), 'an excluded site is not tried');
 });
 
-test('a brain that dies with the ticket: a new launch', () => {
-  const s = story(...toConnecting, { type: 'signal-open' }, say('queued', { queue: { position: 1 } }), { type: 'signal-closed', opened: true, code: 1006 });
-  assert.equal(s.state.phase, 'launching');
-  assert.equal(s.state.relaunches, 1);
-});
-
 test('it does not try for ever', () => {
   let state = initial('x');
   [state] = reduce(state, { type: 'play' });
   let rounds = 0;
-  while (!isOver(state.phase) && rounds++ < 50) {
-    [state] = reduce(state, state.phase === 'launching' ? { type: 'launched', launch } : { type: 'signal-closed', opened: true });
+  while (!isOver(state.phase) && rounds++ < 99) {
+    [state] = reduce(state, state.phase === 'launching' ? { type: 'launched', launch }
+      : state.signal === 'closed' ? { type: 'timer', name: 'resignal' } : { type: 'signal-closed', opened: true, now: 1 });
   }
   assert.equal(state.phase, 'refused');
-  assert.ok(rounds < 12);
+  assert.ok(rounds < 40);
   assert.ok(state.problem.title && state.problem.detail);
 });
 
@@ -281,6 +276,7 @@ test('no event whatever, in any order, breaks it or leaves a phase without a nam
     { type: 'unheard of' }, say('unheard of'), say('granted', { grant }), say('answer', { sdp: '' }), say('queued', { queue: { position: 1 } }),
     say('starting', { progress: { phase: 'app', fraction: 0 } }), say('ended', { end: { reason: 'idle' } }), say('refused', { problem: { type: '/problems/resume', title: 't' } }),
     ...['renew', 'relaunch', 'resignal', 'grace', 'leave', 'media', 'unheard of'].map((name) => ({ type: 'timer', name })),
+    { type: 'brain-silent', now: 3 }, { type: 'site-lost', site: 'eu', now: 4 }, say('refused', { problem: { type: '/problems/unavailable', title: 't' } }),
     { type: 'brains', urls: ['ws://q'] }, { type: 'saved', saved: { grant, urls: ['ws://a'] }, now: 0 },
   ];
   let seed = 7;

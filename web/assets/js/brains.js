@@ -5,6 +5,9 @@ export function brainsOf(launch) {
   return [...new Set([launch.brain_url, ...runners])];
 }
 
+// siteOf is the site of a brain.
+export const siteOf = (launch, url) => launch.candidates?.find((c) => c.brain_url === url)?.site ?? launch.site;
+
 export const noBrain = () => ({
   type: 'about:blank', status: 0, title: 'The site does not answer',
   detail: 'It answered a moment ago. Try again: another site may have a place.',
