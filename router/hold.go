@@ -9,7 +9,7 @@ import (
 )
 
 // A refusal costs a router about as much as another answer. To a network that goes on far
-// above its rate, refusals come late: whoever sends the next request when they have the answer
+// above its rate, refusals come late: a caller who sends the next request when they have the answer
 // to the last one is slowed down, and costs next to nothing while they wait. Others of
 // the network who are within their limit get no refusal, and so are not held.
 const (

@@ -6,7 +6,7 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// inLine opens the app at the first site and waits in line at a brain of its own.
+// inLine opens the app at the first site and waits in the queue at a brain of its own.
 func inLine(v *visit) (b *brain, kill func(*brain)) {
 	v.Helper()
 	kill = v.site.startBrain()

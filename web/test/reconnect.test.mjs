@@ -29,7 +29,7 @@ test('pages that lose a brain at once come back spread over seconds, and soon', 
   assert.equal(pick({ ms: 40 }), 40);
 });
 
-test('people in line come back in about their order, all within five seconds', () => {
+test('people in the queue come back in about their order, all within five seconds', () => {
   assert.deepEqual(inLine(1), again(1, false), 'no place is known');
   for (let n = 2; n < 8; n++) assert.deepEqual(inLine(n, 900), again(n, false), 'their times differ by then');
   assert.ok(pick(inLine(1, 1), 1) < pick(inLine(1, 2001), 0), 'the first before the 2,001st');

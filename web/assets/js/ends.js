@@ -16,7 +16,7 @@ export function initial(app) {
     failures: 0, relaunches: 0, mediaTries: 0,
     said: false,      // a brain has had the ticket
     awayAt: 0,        // when a waiting person's brain was lost; 0 while there is one
-    placeLost: false, // the place in line could not be kept
+    placeLost: false, // the place in the queue could not be kept
     lostAt: 0, reloaded: false,
     end: null, problem: null, notice: '',
     ending: null, // what will end the session soon

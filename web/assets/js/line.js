@@ -1,6 +1,6 @@
-// line.js: a person in line whose brain is lost. Pure, as session.js.
+// line.js: a person in the queue whose brain is lost. Pure, as session.js.
 //
-// The place in line belongs to the ticket, not to a socket: all brains of a site go by
+// The place in the queue belongs to the ticket, not to a socket: all brains of a site go by
 // when the ticket's session was launched, and a renewed ticket still says that. So the
 // page keeps its ticket, renews it meanwhile, and shows it to a brain of the same site
 // again and again. A new launch would be the end of the line: it is made only where

@@ -11,7 +11,7 @@ export function again(failures, calm) {
   return { ms: base / 2, spread: base };
 }
 
-// inLine is the same for a person who waits in line. Those in front come back first:
+// inLine is the same for a person who waits in the queue. Those in front come back first:
 // a seat that becomes free meanwhile is theirs.
 export function inLine(failures, position = 0) {
   if (failures > 1) return again(failures, false);

@@ -77,7 +77,7 @@ export const STATIONS = [
   { phase: 'ready', label: 'Video', doing: 'Starting the video', weight: 0.05 },
 ];
 
-// What became of a place in line whose brain was lost.
+// What became of a place in the queue whose brain was lost.
 const PLACE_KEPT = 'The connection was interrupted. Your place is kept, and you go on by yourself.';
 const PLACE_LOST = 'Your earlier place in the queue could not be kept.';
 
