@@ -9,11 +9,11 @@ import (
 )
 
 // A refusal costs a router about as much as another answer. To a network that goes on far
-// above its rate, refusals come late: a caller who sends the next request when they have the answer
-// to the last one is slowed down, and costs next to nothing while they wait. Others of
-// the network who are within their limit get no refusal, and so are not held.
+// above its rate, refusals come late: a caller who sends the next request when they have
+// the answer to the last one is slowed down, and costs next to nothing while they wait.
+// Others of the network who are within their limit get no refusal, and so are not held.
 const (
-	// holdFor is how long a refusal is held. It is shorter than any Retry-After.
+	// holdFor is how long a refusal is held. It is no longer than any Retry-After.
 	holdFor = time.Second
 	// Held requests cost memory, about 20 kB each. Beyond these, refusals come at once.
 	maxHeld     = 512 // of each kind
