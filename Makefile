@@ -24,7 +24,7 @@ VERSION  ?= $(shell sh dev/version.sh)
 LDFLAGS  := $(if $(VERSION),-X github.com/nearcast/nearcast/internal/version.stamp=$(VERSION))
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status packages test-packages cli build release test lint fuzz bench-stream bench-placement bench-planet bench-hostile clean
+.PHONY: help up down status packages test-packages cli build release test lint fuzz bench-stream bench-placement bench-planet bench-hostile bench-site clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -105,6 +105,11 @@ bench-placement: ## measure placement: regret, decisions a second; JSON lines (R
 bench-hostile: build test-packages ## play a hostile internet, as root: what an honest person feels; JSON lines (BENCH="-sockets 5000")
 	@$(GO) build -o $(BIN)/bench-hostile ./bench/hostile
 	@$(BIN)/bench-hostile $(BENCH)
+
+bench-site: cli ## measure a site of 10,000 seats: changes, claims, a launch day, faults; JSON lines (BENCH="-quick", BENCH="-only claims")
+	@$(NEARCAST) dev tools consul
+	@$(GO) build -o $(BIN)/bench-site ./bench/site
+	@$(BIN)/bench-site $(BENCH)
 
 bench-planet: build test-packages ## measure a planet of sites, as root: placement, first frames, a lost site, coordinates; JSON lines (BENCH="-only places")
 	@$(GO) build -o $(BIN)/bench-planet ./bench/planet
