@@ -20,7 +20,7 @@ func (b *bench) measureBrainKill(ctx context.Context, s *site) error {
 	ctx, leave := context.WithCancel(ctx)
 	defer leave()
 	half := b.seats / 2
-	people := s.gather(ctx, 2*half, max(20, b.scaled(700)), func(i int) *person {
+	people := s.gather(ctx, 2*half, b.rate(700, 200), func(i int) *person {
 		p := s.person(appName(i % s.apps))
 		p.play, p.stay = true, true
 		return p

@@ -24,7 +24,7 @@ func faults(ctx context.Context, b *bench) error {
 func (b *bench) measureFaults(ctx context.Context, s *site) error {
 	stay, leave := context.WithCancel(ctx)
 	defer leave()
-	playing := s.gather(stay, b.seats/20, b.scaled(200), func(i int) *person {
+	playing := s.gather(stay, b.seats/20, b.rate(200, 50), func(i int) *person {
 		p := s.person(appName(i % s.apps))
 		p.play, p.stay = true, true
 		return p
@@ -97,10 +97,10 @@ func (b *bench) visitors(ctx context.Context, s *site, fault string, rate float6
 
 func (b *bench) consulKilled(ctx context.Context, s *site, playing []*person) error {
 	const fault = "consul killed"
-	err := b.visitors(ctx, s, fault, b.scaled(50), 10*time.Second, func() (time.Time, error) {
-		pause(ctx.Done(), 2*time.Second)
+	err := b.visitors(ctx, s, fault, b.scaled(50), b.of(10*time.Second, 5*time.Second), func() (time.Time, error) {
+		pause(ctx.Done(), b.of(2*time.Second, time.Second))
 		s.consul.process.kill()
-		pause(ctx.Done(), 4*time.Second)
+		pause(ctx.Done(), b.of(4*time.Second, 2*time.Second))
 		err := s.consul.start(ctx)
 		return time.Now(), err
 	})
@@ -110,17 +110,21 @@ func (b *bench) consulKilled(ctx context.Context, s *site, playing []*person) er
 	return b.stillPlaying(fault, s, playing)
 }
 
-// nodeCut cuts the node off that has most sessions, and heals that. What routers are told
+// nodeCut cuts a node off that has sessions and idle seats, and heals that. What routers are told
 // shows when the site has seen it.
 func (b *bench) nodeCut(ctx context.Context, s *site, playing []*person) error {
 	const fault = "node cut"
 	on := map[*node]int{}
-	victim := s.seats.nodes[0]
 	for _, v := range views(playing) {
 		if one := s.seats.of(v.session); one != nil {
-			if on[one.node]++; on[one.node] > on[victim] && on[one.node] < len(one.node.seats) {
-				victim = one.node
-			}
+			on[one.node]++
+		}
+	}
+	victim := s.seats.nodes[len(s.seats.nodes)-1]
+	both := func(n *node) int { return min(on[n], len(n.seats)-on[n]) }
+	for _, n := range s.seats.nodes {
+		if both(n) > both(victim) {
+			victim = n
 		}
 	}
 	idle := func() (sum int) {
@@ -151,8 +155,11 @@ func (b *bench) nodeCut(ctx context.Context, s *site, playing []*person) error {
 			}
 			return nil
 		})
-		took := time.Since(began).Seconds()
-		if err := b.line("faults", step.what, "s", took, "≤ 10", err == nil && took <= within.Seconds(), labels{"fault": fault, "sessions": on[victim], "idle_seats": free}); err != nil {
+		took, more := time.Since(began).Seconds(), labels{"fault": fault, "sessions": on[victim], "idle_seats": free}
+		if err != nil {
+			more["why"] = err.Error()
+		}
+		if err := b.line("faults", step.what, "s", took, "≤ 10", err == nil && took <= within.Seconds(), more); err != nil {
 			return err
 		}
 	}

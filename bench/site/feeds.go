@@ -28,7 +28,10 @@ type feeds struct {
 	site    *site
 	sources map[*node]*feed.Source[wire.Seat]
 	open    atomic.Int64 // feeds that are open
-	all     sync.WaitGroup
+	// dials bounds the handshakes at once: on one machine both ends of 1,875 would take the
+	// time of one another until all fail.
+	dials chan struct{}
+	all   sync.WaitGroup
 
 	mu     sync.Mutex
 	brains []wire.Instance
@@ -37,7 +40,7 @@ type feeds struct {
 
 // startFeeds registers the nodes in Consul, and begins to follow the brains.
 func startFeeds(s *site) (*feeds, error) {
-	f := &feeds{site: s, sources: map[*node]*feed.Source[wire.Seat]{}, grown: make(chan struct{})}
+	f := &feeds{site: s, sources: map[*node]*feed.Source[wire.Seat]{}, grown: make(chan struct{}), dials: make(chan struct{}, 64)}
 	for _, n := range s.seats.nodes {
 		f.sources[n] = feed.NewSource[wire.Seat]()
 		if err := f.register(n, classOf(n)); err != nil {
@@ -152,6 +155,11 @@ func (f *feeds) follow(ctx context.Context, n *node) {
 
 // stream is one connection to one brain.
 func (f *feeds) stream(ctx context.Context, n *node, b wire.Instance) error {
+	select {
+	case f.dials <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	dial, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: n.me.Client(b.Key), DisableKeepAlives: true,
@@ -163,6 +171,7 @@ func (f *feeds) stream(ctx context.Context, n *node, b wire.Instance) error {
 			return through{conn, n}, nil
 		}, WriteBufferSize: 4 << 10, ReadBufferSize: 1 << 10}}
 	ws, _, err := websocket.Dial(dial, "wss://"+b.Internal+feedPath, &websocket.DialOptions{HTTPClient: client})
+	<-f.dials
 	if err != nil {
 		return fmt.Errorf("dial %s: %w", b.ID, err)
 	}
@@ -174,7 +183,7 @@ func (f *feeds) stream(ctx context.Context, n *node, b wire.Instance) error {
 // followed waits until each node has a feed to each brain.
 func (f *feeds) followed(ctx context.Context) error {
 	want := int64(len(f.site.seats.nodes) * len(f.site.brains))
-	return until(ctx, time.Minute, "all feeds are open", func() error {
+	return until(ctx, 3*time.Minute, "all feeds are open", func() error {
 		if n := f.open.Load(); n < want {
 			return fmt.Errorf("%d of %d", n, want)
 		}

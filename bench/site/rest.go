@@ -33,7 +33,7 @@ func (b *bench) measureRest(ctx context.Context, s *site) error {
 	if err != nil {
 		return err
 	}
-	before, server, last := make([]float64, len(s.brains)), s.consul.process.cpu(), b.of(20*time.Second, 5*time.Second)
+	before, server, last := make([]float64, len(s.brains)), s.consul.process.cpu(), b.of(20*time.Second, 3*time.Second)
 	for i, one := range s.brains {
 		before[i] = one.cpu()
 	}
@@ -75,8 +75,21 @@ func raft(ctx context.Context, b *bench) error {
 		return err
 	}
 	return b.finish(ctx, "raft", s, func() error {
+		calm := b.of(5*time.Second, 3*time.Second)
+		before, err := s.consul.raft(ctx)
+		if err != nil {
+			return err
+		}
+		pause(ctx.Done(), calm)
+		after, err := s.consul.raft(ctx)
+		if err != nil {
+			return err
+		}
 		for _, rate := range []float64{11, 100} {
-			if err := b.measureRaft(ctx, s, b.scaled(rate), rate == 11); err != nil {
+			if b.quick && rate != 11 {
+				continue
+			}
+			if err := b.measureRaft(ctx, s, b.scaled(rate), (after-before)/calm.Seconds(), rate == 11); err != nil {
 				return err
 			}
 		}
@@ -84,39 +97,30 @@ func raft(ctx context.Context, b *bench) error {
 	}())
 }
 
-func (b *bench) measureRaft(ctx context.Context, s *site, rate float64, aim bool) error {
-	count := func(last time.Duration, during func()) (float64, error) {
-		before, err := s.consul.raft(ctx)
-		if err != nil {
-			return 0, err
-		}
-		began := time.Now()
-		during()
-		pause(ctx.Done(), last-time.Since(began))
-		after, err := s.consul.raft(ctx)
-		return after - before, err
-	}
-	calm := b.of(5*time.Second, 3*time.Second)
-	base, err := count(calm, func() {})
+// measureRaft measures at one rate. atRest is how many entries a second Raft has at rest.
+func (b *bench) measureRaft(ctx context.Context, s *site, rate, atRest float64, aim bool) error {
+	last, after := b.of(20*time.Second, 5*time.Second), 3*time.Second
+	before, err := s.consul.raft(ctx)
 	if err != nil {
 		return err
 	}
-	last := b.of(20*time.Second, 5*time.Second)
+	began := time.Now()
 	c := &crowd{site: s, rate: rate, last: last, hold: time.Second, most: 10 * time.Second, leaves: true,
 		of: func(i int) *person { p := s.person(appName(i % s.apps)); p.play, p.routed = true, true; return p }}
-	whole := last + calm
-	writes, err := count(whole, func() { c.come(ctx) })
+	c.come(ctx)
+	pause(ctx.Done(), after) // until the last capacity is published
+	now, err := s.consul.raft(ctx)
 	if err != nil {
 		return err
 	}
 	o := c.outcomes(time.Now())
-	writes -= base / calm.Seconds() * whole.Seconds()
-	more := labels{"sessions": o.granted, "offered": rate, "at_rest": base / calm.Seconds()}
+	a := (now - before - atRest*time.Since(began).Seconds()) / float64(max(1, o.granted))
+	more := labels{"sessions": o.granted, "offered": rate, "at_rest": atRest}
 	if err := s.calm(ctx); err != nil {
 		return err
 	}
 	if !aim {
-		return b.figure("raft", "raft_writes", "a session", writes/float64(max(1, o.granted)), more)
+		return b.figure("raft", "raft_writes", "a session", a, more)
 	}
-	return b.atMost("raft", "raft_writes", "a session", writes/float64(max(1, o.granted)), 2, more)
+	return b.atMost("raft", "raft_writes", "a session", a, 2, more)
 }

@@ -63,9 +63,9 @@ func (s *site) startRouter(bin string, i int) error {
 
 // ready waits until the brains have published all seats as idle, and each answers.
 func (s *site) ready() error {
-	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	for _, b := range s.brains {
-		if err := until(s.ctx, time.Minute, b.name+" is ready", func() error {
+		if err := until(s.ctx, 3*time.Minute, b.name+" is ready", func() error {
 			if err := b.alive(); err != nil {
 				return err
 			}
@@ -82,7 +82,7 @@ func (s *site) ready() error {
 			return err
 		}
 	}
-	if err := until(s.ctx, 2*time.Minute, "the capacity is published", func() error {
+	if err := until(s.ctx, 3*time.Minute, "the capacity is published", func() error {
 		return s.capacity(func(app string, c wire.Capacity, want int) error {
 			if c.Idle < want {
 				return fmt.Errorf("%s has %+v, and not %d idle seats; the last of brain-1's log: %s", app, c, want, tail(s.brains[0].log))
