@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"os"
 
 	"github.com/nearcast/nearcast/bench/report"
@@ -31,7 +32,7 @@ func (s *sheet) atLeast(row, measure, unit string, value, aim float64, more labe
 
 func (s *sheet) line(row, measure, unit string, value float64, aim string, reached bool, more labels) error {
 	all := labels{"row": row, "aim": aim, "reached": reached}
-	maps.Copy(all, more)
+	maps.Copy(all, rounded(more))
 	if !reached {
 		s.missed = append(s.missed, row+" "+measure)
 	}
@@ -41,8 +42,19 @@ func (s *sheet) line(row, measure, unit string, value float64, aim string, reach
 // figure writes a measure without an aim.
 func (s *sheet) figure(row, measure, unit string, value float64, more labels) error {
 	all := labels{"row": row}
-	maps.Copy(all, more)
+	maps.Copy(all, rounded(more))
 	return s.Value(measure, unit, value, all)
+}
+
+// rounded rounds numbers to three decimals, as the values of a report are.
+func rounded(more labels) labels {
+	out := maps.Clone(more)
+	for name, value := range out {
+		if x, ok := value.(float64); ok {
+			out[name] = math.Round(x*1000) / 1000
+		}
+	}
+	return out
 }
 
 // quantile is 0 where there are no samples.

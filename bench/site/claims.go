@@ -22,7 +22,10 @@ const (
 
 // claimed is what came of one rate.
 type claimed struct {
-	perSecond, p50, p99, cpu float64
+	perSecond, p50, p99 float64
+	// CPU in ms: of the brains and of Consul for each claim, of the benchmark's people and
+	// seats for each person.
+	cpu, consul, own float64
 	outcome
 }
 
@@ -31,7 +34,7 @@ func (b *bench) scaled(rate float64) float64 { return max(10, rate*float64(b.sea
 
 // offer makes people come at a rate who want a seat of any app, hold it for a second, and go.
 func (s *site) offer(ctx context.Context, rate float64, last time.Duration) claimed {
-	before := cpus(s.processes())
+	before, consul, own := cpus(s.processes()), s.consul.process.cpu(), ownCPU()
 	// Those who are not served go before too many sockets are open.
 	patience := min(5*time.Second, time.Duration(openAtOnce/rate*float64(time.Second)))
 	c := &crowd{site: s, rate: rate, last: last, hold: time.Second, most: patience,
@@ -42,6 +45,8 @@ func (s *site) offer(ctx context.Context, rate float64, last time.Duration) clai
 	got := claimed{perSecond: float64(o.granted) / last.Seconds(), p50: quantile(o.latency, 0.5), p99: quantile(o.latency, 0.99), outcome: o}
 	if n := o.granted + o.late; n > 0 {
 		got.cpu = (cpus(s.processes()) - before) * 1000 / float64(n)
+		got.consul = (s.consul.process.cpu() - consul) * 1000 / float64(n)
+		got.own = (ownCPU() - own) * 1000 / float64(o.come)
 	}
 	return got
 }
@@ -100,8 +105,9 @@ func (b *bench) claimLines(row string, s *site, rate float64, got claimed, aims 
 	if why := most(got.why); why != "" {
 		more["why"] = why
 	}
-	latency := maps.Clone(more)
+	latency, cpu := maps.Clone(more), maps.Clone(more)
 	latency["p50"] = got.p50
+	cpu["consul"], cpu["bench"] = got.consul, got.own
 	if !aims {
 		if err := b.figure(row, "granted", "1/s", got.perSecond, more); err != nil {
 			return err
@@ -109,7 +115,7 @@ func (b *bench) claimLines(row string, s *site, rate float64, got claimed, aims 
 		if err := b.figure(row, "latency_p99", "ms", got.p99, latency); err != nil {
 			return err
 		}
-		return b.figure(row, "cpu", "ms a claim", got.cpu, more)
+		return b.figure(row, "cpu", "ms a claim", got.cpu, cpu)
 	}
 	if err := b.atLeast(row, "granted", "1/s", got.perSecond, 0.99*rate, more); err != nil {
 		return err
@@ -117,7 +123,7 @@ func (b *bench) claimLines(row string, s *site, rate float64, got claimed, aims 
 	if err := b.atMost(row, "latency_p99", "ms", got.p99, 100, latency); err != nil {
 		return err
 	}
-	return b.atMost(row, "cpu", "ms a claim", got.cpu, 1, more)
+	return b.atMost(row, "cpu", "ms a claim", got.cpu, 1, cpu)
 }
 
 // most is the most frequent reason.

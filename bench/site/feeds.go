@@ -28,6 +28,7 @@ type feeds struct {
 	site    *site
 	sources map[*node]*feed.Source[wire.Seat]
 	open    atomic.Int64 // feeds that are open
+	failed  atomic.Value // why the last feed ended
 	// dials bounds the handshakes at once: on one machine both ends of 1,875 would take the
 	// time of one another until all fail.
 	dials chan struct{}
@@ -129,7 +130,7 @@ func (f *feeds) follow(ctx context.Context, n *node) {
 			all.Go(func() {
 				for failures := 0; one.Err() == nil; failures++ {
 					began := time.Now()
-					_ = f.stream(one, n, b) // it is tried again
+					f.failed.Store(fmt.Sprint(f.stream(one, n, b))) // it is tried again
 					if time.Since(began) > 10*time.Second {
 						failures = 0
 					}
@@ -185,7 +186,7 @@ func (f *feeds) followed(ctx context.Context) error {
 	want := int64(len(f.site.seats.nodes) * len(f.site.brains))
 	return until(ctx, 3*time.Minute, "all feeds are open", func() error {
 		if n := f.open.Load(); n < want {
-			return fmt.Errorf("%d of %d", n, want)
+			return fmt.Errorf("%d of %d; the last that ended: %v", n, want, f.failed.Load())
 		}
 		return nil
 	})

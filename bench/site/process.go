@@ -85,6 +85,19 @@ func (p *process) cpu() float64 {
 	return stat.CPUTime()
 }
 
+// ownCPU is how many seconds of a processor the benchmark itself has used.
+func ownCPU() float64 {
+	proc, err := procfs.Self()
+	if err != nil {
+		return 0
+	}
+	stat, err := proc.Stat()
+	if err != nil {
+		return 0
+	}
+	return stat.CPUTime()
+}
+
 // memory is the resident memory in MB, now and at most since the start.
 func (p *process) memory() (now, peak float64) {
 	proc, err := procfs.NewProc(p.pid())

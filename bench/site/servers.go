@@ -63,6 +63,9 @@ func (s *site) startRouter(bin string, i int) error {
 
 // ready waits until the brains have published all seats as idle, and each answers.
 func (s *site) ready() error {
+	if err := s.feeds.followed(s.ctx); err != nil {
+		return err
+	}
 	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	for _, b := range s.brains {
 		if err := until(s.ctx, 3*time.Minute, b.name+" is ready", func() error {
@@ -82,15 +85,12 @@ func (s *site) ready() error {
 			return err
 		}
 	}
-	if err := until(s.ctx, 3*time.Minute, "the capacity is published", func() error {
+	return until(s.ctx, 3*time.Minute, "the capacity is published", func() error {
 		return s.capacity(func(app string, c wire.Capacity, want int) error {
 			if c.Idle < want {
 				return fmt.Errorf("%s has %+v, and not %d idle seats; the last of brain-1's log: %s", app, c, want, tail(s.brains[0].log))
 			}
 			return nil
 		})
-	}); err != nil {
-		return err
-	}
-	return s.feeds.followed(s.ctx)
+	})
 }
