@@ -9,7 +9,7 @@ import (
 // brainKill kills a brain that serves a third of all people: half of them have seats, the
 // others wait.
 func brainKill(ctx context.Context, b *bench) error {
-	s, err := b.open(ctx, plan{brains: b.brains, apps: 10, seats: b.seats / 2, dead: b.dead, start: 300 * time.Millisecond})
+	s, err := b.open(ctx, plan{brains: b.brains, apps: 10, seats: b.seats / 2, dead: b.dead, lease: 3 * time.Second, start: 300 * time.Millisecond})
 	if err != nil {
 		return err
 	}

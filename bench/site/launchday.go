@@ -9,7 +9,7 @@ import (
 
 // launchDay lets ten people come for each two seats of an app, within ten seconds.
 func launchDay(ctx context.Context, b *bench) error {
-	s, err := b.open(ctx, plan{brains: b.brains, routers: 2, apps: 5, seats: b.seats, dead: b.dead, start: 300 * time.Millisecond})
+	s, err := b.open(ctx, plan{brains: b.brains, routers: 2, apps: 5, seats: b.seats, dead: b.dead, lease: 3 * time.Second, start: 300 * time.Millisecond})
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -147,12 +146,33 @@ func (n *fakeNomad) end(j *job, a *alloc) {
 	}}}
 }
 
-// tell writes events to the event stream. mu is held.
-func (n *fakeNomad) tell(events ...event) {
+// tell writes to the event stream what has changed: a job, an allocation, or both, at one
+// index. mu is held.
+func (n *fakeNomad) tell(kind string, j *job, a *alloc) {
 	n.index++
-	for i := range events {
-		events[i].Index, events[i].Namespace = n.index, namespace
+	var events []event
+	add := func(topic, key string, what any) {
+		events = append(events, event{Topic: topic, Type: kind, Key: key, Namespace: namespace, Index: n.index, Payload: map[string]any{topic: what}})
 	}
+	if a != nil {
+		a.ModifyIndex, a.ModifyTime = n.index, time.Now().UnixNano()
+		add("Allocation", a.ID, *a)
+	}
+	if j != nil {
+		j.ModifyIndex = n.index
+		if kind == dispatched {
+			j.CreateIndex, j.JobModifyIndex = n.index, n.index
+		}
+		add("Job", j.ID, *j)
+	}
+	n.write(events)
+}
+
+// dispatched is the type of the event with which a child is born.
+const dispatched = "JobDispatched"
+
+// write writes a message of the event stream. mu is held.
+func (n *fakeNomad) write(events []event) {
 	text, err := json.Marshal(map[string]any{"Index": n.index, "Events": events})
 	if err != nil {
 		panic(err) // only maps and strings
@@ -163,14 +183,6 @@ func (n *fakeNomad) tell(events ...event) {
 	}
 	close(n.grown)
 	n.grown = make(chan struct{})
-}
-
-func jobEvent(kind string, j *job) event {
-	return event{Topic: "Job", Type: kind, Key: j.ID, Payload: map[string]any{"Job": *j}}
-}
-
-func allocEvent(kind string, a *alloc) event {
-	return event{Topic: "Allocation", Type: kind, Key: a.ID, Payload: map[string]any{"Allocation": *a}}
 }
 
 // dispatch is a request of a brain. The same token gives the same child.
@@ -186,7 +198,7 @@ func (n *fakeNomad) dispatch(app, token string) (child string, ok bool) {
 		return id, true
 	}
 	j := n.newChild(app, token)
-	n.tell(jobEvent("JobDispatched", j))
+	n.tell(dispatched, j, nil)
 	copied := *j
 	n.mu.Unlock()
 
@@ -194,13 +206,15 @@ func (n *fakeNomad) dispatch(app, token string) (child string, ok bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if !placed {
-		n.tell(event{Topic: "Evaluation", Type: "EvaluationUpdated", Key: uuid.NewString(), Payload: map[string]any{"Evaluation": map[string]any{
-			"JobID": j.ID, "Status": "blocked", "FailedTGAllocs": map[string]any{"seat": map[string]any{"NodesEvaluated": 1, "NodesExhausted": 1}}}}})
+		n.index++
+		n.write([]event{{Topic: "Evaluation", Type: "EvaluationUpdated", Key: uuid.NewString(), Namespace: namespace, Index: n.index,
+			Payload: map[string]any{"Evaluation": map[string]any{"JobID": j.ID, "Status": "blocked",
+				"FailedTGAllocs": map[string]any{"seat": map[string]any{"NodesEvaluated": 1, "NodesExhausted": 1}}}}}})
 		return j.ID, true
 	}
 	a := n.newAlloc(j, id, node)
 	j.Status, a.ClientStatus = "running", "running"
-	n.tell(allocEvent("PlanResult", a))
+	n.tell("PlanResult", j, a)
 	return j.ID, true
 }
 
@@ -213,7 +227,7 @@ func (n *fakeNomad) died(child string) {
 		return
 	}
 	n.end(j, a)
-	n.tell(allocEvent("AllocationUpdated", a))
+	n.tell("AllocationUpdated", j, a)
 }
 
 // stop is a request of a brain.
@@ -227,22 +241,10 @@ func (n *fakeNomad) stop(child string) bool {
 	j.Stop = true
 	a := n.allocs[child]
 	n.end(j, a)
-	n.tell(jobEvent("JobDeregistered", j))
+	n.tell("JobDeregistered", j, nil)
 	n.mu.Unlock()
 	if a != nil {
 		n.ended(a.ID)
 	}
 	return true
-}
-
-// alive counts an app's children that live.
-func (n *fakeNomad) alive(app string) (count int) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for id, j := range n.jobs {
-		if strings.HasPrefix(id, app+api.JobDispatchLaunchSuffix) && j.Status != "dead" {
-			count++
-		}
-	}
-	return count
 }

@@ -167,7 +167,7 @@ func (n *fakeNomad) stream(rw http.ResponseWriter, r *http.Request) {
 	from, _ := strconv.ParseUint(r.URL.Query().Get("index"), 10, 64)
 	out := http.NewResponseController(rw)
 	n.mu.Lock()
-	if from == 0 {
+	if from == 0 || from > n.index {
 		from = n.index + 1
 	}
 	n.mu.Unlock()

@@ -25,7 +25,7 @@ func TestSmall(t *testing.T) {
 	testkit.BuildAll(t, bin, "nearcast")
 	ctx := testkit.Context(t, 2*time.Minute)
 
-	s, err := open(ctx, filepath.Join(bin, "nearcast"), plan{brains: 2, routers: 1, apps: 2, seats: 80, dead: 40, start: 50 * time.Millisecond})
+	s, err := open(ctx, filepath.Join(bin, "nearcast"), plan{brains: 2, routers: 1, apps: 2, seats: 80, dead: 40, lease: 5 * time.Second, start: 50 * time.Millisecond})
 	testkit.Must(t, err)
 	t.Cleanup(func() { testkit.NoLeaks(t, before) })
 	t.Cleanup(s.close)
