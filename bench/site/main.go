@@ -59,7 +59,6 @@ type options struct {
 	dead   int
 	brains int
 	bin    string
-	rates  []float64
 }
 
 // row is one row of the table.

@@ -33,13 +33,6 @@ func (n *node) now() time.Time {
 	return time.Now().Add(n.clock)
 }
 
-// ahead is how far the node's clock is ahead.
-func (n *node) ahead() time.Duration {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.clock
-}
-
 func (n *node) setClock(ahead time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
