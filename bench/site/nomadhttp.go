@@ -37,6 +37,8 @@ func (n *fakeNomad) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	index := n.index
 	n.mu.Unlock()
 	rw.Header().Set("X-Nomad-Index", strconv.FormatUint(index, 10))
+	// Without all three, Nomad's client reads no token of the next page.
+	rw.Header().Set("X-Nomad-LastContact", "0")
 	rw.Header().Set("X-Nomad-KnownLeader", "true")
 	switch {
 	case path[0] == "event" && len(path) == 2:
