@@ -28,6 +28,7 @@ type feeds struct {
 	site    *site
 	sources map[*node]*feed.Source[wire.Seat]
 	open    atomic.Int64 // feeds that are open
+	writing sync.Mutex   // of records
 	failed  atomic.Value // why the last feed ended
 	// dials bounds the handshakes at once: on one machine both ends of 1,875 would take the
 	// time of one another until all fail.
@@ -75,10 +76,17 @@ func (f *feeds) register(n *node, class string) error {
 // write at the earliest, as registrars do.
 func (f *feeds) classes() {
 	for pause(f.site.ctx.Done(), 5*time.Second) {
-		for _, n := range f.site.seats.nodes {
-			if class := classOf(n); class != n.class && time.Since(n.written) > 30*time.Second {
-				_ = f.register(n, class) // while Consul is away, the next round writes it
-			}
+		f.writeClasses(30 * time.Second)
+	}
+}
+
+// writeClasses writes the records whose class has changed and that are older than an age.
+func (f *feeds) writeClasses(age time.Duration) {
+	f.writing.Lock()
+	defer f.writing.Unlock()
+	for _, n := range f.site.seats.nodes {
+		if class := classOf(n); class != n.class && time.Since(n.written) > age {
+			_ = f.register(n, class) // while Consul is away, the next round writes it
 		}
 	}
 }
