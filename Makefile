@@ -24,7 +24,7 @@ VERSION  ?= $(shell sh dev/version.sh)
 LDFLAGS  := $(if $(VERSION),-X github.com/nearcast/nearcast/internal/version.stamp=$(VERSION))
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status packages test-packages cli build release test lint fuzz bench-stream bench-placement bench-planet bench-hostile clean
+.PHONY: help up down status packages test-packages cli build release test lint fuzz bench-stream bench-placement bench-planet bench-site bench-sites bench-hostile clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -73,12 +73,13 @@ FUZZFLAGS ?=
 # FUZZERS run side by side, each with one worker.
 FUZZERS   ?= $(shell nproc)
 # The tag leaves out tests whose packages take minutes to instrument. Each fuzzer's output
-# comes in one piece, when it has ended.
+# comes in one piece, when it has ended. Where goroutines run, inputs seem new that are
+# not: to make each of them smaller for seconds would leave no time to find others.
 fuzz: ## run each fuzzer for FUZZTIME (30s)
 	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
 	  grep -rHoE '^func Fuzz[A-Za-z0-9]+' --include=*_test.go . | sed -E 's|/[^/]*:func | |' \
 	  | xargs -P $(FUZZERS) -L 1 sh -c 'echo "$$2 in $$1" >&2; \
-	    $(GO) test $(FUZZFLAGS) -tags fuzz -parallel 1 -run "^$$" -fuzz "^$$2\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s "$$1" >"$$0/$$$$"; \
+	    $(GO) test $(FUZZFLAGS) -tags fuzz -parallel 1 -run "^$$" -fuzz "^$$2\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x "$$1" >"$$0/$$$$"; \
 	    failed=$$?; flock "$$0" cat "$$0/$$$$"; exit $$failed' "$$dir"
 
 test: test-packages build ## everything: lint, then all tests; skips are listed at the end with their reasons
@@ -105,6 +106,14 @@ bench-placement: ## measure placement: regret, decisions a second; JSON lines (R
 bench-hostile: build test-packages ## play a hostile internet, as root: what an honest person feels; JSON lines (BENCH="-sockets 5000")
 	@$(GO) build -o $(BIN)/bench-hostile ./bench/hostile
 	@$(BIN)/bench-hostile $(BENCH)
+
+bench-sites: cli ## measure what a router takes that follows 200 sites; JSON lines (BENCH="-sites 50")
+	@$(GO) run ./bench/sites $(BENCH)
+
+bench-site: cli ## measure a site of 10,000 seats: changes, claims, a launch day, faults; JSON lines (BENCH="-quick", BENCH="-only claims")
+	@$(NEARCAST) dev tools consul
+	@$(GO) build -o $(BIN)/bench-site ./bench/site
+	@$(BIN)/bench-site $(BENCH)
 
 bench-planet: build test-packages ## measure a planet of sites, as root: placement, first frames, a lost site, coordinates; JSON lines (BENCH="-only places")
 	@$(GO) build -o $(BIN)/bench-planet ./bench/planet

@@ -130,8 +130,7 @@ func (st *state) admissible(claims ticket.Claims) *wire.Problem {
 	if f == nil || !f.running(app.Version, now) {
 		return nil
 	}
-	t := st.view.tally(app, func(string) bool { return false }, now)
-	if t.idle+t.old+t.allStarting+t.busy+t.ending > 0 {
+	if a := st.view.apps[claims.App]; a.total() > a.counts.blocked {
 		return nil
 	}
 	p := startFailed(f.why)

@@ -26,16 +26,20 @@ type Config struct {
 	// PerNetwork is how many sessions of one app the anonymous people of a network may
 	// have at once; 0 is no limit.
 	PerNetwork int
-	// SharedAgent is the name of a Consul agent with which seats of any node register;
+	// SharedAgent is the name of a Consul agent with which nodes of any name register;
 	// empty where each node has an agent of its own.
 	SharedAgent string
 	// TURN are the site's TURN servers; without URLs it has none.
 	TURN TURN
 
-	// Identity is the brain's own key, and Peers knows the keys of the site's brains and
-	// routers.
+	// Identity is the brain's own key, and Peers knows the keys of the site's brains,
+	// routers and nodes.
 	Identity *identity.Identity
 	Peers    identity.Peers
+
+	// Room is told how much room the brain has, at each change; nil is nobody. It must
+	// not block.
+	Room func(wire.Room)
 
 	Fleet    Fleet
 	Nomad    Nomad
@@ -57,6 +61,11 @@ type Broker struct {
 	seats   *seatClient
 	sockets *sockets
 	guard   *guard.Guard
+	feeds   *feeds
+	// running ends with Run, and with it what the internal listener streams.
+	running context.Context
+	ended   context.CancelFunc
+	room    roomState
 }
 
 // New makes a Broker. It does nothing before Run.
@@ -80,8 +89,10 @@ func New(cfg Config) (*Broker, error) {
 	seats := &seatClient{me: cfg.Identity}
 	g := newGuard(cfg.TrustedProxies, metrics)
 	guarded(cfg.Metrics, g)
+	running, ended := context.WithCancel(context.Background())
 	return &Broker{
-		cfg: cfg, log: cfg.Log, metrics: metrics, state: state, seats: seats, sockets: newSockets(), guard: g,
+		running: running, ended: ended,
+		cfg: cfg, log: cfg.Log, metrics: metrics, state: state, seats: seats, sockets: newSockets(), guard: g, feeds: newFeeds(running, cfg.Peers, state, cfg.Log),
 		planner: &planner{state: state, nomad: cfg.Nomad, seats: seats, log: cfg.Log},
 		leader: &leader{id: cfg.ID, me: cfg.Identity, state: state, fleet: cfg.Fleet, log: cfg.Log,
 			site: wire.SiteInfo{Site: cfg.Site, Residency: cfg.Residency, GPU: cfg.GPU}},
@@ -91,18 +102,22 @@ func New(cfg Config) (*Broker, error) {
 // Run watches, plans and dispatches until ctx ends.
 func (b *Broker) Run(ctx context.Context) {
 	var all sync.WaitGroup
+	defer b.ended()
 	defer all.Wait()
-	all.Go(func() { b.cfg.Fleet.WatchSeats(ctx, b.state.seatsChanged) })
+	all.Go(func() { b.feeds.awaitAll(ctx, b.cfg.Fleet) })
+	all.Go(func() { b.tellPeers(ctx) })
 	all.Go(func() { b.cfg.Nomad.Watch(ctx, b.state.jobsChanged) })
 	all.Go(func() { b.leader.loop(ctx) })
 	all.Go(func() { b.planner.loop(ctx) })
 	all.Go(func() { b.guard.Run(ctx) })
 	all.Go(func() { b.watchConsul(ctx) })
+	all.Go(func() { b.followRoom(ctx) })
 }
 
 // Shutdown sends people to other brains and waits until their connections are
 // closed or ctx ends. Their seats keep streaming.
 func (b *Broker) Shutdown(ctx context.Context) error {
+	b.state.close()
 	b.sockets.close()
 	return b.sockets.wait(ctx)
 }

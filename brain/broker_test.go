@@ -1,6 +1,7 @@
 package brain_test
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -257,7 +258,7 @@ func TestOnDemand(t *testing.T) {
 	x := s.seat("game", "game/dispatch-v7-1", "alloc-1", wire.SeatStarting)
 	x.mu.Lock()
 	x.rec.Progress = wire.Progress{Phase: wire.PhaseContent, Fraction: 0.5, Detail: "120 of 240 MB"}
-	x.reg.Update(x.rec)
+	x.tell()
 	x.mu.Unlock()
 	for {
 		if m := p.expect(wire.MsgStarting); m.Progress.Phase == wire.PhaseContent && m.Progress.Detail == "120 of 240 MB" {
@@ -386,12 +387,18 @@ func TestResumeAtAnotherBrain(t *testing.T) {
 		t.Errorf("ended with %+v", e)
 	}
 	s.nomad.change(func(j brain.Jobs) { clear(j.Children) })
-	s.until("a session whose child Nomad has forgotten is over", func() bool {
-		forgotten := s.dial(b)
-		forgotten.send(wire.Message{Type: wire.MsgHello, Resume: grant.Resume})
-		m, err := forgotten.next()
-		return err == nil && m.Type == wire.MsgRefused && m.Problem.Type == wire.ProblemResume && m.Problem.Status == 410
-	})
+	late = s.dial(b)
+	late.send(wire.Message{Type: wire.MsgHello, Resume: grant.Resume})
+	if e := late.expect(wire.MsgEnded).End; e.Signal != 11 {
+		t.Errorf("after Nomad has forgotten the child: ended with %+v", e)
+	}
+	payload, _ := json.Marshal(map[string]string{"seat": "alloc-never"})
+	other := "h." + base64.RawURLEncoding.EncodeToString(payload) + ".x"
+	never := s.dial(b)
+	never.send(wire.Message{Type: wire.MsgHello, Resume: other})
+	if m, err := never.next(); err != nil || m.Type != wire.MsgRefused || m.Problem.Type != wire.ProblemResume || m.Problem.Status != 410 {
+		t.Errorf("a seat that nobody knows: %+v, %v", m, err)
+	}
 }
 
 func TestTwoReplicasOnePool(t *testing.T) {

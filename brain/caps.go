@@ -12,36 +12,9 @@ import (
 // a /48 of IPv6, may have at once: an office or a class, and not a site's every seat.
 const DefaultPerNetwork = 32
 
-// held is what counts against a cap.
-type held struct {
-	session, app, subject, network string
-	until                          time.Time
-}
-
-// holders are the sessions that hold a seat of the site or wait at this replica. mu is
-// held.
-func (st *state) holders(now time.Time) []held {
-	var out []held
-	for id, s := range st.view.seats {
-		switch t := st.view.seatTracks[id]; {
-		case s.State.Busy():
-			out = append(out, held{s.Session, s.App, s.Subject, s.Network, s.Until})
-		case t.taken(now) && t.holder.Session != "":
-			// It was granted a moment ago, and Consul does not say so yet.
-			out = append(out, held{t.holder.Session, s.App, t.holder.Subject, t.holder.Network, time.Time{}})
-		}
-	}
-	for _, w := range st.waiters {
-		if !w.ended {
-			out = append(out, held{w.session, w.app, w.claims.Subject, w.claims.Network, time.Time{}})
-		}
-	}
-	return out
-}
-
 // overCap says why a person may not have another session, nil where they may. People
 // that wait at other replicas are not counted: the seats that they get are. mu is held.
-func (st *state) overCap(claims ticket.Claims, now time.Time) *wire.Problem {
+func (st *state) overCap(claims ticket.Claims) *wire.Problem {
 	bySubject := claims.Subject != "" && claims.MaxSessions > 0
 	byNetwork := claims.Subject == "" && claims.Network != "" && st.perNetwork > 0
 	if !bySubject && !byNetwork {
@@ -53,14 +26,23 @@ func (st *state) overCap(claims ticket.Claims, now time.Time) *wire.Problem {
 	}
 	count := 0
 	var first time.Time // when the first of them ends at the latest
-	for _, h := range st.holders(now) {
-		if h.session == claims.Session || bySubject && h.subject != claims.Subject ||
-			byNetwork && (h.network != claims.Network || h.app != claims.App) {
+	key := holderOf(claims.Subject, claims.Network, claims.App)
+	for u := range st.view.byHolder[key] {
+		session, until := u.seat.Session, u.seat.Until
+		if !u.seat.State.Busy() {
+			session, until = u.seat.holder.Session, time.Time{} // it was granted a moment ago
+		}
+		if session == claims.Session {
 			continue
 		}
 		count++
-		if !h.until.IsZero() && (first.IsZero() || h.until.Before(first)) {
-			first = h.until
+		if !until.IsZero() && (first.IsZero() || until.Before(first)) {
+			first = until
+		}
+	}
+	for w := range st.holders[key] {
+		if !w.ended && w.session != claims.Session {
+			count++
 		}
 	}
 	if count < most {

@@ -1,6 +1,7 @@
 package brain
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,33 +54,31 @@ func (st *state) decide() decision {
 	if !st.view.known() {
 		return d
 	}
-	for id, app := range st.view.planned() {
-		_, published := st.view.app(id)
-		t := st.view.tally(app, st.ownTokens(id), now)
-		warn, end := st.overstays(app, t, now)
-		d.warn, d.end = append(d.warn, warn...), append(d.end, end...)
-		t.takeReserved()
-		f := st.view.failureOf(id)
-		var waiting []*waiter
-		strict := 0
-		for _, w := range st.queues[id] {
-			if !w.waits() || !w.takes(app.Version) || w.lapsed(now) {
-				continue // a new seat would not be for them
-			}
-			waiting = append(waiting, w)
-			if w.claims.Version != 0 {
-				strict++
-			}
+	for id, a := range st.view.apps {
+		l := st.lines[id]
+		if !st.plans[id] && a.failures == nil && l == nil {
+			continue // nothing can have changed
 		}
+		app := a.app
+		warn, end := st.overstays(a, now)
+		d.warn, d.end = append(d.warn, warn...), append(d.end, end...)
+		f, waiting := a.failures, l.count(app.Version, now)
 		m := plan(demand{
-			warm: app.Warm, max: app.Max, counts: t.counts, idle: t.idleSeats, waiting: len(waiting), strict: strict,
-			leading: st.leading, unpublished: !published, backOff: f != nil && f.running(app.Version, now),
+			warm: app.Warm, max: app.Max, counts: a.counts, idle: a.surplus(st.leading, now), waiting: waiting.current, strict: waiting.strict,
+			leading: st.leading, unpublished: !a.published, backOff: f != nil && f.running(app.Version, now),
 			unproven: f != nil && f.failing(app.Version),
 		})
-		d.orders = append(d.orders, st.orders(app, m, waiting, t, now)...)
+		d.orders = append(d.orders, st.orders(a, m, now)...)
 		for _, seat := range m.retire {
-			d.retire = append(d.retire, st.view.noteRetiring(seat, now))
+			d.retire = append(d.retire, st.view.byAlloc[seat].seat.Seat)
+			st.view.noteRetiring(seat, now)
 		}
+	}
+	clear(st.plans)
+	// What was ordered and retired changes no plan before its answer.
+	for id := range st.view.changed {
+		delete(st.view.changed, id)
+		st.serve(id, now)
 	}
 	d.stop = st.view.unneeded(st.leading, st.waits, now)
 	d.ask = st.view.overdue(now)
@@ -92,28 +91,46 @@ func (st *state) waits(session string) bool {
 	return w != nil && !w.ended && !w.lapsed(st.now())
 }
 
-// orders turns a plan into dispatches and counts them as on their way. mu is held.
-func (st *state) orders(app App, m move, waiting []*waiter, t tally, now time.Time) []order {
-	var out []order
-	onTheWay := map[string]bool{} // by session
-	for _, s := range t.startingSeats {
-		onTheWay[sessionOf(s.token)] = true
+// surplus are the idle seats of an app that may be retired, the oldest first. A follower
+// retires none.
+func (a *appView) surplus(leading bool, now time.Time) []idleSeat {
+	if !leading || a.idle+a.old == 0 || a.published && a.old == 0 && a.idle <= a.app.Warm && a.total() <= a.app.Max {
+		return nil
 	}
-	for _, w := range waiting {
-		if len(out) == m.people {
-			break
+	out := make([]idleSeat, 0, len(a.free))
+	for _, u := range a.free {
+		out = append(out, idleSeat{id: u.child.Alloc, old: u.spot.class == classOld, age: now.Sub(u.seat.since)})
+	}
+	slices.SortFunc(out, func(a, b idleSeat) int { return cmp.Or(cmp.Compare(b.age, a.age), cmp.Compare(a.id, b.id)) })
+	return out
+}
+
+// orders turns a plan into dispatches and counts them as on their way. mu is held.
+func (st *state) orders(a *appView, m move, now time.Time) []order {
+	app := a.app
+	var out []order
+	if m.people > 0 {
+		onTheWay := map[string]bool{} // by session
+		for _, c := range a.coming {
+			onTheWay[sessionOf(c.token)] = true
 		}
-		if onTheWay[w.session] {
-			continue
+		for _, p := range st.lines[app.ID].places {
+			if len(out) == m.people {
+				break
+			}
+			w := p.w
+			if w == nil || !w.waits() || !p.takes(app.Version) || w.lapsed(now) || onTheWay[w.session] {
+				continue
+			}
+			// The session is the token, so that two brains start one seat for one
+			// person. If that seat went to somebody else, the person's next one needs
+			// another token.
+			token := w.session
+			if w.attempts > 0 {
+				token += "/" + strconv.Itoa(w.attempts+1)
+			}
+			out = append(out, order{app: app, token: token, w: w})
 		}
-		// The session is the token, so that two brains start one seat for one
-		// person. If that seat went to somebody else, the person's next one needs
-		// another token.
-		token := w.session
-		if w.attempts > 0 {
-			token += "/" + strconv.Itoa(w.attempts+1)
-		}
-		out = append(out, order{app: app, token: token, w: w})
 	}
 	for range m.pool {
 		out = append(out, order{app: app, token: poolToken + uuid.NewString()})
@@ -139,7 +156,11 @@ func (st *state) dispatched(o order, child string, err error) bool {
 		case errors.Is(err, context.Canceled):
 			return false // this brain is stopping
 		case errors.Is(err, ErrNoApp):
-			st.view.backOff(o.app.ID).fail(o.app.Version, now, wire.End{Reason: wire.ReasonError, Detail: "Nomad has no such app"})
+			a := st.view.of(o.app.ID)
+			if a.failures == nil {
+				a.failures = &backOff{}
+			}
+			a.failures.fail(o.app.Version, now, wire.End{Reason: wire.ReasonError, Detail: "Nomad has no such app"})
 			return false // Nomad's events will show it in a moment
 		}
 		st.startFailed(Child{App: o.app.ID, Version: o.app.Version, Token: o.token}, wire.End{
@@ -149,7 +170,7 @@ func (st *state) dispatched(o order, child string, err error) bool {
 	if o.w != nil {
 		o.w.attempts++
 	}
-	if st.view.accepted(o.token, child).State == ChildDead {
+	if st.view.accepted(o.token, child) {
 		// Its death was counted when it was seen: an earlier brain of this person
 		// dispatched the child, or it died before Nomad answered.
 		st.changed()
@@ -164,7 +185,7 @@ func (st *state) settle(app string, live []string) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if st.view.settle(app, live, st.now()) {
-		st.wake()
+		st.changed()
 	}
 }
 
@@ -178,29 +199,30 @@ const maxBlocked = 5 * time.Minute
 // person waits at this replica.
 func (v *view) unneeded(leading bool, waits func(session string) bool, now time.Time) []string {
 	var out []string
-	for id, child := range v.jobs.Children {
-		track := v.childTracks[id]
-		if track == nil || now.Sub(track.stopping) < pauseFor {
+	for u := range v.stuck {
+		if now.Sub(u.stopping) < pauseFor {
 			continue
 		}
-		app, published := v.jobs.Apps[child.App]
-		session := sessionOf(child.Token)
+		session := sessionOf(u.child.Token)
 		unneeded := false
 		switch {
-		case child.Restarting:
-			unneeded = leading
-		case child.State != ChildBlocked:
-		case !published || child.Version != app.Version:
+		case !u.of.published || u.child.Version != u.of.app.Version:
 			unneeded = leading
 		case session == "":
 			// It is for the pool. Nomad places it when a node has capacity.
-		case v.isOwn(child.Token) && !waits(session):
+		case v.isOwn(u.child.Token) && !waits(session):
 			unneeded = true
 		default:
-			unneeded = leading && now.Sub(track.blocked) > maxBlocked
+			unneeded = leading && now.Sub(u.blocked) > maxBlocked
 		}
 		if unneeded {
-			track.stopping = now
+			u.stopping = now
+			out = append(out, u.child.ID)
+		}
+	}
+	for id, r := range v.restarting {
+		if leading && now.Sub(r.stopping) >= pauseFor {
+			v.restarting[id] = restart{stopping: now}
 			out = append(out, id)
 		}
 	}

@@ -11,8 +11,8 @@ import (
 
 // Fleet is what a brain needs of Consul.
 type Fleet interface {
-	// WatchSeats calls fn with all live seats at each change, until ctx ends.
-	WatchSeats(ctx context.Context, fn func([]wire.Seat))
+	// WatchNodes calls fn with the site's stream nodes at each change, until ctx ends.
+	WatchNodes(ctx context.Context, fn func([]wire.Node))
 	// WatchApps calls fn with all published apps at each change, until ctx ends.
 	WatchApps(ctx context.Context, fn func(map[string]wire.App))
 	PublishApp(ctx context.Context, app wire.App) error
@@ -42,9 +42,9 @@ type Lock interface {
 
 // Nomad is what a brain needs of Nomad.
 type Nomad interface {
-	// Watch calls fn with all apps and children at each change, until ctx ends. fn
-	// must not change them.
-	Watch(ctx context.Context, fn func(Jobs))
+	// Watch calls fn with what changed, until ctx ends. The first call has All. Calls do
+	// not overlap.
+	Watch(ctx context.Context, fn func(JobsChange))
 	// Dispatch starts a seat. Calls with the same token start one seat, for as long
 	// as Nomad remembers the first call.
 	Dispatch(ctx context.Context, app App, token string) (child string, err error)
@@ -63,10 +63,15 @@ type Verifier interface {
 	Verify(token string) (ticket.Claims, error)
 }
 
-// Jobs is what Nomad has of Nearcast.
-type Jobs struct {
-	Apps     map[string]App
-	Children map[string]Child // by job id
+// JobsChange is what changed at Nomad.
+type JobsChange struct {
+	All      bool           // this is everything: what is not in it is gone
+	Apps     map[string]App // new or changed
+	GoneApps []string
+	// Children are new or changed. A dead one is told once, and then forgotten, unless it
+	// is Restarting.
+	Children     map[string]Child
+	GoneChildren []string // that Nomad has forgotten (purged) without telling of their end
 }
 
 // App is an app as its Nomad job describes it.

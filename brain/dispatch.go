@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
@@ -22,6 +21,7 @@ type planner struct {
 	seats  *seatClient
 	log    *slog.Logger
 	checks sync.WaitGroup // keepMax calls that still run
+	late   lateChecks
 }
 
 // loop carries out decisions at each change, and once a second because time
@@ -37,6 +37,7 @@ func (p *planner) loop(ctx context.Context) {
 		case <-p.state.wakeup:
 		case <-tick.C:
 			p.state.timePassed()
+			p.checkLate()
 		}
 		p.act(ctx)
 	}
@@ -74,30 +75,8 @@ func (p *planner) dispatch(ctx context.Context, o order) {
 	defer cancel()
 	child, err := p.nomad.Dispatch(ctx, o.app, o.token)
 	if p.state.dispatched(o, child, err) {
-		p.checks.Go(func() { p.keepMax(o.app, child) })
+		p.checkMax(o.app, child)
 	}
-}
-
-// keepMax stops a new seat that is beyond the app's max: another replica may
-// have dispatched at the same moment. Nomad's order of creation decides which
-// seats stay.
-func (p *planner) keepMax(app App, child string) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	live, err := p.nomad.Live(ctx, app.ID)
-	if err != nil {
-		p.log.Warn("cannot list the children of an app", "app", app.ID, "error", err)
-		return
-	}
-	if tooMany(live, child, app.Max) {
-		p.log.Info("stopping a seat beyond max", "app", app.ID, "child", child, "max", app.Max)
-		p.stop(child)
-	}
-}
-
-// tooMany reports whether a child is beyond max in Nomad's order.
-func tooMany(live []string, child string, limit int) bool {
-	return slices.Index(live, child) >= limit
 }
 
 // retire asks an idle seat to end. A seat that was claimed meanwhile declines

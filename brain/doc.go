@@ -9,9 +9,9 @@
 //	…
 //	b.Shutdown(ctx) // people connect to another brain; their seats keep streaming
 //
-// A brain owns nothing that a session needs. Apps are in Nomad, the state of seats
-// is in Consul, only the seat knows who has it, and Consul knows whether a ticket
-// was used. So a brain can be killed and replaced at any moment, and a site can
+// A brain owns nothing that a session needs. Apps are in Nomad, each node's registrar
+// tells of its seats by a feed, only the seat knows who has it, and Consul knows whether a
+// ticket was used. So a brain can be killed and replaced at any moment, and a site can
 // have any number of brains, its replicas.
 //
 // # One person
@@ -21,9 +21,9 @@
 //	hello{resume} → granted ⇄ relay → ended
 //	              → ended | refused             the seat is gone; with the reason, as far as Nomad knows it
 //
-// Seats are offered to waiting people in the order in which they came. An offer
-// is this replica's guess; the claim is the WebSocket upgrade at the seat
-// (wire.AttachPath). A person that loses a claim keeps their place and is offered
+// Seats are offered to waiting people in the order in which they came; see "The
+// queue". An offer is this replica's guess; the claim is the WebSocket upgrade at the
+// seat (wire.AttachPath). A person that loses a claim keeps their place and is offered
 // the next seat. A ticket is marked as used right before the first claim. So a
 // person that still waits when their brain dies can use the ticket at the next
 // brain. The mark stays until nobody can accept any renewal of the ticket, even if
@@ -35,6 +35,25 @@
 // leader no ticket can be marked, so people wait and are told so (wire.Queue.Paused).
 // A person whose ticket has run out keeps their place for ticket.Leeway, but no seat
 // is started for them.
+//
+// # The queue
+//
+// An app has one queue at a site, whichever brains its people are connected to: first come,
+// first served. A person came when their first ticket was made (ticket.Claims.First), and
+// each renewal keeps that. So a person whose brain is lost has the same place at the next
+// brain. Each brain streams the people who wait there to all others (wire.LinePath,
+// internal/feed), and all of them match the same free seats with the same people in the same
+// order. Each offers seats only to people of its own, and leaves to the others what is theirs:
+//
+//	half a second   a free seat is left for a person of another brain, which may hang
+//	five seconds    a person keeps the place whose brain is not heard any more
+//
+// What is still on its way between brains can make two of them offer one seat. Then the seat
+// decides. A person who is offered a seat at once is told of to nobody.
+//
+// At most maxOffers seats are offered at once. Beyond what a brain can claim, people wait in
+// the queue. The first hundred are told of their place once a second at most, and the others
+// every five seconds.
 //
 // # Strangers
 //
@@ -67,15 +86,17 @@
 // routers and sweeps used tickets. One pure function, plan, decides what to do.
 //
 // Two replicas may dispatch the last seat below max at the same moment. Nomad
-// orders them: the replica whose seat is beyond max stops it at once.
+// orders them: the replica whose seat is beyond max stops it, at once near max,
+// else as soon as Nomad has told of it.
 //
 // # When seats fail to start
 //
 // A seat that dies before it has served is a failure of its app's version. Then no
 // replica dispatches the next seat for 1, 2, 4, … 60 seconds; all of them see the
 // same deaths in Nomad. The failure counts in whatever order the events come: also
-// if the child was dead before Dispatch returned its name, or if it lived and died
-// between two looks at Nomad. After the wait, one seat is dispatched, however many
+// if the child was dead before Dispatch returned its name, or if Nomad told of its
+// life and its death at once. One that came and went while Nomad's events were lost
+// counts for nobody. After the wait, one seat is dispatched, however many
 // people want one. The back-off ends when a seat of the same version that came up
 // after the last failure serves, or stands idle for 20 seconds. Other seats do not
 // show how seats start now.
@@ -91,15 +112,27 @@
 // # What routers are told
 //
 // The leader writes each app with its capacity (wire.App) and the site's record
-// (wire.SiteInfo) to Consul, within a quarter of a second after a change. People
-// wait at every replica: the leader asks each of the others how many, so a replica
-// that is gone is not counted.
+// (wire.SiteInfo) to Consul, within a quarter of a second after a change. It knows from
+// the other replicas who waits there.
+//
+// # Nodes and their seats
+//
+// The registrar of each node dials every brain, and streams its seats there
+// (wire.FeedPath, internal/feed). A brain that starts serves nobody before all nodes that
+// Consul lists have told theirs, three seconds at most. A node whose feed is lost keeps its
+// seats for six seconds: its plugin may only have been killed. No node can tell of a seat on
+// another one: a seat counts only if Nomad has its allocation on the node whose Consul agent
+// has the registrar's key.
 //
 // # Parts
 //
-// All that a replica knows is in its state: the view of Consul and Nomad, the
-// queues and the relayed sessions, under one mutex and without I/O. The planner
-// carries out what state decides, at Nomad and at seats. The leader does what only
-// one replica does. The Broker serves people and wires the parts. Only the view
-// reads its own tables; whatever else tells of seats or indexes them belongs there.
+// All that a replica knows is in its state: the view of nodes and Nomad, the
+// queues and the relayed sessions, under one mutex and without I/O. The view is indexed:
+// each seat, from its dispatch to its end, is a unit, and each app has its units counted
+// and its free seats in order. A change takes one unit out of the indexes (lift) and puts it
+// back as it is now (place), and only its app is served and planned again. What follows from
+// the time alone is done once a second. So the mutex is held for microseconds, however many
+// seats the site has. The planner carries out what state decides, at Nomad and at seats. The
+// leader does what only one replica does. The Broker serves people and wires the parts. Only
+// the view reads its own tables; whatever else tells of seats or indexes them belongs there.
 package brain

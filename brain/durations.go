@@ -7,27 +7,19 @@ import (
 
 // durations is the last 32 of something that is measured.
 type durations struct {
-	last [32]time.Duration
-	n    int
+	last   [32]time.Duration
+	n      int
+	middle time.Duration
 }
 
-func sample(m map[string]*durations, app string, d time.Duration) {
-	if m[app] == nil {
-		m[app] = &durations{}
-	}
-	m[app].last[m[app].n%len(durations{}.last)] = d
-	m[app].n++
+func (d *durations) add(one time.Duration) {
+	d.last[d.n%len(d.last)] = one
+	d.n++
+	s := d.last // a copy
+	known := s[:min(d.n, len(s))]
+	slices.Sort(known)
+	d.middle = known[len(known)/2]
 }
 
 // median is zero while nothing was measured.
-func (d *durations) median() time.Duration {
-	if d == nil || d.n == 0 {
-		return 0
-	}
-	s := slices.Clone(d.last[:min(d.n, len(d.last))])
-	slices.Sort(s)
-	return s[len(s)/2]
-}
-
-func (v *view) coldStart(app string) time.Duration     { return v.coldStarts[app].median() }
-func (v *view) sessionLength(app string) time.Duration { return v.sessionLengths[app].median() }
+func (d *durations) median() time.Duration { return d.middle }

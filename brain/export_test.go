@@ -1,11 +1,41 @@
 package brain
 
-import "time"
+import (
+	"github.com/nearcast/nearcast/internal/wire"
+)
 
 // Idle is how many seats of an app this brain could offer now.
 func (b *Broker) Idle(app string) int {
 	b.state.mu.Lock()
 	defer b.state.mu.Unlock()
-	a, _ := b.state.view.app(app)
-	return len(b.state.view.freeSeats(a, time.Now()))
+	if a := b.state.view.apps[app]; a != nil {
+		return len(a.free)
+	}
+	return 0
+}
+
+// Jobs is all that a Nomad in memory has.
+type Jobs struct {
+	Apps     map[string]App
+	Children map[string]Child
+}
+
+// seatsChanged tells of all seats of a site, by their nodes.
+func (st *state) seatsChanged(seats []wire.Seat) {
+	nodes := map[string]map[string]wire.Seat{"": {}}
+	st.mu.Lock()
+	for name := range st.view.nodes {
+		nodes[name] = map[string]wire.Seat{}
+	}
+	st.mu.Unlock()
+	for _, s := range seats {
+		if nodes[s.Node] == nil {
+			nodes[s.Node] = map[string]wire.Seat{}
+		}
+		nodes[s.Node][s.ID] = s
+	}
+	for name, set := range nodes {
+		st.nodeSaid(node{name, name}, true, set, nil)
+	}
+	st.seatsAreKnown()
 }

@@ -47,26 +47,13 @@ func (b *backOff) running(version uint64, now time.Time) bool {
 
 func (b *backOff) failing(version uint64) bool { return b.failures > 0 && b.version == version }
 
-// backOff is an app's back-off. It is made where there is none.
-func (v *view) backOff(app string) *backOff {
-	f := v.failures[app]
-	if f == nil {
-		f = &backOff{}
-		v.failures[app] = f
-	}
-	return f
-}
-
-// failureOf is an app's back-off, nil while nothing fails.
-func (v *view) failureOf(app string) *backOff { return v.failures[app] }
-
 // failing is why seats fail to start, by app, in full.
 func (st *state) failing() map[string]string {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	out := map[string]string{}
-	for id, app := range st.view.apps() {
-		if end := st.view.failureNow(app, st.view.tally(app, st.ownTokens(id), st.now())); end != nil {
+	for id, a := range st.view.apps {
+		if end := a.failureNow(); end != nil && a.published {
 			out[id] = end.String()
 		}
 	}
@@ -74,14 +61,25 @@ func (st *state) failing() map[string]string {
 }
 
 // failureNow is why seats of an app fail to start, nil while they do not.
-func (v *view) failureNow(app App, t tally) *wire.End {
-	if f := v.failureOf(app.ID); f != nil && f.failing(app.Version) {
+func (a *appView) failureNow() *wire.End {
+	if f := a.failures; f != nil && f.failing(a.app.Version) {
 		return &f.why
 	}
-	if t.counts.blocked > 0 && t.idle+t.busy+t.allStarting == 0 {
-		return &wire.End{Reason: wire.ReasonError, Code: wire.CodeNoCapacity, Detail: t.blocked[0].Why}
+	if a.counts.blocked > 0 && a.idle+a.counts.busy+len(a.coming) == 0 {
+		return a.noCapacity()
 	}
 	return nil
+}
+
+// noCapacity says why no node can take the first of the blocked children.
+func (a *appView) noCapacity() *wire.End {
+	var first *unit
+	for u := range a.noNode {
+		if first == nil || u.child.ID < first.child.ID {
+			first = u
+		}
+	}
+	return &wire.End{Reason: wire.ReasonError, Code: wire.CodeNoCapacity, Detail: first.child.Why}
 }
 
 // ended is how a dead child ended, as far as that is known.
@@ -94,18 +92,18 @@ func (c Child) ended() wire.End {
 
 // seatDied notes a death, which is a failure to start unless the seat served. mu
 // is held.
-func (st *state) seatDied(child Child, now time.Time) {
-	if st.view.served(child.Alloc) {
+func (st *state) seatDied(d death, now time.Time) {
+	if d.served {
 		return // its person learns from the seat how it ended
 	}
-	end := child.ended()
+	end := d.ended()
 	switch end.Reason {
 	case wire.ReasonRetired, wire.ReasonDrained:
 		return
 	case wire.ReasonLeft, wire.ReasonLost, wire.ReasonIdle, wire.ReasonTimeLimit:
 		return // it served, and Consul did not show it in time
 	}
-	st.startFailed(child, end, now)
+	st.startFailed(d.Child, end, now)
 }
 
 // startFailed starts or lengthens the app's back-off and tells the people that it
@@ -117,35 +115,40 @@ func (st *state) startFailed(child Child, end wire.End, now time.Time) {
 		st.log.Info("a seat of an old version failed to start", "app", child.App, "child", child.ID, "end", end.String())
 		return
 	}
-	f := st.view.backOff(child.App)
+	a := st.view.of(child.App)
+	if a.failures == nil {
+		a.failures = &backOff{}
+	}
+	f := a.failures
 	f.fail(child.Version, now, end)
+	st.view.changed[child.App] = true
 	st.metrics.failed(child.App, end)
 	st.log.Warn("a seat failed to start", "app", child.App, "child", child.ID, "alloc", child.Alloc,
 		"end", end.String(), "failures", f.failures, "retry_in", f.until.Sub(now).Round(time.Millisecond))
-	t := st.view.tally(app, st.ownTokens(child.App), now)
-	hopeless := t.idle+t.old+t.starting+t.busy == 0
-	for _, w := range st.queues[child.App] {
-		if w.seat == "" && (hopeless || sessionOf(child.Token) == w.session) {
+	hopeless := a.idle+a.old+a.starting+a.counts.busy == 0
+	if session := sessionOf(child.Token); !hopeless {
+		if w := st.waiters[session]; w != nil && w.app == child.App && w.seat == "" {
 			w.end(refused(startFailed(end)))
+		}
+		return
+	}
+	if l := st.lines[child.App]; l != nil {
+		for _, p := range l.places {
+			if p.w != nil && p.w.seat == "" {
+				p.w.end(refused(startFailed(end)))
+			}
 		}
 	}
 }
 
 // endNoCapacity ends the waiting of people that cannot get a seat: no node can
 // take theirs, and no other seat can become free. mu is held.
-func (st *state) endNoCapacity(q queue, now time.Time) {
-	if len(q) == 0 {
+func (st *state) endNoCapacity(id string, now time.Time) {
+	l, a := st.lines[id], st.view.apps[id]
+	if l == nil || l.own == 0 || a == nil || a.counts.blocked == 0 || a.total() > a.counts.blocked {
 		return
 	}
-	id := q[0].app
-	app, _ := st.view.app(id)
-	t := st.view.tally(app, st.ownTokens(id), now)
-	if t.counts.blocked == 0 || t.idle+t.old+t.busy+t.ending+t.allStarting > 0 {
-		return
-	}
-	for _, w := range q {
-		w.end(ended(wire.End{Reason: wire.ReasonError, Code: wire.CodeNoCapacity, Detail: t.blocked[0].Why}))
-	}
+	st.endAll(l, ended(*a.noCapacity()))
 	st.wake() // their children are unneeded now
 }
 
@@ -154,15 +157,17 @@ const versionGrace = 3 * time.Second
 
 // endNoVersion ends the waiting of people that asked for a version without a
 // seat, now or soon. Only the current version is dispatched. mu is held.
-func (st *state) endNoVersion(app App, q queue, now time.Time) {
-	for _, w := range q {
-		asked := w.claims.Version
-		if w.takes(app.Version) || w.ended || w.seat != "" || st.view.hasVersion(app.ID, asked, now) {
+func (st *state) endNoVersion(a *appView, l *line, now time.Time) {
+	if l.choosy == 0 {
+		return
+	}
+	for _, p := range l.places {
+		if p.w == nil || p.takes(a.app.Version) || p.w.ended || p.w.seat != "" || a.versions[p.version] > 0 {
 			continue
 		}
-		if asked > app.Version && now.Sub(w.since) < versionGrace {
+		if p.version > a.app.Version && now.Sub(p.w.since) < versionGrace {
 			continue // the router may have heard of it first
 		}
-		w.end(refused(noVersion(app, asked)))
+		p.w.end(refused(noVersion(a.app, p.version)))
 	}
 }

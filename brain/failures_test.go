@@ -61,7 +61,7 @@ func TestDeathCountsInAnyOrder(t *testing.T) {
 		if n := len(m.decide().orders); n != 1 {
 			t.Errorf("%s: %d orders after the back-off", order, n)
 		}
-		if f := m.view.failures[game]; f == nil || f.failures != 1 {
+		if f := m.view.of(game).failures; f == nil || f.failures != 1 {
 			t.Errorf("%s: counted as %+v", order, f)
 		}
 	}

@@ -97,7 +97,7 @@ func TestHostileSockets(t *testing.T) {
 	for i := range 10 * each {
 		s.seat("game", fmt.Sprintf("game/dispatch-v1-%d", i), fmt.Sprintf("alloc-%d", i), wire.SeatIdle)
 	}
-	b := s.process("b1", "game")
+	b := s.process("b1", "game", 200)
 	launch := func() (time.Duration, error) {
 		begin := time.Now()
 		token, session := s.ticket("game", 0)

@@ -45,7 +45,7 @@ func FuzzMessages(f *testing.F) {
 	b := &Broker{cfg: Config{ID: "b", Site: "dc1", Verifier: everybody{}, Log: log}, log: log, metrics: metrics,
 		state: newState("dc1", log, metrics, time.Now), seats: &seatClient{}, sockets: newSockets(), guard: newGuard(nil, metrics)}
 	b.state.seatsChanged(nil)
-	b.state.jobsChanged(Jobs{Apps: map[string]App{"game": {ID: "game", Version: 1}}, Children: map[string]Child{}})
+	b.state.jobsChanged(JobsChange{All: true, Apps: map[string]App{"game": {ID: "game", Version: 1}}, Children: map[string]Child{}})
 	server := httptest.NewUnstartedServer(b.Handler())
 	b.guard.Attach(server.Config)
 	server.Listener = b.guard.Listener(server.Listener)
@@ -85,7 +85,9 @@ func FuzzMessages(f *testing.F) {
 		}
 		testkit.Within(t, 10*time.Second, "nothing is held for a person who is gone", func() bool {
 			unproven, proven, held := b.guard.Counts()
-			return unproven+proven+held == 0 && len(b.state.queueCounts()) == 0
+			b.state.mu.Lock()
+			defer b.state.mu.Unlock()
+			return unproven+proven+held == 0 && len(b.state.lines) == 0
 		})
 	})
 }

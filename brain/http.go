@@ -17,10 +17,12 @@ import (
 //
 //	GET /v1/connect  the WebSocket
 //	GET /healthz     200 once Consul and Nomad have answered, else 503
+//	GET /room        the same, and 503 while no more people should come; for load balancers
 func (b *Broker) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/connect", b.connect)
 	mux.HandleFunc("GET /healthz", b.healthz)
+	mux.HandleFunc("GET /room", b.getRoom)
 	return headers(answer.Problems(mux))
 }
 
@@ -29,7 +31,8 @@ func (b *Broker) Handler() http.Handler {
 //
 //	GET    /v1/sessions/{id}  wire.SessionView; for routers
 //	DELETE /v1/sessions/{id}  ends the session: 204; for routers
-//	GET    /v1/queues         how many people wait here, by app; for other brains
+//	GET    /v1/line           a WebSocket on which a brain tells who waits there; for other brains
+//	GET    /v1/feed           a WebSocket on which a node tells of its seats; for nodes
 //	GET    /v1/failing        why seats fail to start, by app, in full; for operators
 //	GET    /healthz
 //
@@ -41,7 +44,8 @@ func (b *Broker) Internal() http.Handler {
 	routers := func(next http.HandlerFunc) http.Handler { return identity.Only(next, b.cfg.Peers, wire.RouterService) }
 	mux.Handle("GET /v1/sessions/{id}", routers(b.getSession))
 	mux.Handle("DELETE /v1/sessions/{id}", routers(b.deleteSession))
-	mux.Handle("GET "+queuesPath, identity.Only(http.HandlerFunc(b.getQueues), b.cfg.Peers, wire.BrainService))
+	mux.Handle("GET "+wire.LinePath, identity.Only(http.HandlerFunc(b.takeLine), b.cfg.Peers, wire.BrainService))
+	mux.Handle("GET "+wire.FeedPath, identity.Only(b.feeds, b.cfg.Peers, wire.NodeService))
 	mux.HandleFunc("GET /v1/failing", b.getFailing)
 	mux.HandleFunc("GET /healthz", b.healthz)
 	return headers(answer.Problems(mux))

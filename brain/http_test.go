@@ -53,7 +53,7 @@ func TestPublicListener(t *testing.T) {
 		status       int
 		header       []string
 	}{
-		{"GET", "/metrics", 404, nil}, {"GET", "/v1/queues", 404, nil}, {"GET", "/v1/failing", 404, nil},
+		{"GET", "/metrics", 404, nil}, {"GET", wire.LinePath, 404, nil}, {"GET", wire.FeedPath, 404, nil}, {"GET", "/v1/failing", 404, nil},
 		{"GET", "/v1/sessions/" + session, 404, nil}, {"DELETE", "/v1/sessions/" + session, 404, nil},
 		{"GET", "/debug/pprof/", 404, nil}, {"GET", "/", 404, nil},
 		{"POST", "/v1/connect", 405, nil}, {"DELETE", "/healthz", 405, nil},
@@ -76,9 +76,11 @@ func TestPublicListener(t *testing.T) {
 			t.Errorf("internal %s: %s %s", path, res.Status, body)
 		}
 	}
-	// Queues are for brains, and the sessions for routers.
-	if res, p, body := ask("GET", b.internal+"/v1/queues"); res.StatusCode != 403 || p.Type != wire.ProblemForbidden {
-		t.Errorf("a router asks for queues: %s %s", res.Status, body)
+	// The line is for brains, the feed for nodes, and the sessions for routers.
+	for _, path := range []string{wire.LinePath, wire.FeedPath} {
+		if res, p, body := ask("GET", b.internal+path); res.StatusCode != 403 || p.Type != wire.ProblemForbidden {
+			t.Errorf("a router asks for %s: %s %s", path, res.Status, body)
+		}
 	}
 	for name, who := range map[string]*identity.Identity{"a brain": b.me, "a stranger": testkit.Identity(t)} {
 		for _, method := range []string{"GET", "DELETE"} {
@@ -92,7 +94,7 @@ func TestPublicListener(t *testing.T) {
 			}
 		}
 	}
-	if res, p, body := ask("POST", b.internal+"/v1/queues"); res.StatusCode != 405 || p.Status != 405 {
+	if res, p, body := ask("POST", b.internal+wire.LinePath); res.StatusCode != 405 || p.Status != 405 {
 		t.Errorf("internal: %s %s", res.Status, body)
 	}
 }

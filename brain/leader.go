@@ -12,9 +12,8 @@ import (
 
 const sweepEvery = 30 * time.Second
 
-// leader does what only one brain of a site does: it publishes, sweeps used
-// tickets and counts the people that wait at the other brains. While it leads, its
-// state also plans the warm pool.
+// leader does what only one brain of a site does: it publishes, and sweeps used
+// tickets. While it leads, its state also plans the warm pool.
 type leader struct {
 	id    string // of this replica
 	me    *identity.Identity
@@ -40,7 +39,6 @@ func (l *leader) loop(ctx context.Context) {
 		var all sync.WaitGroup
 		all.Go(func() { l.publishLoop(term) })
 		all.Go(func() { l.sweepLoop(term) })
-		all.Go(func() { l.countLoop(term) })
 		select {
 		case <-ctx.Done():
 		case <-lock.Lost():

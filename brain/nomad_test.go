@@ -3,6 +3,8 @@ package brain_test
 import (
 	"context"
 	"fmt"
+	"maps"
+	"reflect"
 	"sync"
 	"time"
 
@@ -33,19 +35,35 @@ func (m *fakeNomad) change(fn func(jobs brain.Jobs)) {
 	m.changed = make(chan struct{})
 }
 
-func (m *fakeNomad) Watch(ctx context.Context, fn func(brain.Jobs)) {
-	for {
+func (m *fakeNomad) Watch(ctx context.Context, fn func(brain.JobsChange)) {
+	told := brain.Jobs{Apps: map[string]brain.App{}, Children: map[string]brain.Child{}}
+	for all := true; ; all = false {
 		m.mu.Lock()
 		changed := m.changed
-		copied := brain.Jobs{Apps: map[string]brain.App{}, Children: map[string]brain.Child{}}
-		for k, v := range m.jobs.Apps {
-			copied.Apps[k] = v
+		change := brain.JobsChange{All: all, Apps: map[string]brain.App{}, Children: map[string]brain.Child{}}
+		for id, app := range m.jobs.Apps {
+			if before, ok := told.Apps[id]; !ok || !reflect.DeepEqual(before, app) {
+				change.Apps[id] = app
+			}
 		}
-		for k, v := range m.jobs.Children {
-			copied.Children[k] = v
+		for id, child := range m.jobs.Children {
+			if before, ok := told.Children[id]; !ok || before != child {
+				change.Children[id] = child
+			}
 		}
+		for id := range told.Apps {
+			if _, ok := m.jobs.Apps[id]; !ok {
+				change.GoneApps = append(change.GoneApps, id)
+			}
+		}
+		for id := range told.Children {
+			if _, ok := m.jobs.Children[id]; !ok {
+				change.GoneChildren = append(change.GoneChildren, id)
+			}
+		}
+		told = brain.Jobs{Apps: maps.Clone(m.jobs.Apps), Children: maps.Clone(m.jobs.Children)}
 		m.mu.Unlock()
-		fn(copied)
+		fn(change)
 		select {
 		case <-ctx.Done():
 			return

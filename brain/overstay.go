@@ -39,38 +39,39 @@ type overstay struct {
 
 // overstays are the sessions of an app that are to be told of their end, and those to be
 // ended, now. mu is held.
-func (st *state) overstays(app App, t tally, now time.Time) (warn, end []overstay) {
+func (st *state) overstays(a *appView, now time.Time) (warn, end []overstay) {
+	app := a.app
 	if !st.leading || app.Access != wire.AccessPublic || app.MaxWhenQueued <= 0 {
 		return nil, nil
 	}
-	need := st.queues[app.ID].people(now) - t.idle - t.old - t.allStarting - t.ending
-	for _, counts := range st.peerQueues {
-		need += counts[app.ID]
+	need := st.lines[app.ID].count(app.Version, now).people - a.idle - a.old - len(a.coming) - a.ending
+	if f := a.failures; a.counts.blocked == 0 && (f == nil || !f.failing(app.Version)) {
+		need -= max(0, app.Max-a.total()) // seats that may be dispatched
 	}
-	f := st.view.failureOf(app.ID)
-	if t.counts.blocked == 0 && (f == nil || !f.failing(app.Version)) {
-		need -= max(0, app.Max-t.total()) // seats that may be dispatched
+	if need <= 0 || len(a.held) > shortLine && now.Sub(a.overstaysAt) < time.Second {
+		return nil, nil
 	}
+	a.overstaysAt = now
 	type held struct {
 		overstay
+		track *seatTrack
 		since time.Time
 	}
 	var longest []held
-	for id, s := range st.view.seats {
-		track := st.view.seatTracks[id]
-		switch {
-		case s.App != app.ID || !s.State.Busy() || s.Session == "" || !st.view.genuine(s):
-		case now.Sub(track.endingAt) < endingWithin:
+	for u := range a.held {
+		switch t := u.seat; {
+		case t.Session == "":
+		case now.Sub(t.endingAt) < endingWithin:
 			need--
-		case now.Sub(track.busySince) > app.MaxWhenQueued-warning(app):
-			longest = append(longest, held{overstay{seat: s, session: s.Session}, track.busySince})
+		case now.Sub(t.busySince) > app.MaxWhenQueued-warning(app):
+			longest = append(longest, held{overstay{seat: t.Seat, session: t.Session}, t, t.busySince})
 		}
 	}
 	slices.SortFunc(longest, func(a, b held) int {
 		return cmp.Or(a.since.Compare(b.since), cmp.Compare(a.seat.ID, b.seat.ID))
 	})
 	for _, h := range longest[:min(len(longest), max(0, need))] {
-		track := st.view.seatTracks[h.seat.ID]
+		track := h.track
 		told := now.Sub(track.warnedAt)
 		if track.warned != h.session || told > warning(app)+warnedFor {
 			track.warned, track.warnedAt = h.session, now

@@ -43,7 +43,7 @@ func TestOverstays(t *testing.T) {
 			if c.change != nil {
 				c.change(&app)
 			}
-			jobs := Jobs{Apps: map[string]App{game: app}, Children: map[string]Child{}}
+			jobs := JobsChange{All: true, Apps: map[string]App{game: app}, Children: map[string]Child{}}
 			var seats []wire.Seat
 			add := func(state wire.SeatState, since time.Time) {
 				id := fmt.Sprintf("seat-%d", len(seats))
@@ -64,7 +64,7 @@ func TestOverstays(t *testing.T) {
 			st.setLeading(!c.follows)
 			st.jobsChanged(jobs)
 			st.seatsChanged(seats)
-			st.setPeerQueues(map[string]map[string]int{"other": {game: c.peers}})
+			waitElsewhere(st, c.peers)
 			for range c.waiting {
 				st.enqueue(newWaiter(ticket.Claims{Session: ticket.NewSession(), App: game}, "", now))
 			}
@@ -102,13 +102,14 @@ func TestOverstayIsTold(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	st := newState("dc1", slog.New(slog.DiscardHandler), newMetrics(nil), func() time.Time { return now })
 	st.setLeading(true)
-	st.jobsChanged(Jobs{
+	st.jobsChanged(JobsChange{
+		All:      true,
 		Apps:     map[string]App{game: {ID: game, Version: 1, Max: 1, Access: wire.AccessPublic, MaxWhenQueued: 15 * time.Minute}},
 		Children: map[string]Child{"job": {ID: "job", App: game, Version: 1, State: ChildRunning, Alloc: "a"}},
 	})
 	seat := wire.Seat{ID: "a", App: game, Job: "job", Version: 1, State: wire.SeatStreaming, Session: ticket.NewSession(), Since: now, Address: "127.0.0.1:1"}
 	st.seatsChanged([]wire.Seat{seat})
-	waits := func(n int) { st.setPeerQueues(map[string]map[string]int{"other": {game: n}}) }
+	waits := func(n int) { waitElsewhere(st, n) }
 	waits(1)
 	step := func(name string, d time.Duration, warned, ended string) {
 		t.Helper()
@@ -137,4 +138,13 @@ func seatsOf(overstays []overstay) string {
 		ids = append(ids, o.seat.ID)
 	}
 	return fmt.Sprint(ids)
+}
+
+// waitElsewhere has n people wait at another brain.
+func waitElsewhere(st *state, n int) {
+	set := map[string]wire.Waiting{}
+	for i := range n {
+		set[fmt.Sprint("s-elsewhere-", i)] = wire.Waiting{App: game, First: time.Unix(1, 0)}
+	}
+	st.lineSaid("other", true, set, nil)
 }

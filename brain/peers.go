@@ -2,112 +2,135 @@ package brain
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
-	"io"
 	"net/http"
-	"sync"
 	"time"
 
+	"github.com/coder/websocket"
+
+	"github.com/nearcast/nearcast/internal/feed"
 	"github.com/nearcast/nearcast/internal/identity"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// queuesPath answers how many people wait at a replica: a JSON object of numbers
-// by app. Only other replicas ask, at the internal listener.
-const queuesPath = "/v1/queues"
-
-const (
-	countEvery  = 250 * time.Millisecond
-	countWithin = 500 * time.Millisecond
-)
-
-// getQueues serves queuesPath.
-func (b *Broker) getQueues(rw http.ResponseWriter, _ *http.Request) {
-	rw.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(rw).Encode(b.state.queueCounts())
-}
-
-// countLoop counts the people that wait at the other replicas, and asks these
-// replicas for it. A queue in Consul would cost a write through Raft whenever a
-// person comes or goes, and would outlive a replica that was killed.
-func (l *leader) countLoop(ctx context.Context) {
-	var (
-		mu       sync.Mutex
-		brains   []wire.Instance
-		watching sync.WaitGroup
-	)
-	defer watching.Wait()
-	watching.Go(func() {
-		l.fleet.WatchBrains(ctx, func(list []wire.Instance) {
-			mu.Lock()
-			defer mu.Unlock()
-			brains = list
-		})
-	})
-	others := l.me.Clients(countWithin)
-	defer others.Close()
-	defer l.state.setPeerQueues(map[string]map[string]int{})
-	tick := time.NewTicker(countEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		mu.Lock()
-		list := brains
-		mu.Unlock()
-		l.state.setPeerQueues(l.askPeers(ctx, others, list))
-	}
-}
-
-// askPeers asks all other brains how many people wait there. A brain that does
-// not answer counts as gone.
-func (l *leader) askPeers(ctx context.Context, others *identity.Clients, brains []wire.Instance) map[string]map[string]int {
-	var (
-		mu     sync.Mutex
-		counts = make(map[string]map[string]int, len(brains))
-		all    sync.WaitGroup
-	)
-	for _, peer := range brains {
-		if peer.ID == l.id || !peer.Healthy {
-			continue
-		}
-		all.Go(func() {
-			got, err := askQueues(ctx, others.To(peer.Key), peer.Internal)
-			if err != nil {
-				if ctx.Err() == nil {
-					l.log.Debug("cannot read the queues of another brain", "brain", peer.ID, "error", err)
+// tellPeers tells the other brains of the site who waits here, so that all of them serve
+// one line. A line in Consul would cost a write through Raft whenever a person comes or
+// goes, and would outlive a brain that was killed.
+func (b *Broker) tellPeers(ctx context.Context) {
+	feed.Spread[wire.Waiting]{Source: b.state.told, Me: b.cfg.Identity, Path: wire.LinePath, Log: b.log}.Run(ctx,
+		func(ctx context.Context, now func([]feed.Follower)) {
+			b.cfg.Fleet.WatchBrains(ctx, func(brains []wire.Instance) {
+				var others []feed.Follower
+				for _, one := range brains {
+					if one.Internal != "" && one.Key != b.cfg.Identity.Key() {
+						others = append(others, feed.Follower{Address: one.Internal, Key: one.Key})
+					}
 				}
-				return
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			counts[peer.ID] = got
+				now(others)
+			})
 		})
-	}
-	all.Wait()
-	return counts
 }
 
-func askQueues(ctx context.Context, client *http.Client, address string) (map[string]int, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+address+queuesPath, nil)
+// takeLine serves wire.LinePath. The caller has shown the key of a brain.
+func (b *Broker) takeLine(rw http.ResponseWriter, r *http.Request) {
+	ws, err := websocket.Accept(rw, r, nil)
 	if err != nil {
-		return nil, err
+		return // Accept has answered
 	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return nil, err
+	// A process dials once at a time. Should its earlier connection not have ended yet, its
+	// end must not count for this one.
+	from := identity.KeyOf(r.TLS) + "/" + r.RemoteAddr
+	err = feed.Read(b.running, ws, feed.Whole(func(all bool, set map[string]wire.Waiting, gone []string) error {
+		b.state.lineSaid(from, all, set, gone)
+		return nil
+	}))
+	b.state.lineLost(from)
+	b.log.Debug("another brain is not heard any more", "error", err)
+}
+
+// lineSaid takes what another brain says of the people who wait there.
+func (st *state) lineSaid(brain string, all bool, set map[string]wire.Waiting, gone []string) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	now := st.now()
+	theirs := st.peers[brain]
+	if theirs == nil {
+		theirs = map[string]*place{}
+		st.peers[brain] = theirs
 	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("status is %s", resp.Status)
+	if all {
+		for session, p := range theirs {
+			if _, ok := set[session]; !ok {
+				st.forgetPlace(p)
+			}
+		}
 	}
-	var counts map[string]int
-	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&counts); err != nil {
-		return nil, fmt.Errorf("decode queues: %w", err)
+	for _, session := range gone {
+		if p := theirs[session]; p != nil {
+			st.forgetPlace(p)
+		}
 	}
-	return counts, nil
+	for session, w := range set {
+		p := theirs[session]
+		if p != nil && (p.app != w.App || !p.first.Equal(w.First) || p.version != w.Version) {
+			st.forgetPlace(p)
+			p = nil
+		}
+		if p == nil {
+			if st.waiters[session] != nil {
+				continue // the person has come here meanwhile
+			}
+			st.moved(session)
+			p = &place{app: w.App, session: session, first: w.First, version: w.Version, brain: brain}
+			st.peers[brain] = theirs // the last place may just have gone, and the map with it
+			theirs[session] = p
+			st.line(w.App).add(p)
+		}
+		p.until, p.left = time.Time{}, time.Time{}
+		if p.offered != w.Offered {
+			st.view.noteElsewhere(p.offered, false, now)
+			st.view.noteElsewhere(w.Offered, true, now)
+			p.offered = w.Offered
+		}
+		st.view.changed[w.App] = true
+	}
+	st.changed()
+}
+
+// lineLost notes that another brain is not heard. Its people keep their places for a
+// while: their pages connect to other brains.
+func (st *state) lineLost(brain string) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	for _, p := range st.peers[brain] {
+		if p.until.IsZero() {
+			p.until = st.now().Add(keptFor)
+		}
+	}
+	if len(st.peers[brain]) == 0 {
+		delete(st.peers, brain)
+	}
+}
+
+// forgetPlace takes a person of another brain out of their line. mu is held.
+func (st *state) forgetPlace(p *place) {
+	if theirs := st.peers[p.brain]; theirs[p.session] == p {
+		if delete(theirs, p.session); len(theirs) == 0 && !p.until.IsZero() {
+			delete(st.peers, p.brain) // its connection has ended, and this was the last place
+		}
+	}
+	if l := st.lines[p.app]; l != nil {
+		if l.remove(p); len(l.places) == 0 {
+			delete(st.lines, p.app)
+		}
+	}
+	st.view.changed[p.app] = true
+}
+
+// moved forgets the place that a person had at another brain. mu is held.
+func (st *state) moved(session string) {
+	for _, theirs := range st.peers {
+		if p := theirs[session]; p != nil {
+			st.forgetPlace(p)
+		}
+	}
 }

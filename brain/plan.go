@@ -23,10 +23,9 @@ func (c counts) total() int {
 
 // idleSeat is a seat that plan may retire.
 type idleSeat struct {
-	id       string
-	old      bool
-	age      time.Duration // since it became idle
-	reserved bool          // it is offered to a person
+	id  string
+	old bool
+	age time.Duration // since it became idle
 }
 
 // demand is everything that plan looks at.

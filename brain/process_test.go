@@ -3,6 +3,7 @@ package brain_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
@@ -38,17 +39,23 @@ const processEnv = "NEARCAST_TEST_BRAIN"
 // memoryLimit is what the job brain.nomad.hcl has.
 const memoryLimit = 192 << 20
 
-type processConfig struct{ Name, Consul, Keys, App string }
+type processConfig struct {
+	Name, Consul, Keys, App string
+	Children                int
+}
 
-type oneApp struct{ app string }
+type oneApp struct {
+	app      string
+	children int
+}
 
-func (n oneApp) Watch(ctx context.Context, fn func(brain.Jobs)) {
+func (n oneApp) Watch(ctx context.Context, fn func(brain.JobsChange)) {
 	children := map[string]brain.Child{}
-	for i := range 200 {
+	for i := range n.children {
 		id := fmt.Sprintf("%s/dispatch-v1-%d", n.app, i)
 		children[id] = brain.Child{ID: id, App: n.app, Version: 1, State: brain.ChildRunning, Alloc: fmt.Sprintf("alloc-%d", i), Node: consulNode}
 	}
-	fn(brain.Jobs{Apps: map[string]brain.App{n.app: {ID: n.app, Version: 1, Warm: 200, Max: 200}}, Children: children})
+	fn(brain.JobsChange{All: true, Apps: map[string]brain.App{n.app: {ID: n.app, Version: 1, Warm: n.children, Max: n.children}}, Children: children})
 	<-ctx.Done()
 }
 func (oneApp) Dispatch(context.Context, brain.App, string) (string, error) { return "", brain.ErrNoApp }
@@ -72,21 +79,25 @@ func beBrain() {
 	check(err)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	check(err)
+	internal, err := net.Listen("tcp", "127.0.0.1:0")
+	check(err)
 	ctx := context.Background()
 	me, err := identity.New()
 	check(err)
-	reg, err := f.RegisterInstance(ctx, wire.BrainService, wire.Instance{ID: cfg.Name, Key: me.Key(), Site: "dc1", Address: listener.Addr().String()})
+	reg, err := f.RegisterInstance(ctx, wire.BrainService, wire.Instance{ID: cfg.Name, Key: me.Key(), Site: "dc1", Address: listener.Addr().String(), Internal: internal.Addr().String()})
 	check(err)
 	metrics := prometheus.NewRegistry()
-	b, err := brain.New(brain.Config{ID: cfg.Name, Site: "dc1", Fleet: consul.Fleet{Fleet: f, Holder: reg}, Nomad: oneApp{cfg.App},
-		Identity: me, Peers: f.Peers(wire.BrainService, wire.RouterService), Verifier: verifier, Log: log, Metrics: metrics})
+	b, err := brain.New(brain.Config{ID: cfg.Name, Site: "dc1", Fleet: consul.Fleet{Fleet: f, Holder: reg}, Nomad: oneApp{cfg.App, cfg.Children},
+		Identity: me, Peers: f.Peers(wire.BrainService, wire.RouterService, wire.NodeService), Verifier: verifier, Log: log, Metrics: metrics})
 	check(err)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
 	mux.Handle("/", b.Handler())
 	server := &http.Server{Handler: mux, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 	b.Guard().Attach(server)
+	inside := &http.Server{Handler: b.Internal(), ErrorLog: server.ErrorLog}
 	go b.Run(ctx)
+	go inside.Serve(tls.NewListener(internal, me.Open()))
 	go server.Serve(b.Guard().Listener(listener))
 	fmt.Println(listener.Addr())
 	io.Copy(io.Discard, os.Stdin)
@@ -99,7 +110,7 @@ type brainProcess struct {
 	address string
 }
 
-func (s *site) process(name, app string) *brainProcess {
+func (s *site) process(name, app string, children int) *brainProcess {
 	s.t.Helper()
 	if raceDetector {
 		s.t.Skip("measures memory and time of a brain, which the race detector multiplies; make test runs it without, too")
@@ -112,7 +123,7 @@ func (s *site) process(name, app string) *brainProcess {
 	if err := os.WriteFile(keys, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
-	cfg, _ := json.Marshal(processConfig{Name: name, Consul: s.consul.Address, Keys: keys, App: app})
+	cfg, _ := json.Marshal(processConfig{Name: name, Consul: s.consul.Address, Keys: keys, App: app, Children: children})
 	cmd := exec.Command(os.Args[0])
 	// As the job has it.
 	cmd.Env = append(os.Environ(), processEnv+"="+string(cfg), "GOMEMLIMIT=160MiB")

@@ -105,19 +105,19 @@ func (l *leader) publishSite(ctx context.Context, inConsul *wire.SiteInfo) error
 func (st *state) apps(now time.Time) (apps map[string]wire.App, known bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	out := make(map[string]wire.App, len(st.view.apps()))
-	for id, app := range st.view.apps() {
-		t := st.view.tally(app, st.ownTokens(id), now)
+	out := make(map[string]wire.App, len(st.view.apps))
+	for id, a := range st.view.apps {
+		if !a.published {
+			continue
+		}
+		app := a.app
 		c := wire.Capacity{
-			Idle: t.idle + t.old, Busy: t.busy + t.ending, Starting: t.allStarting + t.counts.blocked,
-			Queued: st.queues[id].people(now), Warm: app.Warm, Max: app.Max,
-			ColdStartMS: st.view.coldStart(id).Milliseconds(),
-			SessionMS:   st.view.sessionLength(id).Milliseconds(),
+			Idle: a.idle + a.old, Busy: a.counts.busy + a.ending, Starting: len(a.coming) + a.counts.blocked,
+			Queued: st.lines[id].count(app.Version, now).people, Warm: app.Warm, Max: app.Max,
+			ColdStartMS: a.coldStarts.median().Milliseconds(),
+			SessionMS:   a.sessionLengths.median().Milliseconds(),
 		}
-		for _, counts := range st.peerQueues {
-			c.Queued += counts[id]
-		}
-		if end := st.view.failureNow(app, t); end != nil {
+		if end := a.failureNow(); end != nil {
 			c.Failing = end.Public().String() // everybody reads it at the routers
 		}
 		out[id] = wire.App{ID: id, Version: app.Version, Title: app.Title, Description: app.Description,

@@ -1,16 +1,12 @@
 package brain_test
 
 import (
-	"io"
-	"net/http/httptest"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/nearcast/nearcast/brain"
-	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -95,18 +91,7 @@ func TestQueuedCountsAllReplicas(t *testing.T) {
 		s.play(r, "game").expect(wire.MsgQueued)
 	}
 	s.until("all are counted", func() bool { return published().Capacity.Queued == 4 })
-	res, err := as(a.me).Get(b.internal + "/v1/queues")
-	testkit.Must(t, err)
-	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	if err != nil || res.StatusCode != 200 || strings.TrimSpace(string(body)) != `{"game":2}` {
-		t.Errorf("b says %s %s, %v", res.Status, body, err)
-	}
-	// As if it was killed: it is still in Consul, and does not answer.
-	for _, server := range []*httptest.Server{b.server, b.inside} {
-		server.Listener.Close()
-		server.CloseClientConnections()
-	}
+	b.stop()
 	begin := time.Now()
 	s.until("the people of a dead replica are not counted", func() bool { return published().Capacity.Queued == 2 })
 	t.Logf("not counted after %v", time.Since(begin))

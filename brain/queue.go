@@ -1,7 +1,7 @@
 package brain
 
 import (
-	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -24,15 +24,18 @@ type waiter struct {
 
 	attempts int // seats dispatched for this person so far
 
-	seat string // the seat that is offered now
+	place  *place
+	holder holder // for whom the session counts
+	told   bool   // the other brains know that the person waits
+	seat   string // the seat that is offered now
 	// The person's goroutine reads these. Each holds one item; a new update
 	// replaces the one before.
 	offers  chan wire.Seat
 	updates chan wire.Message
 	outcome chan outcome
 
-	lastUpdate string // so that only changes are sent
-	ended      bool   // outcome is sent; the person has only to leave the queue
+	last  wire.Message // the last update, so that only changes are sent
+	ended bool         // outcome is sent; the person has only to leave the line
 }
 
 // outcome is how serving a person ends: the last message and the close code.
@@ -42,10 +45,16 @@ type outcome struct {
 }
 
 func newWaiter(claims ticket.Claims, token string, now time.Time) *waiter {
-	return &waiter{
+	w := &waiter{
 		session: claims.Session, app: claims.App, since: now, claims: claims, token: token, mark: uuid.NewString(),
 		offers: make(chan wire.Seat, 1), updates: make(chan wire.Message, 1), outcome: make(chan outcome, 1),
 	}
+	w.place = &place{app: w.app, first: claims.First, session: w.session, version: claims.Version, w: w}
+	if w.place.first.IsZero() {
+		w.place.first = now
+	}
+	w.holder = holderOf(claims.Subject, claims.Network, claims.App)
+	return w
 }
 
 // end ends the waiting. Only the first outcome counts.
@@ -57,35 +66,21 @@ func (w *waiter) end(o outcome) {
 	w.outcome <- o
 }
 
-// takes reports whether a seat of that version is what the person asked for.
-func (w *waiter) takes(version uint64) bool {
-	return w.claims.Version == 0 || w.claims.Version == version
-}
-
 // waits reports whether the person needs a seat and is offered none.
 func (w *waiter) waits() bool { return w.seat == "" && !w.ended }
 
 // update sends the person an update unless it says what the last one said.
 func (w *waiter) update(m wire.Message) {
-	key := string(m.Type)
-	if m.Queue != nil {
-		key += fmt.Sprint(*m.Queue)
-	} else {
-		key += fmt.Sprint(*m.Progress)
-	}
-	if key == w.lastUpdate {
+	if w.last.Type == m.Type && (m.Queue != nil && *m.Queue == *w.last.Queue || m.Progress != nil && *m.Progress == *w.last.Progress) {
 		return
 	}
-	w.lastUpdate = key
+	w.last = m
 	select {
 	case <-w.updates:
 	default:
 	}
 	w.updates <- m
 }
-
-// queue is the people that wait for an app at this replica, in order.
-type queue []*waiter
 
 // lapsed reports whether the person's ticket has run out and was not renewed. They
 // keep their place until nobody takes the ticket any more, but are no demand: a
@@ -94,139 +89,77 @@ func (w *waiter) lapsed(now time.Time) bool {
 	return !w.claims.Expires.IsZero() && now.After(w.claims.Expires)
 }
 
-// people counts those whose waiting has not ended, and who have a ticket.
-func (q queue) people(now time.Time) (n int) {
-	for _, w := range q {
-		if !w.ended && !w.lapsed(now) {
-			n++
-		}
-	}
-	return n
-}
+// maxOffers is how many seats are offered at once and not claimed yet. Beyond what a brain
+// can claim, people wait in the queue, and not in the brain's processor.
+const maxOffers = 128
 
-func (q queue) without(w *waiter) queue {
-	return slices.DeleteFunc(q, func(o *waiter) bool { return o == w })
-}
-
-// offer gives free seats to the people that wait and have no offer, in order.
-// Each gets the first seat of the version that they asked for.
-func (q queue) offer(free []wire.Seat, reserve func(seat string)) {
-	for _, w := range q {
-		if !w.waits() {
-			continue
-		}
-		i := slices.IndexFunc(free, func(s wire.Seat) bool { return w.takes(seatVersion(s)) })
-		if i < 0 {
-			continue
-		}
-		w.seat = free[i].ID
-		reserve(w.seat)
-		w.offers <- free[i]
-		free = slices.Delete(free, i, i+1)
-	}
-}
-
-// estimate is how many milliseconds the person at a place (1 is next) will wait
-// for a busy seat, or -1 if that is not known.
-func estimate(place, busy int, length time.Duration) int64 {
-	if place < 1 || busy < 1 || length <= 0 {
-		return -1
-	}
-	// Sessions end one after another, spread evenly over the length of a session.
-	return (time.Duration(place) * length / time.Duration(busy)).Milliseconds()
-}
-
-// serve offers an app's free seats to its queue and sends each person their
-// place. mu is held.
-func (st *state) serve(id string, q queue, now time.Time) {
-	if len(q) == 0 {
+// serve offers an app's free seats to its line, and tells those who are next of it. mu is
+// held.
+func (st *state) serve(id string, now time.Time) {
+	l, a := st.lines[id], st.view.apps[id]
+	if l == nil || l.own == 0 {
 		return
 	}
-	app, ok := st.view.app(id)
-	if !ok && st.view.jobsKnown {
-		for _, w := range q {
-			w.end(refused(unknownApp(id)))
+	if a == nil || !a.published {
+		if st.view.jobsKnown {
+			st.endAll(l, refused(unknownApp(id)))
 		}
 		return
 	}
-	for _, w := range q {
-		if w.lapsed(now.Add(-ticket.Leeway)) {
-			w.end(refused(lapsed()))
-		}
-	}
-	st.endNoVersion(app, q, now)
+	st.endNoVersion(a, l, now)
 	if !st.paused {
-		q.offer(st.view.freeSeats(app, now), st.view.reserve)
+		for _, m := range l.match(a.free, maxOffers-st.offers, now) {
+			st.offer(m.w, m.u, now)
+		}
+		if len(a.free) > 0 && st.offers >= maxOffers {
+			st.stalled[id] = true
+		}
 	}
-	t := st.view.tally(app, st.ownTokens(id), now)
 	place := 0
-	for _, w := range q {
-		if !w.waits() {
-			continue
+	for _, p := range l.places {
+		if place > len(a.coming) {
+			return
 		}
-		place++
-		if st.paused {
-			w.update(wire.Message{Type: wire.MsgQueued, Queue: &wire.Queue{Position: place, EstimateMS: -1, Paused: true}})
-			continue
+		if p.waits(now) {
+			if place++; p.w != nil {
+				st.tellPlace(p.w, a, place, now)
+			}
 		}
-		w.update(st.placeOf(app, t, place, now))
 	}
 }
 
-// placeOf is the update for the person at a place (1 is next). mu is held.
-func (st *state) placeOf(app App, t tally, place int, now time.Time) wire.Message {
-	if place <= len(t.startingSeats) {
-		p := t.startingSeats[place-1].progress
-		return wire.Message{Type: wire.MsgStarting, Progress: &p}
+// offer offers a seat to a person. mu is held.
+func (st *state) offer(w *waiter, u *unit, now time.Time) {
+	w.seat = u.child.Alloc
+	st.offers++
+	st.view.reserve(w.seat, now)
+	w.offers <- u.seat.Seat
+	if w.told {
+		st.tell(w)
 	}
-	if st.mayStart(app, t, now) {
-		return wire.Message{Type: wire.MsgStarting, Progress: &wire.Progress{Phase: wire.PhasePlacing, Fraction: -1}}
-	}
-	position := place - len(t.startingSeats)
-	left := estimate(position, t.busy, st.view.sessionLength(app.ID))
-	if cold := st.view.coldStart(app.ID); left < 0 && t.ending > 0 && cold > 0 {
-		left = cold.Milliseconds() // a new seat can start in a moment
-	}
-	return wire.Message{Type: wire.MsgQueued, Queue: &wire.Queue{Position: position, EstimateMS: left}}
 }
 
-// mayStart reports whether the planner can dispatch for people now. mu is held.
-func (st *state) mayStart(app App, t tally, now time.Time) bool {
-	f := st.view.failureOf(app.ID)
-	if f != nil && (f.running(app.Version, now) || f.failing(app.Version) && t.allStarting > 0) {
-		return false
-	}
-	return t.counts.blocked == 0 && t.total() < app.Max
+// tell tells the other brains of a person who waits here. mu is held.
+func (st *state) tell(w *waiter) {
+	st.told.Set(w.session, wire.Waiting{App: w.app, First: w.place.first, Version: w.place.version, Offered: w.seat})
 }
 
-// ownTokens recognises the dispatches for this replica's people: those that wait
-// for an app, and those that have left, whose seats go to the next people. mu is
-// held, also while the result is used.
-func (st *state) ownTokens(app string) func(token string) bool {
-	sessions := make(map[string]bool, len(st.queues[app]))
-	for _, w := range st.queues[app] {
-		sessions[w.session] = true
+// endAll ends the waiting of all people of a line who wait here. mu is held.
+func (st *state) endAll(l *line, o outcome) {
+	for _, p := range l.places {
+		if p.w != nil {
+			p.w.end(o)
+		}
 	}
-	return func(token string) bool { return st.view.isOwn(token) || sessions[sessionOf(token)] }
 }
 
-// queueCounts is how many people wait here, by app.
-func (st *state) queueCounts() map[string]int {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	counts := make(map[string]int, len(st.queues))
-	for app, q := range st.queues {
-		counts[app] = q.people(st.now())
-	}
-	return counts
-}
-
-// enqueue puts a person at the end of their app's queue, unless they have too many
-// sessions. It replaces a waiter of the same session.
+// enqueue puts a person into their app's line, at the place that their ticket has, unless
+// they have too many sessions. It replaces a waiter of the same session.
 func (st *state) enqueue(w *waiter) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if over := st.overCap(w.claims, st.now()); over != nil {
+	now := st.now()
+	if over := st.overCap(w.claims); over != nil {
 		w.end(refused(*over))
 		return
 	}
@@ -235,11 +168,33 @@ func (st *state) enqueue(w *waiter) {
 		w.attempts, w.used, w.mark, w.since = old.attempts, old.used, old.mark, old.since
 		st.drop(old)
 	}
+	st.moved(w.session)
+	l := st.line(w.app)
 	st.waiters[w.session] = w
-	st.queues[w.app] = append(st.queues[w.app], w)
-	st.metrics.waiting(w.app, len(st.queues[w.app]))
-	st.serve(w.app, st.queues[w.app], st.now())
-	st.wake()
+	add(st.holders, w.holder, w)
+	l.add(w.place)
+	st.metrics.waiting(w.app, l.own)
+	st.replan(w, now)
+	st.changed()
+	if !w.waits() {
+		return
+	}
+	w.told = true
+	st.tell(w)
+	if a := st.view.apps[w.app]; a != nil && w.last.Type == "" {
+		// Once a second everybody is told exactly. Those with an offer are in front.
+		at, _ := l.find(w.place)
+		st.tellPlace(w, a, max(1, at+1-st.offers), now)
+	}
+}
+
+// replan has an app served and planned after a person came or went: seats that were
+// dispatched for them count differently now. mu is held.
+func (st *state) replan(w *waiter, now time.Time) {
+	st.view.changed[w.app] = true
+	for _, u := range slices.Collect(maps.Keys(st.view.byToken[w.session])) {
+		st.view.place(u, now)
+	}
 }
 
 // leave takes a person out of the queue.
@@ -259,24 +214,42 @@ func (st *state) endWaiting(w *waiter, o outcome) {
 
 // drop removes a waiter and its offer. mu is held.
 func (st *state) drop(w *waiter) {
+	l := st.lines[w.app]
 	if st.waiters[w.session] == w {
 		delete(st.waiters, w.session)
 	}
+	remove(st.holders, w.holder, w)
 	st.release(w)
-	q := st.queues[w.app].without(w)
-	if st.queues[w.app] = q; len(q) == 0 {
-		delete(st.queues, w.app)
+	if w.told && !st.closing {
+		st.told.Delete(w.session)
 	}
-	st.metrics.waiting(w.app, len(q))
+	if l == nil {
+		return
+	}
+	l.remove(w.place)
+	if len(l.places) == 0 {
+		delete(st.lines, w.app)
+	}
+	st.metrics.waiting(w.app, l.own)
+	st.replan(w, st.now())
 }
 
 // release ends an offer. mu is held.
 func (st *state) release(w *waiter) {
-	st.view.unreserve(w.seat)
+	if w.seat == "" {
+		return
+	}
+	st.view.unreserve(w.seat, st.now())
 	w.seat = ""
 	select {
 	case <-w.offers:
 	default:
+	}
+	st.offers--
+	for id := range st.stalled {
+		delete(st.stalled, id)
+		st.view.changed[id] = true
+		break // one offer has ended, and one app goes on
 	}
 }
 
@@ -293,25 +266,28 @@ const (
 func (st *state) declined(w *waiter, seat wire.Seat, why whyDeclined) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	now := st.now()
 	switch why {
 	case seatTaken:
-		st.view.noteTaken(seat, st.now())
+		st.view.noteTaken(seat.ID, seat.Since, ticket.Claims{}, now)
 	case seatUnreachable:
-		st.view.noteUnreachable(seat, st.now())
+		st.view.noteUnreachable(seat.ID, now)
 	case seatSick:
-		st.view.noteSick(seat, st.now())
+		st.view.noteSick(seat.ID, now)
 	}
 	st.release(w)
-	st.changed()
+	st.goesOn(w)
 }
 
 // granted notes that w has the seat.
 func (st *state) granted(w *waiter, seat wire.Seat) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.view.noteTaken(seat, st.now())
-	st.view.noteHolder(seat, w.claims)
-	st.view.proven(seat)
+	now := st.now()
+	st.view.noteTaken(seat.ID, seat.Since, w.claims, now)
+	if u := st.view.byAlloc[seat.ID]; u != nil && u.seat != nil {
+		st.view.proven(u)
+	}
 	st.drop(w)
 	st.changed()
 }
@@ -331,9 +307,28 @@ func (st *state) unmarked(w *waiter) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	w.used = false
-	st.paused = true
+	st.pause(true)
 	st.release(w)
+	st.goesOn(w)
+}
+
+// goesOn offers the next seat to a person who cannot have the one before, and tells the
+// other brains if there is none. mu is held.
+func (st *state) goesOn(w *waiter) {
+	st.view.changed[w.app] = true
 	st.changed()
+	if st.waiters[w.session] == w && w.waits() {
+		w.told = true
+		st.tell(w)
+	}
+}
+
+// pause notes whether seats can be given now. mu is held.
+func (st *state) pause(paused bool) {
+	st.paused = paused
+	for id := range st.lines {
+		st.view.changed[id] = true
+	}
 }
 
 // setPaused says whether seats can be given now.
@@ -343,7 +338,11 @@ func (st *state) setPaused(paused bool) (changed bool) {
 	if st.paused == paused {
 		return false
 	}
-	st.paused = paused
+	st.pause(paused)
+	now := st.now()
+	for id, l := range st.lines {
+		st.tellPlaces(id, l, now)
+	}
 	st.changed()
 	return true
 }
@@ -353,5 +352,6 @@ func (st *state) renew(w *waiter, claims ticket.Claims, token string) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	w.claims, w.token = claims, token
-	st.wake()
+	st.view.changed[w.app] = true
+	st.changed()
 }

@@ -1,8 +1,9 @@
 package brain
 
 import (
+	"fmt"
 	"log/slog"
-	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -24,14 +25,13 @@ func TestNoSeatAfterTheOutcome(t *testing.T) {
 	if v := <-leaving.outcome; v.code != wire.CloseEnded {
 		t.Errorf("the outcome was %d, want the first", v.code)
 	}
-	var reserved []string
-	queue{leaving, staying}.offer([]wire.Seat{{ID: "a"}}, func(seat string) { reserved = append(reserved, seat) })
-	if !slices.Equal(reserved, []string{"a"}) {
-		t.Errorf("reserved %v", reserved)
+	l := &line{}
+	l.add(leaving.place)
+	l.add(staying.place)
+	if got := matches(l, []*unit{{child: Child{Alloc: "a"}}}); got != "staying:a" {
+		t.Errorf("matched %s", got)
 	}
-	if leaving.seat != "" || staying.seat != "a" {
-		t.Errorf("seats: %q for the one that leaves, %q for the one that stays", leaving.seat, staying.seat)
-	}
+	staying.seat = "a"
 	if leaving.waits() || staying.waits() {
 		t.Error("a seat would be dispatched for one of them")
 	}
@@ -40,20 +40,29 @@ func TestNoSeatAfterTheOutcome(t *testing.T) {
 // A seat of a version that a person did not ask for goes to the next person.
 func TestOffersKeepToTheVersion(t *testing.T) {
 	t.Parallel()
-	person := func(version uint64) *waiter {
-		return newWaiter(ticket.Claims{Session: "s", App: "game", Version: version}, "", time.Now())
+	l := &line{}
+	for i, asked := range []uint64{4, 0, 3, 0} {
+		w := newWaiter(ticket.Claims{Session: fmt.Sprint("s", i), App: "game", Version: asked}, "", time.Unix(int64(i), 0))
+		l.add(w.place)
 	}
-	seat := func(id string, version uint64) wire.Seat { return wire.Seat{ID: id, Version: version} }
-	any1, asks4, asks3, any2 := person(0), person(4), person(3), person(0)
-	var reserved []string
-	queue{asks4, any1, asks3, any2}.offer([]wire.Seat{seat("a", 3), seat("b", 3), seat("c", 2)},
-		func(seat string) { reserved = append(reserved, seat) })
-	if !slices.Equal(reserved, []string{"a", "b", "c"}) {
-		t.Errorf("reserved %v", reserved)
+	seat := func(id string, version uint64) *unit {
+		return &unit{child: Child{Alloc: id}, spot: spot{version: version}}
 	}
-	if asks4.seat != "" || any1.seat != "a" || asks3.seat != "b" || any2.seat != "c" {
-		t.Errorf("seats: %q asked for 4, %q and %q asked for none, %q asked for 3", asks4.seat, any1.seat, any2.seat, asks3.seat)
+	free := []*unit{seat("a", 3), seat("b", 3), seat("c", 2)}
+	if got := matches(l, free); got != "s1:a s2:b s3:c" {
+		t.Errorf("matched %s", got)
 	}
+	if len(free) != 3 || free[0].child.Alloc != "a" || free[2].child.Alloc != "c" {
+		t.Error("the list of free seats was changed")
+	}
+}
+
+func matches(l *line, free []*unit) string {
+	var out []string
+	for _, m := range l.match(free, len(free), time.Now()) {
+		out = append(out, m.w.session+":"+m.u.child.Alloc)
+	}
+	return strings.Join(out, " ")
 }
 
 // DELETE of a waiting session may come while the session ends for another reason.
@@ -65,7 +74,7 @@ func TestOneOutcome(t *testing.T) {
 		st.enqueue(w)
 		var all sync.WaitGroup
 		all.Go(func() { st.endWaiting(w, ended(wire.End{Reason: wire.ReasonLeft})) })
-		all.Go(func() { st.jobsChanged(Jobs{}) }) // the app is unknown
+		all.Go(func() { st.jobsChanged(JobsChange{All: true}) }) // the app is unknown
 		all.Wait()
 		<-w.outcome
 		select {

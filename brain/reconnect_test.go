@@ -19,8 +19,6 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
-	"github.com/hashicorp/consul/api"
-
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -71,32 +69,16 @@ func (s *site) manySeats(n int) {
 	server.Listener = tls.NewListener(server.Listener, me.Server(s.fleet.Peers(wire.BrainService), wire.BrainService))
 	server.Start()
 	s.t.Cleanup(func() { server.Close(); open.Wait() })
-	consul, err := api.NewClient(&api.Config{Address: s.consul.Address})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	host, port := "127.0.0.1", server.Listener.Addr().(*net.TCPAddr).Port
-	// They are on a node without an agent, so that nobody has to keep them alive.
-	if _, err := consul.Catalog().Register(&api.CatalogRegistration{Node: "seats", Address: host}, nil); err != nil {
-		s.t.Fatal(err)
-	}
-	for from := 0; from < n; from += 60 {
-		var ops api.TxnOps
-		for i := from; i < min(n, from+60); i++ {
-			seat := wire.Seat{ID: fmt.Sprintf("seat-%d", i), Key: me.Key(), App: "game", Job: fmt.Sprintf("game/dispatch-v1-%d", i), Version: 1,
-				State: wire.SeatStreaming, Since: time.Now().UTC()}
-			ops = append(ops, &api.TxnOp{Service: &api.ServiceTxnOp{Verb: api.ServiceSet, Node: "seats",
-				Service: api.AgentService{ID: seat.ID, Service: wire.SeatService, Address: host, Port: port, Meta: seat.Meta()}}})
-		}
-		if ok, answer, _, err := consul.Txn().Txn(ops, nil); err != nil || !ok {
-			s.t.Fatalf("register seats: %+v, %v", answer, err)
-		}
+	for i := range n {
+		id := fmt.Sprintf("alloc-%d", i)
+		s.here.seats.Set(id, wire.Seat{ID: id, Key: me.Key(), App: "game", Job: fmt.Sprintf("game/dispatch-v1-%d", i), Version: 1,
+			Address: server.Listener.Addr().String(), State: wire.SeatStreaming, Since: time.Now().UTC()})
 	}
 }
 
 // page connects with a resume token and reports whether it is granted.
 func page(ctx context.Context, i int, address string) (*websocket.Conn, error) {
-	payload, _ := json.Marshal(map[string]string{"seat": fmt.Sprintf("seat-%d", i)})
+	payload, _ := json.Marshal(map[string]string{"seat": fmt.Sprintf("alloc-%d", i)})
 	token := "h." + base64.RawURLEncoding.EncodeToString(payload) + ".x"
 	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 1, byte(i/10%250), byte(1+i%10))}}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second) // as signal.js
@@ -132,7 +114,7 @@ func TestPagesComeBack(t *testing.T) {
 	waits := schedule(t)
 	n := *pagesFlag
 	s.manySeats(n)
-	first, second := s.process("b1", "game"), s.process("b2", "game")
+	first, second := s.process("b1", "game", 2000), s.process("b2", "game", 2000)
 
 	type back struct {
 		after time.Duration

@@ -13,7 +13,6 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/nearcast/nearcast/internal/fleet"
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -22,13 +21,14 @@ import (
 type seat struct {
 	site   *site
 	server *httptest.Server
-	reg    *fleet.SeatRegistration
+	node   *node
 	once   sync.Once
 
 	mu      sync.Mutex
 	rec     wire.Seat
 	conn    *websocket.Conn
 	grants  int
+	gone    bool
 	sick    bool // it refuses all tickets
 	refused int
 	clock   time.Duration // how far its clock is ahead
@@ -40,7 +40,7 @@ const consulNode = "test"
 
 // seat starts the seat of a child, in a state.
 func (s *site) seat(app, child, alloc string, state wire.SeatState) *seat {
-	x := &seat{site: s}
+	x := &seat{site: s, node: s.here}
 	x.mu.Lock() // a brain may be quicker than the rest of this function
 	defer x.mu.Unlock()
 	mux := http.NewServeMux()
@@ -55,12 +55,7 @@ func (s *site) seat(app, child, alloc string, state wire.SeatState) *seat {
 	x.server.Start()
 	x.rec = wire.Seat{Key: me.Key(), ID: alloc, App: app, Job: child, Node: consulNode, Address: x.server.Listener.Addr().String(),
 		State: state, Since: time.Now().UTC()}
-	reg, err := s.fleet.RegisterSeat(s.ctx, x.rec)
-	if err != nil {
-		s.t.Error(err)
-		return nil
-	}
-	x.reg = reg
+	x.node.seats.Set(alloc, x.rec)
 	s.mu.Lock()
 	s.seats[alloc] = x
 	s.mu.Unlock()
@@ -69,7 +64,14 @@ func (s *site) seat(app, child, alloc string, state wire.SeatState) *seat {
 
 func (x *seat) become(state wire.SeatState, session string) {
 	x.rec.State, x.rec.Session, x.rec.Since = state, session, time.Now().UTC()
-	x.reg.Update(x.rec)
+	x.tell()
+}
+
+// tell has the node tell of the seat. mu is held.
+func (x *seat) tell() {
+	if !x.gone {
+		x.node.seats.Set(x.rec.ID, x.rec)
+	}
 }
 
 func (x *seat) set(state wire.SeatState) {
@@ -226,8 +228,9 @@ func (x *seat) end(end wire.End) {
 // vanish takes the seat away without an event.
 func (x *seat) vanish() {
 	x.once.Do(func() {
-		x.reg.Close()
 		x.mu.Lock()
+		x.gone = true
+		x.node.seats.Delete(x.rec.ID)
 		if x.conn != nil {
 			x.conn.CloseNow()
 		}

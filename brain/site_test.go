@@ -48,6 +48,7 @@ type site struct {
 	verify *ticket.Verifier
 	nomad  *fakeNomad
 	logs   *logs
+	here   *node // the one where seats are
 
 	mu    sync.Mutex
 	seats map[string]*seat
@@ -77,6 +78,7 @@ func newSite(t *testing.T, apps ...brain.App) *site {
 	s.fleet = s.open(s.consul.Address)
 	_, err := s.fleet.RegisterInstance(ctx, wire.RouterService, wire.Instance{ID: "router", Site: "dc1", Address: "127.0.0.1:1", Key: router.Key()})
 	testkit.Must(t, err)
+	s.here = s.node("here")
 	s.nomad = &fakeNomad{site: s, jobs: brain.Jobs{Apps: map[string]brain.App{}, Children: map[string]brain.Child{}},
 		tokens: map[string]string{}, changed: make(chan struct{})}
 	for _, app := range apps {
@@ -89,6 +91,7 @@ func newSite(t *testing.T, apps ...brain.App) *site {
 		for _, seat := range seats {
 			seat.vanish()
 		}
+		s.here.stop()
 		cancel()
 		s.fleet.Close()
 	})
@@ -174,7 +177,7 @@ func (s *site) brainWith(name string, change func(*brain.Config), consulAddress 
 		s.t.Fatal(err)
 	}
 	metrics := prometheus.NewRegistry()
-	cfg := brain.Config{Identity: me, Peers: f.Peers(wire.BrainService, wire.RouterService), Metrics: metrics, TrustedProxies: guard.Proxies{proxy}, ID: name, Site: "dc1", Fleet: consul.Fleet{Fleet: f, Holder: reg}, Nomad: s.nomad,
+	cfg := brain.Config{Identity: me, Peers: f.Peers(wire.BrainService, wire.RouterService, wire.NodeService), Metrics: metrics, TrustedProxies: guard.Proxies{proxy}, ID: name, Site: "dc1", Fleet: consul.Fleet{Fleet: f, Holder: reg}, Nomad: s.nomad,
 		Residency: []string{"eu", "land-of-" + name}, GPU: []string{"nvidia-l4"}, PerNetwork: 2, Verifier: s.verify, Log: slog.New(slog.NewTextHandler(s.logs, nil)).With("brain", name)}
 	change(&cfg)
 	b, err := brain.New(cfg)

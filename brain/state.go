@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nearcast/nearcast/internal/feed"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -25,14 +26,20 @@ type state struct {
 
 	mu      sync.Mutex
 	view    *view
-	queues  map[string]queue          // by app
-	waiters map[string]*waiter        // by session
-	relays  map[string]relayedSession // by session
+	lines   map[string]*line            // by app
+	waiters map[string]*waiter          // of this replica, by session
+	holders map[holder]map[*waiter]bool // of this replica, by whom they count for
+	relays  map[string]relayedSession   // by session
 	leading bool
-	paused  bool // Consul cannot mark tickets, so nobody is offered a seat
-	// peerQueues is how many people wait at the other replicas, by replica and
-	// app, while this one leads.
-	peerQueues map[string]map[string]int
+	closing bool            // the people who wait go to other brains, and keep their places
+	paused  bool            // Consul cannot mark tickets, so nobody is offered a seat
+	offers  int             // seats that are offered and not claimed yet
+	stalled map[string]bool // apps with free seats for which there were too many offers
+	plans   map[string]bool // apps that are to be planned
+	// told are the people who wait here, for the other replicas.
+	told *feed.Source[wire.Waiting]
+	// peers are the people who wait at other replicas, by replica and session.
+	peers map[string]map[string]*place
 }
 
 // relayedSession is a session whose messages are relayed here.
@@ -42,31 +49,57 @@ type relayedSession struct {
 }
 
 func newState(site string, log *slog.Logger, metrics *metrics, now func() time.Time) *state {
-	return &state{
+	st := &state{
 		site: site, log: log, metrics: metrics, now: now, wakeup: make(chan struct{}, 1), view: newView(),
-		queues: map[string]queue{}, waiters: map[string]*waiter{}, relays: map[string]relayedSession{},
-		peerQueues: map[string]map[string]int{},
+		lines: map[string]*line{}, waiters: map[string]*waiter{}, holders: map[holder]map[*waiter]bool{},
+		relays: map[string]relayedSession{}, stalled: map[string]bool{}, plans: map[string]bool{},
+		told: feed.NewSource[wire.Waiting](), peers: map[string]map[string]*place{},
 	}
+	st.view.waits = func(session string) bool { return st.waiters[session] != nil }
+	return st
 }
 
-// seatsChanged takes all seats from Consul.
-func (st *state) seatsChanged(seats []wire.Seat) {
+// line is the line of an app. It is made where there is none. mu is held.
+func (st *state) line(app string) *line {
+	l := st.lines[app]
+	if l == nil {
+		l = &line{}
+		st.lines[app] = l
+	}
+	return l
+}
+
+// nodeSaid takes what a node's feed says of its seats. all says that set are all of them.
+func (st *state) nodeSaid(from node, all bool, set map[string]wire.Seat, gone []string) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.view.setSeats(seats, st.now())
+	st.view.nodeSaid(from, all, set, gone, st.now())
 	st.changed()
 }
 
-// jobsChanged takes all apps and children from Nomad.
-func (st *state) jobsChanged(jobs Jobs) {
+// nodeLost notes that a node is not heard any more.
+func (st *state) nodeLost(feed string) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.view.nodeLost(feed, st.now())
+	st.changed()
+}
+
+// seatsAreKnown notes that all nodes have been heard that are there.
+func (st *state) seatsAreKnown() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.view.seatsKnown = true
+	st.wake()
+}
+
+// jobsChanged takes what changed at Nomad.
+func (st *state) jobsChanged(c JobsChange) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	now := st.now()
-	for _, child := range st.view.setJobs(jobs, now) {
-		st.seatDied(child, now)
-	}
-	for _, q := range st.queues {
-		st.endNoCapacity(q, now)
+	for _, died := range st.view.jobsChanged(c, now) {
+		st.seatDied(died, now)
 	}
 	st.changed()
 }
@@ -78,22 +111,31 @@ func (st *state) timePassed() {
 	now := st.now()
 	st.view.timePassed(now)
 	for _, s := range st.view.strangers(now) {
-		child := st.view.jobs.Children[s.Job]
+		child := st.view.childOf(s.Job)
 		st.log.Warn("ignoring a seat that Nomad does not know, or knows on another node; Consul's and Nomad's agents of a node must have one name",
 			"seat", s.ID, "app", s.App, "consul_agent", s.Node, "nomad_node", child.Node, "nomad_allocation", child.Alloc)
 	}
-	for id, q := range st.queues {
-		st.endNoCapacity(q, now)
-		st.serve(id, q, now)
+	for id, l := range st.lines {
+		st.tellPlaces(id, l, now)
+		st.view.changed[id] = true
 	}
+	for id := range st.view.apps {
+		st.plans[id] = true
+	}
+	st.changed()
 }
 
-// changed offers seats, updates people and wakes the planner. It follows every
-// change of the view or of the queues. mu is held.
+// changed serves the apps that have changed, and wakes the planner. It follows every
+// change of the view or of the lines. mu is held.
 func (st *state) changed() {
 	now := st.now()
-	for app, q := range st.queues {
-		st.serve(app, q, now)
+	for len(st.view.changed) > 0 {
+		for id := range st.view.changed {
+			delete(st.view.changed, id)
+			st.plans[id] = true
+			st.endNoCapacity(id, now)
+			st.serve(id, now)
+		}
 	}
 	st.wake()
 }
@@ -112,18 +154,19 @@ func (st *state) known() (consul, nomad bool) {
 	return st.view.seatsKnown, st.view.jobsKnown
 }
 
+// close has the other brains keep the places of the people who are sent there.
+func (st *state) close() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.closing = true
+}
+
 func (st *state) setLeading(leading bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.leading = leading
 	st.metrics.leading(leading)
 	st.wake()
-}
-
-func (st *state) setPeerQueues(counts map[string]map[string]int) {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	st.peerQueues = counts
 }
 
 // session finds a session that waits at this replica or has a seat at the site.

@@ -13,20 +13,29 @@ const (
 	// asked to retire.
 	pauseFor = 5 * time.Second
 	// takenFor is how long a seat that declined a claim counts as taken although
-	// Consul shows it as free.
+	// its node tells of it as free.
 	takenFor = 30 * time.Second
+	// elsewhereFor is how long a seat is left alone that another replica offers: until its
+	// node tells that somebody has it.
+	elsewhereFor = time.Second
 	// eventsWithin is how long Nomad's events may take to show a child. After it,
 	// Nomad's servers are asked.
 	eventsWithin = 30 * time.Second
 )
 
-// seatTrack is what a seat's record in Consul does not say. Its times are by
-// this process's clock, which may differ from the clock of the seat's node.
+// seatTrack is a seat's last record, and what the record does not say. The times below
+// it are by this process's clock, which may differ from the clock of the seat's node.
 type seatTrack struct {
-	last    wire.Seat // its last record
-	present bool      // it is in Consul now
-	since   time.Time // when its state was seen first
-	ready   time.Time // when it was seen idle or busy first
+	wire.Seat
+	from    *nodeView // which tells of it
+	unit    *unit     // nil while Nomad does not know it on that node
+	present bool      // the feed tells of it now
+	away    bool      // the feed is lost
+	goneAt  time.Time
+
+	since    time.Time // when its state was seen first
+	ready    time.Time // when it was seen idle or busy first
+	measured bool      // its cold start
 	// busySince is zero unless it serves, or died while it served.
 	busySince time.Time
 	// declined is the Since of the state in which the seat declined or took a
@@ -39,16 +48,17 @@ type seatTrack struct {
 	holder        ticket.Claims // whom this replica granted it last
 	named         bool          // the log has said that it is a stranger
 	reserved      bool          // it is offered to a person of this replica
+	elsewhereAt   time.Time     // when another replica said that it offers it
 	retiringAt    time.Time     // when it was asked to retire
 	endingAt      time.Time     // when it was asked to end a session that others wait for
 	warned        string        // the session that was told last that it may end
 	warnedAt      time.Time
 }
 
-// taken reports whether somebody has the seat although Consul shows it as free.
-// If Consul shows that for long, Consul is right.
+// taken reports whether somebody has the seat although its node tells of it
+// as free. If the node does so for long, the node is right.
 func (t *seatTrack) taken(now time.Time) bool {
-	return t.declined.Equal(t.last.Since) && now.Sub(t.declinedAt) < takenFor
+	return !t.declinedAt.IsZero() && t.declined.Equal(t.Since) && now.Sub(t.declinedAt) < takenFor
 }
 
 // unreachable reports whether the seat did not answer a moment ago.
@@ -56,79 +66,121 @@ func (t *seatTrack) unreachable(now time.Time) bool { return now.Sub(t.unreachab
 
 func (t *seatTrack) retiring(now time.Time) bool { return now.Sub(t.retiringAt) <= pauseFor }
 
+// elsewhere reports whether another replica offers the seat.
+func (t *seatTrack) elsewhere(now time.Time) bool { return now.Sub(t.elsewhereAt) <= elsewhereFor }
+
 const (
 	firstSick = 5 * time.Second
 	maxSick   = 5 * time.Minute
 )
 
-// noteSick sets a seat aside that refuses good tickets, for longer each time.
-func (v *view) noteSick(seat wire.Seat, now time.Time) {
-	if t := v.seatTracks[seat.ID]; t != nil {
-		t.sickUntil = now.Add(min(firstSick<<min(t.sick, 10), maxSick))
-		t.sick++
-	}
-}
-
 // setAside reports whether the seat refused a good ticket a while ago.
 func (t *seatTrack) setAside(now time.Time) bool { return now.Before(t.sickUntil) }
 
-// reserve marks a seat as offered.
-func (v *view) reserve(seat string) {
-	if t := v.seatTracks[seat]; t != nil {
-		t.reserved = true
+// note changes what is noted of a seat, and counts it anew.
+func (v *view) note(seat string, now time.Time, change func(*seatTrack)) {
+	if u := v.byAlloc[seat]; u != nil && u.seat != nil {
+		change(u.seat)
+		v.place(u, now)
 	}
+}
+
+// noteSick sets a seat aside that refuses good tickets, for longer each time. The other
+// seats of its node are offered last.
+func (v *view) noteSick(seat string, now time.Time) {
+	v.note(seat, now, func(t *seatTrack) {
+		t.sickUntil = now.Add(min(firstSick<<min(t.sick, 10), maxSick))
+		t.sick++
+		if v.sickNodes[t.from].Before(t.sickUntil) {
+			v.sickNodes[t.from] = t.sickUntil
+		}
+		v.placeNode(t.from, now)
+	})
+}
+
+// placeNode counts all seats of a node anew.
+func (v *view) placeNode(n *nodeView, now time.Time) {
+	for _, t := range n.seats {
+		v.replace(t, now)
+	}
+}
+
+// inherit takes over what is known of a seat of which another feed of its node told before.
+func (t *seatTrack) inherit(o *seatTrack) {
+	said, from, present, away, since := t.Seat, t.from, t.present, t.away, t.since
+	if o.State == said.State && o.Since.Equal(said.Since) {
+		since = o.since
+	}
+	busySince := t.busySince
+	*t = *o
+	t.Seat, t.from, t.present, t.away, t.since = said, from, present, away, since
+	if o.busySince.IsZero() || said.State.Free() {
+		t.busySince = busySince
+	}
+}
+
+// reserve marks a seat as offered.
+func (v *view) reserve(seat string, now time.Time) {
+	v.note(seat, now, func(t *seatTrack) { t.reserved = true })
 }
 
 // unreserve ends an offer.
-func (v *view) unreserve(seat string) {
-	if t := v.seatTracks[seat]; t != nil {
-		t.reserved = false
-	}
+func (v *view) unreserve(seat string, now time.Time) {
+	v.note(seat, now, func(t *seatTrack) { t.reserved = false })
 }
 
-// noteTaken notes that somebody has a seat that Consul still shows as free.
-func (v *view) noteTaken(seat wire.Seat, now time.Time) {
-	if t := v.seatTracks[seat.ID]; t != nil {
-		t.declined, t.declinedAt = seat.Since, now
-	}
+// noteTaken notes that somebody has a seat, in the state that it had at since. claims are
+// of the session that this replica has granted it, else the zero value.
+func (v *view) noteTaken(seat string, since time.Time, claims ticket.Claims, now time.Time) {
+	v.note(seat, now, func(t *seatTrack) {
+		t.declined, t.declinedAt = since, now
+		if claims.Session != "" {
+			t.holder = claims
+		}
+	})
 }
 
-// noteHolder notes whom a seat was granted.
-func (v *view) noteHolder(seat wire.Seat, claims ticket.Claims) {
-	if t := v.seatTracks[seat.ID]; t != nil {
-		t.holder = claims
-	}
+func (v *view) noteUnreachable(seat string, now time.Time) {
+	v.note(seat, now, func(t *seatTrack) { t.unreachableAt = now })
 }
 
-func (v *view) noteUnreachable(seat wire.Seat, now time.Time) {
-	if t := v.seatTracks[seat.ID]; t != nil {
-		t.unreachableAt = now
-	}
+// noteElsewhere notes that another replica offers a seat, or not any more.
+func (v *view) noteElsewhere(seat string, offered bool, now time.Time) {
+	v.note(seat, now, func(t *seatTrack) {
+		if t.elsewhereAt = (time.Time{}); offered {
+			t.elsewhereAt = now
+		}
+	})
 }
 
-// noteRetiring notes that a seat is asked to retire, and returns its record.
-func (v *view) noteRetiring(seat string, now time.Time) wire.Seat {
-	v.seatTracks[seat].retiringAt = now
-	return v.seats[seat]
+// noteRetiring notes that a seat is asked to retire.
+func (v *view) noteRetiring(seat string, now time.Time) {
+	v.note(seat, now, func(t *seatTrack) { t.retiringAt = now })
 }
 
-// childTrack is what Nomad's record of a child does not say.
-type childTrack struct {
-	seen     time.Time // when it was seen first; zero where it is older than this process
-	blocked  time.Time // since when no node can take it
-	stopping time.Time // when it was asked to stop
-}
+// served reports whether somebody has had the seat.
+func (u *unit) served() bool { return u.seat != nil && !u.seat.busySince.IsZero() }
+
+// restart is a dead child that Nomad would start again.
+type restart struct{ stopping time.Time }
 
 // pendingDispatch is a dispatch that Nomad's events have not shown yet.
 type pendingDispatch struct {
 	app, child string // child is empty until Dispatch returns
 	at         time.Time
 	asked      time.Time // when Nomad's servers were asked about it last
+	coming     *coming
 }
 
 // expect counts a dispatch as on its way.
 func (v *view) expect(token, app string, now time.Time) {
-	v.pending[token] = pendingDispatch{app: app, at: now, asked: now}
+	v.rejected(token)
+	a := v.of(app)
+	d := pendingDispatch{app: app, at: now, asked: now, coming: &coming{since: now, token: token}}
+	v.pending[token] = d
+	a.come(d.coming)
+	a.starting++
+	v.changed[app] = true
 	if sessionOf(token) != "" {
 		v.sent[token] = now
 	}
@@ -141,20 +193,30 @@ func (v *view) isOwn(token string) bool {
 	return ok
 }
 
-// rejected notes that Nomad has not answered a dispatch with a child.
-func (v *view) rejected(token string) { delete(v.pending, token) }
+// rejected ends the waiting for what Nomad shows of a dispatch.
+func (v *view) rejected(token string) {
+	d, ok := v.pending[token]
+	if !ok {
+		return
+	}
+	delete(v.pending, token)
+	a := v.of(d.app)
+	a.came(d.coming)
+	a.starting--
+	v.changed[d.app] = true
+}
 
-// accepted notes that Nomad has made a child of a dispatch. It returns what
-// events have shown of the child already.
-func (v *view) accepted(token, child string) Child {
-	known, shown := v.jobs.Children[child]
-	if shown {
-		delete(v.pending, token)
+// accepted notes that Nomad has made a child of a dispatch. It reports whether the child
+// is dead already.
+func (v *view) accepted(token, child string) (dead bool) {
+	dead = v.ended.byChild[child] != nil
+	if dead || v.units[child] != nil {
+		v.rejected(token)
 	} else if d, ok := v.pending[token]; ok {
 		d.child = child
 		v.pending[token] = d
 	}
-	return known
+	return dead
 }
 
 // overdue are the apps with a child that Nomad accepted long ago and has not
@@ -178,7 +240,7 @@ func (v *view) settle(app string, live []string, now time.Time) (changed bool) {
 	for token, d := range v.pending {
 		// A dispatch that is younger than the question is settled by the next answer.
 		if d.app == app && d.child != "" && now.Sub(d.at) > eventsWithin && !slices.Contains(live, d.child) {
-			delete(v.pending, token)
+			v.rejected(token)
 			changed = true
 		}
 	}

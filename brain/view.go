@@ -1,166 +1,201 @@
 package brain
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 	"time"
 
 	"github.com/nearcast/nearcast/internal/ticket"
-	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// view is what Consul and Nomad say, put together, and what their changes say
-// beyond that. Only its own methods read its tables. state.mu guards it.
+// view is what the nodes and Nomad say, put together, and what their changes say
+// beyond that. It is indexed: a change touches one app, whatever the size of the
+// site. Only its own methods read its tables. state.mu guards it.
 type view struct {
-	jobs       Jobs
-	seats      map[string]wire.Seat // by seat, which is its allocation
 	jobsKnown  bool
 	seatsKnown bool
 	jobsAt     time.Time // when Nomad was heard last
 
 	sharedAgent string // see Config
 
-	seatTracks  map[string]*seatTrack  // by seat, from its first record until Nomad has forgotten its child
-	childTracks map[string]*childTrack // by child, while Nomad knows it
-	// pending are this replica's dispatches that Nomad's events have not shown
-	// yet, by token.
-	pending map[string]pendingDispatch
+	apps  map[string]*appView  // those that Nomad has, and those that have children still
+	units map[string]*unit     // by child, while it lives
+	nodes map[string]*nodeView // by feed
+
+	byAlloc   map[string]*unit
+	bySession map[string]*unit               // by session, while a seat says that it has it
+	byHolder  map[holder]map[*unit]bool      // the seats that count against a cap
+	byToken   map[string]map[*unit]bool      // seats on their way, by the session that they were dispatched for
+	flagged   map[*unit]bool                 // what is noted of them ends by time alone
+	stuck     map[*unit]bool                 // blocked: they may have to be stopped
+	tracks    map[string]map[*seatTrack]bool // what nodes tell, by seat
+	strange   map[*seatTrack]bool            // seats that Nomad does not know, or knows on another node
+	sickNodes map[*nodeView]time.Time        // until when a node counts as sick
+	pending   map[string]pendingDispatch     // this replica's dispatches that Nomad's events have not shown, by token
 	// sent are the tokens of this replica's dispatches for people, until their
 	// children are dead. So a child still counts as this replica's when its person
 	// has left.
-	sent map[string]time.Time
+	sent       map[string]time.Time
+	ended      endings
+	restarting map[string]restart // dead children that Nomad would start again
 
-	failures       map[string]*backOff   // by app
-	coldStarts     map[string]*durations // from dispatch to idle, by app
-	sessionLengths map[string]*durations // by app
+	changed map[string]bool // the apps that are to be served and planned
+	// waits says whether a session's person waits at this replica.
+	waits func(session string) bool
+}
+
+// appView is what is known of one app.
+type appView struct {
+	app       App
+	published bool // Nomad has it
+	units     map[*unit]bool
+
+	counts
+	// free are the seats that may be offered now, the best first: see better.
+	free []*unit
+	// coming are the seats on their way, the oldest first. The people who wait get them in
+	// this order, and not each the seat that was dispatched for them.
+	coming   []*coming
+	noNode   map[*unit]bool // no node can take them
+	held     map[*unit]bool // they say that they have a session
+	versions map[uint64]int // how many seats are or may become free, by version
+
+	overstaysAt    time.Time // when sessions that last too long were looked for last
+	failures       *backOff
+	coldStarts     durations // from dispatch to idle
+	sessionLengths durations
+}
+
+// coming is a seat on its way: a unit, or a dispatch that Nomad has not shown.
+type coming struct {
+	since time.Time
+	token string
+	unit  *unit
+}
+
+// nodeView is what a node's feed says.
+type nodeView struct {
+	name  string
+	seats map[string]*seatTrack // by seat
+	lost  time.Time             // since when it is not heard; zero while it is
+}
+
+// unit is a seat, or a future one: a child of an app's job from its dispatch to its end.
+type unit struct {
+	child Child
+	of    *appView
+	seat  *seatTrack // what its stream host says; nil before
+
+	seen     time.Time // when its dispatch was seen first; zero where it is older than this process
+	blocked  time.Time // since when no node can take it
+	stopping time.Time // when it was asked to stop
+
+	spot spot
 }
 
 func newView() *view {
 	return &view{
-		seats: map[string]wire.Seat{}, seatTracks: map[string]*seatTrack{}, childTracks: map[string]*childTrack{},
-		pending: map[string]pendingDispatch{}, sent: map[string]time.Time{},
-		failures: map[string]*backOff{}, coldStarts: map[string]*durations{}, sessionLengths: map[string]*durations{},
+		apps: map[string]*appView{}, units: map[string]*unit{}, nodes: map[string]*nodeView{},
+		byAlloc: map[string]*unit{}, bySession: map[string]*unit{}, byHolder: map[holder]map[*unit]bool{},
+		byToken: map[string]map[*unit]bool{}, flagged: map[*unit]bool{}, stuck: map[*unit]bool{},
+		tracks: map[string]map[*seatTrack]bool{}, strange: map[*seatTrack]bool{}, sickNodes: map[*nodeView]time.Time{}, pending: map[string]pendingDispatch{},
+		sent: map[string]time.Time{}, ended: newEndings(), restarting: map[string]restart{}, changed: map[string]bool{},
+		waits: func(string) bool { return false },
 	}
 }
 
 func (v *view) known() bool { return v.jobsKnown && v.seatsKnown }
 
+// of is an app's view. It is made where there is none.
+func (v *view) of(id string) *appView {
+	a := v.apps[id]
+	if a == nil {
+		a = &appView{app: App{ID: id}, units: map[*unit]bool{}, noNode: map[*unit]bool{}, held: map[*unit]bool{}, versions: map[uint64]int{}}
+		v.apps[id] = a
+	}
+	return a
+}
+
+// app is an app that Nomad has.
 func (v *view) app(id string) (App, bool) {
-	app, ok := v.jobs.Apps[id]
-	return app, ok
+	if a := v.apps[id]; a != nil && a.published {
+		return a.app, true
+	}
+	return App{}, false
 }
 
-// apps are all apps that Nomad has. The caller must not change the map.
-func (v *view) apps() map[string]App { return v.jobs.Apps }
-
-// planned are the apps that need a plan: those that Nomad has, and those that
-// have seats still.
-func (v *view) planned() map[string]App {
-	out := make(map[string]App, len(v.jobs.Apps))
-	maps.Copy(out, v.jobs.Apps)
-	for _, s := range v.seats {
-		if _, ok := out[s.App]; !ok {
-			out[s.App] = App{ID: s.App}
-		}
+// setApp takes an app from Nomad. A new version changes how its seats are ordered.
+func (v *view) setApp(app App, published bool, now time.Time) {
+	a := v.of(app.ID)
+	v.changed[app.ID] = true
+	a.published = published
+	if a.app.Version == app.Version {
+		a.app = app
+		return
 	}
-	return out
+	for u := range a.units {
+		v.lift(u)
+	}
+	a.app = app
+	for u := range a.units {
+		v.place(u, now)
+	}
 }
 
-// setSeats takes all seats from Consul.
-func (v *view) setSeats(list []wire.Seat, now time.Time) {
-	first := !v.seatsKnown
-	v.seatsKnown = true
-	for _, t := range v.seatTracks {
-		t.present = false
-	}
-	v.seats = make(map[string]wire.Seat, len(list))
-	for _, s := range list {
-		v.seats[s.ID] = s
-		t := v.seatTracks[s.ID]
-		if t == nil {
-			t = &seatTrack{}
-			v.seatTracks[s.ID] = t
-		}
-		if t.since.IsZero() || t.last.State != s.State || !t.last.Since.Equal(s.Since) {
-			t.since = now
-		}
-		t.last, t.present = s, true
-		if (s.State.Free() || s.State.Busy()) && t.ready.IsZero() {
-			t.ready = now
-			if child := v.childTracks[s.Job]; child != nil && !child.seen.IsZero() {
-				sample(v.coldStarts, s.App, now.Sub(child.seen))
-			}
-		}
-		switch {
-		case s.State.Busy() && t.busySince.IsZero():
-			t.busySince = now
-			if first && s.Since.Before(now) {
-				t.busySince = s.Since // the best estimate there is
-			}
-			if v.live(s) {
-				v.proven(s)
-			}
-		case s.State.Free():
-			t.busySince = time.Time{}
-		}
-	}
-	v.forget()
+// unpublish notes that Nomad has an app no more. Its seats live until somebody ends them.
+func (v *view) unpublish(a *appView, now time.Time) {
+	v.setApp(App{ID: a.app.ID}, false, now)
 }
 
-// setJobs takes all apps and children from Nomad, and returns the children that
-// have died since.
-func (v *view) setJobs(jobs Jobs, now time.Time) (died []Child) {
-	before, known := v.jobs.Children, v.jobsKnown
-	v.jobs, v.jobsKnown = jobs, true
-	tokens := map[string]string{} // by child
-	for token, d := range v.pending {
-		if d.child != "" {
-			tokens[d.child] = token
-		}
+// drop forgets an app of which nothing is left.
+func (v *view) drop(id string) {
+	if a := v.apps[id]; a != nil && !a.published && len(a.units) == 0 && len(a.coming) == 0 {
+		delete(v.apps, id)
 	}
-	for id, child := range jobs.Children {
-		track := v.childTracks[id]
-		if track == nil {
-			track = &childTrack{}
-			v.childTracks[id] = track
-			if known {
-				track.seen = now
-			}
-			// The event may come before Dispatch has returned the child's id. The
-			// token is known in any case.
-			token := cmp.Or(tokens[id], child.Token)
-			if d, ok := v.pending[token]; ok {
-				track.seen = d.at
-				delete(v.pending, token)
+}
+
+// jobsChanged takes what changed at Nomad, and returns the children that have died.
+func (v *view) jobsChanged(c JobsChange, now time.Time) (died []death) {
+	known := v.jobsKnown
+	if c.All {
+		for id, a := range v.apps {
+			if _, ok := c.Apps[id]; !ok && a.published {
+				v.unpublish(a, now)
 			}
 		}
-		switch was, seen := before[id]; {
-		case child.State != ChildDead:
-		case seen && was.State != ChildDead:
-			died = append(died, child)
-		case !seen && known && child.Created.After(v.jobsAt.Add(-lookBehind)):
-			died = append(died, child) // dispatched and dead between two looks at Nomad
-		}
-		switch {
-		case child.State == ChildDead:
-			delete(v.sent, child.Token)
-			track.blocked = time.Time{}
-		case child.State != ChildBlocked:
-			track.blocked = time.Time{}
-		case track.blocked.IsZero():
-			track.blocked = now
+		for id, u := range v.units {
+			if _, ok := c.Children[id]; !ok {
+				v.forget(u)
+			}
 		}
 	}
-	v.jobsAt = now
-	slices.SortFunc(died, func(a, b Child) int { return cmp.Compare(a.ID, b.ID) })
-	for _, child := range died {
-		if t := v.seatTracks[child.Alloc]; t != nil && !t.busySince.IsZero() {
-			sample(v.sessionLengths, child.App, now.Sub(t.busySince))
+	for _, app := range c.Apps {
+		v.setApp(app, true, now)
+	}
+	for _, id := range c.GoneApps {
+		if a := v.apps[id]; a != nil {
+			v.unpublish(a, now)
 		}
 	}
-	v.forget()
+	for _, id := range slices.Sorted(maps.Keys(c.Children)) {
+		if d, ok := v.setChild(c.Children[id], known, now); ok {
+			died = append(died, d)
+		}
+	}
+	for _, id := range c.GoneChildren {
+		if u := v.units[id]; u != nil {
+			v.forget(u)
+		}
+		delete(v.restarting, id)
+	}
+	v.jobsKnown, v.jobsAt = true, now
 	return died
+}
+
+// death is the end of a child.
+type death struct {
+	Child
+	served bool // its seat had a session
 }
 
 // lookBehind is how much older than the last look at Nomad an unseen child may
@@ -168,11 +203,175 @@ func (v *view) setJobs(jobs Jobs, now time.Time) (died []Child) {
 // replica started.
 const lookBehind = time.Minute
 
+// setChild takes a child from Nomad. It reports whether the child has died now.
+func (v *view) setChild(c Child, known bool, now time.Time) (d death, died bool) {
+	if v.ended.byChild[c.ID] != nil {
+		if !c.Restarting {
+			delete(v.restarting, c.ID)
+		}
+		return d, false
+	}
+	u := v.units[c.ID]
+	if c.State == ChildDead {
+		d = death{Child: c}
+		if died = u != nil || known && c.Created.After(v.jobsAt.Add(-lookBehind)); u != nil {
+			d.served = u.served()
+			if d.served {
+				u.of.sessionLengths.add(now.Sub(u.seat.busySince))
+			}
+			v.forget(u)
+		} else {
+			v.shown(c)
+		}
+		if c.Restarting {
+			v.restarting[c.ID] = restart{}
+		}
+		delete(v.sent, c.Token)
+		v.ended.add(c, now)
+		v.changed[c.App] = true
+		return d, died
+	}
+	if u == nil {
+		u = &unit{of: v.of(c.App)}
+		if known {
+			u.seen = now
+		}
+		if at, ok := v.shown(c); ok {
+			u.seen = at
+		}
+		v.units[c.ID] = u
+		u.of.units[u] = true
+	} else if v.byAlloc[u.child.Alloc] == u {
+		delete(v.byAlloc, u.child.Alloc)
+	}
+	u.child = c
+	if c.Alloc != "" {
+		v.byAlloc[c.Alloc] = u
+	}
+	switch {
+	case c.State != ChildBlocked:
+		u.blocked = time.Time{}
+	case u.blocked.IsZero():
+		u.blocked = now
+	}
+	v.adopt(u)
+	v.place(u, now)
+	return d, false
+}
+
+// shown ends the waiting for a child that was dispatched here. It returns when that was.
+func (v *view) shown(c Child) (at time.Time, ok bool) {
+	token := c.Token
+	// The event may come before Dispatch has returned the child's id. The token is
+	// known in any case.
+	for t, d := range v.pending {
+		if d.child == c.ID {
+			token = t
+		}
+	}
+	d, ok := v.pending[token]
+	if ok {
+		v.rejected(token)
+	}
+	return d.at, ok
+}
+
+// forget drops a unit.
+func (v *view) forget(u *unit) {
+	v.lift(u)
+	delete(v.units, u.child.ID)
+	delete(u.of.units, u)
+	delete(v.flagged, u)
+	delete(v.stuck, u)
+	if v.byAlloc[u.child.Alloc] == u {
+		delete(v.byAlloc, u.child.Alloc)
+	}
+	if t := u.seat; t != nil {
+		t.unit = nil
+		v.estrange(t)
+	}
+	v.changed[u.child.App] = true
+}
+
+// adopt finds what the stream host of a unit says: what a node tells that is heard, before
+// what one told that is lost.
+func (v *view) adopt(u *unit) {
+	best := u.seat
+	if best != nil && !v.genuine(best, u) {
+		best = nil
+	}
+	for t := range v.tracks[u.child.Alloc] {
+		if v.genuine(t, u) && (best == nil || t.present && !t.away && (best.away || !best.present)) {
+			best = t
+		}
+	}
+	was := u.seat
+	if best == was {
+		return
+	}
+	u.seat = best
+	if best != nil {
+		delete(v.strange, best)
+		best.unit = u
+		if was != nil && v.genuine(was, u) {
+			best.inherit(was)
+		}
+		v.coldStart(u)
+	}
+	if was != nil {
+		was.unit = nil
+		v.estrange(was)
+	}
+}
+
+// estrange keeps a seat that belongs to no child, while its node tells of it.
+func (v *view) estrange(t *seatTrack) {
+	if t.present {
+		v.strange[t] = true
+		return
+	}
+	delete(v.strange, t)
+	remove(v.tracks, t.ID, t)
+	if t.from.seats[t.ID] == t {
+		delete(t.from.seats, t.ID)
+	}
+}
+
+// genuine reports whether Nomad knows the seat, on the node that told of it. Anything
+// else that says it is a seat is offered to nobody, and no session goes on with it: who
+// has a node's token for Consul could catch people with it.
+func (v *view) genuine(t *seatTrack, u *unit) bool {
+	c := u.child
+	return c.App == t.App && c.ID == t.Job && c.Alloc == t.ID && (c.Node == t.Node || v.sharedAgent != "" && v.sharedAgent == t.Node)
+}
+
 // timePassed does what follows from the time alone.
 func (v *view) timePassed(now time.Time) {
-	for id, s := range v.seats {
-		if s.State.Free() && v.live(s) && now.Sub(v.seatTracks[id].since) > provenAfter {
-			v.proven(s)
+	v.forgetNodes(now)
+	for n, until := range v.sickNodes {
+		if !now.Before(until) {
+			delete(v.sickNodes, n)
+			v.placeNode(n, now)
+		}
+	}
+	for u := range v.flagged {
+		delete(v.flagged, u)
+		v.place(u, now) // which puts it back while it is flagged
+	}
+	for t := range v.strange {
+		if !t.present && now.Sub(t.goneAt) > time.Minute {
+			v.estrange(t)
+		}
+	}
+	for id, a := range v.apps {
+		if a.failures == nil {
+			v.drop(id)
+			continue
+		}
+		for _, u := range a.free {
+			if now.Sub(u.seat.since) > provenAfter {
+				v.proven(u)
+			}
 		}
 	}
 	for token, at := range v.sent {
@@ -180,105 +379,14 @@ func (v *view) timePassed(now time.Time) {
 			delete(v.sent, token) // its person cannot be waiting any more
 		}
 	}
-}
-
-// forget drops what neither Consul nor Nomad has any more.
-func (v *view) forget() {
-	if !v.known() {
-		return
-	}
-	for seat, t := range v.seatTracks {
-		if _, ok := v.jobs.Children[t.last.Job]; !ok && !t.present {
-			delete(v.seatTracks, seat)
-		}
-	}
-	for child := range v.childTracks {
-		if _, ok := v.jobs.Children[child]; !ok {
-			delete(v.childTracks, child)
-		}
-	}
+	v.ended.forget(now)
 }
 
 // proven forgets an app's failures because of a seat that works. The seat must
 // have the same version, and must have come up after the last failure: an
 // earlier seat does not show how seats start now.
-func (v *view) proven(s wire.Seat) {
-	f, t := v.failures[s.App], v.seatTracks[s.ID]
-	if f != nil && t != nil && f.version == seatVersion(s) && t.ready.After(f.last) {
-		delete(v.failures, s.App)
+func (v *view) proven(u *unit) {
+	if f := u.of.failures; f != nil && f.version == seatVersion(u.seat.Seat) && u.seat.ready.After(f.last) {
+		u.of.failures = nil
 	}
-}
-
-// live reports whether the seat lives, as far as Nomad knows.
-func (v *view) live(s wire.Seat) bool {
-	child, ok := v.jobs.Children[s.Job]
-	return !ok || child.State != ChildDead
-}
-
-// genuine reports whether Nomad knows the seat, on the node whose Consul agent told of
-// it. Anything else that says it is a seat is offered to nobody: who has a node's token
-// for Consul could catch people with it.
-func (v *view) genuine(s wire.Seat) bool {
-	child, ok := v.jobs.Children[s.Job]
-	return ok && child.State != ChildDead && child.App == s.App && child.Alloc == s.ID &&
-		(child.Node == s.Node || v.sharedAgent != "" && v.sharedAgent == s.Node)
-}
-
-// strangerAfter is how long Nomad's events may take to show what a seat says of itself.
-const strangerAfter = 10 * time.Second
-
-// strangers are the free seats that are not genuine. Each is named once.
-func (v *view) strangers(now time.Time) (out []wire.Seat) {
-	for id, s := range v.seats {
-		t := v.seatTracks[id]
-		if s.State.Free() && !t.named && now.Sub(t.since) > strangerAfter && v.known() && !v.genuine(s) {
-			t.named = true
-			out = append(out, s)
-		}
-	}
-	return out
-}
-
-// served reports whether a seat served somebody before it died.
-func (v *view) served(seat string) bool {
-	t := v.seatTracks[seat]
-	return t != nil && !t.busySince.IsZero()
-}
-
-// seatOfSession is the seat that Consul shows with a session.
-func (v *view) seatOfSession(session string) (wire.Seat, bool) {
-	for _, s := range v.seats {
-		if s.Session == session && s.State != wire.SeatIdle {
-			return s, true
-		}
-	}
-	return wire.Seat{}, false
-}
-
-// lastSeen is a seat's last record, the zero value where there was none.
-func (v *view) lastSeen(seat string) wire.Seat {
-	if t := v.seatTracks[seat]; t != nil {
-		return t.last
-	}
-	return wire.Seat{}
-}
-
-// locate says what is known of a seat.
-func (v *view) locate(seat string) seatLocation {
-	out := seatLocation{settled: v.known()}
-	// A seat that has left Consul may still live at its last address.
-	if t := v.seatTracks[seat]; t != nil {
-		out.seat, out.running = t.last, t.present
-	}
-	for _, child := range v.jobs.Children {
-		if child.Alloc != seat {
-			continue
-		}
-		if out.running = child.State != ChildDead; !out.running {
-			end := child.ended()
-			out.end = &end
-		}
-		break
-	}
-	return out
 }

@@ -265,6 +265,8 @@ func TestJobVersion(t *testing.T) {
 		want          uint64
 	}{
 		{"viewer", "viewer/dispatch-v12-1700000000-0123abcd", 12},
+		{"viewer", "viewer/dispatch-v12-s-abcd2345-1700000000-0123abcd", 12},
+		{"viewer", "viewer/dispatch-v12-pool~0b5c-11-1700000000-0123abcd", 12},
 		{"viewer", "viewer/dispatch-1700000000-0123abcd", 0},
 		{"viewer", "viewer/dispatch-v12x-1700000000-0123abcd", 0},
 		{"viewer", "other/dispatch-v12-1700000000-0123abcd", 0},

@@ -24,10 +24,10 @@ type Driver struct {
 	events *events
 	prints *fingerprinter
 
-	sweeping sync.Once
-
-	mu       sync.Mutex
-	settings settings
+	sweeping  sync.Once
+	registrar registrarOnce
+	mu        sync.Mutex
+	settings  settings
 	// notSet is why settings cannot be used yet.
 	notSet error
 	cpu    cpuInfo
@@ -130,13 +130,6 @@ func (d *Driver) lockRunDir(runDir string) (unlock func()) {
 			delete(d.turns, runDir)
 		}
 	}
-}
-
-func (d *Driver) keep(t *task) {
-	d.mu.Lock()
-	d.tasks[t.cfg.ID] = t
-	d.mu.Unlock()
-	go t.run(d.ctx)
 }
 
 // StartTask ends what an earlier start of the task left, and starts a seat. It
@@ -394,6 +387,7 @@ func (d *Driver) SignalTask(id, signal string) error {
 
 // Fingerprint sends what this node can do, at once and then periodically.
 func (d *Driver) Fingerprint(ctx context.Context) (<-chan *drivers.Fingerprint, error) {
+	d.startRegistrar()
 	out := make(chan *drivers.Fingerprint)
 	go d.fingerprint(ctx, out)
 	return out, nil

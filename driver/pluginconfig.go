@@ -64,8 +64,9 @@ type Config struct {
 		PathStyle bool   `codec:"path_style"`
 	} `codec:"s3"`
 	Consul struct {
-		Address string `codec:"address"`
-		Token   string `codec:"token"`
+		Address        string `codec:"address"`
+		Token          string `codec:"token"`
+		RegistrarToken string `codec:"registrar_token"`
 	} `codec:"consul"`
 	Listen struct {
 		API      string  `codec:"api"`
@@ -98,8 +99,10 @@ type settings struct {
 
 	cache  wire.Cache
 	s3     wire.S3
-	consul wire.ConsulRef
-	listen wire.Listen
+	consul wire.ConsulRef // of stream hosts
+	// registrarToken is the registrar's own, which no stream host gets.
+	registrarToken string
+	listen         wire.Listen
 }
 
 // maxRunDir leaves space for the name of a seat's directory and its socket: the path
@@ -124,6 +127,8 @@ func (c *Config) check(root bool) (settings, error) {
 		isolate:    root,
 		s3:         wire.S3{Endpoint: c.S3.Endpoint, Region: c.S3.Region, PathStyle: c.S3.PathStyle},
 		consul:     wire.ConsulRef{Address: c.Consul.Address, Token: c.Consul.Token},
+
+		registrarToken: c.Consul.RegistrarToken,
 	}
 	if !filepath.IsAbs(c.RunDir) || len(s.runDir) > maxRunDir {
 		check(&badValue{"run_dir", c.RunDir, fmt.Sprintf("an absolute path of at most %d bytes", maxRunDir)})

@@ -84,10 +84,11 @@ var configSpec = hclspec.NewObject(map[string]*hclspec.Spec{
 		"region":     {"string", `""`}, // empty is AWS_REGION, else us-east-1
 		"path_style": {"bool", `false`},
 	}),
-	// The local Consul agent, with which seats register.
+	// The local Consul agent, which knows the site's brains.
 	"consul": block("consul", map[string]field{
-		"address": {"string", quote(defaultConsul)},
-		"token":   {"string", `""`},
+		"address":         {"string", quote(defaultConsul)},
+		"token":           {"string", `""`}, // of stream hosts
+		"registrar_token": {"string", `""`}, // of the registrar, which registers the node; empty is token
 	}),
 	// Addresses of seats. An IP may be a go-sockaddr template.
 	"listen": block("listen", map[string]field{

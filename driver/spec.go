@@ -148,8 +148,8 @@ func streamHostEnviron(own []string, device map[string]string, nonce string) []s
 }
 
 // dispatched matches the end of the id of a child that a brain dispatched: the
-// brain's prefix "v<version of the app's job>", and Nomad's time and random part.
-var dispatched = regexp.MustCompile(`^/dispatch-v(\d+)-\d+-[0-9a-f]{8}$`)
+// brain's prefix "v<version of the app's job>-<token>", and Nomad's time and random part.
+var dispatched = regexp.MustCompile(`^/dispatch-v(\d+)(?:-.+)?-\d+-[0-9a-f]{8}$`)
 
 // parentJob is the app: the job of which the task's job is a child, or the task's
 // job itself. Nomad v1.11.2 does not send cfg.ParentJobID over gRPC, but sets it in

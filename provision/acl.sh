@@ -57,6 +57,7 @@ if primary; then
     consul_token "$role-consul-nomad.token" nearcast-nomad-client
   done
   consul_token consul-seat.token nearcast-seat
+  consul_token consul-driver.token nearcast-driver
 
   for pool in "$home"/jobs/pools/*.hcl; do nomad node pool apply "$pool" >/dev/null; done
   # Nodes log in with a signed statement of what they are.

@@ -22,6 +22,8 @@ const (
 	ConsulAgentFile = "consul-agent.token" // of the Consul agent itself
 	ConsulNomadFile = "consul-nomad.token" // of the Nomad agent
 	ConsulSeatFile  = "consul-seat.token"  // of seats, on stream nodes
+	// ConsulDriverFile is of the registrar in the driver, on stream nodes.
+	ConsulDriverFile = "consul-driver.token"
 
 	// Servers only. acl.sh sets up ACLs with the first two. With the third, other sites
 	// copy ACLs from the primary site.
@@ -44,7 +46,7 @@ func SecretFiles(role Role) []string {
 	case Server:
 		return append(names, NomadGossipFile, ConsulManagementFile, NomadManagementFile, ConsulReplicationFile, NomadNodeKeyFile)
 	case Stream:
-		return append(names, ConsulSeatFile)
+		return append(names, ConsulSeatFile, ConsulDriverFile)
 	default:
 		return names
 	}
@@ -60,9 +62,9 @@ type Secrets struct {
 	TLS bool
 	ACL bool
 
-	ConsulGossip, NomadGossip                        string
-	ConsulAgent, ConsulNomad, ConsulSeat             string
-	ConsulManagement, NomadManagement, ConsulReplica string
+	ConsulGossip, NomadGossip                          string
+	ConsulAgent, ConsulNomad, ConsulSeat, ConsulDriver string
+	ConsulManagement, NomadManagement, ConsulReplica   string
 
 	// TicketKeys is the file with the routers' public keys.
 	TicketKeys string
@@ -74,7 +76,7 @@ func LoadSecrets(dir string, role Role) (Secrets, error) {
 	var errs []error
 	into := map[string]*string{
 		ConsulGossipFile: &s.ConsulGossip, NomadGossipFile: &s.NomadGossip, ConsulAgentFile: &s.ConsulAgent,
-		ConsulNomadFile: &s.ConsulNomad, ConsulSeatFile: &s.ConsulSeat, ConsulManagementFile: &s.ConsulManagement,
+		ConsulNomadFile: &s.ConsulNomad, ConsulSeatFile: &s.ConsulSeat, ConsulDriverFile: &s.ConsulDriver, ConsulManagementFile: &s.ConsulManagement,
 		NomadManagementFile: &s.NomadManagement, ConsulReplicationFile: &s.ConsulReplica,
 	}
 	for _, name := range SecretFiles(role) {

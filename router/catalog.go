@@ -104,17 +104,18 @@ var forever = time.Unix(1<<40, 0)
 // would not help to remove a router because its Consul fails for a moment.
 func (r *Router) getHealth(c echo.Context) error {
 	c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
-	table, err := r.siteTable()
+	view, err := r.current(time.Now()) // and no siteTable: all routers ask this all the time
 	if err != nil {
 		return err
 	}
 	out := struct {
 		Status     string     `json:"status"`
 		Site       string     `json:"site"`
+		Facts      string     `json:"facts,omitempty"`
 		StaleSince *time.Time `json:"stale_since,omitempty"`
-	}{Status: "ok", Site: r.cfg.Site}
-	if table.view.Stale() {
-		out.Status, out.StaleSince = "stale", &table.view.StaleSince
+	}{Status: "ok", Site: r.cfg.Site, Facts: r.tells(c, view)}
+	if view.Stale() {
+		out.Status, out.StaleSince = "stale", &view.StaleSince
 	}
 	return c.JSON(http.StatusOK, out)
 }

@@ -24,6 +24,13 @@ func appendLaunch(b []byte, r *wire.LaunchResponse) []byte {
 	b = append(r.Expires.AppendFormat(append(b, `,"expires":"`...), time.RFC3339Nano), '"')
 	b = text(append(b, `,"site":`...), r.Site)
 	b = text(append(b, `,"brain_url":`...), r.BrainURL)
+	if len(r.SpareBrainURLs) > 0 {
+		b = append(b, `,"spare_brain_urls":[`...)
+		for i, u := range r.SpareBrainURLs {
+			b = text(comma(b, i), u)
+		}
+		b = append(b, ']')
+	}
 	b = append(b, `,"ice_servers":[`...)
 	for i := range r.ICEServers {
 		b = iceServer(comma(b, i), &r.ICEServers[i])

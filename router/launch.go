@@ -93,6 +93,7 @@ func (r *Router) postSession(c echo.Context) error {
 	}
 	memory.candidates = out.Candidates
 	out.BrainURL = out.Candidates[0].BrainURL
+	out.SpareBrainURLs = table.spares(best.Index, out.BrainURL)
 	r.remember(table, c, req.RTTMS)
 	r.metrics.placed(best.Site, string(best.Source))
 	r.log.LogAttrs(context.Background(), slog.LevelInfo, "session placed", slog.String("session", session), slog.String("app", req.App),

@@ -66,12 +66,15 @@ type limiter struct {
 
 	mu         sync.Mutex
 	near, wide buckets[netip.Prefix]
+	crowd      crowd
 }
 
 func newLimiter(kind string, of Rate, limited func(kind, network string)) *limiter {
 	return &limiter{kind: kind, limited: limited, now: time.Now,
-		near: buckets[netip.Prefix]{limit: of},
-		wide: buckets[netip.Prefix]{limit: Rate{wideTimes * of.PerSecond, wideTimes * of.Burst}}}
+		near:  buckets[netip.Prefix]{limit: of},
+		wide:  buckets[netip.Prefix]{limit: Rate{wideTimes * of.PerSecond, wideTimes * of.Burst}},
+		crowd: newCrowd(of),
+	}
 }
 
 // take takes a token for the caller, or says that there is none.
@@ -84,6 +87,11 @@ func (l *limiter) take(c echo.Context) error {
 		return nil
 	}
 	l.limited(l.kind, network)
+	_, wide := networks(c.RealIP())
+	if release := l.crowd.hold(wide); release != nil {
+		rest(c, l.crowd.pause)
+		release()
+	}
 	return tooMany(c, "Your network has sent too many requests.", wait)
 }
 

@@ -21,6 +21,9 @@ func (r *Router) observe(next echo.HandlerFunc) echo.HandlerFunc {
 			c.Error(err) // answers now, so that the status is known below
 		}
 		took := time.Since(start)
+		if held, ok := c.Get(rested).(time.Duration); ok {
+			took -= held
+		}
 		route, status := c.Path(), c.Response().Status
 		if route == "" {
 			route = "none"
@@ -35,6 +38,9 @@ func (r *Router) observe(next echo.HandlerFunc) echo.HandlerFunc {
 			// Metrics count these: a flood of requests must not become a flood of lines.
 		case strings.HasPrefix(route, "/v1/sessions"):
 			level = slog.LevelInfo
+		}
+		if !r.log.Enabled(context.Background(), level) {
+			return nil
 		}
 		r.log.LogAttrs(context.Background(), level, "request",
 			slog.String("method", method), slog.String("route", route), slog.Int("status", status),

@@ -16,6 +16,7 @@
 //	GET    /v1/sessions/{id}           the state of a session
 //	DELETE /v1/sessions/{id}           end a session
 //	POST   /v1/sessions/{id}/ticket    renew the ticket of a person that waits
+//	GET    /v1/facts                   what this site has, for routers of other sites alone
 //	GET    /v1/openapi.yaml            the description of this API
 //	GET    /problems/{kind}            the meaning of an error
 //	GET    /healthz                    for load balancers and routers of other sites
@@ -56,6 +57,8 @@ import (
 	"github.com/nearcast/nearcast/internal/answer"
 	"github.com/nearcast/nearcast/internal/identity"
 	"github.com/nearcast/nearcast/internal/ticket"
+	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/router/facts"
 	"github.com/nearcast/nearcast/router/placement/prefix"
 )
 
@@ -111,6 +114,7 @@ type Router struct {
 	pages     *pages
 	models    models
 	prefixes  *prefix.Store
+	teller    teller
 	launches  *limiter
 	requests  *limiter
 	subjects  subjects
@@ -165,6 +169,7 @@ func New(cfg Config) (*Router, error) {
 	if r.operators, err = newOperators(cfg.OperatorToken); err != nil {
 		return nil, fmt.Errorf("new router: %w", err)
 	}
+	r.teller = teller{facts: facts.NewTeller(cfg.Site), asked: facts.NewChecker(cfg.Site, cfg.Verifier)}
 	r.memory.New = func() any { return new(launchMemory) }
 	r.prefixes = prefix.New(prefix.Config{Between: r.models.between})
 	r.metrics = newMetrics(r)
@@ -196,6 +201,7 @@ func (r *Router) routes() *echo.Echo {
 	get("/v1/beacon", r.getBeacon)
 	e.POST("/v1/probes", r.limited(r.postProbes))
 	get("/v1/openapi.yaml", r.getOpenAPI)
+	get(wire.FactsPath, r.getFacts)
 	e.POST("/v1/sessions", r.postSession)
 	e.GET("/v1/sessions/:id", r.limited(r.getSession))
 	e.DELETE("/v1/sessions/:id", r.limited(r.deleteSession))

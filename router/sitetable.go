@@ -3,8 +3,6 @@ package router
 import (
 	"fmt"
 	"math"
-	"net/url"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,7 +45,7 @@ type siteStatus struct {
 	unhealthy string
 	// silent is true where the reason is that the site does not answer.
 	silent bool
-	brains []string // WebSocket URLs of the healthy ones
+	brains []string // WebSocket URLs of the healthy ones; see brainsOf
 }
 
 // appSites is an app's capacity at all sites, as placement needs it.
@@ -63,17 +61,26 @@ type appSites struct {
 // ms is NaN where there is none to rely on.
 type distance struct{ ms, err float64 }
 
-// siteTable is what is known now, or a problem that says why nothing is.
-func (r *Router) siteTable() (*siteTable, error) {
+// current is the view to serve from, or a problem that says why there is none.
+func (r *Router) current(now time.Time) (Snapshot, error) {
 	view := r.cfg.View.Snapshot()
 	if !view.Ready {
-		return nil, notReady()
+		return view, notReady()
 	}
-	now := time.Now()
 	if age := now.Sub(view.StaleSince); view.Stale() && age > r.cfg.MaxStale {
-		return nil, problem(wire.ProblemUnavailable, "",
+		return view, problem(wire.ProblemUnavailable, "",
 			"This router lost contact with its site's Consul %s ago, and serves from its last view for %s at most; try another router.",
 			age.Round(time.Second), r.cfg.MaxStale)
+	}
+	return view, nil
+}
+
+// siteTable is what is known now, or a problem that says why nothing is.
+func (r *Router) siteTable() (*siteTable, error) {
+	now := time.Now()
+	view, err := r.current(now)
+	if err != nil {
+		return nil, err
 	}
 	if t := r.latest.Load(); t != nil && t.isOf(view) && now.Sub(t.made) < freshFor {
 		return t, nil
@@ -116,11 +123,7 @@ func (r *Router) newSiteTable(view Snapshot, now time.Time) *siteTable {
 	t.isolated = checked > 0 && silent == checked
 	for i := range view.Sites {
 		s, out := &view.Sites[i], &t.sites[i]
-		for _, b := range s.Brains {
-			if u := connectURL(b.URL); b.Healthy && u != "" {
-				out.brains = append(out.brains, u)
-			}
-		}
+		out.brains = brainsOf(s.Brains)
 		out.unhealthy, out.silent = t.health(i, now, r.cfg.MaxStale)
 	}
 	return t
@@ -153,19 +156,6 @@ func (t *siteTable) health(i int, now time.Time, maxStale time.Duration) (unheal
 		return "no news of it in Consul since " + s.StaleSince.UTC().Format(time.TimeOnly), true
 	}
 	return "", false
-}
-
-// brain picks one of a site's brains at random, so that they share the load. It
-// is empty where there is none.
-func (t *siteTable) brain(i int, chance func() float64) string {
-	switch of := t.sites[i].brains; len(of) {
-	case 0:
-		return ""
-	case 1:
-		return of[0]
-	default:
-		return of[min(int(chance()*float64(len(of))), len(of)-1)]
-	}
 }
 
 // row is the distances from a site to all others.
@@ -226,19 +216,4 @@ func (t *siteTable) app(id string) *appSites {
 		t.apps[id] = a
 	}
 	return a
-}
-
-// connectPath is the WebSocket of a brain.
-const connectPath = "/v1/connect"
-
-// connectURL is the WebSocket of a brain. Its registered URL may lack the path.
-func connectURL(base string) string {
-	u, err := url.Parse(base)
-	if err != nil || u.Host == "" {
-		return ""
-	}
-	if strings.Trim(u.Path, "/") == "" {
-		u.Path = connectPath
-	}
-	return u.String()
 }

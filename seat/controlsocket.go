@@ -14,6 +14,7 @@ func (h *streamHost) controlAPI() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+wire.StatusPath, h.serveStatus)
 	mux.HandleFunc("GET "+wire.EventsPath, h.serveEvents)
+	mux.HandleFunc("GET "+wire.SeatPath, h.serveSeat)
 	mux.HandleFunc("POST "+wire.StopPath, h.serveStop)
 	mux.HandleFunc("POST "+wire.SignalPath, h.serveSignal)
 	return mux

@@ -114,7 +114,7 @@ func TestSeatAPIIsForBrains(t *testing.T) {
 		status int // 0: no connection
 	}{
 		"a router retires it":            {as(wire.RouterService, "edge-1"), wire.RetirePath, 0},
-		"a seat retires it":              {as(wire.SeatService, "node-1"), wire.RetirePath, 0},
+		"a node retires it":              {as(wire.NodeService, "node-1"), wire.RetirePath, 0},
 		"a key without a record":         {as("", ""), wire.RetirePath, 0},
 		"the drain of another node":      {as(wire.DrainService, "node-2"), wire.RetirePath, http.StatusForbidden},
 		"its node's drain ends sessions": {as(wire.DrainService, "node-1"), wire.EndPath, http.StatusForbidden},

@@ -40,12 +40,10 @@ type Parts struct {
 	Peer func(PeerConfig) (Peer, error)
 	// Verify checks a ticket.
 	Verify func(token string) (Claims, error)
-	// Identity is the seat's own key, which Register makes known. Peers knows which
+	// Identity is the seat's own key, which its record names. Peers knows which
 	// brain has which key: the seat API is for brains alone.
 	Identity *identity.Identity
 	Peers    identity.Peers
-	// Register makes the seat known to brains. It must not block.
-	Register func(ctx context.Context, seat wire.Seat) (Registration, error)
 	// Control is where the driver connects. Run closes it.
 	Control net.Listener
 	// KeeperPID is the process that the driver started.
@@ -167,10 +165,4 @@ type Claims struct {
 	Subject, Network string
 	// MaxDuration is how long the session may last; 0 leaves it to the job.
 	MaxDuration time.Duration
-}
-
-// Registration is a seat's entry in the registry.
-type Registration interface {
-	Update(wire.Seat)
-	Close()
 }

@@ -54,6 +54,8 @@ type rig struct {
 	ended   chan wire.End
 	seats   *registry
 	stop    context.CancelFunc
+
+	following sync.WaitGroup
 }
 
 func newRig(t *testing.T) *rig { return newRigWith(t, func(*rig) {}) }
@@ -115,16 +117,13 @@ func (r *rig) start(verifier *ticket.Verifier) {
 			c, err := verifier.Verify(token)
 			return Claims{Session: c.Session, App: c.App, MaxDuration: c.MaxDuration, Params: c.Params}, err
 		},
-		Register: func(_ context.Context, seat wire.Seat) (Registration, error) {
-			r.seats.Update(seat)
-			return r.seats, nil
-		},
 	}
 	control, err := net.Listen("unix", filepath.Join(r.spec.RunDir, wire.ControlSocket))
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	parts.Control, parts.KeeperPID, parts.Report = control, 4240, r.report
+	r.following.Go(func() { r.seats.follow(filepath.Join(r.spec.RunDir, wire.ControlSocket)) })
 	go func() {
 		r.ended <- Run(ctx, r.spec, parts, slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	}()
@@ -138,6 +137,7 @@ func (r *rig) finish() {
 	case <-time.After(60 * time.Second):
 		r.t.Error("the seat does not end")
 	}
+	r.following.Wait()
 	if strings.Contains(r.log.String(), "eyJ") {
 		r.t.Errorf("the log contains a token:\n%s", r.log.String())
 	}
@@ -337,26 +337,65 @@ func (b *syncBuffer) String() string {
 	return b.b.String()
 }
 
-// registry records every registration of a seat.
+// registry is a driver that follows a seat's record.
 type registry struct {
 	mu     sync.Mutex
+	socket string
 	said   []wire.Seat
 	closed bool
 }
 
-func (r *registry) Update(s wire.Seat) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.said = append(r.said, s)
+// onControl is the driver's client.
+func onControl(socket string) *http.Client {
+	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}}
 }
 
-func (r *registry) Close() {
+// follow reads the record until the seat is gone.
+func (r *registry) follow(socket string) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.closed = true
+	r.socket = socket
+	r.mu.Unlock()
+	res, err := onControl(socket).Get("http://seat" + wire.SeatPath)
+	if err != nil {
+		return
+	}
+	defer res.Body.Close()
+	for in := json.NewDecoder(res.Body); ; {
+		var seat wire.Seat
+		err := in.Decode(&seat)
+		r.mu.Lock()
+		if err != nil {
+			r.closed = true
+			r.mu.Unlock()
+			return
+		}
+		r.said = append(r.said, seat)
+		r.mu.Unlock()
+	}
 }
 
+// gone reports whether the seat said that it is gone, after its last record.
+func (r *registry) gone() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.closed
+}
+
+// last is the seat's record at this moment, or after its end the last that there was.
 func (r *registry) last() wire.Seat {
+	r.mu.Lock()
+	socket := r.socket
+	r.mu.Unlock()
+	var status wire.StreamHostStatus
+	if res, err := onControl(socket).Get("http://seat" + wire.StatusPath); err == nil {
+		err = json.NewDecoder(res.Body).Decode(&status)
+		res.Body.Close()
+		if err == nil {
+			return status.Seat
+		}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.said) == 0 {

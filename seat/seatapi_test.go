@@ -70,8 +70,9 @@ func TestSession(t *testing.T) {
 			t.Errorf("%s was closed %d times", what, n)
 		}
 	}
-	if !r.seats.closed || r.seats.last().State != wire.SeatEnding {
-		t.Errorf("registry: closed %v, %s", r.seats.closed, r.seats.last().State)
+	r.wait("the driver hears that the seat is gone", r.seats.gone)
+	if r.seats.last().State != wire.SeatEnding {
+		t.Errorf("the last record: %s", r.seats.last().State)
 	}
 }
 

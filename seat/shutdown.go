@@ -46,9 +46,7 @@ func (h *streamHost) shutDown(end wire.End) {
 	if h.content != nil {
 		step("content", 5*time.Second, h.content.Close)
 	}
-	if registration := h.registration.Load(); registration != nil {
-		step("registration", 3*time.Second, func() error { (*registration).Close(); return nil })
-	}
+	h.record.close()
 	step("tasks", 5*time.Second, func() error { h.tasks.wait(); return nil })
 }
 
@@ -58,6 +56,7 @@ func (h *streamHost) reportEnd(end wire.End) wire.End {
 	if err := h.parts.Report(wire.Exit{Nonce: h.spec.Nonce, Time: time.Now().UTC(), End: end}); err != nil {
 		h.log.Error("report the end", "error", err)
 	}
+	h.record.close()
 	h.events.close()
 	return end
 }

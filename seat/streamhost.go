@@ -23,7 +23,7 @@
 //
 // The seat API serves brains over TCP: claim the seat, return to it, end its
 // session, retire it (internal/wire/signal.go). The control socket serves the
-// driver on this node: status, events, stop, signal (internal/wire/streamhost.go).
+// driver on this node: status, events, the seat's record, stop, signal (internal/wire/streamhost.go).
 //
 // # States
 //
@@ -41,7 +41,7 @@
 // # End
 //
 // last message to the person → peer → capture → input → app → sound and display →
-// content → registration → report → control socket. Each step has a time limit. A
+// content → record → report → control socket. Each step has a time limit. A
 // step that exceeds it is logged and left to the keeper, which ends the whole cell
 // when this process ends.
 package seat
@@ -52,7 +52,6 @@ import (
 	"log/slog"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/nearcast/nearcast/internal/wire"
@@ -86,10 +85,8 @@ type streamHost struct {
 	// starting is the start of an app that starts when the seat is claimed.
 	starting sync.WaitGroup
 
-	// registration is nil until the seat is registered. mu does not guard it:
-	// stateChanged reads it while the state machine is locked, and callers of
-	// the state machine may hold mu.
-	registration atomic.Pointer[Registration]
+	// record is what the driver is told of the seat.
+	record *record
 
 	mu          sync.Mutex
 	attachment  *attachment
@@ -105,7 +102,7 @@ type streamHost struct {
 // Run runs a seat from its start to its end.
 func Run(ctx context.Context, spec wire.Spec, parts Parts, log *slog.Logger) wire.End {
 	h := &streamHost{
-		spec: spec, parts: parts, log: log, events: newEventLog(), begin: time.Now(),
+		spec: spec, parts: parts, log: log, events: newEventLog(), record: newRecord(), begin: time.Now(),
 		resumeTokens: newResumeTokens(spec.Alloc, spec.App), wake: make(chan struct{}, 1),
 		stopRequest: wire.StopRequest{TimeoutMS: defaultStopTimeout.Milliseconds()},
 	}
@@ -131,14 +128,13 @@ func (h *streamHost) run(ctx context.Context) wire.End {
 	h.state = newStateMachine(wire.Seat{
 		ID: h.spec.Alloc, App: h.spec.App, Job: h.spec.Job, Version: h.spec.Version, Node: h.spec.Node,
 		Address: listener.Addr().String(), Key: h.parts.Identity.Key(), Progress: wire.Progress{Phase: wire.PhaseContent, Fraction: -1},
-		Media: mediaOf(h.spec.Listen),
 	}, limits{
 		lease: secondsOr(h.spec.LeaseS, defaultLease), grace: secondsOr(h.spec.ReconnectGraceS, defaultGrace),
 		idle: secondsOr(h.spec.IdleTimeoutS, 0), max: secondsOr(h.spec.MaxDurationS, 0),
 	}, realClock{}, h.stateChanged)
 	h.mu.Unlock()
 	h.stream = newStream(h)
-	h.register()
+	h.state.notify()
 	closeAPI := serveAPI(h.log, listener, h.parts.Identity.Server(h.parts.Peers, wire.BrainService, wire.DrainService), h.seatAPI())
 
 	go func() { // ends with h.ctx
@@ -173,19 +169,6 @@ func (h *streamHost) run(ctx context.Context) wire.End {
 	return h.reportEnd(end)
 }
 
-// register makes the seat known to brains. If it fails, the seat goes on: who
-// knows its address can still claim it.
-func (h *streamHost) register() {
-	// Not with h.ctx: an ending seat stays registered until it is gone.
-	registration, err := h.parts.Register(context.WithoutCancel(h.ctx), h.state.snapshot())
-	if err != nil {
-		h.log.Error("register seat", "error", err)
-		return
-	}
-	h.registration.Store(&registration)
-	h.state.notify() // the state may have changed meanwhile
-}
-
 // stateChanged is called while the state machine is locked.
 func (h *streamHost) stateChanged(from wire.SeatState, now wire.Seat) {
 	if from != now.State {
@@ -195,9 +178,7 @@ func (h *streamHost) stateChanged(from wire.SeatState, now wire.Seat) {
 			h.stream.releaseInput.Store(true)
 		}
 	}
-	if registration := h.registration.Load(); registration != nil {
-		(*registration).Update(now)
-	}
+	h.record.set(now)
 	select {
 	case h.wake <- struct{}{}:
 	default:

@@ -5,7 +5,7 @@
 //		Realm: "nearcast", Secrets: []ticket.TURNSecret{current, previous},
 //		RelayIP: node, ExternalIP: public, PortMin: 21000, PortMax: 21999,
 //	})
-//	fleet.WatchSeats(ctx, s.Seats)           // whom relays may reach
+//	fleet.WatchNodes(ctx, s.Nodes)           // whom relays may reach
 //	err = s.Serve(ctx, turn.Listeners{UDP: packets, TCP: tcp, TLS: tls})
 //
 // Who may have a relay: those with a name and password of a brain (ticket.TURNSecret). A new
@@ -13,9 +13,10 @@
 // was made with, so that a picture outlives them, for Config.MaxAge at most.
 //
 // Where a relay sends: to addresses and UDP ports at which seats of the site take media,
-// as the seats say in Consul (wire.Seat.Media). A permission for another address is refused
+// as its nodes say in Consul (wire.Node.Media). A permission for another address is refused
 // (403), and packets to or from another port are dropped. While Consul is away the last view
-// counts. A seat tells its ports when it starts, seconds before anybody gets it.
+// counts. A node tells its ports when it starts, and stays known for twelve hours after it was
+// silent, as sessions go on there.
 // Loopback, link-local and multicast addresses are refused whatever Consul says.
 //
 // What a relay costs: each has a limit of bytes a second and direction, each name a number

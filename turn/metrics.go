@@ -35,7 +35,7 @@ func newMetrics(reg prometheus.Registerer, s *Server) *metrics {
 	if reg != nil {
 		reg.MustRegister(m.made, m.refusals, m.drops, m.cuts, m.toSeats, m.toPeople,
 			gauge("relays", "Relays that exist.", func() float64 { return float64(s.book.count()) }),
-			gauge("seats", "Seats that relays may reach.", func() float64 { return float64(s.peers.seats.Load()) }),
+			gauge("nodes", "Nodes whose seats relays may reach.", func() float64 { return float64(s.peers.nodes.Load()) }),
 			gauge("connections_unproven", "Connections by TCP and TLS without a relay.", func() float64 { n, _, _ := s.conns.guard.Counts(); return float64(n) }))
 	}
 	return m

@@ -15,19 +15,19 @@ import (
 type peers struct {
 	loopback bool // as at a site on one machine
 	known    atomic.Pointer[map[netip.Addr][]ports]
-	seats    atomic.Int64
+	nodes    atomic.Int64
 }
 
 type ports struct{ min, max uint16 }
 
-// set replaces all by those of the seats. It returns what could not be read.
-func (p *peers) set(seats []wire.Seat) (bad []error) {
+// set replaces all by those of the nodes. It returns what could not be read.
+func (p *peers) set(nodes []wire.Node) (bad []error) {
 	known := map[netip.Addr][]ports{}
-	for _, seat := range seats {
-		for _, text := range seat.Media {
+	for _, node := range nodes {
+		for _, text := range node.Media {
 			a, r, err := parseMedia(text)
 			if err != nil {
-				bad = append(bad, fmt.Errorf("seat %s: %w", seat.ID, err))
+				bad = append(bad, fmt.Errorf("node %s: %w", node.Name, err))
 				continue
 			}
 			if p.possible(a) {
@@ -36,11 +36,11 @@ func (p *peers) set(seats []wire.Seat) (bad []error) {
 		}
 	}
 	p.known.Store(&known)
-	p.seats.Store(int64(len(seats)))
+	p.nodes.Store(int64(len(nodes)))
 	return bad
 }
 
-// parseMedia reads one entry of wire.Seat.Media.
+// parseMedia reads one entry of wire.Node.Media.
 func parseMedia(text string) (netip.Addr, ports, error) {
 	host, span, err := net.SplitHostPort(text)
 	if err != nil {

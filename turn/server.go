@@ -77,7 +77,7 @@ type Server struct {
 // now is the clock of limits and deadlines.
 func now() time.Time { return time.Now() }
 
-// New makes a Server. It relays to nobody before Seats.
+// New makes a Server. It relays to nobody before Nodes.
 func New(cfg Config) (*Server, error) {
 	if !cfg.ExternalIP.IsValid() {
 		cfg.ExternalIP = cfg.RelayIP
@@ -102,14 +102,14 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// Seats sets whom relays may reach.
-func (s *Server) Seats(seats []wire.Seat) {
-	for _, err := range s.peers.set(seats) {
-		s.log.Warn("a seat's ports are not understood", "error", err)
+// Nodes sets whom relays may reach: the seats of these nodes.
+func (s *Server) Nodes(nodes []wire.Node) {
+	for _, err := range s.peers.set(nodes) {
+		s.log.Warn("the ports of a node's seats are not understood", "error", err)
 	}
 }
 
-// Ready reports whether the seats are known.
+// Ready reports whether the nodes are known.
 func (s *Server) Ready() bool { return s.peers.ready() }
 
 // Serve serves until ctx ends. It closes the listeners.

@@ -60,7 +60,7 @@ func start(t *testing.T, change func(*Config)) *site {
 	loaded, err := LoadCertificate(cert, cert, cfg.Log)
 	testkit.Must(t, err)
 	s.udp, s.tcp, s.tls = udp.LocalAddr().String(), tcp.Addr().String(), secure.Addr().String()
-	s.Seats([]wire.Seat{{ID: "a", Media: []string{mediaAt(s.seat)}}})
+	s.Nodes([]wire.Node{{Name: "a", Media: []string{mediaAt(s.seat)}}})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx, Listeners{UDP: udp, TCP: tcp, TLS: secure, Certificate: loaded}) }()
@@ -208,7 +208,7 @@ func TestHearsTheSeatAlone(t *testing.T) {
 func TestOtherAddressesAreRefused(t *testing.T) {
 	s := start(t, func(c *Config) { c.Loopback = false })
 	// Whatever a record says, no seat is there.
-	s.Seats([]wire.Seat{{ID: "a", Media: []string{"127.0.0.1:1024-65535", "169.254.169.254:1024-65535", "224.0.0.1:1024-65535", "203.0.113.7:20000-20999"}}})
+	s.Nodes([]wire.Node{{Name: "a", Media: []string{"127.0.0.1:1024-65535", "169.254.169.254:1024-65535", "224.0.0.1:1024-65535", "203.0.113.7:20000-20999"}}})
 	c, _ := s.relay("udp")
 	for _, peer := range []string{"127.0.0.1", "127.0.0.2", "169.254.169.254", "0.0.0.0", "224.0.0.1", "10.0.0.1", "203.0.113.8", "255.255.255.255"} {
 		if err := c.CreatePermission(&net.UDPAddr{IP: net.ParseIP(peer), Port: 20000}); err == nil || !strings.Contains(err.Error(), "403") {
@@ -217,7 +217,7 @@ func TestOtherAddressesAreRefused(t *testing.T) {
 	}
 	testkit.Must(t, c.CreatePermission(&net.UDPAddr{IP: net.IPv4(203, 0, 113, 7), Port: 20000}))
 	// A seat that is gone is refused again, and one that came is reached.
-	s.Seats([]wire.Seat{{ID: "b", Media: []string{"203.0.113.9:20000-20999"}}})
+	s.Nodes([]wire.Node{{Name: "b", Media: []string{"203.0.113.9:20000-20999"}}})
 	if err := c.CreatePermission(&net.UDPAddr{IP: net.IPv4(203, 0, 113, 7), Port: 20000}); err == nil {
 		t.Error("a relay to a seat that is gone")
 	}
@@ -228,7 +228,7 @@ func TestSeatGoneMeanwhile(t *testing.T) {
 	s := start(t, nil)
 	_, relay := s.relay("udp")
 	testkit.Must(t, reaches(relay, s.seat.LocalAddr(), 25))
-	s.Seats(nil)
+	s.Nodes(nil)
 	if err := reaches(relay, s.seat.LocalAddr(), 3); err == nil {
 		t.Error("the relay still reaches a seat that is gone")
 	}

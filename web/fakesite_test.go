@@ -52,6 +52,7 @@ type site struct {
 	advice   []string        // answers POST /v1/probes: these in turn, one a question
 	first    []string        // SitesResponse.Probe, if set
 	sick     map[string]bool // sites that this one knows to be unhealthy
+	brainAt  string          // where its brain is, if not at server
 
 	brains chan *brain // a WebSocket that said hello
 	inputs chan wire.Input
@@ -206,7 +207,7 @@ func newPlanet(t *testing.T, video [][]byte, names ...string) []*site {
 
 func (s *site) view() wire.SiteView {
 	return wire.SiteView{
-		Site: s.name, BeaconURL: s.server.URL + "/v1/beacon", BrainURL: s.brainURL(), RouterURL: s.server.URL, Healthy: true,
+		Site: s.name, BeaconURL: s.server.URL + "/v1/beacon", BrainURL: s.brainURL(), RouterURL: s.server.URL, Healthy: !s.sick[s.name],
 		Apps: map[string]wire.Capacity{"viewer": {Idle: 1, Max: 2}},
 	}
 }
@@ -263,7 +264,27 @@ func (c *plugged) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
+// startBrain starts a brain of the site, to which its router sends people from now on,
+// and gives what kills it.
+func (s *site) startBrain() (kill func(*brain)) {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/connect", s.connect)
+	mux.HandleFunc("GET /healthz", func(http.ResponseWriter, *http.Request) {})
+	server := httptest.NewServer(mux)
+	s.t.Cleanup(server.Close)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.brainAt = "ws" + strings.TrimPrefix(server.URL, "http") + "/v1/connect"
+	return func(b *brain) {
+		server.Close()
+		_ = b.conn.CloseNow()
+	}
+}
+
 func (s *site) brainURL() string {
+	if s.brainAt != "" {
+		return s.brainAt
+	}
 	return "ws" + strings.TrimPrefix(s.server.URL, "http") + "/v1/connect"
 }
 

@@ -34,7 +34,7 @@ func (v *visit) startTURN(life time.Duration) *relay {
 		PortMin: uint16(r.low), PortMax: uint16(r.high), PerName: 16, Relays: 64, Rate: 5 << 20, MaxAge: time.Hour, Loopback: true,
 		Conns: guard.Limits{Unproven: 100, Proven: 100, Calm: 10 * time.Second, Busy: 2 * time.Second}, Log: slog.New(slog.NewTextHandler(v.Output(), nil))})
 	testkit.Must(v, err)
-	server.Seats([]wire.Seat{{ID: "seat-1", Media: []string{"127.0.0.1:1024-65535"}}})
+	server.Nodes([]wire.Node{{Name: "seat-1", Media: []string{"127.0.0.1:1024-65535"}}})
 	tcp, err := net.Listen("tcp4", "127.0.0.1:0")
 	testkit.Must(v, err)
 	r.url = "turn:" + tcp.Addr().String() + "?transport=tcp"

@@ -1,9 +1,9 @@
-# A brain registers itself, finds seats, publishes the site's apps, marks tickets as
+# A brain registers itself, knows the site's nodes by the keys of their registrars, publishes the site's apps, marks tickets as
 # used, and competes for the pool lock.
 service "nearcast-brain" {
   policy = "write"
 }
-service "nearcast-seat" {
+service "nearcast-node" {
   policy = "read"
 }
 # To know the site's routers by their keys.

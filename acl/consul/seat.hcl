@@ -1,8 +1,5 @@
-# A stream host registers its seat with the agent of its own node.
-service "nearcast-seat" {
-  policy = "write"
-}
-# To know by their keys the brains of the site, and the drain of its node.
+# A stream host knows by their keys the brains of the site, and the drain of its node. It
+# registers nothing: the driver tells of its seat.
 service "nearcast-brain" {
   policy = "read"
 }

@@ -1,5 +1,5 @@
-# A TURN server finds the seats that it may relay to.
-service "nearcast-seat" {
+# A TURN server finds the nodes to whose seats it may relay.
+service "nearcast-node" {
   policy = "read"
 }
 # The health of a service includes that of its node.

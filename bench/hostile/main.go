@@ -7,8 +7,11 @@
 // quota is used up by loops that reach nobody, "attack" is the attack with the same quota:
 //
 //	launched   ms  POST /v1/sessions → its answer
+//	connected  ms  POST /v1/sessions → the WebSocket to the brain is open
 //	granted    ms  POST /v1/sessions → a seat is granted, with idle seats
 //	failed         honest launches that got no seat
+//	cpu     cores  processors used in the mean, of the site's processes by name, and of the
+//	               attacker; label process
 //	rss        MB  highest resident memory of router and brain; label process
 //
 // and of the attack alone:

@@ -5,9 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"time"
 
 	"github.com/coder/websocket"
@@ -19,8 +21,9 @@ import (
 
 // visit is what an honest person felt, in ms.
 type visit struct {
-	launched, granted float64
-	brain             string // where the router sent them
+	launched, connected, granted float64
+
+	brain string // where the router sent them
 }
 
 // visit launches, waits for the grant, and leaves.
@@ -56,6 +59,7 @@ func (b *bench) visit(ctx context.Context) (v visit, err error) {
 		return v, fmt.Errorf("connect to the brain: %w", err)
 	}
 	defer ws.CloseNow()
+	v.connected = since()
 	if err := wsjson.Write(ctx, ws, wire.Message{Type: wire.MsgHello, Ticket: launch.Ticket}); err != nil {
 		return v, fmt.Errorf("say hello: %w", err)
 	}
@@ -108,10 +112,11 @@ func (b *bench) under(ctx context.Context, load string) (granted []float64, err 
 	over := make(chan error, 1)
 	go func() { over <- attacker.Wait() }()
 
-	var launched []float64
+	visits := map[string][]float64{}
 	failed := 0.0
-	memory := map[string]float64{}
-	next, look := time.NewTicker(b.every), time.NewTicker(200*time.Millisecond)
+	memory, work := map[string]float64{}, newWork(b.site.State().Processes)
+	next, look, count := time.NewTicker(b.every), time.NewTicker(200*time.Millisecond), time.NewTicker(time.Second)
+	defer count.Stop()
 	defer next.Stop()
 	defer look.Stop()
 	for running := true; running; {
@@ -120,6 +125,8 @@ func (b *bench) under(ctx context.Context, load string) (granted []float64, err 
 			running = false
 		case <-look.C:
 			b.memory(memory)
+		case <-count.C:
+			work.look()
 		case <-next.C:
 			if err := b.site.WaitIdle(ctx, b.app); err != nil {
 				return nil, err
@@ -130,28 +137,38 @@ func (b *bench) under(ctx context.Context, load string) (granted []float64, err 
 				failed++
 				continue
 			}
-			launched, granted = append(launched, v.launched), append(granted, v.granted)
+			for what, ms := range map[string]float64{"launched": v.launched, "connected": v.connected, "granted": v.granted} {
+				visits[what] = append(visits[what], ms)
+			}
 		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("attack: %w", err)
 	}
-	return granted, b.print(load, launched, granted, failed, memory, did.Bytes())
+	cores := work.cores()
+	if used := attacker.ProcessState; used != nil {
+		cores["attacker"] = (used.UserTime() + used.SystemTime()).Seconds() / b.phase.Seconds()
+	}
+	return visits["granted"], b.print(load, visits, failed, memory, cores, did.Bytes())
 }
 
-func (b *bench) print(load string, launched, granted []float64, failed float64, memory map[string]float64, did []byte) error {
+func (b *bench) print(load string, visits map[string][]float64, failed float64, memory, cores map[string]float64, did []byte) error {
 	labels := map[string]any{"load": load}
-	if err := b.report.Line("launched", "ms", launched, labels); err != nil {
-		return err
-	}
-	if err := b.report.Line("granted", "ms", granted, labels); err != nil {
-		return err
+	for _, what := range []string{"launched", "connected", "granted"} {
+		if err := b.report.Line(what, "ms", visits[what], labels); err != nil {
+			return err
+		}
 	}
 	if err := b.report.Value("failed", "", failed, labels); err != nil {
 		return err
 	}
 	for process, mb := range memory {
 		if err := b.report.Value("rss", "MB", mb, map[string]any{"load": load, "process": process}); err != nil {
+			return err
+		}
+	}
+	for _, process := range slices.Sorted(maps.Keys(cores)) {
+		if err := b.report.Value("cpu", "cores", cores[process], map[string]any{"load": load, "process": process}); err != nil {
 			return err
 		}
 	}

@@ -19,9 +19,9 @@ type Fleet struct {
 	Holder *fleet.InstanceRegistration
 }
 
-// WatchSeats implements brain.Fleet.
-func (f Fleet) WatchSeats(ctx context.Context, fn func([]wire.Seat)) {
-	<-f.Fleet.WatchSeats(ctx, fn).Done()
+// WatchNodes implements brain.Fleet.
+func (f Fleet) WatchNodes(ctx context.Context, fn func([]wire.Node)) {
+	<-f.Fleet.WatchNodes(ctx, fn).Done()
 }
 
 // WatchApps implements brain.Fleet.

@@ -3,6 +3,7 @@ package nomad
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,14 +15,81 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// child reads a dispatched job.
-func child(j job) brain.Child {
-	c := brain.Child{ID: j.ID, App: j.ParentID, Token: j.DispatchIdempotencyToken, Created: time.Unix(0, j.SubmitTime)}
-	if rest, ok := strings.CutPrefix(j.ID, j.ParentID+api.JobDispatchLaunchSuffix+"v"); ok {
-		digits, _, _ := strings.Cut(rest, "-")
-		c.Version, _ = strconv.ParseUint(digits, 10, 64)
+// dispatched is what a child's id says beyond its app: the prefix that Dispatch gives,
+// then Nomad's time and random part. Earlier releases gave no token.
+var dispatched = regexp.MustCompile(`^v(\d+)(?:-(.+))?-\d+-[0-9a-f]{8}$`)
+
+// plain is a token that can stand in an id and be read back.
+var plain = regexp.MustCompile(`^[A-Za-z0-9._/-]{1,100}$`)
+
+// prefix is the id prefix of a dispatch.
+func prefix(version uint64, token string) string {
+	out := "v" + strconv.FormatUint(version, 10)
+	if plain.MatchString(token) {
+		out += "-" + strings.ReplaceAll(token, "/", "~")
+	}
+	return out
+}
+
+// parseID reads what prefix wrote. told is false where the id does not tell the token.
+func parseID(app, id string) (version uint64, token string, told bool) {
+	rest, ok := strings.CutPrefix(id, app+api.JobDispatchLaunchSuffix)
+	m := dispatched.FindStringSubmatch(rest)
+	if !ok || m == nil {
+		return 0, "", false
+	}
+	version, _ = strconv.ParseUint(m[1], 10, 64)
+	return version, strings.ReplaceAll(m[2], "~", "/"), m[2] != ""
+}
+
+// record is a child as the mirror has it.
+type record struct {
+	id, app    string
+	version    uint64
+	token      string
+	tokenKnown bool
+	created    time.Time
+	stop       bool         // Nomad is to stop it
+	jobDead    bool         // no allocation will follow
+	modified   uint64       // the job's index
+	alloc      *alloc       // the newest one; nil while there is none
+	blocked    string       // why no node can take it
+	told       *brain.Child // what was told of it last
+}
+
+func newRecord(id, app string, created time.Time) *record {
+	r := &record{id: id, app: app, created: created}
+	r.version, r.token, r.tokenKnown = parseID(app, id)
+	return r
+}
+
+// ended reports whether the child's end was told.
+func (r *record) ended() bool {
+	return r.told != nil && r.told.State == brain.ChildDead && !r.told.Restarting
+}
+
+// child is the child as Nomad has it now.
+func (r *record) child() brain.Child {
+	c := brain.Child{ID: r.id, App: r.app, Version: r.version, Token: r.token, Created: r.created}
+	switch {
+	case r.alloc != nil:
+		place(&c, *r.alloc, r.stop)
+	case r.stop || r.jobDead:
+		c.State = brain.ChildDead
+		c.End = &wire.End{Reason: wire.ReasonDrained}
+	case r.blocked != "":
+		c.State, c.Why = brain.ChildBlocked, r.blocked
 	}
 	return c
+}
+
+// same reports whether two children say the same.
+func same(a, b brain.Child) bool {
+	if (a.End == nil) != (b.End == nil) || a.End != nil && *a.End != *b.End {
+		return false
+	}
+	a.End, b.End = nil, nil
+	return a == b
 }
 
 // why says in words why no node can take a seat.
@@ -40,28 +108,9 @@ func why(m *api.AllocationMetric) string {
 	return strings.Join(parts, "; ")
 }
 
-// jobs is the mirror as the brain reads it. The brain may keep it.
-func (m *mirror) jobs() brain.Jobs {
-	out := brain.Jobs{Apps: maps.Clone(m.apps), Children: make(map[string]brain.Child, len(m.children))}
-	for id, j := range m.children {
-		c := child(j)
-		a, placed := m.allocs[id]
-		switch {
-		case placed:
-			m.place(&c, a, j)
-		case j.Stop || j.Status == "dead":
-			c.State = brain.ChildDead
-			c.End = &wire.End{Reason: wire.ReasonDrained}
-		case m.blocked[id] != "":
-			c.State, c.Why = brain.ChildBlocked, m.blocked[id]
-		}
-		out.Children[id] = c
-	}
-	return out
-}
-
-// place adds to a child what its allocation says.
-func (m *mirror) place(c *brain.Child, a alloc, j job) {
+// place adds to a child what its allocation says. stop is true where Nomad is to stop
+// the child.
+func place(c *brain.Child, a alloc, stop bool) {
 	c.Alloc, c.Node = a.ID, a.NodeName
 	switch a.ClientStatus {
 	case "pending":
@@ -80,7 +129,7 @@ func (m *mirror) place(c *brain.Child, a alloc, j job) {
 			last = t.Events[n-1].Type
 		}
 		if c.State != brain.ChildDead && (t.Restarts > 0 || last == "Restarting") {
-			c.State, c.Restarting = brain.ChildDead, !j.Stop
+			c.State, c.Restarting = brain.ChildDead, !stop
 		}
 		if c.State == brain.ChildDead && c.End == nil {
 			c.End = end(*t)

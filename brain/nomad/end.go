@@ -14,10 +14,10 @@ type task struct {
 	State    string
 	Failed   bool
 	Restarts uint64
-	Events   []event
+	Events   []taskEvent
 }
 
-type event struct {
+type taskEvent struct {
 	Type           string
 	DisplayMessage string
 	Details        map[string]string

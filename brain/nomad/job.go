@@ -1,6 +1,7 @@
 package nomad
 
 import (
+	"encoding/json"
 	"strconv"
 	"strings"
 	"time"
@@ -12,30 +13,42 @@ import (
 
 // job is what is read of a job, from a query or an event.
 type job struct {
-	ID                       string
-	ParentID                 string
-	Name                     string
-	Type                     string
-	Stop                     bool
-	Status                   string
-	Version                  uint64
-	Meta                     map[string]string
-	Dispatched               bool
-	DispatchIdempotencyToken string
-	ParameterizedJob         *struct{}
-	SubmitTime               int64
-	TaskGroups               []struct {
+	ID                                       string
+	ParentID                                 string
+	Type                                     string
+	Stop                                     bool
+	Status                                   string
+	Version                                  uint64
+	Meta                                     map[string]string
+	Dispatched                               bool
+	DispatchIdempotencyToken                 string
+	ParameterizedJob                         *struct{}
+	SubmitTime                               int64
+	TaskGroups                               json.RawMessage // few jobs need it read; see task
+	CreateIndex, ModifyIndex, JobModifyIndex uint64
+}
+
+// task reads the driver of a job's first task, and its config.
+func (j job) task() (driver string, config map[string]any) {
+	var groups []struct {
 		Tasks []struct {
 			Driver string
 			Config map[string]any
 		}
 	}
+	if err := json.Unmarshal(j.TaskGroups, &groups); err != nil || len(groups) == 0 || len(groups[0].Tasks) == 0 {
+		return "", nil
+	}
+	return groups[0].Tasks[0].Driver, groups[0].Tasks[0].Config
 }
 
 // app reads a job as an app. ok is false if the job is not an app.
 func (c *Client) app(j job) (app brain.App, ok bool) {
-	if j.ParameterizedJob == nil || j.Dispatched || j.Stop || j.Type != "batch" ||
-		len(j.TaskGroups) == 0 || len(j.TaskGroups[0].Tasks) == 0 || j.TaskGroups[0].Tasks[0].Driver != c.driver {
+	if j.ParameterizedJob == nil || j.Dispatched || j.Stop || j.Type != "batch" {
+		return app, false
+	}
+	driver, config := j.task()
+	if driver != c.driver {
 		return app, false
 	}
 	number := func(key string, fallback int) int {
@@ -52,7 +65,7 @@ func (c *Client) app(j job) (app brain.App, ok bool) {
 	}
 	app = brain.App{ID: j.ID, Version: j.Version, Title: j.Meta["title"], Description: j.Meta["description"],
 		Picture: j.Meta["picture"], Warm: number("warm", 0), Max: number("max", defaultMax),
-		Access: c.accessOf(j), MaxWhenQueued: c.maxWhenQueued(j), Display: display(j.TaskGroups[0].Tasks[0].Config)}
+		Access: c.accessOf(j), MaxWhenQueued: c.maxWhenQueued(j), Display: display(config)}
 	declared, err := params.Parse(j.Meta[params.MetaKey])
 	if err != nil {
 		// Its seats fail to start, and say so too: see the driver.

@@ -36,15 +36,16 @@ func (m *misplaced) look(ctx context.Context) {
 	}
 	q := query(ctx)
 	q.Namespace = api.DefaultNamespace
-	jobs, _, err := m.client.api.Jobs().List(q)
-	if err != nil {
+	// The list does not tell the driver, and the right to read whole jobs would be one to
+	// read the platform's.
+	q.Filter = `Type == "batch" and ParentID == "" and Status != "dead"`
+	var jobs []stub
+	if _, err := pages(m.client, "/v1/jobs", q, m.client.jobsPerPage, &jobs); err != nil {
 		m.client.log.Debug("cannot look for apps in the namespace default", "error", err)
 		return
 	}
 	for _, job := range jobs {
-		// The list does not tell the driver, and the right to read whole jobs would be
-		// one to read the platform's.
-		if !job.ParameterizedJob || job.ParentID != "" || job.Type != api.JobTypeBatch || job.Stop || m.named[job.ID] {
+		if !job.ParameterizedJob || m.named[job.ID] {
 			continue
 		}
 		m.named[job.ID] = true

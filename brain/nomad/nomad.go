@@ -15,12 +15,24 @@
 //	}
 //
 // A seat is a child of this job. It is dispatched with the id prefix v<job
-// version>, so a child's id tells its version: viewer/dispatch-v3-1763880000-5f0a….
+// version>-<idempotency token>, so a child's id tells both, and no list of children
+// needs a question for each: viewer/dispatch-v3-s-abc…-1763880000-5f0a…. A slash of
+// the token is a tilde there.
 //
-// Watch reads Nomad's tables once and then follows its event stream:
+// Watch reads what lives in Nomad's tables once, in pages, and then follows its event
+// stream. It tells everything once, and then what changed:
 //
 //	client, err := nomad.Open(nomad.Config{Address: "127.0.0.1:4646", Namespace: "apps"})
-//	client.Watch(ctx, func(jobs brain.Jobs) { … }) // returns when ctx ends
+//	client.Watch(ctx, func(change brain.JobsChange) { … }) // returns when ctx ends
+//
+// When the stream breaks, it goes on from the last event. Nomad says nothing where it
+// does not have that event any more, so Watch looks whether the event comes again. If
+// not, it reads the tables again while it follows the new stream, and tells the
+// differences.
+//
+// A dead child is told once, with its end, and forgotten. Events about it that come
+// later do not bring it back: only its registration begins a life, and only a newer
+// allocation, for as long as Nomad may make one, a new one.
 package nomad
 
 import (
@@ -31,8 +43,8 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/nomad/api"
 
@@ -62,6 +74,10 @@ type Client struct {
 	log       *slog.Logger
 	driver    string // "stream"; tests use another
 	access    wire.Access
+	// How long the pages of lists are, and how often the jobs are compared; tests have
+	// shorter ones.
+	jobsPerPage, allocsPerPage int32
+	resync                     time.Duration
 }
 
 // Open makes a Client. It does not connect yet.
@@ -85,7 +101,7 @@ func Open(cfg Config) (*Client, error) {
 		return nil, fmt.Errorf("open nomad at %s: %w", c.Address, err)
 	}
 	return &Client{api: client, namespace: c.Namespace, log: cfg.Log, driver: "stream",
-		access: cmp.Or(cfg.DefaultAccess, wire.AccessSigned)}, nil
+		jobsPerPage: 1000, allocsPerPage: 500, resync: resync, access: cmp.Or(cfg.DefaultAccess, wire.AccessSigned)}, nil
 }
 
 // Close closes idle connections.
@@ -97,7 +113,7 @@ func query(ctx context.Context) *api.QueryOptions { return (&api.QueryOptions{})
 func (c *Client) Dispatch(ctx context.Context, app brain.App, token string) (string, error) {
 	opts := (&api.WriteOptions{IdempotencyToken: token}).WithContext(ctx)
 	resp, _, err := c.api.Jobs().DispatchOpts(&api.DispatchOptions{
-		JobID: app.ID, IdPrefixTemplate: "v" + strconv.FormatUint(app.Version, 10)}, opts)
+		JobID: app.ID, IdPrefixTemplate: prefix(app.Version, token)}, opts)
 	// Nomad answers both with status 500, so only the text tells.
 	if err != nil && (strings.Contains(err.Error(), "job not found") || strings.Contains(err.Error(), "is stopped")) {
 		return "", fmt.Errorf("dispatch %s: %w", app.ID, brain.ErrNoApp)
@@ -122,30 +138,25 @@ func (c *Client) Stop(ctx context.Context, child string) error {
 
 // Live implements brain.Nomad.
 func (c *Client) Live(ctx context.Context, app string) ([]string, error) {
-	stubs, _, err := c.api.Jobs().List(prefixed(ctx, app+api.JobDispatchLaunchSuffix))
-	if err != nil {
+	q := query(ctx)
+	q.Prefix = app + api.JobDispatchLaunchSuffix
+	q.Filter = fmt.Sprintf(`ParentID == %q and Status != "dead" and Stop == false`, app)
+	type child struct {
+		ID          string
+		CreateIndex uint64
+	}
+	var children []child
+	if _, err := pages(c, "/v1/jobs", q, c.jobsPerPage, &children); err != nil {
 		return nil, fmt.Errorf("list children of %s: %w", app, err)
 	}
-	stubs = slices.DeleteFunc(stubs, func(s *api.JobListStub) bool {
-		return s.ParentID != app || s.Stop || s.Status == "dead"
+	slices.SortFunc(children, func(a, b child) int {
+		return cmp.Or(cmp.Compare(a.CreateIndex, b.CreateIndex), cmp.Compare(a.ID, b.ID))
 	})
-	slices.SortFunc(stubs, func(a, b *api.JobListStub) int {
-		if a.CreateIndex != b.CreateIndex {
-			return int(int64(a.CreateIndex) - int64(b.CreateIndex))
-		}
-		return strings.Compare(a.ID, b.ID)
-	})
-	ids := make([]string, len(stubs))
-	for i, s := range stubs {
-		ids[i] = s.ID
+	ids := make([]string, len(children))
+	for i, child := range children {
+		ids[i] = child.ID
 	}
 	return ids, nil
-}
-
-func prefixed(ctx context.Context, prefix string) *api.QueryOptions {
-	q := query(ctx)
-	q.Prefix = prefix
-	return q
 }
 
 func status(err error) int {

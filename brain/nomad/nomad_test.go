@@ -38,7 +38,7 @@ func TestEndIsReadBack(t *testing.T) {
 			t.Errorf("%q was read as %+v", text, got)
 		}
 	}
-	got := end(task{Events: []event{
+	got := end(task{Events: []taskEvent{
 		{Type: "Started"},
 		{Type: "Driver", DisplayMessage: "idle: no input for 300 s", Details: map[string]string{"reason": "idle"}},
 		{Type: "Terminated", Details: map[string]string{"exit_code": "0"}},
@@ -117,7 +117,7 @@ func TestMaxWhenQueued(t *testing.T) {
 }
 
 // agent runs a real Nomad, server and client.
-func agent(t *testing.T, log io.Writer) (*Client, *testkit.Nomad) {
+func agent(t *testing.T, log io.Writer, more string) (*Client, *testkit.Nomad) {
 	t.Helper()
 	n := testkit.NewNomad(t)
 	n.Start(`
@@ -126,7 +126,8 @@ client {
 }
 plugin "raw_exec" {
   config { enabled = true }
-}`)
+}
+` + more)
 	// In a brain's task Nomad sets this to the brain's namespace.
 	t.Setenv("NOMAD_NAMESPACE", "default")
 	c, err := Open(Config{Address: n.Address, Namespace: "apps", Log: slog.New(slog.NewTextHandler(io.MultiWriter(t.Output(), log), nil))})
@@ -197,28 +198,11 @@ func jobHCL(id, meta, script, extra string) string {
 
 func TestAgainstNomad(t *testing.T) {
 	log := &syncBuffer{}
-	c, agent := agent(t, log)
+	c, agent := agent(t, log, "")
 	ctx, cancel := context.WithTimeout(t.Context(), 150*time.Second)
-	var (
-		mu   sync.Mutex
-		last brain.Jobs
-	)
-	watching := make(chan struct{})
-	watch := func(ctx context.Context, done chan struct{}) {
-		defer close(done)
-		c.Watch(ctx, func(j brain.Jobs) {
-			mu.Lock()
-			defer mu.Unlock()
-			last = j
-		})
-	}
-	go watch(ctx, watching)
-	defer func() { cancel(); <-watching }()
-	see := func() brain.Jobs {
-		mu.Lock()
-		defer mu.Unlock()
-		return last
-	}
+	w := watching(ctx, c)
+	defer func() { cancel(); w.stop() }()
+	see := w.see
 
 	testkit.Until(t, "the log says that the namespace is missing", func() bool {
 		return strings.Contains(log.String(), `Nomad has no \"apps\": run acl/apply.sh`)
@@ -228,7 +212,7 @@ func TestAgainstNomad(t *testing.T) {
 	}
 
 	run(t, c, "apps", jobHCL("viewer", `warm = "2"; max = "7"; title = "The viewer"
-    params = jsonencode([{ name = "model", pattern = "[a-z0-9-]{1,40}", default = "robot" }, { name = "key", secret = true }])`, "sleep 600", ""))
+    params = jsonencode([{ name = "model", pattern = "[a-z0-9-]{1,40}", default = "robot" }, { name = "key", secret = true }])`, "exec sleep 600", ""))
 	run(t, c, "apps", strings.Replace(jobHCL("tool", "", "true", ""), "parameterized {}", "", 1))
 	// What is in another namespace is no app, and hides none of the same name.
 	for _, id := range []string{"viewer", "earlier"} {
@@ -286,7 +270,7 @@ func TestAgainstNomad(t *testing.T) {
 	}
 
 	// No node can take it.
-	run(t, c, "apps", jobHCL("huge", "", "sleep 600", `constraint {
+	run(t, c, "apps", jobHCL("huge", "", "exec sleep 600", `constraint {
       attribute = "${node.class}"
       value = "gpu"
     }`))
@@ -311,33 +295,22 @@ func TestAgainstNomad(t *testing.T) {
 		t.Errorf("apps %+v", see().Apps)
 	}
 
-	// A second watch reads the same from the tables.
-	other := make(chan brain.Jobs, 100)
-	again, stop := context.WithCancel(ctx)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		c.Watch(again, func(j brain.Jobs) {
-			select {
-			case other <- j:
-			default:
-			}
-		})
-	}()
-	first := <-other
-	stop()
-	<-ended
-	if got := first.Children[ids[0]]; got.State != brain.ChildRunning || got.Token != "s-1" {
+	// A second watch reads the same from the tables, but for what is dead.
+	again := watching(ctx, c)
+	testkit.Until(t, "the second watch has read the tables", func() bool { return again.changes() > 0 })
+	again.stop()
+	first := again.see()
+	if got := first.Children[ids[0]]; got.State != brain.ChildRunning || got.Token != "s-1" || got.Version != seat.Version || got.Node == "" {
 		t.Errorf("second watch: %+v", got)
 	}
-	if got := first.Children[failing]; got.State != brain.ChildDead || got.End == nil || got.End.ExitCode != 7 {
+	if got, ok := first.Children[failing]; ok {
+		t.Errorf("second watch has a dead child: %+v", got)
+	}
+	if got := first.Children[stuck]; got.State != brain.ChildBlocked || got.Why == "" || got.Token != "s-3" {
 		t.Errorf("second watch: %+v", got)
 	}
-	if got := first.Children[stuck]; got.State != brain.ChildBlocked || got.Why == "" {
-		t.Errorf("second watch: %+v", got)
-	}
-	if len(first.Apps) != 3 {
-		t.Errorf("second watch: apps %+v", first.Apps)
+	if len(first.Apps) != 3 || again.changes() != 1 {
+		t.Errorf("second watch: %d changes, apps %+v", again.changes(), first.Apps)
 	}
 
 	// Nomad is killed and started again. The watch goes on.

@@ -85,7 +85,7 @@ the machine can read a command line.`,
 	flags.StringSliceVar(&f.residency, "residency", nil, "jurisdictions of the site, such as eu,de; people can ask for one")
 	flags.StringSliceVar(&f.gpu, "gpu", nil, "GPU classes of the site's nodes, such as nvidia-l4; people can ask for one")
 	flags.StringSliceVar(&f.trustedProxies, "trusted-proxy", nil, "networks of proxies in front of the brain, such as 10.0.1.0/24: their X-Forwarded-For is believed, and nobody else's")
-	flags.StringVar(&f.sharedAgent, "shared-consul-agent", "", "name of a Consul agent with which seats of any node register, as at a site on one machine; without it, a seat counts only if its Consul agent has the name of its Nomad node")
+	flags.StringVar(&f.sharedAgent, "shared-consul-agent", "", "name of a Consul agent with which nodes of any name register, as at a site on one machine; without it, a seat counts only if its node's Consul agent has the name of its Nomad node")
 	flags.StringSliceVar(&f.turn, "turn", nil, "TURN server of the site for browsers, turn:host:port[?transport=tcp] or turns:host:port; can be repeated; see nearcast turn")
 	flags.StringVar(&f.turnSecret, "turn-secret", "", "secret shared with the TURN servers; each person gets a name and a password made from it, good for ten minutes")
 	flags.IntVar(&f.perNetwork, "max-sessions-network", brain.DefaultPerNetwork, "sessions of one app that the people of an IPv4 /24 or IPv6 /48 may have at once at this site without a launch token; 0: no limit")
@@ -155,9 +155,9 @@ func runBrain(ctx context.Context, f brainFlags, log *slog.Logger) error {
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	b, err := brain.New(brain.Config{
 		ID: me.ID, Site: me.Site, Residency: normalised(f.residency), GPU: normalised(f.gpu), PerNetwork: f.perNetwork, SharedAgent: f.sharedAgent,
-		Identity: key, Peers: registry.Peers(wire.BrainService, wire.RouterService),
+		Identity: key, Peers: registry.Peers(wire.BrainService, wire.RouterService, wire.NodeService),
 		TURN:  brain.TURN{URLs: f.turn, Secret: ticket.TURNSecret(f.turnSecret)},
-		Fleet: consul.Fleet{Fleet: registry, Holder: registration}, Nomad: cluster,
+		Fleet: consul.Fleet{Fleet: registry, Holder: registration}, Nomad: cluster, Room: registration.SetRoom,
 		Verifier: verifier, Log: log, Metrics: metrics, TrustedProxies: proxies,
 	})
 	if err != nil {

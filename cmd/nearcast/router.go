@@ -21,6 +21,7 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/router"
 	"github.com/nearcast/nearcast/router/consul"
+	"github.com/nearcast/nearcast/router/facts"
 	"github.com/nearcast/nearcast/web"
 )
 
@@ -48,9 +49,9 @@ func routerCommand() *cobra.Command {
 places sessions, the beacon for measuring round trips, and the player.
 
 A router stores nothing, so a site may have any number of them. Each registers
-itself in Consul, and reads apps, brains and the other sites from there. While
-Consul does not answer, it serves from its last view for --max-stale. It also
-checks whether the routers of the other sites answer, at the URLs for browsers.
+itself in Consul, and reads apps and brains of its site from there. While Consul
+does not answer, it serves from its last view for --max-stale. What other sites
+have, it asks their routers, at the URLs for browsers.
 
 Every flag can also be set by an environment variable: --ticket-key by
 NEARCAST_TICKET_KEY, and so on. Use variables for secrets: all users of a node can
@@ -142,7 +143,7 @@ func runRouter(ctx context.Context, f routerFlags, log *slog.Logger) error {
 		}
 	}
 
-	view := consul.Watch(ctx, registry, f.site, log)
+	view := consul.Watch(ctx, registry, f.site, facts.NewTokens(signer).For, log)
 	defer view.Wait()
 	defer stop()
 	r, err := router.New(router.Config{

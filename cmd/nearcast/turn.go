@@ -48,7 +48,7 @@ through it, by UDP, TCP or TLS. Browsers get its URLs and credentials from the
 brain: give brains the same secret, and the URLs as --turn.
 
 It relays to the seats of its site and nowhere else: to the addresses and UDP
-ports that they tell in Consul. While Consul does not answer, the last view counts.
+ports that its nodes tell in Consul. While Consul does not answer, the last view counts.
 
 To change the secret, set --previous-secret to the old one and --secret to the
 new one, give brains the new one, and remove the old one 10 minutes later.
@@ -166,13 +166,13 @@ func runTURN(ctx context.Context, f turnFlags, log *slog.Logger) error {
 
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	watch := registry.WatchSeats(ctx, s.Seats)
+	watch := registry.WatchNodes(ctx, s.Nodes)
 	defer func() { stop(); <-watch.Done() }()
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		if !s.Ready() {
-			http.Error(w, "Consul has not told the seats yet", http.StatusServiceUnavailable)
+			http.Error(w, "Consul has not told the nodes yet", http.StatusServiceUnavailable)
 		}
 	})
 	inside := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,

@@ -49,7 +49,7 @@ func (p *parts) all() (seat.Parts, error) {
 		Identity: me, Peers: p.consul.Peers(wire.BrainService, wire.DrainService),
 		Freeze:  seat.FreezePolicy{Quiet: secondsOr(p.spec.FreezeQuietS, freezeQuiet), Latest: secondsOr(p.spec.FreezeLatestS, freezeLatest)},
 		Content: p.keeper.Content, Display: p.display, Sound: p.sound, App: p.app, CheckApp: p.checkApp, TellParams: p.tellParams, Input: p.input,
-		Video: p.video, Audio: p.audio, Peer: p.peer, Verify: p.verify, Register: p.register,
+		Video: p.video, Audio: p.audio, Peer: p.peer, Verify: p.verify,
 		KeeperPID: os.Getppid(), Report: p.keeper.Report,
 	}, nil
 }
@@ -232,12 +232,4 @@ func (p *parts) verify(token string) (seat.Claims, error) {
 	}
 	c, err := verifier.Verify(token)
 	return seat.Claims{Session: c.Session, App: c.App, Subject: c.Subject, Network: c.Network, MaxDuration: c.MaxDuration, Params: c.Params}, err
-}
-
-func (p *parts) register(ctx context.Context, seat wire.Seat) (seat.Registration, error) {
-	r, err := p.consul.RegisterSeat(ctx, seat)
-	if err != nil {
-		return nil, err
-	}
-	return r, nil
 }

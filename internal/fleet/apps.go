@@ -34,21 +34,32 @@ func (f *Fleet) RemoveApp(ctx context.Context, id string) error {
 // WatchApps calls fn with all apps of the site by id: first as soon as Consul
 // answers, then at each change. fn may keep the map.
 func (f *Fleet) WatchApps(ctx context.Context, fn func(map[string]wire.App)) *Watch {
-	return watch(ctx, f, "apps", func(opts *api.QueryOptions) (map[string]wire.App, *api.QueryMeta, error) {
-		pairs, meta, err := f.consul.KV().List(wire.AppsPrefix, opts)
-		if err != nil {
-			return nil, nil, err
+	return watch(ctx, f, "apps", f.apps, fn)
+}
+
+// Apps are all apps of the site by id, now.
+func (f *Fleet) Apps(ctx context.Context) (map[string]wire.App, error) {
+	apps, _, err := f.apps(f.query(ctx))
+	if err != nil {
+		return nil, fmt.Errorf("list apps: %w", err)
+	}
+	return apps, nil
+}
+
+func (f *Fleet) apps(opts *api.QueryOptions) (map[string]wire.App, *api.QueryMeta, error) {
+	pairs, meta, err := f.consul.KV().List(wire.AppsPrefix, opts)
+	if err != nil {
+		return nil, nil, err
+	}
+	apps := make(map[string]wire.App, len(pairs))
+	for _, pair := range pairs {
+		var app wire.App
+		id := strings.TrimPrefix(pair.Key, wire.AppsPrefix)
+		if err := json.Unmarshal(pair.Value, &app); err != nil || app.ID != id {
+			f.log.Warn("ignored a malformed app in consul", "key", pair.Key, "error", err)
+			continue
 		}
-		apps := make(map[string]wire.App, len(pairs))
-		for _, pair := range pairs {
-			var app wire.App
-			id := strings.TrimPrefix(pair.Key, wire.AppsPrefix)
-			if err := json.Unmarshal(pair.Value, &app); err != nil || app.ID != id {
-				f.log.Warn("ignored a malformed app in consul", "key", pair.Key, "error", err)
-				continue
-			}
-			apps[id] = app
-		}
-		return apps, meta, nil
-	}, fn)
+		apps[id] = app
+	}
+	return apps, meta, nil
 }

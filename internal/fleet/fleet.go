@@ -3,8 +3,9 @@
 //
 // What is kept where, and for how long:
 //
-//	seats, routers, brains   catalog services with a TTL check of 10 s,
-//	                         refreshed every 3 s, removed a minute after it ran out
+//	nodes, routers, brains   catalog services with a TTL check of 10 s,
+//	                         refreshed every 3 s, removed a minute after it ran out,
+//	                         nodes after twelve hours
 //	apps with capacity       KV below wire.AppsPrefix
 //	keys of launch tokens    KV below wire.LaunchKeysPrefix, written by operators
 //	used tickets             KV below wire.TicketsPrefix, created by check-and-set
@@ -14,20 +15,20 @@
 // Registrations and watches outlive the Consul agent: it may be killed and
 // restarted at any moment, also without its data. A registration notices that
 // and registers again; a watch keeps what it knew, reports that it is stale, and
-// starts over. Update never waits for Consul, and Close two seconds at most.
+// starts over. Set never waits for Consul, and Close two seconds at most.
 //
 //	f, err := fleet.Open(fleet.Config{Address: "127.0.0.1:8500"})
-//	reg, err := f.RegisterSeat(ctx, seat) // returns at once
-//	seat.State = wire.SeatIdle
-//	reg.Update(seat)                      // watchers see it within milliseconds
+//	reg, err := f.RegisterInstance(ctx, wire.BrainService, me) // returns at once
 //	defer reg.Close()
 //
-//	w := f.WatchSeats(ctx, func(seats []wire.Seat) { … })
+//	node := f.RegisterNode(ctx, id, me)
+//	node.Set(now)                         // the load is written when its class changes
+//
+//	w := f.WatchNodes(ctx, func(nodes []wire.Node) { … })
 //	if w.Stale() { … }                    // Consul has not answered since w.LastSuccess()
 //
 // Other sites are read through the local agent, by At(site). Each watch holds a
-// connection to it: a router that follows 50 sites needs more than the 200 that
-// an agent grants one client by default (limits.http_max_conns_per_client).
+// connection to it, so other sites are not watched, but read now and then.
 package fleet
 
 import (

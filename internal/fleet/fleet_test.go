@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
-	"strings"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -87,74 +87,56 @@ func (r *registration) vanish() {
 	<-r.done
 }
 
-func seat(id string, state wire.SeatState) wire.Seat {
-	return wire.Seat{ID: id, App: "viewer", Job: "viewer/dispatch-v3-1", Version: 3, Node: "test", // testkit's Consul has this name
-
-		Address: "127.0.0.1:4000", State: state, Since: time.Now().UTC().Truncate(time.Millisecond)}
+// here is the node that testkit's Consul has.
+func here(class wire.LoadClass, media ...string) wire.Node {
+	return wire.Node{Name: "test", Key: "its-key", Media: media, Class: class, CPU: 0.25, Memory: 0.5,
+		Seats: map[wire.SeatState]int{wire.SeatIdle: 2, wire.SeatStreaming: 1}}
 }
 
-func has(id string, state wire.SeatState) func([]wire.Seat) bool {
-	return func(seats []wire.Seat) bool {
-		for _, s := range seats {
-			if s.ID == id && s.State == state {
-				return true
-			}
-		}
-		return false
+func takesMediaAt(media string, healthy bool) func([]wire.Node) bool {
+	return func(nodes []wire.Node) bool {
+		return len(nodes) == 1 && slices.Equal(nodes[0].Media, []string{media}) && nodes[0].Healthy == healthy
 	}
 }
 
-func TestSeatIsSeenAtOnce(t *testing.T) {
+func TestNode(t *testing.T) {
 	t.Parallel()
 	_, f, ctx := start(t)
-	seen := newLatest[[]wire.Seat]()
-	w := f.WatchSeats(ctx, seen.set)
-
-	s := seat("a1", wire.SeatStarting)
-	s.Progress = wire.Progress{Phase: wire.PhaseContent, Fraction: 0.25, Detail: strings.Repeat("ü", 400)}
-	reg, err := f.RegisterSeat(ctx, s)
-	if err != nil {
-		t.Fatal(err)
+	seen := newLatest[[]wire.Node]()
+	f.WatchNodes(ctx, seen.set)
+	reg := f.RegisterNode(ctx, "one", here(wire.LoadCalm, "203.0.113.7:20000-20999", "[2001:db8::7]:20000-20999"))
+	got := seen.wait(t, 60*time.Second, "the node", func(l []wire.Node) bool { return len(l) == 1 && l[0].Healthy })[0]
+	want := here(wire.LoadCalm, "203.0.113.7:20000-20999", "[2001:db8::7]:20000-20999")
+	if want.Healthy = true; !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
 	}
-	got := seen.wait(t, 60*time.Second, "starting", has("a1", wire.SeatStarting))[0]
-	if got.Progress.Fraction != 0.25 || got.Address != s.Address || got.Version != 3 || !got.Since.Equal(s.Since) {
-		t.Errorf("got %+v, want %+v", got, s)
+	// Addresses are told at once. Load of the same class is not, and a class waits.
+	same := here(wire.LoadCalm, "203.0.113.8:20000-20999")
+	reg.Set(same)
+	seen.wait(t, 5*time.Second, "the new address", takesMediaAt("203.0.113.8:20000-20999", true))
+	same.CPU = 0.3
+	reg.Set(same)
+	busy := same
+	busy.Class = wire.LoadBusy
+	reg.Set(busy)
+	if was := reg.r.wanted().meta; was["class"] != "calm" || was["cpu"] != "0.25" {
+		t.Errorf("written before its time: %v", was)
 	}
-	if d := got.Progress.Detail; d != strings.Repeat("ü", 256) {
-		t.Errorf("a detail longer than Consul takes was cut to %d bytes: %q", len(d), d)
+	reg.mu.Lock()
+	if reg.pending == nil {
+		t.Error("a change of the class is never written")
 	}
-	// Two changes on one another's heels: each state is seen well below the
-	// 500 ms that progress may take, and the 5 min of output-only updates.
-	for _, state := range []wire.SeatState{wire.SeatIdle, wire.SeatClaimed, wire.SeatStreaming, wire.SeatEnding} {
-		begin := time.Now()
-		reg.Update(seat("a1", state))
-		if d := time.Since(begin); d > time.Second {
-			t.Errorf("Update took %v", d)
-		}
-		seen.wait(t, 2*time.Second, string(state), has("a1", state))
-		t.Logf("%s seen after %v", state, time.Since(begin))
-	}
+	reg.at = time.Now().Add(-loadEvery)
+	reg.mu.Unlock()
+	reg.Set(busy)
+	seen.wait(t, 5*time.Second, "the class", func(l []wire.Node) bool { return l[0].Class == wire.LoadBusy && l[0].CPU == 0.3 })
+	// The record outlives its registrar, as its seats do. The next one takes it over.
 	reg.Close()
-	seen.wait(t, 2*time.Second, "gone", func(s []wire.Seat) bool { return len(s) == 0 })
-	reg.Close()
-	if w.Stale() || w.Err() != nil {
-		t.Errorf("watch is stale: %v", w.Err())
-	}
-}
-
-func TestSilentSeatIsLeftOut(t *testing.T) {
-	t.Parallel()
-	_, f, ctx := start(t)
-	seen := newLatest[[]wire.Seat]()
-	f.WatchSeats(ctx, seen.set)
-	reg, err := f.RegisterSeat(ctx, seat("a1", wire.SeatIdle))
-	if err != nil {
-		t.Fatal(err)
-	}
-	seen.wait(t, 60*time.Second, "idle", has("a1", wire.SeatIdle))
-	// A seat that was killed does not say goodbye: keep the worker from it.
-	reg.vanish()
-	seen.wait(t, checkTTL+5*time.Second, "left out", func(s []wire.Seat) bool { return len(s) == 0 })
+	seen.wait(t, checkTTL+10*time.Second, "not healthy any more", takesMediaAt("203.0.113.8:20000-20999", false))
+	next := same
+	next.Key = "another-key"
+	defer f.RegisterNode(ctx, "one", next).Close()
+	seen.wait(t, 10*time.Second, "the next registrar", func(l []wire.Node) bool { return len(l) == 1 && l[0].Key == "another-key" && l[0].Healthy })
 }
 
 func TestRegistrationSurvivesItsAgent(t *testing.T) {
@@ -162,26 +144,24 @@ func TestRegistrationSurvivesItsAgent(t *testing.T) {
 		t.Run(fmt.Sprintf("forget=%v", forget), func(t *testing.T) {
 			t.Parallel()
 			consul, f, ctx := start(t)
-			seen := newLatest[[]wire.Seat]()
-			w := f.WatchSeats(ctx, seen.set)
-			reg, err := f.RegisterSeat(ctx, seat("a1", wire.SeatIdle))
-			if err != nil {
-				t.Fatal(err)
-			}
+			seen := newLatest[[]wire.Node]()
+			w := f.WatchNodes(ctx, seen.set)
+			const before, after = "203.0.113.7:20000-20999", "203.0.113.8:20000-20999"
+			reg := f.RegisterNode(ctx, "one", here(wire.LoadCalm, before))
 			defer reg.Close()
-			seen.wait(t, 60*time.Second, "idle", has("a1", wire.SeatIdle))
+			seen.wait(t, 60*time.Second, "the node", takesMediaAt(before, true))
 			consul.Kill()
 			testkit.Within(t, 5*time.Second, "the watch says stale", w.Stale)
-			if !has("a1", wire.SeatIdle)(seen.v) {
+			if !takesMediaAt(before, true)(seen.v) {
 				t.Error("the last known view was lost with the agent")
 			}
 			begin := time.Now()
-			reg.Update(seat("a1", wire.SeatStreaming)) // while nobody listens
+			reg.Set(here(wire.LoadCalm, after)) // while nobody listens
 			if d := time.Since(begin); d > time.Second {
-				t.Errorf("Update took %v without an agent", d)
+				t.Errorf("Set took %v without an agent", d)
 			}
 			consul.Restart(forget)
-			seen.wait(t, 20*time.Second, "streaming, as told while the agent was down", has("a1", wire.SeatStreaming))
+			seen.wait(t, 20*time.Second, "what was told while the agent was down", takesMediaAt(after, true))
 			testkit.Within(t, 5*time.Second, "the watch is fresh again", func() bool { return !w.Stale() })
 		})
 	}
@@ -219,9 +199,7 @@ func TestBadAddressIsSaid(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, address := range []string{"", "host", "host:", "host:0", "host:http", "host:70000"} {
-		s := seat("a1", wire.SeatIdle)
-		s.Address = address
-		if _, err := f.RegisterSeat(t.Context(), s); err == nil {
+		if _, err := f.RegisterInstance(t.Context(), wire.BrainService, wire.Instance{ID: "b1", Address: address}); err == nil {
 			t.Errorf("%q was taken for an address", address)
 		}
 	}

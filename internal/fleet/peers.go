@@ -90,7 +90,7 @@ func (p *Peers) ask(ctx context.Context) error {
 		}
 		for _, entry := range entries {
 			if key := entry.Service.Meta["key"]; key != "" {
-				known[key] = identity.Peer{Service: service, Node: entry.Node.Node}
+				known[key] = identity.Peer{Service: service, ID: entry.Service.ID, Node: entry.Node.Node}
 			}
 		}
 	}

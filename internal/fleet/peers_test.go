@@ -32,7 +32,7 @@ func TestPeers(t *testing.T) {
 	router, _ := instance(t, f, wire.RouterService, "router-1")
 	testkit.Retry(ctx, t, "the brain's key is known", func() error {
 		peer, err := peers.Peer(ctx, brain.Key())
-		if err == nil && peer != (identity.Peer{Service: wire.BrainService, Node: "test"}) {
+		if err == nil && peer != (identity.Peer{Service: wire.BrainService, ID: peer.ID, Node: "test"}) {
 			t.Fatalf("it is %+v", peer)
 		}
 		return err

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -19,6 +20,9 @@ import (
 // often than a page shows it.
 const progressEvery = 500 * time.Millisecond
 
+// againEvery is how often a record that stays after its process is written again.
+const againEvery = 5 * time.Second
+
 // maxMeta is the longest value that Consul takes in service meta, in bytes.
 const maxMeta = 512
 
@@ -29,6 +33,8 @@ type record struct {
 	port     int
 	meta     map[string]string
 	status   string // of the check
+	// keep is how long the record stays after its process went silent; 0 is deregister.
+	keep time.Duration
 }
 
 func (r record) equal(o record) bool {
@@ -73,6 +79,7 @@ type registration struct {
 
 	mu   sync.Mutex
 	want record
+	stay bool // leave the record where it is at the end
 }
 
 func (f *Fleet) register(ctx context.Context, first record) *registration {
@@ -127,6 +134,9 @@ func (r *registration) run(ctx context.Context) {
 			wait = progressEvery - time.Since(written)
 		default:
 			known := have.id != "" && have.equal(want)
+			// Another process may have taken over a record that stays: an agent that has it
+			// already as it is writes nothing to its servers.
+			known = known && (want.keep == 0 || time.Since(written) < againEvery)
 			err := r.tell(ctx, want, known)
 			switch {
 			case err == nil:
@@ -184,7 +194,7 @@ func (r *registration) tell(ctx context.Context, want record, known bool) error 
 			ID: want.id, Name: want.name, Address: want.address, Port: want.port, Meta: want.meta,
 			Check: &api.AgentServiceCheck{
 				CheckID: check, TTL: checkTTL.String(), Status: want.status,
-				DeregisterCriticalServiceAfter: deregister.String(),
+				DeregisterCriticalServiceAfter: cmp.Or(want.keep, deregister).String(),
 			},
 		}, api.ServiceRegisterOpts{ReplaceExistingChecks: true}.WithContext(ctx))
 		if err != nil {
@@ -202,6 +212,12 @@ func (r *registration) tell(ctx context.Context, want record, known bool) error 
 }
 
 func (r *registration) remove() {
+	r.mu.Lock()
+	stay := r.stay
+	r.mu.Unlock()
+	if stay {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	want := r.wanted()

@@ -52,16 +52,27 @@ func (f *Fleet) PublishSite(ctx context.Context, info wire.SiteInfo) error {
 // WatchSite calls fn with what the site is: first as soon as Consul answers, then
 // at each change. It is the zero value while nothing is published.
 func (f *Fleet) WatchSite(ctx context.Context, fn func(wire.SiteInfo)) *Watch {
-	return watch(ctx, f, "site", func(opts *api.QueryOptions) (wire.SiteInfo, *api.QueryMeta, error) {
-		pair, meta, err := f.consul.KV().Get(wire.SiteKey, opts)
-		if err != nil || pair == nil {
-			return wire.SiteInfo{}, meta, err
-		}
-		var info wire.SiteInfo
-		if err := json.Unmarshal(pair.Value, &info); err != nil {
-			f.log.Warn("ignored a malformed description of a site in consul", "key", pair.Key, "site", f.site, "error", err)
-			return wire.SiteInfo{}, meta, nil
-		}
-		return info, meta, nil
-	}, fn)
+	return watch(ctx, f, "site", f.siteInfo, fn)
+}
+
+// SiteInfo is what the site is, as WatchSite gives it, now.
+func (f *Fleet) SiteInfo(ctx context.Context) (wire.SiteInfo, error) {
+	info, _, err := f.siteInfo(f.query(ctx))
+	if err != nil {
+		return wire.SiteInfo{}, fmt.Errorf("read the description of a site: %w", err)
+	}
+	return info, nil
+}
+
+func (f *Fleet) siteInfo(opts *api.QueryOptions) (wire.SiteInfo, *api.QueryMeta, error) {
+	pair, meta, err := f.consul.KV().Get(wire.SiteKey, opts)
+	if err != nil || pair == nil {
+		return wire.SiteInfo{}, meta, err
+	}
+	var info wire.SiteInfo
+	if err := json.Unmarshal(pair.Value, &info); err != nil {
+		f.log.Warn("ignored a malformed description of a site in consul", "key", pair.Key, "site", f.site, "error", err)
+		return wire.SiteInfo{}, meta, nil
+	}
+	return info, meta, nil
 }

@@ -58,6 +58,7 @@ func fingerprint(cert *x509.Certificate) string {
 // Peer is what Consul knows of the process that registered a key.
 type Peer struct {
 	Service string
+	ID      string // of the record
 	Node    string // of the Consul agent with which it is registered
 }
 

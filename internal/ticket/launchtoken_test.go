@@ -249,6 +249,7 @@ func FuzzLaunchToken(f *testing.F) {
 	}
 	f.Add(good)
 	f.Add(good[:len(good)-1])
+	f.Add(good[:len(good)-9] + "\n" + good[len(good)-9:]) // found by this fuzzer
 	f.Add("..")
 	known := []error{ErrLaunchForged, ErrLaunchKey, ErrLaunchAudience, ErrLaunchExpired, ErrLaunchTooLong, ErrLaunchNotYet}
 	f.Fuzz(func(t *testing.T, token string) {

@@ -3,6 +3,7 @@ package ticket
 import (
 	"crypto/ed25519"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -32,6 +33,10 @@ const (
 func parse(token, audience string, now func() time.Time, claims jwt.Claims, key func(kid string) (ed25519.PublicKey, bool)) fault {
 	if len(token) > MaxToken {
 		return tooLarge
+	}
+	// Decoders of base64 skip line breaks: the same signature could be written in many ways.
+	if strings.ContainsAny(token, "\r\n") {
+		return malformed
 	}
 	known := true
 	_, err := jwt.NewParser(

@@ -54,6 +54,9 @@ type payload struct {
 	Version uint64           `json:"ver"`
 	Sites   []string         `json:"sites"`
 	First   *jwt.NumericDate `json:"first"`
+	// Millis are the milliseconds of First, which is in whole seconds: people wait in
+	// the order in which they came.
+	Millis int64 `json:"ms,omitempty"`
 
 	User     string            `json:"usr,omitempty"`
 	Network  string            `json:"net,omitempty"`
@@ -69,14 +72,14 @@ func (s *Signer) Sign(c Claims) (token string, expires time.Time, err error) {
 	if c.Issued.IsZero() {
 		c.Issued = s.now()
 	}
+	if c.First.IsZero() {
+		c.First = c.Issued
+	}
 	c.Issued = c.Issued.UTC().Truncate(time.Second)
 	if c.Expires.IsZero() {
 		c.Expires = c.Issued.Add(TTL)
 	}
 	c.Expires = c.Expires.UTC().Truncate(time.Second)
-	if c.First.IsZero() {
-		c.First = c.Issued
-	}
 	if err := c.check(); err != nil {
 		return "", time.Time{}, fmt.Errorf("sign ticket: %w", err)
 	}
@@ -89,8 +92,8 @@ func (s *Signer) Sign(c Claims) (token string, expires time.Time, err error) {
 			IssuedAt:  jwt.NewNumericDate(c.Issued),
 		},
 		App: c.App, Version: c.Version, Sites: c.Sites,
-		First: jwt.NewNumericDate(c.First),
-		User:  c.Subject, Network: c.Network, Sessions: c.MaxSessions,
+		First: jwt.NewNumericDate(c.First), Millis: int64(c.First.Nanosecond()) / 1e6,
+		User: c.Subject, Network: c.Network, Sessions: c.MaxSessions,
 		Seconds: int64(c.MaxDuration / time.Second), Params: c.Params, Meta: c.Meta,
 	})
 	t.Header["kid"] = s.kid
@@ -136,7 +139,7 @@ func (c Claims) check() error {
 		return errors.New("it ends before it begins")
 	case c.Expires.Sub(c.Issued) > TTL:
 		return fmt.Errorf("it is good for more than %s", TTL)
-	case c.First.After(c.Issued):
+	case c.First.Truncate(time.Second).After(c.Issued):
 		return errors.New("it was renewed before it was issued")
 	}
 	return c.checkTerms()

@@ -13,6 +13,7 @@
 //	ver    the version that was asked for; 0 is the newest that the site has
 //	sites  where the session may run, best first
 //	first  when the session's first ticket was issued; a renewal keeps it
+//	ms     the milliseconds of first: people wait in the order in which they came
 //
 // and, each only where it says something,
 //
@@ -25,7 +26,7 @@
 //	meta   what the customer wants to find again in events
 //
 // and its header's kid names the key: the first 8 bytes, in hex, of the SHA-256
-// of the raw public key. Times are whole seconds. Checking allows Leeway for
+// of the raw public key. Other times are whole seconds. Checking allows Leeway for
 // clocks that disagree.
 //
 // A ticket does not say whether it was used before: the brain knows that (Consul's

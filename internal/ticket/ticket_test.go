@@ -190,6 +190,8 @@ func TestForged(t *testing.T) {
 		"changed payload":           parts[0] + "." + payloadOf(map[string]any{"app": "b"}) + "." + parts[2],
 		"changed signature":         parts[0] + "." + parts[1] + "." + strings.Repeat("A", len(parts[2])),
 		"padded":                    good + "=",
+		"a line break in it":        good[:len(good)-9] + "\n" + good[len(good)-9:],
+		"a carriage return after":   good + "\r",
 		"too long":                  good + strings.Repeat("A", MaxToken),
 		"alg none":                  forge(t, jwt.UnsafeAllowNoneSignatureType, jwt.SigningMethodNone, kid, nil),
 		"alg HS256 with public key": forge(t, []byte(public), jwt.SigningMethodHS256, kid, nil),
@@ -496,6 +498,7 @@ func FuzzVerify(f *testing.F) {
 	good := mustSign(f, s, c)
 	f.Add(good)
 	f.Add(good[:len(good)-1])
+	f.Add(good + "\n")
 	f.Add("..")
 	f.Add(base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"EdDSA","kid":null}`)) + ".e30.")
 	f.Fuzz(func(t *testing.T, token string) {

@@ -137,6 +137,10 @@ func (v *Verifier) read(token string) (Claims, error) {
 	if p.Seconds < 0 || p.Seconds > math.MaxInt64/int64(time.Second) {
 		return Claims{}, fmt.Errorf("%w: its longest duration is out of range", ErrForged)
 	}
+	if p.Millis < 0 || p.Millis > 999 {
+		return Claims{}, fmt.Errorf("%w: its first issue is out of range", ErrForged)
+	}
+	c.First = c.First.Truncate(time.Second).Add(time.Duration(p.Millis) * time.Millisecond)
 	c.MaxDuration = time.Duration(p.Seconds) * time.Second
 	if err := c.check(); err != nil {
 		return Claims{}, fmt.Errorf("%w: %w", ErrForged, err)

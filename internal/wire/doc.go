@@ -6,7 +6,8 @@
 //	launch        browser → router          REST, below /v1
 //	signalling    browser ⇄ brain ⇄ seat    WebSocket, one JSON object a message
 //	input         browser → seat            WebRTC data channels
-//	seat          seat → Consul             service nearcast-seat; seen by brains
+//	seat          stream host → driver → brain   a node's feed of its seats
+//	node          driver → Consul           service nearcast-node; seen by brains and TURN servers
 //	fleet         brain → Consul            KV nearcast/apps/<app>, services of routers and brains; seen by routers
 //	stream host   driver ⇄ stream host      spec.json, control.sock, exit.json
 //	problem       anybody → caller          RFC 9457 problem details

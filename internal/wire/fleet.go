@@ -107,7 +107,20 @@ type Instance struct {
 	// the site know it (internal/identity).
 	Key     string `json:"key,omitempty"`
 	Healthy bool   `json:"healthy"`
+	// Room is how many more people a brain can take.
+	Room Room `json:"room,omitempty"`
 }
+
+// Room is how much room a brain has. It is a class, so that it is seldom written.
+type Room string
+
+const (
+	RoomEnough Room = ""
+	// RoomBusy: it takes people, and another brain is better.
+	RoomBusy Room = "busy"
+	// RoomFull: it would refuse most of those who come.
+	RoomFull Room = "full"
+)
 
 // UsedTicket marks a session's ticket as used at a site.
 type UsedTicket struct {

@@ -41,9 +41,12 @@ var messages = map[string]any{
 	"capacity":    &Capacity{},
 	"site_info":   &SiteInfo{},
 	"instance":    &Instance{},
+	"site_facts":  &SiteFacts{},
 	"used_ticket": &UsedTicket{},
 	"launch_key":  &LaunchKey{},
 	"seat":        &Seat{},
+	"node":        &Node{},
+	"waiting":     &Waiting{},
 	"end":         &End{},
 	"progress":    &Progress{},
 

@@ -45,7 +45,10 @@ type LaunchResponse struct {
 	Expires time.Time `json:"expires"` // of the ticket; renew it while waiting
 	Site    string    `json:"site"`
 	// BrainURL is the WebSocket to open, with MsgHello as its first message.
-	BrainURL       string      `json:"brain_url"`
+	BrainURL string `json:"brain_url"`
+	// SpareBrainURLs are others of the same site, for the case that this one is full or
+	// gone: the ticket is good at each of them, until one has used it.
+	SpareBrainURLs []string    `json:"spare_brain_urls,omitempty"`
 	ICEServers     []ICEServer `json:"ice_servers"`
 	PredictedRTTMS float64     `json:"predicted_rtt_ms"`
 	RTTSource      RTTSource   `json:"rtt_source"`

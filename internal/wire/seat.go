@@ -2,8 +2,6 @@ package wire
 
 import (
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 )
 
@@ -151,15 +149,14 @@ type Progress struct {
 	Detail string `json:"detail,omitempty"`
 }
 
-// Seat is what a stream host says of itself in Consul: service nearcast-seat,
-// id "nearcast-seat-" + alloc. The check is passing when free, warning when
-// starting or busy, critical when ending or when its TTL ran out.
+// Seat is a seat's record. The stream host says it to the driver (SeatPath), and the node's
+// registrar tells the brains of it by its feed (FeedPath).
 type Seat struct {
 	ID      string `json:"id"`      // the Nomad allocation id
 	App     string `json:"app"`     // the app's job id
 	Job     string `json:"job"`     // the dispatched child's job id
 	Version uint64 `json:"version"` // of the app's job
-	Node    string `json:"node"`    // Nomad node name
+	Node    string `json:"node"`    // Nomad node name; at brains, the name of its Consul agent
 	Address string `json:"address"` // host:port of the seat API
 	// Key is the fingerprint of the seat's public key, by which brains know the seat
 	// (internal/identity).
@@ -173,81 +170,7 @@ type Seat struct {
 	Subject string    `json:"subject,omitempty"`
 	Network string    `json:"network,omitempty"`
 	Until   time.Time `json:"until,omitzero"`
-	// Media is where the seat takes media: addresses and UDP ports, such as
-	// "203.0.113.7:20000-20999". TURN servers relay there and nowhere else.
-	Media []string `json:"media,omitempty"`
 }
 
-// SeatService is the Consul service name of seats.
-const SeatService = "nearcast-seat"
-
-// DrainService is that of what empties a node that is to end.
+// DrainService is the Consul service name of what empties a node that is to end.
 const DrainService = "nearcast-drain"
-
-// Meta is the seat as Consul service meta. Address is not in it: it is the
-// service's own address and port.
-func (s Seat) Meta() map[string]string {
-	return map[string]string{
-		"alloc":    s.ID,
-		"app":      s.App,
-		"job":      s.Job,
-		"version":  strconv.FormatUint(s.Version, 10),
-		"node":     s.Node,
-		"key":      s.Key,
-		"state":    string(s.State),
-		"phase":    string(s.Progress.Phase),
-		"fraction": strconv.FormatFloat(s.Progress.Fraction, 'f', 3, 64),
-		"detail":   s.Progress.Detail,
-		"session":  s.Session,
-		"since":    s.Since.UTC().Format(time.RFC3339Nano),
-		"subject":  s.Subject,
-		"network":  s.Network,
-		"until":    formatTime(s.Until),
-		"media":    strings.Join(s.Media, ","),
-	}
-}
-
-func formatTime(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return t.UTC().Format(time.RFC3339)
-}
-
-func splitMedia(text string) []string {
-	if text == "" {
-		return nil
-	}
-	return strings.Split(text, ",")
-}
-
-// SeatFromMeta reads what Meta wrote.
-func SeatFromMeta(meta map[string]string, address string) (Seat, error) {
-	version, err := strconv.ParseUint(meta["version"], 10, 64)
-	if err != nil {
-		return Seat{}, fmt.Errorf("parse seat version: %w", err)
-	}
-	fraction, err := strconv.ParseFloat(meta["fraction"], 64)
-	if err != nil {
-		return Seat{}, fmt.Errorf("parse seat progress: %w", err)
-	}
-	since, err := time.Parse(time.RFC3339Nano, meta["since"])
-	if err != nil {
-		return Seat{}, fmt.Errorf("parse seat time: %w", err)
-	}
-	until, err := time.Parse(time.RFC3339, meta["until"])
-	if err != nil && meta["until"] != "" {
-		return Seat{}, fmt.Errorf("parse seat time: %w", err)
-	}
-	if meta["alloc"] == "" || meta["app"] == "" {
-		return Seat{}, fmt.Errorf("seat without alloc or app")
-	}
-	return Seat{
-		ID: meta["alloc"], App: meta["app"], Job: meta["job"], Version: version,
-		Node: meta["node"], Address: address, Key: meta["key"], State: SeatState(meta["state"]),
-		Progress: Progress{Phase: Phase(meta["phase"]), Fraction: fraction, Detail: meta["detail"]},
-		Session:  meta["session"], Since: since,
-		Subject: meta["subject"], Network: meta["network"], Until: until,
-		Media: splitMedia(meta["media"]),
-	}, nil
-}

@@ -17,6 +17,7 @@ const (
 const (
 	StatusPath = "/status" // GET → StreamHostStatus
 	EventsPath = "/events" // GET → StreamHostEvents since ?after=N, then as they come; one JSON object a line
+	SeatPath   = "/seat"   // GET → Seat as it is, then at each change; one JSON object a line
 	StopPath   = "/stop"   // POST StopRequest → 202; the stream host ends with that reason
 	SignalPath = "/signal" // POST SignalRequest → 204; delivered to the app
 )

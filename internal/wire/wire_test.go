@@ -3,63 +3,9 @@ package wire
 import (
 	"errors"
 	"fmt"
-	"reflect"
 	"strings"
 	"testing"
-	"time"
 )
-
-func sampleSeat() Seat {
-	return Seat{
-		ID: "2f1e4bd2", App: "chess", Job: "chess/dispatch-1-2", Version: 1<<64 - 1, Node: "node-1",
-		Address: "198.18.1.9:24001", State: SeatStarting, Session: "s-x",
-		Progress: Progress{Phase: PhaseContent, Fraction: 0.125, Detail: "18 of 240 MB"},
-		Since:    time.Date(2026, 3, 4, 5, 6, 7, 89, time.UTC),
-		Subject:  "5a1f", Network: "c0de", Until: time.Date(2026, 3, 4, 13, 6, 7, 0, time.UTC),
-	}
-}
-
-func TestSeatMeta(t *testing.T) {
-	unknown := sampleSeat()
-	unknown.Progress = Progress{Fraction: -1}
-	zoned := sampleSeat()
-	zoned.Since = zoned.Since.In(time.FixedZone("somewhere", 3600))
-	for name, seat := range map[string]Seat{"full": sampleSeat(), "unknown progress": unknown, "zoned": zoned} {
-		t.Run(name, func(t *testing.T) {
-			got, err := SeatFromMeta(seat.Meta(), seat.Address)
-			if err != nil {
-				t.Fatal(err)
-			}
-			seat.Since = seat.Since.UTC()
-			if !reflect.DeepEqual(got, seat) {
-				t.Errorf("got %+v, want %+v", got, seat)
-			}
-		})
-	}
-	// Consul takes 64 keys of 128 bytes and values of 512.
-	for key, value := range sampleSeat().Meta() {
-		if len(key) > 128 || len(value) > 512 || strings.ContainsAny(key, " ./") {
-			t.Errorf("%q: %q is not for Consul", key, value)
-		}
-	}
-}
-
-func TestSeatMetaRefuses(t *testing.T) {
-	for key, values := range map[string][]string{
-		"version": {"", "-1", "three"}, "fraction": {"", "half"}, "since": {"", "yesterday"}, "alloc": {""}, "app": {""},
-	} {
-		for _, value := range values {
-			meta := sampleSeat().Meta()
-			meta[key] = value
-			if seat, err := SeatFromMeta(meta, "a:1"); err == nil {
-				t.Errorf("%s %q passes as %+v", key, value, seat)
-			}
-		}
-	}
-	if _, err := SeatFromMeta(nil, ""); err == nil {
-		t.Error("nothing passes")
-	}
-}
 
 func TestSeatStates(t *testing.T) {
 	for state, want := range map[SeatState][2]bool{

@@ -32,7 +32,7 @@ variable "port" {
 variable "internal_port" {
   type        = number
   default     = 0
-  description = "fixed port on edge nodes for the site's own processes (metrics, and what routers and brains ask), which the site's firewall opens for edge nodes alone; 0: any"
+  description = "fixed port on edge nodes for the site's own processes (metrics, what routers and brains ask, and the feeds of stream nodes), which the site's firewall opens for edge and stream nodes alone; 0: any"
 }
 
 variable "node_pool" {

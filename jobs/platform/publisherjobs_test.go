@@ -225,7 +225,7 @@ func (n *nodes) bind(app, policy string) (remove func()) {
 // services: no job of a publisher registers in Consul. In Nomad its services are in its
 // own namespace.
 func (n *nodes) services(t *testing.T) {
-	for _, name := range []string{wire.RouterService, wire.BrainService, wire.SeatService, "nomad-client"} {
+	for _, name := range []string{wire.RouterService, wire.BrainService, wire.NodeService, "nomad-client"} {
 		id := "service-" + name
 		job := func() map[string]any {
 			job := app(id, nil)

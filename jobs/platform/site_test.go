@@ -29,7 +29,7 @@ type site struct {
 
 	agent                       *testkit.Nomad
 	consulAddress, nomadAddress string
-	seatToken                   string
+	seatToken, driverToken      string
 	management                  string
 }
 
@@ -49,12 +49,12 @@ func newSite(t *testing.T) *site {
 
 	s.env = append(testkit.Environ(), "CONSUL_HTTP_ADDR=http://"+s.consulAddress, "CONSUL_HTTP_TOKEN="+s.management,
 		"NOMAD_ADDR=http://"+s.nomadAddress, "NOMAD_TOKEN="+s.management)
-	// Nomad's own token, and the seats', before their agents start.
-	for _, part := range []string{"nomad-server", "nomad-client", "seat"} {
+	// Nomad's own token, the seats' and the driver's, before their agents start.
+	for _, part := range []string{"nomad-server", "nomad-client", "seat", "driver"} {
 		s.command("consul", "acl", "policy", "create", "-name=nearcast-"+part, "-rules=@../../acl/consul/"+part+".hcl")
 	}
 	nomadToken := s.consulToken("nomad-server", "nomad-client")
-	s.seatToken = s.consulToken("seat")
+	s.seatToken, s.driverToken = s.consulToken("seat"), s.consulToken("driver")
 	s.startNomad(nomadToken)
 	s.command("../../acl/apply.sh")
 	return s
@@ -113,6 +113,7 @@ plugin "nomad-driver-stream" {
     consul {
       address = %q
       token   = %q
+      registrar_token = %q
     }
     listen {
       api      = "127.0.0.1"
@@ -121,7 +122,7 @@ plugin "nomad-driver-stream" {
   }
 }
 `, s.path("bin/plugins"), s.consulAddress, consulToken,
-		s.path("bin/stream-host"), s.path("run"), s.path("keys/ticket-keys.pem"), s.path("cache"), s.consulAddress, s.seatToken))
+		s.path("bin/stream-host"), s.path("run"), s.path("keys/ticket-keys.pem"), s.path("cache"), s.consulAddress, s.seatToken, s.driverToken))
 	s.write("bootstrap", s.management)
 	s.until("nomad takes its first token", func() error {
 		out, code := s.try("nomad", "acl", "bootstrap", s.path("bootstrap"))

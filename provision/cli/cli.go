@@ -194,7 +194,7 @@ nomad node eligibility -enable.`,
 				IDFile:  filepath.Join(v.Paths.NomadData, "client", "client-id"), Statement: filepath.Join(dir, provision.NomadNodeFile),
 			}
 			c := drain.Config{
-				Meta: awsapi.NewIMDS(imds.Options{Endpoint: metadata}), Node: node, Name: v.Node, Deadline: deadline, Log: log,
+				Meta: awsapi.NewIMDS(imds.Options{Endpoint: metadata}), Node: node, Deadline: deadline, Log: log,
 				Leave: func(ctx context.Context) error { return leave(ctx, consul, s.ConsulAgent) },
 			}
 			if v.Role == provision.Stream {
@@ -208,7 +208,7 @@ nomad node eligibility -enable.`,
 					return err
 				}
 				defer registration.Close()
-				c.Seats = func(ctx context.Context, fn func([]wire.Seat)) { <-registry.WatchSeats(ctx, fn).Done() }
+				c.Seats = drain.NodeSeats(v.Paths.RunDir)
 			}
 			if now {
 				c.Now, c.Leave = true, nil

@@ -15,6 +15,7 @@ import (
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/provision"
+	"github.com/nearcast/nearcast/provision/drain"
 	"github.com/nearcast/nearcast/provision/nodetest"
 	"github.com/nearcast/nearcast/provision/secrets"
 )
@@ -253,26 +254,11 @@ func (s *site) until(what string, try func() error) {
 	nodetest.Eventually(s.t, s.ctx, what, try)
 }
 
-// seats returns the app's seats from Consul, without those that end.
+// seats returns the app's seats as the driver of the stream node tells them, without those
+// that end.
 func (s *site) seats() ([]wire.Seat, error) {
-	var found []struct {
-		Service struct{ Meta map[string]string }
-	}
-	if err := s.servers[0].Ask("GET", nodetest.ConsulPort, "/v1/health/service/"+wire.SeatService, s.env["CONSUL_HTTP_TOKEN"], nil, &found); err != nil {
-		return nil, err
-	}
-	var seats []wire.Seat
-	for _, f := range found {
-		seat, err := wire.SeatFromMeta(f.Service.Meta, "")
-		if err != nil {
-			return nil, err
-		}
-		// Consul may have a seat that has ended until its TTL expires.
-		if seat.State != wire.SeatEnding {
-			seats = append(seats, seat)
-		}
-	}
-	return seats, nil
+	all, err := drain.NodeSeats(s.stream.Values.Paths.RunDir)(s.ctx)
+	return slices.DeleteFunc(all, func(seat wire.Seat) bool { return seat.State == wire.SeatEnding }), err
 }
 
 // idle waits until there is exactly one seat, it is idle, and it has the version.

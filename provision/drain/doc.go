@@ -14,5 +14,5 @@
 // does the same again. If Nomad cannot be reached at all, the group goes on at the
 // deadline, because the node is lost anyway.
 //
-//	err := drain.Run(ctx, drain.Config{Meta: imds, Group: client, Lifecycle: hook, Node: node, Name: "stream-7"})
+//	err := drain.Run(ctx, drain.Config{Meta: imds, Group: client, Lifecycle: hook, Node: node, Seats: drain.NodeSeats("/run/nearcast")})
 package drain

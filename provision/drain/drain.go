@@ -42,9 +42,8 @@ type Config struct {
 	Group     Group
 	Lifecycle awsapi.Lifecycle // an empty Instance is read from Meta
 	Node      Node
-	Name      string // the node's name, as seats publish it
-	// Seats calls fn with the site's seats at each change, until ctx ends.
-	Seats func(ctx context.Context, fn func([]wire.Seat))
+	// Seats gives the seats of this node, as the driver knows them.
+	Seats func(ctx context.Context) ([]wire.Seat, error)
 	// Identity is this process's own key, by which the node's seats know it.
 	Identity *identity.Identity
 	// Leave takes the node out of Consul.
@@ -275,44 +274,36 @@ func (c Config) beat(ctx context.Context) {
 // seatWithin is how long a seat may take to answer.
 const seatWithin = 3 * time.Second
 
-// retireAgain is when a seat is asked again that could not be asked: the key of this
-// process is perhaps not in Consul yet, or the seat is busy with something.
-const retireAgain = time.Second
+// retireEvery is how often the node's seats are looked at. A seat is asked again that could
+// not be asked: the key of this process is perhaps not in Consul yet.
+const retireEvery = time.Second
 
 // retire asks each free seat of this node to end, until ctx ends. A seat that was claimed in
 // the meantime refuses, and continues.
 func (c Config) retire(ctx context.Context) {
-	lists := make(chan []wire.Seat)
-	var watching sync.WaitGroup
-	defer watching.Wait()
-	watching.Go(func() {
-		c.Seats(ctx, func(seats []wire.Seat) {
-			select {
-			case lists <- seats:
-			case <-ctx.Done():
-			}
-		})
-	})
 	clients := c.Identity.Clients(seatWithin)
 	defer clients.Close()
-	tick := time.NewTicker(retireAgain)
+	tick := time.NewTicker(retireEvery)
 	defer tick.Stop()
-	var seats []wire.Seat
-	asked := map[string]bool{}
+	asked, quiet := map[string]bool{}, true
 	for {
-		select {
-		case seats = <-lists:
-		case <-tick.C:
-		case <-ctx.Done():
-			return
+		seats, err := c.Seats(ctx)
+		if err != nil && quiet && ctx.Err() == nil {
+			c.Log.Warn("cannot ask the driver for the seats of this node; retrying", "error", err)
 		}
+		quiet = err == nil
 		for _, seat := range seats {
 			switch {
-			case seat.Node != c.Name || !seat.State.Free():
+			case !seat.State.Free():
 				delete(asked, seat.ID)
 			case !asked[seat.ID]:
 				asked[seat.ID] = c.ask(ctx, clients, seat)
 			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
 		}
 	}
 }

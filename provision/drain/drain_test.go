@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -103,7 +104,7 @@ func (h *node) status(want string) error {
 func (h *node) config() Config {
 	return Config{
 		Meta: h.cloud.IMDS(), Group: h.cloud.Client(), Lifecycle: awsapi.Lifecycle{Group: "prod-stream-cpu", Hook: "drain"},
-		Node: h.node, Name: "stream-1", Poll: 20 * time.Millisecond, Beat: 50 * time.Millisecond,
+		Node: h.node, Poll: 20 * time.Millisecond, Beat: 50 * time.Millisecond,
 		Log: slog.New(slog.NewTextHandler(h.t.Output(), nil)),
 	}
 }
@@ -148,6 +149,25 @@ func (l *late) Peer(ctx context.Context, key string) (identity.Peer, error) {
 	return l.Peers.Peer(ctx, key)
 }
 
+// driver answers at the socket of the node as the driver does, and returns what asks it.
+func (h *node) driver(seats map[string]wire.Seat) func(context.Context) ([]wire.Seat, error) {
+	dir := testkit.ShortDir(h.t)
+	l, err := net.Listen("unix", filepath.Join(dir, wire.NodeSocket))
+	testkit.Must(h.t, err)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != wire.NodeSeatsPath {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		json.NewEncoder(w).Encode(seats)
+	}))
+	server.Listener.Close()
+	server.Listener = l
+	server.Start()
+	h.t.Cleanup(server.Close)
+	return NodeSeats(dir)
+}
+
 // TestTermination: the group terminates a node on which a person plays and one seat is
 // idle. The group waits until the person has left.
 func TestTermination(t *testing.T) {
@@ -174,14 +194,10 @@ func TestTermination(t *testing.T) {
 	c.Identity = me
 	left := make(chan struct{})
 	c.Leave = func(context.Context) error { close(left); return nil }
-	c.Seats = func(ctx context.Context, fn func([]wire.Seat)) {
-		fn([]wire.Seat{
-			{ID: "1", Node: "stream-1", State: wire.SeatIdle, Address: address, Key: its.Key()},
-			{ID: "2", Node: "stream-1", State: wire.SeatStreaming, Address: "192.0.2.1:1"},
-			{ID: "3", Node: "stream-2", State: wire.SeatIdle, Address: "192.0.2.1:1"},
-		})
-		<-ctx.Done()
-	}
+	c.Seats = h.driver(map[string]wire.Seat{
+		"1": {ID: "1", Node: "stream-1", State: wire.SeatIdle, Address: address, Key: its.Key()},
+		"2": {ID: "2", Node: "stream-1", State: wire.SeatStreaming, Address: "192.0.2.1:1"},
+	})
 	h.cloud.Say("autoscaling/target-lifecycle-state", "InService")
 	done := h.run(c)
 	h.cloud.ForgetTokens()

@@ -149,7 +149,7 @@ func (m *maker) shared() error {
 	values := map[string]func() string{
 		provision.ConsulGossipFile: gossipKey, provision.NomadGossipFile: gossipKey,
 		provision.ConsulManagementFile: uuid.NewString, provision.NomadManagementFile: uuid.NewString,
-		provision.ConsulReplicationFile: uuid.NewString, provision.ConsulSeatFile: uuid.NewString,
+		provision.ConsulReplicationFile: uuid.NewString, provision.ConsulSeatFile: uuid.NewString, provision.ConsulDriverFile: uuid.NewString,
 	}
 	for _, role := range provision.Roles() {
 		for _, name := range perRole {
@@ -203,6 +203,7 @@ func (m *maker) node(site string, role provision.Role, ca *authority, signer *si
 			copies[at(name)] = filepath.Join("tickets", name)
 		}
 		copies[at(provision.ConsulSeatFile)] = filepath.Join("shared", provision.ConsulSeatFile)
+		copies[at(provision.ConsulDriverFile)] = filepath.Join("shared", provision.ConsulDriverFile)
 	case provision.Stream:
 		copies[at(ticket.PublicKeysFile)] = filepath.Join("tickets", ticket.PublicKeysFile)
 	}

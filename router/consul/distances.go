@@ -9,9 +9,6 @@ import (
 )
 
 const (
-	// distancesGap is the least time between two computations of all distances:
-	// their number grows with the square of the sites.
-	distancesGap = 2 * time.Second
 	// sampleAge is how long a distance that this router measured counts.
 	sampleAge = time.Minute
 	// rowAge is how long a distance that another site's router measured counts.
@@ -22,30 +19,48 @@ const (
 // are any, else those that Consul's coordinates predict.
 type distances struct {
 	rows     map[string]map[string]wire.Distance // from, to
-	computed time.Time                           // zero: compute them now
+	made     map[string]time.Time                // when each row was computed
+	computed time.Time                           // when all were; zero: compute them now
 }
 
-// refresh computes the distances anew if it is time to. predicted gives those
-// from a site to all others.
+// refresh computes the distances anew if it is time to: all, or the rows of the sites that
+// told new ones. All are many, as their number grows with the square of the sites.
+// predicted gives one that nobody measured.
 func (d *distances) refresh(now time.Time, sites []string, reached map[string]reach.State,
-	predicted func(from string, now time.Time) map[string]wire.Distance) {
-	age := now.Sub(d.computed)
-	due := age >= coordinatesEvery || len(d.rows) < len(sites)
-	for _, state := range reached {
-		due = due || age >= distancesGap && state.DistancesAt.After(d.computed)
+	predicted func(from, to string, now time.Time) wire.Distance) {
+	if now.Sub(d.computed) >= coordinatesEvery || len(d.rows) < len(sites) {
+		d.computed = now
+		d.rows, d.made = make(map[string]map[string]wire.Distance, len(sites)), make(map[string]time.Time, len(sites))
 	}
-	if !due {
-		return
-	}
-	d.computed = now
-	d.rows = make(map[string]map[string]wire.Distance, len(sites))
 	for _, name := range sites {
-		row := predicted(name, now)
-		if state := reached[name]; now.Sub(state.DistancesAt) < rowAge {
-			maps.Copy(row, state.Distances)
+		state := reached[name]
+		if at, ok := d.made[name]; ok && !state.DistancesAt.After(at) {
+			continue
 		}
-		d.rows[name] = row
+		d.rows[name], d.made[name] = row(name, sites, state, now, predicted), now
 	}
+}
+
+// row is the distances from a site. Where it has measured all others, as most have, it is
+// what it told.
+func row(from string, sites []string, state reach.State, now time.Time, predicted func(from, to string, now time.Time) wire.Distance) map[string]wire.Distance {
+	var told map[string]wire.Distance
+	if now.Sub(state.DistancesAt) < rowAge {
+		told = state.Distances
+	}
+	out := told
+	for _, to := range sites {
+		if _, ok := told[to]; ok || to == from {
+			continue
+		}
+		if len(out) == len(told) {
+			if out = maps.Clone(told); out == nil {
+				out = make(map[string]wire.Distance, len(sites))
+			}
+		}
+		out[to] = predicted(from, to, now)
+	}
+	return out
 }
 
 // own are the distances from this router's site. A recent measurement of this

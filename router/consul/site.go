@@ -8,28 +8,27 @@ import (
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/router"
-	"github.com/nearcast/nearcast/router/reach"
 )
 
-// site is what Consul says of a site. View.mu guards it.
+// site is what Consul says of a site: of the own one by watches, of another one by
+// questions now and then (see far.go). View.mu guards it.
 type site struct {
 	name            string
-	stop            context.CancelFunc
 	apps            map[string]wire.App
 	brains, routers []wire.Instance // nil before the first answer
 	info            wire.SiteInfo
 	launchKeys      ticket.LaunchKeys // of the own site alone; nil before the first answer
 	watches         []watch
+	far             far // of another site
 }
 
 // watch is what a site needs of a fleet.Watch.
 type watch interface {
 	Stale() bool
 	LastSuccess() time.Time
-	Again()
 }
 
-// watchSite starts the watches of a site. v.mu is held.
+// watchSite starts the watches of the own site. v.mu is held.
 func (v *View) watchSite(ctx context.Context, s *site) {
 	set := func(change func()) {
 		v.mu.Lock()
@@ -41,16 +40,9 @@ func (v *View) watchSite(ctx context.Context, s *site) {
 	watches := []*fleet.Watch{
 		at.WatchApps(ctx, func(apps map[string]wire.App) { set(func() { s.apps = apps }) }),
 		at.WatchInstances(ctx, wire.BrainService, func(list []wire.Instance) { set(func() { s.brains = list }) }),
-		at.WatchInstances(ctx, wire.RouterService, func(list []wire.Instance) {
-			set(func() { s.routers = list })
-			v.retarget()
-		}),
+		at.WatchInstances(ctx, wire.RouterService, func(list []wire.Instance) { set(func() { s.routers = list }) }),
 		at.WatchSite(ctx, func(info wire.SiteInfo) { set(func() { s.info = info }) }),
-	}
-	if s.name == v.own {
-		watches = append(watches, at.WatchLaunchKeys(ctx, func(keys map[string]wire.LaunchKey) {
-			set(func() { s.launchKeys = v.parseKeys(keys) })
-		}))
+		at.WatchLaunchKeys(ctx, func(keys map[string]wire.LaunchKey) { set(func() { s.launchKeys = v.parseKeys(keys) }) }),
 	}
 	for _, w := range watches {
 		s.watches = append(s.watches, w)
@@ -97,33 +89,10 @@ func (s *site) staleSince(start time.Time) time.Time {
 	return since
 }
 
-// snapshot is the site without Reach and Distances.
+// snapshot is the own site without Reach and Distances.
 func (s *site) snapshot(start time.Time) router.Site {
 	return router.Site{
 		Name: s.name, Apps: s.apps, Brains: s.brains, Routers: s.routers, Info: s.info,
 		StaleSince: s.staleSince(start),
-	}
-}
-
-// target is where the site's routers are asked, the healthy ones first.
-func (s *site) target() reach.Target {
-	t := reach.Target{Site: s.name}
-	for _, healthy := range []bool{true, false} {
-		for _, i := range s.routers {
-			if i.Healthy == healthy && i.URL != "" {
-				t.URLs = append(t.URLs, i.URL)
-			}
-		}
-	}
-	return t
-}
-
-// askAgain sends the watches' queries again where the answer is overdue: a
-// query that was sent into a broken network hangs long after the network is back.
-func (s *site) askAgain() {
-	for _, w := range s.watches {
-		if w.Stale() || time.Since(w.LastSuccess()) > sitesEvery {
-			w.Again()
-		}
 	}
 }

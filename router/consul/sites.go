@@ -50,7 +50,6 @@ func (v *View) setSites(ctx context.Context, names []string) {
 	v.sites = slices.DeleteFunc(v.sites, func(s *site) bool {
 		gone := s.name != v.own && !slices.Contains(names, s.name)
 		if gone {
-			s.stop()
 			v.log.Info("site removed", "site", s.name)
 		}
 		return gone
@@ -66,11 +65,12 @@ func (v *View) setSites(ctx context.Context, names []string) {
 }
 
 func (v *View) add(ctx context.Context, name string) {
-	ctx, stop := context.WithCancel(ctx)
-	s := &site{name: name, stop: stop}
+	s := &site{name: name, far: far{added: time.Now()}}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.watchSite(ctx, s)
+	if name == v.own {
+		v.watchSite(ctx, s)
+	}
 	i, _ := slices.BinarySearchFunc(v.sites, name, func(s *site, name string) int {
 		return cmp.Compare(s.name, name)
 	})
@@ -78,29 +78,23 @@ func (v *View) add(ctx context.Context, name string) {
 	v.notify()
 }
 
-// retarget tells the monitor which routers to ask: those of the other sites.
+// retarget tells the monitor which routers to ask: those of the other sites, as the
+// sites know them best.
 func (v *View) retarget() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	var targets []reach.Target
 	for _, s := range v.sites {
 		if s.name != v.own {
-			targets = append(targets, s.target())
+			targets = append(targets, target(s.name, s.farSnapshot(time.Now(), v.monitor.State(s.name), v.monitor.Grace(), 0).Routers))
 		}
 	}
 	v.monitor.Watch(targets)
 }
 
-// reachChanged is called when a site begins to answer or falls silent.
+// reachChanged is called when a site begins to answer or falls silent, or has told new
+// facts.
 func (v *View) reachChanged(name string) {
-	if v.monitor.State(name).Answers() {
-		v.mu.Lock()
-		for _, s := range v.sites {
-			if s.name == name {
-				s.askAgain()
-			}
-		}
-		v.mu.Unlock()
-	}
+	v.moved.Store(true)
 	v.notify()
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/router"
+	"github.com/nearcast/nearcast/router/facts"
 )
 
 // testSite is a site with a real Consul and a real router, that can be cut off.
@@ -25,6 +26,7 @@ type testSite struct {
 	name, address string
 	consul        *testkit.Consul
 	proxy         *testkit.Proxy // through which the others reach its router
+	signer        *ticket.Signer
 }
 
 // cut makes the site as silent as a network does that drops its packets.
@@ -70,6 +72,7 @@ func (s *testSite) serve(ctx context.Context, t *testing.T, f *fleet.Fleet, key,
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.signer = signer
 	verifier, err := ticket.LoadVerifier(keys)
 	if err != nil {
 		t.Fatal(err)
@@ -82,7 +85,7 @@ func (s *testSite) serve(ctx context.Context, t *testing.T, f *fleet.Fleet, key,
 	s.proxy = testkit.StartProxy(t, s.address)
 	url := "http://" + s.proxy.Address
 	ctx, stop := context.WithCancel(ctx)
-	view := Watch(ctx, f, s.name, log)
+	view := Watch(ctx, f, s.name, facts.NewTokens(signer).For, log)
 	r, err := router.New(router.Config{Site: s.name, URL: url, View: view, Signer: signer, Verifier: verifier, Log: log})
 	if err != nil {
 		t.Fatal(err)

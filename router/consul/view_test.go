@@ -29,7 +29,7 @@ func TestWithoutConsul(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	v := Watch(ctx, f, "here", slog.New(slog.DiscardHandler))
+	v := Watch(ctx, f, "here", nil, slog.New(slog.DiscardHandler))
 	testkit.UntilSeen(t, "there is a snapshot", func() (any, bool) {
 		s := v.Snapshot()
 		return s, len(s.Sites) == 1 && s.Sites[0].Name == "here" && s.Stale() && !s.Ready
@@ -47,12 +47,10 @@ func TestWithoutConsul(t *testing.T) {
 type fakeWatch struct {
 	stale   bool
 	success time.Time
-	again   int
 }
 
 func (w *fakeWatch) Stale() bool            { return w.stale }
 func (w *fakeWatch) LastSuccess() time.Time { return w.success }
-func (w *fakeWatch) Again()                 { w.again++ }
 
 func TestStaleSince(t *testing.T) {
 	start := noon.Add(-time.Hour)
@@ -62,10 +60,10 @@ func TestStaleSince(t *testing.T) {
 		want    time.Time
 	}{
 		"all fresh":     {[]watch{fresh, fresh}, time.Time{}},
-		"one stale":     {[]watch{fresh, &fakeWatch{true, noon.Add(-time.Minute), 0}}, noon.Add(-time.Minute)},
-		"the oldest":    {[]watch{&fakeWatch{true, noon.Add(-time.Second), 0}, &fakeWatch{true, noon.Add(-time.Minute), 0}}, noon.Add(-time.Minute)},
+		"one stale":     {[]watch{fresh, &fakeWatch{true, noon.Add(-time.Minute)}}, noon.Add(-time.Minute)},
+		"the oldest":    {[]watch{&fakeWatch{true, noon.Add(-time.Second)}, &fakeWatch{true, noon.Add(-time.Minute)}}, noon.Add(-time.Minute)},
 		"never a word":  {[]watch{fresh, &fakeWatch{stale: true}}, start},
-		"fresh and old": {[]watch{&fakeWatch{false, noon.Add(-2 * time.Hour), 0}}, time.Time{}},
+		"fresh and old": {[]watch{&fakeWatch{false, noon.Add(-2 * time.Hour)}}, time.Time{}},
 	} {
 		s := &site{watches: tt.watches}
 		if got := s.staleSince(start); !got.Equal(tt.want) {
@@ -90,35 +88,19 @@ func TestSeen(t *testing.T) {
 	}
 }
 
-func TestAskAgain(t *testing.T) {
-	fresh := &fakeWatch{success: time.Now()}
-	stale := &fakeWatch{stale: true, success: time.Now()}
-	overdue := &fakeWatch{success: time.Now().Add(-2 * sitesEvery)}
-	(&site{watches: []watch{fresh, stale, overdue}}).askAgain()
-	if fresh.again != 0 || stale.again != 1 || overdue.again != 1 {
-		t.Errorf("asked again: fresh %d, stale %d, overdue %d", fresh.again, stale.again, overdue.again)
-	}
-}
-
 func TestTarget(t *testing.T) {
-	s := &site{name: "far", routers: []wire.Instance{{URL: "http://ill"}, {URL: "http://well", Healthy: true}, {Healthy: true}}}
-	if got := s.target(); got.Site != "far" || !slices.Equal(got.URLs, []string{"http://well", "http://ill"}) {
+	routers := []wire.Instance{{URL: "http://ill"}, {URL: "http://well", Healthy: true}, {Healthy: true}}
+	if got := target("far", routers); got.Site != "far" || !slices.Equal(got.URLs, []string{"http://well", "http://ill"}) {
 		t.Errorf("%+v", got)
 	}
 }
 
 func TestDistances(t *testing.T) {
 	sites := []string{"far", "here", "near"}
-	computed := 0
-	predicted := func(from string, _ time.Time) map[string]wire.Distance {
-		computed++
-		out := map[string]wire.Distance{}
-		for _, to := range sites {
-			if to != from {
-				out[to] = wire.Distance{RTTMS: 100, ErrorMS: 30}
-			}
-		}
-		return out
+	computed := map[string]bool{} // rows
+	predicted := func(from, _ string, _ time.Time) wire.Distance {
+		computed[from] = true
+		return wire.Distance{RTTMS: 100, ErrorMS: 30}
 	}
 	measured := wire.Distance{RTTMS: 70, ErrorMS: 1, Measured: true}
 	reached := map[string]reach.State{
@@ -145,24 +127,26 @@ func TestDistances(t *testing.T) {
 		what  string
 		after time.Duration // since the last computation
 		told  time.Time
-		due   bool
+		rows  int // that are computed
 	}{
-		{"nothing is new", coordinatesEvery - time.Second, noon.Add(-time.Second), false},
-		{"coordinates are due", coordinatesEvery, noon.Add(-time.Second), true},
-		{"a row is new, but it was computed just now", distancesGap / 2, noon.Add(time.Hour), false},
-		{"a row is new", distancesGap, noon.Add(time.Hour), true},
+		{"nothing is new", coordinatesEvery - time.Second, noon.Add(-time.Second), 0},
+		{"coordinates are due", coordinatesEvery, noon.Add(-time.Second), 3},
+		{"a row is new", time.Second, noon.Add(time.Hour), 1},
 	} {
-		d.computed, computed = noon, 0
+		d.computed = noon
+		clear(computed)
+		d.made = map[string]time.Time{"far": noon, "here": noon, "near": noon}
 		reached["near"] = reach.State{DistancesAt: step.told}
 		d.refresh(noon.Add(step.after), sites, reached, predicted)
-		if (computed > 0) != step.due {
-			t.Errorf("%s: computed %d rows", step.what, computed)
+		if len(computed) != step.rows {
+			t.Errorf("%s: computed %v", step.what, computed)
 		}
 	}
-	d.computed, computed = noon, 0
+	d.computed = noon
+	clear(computed)
 	sites = append(sites, "new")
-	if d.refresh(noon, sites, reached, predicted); computed != len(sites) {
-		t.Errorf("a new site: computed %d rows", computed)
+	if d.refresh(noon, sites, reached, predicted); len(computed) != len(sites) {
+		t.Errorf("a new site: computed %v", computed)
 	}
 	reached["near"] = reach.State{Distances: map[string]wire.Distance{"far": measured}, DistancesAt: noon.Add(-rowAge)}
 	d.computed = time.Time{}

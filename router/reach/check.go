@@ -1,7 +1,6 @@
 package reach
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -23,7 +22,16 @@ type result struct {
 	url       string
 	took      time.Duration // the round trip; 0 where it could not be measured
 	unhealthy bool
-	err       error // why the check was missed
+	health    health // what the router said
+	err       error  // why the check was missed
+}
+
+// health is the answer of GET /healthz, as far as it is of use here.
+type health struct {
+	Status     string    `json:"status"`
+	Site       string    `json:"site"`
+	Facts      string    `json:"facts"` // the version of the site's facts, if the router tells them
+	StaleSince time.Time `json:"stale_since"`
 }
 
 func (r result) missed() bool { return r.err != nil }
@@ -36,7 +44,8 @@ type client struct {
 func newClient() *client {
 	dial := (&net.Dialer{Timeout: maxTimeout}).DialContext
 	return &client{
-		kept:  &http.Transport{DialContext: dial, MaxIdleConnsPerHost: 1, IdleConnTimeout: time.Minute, DisableCompression: true},
+		// Two, so that what is long does not close the connection of the checks.
+		kept:  &http.Transport{DialContext: dial, MaxIdleConnsPerHost: 2, IdleConnTimeout: time.Minute, DisableCompression: true},
 		fresh: &http.Transport{DialContext: dial, DisableKeepAlives: true, DisableCompression: true},
 	}
 }
@@ -46,8 +55,9 @@ func (c *client) close() {
 	c.fresh.CloseIdleConnections()
 }
 
-// check checks one router, on the kept connection or on a new one.
-func (c *client) check(ctx context.Context, base string, timeout time.Duration, keep bool) result {
+// check checks one router, on the kept connection or on a new one. With a token, the
+// router says the version of its site's facts.
+func (c *client) check(ctx context.Context, base, token string, timeout time.Duration, keep bool) result {
 	out := result{url: base}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -63,6 +73,7 @@ func (c *client) check(ctx context.Context, base string, timeout time.Duration, 
 		out.err = fmt.Errorf("check router: %w", err)
 		return out
 	}
+	authorize(req, token)
 	transport := c.fresh
 	if keep {
 		transport = c.kept
@@ -88,53 +99,12 @@ func (c *client) check(ctx context.Context, base string, timeout time.Duration, 
 		out.err = fmt.Errorf("check router: status %s", res.Status)
 		return out
 	}
-	out.unhealthy = res.StatusCode != http.StatusOK || !bytes.Contains(text, []byte(`"ok"`))
+	if res.StatusCode == http.StatusOK && json.Unmarshal(text, &out.health) != nil {
+		out.health = health{}
+	}
+	out.unhealthy = out.health.Status != "ok"
 	if s, h := sent.Load(), heard.Load(); s > 0 && h > s {
 		out.took = time.Duration(h - s)
 	}
 	return out
-}
-
-const (
-	// distancesTimeout bounds a request for a router's distances.
-	distancesTimeout = 5 * time.Second
-	// distancesLargest is more than the answer of GET /v1/sites for a thousand sites.
-	distancesLargest = 4 << 20
-)
-
-// distances asks a router of a site for the distances that it has measured.
-func (c *client) distances(ctx context.Context, base, site string) (map[string]wire.Distance, error) {
-	ctx, cancel := context.WithTimeout(ctx, distancesTimeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(base, "/")+"/v1/sites", nil)
-	if err != nil {
-		return nil, fmt.Errorf("get distances: %w", err)
-	}
-	res, err := c.fresh.RoundTrip(req)
-	if err != nil {
-		return nil, fmt.Errorf("get distances: %w", err)
-	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("get distances: status %s", res.Status)
-	}
-	var sites wire.SitesResponse
-	if err := json.NewDecoder(io.LimitReader(res.Body, distancesLargest)).Decode(&sites); err != nil {
-		return nil, fmt.Errorf("get distances: decode answer: %w", err)
-	}
-	if sites.Entry != site {
-		return nil, fmt.Errorf("get distances: the router is at %q, not at %q", sites.Entry, site)
-	}
-	out := map[string]wire.Distance{}
-	for _, s := range sites.Sites {
-		if s.Site != site {
-			continue
-		}
-		for other, d := range s.Distances {
-			if d.Measured && d.Untrusted == "" && d.RTTMS > 0 && d.RTTMS <= wire.MaxRTTMS && d.ErrorMS >= 0 {
-				out[other] = d
-			}
-		}
-	}
-	return out, nil
 }

@@ -19,9 +19,16 @@
 // packet makes no site silent. One answer ends the silence.
 //
 // The checks also measure the round trip between the sites, better than any
-// coordinates: it is the least of the last samples. Each router measures its own
-// distances, and asks the other routers for theirs (GET /v1/sites) from time to
-// time. So every router learns the distance between any two sites.
+// coordinates: it is the least of the last samples.
+//
+// The answer to a check has the version of the facts of the site (package facts): its
+// apps with their capacity, its brains and routers. Where the version is another one than
+// the monitor knows, it asks for what changed since (GET /v1/facts), on a connection that
+// is open, within 5 s, and while the checks go on. From time to time it asks for the
+// distances, too, that the router measured. So each router learns what all sites have, and
+// the distance between any two of them. Facts that a router tells to routers alone need
+// Config.Token. What one site's routers tell is of that site; it can be wrong, and it is
+// bounded.
 //
 //	m := reach.New(reach.Config{Changed: func(site string) { … }})
 //	m.Watch([]reach.Target{{Site: "us-east-1", URLs: []string{"https://us.play.example"}}})
@@ -38,6 +45,7 @@ import (
 	"time"
 
 	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/router/facts"
 )
 
 const (
@@ -85,6 +93,12 @@ type State struct {
 	// measured, and DistancesAt is when it sent them. The map does not change.
 	Distances   map[string]wire.Distance
 	DistancesAt time.Time
+	// Facts are what the site's routers told last of what it is and has; nil before, and
+	// after an answer that could not be used. FactsAt is when they were true last.
+	Facts   *facts.Copy
+	FactsAt time.Time
+	// StaleSince is since when the router that answered does not see its own site.
+	StaleSince time.Time
 	// Misses counts the checks that were not answered in time.
 	Misses uint64
 }
@@ -97,8 +111,12 @@ func (s State) Answers() bool { return s.Known && !s.Silent() }
 
 // Config is what a Monitor needs; the zero value is good.
 type Config struct {
-	// Changed is called when a site begins to answer or falls silent. It must not block.
+	// Changed is called when a site begins to answer or falls silent, or when its facts
+	// have changed. It must not block.
 	Changed func(site string)
+	// Token gives what proves to a site's routers that a router asks; nil is nothing, and
+	// then they tell no facts. It must not block.
+	Token func(site string) string
 	// Log gets those changes; nil is slog.Default().
 	Log *slog.Logger
 }
@@ -124,6 +142,8 @@ type site struct {
 	n         int              // samples ever taken
 	warned    bool             // that it has never answered
 	requested time.Time        // when its router was last asked for its distances
+	asking    bool             // its router is being asked for facts
+	untold    bool             // the last question for facts failed
 }
 
 // New makes a Monitor that checks nothing yet.
@@ -133,6 +153,9 @@ func New(cfg Config) *Monitor {
 	}
 	if cfg.Changed == nil {
 		cfg.Changed = func(string) {}
+	}
+	if cfg.Token == nil {
+		cfg.Token = func(string) string { return "" }
 	}
 	return &Monitor{cfg: cfg, client: newClient(), sites: map[string]*site{}}
 }
@@ -152,7 +175,10 @@ func (m *Monitor) Watch(targets []Target) {
 			s = &site{name: t.Site}
 			m.sites[t.Site] = s
 		}
-		s.urls = slices.Clone(t.URLs)
+		// What is at the front has answered last, so an unchanged set keeps its order.
+		if !slices.Equal(slices.Sorted(slices.Values(s.urls)), slices.Sorted(slices.Values(t.URLs))) {
+			s.urls = slices.Clone(t.URLs)
+		}
 		m.start(s)
 	}
 	for name, s := range m.sites {
@@ -225,7 +251,6 @@ func (m *Monitor) follow(ctx context.Context, s *site) {
 		}
 		begun := time.Now()
 		m.check(ctx, s)
-		m.fetchDistances(ctx, s)
 		next.Reset(max(0, m.interval()-time.Since(begun)))
 	}
 }
@@ -236,54 +261,30 @@ func (m *Monitor) check(ctx context.Context, s *site) {
 	urls, timeout, silent := s.urls, s.timeout(), s.state.Silent()
 	m.mu.Unlock()
 	// The kept connection of a silent site is dead: use a new one.
-	got := m.client.check(ctx, urls[0], timeout, !silent)
+	got := m.client.check(ctx, urls[0], m.cfg.Token(s.name), timeout, !silent)
 	if ctx.Err() != nil {
 		return
 	}
 	m.record(s, got, false)
+	m.learn(ctx, s, got)
 	if !got.missed() || silent {
 		return
 	}
-	got = m.confirm(ctx, urls, min(2*timeout, maxTimeout))
+	got = m.confirm(ctx, urls, m.cfg.Token(s.name), min(2*timeout, maxTimeout))
 	if ctx.Err() == nil {
 		m.record(s, got, true)
+		m.learn(ctx, s, got)
 	}
-}
-
-// fetchDistances asks a site's router for its distances if it is time to. It
-// does not delay the next check.
-func (m *Monitor) fetchDistances(ctx context.Context, s *site) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	every := max(distancesEvery, time.Duration(len(m.sites))*distancesEach)
-	if len(s.state.Distances) < len(m.sites) && len(m.sites) <= wire.MaxRace {
-		every = distancesSoon // it has just started, as perhaps all have
-	}
-	if !s.state.Answers() || s.state.Unhealthy || time.Since(s.requested) < every || ctx.Err() != nil {
-		return
-	}
-	s.requested = time.Now()
-	url := s.urls[0]
-	m.wg.Go(func() {
-		distances, err := m.client.distances(ctx, url, s.name)
-		if err != nil {
-			m.cfg.Log.Debug("cannot get the distances of another site", "site", s.name, "error", err)
-			return
-		}
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		s.state.Distances, s.state.DistancesAt = distances, time.Now()
-	})
 }
 
 // confirm checks several routers of a site at once, each on a new connection,
 // and takes the first that answers.
-func (m *Monitor) confirm(ctx context.Context, urls []string, timeout time.Duration) result {
+func (m *Monitor) confirm(ctx context.Context, urls []string, token string, timeout time.Duration) result {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	results := make(chan result, confirmations)
 	for i := range confirmations {
-		go func() { results <- m.client.check(ctx, urls[(i+1)%len(urls)], timeout, false) }()
+		go func() { results <- m.client.check(ctx, urls[(i+1)%len(urls)], token, timeout, false) }()
 	}
 	var got result
 	answered := false
@@ -318,6 +319,10 @@ func (m *Monitor) record(s *site, got result, confirmed bool) {
 		}
 	default:
 		s.state.Known, s.state.SilentSince, s.state.Unhealthy = true, time.Time{}, got.unhealthy
+		s.state.StaleSince = got.health.StaleSince
+		if s.state.StaleSince.After(now) {
+			s.state.StaleSince = now
+		}
 		if got.took > 0 {
 			s.sample(got.took, now)
 		}

@@ -1,8 +1,11 @@
 package reach
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -17,6 +20,7 @@ import (
 
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/router/facts"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -45,7 +49,7 @@ func monitor(t *testing.T, log io.Writer, urls ...string) *Monitor {
 	if log == nil {
 		log = t.Output()
 	}
-	m := New(Config{Log: slog.New(slog.NewTextHandler(log, nil))})
+	m := New(Config{Log: slog.New(slog.NewTextHandler(log, nil)), Token: func(site string) string { return "of " + site }})
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); m.Run(ctx) }()
@@ -154,43 +158,110 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// telling answers as a router of a site does that tells facts.
+func telling(entry string, facts func(r *http.Request) wire.SiteFacts) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		of := facts(r)
+		if r.URL.Path == wire.FactsPath {
+			json.NewEncoder(w).Encode(of)
+			return
+		}
+		fmt.Fprintf(w, `{"status":"ok","site":%q,"facts":%q}`, entry, of.Version)
+	}
+}
+
 // TestDistances checks that a router learns what another has measured, and
 // takes only values that are possible.
 func TestDistances(t *testing.T) {
-	row := func(entry string) http.HandlerFunc {
-		return func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Content-Type", "application/json")
-			if r.URL.Path == "/v1/sites" {
-				json.NewEncoder(w).Encode(wire.SitesResponse{Entry: entry, Sites: []wire.SiteView{
-					{Site: "farther", Distances: map[string]wire.Distance{"far": {RTTMS: 9, Measured: true}}},
-					{Site: entry, Distances: map[string]wire.Distance{
-						"near": {RTTMS: 80, ErrorMS: 0.5, Measured: true}, "guessed": {RTTMS: 90, ErrorMS: 20},
-						"doubtful": {RTTMS: 90, Measured: true, Untrusted: "why"}, "negative": {RTTMS: -1, Measured: true},
-						"absurd": {RTTMS: 1e9, Measured: true}}},
-				}})
-				return
-			}
-			io.WriteString(w, `{"status":"ok"}`)
+	row := func(r *http.Request) wire.SiteFacts {
+		f := wire.SiteFacts{Site: "far", Version: "1"}
+		if r.URL.Query().Get("distances") != "" {
+			f.Distances = map[string]wire.Distance{
+				"near": {RTTMS: 80, ErrorMS: 0.5, Measured: true}, "guessed": {RTTMS: 90, ErrorMS: 20},
+				"doubtful": {RTTMS: 90, Measured: true, Untrusted: "why"}, "negative": {RTTMS: -1, Measured: true},
+				"absurd": {RTTMS: 1e9, Measured: true}}
 		}
+		return f
 	}
-	m := monitor(t, nil, "http://"+router(t, row("far")))
+	m := monitor(t, nil, "http://"+router(t, telling("far", row)))
 	s := until(t, "distances", m, func(s State) bool { return !s.DistancesAt.IsZero() })
 	if len(s.Distances) != 1 || s.Distances["near"].RTTMS != 80 {
 		t.Errorf("%+v", s.Distances)
 	}
-	// A router of another site is not believed.
-	asked := make(chan struct{}, 1)
-	impostor := row("another")
-	m = monitor(t, nil, "http://"+router(t, func(w http.ResponseWriter, r *http.Request) {
-		impostor(w, r)
-		if r.URL.Path == "/v1/sites" {
-			asked <- struct{}{}
+}
+
+// TestFacts checks that facts are asked for where they changed and only then, as changes
+// since the version that is known.
+func TestFacts(t *testing.T) {
+	teller := facts.NewTeller("far")
+	idle := func(n int) map[string]wire.App {
+		return map[string]wire.App{"chess": {ID: "chess", Capacity: wire.Capacity{Idle: n}}, "golf": {ID: "golf"}}
+	}
+	teller.Set(idle(1), nil, nil, wire.SiteInfo{})
+	var asked, changes atomic.Int32
+	m := monitor(t, nil, "http://"+router(t, telling("far", func(r *http.Request) wire.SiteFacts {
+		if r.Header.Get("Authorization") != "Bearer of far" {
+			return wire.SiteFacts{}
 		}
-	}))
-	<-asked
-	n := until(t, "an answer", m, State.Answers).Measured
-	if s := until(t, "another answer", m, func(s State) bool { return s.Measured.After(n) }); s.Distances != nil {
-		t.Errorf("%+v", s.Distances)
+		have := r.URL.Query().Get("have")
+		if r.URL.Path == wire.FactsPath && r.URL.Query().Get("distances") == "" {
+			asked.Add(1)
+			if of := teller.Since(have); have != "" && len(of.Apps) == 1 && of.Since == have {
+				changes.Add(1)
+			}
+		}
+		return teller.Since(have)
+	})))
+	s := until(t, "facts", m, func(s State) bool { return s.Facts != nil })
+	if len(s.Facts.Apps) != 2 || s.Facts.Apps["chess"].Capacity.Idle != 1 {
+		t.Errorf("%+v", s.Facts)
+	}
+	asked.Store(0)
+	at := s.FactsAt
+	until(t, "the facts are true still", m, func(s State) bool { return s.FactsAt.Sub(at) > time.Second })
+	if asked.Load() > 0 {
+		t.Error("asked again for facts that have not changed")
+	}
+	teller.Set(idle(2), nil, nil, wire.SiteInfo{})
+	s = until(t, "the change", m, func(s State) bool { return s.Facts != nil && s.Facts.Apps["chess"].Capacity.Idle == 2 })
+	if len(s.Facts.Apps) != 2 || changes.Load() != asked.Load() {
+		t.Errorf("%+v; %d of %d questions were for changes", s.Facts, changes.Load(), asked.Load())
+	}
+}
+
+// TestLiars checks that facts are not taken from a router of another site, nor such that
+// are beyond measure, and that the site counts as answering all the same.
+func TestLiars(t *testing.T) {
+	for name, answer := range map[string]http.HandlerFunc{
+		"of another site": telling("far", func(*http.Request) wire.SiteFacts { return wire.SiteFacts{Site: "near", Version: "1"} }),
+		"that says so":    telling("near", func(*http.Request) wire.SiteFacts { return wire.SiteFacts{Site: "far", Version: "1"} }),
+		"changes since a version that is not known": telling("far", func(*http.Request) wire.SiteFacts {
+			return wire.SiteFacts{Site: "far", Version: "2", Since: "1"}
+		}),
+		"a bomb": func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != wire.FactsPath {
+				io.WriteString(w, `{"status":"ok","site":"far","facts":"1"}`)
+				return
+			}
+			w.Header().Set("Content-Encoding", "gzip")
+			z := gzip.NewWriter(w)
+			io.WriteString(z, `{"site":"far","version":"1","info":{"site":"`)
+			for range 64 {
+				z.Write(bytes.Repeat([]byte("a"), 1<<20))
+			}
+			io.WriteString(z, `"}}`)
+			z.Close()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := monitor(t, nil, "http://"+router(t, answer))
+			n := until(t, "an answer", m, State.Answers).Measured
+			s := until(t, "two more", m, func(s State) bool { return s.Measured.Sub(n) > time.Second })
+			if s.Facts != nil || s.Distances != nil || s.Unhealthy {
+				t.Errorf("%+v", s)
+			}
+		})
 	}
 }
 
@@ -244,5 +315,24 @@ func TestTimeout(t *testing.T) {
 	}
 	if s.state.RTTMS != 900 || s.timeout() != maxTimeout {
 		t.Errorf("a distance that became longer: %+v, %v", s.state, s.timeout())
+	}
+}
+
+// TestBomb checks that an answer takes no more memory than an answer may have, however
+// large it is once it is uncompressed.
+func TestBomb(t *testing.T) {
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	for range 64 {
+		z.Write(make([]byte, 1<<20))
+	}
+	z.Close()
+	if packed.Len() > facts.MaxText {
+		t.Fatalf("%d bytes are refused before", packed.Len())
+	}
+	var b buffer
+	_, err := b.read(&http.Response{Header: http.Header{"Content-Encoding": {"gzip"}}, Body: io.NopCloser(&packed)})
+	if err == nil || b.text.Cap() > 4*facts.MaxText {
+		t.Errorf("%v, and %d bytes were taken", err, b.text.Cap())
 	}
 }

@@ -93,9 +93,9 @@ run "three_sites" {
 
   assert {
     condition = alltrue([for m in module.region : toset([for r in m.inside : r if strcontains(r, " 80")]) == toset([
-      "lb edge tcp 8080-8080", "lb edge tcp 8081-8081", "edge edge tcp 8090-8090", "edge edge tcp 8091-8091",
+      "lb edge tcp 8080-8080", "lb edge tcp 8081-8081", "edge edge tcp 8090-8090", "edge edge tcp 8091-8091", "stream edge tcp 8091-8091",
     ])])
-    error_message = "the internal ports of router and brain are not for edge nodes alone"
+    error_message = "the internal ports of router and brain are not for edge nodes alone, and the brain's for the feeds of stream nodes"
   }
 
   assert {
@@ -160,6 +160,11 @@ run "three_sites" {
   assert {
     condition     = alltrue([for n, m in module.region : m.entry.nearest.name == "play.example.com" && m.entry.nearest.region == n && m.entry.nearest.target_health])
     error_message = "a site has no share of the common name, by latency"
+  }
+
+  assert {
+    condition     = alltrue([for n, m in module.region : m.entry.target_checks.brain.path == "/room" && !m.entry.target_checks.brain.ends && m.entry.target_checks.router.path == "/healthz"])
+    error_message = "a full brain gets new people, or loses those that it has"
   }
 
   assert {

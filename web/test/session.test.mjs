@@ -71,21 +71,56 @@ test('a brain that cannot be reached: the runner-up with the same ticket, then t
   assert.ok(!JSON.stringify(s).includes('ws://c'), 'an excluded site is not tried');
 });
 
-test('a brain that dies with the ticket: a new launch', () => {
-  const s = story(...toConnecting, { type: 'signal-open' }, say('queued', { queue: { position: 1 } }), { type: 'signal-closed', opened: true, code: 1006 });
-  assert.equal(s.state.phase, 'launching');
-  assert.equal(s.state.relaunches, 1);
+const full = say('refused', { problem: { type: '/problems/unavailable', status: 503, detail: 'full' } });
+
+test('a brain that is full: the next one at once, with the same ticket', () => {
+  const spare = { ...launch, spare_brain_urls: ['ws://a2/v1/connect'] };
+  const start = [{ type: 'play' }, { type: 'launched', launch: spare }, { type: 'signal-open' }];
+  let s = story(...start, full);
+  assert.equal(s.state.phase, 'connecting');
+  assert.deepEqual(find(s.effects, 'signal'), { do: 'signal', url: 'ws://a2/v1/connect', hello: { ticket: 't1' }, offer: true });
+  assert.ok(s.did.indexOf('closeSignal') < s.did.indexOf('signal'), 'the old socket is closed first');
+  assert.equal(find(s.effects, 'timer'), undefined, 'without a wait');
+  s = story(...start, full, full);
+  assert.equal(find(s.effects, 'signal').url, 'ws://b/v1/connect', 'then another site');
+  s = story(...start, full, full, full);
+  assert.equal(s.state.phase, 'launching', 'then the router is asked again');
+  assert.ok(find(s.effects, 'timer', 'relaunch'));
+  // It could not even be reached: the same order.
+  s = story(...start.slice(0, 2), { type: 'signal-closed', opened: false, code: 1006 });
+  assert.equal(s.effects[0].url, 'ws://a2/v1/connect');
+});
+
+test('a full brain behind an address for all of its site: there again, once', () => {
+  let s = story(...toConnecting, { type: 'signal-open' }, full);
+  assert.equal(find(s.effects, 'signal').url, 'ws://a/v1/connect');
+  s = story(...toConnecting, { type: 'signal-open' }, full, full);
+  assert.equal(find(s.effects, 'signal').url, 'ws://b/v1/connect');
+});
+
+test('a full site does not keep the page trying for ever', () => {
+  let state = initial('x');
+  let launches = 0;
+  for (const event of [...toConnecting]) [state] = reduce(state, event);
+  for (let i = 0; i < 100 && state.phase !== 'refused'; i++) {
+    [state] = state.phase === 'launching' ? reduce(state, { type: 'launched', launch }) : reduce(state, full);
+    launches += state.phase === 'launching';
+  }
+  assert.equal(state.phase, 'refused');
+  assert.equal(state.problem.detail, 'full');
+  assert.ok(launches <= 4);
 });
 
 test('it does not try for ever', () => {
   let state = initial('x');
   [state] = reduce(state, { type: 'play' });
   let rounds = 0;
-  while (!isOver(state.phase) && rounds++ < 50) {
-    [state] = reduce(state, state.phase === 'launching' ? { type: 'launched', launch } : { type: 'signal-closed', opened: true });
+  while (!isOver(state.phase) && rounds++ < 99) {
+    [state] = reduce(state, state.phase === 'launching' ? { type: 'launched', launch }
+      : state.signal === 'closed' ? { type: 'timer', name: 'resignal' } : { type: 'signal-closed', opened: true, now: 1 });
   }
   assert.equal(state.phase, 'refused');
-  assert.ok(rounds < 12);
+  assert.ok(rounds < 40);
   assert.ok(state.problem.title && state.problem.detail);
 });
 
@@ -281,6 +316,7 @@ test('no event whatever, in any order, breaks it or leaves a phase without a nam
     { type: 'unheard of' }, say('unheard of'), say('granted', { grant }), say('answer', { sdp: '' }), say('queued', { queue: { position: 1 } }),
     say('starting', { progress: { phase: 'app', fraction: 0 } }), say('ended', { end: { reason: 'idle' } }), say('refused', { problem: { type: '/problems/resume', title: 't' } }),
     ...['renew', 'relaunch', 'resignal', 'grace', 'leave', 'media', 'unheard of'].map((name) => ({ type: 'timer', name })),
+    { type: 'brain-silent', now: 3 }, { type: 'site-lost', site: 'eu', now: 4 }, say('refused', { problem: { type: '/problems/unavailable', title: 't' } }),
     { type: 'brains', urls: ['ws://q'] }, { type: 'saved', saved: { grant, urls: ['ws://a'] }, now: 0 },
   ];
   let seed = 7;

@@ -47,9 +47,19 @@ resource "aws_lb_target_group" "this" {
   # --trusted-proxy. Security groups make it safe: only the balancer reaches the port.
   preserve_client_ip = "true"
 
+  # A full brain fails this check, so that nobody new comes to it. Those who are there
+  # stay, as the balancer ends no connection for it. Where all brains are full, the
+  # balancer uses them all.
+  dynamic "target_health_state" {
+    for_each = each.key == "brain" ? ["brain"] : []
+    content {
+      enable_unhealthy_connection_termination = false
+    }
+  }
+
   health_check {
     protocol            = "HTTP"
-    path                = "/healthz"
+    path                = each.key == "brain" ? "/room" : "/healthz"
     interval            = 10
     timeout             = 5
     healthy_threshold   = 2

@@ -19,6 +19,14 @@ output "balancers" {
   value       = { for k, lb in aws_lb.this : k => { balancer = lb.arn_suffix, targets = aws_lb_target_group.this[k].arn_suffix } }
 }
 
+output "target_checks" {
+  description = "By service, what the balancer asks, and whether it ends the connections of a target that fails."
+  value = { for k, t in aws_lb_target_group.this : k => {
+    path = t.health_check[0].path
+    ends = alltrue(concat([true], t.target_health_state[*].enable_unhealthy_connection_termination))
+  } }
+}
+
 output "health_check" {
   value = {
     id   = aws_route53_health_check.this.id

@@ -14,6 +14,8 @@ locals {
     [for port in values(var.service_ports) : { from = "lb", to = "edge", protocol = "tcp", first = port, last = port }],
     # Routers ask brains, brains ask each other, and Prometheus on an edge node asks all.
     [for port in values(var.internal_ports) : { from = "edge", to = "edge", protocol = "tcp", first = port, last = port }],
+    # The registrar of a stream node tells each brain of the node's seats.
+    [{ from = "stream", to = "edge", protocol = "tcp", first = var.internal_ports.brain, last = var.internal_ports.brain }],
     [for p in var.turn ? local.both : [] : { from = "lb", to = "edge", protocol = p, first = 3478, last = 3478 }],
 
     # Consul: gossip between all pairs of nodes; RPC to servers.

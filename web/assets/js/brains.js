@@ -1,9 +1,14 @@
 // brains.js: which brains a launch names, and what to say where they or the picture fail.
 
 export function brainsOf(launch) {
+  // Others of the same site come before other sites.
+  const spares = launch.spare_brain_urls ?? [];
   const runners = (launch.candidates ?? []).filter((c) => c.brain_url && !c.excluded).map((c) => c.brain_url);
-  return [...new Set([launch.brain_url, ...runners])];
+  return [...new Set([launch.brain_url, ...spares, ...runners])];
 }
+
+// siteOf is the site of a brain.
+export const siteOf = (launch, url) => launch.candidates?.find((c) => c.brain_url === url)?.site ?? launch.site;
 
 export const noBrain = () => ({
   type: 'about:blank', status: 0, title: 'The site does not answer',

@@ -21,7 +21,7 @@ import { moved as movedWords } from './words.js';
 const RACE_PATIENCE_MS = 200; // Play pressed before the race was decided
 const RACE_STALE_MS = 300_000; // people move with their devices
 const LAUNCH_HEDGE_MS = 1500; // a router that is silent for so long: ask the next one too
-const BRAINS_EVERY_MS = 5000;
+const BRAINS_EVERY_MS = { calm: 5000, waiting: 1000 }; // the list names one brain of a site at a time
 
 export class Player {
   // stage has show(track), freeze() and clear(); onState is called after each change.
@@ -252,7 +252,7 @@ export class Player {
       onClose: ({ code, opened }) => {
         if (!current()) return;
         this.signal = null;
-        this.dispatch({ type: 'signal-closed', code, opened });
+        this.dispatch({ type: 'signal-closed', code, opened, now: performance.now() });
       },
     });
     this.signal = signal;
@@ -305,13 +305,14 @@ export class Player {
       const routers = this.routers.homeFirst({ without: this.state.lost });
       const renewal = await hedged(routers, LAUNCH_HEDGE_MS, ({ url }, signal) => api.renewTicket(session, ticket, signal, url));
       if (this.state.launch?.session === session) this.dispatch({ type: 'renewed', ticket: renewal.ticket });
-    } catch {
-      this.dispatch({ type: 'renew-failed' });
+    } catch (error) {
+      if (this.state.launch?.session === session) this.dispatch({ type: 'renew-failed', problem: error.problem });
     }
   }
 
   async #findBrains(site) {
-    if (!site || performance.now() - this.askedBrains < BRAINS_EVERY_MS) return;
+    const every = BRAINS_EVERY_MS[this.state.awayAt > 0 ? 'waiting' : 'calm'];
+    if (!site || performance.now() - this.askedBrains < every) return;
     this.askedBrains = performance.now();
     try {
       const routers = this.routers.homeFirst({ without: this.state.lost });
@@ -372,8 +373,9 @@ export class Player {
   }
 
   // #follow does what belongs to a phase, whatever led to it.
-  #follow({ phase, moved }, before) {
-    this.siteWatch.follow(phase, before.phase);
+  #follow(state, before) {
+    const { phase, moved } = state;
+    this.siteWatch.follow(state, before.phase);
     if (moved?.done && !before.moved?.done) {
       const ms = Math.round(performance.now() - moved.at);
       this.moves.push({ from: moved.from, to: moved.to, ms });

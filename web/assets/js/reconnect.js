@@ -11,6 +11,13 @@ export function again(failures, calm) {
   return { ms: base / 2, spread: base };
 }
 
+// inLine is the same for a person who waits in the queue. Those in front come back first:
+// a seat that becomes free meanwhile is theirs.
+export function inLine(failures, position = 0) {
+  if (failures > 1) return again(failures, false);
+  return { ms: 100 + Math.min(2500, Math.round(position / 2)), spread: 900 };
+}
+
 // relaunch is the wait before the router is asked again, for the nth time.
 export function relaunch(n) {
   const ms = 250 * 2 ** (n - 1);

@@ -3,6 +3,7 @@
 // nothing. player.js carries effects out and feeds back what comes of them.
 //
 //	ready → launching → connecting → (queued ⇄ starting) → granted → streaming
+//	queued, starting              stay so while their brain is lost (line.js)
 //	streaming ⇄ reconnecting      the picture was lost; the seat waits for its grace
 //	any → leaving → ended         or refused, or replaced by another page
 //	any → launching               the site is lost: once more, at another one
@@ -11,37 +12,22 @@
 // picture flows it is replaced silently. `media` is the peer connection: when it
 // goes, a new one is made through whatever brain can be reached.
 
-import { brainsOf, noBrain, noMedia } from './brains.js';
+import { brainsOf, noMedia } from './brains.js';
+import { initial, over, refuse, relaunch, tidy } from './ends.js';
+import * as line from './line.js';
 import { HELD, OVER, WAITING } from './phases.js';
-import { again, relaunch as relaunchAfter } from './reconnect.js';
+import { again } from './reconnect.js';
 import { CLOSE_REPLACED } from './signal.js';
+
+export { initial };
 
 export const RENEW_MS = 40_000;      // tickets live 60 s
 export const FIRST_FRAME_MS = 8_000; // granted → picture, before another try
 export const RETRY_MEDIA_MS = 5_000; // the same while reconnecting
 export const DIRECT_MS = 1_000;     // answer → a path to the seat, before one by TURN is tried
 export const LEAVE_MS = 1_500;       // how long a goodbye may take
-const MAX_RELAUNCHES = 4;
 const MAX_MEDIA_TRIES = 3;
 const DEFAULT_GRACE_S = 60;
-
-export function initial(app) {
-  return {
-    phase: 'ready', app,
-    launch: null, grant: null, queue: null, progress: null,
-    signal: 'closed', // closed | opening | open
-    media: 'none',    // none | live | lost
-    offered: false,   // the seat has, or is getting, the offer of the present peer
-    urls: [], turn: 0,
-    relaying: false, // the next peer may use the grant's TURN servers
-    failures: 0, relaunches: 0, mediaTries: 0,
-    lostAt: 0, reloaded: false,
-    end: null, problem: null, notice: '',
-    ending: null, // what will end the session soon
-    lost: [],    // sites that were lost under this session: not to be chosen again
-    moved: null, // {from, to, at, done, back}: the last of them, and the way back to it
-  };
-}
 
 export function reduce(state, event) {
   const handler = handlers[event.type];
@@ -92,31 +78,31 @@ const handlers = {
   },
 
   'signal-open'(s) {
-    const next = { ...s, signal: 'open' };
+    const next = { ...s, signal: 'open', ...(WAITING.has(s.phase) && line.said(s)) };
     return s.phase === 'leaving' ? [next, [{ do: 'send', message: { type: 'leave' } }]] : [next, []];
   },
 
   message(s, { message, now }) {
     // A refusal is no sign of health: repeated refusals back off.
-    const healthy = message.type === 'refused' ? s : { ...s, failures: 0 };
+    const healthy = message.type === 'refused' ? s : { ...s, failures: 0, awayAt: 0 };
     return messages[message.type]?.(healthy, message, now) ?? null;
   },
 
-  'signal-closed'(s, { code, opened }) {
+  'signal-closed'(s, { code, opened, now }) {
     const next = { ...s, signal: 'closed' };
     if (s.phase === 'leaving') return over(next, { reason: 'left' });
     if (OVER.has(s.phase)) return [next, []];
     if (code === CLOSE_REPLACED && HELD.has(s.phase)) {
       return [{ ...next, phase: 'replaced', media: 'none' }, [...tidy(), { do: 'forget' }]];
     }
-    if (HELD.has(s.phase)) return resignal(next);
-    if (!opened && s.turn + 1 < s.urls.length) {
-      // No brain has seen the ticket yet: the next candidate can use it.
-      const turn = s.turn + 1;
-      return [{ ...next, turn, signal: 'opening' }, [
-        { do: 'signal', url: s.urls[turn], hello: { ticket: s.launch.ticket }, offer: true }]];
-    }
-    return relaunch(next, noBrain());
+    return HELD.has(s.phase) ? resignal(next) : line.lostBrain(next, { opened, now });
+  },
+
+  // The brain of a waiting person is silent, and their socket does not notice.
+  'brain-silent'(s, { now }) {
+    if (!WAITING.has(s.phase) || s.signal === 'closed') return null;
+    const [next, effects] = line.lostBrain({ ...s, signal: 'closed' }, { opened: true, now });
+    return [next, [{ do: 'closeSignal' }, ...effects]];
   },
 
   // The browser has found a path to the seat, or found that there is none.
@@ -147,6 +133,7 @@ const handlers = {
   // get a new seat at another site, without being asked.
   'site-lost'(s, { site, now }) {
     if (!(HELD.has(s.phase) || WAITING.has(s.phase)) || s.launch?.site !== site) return null;
+    if (line.holdsOn(s, now)) return null;
     const back = s.grant ? { grant: s.grant, urls: s.urls, launch: s.launch, lostAt: s.lostAt || now } : null;
     const next = {
       ...initial(s.app), phase: 'launching', lost: [...new Set([...s.lost, site])],
@@ -170,19 +157,24 @@ const handlers = {
 
   // The device is online again, or the page is visible again.
   wake(s) {
-    if (!HELD.has(s.phase) || s.signal !== 'closed') return null;
-    return openAgain(s);
+    if (s.signal !== 'closed') return null;
+    if (WAITING.has(s.phase)) return line.back(s);
+    return HELD.has(s.phase) ? openAgain(s) : null;
   },
 
   renewed(s, { ticket }) {
     if (!WAITING.has(s.phase)) return null;
     const effects = [{ do: 'timer', name: 'renew', ms: RENEW_MS }];
     if (s.signal === 'open') effects.unshift({ do: 'send', message: { type: 'ticket', ticket } });
-    return [{ ...s, launch: { ...s.launch, ticket } }, effects];
+    // So long a wait makes up for the attempts before it.
+    return [{ ...s, launch: { ...s.launch, ticket }, relaunches: 0 }, effects];
   },
 
-  'renew-failed'(s) {
-    return WAITING.has(s.phase) ? [s, [{ do: 'timer', name: 'renew', ms: 5_000 }]] : null;
+  'renew-failed'(s, { problem }) {
+    if (!WAITING.has(s.phase)) return null;
+    // A brain that has the person will say so itself.
+    if (s.signal !== 'open' && line.isStale(problem)) return line.lostPlace(s, problem);
+    return [s, [{ do: 'timer', name: 'renew', ms: 5_000 }]];
   },
 
   // The person ends the wait or the session.
@@ -264,16 +256,11 @@ const messages = {
     return OVER.has(s.phase) ? null : over(s, end ?? { reason: 'error' });
   },
 
-  refused(s, { problem }) {
+  refused(s, { problem }, now) {
     if (OVER.has(s.phase)) return null;
     if (s.phase === 'leaving') return over(s, { reason: 'left' });
     const type = problem?.type ?? '';
-    if (WAITING.has(s.phase) || s.phase === 'granted') {
-      // The ticket expired, or a brain that died has marked it as used: ask for a
-      // new one.
-      const stale = type.endsWith('/ticket') || type.endsWith('/ticket-used');
-      return stale && s.relaunches === 0 ? relaunch(s, problem) : refuse(s, problem);
-    }
+    if (WAITING.has(s.phase) || s.phase === 'granted') return line.refused(s, problem, now);
     // The picture flows, so the seat is alive, whatever this brain knows.
     if (s.media === 'live') return nextBrain(s);
     const gone = type.endsWith('/resume') || type.endsWith('/ticket');
@@ -287,8 +274,8 @@ const timers = {
   renew: (s) => (WAITING.has(s.phase) ? [s, [{ do: 'renew' }]] : null),
   relaunch: (s) => (s.phase === 'launching' ? [s, [{ do: 'launch' }]] : null),
   resignal(s) {
-    if (!HELD.has(s.phase) || s.signal !== 'closed') return null;
-    const [next, effects] = openAgain(s);
+    if (s.signal !== 'closed' || !(HELD.has(s.phase) || WAITING.has(s.phase))) return null;
+    const [next, effects] = WAITING.has(s.phase) ? line.back(s) : openAgain(s);
     return [next, [...effects, { do: 'brains', site: s.launch?.site }]]; // for the attempt after this one
   },
   direct: (s) => relay(s),
@@ -355,16 +342,6 @@ function nextBrain(s) {
   return [next, [{ do: 'closeSignal' }, ...effects]];
 }
 
-// relaunch asks the router again: the chosen brain is gone, or the ticket is.
-function relaunch(s, problem) {
-  const relaunches = s.relaunches + 1;
-  if (relaunches > MAX_RELAUNCHES) return refuse(s, problem);
-  return [
-    { ...initial(s.app), phase: 'launching', relaunches, lost: s.lost, moved: s.moved },
-    [...tidy(s), { do: 'prepare' }, { do: 'timer', name: 'relaunch', ...relaunchAfter(relaunches) }],
-  ];
-}
-
 // goBack waits for the seat at a site that seemed lost, for the rest of its grace.
 function goBack(s, now) {
   const { grant, urls, launch, lostAt } = s.moved.back;
@@ -384,17 +361,4 @@ function graceTimers(s) {
     { do: 'timer', name: 'grace', ms: (s.grant?.grace_s || DEFAULT_GRACE_S) * 1000 },
     { do: 'timer', name: 'media', ms: RETRY_MEDIA_MS },
   ];
-}
-
-// The last picture stays visible during a move to another site.
-const tidy = (s) => [{ do: 'cancel' }, { do: 'closeSignal' }, { do: 'closePeer', keep: Boolean(s?.moved && !s.moved.done) }];
-
-function over(s, end) {
-  return [{ ...s, phase: 'ended', end, signal: 'closed', media: 'none' },
-    [...tidy(), { do: 'forget' }, { do: 'prepare' }]];
-}
-
-function refuse(s, problem) {
-  return [{ ...s, phase: 'refused', problem, signal: 'closed', media: 'none' },
-    [...tidy(), { do: 'forget' }, { do: 'prepare' }]];
 }

@@ -10,6 +10,7 @@ const REACHED_LATE_MS = 1000; // an answer that took so long means that the netw
 const AGAIN_MS = 2000;        // between two inquiries
 const GLANCE_MS = 3000;       // between two checks of the brain while waiting
 const GLANCE_PATIENCE_MS = 1200;
+const SILENT_GLANCES = 3;     // that failed in a row: the socket is dead. Fewer may mean a busy brain
 const AHEAD_PATIENCE_MS = 500; // for the launch that was asked for ahead; then other routers are asked too
 
 const WAITING = new Set(['connecting', 'queued', 'starting', 'granted']);
@@ -19,6 +20,7 @@ export class SiteWatch {
   #end = null; // ends the current inquiry
   #again;
   #glances;
+  #silent = 0; // glances that failed in a row
   #ahead = null; // {lost, launch}: a launch at another site, asked for before the verdict
 
   // state() is that of session.js, launchRequest(lost) gives a wire.LaunchRequest,
@@ -32,8 +34,9 @@ export class SiteWatch {
   }
 
   // follow takes each change of state.
-  follow(phase, before) {
+  follow({ phase, awayAt }, before) {
     if (phase === 'reconnecting') this.doubt();
+    else if (phase === before && awayAt > 0) return; // only the page has done something
     else if (phase !== 'streaming' || before !== 'streaming') this.trust();
     if (WAITING.has(phase)) this.#glances ??= setInterval(() => this.#glance(), GLANCE_MS);
     else {
@@ -113,8 +116,12 @@ export class SiteWatch {
     if (this.#end || !brain || !launch?.site) return;
     try {
       await api.reach(healthOf(brain), AbortSignal.timeout(GLANCE_PATIENCE_MS));
+      this.#silent = 0;
     } catch {
-      if (WAITING.has(this.#state().phase) && this.#state().launch === launch) this.doubt();
+      const now = this.#state();
+      if (!WAITING.has(now.phase) || now.launch?.session !== launch.session) return;
+      if (++this.#silent % SILENT_GLANCES === 0) this.#dispatch({ type: 'brain-silent', now: performance.now() });
+      this.doubt();
     }
   }
 }

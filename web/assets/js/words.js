@@ -77,11 +77,16 @@ export const STATIONS = [
   { phase: 'ready', label: 'Video', doing: 'Starting the video', weight: 0.05 },
 ];
 
+// What became of a place in the queue whose brain was lost.
+const PLACE_KEPT = 'The connection was interrupted. Your place is kept, and you go on by yourself.';
+const PLACE_LOST = 'Your earlier place in the queue could not be kept.';
+
 // waiting describes a state before the first frame: headline, sentence, and
 // progress (0..1, or -1 where it is unknown).
 export function waiting(state) {
-  const { phase, queue, progress } = state;
+  const { phase, queue, progress, awayAt, placeLost } = state;
   if (phase === 'launching' && state.moved) return { head: 'Finding another site for you', text: moved(state.moved), fraction: -1, station: -1 };
+  if (phase === 'launching' && placeLost) return { head: 'Asking for a new place', text: PLACE_LOST, fraction: -1, station: -1 };
   if (phase === 'launching') return { head: state.relaunches ? 'Trying again' : 'Choosing the nearest site', text: '', fraction: -1, station: -1 };
   if (phase === 'connecting') return { head: 'Connecting', text: '', fraction: -1, station: -1 };
   if (phase === 'reconnecting') return { head: 'Reconnecting', text: 'Your session is still running.', fraction: -1, station: -1 };
@@ -90,11 +95,13 @@ export function waiting(state) {
   if (phase === 'queued') {
     const n = queue?.position ?? 0;
     const head = n === 1 ? 'You are next' : n > 1 ? `You are number ${n} in the queue` : 'You are in the queue';
+    if (awayAt) return { head, text: PLACE_KEPT, fraction: -1, station: -1 };
     if (queue?.paused) return { head, text: 'The site is repairing itself. You keep your place, and go on by yourself.', fraction: -1, station: -1 };
     const known = (queue?.estimate_ms ?? -1) >= 0;
     const text = known ? `It should be your turn in ${about(queue.estimate_ms)}.` : 'All places are taken. You get the next free one when it is your turn.';
-    return { head, text, fraction: -1, station: -1 };
+    return { head, text: placeLost ? `${PLACE_LOST} ${text}` : text, fraction: -1, station: -1 };
   }
+  if (awayAt) return { head: 'Connecting again', text: PLACE_KEPT, fraction: -1, station: -1 };
   const at = Math.max(0, STATIONS.findIndex((s) => s.phase === progress?.phase));
   const within = progress?.fraction >= 0 ? Math.min(1, progress.fraction) : 0;
   const before = STATIONS.slice(0, at).reduce((sum, s) => sum + s.weight, 0);

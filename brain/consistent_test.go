@@ -1,0 +1,79 @@
+package brain
+
+import (
+	"fmt"
+	"slices"
+)
+
+// inconsistent counts everything anew, and says where the indexes differ from that; empty
+// where they do not.
+func (st *state) inconsistent() string {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	v, now := st.view, st.now()
+	offers := 0
+	for session, w := range st.waiters {
+		if w.seat != "" {
+			offers++
+		}
+		l := st.lines[w.app]
+		if l == nil || !slices.Contains(l.places, w.place) {
+			return fmt.Sprintf("%s waits and has no place", session)
+		}
+	}
+	if offers != st.offers {
+		return fmt.Sprintf("%d people have an offer, and %d are counted", offers, st.offers)
+	}
+	for id, l := range st.lines {
+		if !slices.IsSortedFunc(l.places, before) {
+			return id + ": the queue is not in order"
+		}
+		own := 0
+		for _, p := range l.places {
+			if p.w != nil {
+				if own++; st.waiters[p.session] != p.w {
+					return p.session + " has a place and does not wait"
+				}
+			} else if st.peers[p.brain][p.session] != p {
+				return p.session + " has a place and waits at no brain"
+			}
+		}
+		if own != l.own || len(l.places) == 0 {
+			return fmt.Sprintf("%s: %d own places of %d, %d are counted", id, own, len(l.places), l.own)
+		}
+	}
+	for id, a := range v.apps {
+		before, free, coming := a.counts, slices.Clone(a.free), len(a.coming)
+		for u := range a.units {
+			if v.units[u.child.ID] != u {
+				return u.child.ID + " is of an app and not among the children"
+			}
+			v.lift(u)
+		}
+		pending := 0
+		for _, d := range v.pending {
+			if d.app == id {
+				pending++
+			}
+		}
+		if want := (counts{starting: pending}); a.counts != want || len(a.free) != 0 || len(a.coming) != pending || len(a.noNode)+len(a.held)+len(a.versions) != 0 {
+			return fmt.Sprintf("%s: without its children: %+v, %d free, %d coming, %d pending", id, a.counts, len(a.free), len(a.coming), pending)
+		}
+		for u := range a.units {
+			v.place(u, now)
+		}
+		for u := range v.flagged {
+			_ = u // what ends by time alone may differ from the last look
+		}
+		if len(v.flagged) == 0 && (a.counts != before || !slices.Equal(a.free, free) || len(a.coming) != coming) {
+			return fmt.Sprintf("%s: counted %+v, was %+v", id, a.counts, before)
+		}
+		delete(v.changed, id)
+	}
+	for u := range v.flagged {
+		if v.units[u.child.ID] != u {
+			return u.child.ID + " is flagged and gone"
+		}
+	}
+	return ""
+}

@@ -1,0 +1,54 @@
+package brain
+
+import (
+	"time"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+const (
+	// endedFor is how long the end of a child is known: to people who come back to its
+	// seat, and so that a late event does not bring it back.
+	endedFor = 10 * time.Minute
+	maxEnded = 1 << 14
+)
+
+// ending is a child that is dead.
+type ending struct {
+	child, alloc string
+	end          wire.End
+	at           time.Time
+}
+
+// endings are the last children that died, the oldest first.
+type endings struct {
+	byChild, byAlloc map[string]*ending
+	line             []*ending
+}
+
+func newEndings() endings {
+	return endings{byChild: map[string]*ending{}, byAlloc: map[string]*ending{}}
+}
+
+func (e *endings) add(c Child, now time.Time) {
+	one := &ending{child: c.ID, alloc: c.Alloc, end: c.ended(), at: now}
+	e.byChild[c.ID] = one
+	if c.Alloc != "" {
+		e.byAlloc[c.Alloc] = one
+	}
+	e.line = append(e.line, one)
+	e.forget(now)
+}
+
+// forget drops those that ended long ago.
+func (e *endings) forget(now time.Time) {
+	for len(e.line) > 0 && (len(e.line) > maxEnded || now.Sub(e.line[0].at) > endedFor) {
+		one := e.line[0]
+		e.line[0] = nil
+		e.line = e.line[1:]
+		delete(e.byChild, one.child)
+		if e.byAlloc[one.alloc] == one {
+			delete(e.byAlloc, one.alloc)
+		}
+	}
+}

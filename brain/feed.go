@@ -1,0 +1,195 @@
+package brain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/nearcast/nearcast/internal/feed"
+	"github.com/nearcast/nearcast/internal/identity"
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+const (
+	// firstFeeds is how long a brain that has just started waits for the feeds of the
+	// nodes that Consul lists. One that has not come then may be dead.
+	firstFeeds = 3 * time.Second
+
+	// What a node may tell, as it may be taken over.
+	maxNodeSeats = 4000
+	maxSeatBytes = 2000
+	maxNodeFeeds = 8 // of one node's name: registrars that share a Consul agent
+)
+
+// feeds are the connections by which nodes tell of their seats.
+type feeds struct {
+	peers   identity.Peers
+	state   *state
+	log     *slog.Logger
+	running context.Context // of the brain
+
+	mu     sync.Mutex
+	nodes  map[node]context.CancelFunc // each ends the connection of a node
+	heard  map[string]bool             // keys of registrars that have told all seats; nil once it does not matter
+	change chan struct{}               // closed, and replaced, when heard grows
+}
+
+func newFeeds(running context.Context, peers identity.Peers, state *state, log *slog.Logger) *feeds {
+	return &feeds{peers: peers, state: state, log: log, running: running,
+		nodes: map[node]context.CancelFunc{}, heard: map[string]bool{}, change: make(chan struct{})}
+}
+
+// ServeHTTP serves wire.FeedPath. The caller has shown the key of a registrar.
+func (f *feeds) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	peer, err := identity.Caller(r, f.peers)
+	if err != nil {
+		identity.Refuse(rw, wire.NodeService)
+		return
+	}
+	ctx, end := context.WithCancel(f.running)
+	defer end()
+	from := node{feed: peer.Node + "/" + peer.ID, name: peer.Node}
+	leave, err := f.enter(from, end)
+	if err != nil {
+		writeProblem(rw, unavailable(err.Error()))
+		return
+	}
+	defer leave()
+	ws, err := websocket.Accept(rw, r, nil)
+	if err != nil {
+		return // Accept has answered
+	}
+	f.log.Info("a node tells of its seats", "node", from.name)
+	seats := map[string]bool{}
+	err = feed.Read(ctx, ws, feed.Whole(func(all bool, set map[string]wire.Seat, gone []string) error {
+		if err := ctx.Err(); err != nil {
+			return err // a newer connection of the node tells by now
+		}
+		if err := bounded(seats, set, gone); err != nil {
+			return err
+		}
+		f.state.nodeSaid(from, all, set, gone)
+		if all {
+			f.hears(identity.KeyOf(r.TLS))
+		}
+		return nil
+	}))
+	if ctx.Err() == nil {
+		f.log.Warn("the feed of a node ended", "node", from.name, "error", err)
+	}
+}
+
+// bounded refuses what no node tells. seats are the node's seats so far.
+func bounded(seats map[string]bool, set map[string]wire.Seat, gone []string) error {
+	for id, s := range set {
+		size := len(s.ID) + len(s.App) + len(s.Job) + len(s.Address) + len(s.Key) + len(s.State) + len(s.Progress.Phase) +
+			len(s.Progress.Detail) + len(s.Session) + len(s.Subject) + len(s.Network)
+		if s.ID != id || size > maxSeatBytes {
+			return fmt.Errorf("the seat %.64q is malformed", id)
+		}
+		seats[id] = true
+	}
+	for _, id := range gone {
+		delete(seats, id)
+	}
+	if len(seats) > maxNodeSeats {
+		return fmt.Errorf("a node tells of more than %d seats", maxNodeSeats)
+	}
+	return nil
+}
+
+// enter makes a connection the one of its node, in place of an earlier one. leave ends
+// that.
+func (f *feeds) enter(from node, end context.CancelFunc) (leave func(), err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	before, again := f.nodes[from]
+	if again {
+		before()
+	} else {
+		others := 0
+		for other := range f.nodes {
+			if other.name == from.name {
+				others++
+			}
+		}
+		if others >= maxNodeFeeds {
+			return nil, errors.New("the node has too many feeds")
+		}
+	}
+	replaced := false
+	f.nodes[from] = func() { replaced = true; end() }
+	return func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if !replaced {
+			delete(f.nodes, from)
+			f.state.nodeLost(from.feed)
+		}
+	}, nil
+}
+
+// hears notes that a registrar has told all of its seats.
+func (f *feeds) hears(key string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.heard == nil {
+		return // nobody waits any more
+	}
+	f.heard[key] = true
+	close(f.change)
+	f.change = make(chan struct{})
+}
+
+// awaitAll waits until all nodes that Consul has were heard, or for firstFeeds. Before
+// that, a brain does not know which seats there are.
+func (f *feeds) awaitAll(ctx context.Context, fleet Fleet) {
+	ctx, stop := context.WithCancel(ctx)
+	listed := make(chan []wire.Node, 1)
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer stop()
+	all.Go(func() {
+		fleet.WatchNodes(ctx, func(nodes []wire.Node) {
+			select {
+			case listed <- nodes:
+			default: // only the first list counts
+			}
+		})
+	})
+	var nodes []wire.Node
+	select {
+	case nodes = <-listed:
+	case <-ctx.Done():
+		return
+	}
+	late := time.NewTimer(firstFeeds)
+	defer late.Stop()
+	for {
+		f.mu.Lock()
+		missing := slices.ContainsFunc(nodes, func(n wire.Node) bool { return n.Healthy && !f.heard[n.Key] })
+		change := f.change
+		f.mu.Unlock()
+		if missing {
+			select {
+			case <-change:
+				continue
+			case <-late.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+		f.state.seatsAreKnown()
+		f.mu.Lock()
+		f.heard = nil
+		f.mu.Unlock()
+		return
+	}
+}

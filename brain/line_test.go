@@ -1,0 +1,273 @@
+package brain
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nearcast/nearcast/internal/ticket"
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// lineSite is one brain's state, with a clock of its own and an app without seats.
+type lineSite struct {
+	*state
+	t    *testing.T
+	at   time.Time
+	free []wire.Seat
+	jobs map[string]Child
+}
+
+func newLineSite(t *testing.T) *lineSite {
+	s := &lineSite{t: t, at: time.Unix(1_800_000_000, 0), jobs: map[string]Child{}}
+	s.state = newState("dc1", slog.New(slog.DiscardHandler), newMetrics(nil), func() time.Time { return s.at })
+	s.jobsChanged(JobsChange{All: true, Apps: map[string]App{game: {ID: game, Version: 1, Max: 0}}})
+	s.seatsChanged(nil)
+	return s
+}
+
+// seat adds a free seat.
+func (s *lineSite) seat(id string) {
+	s.jobsChanged(JobsChange{Children: map[string]Child{id: {ID: id, App: game, Version: 1, Alloc: id, State: ChildRunning, Created: s.at}}})
+	s.free = append(s.free, wire.Seat{ID: id, App: game, Job: id, Version: 1, State: wire.SeatIdle, Since: s.at})
+	s.seatsChanged(s.free)
+}
+
+// comes has a person come whose ticket was made so many milliseconds ago.
+func (s *lineSite) comes(session string, ago int) *waiter {
+	first := s.at.Add(-time.Duration(ago) * time.Millisecond)
+	w := newWaiter(ticket.Claims{Session: session, App: game, First: first}, "", s.at)
+	s.enqueue(w)
+	return w
+}
+
+// elsewhere has another brain tell of a person.
+func (s *lineSite) elsewhere(session string, ago int, offered string) {
+	s.lineSaid("other", false, map[string]wire.Waiting{session: {App: game, First: s.at.Add(-time.Duration(ago) * time.Millisecond), Offered: offered}}, nil)
+}
+
+func (s *lineSite) order() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []string
+	if l := s.lines[game]; l != nil {
+		for _, p := range l.places {
+			out = append(out, p.session)
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+func position(t *testing.T, w *waiter) int {
+	t.Helper()
+	select {
+	case m := <-w.updates:
+		if m.Queue != nil {
+			return m.Queue.Position
+		}
+		t.Errorf("told %+v", m)
+	default:
+		t.Error("told nothing")
+	}
+	return 0
+}
+
+// The place is the ticket's: whoever connects first, and at which brain.
+func TestPlaceIsTheTickets(t *testing.T) {
+	s := newLineSite(t)
+	late := s.comes("late", 100)
+	early := s.comes("early", 300)
+	s.elsewhere("first", 400, "")
+	s.elsewhere("between", 200, "")
+	if got := s.order(); got != "first early between late" {
+		t.Fatalf("the order is %s", got)
+	}
+	s.timePassed()
+	if a, b := position(t, early), position(t, late); a != 2 || b != 4 {
+		t.Errorf("told places %d and %d", a, b)
+	}
+	// The first seat is for the first, who waits at the other brain.
+	s.seat("a")
+	if early.seat != "" || late.seat != "" {
+		t.Errorf("a seat for %q and %q, and somebody elsewhere is before them", early.seat, late.seat)
+	}
+	s.seat("b")
+	if early.seat != "b" || late.seat != "" {
+		t.Errorf("seats %q and %q", early.seat, late.seat)
+	}
+}
+
+// A seat that another brain offers is left alone, until that brain takes the offer back.
+func TestOfferedElsewhere(t *testing.T) {
+	s := newLineSite(t)
+	s.seat("a")
+	s.elsewhere("theirs", 100, "a")
+	mine := s.comes("mine", 0)
+	if mine.seat != "" {
+		t.Errorf("offered %s, which another brain offers", mine.seat)
+	}
+	s.lineSaid("other", false, nil, []string{"theirs"})
+	s.at = s.at.Add(elsewhereFor + time.Second)
+	s.timePassed()
+	if mine.seat != "a" {
+		t.Error("the seat is free again, and is not offered")
+	}
+}
+
+// A brain that hangs keeps a seat from others for half a second, and not for ever.
+func TestBrainThatHangs(t *testing.T) {
+	s := newLineSite(t)
+	s.elsewhere("theirs", 100, "")
+	mine := s.comes("mine", 0)
+	s.seat("a")
+	if mine.seat != "" {
+		t.Fatal("the seat is not left to the person who came first")
+	}
+	s.at = s.at.Add(leftFor + time.Millisecond)
+	s.timePassed()
+	if mine.seat != "a" {
+		t.Error("the seat is offered to nobody")
+	}
+}
+
+// A person whose brain has died has five seconds to come back to their place.
+func TestPlaceIsKept(t *testing.T) {
+	s := newLineSite(t)
+	s.elsewhere("returns", 300, "")
+	s.elsewhere("stays away", 200, "")
+	mine := s.comes("mine", 0)
+	s.lineLost("other")
+	s.seat("a")
+	s.at = s.at.Add(keptFor - time.Second)
+	s.timePassed()
+	if mine.seat != "" {
+		t.Error("overtook people whose brain has died a moment ago")
+	}
+	back := newWaiter(ticket.Claims{Session: "returns", App: game, First: s.at.Add(-keptFor)}, "", s.at)
+	s.enqueue(back)
+	if back.seat != "a" || strings.Count(s.order(), "returns") != 1 {
+		t.Errorf("the one who returns is offered %q, the order is %s", back.seat, s.order())
+	}
+	s.seat("b")
+	s.at = s.at.Add(2 * time.Second)
+	s.timePassed()
+	if mine.seat != "b" {
+		t.Errorf("the place of the one who stays away is kept for ever: %s", s.order())
+	}
+	if len(s.peers) != 0 {
+		t.Errorf("kept of the brain that is gone: %+v", s.peers)
+	}
+	s.leave(back)
+	s.leave(mine)
+	if got := s.order(); got != "" {
+		t.Errorf("left behind: %s", got)
+	}
+}
+
+// A brain that has just connected tells of all its people; those it does not tell of are gone.
+func TestSnapshotOfALine(t *testing.T) {
+	s := newLineSite(t)
+	s.elsewhere("a", 300, "")
+	s.elsewhere("b", 200, "")
+	s.lineSaid("other", true, map[string]wire.Waiting{"b": {App: game, First: s.at}}, nil)
+	if got := s.order(); got != "b" {
+		t.Errorf("the order is %s", got)
+	}
+	// It moved to a third brain.
+	s.lineSaid("third", false, map[string]wire.Waiting{"b": {App: game, First: s.at}}, nil)
+	s.lineSaid("other", true, nil, nil)
+	if got := s.order(); got != "b" {
+		t.Errorf("the order is %s", got)
+	}
+}
+
+// What a brain offers and has not claimed is bounded; the rest waits, and goes on when an
+// offer has ended.
+func TestOffersAreBounded(t *testing.T) {
+	s := newLineSite(t)
+	var free []wire.Seat
+	children := map[string]Child{}
+	for i := range 2 * maxOffers {
+		id := fmt.Sprint("seat-", i)
+		children[id] = Child{ID: id, App: game, Version: 1, Alloc: id, State: ChildRunning, Created: s.at}
+		free = append(free, wire.Seat{ID: id, App: game, Job: id, Version: 1, State: wire.SeatIdle, Since: s.at})
+	}
+	s.jobsChanged(JobsChange{Children: children})
+	s.seatsChanged(free)
+	var people []*waiter
+	for i := range maxOffers + 10 {
+		people = append(people, s.comes(fmt.Sprintf("s-%04d", i), 1000-i))
+	}
+	offered := func() (n int) {
+		for _, w := range people {
+			if w.seat != "" {
+				n++
+			}
+		}
+		return n
+	}
+	if n := offered(); n != maxOffers || s.offers != maxOffers {
+		t.Fatalf("%d offers, %d counted", n, s.offers)
+	}
+	for i, w := range people[:maxOffers] {
+		at := slices.IndexFunc(free, func(f wire.Seat) bool { return f.ID == w.seat })
+		s.granted(w, free[at])
+		if n := offered(); n != min(maxOffers, len(people)-i-1) {
+			t.Fatalf("%d offers after %d grants", n, i+1)
+		}
+	}
+}
+
+// The seats of a node that is not heard are offered to nobody, and are there again with it.
+func TestLostNodeIsNotOffered(t *testing.T) {
+	s := newLineSite(t)
+	s.seat("a")
+	s.nodeLost("")
+	mine := s.comes("mine", 0)
+	if mine.seat != "" {
+		t.Error("a seat of a lost node is offered")
+	}
+	s.seatsChanged(s.free)
+	if mine.seat != "a" {
+		t.Error("the node is back, and its seat is not offered")
+	}
+}
+
+// A late event does not bring a dead child back.
+func TestDeadStaysDead(t *testing.T) {
+	s := newLineSite(t)
+	child := Child{ID: "a", App: game, Version: 1, Alloc: "a", State: ChildRunning, Created: s.at}
+	for _, state := range []ChildState{ChildRunning, ChildDead, ChildRunning} {
+		child.State = state
+		s.jobsChanged(JobsChange{Children: map[string]Child{"a": child}})
+	}
+	if n := s.view.of(game).total(); n != 0 {
+		t.Errorf("%d seats of the app", n)
+	}
+	if at := s.locate("a"); at.running || at.end == nil {
+		t.Errorf("the seat is %+v", at)
+	}
+}
+
+// An app that has to wait for the offers of another one is served when one of them ends.
+func TestOffersOfAnotherApp(t *testing.T) {
+	s := newLineSite(t)
+	s.seat("a")
+	s.offers = maxOffers - 1 // of another app
+	s.jobsChanged(JobsChange{Apps: map[string]App{"other": {ID: "other", Version: 1}},
+		Children: map[string]Child{"o": {ID: "o", App: "other", Version: 1, Alloc: "o", State: ChildRunning, Created: s.at}}})
+	s.seatsChanged(append(s.free, wire.Seat{ID: "o", App: "other", Job: "o", Version: 1, State: wire.SeatIdle, Since: s.at}))
+	first := s.comes("first", 10)
+	second := newWaiter(ticket.Claims{Session: "second", App: "other", First: s.at}, "", s.at)
+	s.enqueue(second)
+	if first.seat != "a" || second.seat != "" {
+		t.Fatalf("offered %q and %q", first.seat, second.seat)
+	}
+	s.granted(first, s.free[0])
+	if second.seat != "o" {
+		t.Error("the other app is not served")
+	}
+}

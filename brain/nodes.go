@@ -1,0 +1,150 @@
+package brain
+
+import (
+	"time"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// lostNodeKept is how long the seats of a node count that is not heard any more. They
+// are offered to nobody meanwhile: most nodes come back, with people in their seats.
+const lostNodeKept = 6 * time.Second
+
+// node is a node as brains hear it.
+type node struct {
+	feed string // which feed it is; nodes that share a Consul agent have one name
+	name string // of the Consul agent with which it is registered
+}
+
+// nodeSaid takes what a node's feed says. all says that set are all of its seats.
+func (v *view) nodeSaid(from node, all bool, set map[string]wire.Seat, gone []string, now time.Time) {
+	n := v.nodes[from.feed]
+	if n == nil {
+		n = &nodeView{name: from.name, seats: map[string]*seatTrack{}}
+		v.nodes[from.feed] = n
+	}
+	if !n.lost.IsZero() {
+		n.lost = time.Time{}
+		for _, t := range n.seats {
+			t.away = false
+			v.replace(t, now)
+		}
+	}
+	if all {
+		for id, t := range n.seats {
+			if _, ok := set[id]; !ok {
+				v.seatGone(t, now)
+			}
+		}
+	}
+	for id, s := range set {
+		s.ID, s.Node = id, n.name
+		v.seatSaid(n, s, all, now)
+	}
+	for _, id := range gone {
+		if t := n.seats[id]; t != nil {
+			v.seatGone(t, now)
+		}
+	}
+}
+
+// nodeLost notes that a node's feed has ended.
+func (v *view) nodeLost(feed string, now time.Time) {
+	n := v.nodes[feed]
+	if n == nil || !n.lost.IsZero() {
+		return
+	}
+	n.lost = now
+	for _, t := range n.seats {
+		t.away = true
+		v.replace(t, now)
+	}
+}
+
+// forgetNodes forgets the seats of nodes that were lost a while ago.
+func (v *view) forgetNodes(now time.Time) {
+	for feed, n := range v.nodes {
+		if n.lost.IsZero() || now.Sub(n.lost) < lostNodeKept {
+			continue
+		}
+		for _, t := range n.seats {
+			v.seatGone(t, now)
+		}
+		if len(n.seats) == 0 {
+			delete(v.nodes, feed)
+			delete(v.sickNodes, n)
+		}
+	}
+}
+
+// seatSaid takes a seat's record. inSnapshot says that the seat may be in its state for
+// long.
+func (v *view) seatSaid(n *nodeView, s wire.Seat, inSnapshot bool, now time.Time) {
+	t := n.seats[s.ID]
+	fresh := t == nil
+	if fresh {
+		t = &seatTrack{from: n}
+		n.seats[s.ID] = t
+		add(v.tracks, s.ID, t)
+	}
+	if t.since.IsZero() || t.State != s.State || !t.Since.Equal(s.Since) {
+		t.since = now
+	}
+	t.Seat, t.present = s, true
+	if (s.State.Free() || s.State.Busy()) && t.ready.IsZero() {
+		t.ready = now
+	}
+	switch {
+	case s.State.Busy() && t.busySince.IsZero():
+		t.busySince = now
+		if fresh && inSnapshot && s.Since.Before(now) {
+			t.busySince = s.Since // the best estimate there is
+		}
+	case s.State.Free():
+		t.busySince = time.Time{}
+	}
+	was := t.unit
+	if was != nil {
+		v.adopt(was) // which parts them where they do not belong together any more
+	}
+	if u := v.units[s.Job]; u != nil && u != was {
+		v.adopt(u)
+	}
+	for _, u := range []*unit{was, t.unit} {
+		if u != nil {
+			v.coldStart(u)
+			v.place(u, now)
+		}
+	}
+	if t.unit == nil {
+		v.strange[t] = true
+	}
+}
+
+// seatGone notes that a node does not tell of a seat any more.
+func (v *view) seatGone(t *seatTrack, now time.Time) {
+	if !t.present {
+		return
+	}
+	t.present, t.goneAt = false, now
+	v.replace(t, now)
+}
+
+// replace counts a seat anew.
+func (v *view) replace(t *seatTrack, now time.Time) {
+	if t.unit != nil {
+		v.place(t.unit, now)
+	}
+}
+
+// coldStart measures how long a seat took from its dispatch until it was ready, once.
+func (v *view) coldStart(u *unit) {
+	t := u.seat
+	if t == nil || t.measured || t.ready.IsZero() {
+		return
+	}
+	t.measured = true
+	if !u.seen.IsZero() && !t.ready.Before(u.seen) {
+		u.of.coldStarts.add(t.ready.Sub(u.seen))
+	}
+}

@@ -1,0 +1,48 @@
+package wire
+
+// NodeService is the Consul service name of stream nodes. Each node's registrar, which is
+// part of the driver, registers its node. Consul knows the node's name from its agent.
+const NodeService = "nearcast-node"
+
+// FeedPath is where a brain's internal listener takes the feed of a node: a WebSocket on
+// which the node's registrar tells of its seats (internal/feed, a Seat an item, by its ID).
+const FeedPath = "/v1/feed"
+
+// In the driver's run directory, for root alone: a Unix socket that answers GET
+// NodeSeatsPath with a JSON object of the node's seats by ID. The node's drain asks it.
+const (
+	NodeSocket    = "node.sock"
+	NodeSeatsPath = "/seats"
+)
+
+// LoadClass says in a word how much a node has left. It follows from the scarcest of CPU,
+// memory and GPU.
+type LoadClass string
+
+const (
+	LoadCalm LoadClass = "calm" // less than 60 % is in use
+	LoadBusy LoadClass = "busy"
+	LoadFull LoadClass = "full" // 85 % or more
+)
+
+// Node is what a stream node says of itself in Consul. It is written when its class or its
+// addresses change, so the figures are those of that moment.
+type Node struct {
+	Name string `json:"name"` // of the Consul agent
+	// Key is the fingerprint of the registrar's public key (internal/identity).
+	Key string `json:"key"`
+	// Media is where the node's seats take media: addresses and UDP ports, such as
+	// "203.0.113.7:20000-20999". TURN servers relay there and nowhere else.
+	Media []string          `json:"media,omitempty"`
+	Class LoadClass         `json:"class"`
+	Seats map[SeatState]int `json:"seats,omitempty"`
+	// CPU, Memory and GPU are what is in use, 0..1. GPU is 0 where the kernel does not tell.
+	CPU    float64 `json:"cpu"`
+	Memory float64 `json:"memory"`
+	GPU    float64 `json:"gpu"`
+	// Healthy says that the registrar lives.
+	Healthy bool `json:"healthy"`
+}
+
+// SeatStates are all states, in the order of a seat's life.
+var SeatStates = []SeatState{SeatStarting, SeatIdle, SeatClaimed, SeatStreaming, SeatDetached, SeatEnding}

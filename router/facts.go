@@ -1,0 +1,117 @@
+package router
+
+import (
+	"compress/gzip"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/router/facts"
+)
+
+// teller tells the routers of other sites what this site is and has. Apps that need a
+// launch token are among it, so nobody else learns it.
+type teller struct {
+	facts *facts.Teller
+	asked *facts.Checker
+}
+
+// worthCompressing is the size of an answer from which it is compressed: a packet or two.
+const worthCompressing = 2 << 10
+
+var compressors = sync.Pool{New: func() any {
+	z, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // the level is valid
+	return z
+}}
+
+// tells is the version of the own site's facts for a router that asks; empty for
+// everybody else.
+func (r *Router) tells(c echo.Context, view Snapshot) string {
+	if _, sent := c.Request().Header[echo.HeaderAuthorization]; !sent {
+		return ""
+	}
+	if r.isRouter(c) != nil {
+		c.Response().Header().Del(echo.HeaderRetryAfter) // of the token, not of this answer
+		return ""
+	}
+	return r.told(view).Version()
+}
+
+// isRouter says why the caller is no router of these sites, nil for one. To check a new
+// token costs, so a network may have so many checked as it may send other requests.
+func (r *Router) isRouter(c echo.Context) error {
+	token, ok := bearer(c.Request())
+	switch {
+	case !ok:
+		return problem(wire.ProblemTicket, "", "Only routers of these sites learn this. GET /v1/sites and GET /v1/apps are for everybody.")
+	case r.teller.asked.Remembers(token):
+		return nil
+	}
+	if err := r.requests.take(c); err != nil {
+		return err
+	}
+	if !r.teller.asked.Check(token) {
+		return problem(wire.ProblemTicket, "", "This token is not one of a router of these sites, for this site, now.")
+	}
+	return nil
+}
+
+// told has the facts of a view.
+func (r *Router) told(view Snapshot) *facts.Teller {
+	if s, ok := view.Site(r.cfg.Site); ok {
+		r.teller.facts.Set(s.Apps, s.Brains, s.Routers, s.Info)
+	}
+	return r.teller.facts
+}
+
+// getFacts tells a router of another site what changed at this one.
+func (r *Router) getFacts(c echo.Context) error {
+	c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
+	if err := r.isRouter(c); err != nil {
+		return err
+	}
+	view, err := r.current(time.Now())
+	if err != nil {
+		return err
+	}
+	out := r.told(view).Since(c.QueryParam("have"))
+	if c.QueryParam("distances") != "" {
+		out.Distances = r.measured(view)
+	}
+	text, err := json.Marshal(out)
+	if err != nil {
+		return err
+	}
+	if len(text) < worthCompressing || !strings.Contains(c.Request().Header.Get(echo.HeaderAcceptEncoding), "gzip") {
+		return c.JSONBlob(http.StatusOK, text)
+	}
+	h := c.Response().Header()
+	h.Set(echo.HeaderContentType, echo.MIMEApplicationJSON)
+	h.Set(echo.HeaderContentEncoding, "gzip")
+	h.Set(echo.HeaderVary, echo.HeaderAcceptEncoding)
+	z := compressors.Get().(*gzip.Writer)
+	defer compressors.Put(z)
+	z.Reset(c.Response())
+	if _, err := z.Write(text); err != nil {
+		return nil // the caller is gone
+	}
+	z.Close()
+	return nil
+}
+
+// measured are the distances from this site that its routers measured themselves.
+func (r *Router) measured(view Snapshot) map[string]wire.Distance {
+	out := map[string]wire.Distance{}
+	s, _ := view.Site(r.cfg.Site)
+	for to, d := range s.Distances {
+		if d.Measured && d.Untrusted == "" {
+			out[to] = d
+		}
+	}
+	return out
+}
