@@ -21,7 +21,8 @@ import (
 // TestStrangersAtTheSeatAPI opens more connections than the seat has places for,
 // silent and trickling, while a brain claims the seat.
 func TestStrangersAtTheSeatAPI(t *testing.T) {
-	r := newRig(t).idle()
+	// No browser comes, and the claim must outlast the strangers.
+	r := newRigWith(t, func(r *rig) { r.spec.LeaseS = 60 }).idle()
 	address := r.seats.last().Address
 	var cut atomic.Int64
 	var strangers sync.WaitGroup

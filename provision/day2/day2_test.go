@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -261,7 +262,7 @@ func (s *site) drain() {
 	})
 	done := make(chan error, 1)
 	cmd := s.command(s.stream, s.text("drain"))
-	var said strings.Builder
+	var said output
 	cmd.Stdout, cmd.Stderr = &said, &said
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)
@@ -270,7 +271,7 @@ func (s *site) drain() {
 	s.until("only the person's seat is left", func() error {
 		seats, err := s.seats()
 		if err == nil && (len(seats) != 1 || seats[0].ID != p.seat || !seats[0].State.Busy()) {
-			err = fmt.Errorf("seats: %+v", seats)
+			err = fmt.Errorf("seats: %+v; the drain says: %s", seats, said.String())
 		}
 		return err
 	})
@@ -377,4 +378,22 @@ func copyFiles(to, from string) error {
 		}
 	}
 	return err
+}
+
+// output is what a command says while it runs.
+type output struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
 }

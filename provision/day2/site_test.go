@@ -195,6 +195,7 @@ mount --bind "$NODE_DIR/secrets" /etc/nearcast/secrets
 mount --bind "$NODE_DIR/env" /etc/nearcast/provision.env
 mount --bind "$NODE_DIR/consul" /var/lib/consul
 mount --bind "$NODE_DIR/nomad" /var/lib/nomad
+if [ -d "$NODE_DIR/run" ]; then mkdir -p /run/nearcast; mount --bind "$NODE_DIR/run" /run/nearcast; fi
 `
 
 // command is an operator's shell: on their machine, or on a node.

@@ -308,7 +308,7 @@ func (c Config) retire(ctx context.Context) {
 	}
 }
 
-// ask asks a seat to end if it is idle, and reports whether it has answered.
+// ask asks a seat to end if it is idle, and reports whether it does.
 func (c Config) ask(ctx context.Context, clients *identity.Clients, seat wire.Seat) bool {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+seat.Address+wire.RetirePath, strings.NewReader("{}"))
 	if err != nil {
@@ -324,6 +324,10 @@ func (c Config) ask(ctx context.Context, clients *identity.Clients, seat wire.Se
 		return false
 	}
 	res.Body.Close()
-	c.Log.Info("asked an idle seat to end", "seat", seat.ID, "app", seat.App, "status", res.StatusCode)
+	if res.StatusCode != http.StatusNoContent && res.StatusCode != http.StatusGone {
+		c.Log.Warn("an idle seat does not end; asking again", "seat", seat.ID, "app", seat.App, "status", res.StatusCode)
+		return false
+	}
+	c.Log.Info("an idle seat ends", "seat", seat.ID, "app", seat.App)
 	return true
 }
