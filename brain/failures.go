@@ -19,8 +19,8 @@ const (
 	firstBackOff = time.Second
 	maxBackOff   = time.Minute
 	// provenAfter is how long a seat must stand idle to count as a success: an app
-	// that crashes right after its window came up starts again and again. Consul
-	// shows a seat that was killed for ten seconds more.
+	// that crashes right after its window came up starts again and again, and
+	// the seats of a node that is lost count for six seconds more.
 	provenAfter = 20 * time.Second
 )
 
@@ -101,7 +101,7 @@ func (st *state) seatDied(d death, now time.Time) {
 	case wire.ReasonRetired, wire.ReasonDrained:
 		return
 	case wire.ReasonLeft, wire.ReasonLost, wire.ReasonIdle, wire.ReasonTimeLimit:
-		return // it served, and Consul did not show it in time
+		return // it served, and its node did not tell in time
 	}
 	st.startFailed(d.Child, end, now)
 }

@@ -75,7 +75,7 @@ func (b *Broker) healthz(rw http.ResponseWriter, _ *http.Request) {
 	case b.sockets.isClosing():
 		writeProblem(rw, unavailable("This brain is closing."))
 	case !consul:
-		writeProblem(rw, unavailable("Consul has not answered yet."))
+		writeProblem(rw, unavailable("Consul has not answered yet, or the nodes have not told of their seats."))
 	case !nomad:
 		writeProblem(rw, unavailable("Nomad has not answered yet."))
 	default:

@@ -48,8 +48,8 @@ func (b *Broker) resume(c *conn, hello wire.Message, offer []said) outcome {
 // seatLocation is where a seat is and what is known of it.
 type seatLocation struct {
 	seat    wire.Seat // its last record; the zero value where there is none
-	running bool      // Nomad or Consul has it
-	settled bool      // both Nomad and Consul have answered
+	running bool      // Nomad has it alive
+	settled bool      // Nomad has answered, and the nodes were heard
 	end     *wire.End // how it died, if it is dead
 }
 
@@ -95,7 +95,7 @@ func (b *Broker) reattach(c *conn, seat, token string, known bool) (*attachment,
 				return nil, refused(unavailable("The seat runs but does not answer. Resume again."))
 			}
 			return nil, ended(wire.End{Reason: wire.ReasonError, Code: wire.CodeStreamHostDied,
-				Detail: "the seat is gone, and neither Nomad nor Consul says why"})
+				Detail: "the seat is gone, and neither Nomad nor its node says why"})
 		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// state is what one replica knows: the view of Consul and Nomad, the people who
+// state is what one replica knows: the view of nodes and Nomad, the people who
 // wait here, and the sessions that are relayed here. Each method is one
 // transition. It does no I/O and never blocks, so everything it reads and writes
 // is consistent under one mutex. Methods whose comment says that mu is held are
@@ -147,7 +147,7 @@ func (st *state) wake() {
 	}
 }
 
-// known reports whether Consul and Nomad have answered.
+// known reports whether the seats of all nodes are known, and Nomad has answered.
 func (st *state) known() (consul, nomad bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -183,7 +183,7 @@ func (st *state) session(id string) (view wire.SessionView, w *waiter, seat wire
 		view.App, view.State, view.Seat, view.Since = s.App, string(s.State), s.ID, s.Since
 		return view, nil, s, true
 	}
-	// The seat was granted a moment ago, and Consul does not say so yet.
+	// The seat was granted a moment ago, and its node does not say so yet.
 	if r, ok := st.relays[id]; ok {
 		view.App, view.State, view.Seat, view.Since = r.app, string(wire.SeatClaimed), r.seat, r.since.UTC()
 		return view, nil, st.view.lastSeen(r.seat), true
