@@ -75,7 +75,7 @@ func position(t *testing.T, w *waiter) int {
 	return 0
 }
 
-// The place is the ticket's: whoever connects first, and at which brain.
+// The place is the ticket's. Who connects first, and at which brain, does not count.
 func TestPlaceIsTheTickets(t *testing.T) {
 	s := newLineSite(t)
 	late := s.comes("late", 100)
