@@ -43,7 +43,7 @@ func (st *state) inconsistent() string {
 		}
 	}
 	for id, a := range v.apps {
-		before, free, coming := a.counts, slices.Clone(a.free), len(a.coming)
+		counted, free, coming := a.counts, slices.Clone(a.free), len(a.coming)
 		for u := range a.units {
 			if v.units[u.child.ID] != u {
 				return u.child.ID + " is of an app and not among the children"
@@ -62,11 +62,9 @@ func (st *state) inconsistent() string {
 		for u := range a.units {
 			v.place(u, now)
 		}
-		for u := range v.flagged {
-			_ = u // what ends by time alone may differ from the last look
-		}
-		if len(v.flagged) == 0 && (a.counts != before || !slices.Equal(a.free, free) || len(a.coming) != coming) {
-			return fmt.Sprintf("%s: counted %+v, was %+v", id, a.counts, before)
+		// What ends by time alone may differ from the last look.
+		if len(v.flagged) == 0 && (a.counts != counted || !slices.Equal(a.free, free) || len(a.coming) != coming) {
+			return fmt.Sprintf("%s: counted %+v, was %+v", id, a.counts, counted)
 		}
 		delete(v.changed, id)
 	}

@@ -131,8 +131,8 @@
 // each seat, from its dispatch to its end, is a unit, and each app has its units counted
 // and its free seats in order. A change takes one unit out of the indexes (lift) and puts it
 // back as it is now (place), and only its app is served and planned again. What follows from
-// the time alone is done once a second. So the mutex is held for microseconds, however many
-// seats the site has. The planner carries out what state decides, at Nomad and at seats. The
+// the time alone is done once a second. So what a change costs under the mutex follows from
+// its app, and not from the size of the site. The planner carries out what state decides, at Nomad and at seats. The
 // leader does what only one replica does. The Broker serves people and wires the parts. Only
 // the view reads its own tables; whatever else tells of seats or indexes them belongs there.
 package brain
