@@ -66,6 +66,7 @@ type Broker struct {
 	running context.Context
 	ended   context.CancelFunc
 	room    roomState
+	pace    *pace
 }
 
 // New makes a Broker. It does nothing before Run.
@@ -87,12 +88,13 @@ func New(cfg Config) (*Broker, error) {
 	state.perNetwork = cfg.PerNetwork
 	state.view.sharedAgent = cfg.SharedAgent
 	seats := &seatClient{me: cfg.Identity}
-	g := newGuard(cfg.TrustedProxies, metrics)
+	pace := newPace()
+	g := newGuard(cfg.TrustedProxies, pace, metrics)
 	guarded(cfg.Metrics, g)
 	running, ended := context.WithCancel(context.Background())
 	return &Broker{
 		running: running, ended: ended,
-		cfg: cfg, log: cfg.Log, metrics: metrics, state: state, seats: seats, sockets: newSockets(), guard: g, feeds: newFeeds(running, cfg.Peers, state, cfg.Log),
+		cfg: cfg, log: cfg.Log, metrics: metrics, state: state, seats: seats, sockets: newSockets(), guard: g, pace: pace, feeds: newFeeds(running, cfg.Peers, state, cfg.Log),
 		planner: &planner{state: state, nomad: cfg.Nomad, seats: seats, log: cfg.Log},
 		leader: &leader{id: cfg.ID, me: cfg.Identity, state: state, fleet: cfg.Fleet, log: cfg.Log,
 			site: wire.SiteInfo{Site: cfg.Site, Residency: cfg.Residency, GPU: cfg.GPU}},
@@ -112,6 +114,7 @@ func (b *Broker) Run(ctx context.Context) {
 	all.Go(func() { b.guard.Run(ctx) })
 	all.Go(func() { b.watchConsul(ctx) })
 	all.Go(func() { b.followRoom(ctx) })
+	all.Go(func() { b.pace.follow(ctx) })
 }
 
 // Shutdown sends people to other brains and waits until their connections are

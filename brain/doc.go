@@ -51,8 +51,8 @@
 // What is still on its way between brains can make two of them offer one seat. Then the seat
 // decides. A person who is offered a seat at once is told of to nobody.
 //
-// At most maxOffers seats are offered at once. Beyond what a brain can claim, people wait in
-// the queue. The first hundred are told of their place once a second at most, and the others
+// How many seats a brain offers at once follows how fast it claims them (window). Beyond what
+// it can claim, people wait in the queue. The first hundred are told of their place once a second at most, and the others
 // every five seconds.
 //
 // # Strangers

@@ -43,7 +43,7 @@ func FuzzMessages(f *testing.F) {
 	log := slog.New(slog.DiscardHandler)
 	metrics := newMetrics(nil)
 	b := &Broker{cfg: Config{ID: "b", Site: "dc1", Verifier: everybody{}, Log: log}, log: log, metrics: metrics,
-		state: newState("dc1", log, metrics, time.Now), seats: &seatClient{}, sockets: newSockets(), guard: newGuard(nil, metrics)}
+		state: newState("dc1", log, metrics, time.Now), seats: &seatClient{}, sockets: newSockets(), guard: newGuard(nil, nil, metrics)}
 	b.state.seatsChanged(nil)
 	b.state.jobsChanged(JobsChange{All: true, Apps: map[string]App{"game": {ID: "game", Version: 1}}, Children: map[string]Child{}})
 	server := httptest.NewUnstartedServer(b.Handler())

@@ -190,7 +190,7 @@ func TestOffersAreBounded(t *testing.T) {
 	s := newLineSite(t)
 	var free []wire.Seat
 	children := map[string]Child{}
-	for i := range 2 * maxOffers {
+	for i := range 2 * startOffers {
 		id := fmt.Sprint("seat-", i)
 		children[id] = Child{ID: id, App: game, Version: 1, Alloc: id, State: ChildRunning, Created: s.at}
 		free = append(free, wire.Seat{ID: id, App: game, Job: id, Version: 1, State: wire.SeatIdle, Since: s.at})
@@ -198,7 +198,7 @@ func TestOffersAreBounded(t *testing.T) {
 	s.jobsChanged(JobsChange{Children: children})
 	s.seatsChanged(free)
 	var people []*waiter
-	for i := range maxOffers + 10 {
+	for i := range startOffers + 10 {
 		people = append(people, s.comes(fmt.Sprintf("s-%04d", i), 1000-i))
 	}
 	offered := func() (n int) {
@@ -209,13 +209,13 @@ func TestOffersAreBounded(t *testing.T) {
 		}
 		return n
 	}
-	if n := offered(); n != maxOffers || s.offers != maxOffers {
+	if n := offered(); n != startOffers || s.offers != startOffers {
 		t.Fatalf("%d offers, %d counted", n, s.offers)
 	}
-	for i, w := range people[:maxOffers] {
+	for i, w := range people[:startOffers] {
 		at := slices.IndexFunc(free, func(f wire.Seat) bool { return f.ID == w.seat })
 		s.granted(w, free[at])
-		if n := offered(); n != min(maxOffers, len(people)-i-1) {
+		if n := offered(); n != min(s.window.offers(), len(people)-i-1) {
 			t.Fatalf("%d offers after %d grants", n, i+1)
 		}
 	}
@@ -256,7 +256,7 @@ func TestDeadStaysDead(t *testing.T) {
 func TestOffersOfAnotherApp(t *testing.T) {
 	s := newLineSite(t)
 	s.seat("a")
-	s.offers = maxOffers - 1 // of another app
+	s.offers = startOffers - 1 // of another app
 	s.jobsChanged(JobsChange{Apps: map[string]App{"other": {ID: "other", Version: 1}},
 		Children: map[string]Child{"o": {ID: "o", App: "other", Version: 1, Alloc: "o", State: ChildRunning, Created: s.at}}})
 	s.seatsChanged(append(s.free, wire.Seat{ID: "o", App: "other", Job: "o", Version: 1, State: wire.SeatIdle, Since: s.at}))

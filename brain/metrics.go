@@ -41,7 +41,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "grant_seconds", Help: "Time from the opening of the WebSocket to the grant, waiting included.",
 			Buckets: []float64{.002, .005, .01, .02, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300}}),
 	}
-	m.cuts = prometheus.NewCounterVec(prometheus.CounterOpts(opts("cuts_total", "Connections cut or refused for what they do, by reason: oldest (another needed the place), late, hello (not proven in time), slow (a message trickled), flood, unread (the person does not read), silent (no answer to a ping), bytes, network (too many of one network), full.")), []string{"why"})
+	m.cuts = prometheus.NewCounterVec(prometheus.CounterOpts(opts("cuts_total", "Connections cut or refused for what they do, by reason: oldest (another needed the place), late, hello (not proven in time), slow (a message trickled), flood, unread (the person does not read), silent (no answer to a ping), bytes, network (too many of one network), full, lobby (more come than the brain can take in).")), []string{"why"})
 	m.drops = prometheus.NewCounter(prometheus.CounterOpts(opts("candidates_dropped_total", "ICE candidates beyond what a session may send.")))
 	m.sick = prometheus.NewCounterVec(prometheus.CounterOpts(opts("sick_seats_total", "Seats set aside because they refused a good ticket, by node. Look at the node's clock and its ticket keys.")), []string{"node"})
 	m.clocks = prometheus.NewGaugeVec(prometheus.GaugeOpts(opts("node_clock_offset_seconds", "How far the clock of a node was ahead of this brain's when a seat of it refused a good ticket last.")), []string{"node"})

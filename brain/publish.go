@@ -16,6 +16,10 @@ const (
 	// publishWithin limits one round of writes. A write that is lost is repeated
 	// in the next round.
 	publishWithin = 5 * time.Second
+	// smallChangesEvery is how often an app is written at most for changes that are small.
+	// Each session changes its app's counts at least three times, and each write goes through
+	// Raft.
+	smallChangesEvery = 5 * time.Second
 )
 
 // publishLoop keeps what routers read up to date. It compares with what is in
@@ -73,11 +77,11 @@ func (l *leader) publishApps(ctx context.Context, inConsul map[string]wire.App) 
 	ctx, cancel := context.WithTimeout(ctx, publishWithin)
 	defer cancel()
 	for id, app := range want {
-		app.Updated = inConsul[id].Updated
-		if _, ok := inConsul[id]; ok && reflect.DeepEqual(inConsul[id], app) {
+		now := time.Now().UTC()
+		if is, ok := inConsul[id]; ok && !due(is, app, now) {
 			continue
 		}
-		app.Updated = time.Now().UTC()
+		app.Updated = now
 		err = errors.Join(err, l.fleet.PublishApp(ctx, app))
 	}
 	for id := range inConsul {
@@ -87,6 +91,34 @@ func (l *leader) publishApps(ctx context.Context, inConsul map[string]wire.App) 
 	}
 	return err
 }
+
+// due reports whether an app is to be written, given what is in Consul.
+func due(is, want wire.App, now time.Time) bool {
+	want.Updated = is.Updated
+	// An age below zero is another brain's clock, which may be a day ahead.
+	if age := now.Sub(is.Updated); age >= 0 && age < smallChangesEvery {
+		for count, was := range map[*int]int{
+			&want.Capacity.Idle: is.Capacity.Idle, &want.Capacity.Busy: is.Capacity.Busy,
+			&want.Capacity.Starting: is.Capacity.Starting, &want.Capacity.Queued: is.Capacity.Queued,
+		} {
+			if near(int64(was), int64(*count)) {
+				*count = was
+			}
+		}
+		for ms, was := range map[*int64]int64{
+			&want.Capacity.ColdStartMS: is.Capacity.ColdStartMS, &want.Capacity.SessionMS: is.Capacity.SessionMS,
+		} {
+			if near(was, *ms) {
+				*ms = was
+			}
+		}
+	}
+	return !reflect.DeepEqual(is, want)
+}
+
+// near reports whether two counts differ by at most an eighth. Below eight, each count is told
+// as it is.
+func near(a, b int64) bool { return 8*max(a-b, b-a) <= max(a, b) }
 
 // publishSite is publishApps for the site's own record.
 func (l *leader) publishSite(ctx context.Context, inConsul *wire.SiteInfo) error {

@@ -24,10 +24,11 @@ type waiter struct {
 
 	attempts int // seats dispatched for this person so far
 
-	place  *place
-	holder holder // for whom the session counts
-	told   bool   // the other brains know that the person waits
-	seat   string // the seat that is offered now
+	place   *place
+	holder  holder    // for whom the session counts
+	told    bool      // the other brains know that the person waits
+	seat    string    // the seat that is offered now
+	offered time.Time // when it was
 	// The person's goroutine reads these. Each holds one item; a new update
 	// replaces the one before.
 	offers  chan wire.Seat
@@ -89,10 +90,6 @@ func (w *waiter) lapsed(now time.Time) bool {
 	return !w.claims.Expires.IsZero() && now.After(w.claims.Expires)
 }
 
-// maxOffers is how many seats are offered at once and not claimed yet. Beyond what a brain
-// can claim, people wait in the queue, and not in the brain's processor.
-const maxOffers = 128
-
 // serve offers an app's free seats to its line, and tells those who are next of it. mu is
 // held.
 func (st *state) serve(id string, now time.Time) {
@@ -108,10 +105,11 @@ func (st *state) serve(id string, now time.Time) {
 	}
 	st.endNoVersion(a, l, now)
 	if !st.paused {
-		for _, m := range l.match(a.free, maxOffers-st.offers, now) {
+		most := st.window.offers()
+		for _, m := range l.match(a.free, most-st.offers, now) {
 			st.offer(m.w, m.u, now)
 		}
-		if len(a.free) > 0 && st.offers >= maxOffers {
+		if len(a.free) > 0 && st.offers >= most {
 			st.stalled[id] = true
 		}
 	}
@@ -130,7 +128,7 @@ func (st *state) serve(id string, now time.Time) {
 
 // offer offers a seat to a person. mu is held.
 func (st *state) offer(w *waiter, u *unit, now time.Time) {
-	w.seat = u.child.Alloc
+	w.seat, w.offered = u.child.Alloc, now
 	st.offers++
 	st.view.reserve(w.seat, now)
 	w.offers <- u.seat.Seat
@@ -272,6 +270,7 @@ func (st *state) declined(w *waiter, seat wire.Seat, why whyDeclined) {
 		st.view.noteTaken(seat.ID, seat.Since, ticket.Claims{}, now)
 	case seatUnreachable:
 		st.view.noteUnreachable(seat.ID, now)
+		st.window.shrink(now)
 	case seatSick:
 		st.view.noteSick(seat.ID, now)
 	}
@@ -284,6 +283,7 @@ func (st *state) granted(w *waiter, seat wire.Seat) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	now := st.now()
+	st.window.claimed(now.Sub(w.offered), now)
 	st.view.noteTaken(seat.ID, seat.Since, w.claims, now)
 	if u := st.view.byAlloc[seat.ID]; u != nil && u.seat != nil {
 		st.view.proven(u)
@@ -308,6 +308,7 @@ func (st *state) unmarked(w *waiter) {
 	defer st.mu.Unlock()
 	w.used = false
 	st.pause(true)
+	st.window.shrink(st.now())
 	st.release(w)
 	st.goesOn(w)
 }

@@ -26,7 +26,7 @@ const (
 //
 // Most people prove themselves within a round trip of their connection; a page that
 // prepares has its socket open for eight seconds at most.
-func limits(proxies guard.Proxies) guard.Limits {
+func limits(proxies guard.Proxies, pace guard.Pacer) guard.Limits {
 	return guard.Limits{
 		Unproven: 512, UnprovenNear: 64, UnprovenWide: 128,
 		// People who are proven have a ticket, which routers do not give to everybody. An
@@ -34,12 +34,12 @@ func limits(proxies guard.Proxies) guard.Limits {
 		Proven: 2048, ProvenNear: 512, ProvenWide: 1024,
 		UnprovenBytes: 8 << 20, ProvenBytes: 24 << 20, ConnBytes: 256 << 10,
 		Calm: 10 * time.Second, Busy: 2 * time.Second,
-		Proxies: proxies,
+		Proxies: proxies, Pace: pace,
 	}
 }
 
-func newGuard(proxies guard.Proxies, m *metrics) *guard.Guard {
-	return guard.New(limits(proxies), m.cut)
+func newGuard(proxies guard.Proxies, pace guard.Pacer, m *metrics) *guard.Guard {
+	return guard.New(limits(proxies, pace), m.cut)
 }
 
 // Guard bounds the connections that people make to this brain. Its Listener and

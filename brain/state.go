@@ -34,6 +34,7 @@ type state struct {
 	closing bool            // the people who wait go to other brains, and keep their places
 	paused  bool            // Consul cannot mark tickets, so nobody is offered a seat
 	offers  int             // seats that are offered and not claimed yet
+	window  *window         // how many these may be
 	stalled map[string]bool // apps with free seats for which there were too many offers
 	plans   map[string]bool // apps that are to be planned
 	// told are the people who wait here, for the other replicas.
@@ -53,7 +54,7 @@ func newState(site string, log *slog.Logger, metrics *metrics, now func() time.T
 		site: site, log: log, metrics: metrics, now: now, wakeup: make(chan struct{}, 1), view: newView(),
 		lines: map[string]*line{}, waiters: map[string]*waiter{}, holders: map[holder]map[*waiter]bool{},
 		relays: map[string]relayedSession{}, stalled: map[string]bool{}, plans: map[string]bool{},
-		told: feed.NewSource[wire.Waiting](), peers: map[string]map[string]*place{},
+		window: newWindow(), told: feed.NewSource[wire.Waiting](), peers: map[string]map[string]*place{},
 	}
 	st.view.waits = func(session string) bool { return st.waiters[session] != nil }
 	return st

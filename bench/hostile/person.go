@@ -16,6 +16,7 @@ import (
 	"github.com/coder/websocket/wsjson"
 	"github.com/prometheus/procfs"
 
+	"github.com/nearcast/nearcast/bench/cgroup"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -98,15 +99,19 @@ func (b *bench) under(ctx context.Context, load string) (granted []float64, err 
 	attacker.Stderr = os.Stderr
 	var did bytes.Buffer
 	attacker.Stdout = &did
-	limited, err := newQuota(b.quota)
+	limited, err := cgroup.NewQuota("hostile", b.quota, 100*time.Millisecond)
 	if err != nil {
 		say("no CPU quota for the attacker: %v", err)
 	}
-	defer limited.remove()
+	defer func() {
+		if err := limited.Remove(); err != nil {
+			say("%v", err)
+		}
+	}()
 	if err := attacker.Start(); err != nil {
 		return nil, fmt.Errorf("start the attacker: %w", err)
 	}
-	if err := limited.add(attacker.Process.Pid); err != nil {
+	if err := limited.Add(attacker.Process.Pid); err != nil {
 		say("no CPU quota for the attacker: %v", err)
 	}
 	over := make(chan error, 1)

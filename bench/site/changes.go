@@ -41,7 +41,10 @@ func slope(ctx context.Context, b *bench) error {
 		if err != nil {
 			return err
 		}
-		calm, last := b.of(4*time.Second, 2*time.Second), b.of(12*time.Second, 4*time.Second)
+		if err := s.quiet(ctx); err != nil {
+			return b.finish(ctx, "slope", s, err)
+		}
+		calm, last := b.of(6*time.Second, 2*time.Second), b.of(20*time.Second, 4*time.Second)
 		before := cpus(s.processes())
 		pause(ctx.Done(), calm)
 		rest := (cpus(s.processes()) - before) / calm.Seconds()
@@ -49,7 +52,7 @@ func slope(ctx context.Context, b *bench) error {
 		n := s.change(ctx, slopeRate, last, nil)
 		pause(ctx.Done(), 500*time.Millisecond) // until the last are told
 		used := cpus(s.processes()) - before - rest*time.Since(began).Seconds()
-		cost[seats] = max(0, used*1000/float64(n))
+		cost[seats] = used * 1000 / float64(n)
 		err = b.figure("slope", "cpu", "ms a change", cost[seats], labels{"seats": seats, "at_rest": rest * 100, "changes": n})
 		if err := b.finish(ctx, "slope", s, err); err != nil {
 			return err
@@ -65,7 +68,10 @@ const slopeRate = 500
 // measureChanges changes seats at a rate, first to see what that costs, then to see how old
 // the views of the brains are.
 func (b *bench) measureChanges(ctx context.Context, s *site, rate float64, last time.Duration) error {
-	before, began := make([]float64, len(s.brains)), time.Now()
+	if err := s.quiet(ctx); err != nil {
+		return err
+	}
+	before, began, own := make([]float64, len(s.brains)), time.Now(), ownCPU()
 	for i, one := range s.brains {
 		before[i] = one.cpu()
 	}
@@ -77,7 +83,7 @@ func (b *bench) measureChanges(ctx context.Context, s *site, rate float64, last 
 	for i, one := range s.brains {
 		most = max(most, (one.cpu()-before[i])*1000/float64(n))
 	}
-	if err := b.atLeast("changes", "followed", "1/s", float64(n)/took, 0.97*rate, labels{"offered": rate}); err != nil {
+	if err := b.atLeast("changes", "followed", "1/s", float64(n)/took, 0.97*rate, labels{"offered": rate, "bench_cpu": (ownCPU() - own) / took * 100}); err != nil {
 		return err
 	}
 	if err := b.atMost("changes", "cpu", "ms a change", most, 0.2, nil); err != nil {

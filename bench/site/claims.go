@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
 	"time"
 
+	"github.com/nearcast/nearcast/bench/cgroup"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -38,7 +40,7 @@ func (s *site) offer(ctx context.Context, rate float64, last time.Duration) clai
 	// Those who are not served go before too many sockets are open.
 	patience := min(5*time.Second, time.Duration(openAtOnce/rate*float64(time.Second)))
 	c := &crowd{site: s, rate: rate, last: last, hold: time.Second, most: patience,
-		of: func(i int) *person { return s.person(appName(i % s.apps)) }}
+		of: func(i int) *person { p := s.person(appName(i % s.apps)); p.stay = true; return p }}
 	began := time.Now()
 	c.come(ctx)
 	o := c.outcomes(began.Add(last))
@@ -74,6 +76,9 @@ func claims(ctx context.Context, b *bench) error {
 		return err
 	}
 	return b.finish(ctx, "claims", s, func() error {
+		if err := s.quiet(ctx); err != nil {
+			return err
+		}
 		for _, rate := range claimRates {
 			if b.quick && rate != atRate && rate != compareRate {
 				continue
@@ -101,7 +106,7 @@ func claims(ctx context.Context, b *bench) error {
 
 // claimLines writes what came of one rate.
 func (b *bench) claimLines(row string, s *site, rate float64, got claimed, aims bool) error {
-	more := labels{"apps": s.apps, "offered": rate, "told": got.told, "refused": got.refused, "late": got.late, "lost": got.lost}
+	more := labels{"apps": s.apps, "offered": rate, "told": got.told, "busy": got.busy, "refused": got.refused, "late": got.late, "lost": got.lost}
 	if why := most(got.why); why != "" {
 		more["why"] = why
 	}
@@ -147,6 +152,9 @@ func claimsByApps(ctx context.Context, b *bench) error {
 		if err != nil {
 			return err
 		}
+		if err := s.quiet(ctx); err != nil {
+			return b.finish(ctx, "apps", s, err)
+		}
 		rate := b.scaled(compareRate)
 		s.offer(ctx, rate, time.Second) // what is paid once
 		got := s.offer(ctx, rate, b.of(5*time.Second, 3*time.Second))
@@ -163,19 +171,34 @@ func claimsByApps(ctx context.Context, b *bench) error {
 	return nil
 }
 
-// plateau offers one brain on one processor ten times what it can take.
+// plateauProcessors is what the brain of plateau may use: so little that the people, ten times
+// as many as it can serve, leave it that on two processors.
+const plateauProcessors = 0.5
+
+// plateau offers one brain ten times what it can take.
 func plateau(ctx context.Context, b *bench) error {
-	s, err := b.open(ctx, plan{brains: 1, apps: 20, seats: b.seats, dead: b.dead, lease: 200 * time.Millisecond, procs: 1})
+	s, err := b.open(ctx, plan{brains: 1, apps: 20, seats: b.seats, dead: b.dead, lease: 200 * time.Millisecond})
 	if err != nil {
 		return err
 	}
-	return b.finish(ctx, "plateau", s, b.measurePlateau(ctx, s))
+	quota, err := cgroup.NewQuota("plateau", plateauProcessors, 10*time.Millisecond)
+	if err == nil {
+		err = quota.Add(s.brains[0].pid())
+	}
+	if err != nil {
+		return b.finish(ctx, "plateau", s, fmt.Errorf("limit the brain to %v processors, which takes root: %w", plateauProcessors, err))
+	}
+	err = b.finish(ctx, "plateau", s, b.measurePlateau(ctx, s))
+	return errors.Join(err, quota.Remove())
 }
 
 func (b *bench) measurePlateau(ctx context.Context, s *site) error {
+	if err := s.quiet(ctx); err != nil {
+		return err
+	}
 	best := 0.0
-	last := b.of(4*time.Second, 2*time.Second)
-	for rate := b.scaled(250); ; rate *= 2 {
+	last := b.of(6*time.Second, 2*time.Second)
+	for rate := b.scaled(50); ; rate *= 2 {
 		got := s.offer(ctx, rate, last)
 		if err := b.claimLines("plateau", s, rate, got, false); err != nil {
 			return err
@@ -184,14 +207,14 @@ func (b *bench) measurePlateau(ctx context.Context, s *site) error {
 		if err := s.calm(ctx); err != nil {
 			return err
 		}
-		if got.perSecond < 0.9*rate || rate > 3000 {
+		if got.perSecond < 0.9*rate || rate > 1000 {
 			break
 		}
 	}
 	_, before := s.brains[0].memory()
 	got := s.offer(ctx, 10*best, 2*last)
 	_, after := s.brains[0].memory()
-	more := labels{"offered": 10 * best, "best": best, "p50": got.p50, "told": got.told, "refused": got.refused, "late": got.late, "lost": got.lost}
+	more := labels{"offered": 10 * best, "best": best, "p50": got.p50, "told": got.told, "busy": got.busy, "refused": got.refused, "late": got.late, "lost": got.lost}
 	if why := most(got.why); why != "" {
 		more["why"] = why
 	}

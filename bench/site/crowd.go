@@ -67,9 +67,9 @@ func (c *crowd) visit(ctx context.Context, p *person) {
 
 // outcome is how the visits of a crowd went.
 type outcome struct {
-	come, granted, told, refused, lost, late int
-	latency                                  []float64 // ms from the moment when the person was due to the grant
-	why                                      map[string]int
+	come, granted, told, busy, refused, lost, late int
+	latency                                        []float64 // ms from the moment when the person was due to the grant
+	why                                            map[string]int
 }
 
 // outcomes looks at the visits whose grant came before a moment.
@@ -90,6 +90,8 @@ func (c *crowd) outcomes(end time.Time) outcome {
 			o.why[v.why]++
 		case v.told > 0:
 			o.told++
+		case v.state == stateBusy:
+			o.busy++
 		default:
 			o.lost++
 			o.why[v.why]++

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -114,7 +115,8 @@ func (n *fakeNomad) child(app, node string, dead bool) (child, allocID string) {
 
 func (n *fakeNomad) newChild(app, token string) *job {
 	n.index++
-	j := &job{ID: fmt.Sprintf("%s%sv0-%d-%08x", app, api.JobDispatchLaunchSuffix, time.Now().Unix(), n.index),
+	// As brains dispatch, the id has the token.
+	j := &job{ID: fmt.Sprintf("%s%sv0-%s-%d-%08x", app, api.JobDispatchLaunchSuffix, strings.ReplaceAll(token, "/", "~"), time.Now().Unix(), n.index),
 		ParentID: app, Namespace: namespace, Type: "batch", Status: "pending", Dispatched: true, DispatchIdempotencyToken: token,
 		ParameterizedJob: &struct{}{}, SubmitTime: time.Now().UnixNano(),
 		CreateIndex: n.index, ModifyIndex: n.index, JobModifyIndex: n.index, TaskGroups: tasks}

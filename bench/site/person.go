@@ -20,6 +20,7 @@ const (
 	stateGranted = "granted" // has a seat
 	stateRefused = "refused" // told that they cannot be served
 	stateEnded   = "ended"   // the session is over
+	stateBusy    = "busy"    // told that the brain takes in nobody now
 	stateLost    = "lost"    // no answer at all
 )
 
@@ -120,10 +121,14 @@ func (p *person) connect(ctx context.Context) (again, served bool) {
 		hello.SDP = "offer"
 	}
 	dial, cancel := context.WithTimeout(ctx, 10*time.Second)
-	ws, _, err := websocket.Dial(dial, brain, &websocket.DialOptions{HTTPClient: &http.Client{Transport: p.site.outside}})
+	ws, resp, err := websocket.Dial(dial, brain, &websocket.DialOptions{HTTPClient: &http.Client{Transport: p.site.outside}})
 	cancel()
 	if err != nil {
-		if p.resume == "" {
+		switch {
+		case p.resume != "":
+		case resp != nil && resp.StatusCode == http.StatusServiceUnavailable:
+			p.set(stateBusy, "")
+		default:
 			p.set(stateLost, "connect: "+err.Error())
 		}
 		return true, false

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"math"
 	"time"
 
 	"github.com/nearcast/nearcast/internal/wire"
@@ -28,8 +30,9 @@ func (b *bench) measureRest(ctx context.Context, s *site) error {
 	if err := s.caughtUp(ctx, time.Minute); err != nil {
 		return err
 	}
-	s.feeds.writeClasses(0)                               // and not while CPU is measured
-	pause(ctx.Done(), b.of(5*time.Second, 2*time.Second)) // until all is published
+	if err := s.quiet(ctx); err != nil {
+		return err
+	}
 	writes, err := s.consul.raft(ctx)
 	if err != nil {
 		return err
@@ -68,6 +71,39 @@ func (b *bench) measureRest(ctx context.Context, s *site) error {
 	return s.settle(ctx)
 }
 
+// quiet waits until brains and Consul have done what was begun before: until what they take
+// in two seconds is what they took in the two seconds before.
+func (s *site) quiet(ctx context.Context) error {
+	const (
+		last   = 2 * time.Second
+		few    = 0.02 // seconds of CPU, by which two may differ
+		writes = 4
+	)
+	s.feeds.writeClasses(0) // and not while CPU is measured
+	all := append(s.processes(), s.consul.process)
+	before, wrote := -1.0, -1.0
+	return until(ctx, 2*time.Minute, "the site has done what was begun", func() error {
+		used := cpus(all)
+		raft, err := s.consul.raft(ctx)
+		if err != nil {
+			return err
+		}
+		pause(ctx.Done(), last)
+		used = cpus(all) - used
+		now, err := s.consul.raft(ctx)
+		if err != nil {
+			return err
+		}
+		raft = now - raft
+		same := before >= 0 && math.Abs(used-before) <= max(few, 0.15*before) && math.Abs(raft-wrote) <= writes
+		before, wrote = used, raft
+		if !same {
+			return fmt.Errorf("%.2f s of CPU and %.0f writes in %v", used, raft, last)
+		}
+		return nil
+	})
+}
+
 // raft measures Consul's writes for a session from the launch until a new seat is idle, at
 // the rate of a site whose sessions last 15 minutes, and at a busier one.
 func raft(ctx context.Context, b *bench) error {
@@ -77,6 +113,9 @@ func raft(ctx context.Context, b *bench) error {
 	}
 	return b.finish(ctx, "raft", s, func() error {
 		calm := b.of(5*time.Second, 3*time.Second)
+		if err := s.quiet(ctx); err != nil {
+			return err
+		}
 		before, err := s.consul.raft(ctx)
 		if err != nil {
 			return err

@@ -35,9 +35,6 @@ func (s *site) startBrain(bin string, i int, nomad string) error {
 		"--name", b.name, "--consul", s.consul.address, "--nomad", nomad, "--namespace", namespace, "--default-access", "public",
 		"--ticket-keys", filepath.Join(s.dir, ticket.PublicKeysFile))
 	cmd.Env = append(testkit.Environ(), "GOMEMLIMIT="+brainMemory)
-	if s.procs > 0 {
-		cmd.Env = append(cmd.Env, fmt.Sprintf("GOMAXPROCS=%d", s.procs))
-	}
 	if b.process, err = spawn(filepath.Join(s.dir, b.name+".log"), cmd); err != nil {
 		return err
 	}

@@ -25,7 +25,6 @@ type plan struct {
 	seats           int           // in all, spread over nodes of seatsPerNode and over the apps
 	dead            int           // children at Nomad that have served
 	lease, start    time.Duration // see seats
-	procs           int           // GOMAXPROCS of each brain; 0 is all
 }
 
 // site is a site on this machine: real Consul, brains and routers; nodes and Nomad as the

@@ -37,8 +37,8 @@
 // # When it ends
 //
 // Seq counts the messages of a connection. A message that is missing ends Read with ErrGap:
-// the two ends no longer agree on anything. The source says something at least every two
+// the two ends no longer agree on anything. The source says something at least every four
 // seconds, if need be a message without items, and the reader answers at least that often.
-// Either end gives up after six seconds of silence, also where a network drops all packets,
+// Either end gives up after nine seconds of silence, also where a network drops all packets,
 // or where the reader's fn takes that long.
 package feed

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/consul/api"
@@ -55,26 +56,35 @@ func (f *Fleet) Leader(ctx context.Context) error {
 	return nil
 }
 
+// sweepAtOnce is how many marks one write removes: Consul takes 64 operations in a
+// transaction.
+const sweepAtOnce = 64
+
 // SweepTickets removes the marks of expired tickets, and returns how many.
 func (f *Fleet) SweepTickets(ctx context.Context) (int, error) {
 	pairs, _, err := f.consul.KV().List(wire.TicketsPrefix, f.query(ctx))
 	if err != nil {
 		return 0, fmt.Errorf("list used tickets: %w", err)
 	}
-	swept := 0
-	for _, pair := range pairs {
+	pairs = slices.DeleteFunc(pairs, func(pair *api.KVPair) bool {
 		var used wire.UsedTicket
 		// A mark that cannot be read is removed too.
-		if err := json.Unmarshal(pair.Value, &used); err == nil && time.Now().Before(used.Expires) {
-			continue
+		return json.Unmarshal(pair.Value, &used) == nil && time.Now().Before(used.Expires)
+	})
+	swept := 0
+	for some := range slices.Chunk(pairs, sweepAtOnce) {
+		ops := make(api.TxnOps, 0, len(some))
+		for _, pair := range some {
+			ops = append(ops, &api.TxnOp{KV: &api.KVTxnOp{Verb: api.KVDelete, Key: pair.Key}})
 		}
-		gone, _, err := f.consul.KV().DeleteCAS(pair, f.write(ctx))
+		done, resp, _, err := f.consul.Txn().Txn(ops, f.query(ctx))
+		if err == nil && !done {
+			err = fmt.Errorf("%d of %d were refused", len(resp.Errors), len(some))
+		}
 		if err != nil {
-			return swept, fmt.Errorf("sweep ticket: %w", err)
+			return swept, fmt.Errorf("sweep tickets: %w", err)
 		}
-		if gone {
-			swept++
-		}
+		swept += len(some)
 	}
 	return swept, nil
 }

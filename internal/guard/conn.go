@@ -40,7 +40,12 @@ type listener struct {
 }
 
 // Listener counts the connections of l.
-func (g *Guard) Listener(l net.Listener) net.Listener { return &listener{l, g} }
+func (g *Guard) Listener(l net.Listener) net.Listener {
+	if g.limits.Pace != nil {
+		l = newLobby(l, g.limits.Pace, g.limits.Proxies, g.cut)
+	}
+	return &listener{l, g}
+}
 
 func (l *listener) Accept() (net.Conn, error) {
 	inner, err := l.Listener.Accept()

@@ -25,6 +25,14 @@
 // Unproven connections in the time of one round trip, again and again, to keep
 // others out. Proven connections are never cut for others: Prove refuses instead.
 //
+// # The lobby
+//
+// Where Limits has a Pace, connections that were accepted wait, unread, until the pace takes
+// them in: at most 256, the oldest first, none for longer than 1.5 s, and of one network at most
+// an eighth once all places are taken. The others are closed, which costs a server next to
+// nothing; their clients connect again. Without it, a server that gets many times what it can
+// serve begins with all of them and ends with none.
+//
 // # Networks
 //
 // One person's machine has one IPv4 address, or any of an IPv6 /64: that is Near. An

@@ -20,6 +20,9 @@ type Limits struct {
 	Calm, Busy time.Duration
 	// Proxies are the proxies in front. Their own connections count for no network.
 	Proxies Proxies
+	// Pace says when connections are taken in, those that have waited longest first; nil is at
+	// once. See "The lobby".
+	Pace Pacer
 }
 
 // Why a connection is cut or refused, as New's function is told.
@@ -29,6 +32,7 @@ const (
 	CutFull    = "full"    // as many as Proven are there
 	CutNetwork = "network" // its network has too many
 	CutBytes   = "bytes"   // too much would be held for it
+	CutLobby   = "lobby"   // more come than the pace takes in
 )
 
 var (

@@ -1,0 +1,96 @@
+package brain
+
+import (
+	"testing"
+	"time"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// The window grows with quick claims, shrinks once a second while they are slow, and stays
+// within its bounds.
+func TestWindow(t *testing.T) {
+	w, now := newWindow(), time.Now()
+	for range 100_000 {
+		w.claimed(10*time.Millisecond, now)
+	}
+	if w.offers() != mostOffers {
+		t.Errorf("after quick claims: %d", w.offers())
+	}
+	for range 50 {
+		w.claimed(2*slowClaim, now)
+	}
+	if w.offers() != mostOffers/2 {
+		t.Errorf("after one second of slow claims: %d", w.offers())
+	}
+	for range 20 {
+		now = now.Add(shrinkEvery)
+		w.shrink(now)
+	}
+	if w.offers() != leastOffers {
+		t.Errorf("after many seconds of slow claims: %d", w.offers())
+	}
+	w.claimed(10*time.Millisecond, now)
+	for range leastOffers {
+		w.claimed(10*time.Millisecond, now)
+	}
+	if w.offers() != leastOffers+1 {
+		t.Errorf("it does not grow again: %d", w.offers())
+	}
+}
+
+// The pace falls to what was taken in while work waits, and rises again.
+func TestPace(t *testing.T) {
+	p := newPace()
+	at := func() float64 { return float64(p.limit.Limit()) }
+	p.step(time.Millisecond, 300)
+	if at() != fastestPace {
+		t.Errorf("a calm brain takes %v a second", at())
+	}
+	p.step(2*calmWait, 1000)
+	if at() != 850 {
+		t.Errorf("a busy brain that took 1000 a second takes %v", at())
+	}
+	for range 100 {
+		p.step(2*calmWait, at())
+	}
+	if at() != slowestPace {
+		t.Errorf("a brain that stays busy takes %v", at())
+	}
+	for range 100 {
+		p.step(0, at())
+	}
+	if at() != fastestPace {
+		t.Errorf("a brain that is calm again takes %v", at())
+	}
+}
+
+func TestDue(t *testing.T) {
+	at := time.Now()
+	is := wire.App{ID: "game", Capacity: wire.Capacity{Idle: 100, Busy: 100, Starting: 2, SessionMS: 900_000}, Updated: at}
+	for name, tc := range map[string]struct {
+		change func(a *wire.App)
+		later  time.Duration
+		want   bool
+	}{
+		"the same":                    {func(a *wire.App) {}, 0, false},
+		"the same, later":             {func(a *wire.App) {}, time.Hour, false},
+		"one of many":                 {func(a *wire.App) { a.Capacity.Idle--; a.Capacity.Busy++ }, time.Second, false},
+		"one of many, after a while":  {func(a *wire.App) { a.Capacity.Idle-- }, smallChangesEvery, true},
+		"a fifth":                     {func(a *wire.App) { a.Capacity.Idle -= 20 }, time.Second, true},
+		"none left":                   {func(a *wire.App) { a.Capacity.Idle = 0 }, time.Second, true},
+		"one of two":                  {func(a *wire.App) { a.Capacity.Starting-- }, time.Second, true},
+		"the first in the queue":      {func(a *wire.App) { a.Capacity.Queued = 1 }, time.Second, true},
+		"a somewhat longer session":   {func(a *wire.App) { a.Capacity.SessionMS += 60_000 }, time.Second, false},
+		"a title":                     {func(a *wire.App) { a.Title = "Game" }, time.Second, true},
+		"it fails":                    {func(a *wire.App) { a.Capacity.Failing = "why" }, time.Second, true},
+		"the writer's clock is ahead": {func(a *wire.App) { a.Capacity.Idle-- }, -time.Hour, true},
+	} {
+		want := is
+		want.Updated = time.Time{}
+		tc.change(&want)
+		if got := due(is, want, at.Add(tc.later)); got != tc.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}

@@ -1,0 +1,171 @@
+package guard
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// Pacer says when the next connection may be taken in. Wait's error ends the listener.
+type Pacer interface {
+	Wait(ctx context.Context) error
+}
+
+const (
+	// lobbySize is how many connections wait at most until they are taken in.
+	lobbySize = 256
+	// lobbyShare is which part of them one network may have once there is no place left.
+	lobbyShare = 8
+	// lobbyAge is how old a connection may be that is taken in: its client gives up soon.
+	lobbyAge = 1500 * time.Millisecond
+)
+
+// lobby is a listener whose connections wait, unread, until the pace takes them in. Where
+// there are too many, the oldest is closed, which costs next to nothing. So a server that gets
+// ten times what it can serve goes on serving what it can.
+type lobby struct {
+	net.Listener
+	pace    Pacer
+	proxies Proxies
+	cut     func(why string)
+	failed  chan error
+	some    chan struct{} // holds one item while a connection waits
+	closed  context.Context
+	close   context.CancelFunc
+	running sync.WaitGroup
+
+	mu       sync.Mutex
+	waiting  *list.List // of *guest, oldest first
+	networks map[netip.Prefix]int
+}
+
+// guest is a connection in the lobby.
+type guest struct {
+	net.Conn
+	network netip.Prefix // invalid where it is a proxy's
+	since   time.Time
+}
+
+func newLobby(inner net.Listener, pace Pacer, proxies Proxies, cut func(why string)) *lobby {
+	l := &lobby{Listener: inner, pace: pace, proxies: proxies, cut: cut, failed: make(chan error), some: make(chan struct{}, 1),
+		waiting: list.New(), networks: map[netip.Prefix]int{}}
+	l.closed, l.close = context.WithCancel(context.Background())
+	l.running.Go(l.fill)
+	return l
+}
+
+// fill takes connections from the kernel, whose queue would keep those longest that wait for
+// the longest already.
+func (l *lobby) fill() {
+	for {
+		conn, err := l.Listener.Accept()
+		if err == nil {
+			l.enter(conn, time.Now())
+			continue
+		}
+		select {
+		case l.failed <- err:
+		case <-l.closed.Done():
+			return
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+	}
+}
+
+// Accept returns the next connection at the pace.
+func (l *lobby) Accept() (net.Conn, error) {
+	for {
+		select {
+		case err := <-l.failed:
+			return nil, err
+		case <-l.closed.Done():
+			return nil, net.ErrClosed
+		case <-l.some:
+		}
+		if err := l.pace.Wait(l.closed); err != nil {
+			return nil, net.ErrClosed
+		}
+		if conn := l.next(time.Now()); conn != nil {
+			return conn, nil
+		}
+	}
+}
+
+// Close ends the listener and closes the connections that wait.
+func (l *lobby) Close() error {
+	l.close()
+	err := l.Listener.Close()
+	l.running.Wait()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for l.waiting.Len() > 0 {
+		l.leave(l.waiting.Front()).Close()
+	}
+	return err
+}
+
+func (l *lobby) enter(conn net.Conn, now time.Time) {
+	g := &guest{Conn: conn, since: now}
+	if a := addressOf(conn.RemoteAddr().String()); a.IsValid() && !l.proxies.Has(a) {
+		g.network = wide(a)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.waiting.Len() >= lobbySize {
+		l.cut(CutLobby)
+		if g.network.IsValid() && l.networks[g.network] >= lobbySize/lobbyShare {
+			conn.Close()
+			return
+		}
+		l.leave(l.waiting.Front()).Close()
+	}
+	l.waiting.PushBack(g)
+	if g.network.IsValid() {
+		l.networks[g.network]++
+	}
+	l.again()
+}
+
+// next is the connection that has waited longest, but for those that have waited too long; nil
+// where there is none.
+func (l *lobby) next(now time.Time) net.Conn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for l.waiting.Len() > 0 {
+		g := l.leave(l.waiting.Front())
+		if now.Sub(g.since) > lobbyAge {
+			l.cut(CutLobby)
+			g.Close()
+			continue
+		}
+		if l.waiting.Len() > 0 {
+			l.again()
+		}
+		return g.Conn
+	}
+	return nil
+}
+
+// leave takes a connection out of the lobby. mu is held.
+func (l *lobby) leave(e *list.Element) *guest {
+	g := l.waiting.Remove(e).(*guest)
+	if g.network.IsValid() {
+		if l.networks[g.network]--; l.networks[g.network] == 0 {
+			delete(l.networks, g.network)
+		}
+	}
+	return g
+}
+
+func (l *lobby) again() {
+	select {
+	case l.some <- struct{}{}:
+	default:
+	}
+}
