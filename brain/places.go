@@ -65,7 +65,7 @@ func (st *state) placeOf(a *appView, place int, now time.Time) wire.Message {
 		return wire.Message{Type: wire.MsgStarting, Progress: &wire.Progress{Phase: wire.PhasePlacing, Fraction: -1}}
 	}
 	position := place - len(a.coming)
-	left := estimate(position, a.counts.busy, a.sessionLengths.median())
+	left := estimate(position, a.counts.busy, a.sessionLengths.mean(), a.coldStarts.median())
 	if cold := a.coldStarts.median(); left < 0 && a.ending > 0 && cold > 0 {
 		left = cold.Milliseconds() // a new seat can start in a moment
 	}
@@ -80,12 +80,14 @@ func (st *state) mayStart(a *appView, now time.Time) bool {
 	return a.counts.blocked == 0 && a.total() < a.app.Max
 }
 
-// estimate is how many milliseconds the person at a place (1 is next) will wait
-// for a busy seat, or -1 if that is not known.
-func estimate(place, busy int, length time.Duration) int64 {
+// estimate is how many milliseconds the person at a place (1 is next) will wait for a busy seat,
+// or -1 if that is not known: as many people wait longer as wait less. length is the mean of
+// sessions, start how long a new seat takes, which each seat that has served needs.
+func estimate(place, busy int, length, start time.Duration) int64 {
 	if place < 1 || busy < 1 || length <= 0 {
 		return -1
 	}
-	// Sessions end one after another, spread evenly over the length of a session.
-	return (time.Duration(place) * length / time.Duration(busy)).Milliseconds()
+	// Seats become free at a rate of busy/(length+start), independently of one another. The
+	// median of the time until the place-th one is that of an Erlang distribution.
+	return int64((float64(place) - 1./3) * float64((length + start).Milliseconds()) / float64(busy))
 }

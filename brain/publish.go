@@ -147,7 +147,7 @@ func (st *state) apps(now time.Time) (apps map[string]wire.App, known bool) {
 			Idle: a.idle + a.old, Busy: a.counts.busy + a.ending, Starting: len(a.coming) + a.counts.blocked,
 			Queued: st.lines[id].count(app.Version, now).people, Warm: app.Warm, Max: app.Max,
 			ColdStartMS: a.coldStarts.median().Milliseconds(),
-			SessionMS:   a.sessionLengths.median().Milliseconds(),
+			SessionMS:   a.sessionLengths.mean().Milliseconds(),
 		}
 		if end := a.failureNow(); end != nil {
 			c.Failing = end.Public().String() // everybody reads it at the routers

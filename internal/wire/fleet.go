@@ -76,7 +76,7 @@ type Capacity struct {
 	// ColdStartMS is what dispatch → idle took of late at this site (median);
 	// 0 while nobody knows.
 	ColdStartMS int64 `json:"cold_start_ms"`
-	// SessionMS is how long sessions were of late at this site (median); 0 while
+	// SessionMS is how long sessions were of late at this site (mean); 0 while
 	// nobody knows. The length of a queue follows from it.
 	SessionMS int64 `json:"session_ms"`
 	// Failing says why seats fail to start, while they do, as the public may know it.
