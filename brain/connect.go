@@ -54,7 +54,7 @@ func (b *Broker) connect(rw http.ResponseWriter, r *http.Request) {
 	flood := newFlood()
 	// Any page may embed an app, so any origin may connect. The ticket decides,
 	// and cookies play no part.
-	ws, err := websocket.Accept(rw, r, &websocket.AcceptOptions{InsecureSkipVerify: true,
+	ws, err := websocket.Accept(smallBuffers{rw}, r, &websocket.AcceptOptions{InsecureSkipVerify: true,
 		OnPingReceived: func(context.Context, []byte) bool {
 			if !flood.takes(time.Now()) {
 				c.cut(cutFlood)

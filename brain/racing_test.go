@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"sync"
@@ -42,7 +43,8 @@ func (r *racer) run(ctx context.Context) {
 		if done {
 			return
 		}
-		pause(ctx, 100*time.Millisecond)
+		wait := min(100*time.Millisecond<<min(try, 5), 2*time.Second)
+		pause(ctx, wait/2+rand.N(wait))
 	}
 }
 

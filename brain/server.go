@@ -20,9 +20,8 @@ const (
 	cutSilent = "silent" // no answer to a ping
 )
 
-// limits bound what strangers and people take of a brain, which has 192 MB. 2,000
-// pages that come back at once took 168 MB of it (TestPagesComeBack), most of it garbage of
-// handshakes: 67 MB lived. A flood of hostile sockets took 38 MB (bench/hostile).
+// limits bound what strangers and people take of a brain, which has 256 MB. TestMemoryOfALine
+// and TestPagesComeBack hold that with as many people as their flags say.
 //
 // Most people prove themselves within a round trip of their connection; a page that
 // prepares has its socket open for eight seconds at most.
@@ -31,7 +30,7 @@ func limits(proxies guard.Proxies, pace guard.Pacer) guard.Limits {
 		Unproven: 512, UnprovenNear: 64, UnprovenWide: 128,
 		// People who are proven have a ticket, which routers do not give to everybody. An
 		// office may have hundreds of people behind one address.
-		Proven: 2048, ProvenNear: 512, ProvenWide: 1024,
+		Proven: 4096, ProvenNear: 512, ProvenWide: 1024,
 		UnprovenBytes: 8 << 20, ProvenBytes: 24 << 20, ConnBytes: 256 << 10,
 		Calm: 10 * time.Second, Busy: 2 * time.Second,
 		Proxies: proxies, Pace: pace,

@@ -49,7 +49,7 @@ import (
 )
 
 // brainMemory is GOMEMLIMIT of jobs/platform/brain.nomad.hcl.
-const brainMemory = "160MiB"
+const brainMemory = "216MiB"
 
 // options are the flags.
 type options struct {

@@ -42,7 +42,7 @@ type listener struct {
 // Listener counts the connections of l.
 func (g *Guard) Listener(l net.Listener) net.Listener {
 	if g.limits.Pace != nil {
-		l = newLobby(l, g.limits.Pace, g.limits.Proxies, g.cut)
+		l = newLobby(l, g.limits.Pace, g.limits.Proxies, g.cut, g.full)
 	}
 	return &listener{l, g}
 }

@@ -30,7 +30,8 @@
 // Where Limits has a Pace, connections that were accepted wait, unread, until the pace takes
 // them in: at most 256, the oldest first, none for longer than 1.5 s, and of one network at most
 // an eighth once all places are taken. The others are closed, which costs a server next to
-// nothing; their clients connect again. Without it, a server that gets many times what it can
+// nothing; their clients connect again. Nobody is taken in either in place of an unproven
+// connection that is younger than half a second. Without a lobby, a server that gets many times what it can
 // serve begins with all of them and ends with none.
 //
 // # Networks

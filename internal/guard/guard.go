@@ -186,6 +186,15 @@ func (g *Guard) enter(c *Conn) {
 	g.fit(c.client)
 }
 
+// full reports whether one more connection would cut one that has not had the time to prove
+// itself.
+func (g *Guard) full(now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	first := g.unproven.Front()
+	return first != nil && over(g.unproven.Len()+1, g.limits.Unproven) && now.Sub(first.Value.(*Conn).since) < provesWithin
+}
+
 // fit cuts the oldest unproven connections until the others are within the
 // limits. mu is held.
 func (g *Guard) fit(a netip.Addr) {

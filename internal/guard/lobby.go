@@ -22,6 +22,9 @@ const (
 	lobbyShare = 8
 	// lobbyAge is how old a connection may be that is taken in: its client gives up soon.
 	lobbyAge = 1500 * time.Millisecond
+	// provesWithin is how long an honest client needs to prove itself where the server has time
+	// for it. Nobody is taken in in place of one that has not had it.
+	provesWithin = 500 * time.Millisecond
 )
 
 // lobby is a listener whose connections wait, unread, until the pace takes them in. Where
@@ -32,6 +35,7 @@ type lobby struct {
 	pace    Pacer
 	proxies Proxies
 	cut     func(why string)
+	full    func(now time.Time) bool // nobody can be taken in
 	failed  chan error
 	some    chan struct{} // holds one item while a connection waits
 	closed  context.Context
@@ -50,8 +54,8 @@ type guest struct {
 	since   time.Time
 }
 
-func newLobby(inner net.Listener, pace Pacer, proxies Proxies, cut func(why string)) *lobby {
-	l := &lobby{Listener: inner, pace: pace, proxies: proxies, cut: cut, failed: make(chan error), some: make(chan struct{}, 1),
+func newLobby(inner net.Listener, pace Pacer, proxies Proxies, cut func(why string), full func(now time.Time) bool) *lobby {
+	l := &lobby{Listener: inner, pace: pace, proxies: proxies, cut: cut, full: full, failed: make(chan error), some: make(chan struct{}, 1),
 		waiting: list.New(), networks: map[netip.Prefix]int{}}
 	l.closed, l.close = context.WithCancel(context.Background())
 	l.running.Go(l.fill)
@@ -90,6 +94,13 @@ func (l *lobby) Accept() (net.Conn, error) {
 		}
 		if err := l.pace.Wait(l.closed); err != nil {
 			return nil, net.ErrClosed
+		}
+		for l.full(time.Now()) {
+			select {
+			case <-l.closed.Done():
+				return nil, net.ErrClosed
+			case <-time.After(5 * time.Millisecond):
+			}
 		}
 		if conn := l.next(time.Now()); conn != nil {
 			return conn, nil

@@ -41,7 +41,8 @@ func newLobbyTest(t *testing.T) *lobbyTest {
 		t.Fatal(err)
 	}
 	s := &lobbyTest{T: t, gate: make(gate), in: make(chan net.Conn, 2*lobbySize)}
-	s.lobby = newLobby(l, s.gate, nil, func(string) { s.mu.Lock(); s.cut++; s.mu.Unlock() })
+	s.lobby = newLobby(l, s.gate, nil, func(string) { s.mu.Lock(); s.cut++; s.mu.Unlock() },
+		func(time.Time) bool { return false })
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -163,5 +164,21 @@ func TestLobbyEnds(t *testing.T) {
 	conn.SetReadDeadline(time.Now().Add(10 * time.Second))
 	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("the end of the listener: %v", err)
+	}
+}
+
+// A crowd of honest clients that comes at once is not cut, but waits for its turn.
+func TestCrowdHasTimeToProve(t *testing.T) {
+	g := New(Limits{Unproven: 4}, nil)
+	now := time.Now()
+	for range 4 {
+		c := &Conn{Conn: &net.TCPConn{}, guard: g}
+		g.enter(c)
+	}
+	if !g.full(now) {
+		t.Error("the fifth would cut one that has just come")
+	}
+	if g.full(now.Add(provesWithin + time.Second)) {
+		t.Error("who has had their time keeps out others")
 	}
 }
