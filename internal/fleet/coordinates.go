@@ -104,19 +104,6 @@ func (a *CoordinateMap) Distance(from, to string, now time.Time) wire.Distance {
 	return a.distance(from, to, now)
 }
 
-// From gives the round trips from a site to all others.
-func (a *CoordinateMap) From(site string, now time.Time) map[string]wire.Distance {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	out := make(map[string]wire.Distance, len(a.sites))
-	for other := range a.sites {
-		if other != site {
-			out[other] = a.distance(site, other, now)
-		}
-	}
-	return out
-}
-
 func (a *CoordinateMap) distance(from, to string, now time.Time) wire.Distance {
 	if from == to {
 		return wire.Distance{}

@@ -25,8 +25,6 @@ type Watch struct {
 	mu      sync.Mutex
 	success time.Time
 	err     error
-
-	kick chan struct{}
 }
 
 // Stale reports whether the last delivery may be out of date: Consul has not
@@ -54,16 +52,6 @@ func (w *Watch) Err() error {
 // Done is closed when the watch has ended; fn is not called after that.
 func (w *Watch) Done() <-chan struct{} { return w.done }
 
-// Again drops the current query, or the wait for the next, and asks Consul again.
-// It is for callers that know that the network works again: a query that was
-// forwarded into a broken network hangs long after the network is repaired.
-func (w *Watch) Again() {
-	select {
-	case w.kick <- struct{}{}:
-	default:
-	}
-}
-
 func (w *Watch) note(err error) (was error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -78,7 +66,7 @@ func (w *Watch) note(err error) (was error) {
 // the one before.
 func watch[T any](ctx context.Context, f *Fleet, what string,
 	get func(*api.QueryOptions) (T, *api.QueryMeta, error), fn func(T)) *Watch {
-	w := &Watch{done: make(chan struct{}), kick: make(chan struct{}, 1)}
+	w := &Watch{done: make(chan struct{})}
 	go func() {
 		defer close(w.done)
 		var (
@@ -91,26 +79,10 @@ func watch[T any](ctx context.Context, f *Fleet, what string,
 			query, cancel := context.WithTimeout(ctx, watchWait+watchGrace)
 			opts := f.query(query)
 			opts.WaitIndex, opts.WaitTime = index, watchWait
-			answered, kicked := make(chan struct{}), make(chan bool, 1)
-			go func() {
-				select {
-				case <-w.kick:
-					cancel()
-					kicked <- true
-				case <-answered:
-					kicked <- false
-				}
-			}()
 			got, meta, err := get(opts)
-			close(answered)
-			again := <-kicked
 			cancel()
 			if ctx.Err() != nil {
 				return
-			}
-			if again && err != nil {
-				index, failures = 0, 0
-				continue // that the query was dropped is no failure
 			}
 			was := w.note(err)
 			if err != nil {
@@ -124,7 +96,6 @@ func watch[T any](ctx context.Context, f *Fleet, what string,
 				t := time.NewTimer(backOff(failures, 5*time.Second))
 				select {
 				case <-t.C:
-				case <-w.kick:
 				case <-ctx.Done():
 				}
 				t.Stop()
