@@ -73,6 +73,9 @@ func (h *streamHost) handle(a *attachment, m wire.Message) bool {
 	}
 	switch m.Type {
 	case wire.MsgOffer, wire.MsgHello:
+		if m.View != nil { // before the first frame
+			h.stream.setView(a.session, *m.View)
+		}
 		if m.SDP == "" {
 			return true // a hello without an offer; the offer follows
 		}

@@ -54,6 +54,7 @@ var messages = map[string]any{
 	"queue":         &Queue{},
 	"grant":         &Grant{},
 	"display":       &Display{},
+	"view":          &View{},
 	"end_request":   &EndRequest{},
 	"ending":        &Ending{},
 	"warn_request":  &WarnRequest{},

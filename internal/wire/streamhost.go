@@ -77,6 +77,8 @@ type Spec struct {
 	// XServer is what the display is made of.
 	XServer XServer `json:"x_server"`
 	Video   Video   `json:"video"`
+	// ConfirmLeave is Grant.ConfirmLeave.
+	ConfirmLeave bool `json:"confirm_leave,omitempty"`
 	// FreezeIdle stops the app's processes while the seat is idle, so that a
 	// warm seat costs memory and no CPU.
 	FreezeIdle bool `json:"freeze_idle"`
