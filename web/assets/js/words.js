@@ -25,6 +25,9 @@ export function availability(sites) {
   return { kind: 'full', label, where: where(all) };
 }
 
+// heldWords says that a session of the app is held, here or in another tab.
+export const heldWords = () => ({ kind: 'ready', label: 'Continue your session' });
+
 // about gives a duration in words, as exact as it is known.
 export function about(ms) {
   const s = ms / 1000;
