@@ -1,16 +1,12 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
-	"slices"
-	"strings"
 	"text/tabwriter"
 
-	"github.com/hashicorp/nomad/api"
 	"github.com/spf13/cobra"
 
 	"github.com/nearcast/nearcast/brain/nomad"
@@ -46,21 +42,12 @@ token is enough. --nomad can be set by NEARCAST_NOMAD or NOMAD_ADDR.`,
 	return cmd
 }
 
-func (f *appFlags) open() (*api.Client, error) {
-	c := api.DefaultConfig()
-	if f.nomad != "" {
-		c.Address = f.nomad
-		if !strings.Contains(c.Address, "://") {
-			c.Address = "http://" + c.Address
-		}
-	}
-	c.SecretID = cmp.Or(f.nomadToken, c.SecretID)
-	c.Namespace = f.namespace
-	client, err := api.NewClient(c)
+func (f *appFlags) open() (nomad.Checks, error) {
+	checks, err := nomad.OpenChecks(nomad.Config{Address: f.nomad, Token: f.nomadToken, Namespace: f.namespace})
 	if err != nil {
-		return nil, fmt.Errorf("--nomad: %w", err)
+		return checks, fmt.Errorf("--nomad: %w", err)
 	}
-	return client, nil
+	return checks, nil
 }
 
 // listedApp is a job of the apps' namespace.
@@ -83,12 +70,12 @@ them. A job that is no app is in the list too, with the reason.
 Exit status: 0 where nothing is wrong, else 1.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			client, err := f.open()
+			checks, err := f.open()
 			if err != nil {
 				return err
 			}
-			defer client.Close()
-			apps, err := listApps(cmd.Context(), client)
+			defer checks.Close()
+			apps, err := listApps(cmd.Context(), checks)
 			if err != nil {
 				return err
 			}
@@ -104,30 +91,19 @@ Exit status: 0 where nothing is wrong, else 1.`,
 	}
 }
 
-// listApps reads the jobs that are not seats.
-func listApps(ctx context.Context, client *api.Client) ([]listedApp, error) {
-	q := (&api.QueryOptions{Filter: `ParentID == "" and Stop == false`}).WithContext(ctx)
-	stubs, _, err := client.Jobs().List(q)
+func listApps(ctx context.Context, checks nomad.Checks) ([]listedApp, error) {
+	jobs, err := checks.Registered(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("list jobs: %w", err)
+		return nil, err
 	}
 	out := []listedApp{} // "[]" in JSON
-	for _, stub := range stubs {
-		job, _, err := client.Jobs().Info(stub.ID, (&api.QueryOptions{}).WithContext(ctx))
-		if err != nil {
-			return nil, fmt.Errorf("read job %s: %w", stub.ID, err)
+	for _, j := range jobs {
+		access := "the site's"
+		if j.Access {
+			access = string(j.App.Access)
 		}
-		app, problems, err := nomad.CheckJob(job)
-		if err != nil {
-			return nil, fmt.Errorf("check job %s: %w", stub.ID, err)
-		}
-		access := string(app.Access)
-		if _, set := job.Meta["access"]; !set {
-			access = "the site's"
-		}
-		out = append(out, listedApp{stub.ID, app.Version, app.Warm, app.Max, access, orNone(problems)})
+		out = append(out, listedApp{j.App.ID, j.App.Version, j.App.Warm, j.App.Max, access, orNone(j.Problems)})
 	}
-	slices.SortFunc(out, func(a, b listedApp) int { return cmp.Compare(a.Job, b.Job) })
 	return out, nil
 }
 

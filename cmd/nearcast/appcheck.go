@@ -2,23 +2,18 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/hashicorp/nomad/api"
 	"github.com/spf13/cobra"
 
-	"github.com/nearcast/nearcast/brain/nomad"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -61,15 +56,18 @@ Exit status: 0 where nothing is wrong, else 1.`,
 			if err != nil {
 				return err
 			}
-			client, err := f.open()
+			checks, err := f.open()
 			if err != nil {
 				return err
 			}
-			defer client.Close()
-			report, err := checkApp(cmd.Context(), client, f.namespace, source, variables, driver)
+			defer checks.Close()
+			found, err := checks.File(cmd.Context(), source, variables, func(ctx context.Context, task wire.TaskCheck) (wire.TaskVerdict, error) {
+				return askDriver(ctx, driver, task)
+			})
 			if err != nil {
 				return err
 			}
+			report := appReport{found.Job, orNone(found.Problems), orNone(found.Notes)}
 			if err := showReport(cmd.OutOrStdout(), report, f.asJSON); err != nil {
 				return err
 			}
@@ -121,77 +119,26 @@ func variablesOf(vars, files []string) (string, error) {
 	return out.String(), nil
 }
 
-func checkApp(ctx context.Context, client *api.Client, namespace, source, variables, driver string) (r appReport, err error) {
-	r = appReport{Problems: []string{}, Notes: []string{}}
-	job, err := client.Jobs().ParseHCLOpts(&api.JobsParseRequest{JobHCL: source, Variables: variables, Canonicalize: true})
+// askDriver has the driver's own program check a task.
+func askDriver(ctx context.Context, named string, task wire.TaskCheck) (v wire.TaskVerdict, err error) {
+	program, err := findDriver(named)
 	if err != nil {
-		if status := new(api.UnexpectedResponseError); errors.As(err, status) && status.StatusCode() == 400 {
-			r.Problems = append(r.Problems, "Nomad cannot parse the job: "+strings.TrimSpace(status.Body()))
-			return r, nil
-		}
-		return r, fmt.Errorf("have Nomad parse the job: %w", err)
+		return v, err
 	}
-	r.Job = deref(job.ID)
-	if ns := cmp.Or(deref(job.Namespace), api.DefaultNamespace); ns != namespace {
-		r.Problems = append(r.Problems, fmt.Sprintf("namespace = %q: brains look for apps in %q", ns, namespace))
-	}
-	app, problems, err := nomad.CheckJob(job)
+	in, err := json.Marshal(task)
 	if err != nil {
-		return r, err
-	}
-	r.Problems = append(r.Problems, problems...)
-	r.task(ctx, job, driver)
-	r.plan(ctx, client, job)
-	r.sizes(ctx, client, app.MHz, app.MemoryMB)
-	return r, nil
-}
-
-func deref(s *string) string {
-	if s == nil {
-		return ""
-	}
-	return *s
-}
-
-// task has the driver check the task.
-func (r *appReport) task(ctx context.Context, job *api.Job, driver string) {
-	if len(job.TaskGroups) == 0 || len(job.TaskGroups[0].Tasks) == 0 || job.TaskGroups[0].Tasks[0].Driver != "stream" {
-		return
-	}
-	task := job.TaskGroups[0].Tasks[0]
-	program, err := findDriver(driver)
-	if err != nil {
-		r.Notes = append(r.Notes, fmt.Sprintf("the task's config was not checked: %v", err))
-		return
-	}
-	config, err := json.Marshal(task.Config)
-	if err == nil {
-		config, err = json.Marshal(wire.TaskCheck{Config: config, User: task.User, Params: job.Meta["params"]})
-	}
-	if err != nil {
-		r.Problems = append(r.Problems, fmt.Sprintf("the task's config cannot be read: %v", err))
-		return
+		return v, err
 	}
 	cmd := exec.CommandContext(ctx, program, wire.CheckArg)
-	cmd.Stdin = bytes.NewReader(config)
+	cmd.Stdin = bytes.NewReader(in)
 	out, err := cmd.Output()
-	var verdict wire.TaskVerdict
 	if err == nil {
-		err = json.Unmarshal(out, &verdict)
+		err = json.Unmarshal(out, &v)
 	}
 	if err != nil {
-		r.Notes = append(r.Notes, fmt.Sprintf("the task's config was not checked: %s %s: %v; is it of this release?", program, wire.CheckArg, err))
-		return
+		return v, fmt.Errorf("%s %s: %w; is it of this release?", program, wire.CheckArg, err)
 	}
-	for _, problem := range verdict.Problems {
-		// brains read the job's params too
-		if !slices.ContainsFunc(r.Problems, func(s string) bool {
-			return strings.HasPrefix(s, "meta.params") && strings.HasPrefix(problem, "meta.params")
-		}) {
-			r.Problems = append(r.Problems, "task config: "+problem)
-		}
-	}
-	r.Notes = append(r.Notes, verdict.Needs...)
+	return v, nil
 }
 
 func findDriver(named string) (string, error) {
@@ -211,54 +158,6 @@ func findDriver(named string) (string, error) {
 		return "", fmt.Errorf("%s is neither beside nearcast nor in PATH: name it by --driver", name)
 	}
 	return found, nil
-}
-
-// plan has Nomad say what it would do.
-func (r *appReport) plan(ctx context.Context, client *api.Client, job *api.Job) {
-	plan, _, err := client.Jobs().PlanOpts(job, &api.PlanOptions{}, (&api.WriteOptions{Namespace: deref(job.Namespace)}).WithContext(ctx))
-	var status api.UnexpectedResponseError
-	switch {
-	case err == nil:
-		if plan.Warnings != "" {
-			r.Notes = append(r.Notes, "Nomad: "+strings.Join(strings.Fields(plan.Warnings), " "))
-		}
-	case errors.As(err, &status) && status.StatusCode() == 403:
-		r.Notes = append(r.Notes, "Nomad did not plan the job: the token has no right to submit jobs here")
-	default:
-		r.Problems = append(r.Problems, "Nomad refuses the job: "+strings.TrimSpace(err.Error()))
-	}
-}
-
-// sizes asks whether a node is large enough.
-func (r *appReport) sizes(ctx context.Context, client *api.Client, mhz, memoryMB int) {
-	nodes, _, err := client.Nodes().List((&api.QueryOptions{Params: map[string]string{"resources": "true"}}).WithContext(ctx))
-	if err != nil {
-		r.Notes = append(r.Notes, "whether a node is large enough was not checked: the token cannot see nodes")
-		return
-	}
-	streams, mostMHz, mostMB := 0, 0, 0
-	for _, n := range nodes {
-		if d := n.Drivers["stream"]; d == nil || !d.Detected || n.NodeResources == nil {
-			continue
-		}
-		streams++
-		haveMHz, haveMB := int(n.NodeResources.Cpu.CpuShares), int(n.NodeResources.Memory.MemoryMB)
-		if kept := n.ReservedResources; kept != nil {
-			haveMHz, haveMB = haveMHz-int(kept.Cpu.CpuShares), haveMB-int(kept.Memory.MemoryMB)
-		}
-		mostMHz, mostMB = max(mostMHz, haveMHz), max(mostMB, haveMB)
-	}
-	switch {
-	case streams == 0:
-		r.Problems = append(r.Problems, "no node of the site has the driver stream")
-	default:
-		if mhz > mostMHz {
-			r.Problems = append(r.Problems, fmt.Sprintf("no node is large enough: wants %d MHz, the largest has %d", mhz, mostMHz))
-		}
-		if memoryMB > mostMB {
-			r.Problems = append(r.Problems, fmt.Sprintf("no node is large enough: wants %d MB of memory, the largest has %d", memoryMB, mostMB))
-		}
-	}
 }
 
 func showReport(w io.Writer, r appReport, asJSON bool) error {

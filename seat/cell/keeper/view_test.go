@@ -163,8 +163,8 @@ func TestViewWithoutCell(t *testing.T) {
 	}
 }
 
-// Programs that ask for the home of their user, and not for HOME, find the seat's, whoever
-// the user is.
+// Programs that ask for the home of their user, and not for HOME, find the seat's, also
+// where a job names the user.
 func TestHomeOfTheUser(t *testing.T) {
 	needRoot(t)
 	for name, user := range map[string]string{"the seat's own": "", "nobody": "nobody:65534", "an id without an account": "54321:54321"} {
