@@ -114,3 +114,24 @@ func TestPlainPicture(t *testing.T) {
 	r.fill(t, 0x808080, 0, 0, 1280, 720)
 	testkit.Until(t, "a grey picture", p.Plain)
 }
+
+// A server that says that its screen is huge gets no more memory.
+func TestHugeScreen(t *testing.T) {
+	cfg := hostile(t, func(q testkit.XRequest) []byte {
+		if q.Is(14, 0) { // GetGeometry
+			return q.Reply(24, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff)
+		}
+		return q.Honest()
+	})
+	s, err := openScreen(t.Context(), cfg, cfg.Log)
+	testkit.Must(t, err)
+	defer s.close()
+	s.sizeStale.Store(true)
+	testkit.Must(t, s.measure())
+	if s.rootWidth != hostileWidth || s.rootHeight != hostileHeight || len(s.shm) != 0 && len(s.shm) < s.stride*s.rootHeight {
+		t.Errorf("the screen counts as %dx%d, with %d bytes", s.rootWidth, s.rootHeight, len(s.shm))
+	}
+	if _, err := s.grab(); err != nil {
+		t.Error(err)
+	}
+}

@@ -114,7 +114,7 @@ func Start(ctx context.Context, cfg Config) (*Display, error) {
 	}
 	var err error
 	first := View{Size{cfg.Width, cfg.Height}, cfg.Scale}
-	if d.wm, err = startManager(d.Dial, d.cookie, first, Size{cfg.MaxWidth, cfg.MaxHeight}, cfg.Log); err != nil {
+	if d.wm, err = startManager(d.Dial, d.cookie, first, limits{Size{cfg.MaxWidth, cfg.MaxHeight}, d.Server() == "Xvfb"}, cfg.Log); err != nil {
 		d.Close()
 		return nil, fmt.Errorf("start window manager on %s: %w", d.Server(), err)
 	}

@@ -26,6 +26,12 @@ var usualModes = [][2]int{
 // Size is a width and a height in pixels.
 type Size struct{ Width, Height int }
 
+// limits are what a screen may become.
+type limits struct {
+	Size       // zero is the first one
+	usual bool // it gets the usual modes: a driver of Xorg has those of its GPU
+}
+
 // screens is what the window manager knows of the screen's sizes.
 type screens struct {
 	randr *x11.RandR // nil: the server cannot change its screen
@@ -38,7 +44,7 @@ type screens struct {
 }
 
 // openScreens finds out what the server can do, and makes the usual modes.
-func (m *manager) openScreens(most Size) error {
+func (m *manager) openScreens(most limits) error {
 	s := &m.screens
 	s.root = Size{int(m.width), int(m.height)}
 	s.most, s.own = s.root, s.root
@@ -57,21 +63,22 @@ func (m *manager) openScreens(most Size) error {
 		return err
 	}
 	s.crtc = Size{crtc.Width, crtc.Height}
+	if !most.usual {
+		return nil
+	}
 	for _, size := range usualModes {
 		if size[0] > s.root.Width || size[1] > s.root.Height || hasMode(res, size[0], size[1]) != 0 {
 			continue
 		}
 		if _, err := r.AddMode(res.Outputs[0], size[0], size[1]); err != nil {
-			// Xorg's drivers have modes of their own and may take no others.
-			m.log.Debug("the display takes no more modes", "error", err)
-			return nil
+			return fmt.Errorf("make a mode: %w", err)
 		}
 	}
 	return nil
 }
 
 // firstSize gives a server that can have a larger screen the first size.
-func (m *manager) firstSize(first View, most Size) error {
+func (m *manager) firstSize(first View, most limits) error {
 	if err := m.openScreens(most); err != nil {
 		return fmt.Errorf("ask for the sizes of the screen: %w", err)
 	}

@@ -88,7 +88,7 @@ func (c *client) keepsSize() bool { return !c.fullscreen && (c.dialog || c.fixed
 // maxEvents is how many events may wait for the manager. One is some 100 bytes.
 const maxEvents = 1 << 13
 
-func startManager(dial x11.Dialer, cookie x11.Cookie, first View, most Size, log *slog.Logger) (*manager, error) {
+func startManager(dial x11.Dialer, cookie x11.Cookie, first View, most limits, log *slog.Logger) (*manager, error) {
 	x, err := x11.Dial(dial, cookie)
 	if err != nil {
 		return nil, err
@@ -111,7 +111,7 @@ func startManager(dial x11.Dialer, cookie x11.Cookie, first View, most Size, log
 	return m, nil
 }
 
-func (m *manager) setUp(first View, most Size) error {
+func (m *manager) setUp(first View, most limits) error {
 	var err error
 	if m.atoms, err = internAtoms(m.conn); err != nil {
 		return fmt.Errorf("intern atoms: %w", err)
