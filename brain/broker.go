@@ -107,6 +107,7 @@ func (b *Broker) Run(ctx context.Context) {
 	defer b.ended()
 	defer all.Wait()
 	all.Go(func() { b.feeds.awaitAll(ctx, b.cfg.Fleet) })
+	all.Go(func() { b.state.watchSizes(ctx, b.cfg.Fleet) })
 	all.Go(func() { b.tellPeers(ctx) })
 	all.Go(func() { b.cfg.Nomad.Watch(ctx, b.state.jobsChanged) })
 	all.Go(func() { b.leader.loop(ctx) })

@@ -1,6 +1,7 @@
 package brain_test
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -312,6 +313,34 @@ func TestSeatThatFailsToStart(t *testing.T) {
 	s.nomad.mu.Unlock()
 	if d := last.Sub(before); d > 2*time.Second {
 		t.Errorf("the repaired app waited %v", d)
+	}
+}
+
+// An app that no node can ever have is not told as one that may have a place later.
+func TestTooLarge(t *testing.T) {
+	s := newSite(t, brain.App{ID: "huge", Version: 1, Max: 5, MHz: 90000, MemoryMB: 100})
+	ctx, cancel := context.WithCancel(s.ctx)
+	registration := s.fleet.RegisterNode(ctx, "sized", wire.Node{Key: testkit.Identity(t).Key(), Class: wire.LoadCalm, MHz: 9600, MemoryMB: 32000})
+	t.Cleanup(func() { cancel(); registration.Close() })
+	known := make(chan struct{}, 100)
+	s.fleet.WatchNodes(ctx, func(nodes []wire.Node) {
+		for _, n := range nodes {
+			if n.MHz == 9600 && n.Healthy {
+				known <- struct{}{}
+			}
+		}
+	})
+	<-known
+	s.nomad.placed = func(c brain.Child) {
+		s.nomad.change(func(j brain.Jobs) {
+			c.State, c.Why = brain.ChildBlocked, "none of 2 nodes can take the seat; cpu is exhausted on 2"
+			j.Children[c.ID] = c
+		})
+	}
+	b := s.brain("b1")
+	p := s.play(b, "huge")
+	if e := p.expect(wire.MsgEnded).End; e.Code != wire.CodeTooLarge || strings.Contains(e.Detail, "90000") {
+		t.Errorf("ended with %+v", e)
 	}
 }
 

@@ -86,6 +86,10 @@ type App struct {
 	MaxWhenQueued time.Duration
 	Warm, Max     int
 	Params        []wire.Param // what may be set for a session
+	// MHz and MemoryMB are what a seat wants of its node.
+	MHz, MemoryMB int
+	// Problems are what is wrong with the job, in words for its publisher.
+	Problems []string
 }
 
 // ChildState is how far a child is, as Nomad sees it.

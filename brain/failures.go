@@ -53,7 +53,7 @@ func (st *state) failing() map[string]string {
 	defer st.mu.Unlock()
 	out := map[string]string{}
 	for id, a := range st.view.apps {
-		if end := a.failureNow(); end != nil && a.published {
+		if end := a.failureNow(st.largest); end != nil && a.published {
 			out[id] = end.String()
 		}
 	}
@@ -61,18 +61,21 @@ func (st *state) failing() map[string]string {
 }
 
 // failureNow is why seats of an app fail to start, nil while they do not.
-func (a *appView) failureNow() *wire.End {
+func (a *appView) failureNow(largest size) *wire.End {
 	if f := a.failures; f != nil && f.failing(a.app.Version) {
 		return &f.why
 	}
 	if a.counts.blocked > 0 && a.idle+a.counts.busy+len(a.coming) == 0 {
-		return a.noCapacity()
+		return a.noCapacity(largest)
 	}
 	return nil
 }
 
 // noCapacity says why no node can take the first of the blocked children.
-func (a *appView) noCapacity() *wire.End {
+func (a *appView) noCapacity(largest size) *wire.End {
+	if end := a.app.tooLarge(largest); end != nil {
+		return end
+	}
 	var first *unit
 	for u := range a.noNode {
 		if first == nil || u.child.ID < first.child.ID {
@@ -148,7 +151,7 @@ func (st *state) endNoCapacity(id string, now time.Time) {
 	if l == nil || l.own == 0 || a == nil || a.counts.blocked == 0 || a.total() > a.counts.blocked {
 		return
 	}
-	st.endAll(l, ended(*a.noCapacity()))
+	st.endAll(l, ended(*a.noCapacity(st.largest)))
 	st.wake() // their children are unneeded now
 }
 

@@ -167,6 +167,7 @@ func (f *feeds) awaitAll(ctx context.Context, fleet Fleet) {
 	var nodes []wire.Node
 	select {
 	case nodes = <-listed:
+		f.state.nodesAre(nodes)
 	case <-ctx.Done():
 		return
 	}

@@ -37,6 +37,7 @@ type state struct {
 	window  *window         // how many these may be
 	stalled map[string]bool // apps with free seats for which there were too many offers
 	plans   map[string]bool // apps that are to be planned
+	largest size            // of the site's nodes, each in its own way
 	// told are the people who wait here, for the other replicas.
 	told *feed.Source[wire.Waiting]
 	// peers are the people who wait at other replicas, by replica and session.

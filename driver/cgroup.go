@@ -11,6 +11,8 @@ import (
 
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"golang.org/x/sys/unix"
+
+	"github.com/nearcast/nearcast/internal/wire"
 )
 
 // A cgroup is the task's, made and removed by Nomad. Nomad gives one path. In
@@ -176,6 +178,24 @@ func (c cgroup) oomKills() int64 {
 		}
 	}
 	return 0
+}
+
+// memory is where the kernel tells of the memory limit.
+func (c cgroup) memory(res *drivers.Resources) (m wire.Memory) {
+	if res == nil || res.NomadResources == nil {
+		return m
+	}
+	hard, _ := memoryLimits(res.NomadResources.Memory.MemoryMB, res.NomadResources.Memory.MemoryMaxMB)
+	m.LimitBytes = max(hard, 0)
+	if c.v2 != "" {
+		m.Events = filepath.Join(c.v2, "memory.events")
+	}
+	for _, dir := range c.v1 {
+		if strings.Contains(dir, "/memory/") {
+			m.Events = filepath.Join(dir, "memory.oom_control")
+		}
+	}
+	return m
 }
 
 // keyed reads a file with lines "key number". procfs reads no files of a cgroup.

@@ -63,7 +63,11 @@ config {
   display {
     fps     = 60
     pointer = "relative"
+    min     = "640x360"
+    max     = "2560x1440"
+    scale   = "1.5"
   }
+  confirm_leave = true
   video {
     bitrate = 8000000
   }
@@ -74,6 +78,9 @@ config {
 	}
 	if s.Display.FPS != 60 || s.Display.Width != 1280 || s.Display.Pointer != "relative" || s.Display.Audio {
 		t.Errorf("display %+v", s.Display)
+	}
+	if d := s.Display; d.MinWidth != 640 || d.MinHeight != 360 || d.MaxWidth != 2560 || d.MaxHeight != 1440 || d.Scale != 1.5 || !s.ConfirmLeave {
+		t.Errorf("display %+v", d)
 	}
 	if s.Video.BitrateBPS != 8_000_000 || s.IdleTimeoutS != 0 || s.Network != "host" {
 		t.Errorf("got %+v", s)
@@ -98,6 +105,11 @@ func TestTaskConfigRefuses(t *testing.T) {
 		"height":      {func(c *TaskConfig) { c.Display.Height = 0 }, "display.height = 0"},
 		"fps":         {func(c *TaskConfig) { c.Display.FPS = 29.97 }, "display.fps = 29.97: must be a whole number from 1 to 120"},
 		"pointer":     {func(c *TaskConfig) { c.Display.Pointer = "mouse" }, `display.pointer = "mouse": must be "absolute" or "relative"`},
+		"largest":     {func(c *TaskConfig) { c.Display.Max = "1920" }, `display.max = "1920": must be two even numbers from 64 to 4096, such as "1920x1080"`},
+		"largest odd": {func(c *TaskConfig) { c.Display.Max = "1921x1080" }, `display.max = "1921x1080"`},
+		"max < width": {func(c *TaskConfig) { c.Display.Max = "640x360" }, `display.max = "640x360": must be a size that has room for display.width and height, 1280x720`},
+		"min > width": {func(c *TaskConfig) { c.Display.Min = "1920x1080" }, `display.min = "1920x1080": must be a size within`},
+		"scale":       {func(c *TaskConfig) { c.Display.Scale = "NaN" }, `display.scale = "NaN": must be "auto", or a number from 1 to 4`},
 		"codec":       {func(c *TaskConfig) { c.Video.Codec = "av1" }, `video.codec = "av1": must be "h264" or "vp8"`},
 		"encoder":     {func(c *TaskConfig) { c.Video.Encoder = "x264enc ! filesink" }, "video.encoder"},
 		"bitrate":     {func(c *TaskConfig) { c.Video.Bitrate = "8 Mb" }, `video.bitrate = "8 Mb"`},

@@ -173,6 +173,7 @@ func (d *Driver) StartTask(cfg *drivers.TaskConfig) (_ *drivers.TaskHandle, _ *d
 	spec, err := newSpec(s, cfg, users, environ)
 	if err == nil {
 		spec.StreamHost, spec.SeatKeeper = streamHostPath, keeperPath
+		spec.Memory = group.memory(cfg.Resources)
 		err = writeSpec(spec)
 	}
 	release()

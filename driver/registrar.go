@@ -22,14 +22,14 @@ type registrarOnce struct {
 	running *registrar.Registrar
 }
 
-func (o *registrarOnce) start(ctx context.Context, s settings, log hclog.Logger) {
+func (o *registrarOnce) start(ctx context.Context, s settings, mhz int, log hclog.Logger) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.running != nil {
 		return // the plugin's config changes with its process
 	}
 	o.running = registrar.New(registrar.Config{
-		Dir: s.runDir, Consul: wire.ConsulRef{Address: s.consul.Address, Token: cmp.Or(s.registrarToken, s.consul.Token)}, Listen: s.listen, Log: slog.New(hclogHandler{log: log.Named("registrar")}),
+		Dir: s.runDir, Consul: wire.ConsulRef{Address: s.consul.Address, Token: cmp.Or(s.registrarToken, s.consul.Token)}, Listen: s.listen, MHz: mhz, Log: slog.New(hclogHandler{log: log.Named("registrar")}),
 	})
 	go o.running.Run(ctx)
 }
@@ -42,10 +42,10 @@ func (o *registrarOnce) get() *registrar.Registrar {
 
 func (d *Driver) startRegistrar() {
 	d.mu.Lock()
-	s, err := d.settings, d.notSet
+	s, mhz, err := d.settings, int(d.cpu.mhz), d.notSet
 	d.mu.Unlock()
 	if err == nil {
-		d.registrar.start(d.ctx, s, d.log)
+		d.registrar.start(d.ctx, s, mhz, d.log)
 	}
 }
 

@@ -127,6 +127,8 @@ var taskConfigSpec = hclspec.NewObject(map[string]*hclspec.Spec{
 	// app does while it loads; and at the latest.
 	"freeze_quiet":  optional("freeze_quiet", "string", `"2s"`),
 	"freeze_latest": optional("freeze_latest", "string", `"60s"`),
+	// The page asks before it is closed: work can be lost.
+	"confirm_leave": optional("confirm_leave", "bool", `false`),
 	// Stream the app's sound.
 	"audio": optional("audio", "bool", `true`),
 
@@ -141,6 +143,12 @@ var taskConfigSpec = hclspec.NewObject(map[string]*hclspec.Spec{
 		"height":  {"number", `720`},
 		"fps":     {"number", `30`},
 		"pointer": {"string", `"absolute"`},
+		// The display follows the person's window between these sizes, "640x360"; empty
+		// is width and height.
+		"min": {"string", `""`},
+		"max": {"string", `""`},
+		// How large the app draws its UI: "auto" as the person's device does, or a number.
+		"scale": {"string", `"auto"`},
 	}),
 	"video": block("video", map[string]field{
 		"codec":   {"string", `"h264"`},

@@ -110,6 +110,9 @@ func (t *task) finish(ctx context.Context) {
 	}
 	releaseLogCollector(t.spec.Stdout, t.spec.Stderr)
 	oom := end.Failed() && t.group.oomKills() > 0
+	if oom && end.Code != wire.CodeMemory {
+		end = t.spec.Memory.Explain(end) // the stream host could not
+	}
 	if err := killFamily(ctx, markOf(t.spec), t.group); err != nil {
 		t.log.Error("cannot kill all processes of the seat", "error", err)
 	}

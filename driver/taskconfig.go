@@ -24,6 +24,8 @@ type TaskConfig struct {
 	Audio      bool     `codec:"audio"`
 	Start      string   `codec:"start"`
 
+	ConfirmLeave bool `codec:"confirm_leave"`
+
 	FreezeQuiet  string `codec:"freeze_quiet"`
 	FreezeLatest string `codec:"freeze_latest"`
 
@@ -50,6 +52,9 @@ type DisplayConfig struct {
 	Height  float64 `codec:"height"`
 	FPS     float64 `codec:"fps"`
 	Pointer string  `codec:"pointer"`
+	Min     string  `codec:"min"`
+	Max     string  `codec:"max"`
+	Scale   string  `codec:"scale"`
 }
 
 // VideoConfig is the video block.
@@ -122,6 +127,8 @@ func (c *TaskConfig) apply(spec *wire.Spec) error {
 	check(err)
 	check(oneOf("display.pointer", c.Display.Pointer, wire.PointerAbsolute, wire.PointerRelative))
 	d.Pointer = c.Display.Pointer
+	check(c.Display.follow(d))
+	spec.ConfirmLeave = c.ConfirmLeave
 
 	check(oneOf("video.codec", c.Video.Codec, "h264", "vp8"))
 	if !elementName.MatchString(c.Video.Encoder) {

@@ -34,6 +34,7 @@ func TestReasonReachesPersonAndNomad(t *testing.T) {
 		{"command-missing", map[string]string{"command": "/no/such/program"}, wire.CodeAppNotFound, wire.CodeAppNotFound, "/no/such/program"},
 		{"exits-at-once", map[string]string{"args": "-exit-after 1ms -exit-code 3"}, "app-exited(3)", "3", ""},
 		{"crashes", map[string]string{"args": "-crash"}, "app-exited(signal 6)", "6", ""},
+		{"low-memory", map[string]string{"memory": "20"}, "the seat's memory limit of 20 MB was reached", wire.CodeMemory, ""},
 		{"no-window", map[string]string{"args": "-no-window", "start_timeout": "2s"}, wire.CodeAppNoWindow, "window", "/bin/testapp"},
 	} {
 		t.Run(bad.name, func(t *testing.T) {

@@ -36,6 +36,7 @@ func (h *streamHost) giveParams(session string, set map[string]string) {
 	}
 	if h.spec.StartOnClaim {
 		h.starting.Go(func() {
+			h.stream.waitView()
 			if err := h.startApp(h.ctx, values); err != nil && h.ctx.Err() == nil {
 				h.state.endWith(asEnd(err, wire.CodeConfig))
 			}

@@ -66,6 +66,16 @@ type Display interface {
 	Env() []string
 	// WaitWindow returns when the app shows a window.
 	WaitWindow(ctx context.Context) error
+	// Changed has an element after Size or Windows changed.
+	Changed() <-chan struct{}
+	// Size is the size of what can be seen.
+	Size() (width, height int)
+	// Windows is how many windows the person can close, and CloseWindow closes the one
+	// in front.
+	Windows() int
+	CloseWindow()
+	// SetView makes the display this large, and tells the app how large to draw its UI.
+	SetView(width, height int, scale float64)
 	Done() <-chan struct{}
 	Err() error
 	Close() error
@@ -98,6 +108,8 @@ type App interface {
 type Input interface {
 	Apply(wire.Input) error
 	ReleaseAll() error
+	// Resize says how large the display is now.
+	Resize(width, height int)
 	Close() error
 }
 
@@ -118,6 +130,10 @@ type Capture interface {
 	// Stirred reports whether the picture changed since the last call. It works
 	// while the capture is paused, too.
 	Stirred() bool
+	// Crop says which part of the screen, from its corner, can be seen.
+	Crop(width, height int)
+	// Plain reports whether the last picture was of one colour.
+	Plain() bool
 }
 
 // Frame is one encoded picture or packet of sound.

@@ -98,11 +98,21 @@ func (s *stream) applyInput(session string, m wire.Input) {
 		return
 	}
 	// A page that loses the focus does not show that the person is active.
+	if m.Type == wire.InputView {
+		if m.View != nil {
+			s.setView(session, *m.View)
+		}
+		return
+	}
 	if m.Type == wire.InputBlur {
 		if s.h.state.checkHolder(session) != nil {
 			return
 		}
 	} else if !s.h.state.recordInput(session) {
+		return
+	}
+	if m.Type == wire.InputClose {
+		s.h.display.CloseWindow()
 		return
 	}
 	if err := s.input.Apply(m); err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -64,7 +65,7 @@ func buildRig(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{
 		t: t, signer: testkit.Signer(t), brain: testkit.Identity(t), log: &syncBuffer{},
-		display: &fakeDisplay{done: make(chan struct{}), window: make(chan error, 1)},
+		display: &fakeDisplay{done: make(chan struct{}), window: make(chan error, 1), changed: make(chan struct{}, 1)},
 		app:     &fakeApp{done: make(chan struct{})},
 		video:   &fakeVideo{done: make(chan struct{})},
 		input:   &fakeInput{}, peers: make(chan *fakePeer, 10),
@@ -427,8 +428,10 @@ func (c *calls) count(name string) int {
 
 type fakeDisplay struct {
 	calls
-	done   chan struct{}
-	window chan error
+	done    chan struct{}
+	window  chan error
+	changed chan struct{}
+	windows atomic.Int32
 }
 
 func (d *fakeDisplay) Env() []string { return []string{"DISPLAY=:9"} }
@@ -440,9 +443,16 @@ func (d *fakeDisplay) WaitWindow(ctx context.Context) error {
 		return ctx.Err()
 	}
 }
-func (d *fakeDisplay) Done() <-chan struct{} { return d.done }
-func (d *fakeDisplay) Err() error            { return errors.New("server died") }
-func (d *fakeDisplay) Close() error          { d.call("close"); return nil }
+func (d *fakeDisplay) Done() <-chan struct{}    { return d.done }
+func (d *fakeDisplay) Changed() <-chan struct{} { return d.changed }
+func (d *fakeDisplay) Size() (int, int)         { return 640, 480 }
+func (d *fakeDisplay) Windows() int             { return int(d.windows.Load()) }
+func (d *fakeDisplay) CloseWindow()             { d.call("close window") }
+func (d *fakeDisplay) SetView(width, height int, scale float64) {
+	d.call(fmt.Sprintf("view %dx%d %v", width, height, scale))
+}
+func (d *fakeDisplay) Err() error   { return errors.New("server died") }
+func (d *fakeDisplay) Close() error { d.call("close"); return nil }
 
 type fakeApp struct {
 	calls
@@ -480,9 +490,10 @@ func (a *fakeApp) Stop(signal string, timeout time.Duration) error {
 
 type fakeVideo struct {
 	calls
-	done  chan struct{}
-	frame func(Frame)
-	stirs atomic.Bool
+	done    chan struct{}
+	frame   func(Frame)
+	stirs   atomic.Bool
+	isPlain atomic.Bool
 }
 
 func (v *fakeVideo) Pause()                { v.call("pause") }
@@ -493,6 +504,8 @@ func (v *fakeVideo) Close() error          { v.call("close"); return nil }
 func (v *fakeVideo) Keyframe()             { v.call("keyframe") }
 func (v *fakeVideo) SetBitrate(int)        { v.call("bitrate") }
 func (v *fakeVideo) Stirred() bool         { v.call("stirred"); return v.stirs.Load() }
+func (v *fakeVideo) Crop(int, int)         {}
+func (v *fakeVideo) Plain() bool           { return v.isPlain.Load() }
 
 type fakeInput struct {
 	calls
@@ -507,7 +520,8 @@ func (h *fakeInput) ReleaseAll() error {
 	}
 	return nil
 }
-func (h *fakeInput) Close() error { h.call("close"); return nil }
+func (h *fakeInput) Resize(width, height int) { h.call(fmt.Sprintf("size %dx%d", width, height)) }
+func (h *fakeInput) Close() error             { h.call("close"); return nil }
 
 type fakePeer struct {
 	calls

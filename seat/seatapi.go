@@ -82,6 +82,9 @@ func (h *streamHost) serveAttach(w http.ResponseWriter, r *http.Request) {
 		a.finish(&wire.Message{Type: wire.MsgEnded, End: &end}, wire.CloseEnded, string(end.Reason))
 		return
 	}
+	if h.display.Windows() > 1 {
+		h.stream.tellWindows(a)
+	}
 	if !resumed {
 		h.giveParams(session, params)
 	}
@@ -159,7 +162,7 @@ func (h *streamHost) grant(session string, resumed bool) (*wire.Grant, error) {
 	}
 	return &wire.Grant{
 		Session: session, App: h.spec.App, Seat: h.spec.Alloc, Resume: token, Display: h.spec.Display,
-		GraceS: int(h.state.limits.grace.Seconds()), IdleS: h.spec.IdleTimeoutS, Resumed: resumed,
+		GraceS: int(h.state.limits.grace.Seconds()), IdleS: h.spec.IdleTimeoutS, Resumed: resumed, ConfirmLeave: h.spec.ConfirmLeave,
 	}, nil
 }
 

@@ -73,6 +73,9 @@ func (h *streamHost) handle(a *attachment, m wire.Message) bool {
 	}
 	switch m.Type {
 	case wire.MsgOffer, wire.MsgHello:
+		if m.View != nil { // before the first frame
+			h.stream.setView(a.session, *m.View)
+		}
 		if m.SDP == "" {
 			return true // a hello without an offer; the offer follows
 		}
@@ -139,7 +142,7 @@ func (h *streamHost) sendEnded(ctx context.Context, session string, end wire.End
 // endOfSession is the end of a session that no longer holds the seat.
 func (h *streamHost) endOfSession() wire.End {
 	if end := h.state.result(); end.Reason != "" {
-		return end
+		return h.spec.Memory.Explain(end)
 	}
 	return wire.End{Reason: wire.ReasonLost, Detail: "the browser did not connect in time"}
 }

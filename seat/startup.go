@@ -113,6 +113,7 @@ func (h *streamHost) startApp(ctx context.Context, params map[string]string) err
 	switch {
 	case err == nil:
 		h.tasks.start(h.watchApp)
+		h.stream.waitPainted()
 		return nil
 	case closedWithin(h.app.Done(), 0):
 		return h.appEnd()

@@ -25,6 +25,8 @@ type stream struct {
 	releaseInput   atomic.Bool
 	firstFrame     chan struct{} // closed at the first frame
 	firstFrameOnce sync.Once
+	viewed         chan struct{} // closed at the first view of a person's window
+	viewedOnce     sync.Once
 
 	peer     atomic.Pointer[sessionPeer] // gets the frames
 	changing sync.Mutex                  // held while the peer changes
@@ -35,7 +37,9 @@ type stream struct {
 	watch  int        // generation of freezeWhenQuiet; an earlier one has no effect
 }
 
-func newStream(h *streamHost) *stream { return &stream{h: h, firstFrame: make(chan struct{})} }
+func newStream(h *streamHost) *stream {
+	return &stream{h: h, firstFrame: make(chan struct{}), viewed: make(chan struct{})}
+}
 
 // open starts capture and input on the seat's display.
 func (s *stream) open(ctx context.Context) error {
@@ -56,6 +60,7 @@ func (s *stream) open(ctx context.Context) error {
 	}
 	s.video = video
 	s.h.tasks.start(s.watchVideo)
+	s.h.tasks.start(s.followDisplay)
 	if s.h.sound == nil {
 		return nil
 	}

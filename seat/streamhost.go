@@ -162,7 +162,7 @@ func (h *streamHost) run(ctx context.Context) wire.End {
 	stopStarting()
 	<-h.state.ended
 
-	end := h.state.result()
+	end := h.spec.Memory.Explain(h.state.result())
 	h.log.Info("seat ending", "end", end.String())
 	h.shutDown(end)
 	closeAPI()

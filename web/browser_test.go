@@ -65,6 +65,7 @@ func TestInTheBrowser(t *testing.T) {
 		"a signed app":                                      walkSigned,
 		"a site with a signed app dies":                     walkSignedSiteDies,
 		"a phone":                                           walkPhone,
+		"a display that follows the window":                 walkWindow,
 		"hundreds of sites, a handful of probes":            walkManySites,
 		"a dead beacon costs nothing":                       walkDeadBeacon,
 		"a site dies":                                       walkSiteDies,

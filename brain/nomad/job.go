@@ -2,6 +2,7 @@ package nomad
 
 import (
 	"encoding/json"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -42,6 +43,22 @@ func (j job) task() (driver string, config map[string]any) {
 	return groups[0].Tasks[0].Driver, groups[0].Tasks[0].Config
 }
 
+// wants is what a seat of the job wants of its node.
+func (j job) wants() (mhz, memoryMB int) {
+	var groups []struct {
+		Tasks []struct {
+			Resources struct{ CPU, MemoryMB int }
+		}
+	}
+	if err := json.Unmarshal(j.TaskGroups, &groups); err != nil || len(groups) == 0 {
+		return 0, 0
+	}
+	for _, t := range groups[0].Tasks {
+		mhz, memoryMB = mhz+t.Resources.CPU, memoryMB+t.Resources.MemoryMB
+	}
+	return mhz, memoryMB
+}
+
 // app reads a job as an app. ok is false if the job is not an app.
 func (c *Client) app(j job) (app brain.App, ok bool) {
 	if j.ParameterizedJob == nil || j.Dispatched || j.Stop || j.Type != "batch" {
@@ -51,6 +68,11 @@ func (c *Client) app(j job) (app brain.App, ok bool) {
 	if driver != c.driver {
 		return app, false
 	}
+	wrong := func(format string, args ...any) {
+		problem := fmt.Sprintf(format, args...)
+		app.Problems = append(app.Problems, problem)
+		c.log.Warn("a job's meta is wrong", "job", j.ID, "problem", problem)
+	}
 	number := func(key string, fallback int) int {
 		text, ok := j.Meta[key]
 		if !ok {
@@ -58,22 +80,27 @@ func (c *Client) app(j job) (app brain.App, ok bool) {
 		}
 		n, err := strconv.Atoi(strings.TrimSpace(text))
 		if err != nil || n < 0 {
-			c.log.Warn("a job's meta is not a number of 0 or more; using the default", "job", j.ID, "meta", key, "value", text, "default", fallback)
+			wrong("meta.%s = %q: must be a whole number of 0 or more; %d counts instead", key, text, fallback)
 			return fallback
 		}
 		return n
 	}
-	app = brain.App{ID: j.ID, Version: j.Version, Title: j.Meta["title"], Description: j.Meta["description"],
-		Picture: j.Meta["picture"], Warm: number("warm", 0), Max: number("max", defaultMax),
-		Access: c.accessOf(j), MaxWhenQueued: c.maxWhenQueued(j), Display: display(config)}
+	app.ID, app.Version, app.Title = j.ID, j.Version, j.Meta["title"]
+	app.Description, app.Picture, app.Display = j.Meta["description"], j.Meta["picture"], display(config)
+	app.Warm, app.Max = number("warm", 0), number("max", defaultMax)
+	app.Access, app.MaxWhenQueued = c.accessOf(j, wrong), maxWhenQueued(j, wrong)
+	app.MHz, app.MemoryMB = j.wants()
 	declared, err := params.Parse(j.Meta[params.MetaKey])
 	if err != nil {
 		// Its seats fail to start, and say so too: see the driver.
-		c.log.Warn("a job's meta declares parameters that cannot be read; the app takes none", "job", j.ID, "error", err)
+		wrong("meta.params cannot be read, and the app takes none: %v", err)
 	}
 	app.Params = declared
 	if app.Title == "" {
 		app.Title = j.ID
+	}
+	if app.Warm > app.Max {
+		wrong("meta.warm = %d is more than max = %d, which counts", app.Warm, app.Max)
 	}
 	app.Warm = min(app.Warm, app.Max)
 	return app, true
@@ -81,7 +108,7 @@ func (c *Client) app(j job) (app brain.App, ok bool) {
 
 // accessOf says who may launch an app. A value that is misspelt must not make an
 // app public.
-func (c *Client) accessOf(j job) wire.Access {
+func (c *Client) accessOf(j job, wrong func(string, ...any)) wire.Access {
 	text, ok := j.Meta["access"]
 	switch access := wire.Access(strings.TrimSpace(text)); {
 	case !ok:
@@ -89,7 +116,7 @@ func (c *Client) accessOf(j job) wire.Access {
 	case access == wire.AccessPublic, access == wire.AccessSigned:
 		return access
 	}
-	c.log.Warn("a job's meta is neither public nor signed; a launch needs a launch token", "job", j.ID, "meta", "access", "value", text)
+	wrong(`meta.access = %q: must be "public" or "signed"; a launch needs a launch token now`, text)
 	return wire.AccessSigned
 }
 
@@ -97,14 +124,14 @@ func (c *Client) accessOf(j job) wire.Access {
 const defaultMaxWhenQueued = 15 * time.Minute
 
 // maxWhenQueued reads the job's meta max_when_queued, a duration; "0" is no limit.
-func (c *Client) maxWhenQueued(j job) time.Duration {
+func maxWhenQueued(j job, wrong func(string, ...any)) time.Duration {
 	text, ok := j.Meta["max_when_queued"]
 	if !ok {
 		return defaultMaxWhenQueued
 	}
 	d, err := time.ParseDuration(strings.TrimSpace(text))
 	if err != nil || d < 0 || d > 0 && d < time.Second {
-		c.log.Warn("a job's meta is not a duration of 1s or more, or 0; using the default", "job", j.ID, "meta", "max_when_queued", "value", text, "default", defaultMaxWhenQueued)
+		wrong("meta.max_when_queued = %q: must be a duration of 1s or more, or \"0\"; %s counts instead", text, defaultMaxWhenQueued)
 		return defaultMaxWhenQueued
 	}
 	return d

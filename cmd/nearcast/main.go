@@ -9,6 +9,7 @@
 //	nearcast ticket-key …    the keys that sign and check tickets
 //	nearcast key …           the keys of customers, that sign launch tokens
 //	nearcast token …         launch tokens
+//	nearcast app …           checks of the jobs of apps
 //	nearcast provision …     secrets, configuration and draining of a node
 //	nearcast version         which version this is
 package main
@@ -44,6 +45,7 @@ func main() {
 		ticketKeyCommand(),
 		keyCommand(),
 		tokenCommand(),
+		appCommand(),
 		devCommand(),
 		cli.Command(),
 		versionCommand(),

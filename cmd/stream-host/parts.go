@@ -60,6 +60,15 @@ type screen struct {
 	cell *cell.Client
 }
 
+func (s screen) Size() (width, height int) {
+	size := s.Display.Size()
+	return size.Width, size.Height
+}
+
+func (s screen) SetView(width, height int, scale float64) {
+	s.Display.SetView(display.View{Size: display.Size{Width: width, Height: height}, Scale: scale})
+}
+
 func (s screen) Close() error { return errors.Join(s.Display.Close(), s.cell.Close()) }
 
 func (p *parts) display(ctx context.Context) (seat.Display, error) {
@@ -71,7 +80,8 @@ func (p *parts) display(ctx context.Context) (seat.Display, error) {
 	if !made.Isolated {
 		p.log.Warn("the app is not isolated: it runs with the rights of its user on this node, and can reach other seats of that user; run the Nomad agent as root")
 	}
-	cfg := display.Config{Width: p.spec.Display.Width, Height: p.spec.Display.Height, Runner: p.cell, Log: p.log}
+	cfg := display.Config{Width: p.spec.Display.Width, Height: p.spec.Display.Height, Scale: p.spec.Display.Scale, Runner: p.cell, Log: p.log}
+	cfg.MaxWidth, cfg.MaxHeight = mostOf(p.spec.Display)
 	if made.Display != nil {
 		cfg.Running = &display.Running{MadeDisplay: *made.Display, Ended: p.keeper.DisplayEnded()}
 	}
@@ -81,6 +91,12 @@ func (p *parts) display(ctx context.Context) (seat.Display, error) {
 	}
 	p.log.Info("display started", "server", d.Server())
 	return screen{d, p.cell}, nil
+}
+
+// mostOf is the largest screen that a display may have: its maximum in either orientation.
+func mostOf(d wire.Display) (width, height int) {
+	side := max(d.MaxWidth, d.MaxHeight)
+	return max(d.Width, side), max(d.Height, side)
 }
 
 func (p *parts) sound(ctx context.Context) (seat.Sound, error) {
@@ -108,6 +124,15 @@ func (p *parts) app(ctx context.Context, env []string, values map[string]string)
 	for _, pair := range env {
 		name, value, _ := strings.Cut(pair, "=")
 		all[name] = value
+	}
+	if p.spec.Display.MaxWidth > 0 || p.spec.Display.Scale > 1 {
+		// Else Qt 5 ignores the scale that the display tells. GTK's GDK_SCALE would fix
+		// the scale, and count twice.
+		for _, name := range []string{"QT_ENABLE_HIGHDPI_SCALING", "QT_AUTO_SCREEN_SCALE_FACTOR"} {
+			if _, set := all[name]; !set {
+				all[name] = "1"
+			}
+		}
 	}
 	if len(p.spec.Params) > 0 {
 		for _, pair := range params.Environ(values) {
@@ -158,9 +183,10 @@ func (p *parts) input(d seat.Display) (seat.Input, error) {
 
 func (p *parts) video(ctx context.Context, d seat.Display, frame func(seat.Frame)) (seat.Capture, error) {
 	s := d.(screen)
+	mostWidth, mostHeight := mostOf(p.spec.Display)
 	v, err := capture.Start(ctx, capture.Config{
 		Dial: s.Dial, Cookie: s.Cookie(),
-		Width: p.spec.Display.Width, Height: p.spec.Display.Height, FPS: p.spec.Display.FPS,
+		Width: p.spec.Display.Width, Height: p.spec.Display.Height, MaxWidth: mostWidth, MaxHeight: mostHeight, FPS: p.spec.Display.FPS,
 		Codec: p.spec.Video.Codec, Encoder: p.spec.Video.Encoder, BitrateBPS: p.spec.Video.BitrateBPS,
 		OnFrame: func(f capture.Frame) { frame(seat.Frame{Data: f.Data, Keyframe: f.Keyframe, PTS: f.PTS}) },
 		Log:     p.log,

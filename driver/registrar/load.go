@@ -42,6 +42,7 @@ func (m *meter) node() (n wire.Node) {
 		m.idle, m.busy = idle, busy
 	}
 	if info, err := m.fs.Meminfo(); err == nil && info.MemTotal != nil && info.MemAvailable != nil && *info.MemTotal > 0 {
+		n.MemoryMB = int(*info.MemTotal >> 10) // of KiB
 		n.Memory = bounded(1 - float64(*info.MemAvailable)/float64(*info.MemTotal))
 	}
 	n.GPU = gpuLoad("/sys/class/drm")

@@ -35,6 +35,7 @@ type Config struct {
 	Dir    string
 	Consul wire.ConsulRef
 	Listen wire.Listen // of new seats
+	MHz    int         // of the node, as Nomad measured it
 	Log    *slog.Logger
 }
 
@@ -140,7 +141,7 @@ func (r *Registrar) tellLoad(ctx context.Context, registry *fleet.Fleet, key str
 	meter := newMeter()
 	node := func() wire.Node {
 		n := meter.node()
-		n.Key, n.Media, n.Seats = key, mediaOf(r.cfg.Listen), r.count()
+		n.Key, n.Media, n.Seats, n.MHz = key, mediaOf(r.cfg.Listen), r.count(), r.cfg.MHz
 		return n
 	}
 	registration := registry.RegisterNode(ctx, hex.EncodeToString(sum.Sum(nil)[:4]), node())

@@ -17,6 +17,9 @@ variable "reconnect_grace" { default = "30s" }
 variable "idle_timeout" { default = "10m" }
 variable "max_duration" { default = "1h" }
 variable "start_timeout" { default = "10s" }
+variable "display_max" { default = "" } # the display follows the window
+variable "cpu" { default = "100" }
+variable "memory" { default = "128" }
 
 job "testapp" {
   id   = var.name
@@ -64,6 +67,7 @@ job "testapp" {
           width  = 1280
           height = 720
           fps    = var.fps
+          max    = var.display_max
         }
         audio           = var.audio
         reconnect_grace = var.reconnect_grace
@@ -73,8 +77,8 @@ job "testapp" {
       }
 
       resources {
-        cpu    = 100
-        memory = 128
+        cpu    = var.cpu
+        memory = var.memory
       }
     }
   }

@@ -103,6 +103,7 @@ func nodeRecord(id string, node wire.Node) record {
 	return record{id: id, name: wire.NodeService, status: api.HealthPassing, keep: nodeKept, meta: map[string]string{
 		"key": node.Key, "media": cut(strings.Join(node.Media, ","), maxMeta), "class": string(node.Class), "seats": strings.Join(seats, ","),
 		"cpu": share(node.CPU), "memory": share(node.Memory), "gpu": share(node.GPU),
+		"mhz": strconv.Itoa(node.MHz), "memory_mb": strconv.Itoa(node.MemoryMB),
 	}}
 }
 
@@ -136,7 +137,15 @@ func nodeOf(entry *api.ServiceEntry) wire.Node {
 		}
 		return x
 	}
+	number := func(text string) int {
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			return 0
+		}
+		return max(n, 0)
+	}
 	node := wire.Node{
+		MHz: number(m["mhz"]), MemoryMB: number(m["memory_mb"]),
 		Name: entry.Node.Node, Key: m["key"], Class: wire.LoadClass(m["class"]),
 		CPU: share(m["cpu"]), Memory: share(m["memory"]), GPU: share(m["gpu"]),
 		Healthy: entry.Checks.AggregatedStatus() == api.HealthPassing,

@@ -20,6 +20,8 @@ const (
 	InputWheel InputType = "wheel" // DX, DY in 120ths of a notch, positive right and down; X, Y
 	InputKey   InputType = "key"   // Code, Key, Pressed
 	InputBlur  InputType = "blur"  // the page lost focus: release everything that is held
+	InputView  InputType = "view"  // View: the person's window has another size
+	InputClose InputType = "close" // close the app's window in front
 	InputPing  InputType = "ping"  // Seq; answered on the same channel by Pong, for the overlay's RTT
 )
 
@@ -41,6 +43,17 @@ type Input struct {
 	Seq     int    `json:"seq,omitempty"`
 	// N counts moves and rels on ChannelPointer: a smaller one that comes late is dropped.
 	N uint32 `json:"n,omitempty"`
+	// View is InputView's.
+	View *View `json:"view,omitempty"`
+}
+
+// View is what the person's window is like, for a display that follows it.
+type View struct {
+	// Width and Height are in device pixels.
+	Width  int `json:"width"`
+	Height int `json:"height"`
+	// Scale is how many device pixels the window has for each of its own.
+	Scale float64 `json:"scale"`
 }
 
 // Pong answers InputPing.

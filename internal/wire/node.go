@@ -40,6 +40,9 @@ type Node struct {
 	CPU    float64 `json:"cpu"`
 	Memory float64 `json:"memory"`
 	GPU    float64 `json:"gpu"`
+	// MHz and MemoryMB are what the node has in all.
+	MHz      int `json:"mhz,omitempty"`
+	MemoryMB int `json:"memory_mb,omitempty"`
 	// Healthy says that the registrar lives.
 	Healthy bool `json:"healthy"`
 }

@@ -67,8 +67,10 @@ const (
 	CodeAppNotFound     = "app-not-found"     // command is missing or not executable
 	CodeAppNoWindow     = "app-no-window"     // the app showed no window within start_timeout
 	CodeEncoder         = "encoder-failed"    // no encoder, or the pipeline stopped
+	CodeMemory          = "memory-limit"      // the seat needed more memory than its job has
 	CodeConfig          = "config"            // the task's config cannot be carried out
 	CodeStreamHostDied  = "stream-host-died"  // the stream host ended without a reason
+	CodeTooLarge        = "too-large"         // no node is large enough for the app. Told by the brain
 	CodeNoCapacity      = "no-capacity"       // no node has room. Told by the brain
 )
 
@@ -125,8 +127,10 @@ var publicDetails = map[string]string{
 	CodeAppNotFound:     "the app's program is missing, or cannot be run",
 	CodeAppNoWindow:     "the app showed no window in time",
 	CodeEncoder:         "the video cannot be encoded",
+	CodeMemory:          "the app needs more memory than its job gives it",
 	CodeConfig:          "the app's job asks for something that is not possible",
 	CodeStreamHostDied:  "the process that ran the session died",
+	CodeTooLarge:        "no machine is large enough for the app",
 	CodeNoCapacity:      "no machine has room for the app now",
 }
 

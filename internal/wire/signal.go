@@ -23,6 +23,8 @@ const (
 	MsgStarting MessageType = "starting"
 	// MsgGranted: the seat is this session's; Grant. Seat, as its first message.
 	MsgGranted MessageType = "granted"
+	// MsgWindows: how many windows of the app the person can close; Windows. Seat.
+	MsgWindows MessageType = "windows"
 	// MsgICE renews the grant's ICE servers before their credentials expire; ICEServers. Brain.
 	MsgICE MessageType = "ice"
 	// MsgAnswer answers hello's or offer's SDP. Seat.
@@ -53,6 +55,9 @@ type Message struct {
 	Ending    *Ending         `json:"ending,omitempty"`
 	// ICEServers replace those of the grant.
 	ICEServers []ICEServer `json:"ice_servers,omitempty"`
+	// View comes with an offer, and with hello, where the page has a window.
+	View    *View `json:"view,omitempty"`
+	Windows int   `json:"windows,omitempty"`
 }
 
 // The largest signalling messages, in bytes. A browser's offer has about 8 KiB, and
@@ -98,6 +103,8 @@ type Grant struct {
 	IdleS int `json:"idle_s,omitempty"`
 	// Resumed is true where the session was already running.
 	Resumed bool `json:"resumed,omitempty"`
+	// ConfirmLeave is true where work can be lost: the page asks before it is closed.
+	ConfirmLeave bool `json:"confirm_leave,omitempty"`
 	// ICEServers are the site's TURN servers, with credentials for a few minutes, for a
 	// browser that cannot reach the seat itself. The brain adds them, and renews them by MsgICE.
 	ICEServers []ICEServer `json:"ice_servers,omitempty"`
@@ -111,6 +118,14 @@ type Display struct {
 	// Pointer is PointerAbsolute or PointerRelative (games that grab the mouse).
 	Pointer string `json:"pointer"`
 	Audio   bool   `json:"audio"`
+	// MinWidth to MaxHeight are set where the display follows the person's window: the
+	// least and the most pixels that it has, in either orientation.
+	MinWidth  int `json:"min_width,omitempty"`
+	MinHeight int `json:"min_height,omitempty"`
+	MaxWidth  int `json:"max_width,omitempty"`
+	MaxHeight int `json:"max_height,omitempty"`
+	// Scale is how large the app draws its UI; 0 follows the person's device.
+	Scale float64 `json:"scale,omitempty"`
 }
 
 const (

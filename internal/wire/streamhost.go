@@ -77,6 +77,10 @@ type Spec struct {
 	// XServer is what the display is made of.
 	XServer XServer `json:"x_server"`
 	Video   Video   `json:"video"`
+	// Memory is where the kernel counts what the seat uses.
+	Memory Memory `json:"memory"`
+	// ConfirmLeave is Grant.ConfirmLeave.
+	ConfirmLeave bool `json:"confirm_leave,omitempty"`
 	// FreezeIdle stops the app's processes while the seat is idle, so that a
 	// warm seat costs memory and no CPU.
 	FreezeIdle bool `json:"freeze_idle"`
@@ -176,6 +180,14 @@ type Video struct {
 	Codec      string `json:"codec"`       // "h264" or "vp8"
 	Encoder    string `json:"encoder"`     // a GStreamer element, or "auto"
 	BitrateBPS int    `json:"bitrate_bps"` // ceiling, and where congestion control starts
+}
+
+// Memory is a seat's limit of memory.
+type Memory struct {
+	// Events is the file of the kernel with a line "oom_kill N"; empty where nothing
+	// limits the seat.
+	Events     string `json:"events,omitempty"`
+	LimitBytes int64  `json:"limit_bytes,omitempty"`
 }
 
 // ConsulRef is the local Consul agent.

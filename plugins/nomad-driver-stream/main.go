@@ -15,9 +15,17 @@ import (
 
 	"github.com/nearcast/nearcast/driver"
 	"github.com/nearcast/nearcast/internal/version"
+	"github.com/nearcast/nearcast/internal/wire"
 )
 
 func main() {
+	if len(os.Args) == 2 && os.Args[1] == wire.CheckArg { // nearcast app check
+		if err := driver.CheckTask(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "nomad-driver-stream:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if os.Getenv(base.Handshake.MagicCookieKey) != base.Handshake.MagicCookieValue {
 		fmt.Fprintf(os.Stderr, "nomad-driver-stream %s is a plugin: Nomad starts it. Put it into the agent's plugin_dir.\n", version.String())
 		os.Exit(1)

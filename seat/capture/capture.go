@@ -34,6 +34,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nearcast/nearcast/seat/display/x11"
@@ -44,10 +45,14 @@ var errNoEncoder = errors.New("no video encoder works on this node: install GStr
 
 // Config says what to capture and how to encode it.
 type Config struct {
-	Dial       x11.Dialer // opens connections to the display
-	Cookie     x11.Cookie
-	Width      int // of the display's screen
-	Height     int
+	Dial   x11.Dialer // opens connections to the display
+	Cookie x11.Cookie
+	Width  int // of the display's screen, at the start
+	Height int
+	// MaxWidth and MaxHeight are the most that the screen will have: of a larger one
+	// the rest is not seen. 0 is Width and Height.
+	MaxWidth   int
+	MaxHeight  int
 	FPS        int
 	Codec      string // H264 or VP8
 	Encoder    string // a GStreamer element, or "auto"
@@ -94,8 +99,15 @@ type Pipeline struct {
 	cfg    Config
 	log    *slog.Logger
 	screen *screen
-	video  *videoStream
+	video  *videoStream // the loop's own: another size needs another one
 	start  time.Time
+	// target is the bitrate that was set last, 0 the configured one; sized is when the
+	// size changed. The loop's own.
+	target  int
+	sized   time.Time
+	element string
+	// plain is whether the last picture was of one colour.
+	plain atomic.Bool
 
 	wake chan struct{} // a field below has changed
 	out  chan struct{} // a frame came out of the encoder
@@ -167,7 +179,7 @@ func (p *Pipeline) open(ctx context.Context, e encoder) error {
 	if err != nil {
 		return err
 	}
-	p.video = v
+	p.video, p.element = v, e.element
 	timeout := time.NewTimer(firstFrame)
 	defer timeout.Stop()
 	picture, err := p.screen.grab()
@@ -244,7 +256,7 @@ func (p *Pipeline) change(f func()) {
 }
 
 // Encoder is the GStreamer element that was chosen.
-func (p *Pipeline) Encoder() string { return p.video.encoder.element }
+func (p *Pipeline) Encoder() string { return p.element }
 
 // Done is closed when the pipeline has ended.
 func (p *Pipeline) Done() <-chan struct{} { return p.done }

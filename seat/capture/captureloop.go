@@ -2,6 +2,7 @@ package capture
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -29,6 +30,7 @@ func (p *Pipeline) loop(ctx context.Context) error {
 		changed bool      // since the last frame
 		still   int       // frames since the last change
 		pending bool      // a picture is in the encoder
+		blind   bool      // the screen has no picture until it changes
 	)
 	for {
 		paused, key, listen := p.take()
@@ -41,6 +43,8 @@ func (p *Pipeline) loop(ctx context.Context) error {
 					return err
 				}
 			}
+		case blind:
+			due = time.Time{}
 		case key: // at once, at any rate
 			due = now
 		case changed:
@@ -59,7 +63,10 @@ func (p *Pipeline) loop(ctx context.Context) error {
 					return err
 				}
 			}
-			if err := p.frame(key); err != nil {
+			if err := p.frame(ctx, key); errors.Is(err, errNoPicture) {
+				blind, pending, changed = true, false, false
+				continue
+			} else if err != nil {
 				return err
 			}
 			if changed || key {
@@ -94,6 +101,7 @@ func (p *Pipeline) loop(ctx context.Context) error {
 			p.mu.Lock()
 			p.stirred = true
 			p.mu.Unlock()
+			blind = false
 			if !changed {
 				changed = true
 				if soon := time.Now().Add(settle); next.Before(soon) {
@@ -115,6 +123,7 @@ func (p *Pipeline) take() (paused, key, listen bool) {
 	p.bitrate, p.listen = 0, false
 	p.mu.Unlock()
 	if bps != 0 {
+		p.target = bps
 		if err := p.video.setBitrate(bps); err != nil {
 			p.log.Warn("encoder refused a new bitrate", "encoder", p.Encoder(), "bps", bps, "error", err)
 		}
@@ -139,11 +148,12 @@ func (p *Pipeline) drain(ctx context.Context, timer *time.Timer) error {
 }
 
 // frame captures the picture and gives it to the encoder.
-func (p *Pipeline) frame(key bool) error {
-	picture, err := p.screen.grab()
+func (p *Pipeline) frame(ctx context.Context, key bool) error {
+	picture, err := p.picture(ctx)
 	if err != nil {
 		return err
 	}
+	p.plain.Store(p.screen.plain(picture))
 	now := time.Now()
 	p.mu.Lock()
 	p.captured = now

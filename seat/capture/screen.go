@@ -23,8 +23,12 @@ import (
 type screen struct {
 	x             *xclient
 	unhook        func() bool // the connection from the context
-	width, height int         // even
+	width, height int         // of pictures: even
 	stride        int
+	// rootWidth and rootHeight are those of the screen, at most maxWidth, maxHeight.
+	rootWidth, rootHeight int
+	maxWidth, maxHeight   int
+	crop                  atomic.Uint64 // what can be seen: width and height; 0 is all
 
 	shm    []byte // nil without shared memory
 	shmSeg uint32
@@ -36,6 +40,7 @@ type screen struct {
 
 	changed     chan struct{} // has one element after a change
 	cursorStale atomic.Bool   // the cursor has got another shape
+	sizeStale   atomic.Bool   // the screen may have another size
 	visible     atomic.Bool   // the cursor is visible, so its motion is a change
 	cursor      cursorImage
 }
@@ -48,7 +53,7 @@ type cursorImage struct {
 // openScreen connects to the display, whose screen must have the given size. The
 // end of ctx ends the connection.
 func openScreen(ctx context.Context, cfg Config, log *slog.Logger) (*screen, error) {
-	s := &screen{changed: make(chan struct{}, 1)}
+	s := &screen{changed: make(chan struct{}, 1), maxWidth: max(cfg.Width, cfg.MaxWidth), maxHeight: max(cfg.Height, cfg.MaxHeight)}
 	x, err := dialX(cfg.Dial, cfg.Cookie, s.event)
 	if err != nil {
 		return nil, err
@@ -62,7 +67,7 @@ func openScreen(ctx context.Context, cfg Config, log *slog.Logger) (*screen, err
 		s.close()
 		return nil, fmt.Errorf("capture the display: %w", err)
 	}
-	s.width, s.height, s.stride = x.setup.Width&^1, x.setup.Height&^1, 4*x.setup.Width
+	s.resize(x.setup.Width, x.setup.Height)
 	if err := s.watch(); err != nil {
 		s.close()
 		return nil, fmt.Errorf("watch the display: %w", err)
@@ -103,6 +108,8 @@ func (s *screen) event(packet []byte) {
 			}
 		case s.hasFixes && kind == s.fixesExt.event+1: // CursorNotify
 			s.cursorStale.Store(true)
+		case kind == configureNotify: // of the root window, which alone is selected
+			s.sizeStale.Store(true)
 		case kind == s.damageExt.event:
 		default:
 			return
@@ -114,9 +121,14 @@ func (s *screen) event(packet []byte) {
 	}
 }
 
+const configureNotify = 22
+
 func (s *screen) watch() error {
 	var ok bool
 	var err error
+	if err = s.selectSize(); err != nil {
+		return err
+	}
 	if s.fixesExt, ok, err = s.x.extension("XFIXES"); err != nil {
 		return err
 	} else if ok {
@@ -178,11 +190,11 @@ func (s *screen) grab() ([]byte, error) {
 	if pointer {
 		requests = append(requests, xquestion(0, 38, 0, s.x.setup.Root)) // QueryPointer
 	}
-	size := uint32(s.x.setup.Width) | uint32(s.x.setup.Height)<<16
+	size := uint32(s.rootWidth) | uint32(s.rootHeight)<<16
 	if s.shm != nil {
 		requests = append(requests, xquestion(0, s.shmExt.opcode, shmGetImage, s.x.setup.Root, 0, size, ^uint32(0), zPixmap, s.shmSeg, 0))
 	} else {
-		requests = append(requests, xquestion(s.stride*s.x.setup.Height, 73, zPixmap, s.x.setup.Root, 0, size, ^uint32(0)))
+		requests = append(requests, xquestion(s.stride*s.rootHeight, 73, zPixmap, s.x.setup.Root, 0, size, ^uint32(0)))
 	}
 	seq, err := s.x.send(requests...)
 	if err != nil {
@@ -200,14 +212,14 @@ func (s *screen) grab() ([]byte, error) {
 	}
 	picture := s.shm
 	if picture == nil {
-		if picture = reply[32:]; len(picture) < s.stride*s.x.setup.Height {
+		if picture = reply[32:]; len(picture) < s.stride*s.rootHeight {
 			return nil, errors.New("the server sent an incomplete picture")
 		}
 	}
 	if pointer {
 		x := int(int16(binary.LittleEndian.Uint16(where[16:])))
 		y := int(int16(binary.LittleEndian.Uint16(where[18:])))
-		s.cursor.blend(picture, s.stride, s.x.setup.Width, s.x.setup.Height, x, y)
+		s.cursor.blend(picture, s.stride, s.rootWidth, s.rootHeight, x, y)
 	}
 	return picture, nil
 }
@@ -217,7 +229,7 @@ func (s *screen) grab() ([]byte, error) {
 const maxCursor = 1 << 20
 
 func (s *screen) fetchCursor() error {
-	reply, err := s.x.call(xquestion(max(maxCursor, s.stride*s.x.setup.Height), s.fixesExt.opcode, 4)) // GetCursorImage
+	reply, err := s.x.call(xquestion(max(maxCursor, 4*s.maxWidth*s.maxHeight), s.fixesExt.opcode, 4)) // GetCursorImage
 	if err != nil {
 		return err
 	}

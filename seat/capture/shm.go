@@ -34,7 +34,7 @@ func (s *screen) share() error {
 	if major < 1 || major == 1 && minor < 2 {
 		return fmt.Errorf("the server's MIT-SHM is of version %d.%d: memory by descriptor needs 1.2", major, minor)
 	}
-	mem, fd, err := newSharedMemory(s.stride * s.x.setup.Height)
+	mem, fd, err := newSharedMemory(4 * s.maxWidth * s.maxHeight)
 	if err != nil {
 		return err
 	}

@@ -48,6 +48,16 @@ type xreply struct {
 	err    error
 }
 
+// xrefusal is the server's error for a request.
+type xrefusal struct {
+	code, major byte
+	minor       uint16
+}
+
+func (r xrefusal) Error() string {
+	return fmt.Sprintf("the display refused request %d.%d: X error %d", r.major, r.minor, r.code)
+}
+
 // xmessage is a request.
 type xmessage struct {
 	bytes []byte
@@ -96,8 +106,7 @@ func (c *xclient) readAll(r *bufio.Reader) error {
 		switch kind := packet[0] & 0x7f; kind {
 		case 0:
 			c.answered(seq)
-			c.replies <- xreply{seq: seq, err: fmt.Errorf("the display refused request %d.%d: X error %d",
-				packet[10], binary.LittleEndian.Uint16(packet[8:]), packet[1])}
+			c.replies <- xreply{seq: seq, err: xrefusal{packet[1], packet[10], binary.LittleEndian.Uint16(packet[8:])}}
 		case 1:
 			most, ok := c.answered(seq)
 			if !ok {

@@ -14,7 +14,8 @@ type atoms struct {
 	netRequestFrameExtents, netWMDesktop, netWMState, netWMStateFullscreen,
 	netWMStateMaximizedVert, netWMStateMaximizedHorz, netWMWindowType, netWMWindowTypeNormal,
 	netWMWindowTypeDialog, netWMWindowTypeUtility, netWMWindowTypeToolbar, netWMWindowTypeMenu,
-	netWMWindowTypeSplash, netWMWindowTypeNotification xproto.Atom
+	netWMWindowTypeSplash, netWMWindowTypeNotification,
+	xsettings, xsettingsManager, manager xproto.Atom
 }
 
 type atomName struct {
@@ -54,6 +55,9 @@ func (a *atoms) names() []atomName {
 		{"_NET_WM_WINDOW_TYPE_MENU", &a.netWMWindowTypeMenu},
 		{"_NET_WM_WINDOW_TYPE_SPLASH", &a.netWMWindowTypeSplash},
 		{"_NET_WM_WINDOW_TYPE_NOTIFICATION", &a.netWMWindowTypeNotification},
+		{"_XSETTINGS_SETTINGS", &a.xsettings},
+		{"_XSETTINGS_S0", &a.xsettingsManager},
+		{"MANAGER", &a.manager},
 	}
 }
 

@@ -38,6 +38,11 @@ type Config struct {
 	// Width and Height are in pixels. Drivers of Xorg have minimum sizes: dummy
 	// needs 128 lines.
 	Width, Height int
+	// MaxWidth and MaxHeight are the most that the screen may have later; 0 is Width
+	// and Height. Xvfb takes memory for all of it.
+	MaxWidth, MaxHeight int
+	// Scale is how large applications should draw their UI at first; 0 is 1.
+	Scale float64
 	// Runner runs the server, and the application later.
 	Runner cell.Runner
 	// Running is a server that the keeper runs. Otherwise Start starts one: Server,
@@ -99,7 +104,7 @@ func Start(ctx context.Context, cfg Config) (*Display, error) {
 			return nil, err
 		}
 		started, err := xserver.Start(ctx, xserver.Config{
-			Width: cfg.Width, Height: cfg.Height, Server: chosen, Cookie: d.cookie,
+			Width: max(cfg.Width, cfg.MaxWidth), Height: max(cfg.Height, cfg.MaxHeight), Server: chosen, Cookie: d.cookie,
 			Runner: cfg.Runner, Dir: cfg.Dir, Log: cfg.Log,
 		})
 		if err != nil {
@@ -108,14 +113,10 @@ func Start(ctx context.Context, cfg Config) (*Display, error) {
 		d.srv = started
 	}
 	var err error
-	if d.wm, err = startManager(d.Dial, d.cookie, cfg.Log); err != nil {
+	first := View{Size{cfg.Width, cfg.Height}, cfg.Scale}
+	if d.wm, err = startManager(d.Dial, d.cookie, first, limits{Size{cfg.MaxWidth, cfg.MaxHeight}, d.Server() == "Xvfb"}, cfg.Log); err != nil {
 		d.Close()
-		return nil, fmt.Errorf("start window manager: %w", err)
-	}
-	// A driver may follow a monitor that it found instead of the configuration.
-	if w, h := int(d.wm.width), int(d.wm.height); w != cfg.Width || h != cfg.Height {
-		d.Close()
-		return nil, fmt.Errorf("%s made a screen of %dx%d instead of %dx%d: if a monitor at the GPU is the reason, set a driver option that ignores it", d.Server(), w, h, cfg.Width, cfg.Height)
+		return nil, fmt.Errorf("start window manager on %s: %w", d.Server(), err)
 	}
 	return d, nil
 }

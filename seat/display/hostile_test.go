@@ -37,7 +37,7 @@ func TestFloodOfEvents(t *testing.T) {
 		}
 		return q.Honest()
 	})
-	m, err := startManager(dial, x11.Cookie{}, slog.New(slog.DiscardHandler))
+	m, err := startManager(dial, x11.Cookie{}, View{Size: Size{testWidth, testHeight}}, limits{usual: true}, slog.New(slog.DiscardHandler))
 	if err == nil {
 		<-m.done
 		err = m.display.Err()
@@ -64,7 +64,7 @@ func TestFloodOfWindows(t *testing.T) {
 		window++
 		return append(q.Honest(), serverEvent(mapRequest, append([]byte{0x2d, 5, 0, 0}, le32(window)...)...)...)
 	})
-	m, err := startManager(dial, x11.Cookie{}, slog.New(slog.DiscardHandler))
+	m, err := startManager(dial, x11.Cookie{}, View{Size: Size{testWidth, testHeight}}, limits{usual: true}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

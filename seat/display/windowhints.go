@@ -39,8 +39,7 @@ func (m *manager) announce() {
 		uint32(a.netWMWindowTypeSplash), uint32(a.netWMWindowTypeNotification))
 	m.set(m.root, a.netNumberOfDesktops, xproto.AtomCardinal, 1)
 	m.set(m.root, a.netCurrentDesktop, xproto.AtomCardinal, 0)
-	m.set(m.root, a.netDesktopGeometry, xproto.AtomCardinal, uint32(m.width), uint32(m.height))
-	m.set(m.root, a.netWorkarea, xproto.AtomCardinal, 0, 0, uint32(m.width), uint32(m.height))
+	m.tellSize()
 	m.set(m.root, a.netActiveWindow, xproto.AtomWindow, 0)
 	m.listClients()
 }

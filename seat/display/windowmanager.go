@@ -25,7 +25,9 @@ import (
 //     the one before gets the keyboard back. A click gives the keyboard to the
 //     window that was clicked;
 //   - an override-redirect window is left alone, but one that covers the screen
-//     gets the keyboard: old games need that.
+//     gets the keyboard: old games need that;
+//   - Alt+F4 closes the window in front;
+//   - when the screen's size changes, main windows follow it.
 //
 // It is our own because a seat must know when its main window covers the screen
 // and has the keyboard, so that the first frame and the first key are right. A
@@ -48,6 +50,19 @@ type manager struct {
 	shownOnce sync.Once
 	done      chan struct{} // closed when the display is lost
 	events    chan xgb.Event
+
+	screens screens
+	scale   float64 // of the UI, as applications were told
+	serial  uint32  // of what they were told
+
+	changed chan struct{} // see Display.Changed
+	viewed  chan struct{} // view was set
+	closing chan struct{} // the window in front is to close
+
+	mu      sync.Mutex // of the following
+	visible Size
+	windows int
+	view    *View
 
 	clients []*client     // the last has the focus
 	over    xproto.Window // override-redirect window that was given the focus
@@ -73,7 +88,7 @@ func (c *client) keepsSize() bool { return !c.fullscreen && (c.dialog || c.fixed
 // maxEvents is how many events may wait for the manager. One is some 100 bytes.
 const maxEvents = 1 << 13
 
-func startManager(dial x11.Dialer, cookie x11.Cookie, log *slog.Logger) (*manager, error) {
+func startManager(dial x11.Dialer, cookie x11.Cookie, first View, most limits, log *slog.Logger) (*manager, error) {
 	x, err := x11.Dial(dial, cookie)
 	if err != nil {
 		return nil, err
@@ -83,9 +98,10 @@ func startManager(dial x11.Dialer, cookie x11.Cookie, log *slog.Logger) (*manage
 		log: log, display: x, conn: x.Conn, root: screen.Root,
 		width: screen.WidthInPixels, height: screen.HeightInPixels,
 		shown: make(chan struct{}), done: make(chan struct{}), events: make(chan xgb.Event, maxEvents),
+		changed: make(chan struct{}, 1), viewed: make(chan struct{}, 1), closing: make(chan struct{}, 1),
 	}
 	go m.receive()
-	if err := m.setUp(); err != nil {
+	if err := m.setUp(first, most); err != nil {
 		m.close()
 		for range m.events {
 		}
@@ -95,7 +111,7 @@ func startManager(dial x11.Dialer, cookie x11.Cookie, log *slog.Logger) (*manage
 	return m, nil
 }
 
-func (m *manager) setUp() error {
+func (m *manager) setUp(first View, most limits) error {
 	var err error
 	if m.atoms, err = internAtoms(m.conn); err != nil {
 		return fmt.Errorf("intern atoms: %w", err)
@@ -106,7 +122,7 @@ func (m *manager) setUp() error {
 	}
 	err = xproto.ChangeWindowAttributesChecked(m.conn, m.root,
 		xproto.CwBackPixel|xproto.CwEventMask|xproto.CwCursor,
-		[]uint32{0, xproto.EventMaskSubstructureRedirect | xproto.EventMaskSubstructureNotify, uint32(cursor)}).Check()
+		[]uint32{0, xproto.EventMaskSubstructureRedirect | xproto.EventMaskSubstructureNotify | xproto.EventMaskStructureNotify, uint32(cursor)}).Check()
 	if err != nil {
 		return fmt.Errorf("take the root window: %w", err)
 	}
@@ -120,6 +136,12 @@ func (m *manager) setUp() error {
 	if err != nil {
 		return fmt.Errorf("create check window: %w", err)
 	}
+	m.ownSettings()
+	m.setScale(first.Scale)
+	if err := m.firstSize(first, most); err != nil {
+		return err
+	}
+	m.grabClose()
 	m.announce()
 	m.conn.Sync()
 	return nil
@@ -170,8 +192,20 @@ func (m *manager) receive() {
 // run handles events until the connection ends.
 func (m *manager) run() {
 	defer close(m.done)
-	for ev := range m.events {
-		m.handle(ev)
+	for {
+		select {
+		case ev, ok := <-m.events:
+			if !ok {
+				return
+			}
+			m.handle(ev)
+			m.lookLater()
+			m.count()
+		case <-m.viewed:
+			m.followView()
+		case <-m.closing:
+			m.closeTop()
+		}
 	}
 }
 
@@ -192,7 +226,9 @@ func (m *manager) handle(ev xgb.Event) {
 			m.overrides(e.Window)
 		}
 	case xproto.ConfigureNotifyEvent:
-		if e.OverrideRedirect && e.Window != m.check {
+		if e.Window == m.root {
+			m.rootChanged(int(e.Width), int(e.Height))
+		} else if e.OverrideRedirect && e.Window != m.check {
 			m.overrides(e.Window)
 		}
 	case xproto.UnmapNotifyEvent:
@@ -222,6 +258,8 @@ func (m *manager) handle(ev xgb.Event) {
 			m.focus(c)
 		}
 		xproto.AllowEvents(m.conn, xproto.AllowReplayPointer, e.Time)
+	case xproto.KeyPressEvent: // Alt+F4: nothing else is grabbed
+		m.closeTop()
 	case xproto.ClientMessageEvent:
 		m.message(e)
 	}

@@ -106,7 +106,7 @@ func parse(data []byte) (in wire.Input, ok bool) {
 		return in, false
 	}
 	switch in.Type {
-	case wire.InputMove, wire.InputRel, wire.InputDown, wire.InputUp, wire.InputWheel, wire.InputKey, wire.InputBlur, wire.InputPing:
+	case wire.InputMove, wire.InputRel, wire.InputDown, wire.InputUp, wire.InputWheel, wire.InputKey, wire.InputBlur, wire.InputView, wire.InputClose, wire.InputPing:
 		return in, true
 	}
 	return in, false

@@ -329,6 +329,14 @@ func (p *Page) Reload(ctx context.Context) error {
 	return nil
 }
 
+// Resize gives the page another size, as a person who drags their window's corner does.
+func (p *Page) Resize(ctx context.Context, size Size) error {
+	if err := p.do(ctx, chromedp.EmulateViewport(size.Width, size.Height)); err != nil {
+		return fmt.Errorf("resize: %w", err)
+	}
+	return nil
+}
+
 // Screenshot is the viewport as PNG.
 func (p *Page) Screenshot(ctx context.Context) ([]byte, error) {
 	png, err := run(ctx, p, chromedp.CaptureScreenshot())

@@ -52,9 +52,11 @@ func (b *builder) makeEtc() error {
 	}
 	shell := "/bin/sh"
 	files := map[string]string{
-		"passwd": fmt.Sprintf("root:x:0:0:root:/root:/usr/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n%s:x:%d:%d::%s:%s\n",
+		// The seat's user first: a job may have it be root or nobody, and the first account
+		// of a uid says where its home is.
+		"passwd": fmt.Sprintf("%s:x:%d:%d::%s:%s\nroot:x:0:0:root:/root:/usr/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
 			User, b.id.UID, b.id.GID, Home(), shell),
-		"group": fmt.Sprintf("root:x:0:\nnogroup:x:65534:\n%s:x:%d:\n", User, b.id.GID),
+		"group": fmt.Sprintf("%s:x:%d:\nroot:x:0:\nnogroup:x:65534:\n", User, b.id.GID),
 		"mtab":  "",
 	}
 	if b.HostNetwork {

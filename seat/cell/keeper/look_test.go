@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -34,6 +35,7 @@ type view struct {
 	Env        []string
 	FDs        []string
 	Dir, Host  string
+	Account    string // name and home of its user, by its uid
 	Metadata   string // error of connecting there
 	Took       time.Duration
 	Loopback   string            // error of connecting there
@@ -59,6 +61,9 @@ func look() {
 	v.Groups, _ = os.Getgroups()
 	v.Dir, _ = os.Getwd()
 	v.Host, _ = os.Hostname()
+	if u, err := user.LookupId(strconv.Itoa(v.UID)); err == nil {
+		v.Account = u.Username + " " + u.HomeDir
+	}
 	for _, ns := range []string{"pid", "mnt", "net", "ipc", "uts"} {
 		v.Namespaces[ns], _ = os.Readlink("/proc/self/ns/" + ns)
 	}

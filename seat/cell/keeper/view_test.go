@@ -163,6 +163,26 @@ func TestViewWithoutCell(t *testing.T) {
 	}
 }
 
+// Programs that ask for the home of their user, and not for HOME, find the seat's, also
+// where a job names the user.
+func TestHomeOfTheUser(t *testing.T) {
+	needRoot(t)
+	for name, user := range map[string]string{"the seat's own": "", "nobody": "nobody:65534", "an id without an account": "54321:54321"} {
+		t.Run(name, func(t *testing.T) {
+			s := newSpec(t, true)
+			if user != "" {
+				s.User = user
+			}
+			c, err := makeCell(t, s)
+			testkit.Must(t, err)
+			v := seen(t, c, s.TaskDir, nil, question{Paths: []string{c.Home()}})
+			if v.Account != "seat "+c.Home() || v.Writes[c.Home()] != "" {
+				t.Errorf("the user is %q, writing to %s gives %q", v.Account, c.Home(), v.Writes[c.Home()])
+			}
+		})
+	}
+}
+
 func TestResolvConf(t *testing.T) {
 	needRoot(t)
 	node, _ := os.ReadFile("/etc/resolv.conf")

@@ -25,19 +25,57 @@ type guard struct {
 	rest     []byte // the part of buf that xgb has still to read
 
 	mu     sync.Mutex
-	sent   uint16 // number of the last request
-	last   uint16 // number of the last request that was answered
+	ext    *extension // nil while none is used
+	sent   uint16     // number of the last request
+	last   uint16     // number of the last request that was answered
 	owed   []question
 	timer  *time.Timer // runs while a reply is owed
 	closed bool
 	err    error
 }
 
-// question is a request that has a reply.
+// question is a request that has a reply, of a size between two limits.
 type question struct {
 	number uint16
 	opcode byte
+	limits [2]int
 }
+
+// extension is what the guard knows of an extension with replies.
+type extension struct {
+	opcode, firstError, errors byte
+	replySizes                 map[byte][2]int // by minor opcode
+}
+
+// learn lets requests of an extension pass.
+func (g *guard) learn(e extension) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.ext = &e
+}
+
+// asks is the size of the reply that a request has, if it has one. The caller holds g.mu.
+func (g *guard) asks(request []byte) (limits [2]int, ok bool) {
+	if g.ext != nil && request[0] == g.ext.opcode && len(request) > 1 {
+		limits, ok = g.ext.replySizes[request[1]]
+	} else {
+		limits, ok = replySizes[request[0]]
+	}
+	return limits, ok
+}
+
+// errorCode is the code of an error as xgb may know it: it waits for ever after one that
+// it does not know.
+func (g *guard) errorCode(code byte) (byte, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if e := g.ext; e != nil && code >= e.firstError && code-e.firstError < e.errors {
+		return badValue, true
+	}
+	return code, code != 0 && code <= maxErrorCode
+}
+
+const badValue = 2
 
 // Opcodes of requests whose replies have no fixed length.
 const (
@@ -94,8 +132,8 @@ func (g *guard) Write(request []byte) (int, error) {
 		return 0, net.ErrClosed
 	}
 	g.sent++
-	if _, asks := replySizes[request[0]]; asks {
-		g.owed = append(g.owed, question{g.sent, request[0]})
+	if limits, asks := g.asks(request); asks {
+		g.owed = append(g.owed, question{g.sent, request[0], limits})
 		if len(g.owed) == 1 {
 			g.timer.Reset(g.patience)
 		}
@@ -134,24 +172,26 @@ func (g *guard) next() error {
 	number := binary.LittleEndian.Uint16(g.buf[2:])
 	switch kind := g.buf[0]; {
 	case kind == kindError:
-		if code := g.buf[1]; code == 0 || code > maxErrorCode {
+		code, known := g.errorCode(g.buf[1])
+		if !known {
 			return fmt.Errorf("the display sent an error of unknown code %d", code)
 		}
+		g.buf[1] = code
 		return g.answer(number, false)
 	case kind == kindReply:
 		size := packetSize + 4*int64(binary.LittleEndian.Uint32(g.buf[4:]))
-		opcode, err := g.asked(number)
+		q, err := g.asked(number)
 		if err != nil {
 			return err
 		}
-		if limit := replySizes[opcode]; size < int64(limit[0]) || size > int64(limit[1]) {
-			return fmt.Errorf("the display answered request %d with %d bytes", opcode, size)
+		if size < int64(q.limits[0]) || size > int64(q.limits[1]) {
+			return fmt.Errorf("the display answered request %d with %d bytes", q.opcode, size)
 		}
 		g.buf = slices.Grow(g.buf, int(size)-packetSize)[:size]
 		if _, err := io.ReadFull(g.r, g.buf[packetSize:]); err != nil {
 			return err
 		}
-		if opcode == getProperty && !propertyFits(g.buf) {
+		if q.opcode == getProperty && !propertyFits(g.buf) {
 			return errors.New("the display sent a property that is longer than its reply")
 		}
 		return g.answer(number, true)
@@ -174,14 +214,14 @@ func propertyFits(reply []byte) bool {
 
 var errUnasked = errors.New("the display answered a request that nobody made")
 
-// asked is the opcode of the request to which the next reply must be.
-func (g *guard) asked(number uint16) (byte, error) {
+// asked is the request to which the next reply must be.
+func (g *guard) asked(number uint16) (question, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if len(g.owed) == 0 || g.owed[0].number != number {
-		return 0, errUnasked
+		return question{}, errUnasked
 	}
-	return g.owed[0].opcode, nil
+	return g.owed[0], nil
 }
 
 // answer notes a reply or an error. Servers answer in the order of the requests;

@@ -21,6 +21,7 @@ export function initial(app) {
     placeLost: false, // the place in the queue could not be kept
     lostAt: 0, reloaded: false,
     end: null, problem: null, notice: '',
+    windows: 0, // of the app, that can be closed one after the other
     ending: null, // what will end the session soon
     lost: [],    // sites that were lost under this session: not to be chosen again
     moved: null, // {from, to, at, done, back}: the last of them, and the way back to it

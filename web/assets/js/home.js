@@ -1,7 +1,8 @@
 // home.js: the entry point of index.html: the list of apps, kept up to date.
 
 import { listApps } from './api.js';
-import { availability } from './words.js';
+import { heldApps } from './held.js';
+import { availability, heldWords } from './words.js';
 import { el, setText } from './ui/dom.js';
 import { icon } from './ui/icons.js';
 import { wordmark } from './ui/logo.js';
@@ -38,7 +39,9 @@ function card(app) {
       art.replaceWith(fresh);
       art = fresh;
     }
-    const r = availability(now.sites);
+    const held = heldApps().has(now.id);
+    const r = held ? heldWords() : availability(now.sites);
+    link.href = `/play/${encodeURIComponent(now.id)}${held ? '#resume' : ''}`;
     chip.dataset.kind = r.kind;
     setText(chip.lastChild, r.label);
     setText(where, r.where ? `at ${r.where}` : '');

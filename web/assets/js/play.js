@@ -2,8 +2,9 @@
 // person's input.
 
 import { getApp } from './api.js';
+import { Holding } from './held.js';
 import { Player } from './player.js';
-import { isOver } from './phases.js';
+import { HELD, isOver } from './phases.js';
 import { Keyboard, ScreenKeyboard } from './input/keyboard.js';
 import { Pointer } from './input/pointer.js';
 import { Touch } from './input/touch.js';
@@ -20,6 +21,7 @@ import { icon } from './ui/icons.js';
 import { wordmark } from './ui/logo.js';
 import { picture } from './ui/picture.js';
 import { takeToken, tokenOf } from './token.js';
+import { View } from './view.js';
 import { closed, ending, moved, ms, place } from './words.js';
 
 const APP_REFRESH_MS = 5000;
@@ -40,8 +42,11 @@ const capture = el('div.capture', { hidden: true }, icon('mouse'), el('span', {}
 const unmute = el('button.unmute', { type: 'button', hidden: true }, icon('muted'), el('span', {}, 'Sound on'));
 const field = el('textarea.screen-keyboard', { autocapitalize: 'off', autocomplete: 'off', spellcheck: false, tabIndex: -1, 'aria-label': 'Keyboard', rows: 1 });
 
+const view = new View(stage.surface);
+const holding = new Holding(id);
+
 const player = new Player({
-  app: id, stage, onState: render,
+  app: id, stage, view: () => view.now(), onState: render,
   onStats: (numbers) => {
     stats.update(numbers, { firstFrameMS: player.firstFrameMS, launch: player.state.launch });
     tools.setRTT(numbers.pingMS ?? numbers.pairMS);
@@ -62,6 +67,7 @@ const actions = {
   },
   volume(v) { stage.audio.volume = v; stage.audio.muted = v === 0; showSound(); },
   escape() { keyboard.tap('Escape', 'Escape'); },
+  closeWindow() { player.send({ t: 'close' }); },
   keyboard() { screenKeyboard.toggle(); },
   stats() { tools.setStats(stats.toggle()); },
   fullscreen: toggleFullscreen,
@@ -119,8 +125,25 @@ function render(state, before) {
   }
   notice.hidden = !(state.phase !== 'streaming' && kind === 'none');
   if (state.phase !== before?.phase) entered(state, before);
+  if (state.windows !== before?.windows) tools.setWindows(state.windows);
+  hold(state, before);
   if (state.ending && state.ending !== before?.ending) banner.show(...ending(state.ending), state.ending.after_s * 1000);
 }
+
+// hold tells the browser's other pages of the session that this one holds.
+function hold(state, before) {
+  const held = HELD.has(state.phase) && state.grant;
+  if (held && state.grant !== before?.grant) holding.start(state);
+  else if (held) return;
+  else if (state.phase === 'replaced') holding.stop(); // the other page has it
+  else if (before && HELD.has(before.phase)) holding.end();
+}
+
+// The person may have closed the tab by mistake.
+window.addEventListener('beforeunload', (event) => {
+  const { phase, grant } = player.state;
+  if (HELD.has(phase) && grant?.confirm_leave) event.preventDefault();
+});
 
 // entered starts and stops input as a phase begins.
 function entered(state, before) {
@@ -128,6 +151,7 @@ function entered(state, before) {
     const display = state.grant.display;
     keyboard.start();
     pointer.start(display);
+    view.start(display, (now) => player.send({ t: 'view', view: now }));
     touch.start();
     stage.surface.classList.toggle('absolute', display.pointer !== 'relative');
     capture.hidden = display.pointer !== 'relative' || touchy;
@@ -139,6 +163,7 @@ function entered(state, before) {
   } else if (before?.phase === 'streaming') {
     keyboard.stop();
     pointer.stop();
+    view.stop();
     touch.stop();
     capture.hidden = unmute.hidden = true;
   }

@@ -4,6 +4,7 @@
 
 import * as api from './api.js';
 import { SiteWatch } from './sitewatch.js';
+import { heldSession } from './held.js';
 import * as memory from './memory.js';
 import { paramsOf } from './params.js';
 import { Peer } from './peer.js';
@@ -25,8 +26,9 @@ const BRAINS_EVERY_MS = { calm: 5000, waiting: 1000 }; // the list names one bra
 
 export class Player {
   // stage has show(track), freeze() and clear(); onState is called after each change.
-  constructor({ app, stage, onState = () => {}, onStats = () => {}, onRace = () => {} }) {
-    Object.assign(this, { app, stage, onState, onStats, onRace });
+  // view() is the person's window, a wire.View or null.
+  constructor({ app, stage, view = () => null, onState = () => {}, onStats = () => {}, onRace = () => {} }) {
+    Object.assign(this, { app, stage, view, onState, onStats, onRace });
     this.state = initial(app);
     this.queue = [];
     this.timers = new Map();
@@ -62,7 +64,8 @@ export class Player {
       this.dispatch({ type: 'wake' });
       this.#refresh();
     });
-    const saved = memory.recall(this.app);
+    const saved = memory.recall(this.app) ?? (location.hash === '#resume' ? heldSession(this.app) : null);
+    if (location.hash === '#resume') history.replaceState(history.state, '', location.pathname + location.search);
     if (saved) {
       this.playAt = performance.now();
       this.dispatch({ type: 'saved', saved, now: performance.now() });
@@ -239,6 +242,7 @@ export class Player {
       onOpen: async () => {
         const message = { type: 'hello', ...hello };
         if (offer) message.sdp = await this.peer.offer();
+        if (offer && this.view()) message.view = this.view();
         if (!current()) return;
         this.mark('signalOpen');
         signal.send(message);
@@ -287,7 +291,7 @@ export class Player {
     this.#prepare();
     const { peer } = this;
     const sdp = await peer.offer();
-    if (peer === this.peer) this.signal?.send({ type: 'offer', sdp });
+    if (peer === this.peer) this.signal?.send({ type: 'offer', sdp, view: this.view() ?? undefined });
   }
 
   async #answer(sdp) {

@@ -221,7 +221,7 @@ const messages = {
 
   granted(s, { grant }) {
     if (!WAITING.has(s.phase) && !HELD.has(s.phase)) return null;
-    const next = { ...s, grant };
+    const next = { ...s, grant, windows: 0 };
     const effects = [{ do: 'remember' }, { do: 'cancel', name: 'renew' }, { do: 'relays', servers: grant.ice_servers ?? [] }];
     if (s.media === 'live') return [{ ...next, phase: 'streaming' }, effects];
     if (s.phase !== 'reconnecting') {
@@ -240,6 +240,11 @@ const messages = {
 
   candidate(s, { candidate }) {
     return HELD.has(s.phase) ? [s, [{ do: 'candidate', candidate }]] : null;
+  },
+
+  // Another number of the app's windows; none is told where there is one.
+  windows(s, { windows }) {
+    return HELD.has(s.phase) ? [{ ...s, windows: windows ?? 0 }, []] : null;
   },
 
   ending(s, { ending }) {

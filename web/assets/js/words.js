@@ -25,6 +25,9 @@ export function availability(sites) {
   return { kind: 'full', label, where: where(all) };
 }
 
+// heldWords says that a session of the app is held, here or in another tab.
+export const heldWords = () => ({ kind: 'ready', label: 'Continue your session' });
+
 // about gives a duration in words, as exact as it is known.
 export function about(ms) {
   const s = ms / 1000;
@@ -142,8 +145,10 @@ const CODES = {
   'app-not-found': ['The app is not installed', 'The machine does not have the program. The operator has to fix this.'],
   'app-no-window': ['The app showed nothing', 'It started, but did not open a window in time.'],
   'encoder-failed': ['The video stopped', 'The video encoder failed. Trying again may find another machine.'],
+  'memory-limit': ['The app needs more memory', 'It used all the memory that its job gives it. The operator has to fix this.'],
   config: ['The app is not set up correctly', 'Its job asks for something that the machine cannot do. The operator has to fix this.'],
   'stream-host-died': ['The session was lost', 'The process that ran your session died unexpectedly. You can start a new session at once.'],
+  'too-large': ['No machine is large enough', 'The app asks for more than any machine here has. The operator has to fix this.'],
   'no-capacity': ['All machines are busy', 'No machine has room for this app now. Try again later.'],
 };
 

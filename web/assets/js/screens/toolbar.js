@@ -15,13 +15,16 @@ export function toolbar({ title, actions }) {
   const escape = button('escape', 'Send Escape to the app', () => actions.escape());
   escape.replaceChildren(el('kbd', {}, 'Esc'));
   const keys = button('keyboard', 'Screen keyboard', () => actions.keyboard());
+  const shut = button('close', 'Close the window in front (Alt+F4)', () => actions.closeWindow());
+  shut.classList.add('shut');
+  shut.hidden = true;
   const stats = button('stats', 'Statistics (Ctrl+Alt+Shift+S)', () => actions.stats());
   const full = button('full', 'Full screen (Ctrl+Alt+Shift+F)', () => actions.fullscreen());
   const end = el('button.tool.end', { type: 'button', 'aria-label': 'End session' }, icon('end'), el('span', {}, 'End'));
   const rtt = el('span.rtt', { title: 'Time to the app and back' });
   const name = el('span.name', {}, title);
   const tab = el('button.tab', { type: 'button', 'aria-label': 'Menu (Ctrl+Alt+Shift+M)', 'aria-expanded': 'false', onclick: () => open(true) }, el('i'));
-  const bar = el('div.tools', { role: 'toolbar', 'aria-label': 'Session' }, name, rtt, el('span.sep'), sound, volume, escape, keys, stats, full, el('span.sep'), end);
+  const bar = el('div.tools', { role: 'toolbar', 'aria-label': 'Session' }, name, rtt, el('span.sep'), sound, volume, escape, keys, shut, stats, full, el('span.sep'), end);
   const node = el('div.toolbar', {}, bar, tab);
 
   let timer;
@@ -91,6 +94,8 @@ export function toolbar({ title, actions }) {
       full.replaceChildren(icon(is ? 'window' : 'full'));
       full.setAttribute('aria-label', is ? 'Leave full screen' : 'Full screen');
     },
+    // With one window, to close it is to end the app.
+    setWindows(n) { shut.hidden = n < 2; },
     setTouch(touch) { keys.hidden = !touch; },
     setStats(on) { stats.setAttribute('aria-pressed', on ? 'true' : 'false'); },
   };

@@ -1,0 +1,179 @@
+package nomad
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/nomad/api"
+
+	"github.com/nearcast/nearcast/brain"
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// Checks look at jobs for their publisher, before and after they are registered.
+type Checks struct{ *Client }
+
+// OpenChecks makes Checks. It does not connect yet.
+func OpenChecks(cfg Config) (Checks, error) {
+	cfg.Log = slog.New(slog.DiscardHandler) // what is wrong is returned
+	client, err := Open(cfg)
+	return Checks{client}, err
+}
+
+// CheckedJob is a job of the apps' namespace.
+type CheckedJob struct {
+	App      brain.App
+	Access   bool // its meta says who may launch it
+	Problems []string
+}
+
+// Registered reads the jobs that are not seats.
+func (c Checks) Registered(ctx context.Context) ([]CheckedJob, error) {
+	q := query(ctx)
+	q.Filter = `ParentID == "" and Stop == false`
+	stubs, _, err := c.api.Jobs().List(q)
+	if err != nil {
+		return nil, fmt.Errorf("list jobs: %w", err)
+	}
+	var out []CheckedJob
+	for _, stub := range stubs {
+		job, _, err := c.api.Jobs().Info(stub.ID, query(ctx))
+		if err != nil {
+			return nil, fmt.Errorf("read job %s: %w", stub.ID, err)
+		}
+		app, problems, err := CheckJob(job)
+		if err != nil {
+			return nil, fmt.Errorf("check job %s: %w", stub.ID, err)
+		}
+		_, says := job.Meta["access"]
+		out = append(out, CheckedJob{app, says, problems})
+	}
+	slices.SortFunc(out, func(a, b CheckedJob) int { return cmp.Compare(a.App.ID, b.App.ID) })
+	return out, nil
+}
+
+// Report is what a check of a job file found.
+type Report struct {
+	Job string
+	// Problems keep the app from working as its job says. Notes are what could not be
+	// checked from here, or depends on a node's operator.
+	Problems, Notes []string
+}
+
+func (r *Report) problem(format string, args ...any) {
+	r.Problems = append(r.Problems, fmt.Sprintf(format, args...))
+}
+
+func (r *Report) note(format string, args ...any) {
+	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
+}
+
+// File checks a job in HCL, with the content of a file of variables. task checks the
+// config of its task as the driver would.
+func (c Checks) File(ctx context.Context, source, variables string, task func(context.Context, wire.TaskCheck) (wire.TaskVerdict, error)) (r Report, err error) {
+	job, err := c.api.Jobs().ParseHCLOpts(&api.JobsParseRequest{JobHCL: source, Variables: variables, Canonicalize: true})
+	var refused api.UnexpectedResponseError
+	if errors.As(err, &refused) && refused.StatusCode() == http.StatusBadRequest {
+		r.problem("Nomad cannot parse the job: %s", strings.TrimSpace(refused.Body()))
+		return r, nil
+	} else if err != nil {
+		return r, fmt.Errorf("have Nomad parse the job: %w", err)
+	}
+	r.Job = deref(job.ID)
+	if ns := cmp.Or(deref(job.Namespace), api.DefaultNamespace); ns != c.namespace {
+		r.problem("namespace = %q: brains look for apps in %q", ns, c.namespace)
+	}
+	app, problems, err := CheckJob(job)
+	if err != nil {
+		return r, err
+	}
+	r.Problems = append(r.Problems, problems...)
+	if len(job.TaskGroups) > 0 && len(job.TaskGroups[0].Tasks) > 0 && job.TaskGroups[0].Tasks[0].Driver == c.driver {
+		r.task(ctx, job, task)
+	}
+	c.plan(ctx, &r, job)
+	c.sizes(ctx, &r, app)
+	return r, nil
+}
+
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+func (r *Report) task(ctx context.Context, job *api.Job, check func(context.Context, wire.TaskCheck) (wire.TaskVerdict, error)) {
+	task := job.TaskGroups[0].Tasks[0]
+	config, err := json.Marshal(task.Config)
+	if err != nil {
+		r.problem("the task's config cannot be read: %v", err)
+		return
+	}
+	verdict, err := check(ctx, wire.TaskCheck{Config: config, User: task.User, Params: job.Meta["params"]})
+	if err != nil {
+		r.note("the task's config was not checked: %v", err)
+		return
+	}
+	params := func(s string) bool { return strings.HasPrefix(s, "meta.params") }
+	for _, problem := range verdict.Problems {
+		if !params(problem) || !slices.ContainsFunc(r.Problems, params) { // brains read them too
+			r.problem("task config: %s", problem)
+		}
+	}
+	r.Notes = append(r.Notes, verdict.Needs...)
+}
+
+// plan has Nomad say what it would do.
+func (c Checks) plan(ctx context.Context, r *Report, job *api.Job) {
+	plan, _, err := c.api.Jobs().PlanOpts(job, &api.PlanOptions{}, (&api.WriteOptions{Namespace: deref(job.Namespace)}).WithContext(ctx))
+	switch {
+	case err == nil && plan.Warnings != "":
+		r.note("Nomad: %s", strings.Join(strings.Fields(plan.Warnings), " "))
+	case err == nil:
+	case status(err) == http.StatusForbidden:
+		r.note("Nomad did not plan the job: the token has no right to submit jobs here")
+	default:
+		r.problem("Nomad refuses the job: %s", strings.TrimSpace(err.Error()))
+	}
+}
+
+// sizes asks whether a node is large enough.
+func (c Checks) sizes(ctx context.Context, r *Report, app brain.App) {
+	q := query(ctx)
+	q.Params = map[string]string{"resources": "true"}
+	nodes, _, err := c.api.Nodes().List(q)
+	if err != nil {
+		r.note("whether a node is large enough was not checked: the token cannot see nodes")
+		return
+	}
+	found, mhz, memoryMB := false, 0, 0
+	for _, n := range nodes {
+		if d := n.Drivers[c.driver]; d == nil || !d.Detected || n.NodeResources == nil {
+			continue
+		}
+		found = true
+		haveMHz, haveMB := int(n.NodeResources.Cpu.CpuShares), int(n.NodeResources.Memory.MemoryMB)
+		if kept := n.ReservedResources; kept != nil {
+			haveMHz, haveMB = haveMHz-int(kept.Cpu.CpuShares), haveMB-int(kept.Memory.MemoryMB)
+		}
+		mhz, memoryMB = max(mhz, haveMHz), max(memoryMB, haveMB)
+	}
+	if !found {
+		r.problem("no node of the site has the driver %s", c.driver)
+		return
+	}
+	if app.MHz > mhz {
+		r.problem("no node is large enough: wants %d MHz, the largest has %d", app.MHz, mhz)
+	}
+	if app.MemoryMB > memoryMB {
+		r.problem("no node is large enough: wants %d MB of memory, the largest has %d", app.MemoryMB, memoryMB)
+	}
+}
