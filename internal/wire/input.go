@@ -19,6 +19,7 @@ const (
 	InputUp    InputType = "up"    // Button, and X, Y
 	InputWheel InputType = "wheel" // DX, DY in 120ths of a notch, positive right and down; X, Y
 	InputKey   InputType = "key"   // Code, Key, Pressed
+	InputText  InputType = "text"  // Text, as it is, without modifiers: of an input method, or of a screen keyboard
 	InputBlur  InputType = "blur"  // the page lost focus: release everything that is held
 	InputPing  InputType = "ping"  // Seq; answered on the same channel by Pong, for the overlay's RTT
 )
@@ -38,10 +39,15 @@ type Input struct {
 	Code    string `json:"code,omitempty"`
 	Key     string `json:"key,omitempty"`
 	Pressed bool   `json:"p,omitempty"`
-	Seq     int    `json:"seq,omitempty"`
+	// Text is at most MaxText bytes.
+	Text string `json:"text,omitempty"`
+	Seq  int    `json:"seq,omitempty"`
 	// N counts moves and rels on ChannelPointer: a smaller one that comes late is dropped.
 	N uint32 `json:"n,omitempty"`
 }
+
+// MaxText is the most bytes of one Input.Text. Longer texts are several messages.
+const MaxText = 512
 
 // Pong answers InputPing.
 type Pong struct {

@@ -20,7 +20,18 @@
 //
 // So people type on their own layout, whatever it is. A key without a character is
 // played by its position. PreferPlace changes the order, for applications that use
-// keys by their position, as most games do.
+// keys by their position, as most games do. A shortcut with a letter of a script
+// that is not Latin is played by position too: Control+С of a Russian keyboard is
+// Control+C.
+//
+// An application learns what a key means when it gets to the key, which may be long
+// after the key was played. So a spare key keeps its meaning until the application
+// has answered a ping that came after the key (spares).
+//
+// # Text
+//
+// Text of an input method or a screen keyboard comes whole, and is typed without
+// modifiers: those that the person holds are up meanwhile.
 //
 // Locks follow the person's: if their Caps Lock or Num Lock differs from the
 // display's, the display's is switched first.
@@ -62,6 +73,8 @@ type Injector struct {
 	width, height int
 	gone          chan struct{} // closed with the connection
 
+	pings pings
+
 	mu       sync.Mutex
 	keys     keymap
 	byPlace  bool
@@ -92,7 +105,7 @@ func Open(dial x11.Dialer, cookie x11.Cookie, width, height int) (*Injector, err
 		held: map[string]xproto.Keycode{}, pressed: map[xproto.Keycode]int{}, buttons: map[byte]bool{},
 	}
 	go in.drain()
-	if err := errors.Join(xtest.Init(conn), in.keys.load(conn)); err != nil {
+	if err := errors.Join(xtest.Init(conn), in.keys.load(conn), in.pings.open(conn, in.root)); err != nil {
 		conn.Close()
 		<-in.gone
 		return nil, fmt.Errorf("open input: %w", errors.Join(err, client.Err()))
@@ -113,13 +126,17 @@ func (in *Injector) lost() error {
 	return ErrClosed
 }
 
-// drain discards what the server sends (errors, our own changes of the keymap).
-// Otherwise the connection would block.
+// drain reads what the server sends. Otherwise the connection would block. All but
+// answers to pings is discarded: errors, our own changes of the keymap.
 func (in *Injector) drain() {
 	defer close(in.gone)
 	for {
-		if ev, err := in.conn.WaitForEvent(); ev == nil && err == nil {
+		ev, err := in.conn.WaitForEvent()
+		if ev == nil && err == nil {
 			return
+		}
+		if m, ok := ev.(xproto.ClientMessageEvent); ok {
+			in.pings.heard(m)
 		}
 	}
 }
@@ -150,6 +167,8 @@ func (in *Injector) Apply(m wire.Input) error {
 		return in.wheel(m)
 	case wire.InputKey:
 		return in.key(m)
+	case wire.InputText:
+		return in.text(m)
 	case wire.InputBlur:
 		in.releaseAll()
 		return nil

@@ -56,7 +56,7 @@ func (c *inputChannels) accept(ch *webrtc.DataChannel) {
 	// The messages of a channel come one after the other, on one goroutine.
 	ch.OnMessage(func(msg webrtc.DataChannelMessage) {
 		for {
-			wait := bucket.take(time.Now())
+			wait := bucket.take(time.Now(), cost(msg.Data))
 			if wait == 0 {
 				break
 			}
@@ -106,7 +106,7 @@ func parse(data []byte) (in wire.Input, ok bool) {
 		return in, false
 	}
 	switch in.Type {
-	case wire.InputMove, wire.InputRel, wire.InputDown, wire.InputUp, wire.InputWheel, wire.InputKey, wire.InputBlur, wire.InputPing:
+	case wire.InputMove, wire.InputRel, wire.InputDown, wire.InputUp, wire.InputWheel, wire.InputKey, wire.InputText, wire.InputBlur, wire.InputPing:
 		return in, true
 	}
 	return in, false
@@ -118,14 +118,22 @@ type bucket struct {
 	last   time.Time
 }
 
-// take takes a token and returns 0, or returns how long to wait for one.
-func (b *bucket) take(now time.Time) time.Duration {
+// cost is how many tokens a message takes. A long one is a text of many keys.
+func cost(data []byte) float64 {
+	if len(data) <= 128 {
+		return 1
+	}
+	return min(inputsBurst, float64(len(data)/4))
+}
+
+// take takes tokens and returns 0, or returns how long to wait for them.
+func (b *bucket) take(now time.Time, tokens float64) time.Duration {
 	if !b.last.IsZero() {
 		b.tokens = min(inputsBurst, b.tokens+now.Sub(b.last).Seconds()*inputsPerSecond)
 	}
 	b.last = now
-	if b.tokens >= 1 {
-		b.tokens--
+	if b.tokens >= tokens {
+		b.tokens -= tokens
 		return 0
 	}
 	// To wake up for each token would cost more than the input itself.

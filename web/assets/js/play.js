@@ -4,8 +4,10 @@
 import { getApp } from './api.js';
 import { Player } from './player.js';
 import { isOver } from './phases.js';
-import { Keyboard, ScreenKeyboard } from './input/keyboard.js';
+import { choose, recallChoices } from './input/choices.js';
+import { Keyboard } from './input/keyboard.js';
 import { Pointer } from './input/pointer.js';
+import { TextField } from './input/text.js';
 import { Touch } from './input/touch.js';
 import { endedScreen } from './screens/ended.js';
 import { closedScreen, missingScreen, readyScreen } from './screens/ready.js';
@@ -38,7 +40,8 @@ const banner = makeBanner();
 const notice = el('div.reconnect', { role: 'alert', hidden: true }, el('div.spinner'), el('h2', {}, 'Reconnecting'), el('p'));
 const capture = el('div.capture', { hidden: true }, icon('mouse'), el('span', {}, 'Click to give the app your mouse'), el('small', {}, 'Esc releases it'));
 const unmute = el('button.unmute', { type: 'button', hidden: true }, icon('muted'), el('span', {}, 'Sound on'));
-const field = el('textarea.screen-keyboard', { autocapitalize: 'off', autocomplete: 'off', spellcheck: false, tabIndex: -1, 'aria-label': 'Keyboard', rows: 1 });
+const field = el('textarea.typing', { autocapitalize: 'off', autocomplete: 'off', spellcheck: false, tabIndex: -1, 'aria-label': 'The app. It has the keyboard. Control Alt Shift M opens the menu.', rows: 1 });
+stage.surface.append(field);
 
 const player = new Player({
   app: id, stage, onState: render,
@@ -49,10 +52,19 @@ const player = new Player({
   onRace: (found) => (found.error ? distance.fail(found.error) : distance.update(found)),
 });
 
-const keyboard = new Keyboard({ surface: stage.surface, sink: player, onChord: (name) => chords[name]() });
-const pointer = new Pointer({ surface: stage.surface, video: stage.video, sink: player, onLock: locked });
+const choices = recallChoices();
+const keyboard = new Keyboard({ surface: stage.surface, sink: player, onChord: (name) => chords[name](), choices });
+const text = new TextField({ surface: stage.surface, field, keyboard, touchy });
+const pointer = new Pointer({
+  surface: stage.surface, video: stage.video, sink: player, onLock: locked,
+  onUse: (event) => {
+    keyboard.ready(event);
+    if (event.type !== 'mousedown') return;
+    text.place(event);
+    text.focus();
+  },
+});
 const touch = new Touch({ surface: stage.surface, pointer });
-const screenKeyboard = new ScreenKeyboard({ field, keyboard });
 
 const actions = {
   mute() {
@@ -62,11 +74,12 @@ const actions = {
   },
   volume(v) { stage.audio.volume = v; stage.audio.muted = v === 0; showSound(); },
   escape() { keyboard.tap('Escape', 'Escape'); },
-  keyboard() { screenKeyboard.toggle(); },
+  keyboard() { text.toggle(); },
+  choose(name) { keyboard.release(); choose(choices, name); tools.setChoices(choices); },
   stats() { tools.setStats(stats.toggle()); },
   fullscreen: toggleFullscreen,
   end() { player.leave(); },
-  refocus() { stage.surface.focus({ preventScroll: true }); },
+  refocus() { text.focus(); },
 };
 const tools = toolbar({ title: id, actions });
 const chords = {
@@ -76,7 +89,7 @@ const chords = {
   quit: actions.end,
 };
 
-root.append(stage.node, backdrop, el('header.masthead', {}, wordmark()), dock, notice, capture, unmute, tools.node, stats.node, banner.node, field);
+root.append(stage.node, backdrop, el('header.masthead', {}, wordmark()), dock, notice, capture, unmute, tools.node, stats.node, banner.node);
 
 let screen = { kind: '', node: null };
 const makers = {
@@ -126,6 +139,7 @@ function render(state, before) {
 function entered(state, before) {
   if (state.phase === 'streaming') {
     const display = state.grant.display;
+    keyboard.raw = display.pointer === 'relative';
     keyboard.start();
     pointer.start(display);
     touch.start();
@@ -270,6 +284,7 @@ window.addEventListener('hashchange', () => {
 });
 
 tools.setTouch(touchy);
+tools.setChoices(keyboard.mac ? choices : null);
 tools.setFull({ can: document.fullscreenEnabled, is: false });
 tools.setSound({ has: false, muted: false });
 takeToken(id);

@@ -4,12 +4,15 @@
 // mouse (a game), the pointer is locked and motion goes as differences.
 
 import { notches, pictureRect, toPicture } from './geometry.js';
+import { Movement } from './movement.js';
 
 export class Pointer {
   // surface takes the events; video has the picture's size; sink has send()
-  // and move(); onLock(locked) is called when the mouse is locked or released.
-  constructor({ surface, video, sink, onLock = () => {} }) {
-    Object.assign(this, { surface, video, sink, onLock });
+  // and move(); onLock(locked) is called when the mouse is locked or released, and
+  // onUse(event) before a button or the wheel is used.
+  constructor({ surface, video, sink, onLock = () => {}, onUse = () => {} }) {
+    Object.assign(this, { surface, video, sink, onLock, onUse });
+    this.movement = new Movement((dx, dy) => this.by(dx, dy));
     this.relative = false;
     this.display = null;
     this.count = 0;      // wire's N
@@ -46,6 +49,7 @@ export class Pointer {
     cancelAnimationFrame(this.frame);
     this.frame = 0;
     this.next = this.wheel = null;
+    this.movement.reset();
     this.held.clear();
     if (this.locked) document.exitPointerLock();
   }
@@ -100,8 +104,8 @@ export class Pointer {
     if (event.pointerType === 'touch') return;
     if (this.relative) {
       if (!this.locked) return;
-      const scale = this.display.width / this.rect().width;
-      this.by(event.movementX * scale, event.movementY * scale);
+      // A count of the mouse is a pixel of the app, whatever the size of the player.
+      for (const e of motions(event)) this.movement.add(e.movementX, e.movementY, e.timeStamp);
       return;
     }
     const { x, y, inside } = this.place(event);
@@ -115,7 +119,7 @@ export class Pointer {
 
   #pressed(event) {
     event.preventDefault();
-    this.surface.focus({ preventScroll: true });
+    this.onUse(event);
     if (this.relative && !this.locked) {
       this.capture();
       return; // this click was for the page
@@ -142,6 +146,7 @@ export class Pointer {
 
   #rolled(event) {
     event.preventDefault();
+    this.onUse(event);
     const { dx, dy } = notches(event);
     const at = this.#here(event);
     if (at && (dx || dy)) this.roll(dx, dy, at);
@@ -176,6 +181,14 @@ export class Pointer {
       this.wheel = null;
     }
   }
+}
+
+// motions are the motions that a browser put into one event, if they are all there.
+function motions(event) {
+  const parts = event.getCoalescedEvents?.() ?? [];
+  const sum = (axis) => parts.reduce((total, part) => total + part[axis], 0);
+  const whole = parts.length > 1 && sum('movementX') === event.movementX && sum('movementY') === event.movementY;
+  return whole ? parts : [event];
 }
 
 const round2 = (v) => Math.round(v * 100) / 100;
