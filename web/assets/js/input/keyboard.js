@@ -21,6 +21,7 @@ export class Keyboard {
     this.raw = false;
     this.held = new Map(); // code → {code, key} as sent, and real: the key as it is
     this.option = null;    // an Option key that the app does not know of: {code, key, used}
+    this.taken = false;    // the last key is the app's: it writes nothing here
     this.layout = null;    // code → character, where the browser tells
     this.abort = null;
   }
@@ -30,6 +31,7 @@ export class Keyboard {
     this.abort = new AbortController();
     const { signal } = this.abort;
     this.surface.addEventListener('keydown', (e) => this.down(e), { signal });
+    this.surface.addEventListener('keypress', (e) => { if (this.taken) e.preventDefault(); }, { signal });
     this.surface.addEventListener('keyup', (e) => this.up(e), { signal });
     this.surface.addEventListener('focusout', (e) => { if (!this.surface.contains(e.relatedTarget)) this.release(); }, { signal });
     window.addEventListener('blur', () => this.release(), { signal });
@@ -46,10 +48,12 @@ export class Keyboard {
   }
 
   down(event) {
-    if (ofInputMethod(event)) return;
     const { code, key } = event;
     const character = this.#optionCharacter(event);
-    if (key === 'Dead' && isField(event.target) && (character || !event.altKey)) return; // the browser puts them together
+    // The browser puts dead keys together, in a field.
+    const composes = key === 'Dead' && isField(event.target) && (character || !event.altKey);
+    this.taken = !ofInputMethod(event) && !composes;
+    if (!this.taken) return;
     event.preventDefault();
     this.#missed(event);
     const chord = event.ctrlKey && event.altKey && event.shiftKey && CHORDS[code];
@@ -182,7 +186,7 @@ export class Keyboard {
 
 // ofInputMethod says whether an input method takes a key: it will give text.
 export function ofInputMethod({ isComposing, key, keyCode }) {
-  return Boolean(isComposing) || key === 'Process' || keyCode === 229;
+  return Boolean(isComposing) || key === 'Process' || key === 'Unidentified' || keyCode === 229;
 }
 
 const isField = (node) => node?.tagName === 'TEXTAREA';
