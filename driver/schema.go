@@ -140,7 +140,7 @@ var taskConfigSpec = hclspec.NewObject(map[string]*hclspec.Spec{
 		"width":   {"number", `1280`},
 		"height":  {"number", `720`},
 		"fps":     {"number", `30`},
-		"pointer": {"string", `"absolute"`},
+		"pointer": {"string", `"auto"`},
 	}),
 	"video": block("video", map[string]field{
 		"codec":   {"string", `"h264"`},

@@ -120,7 +120,7 @@ func (c *TaskConfig) apply(spec *wire.Spec) error {
 	check(err)
 	d.FPS, err = whole("display.fps", c.Display.FPS, 1, maxFPS)
 	check(err)
-	check(oneOf("display.pointer", c.Display.Pointer, wire.PointerAbsolute, wire.PointerRelative))
+	check(oneOf("display.pointer", c.Display.Pointer, wire.PointerAuto, wire.PointerAbsolute, wire.PointerRelative))
 	d.Pointer = c.Display.Pointer
 
 	check(oneOf("video.codec", c.Video.Codec, "h264", "vp8"))

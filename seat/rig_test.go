@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -102,9 +103,12 @@ func (r *rig) start(verifier *ticket.Verifier) {
 			r.told.Store(&params)
 			return r.failure["params"]
 		},
-		Input: func(Display) (Input, error) { return r.input, nil },
-		Video: func(_ context.Context, _ Display, frame func(Frame)) (Capture, error) {
-			r.video.frame = frame
+		Input: func(_ Display, relative func(bool)) (Input, error) {
+			r.input.relative = relative
+			return r.input, nil
+		},
+		Video: func(_ context.Context, _ Display, frame func(Frame), cursor func(Cursor)) (Capture, error) {
+			r.video.frame, r.video.cursor = frame, cursor
 			frame(Frame{Keyframe: true})
 			return r.video, r.failure["video"]
 		},
@@ -483,6 +487,8 @@ type fakeVideo struct {
 	done  chan struct{}
 	frame func(Frame)
 	stirs atomic.Bool
+	// cursor takes a new cursor.
+	cursor func(Cursor)
 }
 
 func (v *fakeVideo) Pause()                { v.call("pause") }
@@ -492,11 +498,13 @@ func (v *fakeVideo) Err() error            { return errors.New("encoder broke") 
 func (v *fakeVideo) Close() error          { v.call("close"); return nil }
 func (v *fakeVideo) Keyframe()             { v.call("keyframe") }
 func (v *fakeVideo) SetBitrate(int)        { v.call("bitrate") }
+func (v *fakeVideo) DrawCursor(on bool)    { v.call(fmt.Sprint("draw cursor ", on)) }
 func (v *fakeVideo) Stirred() bool         { v.call("stirred"); return v.stirs.Load() }
 
 type fakeInput struct {
 	calls
-	hold atomic.Pointer[chan struct{}] // ReleaseAll waits for it
+	hold     atomic.Pointer[chan struct{}] // ReleaseAll waits for it
+	relative func(bool)
 }
 
 func (h *fakeInput) Apply(m wire.Input) error { h.call("apply " + m.Code); return nil }
@@ -507,7 +515,8 @@ func (h *fakeInput) ReleaseAll() error {
 	}
 	return nil
 }
-func (h *fakeInput) Close() error { h.call("close"); return nil }
+func (h *fakeInput) CursorShown(shown bool) { h.call(fmt.Sprint("cursor shown ", shown)) }
+func (h *fakeInput) Close() error           { h.call("close"); return nil }
 
 type fakePeer struct {
 	calls
@@ -526,4 +535,5 @@ func (p *fakePeer) AddCandidate(c json.RawMessage) error {
 }
 func (p *fakePeer) WriteVideo(Frame) error { p.call("video"); return nil }
 func (p *fakePeer) WriteAudio(Frame) error { p.call("audio"); return nil }
+func (p *fakePeer) Tell(message []byte)    { p.call("tell " + string(message)) }
 func (p *fakePeer) Close() error           { p.call("close"); return nil }

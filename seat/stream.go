@@ -26,6 +26,7 @@ type stream struct {
 	firstFrame     chan struct{} // closed at the first frame
 	firstFrameOnce sync.Once
 
+	pointer  pointer
 	peer     atomic.Pointer[sessionPeer] // gets the frames
 	changing sync.Mutex                  // held while the peer changes
 
@@ -39,7 +40,7 @@ func newStream(h *streamHost) *stream { return &stream{h: h, firstFrame: make(ch
 
 // open starts capture and input on the seat's display.
 func (s *stream) open(ctx context.Context) error {
-	input, err := s.h.parts.Input(s.h.display)
+	input, err := s.h.parts.Input(s.h.display, s.relativeChanged)
 	if err != nil {
 		return fault(wire.CodeDisplay, "connect input to the display: %v", err)
 	}
@@ -50,7 +51,7 @@ func (s *stream) open(ctx context.Context) error {
 		if p := s.peer.Load(); p != nil {
 			_ = p.WriteVideo(f) // a broken peer reports its state
 		}
-	})
+	}, s.cursorChanged)
 	if err != nil {
 		return asEnd(err, wire.CodeEncoder)
 	}

@@ -145,7 +145,7 @@ func secondsOr(seconds int, otherwise time.Duration) time.Duration {
 	return otherwise
 }
 
-func (p *parts) input(d seat.Display) (seat.Input, error) {
+func (p *parts) input(d seat.Display, relative func(bool)) (seat.Input, error) {
 	s := d.(screen)
 	in, err := input.Open(s.Dial, s.Cookie(), p.spec.Display.Width, p.spec.Display.Height)
 	if err != nil {
@@ -153,17 +153,23 @@ func (p *parts) input(d seat.Display) (seat.Input, error) {
 	}
 	// Games that grab the mouse use keys by their position: W A S D on every layout.
 	in.PreferPlace(p.spec.Display.Pointer == wire.PointerRelative)
+	if p.spec.Display.Pointer == wire.PointerAuto {
+		in.Watch(relative)
+	}
 	return in, nil
 }
 
-func (p *parts) video(ctx context.Context, d seat.Display, frame func(seat.Frame)) (seat.Capture, error) {
+func (p *parts) video(ctx context.Context, d seat.Display, frame func(seat.Frame), cursor func(seat.Cursor)) (seat.Capture, error) {
 	s := d.(screen)
 	v, err := capture.Start(ctx, capture.Config{
 		Dial: s.Dial, Cookie: s.Cookie(),
 		Width: p.spec.Display.Width, Height: p.spec.Display.Height, FPS: p.spec.Display.FPS,
 		Codec: p.spec.Video.Codec, Encoder: p.spec.Video.Encoder, BitrateBPS: p.spec.Video.BitrateBPS,
 		OnFrame: func(f capture.Frame) { frame(seat.Frame{Data: f.Data, Keyframe: f.Keyframe, PTS: f.PTS}) },
-		Log:     p.log,
+		OnCursor: func(c capture.Cursor) {
+			cursor(seat.Cursor{Hidden: c.Hidden, PNG: c.PNG(), X: c.HotX, Y: c.HotY})
+		},
+		Log: p.log,
 	})
 	if err != nil {
 		return nil, err

@@ -60,6 +60,7 @@ var messages = map[string]any{
 	"check_request": &CheckRequest{},
 	"input":         &Input{},
 	"pong":          &Pong{},
+	"pointer":       &Pointer{},
 
 	"spec":               &Spec{},
 	"mount":              &Mount{},

@@ -13,15 +13,16 @@ const (
 type InputType string
 
 const (
-	InputMove  InputType = "move"  // X, Y; pointer position
-	InputRel   InputType = "rel"   // DX, DY; relative motion in display pixels
-	InputDown  InputType = "down"  // Button, and X, Y where the pointer is absolute
-	InputUp    InputType = "up"    // Button, and X, Y
-	InputWheel InputType = "wheel" // DX, DY in 120ths of a notch, positive right and down; X, Y
-	InputKey   InputType = "key"   // Code, Key, Pressed
-	InputText  InputType = "text"  // Text, as it is, without modifiers: of an input method, or of a screen keyboard
-	InputBlur  InputType = "blur"  // the page lost focus: release everything that is held
-	InputPing  InputType = "ping"  // Seq; answered on the same channel by Pong, for the overlay's RTT
+	InputMove   InputType = "move"   // X, Y; pointer position
+	InputRel    InputType = "rel"    // DX, DY; relative motion in display pixels
+	InputDown   InputType = "down"   // Button, and X, Y where the pointer is absolute
+	InputUp     InputType = "up"     // Button, and X, Y
+	InputWheel  InputType = "wheel"  // DX, DY in 120ths of a notch, positive right and down; X, Y
+	InputKey    InputType = "key"    // Code, Key, Pressed
+	InputText   InputType = "text"   // Text, as it is, without modifiers: of an input method, or of a screen keyboard
+	InputBlur   InputType = "blur"   // the page lost focus: release everything that is held
+	InputCursor InputType = "cursor" // the page asks for Pointer; with Pressed it draws the app's cursor, which is then not in the picture
+	InputPing   InputType = "ping"   // Seq; answered on the same channel by Pong, for the overlay's RTT
 )
 
 // Input is one message from the browser's hands.
@@ -48,6 +49,20 @@ type Input struct {
 
 // MaxText is the most bytes of one Input.Text. Longer texts are several messages.
 const MaxText = 512
+
+// Pointer tells the page, on ChannelInput, what the app does with its pointer: after
+// InputCursor, and then at each change.
+type Pointer struct {
+	Type string `json:"t"` // "pointer"
+	// Relative: the app reads motion, not positions. Only where Display.Pointer is PointerAuto.
+	Relative bool `json:"relative,omitempty"`
+	// Hidden: the app shows no cursor. Else Image is the cursor as PNG in base64, and X, Y
+	// its hot spot. Without Image it is the usual arrow.
+	Hidden bool   `json:"hidden,omitempty"`
+	Image  string `json:"image,omitempty"`
+	X      int    `json:"x,omitempty"`
+	Y      int    `json:"y,omitempty"`
+}
 
 // Pong answers InputPing.
 type Pong struct {

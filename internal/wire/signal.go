@@ -108,7 +108,8 @@ type Display struct {
 	Width  int `json:"width"`
 	Height int `json:"height"`
 	FPS    int `json:"fps"`
-	// Pointer is PointerAbsolute or PointerRelative (games that grab the mouse).
+	// Pointer is PointerAbsolute, PointerRelative (games that grab the mouse), or
+	// PointerAuto: the seat sees what the app does, and tells the page by Pointer.
 	Pointer string `json:"pointer"`
 	Audio   bool   `json:"audio"`
 }
@@ -116,6 +117,7 @@ type Display struct {
 const (
 	PointerAbsolute = "absolute"
 	PointerRelative = "relative"
+	PointerAuto     = "auto"
 )
 
 // Attach is how a brain reaches a seat: GET AttachPath of the seat API, as a

@@ -36,6 +36,11 @@
 // Locks follow the person's: if their Caps Lock or Num Lock differs from the
 // display's, the display's is switched first.
 //
+// # Motion
+//
+// Games read the motion of the mouse, not its position. Watch finds out when an
+// application does. Then a page locks its pointer and sends motion.
+//
 // # Wrong and repeated input
 //
 // Impossible input is refused with ErrInput and has no effect. The package knows
@@ -73,7 +78,9 @@ type Injector struct {
 	width, height int
 	gone          chan struct{} // closed with the connection
 
-	pings pings
+	pings    pings
+	watching sync.WaitGroup
+	cursor   chan bool // whether the application shows a cursor, for watch
 
 	mu       sync.Mutex
 	keys     keymap
@@ -81,12 +88,17 @@ type Injector struct {
 	held     map[string]xproto.Keycode // by code, or by key where there is no code
 	pressed  map[xproto.Keycode]int    // how many entries of held it has
 	buttons  map[byte]bool
-	absolute bool // the last motion was to a position
-	lastMove uint32
-	relX     float64 // motion of less than a pixel, which is still to be made
-	relY     float64
-	wheelX   float64 // less than a notch, likewise
-	wheelY   float64
+	absolute bool // the last motion was to a position: atX, atY
+	atX, atY int16
+	hidden   bool // the application shows no cursor; known only with Watch
+	relative bool // it reads motion
+	// onRelative is told of a change of relative; nil without Watch.
+	onRelative func(bool)
+	lastMove   uint32
+	relX       float64 // motion of less than a pixel, which is still to be made
+	relY       float64
+	wheelX     float64 // less than a notch, likewise
+	wheelY     float64
 }
 
 // Open connects to a display of the given size.
@@ -101,7 +113,7 @@ func Open(dial x11.Dialer, cookie x11.Cookie, width, height int) (*Injector, err
 	conn := client.Conn
 	in := &Injector{
 		client: client, conn: conn, root: xproto.Setup(conn).DefaultScreen(conn).Root,
-		width: width, height: height, gone: make(chan struct{}),
+		width: width, height: height, gone: make(chan struct{}), cursor: make(chan bool, 1),
 		held: map[string]xproto.Keycode{}, pressed: map[xproto.Keycode]int{}, buttons: map[byte]bool{},
 	}
 	go in.drain()
@@ -172,8 +184,8 @@ func (in *Injector) Apply(m wire.Input) error {
 	case wire.InputBlur:
 		in.releaseAll()
 		return nil
-	case wire.InputPing:
-		return nil // package peer answers pings
+	case wire.InputPing, wire.InputCursor:
+		return nil // package peer answers pings, and the seat tells of the cursor
 	}
 	return fmt.Errorf("%w: unknown type %.20q", ErrInput, m.Type)
 }
@@ -213,6 +225,7 @@ func (in *Injector) Close() error {
 	}
 	in.conn.Close()
 	<-in.gone
+	in.watching.Wait()
 	return nil
 }
 

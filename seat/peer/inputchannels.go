@@ -32,7 +32,8 @@ type inputChannels struct {
 	log     *slog.Logger
 	onInput func(wire.Input)
 
-	serial sync.Mutex // held while onInput runs
+	serial sync.Mutex                         // held while onInput runs
+	page   atomic.Pointer[webrtc.DataChannel] // the reliable channel
 	logged atomic.Int64
 
 	taken, dropped, malformed atomic.Uint64
@@ -52,6 +53,9 @@ func (c *inputChannels) accept(ch *webrtc.DataChannel) {
 		return
 	}
 	lossy := ch.Label() == wire.ChannelPointer
+	if !lossy {
+		c.page.Store(ch)
+	}
 	bucket := bucket{tokens: inputsBurst}
 	// The messages of a channel come one after the other, on one goroutine.
 	ch.OnMessage(func(msg webrtc.DataChannelMessage) {
@@ -100,13 +104,20 @@ func (c *inputChannels) message(ch *webrtc.DataChannel, data []byte) {
 	}
 }
 
+// tell sends the page a message. A page that does not read gets no more of them.
+func (c *inputChannels) tell(message []byte) {
+	if ch := c.page.Load(); ch != nil && ch.BufferedAmount() < 256<<10 {
+		ch.SendText(string(message))
+	}
+}
+
 // parse reads an input. Package input checks the values of its fields.
 func parse(data []byte) (in wire.Input, ok bool) {
 	if len(data) > maxInput || json.Unmarshal(data, &in) != nil {
 		return in, false
 	}
 	switch in.Type {
-	case wire.InputMove, wire.InputRel, wire.InputDown, wire.InputUp, wire.InputWheel, wire.InputKey, wire.InputText, wire.InputBlur, wire.InputPing:
+	case wire.InputMove, wire.InputRel, wire.InputDown, wire.InputUp, wire.InputWheel, wire.InputKey, wire.InputText, wire.InputCursor, wire.InputBlur, wire.InputPing:
 		return in, true
 	}
 	return in, false

@@ -49,6 +49,8 @@ const player = new Player({
     stats.update(numbers, { firstFrameMS: player.firstFrameMS, launch: player.state.launch });
     tools.setRTT(numbers.pingMS ?? numbers.pairMS);
   },
+  onInput: askPointer,
+  onPointer: (told) => pointer.told(told),
   onRace: (found) => (found.error ? distance.fail(found.error) : distance.update(found)),
 });
 
@@ -56,7 +58,7 @@ const choices = recallChoices();
 const keyboard = new Keyboard({ surface: stage.surface, sink: player, onChord: (name) => chords[name](), choices });
 const text = new TextField({ surface: stage.surface, field, keyboard, touchy });
 const pointer = new Pointer({
-  surface: stage.surface, video: stage.video, sink: player, onLock: locked,
+  surface: stage.surface, video: stage.video, sink: player, onLock: locked, onMode: mode, draws: !touchy,
   onUse: (event) => {
     keyboard.ready(event);
     if (event.type !== 'mousedown') return;
@@ -139,12 +141,11 @@ function render(state, before) {
 function entered(state, before) {
   if (state.phase === 'streaming') {
     const display = state.grant.display;
-    keyboard.raw = display.pointer === 'relative';
     keyboard.start();
     pointer.start(display);
+    askPointer();
+    mode();
     touch.start();
-    stage.surface.classList.toggle('absolute', display.pointer !== 'relative');
-    capture.hidden = display.pointer !== 'relative' || touchy;
     tools.setTitle(app?.title || id);
     tools.open();
     showSound();
@@ -195,6 +196,20 @@ function explain(state) {
 function locked(is) {
   capture.hidden = is || player.state.phase !== 'streaming' || !pointer.relative || touchy;
   if (!is) keyboard.release();
+}
+
+// mode follows what the app wants of the mouse.
+function mode() {
+  keyboard.raw = pointer.relative;
+  stage.surface.classList.toggle('absolute', !pointer.relative);
+  capture.hidden = !pointer.relative || pointer.locked || touchy;
+  actions.refocus();
+}
+
+// askPointer asks the seat for the app's cursor. A finger has none: then it stays in
+// the picture, as in that of a page that never asks.
+function askPointer() {
+  if (player.state.phase === 'streaming') player.send({ t: 'cursor', ...(pointer.draws && { p: true }) });
 }
 
 function showSound() {

@@ -1,17 +1,20 @@
 // pointer.js: a mouse or pen over the picture. Where the app wants positions,
 // moves go by the unreliable channel, at most one an animation frame, and each
 // button carries its own position on the reliable one. Where the app grabs the
-// mouse (a game), the pointer is locked and motion goes as differences.
+// mouse (a game), the pointer is locked and motion goes as differences. The seat says
+// what the app wants (wire.Pointer), and which cursor it shows, which is drawn here: so
+// it moves without the stream's delay.
 
 import { notches, pictureRect, toPicture } from './geometry.js';
 import { Movement } from './movement.js';
 
 export class Pointer {
   // surface takes the events; video has the picture's size; sink has send()
-  // and move(); onLock(locked) is called when the mouse is locked or released, and
-  // onUse(event) before a button or the wheel is used.
-  constructor({ surface, video, sink, onLock = () => {}, onUse = () => {} }) {
-    Object.assign(this, { surface, video, sink, onLock, onUse });
+  // and move(); onLock(locked) is called when the mouse is locked or released,
+  // onUse(event) before a button or the wheel is used, and onMode() when the app begins
+  // or ends to want motion. Without draws, the cursor is in the picture.
+  constructor({ surface, video, sink, onLock = () => {}, onUse = () => {}, onMode = () => {}, draws = true }) {
+    Object.assign(this, { surface, video, sink, onLock, onUse, onMode, draws });
     this.movement = new Movement((dx, dy) => this.by(dx, dy));
     this.relative = false;
     this.display = null;
@@ -50,8 +53,22 @@ export class Pointer {
     this.frame = 0;
     this.next = this.wheel = null;
     this.movement.reset();
+    this.surface.style.cursor = '';
     this.held.clear();
     if (this.locked) document.exitPointerLock();
+  }
+
+  // told takes a wire.Pointer.
+  told({ relative = false, hidden = false, image, x = 0, y = 0 }) {
+    if (!this.display) return;
+    if (this.draws) this.surface.style.cursor = hidden ? 'none' : image ? `url(data:image/png;base64,${image}) ${x} ${y}, default` : 'default';
+    if (this.display.pointer !== 'auto' || relative === this.relative) return;
+    this.relative = relative;
+    this.next = null;
+    this.movement.reset();
+    if (relative) this.capture();
+    else if (this.locked) document.exitPointerLock();
+    this.onMode();
   }
 
   get locked() {
