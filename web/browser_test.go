@@ -55,6 +55,7 @@ func TestInTheBrowser(t *testing.T) {
 		"a game takes the mouse":                            walkRelative,
 		"people type in all languages, and let go":          walkTyping,
 		"a Mac's keys":                                      walkMac,
+		"an app takes the mouse in mid-session":             walkAuto,
 		"wheels and trackpads":                              walkWheel,
 		"a locked mouse at players of several sizes":        walkLocked,
 		"the socket drops, the picture stays":               walkSocketLoss,
