@@ -35,6 +35,7 @@ type app struct {
 	deletes xproto.Atom
 	pings   xproto.Atom
 	shown   sync.Once
+	look    look
 }
 
 const eventMask = xproto.EventMaskKeyPress | xproto.EventMaskKeyRelease |
@@ -178,6 +179,11 @@ func (a *app) handle(ev xgb.Event) (over bool, err error) {
 		if a.exitOnKey != "" && (l.Text == a.exitOnKey || l.Keysym == named[a.exitOnKey]) {
 			return true, nil
 		}
+		if a.mouseLook {
+			if err := a.lookKey(l.Text); err != nil {
+				return false, err
+			}
+		}
 		return false, a.pressed()
 	case xproto.KeyReleaseEvent:
 		say(a.key("key_release", e.Detail, e.State))
@@ -192,6 +198,10 @@ func (a *app) handle(ev xgb.Event) (over bool, err error) {
 		l.Button = int(e.Detail)
 		say(l)
 	case xproto.MotionNotifyEvent:
+		if a.look.on {
+			a.lookMotion(int(e.EventX), int(e.EventY))
+			break
+		}
 		say(pointer("motion", e.EventX, e.EventY, e.State))
 	case xproto.ClientMessageEvent:
 		if e.Format != 32 {
