@@ -84,6 +84,13 @@ func (p *pings) heard(m xproto.ClientMessageEvent) {
 	}
 }
 
+// giveUp takes the uses up to n of keys as handled.
+func (p *pings) giveUp(n uint32) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.reached, p.answered = n, nil
+}
+
 // property reads a property of words; nil if the window or the property is gone.
 func (p *pings) property(conn *xgb.Conn, w xproto.Window, name, kind xproto.Atom) []uint32 {
 	const most = 64

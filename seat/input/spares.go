@@ -109,6 +109,9 @@ func (in *Injector) awaitLookup(key spareKey) {
 	select {
 	case <-answered:
 	case <-timer.C:
+		if ok {
+			in.pings.giveUp(in.keys.spare.n) // not another wait for the same silence
+		}
 	case <-in.gone:
 	}
 }

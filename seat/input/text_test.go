@@ -183,6 +183,21 @@ func moreCharactersThanKeys(t *testing.T, server wire.XServer) {
 	}
 }
 
+// An application that hangs keeps the keys waiting once, and not for each character.
+func TestHangingApp(t *testing.T) {
+	testkit.NeedXvfb(t)
+	s := newStage(t, wire.XServer{Server: wire.ServerXvfb})
+	testkit.Must(t, s.cmd.Process.Signal(syscall.SIGSTOP))
+	defer s.cmd.Process.Signal(syscall.SIGCONT)
+	begin := time.Now()
+	for r := rune(0x4e00); r < 0x4e00+120; r++ {
+		s.apply(wire.Input{Type: wire.InputText, Text: string(r)})
+	}
+	if took := time.Since(begin); took < lookupPatience || took > 2*lookupPatience {
+		t.Errorf("120 characters took %v, want one wait of %v", took, lookupPatience)
+	}
+}
+
 // Debian's GTK 3 gets what was typed while it was stopped.
 func TestStalledGTK(t *testing.T) {
 	testkit.NeedXvfb(t)
