@@ -12,7 +12,7 @@ import (
 
 func validTask() *TaskConfig {
 	return &TaskConfig{
-		Command: "/usr/bin/true", Network: "none", Audio: true, FreezeIdle: true, FreezeQuiet: "2s", FreezeLatest: "60s",
+		Command: "/usr/bin/true", Network: "none", Clipboard: "none", Audio: true, FreezeIdle: true, FreezeQuiet: "2s", FreezeLatest: "60s",
 		Display: DisplayConfig{Width: 1280, Height: 720, FPS: 30, Pointer: "auto"},
 		Video:   VideoConfig{Codec: "h264", Encoder: "auto", Bitrate: "6Mbps"},
 		Start:   startReady, StartTimeout: "60s", ReconnectGrace: "60s", IdleTimeout: "10m", MaxDuration: "8h",
@@ -27,7 +27,7 @@ func TestTaskConfigDefaults(t *testing.T) {
 	if err := tc.apply(&s); err != nil {
 		t.Fatal(err)
 	}
-	want := wire.Display{Width: 1280, Height: 720, FPS: 30, Pointer: "auto", Audio: true}
+	want := wire.Display{Width: 1280, Height: 720, FPS: 30, Pointer: "auto", Audio: true, Clipboard: "none"}
 	if s.Display != want {
 		t.Errorf("display %+v", s.Display)
 	}
@@ -97,7 +97,8 @@ func TestTaskConfigRefuses(t *testing.T) {
 		"width odd":   {func(c *TaskConfig) { c.Display.Width = 1281 }, "display.width = 1281: must be an even number from 64 to 4096"},
 		"height":      {func(c *TaskConfig) { c.Display.Height = 0 }, "display.height = 0"},
 		"fps":         {func(c *TaskConfig) { c.Display.FPS = 29.97 }, "display.fps = 29.97: must be a whole number from 1 to 120"},
-		"pointer":     {func(c *TaskConfig) { c.Display.Pointer = "mouse" }, `display.pointer = "mouse": must be "auto", "absolute" or "relative"`},
+		"clipboard":   {func(c *TaskConfig) { c.Clipboard = "yes" }, `clipboard = "yes": must be "none" or "in" or "out" or "both"`},
+		"pointer":     {func(c *TaskConfig) { c.Display.Pointer = "mouse" }, `display.pointer = "mouse": must be "auto" or "absolute" or "relative"`},
 		"codec":       {func(c *TaskConfig) { c.Video.Codec = "av1" }, `video.codec = "av1": must be "h264" or "vp8"`},
 		"encoder":     {func(c *TaskConfig) { c.Video.Encoder = "x264enc ! filesink" }, "video.encoder"},
 		"bitrate":     {func(c *TaskConfig) { c.Video.Bitrate = "8 Mb" }, `video.bitrate = "8 Mb"`},

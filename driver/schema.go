@@ -127,6 +127,9 @@ var taskConfigSpec = hclspec.NewObject(map[string]*hclspec.Spec{
 	// app does while it loads; and at the latest.
 	"freeze_quiet":  optional("freeze_quiet", "string", `"2s"`),
 	"freeze_latest": optional("freeze_latest", "string", `"60s"`),
+	// Which way text goes between the person's clipboard and the app's: "none", "in",
+	// "out" or "both".
+	"clipboard": optional("clipboard", "string", `"none"`),
 	// Stream the app's sound.
 	"audio": optional("audio", "bool", `true`),
 

@@ -33,6 +33,9 @@ type Parts struct {
 	// Input connects to the display's input. relative is told when the app begins and
 	// ends to read motion instead of positions, where the job leaves that to the seat.
 	Input func(d Display, relative func(bool)) (Input, error)
+	// Clipboard connects to the display's clipboard; copied gets what the app copied. It is
+	// called where the job has a clipboard.
+	Clipboard func(d Display, copied func(text string)) (Clipboard, error)
 	// Video starts to capture and encode the display. cursor gets the app's cursor
 	// whenever its shape has changed.
 	Video func(ctx context.Context, d Display, frame func(Frame), cursor func(Cursor)) (Capture, error)
@@ -102,6 +105,15 @@ type Input interface {
 	// CursorShown says whether the app shows a cursor. It does not block.
 	CursorShown(bool)
 	ReleaseAll() error
+	Close() error
+}
+
+// Clipboard is the app's, for text.
+type Clipboard interface {
+	// Put makes a text what the app pastes.
+	Put(text string) error
+	// Look tells soon what the app copied. It does not block.
+	Look()
 	Close() error
 }
 

@@ -20,6 +20,7 @@ type sessionPeer struct {
 	closed  atomic.Bool // it reported PeerClosed
 	asks    atomic.Bool // its page wants to know of the app's pointer
 	draws   atomic.Bool // and draws its cursor
+	clips   clips
 }
 
 // offer answers a browser's offer with a new peer, which replaces the earlier
@@ -112,9 +113,14 @@ func (s *stream) applyInput(p *sessionPeer, m wire.Input) {
 		s.askedForPointer(p, m.Pressed)
 		return
 	}
+	if m.Type == wire.InputClip {
+		s.pasted(p, m)
+		return
+	}
 	if err := s.input.Apply(m); err != nil {
 		s.h.log.Debug("apply input", "error", err)
 	}
+	s.mayCopy(m)
 }
 
 func (s *stream) addCandidate(session string, c json.RawMessage) error {

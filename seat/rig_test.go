@@ -41,12 +41,13 @@ type rig struct {
 	known    testkit.Peers
 	log      *syncBuffer
 
-	display *fakeDisplay
-	app     *fakeApp
-	video   *fakeVideo
-	input   *fakeInput
-	peers   chan *fakePeer
-	failure map[string]error // by part
+	display   *fakeDisplay
+	app       *fakeApp
+	video     *fakeVideo
+	clipboard fakeClipboard
+	input     *fakeInput
+	peers     chan *fakePeer
+	failure   map[string]error // by part
 
 	// started and told are the parameters that the app was started with, and told.
 	started, told atomic.Pointer[map[string]string]
@@ -102,6 +103,10 @@ func (r *rig) start(verifier *ticket.Verifier) {
 		TellParams: func(params map[string]string) error {
 			r.told.Store(&params)
 			return r.failure["params"]
+		},
+		Clipboard: func(_ Display, copied func(string)) (Clipboard, error) {
+			r.clipboard.copied = copied
+			return &r.clipboard, nil
 		},
 		Input: func(_ Display, relative func(bool)) (Input, error) {
 			r.input.relative = relative
@@ -517,6 +522,15 @@ func (h *fakeInput) ReleaseAll() error {
 }
 func (h *fakeInput) CursorShown(shown bool) { h.call(fmt.Sprint("cursor shown ", shown)) }
 func (h *fakeInput) Close() error           { h.call("close"); return nil }
+
+type fakeClipboard struct {
+	calls
+	copied func(string)
+}
+
+func (c *fakeClipboard) Put(text string) error { c.call("put " + text); return nil }
+func (c *fakeClipboard) Look()                 { c.call("look") }
+func (c *fakeClipboard) Close() error          { c.call("close"); return nil }
 
 type fakePeer struct {
 	calls

@@ -56,6 +56,7 @@ func TestInTheBrowser(t *testing.T) {
 		"people type in all languages, and let go":          walkTyping,
 		"a Mac's keys":                                      walkMac,
 		"an app takes the mouse in mid-session":             walkAuto,
+		"text is pasted and copied":                         walkClipboard,
 		"wheels and trackpads":                              walkWheel,
 		"a locked mouse at players of several sizes":        walkLocked,
 		"the socket drops, the picture stays":               walkSocketLoss,

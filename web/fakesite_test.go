@@ -559,7 +559,13 @@ func (s *site) input(dc *webrtc.DataChannel, raw []byte) {
 func (s *site) tell(p wire.Pointer) {
 	s.t.Helper()
 	p.Type = "pointer"
-	raw, err := json.Marshal(p)
+	s.say(p)
+}
+
+// say tells the page something on its channel for input.
+func (s *site) say(message any) {
+	s.t.Helper()
+	raw, err := json.Marshal(message)
 	if err == nil {
 		err = s.page.Load().SendText(string(raw))
 	}

@@ -77,17 +77,24 @@ func walkLocked(v *visit) {
 }
 
 // playAs streams an app whose pointer is of this kind.
-func (v *visit) playAs(pointer string) *brain {
+func (v *visit) playAs(pointer string) {
 	v.Helper()
+	v.playWith(func(d *wire.Display) { d.Pointer = pointer })
+}
+
+// playWith streams an app with a display of its own kind.
+func (v *visit) playWith(change func(*wire.Display)) {
+	v.Helper()
+	v.open("/")
+	v.script(`sessionStorage.clear()`)
 	v.open("/play/viewer")
 	v.press(".play-button")
 	b := v.site.nextBrain()
 	g := v.site.grant(false)
-	g.Display.Pointer = pointer
+	change(&g.Display)
 	b.say(wire.Message{Type: wire.MsgGranted, Grant: g})
 	v.site.answer(b, b.hello.SDP)
 	v.state("streaming")
-	return b
 }
 
 // moved gives the page motions of a locked mouse, 8 ms apart, and returns by how much

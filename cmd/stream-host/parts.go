@@ -19,6 +19,7 @@ import (
 	"github.com/nearcast/nearcast/seat/app"
 	"github.com/nearcast/nearcast/seat/capture"
 	"github.com/nearcast/nearcast/seat/cell"
+	"github.com/nearcast/nearcast/seat/clipboard"
 	"github.com/nearcast/nearcast/seat/display"
 	"github.com/nearcast/nearcast/seat/input"
 	"github.com/nearcast/nearcast/seat/peer"
@@ -48,7 +49,7 @@ func (p *parts) all() (seat.Parts, error) {
 	return seat.Parts{
 		Identity: me, Peers: p.consul.Peers(wire.BrainService, wire.DrainService),
 		Freeze:  seat.FreezePolicy{Quiet: secondsOr(p.spec.FreezeQuietS, freezeQuiet), Latest: secondsOr(p.spec.FreezeLatestS, freezeLatest)},
-		Content: p.keeper.Content, Display: p.display, Sound: p.sound, App: p.app, CheckApp: p.checkApp, TellParams: p.tellParams, Input: p.input,
+		Content: p.keeper.Content, Display: p.display, Sound: p.sound, App: p.app, CheckApp: p.checkApp, TellParams: p.tellParams, Input: p.input, Clipboard: p.clipboard,
 		Video: p.video, Audio: p.audio, Peer: p.peer, Verify: p.verify,
 		KeeperPID: os.Getppid(), Report: p.keeper.Report,
 	}, nil
@@ -157,6 +158,15 @@ func (p *parts) input(d seat.Display, relative func(bool)) (seat.Input, error) {
 		in.Watch(relative)
 	}
 	return in, nil
+}
+
+func (p *parts) clipboard(d seat.Display, copied func(string)) (seat.Clipboard, error) {
+	s := d.(screen)
+	c, err := clipboard.Open(s.Dial, s.Cookie(), copied)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 func (p *parts) video(ctx context.Context, d seat.Display, frame func(seat.Frame), cursor func(seat.Cursor)) (seat.Capture, error) {

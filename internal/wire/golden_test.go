@@ -61,6 +61,7 @@ var messages = map[string]any{
 	"input":         &Input{},
 	"pong":          &Pong{},
 	"pointer":       &Pointer{},
+	"clip":          &Clip{},
 
 	"spec":               &Spec{},
 	"mount":              &Mount{},

@@ -20,6 +20,7 @@ const (
 	InputWheel  InputType = "wheel"  // DX, DY in 120ths of a notch, positive right and down; X, Y
 	InputKey    InputType = "key"    // Code, Key, Pressed
 	InputText   InputType = "text"   // Text, as it is, without modifiers: of an input method, or of a screen keyboard
+	InputClip   InputType = "clip"   // Text, More: the person's clipboard, where Display.Clipboard lets it in
 	InputBlur   InputType = "blur"   // the page lost focus: release everything that is held
 	InputCursor InputType = "cursor" // the page asks for Pointer; with Pressed it draws the app's cursor, which is then not in the picture
 	InputPing   InputType = "ping"   // Seq; answered on the same channel by Pong, for the overlay's RTT
@@ -40,15 +41,30 @@ type Input struct {
 	Code    string `json:"code,omitempty"`
 	Key     string `json:"key,omitempty"`
 	Pressed bool   `json:"p,omitempty"`
-	// Text is at most MaxText bytes.
+	// Text is at most MaxText bytes, or MaxClipPart of a clipboard.
 	Text string `json:"text,omitempty"`
-	Seq  int    `json:"seq,omitempty"`
+	// More parts of the clipboard follow.
+	More bool `json:"more,omitempty"`
+	Seq  int  `json:"seq,omitempty"`
 	// N counts moves and rels on ChannelPointer: a smaller one that comes late is dropped.
 	N uint32 `json:"n,omitempty"`
 }
 
 // MaxText is the most bytes of one Input.Text. Longer texts are several messages.
 const MaxText = 512
+
+// The most bytes of a clipboard, and of its part in one message.
+const (
+	MaxClip     = 200 << 10
+	MaxClipPart = 8 << 10
+)
+
+// Clip tells the page, on ChannelInput, what the app copied, in parts.
+type Clip struct {
+	Type string `json:"t"` // "clip"
+	Text string `json:"text"`
+	More bool   `json:"more,omitempty"`
+}
 
 // Pointer tells the page, on ChannelInput, what the app does with its pointer: after
 // InputCursor, and then at each change.

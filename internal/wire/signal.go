@@ -112,6 +112,24 @@ type Display struct {
 	// PointerAuto: the seat sees what the app does, and tells the page by Pointer.
 	Pointer string `json:"pointer"`
 	Audio   bool   `json:"audio"`
+	// Clipboard says which way text goes between the person's clipboard and the app's:
+	// ClipboardNone, which empty is too, ClipboardIn, ClipboardOut or ClipboardBoth.
+	Clipboard string `json:"clipboard,omitempty"`
+}
+
+const (
+	ClipboardNone = "none"
+	ClipboardIn   = "in"
+	ClipboardOut  = "out"
+	ClipboardBoth = "both"
+)
+
+// ClipboardTakes and ClipboardGives say whether text may go to the app, and from it.
+func ClipboardTakes(clipboard string) bool {
+	return clipboard == ClipboardIn || clipboard == ClipboardBoth
+}
+func ClipboardGives(clipboard string) bool {
+	return clipboard == ClipboardOut || clipboard == ClipboardBoth
 }
 
 const (

@@ -17,8 +17,9 @@ const (
 	// inputsPerSecond is more than a 1000 Hz mouse and a keyboard make.
 	inputsPerSecond = 2000
 	inputsBurst     = 400
-	maxInput        = 1 << 10         // bytes
-	malformedLog    = 5 * time.Second // at most one log line in this time
+	maxInput        = 1 << 10              // bytes
+	maxClip         = 6 * wire.MaxClipPart // a byte of text is six of JSON at most
+	malformedLog    = 5 * time.Second      // at most one log line in this time
 )
 
 // inputChannels reads the data channels that the browser opened.
@@ -106,18 +107,24 @@ func (c *inputChannels) message(ch *webrtc.DataChannel, data []byte) {
 
 // tell sends the page a message. A page that does not read gets no more of them.
 func (c *inputChannels) tell(message []byte) {
-	if ch := c.page.Load(); ch != nil && ch.BufferedAmount() < 256<<10 {
+	if ch := c.page.Load(); ch != nil && ch.BufferedAmount() < 2<<20 {
 		ch.SendText(string(message))
 	}
 }
 
 // parse reads an input. Package input checks the values of its fields.
 func parse(data []byte) (in wire.Input, ok bool) {
-	if len(data) > maxInput || json.Unmarshal(data, &in) != nil {
+	if len(data) > maxClip || json.Unmarshal(data, &in) != nil {
+		return in, false
+	}
+	if in.Type == wire.InputClip {
+		return in, len(in.Text) <= wire.MaxClipPart
+	}
+	if len(data) > maxInput {
 		return in, false
 	}
 	switch in.Type {
-	case wire.InputMove, wire.InputRel, wire.InputDown, wire.InputUp, wire.InputWheel, wire.InputKey, wire.InputText, wire.InputCursor, wire.InputBlur, wire.InputPing:
+	case wire.InputMove, wire.InputRel, wire.InputDown, wire.InputUp, wire.InputWheel, wire.InputKey, wire.InputText, wire.InputClip, wire.InputCursor, wire.InputBlur, wire.InputPing:
 		return in, true
 	}
 	return in, false
@@ -129,12 +136,17 @@ type bucket struct {
 	last   time.Time
 }
 
-// cost is how many tokens a message takes. A long one is a text of many keys.
+// cost is how many tokens a message takes. A long one is a text of many keys; a longer
+// one is of a clipboard, which is no keys.
 func cost(data []byte) float64 {
-	if len(data) <= 128 {
+	switch n := len(data); {
+	case n <= 128:
 		return 1
+	case n <= maxInput:
+		return float64(n / 4)
+	default:
+		return min(inputsBurst, float64(n/64))
 	}
-	return min(inputsBurst, float64(len(data)/4))
 }
 
 // take takes tokens and returns 0, or returns how long to wait for them.

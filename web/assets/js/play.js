@@ -5,7 +5,8 @@ import { getApp } from './api.js';
 import { Player } from './player.js';
 import { isOver } from './phases.js';
 import { choose, recallChoices } from './input/choices.js';
-import { Keyboard } from './input/keyboard.js';
+import { Clipboard } from './input/clipboard.js';
+import { Keyboard, isMac } from './input/keyboard.js';
 import { Pointer } from './input/pointer.js';
 import { TextField } from './input/text.js';
 import { Touch } from './input/touch.js';
@@ -50,17 +51,20 @@ const player = new Player({
     tools.setRTT(numbers.pingMS ?? numbers.pairMS);
   },
   onInput: askPointer,
+  onClip: (told) => clipboard.told(told),
   onPointer: (told) => pointer.told(told),
   onRace: (found) => (found.error ? distance.fail(found.error) : distance.update(found)),
 });
 
 const choices = recallChoices();
-const keyboard = new Keyboard({ surface: stage.surface, sink: player, onChord: (name) => chords[name](), choices });
+const clipboard = new Clipboard({ surface: stage.surface, sink: player, mac: isMac() });
+const keyboard = new Keyboard({ surface: stage.surface, sink: player, onChord: (name) => chords[name](), choices, clipboard });
 const text = new TextField({ surface: stage.surface, field, keyboard, touchy });
 const pointer = new Pointer({
   surface: stage.surface, video: stage.video, sink: player, onLock: locked, onMode: mode, draws: !touchy,
   onUse: (event) => {
     keyboard.ready(event);
+    clipboard.flush();
     if (event.type !== 'mousedown') return;
     text.place(event);
     text.focus();
@@ -141,6 +145,7 @@ function render(state, before) {
 function entered(state, before) {
   if (state.phase === 'streaming') {
     const display = state.grant.display;
+    clipboard.mode = display.clipboard || 'none';
     keyboard.start();
     pointer.start(display);
     askPointer();

@@ -25,8 +25,8 @@ const BRAINS_EVERY_MS = { calm: 5000, waiting: 1000 }; // the list names one bra
 
 export class Player {
   // stage has show(track), freeze() and clear(); onState is called after each change.
-  constructor({ app, stage, onState = () => {}, onStats = () => {}, onRace = () => {}, onInput = () => {}, onPointer = () => {} }) {
-    Object.assign(this, { app, stage, onState, onStats, onRace, onInput, onPointer });
+  constructor({ app, stage, onState = () => {}, onStats = () => {}, onRace = () => {}, onInput = () => {}, onPointer = () => {}, onClip = () => {} }) {
+    Object.assign(this, { app, stage, onState, onStats, onRace, onInput, onPointer, onClip });
     this.state = initial(app);
     this.queue = [];
     this.timers = new Map();
@@ -279,6 +279,7 @@ export class Player {
       },
       onPath: (found) => this.dispatch({ type: 'path', found }),
       onInput: () => this.onInput(),
+      onClip: (clip) => this.onClip(clip),
       onPointer: (pointer) => this.onPointer(pointer),
       onPong: (seq) => this.watchdog?.pong(seq),
     }, this.state.relaying ? [...this.servers, ...this.relays] : this.servers);

@@ -16,8 +16,8 @@ const TEXT_AT_ONCE = 100; // characters of a message: wire.MaxText bytes hold th
 
 export class Keyboard {
   // surface has the focus; sink has send(); onChord(name) is called for a chord.
-  constructor({ surface, sink, onChord, mac = isMac(), choices = {} }) {
-    Object.assign(this, { surface, sink, onChord, mac, choices });
+  constructor({ surface, sink, onChord, mac = isMac(), choices = {}, clipboard = null }) {
+    Object.assign(this, { surface, sink, onChord, mac, choices, clipboard });
     this.raw = false;
     this.held = new Map(); // code → {code, key} as sent, and real: the key as it is
     this.option = null;    // an Option key that the app does not know of: {code, key, used}
@@ -54,6 +54,11 @@ export class Keyboard {
     const composes = key === 'Dead' && isField(event.target) && (character || !event.altKey);
     this.taken = !ofInputMethod(event) && !composes;
     if (!this.taken) return;
+    this.clipboard?.flush();
+    if (!event.repeat && isField(event.target) && this.clipboard?.pastes(event, () => this.tap(code, key))) {
+      this.ready();
+      return; // the browser pastes into the field, which gives the text to clipboard.js
+    }
     event.preventDefault();
     this.#missed(event);
     const chord = event.ctrlKey && event.altKey && event.shiftKey && CHORDS[code];
