@@ -103,9 +103,9 @@ func (v *visit) moved(motions string) (total float64) {
 	v.Helper()
 	evaluate[bool](v, `(async () => {
 		const surface = document.querySelector('.surface');
-		for (const x of `+motions+`) {
+		for (const [n, x] of `+motions+`.entries()) {
 			surface.dispatchEvent(new PointerEvent('pointermove', { bubbles: true, pointerType: 'mouse', movementX: x }));
-			if (Math.random() < 0.1) await new Promise((r) => setTimeout(r, 8));
+			if (n % 10 === 9) await new Promise((r) => setTimeout(r, 8));
 		}
 		await new Promise((r) => setTimeout(r, 100));
 		return true;

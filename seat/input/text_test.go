@@ -198,18 +198,42 @@ func TestHangingApp(t *testing.T) {
 	}
 }
 
-// Debian's GTK 3 gets what was typed while it was stopped.
-func TestStalledGTK(t *testing.T) {
+// tk is a program of Tk, which uses Xlib's own input method. It prints the line at Enter.
+const tk = `
+import tkinter
+root = tkinter.Tk()
+line = tkinter.Entry(root)
+line.pack()
+line.bind("<Return>", lambda e: (print(line.get(), flush=True), root.destroy()))
+line.focus_set()
+root.mainloop()
+`
+
+// Programs of Debian get what was typed while they were stopped: GTK 3, which reads the
+// keymap by XKB, and Tk.
+func TestStalledPrograms(t *testing.T) {
 	testkit.NeedXvfb(t)
-	zenity, err := exec.LookPath("zenity")
-	if err != nil {
-		t.Skip("zenity is not installed")
+	for name, command := range map[string][]string{
+		"GTK": {"zenity", "--entry", "--text=Type"}, "Tk": {"python3", "-c", tk},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := exec.LookPath(command[0]); err != nil {
+				t.Skipf("%s is not installed", command[0])
+			}
+			if name == "Tk" && exec.Command("python3", "-c", "import tkinter").Run() != nil {
+				t.Skip("python3-tk is not installed")
+			}
+			stalledProgram(t, command, name == "GTK")
+		})
 	}
+}
+
+func stalledProgram(t *testing.T, command []string, answers bool) {
 	d, err := display.Start(within(t), display.Config{Width: width, Height: height, Server: wire.XServer{Server: wire.ServerXvfb}, Runner: cell.Local{Dir: t.TempDir()}, Dir: t.TempDir()})
 	testkit.Must(t, err)
 	t.Cleanup(func() { d.Close() })
-	cmd := exec.CommandContext(within(t), zenity, "--entry", "--text=Type")
-	cmd.Env = append(d.Env(), "HOME="+t.TempDir(), "LANG=C.UTF-8", "NO_AT_BRIDGE=1", "GTK_IM_MODULE=gtk-im-context-simple")
+	cmd := exec.CommandContext(within(t), command[0], command[1:]...)
+	cmd.Env = append(d.Env(), "HOME="+t.TempDir(), "LANG=C.UTF-8", "PYTHONIOENCODING=utf-8", "NO_AT_BRIDGE=1", "GTK_IM_MODULE=gtk-im-context-simple")
 	out, err := cmd.StdoutPipe()
 	testkit.Must(t, err)
 	testkit.Must(t, cmd.Start())
@@ -218,7 +242,9 @@ func TestStalledGTK(t *testing.T) {
 	in, err := Open(d.Dial, d.Cookie(), width, height)
 	testkit.Must(t, err)
 	t.Cleanup(func() { in.Close() })
-	awaitAnswer(t, in)
+	if answers { // its window is there before it listens
+		awaitAnswer(t, in)
+	}
 	testkit.Must(t, cmd.Process.Signal(syscall.SIGSTOP))
 	typeSlowly(t, in, manyCharacters)
 	testkit.Must(t, cmd.Process.Signal(syscall.SIGCONT))
@@ -227,7 +253,7 @@ func TestStalledGTK(t *testing.T) {
 	got, err := io.ReadAll(out)
 	testkit.Must(t, err)
 	if strings.TrimSpace(string(got)) != manyCharacters {
-		t.Errorf("zenity got\n%swant\n%s", got, manyCharacters)
+		t.Errorf("it got\n%swant\n%s", got, manyCharacters)
 	}
 }
 

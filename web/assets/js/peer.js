@@ -100,11 +100,11 @@ export class Peer {
   }
 
   // move may be lost: for positions, which the next one replaces. While the channel
-  // is congested they are dropped here, where that costs no time.
+  // is congested they are dropped here, where that costs no time. Then it gives false.
   move(input) {
-    if (this.pointer.readyState === 'open' && this.pointer.bufferedAmount < 4096) {
-      this.pointer.send(JSON.stringify(input));
-    }
+    if (this.pointer.readyState !== 'open' || this.pointer.bufferedAmount >= 4096) return false;
+    this.pointer.send(JSON.stringify(input));
+    return true;
   }
 
   close() {

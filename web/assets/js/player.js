@@ -140,7 +140,7 @@ export class Player {
   }
 
   move(input) {
-    if (this.state.phase === 'streaming') this.peer.move(input);
+    return this.state.phase === 'streaming' ? this.peer.move(input) : undefined;
   }
 
   dispatch(event) {

@@ -189,8 +189,9 @@ export class Pointer {
       this.count += 1;
       const next = this.next.t === 'rel'
         ? { t: 'rel', dx: round2(this.next.dx), dy: round2(this.next.dy) } : this.next;
-      this.sink.move({ ...next, n: this.count });
-      this.next = null;
+      const dropped = this.sink.move({ ...next, n: this.count }) === false;
+      // A position is replaced by the next one; motion is not, and waits for it.
+      if (!dropped || this.next.t !== 'rel') this.next = null;
     }
     if (this.wheel) {
       const { dx, dy, at } = this.wheel;
