@@ -12,8 +12,8 @@ import (
 
 func validTask() *TaskConfig {
 	return &TaskConfig{
-		Command: "/usr/bin/true", Network: "none", Audio: true, FreezeIdle: true, FreezeQuiet: "2s", FreezeLatest: "60s",
-		Display: DisplayConfig{Width: 1280, Height: 720, FPS: 30, Pointer: "absolute"},
+		Command: "/usr/bin/true", Network: "none", Clipboard: "none", Audio: true, FreezeIdle: true, FreezeQuiet: "2s", FreezeLatest: "60s",
+		Display: DisplayConfig{Width: 1280, Height: 720, FPS: 30, Pointer: "auto"},
 		Video:   VideoConfig{Codec: "h264", Encoder: "auto", Bitrate: "6Mbps"},
 		Start:   startReady, StartTimeout: "60s", ReconnectGrace: "60s", IdleTimeout: "10m", MaxDuration: "8h",
 	}
@@ -27,7 +27,7 @@ func TestTaskConfigDefaults(t *testing.T) {
 	if err := tc.apply(&s); err != nil {
 		t.Fatal(err)
 	}
-	want := wire.Display{Width: 1280, Height: 720, FPS: 30, Pointer: "absolute", Audio: true}
+	want := wire.Display{Width: 1280, Height: 720, FPS: 30, Pointer: "auto", Audio: true, Clipboard: "none"}
 	if s.Display != want {
 		t.Errorf("display %+v", s.Display)
 	}
@@ -104,12 +104,13 @@ func TestTaskConfigRefuses(t *testing.T) {
 		"width odd":   {func(c *TaskConfig) { c.Display.Width = 1281 }, "display.width = 1281: must be an even number from 64 to 4096"},
 		"height":      {func(c *TaskConfig) { c.Display.Height = 0 }, "display.height = 0"},
 		"fps":         {func(c *TaskConfig) { c.Display.FPS = 29.97 }, "display.fps = 29.97: must be a whole number from 1 to 120"},
-		"pointer":     {func(c *TaskConfig) { c.Display.Pointer = "mouse" }, `display.pointer = "mouse": must be "absolute" or "relative"`},
 		"largest":     {func(c *TaskConfig) { c.Display.Max = "1920" }, `display.max = "1920": must be two even numbers from 64 to 4096, such as "1920x1080"`},
 		"largest odd": {func(c *TaskConfig) { c.Display.Max = "1921x1080" }, `display.max = "1921x1080"`},
 		"max < width": {func(c *TaskConfig) { c.Display.Max = "640x360" }, `display.max = "640x360": must be a size that has room for display.width and height, 1280x720`},
 		"min > width": {func(c *TaskConfig) { c.Display.Min = "1920x1080" }, `display.min = "1920x1080": must be a size within`},
 		"scale":       {func(c *TaskConfig) { c.Display.Scale = "NaN" }, `display.scale = "NaN": must be "auto", or a number from 1 to 4`},
+		"clipboard":   {func(c *TaskConfig) { c.Clipboard = "yes" }, `clipboard = "yes": must be "none" or "in" or "out" or "both"`},
+		"pointer":     {func(c *TaskConfig) { c.Display.Pointer = "mouse" }, `display.pointer = "mouse": must be "auto" or "absolute" or "relative"`},
 		"codec":       {func(c *TaskConfig) { c.Video.Codec = "av1" }, `video.codec = "av1": must be "h264" or "vp8"`},
 		"encoder":     {func(c *TaskConfig) { c.Video.Encoder = "x264enc ! filesink" }, "video.encoder"},
 		"bitrate":     {func(c *TaskConfig) { c.Video.Bitrate = "8 Mb" }, `video.bitrate = "8 Mb"`},

@@ -129,6 +129,9 @@ var taskConfigSpec = hclspec.NewObject(map[string]*hclspec.Spec{
 	"freeze_latest": optional("freeze_latest", "string", `"60s"`),
 	// The page asks before it is closed: work can be lost.
 	"confirm_leave": optional("confirm_leave", "bool", `false`),
+	// Which way text goes between the person's clipboard and the app's: "none", "in",
+	// "out" or "both".
+	"clipboard": optional("clipboard", "string", `"none"`),
 	// Stream the app's sound.
 	"audio": optional("audio", "bool", `true`),
 
@@ -142,7 +145,7 @@ var taskConfigSpec = hclspec.NewObject(map[string]*hclspec.Spec{
 		"width":   {"number", `1280`},
 		"height":  {"number", `720`},
 		"fps":     {"number", `30`},
-		"pointer": {"string", `"absolute"`},
+		"pointer": {"string", `"auto"`},
 		// The display follows the person's window between these sizes, "640x360"; empty
 		// is width and height.
 		"min": {"string", `""`},

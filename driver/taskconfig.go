@@ -21,6 +21,7 @@ type TaskConfig struct {
 	Network    string   `codec:"network"`
 	Writable   string   `codec:"writable"`
 	FreezeIdle bool     `codec:"freeze_idle"`
+	Clipboard  string   `codec:"clipboard"`
 	Audio      bool     `codec:"audio"`
 	Start      string   `codec:"start"`
 
@@ -125,10 +126,12 @@ func (c *TaskConfig) apply(spec *wire.Spec) error {
 	check(err)
 	d.FPS, err = whole("display.fps", c.Display.FPS, 1, maxFPS)
 	check(err)
-	check(oneOf("display.pointer", c.Display.Pointer, wire.PointerAbsolute, wire.PointerRelative))
+	check(oneOf("display.pointer", c.Display.Pointer, wire.PointerAuto, wire.PointerAbsolute, wire.PointerRelative))
 	d.Pointer = c.Display.Pointer
 	check(c.Display.follow(d))
 	spec.ConfirmLeave = c.ConfirmLeave
+	check(oneOf("clipboard", c.Clipboard, wire.ClipboardNone, wire.ClipboardIn, wire.ClipboardOut, wire.ClipboardBoth))
+	d.Clipboard = c.Clipboard
 
 	check(oneOf("video.codec", c.Video.Codec, "h264", "vp8"))
 	if !elementName.MatchString(c.Video.Encoder) {

@@ -30,10 +30,15 @@ type Parts struct {
 	CheckApp func(ctx context.Context) error
 	// TellParams tells the values to an app that runs.
 	TellParams func(params map[string]string) error
-	// Input connects to the display's input.
-	Input func(d Display) (Input, error)
-	// Video starts to capture and encode the display.
-	Video func(ctx context.Context, d Display, frame func(Frame)) (Capture, error)
+	// Input connects to the display's input. relative is told when the app begins and
+	// ends to read motion instead of positions, where the job leaves that to the seat.
+	Input func(d Display, relative func(bool)) (Input, error)
+	// Clipboard connects to the display's clipboard; copied gets what the app copied. It is
+	// called where the job has a clipboard.
+	Clipboard func(d Display, copied func(text string)) (Clipboard, error)
+	// Video starts to capture and encode the display. cursor gets the app's cursor
+	// whenever its shape has changed.
+	Video func(ctx context.Context, d Display, frame func(Frame), cursor func(Cursor)) (Capture, error)
 	// Audio starts to capture and encode the sound.
 	Audio func(ctx context.Context, s Sound, frame func(Frame)) (Source, error)
 	// Peer makes the seat's end of a WebRTC connection.
@@ -107,9 +112,20 @@ type App interface {
 // Input applies a person's input to the display.
 type Input interface {
 	Apply(wire.Input) error
+	// CursorShown says whether the app shows a cursor. It does not block.
+	CursorShown(bool)
 	ReleaseAll() error
 	// Resize says how large the display is now.
 	Resize(width, height int)
+	Close() error
+}
+
+// Clipboard is the app's, for text.
+type Clipboard interface {
+	// Put makes a text what the app pastes.
+	Put(text string) error
+	// Look tells soon what the app copied. It does not block.
+	Look()
 	Close() error
 }
 
@@ -127,6 +143,8 @@ type Capture interface {
 	Source
 	Keyframe()
 	SetBitrate(bps int)
+	// DrawCursor says whether the cursor is in the picture.
+	DrawCursor(bool)
 	// Stirred reports whether the picture changed since the last call. It works
 	// while the capture is paused, too.
 	Stirred() bool
@@ -149,6 +167,8 @@ type Peer interface {
 	AddCandidate(json.RawMessage) error
 	WriteVideo(Frame) error
 	WriteAudio(Frame) error
+	// Tell sends the page a message on its channel for input. It does not block.
+	Tell(message []byte)
 	Close() error
 }
 

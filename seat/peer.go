@@ -18,6 +18,9 @@ type sessionPeer struct {
 	Peer
 	session string
 	closed  atomic.Bool // it reported PeerClosed
+	asks    atomic.Bool // its page wants to know of the app's pointer
+	draws   atomic.Bool // and draws its cursor
+	clips   clips
 }
 
 // offer answers a browser's offer with a new peer, which replaces the earlier
@@ -41,6 +44,7 @@ func (s *stream) offer(ctx context.Context, session, sdp string) (string, error)
 		return "", errors.Join(err, p.Close())
 	}
 	old := s.peer.Swap(p)
+	s.video.DrawCursor(true) // until this page says that it does
 	if old != nil {
 		s.h.state.lost(old.session)
 		if err := old.Close(); err != nil {
@@ -60,7 +64,7 @@ func (s *stream) peerConfig(p *sessionPeer) PeerConfig {
 	return PeerConfig{
 		OnInput: func(m wire.Input) {
 			if current() {
-				s.applyInput(p.session, m)
+				s.applyInput(p, m)
 			}
 		},
 		OnState: func(state PeerState) {
@@ -93,22 +97,30 @@ func (s *stream) peerConfig(p *sessionPeer) PeerConfig {
 	}
 }
 
-func (s *stream) applyInput(session string, m wire.Input) {
+func (s *stream) applyInput(p *sessionPeer, m wire.Input) {
 	if m.Type == wire.InputPing {
 		return
 	}
-	// A page that loses the focus does not show that the person is active.
 	if m.Type == wire.InputView {
 		if m.View != nil {
-			s.setView(session, *m.View)
+			s.setView(p.session, *m.View)
 		}
 		return
 	}
-	if m.Type == wire.InputBlur {
-		if s.h.state.checkHolder(session) != nil {
+	// A page that loses the focus, or has just begun, does not show that the person is active.
+	if m.Type == wire.InputBlur || m.Type == wire.InputCursor {
+		if s.h.state.checkHolder(p.session) != nil {
 			return
 		}
-	} else if !s.h.state.recordInput(session) {
+	} else if !s.h.state.recordInput(p.session) {
+		return
+	}
+	if m.Type == wire.InputCursor {
+		s.askedForPointer(p, m.Pressed)
+		return
+	}
+	if m.Type == wire.InputClip {
+		s.pasted(p, m)
 		return
 	}
 	if m.Type == wire.InputClose {
@@ -118,6 +130,7 @@ func (s *stream) applyInput(session string, m wire.Input) {
 	if err := s.input.Apply(m); err != nil {
 		s.h.log.Debug("apply input", "error", err)
 	}
+	s.mayCopy(m)
 }
 
 func (s *stream) addCandidate(session string, c json.RawMessage) error {

@@ -41,12 +41,13 @@ type rig struct {
 	known    testkit.Peers
 	log      *syncBuffer
 
-	display *fakeDisplay
-	app     *fakeApp
-	video   *fakeVideo
-	input   *fakeInput
-	peers   chan *fakePeer
-	failure map[string]error // by part
+	display   *fakeDisplay
+	app       *fakeApp
+	video     *fakeVideo
+	clipboard fakeClipboard
+	input     *fakeInput
+	peers     chan *fakePeer
+	failure   map[string]error // by part
 
 	// started and told are the parameters that the app was started with, and told.
 	started, told atomic.Pointer[map[string]string]
@@ -103,9 +104,16 @@ func (r *rig) start(verifier *ticket.Verifier) {
 			r.told.Store(&params)
 			return r.failure["params"]
 		},
-		Input: func(Display) (Input, error) { return r.input, nil },
-		Video: func(_ context.Context, _ Display, frame func(Frame)) (Capture, error) {
-			r.video.frame = frame
+		Clipboard: func(_ Display, copied func(string)) (Clipboard, error) {
+			r.clipboard.copied = copied
+			return &r.clipboard, nil
+		},
+		Input: func(_ Display, relative func(bool)) (Input, error) {
+			r.input.relative = relative
+			return r.input, nil
+		},
+		Video: func(_ context.Context, _ Display, frame func(Frame), cursor func(Cursor)) (Capture, error) {
+			r.video.frame, r.video.cursor = frame, cursor
 			frame(Frame{Keyframe: true})
 			return r.video, r.failure["video"]
 		},
@@ -494,6 +502,8 @@ type fakeVideo struct {
 	frame   func(Frame)
 	stirs   atomic.Bool
 	isPlain atomic.Bool
+	// cursor takes a new cursor.
+	cursor func(Cursor)
 }
 
 func (v *fakeVideo) Pause()                { v.call("pause") }
@@ -503,13 +513,15 @@ func (v *fakeVideo) Err() error            { return errors.New("encoder broke") 
 func (v *fakeVideo) Close() error          { v.call("close"); return nil }
 func (v *fakeVideo) Keyframe()             { v.call("keyframe") }
 func (v *fakeVideo) SetBitrate(int)        { v.call("bitrate") }
+func (v *fakeVideo) DrawCursor(on bool)    { v.call(fmt.Sprint("draw cursor ", on)) }
 func (v *fakeVideo) Stirred() bool         { v.call("stirred"); return v.stirs.Load() }
 func (v *fakeVideo) Crop(int, int)         {}
 func (v *fakeVideo) Plain() bool           { return v.isPlain.Load() }
 
 type fakeInput struct {
 	calls
-	hold atomic.Pointer[chan struct{}] // ReleaseAll waits for it
+	hold     atomic.Pointer[chan struct{}] // ReleaseAll waits for it
+	relative func(bool)
 }
 
 func (h *fakeInput) Apply(m wire.Input) error { h.call("apply " + m.Code); return nil }
@@ -521,7 +533,17 @@ func (h *fakeInput) ReleaseAll() error {
 	return nil
 }
 func (h *fakeInput) Resize(width, height int) { h.call(fmt.Sprintf("size %dx%d", width, height)) }
+func (h *fakeInput) CursorShown(shown bool)   { h.call(fmt.Sprint("cursor shown ", shown)) }
 func (h *fakeInput) Close() error             { h.call("close"); return nil }
+
+type fakeClipboard struct {
+	calls
+	copied func(string)
+}
+
+func (c *fakeClipboard) Put(text string) error { c.call("put " + text); return nil }
+func (c *fakeClipboard) Look()                 { c.call("look") }
+func (c *fakeClipboard) Close() error          { c.call("close"); return nil }
 
 type fakePeer struct {
 	calls
@@ -540,4 +562,5 @@ func (p *fakePeer) AddCandidate(c json.RawMessage) error {
 }
 func (p *fakePeer) WriteVideo(Frame) error { p.call("video"); return nil }
 func (p *fakePeer) WriteAudio(Frame) error { p.call("audio"); return nil }
+func (p *fakePeer) Tell(message []byte)    { p.call("tell " + string(message)) }
 func (p *fakePeer) Close() error           { p.call("close"); return nil }

@@ -19,8 +19,10 @@ const firstFrameTimeout = 15 * time.Second
 type stream struct {
 	h     *streamHost
 	input Input
-	video Capture
-	audio Source
+	// clipboard is nil where the job has none.
+	clipboard Clipboard
+	video     Capture
+	audio     Source
 	// releaseInput asks follow to release the keys and buttons that are held.
 	releaseInput   atomic.Bool
 	firstFrame     chan struct{} // closed at the first frame
@@ -28,6 +30,7 @@ type stream struct {
 	viewed         chan struct{} // closed at the first view of a person's window
 	viewedOnce     sync.Once
 
+	pointer  pointer
 	peer     atomic.Pointer[sessionPeer] // gets the frames
 	changing sync.Mutex                  // held while the peer changes
 
@@ -43,18 +46,23 @@ func newStream(h *streamHost) *stream {
 
 // open starts capture and input on the seat's display.
 func (s *stream) open(ctx context.Context) error {
-	input, err := s.h.parts.Input(s.h.display)
+	input, err := s.h.parts.Input(s.h.display, s.relativeChanged)
 	if err != nil {
 		return fault(wire.CodeDisplay, "connect input to the display: %v", err)
 	}
 	s.input = input
+	if c := s.h.spec.Display.Clipboard; wire.ClipboardTakes(c) || wire.ClipboardGives(c) {
+		if s.clipboard, err = s.h.parts.Clipboard(s.h.display, s.copied); err != nil {
+			return fault(wire.CodeDisplay, "connect the clipboard to the display: %v", err)
+		}
+	}
 	// With the context of the stream host: the pipelines outlive ctx.
 	video, err := s.h.parts.Video(s.h.ctx, s.h.display, func(f Frame) {
 		s.firstFrameOnce.Do(func() { close(s.firstFrame) })
 		if p := s.peer.Load(); p != nil {
 			_ = p.WriteVideo(f) // a broken peer reports its state
 		}
-	})
+	}, s.cursorChanged)
 	if err != nil {
 		return asEnd(err, wire.CodeEncoder)
 	}
@@ -163,6 +171,9 @@ func (s *stream) close() error {
 	}
 	if s.video != nil {
 		errs = append(errs, s.video.Close())
+	}
+	if s.clipboard != nil {
+		errs = append(errs, s.clipboard.Close())
 	}
 	if s.input != nil {
 		errs = append(errs, s.input.Close())

@@ -53,6 +53,12 @@ func TestInTheBrowser(t *testing.T) {
 		"play, wait, start, stream":                         walkPlay,
 		"hands reach the app":                               walkInput,
 		"a game takes the mouse":                            walkRelative,
+		"people type in all languages, and let go":          walkTyping,
+		"a Mac's keys":                                      walkMac,
+		"an app takes the mouse in mid-session":             walkAuto,
+		"text is pasted and copied":                         walkClipboard,
+		"wheels and trackpads":                              walkWheel,
+		"a locked mouse at players of several sizes":        walkLocked,
 		"the socket drops, the picture stays":               walkSocketLoss,
 		"the picture drops and comes back":                  walkMediaLoss,
 		"the network goes silent":                           walkSilence,
@@ -346,14 +352,7 @@ func walkInput(v *visit) {
 }
 
 func walkRelative(v *visit) {
-	v.open("/play/viewer")
-	v.press(".play-button")
-	b := v.site.nextBrain()
-	g := v.site.grant(false)
-	g.Display.Pointer = wire.PointerRelative
-	b.say(wire.Message{Type: wire.MsgGranted, Grant: g})
-	v.site.answer(b, b.hello.SDP)
-	v.state("streaming")
+	v.playAs(wire.PointerRelative)
 	v.untilText("Click to give the app your mouse")
 	v.shot("capture")
 	v.do(chromedp.MouseClickXY(640, 400))

@@ -56,6 +56,7 @@ type site struct {
 
 	brains chan *brain // a WebSocket that said hello
 	inputs chan wire.Input
+	page   atomic.Pointer[webrtc.DataChannel] // the last page's channel for input
 	seats  []*seat
 	only   func(net.Addr) bool // where seats' packets get through; nil: everywhere
 }
@@ -536,6 +537,9 @@ func (s *site) input(dc *webrtc.DataChannel, raw []byte) {
 	if err := d.Decode(&in); err != nil {
 		s.t.Errorf("input %s: %v", raw, err)
 	}
+	if dc.Label() == wire.ChannelInput {
+		s.page.Store(dc)
+	}
 	moves := in.Type == wire.InputMove || in.Type == wire.InputRel
 	if moves != (dc.Label() == wire.ChannelPointer) {
 		s.t.Errorf("%s came on channel %s", in.Type, dc.Label())
@@ -548,6 +552,25 @@ func (s *site) input(dc *webrtc.DataChannel, raw []byte) {
 	select {
 	case s.inputs <- in:
 	default: // nobody looks at them in this test
+	}
+}
+
+// tell tells the page what the app does with its pointer.
+func (s *site) tell(p wire.Pointer) {
+	s.t.Helper()
+	p.Type = "pointer"
+	s.say(p)
+}
+
+// say tells the page something on its channel for input.
+func (s *site) say(message any) {
+	s.t.Helper()
+	raw, err := json.Marshal(message)
+	if err == nil {
+		err = s.page.Load().SendText(string(raw))
+	}
+	if err != nil {
+		s.t.Fatal(err)
 	}
 }
 

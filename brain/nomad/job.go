@@ -140,7 +140,7 @@ func maxWhenQueued(j job, wrong func(string, ...any)) time.Duration {
 // display reads the display block of a task's config, which in JSON is an object
 // or a list of one. The defaults are the driver's.
 func display(config map[string]any) wire.Display {
-	d := wire.Display{Width: 1280, Height: 720, FPS: 30, Pointer: wire.PointerAbsolute, Audio: true}
+	d := wire.Display{Width: 1280, Height: 720, FPS: 30, Pointer: wire.PointerAuto, Audio: true}
 	if audio, ok := config["audio"].(bool); ok {
 		d.Audio = audio
 	}

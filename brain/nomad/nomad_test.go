@@ -58,7 +58,7 @@ func TestDisplay(t *testing.T) {
 			t.Errorf("%v was read as %+v", config, got)
 		}
 	}
-	if got := display(nil); got != (wire.Display{Width: 1280, Height: 720, FPS: 30, Pointer: "absolute", Audio: true}) {
+	if got := display(nil); got != (wire.Display{Width: 1280, Height: 720, FPS: 30, Pointer: "auto", Audio: true}) {
 		t.Errorf("the default is %+v", got)
 	}
 }

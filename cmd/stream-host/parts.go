@@ -19,6 +19,7 @@ import (
 	"github.com/nearcast/nearcast/seat/app"
 	"github.com/nearcast/nearcast/seat/capture"
 	"github.com/nearcast/nearcast/seat/cell"
+	"github.com/nearcast/nearcast/seat/clipboard"
 	"github.com/nearcast/nearcast/seat/display"
 	"github.com/nearcast/nearcast/seat/input"
 	"github.com/nearcast/nearcast/seat/peer"
@@ -48,7 +49,7 @@ func (p *parts) all() (seat.Parts, error) {
 	return seat.Parts{
 		Identity: me, Peers: p.consul.Peers(wire.BrainService, wire.DrainService),
 		Freeze:  seat.FreezePolicy{Quiet: secondsOr(p.spec.FreezeQuietS, freezeQuiet), Latest: secondsOr(p.spec.FreezeLatestS, freezeLatest)},
-		Content: p.keeper.Content, Display: p.display, Sound: p.sound, App: p.app, CheckApp: p.checkApp, TellParams: p.tellParams, Input: p.input,
+		Content: p.keeper.Content, Display: p.display, Sound: p.sound, App: p.app, CheckApp: p.checkApp, TellParams: p.tellParams, Input: p.input, Clipboard: p.clipboard,
 		Video: p.video, Audio: p.audio, Peer: p.peer, Verify: p.verify,
 		KeeperPID: os.Getppid(), Report: p.keeper.Report,
 	}, nil
@@ -170,7 +171,7 @@ func secondsOr(seconds int, otherwise time.Duration) time.Duration {
 	return otherwise
 }
 
-func (p *parts) input(d seat.Display) (seat.Input, error) {
+func (p *parts) input(d seat.Display, relative func(bool)) (seat.Input, error) {
 	s := d.(screen)
 	in, err := input.Open(s.Dial, s.Cookie(), p.spec.Display.Width, p.spec.Display.Height)
 	if err != nil {
@@ -178,10 +179,22 @@ func (p *parts) input(d seat.Display) (seat.Input, error) {
 	}
 	// Games that grab the mouse use keys by their position: W A S D on every layout.
 	in.PreferPlace(p.spec.Display.Pointer == wire.PointerRelative)
+	if p.spec.Display.Pointer == wire.PointerAuto {
+		in.Watch(relative)
+	}
 	return in, nil
 }
 
-func (p *parts) video(ctx context.Context, d seat.Display, frame func(seat.Frame)) (seat.Capture, error) {
+func (p *parts) clipboard(d seat.Display, copied func(string)) (seat.Clipboard, error) {
+	s := d.(screen)
+	c, err := clipboard.Open(s.Dial, s.Cookie(), copied)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (p *parts) video(ctx context.Context, d seat.Display, frame func(seat.Frame), cursor func(seat.Cursor)) (seat.Capture, error) {
 	s := d.(screen)
 	mostWidth, mostHeight := mostOf(p.spec.Display)
 	v, err := capture.Start(ctx, capture.Config{
@@ -189,7 +202,10 @@ func (p *parts) video(ctx context.Context, d seat.Display, frame func(seat.Frame
 		Width: p.spec.Display.Width, Height: p.spec.Display.Height, MaxWidth: mostWidth, MaxHeight: mostHeight, FPS: p.spec.Display.FPS,
 		Codec: p.spec.Video.Codec, Encoder: p.spec.Video.Encoder, BitrateBPS: p.spec.Video.BitrateBPS,
 		OnFrame: func(f capture.Frame) { frame(seat.Frame{Data: f.Data, Keyframe: f.Keyframe, PTS: f.PTS}) },
-		Log:     p.log,
+		OnCursor: func(c capture.Cursor) {
+			cursor(seat.Cursor{Hidden: c.Hidden, PNG: c.PNG(), X: c.HotX, Y: c.HotY})
+		},
+		Log: p.log,
 	})
 	if err != nil {
 		return nil, err

@@ -36,6 +36,7 @@ type options struct {
 	noWindow      bool
 	secondWindow  bool
 	dialog        bool
+	mouseLook     bool
 	spawnChild    bool
 	crash         bool
 	exitAfter     time.Duration
@@ -67,6 +68,7 @@ Flags:
 	fs.BoolVar(&o.noWindow, "no-window", false, "run, but never show a window")
 	fs.BoolVar(&o.secondWindow, "second-window", false, "close the first window and open a second one, as launchers do, at the first press")
 	fs.BoolVar(&o.dialog, "dialog", false, "open a 200x100 dialog above the window at the first press")
+	fs.BoolVar(&o.mouseLook, "mouse-look", false, "key g takes the mouse as a game does, key h gives it back and prints its motion")
 	fs.BoolVar(&o.spawnChild, "spawn-child", false, "leave a grandchild running, in a session of its own; its pid is printed")
 	fs.BoolVar(&o.crash, "crash", false, "end by SIGABRT, at once or after -exit-after")
 	fs.DurationVar(&o.exitAfter, "exit-after", 0, "exit after `D`; with -attack, that long after the attacks")

@@ -33,7 +33,9 @@ type app struct {
 	presses int
 	keys    keymap
 	deletes xproto.Atom
+	pings   xproto.Atom
 	shown   sync.Once
+	look    look
 }
 
 const eventMask = xproto.EventMaskKeyPress | xproto.EventMaskKeyRelease |
@@ -132,7 +134,10 @@ func (a *app) open(title string, width, height int, above xproto.Window) (xproto
 	if a.deletes, err = a.atom("WM_DELETE_WINDOW"); err != nil {
 		return 0, err
 	}
-	put(win, protocols, xproto.AtomAtom, 32, le(uint32(a.deletes)))
+	if a.pings, err = a.atom("_NET_WM_PING"); err != nil {
+		return 0, err
+	}
+	put(win, protocols, xproto.AtomAtom, 32, append(le(uint32(a.deletes)), le(uint32(a.pings))...))
 	xproto.MapWindow(a.conn, win)
 	return win, nil
 }
@@ -174,6 +179,11 @@ func (a *app) handle(ev xgb.Event) (over bool, err error) {
 		if a.exitOnKey != "" && (l.Text == a.exitOnKey || l.Keysym == named[a.exitOnKey]) {
 			return true, nil
 		}
+		if a.mouseLook {
+			if err := a.lookKey(l.Text); err != nil {
+				return false, err
+			}
+		}
 		return false, a.pressed()
 	case xproto.KeyReleaseEvent:
 		say(a.key("key_release", e.Detail, e.State))
@@ -188,11 +198,22 @@ func (a *app) handle(ev xgb.Event) (over bool, err error) {
 		l.Button = int(e.Detail)
 		say(l)
 	case xproto.MotionNotifyEvent:
+		if a.look.on {
+			a.lookMotion(int(e.EventX), int(e.EventY))
+			break
+		}
 		say(pointer("motion", e.EventX, e.EventY, e.State))
 	case xproto.ClientMessageEvent:
-		if e.Format == 32 && xproto.Atom(e.Data.Data32[0]) == a.deletes {
+		if e.Format != 32 {
+			break
+		}
+		switch xproto.Atom(e.Data.Data32[0]) {
+		case a.deletes:
 			say(line{Type: "close"})
 			return true, nil
+		case a.pings:
+			e.Window = a.screen.Root
+			xproto.SendEvent(a.conn, false, a.screen.Root, xproto.EventMaskSubstructureNotify|xproto.EventMaskSubstructureRedirect, string(e.Bytes()))
 		}
 	}
 	return false, nil

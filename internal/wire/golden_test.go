@@ -64,6 +64,8 @@ var messages = map[string]any{
 	"check_request": &CheckRequest{},
 	"input":         &Input{},
 	"pong":          &Pong{},
+	"pointer":       &Pointer{},
+	"clip":          &Clip{},
 
 	"spec":               &Spec{},
 	"mount":              &Mount{},

@@ -13,16 +13,19 @@ const (
 type InputType string
 
 const (
-	InputMove  InputType = "move"  // X, Y; pointer position
-	InputRel   InputType = "rel"   // DX, DY; relative motion in display pixels
-	InputDown  InputType = "down"  // Button, and X, Y where the pointer is absolute
-	InputUp    InputType = "up"    // Button, and X, Y
-	InputWheel InputType = "wheel" // DX, DY in 120ths of a notch, positive right and down; X, Y
-	InputKey   InputType = "key"   // Code, Key, Pressed
-	InputBlur  InputType = "blur"  // the page lost focus: release everything that is held
-	InputView  InputType = "view"  // View: the person's window has another size
-	InputClose InputType = "close" // close the app's window in front
-	InputPing  InputType = "ping"  // Seq; answered on the same channel by Pong, for the overlay's RTT
+	InputMove   InputType = "move"   // X, Y; pointer position
+	InputRel    InputType = "rel"    // DX, DY; relative motion in display pixels
+	InputDown   InputType = "down"   // Button, and X, Y where the pointer is absolute
+	InputUp     InputType = "up"     // Button, and X, Y
+	InputWheel  InputType = "wheel"  // DX, DY in 120ths of a notch, positive right and down; X, Y
+	InputKey    InputType = "key"    // Code, Key, Pressed
+	InputText   InputType = "text"   // Text, as it is, without modifiers: of an input method, or of a screen keyboard
+	InputClip   InputType = "clip"   // Text, More: the person's clipboard, where Display.Clipboard lets it in
+	InputBlur   InputType = "blur"   // the page lost focus: release everything that is held
+	InputCursor InputType = "cursor" // the page asks for Pointer; with Pressed it draws the app's cursor, which is then not in the picture
+	InputView   InputType = "view"   // View: the person's window has another size
+	InputClose  InputType = "close"  // close the app's window in front
+	InputPing   InputType = "ping"   // Seq; answered on the same channel by Pong, for the overlay's RTT
 )
 
 // Input is one message from the browser's hands.
@@ -40,7 +43,11 @@ type Input struct {
 	Code    string `json:"code,omitempty"`
 	Key     string `json:"key,omitempty"`
 	Pressed bool   `json:"p,omitempty"`
-	Seq     int    `json:"seq,omitempty"`
+	// Text is at most MaxText bytes, or MaxClipPart of a clipboard.
+	Text string `json:"text,omitempty"`
+	// More parts of the clipboard follow.
+	More bool `json:"more,omitempty"`
+	Seq  int  `json:"seq,omitempty"`
 	// N counts moves and rels on ChannelPointer: a smaller one that comes late is dropped.
 	N uint32 `json:"n,omitempty"`
 	// View is InputView's.
@@ -54,6 +61,36 @@ type View struct {
 	Height int `json:"height"`
 	// Scale is how many device pixels the window has for each of its own.
 	Scale float64 `json:"scale"`
+}
+
+// MaxText is the most bytes of one Input.Text. Longer texts are several messages.
+const MaxText = 512
+
+// The most bytes of a clipboard, and of its part in one message.
+const (
+	MaxClip     = 200 << 10
+	MaxClipPart = 8 << 10
+)
+
+// Clip tells the page, on ChannelInput, what the app copied, in parts.
+type Clip struct {
+	Type string `json:"t"` // "clip"
+	Text string `json:"text"`
+	More bool   `json:"more,omitempty"`
+}
+
+// Pointer tells the page, on ChannelInput, what the app does with its pointer: after
+// InputCursor, and then at each change.
+type Pointer struct {
+	Type string `json:"t"` // "pointer"
+	// Relative: the app reads motion, not positions. Only where Display.Pointer is PointerAuto.
+	Relative bool `json:"relative,omitempty"`
+	// Hidden: the app shows no cursor. Else Image is the cursor as PNG in base64, and X, Y
+	// its hot spot. Without Image it is the usual arrow.
+	Hidden bool   `json:"hidden,omitempty"`
+	Image  string `json:"image,omitempty"`
+	X      int    `json:"x,omitempty"`
+	Y      int    `json:"y,omitempty"`
 }
 
 // Pong answers InputPing.

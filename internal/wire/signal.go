@@ -115,7 +115,8 @@ type Display struct {
 	Width  int `json:"width"`
 	Height int `json:"height"`
 	FPS    int `json:"fps"`
-	// Pointer is PointerAbsolute or PointerRelative (games that grab the mouse).
+	// Pointer is PointerAbsolute, PointerRelative (games that grab the mouse), or
+	// PointerAuto: the seat sees what the app does, and tells the page by Pointer.
 	Pointer string `json:"pointer"`
 	Audio   bool   `json:"audio"`
 	// MinWidth to MaxHeight are set where the display follows the person's window: the
@@ -126,11 +127,30 @@ type Display struct {
 	MaxHeight int `json:"max_height,omitempty"`
 	// Scale is how large the app draws its UI; 0 follows the person's device.
 	Scale float64 `json:"scale,omitempty"`
+	// Clipboard says which way text goes between the person's clipboard and the app's:
+	// ClipboardNone, which empty is too, ClipboardIn, ClipboardOut or ClipboardBoth.
+	Clipboard string `json:"clipboard,omitempty"`
+}
+
+const (
+	ClipboardNone = "none"
+	ClipboardIn   = "in"
+	ClipboardOut  = "out"
+	ClipboardBoth = "both"
+)
+
+// ClipboardTakes and ClipboardGives say whether text may go to the app, and from it.
+func ClipboardTakes(clipboard string) bool {
+	return clipboard == ClipboardIn || clipboard == ClipboardBoth
+}
+func ClipboardGives(clipboard string) bool {
+	return clipboard == ClipboardOut || clipboard == ClipboardBoth
 }
 
 const (
 	PointerAbsolute = "absolute"
 	PointerRelative = "relative"
+	PointerAuto     = "auto"
 )
 
 // Attach is how a brain reaches a seat: GET AttachPath of the seat API, as a

@@ -60,7 +60,9 @@ type Config struct {
 	// OnFrame gets each frame as soon as it is encoded, on a thread of the
 	// pipeline. It must not block or call Close, and may keep Data.
 	OnFrame func(Frame)
-	Log     *slog.Logger // nil is slog.Default()
+	// OnCursor, if it is not nil, gets the cursor whenever its shape has changed. It must not block.
+	OnCursor func(Cursor)
+	Log      *slog.Logger // nil is slog.Default()
 
 	patience time.Duration // with the display; 0 is x11.Patience. Tests have less
 }

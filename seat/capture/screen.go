@@ -41,7 +41,9 @@ type screen struct {
 	changed     chan struct{} // has one element after a change
 	cursorStale atomic.Bool   // the cursor has got another shape
 	sizeStale   atomic.Bool   // the screen may have another size
-	visible     atomic.Bool   // the cursor is visible, so its motion is a change
+	visible     atomic.Bool   // the cursor is visible
+	undrawn     atomic.Bool   // the cursor is not in the picture: the page draws it
+	onCursor    func(Cursor)
 	cursor      cursorImage
 }
 
@@ -53,7 +55,7 @@ type cursorImage struct {
 // openScreen connects to the display, whose screen must have the given size. The
 // end of ctx ends the connection.
 func openScreen(ctx context.Context, cfg Config, log *slog.Logger) (*screen, error) {
-	s := &screen{changed: make(chan struct{}, 1), maxWidth: max(cfg.Width, cfg.MaxWidth), maxHeight: max(cfg.Height, cfg.MaxHeight)}
+	s := &screen{changed: make(chan struct{}, 1), maxWidth: max(cfg.Width, cfg.MaxWidth), maxHeight: max(cfg.Height, cfg.MaxHeight), onCursor: cfg.OnCursor}
 	x, err := dialX(cfg.Dial, cfg.Cookie, s.event)
 	if err != nil {
 		return nil, err
@@ -103,7 +105,7 @@ func (s *screen) event(packet []byte) {
 	if packet != nil {
 		switch kind := packet[0] & 0x7f; {
 		case kind == xGenericEvent: // only raw motion is selected
-			if !s.visible.Load() {
+			if !s.drawsCursor() {
 				return
 			}
 		case s.hasFixes && kind == s.fixesExt.event+1: // CursorNotify
@@ -186,7 +188,7 @@ func (s *screen) grab() ([]byte, error) {
 	// reported again. All requests are one round trip.
 	const zPixmap = 2
 	requests := []xmessage{xrequest(s.damageExt.opcode, 3, s.damage, 0, 0)} // Subtract
-	pointer := s.visible.Load()
+	pointer := s.drawsCursor()
 	if pointer {
 		requests = append(requests, xquestion(0, 38, 0, s.x.setup.Root)) // QueryPointer
 	}
@@ -249,8 +251,14 @@ func (s *screen) fetchCursor() error {
 	}
 	s.cursor = c
 	s.visible.Store(seen)
+	if s.onCursor != nil {
+		s.onCursor(cursorOf(c, !seen))
+	}
 	return nil
 }
+
+// drawsCursor reports whether the cursor is in the picture, so that its motion is a change.
+func (s *screen) drawsCursor() bool { return s.visible.Load() && !s.undrawn.Load() }
 
 // blend draws the cursor at x, y into a picture.
 func (c *cursorImage) blend(picture []byte, stride, width, height, x, y int) {

@@ -20,10 +20,26 @@
 //
 // So people type on their own layout, whatever it is. A key without a character is
 // played by its position. PreferPlace changes the order, for applications that use
-// keys by their position, as most games do.
+// keys by their position, as most games do. A shortcut with a letter of a script
+// that is not Latin is played by position too: Control+С of a Russian keyboard is
+// Control+C.
+//
+// An application learns what a key means when it gets to the key, which may be long
+// after the key was played. So a spare key keeps its meaning until the application
+// has answered a ping that came after the key (spares).
+//
+// # Text
+//
+// Text of an input method or a screen keyboard comes whole, and is typed without
+// modifiers: those that the person holds are up meanwhile.
 //
 // Locks follow the person's: if their Caps Lock or Num Lock differs from the
 // display's, the display's is switched first.
+//
+// # Motion
+//
+// Games read the motion of the mouse, not its position. Watch finds out when an
+// application does. Then a page locks its pointer and sends motion.
 //
 // # Wrong and repeated input
 //
@@ -62,18 +78,27 @@ type Injector struct {
 	width, height int
 	gone          chan struct{} // closed with the connection
 
+	pings    pings
+	watching sync.WaitGroup
+	cursor   chan bool // whether the application shows a cursor, for watch
+
 	mu       sync.Mutex
 	keys     keymap
 	byPlace  bool
 	held     map[string]xproto.Keycode // by code, or by key where there is no code
 	pressed  map[xproto.Keycode]int    // how many entries of held it has
 	buttons  map[byte]bool
-	absolute bool // the last motion was to a position
-	lastMove uint32
-	relX     float64 // motion of less than a pixel, which is still to be made
-	relY     float64
-	wheelX   float64 // less than a notch, likewise
-	wheelY   float64
+	absolute bool // the last motion was to a position: atX, atY
+	atX, atY int16
+	hidden   bool // the application shows no cursor; known only with Watch
+	relative bool // it reads motion
+	// onRelative is told of a change of relative; nil without Watch.
+	onRelative func(bool)
+	lastMove   uint32
+	relX       float64 // motion of less than a pixel, which is still to be made
+	relY       float64
+	wheelX     float64 // less than a notch, likewise
+	wheelY     float64
 }
 
 // Open connects to a display of the given size.
@@ -88,11 +113,11 @@ func Open(dial x11.Dialer, cookie x11.Cookie, width, height int) (*Injector, err
 	conn := client.Conn
 	in := &Injector{
 		client: client, conn: conn, root: xproto.Setup(conn).DefaultScreen(conn).Root,
-		width: width, height: height, gone: make(chan struct{}),
+		width: width, height: height, gone: make(chan struct{}), cursor: make(chan bool, 1),
 		held: map[string]xproto.Keycode{}, pressed: map[xproto.Keycode]int{}, buttons: map[byte]bool{},
 	}
 	go in.drain()
-	if err := errors.Join(xtest.Init(conn), in.keys.load(conn)); err != nil {
+	if err := errors.Join(xtest.Init(conn), in.keys.load(conn), in.pings.open(conn, in.root)); err != nil {
 		conn.Close()
 		<-in.gone
 		return nil, fmt.Errorf("open input: %w", errors.Join(err, client.Err()))
@@ -113,13 +138,17 @@ func (in *Injector) lost() error {
 	return ErrClosed
 }
 
-// drain discards what the server sends (errors, our own changes of the keymap).
-// Otherwise the connection would block.
+// drain reads what the server sends. Otherwise the connection would block. All but
+// answers to pings is discarded: errors, our own changes of the keymap.
 func (in *Injector) drain() {
 	defer close(in.gone)
 	for {
-		if ev, err := in.conn.WaitForEvent(); ev == nil && err == nil {
+		ev, err := in.conn.WaitForEvent()
+		if ev == nil && err == nil {
 			return
+		}
+		if m, ok := ev.(xproto.ClientMessageEvent); ok {
+			in.pings.heard(m)
 		}
 	}
 }
@@ -150,11 +179,13 @@ func (in *Injector) Apply(m wire.Input) error {
 		return in.wheel(m)
 	case wire.InputKey:
 		return in.key(m)
+	case wire.InputText:
+		return in.text(m)
 	case wire.InputBlur:
 		in.releaseAll()
 		return nil
-	case wire.InputPing:
-		return nil // package peer answers pings
+	case wire.InputPing, wire.InputCursor:
+		return nil // package peer answers pings, and the seat tells of the cursor
 	}
 	return fmt.Errorf("%w: unknown type %.20q", ErrInput, m.Type)
 }
@@ -194,6 +225,7 @@ func (in *Injector) Close() error {
 	}
 	in.conn.Close()
 	<-in.gone
+	in.watching.Wait()
 	return nil
 }
 

@@ -51,6 +51,7 @@ type stage struct {
 	t   *testing.T
 	d   *display.Display
 	in  *Injector
+	cmd *exec.Cmd
 	out *bufio.Scanner
 }
 
@@ -73,6 +74,7 @@ func newStage(t *testing.T, server wire.XServer) *stage {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	s.cmd = cmd
 	s.out = bufio.NewScanner(out)
 	if err := s.d.WaitWindow(within(t)); err != nil {
 		t.Fatal(err)
@@ -519,7 +521,7 @@ func FuzzApply(f *testing.F) {
 	for _, seed := range []string{
 		`{"t":"move","x":0.5,"y":0.5,"n":7}`, `{"t":"rel","dx":3,"dy":-4}`, `{"t":"down","b":2,"x":1,"y":1}`,
 		`{"t":"wheel","dy":120}`, `{"t":"key","code":"KeyA","key":"ö","p":true}`, `{"t":"key","key":"\u0000","p":true}`,
-		`{"t":"blur"}`, `{"t":"ping","seq":1}`, `{"t":"key","code":"AltRight","key":"AltGraph","p":true}`,
+		`{"t":"blur"}`, `{"t":"text","text":"h\u00e9 日本\n😀"}`, `{"t":"ping","seq":1}`, `{"t":"key","code":"AltRight","key":"AltGraph","p":true}`,
 	} {
 		f.Add([]byte(seed))
 	}

@@ -67,6 +67,9 @@ func (in *Injector) choose(m wire.Input) (xproto.Keycode, error) {
 	place := places[m.Code]
 	switch m.Key {
 	case "Dead":
+		if in.byPlace {
+			return place, nil
+		}
 		return 0, nil // the first half of a character; the whole character follows as a key
 	case "AltGraph":
 		// Not the right Alt of the US layout: with Alt, a character would be a
@@ -124,9 +127,14 @@ func (in *Injector) forCharacter(r rune, place xproto.Keycode) (xproto.Keycode, 
 		return place, nil
 	}
 	if code := in.keys.find(sym, state); code != 0 {
+		in.keys.spare.used(code)
 		return code, nil
 	}
-	return in.keys.bind(in.conn, sym, in.pressed)
+	const shortcut = xproto.ModMaskControl | xproto.ModMask1 | xproto.ModMask4
+	if place != 0 && state&shortcut != 0 && unicode.IsLetter(r) && !unicode.Is(unicode.Latin, r) {
+		return place, nil // apps know shortcuts by Latin letters
+	}
+	return in.bind(sym)
 }
 
 func hasCase(r rune) bool { return unicode.ToUpper(r) != unicode.ToLower(r) }

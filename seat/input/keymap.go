@@ -2,7 +2,6 @@ package input
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/jezek/xgb"
 	"github.com/jezek/xgb/xproto"
@@ -15,8 +14,7 @@ type keymap struct {
 	width int
 	syms  []xproto.Keysym
 
-	// spare keys have no meaning in the layout. The one unused for longest is first.
-	spare []xproto.Keycode
+	spare spares
 }
 
 func (k *keymap) load(conn *xgb.Conn) error {
@@ -33,17 +31,7 @@ func (k *keymap) load(conn *xgb.Conn) error {
 		return fmt.Errorf("get keymap: the display sent %d symbols for %d keys of %d", len(r.Keysyms), keys, r.KeysymsPerKeycode)
 	}
 	k.first, k.width, k.syms = s.MinKeycode, int(r.KeysymsPerKeycode), r.Keysyms
-	used := map[xproto.Keycode]bool{k.first: true} // some programs do not accept it as a key
-	for _, code := range places {
-		used[code] = true
-	}
-	for i := range len(k.syms) / max(k.width, 1) {
-		code := k.first + xproto.Keycode(i)
-		meansNothing := !slices.ContainsFunc(k.row(code), func(s xproto.Keysym) bool { return s != 0 })
-		if meansNothing && !used[code] {
-			k.spare = append(k.spare, code)
-		}
-	}
+	k.spare = newSpares(k)
 	return nil
 }
 
@@ -89,39 +77,10 @@ func (k *keymap) find(sym xproto.Keysym, state uint16) xproto.Keycode {
 	for i := range len(k.syms) / max(k.width, 1) {
 		code := k.first + xproto.Keycode(i)
 		if k.produces(code, state) == sym {
-			if i := slices.Index(k.spare, code); i >= 0 {
-				k.use(i)
-			}
 			return code
 		}
 	}
 	return 0
-}
-
-// use makes a spare key the last to be mapped again. Applications read a changed
-// keymap later than the key press; the key must not have another meaning by then.
-func (k *keymap) use(i int) {
-	code := k.spare[i]
-	k.spare = append(slices.Delete(k.spare, i, i+1), code)
-}
-
-// bind maps a spare key to the keysym, with any modifiers.
-func (k *keymap) bind(conn *xgb.Conn, sym xproto.Keysym, pressed map[xproto.Keycode]int) (xproto.Keycode, error) {
-	i := slices.IndexFunc(k.spare, func(c xproto.Keycode) bool { return pressed[c] == 0 })
-	if i < 0 {
-		return 0, fmt.Errorf("%w: too many keys are held at a time", ErrInput)
-	}
-	code := k.spare[i]
-	row := make([]xproto.Keysym, k.width)
-	for j := range row {
-		row[j] = sym
-	}
-	if err := xproto.ChangeKeyboardMappingChecked(conn, 1, code, byte(k.width), row).Check(); err != nil {
-		return 0, fmt.Errorf("change keymap: %w", err)
-	}
-	copy(k.row(code), row)
-	k.use(i)
-	return code, nil
 }
 
 // keysym is the keysym of a character.

@@ -52,8 +52,9 @@ func (in *Injector) move(m wire.Input) error {
 	if in.late(m.N) {
 		return nil
 	}
-	in.absolute = true
-	in.moveTo(x, y)
+	if !in.relative {
+		in.moveTo(x, y)
+	}
 	return nil
 }
 
@@ -63,7 +64,24 @@ const (
 	motionRelative = 1
 )
 
-func (in *Injector) moveTo(x, y int16) { in.fake(xproto.MotionNotify, motionAbsolute, x, y) }
+func (in *Injector) moveTo(x, y int16) {
+	if in.hidden && !in.relative {
+		// An application that reads motion would take a position for one.
+		if q, err := xproto.QueryPointer(in.conn, in.root).Reply(); err == nil {
+			if in.absolute && (q.RootX != in.atX || q.RootY != in.atY) {
+				in.setRelative(true)
+				return
+			}
+			in.absolute, in.atX, in.atY = true, x, y
+			if q.RootX != x || q.RootY != y {
+				in.fake(xproto.MotionNotify, motionRelative, x-q.RootX, y-q.RootY)
+			}
+			return
+		}
+	}
+	in.absolute, in.atX, in.atY = true, x, y
+	in.fake(xproto.MotionNotify, motionAbsolute, x, y)
+}
 
 func (in *Injector) rel(m wire.Input) error {
 	if !(math.Abs(m.DX) <= maxMove && math.Abs(m.DY) <= maxMove) {
@@ -95,8 +113,7 @@ func (in *Injector) moveAlong(m wire.Input) error {
 	if err != nil {
 		return err
 	}
-	if in.absolute || m.X != 0 || m.Y != 0 {
-		in.absolute = true
+	if !in.relative && (in.absolute || m.X != 0 || m.Y != 0) {
 		in.moveTo(x, y)
 	}
 	return nil

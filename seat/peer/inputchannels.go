@@ -17,8 +17,9 @@ const (
 	// inputsPerSecond is more than a 1000 Hz mouse and a keyboard make.
 	inputsPerSecond = 2000
 	inputsBurst     = 400
-	maxInput        = 1 << 10         // bytes
-	malformedLog    = 5 * time.Second // at most one log line in this time
+	maxInput        = 1 << 10              // bytes
+	maxClip         = 6 * wire.MaxClipPart // a byte of text is six of JSON at most
+	malformedLog    = 5 * time.Second      // at most one log line in this time
 )
 
 // inputChannels reads the data channels that the browser opened.
@@ -32,7 +33,8 @@ type inputChannels struct {
 	log     *slog.Logger
 	onInput func(wire.Input)
 
-	serial sync.Mutex // held while onInput runs
+	serial sync.Mutex                         // held while onInput runs
+	page   atomic.Pointer[webrtc.DataChannel] // the reliable channel
 	logged atomic.Int64
 
 	taken, dropped, malformed atomic.Uint64
@@ -52,11 +54,14 @@ func (c *inputChannels) accept(ch *webrtc.DataChannel) {
 		return
 	}
 	lossy := ch.Label() == wire.ChannelPointer
+	if !lossy {
+		c.page.Store(ch)
+	}
 	bucket := bucket{tokens: inputsBurst}
 	// The messages of a channel come one after the other, on one goroutine.
 	ch.OnMessage(func(msg webrtc.DataChannelMessage) {
 		for {
-			wait := bucket.take(time.Now())
+			wait := bucket.take(time.Now(), cost(msg.Data))
 			if wait == 0 {
 				break
 			}
@@ -100,13 +105,26 @@ func (c *inputChannels) message(ch *webrtc.DataChannel, data []byte) {
 	}
 }
 
+// tell sends the page a message. A page that does not read gets no more of them.
+func (c *inputChannels) tell(message []byte) {
+	if ch := c.page.Load(); ch != nil && ch.BufferedAmount() < 2<<20 {
+		ch.SendText(string(message))
+	}
+}
+
 // parse reads an input. Package input checks the values of its fields.
 func parse(data []byte) (in wire.Input, ok bool) {
-	if len(data) > maxInput || json.Unmarshal(data, &in) != nil {
+	if len(data) > maxClip || json.Unmarshal(data, &in) != nil {
+		return in, false
+	}
+	if in.Type == wire.InputClip {
+		return in, len(in.Text) <= wire.MaxClipPart
+	}
+	if len(data) > maxInput {
 		return in, false
 	}
 	switch in.Type {
-	case wire.InputMove, wire.InputRel, wire.InputDown, wire.InputUp, wire.InputWheel, wire.InputKey, wire.InputBlur, wire.InputView, wire.InputClose, wire.InputPing:
+	case wire.InputMove, wire.InputRel, wire.InputDown, wire.InputUp, wire.InputWheel, wire.InputKey, wire.InputText, wire.InputClip, wire.InputCursor, wire.InputBlur, wire.InputView, wire.InputClose, wire.InputPing:
 		return in, true
 	}
 	return in, false
@@ -118,14 +136,27 @@ type bucket struct {
 	last   time.Time
 }
 
-// take takes a token and returns 0, or returns how long to wait for one.
-func (b *bucket) take(now time.Time) time.Duration {
+// cost is how many tokens a message takes. A long one is a text of many keys; a longer
+// one is of a clipboard, which is no keys.
+func cost(data []byte) float64 {
+	switch n := len(data); {
+	case n <= 128:
+		return 1
+	case n <= maxInput:
+		return float64(n / 4)
+	default:
+		return min(inputsBurst, float64(n/64))
+	}
+}
+
+// take takes tokens and returns 0, or returns how long to wait for them.
+func (b *bucket) take(now time.Time, tokens float64) time.Duration {
 	if !b.last.IsZero() {
 		b.tokens = min(inputsBurst, b.tokens+now.Sub(b.last).Seconds()*inputsPerSecond)
 	}
 	b.last = now
-	if b.tokens >= 1 {
-		b.tokens--
+	if b.tokens >= tokens {
+		b.tokens -= tokens
 		return 0
 	}
 	// To wake up for each token would cost more than the input itself.

@@ -217,6 +217,13 @@ func (p *Peer) WriteAudio(f Frame) error {
 	return p.audio.write(f)
 }
 
+// Tell sends the page a message on wire.ChannelInput, in order.
+func (p *Peer) Tell(message []byte) {
+	if State(p.state.Load()) != Closed {
+		p.input.tell(message)
+	}
+}
+
 // Close ends the connection and waits for its goroutines. OnState is not called.
 func (p *Peer) Close() error {
 	p.calls.Lock()

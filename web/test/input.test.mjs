@@ -2,6 +2,7 @@ import test from 'node:test';
 import assert from 'node:assert/strict';
 import { notches, pictureRect, toPicture } from '../assets/js/input/geometry.js';
 import { Gestures } from '../assets/js/input/touch.js';
+import { Movement } from '../assets/js/input/movement.js';
 import { Keyboard } from '../assets/js/input/keyboard.js';
 
 test('the picture is fitted with its aspect kept', () => {
@@ -110,10 +111,10 @@ test('a second finger ends a drag; a third is nothing; cancel lets go', () => {
   assert.equal(did.at(-1)[0], 'up');
 });
 
-function keys(mac = false) {
+function keys(mac = false, choices = {}) {
   const sent = [];
   const chords = [];
-  const k = new Keyboard({ surface: null, sink: { send: (m) => sent.push(m) }, onChord: (c) => chords.push(c), mac });
+  const k = new Keyboard({ surface: null, sink: { send: (m) => sent.push(m) }, onChord: (c) => chords.push(c), mac, choices });
   const event = (code, key, more = {}) => ({ code, key, preventDefault() { this.prevented = true; }, ...more });
   return { k, sent, chords, event };
 }
@@ -136,13 +137,125 @@ test('a chord is the page\'s, and lets go of its own keys first', () => {
   assert.deepEqual(sent, [{ t: 'blur' }]);
 });
 
+const said = (sent) => sent.map((m) => (m.t === 'text' ? `"${m.text}"` : m.t === 'key' ? `${m.p ? '+' : '-'}${m.code}${m.key === m.code ? '' : `:${m.key}`}` : m.t)).join(' ');
+
 test('macOS swallows keyups under Command, and Caps Lock\'s pairs', () => {
   const { k, sent, event } = keys(true);
-  k.down(event('MetaLeft', 'Meta'));
-  k.down(event('KeyC', 'c'));
+  k.down(event('MetaLeft', 'Meta', { metaKey: true }));
+  k.down(event('KeyZ', 'z', { metaKey: true }));
+  k.down(event('KeyZ', 'z', { metaKey: true, repeat: true }));
   k.up(event('MetaLeft', 'Meta'));
-  assert.deepEqual(sent.filter((m) => !m.p).map((m) => m.code), ['MetaLeft', 'KeyC']);
+  assert.equal(said(sent), '+ControlLeft:Control +KeyZ:z -KeyZ:z +KeyZ:z -KeyZ:z -ControlLeft:Control');
   sent.length = 0;
   k.up(event('CapsLock', 'CapsLock'));
   assert.deepEqual(sent.map((m) => m.p ?? false), [true, false]);
+});
+
+test('on a Mac, Option with a key is its character, and Option alone is Alt', () => {
+  const { k, sent, event } = keys(true);
+  const alt = { altKey: true };
+  k.down(event('AltLeft', 'Alt', alt));
+  k.down(event('KeyL', '@', alt));
+  k.up(event('KeyL', '@', alt));
+  k.down(event('KeyL', '@', { ...alt, repeat: true }));
+  k.up(event('AltLeft', 'Alt'));
+  assert.equal(said(sent), '"@" "@"', 'the app does not see Option');
+  sent.length = 0;
+  k.down(event('AltLeft', 'Alt', alt));
+  k.up(event('AltLeft', 'Alt'));
+  assert.equal(said(sent), '+AltLeft:Alt -AltLeft:Alt', 'as for a menu');
+  sent.length = 0;
+  k.down(event('AltLeft', 'Alt', alt));
+  k.down(event('ArrowLeft', 'ArrowLeft', alt));
+  k.up(event('ArrowLeft', 'ArrowLeft', alt));
+  k.down(event('KeyL', '@', alt));
+  k.up(event('AltLeft', 'Alt'));
+  assert.equal(said(sent), '+AltLeft:Alt +ArrowLeft -ArrowLeft -AltLeft:Alt "@"');
+  sent.length = 0;
+  k.down(event('AltLeft', 'Alt', alt));
+  k.ready({ ...event('', ''), ...alt });
+  k.up(event('AltLeft', 'Alt'));
+  assert.equal(said(sent), '+AltLeft:Alt -AltLeft:Alt', 'a click with Option');
+  sent.length = 0;
+  k.raw = true;
+  k.down(event('AltLeft', 'Alt', alt));
+  assert.equal(said(sent), '+AltLeft:Alt', 'in a game, Option is a key');
+});
+
+test('on a Mac, a person may have Option as Alt and Command as Super', () => {
+  const { k, sent, event } = keys(true, { option: 'alt', command: 'meta' });
+  k.layout = new Map([['KeyL', 'l'], ['Digit2', '2']]);
+  const alt = { altKey: true };
+  k.down(event('AltLeft', 'Alt', alt));
+  k.down(event('KeyL', '@', alt));
+  k.up(event('KeyL', '@', alt));
+  k.down(event('Digit2', '™', { ...alt, shiftKey: true }));
+  assert.equal(said(sent), '+AltLeft:Alt +KeyL:l -KeyL:l +Digit2:', 'by its place where its own character is not known');
+  sent.length = 0;
+  k.down(event('MetaLeft', 'Meta', { metaKey: true }));
+  assert.equal(said(sent), '+MetaLeft:Meta');
+});
+
+test('keys of an input method are not the app\'s', () => {
+  const { k, sent, event } = keys();
+  for (const e of [event('KeyH', 'Process', { keyCode: 229 }), event('KeyE', 'e', { isComposing: true }), event('', 'Unidentified', { keyCode: 229 })]) {
+    k.down(e);
+    k.up(e);
+    assert.ok(!e.prevented || !e.isComposing);
+  }
+  const dead = event('Equal', 'Dead', { target: { tagName: 'TEXTAREA' } });
+  k.down(dead);
+  assert.ok(!dead.prevented, 'the browser puts dead keys together');
+  assert.deepEqual(sent, []);
+});
+
+test('a modifier whose keyup was lost is let go with the next key', () => {
+  const { k, sent, event } = keys();
+  const none = { altKey: false, shiftKey: false, ctrlKey: false, metaKey: false };
+  k.down(event('AltLeft', 'Alt', { ...none, altKey: true }));
+  k.down(event('KeyA', 'a', none));
+  assert.equal(said(sent), '+AltLeft:Alt -AltLeft:Alt +KeyA:a');
+  sent.length = 0;
+  // Windows: AltGr is Control and Alt, and the browser hides them.
+  k.down(event('ControlLeft', 'Control', { ...none, ctrlKey: true }));
+  k.down(event('AltRight', 'AltGraph', { ...none, getModifierState: (m) => m === 'AltGraph' }));
+  k.down(event('KeyQ', '@', { ...none, getModifierState: (m) => m === 'AltGraph' }));
+  assert.equal(said(sent), '+ControlLeft:Control +AltRight:AltGraph +KeyQ:@');
+});
+
+test('a long text is several messages, and has no control characters', () => {
+  const { k, sent } = keys();
+  k.text(`a\r\nb\u0007\ud800${'😀'.repeat(150)}`);
+  assert.equal(sent.map((m) => m.text).join(''), `a\nb${'😀'.repeat(150)}`);
+  assert.ok(sent.every((m) => new TextEncoder().encode(m.text).length <= 512));
+});
+
+test('counts of a locked mouse: a lone spike is dropped, a fast hand is not', () => {
+  const play = (moves) => {
+    let sum = 0;
+    let timer = null;
+    const movement = new Movement((dx) => { sum += dx; }, (fn) => { timer = fn; return () => { timer = null; }; });
+    moves.forEach((dx, i) => movement.add(dx, 0, i * 8));
+    timer?.();
+    return sum;
+  };
+  assert.equal(play([1, 1, 1, 400, 1, 1, 1]), 6);
+  assert.equal(play([1, -1, 2, -700]), 2, 'at the end too');
+  assert.equal(play(Array(400).fill(1)), 400);
+  assert.equal(play([1, 2, 300, 350, 200, 20, 1]), 874, 'a flick');
+  assert.equal(play([570, -570, 570]), 570, 'from rest');
+  assert.equal(play([19, 57, 190, 190, 114]), 570);
+});
+
+// Trackpads and fine wheels, as Chromium reports them.
+const px = (delta) => ({ deltaX: 0, deltaY: delta, wheelDeltaX: 0, wheelDeltaY: -3 * delta, deltaMode: 0 });
+const rolled = (deltas) => deltas.reduce((sum, d) => sum + notches(px(d)).dy, 0) / 120;
+
+test('wheels: trackpads scroll by their distance, also where it is a multiple of 40', () => {
+  assert.ok(rolled([40]) < 0.5);
+  const fling = [4, 14, 30, 46, 52, 48, 42, 36, 30, 26, 20, 16, 12, 10, 8, 6]; // 400 px
+  assert.ok(rolled(fling) >= 3 && rolled(fling) <= 4.001, `${rolled(fling)} notches`);
+  const slow = Array.from({ length: 53 }, (_, i) => 1 + (i % 8)); // 231 px
+  assert.ok(rolled(slow) >= 2 && rolled(slow) <= 3);
+  assert.deepEqual(notches({ deltaX: 0, deltaY: 3, wheelDeltaY: -120, deltaMode: 1 }), { dx: 0, dy: 120 });
 });

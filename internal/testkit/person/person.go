@@ -42,6 +42,8 @@ type Person struct {
 	input  *webrtc.DataChannel
 	frames atomic.Int64
 	sounds atomic.Int64
+	// pointer is what the seat told last.
+	pointer atomic.Pointer[wire.Pointer]
 }
 
 // Attach claims a seat as the brain with this key, with a ticket or the token of a session
@@ -143,6 +145,12 @@ func (p *Person) receive() {
 	})
 	p.input, err = p.pc.CreateDataChannel(wire.ChannelInput, nil)
 	testkit.Must(p.t, err)
+	p.input.OnMessage(func(m webrtc.DataChannelMessage) {
+		var told wire.Pointer
+		if json.Unmarshal(m.Data, &told) == nil && told.Type == "pointer" {
+			p.pointer.Store(&told)
+		}
+	})
 	unordered, none := false, uint16(0)
 	_, err = p.pc.CreateDataChannel(wire.ChannelPointer, &webrtc.DataChannelInit{Ordered: &unordered, MaxRetransmits: &none})
 	testkit.Must(p.t, err)
@@ -151,6 +159,14 @@ func (p *Person) receive() {
 // Frames is how many pictures have come, Sounds how many packets of sound.
 func (p *Person) Frames() int64 { return p.frames.Load() }
 func (p *Person) Sounds() int64 { return p.sounds.Load() }
+
+// Pointer is what the seat told last of the app's pointer, after wire.InputCursor.
+func (p *Person) Pointer() wire.Pointer {
+	if told := p.pointer.Load(); told != nil {
+		return *told
+	}
+	return wire.Pointer{}
+}
 
 // Press presses and releases a key.
 func (p *Person) Press(code, key string) {

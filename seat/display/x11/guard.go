@@ -92,6 +92,7 @@ var replySizes = map[byte][2]int{
 	14:                 {packetSize, packetSize}, // GetGeometry
 	16:                 {packetSize, packetSize}, // InternAtom
 	getProperty:        {packetSize, packetSize + 64<<10},
+	26:                 {packetSize, packetSize}, // GrabPointer
 	38:                 {packetSize, packetSize}, // QueryPointer
 	43:                 {packetSize, packetSize}, // GetInputFocus
 	98:                 {packetSize, packetSize}, // QueryExtension

@@ -6,7 +6,7 @@ const GATHER_MS = 250; // with no candidate by then, they are sent after the off
 
 export class Peer {
   // The callbacks: onTrack(track, receiver), onCandidate(init), onState(state), onPath(found),
-  // onInput() when the input channel opens, onPong(seq).
+  // onInput() when the input channel opens, onPong(seq), onPointer(wire.Pointer), onClip(wire.Clip).
   constructor(callbacks, iceServers = []) {
     this.callbacks = callbacks;
     this.pc = null;
@@ -100,11 +100,11 @@ export class Peer {
   }
 
   // move may be lost: for positions, which the next one replaces. While the channel
-  // is congested they are dropped here, where that costs no time.
+  // is congested they are dropped here, where that costs no time. Then it gives false.
   move(input) {
-    if (this.pointer.readyState === 'open' && this.pointer.bufferedAmount < 4096) {
-      this.pointer.send(JSON.stringify(input));
-    }
+    if (this.pointer.readyState !== 'open' || this.pointer.bufferedAmount >= 4096) return false;
+    this.pointer.send(JSON.stringify(input));
+    return true;
   }
 
   close() {
@@ -116,6 +116,8 @@ export class Peer {
     try {
       const message = JSON.parse(data);
       if (message.t === 'pong') this.#tell('onPong', message.seq ?? 0);
+      if (message.t === 'clip') this.#tell('onClip', message);
+      if (message.t === 'pointer') this.#tell('onPointer', message);
     } catch {
       // Not ours.
     }

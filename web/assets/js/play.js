@@ -5,8 +5,11 @@ import { getApp } from './api.js';
 import { Holding } from './held.js';
 import { Player } from './player.js';
 import { HELD, isOver } from './phases.js';
-import { Keyboard, ScreenKeyboard } from './input/keyboard.js';
+import { choose, recallChoices } from './input/choices.js';
+import { Clipboard } from './input/clipboard.js';
+import { Keyboard, isMac } from './input/keyboard.js';
 import { Pointer } from './input/pointer.js';
+import { TextField } from './input/text.js';
 import { Touch } from './input/touch.js';
 import { endedScreen } from './screens/ended.js';
 import { closedScreen, missingScreen, readyScreen } from './screens/ready.js';
@@ -40,7 +43,8 @@ const banner = makeBanner();
 const notice = el('div.reconnect', { role: 'alert', hidden: true }, el('div.spinner'), el('h2', {}, 'Reconnecting'), el('p'));
 const capture = el('div.capture', { hidden: true }, icon('mouse'), el('span', {}, 'Click to give the app your mouse'), el('small', {}, 'Esc releases it'));
 const unmute = el('button.unmute', { type: 'button', hidden: true }, icon('muted'), el('span', {}, 'Sound on'));
-const field = el('textarea.screen-keyboard', { autocapitalize: 'off', autocomplete: 'off', spellcheck: false, tabIndex: -1, 'aria-label': 'Keyboard', rows: 1 });
+const field = el('textarea.typing', { autocapitalize: 'off', autocomplete: 'off', spellcheck: false, tabIndex: -1, 'aria-label': 'The app. It has the keyboard. Control Alt Shift M opens the menu.', rows: 1 });
+stage.surface.append(field);
 
 const view = new View(stage.surface);
 const holding = new Holding(id);
@@ -51,13 +55,27 @@ const player = new Player({
     stats.update(numbers, { firstFrameMS: player.firstFrameMS, launch: player.state.launch });
     tools.setRTT(numbers.pingMS ?? numbers.pairMS);
   },
+  onInput: askPointer,
+  onClip: (told) => clipboard.told(told),
+  onPointer: (told) => pointer.told(told),
   onRace: (found) => (found.error ? distance.fail(found.error) : distance.update(found)),
 });
 
-const keyboard = new Keyboard({ surface: stage.surface, sink: player, onChord: (name) => chords[name]() });
-const pointer = new Pointer({ surface: stage.surface, video: stage.video, sink: player, onLock: locked });
+const choices = recallChoices();
+const clipboard = new Clipboard({ surface: stage.surface, sink: player, mac: isMac() });
+const keyboard = new Keyboard({ surface: stage.surface, sink: player, onChord: (name) => chords[name](), choices, clipboard });
+const text = new TextField({ surface: stage.surface, field, keyboard, touchy });
+const pointer = new Pointer({
+  surface: stage.surface, video: stage.video, sink: player, onLock: locked, onMode: mode, draws: !touchy,
+  onUse: (event) => {
+    keyboard.ready(event);
+    clipboard.flush();
+    if (event.type !== 'mousedown') return;
+    text.place(event);
+    text.focus();
+  },
+});
 const touch = new Touch({ surface: stage.surface, pointer });
-const screenKeyboard = new ScreenKeyboard({ field, keyboard });
 
 const actions = {
   mute() {
@@ -68,11 +86,12 @@ const actions = {
   volume(v) { stage.audio.volume = v; stage.audio.muted = v === 0; showSound(); },
   escape() { keyboard.tap('Escape', 'Escape'); },
   closeWindow() { player.send({ t: 'close' }); },
-  keyboard() { screenKeyboard.toggle(); },
+  keyboard() { text.toggle(); },
+  choose(name) { keyboard.release(); choose(choices, name); tools.setChoices(choices); },
   stats() { tools.setStats(stats.toggle()); },
   fullscreen: toggleFullscreen,
   end() { player.leave(); },
-  refocus() { stage.surface.focus({ preventScroll: true }); },
+  refocus() { text.focus(); },
 };
 const tools = toolbar({ title: id, actions });
 const chords = {
@@ -82,7 +101,7 @@ const chords = {
   quit: actions.end,
 };
 
-root.append(stage.node, backdrop, el('header.masthead', {}, wordmark()), dock, notice, capture, unmute, tools.node, stats.node, banner.node, field);
+root.append(stage.node, backdrop, el('header.masthead', {}, wordmark()), dock, notice, capture, unmute, tools.node, stats.node, banner.node);
 
 let screen = { kind: '', node: null };
 const makers = {
@@ -149,12 +168,13 @@ window.addEventListener('beforeunload', (event) => {
 function entered(state, before) {
   if (state.phase === 'streaming') {
     const display = state.grant.display;
+    clipboard.mode = display.clipboard || 'none';
     keyboard.start();
     pointer.start(display);
     view.start(display, (now) => player.send({ t: 'view', view: now }));
+    askPointer();
+    mode();
     touch.start();
-    stage.surface.classList.toggle('absolute', display.pointer !== 'relative');
-    capture.hidden = display.pointer !== 'relative' || touchy;
     tools.setTitle(app?.title || id);
     tools.open();
     showSound();
@@ -206,6 +226,20 @@ function explain(state) {
 function locked(is) {
   capture.hidden = is || player.state.phase !== 'streaming' || !pointer.relative || touchy;
   if (!is) keyboard.release();
+}
+
+// mode follows what the app wants of the mouse.
+function mode() {
+  keyboard.raw = pointer.relative;
+  stage.surface.classList.toggle('absolute', !pointer.relative);
+  capture.hidden = !pointer.relative || pointer.locked || touchy;
+  actions.refocus();
+}
+
+// askPointer asks the seat for the app's cursor. A finger has none: then it stays in
+// the picture, as in that of a page that never asks.
+function askPointer() {
+  if (player.state.phase === 'streaming') player.send({ t: 'cursor', ...(pointer.draws && { p: true }) });
 }
 
 function showSound() {
@@ -295,6 +329,7 @@ window.addEventListener('hashchange', () => {
 });
 
 tools.setTouch(touchy);
+tools.setChoices(keyboard.mac ? choices : null);
 tools.setFull({ can: document.fullscreenEnabled, is: false });
 tools.setSound({ has: false, muted: false });
 takeToken(id);

@@ -27,8 +27,8 @@ const BRAINS_EVERY_MS = { calm: 5000, waiting: 1000 }; // the list names one bra
 export class Player {
   // stage has show(track), freeze() and clear(); onState is called after each change.
   // view() is the person's window, a wire.View or null.
-  constructor({ app, stage, view = () => null, onState = () => {}, onStats = () => {}, onRace = () => {} }) {
-    Object.assign(this, { app, stage, view, onState, onStats, onRace });
+  constructor({ app, stage, view = () => null, onState = () => {}, onStats = () => {}, onRace = () => {}, onInput = () => {}, onPointer = () => {}, onClip = () => {} }) {
+    Object.assign(this, { app, stage, view, onState, onStats, onRace, onInput, onPointer, onClip });
     this.state = initial(app);
     this.queue = [];
     this.timers = new Map();
@@ -143,7 +143,7 @@ export class Player {
   }
 
   move(input) {
-    if (this.state.phase === 'streaming') this.peer.move(input);
+    return this.state.phase === 'streaming' ? this.peer.move(input) : undefined;
   }
 
   dispatch(event) {
@@ -282,6 +282,9 @@ export class Player {
         if (state === 'disconnected') this.watchdog?.suspect();
       },
       onPath: (found) => this.dispatch({ type: 'path', found }),
+      onInput: () => this.onInput(),
+      onClip: (clip) => this.onClip(clip),
+      onPointer: (pointer) => this.onPointer(pointer),
       onPong: (seq) => this.watchdog?.pong(seq),
     }, this.state.relaying ? [...this.servers, ...this.relays] : this.servers);
     this.peer = peer;

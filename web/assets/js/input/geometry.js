@@ -29,17 +29,19 @@ export function toPicture(rect, x, y) {
   return { x: round(clamp(px)), y: round(clamp(py)), inside };
 }
 
-// notches turns a WheelEvent into 120ths of a notch, positive down and right.
-// wheelDelta is exact for wheels with notches, where browsers have it; the rest
-// are trackpads, in pixels, or lines.
+// notches turns a WheelEvent into 120ths of a notch, positive down and right. Browsers
+// say by wheelDelta what turned: a notched wheel gives 120 a notch, whatever the
+// distance; a trackpad or a fine wheel gives three times its distance.
 export function notches(event) {
-  return { dx: axis(event.deltaX, event.wheelDeltaX, event.deltaMode), dy: axis(event.deltaY, event.wheelDeltaY, event.deltaMode) };
+  const mode = event.deltaMode; // first: Firefox then gives lines, which its wheels turn by
+  return { dx: axis(event.deltaX, event.wheelDeltaX, mode), dy: axis(event.deltaY, event.wheelDeltaY, mode) };
 }
 
 function axis(delta, wheelDelta, mode) {
   if (!delta) return 0;
-  if (wheelDelta && wheelDelta % 120 === 0) return -wheelDelta;
   if (mode === 1) return delta * 40; // three lines a notch
   if (mode === 2) return delta * 120;
+  const fine = Math.abs(wheelDelta) === Math.round(3 * Math.abs(delta));
+  if (wheelDelta && wheelDelta % 120 === 0 && !fine) return -wheelDelta;
   return delta * 1.2; // a hundred pixels a notch
 }

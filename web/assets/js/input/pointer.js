@@ -1,15 +1,21 @@
 // pointer.js: a mouse or pen over the picture. Where the app wants positions,
 // moves go by the unreliable channel, at most one an animation frame, and each
 // button carries its own position on the reliable one. Where the app grabs the
-// mouse (a game), the pointer is locked and motion goes as differences.
+// mouse (a game), the pointer is locked and motion goes as differences. The seat says
+// what the app wants (wire.Pointer), and which cursor it shows, which is drawn here: so
+// it moves without the stream's delay.
 
 import { notches, pictureRect, toPicture } from './geometry.js';
+import { Movement } from './movement.js';
 
 export class Pointer {
   // surface takes the events; video has the picture's size; sink has send()
-  // and move(); onLock(locked) is called when the mouse is locked or released.
-  constructor({ surface, video, sink, onLock = () => {} }) {
-    Object.assign(this, { surface, video, sink, onLock });
+  // and move(); onLock(locked) is called when the mouse is locked or released,
+  // onUse(event) before a button or the wheel is used, and onMode() when the app begins
+  // or ends to want motion. Without draws, the cursor is in the picture.
+  constructor({ surface, video, sink, onLock = () => {}, onUse = () => {}, onMode = () => {}, draws = true }) {
+    Object.assign(this, { surface, video, sink, onLock, onUse, onMode, draws });
+    this.movement = new Movement((dx, dy) => this.by(dx, dy));
     this.relative = false;
     this.display = null;
     this.count = 0;      // wire's N
@@ -46,8 +52,23 @@ export class Pointer {
     cancelAnimationFrame(this.frame);
     this.frame = 0;
     this.next = this.wheel = null;
+    this.movement.reset();
+    this.surface.style.cursor = '';
     this.held.clear();
     if (this.locked) document.exitPointerLock();
+  }
+
+  // told takes a wire.Pointer.
+  told({ relative = false, hidden = false, image, x = 0, y = 0 }) {
+    if (!this.display) return;
+    if (this.draws) this.surface.style.cursor = hidden ? 'none' : image ? `url(data:image/png;base64,${image}) ${x} ${y}, default` : 'default';
+    if (this.display.pointer !== 'auto' || relative === this.relative) return;
+    this.relative = relative;
+    this.next = null;
+    this.movement.reset();
+    if (relative) this.capture();
+    else if (this.locked) document.exitPointerLock();
+    this.onMode();
   }
 
   get locked() {
@@ -100,8 +121,8 @@ export class Pointer {
     if (event.pointerType === 'touch') return;
     if (this.relative) {
       if (!this.locked) return;
-      const scale = this.display.width / this.rect().width;
-      this.by(event.movementX * scale, event.movementY * scale);
+      // A count of the mouse is a pixel of the app, whatever the size of the player.
+      for (const e of motions(event)) this.movement.add(e.movementX, e.movementY, e.timeStamp);
       return;
     }
     const { x, y, inside } = this.place(event);
@@ -115,7 +136,7 @@ export class Pointer {
 
   #pressed(event) {
     event.preventDefault();
-    this.surface.focus({ preventScroll: true });
+    this.onUse(event);
     if (this.relative && !this.locked) {
       this.capture();
       return; // this click was for the page
@@ -142,6 +163,7 @@ export class Pointer {
 
   #rolled(event) {
     event.preventDefault();
+    this.onUse(event);
     const { dx, dy } = notches(event);
     const at = this.#here(event);
     if (at && (dx || dy)) this.roll(dx, dy, at);
@@ -167,8 +189,9 @@ export class Pointer {
       this.count += 1;
       const next = this.next.t === 'rel'
         ? { t: 'rel', dx: round2(this.next.dx), dy: round2(this.next.dy) } : this.next;
-      this.sink.move({ ...next, n: this.count });
-      this.next = null;
+      const dropped = this.sink.move({ ...next, n: this.count }) === false;
+      // A position is replaced by the next one; motion is not, and waits for it.
+      if (!dropped || this.next.t !== 'rel') this.next = null;
     }
     if (this.wheel) {
       const { dx, dy, at } = this.wheel;
@@ -176,6 +199,14 @@ export class Pointer {
       this.wheel = null;
     }
   }
+}
+
+// motions are the motions that a browser put into one event, if they are all there.
+function motions(event) {
+  const parts = event.getCoalescedEvents?.() ?? [];
+  const sum = (axis) => parts.reduce((total, part) => total + part[axis], 0);
+  const whole = parts.length > 1 && sum('movementX') === event.movementX && sum('movementY') === event.movementY;
+  return whole ? parts : [event];
 }
 
 const round2 = (v) => Math.round(v * 100) / 100;

@@ -18,13 +18,17 @@ export function toolbar({ title, actions }) {
   const shut = button('close', 'Close the window in front (Alt+F4)', () => actions.closeWindow());
   shut.classList.add('shut');
   shut.hidden = true;
+  // On a Mac: what Option and Command are.
+  const option = button('keyboard', 'Option', () => actions.choose('option'));
+  const command = button('keyboard', 'Command', () => actions.choose('command'));
+  option.hidden = command.hidden = true;
   const stats = button('stats', 'Statistics (Ctrl+Alt+Shift+S)', () => actions.stats());
   const full = button('full', 'Full screen (Ctrl+Alt+Shift+F)', () => actions.fullscreen());
   const end = el('button.tool.end', { type: 'button', 'aria-label': 'End session' }, icon('end'), el('span', {}, 'End'));
   const rtt = el('span.rtt', { title: 'Time to the app and back' });
   const name = el('span.name', {}, title);
   const tab = el('button.tab', { type: 'button', 'aria-label': 'Menu (Ctrl+Alt+Shift+M)', 'aria-expanded': 'false', onclick: () => open(true) }, el('i'));
-  const bar = el('div.tools', { role: 'toolbar', 'aria-label': 'Session' }, name, rtt, el('span.sep'), sound, volume, escape, keys, shut, stats, full, el('span.sep'), end);
+  const bar = el('div.tools', { role: 'toolbar', 'aria-label': 'Session' }, name, rtt, el('span.sep'), sound, volume, escape, keys, shut, option, command, stats, full, el('span.sep'), end);
   const node = el('div.toolbar', {}, bar, tab);
 
   let timer;
@@ -97,6 +101,20 @@ export function toolbar({ title, actions }) {
     // With one window, to close it is to end the app.
     setWindows(n) { shut.hidden = n < 2; },
     setTouch(touch) { keys.hidden = !touch; },
+    // setChoices shows what Option and Command are; without choices there are no such keys.
+    setChoices(choices) {
+      option.hidden = command.hidden = !choices;
+      if (!choices) return;
+      const show = (tool, key, label) => {
+        tool.replaceChildren(el('kbd', {}, key));
+        tool.title = label;
+        tool.setAttribute('aria-label', label);
+      };
+      if (choices.option === 'characters') show(option, '⌥ @', 'Option types characters. Press to make it Alt');
+      else show(option, '⌥ Alt', 'Option is Alt. Press to type characters with it');
+      if (choices.command === 'control') show(command, '⌘ Ctrl', 'Command is Control. Press to make it Super');
+      else show(command, '⌘ Super', 'Command is Super. Press to make it Control');
+    },
     setStats(on) { stats.setAttribute('aria-pressed', on ? 'true' : 'false'); },
   };
 }
