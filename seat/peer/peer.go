@@ -75,6 +75,7 @@ type Frame struct {
 	Data     []byte
 	Keyframe bool
 	PTS      time.Duration // since a moment that stays the same
+	Captured time.Time     // when the picture was on the display, or the sound was played
 }
 
 // Peer is one connection.
@@ -162,6 +163,7 @@ func (p *Peer) setUp() error {
 		}
 		go p.readFeedback(sender, false)
 	}
+	go p.sendReports()
 	p.input = newInputChannels(p.ctx, p.log, func(in wire.Input) {
 		// The stack may report the state late. OnState comes before the first input.
 		if State(p.told.Load()) != Connected {
