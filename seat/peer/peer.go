@@ -163,7 +163,9 @@ func (p *Peer) setUp() error {
 		}
 		go p.readFeedback(sender, false)
 	}
+	p.rate.onCut = p.healed
 	go p.sendReports()
+	go p.probe()
 	p.input = newInputChannels(p.ctx, p.log, func(in wire.Input) {
 		// The stack may report the state late. OnState comes before the first input.
 		if State(p.told.Load()) != Connected {
@@ -204,6 +206,7 @@ func (p *Peer) WriteVideo(f Frame) error {
 	}
 	if f.Keyframe {
 		p.keys.sent(time.Now())
+		p.rate.beginKeyframe()
 	} else if !p.keys.started() {
 		p.askKeyframe() // again: a browser that has got nothing yet does not request one
 		return nil

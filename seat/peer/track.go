@@ -38,9 +38,17 @@ type track struct {
 	latest    time.Time // the capture of the latest frame
 	timestamp uint32    // of the same frame
 
+	last sentLast
+
 	frames, bytes atomic.Uint64
 	packets       atomic.Uint32
 	lost          atomic.Uint32 // of 256, as the browser reported last
+}
+
+// sentLast is the packet that was sent last.
+type sentLast struct {
+	header  rtp.Header
+	payload []byte
 }
 
 func newTrack(codec string, onBound func()) (*track, error) {
@@ -149,10 +157,30 @@ func (t *track) write(f Frame) error {
 		if _, err := t.stream.WriteRTP(&h, payload); err != nil {
 			return fmt.Errorf("send %s: %w", t.id, err)
 		}
+		t.last = sentLast{header, payload}
 		t.bytes.Add(uint64(len(payload)))
 		t.packets.Add(1)
 	}
 	t.frames.Add(1)
+	return nil
+}
+
+// repeatLast sends the last packet again.
+func (t *track) repeatLast() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.stream == nil || t.last.payload == nil {
+		return nil
+	}
+	h := t.last.header
+	if t.delayID != 0 {
+		if err := h.SetExtension(t.delayID, noDelay); err != nil {
+			return fmt.Errorf("set playout delay: %w", err)
+		}
+	}
+	if _, err := t.stream.WriteRTP(&h, t.last.payload); err != nil {
+		return fmt.Errorf("send %s again: %w", t.id, err)
+	}
 	return nil
 }
 
