@@ -31,6 +31,7 @@ type estimator struct {
 	acks    []ack                   // of the current report; kept to reuse its memory
 	missing []missingPacket         // reported as not there, oldest first
 	silence silence
+	healed  time.Duration // when the line worked again after the last cut
 	// keyframe: the next packet is the first of a keyframe.
 	keyframe bool
 	// repeats is the smoothed rate of retransmissions, in bits a second.
@@ -238,7 +239,9 @@ func (e *estimator) giveUp(now time.Duration) {
 	for n < len(e.missing) && now-e.missing[n].at >= overtakenFor {
 		if s := &e.sent[e.missing[n].number%historySize]; s.open && s.number == e.missing[n].number {
 			s.open = false
-			e.acks = append(e.acks, ack{sent: s.at, size: s.size, lost: true, again: s.again})
+			if s.at > e.healed {
+				e.acks = append(e.acks, ack{sent: s.at, size: s.size, lost: true, again: s.again})
+			}
 		}
 		n++
 	}
@@ -253,10 +256,7 @@ func (e *estimator) heard() {
 	now := time.Since(e.start)
 	cut := e.silence.heard(now)
 	if cut {
-		for i := range e.sent {
-			e.sent[i].open = e.sent[i].open && now-e.sent[i].at < cutAfter/4
-		}
-		e.missing = nil
+		e.healed = now
 	}
 	e.mu.Unlock()
 	if cut && e.onCut != nil {
@@ -280,9 +280,12 @@ func (e *estimator) silent() time.Duration {
 
 // tell reports whether to tell the encoder of a new bitrate.
 func (e *estimator) tell(now time.Duration) (bps int, changed bool) {
-	// Retransmissions use a part of the line.
+	// Retransmissions use a part of a line that is full.
 	e.repeat(now, 0)
-	bps = int(max(e.control.target-e.repeats, e.control.target/2))
+	bps = int(e.control.target)
+	if e.control.full(now) {
+		bps = int(max(e.control.target-e.repeats, e.control.target/2))
+	}
 	down := bps < e.bps-e.bps/20
 	up := bps > e.bps && (bps > e.bps+e.bps/12 || bps == e.control.max) && now-e.changed >= riseEvery
 	if !down && !up {

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -143,5 +144,23 @@ func TestMedia(t *testing.T) {
 	}
 	if s.Frozen > 0.5 {
 		t.Errorf("the picture is frozen for %.2f s of 12 s at 5 %% of loss", s.Frozen)
+	}
+	w.line.Set(netline.Way{})
+	w.measure(t, "after the loss", 3*time.Second)
+	var waits []float64
+	for range 3 {
+		w.line.Set(netline.Way{Cut: true})
+		evaluate[any](t, w.page, "new Promise((r) => setTimeout(r, 2000))")
+		w.line.Set(netline.Way{})
+		waits = append(waits, evaluate[float64](t, w.page, `new Promise((r) => {
+			const begun = performance.now();
+			document.getElementById("v").requestVideoFrameCallback(() => r(performance.now() - begun));
+		})`))
+		w.measure(t, "after a cut", time.Second)
+	}
+	slices.Sort(waits)
+	t.Logf("after cuts of 2 s the next picture comes after %.0f ms", waits)
+	if waits[1] > 500 {
+		t.Errorf("after cuts of 2 s the next picture comes after %.0f ms", waits)
 	}
 }

@@ -132,7 +132,7 @@ func (c *rateControl) report(now time.Duration, acks []ack) {
 		}
 		return
 	}
-	if queue <= shortQueue && c.loss < littleLoss+min(c.floor.least(), usualLoss) {
+	if queue <= shortQueue && c.loss < littleLoss+c.usual() {
 		c.rise(now, since)
 	}
 }
@@ -262,7 +262,7 @@ func (c *rateControl) congested(now, queue time.Duration) {
 
 // rise raises the target.
 func (c *rateControl) rise(now, since time.Duration) {
-	known := c.filled > 0 && now-c.filledAt < memory
+	known := c.full(now)
 	_, sent := c.delivered(0)
 	used := !math.IsInf(sent, 1) && sent > 0.5*c.target
 	// The longer the line was not full, the faster.
@@ -298,11 +298,17 @@ func (c *rateControl) countLoss(now time.Duration, acks []ack) {
 	ratio := float64(c.gone) / float64(c.all)
 	c.loss += (1 - math.Exp(-2*since.Seconds())) * (ratio - c.loss)
 	c.floor.update(now, c.loss)
-	if least := min(ratio, c.loss); least > muchLoss {
+	if least := min(ratio, c.loss); least > muchLoss+c.usual() {
 		c.set(c.target * (1 - 0.5*least))
 	}
 	c.lossAt, c.all, c.gone = now, 0, 0
 }
+
+// usual is the loss that the line has anyway.
+func (c *rateControl) usual() float64 { return min(c.floor.least(), usualLoss) }
+
+// full reports whether the line was full recently.
+func (c *rateControl) full(now time.Duration) bool { return c.filled > 0 && now-c.filledAt < memory }
 
 func (c *rateControl) set(bps float64) {
 	c.target = min(max(bps, float64(min(lowestBPS, c.max))), float64(c.max))
