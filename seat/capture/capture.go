@@ -97,6 +97,10 @@ type Pipeline struct {
 	video  *videoStream
 	start  time.Time
 
+	// Of the loop alone.
+	bps     int     // the target
+	stretch float64 // of the time between two pictures, as the encoder knows it
+
 	wake chan struct{} // a field below has changed
 	out  chan struct{} // a frame came out of the encoder
 
@@ -136,7 +140,7 @@ func Start(ctx context.Context, cfg Config) (*Pipeline, error) {
 	failed := errNoEncoder
 	for _, try := range tries {
 		p := &Pipeline{
-			cfg: cfg, log: log, screen: screen, start: time.Now(), key: true,
+			cfg: cfg, log: log, screen: screen, start: time.Now(), key: true, bps: cfg.BitrateBPS, stretch: 1,
 			wake: make(chan struct{}, 1), out: make(chan struct{}, 1), done: make(chan struct{}),
 		}
 		if err = p.open(ctx, try); err == nil {

@@ -5,6 +5,7 @@ package peer_test
 import (
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -12,6 +13,8 @@ import (
 	"github.com/jezek/xgb/xproto"
 
 	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/seat/capture"
+	"github.com/nearcast/nearcast/seat/display/x11"
 )
 
 // painting is what a painter draws.
@@ -75,4 +78,23 @@ func painter(t testing.TB, p painting) (display string) {
 		x.Close()
 	})
 	return display
+}
+
+// A node that has too little CPU for the full frame rate sends fewer pictures, but not
+// less: waiting for a processor does not make motion coarse.
+func TestFewPicturesUseTheBitrate(t *testing.T) {
+	display := painter(t, painting{fps: 10})
+	var bytes atomic.Int64
+	p, err := capture.Start(t.Context(), capture.Config{Dial: x11.Local(display), Width: pictureWidth, Height: pictureHeight, FPS: 30,
+		Codec: capture.H264, Encoder: "auto", BitrateBPS: ceiling, OnFrame: func(f capture.Frame) { bytes.Add(int64(len(f.Data))) }})
+	testkit.Must(t, err)
+	defer p.Close()
+	var best float64
+	testkit.UntilSeen(t, "a third of the frame rate uses half of the bitrate", func() (any, bool) {
+		begin, before := time.Now(), bytes.Load()
+		<-time.After(time.Second)
+		best = max(best, 8*float64(bytes.Load()-before)/time.Since(begin).Seconds()/ceiling)
+		return best, best > 0.5
+	})
+	t.Logf("%.0f %%", 100*best)
 }
