@@ -159,6 +159,7 @@ type Frame struct {
 	Data     []byte
 	Keyframe bool
 	PTS      time.Duration
+	Captured time.Time // by one clock for both
 }
 
 // Peer is the seat's end of a WebRTC connection with a browser.

@@ -201,7 +201,9 @@ func (p *parts) video(ctx context.Context, d seat.Display, frame func(seat.Frame
 		Dial: s.Dial, Cookie: s.Cookie(),
 		Width: p.spec.Display.Width, Height: p.spec.Display.Height, MaxWidth: mostWidth, MaxHeight: mostHeight, FPS: p.spec.Display.FPS,
 		Codec: p.spec.Video.Codec, Encoder: p.spec.Video.Encoder, BitrateBPS: p.spec.Video.BitrateBPS,
-		OnFrame: func(f capture.Frame) { frame(seat.Frame{Data: f.Data, Keyframe: f.Keyframe, PTS: f.PTS}) },
+		OnFrame: func(f capture.Frame) {
+			frame(seat.Frame{Data: f.Data, Keyframe: f.Keyframe, PTS: f.PTS, Captured: f.Captured})
+		},
 		OnCursor: func(c capture.Cursor) {
 			cursor(seat.Cursor{Hidden: c.Hidden, PNG: c.PNG(), X: c.HotX, Y: c.HotY})
 		},
@@ -217,7 +219,7 @@ func (p *parts) video(ctx context.Context, d seat.Display, frame func(seat.Frame
 func (p *parts) audio(ctx context.Context, s seat.Sound, frame func(seat.Frame)) (seat.Source, error) {
 	a, err := capture.StartAudio(ctx, capture.AudioConfig{
 		PulseServer: s.(*sound.Server).Server(), Cookie: s.(*sound.Server).Cookie(), Source: sound.Source,
-		OnFrame: func(f capture.Frame) { frame(seat.Frame{Data: f.Data, PTS: f.PTS}) },
+		OnFrame: func(f capture.Frame) { frame(seat.Frame{Data: f.Data, PTS: f.PTS, Captured: f.Captured}) },
 		Log:     p.log,
 	})
 	if err != nil {

@@ -72,6 +72,7 @@ func TestSoundOfAProgramIsCaptured(t *testing.T) {
 	defer cancel()
 	home := t.TempDir()
 	t.Setenv("HOME", home)
+	connected := time.Now()
 	a, err := StartAudio(ctx, AudioConfig{PulseServer: server.Server(), Cookie: server.Cookie(), Source: sound.Source,
 		OnFrame: func(f Frame) {
 			select {
@@ -86,7 +87,11 @@ func TestSoundOfAProgramIsCaptured(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(home, ".config")); err == nil {
 		t.Error("the client wrote into the home directory")
 	}
-	var silent [][]byte
+	// Also without an app that plays, the sound server does not sleep for seconds.
+	silent := [][]byte{next(t, packets, "first packet", anyFrame).Data}
+	if took := time.Since(connected); took > 3*time.Second/2 {
+		t.Errorf("the first packet came after %v", took)
+	}
 	for range 30 {
 		silent = append(silent, next(t, packets, "packet of silence", anyFrame).Data)
 	}
@@ -110,8 +115,11 @@ func TestSoundOfAProgramIsCaptured(t *testing.T) {
 			some = append(some, last.Data)
 		}
 		if peak := decodeOpus(t, some); peak > 1000 {
-			if took := last.PTS - first.PTS; took < 300*time.Millisecond || took > 900*time.Millisecond {
+			if took := last.PTS - first.PTS; took < 490*time.Millisecond || took > 900*time.Millisecond || took%packetTime != 0 {
 				t.Errorf("50 packets of 10 ms span %v", took)
+			}
+			if off := last.Captured.Sub(first.Captured) - (last.PTS - first.PTS); off.Abs() > 20*time.Millisecond {
+				t.Errorf("by the clock, the packets span %v more", off)
 			}
 			break
 		}
@@ -124,8 +132,16 @@ func TestSoundOfAProgramIsCaptured(t *testing.T) {
 	for len(packets) > 0 {
 		<-packets
 	}
+	resumed := time.Now()
 	a.Resume()
-	next(t, packets, "packet after Resume", anyFrame)
+	after := next(t, packets, "packet after Resume", anyFrame)
+	if after.PTS%packetTime != 0 {
+		t.Errorf("after a pause the stream's time is %v: not whole packets", after.PTS)
+	}
+	// The sound is that of this moment, and the sound server does not sleep through it.
+	if late := time.Since(resumed); late > time.Second {
+		t.Errorf("the sound comes %v after Resume", late)
+	}
 	if err := a.Close(); err != nil || a.Err() != nil {
 		t.Errorf("Close: %v, Err: %v", err, a.Err())
 	}

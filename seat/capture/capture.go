@@ -103,13 +103,15 @@ type Pipeline struct {
 	screen *screen
 	video  *videoStream // the loop's own: another size needs another one
 	start  time.Time
-	// target is the bitrate that was set last, 0 the configured one; sized is when the
-	// size changed. The loop's own.
-	target  int
+	// sized is when the size changed. The loop's own.
 	sized   time.Time
 	element string
 	// plain is whether the last picture was of one colour.
 	plain atomic.Bool
+
+	// Of the loop alone.
+	bps     int     // the target
+	stretch float64 // of the time between two pictures, as the encoder knows it
 
 	wake chan struct{} // a field below has changed
 	out  chan struct{} // a frame came out of the encoder
@@ -150,7 +152,7 @@ func Start(ctx context.Context, cfg Config) (*Pipeline, error) {
 	failed := errNoEncoder
 	for _, try := range tries {
 		p := &Pipeline{
-			cfg: cfg, log: log, screen: screen, start: time.Now(), key: true,
+			cfg: cfg, log: log, screen: screen, start: time.Now(), key: true, bps: cfg.BitrateBPS, stretch: 1,
 			wake: make(chan struct{}, 1), out: make(chan struct{}, 1), done: make(chan struct{}),
 		}
 		if err = p.open(ctx, try); err == nil {

@@ -31,6 +31,7 @@ func (p *Pipeline) loop(ctx context.Context) error {
 		still   int       // frames since the last change
 		pending bool      // a picture is in the encoder
 		blind   bool      // the screen has no picture until it changes
+		rhythm  rhythm
 	)
 	for {
 		paused, key, listen := p.take()
@@ -73,6 +74,9 @@ func (p *Pipeline) loop(ctx context.Context) error {
 				still = 0
 			} else {
 				still++
+			}
+			if changed {
+				p.keepBitrate(rhythm.picture(now, interval))
 			}
 			// A change that comes a little early does not wait for the next slot:
 			// apps do not draw by our clock. The mean rate stays the same.
@@ -123,12 +127,24 @@ func (p *Pipeline) take() (paused, key, listen bool) {
 	p.bitrate, p.listen = 0, false
 	p.mu.Unlock()
 	if bps != 0 {
-		p.target = bps
-		if err := p.video.setBitrate(bps); err != nil {
-			p.log.Warn("encoder refused a new bitrate", "encoder", p.Encoder(), "bps", bps, "error", err)
-		}
+		p.bps = bps
+		p.encodeAt(p.bps, p.stretch)
 	}
 	return paused, key, listen
+}
+
+// keepBitrate gives each picture more bits where there are fewer of them.
+func (p *Pipeline) keepBitrate(stretch float64) {
+	if stretch > 1.15*p.stretch || stretch < p.stretch/1.15 {
+		p.encodeAt(p.bps, stretch)
+	}
+}
+
+func (p *Pipeline) encodeAt(bps int, stretch float64) {
+	p.stretch = stretch
+	if err := p.video.setBitrate(int(float64(bps) * stretch)); err != nil {
+		p.log.Warn("encoder refused a new bitrate", "encoder", p.Encoder(), "bps", bps, "error", err)
+	}
 }
 
 // drain waits until the previous picture has left the encoder, because its memory is

@@ -15,7 +15,7 @@ const (
 // encoder is one way to encode: a GStreamer element, and its settings for low
 // latency. All have in common: no B-frames and no lookahead; keyframes only on
 // request (a keyframe is as large as ten frames, and a browser requests one again if
-// it is lost); and a rate buffer of about one frame, so that a keyframe is small
+// it is lost); and a rate buffer of about two frames, so that a keyframe is small
 // enough to be sent before the next frame is due.
 type encoder struct {
 	element string
@@ -32,8 +32,10 @@ type params struct {
 	width, height, fps, bps int
 }
 
-// frameMS is the size of the rate buffer, in ms.
-func (p params) frameMS() int { return max(1500/p.fps, 20) }
+// frameMS is the size of the rate buffer, in ms: about two frames. With one and a half,
+// x264 used 67 % of the bitrate for a picture that needs all of it, with this 80 %, with
+// three 84 %.
+func (p params) frameMS() int { return max(2100/p.fps, 20) }
 
 // threads is the number of threads for slices of one frame. If there are few cores,
 // the app needs them more.

@@ -99,9 +99,7 @@ func (p *Pipeline) fit(ctx context.Context) error {
 		}
 	}
 	now.width, now.height = s.width, s.height
-	if p.target != 0 {
-		now.bps = p.target
-	}
+	now.bps = int(float64(p.bps) * p.stretch)
 	p.video.close()
 	select { // a frame of the old one
 	case <-p.out:

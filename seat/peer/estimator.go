@@ -22,12 +22,18 @@ const riseEvery = 500 * time.Millisecond
 // Each peer has its own.
 type estimator struct {
 	onChange func(bps int)
+	onCut    func() // the line was cut, and works again
 	start    time.Time
 
 	mu      sync.Mutex
 	control *rateControl
 	sent    [historySize]sentPacket // by transport-wide number
 	acks    []ack                   // of the current report; kept to reuse its memory
+	missing []missingPacket         // reported as not there, oldest first
+	silence silence
+	healed  time.Duration // when the line worked again after the last cut
+	// keyframe: the next packet is the first of a keyframe.
+	keyframe bool
 	// repeats is the smoothed rate of retransmissions, in bits a second.
 	repeats  float64
 	repeatAt time.Duration
@@ -39,9 +45,21 @@ type sentPacket struct {
 	number uint16
 	open   bool // no report was about it yet
 	again  bool // a retransmission
-	at     time.Duration
-	size   int
+	// missing: a report said that it was not there.
+	missing bool
+	at      time.Duration
+	size    int
 }
+
+// missingPacket was not there when a report was made. It may have been overtaken only.
+type missingPacket struct {
+	number uint16
+	at     time.Duration // our clock, of the first such report
+}
+
+// overtakenFor is how long a packet may be overtaken by others before it counts as
+// lost.
+const overtakenFor = 120 * time.Millisecond
 
 func newEstimator(max int, onChange func(bps int)) *estimator {
 	return &estimator{onChange: onChange, start: time.Now(), control: newRateControl(max), bps: max}
@@ -61,10 +79,19 @@ func (e *estimator) AddStream(info *interceptor.StreamInfo, next interceptor.RTP
 	s := &stream{ssrc: info.SSRC}
 	return interceptor.RTPWriterFunc(func(header *rtp.Header, payload []byte, attributes interceptor.Attributes) (int, error) {
 		var number rtp.TransportCCExtension
-		if number.Unmarshal(header.GetExtension(id)) == nil && !e.send(s, number.TransportSequence, header, payload) {
+		if number.Unmarshal(header.GetExtension(id)) != nil {
+			return next.Write(header, payload, attributes)
+		}
+		times := e.send(s, number.TransportSequence, header, payload)
+		if times == 0 {
 			return len(payload), nil
 		}
-		return next.Write(header, payload, attributes)
+		n, err := next.Write(header, payload, attributes)
+		if err == nil && times > 1 {
+			// Of two that are the same, the browser takes the first that comes.
+			n, err = next.Write(header, payload, attributes)
+		}
+		return n, err
 	})
 }
 
@@ -73,6 +100,8 @@ type stream struct {
 	ssrc   uint32
 	begun  bool
 	newest uint16
+	keyed  bool
+	key    uint16 // the first packet of the latest keyframe
 	at     [historySize]time.Duration
 }
 
@@ -81,8 +110,10 @@ type stream struct {
 // all of it again would fill the queue again.
 const staleAfter = time.Second
 
-// send records a packet. It returns false for a retransmission that comes too late.
-func (e *estimator) send(s *stream, number uint16, header *rtp.Header, payload []byte) bool {
+// send records a packet, and returns how often to send it: a retransmission not at
+// all where it comes too late, and twice where much is lost. A packet that is lost
+// twice is missing for so long that the picture stands still.
+func (e *estimator) send(s *stream, number uint16, header *rtp.Header, payload []byte) (times int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := time.Since(e.start)
@@ -91,21 +122,34 @@ func (e *estimator) send(s *stream, number uint16, header *rtp.Header, payload [
 	again := s.begun && int16(own-s.newest) <= 0
 	if header.SSRC != s.ssrc { // a retransmission stream (RFC 4588) names the original number
 		if len(payload) < 2 {
-			return true
+			return 1
 		}
 		own, again = binary.BigEndian.Uint16(payload), true
 	}
-	if again {
-		if s.newest-own >= historySize || now-s.at[own%historySize] > staleAfter {
-			return false
+	times = 1
+	if own == s.newest && s.begun { // a probe
+		again = true
+	} else if again {
+		// What was sent before a keyframe is not needed any more.
+		if s.newest-own >= historySize || now-s.at[own%historySize] > staleAfter || s.keyed && int16(own-s.key) < 0 {
+			return 0
 		}
-		e.repeat(now, size)
+		if e.control.loss >= littleLoss {
+			times = 2
+		}
+		e.repeat(now, times*size)
 	} else {
+		if e.keyframe {
+			e.keyframe, s.keyed, s.key = false, true, own
+		} else if own-s.key > 1<<14 {
+			s.keyed = false // so that the numbers may wrap around
+		}
 		s.begun, s.newest = true, own
 		s.at[own%historySize] = now
 	}
+	e.silence.sent(now)
 	e.sent[number%historySize] = sentPacket{number: number, open: true, again: again, at: now, size: size}
-	return true
+	return times
 }
 
 // repeat counts a retransmission. Size 0 only brings the rate up to date.
@@ -120,8 +164,12 @@ const repeatWindow = 500 * time.Millisecond
 // WriteRTCP reads the browser's reports.
 func (e *estimator) WriteRTCP(packets []rtcp.Packet, _ interceptor.Attributes) error {
 	for _, packet := range packets {
-		if report, ok := packet.(*rtcp.TransportLayerCC); ok {
-			if bps, changed := e.report(time.Since(e.start), report); changed {
+		switch packet := packet.(type) {
+		case *rtcp.TransportLayerNack:
+			e.heard()
+		case *rtcp.TransportLayerCC:
+			e.heard()
+			if bps, changed := e.report(time.Since(e.start), packet); changed {
 				e.onChange(bps)
 			}
 		}
@@ -150,8 +198,13 @@ func (e *estimator) report(now time.Duration, report *rtcp.TransportLayerCC) (bp
 			deltas = deltas[1:]
 		}
 		if s := &e.sent[number%historySize]; s.open && s.number == number {
-			s.open = false
-			e.acks = append(e.acks, ack{sent: s.at, arrived: arrived, size: s.size, lost: !here, again: s.again})
+			if here {
+				s.open = false
+				e.acks = append(e.acks, ack{sent: s.at, arrived: arrived, size: s.size, again: s.again})
+			} else if !s.missing {
+				s.missing = true
+				e.missing = append(e.missing, missingPacket{number, now})
+			}
 		}
 		number++
 		return true
@@ -172,6 +225,7 @@ func (e *estimator) report(now time.Duration, report *rtcp.TransportLayerCC) (bp
 			}
 		}
 	}
+	e.giveUp(now)
 	if len(e.acks) == 0 {
 		return 0, false
 	}
@@ -179,11 +233,59 @@ func (e *estimator) report(now time.Duration, report *rtcp.TransportLayerCC) (bp
 	return e.tell(now)
 }
 
+// giveUp counts as lost what was missing for too long to be overtaken only.
+func (e *estimator) giveUp(now time.Duration) {
+	n := 0
+	for n < len(e.missing) && now-e.missing[n].at >= overtakenFor {
+		if s := &e.sent[e.missing[n].number%historySize]; s.open && s.number == e.missing[n].number {
+			s.open = false
+			if s.at > e.healed {
+				e.acks = append(e.acks, ack{sent: s.at, size: s.size, lost: true, again: s.again})
+			}
+		}
+		n++
+	}
+	e.missing = append(e.missing[:0], e.missing[n:]...)
+}
+
+// heard is called when the browser says something about the packets. After a long
+// silence, the line was cut: what was sent meanwhile is gone, and says nothing about how
+// much the line carries.
+func (e *estimator) heard() {
+	e.mu.Lock()
+	now := time.Since(e.start)
+	cut := e.silence.heard(now)
+	if cut {
+		e.healed = now
+	}
+	e.mu.Unlock()
+	if cut && e.onCut != nil {
+		e.onCut()
+	}
+}
+
+// beginKeyframe says that the next packet begins a keyframe.
+func (e *estimator) beginKeyframe() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.keyframe = true
+}
+
+// silent reports how long the browser has said nothing about packets that were sent.
+func (e *estimator) silent() time.Duration {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.silence.length(time.Since(e.start))
+}
+
 // tell reports whether to tell the encoder of a new bitrate.
 func (e *estimator) tell(now time.Duration) (bps int, changed bool) {
-	// Retransmissions use a part of the line.
+	// Retransmissions use a part of a line that is full.
 	e.repeat(now, 0)
-	bps = int(max(e.control.target-e.repeats, e.control.target/2))
+	bps = int(e.control.target)
+	if e.control.full(now) {
+		bps = int(max(e.control.target-e.repeats, e.control.target/2))
+	}
 	down := bps < e.bps-e.bps/20
 	up := bps > e.bps && (bps > e.bps+e.bps/12 || bps == e.control.max) && now-e.changed >= riseEvery
 	if !down && !up {
@@ -200,12 +302,15 @@ func (e *estimator) current() int {
 	return e.bps
 }
 
+// leastRepeats is what retransmissions may always use, in bit/s.
+const leastRepeats = 300_000
+
 // GetTargetBitrate limits the stack's retransmissions to a part of the target. On
 // a full line, more retransmissions would cause more loss.
 func (e *estimator) GetTargetBitrate() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return int(e.control.target / 4)
+	return int(max(e.control.target/2, leastRepeats))
 }
 
 // OnTargetBitrateChange, GetStats and Close are part of the stack's interface and

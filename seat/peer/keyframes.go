@@ -40,6 +40,13 @@ func (k *keyframes) ask(now time.Time) bool {
 	return true
 }
 
+// forget says that what was asked for or sent did not arrive.
+func (k *keyframes) forget() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.asked, k.last = time.Time{}, time.Unix(1, 0) // not zero: it has started
+}
+
 func (k *keyframes) sent(now time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -75,6 +75,7 @@ type Frame struct {
 	Data     []byte
 	Keyframe bool
 	PTS      time.Duration // since a moment that stays the same
+	Captured time.Time     // when the picture was on the display, or the sound was played
 }
 
 // Peer is one connection.
@@ -162,6 +163,9 @@ func (p *Peer) setUp() error {
 		}
 		go p.readFeedback(sender, false)
 	}
+	p.rate.onCut = p.healed
+	go p.sendReports()
+	go p.probe()
 	p.input = newInputChannels(p.ctx, p.log, func(in wire.Input) {
 		// The stack may report the state late. OnState comes before the first input.
 		if State(p.told.Load()) != Connected {
@@ -202,6 +206,7 @@ func (p *Peer) WriteVideo(f Frame) error {
 	}
 	if f.Keyframe {
 		p.keys.sent(time.Now())
+		p.rate.beginKeyframe()
 	} else if !p.keys.started() {
 		p.askKeyframe() // again: a browser that has got nothing yet does not request one
 		return nil

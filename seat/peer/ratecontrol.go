@@ -16,6 +16,11 @@ const (
 	// A long queue counts after this time and this many packets.
 	proofTime    = 150 * time.Millisecond
 	proofPackets = 4
+	// A queue that grows by steep from one report to the next needs no more proof: the
+	// line has become much thinner, and until less is sent, all comes later and later.
+	steep = 25 * time.Millisecond
+	// tailTime is the end of a report, in which at least one picture begins.
+	tailTime = 50 * time.Millisecond
 	// deliveryWindow is the time over which the delivered rate is measured.
 	deliveryWindow = 500 * time.Millisecond
 	// baseWindow is how long the shortest delay is remembered. A longer one (a new
@@ -27,6 +32,9 @@ const (
 	// Radio links lose up to littleLoss; a full line loses more than muchLoss.
 	littleLoss = 0.02
 	muchLoss   = 0.1
+	// Loss that is there all the time is the line's, and does not hold the rate down, up to
+	// usualLoss.
+	usualLoss = 0.06
 	// Loss is computed over at least lossPackets and lossEvery; where there are few
 	// packets, after lossAtLeast.
 	lossPackets = 20
@@ -77,6 +85,7 @@ type rateControl struct {
 	latest   time.Duration // the browser's clock, of the last arrival
 	reported time.Duration // our clock, of the last report
 
+	tail      time.Duration // the queue at the end of the last report
 	long      int           // packets in consecutive reports of a long queue
 	longSince time.Duration // arrival of the first of them
 	cut       time.Duration // our clock, of the last cut for a queue
@@ -85,6 +94,7 @@ type rateControl struct {
 	filledAt time.Duration // our clock
 
 	loss   float64 // smoothed
+	floor  lowest  // loss
 	lossAt time.Duration
 	gone   int // lost packets since lossAt
 	all    int // packets since lossAt
@@ -97,6 +107,9 @@ func newRateControl(max int) *rateControl {
 // report handles the acks of one report of the browser, in the order of sending.
 func (c *rateControl) report(now time.Duration, acks []ack) {
 	queue, first, last, n := c.take(acks)
+	tail, rising := c.tailQueue(acks, queue)
+	grows := rising && tail-c.tail > steep && n >= proofPackets
+	c.tail = tail
 	since := min(max(now-c.reported, 0), deliveryWindow)
 	c.reported = now
 	c.countLoss(now, acks)
@@ -105,17 +118,21 @@ func (c *rateControl) report(now time.Duration, acks []ack) {
 	}
 	if queue <= longQueue {
 		c.long = 0
+		if grows && tail > longQueue && c.starved(first) {
+			c.congested(now, tail)
+			return
+		}
 	} else {
 		if c.long == 0 {
 			c.longSince = first
 		}
 		c.long += n
-		if c.long >= proofPackets && last-c.longSince >= proofTime {
-			c.congested(now, queue)
+		if c.long >= proofPackets && (last-c.longSince >= proofTime || grows && c.starved(c.longSince)) {
+			c.congested(now, max(queue, tail))
 		}
 		return
 	}
-	if queue <= shortQueue && c.loss < littleLoss {
+	if queue <= shortQueue && c.loss < littleLoss+c.usual() {
 		c.rise(now, since)
 	}
 }
@@ -151,6 +168,38 @@ func (c *rateControl) take(acks []ack) (queue, first, last time.Duration, n int)
 	}
 	c.history = append(c.history[:0], c.history[old:]...)
 	return queue, first, last, n
+}
+
+// tailQueue is the queue that the last packets of a report show: those at its begin may
+// have passed before the line became thin. rising says that no packet waited longer than
+// the last one. After a radio stalled, the first waited longest.
+func (c *rateControl) tailQueue(acks []ack, queue time.Duration) (tail time.Duration, rising bool) {
+	var end, last, longest time.Duration
+	for _, a := range acks {
+		if !a.lost && a.sent >= end {
+			end, last = a.sent, a.arrived-a.sent
+		}
+	}
+	tail, longest = math.MaxInt64, last
+	for _, a := range acks {
+		if a.lost {
+			continue
+		}
+		longest = max(longest, a.arrived-a.sent)
+		if end-a.sent <= tailTime {
+			tail = min(tail, a.arrived-a.sent-c.base.least())
+		}
+	}
+	if tail == math.MaxInt64 {
+		return queue, false
+	}
+	return tail, last > longest-steep
+}
+
+// starved reports whether packets since a moment came much slower than they were sent.
+func (c *rateControl) starved(since time.Duration) bool {
+	arrived, sent := c.delivered(since)
+	return arrived < 0.8*sent
 }
 
 // delivered is the rate at which packets arrived since a moment, and the rate at
@@ -213,10 +262,11 @@ func (c *rateControl) congested(now, queue time.Duration) {
 
 // rise raises the target.
 func (c *rateControl) rise(now, since time.Duration) {
-	known := c.filled > 0 && now-c.filledAt < memory
+	known := c.full(now)
 	_, sent := c.delivered(0)
 	used := !math.IsInf(sent, 1) && sent > 0.5*c.target
-	perSecond := 0.25
+	// The longer the line was not full, the faster.
+	perSecond := min(0.25+0.04*(now-c.cut).Seconds(), 0.5)
 	switch {
 	case known && c.target < 0.8*c.filled:
 		perSecond = 1 // back to what the line is known to carry
@@ -247,15 +297,41 @@ func (c *rateControl) countLoss(now time.Duration, acks []ack) {
 	}
 	ratio := float64(c.gone) / float64(c.all)
 	c.loss += (1 - math.Exp(-2*since.Seconds())) * (ratio - c.loss)
-	if least := min(ratio, c.loss); least > muchLoss {
+	c.floor.update(now, c.loss)
+	if least := min(ratio, c.loss); least > muchLoss+c.usual() {
 		c.set(c.target * (1 - 0.5*least))
 	}
 	c.lossAt, c.all, c.gone = now, 0, 0
 }
 
+// usual is the loss that the line has anyway.
+func (c *rateControl) usual() float64 { return min(c.floor.least(), usualLoss) }
+
+// full reports whether the line was full recently.
+func (c *rateControl) full(now time.Duration) bool { return c.filled > 0 && now-c.filledAt < memory }
+
 func (c *rateControl) set(bps float64) {
 	c.target = min(max(bps, float64(min(lowestBPS, c.max))), float64(c.max))
 }
+
+// lowest remembers the lowest loss of the last one to two lossWindows.
+type lowest struct {
+	since       time.Duration
+	now, before float64
+}
+
+// lossWindow is how long loss must last to be the line's own.
+const lossWindow = 4 * time.Second
+
+func (l *lowest) update(at time.Duration, loss float64) {
+	if at-l.since > lossWindow {
+		l.since, l.before, l.now = at, l.now, loss
+		return
+	}
+	l.now = min(l.now, loss)
+}
+
+func (l *lowest) least() float64 { return min(l.now, l.before) }
 
 // shortest remembers the shortest delay of the last one to two baseWindows.
 type shortest struct {
@@ -273,5 +349,7 @@ func (s *shortest) update(at, delay time.Duration) time.Duration {
 	default:
 		s.now = min(s.now, delay)
 	}
-	return min(s.now, s.before)
+	return s.least()
 }
+
+func (s *shortest) least() time.Duration { return min(s.now, s.before) }

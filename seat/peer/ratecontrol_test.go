@@ -122,6 +122,13 @@ func TestRateOnWideLines(t *testing.T) {
 				return 20*time.Millisecond + time.Duration(l.rng.IntN(30))*time.Millisecond
 			}
 		},
+		"5 % of loss": func(l *line) { l.loss = 0.05 },
+		"5 % of loss, and jitter of 40 ms": func(l *line) {
+			l.loss = 0.05
+			l.way = func(time.Duration) time.Duration {
+				return 20*time.Millisecond + time.Duration(l.rng.IntN(40))*time.Millisecond
+			}
+		},
 		"a still picture": func(l *line) { l.demand, l.fps = 50_000, 2 },
 		"late packets of a still picture": func(l *line) {
 			l.demand, l.fps = 20_000, 1
@@ -154,6 +161,45 @@ func TestRateOnWideLines(t *testing.T) {
 	}
 }
 
+// TestRateWhenTheLineFalls has a line of 20 Mbit/s fall to 2, and come back.
+func TestRateWhenTheLineFalls(t *testing.T) {
+	for _, max := range []int{6_000_000, 12_000_000} {
+		const fall, back = 20 * time.Second, 40 * time.Second
+		l := newLine(max, 0)
+		l.rate = func(at time.Duration) float64 {
+			if at >= fall && at < back {
+				return 2_000_000
+			}
+			return 20_000_000
+		}
+		l.run(fall)
+		var peak, last time.Duration
+		for l.now < back {
+			l.run(100 * time.Millisecond)
+			for _, w := range l.waits {
+				peak = maxOf(peak, w)
+				if w > 100*time.Millisecond && l.now < fall+6*time.Second {
+					last = l.now - fall
+				}
+			}
+		}
+		used := l.control.target
+		for l.control.target < 0.8*float64(max) && l.now < back+20*time.Second {
+			l.run(100 * time.Millisecond)
+		}
+		recovered := l.now - back
+		t.Logf("%d: peak %v, last above 100 ms after %v, target %.0f, 80 %% back after %v", max, peak, last, used, recovered)
+		if last > 2*time.Second || max < 10_000_000 && peak > 800*time.Millisecond {
+			t.Errorf("%d: the queue is above 100 ms until %v, with a peak of %v", max, last, peak)
+		}
+		if recovered > 8*time.Second {
+			t.Errorf("%d: 80 %% are back after %v", max, recovered)
+		}
+	}
+}
+
+func maxOf(a, b time.Duration) time.Duration { return max(a, b) }
+
 // A report of loss that comes late must not fill the queue again.
 func TestStaleIsNotSentAgain(t *testing.T) {
 	e := newEstimator(1_000_000, func(int) {})
@@ -162,7 +208,7 @@ func TestStaleIsNotSentAgain(t *testing.T) {
 	var number uint16
 	send := func(ssrc uint32, own uint16, payload []byte) bool {
 		number++
-		return e.send(s, number, &rtp.Header{SSRC: ssrc, SequenceNumber: own}, payload)
+		return e.send(s, number, &rtp.Header{SSRC: ssrc, SequenceNumber: own}, payload) > 0
 	}
 	for own := uint16(65530); own != 10; own++ { // over the wrap
 		if !send(1, own, make([]byte, 1000)) {

@@ -32,9 +32,23 @@ type track struct {
 	header  rtp.Header
 	delayID uint8  // of the playout-delay extension; 0 is none
 	base    uint32 // timestamp of PTS 0
+	red     redundancy
+
+	// What the sender reports say. latest is zero before the first frame.
+	latest    time.Time // the capture of the latest frame
+	timestamp uint32    // of the same frame
+
+	last sentLast
 
 	frames, bytes atomic.Uint64
+	packets       atomic.Uint32
 	lost          atomic.Uint32 // of 256, as the browser reported last
+}
+
+// sentLast is the packet that was sent last.
+type sentLast struct {
+	header  rtp.Header
+	payload []byte
 }
 
 func newTrack(codec string, onBound func()) (*track, error) {
@@ -82,6 +96,9 @@ func (t *track) Bind(ctx webrtc.TrackLocalContext) (webrtc.RTPCodecParameters, e
 		SequenceNumber: uint16(rand.Uint32()),
 	}
 	t.base = rand.Uint32()
+	if t.codec == "opus" {
+		t.red = negotiatedRedundancy(params, params[i].PayloadType)
+	}
 	for _, e := range ctx.HeaderExtensions() {
 		if e.URI == playoutDelayURI {
 			t.delayID = uint8(e.ID)
@@ -119,7 +136,13 @@ func (t *track) write(f Frame) error {
 	rate := int64(capabilities[t.codec].ClockRate)
 	header := t.header
 	header.Timestamp = t.base + uint32(int64(f.PTS/time.Microsecond)*rate/1_000_000)
+	if !f.Captured.IsZero() {
+		t.latest, t.timestamp = f.Captured, header.Timestamp
+	}
 	payloads := t.payloader.Payload(payloadSize, f.Data)
+	if t.codec == "opus" {
+		payloads[0], header.PayloadType = t.red.wrap(payloads[0], header.Timestamp, header.PayloadType)
+	}
 	for i, payload := range payloads {
 		header.SequenceNumber = t.header.SequenceNumber
 		t.header.SequenceNumber++
@@ -134,9 +157,30 @@ func (t *track) write(f Frame) error {
 		if _, err := t.stream.WriteRTP(&h, payload); err != nil {
 			return fmt.Errorf("send %s: %w", t.id, err)
 		}
+		t.last = sentLast{header, payload}
 		t.bytes.Add(uint64(len(payload)))
+		t.packets.Add(1)
 	}
 	t.frames.Add(1)
+	return nil
+}
+
+// repeatLast sends the last packet again.
+func (t *track) repeatLast() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.stream == nil || t.last.payload == nil {
+		return nil
+	}
+	h := t.last.header
+	if t.delayID != 0 {
+		if err := h.SetExtension(t.delayID, noDelay); err != nil {
+			return fmt.Errorf("set playout delay: %w", err)
+		}
+	}
+	if _, err := t.stream.WriteRTP(&h, t.last.payload); err != nil {
+		return fmt.Errorf("send %s again: %w", t.id, err)
+	}
 	return nil
 }
 

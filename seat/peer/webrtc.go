@@ -8,7 +8,6 @@ import (
 	"github.com/pion/interceptor"
 	"github.com/pion/interceptor/pkg/cc"
 	"github.com/pion/interceptor/pkg/nack"
-	"github.com/pion/interceptor/pkg/report"
 	"github.com/pion/sdp/v3"
 	"github.com/pion/webrtc/v4"
 
@@ -50,7 +49,7 @@ func newMedia(cfg Config) (*webrtc.MediaEngine, error) {
 		return nil, fmt.Errorf("video codec %q must be one of \"h264\", \"vp8\"", cfg.Codec)
 	}
 	capability.RTCPFeedback = feedback
-	const video, rtx, opus = 102, 103, 111
+	const video, rtx, opus, red = 102, 103, 111, 63
 	codecs := []webrtc.RTPCodecParameters{
 		{RTPCodecCapability: capability, PayloadType: video},
 		{RTPCodecCapability: webrtc.RTPCodecCapability{
@@ -65,6 +64,11 @@ func newMedia(cfg Config) (*webrtc.MediaEngine, error) {
 	if err := m.RegisterCodec(webrtc.RTPCodecParameters{RTPCodecCapability: capabilities["opus"], PayloadType: opus},
 		webrtc.RTPCodecTypeAudio); err != nil {
 		return nil, fmt.Errorf("register opus: %w", err)
+	}
+	if err := m.RegisterCodec(webrtc.RTPCodecParameters{RTPCodecCapability: webrtc.RTPCodecCapability{
+		MimeType: mimeTypeRED, ClockRate: 48000, Channels: 2, SDPFmtpLine: fmt.Sprintf("%d/%d", opus, opus),
+	}, PayloadType: red}, webrtc.RTPCodecTypeAudio); err != nil {
+		return nil, fmt.Errorf("register red: %w", err)
 	}
 	// With transport-wide sequence numbers, absolute send times are not needed.
 	for _, uri := range []string{sdp.TransportCCURI, playoutDelayURI} {
@@ -101,11 +105,6 @@ func newInterceptors(cfg Config, media *webrtc.MediaEngine, rate *estimator) (*i
 		return nil, fmt.Errorf("make NACK responder: %w", err)
 	}
 	r.Add(responder)
-	reports, err := report.NewSenderInterceptor()
-	if err != nil {
-		return nil, fmt.Errorf("make sender reports: %w", err)
-	}
-	r.Add(reports)
 	return r, nil
 }
 

@@ -139,7 +139,9 @@ func (s *Server) program(path string) cell.Program {
 			"--disallow-module-loading=" + yesUnless("sound-modules"), "--disallow-exit=yes",
 			// The sound goes through the socket: capture is in another cell than the app.
 			"--disable-shm=yes", "--log-target=stderr", "--log-level=error",
-			"--load=module-null-sink sink_name=" + sink + " rate=48000 channels=2 format=s16le",
+			// Without rewinds the sink works in steps of at most 50 ms. Else it may be in the
+			// middle of a step of 2 s when the capture connects, and that long there is no sound.
+			"--load=module-null-sink sink_name=" + sink + " norewinds=yes rate=48000 channels=2 format=s16le",
 			"--load=module-native-protocol-unix auth-anonymous=0 auth-cookie-enabled=1 auth-cookie=" + s.cookiePath() + " socket=" + s.socketPath()},
 		Env: []string{
 			"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "LANG=C.UTF-8",

@@ -1,0 +1,172 @@
+//go:build !fuzz
+
+package peer_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/internal/testkit/browser"
+	"github.com/nearcast/nearcast/internal/testkit/netline"
+	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/seat/capture"
+	"github.com/nearcast/nearcast/seat/cell"
+	"github.com/nearcast/nearcast/seat/display/x11"
+	"github.com/nearcast/nearcast/seat/peer"
+	"github.com/nearcast/nearcast/seat/sound"
+)
+
+// watched is a picture that moves and a sine, in a Chromium behind a line.
+type watched struct {
+	peer     *peer.Peer
+	line     *netline.Line
+	page     *browser.Page
+	pipeline *capture.Pipeline
+	audio    *capture.Audio
+	bitrate  atomic.Int64 // as congestion control told last
+}
+
+// shown is what the page's measure says.
+type shown struct {
+	Samples, Concealed, Silent, Inserted, Removed float64
+	SoundDelay, Skew, Longest, PictureDelay       float64 // ms
+	Sound, SoundLost, FEC, Discarded, Skews       int
+	Frames, Dropped, Freezes                      int
+	Frozen                                        float64 // s
+	Bytes                                         float64
+	NACKs, PLIs, Keyframes                        int
+
+	Captured float64 // part of the frame rate that the seat captured and sent
+}
+
+// concealed is the part of the sound that the browser made up.
+func (s shown) concealed() float64 { return s.Concealed / max(s.Samples, 1) }
+
+// busy says that the machine had too little CPU for what is measured: the app's 30
+// pictures a second were not even captured. Sound and picture then stop for other reasons.
+func (s shown) busy() bool { return s.Captured < 0.9 }
+
+const ceiling = 6_000_000
+
+func watch(t *testing.T, way netline.Way, fps int) *watched {
+	t.Helper()
+	server, err := sound.Start(t.Context(), sound.Config{Runner: cell.Local{Dir: t.TempDir()}})
+	if errors.Is(err, sound.ErrNotInstalled) {
+		t.Skip(err)
+	}
+	testkit.Must(t, err)
+	t.Cleanup(func() { server.Close() })
+	sine := exec.Command("gst-launch-1.0", "-q", "audiotestsrc", "wave=sine", "freq=440", "is-live=true", "!", "pulsesink")
+	sine.Env = append(server.Env(), "PATH="+os.Getenv("PATH"), "HOME="+t.TempDir())
+
+	w := &watched{line: netline.New(t, way)}
+	w.bitrate.Store(ceiling)
+	display := painter(t, painting{fps: fps})
+	w.pipeline, err = capture.Start(t.Context(), capture.Config{Dial: x11.Local(display), Width: 1280, Height: 720, FPS: fps,
+		Codec: capture.H264, Encoder: "auto", BitrateBPS: ceiling,
+		OnFrame: func(f capture.Frame) {
+			w.peer.WriteVideo(peer.Frame{Data: f.Data, Keyframe: f.Keyframe, PTS: f.PTS, Captured: f.Captured})
+		}})
+	testkit.Must(t, err)
+	t.Cleanup(func() { w.pipeline.Close() })
+	w.pipeline.Pause()
+	states := make(chan peer.State, 100)
+	w.peer, err = peer.New(peer.Config{Listen: wire.Listen{Media: "127.0.0.1", Loopback: true}, Codec: capture.H264, Audio: true, MaxBitrateBPS: ceiling,
+		OnState: func(s peer.State) { states <- s }, OnKeyframe: w.pipeline.Keyframe,
+		OnBitrate: func(bps int) {
+			w.pipeline.SetBitrate(bps)
+			w.bitrate.Store(int64(bps))
+		}})
+	testkit.Must(t, err)
+	t.Cleanup(func() { w.peer.Close() })
+	w.audio, err = capture.StartAudio(t.Context(), capture.AudioConfig{PulseServer: server.Server(), Cookie: server.Cookie(), Source: sound.Source,
+		OnFrame: func(f capture.Frame) {
+			w.peer.WriteAudio(peer.Frame{Data: f.Data, PTS: f.PTS, Captured: f.Captured})
+		}})
+	testkit.Must(t, err)
+	t.Cleanup(func() { w.audio.Close() })
+	testkit.Start(t, sine)
+
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /", func(rw http.ResponseWriter, r *http.Request) { http.ServeFile(rw, r, "testdata/player.html") })
+	mux.HandleFunc("POST /offer", func(rw http.ResponseWriter, r *http.Request) {
+		offer, _ := io.ReadAll(r.Body)
+		w.pipeline.Resume()
+		answer, err := w.peer.Answer(r.Context(), netline.WithoutCandidates(string(offer)))
+		if err != nil {
+			http.Error(rw, err.Error(), http.StatusBadRequest)
+			return
+		}
+		io.WriteString(rw, w.line.Through(t, answer))
+	})
+	mux.HandleFunc("POST /candidate", func(http.ResponseWriter, *http.Request) {})
+	web := httptest.NewServer(mux)
+	t.Cleanup(web.Close)
+	chromium := browser.Start(t, "autoplay-policy=no-user-gesture-required")
+	w.page, err = chromium.Open(testkit.Context(t, time.Minute), web.URL)
+	testkit.Must(t, err)
+	testkit.Until(t, "30 frames are shown", func() bool {
+		if e := evaluate[string](t, w.page, "state.error"); e != "" {
+			t.Fatal(e)
+		}
+		return evaluate[int](t, w.page, "state.frames") > 30
+	})
+	return w
+}
+
+func (w *watched) measure(t *testing.T, what string, length time.Duration) shown {
+	t.Helper()
+	begin, before := time.Now(), w.peer.Stats().VideoFrames
+	s := evaluate[shown](t, w.page, fmt.Sprintf("measure(%d)", length.Milliseconds()))
+	s.Captured = float64(w.peer.Stats().VideoFrames-before) / time.Since(begin).Seconds() / 30
+	t.Logf("%s: %.2f %% of the sound concealed; %.1f fps, %d freezes of %.2f s, longest wait %.0f ms; sound %.0f ms before the picture; %.2f Mbit/s; target %.2f; %+v; seat %+v, sound %+v",
+		what, 100*s.concealed(), float64(s.Frames)/length.Seconds(), s.Freezes, s.Frozen, s.Longest, s.Skew, 8*s.Bytes/length.Seconds()/1e6, float64(w.bitrate.Load())/1e6, s, w.peer.Stats(), w.audio.Stats())
+	return s
+}
+
+// TestMedia shows what a person gets on a bad and on a good line.
+func TestMedia(t *testing.T) {
+	if testing.Short() {
+		t.Skip("measures for 50 s")
+	}
+	w := watch(t, netline.Way{Loss: 0.05, Jitter: 10 * time.Millisecond, Delay: 20 * time.Millisecond}, 30)
+	w.measure(t, "5 % of loss, the first seconds", 3*time.Second)
+	s := w.measure(t, "5 % of loss", 12*time.Second)
+	if s.concealed() > 0.01 && !s.busy() {
+		t.Errorf("%.2f %% of the sound is concealed at 5 %% of loss", 100*s.concealed())
+	}
+	if s.Frozen > 0.5 && !s.busy() {
+		t.Errorf("the picture is frozen for %.2f s of 12 s at 5 %% of loss", s.Frozen)
+	}
+	w.line.Set(netline.Way{})
+	w.measure(t, "after the loss", 3*time.Second)
+	if s := w.measure(t, "loopback", 20*time.Second); s.concealed() > 0.005 && !s.busy() || s.Samples < 48000*15 {
+		t.Errorf("%.2f %% of %.0f samples are concealed on a line that loses nothing", 100*s.concealed(), s.Samples)
+	}
+	var waits []float64
+	for range 3 {
+		w.line.Set(netline.Way{Cut: true})
+		evaluate[any](t, w.page, "new Promise((r) => setTimeout(r, 2000))")
+		w.line.Set(netline.Way{})
+		waits = append(waits, evaluate[float64](t, w.page, `new Promise((r) => {
+			const begun = performance.now();
+			document.getElementById("v").requestVideoFrameCallback(() => r(performance.now() - begun));
+		})`))
+		w.measure(t, "after a cut", time.Second)
+	}
+	slices.Sort(waits)
+	t.Logf("after cuts of 2 s the next picture comes after %.0f ms", waits)
+	if waits[0] > 500 {
+		t.Errorf("after cuts of 2 s the next picture comes after %.0f ms", waits)
+	}
+}
