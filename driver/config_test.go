@@ -90,6 +90,28 @@ config {
 	}
 }
 
+// With max alone, a display follows small windows too; with min alone, none that is larger.
+func TestDisplayThatFollows(t *testing.T) {
+	for _, c := range []struct {
+		min, max               string
+		minW, minH, maxW, maxH int
+	}{
+		{"", "", 0, 0, 0, 0},
+		{"", "1920x1080", 320, 240, 1920, 1080},
+		{"640x360", "", 640, 360, 1280, 720},
+	} {
+		task := validTask()
+		task.Display.Min, task.Display.Max = c.min, c.max
+		var s wire.Spec
+		if err := task.apply(&s); err != nil {
+			t.Fatal(err)
+		}
+		if d := s.Display; d.MinWidth != c.minW || d.MinHeight != c.minH || d.MaxWidth != c.maxW || d.MaxHeight != c.maxH {
+			t.Errorf("min %q, max %q: %+v", c.min, c.max, d)
+		}
+	}
+}
+
 func TestTaskConfigRefuses(t *testing.T) {
 	content := func(source, dest, sum string) func(*TaskConfig) {
 		return func(c *TaskConfig) { c.Content = []ContentConfig{{source, dest, sum}} }

@@ -9,6 +9,13 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
+// The least size of a display that follows the window, where the job does not say it:
+// that of a small phone.
+const (
+	defaultMinWidth  = 320
+	defaultMinHeight = 240
+)
+
 // maxUIScale is more than any device has.
 const maxUIScale = 4
 
@@ -18,7 +25,7 @@ const maxUIScale = 4
 func (c DisplayConfig) follow(d *wire.Display) error {
 	var errs []error
 	if c.Min != "" || c.Max != "" {
-		d.MinWidth, d.MinHeight, d.MaxWidth, d.MaxHeight = d.Width, d.Height, d.Width, d.Height
+		d.MinWidth, d.MinHeight, d.MaxWidth, d.MaxHeight = min(defaultMinWidth, d.Width), min(defaultMinHeight, d.Height), d.Width, d.Height
 		read := func(field, value string, width, height *int) {
 			if value == "" {
 				return

@@ -72,7 +72,7 @@ func (s *stream) waitView() {
 // followDisplay tells input and capture which part of the screen can be seen, and the
 // person how many windows there are.
 func (s *stream) followDisplay() {
-	windows := 0
+	windows := 1
 	for {
 		select {
 		case <-s.h.state.ended:
@@ -84,7 +84,8 @@ func (s *stream) followDisplay() {
 		width, height := s.h.display.Size()
 		s.input.Resize(width, height)
 		s.video.Crop(width, height)
-		if n := s.h.display.Windows(); n != windows {
+		// An app without a window is starting or ending: nothing to close either.
+		if n := max(s.h.display.Windows(), 1); n != windows {
 			windows = n
 			s.h.mu.Lock()
 			a := s.h.attachment
@@ -97,7 +98,7 @@ func (s *stream) followDisplay() {
 // tellWindows tells a page how many windows the person can close.
 func (s *stream) tellWindows(a *attachment) {
 	if a != nil {
-		a.send(wire.Message{Type: wire.MsgWindows, Windows: s.h.display.Windows()})
+		a.send(wire.Message{Type: wire.MsgWindows, Windows: max(s.h.display.Windows(), 1)})
 	}
 }
 
