@@ -169,6 +169,7 @@ func TestHands(t *testing.T) {
 	testkit.Must(t, h.page.Drag(ctx, 300, 300, 310, 300, 2))
 	h.write("g")
 	testkit.Must(t, h.page.Until(ctx, `document.pointerLockElement`))
+	h.write("g") // a position may have come before the lock
 	h.eval(`(async () => { for (let n = 0; n < 90; n++) {
 		document.querySelector('.surface').dispatchEvent(new PointerEvent('pointermove', { bubbles: true, pointerType: 'mouse', movementX: 19 }));
 		await new Promise(requestAnimationFrame);

@@ -8,7 +8,8 @@ import (
 
 // look makes the application read motion, as games do without XInput: it hides the
 // cursor, and puts the pointer back to the middle of the window when it has moved far.
-// Key g begins, key h ends it and says by how much the hand moved it.
+// Key g begins, and begins to count again; key h ends it and says by how much the hand
+// moved it.
 type look struct {
 	on     bool
 	cursor xproto.Cursor // that nobody sees
@@ -19,7 +20,9 @@ type look struct {
 // lookKey serves a key press.
 func (a *app) lookKey(text string) error {
 	switch {
-	case text == "g" && !a.look.on:
+	case text == "g" && a.look.on:
+		a.look.dx, a.look.dy = 0, 0
+	case text == "g":
 		if a.look.cursor == 0 {
 			cursor, err := a.noCursor()
 			if err != nil {
