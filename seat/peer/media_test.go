@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -34,6 +35,7 @@ type watched struct {
 	pipeline *capture.Pipeline
 	audio    *capture.Audio
 	bitrate  atomic.Int64 // as congestion control told last
+	lowest   atomic.Int64
 }
 
 // shown is what the page's measure says.
@@ -58,7 +60,8 @@ func (s shown) busy() bool { return s.Captured < 0.9 }
 
 const ceiling = 6_000_000
 
-func watch(t *testing.T, way netline.Way, fps int) *watched {
+func watch(t *testing.T, way netline.Way, p painting) *watched {
+	fps := p.fps
 	t.Helper()
 	server, err := sound.Start(t.Context(), sound.Config{Runner: cell.Local{Dir: t.TempDir()}})
 	if errors.Is(err, sound.ErrNotInstalled) {
@@ -71,7 +74,7 @@ func watch(t *testing.T, way netline.Way, fps int) *watched {
 
 	w := &watched{line: netline.New(t, way)}
 	w.bitrate.Store(ceiling)
-	display := painter(t, painting{fps: fps})
+	display := painter(t, p)
 	w.pipeline, err = capture.Start(t.Context(), capture.Config{Dial: x11.Local(display), Width: 1280, Height: 720, FPS: fps,
 		Codec: capture.H264, Encoder: "auto", BitrateBPS: ceiling,
 		OnFrame: func(f capture.Frame) {
@@ -86,6 +89,7 @@ func watch(t *testing.T, way netline.Way, fps int) *watched {
 		OnBitrate: func(bps int) {
 			w.pipeline.SetBitrate(bps)
 			w.bitrate.Store(int64(bps))
+			w.lowest.Store(min(w.lowest.Load(), int64(bps)))
 		}})
 	testkit.Must(t, err)
 	t.Cleanup(func() { w.peer.Close() })
@@ -139,7 +143,7 @@ func TestMedia(t *testing.T) {
 	if testing.Short() {
 		t.Skip("measures for 50 s")
 	}
-	w := watch(t, netline.Way{Loss: 0.05, Jitter: 10 * time.Millisecond, Delay: 20 * time.Millisecond}, 30)
+	w := watch(t, netline.Way{Loss: 0.05, Jitter: 10 * time.Millisecond, Delay: 20 * time.Millisecond}, painting{fps: 30})
 	w.measure(t, "5 % of loss, the first seconds", 3*time.Second)
 	s := w.measure(t, "5 % of loss", 12*time.Second)
 	if s.concealed() > 0.01 && !s.busy() {
@@ -168,5 +172,23 @@ func TestMedia(t *testing.T) {
 	t.Logf("after cuts of 2 s the next picture comes after %.0f ms", waits)
 	if waits[0] > 500 {
 		t.Errorf("after cuts of 2 s the next picture comes after %.0f ms", waits)
+	}
+}
+
+// TestBusyNode has all processors busy: to wait for one is no congestion.
+func TestBusyNode(t *testing.T) {
+	if testing.Short() {
+		t.Skip("measures for 10 s")
+	}
+	w := watch(t, netline.Way{}, painting{fps: 30})
+	for range 2 * runtime.NumCPU() {
+		testkit.Start(t, exec.Command("sh", "-c", "while :; do :; done"))
+	}
+	w.lowest.Store(ceiling)
+	s := w.measure(t, "all processors busy", 10*time.Second)
+	lowest := w.lowest.Load()
+	t.Logf("the bitrate is at least %.1f Mbit/s", float64(lowest)/1e6)
+	if lowest < ceiling*6/10 {
+		t.Errorf("the bitrate fell to %.1f of 6 Mbit/s, and the line carries everything; %.0f %% of the pictures are captured", float64(lowest)/1e6, 100*s.Captured)
 	}
 }

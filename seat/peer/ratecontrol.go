@@ -21,6 +21,11 @@ const (
 	steep = 25 * time.Millisecond
 	// tailTime is the end of a report, in which at least one picture begins.
 	tailTime = 50 * time.Millisecond
+	// The target falls to mostCut of itself at a time, and to smallCut for fewer than
+	// surePackets.
+	mostCut     = 0.25
+	smallCut    = 0.8
+	surePackets = 12
 	// deliveryWindow is the time over which the delivered rate is measured.
 	deliveryWindow = 500 * time.Millisecond
 	// baseWindow is how long the shortest delay is remembered. A longer one (a new
@@ -116,9 +121,12 @@ func (c *rateControl) report(now time.Duration, acks []ack) {
 	if n == 0 {
 		return
 	}
+	together := c.together(acks)
+	grows = grows && !together
 	if queue <= longQueue {
 		c.long = 0
-		if grows && tail > longQueue && c.starved(first) {
+		if grows && tail > longQueue && n >= surePackets && c.starved(first) {
+			c.long = n
 			c.congested(now, tail)
 			return
 		}
@@ -127,7 +135,15 @@ func (c *rateControl) report(now time.Duration, acks []ack) {
 			c.longSince = first
 		}
 		c.long += n
-		if c.long >= proofPackets && (last-c.longSince >= proofTime || grows && c.starved(c.longSince)) {
+		switch proof := last - c.longSince; {
+		case c.long < proofPackets:
+		case together:
+			// They waited for a processor or a radio, unless it lasts.
+			if proof >= 2*deliveryWindow && now-c.cut >= standEvery && c.starved(c.latest-deliveryWindow) {
+				c.set(0.8 * c.target)
+				c.cut = now
+			}
+		case proof >= proofTime || grows && c.starved(c.longSince):
 			c.congested(now, max(queue, tail))
 		}
 		return
@@ -168,38 +184,6 @@ func (c *rateControl) take(acks []ack) (queue, first, last time.Duration, n int)
 	}
 	c.history = append(c.history[:0], c.history[old:]...)
 	return queue, first, last, n
-}
-
-// tailQueue is the queue that the last packets of a report show: those at its begin may
-// have passed before the line became thin. rising says that no packet waited longer than
-// the last one. After a radio stalled, the first waited longest.
-func (c *rateControl) tailQueue(acks []ack, queue time.Duration) (tail time.Duration, rising bool) {
-	var end, last, longest time.Duration
-	for _, a := range acks {
-		if !a.lost && a.sent >= end {
-			end, last = a.sent, a.arrived-a.sent
-		}
-	}
-	tail, longest = math.MaxInt64, last
-	for _, a := range acks {
-		if a.lost {
-			continue
-		}
-		longest = max(longest, a.arrived-a.sent)
-		if end-a.sent <= tailTime {
-			tail = min(tail, a.arrived-a.sent-c.base.least())
-		}
-	}
-	if tail == math.MaxInt64 {
-		return queue, false
-	}
-	return tail, last > longest-steep
-}
-
-// starved reports whether packets since a moment came much slower than they were sent.
-func (c *rateControl) starved(since time.Duration) bool {
-	arrived, sent := c.delivered(since)
-	return arrived < 0.8*sent
 }
 
 // delivered is the rate at which packets arrived since a moment, and the rate at
@@ -254,7 +238,12 @@ func (c *rateControl) congested(now, queue time.Duration) {
 		}
 		next = max(next, 0.7*c.target)
 	}
-	if next < c.target {
+	// Few packets prove little: on a busy node four came 280 ms late.
+	least := mostCut
+	if c.long < surePackets {
+		least = smallCut
+	}
+	if next = max(next, least*c.target); next < c.target {
 		c.set(next)
 		c.cut = now
 	}
@@ -313,43 +302,3 @@ func (c *rateControl) full(now time.Duration) bool { return c.filled > 0 && now-
 func (c *rateControl) set(bps float64) {
 	c.target = min(max(bps, float64(min(lowestBPS, c.max))), float64(c.max))
 }
-
-// lowest remembers the lowest loss of the last one to two lossWindows.
-type lowest struct {
-	since       time.Duration
-	now, before float64
-}
-
-// lossWindow is how long loss must last to be the line's own.
-const lossWindow = 4 * time.Second
-
-func (l *lowest) update(at time.Duration, loss float64) {
-	if at-l.since > lossWindow {
-		l.since, l.before, l.now = at, l.now, loss
-		return
-	}
-	l.now = min(l.now, loss)
-}
-
-func (l *lowest) least() float64 { return min(l.now, l.before) }
-
-// shortest remembers the shortest delay of the last one to two baseWindows.
-type shortest struct {
-	since       time.Duration
-	now, before time.Duration
-	known       bool
-}
-
-func (s *shortest) update(at, delay time.Duration) time.Duration {
-	switch {
-	case !s.known:
-		*s = shortest{since: at, now: delay, before: delay, known: true}
-	case at-s.since > baseWindow:
-		s.since, s.before, s.now = at, s.now, delay
-	default:
-		s.now = min(s.now, delay)
-	}
-	return s.least()
-}
-
-func (s *shortest) least() time.Duration { return min(s.now, s.before) }

@@ -198,6 +198,42 @@ func TestRateWhenTheLineFalls(t *testing.T) {
 	}
 }
 
+// Packets that come late but together waited for a processor. Those that come one by one
+// waited for the line.
+func TestWaitingForAProcessorIsNoCongestion(t *testing.T) {
+	const max = 6_000_000
+	for name, apart := range map[string]time.Duration{"together": 0, "one by one": 5 * time.Millisecond} {
+		c := newRateControl(max)
+		var line time.Duration // when it is free
+		number := 0
+		for now := time.Second; now < 4*time.Second; now += 100 * time.Millisecond {
+			var acks []ack
+			for frame := range 3 {
+				for i := range 20 {
+					number++
+					sent := now + time.Duration(frame)*33*time.Millisecond + time.Duration(i)*50*time.Microsecond
+					arrived := sent + 20*time.Millisecond
+					if now > 2*time.Second && apart == 0 { // until the end of the report
+						arrived = now + 180*time.Millisecond + time.Duration(frame*20+i)*50*time.Microsecond
+					} else if now > 2*time.Second {
+						line = maxOf(line+apart, arrived)
+						arrived = line
+					}
+					acks = append(acks, ack{sent: sent, arrived: clockOffset + arrived, size: 1200})
+				}
+			}
+			c.report(now+200*time.Millisecond, acks)
+		}
+		t.Logf("%s: %.1f Mbit/s", name, c.target/1e6)
+		if apart == 0 && c.target < 0.8*max {
+			t.Errorf("packets that come late together lower the bitrate to %.1f Mbit/s", c.target/1e6)
+		}
+		if apart > 0 && c.target > 0.5*max {
+			t.Errorf("packets that come late one by one leave the bitrate at %.1f Mbit/s", c.target/1e6)
+		}
+	}
+}
+
 func maxOf(a, b time.Duration) time.Duration { return max(a, b) }
 
 // A report of loss that comes late must not fill the queue again.
