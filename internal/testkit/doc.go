@@ -9,5 +9,5 @@
 // Everything that it starts ends with the test, and with the test's process. It
 // imports no part of Nearcast but internal/wire and internal/ticket, so that every
 // part can use it. Package browser below it drives a Chromium, package person is a person
-// without one. Only tests, e2e and bench may import it.
+// without one, package netline is a bad line between a seat and either. Only tests, e2e and bench may import it.
 package testkit

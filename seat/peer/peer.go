@@ -20,7 +20,9 @@
 // decoded. Congestion control keeps the queue in the network short (see
 // rateControl) and tells the encoder by OnBitrate how much it may send. Lost
 // packets are sent again on NACK. What stays lost is repaired by a keyframe, which
-// OnKeyframe requests.
+// OnKeyframe requests. Sound cannot wait for that: each packet has the two before it,
+// where the line carries it and the browser takes it. After a cut, a keyframe is
+// requested as soon as the browser reports packets again.
 //
 // Candidates are UDP over IPv4, or over IPv6 where Listen.Media is an IPv6
 // address. The browser's addresses are checked only within reach; the others are
@@ -219,6 +221,7 @@ func (p *Peer) WriteAudio(f Frame) error {
 	if p.audio == nil || State(p.state.Load()) != Connected {
 		return nil
 	}
+	p.audio.setCopies(copiesAt(p.rate.current()))
 	return p.audio.write(f)
 }
 

@@ -92,6 +92,15 @@ func TestRedundancy(t *testing.T) {
 	if got, _ := r.wrap(b, 1960+480+20000, 111); !bytes.Equal(got, append([]byte{111}, b...)) {
 		t.Errorf("after a pause: %x", got)
 	}
+	r.copies = 0
+	if got, kind := r.wrap(a, 1960+480+20480, 111); kind != 63 || !bytes.Equal(got, append([]byte{111}, a...)) {
+		t.Errorf("on a thin line: %x as %d", got, kind)
+	}
+	for bps, want := range map[int]int{300_000: 0, 1_000_000: 1, 6_000_000: 2} {
+		if got := copiesAt(bps); got != want {
+			t.Errorf("at %d bit/s: %d copies, want %d", bps, got, want)
+		}
+	}
 	if got, kind := (&redundancy{}).wrap(a, 1, 111); kind != 111 || !bytes.Equal(got, a) {
 		t.Errorf("without redundancy: %x as %d", got, kind)
 	}

@@ -140,7 +140,7 @@ func (t *track) write(f Frame) error {
 		t.latest, t.timestamp = f.Captured, header.Timestamp
 	}
 	payloads := t.payloader.Payload(payloadSize, f.Data)
-	if t.codec == "opus" {
+	if t.codec == "opus" && len(payloads) > 0 {
 		payloads[0], header.PayloadType = t.red.wrap(payloads[0], header.Timestamp, header.PayloadType)
 	}
 	for i, payload := range payloads {
@@ -163,6 +163,13 @@ func (t *track) write(f Frame) error {
 	}
 	t.frames.Add(1)
 	return nil
+}
+
+// setCopies says how many earlier packets of sound each packet repeats.
+func (t *track) setCopies(copies int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.red.copies = copies
 }
 
 // repeatLast sends the last packet again.
