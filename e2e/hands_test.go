@@ -108,7 +108,7 @@ func processOf(t *testing.T, arg string) int {
 // What a person types and does with the mouse reaches an app through the whole chain:
 // Chromium, stream host, display.
 func TestHands(t *testing.T) {
-	ctx := testkit.Context(t, 2*time.Minute)
+	ctx := testkit.Context(t, 3*time.Minute)
 	app := runApp(ctx, t, map[string]string{"args": "-mouse-look", "max": "1"})
 	testkit.Must(t, site.WaitIdle(ctx, app))
 	h := &hands{t: t, ctx: ctx, app: app, page: open(ctx, t, app)}
