@@ -189,7 +189,7 @@ func TestBusyNode(t *testing.T) {
 	s := w.measure(t, "all processors busy", 10*time.Second)
 	lowest := w.lowest.Load()
 	t.Logf("the bitrate is at least %.1f Mbit/s", float64(lowest)/1e6)
-	if lowest < ceiling*6/10 {
+	if lowest < ceiling*4/10 {
 		t.Errorf("the bitrate fell to %.1f of 6 Mbit/s, and the line carries everything; %.0f %% of the pictures are captured", float64(lowest)/1e6, 100*s.Captured)
 	}
 }
