@@ -52,16 +52,17 @@
 // decides. A person who is offered a seat at once is told of to nobody.
 //
 // How many seats a brain offers at once follows how fast it claims them (window). Beyond what
-// it can claim, people wait in the queue. The first hundred are told of their place once a second at most, and the others
-// every five seconds.
+// it can claim, people wait in the queue. The first hundred are told of their place once a
+// second at most, and the others every five seconds.
 //
 // # Strangers
 //
-// Everybody can connect. Package guard bounds their number, in all and by network,
-// the time until they show a good ticket, and the bytes that are held for them; see
-// limits. Each message is bounded by its type and must arrive within five seconds.
-// Who sends too many, or does not read, is cut. Of candidates that come before a seat
-// is granted sixteen are kept.
+// Everybody can connect. How many are taken in a second follows how long work waits for a
+// processor (pace); the others wait in the guard's lobby. Package guard bounds their number,
+// in all and by network, the time until they show a good ticket, and the bytes that are held
+// for them; see limits. Each message is bounded by its type and must arrive within five
+// seconds. Who sends too many, or does not read, is cut. Of candidates that come before a
+// seat is granted sixteen are kept.
 //
 // # Versions
 //
