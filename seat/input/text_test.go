@@ -1,6 +1,8 @@
 package input
 
 import (
+	"bufio"
+	"bytes"
 	"io"
 	"os/exec"
 	"strings"
@@ -198,13 +200,15 @@ func TestHangingApp(t *testing.T) {
 	}
 }
 
-// tk is a program of Tk, which uses Xlib's own input method. It prints the line at Enter.
+// tk is a program of Tk, which uses Xlib's own input method. It says when it has the focus, and
+// prints the line at Enter.
 const tk = `
 import tkinter
 root = tkinter.Tk()
 line = tkinter.Entry(root)
 line.pack()
 line.bind("<Return>", lambda e: (print(line.get(), flush=True), root.destroy()))
+line.bind("<FocusIn>", lambda e: print("ready", flush=True))
 line.focus_set()
 root.mainloop()
 `
@@ -242,16 +246,21 @@ func stalledProgram(t *testing.T, command []string, answers bool) {
 	in, err := Open(d.Dial, d.Cookie(), width, height)
 	testkit.Must(t, err)
 	t.Cleanup(func() { in.Close() })
-	if answers { // its window is there before it listens
+	// Its window is there before it listens.
+	lines := bufio.NewReader(out)
+	if answers {
 		awaitAnswer(t, in)
+	} else if line, err := lines.ReadString('\n'); line != "ready\n" {
+		t.Fatalf("it says %q: %v", line, err)
 	}
 	testkit.Must(t, cmd.Process.Signal(syscall.SIGSTOP))
 	typeSlowly(t, in, manyCharacters)
 	testkit.Must(t, cmd.Process.Signal(syscall.SIGCONT))
 	testkit.Must(t, in.Apply(down("Enter", "Enter")))
 	testkit.Must(t, in.Apply(up("Enter", "Enter")))
-	got, err := io.ReadAll(out)
+	got, err := io.ReadAll(lines)
 	testkit.Must(t, err)
+	got = bytes.ReplaceAll(got, []byte("ready\n"), nil) // it may get the focus more than once
 	if strings.TrimSpace(string(got)) != manyCharacters {
 		t.Errorf("it got\n%swant\n%s", got, manyCharacters)
 	}
