@@ -15,6 +15,7 @@ import (
 
 	"github.com/nearcast/nearcast/dev/testapp/attack"
 	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/internal/wire"
 )
 
 // Without isolation the attacks succeed, which shows that they are attacks.
@@ -174,9 +175,11 @@ func (n *node) flood(tag string) []attack.Result {
 // stream host may not.
 func (n *node) memory(tag string) []attack.Result {
 	n.t.Helper()
-	s := n.attacker(job{id: "memory", memoryMB: 400}, "memory-hog", tag, func(a *attack.Args) { a.MaxBytes = 800 << 20 })
+	s := n.attacker(job{id: "memory", memoryMB: 400, mayFail: true}, "memory-hog", tag, func(a *attack.Args) { a.MaxBytes = 800 << 20 })
 	_, before, err := n.status(s.alloc)
-	testkit.Must(n.t, err)
+	if s.state() == "running" {
+		testkit.Must(n.t, err)
+	}
 	var results []attack.Result
 	testkit.UntilSeen(n.t, "the attack on memory has ended", func() (any, bool) {
 		var done bool
@@ -185,9 +188,9 @@ func (n *node) memory(tag string) []attack.Result {
 		return state, done || state != "running"
 	})
 	if len(results) == 0 {
-		// The app itself was ended, and its stream host must have lived to say so.
+		// The app or its display was ended, and the stream host must have lived to say so.
 		outcome := attack.Result{Type: attack.TypeAttack, Name: "memory-hog", Outcome: attack.Refused, Detail: strings.Join(s.messages(), "; ")}
-		if !strings.Contains(outcome.Detail, "app-exited") {
+		if !strings.Contains(outcome.Detail, "app-exited") && !strings.Contains(outcome.Detail, wire.CodeMemory) {
 			outcome.Outcome = attack.Succeeded
 		}
 		return []attack.Result{outcome}
