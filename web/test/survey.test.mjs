@@ -41,7 +41,9 @@ test('hundreds of sites: a handful of probes, as the router advises', async () =
   assert.deepEqual(p.asked, ['s0', 's100', 's200', 's290', 's137']);
   assert.equal(s.rounds, 2);
   assert.equal(s.probed, 5);
-  assert.deepEqual(Object.keys(p.questions[0].rtt_ms), ['s0', 's100', 's200', 's290']);
+  // On a busy machine an answer may come too late for its round; then the router is told so.
+  const { rtt_ms: known, silent_ms: silent } = p.questions[0];
+  assert.deepEqual([...Object.keys(known), ...Object.keys(silent)].sort(), ['s0', 's100', 's200', 's290']);
   assert.ok(s.decidedMS > 0);
   await s.all;
 });
