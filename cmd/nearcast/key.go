@@ -2,7 +2,6 @@ package main
 
 import (
 	"crypto/ed25519"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -158,9 +157,7 @@ func keyList(consul *fleet.Config) *cobra.Command {
 
 func showKeys(w io.Writer, keys []listedKey, asJSON bool) error {
 	if asJSON {
-		enc := json.NewEncoder(w)
-		enc.SetIndent("", "  ")
-		return enc.Encode(keys)
+		return printJSON(w, keys)
 	}
 	if len(keys) == 0 {
 		fmt.Fprintln(w, "No key is registered. Make one with: nearcast key create NAME")
