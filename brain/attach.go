@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -137,9 +138,10 @@ func (c *seatClient) post(ctx context.Context, seat wire.Seat, path string, body
 
 // dialled is a connection that is dialled while something else is waited for.
 type dialled struct {
-	done chan struct{}
-	conn net.Conn
-	err  error
+	done  chan struct{}
+	conn  net.Conn // conn and err are set once, before done is closed
+	err   error
+	taken atomic.Bool
 }
 
 // dial dials a seat, and makes sure that it is that seat.
@@ -154,12 +156,17 @@ func (c *seatClient) dial(ctx context.Context, seat wire.Seat) *dialled {
 	return d
 }
 
-// take hands the connection out, once. Its form is that of http.Transport.DialTLSContext.
+// take hands the connection out, once. Its form is that of http.Transport.DialTLSContext,
+// which may call it after the request has ended, and so at the same time as drop.
 func (d *dialled) take(context.Context, string, string) (net.Conn, error) {
 	<-d.done
-	conn, err := d.conn, d.err
-	d.conn, d.err = nil, errors.New("the connection was taken before")
-	return conn, err
+	if d.err != nil {
+		return nil, d.err
+	}
+	if d.taken.Swap(true) {
+		return nil, errors.New("the connection was taken before")
+	}
+	return d.conn, nil
 }
 
 // drop closes the connection unless it was taken.

@@ -166,8 +166,15 @@ func (x *seat) endIt(rw http.ResponseWriter, r *http.Request) {
 		rw.WriteHeader(403)
 		return
 	}
-	rw.WriteHeader(204)
+	noContent(rw)
 	go x.end(wire.End{Reason: req.Reason})
+}
+
+// noContent answers 204 at once, as a seat must before it ends: its end closes the
+// connection, with an answer that is still in a buffer.
+func noContent(rw http.ResponseWriter) {
+	rw.WriteHeader(204)
+	http.NewResponseController(rw).Flush()
 }
 
 func (x *seat) warn(rw http.ResponseWriter, r *http.Request) {
@@ -208,7 +215,7 @@ func (x *seat) retire(rw http.ResponseWriter, _ *http.Request) {
 		rw.WriteHeader(409)
 		return
 	}
-	rw.WriteHeader(204)
+	noContent(rw)
 	go x.end(wire.End{Reason: wire.ReasonRetired})
 }
 
