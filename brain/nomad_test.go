@@ -16,7 +16,8 @@ import (
 type fakeNomad struct {
 	site *site
 	// placed is called for each new child, in a goroutine.
-	placed func(child brain.Child)
+	placed  func(child brain.Child)
+	placing sync.WaitGroup // the calls of placed
 
 	mu         sync.Mutex
 	jobs       brain.Jobs
@@ -88,7 +89,7 @@ func (m *fakeNomad) Dispatch(_ context.Context, app brain.App, token string) (st
 	m.mu.Unlock()
 	m.change(func(jobs brain.Jobs) { jobs.Children[child.ID] = child })
 	if placed != nil {
-		go placed(child)
+		m.placing.Go(func() { placed(child) })
 	}
 	return child.ID, nil
 }

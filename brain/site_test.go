@@ -84,11 +84,9 @@ func newSite(t *testing.T, apps ...brain.App) *site {
 	for _, app := range apps {
 		s.nomad.jobs.Apps[app.ID] = app
 	}
-	t.Cleanup(func() {
-		s.mu.Lock()
-		seats := s.seats
-		s.mu.Unlock()
-		for _, seat := range seats {
+	t.Cleanup(func() { // the brains have ended
+		s.nomad.placing.Wait()
+		for _, seat := range s.seats {
 			seat.vanish()
 		}
 		s.here.stop()
