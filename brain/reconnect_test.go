@@ -114,7 +114,7 @@ func TestPagesComeBack(t *testing.T) {
 	waits := schedule(t)
 	n := *pagesFlag
 	s.manySeats(n)
-	first, second := s.process("b1", "game", 2000), s.process("b2", "game", 2000)
+	first, second := s.process("b1", "game", n), s.process("b2", "game", n)
 
 	type back struct {
 		after time.Duration

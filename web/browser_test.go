@@ -57,6 +57,7 @@ func TestInTheBrowser(t *testing.T) {
 		"a Mac's keys":                                      walkMac,
 		"an app takes the mouse in mid-session":             walkAuto,
 		"text is pasted and copied":                         walkClipboard,
+		"what is possible is said":                          walkHelp,
 		"wheels and trackpads":                              walkWheel,
 		"a locked mouse at players of several sizes":        walkLocked,
 		"the socket drops, the picture stays":               walkSocketLoss,

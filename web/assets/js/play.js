@@ -11,7 +11,9 @@ import { Keyboard, isMac } from './input/keyboard.js';
 import { Pointer } from './input/pointer.js';
 import { TextField } from './input/text.js';
 import { Touch } from './input/touch.js';
+import { help } from './help.js';
 import { endedScreen } from './screens/ended.js';
+import { helpView } from './screens/helpview.js';
 import { closedScreen, missingScreen, readyScreen } from './screens/ready.js';
 import { Stage } from './screens/stage.js';
 import { statsView } from './screens/statsview.js';
@@ -39,6 +41,7 @@ const distance = distanceLine();
 const backdrop = el('div.backdrop');
 const dock = el('main.dock');
 const stats = statsView();
+const helping = helpView({ onClose: () => actions.refocus() });
 const banner = makeBanner();
 const notice = el('div.reconnect', { role: 'alert', hidden: true }, el('div.spinner'), el('h2', {}, 'Reconnecting'), el('p'));
 const capture = el('div.capture', { hidden: true }, icon('mouse'), el('span', {}, 'Click to give the app your mouse'), el('small', {}, 'Esc releases it'));
@@ -89,6 +92,7 @@ const actions = {
   keyboard() { text.toggle(); },
   choose(name) { keyboard.release(); choose(choices, name); tools.setChoices(choices); },
   stats() { tools.setStats(stats.toggle()); },
+  help: showHelp,
   fullscreen: toggleFullscreen,
   end() { player.leave(); },
   refocus() { text.focus(); },
@@ -97,11 +101,12 @@ const tools = toolbar({ title: id, actions });
 const chords = {
   stats: actions.stats,
   fullscreen: actions.fullscreen,
+  help: actions.help,
   menu() { document.exitPointerLock?.(); tools.focus(); },
   quit: actions.end,
 };
 
-root.append(stage.node, backdrop, el('header.masthead', {}, wordmark()), dock, notice, capture, unmute, tools.node, stats.node, banner.node);
+root.append(stage.node, backdrop, el('header.masthead', {}, wordmark()), dock, notice, capture, unmute, tools.node, stats.node, banner.node, helping.node);
 
 let screen = { kind: '', node: null };
 const makers = {
@@ -185,6 +190,7 @@ function entered(state, before) {
     pointer.stop();
     view.stop();
     touch.stop();
+    helping.close();
     capture.hidden = unmute.hidden = true;
   }
   if (!notice.hidden) explain(state);
@@ -251,6 +257,16 @@ stage.onBlocked = (blocked) => {
   showSound();
 };
 unmute.addEventListener('click', () => { stage.unlock(); actions.refocus(); });
+
+// showHelp says what is possible in this session. The app gets its mouse back with a click.
+function showHelp() {
+  if (player.state.phase !== 'streaming') return;
+  document.exitPointerLock?.();
+  const screen = document.fullscreenEnabled;
+  helping.toggle(help({
+    display: player.state.grant.display, touch: touchy, mac: keyboard.mac, choices, screen, locks: Boolean(navigator.keyboard?.lock),
+  }));
+}
 
 async function toggleFullscreen() {
   if (document.fullscreenElement) return void document.exitFullscreen();

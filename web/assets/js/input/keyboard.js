@@ -8,7 +8,7 @@
 // has the mouse (raw), as games do, a key is a key.
 
 // CHORDS are the page's own: with Ctrl+Alt+Shift, which apps rarely use.
-const CHORDS = { KeyS: 'stats', KeyF: 'fullscreen', KeyM: 'menu', KeyQ: 'quit' };
+const CHORDS = { KeyS: 'stats', KeyF: 'fullscreen', KeyM: 'menu', KeyQ: 'quit', KeyH: 'help' };
 
 const FLAGS = { Shift: 'shiftKey', Control: 'ctrlKey', Alt: 'altKey', Meta: 'metaKey' };
 

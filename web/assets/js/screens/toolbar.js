@@ -23,12 +23,13 @@ export function toolbar({ title, actions }) {
   const command = button('keyboard', 'Command', () => actions.choose('command'));
   option.hidden = command.hidden = true;
   const stats = button('stats', 'Statistics (Ctrl+Alt+Shift+S)', () => actions.stats());
+  const help = button('help', 'What you can do (Ctrl+Alt+Shift+H)', () => actions.help());
   const full = button('full', 'Full screen (Ctrl+Alt+Shift+F)', () => actions.fullscreen());
   const end = el('button.tool.end', { type: 'button', 'aria-label': 'End session' }, icon('end'), el('span', {}, 'End'));
   const rtt = el('span.rtt', { title: 'Time to the app and back' });
   const name = el('span.name', {}, title);
   const tab = el('button.tab', { type: 'button', 'aria-label': 'Menu (Ctrl+Alt+Shift+M)', 'aria-expanded': 'false', onclick: () => open(true) }, el('i'));
-  const bar = el('div.tools', { role: 'toolbar', 'aria-label': 'Session' }, name, rtt, el('span.sep'), sound, volume, escape, keys, shut, option, command, stats, full, el('span.sep'), end);
+  const bar = el('div.tools', { role: 'toolbar', 'aria-label': 'Session' }, name, rtt, el('span.sep'), sound, volume, escape, keys, shut, option, command, stats, full, help, el('span.sep'), end);
   const node = el('div.toolbar', {}, bar, tab);
 
   let timer;
