@@ -13,7 +13,9 @@ import (
 // usual are the variables that the programs of Consul and Nomad read, and that
 // Nomad sets for a task with a workload identity.
 var usual = map[string]string{
+	"consul":       "CONSUL_HTTP_ADDR",
 	"consul-token": "CONSUL_HTTP_TOKEN",
+	"nomad":        "NOMAD_ADDR",
 	"nomad-token":  "NOMAD_TOKEN",
 }
 

@@ -7,6 +7,19 @@ import (
 )
 
 func TestUsualVariables(t *testing.T) {
+	for flag, name := range map[string]string{"consul": "CONSUL_HTTP_ADDR", "nomad": "NOMAD_ADDR"} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv(envName(flag), "")
+			t.Setenv(name, "http://127.0.0.9:80")
+			var got string
+			cmd := &cobra.Command{Use: "x", RunE: func(cmd *cobra.Command, _ []string) error { return flagsFromEnv(cmd) }}
+			cmd.Flags().StringVar(&got, flag, "127.0.0.1:1", "")
+			cmd.SetArgs(nil)
+			if err := cmd.Execute(); err != nil || got != "http://127.0.0.9:80" {
+				t.Errorf("--%s is %q: %v", flag, got, err)
+			}
+		})
+	}
 	for _, c := range []struct {
 		name string
 		env  map[string]string

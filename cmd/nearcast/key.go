@@ -32,8 +32,9 @@ The public keys are in Consul at every site, below ` + wire.LaunchKeysPrefix + `
 write to all sites through the local Consul agent. They need a token with the policy
 nearcast-launch-keys (acl/consul/launch-keys.hcl).
 
---consul-token can also be set by NEARCAST_CONSUL_TOKEN or CONSUL_HTTP_TOKEN. Prefer
-that: all users of a node can see command lines.`,
+--consul can also be set by NEARCAST_CONSUL or CONSUL_HTTP_ADDR, and --consul-token by
+NEARCAST_CONSUL_TOKEN or CONSUL_HTTP_TOKEN. Prefer that for the token: all users of a
+node can see command lines.`,
 		Example: `  nearcast key create shop --app cad-viewer
   nearcast key list
   nearcast key revoke 3f1c9a7d20b4e865`,
