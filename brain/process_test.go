@@ -37,7 +37,7 @@ import (
 const processEnv = "NEARCAST_TEST_BRAIN"
 
 // memoryLimit is what the job brain.nomad.hcl has.
-const memoryLimit = 256 << 20
+const memoryLimit = 384 << 20
 
 type processConfig struct {
 	Name, Consul, Keys, App string
@@ -126,7 +126,7 @@ func (s *site) process(name, app string, children int) *brainProcess {
 	cfg, _ := json.Marshal(processConfig{Name: name, Consul: s.consul.Address, Keys: keys, App: app, Children: children})
 	cmd := exec.Command(os.Args[0])
 	// As the job has it.
-	cmd.Env = append(os.Environ(), processEnv+"="+string(cfg), "GOMEMLIMIT=216MiB")
+	cmd.Env = append(os.Environ(), processEnv+"="+string(cfg), "GOMEMLIMIT=330MiB")
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		s.t.Fatal(err)

@@ -16,7 +16,8 @@ const (
 	// publishWithin limits one round of writes. A write that is lost is repeated
 	// in the next round.
 	publishWithin = 5 * time.Second
-	// smallChangesEvery is how often an app is written at most for changes that are small.
+	// smallChangesEvery is how often an app is written at most for changes that are small:
+	// those that would send nobody elsewhere.
 	// Each session changes its app's counts at least three times, and each write goes through
 	// Raft.
 	smallChangesEvery = 5 * time.Second
@@ -96,14 +97,17 @@ func (l *leader) publishApps(ctx context.Context, inConsul map[string]wire.App) 
 func due(is, want wire.App, now time.Time) bool {
 	want.Updated = is.Updated
 	// An age below zero is another brain's clock, which may be a day ahead.
-	if age := now.Sub(is.Updated); age >= 0 && age < smallChangesEvery {
+	if age := now.Sub(is.Updated); age >= 0 && age < smallChangesEvery && outlook(is.Capacity) == outlook(want.Capacity) {
 		for count, was := range map[*int]int{
 			&want.Capacity.Idle: is.Capacity.Idle, &want.Capacity.Busy: is.Capacity.Busy,
 			&want.Capacity.Starting: is.Capacity.Starting, &want.Capacity.Queued: is.Capacity.Queued,
 		} {
-			if near(int64(was), int64(*count)) {
+			if few := min(was, *count) > 2 && max(was-*count, *count-was) == 1; few || near(int64(was), int64(*count)) {
 				*count = was
 			}
+		}
+		if outlook(want.Capacity) == idleSeats {
+			want.Capacity.Starting = is.Capacity.Starting // nobody waits for these
 		}
 		for ms, was := range map[*int64]int64{
 			&want.Capacity.ColdStartMS: is.Capacity.ColdStartMS, &want.Capacity.SessionMS: is.Capacity.SessionMS,
@@ -116,9 +120,31 @@ func due(is, want wire.App, now time.Time) bool {
 	return !reflect.DeepEqual(is, want)
 }
 
-// near reports whether two counts differ by at most an eighth. Below eight, each count is told
-// as it is.
+// near reports whether two counts differ by at most an eighth.
 func near(a, b int64) bool { return 8*max(a-b, b-a) <= max(a, b) }
+
+// What the next person would get, as routers see it (router/placement).
+const (
+	idleSeats = iota
+	startingSeats
+	roomForMore
+	onlyAQueue
+)
+
+// outlook says which of them it is.
+func outlook(c wire.Capacity) int {
+	free := c.Idle - c.Queued
+	switch coming := free + c.Starting; {
+	case free > 0:
+		return idleSeats
+	case coming > 0:
+		return startingSeats
+	case coming+max(0, c.Max-c.Idle-c.Busy-c.Starting) > 0:
+		return roomForMore
+	default:
+		return onlyAQueue
+	}
+}
 
 // publishSite is publishApps for the site's own record.
 func (l *leader) publishSite(ctx context.Context, inConsul *wire.SiteInfo) error {

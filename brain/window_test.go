@@ -65,9 +65,35 @@ func TestPace(t *testing.T) {
 	}
 }
 
+// TestDueOfFew has an app with few seats, of which each counts where it is one of the last.
+func TestDueOfFew(t *testing.T) {
+	at := time.Now()
+	for name, tc := range map[string]struct {
+		is, want wire.Capacity
+		due      bool
+	}{
+		"a session begins, a seat starts":  {wire.Capacity{Idle: 4, Busy: 5, Max: 20}, wire.Capacity{Idle: 3, Busy: 6, Starting: 1, Max: 20}, false},
+		"the last but one":                 {wire.Capacity{Idle: 2, Max: 20}, wire.Capacity{Idle: 1, Busy: 1, Max: 20}, true},
+		"the last":                         {wire.Capacity{Idle: 1, Busy: 3, Max: 20}, wire.Capacity{Busy: 4, Starting: 1, Max: 20}, true},
+		"a seat starts where none is idle": {wire.Capacity{Busy: 4, Max: 20}, wire.Capacity{Busy: 4, Starting: 1, Max: 20}, true},
+		"one is idle again":                {wire.Capacity{Busy: 4, Starting: 1, Max: 20}, wire.Capacity{Idle: 1, Busy: 4, Max: 20}, true},
+		"no more may start":                {wire.Capacity{Busy: 19, Max: 20}, wire.Capacity{Busy: 20, Max: 20}, true},
+		"one of many plays where all do":   {wire.Capacity{Busy: 30, Queued: 30, Max: 30}, wire.Capacity{Busy: 29, Queued: 30, Max: 30}, false},
+		"the operator allows more":         {wire.Capacity{Idle: 4, Busy: 5, Max: 20}, wire.Capacity{Idle: 4, Busy: 5, Max: 21}, true},
+	} {
+		is := wire.App{ID: "game", Capacity: tc.is, Updated: at}
+		if got := due(is, wire.App{ID: "game", Capacity: tc.want}, at.Add(time.Second)); got != tc.due {
+			t.Errorf("%s: %v", name, got)
+		}
+		if !due(is, wire.App{ID: "game", Capacity: tc.want}, at.Add(smallChangesEvery)) {
+			t.Errorf("%s is never written", name)
+		}
+	}
+}
+
 func TestDue(t *testing.T) {
 	at := time.Now()
-	is := wire.App{ID: "game", Capacity: wire.Capacity{Idle: 100, Busy: 100, Starting: 2, SessionMS: 900_000}, Updated: at}
+	is := wire.App{ID: "game", Capacity: wire.Capacity{Idle: 100, Busy: 100, Starting: 2, Max: 300, SessionMS: 900_000}, Updated: at}
 	for name, tc := range map[string]struct {
 		change func(a *wire.App)
 		later  time.Duration
@@ -79,7 +105,8 @@ func TestDue(t *testing.T) {
 		"one of many, after a while":  {func(a *wire.App) { a.Capacity.Idle-- }, smallChangesEvery, true},
 		"a fifth":                     {func(a *wire.App) { a.Capacity.Idle -= 20 }, time.Second, true},
 		"none left":                   {func(a *wire.App) { a.Capacity.Idle = 0 }, time.Second, true},
-		"one of two":                  {func(a *wire.App) { a.Capacity.Starting-- }, time.Second, true},
+		"one starts, others are idle": {func(a *wire.App) { a.Capacity.Starting-- }, time.Second, false},
+		"as many wait as are idle":    {func(a *wire.App) { a.Capacity.Idle, a.Capacity.Queued = 90, 90 }, time.Second, true},
 		"the first in the queue":      {func(a *wire.App) { a.Capacity.Queued = 1 }, time.Second, true},
 		"a somewhat longer session":   {func(a *wire.App) { a.Capacity.SessionMS += 60_000 }, time.Second, false},
 		"a title":                     {func(a *wire.App) { a.Title = "Game" }, time.Second, true},

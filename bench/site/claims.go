@@ -224,5 +224,5 @@ func (b *bench) measurePlateau(ctx context.Context, s *site) error {
 	if err := b.atLeast("plateau", "told", "share", 1-float64(got.lost)/float64(max(1, got.come)), 0.99, nil); err != nil {
 		return err
 	}
-	return b.atMost("plateau", "memory", "MB", after, 256, labels{"before": before})
+	return b.atMost("plateau", "memory", "MB", after, 384, labels{"before": before})
 }

@@ -49,7 +49,7 @@ import (
 )
 
 // brainMemory is GOMEMLIMIT of jobs/platform/brain.nomad.hcl.
-const brainMemory = "216MiB"
+const brainMemory = "330MiB"
 
 // options are the flags.
 type options struct {

@@ -163,14 +163,14 @@ job "brain" {
         NEARCAST_NAME            = "brain-${NOMAD_SHORT_ALLOC_ID}"
         NEARCAST_TICKET_KEYS     = "${NOMAD_SECRETS_DIR}/ticket-keys.pem"
         # Below the memory of the task, so that Go collects in time.
-        GOMEMLIMIT = "216MiB"
+        GOMEMLIMIT = "330MiB"
         # The task's socket of Nomad's API, on any node.
         NEARCAST_NOMAD = "unix://${NOMAD_SECRETS_DIR}/api.sock"
       }
 
       resources {
         cpu    = 500
-        memory = 256 # for 4,096 people: see docs/SCALE.md
+        memory = 384 # for 4,096 people: see docs/SCALE.md
       }
       kill_timeout = "20s" # time to send people to another brain
     }
