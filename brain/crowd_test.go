@@ -45,7 +45,8 @@ func TestMemoryOfALine(t *testing.T) {
 	peak := b.peak()
 	t.Logf("%d people wait after %v: %d MB at most, %.1f KiB each; cuts: %s", len(racers), time.Since(begin).Round(time.Millisecond), peak>>20,
 		float64(peak-before)/1024/float64(len(racers)), b.cuts())
-	if peak > memoryLimit {
-		t.Errorf("%d MB, and the job has %d MB", peak>>20, memoryLimit>>20)
+	// Less than the job has: there are those who play, too.
+	if most := int64(256 << 20); peak > most {
+		t.Errorf("%d MB, more than %d", peak>>20, most>>20)
 	}
 }
