@@ -117,8 +117,8 @@ func (b *Broker) renew(w *waiter, claims ticket.Claims, m said) *wire.Problem {
 func (st *state) admissible(claims ticket.Claims) *wire.Problem {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if !st.view.jobsKnown {
-		return nil // this brain has just started; the person waits until the apps are known
+	if !st.view.jobsKnown || st.view.claimedBy(claims.Session) != nil {
+		return nil // this brain has just started, and the person waits until the apps are known; or they have a seat
 	}
 	app, ok := st.view.app(claims.App)
 	if !ok {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -56,8 +57,9 @@ type refusal struct {
 func (r refusal) Error() string { return fmt.Sprintf("the seat answered %d", r.status) }
 
 // attach attaches to a seat with a ticket, which is the claim, or with a resume
-// token. ahead is a connection that was dialled ahead and is used up, or nil.
-func (c *seatClient) attach(ctx context.Context, seat wire.Seat, token string, ahead *dialled) (*attachment, error) {
+// token. try is the index of the ticket's record; 0 with a resume token. ahead is a
+// connection that was dialled ahead and is used up, or nil.
+func (c *seatClient) attach(ctx context.Context, seat wire.Seat, token string, try uint64, ahead *dialled) (*attachment, error) {
 	ctx, cancel := context.WithTimeout(ctx, attachWithin)
 	defer cancel()
 	if ahead == nil {
@@ -67,9 +69,11 @@ func (c *seatClient) attach(ctx context.Context, seat wire.Seat, token string, a
 	client := over(ahead)
 	client.Timeout = 0 // a WebSocket lasts
 	asked := time.Now()
-	ws, resp, err := websocket.Dial(ctx, "wss://"+seat.Address+wire.AttachPath, &websocket.DialOptions{
-		HTTPClient: client, HTTPHeader: http.Header{"Authorization": {"Bearer " + token}},
-	})
+	header := http.Header{"Authorization": {"Bearer " + token}}
+	if try != 0 {
+		header.Set(wire.TryHeader, strconv.FormatUint(try, 10))
+	}
+	ws, resp, err := websocket.Dial(ctx, "wss://"+seat.Address+wire.AttachPath, &websocket.DialOptions{HTTPClient: client, HTTPHeader: header})
 	if err != nil {
 		if resp != nil && resp.StatusCode != http.StatusSwitchingProtocols {
 			return nil, refusal{resp.StatusCode, clockOff(resp.Header, asked, time.Now())}

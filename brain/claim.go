@@ -10,34 +10,46 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// tryClaim claims the seat that w is offered, and relays if it is granted. It
-// reports false where w goes on waiting.
+// tryClaim claims the seat that w is offered, or the one for which the ticket is used
+// already, and relays if it is granted. It reports false where w goes on waiting.
 func (b *Broker) tryClaim(c *conn, w *waiter, seat wire.Seat, parked []said) (outcome, bool) {
-	first, token, claims := b.state.markUsed(w)
+	token, claims := b.state.ticketOf(w)
 	if time.Now().After(claims.Expires.Add(ticket.Leeway)) {
 		return refused(lapsed()), true
 	}
-	var ahead *dialled
-	if first {
-		// Dial the seat while Consul answers.
-		ahead = b.seats.dial(c.gone, seat)
-		defer ahead.drop()
-		ctx, cancel := context.WithTimeout(c.gone, 3*time.Second)
-		ok, err := b.cfg.Fleet.UseTicket(ctx, w.session, wire.UsedTicket{
-			Brain: b.cfg.ID, Mark: w.mark, Expires: markUntil(claims)})
-		cancel()
-		if err != nil {
-			if c.gone.Err() == nil {
-				b.log.Warn("cannot mark a ticket as used; its person waits", "session", w.session, "error", err)
-			}
-			b.state.unmarked(w)
-			return outcome{}, c.gone.Err() != nil
+	// Dial the seat while Consul answers.
+	ahead := b.seats.dial(c.gone, seat)
+	defer ahead.drop()
+	ctx, cancel := context.WithTimeout(c.gone, 3*time.Second)
+	err := w.use.name(wire.UsedTicket{Brain: b.cfg.ID, Seat: seat.ID, Expires: markUntil(claims)},
+		func(want wire.UsedTicket, at uint64) (wire.UsedTicket, uint64, bool, error) {
+			return b.cfg.Fleet.UseTicket(ctx, w.session, want, at)
+		})
+	cancel()
+	switch {
+	case errors.Is(err, errMoved):
+		return outcome{code: wire.CloseReplaced}, true
+	case errors.Is(err, errTicketUsed):
+		return refused(ticketUsed("A ticket starts one session. Press Play again, or resume with the session's resume token.")), true
+	case err != nil:
+		if c.gone.Err() == nil {
+			b.log.Warn("cannot mark a ticket as used; its person waits", "session", w.session, "error", err)
 		}
-		if !ok {
-			return refused(ticketUsed("A ticket starts one session. Press Play again, or resume with the session's resume token.")), true
+		b.state.unmarked(w)
+		return outcome{}, c.gone.Err() != nil
+	case w.use.record.Seat != seat.ID:
+		ahead.drop()
+		ahead = nil
+		was := b.state.locate(w.use.record.Seat)
+		if was.end != nil || was.settled && !was.running {
+			return refused(ticketUsed("The seat of this ticket is gone. Press Play again.")), true
 		}
+		if was.seat.Address == "" {
+			return refused(unavailable("The seat of this ticket is not known here yet. Connect again.")), true
+		}
+		seat = was.seat
 	}
-	a, err := b.seats.attach(c.gone, seat, token, ahead)
+	a, err := b.seats.attach(c.gone, seat, token, w.use.index, ahead)
 	if err != nil {
 		return b.claimFailed(c, w, seat, claims, err)
 	}
@@ -58,34 +70,39 @@ func (b *Broker) claimFailed(c *conn, w *waiter, seat wire.Seat, claims ticket.C
 		return outcome{}, true
 	}
 	var r refusal
-	if !errors.As(err, &r) {
-		b.metrics.claims.WithLabelValues("unreachable").Inc()
-		b.log.Warn("a seat does not answer a claim", "seat", seat.ID, "address", seat.Address, "error", err)
-		b.state.declined(w, seat, seatUnreachable)
-		return outcome{}, false
+	errors.As(err, &r)
+	// In its last seconds a ticket may be good by one clock and not by another.
+	if r.status == http.StatusUnauthorized && time.Now().After(claims.Expires) {
+		b.metrics.claims.WithLabelValues("refused").Inc()
+		return refused(lapsed()), true
 	}
-	switch r.status {
-	case http.StatusUnauthorized:
-		// In its last seconds a ticket may be good by one clock and not by another.
-		if time.Now().After(claims.Expires) {
-			b.metrics.claims.WithLabelValues("refused").Inc()
-			return refused(lapsed()), true
-		}
-		b.metrics.sickSeat(seat.Node, r.clock)
-		why := []any{"seat", seat.ID, "node", seat.Node, "job", seat.Job}
-		if r.clock != nil {
-			why = append(why, "clock_off", r.clock.Round(time.Millisecond).String())
-		}
-		b.log.Error("a seat refuses a good ticket: its node has a wrong clock or old ticket keys; it is set aside", why...)
-		b.state.declined(w, seat, seatSick)
-		return outcome{}, false
-	case http.StatusForbidden:
+	why, label := seatTaken, "lost"
+	switch w.use.refused(err) {
+	case meansUsed:
 		b.metrics.claims.WithLabelValues("refused").Inc()
 		return refused(ticketUsed("The seat refused the ticket. Press Play again.")), true
+	case meansAgain:
+		b.metrics.claims.WithLabelValues("unreachable").Inc()
+		b.log.Warn("a seat does not answer a person who may have it", "session", w.session, "seat", seat.ID, "error", err)
+		return refused(unavailable("The seat of this ticket does not answer. Connect again.")), true
+	case meansSick:
+		why, label = seatSick, ""
+		b.metrics.sickSeat(seat.Node, r.clock)
+		say := []any{"seat", seat.ID, "node", seat.Node, "job", seat.Job}
+		if r.clock != nil {
+			say = append(say, "clock_off", r.clock.Round(time.Millisecond).String())
+		}
+		b.log.Error("a seat refuses a good ticket: its node has a wrong clock or old ticket keys; it is set aside", say...)
+	case meansUnreachable:
+		why, label = seatUnreachable, "unreachable"
+		b.log.Warn("a seat does not answer a claim", "seat", seat.ID, "address", seat.Address, "error", err)
+	default:
+		b.log.Debug("lost a claim", "session", w.session, "seat", seat.ID, "status", r.status)
 	}
-	b.metrics.claims.WithLabelValues("lost").Inc()
-	b.log.Debug("lost a claim", "session", w.session, "seat", seat.ID, "status", r.status)
-	b.state.declined(w, seat, seatTaken)
+	if label != "" {
+		b.metrics.claims.WithLabelValues(label).Inc()
+	}
+	b.state.declined(w, seat, why)
 	return outcome{}, false
 }
 

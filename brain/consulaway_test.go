@@ -46,19 +46,3 @@ func TestConsulAway(t *testing.T) {
 		t.Errorf("%v people were refused", n)
 	}
 }
-
-// TestConsulAnswersLate loses the answer of a mark that Consul has made: the same
-// person can be served all the same, and nobody else by the same ticket.
-func TestConsulAnswersLate(t *testing.T) {
-	s := newSite(t, brain.App{ID: "game", Version: 1})
-	used := wire.UsedTicket{Brain: "b1", Mark: "m1", Expires: time.Now().Add(time.Hour)}
-	for i, want := range []bool{true, true} {
-		if ok, err := s.fleet.UseTicket(s.ctx, "s-1", used); err != nil || ok != want {
-			t.Errorf("call %d of the same waiting: %v, %v", i+1, ok, err)
-		}
-	}
-	used.Mark = "m2"
-	if ok, err := s.fleet.UseTicket(s.ctx, "s-1", used); err != nil || ok {
-		t.Errorf("another waiting with the same ticket: %v, %v", ok, err)
-	}
-}

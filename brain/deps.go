@@ -23,9 +23,10 @@ type Fleet interface {
 	WatchSite(ctx context.Context, fn func(wire.SiteInfo))
 	// WatchBrains calls fn with the site's brains at each change, until ctx ends.
 	WatchBrains(ctx context.Context, fn func([]wire.Instance))
-	// UseTicket returns true to exactly one caller for each session. After an error
-	// the call may be repeated with the same mark.
-	UseTicket(ctx context.Context, session string, used wire.UsedTicket) (bool, error)
+	// UseTicket writes a session's record over the one with index at; 0 is none. Of all
+	// callers with one index exactly one writes. It returns the record as it is now, its
+	// index, and whether this call has written it.
+	UseTicket(ctx context.Context, session string, used wire.UsedTicket, at uint64) (now wire.UsedTicket, index uint64, written bool, err error)
 	// Leader returns an error unless Consul can be written to now.
 	Leader(ctx context.Context) error
 	SweepTickets(ctx context.Context) (int, error)

@@ -116,6 +116,7 @@ func (v *view) seatSaid(n *nodeView, s wire.Seat, inSnapshot bool, now time.Time
 			v.place(u, now)
 		}
 	}
+	v.comesBack(s.Session)
 	if t.unit == nil {
 		v.strange[t] = true
 	}

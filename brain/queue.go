@@ -5,8 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -19,8 +17,7 @@ type waiter struct {
 
 	claims ticket.Claims
 	token  string // the ticket in force
-	used   bool   // the ticket is marked as used: once a session
-	mark   string // of this waiting, so that a mark whose answer was lost is known again
+	use    ticketUse
 
 	attempts int // seats dispatched for this person so far
 
@@ -47,7 +44,7 @@ type outcome struct {
 
 func newWaiter(claims ticket.Claims, token string, now time.Time) *waiter {
 	w := &waiter{
-		session: claims.Session, app: claims.App, since: now, claims: claims, token: token, mark: uuid.NewString(),
+		session: claims.Session, app: claims.App, since: now, claims: claims, token: token,
 		offers: make(chan wire.Seat, 1), updates: make(chan wire.Message, 1), outcome: make(chan outcome, 1),
 	}
 	w.place = &place{app: w.app, first: claims.First, session: w.session, version: claims.Version, w: w}
@@ -178,7 +175,7 @@ func (st *state) enqueue(w *waiter) {
 	}
 	if old := st.waiters[w.session]; old != nil {
 		old.end(outcome{code: wire.CloseReplaced})
-		w.attempts, w.used, w.mark, w.since = old.attempts, old.used, old.mark, old.since
+		w.attempts, w.since = old.attempts, old.since
 		st.drop(old)
 	}
 	st.moved(w.session)
@@ -188,6 +185,7 @@ func (st *state) enqueue(w *waiter) {
 	l.add(w.place)
 	st.metrics.waiting(w.app, l.own)
 	st.replan(w, now)
+	st.view.comesBack(w.session)
 	st.changed()
 	if !w.waits() {
 		return
@@ -307,24 +305,22 @@ func (st *state) granted(w *waiter, seat wire.Seat) {
 	st.changed()
 }
 
-// markUsed returns the ticket in force, and whether the caller has to mark it as
-// used in Consul.
-func (st *state) markUsed(w *waiter) (first bool, token string, claims ticket.Claims) {
+// ticketOf returns the ticket in force.
+func (st *state) ticketOf(w *waiter) (token string, claims ticket.Claims) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	first, w.used = !w.used, true
-	return first, w.token, w.claims
+	return w.token, w.claims
 }
 
-// unmarked notes that Consul did not say whether w's ticket is marked. Nobody is
+// unmarked notes that Consul did not say for which seat w's ticket is used. Nobody is
 // offered a seat before Consul answers again; see watchConsul.
 func (st *state) unmarked(w *waiter) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	w.used = false
 	st.pause(true)
 	st.window.shrink(st.now())
 	st.release(w)
+	st.view.comesBack(w.session)
 	st.goesOn(w)
 }
 

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -33,6 +35,14 @@ type seat struct {
 	refused int
 	clock   time.Duration // how far its clock is ahead
 	heard   []wire.Message
+
+	used   map[string]bool   // sessions that had it
+	tries  map[string]uint64 // wire.TryHeader, by session
+	claims int               // requests of brains that have claimed it
+	silent bool              // its node does not tell of it
+	// reached is called before a claim is looked at, and granting after it, before the grant is
+	// sent.
+	reached, granting func(session string)
 }
 
 // consulNode is the name of the node in testkit's Consul.
@@ -40,7 +50,7 @@ const consulNode = "test"
 
 // seat starts the seat of a child, in a state.
 func (s *site) seat(app, child, alloc string, state wire.SeatState) *seat {
-	x := &seat{site: s, node: s.here}
+	x := &seat{site: s, node: s.here, used: map[string]bool{}, tries: map[string]uint64{}}
 	x.mu.Lock() // a brain may be quicker than the rest of this function
 	defer x.mu.Unlock()
 	mux := http.NewServeMux()
@@ -69,7 +79,7 @@ func (x *seat) become(state wire.SeatState, session string) {
 
 // tell has the node tell of the seat. mu is held.
 func (x *seat) tell() {
-	if !x.gone {
+	if !x.gone && !x.silent {
 		x.node.seats.Set(x.rec.ID, x.rec)
 	}
 }
@@ -89,34 +99,24 @@ func (x *seat) attach(rw http.ResponseWriter, r *http.Request) {
 	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 	x.mu.Lock()
 	resumed := x.rec.State.Busy() && token == x.resumeToken(x.rec.Session)
-	session := x.rec.Session
+	session, reached, granting := x.rec.Session, x.reached, x.granting
+	x.mu.Unlock()
 	if !resumed {
 		claims, err := x.site.verify.Verify(token)
-		status := 0
-		switch {
-		case err != nil || x.sick:
-			status = 401
-			x.refused++
-		case x.rec.State == wire.SeatEnding:
-			status = 410
-		case !x.rec.State.Free():
-			status = 409
+		session = claims.Session
+		if reached != nil {
+			reached(session)
 		}
-		if status != 0 {
+		try, _ := strconv.ParseUint(r.Header.Get(wire.TryHeader), 10, 64)
+		if status := x.claim(claims, err, try); status != 0 {
 			rw.Header().Set(wire.ClockHeader, time.Now().Add(x.clock).Format(time.RFC3339Nano))
-			x.mu.Unlock()
 			rw.WriteHeader(status)
 			return
 		}
-		session = claims.Session
-		x.grants++
-		x.rec.Subject, x.rec.Network = claims.Subject, claims.Network
-		if x.rec.Until = (time.Time{}); claims.MaxDuration > 0 {
-			x.rec.Until = time.Now().Add(claims.MaxDuration).UTC()
+		if granting != nil {
+			granting(session)
 		}
-		x.become(wire.SeatClaimed, session)
 	}
-	x.mu.Unlock()
 	ws, err := websocket.Accept(rw, r, nil)
 	if err != nil {
 		return
@@ -149,6 +149,41 @@ func (x *seat) attach(rw http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+}
+
+// claim decides as the stream host does. It returns the status of its refusal, else 0.
+func (x *seat) claim(claims ticket.Claims, bad error, try uint64) int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	session := claims.Session
+	again := x.rec.State == wire.SeatClaimed && x.rec.Session == session
+	switch {
+	case bad != nil || x.sick:
+		x.refused++
+		return http.StatusUnauthorized
+	case x.used[session] && !again:
+		return http.StatusForbidden
+	case x.rec.State == wire.SeatEnding:
+		return http.StatusGone
+	case try < x.tries[session]:
+		return http.StatusConflict
+	}
+	x.tries[session] = try
+	if !again && !x.rec.State.Free() {
+		return http.StatusConflict
+	}
+	x.claims++
+	if again {
+		return 0
+	}
+	x.used[session] = true
+	x.grants++
+	x.rec.Subject, x.rec.Network = claims.Subject, claims.Network
+	if x.rec.Until = (time.Time{}); claims.MaxDuration > 0 {
+		x.rec.Until = time.Now().Add(claims.MaxDuration).UTC()
+	}
+	x.become(wire.SeatClaimed, session)
+	return 0
 }
 
 func (x *seat) say(ws *websocket.Conn, m wire.Message) {

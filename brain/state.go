@@ -131,6 +131,7 @@ func (st *state) timePassed() {
 // change of the view or of the lines. mu is held.
 func (st *state) changed() {
 	now := st.now()
+	st.bringBack(now)
 	for len(st.view.changed) > 0 {
 		for id := range st.view.changed {
 			delete(st.view.changed, id)

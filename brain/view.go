@@ -40,6 +40,8 @@ type view struct {
 	restarting map[string]restart // dead children that Nomad would start again
 
 	changed map[string]bool // the apps that are to be served and planned
+	// returned are sessions that have claimed a seat, and whose person waits here.
+	returned map[string]bool
 	// waits says whether a session's person waits at this replica.
 	waits func(session string) bool
 }
@@ -99,7 +101,7 @@ func newView() *view {
 		byAlloc: map[string]*unit{}, bySession: map[string]*unit{}, byHolder: map[holder]map[*unit]bool{},
 		byToken: map[string]map[*unit]bool{}, flagged: map[*unit]bool{}, stuck: map[*unit]bool{},
 		tracks: map[string]map[*seatTrack]bool{}, strange: map[*seatTrack]bool{}, sickNodes: map[*nodeView]time.Time{}, pending: map[string]pendingDispatch{},
-		sent: map[string]time.Time{}, ended: newEndings(), restarting: map[string]restart{}, changed: map[string]bool{},
+		sent: map[string]time.Time{}, ended: newEndings(), restarting: map[string]restart{}, changed: map[string]bool{}, returned: map[string]bool{},
 		waits: func(string) bool { return false },
 	}
 }
@@ -256,6 +258,9 @@ func (v *view) setChild(c Child, known bool, now time.Time) (d death, died bool)
 	}
 	v.adopt(u)
 	v.place(u, now)
+	if u.seat != nil {
+		v.comesBack(u.seat.Session)
+	}
 	return d, false
 }
 

@@ -97,6 +97,7 @@ func (r *rig) start(verifier *ticket.Verifier) {
 		Display: func(context.Context) (Display, error) { return r.display, r.failure["display"] },
 		App: func(_ context.Context, _ []string, params map[string]string) (App, error) {
 			r.started.Store(&params)
+			r.app.call("started")
 			return r.app, r.failure["app"]
 		},
 		CheckApp: func(context.Context) error { return r.failure["command"] },

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/coder/websocket"
@@ -30,7 +31,8 @@ func (h *streamHost) seatAPI() http.Handler {
 }
 
 // serveAttach claims the seat with a ticket, or returns to a session with a
-// resume token. The upgrade is the claim: every refusal comes before it.
+// resume token. The upgrade is the claim: every refusal comes before it. A claim that is
+// repeated replaces the attachment of the one before, as a return does.
 func (h *streamHost) serveAttach(w http.ResponseWriter, r *http.Request) {
 	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !ok || token == "" {
@@ -59,7 +61,7 @@ func (h *streamHost) serveAttach(w http.ResponseWriter, r *http.Request) {
 	conn, err := websocket.Accept(w, r, nil)
 	if err != nil {
 		if !resumed {
-			h.state.releaseClaim(session) // the grant did not arrive
+			h.state.unattached(session)
 		}
 		h.log.Info("accept attachment", "session", session, "error", err)
 		return
@@ -68,7 +70,7 @@ func (h *streamHost) serveAttach(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		_ = conn.Close(websocket.StatusInternalError, "")
 		if !resumed {
-			h.state.releaseClaim(session)
+			h.state.unattached(session)
 		}
 		h.log.Error("grant seat", "session", session, "error", err)
 		return
@@ -82,10 +84,11 @@ func (h *streamHost) serveAttach(w http.ResponseWriter, r *http.Request) {
 		a.finish(&wire.Message{Type: wire.MsgEnded, End: &end}, wire.CloseEnded, string(end.Reason))
 		return
 	}
+	first := !resumed && h.state.attached(session)
 	if h.display.Windows() > 1 {
 		h.stream.tellWindows(a)
 	}
-	if !resumed {
+	if first {
 		h.giveParams(session, params)
 	}
 	h.log.Info("attached", "session", session, "resumed", resumed, "from", r.RemoteAddr)
@@ -109,8 +112,9 @@ func (h *streamHost) claim(w http.ResponseWriter, r *http.Request, token string)
 		refuse(w, http.StatusConflict, wire.ProblemUnavailable, "The seat does not take these parameters", err.Error())
 		return "", nil, err
 	}
+	try, _ := strconv.ParseUint(r.Header.Get(wire.TryHeader), 10, 64) // 0 where it is not said
 	err = h.state.claimFor(holder{
-		session: claims.Session, subject: claims.Subject, network: claims.Network, max: claims.MaxDuration,
+		session: claims.Session, subject: claims.Subject, network: claims.Network, max: claims.MaxDuration, try: try,
 		last: len(claims.Params) > 0 || h.spec.StartOnClaim,
 	})
 	switch {
@@ -120,12 +124,10 @@ func (h *streamHost) claim(w http.ResponseWriter, r *http.Request, token string)
 		refuse(w, http.StatusConflict, wire.ProblemUnavailable, "The seat is not free", "claim another seat")
 	case errors.Is(err, errEnding):
 		refuse(w, http.StatusGone, wire.ProblemUnavailable, "The seat is ending", "claim another seat")
-	case err == nil:
-		h.state.limitSession(claims.Session, claims.MaxDuration)
 	}
 	if err == nil {
 		if err = prove(w, r); err != nil {
-			h.state.releaseClaim(claims.Session)
+			h.state.unattached(claims.Session)
 		}
 	}
 	return claims.Session, claims.Params, err

@@ -54,8 +54,11 @@ type stateMachine struct {
 
 	mu         sync.Mutex
 	now        wire.Seat
-	used       map[string]bool // every session that was granted this seat
-	spent      bool            // no session after this one may have the seat
+	used       map[string]bool   // every session that was granted this seat
+	tries      map[string]uint64 // the largest index with which a session was to claim
+	claims     int               // of the session that holds the seat: their grant is on its way
+	granted    bool              // an attachment has had the session's grant
+	spent      bool              // no session after this one may have the seat
 	end        wire.End
 	entered    time.Time // when the present state began
 	streaming  time.Time // when the session first streamed
@@ -66,7 +69,7 @@ type stateMachine struct {
 }
 
 func newStateMachine(first wire.Seat, l limits, c clock, changed func(from wire.SeatState, now wire.Seat)) *stateMachine {
-	s := &stateMachine{clock: c, limits: l, changed: changed, ended: make(chan struct{}), now: first, used: map[string]bool{}}
+	s := &stateMachine{clock: c, limits: l, changed: changed, ended: make(chan struct{}), now: first, used: map[string]bool{}, tries: map[string]uint64{}}
 	s.entered = c.Now()
 	s.now.State, s.now.Since = wire.SeatStarting, s.entered.UTC()
 	return s
@@ -107,56 +110,6 @@ func (s *stateMachine) ready() error {
 	s.now.Progress = wire.Progress{Phase: wire.PhaseReady, Fraction: 1}
 	s.enter(wire.SeatIdle, "")
 	return nil
-}
-
-// claim grants an idle seat to session. Of concurrent claims exactly one succeeds.
-func (s *stateMachine) claim(session string) error { return s.claimFor(holder{session: session}) }
-
-// holder is who claims a seat: brains count their sessions by subject and network.
-type holder struct {
-	session, subject, network string
-	max                       time.Duration // of the ticket; 0 leaves it to the seat
-	// last says that no other session gets the seat, even if this one's browser never
-	// connects: the app knows its parameters.
-	last bool
-}
-
-// claimFor is claim, and says for whom.
-func (s *stateMachine) claimFor(h holder) error {
-	session := h.session
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.now.State == wire.SeatEnding:
-		return errEnding
-	case s.used[session]:
-		return errUsed
-	case !s.now.State.Free():
-		return errBusy
-	}
-	s.used[session] = true
-	s.spent = h.last
-	s.streaming, s.lastInput, s.sessionMax = time.Time{}, time.Time{}, 0
-	s.now.Subject, s.now.Network, s.now.Until = h.subject, h.network, time.Time{}
-	for _, limit := range []time.Duration{s.limits.max, h.max} {
-		until := s.clock.Now().Add(limit).UTC()
-		if limit > 0 && (s.now.Until.IsZero() || until.Before(s.now.Until)) {
-			s.now.Until = until
-		}
-	}
-	s.enter(wire.SeatClaimed, session)
-	return nil
-}
-
-// limitSession makes session end after max, if it holds the seat; 0 leaves the
-// seat's own limit, which stays in force in any case.
-func (s *stateMachine) limitSession(session string, max time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.checkHolderLocked(session) == nil {
-		s.sessionMax = max
-		s.armTimer()
-	}
 }
 
 // checkHolder returns nil if session holds the seat, else errEnding or errNotHolder.
@@ -209,25 +162,6 @@ func (s *stateMachine) recordInput(session string) bool {
 	}
 	s.lastInput = s.clock.Now() // the running timer reads it when it fires
 	return true
-}
-
-// unclaim makes the seat idle again, unless its app may serve nobody else.
-func (s *stateMachine) unclaim() {
-	if s.spent {
-		s.endLocked(wire.End{Reason: wire.ReasonLost, Detail: "the browser did not connect in time"})
-		return
-	}
-	s.enter(wire.SeatIdle, "")
-}
-
-// releaseClaim makes the seat idle again if session claimed it and its browser
-// never connected.
-func (s *stateMachine) releaseClaim(session string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.checkHolderLocked(session) == nil && s.now.State == wire.SeatClaimed {
-		s.unclaim()
-	}
 }
 
 // endSession ends the seat if session holds it.

@@ -266,9 +266,7 @@ func TestMaxDurationOfTicket(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, clock, _ := newTestState(t, limits{lease: 15 * time.Second, grace: time.Minute, max: c.job})
-			_ = s.claim("a")
-			s.limitSession("a", c.ticket)
-			s.limitSession("b", time.Second) // does not hold the seat
+			_ = s.claimFor(holder{session: "a", max: c.ticket})
 			s.connected("a")
 			clock.pass(c.want - 10*time.Second)
 			s.lost("a") // a lost browser does not stop the time
@@ -280,8 +278,7 @@ func TestMaxDurationOfTicket(t *testing.T) {
 	}
 	t.Run("it is not the next session's", func(t *testing.T) {
 		s, clock, _ := newTestState(t, limits{lease: 15 * time.Second, grace: time.Minute})
-		_ = s.claim("a")
-		s.limitSession("a", time.Minute)
+		_ = s.claimFor(holder{session: "a", max: time.Minute})
 		s.releaseClaim("a")
 		_ = s.claim("b")
 		s.connected("b")

@@ -7,7 +7,6 @@ import (
 	"reflect"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -246,31 +245,55 @@ func TestApps(t *testing.T) {
 func TestTicketIsUsedOnce(t *testing.T) {
 	t.Parallel()
 	_, f, ctx := start(t)
-	var won atomic.Int32
-	var all sync.WaitGroup
-	for range 50 {
-		all.Go(func() {
-			ok, err := f.UseTicket(ctx, "s-1", wire.UsedTicket{Brain: "b", Expires: time.Now().Add(time.Hour)})
-			if err != nil {
-				t.Error(err)
-			}
-			if ok {
-				won.Add(1)
-			}
-		})
+	expires := time.Now().Add(time.Hour).UTC().Truncate(time.Millisecond)
+	// race has many callers write over one record, and returns the one that did.
+	race := func(at uint64) (won wire.UsedTicket, index uint64) {
+		t.Helper()
+		var mu sync.Mutex
+		var all sync.WaitGroup
+		writers := 0
+		heard := map[string]bool{}
+		for i := range 50 {
+			all.Go(func() {
+				mine := wire.UsedTicket{Brain: "b", Seat: fmt.Sprintf("seat-%d-%d", at, i), Expires: expires}
+				now, n, written, err := f.UseTicket(ctx, "s-1", mine, at)
+				if err != nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				heard[now.Seat] = true
+				if written {
+					won, index = now, n
+					writers++
+				}
+			})
+		}
+		all.Wait()
+		if writers != 1 || len(heard) != 1 || !heard[won.Seat] || index <= at {
+			t.Fatalf("%d of 50 wrote over index %d, at %d; they heard of the seats %v", writers, at, index, heard)
+		}
+		return won, index
 	}
-	all.Wait()
-	if won.Load() != 1 {
-		t.Fatalf("%d of 50 used the same ticket", won.Load())
+	_, first := race(0)
+	second, index := race(first)
+	for _, stale := range []uint64{0, first} {
+		now, n, written, err := f.UseTicket(ctx, "s-1", wire.UsedTicket{Brain: "late", Seat: "other"}, stale)
+		if written || err != nil || now != second || n != index {
+			t.Errorf("a writer of index %d hears %+v at %d, %v, %v; want %+v at %d", stale, now, n, written, err, second, index)
+		}
 	}
-	if ok, err := f.UseTicket(ctx, "s-old", wire.UsedTicket{Expires: time.Now().Add(-time.Second)}); err != nil || !ok {
-		t.Fatal(ok, err)
+	if _, _, written, err := f.UseTicket(ctx, "s-old", wire.UsedTicket{Expires: time.Now().Add(-time.Second)}, 0); err != nil || !written {
+		t.Fatal(written, err)
 	}
 	if n, err := f.SweepTickets(ctx); n != 1 || err != nil {
 		t.Errorf("swept %d, %v; want the expired one", n, err)
 	}
-	if ok, _ := f.UseTicket(ctx, "s-1", wire.UsedTicket{}); ok {
-		t.Error("the sweep took a ticket that is still good")
+	if now, _, written, _ := f.UseTicket(ctx, "s-1", wire.UsedTicket{}, 0); written || now != second {
+		t.Errorf("the sweep took a ticket that is still good: %+v", now)
+	}
+	if now, n, written, err := f.UseTicket(ctx, "s-new", wire.UsedTicket{Seat: "other"}, 12); written || err != nil || n != 0 || now.Seat != "" {
+		t.Errorf("written over a record that is not there: %+v at %d, %v, %v", now, n, written, err)
 	}
 }
 

@@ -13,34 +13,49 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// UseTicket marks a session's ticket as used at this site and reports whether
-// this call did it: of any number of callers, at any number of brains, exactly
-// one gets true. After an error the outcome is unknown: call again with the same
-// used.Mark, and it is the same call as before.
-func (f *Fleet) UseTicket(ctx context.Context, session string, used wire.UsedTicket) (bool, error) {
+// UseTicket writes for which seat a session's ticket is used at this site, over the record
+// with index at; 0 is none. Of any number of callers with one index, at any number of brains,
+// exactly one writes. It returns the record as it is now, with its index, and whether this
+// call has written it. After an error the outcome is unknown.
+func (f *Fleet) UseTicket(ctx context.Context, session string, used wire.UsedTicket, at uint64) (now wire.UsedTicket, index uint64, written bool, err error) {
 	if session == "" {
-		return false, errors.New("use ticket: no session")
+		return now, 0, false, errors.New("use ticket: no session")
 	}
 	value, err := json.Marshal(used)
 	if err != nil {
-		return false, fmt.Errorf("encode ticket use: %w", err)
+		return now, 0, false, fmt.Errorf("encode ticket use: %w", err)
 	}
-	// ModifyIndex 0 means: only if the key does not exist.
-	first, _, err := f.consul.KV().CAS(&api.KVPair{Key: wire.TicketsPrefix + session, Value: value}, f.write(ctx))
+	// In a transaction, since that returns the new index.
+	key := wire.TicketsPrefix + session
+	written, resp, _, err := f.consul.Txn().Txn(api.TxnOps{{KV: &api.KVTxnOp{Verb: api.KVCAS, Key: key, Value: value, Index: at}}}, f.query(ctx))
 	if err != nil {
-		return false, fmt.Errorf("use ticket: %w", err)
+		return now, 0, false, fmt.Errorf("use ticket: %w", err)
 	}
-	if first || used.Mark == "" {
-		return first, nil
+	if written {
+		if len(resp.Results) != 1 || resp.Results[0].KV == nil {
+			return now, 0, false, errors.New("use ticket: consul does not say at which index")
+		}
+		return used, resp.Results[0].KV.ModifyIndex, true, nil
 	}
 	opts := f.query(ctx)
 	opts.RequireConsistent = true
-	pair, _, err := f.consul.KV().Get(wire.TicketsPrefix+session, opts)
-	if err != nil {
-		return false, fmt.Errorf("read ticket use: %w", err)
+	pair, _, err := f.consul.KV().Get(key, opts)
+	switch {
+	case err != nil:
+		return now, 0, false, fmt.Errorf("read ticket use: %w", err)
+	case pair == nil && at == 0, pair != nil && pair.ModifyIndex == at:
+		why := "for no reason"
+		if len(resp.Errors) > 0 {
+			why = resp.Errors[0].What
+		}
+		return now, 0, false, fmt.Errorf("use ticket: consul refused: %s", why)
+	case pair == nil:
+		return now, 0, false, nil
 	}
-	var was wire.UsedTicket
-	return pair != nil && json.Unmarshal(pair.Value, &was) == nil && was.Mark == used.Mark, nil
+	if json.Unmarshal(pair.Value, &now) != nil {
+		now = wire.UsedTicket{} // it is used, nobody can say for which seat
+	}
+	return now, pair.ModifyIndex, false, nil
 }
 
 // Leader returns an error unless the site's Consul servers have a leader, without

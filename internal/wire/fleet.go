@@ -9,8 +9,8 @@ const (
 
 	// AppsPrefix + app id holds an App. Written by the brain that holds PoolLock.
 	AppsPrefix = "nearcast/apps/"
-	// TicketsPrefix + session id holds a UsedTicket. Created once, by
-	// check-and-set: the brain that creates it may use the ticket.
+	// TicketsPrefix + session id holds a UsedTicket. Each write is a check-and-set: only
+	// the brain whose write was the last may claim a seat with the ticket.
 	TicketsPrefix = "nearcast/tickets/"
 	// PoolLock is held by the one brain of a site that keeps warm pools.
 	PoolLock = "nearcast/brain/pool"
@@ -122,11 +122,11 @@ const (
 	RoomFull Room = "full"
 )
 
-// UsedTicket marks a session's ticket as used at a site.
+// UsedTicket says that a session's ticket is used at a site, and for which seat. Who comes
+// with the ticket again is brought to that seat. Another seat is named only after that one has
+// said that the session does not have it.
 type UsedTicket struct {
 	Brain   string    `json:"brain"`
-	Expires time.Time `json:"expires"` // of the ticket; the mark may go after it
-	// Mark is what its maker calls it: a caller that tries again because the answer was
-	// lost knows its own mark by it.
-	Mark string `json:"mark,omitempty"`
+	Expires time.Time `json:"expires"` // of the ticket; the record may go after it
+	Seat    string    `json:"seat,omitempty"`
 }

@@ -162,9 +162,17 @@ const (
 //	401  credential forged or expired     403  for another app, or used before
 //	409  the seat is not free             410  the seat is ending
 //
+// A ticket may claim again while its session's browser has not connected: the brain that
+// claimed before may have died with the grant. The grant is the same, and the lease goes on.
+//
 // A later attach of the same session replaces the earlier, which is closed
 // with CloseReplaced. Losing this connection does not end the session.
 const AttachPath = "/v1/attach"
+
+// TryHeader is in each claim: the index of the ticket's record (UsedTicket) by which the brain
+// may claim. A seat that has seen a larger one of the session answers 409: by then the record
+// may name another seat.
+const TryHeader = "Nearcast-Try"
 
 // ClockHeader is in each refusal of a seat: its clock, as RFC 3339 with nanoseconds.
 // A seat that refuses a good ticket may have a wrong clock.
