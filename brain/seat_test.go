@@ -116,6 +116,12 @@ func (x *seat) attach(rw http.ResponseWriter, r *http.Request) {
 		if granting != nil {
 			granting(session)
 		}
+		x.mu.Lock()
+		late := try < x.tries[session]
+		x.mu.Unlock()
+		if late {
+			return // a later claim of the session has the grant
+		}
 	}
 	ws, err := websocket.Accept(rw, r, nil)
 	if err != nil {

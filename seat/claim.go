@@ -63,17 +63,21 @@ func (s *stateMachine) claimFor(h holder) error {
 	return nil
 }
 
-// attached notes that an attachment has the grant of a claim. It reports true for the
-// session's first.
-func (s *stateMachine) attached(session string) (first bool) {
+// attached notes that an attachment has the grant of a claim. first is true for the
+// session's first, and late if the session has claimed again meanwhile: then that claim's
+// attachment counts.
+func (s *stateMachine) attached(session string, try uint64) (first, late bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.checkHolderLocked(session) != nil {
-		return false
+		return false, false
 	}
 	s.claims--
+	if try < s.tries[session] {
+		return false, true
+	}
 	first, s.granted = !s.granted, true
-	return first
+	return first, false
 }
 
 // unattached notes that the grant of a claim arrived nowhere. If it was the session's only

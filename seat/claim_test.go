@@ -57,7 +57,7 @@ func TestClaimAgainRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s, clock, _ := newTestState(t, testLimits())
 			_ = s.claim("a")
-			s.attached("a")
+			s.attached("a", 0)
 			then(s, clock)
 			before := s.snapshot()
 			if err := s.claimFor(holder{session: "a", try: 100}); !errors.Is(err, errUsed) {
@@ -107,15 +107,26 @@ func TestGrantThatArrivesNowhere(t *testing.T) {
 	}
 	s.unattached("a") // the first one's
 	wantState(t, s, wire.SeatClaimed, "a")
-	if !s.attached("a") {
+	if first, late := s.attached("a", 0); !first || late {
 		t.Error("the second claim's attachment is not the first one")
 	}
 	_ = s.claim("a")
 	s.unattached("a")
 	wantState(t, s, wire.SeatClaimed, "a")
 	_ = s.claim("a")
-	if s.attached("a") {
+	if first, late := s.attached("a", 0); first || late {
 		t.Error("the session has two first attachments")
+	}
+
+	// A claim was slow, and the next one's attachment is there already.
+	s, _, _ = newTestState(t, testLimits())
+	_ = s.claimFor(holder{session: "a", try: 1})
+	_ = s.claimFor(holder{session: "a", try: 2})
+	if first, late := s.attached("a", 2); !first || late {
+		t.Errorf("the second claim: first %v, late %v", first, late)
+	}
+	if first, late := s.attached("a", 1); first || !late {
+		t.Errorf("the first claim, later: first %v, late %v", first, late)
 	}
 }
 

@@ -49,10 +49,11 @@ func (h *streamHost) serveAttach(w http.ResponseWriter, r *http.Request) {
 	var params map[string]string
 	var err error
 	resumed := isResumeToken(token)
+	try, _ := strconv.ParseUint(r.Header.Get(wire.TryHeader), 10, 64) // 0 where it is not said
 	if resumed {
 		session, err = h.resumeSession(w, r, token)
 	} else {
-		session, params, err = h.claim(w, r, token)
+		session, params, err = h.claim(w, r, token, try)
 	}
 	if err != nil {
 		return
@@ -79,12 +80,16 @@ func (h *streamHost) serveAttach(w http.ResponseWriter, r *http.Request) {
 	a.send(wire.Message{Type: wire.MsgGranted, Grant: grant})
 	h.tasks.start(a.write)
 	// Other goroutines can send only from here on: the grant must be the first message.
-	if !h.adopt(a) {
+	var attached func() (first, late bool)
+	if !resumed {
+		attached = func() (first, late bool) { return h.state.attached(session, try) }
+	}
+	first, over := h.adopt(a, attached)
+	if over {
 		end := h.endOfSession().Public()
 		a.finish(&wire.Message{Type: wire.MsgEnded, End: &end}, wire.CloseEnded, string(end.Reason))
 		return
 	}
-	first := !resumed && h.state.attached(session)
 	if h.display.Windows() > 1 {
 		h.stream.tellWindows(a)
 	}
@@ -97,7 +102,7 @@ func (h *streamHost) serveAttach(w http.ResponseWriter, r *http.Request) {
 
 // claim claims the seat with a ticket. params are those that the session sets. If it
 // fails, it has answered the request.
-func (h *streamHost) claim(w http.ResponseWriter, r *http.Request, token string) (session string, params map[string]string, err error) {
+func (h *streamHost) claim(w http.ResponseWriter, r *http.Request, token string, try uint64) (session string, params map[string]string, err error) {
 	claims, err := h.parts.Verify(token)
 	if err != nil {
 		refuse(w, http.StatusUnauthorized, wire.ProblemTicket, "The ticket is not valid", err.Error())
@@ -112,7 +117,6 @@ func (h *streamHost) claim(w http.ResponseWriter, r *http.Request, token string)
 		refuse(w, http.StatusConflict, wire.ProblemUnavailable, "The seat does not take these parameters", err.Error())
 		return "", nil, err
 	}
-	try, _ := strconv.ParseUint(r.Header.Get(wire.TryHeader), 10, 64) // 0 where it is not said
 	err = h.state.claimFor(holder{
 		session: claims.Session, subject: claims.Subject, network: claims.Network, max: claims.MaxDuration, try: try,
 		last: len(claims.Params) > 0 || h.spec.StartOnClaim,

@@ -11,23 +11,28 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// adopt makes a the attachment of its session and closes an earlier one. It
-// returns false if the session is over.
-func (h *streamHost) adopt(a *attachment) bool {
+// adopt makes a the attachment of its session and closes the earlier one. claimed is the
+// state machine's attached, nil where the session was resumed. over is true if the session is
+// over; first says that the session had no attachment before.
+func (h *streamHost) adopt(a *attachment, claimed func() (first, late bool)) (first, over bool) {
 	h.mu.Lock()
-	old := h.attachment
-	over := h.state.checkHolder(a.session) != nil
-	if !over {
+	old, late := h.attachment, false
+	if over = h.state.checkHolder(a.session) != nil; !over && claimed != nil {
+		first, late = claimed()
+	}
+	switch {
+	case over:
+		old = nil
+	case late:
+		old = a
+	default:
 		h.attachment = a
 	}
 	h.mu.Unlock()
-	if over {
-		return false
-	}
 	if old != nil {
 		old.finish(nil, wire.CloseReplaced, "another page took the session over")
 	}
-	return true
+	return first, over
 }
 
 // attachmentOf returns the attachment of session, or nil.
