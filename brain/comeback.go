@@ -32,8 +32,11 @@ func (st *state) bringBack(now time.Time) {
 		return
 	}
 	for session := range st.view.returned {
-		delete(st.view.returned, session)
 		w, u := st.waiters[session], st.view.claimedBy(session)
+		if w != nil && u != nil && u.seat.unreachable(now) {
+			continue // it is asked again in a moment: see timePassed
+		}
+		delete(st.view.returned, session)
 		if w != nil && w.waits() && u != nil {
 			st.offer(w, u, now)
 		}

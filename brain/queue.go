@@ -283,6 +283,7 @@ func (st *state) declined(w *waiter, seat wire.Seat, why whyDeclined) {
 		st.view.noteTaken(seat.ID, seat.Since, ticket.Claims{}, now)
 	case seatUnreachable:
 		st.view.noteUnreachable(seat.ID, now)
+		st.view.comesBack(w.session) // it may have taken the claim
 		st.window.shrink(now)
 	case seatSick:
 		st.view.noteSick(seat.ID, now)

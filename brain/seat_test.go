@@ -26,20 +26,23 @@ type seat struct {
 	node   *node
 	once   sync.Once
 
-	mu      sync.Mutex
-	rec     wire.Seat
-	conn    *websocket.Conn
-	grants  int
-	gone    bool
-	sick    bool // it refuses all tickets
-	refused int
-	clock   time.Duration // how far its clock is ahead
-	heard   []wire.Message
+	mu   sync.Mutex
+	rec  wire.Seat
+	conn *websocket.Conn
+	// attached says that a brain is, by conn.
+	attached bool
+	grants   int
+	gone     bool
+	sick     bool // it refuses all tickets
+	refused  int
+	clock    time.Duration // how far its clock is ahead
+	heard    []wire.Message
 
 	used   map[string]bool   // sessions that had it
 	tries  map[string]uint64 // wire.TryHeader, by session
-	claims int               // requests of brains that have claimed it
 	silent bool              // its node does not tell of it
+	lease  time.Duration     // after which it is idle again if no brain is attached; 0 never
+	lapses int
 	// reached is called before a claim is looked at, and granting after it, before the grant is
 	// sent.
 	reached, granting func(session string)
@@ -129,8 +132,15 @@ func (x *seat) attach(rw http.ResponseWriter, r *http.Request) {
 	}
 	x.mu.Lock()
 	before := x.conn
-	x.conn = ws
+	x.conn, x.attached = ws, true
 	x.mu.Unlock()
+	defer func() {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		if x.conn == ws {
+			x.attached = false
+		}
+	}()
 	if before != nil {
 		go before.Close(wire.CloseReplaced, "")
 	}
@@ -178,7 +188,6 @@ func (x *seat) claim(claims ticket.Claims, bad error, try uint64) int {
 	if !again && !x.rec.State.Free() {
 		return http.StatusConflict
 	}
-	x.claims++
 	if again {
 		return 0
 	}
@@ -189,7 +198,20 @@ func (x *seat) claim(claims ticket.Claims, bad error, try uint64) int {
 		x.rec.Until = time.Now().Add(claims.MaxDuration).UTC()
 	}
 	x.become(wire.SeatClaimed, session)
+	if x.lease > 0 {
+		time.AfterFunc(x.lease, func() { x.lapse(session) })
+	}
 	return 0
+}
+
+// lapse makes the seat idle again if nobody has heard the grant.
+func (x *seat) lapse(session string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.rec.State == wire.SeatClaimed && x.rec.Session == session && !x.attached {
+		x.lapses++
+		x.become(wire.SeatIdle, "")
+	}
 }
 
 func (x *seat) say(ws *websocket.Conn, m wire.Message) {
