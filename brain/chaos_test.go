@@ -34,6 +34,8 @@ type chaos struct {
 	kills    int
 	doing    []func() // calls that have begun and not returned
 	served   int
+
+	claiming
 }
 
 const game = "game"
@@ -43,7 +45,10 @@ type simChild struct {
 	Child
 	seat   wire.Seat
 	seen   bool // Consul shows its seat
-	served bool
+	had    bool // a session has claimed it
+	served bool // a person knows that it is theirs
+	used   map[string]bool
+	tries  map[string]uint64
 	dies   time.Time
 	died   time.Time
 }
@@ -69,12 +74,13 @@ type simPerson struct {
 	at      *simReplica
 	w       *waiter
 	gone    bool
+	twin    bool // a socket of theirs that is lost, which its brain has not noticed
 	came    time.Time
 }
 
 func newChaos(t *testing.T, seed uint64, replicas int, app App) *chaos {
 	c := &chaos{t: t, r: rand.New(rand.NewPCG(seed, 1)), now: time.Unix(1_000_000, 0), nodes: 100,
-		apps: map[string]App{app.ID: app}, tokens: map[string]*simChild{}}
+		apps: map[string]App{app.ID: app}, tokens: map[string]*simChild{}, claiming: newClaiming()}
 	for i := range replicas {
 		m := &simReplica{id: fmt.Sprint("b", i)}
 		c.replicas = append(c.replicas, m)
@@ -118,7 +124,7 @@ func (c *chaos) tellNomad(m *simReplica) {
 		}
 		before, known := m.heard[f.ID]
 		m.heard[f.ID] = f.State
-		if f.State == ChildDead && !first && (!known || before != ChildDead) && f.End.Failed() && !f.served &&
+		if f.State == ChildDead && !first && (!known || before != ChildDead) && f.End.Failed() && !f.served && !f.had &&
 			f.Version == c.apps[game].Version {
 			m.failed(c.now, f.Version)
 		}
@@ -212,6 +218,9 @@ func (c *chaos) progress(f *simChild) {
 		f.become(wire.SeatStarting, c.now)
 	case f.seat.State == wire.SeatStarting:
 		f.become(wire.SeatIdle, c.now)
+	case f.seat.State == wire.SeatClaimed && !f.served && c.now.Sub(f.seat.Since) > simLease:
+		c.lapsed[f.seat.Session] = true
+		f.become(wire.SeatIdle, c.now)
 	case f.served && (c.calm || c.chance(10) && f.dies.IsZero()):
 		c.die(f, wire.End{Reason: wire.ReasonLeft})
 	}
@@ -303,8 +312,9 @@ func (c *chaos) arrive() {
 }
 
 func (c *chaos) enter(s *simPerson) {
-	if s.at.admissible(ticket.Claims{App: game, Version: s.asks}) != nil {
-		s.gone = true
+	if s.at.admissible(ticket.Claims{Session: s.session, App: game, Version: s.asks}) != nil {
+		c.fate[s.session] = "told why not"
+		s.gone, s.w = true, nil
 		return
 	}
 	s.w = newWaiter(ticket.Claims{Session: s.session, App: game, Version: s.asks, First: s.came, Expires: c.now.Add(time.Hour)}, "", c.now)
@@ -322,48 +332,37 @@ func (c *chaos) look(s *simPerson) {
 			}
 		})
 		return
-	case <-s.w.outcome:
+	case o := <-s.w.outcome:
+		if o.code != wire.CloseReplaced {
+			c.fate[s.session] = "told why not"
+		}
 		s.gone = true
 		s.at.leave(s.w)
 		return
 	case <-s.w.updates:
 	default:
 	}
-	if !c.calm && s.w.seat == "" {
+	if !c.calm && (s.w.seat == "" || c.chance(20)) {
 		switch c.r.IntN(40) {
 		case 0: // the person leaves
+			c.fate[s.session] = "left"
 			s.gone = true
 			s.at.leave(s.w)
 		case 1: // the socket breaks, and the person connects to any brain
 			s.at.leave(s.w)
 			s.at = c.replicas[c.r.IntN(len(c.replicas))]
 			c.enter(s)
+		case 3: // the same, and the brain does not notice
+			if !s.twin {
+				s.twin = true
+				again := &simPerson{session: s.session, asks: s.asks, came: s.came}
+				c.people = append(c.people, again)
+				c.comeAgain(again)
+			}
 		case 2:
 			s.at.renew(s.w, s.w.claims, "renewed")
 		}
 	}
-}
-
-func (c *chaos) claim(s *simPerson, seat wire.Seat) {
-	for _, f := range c.children {
-		if f.Alloc != seat.ID || f.State == ChildDead {
-			continue
-		}
-		if f.seat.State != wire.SeatIdle || c.doomed {
-			break
-		}
-		if s.asks != 0 && s.asks != f.Version {
-			c.fail("asked for version %d and was offered %d", s.asks, f.Version)
-		}
-		f.become(wire.SeatClaimed, c.now)
-		f.served = true
-		c.served++
-		s.at.granted(s.w, seat)
-		s.gone = true
-		s.at.leave(s.w)
-		return
-	}
-	s.at.declined(s.w, seat, whyDeclined(c.r.IntN(2)))
 }
 
 // step does one thing.
@@ -372,6 +371,7 @@ func (c *chaos) step() {
 	for _, m := range c.replicas {
 		if c.now.Sub(m.ticked) >= planEvery {
 			m.ticked = c.now
+			m.setPaused(false)
 			m.timePassed()
 			c.act(m)
 		}
@@ -531,6 +531,22 @@ func TestChaos(t *testing.T) {
 	}
 }
 
+// show is what lives, and what the leader knows of it.
+func (c *chaos) show() (out []string) {
+	for _, f := range c.children {
+		if f.State == ChildDead {
+			continue
+		}
+		out = append(out, fmt.Sprintf("%s: %v, %s of %q since %v, had %v, served %v", f.ID, f.State, f.seat.State, f.seat.Session, f.seat.Since, f.had, f.served))
+		for _, m := range c.replicas {
+			if u := m.view.units[f.ID]; u != nil && u.seat != nil {
+				out = append(out, fmt.Sprintf("%s (leads: %v) knows %+v, %+v", m.id, m.leading, *u.seat, u.spot))
+			}
+		}
+	}
+	return out
+}
+
 // calmDown checks that everybody is served and the pool is right once nothing
 // fails any more.
 func (c *chaos) calmDown() {
@@ -547,6 +563,11 @@ func (c *chaos) calmDown() {
 	if !c.settle(15*time.Minute, func() bool { return waiting() == 0 && len(c.doing) == 0 }) {
 		c.fail("%d people still wait; %d calls have not returned; live %v; pending %+v", waiting(), len(c.doing), c.live(), c.replicas[0].view.pending)
 	}
+	for _, s := range c.people {
+		if c.fate[s.session] == "" {
+			c.fail("%s was forgotten", s.session)
+		}
+	}
 	app := c.apps[game]
 	if !c.settle(15*time.Minute, func() bool {
 		idle := 0
@@ -557,7 +578,7 @@ func (c *chaos) calmDown() {
 		}
 		return idle == app.Warm && len(c.live()) == app.Warm
 	}) {
-		c.fail("the pool must be %d; live %v", app.Warm, c.live())
+		c.fail("the pool must be %d; live %v", app.Warm, c.show())
 	}
 }
 

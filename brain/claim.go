@@ -40,7 +40,7 @@ func (b *Broker) tryClaim(c *conn, w *waiter, seat wire.Seat, parked []said) (ou
 	case w.use.record.Seat != seat.ID:
 		ahead.drop()
 		ahead = nil
-		was := b.state.locate(w.use.record.Seat)
+		was := b.seatOf(c, w.use.record.Seat)
 		if was.end != nil || was.settled && !was.running {
 			return refused(ticketUsed("The seat of this ticket is gone. Press Play again.")), true
 		}
@@ -62,6 +62,34 @@ func (b *Broker) tryClaim(c *conn, w *waiter, seat wire.Seat, parked []said) (ou
 		return outcome{}, true
 	}
 	return b.relay(c, a, w.app, parked), true
+}
+
+// hearWithin is how long what Nomad and a node tell of a seat may take that another brain
+// knows already.
+const hearWithin = 5 * time.Second
+
+// seatOf says what is known of a seat that another brain has named. It waits until
+// something is.
+func (b *Broker) seatOf(c *conn, seat string) seatLocation {
+	late := time.NewTimer(hearWithin)
+	defer late.Stop()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		at := b.state.locate(seat)
+		if at.end != nil || at.seat.Address != "" {
+			return at
+		}
+		select {
+		case <-tick.C:
+		case <-late.C:
+			return at
+		case <-b.sockets.closing.Done():
+			return at
+		case <-c.gone.Done():
+			return at
+		}
+	}
 }
 
 // claimFailed decides what a failed claim means for w.

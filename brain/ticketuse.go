@@ -27,7 +27,8 @@ import (
 type ticketUse struct {
 	record wire.UsedTicket // as this waiter wrote it last
 	index  uint64          // 0: this waiter has not written it, or does not know
-	// chosen: no claim of another waiter can have, or get, the seat for the session.
+	// chosen: no claim of another waiter has the seat for the session, or will get it. Only
+	// then may another seat be named.
 	chosen bool
 }
 
@@ -37,10 +38,10 @@ var (
 	errContended  = errors.New("other brains write the ticket's record all the time")
 )
 
-// name makes want.Seat the seat of the ticket, or finds out which one is. write is
+// name makes want.Seat the seat of the ticket, or finds out which one is: see u.record. write is
 // Fleet.UseTicket for the session.
 func (u *ticketUse) name(want wire.UsedTicket, write func(want wire.UsedTicket, at uint64) (wire.UsedTicket, uint64, bool, error)) error {
-	if u.index != 0 && u.record.Seat == want.Seat {
+	if u.index != 0 && (u.record.Seat == want.Seat || !u.chosen) {
 		return nil
 	}
 	at, chosen := u.index, true
