@@ -327,7 +327,7 @@ func (c *chaos) look(s *simPerson) {
 	case seat := <-s.w.offers:
 		w := s.w
 		c.later(func() {
-			if s.w == w { // else the brain has died meanwhile
+			if s.w == w && !s.gone { // else the brain has died, or the person has left
 				c.claim(s, seat)
 			}
 		})

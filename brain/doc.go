@@ -24,15 +24,16 @@
 // Seats are offered to waiting people in the order in which they came; see "The
 // queue". An offer is this replica's guess; the claim is the WebSocket upgrade at the
 // seat (wire.AttachPath). A person that loses a claim keeps their place and is offered
-// the next seat. A ticket is marked as used right before the first claim. So a
-// person that still waits when their brain dies can use the ticket at the next
-// brain. The mark stays until nobody can accept any renewal of the ticket, even if
-// each clock of the fleet is wrong by half a minute.
+// the next seat. Right before a claim, the ticket's record in Consul names the seat for
+// which the ticket is used. So a person whose brain dies can use the ticket at the next brain:
+// while they wait, for any seat; in the middle of a claim, for that seat, which grants it
+// again until their browser connects. See ticketUse. The record stays until nobody can accept
+// any renewal of the ticket, even if each clock of the fleet is wrong by half a minute.
 //
 // A seat that refuses a ticket which this brain has just checked is sick: its node
 // has a wrong clock or old keys. It is set aside for 5 s, and for longer each time
 // after, up to 5 minutes. The person is offered the next seat. While Consul has no
-// leader no ticket can be marked, so people wait and are told so (wire.Queue.Paused).
+// leader no record can be written, so people wait and are told so (wire.Queue.Paused).
 // A person whose ticket has run out keeps their place for ticket.Leeway, but no seat
 // is started for them.
 //

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -30,6 +31,8 @@ type seat struct {
 	since   time.Time // by the clock of its node
 	session string
 	network string
+	used    map[string]bool   // sessions that claimed it
+	tries   map[string]uint64 // wire.TryHeader, by session
 	conn    *websocket.Conn
 	// attached says that conn is open.
 	attached bool
@@ -49,6 +52,7 @@ func (f *seats) occupy(s *seat, id, job, app string, state wire.SeatState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.id, s.job, s.app = id, job, app
+	s.used, s.tries = map[string]bool{}, map[string]uint64{}
 	f.mu.Lock()
 	f.byID[id] = s
 	f.mu.Unlock()
@@ -93,33 +97,50 @@ func sessionOf(token string) (session, network string, expires int64) {
 	return claims.Sub, claims.Net, claims.Exp
 }
 
+// claim claims a seat with a ticket, or again as long as its person has no picture. It returns
+// the status of a refusal, else 0. seat.mu is held.
+func (f *seats) claim(s *seat, r *http.Request, token string, now time.Time) int {
+	session, network, expires := sessionOf(token)
+	try, _ := strconv.ParseUint(r.Header.Get(wire.TryHeader), 10, 64)
+	again := s.state == wire.SeatClaimed && s.session == session
+	switch {
+	case session == "" || now.After(time.Unix(expires, 0).Add(ticket.Leeway)) || now.Before(time.Unix(expires, 0).Add(-ticket.TTL-ticket.Leeway)):
+		return http.StatusUnauthorized
+	case s.id == "" || s.state == wire.SeatEnding:
+		return http.StatusGone
+	case s.used[session] && !again:
+		return http.StatusForbidden
+	case try < s.tries[session]:
+		return http.StatusConflict
+	}
+	s.tries[session] = try
+	switch {
+	case again:
+		return 0
+	case !s.state.Free():
+		return http.StatusConflict
+	}
+	s.used[session] = true
+	f.hold(session, s)
+	f.become(s, wire.SeatClaimed, session)
+	s.network = network
+	return 0
+}
+
 // attach serves wire.AttachPath.
 func (f *seats) attach(rw http.ResponseWriter, r *http.Request, s *seat) {
 	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 	s.mu.Lock()
 	resumed := s.state.Busy() && token == resumeToken(s.id, s.session)
 	if !resumed {
-		session, network, expires := sessionOf(token)
 		now := s.node.now()
-		status := 0
-		switch {
-		case session == "" || now.After(time.Unix(expires, 0).Add(ticket.Leeway)) || now.Before(time.Unix(expires, 0).Add(-ticket.TTL-ticket.Leeway)):
-			status = http.StatusUnauthorized
-		case s.id == "" || s.state == wire.SeatEnding:
-			status = http.StatusGone
-		case !s.state.Free():
-			status = http.StatusConflict
-		}
-		if status != 0 {
+		if status := f.claim(s, r, token, now); status != 0 {
 			s.mu.Unlock()
 			f.refused.Add(1)
 			rw.Header().Set(wire.ClockHeader, now.Format(time.RFC3339Nano))
 			rw.WriteHeader(status)
 			return
 		}
-		f.hold(session, s)
-		f.become(s, wire.SeatClaimed, session)
-		s.network = network
 	}
 	id, app, session := s.id, s.app, s.session
 	s.mu.Unlock()
