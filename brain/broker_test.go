@@ -389,8 +389,11 @@ func TestResumeAtAnotherBrain(t *testing.T) {
 	}
 	// Another page takes the session over. This one is closed with that code.
 	q := s.dial(b)
-	q.send(wire.Message{Type: wire.MsgHello, Resume: grant.Resume})
+	q.send(wire.Message{Type: wire.MsgHello, Resume: grant.Resume, SDP: "moved", Restart: true})
 	q.expect(wire.MsgGranted)
+	if m := q.expect(wire.MsgAnswer); !m.Restart || m.SDP != "answer to moved" {
+		t.Errorf("the seat did not learn that ICE is restarted: %+v", m)
+	}
 	p.closed(wire.CloseReplaced)
 
 	// The attachment breaks and the seat lives: the person does not notice.

@@ -141,7 +141,7 @@ func (b *Broker) hello(c *conn) (hello wire.Message, offer []said, ok bool) {
 	default:
 		if hello.SDP != "" {
 			first.kind = wire.MsgOffer
-			if first.data, err = json.Marshal(wire.Message{Type: wire.MsgOffer, SDP: hello.SDP, View: hello.View}); err != nil {
+			if first.data, err = json.Marshal(wire.Message{Type: wire.MsgOffer, SDP: hello.SDP, Restart: hello.Restart, View: hello.View}); err != nil {
 				return hello, nil, false
 			}
 			return hello, []said{first}, true

@@ -159,7 +159,7 @@ func (x *seat) attach(rw http.ResponseWriter, r *http.Request) {
 		switch m.Type {
 		case wire.MsgOffer:
 			x.set(wire.SeatStreaming)
-			x.say(ws, wire.Message{Type: wire.MsgAnswer, SDP: "answer to " + m.SDP})
+			x.say(ws, wire.Message{Type: wire.MsgAnswer, SDP: "answer to " + m.SDP, Restart: m.Restart})
 		case wire.MsgLeave:
 			x.end(wire.End{Reason: wire.ReasonLeft})
 			return

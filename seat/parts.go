@@ -165,6 +165,8 @@ type Frame struct {
 // Peer is the seat's end of a WebRTC connection with a browser.
 type Peer interface {
 	Answer(ctx context.Context, offer string) (string, error)
+	// Restart answers a later offer, by which the connection looks for a new way.
+	Restart(ctx context.Context, offer string) (string, error)
 	AddCandidate(json.RawMessage) error
 	WriteVideo(Frame) error
 	WriteAudio(Frame) error

@@ -58,6 +58,25 @@ func (s *stream) offer(ctx context.Context, session, sdp string) (string, error)
 	return answer, nil
 }
 
+var errNoPeer = errors.New("the session has no connection that could be kept")
+
+// restart answers an offer of the browser for the peer that is there. The peer, its
+// tracks and the encoder stay as they are.
+func (s *stream) restart(ctx context.Context, session, sdp string) (string, error) {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	if err := s.h.state.checkHolder(session); err != nil {
+		return "", errNotHolder
+	}
+	p := s.peer.Load()
+	if p == nil || p.session != session || p.closed.Load() {
+		return "", errNoPeer
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	return p.Restart(ctx, sdp)
+}
+
 // peerConfig routes what p reports, as long as p is the session's peer.
 func (s *stream) peerConfig(p *sessionPeer) PeerConfig {
 	current := func() bool { return s.peer.Load() == p }

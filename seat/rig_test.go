@@ -557,6 +557,13 @@ func (p *fakePeer) Answer(_ context.Context, offer string) (string, error) {
 	}
 	return "answer to " + offer, nil
 }
+func (p *fakePeer) Restart(_ context.Context, offer string) (string, error) {
+	p.call("restart")
+	if offer == "bad" {
+		return "", errors.New("offer cannot be answered")
+	}
+	return "restarted by " + offer, nil
+}
 func (p *fakePeer) AddCandidate(c json.RawMessage) error {
 	p.call("candidate " + string(c))
 	return nil

@@ -84,6 +84,14 @@ func (h *streamHost) handle(a *attachment, m wire.Message) bool {
 		if m.SDP == "" {
 			return true // a hello without an offer; the offer follows
 		}
+		if m.Restart {
+			answer, err := h.stream.restart(h.ctx, a.session, m.SDP)
+			if err != nil {
+				h.log.Debug("restart ICE", "session", a.session, "error", err)
+			}
+			a.send(wire.Message{Type: wire.MsgAnswer, SDP: answer, Restart: err == nil})
+			return true
+		}
 		answer, err := h.stream.offer(h.ctx, a.session, m.SDP)
 		if errors.Is(err, errNotHolder) || h.ctx.Err() != nil {
 			return true // the session ended; its last message is being sent

@@ -10,7 +10,8 @@ const (
 	MsgHello MessageType = "hello"
 	// MsgTicket replaces a waiting person's ticket by a renewed one. Browser.
 	MsgTicket MessageType = "ticket"
-	// MsgOffer makes a new peer connection, replacing the one before. Browser.
+	// MsgOffer makes a new peer connection, replacing the one before. With Restart, it is
+	// an offer of the one that is there, for which a new way is looked for. Browser.
 	MsgOffer MessageType = "offer"
 	// MsgCandidate is a trickled ICE candidate; an empty one ends them. Browser and seat.
 	MsgCandidate MessageType = "candidate"
@@ -27,7 +28,8 @@ const (
 	MsgWindows MessageType = "windows"
 	// MsgICE renews the grant's ICE servers before their credentials expire; ICEServers. Brain.
 	MsgICE MessageType = "ice"
-	// MsgAnswer answers hello's or offer's SDP. Seat.
+	// MsgAnswer answers hello's or offer's SDP. Where that had Restart and the answer has
+	// not, the peer connection cannot be kept: the browser makes a new one. Seat.
 	MsgAnswer MessageType = "answer"
 	// MsgEnding: the session will end soon; Ending. It says what may happen: where the
 	// reason goes away, the session goes on. Seat.
@@ -55,6 +57,9 @@ type Message struct {
 	Ending    *Ending         `json:"ending,omitempty"`
 	// ICEServers replace those of the grant.
 	ICEServers []ICEServer `json:"ice_servers,omitempty"`
+	// Restart keeps the peer connection, and restarts ICE: the way to the seat was lost, as
+	// where the browser has got another address.
+	Restart bool `json:"restart,omitempty"`
 	// View comes with an offer, and with hello, where the page has a window.
 	View    *View `json:"view,omitempty"`
 	Windows int   `json:"windows,omitempty"`

@@ -118,7 +118,12 @@ func (c *client) receive(track *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
 
 func (c *client) offer(t *testing.T) string {
 	t.Helper()
-	offer, err := c.pc.CreateOffer(nil)
+	return c.makeOffer(t, nil)
+}
+
+func (c *client) makeOffer(t *testing.T, options *webrtc.OfferOptions) string {
+	t.Helper()
+	offer, err := c.pc.CreateOffer(options)
 	if err != nil {
 		t.Fatal(err)
 	}

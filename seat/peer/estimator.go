@@ -264,6 +264,14 @@ func (e *estimator) heard() {
 	}
 }
 
+// moved is called when packets go another way than those before: what is unheard of is
+// gone, and says nothing about how much the new way carries.
+func (e *estimator) moved() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.silence.waiting, e.healed = false, time.Since(e.start)
+}
+
 // beginKeyframe says that the next packet begins a keyframe.
 func (e *estimator) beginKeyframe() {
 	e.mu.Lock()

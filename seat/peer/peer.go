@@ -9,11 +9,13 @@
 //	answer, err := p.Answer(ctx, offer)
 //	err = p.AddCandidate(candidate) // as they arrive
 //	err = p.WriteVideo(frame)       // from the pipeline
+//	answer, err = p.Restart(ctx, offer) // the browser has got another address
 //	err = p.Close()
 //
 // The browser offers a recvonly video transceiver, optionally one for sound, and
 // the data channels wire.ChannelInput and wire.ChannelPointer. A peer answers one
-// offer; a browser that comes back gets a new peer. Peers share nothing.
+// offer, and those that restart its ICE; a browser that comes back with nothing gets a
+// new peer. Peers share nothing.
 //
 // Low latency has priority. Frames leave as they are written, without a pacer, and
 // the playout-delay extension asks the browser to show each frame as soon as it is
@@ -26,7 +28,7 @@
 //
 // Candidates are UDP over IPv4, or over IPv6 where Listen.Media is an IPv6
 // address. The browser's addresses are checked only within reach; the others are
-// dropped, as are more than sixteen. This side has no ICE over TCP and no TURN; a browser may use a TURN
+// dropped, as are more than sixteen of one offer. This side has no ICE over TCP and no TURN; a browser may use a TURN
 // server of its own.
 package peer
 
@@ -41,6 +43,7 @@ import (
 	"time"
 
 	"github.com/pion/webrtc/v4"
+	"golang.org/x/time/rate"
 
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -92,8 +95,12 @@ type Peer struct {
 	rate  *estimator
 	keys  keyframes
 	reach reach
-	// candidates is how many addresses of the browser were taken.
+	// candidates is how many addresses of the browser were taken from its last offer.
 	candidates atomic.Int32
+
+	offer    string        // the first, as it was answered
+	restarts *rate.Limiter // how often the browser may restart ICE
+	moved    atomic.Bool   // ICE was restarted, and is not connected yet
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -116,7 +123,7 @@ func New(cfg Config) (*Peer, error) {
 	if cfg.MaxBitrateBPS <= 0 {
 		return nil, errors.New("MaxBitrateBPS must be positive")
 	}
-	p := &Peer{cfg: cfg, log: cfg.Log}
+	p := &Peer{cfg: cfg, log: cfg.Log, restarts: rate.NewLimiter(rate.Every(restartEvery), restartBurst)}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.rate = newEstimator(cfg.MaxBitrateBPS, func(bps int) {
 		if cfg.OnBitrate != nil {

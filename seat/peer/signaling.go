@@ -24,7 +24,6 @@ func (p *Peer) Answer(ctx context.Context, offer string) (string, error) {
 		return "", fmt.Errorf("%w: it has more than %d bytes", errOffer, wire.MaxOffer)
 	}
 	offer, candidates := p.reach.filter(offer)
-	p.candidates.Store(int32(candidates))
 	codecs, err := offeredCodecs(offer)
 	if err != nil {
 		return "", err
@@ -32,6 +31,13 @@ func (p *Peer) Answer(ctx context.Context, offer string) (string, error) {
 	if !codecs[strings.ToLower(p.cfg.Codec)] {
 		return "", fmt.Errorf("%w (%s)", errCodec, p.cfg.Codec)
 	}
+	p.offer = offer
+	return p.answer(ctx, offer, candidates)
+}
+
+// answer answers an offer with that many candidates, which are within reach.
+func (p *Peer) answer(ctx context.Context, offer string, candidates int) (string, error) {
+	p.candidates.Store(int32(candidates))
 	if err := p.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: offer}); err != nil {
 		if p.ctx.Err() != nil {
 			return "", errClosed

@@ -35,7 +35,15 @@ func (p *Peer) changed(webrtc.PeerConnectionState) {
 	p.telling.Lock()
 	defer p.telling.Unlock()
 	state := p.currentState()
+	moved := state == Connected && p.moved.Swap(false)
+	if moved {
+		p.rate.moved()
+		p.keys.forget()
+	}
 	if State(p.state.Swap(int32(state))) == state {
+		if moved { // so soon that nobody saw it away
+			p.askKeyframe()
+		}
 		return
 	}
 	p.log.Debug("peer connection changed", "state", state.String())
