@@ -63,6 +63,8 @@ func TestInTheBrowser(t *testing.T) {
 		"the socket drops, the picture stays":               walkSocketLoss,
 		"the picture drops and comes back":                  walkMediaLoss,
 		"the network goes silent":                           walkSilence,
+		"the network goes silent for a moment":              walkSilentMoment,
+		"the person's address changes":                      walkAddressChanges,
 		"no UDP gets through: by TURN":                      walkRelayed,
 		"a reload comes back to the seat":                   walkReload,
 		"ends are told in words, and can be replayed":       walkEnds,
@@ -387,8 +389,10 @@ func walkSocketLoss(v *visit) {
 }
 
 func walkMediaLoss(v *visit) {
-	b, st := v.play()
+	_, st := v.play()
 	st.close()
+	b := v.site.backAgain()
+	b.say(wire.Message{Type: wire.MsgAnswer}) // the seat has no connection to keep
 	v.state("reconnecting")
 	v.untilText("The app is still running")
 	offer := b.hear(wire.MsgOffer)
@@ -404,6 +408,8 @@ func walkSilence(v *visit) {
 	b, st := v.play()
 	started := time.Now()
 	st.line.cut.Store(true)
+	_ = b.conn.CloseNow()
+	b = v.site.nextBrain() // it asks for another way, and gets no answer
 	v.state("reconnecting")
 	if took := time.Since(started); took > 6*time.Second {
 		v.Errorf("the page noticed after %v", took)

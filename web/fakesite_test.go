@@ -21,10 +21,12 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/coder/websocket/wsjson"
+	"github.com/pion/ice/v4"
 	"github.com/pion/webrtc/v4"
 	"github.com/pion/webrtc/v4/pkg/media"
 	"github.com/pion/webrtc/v4/pkg/media/h264reader"
 
+	"github.com/nearcast/nearcast/dev/planet/netns"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/web"
 )
@@ -34,6 +36,7 @@ import (
 type site struct {
 	t      *testing.T
 	name   string
+	at     home
 	server *httptest.Server
 	plug   *plug
 	video  [][]byte // access units of a short loop
@@ -73,8 +76,25 @@ type brain struct {
 const csp = "default-src 'self'; img-src 'self' data: https: http:; media-src 'self' blob: mediastream:; " +
 	"connect-src 'self' https: wss: http: ws:; object-src 'none'; base-uri 'none'; form-action 'none'"
 
-func newSite(t *testing.T, video [][]byte) *site {
-	s := &site{t: t, name: "eu-central", video: video, brains: make(chan *brain, 8), inputs: make(chan wire.Input, 4096), apps: wire.AppsResponse{Apps: []wire.AppView{viewer}}}
+// home is where a site listens; the zero value is 127.0.0.1.
+type home struct {
+	ns      *netns.NS
+	address string
+}
+
+func (h home) at() string { return cmp.Or(h.address, "127.0.0.1") + ":0" }
+
+func (h home) listenPacket() (net.PacketConn, error) {
+	if h.ns == nil {
+		return net.ListenPacket("udp4", h.at())
+	}
+	return h.ns.ListenPacket(context.Background(), "udp4", h.at())
+}
+
+func newSite(t *testing.T, video [][]byte) *site { return newSiteAt(t, video, home{}) }
+
+func newSiteAt(t *testing.T, video [][]byte, at home) *site {
+	s := &site{at: at, t: t, name: "eu-central", video: video, brains: make(chan *brain, 8), inputs: make(chan wire.Input, 4096), apps: wire.AppsResponse{Apps: []wire.AppView{viewer}}}
 	mux := http.NewServeMux()
 	page := func(name string) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) { http.ServeFileFS(w, r, web.FS, name) }
@@ -172,6 +192,13 @@ func newSite(t *testing.T, video [][]byte) *site {
 		}
 		mux.ServeHTTP(w, r)
 	}))
+	if at.ns != nil {
+		s.server.Listener.Close()
+		var err error
+		if s.server.Listener, err = at.ns.Listen(t.Context(), "tcp4", at.at()); err != nil {
+			t.Fatal(err)
+		}
+	}
 	s.plug = &plug{Listener: s.server.Listener}
 	s.server.Listener = s.plug
 	s.server.Start()
@@ -350,6 +377,7 @@ func (s *site) connect(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	conn.SetReadLimit(wire.MaxMessage)
+	s.t.Cleanup(func() { _ = conn.CloseNow() }) // a page whose network is gone does not
 	b := &brain{t: s.t, conn: conn, in: make(chan wire.Message, 64), done: make(chan struct{})}
 	defer close(b.done)
 	if b.hello, err = b.read(r.Context()); err != nil {
@@ -440,6 +468,32 @@ type cable struct {
 	net.PacketConn
 	cut  atomic.Bool
 	only func(net.Addr) bool
+
+	mu      sync.Mutex
+	seen    map[string]bool // where packets came from
+	strange map[string]bool // what comes from there, or goes there, is lost
+}
+
+// forget loses all that comes from where packets came from until now, as where the
+// person's address has changed.
+func (c *cable) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.strange, c.seen = c.seen, nil
+}
+
+// passes reports whether a packet with this other end gets through.
+func (c *cable) passes(a net.Addr) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cut.Load() || c.only != nil && !c.only(a) || c.strange[a.String()] {
+		return false
+	}
+	if c.seen == nil {
+		c.seen = map[string]bool{}
+	}
+	c.seen[a.String()] = true
+	return true
 }
 
 func (c *cable) ReadFrom(p []byte) (int, net.Addr, error) {
@@ -448,14 +502,14 @@ func (c *cable) ReadFrom(p []byte) (int, net.Addr, error) {
 		if errors.Is(err, net.ErrClosed) {
 			err = io.EOF // which pion takes for the end that it is
 		}
-		if err != nil || !c.cut.Load() && (c.only == nil || c.only(from)) {
+		if err != nil || c.passes(from) {
 			return n, from, err
 		}
 	}
 }
 
 func (c *cable) WriteTo(p []byte, to net.Addr) (int, error) {
-	if c.cut.Load() || c.only != nil && !c.only(to) {
+	if !c.passes(to) {
 		return len(p), nil
 	}
 	return c.PacketConn.WriteTo(p, to)
@@ -479,7 +533,8 @@ func (s *site) answer(b *brain, offer string) *seat {
 	}
 	var setting webrtc.SettingEngine
 	setting.SetIncludeLoopbackCandidate(true)
-	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	setting.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled) // as seats do
+	conn, err := s.at.listenPacket()
 	must(err)
 	line := &cable{PacketConn: conn, only: s.only}
 	setting.SetICEUDPMux(webrtc.NewICEUDPMux(nil, line))

@@ -50,7 +50,8 @@
 // firstFrameMS (Play pressed → first decoded frame, or null), marks (when each
 // step was reached, in milliseconds after Play), seat (the id of the seat that
 // is held, or ""), connected (whether the brain's WebSocket is open), site (the
-// session's, or ""), candidates (of its launch), race (leader, results by site, decidedMS
+// session's, or ""), restarts (each search for another way to the seat that found one, in
+// ms), candidates (of its launch), race (leader, results by site, decidedMS
 // after the first beacon was asked, rounds, probed), moves (each loss of a site: from,
 // to, and ms from the verdict to the new picture) and stats(), a promise of the
 // overlay's numbers. The event "nearcast:firstframe" is dispatched on window.

@@ -349,3 +349,48 @@ test('without a direct path in time, the next offer may use the TURN servers of 
   assert.equal(renewed.state.grant.ice_servers[0].urls[0], 'turn:b');
   assert.ok(renewed.state.relaying, 'what was lost may be the direct path');
 });
+
+test('nothing arrives: another way through a new socket, on the same connection', () => {
+  const asking = [...toStreaming, { type: 'broken' }];
+  let s = story(...asking);
+  assert.deepEqual(s.effects, [{ do: 'ask', url: 'ws://a/v1/connect' }]);
+  assert.equal(s.state.signal, 'open', 'the old socket stays until the new one is open');
+  assert.deepEqual(story(...asking, { type: 'broken' }).did, [], 'once');
+  // It opens: the offer goes with the way back.
+  s = story(...asking, { type: 'way-open' });
+  assert.deepEqual(s.did, ['cancel', 'closeSignal', 'signal']);
+  assert.deepEqual(find(s.effects, 'signal'), { do: 'signal', url: 'ws://a/v1/connect', hello: { resume: 'r1' }, restart: true });
+  const offered = [...asking, { type: 'way-open' }, { type: 'signal-open' }, say('granted', { grant })];
+  assert.deepEqual(story(...offered, say('answer', { sdp: 'v=0', restart: true })).effects, [{ do: 'answer', sdp: 'v=0' }]);
+  s = story(...offered, say('answer', { sdp: 'v=0', restart: true }), { type: 'healed' });
+  assert.equal(s.state.restarting, '');
+  assert.equal(s.state.phase, 'streaming');
+  assert.deepEqual(story(...offered, { type: 'healed' }, say('answer', { sdp: 'v=0', restart: true })).did, [], 'an answer that comes late is for nothing that there is');
+  // The seat cannot keep its end.
+  s = story(...offered, say('answer', {}));
+  assert.equal(s.state.phase, 'reconnecting');
+  assert.equal(s.state.restarting, '');
+  assert.ok(find(s.effects, 'offer'));
+});
+
+test('no network at all: it is asked again and again, until something arrives or the picture is lost', () => {
+  const asking = [...toStreaming, { type: 'brains', urls: ['ws://a2/v1/connect'] }, { type: 'broken' }];
+  let s = story(...asking, { type: 'way-shut' });
+  assert.deepEqual(s.effects, [{ do: 'timer', name: 'ask', ms: 250 }]);
+  s = story(...asking, { type: 'way-shut' }, { type: 'timer', name: 'ask' });
+  assert.deepEqual(s.effects, [{ do: 'ask', url: 'ws://a2/v1/connect' }], 'of another brain');
+  s = story(...asking, { type: 'way-shut' }, { type: 'healed' });
+  assert.deepEqual(s.effects, [{ do: 'cancel', name: 'ask' }]);
+  assert.deepEqual(story(...asking, { type: 'healed' }, { type: 'way-open' }).did, [], 'the old way works again');
+  const lost = [...asking, { type: 'media-lost', now: 1 }];
+  s = story(...lost);
+  assert.equal(s.state.phase, 'reconnecting');
+  assert.deepEqual(story(...lost, { type: 'timer', name: 'ask' }).did, []);
+  s = story(...toStreaming, { type: 'wake', online: true });
+  assert.deepEqual(find(s.effects, 'signal'), { do: 'signal', url: 'ws://a/v1/connect', hello: { resume: 'r1' }, offer: false });
+  assert.deepEqual(story(...toStreaming, { type: 'wake' }).did, [], 'a page that was only hidden keeps its socket');
+  // Back on the net: the old socket may take long to notice.
+  s = story(...lost, { type: 'wake', online: true });
+  assert.deepEqual(s.did.slice(0, 1), ['closeSignal']);
+  assert.equal(find(s.effects, 'signal').offer, true);
+});

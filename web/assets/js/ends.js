@@ -12,6 +12,7 @@ export function initial(app) {
     media: 'none',    // none | live | lost
     offered: false,   // the seat has, or is getting, the offer of the present peer
     urls: [], turn: 0,
+    restarting: '',  // '' | asking | offered: another way to the seat is looked for (restart.js)
     relaying: false, // the next peer may use the grant's TURN servers
     failures: 0, relaunches: 0, mediaTries: 0,
     asked: false,     // a brain of this launch was full

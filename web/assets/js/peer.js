@@ -35,7 +35,10 @@ export class Peer {
       if (this.shipped) this.#tell('onCandidate', candidate ? candidate.toJSON() : { candidate: '' });
     };
     pc.onconnectionstatechange = () => {
-      if (this.pc === pc) this.#tell('onState', pc.connectionState);
+      if (this.pc !== pc) return;
+      // Where only the way is lost, another may be found.
+      const way = pc.connectionState === 'failed' && pc.iceConnectionState === 'failed';
+      this.#tell('onState', way ? 'disconnected' : pc.connectionState);
     };
     pc.oniceconnectionstatechange = () => {
       const state = pc.iceConnectionState;
@@ -73,6 +76,15 @@ export class Peer {
     await this.ready;
     this.shipped = true;
     return this.pc.localDescription.sdp;
+  }
+
+  // restart resolves to the SDP of an offer to look for another way to the seat. An
+  // earlier one that was not answered is void: the network may have changed again.
+  async restart() {
+    const { pc } = this;
+    if (pc.signalingState === 'have-local-offer') await pc.setLocalDescription({ type: 'rollback' });
+    await pc.setLocalDescription(await pc.createOffer({ iceRestart: true }));
+    return pc.localDescription.sdp;
   }
 
   async answer(sdp) {

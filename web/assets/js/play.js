@@ -312,6 +312,7 @@ window.nearcast = {
   },
   get candidates() { return player.state.launch?.candidates ?? []; },
   get moves() { return [...player.moves]; },
+  get restarts() { return [...player.way.found]; },
   stats: () => player.stats(),
 };
 

@@ -17,6 +17,7 @@ import { survey } from './survey.js';
 import { tokenOf } from './token.js';
 import { HEDGE_MS } from './verdict.js';
 import { Watchdog } from './watchdog.js';
+import { Way } from './way.js';
 import { moved as movedWords } from './words.js';
 
 const RACE_PATIENCE_MS = 200; // Play pressed before the race was decided
@@ -44,10 +45,11 @@ export class Player {
     this.marks = {};
     this.firstFrameMS = null;
     this.watchdog = null; // while a picture is held
+    const dispatch = (event) => this.dispatch(event);
+    this.way = new Way({ state: () => this.state, watchdog: () => this.watchdog, dispatch });
     this.siteWatch = new SiteWatch({
       routers: this.routers, state: () => this.state, launchRequest: (lost) => this.#request(lost),
-      token: () => tokenOf(this.app),
-      dispatch: (event) => this.dispatch(event),
+      token: () => tokenOf(this.app), dispatch,
     });
     this.#prepare();
   }
@@ -55,8 +57,8 @@ export class Player {
   // begin is called once, when the page is shown: returns to a seat the page
   // held before it was reloaded, else gets ready for Play.
   begin() {
-    const again = () => { if (isOver(this.state.phase)) this.measure(); };
-    window.addEventListener('online', () => { this.dispatch({ type: 'wake' }); again(); });
+    const again = () => { if (isOver(this.state.phase)) this.measure(); this.watchdog?.hurry(); };
+    window.addEventListener('online', () => { this.dispatch({ type: 'wake', online: true }); again(); });
     navigator.connection?.addEventListener?.('change', again);
     window.addEventListener('focus', () => this.#refresh());
     document.addEventListener('visibilitychange', () => {
@@ -186,6 +188,7 @@ export class Player {
         this.relays = effect.servers;
         return undefined;
       case 'signal': return this.#openSignal(effect);
+      case 'ask': return this.way.ask(effect.url);
       case 'send': return this.signal?.send(effect.message);
       case 'closeSignal': return this.#closeSignal();
       case 'prepare': return this.#prepare();
@@ -234,7 +237,7 @@ export class Player {
     return request;
   }
 
-  #openSignal({ url, hello, offer }) {
+  #openSignal({ url, hello, offer, restart }) {
     this.#closeSignal();
     const generation = ++this.generation;
     const current = () => generation === this.generation;
@@ -242,6 +245,7 @@ export class Player {
       onOpen: async () => {
         const message = { type: 'hello', ...hello };
         if (offer) message.sdp = await this.peer.offer();
+        if (restart) Object.assign(message, { sdp: await this.peer.restart(), restart });
         if (offer && this.view()) message.view = this.view();
         if (!current()) return;
         this.mark('signalOpen');
@@ -279,7 +283,7 @@ export class Player {
       onState: (state) => {
         if (state === 'connected') this.mark('connected');
         if (state === 'failed' || state === 'closed') this.#lost();
-        if (state === 'disconnected') this.watchdog?.suspect();
+        if (state === 'disconnected') this.way.suspect();
       },
       onPath: (found) => this.dispatch({ type: 'path', found }),
       onInput: () => this.onInput(),
@@ -361,7 +365,9 @@ export class Player {
     this.watchdog?.stop();
     this.watchdog = new Watchdog(this.peer, {
       onDoubt: () => this.siteWatch.doubt(),
-      onTrust: () => this.siteWatch.trust(),
+      onTrust: () => { this.siteWatch.trust(); this.way.trust(); },
+      onBroken: () => this.way.broken(),
+      restarting: () => this.state.restarting !== '',
       onSilence: () => this.#lost(),
       onStats: this.onStats,
     });

@@ -17,6 +17,7 @@ import { initial, over, refuse, relaunch, tidy } from './ends.js';
 import * as line from './line.js';
 import { HELD, OVER, WAITING } from './phases.js';
 import { again } from './reconnect.js';
+import { askAgain, restarts, settled } from './restart.js';
 import { CLOSE_REPLACED } from './signal.js';
 
 export { initial };
@@ -35,6 +36,8 @@ export function reduce(state, event) {
 }
 
 const handlers = {
+  ...restarts,
+
   // The person pressed Play.
   play(s) {
     if (!OVER.has(s.phase)) return null;
@@ -125,8 +128,8 @@ const handlers = {
   'media-lost'(s, { now }) {
     if (s.phase !== 'streaming') return null;
     // What was lost may be the direct path.
-    const next = { ...s, phase: 'reconnecting', media: 'lost', lostAt: now, offered: false, relaying: hasRelays(s) };
-    return withOffer(next, graceTimers(next));
+    const next = { ...settled(s), phase: 'reconnecting', media: 'lost', lostAt: now, offered: false, relaying: hasRelays(s) };
+    return withOffer(next, [{ do: 'cancel', name: 'ask' }, ...graceTimers(next)]);
   },
 
   // The site is lost for this person, while others answer (see verdict.js): they
@@ -156,7 +159,13 @@ const handlers = {
   },
 
   // The device is online again, or the page is visible again.
-  wake(s) {
+  wake(s, { online }) {
+    if (online && s.phase === 'reconnecting') return handlers.reachable(s);
+    // The socket was opened by another network, and would never say that it is dead.
+    if (online && s.phase === 'streaming' && s.signal === 'open' && !s.restarting) {
+      const [next, effects] = openAgain(s);
+      return [next, [{ do: 'closeSignal' }, ...effects]];
+    }
     if (s.signal !== 'closed') return null;
     if (WAITING.has(s.phase)) return line.back(s);
     return HELD.has(s.phase) ? openAgain(s) : null;
@@ -231,8 +240,9 @@ const messages = {
     return s.offered ? [next, effects] : withOffer(next, effects);
   },
 
-  answer(s, { sdp }) {
-    if (!HELD.has(s.phase)) return null;
+  answer(s, { sdp, restart }, now) {
+    if (!HELD.has(s.phase) || restart && !s.restarting) return null;
+    if (s.restarting) return restart ? [s, [{ do: 'answer', sdp }]] : handlers['media-lost'](s, { now });
     const effects = [{ do: 'answer', sdp }];
     if (s.media !== 'live' && hasRelays(s) && !s.relaying) effects.push({ do: 'timer', name: 'direct', ms: DIRECT_MS });
     return [s, effects];
@@ -284,6 +294,7 @@ const timers = {
     return [next, [...effects, { do: 'brains', site: s.launch?.site }]]; // for the attempt after this one
   },
   direct: (s) => relay(s),
+  ask: (s) => askAgain(s),
   grace: (s) => (s.phase === 'reconnecting' ? over(s, { reason: 'lost' }) : null),
   leave: (s) => (s.phase === 'leaving' ? over(s, { reason: 'left' }) : null),
 

@@ -14,14 +14,17 @@ let ahead = null; // {url, socket, timer}
 // warmSignal connects ahead of time: to open takes two or more round trips, which
 // are then over when the ticket arrives. A call
 // of openSignal for the same URL within eight seconds gets the connection.
-export function warmSignal(url) {
+// The callbacks are optional.
+export function warmSignal(url, { onOpen = null, onClose = null } = {}) {
   if (!url || (ahead?.url === url && ahead.socket.readyState <= WebSocket.OPEN)) return;
   coolSignal();
   try {
     const socket = new WebSocket(url);
     ahead = { url, socket, timer: setTimeout(coolSignal, WARM_MS) };
+    socket.onopen = onOpen;
+    socket.onclose = onClose;
   } catch {
-    // openSignal will say so.
+    onClose?.(); // openSignal will say so too
   }
 }
 

@@ -6,7 +6,10 @@ export function flatten(report) {
   const byId = new Map();
   report.forEach((s) => byId.set(s.id, s));
   const out = { at: 0 };
+  let now = 0, last = 0;
   for (const s of byId.values()) {
+    now = Math.max(now, s.timestamp ?? 0);
+    last = Math.max(last, s.lastPacketReceivedTimestamp ?? 0);
     if (s.type === 'inbound-rtp' && s.kind === 'video') {
       Object.assign(out, {
         at: s.timestamp,
@@ -27,6 +30,7 @@ export function flatten(report) {
     }
     if (s.type === 'transport' && s.selectedCandidatePairId) out.pair = s.selectedCandidatePairId;
   }
+  if (last > 0) out.age = Math.max(0, now - last); // of the last packet, in ms
   const pair = byId.get(out.pair) ?? [...byId.values()].find((s) =>
     s.type === 'candidate-pair' && (s.selected || (s.nominated && s.state === 'succeeded')));
   delete out.pair;

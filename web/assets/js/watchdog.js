@@ -1,17 +1,23 @@
 // watchdog.js: whether the picture still arrives: it pings on the input channel and
-// checks whether packets arrive. ICE notices too, but takes five seconds. Collects
+// checks whether packets arrive. ICE notices too, but may take five seconds. Collects
 // the overlay's numbers as well.
 
 import { flatten, rates } from './stats.js';
 
 const PING_MS = 250;
 const SAMPLE_MS = 1000;
-export const DOUBT_MS = 1000;   // neither pong nor packet: ask whether the site is there
+export const BROKEN_MS = 750;  // neither pong nor packet: look for another way to the seat
+export const DOUBT_MS = 1000;   // the same: ask whether the site is there
 export const SILENCE_MS = 2500; // the same: the picture is lost
+export const RESTART_MS = 3500; // the same, while another way to the seat is looked for
+const HURRY_MS = 500;      // broken, when the device has just said that its network changed
+const HURRY_FOR_MS = 5000;
 
 export class Watchdog {
   #peer; #tell; #pinger; #sampler;
   #alive; #ticked;
+  #hurried = -Infinity;
+  #suspected = -Infinity;
   #pings = new Map();
   #seq = 0;
   #received = Infinity; // unknown: the first look only notes it
@@ -19,8 +25,9 @@ export class Watchdog {
   #numbers = null; // the latest rates
   #pingMS = null;
 
-  // The callbacks: onDoubt and onTrust as long as there is cause, onSilence, and
-  // onStats with the overlay's numbers.
+  // The callbacks: onDoubt and onTrust as long as there is cause, onBroken where another
+  // way should be looked for, restarting() whether that is so, onSilence, and onStats with
+  // the overlay's numbers.
   constructor(peer, callbacks) {
     this.#peer = peer;
     this.#tell = callbacks;
@@ -36,8 +43,21 @@ export class Watchdog {
   }
 
   // suspect: ICE reports a broken path, which may recover. Be less patient.
-  suspect() {
-    this.#alive = Math.min(this.#alive, performance.now() - SILENCE_MS / 2);
+  async suspect() {
+    await this.#progress(); // what has come until now
+    this.#suspected = performance.now();
+    this.#alive = Math.min(this.#alive, this.#suspected - SILENCE_MS / 2);
+  }
+
+  // hurry: the device's network has changed, so the way may be gone.
+  hurry() {
+    this.#hurried = performance.now();
+  }
+
+  // silent resolves to whether nothing has arrived for a while.
+  async silent() {
+    await this.#progress();
+    return performance.now() - this.#alive > HURRY_MS;
   }
 
   pong(seq) {
@@ -64,18 +84,24 @@ export class Watchdog {
     if (this.#pings.size > 20) this.#pings.delete(this.#pings.keys().next().value);
     this.#peer.send({ t: 'ping', seq: this.#seq });
     const silent = now - this.#alive;
-    if (silent > SILENCE_MS) this.#tell.onSilence();
+    const broken = now - this.#hurried < HURRY_FOR_MS ? HURRY_MS : BROKEN_MS;
+    if (silent > (this.#tell.restarting() ? RESTART_MS : SILENCE_MS)) this.#tell.onSilence();
     else if (silent > DOUBT_MS) this.#tell.onDoubt();
-    else this.#tell.onTrust();
-    if (silent > DOUBT_MS / 2) void this.#progress();
+    else if (silent < broken) this.#tell.onTrust();
+    if (silent > broken) this.#tell.onBroken();
+    if (silent > broken / 2) void this.#progress();
   }
 
   // #progress looks whether packets come, between two samples.
   async #progress() {
     const report = await this.#report();
-    if (!report) return;
-    const { received = 0 } = report;
-    if (received > this.#received) this.#alive = performance.now();
+    if (report) this.#heard(report);
+  }
+
+  #heard({ age, received = 0 }) {
+    const now = performance.now();
+    const at = age !== undefined ? now - age : received > this.#received ? now : -Infinity;
+    if (at > this.#suspected) this.#alive = Math.max(this.#alive, at);
     this.#received = received;
   }
 
@@ -83,8 +109,7 @@ export class Watchdog {
     const sample = await this.#report();
     const before = this.#sample;
     if (!sample || before?.at === sample.at) return;
-    if (before && (sample.packets > before.packets || sample.received > before.received)) this.#alive = performance.now();
-    this.#received = sample.received ?? 0;
+    this.#heard(sample);
     this.#sample = sample;
     if (before || !this.#numbers) this.#numbers = rates(before, sample);
     this.#tell.onStats({ ...this.#numbers, pingMS: this.#pingMS });
