@@ -27,7 +27,7 @@ test('two reports make the overlay\'s numbers', () => {
 });
 
 test('a first, an empty or a repeated report gives no nonsense', () => {
-  assert.equal(before.age, undefined, 'a browser that does not say when packets came');
+  assert.equal(flatten(report(1000, {})).age, undefined, 'a browser that does not say when packets came');
   assert.equal(flatten(report(1000, { lastPacketReceivedTimestamp: 940 })).age, 60);
   const one = flatten(report(1000, { framesDecoded: 3 }));
   for (const n of [rates(null, one), rates(one, one), rates(null, flatten([])), rates(flatten([]), flatten([]))]) {
