@@ -405,11 +405,10 @@ func walkMediaLoss(v *visit) {
 // The network is cut without a word, and the brain's socket dies with it: the
 // page finds out by itself, and comes back through the brain.
 func walkSilence(v *visit) {
-	b, st := v.play()
+	_, st := v.play()
 	started := time.Now()
 	st.line.cut.Store(true)
-	_ = b.conn.CloseNow()
-	b = v.site.nextBrain() // it asks for another way, and gets no answer
+	b := v.site.nextBrain() // it asks for another way, and gets no answer
 	v.state("reconnecting")
 	if took := time.Since(started); took > 6*time.Second {
 		v.Errorf("the page noticed after %v", took)

@@ -48,7 +48,7 @@ func (l *lossy) BindRemoteStream(_ *interceptor.StreamInfo, r interceptor.RTPRea
 	})
 }
 
-func newClient(t *testing.T) *client {
+func newClient(t *testing.T, networks ...webrtc.NetworkType) *client {
 	t.Helper()
 	c := &client{open: make(chan string, 4), frames: make(chan []byte, 1000), audio: make(chan []byte, 1000), pongs: make(chan string, 1000)}
 	m, r, s := &webrtc.MediaEngine{}, &interceptor.Registry{}, webrtc.SettingEngine{}
@@ -60,6 +60,9 @@ func newClient(t *testing.T) *client {
 		t.Fatal(err)
 	}
 	s.SetIncludeLoopbackCandidate(true)
+	if len(networks) > 0 {
+		s.SetNetworkTypes(networks)
+	}
 	s.SetSRTPReplayProtectionWindow(1024) // as in browsers: retransmissions come late
 	s.SetICETimeouts(2*time.Second, 5*time.Second, 500*time.Millisecond)
 	var err error

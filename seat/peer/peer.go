@@ -26,9 +26,9 @@
 // where the line carries it and the browser takes it. After a cut, a keyframe is
 // requested as soon as the browser reports packets again.
 //
-// Candidates are UDP over IPv4, or over IPv6 where Listen.Media is an IPv6
-// address. The browser's addresses are checked only within reach; the others are
-// dropped, as are more than sixteen of one offer. This side has no ICE over TCP and no TURN; a browser may use a TURN
+// Candidates are UDP and TCP over IPv4, or over IPv6 where Listen.Media is an IPv6
+// address. By TCP the seat only listens (see tcpGate). The browser's addresses are checked only within reach; the others are
+// dropped, as are more than sixteen of one offer. This side has no TURN; a browser may use a TURN
 // server of its own.
 package peer
 
@@ -42,6 +42,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/pion/ice/v4"
 	"github.com/pion/webrtc/v4"
 	"golang.org/x/time/rate"
 
@@ -95,6 +96,8 @@ type Peer struct {
 	rate  *estimator
 	keys  keyframes
 	reach reach
+	gate  *tcpGate // nil where there is no port for TCP
+	mux   *ice.TCPMuxDefault
 	// candidates is how many addresses of the browser were taken from its last offer.
 	candidates atomic.Int32
 
@@ -135,14 +138,16 @@ func New(cfg Config) (*Peer, error) {
 		p.cancel()
 		return nil, err
 	}
-	api, err := newAPI(cfg, p.rate, p.reach)
+	mux := p.openTCP()
+	api, err := newAPI(cfg, p.rate, p.reach, mux)
+	if err == nil {
+		if p.pc, err = api.NewPeerConnection(webrtc.Configuration{}); err != nil {
+			err = fmt.Errorf("make peer connection: %w", err)
+		}
+	}
 	if err != nil {
 		p.cancel()
-		return nil, err
-	}
-	if p.pc, err = api.NewPeerConnection(webrtc.Configuration{}); err != nil {
-		p.cancel()
-		return nil, fmt.Errorf("make peer connection: %w", err)
+		return nil, errors.Join(err, p.closeTCP())
 	}
 	if err := p.setUp(); err != nil {
 		p.Close()
@@ -253,7 +258,7 @@ func (p *Peer) Close() error {
 	if p.input != nil { // else New failed
 		p.log.Debug("peer closes", "stats", p.Stats())
 	}
-	if err := p.pc.GracefulClose(); err != nil {
+	if err := errors.Join(p.pc.GracefulClose(), p.closeTCP()); err != nil {
 		return fmt.Errorf("close peer connection: %w", err)
 	}
 	return nil

@@ -66,7 +66,11 @@ func (p *Peer) answer(ctx context.Context, offer string, candidates int) (string
 		return "", errClosed
 	}
 	p.answered.Store(true)
-	return p.pc.LocalDescription().SDP, nil
+	local := p.pc.LocalDescription().SDP
+	if p.gate != nil {
+		p.gate.tell(local)
+	}
+	return local, nil
 }
 
 // rejectAudio declines sound where the seat has none. Otherwise the browser would

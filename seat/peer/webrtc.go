@@ -21,7 +21,7 @@ const (
 
 // newAPI is a WebRTC stack for one peer. Each peer has its own, because a
 // bandwidth estimator belongs to one connection.
-func newAPI(cfg Config, rate *estimator, reach reach) (*webrtc.API, error) {
+func newAPI(cfg Config, rate *estimator, reach reach, tcp ice.TCPMux) (*webrtc.API, error) {
 	media, err := newMedia(cfg)
 	if err != nil {
 		return nil, err
@@ -30,7 +30,7 @@ func newAPI(cfg Config, rate *estimator, reach reach) (*webrtc.API, error) {
 	if err != nil {
 		return nil, err
 	}
-	settings, err := newSettings(cfg, reach)
+	settings, err := newSettings(cfg, reach, tcp)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +108,7 @@ func newInterceptors(cfg Config, media *webrtc.MediaEngine, rate *estimator) (*i
 	return r, nil
 }
 
-func newSettings(cfg Config, reach reach) (webrtc.SettingEngine, error) {
+func newSettings(cfg Config, reach reach, tcp ice.TCPMux) (webrtc.SettingEngine, error) {
 	var s webrtc.SettingEngine
 	l := cfg.Listen
 	s.LoggerFactory = pionlog.To(cfg.Log)
@@ -129,18 +129,23 @@ func newSettings(cfg Config, reach reach) (webrtc.SettingEngine, error) {
 	// The browser sends input only, which needs no more.
 	s.SetSCTPMaxReceiveBufferSize(256 << 10)
 
-	network := webrtc.NetworkTypeUDP4
+	networks := []webrtc.NetworkType{webrtc.NetworkTypeUDP4, webrtc.NetworkTypeTCP4}
 	if l.Media != "" {
 		media := net.ParseIP(l.Media)
 		if media == nil {
 			return s, fmt.Errorf("listen.media %q must be an IP address", l.Media)
 		}
 		if media.To4() == nil {
-			network = webrtc.NetworkTypeUDP6
+			networks = []webrtc.NetworkType{webrtc.NetworkTypeUDP6, webrtc.NetworkTypeTCP6}
 		}
 		s.SetIPFilter(func(ip net.IP) bool { return ip.Equal(media) || l.Loopback && ip.IsLoopback() })
 	}
-	s.SetNetworkTypes([]webrtc.NetworkType{network})
+	if tcp == nil {
+		networks = networks[:1]
+	} else {
+		s.SetICETCPMux(tcp)
+	}
+	s.SetNetworkTypes(networks)
 	if l.PublicIP != "" {
 		if net.ParseIP(l.PublicIP) == nil {
 			return s, fmt.Errorf("listen.public_ip %q must be an IP address", l.PublicIP)

@@ -216,7 +216,7 @@ func (l *Line) Through(t testing.TB, answer string) string {
 			lines = append(lines, text)
 			continue
 		}
-		if f[4] != "127.0.0.1" {
+		if f[4] != "127.0.0.1" || f[2] != "udp" {
 			continue
 		}
 		address, err := net.ResolveUDPAddr("udp4", f[4]+":"+f[5])
