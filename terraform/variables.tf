@@ -140,7 +140,7 @@ variable "certificates" {
 }
 
 variable "media_ports" {
-  description = "UDP ports of stream nodes that browsers reach. A seat uses one for each of its addresses."
+  description = "Ports of stream nodes that browsers reach, by UDP and TCP. A seat uses one of UDP for each of its addresses, and one of TCP."
   type        = object({ from = number, to = number })
   default     = { from = 20000, to = 20999 }
 

@@ -87,7 +87,7 @@ run "three_sites" {
   # ---- open to the internet
 
   assert {
-    condition     = alltrue([for m in module.region : toset(m.open) == toset(["lb tcp 443-443", "stream udp 20000-20999"])])
+    condition     = alltrue([for m in module.region : toset(m.open) == toset(["lb tcp 443-443", "stream udp 20000-20999", "stream tcp 20000-20999"])])
     error_message = "more than 443 of the edge and the media ports is open"
   }
 
@@ -188,7 +188,7 @@ run "open_with_turn" {
 
   assert {
     condition = alltrue([for m in module.region : toset(m.open) == toset([
-      "lb tcp 443-443", "stream udp 20000-20999", "lb tcp 3478-3478", "lb udp 3478-3478", "edge udp 21000-21999",
+      "lb tcp 443-443", "stream udp 20000-20999", "stream tcp 20000-20999", "lb tcp 3478-3478", "lb udp 3478-3478", "edge udp 21000-21999",
     ])])
     error_message = "TURN opens other ports than it needs"
   }

@@ -40,6 +40,8 @@ locals {
     {
       https = { to = "lb", protocol = "tcp", first = 443, last = 443 }
       media = { to = "stream", protocol = "udp", first = var.media_ports.from, last = var.media_ports.to }
+      # For people whose network lets no UDP out.
+      media-tcp = { to = "stream", protocol = "tcp", first = var.media_ports.from, last = var.media_ports.to }
     },
     var.turn ? {
       turn-tcp   = { to = "lb", protocol = "tcp", first = 3478, last = 3478 }
