@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"os/exec"
 	"slices"
@@ -18,7 +19,18 @@ import (
 // figure prints one measured value as a JSON line.
 func figure(b *testing.B, name string, value float64, unit string) {
 	b.Helper()
-	line, err := json.Marshal(map[string]any{"bench": b.Name(), "figure": name, "value": value, "unit": unit})
+	printRow(b, map[string]any{"bench": b.Name(), "figure": name, "value": value, "unit": unit})
+}
+
+// printRow prints a JSON line. Numbers are rounded to four decimals.
+func printRow(b *testing.B, row map[string]any) {
+	b.Helper()
+	for key, value := range row {
+		if number, ok := value.(float64); ok {
+			row[key] = math.Round(number*1e4) / 1e4
+		}
+	}
+	line, err := json.Marshal(row)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -29,7 +41,7 @@ func cpu(u *syscall.Rusage) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-func selfCPU(b *testing.B) time.Duration {
+func selfCPU(b testing.TB) time.Duration {
 	b.Helper()
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

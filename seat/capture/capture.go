@@ -65,6 +65,9 @@ type Config struct {
 	Log      *slog.Logger // nil is slog.Default()
 
 	patience time.Duration // with the display; 0 is x11.Patience. Tests have less
+	preset   *preset       // of x264; nil lets it follow the processor time that is left
+	// left measures that in place of cpuMeter.left.
+	left func(now time.Time) (processors float64, ok bool)
 }
 
 func (c Config) check() error {
@@ -106,12 +109,17 @@ type Pipeline struct {
 	// sized is when the size changed. The loop's own.
 	sized   time.Time
 	element string
+	presets bool // the encoder has them
 	// plain is whether the last picture was of one colour.
 	plain atomic.Bool
 
 	// Of the loop alone.
 	bps     int     // the target
 	stretch float64 // of the time between two pictures, as the encoder knows it
+	usage   usage
+	asked   float64 // what the encoder was told: bps · stretch · usage
+	lacks   bool    // more frames would make the picture better
+	working *working
 
 	wake chan struct{} // a field below has changed
 	out  chan struct{} // a frame came out of the encoder
@@ -121,9 +129,11 @@ type Pipeline struct {
 	key      bool
 	bitrate  int // to set; 0 means no change
 	captured time.Time
-	deliver  bool // frames go to OnFrame
-	stirred  bool // the display changed since the last call of Stirred
-	listen   bool // the display must be asked for the next change
+	changed  bool    // the picture in the encoder differs from the one before
+	came     encoded // the last picture that left the encoder; zero once it was counted
+	deliver  bool    // frames go to OnFrame
+	stirred  bool    // the display changed since the last call of Stirred
+	listen   bool    // the display must be asked for the next change
 	err      error
 
 	cancel context.CancelFunc
@@ -145,6 +155,7 @@ func Start(ctx context.Context, cfg Config) (*Pipeline, error) {
 	if log == nil {
 		log = slog.Default()
 	}
+	working := newWorking(cfg)
 	screen, err := openScreen(ctx, cfg, log)
 	if err != nil {
 		return nil, err
@@ -152,7 +163,7 @@ func Start(ctx context.Context, cfg Config) (*Pipeline, error) {
 	failed := errNoEncoder
 	for _, try := range tries {
 		p := &Pipeline{
-			cfg: cfg, log: log, screen: screen, start: time.Now(), key: true, bps: cfg.BitrateBPS, stretch: 1,
+			cfg: cfg, log: log, screen: screen, start: time.Now(), key: true, bps: cfg.BitrateBPS, stretch: 1, working: working, usage: newUsage(), asked: float64(cfg.BitrateBPS),
 			wake: make(chan struct{}, 1), out: make(chan struct{}, 1), done: make(chan struct{}),
 		}
 		if err = p.open(ctx, try); err == nil {
@@ -179,11 +190,11 @@ const firstFrame = 5 * time.Second
 // open starts an encoder and encodes the current picture. That frame is discarded:
 // it proves that the encoder works, and warms up encoder and memory.
 func (p *Pipeline) open(ctx context.Context, e encoder) error {
-	v, err := openVideo(e, params{p.screen.width, p.screen.height, p.cfg.FPS, p.cfg.BitrateBPS}, p.encoded)
+	v, err := openVideo(e, params{width: p.screen.width, height: p.screen.height, fps: p.cfg.FPS, bps: p.cfg.BitrateBPS, preset: p.working.preset()}, p.encoded)
 	if err != nil {
 		return err
 	}
-	p.video, p.element = v, e.element
+	p.video, p.element, p.presets = v, e.element, e.presets
 	timeout := time.NewTimer(firstFrame)
 	defer timeout.Stop()
 	picture, err := p.screen.grab()
@@ -211,6 +222,9 @@ func (p *Pipeline) open(ctx context.Context, e encoder) error {
 func (p *Pipeline) encoded(data []byte, key bool, duration time.Duration) {
 	p.mu.Lock()
 	deliver, captured := p.deliver && !p.paused, p.captured
+	if !key {
+		p.came = encoded{took: time.Since(captured), size: len(data), changed: p.changed}
+	}
 	p.mu.Unlock()
 	if deliver {
 		p.cfg.OnFrame(Frame{Data: data, Keyframe: key,
@@ -261,6 +275,14 @@ func (p *Pipeline) change(f func()) {
 
 // Encoder is the GStreamer element that was chosen.
 func (p *Pipeline) Encoder() string { return p.element }
+
+// Preset is the one at which the encoder works now; empty for encoders that have none.
+func (p *Pipeline) Preset() string {
+	if !p.presets {
+		return ""
+	}
+	return preset(p.working.now.Load()).String()
+}
 
 // Done is closed when the pipeline has ended.
 func (p *Pipeline) Done() <-chan struct{} { return p.done }

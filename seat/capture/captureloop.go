@@ -9,8 +9,9 @@ import (
 const (
 	// settle is time for an app to finish a picture that it draws in several steps.
 	settle = time.Millisecond
-	// After the last change, refinements more frames follow, refineEvery frames
-	// apart; then one frame each heartbeat.
+	// After the last change frames follow at the full rate as long as the encoder uses
+	// them, for a second at most: until then text is sharp. refinements frames at least
+	// follow, refineEvery frames apart; then one frame each heartbeat.
 	refinements = 6
 	refineEvery = 3
 	heartbeat   = time.Second
@@ -52,6 +53,8 @@ func (p *Pipeline) loop(ctx context.Context) error {
 			if due = next; due.Before(now) {
 				due = now
 			}
+		case p.lacks && still < p.cfg.FPS:
+			due = next
 		case still < refinements:
 			due = next.Add(refineEvery * interval)
 		default:
@@ -64,7 +67,7 @@ func (p *Pipeline) loop(ctx context.Context) error {
 					return err
 				}
 			}
-			if err := p.frame(ctx, key); errors.Is(err, errNoPicture) {
+			if err := p.frame(ctx, key, changed); errors.Is(err, errNoPicture) {
 				blind, pending, changed = true, false, false
 				continue
 			} else if err != nil {
@@ -81,6 +84,7 @@ func (p *Pipeline) loop(ctx context.Context) error {
 			// A change that comes a little early does not wait for the next slot:
 			// apps do not draw by our clock. The mean rate stays the same.
 			pending, changed = true, false
+			p.working.look(now)
 			if next = next.Add(interval); next.Before(now.Add(interval / 2)) {
 				next = now.Add(interval / 2)
 			}
@@ -123,27 +127,54 @@ func (p *Pipeline) loop(ctx context.Context) error {
 func (p *Pipeline) take() (paused, key, listen bool) {
 	p.mu.Lock()
 	paused, key, listen = p.paused, p.key, p.listen
-	bps := p.bitrate
-	p.bitrate, p.listen = 0, false
+	bps, came := p.bitrate, p.came
+	p.bitrate, p.listen, p.came = 0, false, encoded{}
 	p.mu.Unlock()
+	if came.took > 0 {
+		p.count(came)
+	}
 	if bps != 0 {
 		p.bps = bps
-		p.encodeAt(p.bps, p.stretch)
+		p.adjust(0)
 	}
 	return paused, key, listen
+}
+
+// lacking is the part of its bits from which on a picture of a still screen says that more
+// frames would make it better.
+const lacking = 0.1
+
+// count learns from a frame that came out of the encoder.
+func (p *Pipeline) count(came encoded) {
+	share := float64(p.bps) * p.stretch / float64(p.cfg.FPS) / 8 // bytes
+	p.lacks = float64(came.size) > lacking*share
+	p.usage.picture(float64(came.size), share)
+	p.adjust(1.03)
+	if came.changed {
+		p.working.picture(time.Now(), came.took, float64(came.size) > share/2)
+	}
 }
 
 // keepBitrate gives each picture more bits where there are fewer of them.
 func (p *Pipeline) keepBitrate(stretch float64) {
 	if stretch > 1.15*p.stretch || stretch < p.stretch/1.15 {
-		p.encodeAt(p.bps, stretch)
+		p.stretch = stretch
+		p.adjust(0)
 	}
 }
 
-func (p *Pipeline) encodeAt(bps int, stretch float64) {
-	p.stretch = stretch
-	if err := p.video.setBitrate(int(float64(bps) * stretch)); err != nil {
-		p.log.Warn("encoder refused a new bitrate", "encoder", p.Encoder(), "bps", bps, "error", err)
+// target is what the encoder has to be told so that it uses the bitrate.
+func (p *Pipeline) target() float64 { return float64(p.bps) * p.stretch * p.usage.factor }
+
+// adjust tells the encoder its target, if it has changed by more than a factor.
+func (p *Pipeline) adjust(by float64) {
+	want := p.target()
+	if want < by*p.asked && want > p.asked/by {
+		return
+	}
+	p.asked = want
+	if err := p.video.setBitrate(int(want)); err != nil {
+		p.log.Warn("encoder refused a new bitrate", "encoder", p.Encoder(), "bps", int(want), "error", err)
 	}
 }
 
@@ -164,15 +195,19 @@ func (p *Pipeline) drain(ctx context.Context, timer *time.Timer) error {
 }
 
 // frame captures the picture and gives it to the encoder.
-func (p *Pipeline) frame(ctx context.Context, key bool) error {
-	picture, err := p.picture(ctx)
+func (p *Pipeline) frame(ctx context.Context, key, changed bool) error {
+	picture, err := p.picture(ctx, key)
 	if err != nil {
 		return err
 	}
 	p.plain.Store(p.screen.plain(picture))
 	now := time.Now()
+	if key { // a thin line pays for it at once
+		p.usage = newUsage()
+		p.adjust(1.03)
+	}
 	p.mu.Lock()
-	p.captured = now
+	p.captured, p.changed = now, changed
 	if key {
 		p.key = false
 	}

@@ -26,10 +26,12 @@ type encoder struct {
 	// bitrate is the property that has the target, in units of bitrateUnit bit/s.
 	bitrate     string
 	bitrateUnit int
+	presets     bool // it has x264's
 }
 
 type params struct {
 	width, height, fps, bps int
+	preset                  preset // of x264
 }
 
 // frameMS is the size of the rate buffer, in ms: about two frames. With one and a half,
@@ -68,11 +70,12 @@ var encoders = []encoder{
 		},
 	},
 	{
-		element: "x264enc", codec: H264, bitrate: "bitrate", bitrateUnit: 1000,
+		element: "x264enc", codec: H264, bitrate: "bitrate", bitrateUnit: 1000, presets: true,
 		launch: func(p params) string {
-			return fmt.Sprintf("x264enc name=enc tune=zerolatency speed-preset=ultrafast threads=%d sliced-threads=true "+
-				"bframes=0 key-int-max=%d aud=false byte-stream=true vbv-buf-capacity=%d bitrate=%d ! "+h264Caps,
-				threads(), never, p.frameMS(), p.bps/1000)
+			// All presets but the first would make keyframes at cuts (scenecut).
+			return fmt.Sprintf("x264enc name=enc tune=zerolatency speed-preset=%v threads=%d sliced-threads=true "+
+				"bframes=0 key-int-max=%d aud=false byte-stream=true vbv-buf-capacity=%d bitrate=%d option-string=scenecut=0 ! "+h264Caps,
+				p.preset, threads(), never, p.frameMS(), p.bps/1000)
 		},
 	},
 	{

@@ -51,7 +51,7 @@ func Fingerprint(ctx context.Context) (Facts, error) {
 func try(ctx context.Context, e encoder) error {
 	const width, height, fps = 640, 360, 30
 	out := make(chan bool, 8)
-	v, err := openVideo(e, params{width, height, fps, 2_000_000}, func(_ []byte, key bool, _ time.Duration) {
+	v, err := openVideo(e, params{width: width, height: height, fps: fps, bps: 2_000_000}, func(_ []byte, key bool, _ time.Duration) {
 		select {
 		case out <- key:
 		default:

@@ -11,7 +11,7 @@ import (
 type flagsType = gst.BufferFlags
 
 // pushAll gives encoded data to a stream whose appsrc is named "source".
-func pushAll(t *testing.T, s *stream, packets [][]byte) {
+func pushAll(t testing.TB, s *stream, packets [][]byte) {
 	t.Helper()
 	element, err := s.pipeline.GetElementByName("source")
 	if err != nil {

@@ -60,13 +60,14 @@ func (s *screen) measure() error {
 	return nil
 }
 
-// picture reads the picture, and opens another encoder where its size is a new one.
-func (p *Pipeline) picture(ctx context.Context) ([]byte, error) {
+// picture reads the picture, and opens another encoder where it needs one. key says that
+// it is to be a keyframe.
+func (p *Pipeline) picture(ctx context.Context, key bool) ([]byte, error) {
 	for range sizeTries {
 		if err := p.screen.measure(); err != nil {
 			return nil, err
 		}
-		if err := p.fit(ctx); err != nil {
+		if err := p.fit(ctx, key); err != nil {
 			return nil, err
 		}
 		picture, err := p.screen.grab()
@@ -80,16 +81,23 @@ func (p *Pipeline) picture(ctx context.Context) ([]byte, error) {
 	return nil, errNoPicture
 }
 
-// fit opens an encoder for the screen's present size, if the present one is for another.
-func (p *Pipeline) fit(ctx context.Context) error {
+// fit opens an encoder for the screen's present size and the preset of this moment, if
+// the present one is for another.
+func (p *Pipeline) fit(ctx context.Context, key bool) error {
 	s, now := p.screen, p.video.params
-	if s.width == now.width && s.height == now.height {
-		return nil
-	}
-	if s.width < minSide || s.height < minSide {
+	want := now
+	want.width, want.height = s.width, s.height
+	sized := want != now
+	if sized && (s.width < minSide || s.height < minSide) {
 		return errNoPicture
 	}
-	if wait := sizeEvery - time.Since(p.sized); wait > 0 {
+	if p.video.encoder.presets {
+		want.preset = p.working.choose(time.Now(), want, key || sized)
+	}
+	if want == now {
+		return nil
+	}
+	if wait := sizeEvery - time.Since(p.sized); sized && wait > 0 {
 		timer := time.NewTimer(wait)
 		defer timer.Stop()
 		select {
@@ -98,19 +106,26 @@ func (p *Pipeline) fit(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	now.width, now.height = s.width, s.height
-	now.bps = int(float64(p.bps) * p.stretch)
+	p.usage = newUsage()
+	p.asked = p.target()
+	want.bps = int(p.asked)
+	video, err := openVideo(p.video.encoder, want, p.encoded)
+	if err != nil {
+		return fmt.Errorf("open an encoder for %dx%d, preset %v: %w", s.width, s.height, want.preset, err)
+	}
 	p.video.close()
 	select { // a frame of the old one
 	case <-p.out:
 	default:
 	}
-	video, err := openVideo(p.video.encoder, now, p.encoded)
-	if err != nil {
-		return fmt.Errorf("open an encoder for %dx%d: %w", s.width, s.height, err)
+	p.video = video
+	if sized {
+		p.sized = time.Now()
+		p.log.Info("the picture has another size", "width", s.width, "height", s.height)
 	}
-	p.log.Info("the picture has another size", "width", s.width, "height", s.height)
-	p.video, p.sized = video, time.Now()
+	if want.preset != now.preset {
+		p.log.Info("the encoder works at another preset", "preset", want.preset.String(), "before", now.preset.String(), "because", p.working.why)
+	}
 	return nil
 }
 

@@ -1,0 +1,185 @@
+package capture
+
+import (
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jezek/xgb"
+	"github.com/jezek/xgb/xproto"
+
+	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/internal/testkit/scene"
+	"github.com/nearcast/nearcast/internal/testkit/ssim"
+)
+
+// pane shows pictures on a display.
+type pane struct {
+	x       *xgb.Conn
+	root    xproto.Drawable
+	gc      xproto.Gcontext
+	picture []byte
+}
+
+func openPane(t testing.TB, display string) *pane {
+	t.Helper()
+	x, err := xgb.NewConnDisplay(display)
+	testkit.Must(t, err)
+	t.Cleanup(x.Close)
+	p := &pane{x: x, root: xproto.Drawable(xproto.Setup(x).DefaultScreen(x).Root), picture: make([]byte, 4*qualityWidth*qualityHeight)}
+	p.gc, err = xproto.NewGcontextId(x)
+	testkit.Must(t, err)
+	testkit.Must(t, xproto.CreateGCChecked(x, p.gc, p.root, 0, nil).Check())
+	return p
+}
+
+// show shows p.picture, and returns after the server has it.
+func (p *pane) show() {
+	const rows = 48 // of one request, which has at most 256 KiB
+	for y := 0; y < qualityHeight; y += rows {
+		xproto.PutImage(p.x, xproto.ImageFormatZPixmap, p.root, p.gc, qualityWidth, rows, 0, int16(y), 0, 24, p.picture[4*y*qualityWidth:][:4*rows*qualityWidth])
+	}
+	p.x.Sync()
+}
+
+// A page of text that scrolled is sharp a second after it stands still, at 2 Mbit/s and
+// with the least work. Frames are counted and not the time: on a busy machine they come
+// later.
+func TestStillTextIsSharp(t *testing.T) {
+	display, _ := xvfb(t)
+	frames := make(chan Frame, 1000)
+	cfg := config(display, func(f Frame) { frames <- f })
+	least := ultrafast
+	cfg.BitrateBPS, cfg.preset = 2_000_000, &least
+	p := start(t, cfg)
+	if p.Encoder() != "x264enc" {
+		t.Skip("x264 does not work here, or is not the first choice")
+	}
+	text, err := scene.NewText(qualityWidth, qualityHeight)
+	testkit.Must(t, err)
+	shows := openPane(t, display)
+	var packets [][]byte
+	for n := 0; len(packets) < 90; n++ {
+		text.Draw(shows.picture, 6*n)
+		shows.show()
+		packets = append(packets, next(t, frames, "frame", anyFrame).Data)
+	}
+	stands := time.Now()
+	for still := 0; still < cfg.FPS; {
+		f := next(t, frames, "frame of the still picture", anyFrame)
+		packets = append(packets, f.Data)
+		if f.Captured.After(stands) {
+			still++
+		}
+	}
+	flush(frames)
+	decoded := decodeLuma(t, packets, qualityWidth, qualityHeight)
+	if len(decoded) < len(packets)-1 {
+		t.Fatalf("%d of %d frames decode", len(decoded), len(packets))
+	}
+	shown := luma(shows.picture, qualityWidth, qualityHeight)
+	like := func(n int) float64 {
+		return ssim.Luma(shown, decoded[n], qualityWidth, qualityWidth, qualityHeight)
+	}
+	first, last := like(len(packets)-cfg.FPS), like(len(decoded)-1)
+	t.Logf("similarity %.4f, after a second %.4f", first, last)
+	if last < 0.99 {
+		t.Errorf("after a second of %d frames the text is %.4f similar to what the display shows, want 0.99", cfg.FPS, last)
+	}
+	if first > last {
+		t.Errorf("it became worse: %.4f, then %.4f", first, last)
+	}
+}
+
+// The stream goes on at another preset: each picture is there, and a decoder needs no
+// more than the stream.
+func TestPresetChangesInTheStream(t *testing.T) {
+	display, _ := xvfb(t)
+	frames := make(chan Frame, 1000)
+	cfg := config(display, func(f Frame) { frames <- f })
+	p := start(t, cfg)
+	if p.Preset() == "" {
+		t.Skip("x264 does not work here, or is not the first choice")
+	}
+	shows := openPane(t, display)
+	var packets, shown [][]byte
+	var keys []Frame
+	picture := func() {
+		scene.Road(shows.picture, qualityWidth, qualityHeight, len(packets))
+		shows.show()
+		painted := time.Now()
+		var f Frame
+		for f.Captured.Before(painted) { // it may show the picture in part
+			f = next(t, frames, "frame", anyFrame)
+			packets, shown = append(packets, f.Data), append(shown, nil)
+			if f.Keyframe {
+				keys = append(keys, f)
+			}
+		}
+		shown[len(shown)-1] = luma(shows.picture, qualityWidth, qualityHeight)
+	}
+	for range 3 {
+		picture()
+	}
+	for _, to := range []preset{veryfast, ultrafast, superfast} {
+		p.working.pinned.Store(int32(to))
+		for range 10 {
+			picture()
+			if p.Preset() != to.String() {
+				t.Fatalf("it works at %s, want %v", p.Preset(), to)
+			}
+		}
+	}
+	if len(keys) != 4 {
+		t.Errorf("%d keyframes, want the first one and one for each change", len(keys))
+	}
+	for n, f := range keys {
+		if types := nalTypes(f.Data); !slices.Contains(types, 7) || !slices.Contains(types, 8) || !slices.Contains(types, 5) {
+			t.Errorf("keyframe %d has the NAL units %v", n, types)
+		}
+	}
+	decoded := decodeLuma(t, packets, qualityWidth, qualityHeight)
+	if len(decoded) < len(packets)-1 {
+		t.Fatalf("%d of %d frames decode", len(decoded), len(packets))
+	}
+	for n := range decoded {
+		if shown[n] == nil {
+			continue
+		}
+		if got := ssim.Luma(shown[n], decoded[n], qualityWidth, qualityWidth, qualityHeight); got < 0.6 {
+			t.Errorf("frame %d of %d is %.2f similar to what the display showed", n, len(decoded), got)
+		}
+	}
+}
+
+// What the node says reaches the encoder: with no processor left it works less.
+func TestPresetFollowsTheNode(t *testing.T) {
+	display, _ := xvfb(t)
+	frames := make(chan Frame, 1000)
+	cfg := config(display, func(f Frame) { frames <- f })
+	cfg.FPS = 5 // a busy machine keeps up
+	var busy atomic.Bool
+	cfg.left = func(time.Time) (float64, bool) {
+		if busy.Load() {
+			return 0, true
+		}
+		return 8, true
+	}
+	p := start(t, cfg)
+	if p.Preset() == "" {
+		t.Skip("x264 does not work here, or is not the first choice")
+	}
+	if p.Preset() != veryfast.String() {
+		t.Fatalf("it starts at %s on a free node", p.Preset())
+	}
+	busy.Store(true)
+	painter := paint(t, display)
+	testkit.Until(t, "the least work on a busy node", func() bool {
+		painter.fill(t, uint32(time.Now().UnixNano()), 0, 0, 1280, 720)
+		return p.Preset() == ultrafast.String()
+	})
+	flush(frames)
+	p.Keyframe()
+	next(t, frames, "keyframe", keyframe)
+}

@@ -1,0 +1,245 @@
+package capture
+
+import (
+	"fmt"
+	"image"
+	"image/draw"
+	"image/png"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/internal/testkit/scene"
+	"github.com/nearcast/nearcast/internal/testkit/ssim"
+)
+
+const (
+	qualityWidth, qualityHeight = 1280, 720
+	qualityFrames               = 180 // six seconds
+)
+
+// content is what is encoded to measure quality: it draws a picture.
+type content struct {
+	name  string
+	draw  func(picture []byte, frame int)
+	still int // the first picture that is as all after it; 0 is none
+}
+
+// contents are a text that scrolls for five seconds and then stands still, the model of
+// the sample viewer that turns, and a racing game.
+func contents(t testing.TB) []content {
+	text, err := scene.NewText(qualityWidth, qualityHeight)
+	testkit.Must(t, err)
+	const stands = 150
+	all := []content{
+		{"text", func(p []byte, n int) { text.Draw(p, 6*min(n, stands)) }, stands},
+		{"game", func(p []byte, n int) { scene.Road(p, qualityWidth, qualityHeight, n) }, 0},
+	}
+	if model := turning(t); model != nil {
+		all = append(all, content{"model", func(p []byte, n int) {
+			n %= 2 * len(model)
+			copy(p, model[min(n, 2*len(model)-1-n)])
+		}, 0})
+	}
+	return all
+}
+
+// turning records the sample viewer on a display of its own, 1.5 degrees between two
+// pictures. It is nil without the viewer.
+func turning(t testing.TB) (pictures [][]byte) {
+	const file = "/usr/share/assimp/models/glTF2/2CylinderEngine-glTF-Binary/2CylinderEngine.glb" // as dev/samples.go
+	if _, err := os.Stat(file); err != nil {
+		return nil
+	}
+	if _, err := exec.LookPath("f3d"); err != nil {
+		return nil
+	}
+	display, _ := xvfb(t)
+	dir := t.TempDir()
+	for n := range 45 {
+		out := filepath.Join(dir, fmt.Sprint(n, ".png"))
+		cmd := exec.CommandContext(t.Context(), "f3d", "--resolution=1280,720", "--bg-color=0.13,0.14,0.17", "--grid", "--axis", "--tone-mapping",
+			"--fxaa", fmt.Sprintf("--camera-azimuth-angle=%.1f", 1.5*float64(n)), "--camera-elevation-angle=25", "--output="+out, file)
+		cmd.Env = append(os.Environ(), "DISPLAY="+display, "HOME="+dir)
+		if text, err := cmd.CombinedOutput(); err != nil {
+			t.Logf("f3d: %v: %s", err, text)
+			return nil
+		}
+		pictures = append(pictures, readPNG(t, out))
+	}
+	return pictures
+}
+
+// readPNG reads a picture as BGRx.
+func readPNG(t testing.TB, file string) []byte {
+	f, err := os.Open(file)
+	testkit.Must(t, err)
+	defer f.Close()
+	decoded, err := png.Decode(f)
+	testkit.Must(t, err)
+	rgba := image.NewRGBA(image.Rect(0, 0, qualityWidth, qualityHeight))
+	draw.Draw(rgba, rgba.Bounds(), decoded, decoded.Bounds().Min, draw.Src)
+	for i := 0; i < len(rgba.Pix); i += 4 {
+		rgba.Pix[i], rgba.Pix[i+2] = rgba.Pix[i+2], rgba.Pix[i]
+	}
+	return rgba.Pix
+}
+
+// asItComes is x264 with the preset and tuning that others use, and its own defaults.
+func asItComes(p params) string {
+	return fmt.Sprintf("x264enc name=enc tune=zerolatency speed-preset=veryfast threads=%d key-int-max=60 byte-stream=true bitrate=%d ! "+h264Caps,
+		threads(), p.bps/1000)
+}
+
+func x264() encoder {
+	return encoders[slices.IndexFunc(encoders, func(e encoder) bool { return e.element == "x264enc" })]
+}
+
+// encoding is what an encoder made of a content.
+type encoding struct {
+	packets [][]byte
+	shown   [][]byte        // luma
+	took    []time.Duration // from the picture to its packet
+	cpu     []time.Duration
+}
+
+func encodeAll(t testing.TB, e encoder, p params, c content, frames int, corrected bool) (made encoding) {
+	t.Helper()
+	out := make(chan []byte, 1)
+	v, err := openVideo(e, p, func(data []byte, _ bool, _ time.Duration) { out <- data })
+	testkit.Must(t, err)
+	defer v.close()
+	picture := make([]byte, 4*p.width*p.height)
+	used := newUsage()
+	for n := range frames {
+		c.draw(picture, n)
+		before, begin := selfCPU(t), time.Now()
+		testkit.Must(t, v.push(picture, 4*p.width, time.Duration(n)*time.Second/time.Duration(p.fps), false))
+		select {
+		case data := <-out:
+			made.took = append(made.took, time.Since(begin))
+			made.cpu = append(made.cpu, selfCPU(t)-before)
+			made.packets = append(made.packets, data)
+			if n > 0 && corrected { // as the loop does
+				testkit.Must(t, v.setBitrate(int(float64(p.bps)*used.picture(float64(len(data)), float64(p.bps/p.fps)/8))))
+			}
+		case <-v.failed:
+			t.Fatal(v.failure())
+		case <-time.After(10 * time.Second):
+			t.Fatal("no frame")
+		}
+		made.shown = append(made.shown, luma(picture, p.width, p.height))
+	}
+	return made
+}
+
+// mbps is the bitrate of some frames.
+func (m encoding) mbps(from, to, fps int) (sum float64) {
+	for _, data := range m.packets[from:to] {
+		sum += 8 * float64(len(data)) / 1e6
+	}
+	return sum * float64(fps) / float64(to-from)
+}
+
+func (m encoding) largest() (size int) {
+	for _, data := range m.packets {
+		size = max(size, len(data))
+	}
+	return size
+}
+
+// luma is that of a picture, as the encoder gets it.
+func luma(picture []byte, width, height int) []byte {
+	all := make([]byte, i420Size(width, height))
+	convertPicture(all, picture, 4*width, width, height, true)
+	return all[:width*height]
+}
+
+// similar decodes, and compares each picture with what was shown.
+func (m encoding) similar(t testing.TB, width, height int) (each []float64) {
+	t.Helper()
+	for n, decoded := range decodeLuma(t, m.packets, width, height) {
+		each = append(each, ssim.Luma(m.shown[n], decoded, width, width, height))
+	}
+	return each
+}
+
+// decodeLuma decodes H.264.
+func decodeLuma(t testing.TB, packets [][]byte, width, height int) (all [][]byte) {
+	t.Helper()
+	pictures := make(chan []byte, len(packets)+1)
+	s, err := openStream("appsrc name=source format=time caps="+h264In+" ! h264parse ! openh264dec ! video/x-raw,format=I420",
+		func(data []byte, _ flagsType, _, _ time.Duration) { pictures <- data[:width*height] })
+	if err != nil {
+		t.Skipf("cannot decode here: %v", err)
+	}
+	defer s.close()
+	pushAll(t, s, packets)
+	for range packets {
+		select {
+		case p := <-pictures:
+			all = append(all, p)
+		case <-s.failed:
+			t.Fatal(s.failure())
+		case <-time.After(10 * time.Second):
+			return all
+		}
+	}
+	return all
+}
+
+func mean(values []float64) (sum float64) {
+	for _, v := range values {
+		sum += v / float64(len(values))
+	}
+	return sum
+}
+
+func milliseconds(d []time.Duration) (all []float64) {
+	for _, v := range d {
+		all = append(all, float64(v.Microseconds())/1000)
+	}
+	slices.Sort(all)
+	return all
+}
+
+// BenchmarkQuality measures each preset with each content: structural similarity of what
+// is decoded with what was shown, processor time and time of a picture.
+func BenchmarkQuality(b *testing.B) {
+	for _, c := range contents(b) {
+		for _, mbps := range []int{2, 6, 12} {
+			measure := func(name string, e encoder, p params, corrected bool) (used float64) {
+				made := encodeAll(b, e, p, c, qualityFrames, corrected)
+				each := made.similar(b, p.width, p.height)
+				end := len(each)
+				if c.still > 0 {
+					end = c.still
+				}
+				took, cpu := milliseconds(made.took[1:end]), milliseconds(made.cpu[1:end])
+				used = made.mbps(1, end, p.fps)
+				row := map[string]any{"content": c.name, "mbps": mbps, "encoder": name, "ssim": mean(each[:end]), "ssim_worst": slices.Min(each[p.fps:end]),
+					"encode_p50_ms": took[len(took)/2], "encode_p90_ms": took[len(took)*9/10], "cpu_p50_ms": cpu[len(cpu)/2],
+					"used_mbps": used, "largest_kb": float64(made.largest()) / 1000}
+				if c.still > 0 {
+					row["ssim_still"] = each[c.still+p.fps-1]
+				}
+				printRow(b, row)
+				return used
+			}
+			p := params{width: qualityWidth, height: qualityHeight, fps: 30, bps: mbps * 1_000_000}
+			e := x264()
+			e.launch = asItComes
+			used := measure("x264 veryfast as it comes", e, p, false)
+			same := p
+			same.bps = int(float64(p.bps) * float64(mbps) / used)
+			measure("x264 veryfast at the bitrate", e, same, false)
+			for p.preset = range presets {
+				measure(p.preset.String(), x264(), p, true)
+			}
+		}
+	}
+}
