@@ -9,9 +9,9 @@ import (
 const (
 	// settle is time for an app to finish a picture that it draws in several steps.
 	settle = time.Millisecond
-	// After the last change frames follow at the full rate as long as the encoder uses
-	// them, for a second at most: until then text is sharp. refinements frames at least
-	// follow, refineEvery frames apart; then one frame each heartbeat.
+	// After the last change, refinements more frames follow, refineEvery frames apart;
+	// and at the full rate as long as the encoder makes the picture better, for a second
+	// at most: then text is sharp. Then one frame each heartbeat.
 	refinements = 6
 	refineEvery = 3
 	heartbeat   = time.Second
@@ -53,7 +53,7 @@ func (p *Pipeline) loop(ctx context.Context) error {
 			if due = next; due.Before(now) {
 				due = now
 			}
-		case p.lacks && still < p.cfg.FPS:
+		case p.lacks && still > 0 && still < p.cfg.FPS:
 			due = next
 		case still < refinements:
 			due = next.Add(refineEvery * interval)
@@ -80,6 +80,8 @@ func (p *Pipeline) loop(ctx context.Context) error {
 			}
 			if changed {
 				p.keepBitrate(rhythm.picture(now, interval))
+			} else {
+				p.keepBitrate(1)
 			}
 			// A change that comes a little early does not wait for the next slot:
 			// apps do not draw by our clock. The mean rate stays the same.
