@@ -24,7 +24,7 @@ VERSION  ?= $(shell sh dev/version.sh)
 LDFLAGS  := $(if $(VERSION),-X github.com/nearcast/nearcast/internal/version.stamp=$(VERSION))
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status packages test-packages cli build release test lint fuzz bench-stream bench-placement bench-planet bench-site bench-sites bench-hostile clean
+.PHONY: help up down status packages test-packages cli build release test lint fuzz bench-stream bench-quality bench-placement bench-planet bench-site bench-sites bench-hostile clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -96,6 +96,9 @@ test: test-packages build ## everything: lint, then all tests; skips are listed 
 
 bench-stream: build test-packages ## measure a stream: latency, frame rate, CPU; JSON lines (BENCH="-only warm")
 	@$(GO) run ./bench/stream $(BENCH)
+
+bench-quality: test-packages ## measure x264's presets: similarity to what was shown at 2, 6 and 12 Mbit/s, CPU and time of a picture; JSON lines
+	@$(GO) test -run xx -bench Quality -benchtime 1x -timeout 30m ./seat/capture | grep '^{'
 
 # RTT names files or folders of round-trip matrices; BENCH takes flags (--help lists them).
 RTT ?= bench/placement/testdata
