@@ -131,9 +131,21 @@ func TestTicketsThatDoNotHold(t *testing.T) {
 	if m.Type != wire.MsgGranted {
 		t.Fatalf("a good ticket got %+v", m)
 	}
+	// Before they have a picture, who has the ticket gets the same seat again.
+	seat := m.Grant.Seat
 	second, m, err := hello(ctx, good.BrainURL, good.Ticket)
 	testkit.Must(t, err)
-	_ = second.CloseNow()
+	defer second.CloseNow()
+	if m.Type != wire.MsgGranted || m.Grant.Seat != seat {
+		t.Fatalf("a ticket that came again got %+v, and had %s", m, seat)
+	}
+	testkit.Must(t, second.Write(ctx, websocket.MessageText, []byte(`{"type":"leave"}`)))
+	for m.Type != wire.MsgEnded {
+		testkit.Must(t, wsjson.Read(ctx, second, &m))
+	}
+	third, m, err := hello(ctx, good.BrainURL, good.Ticket)
+	testkit.Must(t, err)
+	_ = third.CloseNow()
 	if m.Type != wire.MsgRefused || m.Problem == nil || m.Problem.Type != wire.ProblemTicketUsed {
 		t.Errorf("a ticket used twice got %+v", m)
 	}
