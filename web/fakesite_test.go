@@ -26,7 +26,6 @@ import (
 	"github.com/pion/webrtc/v4/pkg/media"
 	"github.com/pion/webrtc/v4/pkg/media/h264reader"
 
-	"github.com/nearcast/nearcast/dev/planet/netns"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/web"
 )
@@ -78,17 +77,26 @@ const csp = "default-src 'self'; img-src 'self' data: https: http:; media-src 's
 
 // home is where a site listens; the zero value is 127.0.0.1.
 type home struct {
-	ns      *netns.NS
+	space   *space
 	address string
 }
 
 func (h home) at() string { return cmp.Or(h.address, "127.0.0.1") + ":0" }
 
-func (h home) listenPacket() (net.PacketConn, error) {
-	if h.ns == nil {
-		return net.ListenPacket("udp4", h.at())
-	}
-	return h.ns.ListenPacket(context.Background(), "udp4", h.at())
+func (h home) listenPacket() (conn net.PacketConn, err error) {
+	err = h.space.do(func() error {
+		conn, err = net.ListenPacket("udp4", h.at())
+		return err
+	})
+	return conn, err
+}
+
+func (h home) listen() (l net.Listener, err error) {
+	err = h.space.do(func() error {
+		l, err = net.Listen("tcp4", h.at())
+		return err
+	})
+	return l, err
 }
 
 func newSite(t *testing.T, video [][]byte) *site { return newSiteAt(t, video, home{}) }
@@ -192,10 +200,10 @@ func newSiteAt(t *testing.T, video [][]byte, at home) *site {
 		}
 		mux.ServeHTTP(w, r)
 	}))
-	if at.ns != nil {
+	if at.space != nil {
 		s.server.Listener.Close()
 		var err error
-		if s.server.Listener, err = at.ns.Listen(t.Context(), "tcp4", at.at()); err != nil {
+		if s.server.Listener, err = at.listen(); err != nil {
 			t.Fatal(err)
 		}
 	}

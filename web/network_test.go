@@ -1,101 +1,117 @@
 package web_test
 
 import (
+	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"os"
-	"path/filepath"
+	"os/exec"
+	"runtime"
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
-	"github.com/nearcast/nearcast/dev/planet/netns"
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/testkit/browser"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// A network has a site in one namespace and a person in another. Two cables join them, of
-// which the person's end of one is up.
-type network struct {
-	t            *testing.T
-	site, person *netns.NS
+// A space is a network namespace, which ends with the test.
+type space struct{ file *os.File }
+
+const ownSpace = "/proc/thread-self/ns/net"
+
+func newSpace(t *testing.T) *space {
+	t.Helper()
+	type made struct {
+		file *os.File
+		err  error
+	}
+	done := make(chan made)
+	go func() {
+		runtime.LockOSThread() // for good: the thread ends with this goroutine
+		err := unix.Unshare(unix.CLONE_NEWNET)
+		var file *os.File
+		if err == nil {
+			file, err = os.Open(ownSpace)
+		}
+		done <- made{file, err}
+	}()
+	m := <-done
+	if m.err != nil {
+		t.Skipf("this needs root, to make network namespaces: %v", m.err)
+	}
+	t.Cleanup(func() { m.file.Close() })
+	s := &space{m.file}
+	s.sh(t, "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6 || true; ip link set lo up")
+	return s
 }
 
-const (
-	siteAddress = "198.18.9.1" // whatever cable
-	wire0, air0 = "wire0", "air0"
-)
+// path is the namespace for other processes.
+func (s *space) path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), s.file.Fd()) }
+
+// do runs f inside; nil is the test's own namespace.
+func (s *space) do(f func() error) error {
+	if s == nil {
+		return f()
+	}
+	runtime.LockOSThread()
+	home, err := os.Open(ownSpace)
+	if err != nil {
+		return err // the thread stays locked, and ends with the test
+	}
+	defer home.Close()
+	if err = unix.Setns(int(s.file.Fd()), unix.CLONE_NEWNET); err == nil {
+		err = f()
+	}
+	if back := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); back != nil {
+		return errors.Join(err, back)
+	}
+	runtime.UnlockOSThread()
+	return err
+}
+
+// sh runs commands inside.
+func (s *space) sh(t *testing.T, script string) {
+	t.Helper()
+	testkit.Must(t, s.do(func() error {
+		out, err := exec.Command("sh", "-euc", script).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%s: %w: %s", script, err, out)
+		}
+		return nil
+	}))
+}
+
+// A network has a site in one namespace and a person in another. Two cables join them.
+type network struct {
+	t            *testing.T
+	site, person *space
+}
+
+const siteAddress = "198.18.9.1" // by each cable
 
 func newNetwork(t *testing.T) *network {
 	t.Helper()
-	if err := netns.Supported(); err != nil {
-		t.Skip(err)
+	n := &network{t, newSpace(t), newSpace(t)}
+	n.site.sh(t, "ip address add "+siteAddress+"/32 dev lo")
+	for i, name := range []string{"wire", "air"} {
+		n.person.sh(t, fmt.Sprintf("ip link add %s0 type veth peer name %s1 netns %s", name, name, n.site.path()))
+		n.site.sh(t, fmt.Sprintf("ip address add 198.18.%d.1/24 dev %s1; ip link set %s1 up", i+1, name, name))
 	}
-	dir := t.TempDir()
-	n := &network{t: t}
-	for name, ns := range map[string]**netns.NS{"site": &n.site, "person": &n.person} {
-		var err error
-		*ns, err = netns.Create(filepath.Join(dir, name))
-		testkit.Must(t, err)
-		t.Cleanup(func() {
-			(*ns).Close()
-			testkit.Must(t, netns.Remove((*ns).Path()))
-		})
-	}
-	far, err := os.Open(n.site.Path())
-	testkit.Must(t, err)
-	defer far.Close()
-	for i, name := range []string{wire0, air0} {
-		end := name[:len(name)-1] + "1"
-		testkit.Must(t, n.person.Do(func() error {
-			attrs := netlink.NewLinkAttrs()
-			attrs.Name = name
-			return netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: end, PeerNamespace: netlink.NsFd(far.Fd())})
-		}))
-		testkit.Must(t, n.site.Do(func() error {
-			return netns.Configure(netns.Interface{Name: end, Address: netip.MustParsePrefix(fmt.Sprintf("198.18.%d.1/24", i+1)), MTU: 1500, Queue: 1000})
-		}))
-	}
-	testkit.Must(t, n.site.Do(func() error {
-		lo, err := netlink.LinkByName("lo")
-		if err != nil {
-			return err
-		}
-		return netlink.AddrAdd(lo, &netlink.Addr{IPNet: &net.IPNet{IP: net.ParseIP(siteAddress), Mask: net.CIDRMask(32, 32)}})
-	}))
 	return n
 }
 
 // plugIn gives the person an address on a cable, and their way to all else.
 func (n *network) plugIn(name, address string) {
 	n.t.Helper()
-	testkit.Must(n.t, n.person.Do(func() error {
-		return netns.Configure(netns.Interface{Name: name, Address: netip.MustParsePrefix(address), MTU: 1500, Queue: 1000, DefaultRoute: true})
-	}))
+	n.person.sh(n.t, fmt.Sprintf("ip address add %s/24 dev %s; ip link set %s up; ip route add default dev %s", address, name, name, name))
 }
 
 // pullOut takes a cable out. Its address is gone too.
 func (n *network) pullOut(name string) {
 	n.t.Helper()
-	testkit.Must(n.t, n.person.Do(func() error {
-		link, err := netlink.LinkByName(name)
-		if err != nil {
-			return err
-		}
-		if err := netlink.LinkSetDown(link); err != nil {
-			return err
-		}
-		addresses, err := netlink.AddrList(link, netlink.FAMILY_V4)
-		for _, a := range addresses {
-			if err == nil {
-				err = netlink.AddrDel(link, &a)
-			}
-		}
-		return err
-	}))
+	n.person.sh(n.t, fmt.Sprintf("ip link set %s down; ip address flush dev %s", name, name))
 }
 
 // A person's laptop leaves its cable and goes on by the wireless network, and back. All
@@ -103,8 +119,8 @@ func (n *network) pullOut(name string) {
 func TestAddressChanges(t *testing.T) {
 	n := newNetwork(t)
 	s := newSiteAt(t, encode(t), home{n.site, siteAddress})
-	n.plugIn(wire0, "198.18.1.10/24")
-	chromium, err := browser.LaunchIn(t.Context(), n.person.Path(), "unsafely-treat-insecure-origin-as-secure="+s.server.URL)
+	n.plugIn("wire0", "198.18.1.10")
+	chromium, err := browser.LaunchIn(t.Context(), n.person.path(), "unsafely-treat-insecure-origin-as-secure="+s.server.URL)
 	if err == browser.ErrNotInstalled {
 		t.Skip(err)
 	}
@@ -138,7 +154,7 @@ func TestAddressChanges(t *testing.T) {
 		video.requestVideoFrameCallback(shown);
 	})()`, nil))
 	for i, move := range []struct{ from, to, address string }{
-		{wire0, air0, "198.18.2.10/24"}, {air0, wire0, "198.18.1.11/24"},
+		{"wire0", "air0", "198.18.2.10"}, {"air0", "wire0", "198.18.1.11"},
 	} {
 		testkit.Must(t, page.Eval(ctx, "void (longest = 0, changed = performance.now())", nil))
 		n.pullOut(move.from)

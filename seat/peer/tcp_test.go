@@ -128,7 +128,7 @@ func TestTCPAlone(t *testing.T) {
 		t.Errorf("%d connections are proven", n)
 	}
 
-	// It ends at once, whoever is still there.
+	// It ends at once, with all of them still there.
 	began := time.Now()
 	testkit.Must(t, s.Close())
 	if took := time.Since(began); took > 3*time.Second {
