@@ -95,9 +95,13 @@ func newNetwork(t *testing.T) *network {
 	t.Helper()
 	n := &network{t, newSpace(t), newSpace(t)}
 	n.site.sh(t, "ip address add "+siteAddress+"/32 dev lo")
+	// Without ARP, which needs one MAC address for both ends: where a person's address is
+	// gone, packets to it are lost, as beyond any router. The kernel would hold them for
+	// three seconds, and with them the socket of the seat.
+	const mac = "address 02:00:00:00:00:01"
 	for i, name := range []string{"wire", "air"} {
-		n.person.sh(t, fmt.Sprintf("ip link add %s0 type veth peer name %s1 netns %s", name, name, n.site.path()))
-		n.site.sh(t, fmt.Sprintf("ip address add 198.18.%d.1/24 dev %s1; ip link set %s1 up", i+1, name, name))
+		n.person.sh(t, fmt.Sprintf("ip link add %s0 %s type veth peer name %s1 %s netns %s; ip link set %s0 arp off", name, mac, name, mac, n.site.path(), name))
+		n.site.sh(t, fmt.Sprintf("ip address add 198.18.%d.1/24 dev %s1; ip link set %s1 arp off up", i+1, name, name))
 	}
 	return n
 }
