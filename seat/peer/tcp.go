@@ -80,11 +80,20 @@ func openTCP(l wire.Listen, reach reach, log *slog.Logger) (*tcpGate, error) {
 
 func listenTCP(l wire.Listen) (net.Listener, error) {
 	network := "tcp4"
-	if a, err := netip.ParseAddr(l.Media); err == nil && a.Is6() {
-		network = "tcp6"
+	if l.Media != "" {
+		a, err := netip.ParseAddr(l.Media)
+		if err != nil {
+			return nil, fmt.Errorf("listen by TCP: %w", err)
+		}
+		if a.Unmap().Is6() {
+			network = "tcp6"
+		}
 	}
 	if l.PortMax == 0 {
 		return net.Listen(network, net.JoinHostPort(l.Media, "0"))
+	}
+	if l.PortMin > l.PortMax {
+		return nil, fmt.Errorf("listen by TCP: the ports %d to %d are no range", l.PortMin, l.PortMax)
 	}
 	ports := int(l.PortMax) - int(l.PortMin) + 1
 	first := rand.IntN(ports)
