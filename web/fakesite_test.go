@@ -415,11 +415,16 @@ func (b *brain) read(ctx context.Context) (m wire.Message, err error) {
 	return m, nil
 }
 
-func (b *brain) say(m wire.Message) {
-	b.t.Helper()
+// try is say to a page that may have opened another socket meanwhile.
+func (b *brain) try(m wire.Message) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if err := wsjson.Write(ctx, b.conn, m); err != nil {
+	return wsjson.Write(ctx, b.conn, m)
+}
+
+func (b *brain) say(m wire.Message) {
+	b.t.Helper()
+	if err := b.try(m); err != nil {
 		b.t.Errorf("say %s: %v", m.Type, err)
 	}
 }

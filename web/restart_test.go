@@ -11,8 +11,8 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// restart answers an offer that keeps the connection.
-func (st *seat) restart(v testing.TB, b *brain, offer string) {
+// restart is the answer to an offer that keeps the connection.
+func (st *seat) restart(v testing.TB, offer string) wire.Message {
 	v.Helper()
 	testkit.Must(v, st.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: offer}))
 	answer, err := st.pc.CreateAnswer(nil)
@@ -20,7 +20,7 @@ func (st *seat) restart(v testing.TB, b *brain, offer string) {
 	gathered := webrtc.GatheringCompletePromise(st.pc)
 	testkit.Must(v, st.pc.SetLocalDescription(answer))
 	<-gathered
-	b.say(wire.Message{Type: wire.MsgAnswer, SDP: st.pc.LocalDescription().SDP, Restart: true})
+	return wire.Message{Type: wire.MsgAnswer, SDP: st.pc.LocalDescription().SDP, Restart: true}
 }
 
 // backAgain waits until the page asks for another way through a new socket, and grants it.
@@ -48,7 +48,7 @@ func walkAddressChanges(v *visit) {
 		changed := time.Now()
 		b = v.site.backAgain()
 		asked := time.Since(changed)
-		st.restart(v, b, b.hello.SDP)
+		b.say(st.restart(v, b.hello.SDP))
 		v.until(fmt.Sprintf(`document.querySelector('video').currentTime > %f + 0.5`, then))
 		v.until(fmt.Sprintf(`nearcast.restarts.length === %d`, round+1))
 		v.Logf("asked for another way after %v, packets came %v ms after the doubt", asked, evaluate[[]float64](v, `nearcast.restarts`))
