@@ -574,7 +574,7 @@ func (s *site) answer(b *brain, offer string) *seat {
 	gathered := webrtc.GatheringCompletePromise(pc)
 	must(pc.SetLocalDescription(answer))
 	<-gathered
-	b.say(wire.Message{Type: wire.MsgAnswer, SDP: pc.LocalDescription().SDP})
+	_ = b.try(wire.Message{Type: wire.MsgAnswer, SDP: pc.LocalDescription().SDP})
 	go func() {
 		defer close(st.done)
 		select {
