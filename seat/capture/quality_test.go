@@ -229,7 +229,7 @@ func BenchmarkQuality(b *testing.B) {
 				used = made.mbps(1, end, p.fps)
 				row := map[string]any{"content": c.name, "mbps": mbps, "encoder": name, "ssim": mean(each[p.fps:end]), "ssim_worst": slices.Min(each[p.fps:end]),
 					"ssim_first_second": mean(each[:p.fps]),
-					"encode_p50_ms": took[len(took)/2], "encode_p90_ms": took[len(took)*9/10], "cpu_p50_ms": cpu[len(cpu)/2],
+					"encode_p50_ms":     took[len(took)/2], "encode_p90_ms": took[len(took)*9/10], "cpu_p50_ms": cpu[len(cpu)/2],
 					"used_mbps": used, "largest_kb": float64(made.largest()) / 1000}
 				if c.still > 0 {
 					row["ssim_still"] = each[c.still+p.fps-1]
@@ -249,4 +249,35 @@ func BenchmarkQuality(b *testing.B) {
 			}
 		}
 	}
+}
+
+// BenchmarkPresetSwitch measures how long a picture takes that needs another encoder, and
+// one that does not.
+func BenchmarkPresetSwitch(b *testing.B) {
+	display, _ := xvfb(b)
+	frames, onFrame := collect()
+	least := ultrafast
+	cfg := config(display, onFrame)
+	cfg.preset = &least
+	p := start(b, cfg)
+	shows := openPane(b, display)
+	var same, other []float64
+	for n := range 40 {
+		scene.Road(shows.picture, qualityWidth, qualityHeight, n)
+		p.working.pinned.Store(int32(n / 4 % int(presets)))
+		flush(frames)
+		begin := time.Now()
+		shows.show()
+		f := next(b, frames, "frame", func(f Frame) bool { return f.Captured.After(begin) })
+		took := float64(time.Since(begin).Microseconds()) / 1000
+		if f.Keyframe {
+			other = append(other, took)
+		} else {
+			same = append(same, took)
+		}
+	}
+	slices.Sort(same)
+	slices.Sort(other)
+	printRow(b, map[string]any{"measure": "change_to_frame", "unit": "ms", "switch": false, "n": len(same), "p50": same[len(same)/2], "max": same[len(same)-1]})
+	printRow(b, map[string]any{"measure": "change_to_frame", "unit": "ms", "switch": true, "n": len(other), "p50": other[len(other)/2], "max": other[len(other)-1]})
 }

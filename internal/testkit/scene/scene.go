@@ -23,7 +23,7 @@ import (
 // Text is a page of dark text on white, three screens high.
 type Text struct {
 	width, height, total int
-	grey                 []byte
+	page                 []byte // BGRx
 }
 
 const (
@@ -64,17 +64,17 @@ func NewText(width, height int) (*Text, error) {
 			n++
 		}
 	}
-	t.grey = page.Pix
+	t.page = make([]byte, 4*len(page.Pix))
+	for i, v := range page.Pix {
+		copy(t.page[4*i:], []byte{v, v, v, 0})
+	}
 	return t, nil
 }
 
 // Draw draws what is below a line of the page, which repeats.
 func (t *Text) Draw(picture []byte, top int) {
 	for y := range t.height {
-		line := t.grey[(top+y)%t.total*t.width:][:t.width]
-		for x, v := range line {
-			copy(picture[4*(y*t.width+x):], []byte{v, v, v, 0})
-		}
+		copy(picture[4*y*t.width:], t.page[4*((top+y)%t.total)*t.width:][:4*t.width])
 	}
 }
 
