@@ -114,8 +114,15 @@ func TestPresetChangesInTheStream(t *testing.T) {
 	shows := openPane(t, display)
 	var packets, shown [][]byte
 	var keys []Frame
+	text, err := scene.NewText(qualityWidth, qualityHeight)
+	testkit.Must(t, err)
+	turn := 0
 	picture := func() {
-		scene.Road(shows.picture, qualityWidth, qualityHeight, len(packets))
+		if turn++; turn%25 == 0 { // a cut, more than a second after a keyframe: x264 would make one
+			text.Draw(shows.picture, 0)
+		} else {
+			scene.Road(shows.picture, qualityWidth, qualityHeight, len(packets))
+		}
 		shows.show()
 		painted := time.Now()
 		// The time of a frame is that after it was read: the first one may still show the
@@ -135,9 +142,9 @@ func TestPresetChangesInTheStream(t *testing.T) {
 	for range 3 {
 		picture()
 	}
-	for _, to := range []preset{veryfast, ultrafast, superfast} {
+	for n, to := range []preset{veryfast, ultrafast, superfast} {
 		p.working.pinned.Store(int32(to))
-		for range 6 {
+		for range []int{26, 4, 4}[n] {
 			picture()
 			if p.Preset() != to.String() {
 				t.Fatalf("it works at %s, want %v", p.Preset(), to)

@@ -16,8 +16,8 @@ const (
 	usageOf     = 10  // pictures are smoothed
 	needsBits   = 0.4 // a ratio above it says that the content needs its bits
 	mostFactor  = 1.4
-	factorRises = 0.04 // of what is missing, for each picture
-	factorFalls = 0.2
+	factorRises = 0.07 // of what is missing, for each picture
+	factorFalls = 0.14
 )
 
 func newUsage() usage { return usage{ratio: 1, factor: 1} }

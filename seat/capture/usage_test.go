@@ -30,7 +30,7 @@ func TestUsage(t *testing.T) {
 		{"an encoder that uses more", 0.95, 30, 0.93, 1.12},
 		{"an encoder that uses too much", 1.1, 60, 1.05, 1.2},
 		{"content that needs little", 0.1, 60, 0.05, 0.2},
-		{"motion after it", 0.85, 15, 0.7, 1},
+		{"motion after it", 0.85, 15, 0.7, 1.05},
 		{"an encoder that uses very little", 0.5, 600, 0.6, 0.75},
 	} {
 		if got := run(c.uses, c.pictures); got < c.least || got > c.most {
