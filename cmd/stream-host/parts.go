@@ -212,7 +212,7 @@ func (p *parts) video(ctx context.Context, d seat.Display, frame func(seat.Frame
 	if err != nil {
 		return nil, err
 	}
-	p.log.Info("encoder started", "element", v.Encoder())
+	p.log.Info("encoder started", "element", v.Encoder(), "preset", v.Preset())
 	return v, nil
 }
 

@@ -96,12 +96,12 @@ func median(d []time.Duration) float64 {
 }
 
 // BenchmarkLatency measures Resume → keyframe, and painted → frame, both while the
-// picture always moves and after it was still, with the least work and the most.
+// picture always moves and after it was still, at each preset.
 func BenchmarkLatency(b *testing.B) {
 	for _, c := range []struct {
 		fps    int
 		preset preset
-	}{{30, ultrafast}, {30, veryfast}, {60, ultrafast}, {60, veryfast}} {
+	}{{30, ultrafast}, {30, superfast}, {30, veryfast}, {60, ultrafast}, {60, superfast}, {60, veryfast}} {
 		b.Run(fmt.Sprint(c.fps, c.preset), func(b *testing.B) {
 			display, _ := xvfb(b)
 			painter := paint(b, display)
@@ -116,7 +116,7 @@ func BenchmarkLatency(b *testing.B) {
 			})
 			cfg.FPS, cfg.preset = c.fps, &c.preset
 			p := start(b, cfg)
-			var resumed, still, moving []time.Duration
+			var resumed, still, small, moving []time.Duration
 			for range 20 {
 				p.Pause()
 				<-time.After(50 * time.Millisecond)
@@ -133,6 +133,14 @@ func BenchmarkLatency(b *testing.B) {
 				painter.fill(b, uint32(i*0x13579b), 0, 0, 1280, 720)
 				next(b, frames, "frame", func(f Frame) bool { return f.Captured.After(begin) })
 				still = append(still, time.Since(begin))
+			}
+			for i := range 20 {
+				<-time.After(time.Duration(400+i) * time.Millisecond)
+				flush(frames)
+				begin := time.Now()
+				painter.fill(b, uint32(i*0x13579b), 600, 300, 12, 20) // a letter
+				next(b, frames, "frame", func(f Frame) bool { return f.Captured.After(begin) })
+				small = append(small, time.Since(begin))
 			}
 			// Changes come every 10 ms, not in step with the frames.
 			for len(arrived) > 0 {
@@ -154,6 +162,7 @@ func BenchmarkLatency(b *testing.B) {
 			}
 			figure(b, "resume to keyframe p50", median(resumed), "ms")
 			figure(b, "change of a still picture to frame p50", median(still), "ms")
+			figure(b, "letter in a still picture to frame p50", median(small), "ms")
 			figure(b, "change of a moving picture to frame p50", median(moving), "ms")
 		})
 	}

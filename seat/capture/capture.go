@@ -17,9 +17,13 @@
 // encoder has one picture at a time, so no queue can grow; while it is busy, changes
 // are collected for the next picture.
 //
-// After the last change a few more frames follow. The encoder uses them to improve
-// the picture, and a receiver learns that the last packet was lost only from a later
+// After the last change more frames follow, for a second at most. The encoder uses them to
+// improve the picture, and a receiver learns that the last packet was lost only from a later
 // one. Then one frame a second shows that the stream is alive.
+//
+// x264 works at the preset for which the node has processor time left (effort), and gets
+// what it needs to use its bitrate (usage). Another preset is another encoder, which begins
+// with a keyframe.
 //
 // The display's server may be hostile: it is in the application's reach. What it
 // sends is checked, the memory that it shares cannot shrink, and a server that does

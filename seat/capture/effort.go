@@ -28,7 +28,7 @@ type effort struct {
 
 	scale float64 // how long pictures of full motion take here, as a multiple of preset.takes
 	late  []bool  // of the latest pictures, whether they were late
-	over  int     // consecutive looks at which the preset was too much
+	over  int     // consecutive looks at which the preset was more than there is room for
 	under int     // consecutive looks at which a preset of more work fitted
 	moved bool    // since the last look
 	best  preset  // that fits, at the last look
@@ -68,14 +68,14 @@ const (
 	usualPixels = 1280 * 720
 	// mostOfInterval is the part of the interval that encoding may take. The rest is for
 	// the app, and what is encoded late is seen late.
-	mostOfInterval = 0.4
+	mostOfInterval = 0.3
 	// lateAfter is the part of the interval after which a picture is late: lateOf of
 	// the last lateAmong pictures are too many.
 	lateAfter = 0.75
 	lateOf    = 3
 	lateAmong = 10
 	// A preset of more work needs spareProcessors beside what it takes itself. With
-	// less than noProcessors the present one is too much.
+	// less than noProcessors the present one does not fit.
 	spareProcessors = 0.4
 	noProcessors    = 0.1
 	// Looks are lookEvery apart: so many in a row make the preset fall, and rise.

@@ -5,7 +5,7 @@ package capture
 // it does not know what the next picture will need, and stays on the safe side.
 //
 // Content that needs few bits gets no correction, so that motion after it does not begin
-// with more than the line carries; and what is too much is taken back at once. It is a
+// with more than the line carries; and what exceeds it is taken back at once. It is a
 // pure computation.
 type usage struct {
 	ratio  float64 // of the bits that a picture has to those that it may have, smoothed
