@@ -95,7 +95,7 @@ func TestEffortFollowsTheNode(t *testing.T) {
 		"a node that is busy for 20 seconds": {played{processors: 2, slow: 1, app: between(20, 40, 2, 0.5), start: 1.5}, 120, superfast, 6},
 		"little is left, for 20 minutes":     {played{processors: 2, slow: 1, app: always(1.5), start: 0.5}, 1200, superfast, 1},
 		"less is left, for 20 minutes":       {played{processors: 2, slow: 1, app: always(1.75), start: 0.5}, 1200, ultrafast, 2},
-		"veryfast takes four times as long":      {played{processors: 4, slow: 0.5, app: always(0.5), start: 3, wrong: 4}, 1200, superfast, 24},
+		"veryfast takes four times as long":  {played{processors: 4, slow: 0.5, app: always(0.5), start: 3, wrong: 4}, 1200, superfast, 24},
 		"a still picture of a free node":     {played{processors: 4, slow: 1, app: always(0.5), moves: func(time.Duration) bool { return false }}, 60, ultrafast, 0},
 		"a still picture, and a keyframe": {played{processors: 4, slow: 1, app: always(0.5), moves: func(time.Duration) bool { return false },
 			asks: 10 * time.Second}, 60, superfast, 1},
