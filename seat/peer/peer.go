@@ -27,9 +27,9 @@
 // requested as soon as the browser reports packets again.
 //
 // Candidates are UDP and TCP over IPv4, or over IPv6 where Listen.Media is an IPv6
-// address. By TCP the seat only listens (see tcpGate). The browser's addresses are checked only within reach; the others are
-// dropped, as are more than sixteen of one offer. This side has no TURN; a browser may use a TURN
-// server of its own.
+// address. By TCP the seat only listens (see tcpGate). The browser's addresses are checked
+// only within reach; the others are dropped, as are more than sixteen of one offer. This
+// side has no TURN; a browser may use a TURN server of its own.
 package peer
 
 import (
