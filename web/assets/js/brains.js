@@ -17,5 +17,5 @@ export const noBrain = () => ({
 
 export const noMedia = () => ({
   type: 'about:blank', status: 0, title: 'No video arrives',
-  detail: 'Your network seems to block UDP, which carries the video. Try another network, or switch off your VPN.',
+  detail: 'Your network seems to let no video through, neither by UDP nor by TCP. Try another network, or switch off your VPN.',
 });
