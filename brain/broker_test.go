@@ -185,6 +185,8 @@ func TestRefusedTickets(t *testing.T) {
 	first := s.dial(b)
 	first.send(wire.Message{Type: wire.MsgHello, Ticket: good})
 	grant := first.expect(wire.MsgGranted).Grant
+	first.send(wire.Message{Type: wire.MsgOffer, SDP: "offer"})
+	first.expect(wire.MsgAnswer) // the browser connects
 	again := s.dial(b)
 	again.send(wire.Message{Type: wire.MsgHello, Ticket: good})
 	if p := again.expect(wire.MsgRefused).Problem; p.Type != wire.ProblemTicketUsed || p.Status != 403 {
