@@ -115,7 +115,7 @@ func (b *Broker) Run(ctx context.Context) {
 	all.Go(func() { b.guard.Run(ctx) })
 	all.Go(func() { b.watchConsul(ctx) })
 	all.Go(func() { b.followRoom(ctx) })
-	all.Go(func() { b.pace.follow(ctx, b.state.behind) })
+	all.Go(func() { b.pace.follow(ctx) })
 }
 
 // Shutdown sends people to other brains and waits until their connections are

@@ -16,15 +16,12 @@ const (
 	// slowestPace is taken always: a brain on a busy machine must not refuse the few people
 	// of a small site. Twice as many may come at once.
 	slowestPace = 50
-	// mostBehind is how many people may wait for seats that are free before people are taken in
-	// more slowly: about as many as can be seated in half a second.
-	mostBehind = 128
 	// fastestPace is more than a brain can take in on any machine: there is no limit.
 	fastestPace = 20_000
 )
 
 // pace is how many people a second are taken in: as many as leave the processor to those who
-// are there already, and no more than get seats while seats are free. Without it, a brain that gets ten times what it can serve spends its time on
+// are there already. Without it, a brain that gets ten times what it can serve spends its time on
 // welcoming people, and grants nothing. Those beyond it are cut before anything was read of them
 // (guard's lobby), and come back with the same place (see "One queue").
 type pace struct {
@@ -40,9 +37,8 @@ func (p *pace) Wait(ctx context.Context) error {
 	return p.limit.Wait(ctx)
 }
 
-// follow adapts the pace to how long work waits, and to how many people wait for seats that are
-// free, until ctx ends.
-func (p *pace) follow(ctx context.Context, behind func() int) {
+// follow adapts the pace to how long work waits, until ctx ends.
+func (p *pace) follow(ctx context.Context) {
 	tick := time.NewTicker(paceEvery)
 	defer tick.Stop()
 	waited, last := newWaits(), time.Now()
@@ -53,20 +49,17 @@ func (p *pace) follow(ctx context.Context, behind func() int) {
 		case <-tick.C:
 		}
 		now := time.Now()
-		p.step(waited.typical(), float64(p.taken.Swap(0))/now.Sub(last).Seconds(), behind())
+		p.step(waited.typical(), float64(p.taken.Swap(0))/now.Sub(last).Seconds())
 		last = now
 	}
 }
 
-// step sets the next pace, given how long work waited, how many people a second were taken in
-// meanwhile, and how many wait for free seats.
-func (p *pace) step(wait time.Duration, came float64, behind int) {
+// step sets the next pace, given how long work waited, and how many people a second were taken
+// in meanwhile.
+func (p *pace) step(wait time.Duration, came float64) {
 	now := float64(p.limit.Limit())
 	next := min(fastestPace, now*1.2)
-	switch {
-	case behind > mostBehind:
-		next = max(slowestPace, 0.7*min(now, came))
-	case wait > calmWait:
+	if wait > calmWait {
 		next = max(slowestPace, 0.85*min(now, came))
 	}
 	if next == now {

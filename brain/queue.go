@@ -123,21 +123,6 @@ func (st *state) serve(id string, now time.Time) {
 	}
 }
 
-// behind is how many people who came to this brain wait for seats that are free, because as many
-// are offered as the window allows.
-func (st *state) behind() int {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	people, free := -st.offers, 0
-	for id := range st.stalled {
-		if l, a := st.lines[id], st.view.apps[id]; l != nil && a != nil {
-			people += l.own
-			free += len(a.free)
-		}
-	}
-	return max(0, min(people, free))
-}
-
 // offer offers a seat to a person. mu is held.
 func (st *state) offer(w *waiter, u *unit, now time.Time) {
 	w.seat, w.offered = u.child.Alloc, now

@@ -43,29 +43,25 @@ func TestWindow(t *testing.T) {
 func TestPace(t *testing.T) {
 	p := newPace()
 	at := func() float64 { return float64(p.limit.Limit()) }
-	p.step(time.Millisecond, 300, 0)
+	p.step(time.Millisecond, 300)
 	if at() != fastestPace {
 		t.Errorf("a calm brain takes %v a second", at())
 	}
-	p.step(2*calmWait, 1000, 0)
+	p.step(2*calmWait, 1000)
 	if at() != 850 {
 		t.Errorf("a busy brain that took 1000 a second takes %v", at())
 	}
 	for range 100 {
-		p.step(2*calmWait, at(), 0)
+		p.step(2*calmWait, at())
 	}
 	if at() != slowestPace {
 		t.Errorf("a brain that stays busy takes %v", at())
 	}
 	for range 100 {
-		p.step(0, at(), 0)
+		p.step(0, at())
 	}
 	if at() != fastestPace {
 		t.Errorf("a brain that is calm again takes %v", at())
-	}
-	p.step(0, 1000, mostBehind+1)
-	if at() != 700 {
-		t.Errorf("a brain that seats people more slowly than they come takes %v of 1000", at())
 	}
 }
 
