@@ -40,8 +40,8 @@ func (b *Broker) tryClaim(c *conn, w *waiter, seat wire.Seat, parked []said) (ou
 	case w.use.record.Seat != seat.ID:
 		ahead.drop()
 		ahead = nil
-		was := b.seatOf(c, w.use.record.Seat)
-		if was.end != nil || was.settled && !was.running {
+		was := b.awaitSeat(c, w.use.record.Seat, func(at seatLocation) bool { return at.end != nil || at.seat.Address != "" })
+		if was.over() {
 			return refused(ticketUsed("The seat of this ticket is gone. Press Play again.")), true
 		}
 		if was.seat.Address == "" {
@@ -64,20 +64,20 @@ func (b *Broker) tryClaim(c *conn, w *waiter, seat wire.Seat, parked []said) (ou
 	return b.relay(c, a, w.app, parked), true
 }
 
-// hearWithin is how long what Nomad and a node tell of a seat may take that another brain
-// knows already.
+// hearWithin is how long it may take until Nomad and a node have told of a seat's start or
+// end.
 const hearWithin = 5 * time.Second
 
-// seatOf says what is known of a seat that another brain has named. It waits until
-// something is.
-func (b *Broker) seatOf(c *conn, seat string) seatLocation {
+// awaitSeat says what is known of a seat that may have the session. It waits until that
+// is enough.
+func (b *Broker) awaitSeat(c *conn, seat string, enough func(seatLocation) bool) seatLocation {
 	late := time.NewTimer(hearWithin)
 	defer late.Stop()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		at := b.state.locate(seat)
-		if at.end != nil || at.seat.Address != "" {
+		if enough(at) {
 			return at
 		}
 		select {
@@ -111,6 +111,10 @@ func (b *Broker) claimFailed(c *conn, w *waiter, seat wire.Seat, claims ticket.C
 		return refused(ticketUsed("The seat refused the ticket. Press Play again.")), true
 	case meansAgain:
 		b.metrics.claims.WithLabelValues("unreachable").Inc()
+		// A seat that has just ended does not answer either.
+		if b.awaitSeat(c, seat.ID, seatLocation.over).over() {
+			return refused(ticketUsed("The seat of this ticket is gone. Press Play again.")), true
+		}
 		b.log.Warn("a seat does not answer a person who may have it", "session", w.session, "seat", seat.ID, "error", err)
 		return refused(unavailable("The seat of this ticket does not answer. Connect again.")), true
 	case meansSick:

@@ -2,12 +2,14 @@ package brain_test
 
 import (
 	"fmt"
+	"net"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/nearcast/nearcast/brain"
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -239,6 +241,40 @@ func TestRecordOfATicketNamesItsSeat(t *testing.T) {
 	token, session = s.ticket("game", 0)
 	s.use(session, "")
 	s.show(b, token).refusedFor(wire.ProblemTicketUsed)
+}
+
+// A seat has just ended, and Nomad has not said so when its person comes with the ticket again.
+func TestOwnSeatHasJustEnded(t *testing.T) {
+	s := newSite(t, brain.App{ID: "viewer", Version: 1, Warm: 1, Max: 1})
+	s.nomad.placed = s.ready
+	b := s.brain("b1")
+	s.until("a seat is idle", func() bool { return b.Idle("viewer") == 1 })
+	token, session := s.ticket("viewer", 1)
+	s.show(b, token).expect(wire.MsgGranted)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	testkit.Must(t, err)
+	defer l.Close()
+	x := s.at(s.recordOf(session).Seat)
+	x.mu.Lock()
+	x.rec.Address = l.Addr().String()
+	x.tell()
+	child := x.rec.Job
+	x.mu.Unlock()
+	go func() {
+		if conn, err := l.Accept(); err == nil {
+			_, _ = l.Close(), conn.Close() // the seat does not answer any more
+			s.nomad.died(child, wire.End{Reason: wire.ReasonLeft})
+		}
+	}()
+	// Until the brain has the new address, the seat grants itself again.
+	var m wire.Message
+	s.until("the person is refused", func() bool {
+		m, err = s.show(b, token).next()
+		return err != nil || m.Type != wire.MsgGranted
+	})
+	if err != nil || m.Type != wire.MsgRefused || m.Problem.Type != wire.ProblemTicketUsed {
+		t.Errorf("the person was told %+v, %v", m, err)
+	}
 }
 
 // No seat is free, and the brain has not heard yet that one is the person's own. They wait in

@@ -53,6 +53,9 @@ type seatLocation struct {
 	end     *wire.End // how it died, if it is dead
 }
 
+// over says whether the seat runs no more.
+func (at seatLocation) over() bool { return at.end != nil || at.settled && !at.running }
+
 // reattach attaches to a seat again, or says what became of it. known says
 // whether this brain was attached to it a moment ago.
 func (b *Broker) reattach(c *conn, seat, token string, known bool) (*attachment, outcome) {
