@@ -91,6 +91,7 @@ func New(cfg Config) (*Broker, error) {
 	pace := newPace()
 	g := newGuard(cfg.TrustedProxies, pace, metrics)
 	guarded(cfg.Metrics, g)
+	state.crowded = g.Crowded
 	running, ended := context.WithCancel(context.Background())
 	return &Broker{
 		running: running, ended: ended,

@@ -47,7 +47,8 @@
 // order. Each offers seats only to people of its own, and leaves to the others what is theirs:
 //
 //	half a second   a free seat is left for a person of another brain, which may hang
-//	five seconds    a person keeps the place whose brain is not heard any more
+//	five seconds    a person keeps the place whose brain is not heard any more; twenty where
+//	                more people come than can be taken in
 //
 // What is still on its way between brains can make two of them offer one seat. Then the seat
 // decides. A person who is offered a seat at once is told of to nobody.

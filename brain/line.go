@@ -27,6 +27,7 @@ type place struct {
 	offered string    // the seat that they are offered there
 	left    time.Time // since when a seat is left for them here
 	until   time.Time // their brain is gone, and they keep the place so long
+	atMost  time.Time // they keep it no longer, whatever crowd there is
 }
 
 const (
@@ -36,6 +37,9 @@ const (
 	// keptFor is how long a person keeps their place whose brain is gone. Their page
 	// connects to another brain meanwhile.
 	keptFor = 5 * time.Second
+	// keptInACrowd is how much longer they keep it at most while more people come here than
+	// can be taken in: they may stand at the door.
+	keptInACrowd = 15 * time.Second
 )
 
 func before(a, b *place) int {

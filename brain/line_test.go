@@ -167,6 +167,43 @@ func TestPlaceIsKept(t *testing.T) {
 	}
 }
 
+// Where more people come than can be taken in, they have longer, and not for ever.
+func TestPlaceIsKeptInACrowd(t *testing.T) {
+	s := newLineSite(t)
+	crowded := true
+	s.state.crowded = func() bool { return crowded }
+	s.elsewhere("returns", 300, "")
+	mine := s.comes("mine", 0)
+	s.lineLost("other")
+	s.seat("a")
+	for range keptFor/time.Second + 2 {
+		s.at = s.at.Add(time.Second)
+		s.timePassed()
+	}
+	if mine.seat != "" {
+		t.Fatal("overtook people who cannot have come yet")
+	}
+	crowded = false
+	s.at = s.at.Add(2 * time.Second)
+	s.timePassed()
+	if mine.seat != "a" {
+		t.Error("the place is kept where nobody is in the way any more")
+	}
+
+	crowded = true
+	s.elsewhere("stays away", 300, "")
+	next := s.comes("next", 0)
+	s.lineLost("other")
+	s.seat("b")
+	for range (keptFor + keptInACrowd) / time.Second {
+		s.at = s.at.Add(time.Second)
+		s.timePassed()
+	}
+	if next.seat != "b" {
+		t.Error("the place is kept for ever")
+	}
+}
+
 // A brain that has just connected tells of all its people; those it does not tell of are gone.
 func TestSnapshotOfALine(t *testing.T) {
 	s := newLineSite(t)

@@ -104,6 +104,7 @@ func (st *state) lineLost(brain string) {
 	for _, p := range st.peers[brain] {
 		if p.until.IsZero() {
 			p.until = st.now().Add(keptFor)
+			p.atMost = p.until.Add(keptInACrowd)
 		}
 	}
 	if len(st.peers[brain]) == 0 {

@@ -20,8 +20,12 @@ const (
 func (st *state) tellPlaces(id string, l *line, now time.Time) {
 	a := st.view.apps[id]
 	place, changed := 0, false
+	crowded := st.crowded()
 	for _, p := range slices.Clone(l.places) {
 		if p.w == nil {
+			if crowded {
+				p.keep(now)
+			}
 			if !p.until.IsZero() && !now.Before(p.until) {
 				st.forgetPlace(p)
 				changed = true
@@ -41,6 +45,21 @@ func (st *state) tellPlaces(id string, l *line, now time.Time) {
 	if changed {
 		st.view.changed[id] = true
 	}
+}
+
+// keep lets a person whose brain is gone keep their place while they may not have had the
+// chance to come here.
+func (p *place) keep(now time.Time) {
+	if until := now.Add(2 * time.Second); !p.until.IsZero() && p.until.Before(until) {
+		p.until = earlier(until, p.atMost)
+	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 // tellPlace tells a person of their place; 1 is next. mu is held.

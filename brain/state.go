@@ -22,7 +22,9 @@ type state struct {
 	// perNetwork is how many sessions of an app the anonymous people of one network may
 	// have; 0 is no limit.
 	perNetwork int
-	wakeup     chan struct{} // holds one item while the planner has something to look at
+	// crowded reports whether more people come than can be taken in.
+	crowded func() bool
+	wakeup  chan struct{} // holds one item while the planner has something to look at
 
 	mu      sync.Mutex
 	view    *view
@@ -56,6 +58,7 @@ func newState(site string, log *slog.Logger, metrics *metrics, now func() time.T
 		lines: map[string]*line{}, waiters: map[string]*waiter{}, holders: map[holder]map[*waiter]bool{},
 		relays: map[string]relayedSession{}, stalled: map[string]bool{}, plans: map[string]bool{},
 		window: newWindow(), told: feed.NewSource[wire.Waiting](), peers: map[string]map[string]*place{},
+		crowded: func() bool { return false },
 	}
 	st.view.waits = func(session string) bool { return st.waiters[session] != nil }
 	return st

@@ -42,7 +42,9 @@ type listener struct {
 // Listener counts the connections of l.
 func (g *Guard) Listener(l net.Listener) net.Listener {
 	if g.limits.Pace != nil {
-		l = newLobby(l, g.limits.Pace, g.limits.Proxies, g.cut, g.full)
+		lobby := newLobby(l, g.limits.Pace, g.limits.Proxies, g.cut, g.full)
+		g.lobby.Store(lobby)
+		l = lobby
 	}
 	return &listener{l, g}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -46,6 +47,7 @@ var (
 type Guard struct {
 	limits Limits
 	cut    func(why string)
+	lobby  atomic.Pointer[lobby] // nil without a pace
 
 	mu            sync.Mutex
 	unproven      *list.List // of *Conn, oldest first
@@ -107,6 +109,12 @@ func (g *Guard) Busy() bool {
 func (g *Guard) busy() bool {
 	return g.limits.Unproven > 0 && g.unproven.Len() > g.limits.Unproven/2 ||
 		g.limits.UnprovenBytes > 0 && g.unprovenBytes > g.limits.UnprovenBytes/2
+}
+
+// Crowded reports whether more clients have come in the last seconds than the pace takes in.
+func (g *Guard) Crowded() bool {
+	l := g.lobby.Load()
+	return l != nil && l.isCrowded(time.Now())
 }
 
 // Patience is how long a connection may stay unproven now.

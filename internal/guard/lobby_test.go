@@ -128,11 +128,46 @@ func TestLobby(t *testing.T) {
 	s.in <- first // to be closed
 }
 
+// Where the lobby is full, no more are accepted and closed than there are turns, and each that is
+// taken in gives some.
+func TestLobbyTurnover(t *testing.T) {
+	s := newLobbyTest(t)
+	for i := range lobbySize {
+		s.come(net.IPv4(127, 0, byte(i), 1).String())
+	}
+	s.lobby.mu.Lock()
+	s.turns = 2
+	for e := s.waiting.Front(); e != nil; e = e.Next() {
+		e.Value.(*guest).since = time.Now().Add(time.Hour) // none is too old
+	}
+	s.lobby.mu.Unlock()
+	const more = lobbyTurnover + 6
+	for i := range more {
+		conn, err := net.Dial("tcp", s.Addr().String())
+		if err != nil {
+			t.Fatal(i, err)
+		}
+		defer conn.Close()
+	}
+	closed := func() int { s.mu.Lock(); defer s.mu.Unlock(); return s.cut }
+	testkit.Until(t, "two are closed", func() bool { return closed() == 2 })
+	s.gate <- struct{}{}
+	s.in <- s.taken()
+	// One comes in the place of the one that was taken in, and one was accepted before it.
+	testkit.Until(t, "the others have their turn", func() bool { return closed() >= 2+lobbyTurnover })
+	s.gate <- struct{}{}
+	s.in <- s.taken()
+	testkit.Until(t, "all have come in", func() bool { return s.seen() == lobbySize-2+more })
+	if got := closed(); got != more-2 {
+		t.Errorf("%d of %d were closed for others", got, more)
+	}
+}
+
 // A network that fills the lobby does not push out the others.
 func TestLobbyIsShared(t *testing.T) {
 	s := newLobbyTest(t)
 	honest := s.come("127.0.200.1")
-	for range 2 * lobbySize {
+	for range lobbySize + lobbySize/2 {
 		s.come("127.0.1.1")
 	}
 	if !open(honest) {
