@@ -98,11 +98,16 @@ func due(is, want wire.App, now time.Time) bool {
 	want.Updated = is.Updated
 	// An age below zero is another brain's clock, which may be a day ahead.
 	if age := now.Sub(is.Updated); age >= 0 && age < smallChangesEvery && outlook(is.Capacity) == outlook(want.Capacity) {
+		spare := min(is.Capacity.Idle-is.Capacity.Queued, want.Capacity.Idle-want.Capacity.Queued)
 		for count, was := range map[*int]int{
 			&want.Capacity.Idle: is.Capacity.Idle, &want.Capacity.Busy: is.Capacity.Busy,
 			&want.Capacity.Starting: is.Capacity.Starting, &want.Capacity.Queued: is.Capacity.Queued,
 		} {
-			if few := min(was, *count) > 2 && max(was-*count, *count-was) == 1; few || near(int64(was), int64(*count)) {
+			differs := max(was-*count, *count-was)
+			few := min(was, *count) > 2 && differs == 1
+			// Few more or less play, beside the seats that are free.
+			ample := count == &want.Capacity.Busy && 8*differs <= spare
+			if few || ample || near(int64(was), int64(*count)) {
 				*count = was
 			}
 		}

@@ -73,6 +73,8 @@ func TestDueOfFew(t *testing.T) {
 		due      bool
 	}{
 		"a session begins, a seat starts":  {wire.Capacity{Idle: 4, Busy: 5, Max: 20}, wire.Capacity{Idle: 3, Busy: 6, Starting: 1, Max: 20}, false},
+		"the first of many plays":          {wire.Capacity{Idle: 50, Max: 90}, wire.Capacity{Idle: 49, Busy: 1, Starting: 1, Max: 90}, false},
+		"the first of few plays":           {wire.Capacity{Idle: 5, Max: 90}, wire.Capacity{Idle: 4, Busy: 1, Starting: 1, Max: 90}, true},
 		"the last but one":                 {wire.Capacity{Idle: 2, Max: 20}, wire.Capacity{Idle: 1, Busy: 1, Max: 20}, true},
 		"the last":                         {wire.Capacity{Idle: 1, Busy: 3, Max: 20}, wire.Capacity{Busy: 4, Starting: 1, Max: 20}, true},
 		"a seat starts where none is idle": {wire.Capacity{Busy: 4, Max: 20}, wire.Capacity{Busy: 4, Starting: 1, Max: 20}, true},
