@@ -72,6 +72,7 @@ type fakeNomad struct {
 	jobs   map[string]*job
 	allocs map[string]*alloc // by child
 	tokens map[string]string // children by token
+	queue  []*job            // children that no node has room for, first come, first served
 	past   []line            // of the event stream, the last of them
 	grown  chan struct{}     // closed at the next event
 }
@@ -201,35 +202,74 @@ func (n *fakeNomad) dispatch(app, token string) (child string, ok bool) {
 	}
 	j := n.newChild(app, token)
 	n.tell(dispatched, j, nil)
-	copied := *j
 	n.mu.Unlock()
-
-	id, node, placed := n.place(copied)
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if !placed {
+	if !n.start(j) {
+		n.mu.Lock()
 		n.index++
 		n.write([]event{{Topic: "Evaluation", Type: "EvaluationUpdated", Key: uuid.NewString(), Namespace: namespace, Index: n.index,
 			Payload: map[string]any{"Evaluation": map[string]any{"JobID": j.ID, "Status": "blocked",
 				"FailedTGAllocs": map[string]any{"seat": map[string]any{"NodesEvaluated": 1, "NodesExhausted": 1}}}}}})
-		return j.ID, true
+		n.queue = append(n.queue, j)
+		n.mu.Unlock()
+		n.unblock() // a place may have become empty meanwhile
 	}
-	a := n.newAlloc(j, id, node)
-	j.Status, a.ClientStatus = "running", "running"
-	n.tell("PlanResult", j, a)
 	return j.ID, true
+}
+
+// start starts a child on a node that has room.
+func (n *fakeNomad) start(j *job) bool {
+	n.mu.Lock()
+	copied := *j
+	n.mu.Unlock()
+	id, node, ok := n.place(copied)
+	if !ok {
+		return false
+	}
+	n.mu.Lock()
+	a := n.newAlloc(j, id, node)
+	stopped := j.Stop
+	if !stopped {
+		j.Status, a.ClientStatus = "running", "running"
+		n.tell("PlanResult", j, a)
+	}
+	n.mu.Unlock()
+	if stopped { // meanwhile
+		n.ended(id)
+	}
+	return true
+}
+
+// unblock starts children of the queue while nodes have room.
+func (n *fakeNomad) unblock() {
+	for {
+		n.mu.Lock()
+		if len(n.queue) == 0 {
+			n.mu.Unlock()
+			return
+		}
+		j := n.queue[0]
+		n.queue = n.queue[1:]
+		stopped := j.Stop
+		n.mu.Unlock()
+		if !stopped && !n.start(j) {
+			n.mu.Lock()
+			n.queue = slices.Insert(n.queue, 0, j)
+			n.mu.Unlock()
+			return
+		}
+	}
 }
 
 // died says that the seat of a child has ended.
 func (n *fakeNomad) died(child string) {
 	n.mu.Lock()
-	defer n.mu.Unlock()
 	j, a := n.jobs[child], n.allocs[child]
-	if j == nil || j.Status == "dead" || a == nil {
-		return
+	if j != nil && j.Status != "dead" && a != nil {
+		n.end(j, a)
+		n.tell("AllocationUpdated", j, a)
 	}
-	n.end(j, a)
-	n.tell("AllocationUpdated", j, a)
+	n.mu.Unlock()
+	n.unblock()
 }
 
 // stop is a request of a brain.
@@ -242,7 +282,9 @@ func (n *fakeNomad) stop(child string) bool {
 	}
 	j.Stop = true
 	a := n.allocs[child]
-	n.end(j, a)
+	if a == nil {
+		n.end(j, nil)
+	} // else it is dead once its seat has ended
 	n.tell("JobDeregistered", j, nil)
 	n.mu.Unlock()
 	if a != nil {

@@ -185,6 +185,8 @@ func (p *person) hear(m wire.Message) (last bool) {
 			}
 		}
 		p.known.state, p.known.seat, p.resume = stateGranted, m.Grant.Seat, m.Grant.Resume
+	case wire.MsgAnswer:
+		p.site.seats.picture(p.known.session)
 	case wire.MsgRefused:
 		p.known.state, p.known.why = stateRefused, m.Problem.Error()
 		return true

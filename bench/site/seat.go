@@ -193,17 +193,25 @@ func (f *seats) serveOn(s *seat, ws *websocket.Conn) (left bool) {
 		}
 		switch m.Type {
 		case wire.MsgOffer:
-			s.mu.Lock()
-			if s.state == wire.SeatClaimed {
-				f.become(s, wire.SeatStreaming, s.session)
-			}
-			s.mu.Unlock()
 			send(ws, wire.Message{Type: wire.MsgAnswer, SDP: "answer"})
 		case wire.MsgLeave:
 			send(ws, wire.Message{Type: wire.MsgEnded, End: &wire.End{Reason: wire.ReasonLeft}})
 			ws.Close(wire.CloseEnded, "")
 			return true
 		}
+	}
+}
+
+// picture is the browser of a session that connects to its seat, once it has the answer.
+func (f *seats) picture(session string) {
+	s := f.of(session)
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == wire.SeatClaimed && s.session == session {
+		f.become(s, wire.SeatStreaming, session)
 	}
 }
 
@@ -233,10 +241,10 @@ func (f *seats) end(s *seat, session string) {
 	f.tell(s.node, gone, true)
 	s.id, s.job, s.app, s.session = "", "", "", ""
 	s.mu.Unlock()
-	f.nomad.died(job)
 	f.mu.Lock()
 	f.empty = append(f.empty, s)
 	f.mu.Unlock()
+	f.nomad.died(job)
 }
 
 // place starts a seat for a child, in an empty place if there is one. It is idle after f.start.
