@@ -158,11 +158,15 @@ client {
   group "g" {
     restart { attempts = 0 }
     reschedule { attempts = 0 }
-    ephemeral_disk { size = 10 }
+    ephemeral_disk { size = 20 }
     task "seat" {
       driver = "mock_driver"
       config { run_for = "2h" }
-      logs { disabled = true } # else each has a process for its logs
+      logs {
+        disabled      = true # else each has a process for its logs
+        max_files     = 1
+        max_file_size = 10
+      }
       resources {
         cpu    = 10
         memory = 10
@@ -192,6 +196,7 @@ func followMany(b *testing.B, state, driver, config, hcl string) {
 	const children, more = 2500, 300
 	n := testkit.NewNomad(b)
 	n.Start(config)
+	b.Cleanup(n.Kill) // no child has a process; to stop them all would take minutes
 	c, err := Open(Config{Address: n.Address, Namespace: "apps", Log: slog.New(slog.DiscardHandler)})
 	testkit.Must(b, err)
 	b.Cleanup(c.Close)
