@@ -35,6 +35,9 @@ type chaos struct {
 	doing    []func() // calls that have begun and not returned
 	served   int
 
+	logs  bool // trace is kept
+	trace []string
+
 	claiming
 }
 
@@ -80,7 +83,8 @@ type simPerson struct {
 
 func newChaos(t *testing.T, seed uint64, replicas int, app App) *chaos {
 	c := &chaos{t: t, r: rand.New(rand.NewPCG(seed, 1)), now: time.Unix(1_000_000, 0), nodes: 100,
-		apps: map[string]App{app.ID: app}, tokens: map[string]*simChild{}, claiming: newClaiming()}
+		apps: map[string]App{app.ID: app}, tokens: map[string]*simChild{}, claiming: newClaiming(), logs: *stepsFlag}
+	t.Cleanup(c.sayHow)
 	for i := range replicas {
 		m := &simReplica{id: fmt.Sprint("b", i)}
 		c.replicas = append(c.replicas, m)
@@ -93,6 +97,7 @@ func newChaos(t *testing.T, seed uint64, replicas int, app App) *chaos {
 // boot starts a replica that knows nothing.
 func (c *chaos) boot(m *simReplica) {
 	m.state = newState("dc1", slog.New(slog.DiscardHandler), newMetrics(nil), func() time.Time { return c.now })
+	m.newToken = func() string { return fmt.Sprintf("%016x", c.r.Uint64()) }
 	m.heard, m.told = nil, nil
 	m.until, m.fails, m.version = time.Time{}, 0, 0
 	c.tellNomad(m)
@@ -191,7 +196,7 @@ func (c *chaos) die(f *simChild, end wire.End) {
 }
 
 func (f *simChild) become(state wire.SeatState, now time.Time) {
-	f.seat = wire.Seat{ID: f.Alloc, App: game, Job: f.ID, Version: f.Version, Address: "x", State: state, Since: now}
+	f.seat = wire.Seat{ID: f.Alloc, App: game, Job: f.ID, Version: f.Version, Node: f.Node, Address: "x", State: state, Since: now}
 	f.seen = true
 }
 
@@ -211,7 +216,7 @@ func (c *chaos) progress(f *simChild) {
 	case f.Alloc == "" && placed >= c.nodes:
 		f.State, f.Why = ChildBlocked, "memory is used up"
 	case f.Alloc == "":
-		f.Alloc, f.State, f.Why = "alloc-"+f.ID, ChildPending, ""
+		f.Alloc, f.Node, f.State, f.Why = "alloc-"+f.ID, fmt.Sprint("node-", c.r.IntN(3)), ChildPending, ""
 	case f.State == ChildPending:
 		f.State = ChildRunning
 	case f.seat.State == "":
@@ -231,6 +236,7 @@ func (c *chaos) act(m *simReplica) {
 		return
 	}
 	d := m.decide()
+	c.logDecision(m, d)
 	if c.doomed && m.fails > 0 && len(d.orders) > 1 {
 		c.fail("%s dispatched %d at once after %d failures", m.id, len(d.orders), m.fails)
 	}
@@ -323,24 +329,22 @@ func (c *chaos) enter(s *simPerson) {
 
 // look has a person read what the replica sent.
 func (c *chaos) look(s *simPerson) {
-	select {
-	case seat := <-s.w.offers:
-		w := s.w
-		c.later(func() {
-			if s.w == w && !s.gone { // else the brain has died, or the person has left
-				c.claim(s, seat)
-			}
+	// A brain's goroutine takes what it finds first, and so does the person here: by the seed.
+	var ready []func() (done bool)
+	if len(s.w.offers) > 0 {
+		ready = append(ready, func() bool { c.lookAtOffer(s); return true })
+	}
+	if len(s.w.outcome) > 0 {
+		ready = append(ready, func() bool { c.lookAtOutcome(s); return true })
+	}
+	if len(s.w.updates) > 0 {
+		ready = append(ready, func() bool {
+			c.log("%s hears of %s: %v", s.session, s.at.id, asText(<-s.w.updates))
+			return false
 		})
+	}
+	if len(ready) > 0 && ready[c.r.IntN(len(ready))]() {
 		return
-	case o := <-s.w.outcome:
-		if o.code != wire.CloseReplaced {
-			c.fate[s.session] = "told why not"
-		}
-		s.gone = true
-		s.at.leave(s.w)
-		return
-	case <-s.w.updates:
-	default:
 	}
 	if !c.calm && (s.w.seat == "" || c.chance(20)) {
 		switch c.r.IntN(40) {
@@ -365,6 +369,26 @@ func (c *chaos) look(s *simPerson) {
 	}
 }
 
+func (c *chaos) lookAtOffer(s *simPerson) {
+	w, seat := s.w, <-s.w.offers
+	c.log("%s is offered %s by %s", s.session, seat.ID, s.at.id)
+	c.later(func() {
+		if s.w == w && !s.gone { // else the brain has died, or the person has left
+			c.claim(s, seat)
+		}
+	})
+}
+
+func (c *chaos) lookAtOutcome(s *simPerson) {
+	o := <-s.w.outcome
+	c.log("%s has the outcome %d of %s: %v", s.session, o.code, s.at.id, asText(o.message))
+	if o.code != wire.CloseReplaced {
+		c.fate[s.session] = "told why not"
+	}
+	s.gone = true
+	s.at.leave(s.w)
+}
+
 // step does one thing.
 func (c *chaos) step() {
 	c.now = c.now.Add(time.Duration(c.r.IntN(60)) * time.Millisecond)
@@ -377,7 +401,10 @@ func (c *chaos) step() {
 		}
 	}
 	m := c.replicas[c.r.IntN(len(c.replicas))]
-	switch k := c.r.IntN(100); {
+	k := c.r.IntN(100)
+	c.log("step %d at %s", k, m.id)
+	defer c.logState(m)
+	switch {
 	case k < 15:
 		if c.calm || c.now.After(m.deaf) {
 			c.tellNomad(m)
@@ -385,7 +412,7 @@ func (c *chaos) step() {
 	case k < 28:
 		c.tellConsul(m)
 	case k < 29:
-		m.nodeLost("")
+		m.nodeLost(fmt.Sprint("node-", c.r.IntN(3)))
 	case k < 36:
 		c.tellPeers(m)
 	case k < 45:
@@ -619,38 +646,40 @@ func TestChaosOfFailures(t *testing.T) {
 func TestUnneededBlockedChild(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(50) {
-		c := newChaos(t, seed, 2, App{ID: game, Version: 1, Max: 6})
-		c.nodes = int(seed % 3)
-		for range 300 {
-			c.step()
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			c := newChaos(t, seed, 2, App{ID: game, Version: 1, Max: 6})
 			c.nodes = int(seed % 3)
-		}
-		within := time.Minute
-		if c.kills > 0 {
-			within += maxBlocked // nobody knows any more for whom it was
-		}
-		// Every second time, one replica dies with its state.
-		if seed%2 == 0 {
-			within += maxBlocked
-			dead := c.replicas[1]
-			c.replicas = c.replicas[:1]
-			c.replicas[0].setLeading(true)
-			c.doing = nil
-			c.replicas[0].acting = 0
+			for range 300 {
+				c.step()
+				c.nodes = int(seed % 3)
+			}
+			within := time.Minute
+			if c.kills > 0 {
+				within += maxBlocked // nobody knows any more for whom it was
+			}
+			// Every second time, one replica dies with its state.
+			if seed%2 == 0 {
+				within += maxBlocked
+				dead := c.replicas[1]
+				c.replicas = c.replicas[:1]
+				c.replicas[0].setLeading(true)
+				c.doing = nil
+				c.replicas[0].acting = 0
+				for _, s := range c.people {
+					s.gone = s.gone || s.at == dead
+				}
+			}
 			for _, s := range c.people {
-				s.gone = s.gone || s.at == dead
+				if !s.gone {
+					s.gone = true
+					s.at.leave(s.w)
+				}
 			}
-		}
-		for _, s := range c.people {
-			if !s.gone {
-				s.gone = true
-				s.at.leave(s.w)
+			if !c.settle(within, func() bool {
+				return !slices.ContainsFunc(c.children, func(f *simChild) bool { return f.State == ChildBlocked })
+			}) {
+				c.fail("a child without a waiting person is still blocked")
 			}
-		}
-		if !c.settle(within, func() bool {
-			return !slices.ContainsFunc(c.children, func(f *simChild) bool { return f.State == ChildBlocked })
-		}) {
-			c.fail("a child without a waiting person is still blocked")
-		}
+		})
 	}
 }

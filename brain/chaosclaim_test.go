@@ -33,6 +33,7 @@ type claiming struct {
 // note keeps what happened to a session, to be shown where the test fails.
 func (c *chaos) note(session, format string, args ...any) {
 	at := c.now.Sub(time.Unix(1_000_000, 0))
+	c.log(format, args...)
 	c.notes[session] = append(c.notes[session], fmt.Sprintf("%v: "+format, append([]any{at}, args...)...))
 }
 

@@ -13,7 +13,7 @@ import (
 
 // claimedBy is the seat that a session has claimed, and whose browser has not connected.
 func (v *view) claimedBy(session string) *unit {
-	if u := v.bySession[session]; u != nil && u.seat.State == wire.SeatClaimed {
+	if u := v.seatOf(session); u != nil && u.seat.State == wire.SeatClaimed {
 		return u
 	}
 	return nil

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -54,11 +52,14 @@ func (st *state) decide() decision {
 	if !st.view.known() {
 		return d
 	}
+	var ids []string
 	for id, a := range st.view.apps {
-		l := st.lines[id]
-		if !st.plans[id] && a.failures == nil && l == nil {
-			continue // nothing can have changed
+		if st.plans[id] || a.failures != nil || st.lines[id] != nil { // else nothing can have changed
+			ids = append(ids, id)
 		}
+	}
+	for _, id := range st.inTurn(ids) {
+		a, l := st.view.apps[id], st.lines[id]
 		app := a.app
 		warn, end := st.overstays(a, now)
 		d.warn, d.end = append(d.warn, warn...), append(d.end, end...)
@@ -76,8 +77,7 @@ func (st *state) decide() decision {
 	}
 	clear(st.plans)
 	// What was ordered and retired changes no plan before its answer.
-	for id := range st.view.changed {
-		delete(st.view.changed, id)
+	for _, id := range st.takeChanged() {
 		st.serve(id, now)
 	}
 	d.stop = st.view.unneeded(st.leading, st.waits, now)
@@ -133,7 +133,7 @@ func (st *state) orders(a *appView, m move, now time.Time) []order {
 		}
 	}
 	for range m.pool {
-		out = append(out, order{app: app, token: poolToken + uuid.NewString()})
+		out = append(out, order{app: app, token: poolToken + st.newToken()})
 	}
 	for _, o := range out {
 		st.view.expect(o.token, app.ID, now)

@@ -135,7 +135,12 @@
 // and its free seats in order. A change takes one unit out of the indexes (lift) and puts it
 // back as it is now (place), and only its app is served and planned again. What follows from
 // the time alone is done once a second. So what a change costs under the mutex follows from
-// its app, and not from the size of the site. The planner carries out what state decides, at Nomad and at seats. The
-// leader does what only one replica does. The Broker serves people and wires the parts. Only
-// the view reads its own tables; whatever else tells of seats or indexes them belongs there.
+// its app, and not from the size of the site. Apps share the window of offers and the nodes:
+// they are served and planned in the order in which their people came (inTurn).
+// What a transition does follows from the state, the call and st.now alone, and not from the
+// order of a map: a seed of TestChaos gives the same run each time.
+//
+// The planner carries out what state decides, at Nomad and at seats. The leader does what only
+// one replica does. The Broker serves people and wires the parts. Only the view reads its own
+// tables; whatever else tells of seats or indexes them belongs there.
 package brain

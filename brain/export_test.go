@@ -1,6 +1,9 @@
 package brain
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -34,8 +37,8 @@ func (st *state) seatsChanged(seats []wire.Seat) {
 		}
 		nodes[s.Node][s.ID] = s
 	}
-	for name, set := range nodes {
-		st.nodeSaid(node{name, name}, true, set, nil)
+	for _, name := range slices.Sorted(maps.Keys(nodes)) {
+		st.nodeSaid(node{name, name}, true, nodes[name], nil)
 	}
 	st.seatsAreKnown()
 }

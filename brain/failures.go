@@ -47,6 +47,15 @@ func (b *backOff) running(version uint64, now time.Time) bool {
 
 func (b *backOff) failing(version uint64) bool { return b.failures > 0 && b.version == version }
 
+// proven forgets an app's failures because of a seat that works. The seat must
+// have the same version, and must have come up after the last failure: an
+// earlier seat does not show how seats start now.
+func (v *view) proven(u *unit) {
+	if f := u.of.failures; f != nil && f.version == seatVersion(u.seat.Seat) && u.seat.ready.After(f.last) {
+		u.of.failures = nil
+	}
+}
+
 // failing is why seats fail to start, by app, in full.
 func (st *state) failing() map[string]string {
 	st.mu.Lock()

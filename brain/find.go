@@ -36,9 +36,18 @@ func (v *view) childOf(id string) Child {
 	return Child{}
 }
 
+// seatOf is the seat that says that it has a session, nil where none does. Where several do,
+// the one that said so last has it.
+func (v *view) seatOf(session string) *unit {
+	if have := v.bySession[session]; len(have) > 0 {
+		return have[0]
+	}
+	return nil
+}
+
 // seatOfSession is the seat that has a session.
 func (v *view) seatOfSession(session string) (wire.Seat, bool) {
-	if u := v.bySession[session]; u != nil {
+	if u := v.seatOf(session); u != nil {
 		return u.seat.Seat, true
 	}
 	return wire.Seat{}, false
@@ -59,8 +68,14 @@ func (v *view) locate(seat string) seatLocation {
 		out.end = &e.end
 	} else if !v.jobsKnown {
 		// While Nomad does not answer, sessions go on all the same.
+		var best *seatTrack
 		for t := range v.tracks[seat] {
-			out.seat, out.running = t.Seat, t.present
+			if best == nil || t.surer(best) {
+				best = t
+			}
+		}
+		if best != nil {
+			out.seat, out.running = best.Seat, best.present
 		}
 	}
 	return out

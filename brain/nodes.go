@@ -1,6 +1,8 @@
 package brain
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/nearcast/nearcast/internal/wire"
@@ -20,7 +22,7 @@ type node struct {
 func (v *view) nodeSaid(from node, all bool, set map[string]wire.Seat, gone []string, now time.Time) {
 	n := v.nodes[from.feed]
 	if n == nil {
-		n = &nodeView{name: from.name, seats: map[string]*seatTrack{}}
+		n = &nodeView{feed: from.feed, name: from.name, seats: map[string]*seatTrack{}}
 		v.nodes[from.feed] = n
 	}
 	if !n.lost.IsZero() {
@@ -37,7 +39,8 @@ func (v *view) nodeSaid(from node, all bool, set map[string]wire.Seat, gone []st
 			}
 		}
 	}
-	for id, s := range set {
+	for _, id := range slices.Sorted(maps.Keys(set)) {
+		s := set[id]
 		s.ID, s.Node = id, n.name
 		v.seatSaid(n, s, all, now)
 	}

@@ -69,6 +69,12 @@ func (st *state) lineSaid(brain string, all bool, set map[string]wire.Waiting, g
 			st.forgetPlace(p)
 		}
 	}
+	// What is offered no more counts first: the seat may be offered to somebody else here.
+	for session, w := range set {
+		if p := theirs[session]; p != nil && p.offered != w.Offered {
+			st.view.noteElsewhere(p.offered, false, now)
+		}
+	}
 	for session, w := range set {
 		p := theirs[session]
 		if p != nil && (p.app != w.App || !p.first.Equal(w.First) || p.version != w.Version) {
@@ -87,7 +93,6 @@ func (st *state) lineSaid(brain string, all bool, set map[string]wire.Waiting, g
 		}
 		p.until, p.left = time.Time{}, time.Time{}
 		if p.offered != w.Offered {
-			st.view.noteElsewhere(p.offered, false, now)
 			st.view.noteElsewhere(w.Offered, true, now)
 			p.offered = w.Offered
 		}

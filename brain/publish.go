@@ -1,6 +1,7 @@
 package brain
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"reflect"
@@ -77,12 +78,9 @@ func (l *leader) publishApps(ctx context.Context, inConsul map[string]wire.App) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, publishWithin)
 	defer cancel()
-	for id, app := range want {
-		now := time.Now().UTC()
-		if is, ok := inConsul[id]; ok && !due(is, app, now) {
-			continue
-		}
-		app.Updated = now
+	for _, id := range dueApps(inConsul, want, time.Now()) {
+		app := want[id]
+		app.Updated = time.Now().UTC()
 		err = errors.Join(err, l.fleet.PublishApp(ctx, app))
 	}
 	for id := range inConsul {
@@ -91,6 +89,20 @@ func (l *leader) publishApps(ctx context.Context, inConsul map[string]wire.App) 
 		}
 	}
 	return err
+}
+
+// dueApps are the apps to be written, those first that are not in Consul or were written
+// longest ago: where Consul is slow, one round does not come to all.
+func dueApps(inConsul, want map[string]wire.App, now time.Time) (ids []string) {
+	for id, app := range want {
+		if is, ok := inConsul[id]; !ok || due(is, app, now) {
+			ids = append(ids, id)
+		}
+	}
+	slices.SortFunc(ids, func(a, b string) int {
+		return cmp.Or(inConsul[a].Updated.Compare(inConsul[b].Updated), cmp.Compare(a, b))
+	})
+	return ids
 }
 
 // due reports whether an app is to be written, given what is in Consul.

@@ -106,8 +106,8 @@ func (st *state) serve(id string, now time.Time) {
 		for _, m := range l.match(a.free, most-st.offers, now) {
 			st.offer(m.w, m.u, now)
 		}
-		if len(a.free) > 0 && st.offers >= most {
-			st.stalled[id] = true
+		if len(a.free) > 0 && st.offers >= most && !slices.Contains(st.stalled, id) {
+			st.stalled = append(st.stalled, id)
 		}
 	}
 	place := 0
@@ -242,10 +242,9 @@ func (st *state) release(w *waiter) {
 	default:
 	}
 	st.offers--
-	for id := range st.stalled {
-		delete(st.stalled, id)
-		st.view.changed[id] = true
-		break // one offer has ended, and one app goes on
+	if len(st.stalled) > 0 { // one offer has ended, and one app goes on
+		st.view.changed[st.stalled[0]] = true
+		st.stalled = slices.Delete(st.stalled, 0, 1)
 	}
 }
 

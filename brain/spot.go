@@ -27,9 +27,10 @@ const (
 // place has put in, lift takes out, whatever has changed meanwhile.
 type spot struct {
 	class   class
-	session string // in view.bySession
-	holder  holder // in view.byHolder
-	token   string // in view.byToken
+	session string    // in view.bySession
+	saidAt  time.Time // when it said so last, of session
+	holder  holder    // in view.byHolder
+	token   string    // in view.byToken
 	coming  *coming
 	serves  bool // in appView.versions
 	version uint64
@@ -90,7 +91,18 @@ func (a *appView) better(u, o *unit) int {
 }
 
 func sooner(a, b *coming) int {
-	return cmp.Or(a.since.Compare(b.since), cmp.Compare(a.token, b.token))
+	child := func(c *coming) string {
+		if c.unit == nil {
+			return ""
+		}
+		return c.unit.child.ID
+	}
+	return cmp.Or(a.since.Compare(b.since), cmp.Compare(a.token, b.token), cmp.Compare(child(a), child(b)))
+}
+
+// later orders the seats that say that they have one session: the one that said so last first.
+func later(u, o *unit) int {
+	return cmp.Or(o.spot.saidAt.Compare(u.spot.saidAt), cmp.Compare(o.child.ID, u.child.ID))
 }
 
 // place counts a unit, and puts it into the indexes, as it is now.
@@ -132,7 +144,7 @@ func (v *view) place(u *unit, now time.Time) {
 func (v *view) placeSeat(u *unit, s *spot, now time.Time) {
 	a, t := u.of, u.seat
 	if t.State != wire.SeatIdle && t.Session != "" {
-		s.session = t.Session
+		s.session, s.saidAt = t.Session, t.since
 	}
 	taken := t.State.Free() && t.taken(now)
 	switch {
@@ -172,7 +184,9 @@ func (v *view) put(u *unit) {
 	a, s := u.of, u.spot
 	*a.counts.of(s.class)++
 	if s.session != "" {
-		v.bySession[s.session] = u
+		have := v.bySession[s.session]
+		at, _ := slices.BinarySearchFunc(have, u, later)
+		v.bySession[s.session] = slices.Insert(have, at, u)
 	}
 	add(v.byHolder, s.holder, u)
 	add(v.byToken, s.token, u)
@@ -204,8 +218,10 @@ func (v *view) lift(u *unit) {
 		return
 	}
 	*a.counts.of(s.class)--
-	if v.bySession[s.session] == u {
+	if have := v.bySession[s.session]; slices.Equal(have, []*unit{u}) {
 		delete(v.bySession, s.session)
+	} else if at := slices.Index(have, u); at >= 0 {
+		v.bySession[s.session] = slices.Delete(have, at, at+1)
 	}
 	remove(v.byHolder, s.holder, u)
 	remove(v.byToken, s.token, u)

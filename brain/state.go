@@ -1,9 +1,14 @@
 package brain
 
 import (
+	"cmp"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/nearcast/nearcast/internal/feed"
 	"github.com/nearcast/nearcast/internal/wire"
@@ -19,6 +24,8 @@ type state struct {
 	log     *slog.Logger
 	metrics *metrics
 	now     func() time.Time
+	// newToken makes the token of a dispatch for the pool, after poolToken. No two are equal.
+	newToken func() string
 	// perNetwork is how many sessions of an app the anonymous people of one network may
 	// have; 0 is no limit.
 	perNetwork int
@@ -37,7 +44,7 @@ type state struct {
 	paused  bool            // Consul cannot mark tickets, so nobody is offered a seat
 	offers  int             // seats that are offered and not claimed yet
 	window  *window         // how many these may be
-	stalled map[string]bool // apps with free seats for which there were too many offers
+	stalled []string        // apps with free seats for which there were too many offers, the first one first
 	plans   map[string]bool // apps that are to be planned
 	largest size            // of the site's nodes, each in its own way
 	// told are the people who wait here, for the other replicas.
@@ -54,9 +61,9 @@ type relayedSession struct {
 
 func newState(site string, log *slog.Logger, metrics *metrics, now func() time.Time) *state {
 	st := &state{
-		site: site, log: log, metrics: metrics, now: now, wakeup: make(chan struct{}, 1), view: newView(),
+		site: site, log: log, metrics: metrics, now: now, newToken: uuid.NewString, wakeup: make(chan struct{}, 1), view: newView(),
 		lines: map[string]*line{}, waiters: map[string]*waiter{}, holders: map[holder]map[*waiter]bool{},
-		relays: map[string]relayedSession{}, stalled: map[string]bool{}, plans: map[string]bool{},
+		relays: map[string]relayedSession{}, plans: map[string]bool{},
 		window: newWindow(), told: feed.NewSource[wire.Waiting](), peers: map[string]map[string]*place{},
 		crowded: func() bool { return false },
 	}
@@ -136,14 +143,55 @@ func (st *state) changed() {
 	now := st.now()
 	st.bringBack(now)
 	for len(st.view.changed) > 0 {
-		for id := range st.view.changed {
-			delete(st.view.changed, id)
+		for _, id := range st.takeChanged() {
 			st.plans[id] = true
 			st.endNoCapacity(id, now)
 			st.serve(id, now)
 		}
 	}
 	st.wake()
+}
+
+// takeChanged takes the apps that have changed, in turn.
+func (st *state) takeChanged() []string {
+	ids := slices.Collect(maps.Keys(st.view.changed))
+	clear(st.view.changed)
+	return st.inTurn(ids)
+}
+
+// inTurn sorts apps as they are served and planned: the one whose queue begins with the
+// person who waits longest comes first, and those without a queue come last. They share the
+// window of offers and the room of the nodes, which thus go to who came first. mu is held.
+func (st *state) inTurn(ids []string) []string {
+	if len(ids) < 2 {
+		return ids
+	}
+	type turn struct {
+		id    string
+		first *place // of the queue, nil where there is none
+	}
+	turns := make([]turn, len(ids))
+	for i, id := range ids {
+		turns[i].id = id
+		if l := st.lines[id]; l != nil {
+			turns[i].first = l.places[0]
+		}
+	}
+	slices.SortFunc(turns, func(a, b turn) int {
+		switch {
+		case a.first != nil && b.first != nil:
+			return cmp.Or(before(a.first, b.first), cmp.Compare(a.id, b.id))
+		case a.first != nil:
+			return -1
+		case b.first != nil:
+			return 1
+		}
+		return cmp.Compare(a.id, b.id)
+	})
+	for i, t := range turns {
+		ids[i] = t.id
+	}
+	return ids
 }
 
 func (st *state) wake() {

@@ -1,6 +1,7 @@
 package brain
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -53,6 +54,24 @@ type seatTrack struct {
 	endingAt      time.Time     // when it was asked to end a session that others wait for
 	warned        string        // the session that was told last that it may end
 	warnedAt      time.Time
+}
+
+// heard reports whether a node tells of the seat now.
+func (t *seatTrack) heard() bool { return t.present && !t.away }
+
+// surer reports whether what a feed tells of a seat counts more than what another one does: a
+// feed that is heard comes before one that is lost, and then the later word.
+func (t *seatTrack) surer(o *seatTrack) bool {
+	rank := func(t *seatTrack) int {
+		switch {
+		case t.heard():
+			return 0
+		case t.present:
+			return 1
+		}
+		return 2
+	}
+	return cmp.Or(rank(t)-rank(o), o.since.Compare(t.since), cmp.Compare(t.from.feed, o.from.feed)) < 0
 }
 
 // taken reports whether somebody has the seat although its node tells of it

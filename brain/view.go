@@ -23,7 +23,7 @@ type view struct {
 	nodes map[string]*nodeView // by feed
 
 	byAlloc   map[string]*unit
-	bySession map[string]*unit               // by session, while a seat says that it has it
+	bySession map[string][]*unit             // by session, while seats say that they have it, see later
 	byHolder  map[holder]map[*unit]bool      // the seats that count against a cap
 	byToken   map[string]map[*unit]bool      // seats on their way, by the session that they were dispatched for
 	flagged   map[*unit]bool                 // what is noted of them ends by time alone
@@ -77,6 +77,7 @@ type coming struct {
 
 // nodeView is what a node's feed says.
 type nodeView struct {
+	feed  string
 	name  string
 	seats map[string]*seatTrack // by seat
 	lost  time.Time             // since when it is not heard; zero while it is
@@ -98,7 +99,7 @@ type unit struct {
 func newView() *view {
 	return &view{
 		apps: map[string]*appView{}, units: map[string]*unit{}, nodes: map[string]*nodeView{},
-		byAlloc: map[string]*unit{}, bySession: map[string]*unit{}, byHolder: map[holder]map[*unit]bool{},
+		byAlloc: map[string]*unit{}, bySession: map[string][]*unit{}, byHolder: map[holder]map[*unit]bool{},
 		byToken: map[string]map[*unit]bool{}, flagged: map[*unit]bool{}, stuck: map[*unit]bool{},
 		tracks: map[string]map[*seatTrack]bool{}, strange: map[*seatTrack]bool{}, sickNodes: map[*nodeView]time.Time{}, pending: map[string]pendingDispatch{},
 		sent: map[string]time.Time{}, ended: newEndings(), restarting: map[string]restart{}, changed: map[string]bool{}, returned: map[string]bool{},
@@ -306,7 +307,10 @@ func (v *view) adopt(u *unit) {
 		best = nil
 	}
 	for t := range v.tracks[u.child.Alloc] {
-		if v.genuine(t, u) && (best == nil || t.present && !t.away && (best.away || !best.present)) {
+		if !v.genuine(t, u) {
+			continue
+		}
+		if best == nil || best != u.seat && t.surer(best) || t.heard() && !best.heard() {
 			best = t
 		}
 	}
@@ -385,13 +389,4 @@ func (v *view) timePassed(now time.Time) {
 		}
 	}
 	v.ended.forget(now)
-}
-
-// proven forgets an app's failures because of a seat that works. The seat must
-// have the same version, and must have come up after the last failure: an
-// earlier seat does not show how seats start now.
-func (v *view) proven(u *unit) {
-	if f := u.of.failures; f != nil && f.version == seatVersion(u.seat.Seat) && u.seat.ready.After(f.last) {
-		u.of.failures = nil
-	}
 }
