@@ -128,7 +128,7 @@ func manyChildren(n int) *tables {
 	t := &tables{index: 1000, apps: map[string]mirrored{"bad": {App: brain.App{ID: "bad"}}}}
 	for i := range n {
 		id := fmt.Sprintf("bad/dispatch-v1-s-old%08d-1795895821-e6da45f9", i)
-		t.children = append(t.children, stub{ID: id, ParentID: "bad", Status: "running"})
+		t.children = append(t.children, stub{ID: id, ParentID: "bad"})
 		t.allocs = append(t.allocs, alloc{ID: fmt.Sprintf("old-%d", i), JobID: id, NodeName: "node", ClientStatus: "running"})
 	}
 	return t

@@ -11,8 +11,6 @@ import (
 
 // task is what is read of an allocation's task.
 type task struct {
-	State    string
-	Failed   bool
 	Restarts uint64
 	Events   []taskEvent
 }

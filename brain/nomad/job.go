@@ -14,19 +14,19 @@ import (
 
 // job is what is read of a job, from a query or an event.
 type job struct {
-	ID                                       string
-	ParentID                                 string
-	Type                                     string
-	Stop                                     bool
-	Status                                   string
-	Version                                  uint64
-	Meta                                     map[string]string
-	Dispatched                               bool
-	DispatchIdempotencyToken                 string
-	ParameterizedJob                         *struct{}
-	SubmitTime                               int64
-	TaskGroups                               json.RawMessage // few jobs need it read; see task
-	CreateIndex, ModifyIndex, JobModifyIndex uint64
+	ID                          string
+	ParentID                    string
+	Type                        string
+	Stop                        bool
+	Status                      string
+	Version                     uint64
+	Meta                        map[string]string
+	Dispatched                  bool
+	DispatchIdempotencyToken    string
+	ParameterizedJob            *struct{}
+	SubmitTime                  int64
+	TaskGroups                  json.RawMessage // few jobs need it read; see task
+	ModifyIndex, JobModifyIndex uint64
 }
 
 // task reads the driver of a job's first task, and its config.

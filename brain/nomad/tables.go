@@ -17,7 +17,6 @@ const atOnce = 8
 // stub is what a list says of a job.
 type stub struct {
 	ID, ParentID                             string
-	Type, Status                             string
 	ParameterizedJob, Stop                   bool
 	CreateIndex, ModifyIndex, JobModifyIndex uint64
 	SubmitTime                               int64

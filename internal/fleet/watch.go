@@ -42,13 +42,6 @@ func (w *Watch) LastSuccess() time.Time {
 	return w.success
 }
 
-// Err is why the last query failed; nil if it did not.
-func (w *Watch) Err() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.err
-}
-
 // Done is closed when the watch has ended; fn is not called after that.
 func (w *Watch) Done() <-chan struct{} { return w.done }
 

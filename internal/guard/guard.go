@@ -99,13 +99,7 @@ func (g *Guard) sweep(now time.Time) {
 	}
 }
 
-// Busy reports whether the unproven connections take half of what they may.
-func (g *Guard) Busy() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.busy()
-}
-
+// busy reports whether the unproven connections take half of what they may. mu is held.
 func (g *Guard) busy() bool {
 	return g.limits.Unproven > 0 && g.unproven.Len() > g.limits.Unproven/2 ||
 		g.limits.UnprovenBytes > 0 && g.unprovenBytes > g.limits.UnprovenBytes/2
