@@ -1,9 +1,8 @@
 package router
 
 import (
-	"compress/gzip"
-	"encoding/json"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -19,15 +18,10 @@ import (
 type teller struct {
 	facts *facts.Teller
 	asked *facts.Checker
+
+	mu sync.Mutex
+	of *Site // the first of the list of sites that facts have
 }
-
-// worthCompressing is the size of an answer from which it is compressed: a packet or two.
-const worthCompressing = 2 << 10
-
-var compressors = sync.Pool{New: func() any {
-	z, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // the level is valid
-	return z
-}}
 
 // tells is the version of the own site's facts for a router that asks; empty for
 // everybody else.
@@ -61,12 +55,21 @@ func (r *Router) isRouter(c echo.Context) error {
 	return nil
 }
 
-// told has the facts of a view.
+// told has the facts of a view. A list of sites does not change once it was handed out, so it
+// is enough to compare where it is.
 func (r *Router) told(view Snapshot) *facts.Teller {
-	if s, ok := view.Site(r.cfg.Site); ok {
-		r.teller.facts.Set(s.Apps, s.Brains, s.Routers, s.Info)
+	t := &r.teller
+	s, ok := view.Site(r.cfg.Site)
+	if !ok {
+		return t.facts
 	}
-	return r.teller.facts
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if of := &view.Sites[0]; of != t.of {
+		t.facts.Set(s.Apps, s.Brains, s.Routers, s.Info)
+		t.of = of
+	}
+	return t.facts
 }
 
 // getFacts tells a router of another site what changed at this one.
@@ -79,29 +82,33 @@ func (r *Router) getFacts(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	out := r.told(view).Since(c.QueryParam("have"))
-	if c.QueryParam("distances") != "" {
-		out.Distances = r.measured(view)
+	zip := strings.Contains(c.Request().Header.Get(echo.HeaderAcceptEncoding), "gzip")
+	teller, have := r.told(view), c.QueryParam("have")
+	if c.QueryParam("distances") == "" {
+		answer, err := teller.Answer(have, zip)
+		if err != nil {
+			return err
+		}
+		return send(c, answer)
 	}
-	text, err := json.Marshal(out)
+	out := teller.Since(have)
+	out.Distances = r.measured(view)
+	answer, err := facts.Encode(out, zip)
 	if err != nil {
 		return err
 	}
-	if len(text) < worthCompressing || !strings.Contains(c.Request().Header.Get(echo.HeaderAcceptEncoding), "gzip") {
-		return c.JSONBlob(http.StatusOK, text)
-	}
+	return send(c, answer)
+}
+
+// send sends facts to a router.
+func send(c echo.Context, a facts.Answer) error {
 	h := c.Response().Header()
-	h.Set(echo.HeaderContentType, echo.MIMEApplicationJSON)
-	h.Set(echo.HeaderContentEncoding, "gzip")
 	h.Set(echo.HeaderVary, echo.HeaderAcceptEncoding)
-	z := compressors.Get().(*gzip.Writer)
-	defer compressors.Put(z)
-	z.Reset(c.Response())
-	if _, err := z.Write(text); err != nil {
-		return nil // the caller is gone
+	if a.Zipped {
+		h.Set(echo.HeaderContentEncoding, "gzip")
 	}
-	z.Close()
-	return nil
+	h.Set(echo.HeaderContentLength, strconv.Itoa(len(a.Body)))
+	return c.JSONBlob(http.StatusOK, a.Body)
 }
 
 // measured are the distances from this site that its routers measured themselves.

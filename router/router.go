@@ -169,7 +169,7 @@ func New(cfg Config) (*Router, error) {
 	if r.operators, err = newOperators(cfg.OperatorToken); err != nil {
 		return nil, fmt.Errorf("new router: %w", err)
 	}
-	r.teller = teller{facts: facts.NewTeller(cfg.Site), asked: facts.NewChecker(cfg.Site, cfg.Verifier)}
+	r.teller.facts, r.teller.asked = facts.NewTeller(cfg.Site), facts.NewChecker(cfg.Site, cfg.Verifier)
 	r.memory.New = func() any { return new(launchMemory) }
 	r.prefixes = prefix.New(prefix.Config{Between: r.models.between})
 	r.metrics = newMetrics(r)

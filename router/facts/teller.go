@@ -7,7 +7,7 @@
 //
 //	teller := facts.NewTeller("eu-west-1")
 //	teller.Set(apps, brains, routers, info) // whenever they may have changed
-//	answer := teller.Since(have)            // what changed since that version, or everything
+//	answer, err := teller.Answer(have, zip) // what changed since that version, or everything
 //
 // The router of another site reads the answer and keeps a Copy. Answers come from
 // strangers: Read bounds them, and refuses those of any site but the one that was asked.
@@ -48,6 +48,9 @@ type Teller struct {
 	version string
 	steps   map[string]uint64 // of the last versions
 	order   []string          // the last versions, oldest first
+	answers answers
+
+	encoding sync.Mutex // is taken before mu
 }
 
 // known is an app, the step in which it changed last, and the hash of its text.
@@ -113,7 +116,7 @@ func (t *Teller) name() {
 		Brains, Routers []wire.Instance
 		Info            wire.SiteInfo
 	}{t.brains, t.routers, t.info}) // a hash takes all that is written
-	t.version = hex.EncodeToString(sum.Sum(nil)[:16])
+	t.version, t.answers = hex.EncodeToString(sum.Sum(nil)[:16]), answers{}
 	if _, ok := t.steps[t.version]; ok { // it was so before: that is the older one
 		t.order = slices.DeleteFunc(t.order, func(v string) bool { return v == t.version })
 	}
