@@ -108,14 +108,13 @@ func (r *Router) getHealth(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	out := struct {
-		Status     string     `json:"status"`
-		Site       string     `json:"site"`
-		Facts      string     `json:"facts,omitempty"`
-		StaleSince *time.Time `json:"stale_since,omitempty"`
-	}{Status: "ok", Site: r.cfg.Site, Facts: r.tells(c, view)}
+	out := wire.Health{Status: "ok", Site: r.cfg.Site, Facts: r.tells(c, view)}
 	if view.Stale() {
 		out.Status, out.StaleSince = "stale", &view.StaleSince
+	} else if out.Facts != "" {
+		if answer, ok := r.teller.facts.Health(c.QueryParam("have"), zips(c)); ok {
+			return send(c, answer)
+		}
 	}
 	return c.JSON(http.StatusOK, out)
 }

@@ -82,7 +82,7 @@ func (r *Router) getFacts(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	zip := strings.Contains(c.Request().Header.Get(echo.HeaderAcceptEncoding), "gzip")
+	zip := zips(c)
 	teller, have := r.told(view), c.QueryParam("have")
 	if c.QueryParam("distances") == "" {
 		answer, err := teller.Answer(have, zip)
@@ -98,6 +98,11 @@ func (r *Router) getFacts(c echo.Context) error {
 		return err
 	}
 	return send(c, answer)
+}
+
+// zips reports whether the caller takes compressed answers.
+func zips(c echo.Context) bool {
+	return strings.Contains(c.Request().Header.Get(echo.HeaderAcceptEncoding), "gzip")
 }
 
 // send sends facts to a router.

@@ -3,10 +3,12 @@ package router
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/ticket"
@@ -59,6 +61,61 @@ func TestFacts(t *testing.T) {
 		if _, text := g.call("GET", path, nil); strings.Contains(string(text), "chess") || strings.Contains(string(text), version) {
 			t.Errorf("%s tells everybody: %s", path, text)
 		}
+	}
+}
+
+// TestHealthTellsChanges checks that a router which checks this one is told what changed since
+// the version that it has, where that is known and short, and that nobody else is.
+func TestHealthTellsChanges(t *testing.T) {
+	g := newRig(t)
+	router := []string{"Authorization", "Bearer " + facts.NewTokens(g.signer).For("east")}
+	g.view.set(func(s *Snapshot) {
+		s.Sites[0].Apps = map[string]wire.App{"chess": app("chess", 1, capacity(1, 1)), "golf": app("golf", 1, capacity(1, 1))}
+	})
+	check := func(have string, header ...string) wire.Health {
+		return into[wire.Health](g, 200, "GET", "/healthz?have="+have, nil, header...)
+	}
+	was := check("", router...)
+	g.view.set(func(s *Snapshot) {
+		s.Sites[0].Apps = map[string]wire.App{"chess": s.Sites[0].Apps["chess"], "golf": app("golf", 1, capacity(2, 1))}
+	})
+	now := check(was.Facts, router...)
+	if c := now.Changes; was.Changes != nil || c == nil || c.Since != was.Facts || c.Version != now.Facts || len(c.Apps) != 1 ||
+		c.Apps["golf"].Capacity.Idle != 2 || now.Status != "ok" || now.Site != "east" {
+		t.Errorf("%+v since %s: %+v", now, was.Facts, now.Changes)
+	}
+	if again := check(now.Facts, router...); again.Changes != nil || again.Facts != now.Facts {
+		t.Errorf("nothing changed: %+v", again)
+	}
+	if unknown := check("unknown", router...); unknown.Changes != nil || unknown.Facts != now.Facts {
+		t.Errorf("since a version that is not known: %+v", unknown)
+	}
+	for name, header := range map[string][]string{
+		"nobody": nil, "a stranger": {"Authorization", "Bearer " + facts.NewTokens(testkit.Signer(t)).For("east")},
+	} {
+		if h := check(was.Facts, header...); h.Changes != nil || h.Facts != "" || h.Status != "ok" {
+			t.Errorf("%s is told %+v", name, h)
+		}
+	}
+	g.view.set(func(s *Snapshot) { s.StaleSince = time.Now().Add(-time.Minute) })
+	if h := check(was.Facts, router...); h.Changes != nil || h.Status != "stale" || h.StaleSince == nil {
+		t.Errorf("from a view that is stale: %+v", h)
+	}
+	g.view.set(func(s *Snapshot) {
+		s.StaleSince = time.Time{}
+		s.Sites[0].Apps = maps.Clone(s.Sites[0].Apps)
+		for i := range 300 {
+			one := app(fmt.Sprint("app", i), 1, capacity(i, 1))
+			one.Description = strings.Repeat(fmt.Sprint(i), 50)
+			s.Sites[0].Apps[one.ID] = one
+		}
+	})
+	long := check(was.Facts, router...)
+	if long.Changes != nil || long.Facts == now.Facts || long.Facts == "" {
+		t.Errorf("a check has %d changes", len(long.Changes.Apps))
+	}
+	if got := into[wire.SiteFacts](g, 200, "GET", wire.FactsPath+"?have="+was.Facts, nil, router...); got.Since != was.Facts || len(got.Apps) != 301 {
+		t.Errorf("asked for what was too long: %d changes since %q", len(got.Apps), got.Since)
 	}
 }
 

@@ -120,11 +120,19 @@ func (s *site) handler() http.Handler {
 	mux.HandleFunc("GET /healthz", func(rw http.ResponseWriter, r *http.Request) {
 		s.world.asksRouters.Add(1)
 		rw.Header().Set("Content-Type", "application/json")
-		version := ""
+		out := wire.Health{Status: "ok", Site: s.name}
 		if r.Header.Get("Authorization") != "" {
-			version = fmt.Sprintf(`,"facts":%q`, s.told().Version())
+			teller := s.told()
+			if a, ok := teller.Health(r.URL.Query().Get("have"), strings.Contains(r.Header.Get("Accept-Encoding"), "gzip")); ok {
+				if a.Zipped {
+					rw.Header().Set("Content-Encoding", "gzip")
+				}
+				rw.Write(a.Body)
+				return
+			}
+			out.Facts = teller.Version()
 		}
-		fmt.Fprintf(rw, `{"status":"ok","site":%q%s}`+"\n", s.name, version)
+		json.NewEncoder(rw).Encode(out)
 	})
 	mux.HandleFunc("GET "+wire.FactsPath, func(rw http.ResponseWriter, r *http.Request) {
 		s.world.asksRouters.Add(1)

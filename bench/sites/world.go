@@ -266,8 +266,12 @@ func (w *world) ask(ctx context.Context) {
 		case <-each.C:
 		}
 		w.answered.Add(1)
-		var health struct{ Facts string }
-		if err := w.askAs(ctx, tokens.For(homeSite), "/healthz", &health); err != nil || health.Facts == "" || health.Facts == have[i] {
+		var health wire.Health
+		if err := w.askAs(ctx, tokens.For(homeSite), "/healthz?have="+have[i], &health); err != nil || health.Facts == "" || health.Facts == have[i] {
+			continue
+		}
+		if c := health.Changes; c != nil && c.Since == have[i] {
+			have[i] = c.Version
 			continue
 		}
 		w.answered.Add(1)

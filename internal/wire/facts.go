@@ -1,5 +1,21 @@
 package wire
 
+import "time"
+
+// Health is what a router answers to GET /healthz. A router of another site sends a token as
+// for FactsPath, and in the query "have", the version that it has.
+type Health struct {
+	Status string `json:"status"` // ok or stale
+	Site   string `json:"site"`
+	// Facts is the version of the site's facts, for routers alone.
+	Facts string `json:"facts,omitempty"`
+	// Changes are those since the version that the caller has, where the router remembers
+	// it and they are short. Else FactsPath tells them.
+	Changes *SiteFacts `json:"changes,omitempty"`
+	// StaleSince is since when the router does not see its own site.
+	StaleSince *time.Time `json:"stale_since,omitempty"`
+}
+
 // FactsPath is where a router tells the routers of other sites what its own site is and
 // has. GET, with "Authorization: Bearer" and a token of ticket.Signer.Ask. The query may
 // have "have", the version that the caller has, and "distances=1".

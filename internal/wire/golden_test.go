@@ -42,6 +42,7 @@ var messages = map[string]any{
 	"site_info":   &SiteInfo{},
 	"instance":    &Instance{},
 	"site_facts":  &SiteFacts{},
+	"health":      &Health{},
 	"used_ticket": &UsedTicket{},
 	"launch_key":  &LaunchKey{},
 	"seat":        &Seat{},

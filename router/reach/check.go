@@ -5,10 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -32,7 +32,12 @@ type health struct {
 	Site       string    `json:"site"`
 	Facts      string    `json:"facts"` // the version of the site's facts, if the router tells them
 	StaleSince time.Time `json:"stale_since"`
+	// Changes is a wire.SiteFacts: what changed since the version that was sent.
+	Changes json.RawMessage `json:"changes"`
 }
+
+// maxHealth is the longest answer to a check that is read.
+const maxHealth = 64 << 10
 
 func (r result) missed() bool { return r.err != nil }
 
@@ -56,8 +61,8 @@ func (c *client) close() {
 }
 
 // check checks one router, on the kept connection or on a new one. With a token, the
-// router says the version of its site's facts.
-func (c *client) check(ctx context.Context, base, token string, timeout time.Duration, keep bool) result {
+// router says the version of its site's facts, and what changed since the version have.
+func (c *client) check(ctx context.Context, base, token, have string, timeout time.Duration, keep bool) result {
 	out := result{url: base}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -68,12 +73,19 @@ func (c *client) check(ctx context.Context, base, token string, timeout time.Dur
 		WroteRequest:         func(httptrace.WroteRequestInfo) { sent.Store(int64(time.Since(start))) },
 		GotFirstResponseByte: func() { heard.Store(int64(time.Since(start))) },
 	}
-	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), http.MethodGet, strings.TrimRight(base, "/")+"/healthz", nil)
+	address := strings.TrimRight(base, "/") + "/healthz"
+	if have != "" {
+		address += "?have=" + url.QueryEscape(have)
+	}
+	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), http.MethodGet, address, nil)
 	if err != nil {
 		out.err = fmt.Errorf("check router: %w", err)
 		return out
 	}
 	authorize(req, token)
+	if have != "" {
+		req.Header.Set("Accept-Encoding", "gzip")
+	}
 	transport := c.fresh
 	if keep {
 		transport = c.kept
@@ -88,7 +100,9 @@ func (c *client) check(ctx context.Context, base, token string, timeout time.Dur
 		return out
 	}
 	defer res.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(res.Body, 4<<10))
+	b := buffers.Get().(*buffer)
+	defer b.keep()
+	text, err := b.read(res, maxHealth)
 	problem := strings.HasPrefix(res.Header.Get("Content-Type"), wire.ProblemType)
 	switch {
 	case err != nil:

@@ -61,9 +61,12 @@ func (c *client) facts(ctx context.Context, base, site, token, have string, dist
 	}
 	b := buffers.Get().(*buffer)
 	defer b.keep()
-	text, err := b.read(res)
-	if err != nil {
+	text, err := b.read(res, facts.MaxText)
+	switch {
+	case err != nil:
 		return wire.SiteFacts{}, fmt.Errorf("ask for facts: %w", err)
+	case len(text) > facts.MaxText:
+		return wire.SiteFacts{}, fmt.Errorf("ask for facts: the answer is longer than %d bytes", facts.MaxText)
 	}
 	decoding.Lock()
 	defer decoding.Unlock()
@@ -79,22 +82,19 @@ type buffer struct {
 
 var buffers = sync.Pool{New: func() any { return new(buffer) }}
 
-// read reads an answer, which may be compressed, up to the longest that is allowed. The
-// text is good until the buffer is used again.
-func (b *buffer) read(res *http.Response) ([]byte, error) {
+// read reads an answer, which may be compressed, up to a byte more than most. The text is
+// good until the buffer is used again.
+func (b *buffer) read(res *http.Response, most int64) ([]byte, error) {
 	b.text.Reset()
 	body := io.Reader(res.Body)
 	if res.Header.Get("Content-Encoding") == "gzip" {
-		if err := b.z.Reset(io.LimitReader(body, facts.MaxText)); err != nil {
+		if err := b.z.Reset(io.LimitReader(body, most)); err != nil {
 			return nil, fmt.Errorf("uncompress: %w", err)
 		}
 		body = &b.z
 	}
-	if _, err := b.text.ReadFrom(io.LimitReader(body, facts.MaxText+1)); err != nil {
+	if _, err := b.text.ReadFrom(io.LimitReader(body, most+1)); err != nil {
 		return nil, fmt.Errorf("read answer: %w", err)
-	}
-	if b.text.Len() > facts.MaxText {
-		return nil, fmt.Errorf("the answer is longer than %d bytes", facts.MaxText)
 	}
 	return b.text.Bytes(), nil
 }
@@ -106,20 +106,48 @@ func (b *buffer) keep() {
 	}
 }
 
+// version is that of the facts that are known; empty where none are. Monitor.mu is held.
+func (s *site) version() string {
+	if s.state.Facts == nil {
+		return ""
+	}
+	return s.state.Facts.Version
+}
+
+// changes takes the changes that came with a check. What is wrong with them is not said: then
+// the site is asked for its facts.
+func (m *Monitor) changes(s *site, got result) {
+	if len(got.health.Changes) == 0 {
+		return
+	}
+	answer, err := facts.Read(s.name, got.health.Changes)
+	if err != nil || answer.Since == "" || answer.Version != got.health.Facts {
+		return
+	}
+	m.mu.Lock()
+	next, err := s.state.Facts.With(answer)
+	if err == nil {
+		s.state.Facts, s.state.FactsAt = next, time.Now()
+	}
+	m.mu.Unlock()
+	if err == nil {
+		m.cfg.Changed(s.name)
+	}
+}
+
 // learn takes what a check says of a site's facts, and asks for them where they
-// changed, or where it is time for distances. It does not delay the next check.
+// changed and the check did not say how, or where it is time for distances. It does not
+// delay the next check.
 func (m *Monitor) learn(ctx context.Context, s *site, got result) {
 	version := got.health.Facts
 	if got.missed() || version == "" || got.health.Site != s.name {
 		return
 	}
+	m.changes(s, got)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	have := ""
-	if of := s.state.Facts; of != nil {
-		have = of.Version
-	}
+	have := s.version()
 	if have == version {
 		s.state.FactsAt = now
 	}

@@ -23,8 +23,9 @@
 //
 // The answer to a check has the version of the facts of the site (package facts): its
 // apps with their capacity, its brains and routers. Where the version is another one than
-// the monitor knows, it asks for what changed since (GET /v1/facts), on a connection that
-// is open, within 5 s, and while the checks go on. From time to time it asks for the
+// the monitor knows, the answer has what changed since, too, if that is short. Else the
+// monitor asks for it (GET /v1/facts), on a connection that is open, within 5 s, and while the
+// checks go on. From time to time it asks for the
 // distances, too, that the router measured. So each router learns what all sites have, and
 // the distance between any two of them. Facts that a router tells to routers alone need
 // Config.Token. What one site's routers tell is of that site; it can be wrong, and it is
@@ -258,10 +259,10 @@ func (m *Monitor) follow(ctx context.Context, s *site) {
 // check checks a site once, and confirms a miss.
 func (m *Monitor) check(ctx context.Context, s *site) {
 	m.mu.Lock()
-	urls, timeout, silent := s.urls, s.timeout(), s.state.Silent()
+	urls, timeout, silent, have := s.urls, s.timeout(), s.state.Silent(), s.version()
 	m.mu.Unlock()
 	// The kept connection of a silent site is dead: use a new one.
-	got := m.client.check(ctx, urls[0], m.cfg.Token(s.name), timeout, !silent)
+	got := m.client.check(ctx, urls[0], m.cfg.Token(s.name), have, timeout, !silent)
 	if ctx.Err() != nil {
 		return
 	}
@@ -284,7 +285,7 @@ func (m *Monitor) confirm(ctx context.Context, urls []string, token string, time
 	defer cancel()
 	results := make(chan result, confirmations)
 	for i := range confirmations {
-		go func() { results <- m.client.check(ctx, urls[(i+1)%len(urls)], token, timeout, false) }()
+		go func() { results <- m.client.check(ctx, urls[(i+1)%len(urls)], token, "", timeout, false) }()
 	}
 	var got result
 	answered := false

@@ -230,6 +230,69 @@ func TestFacts(t *testing.T) {
 	}
 }
 
+// TestChangesComeWithChecks checks that what changed is taken from the answer to a check, and
+// asked for where that does not say it, or says it wrong.
+func TestChangesComeWithChecks(t *testing.T) {
+	idle := func(n int) map[string]wire.App {
+		return map[string]wire.App{"chess": {ID: "chess", Capacity: wire.Capacity{Idle: n}}, "golf": {ID: "golf"}}
+	}
+	for name, tt := range map[string]struct {
+		changes func(*wire.SiteFacts) any
+		asks    bool
+	}{
+		"what changed":            {func(f *wire.SiteFacts) any { return f }, false},
+		"an older router":         {func(*wire.SiteFacts) any { return nil }, true},
+		"of another site":         {func(f *wire.SiteFacts) any { f.Site = "near"; return f }, true},
+		"since another version":   {func(f *wire.SiteFacts) any { f.Since = "other"; return f }, true},
+		"everything":              {func(f *wire.SiteFacts) any { f.Since = ""; return f }, true},
+		"another version":         {func(f *wire.SiteFacts) any { f.Version = "other"; return f }, true},
+		"no facts":                {func(*wire.SiteFacts) any { return []int{1} }, true},
+		"an app under two names":  {func(f *wire.SiteFacts) any { f.Apps = map[string]wire.App{"a": {ID: "b"}}; return f }, true},
+		"of a site that is wrong": {func(f *wire.SiteFacts) any { f.Site = ""; return f }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			teller := facts.NewTeller("far")
+			teller.Set(idle(1), nil, nil, wire.SiteInfo{})
+			var asked atomic.Int32
+			m := monitor(t, nil, "http://"+router(t, func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Type", "application/json")
+				have := r.URL.Query().Get("have")
+				f := teller.Since(have)
+				if r.URL.Path == wire.FactsPath {
+					if have != "" && r.URL.Query().Get("distances") == "" {
+						asked.Add(1)
+					}
+					json.NewEncoder(w).Encode(f)
+					return
+				}
+				out := map[string]any{"status": "ok", "site": "far", "facts": f.Version}
+				if have != "" && have != f.Version {
+					out["changes"] = tt.changes(&f)
+					if r.Header.Get("Accept-Encoding") != "gzip" {
+						t.Error("the check takes no compressed answer")
+					}
+					w.Header().Set("Content-Encoding", "gzip")
+					z := gzip.NewWriter(w)
+					defer z.Close()
+					json.NewEncoder(z).Encode(out)
+					return
+				}
+				json.NewEncoder(w).Encode(out)
+			}))
+			until(t, "facts", m, func(s State) bool { return s.Facts != nil })
+			teller.Set(idle(2), nil, nil, wire.SiteInfo{})
+			s := until(t, "the change", m, func(s State) bool { return s.Facts != nil && s.Facts.Apps["chess"].Capacity.Idle == 2 })
+			if len(s.Facts.Apps) != 2 || s.Facts.Version != teller.Version() || s.Misses > 0 || s.Unhealthy {
+				t.Errorf("%+v, %+v", s, s.Facts)
+			}
+			if got := asked.Load() > 0; got != tt.asks {
+				t.Errorf("asked for changes: %v, want %v", got, tt.asks)
+			}
+		})
+	}
+}
+
 // TestLiars checks that facts are not taken from a router of another site, nor such that
 // are beyond measure, and that the site counts as answering all the same.
 func TestLiars(t *testing.T) {
@@ -331,8 +394,8 @@ func TestBomb(t *testing.T) {
 		t.Fatalf("%d bytes are refused before", packed.Len())
 	}
 	var b buffer
-	_, err := b.read(&http.Response{Header: http.Header{"Content-Encoding": {"gzip"}}, Body: io.NopCloser(&packed)})
-	if err == nil || b.text.Cap() > 4*facts.MaxText {
-		t.Errorf("%v, and %d bytes were taken", err, b.text.Cap())
+	text, err := b.read(&http.Response{Header: http.Header{"Content-Encoding": {"gzip"}}, Body: io.NopCloser(&packed)}, facts.MaxText)
+	if err != nil || len(text) != facts.MaxText+1 || b.text.Cap() > 4*facts.MaxText {
+		t.Errorf("%v, %d bytes, and %d were taken", err, len(text), b.text.Cap())
 	}
 }
