@@ -16,11 +16,13 @@ import (
 // Handler is what everybody may ask:
 //
 //	GET /v1/connect  the WebSocket
+//	GET /v1/network  wire.Network: what a network must let through, for a page that checks one
 //	GET /healthz     200 once Consul and Nomad have answered, else 503
 //	GET /room        the same, and 503 while no more people should come; for load balancers
 func (b *Broker) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/connect", b.connect)
+	mux.HandleFunc("GET "+wire.NetworkPath, b.getNetwork)
 	mux.HandleFunc("GET /healthz", b.healthz)
 	mux.HandleFunc("GET /room", b.getRoom)
 	return headers(answer.Problems(mux))

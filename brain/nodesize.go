@@ -26,6 +26,7 @@ func (st *state) nodesAre(nodes []wire.Node) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.largest = largest
+	st.ports = ports{ranges: portsOf(nodes), at: time.Now()}
 }
 
 // someBlocked reports whether a seat finds no node.
@@ -40,8 +41,14 @@ func (st *state) someBlocked() bool {
 	return false
 }
 
-// watchSizes looks up the nodes again while it matters how large they are. To follow all
-// their changes would cost more.
+func (st *state) portsWanted() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.ports.wanted
+}
+
+// watchSizes looks up the nodes again while it matters how large they are, or which ports they
+// have. To follow all their changes would cost more.
 func (st *state) watchSizes(ctx context.Context, fleet Fleet) {
 	tick := time.NewTicker(sizesEvery)
 	defer tick.Stop()
@@ -51,7 +58,7 @@ func (st *state) watchSizes(ctx context.Context, fleet Fleet) {
 			return
 		case <-tick.C:
 		}
-		if !st.someBlocked() {
+		if !st.someBlocked() && !st.portsWanted() {
 			continue
 		}
 		once, cancel := context.WithTimeout(ctx, sizesEvery)

@@ -47,6 +47,7 @@ type state struct {
 	stalled []string        // apps with free seats for which there were too many offers, the first one first
 	plans   map[string]bool // apps that are to be planned
 	largest size            // of the site's nodes, each in its own way
+	ports   ports
 	// told are the people who wait here, for the other replicas.
 	told *feed.Source[wire.Waiting]
 	// peers are the people who wait at other replicas, by replica and session.

@@ -19,6 +19,10 @@
 // silent, as sessions go on there.
 // Loopback, link-local and multicast addresses are refused whatever Consul says.
 //
+// A page that checks what its person's network lets through has no session. Brains give it a
+// name of another secret (ticket.TURNSecret.ForChecks), for a relay that carries nothing, has
+// no port, and ends after ten seconds at the latest (checks.go).
+//
 // What a relay costs: each has a limit of bytes a second and direction, each name a number
 // of relays, and the server a number in all. Connections by TCP and TLS are bounded by
 // internal/guard until they have a relay; then they end with it.

@@ -73,6 +73,7 @@ type relays struct {
 	portMin, portMax uint16
 	rate             int // bytes a second and direction
 	book             *book
+	checks           *checks
 	peers            *peers
 	metrics          *metrics
 }
@@ -89,8 +90,11 @@ func (r *relays) AllocatePacketConn(c turn.AllocateListenerConfig) (net.PacketCo
 	switch {
 	case c.Network == "udp6":
 		return nil, nil, errIPv6
-	case c.RequestedPort != 0:
+	case c.RequestedPort != 0, c.UserID == "": // nobody: a port is looked for, to be asked for by its number
 		return nil, nil, errPort
+	case c.UserID == checkUser:
+		at := net.UDPAddrFromAddrPort(netip.AddrPortFrom(r.external, r.portMin))
+		return r.checks.relay(at), at, nil
 	}
 	if !r.book.take(c.UserID) {
 		r.metrics.refused("quota")

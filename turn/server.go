@@ -70,6 +70,7 @@ type Server struct {
 	log     *slog.Logger
 	peers   *peers
 	book    *book
+	checks  checks
 	conns   *conns
 	metrics *metrics
 }
@@ -96,7 +97,8 @@ func New(cfg Config) (*Server, error) {
 		cfg.Log = slog.Default()
 	}
 	s := &Server{cfg: cfg, log: cfg.Log, peers: &peers{loopback: cfg.Loopback},
-		book: &book{perName: cfg.PerName, all: cfg.Relays, names: map[string]int{}}}
+		book:   &book{perName: cfg.PerName, all: cfg.Relays, names: map[string]int{}},
+		checks: checks{most: maxChecks, life: checkFor}}
 	s.conns = newConns(cfg.Conns, func(why string) { s.metrics.cuts.WithLabelValues(why).Inc() })
 	s.metrics = newMetrics(cfg.Metrics, s)
 	return s, nil
@@ -115,18 +117,22 @@ func (s *Server) Ready() bool { return s.peers.ready() }
 // Serve serves until ctx ends. It closes the listeners.
 func (s *Server) Serve(ctx context.Context, l Listeners) error {
 	generator := &relays{ip: s.cfg.RelayIP, external: s.cfg.ExternalIP, portMin: s.cfg.PortMin, portMax: s.cfg.PortMax,
-		rate: s.cfg.Rate, book: s.book, peers: s.peers, metrics: s.metrics}
+		rate: s.cfg.Rate, book: s.book, checks: &s.checks, peers: s.peers, metrics: s.metrics}
 	cfg := turn.ServerConfig{
 		Realm: s.cfg.Realm, LoggerFactory: pionlog.To(s.log), AuthHandler: s.authenticate,
 		QuotaHandler: func(name, _ string, _ net.Addr) bool {
-			if s.book.room(name) {
+			if name == checkUser || s.book.room(name) {
 				return true
 			}
 			s.metrics.refused("quota")
 			return false
 		},
 		EventHandler: turn.EventHandler{
-			OnAllocationCreated: func(from, to net.Addr, _, _, _ string, _ net.Addr, _ int) {
+			OnAllocationCreated: func(from, to net.Addr, _, user, _ string, _ net.Addr, _ int) {
+				if user == checkUser { // everybody may have one: its connection stays a stranger's
+					s.metrics.checks.Inc()
+					return
+				}
 				s.metrics.made.Inc()
 				s.conns.prove(from, to)
 			},
@@ -162,23 +168,41 @@ func (s *Server) Serve(ctx context.Context, l Listeners) error {
 	return ctx.Err()
 }
 
-// authenticate gives the key with which a request must be signed.
+// authenticate gives the user that makes a request, and the key with which it must be signed.
 func (s *Server) authenticate(r *turn.RequestAttributes) (name string, key []byte, ok bool) {
 	until, id, err := ticket.ReadTURNName(r.Username)
-	i := slices.IndexFunc(s.cfg.Secrets, func(secret ticket.TURNSecret) bool { return secret.ID() == id })
-	if err != nil || i < 0 {
+	secret, check := s.secret(id)
+	if err != nil || secret == "" {
 		s.metrics.refused("name")
 		return "", nil, false
 	}
+	name = r.Username
+	if check {
+		name = checkUser
+	}
 	if late := time.Since(until); late > 0 {
 		// A relay that exists goes on.
-		goesOn := r.Method != stun.MethodAllocate && late < s.cfg.MaxAge && s.book.has(r.Username)
+		goesOn := !check && r.Method != stun.MethodAllocate && late < s.cfg.MaxAge && s.book.has(name)
 		if !goesOn {
 			s.metrics.refused("expired")
 			return "", nil, false
 		}
 	}
-	return r.Username, turn.GenerateAuthKey(r.Username, r.Realm, s.cfg.Secrets[i].Password(r.Username)), true
+	return name, turn.GenerateAuthKey(r.Username, r.Realm, secret.Password(r.Username)), true
+}
+
+// secret finds a secret by its ID, and whether it is that of checks. It is empty where there
+// is none.
+func (s *Server) secret(id string) (secret ticket.TURNSecret, check bool) {
+	for _, own := range s.cfg.Secrets {
+		if own.ID() == id {
+			return own, false
+		}
+		if checks := own.ForChecks(); checks.ID() == id {
+			return checks, true
+		}
+	}
+	return "", false
 }
 
 // permit decides whether a relay may speak with an address.

@@ -47,6 +47,15 @@ func (s TURNSecret) ID() string {
 	return hex.EncodeToString(mac.Sum(nil)[:4])
 }
 
+// ForChecks makes names for relays that carry nothing. A page gets one without a session, to
+// find out whether its person's network lets it reach a TURN server. It is another secret, so
+// that a TURN server that knows of no such relays refuses the names.
+func (s TURNSecret) ForChecks() TURNSecret {
+	mac := hmac.New(sha256.New, []byte(s))
+	mac.Write([]byte("nearcast turn secret for checks"))
+	return TURNSecret(hex.EncodeToString(mac.Sum(nil)))
+}
+
 var errTURNName = errors.New("not a name that a brain made")
 
 // ReadTURNName reads until when a name is good, and by which secret.

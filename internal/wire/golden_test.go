@@ -34,6 +34,7 @@ var messages = map[string]any{
 	"distance":        &Distance{},
 	"probe_request":   &ProbeRequest{},
 	"probe_response":  &ProbeResponse{},
+	"network":         &Network{},
 	"problem":         &Problem{},
 
 	"app":         &App{},
