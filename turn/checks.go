@@ -17,15 +17,37 @@ const (
 	checkFor = 10 * time.Second
 )
 
-// checks are the relays for checks. They carry nothing, so one more than most ends the
-// oldest: a flood of them does not make others believe that their network is at fault.
+// checks are the relays for checks. They carry nothing, and have no permissions, which would
+// tell strangers where seats are. One more than most ends the oldest: so a flood of them does
+// not make others believe that their network is at fault.
 type checks struct {
 	most int
 	life time.Duration
 
-	mu   sync.Mutex
-	open []*mute // the oldest first
+	mu      sync.Mutex
+	open    []*mute         // the oldest first
+	clients map[string]bool // who has one, by address
 }
+
+// from notes that a client has a relay for a check, or that it has ended.
+func (c *checks) from(client net.Addr, has bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if has {
+		c.clients[clientKey(client)] = true
+	} else {
+		delete(c.clients, clientKey(client))
+	}
+}
+
+// has reports whether a client's relay is for a check.
+func (c *checks) has(client net.Addr) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.clients[clientKey(client)]
+}
+
+func clientKey(client net.Addr) string { return client.Network() + " " + client.String() }
 
 // relay makes one that says to be at an address. No socket belongs to it.
 func (c *checks) relay(at net.Addr) *mute {

@@ -1,7 +1,9 @@
 package turn
 
 import (
+	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,6 +28,12 @@ func TestChecksCarryNothing(t *testing.T) {
 			relay, err := client.Allocate()
 			testkit.Must(t, err)
 			defer relay.Close()
+			// Neither a seat's address nor another: strangers do not learn which are seats.
+			for _, peer := range []net.Addr{s.seat.LocalAddr(), &net.UDPAddr{IP: net.IPv4(203, 0, 113, 7), Port: 1024}} {
+				if err := client.CreatePermission(peer); err == nil || !strings.Contains(err.Error(), "403") {
+					t.Errorf("a permission for %s: %v, want 403", peer, err)
+				}
+			}
 			if err := reaches(relay, s.seat.LocalAddr(), 3); err == nil || s.seat.heard.Load() > 0 {
 				t.Errorf("a relay for a check reached a seat with %d packets: %v", s.seat.heard.Load(), err)
 			}
@@ -85,7 +93,9 @@ func TestChecksEnd(t *testing.T) {
 	testkit.Until(t, "all have ended, with their connections", func() bool {
 		s.conns.mu.Lock()
 		defer s.conns.mu.Unlock()
-		return s.checks.count() == 0 && len(s.conns.open) == 0
+		s.checks.mu.Lock()
+		defer s.checks.mu.Unlock()
+		return len(s.checks.open) == 0 && len(s.checks.clients) == 0 && len(s.conns.open) == 0
 	})
 }
 

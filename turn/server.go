@@ -98,7 +98,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, log: cfg.Log, peers: &peers{loopback: cfg.Loopback},
 		book:   &book{perName: cfg.PerName, all: cfg.Relays, names: map[string]int{}},
-		checks: checks{most: maxChecks, life: checkFor}}
+		checks: checks{most: maxChecks, life: checkFor, clients: map[string]bool{}}}
 	s.conns = newConns(cfg.Conns, func(why string) { s.metrics.cuts.WithLabelValues(why).Inc() })
 	s.metrics = newMetrics(cfg.Metrics, s)
 	return s, nil
@@ -131,12 +131,18 @@ func (s *Server) Serve(ctx context.Context, l Listeners) error {
 			OnAllocationCreated: func(from, to net.Addr, _, user, _ string, _ net.Addr, _ int) {
 				if user == checkUser { // everybody may have one: its connection stays a stranger's
 					s.metrics.checks.Inc()
+					s.checks.from(from, true)
 					return
 				}
 				s.metrics.made.Inc()
 				s.conns.prove(from, to)
 			},
-			OnAllocationDeleted: func(from, to net.Addr, _, _, _ string) { s.conns.end(from, to) },
+			OnAllocationDeleted: func(from, to net.Addr, _, user, _ string) {
+				if user == checkUser {
+					s.checks.from(from, false)
+				}
+				s.conns.end(from, to)
+			},
 		},
 	}
 	if l.UDP != nil {
@@ -182,7 +188,7 @@ func (s *Server) authenticate(r *turn.RequestAttributes) (name string, key []byt
 	}
 	if late := time.Since(until); late > 0 {
 		// A relay that exists goes on.
-		goesOn := !check && r.Method != stun.MethodAllocate && late < s.cfg.MaxAge && s.book.has(name)
+		goesOn := r.Method != stun.MethodAllocate && late < s.cfg.MaxAge && s.book.has(name)
 		if !goesOn {
 			s.metrics.refused("expired")
 			return "", nil, false
@@ -206,8 +212,8 @@ func (s *Server) secret(id string) (secret ticket.TURNSecret, check bool) {
 }
 
 // permit decides whether a relay may speak with an address.
-func (s *Server) permit(_ net.Addr, peer net.IP) bool {
-	if s.peers.hasIP(peer) {
+func (s *Server) permit(client net.Addr, peer net.IP) bool {
+	if s.peers.hasIP(peer) && !s.checks.has(client) {
 		return true
 	}
 	s.metrics.refused("peer")
