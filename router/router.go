@@ -20,7 +20,7 @@
 //	GET    /v1/openapi.yaml            the description of this API
 //	GET    /problems/{kind}            the meaning of an error
 //	GET    /healthz                    for load balancers and routers of other sites
-//	GET    /, /play/{app}, …           pages
+//	GET    /, /play/{app}, /check, …   pages
 //
 // An app is public, or signed: then a launch needs a launch token (package ticket),
 // signed with a key that stands in Consul. The strictest of all sites counts.
@@ -76,7 +76,7 @@ type Config struct {
 	Verifier *ticket.Verifier
 	// ICE names the STUN servers that browsers use.
 	ICE ICE
-	// Web has the pages: index.html, play.html and what they load. With nil, only
+	// Web has the pages: index.html, play.html, check.html and what they load. With nil, only
 	// the API is served.
 	Web fs.FS
 	// MaxStale is how long the router serves from its last view while Consul does
@@ -211,6 +211,7 @@ func (r *Router) routes() *echo.Echo {
 	if r.pages != nil {
 		get("/", r.page("index.html"))
 		get("/play/:app", r.page("play.html"))
+		get("/check", r.page("check.html"))
 		get("/favicon.ico", r.page("assets/favicon.svg"))
 		get("/*", r.getFile)
 		// Else the pattern of the pages would answer these with 404.

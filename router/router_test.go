@@ -74,6 +74,7 @@ func (l *logs) String() string {
 var testWeb = fstest.MapFS{
 	"index.html":         {Data: []byte("<title>home</title>")},
 	"play.html":          {Data: []byte("<title>play</title>")},
+	"check.html":         {Data: []byte("<title>check</title>")},
 	"assets/js/play.js":  {Data: []byte("export const x = 1\n")},
 	"assets/logo.svg":    {Data: []byte("<svg/>")},
 	"assets/favicon.svg": {Data: []byte("<svg/>")},
@@ -645,6 +646,7 @@ func TestPages(t *testing.T) {
 		"/":                  {"text/html; charset=utf-8", "no-cache", "<title>home</title>"},
 		"/index.html":        {"text/html; charset=utf-8", "no-cache", "<title>home</title>"},
 		"/play/chess":        {"text/html; charset=utf-8", "no-cache", "<title>play</title>"},
+		"/check":             {"text/html; charset=utf-8", "no-cache", "<title>check</title>"},
 		"/assets/js/play.js": {"text/javascript; charset=utf-8", "no-cache", "export const x = 1\n"},
 		"/assets/logo.svg":   {"image/svg+xml", "public, max-age=86400", "<svg/>"},
 		"/favicon.ico":       {"image/svg+xml", "public, max-age=86400", "<svg/>"},

@@ -71,6 +71,7 @@ func TestInTheBrowser(t *testing.T) {
 		"ends are told in words, and can be replayed":       walkEnds,
 		"a session that others wait for":                    walkEnding,
 		"a refusal says what to do":                         walkRefused,
+		"what a network lets through":                       walkCheck,
 		"an unknown app":                                    walkUnknown,
 		"a signed app":                                      walkSigned,
 		"a site with a signed app dies":                     walkSignedSiteDies,

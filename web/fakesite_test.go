@@ -55,6 +55,7 @@ type site struct {
 	first    []string        // SitesResponse.Probe, if set
 	sick     map[string]bool // sites that this one knows to be unhealthy
 	brainAt  string          // where its brain is, if not at server
+	network  wire.Network    // what its brain says that a network must let through
 
 	brains chan *brain // a WebSocket that said hello
 	inputs chan wire.Input
@@ -109,6 +110,12 @@ func newSiteAt(t *testing.T, video [][]byte, at home) *site {
 	}
 	mux.HandleFunc("GET /{$}", page("index.html"))
 	mux.HandleFunc("GET /play/{app}", page("play.html"))
+	mux.HandleFunc("GET /check", page("check.html"))
+	mux.HandleFunc("GET "+wire.NetworkPath, func(w http.ResponseWriter, _ *http.Request) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		reply(w, http.StatusOK, s.network)
+	})
 	mux.Handle("GET /assets/", http.FileServerFS(web.FS))
 	mux.HandleFunc("GET /v1/beacon", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	mux.HandleFunc("GET /v1/apps", func(w http.ResponseWriter, _ *http.Request) {

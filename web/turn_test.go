@@ -19,7 +19,7 @@ import (
 
 // relay is a TURN server that reaches all seats of this machine.
 type relay struct {
-	url       string
+	url, udp  string
 	low, high int // its relays' ports
 	life      time.Duration
 }
@@ -38,9 +38,12 @@ func (v *visit) startTURN(life time.Duration) *relay {
 	tcp, err := net.Listen("tcp4", "127.0.0.1:0")
 	testkit.Must(v, err)
 	r.url = "turn:" + tcp.Addr().String() + "?transport=tcp"
+	udp, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	testkit.Must(v, err)
+	r.udp = "turn:" + udp.LocalAddr().String()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- server.Serve(ctx, turn.Listeners{TCP: tcp}) }()
+	go func() { done <- server.Serve(ctx, turn.Listeners{UDP: udp, TCP: tcp}) }()
 	v.Cleanup(func() { cancel(); <-done })
 	return r
 }

@@ -4,13 +4,14 @@
 //
 //	http.FileServerFS(web.FS) // serves /, /play.html and /assets/
 //
-// Each module begins with a comment that says what it is for; home.js and play.js
-// are the pages' entry points. session.js, stats.js and words.js are pure.
+// Each module begins with a comment that says what it is for; home.js, play.js and check.js
+// are the pages' entry points. session.js, stats.js, words.js and check/findings.js are pure.
 //
 // # What is served where
 //
 //	GET /                 index.html   the list of apps
 //	GET /play/{app}       play.html    one app: Play, waiting, streaming, ended
+//	GET /check            check.html   what the person's network lets through; ?site= names a site
 //	GET /assets/...       assets/...   scripts, styles, icons, pictures
 //
 // The pages name their files by absolute path (/assets/js/play.js), so [FS] is
@@ -30,13 +31,14 @@
 //	POST /v1/probes                 wire.ProbeRequest → wire.ProbeResponse, where sites are many
 //	POST /v1/sessions               wire.LaunchRequest → 201 wire.LaunchResponse
 //	POST /v1/sessions/{id}/ticket   Authorization: Bearer ticket → wire.TicketRenewal
+//	GET  /healthz                   any answer: the router can be reached
 //	GET  beacon_url                 any 2xx; across origins it must send
 //	                                Access-Control-Allow-Origin and should send
 //	                                Timing-Allow-Origin, for truer numbers
 //
 // All of it across origins too: a page whose own origin is lost continues at the
 // routers of the other sites (SiteView.RouterURL). It asks a brain for GET /healthz,
-// where any answer counts.
+// where any answer counts, and check.html asks it for GET /v1/network (wire.Network).
 //
 // A signed app's launch token comes in the fragment, /play/{app}#token=…, which
 // browsers send to nobody. The page takes it out of the address, and sends it as
@@ -45,6 +47,9 @@
 // Errors are wire.Problem, whose title and detail the person reads.
 //
 // # For tests and benches
+//
+// check.html says at #check that it is at work (aria-busy), and what came of it at .verdict
+// (data-kind).
 //
 // play.html exposes window.nearcast: state (the phase, a string),
 // firstFrameMS (Play pressed → first decoded frame, or null), marks (when each
@@ -62,8 +67,8 @@ import (
 	"io/fs"
 )
 
-//go:embed index.html play.html assets
+//go:embed index.html play.html check.html assets
 var files embed.FS
 
-// FS holds index.html, play.html and assets at its root.
+// FS holds index.html, play.html, check.html and assets at its root.
 var FS fs.FS = files

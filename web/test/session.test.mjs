@@ -227,6 +227,7 @@ test('no picture after the grant: two more offers, then it says why', () => {
   const s = story(...granted, timer, timer, timer);
   assert.equal(s.state.phase, 'refused');
   assert.match(s.state.problem.detail, /UDP/);
+  assert.ok(s.state.problem.check, 'and a page that looks at the network');
   assert.deepEqual(s.effects[0], { do: 'send', message: { type: 'leave' } });
 });
 

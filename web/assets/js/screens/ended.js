@@ -18,11 +18,15 @@ export function endedScreen(state, app, { play, takeBack }) {
     el('h1', {}, w.head),
     el('p.lead', {}, w.text),
     w.technical ? el('p.technical', {}, w.technical) : null,
-    el('div.actions', {}, first, el('a.quiet', { href: '/' }, 'All apps')),
+    el('div.actions', {}, first,
+      w.check ? el('a.quiet.check-network', { href: checkPage(state.launch?.site) }, 'Check your network') : null,
+      el('a.quiet', { href: '/' }, 'All apps')),
     why.node);
   node.classList.toggle('bad', w.bad);
   return { node, focus: () => first.focus({ preventScroll: true }) };
 }
+
+const checkPage = (site) => (site ? `/check?site=${encodeURIComponent(site)}` : '/check');
 
 function wordsFor(state) {
   if (state.phase === 'replaced') {
@@ -31,9 +35,9 @@ function wordsFor(state) {
   if (state.phase === 'refused') {
     const shut = closed(state.problem, Boolean(tokenOf(state.app)));
     if (shut) return { ...shut, bad: true, again: 'Try again' };
-    const { title, detail, type } = state.problem ?? {};
+    const { title, detail, type, check } = state.problem ?? {};
     const kind = type && type !== 'about:blank' ? type : '';
-    return { head: title || 'This app cannot be played now', text: detail || 'Try again in a moment.', technical: kind, bad: true, again: 'Try again' };
+    return { head: title || 'This app cannot be played now', text: detail || 'Try again in a moment.', technical: kind, check, bad: true, again: 'Try again' };
   }
   return ended(state.end);
 }

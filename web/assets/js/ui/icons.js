@@ -18,6 +18,8 @@ const PATHS = {
   mouse: { stroke: 'M12 3.5a5.5 5.5 0 0 1 5.5 5.5v6a5.5 5.5 0 0 1-11 0V9A5.5 5.5 0 0 1 12 3.5ZM12 7v3.5' },
   alert: { stroke: 'M12 8v5M12 16.5h.01M12 3.5 21.5 20h-19Z' },
   check: { stroke: 'm5 12.5 4.5 4.5L19 7.5' },
+  minus: { stroke: 'M6.5 12h11' },
+  copy: { stroke: 'M9 9V4.5h10.5V15H15M4.5 9H15v10.5H4.5Z' },
   close: { stroke: 'm6.5 6.5 11 11m0-11-11 11' },
   move: { stroke: 'M5.5 5.5h.01M4 13.5c0 3 2.5 5 6 5h9.5m-4-4 4 4-4 4M5.5 2.8a2.7 2.7 0 1 1 0 5.4 2.7 2.7 0 0 1 0-5.4Z' },
   chevron: { stroke: 'm7 14.5 5-5 5 5' },
