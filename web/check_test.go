@@ -2,14 +2,18 @@ package web_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net"
+	"net/netip"
 	"strings"
+	"testing"
 	"time"
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/chromedp"
 
 	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/internal/testkit/browser"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -22,6 +26,38 @@ func (r *relay) tellNetwork(s *site, urls ...string) {
 	for _, u := range urls {
 		s.network.ICEServers = append(s.network.ICEServers, wire.ICEServer{URLs: []string{u}, Username: name, Credential: password})
 	}
+}
+
+// A real network: first it is open, then nothing but TCP gets out, and not to the relay.
+func TestCheckOfABlockedNetwork(t *testing.T) {
+	n := newNetwork(t)
+	s := newSiteAt(t, nil, home{n.site, siteAddress})
+	n.plugIn("wire0", "198.18.1.10")
+	r := startTURN(t, s.at, time.Minute)
+	r.tellNetwork(s, r.udp, r.url)
+	chromium, err := browser.LaunchIn(t.Context(), n.person.path())
+	if err == browser.ErrNotInstalled {
+		t.Skip(err)
+	}
+	testkit.Must(t, err)
+	t.Cleanup(chromium.Close)
+	ctx := testkit.Context(t, time.Minute)
+	page, err := chromium.Open(ctx, s.server.URL+"/check")
+	testkit.Must(t, err)
+	ends := func(head string) {
+		t.Helper()
+		if err := page.Until(ctx, `document.querySelector('#check').ariaBusy === 'false' && document.querySelector('h1').innerText === '`+head+`'`); err != nil {
+			var is string
+			_ = page.Eval(ctx, `document.body.innerText`, &is)
+			t.Fatalf("%s: %v; the page says %s", head, err, is)
+		}
+	}
+	ends("You can play from here")
+	testkit.Must(t, page.Until(ctx, `document.querySelector('.verdict').dataset.kind === 'yes'`))
+	port := netip.MustParseAddrPort(strings.TrimSuffix(strings.TrimPrefix(r.url, "turn:"), "?transport=tcp")).Port()
+	n.person.sh(t, fmt.Sprintf("ip rule add pref 1 ipproto udp blackhole; ip rule add pref 2 ipproto tcp dport %d blackhole", port))
+	testkit.Must(t, page.Click(ctx, ".actions button"))
+	ends("Your network blocks video")
 }
 
 // walkCheck asks what the network lets through: one that loses UDP, one that is open, and one
@@ -38,7 +74,7 @@ func walkCheck(v *visit) {
 	testkit.Must(v, err)
 	v.Cleanup(func() { lost.Close() })
 	silent := "turn:" + lost.LocalAddr().String()
-	r := v.startTURN(time.Minute)
+	r := startTURN(v.T, s.at, time.Minute)
 	row := func(name string) string {
 		return `[...document.querySelectorAll('.tries li')].find((li) => li.querySelector('h2').textContent === '` + name + `').dataset.verdict`
 	}

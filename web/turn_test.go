@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"testing"
 	"time"
 
 	"github.com/chromedp/chromedp"
@@ -26,25 +27,25 @@ type relay struct {
 
 const turnSecret ticket.TURNSecret = "shared"
 
-func (v *visit) startTURN(life time.Duration) *relay {
-	v.Helper()
-	ports := testkit.Ports(v, 64)
+func startTURN(t *testing.T, at home, life time.Duration) *relay {
+	t.Helper()
+	ports := testkit.Ports(t, 64)
 	r := &relay{low: ports[0], high: ports[len(ports)-1], life: life}
 	server, err := turn.New(turn.Config{Realm: "test", Secrets: []ticket.TURNSecret{turnSecret}, RelayIP: netip.MustParseAddr("127.0.0.1"),
 		PortMin: uint16(r.low), PortMax: uint16(r.high), PerName: 16, Relays: 64, Rate: 5 << 20, MaxAge: time.Hour, Loopback: true,
-		Conns: guard.Limits{Unproven: 100, Proven: 100, Calm: 10 * time.Second, Busy: 2 * time.Second}, Log: slog.New(slog.NewTextHandler(v.Output(), nil))})
-	testkit.Must(v, err)
+		Conns: guard.Limits{Unproven: 100, Proven: 100, Calm: 10 * time.Second, Busy: 2 * time.Second}, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	testkit.Must(t, err)
 	server.Nodes([]wire.Node{{Name: "seat-1", Media: []string{"127.0.0.1:1024-65535"}}})
-	tcp, err := net.Listen("tcp4", "127.0.0.1:0")
-	testkit.Must(v, err)
+	tcp, err := at.listen()
+	testkit.Must(t, err)
 	r.url = "turn:" + tcp.Addr().String() + "?transport=tcp"
-	udp, err := net.ListenPacket("udp4", "127.0.0.1:0")
-	testkit.Must(v, err)
+	udp, err := at.listenPacket()
+	testkit.Must(t, err)
 	r.udp = "turn:" + udp.LocalAddr().String()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(ctx, turn.Listeners{UDP: udp, TCP: tcp}) }()
-	v.Cleanup(func() { cancel(); <-done })
+	t.Cleanup(func() { cancel(); <-done })
 	return r
 }
 
@@ -64,7 +65,7 @@ func (r *relay) only(a net.Addr) bool {
 // through TURN, and the picture outlives the first credentials.
 func walkRelayed(v *visit) {
 	const life = 10 * time.Second
-	r := v.startTURN(life)
+	r := startTURN(v.T, v.site.at, life)
 	v.site.only = r.only
 	grant := v.site.grant(false)
 	v.open("/play/viewer")
