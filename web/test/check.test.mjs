@@ -56,9 +56,12 @@ test('a network is blamed only where it can be at fault', () => {
   assert.equal(head({ ...nowhere, page: 'fails' }, { site: '' }), 'Nothing answers');
   const problem = { status: 429, title: 'Too many requests', detail: 'Try again in 2 s.' };
   assert.deepEqual(summary(findings(nowhere), { ...about, site: '', problem }), { kind: 'no', head: problem.title, text: problem.detail });
-  for (const but of [{ video: 'fails' }, { udp: { verdict: 'untried', why: 'no-webrtc' } }]) {
+  for (const but of [{ video: 'fails' }, { video: { verdict: 'fails', why: 'no-webrtc' } }]) {
     assert.equal(head(but), 'This browser cannot show the video');
   }
+  assert.match(summary(findings({ video: { verdict: 'fails', why: 'no-webrtc' } }), about).text, /has WebRTC/);
+  assert.match(summary(findings({ video: 'fails' }), about).text, /network is not at fault/);
+  assert.match(summary(findings({ video: 'fails', udp: 'fails', tcp: 'fails', tls: 'fails' }), about).text, /Besides: Your network blocks video\.$/);
 });
 
 test('every finding has one sentence, which claims no more than was tried', () => {

@@ -100,29 +100,37 @@ function seat(about, { udp }) {
   return udp === 'works' ? `${what} It should work, as UDP does, unless your network allows single ports only.` : what;
 }
 
-function video({ verdict, smooth }) {
+function video({ verdict, smooth, why }) {
+  if (why === 'no-webrtc') return 'It has no WebRTC, by which the video comes, or that is switched off.';
   if (verdict === 'works') return smooth === false ? 'It decodes H.264, but perhaps not 60 pictures a second of 1280 × 720.' : 'It decodes H.264.';
-  if (verdict === 'fails') return 'It cannot decode H.264, in which the video comes. Use another browser, or switch on its H.264.';
+  if (verdict === 'fails') return 'It cannot decode H.264, in which the video comes. Use another browser, or switch on its H.264; in Firefox that is the plugin OpenH264.';
   return 'It does not say what it decodes.';
 }
 
 const portsOf = (network) => (network?.media_ports ?? []).join(', ');
 const over = (findings) => TRIES.every((id) => findings[id] && findings[id].verdict !== 'trying');
 
+const no = (head, text) => ({ kind: 'no', head, text });
+
 // summary is what all of it means for the person: {kind, head, text}. kind is 'trying',
 // 'yes', 'relay' (they can play, but not well), 'maybe' or 'no'.
 export function summary(findings, about) {
-  const is = (id) => findings[id]?.verdict ?? 'trying';
-  const no = (head, text) => ({ kind: 'no', head, text });
   if (!over(findings)) return { kind: 'trying', head: 'Trying what your network lets through', text: '' };
-  if (is('video') === 'fails') return no('This browser cannot show the video', 'Your network is not at fault. Use a browser that decodes H.264.');
-  if (findings.udp.why === 'no-webrtc') return no('This browser cannot show the video', 'The video comes by WebRTC, which is missing here or switched off.');
+  const line = network(findings, about);
+  if (findings.video.verdict !== 'fails') return line;
+  const need = findings.video.why === 'no-webrtc' ? 'has WebRTC' : 'decodes H.264';
+  return no('This browser cannot show the video', `Use a browser that ${need}.${line.kind === 'no' ? ` Besides: ${line.head}.` : ' Your network is not at fault.'}`);
+}
+
+// network is the same for the network alone.
+function network(findings, about) {
+  const is = (id) => findings[id].verdict;
   if (about.problem) return no(about.problem.title, about.problem.detail || 'Try again in a moment.');
   if (!about.site) {
     return is('page') === 'works' ? no('No site is in service now', 'Your network is not at fault. Try again in a moment.')
       : no('Nothing answers', 'Check your connection. If other sites work, your network blocks this one, or the service is down.');
   }
-  if (is('brain') === 'fails' || is('socket') === 'fails') return unreached(is, about, no);
+  if (is('brain') === 'fails' || is('socket') === 'fails') return unreached(is, about);
   if (is('socket') === 'untried') return no('The site takes nobody now', 'Your network is not at fault. Try again in a moment.');
   const relayed = ['tcp', 'tls'].find((id) => is(id) === 'works');
   if (is('udp') === 'works') return { kind: 'yes', head: 'You can play from here', text: 'Your network lets video through.' };
@@ -137,7 +145,7 @@ export function summary(findings, about) {
 }
 
 // unreached: brain or socket failed.
-function unreached(is, about, no) {
+function unreached(is, about) {
   const at = place(about.site);
   if (!about.healthy) return no('The site is out of service', 'Your network is not at fault: other parts of the service do not reach it either. Try again in a moment.');
   if (is('page') === 'fails') return no('Nothing answers', 'Check your connection. If other sites work, your network blocks this one.');

@@ -7,6 +7,7 @@ const PATIENCE_MS = 5000; // for one answer: several round trips to the far side
 const within = (signal) => (AbortSignal.any ? AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)]) : AbortSignal.timeout(PATIENCE_MS));
 const works = { verdict: 'works' };
 const fails = { verdict: 'fails' };
+const webrtc = () => typeof RTCPeerConnection === 'function';
 const at = (brain, path) => new URL(path, brain.replace(/^ws/, 'http')).href;
 
 // tryBrain asks a brain what a network must let through: {finding, network}. One of an older
@@ -55,7 +56,7 @@ export function trySocket(brain, signal) {
 // tryRelay asks one TURN server for a relay. An answer that refuses is an answer too: the
 // network lets it through.
 export function tryRelay(server, signal) {
-  if (typeof RTCPeerConnection !== 'function') return { verdict: 'untried', why: 'no-webrtc' };
+  if (!webrtc()) return { verdict: 'untried', why: 'no-webrtc' };
   return new Promise((resolve) => {
     let pc;
     const end = (finding) => {
@@ -91,6 +92,7 @@ export async function tryRelays(servers, signal) {
 
 // tryVideo asks the browser what it decodes.
 export async function tryVideo() {
+  if (!webrtc()) return { ...fails, why: 'no-webrtc' };
   const codecs = globalThis.RTCRtpReceiver?.getCapabilities?.('video')?.codecs;
   if (!codecs) return { verdict: 'untried' };
   if (!codecs.some(({ mimeType }) => /^video\/h264$/i.test(mimeType))) return fails;

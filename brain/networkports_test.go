@@ -1,0 +1,33 @@
+package brain
+
+import (
+	"log/slog"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// The ports are looked up again where none are known, or they are old, and only where
+// somebody asks.
+func TestPortsAreLookedUpAgain(t *testing.T) {
+	st := newState("east", slog.New(slog.DiscardHandler), nil, time.Now)
+	if st.portsWanted() {
+		t.Error("they are wanted before anybody asks")
+	}
+	if got := st.mediaPorts(time.Now()); len(got) > 0 || !st.portsWanted() {
+		t.Errorf("%q, wanted: %v", got, st.portsWanted())
+	}
+	st.nodesAre([]wire.Node{
+		{Healthy: true, Media: []string{"203.0.113.7:20000-20999"}}, {Media: []string{"203.0.113.8:40000-40999"}},
+		{Healthy: true, Media: []string{"203.0.113.9:9-9", "203.0.113.9:8-8", "203.0.113.9:7-7", "203.0.113.9:6-6"}},
+	})
+	if got := st.mediaPorts(time.Now()); len(got) != maxPorts || !slices.Contains(got, "20000-20999") || slices.Contains(got, "40000-40999") || st.portsWanted() {
+		t.Errorf("%q, wanted: %v", got, st.portsWanted())
+	}
+	st.mediaPorts(time.Now().Add(portsFor + time.Second))
+	if !st.portsWanted() {
+		t.Error("old ones are not looked up again")
+	}
+}
