@@ -71,7 +71,12 @@ func TestChecksNeedAName(t *testing.T) {
 // Many checks end the oldest, and each ends by itself: also where nobody says goodbye.
 func TestChecksEnd(t *testing.T) {
 	s := start(t, func(c *Config) { c.Conns.Calm = time.Minute })
-	s.checks.most = 4
+	change := func(most int, life time.Duration) {
+		s.checks.mu.Lock()
+		defer s.checks.mu.Unlock()
+		s.checks.most, s.checks.life = most, life
+	}
+	change(4, time.Minute)
 	name, password := checkName(current)
 	allocate := func(kind string) {
 		relay, err := s.client(kind, name, password).Allocate()
@@ -84,9 +89,7 @@ func TestChecksEnd(t *testing.T) {
 	if n := s.checks.count(); n > 4 {
 		t.Errorf("%d relays for checks, want 4 at most", n)
 	}
-	s.checks.mu.Lock()
-	s.checks.life = 100 * time.Millisecond
-	s.checks.mu.Unlock()
+	change(4, 100*time.Millisecond)
 	for range 4 {
 		allocate("tcp")
 	}

@@ -20,7 +20,12 @@ test('a TURN server is tried by the way that its URL names', () => {
   const { udp, tcp, tls } = relaysOf({ ice_servers: [{ urls: ['turn:a', 'turns:a'], username: 'u', credential: 'c' }] });
   assert.deepEqual(udp, [{ urls: ['turn:a'], username: 'u', credential: 'c' }]);
   assert.deepEqual([tcp.length, tls.length], [0, 1]);
-  assert.deepEqual(relaysOf(null), { udp: [], tcp: [], tls: [] });
+  const none = { udp: [], tcp: [], tls: [] };
+  for (const odd of [null, 'portal', { ice_servers: 7 }, { ice_servers: [null, { urls: 'turn:a' }, { urls: [8, 'http:a', 'turn:'] }], media_ports: {} }]) {
+    assert.deepEqual(relaysOf(odd), { ...none }, JSON.stringify(odd));
+    assert.deepEqual(needs({ ...about, network: odd }).media, []);
+  }
+  assert.equal(relaysOf({ ice_servers: Array(100).fill({ urls: ['turn:a'] }) }).udp.length, 4, 'a page opens a connection for each');
 });
 
 test('hosts and ports are read from all URLs there are', () => {

@@ -19,7 +19,7 @@ const head = el('h1');
 const text = el('p.lead');
 const bar = el('progress', { max: TRIES.length, value: 0, 'aria-label': 'Tried so far' });
 const again = el('button.quiet', { type: 'button', hidden: true, onclick: () => choose() }, icon('again'), el('span', {}, 'Check again'));
-const play = el('a.quiet', { href: '/', hidden: true }, 'All apps');
+const home = el('a.quiet', { href: '/', hidden: true }, 'All apps');
 const verdict = el('section.verdict', { role: 'status', 'aria-live': 'polite' }, head, text);
 const at = el('p.over');
 const list = el('ol.tries', { 'aria-label': 'What was tried' });
@@ -31,7 +31,7 @@ const ask = el('section.ask', { hidden: true },
   el('div.ask-head', {}, el('h2', {}, 'For the people who run your network'), copy, copied), letter);
 const others = el('section.others', { hidden: true }, el('h2', {}, 'Sites'), el('ul'));
 const main = document.querySelector('#check');
-main.append(at, verdict, bar, list, el('div.actions', {}, again, play), ask, others);
+main.append(at, verdict, bar, list, el('div.actions', {}, again, home), ask, others);
 
 const rows = new Map(TRIES.map((id) => {
   const row = { sign: el('span.sign'), name: el('h2'), verdict: el('span.word'), text: el('p') };
@@ -65,7 +65,7 @@ function show() {
   const done = now.kind !== 'trying';
   verdict.dataset.kind = now.kind;
   main.setAttribute('aria-busy', String(!done));
-  again.hidden = play.hidden = ask.hidden = !done;
+  again.hidden = home.hidden = ask.hidden = !done;
   if (done) setText(letter, request(findings, about, { now: new Date(), agent: navigator.userAgent }));
 }
 

@@ -15,6 +15,7 @@ export const VERDICTS = { trying: 'trying', works: 'works', fails: 'does not wor
 export const TRIES = ['page', 'brain', 'socket', 'udp', 'tcp', 'tls', 'seat', 'distance', 'video'];
 
 const RELAYS = ['udp', 'tcp', 'tls'];
+const MAX_RELAYS = 4; // of each way
 const FAR_MS = 120; // from here on most people feel the delay
 
 // wayOf is the kind of try to which a TURN server's URL belongs.
@@ -27,7 +28,7 @@ const PORTS = { 'http:': 80, 'ws:': 80, 'https:': 443, 'wss:': 443, 'turn:': 347
 
 // endOf reads host and port of a URL: of a page, a brain or a TURN server. null: unreadable.
 export function endOf(url) {
-  const found = /^(\w+:)(?:\/\/)?(\[[^\]]+\]|[^:/?[\]]+)(?::(\d+))?(?:[/?]|$)/.exec(url ?? '');
+  const found = /^(\w+:)(?:\/\/)?(\[[^\]]+\]|[^:/?[\]]+)(?::(\d+))?(?:[/?]|$)/.exec(typeof url === 'string' ? url : '');
   if (!found || !(found[1] in PORTS)) return null;
   return { host: found[2], port: Number(found[3] ?? PORTS[found[1]]) };
 }
@@ -36,11 +37,17 @@ const secure = (url) => /^(https|wss):/.test(url ?? '');
 const web = (url) => (secure(url) ? 'HTTPS' : 'HTTP');
 const where = (url) => endOf(url)?.host ?? 'its address';
 
+// What a proxy answered in a brain's place may have any form.
+const listOf = (value) => (Array.isArray(value) ? value : []);
+
 // relaysOf are the TURN servers of a wire.Network by way.
 export function relaysOf(network) {
   const out = { udp: [], tcp: [], tls: [] };
-  for (const server of network?.ice_servers ?? []) {
-    for (const url of server.urls ?? []) out[wayOf(url)].push({ ...server, urls: [url] });
+  for (const server of listOf(network?.ice_servers)) {
+    for (const url of listOf(server?.urls)) {
+      const way = endOf(url) && /^turns?:/.test(url) ? out[wayOf(url)] : [];
+      if (way.length < MAX_RELAYS) way.push({ ...server, urls: [url] });
+    }
   }
   return out;
 }
@@ -107,7 +114,7 @@ function video({ verdict, smooth, why }) {
   return 'It does not say what it decodes.';
 }
 
-const portsOf = (network) => (network?.media_ports ?? []).join(', ');
+const portsOf = (network) => listOf(network?.media_ports).join(', ');
 const over = (findings) => TRIES.every((id) => findings[id] && findings[id].verdict !== 'trying');
 
 const no = (head, text) => ({ kind: 'no', head, text });
