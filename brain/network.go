@@ -2,6 +2,7 @@ package brain
 
 import (
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/http"
 	"slices"
@@ -61,7 +62,12 @@ type ports struct {
 func portsOf(nodes []wire.Node) (ranges []string) {
 	for _, n := range nodes {
 		for _, at := range n.Media {
-			if _, span, err := net.SplitHostPort(at); err == nil && n.Healthy && !slices.Contains(ranges, span) {
+			_, span, err := net.SplitHostPort(at)
+			var low, high uint16
+			if _, bad := fmt.Sscanf(span, "%d-%d", &low, &high); err != nil || bad != nil || !n.Healthy {
+				continue
+			}
+			if span = fmt.Sprintf("%d-%d", low, high); !slices.Contains(ranges, span) {
 				ranges = append(ranges, span)
 			}
 		}

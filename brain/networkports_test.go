@@ -21,9 +21,10 @@ func TestPortsAreLookedUpAgain(t *testing.T) {
 	}
 	st.nodesAre([]wire.Node{
 		{Healthy: true, Media: []string{"203.0.113.7:20000-20999"}}, {Media: []string{"203.0.113.8:40000-40999"}},
-		{Healthy: true, Media: []string{"203.0.113.9:9-9", "203.0.113.9:8-8", "203.0.113.9:7-7", "203.0.113.9:6-6"}},
+		{Healthy: true, Media: []string{"203.0.113.9:39-39", "203.0.113.9:38-38", "203.0.113.9:37-37", "203.0.113.9:36-36"}},
+		{Healthy: true, Media: []string{"203.0.113.9:0-words", "203.0.113.9:1-70000", "203.0.113.9:", "20000-20999"}},
 	})
-	if got := st.mediaPorts(time.Now()); len(got) != maxPorts || !slices.Contains(got, "20000-20999") || slices.Contains(got, "40000-40999") || st.portsWanted() {
+	if got := st.mediaPorts(time.Now()); len(got) != maxPorts || !slices.Contains(got, "20000-20999") || slices.Contains(got, "40000-40999") || slices.Contains(got, "0-words") || slices.Contains(got, "1-70000") || st.portsWanted() {
 		t.Errorf("%q, wanted: %v", got, st.portsWanted())
 	}
 	st.mediaPorts(time.Now().Add(portsFor + time.Second))
