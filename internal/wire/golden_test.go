@@ -68,6 +68,8 @@ var messages = map[string]any{
 	"pong":          &Pong{},
 	"pointer":       &Pointer{},
 	"clip":          &Clip{},
+	"pad":           &Pad{},
+	"rumble":        &Rumble{},
 
 	"spec":               &Spec{},
 	"mount":              &Mount{},

@@ -2,8 +2,8 @@ package wire
 
 // Input travels on two data channels that the browser opens before its offer:
 // ChannelInput, reliable and ordered, and ChannelPointer, unordered without
-// retransmission, for moves only (a lost move is made good by the next).
-// Each message is one JSON Input.
+// retransmission, for what the next message makes good: moves, and the motion of a
+// gamepad's sticks and triggers. Each message is one JSON Input.
 const (
 	ChannelInput   = "input"
 	ChannelPointer = "pointer"
@@ -21,9 +21,11 @@ const (
 	InputKey    InputType = "key"    // Code, Key, Pressed
 	InputText   InputType = "text"   // Text, as it is, without modifiers: of an input method, or of a screen keyboard
 	InputClip   InputType = "clip"   // Text, More: the person's clipboard, where Display.Clipboard lets it in
-	InputBlur   InputType = "blur"   // the page lost focus: release everything that is held
+	InputBlur   InputType = "blur"   // the page lost focus: release all keys and buttons. Gamepads it releases by their states
 	InputCursor InputType = "cursor" // the page asks for Pointer; with Pressed it draws the app's cursor, which is then not in the picture
 	InputView   InputType = "view"   // View: the person's window has another size
+	InputPads   InputType = "pads"   // Pads: which gamepads the person has, all of them each time; with Pressed the page has just begun, and holds nothing. On ChannelInput
+	InputPad    InputType = "pad"    // Pad, N: the state of a gamepad; where a button changed, on ChannelInput
 	InputClose  InputType = "close"  // close the app's window in front
 	InputPing   InputType = "ping"   // Seq; answered on the same channel by Pong, for the overlay's RTT
 )
@@ -48,8 +50,13 @@ type Input struct {
 	// More parts of the clipboard follow.
 	More bool `json:"more,omitempty"`
 	Seq  int  `json:"seq,omitempty"`
-	// N counts moves and rels on ChannelPointer: a smaller one that comes late is dropped.
+	// N counts moves and rels on ChannelPointer, and the states of each gamepad on both
+	// channels: a smaller one that comes late is dropped.
 	N uint32 `json:"n,omitempty"`
+	// Pads has a bit for each gamepad, 1<<Index.
+	Pads int `json:"pads,omitempty"`
+	// Pad is InputPad's.
+	Pad *Pad `json:"pad,omitempty"`
 	// View is InputView's.
 	View *View `json:"view,omitempty"`
 }
@@ -61,6 +68,70 @@ type View struct {
 	Height int `json:"height"`
 	// Scale is how many device pixels the window has for each of its own.
 	Scale float64 `json:"scale"`
+}
+
+// MaxPads is how many gamepads a person can have at a seat.
+const MaxPads = 4
+
+// Bits of Pad.Buttons: the numbers of the W3C's standard gamepad. The triggers, 6 and 7,
+// have no bit.
+const (
+	PadSouth = 1 << iota // A
+	PadEast              // B
+	PadWest              // X
+	PadNorth             // Y
+	PadLeftShoulder
+	PadRightShoulder
+	_
+	_
+	PadSelect
+	PadStart
+	PadLeftStick
+	PadRightStick
+	PadUp
+	PadDown
+	PadLeft
+	PadRight
+	PadGuide
+
+	// PadButtons are all of them.
+	PadButtons = 1<<17 - 1 - 1<<6 - 1<<7
+)
+
+// Pad is the whole state of a gamepad, so that a lost one is made good by the next.
+type Pad struct {
+	Index   int `json:"i"` // 0 to MaxPads-1
+	Buttons int `json:"b"` // the bits above
+	// The sticks, -32768 to 32767: right and down are positive.
+	LeftX  int `json:"lx"`
+	LeftY  int `json:"ly"`
+	RightX int `json:"rx"`
+	RightY int `json:"ry"`
+	// The triggers, 0 to 255.
+	LeftTrigger  int `json:"lt"`
+	RightTrigger int `json:"rt"`
+}
+
+// Valid reports whether there can be such a gamepad.
+func (p Pad) Valid() bool {
+	for _, v := range []int{p.LeftX, p.LeftY, p.RightX, p.RightY} {
+		if v < -1<<15 || v > 1<<15-1 {
+			return false
+		}
+	}
+	return p.Index >= 0 && p.Index < MaxPads && p.Buttons&^PadButtons == 0 &&
+		p.LeftTrigger >= 0 && p.LeftTrigger <= 255 && p.RightTrigger >= 0 && p.RightTrigger <= 255
+}
+
+// Rumble tells the page, on ChannelInput, how a gamepad shakes from now on.
+type Rumble struct {
+	Type  string `json:"t"` // "rumble"
+	Index int    `json:"i"`
+	// Strong and Weak are the magnitudes of the two motors, 0 to 65535; both 0 is still.
+	Strong int `json:"strong"`
+	Weak   int `json:"weak"`
+	// MS is for how long.
+	MS int `json:"ms"`
 }
 
 // MaxText is the most bytes of one Input.Text. Longer texts are several messages.

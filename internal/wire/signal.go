@@ -135,6 +135,8 @@ type Display struct {
 	// Clipboard says which way text goes between the person's clipboard and the app's:
 	// ClipboardNone, which empty is too, ClipboardIn, ClipboardOut or ClipboardBoth.
 	Clipboard string `json:"clipboard,omitempty"`
+	// Gamepads is whether the app gets the person's gamepads.
+	Gamepads bool `json:"gamepads,omitempty"`
 }
 
 const (
