@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 
 	"golang.org/x/sync/errgroup"
@@ -22,6 +23,7 @@ var programs = map[string]string{
 	"seat-keeper":                 "cmd/seat-keeper",
 	"stream-host":                 "cmd/stream-host",
 	"testapp":                     "dev/testapp",
+	"nearcast-gamepad.so":         gamepadLibrary,
 	"plugins/nomad-driver-stream": "plugins/nomad-driver-stream",
 }
 
@@ -53,6 +55,9 @@ func BuildAll(t testing.TB, dir string, names ...string) {
 // Build makes a program of this module, named by its folder below the module's root, and
 // puts it into a file. Its folder is made.
 func Build(ctx context.Context, pkg, file string) error {
+	if pkg == gamepadLibrary {
+		return buildLibrary(ctx, file)
+	}
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", file, "github.com/nearcast/nearcast/"+pkg)
 	cmd.Env = os.Environ()
 	if pkg != "cmd/stream-host" { // the others are static, as make builds them
@@ -60,6 +65,27 @@ func Build(ctx context.Context, pkg, file string) error {
 	}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build %s: %w\n%s", pkg, err, out)
+	}
+	return nil
+}
+
+// gamepadLibrary is the folder of the library in C by which apps see gamepads.
+const gamepadLibrary = "seat/gamepad/preload"
+
+// buildLibrary compiles it, as make does.
+func buildLibrary(ctx context.Context, file string) error {
+	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/nearcast/nearcast").Output()
+	if err != nil {
+		return fmt.Errorf("find the module: %w", err)
+	}
+	source := filepath.Join(strings.TrimSpace(string(root)), gamepadLibrary, "gamepad.c")
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "cc", "-std=gnu11", "-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror",
+		"-fvisibility=hidden", "-U_FORTIFY_SOURCE", "-o", file, source, "-ldl")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build %s: %w\n%s", gamepadLibrary, err, out)
 	}
 	return nil
 }

@@ -1,0 +1,195 @@
+package gamepad
+
+import (
+	"encoding/binary"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// client is a program that has opened a gamepad.
+type client struct {
+	pads  *Pads
+	index int
+	conn  *net.UnixConn
+	clock atomic.Int32 // of the times of events
+	// states are those that the program was not told yet.
+	states chan wire.Pad
+	gone   chan struct{} // closed with the connection
+	told   wire.Pad      // what the program knows; of write alone
+}
+
+// maxStates is how far a program may be behind: more than a second.
+const maxStates = 128
+
+func newClient(p *Pads, index int, conn *net.UnixConn, now wire.Pad) *client {
+	c := &client{pads: p, index: index, conn: conn, states: make(chan wire.Pad, maxStates), gone: make(chan struct{}), told: now}
+	c.clock.Store(unix.CLOCK_REALTIME)
+	return c
+}
+
+// add has a program told of a state. The caller holds the mutex of the pads.
+func (c *client) add(s wire.Pad) {
+	for {
+		select {
+		case c.states <- s:
+			return
+		default:
+		}
+		select {
+		case <-c.states: // the program does not read: it loses the oldest
+		default:
+		}
+	}
+}
+
+// close ends the connection. The caller need not hold a mutex.
+func (c *client) close() { c.conn.Close() }
+
+// write tells the program what changes.
+func (c *client) write() {
+	for {
+		select {
+		case <-c.gone:
+			return
+		case s := <-c.states:
+			if _, err := c.conn.Write(changes(c.told, s, c.clock.Load())); err != nil {
+				return
+			}
+			c.told = s
+		}
+	}
+}
+
+// A request of the library is an event of a kind that does not exist, with the number of
+// the ioctl as its time and the length of the data as its code. The data follow, and a
+// socket for the answer comes with it.
+const (
+	requestKind = 0xffff
+	maxData     = 512 // of a request and of an answer
+)
+
+// A program makes fewer requests than this; else it waits.
+const (
+	paceRequests = 256
+	paceTime     = 50 * time.Millisecond
+)
+
+// read serves what the program asks for. It returns when the connection has ended.
+func (c *client) read() {
+	defer close(c.gone)
+	buf := make([]byte, 4<<10)
+	oob := make([]byte, unix.CmsgSpace(4)) // what has no room is closed by the kernel
+	var pending []byte
+	var socket = -1 // for the answer to the next request
+	defer func() { closeFile(socket) }()
+	begin, count := time.Now(), 0
+	for {
+		n, oobn, _, _, err := c.conn.ReadMsgUnix(buf, oob)
+		if err != nil || n == 0 {
+			return
+		}
+		if fd := received(oob[:oobn]); fd >= 0 {
+			closeFile(socket)
+			socket = fd
+		}
+		pending = append(pending, buf[:n]...)
+		for len(pending) >= eventSize {
+			e := readEvent(pending)
+			size := eventSize
+			if e.kind == requestKind {
+				if size += int(e.code); e.code > maxData {
+					return
+				}
+				if len(pending) < size {
+					break
+				}
+				c.answer(socket, uint32(e.sec), pending[eventSize:size])
+				closeFile(socket)
+				socket = -1
+			} else if e.kind == evFF {
+				c.pads.rumbler.play(c, e.code, e.value)
+			}
+			pending = append(pending[:0], pending[size:]...)
+			count++
+		}
+		if count >= paceRequests {
+			time.Sleep(paceTime - time.Since(begin))
+			begin, count = time.Now(), 0
+		}
+	}
+}
+
+func closeFile(fd int) {
+	if fd >= 0 {
+		unix.Close(fd)
+	}
+}
+
+// received is the file that came with a message, or -1. Others are closed.
+func received(oob []byte) int {
+	if len(oob) == 0 {
+		return -1
+	}
+	list, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return -1
+	}
+	socket := -1
+	for _, m := range list {
+		fds, _ := unix.ParseUnixRights(&m) // none where there is an error
+		for _, fd := range fds {
+			closeFile(socket)
+			socket = fd
+		}
+	}
+	return socket
+}
+
+// answer carries out an ioctl. The result is what it returns, or the negative number of
+// an error, and what it writes follows. The socket is the program's, so it may be any file.
+func (c *client) answer(socket int, request uint32, data []byte) {
+	if socket < 0 {
+		return
+	}
+	result, out := c.ioctl(int(request&0xff), data)
+	size := int(request >> 16 & 0x3fff)
+	if len(out) > min(size, maxData) {
+		out = out[:min(size, maxData)]
+		result = min(result, len(out))
+	}
+	b := append(binary.NativeEndian.AppendUint32(nil, uint32(int32(result))), out...)
+	_ = unix.Sendto(socket, b, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, nil) // a program that does not wait for it needs none
+}
+
+func (c *client) ioctl(number int, data []byte) (result int, out []byte) {
+	if out, result, ok := describe(number, c.pads.state(c.index)); ok {
+		return result, out
+	}
+	switch number {
+	case setEffect:
+		return c.pads.rumbler.set(c, data)
+	case dropEffect:
+		if len(data) != 4 {
+			return -int(unix.EINVAL), nil
+		}
+		return c.pads.rumbler.drop(c, int32(binary.NativeEndian.Uint32(data))), nil
+	case getEffects:
+		return 0, binary.NativeEndian.AppendUint32(nil, maxEffects)
+	case grab:
+		return 0, nil // nobody else reads it
+	case setClock:
+		if len(data) == 4 {
+			switch clock := int32(binary.NativeEndian.Uint32(data)); clock {
+			case unix.CLOCK_REALTIME, unix.CLOCK_MONOTONIC, unix.CLOCK_BOOTTIME:
+				c.clock.Store(clock)
+				return 0, nil
+			}
+		}
+	}
+	return -int(unix.EINVAL), nil
+}

@@ -1,0 +1,367 @@
+package gamepad
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+
+	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// rig has gamepads, and reads them as the library does.
+type rig struct {
+	*Pads
+	dir string
+
+	mu     sync.Mutex
+	shown  [wire.MaxPads]bool
+	rumble []wire.Rumble
+}
+
+func newRig(t testing.TB) *rig {
+	t.Helper()
+	r := &rig{dir: testkit.ShortDir(t)}
+	var err error
+	r.Pads, err = Open(Config{
+		Listen: func(i int) (*net.UnixListener, error) {
+			return net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(r.dir, Socket(i)), Net: "unix"})
+		},
+		Show: func(i int, there bool) error {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.shown[i] = there
+			return nil
+		},
+		Rumble: func(m wire.Rumble) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.rumble = append(r.rumble, m)
+		},
+	})
+	testkit.Must(t, err)
+	t.Cleanup(func() { testkit.Must(t, r.Close()) })
+	return r
+}
+
+func (r *rig) lastRumble() wire.Rumble {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.rumble) == 0 {
+		return wire.Rumble{}
+	}
+	return r.rumble[len(r.rumble)-1]
+}
+
+// reader is a program that has a gamepad open.
+type reader struct {
+	t testing.TB
+	*net.UnixConn
+}
+
+func (r *rig) open(t testing.TB, i int) reader {
+	t.Helper()
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: filepath.Join(r.dir, Socket(i)), Net: "unix"})
+	testkit.Must(t, err)
+	t.Cleanup(func() { conn.Close() })
+	return reader{t, conn}
+}
+
+// ioctl makes a request of this direction, size and number, as the library does.
+func (r reader) ioctl(number, size int, data []byte) (result int32, out []byte) {
+	r.t.Helper()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	testkit.Must(r.t, err)
+	defer unix.Close(pair[0])
+	request := append(event{sec: int64(size<<16 | 'E'<<8 | number), kind: requestKind, code: uint16(len(data))}.append(nil), data...)
+	_, _, err = r.WriteMsgUnix(request, unix.UnixRights(pair[1]), nil)
+	unix.Close(pair[1])
+	testkit.Must(r.t, err)
+	testkit.Must(r.t, unix.SetsockoptTimeval(pair[0], unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 20}))
+	answer := make([]byte, 1024)
+	n, _, err := unix.Recvfrom(pair[0], answer, 0)
+	if err != nil || n < 4 {
+		r.t.Fatalf("ioctl %#x: %d bytes, %v", number, n, err)
+	}
+	return int32(binary.NativeEndian.Uint32(answer)), answer[4:n]
+}
+
+// events reads up to the next report.
+func (r reader) events() (all []event) {
+	r.t.Helper()
+	testkit.Must(r.t, r.SetReadDeadline(time.Now().Add(20*time.Second)))
+	b := make([]byte, eventSize)
+	for {
+		if _, err := io.ReadFull(r, b); err != nil {
+			r.t.Fatalf("read events: %v", err)
+		}
+		e := readEvent(b)
+		if e.kind == evSyn {
+			return all
+		}
+		all = append(all, e)
+	}
+}
+
+func TestEvents(t *testing.T) {
+	r := newRig(t)
+	testkit.Must(t, r.Connect(1<<2, true))
+	testkit.Must(t, r.Apply(wire.Pad{Index: 2, Buttons: wire.PadStart}, 1))
+	p := r.open(t, 2)
+	// What is held when it is opened is known by asking. The answer also says that it is open.
+	if _, held := p.ioctl(getKeys, 96, nil); held[0x13b/8]&(1<<(0x13b%8)) == 0 {
+		t.Errorf("of the keys %x START is not held", held)
+	}
+	testkit.Must(t, r.Apply(wire.Pad{Index: 2, Buttons: wire.PadUp, LeftX: -500, RightTrigger: 9}, 2))
+	want := []event{{kind: evKey, code: 0x13b}, {kind: evAbs, code: 0, value: -500}, {kind: evAbs, code: 5, value: 9}, {kind: evAbs, code: 0x11, value: -1}}
+	got := p.events()
+	if len(got) != len(want) {
+		t.Fatalf("events %+v, want %+v", got, want)
+	}
+	for i, e := range got {
+		if off := time.Since(time.Unix(e.sec, e.usec*1000)); off < 0 || off > time.Minute {
+			t.Errorf("an event has the time %d.%06d", e.sec, e.usec)
+		}
+		if e.sec, e.usec = 0, 0; e != want[i] {
+			t.Errorf("event %+v, want %+v", e, want[i])
+		}
+	}
+	if result, axis := p.ioctl(getAxis, 24, nil); result != 0 || int32(binary.NativeEndian.Uint32(axis)) != -500 {
+		t.Errorf("axis 0 is %x, result %d", axis, result)
+	}
+	// One that comes late has no effect, nor has one that cannot be.
+	testkit.Must(t, r.Apply(wire.Pad{Index: 2, Buttons: wire.PadStart}, 1))
+	testkit.Must(t, r.Apply(wire.Pad{Index: 1, Buttons: wire.PadStart}, 9))
+	for _, bad := range []wire.Pad{{Index: 4}, {Index: -1}, {Index: 2, LeftY: 40000}, {Index: 2, LeftTrigger: -1}, {Index: 2, RightTrigger: 256}, {Index: 2, Buttons: 1 << 17}, {Index: 2, Buttons: -1}, {Index: 2, Buttons: 1 << 6}} {
+		if err := r.Apply(bad, 0); !errors.Is(err, ErrInput) {
+			t.Errorf("%+v: %v", bad, err)
+		}
+	}
+	for _, bad := range []int{-1, 1 << wire.MaxPads, 1 << 40} {
+		if err := r.Connect(bad, false); !errors.Is(err, ErrInput) {
+			t.Errorf("gamepads %#x: %v", bad, err)
+		}
+	}
+	testkit.Must(t, r.Apply(wire.Pad{Index: 2, Buttons: wire.PadEast}, 3))
+	if got := p.events(); len(got) != 4 || got[0].code != 0x131 {
+		t.Errorf("then came %+v", got)
+	}
+	// Times by another clock.
+	clock := binary.NativeEndian.AppendUint32(nil, unix.CLOCK_MONOTONIC)
+	if result, _ := p.ioctl(setClock, 4, clock); result != 0 {
+		t.Fatalf("set the clock: %d", result)
+	}
+	r.Release()
+	var now unix.Timespec
+	testkit.Must(t, unix.ClockGettime(unix.CLOCK_MONOTONIC, &now))
+	if got := p.events(); len(got) != 1 || got[0].value != 0 || got[0].sec > now.Sec || got[0].sec < now.Sec-60 {
+		t.Errorf("at the release came %+v", got)
+	}
+	// It goes: who reads it learns that, and nobody opens it.
+	testkit.Must(t, r.Connect(0, false))
+	if n, err := p.Read(make([]byte, 24)); n != 0 || err != io.EOF {
+		t.Errorf("%d bytes of a gamepad that is gone, %v", n, err)
+	}
+	if n, err := r.open(t, 2).Read(make([]byte, 24)); n != 0 || err == nil {
+		t.Errorf("a gamepad that is gone was opened: %d bytes, %v", n, err)
+	}
+	if r.shown != [wire.MaxPads]bool{} {
+		t.Errorf("shown are %v", r.shown)
+	}
+}
+
+// rumble is a struct ff_effect.
+func rumble(id int16, strong, weak, ms uint16) []byte {
+	b := make([]byte, effectSize)
+	binary.NativeEndian.PutUint16(b, ffRumble)
+	binary.NativeEndian.PutUint16(b[2:], uint16(id))
+	binary.NativeEndian.PutUint16(b[10:], ms)
+	binary.NativeEndian.PutUint16(b[16:], strong)
+	binary.NativeEndian.PutUint16(b[18:], weak)
+	return b
+}
+
+func TestRumble(t *testing.T) {
+	r := newRig(t)
+	testkit.Must(t, r.Connect(0b11, true))
+	p, other := r.open(t, 1), r.open(t, 1)
+	play := func(p reader, id int16, times int32) {
+		t.Helper()
+		if _, err := p.Write(event{kind: evFF, code: uint16(id), value: times}.append(nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	make := func(p reader, data []byte) int16 {
+		t.Helper()
+		result, out := p.ioctl(setEffect, effectSize, data)
+		if result != 0 {
+			t.Fatalf("make an effect: %d", result)
+		}
+		return int16(binary.NativeEndian.Uint16(out[2:]))
+	}
+	told := func(what string, strong, weak int) wire.Rumble {
+		t.Helper()
+		testkit.UntilSeen(t, what, func() (any, bool) {
+			m := r.lastRumble()
+			return m, m.Type == "rumble" && m.Index == 1 && m.Strong == strong && m.Weak == weak
+		})
+		return r.lastRumble()
+	}
+	long, short := make(p, rumble(-1, 1000, 2000, 30000)), make(p, rumble(-1, 65000, 1, 100))
+	if long == short {
+		t.Fatalf("two effects have the id %d", long)
+	}
+	play(other, long, 1) // it is another program's
+	play(p, long, 1)
+	if m := told("it plays", 1000, 2000); m.MS < 25000 || m.MS > 30001 {
+		t.Errorf("for %d ms", m.MS)
+	}
+	play(p, short, 1)
+	told("both play", 65535, 2001)
+	told("one has ended", 1000, 2000)
+	make(p, rumble(long, 7, 0, 30000))
+	told("it has changed", 7, 0)
+	play(p, long, 0)
+	if m := told("it is stopped", 0, 0); m.MS != 0 {
+		t.Errorf("still for %d ms", m.MS)
+	}
+	play(p, long, 1)
+	told("it plays again", 7, 0)
+	p.Close() // the program ends without a word
+	told("nobody plays", 0, 0)
+
+	ids := 0
+	for ; ids < 100; ids++ {
+		if result, _ := other.ioctl(setEffect, effectSize, rumble(-1, 1, 1, 1)); result != 0 {
+			break
+		}
+	}
+	if ids != maxEffects {
+		t.Errorf("a program could make %d effects", ids)
+	}
+	for what, got := range map[string]int32{
+		"an unknown id":       first(other.ioctl(setEffect, effectSize, rumble(99, 1, 1, 1))),
+		"a short effect":      first(other.ioctl(setEffect, effectSize, []byte{ffRumble, 0})),
+		"another kind":        first(other.ioctl(setEffect, effectSize, append([]byte{0x51}, rumble(-1, 1, 1, 1)[1:]...))),
+		"to drop a wrong one": first(other.ioctl(dropEffect, 4, binary.NativeEndian.AppendUint32(nil, 1<<16))),
+		"a wrong clock":       first(other.ioctl(setClock, 4, []byte{99, 0, 0, 0})),
+		"no such ioctl":       first(other.ioctl(0xb7, 4, nil)),
+	} {
+		if got >= 0 {
+			t.Errorf("%s: %d", what, got)
+		}
+	}
+}
+
+func first(result int32, _ []byte) int32 { return result }
+
+// A program that does not read costs no memory without end, and gets the last state.
+func TestSlowReader(t *testing.T) {
+	r := newRig(t)
+	testkit.Must(t, r.Connect(1, true))
+	p := r.open(t, 0)
+	p.ioctl(getID, 8, nil) // it is open
+	const moves = 30_000
+	for n := range moves {
+		testkit.Must(t, r.Apply(wire.Pad{LeftX: n + 1}, 0))
+	}
+	read := 0
+	for {
+		e := p.events()
+		if read++; e[0].value == moves {
+			break
+		}
+	}
+	if read == moves {
+		t.Errorf("all %d states waited for the program", read)
+	}
+}
+
+// Readers without end, and requests that make no sense, are refused, and others are served.
+func TestHostileReaders(t *testing.T) {
+	r := newRig(t)
+	testkit.Must(t, r.Connect(1, true))
+	honest := r.open(t, 0)
+	honest.ioctl(getID, 8, nil)
+	for range 3 * maxClients {
+		r.open(t, 0)
+	}
+	testkit.Until(t, "the gamepad is open as often as it can be", func() bool {
+		r.Pads.mu.Lock()
+		defer r.Pads.mu.Unlock()
+		return len(r.pads[0].clients) == maxClients
+	})
+	junk := event{kind: requestKind, code: maxData + 1}.append(nil)
+	if _, err := honest.Write(event{kind: requestKind}.append(nil)); err != nil { // without a socket for the answer
+		t.Fatal(err)
+	}
+	files := openFiles(t)
+	for range 100 { // files that are no answer's
+		if _, _, err := honest.WriteMsgUnix(event{kind: evFF}.append(nil), unix.UnixRights(0, 0, 0), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if result, out := honest.ioctl(getName, 9, nil); result != 9 || string(out) != "Microsoft" {
+		t.Errorf("the name is %q, result %d", out, result)
+	}
+	if more := openFiles(t) - files; more > 10 {
+		t.Errorf("%d files of the program are left open", more)
+	}
+	if _, err := honest.Write(junk); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := honest.Read(make([]byte, 24)); err == nil {
+		t.Error("who makes requests that are too long is served")
+	}
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	list, err := filepath.Glob("/proc/self/fd/*")
+	testkit.Must(t, err)
+	return len(list)
+}
+
+// FuzzReader gives the gamepad what a program may write.
+func FuzzReader(f *testing.F) {
+	f.Add(event{kind: evFF, code: 1, value: 1}.append(nil))
+	for _, number := range []int{getName, getBits + evKey, getAxis, setEffect, setClock} {
+		f.Add(append(event{sec: int64(effectSize<<16 | number), kind: requestKind, code: effectSize}.append(nil), rumble(-1, 1, 2, 3)...))
+	}
+	r := newRig(f)
+	testkit.Must(f, r.Connect(1, true))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c := newClient(r.Pads, 0, nil, wire.Pad{})
+		defer r.rumbler.forget(c)
+		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+		testkit.Must(t, err)
+		defer unix.Close(pair[0])
+		defer unix.Close(pair[1])
+		for len(data) >= eventSize {
+			e := readEvent(data)
+			data = data[eventSize:]
+			if e.kind == evFF {
+				r.rumbler.play(c, e.code, e.value)
+				continue
+			}
+			n := min(len(data), int(e.code), maxData)
+			c.answer(pair[1], uint32(e.sec), data[:n])
+			data = data[n:]
+			answer := make([]byte, 2*maxData)
+			n, _, err := unix.Recvfrom(pair[0], answer, unix.MSG_DONTWAIT)
+			if err != nil || n < 4 || n > 4+maxData || n-4 > int(e.sec>>16&0x3fff) {
+				t.Fatalf("%+v got %d bytes, %v", e, n, err)
+			}
+		}
+	})
+}
