@@ -270,6 +270,32 @@ func (c *Client) Open(path string) (*os.File, error) {
 	return c.file(Order{Op: OpOpen, Path: path})
 }
 
+// Listen makes a Unix socket to which the programs of the cell can connect.
+func (c *Client) Listen(path string) (*net.UnixListener, error) {
+	f, err := c.file(Order{Op: OpListen, Path: path})
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	l, err := net.FileListener(f)
+	if err != nil {
+		return nil, fmt.Errorf("listen at %s: %w", path, err)
+	}
+	u, ok := l.(*net.UnixListener)
+	if !ok {
+		l.Close()
+		return nil, fmt.Errorf("listen at %s: it is not a Unix socket", path)
+	}
+	return u, nil
+}
+
+// Link makes a symbolic link to a target, or with an empty target takes the link away,
+// also while the app runs.
+func (c *Client) Link(path, target string) error {
+	_, err := c.order(Order{Op: OpLink, Path: path, Target: target})
+	return err
+}
+
 func (c *Client) file(o Order) (*os.File, error) {
 	a, err := c.order(o)
 	if err != nil {

@@ -10,8 +10,12 @@ const (
 	OpFind  = "find"  // Program: only say whether the app's command can be started
 	OpDial  = "dial"  // Path: connect to a Unix socket; the answer has the connection
 	OpOpen  = "open"  // Path: the answer has a descriptor of the file, made with O_PATH
+	// OpListen makes the Unix socket Path; the answer has it.
+	OpListen = "listen"
 
 	OpParams = "params" // Data: put it in place of the file Path
+	// OpLink makes the symbolic link Path to Target; without Target it takes the link away.
+	OpLink   = "link"
 	OpSignal = "signal" // Signal to the main process of the program Name; Group: to its process group
 	OpFreeze = "freeze" // stop every process of the app
 	OpThaw   = "thaw"
@@ -26,6 +30,7 @@ type Order struct {
 	Op      string   `json:"op"`
 	Name    string   `json:"name,omitempty"`
 	Path    string   `json:"path,omitempty"`
+	Target  string   `json:"target,omitempty"`
 	Data    []byte   `json:"data,omitempty"`
 	Program *Program `json:"program,omitempty"`
 	Signal  int      `json:"signal,omitempty"`
@@ -109,6 +114,9 @@ type Made struct {
 	// Home and Runtime are the seat's private directories, as its programs see them.
 	Home    string `json:"home"`
 	Runtime string `json:"runtime"`
+	// Gamepads is the library by which programs see the seat's gamepads, as they see its
+	// path; empty where there are none.
+	Gamepads string `json:"gamepads,omitempty"`
 	// Display is the X server that the keeper runs; nil if the stream host starts one.
 	Display *MadeDisplay `json:"display,omitempty"`
 }

@@ -81,6 +81,45 @@ func TestDial(t *testing.T) {
 	})
 }
 
+// TestListenAndLink: a socket that the stream host serves for programs of the cell, at a
+// name that comes and goes while the app runs.
+func TestListenAndLink(t *testing.T) {
+	modes(t, testcell.Options{}, func(t *testing.T, c *testcell.Cell) {
+		socket, name := filepath.Join(c.Dir, "socket"), filepath.Join(c.Dir, "name")
+		l, err := c.Listen(socket)
+		testkit.Must(t, err)
+		defer l.Close()
+		if _, err := c.Listen(socket); err == nil {
+			t.Error("two listen at one socket")
+		}
+		app := script(t, c, cell.App, `echo up; while read x; do :; done; sleep 1000`)
+		app.line(t)
+		there := func() bool { _, err := os.Lstat(inRoot(c, name)); return err == nil }
+		for range 2 { // twice is harmless
+			testkit.Must(t, c.Link(name, socket))
+		}
+		if to, err := os.Readlink(inRoot(c, name)); err != nil || to != socket {
+			t.Errorf("the link leads to %q, %v", to, err)
+		}
+		conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: inRoot(c, socket), Net: "unix"})
+		testkit.Must(t, err)
+		defer conn.Close()
+		peer, err := l.Accept()
+		testkit.Must(t, err)
+		peer.Close()
+		testkit.Must(t, c.Link(name, ""))
+		if there() {
+			t.Error("the link is left")
+		}
+		if err := c.Link(name, ""); err == nil {
+			t.Error("a link that is gone was taken away")
+		}
+		if _, err := c.Listen(name); err == nil || !strings.Contains(err.Error(), "the app runs already") {
+			t.Errorf("listen while the app runs: %v", err)
+		}
+	})
+}
+
 func TestCommand(t *testing.T) {
 	write := func(t *testing.T, path, text string, mode os.FileMode) {
 		testkit.Must(t, os.WriteFile(path, []byte(text), mode))

@@ -95,7 +95,7 @@ var errLate = errors.New("the app runs already")
 func (r *runner) carryOut(o cell.Order, files []*os.File) (e cell.Event, file *os.File) {
 	var err error
 	switch o.Op {
-	case cell.OpWrite, cell.OpStart, cell.OpFind, cell.OpDial, cell.OpOpen:
+	case cell.OpWrite, cell.OpStart, cell.OpFind, cell.OpDial, cell.OpOpen, cell.OpListen:
 		if r.app {
 			err = errLate
 			break
@@ -115,9 +115,13 @@ func (r *runner) carryOut(o cell.Order, files []*os.File) (e cell.Event, file *o
 			file, err = dial(o.Path)
 		case cell.OpOpen:
 			file, err = cell.OpenPath(o.Path)
+		case cell.OpListen:
+			file, err = listen(o.Path)
 		}
 	case cell.OpParams:
 		err = replaceFile(o.Path, o.Data)
+	case cell.OpLink:
+		err = link(o.Path, o.Target)
 	case cell.OpSignal:
 		err = r.signal(o.Name, syscall.Signal(o.Signal), o.Group)
 	case cell.OpFreeze:
@@ -160,6 +164,28 @@ func replaceFile(path string, text []byte) error {
 		return errors.Join(err, os.Remove(next))
 	}
 	return nil
+}
+
+// link makes a symbolic link, or takes it away. As with replaceFile, an app that has
+// changed the directory gains nothing.
+func link(path, target string) error {
+	if err := os.Remove(path); err != nil && (target == "" || !errors.Is(err, os.ErrNotExist)) {
+		return err
+	}
+	if target == "" {
+		return nil
+	}
+	return os.Symlink(target, path)
+}
+
+func listen(path string) (*os.File, error) {
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	l.SetUnlinkOnClose(false)
+	return l.File()
 }
 
 func dial(path string) (*os.File, error) {

@@ -134,6 +134,11 @@ func (b *builder) makeDev() error {
 	if cell.Without("devices") {
 		return bind("/dev", b.at("/dev"), 0)
 	}
+	if b.Gamepads != "" {
+		if err := b.makeGamepads(); err != nil {
+			return err
+		}
+	}
 	for _, path := range append(devices[:len(devices):len(devices)], b.Devices...) {
 		info, err := os.Stat(path)
 		if errors.Is(err, os.ErrNotExist) {
@@ -170,6 +175,23 @@ func (b *builder) makeDev() error {
 		os.Symlink("/proc/self/fd/1", b.at("/dev/stdout")),
 		os.Symlink("/proc/self/fd/2", b.at("/dev/stderr")),
 	)
+}
+
+// makeGamepads makes the directory where the seat's gamepads come and go, and shows the
+// library.
+func (b *builder) makeGamepads() error {
+	part := filepath.Join(b.scratch, "input")
+	if err := errors.Join(b.makeDir(part, 0o755, true), os.MkdirAll(b.at("/dev/input"), 0o755)); err != nil {
+		return err
+	}
+	if err := bind(part, b.at("/dev/input"), unix.MOUNT_ATTR_NOEXEC); err != nil {
+		return err
+	}
+	at, err := b.mountPoint(GamepadLibrary, false)
+	if err != nil {
+		return err
+	}
+	return bind(b.Gamepads, at, readOnly)
 }
 
 // kernelFiles of /proc tell about the whole node.

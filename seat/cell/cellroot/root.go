@@ -13,7 +13,8 @@
 //	the task directory        at its own path; what the app writes there is in memory
 //	its secrets, volumes      at their own paths; of the allocation's directory only this task's part
 //	/tmp /run /home /dev/shm  the seat's own
-//	/dev                      null, zero, full, random, urandom, tty, terminals, and what the seat was given
+//	/dev                      null, zero, full, random, urandom, tty, terminals, and what the seat was given;
+//	                          /dev/input for the seat's own gamepads
 //	/proc /sys                of the cell's namespaces; /sys read-only
 //
 // All that the programs can write is in one memory file system of a bounded size
@@ -57,6 +58,8 @@ type Root struct {
 	Command string `json:"command"`
 	// Devices are device files of the node.
 	Devices []string `json:"devices"`
+	// Gamepads is the library by which programs see gamepads; empty for a cell without.
+	Gamepads string `json:"gamepads"`
 	// Writable is how many bytes the programs can write.
 	Writable int64 `json:"writable"`
 	// DisplayDir is the directory of the display's socket, where another process than
@@ -79,6 +82,10 @@ func Runtime(uid int) string { return fmt.Sprintf("/run/user/%d", uid) }
 
 // SocketDir is the directory of the display's socket.
 func SocketDir() string { return "/tmp/.X11-unix" }
+
+// GamepadLibrary is where programs find the library Root.Gamepads. A path without blanks
+// and colons, which LD_PRELOAD could not have.
+const GamepadLibrary = "/run/nearcast-gamepad.so"
 
 // WritableDirs are the directories in which the programs can write.
 func (r Root) WritableDirs() []string {

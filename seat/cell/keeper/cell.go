@@ -62,6 +62,9 @@ func (k *keeper) cellOf() (made cellResult, err error) {
 			}
 			s.Root.DisplayDir = k.displayDir()
 		}
+		if s.Root.Gamepads = k.gamepads(); s.Root.Gamepads != "" {
+			made.Gamepads = cellroot.GamepadLibrary
+		}
 		made.User = cellroot.User
 		made.Home, made.Runtime = cellroot.Home(), cellroot.Runtime(k.app.UID)
 	} else {

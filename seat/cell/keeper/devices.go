@@ -32,6 +32,22 @@ func (k *keeper) devices(xorg bool) (files []string) {
 	return files
 }
 
+// gamepadLibrary is the file beside the stream host by which apps see gamepads.
+const gamepadLibrary = "nearcast-gamepad.so"
+
+// gamepads is the path of that file, where the seat has gamepads.
+func (k *keeper) gamepads() string {
+	if !k.spec.Display.Gamepads {
+		return ""
+	}
+	path := filepath.Join(filepath.Dir(k.spec.StreamHost), gamepadLibrary)
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() || info.Mode().Perm()&0o004 == 0 {
+		k.log.Warn("the seat has no gamepads: the library is missing, or not all users can read it", "file", path, "error", err)
+		return ""
+	}
+	return path
+}
+
 // deviceGroups are the groups that may open the device files of these patterns, such as
 // "render" for /dev/dri/renderD128. Files that all users may open, such as NVIDIA's,
 // need no group. The group root is never one: it owns more than devices.
