@@ -27,7 +27,7 @@ func TestTaskConfigDefaults(t *testing.T) {
 	if err := tc.apply(&s); err != nil {
 		t.Fatal(err)
 	}
-	want := wire.Display{Width: 1280, Height: 720, FPS: 30, Pointer: "auto", Audio: true, Clipboard: "none"}
+	want := wire.Display{Width: 1280, Height: 720, FPS: 30, Pointer: "auto", Audio: true, Clipboard: "none", Gamepads: true}
 	if s.Display != want {
 		t.Errorf("display %+v", s.Display)
 	}
@@ -49,6 +49,7 @@ config {
   command = "neverball"
   args    = ["-x"]
   audio   = false
+  gamepads = false
   network = "host"
   idle_timeout = "0"
   content {
@@ -76,7 +77,7 @@ config {
 	if err := tc.apply(&s); err != nil {
 		t.Fatal(err)
 	}
-	if s.Display.FPS != 60 || s.Display.Width != 1280 || s.Display.Pointer != "relative" || s.Display.Audio {
+	if s.Display.FPS != 60 || s.Display.Width != 1280 || s.Display.Pointer != "relative" || s.Display.Audio || s.Display.Gamepads {
 		t.Errorf("display %+v", s.Display)
 	}
 	if d := s.Display; d.MinWidth != 640 || d.MinHeight != 360 || d.MaxWidth != 2560 || d.MaxHeight != 1440 || d.Scale != 1.5 || !s.ConfirmLeave {

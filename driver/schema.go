@@ -134,6 +134,8 @@ var taskConfigSpec = hclspec.NewObject(map[string]*hclspec.Spec{
 	"clipboard": optional("clipboard", "string", `"none"`),
 	// Stream the app's sound.
 	"audio": optional("audio", "bool", `true`),
+	// Give the app the person's gamepads.
+	"gamepads": optional("gamepads", "bool", `true`),
 
 	// Objects that must be on disk before the app starts.
 	"content": hclspec.NewBlockList("content", hclspec.NewObject(map[string]*hclspec.Spec{

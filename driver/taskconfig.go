@@ -23,6 +23,7 @@ type TaskConfig struct {
 	FreezeIdle bool     `codec:"freeze_idle"`
 	Clipboard  string   `codec:"clipboard"`
 	Audio      bool     `codec:"audio"`
+	Gamepads   bool     `codec:"gamepads"`
 	Start      string   `codec:"start"`
 
 	ConfirmLeave bool `codec:"confirm_leave"`
@@ -119,7 +120,7 @@ func (c *TaskConfig) apply(spec *wire.Spec) error {
 	check(err)
 
 	d := &spec.Display
-	d.Audio = c.Audio
+	d.Audio, d.Gamepads = c.Audio, c.Gamepads
 	d.Width, err = side("display.width", c.Display.Width)
 	check(err)
 	d.Height, err = side("display.height", c.Display.Height)

@@ -36,6 +36,10 @@ type Parts struct {
 	// Clipboard connects to the display's clipboard; copied gets what the app copied. It is
 	// called where the job has a clipboard.
 	Clipboard func(d Display, copied func(text string)) (Clipboard, error)
+	// Gamepads makes the app's gamepads; rumble gets how one shakes. nil, also as its
+	// result, is a seat without. It is called where the job has gamepads, before the app
+	// starts.
+	Gamepads func(rumble func(wire.Rumble)) (Gamepads, error)
 	// Video starts to capture and encode the display. cursor gets the app's cursor
 	// whenever its shape has changed.
 	Video func(ctx context.Context, d Display, frame func(Frame), cursor func(Cursor)) (Capture, error)
@@ -117,6 +121,17 @@ type Input interface {
 	ReleaseAll() error
 	// Resize says how large the display is now.
 	Resize(width, height int)
+	Close() error
+}
+
+// Gamepads are what the app sees of the person's gamepads.
+type Gamepads interface {
+	// Connect says which there are, a bit each; anew is told by a page that has just begun.
+	Connect(pads int, anew bool) error
+	// Apply takes the state of one, with its number.
+	Apply(s wire.Pad, n uint32) error
+	// Release lets go of all that is held.
+	Release()
 	Close() error
 }
 

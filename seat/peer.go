@@ -127,7 +127,7 @@ func (s *stream) applyInput(p *sessionPeer, m wire.Input) {
 		return
 	}
 	// A page that loses the focus, or has just begun, does not show that the person is active.
-	if m.Type == wire.InputBlur || m.Type == wire.InputCursor {
+	if m.Type == wire.InputBlur || m.Type == wire.InputCursor || m.Type == wire.InputPads {
 		if s.h.state.checkHolder(p.session) != nil {
 			return
 		}
@@ -140,6 +140,9 @@ func (s *stream) applyInput(p *sessionPeer, m wire.Input) {
 	}
 	if m.Type == wire.InputClip {
 		s.pasted(p, m)
+		return
+	}
+	if s.applyGamepad(m) {
 		return
 	}
 	if m.Type == wire.InputClose {

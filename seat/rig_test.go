@@ -45,6 +45,7 @@ type rig struct {
 	app       *fakeApp
 	video     *fakeVideo
 	clipboard fakeClipboard
+	gamepads  fakeGamepads
 	input     *fakeInput
 	peers     chan *fakePeer
 	failure   map[string]error // by part
@@ -108,6 +109,13 @@ func (r *rig) start(verifier *ticket.Verifier) {
 		Clipboard: func(_ Display, copied func(string)) (Clipboard, error) {
 			r.clipboard.copied = copied
 			return &r.clipboard, nil
+		},
+		Gamepads: func(rumble func(wire.Rumble)) (Gamepads, error) {
+			if r.failure["gamepads"] != nil {
+				return nil, nil
+			}
+			r.gamepads.rumble = rumble
+			return &r.gamepads, nil
 		},
 		Input: func(_ Display, relative func(bool)) (Input, error) {
 			r.input.relative = relative

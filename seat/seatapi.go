@@ -166,8 +166,10 @@ func (h *streamHost) grant(session string, resumed bool) (*wire.Grant, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sign resume token: %w", err)
 	}
+	display := h.spec.Display
+	display.Gamepads = h.stream.gamepads != nil // the node may have none
 	return &wire.Grant{
-		Session: session, App: h.spec.App, Seat: h.spec.Alloc, Resume: token, Display: h.spec.Display,
+		Session: session, App: h.spec.App, Seat: h.spec.Alloc, Resume: token, Display: display,
 		GraceS: int(h.state.limits.grace.Seconds()), IdleS: h.spec.IdleTimeoutS, Resumed: resumed, ConfirmLeave: h.spec.ConfirmLeave,
 	}, nil
 }

@@ -21,8 +21,10 @@ type stream struct {
 	input Input
 	// clipboard is nil where the job has none.
 	clipboard Clipboard
-	video     Capture
-	audio     Source
+	// gamepads is nil where the job or the node has none.
+	gamepads Gamepads
+	video    Capture
+	audio    Source
 	// releaseInput asks follow to release the keys and buttons that are held.
 	releaseInput   atomic.Bool
 	firstFrame     chan struct{} // closed at the first frame
@@ -55,6 +57,9 @@ func (s *stream) open(ctx context.Context) error {
 		if s.clipboard, err = s.h.parts.Clipboard(s.h.display, s.copied); err != nil {
 			return fault(wire.CodeDisplay, "connect the clipboard to the display: %v", err)
 		}
+	}
+	if err := s.openGamepads(); err != nil {
+		return fault(wire.CodeDisplay, "make gamepads: %v", err)
 	}
 	// With the context of the stream host: the pipelines outlive ctx.
 	video, err := s.h.parts.Video(s.h.ctx, s.h.display, func(f Frame) {
@@ -122,6 +127,7 @@ func (s *stream) follow(now wire.Seat) error {
 		if err := s.input.ReleaseAll(); err != nil {
 			s.h.log.Warn("release input", "error", err)
 		}
+		s.releaseGamepads(now.State)
 	}
 	if p := s.peer.Load(); p != nil {
 		former := errors.Is(s.h.state.checkHolder(p.session), errNotHolder)
@@ -174,6 +180,9 @@ func (s *stream) close() error {
 	}
 	if s.clipboard != nil {
 		errs = append(errs, s.clipboard.Close())
+	}
+	if s.gamepads != nil {
+		errs = append(errs, s.gamepads.Close())
 	}
 	if s.input != nil {
 		errs = append(errs, s.input.Close())

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -21,6 +23,7 @@ import (
 	"github.com/nearcast/nearcast/seat/cell"
 	"github.com/nearcast/nearcast/seat/clipboard"
 	"github.com/nearcast/nearcast/seat/display"
+	"github.com/nearcast/nearcast/seat/gamepad"
 	"github.com/nearcast/nearcast/seat/input"
 	"github.com/nearcast/nearcast/seat/peer"
 	"github.com/nearcast/nearcast/seat/sound"
@@ -34,6 +37,7 @@ type parts struct {
 	consul *fleet.Fleet
 	// cell is made when the display starts: content is fetched before.
 	cell           *cell.Client
+	padLibrary     string   // by which the app sees gamepads; empty for none
 	stdout, stderr *os.File // of the app
 }
 
@@ -49,7 +53,7 @@ func (p *parts) all() (seat.Parts, error) {
 	return seat.Parts{
 		Identity: me, Peers: p.consul.Peers(wire.BrainService, wire.DrainService),
 		Freeze:  seat.FreezePolicy{Quiet: secondsOr(p.spec.FreezeQuietS, freezeQuiet), Latest: secondsOr(p.spec.FreezeLatestS, freezeLatest)},
-		Content: p.keeper.Content, Display: p.display, Sound: p.sound, App: p.app, CheckApp: p.checkApp, TellParams: p.tellParams, Input: p.input, Clipboard: p.clipboard,
+		Content: p.keeper.Content, Display: p.display, Sound: p.sound, App: p.app, CheckApp: p.checkApp, TellParams: p.tellParams, Input: p.input, Clipboard: p.clipboard, Gamepads: p.gamepads,
 		Video: p.video, Audio: p.audio, Peer: p.peer, Verify: p.verify,
 		KeeperPID: os.Getppid(), Report: p.keeper.Report,
 	}, nil
@@ -78,6 +82,7 @@ func (p *parts) display(ctx context.Context) (seat.Display, error) {
 	if p.cell, made, p.stdout, p.stderr, err = p.keeper.Cell(ctx); err != nil {
 		return nil, err
 	}
+	p.padLibrary = made.Gamepads
 	if !made.Isolated {
 		p.log.Warn("the app is not isolated: it runs with the rights of its user on this node, and can reach other seats of that user; run the Nomad agent as root")
 	}
@@ -135,6 +140,9 @@ func (p *parts) app(ctx context.Context, env []string, values map[string]string)
 			}
 		}
 	}
+	if p.padLibrary != "" {
+		gamepad.Environ(all, p.padLibrary)
+	}
 	if len(p.spec.Params) > 0 {
 		for _, pair := range params.Environ(values) {
 			name, value, _ := strings.Cut(pair, "=")
@@ -183,6 +191,27 @@ func (p *parts) input(d seat.Display, relative func(bool)) (seat.Input, error) {
 		in.Watch(relative)
 	}
 	return in, nil
+}
+
+func (p *parts) gamepads(rumble func(wire.Rumble)) (seat.Gamepads, error) {
+	if p.padLibrary == "" {
+		return nil, nil // the keeper's log says why, where the node should have them
+	}
+	socket := func(index int) string { return filepath.Join(p.cell.Runtime(), gamepad.Socket(index)) }
+	made, err := gamepad.Open(gamepad.Config{
+		Listen: func(index int) (*net.UnixListener, error) { return p.cell.Listen(socket(index)) },
+		Show: func(index int, there bool) error {
+			if !there {
+				return p.cell.Link(gamepad.Device(index), "")
+			}
+			return p.cell.Link(gamepad.Device(index), socket(index))
+		},
+		Rumble: rumble, Log: p.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return made, nil
 }
 
 func (p *parts) clipboard(d seat.Display, copied func(string)) (seat.Clipboard, error) {

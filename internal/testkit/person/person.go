@@ -44,6 +44,7 @@ type Person struct {
 	sounds atomic.Int64
 	// pointer is what the seat told last.
 	pointer atomic.Pointer[wire.Pointer]
+	rumble  atomic.Pointer[wire.Rumble]
 }
 
 // Attach claims a seat as the brain with this key, with a ticket or the token of a session
@@ -150,6 +151,10 @@ func (p *Person) receive() {
 		if json.Unmarshal(m.Data, &told) == nil && told.Type == "pointer" {
 			p.pointer.Store(&told)
 		}
+		var rumble wire.Rumble
+		if json.Unmarshal(m.Data, &rumble) == nil && rumble.Type == "rumble" {
+			p.rumble.Store(&rumble)
+		}
 	})
 	unordered, none := false, uint16(0)
 	_, err = p.pc.CreateDataChannel(wire.ChannelPointer, &webrtc.DataChannelInit{Ordered: &unordered, MaxRetransmits: &none})
@@ -166,6 +171,14 @@ func (p *Person) Pointer() wire.Pointer {
 		return *told
 	}
 	return wire.Pointer{}
+}
+
+// Rumble is what the seat told last of a gamepad.
+func (p *Person) Rumble() wire.Rumble {
+	if told := p.rumble.Load(); told != nil {
+		return *told
+	}
+	return wire.Rumble{}
 }
 
 // Press presses and releases a key.

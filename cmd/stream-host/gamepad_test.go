@@ -1,0 +1,118 @@
+package main
+
+import (
+	_ "embed"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+//go:embed testdata/gamepad.py
+var gamepadProgram string
+
+// Numbers that SDL gives to buttons and axes of a game controller.
+const (
+	sdlA, sdlX, sdlY, sdlBack, sdlGuide, sdlRightStick, sdlRightShoulder, sdlDown, sdlLeft = 0, 2, 3, 4, 5, 8, 10, 12, 13
+	sdlLeftX, sdlRightY, sdlLeftTrigger, sdlRightTrigger                                   = 0, 3, 4, 5
+)
+
+// An SDL program in a cell sees gamepads come, move, shake and go, in mid-session.
+func TestProgramReadsGamepads(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only a cell has gamepads, and that needs root")
+	}
+	for _, file := range []string{"python3", "ldconfig", "cc"} {
+		if _, err := exec.LookPath(file); err != nil {
+			t.Skipf("%s is not installed", file)
+		}
+	}
+	if out, err := exec.Command("ldconfig", "-p").Output(); err != nil || !strings.Contains(string(out), "libSDL2-2.0.so.0") {
+		t.Skip("libSDL2 is not installed")
+	}
+	testkit.BuildAll(t, filepath.Dir(streamHostBinary), "nearcast-gamepad.so")
+	s := newReal(t, realApp{command: "python3", args: []string{"-c", gamepadProgram}}, true)
+	s.spec.Display.Gamepads = true
+	s.start()
+	seat := s.waitState(wire.SeatIdle).Seat
+	p := s.claim(seat).Connect()
+	if !p.Grant.Display.Gamepads {
+		t.Fatal("the seat grants no gamepads")
+	}
+	from := 0 // of what the program said
+	said := func(want ...string) {
+		t.Helper()
+		testkit.UntilSeen(t, fmt.Sprintf("the program says %q", want), func() (any, bool) {
+			text := s.stdout()[from:]
+			for _, line := range want {
+				if !strings.Contains(text, line+"\n") {
+					return text, false
+				}
+			}
+			return nil, true
+		})
+		from = len(s.stdout())
+	}
+	n := uint32(0)
+	pad := func(index int, state wire.Pad) {
+		t.Helper()
+		n++
+		state.Index = index
+		p.Input(wire.Input{Type: wire.InputPad, Pad: &state, N: n})
+	}
+	shakes := func(what string, ok func(wire.Rumble) bool) {
+		t.Helper()
+		testkit.UntilSeen(t, what, func() (any, bool) { return p.Rumble(), ok(p.Rumble()) })
+	}
+
+	p.Input(wire.Input{Type: wire.InputPads, Pads: 0b0001, Pressed: true})
+	said("added 0")
+	pad(0, wire.Pad{Buttons: wire.PadSouth | wire.PadSelect | wire.PadRightStick})
+	said(fmt.Sprintf("down 0 %d", sdlA), fmt.Sprintf("down 0 %d", sdlBack), fmt.Sprintf("down 0 %d", sdlRightStick))
+	pad(0, wire.Pad{Buttons: wire.PadWest | wire.PadRightShoulder | wire.PadGuide | wire.PadDown | wire.PadLeft})
+	said(fmt.Sprintf("up 0 %d", sdlA), fmt.Sprintf("down 0 %d", sdlX), fmt.Sprintf("down 0 %d", sdlRightShoulder),
+		fmt.Sprintf("down 0 %d", sdlGuide), fmt.Sprintf("down 0 %d", sdlDown), fmt.Sprintf("down 0 %d", sdlLeft))
+	pad(0, wire.Pad{LeftX: -32768, RightY: 20000, LeftTrigger: 255, RightTrigger: 200})
+	said(fmt.Sprintf("up 0 %d", sdlDown), fmt.Sprintf("axis 0 %d -32768", sdlLeftX), fmt.Sprintf("axis 0 %d 20000", sdlRightY),
+		fmt.Sprintf("axis 0 %d 32767", sdlLeftTrigger), fmt.Sprintf("axis 0 %d 25699", sdlRightTrigger))
+
+	// Three more come, and each is a device of its own.
+	p.Input(wire.Input{Type: wire.InputPads, Pads: 0b1111})
+	said("added 1", "added 2", "added 3")
+	for i := range wire.MaxPads {
+		pad(i, wire.Pad{Buttons: wire.PadNorth})
+		said(fmt.Sprintf("down %d %d", i, sdlY))
+		shakes("the gamepad shakes", func(r wire.Rumble) bool {
+			return r.Index == i && r.Strong == 0x8000 && r.Weak == 0x4000 && r.MS > 1000
+		})
+		pad(i, wire.Pad{})
+		said(fmt.Sprintf("up %d %d", i, sdlY))
+		shakes("the gamepad is still", func(r wire.Rumble) bool { return r.Index == i && r.Strong == 0 && r.Weak == 0 })
+	}
+
+	// The page is loaded again: nothing stays pressed, and states are numbered anew.
+	pad(1, wire.Pad{Buttons: wire.PadSouth, LeftX: 9000})
+	said(fmt.Sprintf("down 1 %d", sdlA), fmt.Sprintf("axis 1 %d 9000", sdlLeftX))
+	p.Input(wire.Input{Type: wire.InputPads, Pads: 0b1111, Pressed: true})
+	n = 0
+	said(fmt.Sprintf("up 1 %d", sdlA), fmt.Sprintf("axis 1 %d 0", sdlLeftX))
+
+	// One goes, the others stay, and it comes back.
+	p.Input(wire.Input{Type: wire.InputPads, Pads: 0b1101})
+	said("removed 1")
+	pad(2, wire.Pad{Buttons: wire.PadSouth})
+	said(fmt.Sprintf("down 2 %d", sdlA))
+	p.Input(wire.Input{Type: wire.InputPads, Pads: 0b1111})
+	said("added 1")
+	pad(1, wire.Pad{Buttons: wire.PadSouth})
+	said(fmt.Sprintf("down 1 %d", sdlA))
+
+	// The browser is lost: nothing stays pressed.
+	p.Vanish()
+	said(fmt.Sprintf("up 1 %d", sdlA), fmt.Sprintf("up 2 %d", sdlA))
+}
