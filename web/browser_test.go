@@ -58,6 +58,7 @@ func TestInTheBrowser(t *testing.T) {
 		"a Mac's keys":                                      walkMac,
 		"an app takes the mouse in mid-session":             walkAuto,
 		"text is pasted and copied":                         walkClipboard,
+		"gamepads reach the app, and shake":                 walkGamepads,
 		"what is possible is said":                          walkHelp,
 		"wheels and trackpads":                              walkWheel,
 		"a locked mouse at players of several sizes":        walkLocked,

@@ -616,7 +616,7 @@ func (s *site) input(dc *webrtc.DataChannel, raw []byte) {
 		s.page.Store(dc)
 	}
 	moves := in.Type == wire.InputMove || in.Type == wire.InputRel
-	if moves != (dc.Label() == wire.ChannelPointer) {
+	if in.Type != wire.InputPad && moves != (dc.Label() == wire.ChannelPointer) {
 		s.t.Errorf("%s came on channel %s", in.Type, dc.Label())
 	}
 	if in.Type == wire.InputPing {

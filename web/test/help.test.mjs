@@ -18,6 +18,8 @@ test('the help names what this session allows, and nothing else', () => {
   assert.match(flat({ display: { ...display, pointer: 'auto' } }), /^When the app takes the mouse/m);
   assert.match(flat({ display: { ...display, max_width: 1920 } }), /takes the size of this window/);
   assert.match(flat({ display: { ...display, audio: false } }), /no sound/);
+  assert.doesNotMatch(flat(), /amepad/);
+  assert.match(flat({ display: { ...display, gamepads: true } }), /up to four gamepads/);
   assert.match(flat({ locks: true }), /Alt\+Tab and the Windows key/);
   assert.doesNotMatch(flat({ locks: true, screen: false }), /full screen/);
   assert.match(flat({ touch: true }), /Press and hold right button/);

@@ -11,6 +11,7 @@ export function help({ display, touch = false, mac = false, choices = {}, locks 
   return [
     { title: touch ? 'Fingers' : 'Mouse', rows: touch ? fingers() : mouse(display) },
     { title: 'Keyboard', rows: keyboard({ touch, mac, choices, locks, screen }) },
+    { title: 'Gamepads', rows: display.gamepads ? [say('The app gets up to four gamepads. Press a button of one, so that the browser finds it.')] : [] },
     { title: 'Copy and paste', rows: clipboard(display.clipboard, mac) },
     { title: 'Picture and sound', rows: picture(display) },
     { title: 'This page', rows: page(screen) },

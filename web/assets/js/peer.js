@@ -6,7 +6,7 @@ const GATHER_MS = 250; // with no candidate by then, they are sent after the off
 
 export class Peer {
   // The callbacks: onTrack(track, receiver), onCandidate(init), onState(state), onPath(found),
-  // onInput() when the input channel opens, onPong(seq), onPointer(wire.Pointer), onClip(wire.Clip).
+  // onInput() when the input channel opens, onPong(seq), onPointer(wire.Pointer), onClip(wire.Clip), onRumble(wire.Rumble).
   constructor(callbacks, iceServers = []) {
     this.callbacks = callbacks;
     this.pc = null;
@@ -129,6 +129,7 @@ export class Peer {
       const message = JSON.parse(data);
       if (message.t === 'pong') this.#tell('onPong', message.seq ?? 0);
       if (message.t === 'clip') this.#tell('onClip', message);
+      if (message.t === 'rumble') this.#tell('onRumble', message);
       if (message.t === 'pointer') this.#tell('onPointer', message);
     } catch {
       // Not ours.

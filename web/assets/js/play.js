@@ -7,6 +7,7 @@ import { Player } from './player.js';
 import { HELD, isOver } from './phases.js';
 import { choose, recallChoices } from './input/choices.js';
 import { Clipboard } from './input/clipboard.js';
+import { Gamepads } from './input/gamepads.js';
 import { Keyboard, isMac } from './input/keyboard.js';
 import { Pointer } from './input/pointer.js';
 import { TextField } from './input/text.js';
@@ -58,7 +59,8 @@ const player = new Player({
     stats.update(numbers, { firstFrameMS: player.firstFrameMS, launch: player.state.launch });
     tools.setRTT(numbers.pingMS ?? numbers.pairMS);
   },
-  onInput: askPointer,
+  onInput: () => { askPointer(); gamepads.begin(); },
+  onRumble: (told) => gamepads.rumble(told),
   onClip: (told) => clipboard.told(told),
   onPointer: (told) => pointer.told(told),
   onRace: (found) => (found.error ? distance.fail(found.error) : distance.update(found)),
@@ -78,6 +80,7 @@ const pointer = new Pointer({
     text.focus();
   },
 });
+const gamepads = new Gamepads({ sink: player });
 const touch = new Touch({ surface: stage.surface, pointer });
 
 const actions = {
@@ -180,6 +183,7 @@ function entered(state, before) {
     askPointer();
     mode();
     touch.start();
+    if (display.gamepads) gamepads.start();
     tools.setTitle(app?.title || id);
     tools.open();
     showSound();
@@ -190,6 +194,7 @@ function entered(state, before) {
     pointer.stop();
     view.stop();
     touch.stop();
+    gamepads.stop();
     helping.close();
     capture.hidden = unmute.hidden = true;
   }
