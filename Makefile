@@ -23,6 +23,9 @@ TESTFLAGS ?= -timeout 15m
 VERSION  ?= $(shell sh dev/version.sh)
 LDFLAGS  := $(if $(VERSION),-X github.com/nearcast/nearcast/internal/version.stamp=$(VERSION))
 
+# Of the library that apps load (seat/gamepad/preload); internal/testkit builds it with the same.
+PAD_CFLAGS := -std=gnu11 -shared -fPIC -O2 -Wall -Wextra -Werror -fvisibility=hidden -U_FORTIFY_SOURCE
+
 .DEFAULT_GOAL := help
 .PHONY: help up down status packages test-packages cli build release test lint fuzz bench-stream bench-quality bench-placement bench-planet bench-site bench-sites bench-hostile clean
 
@@ -53,6 +56,7 @@ build: packages ## build the binaries into bin/ (the driver into bin/plugins/, a
 	@CGO_ENABLED=0 $(GO) build -ldflags "$(LDFLAGS)" -o $(BIN)/seat-keeper ./cmd/seat-keeper
 	@echo "stream-host: building (the GStreamer bindings take about 3 min the first time)" >&2
 	@$(GO) build -ldflags "$(LDFLAGS)" -o $(BIN)/stream-host ./cmd/stream-host
+	@$(CC) $(PAD_CFLAGS) -o $(BIN)/nearcast-gamepad.so seat/gamepad/preload/gamepad.c -ldl
 	@$(GO) build -o $(BIN)/testapp ./dev/testapp
 
 # Servers and our own programs, of which nodes get one file with one checksum
