@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -91,6 +92,7 @@ func (d *Driver) look(ctx context.Context) *drivers.Fingerprint {
 			"driver.stream.display":             structs.NewStringAttribute(found.Display),
 			"driver.stream.sound":               structs.NewStringAttribute(found.Sound),
 			"driver.stream.isolation":           structs.NewBoolAttribute(s.isolate),
+			"driver.stream.gamepads":            structs.NewBoolAttribute(s.isolate && hasGamepads(streamHostPath)),
 			"driver.stream.seat_keeper_version": structs.NewStringAttribute(cells.Version),
 			"driver.stream.internet":            structs.NewBoolAttribute(s.isolate && cells.NoInternet == ""),
 			"driver.stream.landlock":            structs.NewIntAttribute(int64(cells.Landlock), ""),
@@ -157,6 +159,12 @@ func (s *settings) notIsolated() string {
 	default:
 		return "apps are not isolated: they see the node's files, processes and network; for other people's apps leave out isolate = false"
 	}
+}
+
+// hasGamepads reports whether the library by which apps see gamepads is there.
+func hasGamepads(streamHost string) bool {
+	info, err := os.Stat(filepath.Join(filepath.Dir(streamHost), wire.GamepadLibrary))
+	return err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o004 != 0
 }
 
 func only(names []string, part string) []string {

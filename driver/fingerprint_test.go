@@ -2,12 +2,15 @@ package driver
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/nomad/plugins/drivers"
 
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/version"
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -73,7 +76,7 @@ func TestFingerprint(t *testing.T) {
 			for key, want := range map[string]string{
 				"driver.stream.gstreamer": "1.22.0", "driver.stream.encoders": "x264enc,openh264enc",
 				"driver.stream.encoders.vp8": "vp8enc", "driver.stream.display": "Xvfb 21.1", "driver.stream.sound": "pulseaudio 16.1",
-				"driver.stream.isolation": "false", "driver.stream": "true",
+				"driver.stream.isolation": "false", "driver.stream.gamepads": "false", "driver.stream": "true",
 				"driver.stream.version": version.String(), "driver.stream.stream_host_version": "v0.3.0",
 				"driver.stream.seat_keeper_version": "v0.3.0", "driver.stream.internet": "false", "driver.stream.landlock": "0",
 			} {
@@ -115,5 +118,22 @@ func TestCellNotes(t *testing.T) {
 		if len(got) != len(tt.say) || len(got) > 0 && !strings.Contains(got[0], tt.say[0]) {
 			t.Errorf("%s: got %q, want %q", name, got, tt.say)
 		}
+	}
+}
+
+// The library by which apps see gamepads is beside the stream host, for all users.
+func TestFingerprintOfGamepads(t *testing.T) {
+	host := filepath.Join(t.TempDir(), "stream-host")
+	library := filepath.Join(filepath.Dir(host), wire.GamepadLibrary)
+	if hasGamepads(host) {
+		t.Error("there is no library")
+	}
+	testkit.Must(t, os.WriteFile(library, nil, 0o644))
+	if !hasGamepads(host) {
+		t.Error("the library is not seen")
+	}
+	testkit.Must(t, os.Chmod(library, 0o640))
+	if hasGamepads(host) {
+		t.Error("not all users can read the library")
 	}
 }

@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 	}
 	keeperBinary = filepath.Join(dir, "seat-keeper")
 	streamHostBinary, appBinary = filepath.Join(dir, "stream-host"), filepath.Join(dir, "testapp")
-	for pkg, file := range map[string]string{"cmd/seat-keeper": keeperBinary, "cmd/stream-host": streamHostBinary, "dev/testapp": appBinary} {
+	for pkg, file := range map[string]string{"cmd/seat-keeper": keeperBinary, "cmd/stream-host": streamHostBinary, "dev/testapp": appBinary, "seat/gamepad/preload": filepath.Join(dir, "nearcast-gamepad.so")} {
 		if err := testkit.Build(context.Background(), pkg, file); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -108,7 +108,7 @@ func newStreamHost(t *testing.T, args ...string) *streamHost {
 		RunDir: s.sub("run"), TaskDir: s.sub("task"), Stdout: s.sub("stdout"), Stderr: s.sub("stderr"),
 		Command: appBinary, Args: args, Env: map[string]string{"PATH": os.Getenv("PATH"), "SEAT": base},
 		Network: wire.NetworkNone,
-		Display: wire.Display{Width: 320, Height: 240, FPS: 30, Pointer: wire.PointerAbsolute},
+		Display: wire.Display{Width: 320, Height: 240, FPS: 30, Pointer: wire.PointerAbsolute, Gamepads: true},
 		Video:   wire.Video{Codec: "h264", Encoder: "auto", BitrateBPS: 1_000_000}, FreezeIdle: true,
 		StartTimeoutS: 15, LeaseS: 15, ReconnectGraceS: 15,
 		TicketKeys: public, Consul: wire.ConsulRef{Address: directory.Address},

@@ -22,7 +22,7 @@ type Package struct {
 // GPU use nothing of it.
 var RunPackages = []Package{
 	{"ca-certificates", "fetching Go modules"},
-	{"gcc", "compiling the GStreamer bindings"},
+	{"gcc", "compiling the GStreamer bindings, and the library for gamepads"},
 	{"libc6-dev", "compiling the GStreamer bindings"},
 	{"pkg-config", "finding GStreamer's headers"},
 	{"libgstreamer1.0-dev", "GStreamer's headers"},

@@ -13,6 +13,10 @@ const (
 	ScratchLink   = "scratch"         // symbolic link to a directory outside the task's; removed together with the run directory
 )
 
+// GamepadLibrary is the file beside the stream host's binary by which apps see gamepads.
+// A node without it has none.
+const GamepadLibrary = "nearcast-gamepad.so"
+
 // Requests on ControlSocket.
 const (
 	StatusPath = "/status" // GET → StreamHostStatus

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"syscall"
 
+	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/seat/cell"
 )
 
@@ -32,15 +33,13 @@ func (k *keeper) devices(xorg bool) (files []string) {
 	return files
 }
 
-// gamepadLibrary is the file beside the stream host by which apps see gamepads.
-const gamepadLibrary = "nearcast-gamepad.so"
-
-// gamepads is the path of that file, where the seat has gamepads.
+// gamepads is the path of the library by which apps see gamepads; empty for a seat
+// without.
 func (k *keeper) gamepads() string {
 	if !k.spec.Display.Gamepads {
 		return ""
 	}
-	path := filepath.Join(filepath.Dir(k.spec.StreamHost), gamepadLibrary)
+	path := filepath.Join(filepath.Dir(k.spec.StreamHost), wire.GamepadLibrary)
 	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() || info.Mode().Perm()&0o004 == 0 {
 		k.log.Warn("the seat has no gamepads: the library is missing, or not all users can read it", "file", path, "error", err)
 		return ""
