@@ -1,6 +1,11 @@
 # An SDL 2 program that says which game controllers come and go and what they do. Its
 # controllers shake while their Y is held. It needs libSDL2 alone.
+#
+# It also opens each as a file, as programs without SDL do.
 import ctypes
+import errno
+import os
+import stat
 import struct
 
 sdl = ctypes.CDLL("libSDL2-2.0.so.0")
@@ -32,7 +37,7 @@ window = sdl.SDL_CreateWindow(b"gamepad", 0, 0, 640, 480, RESIZABLE)
 sdl.SDL_GetWindowSurface(window)
 sdl.SDL_UpdateWindowSurface(window)
 event = ctypes.create_string_buffer(64)
-numbers, free = {}, [0, 1, 2, 3]
+numbers, free, files = {}, [0, 1, 2, 3], {}
 while True:
     if not sdl.SDL_WaitEvent(event):
         continue
@@ -46,9 +51,21 @@ while True:
             raise SystemExit("SDL_GameControllerOpen failed: %s" % sdl.SDL_GetError())
         instance = sdl.SDL_JoystickInstanceID(sdl.SDL_GameControllerGetJoystick(pad))
         numbers[instance] = free.pop(0)
-        say("added", numbers[instance])
+        number = numbers[instance]
+        files[number] = os.open("/dev/input/event%d" % (100 + number), os.O_RDONLY | os.O_NONBLOCK)
+        for st in os.fstat(files[number]), os.stat("/dev/input/event%d" % (100 + number)):
+            say("file", number, stat.S_ISCHR(st.st_mode), os.major(st.st_rdev), os.minor(st.st_rdev) - 4096)
+        say("added", number)
     if kind == REMOVED:
         sdl.SDL_GameControllerClose(sdl.SDL_GameControllerFromInstanceID(which))
+        os.set_blocking(files[numbers[which]], True)
+        try:
+            while os.read(files[numbers[which]], 240):
+                pass
+            say("end of the file")
+        except OSError as err:
+            say(errno.errorcode[err.errno], numbers[which])
+        os.close(files.pop(numbers[which]))
         say("removed", numbers[which])
         free.insert(0, numbers.pop(which))
     if kind == AXIS:
