@@ -53,7 +53,7 @@ func writable(field, text string, bytes int64) error {
 
 func (c *Config) cellSettings() (wire.Cell, error) {
 	var errs []error
-	cell := wire.Cell{Paths: c.Cell.Paths, UserNamespaces: c.Cell.UserNamespaces, I386: c.Cell.I386, Deny: c.Internet.Deny, Resolvers: c.Internet.Resolvers}
+	cell := wire.Cell{Paths: c.Cell.Paths, UserNamespaces: c.Cell.UserNamespaces, I386: c.Cell.I386, Uinput: c.Cell.Uinput, Deny: c.Internet.Deny, Resolvers: c.Internet.Resolvers}
 	for _, p := range c.Cell.Paths {
 		if !filepath.IsAbs(p) || filepath.Clean(p) != p || p == "/" {
 			errs = append(errs, &badValue{"cell.paths", p, "an absolute path of the node, and not /"})

@@ -42,6 +42,7 @@ type Config struct {
 		Processes      float64  `codec:"processes"`
 		UserNamespaces bool     `codec:"user_namespaces"`
 		I386           bool     `codec:"i386"`
+		Uinput         bool     `codec:"uinput"`
 	} `codec:"cell"`
 	Internet struct {
 		Deny      []string `codec:"deny"`

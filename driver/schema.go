@@ -56,6 +56,7 @@ var configSpec = hclspec.NewObject(map[string]*hclspec.Spec{
 		"processes":       {"number", fmt.Sprint(defaultProcesses)},
 		"user_namespaces": {"bool", `false`},
 		"i386":            {"bool", `false`},
+		"uinput":          {"bool", `false`}, // gamepads as devices of the kernel
 	}),
 	// The network "internet".
 	"internet": block("internet", map[string]field{

@@ -36,8 +36,12 @@ type parts struct {
 	keeper *cell.Keeper
 	consul *fleet.Fleet
 	// cell is made when the display starts: content is fetched before.
-	cell           *cell.Client
-	padLibrary     string   // by which the app sees gamepads; empty for none
+	cell *cell.Client
+	// padLibrary is that by which the app sees gamepads; padFiles with padConns are devices
+	// in its place.
+	padLibrary     string
+	padFiles       []string
+	padConns       []*net.UnixConn
 	stdout, stderr *os.File // of the app
 }
 
@@ -79,10 +83,10 @@ func (s screen) Close() error { return errors.Join(s.Display.Close(), s.cell.Clo
 func (p *parts) display(ctx context.Context) (seat.Display, error) {
 	var made cell.Made
 	var err error
-	if p.cell, made, p.stdout, p.stderr, err = p.keeper.Cell(ctx); err != nil {
+	if p.cell, made, p.stdout, p.stderr, p.padConns, err = p.keeper.Cell(ctx); err != nil {
 		return nil, err
 	}
-	p.padLibrary = made.Gamepads
+	p.padLibrary, p.padFiles = made.Gamepads, made.GamepadFiles
 	if !made.Isolated {
 		p.log.Warn("the app is not isolated: it runs with the rights of its user on this node, and can reach other seats of that user; run the Nomad agent as root")
 	}
@@ -140,7 +144,7 @@ func (p *parts) app(ctx context.Context, env []string, values map[string]string)
 			}
 		}
 	}
-	if p.padLibrary != "" {
+	if p.padLibrary != "" || len(p.padFiles) > 0 {
 		gamepad.Environ(all, p.padLibrary)
 	}
 	if len(p.spec.Params) > 0 {
@@ -194,11 +198,15 @@ func (p *parts) input(d seat.Display, relative func(bool)) (seat.Input, error) {
 }
 
 func (p *parts) gamepads(rumble func(wire.Rumble)) (seat.Gamepads, error) {
-	if p.padLibrary == "" {
+	if p.padLibrary == "" && len(p.padFiles) == 0 {
 		return nil, nil // the keeper's log says why, where the node should have them
 	}
 	socket := func(index int) string { return filepath.Join(p.cell.Runtime(), gamepad.Socket(index)) }
+	if len(p.padFiles) == wire.MaxPads {
+		socket = func(index int) string { return p.padFiles[index] }
+	}
 	made, err := gamepad.Open(gamepad.Config{
+		Kernel: p.padConns,
 		Listen: func(index int) (*net.UnixListener, error) { return p.cell.Listen(socket(index)) },
 		Show: func(index int, there bool) error {
 			if !there {

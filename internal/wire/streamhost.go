@@ -124,6 +124,8 @@ type Cell struct {
 	MaxProcesses int `json:"max_processes"`
 	// UserNamespaces lets programs make user namespaces, for sandboxes of their own.
 	UserNamespaces bool `json:"user_namespaces,omitempty"`
+	// Uinput makes gamepads as devices of the kernel, where the node has uinput.
+	Uinput bool `json:"uinput,omitempty"`
 	// I386 lets programs of 32-bit x86 run, such as those of Wine.
 	I386 bool `json:"i386,omitempty"`
 	// Deny are networks, as CIDR, that NetworkInternet must not reach, beyond private ones.

@@ -13,7 +13,7 @@
 // (Keeper), over the other it gives orders to the cell's first process (Client):
 //
 //	keeper := cell.NewKeeper(conn)
-//	c, made, stdout, stderr, err := keeper.Cell(ctx)
+//	c, made, stdout, stderr, gamepads, err := keeper.Cell(ctx)
 //	…
 //	x, err := c.Start(ctx, cell.Program{Name: "display", Path: "/usr/bin/Xvfb", …})
 //	conn, err := c.Dial("/tmp/.X11-unix/X0") // before the app runs

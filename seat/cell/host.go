@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"sync"
 
@@ -89,21 +90,32 @@ func (k *Keeper) Content(ctx context.Context, progress func(done, total int64, n
 }
 
 // Cell makes the cell. stdout and stderr are for the app; they go to the task's log.
-func (k *Keeper) Cell(ctx context.Context) (c *Client, made Made, stdout, stderr *os.File, err error) {
+// gamepads are the connections of Made.GamepadFiles.
+func (k *Keeper) Cell(ctx context.Context) (c *Client, made Made, stdout, stderr *os.File, gamepads []*net.UnixConn, err error) {
 	n, err := k.ask(ctx, Request{Op: RequestCell}, nil)
 	if err != nil {
-		return nil, made, nil, nil, err
+		return nil, made, nil, nil, nil, err
 	}
-	if n.Cell == nil || len(n.files) != 3 {
+	if n.Cell == nil || len(n.files) != 3+len(n.Cell.GamepadFiles) {
 		closeAll(n.files)
-		return nil, made, nil, nil, errors.New("the keeper gave no cell")
+		return nil, made, nil, nil, nil, errors.New("the keeper gave no cell")
+	}
+	defer closeAll(n.files[3:])
+	for _, f := range n.files[3:] {
+		g, err := net.FileConn(f)
+		u, ok := g.(*net.UnixConn)
+		if err != nil || !ok {
+			closeAll(n.files[:3])
+			return nil, made, nil, nil, nil, fmt.Errorf("the keeper gave no gamepad: %w", err)
+		}
+		gamepads = append(gamepads, u)
 	}
 	conn, err := NewConn(n.files[0])
 	if err != nil {
-		closeAll(n.files[1:])
-		return nil, made, nil, nil, err
+		closeAll(n.files[1:3])
+		return nil, made, nil, nil, nil, err
 	}
-	return NewClient(*n.Cell, conn), *n.Cell, n.files[1], n.files[2], nil
+	return NewClient(*n.Cell, conn), *n.Cell, n.files[1], n.files[2], gamepads, nil
 }
 
 // Keys are the routers' public keys, as they are now.

@@ -115,8 +115,10 @@ type Made struct {
 	Home    string `json:"home"`
 	Runtime string `json:"runtime"`
 	// Gamepads is the library by which programs see the seat's gamepads, as they see its
-	// path; empty where there are none.
-	Gamepads string `json:"gamepads,omitempty"`
+	// path. GamepadFiles are device files in its place; then a connection for each comes
+	// with the cell. Without either there are none.
+	Gamepads     string   `json:"gamepads,omitempty"`
+	GamepadFiles []string `json:"gamepad_files,omitempty"`
 	// Display is the X server that the keeper runs; nil if the stream host starts one.
 	Display *MadeDisplay `json:"display,omitempty"`
 }

@@ -9,14 +9,16 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/seat/cell/evdev"
 )
 
-// client is a program that has opened a gamepad.
+// client is a program that has opened a gamepad, or the kernel's device of it.
 type client struct {
-	pads  *Pads
-	index int
-	conn  *net.UnixConn
-	clock atomic.Int32 // of the times of events
+	pads   *Pads
+	index  int
+	conn   *net.UnixConn
+	kernel bool
+	clock  atomic.Int32 // of the times of events
 	// states are those that the program was not told yet.
 	states chan wire.Pad
 	gone   chan struct{} // closed with the connection
@@ -65,14 +67,6 @@ func (c *client) write() {
 	}
 }
 
-// A request of the library is an event of a kind that does not exist, with the number of
-// the ioctl as its time and the length of the data as its code. The data follow, and a
-// socket for the answer comes with it.
-const (
-	requestKind = 0xffff
-	maxData     = 512 // of a request and of an answer
-)
-
 // A program makes fewer requests than this; else it waits.
 const (
 	paceRequests = 256
@@ -98,21 +92,21 @@ func (c *client) read() {
 			socket = fd
 		}
 		pending = append(pending, buf[:n]...)
-		for len(pending) >= eventSize {
-			e := readEvent(pending)
-			size := eventSize
-			if e.kind == requestKind {
-				if size += int(e.code); e.code > maxData {
+		for len(pending) >= evdev.Size {
+			e := evdev.Read(pending)
+			size := evdev.Size
+			if e.Kind == evdev.Request {
+				if size += int(e.Code); e.Code > evdev.MaxData {
 					return
 				}
 				if len(pending) < size {
 					break
 				}
-				c.answer(socket, uint32(e.sec), pending[eventSize:size])
+				c.answer(socket, uint32(e.Sec), pending[evdev.Size:size])
 				closeFile(socket)
 				socket = -1
-			} else if e.kind == evFF {
-				c.pads.rumbler.play(c, e.code, e.value)
+			} else if e.Kind == evdev.FF {
+				c.pads.rumbler.play(c, e.Code, e.Value)
 			}
 			pending = append(pending[:0], pending[size:]...)
 			count++
@@ -153,13 +147,13 @@ func received(oob []byte) int {
 // answer carries out an ioctl. The result is what it returns, or the negative number of
 // an error, and what it writes follows. The socket is the program's, so it may be any file.
 func (c *client) answer(socket int, request uint32, data []byte) {
+	result, out := c.ioctl(int(request&0xff), data)
 	if socket < 0 {
 		return
 	}
-	result, out := c.ioctl(int(request&0xff), data)
 	size := int(request >> 16 & 0x3fff)
-	if len(out) > min(size, maxData) {
-		out = out[:min(size, maxData)]
+	if len(out) > min(size, evdev.MaxData) {
+		out = out[:min(size, evdev.MaxData)]
 		result = min(result, len(out))
 	}
 	b := append(binary.NativeEndian.AppendUint32(nil, uint32(int32(result))), out...)
@@ -179,7 +173,7 @@ func (c *client) ioctl(number int, data []byte) (result int, out []byte) {
 		}
 		return c.pads.rumbler.drop(c, int32(binary.NativeEndian.Uint32(data))), nil
 	case getEffects:
-		return 0, binary.NativeEndian.AppendUint32(nil, maxEffects)
+		return 0, binary.NativeEndian.AppendUint32(nil, evdev.MaxEffects)
 	case grab:
 		return 0, nil // nobody else reads it
 	case setClock:

@@ -6,60 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/seat/cell/evdev"
 )
-
-// What a gamepad is, in the words of linux/input.h.
-const (
-	evSyn = 0x00
-	evKey = 0x01
-	evAbs = 0x03
-	evFF  = 0x15
-
-	ffRumble   = 0x50
-	maxEffects = 16
-
-	name = "Microsoft X-Box 360 pad"
-)
-
-// id is bus USB, and Microsoft's numbers of the pad, as the kernel's driver xpad has them.
-var id = [4]uint16{0x03, 0x045e, 0x028e, 0x0114}
-
-// buttons are the codes of those of wire.Pad that are buttons here too.
-var buttons = []struct {
-	bit  int
-	code uint16
-}{
-	{wire.PadSouth, 0x130}, {wire.PadEast, 0x131}, {wire.PadWest, 0x133}, {wire.PadNorth, 0x134},
-	{wire.PadLeftShoulder, 0x136}, {wire.PadRightShoulder, 0x137},
-	{wire.PadSelect, 0x13a}, {wire.PadStart, 0x13b}, {wire.PadGuide, 0x13c},
-	{wire.PadLeftStick, 0x13d}, {wire.PadRightStick, 0x13e},
-}
-
-// axis is one of the pad's, with its range. The cross of direction buttons is two axes.
-type axis struct {
-	code       uint16
-	min, max   int32
-	fuzz, flat int32
-	value      func(wire.Pad) int
-}
-
-var axes = []axis{
-	{0x00, -32768, 32767, 16, 128, func(p wire.Pad) int { return p.LeftX }},
-	{0x01, -32768, 32767, 16, 128, func(p wire.Pad) int { return p.LeftY }},
-	{0x02, 0, 255, 0, 0, func(p wire.Pad) int { return p.LeftTrigger }},
-	{0x03, -32768, 32767, 16, 128, func(p wire.Pad) int { return p.RightX }},
-	{0x04, -32768, 32767, 16, 128, func(p wire.Pad) int { return p.RightY }},
-	{0x05, 0, 255, 0, 0, func(p wire.Pad) int { return p.RightTrigger }},
-	{0x10, -1, 1, 0, 0, func(p wire.Pad) int { return held(p, wire.PadRight) - held(p, wire.PadLeft) }},
-	{0x11, -1, 1, 0, 0, func(p wire.Pad) int { return held(p, wire.PadDown) - held(p, wire.PadUp) }},
-}
-
-func held(p wire.Pad, button int) int {
-	if p.Buttons&button != 0 {
-		return 1
-	}
-	return 0
-}
 
 // bitmap has these bits set, in words of 8 bytes, as the kernel gives it.
 func bitmap(most int, set ...uint16) []byte {
@@ -91,8 +39,8 @@ const (
 	getSwitch  = 0x1b
 	getBits    = 0x20 // and the kind of events
 	getAxis    = 0x40 // and the axis
-	setEffect  = 0x80
-	dropEffect = 0x81
+	setEffect  = evdev.SetEffect & 0xff
+	dropEffect = evdev.DropEffect & 0xff
 	getEffects = 0x84
 	grab       = 0x90
 	setClock   = 0xa0
@@ -107,12 +55,12 @@ func describe(number int, s wire.Pad) (answer []byte, result int, ok bool) {
 	case number == getVersion:
 		return binary.NativeEndian.AppendUint32(nil, version), 0, true
 	case number == getID:
-		for _, v := range id {
+		for _, v := range evdev.ID {
 			answer = binary.NativeEndian.AppendUint16(answer, v)
 		}
 		return answer, 0, true
 	case number == getName:
-		return told([]byte(name + "\x00"))
+		return told([]byte(evdev.Name + "\x00"))
 	case number == getPlace:
 		return told([]byte(Socket(s.Index) + "\x00"))
 	case number == getUnique:
@@ -126,12 +74,9 @@ func describe(number int, s wire.Pad) (answer []byte, result int, ok bool) {
 	case number >= getBits && number <= getBits+maxEvent:
 		return told(codes(number - getBits))
 	case number >= getAxis && number <= getAxis+maxAbs:
-		for _, a := range axes {
-			if int(a.code) == number-getAxis {
-				for _, v := range []int32{int32(a.value(s)), a.min, a.max, a.fuzz, a.flat, 0} {
-					answer = binary.NativeEndian.AppendUint32(answer, uint32(v))
-				}
-				return answer, 0, true
+		for _, a := range evdev.Axes {
+			if int(a.Code) == number-getAxis {
+				return a.Info(a.Value(s)), 0, true
 			}
 		}
 		return make([]byte, 24), 0, true // no such axis: all zero, as the kernel has it
@@ -143,81 +88,56 @@ func describe(number int, s wire.Pad) (answer []byte, result int, ok bool) {
 func codes(kind int) []byte {
 	switch kind {
 	case 0:
-		return bitmap(maxEvent, evSyn, evKey, evAbs, evFF)
-	case evKey:
-		all := make([]uint16, len(buttons))
-		for i, b := range buttons {
-			all[i] = b.code
+		return bitmap(maxEvent, evdev.Syn, evdev.Key, evdev.Abs, evdev.FF)
+	case evdev.Key:
+		all := make([]uint16, len(evdev.Buttons))
+		for i, b := range evdev.Buttons {
+			all[i] = b.Code
 		}
 		return bitmap(maxKey, all...)
-	case evAbs:
-		all := make([]uint16, len(axes))
-		for i, a := range axes {
-			all[i] = a.code
+	case evdev.Abs:
+		all := make([]uint16, len(evdev.Axes))
+		for i, a := range evdev.Axes {
+			all[i] = a.Code
 		}
 		return bitmap(maxAbs, all...)
-	case evFF:
-		return bitmap(maxFF, ffRumble)
+	case evdev.FF:
+		return bitmap(maxFF, evdev.Rumble)
 	}
 	return bitmap(maxOther)
 }
 
 // keys are the codes of the buttons that are held.
 func keys(s wire.Pad) (codes []uint16) {
-	for _, b := range buttons {
-		if s.Buttons&b.bit != 0 {
-			codes = append(codes, b.code)
+	for _, b := range evdev.Buttons {
+		if evdev.Held(s, b.Bit) != 0 {
+			codes = append(codes, b.Code)
 		}
 	}
 	return codes
-}
-
-// event is the kernel's struct input_event on 64-bit machines.
-type event struct {
-	sec, usec  int64
-	kind, code uint16
-	value      int32
-}
-
-const eventSize = 24
-
-func (e event) append(b []byte) []byte {
-	b = binary.NativeEndian.AppendUint64(b, uint64(e.sec))
-	b = binary.NativeEndian.AppendUint64(b, uint64(e.usec))
-	b = binary.NativeEndian.AppendUint16(b, e.kind)
-	b = binary.NativeEndian.AppendUint16(b, e.code)
-	return binary.NativeEndian.AppendUint32(b, uint32(e.value))
-}
-
-func readEvent(b []byte) event {
-	order := binary.NativeEndian
-	return event{
-		sec: int64(order.Uint64(b)), usec: int64(order.Uint64(b[8:])),
-		kind: order.Uint16(b[16:]), code: order.Uint16(b[18:]), value: int32(order.Uint32(b[20:])),
-	}
 }
 
 // changes are the events that make one state of the other, with the time of a clock.
 func changes(from, to wire.Pad, clock int32) (b []byte) {
 	var now unix.Timespec
 	_ = unix.ClockGettime(clock, &now) // the clock was checked
-	e := event{sec: now.Sec, usec: now.Nsec / 1000}
+	e := evdev.Event{Sec: now.Sec, Usec: now.Nsec / 1000}
 	add := func(kind, code uint16, value int) {
-		e.kind, e.code, e.value = kind, code, int32(value)
-		b = e.append(b)
+		e.Kind, e.Code, e.Value = kind, code, int32(value)
+		b = e.Append(b)
 	}
-	for _, k := range buttons {
-		if was, is := held(from, k.bit), held(to, k.bit); was != is {
-			add(evKey, k.code, is)
+	for _, k := range evdev.Buttons {
+		if was, is := evdev.Held(from, k.Bit), evdev.Held(to, k.Bit); was != is {
+			add(evdev.Key, k.Code, is)
 		}
 	}
-	for _, a := range axes {
-		if was, is := a.value(from), a.value(to); was != is {
-			add(evAbs, a.code, is)
+	for _, a := range evdev.Axes {
+		if was, is := a.Value(from), a.Value(to); was != is {
+			add(evdev.Abs, a.Code, is)
 		}
 	}
 	if len(b) > 0 {
-		add(evSyn, 0, 0)
+		add(evdev.Syn, 0, 0)
 	}
 	return b
 }

@@ -12,7 +12,10 @@
 // node. So a cell has sockets in their place, which this package serves, and the library
 // in preload/gamepad.c makes a socket look like a device to the programs that load it.
 // What the device is and does is said here alone: the library passes on each ioctl
-// (request.go), and events are read from the socket as from the device.
+// (evdev.Request), and events are read from the socket as from the device.
+//
+// Where the operator wants devices of uinput (seat/cell/uinput), the seat's keeper has
+// them, and is to this package like a program that has each gamepad open.
 //
 // Each gamepad is an Xbox 360 pad, whatever the person holds: it has the same controls
 // as the standard gamepad of browsers, and programs know it.
@@ -46,12 +49,14 @@ func Socket(index int) string { return fmt.Sprintf("nearcast-gamepad%d", index) 
 func Device(index int) string { return fmt.Sprintf("/dev/input/event%d", firstEvent+index) }
 
 // Environ adds to an app's environment what lets it see gamepads. The library is a path
-// in its cell. What the job has set stays.
+// in its cell, or empty for devices of the kernel. What the job has set stays.
 func Environ(env map[string]string, library string) {
-	if others := env["LD_PRELOAD"]; others != "" {
-		library += ":" + others
+	if library != "" {
+		if others := env["LD_PRELOAD"]; others != "" {
+			library += ":" + others
+		}
+		env["LD_PRELOAD"] = library
 	}
-	env["LD_PRELOAD"] = library
 	// Else SDL asks udev, which knows the node's devices and none of the seat.
 	if _, set := env["SDL_JOYSTICK_DISABLE_UDEV"]; !set {
 		env["SDL_JOYSTICK_DISABLE_UDEV"] = "1"
@@ -60,7 +65,9 @@ func Environ(env map[string]string, library string) {
 
 // Config says how the app is reached.
 type Config struct {
-	// Listen makes the socket of a gamepad, where the app can connect to it.
+	// Kernel are the connections with devices of uinput, one for each gamepad. Without
+	// them Listen makes the socket of a gamepad, where the app can connect to it.
+	Kernel []*net.UnixConn
 	Listen func(index int) (*net.UnixListener, error)
 	// Show makes or removes the device of a gamepad. The app can open it from then on.
 	Show func(index int, there bool) error
@@ -99,6 +106,12 @@ func Open(cfg Config) (*Pads, error) {
 	p.rumbler.init(cfg.Rumble)
 	for i := range p.pads {
 		p.pads[i] = pad{state: wire.Pad{Index: i}, clients: map[*client]struct{}{}}
+		if i < len(cfg.Kernel) {
+			c := newClient(p, i, cfg.Kernel[i], p.pads[i].state)
+			c.kernel = true
+			p.serve(c)
+			continue
+		}
 		l, err := cfg.Listen(i)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("listen for readers of a gamepad: %w", err), p.Close())
@@ -146,8 +159,11 @@ func (p *Pads) drop(i int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.pads[i].connected = false
+	p.pads[i].set(wire.Pad{Index: i}) // for the next who finds it
 	for c := range p.pads[i].clients {
-		c.close()
+		if !c.kernel { // the device stays, only its name is gone
+			c.close()
+		}
 	}
 }
 
@@ -227,19 +243,24 @@ func (p *Pads) accept(i int, l *net.UnixListener) {
 			conn.Close()
 			continue
 		}
-		c := newClient(p, i, conn, pad.state)
-		pad.clients[c] = struct{}{}
+		p.serve(newClient(p, i, conn, pad.state))
 		p.mu.Unlock()
-		p.running.Go(c.write)
-		p.running.Go(func() {
-			c.read()
-			c.close()
-			p.rumbler.forget(c)
-			p.mu.Lock()
-			delete(p.pads[i].clients, c)
-			p.mu.Unlock()
-		})
 	}
+}
+
+// serve serves who has opened a gamepad. The caller holds p.mu, or nobody knows p yet.
+func (p *Pads) serve(c *client) {
+	clients := p.pads[c.index].clients
+	clients[c] = struct{}{}
+	p.running.Go(c.write)
+	p.running.Go(func() {
+		c.read()
+		c.close()
+		p.rumbler.forget(c)
+		p.mu.Lock()
+		delete(clients, c)
+		p.mu.Unlock()
+	})
 }
 
 // state is that of a gamepad now.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/seat/cell/evdev"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -83,7 +85,7 @@ func (r reader) ioctl(number, size int, data []byte) (result int32, out []byte) 
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	testkit.Must(r.t, err)
 	defer unix.Close(pair[0])
-	request := append(event{sec: int64(size<<16 | 'E'<<8 | number), kind: requestKind, code: uint16(len(data))}.append(nil), data...)
+	request := append(evdev.Event{Sec: int64(size<<16 | 'E'<<8 | number), Kind: evdev.Request, Code: uint16(len(data))}.Append(nil), data...)
 	_, _, err = r.WriteMsgUnix(request, unix.UnixRights(pair[1]), nil)
 	unix.Close(pair[1])
 	testkit.Must(r.t, err)
@@ -97,16 +99,16 @@ func (r reader) ioctl(number, size int, data []byte) (result int32, out []byte) 
 }
 
 // events reads up to the next report.
-func (r reader) events() (all []event) {
+func (r reader) events() (all []evdev.Event) {
 	r.t.Helper()
 	testkit.Must(r.t, r.SetReadDeadline(time.Now().Add(20*time.Second)))
-	b := make([]byte, eventSize)
+	b := make([]byte, evdev.Size)
 	for {
 		if _, err := io.ReadFull(r, b); err != nil {
 			r.t.Fatalf("read events: %v", err)
 		}
-		e := readEvent(b)
-		if e.kind == evSyn {
+		e := evdev.Read(b)
+		if e.Kind == evdev.Syn {
 			return all
 		}
 		all = append(all, e)
@@ -123,16 +125,16 @@ func TestEvents(t *testing.T) {
 		t.Errorf("of the keys %x START is not held", held)
 	}
 	testkit.Must(t, r.Apply(wire.Pad{Index: 2, Buttons: wire.PadUp, LeftX: -500, RightTrigger: 9}, 2))
-	want := []event{{kind: evKey, code: 0x13b}, {kind: evAbs, code: 0, value: -500}, {kind: evAbs, code: 5, value: 9}, {kind: evAbs, code: 0x11, value: -1}}
+	want := []evdev.Event{{Kind: evdev.Key, Code: 0x13b}, {Kind: evdev.Abs, Code: 0, Value: -500}, {Kind: evdev.Abs, Code: 5, Value: 9}, {Kind: evdev.Abs, Code: 0x11, Value: -1}}
 	got := p.events()
 	if len(got) != len(want) {
 		t.Fatalf("events %+v, want %+v", got, want)
 	}
 	for i, e := range got {
-		if off := time.Since(time.Unix(e.sec, e.usec*1000)); off < 0 || off > time.Minute {
-			t.Errorf("an event has the time %d.%06d", e.sec, e.usec)
+		if off := time.Since(time.Unix(e.Sec, e.Usec*1000)); off < 0 || off > time.Minute {
+			t.Errorf("an event has the time %d.%06d", e.Sec, e.Usec)
 		}
-		if e.sec, e.usec = 0, 0; e != want[i] {
+		if e.Sec, e.Usec = 0, 0; e != want[i] {
 			t.Errorf("event %+v, want %+v", e, want[i])
 		}
 	}
@@ -153,7 +155,7 @@ func TestEvents(t *testing.T) {
 		}
 	}
 	testkit.Must(t, r.Apply(wire.Pad{Index: 2, Buttons: wire.PadEast}, 3))
-	if got := p.events(); len(got) != 4 || got[0].code != 0x131 {
+	if got := p.events(); len(got) != 4 || got[0].Code != 0x131 {
 		t.Errorf("then came %+v", got)
 	}
 	// Times by another clock.
@@ -164,7 +166,7 @@ func TestEvents(t *testing.T) {
 	r.Release()
 	var now unix.Timespec
 	testkit.Must(t, unix.ClockGettime(unix.CLOCK_MONOTONIC, &now))
-	if got := p.events(); len(got) != 1 || got[0].value != 0 || got[0].sec > now.Sec || got[0].sec < now.Sec-60 {
+	if got := p.events(); len(got) != 1 || got[0].Value != 0 || got[0].Sec > now.Sec || got[0].Sec < now.Sec-60 {
 		t.Errorf("at the release came %+v", got)
 	}
 	// It goes: who reads it learns that, and nobody opens it.
@@ -182,8 +184,8 @@ func TestEvents(t *testing.T) {
 
 // rumble is a struct ff_effect.
 func rumble(id int16, strong, weak, ms uint16) []byte {
-	b := make([]byte, effectSize)
-	binary.NativeEndian.PutUint16(b, ffRumble)
+	b := make([]byte, evdev.EffectSize)
+	binary.NativeEndian.PutUint16(b, evdev.Rumble)
 	binary.NativeEndian.PutUint16(b[2:], uint16(id))
 	binary.NativeEndian.PutUint16(b[10:], ms)
 	binary.NativeEndian.PutUint16(b[16:], strong)
@@ -197,13 +199,13 @@ func TestRumble(t *testing.T) {
 	p, other := r.open(t, 1), r.open(t, 1)
 	play := func(p reader, id int16, times int32) {
 		t.Helper()
-		if _, err := p.Write(event{kind: evFF, code: uint16(id), value: times}.append(nil)); err != nil {
+		if _, err := p.Write(evdev.Event{Kind: evdev.FF, Code: uint16(id), Value: times}.Append(nil)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	make := func(p reader, data []byte) int16 {
 		t.Helper()
-		result, out := p.ioctl(setEffect, effectSize, data)
+		result, out := p.ioctl(setEffect, evdev.EffectSize, data)
 		if result != 0 {
 			t.Fatalf("make an effect: %d", result)
 		}
@@ -238,21 +240,21 @@ func TestRumble(t *testing.T) {
 	play(p, long, 1)
 	told("it plays again", 7, 0)
 	p.Close() // the program ends without a word
-	told("nobody plays", 0, 0)
+	testkit.Within(t, 20*time.Second, "nobody plays", func() bool { return r.lastRumble().Strong == 0 })
 
 	ids := 0
 	for ; ids < 100; ids++ {
-		if result, _ := other.ioctl(setEffect, effectSize, rumble(-1, 1, 1, 1)); result != 0 {
+		if result, _ := other.ioctl(setEffect, evdev.EffectSize, rumble(-1, 1, 1, 1)); result != 0 {
 			break
 		}
 	}
-	if ids != maxEffects {
+	if ids != evdev.MaxEffects {
 		t.Errorf("a program could make %d effects", ids)
 	}
 	for what, got := range map[string]int32{
-		"an unknown id":       first(other.ioctl(setEffect, effectSize, rumble(99, 1, 1, 1))),
-		"a short effect":      first(other.ioctl(setEffect, effectSize, []byte{ffRumble, 0})),
-		"another kind":        first(other.ioctl(setEffect, effectSize, append([]byte{0x51}, rumble(-1, 1, 1, 1)[1:]...))),
+		"an unknown id":       first(other.ioctl(setEffect, evdev.EffectSize, rumble(99, 1, 1, 1))),
+		"a short effect":      first(other.ioctl(setEffect, evdev.EffectSize, []byte{evdev.Rumble, 0})),
+		"another kind":        first(other.ioctl(setEffect, evdev.EffectSize, append([]byte{0x51}, rumble(-1, 1, 1, 1)[1:]...))),
 		"to drop a wrong one": first(other.ioctl(dropEffect, 4, binary.NativeEndian.AppendUint32(nil, 1<<16))),
 		"a wrong clock":       first(other.ioctl(setClock, 4, []byte{99, 0, 0, 0})),
 		"no such ioctl":       first(other.ioctl(0xb7, 4, nil)),
@@ -264,6 +266,58 @@ func TestRumble(t *testing.T) {
 }
 
 func first(result int32, _ []byte) int32 { return result }
+
+// The kernel's device of a gamepad is like a program that has it always open: it stays
+// while the gamepad comes and goes, and gives ids to effects.
+func TestKernelDevices(t *testing.T) {
+	var ours, theirs []*net.UnixConn
+	for range wire.MaxPads {
+		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		testkit.Must(t, err)
+		for i, list := range []*[]*net.UnixConn{&ours, &theirs} {
+			f := os.NewFile(uintptr(pair[i]), "pad")
+			c, err := net.FileConn(f)
+			testkit.Must(t, err)
+			f.Close()
+			*list = append(*list, c.(*net.UnixConn))
+		}
+	}
+	rumbles := make(chan wire.Rumble, 100)
+	p, err := Open(Config{Kernel: ours, Show: func(int, bool) error { return nil }, Rumble: func(m wire.Rumble) { rumbles <- m }})
+	testkit.Must(t, err)
+	kernel := reader{t, theirs[3]}
+	for range 2 {
+		testkit.Must(t, p.Connect(1<<3, true))
+		testkit.Must(t, p.Apply(wire.Pad{Index: 3, Buttons: wire.PadEast, LeftX: 5}, 1))
+		if got := kernel.events(); len(got) != 2 || got[0].Code != 0x131 || got[0].Value != 1 {
+			t.Errorf("the device gets %+v", got)
+		}
+		testkit.Must(t, p.Connect(0, false))
+		if got := kernel.events(); len(got) != 2 || got[0].Value != 0 {
+			t.Errorf("at the end it gets %+v", got)
+		}
+	}
+	say := append(evdev.AppendRequest(nil, evdev.SetEffect, rumble(9, 100, 200, 5000)), evdev.Event{Kind: evdev.FF, Code: 9, Value: 1}.Append(nil)...)
+	if _, err := kernel.Write(say); err != nil {
+		t.Fatal(err)
+	}
+	if m := <-rumbles; m.Index != 3 || m.Strong != 100 || m.Weak != 200 {
+		t.Errorf("the page is told %+v", m)
+	}
+	if _, err := kernel.Write(evdev.AppendRequest(nil, evdev.DropEffect, binary.NativeEndian.AppendUint32(nil, 9))); err != nil {
+		t.Fatal(err)
+	}
+	if m := <-rumbles; m.Index != 3 || m.Strong != 0 {
+		t.Errorf("then the page is told %+v", m)
+	}
+	testkit.Must(t, p.Close())
+	if _, err := kernel.Read(make([]byte, 24)); err != io.EOF {
+		t.Errorf("the connection is left: %v", err)
+	}
+	for _, c := range theirs {
+		c.Close()
+	}
+}
 
 // A program that does not read costs no memory without end, and gets the last state.
 func TestSlowReader(t *testing.T) {
@@ -278,7 +332,7 @@ func TestSlowReader(t *testing.T) {
 	read := 0
 	for {
 		e := p.events()
-		if read++; e[0].value == moves {
+		if read++; e[0].Value == moves {
 			break
 		}
 	}
@@ -301,13 +355,13 @@ func TestHostileReaders(t *testing.T) {
 		defer r.Pads.mu.Unlock()
 		return len(r.pads[0].clients) == maxClients
 	})
-	junk := event{kind: requestKind, code: maxData + 1}.append(nil)
-	if _, err := honest.Write(event{kind: requestKind}.append(nil)); err != nil { // without a socket for the answer
+	junk := evdev.Event{Kind: evdev.Request, Code: evdev.MaxData + 1}.Append(nil)
+	if _, err := honest.Write(evdev.Event{Kind: evdev.Request}.Append(nil)); err != nil { // without a socket for the answer
 		t.Fatal(err)
 	}
 	files := openFiles(t)
 	for range 100 { // files that are no answer's
-		if _, _, err := honest.WriteMsgUnix(event{kind: evFF}.append(nil), unix.UnixRights(0, 0, 0), nil); err != nil {
+		if _, _, err := honest.WriteMsgUnix(evdev.Event{Kind: evdev.FF}.Append(nil), unix.UnixRights(0, 0, 0), nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -334,9 +388,9 @@ func openFiles(t *testing.T) int {
 
 // FuzzReader gives the gamepad what a program may write.
 func FuzzReader(f *testing.F) {
-	f.Add(event{kind: evFF, code: 1, value: 1}.append(nil))
-	for _, number := range []int{getName, getBits + evKey, getAxis, setEffect, setClock} {
-		f.Add(append(event{sec: int64(effectSize<<16 | number), kind: requestKind, code: effectSize}.append(nil), rumble(-1, 1, 2, 3)...))
+	f.Add(evdev.Event{Kind: evdev.FF, Code: 1, Value: 1}.Append(nil))
+	for _, number := range []int{getName, getBits + evdev.Key, getAxis, setEffect, setClock} {
+		f.Add(append(evdev.Event{Sec: int64(evdev.EffectSize<<16 | number), Kind: evdev.Request, Code: evdev.EffectSize}.Append(nil), rumble(-1, 1, 2, 3)...))
 	}
 	r := newRig(f)
 	testkit.Must(f, r.Connect(1, true))
@@ -347,19 +401,19 @@ func FuzzReader(f *testing.F) {
 		testkit.Must(t, err)
 		defer unix.Close(pair[0])
 		defer unix.Close(pair[1])
-		for len(data) >= eventSize {
-			e := readEvent(data)
-			data = data[eventSize:]
-			if e.kind == evFF {
-				r.rumbler.play(c, e.code, e.value)
+		for len(data) >= evdev.Size {
+			e := evdev.Read(data)
+			data = data[evdev.Size:]
+			if e.Kind == evdev.FF {
+				r.rumbler.play(c, e.Code, e.Value)
 				continue
 			}
-			n := min(len(data), int(e.code), maxData)
-			c.answer(pair[1], uint32(e.sec), data[:n])
+			n := min(len(data), int(e.Code), evdev.MaxData)
+			c.answer(pair[1], uint32(e.Sec), data[:n])
 			data = data[n:]
-			answer := make([]byte, 2*maxData)
+			answer := make([]byte, 2*evdev.MaxData)
 			n, _, err := unix.Recvfrom(pair[0], answer, unix.MSG_DONTWAIT)
-			if err != nil || n < 4 || n > 4+maxData || n-4 > int(e.sec>>16&0x3fff) {
+			if err != nil || n < 4 || n > 4+evdev.MaxData || n-4 > int(e.Sec>>16&0x3fff) {
 				t.Fatalf("%+v got %d bytes, %v", e, n, err)
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/seat/cell/evdev"
 )
 
 // effect is one that a program has made: the kernel's struct ff_effect, of which only
@@ -19,7 +20,6 @@ type effect struct {
 }
 
 const (
-	effectSize   = 48
 	maxRumble    = time.Minute
 	rumblePause  = 10 * time.Millisecond // between what is told
 	effectLength = 1 << 16 * time.Millisecond
@@ -58,7 +58,7 @@ func (r *rumbler) changed() {
 // set makes or changes an effect, and returns it with its id.
 func (r *rumbler) set(c *client, data []byte) (result int, out []byte) {
 	order := binary.NativeEndian
-	if len(data) != effectSize || order.Uint16(data) != ffRumble {
+	if len(data) != evdev.EffectSize || order.Uint16(data) != evdev.Rumble {
 		return -int(unix.EINVAL), nil
 	}
 	r.mu.Lock()
@@ -66,11 +66,14 @@ func (r *rumbler) set(c *client, data []byte) (result int, out []byte) {
 	k := key{c, int16(order.Uint16(data[2:]))}
 	e := r.effects[k]
 	switch {
+	case e == nil && c.kernel && k.id >= 0 && k.id < evdev.MaxEffects: // the kernel has given the id
+		e = &effect{}
+		r.effects[k] = e
 	case e == nil && k.id != -1:
 		return -int(unix.EINVAL), nil
 	case e == nil:
 		for k.id = 0; r.effects[k] != nil; k.id++ {
-			if k.id == maxEffects-1 {
+			if k.id == evdev.MaxEffects-1 {
 				return -int(unix.ENOSPC), nil
 			}
 		}
@@ -119,7 +122,7 @@ func (r *rumbler) play(c *client, id uint16, times int32) {
 func (r *rumbler) forget(c *client) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for id := range int16(maxEffects) {
+	for id := range int16(evdev.MaxEffects) {
 		delete(r.effects, key{c, id})
 	}
 	r.changed()

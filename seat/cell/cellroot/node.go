@@ -134,10 +134,8 @@ func (b *builder) makeDev() error {
 	if cell.Without("devices") {
 		return bind("/dev", b.at("/dev"), 0)
 	}
-	if b.Gamepads != "" {
-		if err := b.makeGamepads(); err != nil {
-			return err
-		}
+	if err := b.makeGamepads(); err != nil {
+		return err
 	}
 	for _, path := range append(devices[:len(devices):len(devices)], b.Devices...) {
 		info, err := os.Stat(path)
@@ -178,13 +176,20 @@ func (b *builder) makeDev() error {
 }
 
 // makeGamepads makes the directory where the seat's gamepads come and go, and shows the
-// library.
+// library, or makes the device files.
 func (b *builder) makeGamepads() error {
+	dir := b.at("/dev/input")
+	switch {
+	case len(b.GamepadNumbers) > 0:
+		return b.makeGamepadFiles(dir)
+	case b.Gamepads == "":
+		return nil
+	}
 	part := filepath.Join(b.scratch, "input")
-	if err := errors.Join(b.makeDir(part, 0o755, true), os.MkdirAll(b.at("/dev/input"), 0o755)); err != nil {
+	if err := errors.Join(b.makeDir(part, 0o755, true), os.MkdirAll(dir, 0o755)); err != nil {
 		return err
 	}
-	if err := bind(part, b.at("/dev/input"), unix.MOUNT_ATTR_NOEXEC); err != nil {
+	if err := bind(part, dir, unix.MOUNT_ATTR_NOEXEC); err != nil {
 		return err
 	}
 	at, err := b.mountPoint(GamepadLibrary, false)
@@ -192,6 +197,29 @@ func (b *builder) makeGamepads() error {
 		return err
 	}
 	return bind(b.Gamepads, at, readOnly)
+}
+
+// makeGamepadFiles makes files of the seat's own, whatever the node's say about who may
+// open them. Their file system is the only one of a cell with devices in it that programs
+// can write to; they can make no device.
+func (b *builder) makeGamepadFiles(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	options := fmt.Sprintf("mode=755,size=64k,nr_inodes=64,uid=%d,gid=%d", b.id.UID, b.id.GID)
+	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NOEXEC, options); err != nil {
+		return err
+	}
+	for i, number := range b.GamepadNumbers {
+		file := b.at(GamepadFile(i))
+		if err := unix.Mknod(file, unix.S_IFCHR|0o600, int(number)); err != nil {
+			return &os.PathError{Op: "mknod", Path: file, Err: err}
+		}
+		if err := os.Chown(file, b.id.UID, b.id.GID); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // kernelFiles of /proc tell about the whole node.

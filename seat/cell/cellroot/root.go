@@ -60,6 +60,8 @@ type Root struct {
 	Devices []string `json:"devices"`
 	// Gamepads is the library by which programs see gamepads; empty for a cell without.
 	Gamepads string `json:"gamepads"`
+	// GamepadNumbers are those of device files, in its place.
+	GamepadNumbers []uint64 `json:"gamepad_numbers"`
 	// Writable is how many bytes the programs can write.
 	Writable int64 `json:"writable"`
 	// DisplayDir is the directory of the display's socket, where another process than
@@ -86,6 +88,9 @@ func SocketDir() string { return "/tmp/.X11-unix" }
 // GamepadLibrary is where programs find the library Root.Gamepads. A path without blanks
 // and colons, which LD_PRELOAD could not have.
 const GamepadLibrary = "/run/nearcast-gamepad.so"
+
+// GamepadFile is where programs find the device file of a gamepad, of Root.GamepadNumbers.
+func GamepadFile(index int) string { return fmt.Sprintf("/dev/input/.gamepad%d", index) }
 
 // WritableDirs are the directories in which the programs can write.
 func (r Root) WritableDirs() []string {

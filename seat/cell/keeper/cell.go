@@ -21,6 +21,7 @@ type cellResult struct {
 	cell.Made
 	conn           *os.File
 	stdout, stderr *os.File // of the app
+	gamepads       []*os.File
 	err            error
 }
 
@@ -62,8 +63,8 @@ func (k *keeper) cellOf() (made cellResult, err error) {
 			}
 			s.Root.DisplayDir = k.displayDir()
 		}
-		if s.Root.Gamepads = k.gamepads(); s.Root.Gamepads != "" {
-			made.Gamepads = cellroot.GamepadLibrary
+		if err := k.addGamepads(s.Root, &made); err != nil {
+			return made, err
 		}
 		made.User = cellroot.User
 		made.Home, made.Runtime = cellroot.Home(), cellroot.Runtime(k.app.UID)
@@ -234,6 +235,9 @@ func (k *keeper) endCell() {
 	if k.network != nil {
 		k.network.Close()
 	}
+	for _, d := range k.pads {
+		d.Close()
+	}
 	os.RemoveAll(k.displayDir())
 	for _, dir := range []string{"root", "scratch"} {
 		os.Remove(filepath.Join(k.spec.RunDir, dir)) // empty mount points
@@ -255,7 +259,7 @@ const endTimeout = 10 * time.Second
 func (k *keeper) closeMade() {
 	select {
 	case made := <-k.made:
-		for _, f := range []*os.File{made.conn, made.stdout, made.stderr} {
+		for _, f := range append([]*os.File{made.conn, made.stdout, made.stderr}, made.gamepads...) {
 			f.Close() // an error for a nil file
 		}
 	default:

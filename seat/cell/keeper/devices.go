@@ -8,7 +8,6 @@ import (
 	"slices"
 	"syscall"
 
-	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/seat/cell"
 )
 
@@ -31,20 +30,6 @@ func (k *keeper) devices(xorg bool) (files []string) {
 		}
 	}
 	return files
-}
-
-// gamepads is the path of the library by which apps see gamepads; empty for a seat
-// without.
-func (k *keeper) gamepads() string {
-	if !k.spec.Display.Gamepads {
-		return ""
-	}
-	path := filepath.Join(filepath.Dir(k.spec.StreamHost), wire.GamepadLibrary)
-	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() || info.Mode().Perm()&0o004 == 0 {
-		k.log.Warn("the seat has no gamepads: the library is missing, or not all users can read it", "file", path, "error", err)
-		return ""
-	}
-	return path
 }
 
 // deviceGroups are the groups that may open the device files of these patterns, such as

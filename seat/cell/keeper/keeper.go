@@ -43,6 +43,7 @@ import (
 	"github.com/nearcast/nearcast/seat/cell/internet"
 	"github.com/nearcast/nearcast/seat/cell/landlock"
 	"github.com/nearcast/nearcast/seat/cell/privilege"
+	"github.com/nearcast/nearcast/seat/cell/uinput"
 	"github.com/nearcast/nearcast/seat/display/xserver"
 )
 
@@ -71,6 +72,9 @@ type keeper struct {
 	display *xserver.Server
 	// network is the outside world of the cell, where the job asks for it.
 	network *internet.Network
+	// pads are the seat's gamepads, where the kernel has them.
+	pads    []*uinput.Device
+	makePad func(index int) (*uinput.Device, error)
 }
 
 // Run keeps the seat that the spec at path describes. It returns the exit status: 0
@@ -86,7 +90,7 @@ func Run(path string) int {
 	}
 	cell.SetWithout(spec.Env)
 	log := slog.New(slog.NewJSONHandler(os.Stderr, nil)).With("alloc", spec.Alloc, "app", spec.App, "part", "keeper")
-	k := &keeper{spec: spec, log: log, root: os.Geteuid() == 0}
+	k := &keeper{spec: spec, log: log, root: os.Geteuid() == 0, makePad: uinput.Make}
 	if err := k.keep(raw, signals); err != nil {
 		e := end(wire.CodeConfig, err)
 		log.Error("the seat cannot begin", "error", e.String())

@@ -44,7 +44,7 @@ func (k *keeper) serve(makeCell bool) {
 				break
 			}
 			answer.Cell = &made.Made
-			pass = []*os.File{made.conn, made.stdout, made.stderr}
+			pass = append([]*os.File{made.conn, made.stdout, made.stderr}, made.gamepads...)
 		case r.Op == cell.RequestReport && !reported && r.Exit != nil:
 			reported = true
 			r.Exit.Nonce = k.spec.Nonce

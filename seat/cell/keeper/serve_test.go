@@ -80,7 +80,7 @@ func ask(conn *cell.Conn) {
 // stay runs a stubborn app, prints pids of all processes, and waits to be killed.
 func stay(conn *cell.Conn) error {
 	ctx := context.Background()
-	c, made, stdout, stderr, err := cell.NewKeeper(conn).Cell(ctx)
+	c, made, stdout, stderr, _, err := cell.NewKeeper(conn).Cell(ctx)
 	if err != nil {
 		return err
 	}
