@@ -163,3 +163,11 @@ func TestCommand(t *testing.T) {
 		})
 	}
 }
+
+// TestCollectorLeavesDescriptors: a first process that allocates much, as where the node
+// has thousands of mounts, keeps its connection and its spec.
+func TestCollectorLeavesDescriptors(t *testing.T) {
+	modes(t, testcell.Options{Env: []string{"GOGC=1"}}, func(t *testing.T, c *testcell.Cell) {
+		script(t, c, cell.App, `echo up`).line(t)
+	})
+}

@@ -2,6 +2,7 @@ package cellinit
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 
@@ -56,7 +57,13 @@ func (s Spec) File() (*os.File, error) {
 }
 
 func readSpec() (s Spec, err error) {
-	f := os.NewFile(SpecFD, "cell")
+	// A copy: the collector closes a file that is no longer used, and the second step
+	// reads SpecFD again.
+	f := duplicate(SpecFD)
+	if f == nil {
+		return s, errors.New("read the cell's spec: there is none")
+	}
+	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
 		return s, fmt.Errorf("read the cell's spec: %w", err)
