@@ -88,7 +88,7 @@ func New(cfg Config) (*Broker, error) {
 	state.perNetwork = cfg.PerNetwork
 	state.view.sharedAgent = cfg.SharedAgent
 	seats := &seatClient{me: cfg.Identity}
-	pace := newPace()
+	pace := newPace(state.behind)
 	g := newGuard(cfg.TrustedProxies, pace, metrics)
 	guarded(cfg.Metrics, g)
 	state.crowded = g.Crowded

@@ -60,7 +60,8 @@
 // # Strangers
 //
 // Everybody can connect. How many are taken in a second follows how long work waits for a
-// processor (pace); the others wait in the guard's lobby. Package guard bounds their number,
+// processor, and hardly anybody is while many people who are inside wait for free seats (pace);
+// the others wait in the guard's lobby. Package guard bounds their number,
 // in all and by network, the time until they show a good ticket, and the bytes that are held
 // for them; see limits. Each message is bounded by its type and must arrive within five
 // seconds. Who sends too many, or does not read, is cut. Of candidates that come before a

@@ -258,6 +258,49 @@ func TestOffersAreBounded(t *testing.T) {
 	}
 }
 
+// A brain is behind while many people wait for free seats, and not where no seat is free.
+func TestBehind(t *testing.T) {
+	s := newLineSite(t)
+	for i := range 3*startOffers + 1 {
+		s.comes(fmt.Sprintf("s-%04d", i), 1000-i)
+	}
+	if s.behind() {
+		t.Error("behind without a free seat")
+	}
+	for i := range 3 * startOffers {
+		s.seat(fmt.Sprint("seat-", i))
+	}
+	if s.behind() {
+		t.Errorf("behind with %d seats free, of which %d are offered", len(s.free), s.offers)
+	}
+	s.seat("one more")
+	if !s.behind() {
+		t.Errorf("not behind with %d seats free, of which %d are offered", len(s.free), s.offers)
+	}
+	s.leave(s.waiters["s-0096"])
+	if s.behind() {
+		t.Error("behind when somebody has left")
+	}
+}
+
+// An offer that ends wakes an app whose people wait, past one whose people have gone.
+func TestStalledAppWithoutPeople(t *testing.T) {
+	s := newLineSite(t)
+	var w *waiter
+	for i := range startOffers + 1 {
+		w = s.comes(fmt.Sprintf("s-%04d", i), 1000-i)
+		s.seat(fmt.Sprint("seat-", i))
+	}
+	if w.seat != "" || len(s.stalled) != 1 {
+		t.Fatalf("offered %q, stalled %v", w.seat, s.stalled)
+	}
+	s.stalled = []string{"gone", game}
+	s.leave(s.waiters["s-0000"])
+	if w.seat == "" {
+		t.Errorf("still waits, stalled %v", s.stalled)
+	}
+}
+
 // The seats of a node that is not heard are offered to nobody, and are there again with it.
 func TestLostNodeIsNotOffered(t *testing.T) {
 	s := newLineSite(t)

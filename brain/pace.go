@@ -16,24 +16,37 @@ const (
 	// slowestPace is taken always: a brain on a busy machine must not refuse the few people
 	// of a small site. Twice as many may come at once.
 	slowestPace = 50
+	// seatsFirst is how long the next person is kept at the door while people who are inside
+	// wait for seats that are free: some come in all the time, whatever is wrong with the seats.
+	seatsFirst = 200 * time.Millisecond
 	// fastestPace is more than a brain can take in on any machine: there is no limit.
 	fastestPace = 20_000
 )
 
 // pace is how many people a second are taken in: as many as leave the processor to those who
-// are there already. Without it, a brain that gets ten times what it can serve spends its time on
+// are there already, and nearly none while free seats wait for those. Without it, a brain that gets ten times what it can serve spends its time on
 // welcoming people, and grants nothing. Those beyond it are cut before anything was read of them
 // (guard's lobby), and come back with the same place (see "One queue").
 type pace struct {
-	limit *rate.Limiter
-	taken atomic.Int64 // since the last step
+	limit  *rate.Limiter
+	taken  atomic.Int64 // since the last step
+	behind func() bool  // people who are inside wait for seats that are free
 }
 
-func newPace() *pace { return &pace{limit: rate.NewLimiter(fastestPace, fastestPace/10)} }
+func newPace(behind func() bool) *pace {
+	return &pace{limit: rate.NewLimiter(fastestPace, fastestPace/10), behind: behind}
+}
 
 // Wait waits until the next person may be taken in.
 func (p *pace) Wait(ctx context.Context) error {
 	p.taken.Add(1)
+	for began := time.Now(); p.behind() && time.Since(began) < seatsFirst; {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
 	return p.limit.Wait(ctx)
 }
 

@@ -123,6 +123,21 @@ func (st *state) serve(id string, now time.Time) {
 	}
 }
 
+// behind reports whether twice as many people wait here for seats that are free as are offered
+// one at once: a second's work, or so.
+func (st *state) behind() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	people, free := -st.offers, 0
+	for _, id := range st.stalled {
+		if l, a := st.lines[id], st.view.apps[id]; l != nil && a != nil {
+			people += l.own
+			free += len(a.free)
+		}
+	}
+	return min(people, free) > 2*st.window.offers()
+}
+
 // offer offers a seat to a person. mu is held.
 func (st *state) offer(w *waiter, u *unit, now time.Time) {
 	w.seat, w.offered = u.child.Alloc, now
@@ -242,9 +257,13 @@ func (st *state) release(w *waiter) {
 	default:
 	}
 	st.offers--
-	if len(st.stalled) > 0 { // one offer has ended, and one app goes on
-		st.view.changed[st.stalled[0]] = true
+	for len(st.stalled) > 0 { // one offer has ended, and one app goes on
+		id := st.stalled[0]
+		st.view.changed[id] = true
 		st.stalled = slices.Delete(st.stalled, 0, 1)
+		if l := st.lines[id]; l != nil && l.own > 0 {
+			break
+		} // else its people have gone, and the next app may go on
 	}
 }
 

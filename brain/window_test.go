@@ -1,9 +1,12 @@
 package brain
 
 import (
+	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -41,7 +44,7 @@ func TestWindow(t *testing.T) {
 
 // The pace falls to what was taken in while work waits, and rises again.
 func TestPace(t *testing.T) {
-	p := newPace()
+	p := newPace(func() bool { return false })
 	at := func() float64 { return float64(p.limit.Limit()) }
 	p.step(time.Millisecond, 300)
 	if at() != fastestPace {
@@ -62,6 +65,31 @@ func TestPace(t *testing.T) {
 	}
 	if at() != fastestPace {
 		t.Errorf("a brain that is calm again takes %v", at())
+	}
+}
+
+// While people who are inside wait for free seats, few come in, and not none.
+func TestSeatsFirst(t *testing.T) {
+	var behind atomic.Bool
+	behind.Store(true)
+	p := newPace(behind.Load)
+	began := time.Now()
+	testkit.Must(t, p.Wait(t.Context()))
+	if took := time.Since(began); took < seatsFirst {
+		t.Errorf("the next person came in after %v", took)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := p.Wait(ctx); err == nil {
+		t.Error("somebody came in at the end")
+	}
+	behind.Store(false)
+	began = time.Now()
+	for range 100 {
+		testkit.Must(t, p.Wait(t.Context()))
+	}
+	if took := time.Since(began); took > 100*seatsFirst/2 {
+		t.Errorf("a hundred people came in within %v where nobody waits", took)
 	}
 }
 
