@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -82,12 +83,37 @@ func (s *site) ready() error {
 			return err
 		}
 	}
-	return until(s.ctx, 3*time.Minute, "the capacity is published", func() error {
+	if err := until(s.ctx, 3*time.Minute, "the capacity is published", func() error {
 		return s.capacity(func(app string, c wire.Capacity, want int) error {
 			if c.Idle < want {
 				return fmt.Errorf("%s has %+v, and not %d idle seats; the last of brain-1's log: %s", app, c, want, tail(s.brains[0].log))
 			}
 			return nil
 		})
-	})
+	}); err != nil {
+		return err
+	}
+	for _, r := range s.routers {
+		if err := until(s.ctx, time.Minute, r.name+" knows the apps", func() error { return s.lists(client, r) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lists is an error where a router does not know all apps yet.
+func (s *site) lists(client *http.Client, r *server) error {
+	resp, err := client.Get(r.url + "/v1/apps")
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	var list wire.AppsResponse
+	if err := json.NewDecoder(resp.Body).Decode(&list); err != nil {
+		return fmt.Errorf("%s: %w", resp.Status, err)
+	}
+	if len(list.Apps) < s.apps {
+		return fmt.Errorf("it lists %d of %d", len(list.Apps), s.apps)
+	}
+	return nil
 }
