@@ -16,7 +16,7 @@ RACE     := ./internal/... ./router/... ./brain/...
 ALONE    := ./driver/... ./seat/... ./cmd/stream-host ./e2e/... ./web ./dev/planet/wan ./bench/...
 # Tests of brain that measure a process, and skip where the race detector is on.
 MEASURED := ^Test(PagesComeBack|HostileSockets|TenSeatsForAThousand|MemoryOfALine|BrainKilledInAClaim)$$
-TESTFLAGS ?= -timeout 15m
+TESTFLAGS ?= -timeout 20m
 
 # The version that all programs of a build and the release's archive carry; a
 # semantic version, as Nomad asks of its plugins.

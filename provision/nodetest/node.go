@@ -260,8 +260,8 @@ func (h *Node) Secret(name string) string {
 // Eventually calls try until it succeeds, for at most a minute.
 func Eventually(t testing.TB, ctx context.Context, what string, try func() error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
+	late := time.NewTimer(time.Minute)
+	defer late.Stop()
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -271,8 +271,10 @@ func Eventually(t testing.TB, ctx context.Context, what string, try func() error
 		}
 		select {
 		case <-tick.C:
-		case <-ctx.Done():
+		case <-late.C:
 			t.Fatalf("%s: not after a minute: %v", what, err)
+		case <-ctx.Done():
+			t.Fatalf("%s: not before the test's time was over: %v", what, err)
 		}
 	}
 }
