@@ -123,8 +123,8 @@ func (st *state) serve(id string, now time.Time) {
 	}
 }
 
-// behind reports whether twice as many people wait here for seats that are free as are offered
-// one at once: a second's work, or so.
+// behind reports whether more people wait here for free seats than twice as many as are offered
+// one at once.
 func (st *state) behind() bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
