@@ -63,6 +63,7 @@ var TestPackages = []Package{
 	{"speedcrunch", "a Qt app in a seat"},
 	{"vulkan-tools", "vkcube: a Vulkan app in a seat"},
 	{"mesa-vulkan-drivers", "Vulkan without a GPU"},
+	{"mesa-utils", "glxgears: an OpenGL program in a cell"},
 	{"wine", "a Windows app in a seat"},
 	{"wine64", "what Wine needs to run it"},
 }
