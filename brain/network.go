@@ -26,7 +26,7 @@ func (b *Broker) getNetwork(rw http.ResponseWriter, _ *http.Request) {
 	// A router serves the page, which is of another origin.
 	rw.Header().Set("Access-Control-Allow-Origin", "*")
 	rw.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(rw).Encode(wire.Network{Site: b.cfg.Site, ICEServers: b.cfg.TURN.forChecks(), MediaPorts: b.state.mediaPorts(time.Now())})
+	json.NewEncoder(rw).Encode(wire.Network{Site: b.cfg.Site, ICEServers: b.cfg.TURN.forChecks(), MediaPorts: b.state.mediaPorts(b.state.now())})
 }
 
 // forChecks are the TURN servers of one check, one for each URL.

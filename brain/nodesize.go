@@ -26,7 +26,7 @@ func (st *state) nodesAre(nodes []wire.Node) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.largest = largest
-	st.ports = ports{ranges: portsOf(nodes), at: time.Now()}
+	st.ports = ports{ranges: portsOf(nodes), at: st.now()}
 }
 
 // someBlocked reports whether a seat finds no node.

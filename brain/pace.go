@@ -24,9 +24,10 @@ const (
 )
 
 // pace is how many people a second are taken in: as many as leave the processor to those who
-// are there already, and nearly none while free seats wait for those. Without it, a brain that gets ten times what it can serve spends its time on
-// welcoming people, and grants nothing. Those beyond it are cut before anything was read of them
-// (guard's lobby), and come back with the same place (see "One queue").
+// are there already, and hardly any while many of those wait for seats that are free. Without
+// it, a brain that gets ten times what it can serve spends its time on welcoming people, and
+// grants few seats. Those beyond it wait in guard's lobby, are cut before anything was read of
+// them, or are dropped by the kernel, and come back with the same place (see "The queue").
 type pace struct {
 	limit  *rate.Limiter
 	taken  atomic.Int64 // since the last step

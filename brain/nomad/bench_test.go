@@ -197,6 +197,7 @@ func followMany(b *testing.B, state, driver, config, hcl string) {
 	n := testkit.NewNomad(b)
 	n.Start(config)
 	b.Cleanup(n.Kill) // no child has a process; to stop them all would take minutes
+	n.WaitReady(driver)
 	c, err := Open(Config{Address: n.Address, Namespace: "apps", Log: slog.New(slog.DiscardHandler)})
 	testkit.Must(b, err)
 	b.Cleanup(c.Close)
