@@ -66,6 +66,8 @@ type Fleet struct {
 	site   string // of reads; empty is the agent's own datacenter
 	log    *slog.Logger
 	idle   interface{ CloseIdleConnections() }
+
+	tickets *ticketWrites
 }
 
 // Open makes a Fleet. It does not connect yet, so that a process may start before
@@ -89,7 +91,9 @@ func Open(cfg Config) (*Fleet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open consul at %s: %w", cfg.Address, err)
 	}
-	return &Fleet{consul: consul, log: cfg.Log, idle: transport}, nil
+	f := &Fleet{consul: consul, log: cfg.Log, idle: transport}
+	f.tickets = f.newTicketWrites()
+	return f, nil
 }
 
 // Close closes idle connections. Watches and registrations end with their contexts.
@@ -101,6 +105,7 @@ func (f *Fleet) Close() { f.idle.CloseIdleConnections() }
 func (f *Fleet) At(site string) *Fleet {
 	other := *f
 	other.site = site
+	other.tickets = other.newTicketWrites()
 	return &other
 }
 

@@ -25,17 +25,13 @@ func (f *Fleet) UseTicket(ctx context.Context, session string, used wire.UsedTic
 	if err != nil {
 		return now, 0, false, fmt.Errorf("encode ticket use: %w", err)
 	}
-	// In a transaction, since that returns the new index.
 	key := wire.TicketsPrefix + session
-	written, resp, _, err := f.consul.Txn().Txn(api.TxnOps{{KV: &api.KVTxnOp{Verb: api.KVCAS, Key: key, Value: value, Index: at}}}, f.query(ctx))
-	if err != nil {
-		return now, 0, false, fmt.Errorf("use ticket: %w", err)
-	}
-	if written {
-		if len(resp.Results) != 1 || resp.Results[0].KV == nil {
-			return now, 0, false, errors.New("use ticket: consul does not say at which index")
-		}
-		return used, resp.Results[0].KV.ModifyIndex, true, nil
+	got := f.tickets.write(ctx, key, value, at)
+	switch {
+	case got.err != nil:
+		return now, 0, false, fmt.Errorf("use ticket: %w", got.err)
+	case !got.refused:
+		return used, got.index, true, nil
 	}
 	opts := f.query(ctx)
 	opts.RequireConsistent = true
@@ -44,11 +40,7 @@ func (f *Fleet) UseTicket(ctx context.Context, session string, used wire.UsedTic
 	case err != nil:
 		return now, 0, false, fmt.Errorf("read ticket use: %w", err)
 	case pair == nil && at == 0, pair != nil && pair.ModifyIndex == at:
-		why := "for no reason"
-		if len(resp.Errors) > 0 {
-			why = resp.Errors[0].What
-		}
-		return now, 0, false, fmt.Errorf("use ticket: consul refused: %s", why)
+		return now, 0, false, fmt.Errorf("use ticket: consul refused: %s", got.why)
 	case pair == nil:
 		return now, 0, false, nil
 	}
