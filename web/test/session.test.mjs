@@ -50,6 +50,15 @@ test('waiting: queue and progress, either way round', () => {
   assert.equal(s.state.queue, null);
 });
 
+test('a person whom no brain has told anything for a while is told why', () => {
+  const crowd = { type: 'timer', name: 'crowd' };
+  assert.ok(find(story(...toConnecting).effects, 'timer', 'crowd'));
+  assert.equal(story(...toConnecting).state.crowd, false);
+  assert.equal(story(...toConnecting, crowd).state.crowd, true);
+  const queued = story(...toConnecting, say('queued', { queue: { position: 2 } }), crowd).state;
+  assert.deepEqual([queued.phase, queued.crowd], ['queued', false]);
+});
+
 test('the ticket is renewed while waiting, and not after', () => {
   const queued = [...toConnecting, { type: 'signal-open' }, say('queued', { queue: { position: 1 } })];
   assert.ok(find(story(...toConnecting).effects, 'timer', 'renew'));
@@ -316,7 +325,7 @@ test('no event whatever, in any order, breaks it or leaves a phase without a nam
     { type: 'media-live' }, { type: 'media-lost', now: 1 }, { type: 'leave' }, { type: 'wake' }, { type: 'takeBack', now: 1 }, { type: 'renewed', ticket: 't' }, { type: 'renew-failed' },
     { type: 'unheard of' }, say('unheard of'), say('granted', { grant }), say('answer', { sdp: '' }), say('queued', { queue: { position: 1 } }),
     say('starting', { progress: { phase: 'app', fraction: 0 } }), say('ended', { end: { reason: 'idle' } }), say('refused', { problem: { type: '/problems/resume', title: 't' } }),
-    ...['renew', 'relaunch', 'resignal', 'grace', 'leave', 'media', 'unheard of'].map((name) => ({ type: 'timer', name })),
+    ...['renew', 'crowd', 'relaunch', 'resignal', 'grace', 'leave', 'media', 'unheard of'].map((name) => ({ type: 'timer', name })),
     { type: 'brain-silent', now: 3 }, { type: 'site-lost', site: 'eu', now: 4 }, say('refused', { problem: { type: '/problems/unavailable', title: 't' } }),
     { type: 'brains', urls: ['ws://q'] }, { type: 'saved', saved: { grant, urls: ['ws://a'] }, now: 0 },
   ];

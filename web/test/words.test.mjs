@@ -63,6 +63,8 @@ test('queue', () => {
   const paused = waiting({ phase: 'queued', queue: { position: 2, estimate_ms: -1, paused: true } });
   assert.equal(paused.head, 'You are number 2 in the queue');
   assert.match(paused.text, /keep your place/);
+  assert.equal(waiting({ phase: 'connecting' }).text, '');
+  assert.match(waiting({ phase: 'connecting', crowd: true }).text, /goes on by itself/);
   assert.equal(waiting({ phase: 'queued', queue: { position: 1, estimate_ms: -1 } }).head, 'You are next');
   assert.match(waiting({ phase: 'queued', queue: { position: 4, estimate_ms: 30_000 } }).text, /about 30 s/);
 });

@@ -15,6 +15,7 @@ export function initial(app) {
     restarting: '',  // '' | asking | offered: another way to the seat is looked for (restart.js)
     relaying: false, // the next peer may use the grant's TURN servers
     failures: 0, relaunches: 0, mediaTries: 0,
+    crowd: false,     // no brain has said anything for a while
     asked: false,     // a brain of this launch was full
     said: false,      // a brain has had the ticket
     before: null,     // the brains that could be asked before that

@@ -26,6 +26,7 @@ export const RENEW_MS = 40_000;      // tickets live 60 s
 export const FIRST_FRAME_MS = 8_000; // granted → picture, before another try
 export const RETRY_MEDIA_MS = 5_000; // the same while reconnecting
 export const DIRECT_MS = 1_000;     // answer → a path to the seat, before one by TURN is tried
+export const CROWD_MS = 3_000;      // without a brain's first word, before the person is told why
 export const LEAVE_MS = 1_500;       // how long a goodbye may take
 const MAX_MEDIA_TRIES = 3;
 const DEFAULT_GRACE_S = 60;
@@ -56,6 +57,7 @@ const handlers = {
         { do: 'ice', servers: launch.ice_servers ?? [] },
         { do: 'signal', url: urls[0], hello: { ticket: launch.ticket }, offer: true },
         { do: 'timer', name: 'renew', ms: RENEW_MS },
+        { do: 'timer', name: 'crowd', ms: CROWD_MS },
       ],
     ];
   },
@@ -286,6 +288,7 @@ const messages = {
 };
 
 const timers = {
+  crowd: (s) => (s.phase === 'connecting' ? [{ ...s, crowd: true }, []] : null),
   renew: (s) => (WAITING.has(s.phase) ? [s, [{ do: 'renew' }]] : null),
   relaunch: (s) => (s.phase === 'launching' ? [s, [{ do: 'launch' }]] : null),
   resignal(s) {

@@ -82,6 +82,8 @@ export const STATIONS = [
 
 // What became of a place in the queue whose brain was lost.
 const PLACE_KEPT = 'The connection was interrupted. Your place is kept, and you go on by yourself.';
+// No brain has said anything yet: a crowd is at the door, or the network is slow.
+const CROWD = 'The site is slow to answer: many people may be coming at this moment. Keep this page open; it goes on by itself.';
 const PLACE_LOST = 'Your earlier place in the queue could not be kept.';
 
 // waiting describes a state before the first frame: headline, sentence, and
@@ -91,7 +93,7 @@ export function waiting(state) {
   if (phase === 'launching' && state.moved) return { head: 'Finding another site for you', text: moved(state.moved), fraction: -1, station: -1 };
   if (phase === 'launching' && placeLost) return { head: 'Asking for a new place', text: PLACE_LOST, fraction: -1, station: -1 };
   if (phase === 'launching') return { head: state.relaunches ? 'Trying again' : 'Choosing the nearest site', text: '', fraction: -1, station: -1 };
-  if (phase === 'connecting') return { head: 'Connecting', text: '', fraction: -1, station: -1 };
+  if (phase === 'connecting') return { head: 'Connecting', text: state.crowd ? CROWD : '', fraction: -1, station: -1 };
   if (phase === 'reconnecting') return { head: 'Reconnecting', text: 'Your session is still running.', fraction: -1, station: -1 };
   if (phase === 'granted') return { head: 'Starting the video', text: '', fraction: 0.97, station: STATIONS.length - 1 };
   if (phase === 'leaving') return { head: 'Ending the session', text: '', fraction: -1, station: -1 };
