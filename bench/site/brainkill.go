@@ -86,7 +86,7 @@ func (b *bench) measureBrainKill(ctx context.Context, s *site) error {
 	if err := b.atMost("brainkill", "streams_ended", "sessions", float64(broken), 0, labels{"sessions": len(had)}); err != nil {
 		return err
 	}
-	if err := b.order(ctx, "brainkill", s, people, half/10); err != nil {
+	if err := b.order(ctx, "brainkill", s, people, half/10, began); err != nil {
 		return err
 	}
 	peak := 0.0

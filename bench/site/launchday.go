@@ -64,11 +64,11 @@ func (b *bench) measureLaunchDay(ctx context.Context, s *site) error {
 	if err := b.figure("launchday", "position_error_p99", "places", positions(all), nil); err != nil {
 		return err
 	}
-	return b.order(ctx, "launchday", s, people, seats/10)
+	return b.order(ctx, "launchday", s, people, seats/10, time.Time{})
 }
 
 // order ends sessions, so that those who wait get their seats, and looks at the order.
-func (b *bench) order(ctx context.Context, row string, s *site, people []*person, ends int) error {
+func (b *bench) order(ctx context.Context, row string, s *site, people []*person, ends int, since time.Time) error {
 	began := time.Now()
 	ended := 0
 	for _, p := range people {
@@ -100,8 +100,9 @@ func (b *bench) order(ctx context.Context, row string, s *site, people []*person
 		return err
 	}
 	pause(ctx.Done(), 600*time.Millisecond) // grants that are under way
-	n, worst := overtaken(views(people))
-	return b.atMost(row, "overtaken", "people", float64(n), 0, labels{"worst_ms": ms(worst)})
+	n, worst := overtaken(views(people), since)
+	all, _ := overtaken(views(people), time.Time{})
+	return b.atMost(row, "overtaken", "people", float64(n), 0, labels{"worst_ms": ms(worst), "with_earlier": all})
 }
 
 // gather lets n people come at a rate, who stay until ctx ends.

@@ -17,7 +17,7 @@
 //	rest        CPU of a brain while 10,000 seats stream and nobody comes; memory of brain and Consul
 //	claims      people who come at rates from 100 to 10,000 a second, with 20 apps: granted, latency, CPU
 //	apps        the same at one rate, with 1 and with 100 apps
-//	plateau     ten times the people that one brain with half a processor can serve (needs root)
+//	plateau     ten times the people that one brain with a fifth of a processor can serve (needs root)
 //	raft        Consul's writes for a session from its launch to the next idle seat
 //	launchday   10,000 people in 10 s for 2,000 seats, through routers
 //	brainkill   a brain dies that serves a third of 5,000 sessions and of 5,000 people who wait

@@ -9,17 +9,30 @@ import (
 // clocks of routers differ by so much.
 const near = 100 * time.Millisecond
 
-// overtaken looks whether people who waited were served in the order in which they came. A
-// person was overtaken who had been told that they wait before another one even pressed Play,
-// and who had no seat yet half a second after the other one had. worst is how much later that
-// other one came.
-func overtaken(people []seen) (count int, worst time.Duration) {
-	heard := slices.Clone(people)
-	heard = slices.DeleteFunc(heard, func(p seen) bool { return p.heard.IsZero() })
+// overtaken looks whether people who waited were served in the order in which they came; each
+// app has a queue of its own. A person was overtaken who had been told that they wait before
+// another one even pressed Play, and who had no seat yet half a second after the other one had.
+// worst is how much later that other one came. Seats that were given before since are not looked
+// at: while seats are free for all, each brain gives them as fast as it can.
+func overtaken(people []seen, since time.Time) (count int, worst time.Duration) {
+	apps := map[string][]seen{}
+	for _, p := range people {
+		apps[p.app] = append(apps[p.app], p)
+	}
+	for _, queue := range apps {
+		n, by := overtakenIn(queue, since)
+		count, worst = count+n, max(worst, by)
+	}
+	return count, worst
+}
+
+// overtakenIn is overtaken for the people of one app.
+func overtakenIn(people []seen, since time.Time) (count int, worst time.Duration) {
+	heard := slices.DeleteFunc(slices.Clone(people), func(p seen) bool { return p.heard.IsZero() })
 	slices.SortFunc(heard, func(a, b seen) int { return a.heard.Compare(b.heard) })
-	seen := map[int]bool{}
+	found := map[int]bool{}
 	for _, g := range people {
-		if g.granted.IsZero() {
+		if g.granted.IsZero() || g.granted.Before(since) {
 			continue
 		}
 		for _, w := range heard {
@@ -27,12 +40,12 @@ func overtaken(people []seen) (count int, worst time.Duration) {
 				break
 			}
 			if w.n != g.n && (w.granted.IsZero() || w.granted.After(g.granted.Add(500*time.Millisecond))) && !w.over() {
-				seen[w.n] = true
+				found[w.n] = true
 				worst = max(worst, g.asked.Sub(w.heard))
 			}
 		}
 	}
-	return len(seen), worst
+	return len(found), worst
 }
 
 // over reports whether the person no longer waits, without a seat.

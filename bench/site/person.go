@@ -51,6 +51,7 @@ type person struct {
 // seen is what is known of a person.
 type seen struct {
 	n        int
+	app      string
 	state    string
 	asked    time.Time // before the launch
 	launched time.Time // when the ticket was there

@@ -107,6 +107,10 @@ func TestOvertaken(t *testing.T) {
 		}
 		return s
 	}
+	of := func(app string, s seen) seen {
+		s.app = app
+		return s
+	}
 	for name, c := range map[string]struct {
 		people []seen
 		want   int
@@ -116,11 +120,26 @@ func TestOvertaken(t *testing.T) {
 		"the second is served first":     {[]seen{person(1, 0, 10, 9000), person(2, 1000, 1010, 5000)}, 1, 990 * time.Millisecond},
 		"the first is not served at all": {[]seen{person(1, 0, 10, 0), person(2, 1000, 1010, 5000)}, 1, 990 * time.Millisecond},
 		"they came together":             {[]seen{person(1, 0, 10, 9000), person(2, 100, 110, 5000)}, 0, 0},
+		"each app has a queue":           {[]seen{person(1, 0, 10, 9000), of("other", person(2, 1000, 1010, 5000))}, 0, 0},
 		"both are served at once":        {[]seen{person(1, 0, 10, 5400), person(2, 1000, 1010, 5000)}, 0, 0},
 		"the first has left":             {[]seen{{n: 1, asked: at(0), heard: at(10), state: stateEnded}, person(2, 1000, 1010, 5000)}, 0, 0},
 	} {
-		if n, worst := overtaken(c.people); n != c.want || worst != c.worst {
+		if n, worst := overtaken(c.people, time.Time{}); n != c.want || worst != c.worst {
 			t.Errorf("%s: %d overtaken, worst %s; want %d, %s", name, n, worst, c.want, c.worst)
+		}
+	}
+}
+
+// Seats that were given before a moment are not looked at.
+func TestOvertakenSince(t *testing.T) {
+	at := func(s int64) time.Time { return time.Unix(1000+s, 0) }
+	people := []seen{
+		{n: 1, asked: at(0), heard: at(0), granted: at(9), state: stateGranted},
+		{n: 2, asked: at(2), heard: at(2), granted: at(5), state: stateGranted},
+	}
+	for since, want := range map[int64]int{0: 1, 5: 1, 6: 0} {
+		if n, _ := overtaken(people, at(since)); n != want {
+			t.Errorf("since second %d: %d overtaken, want %d", since, n, want)
 		}
 	}
 }
