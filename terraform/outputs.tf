@@ -11,7 +11,7 @@ output "sites" {
     vpc_cidr       = m.vpc_cidr
     router_url     = "https://${m.entry.site_name}"
     brain_url      = "wss://${m.entry.brain_name}/v1/connect"
-    turn           = m.entry.turn_name == "" ? "" : "${m.entry.turn_name}:3478"
+    turn_urls      = m.entry.turn_urls
     content_bucket = m.content.name
     system_bucket  = m.system.name
     groups         = { for role, h in m.nodes : role => h.group }

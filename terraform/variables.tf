@@ -153,7 +153,7 @@ variable "media_ports" {
 }
 
 variable "turn" {
-  description = "TURN on edge nodes, for people whose network blocks outgoing UDP: opens 3478 and turn_ports, and gives edge nodes public addresses."
+  description = "TURN on edge nodes, for people whose network blocks outgoing UDP: opens 3478 and turn_ports, gives edge nodes public addresses, and makes a third load balancer, which takes TLS at 443."
   type        = bool
   default     = false
 }

@@ -31,7 +31,7 @@ func (r *relay) tellNetwork(s *site, urls ...string) {
 // A real network: first it is open, then nothing but TCP gets out, and not to the relay.
 func TestCheckOfABlockedNetwork(t *testing.T) {
 	n := newNetwork(t)
-	s := newSiteAt(t, nil, home{n.site, siteAddress})
+	s := newSiteAt(t, nil, home{space: n.site, address: siteAddress})
 	n.plugIn("wire0", "198.18.1.10")
 	r := startTURN(t, s.at, time.Minute)
 	r.tellNetwork(s, r.udp, r.url)

@@ -78,15 +78,17 @@ const csp = "default-src 'self'; img-src 'self' data: https: http:; media-src 's
 
 // home is where a site listens; the zero value is 127.0.0.1.
 type home struct {
-	space   *space
-	address string
+	space         *space
+	address, port string // the port is that of TCP; by default any
 }
 
-func (h home) at() string { return cmp.Or(h.address, "127.0.0.1") + ":0" }
+func (h home) at(port string) string {
+	return net.JoinHostPort(cmp.Or(h.address, "127.0.0.1"), cmp.Or(port, "0"))
+}
 
 func (h home) listenPacket() (conn net.PacketConn, err error) {
 	err = h.space.do(func() error {
-		conn, err = net.ListenPacket("udp4", h.at())
+		conn, err = net.ListenPacket("udp4", h.at(""))
 		return err
 	})
 	return conn, err
@@ -94,7 +96,7 @@ func (h home) listenPacket() (conn net.PacketConn, err error) {
 
 func (h home) listen() (l net.Listener, err error) {
 	err = h.space.do(func() error {
-		l, err = net.Listen("tcp4", h.at())
+		l, err = net.Listen("tcp4", h.at(h.port))
 		return err
 	})
 	return l, err

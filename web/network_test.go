@@ -122,7 +122,7 @@ func (n *network) pullOut(name string) {
 // that there was is dead then, the socket to the brain too.
 func TestAddressChanges(t *testing.T) {
 	n := newNetwork(t)
-	s := newSiteAt(t, encode(t), home{n.site, siteAddress})
+	s := newSiteAt(t, encode(t), home{space: n.site, address: siteAddress})
 	n.plugIn("wire0", "198.18.1.10")
 	chromium, err := browser.LaunchIn(t.Context(), n.person.path(), "unsafely-treat-insecure-origin-as-secure="+s.server.URL)
 	if err == browser.ErrNotInstalled {

@@ -57,14 +57,14 @@ Each flag can also be set in the environment: --secret is NEARCAST_SECRET, and
 so on. Use the environment for secrets: everybody on the machine can read a
 command line.`,
 		Example: `  nearcast turn --listen 10.0.1.5:3478 --external-ip 203.0.113.5 --relay-ports 21000-21999
-  nearcast turn --listen 10.0.1.5:3478 --tls-listen 10.0.1.5:5349 --tls-cert turn.pem --tls-key turn.pem`,
+  nearcast turn --listen 10.0.1.5:3478 --tls-listen 10.0.1.6:443 --tls-cert turn.pem --tls-key turn.pem`,
 		Args:    cobra.NoArgs,
 		PreRunE: func(cmd *cobra.Command, _ []string) error { return flagsFromEnv(cmd) },
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runTURN(cmd.Context(), f, slog.Default()) },
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:3478", "address to serve on, by UDP and TCP")
-	flags.StringVar(&f.tlsListen, "tls-listen", "", "address to serve on by TLS, usually port 5349 or 443; needs --tls-cert and --tls-key")
+	flags.StringVar(&f.tlsListen, "tls-listen", "", "address to serve on by TLS, usually port 443, for networks that let out nothing else, or 5349; needs --tls-cert and --tls-key")
 	flags.StringVar(&f.tlsCert, "tls-cert", "", "file with the certificate for TLS, PEM; it is read again when it changes")
 	flags.StringVar(&f.tlsKey, "tls-key", "", "file with its private key, PEM; may be the same file")
 	flags.StringVar(&f.internal, "internal-listen", "127.0.0.1:8092", "address for the site's own processes: metrics and /healthz; nobody else may reach it")

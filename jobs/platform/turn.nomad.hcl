@@ -4,7 +4,7 @@
 #   nomad var put nomad/jobs/turn secret=$secret
 #   nomad job run -var realm=play.example turn.nomad.hcl
 #   nomad var put -force nomad/jobs/brain … turn_secret=$secret
-#   nomad job run -var 'options=["--turn=turn:turn.eu-west-1.play.example:3478", "--turn=turn:turn.eu-west-1.play.example:3478?transport=tcp"]' … brain.nomad.hcl
+#   nomad job run -var 'options=["--turn=turn:turn.eu-west-1.play.example:3478", "--turn=turn:turn.eu-west-1.play.example:3478?transport=tcp", "--turn=turns:turn.eu-west-1.play.example:443?transport=tcp"]' … brain.nomad.hcl
 #
 # Brains make a name and a password from the secret for each person, good for ten minutes,
 # and renew them. Relays reach the seats of the site and nothing else. To change the
@@ -12,9 +12,10 @@
 # one, and remove "previous" ten minutes later. Each change restarts the servers: people
 # whose packets they relay connect again.
 #
-# For TLS, store tls_cert and tls_key, as PEM, in the variable nomad/jobs/turn, run the job
-# with -var tls_port=5349, and give brains --turn=turns:turn.eu-west-1.play.example:5349. A
-# new certificate needs no restart.
+# On AWS the load balancer of turn.SITE ends TLS at port 443. Where none does, leave out the
+# URL with turns:, or have the servers do it: store tls_cert and tls_key, as PEM, in the
+# variable nomad/jobs/turn, and run the job with -var tls_port=443, on nodes whose port 443 is
+# free at this address, or with another port. A new certificate needs no restart.
 #
 # Its rights in Consul are in acl/consul/turn.hcl; it has none in Nomad but its own variable.
 
@@ -45,7 +46,7 @@ variable "port" {
 variable "tls_port" {
   type        = number
   default     = 0
-  description = "port for TLS, usually 5349; 0: none"
+  description = "port for TLS on the nodes themselves, 443 or 5349; 0: none"
 }
 
 variable "relay_ports" {

@@ -194,6 +194,21 @@ run "open_with_turn" {
   }
 
   assert {
+    condition     = alltrue([for m in module.region : toset(m.entry.listeners) == toset(["router TLS 443", "brain TLS 443", "turn TCP_UDP 3478", "turn TLS 443"])])
+    error_message = "TURN does not listen for TLS at 443, for people whose network lets out nothing else"
+  }
+
+  assert {
+    condition     = alltrue([for n, m in module.region : m.entry.certified == toset(["${n}.play.example.com", "brain.${n}.play.example.com", "turn.${n}.play.example.com", "play.example.com"])])
+    error_message = "a certificate does not have exactly the names that balancers answer to"
+  }
+
+  assert {
+    condition     = output.sites["us-east-1"].turn_urls == tolist(["turn:turn.us-east-1.play.example.com:3478", "turn:turn.us-east-1.play.example.com:3478?transport=tcp", "turns:turn.us-east-1.play.example.com:443?transport=tcp"])
+    error_message = "brains are not told all ways to TURN"
+  }
+
+  assert {
     condition     = alltrue([for m in module.region : m.nodes["edge"].template.public && !m.nodes["server"].template.public])
     error_message = "with TURN, edge nodes need public addresses, and servers none"
   }

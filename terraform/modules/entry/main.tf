@@ -1,24 +1,27 @@
-# The entry to a site: a load balancer for routers and one for brains, their
-# certificate, their names.
+# The entry to a site: a load balancer for routers, one for brains and one for TURN,
+# their certificate, their names.
 #
-# There are two, because a network load balancer chooses its target by port alone,
-# and both services need 443, which every office network allows.
+# There is one for each, because a network load balancer chooses its target by port
+# alone, and all of them need 443, which every office network allows.
 
 locals {
   site_name  = "${var.region}.${var.domain}"
   brain_name = "brain.${local.site_name}"
   turn_name  = "turn.${local.site_name}"
 
+  # With TURN, a third one.
+  balancers = merge(var.service_ports, var.turn ? { turn = 3478 } : {})
+
   certificate_arn = var.certificate_arn == null ? aws_acm_certificate_validation.this[0].certificate_arn : var.certificate_arn
   made            = var.certificate_arn == null
 
   # Every site's certificate includes the common name, for which ACM requires the
   # same record everywhere: only the primary site makes it.
-  proven = local.made ? concat([local.site_name, local.brain_name], var.primary ? [var.domain] : []) : []
+  proven = local.made ? concat([local.site_name, local.brain_name], var.turn ? [local.turn_name] : [], var.primary ? [var.domain] : []) : []
 }
 
 resource "aws_lb" "this" {
-  for_each           = var.service_ports
+  for_each           = local.balancers
   region             = var.region
   name               = "${var.name}-${each.key}"
   load_balancer_type = "network"
@@ -82,16 +85,27 @@ resource "aws_lb_listener" "https" {
   }
 }
 
-# TURN: clients connect through the routers' balancer; relayed packets use the
-# address of the edge node itself.
+# TURN: clients connect through its balancer; relayed packets use the address of the
+# edge node itself. The balancer ends TLS, for people whose network lets out nothing but
+# TCP 443: edge nodes need no certificate.
+locals {
+  turn_listeners = var.turn ? {
+    open = { listens = "TCP_UDP", port = 3478, targets = "TCP_UDP" }
+    tls  = { listens = "TLS", port = 443, targets = "TCP" }
+  } : {}
+}
+
 resource "aws_lb_target_group" "turn" {
-  count       = var.turn ? 1 : 0
+  for_each    = local.turn_listeners
   region      = var.region
-  name        = "${var.name}-turn"
+  name        = "${var.name}-turn${each.key == "tls" ? "-tls" : ""}"
   vpc_id      = var.vpc_id
   target_type = "instance"
-  protocol    = "TCP_UDP"
+  protocol    = each.value.targets
   port        = 3478
+
+  # TURN servers bound what one address may have.
+  preserve_client_ip = "true"
 
   health_check {
     protocol = "TCP"
@@ -99,17 +113,29 @@ resource "aws_lb_target_group" "turn" {
   }
 }
 
+moved {
+  from = aws_lb_target_group.turn[0]
+  to   = aws_lb_target_group.turn["open"]
+}
+
 resource "aws_lb_listener" "turn" {
-  count             = var.turn ? 1 : 0
+  for_each          = local.turn_listeners
   region            = var.region
-  load_balancer_arn = aws_lb.this["router"].arn
-  protocol          = "TCP_UDP"
-  port              = 3478
+  load_balancer_arn = aws_lb.this["turn"].arn
+  protocol          = each.value.listens
+  port              = each.value.port
+  ssl_policy        = each.value.listens == "TLS" ? "ELBSecurityPolicy-TLS13-1-2-2021-06" : null
+  certificate_arn   = each.value.listens == "TLS" ? local.certificate_arn : null
 
   default_action {
     type             = "forward"
-    target_group_arn = aws_lb_target_group.turn[0].arn
+    target_group_arn = aws_lb_target_group.turn[each.key].arn
   }
+}
+
+moved {
+  from = aws_lb_listener.turn[0]
+  to   = aws_lb_listener.turn["open"]
 }
 
 # ---- certificate
@@ -118,7 +144,7 @@ resource "aws_acm_certificate" "this" {
   count                     = local.made ? 1 : 0
   region                    = var.region
   domain_name               = local.site_name
-  subject_alternative_names = [local.brain_name, var.domain]
+  subject_alternative_names = concat([local.brain_name, var.domain], var.turn ? [local.turn_name] : [])
   validation_method         = "DNS"
 
   lifecycle {
@@ -151,7 +177,7 @@ resource "aws_acm_certificate_validation" "this" {
 resource "aws_route53_record" "site" {
   for_each = merge(
     { (local.site_name) = "router", (local.brain_name) = "brain" },
-    var.turn ? { (local.turn_name) = "router" } : {},
+    var.turn ? { (local.turn_name) = "turn" } : {},
   )
   zone_id = var.zone_id
   name    = each.key

@@ -11,12 +11,12 @@ output "turn_name" {
 }
 
 output "target_group_arns" {
-  value = concat(values(aws_lb_target_group.this)[*].arn, aws_lb_target_group.turn[*].arn)
+  value = concat(values(aws_lb_target_group.this)[*].arn, values(aws_lb_target_group.turn)[*].arn)
 }
 
 output "balancers" {
   description = "By service, CloudWatch's names of load balancer and targets."
-  value       = { for k, lb in aws_lb.this : k => { balancer = lb.arn_suffix, targets = aws_lb_target_group.this[k].arn_suffix } }
+  value       = { for k, t in aws_lb_target_group.this : k => { balancer = aws_lb.this[k].arn_suffix, targets = t.arn_suffix } }
 }
 
 output "target_checks" {
@@ -50,6 +50,18 @@ output "listeners" {
   description = "Listeners, as service protocol port."
   value = concat(
     [for k, l in aws_lb_listener.https : "${k} ${l.protocol} ${l.port}"],
-    [for l in aws_lb_listener.turn : "turn ${l.protocol} ${l.port}"],
+    [for k in sort(keys(aws_lb_listener.turn)) : "turn ${aws_lb_listener.turn[k].protocol} ${aws_lb_listener.turn[k].port}"],
   )
+}
+
+output "certified" {
+  description = "The names of the certificate; none where it was given."
+  value       = toset(flatten([for c in aws_acm_certificate.this : concat([c.domain_name], tolist(c.subject_alternative_names))]))
+}
+
+output "turn_urls" {
+  description = "TURN for browsers: what brains get as --turn."
+  value = var.turn ? tolist([
+    "turn:${local.turn_name}:3478", "turn:${local.turn_name}:3478?transport=tcp", "turns:${local.turn_name}:443?transport=tcp",
+  ]) : tolist([])
 }
