@@ -3,6 +3,7 @@ package driver
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,13 +16,15 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// A cgroup is the task's, made and removed by Nomad. Nomad gives one path. In
-// version 1 it is in the cpuset hierarchy and may be shared with other tasks; the
-// task's own cgroups are in the other hierarchies. The zero value is no cgroup, as
-// with an agent without root.
+// A cgroup is the task's, made and removed by Nomad; the driver divides it into parts.
+// Nomad gives one path. In version 1 it is in the cpuset hierarchy and may be shared with
+// other tasks; the task's own cgroups are in the other hierarchies. The zero value is no
+// cgroup, as with an agent without root.
 type cgroup struct {
 	v2 string   // directory of the task's cgroup
-	v1 []string // directories that take the task's processes
+	v1 []string // directories that take the task's processes, but for cpu
+	// cpu is the directory that has the parts: v2, or that of version 1's cpu.
+	cpu string
 	// freezer, of version 1, has the task's processes and no others.
 	freezer string
 }
@@ -47,7 +50,7 @@ func findCgroup(path, scope string) cgroup {
 		if !strings.Contains(filepath.Base(path), scope) {
 			return cgroup{} // not this task's: killing it could kill others
 		}
-		return cgroup{v2: path}
+		return cgroup{v2: path, cpu: path}
 	}
 	// Version 1: ROOT/cpuset/PARENT/share, or ROOT/cpuset/PARENT/reserve/SCOPE.
 	c := cgroup{v1: []string{path}}
@@ -60,12 +63,26 @@ func findCgroup(path, scope string) cgroup {
 		if _, err := os.Stat(filepath.Join(dir, "cgroup.procs")); err != nil {
 			continue
 		}
-		c.v1 = append(c.v1, dir)
-		if hierarchy == "freezer" {
+		switch hierarchy {
+		case "cpu":
+			c.cpu = dir
+			continue
+		case "freezer":
 			c.freezer = dir
 		}
+		c.v1 = append(c.v1, dir)
 	}
 	return c
+}
+
+// prepare limits and divides the cgroup for a seat, and tells the spec of it.
+func (c cgroup) prepare(spec *wire.Spec, res *drivers.Resources) error {
+	spec.Memory = c.memory(res)
+	limited, divided := c.limit(res, spec.Cell.MaxProcesses), c.divide()
+	if c.divided() {
+		spec.CellCgroup = c.dir(cellPart)
+	}
+	return errors.Join(limited, divided)
 }
 
 // limit writes the job's resources into the cgroup, which Nomad leaves to drivers.
@@ -94,6 +111,9 @@ func (c cgroup) limit(res *drivers.Resources, processes int) error {
 		)
 	}
 	var errs []error
+	if c.cpu != "" && shares > 0 {
+		errs = append(errs, write(c.cpu, "cpu.shares", strconv.FormatInt(shares, 10)))
+	}
 	for _, dir := range c.v1 {
 		switch {
 		case strings.Contains(dir, "/memory/"):
@@ -101,8 +121,6 @@ func (c cgroup) limit(res *drivers.Resources, processes int) error {
 			if soft > 0 {
 				errs = append(errs, write(dir, "memory.soft_limit_in_bytes", strconv.FormatInt(soft, 10)))
 			}
-		case strings.Contains(dir, "/cpu/") && shares > 0:
-			errs = append(errs, write(dir, "cpu.shares", strconv.FormatInt(shares, 10)))
 		case strings.Contains(dir, "/cpuset/") && strings.Contains(dir, "/reserve/") && cpus != "":
 			errs = append(errs, write(dir, "cpuset.cpus", cpus))
 		}
@@ -127,20 +145,27 @@ func memoryLimits(mb, maxMB int64) (hard, soft int64) {
 
 // enter moves a process that has not forked yet into a cgroup of version 1. In
 // version 2 a process starts in its cgroup, by open.
-func (c cgroup) enter(pid int) error {
+func (c cgroup) enter(pid int, p part) error {
+	if c.v2 != "" {
+		return nil
+	}
+	dirs := c.v1
+	if c.cpu != "" {
+		dirs = append([]string{c.dir(p)}, dirs...)
+	}
 	var errs []error
-	for _, dir := range c.v1 {
+	for _, dir := range dirs {
 		errs = append(errs, write(dir, "cgroup.procs", strconv.Itoa(pid)))
 	}
 	return firstError(errs...)
 }
 
-// open is the directory of version 2 for SysProcAttr.CgroupFD, or nil.
-func (c cgroup) open() (*os.File, error) {
+// open is a part's directory of version 2 for SysProcAttr.CgroupFD, or nil.
+func (c cgroup) open(p part) (*os.File, error) {
 	if c.v2 == "" {
 		return nil, nil
 	}
-	return os.Open(c.v2)
+	return os.Open(c.dir(p))
 }
 
 // kill ends every process in the cgroup, frozen ones too.

@@ -73,7 +73,7 @@ func reap(ctx context.Context, runDir string, group cgroup) error {
 				}
 			}
 		}
-		if err := killFamily(ctx, markOf(spec), group); err != nil {
+		if err := endSeat(ctx, spec, group); err != nil {
 			return err
 		}
 	}

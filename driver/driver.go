@@ -15,6 +15,8 @@ import (
 	"github.com/hashicorp/nomad/plugins/base"
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"github.com/hashicorp/nomad/plugins/shared/hclspec"
+
+	"github.com/nearcast/nearcast/internal/wire"
 )
 
 // Driver is the plugin. Nothing is lost when it is killed.
@@ -173,15 +175,14 @@ func (d *Driver) StartTask(cfg *drivers.TaskConfig) (_ *drivers.TaskHandle, _ *d
 	spec, err := newSpec(s, cfg, users, environ)
 	if err == nil {
 		spec.StreamHost, spec.SeatKeeper = streamHostPath, keeperPath
-		spec.Memory = group.memory(cfg.Resources)
+		if err := group.prepare(spec, cfg.Resources); err != nil {
+			d.log.Warn("cannot limit the seat's resources", "alloc", cfg.AllocID, "error", err)
+		}
 		err = writeSpec(spec)
 	}
 	release()
 	if err != nil {
 		return nil, nil, err
-	}
-	if err := group.limit(cfg.Resources, spec.Cell.MaxProcesses); err != nil {
-		d.log.Warn("cannot limit the seat's resources", "alloc", cfg.AllocID, "error", err)
 	}
 	state, w, err := launch(d.ctx, spec, cfg, environ)
 	if err != nil {
@@ -219,11 +220,11 @@ func (d *Driver) RecoverTask(handle *drivers.TaskHandle) error {
 	t, err := d.recover(cfg, &state)
 	if err != nil {
 		// Nothing else will end what may be left of it.
-		m := mark{nonce: state.Nonce}
+		left := &wire.Spec{Nonce: state.Nonce}
 		if spec, err := readSpec(state.Dir); err == nil && spec.Nonce == state.Nonce {
-			m = markOf(spec)
+			left = spec
 		}
-		return errors.Join(fmt.Errorf("recover task: %w", err), killFamily(d.ctx, m, taskCgroup(cfg)))
+		return errors.Join(fmt.Errorf("recover task: %w", err), endSeat(d.ctx, left, taskCgroup(cfg)))
 	}
 	t.adopt()
 	d.keep(t)

@@ -101,7 +101,7 @@ func (t *task) beside(ctx context.Context, command []string) (cmd *exec.Cmd, rel
 	argv = append(append(argv, "--"), command...)
 	attr := &syscall.SysProcAttr{Setsid: true}
 	release = func() {}
-	if group, err := t.group.open(); err == nil && group != nil {
+	if group, err := t.group.open(cellPart); err == nil && group != nil {
 		attr.UseCgroupFD, attr.CgroupFD = true, int(group.Fd())
 		release = func() { group.Close() }
 	}
@@ -123,9 +123,9 @@ func (t *task) beside(ctx context.Context, command []string) (cmd *exec.Cmd, rel
 	return cmd, release, nil
 }
 
-// joined moves a command that has just started into the task's cgroups of version 1.
+// joined moves a command that has just started into the app's cgroups of version 1.
 func (t *task) joined(cmd *exec.Cmd) {
-	if err := t.group.enter(cmd.Process.Pid); err != nil {
+	if err := t.group.enter(cmd.Process.Pid, cellPart); err != nil {
 		t.log.Warn("cannot move a command into the task's cgroup", "error", err)
 	}
 }

@@ -56,7 +56,7 @@ func launch(ctx context.Context, spec *wire.Spec, cfg *drivers.TaskConfig, envir
 	// A file, not a pipe: the stream host must survive this process.
 	cmd.Stdout, cmd.Stderr = logFile, logFile
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if dir, err := group.open(); err == nil && dir != nil {
+	if dir, err := group.open(hostPart); err == nil && dir != nil {
 		defer dir.Close()
 		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(dir.Fd())
 	}
@@ -72,7 +72,7 @@ func launch(ctx context.Context, spec *wire.Spec, cfg *drivers.TaskConfig, envir
 		}
 	}
 	if err != nil {
-		return nil, nil, errors.Join(err, killFamily(context.WithoutCancel(ctx), markOf(spec), group))
+		return nil, nil, errors.Join(err, endSeat(context.WithoutCancel(ctx), spec, group))
 	}
 	return state, w, nil
 }
@@ -84,7 +84,7 @@ func watchStarted(state *State, group cgroup, cmd *exec.Cmd) (*watch, error) {
 	p, err := readProcess(state.PID)
 	if err == nil {
 		state.StartTime = p.start
-		err = group.enter(state.PID)
+		err = group.enter(state.PID, hostPart)
 	}
 	var w *watch
 	if err == nil {

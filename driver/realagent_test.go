@@ -87,6 +87,7 @@ func TestRealAgent(t *testing.T) {
 				s.ResourceUsage.MemoryStats.RSS > 1<<20 && s.ResourceUsage.CPUStats.Percent > 0
 		})
 	})
+	t.Run("parts of the cgroup", func(t *testing.T) { a.inParts(t, alloc, pid) })
 	t.Run("plugin is killed", func(t *testing.T) {
 		plugins := a.plugins()
 		if len(plugins) != 1 {
@@ -119,6 +120,7 @@ func TestRealAgent(t *testing.T) {
 		}
 		a.start()
 		a.stillThere(t, alloc, pid, nonce)
+		a.inParts(t, alloc, pid)
 	})
 	t.Run("events came once", func(t *testing.T) {
 		n := 0
@@ -137,6 +139,11 @@ func TestRealAgent(t *testing.T) {
 		eventually(t, "no process and no run directory is left", func() bool {
 			_, err := os.Stat(filepath.Join(a.dir, "run", seatDir(alloc, "seat")))
 			return seatProcesses(t, nonce) == 0 && os.IsNotExist(err)
+		})
+		eventually(t, "no part of the cgroup is left", func() bool {
+			left, _ := filepath.Glob("/sys/fs/cgroup/cpu/nomad/" + alloc + ".seat/" + string(cellPart))
+			left2, _ := filepath.Glob("/sys/fs/cgroup/nomad.slice/*/" + alloc + ".seat.scope/" + string(cellPart))
+			return len(left)+len(left2) == 0
 		})
 		if !strings.Contains(strings.Join(a.alloc(alloc).messages(), "\n"), "drained") {
 			t.Errorf("the reason is not reported: %q", a.alloc(alloc).messages())
@@ -260,6 +267,45 @@ func (a *agent) earlyFailure(t *testing.T, id string) time.Duration {
 	}
 	t.Fatalf("the reason is not reported: %q", a.alloc(allocs[0].ID).messages())
 	return 0
+}
+
+// inParts checks that a seat's processes share processors as parts of its cgroup.
+func (a *agent) inParts(t *testing.T, alloc string, streamHost int) {
+	t.Helper()
+	if !a.real || !isRoot {
+		t.Skip("needs root and the real stream host")
+	}
+	task := filepath.Dir(cpuGroup(t, streamHost))
+	if filepath.Base(cpuGroup(t, streamHost)) != string(hostPart) || !strings.Contains(task, alloc) {
+		t.Fatalf("the stream host is in %s", cpuGroup(t, streamHost))
+	}
+	spec, err := readSpec(filepath.Join(a.dir, "run", seatDir(alloc, "seat")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := processes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]bool{}
+	for _, p := range family(all, markOf(spec), nil) {
+		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", p.pid))
+		name := strings.TrimSpace(string(b))
+		if name != "Xvfb" && name != "testapp" {
+			continue
+		}
+		found[name] = true
+		if got := cpuGroup(t, p.pid); got != filepath.Join(task, string(cellPart)) {
+			t.Errorf("%s is in %s, beside %s", name, got, task)
+		}
+	}
+	if len(found) != 2 {
+		t.Errorf("found only %v", found)
+	}
+	out := a.must("alloc", "exec", "-i=false", "-t=false", alloc, "/bin/cat", "/proc/self/cgroup")
+	if !strings.Contains(out, filepath.Join(task, string(cellPart))) {
+		t.Errorf("a command of exec is in\n%s", out)
+	}
 }
 
 // stillThere checks that the same seat runs and answers Nomad.

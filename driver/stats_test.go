@@ -5,12 +5,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/hashicorp/nomad/helper/uuid"
 	"golang.org/x/sys/unix"
 )
 
@@ -133,121 +131,6 @@ func TestFamilyWithoutMark(t *testing.T) {
 		t.Errorf("%d are left", n)
 	}
 	cmd.Wait()
-}
-
-// A real cgroup of version 2, where this node has a writable one.
-func TestCgroup2(t *testing.T) {
-	root := ""
-	for _, dir := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
-		var fs unix.Statfs_t
-		if unix.Statfs(dir, &fs) == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC {
-			root = dir
-		}
-	}
-	scope := uuid.Generate() + ".seat"
-	dir := filepath.Join(root, scope+".scope")
-	if root == "" || os.Mkdir(dir, 0o755) != nil {
-		t.Skip("no writable cgroup of version 2")
-	}
-	defer func() {
-		eventually(t, "the cgroup is empty", func() bool { return os.Remove(dir) == nil })
-	}()
-	if c := findCgroup(root, scope); c.v2 != "" {
-		t.Error("took a cgroup that is not the task's")
-	}
-	c := findCgroup(dir, scope)
-	if c.v2 != dir {
-		t.Fatalf("found %+v", c)
-	}
-	group, err := c.open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer group.Close()
-	cmd := exec.Command("/bin/sh", "-c", "while :; do :; done")
-	cmd.Env = []string{}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, UseCgroupFD: true, CgroupFD: int(group.Fd())}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	m := &meter{group: c, nonce: "none", known: map[procID]bool{processOf(cmd.Process.Pid): true}}
-	eventually(t, "its CPU is counted", func() bool {
-		u := m.read()
-		return u.user+u.system > 50*time.Millisecond
-	})
-	if u := m.read(); u.total == 0 {
-		t.Errorf("memory %+v", u)
-	}
-	if err := c.kill(); err != nil {
-		t.Error(err)
-	}
-	if err := cmd.Wait(); err == nil || cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() != unix.SIGKILL {
-		t.Errorf("cgroup.kill: %v", err)
-	}
-}
-
-// Version 1, in Nomad's layout: the path that it gives is shared.
-func TestCgroup1(t *testing.T) {
-	const root = "/sys/fs/cgroup"
-	scope := uuid.Generate() + ".seat"
-	dirs := map[string]string{}
-	for _, h := range []string{"freezer", "cpu", "memory"} {
-		dirs[h] = filepath.Join(root, h, "nearcast-test", scope)
-		if _, err := os.Stat(filepath.Join(root, h, "cgroup.procs")); err != nil {
-			t.Skip("no cgroups of version 1")
-		}
-		if err := os.MkdirAll(dirs[h], 0o755); err != nil {
-			t.Skip(err)
-		}
-		defer func() {
-			eventually(t, "the cgroup is empty", func() bool { return os.Remove(dirs[h]) == nil })
-			os.Remove(filepath.Dir(dirs[h]))
-		}()
-	}
-	share := filepath.Join(root, "cpuset", "nearcast-test", "share")
-	if err := os.MkdirAll(share, 0o755); err != nil {
-		t.Skip(err)
-	}
-	defer func() { os.Remove(share); os.Remove(filepath.Dir(share)) }()
-	for _, f := range []string{"cpuset.cpus", "cpuset.mems"} {
-		b, _ := os.ReadFile(filepath.Join(root, "cpuset", f))
-		os.WriteFile(filepath.Join(filepath.Dir(share), f), b, 0)
-		os.WriteFile(filepath.Join(share, f), b, 0)
-	}
-	c := findCgroup(share, scope)
-	if c.freezer != dirs["freezer"] || len(c.v1) != 4 || c.v2 != "" {
-		t.Fatalf("found %+v", c)
-	}
-	cmd := exec.Command("sleep", "1000")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.enter(cmd.Process.Pid); err != nil {
-		t.Error(err)
-	}
-	if b, _ := os.ReadFile(filepath.Join(dirs["memory"], "cgroup.procs")); string(b) != strconv.Itoa(cmd.Process.Pid)+"\n" {
-		t.Errorf("memory cgroup has %q", b)
-	}
-	// A frozen process must die too.
-	if err := write(c.freezer, "freezer.state", "FROZEN"); err != nil {
-		t.Error(err)
-	}
-	if err := c.kill(); err != nil {
-		t.Error(err)
-	}
-	if err := cmd.Wait(); err == nil {
-		t.Error("it still ran")
-	}
-}
-
-func TestMemoryLimits(t *testing.T) {
-	for _, tt := range []struct{ mb, maxMB, hard, soft int64 }{
-		{300, 0, 300 << 20, 0}, {300, 500, 500 << 20, 300 << 20}, {300, -1, -1, 300 << 20},
-	} {
-		if hard, soft := memoryLimits(tt.mb, tt.maxMB); hard != tt.hard || soft != tt.soft {
-			t.Errorf("%+v: %d, %d", tt, hard, soft)
-		}
-	}
 }
 
 // BenchmarkReadProc is what a measurement costs without a cgroup of version 2.

@@ -113,8 +113,8 @@ func (t *task) finish(ctx context.Context) {
 	if oom && end.Code != wire.CodeMemory {
 		end = t.spec.Memory.Explain(end) // the stream host could not
 	}
-	if err := killFamily(ctx, markOf(t.spec), t.group); err != nil {
-		t.log.Error("cannot kill all processes of the seat", "error", err)
+	if err := endSeat(ctx, t.spec, t.group); err != nil {
+		t.log.Error("cannot end all of the seat", "error", err)
 	}
 	if end.Failed() {
 		t.log.Error("seat failed", "end", end.String(), "run_dir", t.state.Dir)

@@ -64,8 +64,11 @@ func (b *bench) streaming(ctx context.Context, fps int, picture string, measure 
 	rate := strconv.Itoa(fps)
 	app := "bench-" + picture + "-" + rate
 	args := "-fps " + rate
-	if picture == moving {
+	switch picture {
+	case moving:
 		args += " -moving"
+	case hungry:
+		args += " -moving -busy 4"
 	}
 	// No warm pool: a replacement would start its display during the measurement.
 	stop, err := b.runApp(ctx, app, map[string]string{"warm": "0", "max": "1", "fps": rate, "args": args})

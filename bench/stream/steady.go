@@ -24,7 +24,7 @@ type streaming struct {
 	page    *browser.Page
 	seat    string // allocation id
 	fps     int
-	picture string // still or moving
+	picture string // still, moving or hungry
 }
 
 func (s streaming) labels() map[string]any { return map[string]any{"fps": s.fps, "picture": s.picture} }
@@ -33,6 +33,7 @@ func (s streaming) labels() map[string]any { return map[string]any{"fps": s.fps,
 const (
 	still  = "still"  // one colour, and a counter in a corner
 	moving = "moving" // moving bars everywhere
+	hungry = "hungry" // as moving, from an app that computes in four threads meanwhile
 )
 
 // seconds reads the decoded and dropped frames at the end of each second.
@@ -72,6 +73,16 @@ func (b *bench) steady(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("a %s picture at %d fps: %w", picture, fps, err)
 			}
+		}
+	}
+	return nil
+}
+
+// hungry has an app that takes all processors that it can get.
+func (b *bench) hungry(ctx context.Context) error {
+	for _, fps := range []int{30, 60} {
+		if err := b.streaming(ctx, fps, hungry, b.frames); err != nil {
+			return fmt.Errorf("a hungry app at %d fps: %w", fps, err)
 		}
 	}
 	return nil

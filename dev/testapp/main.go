@@ -20,6 +20,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -33,6 +34,7 @@ type options struct {
 	color         string
 	fps           int
 	moving        bool
+	busy          int
 	noWindow      bool
 	secondWindow  bool
 	dialog        bool
@@ -65,6 +67,7 @@ Flags:
 	fs.StringVar(&o.color, "color", "black", "first colour of the window: black, white, or `#rrggbb`")
 	fs.IntVar(&o.fps, "fps", 0, "draw a counter into the top left corner `N` times a second; 0 draws none")
 	fs.BoolVar(&o.moving, "moving", false, "with -fps: move bars across the whole window instead of counting in a corner")
+	fs.IntVar(&o.busy, "busy", 0, "compute without end in `N` threads")
 	fs.BoolVar(&o.noWindow, "no-window", false, "run, but never show a window")
 	fs.BoolVar(&o.secondWindow, "second-window", false, "close the first window and open a second one, as launchers do, at the first press")
 	fs.BoolVar(&o.dialog, "dialog", false, "open a 200x100 dialog above the window at the first press")
@@ -101,6 +104,9 @@ Flags:
 	}
 	if o.fps < 0 || o.fps > 1000 {
 		return o, fmt.Errorf("-fps must be 0 to 1000")
+	}
+	if o.busy < 0 || o.busy > 1000 {
+		return o, fmt.Errorf("-busy must be 0 to 1000")
 	}
 	if o.moving && o.fps == 0 {
 		return o, fmt.Errorf("-moving needs -fps")
@@ -163,6 +169,7 @@ func run(o options) error {
 		}
 		say(line{Type: "child", PID: pid})
 	}
+	compute(o.busy)
 	quit := make(chan struct{}, 3)
 	if o.exitAfter > 0 && len(o.attacks) == 0 || o.crash {
 		time.AfterFunc(o.exitAfter, func() {
@@ -189,6 +196,18 @@ func run(o options) error {
 		return nil
 	}
 	return show(o, quit)
+}
+
+// compute keeps n threads busy, beside those that this process has anyway.
+func compute(n int) {
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + n)
+	for range n {
+		go func() {
+			runtime.LockOSThread()
+			for {
+			}
+		}()
+	}
 }
 
 // leaveChild starts a process that outlives this one, in a session of its own.

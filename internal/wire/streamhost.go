@@ -83,6 +83,9 @@ type Spec struct {
 	Video   Video   `json:"video"`
 	// Memory is where the kernel counts what the seat uses.
 	Memory Memory `json:"memory"`
+	// CellCgroup is the directory of the cgroup of all that the app can keep busy, beside
+	// that of keeper and stream host. Empty: all of them are in one cgroup.
+	CellCgroup string `json:"cell_cgroup,omitempty"`
 	// ConfirmLeave is Grant.ConfirmLeave.
 	ConfirmLeave bool `json:"confirm_leave,omitempty"`
 	// FreezeIdle stops the app's processes while the seat is idle, so that a

@@ -221,9 +221,23 @@ func (r *runner) start(p *cell.Program, files []*os.File) (pid int, err error) {
 	if err != nil {
 		return 0, cannotExecute(path, err)
 	}
+	if p.Name == cell.App && r.spec.AppNice != 0 {
+		yield(pid, r.spec.AppNice)
+	}
 	r.programs[p.Name] = pid
 	r.app = r.app || p.Name == cell.App
 	return pid, nil
+}
+
+// yield makes a process group nicer than this process. It fails where the group has
+// ended already, and then there is nothing to do.
+func yield(group, by int) {
+	own, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	if err == nil {
+		// The system call returns 20 less the nice value. The group and not the process: it
+		// may have forked already.
+		unix.Setpriority(unix.PRIO_PGRP, group, min(20-own+by, 19))
+	}
 }
 
 // marked adds to a program's environment what this process has: the mark by which the

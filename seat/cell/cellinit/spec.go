@@ -40,6 +40,10 @@ type Spec struct {
 	Loopback bool `json:"loopback"`
 	// MaxProcesses limits the processes and threads of the identity; 0 is no limit.
 	MaxProcesses uint64 `json:"max_processes"`
+	// AppNice is by how much the app's processes are nicer than display and sound server,
+	// which share their cgroup, so that the app does not starve them. Where the cell has no
+	// cgroup of its own it must be 0: other seats would starve the app.
+	AppNice int `json:"app_nice,omitempty"`
 	// UserNamespaces lets programs make user namespaces.
 	UserNamespaces bool `json:"user_namespaces"`
 	// I386 lets programs of 32-bit x86 run.

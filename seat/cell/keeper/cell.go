@@ -83,6 +83,9 @@ func (k *keeper) cellOf() (made cellResult, err error) {
 		}
 		flags = namespaces(s.Loopback)
 	}
+	if k.spec.CellCgroup != "" {
+		s.AppNice = appNice
+	}
 	k.cell = process
 	conn, theirs, err := cell.Pair()
 	if err != nil {
@@ -111,6 +114,9 @@ func (k *keeper) cellOf() (made cellResult, err error) {
 		return made, fmt.Errorf("start the cell: %w", err)
 	}
 	theirs.Close()
+	if err := k.place(process.pid); err != nil {
+		return made, err
+	}
 	var ready cell.Event
 	if _, err := conn.Receive(&ready); err != nil {
 		return made, fmt.Errorf("make the cell: its first process ended: %w", err)

@@ -45,6 +45,9 @@ func (k *keeper) connect(init int) error {
 	if k.network, err = internet.Start(ctx, cfg); err != nil {
 		return failed(wire.CodeConfig, "%w", err)
 	}
+	if err := k.place(k.network.PID()); err != nil {
+		return err
+	}
 	go func() {
 		<-k.network.Done()
 		if err := k.network.Err(); err != nil { // nil after Close

@@ -67,6 +67,9 @@ func (k *keeper) startXorg(chosen wire.XServer, init int) (*cell.MadeDisplay, er
 		return nil, failed(wire.CodeDisplay, "%w", err)
 	}
 	k.display = s
+	if err := k.place(s.PID()); err != nil {
+		return nil, err
+	}
 	go func() {
 		<-s.Done()
 		if err := s.Err(); err != nil { // nil after Close

@@ -41,6 +41,8 @@ type Options struct {
 	Isolate bool
 	// Processes limits the number of processes and threads; 0 is no limit.
 	Processes uint64
+	// AppNice is by how much the app is nicer than the other programs.
+	AppNice int
 	// Env is the environment of the first process.
 	Env []string
 	// Command is an executable file of the node that the cell has too.
@@ -88,7 +90,7 @@ func Start(t testing.TB, o Options) *Cell {
 	if err := os.Chown(c.Dir, c.Identity.UID, c.Identity.GID); err != nil {
 		t.Fatal(err)
 	}
-	s := cellinit.Spec{Identity: c.Identity, Drop: root, MaxProcesses: o.Processes}
+	s := cellinit.Spec{Identity: c.Identity, Drop: root, MaxProcesses: o.Processes, AppNice: o.AppNice}
 	attr := &syscall.SysProcAttr{Setsid: true}
 	m := cell.Made{Home: c.Dir, Runtime: c.Dir}
 	if o.Isolate {
