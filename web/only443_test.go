@@ -36,7 +36,7 @@ const relayAddress = "198.18.9.2"
 // are in the network namespace in which it was started.
 const relayArg = "turn"
 
-// relayMain serves TLS at port 443 until it is killed.
+// relayMain serves TLS at port 443 and UDP at 3478 until it is killed.
 func relayMain(certificate string) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	server, err := turn.New(turn.Config{Realm: "test", Secrets: []ticket.TURNSecret{turnSecret}, RelayIP: netip.MustParseAddr(relayAddress),
@@ -53,12 +53,15 @@ func relayMain(certificate string) error {
 	if l.TLS, err = net.Listen("tcp4", relayAddress+":443"); err != nil {
 		return err
 	}
+	if l.UDP, err = net.ListenPacket("udp4", relayAddress+":3478"); err != nil {
+		return err
+	}
 	fmt.Println("ready")
 	return server.Serve(context.Background(), l)
 }
 
-// startRelayAt443 starts it, and returns how a browser is told to trust its key.
-func startRelayAt443(t *testing.T, at *space) (trust string) {
+// startRelay starts it, and returns how a browser is told to trust its key.
+func startRelay(t *testing.T, at *space) (trust string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	testkit.Must(t, err)
@@ -100,7 +103,7 @@ func TestOnlyPort443(t *testing.T) {
 	n.plugIn("wire0", "198.18.1.10")
 	n.person.sh(t, "ip rule add pref 1 ipproto tcp dport 443 lookup main; ip rule add pref 2 iif lo blackhole")
 	s := newSiteAt(t, encode(t), home{space: n.site, address: siteAddress, port: "443"})
-	trust := startRelayAt443(t, n.site)
+	trust := startRelay(t, n.site)
 	chromium, err := browser.LaunchIn(t.Context(), n.person.path(), trust)
 	if err == browser.ErrNotInstalled {
 		t.Skip(err)
@@ -112,14 +115,7 @@ func TestOnlyPort443(t *testing.T) {
 	testkit.Must(t, err)
 	testkit.Must(t, page.Until(ctx, "document.querySelector('.play-button')"))
 	testkit.Must(t, page.Click(ctx, ".play-button"))
-	b := s.nextBrain()
-	name, password := turnSecret.Credentials(time.Now().Add(time.Minute))
-	grant := s.grant(false)
-	grant.ICEServers = []wire.ICEServer{{URLs: []string{"turns:" + relayAddress + ":443?transport=tcp"}, Username: name, Credential: password}}
-	b.say(wire.Message{Type: wire.MsgGranted, Grant: grant})
-	s.answer(b, b.hello.SDP)
-	again := b.hear(wire.MsgOffer) // without a path for a second
-	s.answer(b, again.SDP)
+	playRelayed(t, s, "turns:"+relayAddress+":443?transport=tcp")
 	if err := page.Until(ctx, "nearcast.state === 'streaming' && document.querySelector('video').currentTime > 1"); err != nil {
 		t.Fatal(err)
 	}

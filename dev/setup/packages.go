@@ -46,6 +46,7 @@ var TestPackages = []Package{
 	{"gstreamer1.0-plugins-bad", "decoding H.264, to look at what was encoded"},
 	{"nodejs", "the unit tests of the player"},
 	{"iproute2", "cutting a network in tests of reconnection"},
+	{"tayga", "the NAT64 of a network with IPv6 alone, in its test"},
 	{"xdotool", "reading pointer and windows back in tests of input"},
 	{"x11-utils", "looking at displays in tests"},
 	{"xauth", "reading and writing X authority files in tests"},
