@@ -204,7 +204,7 @@ func compute(n int) {
 	for range n {
 		go func() {
 			runtime.LockOSThread()
-			for {
+			for odd := uint64(1); odd != 0; odd += 2 {
 			}
 		}()
 	}
