@@ -293,7 +293,7 @@ func (a *agent) runWith(id, script, more string) string {
 	return alloc
 }
 
-// seat is the stream host of an allocation.
+// seat is the keeper of an allocation.
 func (a *agent) seat(alloc string) (pid int, nonce string) {
 	a.t.Helper()
 	dir := filepath.Join(a.dir, "run", seatDir(alloc, "seat"))

@@ -140,14 +140,17 @@ func TestRealAgent(t *testing.T) {
 			_, err := os.Stat(filepath.Join(a.dir, "run", seatDir(alloc, "seat")))
 			return seatProcesses(t, nonce) == 0 && os.IsNotExist(err)
 		})
-		eventually(t, "no part of the cgroup is left", func() bool {
-			left, _ := filepath.Glob("/sys/fs/cgroup/cpu/nomad/" + alloc + ".seat/" + string(cellPart))
-			left2, _ := filepath.Glob("/sys/fs/cgroup/nomad.slice/*/" + alloc + ".seat.scope/" + string(cellPart))
-			return len(left)+len(left2) == 0
-		})
+		withoutParts(t, alloc)
 		if !strings.Contains(strings.Join(a.alloc(alloc).messages(), "\n"), "drained") {
 			t.Errorf("the reason is not reported: %q", a.alloc(alloc).messages())
 		}
+	})
+	t.Run("keeper is killed", func(t *testing.T) {
+		alloc := a.run("killed", "sleep 1000")
+		keeper, nonce := a.seat(alloc)
+		unix.Kill(keeper, unix.SIGKILL)
+		eventually(t, "no process is left", func() bool { return seatProcesses(t, nonce) == 0 })
+		withoutParts(t, alloc)
 	})
 	t.Run("failure is reported", func(t *testing.T) {
 		alloc := a.run("two", "sleep 1; exit 3")
@@ -270,14 +273,14 @@ func (a *agent) earlyFailure(t *testing.T, id string) time.Duration {
 }
 
 // inParts checks that a seat's processes share processors as parts of its cgroup.
-func (a *agent) inParts(t *testing.T, alloc string, streamHost int) {
+func (a *agent) inParts(t *testing.T, alloc string, keeper int) {
 	t.Helper()
 	if !a.real || !isRoot {
 		t.Skip("needs root and the real stream host")
 	}
-	task := filepath.Dir(cpuGroup(t, streamHost))
-	if filepath.Base(cpuGroup(t, streamHost)) != string(hostPart) || !strings.Contains(task, alloc) {
-		t.Fatalf("the stream host is in %s", cpuGroup(t, streamHost))
+	task := filepath.Dir(cpuGroup(t, keeper))
+	if filepath.Base(cpuGroup(t, keeper)) != string(hostPart) || !strings.Contains(task, alloc) {
+		t.Fatalf("the keeper is in %s", cpuGroup(t, keeper))
 	}
 	spec, err := readSpec(filepath.Join(a.dir, "run", seatDir(alloc, "seat")))
 	if err != nil {
@@ -288,24 +291,38 @@ func (a *agent) inParts(t *testing.T, alloc string, streamHost int) {
 		t.Fatal(err)
 	}
 	found := map[string]bool{}
+	parts := map[string]part{"stream-host": hostPart, "Xvfb": cellPart, "testapp": cellPart}
 	for _, p := range family(all, markOf(spec), nil) {
 		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", p.pid))
 		name := strings.TrimSpace(string(b))
-		if name != "Xvfb" && name != "testapp" {
+		if parts[name] == "" {
 			continue
 		}
 		found[name] = true
-		if got := cpuGroup(t, p.pid); got != filepath.Join(task, string(cellPart)) {
+		if got := cpuGroup(t, p.pid); got != filepath.Join(task, string(parts[name])) {
 			t.Errorf("%s is in %s, beside %s", name, got, task)
 		}
 	}
-	if len(found) != 2 {
+	if len(found) != len(parts) {
 		t.Errorf("found only %v", found)
 	}
 	out := a.must("alloc", "exec", "-i=false", "-t=false", alloc, "/bin/cat", "/proc/self/cgroup")
 	if !strings.Contains(out, filepath.Join(task, string(cellPart))) {
 		t.Errorf("a command of exec is in\n%s", out)
 	}
+}
+
+// withoutParts checks that no part of an allocation's cgroup is left.
+func withoutParts(t *testing.T, alloc string) {
+	t.Helper()
+	eventually(t, "no part of the cgroup is left", func() bool {
+		for _, pattern := range []string{"cpu/nomad/" + alloc + ".seat/*/cgroup.procs", "nomad.slice/*/" + alloc + ".seat.scope/*/cgroup.procs"} {
+			if left, err := filepath.Glob(filepath.Join("/sys/fs/cgroup", pattern)); len(left) > 0 || err != nil {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // stillThere checks that the same seat runs and answers Nomad.
