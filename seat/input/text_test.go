@@ -112,6 +112,40 @@ func turkish(t *testing.T, server wire.XServer) {
 	}
 }
 
+// On Dvorak, each letter is in another place, punctuation is on letters' keys, and
+// shortcuts go by the letter: the place of Ctrl+C is that of I.
+func TestDvorak(t *testing.T) { testkit.EachDisplay(t, dvorak) }
+
+func dvorak(t *testing.T, server wire.XServer) {
+	s := newStage(t, server)
+	keys := []struct{ code, plain, shifted string }{
+		{"KeyQ", "'", "\""}, {"KeyW", ",", "<"}, {"KeyE", ".", ">"}, {"KeyR", "p", "P"}, {"KeyS", "o", "O"}, {"KeyD", "e", "E"},
+		{"KeyZ", ";", ":"}, {"KeyX", "q", "Q"}, {"Semicolon", "s", "S"}, {"Quote", "-", "_"}, {"Minus", "[", "{"}, {"Equal", "]", "}"},
+		{"BracketLeft", "/", "?"}, {"BracketRight", "=", "+"}, {"Slash", "z", "Z"}, {"Digit2", "2", "@"},
+	}
+	for _, c := range keys {
+		if e := s.typed(c.code, c.plain); e.Text != c.plain {
+			t.Errorf("%s %q: the application got %q", c.code, c.plain, e.Text)
+		}
+	}
+	s.apply(down("ShiftLeft", "Shift"))
+	s.next("key_press")
+	for _, c := range keys {
+		if e := s.typed(c.code, c.shifted); e.Text != c.shifted {
+			t.Errorf("Shift and %s %q: the application got %q", c.code, c.shifted, e.Text)
+		}
+	}
+	s.apply(up("ShiftLeft", "Shift"))
+	s.next("key_release")
+	s.apply(down("ControlLeft", "Control"))
+	s.next("key_press")
+	for _, c := range []struct{ code, key string }{{"KeyI", "c"}, {"KeyK", "t"}, {"Period", "v"}, {"Slash", "z"}} {
+		if e := s.typed(c.code, c.key); e.Text != c.key || e.State&xproto.ModMaskControl == 0 {
+			t.Errorf("Control and %s %q: the application got %q with modifiers %#x", c.code, c.key, e.Text, e.State)
+		}
+	}
+}
+
 // The display repeats a held key by itself, also a spare one.
 func TestKeysRepeat(t *testing.T) { testkit.EachDisplay(t, keysRepeat) }
 
