@@ -130,7 +130,7 @@ var taskConfigSpec = hclspec.NewObject(map[string]*hclspec.Spec{
 	"freeze_latest": optional("freeze_latest", "string", `"60s"`),
 	// The page asks before it is closed: work can be lost.
 	"confirm_leave": optional("confirm_leave", "bool", `false`),
-	// Which way text goes between the person's clipboard and the app's: "none", "in",
+	// Which way clips go between the person's clipboard and the app's: "none", "in",
 	// "out" or "both".
 	"clipboard": optional("clipboard", "string", `"none"`),
 	// Stream the app's sound.

@@ -1,6 +1,9 @@
 package seat
 
 import (
+	"bytes"
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -32,7 +35,7 @@ func TestClipboard(t *testing.T) {
 				return
 			}
 			long := strings.Repeat("日", wire.MaxClipPart/3+1)
-			r.clipboard.copied(long)
+			r.clipboard.copied(map[wire.ClipKind][]byte{wire.ClipText: []byte(long)})
 			if p.count(`tell {"t":"clip","text":"`+long[:len(long)-3]+`","more":true}`) != 1 || p.count(`tell {"t":"clip","text":"日"}`) != 1 {
 				t.Error("the page was not told the copy in two parts, split between characters")
 			}
@@ -44,9 +47,9 @@ func TestClipboard(t *testing.T) {
 func TestClipsAreBounded(t *testing.T) {
 	var c clips
 	part := wire.Input{Text: strings.Repeat("x", wire.MaxClipPart), More: true}
-	for range wire.MaxClip/wire.MaxClipPart + 5 {
+	for range wire.MaxClipText/wire.MaxClipPart + 5 {
 		c.add(part)
-		if len(c.text) > wire.MaxClip {
+		if len(c.text) > wire.MaxClipText {
 			t.Fatalf("%d bytes are held", len(c.text))
 		}
 	}
@@ -55,5 +58,81 @@ func TestClipsAreBounded(t *testing.T) {
 	}
 	if text, ok := c.add(wire.Input{Text: "next"}); !ok || text != "next" {
 		t.Errorf("then %q came", text)
+	}
+}
+
+// HTML and pictures go both ways, chunk by chunk, as somebody reads them.
+func TestClipsAreFetched(t *testing.T) {
+	r := newRigWith(t, func(r *rig) { r.spec.Display.Clipboard = wire.ClipboardBoth }).idle()
+	_, p, _ := r.play()
+	html, png := []byte("<b>x</b>"), bytes.Repeat([]byte("picture "), 100_000)
+	page := &fakePage{t: t, has: map[wire.ClipKind][]byte{wire.ClipHTML: html, wire.ClipPNG: png}, got: make(chan []byte, 100)}
+	page.answers(p.OnClip)
+	p.page = page.heard
+	p.OnInput(wire.Input{Type: wire.InputClip, Text: "x", Offer: &wire.ClipOffer{ID: 7, HTML: len(html), PNG: len(png)}})
+	r.wait("the offer", func() bool { return r.clipboard.count("put x") == 1 })
+	if n := page.asked.Load(); n > 0 {
+		t.Errorf("%d chunks were asked for before the app read anything", n)
+	}
+	put := r.clipboard.last.Load()
+	for kind, want := range page.has {
+		if got, err := readClip(t, put, kind); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s: the app got %d bytes, want %d (%v)", kind, len(got), len(want), err)
+		}
+	}
+	// A later offer voids this one.
+	p.OnInput(wire.Input{Type: wire.InputClip, Text: "y"})
+	p.OnInput(wire.Input{Type: wire.InputClip, Offer: &wire.ClipOffer{ID: 8, PNG: 5}})
+	r.wait("the next offer", func() bool { return r.clipboard.count("put ") == 1 })
+	if _, err := put.Read(t.Context(), wire.ClipPNG, 0); !errors.Is(err, errClipGone) {
+		t.Errorf("a former offer is read: %v", err)
+	}
+
+	// What the app copied is offered, and given to who asks for it.
+	r.clipboard.copied(map[wire.ClipKind][]byte{wire.ClipText: []byte("é"), wire.ClipPNG: png})
+	if p.count(fmt.Sprintf(`tell {"t":"clip","text":"é","offer":{"id":1,"png":%d}}`, len(png))) != 1 {
+		t.Error("the page was not offered the picture")
+	}
+	p.OnClip([]byte(`{"id":1,"kind":"png","at":16,"size":8192}`), true)
+	if got := <-page.got; !bytes.Equal(got, png[16:16+8192]) {
+		t.Errorf("the page got %d bytes, %.20q", len(got), got)
+	}
+	for _, bad := range []string{`{"id":2,"kind":"png","size":9}`, `{"id":1,"kind":"html","size":9}`, `{"id":1,"kind":"png","at":-1,"size":9}`, `{"id":1,"kind":"png","size":-9}`,
+		`{"id":1,"kind":"png","size":8193}`, `{"id":1,"kind":"png","at":9223372036854775807,"size":9}`, fmt.Sprintf(`{"id":1,"kind":"png","at":%d,"size":9}`, len(png)-8)} {
+		p.OnClip([]byte(bad), true)
+		if got := <-page.got; len(got) != 0 {
+			t.Errorf("%s got %d bytes", bad, len(got))
+		}
+	}
+	// A text that is too long for the channel of input.
+	long := bytes.Repeat([]byte("x"), wire.MaxClipText+1)
+	r.clipboard.copied(map[wire.ClipKind][]byte{wire.ClipText: long})
+	if p.count(fmt.Sprintf(`tell {"t":"clip","text":"","offer":{"id":2,"text":%d}}`, len(long))) != 1 {
+		t.Error("the page was not offered the long text")
+	}
+}
+
+// Where the job lets nothing out, or nothing in, the channel has nothing either.
+func TestClipsAreClosed(t *testing.T) {
+	for _, mode := range []string{wire.ClipboardNone, wire.ClipboardIn, wire.ClipboardOut} {
+		r := newRigWith(t, func(r *rig) { r.spec.Display.Clipboard = mode }).idle()
+		_, p, _ := r.play()
+		answers := make(chan []byte, 9)
+		p.page = func(message []byte, _ bool) { answers <- message }
+		p.OnInput(wire.Input{Type: wire.InputClip, Offer: &wire.ClipOffer{ID: 1, HTML: 5}})
+		if put := r.clipboard.last.Load(); (put != nil) != (mode == wire.ClipboardIn) {
+			t.Errorf("%s: the app was offered %+v", mode, put)
+		}
+		p.OnClip([]byte(`{"id":1,"kind":"png","size":9}`), true)
+		select {
+		case m := <-answers:
+			if mode == wire.ClipboardNone || len(m) > 0 {
+				t.Errorf("%s: the page got %q", mode, m)
+			}
+		default:
+			if mode != wire.ClipboardNone {
+				t.Errorf("%s: no answer", mode)
+			}
+		}
 	}
 }

@@ -35,7 +35,7 @@ type Parts struct {
 	Input func(d Display, relative func(bool)) (Input, error)
 	// Clipboard connects to the display's clipboard; copied gets what the app copied. It is
 	// called where the job has a clipboard.
-	Clipboard func(d Display, copied func(text string)) (Clipboard, error)
+	Clipboard func(d Display, copied func(map[wire.ClipKind][]byte)) (Clipboard, error)
 	// Gamepads makes the app's gamepads; rumble gets how one shakes. nil, also as its
 	// result, is a seat without. It is called where the job has gamepads, before the app
 	// starts.
@@ -135,13 +135,22 @@ type Gamepads interface {
 	Close() error
 }
 
-// Clipboard is the app's, for text.
+// Clipboard is the app's.
 type Clipboard interface {
-	// Put makes a text what the app pastes.
-	Put(text string) error
+	// Put makes this what the app pastes.
+	Put(Clip) error
 	// Look tells soon what the app copied. It does not block.
 	Look()
 	Close() error
+}
+
+// Clip is what a person's clipboard has: a text, and what Read gives.
+type Clip struct {
+	Text  string
+	Offer wire.ClipOffer // without an ID there is only the text
+	// Read gives the bytes of a kind from a place on that are there; it waits for the first.
+	// At the end it is io.EOF.
+	Read func(ctx context.Context, kind wire.ClipKind, at int) ([]byte, error)
 }
 
 // Source is a running capture.
@@ -187,6 +196,9 @@ type Peer interface {
 	WriteAudio(Frame) error
 	// Tell sends the page a message on its channel for input. It does not block.
 	Tell(message []byte)
+	// TellClip sends on wire.ChannelClip, which TakesClips says is there. It does not block.
+	TellClip(message []byte, text bool)
+	TakesClips() bool
 	Close() error
 }
 
@@ -194,6 +206,7 @@ type Peer interface {
 // Close returned, and none of them may call Close.
 type PeerConfig struct {
 	OnInput     func(wire.Input)
+	OnClip      func(message []byte, text bool) // of wire.ChannelClip
 	OnState     func(PeerState)
 	OnKeyframe  func()
 	OnBitrate   func(bps int)

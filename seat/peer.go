@@ -21,6 +21,13 @@ type sessionPeer struct {
 	asks    atomic.Bool // its page wants to know of the app's pointer
 	draws   atomic.Bool // and draws its cursor
 	clips   clips
+	link    *clipLink
+}
+
+// end closes the peer, and what reads of its page.
+func (p *sessionPeer) end() error {
+	p.link.close()
+	return p.Close()
 }
 
 // offer answers a browser's offer with a new peer, which replaces the earlier
@@ -37,17 +44,18 @@ func (s *stream) offer(ctx context.Context, session, sdp string) (string, error)
 		return "", fmt.Errorf("make peer: %w", err)
 	}
 	p.Peer = made
+	p.link = newClipLink(made.TellClip)
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	answer, err := p.Answer(ctx, sdp)
 	if err != nil {
-		return "", errors.Join(err, p.Close())
+		return "", errors.Join(err, p.end())
 	}
 	old := s.peer.Swap(p)
 	s.video.DrawCursor(true) // until this page says that it does
 	if old != nil {
 		s.h.state.lost(old.session)
-		if err := old.Close(); err != nil {
+		if err := old.end(); err != nil {
 			s.h.log.Debug("close replaced peer", "error", err)
 		}
 	}
@@ -84,6 +92,11 @@ func (s *stream) peerConfig(p *sessionPeer) PeerConfig {
 		OnInput: func(m wire.Input) {
 			if current() {
 				s.applyInput(p, m)
+			}
+		},
+		OnClip: func(message []byte, text bool) {
+			if current() {
+				s.clipHeard(p, message, text)
 			}
 		},
 		OnState: func(state PeerState) {
@@ -174,7 +187,7 @@ func (s *stream) closePeerLocked(p *sessionPeer) {
 	if !s.peer.CompareAndSwap(p, nil) {
 		return
 	}
-	if err := p.Close(); err != nil {
+	if err := p.end(); err != nil {
 		s.h.log.Debug("close peer", "error", err)
 	}
 }

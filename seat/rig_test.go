@@ -106,7 +106,7 @@ func (r *rig) start(verifier *ticket.Verifier) {
 			r.told.Store(&params)
 			return r.failure["params"]
 		},
-		Clipboard: func(_ Display, copied func(string)) (Clipboard, error) {
+		Clipboard: func(_ Display, copied func(map[wire.ClipKind][]byte)) (Clipboard, error) {
 			r.clipboard.copied = copied
 			return &r.clipboard, nil
 		},
@@ -547,16 +547,22 @@ func (h *fakeInput) Close() error             { h.call("close"); return nil }
 
 type fakeClipboard struct {
 	calls
-	copied func(string)
+	copied func(map[wire.ClipKind][]byte)
+	last   atomic.Pointer[Clip]
 }
 
-func (c *fakeClipboard) Put(text string) error { c.call("put " + text); return nil }
-func (c *fakeClipboard) Look()                 { c.call("look") }
-func (c *fakeClipboard) Close() error          { c.call("close"); return nil }
+func (c *fakeClipboard) Put(clip Clip) error {
+	c.last.Store(&clip)
+	c.call("put " + clip.Text)
+	return nil
+}
+func (c *fakeClipboard) Look()        { c.call("look") }
+func (c *fakeClipboard) Close() error { c.call("close"); return nil }
 
 type fakePeer struct {
 	calls
 	PeerConfig
+	page func(message []byte, text bool) // gets what comes on the channel of clipboards
 }
 
 func (p *fakePeer) Answer(_ context.Context, offer string) (string, error) {
@@ -579,4 +585,10 @@ func (p *fakePeer) AddCandidate(c json.RawMessage) error {
 func (p *fakePeer) WriteVideo(Frame) error { p.call("video"); return nil }
 func (p *fakePeer) WriteAudio(Frame) error { p.call("audio"); return nil }
 func (p *fakePeer) Tell(message []byte)    { p.call("tell " + string(message)) }
-func (p *fakePeer) Close() error           { p.call("close"); return nil }
+func (p *fakePeer) TakesClips() bool       { return p.page != nil }
+func (p *fakePeer) TellClip(message []byte, text bool) {
+	if p.page != nil {
+		p.page(message, text)
+	}
+}
+func (p *fakePeer) Close() error { p.call("close"); return nil }

@@ -58,6 +58,7 @@ func TestInTheBrowser(t *testing.T) {
 		"a Mac's keys":                                      walkMac,
 		"an app takes the mouse in mid-session":             walkAuto,
 		"text is pasted and copied":                         walkClipboard,
+		"HTML and pictures are pasted and copied":           walkClipKinds,
 		"gamepads reach the app, and shake":                 walkGamepads,
 		"what is possible is said":                          walkHelp,
 		"wheels and trackpads":                              walkWheel,

@@ -60,6 +60,8 @@ type site struct {
 	brains chan *brain // a WebSocket that said hello
 	inputs chan wire.Input
 	page   atomic.Pointer[webrtc.DataChannel] // the last page's channel for input
+	clip   atomic.Pointer[webrtc.DataChannel] // and its channel of clipboards
+	clips  chan webrtc.DataChannelMessage     // what came on that
 	seats  []*seat
 	only   func(net.Addr) bool // where seats' packets get through; nil: everywhere
 }
@@ -105,7 +107,7 @@ func (h home) listen() (l net.Listener, err error) {
 func newSite(t *testing.T, video [][]byte) *site { return newSiteAt(t, video, home{}) }
 
 func newSiteAt(t *testing.T, video [][]byte, at home) *site {
-	s := &site{at: at, t: t, name: "eu-central", video: video, brains: make(chan *brain, 8), inputs: make(chan wire.Input, 4096), apps: wire.AppsResponse{Apps: []wire.AppView{viewer}}}
+	s := &site{at: at, t: t, name: "eu-central", video: video, brains: make(chan *brain, 8), clips: make(chan webrtc.DataChannelMessage, 4096), inputs: make(chan wire.Input, 4096), apps: wire.AppsResponse{Apps: []wire.AppView{viewer}}}
 	mux := http.NewServeMux()
 	page := func(name string) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) { http.ServeFileFS(w, r, web.FS, name) }
@@ -576,7 +578,14 @@ func (s *site) answer(b *brain, offer string) *seat {
 			once.Do(func() { close(connected) })
 		}
 	})
-	pc.OnDataChannel(func(dc *webrtc.DataChannel) { dc.OnMessage(func(m webrtc.DataChannelMessage) { s.input(dc, m.Data) }) })
+	pc.OnDataChannel(func(dc *webrtc.DataChannel) {
+		if dc.Label() == wire.ChannelClip {
+			s.clip.Store(dc)
+			dc.OnMessage(func(m webrtc.DataChannelMessage) { s.clips <- m })
+			return
+		}
+		dc.OnMessage(func(m webrtc.DataChannelMessage) { s.input(dc, m.Data) })
+	})
 	must(pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: offer}))
 	answer, err := pc.CreateAnswer(nil)
 	must(err)

@@ -222,13 +222,18 @@ func (p *parts) gamepads(rumble func(wire.Rumble)) (seat.Gamepads, error) {
 	return made, nil
 }
 
-func (p *parts) clipboard(d seat.Display, copied func(string)) (seat.Clipboard, error) {
+// board is a clipboard.Clipboard that takes what package seat puts there.
+type board struct{ *clipboard.Clipboard }
+
+func (b board) Put(c seat.Clip) error { return b.Clipboard.Put(clipboard.Content(c)) }
+
+func (p *parts) clipboard(d seat.Display, copied func(map[wire.ClipKind][]byte)) (seat.Clipboard, error) {
 	s := d.(screen)
 	c, err := clipboard.Open(s.Dial, s.Cookie(), copied)
 	if err != nil {
 		return nil, err
 	}
-	return c, nil
+	return board{c}, nil
 }
 
 func (p *parts) video(ctx context.Context, d seat.Display, frame func(seat.Frame), cursor func(seat.Cursor)) (seat.Capture, error) {
@@ -274,7 +279,7 @@ func (c connection) WriteAudio(f seat.Frame) error { return c.Peer.WriteAudio(pe
 func (p *parts) peer(c seat.PeerConfig) (seat.Peer, error) {
 	made, err := peer.New(peer.Config{
 		Listen: p.spec.Listen, Codec: p.spec.Video.Codec, Audio: p.spec.Display.Audio,
-		OnInput: c.OnInput, OnKeyframe: c.OnKeyframe, OnBitrate: c.OnBitrate, OnCandidate: c.OnCandidate,
+		OnInput: c.OnInput, OnClip: c.OnClip, OnKeyframe: c.OnKeyframe, OnBitrate: c.OnBitrate, OnCandidate: c.OnCandidate,
 		OnState: func(s peer.State) {
 			switch s {
 			case peer.Connected:

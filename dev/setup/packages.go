@@ -61,6 +61,7 @@ var TestPackages = []Package{
 	{"openssl", "what operators run in docs/DEPLOY.md"},
 	{"acl", "access control lists of files, in a test of isolation"},
 	{"zenity", "a GTK app in a seat"},
+	{"xclip", "copying and pasting HTML and pictures in tests of the clipboard"},
 	{"speedcrunch", "a Qt app in a seat"},
 	{"vulkan-tools", "vkcube: a Vulkan app in a seat"},
 	{"mesa-vulkan-drivers", "Vulkan without a GPU"},

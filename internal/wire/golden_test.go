@@ -68,6 +68,8 @@ var messages = map[string]any{
 	"pong":          &Pong{},
 	"pointer":       &Pointer{},
 	"clip":          &Clip{},
+	"clip_offer":    &ClipOffer{},
+	"clip_ask":      &ClipAsk{},
 	"pad":           &Pad{},
 	"rumble":        &Rumble{},
 

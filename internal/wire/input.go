@@ -3,10 +3,12 @@ package wire
 // Input travels on two data channels that the browser opens before its offer:
 // ChannelInput, reliable and ordered, and ChannelPointer, unordered without
 // retransmission, for what the next message makes good: moves, and the motion of a
-// gamepad's sticks and triggers. Each message is one JSON Input.
+// gamepad's sticks and triggers. Each message is one JSON Input. ChannelClip is for what
+// clipboards hold (ClipOffer).
 const (
 	ChannelInput   = "input"
 	ChannelPointer = "pointer"
+	ChannelClip    = "clip"
 )
 
 // InputType names an input message.
@@ -20,7 +22,7 @@ const (
 	InputWheel  InputType = "wheel"  // DX, DY in 120ths of a notch, positive right and down; X, Y
 	InputKey    InputType = "key"    // Code, Key, Pressed
 	InputText   InputType = "text"   // Text, as it is, without modifiers: of an input method, or of a screen keyboard
-	InputClip   InputType = "clip"   // Text, More: the person's clipboard, where Display.Clipboard lets it in
+	InputClip   InputType = "clip"   // Text, More, Offer: the person's clipboard, where Display.Clipboard lets it in
 	InputBlur   InputType = "blur"   // the page lost focus: release all keys and buttons. Gamepads it releases by their states
 	InputCursor InputType = "cursor" // the page asks for Pointer; with Pressed it draws the app's cursor, which is then not in the picture
 	InputView   InputType = "view"   // View: the person's window has another size
@@ -47,9 +49,10 @@ type Input struct {
 	Pressed bool   `json:"p,omitempty"`
 	// Text is at most MaxText bytes, or MaxClipPart of a clipboard.
 	Text string `json:"text,omitempty"`
-	// More parts of the clipboard follow.
-	More bool `json:"more,omitempty"`
-	Seq  int  `json:"seq,omitempty"`
+	// More parts of the clipboard follow. Offer, in the last one, is what else it has.
+	More  bool       `json:"more,omitempty"`
+	Offer *ClipOffer `json:"offer,omitempty"`
+	Seq   int        `json:"seq,omitempty"`
 	// N counts moves and rels on ChannelPointer, and the states of each gamepad on both
 	// channels: a smaller one that comes late is dropped.
 	N uint32 `json:"n,omitempty"`
@@ -136,19 +139,6 @@ type Rumble struct {
 
 // MaxText is the most bytes of one Input.Text. Longer texts are several messages.
 const MaxText = 512
-
-// The most bytes of a clipboard, and of its part in one message.
-const (
-	MaxClip     = 200 << 10
-	MaxClipPart = 8 << 10
-)
-
-// Clip tells the page, on ChannelInput, what the app copied, in parts.
-type Clip struct {
-	Type string `json:"t"` // "clip"
-	Text string `json:"text"`
-	More bool   `json:"more,omitempty"`
-}
 
 // Pointer tells the page, on ChannelInput, what the app does with its pointer: after
 // InputCursor, and then at each change.

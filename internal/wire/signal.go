@@ -132,7 +132,7 @@ type Display struct {
 	MaxHeight int `json:"max_height,omitempty"`
 	// Scale is how large the app draws its UI; 0 follows the person's device.
 	Scale float64 `json:"scale,omitempty"`
-	// Clipboard says which way text goes between the person's clipboard and the app's:
+	// Clipboard says which way clips go between the person's clipboard and the app's:
 	// ClipboardNone, which empty is too, ClipboardIn, ClipboardOut or ClipboardBoth.
 	Clipboard string `json:"clipboard,omitempty"`
 	// Gamepads is whether the app gets the person's gamepads.
@@ -146,7 +146,7 @@ const (
 	ClipboardBoth = "both"
 )
 
-// ClipboardTakes and ClipboardGives say whether text may go to the app, and from it.
+// ClipboardTakes and ClipboardGives say whether clips may go to the app, and from it.
 func ClipboardTakes(clipboard string) bool {
 	return clipboard == ClipboardIn || clipboard == ClipboardBoth
 }

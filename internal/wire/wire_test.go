@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -71,5 +72,41 @@ func TestPublicEndNamesNothing(t *testing.T) {
 		if p := e.Public(); p.Detail != "" || p.Reason != e.Reason || p.ExitCode != e.ExitCode {
 			t.Errorf("%s: %s", e, p)
 		}
+	}
+}
+
+// What is not of a kind, or too much of it, is refused.
+func TestClipKinds(t *testing.T) {
+	png := func(width, height uint32) []byte {
+		b := append([]byte("\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR"), make([]byte, 8)...)
+		binary.BigEndian.PutUint32(b[16:], width)
+		binary.BigEndian.PutUint32(b[20:], height)
+		return b
+	}
+	for name, c := range map[string]struct {
+		kind ClipKind
+		data []byte
+		want bool
+	}{
+		"text": {ClipText, []byte("日本"), true}, "bad text": {ClipText, []byte("\xff"), false}, "nothing": {ClipText, nil, false},
+		"too much": {ClipText, make([]byte, MaxClip+1), false}, "the most": {ClipText, make([]byte, MaxClip), true},
+		"a picture": {ClipPNG, png(8192, 8192), true}, "a large picture": {ClipPNG, png(8192, 8193), false},
+		"a huge picture": {ClipPNG, png(1<<32-1, 1<<32-1), false}, "a picture of no size": {ClipPNG, png(0, 7), false},
+		"half a picture": {ClipPNG, png(1, 1)[:20], false}, "HTML as a picture": {ClipPNG, []byte("<p>a picture of some length</p>"), false},
+		"another kind": {"exe", []byte("MZ"), false},
+	} {
+		if got := c.kind.Valid(c.data); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	for offer, want := range map[ClipOffer]bool{
+		{ID: 1, PNG: MaxClip}: true, {ID: 1, PNG: MaxClip + 1}: false, {ID: 1, HTML: -1, PNG: 5}: false, {ID: 1}: false, {PNG: 5}: false,
+	} {
+		if offer.Valid() != want {
+			t.Errorf("%+v: %v", offer, !want)
+		}
+	}
+	if (*ClipOffer)(nil).Valid() {
+		t.Error("no offer is one")
 	}
 }

@@ -1,28 +1,31 @@
-// Package clipboard exchanges text between a person's clipboard and that of a display.
+// Package clipboard exchanges text, HTML and pictures (PNG) between a person's clipboard
+// and that of a display.
 //
-//	c, err := clipboard.Open(d.Dial, d.Cookie(), func(text string) { … }) // d is a display.Display
+//	c, err := clipboard.Open(d.Dial, d.Cookie(), func(kinds map[wire.ClipKind][]byte) { … }) // d is a display.Display
 //	…
-//	c.Put(text) // what the person pastes next
-//	c.Look()    // the person did what may have copied something
+//	c.Put(clipboard.Content{Text: text}) // what the person pastes next
+//	c.Look()                             // the person did what may have copied something
 //	c.Close()
 //
 // X has no clipboard: the application that copied is asked for it by the one that
-// pastes. Put makes this package the one that is asked. Look asks the application, and
-// tells of a text only if it is another than before. It is asked for only after the
-// person did something, so an application cannot write into a person's clipboard by
-// itself.
+// pastes. Put makes this package the one that is asked; what is not there yet is read when
+// an application asks for it. Look asks the application, and tells of what it copied only
+// if that is other than before. It is asked only after the person did something, so an
+// application cannot write into a person's clipboard by itself.
 //
-// A text has at most MaxText bytes. What is longer, or no text, stays where it is.
+// Each kind has at most wire.MaxClip bytes. What is longer, or is not what its kind says,
+// stays where it is. What is longer than one request of X goes in pieces (INCR).
 //
-// The application may be hostile: it gets texts in whole that it asks for, and what it
-// answers is bounded.
+// The application may be hostile: what it asks for costs no more than what it gets, and
+// what it answers is bounded in bytes and time.
 package clipboard
 
 import (
-	"encoding/binary"
+	"context"
+	"crypto/sha256"
 	"fmt"
 	"sync"
-	"time"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"github.com/jezek/xgb"
@@ -32,34 +35,63 @@ import (
 	"github.com/nearcast/nearcast/seat/display/x11"
 )
 
-// MaxText is the most bytes of a text: what one request of the X protocol can carry.
-const MaxText = wire.MaxClip
+// Content is what the person's clipboard has: a text of at most wire.MaxClipText bytes, and
+// what Read gives.
+type Content struct {
+	Text  string
+	Offer wire.ClipOffer // without an ID there is only the text
+	// Read gives the bytes of a kind from a place on that are there; it waits for the first.
+	// At the end it is io.EOF.
+	Read func(ctx context.Context, kind wire.ClipKind, at int) ([]byte, error)
+}
 
 // Clipboard is a client of the display. It is safe for concurrent use.
 type Clipboard struct {
 	client   *x11.Client
 	conn     *xgb.Conn
-	win      xproto.Window
+	root     xproto.Window
+	win      xproto.Window // gives
+	asker    atomic.Uint32 // the window that asks
 	atoms    atoms
-	onCopied func(string)
+	onCopied func(map[wire.ClipKind][]byte)
 	looks    chan struct{}
-	gone     chan struct{}
+	answers  chan xproto.SelectionNotifyEvent // to what was asked
+	arrived  chan struct{}                    // a value in our property
+	ctx      context.Context                  // ends with the connection
+	cancel   context.CancelFunc
 	working  sync.WaitGroup
+	seen     seen // of look alone
 
-	mu    sync.Mutex
-	text  string // what is given or was told last
-	owned bool
+	mu      sync.Mutex
+	content Content
+	owned   bool
+	told    [sha256.Size]byte     // of what was told, or put, last
+	giving  int                   // transfers that run
+	awaits  map[value]chan<- bool // who waits until an application has taken a value
 }
 
-type atoms struct{ clipboard, targets, utf8, plain, text, property xproto.Atom }
+// value is a property of a window.
+type value struct {
+	window   xproto.Window
+	property xproto.Atom
+}
+
+type atoms struct {
+	clipboard, targets, timestamp, incr, property xproto.Atom
+	utf8, plain, text, html, png                  xproto.Atom
+}
 
 // Open connects to a display. onCopied gets what the application copied.
-func Open(dial x11.Dialer, cookie x11.Cookie, onCopied func(text string)) (*Clipboard, error) {
+func Open(dial x11.Dialer, cookie x11.Cookie, onCopied func(map[wire.ClipKind][]byte)) (*Clipboard, error) {
 	client, err := x11.Dial(dial, cookie)
 	if err != nil {
 		return nil, fmt.Errorf("open clipboard: %w", err)
 	}
-	c := &Clipboard{client: client, conn: client.Conn, onCopied: onCopied, looks: make(chan struct{}, 1), gone: make(chan struct{})}
+	c := &Clipboard{
+		client: client, conn: client.Conn, onCopied: onCopied, looks: make(chan struct{}, 1),
+		answers: make(chan xproto.SelectionNotifyEvent, 1), arrived: make(chan struct{}, 1), awaits: map[value]chan<- bool{},
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
 	events := make(chan xgb.Event, 64)
 	c.working.Go(func() { c.receive(events) })
 	if err := c.setUp(); err != nil {
@@ -75,9 +107,10 @@ func Open(dial x11.Dialer, cookie x11.Cookie, onCopied func(text string)) (*Clip
 }
 
 func (c *Clipboard) setUp() error {
+	a := &c.atoms
 	for name, to := range map[string]*xproto.Atom{
-		"CLIPBOARD": &c.atoms.clipboard, "TARGETS": &c.atoms.targets, "UTF8_STRING": &c.atoms.utf8,
-		"text/plain;charset=utf-8": &c.atoms.plain, "TEXT": &c.atoms.text, "NEARCAST_CLIPBOARD": &c.atoms.property,
+		"CLIPBOARD": &a.clipboard, "TARGETS": &a.targets, "TIMESTAMP": &a.timestamp, "INCR": &a.incr, "NEARCAST_CLIPBOARD": &a.property,
+		"UTF8_STRING": &a.utf8, "text/plain;charset=utf-8": &a.plain, "TEXT": &a.text, "text/html": &a.html, "image/png": &a.png,
 	} {
 		r, err := xproto.InternAtom(c.conn, false, uint16(len(name)), name).Reply()
 		if err != nil {
@@ -85,27 +118,35 @@ func (c *Clipboard) setUp() error {
 		}
 		*to = r.Atom
 	}
+	c.root = xproto.Setup(c.conn).DefaultScreen(c.conn).Root
 	var err error
-	if c.win, err = xproto.NewWindowId(c.conn); err != nil {
-		return err
-	}
-	root := xproto.Setup(c.conn).DefaultScreen(c.conn).Root
-	err = xproto.CreateWindowChecked(c.conn, 0, c.win, root, -1, -1, 1, 1, 0, xproto.WindowClassInputOnly, 0,
-		xproto.CwOverrideRedirect, []uint32{1}).Check()
-	if err != nil {
-		return fmt.Errorf("create window: %w", err)
-	}
-	return nil
+	c.win, err = c.window()
+	return err
 }
 
-// Put makes a text what the application pastes, before any input that comes later.
-func (c *Clipboard) Put(text string) error {
-	if len(text) > MaxText || !utf8.ValidString(text) {
-		return fmt.Errorf("a text of %d bytes: it must be UTF-8 of at most %d bytes", len(text), MaxText)
+// window makes a window that nobody sees.
+func (c *Clipboard) window() (xproto.Window, error) {
+	id, err := xproto.NewWindowId(c.conn)
+	if err != nil {
+		return 0, err
+	}
+	err = xproto.CreateWindowChecked(c.conn, 0, id, c.root, -1, -1, 1, 1, 0, xproto.WindowClassInputOnly, 0,
+		xproto.CwOverrideRedirect|xproto.CwEventMask, []uint32{1, xproto.EventMaskPropertyChange}).Check()
+	if err != nil {
+		return 0, fmt.Errorf("create window: %w", err)
+	}
+	return id, nil
+}
+
+// Put makes this what the application pastes, before any input that comes later.
+func (c *Clipboard) Put(content Content) error {
+	if len(content.Text) > wire.MaxClipText || !utf8.ValidString(content.Text) {
+		return fmt.Errorf("a text of %d bytes: it must be UTF-8 of at most %d bytes", len(content.Text), wire.MaxClipText)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.text, c.owned = text, true
+	c.content, c.owned = content, true
+	c.told = sum(map[wire.ClipKind][]byte{wire.ClipText: []byte(content.Text)})
 	err := xproto.SetSelectionOwnerChecked(c.conn, c.win, c.atoms.clipboard, xproto.TimeCurrentTime).Check()
 	if err != nil {
 		return fmt.Errorf("own the clipboard: %w", err)
@@ -128,38 +169,11 @@ func (c *Clipboard) Close() error {
 	return nil
 }
 
-// lookAfter is when the application is asked, after the person copied: it may be slow.
-var lookAfter = []time.Duration{150 * time.Millisecond, 850 * time.Millisecond}
-
-func (c *Clipboard) look() {
-	for {
-		select {
-		case <-c.gone:
-			return
-		case <-c.looks:
-		}
-		for _, after := range lookAfter {
-			timer := time.NewTimer(after)
-			select {
-			case <-c.gone:
-				timer.Stop()
-				return
-			case <-timer.C:
-			}
-			c.mu.Lock()
-			if !c.owned {
-				xproto.ConvertSelection(c.conn, c.win, c.atoms.clipboard, c.atoms.utf8, c.atoms.property, xproto.TimeCurrentTime)
-			}
-			c.mu.Unlock()
-		}
-	}
-}
-
 // receive takes events as they come, so that the library can read replies. More than
 // the application could need are dropped.
 func (c *Clipboard) receive(events chan<- xgb.Event) {
 	defer close(events)
-	defer close(c.gone)
+	defer c.cancel()
 	for {
 		ev, err := c.conn.WaitForEvent()
 		if ev == nil && err == nil {
@@ -184,87 +198,44 @@ func (c *Clipboard) serve(events <-chan xgb.Event) {
 		case xproto.SelectionRequestEvent:
 			c.give(e)
 		case xproto.SelectionNotifyEvent:
-			if e.Property == c.atoms.property && e.Requestor == c.win {
-				c.take()
+			if uint32(e.Requestor) == c.asker.Load() {
+				put(c.answers, e)
 			}
+		case xproto.PropertyNotifyEvent:
+			c.noticed(e)
 		}
 	}
 }
 
-// give answers an application that pastes.
-func (c *Clipboard) give(e xproto.SelectionRequestEvent) {
-	c.mu.Lock()
-	text, owned := c.text, c.owned
-	c.mu.Unlock()
-	a := c.atoms
-	property := e.Property
-	if property == 0 {
-		property = e.Target // clients of old
-	}
-	put := func(kind xproto.Atom, format byte, data []byte) {
-		xproto.ChangeProperty(c.conn, xproto.PropModeReplace, e.Requestor, property, kind, format, uint32(len(data)*8/int(format)), data)
-	}
-	switch e.Target {
-	case a.targets:
-		var list []byte
-		for _, atom := range []xproto.Atom{a.targets, a.utf8, a.plain, a.text, xproto.AtomString} {
-			list = binary.LittleEndian.AppendUint32(list, uint32(atom))
+// noticed passes on that a property has changed: ours, or one that an application takes.
+func (c *Clipboard) noticed(e xproto.PropertyNotifyEvent) {
+	if uint32(e.Window) == c.asker.Load() {
+		if e.Atom == c.atoms.property && e.State == xproto.PropertyNewValue {
+			put(c.arrived, struct{}{})
 		}
-		put(xproto.AtomAtom, 32, list)
-	case a.utf8, a.plain, a.text, xproto.AtomString:
-		kind := e.Target
-		if kind == a.text {
-			kind = a.utf8
-		}
-		data := []byte(text)
-		if kind == xproto.AtomString {
-			data = latin1(text)
-		}
-		put(kind, 8, data)
-	default:
-		property = 0
-	}
-	if !owned {
-		property = 0
-	}
-	answer := xproto.SelectionNotifyEvent{Time: e.Time, Requestor: e.Requestor, Selection: e.Selection, Target: e.Target, Property: property}
-	xproto.SendEvent(c.conn, false, e.Requestor, 0, string(answer.Bytes()))
-}
-
-// latin1 is a text for clients that know no other: what it lacks is a question mark.
-func latin1(text string) (out []byte) {
-	for _, r := range text {
-		if r > 0xff {
-			r = '?'
-		}
-		out = append(out, byte(r))
-	}
-	return out
-}
-
-// take reads what the application answered.
-func (c *Clipboard) take() {
-	var text []byte
-	const piece = 64 << 10
-	for {
-		r, err := xproto.GetProperty(c.conn, false, c.win, c.atoms.property, xproto.GetPropertyTypeAny, uint32(len(text)/4), piece/4).Reply()
-		if err != nil || r.Format != 8 || r.Type != c.atoms.utf8 || len(r.Value) == 0 {
-			break
-		}
-		text = append(text, r.Value...)
-		if r.BytesAfter == 0 || len(text) > MaxText || len(r.Value)%4 != 0 {
-			break
-		}
-	}
-	xproto.DeleteProperty(c.conn, c.win, c.atoms.property)
-	if len(text) == 0 || len(text) > MaxText || !utf8.Valid(text) {
 		return
 	}
 	c.mu.Lock()
-	news := string(text) != c.text
-	c.text = string(text)
-	c.mu.Unlock()
-	if news {
-		c.onCopied(string(text))
+	defer c.mu.Unlock()
+	if taken := c.awaits[value{e.Window, e.Atom}]; taken != nil && e.State == xproto.PropertyDelete {
+		put(taken, true)
 	}
+}
+
+// put sends to a channel that holds one, unless it is full.
+func put[T any](to chan<- T, v T) {
+	select {
+	case to <- v:
+	default:
+	}
+}
+
+// sum tells contents apart.
+func sum(kinds map[wire.ClipKind][]byte) [sha256.Size]byte {
+	h := sha256.New()
+	for _, kind := range wire.ClipKinds {
+		fmt.Fprintf(h, "%d ", len(kinds[kind]))
+		h.Write(kinds[kind])
+	}
+	return [sha256.Size]byte(h.Sum(nil))
 }

@@ -25,7 +25,7 @@ type desk struct {
 	in   *input.Injector
 	clip *Clipboard
 	out  io.Reader
-	told chan string
+	told chan map[wire.ClipKind][]byte
 }
 
 func newDesk(t *testing.T, text string) *desk {
@@ -49,8 +49,8 @@ func newDesk(t *testing.T, text string) *desk {
 	in, err := input.Open(d.Dial, d.Cookie(), 640, 360)
 	testkit.Must(t, err)
 	t.Cleanup(func() { in.Close() })
-	k := &desk{t: t, in: in, out: out, told: make(chan string, 8)}
-	k.clip, err = Open(d.Dial, d.Cookie(), func(text string) { k.told <- text })
+	k := &desk{t: t, in: in, out: out, told: make(chan map[wire.ClipKind][]byte, 8)}
+	k.clip, err = Open(d.Dial, d.Cookie(), func(kinds map[wire.ClipKind][]byte) { k.told <- kinds })
 	testkit.Must(t, err)
 	t.Cleanup(func() { k.clip.Close() })
 	return k
@@ -79,7 +79,8 @@ func (k *desk) copied() (text string) {
 		k.press("KeyC", "c", true)
 		k.clip.Look()
 		select {
-		case text = <-k.told:
+		case kinds := <-k.told:
+			text = string(kinds[wire.ClipText])
 			return true
 		case <-time.After(2 * time.Second):
 			return false
@@ -95,7 +96,7 @@ func TestCopyAndPaste(t *testing.T) {
 	}
 	// A text of the person's; it is not told back to them.
 	long := strings.Repeat("Grüße 😀 ", 2000)
-	testkit.Must(t, k.clip.Put(long))
+	testkit.Must(t, k.clip.Put(Content{Text: long}))
 	k.press("KeyA", "a", true)
 	k.press("KeyV", "v", true)
 	k.clip.Look()
@@ -106,8 +107,8 @@ func TestCopyAndPaste(t *testing.T) {
 		t.Errorf("the program got %d bytes, want %d: %.100q", len(got), len(long), got)
 	}
 	select {
-	case text := <-k.told:
-		t.Errorf("told %.50q, which the person had copied themselves", text)
+	case kinds := <-k.told:
+		t.Errorf("told %.50q, which the person had copied themselves", kinds)
 	default:
 	}
 }
@@ -127,8 +128,8 @@ func TestCopyAgain(t *testing.T) {
 
 func TestBadTexts(t *testing.T) {
 	k := newDesk(t, "x")
-	for _, text := range []string{strings.Repeat("x", MaxText+1), "\xff"} {
-		if k.clip.Put(text) == nil {
+	for _, text := range []string{strings.Repeat("x", wire.MaxClipText+1), "\xff"} {
+		if k.clip.Put(Content{Text: text}) == nil {
 			t.Errorf("a text of %d bytes was taken", len(text))
 		}
 	}

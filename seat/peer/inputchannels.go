@@ -118,7 +118,7 @@ func parse(data []byte) (in wire.Input, ok bool) {
 		return in, false
 	}
 	if in.Type == wire.InputClip {
-		return in, len(in.Text) <= wire.MaxClipPart
+		return in, len(in.Text) <= wire.MaxClipPart && (in.Offer == nil || in.Offer.Valid())
 	}
 	if len(data) > maxInput {
 		return in, false

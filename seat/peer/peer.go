@@ -13,8 +13,8 @@
 //	err = p.Close()
 //
 // The browser offers a recvonly video transceiver, optionally one for sound, and
-// the data channels wire.ChannelInput and wire.ChannelPointer. A peer answers one
-// offer, and those that restart its ICE; a browser that comes back with nothing gets a
+// the data channels wire.ChannelInput and wire.ChannelPointer, and optionally
+// wire.ChannelClip. A peer answers one offer, and those that restart its ICE; a browser that comes back with nothing gets a
 // new peer. Peers share nothing.
 //
 // Low latency has priority. Frames leave as they are written, without a pacer, and
@@ -66,7 +66,8 @@ type Config struct {
 	Codec  string // of the pipeline: "h264" or "vp8"
 	Audio  bool
 
-	OnInput     func(wire.Input) // all but pings, which the peer answers
+	OnInput     func(wire.Input)                // all but pings, which the peer answers
+	OnClip      func(message []byte, text bool) // of wire.ChannelClip; nil has none
 	OnState     func(State)
 	OnKeyframe  func()        // the browser needs a keyframe: it connected, or lost a frame
 	OnBitrate   func(bps int) // what congestion control allows for video
@@ -93,6 +94,7 @@ type Peer struct {
 	video *track
 	audio *track // nil without sound
 	input *inputChannels
+	clip  atomic.Pointer[webrtc.DataChannel] // wire.ChannelClip
 	rate  *estimator
 	keys  keyframes
 	reach reach
@@ -189,7 +191,13 @@ func (p *Peer) setUp() error {
 			p.call(func() { p.cfg.OnInput(in) })
 		}
 	})
-	p.pc.OnDataChannel(p.input.accept)
+	p.pc.OnDataChannel(func(ch *webrtc.DataChannel) {
+		if ch.Label() == wire.ChannelClip {
+			p.acceptClip(ch)
+			return
+		}
+		p.input.accept(ch)
+	})
 	p.pc.OnConnectionStateChange(p.changed)
 	p.pc.OnICECandidate(func(c *webrtc.ICECandidate) {
 		// Candidates that came before the answer are in the answer.

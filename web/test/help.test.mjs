@@ -13,6 +13,7 @@ test('the help names what this session allows, and nothing else', () => {
     const text = flat({ display: { ...display, clipboard: mode } });
     assert.equal(/can be pasted elsewhere/.test(text), gives, mode);
     assert.equal(/pastes into the app/.test(text), takes, mode);
+    assert.match(text, /up to 8 MB of each/);
   }
   assert.match(flat({ display: { ...display, pointer: 'relative' } }), /^Click into the picture.*\nEsc gives/m);
   assert.match(flat({ display: { ...display, pointer: 'auto' } }), /^When the app takes the mouse/m);

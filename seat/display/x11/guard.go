@@ -85,13 +85,14 @@ const (
 
 const packetSize = 32 // of an event, an error, and a reply at least
 
-// replySizes are the least and the most bytes of the replies that window manager
-// and input ask for, by opcode.
+// replySizes are the least and the most bytes of the replies that window manager,
+// input and clipboard ask for, by opcode.
 var replySizes = map[byte][2]int{
 	3:                  {44, 44},                 // GetWindowAttributes
 	14:                 {packetSize, packetSize}, // GetGeometry
 	16:                 {packetSize, packetSize}, // InternAtom
 	getProperty:        {packetSize, packetSize + 64<<10},
+	23:                 {packetSize, packetSize}, // GetSelectionOwner
 	26:                 {packetSize, packetSize}, // GrabPointer
 	38:                 {packetSize, packetSize}, // QueryPointer
 	43:                 {packetSize, packetSize}, // GetInputFocus

@@ -61,6 +61,7 @@ var calls = map[string]func(x *Client) error{
 	"InternAtom":          func(x *Client) error { _, err := xproto.InternAtom(x.Conn, false, 1, "x").Reply(); return err },
 	"GetProperty":         func(x *Client) error { _, err := xproto.GetProperty(x.Conn, false, 1, 2, 0, 0, 64).Reply(); return err },
 	"QueryPointer":        func(x *Client) error { _, err := xproto.QueryPointer(x.Conn, 1).Reply(); return err },
+	"GetSelectionOwner":   func(x *Client) error { _, err := xproto.GetSelectionOwner(x.Conn, 1).Reply(); return err },
 	"GetInputFocus":       func(x *Client) error { _, err := xproto.GetInputFocus(x.Conn).Reply(); return err },
 	"QueryExtension":      func(x *Client) error { _, err := xproto.QueryExtension(x.Conn, 5, "XTEST").Reply(); return err },
 	"GetKeyboardMapping":  func(x *Client) error { _, err := xproto.GetKeyboardMapping(x.Conn, 8, 248).Reply(); return err },

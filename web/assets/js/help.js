@@ -45,8 +45,9 @@ function keyboard({ touch, mac, choices, locks, screen }) {
 
 function clipboard(mode, mac) {
   const rows = [];
-  if (mode === 'in' || mode === 'both') rows.push(row([mac ? '⌘' : 'Ctrl', 'V'], 'pastes into the app what you copied elsewhere'));
+  if (mode === 'in' || mode === 'both') rows.push(row([mac ? '⌘' : 'Ctrl', 'V'], 'pastes into the app what you copied elsewhere; the menu has it too'));
   if (mode === 'out' || mode === 'both') rows.push(say('What you copy in the app can be pasted elsewhere.'));
+  if (rows.length > 0) rows.push(say('Text, formatted text and pictures, up to 8 MB of each. Your browser may ask you to allow it.'));
   return rows.length > 0 ? rows : [say('The operator keeps your clipboard and the app apart.')];
 }
 

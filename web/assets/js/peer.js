@@ -6,7 +6,7 @@ const GATHER_MS = 250; // with no candidate by then, they are sent after the off
 
 export class Peer {
   // The callbacks: onTrack(track, receiver), onCandidate(init), onState(state), onPath(found),
-  // onInput() when the input channel opens, onPong(seq), onPointer(wire.Pointer), onClip(wire.Clip), onRumble(wire.Rumble).
+  // onInput() when the input channel opens, onPong(seq), onPointer(wire.Pointer), onClip(wire.Clip), onChunk(data) of wire.ChannelClip, onRumble(wire.Rumble).
   constructor(callbacks, iceServers = []) {
     this.callbacks = callbacks;
     this.pc = null;
@@ -23,6 +23,9 @@ export class Peer {
     pc.addTransceiver('audio', { direction: 'recvonly' });
     this.input = pc.createDataChannel('input');
     this.pointer = pc.createDataChannel('pointer', { ordered: false, maxRetransmits: 0 });
+    this.clips = pc.createDataChannel('clip');
+    this.clips.binaryType = 'arraybuffer';
+    this.clips.onmessage = ({ data }) => this.#tell('onChunk', data);
     this.input.onopen = () => this.#tell('onInput');
     this.input.onmessage = ({ data }) => this.#heard(data);
     pc.ontrack = ({ track, receiver }) => {
@@ -117,6 +120,19 @@ export class Peer {
     if (this.pointer.readyState !== 'open' || this.pointer.bufferedAmount >= 4096) return false;
     this.pointer.send(JSON.stringify(input));
     return true;
+  }
+
+  // clipChannel is that of a ClipLink. A seat that asks and does not read gets no more.
+  get clipChannel() {
+    const { clips } = this;
+    return {
+      open: clips.readyState === 'open',
+      send(message) {
+        if (clips.bufferedAmount > 1 << 20) clips.close();
+        if (clips.readyState === 'open') clips.send(message);
+      },
+      close: () => clips.close(),
+    };
   }
 
   close() {

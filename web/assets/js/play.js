@@ -7,6 +7,7 @@ import { Player } from './player.js';
 import { HELD, isOver } from './phases.js';
 import { choose, recallChoices } from './input/choices.js';
 import { Clipboard } from './input/clipboard.js';
+import { ClipLink } from './input/cliplink.js';
 import { Gamepads } from './input/gamepads.js';
 import { Keyboard, isMac } from './input/keyboard.js';
 import { Pointer } from './input/pointer.js';
@@ -28,7 +29,7 @@ import { wordmark } from './ui/logo.js';
 import { picture } from './ui/picture.js';
 import { takeToken, tokenOf } from './token.js';
 import { View } from './view.js';
-import { closed, ending, moved, ms, place } from './words.js';
+import { clipboardTrouble, closed, ending, moved, ms, place } from './words.js';
 
 const APP_REFRESH_MS = 5000;
 
@@ -59,15 +60,17 @@ const player = new Player({
     stats.update(numbers, { firstFrameMS: player.firstFrameMS, launch: player.state.launch });
     tools.setRTT(numbers.pingMS ?? numbers.pairMS);
   },
-  onInput: () => { askPointer(); gamepads.begin(); },
+  onInput: () => { clipLink.reset(); askPointer(); gamepads.begin(); },
   onRumble: (told) => gamepads.rumble(told),
   onClip: (told) => clipboard.told(told),
+  onChunk: (data) => clipLink.heard(data),
   onPointer: (told) => pointer.told(told),
   onRace: (found) => (found.error ? distance.fail(found.error) : distance.update(found)),
 });
 
 const choices = recallChoices();
-const clipboard = new Clipboard({ surface: stage.surface, sink: player, mac: isMac() });
+const clipLink = new ClipLink({ channel: () => player.peer?.clipChannel ?? null });
+const clipboard = new Clipboard({ surface: stage.surface, sink: player, link: clipLink, mac: isMac(), onTrouble: (why) => banner.show(...clipboardTrouble(why)) });
 const keyboard = new Keyboard({ surface: stage.surface, sink: player, onChord: (name) => chords[name](), choices, clipboard });
 const text = new TextField({ surface: stage.surface, field, keyboard, touchy });
 const pointer = new Pointer({
@@ -93,6 +96,7 @@ const actions = {
   escape() { keyboard.tap('Escape', 'Escape'); },
   closeWindow() { player.send({ t: 'close' }); },
   keyboard() { text.toggle(); },
+  async paste() { if (await clipboard.read()) keyboard.paste(); },
   choose(name) { keyboard.release(); choose(choices, name); tools.setChoices(choices); },
   stats() { tools.setStats(stats.toggle()); },
   help: showHelp,
@@ -177,6 +181,7 @@ function entered(state, before) {
   if (state.phase === 'streaming') {
     const display = state.grant.display;
     clipboard.mode = display.clipboard || 'none';
+    tools.setPaste(clipboard.takes);
     keyboard.start();
     pointer.start(display);
     view.start(display, (now) => player.send({ t: 'view', view: now }));

@@ -28,8 +28,8 @@ const BRAINS_EVERY_MS = { calm: 5000, waiting: 1000 }; // the list names one bra
 export class Player {
   // stage has show(track), freeze() and clear(); onState is called after each change.
   // view() is the person's window, a wire.View or null.
-  constructor({ app, stage, view = () => null, onState = () => {}, onStats = () => {}, onRace = () => {}, onInput = () => {}, onPointer = () => {}, onClip = () => {}, onRumble = () => {} }) {
-    Object.assign(this, { app, stage, view, onState, onStats, onRace, onInput, onPointer, onClip, onRumble });
+  constructor({ app, stage, view = () => null, onState = () => {}, onStats = () => {}, onRace = () => {}, onInput = () => {}, onPointer = () => {}, onClip = () => {}, onChunk = () => {}, onRumble = () => {} }) {
+    Object.assign(this, { app, stage, view, onState, onStats, onRace, onInput, onPointer, onClip, onChunk, onRumble });
     this.state = initial(app);
     this.queue = [];
     this.timers = new Map();
@@ -287,7 +287,7 @@ export class Player {
       },
       onPath: (found) => this.dispatch({ type: 'path', found }),
       onInput: () => this.onInput(),
-      onClip: (clip) => this.onClip(clip), onRumble: (rumble) => this.onRumble(rumble),
+      onClip: (clip) => this.onClip(clip), onChunk: (data) => this.onChunk(data), onRumble: (rumble) => this.onRumble(rumble),
       onPointer: (pointer) => this.onPointer(pointer),
       onPong: (seq) => this.watchdog?.pong(seq),
     }, this.state.relaying ? [...this.servers, ...this.relays] : this.servers);

@@ -188,3 +188,14 @@ export function closed(problem, hasToken) {
 
 // known lists what this module describes, for the test that compares it with wire.
 export const known = { reasons: Object.keys(ENDS), codes: Object.keys(CODES), phases: STATIONS.map((s) => s.phase), sources: Object.keys(SOURCES) };
+
+// clipboardTrouble says why a clipboard did not get what it should, and what to do.
+export function clipboardTrouble(why) {
+  switch (why) {
+    case 'large': return ['What you copied is too large', 'The app gets at most 8 MB of each kind.'];
+    case 'write-later': return ['You copied something in the app', 'Press a key or click here, then you can paste it elsewhere.'];
+    case 'write-denied': return ['Your browser keeps your clipboard from this page', 'To paste elsewhere what you copy in the app: allow the clipboard in the site settings, left of the address, and copy again.'];
+    case 'read-denied': return ['Your browser did not give your clipboard', 'Press the keys that paste instead, such as Ctrl+V, or allow the clipboard in the site settings, left of the address.'];
+    default: return ['Your clipboard needs a secure address', 'Browsers give it only to pages whose address begins with https.'];
+  }
+}

@@ -1,30 +1,43 @@
-// clipboard.js: text between the person's clipboard and the app's, as the job allows. It
-// goes to the app when the person presses the keys that paste: then the browser gives it
-// without a question. It comes from the app when the app copied, and waits for the next
-// key or click where the browser wants one.
+// clipboard.js: text, HTML and pictures between the person's clipboard and the app's, as
+// the job allows. They go to the app when the person presses the keys that paste: then the
+// browser gives them without a question. They come from the app when the app copied, and
+// wait for the next key or click where the browser wants one.
+//
+// What comes from either side is data. HTML is never put into this page; the person's
+// clipboard gets it as a ClipboardItem, which the browser cleans of scripts.
 
-const PART = 2000;       // characters of a message: wire.MaxClipPart bytes hold them
-const MOST = 200 << 10;  // bytes: wire.MaxClip
-const PASTE_MS = 100;    // how long the browser may take to give the text
+import { isPicture, MOST } from './cliplink.js';
+
+const PART = 2000;           // characters of a message: wire.MaxClipPart bytes hold them
+const MOST_TEXT = 200 << 10; // bytes of a text on the channel for input: wire.MaxClipText
+const PASTE_MS = 100;        // how long the browser may take to give what is pasted
+const TYPES = { text: 'text/plain', html: 'text/html', png: 'image/png' };
+
+// Programs that are not told otherwise read HTML by the characters of their country.
+const CHARSET = '<meta http-equiv="content-type" content="text/html; charset=utf-8">';
 
 export class Clipboard {
-  // sink has send(); surface gets the browser's paste events.
-  constructor({ surface, sink, mac = false, write = (text) => navigator.clipboard.writeText(text) }) {
-    Object.assign(this, { sink, mac, write });
+  // sink has send(); link is a ClipLink; surface gets the browser's paste events.
+  // onTrouble(why) is told what the person has to know: 'large', 'write-denied', 'write-later',
+  // 'read-denied' or 'insecure'.
+  constructor({ surface, sink, link = null, mac = false, onTrouble = () => {}, browser = theBrowser }) {
+    Object.assign(this, { sink, link, mac, onTrouble, browser });
     this.mode = 'none';
     this.parts = '';
-    this.copied = null; // what the browser did not take yet
-    this.paste = null;  // what is to happen once the text is there
+    this.turn = 0;      // counts what the app copied
+    this.copied = null; // kind → Blob: what the browser did not take yet
+    this.paste = null;  // what is to happen once the app can paste
     surface?.addEventListener('paste', (event) => {
       event.preventDefault();
-      this.pasted(event.clipboardData?.getData('text/plain') ?? '');
+      this.pasted(event.clipboardData && kindsOf(event.clipboardData));
     });
   }
 
   get takes() { return this.mode === 'in' || this.mode === 'both'; }
+  get gives() { return this.mode === 'out' || this.mode === 'both'; }
 
   // pastes says whether a key pastes; then the browser must have it, and press() is
-  // called when the app has the text.
+  // called when the app can paste.
   pastes(event, press) {
     const { code, key, ctrlKey, metaKey, shiftKey, altKey } = event;
     const v = key.toLowerCase() === 'v' && (this.mac ? metaKey || ctrlKey : ctrlKey) && !altKey;
@@ -36,34 +49,144 @@ export class Clipboard {
     return true;
   }
 
-  // pasted sends the text, if there is one, and lets the key follow.
-  pasted(text) {
-    if (text && this.takes && new TextEncoder().encode(text).length <= MOST) {
-      const characters = [...(text.toWellFormed?.() ?? text)];
-      for (let at = 0; at < characters.length; at += PART) {
-        const more = at + PART < characters.length;
-        this.sink.send({ t: 'clip', text: characters.slice(at, at + PART).join(''), ...(more && { more }) });
-      }
-    }
+  // pasted tells the seat what the person has, if there is something, and lets the key
+  // follow. A short text is sent; all else is offered, and fetched when the app reads it.
+  pasted(kinds) {
+    if (kinds && this.takes) this.#send(kinds);
     const press = this.paste;
     this.paste = null;
     press?.();
   }
 
-  // told takes a wire.Clip: a part of what the app copied.
-  told({ text, more }) {
-    if (this.mode !== 'out' && this.mode !== 'both') return;
-    this.parts += text;
+  #send(kinds) {
+    const blobs = {};
+    let { text = '' } = kinds;
+    text = text.toWellFormed?.() ?? text;
+    const long = new Blob([text]);
+    if (long.size > MOST_TEXT) {
+      blobs.text = long;
+      text = '';
+    }
+    if (kinds.html) blobs.html = new Blob([/charset\s*=/i.test(kinds.html.slice(0, 1024)) ? '' : CHARSET, kinds.html]);
+    if (kinds.png) blobs.png = kinds.png;
+    for (const kind of Object.keys(blobs)) {
+      if (blobs[kind].size > 0 && blobs[kind].size <= MOST) continue;
+      if (blobs[kind].size > MOST) this.onTrouble('large');
+      delete blobs[kind];
+    }
+    const offer = Object.keys(blobs).length > 0 && this.link?.open ? this.link.give(blobs) : null;
+    if (!text && !offer) return;
+    const characters = [...text];
+    for (let at = 0; at === 0 || at < characters.length; at += PART) {
+      const more = at + PART < characters.length;
+      this.sink.send({ t: 'clip', text: characters.slice(at, at + PART).join(''), ...(more && { more }), ...(!more && offer && { offer }) });
+    }
+  }
+
+  // read is for a button: the browser asks the person whether the page may read their
+  // clipboard. It resolves to whether the app can paste.
+  async read() {
+    if (!this.takes) return false;
+    if (!this.browser.secure()) {
+      this.onTrouble('insecure');
+      return false;
+    }
+    try {
+      const kinds = await this.browser.read();
+      if (Object.keys(kinds).length === 0) return false;
+      this.pasted(kinds);
+      return true;
+    } catch {
+      this.onTrouble('read-denied');
+      return false;
+    }
+  }
+
+  // told takes a wire.Clip: a part of what the app copied, and with the last one what else
+  // there is.
+  async told({ text = '', more, offer }) {
+    if (!this.gives) return;
+    this.parts = (this.parts + text).slice(0, MOST_TEXT + 1);
     if (more) return;
-    this.copied = this.parts;
+    const all = this.parts;
     this.parts = '';
-    this.flush();
+    this.turn += 1;
+    const { turn } = this;
+    const short = all && all.length <= MOST_TEXT ? { text: new Blob([all], { type: TYPES.text }) } : {};
+    let fetched = {};
+    if (offer && this.link) {
+      try {
+        fetched = await this.link.fetch(offer);
+      } catch {
+        // The text is there all the same.
+      }
+      if (turn !== this.turn) return; // the app copied something else
+      if (fetched.png && !isPicture(fetched.png)) delete fetched.png;
+    }
+    const copied = { ...short, ...Object.fromEntries(Object.entries(fetched).map(([kind, bytes]) => [kind, new Blob([bytes], { type: TYPES[kind] })])) };
+    if (Object.keys(copied).length === 0) return;
+    this.copied = copied;
+    this.flush(true);
   }
 
   // flush gives the browser what the app copied. It is called again with each key and click.
-  flush() {
+  async flush(first = false) {
     const { copied } = this;
     if (copied === null) return;
-    Promise.resolve().then(() => this.write(copied)).then(() => { if (this.copied === copied) this.copied = null; }, () => {});
+    try {
+      await null;
+      await this.browser.write(copied);
+    } catch (error) {
+      if (this.copied !== copied) return;
+      if (error?.name === 'NotAllowedError' || !copied.png) {
+        if (first) this.onTrouble(await this.#whyNot());
+        return;
+      }
+      const { png, ...rest } = copied; // the browser cannot read the picture
+      this.copied = Object.keys(rest).length > 0 ? rest : null;
+      return this.flush(first);
+    }
+    if (this.copied === copied) this.copied = null;
+  }
+
+  async #whyNot() {
+    if (!this.browser.secure()) return 'insecure';
+    return await this.browser.denied('clipboard-write') ? 'write-denied' : 'write-later';
   }
 }
+
+// kindsOf reads a DataTransfer, which lasts as long as its event.
+function kindsOf(data) {
+  const kinds = {};
+  if (data.getData('text/plain')) kinds.text = data.getData('text/plain');
+  if (data.getData('text/html')) kinds.html = data.getData('text/html');
+  const png = [...data.files].find(({ type }) => type === TYPES.png);
+  if (png) kinds.png = png;
+  return kinds;
+}
+
+// theBrowser is the asynchronous Clipboard API. Old browsers have it for text alone.
+const theBrowser = {
+  secure: () => Boolean(navigator.clipboard),
+  denied: (name) => navigator.permissions?.query({ name }).then(({ state }) => state === 'denied', () => false) ?? false,
+  async write(copied) {
+    if (globalThis.ClipboardItem && (copied.html || copied.png)) {
+      return navigator.clipboard.write([new ClipboardItem(Object.fromEntries(Object.entries(copied).map(([kind, blob]) => [TYPES[kind], blob])))]);
+    }
+    if (copied.text) return navigator.clipboard.writeText(await copied.text.text());
+  },
+  async read() {
+    const kinds = {};
+    if (!navigator.clipboard.read) {
+      kinds.text = await navigator.clipboard.readText();
+      return kinds;
+    }
+    const [item] = await navigator.clipboard.read();
+    for (const [kind, type] of Object.entries(TYPES)) {
+      if (!item?.types.includes(type)) continue;
+      const blob = await item.getType(type);
+      kinds[kind] = kind === 'png' ? blob : await blob.text();
+    }
+    return kinds;
+  },
+};

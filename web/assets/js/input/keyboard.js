@@ -106,6 +106,13 @@ export class Keyboard {
     this.#send(code, key, false);
   }
 
+  // paste presses the keys that paste, for a button.
+  paste() {
+    this.#send('ControlLeft', 'Control', true);
+    this.tap('KeyV', 'v');
+    this.#send('ControlLeft', 'Control', false);
+  }
+
   // text types a text as it is.
   text(data) {
     const characters = [...data.replace(/\r\n?/g, '\n')].filter(isText);

@@ -15,6 +15,8 @@ export function toolbar({ title, actions }) {
   const escape = button('escape', 'Send Escape to the app', () => actions.escape());
   escape.replaceChildren(el('kbd', {}, 'Esc'));
   const keys = button('keyboard', 'Screen keyboard', () => actions.keyboard());
+  const paste = button('paste', 'Paste into the app', () => actions.paste());
+  paste.hidden = true;
   const shut = button('close', 'Close the window in front (Alt+F4)', () => actions.closeWindow());
   shut.classList.add('shut');
   shut.hidden = true;
@@ -29,7 +31,7 @@ export function toolbar({ title, actions }) {
   const rtt = el('span.rtt', { title: 'Time to the app and back' });
   const name = el('span.name', {}, title);
   const tab = el('button.tab', { type: 'button', 'aria-label': 'Menu (Ctrl+Alt+Shift+M)', 'aria-expanded': 'false', onclick: () => open(true) }, el('i'));
-  const bar = el('div.tools', { role: 'toolbar', 'aria-label': 'Session' }, name, rtt, el('span.sep'), sound, volume, escape, keys, shut, option, command, stats, full, help, el('span.sep'), end);
+  const bar = el('div.tools', { role: 'toolbar', 'aria-label': 'Session' }, name, rtt, el('span.sep'), sound, volume, escape, keys, paste, shut, option, command, stats, full, help, el('span.sep'), end);
   const node = el('div.toolbar', {}, bar, tab);
 
   let timer;
@@ -101,6 +103,7 @@ export function toolbar({ title, actions }) {
     },
     // With one window, to close it is to end the app.
     setWindows(n) { shut.hidden = n < 2; },
+    setPaste(can) { paste.hidden = !can; },
     setTouch(touch) { keys.hidden = !touch; },
     // setChoices shows what Option and Command are; without choices there are no such keys.
     setChoices(choices) {

@@ -20,6 +20,7 @@ const PATHS = {
   check: { stroke: 'm5 12.5 4.5 4.5L19 7.5' },
   minus: { stroke: 'M6.5 12h11' },
   copy: { stroke: 'M9 9V4.5h10.5V15H15M4.5 9H15v10.5H4.5Z' },
+  paste: { stroke: 'M9 5H5.5v15h13V5H15M9 3.5h6v3.5H9ZM12 11v5.5m-2.5-2.5 2.5 2.5 2.5-2.5' },
   close: { stroke: 'm6.5 6.5 11 11m0-11-11 11' },
   move: { stroke: 'M5.5 5.5h.01M4 13.5c0 3 2.5 5 6 5h9.5m-4-4 4 4-4 4M5.5 2.8a2.7 2.7 0 1 1 0 5.4 2.7 2.7 0 0 1 0-5.4Z' },
   chevron: { stroke: 'm7 14.5 5-5 5 5' },
