@@ -175,7 +175,6 @@ func walkClipKinds(v *visit) {
 		wire.ClipPNG:  big,
 	}
 	v.site.say(wire.Clip{Type: "clip", Text: "from the app", Offer: &wire.ClipOffer{ID: 1, HTML: len(kinds[wire.ClipHTML]), PNG: len(big)}})
-	// Keys are heard while 7 MB are on their way.
 	v.giveClips(1, kinds)
 	const read = `navigator.clipboard.read().then(([item]) => item.types.includes(%q) ? item.getType(%[1]q) : null)`
 	v.until(fmt.Sprintf(read+`.then((b) => b?.text()).then((text) => text === 'from the app')`, "text/plain"))

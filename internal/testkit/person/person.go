@@ -45,6 +45,7 @@ type Person struct {
 	// pointer is what the seat told last.
 	pointer atomic.Pointer[wire.Pointer]
 	rumble  atomic.Pointer[wire.Rumble]
+	clips   clips
 }
 
 // Attach claims a seat as the brain with this key, with a ticket or the token of a session
@@ -155,7 +156,14 @@ func (p *Person) receive() {
 		if json.Unmarshal(m.Data, &rumble) == nil && rumble.Type == "rumble" {
 			p.rumble.Store(&rumble)
 		}
+		var clip wire.Clip
+		if json.Unmarshal(m.Data, &clip) == nil && clip.Type == "clip" && clip.Offer != nil {
+			p.clips.mu.Lock()
+			p.clips.offered = *clip.Offer
+			p.clips.mu.Unlock()
+		}
 	})
+	p.openClips()
 	unordered, none := false, uint16(0)
 	_, err = p.pc.CreateDataChannel(wire.ChannelPointer, &webrtc.DataChannelInit{Ordered: &unordered, MaxRetransmits: &none})
 	testkit.Must(p.t, err)
