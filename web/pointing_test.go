@@ -95,6 +95,7 @@ func (v *visit) playWith(change func(*wire.Display)) {
 	b.say(wire.Message{Type: wire.MsgGranted, Grant: g})
 	v.site.answer(b, b.hello.SDP)
 	v.state("streaming")
+	v.until(`nearcast.stats().then((s) => s.pingMS > 0)`) // the seat hears the page
 }
 
 // moved gives the page motions of a locked mouse, 8 ms apart, and returns by how much
