@@ -22,7 +22,9 @@ type attachment struct {
 	session string
 	conn    *websocket.Conn
 	queue   chan []byte
-	done    chan struct{} // the writer ended
+	done    chan struct{}     // the writer ended
+	params  map[string]string // of a session for which the seat is prepared
+	view    *wire.View        // the person's window, as the page said last. For the reader
 
 	mu     sync.Mutex
 	closed bool

@@ -48,8 +48,14 @@ func (s *stateMachine) claimFor(h holder) error {
 	if !s.now.State.Free() {
 		return errBusy
 	}
-	s.used[session] = true
 	s.claims, s.granted = 1, false
+	s.take(h)
+	return nil
+}
+
+// take gives an idle seat to a session. The caller holds s.mu.
+func (s *stateMachine) take(h holder) {
+	s.used[h.session] = true
 	s.spent = h.last
 	s.streaming, s.lastInput, s.sessionMax = time.Time{}, time.Time{}, h.max
 	s.now.Subject, s.now.Network, s.now.Until = h.subject, h.network, time.Time{}
@@ -59,8 +65,7 @@ func (s *stateMachine) claimFor(h holder) error {
 			s.now.Until = until
 		}
 	}
-	s.enter(wire.SeatClaimed, session)
-	return nil
+	s.enter(wire.SeatClaimed, h.session)
 }
 
 // attached notes that an attachment has the grant of a claim. first is true for the

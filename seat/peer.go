@@ -17,9 +17,11 @@ const answerTimeout = 10 * time.Second
 type sessionPeer struct {
 	Peer
 	session string
-	closed  atomic.Bool // it reported PeerClosed
-	asks    atomic.Bool // its page wants to know of the app's pointer
-	draws   atomic.Bool // and draws its cursor
+	closed  atomic.Bool  // it reported PeerClosed
+	told    atomic.Int64 // the last PeerState that it reported, and one
+	bitrate atomic.Int64 // and the last bitrate
+	asks    atomic.Bool  // its page wants to know of the app's pointer
+	draws   atomic.Bool  // and draws its cursor
 	clips   clips
 	link    *clipLink
 }
@@ -35,7 +37,7 @@ func (p *sessionPeer) end() error {
 func (s *stream) offer(ctx context.Context, session, sdp string) (string, error) {
 	s.changing.Lock()
 	defer s.changing.Unlock()
-	if err := s.h.state.checkHolder(session); err != nil {
+	if err := s.h.state.checkReach(session); err != nil {
 		return "", errNotHolder
 	}
 	p := &sessionPeer{session: session}
@@ -50,6 +52,10 @@ func (s *stream) offer(ctx context.Context, session, sdp string) (string, error)
 	answer, err := p.Answer(ctx, sdp)
 	if err != nil {
 		return "", errors.Join(err, p.end())
+	}
+	if s.h.state.isPrepared(session) {
+		s.keepPrepared(p)
+		return answer, nil
 	}
 	old := s.peer.Swap(p)
 	s.video.DrawCursor(true) // until this page says that it does
@@ -100,7 +106,11 @@ func (s *stream) peerConfig(p *sessionPeer) PeerConfig {
 			}
 		},
 		OnState: func(state PeerState) {
+			p.told.Store(int64(state) + 1)
 			if !current() {
+				if state == PeerClosed {
+					s.h.state.unprepare(p.session)
+				}
 				return
 			}
 			switch state {
@@ -116,6 +126,7 @@ func (s *stream) peerConfig(p *sessionPeer) PeerConfig {
 		},
 		OnKeyframe: func() { s.video.Keyframe() },
 		OnBitrate: func(bps int) {
+			p.bitrate.Store(int64(bps))
 			if current() {
 				s.video.SetBitrate(bps)
 			}
@@ -170,6 +181,9 @@ func (s *stream) applyInput(p *sessionPeer, m wire.Input) {
 
 func (s *stream) addCandidate(session string, c json.RawMessage) error {
 	p := s.peer.Load()
+	if p == nil || p.session != session {
+		p = s.prepared.Load()
+	}
 	if p == nil || p.session != session {
 		return nil // of an offer that is not answered yet, or of an earlier one
 	}

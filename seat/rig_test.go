@@ -207,10 +207,15 @@ func (r *rig) ticketWith(session, app string, params map[string]string) string {
 // attach opens the WebSocket. If it is refused, it returns status and problem.
 func (r *rig) attach(token string) (*websocket.Conn, int, wire.Problem) {
 	r.t.Helper()
+	return r.attachBy(wire.AttachPath, token)
+}
+
+func (r *rig) attachBy(path, token string) (*websocket.Conn, int, wire.Problem) {
+	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), 60*time.Second)
 	defer cancel()
 	client := r.client(r.brain)
-	conn, resp, err := websocket.Dial(ctx, "wss://"+r.address+wire.AttachPath, &websocket.DialOptions{
+	conn, resp, err := websocket.Dial(ctx, "wss://"+r.address+path, &websocket.DialOptions{
 		HTTPClient: client, HTTPHeader: http.Header{"Authorization": {"Bearer " + token}},
 	})
 	var problem wire.Problem

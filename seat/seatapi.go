@@ -20,6 +20,7 @@ func (h *streamHost) seatAPI() http.Handler {
 	mux := http.NewServeMux()
 	brains := func(next http.HandlerFunc) http.Handler { return identity.Only(next, h.parts.Peers, wire.BrainService) }
 	mux.Handle("GET "+wire.AttachPath, brains(h.serveAttach))
+	mux.Handle("GET "+wire.PreparePath, brains(h.servePrepare))
 	mux.Handle("POST "+wire.EndPath, brains(h.serveEnd))
 	mux.Handle("POST "+wire.WarnPath, brains(h.serveWarn))
 	mux.Handle("POST "+wire.CheckPath, brains(h.serveCheck))
@@ -34,22 +35,14 @@ func (h *streamHost) seatAPI() http.Handler {
 // resume token. The upgrade is the claim: every refusal comes before it. A claim that is
 // repeated replaces the attachment of the one before, as a return does.
 func (h *streamHost) serveAttach(w http.ResponseWriter, r *http.Request) {
-	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if !ok || token == "" {
-		w.Header().Set("WWW-Authenticate", "Bearer")
-		refuse(w, http.StatusUnauthorized, wire.ProblemTicket, "Ticket missing", "send the ticket or the resume token as Authorization: Bearer")
+	token, try, ok := credential(w, r)
+	if !ok {
 		return
 	}
-	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
-		refuse(w, http.StatusUpgradeRequired, wire.ProblemMalformed, "Not a WebSocket", "request a WebSocket upgrade")
-		return
-	}
-
 	var session string
 	var params map[string]string
 	var err error
 	resumed := isResumeToken(token)
-	try, _ := strconv.ParseUint(r.Header.Get(wire.TryHeader), 10, 64) // 0 where it is not said
 	if resumed {
 		session, err = h.resumeSession(w, r, token)
 	} else {
@@ -100,27 +93,65 @@ func (h *streamHost) serveAttach(w http.ResponseWriter, r *http.Request) {
 	h.readMessages(a)
 }
 
+// credential is what an attachment is asked for with. If it fails, it has answered the
+// request.
+func credential(w http.ResponseWriter, r *http.Request) (token string, try uint64, ok bool) {
+	token, ok = strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !ok || token == "" {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+		refuse(w, http.StatusUnauthorized, wire.ProblemTicket, "Ticket missing", "send the ticket or the resume token as Authorization: Bearer")
+		return "", 0, false
+	}
+	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+		refuse(w, http.StatusUpgradeRequired, wire.ProblemMalformed, "Not a WebSocket", "request a WebSocket upgrade")
+		return "", 0, false
+	}
+	try, _ = strconv.ParseUint(r.Header.Get(wire.TryHeader), 10, 64) // 0 where it is not said
+	return token, try, true
+}
+
 // claim claims the seat with a ticket. params are those that the session sets. If it
 // fails, it has answered the request.
 func (h *streamHost) claim(w http.ResponseWriter, r *http.Request, token string, try uint64) (session string, params map[string]string, err error) {
+	who, params, err := h.holderOf(w, token, try)
+	if err != nil {
+		return "", nil, err
+	}
+	err = h.state.claimFor(who)
+	refuseClaim(w, err)
+	if err == nil {
+		if err = prove(w, r); err != nil {
+			h.state.unattached(who.session)
+		}
+	}
+	return who.session, params, err
+}
+
+// holderOf is who claims the seat with a ticket, and what they set of the app's parameters.
+// If it fails, it has answered the request.
+func (h *streamHost) holderOf(w http.ResponseWriter, token string, try uint64) (who holder, params map[string]string, err error) {
 	claims, err := h.parts.Verify(token)
 	if err != nil {
 		refuse(w, http.StatusUnauthorized, wire.ProblemTicket, "The ticket is not valid", err.Error())
-		return "", nil, err
+		return who, nil, err
 	}
 	if claims.App != h.spec.App {
 		refuse(w, http.StatusForbidden, wire.ProblemTicket, "The ticket is for another app", "this seat runs "+h.spec.App)
-		return "", nil, errUsed
+		return who, nil, errUsed
 	}
 	if err := h.checkParams(claims.Params); err != nil {
 		// Another version of the app may take them.
 		refuse(w, http.StatusConflict, wire.ProblemUnavailable, "The seat does not take these parameters", err.Error())
-		return "", nil, err
+		return who, nil, err
 	}
-	err = h.state.claimFor(holder{
+	return holder{
 		session: claims.Session, subject: claims.Subject, network: claims.Network, max: claims.MaxDuration, try: try,
 		last: len(claims.Params) > 0 || h.spec.StartOnClaim,
-	})
+	}, claims.Params, nil
+}
+
+// refuseClaim answers a claim that the state machine refuses.
+func refuseClaim(w http.ResponseWriter, err error) {
 	switch {
 	case errors.Is(err, errUsed):
 		refuse(w, http.StatusForbidden, wire.ProblemTicketUsed, "The ticket was used on this seat", "use the resume token to return")
@@ -129,12 +160,6 @@ func (h *streamHost) claim(w http.ResponseWriter, r *http.Request, token string,
 	case errors.Is(err, errEnding):
 		refuse(w, http.StatusGone, wire.ProblemUnavailable, "The seat is ending", "claim another seat")
 	}
-	if err == nil {
-		if err = prove(w, r); err != nil {
-			h.state.unattached(claims.Session)
-		}
-	}
-	return claims.Session, claims.Params, err
 }
 
 // resumeSession checks a resume token. If it fails, it has answered the request.

@@ -17,7 +17,7 @@ import (
 func (h *streamHost) adopt(a *attachment, claimed func() (first, late bool)) (first, over bool) {
 	h.mu.Lock()
 	old, late := h.attachment, false
-	if over = h.state.checkHolder(a.session) != nil; !over && claimed != nil {
+	if over = h.state.checkReach(a.session) != nil; !over && claimed != nil {
 		first, late = claimed()
 	}
 	switch {
@@ -63,6 +63,7 @@ func (h *streamHost) readMessages(a *attachment) {
 			break
 		}
 	}
+	h.state.unprepare(a.session)
 	<-a.done
 	h.mu.Lock()
 	if h.attachment == a {
@@ -79,6 +80,7 @@ func (h *streamHost) handle(a *attachment, m wire.Message) bool {
 	switch m.Type {
 	case wire.MsgOffer, wire.MsgHello:
 		if m.View != nil { // before the first frame
+			a.view = m.View
 			h.stream.setView(a.session, *m.View)
 		}
 		if m.SDP == "" {
@@ -102,6 +104,7 @@ func (h *streamHost) handle(a *attachment, m wire.Message) bool {
 				Detail: "The browser and the seat have no format in common, or the offer is damaged. Try another browser."}
 			a.finish(&wire.Message{Type: wire.MsgRefused, Problem: &problem}, wire.CloseRefused, problem.Title)
 			// A browser that never connected need not hold the seat until its lease ends.
+			h.state.unprepare(a.session)
 			h.state.releaseClaim(a.session)
 			return false
 		}
@@ -110,7 +113,10 @@ func (h *streamHost) handle(a *attachment, m wire.Message) bool {
 		if err := h.stream.addCandidate(a.session, m.Candidate); err != nil {
 			h.log.Debug("add candidate", "session", a.session, "error", err)
 		}
+	case wire.MsgPlay:
+		h.play(a)
 	case wire.MsgLeave:
+		h.state.unprepare(a.session)
 		_ = h.state.endSession(a.session, wire.End{Reason: wire.ReasonLeft})
 	default:
 		h.log.Debug("unknown message type", "session", a.session, "type", m.Type)
@@ -124,7 +130,7 @@ func (h *streamHost) handle(a *attachment, m wire.Message) bool {
 func (h *streamHost) formerHolder() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.attachment != nil && errors.Is(h.state.checkHolder(h.attachment.session), errNotHolder) {
+	if h.attachment != nil && errors.Is(h.state.checkReach(h.attachment.session), errNotHolder) {
 		return h.attachment.session
 	}
 	return ""

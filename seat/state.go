@@ -30,7 +30,7 @@ func (realClock) AfterFunc(d time.Duration, f func()) func() bool {
 
 // limits bound how long a seat stays in its states. Zero is no limit.
 type limits struct {
-	lease, grace, idle, max time.Duration
+	lease, grace, idle, max, prepare time.Duration
 }
 
 // stateMachine decides which session holds the seat, until when, and how the
@@ -41,7 +41,7 @@ type limits struct {
 //	                   └───────────────┘                     └───connected────┘
 //
 // A seat whose app was told a session's parameters is spent: it ends where it would
-// become idle.
+// become idle. An idle seat may be prepared for a session (prepare.go). It stays idle.
 //
 // Each state can change to ending, once and for good.
 type stateMachine struct {
@@ -59,6 +59,8 @@ type stateMachine struct {
 	claims     int               // of the session that holds the seat: their grant is on its way
 	granted    bool              // an attachment has had the session's grant
 	spent      bool              // no session after this one may have the seat
+	prepared   *holder           // who has not pressed Play yet, while the seat is idle
+	preparedAt time.Time
 	end        wire.End
 	entered    time.Time // when the present state began
 	streaming  time.Time // when the session first streamed
@@ -214,6 +216,7 @@ func (s *stateMachine) enter(state wire.SeatState, session string) {
 	from := s.now.State
 	s.entered = s.clock.Now()
 	s.now.State, s.now.Session, s.now.Since = state, session, s.entered.UTC()
+	s.prepared, s.now.Prepared = nil, false
 	if session == "" {
 		s.now.Subject, s.now.Network, s.now.Until = "", "", time.Time{}
 	}
@@ -237,6 +240,10 @@ func (s *stateMachine) nextDeadline() (deadline, bool) {
 	}
 	endFor := func(reason wire.Reason) func() { return func() { s.endLocked(wire.End{Reason: reason}) } }
 	switch s.now.State {
+	case wire.SeatIdle:
+		if s.prepared != nil {
+			add(s.preparedAt, s.limits.prepare, s.unprepareLocked)
+		}
 	case wire.SeatClaimed:
 		add(s.entered, s.limits.lease, s.unclaim)
 	case wire.SeatDetached:

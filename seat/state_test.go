@@ -76,7 +76,7 @@ func (c *fakeClock) pass(d time.Duration) {
 }
 
 func testLimits() limits {
-	return limits{lease: 15 * time.Second, grace: time.Minute, idle: 10 * time.Minute, max: time.Hour}
+	return limits{lease: 15 * time.Second, grace: time.Minute, idle: 10 * time.Minute, max: time.Hour, prepare: wire.PrepareFor}
 }
 
 // newTestState returns the state of an idle seat, and a function that lists the states it had.

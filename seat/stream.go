@@ -34,7 +34,8 @@ type stream struct {
 
 	pointer  pointer
 	peer     atomic.Pointer[sessionPeer] // gets the frames
-	changing sync.Mutex                  // held while the peer changes
+	prepared atomic.Pointer[sessionPeer] // of a person who has not pressed Play: gets nothing
+	changing sync.Mutex                  // held while one of them changes
 
 	mu     sync.Mutex // of app and capture
 	frozen bool       // the app
@@ -116,12 +117,15 @@ func (s *stream) follow(now wire.Seat) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	active := now.State == wire.SeatClaimed || now.State == wire.SeatStreaming
-	if active {
+	if active || now.Prepared {
 		if err := s.thaw(); err != nil {
 			return err
 		}
+	}
+	if active {
 		s.setPaused(false)
 	}
+	s.dropPrepared()
 	// Before the app is frozen: it should see its keys released.
 	if s.releaseInput.Swap(false) {
 		if err := s.input.ReleaseAll(); err != nil {
@@ -140,7 +144,11 @@ func (s *stream) follow(now wire.Seat) error {
 	}
 	if now.State == wire.SeatIdle {
 		s.setPaused(true)
-		s.freezeLater()
+		if now.Prepared {
+			s.watch++ // what was to freeze the app
+		} else {
+			s.freezeLater()
+		}
 	}
 	return nil
 }
@@ -171,6 +179,7 @@ func (s *stream) close() error {
 	if p := s.peer.Load(); p != nil {
 		s.closePeer(p)
 	}
+	s.dropPrepared()
 	var errs []error
 	if s.audio != nil {
 		errs = append(errs, s.audio.Close())

@@ -34,6 +34,7 @@
 //
 //	state      app      capture   peer, attachment
 //	idle       frozen   paused    none
+//	(prepared  runs     paused    of the session that may press Play; the seat is idle)
 //	claimed    runs     runs      of the session: the first frame waits for ICE only
 //	streaming  runs     runs      of the session
 //	detached   runs     paused    of the session; held keys are released
@@ -130,7 +131,7 @@ func (h *streamHost) run(ctx context.Context) wire.End {
 		Address: listener.Addr().String(), Key: h.parts.Identity.Key(), Progress: wire.Progress{Phase: wire.PhaseContent, Fraction: -1},
 	}, limits{
 		lease: secondsOr(h.spec.LeaseS, defaultLease), grace: secondsOr(h.spec.ReconnectGraceS, defaultGrace),
-		idle: secondsOr(h.spec.IdleTimeoutS, 0), max: secondsOr(h.spec.MaxDurationS, 0),
+		idle: secondsOr(h.spec.IdleTimeoutS, 0), max: secondsOr(h.spec.MaxDurationS, 0), prepare: wire.PrepareFor,
 	}, realClock{}, h.stateChanged)
 	h.mu.Unlock()
 	h.stream = newStream(h)

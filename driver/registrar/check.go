@@ -49,6 +49,8 @@ func checked(t Task, said wire.Seat, now time.Time) (wire.Seat, error) {
 		return wire.Seat{}, errors.New("its session has not the form of one")
 	case said.Progress.Fraction != -1 && !(said.Progress.Fraction >= 0 && said.Progress.Fraction <= 1):
 		return wire.Seat{}, errors.New("its progress is out of range")
+	case said.Prepared && !said.State.Free():
+		return wire.Seat{}, errors.New("it waits for Play, and is not idle")
 	case said.State.Busy() && said.Session == "":
 		return wire.Seat{}, errors.New("it is busy without a session")
 	case said.Until.After(now.Add(maxUntil)):
@@ -57,7 +59,7 @@ func checked(t Task, said wire.Seat, now time.Time) (wire.Seat, error) {
 	seat := wire.Seat{
 		ID: t.ID, App: t.App, Job: t.Job, Version: t.Version, Node: t.Node,
 		Address: said.Address, Key: said.Key, State: said.State, Progress: said.Progress, Since: said.Since.UTC(),
-		Session: said.Session, Subject: said.Subject, Network: said.Network, Until: said.Until,
+		Session: said.Session, Prepared: said.Prepared, Subject: said.Subject, Network: said.Network, Until: said.Until,
 	}
 	if latest := now.Add(maxClock); seat.Since.After(latest) {
 		seat.Since = now.UTC()

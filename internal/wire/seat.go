@@ -169,6 +169,9 @@ type Seat struct {
 	Progress Progress  `json:"progress"`          // while starting
 	Session  string    `json:"session,omitempty"` // while busy
 	Since    time.Time `json:"since"`             // of State
+	// Prepared is true of an idle seat that waits for a person to press Play (PreparePath). It
+	// is free like any other, and the last to be claimed.
+	Prepared bool `json:"prepared,omitempty"`
 	// Subject and Network are those of the session's ticket, and Until is when its time
 	// is up at the latest: brains count sessions by them. Empty while free.
 	Subject string    `json:"subject,omitempty"`

@@ -1,6 +1,9 @@
 package wire
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"time"
+)
 
 // MessageType names a signalling message. The comment says who sends it.
 type MessageType string
@@ -8,6 +11,12 @@ type MessageType string
 const (
 	// MsgHello opens the conversation: Ticket or Resume, and at once the offer in SDP. Browser.
 	MsgHello MessageType = "hello"
+	// MsgPrepare opens the conversation of a person who has not pressed Play yet: Ticket, SDP,
+	// and View. Where a seat is to spare it is theirs for PrepareFor, see Grant.Prepared. Browser.
+	MsgPrepare MessageType = "prepare"
+	// MsgPlay follows MsgPrepare when the person presses Play. A seat that was prepared
+	// becomes the session's, and says so by another MsgGranted. Browser.
+	MsgPlay MessageType = "play"
 	// MsgTicket replaces a waiting person's ticket by a renewed one. Browser.
 	MsgTicket MessageType = "ticket"
 	// MsgOffer makes a new peer connection, replacing the one before. With Restart, it is
@@ -18,6 +27,9 @@ const (
 	// MsgLeave ends the session. Browser.
 	MsgLeave MessageType = "leave"
 
+	// MsgUnprepared: no seat is to spare for a person who has not pressed Play. With MsgPlay
+	// within PrepareFor they go on as with a hello that had the same ticket and offer. Brain.
+	MsgUnprepared MessageType = "unprepared"
 	// MsgQueued: no seat is free; Queue. Brain.
 	MsgQueued MessageType = "queued"
 	// MsgStarting: a seat is being started for this person; Progress. Brain.
@@ -108,6 +120,9 @@ type Grant struct {
 	IdleS int `json:"idle_s,omitempty"`
 	// Resumed is true where the session was already running.
 	Resumed bool `json:"resumed,omitempty"`
+	// Prepared is true where the seat waits for MsgPlay: the connection comes up, and nothing
+	// flows. No session has begun, and Resume is good as soon as one has.
+	Prepared bool `json:"prepared,omitempty"`
 	// ConfirmLeave is true where work can be lost: the page asks before it is closed.
 	ConfirmLeave bool `json:"confirm_leave,omitempty"`
 	// ICEServers are the site's TURN servers, with credentials for a few minutes, for a
@@ -175,6 +190,15 @@ const (
 // A later attach of the same session replaces the earlier, which is closed
 // with CloseReplaced. Losing this connection does not end the session.
 const AttachPath = "/v1/attach"
+
+// PreparePath leases an idle seat, with a ticket, to a person who has not pressed Play: as
+// AttachPath does, and with its answers. The seat stays idle, so that a claim of anybody else
+// takes it, and the lease ends after PrepareFor, or with this connection. A ticket for which
+// MsgPlay did not come is not used at the seat.
+const PreparePath = "/v1/prepare"
+
+// PrepareFor is how long a seat is kept for a person who has not pressed Play.
+const PrepareFor = 5 * time.Second
 
 // TryHeader is in each claim: the index of the ticket's record (UsedTicket) by which the brain
 // may claim. A seat that has seen a larger one of the session answers 409: by then the record
