@@ -28,20 +28,31 @@ func (b *Broker) check(token string) (ticket.Claims, *wire.Problem) {
 // admit serves a person who comes with a ticket. They wait in the queue until a
 // seat takes them. parked is their offer, and the candidates that no seat has yet.
 func (b *Broker) admit(c *conn, hello wire.Message, parked []said, began time.Time) outcome {
-	claims, problem := b.check(hello.Ticket)
-	if problem == nil {
-		problem = b.state.admissible(claims)
-	}
-	if problem == nil {
-		problem = full(c.guard.Prove())
-	}
+	claims, problem := b.admits(c, hello.Ticket)
 	if problem != nil {
 		return refused(*problem)
 	}
 	if b.sockets.isClosing() {
 		return toAnotherBrain()
 	}
-	w := newWaiter(claims, hello.Ticket, began)
+	return b.wait(c, newWaiter(claims, hello.Ticket, began), parked)
+}
+
+// admits says who comes with a ticket, and why they cannot wait for a seat.
+func (b *Broker) admits(c *conn, token string) (ticket.Claims, *wire.Problem) {
+	claims, problem := b.check(token)
+	if problem == nil {
+		problem = b.state.admissible(claims)
+	}
+	if problem == nil {
+		problem = full(c.guard.Prove())
+	}
+	return claims, problem
+}
+
+// wait has a person wait in the queue until a seat takes them.
+func (b *Broker) wait(c *conn, w *waiter, parked []said) outcome {
+	claims := w.claims
 	b.state.enqueue(w)
 	defer b.state.leave(w)
 	early := 0 // candidates of this session so far

@@ -31,6 +31,8 @@ const (
 // that it is a brain.
 type seatClient struct {
 	me *identity.Identity
+	// prepares: it attaches for people who have not pressed Play.
+	prepares bool
 }
 
 // over is a client for one request to a seat, by a connection that was dialled for it. It
@@ -46,6 +48,8 @@ type attachment struct {
 	ws    *websocket.Conn
 	grant wire.Grant
 	raw   []byte // the granted message as it came
+	// lease is of a person who has not begun a session; else nil.
+	lease *lease
 }
 
 // refusal is a seat's answer other than 101.
@@ -73,7 +77,7 @@ func (c *seatClient) attach(ctx context.Context, seat wire.Seat, token string, t
 	if try != 0 {
 		header.Set(wire.TryHeader, strconv.FormatUint(try, 10))
 	}
-	ws, resp, err := websocket.Dial(ctx, "wss://"+seat.Address+wire.AttachPath, &websocket.DialOptions{HTTPClient: client, HTTPHeader: header})
+	ws, resp, err := websocket.Dial(ctx, "wss://"+seat.Address+c.path(), &websocket.DialOptions{HTTPClient: client, HTTPHeader: header})
 	if err != nil {
 		if resp != nil && resp.StatusCode != http.StatusSwitchingProtocols {
 			return nil, refusal{resp.StatusCode, clockOff(resp.Header, asked, time.Now())}

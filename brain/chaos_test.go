@@ -34,6 +34,8 @@ type chaos struct {
 	kills    int
 	doing    []func() // calls that have begun and not returned
 	served   int
+	roomy    bool // the nodes always have capacity
+	hoverers int  // of a hundred people, those whose pointer rests on Play first
 
 	logs  bool // trace is kept
 	trace []string
@@ -54,6 +56,8 @@ type simChild struct {
 	tries  map[string]uint64
 	dies   time.Time
 	died   time.Time
+	lent   string // the session whose person has not pressed Play
+	lentAt time.Time
 }
 
 // simReplica is a replica's state, and what the simulation knows about it.
@@ -77,13 +81,14 @@ type simPerson struct {
 	at      *simReplica
 	w       *waiter
 	gone    bool
+	hovers  bool // they have not pressed Play
 	twin    bool // a socket of theirs that is lost, which its brain has not noticed
 	came    time.Time
 }
 
 func newChaos(t *testing.T, seed uint64, replicas int, app App) *chaos {
 	c := &chaos{t: t, r: rand.New(rand.NewPCG(seed, 1)), now: time.Unix(1_000_000, 0), nodes: 100,
-		apps: map[string]App{app.ID: app}, tokens: map[string]*simChild{}, claiming: newClaiming(), logs: *stepsFlag}
+		apps: map[string]App{app.ID: app}, tokens: map[string]*simChild{}, hoverers: 30, claiming: newClaiming(), logs: *stepsFlag}
 	t.Cleanup(c.sayHow)
 	for i := range replicas {
 		m := &simReplica{id: fmt.Sprint("b", i)}
@@ -197,7 +202,7 @@ func (c *chaos) die(f *simChild, end wire.End) {
 
 func (f *simChild) become(state wire.SeatState, now time.Time) {
 	f.seat = wire.Seat{ID: f.Alloc, App: game, Job: f.ID, Version: f.Version, Node: f.Node, Address: "x", State: state, Since: now}
-	f.seen = true
+	f.seen, f.lent = true, ""
 }
 
 // progress takes a child one step further.
@@ -223,6 +228,8 @@ func (c *chaos) progress(f *simChild) {
 		f.become(wire.SeatStarting, c.now)
 	case f.seat.State == wire.SeatStarting:
 		f.become(wire.SeatIdle, c.now)
+	case f.lent != "" && (c.now.Sub(f.lentAt) > wire.PrepareFor || c.chance(10)): // or its attachment is lost
+		f.unlend(f.lent)
 	case f.seat.State == wire.SeatClaimed && !f.served && c.now.Sub(f.seat.Since) > simLease:
 		c.lapsed[f.seat.Session] = true
 		f.become(wire.SeatIdle, c.now)
@@ -314,10 +321,15 @@ func (c *chaos) arrive() {
 		s.asks = c.apps[game].Version
 	}
 	c.people = append(c.people, s)
+	if !c.doomed && c.chance(c.hoverers) {
+		c.hover(s)
+		return
+	}
 	c.enter(s)
 }
 
 func (c *chaos) enter(s *simPerson) {
+	s.hovers = false
 	if s.at.admissible(ticket.Claims{Session: s.session, App: game, Version: s.asks}) != nil {
 		c.fate[s.session] = "told why not"
 		s.gone, s.w = true, nil
@@ -329,6 +341,10 @@ func (c *chaos) enter(s *simPerson) {
 
 // look has a person read what the replica sent.
 func (c *chaos) look(s *simPerson) {
+	if s.hovers {
+		c.lookHovering(s)
+		return
+	}
 	// A brain's goroutine takes what it finds first, and so does the person here: by the seed.
 	var ready []func() (done bool)
 	if len(s.w.offers) > 0 {
@@ -357,12 +373,7 @@ func (c *chaos) look(s *simPerson) {
 			s.at = c.replicas[c.r.IntN(len(c.replicas))]
 			c.enter(s)
 		case 3: // the same, and the brain does not notice
-			if !s.twin {
-				s.twin = true
-				again := &simPerson{session: s.session, asks: s.asks, came: s.came}
-				c.people = append(c.people, again)
-				c.comeAgain(again)
-			}
+			c.comeTwice(s)
 		case 2:
 			s.at.renew(s.w, s.w.claims, "renewed")
 		}
@@ -452,7 +463,7 @@ func (c *chaos) step() {
 		app := c.apps[game]
 		app.Version++
 		c.apps = map[string]App{game: app}
-	case k < 98 && c.chance(20):
+	case k < 98 && !c.roomy && c.chance(20):
 		c.nodes = c.r.IntN(8)
 	case k < 99 && len(c.replicas) > 1 && c.chance(20):
 		c.kill(m)
@@ -599,7 +610,7 @@ func (c *chaos) calmDown() {
 	if !c.settle(15*time.Minute, func() bool {
 		idle := 0
 		for _, f := range c.children {
-			if f.State != ChildDead && f.seat.State == wire.SeatIdle && f.Version == app.Version {
+			if f.State != ChildDead && f.seat.State == wire.SeatIdle && f.lent == "" && f.Version == app.Version {
 				idle++
 			}
 		}

@@ -25,9 +25,10 @@ type claiming struct {
 	told    map[string]string // the seat that a session's person was told of
 	lapsed  map[string]bool   // sessions whose person was too late
 	fate    map[string]string // of sessions that are over
-	again   int               // claims that a seat has granted again
-	moved   int               // claims of a seat that another brain had named
-	notes   map[string][]string
+	leased
+	again int // claims that a seat has granted again
+	moved int // claims of a seat that another brain had named
+	notes map[string][]string
 }
 
 // note keeps what happened to a session, to be shown where the test fails.
@@ -104,6 +105,9 @@ func (c *chaos) take(alloc, session string, asks, try uint64) int {
 	case f.seat.State != wire.SeatIdle || c.doomed:
 		return http.StatusConflict
 	default:
+		if f.lent != "" {
+			c.taken++
+		}
 		f.used[session], f.had = true, true
 		f.become(wire.SeatClaimed, c.now)
 		f.seat.Session = session

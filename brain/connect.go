@@ -102,9 +102,12 @@ func (b *Broker) serve(c *conn, flood *flood, began time.Time) {
 		<-readers
 	}()
 	var o outcome
-	if hello.Resume != "" {
+	switch {
+	case hello.Type == wire.MsgPrepare:
+		o = b.prepare(c, hello, offer, began)
+	case hello.Resume != "":
 		o = b.resume(c, hello, offer)
-	} else {
+	default:
 		o = b.admit(c, hello, offer, began)
 	}
 	b.finish(c, o)
@@ -134,8 +137,10 @@ func (b *Broker) hello(c *conn) (hello wire.Message, offer []said, ok bool) {
 			c.cut(cutHello)
 		}
 		c.ws.Close(websocket.StatusPolicyViolation, "no hello message came in time")
-	case hello.Type != wire.MsgHello:
-		b.finish(c, refused(malformed("The first message must be hello.")))
+	case hello.Type != wire.MsgHello && hello.Type != wire.MsgPrepare:
+		b.finish(c, refused(malformed("The first message must be hello, or prepare.")))
+	case hello.Type == wire.MsgPrepare && (hello.Ticket == "" || hello.Resume != "" || hello.SDP == ""):
+		b.finish(c, refused(malformed("prepare must have a ticket and an offer, and no resume token.")))
 	case (hello.Ticket == "") == (hello.Resume == ""):
 		b.finish(c, refused(malformed("hello must have a ticket or a resume token, and not both.")))
 	default:

@@ -47,7 +47,7 @@ var (
 // largest is the largest message of a type, in bytes.
 func largest(kind wire.MessageType) int {
 	switch kind {
-	case wire.MsgHello, wire.MsgOffer:
+	case wire.MsgHello, wire.MsgPrepare, wire.MsgOffer:
 		return wire.MaxOffer
 	case wire.MsgCandidate:
 		return wire.MaxCandidate

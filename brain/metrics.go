@@ -32,7 +32,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{
 		sessions:   prometheus.NewGauge(prometheus.GaugeOpts(opts("sessions", "Sessions that this replica relays."))),
 		queue:      prometheus.NewGaugeVec(prometheus.GaugeOpts(opts("waiting", "People that wait at this replica.")), []string{"app"}),
-		claims:     prometheus.NewCounterVec(prometheus.CounterOpts(opts("claims_total", "Claims of seats by result: granted, resumed, lost (another brain was first), refused (the ticket), unreachable.")), []string{"result"}),
+		claims:     prometheus.NewCounterVec(prometheus.CounterOpts(opts("claims_total", "Claims of seats by result: granted, resumed, prepared (before Play, and then granted with it), lost (another brain was first), refused (the ticket), unreachable.")), []string{"result"}),
 		refusals:   prometheus.NewCounterVec(prometheus.CounterOpts(opts("refusals_total", "Connections refused, by problem type.")), []string{"problem"}),
 		dispatches: prometheus.NewCounterVec(prometheus.CounterOpts(opts("dispatches_total", "Seats dispatched at Nomad, by app and result.")), []string{"app", "result"}),
 		failures:   prometheus.NewCounterVec(prometheus.CounterOpts(opts("start_failures_total", "Seats that died before they served, by app and code.")), []string{"app", "code"}),

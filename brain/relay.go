@@ -15,7 +15,9 @@ import (
 // attachment breaks, nobody knows whether they arrived, so they are sent again.
 func (b *Broker) relay(c *conn, a *attachment, app string, unanswered []said) outcome {
 	session, seat := a.grant.Session, a.grant.Seat
-	b.state.beginRelay(session, relayedSession{app: app, seat: seat, since: time.Now()})
+	if a.lease == nil { // else it begins with the session
+		b.state.beginRelay(session, relayedSession{app: app, seat: seat, since: time.Now()})
+	}
 	defer b.state.endRelay(session, seat)
 	b.renewTURN(c)
 	for {
@@ -26,7 +28,7 @@ func (b *Broker) relay(c *conn, a *attachment, app string, unanswered []said) ou
 		}
 		o, lost := b.pump(c, a, &unanswered)
 		a.ws.CloseNow()
-		if !lost {
+		if !lost || a.lease != nil { // nobody has begun anything that they could come back to
 			return o
 		}
 		again, o := b.reattach(c, seat, a.grant.Resume, true)
@@ -92,6 +94,11 @@ func (b *Broker) pump(c *conn, a *attachment, unanswered *[]said) (outcome, bool
 			case m.kind == wire.MsgCandidate && n > 0 && n <= wire.MaxEarly:
 				*unanswered, kept = append(*unanswered, m), true
 			}
+			if m.kind == wire.MsgPlay && a.lease != nil {
+				if problem := a.lease.play(); problem != nil {
+					return refused(*problem), false
+				}
+			}
 			sendRaw(a.ws, m.data) // if that fails, the read says why
 			if !kept {
 				c.release(m)
@@ -107,6 +114,11 @@ func (b *Broker) pump(c *conn, a *attachment, unanswered *[]said) (outcome, bool
 				return outcome{}, false
 			}
 			switch typeOf(got.data) {
+			case wire.MsgGranted:
+				if a.lease != nil {
+					a.lease.began()
+					a.lease = nil
+				}
 			case wire.MsgAnswer:
 				c.release(*unanswered...)
 				*unanswered = nil

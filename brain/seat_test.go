@@ -43,6 +43,8 @@ type seat struct {
 	silent bool              // its node does not tell of it
 	lease  time.Duration     // after which it is idle again if no brain is attached; 0 never
 	lapses int
+	// prepared is the session whose person has not pressed Play.
+	prepared string
 	// reached is called before a claim is looked at, and granting after it, before the grant is
 	// sent.
 	reached, granting func(session string)
@@ -58,6 +60,7 @@ func (s *site) seat(app, child, alloc string, state wire.SeatState) *seat {
 	defer x.mu.Unlock()
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+wire.AttachPath, x.attach)
+	mux.HandleFunc("GET "+wire.PreparePath, x.prepare)
 	mux.HandleFunc("POST "+wire.EndPath, x.endIt)
 	mux.HandleFunc("POST "+wire.WarnPath, x.warn)
 	mux.HandleFunc("POST "+wire.RetirePath, x.retire)
@@ -77,6 +80,7 @@ func (s *site) seat(app, child, alloc string, state wire.SeatState) *seat {
 
 func (x *seat) become(state wire.SeatState, session string) {
 	x.rec.State, x.rec.Session, x.rec.Since = state, session, time.Now().UTC()
+	x.prepared, x.rec.Prepared = "", false
 	x.tell()
 }
 

@@ -36,6 +36,7 @@ type spot struct {
 	version uint64
 	free    bool // in appView.free
 	sick    bool // its node is sick
+	lent    bool // it is prepared for a person who has not pressed Play
 	since   time.Time
 }
 
@@ -72,7 +73,8 @@ func (c *counts) of(k class) *int {
 }
 
 // better orders free seats: the app's current version first, then newer before older
-// versions, then those whose node is sound, then those that are idle longest.
+// versions, then those whose node is sound, then those that are prepared for nobody, then
+// those that are idle longest.
 func (a *appView) better(u, o *unit) int {
 	old := func(u *unit) int {
 		if u.spot.version == a.app.Version {
@@ -86,7 +88,13 @@ func (a *appView) better(u, o *unit) int {
 		}
 		return 0
 	}
-	return cmp.Or(old(u)-old(o), cmp.Compare(o.spot.version, u.spot.version), sick(u)-sick(o),
+	lent := func(u *unit) int {
+		if u.spot.lent {
+			return 1
+		}
+		return 0
+	}
+	return cmp.Or(old(u)-old(o), cmp.Compare(o.spot.version, u.spot.version), sick(u)-sick(o), lent(u)-lent(o),
 		u.spot.since.Compare(o.spot.since), cmp.Compare(u.child.ID, o.child.ID))
 }
 
@@ -170,8 +178,9 @@ func (v *view) placeSeat(u *unit, s *spot, now time.Time) {
 			s.class = classOld
 		}
 		s.sick = now.Before(v.sickNodes[t.from])
+		s.lent = t.Prepared || t.lent(now)
 	}
-	if taken || t.retiring(now) || t.unreachable(now) || t.setAside(now) || t.elsewhere(now) {
+	if taken || t.retiring(now) || t.unreachable(now) || t.setAside(now) || t.elsewhere(now) || t.lent(now) {
 		v.flagged[u] = true
 	}
 	if t.State.Busy() {

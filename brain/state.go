@@ -48,6 +48,7 @@ type state struct {
 	plans   map[string]bool // apps that are to be planned
 	largest size            // of the site's nodes, each in its own way
 	ports   ports
+	lending lending
 	// told are the people who wait here, for the other replicas.
 	told *feed.Source[wire.Waiting]
 	// peers are the people who wait at other replicas, by replica and session.
@@ -65,7 +66,7 @@ func newState(site string, log *slog.Logger, metrics *metrics, now func() time.T
 		site: site, log: log, metrics: metrics, now: now, newToken: uuid.NewString, wakeup: make(chan struct{}, 1), view: newView(),
 		lines: map[string]*line{}, waiters: map[string]*waiter{}, holders: map[holder]map[*waiter]bool{},
 		relays: map[string]relayedSession{}, plans: map[string]bool{},
-		window: newWindow(), told: feed.NewSource[wire.Waiting](), peers: map[string]map[string]*place{},
+		window: newWindow(), told: feed.NewSource[wire.Waiting](), peers: map[string]map[string]*place{}, lending: lending{},
 		crowded: func() bool { return false },
 	}
 	st.view.waits = func(session string) bool { return st.waiters[session] != nil }

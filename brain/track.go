@@ -49,6 +49,7 @@ type seatTrack struct {
 	holder        ticket.Claims // whom this replica granted it last
 	named         bool          // the log has said that it is a stranger
 	reserved      bool          // it is offered to a person of this replica
+	lentAt        time.Time     // when this replica had it prepared for a person
 	elsewhereAt   time.Time     // when another replica said that it offers it
 	retiringAt    time.Time     // when it was asked to retire
 	endingAt      time.Time     // when it was asked to end a session that others wait for

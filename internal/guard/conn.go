@@ -123,6 +123,16 @@ func (c *Conn) Identify(client netip.Addr) {
 	g.fit(client)
 }
 
+// Network is the /24 or /48 of the connection's client; the zero value where it is not known.
+func (c *Conn) Network() netip.Prefix {
+	if c == nil {
+		return netip.Prefix{}
+	}
+	c.guard.mu.Lock()
+	defer c.guard.mu.Unlock()
+	return wide(c.client)
+}
+
 // Prove moves the connection to the proven ones. Its error is ErrFull or
 // ErrNetwork, or net.ErrClosed where it was cut.
 func (c *Conn) Prove() error {
