@@ -484,6 +484,9 @@ type seat struct {
 	line   *cable
 	cancel context.CancelFunc
 	done   chan struct{}
+	// connected is closed when the page is; then the video waits for play.
+	connected chan struct{}
+	play      chan struct{}
 }
 
 // cable is a seat's network, which can be cut: then nothing comes or goes, and
@@ -547,7 +550,10 @@ func (st *seat) close() {
 	<-st.done
 }
 
-func (s *site) answer(b *brain, offer string) *seat {
+func (s *site) answer(b *brain, offer string) *seat { return s.answerWhen(b, offer, playing) }
+
+// answerWhen is answer, with a video that begins when play is closed.
+func (s *site) answerWhen(b *brain, offer string, play chan struct{}) *seat {
 	s.t.Helper()
 	must := func(err error) {
 		s.t.Helper()
@@ -565,13 +571,13 @@ func (s *site) answer(b *brain, offer string) *seat {
 	pc, err := webrtc.NewAPI(webrtc.WithSettingEngine(setting)).NewPeerConnection(webrtc.Configuration{})
 	must(err)
 	ctx, cancel := context.WithCancel(context.Background())
-	st := &seat{pc: pc, line: line, cancel: cancel, done: make(chan struct{})}
+	connected := make(chan struct{})
+	st := &seat{pc: pc, line: line, cancel: cancel, done: make(chan struct{}), connected: connected, play: play}
 	s.seats = append(s.seats, st)
 	track, err := webrtc.NewTrackLocalStaticSample(webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeH264}, "video", "picture")
 	must(err)
 	_, err = pc.AddTrack(track)
 	must(err)
-	connected := make(chan struct{})
 	var once sync.Once
 	pc.OnConnectionStateChange(func(state webrtc.PeerConnectionState) {
 		if state == webrtc.PeerConnectionStateConnected {
@@ -595,10 +601,12 @@ func (s *site) answer(b *brain, offer string) *seat {
 	_ = b.try(wire.Message{Type: wire.MsgAnswer, SDP: pc.LocalDescription().SDP})
 	go func() {
 		defer close(st.done)
-		select {
-		case <-connected:
-		case <-ctx.Done():
-			return
+		for _, ready := range []chan struct{}{connected, play} {
+			select {
+			case <-ready:
+			case <-ctx.Done():
+				return
+			}
 		}
 		tick := time.NewTicker(time.Second / 30)
 		defer tick.Stop()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nearcast/nearcast/dev"
+	"github.com/nearcast/nearcast/internal/testkit/browser"
 )
 
 // contentBytes is the size of the object that a cold seat fetches.
@@ -42,6 +43,44 @@ func (b *bench) firstFrameWarm(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// firstFramePrepared takes turns: Play pressed at once, and after the pointer has rested on it.
+func (b *bench) firstFramePrepared(ctx context.Context) error {
+	const app = "bench-prepared"
+	stop, err := b.runApp(ctx, app, map[string]string{"warm": "2", "max": "3"})
+	if err != nil {
+		return err
+	}
+	defer stop()
+	first := map[bool][]float64{}
+	for range b.runs {
+		for _, prepared := range []bool{false, true} {
+			rest := func(ctx context.Context, page *browser.Page) error { return nil }
+			if prepared {
+				rest = b.rest
+			}
+			ms, _, err := b.visit(ctx, app, 2, rest)
+			if err != nil {
+				return err
+			}
+			first[prepared] = append(first[prepared], ms)
+		}
+	}
+	for _, prepared := range []bool{false, true} {
+		if err := b.report.Line("first_frame_prepared", "ms", first[prepared], map[string]any{"prepared": prepared}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rest has the pointer rest on Play until the connection with a seat is up.
+func (b *bench) rest(ctx context.Context, page *browser.Page) error {
+	if err := page.Hover(ctx, ".play-button"); err != nil {
+		return err
+	}
+	return page.Until(ctx, "nearcast.prepared")
 }
 
 func (b *bench) firstFrameCold(ctx context.Context) error {
@@ -87,18 +126,28 @@ func (b *bench) firstFrameCold(ctx context.Context) error {
 // firstFrame is one visit: it opens the page, presses Play and leaves. It returns when
 // the first frame came, and when each step before it ended, in ms after Play.
 func (b *bench) firstFrame(ctx context.Context, app string, warm bool) (ms float64, marks map[string]float64, err error) {
+	idle := 0
+	if warm {
+		idle = 1
+	}
+	return b.visit(ctx, app, idle, func(context.Context, *browser.Page) error { return nil })
+}
+
+// visit is firstFrame, which begins with so many idle seats, and does something before Play.
+func (b *bench) visit(ctx context.Context, app string, idle int, before func(context.Context, *browser.Page) error) (ms float64, marks map[string]float64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	if warm {
-		if err := b.site.WaitIdle(ctx, app); err != nil {
-			return 0, nil, err
-		}
+	if err := b.waitIdle(ctx, app, idle); err != nil {
+		return 0, nil, err
 	}
 	page, err := b.open(ctx, app)
 	if err != nil {
 		return 0, nil, err
 	}
 	if err := settle(ctx); err != nil {
+		return 0, nil, err
+	}
+	if err := before(ctx, page); err != nil {
 		return 0, nil, err
 	}
 	if err := b.play(ctx, page); err != nil {

@@ -7,6 +7,8 @@
 //
 //	first_frame_warm   ms  Play pressed → first decoded frame (requestVideoFrameCallback), with an idle seat
 //	first_frame_part   ms  Play pressed → each step on the way; label part
+//	first_frame_prepared ms  as first_frame_warm, in turns: at once, and with a seat that was prepared
+//	                       while the pointer rested on Play; label prepared
 //	first_frame_cold   ms  as first_frame_warm, without a seat; label content is cached or uncached (64 MB)
 //	input_to_photon    ms  key pressed in the page → the changed picture is due on screen; label fps
 //	decoded_fps        /s  frames decoded in each of 30 seconds; labels fps, picture (still, moving, hungry)
@@ -52,6 +54,7 @@ var measures = []struct {
 	take func(*bench, context.Context) error
 }{
 	{"warm", (*bench).firstFrameWarm},
+	{"prepared", (*bench).firstFramePrepared},
 	{"cold", (*bench).firstFrameCold},
 	{"input", (*bench).inputToPhoton},
 	{"steady", (*bench).steady},
@@ -69,9 +72,9 @@ func main() {
 
 func run(ctx context.Context) (err error) {
 	b := &bench{report: report.New(os.Stdout)}
-	only := flag.String("only", "", "take only these measures: `warm,cold,input,steady,hungry`")
+	only := flag.String("only", "", "take only these measures: `warm,prepared,cold,input,steady,hungry`")
 	flag.StringVar(&b.bin, "bin", "bin", "folder of the binaries, as make build fills it")
-	flag.IntVar(&b.runs, "runs", 25, "warm first frames to measure")
+	flag.IntVar(&b.runs, "runs", 25, "warm first frames to measure, and as many prepared ones")
 	flag.IntVar(&b.cold, "cold", 5, "cold first frames to measure, cached and uncached each")
 	flag.IntVar(&b.presses, "presses", 120, "key presses to measure at each frame rate")
 	flag.Parse()

@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"maps"
 	"path/filepath"
 	"time"
 
 	"github.com/prometheus/procfs"
 
+	"github.com/nearcast/nearcast/dev"
 	"github.com/nearcast/nearcast/internal/testkit/browser"
 )
 
@@ -33,6 +36,26 @@ func (b *bench) runApp(ctx context.Context, name string, vars map[string]string)
 			}
 		}
 	}, nil
+}
+
+// waitIdle waits until an app has so many idle seats, as pages are told.
+func (b *bench) waitIdle(ctx context.Context, app string, want int) error {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for want > 0 {
+		apps, err := b.site.AppList(ctx)
+		for _, a := range apps.Apps {
+			if a.ID == app && a.Sites[dev.Site].Idle >= want {
+				return nil
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("%s has not %d idle seats: %w", app, want, errors.Join(ctx.Err(), err))
+		}
+	}
+	return nil
 }
 
 // open opens the app's page, and waits until Play can be pressed.

@@ -287,6 +287,19 @@ func (p *Page) Click(ctx context.Context, selector string) error {
 	return nil
 }
 
+// Hover moves the mouse to the middle of the first element that matches a CSS selector.
+func (p *Page) Hover(ctx context.Context, selector string) error {
+	var at struct{ X, Y float64 }
+	middle := fmt.Sprintf(`(({x, y, width, height}) => ({X: x + width / 2, Y: y + height / 2}))(document.querySelector(%q).getBoundingClientRect())`, selector)
+	if err := p.Eval(ctx, middle, &at); err != nil {
+		return err
+	}
+	if err := p.do(ctx, chromedp.MouseEvent(chromedp.MouseMoved, at.X, at.Y)); err != nil {
+		return fmt.Errorf("move to %s: %w", selector, err)
+	}
+	return nil
+}
+
 // Drag presses the left button at one point of the page, moves in steps to
 // another and releases.
 func (p *Page) Drag(ctx context.Context, fromX, fromY, toX, toY float64, steps int) error {

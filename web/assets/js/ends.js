@@ -11,6 +11,7 @@ export function initial(app) {
     signal: 'closed', // closed | opening | open
     media: 'none',    // none | live | lost
     offered: false,   // the seat has, or is getting, the offer of the present peer
+    prepared: false,  // Play was pressed, of what was prepared before it
     urls: [], turn: 0,
     restarting: '',  // '' | asking | offered: another way to the seat is looked for (restart.js)
     relaying: false, // the next peer may use the grant's TURN servers

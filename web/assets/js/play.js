@@ -55,12 +55,12 @@ const view = new View(stage.surface);
 const holding = new Holding(id);
 
 const player = new Player({
-  app: id, stage, view: () => view.now(), onState: render,
+  app: id, stage, view: () => view.now(), idle: (site) => app?.sites?.[site]?.idle ?? 0, onState: render,
   onStats: (numbers) => {
     stats.update(numbers, { firstFrameMS: player.firstFrameMS, launch: player.state.launch });
     tools.setRTT(numbers.pingMS ?? numbers.pairMS);
   },
-  onInput: () => { clipLink.reset(); askPointer(); gamepads.begin(); },
+  onInput: () => { clipLink.reset(); askPointer(); view.again(); gamepads.begin(); },
   onRumble: (told) => gamepads.rumble(told),
   onClip: (told) => clipboard.told(told),
   onChunk: (data) => clipLink.heard(data),
@@ -117,7 +117,7 @@ root.append(stage.node, backdrop, el('header.masthead', {}, wordmark()), dock, n
 
 let screen = { kind: '', node: null };
 const makers = {
-  ready: () => readyScreen({ play, anticipate: () => player.anticipate(), distance: distance.node }),
+  ready: () => readyScreen({ play, resting: player.resting, distance: distance.node }),
   waiting: () => waitingScreen({ leave: () => player.leave() }),
   over: (state) => ({ ...endedScreen(state, app, { play, takeBack: () => player.takeBack() }), update() {} }),
   none: () => ({ node: el('div'), update() {}, focus() {} }),
@@ -313,6 +313,7 @@ window.nearcast = {
   get state() { return player.state.phase; },
   get firstFrameMS() { return player.firstFrameMS; },
   get marks() { return { ...player.marks }; },
+  get prepared() { return player.resting.ready(); },
   get seat() { return player.state.grant?.seat ?? ''; },
   get connected() { return player.state.signal === 'open'; },
   get site() { return player.state.launch?.site ?? ''; },

@@ -2,17 +2,18 @@
 // and the timers, measures the sites, and reports events to the state machine.
 // Screens subscribe; the stage shows what the peer receives.
 
-import * as api from './api.js';
+import { unreachable } from './api.js';
+import { Asks, LAUNCH_HEDGE_MS } from './asks.js';
 import { SiteWatch } from './sitewatch.js';
 import { heldSession } from './held.js';
 import * as memory from './memory.js';
-import { paramsOf } from './params.js';
 import { Peer } from './peer.js';
 import { pick } from './reconnect.js';
-import { Routers, hedged } from './routers.js';
-import { coolSignal, openSignal, warmSignal } from './signal.js';
+import { Resting } from './resting.js';
+import { Routers } from './routers.js';
+import { coolSignal, openSignal } from './signal.js';
 import { isOver } from './phases.js';
-import { initial, reduce } from './session.js';
+import { DIRECT_MS, initial, reduce } from './session.js';
 import { survey } from './survey.js';
 import { tokenOf } from './token.js';
 import { HEDGE_MS } from './verdict.js';
@@ -22,13 +23,11 @@ import { moved as movedWords } from './words.js';
 
 const RACE_PATIENCE_MS = 200; // Play pressed before the race was decided
 const RACE_STALE_MS = 300_000; // people move with their devices
-const LAUNCH_HEDGE_MS = 1500; // a router that is silent for so long: ask the next one too
-const BRAINS_EVERY_MS = { calm: 5000, waiting: 1000 }; // the list names one brain of a site at a time
 
 export class Player {
   // stage has show(track), freeze() and clear(); onState is called after each change.
-  // view() is the person's window, a wire.View or null.
-  constructor({ app, stage, view = () => null, onState = () => {}, onStats = () => {}, onRace = () => {}, onInput = () => {}, onPointer = () => {}, onClip = () => {}, onChunk = () => {}, onRumble = () => {} }) {
+  // view() is the person's window, a wire.View or null; idle(site) how many seats are idle there.
+  constructor({ app, stage, view = () => null, idle = () => 0, onState = () => {}, onStats = () => {}, onRace = () => {}, onInput = () => {}, onPointer = () => {}, onClip = () => {}, onChunk = () => {}, onRumble = () => {} }) {
     Object.assign(this, { app, stage, view, onState, onStats, onRace, onInput, onPointer, onClip, onChunk, onRumble });
     this.state = initial(app);
     this.queue = [];
@@ -41,15 +40,20 @@ export class Player {
     this.race = null;
     this.racedAt = -Infinity;
     this.moves = []; // {from, to, ms}: sites that were lost under a session
-    this.askedBrains = -Infinity;
+    this.asks = new Asks({ app, routers: this.routers, race: () => this.race });
     this.marks = {};
     this.firstFrameMS = null;
     this.watchdog = null; // while a picture is held
     const dispatch = (event) => this.dispatch(event);
     this.way = new Way({ state: () => this.state, watchdog: () => this.watchdog, dispatch });
     this.siteWatch = new SiteWatch({
-      routers: this.routers, state: () => this.state, launchRequest: (lost) => this.#request(lost),
+      routers: this.routers, state: () => this.state, launchRequest: (lost) => this.asks.request(lost),
       token: () => tokenOf(this.app), dispatch,
+    });
+    this.resting = new Resting({
+      can: () => isOver(this.state.phase), view, spare: () => idle(this.race?.leader()) > 1,
+      brain: () => this.routers.get(this.race?.leader())?.brain,
+      launch: () => this.asks.launch(), peer: () => this.peer, fresh: () => this.#prepare(),
     });
     this.#prepare();
   }
@@ -81,16 +85,12 @@ export class Player {
     const racing = this.racing = new AbortController();
     this.racedAt = performance.now();
     try {
-      const response = await hedged(this.routers.homeFirst(), LAUNCH_HEDGE_MS, async ({ url }, signal) => {
-        const found = await api.listSites(signal, url);
-        this.routers.learn(found, url);
-        return found;
-      });
+      const response = await this.asks.sites();
       if (racing.signal.aborted) return;
       performance.clearResourceTimings(); // there is room for 250; each probe is read from there
       const race = survey(response, this.app, {
         signal: racing.signal, onChange: () => queueMicrotask(() => tell()),
-        ask: (request) => hedged(this.routers.homeFirst(), HEDGE_MS, ({ url }, signal) => api.probes(request, signal, url)),
+        ask: (request) => this.asks.probes(request),
       });
       const tell = () => {
         if (!racing.signal.aborted && race.leader()) this.onRace({ results: race.results(), leader: race.leader() });
@@ -115,14 +115,8 @@ export class Player {
     if (isOver(this.state.phase) && performance.now() - this.racedAt > RACE_STALE_MS) this.measure();
   }
 
-  // anticipate is called when Play is about to be pressed: to connect to the
-  // likely brain takes longer than to press a button.
-  anticipate() {
-    if (isOver(this.state.phase)) warmSignal(this.routers.get(this.race?.leader())?.brain);
-  }
-
   play() {
-    this.anticipate();
+    this.resting.anticipate();
     this.playAt = performance.now();
     this.marks = {};
     this.firstFrameMS = null;
@@ -213,35 +207,38 @@ export class Player {
 
   async #launch() {
     const { lost, moved } = this.state;
+    const rested = this.resting.take();
+    if (rested?.signal) return void this.#takeOver(rested);
     try {
       await Promise.race([this.race?.decided, new Promise((r) => { setTimeout(r, RACE_PATIENCE_MS); })]);
-      const request = this.#request(lost);
       const routers = moved ? this.routers.order({ without: lost }) : this.routers.homeFirst({ without: lost });
-      const launch = await this.siteWatch.launched(lost) ?? await hedged(routers, moved ? HEDGE_MS : LAUNCH_HEDGE_MS,
-        ({ url }, signal) => api.launch(request, tokenOf(this.app), signal, url));
+      const launch = await rested?.launching ?? await this.siteWatch.launched(lost) ?? await this.asks.launch(lost, routers, moved ? HEDGE_MS : LAUNCH_HEDGE_MS);
       this.mark('launched');
       this.dispatch({ type: 'launched', launch });
     } catch (error) {
-      this.dispatch({ type: 'launch-failed', problem: error.problem ?? api.unreachable(), now: performance.now() });
+      this.dispatch({ type: 'launch-failed', problem: error.problem ?? unreachable(), now: performance.now() });
     }
   }
 
-  // #request is a wire.LaunchRequest.
-  #request(lost) {
-    const rtts = { ...this.race?.results() };
-    for (const site of lost) delete rtts[site];
-    const request = { app: this.app, rtt_ms: rtts };
-    if (lost.length > 0) request.lost = lost;
-    const params = paramsOf(location.search);
-    if (params) request.params = params;
-    return request;
+  // #takeOver goes on with what was prepared before Play.
+  #takeOver({ launch, signal, grant, answered, play, none }) {
+    if (this.state.phase !== 'launching') return signal.close();
+    this.servers = launch.ice_servers ?? [];
+    this.#closeSignal();
+    this.signal = signal;
+    play(this.#ears());
+    this.dispatch({ type: 'launched', launch, prepared: true });
+    this.dispatch({ type: 'signal-open' });
+    if (none) this.dispatch({ type: 'message', message: { type: 'unprepared' }, now: performance.now() });
+    if (grant) this.dispatch({ type: 'message', message: { type: 'granted', grant }, now: performance.now() });
+    if (answered && this.relays.length > 0 && this.peer.pc.connectionState !== 'connected') this.#setTimer('direct', DIRECT_MS);
   }
 
   #openSignal({ url, hello, offer, restart }) {
     this.#closeSignal();
-    const generation = ++this.generation;
-    const current = () => generation === this.generation;
+    const { current, ...ears } = this.#ears();
     const signal = openSignal(url, {
+      ...ears,
       onOpen: async () => {
         const message = { type: 'hello', ...hello };
         if (offer) message.sdp = await this.peer.offer();
@@ -252,6 +249,17 @@ export class Player {
         signal.send(message);
         this.dispatch({ type: 'signal-open' });
       },
+    });
+    this.signal = signal;
+    coolSignal(); // another site than the likely one
+  }
+
+  // #ears hear a socket until there is another one.
+  #ears() {
+    const generation = ++this.generation;
+    const current = () => generation === this.generation;
+    return {
+      current,
       onMessage: (message) => {
         if (!current()) return;
         if (message.type === 'granted' || message.type === 'answer') this.mark(message.type);
@@ -262,9 +270,7 @@ export class Player {
         this.signal = null;
         this.dispatch({ type: 'signal-closed', code, opened, now: performance.now() });
       },
-    });
-    this.signal = signal;
-    coolSignal(); // another site than the likely one
+    };
   }
 
   #closeSignal() {
@@ -279,7 +285,7 @@ export class Player {
     this.peer?.close();
     const peer = new Peer({
       onTrack: (track) => this.stage.show(track, () => { if (this.peer === peer) this.#firstFrame(); }),
-      onCandidate: (candidate) => this.signal?.send({ type: 'candidate', candidate }),
+      onCandidate: (candidate) => (this.signal ? this.signal.send({ type: 'candidate', candidate }) : this.resting.candidate(candidate)),
       onState: (state) => {
         if (state === 'connected') this.mark('connected');
         if (state === 'failed' || state === 'closed') this.#lost();
@@ -311,24 +317,18 @@ export class Player {
   }
 
   async #renew() {
-    const { session, ticket } = this.state.launch;
+    const { launch, lost } = this.state;
     try {
-      const routers = this.routers.homeFirst({ without: this.state.lost });
-      const renewal = await hedged(routers, LAUNCH_HEDGE_MS, ({ url }, signal) => api.renewTicket(session, ticket, signal, url));
-      if (this.state.launch?.session === session) this.dispatch({ type: 'renewed', ticket: renewal.ticket });
+      const renewal = await this.asks.renew(launch, lost);
+      if (this.state.launch?.session === launch.session) this.dispatch({ type: 'renewed', ticket: renewal.ticket });
     } catch (error) {
-      if (this.state.launch?.session === session) this.dispatch({ type: 'renew-failed', problem: error.problem });
+      if (this.state.launch?.session === launch.session) this.dispatch({ type: 'renew-failed', problem: error.problem });
     }
   }
 
   async #findBrains(site) {
-    const every = BRAINS_EVERY_MS[this.state.awayAt > 0 ? 'waiting' : 'calm'];
-    if (!site || performance.now() - this.askedBrains < every) return;
-    this.askedBrains = performance.now();
     try {
-      const routers = this.routers.homeFirst({ without: this.state.lost });
-      const { sites } = await hedged(routers, LAUNCH_HEDGE_MS, ({ url }, signal) => api.listSites(signal, url));
-      const urls = (sites ?? []).filter((s) => s.site === site && s.brain_url).map((s) => s.brain_url);
+      const urls = await this.asks.brains(site, { lost: this.state.lost, waiting: this.state.awayAt > 0 });
       if (urls.length > 0) this.dispatch({ type: 'brains', urls });
     } catch {
       // The brains already known are tried again.
@@ -388,6 +388,7 @@ export class Player {
   // #follow does what belongs to a phase, whatever led to it.
   #follow(state, before) {
     const { phase, moved } = state;
+    if (!isOver(phase)) this.resting.drop(); // the page goes on without Play
     this.siteWatch.follow(state, before.phase);
     if (moved?.done && !before.moved?.done) {
       const ms = Math.round(performance.now() - moved.at);

@@ -45,14 +45,17 @@ const handlers = {
     return [{ ...initial(s.app), phase: 'launching' }, [{ do: 'launch' }]];
   },
 
-  launched(s, { launch }) {
+  // prepared says that this was done before Play, and that the socket has the offer (resting.js).
+  launched(s, { launch, prepared = false }) {
     if (s.phase !== 'launching') return null; // cancelled meanwhile: the ticket lapses unused
     const urls = brainsOf(launch);
+    const next = {
+      ...s, phase: 'connecting', launch, urls, turn: 0, signal: 'opening', offered: true, prepared,
+      moved: s.moved && { ...s.moved, to: launch.site },
+    };
+    if (prepared) return [next, [{ do: 'timer', name: 'renew', ms: RENEW_MS }]];
     return [
-      {
-        ...s, phase: 'connecting', launch, urls, turn: 0, signal: 'opening', offered: true,
-        moved: s.moved && { ...s.moved, to: launch.site },
-      },
+      next,
       [
         { do: 'ice', servers: launch.ice_servers ?? [] },
         { do: 'signal', url: urls[0], hello: { ticket: launch.ticket }, offer: true },
@@ -89,6 +92,7 @@ const handlers = {
 
   message(s, { message, now }) {
     // A refusal is no sign of health: repeated refusals back off.
+    if (late(s) && (message.type === 'refused' || message.type === 'ended')) return anew(s);
     const healthy = message.type === 'refused' ? s : { ...s, failures: 0, awayAt: 0 };
     return messages[message.type]?.(healthy, message, now) ?? null;
   },
@@ -97,6 +101,7 @@ const handlers = {
     const next = { ...s, signal: 'closed' };
     if (s.phase === 'leaving') return over(next, { reason: 'left' });
     if (OVER.has(s.phase)) return [next, []];
+    if (late(s)) return anew(s);
     if (code === CLOSE_REPLACED && HELD.has(s.phase)) {
       return [{ ...next, phase: 'replaced', media: 'none' }, [...tidy(), { do: 'forget' }]];
     }
@@ -232,8 +237,11 @@ const messages = {
 
   granted(s, { grant }) {
     if (!WAITING.has(s.phase) && !HELD.has(s.phase)) return null;
-    const next = { ...s, grant, windows: 0 };
-    const effects = [{ do: 'remember' }, { do: 'cancel', name: 'renew' }, { do: 'relays', servers: grant.ice_servers ?? [] }];
+    const prepared = s.prepared && Boolean(grant.prepared);
+    // The second grant of a prepared seat comes from the seat alone, which knows of no relays.
+    const servers = grant.ice_servers ?? (s.prepared && s.grant?.ice_servers) ?? [];
+    const next = { ...s, prepared, grant: { ...grant, ice_servers: servers }, windows: 0 };
+    const effects = [{ do: 'remember' }, { do: 'cancel', name: 'renew' }, { do: 'relays', servers }];
     if (s.media === 'live') return [{ ...next, phase: 'streaming' }, effects];
     if (s.phase !== 'reconnecting') {
       next.phase = 'granted';
@@ -241,6 +249,9 @@ const messages = {
     }
     return s.offered ? [next, effects] : withOffer(next, effects);
   },
+
+  // No seat was to spare before Play: now the person waits for one.
+  unprepared: (s) => [{ ...s, prepared: false }, []],
 
   answer(s, { sdp, restart }, now) {
     if (!HELD.has(s.phase) || restart && !s.restarting) return null;
@@ -317,6 +328,12 @@ const timers = {
     return [next, [{ do: 'closeSignal' }, ...effects, { do: 'timer', name: 'media', ms: RETRY_MEDIA_MS }]];
   },
 };
+
+// late: Play was pressed, and the seat that was prepared has not said that it is the session's.
+const late = (s) => s.prepared && s.media !== 'live' && (WAITING.has(s.phase) || HELD.has(s.phase));
+
+// anew launches as if nothing had been prepared: nobody is told that it was.
+const anew = (s) => [{ ...initial(s.app), phase: 'launching' }, [...tidy(), { do: 'forget' }, { do: 'prepare' }, { do: 'launch' }]];
 
 const url = (s) => s.urls[s.turn % s.urls.length];
 

@@ -16,6 +16,7 @@ export class View {
     this.surface = surface;
     this.told = '';
     this.abort = null;
+    this.again = () => {}; // tells it once more: the channel was not open when it was told
   }
 
   now() {
@@ -43,12 +44,17 @@ export class View {
     abort.signal.addEventListener('abort', () => { observer.disconnect(); clearTimeout(timer); });
     // The ratio changes with the zoom, and on another screen, without another size.
     window.addEventListener('resize', soon, { signal: abort.signal });
+    this.again = () => {
+      this.told = '';
+      look();
+    };
     look();
   }
 
   stop() {
     this.abort?.abort();
     this.abort = null;
+    this.again = () => {};
     this.told = '';
   }
 }

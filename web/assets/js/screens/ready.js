@@ -4,11 +4,15 @@ import { availability } from '../words.js';
 import { el, setText } from '../ui/dom.js';
 import { icon } from '../ui/icons.js';
 
-export function readyScreen({ play, anticipate, distance }) {
+export function readyScreen({ play, resting, distance }) {
   const title = el('h1');
   const text = el('p.lead');
-  const button = el('button.primary.play-button', { type: 'button', onclick: play, onpointerenter: anticipate, onpointerdown: anticipate },
-    icon('play'), el('span', {}, 'Play'));
+  let asked = false; // the page itself puts the focus on Play
+  const rest = () => { if (!asked) resting.rest(); };
+  const unrest = () => resting.unrest();
+  const button = el('button.primary.play-button', {
+    type: 'button', onclick: play, onpointerenter: rest, onpointermove: rest, onpointerdown: rest, onpointerleave: unrest, onfocus: rest, onblur: unrest,
+  }, icon('play'), el('span', {}, 'Play'));
   const chip = el('span.chip', {}, el('i'), el('span'));
   const notice = el('p.ribbon', { role: 'status', hidden: true });
   const hint = el('p.hint', { hidden: true });
@@ -16,7 +20,11 @@ export function readyScreen({ play, anticipate, distance }) {
     el('div.actions', {}, button, chip), hint, distance);
   return {
     node,
-    focus: () => button.focus({ preventScroll: true }),
+    focus() {
+      asked = true;
+      button.focus({ preventScroll: true });
+      asked = false;
+    },
     update(state, app) {
       setText(title, app?.title || state.app);
       setText(text, app?.description ?? '');

@@ -1,0 +1,173 @@
+package web_test
+
+import (
+	"github.com/chromedp/chromedp"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// spare has the site tell of seats to spare.
+func (v *visit) spare() {
+	v.site.mu.Lock()
+	defer v.site.mu.Unlock()
+	app := viewer
+	app.Sites = map[string]wire.Capacity{"eu-central": {Idle: 3, Warm: 3, Max: 4}}
+	v.site.apps = wire.AppsResponse{Apps: []wire.AppView{app}}
+}
+
+// pointer moves to Play, or away from it.
+func (v *visit) pointer(atPlay bool) {
+	v.Helper()
+	x, y := 5.0, 5.0
+	if atPlay {
+		x = evaluate[float64](v, `(({x, width}) => x + width / 2)(document.querySelector('.play-button').getBoundingClientRect())`)
+		y = evaluate[float64](v, `(({y, height}) => y + height / 2)(document.querySelector('.play-button').getBoundingClientRect())`)
+	}
+	v.do(chromedp.MouseEvent(chromedp.MouseMoved, x, y))
+}
+
+// rest opens the app, and has the pointer rest on Play.
+func (v *visit) rest() *brain {
+	v.Helper()
+	v.spare()
+	v.open("/play/viewer")
+	v.until(`nearcast.race?.leader === 'eu-central'`)
+	v.untilText("Ready now")
+	v.pointer(true)
+	b := v.site.nextBrain()
+	if b.hello.Type != wire.MsgPrepare || b.hello.Ticket != "ticket" || b.hello.SDP == "" || b.hello.View == nil {
+		v.Fatalf("the page said %+v", b.hello)
+	}
+	return b
+}
+
+func (v *visit) launches() int {
+	v.site.mu.Lock()
+	defer v.site.mu.Unlock()
+	return len(v.site.launches)
+}
+
+// walkPrepared presses Play with the connection up: the picture is there at once.
+func walkPrepared(v *visit) {
+	b := v.rest()
+	grant := v.site.grant(false)
+	grant.Prepared = true
+	b.say(wire.Message{Type: wire.MsgGranted, Grant: grant})
+	st := v.site.answerPaused(b, b.hello.SDP)
+	<-st.connected
+	if got := evaluate[string](v, `nearcast.state`); got != "ready" {
+		v.Fatalf("the page is %s before Play", got)
+	}
+	v.press(".play-button")
+	b.hear(wire.MsgPlay)
+	close(st.play)
+	b.say(wire.Message{Type: wire.MsgGranted, Grant: v.site.grant(false)})
+	v.state("streaming")
+	v.until(`document.querySelector('video').videoWidth === 1280`)
+	if n := v.launches(); n != 1 {
+		v.Errorf("%d launches", n)
+	}
+	// It is a session as any other.
+	v.site.wantInput("cursor", func(in wire.Input) bool { return in.Type == wire.InputCursor })
+	_ = b.conn.CloseNow()
+	again := v.site.nextBrain()
+	if again.hello.Resume != "resume" || again.hello.SDP != "" {
+		v.Errorf("the page came back with %+v", again.hello)
+	}
+}
+
+// walkPreparedLate presses Play as the seat goes to somebody else: the page launches anew.
+func walkPreparedLate(v *visit) {
+	b := v.rest()
+	grant := v.site.grant(false)
+	grant.Prepared = true
+	b.say(wire.Message{Type: wire.MsgGranted, Grant: grant})
+	v.site.answerPaused(b, b.hello.SDP)
+	v.press(".play-button")
+	b.hear(wire.MsgPlay)
+	b.say(wire.Message{Type: wire.MsgEnded, End: &wire.End{Reason: wire.ReasonLost}})
+	next := v.site.nextBrain()
+	if next.hello.Type != wire.MsgHello || next.hello.SDP == b.hello.SDP {
+		v.Errorf("the page said %+v", next.hello)
+	}
+	v.site.serve(next, false)
+	v.state("streaming")
+}
+
+// walkUnprepared presses Play where nothing was to spare: by the same socket, without another launch.
+func walkUnprepared(v *visit) {
+	b := v.rest()
+	b.say(wire.Message{Type: wire.MsgUnprepared})
+	v.press(".play-button")
+	b.hear(wire.MsgPlay)
+	b.say(wire.Message{Type: wire.MsgQueued, Queue: &wire.Queue{Position: 2, EstimateMS: -1}})
+	v.state("queued")
+	v.site.serve(b, false)
+	v.state("streaming")
+	if n := v.launches(); n != 1 {
+		v.Errorf("%d launches", n)
+	}
+}
+
+// walkRestAndGo leaves Play, or stays too long: nothing is held, and Play is as without it.
+func walkRestAndGo(v *visit) {
+	b := v.rest()
+	v.pointer(false)
+	b.hear(wire.MsgLeave)
+	<-b.done
+	v.pointer(true)
+	b = v.site.nextBrain()
+	b.say(wire.Message{Type: wire.MsgEnded, End: &wire.End{Reason: wire.ReasonLost}}) // five seconds are over
+	<-b.done
+	if got := evaluate[string](v, `nearcast.state`); got != "ready" {
+		v.Fatalf("the page is %s without Play", got)
+	}
+	v.script(`document.querySelector('.play-button').click()`) // the pointer has not moved
+	next := v.site.nextBrain()
+	if next.hello.Type != wire.MsgHello {
+		v.Errorf("the page said %+v", next.hello)
+	}
+	v.site.serve(next, false)
+	v.state("streaming")
+}
+
+// walkNothingToSpare rests on Play of an app with one seat: the page asks for nothing.
+func walkNothingToSpare(v *visit) {
+	v.open("/play/viewer")
+	v.until(`nearcast.race?.leader === 'eu-central'`)
+	v.untilText("Ready now")
+	v.pointer(true)
+	evaluate[bool](v, `new Promise((r) => setTimeout(r, 400, true))`) // four times as long as a pointer must rest
+	if n := v.launches(); n != 0 {
+		v.Errorf("%d launches before Play", n)
+	}
+	v.press(".play-button")
+	b := v.site.nextBrain()
+	if b.hello.Type != wire.MsgHello {
+		v.Errorf("the page said %+v", b.hello)
+	}
+	v.site.serve(b, false)
+	v.state("streaming")
+}
+
+// walkPreparedSigned prepares a signed app with its token.
+func walkPreparedSigned(v *visit) {
+	v.site.token = "good"
+	v.spare()
+	v.open("/play/viewer#token=good")
+	v.until(`nearcast.race?.leader === 'eu-central'`)
+	v.untilText("Ready now")
+	v.pointer(true)
+	if b := v.site.nextBrain(); b.hello.Type != wire.MsgPrepare {
+		v.Errorf("the page said %+v", b.hello)
+	}
+}
+
+// answerPaused is answer, with a picture that waits for Play.
+func (s *site) answerPaused(b *brain, offer string) *seat {
+	play := make(chan struct{})
+	return s.answerWhen(b, offer, play)
+}
+
+// playing is what has been played since ever.
+var playing = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
