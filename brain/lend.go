@@ -2,6 +2,7 @@ package brain
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -103,12 +104,18 @@ func (st *state) lend(w *waiter, network netip.Prefix) *lease {
 	if version == 0 {
 		version = a.app.Version
 	}
+	// The last ones are those that others get last; no more are looked at than needed.
 	spare := 0
 	var last *unit
-	for _, u := range a.free {
-		if u.spot.version == version && !u.spot.sick && !u.spot.lent {
-			spare++
+	for _, u := range slices.Backward(a.free) {
+		if u.spot.version != version || u.spot.sick || u.spot.lent {
+			continue
+		}
+		if last == nil {
 			last = u
+		}
+		if spare++; spare > keepIdle {
+			break
 		}
 	}
 	if spare <= keepIdle || !st.lending.take(network, now) {
