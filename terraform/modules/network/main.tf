@@ -54,6 +54,8 @@ resource "aws_internet_gateway" "this" {
   tags = { Name = var.name }
 }
 
+# The zones are chosen when a subnet is made, and stay: AWS may open another one, which would
+# be among the first three.
 resource "aws_subnet" "public" {
   count             = 3
   region            = var.region
@@ -61,7 +63,11 @@ resource "aws_subnet" "public" {
   availability_zone = local.zones[count.index]
   cidr_block        = cidrsubnet(local.public_cidr, 2, count.index)
 
-  tags = { Name = "${var.name}-public-${local.zones[count.index]}" }
+  tags = { Name = "${var.name}-public-${count.index}" }
+
+  lifecycle {
+    ignore_changes = [availability_zone]
+  }
 }
 
 resource "aws_subnet" "private" {
@@ -71,7 +77,11 @@ resource "aws_subnet" "private" {
   availability_zone = local.zones[count.index]
   cidr_block        = cidrsubnet(local.private_cidr, 2, count.index)
 
-  tags = { Name = "${var.name}-private-${local.zones[count.index]}" }
+  tags = { Name = "${var.name}-private-${count.index}" }
+
+  lifecycle {
+    ignore_changes = [availability_zone]
+  }
 }
 
 resource "aws_route_table" "public" {
@@ -123,7 +133,7 @@ resource "aws_route_table" "private" {
   region = var.region
   vpc_id = aws_vpc.this.id
 
-  tags = { Name = "${var.name}-private-${local.zones[count.index]}" }
+  tags = { Name = "${var.name}-private-${count.index}" }
 }
 
 resource "aws_route" "nat" {

@@ -11,12 +11,17 @@ output "private_cidr" {
   value       = local.private_cidr
 }
 
+# A subnet is there before its way out is: a node that starts meanwhile reaches nothing. So
+# what uses these ids waits for the routes.
+
 output "public_subnet_ids" {
-  value = aws_subnet.public[*].id
+  value      = aws_subnet.public[*].id
+  depends_on = [aws_route.internet, aws_route_table_association.public, aws_vpc_endpoint.s3]
 }
 
 output "private_subnet_ids" {
-  value = aws_subnet.private[*].id
+  value      = aws_subnet.private[*].id
+  depends_on = [aws_route.nat, aws_route_table_association.private, aws_vpc_endpoint.s3]
 }
 
 output "private_route_table_ids" {
