@@ -231,3 +231,27 @@ run "one_site_alone" {
     error_message = "a single site has connections"
   }
 }
+
+# AWS lets a security group have 60 rules each way.
+run "twelve_sites" {
+  command = plan
+
+  variables {
+    turn = true
+    regions = { for n, region in [
+      "eu-central-1", "eu-west-1", "eu-west-2", "eu-north-1", "us-east-1", "us-east-2", "ca-central-1", "us-west-2",
+      "ap-northeast-1", "ap-northeast-2", "ap-southeast-1", "ap-southeast-2",
+    ] : region => { cidr = "10.${n}.0.0/16", pools = { cpu = { instance_types = ["c7i.2xlarge"], min = 1, max = 2 } } } }
+  }
+
+  assert {
+    condition     = length(module.region) == 12 && alltrue(flatten([for m in module.region : [for rules in values(m.rules) : rules <= 60]]))
+    error_message = "a security group has more than 60 rules: ${jsonencode([for m in module.region : m.rules][0])}"
+  }
+
+  assert {
+    condition = alltrue([for n, m in module.region :
+    m.rules["wan"] + sum([for pair, p in module.peering : contains(split("--", pair), n) ? p.rules : 0]) <= 60])
+    error_message = "a site has more than 60 rules for the other sites"
+  }
+}

@@ -3,6 +3,9 @@
 # inside: between nodes of the site. A line opens the port at "to" for "from", and
 #         allows "from" to connect to it. Nothing else passes between nodes.
 # open:   ports that are open to the internet.
+#
+# The group wan is for what servers reach of other sites (modules/peering). A group may have 60
+# rules each way: in the servers' own group, they would be too many from the ninth site on.
 
 locals {
   anywhere = "0.0.0.0/0"
@@ -62,7 +65,7 @@ locals {
 }
 
 resource "aws_security_group" "this" {
-  for_each    = toset(concat(["lb"], local.members))
+  for_each    = toset(concat(["lb", "wan"], local.members))
   region      = var.region
   vpc_id      = var.vpc_id
   name        = "${var.name}-${each.key}"

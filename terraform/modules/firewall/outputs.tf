@@ -1,6 +1,14 @@
 output "group_ids" {
-  description = "Security groups by purpose: lb, server, edge, stream."
+  description = "Security groups by purpose: lb, server, edge, stream; wan for servers beside their own."
   value       = { for k, g in aws_security_group.this : k => g.id }
+}
+
+output "rules" {
+  description = "How many rules each group has, the larger of in and out."
+  value = { for g in keys(aws_security_group.this) : g => max(
+    length([for r in values(local.pairs) : r if r.to == g]) + length([for r in values(local.open) : r if r.to == g]),
+    length([for r in values(local.pairs) : r if r.from == g]) + length([for r in values(local.out) : r if r.from == g]),
+  ) }
 }
 
 output "open" {

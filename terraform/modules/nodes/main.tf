@@ -117,7 +117,7 @@ resource "aws_launch_template" "this" {
   network_interfaces {
     associate_public_ip_address = var.public
     delete_on_termination       = true
-    security_groups             = [var.security_group_id]
+    security_groups             = var.security_group_ids
   }
 
   block_device_mappings {

@@ -41,8 +41,8 @@ variable "subnet_ids" {
   type = list(string)
 }
 
-variable "security_group_id" {
-  type = string
+variable "security_group_ids" {
+  type = list(string)
 }
 
 variable "public" {

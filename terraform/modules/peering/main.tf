@@ -12,16 +12,15 @@ locals {
 
   # RPC and gossip between sites, of Consul and of Nomad.
   ports = [
-    { protocol = "tcp", port = 8300 },
-    { protocol = "tcp", port = 8302 },
-    { protocol = "udp", port = 8302 },
-    { protocol = "tcp", port = 4647 },
-    { protocol = "tcp", port = 4648 },
-    { protocol = "udp", port = 4648 },
+    { protocol = "tcp", first = 8300, last = 8300 },
+    { protocol = "tcp", first = 8302, last = 8302 },
+    { protocol = "udp", first = 8302, last = 8302 },
+    { protocol = "tcp", first = 4647, last = 4648 },
+    { protocol = "udp", first = 4648, last = 4648 },
   ]
 
   rules = merge([for side in keys(local.sides) : {
-    for p in local.ports : "${side}-${p.protocol}-${p.port}" => merge(p, { side = side })
+    for p in local.ports : "${side}-${p.protocol}-${p.first}" => merge(p, { side = side })
   }]...)
 
   # Route tables by index, because their ids are not known before they are made.
@@ -58,21 +57,21 @@ resource "aws_route" "this" {
 resource "aws_vpc_security_group_ingress_rule" "this" {
   for_each          = local.rules
   region            = local.sides[each.value.side].region
-  security_group_id = local.sides[each.value.side].server_group_id
+  security_group_id = local.sides[each.value.side].wan_group_id
   cidr_ipv4         = local.other[each.value.side].cidr
   ip_protocol       = each.value.protocol
-  from_port         = each.value.port
-  to_port           = each.value.port
+  from_port         = each.value.first
+  to_port           = each.value.last
   description       = "from ${local.other[each.value.side].region}"
 }
 
 resource "aws_vpc_security_group_egress_rule" "this" {
   for_each          = local.rules
   region            = local.sides[each.value.side].region
-  security_group_id = local.sides[each.value.side].server_group_id
+  security_group_id = local.sides[each.value.side].wan_group_id
   cidr_ipv4         = local.other[each.value.side].cidr
   ip_protocol       = each.value.protocol
-  from_port         = each.value.port
-  to_port           = each.value.port
+  from_port         = each.value.first
+  to_port           = each.value.last
   description       = "to ${local.other[each.value.side].region}"
 }

@@ -9,7 +9,7 @@ variable "a" {
     vpc_id          = string
     cidr            = string
     route_table_ids = list(string)
-    server_group_id = string
+    wan_group_id    = string
   })
 }
 
@@ -20,6 +20,6 @@ variable "b" {
     vpc_id          = string
     cidr            = string
     route_table_ids = list(string)
-    server_group_id = string
+    wan_group_id    = string
   })
 }

@@ -123,14 +123,14 @@ module "server" {
   tags              = local.node.tags
   group_tags        = local.join_tag
 
-  instance_types    = [var.server_type]
-  min               = 3
-  max               = 3
-  on_demand_base    = 3
-  subnet_ids        = module.network.private_subnet_ids
-  security_group_id = module.firewall.group_ids["server"]
-  root_gib          = 30
-  drain_seconds     = 300 # to leave the quorum in order
+  instance_types     = [var.server_type]
+  min                = 3
+  max                = 3
+  on_demand_base     = 3
+  subnet_ids         = module.network.private_subnet_ids
+  security_group_ids = [module.firewall.group_ids["server"], module.firewall.group_ids["wan"]]
+  root_gib           = 30
+  drain_seconds      = 300 # to leave the quorum in order
 
   join_regions = distinct([var.region, var.primary_region])
   secret_arns = concat(
@@ -193,16 +193,16 @@ module "edge" {
   system_bucket_arn = local.node.system_bucket_arn
   tags              = local.node.tags
 
-  instance_types    = [var.edge_type]
-  min               = var.edge_nodes
-  max               = var.edge_nodes
-  on_demand_base    = var.edge_nodes
-  subnet_ids        = var.turn ? module.network.public_subnet_ids : module.network.private_subnet_ids
-  public            = var.turn
-  security_group_id = module.firewall.group_ids["edge"]
-  target_group_arns = module.entry.target_group_arns
-  root_gib          = 20
-  drain_seconds     = 300 # pages reconnect to another brain
+  instance_types     = [var.edge_type]
+  min                = var.edge_nodes
+  max                = var.edge_nodes
+  on_demand_base     = var.edge_nodes
+  subnet_ids         = var.turn ? module.network.public_subnet_ids : module.network.private_subnet_ids
+  public             = var.turn
+  security_group_ids = [module.firewall.group_ids["edge"]]
+  target_group_arns  = module.entry.target_group_arns
+  root_gib           = 20
+  drain_seconds      = 300 # pages reconnect to another brain
 
   join_regions = [var.region]
   secret_arns  = [aws_secretsmanager_secret.this["edge"].arn, aws_secretsmanager_secret.this["nodes"].arn]
@@ -231,17 +231,17 @@ module "stream" {
   system_bucket_arn = local.node.system_bucket_arn
   tags              = local.node.tags
 
-  instance_types    = each.value.instance_types
-  min               = each.value.min
-  max               = each.value.max
-  on_demand_base    = each.value.on_demand_base
-  spot_percent      = each.value.spot_percent
-  subnet_ids        = module.network.public_subnet_ids
-  public            = true
-  security_group_id = module.firewall.group_ids["stream"]
-  root_gib          = each.key == "gpu" ? 50 : 30
-  cache_gib         = each.value.cache_gib
-  drain_seconds     = 7200 # as long as AWS allows without a heartbeat
+  instance_types     = each.value.instance_types
+  min                = each.value.min
+  max                = each.value.max
+  on_demand_base     = each.value.on_demand_base
+  spot_percent       = each.value.spot_percent
+  subnet_ids         = module.network.public_subnet_ids
+  public             = true
+  security_group_ids = [module.firewall.group_ids["stream"]]
+  root_gib           = each.key == "gpu" ? 50 : 30
+  cache_gib          = each.value.cache_gib
+  drain_seconds      = 7200 # as long as AWS allows without a heartbeat
 
   join_regions = [var.region]
   secret_arns  = [aws_secretsmanager_secret.this["nodes"].arn]

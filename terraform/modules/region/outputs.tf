@@ -5,7 +5,7 @@ output "network" {
     vpc_id          = module.network.vpc_id
     cidr            = module.network.private_cidr
     route_table_ids = module.network.private_route_table_ids
-    server_group_id = module.firewall.group_ids["server"]
+    wan_group_id    = module.firewall.group_ids["wan"]
   }
 }
 
@@ -15,6 +15,11 @@ output "vpc_cidr" {
 
 output "subnets" {
   value = module.network.subnets
+}
+
+output "rules" {
+  description = "How many rules each security group has, without those for other sites."
+  value       = module.firewall.rules
 }
 
 output "inside" {
