@@ -250,6 +250,9 @@ func (p plan) checkNodes(t *testing.T) {
 func (p plan) checkBuckets(t *testing.T) {
 	t.Helper()
 	for _, bucket := range p.managed("aws_s3_bucket") {
+		if bucket.Change.After["force_destroy"] != false {
+			t.Errorf("%s: destroy deletes %s with its contents, and nobody has asked for that", p.Run, bucket.Address)
+		}
 		key := strings.TrimPrefix(bucket.Address, bucket.Module+".aws_s3_bucket.")
 		for _, part := range []string{
 			"versioning", "server_side_encryption_configuration", "public_access_block", "ownership_controls", "policy", "lifecycle_configuration",

@@ -231,9 +231,9 @@ variable "alarm_email" {
 }
 
 variable "force_destroy" {
-  description = "Destroy deletes buckets with their contents. False: destroy stops at a bucket that is not empty."
+  description = "Destroy deletes buckets with their contents: content, and the servers' backups. False: destroy stops at a bucket that is not empty. Apply a change of it before you destroy."
   type        = bool
-  default     = true
+  default     = false
 }
 
 variable "tags" {
