@@ -5,7 +5,19 @@
 # To restore them into new servers with the same secrets:
 #
 #   consul snapshot restore consul-….snap && nomad operator snapshot restore nomad-….snap
+# An agent may be restarting just now: it tries again for NEARCAST_BACKUP_WAIT seconds
+# (300). Else one restart at the wrong moment would cost the backup of an hour.
 set -euo pipefail
+if [ "${1:-}" != once ]; then
+  until "$0" once; do
+    if [ "$SECONDS" -ge "${NEARCAST_BACKUP_WAIT:-300}" ]; then
+      echo "backup: gave up after $SECONDS s; the lines above say why" >&2
+      exit 1
+    fi
+    sleep $((5 + RANDOM % 10))
+  done
+  exit 0
+fi
 secrets=${NEARCAST_SECRETS:-/etc/nearcast/secrets}
 # shellcheck source=/dev/null
 . "${NEARCAST_ENV:-/etc/nearcast/provision.env}"
@@ -16,6 +28,10 @@ NOMAD_TOKEN=$(cat "$secrets/nomad-management.token")
 export CONSUL_HTTP_ADDR=http://$http:8500 NOMAD_ADDR=http://$http:4646 CONSUL_HTTP_TOKEN NOMAD_TOKEN
 
 info=$(consul info)
+[[ $info == *'leader_addr = '[![:space:]]* ]] || {
+  echo "backup: Consul has no leader" >&2
+  exit 1
+}
 [[ $info == *'leader = true'* ]] || exit 0
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

@@ -191,11 +191,15 @@ func (s *bareSite) recovers() {
 	}
 	server.run("systemctl", "start", "nearcast-renew") // may run at any time; now there is no agent to reload
 	server.sound()
-	// A failed backup must fail its unit.
+	// A failed backup must fail its unit, and one that is begun now waits for the agents.
+	server.run("systemctl", "set-environment", "NEARCAST_BACKUP_WAIT=0")
 	if out, err := server.try("systemctl", "start", "nearcast-backup"); err == nil {
 		s.t.Errorf("the backup succeeded without Consul: %s", out)
 	}
+	server.run("systemctl", "unset-environment", "NEARCAST_BACKUP_WAIT")
 	server.run("systemctl", "reset-failed")
+	server.run("rm", "-rf", "/var/backups/nearcast")
+	server.run("systemctl", "start", "--no-block", "nearcast-backup")
 	s.step("alone", "address="+network(1))
 	s.step("agents, started")
 	s.serve(server, than)
@@ -207,6 +211,10 @@ func (s *bareSite) recovers() {
 		return err
 	})
 	s.ready()
+	s.until("the backup that was begun without agents is there", func() error {
+		_, err := server.try("sh", "-c", "ls /var/backups/nearcast/*.snap")
+		return errors.Join(err, server.unit("nearcast-backup.service").is("inactive dead success"))
+	})
 	s.stage("the server is a cluster of one")
 }
 
