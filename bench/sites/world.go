@@ -97,7 +97,7 @@ func (w *world) start(name string, args ...string) (*exec.Cmd, error) {
 		defer f.Close()
 		cmd.Stdout, cmd.Stderr = f, f
 	}
-	cmd.Env = append(os.Environ(), "GOGC=50") // as in jobs/platform/router.nomad.hcl
+	cmd.Env = append(os.Environ(), "GOGC=40") // as in jobs/platform/router.nomad.hcl
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}

@@ -168,7 +168,7 @@ job "router" {
         NEARCAST_TICKET_KEY          = "${NOMAD_SECRETS_DIR}/ticket-key.pem"
         NEARCAST_OPERATOR_TOKEN_FILE = "${NOMAD_SECRETS_DIR}/operator-token"
         # What it knows of hundreds of sites lives long: collect before it has doubled.
-        GOGC       = "50"
+        GOGC       = "40"
         GOMEMLIMIT = "104MiB"
       }
 
