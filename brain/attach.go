@@ -31,8 +31,6 @@ const (
 // that it is a brain.
 type seatClient struct {
 	me *identity.Identity
-	// prepares: it attaches for people who have not pressed Play.
-	prepares bool
 }
 
 // over is a client for one request to a seat, by a connection that was dialled for it. It
@@ -60,10 +58,11 @@ type refusal struct {
 
 func (r refusal) Error() string { return fmt.Sprintf("the seat answered %d", r.status) }
 
-// attach attaches to a seat with a ticket, which is the claim, or with a resume
-// token. try is the index of the ticket's record; 0 with a resume token. ahead is a
+// attach attaches to a seat by wire.AttachPath with a ticket, which is the claim, or with a
+// resume token; by wire.PreparePath with the ticket of a person who has not
+// pressed Play. try is the index of the ticket's record; 0 with a resume token. ahead is a
 // connection that was dialled ahead and is used up, or nil.
-func (c *seatClient) attach(ctx context.Context, seat wire.Seat, token string, try uint64, ahead *dialled) (*attachment, error) {
+func (c *seatClient) attach(ctx context.Context, seat wire.Seat, path, token string, try uint64, ahead *dialled) (*attachment, error) {
 	ctx, cancel := context.WithTimeout(ctx, attachWithin)
 	defer cancel()
 	if ahead == nil {
@@ -77,7 +76,7 @@ func (c *seatClient) attach(ctx context.Context, seat wire.Seat, token string, t
 	if try != 0 {
 		header.Set(wire.TryHeader, strconv.FormatUint(try, 10))
 	}
-	ws, resp, err := websocket.Dial(ctx, "wss://"+seat.Address+c.path(), &websocket.DialOptions{HTTPClient: client, HTTPHeader: header})
+	ws, resp, err := websocket.Dial(ctx, "wss://"+seat.Address+path, &websocket.DialOptions{HTTPClient: client, HTTPHeader: header})
 	if err != nil {
 		if resp != nil && resp.StatusCode != http.StatusSwitchingProtocols {
 			return nil, refusal{resp.StatusCode, clockOff(resp.Header, asked, time.Now())}

@@ -59,8 +59,6 @@ type Broker struct {
 	planner *planner
 	leader  *leader
 	seats   *seatClient
-	// leases speaks with seats for people who have not pressed Play.
-	leases  *seatClient
 	sockets *sockets
 	guard   *guard.Guard
 	feeds   *feeds
@@ -97,7 +95,7 @@ func New(cfg Config) (*Broker, error) {
 	running, ended := context.WithCancel(context.Background())
 	return &Broker{
 		running: running, ended: ended,
-		cfg: cfg, log: cfg.Log, metrics: metrics, state: state, seats: seats, leases: &seatClient{me: cfg.Identity, prepares: true}, sockets: newSockets(), guard: g, pace: pace, feeds: newFeeds(running, cfg.Peers, state, cfg.Log),
+		cfg: cfg, log: cfg.Log, metrics: metrics, state: state, seats: seats, sockets: newSockets(), guard: g, pace: pace, feeds: newFeeds(running, cfg.Peers, state, cfg.Log),
 		planner: &planner{state: state, nomad: cfg.Nomad, seats: seats, log: cfg.Log},
 		leader: &leader{id: cfg.ID, me: cfg.Identity, state: state, fleet: cfg.Fleet, log: cfg.Log,
 			site: wire.SiteInfo{Site: cfg.Site, Residency: cfg.Residency, GPU: cfg.GPU}},

@@ -49,7 +49,7 @@ func (b *Broker) tryClaim(c *conn, w *waiter, seat wire.Seat, parked []said) (ou
 		}
 		seat = was.seat
 	}
-	a, err := b.seats.attach(c.gone, seat, token, w.use.index, ahead)
+	a, err := b.seats.attach(c.gone, seat, wire.AttachPath, token, w.use.index, ahead)
 	if err != nil {
 		return b.claimFailed(c, w, seat, claims, err)
 	}

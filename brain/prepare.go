@@ -9,14 +9,6 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// path is what a seat is asked for.
-func (c *seatClient) path() string {
-	if c.prepares {
-		return wire.PreparePath
-	}
-	return wire.AttachPath
-}
-
 // prepare serves a person who has not pressed Play. Where a seat is to spare, it is kept for
 // them for wire.PrepareFor, and their connection comes up. Else they are told so at once, and
 // their ticket and offer wait here as long. They never wait in the queue, and no session of
@@ -55,7 +47,7 @@ func (b *Broker) prepare(c *conn, hello wire.Message, parked []said, began time.
 // a seat once.
 func (b *Broker) tryPrepare(c *conn, l *lease) (*attachment, refusalMeans) {
 	w, seat := l.w, l.seat
-	ahead := b.leases.dial(c.gone, seat)
+	ahead := b.seats.dial(c.gone, seat)
 	defer ahead.drop()
 	ctx, cancel := context.WithTimeout(c.gone, time.Second)
 	defer cancel()
@@ -66,7 +58,7 @@ func (b *Broker) tryPrepare(c *conn, l *lease) (*attachment, refusalMeans) {
 	if err != nil || w.use.record.Seat != seat.ID || !w.use.chosen {
 		return nil, meansTaken
 	}
-	a, err := b.leases.attach(c.gone, seat, w.token, w.use.index, ahead)
+	a, err := b.seats.attach(c.gone, seat, wire.PreparePath, w.token, w.use.index, ahead)
 	if err != nil {
 		b.log.Debug("cannot prepare a seat", "session", w.session, "seat", seat.ID, "error", err)
 		return nil, w.use.refused(err)

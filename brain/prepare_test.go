@@ -60,12 +60,19 @@ func (s *site) idle(r *replica, app string, want, prepared int) {
 	})
 }
 
-func TestPrepareThenPlay(t *testing.T) {
-	s := newSite(t, brain.App{ID: "viewer", Version: 3, Warm: 2, Max: 4})
+// warmSite is a site with an app whose warm pool is published, and a brain.
+func warmSite(t *testing.T, app brain.App) (s *site, b *replica, published func() wire.App) {
+	t.Helper()
+	s = newSite(t, app)
 	s.nomad.placed = s.ready
-	published := s.published("viewer")
-	b := s.brain("b1")
-	s.until("the warm pool is published", func() bool { return published().Capacity.Idle == 2 })
+	published = s.published(app.ID)
+	b = s.brain("b1")
+	s.until("the warm pool is published", func() bool { return published().Capacity.Idle == app.Warm })
+	return s, b, published
+}
+
+func TestPrepareThenPlay(t *testing.T) {
+	s, b, published := warmSite(t, brain.App{ID: "viewer", Version: 3, Warm: 2, Max: 4})
 	p, seat := s.prepared(b, "viewer")
 	s.idle(b, "viewer", 2, 1)
 	if status, body := call(t, http.MethodGet, b.internal+"/v1/sessions/"+p.session); status != 404 {
@@ -99,11 +106,7 @@ func TestPrepareThenPlay(t *testing.T) {
 // Nobody is lent the last seat that is prepared for nobody. With Play, the person goes on by
 // the same connection, ticket and offer.
 func TestPrepareSparesTheLast(t *testing.T) {
-	s := newSite(t, brain.App{ID: "game", Version: 1, Warm: 2, Max: 2})
-	s.nomad.placed = s.ready
-	published := s.published("game")
-	b := s.brain("b1")
-	s.until("the warm pool is published", func() bool { return published().Capacity.Idle == 2 })
+	s, b, _ := warmSite(t, brain.App{ID: "game", Version: 1, Warm: 2, Max: 2})
 	first, _ := s.prepared(b, "game")
 	second, _ := s.prepare(b, "game")
 	second.expect(wire.MsgUnprepared)
@@ -189,11 +192,7 @@ func TestPrepareAndHelloElsewhere(t *testing.T) {
 
 // Networks have few seats prepared at once, and cannot renew that for ever.
 func TestPrepareIsBounded(t *testing.T) {
-	s := newSite(t, brain.App{ID: "game", Version: 1, Warm: 8, Max: 8})
-	s.nomad.placed = s.ready
-	published := s.published("game")
-	b := s.brain("b1")
-	s.until("the warm pool is published", func() bool { return published().Capacity.Idle == 8 })
+	s, b, _ := warmSite(t, brain.App{ID: "game", Version: 1, Warm: 8, Max: 8})
 	var people []*person
 	for range 4 {
 		p, _ := s.prepared(b, "game")
@@ -220,11 +219,7 @@ func TestPrepareIsBounded(t *testing.T) {
 
 // Play gives nobody more sessions than a launch does, whatever was prepared before.
 func TestPrepareDoesNotPassTheCap(t *testing.T) {
-	s := newSite(t, brain.App{ID: "game", Version: 1, Warm: 4, Max: 8})
-	s.nomad.placed = s.ready
-	published := s.published("game")
-	b := s.brain("b1")
-	s.until("the warm pool is published", func() bool { return published().Capacity.Idle == 4 })
+	s, b, _ := warmSite(t, brain.App{ID: "game", Version: 1, Warm: 4, Max: 8})
 	one := func(c *ticket.Claims) { c.Subject, c.MaxSessions = ticket.HashSubject("k", "ada"), 1 }
 	first, _ := s.prepared(b, "game", one)
 	second, _ := s.prepared(b, "game", one)

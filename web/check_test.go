@@ -13,7 +13,6 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/nearcast/nearcast/internal/testkit"
-	"github.com/nearcast/nearcast/internal/testkit/browser"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -35,15 +34,7 @@ func TestCheckOfABlockedNetwork(t *testing.T) {
 	n.plugIn("wire0", "198.18.1.10")
 	r := startTURN(t, s.at, time.Minute)
 	r.tellNetwork(s, r.udp, r.url)
-	chromium, err := browser.LaunchIn(t.Context(), n.person.path())
-	if err == browser.ErrNotInstalled {
-		t.Skip(err)
-	}
-	testkit.Must(t, err)
-	t.Cleanup(chromium.Close)
-	ctx := testkit.Context(t, time.Minute)
-	page, err := chromium.Open(ctx, s.server.URL+"/check")
-	testkit.Must(t, err)
+	ctx, page := n.open(t, s.server.URL+"/check")
 	ends := func(head string) {
 		t.Helper()
 		if err := page.Until(ctx, `document.querySelector('#check').ariaBusy === 'false' && document.querySelector('h1').innerText === '`+head+`'`); err != nil {

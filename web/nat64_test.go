@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/nearcast/nearcast/internal/testkit"
-	"github.com/nearcast/nearcast/internal/testkit/browser"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -66,16 +65,8 @@ func TestIPv6OnlyWithNAT64(t *testing.T) {
 			testkit.Must(t, err)
 			s.server.URL = "http://site.test:" + u.Port() // as the router tells it
 			trust := startRelay(t, n.site)
-			chromium, err := browser.LaunchIn(t.Context(), n.person.path(), trust, "unsafely-treat-insecure-origin-as-secure="+s.server.URL,
+			ctx, page := n.open(t, s.server.URL+"/play/viewer", trust, "unsafely-treat-insecure-origin-as-secure="+s.server.URL,
 				fmt.Sprintf("host-resolver-rules=MAP site.test %s, MAP turn.test %s", throughNAT64(siteAddress), throughNAT64(relayAddress)))
-			if err == browser.ErrNotInstalled {
-				t.Skip(err)
-			}
-			testkit.Must(t, err)
-			t.Cleanup(chromium.Close)
-			ctx := testkit.Context(t, 2*time.Minute)
-			page, err := chromium.Open(ctx, s.server.URL+"/play/viewer")
-			testkit.Must(t, err)
 			testkit.Must(t, page.Until(ctx, "document.querySelector('.play-button')"))
 			testkit.Must(t, page.Click(ctx, ".play-button"))
 			playRelayed(t, s, at)

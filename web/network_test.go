@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -118,21 +119,28 @@ func (n *network) pullOut(name string) {
 	n.person.sh(n.t, fmt.Sprintf("ip link set %s down; ip address flush dev %s", name, name))
 }
 
-// A person's laptop leaves its cable and goes on by the wireless network, and back. All
-// that there was is dead then, the socket to the brain too.
-func TestAddressChanges(t *testing.T) {
-	n := newNetwork(t)
-	s := newSiteAt(t, encode(t), home{space: n.site, address: siteAddress})
-	n.plugIn("wire0", "198.18.1.10")
-	chromium, err := browser.LaunchIn(t.Context(), n.person.path(), "unsafely-treat-insecure-origin-as-secure="+s.server.URL)
+// open opens an address in a browser in the person's network.
+func (n *network) open(t *testing.T, address string, flags ...string) (context.Context, *browser.Page) {
+	t.Helper()
+	chromium, err := browser.LaunchIn(t.Context(), n.person.path(), flags...)
 	if err == browser.ErrNotInstalled {
 		t.Skip(err)
 	}
 	testkit.Must(t, err)
 	t.Cleanup(chromium.Close)
 	ctx := testkit.Context(t, 2*time.Minute)
-	page, err := chromium.Open(ctx, s.server.URL+"/play/viewer")
+	page, err := chromium.Open(ctx, address)
 	testkit.Must(t, err)
+	return ctx, page
+}
+
+// A person's laptop leaves its cable and goes on by the wireless network, and back. All
+// that there was is dead then, the socket to the brain too.
+func TestAddressChanges(t *testing.T) {
+	n := newNetwork(t)
+	s := newSiteAt(t, encode(t), home{space: n.site, address: siteAddress})
+	n.plugIn("wire0", "198.18.1.10")
+	ctx, page := n.open(t, s.server.URL+"/play/viewer", "unsafely-treat-insecure-origin-as-secure="+s.server.URL)
 	until := func(expression string) {
 		t.Helper()
 		if err := page.Until(ctx, expression); err != nil {

@@ -23,7 +23,6 @@ import (
 
 	"github.com/nearcast/nearcast/internal/guard"
 	"github.com/nearcast/nearcast/internal/testkit"
-	"github.com/nearcast/nearcast/internal/testkit/browser"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/turn"
@@ -104,15 +103,7 @@ func TestOnlyPort443(t *testing.T) {
 	n.person.sh(t, "ip rule add pref 1 ipproto tcp dport 443 lookup main; ip rule add pref 2 iif lo blackhole")
 	s := newSiteAt(t, encode(t), home{space: n.site, address: siteAddress, port: "443"})
 	trust := startRelay(t, n.site)
-	chromium, err := browser.LaunchIn(t.Context(), n.person.path(), trust)
-	if err == browser.ErrNotInstalled {
-		t.Skip(err)
-	}
-	testkit.Must(t, err)
-	t.Cleanup(chromium.Close)
-	ctx := testkit.Context(t, 2*time.Minute)
-	page, err := chromium.Open(ctx, s.server.URL+"/play/viewer")
-	testkit.Must(t, err)
+	ctx, page := n.open(t, s.server.URL+"/play/viewer", trust)
 	testkit.Must(t, page.Until(ctx, "document.querySelector('.play-button')"))
 	testkit.Must(t, page.Click(ctx, ".play-button"))
 	playRelayed(t, s, "turns:"+relayAddress+":443?transport=tcp")

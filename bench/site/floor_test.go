@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"sync"
-	"syscall"
 	"testing"
 
 	"github.com/coder/websocket"
@@ -84,18 +83,11 @@ func sockets(b *testing.B, url string, transport func() *http.Transport) {
 			}
 		})
 	}
-	before := used()
+	before := ownCPU()
 	for range b.N {
 		next <- struct{}{}
 	}
 	close(next)
 	all.Wait()
-	b.ReportMetric((used()-before)*1000/float64(b.N), "cpu-ms/op")
-}
-
-// used is how many seconds of a processor this process has used.
-func used() float64 {
-	var u syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
-	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
+	b.ReportMetric((ownCPU()-before)*1000/float64(b.N), "cpu-ms/op")
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/consul/api"
 
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -57,17 +58,11 @@ func newSlowConsul(t *testing.T) (*slowConsul, *ticketWrites) {
 // wait returns once n records wait for the next transaction.
 func (w *ticketWrites) wait(t *testing.T, n int) {
 	t.Helper()
-	for late := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	testkit.UntilSeen(t, "records wait for the next transaction", func() (any, bool) {
 		w.mu.Lock()
-		now := len(w.waiting)
-		w.mu.Unlock()
-		if now == n {
-			return
-		}
-		if time.Now().After(late) {
-			t.Fatalf("%d records wait, want %d", now, n)
-		}
-	}
+		defer w.mu.Unlock()
+		return len(w.waiting), len(w.waiting) == n
+	})
 }
 
 func TestTicketsAreWrittenTogether(t *testing.T) {
