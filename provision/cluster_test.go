@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/nearcast/nearcast/provision"
-	"github.com/nearcast/nearcast/provision/drain"
+	"github.com/nearcast/nearcast/provision/agents"
 	"github.com/nearcast/nearcast/provision/nodetest"
 	"github.com/nearcast/nearcast/provision/secrets"
 )
@@ -169,7 +169,7 @@ func TestClusterOfThree(t *testing.T) {
 		})
 	})
 	t.Run("a node drains itself", func(t *testing.T) {
-		node := drain.NomadNode{
+		node := agents.Nomad{
 			Address: "http://" + b.Address + ":4646", IDFile: filepath.Join(b.Values.Paths.NomadData, "client", "client-id"),
 			Statement: filepath.Join(keys, "site-b", "server", provision.NomadNodeFile),
 		}

@@ -150,6 +150,8 @@ var options = map[string]setter{
 	"SECRET_NODES":   text(func(v *Values) *string { return &v.Cloud.SecretNodes }),
 	"ASG":            text(func(v *Values) *string { return &v.Cloud.Group }),
 	"HOOK":           text(func(v *Values) *string { return &v.Cloud.Hook }),
+	"READY_HOOK":     text(func(v *Values) *string { return &v.Cloud.ReadyHook }),
+	"REPORTS_URL":    text(func(v *Values) *string { return &v.Cloud.Reports }),
 
 	"PUBLIC_IP":     text(func(v *Values) *string { return &v.Stream.PublicIP }),
 	"MEDIA_PORTS":   setMediaPorts,

@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
 # Makes a node of a bare Debian 12 or Ubuntu 24.04 machine. README.md explains it.
 #
-#   install.sh --role server|edge|stream [--env FILE] [--release DIR]
+#   install.sh --role server|edge|stream [--env FILE] [--release DIR] [--image]
 #
 # --env describes the node; the file becomes /etc/nearcast/provision.env.
 # --release is the folder of an unpacked release. Default: the file at
 # NEARCAST_RELEASE_URL with the checksum NEARCAST_RELEASE_SHA256.
+# --image prepares this machine to become the image of such nodes: it installs what takes
+# time, and leaves nothing that belongs to one node, no secret and no environment file.
+# --env is read then for the packages of a pool, and not kept.
 # Run it again at any time: it changes only what differs, and ends with "changed=N".
 
 # User data may run it with sh.
@@ -29,12 +32,27 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/steps/gpu.sh"
 # shellcheck source=steps/agents.sh
 . "$here/steps/agents.sh"
+# shellcheck source=steps/image.sh
+. "$here/steps/image.sh"
 
-usage() { fail "$1; usage: install.sh --role server|edge|stream [--env FILE] [--release DIR]"; }
+read_env() { # FILE
+  [ -r "$1" ] || fail "$1 is missing or cannot be read; it describes this node (README.md, provision.env)"
+  set -a
+  # shellcheck source=/dev/null
+  . "$1"
+  set +a
+  [ "${NEARCAST_ROLE:-}" = "$role" ] || fail "--role is $role, but $1 has NEARCAST_ROLE=${NEARCAST_ROLE:-}"
+}
 
-role='' env=/etc/nearcast/provision.env release=''
+usage() { fail "$1; usage: install.sh --role server|edge|stream [--env FILE] [--release DIR] [--image]"; }
+
+role='' env='' release='' image=no
 while [ $# -gt 0 ]; do
   case $1 in
+    --image)
+      image=yes
+      shift
+      ;;
     --role | --env | --release)
       [ $# -ge 2 ] || usage "$1 needs a value"
       printf -v "${1#--}" %s "$2"
@@ -48,25 +66,31 @@ case $role in
   *) usage "--role is \"$role\"; it must be one of server, edge, stream" ;;
 esac
 [ "$(id -u)" -eq 0 ] || fail "run it as root"
-[ -r "$env" ] || fail "$env is missing or cannot be read; it describes this node (README.md, provision.env)"
-
-set -a
-# shellcheck source=/dev/null
-. "$env"
-set +a
-[ "${NEARCAST_ROLE:-}" = "$role" ] || fail "--role is $role, but $env has NEARCAST_ROLE=${NEARCAST_ROLE:-}"
+[ "$image" = yes ] && bare_of_secrets
+[ "$image$env" = yes ] || read_env "${env:=/etc/nearcast/provision.env}"
 
 supported_system
-base "$env"
+base
 ntp
 session_manager
 release "$release"
 if [ "$role" = stream ]; then
   stream_packages
-  content_cache
   firewall
   if [ "${NEARCAST_GPU:-no}" = yes ]; then gpu; fi
 fi
-configuration
-units
+if [ "$image" = yes ]; then
+  forget
+  echo "changed=$changed"
+  exit
+fi
+[ "$env" -ef /etc/nearcast/provision.env ] || put /etc/nearcast/provision.env 600 "$env"
+[ "$role" != stream ] || content_cache
+unit_files
+if configuration; then
+  start_units configured
+else
+  start_units unconfigured
+  fail "could not write the configuration: see the error above. nearcast-configure.service goes on trying; journalctl -u nearcast-configure shows how"
+fi
 echo "changed=$changed"

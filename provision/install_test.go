@@ -97,7 +97,7 @@ NEARCAST_NO_CLOUD='yes'
 NEARCAST_BACKUP_URL='file:///var/backups/nearcast'
 `, role, role, network(1), network(n), network(n))
 	if role == "edge" {
-		env += "NEARCAST_ASG='edge'\nNEARCAST_HOOK='drain'\n"
+		env += "NEARCAST_ASG='edge'\nNEARCAST_HOOK='drain'\nNEARCAST_READY_HOOK='ready'\n"
 	}
 	shown["secrets"], shown["env"] = filepath.Join(s.keys, "site-a", role), s.t.TempDir()
 	m := newMachine(s.t, s.ctx, role, shown)
@@ -119,37 +119,88 @@ NEARCAST_BACKUP_URL='file:///var/backups/nearcast'
 	}
 	if role == "server" {
 		refusals(s.t, m)
+		m.holds()
 	}
 	if role == "stream" {
 		m.netOfFirewall()
 	}
-	m.run("sh", "-c", "mkdir -p -m 700 /etc/nearcast/secrets && cp /run/secrets/* /etc/nearcast/secrets/")
+	began := time.Now()
 	if role == "edge" {
+		m.image()
+		s.cloud.Region = "site-a"
 		// The real metadata service has the same address everywhere.
-		m.write("/etc/systemd/system/nearcast-drain.service.d/test.conf", "[Service]\nEnvironment=AWS_EC2_METADATA_SERVICE_ENDPOINT="+s.cloud.URL+"\n")
-		m.first(m.run)
-		m.again(m.run)
+		m.write("/etc/systemd/system/nearcast-.service.d/test.conf", "[Service]\nEnvironment="+strings.Join(s.cloud.Environment(), " ")+"\n")
 		m.off()
+		began = time.Now()
 		s.late(m)
 	} else {
+		m.run("sh", "-c", "mkdir -p -m 700 /etc/nearcast/secrets && cp /run/secrets/* /etc/nearcast/secrets/")
 		m.first(m.job)
 	}
+	s.t.Logf("%s: %.1f s until install.sh had run, as %s", role, time.Since(began).Seconds(), map[bool]string{true: "an image, with its boot", false: "a bare machine"}[role == "edge"])
 	s.stage(role + " is installed")
 }
 
-// late boots an image without secrets: its units retry until there are some, while other
-// machines are installed.
+// image makes an image of the machine, twice, and finds nothing of a node in it.
+func (m *machine) image() {
+	m.t.Helper()
+	install := []string{"sh", "/run/release/provision/install.sh", "--role", m.name, "--release", "/run/release", "--image"}
+	if said := m.run(install...); !changedLine.MatchString(said) || strings.Contains(said, "changed=0\n") {
+		m.t.Fatalf("%s: the image prints %q", m.name, tail([]byte(said)))
+	}
+	before := m.snapshot()
+	if said := m.run(install...); !strings.HasSuffix(said, "changed=0\n") || strings.Contains(said, "install:") {
+		m.t.Errorf("%s: the image prints %q the second time", m.name, tail([]byte(said)))
+	}
+	if after := m.snapshot(); !maps.Equal(before, after) {
+		m.t.Errorf("%s: the second time changed %s", m.name, difference(before, after))
+	}
+	for _, dir := range []string{"/etc/nearcast", "/etc/consul.d", "/etc/nomad.d"} {
+		if said := m.run("find", dir, "-type", "f"); said != "" {
+			m.t.Errorf("%s: the image has %s", m.name, said)
+		}
+	}
+	if said := m.run("cat", "/etc/machine-id"); said != "" {
+		m.t.Errorf("%s: all nodes of the image would be %s", m.name, said)
+	}
+	m.write("/etc/nearcast/secrets/consul-agent.token", "secret")
+	if said, err := m.try(install...); err == nil || !strings.Contains(said, "is or was a node") {
+		m.t.Errorf("%s: an image of a node: %v, %s", m.name, err, said)
+	}
+	m.run("rm", "/etc/nearcast/secrets/consul-agent.token")
+}
+
+// late boots an image, and installs it before there are secrets. install.sh says so, and
+// the units go on, while other machines are installed.
 func (s *bareSite) late(m *machine) {
 	s.t.Helper()
 	const secrets = "/etc/nearcast/secrets"
-	m.start("sleep", "infinity")
-	m.run("sh", "-c", "rm /etc/consul.d/* /etc/nomad.d/* "+secrets+"/*")
-	m.off()
 	m.boot()
+	said, err := m.try(append([]string{"systemd-run", "--quiet", "--pipe", "--wait", "--collect"}, m.installation()...)...)
+	if err == nil || !strings.Contains(said, "is missing in "+secrets) || !strings.Contains(said, "nearcast-configure.service goes on trying") {
+		s.t.Errorf("install.sh without secrets: %v, %s", err, said)
+	}
 	for _, name := range []string{"nearcast-configure", "consul", "nomad"} {
 		s.until(name+" waits", func() error { return m.unit(name).is("activating auto-restart exit-code") })
 	}
+	s.until("nearcast-ready waits", func() error { return m.unit("nearcast-ready").is("active running success") })
+	if said := s.hook(); strings.Contains(said, "CONTINUE") {
+		s.t.Errorf("the group heard %s of a node without secrets", said)
+	}
 	m.run("sh", "-c", "cp /run/secrets/* "+secrets)
+}
+
+// hook is what the launch hook of the edge node's group heard.
+func (s *bareSite) hook() string {
+	s.t.Helper()
+	actions, _ := s.cloud.Actions()
+	var said []string
+	for _, a := range actions {
+		if a.Get("LifecycleHookName") == "ready" && a.Get("AutoScalingGroupName") == "edge" {
+			said = append(said, a.Get("Action")+" "+a.Get("LifecycleActionResult"))
+		}
+	}
+	return strings.Join(said, ", ")
 }
 
 // installation is the command of the README.
@@ -203,6 +254,15 @@ func refusals(t *testing.T, m *machine) {
 	}
 	if after := m.snapshot(); !maps.Equal(before, after) {
 		t.Errorf("a refused call changed %s", difference(before, after))
+	}
+}
+
+// holds keeps a package at its version, as the steps do with a GPU's driver.
+func (m *machine) holds() {
+	m.t.Helper()
+	said := m.run("bash", "-c", ". /run/release/provision/lib.sh; hold dbus; hold dbus; apt-mark showhold; apt-mark unhold dbus >/dev/null; echo changed=$changed")
+	if said != "install: hold of dbus\ndbus\nchanged=1\n" {
+		m.t.Errorf("hold says %q", said)
 	}
 }
 

@@ -68,6 +68,18 @@ packages() {
   did "packages ${missing[*]}"
 }
 
+# hold NAME... keeps packages at their version: unattended upgrades would replace the
+# driver below running seats.
+hold() {
+  local held name
+  held=$(apt-mark showhold)
+  for name in "$@"; do
+    grep -qx "$name" <<<"$held" && continue
+    apt-mark hold "$name" >/dev/null
+    did "hold of $name"
+  done
+}
+
 # account NAME HOME makes a user without a shell for a service.
 account() {
   getent passwd "$1" >/dev/null && return

@@ -76,6 +76,20 @@ func (s *bareSite) forms() {
 		s.management[i] = strings.TrimSpace(server.run("cat", "/etc/nearcast/secrets/"+name+"-management.token"))
 	}
 	s.ready()
+	s.until("the group knows that the edge node is ready", func() error {
+		if said := s.hook(); !strings.HasSuffix(said, "CompleteLifecycleAction CONTINUE") {
+			return fmt.Errorf("it heard %s", said)
+		}
+		return nil
+	})
+	for role, m := range s.machines {
+		s.until(role+" finds itself ready", func() error {
+			if said, err := m.try("nearcast", "provision", "ready", "--once"); err != nil || strings.Count(said, " ready\n") != 3 {
+				return fmt.Errorf("%w: %s", err, said)
+			}
+			return nil
+		})
+	}
 	s.stage("the site is complete")
 }
 
@@ -146,7 +160,7 @@ func (s *bareSite) units() {
 			want["nearcast-acl.service"] = "active exited success"
 			want["nearcast-backup.timer"], want["nearcast-backup.service"] = "active waiting success", "inactive dead success"
 		case "edge":
-			want["nearcast-drain.service"] = "active running success"
+			want["nearcast-drain.service"], want["nearcast-ready.service"] = "active running success", "active exited success"
 		case "stream":
 			want["nearcast-firewall.service"], want["nearcast-firewall.timer"] = "inactive dead success", "active waiting success"
 			if have := m.run("findmnt", "-no", "FSTYPE,LABEL", "/var/cache/nearcast"); m.device != "" && strings.Join(strings.Fields(have), " ") != "ext4 nearcast-cache" {

@@ -113,6 +113,11 @@ type Cloud struct {
 	// Group is the auto scaling group. Hook is its lifecycle hook, which waits for the
 	// drain before the group terminates a node.
 	Group, Hook string
+	// ReadyHook is the group's hook that waits until a node that was launched is ready.
+	// Empty: nothing waits.
+	ReadyHook string
+	// Reports is where a node writes why it is given up: s3://BUCKET/PREFIX, or empty.
+	Reports string
 }
 
 // S3 is the object store. Without an endpoint it is AWS's.
@@ -275,6 +280,9 @@ func (v Values) Validate() error {
 	}
 	if (v.Cloud.Group == "") != (v.Cloud.Hook == "") {
 		wrong("asg, hook", v.Cloud.Group+", "+v.Cloud.Hook, "give both or none")
+	}
+	if v.Cloud.ReadyHook != "" && v.Cloud.Group == "" {
+		wrong("ready_hook", v.Cloud.ReadyHook, "it needs asg, the name of the group")
 	}
 	errs = append(errs, v.Ports.validate()...)
 	if v.Role == Stream {

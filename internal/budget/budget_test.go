@@ -33,7 +33,7 @@ var rules = []rule{
 		reason: "the plugin SDK brings half of Nomad; a seat must not see it",
 	},
 	{
-		library: "github.com/hashicorp/nomad/api", in: []string{"brain/nomad", "dev", "provision/drain", "e2e", "bench"}, tests: true,
+		library: "github.com/hashicorp/nomad/api", in: []string{"brain/nomad", "dev", "provision/agents", "e2e", "bench"}, tests: true,
 		reason: "the broker speaks of seats and apps; brain/nomad translates",
 	},
 	{

@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -21,6 +22,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+	"github.com/aws/smithy-go"
 )
 
 // Client speaks to the services of one region.
@@ -88,24 +90,47 @@ func (c *Client) PutSecret(ctx context.Context, name, value, token string) error
 // it.
 type Lifecycle struct{ Group, Hook, Instance string }
 
-// Complete lets the group go on with the termination.
+// ErrNoAction means that the group does not wait for this node: another call said it, the
+// hook's time is over, or there was none.
+var ErrNoAction = errors.New("the group does not wait for this node")
+
+// Complete lets the group go on, with a launch or a termination. ErrNoAction: it does not
+// wait.
 func (c *Client) Complete(ctx context.Context, l Lifecycle) error {
+	return c.result(ctx, l, "CONTINUE")
+}
+
+// Abandon lets the group end a node that it launched, and launch another one. ErrNoAction:
+// it does not wait.
+func (c *Client) Abandon(ctx context.Context, l Lifecycle) error { return c.result(ctx, l, "ABANDON") }
+
+func (c *Client) result(ctx context.Context, l Lifecycle, result string) error {
 	_, err := c.groups.CompleteLifecycleAction(ctx, &autoscaling.CompleteLifecycleActionInput{
-		AutoScalingGroupName: &l.Group, LifecycleHookName: &l.Hook, InstanceId: &l.Instance, LifecycleActionResult: aws.String("CONTINUE"),
+		AutoScalingGroupName: &l.Group, LifecycleHookName: &l.Hook, InstanceId: &l.Instance, LifecycleActionResult: &result,
 	})
 	if err != nil {
-		return fmt.Errorf("complete the lifecycle hook: %w", err)
+		return fmt.Errorf("complete the lifecycle hook %s: %w", l.Hook, noAction(err))
 	}
 	return nil
 }
 
-// Heartbeat makes the group wait for the hook's full time again.
+// noAction finds ErrNoAction in AWS's words: it has no code of its own.
+func noAction(err error) error {
+	if answer := smithy.APIError(nil); errors.As(err, &answer) && answer.ErrorCode() == "ValidationError" &&
+		strings.Contains(answer.ErrorMessage(), "No active Lifecycle Action found") {
+		return fmt.Errorf("%w: %w", ErrNoAction, err)
+	}
+	return err
+}
+
+// Heartbeat makes the group wait for the hook's full time again. ErrNoAction: it does not
+// wait.
 func (c *Client) Heartbeat(ctx context.Context, l Lifecycle) error {
 	_, err := c.groups.RecordLifecycleActionHeartbeat(ctx, &autoscaling.RecordLifecycleActionHeartbeatInput{
 		AutoScalingGroupName: &l.Group, LifecycleHookName: &l.Hook, InstanceId: &l.Instance,
 	})
 	if err != nil {
-		return fmt.Errorf("send a heartbeat to the lifecycle hook: %w", err)
+		return fmt.Errorf("send a heartbeat to the lifecycle hook %s: %w", l.Hook, noAction(err))
 	}
 	return nil
 }

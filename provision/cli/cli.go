@@ -7,9 +7,7 @@ package cli
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -39,8 +37,8 @@ const (
 
 // Command returns the command with its subcommands.
 func Command() *cobra.Command {
-	cmd := &cobra.Command{Use: "provision", Short: "Set up nodes: secrets, configuration, backups, drain"}
-	cmd.AddCommand(secretsCommand(), configureCommand(), drainCommand(), uploadCommand())
+	cmd := &cobra.Command{Use: "provision", Short: "Set up nodes: secrets, configuration, readiness, backups, drain"}
+	cmd.AddCommand(secretsCommand(), configureCommand(), readyCommand(), drainCommand(), uploadCommand())
 	return cmd
 }
 
@@ -169,19 +167,12 @@ nomad node eligibility -enable.`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, log := cmd.Context(), slog.Default()
-			v, err := load(env, log)
+			v, s, err := nodeSecrets(env, dir)
 			if err != nil {
 				return err
 			}
-			if err := v.Validate(); err != nil {
-				return err
-			}
-			s, err := provision.LoadSecrets(dir, v.Role)
-			if err != nil {
-				return err
-			}
-			consul := fmt.Sprintf("%s:%d", v.HTTP, v.Ports.ConsulHTTP)
-			registry, err := fleet.Open(fleet.Config{Address: consul, Token: s.ConsulAgent, Log: log})
+			consul, nomad := agentsOf(v, s, dir)
+			registry, err := fleet.Open(fleet.Config{Address: consul.Address, Token: s.ConsulAgent, Log: log})
 			if err != nil {
 				return err
 			}
@@ -189,13 +180,9 @@ nomad node eligibility -enable.`,
 			if deadline == 0 {
 				deadline = deadlines[v.Role]
 			}
-			node := drain.NomadNode{
-				Address: fmt.Sprintf("http://%s:%d", v.HTTP, v.Ports.NomadHTTP),
-				IDFile:  filepath.Join(v.Paths.NomadData, "client", "client-id"), Statement: filepath.Join(dir, provision.NomadNodeFile),
-			}
 			c := drain.Config{
-				Meta: awsapi.NewIMDS(imds.Options{Endpoint: metadata}), Node: node, Deadline: deadline, Log: log,
-				Leave: func(ctx context.Context) error { return leave(ctx, consul, s.ConsulAgent) },
+				Meta: awsapi.NewIMDS(imds.Options{Endpoint: metadata}), Node: nomad, Deadline: deadline, Log: log,
+				Leave: consul.Leave,
 			}
 			if v.Role == provision.Stream {
 				if c.Identity, err = identity.New(); err != nil {
@@ -232,24 +219,4 @@ nomad node eligibility -enable.`,
 	flags.BoolVar(&now, "now", false, "drain this node now, and keep it")
 	flags.DurationVar(&deadline, "deadline", 0, "how long sessions may continue when the group or the operator ends the work of this node (default 110m; 2m for servers and edge nodes)")
 	return cmd
-}
-
-// leave tells the Consul agent to leave its site.
-func leave(ctx context.Context, consul, token string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPut, "http://"+consul+"/v1/agent/leave", nil)
-	if err != nil {
-		return err
-	}
-	req.Header.Set("X-Consul-Token", token)
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, Proxy: nil}}
-	res, err := client.Do(req)
-	if err != nil {
-		return fmt.Errorf("leave Consul: %w", err)
-	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(res.Body, 1000))
-		return fmt.Errorf("leave Consul: the agent answers %s: %s", res.Status, strings.TrimSpace(string(text)))
-	}
-	return nil
 }

@@ -58,14 +58,20 @@ type Config struct {
 	Scratch string // a folder in memory: a server works there with the authority's key for a moment
 	Stores  func(region string) Store
 	Meta    Metadata
-	Retry   time.Duration // between attempts to read a secret without a value; default 5 s
-	Log     *slog.Logger
+	// Retry is the time between attempts to read a secret without a value, and the first
+	// pause after a call that failed. Default: 5 s.
+	Retry time.Duration
+	Log   *slog.Logger
 }
 
 // Run configures the node and returns the paths of the files it changed.
 func Run(ctx context.Context, c Config, v provision.Values) ([]string, error) {
 	if c.Retry == 0 {
 		c.Retry = 5 * time.Second
+	}
+	again := patience{first: c.Retry, log: c.Log}
+	if stores := c.Stores; stores != nil {
+		c.Stores = func(region string) Store { return patientStore{stores(region), again} }
 	}
 	v = v.WithDefaults()
 	if err := v.Validate(); err != nil {
@@ -83,11 +89,13 @@ func Run(ctx context.Context, c Config, v provision.Values) ([]string, error) {
 		}
 	}
 	if v.Role == provision.Stream && v.Stream.PublicIP == provision.PublicIPFromIMDS {
-		ip, err := c.Meta.Get(ctx, "public-ipv4")
+		err := again.until(ctx, "get the public address", func() (err error) {
+			v.Stream.PublicIP, err = c.Meta.Get(ctx, "public-ipv4")
+			return err
+		})
 		if err != nil {
 			return nil, fmt.Errorf("get the public address: %w", err)
 		}
-		v.Stream.PublicIP = ip
 	}
 	files, err := secretFiles(folder, c.Secrets, v.ConsulGroup)
 	if err != nil {

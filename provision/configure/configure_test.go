@@ -125,3 +125,29 @@ func TestNodeWaits(t *testing.T) {
 		t.Errorf("without secrets: %v", err)
 	}
 }
+
+// TestAWSIsAway: AWS throttles each call for longer than its SDK repeats it, and the
+// metadata service does not answer at first. The node is configured all the same.
+func TestAWSIsAway(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cloud := region(t)
+	clouds := map[string]*awstest.Cloud{"a": cloud}
+	if _, err := configured(ctx, t.TempDir(), clouds, provision.Values{Role: provision.Server, Site: "a", Node: "server-1"}); err != nil {
+		t.Fatal(err)
+	}
+	cloud.Throttle(4) // the SDK makes three attempts
+	cloud.Fail(5)
+	if _, err := configured(ctx, t.TempDir(), clouds, provision.Values{Role: provision.Stream, Site: "a", Node: "stream-1"}); err != nil {
+		t.Error(err)
+	}
+	if left := cloud.Throttle(0); left != 0 {
+		t.Errorf("%d calls were not throttled: the test does not test", left)
+	}
+	// A server writes too.
+	fresh := region(t)
+	fresh.Throttle(4)
+	if _, err := configured(ctx, t.TempDir(), map[string]*awstest.Cloud{"a": fresh}, provision.Values{Role: provision.Server, Site: "a", Node: "server-1"}); err != nil {
+		t.Error(err)
+	}
+}

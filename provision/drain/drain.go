@@ -105,7 +105,11 @@ func Run(ctx context.Context, c Config) error {
 	}
 	if last.hook && c.Group != nil {
 		if err := c.until(ctx, last.until.Add(reserve), "complete the lifecycle hook", func(ctx context.Context) error {
-			return c.Group.Complete(ctx, c.Lifecycle)
+			err := c.Group.Complete(ctx, c.Lifecycle)
+			if errors.Is(err, awsapi.ErrNoAction) {
+				return nil // the group has gone on
+			}
+			return err
 		}); err != nil {
 			return err
 		}

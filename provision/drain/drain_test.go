@@ -22,6 +22,7 @@ import (
 	"github.com/nearcast/nearcast/internal/identity"
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/provision/agents"
 	"github.com/nearcast/nearcast/provision/awsapi"
 	"github.com/nearcast/nearcast/provision/awsapi/awstest"
 )
@@ -34,7 +35,7 @@ type node struct {
 	ctx   context.Context
 	cloud *awstest.Cloud
 	nomad *api.Client
-	node  NomadNode
+	node  agents.Nomad
 	dir   string
 }
 
@@ -57,7 +58,7 @@ plugin "raw_exec" {
   config { enabled = true }
 }`)
 	h := &node{t: t, ctx: ctx, cloud: awstest.New(t), dir: agent.Dir}
-	h.node = NomadNode{Address: "http://" + agent.Address, IDFile: filepath.Join(h.dir, "data", "client", "client-id")}
+	h.node = agents.Nomad{Address: "http://" + agent.Address, IDFile: filepath.Join(h.dir, "data", "client", "client-id")}
 	var err error
 	if h.nomad, err = api.NewClient(&api.Config{Address: h.node.Address, TLSConfig: &api.TLSConfig{}}); err != nil {
 		t.Fatal(err)
@@ -285,7 +286,7 @@ func TestSpot(t *testing.T) {
 // TestUnreachableNomad: the group still goes on at the deadline.
 func TestUnreachableNomad(t *testing.T) {
 	h := &node{t: t, ctx: t.Context(), cloud: awstest.New(t), dir: t.TempDir()}
-	h.node = NomadNode{Address: "http://127.0.0.1:1", IDFile: filepath.Join(h.dir, "none")}
+	h.node = agents.Nomad{Address: "http://127.0.0.1:1", IDFile: filepath.Join(h.dir, "none")}
 	c := h.config()
 	c.Deadline = 100*time.Millisecond - reserve/3
 	h.cloud.Say("autoscaling/target-lifecycle-state", "Terminated")

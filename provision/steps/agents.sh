@@ -1,17 +1,20 @@
 # shellcheck shell=bash
 # The configuration and the services. They come last: with them the node joins its site.
 
+# configuration writes the configuration of the agents. It may fail: what it needs may come
+# later, and the unit nearcast-configure does the same, at each boot and until it works.
 configuration() {
   local path written
-  # The unit nearcast-configure does the same at each boot.
-  written=$(nearcast provision configure) || fail "could not write the configuration: see the error above"
+  written=$(nearcast provision configure --timeout 2m) || return
   for path in $written; do
     did "file $path"
   done
 }
 
-units() {
-  local name all=(nearcast-configure.service nearcast-renew.service nearcast-renew.timer consul.service nomad.service)
+# unit_files installs the units, which then start at each boot. It sets all.
+unit_files() {
+  local name
+  all=(nearcast-configure.service nearcast-renew.service nearcast-renew.timer consul.service nomad.service)
   put /opt/nearcast/provision/consul-ready.sh 755 "$here/consul-ready.sh"
   if [ "$role" = server ]; then
     put /opt/nearcast/provision/acl.sh 755 "$here/acl.sh"
@@ -24,12 +27,22 @@ units() {
   [ "$role" != stream ] || all+=(nearcast-firewall.service nearcast-firewall.timer)
   # It watches EC2's metadata.
   [ -z "${NEARCAST_ASG:-}" ] || all+=(nearcast-drain.service)
+  [ -z "${NEARCAST_READY_HOOK:-}" ] || all+=(nearcast-ready.service)
   for name in "${all[@]}"; do
     unit "$name"
   done
+}
+
+# start_units starts what does not run, and restarts what has changed. Agents without a
+# configuration wait for it.
+start_units() { # configured|unconfigured
+  local name
   with_systemd || return 0
   [ "$changed" -eq 0 ] || systemctl daemon-reload
   for name in "${all[@]}"; do
+    if [ "$name $1" = "nearcast-configure.service unconfigured" ]; then
+      systemctl start --no-block "$name"
+    fi
     case $name in nearcast-configure.service | nearcast-renew.service | nearcast-backup.service | nearcast-firewall.service) continue ;; esac
     if ! systemctl -q is-active "$name"; then
       systemctl start --no-block "$name"

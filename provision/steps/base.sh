@@ -11,12 +11,11 @@ supported_system() {
   [ "$(dpkg --print-architecture)" = amd64 ] || fail "releases are for amd64"
 }
 
-base() { # FILE
+base() {
   # nomad alloc exec needs nsenter (util-linux); small images lack sysctl (procps).
   packages ca-certificates iproute2 procps util-linux
   account consul /var/lib/consul
   folder /etc/nearcast 755 root:root
-  [ "$1" -ef /etc/nearcast/provision.env ] || put /etc/nearcast/provision.env 600 "$1"
   folder /etc/nearcast/secrets 750 root:consul
   folder /etc/consul.d 750 root:consul
   folder /etc/nomad.d 750 root:root

@@ -25,6 +25,7 @@ SOURCES
   fi
   # plugins-bad has nvcodec, and with it nvh264enc.
   packages "${driver[@]}" gstreamer1.0-plugins-bad xserver-xorg-core
+  hold "${driver[@]}"
   if with_systemd && ! nvidia-smi -L >/dev/null 2>&1; then
     modprobe nvidia || fail "the NVIDIA driver does not load: is this a GPU instance, and is Secure Boot off?"
     did "NVIDIA driver loaded"

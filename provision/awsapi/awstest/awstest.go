@@ -40,20 +40,24 @@ var role = aws.Credentials{AccessKeyID: "AKIDTEST", SecretAccessKey: "secret", S
 // Cloud is one region.
 type Cloud struct {
 	URL string
+	// Region that requests must be signed for, if it is not the constant.
+	Region string
 
 	mu       sync.Mutex
 	metadata map[string]string
 	token    int
 	legacy   bool
 	throttle int
+	fail     int
 	secrets  map[string]map[string]string // values by version; the current one under ""
 	actions  []url.Values
+	gone     bool          // no group waits
 	acted    chan struct{} // closed and made again at each action
 }
 
 // New starts a cloud that runs until the test ends.
 func New(t testing.TB) *Cloud {
-	c := &Cloud{metadata: map[string]string{"instance-id": "i-0123456789abcdef0"}, secrets: map[string]map[string]string{}, acted: make(chan struct{})}
+	c := &Cloud{Region: Region, metadata: map[string]string{"instance-id": "i-0123456789abcdef0"}, secrets: map[string]map[string]string{}, acted: make(chan struct{})}
 	server := httptest.NewServer(c)
 	t.Cleanup(server.Close)
 	c.URL = server.URL
@@ -65,16 +69,24 @@ func connections() *http.Client {
 	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 }
 
+// Environment is the same for a program that runs on a node, as NAME=VALUE.
+func (c *Cloud) Environment() []string {
+	return []string{
+		"AWS_ENDPOINT_URL=" + c.URL, "AWS_EC2_METADATA_SERVICE_ENDPOINT=" + c.URL, "AWS_ACCESS_KEY_ID=" + role.AccessKeyID,
+		"AWS_SECRET_ACCESS_KEY=" + role.SecretAccessKey, "AWS_SESSION_TOKEN=" + role.SessionToken,
+	}
+}
+
 // Config is what the SDK finds on a node of this cloud.
 func (c *Cloud) Config() aws.Config {
 	return aws.Config{
-		Region: Region, BaseEndpoint: &c.URL, HTTPClient: connections(),
+		Region: c.Region, BaseEndpoint: &c.URL, HTTPClient: connections(),
 		Credentials: credentials.StaticCredentialsProvider{Value: role},
 	}
 }
 
 // Client speaks to the cloud.
-func (c *Cloud) Client() *awsapi.Client { return awsapi.New(c.Config(), Region) }
+func (c *Cloud) Client() *awsapi.Client { return awsapi.New(c.Config(), c.Region) }
 
 // IMDS reads its metadata.
 func (c *Cloud) IMDS() *awsapi.IMDS {
@@ -105,11 +117,27 @@ func (c *Cloud) Legacy() {
 	c.legacy = true
 }
 
-// Throttle refuses the next n requests that are signed, as AWS does with too many.
-func (c *Cloud) Throttle(n int) {
+// Throttle refuses the next n requests that are signed, as AWS does with too many. It
+// returns how many were still to be refused.
+func (c *Cloud) Throttle(n int) (left int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.throttle = n
+	left, c.throttle = c.throttle, n
+	return left
+}
+
+// Fail makes the metadata service answer the next n requests with 500.
+func (c *Cloud) Fail(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.fail = n
+}
+
+// NoAction makes Auto Scaling refuse what is said of this node: no group waits for it.
+func (c *Cloud) NoAction() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gone = true
 }
 
 // NewSecret makes a secret without a value, as Terraform does.
@@ -142,6 +170,9 @@ func (c *Cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch path, meta := strings.CutPrefix(r.URL.Path, "/latest/meta-data/"); {
 	case err != nil:
 		http.Error(w, err.Error(), http.StatusBadRequest)
+	case c.fail > 0 && strings.HasPrefix(r.URL.Path, "/latest/"):
+		c.fail--
+		w.WriteHeader(http.StatusInternalServerError)
 	case r.URL.Path == "/latest/api/token" && r.Method == http.MethodPut && r.Header.Get("X-aws-ec2-metadata-token-ttl-seconds") != "":
 		if c.legacy {
 			w.WriteHeader(http.StatusNotFound)
@@ -185,7 +216,7 @@ func (c *Cloud) verify(r *http.Request, body []byte, service string) (code strin
 		return "RequestExpired"
 	}
 	sum := sha256.Sum256(body)
-	if err := v4.NewSigner().SignHTTP(r.Context(), role, again, hex.EncodeToString(sum[:]), service, Region, at); err != nil ||
+	if err := v4.NewSigner().SignHTTP(r.Context(), role, again, hex.EncodeToString(sum[:]), service, c.Region, at); err != nil ||
 		again.Header.Get("Authorization") != r.Header.Get("Authorization") || r.Header.Get("X-Amz-Security-Token") != role.SessionToken {
 		return "SignatureDoesNotMatch"
 	}
@@ -203,10 +234,14 @@ func (c *Cloud) autoScaling(w http.ResponseWriter, r *http.Request, body []byte)
 	if code == "" && (err != nil || form.Get("InstanceId") == "" || form.Get("Version") != "2011-01-01") {
 		code = "ValidationError"
 	}
+	message := "refused"
+	if code == "" && c.gone {
+		code, message = "ValidationError", "No active Lifecycle Action found with instance ID "+form.Get("InstanceId")
+	}
 	w.Header().Set("Content-Type", "text/xml")
 	if code != "" {
 		w.WriteHeader(http.StatusBadRequest)
-		fmt.Fprintf(w, "<ErrorResponse><Error><Type>Sender</Type><Code>%s</Code><Message>refused</Message></Error></ErrorResponse>", code)
+		fmt.Fprintf(w, "<ErrorResponse><Error><Type>Sender</Type><Code>%s</Code><Message>%s</Message></Error></ErrorResponse>", code, message)
 		return
 	}
 	c.actions = append(c.actions, form)

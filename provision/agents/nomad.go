@@ -1,4 +1,4 @@
-package drain
+package agents
 
 import (
 	"context"
@@ -15,8 +15,8 @@ import (
 // signed statement; acl.sh creates it.
 const AuthMethod = "nearcast-node"
 
-// NomadNode drains this node through its own Nomad agent. It implements Node.
-type NomadNode struct {
+// Nomad is this node's Nomad agent.
+type Nomad struct {
 	Address string // http://127.0.0.1:4646
 	IDFile  string // the agent's file with the node's id: <data_dir>/client/client-id
 	// Statement is the file with the node's signed statement; empty if ACLs are off.
@@ -25,7 +25,7 @@ type NomadNode struct {
 
 // open logs in. Each call gets a new token, because a node runs longer than a token is
 // valid.
-func (n NomadNode) open(ctx context.Context) (client *api.Client, id string, err error) {
+func (n Nomad) open(ctx context.Context) (client *api.Client, id string, err error) {
 	text, err := os.ReadFile(n.IDFile)
 	if err != nil {
 		return nil, "", fmt.Errorf("read the node's id: %w", err)
@@ -52,8 +52,8 @@ func (n NomadNode) open(ctx context.Context) (client *api.Client, id string, err
 	return client, strings.TrimSpace(string(text)), nil
 }
 
-// Drain implements Node.
-func (n NomadNode) Drain(ctx context.Context, deadline time.Duration, why string) error {
+// Drain starts a drain, or gives the running one another deadline.
+func (n Nomad) Drain(ctx context.Context, deadline time.Duration, why string) error {
 	client, id, err := n.open(ctx)
 	if err != nil {
 		return err
@@ -68,8 +68,8 @@ func (n NomadNode) Drain(ctx context.Context, deadline time.Duration, why string
 	return nil
 }
 
-// Drained implements Node. Nomad removes the drain when it is complete.
-func (n NomadNode) Drained(ctx context.Context) error {
+// Drained returns when the drain is complete: Nomad removes it then.
+func (n Nomad) Drained(ctx context.Context) error {
 	client, id, err := n.open(ctx)
 	if err != nil {
 		return err
@@ -89,4 +89,50 @@ func (n NomadNode) Drained(ctx context.Context) error {
 		}
 		options.WaitIndex = meta.LastIndex
 	}
+}
+
+// Ready returns an error that says why Nomad cannot give this node work: it does not know
+// the node as ready, or one of the drivers is not healthy.
+func (n Nomad) Ready(ctx context.Context, drivers ...string) error {
+	client, id, err := n.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	node, _, err := client.Nodes().Info(id, (&api.QueryOptions{}).WithContext(ctx))
+	if err != nil {
+		return fmt.Errorf("ask Nomad for this node: %w", err)
+	}
+	if node.Status != api.NodeStatusReady {
+		return fmt.Errorf("Nomad says that the node is %s: %s", node.Status, node.StatusDescription)
+	}
+	for _, name := range drivers {
+		switch driver := node.Drivers[name]; {
+		case driver == nil || !driver.Detected:
+			return fmt.Errorf("Nomad does not find the driver %s on this node", name)
+		case !driver.Healthy:
+			return fmt.Errorf("the driver %s is not healthy: %s", name, driver.HealthDescription)
+		}
+	}
+	return nil
+}
+
+// Voter returns an error unless Nomad's servers count this one, by its name in Nomad, as a
+// healthy voter. token is a management token.
+func (n Nomad) Voter(ctx context.Context, token, name string) error {
+	client, err := api.NewClient(&api.Config{Address: n.Address, SecretID: token, TLSConfig: &api.TLSConfig{}})
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	health, _, err := client.Operator().AutopilotServerHealth((&api.QueryOptions{}).WithContext(ctx))
+	if err != nil {
+		return fmt.Errorf("ask Nomad for its servers' health: %w", err)
+	}
+	for _, server := range health.Servers {
+		if server.Name == name {
+			return voter("Nomad", server.Healthy, server.Voter)
+		}
+	}
+	return errors.New("Nomad's servers do not know this one yet")
 }

@@ -1,0 +1,106 @@
+package agents
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// Consul is this node's Consul agent.
+type Consul struct {
+	Address string // 127.0.0.1:8500
+	Token   string // the agent's own
+}
+
+// Joined returns an error unless the agent's site has a leader, and its catalog has this
+// node.
+func (c Consul) Joined(ctx context.Context, node string) error {
+	var leader string
+	if err := c.get(ctx, "/v1/status/leader", c.Token, &leader); err != nil {
+		return err
+	}
+	if leader == "" {
+		return errors.New("Consul has no leader")
+	}
+	var found *struct{ Node struct{ Node string } }
+	if err := c.get(ctx, "/v1/catalog/node/"+url.PathEscape(node), c.Token, &found); err != nil {
+		return err
+	}
+	if found == nil {
+		return fmt.Errorf("Consul's catalog has no node %s yet", node)
+	}
+	return nil
+}
+
+// Voter returns an error unless Consul's servers count this one as a healthy voter. token
+// is a management token.
+func (c Consul) Voter(ctx context.Context, token, node string) error {
+	var health struct {
+		Servers []struct {
+			Name           string
+			Healthy, Voter bool
+		}
+	}
+	if err := c.get(ctx, "/v1/operator/autopilot/health", token, &health); err != nil {
+		return err
+	}
+	for _, server := range health.Servers {
+		if server.Name == node {
+			return voter("Consul", server.Healthy, server.Voter)
+		}
+	}
+	return errors.New("Consul's servers do not know this one yet")
+}
+
+func voter(of string, healthy, voter bool) error {
+	switch {
+	case !healthy:
+		return fmt.Errorf("%s's servers find this one unhealthy", of)
+	case !voter:
+		return fmt.Errorf("%s's servers give this one no vote yet", of)
+	}
+	return nil
+}
+
+// Leave takes the node out of its site.
+func (c Consul) Leave(ctx context.Context) error {
+	return c.do(ctx, http.MethodPut, "/v1/agent/leave", c.Token, nil)
+}
+
+func (c Consul) get(ctx context.Context, path, token string, into any) error {
+	return c.do(ctx, http.MethodGet, path, token, into)
+}
+
+func (c Consul) do(ctx context.Context, method, path, token string, into any) error {
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+c.Address+path, nil)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("X-Consul-Token", token)
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, Proxy: nil}}
+	res, err := client.Do(req)
+	if err != nil {
+		return fmt.Errorf("ask Consul: %w", err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+	if err != nil {
+		return fmt.Errorf("ask Consul: %w", err)
+	}
+	// 429 is Consul's word for servers of which one is not healthy; its answer says which.
+	if res.StatusCode != http.StatusOK && res.StatusCode != http.StatusTooManyRequests {
+		return fmt.Errorf("ask Consul: %s %s answers %s: %s", method, path, res.Status, strings.TrimSpace(string(text[:min(len(text), 1000)])))
+	}
+	if into == nil {
+		return nil
+	}
+	if err := json.Unmarshal(text, into); err != nil {
+		return fmt.Errorf("ask Consul: %s %s: %w", method, path, err)
+	}
+	return nil
+}

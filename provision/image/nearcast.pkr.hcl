@@ -1,0 +1,106 @@
+# Makes an AMI of nodes of one role, with packages and programs and without any secret:
+#
+#   packer init provision/image
+#   packer build -var region=eu-central-1 -var role=stream -var release=dist/nearcast-1.0-linux-amd64.tar.gz provision/image
+#
+# Give its id to Terraform: regions["eu-central-1"].images["stream-cpu"]. NOT RUN: it was
+# written without an AWS account. What runs in it, install.sh --image, is tested.
+
+packer {
+  required_plugins {
+    amazon = {
+      source  = "github.com/hashicorp/amazon"
+      version = ">= 1.3"
+    }
+  }
+}
+
+variable "region" {
+  type = string
+}
+
+variable "role" {
+  type        = string
+  description = "server, edge or stream."
+}
+
+variable "release" {
+  type        = string
+  description = "The archive that make release made; the same as Terraform's release."
+}
+
+variable "gpu" {
+  type        = bool
+  default     = false
+  description = "For nodes with an NVIDIA GPU. The image is made on one."
+}
+
+variable "packages" {
+  type        = list(string)
+  default     = []
+  description = "Debian packages that the pool's apps need, as in Terraform."
+}
+
+variable "instance_type" {
+  type        = string
+  default     = null
+  description = "Default: t3.medium, with gpu g6.xlarge."
+}
+
+locals {
+  name = "nearcast-${var.role}${var.gpu ? "-gpu" : ""}-${formatdate("YYYYMMDD-hhmmss", timestamp())}"
+}
+
+source "amazon-ebs" "node" {
+  region        = var.region
+  ami_name      = local.name
+  instance_type = coalesce(var.instance_type, var.gpu ? "g6.xlarge" : "t3.medium")
+  ssh_username  = "ubuntu"
+  encrypt_boot  = true
+  imds_support  = "v2.0"
+
+  source_ami_filter {
+    owners      = ["099720109477"] # Canonical
+    most_recent = true
+    filters = {
+      name                = "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-*"
+      virtualization-type = "hvm"
+    }
+  }
+
+  metadata_options {
+    http_tokens                 = "required"
+    http_put_response_hop_limit = 1
+  }
+
+  tags = {
+    Name     = local.name
+    nearcast = "image"
+    release  = filesha256(var.release)
+  }
+}
+
+build {
+  sources = ["source.amazon-ebs.node"]
+
+  provisioner "file" {
+    source      = var.release
+    destination = "/tmp/release.tar.gz"
+  }
+
+  # As user data does it: it finds the release in place then.
+  provisioner "shell" {
+    execute_command = "sudo {{ .Vars }} sh {{ .Path }}"
+    environment_vars = [
+      "NEARCAST_ROLE=${var.role}", "NEARCAST_GPU=${var.gpu ? "yes" : "no"}", "NEARCAST_PACKAGES=${join(" ", var.packages)}",
+    ]
+    inline = [
+      "set -eu",
+      "install -d -m 0700 /var/lib/nearcast/release",
+      "tar -xzf /tmp/release.tar.gz -C /var/lib/nearcast/release",
+      "echo ${filesha256(var.release)} >/var/lib/nearcast/unpacked.sha256",
+      "rm /tmp/release.tar.gz",
+      "bash /var/lib/nearcast/release/provision/install.sh --role ${var.role} --release /var/lib/nearcast/release --image",
+    ]
+  }
+}
