@@ -2,6 +2,7 @@ package provision_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -66,6 +67,22 @@ func TestClusterOfThree(t *testing.T) {
 			}
 			if self.Stats["serf"]["encrypted"] != "true" {
 				t.Errorf("Nomad of %s gossips without encryption: %v", s.Address, self.Stats["serf"])
+			}
+		}
+	})
+	t.Run("servers have a vote", func(t *testing.T) {
+		for _, s := range three {
+			for name, err := range votes(ctx, three[1], s.Values, management, nomadManagement) {
+				if err != nil {
+					t.Errorf("%s in %s: %v", s.Values.Node, name, err)
+				}
+			}
+		}
+		stranger := three[0].Values
+		stranger.Node = "server-9"
+		for name, err := range votes(ctx, three[1], stranger, management, nomadManagement) {
+			if err == nil || !strings.Contains(err.Error(), "do not know this one") {
+				t.Errorf("a server that nobody knows has a vote in %s: %v", name, err)
 			}
 		}
 	})
@@ -135,8 +152,26 @@ func TestClusterOfThree(t *testing.T) {
 		}
 		for _, s := range three {
 			if lost[s.Address] {
+				nodetest.Eventually(t, ctx, "the others find it unhealthy", func() error {
+					for _, other := range three {
+						if lost[other.Address] {
+							continue
+						}
+						for name, err := range votes(ctx, other, s.Values, management, nomadManagement) {
+							if err == nil || !strings.Contains(err.Error(), "find this one unhealthy") {
+								return fmt.Errorf("in %s: %v", name, err)
+							}
+						}
+					}
+					return nil
+				})
 				continue
 			}
+			// One that is lost makes no other one unready.
+			nodetest.Eventually(t, ctx, "a vote beside a lost server", func() error {
+				answers := votes(ctx, s, s.Values, management, nomadManagement)
+				return errors.Join(answers["Consul"], answers["Nomad"])
+			})
 			nodetest.Eventually(t, ctx, "a write through "+s.Address, func() error {
 				if err := s.Ask("PUT", nodetest.ConsulPort, "/v1/kv/test/after", management, "x", nil); err != nil {
 					return err
@@ -189,4 +224,14 @@ func TestClusterOfThree(t *testing.T) {
 			t.Errorf("a stranger's statement: %v", err)
 		}
 	})
+}
+
+// votes asks a server's agents whether another server has a vote.
+func votes(ctx context.Context, at *nodetest.Node, of provision.Values, management, nomadManagement string) map[string]error {
+	consul := agents.Consul{Address: fmt.Sprintf("%s:%d", at.Address, nodetest.ConsulPort)}
+	nomad := agents.Nomad{Address: fmt.Sprintf("http://%s:%d", at.Address, nodetest.NomadPort)}
+	return map[string]error{
+		"Consul": consul.Voter(ctx, management, of.Node),
+		"Nomad":  nomad.Voter(ctx, nomadManagement, of.Node+"."+of.Site),
+	}
 }
