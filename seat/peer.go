@@ -22,8 +22,10 @@ type sessionPeer struct {
 	bitrate atomic.Int64 // and the last bitrate
 	asks    atomic.Bool  // its page wants to know of the app's pointer
 	draws   atomic.Bool  // and draws its cursor
-	clips   clips
-	link    *clipLink
+	// Of the log: the connection is up, and the first picture was told.
+	connected, pictured atomic.Bool
+	clips               clips
+	link                *clipLink
 }
 
 // end closes the peer, and what reads of its page.
@@ -107,6 +109,10 @@ func (s *stream) peerConfig(p *sessionPeer) PeerConfig {
 		},
 		OnState: func(state PeerState) {
 			p.told.Store(int64(state) + 1)
+			if state == PeerConnected {
+				s.h.log.Info("browser connected", "session", p.session)
+				p.connected.Store(true)
+			}
 			if !current() {
 				if state == PeerClosed {
 					s.h.state.unprepare(p.session)

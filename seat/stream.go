@@ -67,6 +67,9 @@ func (s *stream) open(ctx context.Context) error {
 		s.firstFrameOnce.Do(func() { close(s.firstFrame) })
 		if p := s.peer.Load(); p != nil {
 			_ = p.WriteVideo(f) // a broken peer reports its state
+			if f.Keyframe && p.connected.Load() && !p.pictured.Swap(true) {
+				s.h.log.Info("first picture", "session", p.session, "captured", f.Captured, "bytes", len(f.Data))
+			}
 		}
 	}, s.cursorChanged)
 	if err != nil {

@@ -53,7 +53,8 @@
 //
 // play.html exposes window.nearcast: state (the phase, a string),
 // firstFrameMS (Play pressed → first decoded frame, or null), marks (when each
-// step was reached, in milliseconds after Play), prepared (whether a seat is, and its
+// step was reached, in milliseconds after Play; assets/js/marks.js), playedAt (when Play was
+// pressed, in milliseconds since 1970), prepared (whether a seat is, and its
 // connection is up, before Play), seat (the id of the seat that
 // is held, or ""), connected (whether the brain's WebSocket is open), site (the
 // session's, or ""), restarts (each search for another way to the seat that found one, in

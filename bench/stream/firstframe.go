@@ -23,26 +23,19 @@ func (b *bench) firstFrameWarm(ctx context.Context) error {
 	}
 	defer stop()
 	var first []float64
-	parts := map[string][]float64{}
+	steps := map[string][]float64{}
 	for range b.runs {
 		ms, marks, err := b.firstFrame(ctx, app, true)
 		if err != nil {
 			return err
 		}
 		first = append(first, ms)
-		for part, at := range marks {
-			parts[part] = append(parts[part], at)
-		}
+		note(steps, marks)
 	}
 	if err := b.report.Line("first_frame_warm", "ms", first, nil); err != nil {
 		return err
 	}
-	for _, part := range []string{"launched", "signalOpen", "granted", "answer", "connected"} {
-		if err := b.report.Line("first_frame_part", "ms", parts[part], map[string]any{"part": part}); err != nil {
-			return err
-		}
-	}
-	return nil
+	return b.reportParts("first_frame_part", steps, nil)
 }
 
 // firstFramePrepared takes turns: Play pressed at once, and after the pointer has rested on it.
@@ -53,26 +46,37 @@ func (b *bench) firstFramePrepared(ctx context.Context) error {
 		return err
 	}
 	defer stop()
-	first := map[bool][]float64{}
+	first, steps := map[bool][]float64{}, map[bool]map[string][]float64{true: {}, false: {}}
 	for range b.runs {
 		for _, prepared := range []bool{false, true} {
 			rest := func(ctx context.Context, page *browser.Page) error { return nil }
 			if prepared {
 				rest = b.rest
 			}
-			ms, _, err := b.visit(ctx, app, 2, rest)
+			ms, marks, err := b.visit(ctx, app, 2, rest)
 			if err != nil {
 				return err
 			}
 			first[prepared] = append(first[prepared], ms)
+			note(steps[prepared], marks)
 		}
 	}
 	for _, prepared := range []bool{false, true} {
 		if err := b.report.Line("first_frame_prepared", "ms", first[prepared], map[string]any{"prepared": prepared}); err != nil {
 			return err
 		}
+		if err := b.reportParts("first_frame_part", steps[prepared], map[string]any{"prepared": prepared}); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// note adds one first frame to those before it.
+func note(steps map[string][]float64, marks map[string]float64) {
+	for step, at := range marks {
+		steps[step] = append(steps[step], at)
+	}
 }
 
 // rest has the pointer rest on Play until the connection with a seat is up.
@@ -124,7 +128,7 @@ func (b *bench) firstFrameCold(ctx context.Context) error {
 }
 
 // firstFrame is one visit: it opens the page, presses Play and leaves. It returns when
-// the first frame came, and when each step before it ended, in ms after Play.
+// the first frame came, and when each step before it ended (parts), in ms after Play.
 func (b *bench) firstFrame(ctx context.Context, app string, warm bool) (ms float64, marks map[string]float64, err error) {
 	idle := 0
 	if warm {
@@ -156,7 +160,10 @@ func (b *bench) visit(ctx context.Context, app string, idle int, before func(con
 	if err := page.Eval(ctx, "nearcast.firstFrameMS", &ms); err != nil {
 		return 0, nil, err
 	}
-	if err := page.Eval(ctx, "nearcast.marks", &marks); err != nil {
+	if err := page.Until(ctx, "nearcast.marks.drawn !== undefined"); err != nil {
+		return 0, nil, err
+	}
+	if marks, err = b.stepsOf(ctx, page); err != nil {
 		return 0, nil, err
 	}
 	return ms, marks, b.leave(ctx, page)

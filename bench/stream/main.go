@@ -6,7 +6,7 @@
 // Measures, all at 1280x720:
 //
 //	first_frame_warm   ms  Play pressed → first decoded frame (requestVideoFrameCallback), with an idle seat
-//	first_frame_part   ms  Play pressed → each step on the way; label part
+//	first_frame_part   ms  Play pressed → each step on the way; label part (parts.go says what they are), and prepared
 //	first_frame_prepared ms  as first_frame_warm, in turns: at once, and with a seat that was prepared
 //	                       while the pointer rested on Play; label prepared
 //	first_frame_cold   ms  as first_frame_warm, without a seat; label content is cached or uncached (64 MB)

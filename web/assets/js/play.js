@@ -312,7 +312,8 @@ window.addEventListener('pageshow', (event) => { if (event.persisted) location.r
 window.nearcast = {
   get state() { return player.state.phase; },
   get firstFrameMS() { return player.firstFrameMS; },
-  get marks() { return { ...player.marks }; },
+  get marks() { return { ...player.marks.at }; },
+  get playedAt() { return performance.timeOrigin + player.marks.playAt; },
   get prepared() { return player.resting.ready(); },
   get seat() { return player.state.grant?.seat ?? ''; },
   get connected() { return player.state.signal === 'open'; },

@@ -6,6 +6,7 @@ import { unreachable } from './api.js';
 import { Asks, LAUNCH_HEDGE_MS } from './asks.js';
 import { SiteWatch } from './sitewatch.js';
 import { heldSession } from './held.js';
+import { Marks } from './marks.js';
 import * as memory from './memory.js';
 import { Peer } from './peer.js';
 import { pick } from './reconnect.js';
@@ -41,9 +42,9 @@ export class Player {
     this.racedAt = -Infinity;
     this.moves = []; // {from, to, ms}: sites that were lost under a session
     this.asks = new Asks({ app, routers: this.routers, race: () => this.race });
-    this.marks = {};
-    this.firstFrameMS = null;
+    this.marks = new Marks();
     this.watchdog = null; // while a picture is held
+    stage.onFrame = (now, frame) => this.marks.drawn(now, frame);
     const dispatch = (event) => this.dispatch(event);
     this.way = new Way({ state: () => this.state, watchdog: () => this.watchdog, dispatch });
     this.siteWatch = new SiteWatch({
@@ -73,7 +74,7 @@ export class Player {
     const saved = memory.recall(this.app) ?? (location.hash === '#resume' ? heldSession(this.app) : null);
     if (location.hash === '#resume') history.replaceState(history.state, '', location.pathname + location.search);
     if (saved) {
-      this.playAt = performance.now();
+      this.marks.begin();
       this.dispatch({ type: 'saved', saved, now: performance.now() });
     }
     return this.measure();
@@ -117,10 +118,7 @@ export class Player {
 
   play() {
     this.resting.anticipate();
-    this.playAt = performance.now();
-    this.marks = {};
-    this.firstFrameMS = null;
-    performance.mark('nearcast:play');
+    this.marks.begin();
     this.#refresh();
     this.dispatch({ type: 'play' });
   }
@@ -158,11 +156,7 @@ export class Player {
     }
   }
 
-  mark(name) {
-    if (this.playAt === undefined || this.marks[name] !== undefined) return;
-    this.marks[name] = Math.round((performance.now() - this.playAt) * 10) / 10;
-    performance.mark(`nearcast:${name}`);
-  }
+  get firstFrameMS() { return this.marks.firstFrameMS; }
 
   async stats() {
     const { site, predicted_rtt_ms: predictedMS, rtt_source: source } = this.state.launch ?? {};
@@ -213,7 +207,7 @@ export class Player {
       await Promise.race([this.race?.decided, new Promise((r) => { setTimeout(r, RACE_PATIENCE_MS); })]);
       const routers = moved ? this.routers.order({ without: lost }) : this.routers.homeFirst({ without: lost });
       const launch = await rested?.launching ?? await this.siteWatch.launched(lost) ?? await this.asks.launch(lost, routers, moved ? HEDGE_MS : LAUNCH_HEDGE_MS);
-      this.mark('launched');
+      this.marks.set('launched');
       this.dispatch({ type: 'launched', launch });
     } catch (error) {
       this.dispatch({ type: 'launch-failed', problem: error.problem ?? unreachable(), now: performance.now() });
@@ -245,7 +239,7 @@ export class Player {
         if (restart) Object.assign(message, { sdp: await this.peer.restart(), restart });
         if (offer && this.view()) message.view = this.view();
         if (!current()) return;
-        this.mark('signalOpen');
+        this.marks.set('signalOpen');
         signal.send(message);
         this.dispatch({ type: 'signal-open' });
       },
@@ -262,7 +256,7 @@ export class Player {
       current,
       onMessage: (message) => {
         if (!current()) return;
-        if (message.type === 'granted' || message.type === 'answer') this.mark(message.type);
+        if (message.type === 'granted' || message.type === 'answer') this.marks.set(message.type);
         this.dispatch({ type: 'message', message, now: performance.now() });
       },
       onClose: ({ code, opened }) => {
@@ -287,7 +281,7 @@ export class Player {
       onTrack: (track) => this.stage.show(track, () => { if (this.peer === peer) this.#firstFrame(); }),
       onCandidate: (candidate) => (this.signal ? this.signal.send({ type: 'candidate', candidate }) : this.resting.candidate(candidate)),
       onState: (state) => {
-        if (state === 'connected') this.mark('connected');
+        if (state === 'connected') this.marks.set('connected');
         if (state === 'failed' || state === 'closed') this.#lost();
         if (state === 'disconnected') this.way.suspect();
       },
@@ -352,11 +346,7 @@ export class Player {
   }
 
   #firstFrame() {
-    if (this.firstFrameMS === null && this.playAt !== undefined) {
-      this.mark('firstFrame');
-      this.firstFrameMS = this.marks.firstFrame;
-      window.dispatchEvent(new CustomEvent('nearcast:firstframe', { detail: { ms: this.firstFrameMS, marks: this.marks } }));
-    }
+    this.marks.firstFrame();
     this.dispatch({ type: 'media-live' });
     this.#watch();
   }

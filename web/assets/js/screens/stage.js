@@ -14,6 +14,7 @@ export class Stage {
     });
     this.node = el('div.stage', {}, this.video, this.still, this.audio, this.surface);
     this.onBlocked = () => {}; // told when the browser wants a click before sound
+    this.onFrame = () => {}; // told of the first picture of a track that is drawn
     this.wait = 0;
     this.sound = null; // not attached yet
     this.live = false; // there is a picture
@@ -39,7 +40,10 @@ export class Stage {
     };
     this.video.srcObject = stream;
     // A tab in the background does not draw, but it does decode: take the first of both.
-    this.video.requestVideoFrameCallback?.(live);
+    this.video.requestVideoFrameCallback?.((now, frame) => {
+      this.onFrame(now, frame);
+      live();
+    });
     this.video.addEventListener('loadeddata', live, { once: true });
     this.video.play().catch(() => {}); // muted video may always play
   }
