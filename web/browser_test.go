@@ -58,6 +58,7 @@ func TestInTheBrowser(t *testing.T) {
 		"a pointer rests on Play, and goes":                 walkRestAndGo,
 		"a pointer rests on Play of the only seat":          walkNothingToSpare,
 		"a signed app is prepared":                          walkPreparedSigned,
+		"the page stays as it is after Play":                walkStill,
 		"hands reach the app":                               walkInput,
 		"a game takes the mouse":                            walkRelative,
 		"people type in all languages, and let go":          walkTyping,

@@ -171,3 +171,24 @@ func (s *site) answerPaused(b *brain, offer string) *seat {
 
 // playing is what has been played since ever.
 var playing = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
+// walkStill presses Play: the page stays as it is for a while, as the picture may come, and a
+// second press does nothing. Then it says what it waits for.
+func walkStill(v *visit) {
+	v.open("/play/viewer")
+	v.until(`nearcast.race?.leader === 'eu-central'`)
+	v.script(`window.waitedAt = 0; new MutationObserver(() => {
+		if (!waitedAt && document.querySelector('#player').dataset.screen === 'waiting') waitedAt = performance.timeOrigin + performance.now();
+	}).observe(document.querySelector('#player'), {attributes: true})`)
+	v.script(`const play = document.querySelector('.play-button'); window.pressed = performance.timeOrigin + performance.now(); play.click(); window.first = nearcast.playedAt; play.click()`)
+	b := v.site.nextBrain()
+	v.until(`waitedAt > 0`)
+	if after := evaluate[float64](v, `waitedAt - pressed`); after < 399 {
+		v.Errorf("another screen came %v ms after Play", after)
+	}
+	if !evaluate[bool](v, `first === nearcast.playedAt`) || v.launches() != 1 {
+		v.Errorf("the second press counted: %d launches", v.launches())
+	}
+	v.site.serve(b, false)
+	v.state("streaming")
+}

@@ -123,8 +123,16 @@ const makers = {
   none: () => ({ node: el('div'), update() {}, focus() {} }),
 };
 
+// STILL_MS is how long the page stays as it is after Play: to draw another screen takes the
+// processor from the picture that is about to come.
+const STILL_MS = 400;
+let still = 0; // its timer
+
 function play() {
+  if (!isOver(player.state.phase)) return; // once more, at a page that stays as it is
   stage.unlock(); // a click: sound may play from here on
+  clearTimeout(still);
+  still = screen.kind === 'ready' ? setTimeout(() => { still = 0; render(player.state, player.state); }, STILL_MS) : 0;
   player.play();
 }
 
@@ -136,7 +144,8 @@ function kindOf(state) {
     case 'reconnecting': return state.media === 'lost' ? 'none' : 'waiting';
     // During a move to another site the last picture stays visible.
     case 'launching': case 'connecting': case 'granted':
-      return state.moved && !state.moved.done ? 'none' : 'waiting';
+      if (state.moved && !state.moved.done) return 'none';
+      return still && screen.kind === 'ready' ? 'ready' : 'waiting';
     case 'ended': case 'refused': case 'replaced': return 'over';
     default: return 'waiting';
   }

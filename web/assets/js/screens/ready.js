@@ -26,6 +26,8 @@ export function readyScreen({ play, resting, distance }) {
       asked = false;
     },
     update(state, app) {
+      button.classList.toggle('pressed', state.phase !== 'ready');
+      button.setAttribute('aria-busy', state.phase !== 'ready');
       setText(title, app?.title || state.app);
       setText(text, app?.description ?? '');
       notice.hidden = !state.notice;
