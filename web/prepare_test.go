@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
 
 	"github.com/nearcast/nearcast/internal/wire"
@@ -29,11 +30,17 @@ func (v *visit) pointer(atPlay bool) {
 // rest opens the app, and has the pointer rest on Play.
 func (v *visit) rest() *brain {
 	v.Helper()
+	return v.restBy(func() { v.pointer(true) })
+}
+
+// restBy is rest by something else.
+func (v *visit) restBy(what func()) *brain {
+	v.Helper()
 	v.spare()
 	v.open("/play/viewer")
 	v.until(`nearcast.race?.leader === 'eu-central'`)
 	v.untilText("Ready now")
-	v.pointer(true)
+	what()
 	b := v.site.nextBrain()
 	if b.hello.Type != wire.MsgPrepare || b.hello.Ticket != "ticket" || b.hello.SDP == "" || b.hello.View == nil {
 		v.Fatalf("the page said %+v", b.hello)
@@ -171,6 +178,47 @@ func (s *site) answerPaused(b *brain, offer string) *seat {
 
 // playing is what has been played since ever.
 var playing = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
+// walkRestByKeyboard has the focus come to Play by the keyboard, and go.
+func walkRestByKeyboard(v *visit) {
+	b := v.restBy(func() {
+		v.script(`document.activeElement.blur()`)
+		v.do(chromedp.KeyEvent("\t"))
+		for !evaluate[bool](v, `document.activeElement.classList.contains('play-button')`) {
+			v.do(chromedp.KeyEvent("\t"))
+		}
+	})
+	v.script(`document.activeElement.blur()`)
+	b.hear(wire.MsgLeave)
+	<-b.done
+}
+
+// walkRestByTouch has a finger stay on Play, and lift: the click comes, and Play takes what is there.
+func walkRestByTouch(v *visit) {
+	touch := func(kind input.DispatchTouchEventType, points ...*input.TouchPoint) {
+		v.Helper()
+		command(v, input.DispatchTouchEvent, input.DispatchTouchEventParams{Type: kind, TouchPoints: append([]*input.TouchPoint{}, points...)})
+	}
+	b := v.restBy(func() {
+		at := evaluate[struct{ X, Y float64 }](v, `(({x, y, width, height}) => ({X: x + width / 2, Y: y + height / 2}))(document.querySelector('.play-button').getBoundingClientRect())`)
+		touch(input.DispatchTouchEventTypeTouchStart, &input.TouchPoint{X: at.X, Y: at.Y})
+	})
+	touch(input.DispatchTouchEventTypeTouchEnd)
+	// A gesture of this length may be no click to the browser; the person's tap is.
+	v.script(`document.querySelector('.play-button').click()`)
+	b.hear(wire.MsgPlay)
+	if n := v.launches(); n != 1 {
+		v.Errorf("%d launches", n)
+	}
+}
+
+// walkRestByEmbedder has the page that embeds this one say that Play is near, and is not.
+func walkRestByEmbedder(v *visit) {
+	b := v.restBy(func() { v.script(`window.postMessage({nearcast: 'prepare'}, '*')`) })
+	v.script(`window.postMessage({nearcast: 'unprepare'}, '*')`)
+	b.hear(wire.MsgLeave)
+	<-b.done
+}
 
 // walkStill presses Play: the page stays as it is for a while, as the picture may come, and a
 // second press does nothing. Then it says what it waits for.

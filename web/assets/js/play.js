@@ -315,6 +315,14 @@ document.addEventListener('visibilitychange', () => {
   if (!document.hidden && player.state.phase === 'streaming') keepAwake();
 });
 
+// A page that embeds this one says that Play is about to be pressed, or is not any more: as if a
+// pointer rested on Play (docs/API.md).
+window.addEventListener('message', ({ source, data }) => {
+  if (source !== window.parent || player.state.phase !== 'ready') return;
+  if (data?.nearcast === 'prepare') player.resting.rest();
+  if (data?.nearcast === 'unprepare') player.resting.unrest();
+});
+
 window.addEventListener('pageshow', (event) => { if (event.persisted) location.reload(); });
 
 // What tests and benches look at; see web.go.
