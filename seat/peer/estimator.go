@@ -1,8 +1,7 @@
 package peer
 
 import (
-	"encoding/binary"
-	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,15 +22,22 @@ const riseEvery = 500 * time.Millisecond
 type estimator struct {
 	onChange func(bps int)
 	onCut    func() // the line was cut, and works again
-	start    time.Time
+	// onMissing gets packets of the video that should be sent again, by their own numbers.
+	onMissing func(own []uint16)
+	start     time.Time
 
-	mu      sync.Mutex
-	control *rateControl
-	sent    [historySize]sentPacket // by transport-wide number
-	acks    []ack                   // of the current report; kept to reuse its memory
-	missing []missingPacket         // reported as not there, oldest first
-	silence silence
-	healed  time.Duration // when the line worked again after the last cut
+	mu       sync.Mutex
+	control  *rateControl
+	sent     [historySize]sentPacket // by transport-wide number
+	acks     []ack                   // of the current report; kept to reuse its memory
+	missing  []missingPacket         // reported as not there, oldest first
+	reports  reportCount
+	trip     shortest // a round trip and the wait for a report
+	protects bool     // packets are sent that make up for lost ones
+	// newestHere is when the packet was sent that was sent last of those that came.
+	newestHere time.Duration
+	silence    silence
+	healed     time.Duration // when the line worked again after the last cut
 	// keyframe: the next packet is the first of a keyframe.
 	keyframe bool
 	// repeats is the smoothed rate of retransmissions, in bits a second.
@@ -49,12 +55,15 @@ type sentPacket struct {
 	missing bool
 	at      time.Duration
 	size    int
+	own     uint16  // its stream's number of what it carries
+	stream  *stream // nil where packets are not sent again
 }
 
 // missingPacket was not there when a report was made. It may have been overtaken only.
 type missingPacket struct {
 	number uint16
 	at     time.Duration // our clock, of the first such report
+	asked  bool          // it is sent again
 }
 
 // overtakenFor is how long a packet may be overtaken by others before it counts as
@@ -76,7 +85,8 @@ func (e *estimator) AddStream(info *interceptor.StreamInfo, next interceptor.RTP
 	if id == 0 {
 		return next
 	}
-	s := &stream{ssrc: info.SSRC}
+	s := &stream{ssrc: info.SSRC, fec: info.SSRCForwardErrorCorrection,
+		repeats: slices.Contains(info.RTCPFeedback, interceptor.RTCPFeedback{Type: "nack"})}
 	return interceptor.RTPWriterFunc(func(header *rtp.Header, payload []byte, attributes interceptor.Attributes) (int, error) {
 		var number rtp.TransportCCExtension
 		if number.Unmarshal(header.GetExtension(id)) != nil {
@@ -95,72 +105,6 @@ func (e *estimator) AddStream(info *interceptor.StreamInfo, next interceptor.RTP
 	})
 }
 
-// stream is what was sent of one RTP stream, by its own sequence numbers.
-type stream struct {
-	ssrc   uint32
-	begun  bool
-	newest uint16
-	keyed  bool
-	key    uint16 // the first packet of the latest keyframe
-	at     [historySize]time.Duration
-}
-
-// staleAfter is the age at which a lost packet is not sent again: the browser has
-// requested a keyframe by then. If a queue delayed the reports of the loss, to send
-// all of it again would fill the queue again.
-const staleAfter = time.Second
-
-// send records a packet, and returns how often to send it: a retransmission not at
-// all where it comes too late, and twice where much is lost. A packet that is lost
-// twice is missing for so long that the picture stands still.
-func (e *estimator) send(s *stream, number uint16, header *rtp.Header, payload []byte) (times int) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	now := time.Since(e.start)
-	size := header.MarshalSize() + len(payload)
-	own := header.SequenceNumber
-	again := s.begun && int16(own-s.newest) <= 0
-	if header.SSRC != s.ssrc { // a retransmission stream (RFC 4588) names the original number
-		if len(payload) < 2 {
-			return 1
-		}
-		own, again = binary.BigEndian.Uint16(payload), true
-	}
-	times = 1
-	if own == s.newest && s.begun { // a probe
-		again = true
-	} else if again {
-		// What was sent before a keyframe is not needed any more.
-		if s.newest-own >= historySize || now-s.at[own%historySize] > staleAfter || s.keyed && int16(own-s.key) < 0 {
-			return 0
-		}
-		if e.control.loss >= littleLoss {
-			times = 2
-		}
-		e.repeat(now, times*size)
-	} else {
-		if e.keyframe {
-			e.keyframe, s.keyed, s.key = false, true, own
-		} else if own-s.key > 1<<14 {
-			s.keyed = false // so that the numbers may wrap around
-		}
-		s.begun, s.newest = true, own
-		s.at[own%historySize] = now
-	}
-	e.silence.sent(now)
-	e.sent[number%historySize] = sentPacket{number: number, open: true, again: again, at: now, size: size}
-	return times
-}
-
-// repeat counts a retransmission. Size 0 only brings the rate up to date.
-func (e *estimator) repeat(now time.Duration, size int) {
-	e.repeats *= math.Exp(-float64(now-e.repeatAt) / float64(repeatWindow))
-	e.repeatAt = now
-	e.repeats += 8 * float64(size) / repeatWindow.Seconds()
-}
-
-const repeatWindow = 500 * time.Millisecond
-
 // WriteRTCP reads the browser's reports.
 func (e *estimator) WriteRTCP(packets []rtcp.Packet, _ interceptor.Attributes) error {
 	for _, packet := range packets {
@@ -169,21 +113,26 @@ func (e *estimator) WriteRTCP(packets []rtcp.Packet, _ interceptor.Attributes) e
 			e.heard()
 		case *rtcp.TransportLayerCC:
 			e.heard()
-			if bps, changed := e.report(time.Since(e.start), packet); changed {
+			bps, changed, missing := e.report(time.Since(e.start), packet)
+			if changed {
 				e.onChange(bps)
+			}
+			if len(missing) > 0 && e.onMissing != nil {
+				e.onMissing(missing)
 			}
 		}
 	}
 	return nil
 }
 
-func (e *estimator) report(now time.Duration, report *rtcp.TransportLayerCC) (bps int, changed bool) {
+func (e *estimator) report(now time.Duration, report *rtcp.TransportLayerCC) (bps int, changed bool, missing []uint16) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.acks = e.acks[:0]
 	number, left := report.BaseSequenceNumber, report.PacketStatusCount
 	arrived := time.Duration(report.ReferenceTime) * 64 * time.Millisecond
 	deltas := report.RecvDeltas
+	var newest time.Duration
 	take := func(symbol uint16) bool {
 		if left == 0 {
 			return false
@@ -200,10 +149,12 @@ func (e *estimator) report(now time.Duration, report *rtcp.TransportLayerCC) (bp
 		if s := &e.sent[number%historySize]; s.open && s.number == number {
 			if here {
 				s.open = false
+				e.came(s)
+				newest = max(newest, s.at)
 				e.acks = append(e.acks, ack{sent: s.at, arrived: arrived, size: s.size, again: s.again})
 			} else if !s.missing {
 				s.missing = true
-				e.missing = append(e.missing, missingPacket{number, now})
+				e.missing = append(e.missing, missingPacket{number: number, at: now})
 			}
 		}
 		number++
@@ -225,12 +176,21 @@ func (e *estimator) report(now time.Duration, report *rtcp.TransportLayerCC) (bp
 			}
 		}
 	}
+	if newest > 0 {
+		e.newestHere = max(e.newestHere, newest)
+		e.trip.update(now, now-newest)
+	}
+	missing = e.unasked()
+	if e.reports.gap(report.FbPktCount) {
+		e.forgive(now)
+	}
 	e.giveUp(now)
 	if len(e.acks) == 0 {
-		return 0, false
+		return 0, false, missing
 	}
 	e.control.report(now, e.acks)
-	return e.tell(now)
+	bps, changed = e.tell(now)
+	return bps, changed, missing
 }
 
 // giveUp counts as lost what was missing for too long to be overtaken only.
@@ -313,12 +273,11 @@ func (e *estimator) current() int {
 // leastRepeats is what retransmissions may always use, in bit/s.
 const leastRepeats = 300_000
 
-// GetTargetBitrate limits the stack's retransmissions to a part of the target. On
-// a full line, more retransmissions would cause more loss.
+// GetTargetBitrate limits the stack's retransmissions to a part of the target.
 func (e *estimator) GetTargetBitrate() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return int(max(e.control.target/2, leastRepeats))
+	return int(e.repeatBudget())
 }
 
 // OnTargetBitrateChange, GetStats and Close are part of the stack's interface and

@@ -47,6 +47,7 @@ type shown struct {
 	Frozen                                        float64 // s
 	Bytes                                         float64
 	NACKs, PLIs, Keyframes                        int
+	FECVideo, Resent                              int
 
 	Captured float64 // part of the frame rate that the seat captured and sent
 }
@@ -138,6 +139,9 @@ func (w *watched) measure(t *testing.T, what string, length time.Duration) shown
 	return s
 }
 
+// mostFrozen is how many of 12 seconds a picture may stand still at 5 % of loss.
+const mostFrozen = 0.5
+
 // TestMedia shows what a person gets on a bad and on a good line.
 func TestMedia(t *testing.T) {
 	if testing.Short() {
@@ -146,11 +150,22 @@ func TestMedia(t *testing.T) {
 	w := watch(t, netline.Way{Loss: 0.05, Jitter: 10 * time.Millisecond, Delay: 20 * time.Millisecond}, painting{fps: 30})
 	w.measure(t, "5 % of loss, the first seconds", 3*time.Second)
 	s := w.measure(t, "5 % of loss", 12*time.Second)
+	// The machine may be at fault once: each other cause comes again.
+	for range 2 {
+		if s.Frozen <= mostFrozen && s.concealed() <= 0.01 {
+			break
+		}
+		s = w.measure(t, "5 % of loss once more", 12*time.Second)
+	}
 	if s.concealed() > 0.01 && !s.busy() {
 		t.Errorf("%.2f %% of the sound is concealed at 5 %% of loss", 100*s.concealed())
 	}
-	// How long the picture is frozen is logged alone: the aim of 0.5 s is missed, and the figure
-	// is another one in each run (docs/PERFORMANCE.md).
+	if s.Frozen > mostFrozen && !s.busy() {
+		t.Errorf("the picture is frozen for %.2f of 12 s at 5 %% of loss", s.Frozen)
+	}
+	if s.FECVideo == 0 {
+		t.Error("Chromium got nothing that makes up for lost packets")
+	}
 	w.line.Set(netline.Way{})
 	w.measure(t, "after the loss", 3*time.Second)
 	if s := w.measure(t, "loopback", 20*time.Second); s.concealed() > 0.005 && !s.busy() || s.Samples < 48000*15 {

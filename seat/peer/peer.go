@@ -21,7 +21,9 @@
 // the playout-delay extension asks the browser to show each frame as soon as it is
 // decoded. Congestion control keeps the queue in the network short (see
 // rateControl) and tells the encoder by OnBitrate how much it may send. Lost
-// packets are sent again on NACK. What stays lost is repaired by a keyframe, which
+// packets are sent again on NACK, and where the browser's reports say that they are missing.
+// Where much is lost, each picture has packets more from which a browser computes what is
+// missing (FlexFEC; Chromium takes it). What stays lost is repaired by a keyframe, which
 // OnKeyframe requests. Sound cannot wait for that: each packet has the two before it,
 // where the line carries it and the browser takes it. After a cut, a keyframe is
 // requested as soon as the browser reports packets again.
@@ -180,6 +182,11 @@ func (p *Peer) setUp() error {
 		go p.readFeedback(sender, false)
 	}
 	p.rate.onCut = p.healed
+	p.rate.onMissing = func(own []uint16) {
+		if err := p.video.sendAgain(own); err != nil {
+			p.log.Debug("send lost packets again", "error", err)
+		}
+	}
 	go p.sendReports()
 	go p.probe()
 	p.input = newInputChannels(p.ctx, p.log, func(in wire.Input) {
@@ -233,6 +240,7 @@ func (p *Peer) WriteVideo(f Frame) error {
 		p.askKeyframe() // again: a browser that has got nothing yet does not request one
 		return nil
 	}
+	p.video.setProtection(p.rate.fecPart())
 	return p.video.write(f)
 }
 

@@ -11,11 +11,13 @@ import (
 
 	"github.com/pion/rtp"
 	"github.com/pion/rtp/codecs"
+	"github.com/pion/sdp/v3"
 	"github.com/pion/webrtc/v4"
 )
 
 // payloadSize leaves space for RTP with its extensions, and for SRTP's tag, in
-// 1200 bytes, which pass on every network.
+// 1200 bytes, which pass on every network. What protects a packet has 22 bytes more, and
+// passes with IPv6's least MTU of 1280.
 const payloadSize = 1150
 
 // track packetizes frames of one codec and writes them to the one connection that
@@ -31,22 +33,28 @@ type track struct {
 	stream  webrtc.TrackLocalWriter
 	header  rtp.Header
 	delayID uint8  // of the playout-delay extension; 0 is none
+	countID uint8  // of the transport-wide numbers, which the stack sets; 0 is none
 	base    uint32 // timestamp of PTS 0
 	red     redundancy
+	fec     protection
 
 	// What the sender reports say. latest is zero before the first frame.
 	latest    time.Time // the capture of the latest frame
 	timestamp uint32    // of the same frame
 
-	last sentLast
+	last keptPacket
+	kept []keptPacket // of video, by their numbers modulo keptPackets; nil for sound
 
 	frames, bytes atomic.Uint64
 	packets       atomic.Uint32
 	lost          atomic.Uint32 // of 256, as the browser reported last
 }
 
-// sentLast is the packet that was sent last.
-type sentLast struct {
+// keptPackets can be sent again unasked: a second at 8 Mbit/s.
+const keptPackets = 1024
+
+// keptPacket is a packet that was sent.
+type keptPacket struct {
 	header  rtp.Header
 	payload []byte
 }
@@ -62,6 +70,9 @@ func newTrack(codec string, onBound func()) (*track, error) {
 		t.payloader, t.id = &codecs.OpusPayloader{}, "audio"
 	default:
 		return nil, fmt.Errorf("unknown codec %q", codec)
+	}
+	if t.Kind() == webrtc.RTPCodecTypeVideo {
+		t.kept = make([]keptPacket, keptPackets)
 	}
 	return t, nil
 }
@@ -98,10 +109,15 @@ func (t *track) Bind(ctx webrtc.TrackLocalContext) (webrtc.RTPCodecParameters, e
 	t.base = rand.Uint32()
 	if t.codec == "opus" {
 		t.red = negotiatedRedundancy(params, params[i].PayloadType)
+	} else {
+		t.fec = negotiatedProtection(params, ctx.SSRCForwardErrorCorrection())
 	}
 	for _, e := range ctx.HeaderExtensions() {
 		if e.URI == playoutDelayURI {
 			t.delayID = uint8(e.ID)
+		}
+		if e.URI == sdp.TransportCCURI {
+			t.countID = uint8(e.ID)
 		}
 	}
 	t.mu.Unlock()
@@ -143,27 +159,50 @@ func (t *track) write(f Frame) error {
 	if t.codec == "opus" && len(payloads) > 0 {
 		payloads[0], header.PayloadType = t.red.wrap(payloads[0], header.Timestamp, header.PayloadType)
 	}
+	var picture []rtp.Packet // as the browser protects it
 	for i, payload := range payloads {
 		header.SequenceNumber = t.header.SequenceNumber
 		t.header.SequenceNumber++
 		header.Marker = i == len(payloads)-1 && t.codec != "opus"
 		// Interceptors add their own extensions to the header that they get.
-		h := header
-		if t.delayID != 0 {
-			if err := h.SetExtension(t.delayID, noDelay); err != nil {
-				return fmt.Errorf("set playout delay: %w", err)
-			}
+		h, err := t.extended(header)
+		if err != nil {
+			return err
+		}
+		if t.fec.part > 0 {
+			picture = append(picture, rtp.Packet{Header: h.Clone(), Payload: payload})
 		}
 		if _, err := t.stream.WriteRTP(&h, payload); err != nil {
 			return fmt.Errorf("send %s: %w", t.id, err)
 		}
-		t.last = sentLast{header, payload}
+		t.last = keptPacket{header, payload}
+		if t.kept != nil {
+			t.kept[header.SequenceNumber%keptPackets] = t.last
+		}
 		t.bytes.Add(uint64(len(payload)))
 		t.packets.Add(1)
 	}
 	t.frames.Add(1)
-	return nil
+	return t.addProtection(picture)
 }
+
+// extended is a packet's header with its extensions. The transport-wide number is zero, as
+// in what protects the packet.
+func (t *track) extended(h rtp.Header) (rtp.Header, error) {
+	if t.delayID != 0 {
+		if err := h.SetExtension(t.delayID, noDelay); err != nil {
+			return h, fmt.Errorf("set playout delay: %w", err)
+		}
+	}
+	if t.countID != 0 && t.codec != "opus" {
+		if err := h.SetExtension(t.countID, noNumber); err != nil {
+			return h, fmt.Errorf("set transport-wide number: %w", err)
+		}
+	}
+	return h, nil
+}
+
+var noNumber = []byte{0, 0}
 
 // setCopies says how many earlier packets of sound each packet repeats.
 func (t *track) setCopies(copies int) {
@@ -176,16 +215,22 @@ func (t *track) setCopies(copies int) {
 func (t *track) repeatLast() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.stream == nil || t.last.payload == nil {
+	if t.last.payload == nil {
 		return nil
 	}
-	h := t.last.header
-	if t.delayID != 0 {
-		if err := h.SetExtension(t.delayID, noDelay); err != nil {
-			return fmt.Errorf("set playout delay: %w", err)
-		}
+	return t.repeat(t.last)
+}
+
+// repeat sends a packet again. The caller holds the lock.
+func (t *track) repeat(p keptPacket) error {
+	if t.stream == nil {
+		return nil
 	}
-	if _, err := t.stream.WriteRTP(&h, t.last.payload); err != nil {
+	h, err := t.extended(p.header)
+	if err != nil {
+		return err
+	}
+	if _, err := t.stream.WriteRTP(&h, p.payload); err != nil {
 		return fmt.Errorf("send %s again: %w", t.id, err)
 	}
 	return nil

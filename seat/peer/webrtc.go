@@ -49,12 +49,15 @@ func newMedia(cfg Config) (*webrtc.MediaEngine, error) {
 		return nil, fmt.Errorf("video codec %q must be one of \"h264\", \"vp8\"", cfg.Codec)
 	}
 	capability.RTCPFeedback = feedback
-	const video, rtx, opus, red = 102, 103, 111, 63
+	const video, rtx, fec, opus, red = 102, 103, 49, 111, 63
 	codecs := []webrtc.RTPCodecParameters{
 		{RTPCodecCapability: capability, PayloadType: video},
 		{RTPCodecCapability: webrtc.RTPCodecCapability{
 			MimeType: webrtc.MimeTypeRTX, ClockRate: clockRate, SDPFmtpLine: fmt.Sprintf("apt=%d", video),
 		}, PayloadType: rtx},
+		{RTPCodecCapability: webrtc.RTPCodecCapability{
+			MimeType: webrtc.MimeTypeFlexFEC03, ClockRate: clockRate, SDPFmtpLine: "repair-window=10000000",
+		}, PayloadType: fec},
 	}
 	for _, c := range codecs {
 		if err := m.RegisterCodec(c, webrtc.RTPCodecTypeVideo); err != nil {

@@ -1,0 +1,122 @@
+package peer
+
+import (
+	"slices"
+	"time"
+)
+
+const (
+	// overtakenBy is how much later another packet may be sent that came, while this one did
+	// not, without this one being taken for lost. Too short costs a packet, too long costs
+	// the picture.
+	overtakenBy = 25 * time.Millisecond
+	// someLoss is the loss from which on the seat does not wait to be asked. Below it, a
+	// request that is lost as well is rare.
+	someLoss = 0.005
+)
+
+// unasked returns the packets to send again although the browser did not ask for them.
+//
+// Measured at 5 % of loss, 10 ms of jitter and RTT 40 ms, with each packet recorded: where the
+// picture stood still, a packet was lost, and the first request for it reached the seat 80 to
+// 430 ms later, or it came in time, and the limit on retransmissions refused it. Reports name
+// the same packets, and are lost at other times than requests.
+func (e *estimator) unasked() (own []uint16) {
+	if e.control.loss < someLoss {
+		return nil
+	}
+	budget := e.repeatBudget()
+	for i := range e.missing {
+		m := &e.missing[i]
+		p := &e.sent[m.number%historySize]
+		if m.asked || !p.open || p.number != m.number || p.stream == nil || e.newestHere-p.at < overtakenBy {
+			continue
+		}
+		if e.repeats > budget {
+			break
+		}
+		m.asked = true
+		own = append(own, p.own)
+	}
+	return own
+}
+
+// repeatBudget is what retransmissions may use, in bit/s. On a full line, more of them
+// would cause more loss. Else they are bounded only against a browser that asks for all: where
+// packets overtake each other, Chromium asks for seven times what is lost.
+func (e *estimator) repeatBudget() float64 {
+	if e.control.full(time.Since(e.start)) {
+		return max(e.control.target/2, leastRepeats)
+	}
+	return 2 * e.control.target
+}
+
+// copies is how often to send a lost packet. One that is lost twice is missing for so long
+// that the picture stands still. Where the browser computes most of what is lost, the first
+// request is often for a packet that it has by now.
+func (e *estimator) copies(s *stream, own uint16, now time.Duration) int {
+	first := s.again[own%historySize] == 0 && now-s.at[own%historySize] < 2*e.trip.least()
+	if e.control.loss < littleLoss || e.protects && first {
+		return 1
+	}
+	return 2
+}
+
+// needless says that a packet need not be sent again: the browser has it, or it may be on
+// its way.
+func (s *stream) needless(own uint16, now, trip time.Duration) bool {
+	i := own % historySize
+	return s.here[i] || s.again[i] > 0 && now-s.again[i] < trip
+}
+
+// sendAgain sends packets of the track again, by their own numbers.
+func (t *track) sendAgain(own []uint16) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, number := range own {
+		p := t.kept[number%keptPackets]
+		if p.payload == nil || p.header.SequenceNumber != number {
+			continue
+		}
+		if err := t.repeat(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// came says that a packet arrived.
+func (e *estimator) came(p *sentPacket) {
+	if s := p.stream; s != nil && s.newest-p.own < historySize {
+		s.here[p.own%historySize] = true
+	}
+}
+
+// reportCount is the number of the last report.
+type reportCount struct {
+	known bool
+	last  uint8
+}
+
+// gap takes the number of a report, and says whether one before it is missing.
+func (c *reportCount) gap(number uint8) bool {
+	gap := c.known && number != c.last && number != c.last+1
+	c.known, c.last = true, number
+	return gap
+}
+
+// forgive no longer counts as lost what was missing before this report: a report that was
+// lost as well may have said that it came. Where packets overtake each other, each report says
+// so of some. At 5 % of loss and 10 ms of jitter, half of those that counted as lost had come.
+func (e *estimator) forgive(now time.Duration) {
+	earlier := func(m missingPacket) bool { return m.at < now }
+	for _, m := range e.missing {
+		if !earlier(m) {
+			break
+		}
+		if p := &e.sent[m.number%historySize]; p.open && p.number == m.number {
+			p.open = false
+		}
+	}
+	e.missing = slices.DeleteFunc(e.missing, earlier)
+}

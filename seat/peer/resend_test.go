@@ -1,0 +1,76 @@
+package peer
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/pion/rtp"
+)
+
+// sent is an estimator that sent packets 10 ms apart, on a line that loses some.
+func sent(n uint16) (*estimator, *stream) {
+	e := newEstimator(1_000_000, func(int) {})
+	e.start = e.start.Add(-time.Minute)
+	e.control.loss = 0.05
+	s := &stream{ssrc: 1, repeats: true}
+	for i := range n {
+		e.send(s, i, &rtp.Header{SSRC: 1, SequenceNumber: 100 + i}, make([]byte, 1000))
+		e.sent[i].at += time.Duration(i) * 10 * time.Millisecond
+	}
+	return e, s
+}
+
+// A request may be lost with the packet: reports of it do as well.
+func TestMissingIsSentAgainUnasked(t *testing.T) {
+	e, _ := sent(6)
+	now := e.sent[5].at + 40*time.Millisecond
+	if _, _, missing := e.report(now, reported(true, false, true, true, false, true)); !slices.Equal(missing, []uint16{101}) {
+		t.Errorf("%v are sent again, want 101 alone: 104 may be overtaken only", missing)
+	}
+	if _, _, missing := e.report(now+50*time.Millisecond, reported(true, false, true, true, false, true)); len(missing) != 0 {
+		t.Errorf("%v are sent again once more", missing)
+	}
+	e, _ = sent(6)
+	e.control.loss = 0
+	if _, _, missing := e.report(now, reported(true, false, true, true, true, true)); len(missing) != 0 {
+		t.Errorf("%v are sent again on a line that loses nothing", missing)
+	}
+}
+
+// What the browser reports as here, or what is on its way, is not sent again.
+func TestNeedlessIsNotSentAgain(t *testing.T) {
+	e, s := sent(6)
+	now := e.sent[5].at + 40*time.Millisecond
+	e.report(now, reported(true, false, true, true, true, true))
+	e.control.loss = 0.05
+	again := func(number, own uint16) int {
+		return e.send(s, number, &rtp.Header{SSRC: 1, SequenceNumber: own}, make([]byte, 1000))
+	}
+	if n := again(10, 102); n != 0 {
+		t.Errorf("a packet that is here is sent %d times", n)
+	}
+	if n := again(11, 101); n != 2 {
+		t.Errorf("a packet that is lost is sent %d times, want 2", n)
+	}
+	if n := again(12, 101); n != 0 {
+		t.Errorf("a packet that is on its way is sent %d times", n)
+	}
+}
+
+// What a lost report may have said to have come does not count as lost.
+func TestLostReports(t *testing.T) {
+	for name, lost := range map[string]uint8{"all reports came": 0, "one is lost": 1} {
+		t.Run(name, func(t *testing.T) {
+			e, _ := sent(6)
+			now := e.sent[5].at + 40*time.Millisecond
+			first, second := reported(true, false, true, false, true, true), reported(true, false, true, false, true, true)
+			first.FbPktCount, second.FbPktCount = 255, lost // after 255 comes 0
+			e.report(now, first)
+			e.report(now+overtakenFor, second)
+			if want := 2 - 2*int(lost); e.control.gone != want {
+				t.Errorf("%d packets are lost, want %d", e.control.gone, want)
+			}
+		})
+	}
+}

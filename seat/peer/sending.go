@@ -1,0 +1,92 @@
+package peer
+
+import (
+	"encoding/binary"
+	"math"
+	"time"
+
+	"github.com/pion/rtp"
+)
+
+// stream is what was sent of one RTP stream, by its own sequence numbers.
+type stream struct {
+	ssrc   uint32
+	fec    uint32 // what protects it (protection); 0 is nothing
+	begun  bool
+	newest uint16
+	keyed  bool
+	key    uint16 // the first packet of the latest keyframe
+	at     [historySize]time.Duration
+	// repeats: packets are sent again. again is when that was last, here says that the browser
+	// has got one.
+	repeats bool
+	again   [historySize]time.Duration
+	here    [historySize]bool
+}
+
+// staleAfter is the age at which a lost packet is not sent again: the browser has
+// requested a keyframe by then. If a queue delayed the reports of the loss, to send
+// all of it again would fill the queue again.
+const staleAfter = time.Second
+
+// send records a packet, and returns how often to send it: a retransmission not at
+// all where it comes too late or is needless, and twice where that is worth it.
+func (e *estimator) send(s *stream, number uint16, header *rtp.Header, payload []byte) (times int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now := time.Since(e.start)
+	size := header.MarshalSize() + len(payload)
+	own := header.SequenceNumber
+	again := s.begun && int16(own-s.newest) <= 0
+	if header.SSRC == s.fec && s.fec != 0 {
+		e.protects = true
+		e.repeat(now, size)
+		e.sent[number%historySize] = sentPacket{number: number, open: true, again: true, at: now, size: size}
+		return 1
+	}
+	if header.SSRC != s.ssrc { // a retransmission stream (RFC 4588) names the original number
+		if len(payload) < 2 {
+			return 1
+		}
+		own, again = binary.BigEndian.Uint16(payload), true
+	}
+	times = 1
+	if own == s.newest && s.begun { // a probe
+		again = true
+	} else if again {
+		// What was sent before a keyframe is not needed any more.
+		if s.newest-own >= historySize || now-s.at[own%historySize] > staleAfter || s.keyed && int16(own-s.key) < 0 {
+			return 0
+		}
+		if s.needless(own, now, e.trip.least()) {
+			return 0
+		}
+		times = e.copies(s, own, now)
+		s.again[own%historySize] = now
+		e.repeat(now, times*size)
+	} else {
+		if e.keyframe {
+			e.keyframe, s.keyed, s.key = false, true, own
+		} else if own-s.key > 1<<14 {
+			s.keyed = false // so that the numbers may wrap around
+		}
+		s.begun, s.newest = true, own
+		s.at[own%historySize], s.again[own%historySize], s.here[own%historySize] = now, 0, false
+	}
+	e.silence.sent(now)
+	p := sentPacket{number: number, open: true, again: again, at: now, size: size, own: own}
+	if s.repeats {
+		p.stream = s
+	}
+	e.sent[number%historySize] = p
+	return times
+}
+
+// repeat counts a retransmission. Size 0 only brings the rate up to date.
+func (e *estimator) repeat(now time.Duration, size int) {
+	e.repeats *= math.Exp(-float64(now-e.repeatAt) / float64(repeatWindow))
+	e.repeatAt = now
+	e.repeats += 8 * float64(size) / repeatWindow.Seconds()
+}
+
+const repeatWindow = 500 * time.Millisecond
