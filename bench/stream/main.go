@@ -11,8 +11,8 @@
 //	                       while the pointer rested on Play; label prepared
 //	first_frame_cold   ms  as first_frame_warm, without a seat; label content is cached or uncached (64 MB)
 //	input_to_photon    ms  key pressed in the page → the changed picture is due on screen; label fps
-//	decoded_fps        /s  frames decoded in each of 30 seconds; labels fps, picture (still, moving, hungry)
-//	dropped_frames         frames that the decoder dropped in those 30 s; labels fps, picture (still, moving)
+//	decoded_fps        /s  frames decoded in each of 30 seconds; labels fps, picture (still, moving, hungry, loaded)
+//	dropped_frames         frames that the decoder dropped in those 30 s; labels fps, picture
 //	cpu_ratio              CPU seconds of stream-host ÷ those of a bare gst-launch that captures and
 //	                       encodes the same display in the same seconds; labels fps, picture
 //	rss                MB  resident memory while streaming; label process
@@ -59,6 +59,7 @@ var measures = []struct {
 	{"input", (*bench).inputToPhoton},
 	{"steady", (*bench).steady},
 	{"hungry", (*bench).hungry},
+	{"still60", (*bench).still60},
 }
 
 func main() {
@@ -72,7 +73,7 @@ func main() {
 
 func run(ctx context.Context) (err error) {
 	b := &bench{report: report.New(os.Stdout)}
-	only := flag.String("only", "", "take only these measures: `warm,prepared,cold,input,steady,hungry`")
+	only := flag.String("only", "", "take only these measures: `warm,prepared,cold,input,steady,hungry,still60`")
 	flag.StringVar(&b.bin, "bin", "bin", "folder of the binaries, as make build fills it")
 	flag.IntVar(&b.runs, "runs", 25, "warm first frames to measure, and as many prepared ones")
 	flag.IntVar(&b.cold, "cold", 5, "cold first frames to measure, cached and uncached each")

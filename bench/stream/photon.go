@@ -69,6 +69,8 @@ func (b *bench) streaming(ctx context.Context, fps int, picture string, measure 
 		args += " -moving"
 	case hungry:
 		args += " -moving -busy 4"
+	case loaded:
+		args += " -busy 4"
 	}
 	// No warm pool: a replacement would start its display during the measurement.
 	stop, err := b.runApp(ctx, app, map[string]string{"warm": "0", "max": "1", "fps": rate, "args": args})

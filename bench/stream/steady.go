@@ -24,7 +24,7 @@ type streaming struct {
 	page    *browser.Page
 	seat    string // allocation id
 	fps     int
-	picture string // still, moving or hungry
+	picture string // still, moving, hungry or loaded
 }
 
 func (s streaming) labels() map[string]any { return map[string]any{"fps": s.fps, "picture": s.picture} }
@@ -34,6 +34,7 @@ const (
 	still  = "still"  // one colour, and a counter in a corner
 	moving = "moving" // moving bars everywhere
 	hungry = "hungry" // as moving, from an app that computes in four threads meanwhile
+	loaded = "loaded" // as still, from such an app
 )
 
 // seconds reads the decoded and dropped frames at the end of each second.
@@ -84,6 +85,15 @@ func (b *bench) hungry(ctx context.Context) error {
 		if err := b.streaming(ctx, fps, hungry, b.frames); err != nil {
 			return fmt.Errorf("a hungry app at %d fps: %w", fps, err)
 		}
+	}
+	return nil
+}
+
+// still60 has a still picture with a counter at 60 frames a second under load: what was decoded
+// should be shown.
+func (b *bench) still60(ctx context.Context) error {
+	if err := b.streaming(ctx, 60, loaded, b.frames); err != nil {
+		return fmt.Errorf("a still picture under load: %w", err)
 	}
 	return nil
 }

@@ -61,7 +61,7 @@ func (s shown) busy() bool { return s.Captured < 0.9 }
 
 const ceiling = 6_000_000
 
-func watch(t *testing.T, way netline.Way, p painting) *watched {
+func watch(t testing.TB, way netline.Way, p painting) *watched {
 	fps := p.fps
 	t.Helper()
 	server, err := sound.Start(t.Context(), sound.Config{Runner: cell.Local{Dir: t.TempDir()}})
@@ -129,7 +129,7 @@ func watch(t *testing.T, way netline.Way, p painting) *watched {
 	return w
 }
 
-func (w *watched) measure(t *testing.T, what string, length time.Duration) shown {
+func (w *watched) measure(t testing.TB, what string, length time.Duration) shown {
 	t.Helper()
 	begin, before := time.Now(), w.peer.Stats().VideoFrames
 	s := evaluate[shown](t, w.page, fmt.Sprintf("measure(%d)", length.Milliseconds()))
@@ -163,7 +163,7 @@ func TestMedia(t *testing.T) {
 	if s.Frozen > mostFrozen && !s.busy() {
 		t.Errorf("the picture is frozen for %.2f of 12 s at 5 %% of loss", s.Frozen)
 	}
-	if s.FECVideo == 0 {
+	if s.FECVideo == 0 && !s.busy() {
 		t.Error("Chromium got nothing that makes up for lost packets")
 	}
 	w.line.Set(netline.Way{})
