@@ -3,7 +3,7 @@
 //
 //	{"measure":"first_frame_warm","unit":"ms","n":25,"p50":212,"p90":260,"max":301}
 //
-// Measures, all at 1280x720:
+// Measures, at 1280x720 but for those with a label size:
 //
 //	first_frame_warm   ms  Play pressed → first decoded frame (requestVideoFrameCallback), with an idle seat
 //	first_frame_part   ms  Play pressed → each step on the way; label part (parts.go says what they are), and prepared
@@ -15,6 +15,9 @@
 //	dropped_frames         frames that the decoder dropped in those 30 s; labels fps, picture
 //	cpu_ratio              CPU seconds of stream-host ÷ those of a bare gst-launch that captures and
 //	                       encodes the same display in the same seconds; labels fps, picture
+//	ssim                   similarity of what Chromium decoded with what the display showed, while it moves (1 is the
+//	                       same); labels content (text, model, game), mbps, worst, used_mbps, fps, codec
+//	ssim_still             the same of a text that has stood still for a second
 //	rss                MB  resident memory while streaming; label process
 //
 // It is a benchmark and not a test: it does not fail for slowness.
@@ -60,6 +63,8 @@ var measures = []struct {
 	{"steady", (*bench).steady},
 	{"hungry", (*bench).hungry},
 	{"still60", (*bench).still60},
+	{"large", (*bench).large},
+	{"quality", (*bench).quality},
 }
 
 func main() {
@@ -73,7 +78,7 @@ func main() {
 
 func run(ctx context.Context) (err error) {
 	b := &bench{report: report.New(os.Stdout)}
-	only := flag.String("only", "", "take only these measures: `warm,prepared,cold,input,steady,hungry,still60`")
+	only := flag.String("only", "", "take only these measures: `warm,prepared,cold,input,steady,hungry,still60,large,quality`")
 	flag.StringVar(&b.bin, "bin", "bin", "folder of the binaries, as make build fills it")
 	flag.IntVar(&b.runs, "runs", 25, "warm first frames to measure, and as many prepared ones")
 	flag.IntVar(&b.cold, "cold", 5, "cold first frames to measure, cached and uncached each")

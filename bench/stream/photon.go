@@ -3,8 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strconv"
 	"time"
+
+	"github.com/nearcast/nearcast/bench/report"
 )
 
 // photons presses a key n times in the page. Each time it waits until the video shows
@@ -44,11 +47,7 @@ const photons = `(async () => {
 func (b *bench) inputToPhoton(ctx context.Context) error {
 	for _, fps := range []int{30, 60} {
 		if err := b.streaming(ctx, fps, still, func(ctx context.Context, s streaming) error {
-			var ms []float64
-			if err := s.page.Eval(ctx, fmt.Sprintf(photons, b.presses), &ms); err != nil {
-				return err
-			}
-			return b.report.Line("input_to_photon", "ms", ms, map[string]any{"fps": fps})
+			return b.photon(ctx, s, map[string]any{"fps": fps})
 		}); err != nil {
 			return fmt.Errorf("at %d fps: %w", fps, err)
 		}
@@ -56,15 +55,30 @@ func (b *bench) inputToPhoton(ctx context.Context) error {
 	return nil
 }
 
+// photon presses keys in a stream that runs.
+func (b *bench) photon(ctx context.Context, s streaming, labels map[string]any) error {
+	var ms []float64
+	if err := s.page.Eval(ctx, fmt.Sprintf(photons, b.presses), &ms); err != nil {
+		return err
+	}
+	labels = maps.Clone(labels)
+	labels["p99"] = round(report.Quantile(ms, 0.99))
+	return b.report.Line("input_to_photon", "ms", ms, labels)
+}
+
 // streaming runs the test app at a frame rate, presses Play, and calls measure while
 // it streams.
 func (b *bench) streaming(ctx context.Context, fps int, picture string, measure func(context.Context, streaming) error) error {
+	return b.stream(ctx, streaming{fps: fps, picture: picture}, nil, measure)
+}
+
+// stream is streaming with variables of the job: of args, the name or the size.
+func (b *bench) stream(ctx context.Context, s streaming, vars map[string]string, measure func(context.Context, streaming) error) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
-	rate := strconv.Itoa(fps)
-	app := "bench-" + picture + "-" + rate
+	rate := strconv.Itoa(s.fps)
 	args := "-fps " + rate
-	switch picture {
+	switch s.picture {
 	case moving:
 		args += " -moving"
 	case hungry:
@@ -73,28 +87,29 @@ func (b *bench) streaming(ctx context.Context, fps int, picture string, measure 
 		args += " -busy 4"
 	}
 	// No warm pool: a replacement would start its display during the measurement.
-	stop, err := b.runApp(ctx, app, map[string]string{"warm": "0", "max": "1", "fps": rate, "args": args})
+	all := map[string]string{"name": "bench-" + s.picture + "-" + rate, "warm": "0", "max": "1", "fps": rate, "args": args}
+	maps.Copy(all, vars)
+	app := all["name"]
+	stop, err := b.runApp(ctx, app, all)
 	if err != nil {
 		return err
 	}
 	defer stop()
-	page, err := b.open(ctx, app)
-	if err != nil {
+	if s.page, err = b.open(ctx, app); err != nil {
 		return err
 	}
-	if err := b.play(ctx, page); err != nil {
+	if err := b.play(ctx, s.page); err != nil {
 		return err
 	}
 	// Skip the first seconds, in which congestion control and Chromium settle.
-	if err := page.Until(ctx, "document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames > "+strconv.Itoa(3*fps)); err != nil {
+	if err := s.page.Until(ctx, "document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames > "+strconv.Itoa(3*s.fps)); err != nil {
 		return err
 	}
-	var seat string
-	if err := page.Eval(ctx, "nearcast.seat", &seat); err != nil {
+	if err := s.page.Eval(ctx, "nearcast.seat", &s.seat); err != nil {
 		return err
 	}
-	if err := measure(ctx, streaming{page: page, seat: seat, fps: fps, picture: picture}); err != nil {
+	if err := measure(ctx, s); err != nil {
 		return err
 	}
-	return b.leave(ctx, page)
+	return b.leave(ctx, s.page)
 }

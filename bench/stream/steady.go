@@ -25,9 +25,16 @@ type streaming struct {
 	seat    string // allocation id
 	fps     int
 	picture string // still, moving, hungry or loaded
+	size    string // of the display; empty is 1280x720
 }
 
-func (s streaming) labels() map[string]any { return map[string]any{"fps": s.fps, "picture": s.picture} }
+func (s streaming) labels() map[string]any {
+	labels := map[string]any{"fps": s.fps, "picture": s.picture}
+	if s.size != "" {
+		labels["size"] = s.size
+	}
+	return labels
+}
 
 // What the test app shows. It changes with each frame.
 const (

@@ -34,6 +34,8 @@ type options struct {
 	color         string
 	fps           int
 	moving        bool
+	show          string
+	rest          time.Duration
 	busy          int
 	noWindow      bool
 	secondWindow  bool
@@ -67,6 +69,8 @@ Flags:
 	fs.StringVar(&o.color, "color", "black", "first colour of the window: black, white, or `#rrggbb`")
 	fs.IntVar(&o.fps, "fps", 0, "draw a counter into the top left corner `N` times a second; 0 draws none")
 	fs.BoolVar(&o.moving, "moving", false, "with -fps: move bars across the whole window instead of counting in a corner")
+	fs.StringVar(&o.show, "show", "", "with -fps: show the pictures of `FILE`, of the size of the window and BGRx, one after the other, forth and back")
+	fs.DurationVar(&o.rest, "rest", 0, "with -show: rest for `D` at both ends")
 	fs.IntVar(&o.busy, "busy", 0, "compute without end in `N` threads")
 	fs.BoolVar(&o.noWindow, "no-window", false, "run, but never show a window")
 	fs.BoolVar(&o.secondWindow, "second-window", false, "close the first window and open a second one, as launchers do, at the first press")
@@ -110,6 +114,9 @@ Flags:
 	}
 	if o.moving && o.fps == 0 {
 		return o, fmt.Errorf("-moving needs -fps")
+	}
+	if o.show != "" && o.fps == 0 {
+		return o, fmt.Errorf("-show needs -fps")
 	}
 	return o, nil
 }

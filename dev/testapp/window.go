@@ -36,6 +36,8 @@ type app struct {
 	pings   xproto.Atom
 	shown   sync.Once
 	look    look
+
+	pictures pictures
 }
 
 const eventMask = xproto.EventMaskKeyPress | xproto.EventMaskKeyRelease |
@@ -62,6 +64,12 @@ func show(o options, quit <-chan struct{}) error {
 		return err
 	}
 	xproto.CreateGC(conn, a.gc, xproto.Drawable(a.screen.Root), xproto.GcForeground, []uint32{pixel})
+	if o.show != "" {
+		a.pictures.rest = o.rest
+		if err := a.loadPictures(o.show); err != nil {
+			return err
+		}
+	}
 	if a.win, err = a.open("testapp", o.width, o.height, 0); err != nil {
 		return err
 	}
@@ -91,9 +99,12 @@ func show(o options, quit <-chan struct{}) error {
 			return nil
 		case <-tick:
 			a.frames++
-			if a.moving {
+			switch {
+			case o.show != "":
+				a.drawPicture(time.Now())
+			case a.moving:
 				a.drawBars()
-			} else {
+			default:
 				a.drawCounter()
 			}
 		case ev, ok := <-events:
@@ -258,46 +269,13 @@ func (a *app) flip() bool {
 }
 
 func (a *app) draw() {
+	if a.moving && a.presses > 0 {
+		a.drawBars()
+		return
+	}
 	// As background too, so that newly exposed parts are right at once.
 	xproto.ChangeWindowAttributes(a.conn, a.win, xproto.CwBackPixel, []uint32{a.pixel})
 	xproto.ClearArea(a.conn, false, a.win, 0, 0, 0, 0)
-}
-
-// drawCounter draws the number of the frame as a row of 24 cells, grey or red. The
-// picture keeps its one colour almost everywhere, and differs in each frame.
-func (a *app) drawCounter() {
-	const cell = 8
-	for bit := range 24 {
-		colour := uint32(0x808080)
-		if a.frames>>bit&1 == 1 {
-			colour = 0xff0000
-		}
-		xproto.ChangeGC(a.conn, a.gc, xproto.GcForeground, []uint32{colour})
-		xproto.PolyFillRectangle(a.conn, xproto.Drawable(a.win), a.gc,
-			[]xproto.Rectangle{{X: int16(bit * cell), Y: 0, Width: cell, Height: cell}})
-	}
-}
-
-// drawBars paints the whole window with bars that move by four pixels per frame, each
-// row at a speed of its own: everything in the picture moves, as in a game whose camera
-// turns.
-func (a *app) drawBars() {
-	const width, height, step = 40, 60, 4
-	colours := [...]uint32{0x1b2a38, 0x3f6f8f, 0xd9b26f, 0x8a3b2e, 0xe8e4d8, 0x5c7a4a}
-	bars := make(map[uint32][]xproto.Rectangle, len(colours))
-	for row := range a.height/height + 1 {
-		shift := a.frames * step * (1 + row%3)
-		first := shift / width
-		for n := range a.width/width + 2 {
-			c := colours[(first+n+row)%len(colours)]
-			bars[c] = append(bars[c], xproto.Rectangle{
-				X: int16(n*width - shift%width), Y: int16(row * height), Width: width, Height: height})
-		}
-	}
-	for c, where := range bars {
-		xproto.ChangeGC(a.conn, a.gc, xproto.GcForeground, []uint32{c})
-		xproto.PolyFillRectangle(a.conn, xproto.Drawable(a.win), a.gc, where)
-	}
 }
 
 func parseColor(s string) (uint32, error) {

@@ -8,10 +8,15 @@ variable "args" { default = "-fps 30" }
 variable "params" { default = "" }
 variable "start" { default = "ready" }
 variable "content" { default = "" } # s3://…
+variable "content_as" { default = "local/content" }
 variable "sha256" { default = "" }
 variable "warm" { default = "1" }
 variable "max" { default = "3" }
+variable "width" { default = "1280" }
+variable "height" { default = "720" }
 variable "fps" { default = "30" }
+variable "codec" { default = "h264" }
+variable "bitrate" { default = "6Mbps" }
 variable "audio" { default = "false" }
 variable "reconnect_grace" { default = "30s" }
 variable "idle_timeout" { default = "10m" }
@@ -59,15 +64,19 @@ job "testapp" {
 
         content = var.content == "" ? [] : [{
           source      = var.content
-          destination = "local/content"
+          destination = var.content_as
           sha256      = var.sha256
         }]
 
         display {
-          width  = 1280
-          height = 720
+          width  = var.width
+          height = var.height
           fps    = var.fps
           max    = var.display_max
+        }
+        video {
+          codec   = var.codec
+          bitrate = var.bitrate
         }
         audio           = var.audio
         reconnect_grace = var.reconnect_grace

@@ -2,6 +2,7 @@ package scene
 
 import (
 	"bytes"
+	"errors"
 	"testing"
 
 	"github.com/nearcast/nearcast/internal/testkit"
@@ -37,5 +38,29 @@ func TestScenes(t *testing.T) {
 		if moved < width*height/20 || edges < width*height/30 {
 			t.Errorf("%s: %d pixels of %d change, and %d differ from the one before", name, moved, width*height, edges)
 		}
+	}
+}
+
+// A number is read from the luma of what it was drawn into, also in poor light; what is
+// none is refused.
+func TestNumber(t *testing.T) {
+	const width, height = 320, 180
+	picture := make([]byte, 4*width*height)
+	Road(picture, width, height, 7)
+	if n, err := ReadNumber(Luma(picture), width); !errors.Is(err, ErrNoNumber) {
+		t.Errorf("a picture without a number has %d, %v", n, err)
+	}
+	for number := range 256 {
+		Number(picture, width, number)
+		luma := Luma(picture)
+		for i := range luma {
+			luma[i] = byte(60 + int(luma[i])/2)
+		}
+		if n, err := ReadNumber(luma, width); n != number || err != nil {
+			t.Errorf("%d: %d, %v", number, n, err)
+		}
+	}
+	if _, err := ReadNumber(make([]byte, 100), 10); !errors.Is(err, ErrNoNumber) {
+		t.Errorf("of a picture that is too small: %v", err)
 	}
 }
