@@ -167,6 +167,8 @@ type Capture interface {
 	Source
 	Keyframe()
 	SetBitrate(bps int)
+	// SetMain says whether the browser decodes H.264's Main profile.
+	SetMain(bool)
 	// DrawCursor says whether the cursor is in the picture.
 	DrawCursor(bool)
 	// Stirred reports whether the picture changed since the last call. It works
@@ -194,6 +196,8 @@ type Peer interface {
 	AddCandidate(json.RawMessage) error
 	WriteVideo(Frame) error
 	WriteAudio(Frame) error
+	// TakesMain says, after Answer, whether the browser decodes H.264's Main profile.
+	TakesMain() bool
 	// Tell sends the page a message on its channel for input. It does not block.
 	Tell(message []byte)
 	// TellClip sends on wire.ChannelClip, which TakesClips says is there. It does not block.

@@ -60,6 +60,7 @@ func (s *stream) offer(ctx context.Context, session, sdp string) (string, error)
 		return answer, nil
 	}
 	old := s.peer.Swap(p)
+	s.video.SetMain(p.TakesMain())
 	s.video.DrawCursor(true) // until this page says that it does
 	if old != nil {
 		s.h.state.lost(old.session)

@@ -88,6 +88,7 @@ func (s *stream) play(session string) bool {
 	if p == nil {
 		return true // its offer is still to come
 	}
+	s.video.SetMain(p.TakesMain())
 	s.video.DrawCursor(true)               // until this page says that it does
 	if old := s.peer.Swap(p); old != nil { // of an earlier session; follow would close it
 		s.discard(old)

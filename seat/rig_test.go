@@ -527,6 +527,7 @@ func (v *fakeVideo) Err() error            { return errors.New("encoder broke") 
 func (v *fakeVideo) Close() error          { v.call("close"); return nil }
 func (v *fakeVideo) Keyframe()             { v.call("keyframe") }
 func (v *fakeVideo) SetBitrate(int)        { v.call("bitrate") }
+func (v *fakeVideo) SetMain(main bool)     { v.call(fmt.Sprint("main ", main)) }
 func (v *fakeVideo) DrawCursor(on bool)    { v.call(fmt.Sprint("draw cursor ", on)) }
 func (v *fakeVideo) Stirred() bool         { v.call("stirred"); return v.stirs.Load() }
 func (v *fakeVideo) Crop(int, int)         {}
@@ -590,6 +591,7 @@ func (p *fakePeer) AddCandidate(c json.RawMessage) error {
 func (p *fakePeer) WriteVideo(Frame) error { p.call("video"); return nil }
 func (p *fakePeer) WriteAudio(Frame) error { p.call("audio"); return nil }
 func (p *fakePeer) Tell(message []byte)    { p.call("tell " + string(message)) }
+func (p *fakePeer) TakesMain() bool        { return true }
 func (p *fakePeer) TakesClips() bool       { return p.page != nil }
 func (p *fakePeer) TellClip(message []byte, text bool) {
 	if p.page != nil {

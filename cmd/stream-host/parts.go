@@ -242,7 +242,7 @@ func (p *parts) video(ctx context.Context, d seat.Display, frame func(seat.Frame
 	v, err := capture.Start(ctx, capture.Config{
 		Dial: s.Dial, Cookie: s.Cookie(),
 		Width: p.spec.Display.Width, Height: p.spec.Display.Height, MaxWidth: mostWidth, MaxHeight: mostHeight, FPS: p.spec.Display.FPS,
-		Codec: p.spec.Video.Codec, Encoder: p.spec.Video.Encoder, BitrateBPS: p.spec.Video.BitrateBPS,
+		Codec: p.spec.Video.Codec, Encoder: p.spec.Video.Encoder, BitrateBPS: p.spec.Video.BitrateBPS, Main: true,
 		OnFrame: func(f capture.Frame) {
 			frame(seat.Frame{Data: f.Data, Keyframe: f.Keyframe, PTS: f.PTS, Captured: f.Captured})
 		},

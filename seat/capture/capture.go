@@ -61,6 +61,8 @@ type Config struct {
 	Codec      string // H264 or VP8
 	Encoder    string // a GStreamer element, or "auto"
 	BitrateBPS int
+	// Main is whether the first browser is expected to decode H.264's Main profile: see SetMain.
+	Main bool
 	// OnFrame gets each frame as soon as it is encoded, on a thread of the
 	// pipeline. It must not block or call Close, and may keep Data.
 	OnFrame func(Frame)
@@ -116,6 +118,7 @@ type Pipeline struct {
 	presets bool // the encoder has them
 	// plain is whether the last picture was of one colour.
 	plain atomic.Bool
+	main  atomic.Bool // see SetMain
 
 	// Of the loop alone.
 	bps     int     // the target
@@ -194,11 +197,12 @@ const firstFrame = 5 * time.Second
 // open starts an encoder and encodes the current picture. That frame is discarded:
 // it proves that the encoder works, and warms up encoder and memory.
 func (p *Pipeline) open(ctx context.Context, e encoder) error {
-	v, err := openVideo(e, params{width: p.screen.width, height: p.screen.height, fps: p.cfg.FPS, bps: p.cfg.BitrateBPS, preset: p.working.preset()}, p.encoded)
+	v, err := openVideo(e, params{width: p.screen.width, height: p.screen.height, fps: p.cfg.FPS, bps: p.cfg.BitrateBPS, preset: p.working.preset(), main: p.cfg.Main && e.presets}, p.encoded)
 	if err != nil {
 		return err
 	}
 	p.video, p.element, p.presets = v, e.element, e.presets
+	p.main.Store(p.cfg.Main)
 	timeout := time.NewTimer(firstFrame)
 	defer timeout.Stop()
 	picture, err := p.screen.grab()

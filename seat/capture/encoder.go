@@ -32,6 +32,9 @@ type encoder struct {
 type params struct {
 	width, height, fps, bps int
 	preset                  preset // of x264
+	// main is H.264's Main profile: its arithmetic coding makes pictures better at the
+	// same bitrate (docs/PERFORMANCE.md, "Quality"). x264 alone has it here.
+	main bool
 }
 
 // frameMS is the size of the rate buffer, in ms: about two frames. With one and a half,
@@ -43,11 +46,18 @@ func (p params) frameMS() int { return max(2100/p.fps, 20) }
 // the app needs them more.
 func threads() int { return min(max(runtime.NumCPU()/2, 1), 4) }
 
-// h264Caps is what every browser decodes without delay. The packetizer needs Annex B
-// with whole access units.
+// h264Caps is what every browser decodes. The packetizer needs Annex B with whole access
+// units.
 const h264Caps = "video/x-h264,profile=constrained-baseline,stream-format=byte-stream,alignment=au"
 
+// mainCaps are for H.264's Main profile. They do not name it: x264 tells the least profile that
+// a stream needs, and a filter for another one would refuse it.
+const mainCaps = "video/x-h264,stream-format=byte-stream,alignment=au"
+
 const never = 1 << 30 // frames between keyframes that nobody requested
+
+// mainOptions keep x264 within the Main profile, and have the least preset use it too.
+const mainOptions = ":8x8dct=0:cabac=1"
 
 // encoders, best first within a codec.
 var encoders = []encoder{
@@ -72,10 +82,13 @@ var encoders = []encoder{
 	{
 		element: "x264enc", codec: H264, bitrate: "bitrate", bitrateUnit: 1000, presets: true,
 		launch: func(p params) string {
-			// All presets but the first would make keyframes at cuts (scenecut).
+			caps, options := h264Caps, "scenecut=0" // all presets but the first would make keyframes at cuts
+			if p.main {
+				caps, options = mainCaps, options+mainOptions
+			}
 			return fmt.Sprintf("x264enc name=enc tune=zerolatency speed-preset=%v threads=%d sliced-threads=true "+
-				"bframes=0 key-int-max=%d aud=false byte-stream=true vbv-buf-capacity=%d bitrate=%d option-string=scenecut=0 ! "+h264Caps,
-				p.preset, threads(), never, p.frameMS(), p.bps/1000)
+				"bframes=0 key-int-max=%d aud=false byte-stream=true vbv-buf-capacity=%d bitrate=%d option-string=%s ! %s",
+				p.preset, threads(), never, p.frameMS(), p.bps/1000, options, caps)
 		},
 	},
 	{

@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"bytes"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -86,7 +87,7 @@ func TestStillTextIsSharp(t *testing.T) {
 		}
 		last = f
 	}
-	decoded := decodeLuma(t, packets, qualityWidth, qualityHeight)
+	decoded := decodeLuma(t, decodeH264, packets, qualityWidth, qualityHeight)
 	if len(decoded) < len(packets)-1 {
 		t.Fatalf("%d of %d frames decode", len(decoded), len(packets))
 	}
@@ -159,7 +160,7 @@ func TestPresetChangesInTheStream(t *testing.T) {
 			t.Errorf("keyframe %d has the NAL units %v", n, types)
 		}
 	}
-	decoded := decodeLuma(t, packets, qualityWidth, qualityHeight)
+	decoded := decodeLuma(t, decodeH264, packets, qualityWidth, qualityHeight)
 	if len(decoded) < len(packets)-1 {
 		t.Fatalf("%d of %d frames decode", len(decoded), len(packets))
 	}
@@ -206,4 +207,60 @@ func TestPresetFollowsTheNode(t *testing.T) {
 	flush(frames)
 	p.Keyframe()
 	next(t, frames, "keyframe", keyframe)
+}
+
+// profileOf is the profile that a keyframe says that it has: 66 is Baseline, 77 Main.
+func profileOf(t *testing.T, f Frame) byte {
+	t.Helper()
+	at := bytes.Index(f.Data, []byte{0, 0, 1, 0x67})
+	if at < 0 || at+4 >= len(f.Data) {
+		t.Fatalf("a keyframe of %d bytes has no parameters", len(f.Data))
+	}
+	return f.Data[at+4]
+}
+
+// The profile is the one that the browser takes from the next keyframe on, and not before:
+// with each preset, and each picture decodes.
+func TestProfileFollowsTheBrowser(t *testing.T) {
+	for pinned := range presets {
+		t.Run(pinned.String(), func(t *testing.T) {
+			display, _ := xvfb(t)
+			painter := paint(t, display)
+			frames := make(chan Frame, 1000)
+			cfg := config(display, func(f Frame) { frames <- f })
+			cfg.preset, cfg.Main = &pinned, true
+			p := start(t, cfg)
+			if p.Encoder() != "x264enc" {
+				t.Skip("x264 does not work here, or is not the first choice")
+			}
+			var packets [][]byte
+			take := func(ok func(Frame) bool) Frame {
+				return next(t, frames, "frame", func(f Frame) bool {
+					packets = append(packets, f.Data)
+					return ok(f)
+				})
+			}
+			if got := profileOf(t, take(keyframe)); got != 77 {
+				t.Errorf("the first keyframe has profile %d", got)
+			}
+			for _, c := range []struct {
+				main bool
+				want byte
+			}{{false, 66}, {true, 77}, {true, 77}, {false, 66}} {
+				p.SetMain(c.main)
+				painter.fill(t, uint32(len(packets)*0x13579b), 0, 0, 640, 360)
+				if f := take(anyFrame); f.Keyframe {
+					t.Error("another profile made a keyframe")
+				}
+				p.Keyframe()
+				if got := profileOf(t, take(keyframe)); got != c.want {
+					t.Errorf("with main %v the keyframe has profile %d", c.main, got)
+				}
+			}
+			p.Close()
+			if decoded := decodeLuma(t, decodeH264, packets, qualityWidth, qualityHeight); len(decoded) < len(packets)-1 {
+				t.Errorf("of %d pictures %d were decoded", len(packets), len(decoded))
+			}
+		})
+	}
 }

@@ -1,12 +1,9 @@
 package capture
 
 import (
+	"errors"
 	"fmt"
-	"image"
-	"image/draw"
-	"image/png"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -48,45 +45,19 @@ func contents(t testing.TB) []content {
 	return all
 }
 
-// turning records the sample viewer on a display of its own, 1.5 degrees between two
-// pictures. It is nil without the viewer.
-func turning(t testing.TB) (pictures [][]byte) {
-	const file = "/usr/share/assimp/models/glTF2/2CylinderEngine-glTF-Binary/2CylinderEngine.glb" // as dev/samples.go
-	if _, err := os.Stat(file); err != nil {
+// turning is the sample viewer, if it is installed.
+func turning(t testing.TB) [][]byte {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		cache = t.TempDir()
+	}
+	pictures, err := scene.Model(t.Context(), filepath.Join(cache, "nearcast", "scenes"), 45)
+	if errors.Is(err, scene.ErrNoViewer) {
+		t.Log(err)
 		return nil
 	}
-	if _, err := exec.LookPath("f3d"); err != nil {
-		return nil
-	}
-	display, _ := xvfb(t)
-	dir := t.TempDir()
-	for n := range 45 {
-		out := filepath.Join(dir, fmt.Sprint(n, ".png"))
-		cmd := exec.CommandContext(t.Context(), "f3d", "--resolution=1280,720", "--bg-color=0.13,0.14,0.17", "--grid", "--axis", "--tone-mapping",
-			"--fxaa", fmt.Sprintf("--camera-azimuth-angle=%.1f", 1.5*float64(n)), "--camera-elevation-angle=25", "--output="+out, file)
-		cmd.Env = append(os.Environ(), "DISPLAY="+display, "HOME="+dir)
-		if text, err := cmd.CombinedOutput(); err != nil {
-			t.Logf("f3d: %v: %s", err, text)
-			return nil
-		}
-		pictures = append(pictures, readPNG(t, out))
-	}
+	testkit.Must(t, err)
 	return pictures
-}
-
-// readPNG reads a picture as BGRx.
-func readPNG(t testing.TB, file string) []byte {
-	f, err := os.Open(file)
-	testkit.Must(t, err)
-	defer f.Close()
-	decoded, err := png.Decode(f)
-	testkit.Must(t, err)
-	rgba := image.NewRGBA(image.Rect(0, 0, qualityWidth, qualityHeight))
-	draw.Draw(rgba, rgba.Bounds(), decoded, decoded.Bounds().Min, draw.Src)
-	for i := 0; i < len(rgba.Pix); i += 4 {
-		rgba.Pix[i], rgba.Pix[i+2] = rgba.Pix[i+2], rgba.Pix[i]
-	}
-	return rgba.Pix
 }
 
 // asItComes is x264 with the preset and tuning that others use, and its own defaults.
@@ -160,19 +131,22 @@ func luma(picture []byte, width, height int) []byte {
 }
 
 // similar decodes, and compares each picture with what was shown.
-func (m encoding) similar(t testing.TB, width, height int) (each []float64) {
+func (m encoding) similar(t testing.TB, decoder string, width, height int) (each []float64) {
 	t.Helper()
-	for n, decoded := range decodeLuma(t, m.packets, width, height) {
+	for n, decoded := range decodeLuma(t, decoder, m.packets, width, height) {
 		each = append(each, ssim.Luma(m.shown[n], decoded, width, width, height))
 	}
 	return each
 }
 
-// decodeLuma decodes H.264.
-func decodeLuma(t testing.TB, packets [][]byte, width, height int) (all [][]byte) {
+// decodeH264 is the decoder of H.264 for decodeLuma.
+const decodeH264 = "caps=" + h264In + " ! h264parse ! openh264dec"
+
+// decodeLuma decodes. decoder is what follows the element appsrc.
+func decodeLuma(t testing.TB, decoder string, packets [][]byte, width, height int) (all [][]byte) {
 	t.Helper()
 	pictures := make(chan []byte, len(packets)+1)
-	s, err := openStream("appsrc name=source format=time caps="+h264In+" ! h264parse ! openh264dec ! video/x-raw,format=I420",
+	s, err := openStream("appsrc name=source format=time "+decoder+" ! video/x-raw,format=I420",
 		func(data []byte, _ flagsType, _, _ time.Duration) { pictures <- data[:width*height] })
 	if err != nil {
 		t.Skipf("cannot decode here: %v", err)
@@ -220,7 +194,7 @@ func BenchmarkQuality(b *testing.B) {
 		for _, mbps := range []int{2, 6, 12} {
 			measure := func(name string, e encoder, p params, corrected bool) (used float64) {
 				made := encodeAll(b, e, p, c, qualityFrames, corrected)
-				each := made.similar(b, p.width, p.height)
+				each := made.similar(b, decodeH264, p.width, p.height)
 				end := len(each)
 				if c.still > 0 {
 					end = c.still

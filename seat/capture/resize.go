@@ -81,13 +81,16 @@ func (p *Pipeline) picture(ctx context.Context, key bool) ([]byte, error) {
 	return nil, errNoPicture
 }
 
-// fit opens an encoder for the screen's present size and the preset of this moment, if
-// the present one is for another.
+// fit opens an encoder for the screen's present size, and the preset and profile of this
+// moment, if the present one is for another.
 func (p *Pipeline) fit(ctx context.Context, key bool) error {
 	s, now := p.screen, p.video.params
 	want := now
 	want.width, want.height = s.width, s.height
 	sized := want != now
+	if p.video.encoder.presets && (key || sized) {
+		want.main = p.main.Load()
+	}
 	if sized && (s.width < minSide || s.height < minSide) {
 		return errNoPicture
 	}
@@ -128,6 +131,10 @@ func (p *Pipeline) fit(ctx context.Context, key bool) error {
 	}
 	return nil
 }
+
+// SetMain says whether the browser decodes H.264's Main profile. It counts from the next
+// keyframe on, for encoders that have a choice.
+func (p *Pipeline) SetMain(main bool) { p.main.Store(main) }
 
 // Crop says that only this part of the screen, from its corner, can be seen: a game may
 // change the mode of the monitor alone.

@@ -5,11 +5,13 @@
 package peer_test
 
 import (
+	"bytes"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -45,6 +47,7 @@ type pageStats struct {
 	PLI       int     `json:"pli"`
 	Dropped   int     `json:"dropped"`
 	Codec     string  `json:"codec"`
+	Format    string  `json:"format"` // of the codec, as it was negotiated
 }
 
 func evaluate[T any](t testing.TB, page *browser.Page, expression string) (value T) {
@@ -62,9 +65,13 @@ func TestChromium(t *testing.T) {
 func testChromium(t *testing.T, codec string) {
 	display := xvfb(t)
 	var seat atomic.Pointer[peer.Peer]
+	var profile atomic.Int32 // of the last keyframe
 	pipeline, err := capture.Start(t.Context(), capture.Config{Dial: x11.Local(display), Width: 1280, Height: 720, FPS: 30,
-		Codec: codec, Encoder: "auto", BitrateBPS: 8_000_000,
+		Codec: codec, Encoder: "auto", BitrateBPS: 8_000_000, Main: true,
 		OnFrame: func(f capture.Frame) {
+			if at := bytes.Index(f.Data, []byte{0, 0, 1, 0x67}); f.Keyframe && codec == capture.H264 && at >= 0 {
+				profile.Store(int32(f.Data[at+4]))
+			}
 			if p := seat.Load(); p != nil {
 				p.WriteVideo(peer.Frame{Data: f.Data, Keyframe: f.Keyframe, PTS: f.PTS})
 			}
@@ -100,6 +107,7 @@ func testChromium(t *testing.T, codec string) {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
+		pipeline.SetMain(p.TakesMain())
 		io.WriteString(w, answer)
 	})
 	mux.HandleFunc("POST /candidate", func(w http.ResponseWriter, r *http.Request) {
@@ -146,6 +154,10 @@ func testChromium(t *testing.T, codec string) {
 		pipeline.Encoder(), s.Codec, first, s.Decoded, s.Jitter*1000, s.Decode*1000, s.PLI, s.Dropped, p.Stats(), lowest.Load())
 	if s.Decoded == 0 || s.Keyframes == 0 {
 		t.Errorf("nothing was decoded: %+v", s)
+	}
+	// Chromium decodes the Main profile of H.264, and is told so.
+	if main := codec == capture.H264; p.TakesMain() != main || main && (profile.Load() != 77 || !strings.Contains(s.Format, "profile-level-id=4d00")) {
+		t.Errorf("Main is taken: %v; the keyframe has profile %d, Chromium decodes %q", p.TakesMain(), profile.Load(), s.Format)
 	}
 
 	// A browser that closes is noticed at once, one that dies after a few seconds.

@@ -104,6 +104,7 @@ type Peer struct {
 	mux   *ice.TCPMuxDefault
 	// candidates is how many addresses of the browser were taken from its last offer.
 	candidates atomic.Int32
+	takesMain  atomic.Bool
 
 	offer    string        // the first, as it was answered
 	restarts *rate.Limiter // how often the browser may restart ICE

@@ -31,8 +31,23 @@ func (p *Peer) Answer(ctx context.Context, offer string) (string, error) {
 	if !codecs[strings.ToLower(p.cfg.Codec)] {
 		return "", fmt.Errorf("%w (%s)", errCodec, p.cfg.Codec)
 	}
+	p.takesMain.Store(p.cfg.Codec == "h264" && codecs[h264Main])
 	p.offer = offer
 	return p.answer(ctx, offer, candidates)
+}
+
+// TakesMain reports whether the browser decodes H.264's Main profile, by the offer that was answered. Frames
+// may then be of it.
+func (p *Peer) TakesMain() bool { return p.takesMain.Load() }
+
+// h264Main is H.264's Main profile among the codecs of an offer.
+const h264Main = "h264 main"
+
+// mainIn reports whether the parameters of H.264 are those of the Main profile, in the packetization mode
+// that the seat uses.
+func mainIn(fmtp string) bool {
+	fmtp = strings.ToLower(strings.ReplaceAll(fmtp, " ", ""))
+	return strings.Contains(fmtp, "packetization-mode=1") && strings.Contains(fmtp, "profile-level-id=4d00")
 }
 
 // answer answers an offer with that many candidates, which are within reach.
@@ -122,7 +137,7 @@ func (p *Peer) AddCandidate(candidate json.RawMessage) error {
 }
 
 // offeredCodecs are the codecs that the browser can receive, by its offer: "h264"
-// (in packetization mode 1), "vp8", "opus" and others, in lower case.
+// (in packetization mode 1), h264Main, "vp8", "opus" and others, in lower case.
 func offeredCodecs(offer string) (map[string]bool, error) {
 	var d sdp.SessionDescription
 	if err := d.UnmarshalString(offer); err != nil {
@@ -141,7 +156,7 @@ func offeredCodecs(offer string) (map[string]bool, error) {
 		if _, sends := m.Attribute("sendonly"); sends {
 			continue
 		}
-		names, mode1 := map[string]string{}, map[string]bool{} // by payload type
+		names, mode1, main := map[string]string{}, map[string]bool{}, map[string]bool{} // by payload type
 		for _, a := range m.Attributes {
 			payload, rest, _ := strings.Cut(a.Value, " ")
 			switch a.Key {
@@ -150,11 +165,15 @@ func offeredCodecs(offer string) (map[string]bool, error) {
 				names[payload] = strings.ToLower(name)
 			case "fmtp":
 				mode1[payload] = strings.Contains(strings.ReplaceAll(rest, " ", ""), "packetization-mode=1")
+				main[payload] = mainIn(rest)
 			}
 		}
 		for payload, name := range names {
 			if name != "h264" || mode1[payload] {
 				found[name] = true
+			}
+			if name == "h264" && main[payload] {
+				found[h264Main] = true
 			}
 		}
 	}

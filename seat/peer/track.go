@@ -100,6 +100,9 @@ func (t *track) Bind(ctx webrtc.TrackLocalContext) (webrtc.RTPCodecParameters, e
 	if i < 0 {
 		return webrtc.RTPCodecParameters{}, webrtc.ErrUnsupportedCodec
 	}
+	if main := slices.IndexFunc(params, isMain); main >= 0 {
+		i = main
+	}
 	t.mu.Lock()
 	t.stream = ctx.WriteStream()
 	t.header = rtp.Header{
@@ -125,6 +128,11 @@ func (t *track) Bind(ctx webrtc.TrackLocalContext) (webrtc.RTPCodecParameters, e
 		t.onBound()
 	}
 	return params[i], nil
+}
+
+// isMain says that a browser takes H.264's Main profile: see Peer.TakesMain.
+func isMain(c webrtc.RTPCodecParameters) bool {
+	return strings.EqualFold(c.MimeType, webrtc.MimeTypeH264) && mainIn(c.SDPFmtpLine)
 }
 
 func (t *track) Unbind(webrtc.TrackLocalContext) error {

@@ -38,7 +38,7 @@ func newAPI(cfg Config, rate *estimator, reach reach, tcp ice.TCPMux) (*webrtc.A
 		webrtc.WithSettingEngine(settings)), nil
 }
 
-// newMedia registers the one video codec that the pipeline makes, and Opus.
+// newMedia registers the one video codec that the pipeline makes, with its profiles, and Opus.
 func newMedia(cfg Config) (*webrtc.MediaEngine, error) {
 	m := &webrtc.MediaEngine{}
 	feedback := []webrtc.RTCPFeedback{
@@ -58,6 +58,14 @@ func newMedia(cfg Config) (*webrtc.MediaEngine, error) {
 		{RTPCodecCapability: webrtc.RTPCodecCapability{
 			MimeType: webrtc.MimeTypeFlexFEC03, ClockRate: clockRate, SDPFmtpLine: "repair-window=10000000",
 		}, PayloadType: fec},
+	}
+	if cfg.Codec == "h264" { // beside the profile that every browser has
+		better := capability
+		better.SDPFmtpLine = mainProfile
+		codecs = append(codecs, webrtc.RTPCodecParameters{RTPCodecCapability: better, PayloadType: video + 2},
+			webrtc.RTPCodecParameters{RTPCodecCapability: webrtc.RTPCodecCapability{
+				MimeType: webrtc.MimeTypeRTX, ClockRate: clockRate, SDPFmtpLine: fmt.Sprintf("apt=%d", video+2),
+			}, PayloadType: rtx + 2})
 	}
 	for _, c := range codecs {
 		if err := m.RegisterCodec(c, webrtc.RTPCodecTypeVideo); err != nil {
@@ -81,6 +89,9 @@ func newMedia(cfg Config) (*webrtc.MediaEngine, error) {
 	}
 	return m, nil
 }
+
+// mainProfile is that of H.264's Main profile.
+const mainProfile = "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=4d001f"
 
 var capabilities = map[string]webrtc.RTPCodecCapability{
 	"h264": {MimeType: webrtc.MimeTypeH264, ClockRate: clockRate,
