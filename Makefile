@@ -104,8 +104,8 @@ test: test-packages build ## everything: lint, then all tests; skips are listed 
 bench-stream: build test-packages ## measure a stream: latency, frame rate, CPU; JSON lines (BENCH="-only warm")
 	@$(GO) run ./bench/stream $(BENCH)
 
-bench-quality: test-packages ## measure x264's presets: similarity to what was shown at 2, 6 and 12 Mbit/s, CPU and time of a picture; JSON lines
-	@$(GO) test -run xx -bench 'Quality|PresetSwitch' -benchtime 1x -timeout 30m ./seat/capture | grep '^{'
+bench-quality: test-packages ## measure codecs, profiles and presets: similarity to what was shown at 2, 6 and 12 Mbit/s, CPU and time of a picture; JSON lines
+	@$(GO) test -run xx -bench 'Quality|PresetSwitch|Codecs' -benchtime 1x -timeout 90m ./seat/capture | grep '^{'
 
 # RTT names files or folders of round-trip matrices; BENCH takes flags (--help lists them).
 RTT ?= bench/placement/testdata
