@@ -258,7 +258,7 @@ func TestPluginConfig(t *testing.T) {
 	}
 
 	for hcl, say := range map[string]string{
-		"display {\n server = \"wayland\"\n }":                  `display.server = "wayland": must be "auto", "xvfb" or "xorg"`,
+		"display {\n server = \"wayland\"\n }":                  `display.server = "wayland": must be "auto", "xvfb", "xdummy" or "xorg"`,
 		"display {\n driver = \"dummy\"\n }":                    "display.driver",
 		"display {\n server = \"xorg\"\n driver = \"../x\"\n }": "display.driver",
 		"display {\n bus_id = \"0000:01:00.0\"\n }":             "display.bus_id",

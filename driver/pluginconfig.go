@@ -199,9 +199,9 @@ func (c *Config) xServer() (wire.XServer, error) {
 		if d.Driver != "nvidia" {
 			bad("driver", d.Driver, `"nvidia" where display.server is "auto"; for another driver set display.server = "xorg"`)
 		}
-	case wire.ServerXvfb, wire.ServerXorg:
+	case wire.ServerXvfb, wire.ServerXdummy, wire.ServerXorg:
 	default:
-		bad("server", d.Server, `"auto", "xvfb" or "xorg"`)
+		bad("server", d.Server, `"auto", "xvfb", "xdummy" or "xorg"`)
 	}
 	if !xorgDriver.MatchString(d.Driver) {
 		bad("driver", d.Driver, `the name of an Xorg driver, such as "nvidia"`)
@@ -214,8 +214,8 @@ func (c *Config) xServer() (wire.XServer, error) {
 			bad("options", o, `"Name=value" without quotation marks inside`)
 		}
 	}
-	if len(errs) == 0 && d.Server == wire.ServerXvfb {
-		return wire.XServer{Server: d.Server}, nil // the other options are for Xorg
+	if len(errs) == 0 && (d.Server == wire.ServerXvfb || d.Server == wire.ServerXdummy) {
+		return wire.XServer{Server: d.Server}, nil // the other options are for a GPU
 	}
 	return wire.XServer{Server: d.Server, Driver: d.Driver, BusID: d.BusID, Options: append([]string(nil), d.Options...)}, errors.Join(errs...)
 }

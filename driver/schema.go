@@ -155,6 +155,8 @@ var taskConfigSpec = hclspec.NewObject(map[string]*hclspec.Spec{
 		"max": {"string", `""`},
 		// How large the app draws its UI: "auto" as the person's device does, or a number.
 		"scale": {"string", `"auto"`},
+		// Give the app fingers as touches. Else they are a mouse.
+		"touch": {"bool", `false`},
 	}),
 	"video": block("video", map[string]field{
 		"codec":   {"string", `"h264"`},

@@ -57,6 +57,7 @@ type DisplayConfig struct {
 	Min     string  `codec:"min"`
 	Max     string  `codec:"max"`
 	Scale   string  `codec:"scale"`
+	Touch   bool    `codec:"touch"`
 }
 
 // VideoConfig is the video block.
@@ -120,7 +121,7 @@ func (c *TaskConfig) apply(spec *wire.Spec) error {
 	check(err)
 
 	d := &spec.Display
-	d.Audio, d.Gamepads = c.Audio, c.Gamepads
+	d.Audio, d.Gamepads, d.Touch = c.Audio, c.Gamepads, c.Display.Touch
 	d.Width, err = side("display.width", c.Display.Width)
 	check(err)
 	d.Height, err = side("display.height", c.Display.Height)

@@ -59,7 +59,10 @@ func fingerprintDisplay(ctx context.Context, want wire.XServer, f *wire.Fingerpr
 	if got.Server != wire.ServerXorg || !xserver.XorgRuns() {
 		if err := tryDisplay(ctx, got); err != nil {
 			what := "install Xvfb (Debian: apt-get install xvfb)"
-			if got.Server == wire.ServerXorg {
+			switch got.Server {
+			case wire.ServerXdummy:
+				what = fmt.Sprintf("repair Xorg with driver dummy, or set the plugin's display.server to %q", wire.ServerXvfb)
+			case wire.ServerXorg:
 				what = fmt.Sprintf("repair Xorg with driver %s, or set the plugin's display.server to %q", got.Driver, wire.ServerXvfb)
 			}
 			f.Problems = append(f.Problems, fmt.Sprintf("the display server does not start: %v; %s", err, what))

@@ -60,11 +60,29 @@ func Xorg(t testing.TB) wire.XServer {
 	return wire.XServer{Server: wire.ServerXorg, Driver: "dummy"}
 }
 
-// EachDisplay runs a test with each kind of display server.
-func EachDisplay(t *testing.T, test func(t *testing.T, server wire.XServer)) {
+// Xdummy is a display server with input devices. Where it is not installed the test is
+// skipped.
+func Xdummy(t testing.TB) wire.XServer {
+	t.Helper()
+	Xorg(t)
+	const module = "/usr/lib/xorg/modules/input/inputtest_drv.so"
+	if _, err := os.Stat(module); err != nil {
+		t.Skipf("%s is missing (Debian's package is xserver-xorg-core)", module)
+	}
+	return wire.XServer{Server: wire.ServerXdummy}
+}
+
+// EachInCell runs a test with each kind of display server that runs in the cell.
+func EachInCell(t *testing.T, test func(t *testing.T, server wire.XServer)) {
 	t.Run("Xvfb", func(t *testing.T) {
 		NeedXvfb(t)
 		test(t, wire.XServer{Server: wire.ServerXvfb})
 	})
+	t.Run("Xdummy", func(t *testing.T) { test(t, Xdummy(t)) })
+}
+
+// EachDisplay runs a test with each kind of display server.
+func EachDisplay(t *testing.T, test func(t *testing.T, server wire.XServer)) {
+	EachInCell(t, test)
 	t.Run("Xorg", func(t *testing.T) { test(t, Xorg(t)) })
 }

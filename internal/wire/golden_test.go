@@ -65,6 +65,7 @@ var messages = map[string]any{
 	"warn_request":  &WarnRequest{},
 	"check_request": &CheckRequest{},
 	"input":         &Input{},
+	"touch":         &Touch{},
 	"pong":          &Pong{},
 	"pointer":       &Pointer{},
 	"clip":          &Clip{},

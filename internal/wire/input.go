@@ -20,6 +20,7 @@ const (
 	InputDown   InputType = "down"   // Button, and X, Y where the pointer is absolute
 	InputUp     InputType = "up"     // Button, and X, Y
 	InputWheel  InputType = "wheel"  // DX, DY in 120ths of a notch, positive right and down; X, Y
+	InputTouch  InputType = "touch"  // Touches: all fingers on the picture, on ChannelInput; or with N where they are now, on ChannelPointer
 	InputKey    InputType = "key"    // Code, Key, Pressed
 	InputText   InputType = "text"   // Text, as it is, without modifiers: of an input method, or of a screen keyboard
 	InputClip   InputType = "clip"   // Text, More, Offer: the person's clipboard, where Display.Clipboard lets it in
@@ -54,8 +55,10 @@ type Input struct {
 	Offer *ClipOffer `json:"offer,omitempty"`
 	Seq   int        `json:"seq,omitempty"`
 	// N counts moves and rels on ChannelPointer, and the states of each gamepad on both
-	// channels: a smaller one that comes late is dropped.
+	// channels, and moves of fingers: a smaller one that comes late is dropped.
 	N uint32 `json:"n,omitempty"`
+	// Touches are in the order in which they began.
+	Touches []Touch `json:"touches,omitempty"`
 	// Pads has a bit for each gamepad, 1<<Index.
 	Pads int `json:"pads,omitempty"`
 	// Pad is InputPad's.
@@ -136,6 +139,18 @@ type Rumble struct {
 	// MS is for how long.
 	MS int `json:"ms"`
 }
+
+// Touch is a finger on the picture.
+type Touch struct {
+	// ID is a number that the page gives to one finger only.
+	ID uint32 `json:"i"`
+	// X and Y are 0..1 of the picture.
+	X float64 `json:"x"`
+	Y float64 `json:"y"`
+}
+
+// MaxTouches is how many fingers there can be at a time.
+const MaxTouches = 10
 
 // MaxText is the most bytes of one Input.Text. Longer texts are several messages.
 const MaxText = 512

@@ -152,6 +152,9 @@ type Display struct {
 	Clipboard string `json:"clipboard,omitempty"`
 	// Gamepads is whether the app gets the person's gamepads.
 	Gamepads bool `json:"gamepads,omitempty"`
+	// Touch is whether the app gets the person's fingers as touches. Else the page makes a
+	// mouse of them.
+	Touch bool `json:"touch,omitempty"`
 }
 
 const (

@@ -146,7 +146,7 @@ type Mount struct {
 
 // XServer says which X server shows the apps of a node: its operator's choice.
 type XServer struct {
-	// Server is ServerAuto, ServerXvfb or ServerXorg.
+	// Server is one of those below.
 	Server string `json:"server"`
 	// Driver is Xorg's: "nvidia", or "dummy" for tests without a GPU.
 	Driver string `json:"driver,omitempty"`
@@ -157,9 +157,12 @@ type XServer struct {
 }
 
 const (
-	ServerAuto = "auto" // Xorg where there is a GPU and all that Xorg needs to draw with it, else Xvfb
-	ServerXvfb = "xvfb" // draws in software, as the app's user
-	ServerXorg = "xorg"
+	// ServerAuto is Xorg where there is a GPU and all that Xorg needs to draw with it, else
+	// Xvfb, or Xdummy for a job with Display.Touch.
+	ServerAuto   = "auto"
+	ServerXvfb   = "xvfb"   // draws in software, as the app's user
+	ServerXdummy = "xdummy" // so does Xorg with its driver "dummy", which has a wheel and a touch screen
+	ServerXorg   = "xorg"   // draws with a GPU, as root
 )
 
 // Content is an object, or with a trailing slash all objects below a prefix,

@@ -265,6 +265,9 @@ func (c *Client) Dial(path string) (*net.UnixConn, error) {
 	return u, nil
 }
 
+// Remove is a Runner's.
+func (c *Client) Remove(path string) error { return c.Link(path, "") }
+
 // Open is a Runner's.
 func (c *Client) Open(path string) (*os.File, error) {
 	return c.file(Order{Op: OpOpen, Path: path})

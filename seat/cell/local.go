@@ -91,6 +91,9 @@ func (l Local) Dial(path string) (*net.UnixConn, error) {
 	return net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
 }
 
+// Remove is a Runner's.
+func (l Local) Remove(path string) error { return os.Remove(path) }
+
 // Open is a Runner's.
 func (l Local) Open(path string) (*os.File, error) { return OpenPath(path) }
 

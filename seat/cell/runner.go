@@ -16,6 +16,8 @@ type Runner interface {
 	WriteFile(path string, content []byte) error
 	// Dial connects to a Unix socket.
 	Dial(path string) (*net.UnixConn, error)
+	// Remove removes a file.
+	Remove(path string) error
 	// Open returns a descriptor of a file, made with O_PATH.
 	Open(path string) (*os.File, error)
 	// Runtime is a private directory for sockets and cookies of the seat's programs.

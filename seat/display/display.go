@@ -1,6 +1,6 @@
 // Package display is the screen of one seat: an X server that only the seat can
-// use, and the window manager that its application needs. The server is Xvfb,
-// which renders OpenGL in software, or Xorg with the driver of a GPU (xserver).
+// use, and the window manager that its application needs. The server is Xvfb or Xdummy,
+// which render OpenGL in software, or Xorg with the driver of a GPU (xserver).
 //
 //	d, err := display.Start(ctx, display.Config{Width: 1280, Height: 720, Runner: cell})
 //	… start the application with d.Env() …
@@ -50,6 +50,9 @@ type Config struct {
 	Running *Running
 	Server  wire.XServer
 	Dir     string
+	// Touch is whether a server that Start starts has a touch screen, if it can: ServerAuto
+	// is Xdummy then.
+	Touch bool
 	// Log gets the lines that the server prints, at debug level. Nil is slog.Default().
 	Log *slog.Logger
 }
@@ -77,6 +80,8 @@ type Display struct {
 	srv    server
 	wm     *manager
 	cookie x11.Cookie
+	// devices are the server's, and closed with it.
+	devices xserver.Devices
 
 	closeOnce sync.Once
 }
@@ -98,28 +103,52 @@ func Start(ctx context.Context, cfg Config) (*Display, error) {
 		d.Close()
 		return nil, fmt.Errorf("write the display's cookie: %w", err)
 	}
+	usual := false
 	if d.srv == nil {
-		chosen, err := xserver.Choose(cfg.Server)
+		started, err := d.startServer(ctx)
 		if err != nil {
 			return nil, err
 		}
-		started, err := xserver.Start(ctx, xserver.Config{
-			Width: max(cfg.Width, cfg.MaxWidth), Height: max(cfg.Height, cfg.MaxHeight), Server: chosen, Cookie: d.cookie,
-			Runner: cfg.Runner, Dir: cfg.Dir, Log: cfg.Log,
-		})
-		if err != nil {
-			return nil, err
-		}
-		d.srv = started
+		d.srv, d.devices = started, started.Devices()
+		usual = started.Kind() != wire.ServerXorg
 	}
 	var err error
 	first := View{Size{cfg.Width, cfg.Height}, cfg.Scale}
-	if d.wm, err = startManager(d.Dial, d.cookie, first, limits{Size{cfg.MaxWidth, cfg.MaxHeight}, d.Server() == "Xvfb"}, cfg.Log); err != nil {
+	if d.wm, err = startManager(d.Dial, d.cookie, first, limits{Size{cfg.MaxWidth, cfg.MaxHeight}, usual}, cfg.Log); err != nil {
 		d.Close()
 		return nil, fmt.Errorf("start window manager on %s: %w", d.Server(), err)
 	}
 	return d, nil
 }
+
+// startServer starts a server. Where the choice is left to the node and Xdummy cannot start,
+// the seat has Xvfb.
+func (d *Display) startServer(ctx context.Context) (*xserver.Server, error) {
+	cfg := d.cfg
+	chosen, err := xserver.Choose(cfg.Server)
+	if err != nil {
+		return nil, err
+	}
+	c := xserver.Config{
+		Width: max(cfg.Width, cfg.MaxWidth), Height: max(cfg.Height, cfg.MaxHeight), Server: chosen, Cookie: d.cookie,
+		Touch: cfg.Touch, Runner: cfg.Runner, Dir: cfg.Dir, Log: cfg.Log,
+	}
+	if cfg.Touch && cfg.Server.Server == wire.ServerAuto && chosen.Server == wire.ServerXvfb {
+		if c.Server, err = xserver.Choose(wire.XServer{Server: wire.ServerXdummy}); err == nil {
+			var started *xserver.Server
+			if started, err = xserver.Start(ctx, c); err == nil || ctx.Err() != nil {
+				return started, err
+			}
+		}
+		cfg.Log.Warn("this seat has no touch screen, and its fingers are a mouse", "error", err)
+		c.Server = chosen
+	}
+	return xserver.Start(ctx, c)
+}
+
+// Devices are the input devices of the server, which is connected with nobody else. They
+// are closed with the display.
+func (d *Display) Devices() xserver.Devices { return d.devices }
 
 // Name is the display's name: ":7".
 func (d *Display) Name() string { return ":" + strconv.Itoa(d.srv.Number()) }

@@ -17,10 +17,9 @@ import (
 	"github.com/nearcast/nearcast/seat/display/x11"
 )
 
-// startWith starts an Xvfb whose screen may have other sizes later.
+// startWith starts a server whose screen may have other sizes later.
 func startWith(t *testing.T, cfg Config) *Display {
 	t.Helper()
-	testkit.NeedXvfb(t)
 	cfg.Width, cfg.Height = testWidth, testHeight
 	cfg.Runner, cfg.Dir = cell.Local{Dir: t.TempDir()}, t.TempDir()
 	d, err := Start(within(t), cfg)
@@ -87,8 +86,10 @@ func appChangesTheScreen(t *testing.T, server wire.XServer) {
 }
 
 // A game may change the mode of the monitor, and leave the screen as it is.
-func TestAppChangesTheMonitor(t *testing.T) {
-	d := startWith(t, Config{MaxWidth: 1280, MaxHeight: 720})
+func TestAppChangesTheMonitor(t *testing.T) { testkit.EachInCell(t, appChangesTheMonitor) }
+
+func appChangesTheMonitor(t *testing.T, server wire.XServer) {
+	d := startWith(t, Config{Server: server, MaxWidth: 1280, MaxHeight: 720})
 	out := runClient(t, d, testapp, "-color", "white")
 	testkit.Must(t, d.WaitWindow(within(t)))
 	untilSize(t, d, out, testWidth, testHeight)
@@ -99,14 +100,16 @@ func TestAppChangesTheMonitor(t *testing.T) {
 	if mode == 0 {
 		t.Fatalf("the monitor has no mode 800x600: %+v", c.res.Modes)
 	}
-	testkit.Must(t, c.SetCRTC(c.res.CRTCs[0], c.res.Stamp, mode, c.res.Outputs))
+	testkit.Must(t, c.SetCRTC(c.res.CRTCs[0], c.res.Stamp, mode, c.crtc.Outputs))
 	untilSize(t, d, out, 800, 600)
-	testkit.Must(t, c.SetCRTC(c.res.CRTCs[0], c.res.Stamp, c.crtc.Mode, c.res.Outputs))
+	testkit.Must(t, c.SetCRTC(c.res.CRTCs[0], c.res.Stamp, c.crtc.Mode, c.crtc.Outputs))
 	untilSize(t, d, out, 1280, 720)
 }
 
-func TestScreenFollowsTheView(t *testing.T) {
-	d := startWith(t, Config{MaxWidth: 1280, MaxHeight: 1280})
+func TestScreenFollowsTheView(t *testing.T) { testkit.EachInCell(t, screenFollowsTheView) }
+
+func screenFollowsTheView(t *testing.T, server wire.XServer) {
+	d := startWith(t, Config{Server: server, MaxWidth: 1280, MaxHeight: 1280})
 	out := runClient(t, d, testapp, "-color", "white")
 	testkit.Must(t, d.WaitWindow(within(t)))
 	untilSize(t, d, out, testWidth, testHeight)
@@ -153,8 +156,10 @@ while True:
     sdl.SDL_PollEvent(event); time.sleep(0.01)
 `
 
-func TestSDLFullScreen(t *testing.T) {
-	d := startWith(t, Config{MaxWidth: 1280, MaxHeight: 720})
+func TestSDLFullScreen(t *testing.T) { testkit.EachInCell(t, sdlFullScreen) }
+
+func sdlFullScreen(t *testing.T, server wire.XServer) {
+	d := startWith(t, Config{Server: server, MaxWidth: 1280, MaxHeight: 720})
 	if err := exec.Command("python3", "-c", `import ctypes; ctypes.CDLL("libSDL2-2.0.so.0")`).Run(); err != nil {
 		t.Skip("python3 with libsdl2-2.0-0 is not installed")
 	}

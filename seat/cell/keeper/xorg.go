@@ -151,4 +151,6 @@ func (xorgRunner) WriteFile(string, []byte) error { return errors.ErrUnsupported
 
 func (xorgRunner) Dial(string) (*net.UnixConn, error) { return nil, errors.ErrUnsupported }
 
+func (xorgRunner) Remove(string) error { return errors.ErrUnsupported }
+
 func (xorgRunner) Open(string) (*os.File, error) { return nil, errors.ErrUnsupported }

@@ -24,7 +24,11 @@ func Unused(want wire.XServer) error { return local().unused(want) }
 // Version names a chosen server for operators: "Xvfb", which does not tell its
 // version, or "Xorg 1.21.1.7 nvidia".
 func Version(ctx context.Context, chosen wire.XServer) string {
-	if chosen.Server != wire.ServerXorg {
+	switch chosen.Server {
+	case wire.ServerXdummy:
+		chosen.Driver = dummy
+	case wire.ServerXorg:
+	default:
 		return "Xvfb"
 	}
 	words := []string{"Xorg"}
@@ -71,9 +75,14 @@ func (n node) choose(want wire.XServer) (wire.XServer, error) {
 			want.Server = wire.ServerXorg
 			return want, nil
 		}
+	case wire.ServerXdummy:
+		if err := n.lacksXdummy(); err != nil {
+			return want, fmt.Errorf("display server %s: %w", want.Server, err)
+		}
+		return wire.XServer{Server: wire.ServerXdummy}, nil
 	case wire.ServerXvfb, "":
 	default:
-		return want, fmt.Errorf("display server %q must be one of %q, %q, %q", want.Server, wire.ServerAuto, wire.ServerXvfb, wire.ServerXorg)
+		return want, fmt.Errorf("display server %q must be one of %q, %q, %q, %q", want.Server, wire.ServerAuto, wire.ServerXvfb, wire.ServerXdummy, wire.ServerXorg)
 	}
 	return wire.XServer{Server: wire.ServerXvfb}, nil
 }
@@ -111,7 +120,23 @@ func (n node) lacks(driver string) error {
 	return nil
 }
 
-const nvidia = "nvidia"
+// lacksXdummy says what Xorg without a GPU needs and is missing.
+func (n node) lacksXdummy() error {
+	if err := n.lacks(dummy); err != nil {
+		return err
+	}
+	if !n.has(inputtest) {
+		return fmt.Errorf("the module %s is not installed (Debian has it in xserver-xorg-core)", moduleFile(inputtest))
+	}
+	return nil
+}
+
+// Modules of Xorg.
+const (
+	nvidia    = "nvidia"
+	dummy     = "dummy"     // draws in memory
+	inputtest = "inputtest" // takes input from a socket
+)
 
 // nvidia reports whether there is an NVIDIA GPU with its kernel module.
 func (n node) nvidia() bool {
@@ -165,7 +190,7 @@ func moduleFile(driver string) string { return driver + "_drv.so" }
 
 func (n node) has(driver string) bool {
 	for _, dir := range n.moduleDirs() {
-		for _, sub := range []string{"", "drivers"} {
+		for _, sub := range []string{"", "drivers", "input"} {
 			if _, err := os.Stat(filepath.Join(dir, sub, moduleFile(driver))); err == nil {
 				return true
 			}

@@ -17,6 +17,7 @@ func TestChoose(t *testing.T) {
 		device  = "/dev/nvidiactl"
 		proc    = "/proc/driver/nvidia/version"
 		dummy   = "/usr/lib/xorg/modules/drivers/dummy_drv.so"
+		input   = "/usr/lib/xorg/modules/input/inputtest_drv.so"
 		auto    = wire.ServerAuto
 		onXorg  = wire.ServerXorg
 		virtual = wire.ServerXvfb
@@ -31,6 +32,12 @@ func TestChoose(t *testing.T) {
 		card   string // driver of the GPU at the monitor
 	}{
 		"no GPU":                   {files: []string{xorg, debian}, want: wire.XServer{Server: auto}, got: virtual},
+		"no GPU, dummy":            {files: []string{xorg, dummy, input}, want: wire.XServer{Server: auto}, got: virtual},
+		"GPU and dummy":            {files: []string{xorg, debian, dummy, input, device}, want: wire.XServer{Server: auto}, got: onXorg},
+		"Xdummy":                   {files: []string{xorg, debian, dummy, input, device}, want: wire.XServer{Server: wire.ServerXdummy}, got: wire.ServerXdummy},
+		"Xdummy, no driver":        {files: []string{xorg, input}, want: wire.XServer{Server: wire.ServerXdummy}, say: "xserver-xorg-video-dummy"},
+		"Xdummy, no input":         {files: []string{xorg, dummy}, want: wire.XServer{Server: wire.ServerXdummy}, say: "inputtest_drv.so"},
+		"Xdummy, no Xorg":          {want: wire.XServer{Server: wire.ServerXdummy}, say: "xserver-xorg-core"},
 		"GPU, Debian":              {files: []string{xorg, debian, device}, want: wire.XServer{Server: auto}, got: onXorg},
 		"GPU, Ubuntu":              {files: []string{xorg, ubuntu, proc}, want: wire.XServer{Server: auto}, got: onXorg},
 		"GPU, no Xorg":             {files: []string{debian, device}, want: wire.XServer{Server: auto}, got: virtual, unused: "xserver-xorg-core"},

@@ -1,5 +1,5 @@
-// Package xserver starts the X server of a seat: Xvfb, which draws in software, or Xorg
-// with the driver of a GPU.
+// Package xserver starts the X server of a seat: Xvfb or Xorg with its driver "dummy"
+// (Xdummy), which draw in software, or Xorg with the driver of a GPU.
 //
 //	chosen, err := xserver.Choose(want)
 //	s, err := xserver.Start(ctx, xserver.Config{
@@ -8,13 +8,15 @@
 //	… clients connect to s.Socket() with the cookie …
 //	s.Close()
 //
-// Xvfb runs in the seat's cell, beside the app and as its user. Xorg runs as root, where
-// the GPU's driver and the console need that. Then the keeper starts it, with files that
-// only root can reach.
+// Xvfb and Xdummy run in the seat's cell, beside the app and as its user. Xdummy has input
+// devices, with which this process is connected before the app starts (Server.Devices).
+// Xorg with a GPU runs as root, where its driver and the console need that. Then the keeper
+// starts it, with files that only root can reach.
 package xserver
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,12 +51,14 @@ type Config struct {
 	Width, Height int
 	// Server is what Choose returned; the zero value is Xvfb.
 	Server wire.XServer
-	// Cookie is the secret of the clients. Xvfb reads it from AuthorityPath, which must
-	// be there.
+	// Touch is whether Xdummy has a touch screen.
+	Touch bool
+	// Cookie is the secret of the clients. Servers in the cell read it from AuthorityPath,
+	// which must be there.
 	Cookie x11.Cookie
 	// Runner runs the server.
 	Runner cell.Runner
-	// Dir is where Xorg finds its configuration and cookie, and writes its log
+	// Dir is where Xorg on a GPU finds its configuration and cookie, and writes its log
 	// (LogFile). Only the user of this process should be able to reach it.
 	Dir string
 	// Log gets the lines that the server prints, at debug level. Nil is slog.Default().
@@ -80,6 +84,7 @@ type Server struct {
 	number  int
 	socket  os.FileInfo // nil in a cell
 	files   []string    // that Close removes
+	devices Devices
 	log     *slog.Logger
 
 	done chan struct{} // closed when the process has ended
@@ -189,7 +194,13 @@ func startAt(ctx context.Context, cfg Config, number int) (_ *Server, err error)
 		return nil, fmt.Errorf("start %s: %w", s.name, err)
 	}
 	go s.follow(printed)
-	return s, s.await(ctx, ready)
+	if err := s.await(ctx, ready); err != nil {
+		return s, err
+	}
+	if cfg.Server.Server == wire.ServerXdummy {
+		return s, s.connectDevices()
+	}
+	return s, nil
 }
 
 // await returns when the server accepts connections.
@@ -290,6 +301,9 @@ func (s *Server) Name() string {
 	return s.name
 }
 
+// Kind is wire.ServerXvfb, ServerXdummy or ServerXorg.
+func (s *Server) Kind() string { return cmp.Or(s.cfg.Server.Server, wire.ServerXvfb) }
+
 // Number is the display's number: 7 is display ":7".
 func (s *Server) Number() int { return s.number }
 
@@ -310,6 +324,7 @@ func (s *Server) Close() error {
 		s.waitOrKill(stopTimeout)
 		s.removeLeftovers()
 	}
+	s.devices.Close()
 	for _, file := range s.files {
 		os.Remove(file)
 	}
@@ -360,30 +375,5 @@ func (s *Server) removeLeftovers() {
 	}
 	if owner, err := strconv.Atoi(strings.TrimSpace(string(b))); err == nil && owner == s.PID() {
 		os.Remove(lock)
-	}
-}
-
-// lineWriter calls line with each whole line.
-type lineWriter struct {
-	line func(string)
-	rest []byte
-}
-
-var _ io.Writer = (*lineWriter)(nil)
-
-func (w *lineWriter) Write(b []byte) (int, error) {
-	w.rest = append(w.rest, b...)
-	for {
-		i := strings.IndexByte(string(w.rest), '\n')
-		if i < 0 {
-			if len(w.rest) > 4096 {
-				w.rest = w.rest[:0]
-			}
-			return len(b), nil
-		}
-		if line := strings.TrimSpace(string(w.rest[:i])); line != "" {
-			w.line(line)
-		}
-		w.rest = w.rest[i+1:]
 	}
 }

@@ -3,6 +3,9 @@ package xserver
 import (
 	"errors"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -64,3 +67,47 @@ func startsWhileOthersEnd(t *testing.T, kind wire.XServer) {
 	}
 	all.Wait()
 }
+
+// The input devices are connected with this process, and nobody else can connect: their
+// sockets have no name any more.
+func TestDevicesAreTaken(t *testing.T) {
+	for _, touch := range []bool{false, true} {
+		cfg := testConfig(t, testkit.Xdummy(t))
+		cfg.Touch = touch
+		s, err := Start(testkit.Context(t, time.Minute), cfg)
+		testkit.Must(t, err)
+		defer s.Close()
+		if d := s.Devices(); d.Wheel == nil || (d.Touch != nil) != touch {
+			t.Errorf("the devices are %+v", d)
+		}
+		names, err := filepath.Glob(cfg.Runner.Runtime() + "/*")
+		testkit.Must(t, err)
+		for _, name := range names {
+			if info, err := os.Lstat(name); err == nil && info.Mode()&os.ModeSocket != 0 {
+				t.Errorf("%s can still be connected to", name)
+			}
+		}
+		if len(names) == 0 {
+			t.Error("nothing was looked at")
+		}
+	}
+}
+
+// What Xorg says of its own failure is in the error.
+func TestXdummyFails(t *testing.T) {
+	cfg := testConfig(t, testkit.Xdummy(t))
+	cfg.Runner = lostFiles{cell.Local{Dir: t.TempDir()}}
+	s, err := Start(testkit.Context(t, time.Minute), cfg)
+	if err == nil {
+		s.Close()
+		t.Fatal("it starts without its configuration")
+	}
+	if !strings.Contains(err.Error(), "no screens found") {
+		t.Errorf("the error is %q", err)
+	}
+}
+
+// lostFiles is a cell whose files are gone as soon as they are written.
+type lostFiles struct{ cell.Local }
+
+func (lostFiles) WriteFile(string, []byte) error { return nil }

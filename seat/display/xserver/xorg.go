@@ -69,9 +69,9 @@ func writeXorgFiles(cfg Config) (paths []string, err error) {
 	return paths, nil
 }
 
-// xorgConfig is an xorg.conf with one screen of one size, which no application
-// can change. The GPU is the only device of the node in it.
-func xorgConfig(s wire.XServer, width, height int, moduleDirs []string) string {
+// xorgConfig is an xorg.conf with one screen, which has one mode at first. The GPU is the
+// only device of the node in it.
+func xorgConfig(s wire.XServer, width, height int, moduleDirs []string, inputs ...inputDevice) string {
 	var b strings.Builder
 	section := func(name string, lines ...string) {
 		fmt.Fprintf(&b, "Section %q\n", name)
@@ -88,7 +88,7 @@ func xorgConfig(s wire.XServer, width, height int, moduleDirs []string) string {
 	}
 	section("Files", paths...)
 	section("ServerFlags",
-		option("AutoAddDevices", "false"), // input comes by XTEST only
+		option("AutoAddDevices", "false"), // input comes by XTEST, and by the devices below
 		option("AutoAddGPU", "false"),
 		// No keys that end the server, or change its mode or the console: they
 		// are for somebody who sits at the computer.
@@ -106,7 +106,7 @@ func xorgConfig(s wire.XServer, width, height int, moduleDirs []string) string {
 		// With or without a monitor, the screen has the size of Virtual below.
 		// Other GPUs are not touched.
 		device = append(device, option("AllowEmptyInitialConfiguration", "true"), option("ProbeAllGpus", "false"))
-	case "dummy":
+	case dummy:
 		// As much memory as the picture with padded lines needs, and no more. The
 		// driver keeps to the clock limits of an old card.
 		device = append(device, fmt.Sprintf("VideoRam %d", (width+256)*height*4/1024+1024))
@@ -121,7 +121,16 @@ func xorgConfig(s wire.XServer, width, height int, moduleDirs []string) string {
 		[]string{option("DefaultModes", "false"), option("ReducedBlanking", "true"), "Modeline " + mode.String()})...)
 	section("Screen", `Identifier "seat"`, `Device "seat"`, `Monitor "seat"`, "DefaultDepth 24",
 		`SubSection "Display"`, "Depth 24", `Modes "seat"`, fmt.Sprintf("Virtual %d %d", width, height), "EndSubSection")
-	section("ServerLayout", `Identifier "seat"`, `Screen "seat"`)
+	layout := []string{`Identifier "seat"`, `Screen "seat"`}
+	for _, d := range inputs {
+		lines := []string{fmt.Sprintf("Identifier %q", d.name), fmt.Sprintf("Driver %q", inputtest)}
+		for _, o := range d.options {
+			lines = append(lines, option(o[0], o[1]))
+		}
+		section("InputDevice", lines...)
+		layout = append(layout, fmt.Sprintf("InputDevice %q", d.name))
+	}
+	section("ServerLayout", layout...)
 	return b.String()
 }
 
@@ -180,8 +189,13 @@ func loggedErrors(path string) []string {
 	if err != nil {
 		return nil
 	}
+	return errorsIn(string(raw))
+}
+
+// errorsIn are the last errors in what Xorg wrote.
+func errorsIn(text string) []string {
 	var lines []string
-	for _, m := range errorLine.FindAllStringSubmatch(string(raw), -1) {
+	for _, m := range errorLine.FindAllStringSubmatch(text, -1) {
 		if line := strings.TrimSpace(m[1]); line != "" && !irrelevant.MatchString(line) {
 			lines = append(lines, line)
 		}

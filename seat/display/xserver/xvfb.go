@@ -11,8 +11,11 @@ import (
 
 // newProgram is the server to run for a Config whose Server was chosen.
 func newProgram(cfg Config) (program, error) {
-	if cfg.Server.Server == wire.ServerXorg {
+	switch cfg.Server.Server {
+	case wire.ServerXorg:
 		return xorg(cfg)
+	case wire.ServerXdummy:
+		return xdummy(cfg)
 	}
 	return xvfb(cfg)
 }
@@ -29,7 +32,7 @@ func xvfb(cfg Config) (program, error) {
 	}, nil
 }
 
-// AuthorityPath is the cookie file of the display's clients, and of Xvfb.
+// AuthorityPath is the cookie file of the display's clients, and of servers in the cell.
 func AuthorityPath(r interface{ Runtime() string }) string {
 	return filepath.Join(r.Runtime(), "Xauthority")
 }
