@@ -116,6 +116,8 @@ type App interface {
 // Input applies a person's input to the display.
 type Input interface {
 	Apply(wire.Input) error
+	// Touches reports whether fingers can be touches.
+	Touches() bool
 	// CursorShown says whether the app shows a cursor. It does not block.
 	CursorShown(bool)
 	ReleaseAll() error

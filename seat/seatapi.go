@@ -193,6 +193,7 @@ func (h *streamHost) grant(session string, resumed bool) (*wire.Grant, error) {
 	}
 	display := h.spec.Display
 	display.Gamepads = h.stream.gamepads != nil // the node may have none
+	display.Touch = display.Touch && h.stream.input.Touches()
 	return &wire.Grant{
 		Session: session, App: h.spec.App, Seat: h.spec.Alloc, Resume: token, Display: display,
 		GraceS: int(h.state.limits.grace.Seconds()), IdleS: h.spec.IdleTimeoutS, Resumed: resumed, ConfirmLeave: h.spec.ConfirmLeave,

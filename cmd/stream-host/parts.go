@@ -90,7 +90,10 @@ func (p *parts) display(ctx context.Context) (seat.Display, error) {
 	if !made.Isolated {
 		p.log.Warn("the app is not isolated: it runs with the rights of its user on this node, and can reach other seats of that user; run the Nomad agent as root")
 	}
-	cfg := display.Config{Width: p.spec.Display.Width, Height: p.spec.Display.Height, Scale: p.spec.Display.Scale, Runner: p.cell, Log: p.log}
+	cfg := display.Config{
+		Width: p.spec.Display.Width, Height: p.spec.Display.Height, Scale: p.spec.Display.Scale,
+		Server: p.spec.XServer, Touch: p.spec.Display.Touch, Runner: p.cell, Log: p.log,
+	}
 	cfg.MaxWidth, cfg.MaxHeight = mostOf(p.spec.Display)
 	if made.Display != nil {
 		cfg.Running = &display.Running{MadeDisplay: *made.Display, Ended: p.keeper.DisplayEnded()}
@@ -188,6 +191,9 @@ func (p *parts) input(d seat.Display, relative func(bool)) (seat.Input, error) {
 	in, err := input.Open(s.Dial, s.Cookie(), p.spec.Display.Width, p.spec.Display.Height)
 	if err != nil {
 		return nil, err
+	}
+	if err := in.AddDevices(s.Devices().Wheel, s.Devices().Touch); err != nil {
+		return nil, errors.Join(err, in.Close())
 	}
 	// Games that grab the mouse use keys by their position: W A S D on every layout.
 	in.PreferPlace(p.spec.Display.Pointer == wire.PointerRelative)

@@ -95,9 +95,9 @@ func (in *Injector) warped() bool {
 }
 
 // grabbed reports whether a client has grabbed the pointer. A pressed button is a grab
-// of its own.
+// of its own, and so is a finger.
 func (in *Injector) grabbed() bool {
-	if len(in.buttons) > 0 {
+	if len(in.buttons)+len(in.devices.fingers) > 0 {
 		return false
 	}
 	r, err := xproto.GrabPointer(in.conn, true, in.root, 0, xproto.GrabModeAsync, xproto.GrabModeAsync, 0, 0, xproto.TimeCurrentTime).Reply()

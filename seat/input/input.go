@@ -1,7 +1,9 @@
 // Package input brings a person's input to a display. It plays wire.Input by the
-// XTEST extension; applications cannot tell it from a real mouse and keyboard.
+// XTEST extension; applications cannot tell it from a real mouse and keyboard. Where the
+// display has devices for that, the wheel turns by parts of a notch, and there are fingers.
 //
 //	in, err := input.Open(d.Dial, d.Cookie(), 1280, 720) // d is a display.Display
+//	err = in.AddDevices(d.Devices().Wheel, d.Devices().Touch)
 //	…
 //	in.Apply(wire.Input{Type: wire.InputKey, Code: "KeyQ", Key: "q", Pressed: true})
 //	in.Apply(wire.Input{Type: wire.InputKey, Code: "KeyQ", Key: "q"})
@@ -41,6 +43,15 @@
 // Games read the motion of the mouse, not its position. Watch finds out when an
 // application does. Then a page locks its pointer and sends motion.
 //
+// # Wheel and fingers
+//
+// A wheel of the display's own moves by any fraction of a notch. Applications that know
+// XInput 2.1 scroll by as much; for all others the X server makes clicks of whole notches.
+// Without such a device there are only clicks.
+//
+// Fingers are the touch screen's. Where an application does not take touches, the X server
+// makes a mouse of the first finger.
+//
 // # Wrong and repeated input
 //
 // Impossible input is refused with ErrInput and has no effect. The package knows
@@ -53,6 +64,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/jezek/xgb"
 	"github.com/jezek/xgb/xproto"
@@ -88,6 +100,7 @@ type Injector struct {
 	held     map[string]xproto.Keycode // by code, or by key where there is no code
 	pressed  map[xproto.Keycode]int    // how many entries of held it has
 	buttons  map[byte]bool
+	devices  devices
 	absolute bool // the last motion was to a position: atX, atY
 	atX, atY int16
 	hidden   bool // the application shows no cursor; known only with Watch
@@ -115,6 +128,7 @@ func Open(dial x11.Dialer, cookie x11.Cookie, width, height int) (*Injector, err
 		client: client, conn: conn, root: xproto.Setup(conn).DefaultScreen(conn).Root,
 		width: width, height: height, gone: make(chan struct{}), cursor: make(chan bool, 1),
 		held: map[string]xproto.Keycode{}, pressed: map[xproto.Keycode]int{}, buttons: map[byte]bool{},
+		devices: devices{fingers: map[uint32]*finger{}},
 	}
 	go in.drain()
 	if err := errors.Join(xtest.Init(conn), in.keys.load(conn), in.pings.open(conn, in.root)); err != nil {
@@ -177,6 +191,8 @@ func (in *Injector) Apply(m wire.Input) error {
 		return in.button(m)
 	case wire.InputWheel:
 		return in.wheel(m)
+	case wire.InputTouch:
+		return in.touch(m)
 	case wire.InputKey:
 		return in.key(m)
 	case wire.InputText:
@@ -190,8 +206,8 @@ func (in *Injector) Apply(m wire.Input) error {
 	return fmt.Errorf("%w: unknown type %.20q", ErrInput, m.Type)
 }
 
-// ReleaseAll releases every key and button that is held, once. After it, moves may
-// be numbered from 1 again.
+// ReleaseAll releases every key and button that is held, and lifts all fingers, once.
+// After it, moves may be numbered from 1 again.
 func (in *Injector) ReleaseAll() error {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -200,11 +216,15 @@ func (in *Injector) ReleaseAll() error {
 	}
 	in.releaseAll()
 	// The caller may freeze the app next: everything must be released before.
+	in.turnTo(nil)
 	in.conn.Sync()
 	return nil
 }
 
 func (in *Injector) releaseAll() {
+	for id := range in.devices.fingers {
+		in.liftFinger(id)
+	}
 	for code := range in.pressed {
 		in.fake(xproto.KeyRelease, byte(code), 0, 0)
 	}
@@ -214,7 +234,7 @@ func (in *Injector) releaseAll() {
 	clear(in.held)
 	clear(in.pressed)
 	clear(in.buttons)
-	in.lastMove = 0
+	in.lastMove, in.devices.late = 0, 0
 	in.relX, in.relY, in.wheelX, in.wheelY = 0, 0, 0, 0
 }
 
@@ -230,5 +250,9 @@ func (in *Injector) Close() error {
 }
 
 func (in *Injector) fake(kind, detail byte, x, y int16) {
+	in.turnTo(nil)
+	if kind != xproto.KeyPress && kind != xproto.KeyRelease {
+		in.devices.rolled = time.Time{}
+	}
 	xtest.FakeInput(in.conn, kind, detail, 0, in.root, x, y, 0)
 }

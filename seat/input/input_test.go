@@ -59,7 +59,7 @@ func newStage(t *testing.T, server wire.XServer) *stage {
 	t.Helper()
 	s := &stage{t: t}
 	var err error
-	if s.d, err = display.Start(within(t), display.Config{Width: width, Height: height, Server: server, Runner: cell.Local{Dir: t.TempDir()}, Dir: t.TempDir()}); err != nil {
+	if s.d, err = display.Start(within(t), display.Config{Width: width, Height: height, Server: server, Touch: true, Runner: cell.Local{Dir: t.TempDir()}, Dir: t.TempDir()}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.d.Close() })
@@ -82,6 +82,7 @@ func newStage(t *testing.T, server wire.XServer) *stage {
 	if s.in, err = Open(s.d.Dial, s.d.Cookie(), width, height); err != nil {
 		t.Fatal(err)
 	}
+	testkit.Must(t, s.in.AddDevices(s.d.Devices().Wheel, s.d.Devices().Touch))
 	t.Cleanup(func() { s.in.Close() })
 	s.next("focus_in")
 	return s
@@ -217,6 +218,9 @@ func wheel(t *testing.T, server wire.XServer) {
 		{[][2]float64{{0, 40}, {0, 40}, {0, 40}}, []int{5}},
 		{[][2]float64{{0, 100}, {0, -100}, {0, -20}}, []int{4}}, // a change of direction starts anew
 	} {
+		if server.Server == wire.ServerXdummy && len(c.steps) == 3 && c.steps[1][1] < 0 {
+			continue // the X server makes clicks of where the wheel is
+		}
 		for _, step := range c.steps {
 			roll(step[0], step[1])
 		}
@@ -521,11 +525,13 @@ func FuzzApply(f *testing.F) {
 	for _, seed := range []string{
 		`{"t":"move","x":0.5,"y":0.5,"n":7}`, `{"t":"rel","dx":3,"dy":-4}`, `{"t":"down","b":2,"x":1,"y":1}`,
 		`{"t":"wheel","dy":120}`, `{"t":"key","code":"KeyA","key":"ö","p":true}`, `{"t":"key","key":"\u0000","p":true}`,
+		`{"t":"touch","touches":[{"i":1,"x":0.2,"y":0.3},{"i":2,"x":1,"y":1}]}`, `{"t":"touch","n":3,"touches":[{"i":2,"x":0.5,"y":0.5}]}`, `{"t":"touch"}`,
+		`{"t":"touch","touches":[{"i":1},{"i":1}]}`, `{"t":"touch","touches":[{"i":4294967296}]}`, `{"t":"wheel","dx":0.01,"dy":-1e-300,"x":0.1}`,
 		`{"t":"blur"}`, `{"t":"text","text":"h\u00e9 日本\n😀"}`, `{"t":"ping","seq":1}`, `{"t":"key","code":"AltRight","key":"AltGraph","p":true}`,
 	} {
 		f.Add([]byte(seed))
 	}
-	d, err := display.Start(within(f), display.Config{Width: width, Height: height, Runner: cell.Local{Dir: f.TempDir()}})
+	d, err := display.Start(within(f), display.Config{Width: width, Height: height, Server: testkit.Xdummy(f), Touch: true, Runner: cell.Local{Dir: f.TempDir()}})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -535,6 +541,7 @@ func FuzzApply(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Cleanup(func() { in.Close() })
+	testkit.Must(f, in.AddDevices(d.Devices().Wheel, d.Devices().Touch))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		var m wire.Input
 		if json.Unmarshal(raw, &m) != nil {

@@ -113,9 +113,16 @@ func (in *Injector) moveAlong(m wire.Input) error {
 	if err != nil {
 		return err
 	}
-	if !in.relative && (in.absolute || m.X != 0 || m.Y != 0) {
-		in.moveTo(x, y)
+	if in.relative || !in.absolute && m.X == 0 && m.Y == 0 {
+		return nil
 	}
+	if m.Type == wire.InputWheel && in.devices.wheel != nil {
+		// A motion to where the pointer is would change the device for nothing.
+		if q, err := xproto.QueryPointer(in.conn, in.root).Reply(); err == nil && q.RootX == x && q.RootY == y {
+			return nil
+		}
+	}
+	in.moveTo(x, y)
 	return nil
 }
 
@@ -145,6 +152,9 @@ func (in *Injector) wheel(m wire.Input) error {
 	}
 	if err := in.moveAlong(m); err != nil {
 		return err
+	}
+	if in.scroll(m.DX, m.DY) {
+		return nil
 	}
 	in.wheelY = in.roll(in.wheelY, m.DY, 4, 5)
 	in.wheelX = in.roll(in.wheelX, m.DX, 6, 7)

@@ -94,13 +94,14 @@ func FuzzCandidate(f *testing.F) {
 func FuzzInput(f *testing.F) {
 	for _, seed := range []string{"", "{}", `{"t":"move","x":0.5,"y":0.5,"n":1}`, `{"t":"key","code":"KeyA","key":"a","p":true}`,
 		`{"t":"ping","seq":9}`, `{"t":"wheel","dx":1e308}`, `[`, `{"t":"down","b":-1}`,
+		`{"t":"touch","touches":[{"i":1,"x":0.5,"y":0.5}],"n":1}`, `{"t":"touch","touches":[{"i":-1}]}`,
 		`{"t":"pads","pads":15,"p":true}`, `{"t":"pad","n":3,"pad":{"i":3,"b":65599,"lx":-32768,"ly":32767,"rx":0,"ry":0,"lt":255,"rt":0}}`,
 		`{"t":"pad","pad":{"i":1e99}}`, `{"t":"clip","text":"a","more":true}`, `{"t":"clip","offer":{"id":1,"text":300000,"html":12,"png":8388608}}`,
 		`{"t":"clip","offer":{"id":4294967295,"png":-1}}`, `{"t":"clip","offer":{"id":1,"html":8388609}}`} {
 		f.Add([]byte(seed))
 	}
 	known := []wire.InputType{wire.InputMove, wire.InputRel, wire.InputDown, wire.InputUp, wire.InputWheel, wire.InputKey, wire.InputText, wire.InputClip,
-		wire.InputCursor, wire.InputBlur, wire.InputView, wire.InputPads, wire.InputPad, wire.InputClose, wire.InputPing}
+		wire.InputCursor, wire.InputBlur, wire.InputView, wire.InputPads, wire.InputPad, wire.InputTouch, wire.InputClose, wire.InputPing}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		in, ok := parse(data)
 		if ok && (len(data) > maxInput && in.Type != wire.InputClip || !slices.Contains(known, in.Type)) {

@@ -124,7 +124,7 @@ func parse(data []byte) (in wire.Input, ok bool) {
 		return in, false
 	}
 	switch in.Type {
-	case wire.InputMove, wire.InputRel, wire.InputDown, wire.InputUp, wire.InputWheel, wire.InputKey, wire.InputText, wire.InputClip, wire.InputCursor, wire.InputBlur, wire.InputView, wire.InputPads, wire.InputPad, wire.InputClose, wire.InputPing:
+	case wire.InputMove, wire.InputRel, wire.InputDown, wire.InputUp, wire.InputWheel, wire.InputKey, wire.InputText, wire.InputClip, wire.InputCursor, wire.InputBlur, wire.InputView, wire.InputPads, wire.InputPad, wire.InputTouch, wire.InputClose, wire.InputPing:
 		return in, true
 	}
 	return in, false

@@ -24,6 +24,8 @@ test('the help names what this session allows, and nothing else', () => {
   assert.match(flat({ locks: true }), /Alt\+Tab and the Windows key/);
   assert.doesNotMatch(flat({ locks: true, screen: false }), /full screen/);
   assert.match(flat({ touch: true }), /Press and hold right button/);
+  assert.match(flat({ touch: true, display: { ...display, touch: true } }), /gets each finger/);
+  assert.match(flat({ touch: true, display: { ...display, touch: true, pointer: 'relative' } }), /Press and hold right button/);
   assert.match(flat({ mac: true, choices: { option: 'alt', command: 'control' } }), /⌥ is Alt\n⌘ is Control/);
   assert.match(flat({ mac: true, choices: {}, display: { ...display, clipboard: 'in' } }), /⌘ V pastes/);
 });

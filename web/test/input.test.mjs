@@ -1,9 +1,12 @@
 import test from 'node:test';
 import assert from 'node:assert/strict';
+import { existsSync, readFileSync } from 'node:fs';
 import { notches, pictureRect, toPicture } from '../assets/js/input/geometry.js';
-import { Gestures } from '../assets/js/input/touch.js';
+import { Fingers, Gestures } from '../assets/js/input/touch.js';
 import { Movement } from '../assets/js/input/movement.js';
 import { Keyboard } from '../assets/js/input/keyboard.js';
+
+const wireDir = new URL('../../internal/wire/testdata/', import.meta.url);
 
 test('the picture is fitted with its aspect kept', () => {
   assert.deepEqual(pictureRect({ left: 0, top: 0, width: 1000, height: 700 }, 1280, 720), { left: 0, top: 68.75, width: 1000, height: 562.5 });
@@ -109,6 +112,71 @@ test('a second finger ends a drag; a third is nothing; cancel lets go', () => {
   g.move(1, p(50, 0));
   g.reset();
   assert.equal(did.at(-1)[0], 'up');
+});
+
+// touchScreen drives Fingers on a picture of 100 x 100 with frames of its own.
+function touchScreen() {
+  const sent = [];
+  let frames = [];
+  const f = new Fingers({
+    sink: { send: (m) => sent.push(['send', m]), move: (m) => sent.push(['move', m]) },
+    place: ({ x, y }) => toPicture({ left: 0, top: 0, width: 100, height: 100 }, x, y),
+    frame: (fn) => { frames.push(fn); return () => { frames = frames.filter((other) => other !== fn); }; },
+  });
+  const said = () => sent.splice(0).map(([way, { t, n, touches }]) => [way, ...(n ? [n] : []), t, ...touches.map(({ i, x, y }) => `${i}:${x},${y}`)].join(' '));
+  return { f, said, tick: () => frames.splice(0).forEach((fn) => fn()) };
+}
+
+test('fingers: who comes and goes is sent for sure, and moves once a frame', () => {
+  const { f, said, tick } = touchScreen();
+  f.down(11, p(50, 50));
+  f.down(12, p(70, 50));
+  assert.deepEqual(said(), ['send touch 1:0.5,0.5', 'send touch 1:0.5,0.5 2:0.7,0.5']);
+  f.move(11, p(40, 50));
+  f.move(11, p(30, 50));
+  f.move(12, p(80, 50));
+  assert.deepEqual(said(), ['move 1 touch 1:0.4,0.5 2:0.7,0.5'], 'the rest waits');
+  tick();
+  assert.deepEqual(said(), ['move 2 touch 1:0.3,0.5 2:0.8,0.5']);
+  tick();
+  f.move(12, p(80, 50));
+  assert.deepEqual(said(), [], 'it did not move');
+  f.up(12, p(80, 50));
+  assert.deepEqual(said(), ['send touch 1:0.3,0.5 2:0.8,0.5', 'send touch 1:0.3,0.5'], 'its last place may be lost');
+  f.up(11, p(150, 50));
+  assert.deepEqual(said(), ['move 3 touch 1:1,0.5', 'send touch 1:1,0.5', 'send touch']);
+  tick();
+  f.up(11, p(0, 0));
+  assert.deepEqual(said(), []);
+});
+
+test('fingers: a number is used once, ten at most, none beside the picture, and reset lifts all', () => {
+  const { f, said } = touchScreen();
+  f.down(1, p(50, 150));
+  f.move(1, p(50, 50));
+  f.up(1, p(50, 50));
+  assert.deepEqual(said(), [], 'it came down beside the picture');
+  for (let n = 1; n <= 11; n += 1) f.down(n, p(n, n));
+  assert.equal(said().length, 10);
+  f.gone(3);
+  f.gone(3);
+  f.down(3, p(3, 3));
+  const [without, again] = said();
+  assert.doesNotMatch(without, / 3:/);
+  assert.match(again, / 11:0.03,0.03$/);
+  f.move(3, p(4, 4));
+  f.reset();
+  f.reset();
+  assert.deepEqual(said().slice(1), ['send touch']);
+});
+
+test('fingers have the fields that wire has', { skip: existsSync(wireDir) ? false : 'internal/wire is not beside this folder' }, () => {
+  const golden = (name) => Object.keys(JSON.parse(readFileSync(new URL(`${name}.json`, wireDir), 'utf8')));
+  const { f } = touchScreen();
+  f.down(1, p(1, 1));
+  assert.deepEqual(Object.keys(f.touches[0]), golden('touch'));
+  for (const field of ['t', 'touches', 'n']) assert.ok(golden('input').includes(field), field);
+  assert.ok(golden('display').includes('touch'));
 });
 
 function keys(mac = false, choices = {}) {

@@ -9,7 +9,7 @@ const chord = (letter) => ['Ctrl', 'Alt', 'Shift', letter];
 // that full screen gets the system's keys; screen that full screen is possible.
 export function help({ display, touch = false, mac = false, choices = {}, locks = false, screen = true }) {
   return [
-    { title: touch ? 'Fingers' : 'Mouse', rows: touch ? fingers() : mouse(display) },
+    { title: touch ? 'Fingers' : 'Mouse', rows: touch ? fingers(display) : mouse(display) },
     { title: 'Keyboard', rows: keyboard({ touch, mac, choices, locks, screen }) },
     { title: 'Gamepads', rows: display.gamepads ? [say('The app gets up to four gamepads. Press a button of one, so that the browser finds it.')] : [] },
     { title: 'Copy and paste', rows: clipboard(display.clipboard, mac) },
@@ -24,7 +24,9 @@ function mouse({ pointer }) {
   return [say(when), row(['Esc'], 'gives you the mouse back')];
 }
 
-const fingers = () => [
+const fingers = ({ touch, pointer }) => touch && pointer !== 'relative' ? [
+  say('The app gets each finger, up to ten. What it does not take as a touch is a click or a drag.'),
+] : [
   row(['Tap'], 'click'),
   row(['Drag'], 'drag with the left button'),
   row(['Press and hold'], 'right button'),

@@ -84,7 +84,7 @@ const pointer = new Pointer({
   },
 });
 const gamepads = new Gamepads({ sink: player });
-const touch = new Touch({ surface: stage.surface, pointer });
+const touch = new Touch({ surface: stage.surface, pointer, sink: player });
 
 const actions = {
   mute() {
@@ -196,7 +196,7 @@ function entered(state, before) {
     view.start(display, (now) => player.send({ t: 'view', view: now }));
     askPointer();
     mode();
-    touch.start();
+    touch.start(display);
     if (display.gamepads) gamepads.start();
     tools.setTitle(app?.title || id);
     tools.open();

@@ -1,4 +1,6 @@
-// touch.js: fingers as a mouse. Gestures is the pure core: fingers in, mouse out.
+// touch.js: fingers. Where the app takes touches (wire.Display), Fingers tells the seat of
+// each finger. Else, and while the app wants motion, they are a mouse: Gestures is its pure
+// core, fingers in, mouse out.
 //
 //	tap               click
 //	drag              drag with the left button
@@ -13,6 +15,7 @@ const SLOP = 9;          // px a finger may tremble
 const HOLD_MS = 480;
 const TAP_MS = 320;
 const WHEEL_PER_PX = 2;  // 120ths a pixel
+const MAX = 10;          // fingers, as wire.MaxTouches
 
 export class Gestures {
   // out has move(p), down(b, p), up(b, p), wheel(dx, dy, p), buzz(); later(fn, ms)
@@ -117,14 +120,92 @@ export class Gestures {
 
 const distance = (a, b) => Math.hypot(a.x - b.x, a.y - b.y);
 
-// Touch feeds a surface's fingers to Gestures and what comes out to a Pointer.
+// Fingers tells the seat where each finger is: all of them on the reliable channel when one
+// comes or goes, and once a frame on the other one while they move. Pure but for frames.
+export class Fingers {
+  // sink has send() and move(); place(p) maps a point of the page to the picture;
+  // frame(fn) calls fn with the next picture, and returns a function that cancels.
+  constructor({ sink, place, frame = (fn) => { const id = requestAnimationFrame(fn); return () => cancelAnimationFrame(id); } }) {
+    Object.assign(this, { sink, place, frame });
+    this.fingers = new Map(); // by the browser's number
+    this.id = 0;    // of the last finger
+    this.count = 0; // wire's N
+    this.cancel = null;
+    this.loose = false; // they moved since they were last told on the reliable channel
+  }
+
+  down(id, p) {
+    const { x, y, inside } = this.place(p);
+    if (!inside || this.fingers.size >= MAX) return;
+    this.id += 1;
+    this.fingers.set(id, { i: this.id, x, y });
+    this.#all();
+  }
+
+  move(id, p) {
+    const finger = this.fingers.get(id);
+    if (!finger) return;
+    const { x, y } = this.place(p);
+    if (finger.x === x && finger.y === y) return;
+    Object.assign(finger, { x, y });
+    this.loose = true;
+    this.#soon();
+  }
+
+  up(id, p) {
+    if (!this.fingers.has(id)) return;
+    this.move(id, p);
+    if (this.loose) this.#all(); // the last move may be lost
+    this.fingers.delete(id);
+    this.#all();
+  }
+
+  // gone lifts a finger that the browser took for itself.
+  gone(id) {
+    if (this.fingers.delete(id)) this.#all();
+  }
+
+  // reset lifts all fingers.
+  reset() {
+    if (this.fingers.size === 0) return;
+    this.fingers.clear();
+    this.#all();
+  }
+
+  get touches() { return [...this.fingers.values()].map((f) => ({ ...f })); }
+
+  #all() {
+    this.cancel?.();
+    this.cancel = null;
+    this.again = this.loose = false;
+    this.sink.send({ t: 'touch', touches: this.touches });
+  }
+
+  // #soon sends the first move of a frame at once, and gathers the rest.
+  #soon() {
+    if (this.cancel) {
+      this.again = true;
+      return;
+    }
+    this.count += 1;
+    this.sink.move({ t: 'touch', touches: this.touches, n: this.count });
+    this.again = false;
+    this.cancel = this.frame(() => {
+      this.cancel = null;
+      if (this.again) this.#soon();
+    });
+  }
+}
+
+// Touch feeds a surface's fingers to Fingers, or to Gestures and what comes out to a Pointer.
 export class Touch {
-  constructor({ surface, pointer }) {
-    Object.assign(this, { surface, pointer });
+  constructor({ surface, pointer, sink }) {
+    Object.assign(this, { surface, pointer, sink });
     this.abort = null;
   }
 
-  start() {
+  // start is called with the grant's display.
+  start(display) {
     this.stop();
     this.abort = new AbortController();
     const { signal } = this.abort;
@@ -134,6 +215,7 @@ export class Touch {
       const { x, y } = pointer.place({ clientX: p.x, clientY: p.y });
       return { x, y };
     };
+    this.fingers = new Fingers({ sink: this.sink, place: (p) => pointer.place({ clientX: p.x, clientY: p.y }) });
     let last = null;
     this.gestures = new Gestures({
       move: (p) => {
@@ -160,11 +242,16 @@ export class Touch {
     const on = (type, handler) => this.surface.addEventListener(type, handler, { signal });
     on('pointerdown', feed((id, p, now) => {
       this.surface.setPointerCapture?.(id);
-      this.gestures.down(id, p, now);
+      if (display.touch && !pointer.relative) this.fingers.down(id, p);
+      else this.gestures.down(id, p, now);
     }));
-    on('pointermove', feed((id, p) => this.gestures.move(id, p)));
-    on('pointerup', feed((id, p, now) => this.gestures.up(id, p, now)));
-    on('pointercancel', feed(() => this.gestures.reset()));
+    // Each knows the fingers that came down while it was in charge.
+    on('pointermove', feed((id, p) => { this.fingers.move(id, p); this.gestures.move(id, p); }));
+    on('pointerup', feed((id, p, now) => { this.fingers.up(id, p); this.gestures.up(id, p, now); }));
+    on('pointercancel', feed((id) => { this.fingers.gone(id); this.gestures.reset(); }));
+    // The browser may tell nothing of fingers that are lifted elsewhere.
+    window.addEventListener('blur', () => this.reset(), { signal });
+    document.addEventListener('visibilitychange', () => { if (document.hidden) this.reset(); }, { signal });
     // Safari makes mouse events of touches unless these are taken.
     this.surface.addEventListener('touchend', (e) => e.preventDefault(), { signal, passive: false });
   }
@@ -172,6 +259,12 @@ export class Touch {
   stop() {
     this.abort?.abort();
     this.abort = null;
+    this.reset();
+  }
+
+  // reset lifts all fingers.
+  reset() {
+    this.fingers?.reset();
     this.gestures?.reset();
   }
 }
