@@ -25,14 +25,14 @@ func (c Consul) Joined(ctx context.Context, node string) error {
 		return err
 	}
 	if leader == "" {
-		return errors.New("Consul has no leader")
+		return errors.New("the site's Consul has no leader")
 	}
 	var found *struct{ Node struct{ Node string } }
 	if err := c.get(ctx, "/v1/catalog/node/"+url.PathEscape(node), c.Token, &found); err != nil {
 		return err
 	}
 	if found == nil {
-		return fmt.Errorf("Consul's catalog has no node %s yet", node)
+		return fmt.Errorf("the catalog of Consul has no node %s yet", node)
 	}
 	return nil
 }
@@ -54,7 +54,7 @@ func (c Consul) Voter(ctx context.Context, token, node string) error {
 			return voter("Consul", server.Healthy, server.Voter)
 		}
 	}
-	return errors.New("Consul's servers do not know this one yet")
+	return errors.New("the servers of Consul do not know this one yet")
 }
 
 func voter(of string, healthy, voter bool) error {

@@ -146,5 +146,5 @@ func (n Nomad) Voter(ctx context.Context, token, name string) error {
 			return voter("Nomad", server.Healthy, server.Voter)
 		}
 	}
-	return errors.New("Nomad's servers do not know this one yet")
+	return errors.New("the servers of Nomad do not know this one yet")
 }
