@@ -40,7 +40,7 @@ var wrongInput = map[string]wrong{
     }
     "ap-south-1" = { cidr = "10.50.0.0/16", pools = { cpu = { instance_types = [], min = -1, max = 1, spot_percent = 101 } } }
     "ca-west-1"  = { cidr = "10.51.0.0/16", pools = { gpu = { instance_types = ["g6.xlarge"], min = 0, max = 0, on_demand_base = 0 } } }
-    "sa-east-1"  = { cidr = "10.52.0.0/16", pools = { cpu = { instance_types = ["c7i.large"], min = 1.5, max = 2, packages = ["f3d", "f3d; reboot"] } } }
+    "sa-east-1"  = { cidr = "10.52.0.0/16", pools = { cpu = { instance_types = ["c7i.large"], min = 1.5, max = 2, packages = ["f3d", "f3d; reboot"] } }, images = { stream = "ami-1", edge = "latest" } }
 
     "af-south-1" = { cidr = "10.60.0.0", pools = { cpu = { instance_types = ["c7i.large"], min = 1, max = 2 } } }
     "eu-north-1" = { cidr = "10.61.0.1/16", pools = { cpu = { instance_types = ["c7i.large"], min = 1, max = 2 } } }
@@ -57,6 +57,7 @@ var wrongInput = map[string]wrong{
 			"0 <= min <= max and max >= 1; not so in: ap-south-1/cpu (min -1, max 1), ca-west-1/gpu (min 0, max 0), mars-north-1/tpu (min 5, max 2), sa-east-1/cpu (min 1.5, max 2).",
 			"not so in: ap-south-1/cpu (on_demand_base 1, max 1, spot_percent 101), eu-central-1/cpu (on_demand_base 9, max 3, spot_percent 80).",
 			"such as c7i.2xlarge, at least one; not so in: ap-south-1/cpu (), eu-central-1/cpu (large).",
+			"by role: server, edge, stream-cpu, stream-gpu; not so: sa-east-1/edge (latest), sa-east-1/stream (ami-1).",
 			"cache_gib from 10 to 16384; not so in: eu-central-1/cpu (1).",
 			"names of Debian packages, such as f3d; not so: sa-east-1/cpu (f3d; reboot).",
 			"before the old one stops; not so in: eu-central-1 (1).",

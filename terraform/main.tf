@@ -28,6 +28,7 @@ module "region" {
   cidr             = each.value.cidr
   edge_nodes       = each.value.edge_nodes
   pools            = each.value.pools
+  images           = each.value.images
   certificate_arn  = lookup(var.certificates, each.key, null)
   media_ports      = var.media_ports
   turn             = var.turn

@@ -15,8 +15,11 @@ output "sites" {
     content_bucket = m.content.name
     system_bucket  = m.system.name
     groups         = { for role, h in m.nodes : role => h.group }
-    secrets        = m.secrets
-    open           = m.open
+    # For the autoscaler's job. An empty pool has no load that it could see, so a pool
+    # that may be empty is not its own.
+    pools   = { for k, p in var.regions[n].pools : "stream-${k}" => { group = m.nodes["stream-${k}"].group, min = p.min, max = p.max } if p.min > 0 }
+    secrets = m.secrets
+    open    = m.open
   } }
 }
 
@@ -39,9 +42,26 @@ output "operator_secret" {
   value       = "aws secretsmanager get-secret-value --region ${var.primary_region} --secret-id ${module.region[var.primary_region].secrets.servers} --query SecretString --output text"
 }
 
+locals {
+  # Servers first: clients must not be newer. After the first third of a group (of a pool,
+  # the first tenth) AWS waits half an hour, in which an operator looks and may cancel, and
+  # it stops when one of the alarms says that the site has become worse.
+  replace_order = ["server", "edge", "stream-cpu", "stream-gpu"]
+  replace_how = { for n, m in module.region : n => { for role in local.replace_order : role => jsonencode({
+    MinHealthyPercentage  = 100
+    MaxHealthyPercentage  = 134
+    SkipMatching          = true
+    CheckpointPercentages = [startswith(role, "stream") ? 10 : 34, 100]
+    CheckpointDelay       = 1800
+    AlarmSpecification    = { Alarms = m.alarms.guards }
+  }) } }
+}
+
 output "replace_nodes" {
-  description = "By site: commands that replace servers, edge nodes and stream nodes, one after the other, by nodes with the latest image and release. Each one drains first."
+  description = "By site: commands that replace servers, edge nodes and stream nodes, one after the other, by nodes with the latest image and release. Each one drains first. Run the next one when the last one is complete."
   value = { for n, m in module.region : n => [
-    for role, h in m.nodes : "aws autoscaling start-instance-refresh --region ${n} --auto-scaling-group-name ${h.group} --preferences MinHealthyPercentage=100,MaxHealthyPercentage=134"
+    for role in local.replace_order :
+    "aws autoscaling start-instance-refresh --region ${n} --auto-scaling-group-name ${m.nodes[role].group} --preferences '${local.replace_how[n][role]}'"
+    if contains(keys(m.nodes), role)
   ] }
 }

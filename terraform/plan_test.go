@@ -142,6 +142,7 @@ func (p plan) check(t *testing.T) {
 	p.checkRegions(t)
 	p.checkOpen(t)
 	p.checkNodes(t)
+	p.checkGroups(t)
 	p.checkBuckets(t)
 	p.checkState(t)
 }
@@ -243,6 +244,31 @@ func (p plan) checkNodes(t *testing.T) {
 	}
 	for _, r := range p.managed("aws_instance", "aws_launch_configuration", "aws_spot_instance_request", "aws_spot_fleet_request") {
 		t.Errorf("%s: %s is a node without a launch template of ours", p.Run, r.Address)
+	}
+}
+
+// checkGroups finds groups that count a node before it is ready: the hook must be there
+// before the first node, which only the group's own block does, and in groups that were made
+// before, which only the resource does.
+func (p plan) checkGroups(t *testing.T) {
+	t.Helper()
+	groups := p.managed("aws_autoscaling_group")
+	if len(groups) == 0 {
+		t.Errorf("%s: no auto scaling group", p.Run)
+	}
+	launches := func(hook map[string]any) bool {
+		return hook["name"] == "ready" && hook["lifecycle_transition"] == "autoscaling:EC2_INSTANCE_LAUNCHING" && hook["default_result"] == "ABANDON" &&
+			fmt.Sprint(hook["heartbeat_timeout"]) == "2700"
+	}
+	for _, r := range groups {
+		if hook := block(r.Change.After, "initial_lifecycle_hook"); !launches(hook) {
+			t.Errorf("%s: %s begins with the launch hook %v", p.Run, r.Address, hook)
+		}
+		if !slices.ContainsFunc(p.managed("aws_autoscaling_lifecycle_hook"), func(hook resource) bool {
+			return hook.Module == r.Module && launches(hook.Change.After)
+		}) {
+			t.Errorf("%s: %s has no resource for its launch hook", p.Run, r.Address)
+		}
 	}
 }
 

@@ -18,6 +18,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -34,24 +37,37 @@ func TestUserData(t *testing.T) {
 			t.Skip(program + " is not installed")
 		}
 	}
-	archive := release(t, "provision/install.sh", `echo "install.sh $*"; cat "$4"`)
+	// It fails at first, as when a mirror does not answer.
+	archive := release(t, "provision/install.sh", `echo "install.sh $*"; cat "$4"; [ -e failed ] || { : >failed; echo "the mirror is away"; exit 1; }`)
 	sum := sha256.Sum256(archive)
+	good, image := hex.EncodeToString(sum[:]), strings.Repeat("1", 64) // nobody has an archive with this sum
 	for name, c := range map[string]struct {
-		credentials aws.Credentials // that the bucket knows
-		sum         string
-		want        []string // said
-		fails       bool
+		*store
+		sum  string
+		want []string // said
+		ends bool     // else it tries for ever
 	}{
-		"a node is set up": {role, hex.EncodeToString(sum[:]), []string{
-			"install.sh --role edge --env ", "NEARCAST_ROLE='edge'", "NEARCAST_JOIN='provider=aws tag_key=a tag_value=b'",
-		}, false},
-		"another release than Terraform uploaded": {role, strings.Repeat("0", 64), []string{"release.tar.gz: FAILED"}, true},
-		"a role without the right":                {aws.Credentials{AccessKeyID: "other", SecretAccessKey: "other"}, hex.EncodeToString(sum[:]), []string{"403"}, true},
+		"a node is set up": {&store{credentials: role}, good, []string{
+			"the mirror is away\ninstall.sh --role edge --env ", "NEARCAST_ROLE='edge'", "NEARCAST_JOIN='provider=aws tag_key=a tag_value=b'",
+		}, true},
+		"s3 and the metadata service fail for a while": {&store{credentials: role, fails: 4}, good, []string{"503", "install.sh --role edge --env "}, true},
+		"an image has the release":                     {&store{credentials: role}, image, []string{"install.sh --role edge --env "}, true},
+		"another release than Terraform uploaded":      {&store{credentials: role}, strings.Repeat("0", 64), []string{"release.tar.gz: FAILED"}, false},
+		"a role without the right":                     {&store{credentials: aws.Credentials{AccessKeyID: "other", SecretAccessKey: "other"}}, good, []string{"403"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			metadata := httptest.NewServer(http.HandlerFunc(serveMetadata))
+			failing := atomic.Int64{}
+			failing.Store(int64(c.fails))
+			metadata := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if failing.Add(-1) >= 0 {
+					w.WriteHeader(http.StatusInternalServerError)
+					return
+				}
+				serveMetadata(w, r)
+			}))
 			t.Cleanup(metadata.Close)
-			bucket := httptest.NewTLSServer(&store{t: t, credentials: c.credentials, object: archive})
+			c.t, c.object = t, archive
+			bucket := httptest.NewTLSServer(c.store)
 			t.Cleanup(bucket.Close)
 
 			dir := t.TempDir()
@@ -62,28 +78,88 @@ func TestUserData(t *testing.T) {
 			write(t, filepath.Join(dir, "ca.pem"), string(ca))
 			write(t, filepath.Join(dir, ".curlrc"), fmt.Sprintf("connect-to = \"example.com:443:%s\"\ncacert = %q\n",
 				strings.TrimPrefix(bucket.URL, "https://"), filepath.Join(dir, "ca.pem")))
+			if c.sum == image {
+				unpacked := exec.CommandContext(t.Context(), "sh", "-c", "mkdir -p lib/release && tar -xz -C lib/release && echo "+image+" >lib/unpacked.sha256")
+				unpacked.Dir, unpacked.Stdin = dir, bytes.NewReader(archive)
+				if out, err := unpacked.CombinedOutput(); err != nil {
+					t.Fatalf("unpack: %v: %s", err, out)
+				}
+			}
+			write(t, filepath.Join(dir, "output.log"), "what cloud-init said\n")
 			script := strings.NewReplacer(
 				"http://169.254.169.254/", "http://127.0.0.1:"+port+"/",
 				// The name in the test server's certificate.
 				"https://system-bucket.s3.eu-central-1.amazonaws.com/", "https://example.com/",
 				"/etc/nearcast", filepath.Join(dir, "etc"), "/var/lib/nearcast", filepath.Join(dir, "lib"),
-				"for pause in 2 5 10 20 30 60 60 60;", "for pause in 0;",
+				"/var/log/cloud-init-output.log", filepath.Join(dir, "output.log"), "/run/nearcast-report", filepath.Join(dir, "report"),
+				"sleep $((", ": $((",
 			).Replace(userData(t, c.sum))
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			cmd := exec.CommandContext(ctx, "sh", "-c", script)
 			cmd.Env = append(os.Environ(), "HOME="+dir)
-			out, err := cmd.CombinedOutput()
-			if (err != nil) != c.fails {
-				t.Errorf("it ended with %v", err)
-			}
-			for _, want := range c.want {
-				if !strings.Contains(string(out), want) {
-					t.Errorf("it does not say %q:\n%s", want, out)
+			cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+			cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+			said := &heard{want: c.want, all: make(chan struct{})}
+			cmd.Stdout, cmd.Stderr = said, said
+			ended := make(chan error, 1)
+			go func() { ended <- cmd.Run() }()
+			select {
+			case err := <-ended:
+				if err != nil || !c.ends {
+					t.Errorf("it ended with %v", err)
 				}
+			case <-said.when(c.ends):
+				cancel()
+				<-ended
+			}
+			if missing := said.missing(); len(missing) > 0 {
+				t.Errorf("it does not say %q:\n%s", missing, said.text.String())
+			}
+			if report := fmt.Sprint(c.reported.Load()); c.ends && report != "what cloud-init said\n" {
+				t.Errorf("an operator finds %q", report)
 			}
 		})
 	}
+}
+
+// heard collects what the script says. all is closed when it has said everything that is
+// wanted.
+type heard struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+	want []string
+	all  chan struct{}
+	once sync.Once
+}
+
+func (h *heard) Write(p []byte) (int, error) {
+	h.mu.Lock()
+	h.text.Write(p)
+	h.mu.Unlock()
+	if len(h.missing()) == 0 {
+		h.once.Do(func() { close(h.all) })
+	}
+	return len(p), nil
+}
+
+func (h *heard) missing() (missing []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, want := range h.want {
+		if !strings.Contains(h.text.String(), want) {
+			missing = append(missing, want)
+		}
+	}
+	return missing
+}
+
+// when is closed when there is nothing more to wait for, of a script that does not end.
+func (h *heard) when(ends bool) <-chan struct{} {
+	if ends {
+		return nil
+	}
+	return h.all
 }
 
 // role are the credentials of the instance in the metadata service.
@@ -101,7 +177,7 @@ func userData(t *testing.T, sum string) string {
 	values := map[string]any{
 		"region":  "eu-central-1",
 		"release": map[string]string{"bucket": "system-bucket", "key": "release/nearcast.tar.gz", "version": "3sL4kqtJlcpXroDTDmJ.rmSpXd3dIb_H", "sha256": sum},
-		"env":     map[string]string{"NEARCAST_ROLE": "edge", "NEARCAST_JOIN": "provider=aws tag_key=a tag_value=b"},
+		"env":     map[string]string{"NEARCAST_ROLE": "edge", "NEARCAST_ASG": "prod-edge", "NEARCAST_JOIN": "provider=aws tag_key=a tag_value=b"},
 	}
 	json, err := json.Marshal(values)
 	if err != nil {
@@ -131,6 +207,8 @@ func serveMetadata(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, token)
 	case r.Header.Get("X-Aws-Ec2-Metadata-Token") != token:
 		w.WriteHeader(http.StatusUnauthorized)
+	case r.URL.Path == "/latest/meta-data/instance-id":
+		io.WriteString(w, "i-0123456789abcdef0")
 	case r.URL.Path == credentials:
 		io.WriteString(w, "nearcast-eu-central-1-edge")
 	case r.URL.Path == credentials+"nearcast-eu-central-1-edge":
@@ -141,16 +219,25 @@ func serveMetadata(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// store is a bucket with one object. It signs each request again with AWS's library, and
-// compares.
+// store is a bucket with one object, and with a place for a node's report. It signs each
+// request again with AWS's library, and compares.
 type store struct {
 	t           *testing.T
 	credentials aws.Credentials
 	object      []byte
+	fails       int          // so many requests fail, here and at the metadata service
+	failed      atomic.Int64 // of them, here
+	reported    atomic.Value // the last report, a string
 }
 
 func (s *store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path != "/release/nearcast.tar.gz" || r.URL.Query().Get("versionId") != "3sL4kqtJlcpXroDTDmJ.rmSpXd3dIb_H" {
+	get := r.Method == http.MethodGet && r.URL.Path == "/release/nearcast.tar.gz" && r.URL.Query().Get("versionId") == "3sL4kqtJlcpXroDTDmJ.rmSpXd3dIb_H"
+	put := r.Method == http.MethodPut && r.URL.Path == "/nodes/prod-edge/i-0123456789abcdef0.txt"
+	switch {
+	case s.failed.Add(1) <= int64(s.fails):
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	case !get && !put:
 		w.WriteHeader(http.StatusNotFound)
 		return
 	}
@@ -169,6 +256,14 @@ func (s *store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	plain := func(h http.Header) string { return strings.ReplaceAll(h.Get("Authorization"), " ", "") }
 	if err != nil || plain(r.Header) != plain(again.Header) {
 		w.WriteHeader(http.StatusForbidden)
+		return
+	}
+	if put {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			s.t.Error(err)
+		}
+		s.reported.Store(string(body))
 		return
 	}
 	w.Write(s.object)

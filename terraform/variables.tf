@@ -61,6 +61,9 @@ variable "regions" {
       # Debian packages that the pool's apps need, such as f3d for jobs/viewer.
       packages = optional(list(string), [])
     }))
+    # AMIs that provision/image made, by role: server, edge, stream-cpu, stream-gpu.
+    # Other roles start from image_parameter, and take minutes longer.
+    images = optional(map(string), {})
   }))
 
   # Each message names what is wrong, so each condition is here twice: a validation
@@ -110,6 +113,11 @@ variable "regions" {
   validation {
     condition     = length(flatten([for n, r in var.regions : [for k, p in r.pools : "${n}/${k} (${p.cache_gib})" if !(p.cache_gib >= 10 && p.cache_gib <= 16384 && floor(p.cache_gib) == p.cache_gib)]])) == 0
     error_message = "pools need a whole cache_gib from 10 to 16384; not so in: ${join(", ", flatten([for n, r in var.regions : [for k, p in r.pools : "${n}/${k} (${p.cache_gib})" if !(p.cache_gib >= 10 && p.cache_gib <= 16384 && floor(p.cache_gib) == p.cache_gib)]]))}."
+  }
+
+  validation {
+    condition     = length(flatten([for n, r in var.regions : [for role, ami in r.images : "${n}/${role} (${ami})" if !contains(["server", "edge", "stream-cpu", "stream-gpu"], role) || !can(regex("^ami-[0-9a-f]+$", ami))]])) == 0
+    error_message = "images must be AMIs (ami- and hexadecimal digits) by role: server, edge, stream-cpu, stream-gpu; not so: ${join(", ", flatten([for n, r in var.regions : [for role, ami in r.images : "${n}/${role} (${ami})" if !contains(["server", "edge", "stream-cpu", "stream-gpu"], role) || !can(regex("^ami-[0-9a-f]+$", ami))]]))}."
   }
 
   validation {

@@ -77,8 +77,9 @@ run "rights" {
       "Allow s3:ListBucket arn:aws:s3:::content-us",
       "Allow s3:GetObject arn:aws:s3:::system-us/release/*",
       "Allow s3:GetObjectVersion arn:aws:s3:::system-us/release/*",
+      "Allow s3:PutObject arn:aws:s3:::system-us/nodes/nearcast-stream-cpu/*",
     ])
-    error_message = "a stream node has other rights than to read its own site's content and the release"
+    error_message = "a stream node has other rights than to read its own site's content and the release, and to report"
   }
 
   assert {
@@ -92,8 +93,9 @@ run "rights" {
       ]])) == toset([
       "Allow s3:GetObject arn:aws:s3:::system-us/release/*",
       "Allow s3:GetObjectVersion arn:aws:s3:::system-us/release/*",
+      "Allow s3:PutObject arn:aws:s3:::system-us/nodes/nearcast-edge/*",
     ])
-    error_message = "an edge node has other rights than to read the release"
+    error_message = "an edge node has other rights than to read the release and to report"
   }
 
   assert {
@@ -105,14 +107,17 @@ run "rights" {
       "Allow s3:GetObject arn:aws:s3:::system-us/backups/*",
       "Allow s3:PutObject arn:aws:s3:::system-us/backups/*",
       "Allow s3:ListBucket arn:aws:s3:::system-us",
+      "Allow s3:PutObject arn:aws:s3:::system-us/nodes/nearcast-server/*",
     ])
-    error_message = "a server has other rights than to read the release and to keep backups"
+    error_message = "a server has other rights than to read the release, to keep backups and to report"
   }
 
   # The same for all nodes of all sites.
   assert {
-    condition = alltrue(flatten([for m in module.region : [for h in m.nodes : [for s in jsondecode(h.policy).Statement : [
-      for a in s.Action : contains(["s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"], a) || (a == "s3:PutObject" && alltrue([for r in s.Resource : r == "${m.system.arn}/backups/*"]))
+    condition = alltrue(flatten([for m in module.region : [for role, h in m.nodes : [for s in jsondecode(h.policy).Statement : [
+      for a in s.Action : contains(["s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"], a) || (a == "s3:PutObject" && alltrue([for r in s.Resource :
+        contains(["${m.system.arn}/backups/*", "${m.system.arn}/nodes/nearcast-${role}/*"], r)
+      ]))
       if startswith(a, "s3:") || strcontains(split(":", a)[0], "*")
     ]]]]))
     error_message = "a node may write a bucket"
@@ -171,9 +176,17 @@ run "rights" {
   assert {
     condition = alltrue(flatten([for n, m in module.region : [for role, h in m.nodes : [
       for s in jsondecode(h.policy).Statement : s.Resource == ["arn:aws:autoscaling:${n}:000000000000:autoScalingGroup:*:autoScalingGroupName/nearcast-${role}"]
-      if s.Sid == "EndInOrder"
+      if s.Sid == "StartAndEndInOrder"
     ]]]))
-    error_message = "a node cannot report the end of its own drain, or may report that of another group"
+    error_message = "a node cannot say that it is ready or drained, or may say so for another group"
+  }
+
+  assert {
+    condition = alltrue(flatten([for n, m in module.region : [for role, h in m.nodes : [
+      for s in jsondecode(h.policy).Statement : s.Action == ["s3:PutObject"] && endswith(s.Resource[0], "/nodes/nearcast-${role}/*") && length(s.Resource) == 1
+      if s.Sid == "Report"
+    ]]]))
+    error_message = "a node may write more than the reports of its own group"
   }
 
   # ---- the environment of nodes
@@ -183,7 +196,7 @@ run "rights" {
     condition = alltrue([for line in [
       "NEARCAST_ROLE='stream'", "NEARCAST_POOL='stream-gpu'", "NEARCAST_GPU='yes'", "NEARCAST_SITE='us-east-1'", "NEARCAST_PRIMARY_SITE='eu-central-1'",
       "NEARCAST_JOIN='provider=aws addr_type=private_v4 tag_key=nearcast-server tag_value=nearcast region=us-east-1'",
-      "NEARCAST_CONTENT_BUCKET='content-us'", "NEARCAST_MEDIA_PORTS='20000-20999'", "NEARCAST_CACHE_GIB='100'", "NEARCAST_ASG='nearcast-stream-gpu'", "NEARCAST_HOOK='drain'",
+      "NEARCAST_CONTENT_BUCKET='content-us'", "NEARCAST_MEDIA_PORTS='20000-20999'", "NEARCAST_CACHE_GIB='100'", "NEARCAST_ASG='nearcast-stream-gpu'", "NEARCAST_HOOK='drain'", "NEARCAST_READY_HOOK='ready'",
     ] : contains(split("\n", module.region["us-east-1"].nodes["stream-gpu"].template.user_data), line)])
     error_message = "a stream node has another environment"
   }

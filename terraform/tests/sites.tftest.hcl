@@ -16,7 +16,8 @@ variables {
       pools = { cpu = { instance_types = ["c7i.2xlarge", "c6i.2xlarge"], min = 1, max = 6 } }
     }
     "us-east-1" = {
-      cidr = "10.20.0.0/16"
+      cidr   = "10.20.0.0/16"
+      images = { "stream-cpu" = "ami-0aaaaaaaaaaaaaaaa" }
       pools = {
         cpu = { instance_types = ["c7i.2xlarge"], min = 2, max = 4, on_demand_base = 2, spot_percent = 50, cache_gib = 250 }
         gpu = { instance_types = ["g6.xlarge", "g5.xlarge"], min = 0, max = 2, on_demand_base = 0, spot_percent = 100 }
@@ -28,6 +29,11 @@ variables {
       pools      = { cpu = { instance_types = ["c7i.2xlarge"], min = 1, max = 1 } }
     }
   }
+}
+
+override_data {
+  target = module.region["us-east-1"].data.aws_ami.made["stream-cpu"]
+  values = { id = "ami-0aaaaaaaaaaaaaaaa", root_device_name = "/dev/sda1" }
 }
 
 run "three_sites" {
@@ -123,6 +129,13 @@ run "three_sites" {
   }
 
   assert {
+    condition = alltrue(flatten([for n, m in module.region : [for role, h in m.nodes :
+      (h.template.image == "ami-0aaaaaaaaaaaaaaaa") == (n == "us-east-1" && role == "stream-cpu")
+    ]]))
+    error_message = "nodes of a role do not start from the role's image, or others do"
+  }
+
+  assert {
     condition     = module.region["us-east-1"].nodes["stream-cpu"].template.gib == [30, 250] && module.region["eu-central-1"].nodes["stream-cpu"].template.gib == [30, 100]
     error_message = "a content cache does not have the size of cache_gib"
   }
@@ -141,6 +154,35 @@ run "three_sites" {
       types = ["c7i.2xlarge"], hook = "autoscaling:EC2_INSTANCE_TERMINATING"
     }
     error_message = "the cpu pool differs from its variables"
+  }
+
+  # ---- replacement
+
+  assert {
+    condition     = [for c in output.replace_nodes["us-east-1"] : regex("--auto-scaling-group-name nearcast-([a-z-]+) ", c)[0]] == ["server", "edge", "stream-cpu", "stream-gpu"]
+    error_message = "nodes are replaced in another order"
+  }
+
+  assert {
+    condition = alltrue(flatten([for n, commands in output.replace_nodes : [for c in commands : [
+      for p in [jsondecode(regex("--preferences '(.*)'$", c)[0])] : (
+        p.MinHealthyPercentage == 100 && p.SkipMatching && length(p.CheckpointPercentages) == 2
+        && toset(p.AlarmSpecification.Alarms) == toset(["nearcast-servers", "nearcast-edge", "nearcast-router", "nearcast-brain"])
+      )
+    ]]]))
+    error_message = "a replacement goes on when the site becomes worse: ${jsonencode(output.replace_nodes)}"
+  }
+
+  # The autoscaler's limits are those of the groups; a pool that may be empty has none.
+  assert {
+    condition = {
+      for n, s in output.sites : n => s.pools
+      } == {
+      "eu-central-1"   = { "stream-cpu" = { group = "nearcast-stream-cpu", min = 1, max = 6 } }
+      "us-east-1"      = { "stream-cpu" = { group = "nearcast-stream-cpu", min = 2, max = 4 } }
+      "ap-northeast-1" = { "stream-cpu" = { group = "nearcast-stream-cpu", min = 1, max = 1 } }
+    }
+    error_message = "the autoscaler gets other limits than the groups: ${jsonencode({ for n, s in output.sites : n => s.pools })}"
   }
 
   assert {

@@ -9,3 +9,8 @@ output "names" {
     [aws_cloudwatch_metric_alarm.unreachable.alarm_name],
   )
 }
+
+output "guards" {
+  description = "Alarms that say that the site serves people worse than before."
+  value       = [for k in concat(["servers", "edge"], keys(var.balancers)) : aws_cloudwatch_metric_alarm.this[k].alarm_name]
+}

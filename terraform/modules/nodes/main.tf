@@ -7,14 +7,23 @@ locals {
   # Known before the group is made, because the policies below name it.
   group = "${var.name}-${var.role}"
   hook  = "drain"
+  # Until a node says that it is ready, the group gives it no people, and replaces no other
+  # node by it. install.sh and the way into the site take minutes; AWS may be away for
+  # twenty. "nearcast provision ready" gives up after 40 minutes and says why; the hook
+  # ends nodes that cannot even say that.
+  ready_hook    = "ready"
+  ready_seconds = 2700
+  launching     = "autoscaling:EC2_INSTANCE_LAUNCHING"
 
   account   = data.aws_caller_identity.this.account_id
   partition = data.aws_partition.this.partition
 
   env = merge(var.env, {
-    NEARCAST_ROLE = split("-", var.role)[0]
-    NEARCAST_ASG  = local.group
-    NEARCAST_HOOK = local.hook
+    NEARCAST_ROLE        = split("-", var.role)[0]
+    NEARCAST_ASG         = local.group
+    NEARCAST_HOOK        = local.hook
+    NEARCAST_READY_HOOK  = local.ready_hook
+    NEARCAST_REPORTS_URL = "s3://${var.release.bucket}/nodes"
   })
 
   statements = concat(
@@ -34,7 +43,14 @@ locals {
         Condition = { StringEquals = { "aws:RequestedRegion" = var.join_regions } }
       },
       {
-        Sid      = "EndInOrder"
+        # Why a node is given up. It can write, and read nothing.
+        Sid      = "Report"
+        Effect   = "Allow"
+        Action   = ["s3:PutObject"]
+        Resource = ["${var.system_bucket_arn}/nodes/${local.group}/*"]
+      },
+      {
+        Sid      = "StartAndEndInOrder"
         Effect   = "Allow"
         Action   = ["autoscaling:CompleteLifecycleAction", "autoscaling:RecordLifecycleActionHeartbeat"]
         Resource = ["arn:${local.partition}:autoscaling:${var.region}:${local.account}:autoScalingGroup:*:autoScalingGroupName/${local.group}"]
@@ -209,6 +225,14 @@ resource "aws_autoscaling_group" "this" {
     }
   }
 
+  # The first nodes start with the group: a hook made after it would miss them.
+  initial_lifecycle_hook {
+    name                 = local.ready_hook
+    lifecycle_transition = local.launching
+    heartbeat_timeout    = local.ready_seconds
+    default_result       = "ABANDON"
+  }
+
   # If possible, a new node starts before an old one ends.
   instance_maintenance_policy {
     min_healthy_percentage = 100
@@ -243,4 +267,15 @@ resource "aws_autoscaling_lifecycle_hook" "drain" {
   lifecycle_transition   = "autoscaling:EC2_INSTANCE_TERMINATING"
   heartbeat_timeout      = var.drain_seconds
   default_result         = "CONTINUE"
+}
+
+# The same hook for a group that is there already: the group's own block counts only when
+# it is made.
+resource "aws_autoscaling_lifecycle_hook" "ready" {
+  region                 = var.region
+  name                   = local.ready_hook
+  autoscaling_group_name = aws_autoscaling_group.this.name
+  lifecycle_transition   = local.launching
+  heartbeat_timeout      = local.ready_seconds
+  default_result         = "ABANDON"
 }

@@ -30,11 +30,14 @@ locals {
   node = {
     name              = var.name
     region            = var.region
-    image             = { id = data.aws_ami.this.id, root_device = data.aws_ami.this.root_device_name }
+    image             = { for role in concat(["server", "edge"], [for p in keys(var.pools) : "stream-${p}"]) : role => try(local.made[role], local.found) }
     release           = module.storage.release
     system_bucket_arn = module.storage.system.arn
     tags              = merge(var.tags, { nearcast = var.name })
   }
+
+  found = { id = data.aws_ami.this.id, root_device = data.aws_ami.this.root_device_name }
+  made  = { for role, ami in data.aws_ami.made : role => { id = ami.id, root_device = ami.root_device_name } }
 
   account    = data.aws_caller_identity.this.account_id
   partition  = data.aws_partition.this.partition
@@ -56,6 +59,17 @@ data "aws_ami" "this" {
   filter {
     name   = "image-id"
     values = [data.aws_ssm_parameter.image.insecure_value]
+  }
+}
+
+data "aws_ami" "made" {
+  for_each = var.images
+  region   = var.region
+  owners   = ["self"]
+
+  filter {
+    name   = "image-id"
+    values = [each.value]
   }
 }
 
@@ -117,7 +131,7 @@ module "server" {
   name              = local.node.name
   region            = local.node.region
   role              = "server"
-  image             = local.node.image
+  image             = local.node.image["server"]
   release           = local.node.release
   system_bucket_arn = local.node.system_bucket_arn
   tags              = local.node.tags
@@ -188,7 +202,7 @@ module "edge" {
   name              = local.node.name
   region            = local.node.region
   role              = "edge"
-  image             = local.node.image
+  image             = local.node.image["edge"]
   release           = local.node.release
   system_bucket_arn = local.node.system_bucket_arn
   tags              = local.node.tags
@@ -226,7 +240,7 @@ module "stream" {
   name              = local.node.name
   region            = local.node.region
   role              = "stream-${each.key}"
-  image             = local.node.image
+  image             = local.node.image["stream-${each.key}"]
   release           = local.node.release
   system_bucket_arn = local.node.system_bucket_arn
   tags              = local.node.tags

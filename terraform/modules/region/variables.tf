@@ -40,6 +40,11 @@ variable "pools" {
   }))
 }
 
+variable "images" {
+  description = "AMIs by role, in place of the one of image_parameter."
+  type        = map(string)
+}
+
 variable "certificate_arn" {
   type = string
 }

@@ -3,7 +3,7 @@
 # content: what apps need, uploaded at the primary site and replicated to the
 #          others; stream nodes read it.
 # system:  the release (only Terraform writes it), and the servers' snapshots
-#          below backups/.
+#          below backups/, and why nodes were given up below nodes/.
 
 locals {
   buckets = toset(["content", "system"])
@@ -99,13 +99,13 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
   }
 
   dynamic "rule" {
-    for_each = each.key == "system" ? [1] : []
+    for_each = each.key == "system" ? ["backups", "nodes"] : []
 
     content {
-      id     = "backups"
+      id     = rule.value
       status = "Enabled"
       filter {
-        prefix = "backups/"
+        prefix = "${rule.value}/"
       }
       expiration {
         days = 30
