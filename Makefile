@@ -27,7 +27,7 @@ LDFLAGS  := $(if $(VERSION),-X github.com/nearcast/nearcast/internal/version.sta
 PAD_CFLAGS := -std=gnu11 -shared -fPIC -O2 -Wall -Wextra -Werror -fvisibility=hidden -U_FORTIFY_SOURCE
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status packages test-packages cli build release test lint fuzz bench-stream bench-quality bench-placement bench-planet bench-site bench-sites bench-hostile clean
+.PHONY: help up down status packages test-packages cli build release test lint fuzz bench-stream bench-quality bench-placement bench-planet bench-site bench-sites bench-hostile bench-content clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -116,6 +116,10 @@ bench-placement: ## measure placement: regret, decisions a second; JSON lines (R
 bench-hostile: build test-packages ## play a hostile internet, as root: what an honest person feels; JSON lines (BENCH="-sockets 5000")
 	@$(GO) build -o $(BIN)/bench-hostile ./bench/hostile
 	@$(BIN)/bench-hostile $(BENCH)
+
+bench-content: ## measure how content gets to a node, beside s5cmd; JSON lines (BENCH="-large", BENCH="-only 3000x10KB -data DIR")
+	@$(GO) build -o $(BIN)/bench-content ./bench/content
+	@$(BIN)/bench-content $(BENCH)
 
 bench-sites: cli ## measure what a router takes that follows 200 sites; JSON lines (BENCH="-sites 50")
 	@$(GO) run ./bench/sites $(BENCH)

@@ -55,6 +55,8 @@ var tools = []tool{
 // furtherTools are found only by name.
 var furtherTools = []tool{
 	{"nomad-autoscaler", "github.com/hashicorp/nomad-autoscaler", "github.com/hashicorp/nomad-autoscaler", nil, "version", 2, "0"},
+	// Not a server: make bench-content compares with it.
+	{"s5cmd", "github.com/peak/s5cmd/v2", "github.com/peak/s5cmd/v2", nil, "version", 1, "0"},
 }
 
 // ToolsDir is the folder that keeps servers: $NEARCAST_TOOLS_DIR, or nearcast/tools/bin

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	bucket    = "bench"
+	region    = "us-east-1"
+	accessKey = "nearcast-bench"
+	secretKey = "nearcast-bench-secret"
+)
+
+// objectStore is a versitygw process.
+type objectStore struct {
+	address string
+	dir     string
+	client  *s3.Client
+	server  *exec.Cmd
+}
+
+func startStore(ctx context.Context, program, dir string) (*objectStore, error) {
+	objects, meta := filepath.Join(dir, "objects"), filepath.Join(dir, "meta")
+	// To this server, a folder is a bucket.
+	for _, d := range []string{filepath.Join(objects, bucket), meta} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			return nil, err
+		}
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	s := &objectStore{address: l.Addr().String(), dir: dir}
+	l.Close()
+	// Metadata in files of its own, as in a dev cluster.
+	s.server = exec.Command(program, "--port", s.address, "--region", region, "--health", "/healthz", "--quiet", "posix", "--sidecar", meta, objects)
+	s.server.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+accessKey, "ROOT_SECRET_KEY="+secretKey)
+	s.server.Stderr = os.Stderr
+	s.server.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := s.server.Start(); err != nil {
+		return nil, fmt.Errorf("start the object store: %w", err)
+	}
+	limited, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if answer, err := http.Get("http://" + s.address + "/healthz"); err == nil {
+			answer.Body.Close()
+			break
+		}
+		select {
+		case <-limited.Done():
+			return nil, errors.Join(errors.New("the object store does not listen"), s.close())
+		case <-tick.C:
+		}
+	}
+	s.client = s3.New(s3.Options{
+		BaseEndpoint: aws.String("http://" + s.address), Region: region, UsePathStyle: true,
+		Credentials: credentials.NewStaticCredentialsProvider(accessKey, secretKey, ""),
+	})
+	return s, nil
+}
+
+func (s *objectStore) close() error {
+	if err := s.server.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	_ = s.server.Wait() // its exit status says that it was ended
+	return nil
+}
+
+// fill uploads the objects of a shape, unless an earlier run did.
+func (s *objectStore) fill(ctx context.Context, sh shape) error {
+	done := filepath.Join(s.dir, "filled-"+sh.name)
+	if _, err := os.Stat(done); err == nil {
+		return nil
+	}
+	say("filling the store with %s", sh.name)
+	upload := transfermanager.New(s.client)
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(32)
+	for i := range sh.count {
+		group.Go(func() error {
+			var body io.Reader = io.LimitReader(newNoise(i), sh.size)
+			if sh.size < 32<<20 {
+				data, err := io.ReadAll(body)
+				if err != nil {
+					return err
+				}
+				body = bytes.NewReader(data)
+			}
+			_, err := upload.UploadObject(gctx, &transfermanager.UploadObjectInput{Bucket: aws.String(bucket), Key: aws.String(sh.key(i)), Body: body})
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return fmt.Errorf("fill the store: %w", err)
+	}
+	return os.WriteFile(done, nil, 0o644)
+}
+
+// key is where an object is: a thousand in each folder, as in an app with many files.
+func (s shape) key(i int) string { return fmt.Sprintf("%s/%03d/%06d", s.name, i/1000, i) }
+
+// newNoise is an endless stream that does not compress.
+func newNoise(seed int) io.Reader {
+	var key [32]byte
+	copy(key[:], fmt.Sprint(seed))
+	return rand.NewChaCha8(key)
+}
+
+// environ is the environment of a process with the store's account.
+func environ() []string {
+	var env []string
+	for _, e := range os.Environ() {
+		if !strings.HasPrefix(e, "AWS_") {
+			env = append(env, e)
+		}
+	}
+	return append(env, "AWS_ACCESS_KEY_ID="+accessKey, "AWS_SECRET_ACCESS_KEY="+secretKey, "AWS_REGION="+region,
+		"AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE="+os.DevNull, "AWS_SHARED_CREDENTIALS_FILE="+os.DevNull)
+}
