@@ -15,7 +15,7 @@ func validTask() *TaskConfig {
 		Command: "/usr/bin/true", Network: "none", Clipboard: "none", Audio: true, FreezeIdle: true, FreezeQuiet: "2s", FreezeLatest: "60s",
 		Display: DisplayConfig{Width: 1280, Height: 720, FPS: 30, Pointer: "auto"},
 		Video:   VideoConfig{Codec: "h264", Encoder: "auto", Bitrate: "6Mbps"},
-		Start:   startReady, StartTimeout: "60s", ReconnectGrace: "60s", IdleTimeout: "10m", MaxDuration: "8h",
+		Start:   startReady, ContentTimeout: "30m", StartTimeout: "60s", ReconnectGrace: "60s", IdleTimeout: "10m", MaxDuration: "8h",
 	}
 }
 
@@ -34,7 +34,7 @@ func TestTaskConfigDefaults(t *testing.T) {
 	if s.Video != (wire.Video{Codec: "h264", Encoder: "auto", BitrateBPS: 6_000_000}) {
 		t.Errorf("video %+v", s.Video)
 	}
-	if s.StartTimeoutS != 60 || s.ReconnectGraceS != 60 || s.IdleTimeoutS != 600 || s.MaxDurationS != 8*3600 {
+	if s.ContentTimeoutS != 1800 || s.StartTimeoutS != 60 || s.ReconnectGraceS != 60 || s.IdleTimeoutS != 600 || s.MaxDurationS != 8*3600 {
 		t.Errorf("times %+v", s)
 	}
 	if !s.FreezeIdle || s.FreezeQuietS != 2 || s.FreezeLatestS != 60 || s.Network != wire.NetworkNone || len(s.Content) != 0 {
@@ -55,11 +55,13 @@ config {
   content {
     source      = "s3://bucket/models/a.glb"
     destination = "local/a.glb"
+    version_id  = "3HL4kqtJlcpXroDTDmJ"
     sha256      = "E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855"
   }
   content {
     source      = "s3://bucket/levels/"
     destination = "local/levels"
+    manifest    = "sha256:E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855"
   }
   display {
     fps     = 60
@@ -89,6 +91,9 @@ config {
 	if len(s.Content) != 2 || s.Content[0].SHA256 != "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" || s.Content[1].Source != "s3://bucket/levels/" {
 		t.Errorf("content %+v", s.Content)
 	}
+	if s.Content[0].VersionID != "3HL4kqtJlcpXroDTDmJ" || s.Content[1].Manifest != "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" {
+		t.Errorf("versions %+v", s.Content)
+	}
 }
 
 // With max alone, a display follows small windows too; with min alone, none that is larger.
@@ -115,34 +120,46 @@ func TestDisplayThatFollows(t *testing.T) {
 
 func TestTaskConfigRefuses(t *testing.T) {
 	content := func(source, dest, sum string) func(*TaskConfig) {
-		return func(c *TaskConfig) { c.Content = []ContentConfig{{source, dest, sum}} }
+		return func(c *TaskConfig) { c.Content = []ContentConfig{{Source: source, Destination: dest, SHA256: sum}} }
 	}
+	pinned := func(source, version, manifest string) func(*TaskConfig) {
+		return func(c *TaskConfig) {
+			c.Content = []ContentConfig{{Source: source, Destination: "local/a", VersionID: version, Manifest: manifest}}
+		}
+	}
+	sum := "sha256:" + strings.Repeat("ab", 32)
 	tests := map[string]struct {
 		change func(*TaskConfig)
 		want   string
 	}{
-		"command":     {func(c *TaskConfig) { c.Command = " " }, `command = " "`},
-		"user":        {func(c *TaskConfig) { c.User = "1000:1000:1" }, `user = "1000:1000:1": must be "name", "uid", "name:group" or "uid:gid"`},
-		"network":     {func(c *TaskConfig) { c.Network = "bridge" }, `network = "bridge": must be "none" or "internet" or "host"`},
-		"width odd":   {func(c *TaskConfig) { c.Display.Width = 1281 }, "display.width = 1281: must be an even number from 64 to 4096"},
-		"height":      {func(c *TaskConfig) { c.Display.Height = 0 }, "display.height = 0"},
-		"fps":         {func(c *TaskConfig) { c.Display.FPS = 29.97 }, "display.fps = 29.97: must be a whole number from 1 to 120"},
-		"largest":     {func(c *TaskConfig) { c.Display.Max = "1920" }, `display.max = "1920": must be two even numbers from 64 to 4096, such as "1920x1080"`},
-		"largest odd": {func(c *TaskConfig) { c.Display.Max = "1921x1080" }, `display.max = "1921x1080"`},
-		"max < width": {func(c *TaskConfig) { c.Display.Max = "640x360" }, `display.max = "640x360": must be a size that has room for display.width and height, 1280x720`},
-		"min > width": {func(c *TaskConfig) { c.Display.Min = "1920x1080" }, `display.min = "1920x1080": must be a size within`},
-		"scale":       {func(c *TaskConfig) { c.Display.Scale = "NaN" }, `display.scale = "NaN": must be "auto", or a number from 1 to 4`},
-		"clipboard":   {func(c *TaskConfig) { c.Clipboard = "yes" }, `clipboard = "yes": must be "none" or "in" or "out" or "both"`},
-		"pointer":     {func(c *TaskConfig) { c.Display.Pointer = "mouse" }, `display.pointer = "mouse": must be "auto" or "absolute" or "relative"`},
-		"codec":       {func(c *TaskConfig) { c.Video.Codec = "av1" }, `video.codec = "av1": must be "h264" or "vp8"`},
-		"encoder":     {func(c *TaskConfig) { c.Video.Encoder = "x264enc ! filesink" }, "video.encoder"},
-		"bitrate":     {func(c *TaskConfig) { c.Video.Bitrate = "8 Mb" }, `video.bitrate = "8 Mb"`},
-		"bitrate low": {func(c *TaskConfig) { c.Video.Bitrate = "8" }, "100kbps"},
-		"start":       {func(c *TaskConfig) { c.Start = "later" }, `start = "later": must be "ready" or "claim"`},
-		"timeout":     {func(c *TaskConfig) { c.StartTimeout = "0" }, "start_timeout"},
-		"idle":        {func(c *TaskConfig) { c.IdleTimeout = "25h" }, `idle_timeout = "25h": must be a duration from 1s to 24h, or "0" for none`},
-		"grace":       {func(c *TaskConfig) { c.ReconnectGrace = "60" }, `reconnect_grace = "60"`},
-		"max":         {func(c *TaskConfig) { c.MaxDuration = "-1s" }, "max_duration"},
+		"command":               {func(c *TaskConfig) { c.Command = " " }, `command = " "`},
+		"user":                  {func(c *TaskConfig) { c.User = "1000:1000:1" }, `user = "1000:1000:1": must be "name", "uid", "name:group" or "uid:gid"`},
+		"network":               {func(c *TaskConfig) { c.Network = "bridge" }, `network = "bridge": must be "none" or "internet" or "host"`},
+		"width odd":             {func(c *TaskConfig) { c.Display.Width = 1281 }, "display.width = 1281: must be an even number from 64 to 4096"},
+		"height":                {func(c *TaskConfig) { c.Display.Height = 0 }, "display.height = 0"},
+		"fps":                   {func(c *TaskConfig) { c.Display.FPS = 29.97 }, "display.fps = 29.97: must be a whole number from 1 to 120"},
+		"largest":               {func(c *TaskConfig) { c.Display.Max = "1920" }, `display.max = "1920": must be two even numbers from 64 to 4096, such as "1920x1080"`},
+		"largest odd":           {func(c *TaskConfig) { c.Display.Max = "1921x1080" }, `display.max = "1921x1080"`},
+		"max < width":           {func(c *TaskConfig) { c.Display.Max = "640x360" }, `display.max = "640x360": must be a size that has room for display.width and height, 1280x720`},
+		"min > width":           {func(c *TaskConfig) { c.Display.Min = "1920x1080" }, `display.min = "1920x1080": must be a size within`},
+		"scale":                 {func(c *TaskConfig) { c.Display.Scale = "NaN" }, `display.scale = "NaN": must be "auto", or a number from 1 to 4`},
+		"clipboard":             {func(c *TaskConfig) { c.Clipboard = "yes" }, `clipboard = "yes": must be "none" or "in" or "out" or "both"`},
+		"pointer":               {func(c *TaskConfig) { c.Display.Pointer = "mouse" }, `display.pointer = "mouse": must be "auto" or "absolute" or "relative"`},
+		"codec":                 {func(c *TaskConfig) { c.Video.Codec = "av1" }, `video.codec = "av1": must be "h264" or "vp8"`},
+		"encoder":               {func(c *TaskConfig) { c.Video.Encoder = "x264enc ! filesink" }, "video.encoder"},
+		"bitrate":               {func(c *TaskConfig) { c.Video.Bitrate = "8 Mb" }, `video.bitrate = "8 Mb"`},
+		"bitrate low":           {func(c *TaskConfig) { c.Video.Bitrate = "8" }, "100kbps"},
+		"start":                 {func(c *TaskConfig) { c.Start = "later" }, `start = "later": must be "ready" or "claim"`},
+		"timeout":               {func(c *TaskConfig) { c.StartTimeout = "0" }, "start_timeout"},
+		"content time":          {func(c *TaskConfig) { c.ContentTimeout = "1ms" }, `content_timeout = "1ms": must be a duration from 1s to 24h, or "0" for none`},
+		"version of a prefix":   {pinned("s3://bucket/set/", "v1", ""), "content.version_id"},
+		"version with a space":  {pinned("s3://bucket/key", "v 1", ""), "content.version_id"},
+		"manifest of an object": {pinned("s3://bucket/key", "", sum), "content.manifest"},
+		"manifest of a bucket":  {pinned("s3://bucket/", "", sum), "content.manifest"},
+		"malformed manifest":    {pinned("s3://bucket/set/", "", "sha256:ab"), "content.manifest"},
+		"idle":                  {func(c *TaskConfig) { c.IdleTimeout = "25h" }, `idle_timeout = "25h": must be a duration from 1s to 24h, or "0" for none`},
+		"grace":                 {func(c *TaskConfig) { c.ReconnectGrace = "60" }, `reconnect_grace = "60"`},
+		"max":                   {func(c *TaskConfig) { c.MaxDuration = "-1s" }, "max_duration"},
 
 		"content scheme":   {content("https://x/y", "local/a", ""), "content.source"},
 		"content bucket":   {content("s3:///key", "local/a", ""), "content.source"},

@@ -143,6 +143,8 @@ var taskConfigSpec = hclspec.NewObject(map[string]*hclspec.Spec{
 		"source":      hclspec.NewAttr("source", "string", true),
 		"destination": hclspec.NewAttr("destination", "string", true),
 		"sha256":      optional("sha256", "string", `""`),
+		"version_id":  optional("version_id", "string", `""`), // the store's, of an object
+		"manifest":    optional("manifest", "string", `""`),   // of a prefix, by nearcast app publish
 	})),
 	"display": block("display", map[string]field{
 		"width":   {"number", `1280`},
@@ -164,6 +166,7 @@ var taskConfigSpec = hclspec.NewObject(map[string]*hclspec.Spec{
 		"bitrate": {"string", `"6Mbps"`},
 	}),
 
+	"content_timeout": optional("content_timeout", "string", `"30m"`), // for all content; "0" never
 	"start_timeout":   optional("start_timeout", "string", `"60s"`),   // app start → first window
 	"reconnect_grace": optional("reconnect_grace", "string", `"60s"`), // browser lost → end
 	"idle_timeout":    optional("idle_timeout", "string", `"10m"`),    // without input; "0" never

@@ -35,6 +35,7 @@ type TaskConfig struct {
 	Display DisplayConfig   `codec:"display"`
 	Video   VideoConfig     `codec:"video"`
 
+	ContentTimeout string `codec:"content_timeout"`
 	StartTimeout   string `codec:"start_timeout"`
 	ReconnectGrace string `codec:"reconnect_grace"`
 	IdleTimeout    string `codec:"idle_timeout"`
@@ -46,6 +47,8 @@ type ContentConfig struct {
 	Source      string `codec:"source"`
 	Destination string `codec:"destination"`
 	SHA256      string `codec:"sha256"`
+	VersionID   string `codec:"version_id"`
+	Manifest    string `codec:"manifest"`
 }
 
 // DisplayConfig is the display block.
@@ -143,6 +146,8 @@ func (c *TaskConfig) apply(spec *wire.Spec) error {
 	spec.Video.BitrateBPS, err = bitrate("video.bitrate", c.Video.Bitrate)
 	check(err)
 
+	spec.ContentTimeoutS, err = seconds("content_timeout", c.ContentTimeout, true, time.Second, 24*time.Hour)
+	check(err)
 	spec.StartTimeoutS, err = seconds("start_timeout", c.StartTimeout, false, time.Second, time.Hour)
 	check(err)
 	spec.ReconnectGraceS, err = seconds("reconnect_grace", c.ReconnectGrace, true, time.Second, time.Hour)
@@ -184,10 +189,23 @@ func (c *TaskConfig) content() ([]wire.Content, error) {
 		case prefix:
 			errs = append(errs, &badValue{"content.sha256", in.SHA256, "empty where the source is a prefix: only one object has a checksum"})
 		}
-		out = append(out, wire.Content{Source: in.Source, Destination: in.Destination, SHA256: strings.ToLower(in.SHA256)})
+		if in.VersionID != "" && (prefix || len(in.VersionID) > 1024 || strings.ContainsFunc(in.VersionID, notPrinted)) {
+			errs = append(errs, &badValue{"content.version_id", in.VersionID, "the store's id of a version of one object, and empty where the source is a prefix"})
+		}
+		if in.Manifest != "" {
+			if _, err := wire.ManifestSum(in.Manifest); err != nil || !prefix || u.Path == "" || u.Path == "/" {
+				errs = append(errs, &badValue{"content.manifest", in.Manifest, "sha256: and 64 hexadecimal digits, of a source that is a prefix, as nearcast app publish prints them"})
+			}
+		}
+		out = append(out, wire.Content{
+			Source: in.Source, Destination: in.Destination, SHA256: strings.ToLower(in.SHA256), VersionID: in.VersionID, Manifest: strings.ToLower(in.Manifest),
+		})
 	}
 	return out, errors.Join(errs...)
 }
+
+// notPrinted reports whether a character has no place in an id.
+func notPrinted(r rune) bool { return r <= ' ' || r > '~' }
 
 // top is the first element of a clean relative path.
 func top(p string) string {

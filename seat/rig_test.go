@@ -86,13 +86,21 @@ func buildRig(t *testing.T) *rig {
 	return r
 }
 
+// errSlow stands for content that does not come to an end.
+var errSlow = errors.New("slow")
+
 func (r *rig) start(verifier *ticket.Verifier) {
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
 	parts := Parts{
 		Identity: testkit.Identity(r.t), Peers: r.known,
 		Freeze: r.freeze,
-		Content: func(context.Context, func(int64, int64, string)) (io.Closer, error) {
+		Content: func(ctx context.Context, progress func(int64, int64, string)) (io.Closer, error) {
+			if r.failure["content"] == errSlow {
+				progress(1e6, 5e6, "s3://models/big")
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
 			return io.NopCloser(nil), r.failure["content"]
 		},
 		Display: func(context.Context) (Display, error) { return r.display, r.failure["display"] },

@@ -49,10 +49,15 @@ func (h *streamHost) fetchContent(ctx context.Context) error {
 	h.enterPhase(wire.PhaseContent, "fetching content")
 	start := time.Now()
 	limit := &throttle{every: 300 * time.Millisecond}
-	var total int64
-	content, err := h.parts.Content(ctx, func(done, all int64, _ string) {
+	var total, arrived int64
+	limited, cancel := context.WithCancel(ctx)
+	if h.spec.ContentTimeoutS > 0 {
+		limited, cancel = context.WithTimeout(ctx, time.Duration(h.spec.ContentTimeoutS)*time.Second)
+	}
+	defer cancel()
+	content, err := h.parts.Content(limited, func(done, all int64, _ string) {
+		arrived, total = done, all
 		limit.do(done == all, func() {
-			total = all
 			p := wire.Progress{Phase: wire.PhaseContent, Fraction: -1, Detail: fmt.Sprintf("%s of %s", megabytes(done), megabytes(all))}
 			if all > 0 {
 				p.Fraction = float64(done) / float64(all)
@@ -60,6 +65,9 @@ func (h *streamHost) fetchContent(ctx context.Context) error {
 			h.state.progress(p)
 		})
 	})
+	if err != nil && ctx.Err() == nil && errors.Is(limited.Err(), context.DeadlineExceeded) {
+		return fault(wire.CodeContentTimeout, "%s of %s arrived within %v; what arrived is kept for the next seat; raise content_timeout, or fetch less", megabytes(arrived), megabytes(total), time.Duration(h.spec.ContentTimeoutS)*time.Second)
+	}
 	if err != nil {
 		return asEnd(err, wire.CodeContentStore)
 	}

@@ -36,6 +36,11 @@ func TestStartFails(t *testing.T) {
 			r.spec.Content = []wire.Content{{Source: "s3://models/none", Destination: "m"}}
 			r.failure["content"] = missing
 		}, missing},
+		"content takes too long": {func(r *rig) {
+			r.spec.Content = []wire.Content{{Source: "s3://models/big", Destination: "m"}}
+			r.spec.ContentTimeoutS = 1
+			r.failure["content"] = errSlow
+		}, wire.End{Reason: wire.ReasonError, Code: wire.CodeContentTimeout, Detail: "1.0 MB of 5.0 MB arrived within 1s; what arrived is kept for the next seat; raise content_timeout, or fetch less"}},
 		"no display": {func(r *rig) { r.failure["display"] = errors.New("no Xvfb") }, wire.End{Reason: wire.ReasonError, Code: wire.CodeDisplay}},
 		"no encoder": {func(r *rig) { r.failure["video"] = errors.New("no element") }, wire.End{Reason: wire.ReasonError, Code: wire.CodeEncoder}},
 		"no command": {func(r *rig) { r.failure["app"] = &fs.PathError{Op: "exec", Path: "/bin/app", Err: fs.ErrNotExist} }, wire.End{Reason: wire.ReasonError, Code: wire.CodeAppNotFound}},

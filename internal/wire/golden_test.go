@@ -77,6 +77,8 @@ var messages = map[string]any{
 	"spec":               &Spec{},
 	"mount":              &Mount{},
 	"content":            &Content{},
+	"manifest":           &Manifest{},
+	"manifest_file":      &ManifestFile{},
 	"cache":              &Cache{},
 	"cell":               &Cell{},
 	"cell_fingerprint":   &CellFingerprint{},

@@ -62,6 +62,7 @@ const (
 	CodeContentTrunc    = "content-truncated" // fewer bytes came than the object has
 	CodeContentChecksum = "content-checksum"  // sha256 differs from the job's
 	CodeContentStore    = "content-store"     // the store could not be reached or failed
+	CodeContentTimeout  = "content-timeout"   // the content was not there within content_timeout
 	CodeDiskFull        = "disk-full"         // the node's cache has no room
 	CodeDisplay         = "display-failed"    // the display or sound server did not start
 	CodeAppNotFound     = "app-not-found"     // command is missing or not executable
@@ -122,6 +123,7 @@ var publicDetails = map[string]string{
 	CodeContentTrunc:    "a part of the app's content did not arrive whole",
 	CodeContentChecksum: "a part of the app's content is not what its publisher named",
 	CodeContentStore:    "the store of the app's content does not answer",
+	CodeContentTimeout:  "the app's content takes too long to arrive",
 	CodeDiskFull:        "there is no room for the app's content",
 	CodeDisplay:         "no display could be started",
 	CodeAppNotFound:     "the app's program is missing, or cannot be run",

@@ -97,11 +97,12 @@ type Spec struct {
 	// FreezeLatestS is when it is stopped in any case; 0 is the stream host's default.
 	FreezeLatestS int `json:"freeze_latest_s"`
 
-	StartTimeoutS   int `json:"start_timeout_s"`   // app start → first window
-	LeaseS          int `json:"lease_s"`           // claim → browser connected
-	ReconnectGraceS int `json:"reconnect_grace_s"` // browser lost → end
-	IdleTimeoutS    int `json:"idle_timeout_s"`    // without input; 0 never
-	MaxDurationS    int `json:"max_duration_s"`    // of a session; 0 never
+	ContentTimeoutS int `json:"content_timeout_s,omitempty"` // for all content; 0 never
+	StartTimeoutS   int `json:"start_timeout_s"`             // app start → first window
+	LeaseS          int `json:"lease_s"`                     // claim → browser connected
+	ReconnectGraceS int `json:"reconnect_grace_s"`           // browser lost → end
+	IdleTimeoutS    int `json:"idle_timeout_s"`              // without input; 0 never
+	MaxDurationS    int `json:"max_duration_s"`              // of a session; 0 never
 
 	// TicketKeys is a PEM file with the Ed25519 public keys of routers.
 	TicketKeys string    `json:"ticket_keys"`
@@ -171,6 +172,11 @@ type Content struct {
 	Source      string `json:"source"`           // s3://bucket/key or s3://bucket/prefix/
 	Destination string `json:"destination"`      // under TaskDir
 	SHA256      string `json:"sha256,omitempty"` // hex; of a single object
+	// VersionID is the store's id of a version of a single object; empty is the present one.
+	VersionID string `json:"version_id,omitempty"`
+	// Manifest names one version of all below a prefix, as nearcast app publish stored it:
+	// "sha256:" and the hex digits of a Manifest.
+	Manifest string `json:"manifest,omitempty"`
 }
 
 // Cache is the node's content cache, shared by all seats.

@@ -84,8 +84,12 @@ func (k *Keeper) ask(ctx context.Context, r Request, progress func(Notice)) (not
 }
 
 // Content fetches the app's files. They stay in the node's cache while the keeper runs.
+// When ctx ends, so does the fetch; what arrived stays in the cache too.
 func (k *Keeper) Content(ctx context.Context, progress func(done, total int64, name string)) (io.Closer, error) {
 	_, err := k.ask(ctx, Request{Op: RequestContent}, func(n Notice) { progress(n.Done, n.Total, n.File) })
+	if err != nil && ctx.Err() != nil {
+		_ = k.conn.Send(Request{Op: RequestCancel}) // if it fails, the keeper has ended, and the fetch with it
+	}
 	return io.NopCloser(nil), err
 }
 

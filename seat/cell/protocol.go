@@ -74,13 +74,14 @@ type Event struct {
 // Requests of the stream host to its keeper.
 const (
 	RequestContent = "content" // fetch the app's files
+	RequestCancel  = "cancel"  // end RequestContent, which then fails; it has no answer of its own
 	RequestCell    = "cell"    // make the cell; the answer has its Conn
 	RequestReport  = "report"  // Exit: how the seat ended
 	RequestKeys    = "keys"    // the answer has the routers' public keys, as they are now
 )
 
 // Request is a message of the stream host to its keeper. One request at a time is
-// carried out.
+// carried out: while content is fetched, each other request cancels that.
 type Request struct {
 	Op   string     `json:"op"`
 	Exit *wire.Exit `json:"exit,omitempty"`

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -83,7 +84,7 @@ func (h *Hold) Close() error {
 
 // pin records that this process uses files, even if they are not in the cache yet.
 // From here on, eviction does not remove them.
-func (c *cache) pin(ctx context.Context, files []file) (*Hold, error) {
+func (c *cache) pin(ctx context.Context, jobs []job) (*Hold, error) {
 	unlock, err := c.lock(ctx)
 	if err != nil {
 		return nil, err
@@ -95,11 +96,9 @@ func (c *cache) pin(ctx context.Context, files []file) (*Hold, error) {
 	}
 	hold := &Hold{use: use, cache: c}
 	var list bytes.Buffer
-	for _, f := range files {
-		if !f.dir {
-			hold.keys = append(hold.keys, f.cacheKey)
-			fmt.Fprintln(&list, f.cacheKey)
-		}
+	for _, j := range jobs {
+		hold.keys = append(hold.keys, j.cacheKey)
+		fmt.Fprintln(&list, j.cacheKey, j.size)
 	}
 	if err := unix.Flock(int(use.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return nil, errors.Join(storage("lock the use of the cache", err), hold.Close())
@@ -120,9 +119,10 @@ func (c *cache) touch(keys []string) {
 	}
 }
 
-// used returns the keys that running seats use. The caller holds the cache's lock.
-func (c *cache) used() (map[string]bool, error) {
-	keys := map[string]bool{}
+// used returns the keys that running seats use, with the size of each. The caller holds
+// the cache's lock.
+func (c *cache) used() (map[string]int64, error) {
+	keys := map[string]int64{}
 	entries, err := os.ReadDir(c.path("uses"))
 	if err != nil {
 		return nil, storage("read the cache", err)
@@ -136,8 +136,11 @@ func (c *cache) used() (map[string]bool, error) {
 		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
 			_ = os.Remove(path) // its seat has died
 		} else if data, err := os.ReadFile(path); err == nil {
-			for key := range strings.Lines(string(data)) {
-				keys[strings.TrimSpace(key)] = true
+			for line := range strings.Lines(string(data)) {
+				// A seat of an older release tells no size.
+				key, text, _ := strings.Cut(strings.TrimSpace(line), " ")
+				size, _ := strconv.ParseInt(text, 10, 64)
+				keys[key] = max(size, keys[key])
 			}
 		}
 		f.Close()
@@ -153,8 +156,8 @@ type entry struct {
 	inUse bool
 }
 
-// entries lists objects and downloads, least recently used first. The caller holds
-// the cache's lock.
+// entries lists objects and downloads, least recently used first, and with their whole
+// size what seats use and have not downloaded yet. The caller holds the cache's lock.
 func (c *cache) entries() ([]entry, error) {
 	used, err := c.used()
 	if err != nil {
@@ -175,13 +178,19 @@ func (c *cache) entries() ([]entry, error) {
 				return nil, storage("read the cache", err)
 			}
 			entry := byKey[e.Name()]
-			entry.key, entry.inUse = e.Name(), used[e.Name()]
+			entry.key = e.Name()
+			_, entry.inUse = used[e.Name()]
 			entry.size += info.Size()
 			if t := accessed(info); t.After(entry.used) {
 				entry.used = t
 			}
 			byKey[e.Name()] = entry
 		}
+	}
+	for key, size := range used {
+		entry := byKey[key]
+		entry.key, entry.inUse, entry.size = key, true, max(entry.size, size)
+		byKey[key] = entry
 	}
 	out := make([]entry, 0, len(byKey))
 	for _, e := range byKey {
@@ -198,9 +207,12 @@ func accessed(info fs.FileInfo) time.Time {
 	return info.ModTime()
 }
 
-// makeRoom evicts until size more bytes for key fit under the limit. With
-// atLeastOne it evicts one entry in any case: the disk itself is full.
-func (c *cache) makeRoom(ctx context.Context, key string, size int64, atLeastOne bool) (evicted int, err error) {
+// makeRoom evicts until all that seats use fits under the limit. In any case it evicts
+// so many bytes as more, if it can: the disk itself is full. It returns what it evicted.
+func (c *cache) makeRoom(ctx context.Context, more int64) (evicted int64, err error) {
+	if c.max == 0 && more == 0 {
+		return 0, nil
+	}
 	unlock, err := c.lock(ctx)
 	if err != nil {
 		return 0, err
@@ -210,11 +222,8 @@ func (c *cache) makeRoom(ctx context.Context, key string, size int64, atLeastOne
 	if err != nil {
 		return 0, err
 	}
-	total, inUse := size, size
+	var total, inUse int64
 	for _, e := range entries {
-		if e.key == key {
-			continue // size includes it
-		}
 		total += e.size
 		if e.inUse {
 			inUse += e.size
@@ -225,17 +234,17 @@ func (c *cache) makeRoom(ctx context.Context, key string, size int64, atLeastOne
 	}
 	for _, e := range entries {
 		over := c.max > 0 && total > c.max
-		if !over && (!atLeastOne || evicted > 0) {
+		if !over && evicted >= more {
 			break
 		}
-		if e.inUse || e.key == key {
+		if e.inUse {
 			continue
 		}
 		if err := errors.Join(c.remove("objects", e.key), c.removePartial(e.key)); err != nil {
 			return evicted, storage("evict from the cache", err)
 		}
 		total -= e.size
-		evicted++
+		evicted += e.size
 	}
 	return evicted, nil
 }

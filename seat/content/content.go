@@ -20,12 +20,16 @@
 // same ETag.
 //
 // A node downloads an object once, even if many stream hosts want it at the same
-// time. A download that was interrupted, even by SIGKILL, continues: the 8 MiB
-// parts that arrived are recorded on disk. If the job gives a sha256, a cached
-// object is used without a request to the store.
+// time. Each of them fetches for itself what no other fetches: if one is cancelled,
+// the others go on. A download that was interrupted, even by SIGKILL, continues: the
+// 8 MiB parts that arrived are recorded on disk. An object of at most 16 MiB is one
+// request, and starts again. A Fetch that is cancelled keeps what arrived. If the job
+// gives a sha256, a version or a manifest, a cached object is used without a request
+// to the store.
 //
-// Temporary faults are retried with back-off. If the store sends no byte for
-// Patience, Fetch fails with CodeContentStore.
+// How many requests are in flight follows what they bring, between 4 and 256: half of
+// them where the store refuses or drops some. Temporary faults are retried with
+// back-off. If the store sends no byte for Patience, Fetch fails with CodeContentStore.
 //
 // # How a file reaches the app
 //
@@ -43,6 +47,7 @@
 //	DIR/objects/KEY     complete, mode 0444; KEY names the sha256, or object+ETag+size
 //	DIR/partial/KEY     a download in progress, with its part map in KEY.parts
 //	DIR/locks/KEY       flock: held by the process that downloads KEY
+//	DIR/locks/small     a byte locked for each object of at most 16 MiB that is downloaded
 //	DIR/uses/RANDOM     flock: held by a running seat; its lines are the KEYs it uses
 //
 // Eviction removes the least recently used objects and abandoned downloads. It
@@ -56,8 +61,6 @@ import (
 	"fmt"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -66,8 +69,6 @@ const Patience = 30 * time.Second
 
 const (
 	partSize      = 8 << 20
-	filesAtOnce   = 4
-	partsAtOnce   = 4
 	triesPerPart  = 5
 	replacedTries = 3
 )
@@ -130,77 +131,26 @@ func fetch(ctx context.Context, req Request) (*Hold, error) {
 		return nil, err
 	}
 	store := &store{settings: req.Store, patience: req.Patience}
-
-	var files []file
-	for _, src := range sources {
-		more, err := resolve(ctx, cache, store, src)
-		if err != nil {
-			return nil, err
-		}
-		files = append(files, more...)
-	}
-
-	hold, err := cache.pin(ctx, files)
+	files, err := resolveAll(ctx, cache, store, sources)
 	if err != nil {
 		return nil, err
 	}
-	meter := newMeter(files, req.Progress)
-	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(filesAtOnce)
-	for _, f := range files {
-		group.Go(func() error {
-			if f.dir {
-				return task.mkdir(f.dest)
-			}
-			path, err := obtain(gctx, cache, store, f, meter)
-			if err != nil {
-				return err
-			}
-			return task.put(path, f.dest)
-		})
+	dirs, objects := split(files)
+	jobs := jobsOf(objects)
+	hold, err := cache.pin(ctx, jobs)
+	if err != nil {
+		return nil, err
 	}
-	if err := group.Wait(); err != nil {
+	for _, dir := range dirs {
+		if err := task.mkdir(dir); err != nil {
+			return nil, errors.Join(err, hold.Close())
+		}
+	}
+	f := &fetcher{cache: cache, store: store, task: task, meter: newMeter(jobs, req.Progress), pace: newPace()}
+	if err := f.fetchAll(ctx, jobs); err != nil {
 		return nil, errors.Join(err, hold.Close())
 	}
 	return hold, nil
-}
-
-// obtain returns the path of f in the cache. It downloads f if it is not there.
-func obtain(ctx context.Context, cache *cache, store *store, f file, meter *meter) (string, error) {
-	for try := 1; ; try++ {
-		path, err := obtainOnce(ctx, cache, store, f, meter)
-		// The object was replaced in the store during the download. The job wants
-		// the new one, so start again, but not for ever.
-		if errors.Is(err, errReplaced) && try < replacedTries {
-			continue
-		}
-		if errors.Is(err, errReplaced) {
-			return "", failure(wire.CodeContentStore, "%s changes in the store faster than it can be downloaded; publish it under a new key", f.name())
-		}
-		return path, err
-	}
-}
-
-func obtainOnce(ctx context.Context, cache *cache, store *store, f file, meter *meter) (string, error) {
-	if path, ok := cache.has(f.cacheKey); ok {
-		meter.complete(f)
-		return path, nil
-	}
-	unlock, err := cache.lockKey(ctx, f.cacheKey, func() { meter.set(f, cache.partialDone(f.cacheKey)) })
-	if err != nil {
-		return "", err
-	}
-	defer unlock()
-	if path, ok := cache.has(f.cacheKey); ok { // another seat downloaded it meanwhile
-		meter.complete(f)
-		return path, nil
-	}
-	if err := download(ctx, cache, store, f, meter); err != nil {
-		return "", err
-	}
-	meter.complete(f)
-	path, _ := cache.has(f.cacheKey)
-	return path, nil
 }
 
 // failure is the end of a seat whose content cannot be fetched.

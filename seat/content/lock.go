@@ -2,7 +2,10 @@ package content
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
+	"io"
 	"os"
 	"syscall"
 	"time"
@@ -19,6 +22,59 @@ func (c *cache) lock(ctx context.Context) (unlock func(), err error) {
 // waiting is called from time to time.
 func (c *cache) lockKey(ctx context.Context, key string, waiting func()) (unlock func(), err error) {
 	return flock(ctx, c.path("locks", key), true, waiting)
+}
+
+// smallLocks is one file for the locks of all objects that are one request: a byte for
+// each, at a place that its key gives. A file for each takes as long to make as to fetch
+// what is small.
+type smallLocks struct {
+	file *os.File
+}
+
+func (c *cache) openSmallLocks() (*smallLocks, error) {
+	f, err := os.OpenFile(c.path("locks", "small"), os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, storage("lock the cache", err)
+	}
+	return &smallLocks{f}, nil
+}
+
+// close gives up all locks.
+func (l *smallLocks) close() error { return l.file.Close() }
+
+// lock is lockKey for a small object. A fetch has each key once: its own locks do not
+// exclude each other.
+func (l *smallLocks) lock(ctx context.Context, key string, waiting func()) (unlock func(), err error) {
+	sum := sha256.Sum256([]byte(key))
+	at := int64(binary.BigEndian.Uint64(sum[:8]) >> 2)
+	set := func(kind int16) error {
+		return unix.FcntlFlock(l.file.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: kind, Whence: io.SeekStart, Start: at, Len: 1})
+	}
+	for {
+		err := set(unix.F_WRLCK)
+		if err == nil {
+			return func() { _ = set(unix.F_UNLCK) }, nil
+		}
+		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EACCES) {
+			return nil, storage("lock the cache", err)
+		}
+		waiting()
+		if err := lockAgain(ctx); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// lockAgain waits until a lock is tried again: a blocking call could not be cancelled.
+func lockAgain(ctx context.Context) error {
+	timer := time.NewTimer(30 * time.Millisecond)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
 }
 
 // flock waits for an exclusive lock on path. With remove, unlock removes the file,
@@ -45,13 +101,8 @@ func flock(ctx context.Context, path string, remove bool, waiting func()) (func(
 		if waiting != nil {
 			waiting()
 		}
-		// A blocking flock could not be cancelled when ctx ends.
-		timer := time.NewTimer(30 * time.Millisecond)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return nil, ctx.Err()
-		case <-timer.C:
+		if err := lockAgain(ctx); err != nil {
+			return nil, err
 		}
 	}
 }

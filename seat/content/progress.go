@@ -1,47 +1,47 @@
 package content
 
-import (
-	"sync"
-	"sync/atomic"
-)
+import "sync"
 
-// meter sums up the progress of all files.
+// meter sums up the progress of all files. An object counts once for each place that it
+// goes to.
 type meter struct {
 	report func(done, total int64, name string)
 	total  int64
-	done   atomic.Int64
-	mu     sync.Mutex
-	each   map[string]int64 // bytes of each file that are here, by destination
+
+	mu   sync.Mutex
+	done int64
+	each map[string]int64 // bytes of each object that are here, by cache key
 }
 
-func newMeter(files []file, report func(int64, int64, string)) *meter {
-	m := &meter{report: report, each: map[string]int64{}}
-	for _, f := range files {
-		m.total += f.size
+func newMeter(jobs []job, report func(int64, int64, string)) *meter {
+	m := &meter{report: report, each: make(map[string]int64, len(jobs))}
+	for _, j := range jobs {
+		m.total += j.size * int64(len(j.dests))
 	}
 	return m
 }
 
-// set records that n bytes of f are here.
-func (m *meter) set(f file, n int64) {
+// set records that n bytes of j are here.
+func (m *meter) set(j job, n int64) {
+	m.change(j, func(int64) int64 { return n })
+}
+
+// add records that n more bytes of j are here.
+func (m *meter) add(j job, n int64) {
+	m.change(j, func(before int64) int64 { return before + n })
+}
+
+func (m *meter) complete(j job) { m.set(j, j.size) }
+
+func (m *meter) change(j job, to func(int64) int64) {
 	m.mu.Lock()
-	delta := n - m.each[f.dest]
-	m.each[f.dest] = n
+	before := m.each[j.cacheKey]
+	after := to(before)
+	m.each[j.cacheKey] = after
+	m.done += (after - before) * int64(len(j.dests))
+	done := m.done
 	m.mu.Unlock()
-	m.add(f, delta, false)
-}
-
-// add reports delta more bytes. With count it also adds them to the bytes of f.
-func (m *meter) add(f file, delta int64, count bool) {
-	if count {
-		m.mu.Lock()
-		m.each[f.dest] += delta
-		m.mu.Unlock()
-	}
-	done := m.done.Add(delta)
 	if m.report != nil {
-		m.report(done, m.total, f.name())
+		m.report(done, m.total, j.name())
 	}
 }
-
-func (m *meter) complete(f file) { m.set(f, f.size) }

@@ -5,9 +5,13 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -18,6 +22,10 @@ type source struct {
 	key    string // ends with "/" or is empty where the source is a prefix
 	dest   string // relative to the task directory, clean
 	sha256 string // lower case, or empty
+	// version is the store's id of a version of the object, or empty.
+	version string
+	// manifest is the sha256 of a manifest below the prefix, or empty.
+	manifest string
 }
 
 func (s source) prefix() bool { return s.key == "" || strings.HasSuffix(s.key, "/") }
@@ -25,9 +33,12 @@ func (s source) prefix() bool { return s.key == "" || strings.HasSuffix(s.key, "
 // file is one object and where it goes.
 type file struct {
 	bucket, key string
+	version     string // the store's id of it; empty is the present one
 	etag        string // empty if the store was not asked
 	size        int64
+	sums        checksums // nil if the store was not asked
 	sha256      string
+	executable  bool
 	dest        string
 	dir         bool // an empty "folder" object: only a directory to make
 	cacheKey    string
@@ -35,19 +46,43 @@ type file struct {
 
 func (f file) name() string { return "s3://" + f.bucket + "/" + f.key }
 
+func (f file) versionID() *string {
+	if f.version == "" {
+		return nil
+	}
+	return &f.version
+}
+
+// mode is that of the file in the cache and of its links: nobody may write it.
+func (f file) mode() os.FileMode {
+	if f.executable {
+		return 0o555
+	}
+	return 0o444
+}
+
 func parseSource(item wire.Content) (source, error) {
 	rest, ok := strings.CutPrefix(item.Source, "s3://")
 	bucket, key, _ := strings.Cut(rest, "/")
 	if !ok || bucket == "" {
 		return source{}, failure(wire.CodeConfig, "content source %q is not allowed: it must be s3://bucket/key or s3://bucket/prefix/", item.Source)
 	}
-	src := source{bucket: bucket, key: key, sha256: strings.ToLower(item.SHA256)}
+	src := source{bucket: bucket, key: key, sha256: strings.ToLower(item.SHA256), version: item.VersionID}
 	if src.sha256 != "" {
 		if sum, err := hex.DecodeString(src.sha256); err != nil || len(sum) != sha256.Size {
 			return source{}, failure(wire.CodeConfig, "the sha256 of content %q must be 64 hex digits", item.Source)
 		}
 		if src.prefix() {
 			return source{}, failure(wire.CodeConfig, "content %q is a prefix and cannot have a sha256; list its objects one by one, or remove the sha256", item.Source)
+		}
+	}
+	if src.version != "" && src.prefix() {
+		return source{}, failure(wire.CodeConfig, "content %q is a prefix and cannot have a version_id; name one object, or a manifest", item.Source)
+	}
+	if item.Manifest != "" {
+		var err error
+		if src.manifest, err = wire.ManifestSum(item.Manifest); err != nil || !src.prefix() || src.key == "" {
+			return source{}, failure(wire.CodeConfig, "the manifest %q of content %q must be sha256: and 64 hex digits, and the source a prefix, as nearcast app publish prints them", item.Manifest, item.Source)
 		}
 	}
 	dest := item.Destination
@@ -75,13 +110,36 @@ func inside(dest, original string) (string, error) {
 	return clean, nil
 }
 
-// resolve lists the files of a source. A single cached object with a known sha256
-// needs no request to the store.
+// sourcesAtOnce is how many sources are asked for at once.
+const sourcesAtOnce = 16
+
+// resolveAll lists the files of all sources.
+func resolveAll(ctx context.Context, cache *cache, store *store, sources []source) ([]file, error) {
+	each := make([][]file, len(sources))
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(sourcesAtOnce)
+	for i, src := range sources {
+		group.Go(func() (err error) {
+			each[i], err = resolve(gctx, cache, store, src)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return slices.Concat(each...), nil
+}
+
+// resolve lists the files of a source. A single cached object with a known sha256 or
+// version needs no request to the store, and neither does a cached manifest.
 func resolve(ctx context.Context, cache *cache, store *store, src source) ([]file, error) {
+	if src.manifest != "" {
+		return resolveManifest(ctx, cache, store, src)
+	}
 	if !src.prefix() {
-		f := file{bucket: src.bucket, key: src.key, dest: src.dest, sha256: src.sha256}
-		if src.sha256 != "" {
-			f.cacheKey = "sha256-" + src.sha256
+		f := file{bucket: src.bucket, key: src.key, dest: src.dest, sha256: src.sha256, version: src.version}
+		if src.sha256 != "" || src.version != "" {
+			f.cacheKey = store.cacheKey(f)
 			if size, ok := cache.size(f.cacheKey); ok {
 				f.size = size
 				return []file{f}, nil
@@ -91,7 +149,10 @@ func resolve(ctx context.Context, cache *cache, store *store, src source) ([]fil
 		if err != nil {
 			return nil, err
 		}
-		f.etag, f.size = head.etag, head.size
+		if src.version != "" && head.version != src.version {
+			return nil, failure(wire.CodeContentStore, "%s: the store answers with version %q where version_id is %q: it keeps no versions; name a manifest or a sha256 instead", f.name(), head.version, src.version)
+		}
+		f.etag, f.size, f.sums = head.etag, head.size, head.sums
 		f.cacheKey = store.cacheKey(f)
 		return []file{f}, nil
 	}
@@ -125,8 +186,14 @@ func resolve(ctx context.Context, cache *cache, store *store, src source) ([]fil
 // cacheKey names f in the cache: by its sha256 if that is known, else by everything
 // that distinguishes this version of the object from any other.
 func (s *store) cacheKey(f file) string {
-	if f.sha256 != "" {
+	switch {
+	case f.sha256 != "" && f.executable:
+		return "sha256-" + f.sha256 + "-x" // a mode is one of all links
+	case f.sha256 != "":
 		return "sha256-" + f.sha256
+	case f.version != "":
+		sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s\x00%s", s.settings.Endpoint, f.bucket, f.key, f.version))
+		return "version-" + hex.EncodeToString(sum[:])
 	}
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s\x00%s\x00%d", s.settings.Endpoint, f.bucket, f.key, f.etag, f.size))
 	return "etag-" + hex.EncodeToString(sum[:])

@@ -2,13 +2,11 @@ package content
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -17,16 +15,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
-	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/nearcast/nearcast/internal/wire"
-)
-
-var (
-	// errReplaced: the object is not the one that HEAD described.
-	errReplaced = errors.New("object was replaced while it was read")
-	// errShort: the response ended too early.
-	errShort = errors.New("response ended too early")
 )
 
 // store is the object store. Its SDK client is made at the first request, so that
@@ -52,8 +43,10 @@ func (s *store) open(ctx context.Context) (*s3.Client, error) {
 				WithTransportOptions(func(t *http.Transport) {
 					t.TLSHandshakeTimeout = 5 * time.Second
 					t.ResponseHeaderTimeout = 15 * time.Second
-					t.MaxIdleConnsPerHost = filesAtOnce * partsAtOnce
-					t.IdleConnTimeout = 10 * time.Second
+					// Each request that may be in flight finds a connection that is open.
+					t.MaxIdleConns, t.MaxIdleConnsPerHost = maxInFlight, maxInFlight
+					t.IdleConnTimeout = 30 * time.Second
+					t.ReadBufferSize = 16 << 10 // a small object and its headers in one read
 				})),
 		}
 		if s.settings.Region != "" {
@@ -82,9 +75,10 @@ func (s *store) open(ctx context.Context) (*s3.Client, error) {
 
 // head is what the store knows about an object.
 type head struct {
-	etag string
-	size int64
-	sums checksums
+	etag    string
+	version string
+	size    int64
+	sums    checksums
 }
 
 func (s *store) head(ctx context.Context, f file) (head, error) {
@@ -92,17 +86,27 @@ func (s *store) head(ctx context.Context, f file) (head, error) {
 	err := s.retry(ctx, f.name(), func(ctx context.Context, client *s3.Client) error {
 		var err error
 		out, err = client.HeadObject(ctx, &s3.HeadObjectInput{
-			Bucket: &f.bucket, Key: &f.key, ChecksumMode: types.ChecksumModeEnabled,
+			Bucket: &f.bucket, Key: &f.key, VersionId: f.versionID(), ChecksumMode: types.ChecksumModeEnabled,
 		})
 		return err
 	})
 	if err != nil {
 		return head{}, err
 	}
-	return head{
-		etag: aws.ToString(out.ETag), size: aws.ToInt64(out.ContentLength),
-		sums: checksumsOf(out),
-	}, nil
+	return headOf(out), nil
+}
+
+// again asks for what is in the store now, in place of an object that was replaced.
+func (s *store) again(ctx context.Context, j job) (job, error) {
+	h, err := s.head(ctx, j.file)
+	if err != nil {
+		return j, err
+	}
+	if j.sha256 == "" && (h.etag != j.etag || h.size != j.size) {
+		return j, failure(wire.CodeContentStore, "%s was replaced in the store while it was fetched; start the seat again, or publish under a new key", j.name())
+	}
+	j.etag, j.size, j.sums = h.etag, h.size, h.sums
+	return j, nil
 }
 
 func (s *store) list(ctx context.Context, bucket, prefix string) ([]file, error) {
@@ -132,28 +136,44 @@ func (s *store) list(ctx context.Context, bucket, prefix string) ([]file, error)
 	}
 }
 
-// read opens bytes from..to (inclusive) of the object, if it still has f's ETag.
-func (s *store) read(ctx context.Context, f file, from, to int64) (io.ReadCloser, error) {
+// checksumMode asks for the checksums of the object, which this package checks. The SDK's
+// own option would check them a second time.
+var checksumMode = s3.WithAPIOptions(smithyhttp.AddHeaderValue("x-amz-checksum-mode", "ENABLED"))
+
+// read opens bytes from..to (inclusive) of the object, or all from there if to is -1, if
+// it still has f's ETag. The head has checksums only if the whole object was asked for.
+func (s *store) read(ctx context.Context, f file, from, to int64) (io.ReadCloser, head, error) {
 	client, err := s.open(ctx)
 	if err != nil {
-		return nil, err
+		return nil, head{}, err
 	}
-	in := &s3.GetObjectInput{Bucket: &f.bucket, Key: &f.key, Range: aws.String(fmt.Sprintf("bytes=%d-%d", from, to))}
+	in := &s3.GetObjectInput{Bucket: &f.bucket, Key: &f.key, VersionId: f.versionID()}
+	switch {
+	case to >= 0:
+		in.Range = aws.String(fmt.Sprintf("bytes=%d-%d", from, to))
+	case from > 0:
+		in.Range = aws.String(fmt.Sprintf("bytes=%d-", from))
+	}
+	var options []func(*s3.Options)
+	if in.Range == nil {
+		options = append(options, checksumMode)
+	}
 	if f.etag != "" {
 		in.IfMatch = &f.etag
 	}
-	out, err := client.GetObject(ctx, in)
+	out, err := client.GetObject(ctx, in, options...)
 	if status(err) == http.StatusPreconditionFailed {
-		return nil, errReplaced
+		return nil, head{}, errReplaced
 	}
 	if err != nil {
-		return nil, err
+		return nil, head{}, err
 	}
-	if f.etag != "" && aws.ToString(out.ETag) != f.etag {
+	h := headOfGet(out)
+	if f.etag != "" && h.etag != f.etag {
 		out.Body.Close()
-		return nil, errReplaced
+		return nil, head{}, errReplaced
 	}
-	return out.Body, nil
+	return out.Body, h, nil
 }
 
 // retry calls do until it succeeds, fails permanently, or the store's patience is
@@ -196,81 +216,4 @@ func pause(ctx context.Context, try int) bool {
 	case <-timer.C:
 		return true
 	}
-}
-
-// status is the HTTP status of a failed request, or 0.
-func status(err error) int {
-	var response *awshttp.ResponseError
-	if errors.As(err, &response) {
-		return response.HTTPStatusCode()
-	}
-	return 0
-}
-
-// temporary reports whether a retry may help.
-func temporary(err error) bool {
-	if errors.Is(err, errReplaced) || noCredentials(err) {
-		return false
-	}
-	var end wire.End
-	if errors.As(err, &end) {
-		return false
-	}
-	switch code := status(err); {
-	case code == http.StatusTooManyRequests, code == http.StatusRequestTimeout:
-		return true
-	case code >= 400 && code < 500:
-		return false
-	}
-	return true
-}
-
-func noCredentials(err error) bool {
-	return strings.Contains(err.Error(), "get credentials") || strings.Contains(err.Error(), "get identity")
-}
-
-// explain makes the seat's end from the store's last error.
-func (s *store) explain(name string, err error) error {
-	var end wire.End
-	if errors.As(err, &end) || errors.Is(err, errReplaced) {
-		return err
-	}
-	var api smithy.APIError
-	code := ""
-	if errors.As(err, &api) {
-		code = api.ErrorCode()
-	}
-	where := s.settings.Endpoint
-	if where == "" {
-		where = "AWS S3 in " + s.settings.Region
-	}
-	switch {
-	case errors.Is(err, errShort):
-		return failure(wire.CodeContentTrunc, "%s: %s sent fewer bytes than the object has; check the proxies between node and store", name, where)
-	case noCredentials(err):
-		return failure(wire.CodeContentDenied, "%s: the node has no credentials for %s; give it an instance role or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", name, where)
-	case code == "NoSuchBucket":
-		return failure(wire.CodeContentMissing, "%s: the bucket does not exist at %s; create it, or correct the source", name, where)
-	case status(err) == http.StatusNotFound:
-		return failure(wire.CodeContentMissing, "%s does not exist at %s; upload it, or correct the source", name, where)
-	case status(err) == http.StatusForbidden, status(err) == http.StatusUnauthorized:
-		return failure(wire.CodeContentDenied, "%s: %s refused the node's credentials (%s); allow it s3:GetObject and s3:ListBucket", name, where, code)
-	}
-	return failure(wire.CodeContentStore, "%s: %s failed: %v", name, where, brief(err))
-}
-
-// brief returns the innermost cause: the errors around it only repeat it.
-func brief(err error) error {
-	var op *net.OpError
-	var dns *net.DNSError
-	var api smithy.APIError
-	switch {
-	case errors.As(err, &dns):
-		return dns
-	case errors.As(err, &op):
-		return op
-	case errors.As(err, &api):
-		return fmt.Errorf("%s (HTTP %d)", api.ErrorCode(), status(err))
-	}
-	return err
 }

@@ -54,11 +54,16 @@ func (g *gateway) put(t *testing.T, key string, data []byte) {
 type proxy struct {
 	url   string
 	bytes atomic.Int64 // of objects that passed through it
-	gets  atomic.Int64
-	cut   atomic.Int64 // if >0: end each object's response after this many bytes
+	gets  atomic.Int64 // of objects
+	heads atomic.Int64
+	// inFlight is how many requests for objects are under way, most how many ever were.
+	inFlight, most atomic.Int64
+	cut            atomic.Int64 // if >0: end each object's response after this many bytes
 	// gate, if set, delays an object request until it returns.
 	gate atomic.Pointer[func(*http.Request)]
 	fail atomic.Int64 // this many requests get 503
+	// spoil changes the first byte of each object.
+	spoil atomic.Bool
 }
 
 func startProxy(t *testing.T, to string) *proxy {
@@ -74,9 +79,9 @@ func startProxy(t *testing.T, to string) *proxy {
 			r.Out.Host = r.In.Host // the signature covers it
 		},
 		ModifyResponse: func(r *http.Response) error {
-			if r.Request.Method == http.MethodGet && r.Header.Get("Content-Range") != "" {
+			if r.StatusCode/100 == 2 && ofObject(r.Request) {
 				p.gets.Add(1)
-				r.Body = &cutter{ReadCloser: r.Body, p: p, left: p.cut.Load()}
+				r.Body = &cutter{ReadCloser: r.Body, p: p, left: p.cut.Load(), first: true}
 			}
 			return nil
 		},
@@ -88,7 +93,16 @@ func startProxy(t *testing.T, to string) *proxy {
 			http.Error(w, "later", http.StatusServiceUnavailable)
 			return
 		}
-		if gate := p.gate.Load(); gate != nil && r.Method == http.MethodGet {
+		if ofObject(r) {
+			now := p.inFlight.Add(1)
+			defer p.inFlight.Add(-1)
+			for most := p.most.Load(); now > most && !p.most.CompareAndSwap(most, now); most = p.most.Load() {
+			}
+		}
+		if r.Method == http.MethodHead {
+			p.heads.Add(1)
+		}
+		if gate := p.gate.Load(); gate != nil && ofObject(r) {
 			(*gate)(r)
 		}
 		// The cut is intended: keep it out of the test's output.
@@ -104,10 +118,16 @@ func startProxy(t *testing.T, to string) *proxy {
 	return p
 }
 
+// ofObject reports whether a request reads an object, or a part of it.
+func ofObject(r *http.Request) bool {
+	return r.Method == http.MethodGet && !r.URL.Query().Has("list-type")
+}
+
 type cutter struct {
 	io.ReadCloser
-	p    *proxy
-	left int64
+	p     *proxy
+	left  int64
+	first bool
 }
 
 func (c *cutter) Read(b []byte) (int, error) {
@@ -116,6 +136,10 @@ func (c *cutter) Read(b []byte) (int, error) {
 		b = b[:c.left]
 	}
 	n, err := c.ReadCloser.Read(b)
+	if n > 0 && c.first && c.p.spoil.Load() {
+		b[0]++
+	}
+	c.first = false
 	c.p.bytes.Add(int64(n))
 	if limited {
 		if c.left -= int64(n); c.left <= 0 {

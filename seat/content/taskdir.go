@@ -44,35 +44,49 @@ func (t *taskDir) mkdir(dest string) error {
 	return nil
 }
 
-// put links or copies the cached file at path to dest, and replaces what an earlier
-// start that was killed left there. It does not use renameio, which writes a new
-// file: dest is a hard link if possible.
-func (t *taskDir) put(path, dest string) error {
-	if err := t.mkdir(filepath.Dir(dest)); err != nil {
+// placement is an object of the cache and its name in a directory.
+type placement struct{ key, name string }
+
+// put links or copies objects of the cache into a directory, and replaces what an earlier
+// start that was killed left there. It does not use renameio, which writes a new file:
+// these are hard links if possible.
+func (t *taskDir) put(c *cache, dir string, all []placement) error {
+	if err := t.mkdir(dir); err != nil {
 		return err
 	}
-	dir, err := t.root.Open(filepath.Dir(dest))
+	to, err := t.root.Open(dir)
 	if err != nil {
-		return destinationError(dest, err)
+		return destinationError(dir, err)
 	}
-	defer dir.Close()
-	fd, name := int(dir.Fd()), filepath.Base(dest)
+	defer to.Close()
+	for _, p := range all {
+		if err := t.putOne(c.path("objects", p.key), int(to.Fd()), p.name); err != nil {
+			return destinationError(filepath.Join(dir, p.name), err)
+		}
+	}
+	return nil
+}
+
+func (t *taskDir) putOne(path string, dir int, name string) error {
+	if !t.private && unix.Linkat(unix.AT_FDCWD, path, dir, name, 0) == nil {
+		return nil
+	}
 	// In the same directory, so that the rename is atomic.
 	temp := ".nearcast-" + strconv.Itoa(os.Getpid()) + "-" + name
 	if len(temp) > 255 {
 		temp = temp[:255]
 	}
-	if err := t.linkOrCopy(path, fd, temp); err != nil {
-		_ = unix.Unlinkat(fd, temp, 0)
-		return destinationError(dest, err)
+	if err := t.linkOrCopy(path, dir, temp); err != nil {
+		_ = unix.Unlinkat(dir, temp, 0)
+		return err
 	}
-	if err := unix.Renameat(fd, temp, fd, name); err != nil {
-		_ = unix.Unlinkat(fd, temp, 0)
-		return destinationError(dest, err)
+	if err := unix.Renameat(dir, temp, dir, name); err != nil {
+		_ = unix.Unlinkat(dir, temp, 0)
+		return err
 	}
 	// If both names are links to one inode, rename does nothing and keeps both.
-	if err := unix.Unlinkat(fd, temp, 0); err != nil && !errors.Is(err, unix.ENOENT) {
-		return destinationError(dest, err)
+	if err := unix.Unlinkat(dir, temp, 0); err != nil && !errors.Is(err, unix.ENOENT) {
+		return err
 	}
 	return nil
 }
@@ -95,7 +109,11 @@ func (t *taskDir) linkOrCopy(path string, dir int, name string) error {
 		return err
 	}
 	defer from.Close()
-	fd, err := unix.Openat(dir, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o444)
+	info, err := from.Stat()
+	if err != nil {
+		return err
+	}
+	fd, err := unix.Openat(dir, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o400)
 	if err != nil {
 		return err
 	}
@@ -105,7 +123,7 @@ func (t *taskDir) linkOrCopy(path string, dir int, name string) error {
 	if _, err := io.Copy(to, from); err != nil {
 		return err
 	}
-	if err := to.Chmod(0o444); err != nil { // regardless of the umask
+	if err := to.Chmod(info.Mode().Perm()); err != nil { // regardless of the umask
 		return err
 	}
 	return to.Close()

@@ -8,8 +8,6 @@ import (
 	"hash"
 	"hash/crc32"
 	"hash/crc64"
-	"io"
-	"os"
 	"regexp"
 	"strings"
 
@@ -22,6 +20,23 @@ import (
 
 // checksums are the store's checksums of a whole object, in base64, by algorithm.
 type checksums map[string]string
+
+// headOf reads the headers of an answer to HEAD.
+func headOf(out *s3.HeadObjectOutput) head {
+	return head{
+		etag: aws.ToString(out.ETag), size: aws.ToInt64(out.ContentLength), version: aws.ToString(out.VersionId),
+		sums: checksumsOf(out),
+	}
+}
+
+// headOfGet reads the same headers of an answer to GET.
+func headOfGet(out *s3.GetObjectOutput) head {
+	return headOf(&s3.HeadObjectOutput{
+		ETag: out.ETag, ContentLength: out.ContentLength, VersionId: out.VersionId, ChecksumType: out.ChecksumType,
+		ChecksumSHA256: out.ChecksumSHA256, ChecksumCRC64NVME: out.ChecksumCRC64NVME, ChecksumCRC32C: out.ChecksumCRC32C, ChecksumCRC32: out.ChecksumCRC32,
+		ServerSideEncryption: out.ServerSideEncryption, SSECustomerAlgorithm: out.SSECustomerAlgorithm,
+	})
+}
 
 func checksumsOf(out *s3.HeadObjectOutput) checksums {
 	sums := checksums{}
@@ -73,27 +88,32 @@ func (c checksums) strongest() (name string, h hash.Hash) {
 	return "", nil
 }
 
-// verify compares a finished download with its checksum.
-func verify(f file, sums checksums, data *os.File) error {
-	want, name, whose := "", "", "the job's"
-	var h hash.Hash
+// hash is what the object is checked with; nil where nothing is known but size and ETag.
+func (f file) hash(sums checksums) hash.Hash {
+	if f.sha256 != "" {
+		return sha256.New()
+	}
+	_, h := sums.strongest()
+	return h
+}
+
+// check compares what was hashed with the checksum.
+func (f file) check(sums checksums, h hash.Hash) error {
+	if h == nil {
+		return nil
+	}
+	got := h.Sum(nil)
+	want, name, whose := "", "sha256", "the job's"
 	if f.sha256 != "" {
 		raw, err := hex.DecodeString(f.sha256)
 		if err != nil {
 			return err
 		}
-		name, h, want = "sha256", sha256.New(), base64.StdEncoding.EncodeToString(raw)
+		want = base64.StdEncoding.EncodeToString(raw)
 	} else {
-		whose = "the store's"
-		if name, h = sums.strongest(); h == nil {
-			return nil // only the size and the ETag of each part are known
-		}
-		want = sums[name]
+		name, _ = sums.strongest()
+		want, whose = sums[name], "the store's"
 	}
-	if _, err := io.Copy(h, io.NewSectionReader(data, 0, f.size)); err != nil {
-		return storage("read the download", err)
-	}
-	got := h.Sum(nil)
 	if base64.StdEncoding.EncodeToString(got) != want {
 		return failure(wire.CodeContentChecksum, "%s has %s %s, which differs from %s; upload it again, or correct the job", f.name(), name, hex.EncodeToString(got), whose)
 	}

@@ -1,10 +1,13 @@
 package keeper
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -16,8 +19,13 @@ import (
 // and the node's cache, which may be another user's.
 var fetchCapabilities = []int{unix.CAP_CHOWN, unix.CAP_DAC_OVERRIDE, unix.CAP_FOWNER}
 
-// fetch runs the process that fetches the app's files, and passes its progress on.
-func (k *keeper) fetch() error {
+// fetchEnd is how long a fetch that was cancelled may take to keep what arrived.
+const fetchEnd = 5 * time.Second
+
+// fetch runs the process that fetches the app's files, and passes its progress on. It ends
+// early when the stream host cancels it, makes another request, or ends: then nobody waits
+// for the files. Other seats that want the same ones fetch for themselves.
+func (k *keeper) fetch(requests <-chan cell.Request) error {
 	conn, theirs, err := cell.Pair()
 	if err != nil {
 		return err
@@ -44,13 +52,41 @@ func (k *keeper) fetch() error {
 		return fmt.Errorf("start to fetch content: %w", err)
 	}
 	theirs.Close()
+	var cancelled atomic.Bool
+	answered, watched := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(watched)
+		select {
+		case <-requests:
+			cancelled.Store(true)
+		case <-answered:
+			fetcher.kill()
+			return
+		}
+		fetcher.signal(syscall.SIGTERM)
+		timer := time.NewTimer(fetchEnd)
+		defer timer.Stop()
+		select {
+		case <-fetcher.done:
+		case <-timer.C:
+			fetcher.kill()
+		}
+	}()
 	defer func() {
-		fetcher.kill()
+		close(answered)
+		<-watched
 		<-fetcher.done
 	}()
 	for {
 		var n cell.Notice
 		files, err := conn.Receive(&n)
+		if cancelled.Load() {
+			closeAll(files)
+			if err != nil { // it has ended, and was heard until then
+				return errors.New("the fetch was cancelled")
+			}
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("the process that fetches content ended: %w", err)
 		}

@@ -13,25 +13,21 @@ import (
 // once, but for the keys, which an operator may change while the seat is idle: a stream
 // host that was taken over must not use up the node.
 func (k *keeper) serve(makeCell bool) {
+	requests := make(chan cell.Request)
+	go k.receive(requests)
 	fetched, given, reported := false, false, false
-	for {
-		var r cell.Request
-		files, err := k.conn.Receive(&r)
-		for _, f := range files {
-			f.Close()
-		}
-		if err != nil {
-			return
-		}
+	for r := range requests {
 		answer := cell.Notice{Answer: r.Op}
 		var pass []*os.File
 		switch {
 		case r.Op == cell.RequestContent && !fetched:
 			fetched = true
-			if err := k.fetch(); err != nil {
+			if err := k.fetch(requests); err != nil {
 				e := end(wire.CodeContentStore, err)
 				answer.Failed = &e
 			}
+		case r.Op == cell.RequestCancel:
+			continue // the fetch has ended already
 		case r.Op == cell.RequestCell && !given:
 			given = true
 			if makeCell {
@@ -65,13 +61,31 @@ func (k *keeper) serve(makeCell bool) {
 			e := end(wire.CodeConfig, failed(wire.CodeConfig, "the request %q is unknown, or was made before", r.Op))
 			answer.Failed = &e
 		}
-		err = k.conn.Send(answer, pass...)
+		err := k.conn.Send(answer, pass...)
 		for _, f := range pass {
+			f.Close()
+		}
+		if err != nil {
+			for range requests { // until the stream host ends
+			}
+			return
+		}
+	}
+}
+
+// receive passes the requests of the stream host on, until it ends.
+func (k *keeper) receive(requests chan<- cell.Request) {
+	defer close(requests)
+	for {
+		var r cell.Request
+		files, err := k.conn.Receive(&r)
+		for _, f := range files {
 			f.Close()
 		}
 		if err != nil {
 			return
 		}
+		requests <- r
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -40,6 +41,8 @@ func streamHost() int {
 		unix.Kill(os.Getpid(), unix.SIGKILL)
 	case "ask":
 		ask(conn)
+	case "cancel":
+		cancelContent(conn)
 	case "stay":
 		if err := stay(conn); err != nil {
 			fmt.Println(err)
@@ -77,6 +80,36 @@ func ask(conn *cell.Conn) {
 	}
 }
 
+// cancelContent cancels a fetch while it tells of its progress, and prints whether the
+// process that fetched is gone once the keeper answers again.
+func cancelContent(conn *cell.Conn) {
+	ctx, cancel := context.WithCancel(context.Background())
+	k := cell.NewKeeper(conn)
+	fetcher := 0
+	_, err := k.Content(ctx, func(_, _ int64, pid string) {
+		fetcher, _ = strconv.Atoi(pid)
+		cancel()
+	})
+	fmt.Println("cancelled", errors.Is(err, context.Canceled))
+	fmt.Println("reported", k.Report(wire.Exit{End: wire.End{Reason: wire.ReasonDrained}}) == nil)
+	fmt.Println("gone", fetcher > 0 && errors.Is(unix.Kill(fetcher, 0), unix.ESRCH))
+}
+
+// A fetch that the stream host gave up ends, and the keeper then carries out what it is
+// asked.
+func TestContentIsCancelled(t *testing.T) {
+	s := newSpec(t, false)
+	s.Job, s.Content = "cancel", []wire.Content{{Source: "s3://bucket/key", Destination: "local/x"}}
+	k := keep(t, s)
+	for _, want := range []string{"cancelled true", "reported true", "gone true"} {
+		line, err := k.read.ReadString('\n')
+		if err != nil || strings.TrimSpace(line) != want {
+			t.Fatalf("the stream host printed %q (%v), want %q", line, err, want)
+		}
+	}
+	k.end(t)
+}
+
 // stay runs a stubborn app, prints pids of all processes, and waits to be killed.
 func stay(conn *cell.Conn) error {
 	ctx := context.Background()
@@ -99,6 +132,15 @@ func fetchContent() int {
 	conn, err := cell.NewConn(os.NewFile(cell.KeeperFD, "keeper"))
 	if err != nil {
 		return 1
+	}
+	var spec wire.Spec
+	if err := json.NewDecoder(os.NewFile(cell.SpecFD, "spec")).Decode(&spec); err != nil {
+		return 1
+	}
+	for spec.Job == "cancel" { // until it is told to end
+		if err := conn.Send(cell.Notice{Done: 1, Total: 2, File: strconv.Itoa(os.Getpid())}); err != nil {
+			return 1
+		}
 	}
 	conn.Send(cell.Notice{Done: 1, Total: 2, File: "x"})
 	conn.Send(cell.Notice{Answer: cell.RequestContent}, os.Stdin)

@@ -142,6 +142,7 @@ const CODES = {
   'content-truncated': ['Content is incomplete', 'A file that the app needs was only partly downloaded. Trying again may help.'],
   'content-checksum': ['Content has changed', 'A file that the app needs is not the expected one. The operator has to fix this.'],
   'content-store': ['Content cannot be reached', 'The storage with the files of the app does not answer. Try again in a moment.'],
+  'content-timeout': ['Content takes too long', 'The files of the app did not arrive in time. Trying again may help: what arrived is kept.'],
   'disk-full': ['The disk is full', 'The machine has no space for the files of the app. Trying again may find another machine.'],
   'display-failed': ['No display', 'The machine could not start a display for the app. Trying again may find another machine.'],
   'app-not-found': ['The app is not installed', 'The machine does not have the program. The operator has to fix this.'],

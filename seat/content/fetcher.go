@@ -1,0 +1,198 @@
+package content
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// job is an object, and everywhere that it goes.
+type job struct {
+	file
+	dests []string
+}
+
+// jobsOf puts files together that are the same object.
+func jobsOf(files []file) []job {
+	var jobs []job
+	at := make(map[string]int, len(files))
+	for _, f := range files {
+		i, ok := at[f.cacheKey]
+		if !ok {
+			i = len(jobs)
+			at[f.cacheKey] = i
+			jobs = append(jobs, job{file: f})
+		}
+		if f.dest != "" { // a manifest goes nowhere
+			jobs[i].dests = append(jobs[i].dests, f.dest)
+		}
+	}
+	return jobs
+}
+
+// fetcher fetches the objects of one request.
+type fetcher struct {
+	cache   *cache
+	store   *store
+	task    *taskDir
+	meter   *meter
+	pace    *pace
+	watch   *watchdog
+	locks   *smallLocks
+	commits *committer
+}
+
+// fetchAll puts all objects into the cache and from there where they go.
+func (f *fetcher) fetchAll(ctx context.Context, jobs []job) error {
+	present, missing, err := f.cache.divide(jobs)
+	if err != nil {
+		return err
+	}
+	if err := f.place(present); err != nil {
+		return err
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	if _, err := f.cache.makeRoom(ctx, 0); err != nil {
+		return err
+	}
+
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	ctx, f.watch = newWatchdog(ctx, f.store.patience)
+	defer f.watch.stop()
+	if f.locks, err = f.cache.openSmallLocks(); err != nil {
+		return err
+	}
+	defer f.locks.close()
+	if f.commits, err = newCommitter(f.cache, f.place, func(err error) { stop(err) }); err != nil {
+		return err
+	}
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(maxInFlight)
+	for _, j := range missing {
+		if gctx.Err() != nil {
+			break
+		}
+		group.Go(func() error { return f.obtain(gctx, j) })
+	}
+	err = group.Wait()
+	// What arrived is kept, also by a fetch that failed or was cancelled.
+	if committed := f.commits.close(); committed != nil {
+		return committed // the reason why the others were cancelled
+	}
+	return err
+}
+
+// place puts what is in the cache where it goes, a directory at a time.
+func (f *fetcher) place(jobs []job) error {
+	byDir := map[string][]placement{}
+	for _, j := range jobs {
+		for _, dest := range j.dests {
+			dir, name := filepath.Split(dest)
+			dir = filepath.Clean(dir)
+			byDir[dir] = append(byDir[dir], placement{key: j.cacheKey, name: name})
+		}
+	}
+	group := new(errgroup.Group)
+	group.SetLimit(2 * runtime.GOMAXPROCS(0))
+	for dir, all := range byDir {
+		for some := range slices.Chunk(all, 512) {
+			group.Go(func() error { return f.task.put(f.cache, dir, some) })
+		}
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for _, j := range jobs {
+		f.meter.complete(j)
+	}
+	return nil
+}
+
+// obtain brings j into the cache and places it, or hands it to the committer, which does.
+func (f *fetcher) obtain(ctx context.Context, j job) error {
+	for try := 1; ; try++ {
+		err := f.obtainOnce(ctx, j)
+		if !errors.Is(err, errReplaced) {
+			return err
+		}
+		// The object was replaced in the store during the download. The job wants
+		// the new one, so start again, but not for ever.
+		if try >= replacedTries {
+			return failure(wire.CodeContentStore, "%s changes in the store faster than it can be downloaded; publish it under a new key", j.name())
+		}
+		if j, err = f.store.again(ctx, j); err != nil {
+			return err
+		}
+	}
+}
+
+func (f *fetcher) obtainOnce(ctx context.Context, j job) (err error) {
+	lock := f.cache.lockKey
+	if j.whole() {
+		lock = f.locks.lock
+	}
+	unlock, err := lock(ctx, j.cacheKey, func() { f.meter.set(j, f.cache.partialDone(j.cacheKey)) })
+	if err != nil {
+		return err
+	}
+	if _, ok := f.cache.has(j.cacheKey); ok { // another seat downloaded it meanwhile
+		unlock()
+		return f.place([]job{j})
+	}
+	download := f.large
+	if j.whole() {
+		download = f.small
+	}
+	if err := download(ctx, j); err != nil {
+		unlock()
+		return err
+	}
+	return f.commits.add(ctx, arrival{job: j, unlock: unlock})
+}
+
+// divide says which objects are in the cache.
+func (c *cache) divide(jobs []job) (present, missing []job, err error) {
+	here := make([]bool, len(jobs))
+	var next atomic.Int64
+	group := new(errgroup.Group)
+	for range runtime.GOMAXPROCS(0) {
+		group.Go(func() error {
+			for i := int(next.Add(1)) - 1; i < len(jobs); i = int(next.Add(1)) - 1 {
+				_, here[i] = c.has(jobs[i].cacheKey)
+			}
+			return nil
+		})
+	}
+	_ = group.Wait()
+	for i, j := range jobs {
+		if here[i] {
+			present = append(present, j)
+		} else {
+			missing = append(missing, j)
+		}
+	}
+	return present, missing, nil
+}
+
+// split divides files into directories to make and objects.
+func split(files []file) (dirs []string, objects []file) {
+	for _, f := range files {
+		if f.dir {
+			dirs = append(dirs, strings.TrimSuffix(f.dest, "/"))
+		} else {
+			objects = append(objects, f)
+		}
+	}
+	return dirs, objects
+}
