@@ -6,6 +6,8 @@ stream_packages() {
   # The packages that dev/setup/packages.go names to run seats, without the headers.
   packages libgstreamer1.0-0 libgstreamer-plugins-base1.0-0 gstreamer1.0-plugins-base \
     gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly xvfb libgl1-mesa-dri pulseaudio
+  # For apps that take touches: display { touch = true }.
+  packages xserver-xorg-core xserver-xorg-video-dummy
   # The firewall around seats, and the way out for apps with network = "internet".
   packages nftables slirp4netns
   read -ra apps <<<"${NEARCAST_PACKAGES:-}"

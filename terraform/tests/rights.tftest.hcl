@@ -74,6 +74,7 @@ run "rights" {
       for a in s.Action : [for r in s.Resource : "${s.Effect} ${a} ${r}"] if startswith(a, "s3:")
       ]])) == toset([
       "Allow s3:GetObject arn:aws:s3:::content-us/*",
+      "Allow s3:GetObjectVersion arn:aws:s3:::content-us/*",
       "Allow s3:ListBucket arn:aws:s3:::content-us",
       "Allow s3:GetObject arn:aws:s3:::system-us/release/*",
       "Allow s3:GetObjectVersion arn:aws:s3:::system-us/release/*",

@@ -261,9 +261,10 @@ module "stream" {
   secret_arns  = [aws_secretsmanager_secret.this["nodes"].arn]
   statements = [
     {
+      # A job may name a version of an object.
       Sid      = "ReadContent"
       Effect   = "Allow"
-      Action   = ["s3:GetObject"]
+      Action   = ["s3:GetObject", "s3:GetObjectVersion"]
       Resource = ["${module.storage.content.arn}/*"]
     },
     {
