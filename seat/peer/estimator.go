@@ -26,14 +26,16 @@ type estimator struct {
 	onMissing func(own []uint16)
 	start     time.Time
 
-	mu       sync.Mutex
-	control  *rateControl
-	sent     [historySize]sentPacket // by transport-wide number
-	acks     []ack                   // of the current report; kept to reuse its memory
-	missing  []missingPacket         // reported as not there, oldest first
-	reports  reportCount
-	trip     shortest // a round trip and the wait for a report
-	protects bool     // packets are sent that make up for lost ones
+	mu      sync.Mutex
+	control *rateControl
+	sent    [historySize]sentPacket // by transport-wide number
+	acks    []ack                   // of the current report; kept to reuse its memory
+	missing []missingPacket         // reported as not there, oldest first
+	reports reportCount
+	trip    shortest // a round trip and the wait for a report
+	// canProtect: the browser takes packets that make up for lost ones. protects: they are sent
+	// now.
+	canProtect, protects bool
 	// newestHere is when the packet was sent that was sent last of those that came.
 	newestHere time.Duration
 	silence    silence
@@ -180,7 +182,7 @@ func (e *estimator) report(now time.Duration, report *rtcp.TransportLayerCC) (bp
 		e.newestHere = max(e.newestHere, newest)
 		e.trip.update(now, now-newest)
 	}
-	missing = e.unasked()
+	missing = e.unasked(now)
 	if e.reports.gap(report.FbPktCount) {
 		e.forgive(now)
 	}
@@ -277,7 +279,7 @@ const leastRepeats = 300_000
 func (e *estimator) GetTargetBitrate() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return int(e.repeatBudget())
+	return int(e.repeatBudget(time.Since(e.start)))
 }
 
 // OnTargetBitrateChange, GetStats and Close are part of the stack's interface and

@@ -23,7 +23,8 @@ const (
 	// fecOfLoss packets are added for each that is lost. Each is the sum of some packets of
 	// the picture, and makes up for one of them.
 	fecOfLoss = 4
-	// fecFrom is the loss from which on, mostFEC the most that is added.
+	// fecFrom is the loss from which on, mostFEC the most that is added, but for small
+	// pictures: each has at least one.
 	fecFrom = 0.01
 	mostFEC = 0.3
 	// fecGroup is the most packets in a group: the header that names more is longer.
@@ -65,9 +66,10 @@ func (e *estimator) fecPart() float64 {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	loss := e.control.loss
-	if e.control.filled > 0 && e.control.full(e.control.reported) {
+	if e.control.full(e.control.reported) {
 		loss = min(loss, e.control.usual())
 	}
+	e.protects = loss >= fecFrom && e.canProtect
 	if loss < fecFrom {
 		return 0
 	}

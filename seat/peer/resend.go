@@ -21,18 +21,19 @@ const (
 // picture stood still, a packet was lost, and the first request for it reached the seat 80 to
 // 430 ms later, or it came in time, and the limit on retransmissions refused it. Reports name
 // the same packets, and are lost at other times than requests.
-func (e *estimator) unasked() (own []uint16) {
+func (e *estimator) unasked(now time.Duration) (own []uint16) {
 	if e.control.loss < someLoss {
 		return nil
 	}
-	budget := e.repeatBudget()
+	e.repeat(now, 0)
+	budget, rate := e.repeatBudget(now), e.repeats
 	for i := range e.missing {
 		m := &e.missing[i]
 		p := &e.sent[m.number%historySize]
 		if m.asked || !p.open || p.number != m.number || p.stream == nil || e.newestHere-p.at < overtakenBy {
 			continue
 		}
-		if e.repeats > budget {
+		if rate += repeatRate(2 * p.size); rate > budget {
 			break
 		}
 		m.asked = true
@@ -41,11 +42,11 @@ func (e *estimator) unasked() (own []uint16) {
 	return own
 }
 
-// repeatBudget is what retransmissions may use, in bit/s. On a full line, more of them
-// would cause more loss. Else they are bounded only against a browser that asks for all: where
-// packets overtake each other, Chromium asks for seven times what is lost.
-func (e *estimator) repeatBudget() float64 {
-	if e.control.full(time.Since(e.start)) {
+// repeatBudget is what retransmissions may use, in bit/s, whether asked for or not. On a full
+// line, more of them would cause more loss. Else they are bounded only against a browser that
+// asks for all: where packets overtake each other, Chromium asks for seven times what is lost.
+func (e *estimator) repeatBudget(now time.Duration) float64 {
+	if e.control.full(now) {
 		return max(e.control.target/2, leastRepeats)
 	}
 	return 2 * e.control.target
@@ -100,6 +101,9 @@ type reportCount struct {
 
 // gap takes the number of a report, and says whether one before it is missing.
 func (c *reportCount) gap(number uint8) bool {
+	if c.known && int8(number-c.last) < 0 {
+		return false // it was overtaken, and counted as missing then
+	}
 	gap := c.known && number != c.last && number != c.last+1
 	c.known, c.last = true, number
 	return gap

@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"encoding/binary"
 	"slices"
 	"testing"
 	"time"
@@ -45,7 +46,7 @@ func TestNeedlessIsNotSentAgain(t *testing.T) {
 	e.report(now, reported(true, false, true, true, true, true))
 	e.control.loss = 0.05
 	again := func(number, own uint16) int {
-		return e.send(s, number, &rtp.Header{SSRC: 1, SequenceNumber: own}, make([]byte, 1000))
+		return e.sendAt(now, s, number, &rtp.Header{SSRC: 1, SequenceNumber: own}, make([]byte, 1000))
 	}
 	if n := again(10, 102); n != 0 {
 		t.Errorf("a packet that is here is sent %d times", n)
@@ -55,6 +56,44 @@ func TestNeedlessIsNotSentAgain(t *testing.T) {
 	}
 	if n := again(12, 101); n != 0 {
 		t.Errorf("a packet that is on its way is sent %d times", n)
+	}
+}
+
+// A browser that asks for everything, again and again, gets twice the bitrate and no more.
+func TestGreedyBrowser(t *testing.T) {
+	e, s := sent(6)
+	e.control.loss = 0.05
+	const size, seconds = 1000, 5
+	start, number, bytes := e.sent[5].at+time.Second, uint16(200), 0
+	own := uint16(106)
+	for now := start; now < start+seconds*time.Second; now += time.Millisecond {
+		e.sendAt(now, s, number, &rtp.Header{SSRC: 1, SequenceNumber: own}, make([]byte, size))
+		number++
+		for back := range uint16(50) {
+			payload := make([]byte, size) // as the stack sends again what is asked for (RFC 4588)
+			binary.BigEndian.PutUint16(payload, own-back)
+			bytes += size * e.sendAt(now, s, number, &rtp.Header{SSRC: 2, SequenceNumber: number}, payload)
+			number++
+		}
+		own++
+	}
+	// A window of half a second comes on top, since the rate rises from nothing.
+	if most := 2 * e.control.target * (seconds + 1) / 8; float64(bytes) > most {
+		t.Errorf("it got %d bytes, and %.0f are the most", bytes, most)
+	}
+	if bytes == 0 {
+		t.Error("it got nothing")
+	}
+}
+
+// Reports of loss bring as much at once as the limit has room for.
+func TestGreedyReport(t *testing.T) {
+	e, _ := sent(6)
+	e.control.loss = 0.05
+	now := e.sent[5].at + 40*time.Millisecond
+	e.repeat(now, int(e.repeatBudget(now)*repeatWindow.Seconds()/8)-2500)
+	if _, _, missing := e.report(now, reported(true, false, false, false, false, true)); len(missing) != 1 {
+		t.Errorf("%d packets are sent again, and there is room for one, twice", len(missing))
 	}
 }
 

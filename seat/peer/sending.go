@@ -32,14 +32,17 @@ const staleAfter = time.Second
 // send records a packet, and returns how often to send it: a retransmission not at
 // all where it comes too late or is needless, and twice where that is worth it.
 func (e *estimator) send(s *stream, number uint16, header *rtp.Header, payload []byte) (times int) {
+	return e.sendAt(time.Since(e.start), s, number, header, payload)
+}
+
+func (e *estimator) sendAt(now time.Duration, s *stream, number uint16, header *rtp.Header, payload []byte) (times int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	now := time.Since(e.start)
 	size := header.MarshalSize() + len(payload)
 	own := header.SequenceNumber
 	again := s.begun && int16(own-s.newest) <= 0
 	if header.SSRC == s.fec && s.fec != 0 {
-		e.protects = true
+		e.canProtect = true
 		e.repeat(now, size)
 		e.sent[number%historySize] = sentPacket{number: number, open: true, again: true, at: now, size: size}
 		return 1
@@ -51,7 +54,7 @@ func (e *estimator) send(s *stream, number uint16, header *rtp.Header, payload [
 		own, again = binary.BigEndian.Uint16(payload), true
 	}
 	times = 1
-	if own == s.newest && s.begun { // a probe
+	if own == s.newest && s.begun && header.SSRC == s.ssrc { // a probe
 		again = true
 	} else if again {
 		// What was sent before a keyframe is not needed any more.
@@ -59,6 +62,10 @@ func (e *estimator) send(s *stream, number uint16, header *rtp.Header, payload [
 			return 0
 		}
 		if s.needless(own, now, e.trip.least()) {
+			return 0
+		}
+		// A browser that asks for all gets no more than this.
+		if e.repeat(now, 0); e.repeats > e.repeatBudget(now) {
 			return 0
 		}
 		times = e.copies(s, own, now)
@@ -86,7 +93,10 @@ func (e *estimator) send(s *stream, number uint16, header *rtp.Header, payload [
 func (e *estimator) repeat(now time.Duration, size int) {
 	e.repeats *= math.Exp(-float64(now-e.repeatAt) / float64(repeatWindow))
 	e.repeatAt = now
-	e.repeats += 8 * float64(size) / repeatWindow.Seconds()
+	e.repeats += repeatRate(size)
 }
+
+// repeatRate is what bytes add to the rate of retransmissions, in bit/s.
+func repeatRate(size int) float64 { return 8 * float64(size) / repeatWindow.Seconds() }
 
 const repeatWindow = 500 * time.Millisecond

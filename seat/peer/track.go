@@ -16,7 +16,7 @@ import (
 )
 
 // payloadSize leaves space for RTP with its extensions, and for SRTP's tag, in
-// 1200 bytes, which pass on every network. What protects a packet has 22 bytes more, and
+// 1200 bytes, which pass on every network. What protects a packet has 32 bytes more, and
 // passes with IPv6's least MTU of 1280.
 const payloadSize = 1150
 
@@ -177,7 +177,7 @@ func (t *track) write(f Frame) error {
 		if err != nil {
 			return err
 		}
-		if t.fec.part > 0 {
+		if t.fec.encoder != nil && t.fec.part > 0 {
 			picture = append(picture, rtp.Packet{Header: h.Clone(), Payload: payload})
 		}
 		if _, err := t.stream.WriteRTP(&h, payload); err != nil {

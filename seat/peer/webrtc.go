@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 
+	"github.com/pion/dtls/v3"
 	"github.com/pion/ice/v4"
 	"github.com/pion/interceptor"
 	"github.com/pion/interceptor/pkg/cc"
@@ -140,6 +141,11 @@ func newSettings(cfg Config, reach reach, tcp ice.TCPMux) (webrtc.SettingEngine,
 		return s, fmt.Errorf("answer as DTLS server: %w", err)
 	}
 	s.SetDTLSInsecureSkipHelloVerify(true)
+	// A packet that is sent again has its number, and another header: the transport-wide
+	// number counts each sending. AES-GCM must never see that (RFC 7714): two such packets tell
+	// who listens how to forge others. Counter mode with HMAC-SHA1 bears it, since the payload
+	// is the same.
+	s.SetSRTPProtectionProfiles(dtls.SRTP_AES128_CM_HMAC_SHA1_80)
 	// The browser sends input only, which needs no more.
 	s.SetSCTPMaxReceiveBufferSize(256 << 10)
 
