@@ -193,7 +193,8 @@ func (p *parts) input(d seat.Display, relative func(bool)) (seat.Input, error) {
 		return nil, err
 	}
 	if err := in.AddDevices(s.Devices().Wheel, s.Devices().Touch); err != nil {
-		return nil, errors.Join(err, in.Close())
+		// XTEST does what they do, in whole notches and with one pointer.
+		p.log.Warn("wheels turn by notches, and fingers are a mouse: a device of the display cannot be used", "error", err)
 	}
 	// Games that grab the mouse use keys by their position: W A S D on every layout.
 	in.PreferPlace(p.spec.Display.Pointer == wire.PointerRelative)

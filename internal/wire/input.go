@@ -20,7 +20,7 @@ const (
 	InputDown   InputType = "down"   // Button, and X, Y where the pointer is absolute
 	InputUp     InputType = "up"     // Button, and X, Y
 	InputWheel  InputType = "wheel"  // DX, DY in 120ths of a notch, positive right and down; X, Y
-	InputTouch  InputType = "touch"  // Touches: all fingers on the picture, on ChannelInput; or with N where they are now, on ChannelPointer
+	InputTouch  InputType = "touch"  // Touches: all fingers on the picture, on ChannelInput, with Seq for the N of the last move before; or with N where they are now, on ChannelPointer
 	InputKey    InputType = "key"    // Code, Key, Pressed
 	InputText   InputType = "text"   // Text, as it is, without modifiers: of an input method, or of a screen keyboard
 	InputClip   InputType = "clip"   // Text, More, Offer: the person's clipboard, where Display.Clipboard lets it in

@@ -57,11 +57,11 @@ func (in *Injector) AddDevices(wheel, touch *net.UnixConn) (err error) {
 func (in *Injector) Touches() bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return in.devices.touch != nil
+	return in.devices.touch != nil && !in.devices.touch.lost
 }
 
-// turnTo makes that what is sent to a device next, nil is XTEST, comes after all that was
-// sent before.
+// turnTo waits until the server has taken all that was sent, before another device is used;
+// nil is XTEST.
 func (in *Injector) turnTo(to *device) {
 	d := &in.devices
 	switch {
@@ -122,7 +122,7 @@ func (in *Injector) touch(m wire.Input) error {
 		places[t.ID] = [2]int{int(x), int(y)}
 	}
 	d := &in.devices
-	if d.touch == nil {
+	if d.touch == nil || d.touch.lost {
 		return fmt.Errorf("%w: the display has no touch screen", ErrInput)
 	}
 	if m.N != 0 {
@@ -131,6 +131,9 @@ func (in *Injector) touch(m wire.Input) error {
 		}
 		d.late = m.N
 	} else {
+		if before := uint32(m.Seq); m.Seq != 0 && int32(before-d.late) > 0 {
+			d.late = before
+		}
 		for id := range d.fingers {
 			if _, stays := places[id]; !stays {
 				in.liftFinger(id)

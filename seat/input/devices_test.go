@@ -173,6 +173,8 @@ func TestPinch(t *testing.T) {
 		fingers(4, at(7, 100, 40), at(8, 400, 300), at(9, 10, 10)), // a finger that did not begin
 		fingers(0, at(8, 400, 300)),
 		fingers(5, at(7, 1, 1), at(8, 401, 300)), // one has gone
+		wire.Input{Type: wire.InputTouch, Touches: []wire.Touch{at(8, 405, 300)}, Seq: 7},
+		fingers(7, at(8, 401, 300)), // sent before it
 		fingers(0),
 	)
 	type step struct {
@@ -187,7 +189,7 @@ func TestPinch(t *testing.T) {
 		{"touch-begin", 1, 200, 100}, {"touch-begin", 2, 300, 200},
 		{"touch-update", 1, 150, 50}, {"touch-update", 2, 350, 250},
 		{"touch-update", 1, 100, 40}, {"touch-update", 2, 400, 300},
-		{"touch-end", 1, 100, 40}, {"touch-update", 2, 401, 300}, {"touch-end", 2, 401, 300},
+		{"touch-end", 1, 100, 40}, {"touch-update", 2, 401, 300}, {"touch-update", 2, 405, 300}, {"touch-end", 2, 405, 300},
 	}
 	if len(got) != len(want) {
 		t.Fatalf("the program got %+v", got)

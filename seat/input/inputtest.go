@@ -21,7 +21,7 @@ type device struct {
 	lost bool
 }
 
-const deviceTimeout = 2 * time.Second
+const deviceTimeout = 5 * time.Second
 
 // Messages of the protocol, version 1.1.
 const (

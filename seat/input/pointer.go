@@ -117,6 +117,9 @@ func (in *Injector) moveAlong(m wire.Input) error {
 		return nil
 	}
 	if m.Type == wire.InputWheel && in.devices.wheel != nil {
+		if t := in.devices.touch; t != nil && in.devices.active == t {
+			in.turnTo(nil) // else the answer may be from before the touches
+		}
 		// A motion to where the pointer is would change the device for nothing.
 		if q, err := xproto.QueryPointer(in.conn, in.root).Reply(); err == nil && q.RootX == x && q.RootY == y {
 			return nil

@@ -131,6 +131,7 @@ export class Fingers {
     this.id = 0;    // of the last finger
     this.count = 0; // wire's N
     this.cancel = null;
+    this.again = false; // they moved since the last frame
     this.loose = false; // they moved since they were last told on the reliable channel
   }
 
@@ -178,7 +179,8 @@ export class Fingers {
     this.cancel?.();
     this.cancel = null;
     this.again = this.loose = false;
-    this.sink.send({ t: 'touch', touches: this.touches });
+    // Moves that were sent before are older, however late they come.
+    this.sink.send({ t: 'touch', touches: this.touches, seq: this.count });
   }
 
   // #soon sends the first move of a frame at once, and gathers the rest.
@@ -193,6 +195,7 @@ export class Fingers {
     this.cancel = this.frame(() => {
       this.cancel = null;
       if (this.again) this.#soon();
+      else if (this.loose) this.#all(); // they rest, and the last move may be lost
     });
   }
 }
