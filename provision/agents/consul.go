@@ -92,7 +92,7 @@ func (c Consul) do(ctx context.Context, method, path, token string, into any) er
 	if err != nil {
 		return fmt.Errorf("ask Consul: %w", err)
 	}
-	// 429 is Consul's word for servers of which one is not healthy; its answer says which.
+	// Consul answers 429 when a server is not healthy, and says which.
 	if res.StatusCode != http.StatusOK && res.StatusCode != http.StatusTooManyRequests {
 		return fmt.Errorf("ask Consul: %s %s answers %s: %s", method, path, res.Status, strings.TrimSpace(string(text[:min(len(text), 1000)])))
 	}

@@ -134,7 +134,7 @@ func (n Nomad) Voter(ctx context.Context, token, name string) error {
 		}
 	}
 	_, err = client.Raw().Query("/v1/operator/autopilot/health", &health, (&api.QueryOptions{}).WithContext(ctx))
-	// 429 is Nomad's word for servers of which one is not healthy; its answer says which.
+	// Nomad answers 429 when a server is not healthy, and says which.
 	if sick := (api.UnexpectedResponseError{}); errors.As(err, &sick) && sick.StatusCode() == http.StatusTooManyRequests {
 		err = json.Unmarshal([]byte(sick.Body()), &health)
 	}

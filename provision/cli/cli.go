@@ -183,6 +183,10 @@ nomad node eligibility -enable.`,
 			c := drain.Config{
 				Meta: awsapi.NewIMDS(imds.Options{Endpoint: metadata}), Node: nomad, Deadline: deadline, Log: log,
 				Leave: consul.Leave,
+				GivenUp: func() bool {
+					_, err := os.Stat(givenUpFile)
+					return err == nil
+				},
 			}
 			if v.Role == provision.Stream {
 				if c.Identity, err = identity.New(); err != nil {

@@ -72,6 +72,7 @@ With --once, look once, print a line for each part, and fail unless all are read
 				c.Group, c.Meta = awsapi.New(cfg, v.Site), awsapi.NewIMDS(imds.Options{Endpoint: metadata})
 				c.Lifecycle = awsapi.Lifecycle{Group: v.Cloud.Group, Hook: v.Cloud.ReadyHook}
 			}
+			c.Mark = func() error { return os.WriteFile(givenUpFile, nil, 0o600) }
 			if v.Cloud.Reports != "" {
 				c.Keep = func(ctx context.Context, instance, reason string) error {
 					return keep(ctx, v, instance, reason)
@@ -88,6 +89,9 @@ With --once, look once, print a line for each part, and fail unless all are read
 	flags.BoolVar(&once, "once", false, "look once, and print what is ready")
 	return cmd
 }
+
+// givenUpFile says that this node is given up; it is in memory, and gone at the next boot.
+const givenUpFile = "/run/nearcast-given-up"
 
 // lookWithin bounds one look: an agent that hangs is not ready.
 const lookWithin = 30 * time.Second

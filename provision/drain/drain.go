@@ -46,6 +46,9 @@ type Config struct {
 	Seats func(ctx context.Context) ([]wire.Seat, error)
 	// Identity is this process's own key, by which the node's seats know it.
 	Identity *identity.Identity
+	// GivenUp reports whether the node never became ready: it has no sessions, and agents that
+	// do not answer. The group need not wait then.
+	GivenUp func() bool
 	// Leave takes the node out of Consul.
 	Leave func(ctx context.Context) error
 
@@ -92,7 +95,12 @@ func Run(ctx context.Context, c Config) error {
 			return fmt.Errorf("get the instance's id: %w", err)
 		}
 	}
-	last := c.end(ctx, first)
+	last := first
+	if c.GivenUp != nil && c.GivenUp() {
+		c.Log.Warn("this node never became ready: there is nothing to drain")
+	} else {
+		last = c.end(ctx, first)
+	}
 	if err := ctx.Err(); err != nil {
 		return err // this process is stopped; the next one continues
 	}

@@ -56,6 +56,8 @@ source "amazon-ebs" "node" {
   ami_name      = local.name
   instance_type = coalesce(var.instance_type, var.gpu ? "g6.xlarge" : "t3.medium")
   ssh_username  = "ubuntu"
+  # Packer's own key is in no node.
+  ssh_clear_authorized_keys = true
   encrypt_boot  = true
   imds_support  = "v2.0"
 

@@ -5,9 +5,10 @@
 //
 //	err := ready.Run(ctx, ready.Config{Look: look, Meta: imds, Group: client, Lifecycle: hook, Within: 40 * time.Minute})
 //
-// The process may be killed at any line: the next one looks again, and the group takes the
-// same answer twice. After a reboot nobody waits for the node; then Run returns when it is
-// ready, however long that takes.
+// The process may be killed at any time: the next one looks again, and the group takes the
+// same answer twice. After a reboot no group waits for the node, and at a fast first boot it
+// does not wait yet; AWS answers the same to both. So Run repeats its answer until the node
+// has been up for a while. It gives up no node that nobody waits for.
 package ready
 
 import (
@@ -52,8 +53,12 @@ type Config struct {
 	// nil.
 	Keep func(ctx context.Context, instance, reason string) error
 
+	// Mark notes on the node that it is given up, so that its drain does not wait. It may be nil.
+	Mark func() error
+
 	Within time.Duration // until the node is given up; default 40 min
 	Poll   time.Duration // between looks; default 5 s
+	Settle time.Duration // after it, a group that does not wait has waited before; default 10 min
 	Log    *slog.Logger
 }
 
@@ -68,6 +73,9 @@ func Run(ctx context.Context, c Config) error {
 	if c.Poll == 0 {
 		c.Poll = 5 * time.Second
 	}
+	if c.Settle == 0 {
+		c.Settle = 10 * time.Minute
+	}
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
@@ -79,11 +87,13 @@ func Run(ctx context.Context, c Config) error {
 	beaten, last := c.Group == nil, ""
 	for {
 		if !beaten {
-			// What came before this process took time too: the hook's time begins again.
-			beaten = c.tell(ctx, "send a heartbeat", c.Group.Heartbeat) == nil
+			// What came before this process took time too: the hook's time begins again. A
+			// group that does not wait yet has all of its time left.
+			err := c.tell(ctx, "send a heartbeat", c.Group.Heartbeat)
+			beaten = err == nil || errors.Is(err, awsapi.ErrNoAction)
 		}
 		missing := Missing(c.Look(ctx))
-		if missing == "" && (c.Group == nil || c.tell(ctx, "say that the node is ready", c.Group.Complete) == nil) {
+		if missing == "" && c.told(ctx, time.Since(began)) {
 			c.Log.Info("the node is ready", "seconds", int(time.Since(began).Seconds()))
 			return nil
 		}
@@ -130,6 +140,11 @@ func (c Config) giveUp(ctx context.Context, missing string) bool {
 			c.Log.Error("cannot keep the reason why this node is given up", "error", err)
 		}
 	}
+	if c.Mark != nil {
+		if err := c.Mark(); err != nil {
+			c.Log.Error("cannot note that this node is given up", "error", err)
+		}
+	}
 	c.Log.Error("giving up this node", "missing", missing)
 	err := c.Group.Abandon(ctx, c.Lifecycle)
 	switch {
@@ -142,16 +157,22 @@ func (c Config) giveUp(ctx context.Context, missing string) bool {
 	return err == nil
 }
 
-// tell tells the group, which may have stopped to wait.
+// told reports whether the group knows that the node is ready, or has waited before.
+func (c *Config) told(ctx context.Context, up time.Duration) bool {
+	if c.Group == nil {
+		return true
+	}
+	err := c.tell(ctx, "say that the node is ready", c.Group.Complete)
+	return err == nil || errors.Is(err, awsapi.ErrNoAction) && up >= c.Settle
+}
+
+// tell tells the group, which may not wait yet, or no longer.
 func (c *Config) tell(ctx context.Context, what string, action func(context.Context, awsapi.Lifecycle) error) error {
 	err := c.fill(ctx)
 	if err == nil {
 		err = action(ctx, c.Lifecycle)
 	}
-	if errors.Is(err, awsapi.ErrNoAction) {
-		return nil
-	}
-	if err != nil && ctx.Err() == nil {
+	if err != nil && !errors.Is(err, awsapi.ErrNoAction) && ctx.Err() == nil {
 		c.Log.Warn("retrying: cannot "+what, "error", err)
 	}
 	return err

@@ -117,8 +117,8 @@ func TestGivenUp(t *testing.T) {
 func TestNobodyWaits(t *testing.T) {
 	ctx := testkit.Context(t, time.Minute)
 	s := newStarting(t)
-	s.cloud.NoAction()
-	s.c.Within = 50 * time.Millisecond
+	s.cloud.NoAction(true)
+	s.c.Within, s.c.Settle = 50*time.Millisecond, 50*time.Millisecond
 	asked := make(chan struct{}, 1)
 	look := s.c.Look
 	s.c.Look = func(ctx context.Context) []Result {
@@ -130,11 +130,38 @@ func TestNobodyWaits(t *testing.T) {
 	}
 	done := s.run(t, ctx)
 	for range 20 { // four times the time after which a node is given up
-		<-asked
+		select {
+		case <-asked:
+		case err := <-done:
+			t.Fatalf("it ended with %v", err)
+		}
 	}
 	s.ready.Store(true)
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// TestGroupWaitsLater: an image boots so fast that its group does not wait yet. It hears of
+// the node when it does.
+func TestGroupWaitsLater(t *testing.T) {
+	ctx := testkit.Context(t, time.Minute)
+	s := newStarting(t)
+	s.cloud.NoAction(true)
+	s.ready.Store(true)
+	done := s.run(t, ctx)
+	testkit.Retry(ctx, t, "an answer that comes too early", func() error {
+		if s.cloud.Refused() < 3 {
+			return errors.New("nothing was refused")
+		}
+		return nil
+	})
+	s.cloud.NoAction(false)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if said := s.said(t); len(said) == 0 || said[len(said)-1] != "CompleteCONTINUE" {
+		t.Errorf("the group heard %v", said)
 	}
 }
 

@@ -11,7 +11,8 @@ configuration() {
   done
 }
 
-# unit_files installs the units, which then start at each boot. It sets all.
+# unit_files installs the units, which then start at each boot. Their
+# names are in the array "all" then.
 unit_files() {
   local name
   all=(nearcast-configure.service nearcast-renew.service nearcast-renew.timer consul.service nomad.service)

@@ -19,7 +19,8 @@ forget() {
   # "-delete" says nothing where nothing is.
   find /etc/ssh -name 'ssh_host_*_key*' -delete 2>/dev/null || true
   find /var/log -type f -exec truncate -s 0 {} + 2>/dev/null || true
-  for path in /var/lib/systemd/random-seed /root/.bash_history /root/.ssh/authorized_keys; do
+  # The key of the builder's login too.
+  for path in /var/lib/systemd/random-seed {/root,/home/*}/{.bash_history,.ssh/authorized_keys}; do
     rm -f "$path"
   done
   ! command -v cloud-init >/dev/null || cloud-init clean

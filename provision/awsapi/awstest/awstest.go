@@ -52,6 +52,7 @@ type Cloud struct {
 	secrets  map[string]map[string]string // values by version; the current one under ""
 	actions  []url.Values
 	gone     bool          // no group waits
+	refused  int           // calls for that reason
 	acted    chan struct{} // closed and made again at each action
 }
 
@@ -133,11 +134,19 @@ func (c *Cloud) Fail(n int) {
 	c.fail = n
 }
 
-// NoAction makes Auto Scaling refuse what is said of this node: no group waits for it.
-func (c *Cloud) NoAction() {
+// NoAction makes Auto Scaling refuse what is said of this node, or no longer: no group waits
+// for it.
+func (c *Cloud) NoAction(gone bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.gone = true
+	c.gone = gone
+}
+
+// Refused counts what was said of this node while no group waited for it.
+func (c *Cloud) Refused() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.refused
 }
 
 // NewSecret makes a secret without a value, as Terraform does.
@@ -236,6 +245,7 @@ func (c *Cloud) autoScaling(w http.ResponseWriter, r *http.Request, body []byte)
 	}
 	message := "refused"
 	if code == "" && c.gone {
+		c.refused++
 		code, message = "ValidationError", "No active Lifecycle Action found with instance ID "+form.Get("InstanceId")
 	}
 	w.Header().Set("Content-Type", "text/xml")
