@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -63,9 +62,9 @@ func (b *bench) seatLog(ctx context.Context, page *browser.Page) ([]entry, error
 		return nil, err
 	}
 	var log []entry
-	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
+	for line := range bytes.Lines(text) {
 		var e entry
-		if json.Unmarshal(lines.Bytes(), &e) == nil {
+		if json.Unmarshal(line, &e) == nil {
 			log = append(log, e)
 		}
 	}

@@ -219,8 +219,11 @@ func compareAll(ctx context.Context, page *browser.Page, f film, got grabbed) (m
 			return nil, nil, fmt.Errorf("a picture of %dx%d was decoded", p.Width, p.Height)
 		}
 		number, err := scene.ReadNumber(luma, p.Stride)
-		if err != nil || number >= len(f.luma) {
-			return nil, nil, fmt.Errorf("picture %d shows number %d: %w", i, number, err)
+		if err != nil {
+			return nil, nil, fmt.Errorf("read the number of picture %d: %w", i, err)
+		}
+		if number >= len(f.luma) {
+			return nil, nil, fmt.Errorf("picture %d shows number %d, and there are %d", i, number, len(f.luma))
 		}
 		tight := luma
 		if p.Stride != qualityWidth {

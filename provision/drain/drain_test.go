@@ -283,6 +283,21 @@ func TestSpot(t *testing.T) {
 	}
 }
 
+// TestGivenUp: a node that never became ready ends at once, whatever its agents say.
+func TestGivenUp(t *testing.T) {
+	h := &node{t: t, ctx: testkit.Context(t, time.Minute), cloud: awstest.New(t), dir: t.TempDir()}
+	h.node = agents.Nomad{Address: "http://127.0.0.1:1", IDFile: filepath.Join(h.dir, "none")}
+	c := h.config()
+	c.GivenUp = func() bool { return true }
+	h.cloud.Say("autoscaling/target-lifecycle-state", "Terminated")
+	if err := <-h.run(c); err != nil {
+		t.Error(err)
+	}
+	if !h.completed() {
+		t.Error("the group waits for a node that never worked")
+	}
+}
+
 // TestUnreachableNomad: the group still goes on at the deadline.
 func TestUnreachableNomad(t *testing.T) {
 	h := &node{t: t, ctx: t.Context(), cloud: awstest.New(t), dir: t.TempDir()}

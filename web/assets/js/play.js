@@ -316,7 +316,7 @@ document.addEventListener('visibilitychange', () => {
 });
 
 // A page that embeds this one says that Play is about to be pressed, or is not any more: as if a
-// pointer rested on Play (docs/API.md).
+// pointer rested on Play (docs/API.md). The router's frame-ancestors decide who may embed it.
 window.addEventListener('message', ({ source, data }) => {
   if (source !== window.parent || player.state.phase !== 'ready') return;
   if (data?.nearcast === 'prepare') player.resting.rest();
@@ -330,7 +330,7 @@ window.nearcast = {
   get state() { return player.state.phase; },
   get firstFrameMS() { return player.firstFrameMS; },
   get marks() { return { ...player.marks.at }; },
-  get playedAt() { return performance.timeOrigin + player.marks.playAt; },
+  get playedAt() { return player.marks.playAt === undefined ? null : performance.timeOrigin + player.marks.playAt; },
   get prepared() { return player.resting.ready(); },
   get seat() { return player.state.grant?.seat ?? ''; },
   get connected() { return player.state.signal === 'open'; },
