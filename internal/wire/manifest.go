@@ -31,6 +31,10 @@ type ManifestFile struct {
 // MaxManifest is the size in bytes of the largest manifest: about half a million files.
 const MaxManifest = 64 << 20
 
+// maxManifestBytes bounds the bytes of all files, so that no sum of sizes overflows: it is
+// more than any disk has.
+const maxManifestBytes = 1 << 50
+
 // ModeProgram is the mode of files that may be executed.
 const ModeProgram = "0755"
 
@@ -89,7 +93,8 @@ func (m Manifest) check() error {
 	if len(m.Files) == 0 {
 		return errors.New("the manifest has no files")
 	}
-	last := ""
+	last, total := "", int64(0)
+	paths := make(map[string]bool, len(m.Files))
 	for _, f := range m.Files {
 		switch {
 		case f.Path == "" || path.IsAbs(f.Path) || path.Clean(f.Path) != f.Path || f.Path == "." || f.Path == ".." || strings.HasPrefix(f.Path, "../") || strings.ContainsRune(f.Path, 0):
@@ -101,6 +106,17 @@ func (m Manifest) check() error {
 		case f.Mode != "" && f.Mode != ModeProgram:
 			return fmt.Errorf("the manifest has the mode %q of %q: it may be %q, or none", f.Mode, f.Path, ModeProgram)
 		}
+		if f.Size > maxManifestBytes-total {
+			return fmt.Errorf("the files of the manifest have more than %d bytes together", int64(maxManifestBytes))
+		}
+		total += f.Size
+		// A folder comes after a file of its name, but not always next: "a", "a-b", "a/b".
+		for dir := path.Dir(f.Path); dir != "."; dir = path.Dir(dir) {
+			if paths[dir] {
+				return fmt.Errorf("the manifest has %q as a file and as a folder", dir)
+			}
+		}
+		paths[f.Path] = true
 		last = f.Path
 	}
 	return nil

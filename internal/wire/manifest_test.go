@@ -30,20 +30,27 @@ func TestManifestIsNamedByItsFiles(t *testing.T) {
 func TestManifestRefuses(t *testing.T) {
 	sum := strings.Repeat("ab", 32)
 	file := func(path string) string { return `{"path":"` + path + `","size":1,"sha256":"` + sum + `"}` }
+	size := func(path, size string) string {
+		return `{"path":"` + path + `","size":` + size + `,"sha256":"` + sum + `"}`
+	}
 	for name, files := range map[string]string{
-		"nothing":         ``,
-		"a parent":        file("../x"),
-		"a hidden parent": file("a/../../x"),
-		"absolute":        file("/etc/passwd"),
-		"the folder":      file("."),
-		"no path":         file(""),
-		"a zero byte":     file(`a\u0000`),
-		"a path twice":    file("a") + "," + file("a"),
-		"no order":        file("b") + "," + file("a"),
-		"no sha256":       `{"path":"a","size":1,"sha256":"ab"}`,
-		"a path as sha":   `{"path":"a","size":1,"sha256":"` + strings.Repeat("../x", 16) + `"}`,
-		"a negative size": `{"path":"a","size":-1,"sha256":"` + sum + `"}`,
-		"a setuid mode":   `{"path":"a","size":1,"sha256":"` + sum + `","mode":"4755"}`,
+		"nothing":          ``,
+		"a parent":         file("../x"),
+		"a hidden parent":  file("a/../../x"),
+		"absolute":         file("/etc/passwd"),
+		"the folder":       file("."),
+		"no path":          file(""),
+		"a zero byte":      file(`a\u0000`),
+		"a path twice":     file("a") + "," + file("a"),
+		"no order":         file("b") + "," + file("a"),
+		"no sha256":        `{"path":"a","size":1,"sha256":"ab"}`,
+		"a path as sha":    `{"path":"a","size":1,"sha256":"` + strings.Repeat("../x", 16) + `"}`,
+		"a negative size":  `{"path":"a","size":-1,"sha256":"` + sum + `"}`,
+		"a setuid mode":    `{"path":"a","size":1,"sha256":"` + sum + `","mode":"4755"}`,
+		"a file as folder": file("a") + "," + file("a-b") + "," + file("a/b"),
+		"a file far above": file("a") + "," + file("a/b/c/d"),
+		"too many bytes":   size("a", "1125899906842624") + "," + size("b", "1"),
+		"an overflow":      size("a", "9223372036854775807") + "," + size("b", "9223372036854775807"),
 	} {
 		if m, err := ParseManifest([]byte(`{"nearcast_manifest":1,"files":[` + files + `]}`)); err == nil {
 			t.Errorf("%s: read %+v", name, m)
