@@ -15,9 +15,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
+	"hash"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -32,8 +33,15 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// uploadsAtOnce is how many files are uploaded at once.
-const uploadsAtOnce = 32
+const (
+	// uploadsAtOnce is how many files are uploaded at once.
+	uploadsAtOnce = 32
+	// largeAtOnce is how many of those that are uploaded in parts, a few parts at once:
+	// each part is in memory.
+	largeAtOnce = 4
+	// largeSize is from which size a file is uploaded in parts.
+	largeSize = 16 << 20
+)
 
 // Store is where to publish.
 type Store struct {
@@ -96,18 +104,21 @@ func Dir(ctx context.Context, dir string, to Store) (Version, error) {
 		}
 	}
 	u.progress.Total = len(todo)
-	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(uploadsAtOnce)
+	var large, small []wire.ManifestFile
 	for _, f := range todo {
-		if gctx.Err() != nil {
-			break
+		if f.Size >= largeSize {
+			large = append(large, f)
+		} else {
+			small = append(small, f)
 		}
-		group.Go(func() error { return u.file(gctx, f) })
 	}
-	if err := group.Wait(); err != nil {
+	if err := u.files(ctx, large, largeAtOnce); err != nil {
 		return v, err
 	}
-	return v, u.put(ctx, wire.ManifestKey(sum), bytes.NewReader(text))
+	if err := u.files(ctx, small, uploadsAtOnce); err != nil {
+		return v, err
+	}
+	return v, u.put(ctx, wire.ManifestKey(sum), bytes.NewReader(text), int64(len(text)))
 }
 
 func (s Store) open(ctx context.Context) (*s3.Client, error) {
@@ -132,13 +143,13 @@ func (s Store) open(ctx context.Context) (*s3.Client, error) {
 // scan hashes all files below root.
 func scan(ctx context.Context, root *os.Root) ([]wire.ManifestFile, error) {
 	var paths []string
-	err := filepath.WalkDir(root.Name(), func(path string, d os.DirEntry, err error) error {
+	// By the root, not by its name, which may be a link.
+	err := fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		path, err = filepath.Rel(root.Name(), path)
-		paths = append(paths, path)
-		return err
+		paths = append(paths, filepath.FromSlash(path))
+		return nil
 	})
 	if err != nil {
 		return nil, err
@@ -213,20 +224,28 @@ func (u *upload) list(ctx context.Context) (map[string]int64, error) {
 	return there, nil
 }
 
+// files uploads files, so many at once.
+func (u *upload) files(ctx context.Context, files []wire.ManifestFile, atOnce int) error {
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(atOnce)
+	for _, f := range files {
+		if gctx.Err() != nil {
+			break
+		}
+		group.Go(func() error { return u.file(gctx, f) })
+	}
+	return group.Wait()
+}
+
 func (u *upload) file(ctx context.Context, f wire.ManifestFile) error {
 	in, err := u.root.Open(filepath.FromSlash(f.Path))
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	h := sha256.New()
-	if err := u.put(ctx, wire.ObjectKey(f.SHA256), io.TeeReader(in, h)); err != nil {
+	body := &checked{in: in, want: f, hash: sha256.New()}
+	if err := u.put(ctx, wire.ObjectKey(f.SHA256), body, f.Size); err != nil {
 		return fmt.Errorf("upload %s: %w", f.Path, err)
-	}
-	if hex.EncodeToString(h.Sum(nil)) != f.SHA256 {
-		key := u.to.Prefix + wire.ObjectKey(f.SHA256)
-		_, err := u.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &u.to.Bucket, Key: &key})
-		return errors.Join(fmt.Errorf("%s changed while it was published: publish again", f.Path), err)
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -238,8 +257,31 @@ func (u *upload) file(ctx context.Context, f wire.ManifestFile) error {
 	return nil
 }
 
-func (u *upload) put(ctx context.Context, key string, body io.Reader) error {
+// put uploads size bytes. From the size follows the size of the parts.
+func (u *upload) put(ctx context.Context, key string, body io.Reader, size int64) error {
 	key = u.to.Prefix + key
-	_, err := u.transfers.UploadObject(ctx, &transfermanager.UploadObjectInput{Bucket: &u.to.Bucket, Key: &key, Body: body})
+	_, err := u.transfers.UploadObject(ctx, &transfermanager.UploadObjectInput{
+		Bucket: &u.to.Bucket, Key: &key, Body: body, ContentLength: &size,
+	})
 	return err
+}
+
+// checked reads a file. In place of its end it has an error if the bytes are not those that
+// the object is named by: then the upload is never completed, and no object of that name is
+// wrong for a moment, or for ever where the credentials may not delete.
+type checked struct {
+	in   io.Reader
+	want wire.ManifestFile
+	hash hash.Hash
+	size int64
+}
+
+func (c *checked) Read(b []byte) (int, error) {
+	n, err := c.in.Read(b)
+	c.hash.Write(b[:n])
+	c.size += int64(n)
+	if c.size > c.want.Size || err == io.EOF && hex.EncodeToString(c.hash.Sum(nil)) != c.want.SHA256 {
+		return 0, fmt.Errorf("%s changed while it was published: publish again", c.want.Path)
+	}
+	return n, err
 }
