@@ -78,6 +78,11 @@ func (k *Keeper) ask(ctx context.Context, r Request, progress func(Notice)) (not
 				return n, nil
 			}
 		case <-ctx.Done():
+			if r.Op == RequestContent {
+				// While no other request can be made, which it would cancel. If it fails, the
+				// keeper has ended, and the fetch with it.
+				_ = k.conn.Send(Request{Op: RequestCancel})
+			}
 			return notice{}, ctx.Err()
 		}
 	}
@@ -87,9 +92,6 @@ func (k *Keeper) ask(ctx context.Context, r Request, progress func(Notice)) (not
 // When ctx ends, so does the fetch; what arrived stays in the cache too.
 func (k *Keeper) Content(ctx context.Context, progress func(done, total int64, name string)) (io.Closer, error) {
 	_, err := k.ask(ctx, Request{Op: RequestContent}, func(n Notice) { progress(n.Done, n.Total, n.File) })
-	if err != nil && ctx.Err() != nil {
-		_ = k.conn.Send(Request{Op: RequestCancel}) // if it fails, the keeper has ended, and the fetch with it
-	}
 	return io.NopCloser(nil), err
 }
 

@@ -81,7 +81,8 @@ const (
 )
 
 // Request is a message of the stream host to its keeper. One request at a time is
-// carried out: while content is fetched, each other request cancels that.
+// carried out: while content is fetched, each other request cancels that, and is carried
+// out then.
 type Request struct {
 	Op   string     `json:"op"`
 	Exit *wire.Exit `json:"exit,omitempty"`

@@ -24,17 +24,18 @@ const fetchEnd = 5 * time.Second
 
 // fetch runs the process that fetches the app's files, and passes its progress on. It ends
 // early when the stream host cancels it, makes another request, or ends: then nobody waits
-// for the files. Other seats that want the same ones fetch for themselves.
-func (k *keeper) fetch(requests <-chan cell.Request) error {
+// for the files. Other seats that want the same ones fetch for themselves. next is the
+// request that ended it, which is to be carried out; it is nil where that was to cancel it.
+func (k *keeper) fetch(requests <-chan cell.Request) (next *cell.Request, err error) {
 	conn, theirs, err := cell.Pair()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer conn.Close()
 	defer theirs.Close()
 	spec, err := os.Open(k.specPath())
 	if err != nil {
-		return fmt.Errorf("read spec: %w", err)
+		return nil, fmt.Errorf("read spec: %w", err)
 	}
 	defer spec.Close()
 	cmd := exec.Command(k.spec.StreamHost, cell.FetchArg)
@@ -49,15 +50,19 @@ func (k *keeper) fetch(requests <-chan cell.Request) error {
 		return privilege.Keep(fetchCapabilities...)
 	})
 	if err != nil {
-		return fmt.Errorf("start to fetch content: %w", err)
+		return nil, fmt.Errorf("start to fetch content: %w", err)
 	}
 	theirs.Close()
 	var cancelled atomic.Bool
+	var other *cell.Request // of the watcher, until it has ended
 	answered, watched := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(watched)
 		select {
-		case <-requests:
+		case r, ok := <-requests:
+			if ok && r.Op != cell.RequestCancel {
+				other = &r
+			}
 			cancelled.Store(true)
 		case <-answered:
 			fetcher.kill()
@@ -75,6 +80,7 @@ func (k *keeper) fetch(requests <-chan cell.Request) error {
 	defer func() {
 		close(answered)
 		<-watched
+		next = other
 		<-fetcher.done
 	}()
 	for {
@@ -83,28 +89,28 @@ func (k *keeper) fetch(requests <-chan cell.Request) error {
 		if cancelled.Load() {
 			closeAll(files)
 			if err != nil { // it has ended, and was heard until then
-				return errors.New("the fetch was cancelled")
+				return nil, errors.New("the fetch was cancelled")
 			}
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("the process that fetches content ended: %w", err)
+			return nil, fmt.Errorf("the process that fetches content ended: %w", err)
 		}
 		switch {
 		case n.Failed != nil:
 			closeAll(files)
-			return *n.Failed
+			return nil, *n.Failed
 		case n.Answer != "":
 			if len(files) == 1 {
 				k.hold = files[0]
-				return nil
+				return nil, nil
 			}
 			closeAll(files)
-			return nil
+			return nil, nil
 		}
 		closeAll(files)
 		if err := k.conn.Send(n); err != nil {
-			return err // the stream host has ended
+			return nil, err // the stream host has ended
 		}
 	}
 }

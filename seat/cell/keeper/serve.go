@@ -16,13 +16,19 @@ func (k *keeper) serve(makeCell bool) {
 	requests := make(chan cell.Request)
 	go k.receive(requests)
 	fetched, given, reported := false, false, false
-	for r := range requests {
+	var next *cell.Request // was made while another was carried out
+	for {
+		r, ok := take(&next, requests)
+		if !ok {
+			return
+		}
 		answer := cell.Notice{Answer: r.Op}
 		var pass []*os.File
 		switch {
 		case r.Op == cell.RequestContent && !fetched:
 			fetched = true
-			if err := k.fetch(requests); err != nil {
+			var err error
+			if next, err = k.fetch(requests); err != nil {
 				e := end(wire.CodeContentStore, err)
 				answer.Failed = &e
 			}
@@ -71,6 +77,16 @@ func (k *keeper) serve(makeCell bool) {
 			return
 		}
 	}
+}
+
+// take takes the request that was made meanwhile, or waits for one.
+func take(next **cell.Request, requests <-chan cell.Request) (cell.Request, bool) {
+	if r := *next; r != nil {
+		*next = nil
+		return *r, true
+	}
+	r, ok := <-requests
+	return r, ok
 }
 
 // receive passes the requests of the stream host on, until it ends.

@@ -43,6 +43,8 @@ func streamHost() int {
 		ask(conn)
 	case "cancel":
 		cancelContent(conn)
+	case "overtake":
+		overtakeContent(conn)
 	case "stay":
 		if err := stay(conn); err != nil {
 			fmt.Println(err)
@@ -95,6 +97,41 @@ func cancelContent(conn *cell.Conn) {
 	fmt.Println("gone", fetcher > 0 && errors.Is(unix.Kill(fetcher, 0), unix.ESRCH))
 }
 
+// overtakeContent makes another request while content is fetched, and prints the answers.
+func overtakeContent(conn *cell.Conn) {
+	conn.Send(cell.Request{Op: cell.RequestContent})
+	for asked, answers := false, 0; answers < 2; {
+		var n cell.Notice
+		files, err := conn.Receive(&n)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		closeAll(files)
+		if n.Answer != "" {
+			fmt.Println(n.Answer, n.Failed == nil)
+			answers++
+		} else if !asked {
+			asked = true
+			conn.Send(cell.Request{Op: cell.RequestReport, Exit: &wire.Exit{End: wire.End{Reason: wire.ReasonDrained}}})
+		}
+	}
+}
+
+// A request that is made while content is fetched ends the fetch, and is carried out.
+func TestRequestWhileContentIsFetched(t *testing.T) {
+	s := newSpec(t, false)
+	s.Job, s.Content = "overtake", []wire.Content{{Source: "s3://bucket/key", Destination: "local/x"}}
+	k := keep(t, s)
+	for _, want := range []string{"content false", "report true"} {
+		line, err := k.read.ReadString('\n')
+		if err != nil || strings.TrimSpace(line) != want {
+			t.Fatalf("the stream host printed %q (%v), want %q", line, err, want)
+		}
+	}
+	k.end(t)
+}
+
 // A fetch that the stream host gave up ends, and the keeper then carries out what it is
 // asked.
 func TestContentIsCancelled(t *testing.T) {
@@ -137,7 +174,7 @@ func fetchContent() int {
 	if err := json.NewDecoder(os.NewFile(cell.SpecFD, "spec")).Decode(&spec); err != nil {
 		return 1
 	}
-	for spec.Job == "cancel" { // until it is told to end
+	for spec.Job != "ask" { // until it is told to end
 		if err := conn.Send(cell.Notice{Done: 1, Total: 2, File: strconv.Itoa(os.Getpid())}); err != nil {
 			return 1
 		}
