@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -19,11 +20,17 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
+// downloads is the directory of what is not verified yet. Releases that locked a download
+// by its size, or by a file, have theirs in olderDownloads: they do not meet these.
+const downloads, olderDownloads = "downloads", "partial"
+
 // cache is the node's cache directory. All its state is on disk, since other
 // processes use it too.
 type cache struct {
 	dir string
 	max int64
+
+	full sync.Mutex // one at a time evicts because the disk is full
 }
 
 func openCache(settings wire.Cache) (*cache, error) {
@@ -35,7 +42,7 @@ func openCache(settings wire.Cache) (*cache, error) {
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
 		return nil, storage("create the cache", err)
 	}
-	for _, name := range []string{"objects", "partial", "locks", "uses"} {
+	for _, name := range []string{"objects", downloads, "locks", "uses"} {
 		if err := os.MkdirAll(c.path(name), 0o700); err != nil {
 			return nil, storage("create the cache", err)
 		}
@@ -47,10 +54,13 @@ func (c *cache) path(parts ...string) string {
 	return filepath.Join(append([]string{c.dir}, parts...)...)
 }
 
-func (c *cache) has(key string) (string, bool) {
-	path := c.path("objects", key)
-	_, err := os.Stat(path)
-	return path, err == nil
+// holds reports whether j is in the cache.
+func (c *cache) holds(j job) (bool, error) {
+	size, ok := c.size(j.cacheKey)
+	if ok && j.exact && size != j.size {
+		return false, wrongSize(j.file, size)
+	}
+	return ok, nil
 }
 
 func (c *cache) size(key string) (int64, bool) {
@@ -83,13 +93,17 @@ func (h *Hold) Close() error {
 }
 
 // pin records that this process uses files, even if they are not in the cache yet.
-// From here on, eviction does not remove them.
+// From here on, eviction does not remove them. What would not fit is not recorded: of two
+// seats that do not fit together, one goes on.
 func (c *cache) pin(ctx context.Context, jobs []job) (*Hold, error) {
 	unlock, err := c.lock(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
+	if err := c.fits(jobs); err != nil {
+		return nil, err
+	}
 	use, err := os.CreateTemp(c.path("uses"), "seat-")
 	if err != nil {
 		return nil, storage("record the use of the cache", err)
@@ -108,6 +122,64 @@ func (c *cache) pin(ctx context.Context, jobs []job) (*Hold, error) {
 	}
 	c.touch(hold.keys)
 	return hold, nil
+}
+
+// grow records the size of an object that was replaced in the store, and makes room for it.
+func (h *Hold) grow(ctx context.Context, j job) error {
+	unlock, err := h.cache.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := h.cache.fits([]job{j}); err != nil {
+		return err
+	}
+	// Of two lines with one key, the larger size counts.
+	if _, err := fmt.Fprintln(h.use, j.cacheKey, j.size); err != nil {
+		return storage("record the use of the cache", err)
+	}
+	_, err = h.cache.evict(0)
+	return err
+}
+
+// fits refuses jobs that are too large beside what seats use. A seat whose files are all
+// here needs no room. The caller holds the cache's lock.
+func (c *cache) fits(jobs []job) error {
+	if c.max == 0 {
+		return nil
+	}
+	used, err := c.used()
+	if err != nil {
+		return err
+	}
+	missing := false
+	for _, j := range jobs {
+		_, ok := c.size(j.cacheKey)
+		missing = missing || !ok
+		used[j.cacheKey] = max(j.size, used[j.cacheKey])
+	}
+	if !missing {
+		return nil
+	}
+	entries, err := c.entries(used)
+	if err != nil {
+		return err
+	}
+	return c.within(entries)
+}
+
+// within refuses what seats use if it is more than the limit.
+func (c *cache) within(entries []entry) error {
+	var inUse int64
+	for _, e := range entries {
+		if e.inUse {
+			inUse += e.size
+		}
+	}
+	if c.max > 0 && inUse > c.max {
+		return failure(wire.CodeDiskFull, "the content cache is limited to %s, but running seats need %s; raise its max_bytes, or run fewer apps on the node", megabytes(c.max), megabytes(inUse))
+	}
+	return nil
 }
 
 // touch marks objects as used now, by their access time. The modification time
@@ -157,16 +229,12 @@ type entry struct {
 }
 
 // entries lists objects and downloads, least recently used first, and with their whole
-// size what seats use and have not downloaded yet. The caller holds the cache's lock.
-func (c *cache) entries() ([]entry, error) {
-	used, err := c.used()
-	if err != nil {
-		return nil, err
-	}
+// size what is used and not downloaded yet. The caller holds the cache's lock.
+func (c *cache) entries(used map[string]int64) ([]entry, error) {
 	byKey := map[string]entry{}
-	for _, kind := range []string{"objects", "partial"} {
+	for _, kind := range []string{"objects", downloads, olderDownloads} {
 		list, err := os.ReadDir(c.path(kind))
-		if err != nil {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, storage("read the cache", err)
 		}
 		for _, e := range list {
@@ -218,19 +286,25 @@ func (c *cache) makeRoom(ctx context.Context, more int64) (evicted int64, err er
 		return 0, err
 	}
 	defer unlock()
-	entries, err := c.entries()
+	return c.evict(more)
+}
+
+// evict is makeRoom. The caller holds the cache's lock.
+func (c *cache) evict(more int64) (evicted int64, err error) {
+	used, err := c.used()
 	if err != nil {
 		return 0, err
 	}
-	var total, inUse int64
+	entries, err := c.entries(used)
+	if err != nil {
+		return 0, err
+	}
+	if err := c.within(entries); err != nil {
+		return 0, err
+	}
+	var total int64
 	for _, e := range entries {
 		total += e.size
-		if e.inUse {
-			inUse += e.size
-		}
-	}
-	if c.max > 0 && inUse > c.max {
-		return 0, failure(wire.CodeDiskFull, "the content cache is limited to %s, but running seats need %s; raise its max_bytes, or run fewer apps on the node", megabytes(c.max), megabytes(inUse))
 	}
 	for _, e := range entries {
 		over := c.max > 0 && total > c.max
@@ -240,13 +314,33 @@ func (c *cache) makeRoom(ctx context.Context, more int64) (evicted int64, err er
 		if e.inUse {
 			continue
 		}
-		if err := errors.Join(c.remove("objects", e.key), c.removePartial(e.key)); err != nil {
+		if err := errors.Join(c.remove("objects", e.key), c.removePartial(e.key), c.remove(olderDownloads, e.key), c.remove(olderDownloads, e.key+partsSuffix)); err != nil {
 			return evicted, storage("evict from the cache", err)
 		}
 		total -= e.size
 		evicted += e.size
 	}
 	return evicted, nil
+}
+
+// withRoom does what may find the disk full. Then it evicts, and does it again, as long as
+// there is something to evict.
+func (c *cache) withRoom(ctx context.Context, do func() error) error {
+	err := do()
+	if !errors.Is(err, unix.ENOSPC) {
+		return err
+	}
+	c.full.Lock()
+	defer c.full.Unlock()
+	for {
+		// Another may have evicted meanwhile.
+		if err := do(); !errors.Is(err, unix.ENOSPC) {
+			return err
+		}
+		if evicted, room := c.makeRoom(ctx, evictAtOnce); room != nil || evicted == 0 {
+			return err
+		}
+	}
 }
 
 func (c *cache) remove(kind, name string) error {
@@ -257,7 +351,7 @@ func (c *cache) remove(kind, name string) error {
 }
 
 func (c *cache) removePartial(key string) error {
-	return errors.Join(c.remove("partial", key+".new"+partsSuffix), c.remove("partial", key+partsSuffix), c.remove("partial", key))
+	return errors.Join(c.remove(downloads, key+".new"+partsSuffix), c.remove(downloads, key+partsSuffix), c.remove(downloads, key))
 }
 
 // storage is the end of a seat whose node's disk fails.

@@ -9,29 +9,76 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nearcast/nearcast/internal/wire"
 )
 
 // A commit is due when so many objects or bytes arrived, or so long after the first.
-// Each waits with an open lock file.
+// Each waits with the lock of its key.
 const (
 	commitObjects = 1000
 	commitBytes   = 256 << 20
 	commitAfter   = time.Second
 )
 
-// arrival is an object that is downloaded and verified, in partial/.
+// arrival is an object that is downloaded and verified, in downloads/.
 type arrival struct {
-	job    job
-	unlock func()
+	job      job
+	verified identity
+	unlock   func()
+}
+
+// unverified is the mode of a file whose bytes are not verified yet.
+const unverified = 0o600
+
+// identity is which file was verified. An inode that is used again has another mode until
+// its bytes are verified too.
+type identity struct {
+	dev, inode uint64
+	size       int64
+	mode       uint32
+}
+
+func identityOf(s unix.Stat_t) identity {
+	return identity{dev: uint64(s.Dev), inode: s.Ino, size: s.Size, mode: s.Mode}
+}
+
+// finish gives a file that was verified its mode, and says which file it is.
+func finish(data *os.File, f file) (identity, error) {
+	if err := data.Chmod(f.mode()); err != nil { // regardless of the umask
+		return identity{}, storage("keep content", err)
+	}
+	var s unix.Stat_t
+	if err := unix.Fstat(int(data.Fd()), &s); err != nil {
+		return identity{}, storage("keep content", err)
+	}
+	return identityOf(s), nil
+}
+
+// keepVerified moves a download to objects/. The lock of its key keeps others away from it.
+// Should one ignore the lock, no byte that was not verified gets into objects/.
+func (c *cache) keepVerified(key string, verified identity) error {
+	path := c.path(downloads, key)
+	var s unix.Stat_t
+	if err := unix.Lstat(path, &s); err != nil {
+		return storage("keep content", err)
+	}
+	if identityOf(s) != verified {
+		return failure(wire.CodeContentStore, "the download %s was replaced by another program before it was kept; let only Nearcast write in the cache, and start the seat again", path)
+	}
+	if err := os.Rename(path, c.path("objects", key)); err != nil {
+		return storage("keep content", err)
+	}
+	return nil
 }
 
 // committer moves arrivals to objects/, many at once: one sync of the file system then
 // makes all of them durable. To sync each small file takes longer than to fetch it.
 type committer struct {
 	cache *cache
-	// partial was opened before anything was written: so syncfs tells of all faults.
-	partial *os.File
-	placed  func(batch []job) error
+	// dir was opened before anything was written: so syncfs tells of all faults.
+	dir    *os.File
+	placed func(batch []job) error
 
 	mu      sync.Mutex
 	waiting []arrival
@@ -48,12 +95,12 @@ type committer struct {
 // newCommitter starts to commit. placed is called with what is in the cache now, by one
 // goroutine. failed is called once if a commit fails.
 func newCommitter(c *cache, placed func([]job) error, failed func(error)) (*committer, error) {
-	partial, err := os.Open(c.path("partial"))
+	dir, err := os.Open(c.path(downloads))
 	if err != nil {
 		return nil, storage("open the cache", err)
 	}
 	k := &committer{
-		cache: c, partial: partial, placed: placed,
+		cache: c, dir: dir, placed: placed,
 		due: make(chan struct{}, 1), room: make(chan struct{}), done: make(chan struct{}), quit: make(chan struct{}),
 	}
 	go k.run(failed)
@@ -104,7 +151,7 @@ func (k *committer) close() error {
 
 func (k *committer) run(failed func(error)) {
 	defer close(k.done)
-	defer k.partial.Close()
+	defer k.dir.Close()
 	timer := time.NewTimer(0)
 	<-timer.C
 	defer timer.Stop()
@@ -148,13 +195,13 @@ func (k *committer) run(failed func(error)) {
 }
 
 func (k *committer) commit(batch []arrival) error {
-	if err := unix.Syncfs(int(k.partial.Fd())); err != nil {
+	if err := unix.Syncfs(int(k.dir.Fd())); err != nil {
 		return storage("write content", err)
 	}
 	jobs := make([]job, 0, len(batch))
 	for _, a := range batch {
-		if err := os.Rename(k.cache.path("partial", a.job.cacheKey), k.cache.path("objects", a.job.cacheKey)); err != nil {
-			return storage("keep content", err)
+		if err := k.cache.keepVerified(a.job.cacheKey, a.verified); err != nil {
+			return err
 		}
 		jobs = append(jobs, a.job)
 	}
@@ -164,7 +211,7 @@ func (k *committer) commit(batch []arrival) error {
 	var errs []error
 	for _, j := range jobs {
 		if !j.whole() {
-			errs = append(errs, k.cache.remove("partial", j.cacheKey+partsSuffix))
+			errs = append(errs, k.cache.remove(downloads, j.cacheKey+partsSuffix))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {

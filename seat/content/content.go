@@ -11,7 +11,7 @@
 //
 // Either every item is at its destination under TaskDir, complete and verified,
 // or Fetch returns a wire.End with a code of internal/wire/seat.go. Every file in
-// objects/ is complete: it is downloaded to partial/, verified, synced, then
+// objects/ is complete: it is downloaded to downloads/, verified, synced, then
 // renamed.
 //
 // An object is verified against the job's sha256 if it gives one. Otherwise it is
@@ -45,10 +45,10 @@
 //
 //	DIR/lock            flock: held to read or change uses, and to evict
 //	DIR/objects/KEY     complete, mode 0444; KEY names the sha256, or object+ETag+size
-//	DIR/partial/KEY     a download in progress, with its part map in KEY.parts
-//	DIR/locks/KEY       flock: held by the process that downloads KEY
-//	DIR/locks/small     a byte locked for each object of at most 16 MiB that is downloaded
+//	DIR/downloads/KEY   a download in progress, with its part map in KEY.parts
+//	DIR/locks/downloads a byte locked for each KEY that is downloaded
 //	DIR/uses/RANDOM     flock: held by a running seat; its lines are the KEYs it uses
+//	DIR/partial         downloads of older releases, which are only evicted
 //
 // Eviction removes the least recently used objects and abandoned downloads. It
 // never removes what a running seat uses. When a seat dies, the kernel releases
@@ -146,7 +146,7 @@ func fetch(ctx context.Context, req Request) (*Hold, error) {
 			return nil, errors.Join(err, hold.Close())
 		}
 	}
-	f := &fetcher{cache: cache, store: store, task: task, meter: newMeter(jobs, req.Progress), pace: newPace()}
+	f := &fetcher{cache: cache, hold: hold, store: store, task: task, meter: newMeter(jobs, req.Progress), pace: newPace()}
 	if err := f.fetchAll(ctx, jobs); err != nil {
 		return nil, errors.Join(err, hold.Close())
 	}

@@ -18,8 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -384,69 +382,4 @@ func TestConcurrentSeatsDownloadOnce(t *testing.T) {
 	if got := p.bytes.Load(); got != int64(len(data)) {
 		t.Errorf("%d bytes passed, want %d", got, len(data))
 	}
-}
-
-func TestEviction(t *testing.T) {
-	g := startGateway(t)
-	for _, key := range []string{"a", "b", "c", "d"} {
-		g.put(t, key, noise(1<<20, key[0]))
-	}
-	n := newNode(t, g.url)
-	n.cache.MaxBytes = 2<<20 + 100
-	item := func(key string) wire.Content {
-		return wire.Content{Source: "s3://models/" + key, Destination: key}
-	}
-	a := fetchOK(t, n.request(item("a")))
-	keyA := n.objects(t)[0]
-	fetchOK(t, n.request(item("b"))).Close()
-	// a is older, but in use: c must replace b.
-	c := fetchOK(t, n.request(item("c")))
-	if got := n.objects(t); len(got) != 2 || !slices.Contains(got, keyA) {
-		t.Fatalf("the cache holds %v, want a (%s) and c", got, keyA)
-	}
-	end := fetchFails(t, n.request(item("d")), wire.CodeDiskFull)
-	if !strings.Contains(end.Detail, "max_bytes") {
-		t.Errorf("detail %q does not say what to do", end.Detail)
-	}
-	if len(n.partial(t)) != 0 {
-		t.Errorf("left: %v", n.partial(t))
-	}
-	if err := c.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := a.Close(); err != nil {
-		t.Fatal(err)
-	}
-	// Now c is the least recently used: a was closed after it.
-	fetchOK(t, n.request(item("d")))
-	if got := n.objects(t); len(got) != 2 || !slices.Contains(got, keyA) {
-		t.Errorf("the cache holds %v, want a (%s) and d", got, keyA)
-	}
-}
-
-func TestDiskFull(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to mount a small disk")
-	}
-	g := startGateway(t)
-	g.put(t, "small", noise(3<<20, 10))
-	g.put(t, "big", noise(9<<20, 11))
-	n := newNode(t, g.url)
-	disk := t.TempDir()
-	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=8m"); err != nil {
-		t.Skipf("no tmpfs here: %v", err)
-	}
-	t.Cleanup(func() { _ = unix.Unmount(disk, 0) })
-	n.cache.Dir = filepath.Join(disk, "cache")
-
-	fetchFails(t, n.request(wire.Content{Source: "s3://models/big", Destination: "big"}), wire.CodeDiskFull)
-	if len(n.objects(t)) != 0 || len(n.partial(t)) != 0 {
-		t.Errorf("left: %v %v", n.objects(t), n.partial(t))
-	}
-	// Across filesystems the task gets a copy. An object that is not in use is evicted.
-	fetchOK(t, n.request(wire.Content{Source: "s3://models/small", Destination: "small"})).Close()
-	wantFile(t, filepath.Join(n.task, "small"), noise(3<<20, 10))
-	g.put(t, "next", noise(7<<20, 12))
-	fetchOK(t, n.request(wire.Content{Source: "s3://models/next", Destination: "next"}))
-	wantFile(t, filepath.Join(n.task, "next"), noise(7<<20, 12))
 }

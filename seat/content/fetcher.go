@@ -46,7 +46,8 @@ type fetcher struct {
 	meter   *meter
 	pace    *pace
 	watch   *watchdog
-	locks   *smallLocks
+	locks   *keyLocks
+	hold    *Hold
 	commits *committer
 }
 
@@ -70,7 +71,7 @@ func (f *fetcher) fetchAll(ctx context.Context, jobs []job) error {
 	defer stop(nil)
 	ctx, f.watch = newWatchdog(ctx, f.store.patience)
 	defer f.watch.stop()
-	if f.locks, err = f.cache.openSmallLocks(); err != nil {
+	if f.locks, err = f.cache.openKeyLocks(); err != nil {
 		return err
 	}
 	defer f.locks.close()
@@ -134,31 +135,34 @@ func (f *fetcher) obtain(ctx context.Context, j job) error {
 		if j, err = f.store.again(ctx, j); err != nil {
 			return err
 		}
+		if err := f.hold.grow(ctx, j); err != nil {
+			return err
+		}
 	}
 }
 
 func (f *fetcher) obtainOnce(ctx context.Context, j job) (err error) {
-	lock := f.cache.lockKey
-	if j.whole() {
-		lock = f.locks.lock
-	}
-	unlock, err := lock(ctx, j.cacheKey, func() { f.meter.set(j, f.cache.partialDone(j.cacheKey)) })
+	unlock, err := f.locks.lock(ctx, j.cacheKey, func() { f.meter.set(j, f.cache.partialDone(j.cacheKey)) })
 	if err != nil {
 		return err
 	}
-	if _, ok := f.cache.has(j.cacheKey); ok { // another seat downloaded it meanwhile
+	if ok, err := f.cache.holds(j); ok || err != nil { // another seat downloaded it meanwhile
 		unlock()
+		if err != nil {
+			return err
+		}
 		return f.place([]job{j})
 	}
 	download := f.large
 	if j.whole() {
 		download = f.small
 	}
-	if err := download(ctx, j); err != nil {
+	verified, err := download(ctx, j)
+	if err != nil {
 		unlock()
 		return err
 	}
-	return f.commits.add(ctx, arrival{job: j, unlock: unlock})
+	return f.commits.add(ctx, arrival{job: j, verified: verified, unlock: unlock})
 }
 
 // divide says which objects are in the cache.
@@ -169,12 +173,17 @@ func (c *cache) divide(jobs []job) (present, missing []job, err error) {
 	for range runtime.GOMAXPROCS(0) {
 		group.Go(func() error {
 			for i := int(next.Add(1)) - 1; i < len(jobs); i = int(next.Add(1)) - 1 {
-				_, here[i] = c.has(jobs[i].cacheKey)
+				var err error
+				if here[i], err = c.holds(jobs[i]); err != nil {
+					return err
+				}
 			}
 			return nil
 		})
 	}
-	_ = group.Wait()
+	if err := group.Wait(); err != nil {
+		return nil, nil, err
+	}
 	for i, j := range jobs {
 		if here[i] {
 			present = append(present, j)

@@ -22,36 +22,35 @@ const (
 	recordEvery = time.Second
 )
 
-// large downloads an object in parts, into partial/, and verifies it. An earlier
+// large downloads an object in parts, into downloads/, and verifies it. An earlier
 // download continues. The caller holds the lock of its key.
-func (f *fetcher) large(ctx context.Context, j job) error {
+func (f *fetcher) large(ctx context.Context, j job) (verified identity, err error) {
 	// A listing gives size and ETag. Only HEAD gives the checksums.
 	h := head{etag: j.etag, size: j.size, sums: j.sums}
 	if h.sums == nil {
-		var err error
 		if h, err = f.store.head(ctx, j.file); err != nil {
-			return err
+			return verified, err
 		}
 	}
+	if j.exact && h.size != j.size {
+		return verified, wrongSize(j.file, h.size)
+	}
 	if j.etag != "" && h.etag != j.etag || h.size != j.size {
-		return fmt.Errorf("%s changed since it was listed: %w", j.name(), errReplaced)
+		return verified, fmt.Errorf("%s changed since it was listed: %w", j.name(), errReplaced)
 	}
 	j.etag = h.etag
 
 	parts, data, err := f.openPartial(ctx, j)
 	if err != nil {
-		return err
+		return verified, err
 	}
 	defer data.Close()
 	f.meter.set(j, parts.bytes())
 	d := &partsDownload{fetcher: f, job: j, data: data, parts: parts, sums: h.sums, arrived: make(chan struct{}, 1)}
 	if err := d.run(ctx); err != nil {
-		return err
+		return verified, err
 	}
-	if err := data.Chmod(j.mode()); err != nil {
-		return storage("keep content", err)
-	}
-	return nil
+	return finish(data, j.file)
 }
 
 // openPartial continues an earlier download of the same object, or starts one and
@@ -59,7 +58,7 @@ func (f *fetcher) large(ctx context.Context, j job) error {
 func (f *fetcher) openPartial(ctx context.Context, j job) (partMap, *os.File, error) {
 	fresh := partMap{Bucket: j.bucket, Key: j.key, ETag: j.etag, Size: j.size, PartSize: partSize}
 	fresh.Done = make([]byte, (fresh.parts()+7)/8)
-	path := f.cache.path("partial", j.cacheKey)
+	path := f.cache.path(downloads, j.cacheKey)
 	if old, ok := f.cache.readParts(j.cacheKey); ok && old.sameObject(fresh) {
 		data, err := os.OpenFile(path, os.O_RDWR, 0)
 		if err == nil {
@@ -72,7 +71,7 @@ func (f *fetcher) openPartial(ctx context.Context, j job) (partMap, *os.File, er
 	if err := f.cache.removePartial(j.cacheKey); err != nil {
 		return fresh, nil, storage("start a download", err)
 	}
-	data, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	data, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, unverified)
 	if err != nil {
 		return fresh, nil, storage("start a download", err)
 	}
@@ -199,7 +198,7 @@ func (d *partsDownload) copyRange(ctx context.Context, from, to int64) (done int
 			return done, fmt.Errorf("%w: a part has more bytes than it should", errReplaced)
 		}
 		if n > 0 {
-			if _, err := d.data.WriteAt(buf[:n], from+done); err != nil {
+			if err := f.cache.write(ctx, io.NewOffsetWriter(d.data, from+done), buf[:n]); err != nil {
 				return done, storage("write content", err)
 			}
 			done += int64(n)

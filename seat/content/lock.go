@@ -15,36 +15,30 @@ import (
 
 // lock takes the lock for uses and eviction. It is held for moments only.
 func (c *cache) lock(ctx context.Context) (unlock func(), err error) {
-	return flock(ctx, c.path("lock"), false, nil)
+	return flock(ctx, c.path("lock"))
 }
 
-// lockKey takes the lock for the download of key. While another process has it,
-// waiting is called from time to time.
-func (c *cache) lockKey(ctx context.Context, key string, waiting func()) (unlock func(), err error) {
-	return flock(ctx, c.path("locks", key), true, waiting)
-}
-
-// smallLocks is one file for the locks of all objects that are one request: a byte for
-// each, at a place that its key gives. A file for each takes as long to make as to fetch
-// what is small.
-type smallLocks struct {
+// keyLocks is one file for the locks of all downloads: a byte for each, at a place that its
+// key gives. A file for each takes as long to make as to fetch what is small. It is the
+// same lock for each size: two that want one key may disagree about its size.
+type keyLocks struct {
 	file *os.File
 }
 
-func (c *cache) openSmallLocks() (*smallLocks, error) {
-	f, err := os.OpenFile(c.path("locks", "small"), os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
+func (c *cache) openKeyLocks() (*keyLocks, error) {
+	f, err := os.OpenFile(c.path("locks", "downloads"), os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, storage("lock the cache", err)
 	}
-	return &smallLocks{f}, nil
+	return &keyLocks{f}, nil
 }
 
 // close gives up all locks.
-func (l *smallLocks) close() error { return l.file.Close() }
+func (l *keyLocks) close() error { return l.file.Close() }
 
-// lock is lockKey for a small object. A fetch has each key once: its own locks do not
-// exclude each other.
-func (l *smallLocks) lock(ctx context.Context, key string, waiting func()) (unlock func(), err error) {
+// lock takes the lock for the download of key. While another has it, waiting is called from
+// time to time. Locks of one keyLocks do not exclude each other: a fetch has each key once.
+func (l *keyLocks) lock(ctx context.Context, key string, waiting func()) (unlock func(), err error) {
 	sum := sha256.Sum256([]byte(key))
 	at := int64(binary.BigEndian.Uint64(sum[:8]) >> 2)
 	set := func(kind int16) error {
@@ -58,7 +52,9 @@ func (l *smallLocks) lock(ctx context.Context, key string, waiting func()) (unlo
 		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EACCES) {
 			return nil, storage("lock the cache", err)
 		}
-		waiting()
+		if waiting != nil {
+			waiting()
+		}
 		if err := lockAgain(ctx); err != nil {
 			return nil, err
 		}
@@ -77,9 +73,8 @@ func lockAgain(ctx context.Context) error {
 	}
 }
 
-// flock waits for an exclusive lock on path. With remove, unlock removes the file,
-// and a process that waited for the removed file retries with a new one.
-func flock(ctx context.Context, path string, remove bool, waiting func()) (func(), error) {
+// flock waits for an exclusive lock on path.
+func flock(ctx context.Context, path string) (func(), error) {
 	for {
 		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
 		if err != nil {
@@ -87,19 +82,11 @@ func flock(ctx context.Context, path string, remove bool, waiting func()) (func(
 		}
 		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil && sameFile(f, path) {
-			return func() {
-				if remove {
-					_ = os.Remove(path)
-				}
-				_ = f.Close()
-			}, nil
+			return func() { _ = f.Close() }, nil
 		}
 		f.Close()
 		if err != nil && !errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, storage("lock the cache", err)
-		}
-		if waiting != nil {
-			waiting()
 		}
 		if err := lockAgain(ctx); err != nil {
 			return nil, err

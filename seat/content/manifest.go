@@ -1,7 +1,6 @@
 package content
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -21,8 +20,11 @@ import (
 func resolveManifest(ctx context.Context, cache *cache, store *store, src source) ([]file, error) {
 	own := file{bucket: src.bucket, key: src.key + wire.ManifestKey(src.manifest), sha256: src.manifest}
 	own.cacheKey = store.cacheKey(own)
-	text, err := os.ReadFile(cache.path("objects", own.cacheKey))
+	text, ok, err := cache.manifest(own)
 	if err != nil {
+		return nil, err
+	}
+	if !ok {
 		if text, err = store.manifest(ctx, own); err != nil {
 			return nil, err
 		}
@@ -41,17 +43,45 @@ func resolveManifest(ctx context.Context, cache *cache, store *store, src source
 	for _, in := range m.Files {
 		f := file{
 			bucket: src.bucket, key: src.key + wire.ObjectKey(in.SHA256), size: in.Size, sha256: in.SHA256,
-			executable: in.Mode == wire.ModeProgram,
+			exact: true, executable: in.Mode == wire.ModeProgram,
 		}
 		// The manifest is data from the store, and not trusted.
 		if f.dest, err = inside(in.Path, in.Path); err != nil {
 			return nil, fmt.Errorf("manifest %s: %w", own.name(), err)
 		}
 		f.dest = filepath.Join(src.dest, f.dest)
+		if err := foreign(f.dest); err != nil {
+			return nil, fmt.Errorf("manifest %s: %w", own.name(), err)
+		}
 		f.cacheKey = store.cacheKey(f)
 		files = append(files, f)
 	}
 	return files, nil
+}
+
+// manifest reads a manifest that is in the cache. The object may be any that a job named.
+func (c *cache) manifest(f file) (text []byte, ok bool, err error) {
+	in, err := os.Open(c.path("objects", f.cacheKey))
+	if err != nil {
+		return nil, false, nil // the store has it
+	}
+	defer in.Close()
+	info, err := in.Stat()
+	if err != nil {
+		return nil, false, storage("read the cache", err)
+	}
+	if info.Size() > wire.MaxManifest {
+		return nil, false, tooLarge(f)
+	}
+	text = make([]byte, info.Size())
+	if _, err := io.ReadFull(in, text); err != nil {
+		return nil, false, storage("read the cache", err)
+	}
+	return text, true, nil
+}
+
+func tooLarge(f file) error {
+	return failure(wire.CodeConfig, "%s is larger than a manifest may be (%s)", f.name(), megabytes(wire.MaxManifest))
 }
 
 // manifest reads a manifest whole, and verifies it.
@@ -72,7 +102,7 @@ func (s *store) manifest(ctx context.Context, f file) ([]byte, error) {
 		return nil, err
 	}
 	if len(text) > wire.MaxManifest {
-		return nil, failure(wire.CodeConfig, "%s is larger than a manifest may be (%s)", f.name(), megabytes(wire.MaxManifest))
+		return nil, tooLarge(f)
 	}
 	if sum := sha256.Sum256(text); hex.EncodeToString(sum[:]) != f.sha256 {
 		return nil, failure(wire.CodeContentChecksum, "%s has sha256 %x, which differs from the job's; publish it again, or correct the job", f.name(), sum)
@@ -82,28 +112,45 @@ func (s *store) manifest(ctx context.Context, f file) ([]byte, error) {
 
 // keep puts a verified object that is in memory into the cache.
 func (c *cache) keep(ctx context.Context, f file, data []byte) error {
-	unlock, err := c.lockKey(ctx, f.cacheKey, nil)
+	locks, err := c.openKeyLocks()
 	if err != nil {
 		return err
 	}
-	defer unlock()
-	if _, ok := c.has(f.cacheKey); ok {
+	defer locks.close()
+	if _, err := locks.lock(ctx, f.cacheKey, nil); err != nil {
+		return err
+	}
+	if _, ok := c.size(f.cacheKey); ok {
 		return nil
 	}
-	path := c.path("partial", f.cacheKey)
-	to, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	// What a killed one left. A file that is new is no other's.
+	if err := c.removePartial(f.cacheKey); err != nil {
+		return storage("keep content", err)
+	}
+	verified, err := c.writeWhole(ctx, f, data)
 	if err != nil {
-		return storage("keep content", err)
+		return errors.Join(err, c.removePartial(f.cacheKey))
 	}
-	_, err = io.Copy(to, bytes.NewReader(data))
-	if err := errors.Join(err, to.Chmod(f.mode()), to.Sync(), to.Close()); err != nil {
-		return errors.Join(storage("keep content", err), c.removePartial(f.cacheKey))
-	}
-	if err := os.Rename(path, c.path("objects", f.cacheKey)); err != nil {
-		return storage("keep content", err)
+	if err := c.keepVerified(f.cacheKey, verified); err != nil {
+		return err
 	}
 	if err := syncDir(c.path("objects")); err != nil {
 		return storage("keep content", err)
 	}
 	return nil
+}
+
+func (c *cache) writeWhole(ctx context.Context, f file, data []byte) (verified identity, err error) {
+	var to *os.File
+	if err := c.withRoom(ctx, func() (err error) {
+		to, err = os.OpenFile(c.path(downloads, f.cacheKey), os.O_WRONLY|os.O_CREATE|os.O_EXCL, unverified)
+		return err
+	}); err != nil {
+		return verified, storage("keep content", err)
+	}
+	defer to.Close()
+	if err := errors.Join(c.write(ctx, to, data), to.Sync()); err != nil {
+		return verified, storage("keep content", err)
+	}
+	return finish(to, f)
 }

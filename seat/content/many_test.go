@@ -98,22 +98,25 @@ func TestCancelledFetchKeepsWhatArrived(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	req := n.request(wire.Content{Source: "s3://models/set/", Destination: "set"})
+	var arrived atomic.Int64
+	req.Progress = func(done, _ int64, _ string) { arrived.Store(done) }
 	go func() {
 		_, err := Fetch(ctx, req)
 		ended <- err
 	}()
-	testkit.Until(t, "20 objects arrived", func() bool { return p.gets.Load() == 20 })
+	testkit.Until(t, "20 objects arrived", func() bool { return arrived.Load() == 20*1000 })
 	cancel()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Fatalf("the fetch ended with %v", err)
 	}
 	testkit.Until(t, "no request is under way", func() bool { return p.inFlight.Load() == 0 })
-	if kept := len(n.objects(t)); kept < 15 || len(n.partial(t)) != 0 {
+	if kept := len(n.objects(t)); kept != 20 || len(n.partial(t)) != 0 {
 		t.Errorf("%d of 20 objects are kept; left of the downloads: %v", kept, n.partial(t))
 	}
 	kept := int64(len(n.objects(t)))
 	close(release)
 	p.gets.Store(0)
+	req.Progress = nil
 	fetchOK(t, req)
 	if gets := p.gets.Load(); gets != count-kept {
 		t.Errorf("%d objects came again", gets-(count-kept))
@@ -172,48 +175,78 @@ func TestOneOfTwoSeatsLeaves(t *testing.T) {
 	}
 }
 
-func TestPaceFollowsTheStore(t *testing.T) {
-	now := time.Unix(0, 0)
-	p := newPace()
-	p.now = func() time.Time { return now }
-	// window is one in which the store answers so many requests a second, with more than
-	// the limit waiting.
-	window := func(rate float64, refused bool) {
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		for p.inFlight < p.limit {
-			if err := p.begin(ctx); err != nil {
-				t.Fatal(err)
+// asked is a store with more requests than any limit lets in.
+type asked struct {
+	*pace
+	now    time.Time
+	answer chan bool // whether the store refuses
+	ended  chan struct{}
+}
+
+func askMuch(t *testing.T) *asked {
+	a := &asked{pace: newPace(), now: time.Unix(1000, 0), answer: make(chan bool), ended: make(chan struct{})}
+	a.pace.now = func() time.Time { return a.now }
+	ctx, cancel := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	for range 2 * maxInFlight {
+		all.Go(func() {
+			for a.begin(ctx) == nil {
+				select {
+				case refused := <-a.answer:
+					a.end(10_000, refused)
+					a.ended <- struct{}{}
+				case <-ctx.Done():
+					return
+				}
 			}
-		}
-		p.full = true
-		n := max(p.limit, int(rate*paceWindow.Seconds())) + 2
-		for range n {
-			now = now.Add(time.Duration(float64(time.Second) / rate))
-			p.end(10_000, refused)
-			p.inFlight++
-		}
+		})
 	}
+	t.Cleanup(all.Wait)
+	t.Cleanup(cancel)
+	testkit.Until(t, "requests wait", func() bool {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return a.inFlight == a.limit && len(a.waiting) == 2*maxInFlight-a.limit
+	})
+	return a
+}
+
+func (a *asked) allowed() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.limit
+}
+
+// window is one in which the store answers so many requests a second.
+func (a *asked) window(rate float64, refused bool) {
+	for range max(a.allowed(), int(rate*paceWindow.Seconds())) + 2 {
+		a.now = a.now.Add(time.Duration(float64(time.Second) / rate))
+		a.answer <- refused
+		<-a.ended
+	}
+}
+
+func TestPaceFollowsTheStore(t *testing.T) {
 	// A store that is far away answers as many as are asked at once.
+	a := askMuch(t)
 	for range 40 {
-		window(float64(p.limit)/0.02, false)
+		a.window(float64(a.allowed())/0.02, false)
 	}
-	if p.limit != maxInFlight {
-		t.Errorf("the limit for a store that takes all is %d", p.limit)
+	if limit := a.allowed(); limit != maxInFlight {
+		t.Errorf("the limit for a store that takes all is %d", limit)
 	}
-	now = now.Add(2 * time.Second)
-	window(1000, true)
-	if p.limit >= maxInFlight || p.limit < minInFlight {
-		t.Errorf("after refusals the limit is %d", p.limit)
+	a.now = a.now.Add(2 * time.Second)
+	a.window(1000, true)
+	if limit := a.allowed(); limit >= maxInFlight || limit < minInFlight {
+		t.Errorf("after refusals the limit is %d", limit)
 	}
 	// More at once bring no more from this one.
-	p = newPace()
-	p.now = func() time.Time { return now }
+	a = askMuch(t)
 	for range 10 {
-		window(1000, false)
+		a.window(1000, false)
 	}
-	if p.limit > 2*firstInFlight {
-		t.Errorf("the limit for a store that takes 1000 a second is %d", p.limit)
+	if limit := a.allowed(); limit > 2*firstInFlight {
+		t.Errorf("the limit for a store that takes 1000 a second is %d", limit)
 	}
 }
 

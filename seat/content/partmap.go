@@ -42,7 +42,7 @@ func (m partMap) sameObject(o partMap) bool {
 }
 
 func (c *cache) readParts(key string) (m partMap, ok bool) {
-	data, err := os.ReadFile(c.path("partial", key+partsSuffix))
+	data, err := os.ReadFile(c.path(downloads, key+partsSuffix))
 	if err != nil || json.Unmarshal(data, &m) != nil || m.PartSize <= 0 || m.Size < 0 {
 		return m, false
 	}
@@ -66,8 +66,8 @@ func (c *cache) writeParts(key string, m partMap) error {
 	if err != nil {
 		return err
 	}
-	path := c.path("partial", key+partsSuffix)
-	temp := c.path("partial", key+".new"+partsSuffix)
+	path := c.path(downloads, key+partsSuffix)
+	temp := c.path(downloads, key+".new"+partsSuffix)
 	if err := os.WriteFile(temp, raw, 0o600); err != nil {
 		return storage("write content", err)
 	}

@@ -44,30 +44,32 @@ func buffer(size int64) (b []byte, free func()) {
 	return *p, func() { pool.Put(p) }
 }
 
-// small downloads an object in one request, into partial/, and verifies it. The caller
+// small downloads an object in one request, into downloads/, and verifies it. The caller
 // holds the lock of its key.
-func (f *fetcher) small(ctx context.Context, j job) error {
+func (f *fetcher) small(ctx context.Context, j job) (verified identity, err error) {
 	data, err := f.create(ctx, j)
 	if err != nil {
-		return err
+		return verified, err
 	}
 	f.meter.set(j, 0)
-	err = f.fill(ctx, j, data)
-	if err == nil {
-		err = data.Chmod(j.mode()) // regardless of the umask
+	if err = f.fill(ctx, j, data); err == nil {
+		verified, err = finish(data, j.file)
 	}
-	err = errors.Join(err, data.Close())
-	if err != nil {
-		return errors.Join(err, f.cache.removePartial(j.cacheKey))
+	if err = errors.Join(err, data.Close()); err != nil {
+		return verified, errors.Join(err, f.cache.removePartial(j.cacheKey))
 	}
-	return nil
+	return verified, nil
 }
 
 // create makes the file of a download that starts.
 func (f *fetcher) create(ctx context.Context, j job) (*os.File, error) {
-	path := f.cache.path("partial", j.cacheKey)
+	path := f.cache.path(downloads, j.cacheKey)
 	for {
-		data, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		var data *os.File
+		err := f.cache.withRoom(ctx, func() (err error) {
+			data, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, unverified)
+			return err
+		})
 		switch {
 		case errors.Is(err, os.ErrExist): // what a killed one left
 			if err := f.cache.removePartial(j.cacheKey); err != nil {
@@ -104,6 +106,15 @@ func (f *fetcher) reserve(ctx context.Context, j job, data *os.File) error {
 			return failure(wire.CodeDiskFull, "%s has %s, which do not fit on the disk of the cache; free space, or use a larger disk", j.name(), megabytes(j.size))
 		}
 	}
+}
+
+// write writes all of b, and evicts if the disk is full.
+func (c *cache) write(ctx context.Context, to io.Writer, b []byte) error {
+	return c.withRoom(ctx, func() error {
+		n, err := to.Write(b)
+		b = b[n:]
+		return err
+	})
 }
 
 func allocate(data *os.File, size int64) error {
@@ -180,7 +191,7 @@ func (s *stream) more(ctx context.Context) (err error) {
 			s.job.etag = head.etag // what follows is of the same object
 		}
 		if head.size != j.size {
-			return failure(wire.CodeContentChecksum, "%s has %d bytes in the store, and should have %d; publish it again, or correct the job", j.name(), head.size, j.size)
+			return wrongSize(j.file, head.size)
 		}
 		s.started, s.sums = true, head.sums
 		s.hash = j.hash(head.sums)
@@ -193,7 +204,7 @@ func (s *stream) more(ctx context.Context) (err error) {
 			if int64(n) > j.size-s.at {
 				return fmt.Errorf("%w: it has more bytes than it should", errReplaced)
 			}
-			if _, err := s.to.Write(buf[:n]); err != nil {
+			if err := f.cache.write(ctx, s.to, buf[:n]); err != nil {
 				return storage("write content", err)
 			}
 			if s.hash != nil {

@@ -38,6 +38,7 @@ type file struct {
 	size        int64
 	sums        checksums // nil if the store was not asked
 	sha256      string
+	exact       bool // a manifest gives the size: another one is an error
 	executable  bool
 	dest        string
 	dir         bool // an empty "folder" object: only a directory to make
@@ -97,7 +98,20 @@ func parseSource(item wire.Content) (source, error) {
 	if err == nil && src.dest == "." && !src.prefix() {
 		err = failure(wire.CodeConfig, "content %q has no destination; name a file under the task directory", item.Source)
 	}
+	if err == nil {
+		err = foreign(src.dest)
+	}
 	return src, err
+}
+
+// foreign refuses a path below a directory that other tasks and Nomad own. The driver
+// refuses it as a destination, but does not know what is below a prefix.
+func foreign(path string) error {
+	top, _, _ := strings.Cut(path, "/")
+	if top == "secrets" || top == "alloc" {
+		return failure(wire.CodeConfig, "content destination %q is below %s/, which other tasks and Nomad own; give another path, such as local/", path, top)
+	}
+	return nil
 }
 
 // inside cleans dest and refuses a path that leaves the task directory. A path that
@@ -176,6 +190,9 @@ func resolve(ctx context.Context, cache *cache, store *store, src source) ([]fil
 			return nil, fmt.Errorf("object %s: %w", o.name(), err)
 		}
 		f.dest = filepath.Join(src.dest, f.dest)
+		if err := foreign(f.dest); err != nil {
+			return nil, fmt.Errorf("object %s: %w", o.name(), err)
+		}
 		f.dir = strings.HasSuffix(relative, "/")
 		f.cacheKey = store.cacheKey(f)
 		files = append(files, f)

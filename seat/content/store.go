@@ -102,6 +102,9 @@ func (s *store) again(ctx context.Context, j job) (job, error) {
 	if err != nil {
 		return j, err
 	}
+	if j.exact && h.size != j.size {
+		return j, wrongSize(j.file, h.size)
+	}
 	if j.sha256 == "" && (h.etag != j.etag || h.size != j.size) {
 		return j, failure(wire.CodeContentStore, "%s was replaced in the store while it was fetched; start the seat again, or publish under a new key", j.name())
 	}

@@ -168,7 +168,7 @@ func (n *node) request(items ...wire.Content) Request {
 }
 
 func (n *node) objects(t *testing.T) []string { return names(t, filepath.Join(n.cache.Dir, "objects")) }
-func (n *node) partial(t *testing.T) []string { return names(t, filepath.Join(n.cache.Dir, "partial")) }
+func (n *node) partial(t *testing.T) []string { return names(t, filepath.Join(n.cache.Dir, downloads)) }
 
 func names(t *testing.T, dir string) []string {
 	t.Helper()

@@ -119,3 +119,8 @@ func (f file) check(sums checksums, h hash.Hash) error {
 	}
 	return nil
 }
+
+// wrongSize says that an object has another number of bytes than it should.
+func wrongSize(f file, size int64) error {
+	return failure(wire.CodeContentChecksum, "%s has %d bytes, and should have %d; publish it again, or correct the job", f.name(), size, f.size)
+}

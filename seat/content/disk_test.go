@@ -1,0 +1,201 @@
+package content
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+func TestEviction(t *testing.T) {
+	g := startGateway(t)
+	for _, key := range []string{"a", "b", "c", "d"} {
+		g.put(t, key, noise(1<<20, key[0]))
+	}
+	n := newNode(t, g.url)
+	n.cache.MaxBytes = 2<<20 + 100
+	item := func(key string) wire.Content {
+		return wire.Content{Source: "s3://models/" + key, Destination: key}
+	}
+	a := fetchOK(t, n.request(item("a")))
+	keyA := n.objects(t)[0]
+	fetchOK(t, n.request(item("b"))).Close()
+	// a is older, but in use: c must replace b.
+	c := fetchOK(t, n.request(item("c")))
+	if got := n.objects(t); len(got) != 2 || !slices.Contains(got, keyA) {
+		t.Fatalf("the cache holds %v, want a (%s) and c", got, keyA)
+	}
+	end := fetchFails(t, n.request(item("d")), wire.CodeDiskFull)
+	if !strings.Contains(end.Detail, "max_bytes") {
+		t.Errorf("detail %q does not say what to do", end.Detail)
+	}
+	if len(n.partial(t)) != 0 {
+		t.Errorf("left: %v", n.partial(t))
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// Now c is the least recently used: a was closed after it.
+	fetchOK(t, n.request(item("d")))
+	if got := n.objects(t); len(got) != 2 || !slices.Contains(got, keyA) {
+		t.Errorf("the cache holds %v, want a (%s) and d", got, keyA)
+	}
+}
+
+func TestDiskFull(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to mount a small disk")
+	}
+	g := startGateway(t)
+	g.put(t, "small", noise(3<<20, 10))
+	g.put(t, "big", noise(9<<20, 11))
+	n := newNode(t, g.url)
+	disk := t.TempDir()
+	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=8m"); err != nil {
+		t.Skipf("no tmpfs here: %v", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(disk, 0) })
+	n.cache.Dir = filepath.Join(disk, "cache")
+
+	fetchFails(t, n.request(wire.Content{Source: "s3://models/big", Destination: "big"}), wire.CodeDiskFull)
+	if len(n.objects(t)) != 0 || len(n.partial(t)) != 0 {
+		t.Errorf("left: %v %v", n.objects(t), n.partial(t))
+	}
+	// Across filesystems the task gets a copy. An object that is not in use is evicted.
+	fetchOK(t, n.request(wire.Content{Source: "s3://models/small", Destination: "small"})).Close()
+	wantFile(t, filepath.Join(n.task, "small"), noise(3<<20, 10))
+	g.put(t, "next", noise(7<<20, 12))
+	fetchOK(t, n.request(wire.Content{Source: "s3://models/next", Destination: "next"}))
+	wantFile(t, filepath.Join(n.task, "next"), noise(7<<20, 12))
+}
+
+// Small objects reserve nothing: the disk is found full when one is made or written. What
+// is not in use is evicted then too.
+func TestDiskFullOfSmallObjects(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to mount a small disk")
+	}
+	g := startGateway(t)
+	const count = 12
+	for _, set := range []string{"old", "new"} {
+		for i := range count {
+			g.put(t, fmt.Sprintf("%s/%02d", set, i), noise(500<<10, byte(i)+set[0]))
+		}
+	}
+	for limit, options := range map[string]string{"bytes": "size=8m", "files": "size=64m,nr_inodes=30"} {
+		t.Run(limit, func(t *testing.T) {
+			n := newNode(t, g.url)
+			disk := t.TempDir()
+			if err := unix.Mount("tmpfs", disk, "tmpfs", 0, options); err != nil {
+				t.Skipf("no tmpfs here: %v", err)
+			}
+			t.Cleanup(func() { _ = unix.Unmount(disk, unix.MNT_DETACH) })
+			n.cache.Dir = filepath.Join(disk, "cache")
+			fetchOK(t, n.request(wire.Content{Source: "s3://models/old/", Destination: "old"})).Close()
+			fetchOK(t, n.request(wire.Content{Source: "s3://models/new/", Destination: "new"}))
+			for i := range count {
+				wantFile(t, filepath.Join(n.task, fmt.Sprintf("new/%02d", i)), noise(500<<10, byte(i)+'n'))
+			}
+		})
+	}
+}
+
+// Two seats fit each, but not together: the first goes on, and the second is refused.
+func TestTwoSeatsThatDoNotFitTogether(t *testing.T) {
+	g := startGateway(t)
+	a, b := noise(3<<20, 1), noise(3<<20, 2)
+	g.put(t, "a", a)
+	g.put(t, "b", b)
+	n := newNode(t, g.url)
+	n.cache.MaxBytes = 4 << 20
+	c, err := openCache(n.cache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := func(key string, size int64) []job { return []job{{file: file{cacheKey: key, size: size}}} }
+	first, err := c.pin(t.Context(), want("sha256-a", 3<<20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.pin(t.Context(), want("sha256-b", 3<<20))
+	var end wire.End
+	if !errors.As(err, &end) || end.Code != wire.CodeDiskFull {
+		t.Errorf("the second was recorded: %v", err)
+	}
+	if _, err := c.makeRoom(t.Context(), 0); err != nil {
+		t.Errorf("the first does not go on: %v", err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	for range 5 {
+		var wait sync.WaitGroup
+		var mu sync.Mutex
+		var holds []*Hold
+		for _, key := range []string{"a", "b"} {
+			req := n.request(wire.Content{Source: "s3://models/" + key, Destination: key})
+			req.TaskDir = t.TempDir()
+			wait.Go(func() {
+				hold, err := Fetch(context.Background(), req)
+				mu.Lock()
+				defer mu.Unlock()
+				if err == nil {
+					holds = append(holds, hold)
+				} else if !errors.As(err, &end) || end.Code != wire.CodeDiskFull {
+					t.Errorf("%s: %v", key, err)
+				}
+			})
+		}
+		wait.Wait()
+		if len(holds) != 1 {
+			t.Fatalf("%d of two seats have their files", len(holds))
+		}
+		holds[0].Close()
+	}
+}
+
+// An object grows in the store while it is fetched. Room is made for what it is now.
+func TestReplacedByALargerObject(t *testing.T) {
+	g := startGateway(t)
+	data := noise(3<<20, 2)
+	for name, c := range map[string]struct {
+		max  int64
+		code string
+	}{"fits": {4 << 20, ""}, "does not fit": {5 << 19, wire.CodeDiskFull}} {
+		t.Run(name, func(t *testing.T) {
+			g.put(t, "m", noise(1<<20, 1))
+			g.put(t, "unused", noise(3<<19, 3))
+			p := startProxy(t, g.url)
+			n := newNode(t, p.url)
+			n.cache.MaxBytes = c.max
+			fetchOK(t, n.request(wire.Content{Source: "s3://models/unused", Destination: "unused"})).Close()
+			var once sync.Once
+			gate := func(*http.Request) { once.Do(func() { g.put(t, "m", data) }) }
+			p.gate.Store(&gate)
+			req := n.request(wire.Content{Source: "s3://models/m", Destination: "m", SHA256: sum(data)})
+			if c.code != "" {
+				fetchFails(t, req, c.code)
+				return
+			}
+			fetchOK(t, req)
+			wantFile(t, filepath.Join(n.task, "m"), data)
+			if got := n.objects(t); len(got) != 1 {
+				t.Errorf("the cache holds more than its limit: %v", got)
+			}
+		})
+	}
+}
