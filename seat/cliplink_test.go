@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -184,6 +185,19 @@ func TestUnaskedClips(t *testing.T) {
 	}
 	if len(l.fetches) > 0 || l.err == nil {
 		t.Errorf("the link has %d fetches, and ended with %v", len(l.fetches), l.err)
+	}
+}
+
+// A peer that is discarded ends what reads of its page, also one that Play was never pressed on.
+func TestDiscardedPeerEndsReads(t *testing.T) {
+	l := newClipLink(func([]byte, bool) {})
+	l.offered(wire.ClipOffer{ID: 1, PNG: 100})
+	s := &stream{h: &streamHost{log: slog.New(slog.DiscardHandler)}}
+	s.discard(&sessionPeer{Peer: &fakePeer{}, link: l})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if _, err := l.read(ctx, 1, wire.ClipPNG, 0); !errors.Is(err, errClipGone) {
+		t.Errorf("a read of a page that is gone ends with %v", err)
 	}
 }
 

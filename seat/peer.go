@@ -64,9 +64,7 @@ func (s *stream) offer(ctx context.Context, session, sdp string) (string, error)
 	s.video.DrawCursor(true) // until this page says that it does
 	if old != nil {
 		s.h.state.lost(old.session)
-		if err := old.end(); err != nil {
-			s.h.log.Debug("close replaced peer", "error", err)
-		}
+		s.discard(old)
 	}
 	if s.h.state.checkHolder(session) != nil { // it ended meanwhile
 		s.closePeerLocked(p)
@@ -205,9 +203,13 @@ func (s *stream) closePeer(p *sessionPeer) {
 }
 
 func (s *stream) closePeerLocked(p *sessionPeer) {
-	if !s.peer.CompareAndSwap(p, nil) {
-		return
+	if s.peer.CompareAndSwap(p, nil) {
+		s.discard(p)
 	}
+}
+
+// discard closes a peer that is not the current one any more.
+func (s *stream) discard(p *sessionPeer) {
 	if err := p.end(); err != nil {
 		s.h.log.Debug("close peer", "error", err)
 	}

@@ -120,9 +120,3 @@ func (s *stream) dropPrepared() {
 		s.discard(p)
 	}
 }
-
-func (s *stream) discard(p *sessionPeer) {
-	if err := p.Close(); err != nil {
-		s.h.log.Debug("close peer", "error", err)
-	}
-}

@@ -50,11 +50,12 @@ func (h *streamHost) fetchContent(ctx context.Context) error {
 	start := time.Now()
 	limit := &throttle{every: 300 * time.Millisecond}
 	var total, arrived int64
-	limited, cancel := context.WithCancel(ctx)
+	limited := ctx
 	if h.spec.ContentTimeoutS > 0 {
+		var cancel context.CancelFunc
 		limited, cancel = context.WithTimeout(ctx, time.Duration(h.spec.ContentTimeoutS)*time.Second)
+		defer cancel()
 	}
-	defer cancel()
 	content, err := h.parts.Content(limited, func(done, all int64, _ string) {
 		arrived, total = done, all
 		limit.do(done == all, func() {

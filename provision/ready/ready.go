@@ -127,34 +127,30 @@ func Missing(results []Result) string {
 	return strings.Join(words, "; ")
 }
 
-// giveUp keeps the reason and tells the group. It reports whether a group waited at all:
-// after a reboot none does.
-func (c Config) giveUp(ctx context.Context, missing string) bool {
-	reason := fmt.Sprintf("This node was not ready within %s.\n\n%s\n", c.Within, missing)
-	if err := c.fill(ctx); err != nil {
-		c.Log.Error("cannot give up this node", "error", err)
+// giveUp keeps the reason and tells the group. It reports whether the group ends the node:
+// after a reboot none waits for it.
+func (c *Config) giveUp(ctx context.Context, missing string) bool {
+	if err := c.tell(ctx, "ask whether the group waits", c.Group.Heartbeat); errors.Is(err, awsapi.ErrNoAction) {
+		c.Log.Warn("the node is not ready, and no group waits for it: it stays, and is looked at further on", "missing", missing)
 		return false
 	}
 	if c.Keep != nil {
+		reason := fmt.Sprintf("This node was not ready within %s.\n\n%s\n", c.Within, missing)
 		if err := c.Keep(ctx, c.Lifecycle.Instance, reason); err != nil {
 			c.Log.Error("cannot keep the reason why this node is given up", "error", err)
 		}
 	}
+	c.Log.Error("giving up this node", "missing", missing)
+	if err := c.tell(ctx, "give up this node", c.Group.Abandon); err != nil {
+		return false // the hook's own time ends soon, with the same result
+	}
+	// Only now: a node that stays may have sessions, which its drain is to wait for.
 	if c.Mark != nil {
 		if err := c.Mark(); err != nil {
 			c.Log.Error("cannot note that this node is given up", "error", err)
 		}
 	}
-	c.Log.Error("giving up this node", "missing", missing)
-	err := c.Group.Abandon(ctx, c.Lifecycle)
-	switch {
-	case errors.Is(err, awsapi.ErrNoAction):
-		c.Log.Warn("no group waits for this node: it stays, and its state is looked at further on")
-	case err != nil:
-		// The hook's own time ends soon, with the same result.
-		c.Log.Error("cannot tell the group that this node is given up", "error", err)
-	}
-	return err == nil
+	return true
 }
 
 // told reports whether the group knows that the node is ready, or has waited before.

@@ -23,6 +23,7 @@ type starting struct {
 	cloud *awstest.Cloud
 	ready atomic.Bool
 	kept  string
+	marks atomic.Int64
 	c     Config
 }
 
@@ -40,6 +41,7 @@ func newStarting(t *testing.T) *starting {
 			s.kept = instance + ": " + reason
 			return nil
 		},
+		Mark:   func() error { s.marks.Add(1); return nil },
 		Within: time.Minute, Poll: 10 * time.Millisecond, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 	return s
@@ -107,6 +109,9 @@ func TestGivenUp(t *testing.T) {
 	if said := s.said(t); len(said) == 0 || said[len(said)-1] != "CompleteABANDON" {
 		t.Errorf("the group heard %v", said)
 	}
+	if s.marks.Load() != 1 {
+		t.Errorf("the node has %d marks that it is given up", s.marks.Load())
+	}
 	if !strings.HasPrefix(s.kept, "i-0123456789abcdef0: ") || !strings.Contains(s.kept, "consul: no leader") {
 		t.Errorf("it kept %q", s.kept)
 	}
@@ -139,6 +144,10 @@ func TestNobodyWaits(t *testing.T) {
 	s.ready.Store(true)
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+	// Else its drain would not wait for its sessions.
+	if s.marks.Load() != 0 || s.kept != "" {
+		t.Errorf("it has %d marks that it is given up, and kept %q", s.marks.Load(), s.kept)
 	}
 }
 
