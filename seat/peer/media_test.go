@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -36,6 +37,29 @@ type watched struct {
 	audio    *capture.Audio
 	bitrate  atomic.Int64 // as congestion control told last
 	lowest   atomic.Int64
+	// soundSent is how old the first sample of each packet was when it was sent.
+	soundSent durations
+}
+
+// durations are measured by one goroutine and read by another.
+type durations struct {
+	mu  sync.Mutex
+	all []time.Duration
+}
+
+func (d *durations) add(one time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.all = append(d.all, one)
+}
+
+// take returns them in order of length, and forgets them.
+func (d *durations) take() (all []time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	all, d.all = d.all, nil
+	slices.Sort(all)
+	return all
 }
 
 // shown is what the page's measure says.
@@ -96,6 +120,7 @@ func watch(t testing.TB, way netline.Way, p painting) *watched {
 	t.Cleanup(func() { w.peer.Close() })
 	w.audio, err = capture.StartAudio(t.Context(), capture.AudioConfig{PulseServer: server.Server(), Cookie: server.Cookie(), Source: sound.Source,
 		OnFrame: func(f capture.Frame) {
+			w.soundSent.add(time.Since(f.Captured))
 			w.peer.WriteAudio(peer.Frame{Data: f.Data, PTS: f.PTS, Captured: f.Captured})
 		}})
 	testkit.Must(t, err)

@@ -27,13 +27,21 @@ func BenchmarkSkew(b *testing.B) {
 			w := watch(b, c.way, painting{fps: 30})
 			w.measure(b, "the first seconds", 5*time.Second)
 			before := w.peer.Stats().VideoFrames
-			m := evaluate[struct{ Pictures, Sounds [][2]float64 }](b, w.page, fmt.Sprintf("moments(%d)", 10_000))
+			w.soundSent.take()
+			m := evaluate[struct {
+				Pictures, Sounds [][2]float64
+				Buffers          [][3]float64
+			}](b, w.page, fmt.Sprintf("moments(%d)", 10_000))
 			captured := float64(w.peer.Stats().VideoFrames-before) / 300
 			picture, sound := w.peer.Moments()
 			p, s := ages(m.Pictures, picture), ages(m.Sounds, sound)
 			if len(p) == 0 || len(s) == 0 {
 				b.Fatalf("%d pictures and %d moments of sound were seen", len(p), len(s))
 			}
+			if late := w.soundSent.take(); len(late) > 0 {
+				b.Logf("from the capture of sound to its sending: p10 %v, p50 %v, p90 %v, the most %v", late[len(late)/10], late[len(late)/2], late[len(late)*9/10], late[len(late)-1])
+			}
+			b.Logf("sound held, target, least, in ms, each half second: %.0f", m.Buffers)
 			b.ReportMetric(median(p), "picture-age-ms")
 			b.ReportMetric(median(s), "sound-age-ms")
 			b.ReportMetric(median(s)-median(p), "sound-after-picture-ms")
