@@ -45,6 +45,9 @@ const (
 	lossPackets = 20
 	lossEvery   = 200 * time.Millisecond
 	lossAtLeast = time.Second
+	// easePerSecond is how much the target falls in a second in which the queue of a line that
+	// is known to be full is neither short nor long.
+	easePerSecond = 0.15
 	// standEvery is the time between two cuts of the rate for a queue that stays
 	// and does not grow.
 	standEvery = 300 * time.Millisecond
@@ -148,7 +151,11 @@ func (c *rateControl) report(now time.Duration, acks []ack) {
 		}
 		return
 	}
-	if queue <= shortQueue && c.loss < littleLoss+c.usual() {
+	switch {
+	case queue > shortQueue && !together && c.full(now):
+		// What is above the line's rate adds to the queue until it is a long one.
+		c.set(c.target * math.Pow(1-easePerSecond, since.Seconds()))
+	case queue <= shortQueue && c.loss < littleLoss+c.usual():
 		c.rise(now, since)
 	}
 }

@@ -200,6 +200,21 @@ func TestRateWhenTheLineFalls(t *testing.T) {
 
 // Packets that come late but together waited for a processor. Those that come one by one
 // waited for the line.
+// A little more than the line carries adds to the queue until it is long: a queue that is
+// neither short nor long already lowers the rate.
+func TestQueueEases(t *testing.T) {
+	l := newLine(6_000_000, 2_000_000)
+	l.run(time.Second)
+	l.run(3 * time.Second)
+	l.control.target, l.control.filled, l.control.filledAt = 2_040_000, 2_000_000, l.now
+	l.free = l.now + 30*time.Millisecond
+	l.run(2 * time.Second)
+	slices.Sort(l.waits)
+	if p95 := l.waits[len(l.waits)*95/100]; p95 > 100*time.Millisecond {
+		t.Errorf("the p95 of the wait is %v", p95)
+	}
+}
+
 func TestWaitingForAProcessorIsNoCongestion(t *testing.T) {
 	const max = 6_000_000
 	for name, apart := range map[string]time.Duration{"together": 0, "one by one": 5 * time.Millisecond} {

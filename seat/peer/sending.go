@@ -81,6 +81,9 @@ func (e *estimator) sendAt(now time.Duration, s *stream, number uint16, header *
 		s.at[own%historySize], s.again[own%historySize], s.here[own%historySize] = now, 0, false
 	}
 	e.silence.sent(now)
+	if !s.repeats {
+		e.addBeside(now, size)
+	}
 	p := sentPacket{number: number, open: true, again: again, at: now, size: size, own: own}
 	if s.repeats {
 		p.stream = s
@@ -94,6 +97,13 @@ func (e *estimator) repeat(now time.Duration, size int) {
 	e.repeats *= math.Exp(-float64(now-e.repeatAt) / float64(repeatWindow))
 	e.repeatAt = now
 	e.repeats += repeatRate(size)
+}
+
+// addBeside counts a packet of the sound. Size 0 only brings the rate up to date.
+func (e *estimator) addBeside(now time.Duration, size int) {
+	e.beside *= math.Exp(-float64(now-e.besideAt) / float64(repeatWindow))
+	e.besideAt = now
+	e.beside += repeatRate(size)
 }
 
 // repeatRate is what bytes add to the rate of retransmissions, in bit/s.
