@@ -58,6 +58,9 @@ variable "regions" {
       on_demand_base = optional(number, 1)   # nodes that are never spot
       spot_percent   = optional(number, 80)  # of the nodes above the base
       cache_gib      = optional(number, 100) # content cache of a node
+      # The cache is on the largest local disk of a node (g5, g6, c6id …), and there is no volume for
+      # it. cache_gib limits it still.
+      local_cache = optional(bool, false)
       # Debian packages that the pool's apps need, such as f3d for jobs/viewer.
       packages = optional(list(string), [])
     }))

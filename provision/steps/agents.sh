@@ -26,6 +26,7 @@ unit_files() {
     fi
   fi
   [ "$role" != stream ] || all+=(nearcast-firewall.service nearcast-firewall.timer)
+  [ "$role ${NEARCAST_CACHE_DEVICE:-}" != "stream local" ] || all+=(nearcast-cache.service)
   # It watches EC2's metadata.
   [ -z "${NEARCAST_ASG:-}" ] || all+=(nearcast-drain.service)
   [ -z "${NEARCAST_READY_HOOK:-}" ] || all+=(nearcast-ready.service)
@@ -44,7 +45,7 @@ start_units() { # configured|unconfigured
     if [ "$name $1" = "nearcast-configure.service unconfigured" ]; then
       systemctl start --no-block "$name"
     fi
-    case $name in nearcast-configure.service | nearcast-renew.service | nearcast-backup.service | nearcast-firewall.service) continue ;; esac
+    case $name in nearcast-configure.service | nearcast-renew.service | nearcast-backup.service | nearcast-firewall.service | nearcast-cache.service) continue ;; esac
     if ! systemctl -q is-active "$name"; then
       systemctl start --no-block "$name"
     elif [ "$changed" -gt 0 ]; then

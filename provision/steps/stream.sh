@@ -15,12 +15,20 @@ stream_packages() {
   runs /opt/nearcast/bin/stream-host
 }
 
-# content_cache puts the cache on a volume of its own, if the node has one.
+# content_cache puts the cache on a volume or local disk of its own, if the node has one.
 content_cache() {
   local device
   folder /var/cache/nearcast 711 root:root
   [ -n "${NEARCAST_CACHE_DEVICE:-}" ] || return 0
+  if [ "$NEARCAST_CACHE_DEVICE" = local ]; then
+    put /opt/nearcast/provision/cache.sh 755 "$here/cache.sh"
+  fi
   mountpoint -q /var/cache/nearcast && return
+  if [ "$NEARCAST_CACHE_DEVICE" = local ]; then
+    # At each boot nearcast-cache.service does the same. A node without the disk works.
+    if /opt/nearcast/provision/cache.sh; then did "mount of the cache"; fi
+    return
+  fi
   device=$(cache_device)
   if [ -z "$(blkid -o value -s TYPE "$device" || true)" ]; then
     mkfs.ext4 -q -m 0 -L nearcast-cache "$device"

@@ -20,7 +20,7 @@ variables {
       images = { "stream-cpu" = "ami-0aaaaaaaaaaaaaaaa" }
       pools = {
         cpu = { instance_types = ["c7i.2xlarge"], min = 2, max = 4, on_demand_base = 2, spot_percent = 50, cache_gib = 250 }
-        gpu = { instance_types = ["g6.xlarge", "g5.xlarge"], min = 0, max = 2, on_demand_base = 0, spot_percent = 100 }
+        gpu = { instance_types = ["g6.xlarge", "g5.xlarge"], min = 0, max = 2, on_demand_base = 0, spot_percent = 100, local_cache = true }
       }
     }
     "ap-northeast-1" = {
@@ -138,6 +138,11 @@ run "three_sites" {
   assert {
     condition     = module.region["us-east-1"].nodes["stream-cpu"].template.gib == [30, 250] && module.region["eu-central-1"].nodes["stream-cpu"].template.gib == [30, 100]
     error_message = "a content cache does not have the size of cache_gib"
+  }
+
+  assert {
+    condition     = module.region["us-east-1"].nodes["stream-gpu"].template.gib == [50]
+    error_message = "a pool with local_cache has a volume for its cache"
   }
 
   assert {

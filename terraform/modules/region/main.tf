@@ -254,7 +254,7 @@ module "stream" {
   public             = true
   security_group_ids = [module.firewall.group_ids["stream"]]
   root_gib           = each.key == "gpu" ? 50 : 30
-  cache_gib          = each.value.cache_gib
+  cache_gib          = each.value.local_cache ? 0 : each.value.cache_gib
   drain_seconds      = 7200 # as long as AWS allows without a heartbeat
 
   join_regions = [var.region]
@@ -282,7 +282,7 @@ module "stream" {
     NEARCAST_MEDIA_PORTS    = "${var.media_ports.from}-${var.media_ports.to}"
     NEARCAST_CONTENT_BUCKET = module.storage.content.name
     NEARCAST_PACKAGES       = join(" ", each.value.packages)
-    NEARCAST_CACHE_DEVICE   = "/dev/sdf"
+    NEARCAST_CACHE_DEVICE   = each.value.local_cache ? "local" : "/dev/sdf"
     NEARCAST_CACHE_GIB      = tostring(each.value.cache_gib)
   })
 }

@@ -36,6 +36,7 @@ variable "pools" {
     on_demand_base = number
     spot_percent   = number
     cache_gib      = number
+    local_cache    = bool
     packages       = list(string)
   }))
 }
