@@ -63,6 +63,7 @@ var TestPackages = []Package{
 	{"zenity", "a GTK app in a seat"},
 	{"python3-gi", "a GTK program in a seat that says how it is scrolled and touched"},
 	{"gir1.2-gtk-3.0", "GTK 3 for it"},
+	{"python3-pyqt5", "a Qt 5 program that copies and pastes"},
 	{"xclip", "copying and pasting HTML and pictures in tests of the clipboard"},
 	{"speedcrunch", "a Qt app in a seat"},
 	{"vulkan-tools", "vkcube: a Vulkan app in a seat"},
