@@ -5,6 +5,7 @@ variable "name" {}
 variable "testapp" {} # path of the binary
 variable "command" { default = "" }
 variable "args" { default = "-fps 30" }
+variable "script" { default = "" } # in place of args: what the command gets after -c
 variable "params" { default = "" }
 variable "start" { default = "ready" }
 variable "content" { default = "" } # s3://…
@@ -23,6 +24,7 @@ variable "idle_timeout" { default = "10m" }
 variable "max_duration" { default = "1h" }
 variable "start_timeout" { default = "10s" }
 variable "display_max" { default = "" } # the display follows the window
+variable "touch" { default = "false" }
 variable "cpu" { default = "100" }
 variable "memory" { default = "128" }
 
@@ -59,7 +61,7 @@ job "testapp" {
 
       config {
         command = var.command != "" ? var.command : var.testapp
-        args    = split(" ", var.args)
+        args    = var.script != "" ? ["-c", var.script] : split(" ", var.args)
         start   = var.start
 
         content = var.content == "" ? [] : [{
@@ -73,6 +75,7 @@ job "testapp" {
           height = var.height
           fps    = var.fps
           max    = var.display_max
+          touch  = var.touch
         }
         video {
           codec   = var.codec

@@ -24,7 +24,8 @@ import (
 
 	"encoding/json"
 
-	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 )
@@ -155,6 +156,11 @@ type Page struct {
 
 // Open opens url in a new tab and waits for its load event.
 func (b *Browser) Open(ctx context.Context, url string, size ...Size) (*Page, error) {
+	return b.OpenAfter(ctx, "", url, size...)
+}
+
+// OpenAfter is Open with a script that runs before those of each page in the tab.
+func (b *Browser) OpenAfter(ctx context.Context, script, url string, size ...Size) (*Page, error) {
 	p := &Page{}
 	p.ctx, p.cancel = chromedp.NewContext(b.ctx, chromedp.WithListener(p.listen))
 	// The tab lives as long as the context of its first action, which must
@@ -162,6 +168,12 @@ func (b *Browser) Open(ctx context.Context, url string, size ...Size) (*Page, er
 	if err := chromedp.Do(p.ctx); err != nil {
 		p.cancel()
 		return nil, fmt.Errorf("open a tab: %w", err)
+	}
+	if script != "" {
+		if _, err := chromedp.Call(p.ctx, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: script}); err != nil {
+			p.Close()
+			return nil, fmt.Errorf("give a tab its script: %w", err)
+		}
 	}
 	var steps []step
 	if len(size) == 1 {
@@ -229,6 +241,19 @@ func run[T any](ctx context.Context, p *Page, action chromedp.Action[T]) (T, err
 	return value, err
 }
 
+// call sends a command to the tab, until ctx ends.
+func call[P, R any](ctx context.Context, p *Page, command cdp.Command[P, R], params P) error {
+	tab, cancel := context.WithCancelCause(p.ctx)
+	defer cancel(nil)
+	stop := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
+	defer stop()
+	_, err := chromedp.Call(tab, command, params)
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return err
+}
+
 // Eval evaluates a JavaScript expression, awaits it if it is a promise, and
 // decodes its value into out (nil drops it).
 func (p *Page) Eval(ctx context.Context, expression string, out any) error {
@@ -280,61 +305,6 @@ func (p *Page) shows() string {
 		return "nothing: " + err.Error()
 	}
 	return text
-}
-
-// Click clicks the first element that matches a CSS selector, as a mouse would.
-func (p *Page) Click(ctx context.Context, selector string) error {
-	if err := p.do(ctx, chromedp.Click(chromedp.CSS(selector))); err != nil {
-		return fmt.Errorf("click %s: %w", selector, err)
-	}
-	return nil
-}
-
-// Hover moves the mouse to the middle of the first element that matches a CSS selector.
-func (p *Page) Hover(ctx context.Context, selector string) error {
-	var at struct{ X, Y float64 }
-	middle := fmt.Sprintf(`(({x, y, width, height}) => ({X: x + width / 2, Y: y + height / 2}))(document.querySelector(%q).getBoundingClientRect())`, selector)
-	if err := p.Eval(ctx, middle, &at); err != nil {
-		return err
-	}
-	if err := p.do(ctx, chromedp.MouseEvent(chromedp.MouseMoved, at.X, at.Y)); err != nil {
-		return fmt.Errorf("move to %s: %w", selector, err)
-	}
-	return nil
-}
-
-// Drag presses the left button at one point of the page, moves in steps to
-// another and releases.
-func (p *Page) Drag(ctx context.Context, fromX, fromY, toX, toY float64, steps int) error {
-	mouse := func(kind input.DispatchMouseEventType, x, y float64, held int64) step {
-		return chromedp.MouseEvent(kind, x, y, func(e *input.DispatchMouseEventParams) {
-			e.Buttons = held
-			if kind != chromedp.MouseMoved || held != 0 {
-				e.Button, e.ClickCount = input.MouseButtonLeft, 1
-			}
-		})
-	}
-	way := []step{
-		mouse(chromedp.MouseMoved, fromX, fromY, 0),
-		mouse(chromedp.MousePressed, fromX, fromY, 1),
-	}
-	for i := 1; i <= steps; i++ {
-		f := float64(i) / float64(steps)
-		way = append(way, mouse(chromedp.MouseMoved, fromX+f*(toX-fromX), fromY+f*(toY-fromY), 1))
-	}
-	way = append(way, mouse(chromedp.MouseReleased, toX, toY, 0))
-	if err := p.do(ctx, way...); err != nil {
-		return fmt.Errorf("drag: %w", err)
-	}
-	return nil
-}
-
-// Key presses and releases the keys of text, as a keyboard would.
-func (p *Page) Key(ctx context.Context, text string) error {
-	if err := p.do(ctx, chromedp.KeyEvent(text)); err != nil {
-		return fmt.Errorf("type: %w", err)
-	}
-	return nil
 }
 
 // Reload loads the page again.
