@@ -40,6 +40,7 @@ func (h *streamHost) startUp(ctx context.Context) error {
 func (h *streamHost) enterPhase(p wire.Phase, message string) {
 	h.state.progress(wire.Progress{Phase: p, Fraction: -1})
 	h.events.add(message, map[string]string{"phase": string(p)})
+	h.log.Info(message, "phase", p)
 }
 
 func (h *streamHost) fetchContent(ctx context.Context) error {
@@ -121,8 +122,10 @@ func (h *streamHost) startApp(ctx context.Context, params map[string]string) err
 	}
 	switch {
 	case err == nil:
+		h.log.Info("the app shows a window")
 		h.tasks.start(h.watchApp)
 		h.stream.waitPainted()
+		h.log.Info("the window counts as drawn")
 		return nil
 	case closedWithin(h.app.Done(), 0):
 		return h.appEnd()

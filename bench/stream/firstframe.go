@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/nearcast/nearcast/dev"
@@ -35,7 +36,7 @@ func (b *bench) firstFrameWarm(ctx context.Context) error {
 	if err := b.report.Line("first_frame_warm", "ms", first, nil); err != nil {
 		return err
 	}
-	return b.reportParts("first_frame_part", steps, nil)
+	return b.reportParts("first_frame_part", parts, steps, nil)
 }
 
 // firstFramePrepared takes turns: Play pressed at once, and after the pointer has rested on it.
@@ -65,7 +66,7 @@ func (b *bench) firstFramePrepared(ctx context.Context) error {
 		if err := b.report.Line("first_frame_prepared", "ms", first[prepared], map[string]any{"prepared": prepared}); err != nil {
 			return err
 		}
-		if err := b.reportParts("first_frame_part", steps[prepared], map[string]any{"prepared": prepared}); err != nil {
+		if err := b.reportParts("first_frame_part", parts, steps[prepared], map[string]any{"prepared": prepared}); err != nil {
 			return err
 		}
 	}
@@ -90,6 +91,7 @@ func (b *bench) rest(ctx context.Context, page *browser.Page) error {
 func (b *bench) firstFrameCold(ctx context.Context) error {
 	for _, content := range []string{"cached", "uncached"} {
 		var first []float64
+		steps := map[string][]float64{}
 		times := b.cold
 		if content == "cached" {
 			times++ // the first fills the cache, and does not count
@@ -110,7 +112,7 @@ func (b *bench) firstFrameCold(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			ms, _, err := b.firstFrame(ctx, app, false)
+			ms, marks, err := b.firstFrame(ctx, app, false)
 			stop()
 			if err != nil {
 				return err
@@ -119,8 +121,13 @@ func (b *bench) firstFrameCold(ctx context.Context) error {
 				continue
 			}
 			first = append(first, ms)
+			note(steps, marks)
 		}
-		if err := b.report.Line("first_frame_cold", "ms", first, map[string]any{"content": content}); err != nil {
+		labels := map[string]any{"content": content}
+		if err := b.report.Line("first_frame_cold", "ms", first, labels); err != nil {
+			return err
+		}
+		if err := b.reportParts("first_frame_cold_part", slices.Concat(coldParts, parts), steps, labels); err != nil {
 			return err
 		}
 	}
@@ -165,6 +172,11 @@ func (b *bench) visit(ctx context.Context, app string, idle int, before func(con
 	}
 	if marks, err = b.stepsOf(ctx, page); err != nil {
 		return 0, nil, err
+	}
+	if idle == 0 {
+		if err := b.stepsOfStart(ctx, page, marks); err != nil {
+			return 0, nil, err
+		}
 	}
 	return ms, marks, b.leave(ctx, page)
 }

@@ -10,6 +10,7 @@
 //	first_frame_prepared ms  as first_frame_warm, in turns: at once, and with a seat that was prepared
 //	                       while the pointer rested on Play; label prepared
 //	first_frame_cold   ms  as first_frame_warm, without a seat; label content is cached or uncached (64 MB)
+//	first_frame_cold_part ms Play pressed → each step of it, those of the seat's start first (coldparts.go); labels content, part
 //	input_to_photon    ms  key pressed in the page → the changed picture is due on screen; label fps
 //	decoded_fps        /s  frames decoded in each of 30 seconds; labels fps, picture (still, moving, hungry, loaded)
 //	dropped_frames         frames that the decoder dropped in those 30 s; labels fps, picture

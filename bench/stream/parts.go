@@ -37,6 +37,7 @@ type entry struct {
 	Message  string    `json:"msg"`
 	Session  string    `json:"session"`
 	State    string    `json:"state"`
+	Phase    string    `json:"phase"`
 	Captured time.Time `json:"captured"`
 }
 
@@ -100,8 +101,8 @@ func (b *bench) stepsOf(ctx context.Context, page *browser.Page) (map[string]flo
 }
 
 // reportParts prints a line for each step that was measured.
-func (b *bench) reportParts(measure string, steps map[string][]float64, labels map[string]any) error {
-	for _, part := range parts {
+func (b *bench) reportParts(measure string, order []string, steps map[string][]float64, labels map[string]any) error {
+	for _, part := range order {
 		with := map[string]any{"part": part}
 		maps.Copy(with, labels)
 		if err := b.report.Line(measure, "ms", steps[part], with); err != nil {

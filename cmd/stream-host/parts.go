@@ -86,6 +86,7 @@ func (p *parts) display(ctx context.Context) (seat.Display, error) {
 	if p.cell, made, p.stdout, p.stderr, p.padConns, err = p.keeper.Cell(ctx); err != nil {
 		return nil, err
 	}
+	p.log.Info("cell made")
 	p.padLibrary, p.padFiles = made.Gamepads, made.GamepadFiles
 	if !made.Isolated {
 		p.log.Warn("the app is not isolated: it runs with the rights of its user on this node, and can reach other seats of that user; run the Nomad agent as root")
