@@ -27,7 +27,7 @@ LDFLAGS  := $(if $(VERSION),-X github.com/nearcast/nearcast/internal/version.sta
 PAD_CFLAGS := -std=gnu11 -shared -fPIC -O2 -Wall -Wextra -Werror -fvisibility=hidden -U_FORTIFY_SOURCE
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status packages test-packages cli build release test lint fuzz bench-stream bench-quality bench-placement bench-planet bench-site bench-sites bench-hostile bench-content clean
+.PHONY: help up down status packages test-packages cli build release test lint fuzz bench-stream bench-peers bench-quality bench-placement bench-planet bench-site bench-sites bench-hostile bench-content clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -103,6 +103,11 @@ test: test-packages build ## everything: lint, then all tests; skips are listed 
 
 bench-stream: build test-packages ## measure a stream: latency, frame rate, CPU; JSON lines (BENCH="-only warm")
 	@$(GO) run ./bench/stream $(BENCH)
+
+# A test's program: standard error has what is done, standard output the lines.
+bench-peers: build test-packages ## measure Nearcast beside m1k1o/neko, where the machine has it; JSON lines (BENCH="-neko FILE -only photon -rounds 3")
+	@$(GO) test -c -o $(BIN)/bench-peers ./bench/stream
+	@cd bench/stream && ../../$(BIN)/bench-peers -test.run '^$$' -test.bench Peers -test.benchtime 1x -test.timeout 0 $(BENCH) | sed -n -e '/^{/p' -e '/^{/!w /dev/stderr'
 
 bench-quality: test-packages ## measure codecs, profiles and presets: similarity to what was shown at 2, 6 and 12 Mbit/s, CPU and time of a picture; JSON lines
 	@$(GO) test -run xx -bench 'Quality|PresetSwitch|Codecs' -benchtime 1x -timeout 90m ./seat/capture | grep '^{'

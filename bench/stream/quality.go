@@ -51,7 +51,7 @@ const grab = `(async (milliseconds, last, cell, bits) => {
 		}
 	};
 	const begin = performance.now(), rates = [];
-	const watch = setInterval(async () => rates.push(await nearcast.stats()), 1000);
+	const watch = setInterval(async () => rates.push(await %s), 1000);
 	let n = 0, rest = null;
 	await new Promise((done, fail) => {
 		const look = async (now) => {
@@ -80,6 +80,9 @@ const grab = `(async (milliseconds, last, cell, bits) => {
 	return { mbps: mean('kbps') / 1000, fps: mean('fps'), codec: rates[0]?.codec ?? '', all: all.map(({ stride, width, height, rested }) => ({ stride, width, height, rested })) };
 })(%d, %d, %d, %d)`
 
+// ownRates is what the player says of its stream.
+const ownRates = "nearcast.stats()"
+
 // one is the luma of a picture in base64.
 const one = `new Promise((done, fail) => {
 	const reader = new FileReader();
@@ -104,10 +107,12 @@ type film struct {
 	name string
 	rest time.Duration
 	luma [][]byte
+	file string // where it is kept, if it is
 }
 
-// films draws what is shown, and puts it into the bucket.
-func (b *bench) films(ctx context.Context) (all []film, err error) {
+// films draws what is shown, and puts it into the bucket. With keep, it is in the site's
+// directory too.
+func (b *bench) films(ctx context.Context, keep bool) (all []film, err error) {
 	text, err := scene.NewText(qualityWidth, qualityHeight)
 	if err != nil {
 		return nil, err
@@ -142,11 +147,16 @@ func (b *bench) films(ctx context.Context) (all []film, err error) {
 			data = append(data, picture...)
 			f.luma = append(f.luma, scene.Luma(picture))
 		}
-		file := filepath.Join(b.site.Dir, "film")
+		file := filepath.Join(b.site.Dir, "film-"+name)
 		if err := os.WriteFile(file, data, 0o600); err != nil {
 			return nil, fmt.Errorf("write the pictures of %s: %w", name, err)
 		}
-		err := errors.Join(b.site.Upload(ctx, "bench/film-"+name, file), os.Remove(file))
+		err := b.site.Upload(ctx, "bench/film-"+name, file)
+		if keep {
+			f.file = file
+		} else {
+			err = errors.Join(err, os.Remove(file))
+		}
 		if err != nil {
 			return nil, fmt.Errorf("put the pictures of %s into the bucket: %w", name, err)
 		}
@@ -157,7 +167,7 @@ func (b *bench) films(ctx context.Context) (all []film, err error) {
 
 // quality compares what Chromium decodes with what the display showed.
 func (b *bench) quality(ctx context.Context) error {
-	films, err := b.films(ctx)
+	films, err := b.films(ctx, false)
 	if err != nil {
 		return err
 	}
@@ -180,8 +190,8 @@ func (b *bench) similar(ctx context.Context, f film, mbps int) error {
 		if err := untilBitrate(ctx, s.page, mbps); err != nil {
 			return err
 		}
-		var got grabbed
-		if err := s.page.Eval(ctx, fmt.Sprintf(grab, qualityFor.Milliseconds(), qualityPictures-1, scene.NumberCell, scene.NumberBits), &got); err != nil {
+		got, err := grabPictures(ctx, s.page, ownRates)
+		if err != nil {
 			return err
 		}
 		moving, still, err := compareAll(ctx, s.page, f, got)
@@ -191,6 +201,12 @@ func (b *bench) similar(ctx context.Context, f film, mbps int) error {
 		labels := map[string]any{"content": f.name, "mbps": mbps, "used_mbps": round(got.Mbps), "fps": round(got.FPS), "codec": got.Codec}
 		return errors.Join(b.similarity("ssim", moving, labels), b.similarity("ssim_still", still, labels))
 	})
+}
+
+// grabPictures takes pictures from a page; rates is what says its kbps, fps and codec.
+func grabPictures(ctx context.Context, page *browser.Page, rates string) (got grabbed, err error) {
+	err = page.Eval(ctx, fmt.Sprintf(grab, rates, qualityFor.Milliseconds(), qualityPictures-1, scene.NumberCell, scene.NumberBits), &got)
+	return got, err
 }
 
 // untilBitrate waits until the stream has its bitrate, or for so long that the

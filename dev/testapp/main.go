@@ -37,6 +37,7 @@ type options struct {
 	show          string
 	rest          time.Duration
 	busy          int
+	sound         bool
 	noWindow      bool
 	secondWindow  bool
 	dialog        bool
@@ -72,6 +73,7 @@ Flags:
 	fs.StringVar(&o.show, "show", "", "with -fps: show the pictures of `FILE`, of the size of the window and BGRx, one after the other, forth and back")
 	fs.DurationVar(&o.rest, "rest", 0, "with -show: rest for `D` at both ends")
 	fs.IntVar(&o.busy, "busy", 0, "compute without end in `N` threads")
+	fs.BoolVar(&o.sound, "sound", false, "play a sine, by gst-launch-1.0")
 	fs.BoolVar(&o.noWindow, "no-window", false, "run, but never show a window")
 	fs.BoolVar(&o.secondWindow, "second-window", false, "close the first window and open a second one, as launchers do, at the first press")
 	fs.BoolVar(&o.dialog, "dialog", false, "open a 200x100 dialog above the window at the first press")
@@ -177,6 +179,11 @@ func run(o options) error {
 		say(line{Type: "child", PID: pid})
 	}
 	compute(o.busy)
+	if o.sound {
+		if err := playSine(); err != nil {
+			return fmt.Errorf("play a sine: %w", err)
+		}
+	}
 	quit := make(chan struct{}, 3)
 	if o.exitAfter > 0 && len(o.attacks) == 0 || o.crash {
 		time.AfterFunc(o.exitAfter, func() {
@@ -215,6 +222,20 @@ func compute(n int) {
 			}
 		}()
 	}
+}
+
+// playSine plays until this process ends.
+func playSine() error {
+	cmd := exec.Command("gst-launch-1.0", "-q", "audiotestsrc", "wave=sine", "freq=440", "volume=0.3", "is-live=true", "!", "pulsesink")
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread() // the signal comes when the thread that started it ends
+		started <- cmd.Start()
+		_ = cmd.Wait()
+	}()
+	return <-started
 }
 
 // leaveChild starts a process that outlives this one, in a session of its own.

@@ -206,19 +206,27 @@ func WithoutCandidates(offer string) string {
 	return strings.Join(slices.DeleteFunc(lines, func(s string) bool { return strings.HasPrefix(s, "a=candidate:") }), "\r\n")
 }
 
-// Through is a seat's answer with the line's address in place of the seat's.
+// Through is a seat's answer, or another description, with the line's address in place of its end's: that on
+// loopback, or else the first one of IPv4.
 func (l *Line) Through(t testing.TB, answer string) string {
 	t.Helper()
+	all := strings.Split(answer, "\r\n")
+	end := ""
+	for _, text := range all {
+		if ip := candidate(text); ip == "127.0.0.1" || end == "" {
+			end = ip
+		}
+	}
 	var lines []string
-	for text := range strings.SplitSeq(answer, "\r\n") {
-		f := strings.Fields(text)
+	for _, text := range all {
 		if !strings.HasPrefix(text, "a=candidate:") {
 			lines = append(lines, text)
 			continue
 		}
-		if f[4] != "127.0.0.1" || f[2] != "udp" {
+		if ip := candidate(text); ip == "" || ip != end {
 			continue
 		}
+		f := strings.Fields(text)
 		address, err := net.ResolveUDPAddr("udp4", f[4]+":"+f[5])
 		if err != nil {
 			t.Fatal(err)
@@ -226,10 +234,19 @@ func (l *Line) Through(t testing.TB, answer string) string {
 		l.mu.Lock()
 		l.seat = address
 		l.mu.Unlock()
-		f[5] = fmt.Sprint(l.near.LocalAddr().(*net.UDPAddr).Port)
+		f[4], f[5] = "127.0.0.1", fmt.Sprint(l.near.LocalAddr().(*net.UDPAddr).Port)
 		lines = append(lines, strings.Join(f, " "))
 	}
 	return strings.Join(lines, "\r\n")
+}
+
+// candidate is the address of a candidate that the line can stand in for: of UDP and IPv4.
+func candidate(text string) string {
+	f := strings.Fields(text)
+	if !strings.HasPrefix(text, "a=candidate:") || len(f) < 8 || f[2] != "udp" || net.ParseIP(f[4]).To4() == nil {
+		return ""
+	}
+	return f[4]
 }
 
 // packet is on its way.
