@@ -6,6 +6,7 @@
 //	launch        browser → router          REST, below /v1
 //	signalling    browser ⇄ brain ⇄ seat    WebSocket, one JSON object a message
 //	input         browser → seat            WebRTC data channels
+//	messages      page ⇄ app                WebRTC data channel to the seat; WebSocket in the seat
 //	seat          stream host → driver → brain   a node's feed of its seats
 //	node          driver → Consul           service nearcast-node; seen by brains and TURN servers
 //	fleet         brain → Consul            KV nearcast/apps/<app>, services of routers and brains; seen by routers

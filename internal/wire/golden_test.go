@@ -73,6 +73,7 @@ var messages = map[string]any{
 	"clip_ask":      &ClipAsk{},
 	"pad":           &Pad{},
 	"rumble":        &Rumble{},
+	"message_frame": &MessageFrame{},
 
 	"spec":               &Spec{},
 	"mount":              &Mount{},

@@ -4,7 +4,7 @@ package wire
 // ChannelInput, reliable and ordered, and ChannelPointer, unordered without
 // retransmission, for what the next message makes good: moves, and the motion of a
 // gamepad's sticks and triggers. Each message is one JSON Input. ChannelClip is for what
-// clipboards hold (ClipOffer).
+// clipboards hold (ClipOffer), ChannelMessages for what page and app say (MessageFrame).
 const (
 	ChannelInput   = "input"
 	ChannelPointer = "pointer"

@@ -67,6 +67,7 @@ const (
 	CodeDisplay         = "display-failed"    // the display or sound server did not start
 	CodeAppNotFound     = "app-not-found"     // command is missing or not executable
 	CodeAppNoWindow     = "app-no-window"     // the app showed no window within start_timeout
+	CodeAppNotReady     = "app-not-ready"     // the app did not say within start_timeout that it is ready
 	CodeEncoder         = "encoder-failed"    // no encoder, or the pipeline stopped
 	CodeMemory          = "memory-limit"      // the seat needed more memory than its job has
 	CodeConfig          = "config"            // the task's config cannot be carried out
@@ -128,6 +129,7 @@ var publicDetails = map[string]string{
 	CodeDisplay:         "no display could be started",
 	CodeAppNotFound:     "the app's program is missing, or cannot be run",
 	CodeAppNoWindow:     "the app showed no window in time",
+	CodeAppNotReady:     "the app did not say in time that it is ready",
 	CodeEncoder:         "the video cannot be encoded",
 	CodeMemory:          "the app needs more memory than its job gives it",
 	CodeConfig:          "the app's job asks for something that is not possible",

@@ -51,6 +51,9 @@ type Spec struct {
 	// StartOnClaim starts the app when a session claims the seat, with the session's
 	// parameters. The seat is idle before that, with its display.
 	StartOnClaim bool `json:"start_on_claim,omitempty"`
+	// ReadyByApp has the app say when it is presentable (ReadyPath). Else its first window
+	// says so.
+	ReadyByApp bool `json:"ready_by_app,omitempty"`
 	// User runs the app, its display and its sound, in the grammar of unixuser; empty
 	// is the user of the keeper.
 	User string `json:"user,omitempty"`
@@ -98,7 +101,7 @@ type Spec struct {
 	FreezeLatestS int `json:"freeze_latest_s"`
 
 	ContentTimeoutS int `json:"content_timeout_s,omitempty"` // for all content; 0 never
-	StartTimeoutS   int `json:"start_timeout_s"`             // app start → first window
+	StartTimeoutS   int `json:"start_timeout_s"`             // app start → first window, or the app's word
 	LeaseS          int `json:"lease_s"`                     // claim → browser connected
 	ReconnectGraceS int `json:"reconnect_grace_s"`           // browser lost → end
 	IdleTimeoutS    int `json:"idle_timeout_s"`              // without input; 0 never

@@ -147,6 +147,7 @@ const CODES = {
   'display-failed': ['No display', 'The machine could not start a display for the app. Trying again may find another machine.'],
   'app-not-found': ['The app is not installed', 'The machine does not have the program. The operator has to fix this.'],
   'app-no-window': ['The app showed nothing', 'It started, but did not open a window in time.'],
+  'app-not-ready': ['The app did not get ready', 'It started, but did not say in time that it can be shown.'],
   'encoder-failed': ['The video stopped', 'The video encoder failed. Trying again may find another machine.'],
   'memory-limit': ['The app needs more memory', 'It used all the memory that its job gives it. The operator has to fix this.'],
   config: ['The app is not set up correctly', 'Its job asks for something that the machine cannot do. The operator has to fix this.'],
