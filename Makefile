@@ -54,6 +54,7 @@ cli:
 build: packages ## build the binaries into bin/ (the driver into bin/plugins/, a Nomad plugin_dir)
 	@CGO_ENABLED=0 $(GO) build -ldflags "$(LDFLAGS)" -o $(BIN)/plugins/nomad-driver-stream ./plugins/nomad-driver-stream
 	@CGO_ENABLED=0 $(GO) build -ldflags "$(LDFLAGS)" -o $(BIN)/seat-keeper ./cmd/seat-keeper
+	@CGO_ENABLED=0 $(GO) build -ldflags "-s -w $(LDFLAGS)" -o $(BIN)/nearcast-app ./cmd/nearcast-app
 	@echo "stream-host: building (the GStreamer bindings take about 3 min the first time)" >&2
 	@$(GO) build -ldflags "$(LDFLAGS)" -o $(BIN)/stream-host ./cmd/stream-host
 	@$(CC) $(PAD_CFLAGS) -o $(BIN)/nearcast-gamepad.so seat/gamepad/preload/gamepad.c -ldl

@@ -15,7 +15,7 @@ func validTask() *TaskConfig {
 		Command: "/usr/bin/true", Network: "none", Clipboard: "none", Audio: true, FreezeIdle: true, FreezeQuiet: "2s", FreezeLatest: "60s",
 		Display: DisplayConfig{Width: 1280, Height: 720, FPS: 30, Pointer: "auto"},
 		Video:   VideoConfig{Codec: "h264", Encoder: "auto", Bitrate: "6Mbps"},
-		Start:   startReady, ContentTimeout: "30m", StartTimeout: "60s", ReconnectGrace: "60s", IdleTimeout: "10m", MaxDuration: "8h",
+		Start:   startReady, Ready: readyWindow, ContentTimeout: "30m", StartTimeout: "60s", ReconnectGrace: "60s", IdleTimeout: "10m", MaxDuration: "8h",
 	}
 }
 
@@ -37,7 +37,7 @@ func TestTaskConfigDefaults(t *testing.T) {
 	if s.ContentTimeoutS != 1800 || s.StartTimeoutS != 60 || s.ReconnectGraceS != 60 || s.IdleTimeoutS != 600 || s.MaxDurationS != 8*3600 {
 		t.Errorf("times %+v", s)
 	}
-	if !s.FreezeIdle || s.FreezeQuietS != 2 || s.FreezeLatestS != 60 || s.Network != wire.NetworkNone || len(s.Content) != 0 {
+	if !s.FreezeIdle || s.ReadyByApp || s.FreezeQuietS != 2 || s.FreezeLatestS != 60 || s.Network != wire.NetworkNone || len(s.Content) != 0 {
 		t.Errorf("got %+v", s)
 	}
 }
@@ -71,6 +71,7 @@ config {
     scale   = "1.5"
   }
   confirm_leave = true
+  ready         = "app"
   video {
     bitrate = 8000000
   }
@@ -82,7 +83,7 @@ config {
 	if s.Display.FPS != 60 || s.Display.Width != 1280 || s.Display.Pointer != "relative" || s.Display.Audio || s.Display.Gamepads {
 		t.Errorf("display %+v", s.Display)
 	}
-	if d := s.Display; d.MinWidth != 640 || d.MinHeight != 360 || d.MaxWidth != 2560 || d.MaxHeight != 1440 || d.Scale != 1.5 || !s.ConfirmLeave {
+	if d := s.Display; d.MinWidth != 640 || d.MinHeight != 360 || d.MaxWidth != 2560 || d.MaxHeight != 1440 || d.Scale != 1.5 || !s.ConfirmLeave || !s.ReadyByApp {
 		t.Errorf("display %+v", d)
 	}
 	if s.Video.BitrateBPS != 8_000_000 || s.IdleTimeoutS != 0 || s.Network != "host" {
@@ -149,6 +150,7 @@ func TestTaskConfigRefuses(t *testing.T) {
 		"encoder":               {func(c *TaskConfig) { c.Video.Encoder = "x264enc ! filesink" }, "video.encoder"},
 		"bitrate":               {func(c *TaskConfig) { c.Video.Bitrate = "8 Mb" }, `video.bitrate = "8 Mb"`},
 		"bitrate low":           {func(c *TaskConfig) { c.Video.Bitrate = "8" }, "100kbps"},
+		"ready":                 {func(c *TaskConfig) { c.Ready = "soon" }, `ready = "soon": must be "window" or "app"`},
 		"start":                 {func(c *TaskConfig) { c.Start = "later" }, `start = "later": must be "ready" or "claim"`},
 		"timeout":               {func(c *TaskConfig) { c.StartTimeout = "0" }, "start_timeout"},
 		"content time":          {func(c *TaskConfig) { c.ContentTimeout = "1ms" }, `content_timeout = "1ms": must be a duration from 1s to 24h, or "0" for none`},

@@ -122,6 +122,9 @@ var taskConfigSpec = hclspec.NewObject(map[string]*hclspec.Spec{
 	// When the app starts: "ready", before the seat is idle, or "claim", when a session
 	// claims the seat, with the session's parameters.
 	"start": optional("start", "string", `"ready"`),
+	// What says that the app is presentable: its first "window", or the "app" itself, by
+	// nearcast-app ready.
+	"ready": optional("ready", "string", `"window"`),
 	// Freeze the app while the seat is idle.
 	"freeze_idle": optional("freeze_idle", "bool", `true`),
 	// When to freeze: after this long without painting or computing, which an

@@ -25,6 +25,7 @@ type TaskConfig struct {
 	Audio      bool     `codec:"audio"`
 	Gamepads   bool     `codec:"gamepads"`
 	Start      string   `codec:"start"`
+	Ready      string   `codec:"ready"`
 
 	ConfirmLeave bool `codec:"confirm_leave"`
 
@@ -76,6 +77,12 @@ const (
 	startClaim = "claim" // when a session claims the seat
 )
 
+// What says that the app is presentable.
+const (
+	readyWindow = "window" // its first one
+	readyApp    = "app"    // its word
+)
+
 // A smaller display shows nothing. Encoders refuse a larger one.
 const (
 	minSide = 64
@@ -106,6 +113,8 @@ func (c *TaskConfig) apply(spec *wire.Spec) error {
 	spec.Command, spec.Args = c.Command, c.Args
 	check(oneOf("start", c.Start, startReady, startClaim))
 	spec.StartOnClaim = c.Start == startClaim
+	check(oneOf("ready", c.Ready, readyWindow, readyApp))
+	spec.ReadyByApp = c.Ready == readyApp
 	check(unixUser("user", c.User))
 	check(oneOf("network", c.Network, wire.NetworkNone, wire.NetworkInternet, wire.NetworkHost))
 	spec.Network = c.Network

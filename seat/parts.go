@@ -40,6 +40,9 @@ type Parts struct {
 	// result, is a seat without. It is called where the job has gamepads, before the app
 	// starts.
 	Gamepads func(rumble func(wire.Rumble)) (Gamepads, error)
+	// Messages opens what page and app say to each other. nil is a seat without. It is called
+	// before the app starts.
+	Messages func() (Messages, error)
 	// Video starts to capture and encode the display. cursor gets the app's cursor
 	// whenever its shape has changed.
 	Video func(ctx context.Context, d Display, frame func(Frame), cursor func(Cursor)) (Capture, error)
@@ -146,6 +149,28 @@ type Clipboard interface {
 	Close() error
 }
 
+// Messages are what the page and the app say to each other.
+type Messages interface {
+	// Env is what the app needs in its environment.
+	Env() []string
+	// Ready is closed when the app says that it is presentable, Quit when it wants the
+	// session to end.
+	Ready() <-chan struct{}
+	Quit() <-chan struct{}
+	// Page is the channel of a new connection; tell sends on it.
+	Page(tell func(message []byte, text bool)) MessagesPage
+	// Flush returns when the page has what the app sent, or there is none, or ctx ends.
+	Flush(ctx context.Context)
+	Close() error
+}
+
+// MessagesPage is the channel of one connection.
+type MessagesPage interface {
+	// Heard takes a message of wire.ChannelMessages. After an error the channel is of no use.
+	Heard(message []byte, text bool) error
+	Gone()
+}
+
 // Clip is what a person's clipboard has: a text, and what Read gives.
 type Clip struct {
 	Text  string
@@ -205,6 +230,10 @@ type Peer interface {
 	// TellClip sends on wire.ChannelClip, which TakesClips says is there. It does not block.
 	TellClip(message []byte, text bool)
 	TakesClips() bool
+	// TellMessage sends on wire.ChannelMessages, if that is there. It does not block.
+	// EndMessages closes it.
+	TellMessage(message []byte, text bool)
+	EndMessages()
 	Close() error
 }
 
@@ -213,6 +242,7 @@ type Peer interface {
 type PeerConfig struct {
 	OnInput     func(wire.Input)
 	OnClip      func(message []byte, text bool) // of wire.ChannelClip
+	OnMessage   func(message []byte, text bool) // of wire.ChannelMessages
 	OnState     func(PeerState)
 	OnKeyframe  func()
 	OnBitrate   func(bps int)

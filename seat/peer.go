@@ -26,11 +26,15 @@ type sessionPeer struct {
 	connected, pictured atomic.Bool
 	clips               clips
 	link                *clipLink
+	messages            MessagesPage // nil in a seat without
 }
 
 // end closes the peer, and what reads of its page.
 func (p *sessionPeer) end() error {
 	p.link.close()
+	if p.messages != nil {
+		p.messages.Gone()
+	}
 	return p.Close()
 }
 
@@ -49,6 +53,9 @@ func (s *stream) offer(ctx context.Context, session, sdp string) (string, error)
 	}
 	p.Peer = made
 	p.link = newClipLink(made.TellClip)
+	if s.messages != nil {
+		p.messages = s.messages.Page(made.TellMessage)
+	}
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	answer, err := p.Answer(ctx, sdp)
@@ -104,6 +111,11 @@ func (s *stream) peerConfig(p *sessionPeer) PeerConfig {
 		OnClip: func(message []byte, text bool) {
 			if current() {
 				s.clipHeard(p, message, text)
+			}
+		},
+		OnMessage: func(message []byte, text bool) {
+			if current() {
+				s.messageHeard(p, message, text)
 			}
 		},
 		OnState: func(state PeerState) {

@@ -25,6 +25,7 @@ import (
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/seat/messages"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -46,6 +47,7 @@ type rig struct {
 	video     *fakeVideo
 	clipboard fakeClipboard
 	gamepads  fakeGamepads
+	box       atomic.Pointer[messages.Box] // where messages wait; a real one
 	input     *fakeInput
 	peers     chan *fakePeer
 	failure   map[string]error // by part
@@ -124,6 +126,15 @@ func (r *rig) start(verifier *ticket.Verifier) {
 			}
 			r.gamepads.rumble = rumble
 			return &r.gamepads, nil
+		},
+		Messages: func() (Messages, error) {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				return nil, err
+			}
+			b := messages.Open(messages.Config{Listener: l})
+			r.box.Store(b)
+			return realBox{b}, nil
 		},
 		Input: func(_ Display, relative func(bool)) (Input, error) {
 			r.input.relative = relative
@@ -607,4 +618,6 @@ func (p *fakePeer) TellClip(message []byte, text bool) {
 		p.page(message, text)
 	}
 }
-func (p *fakePeer) Close() error { p.call("close"); return nil }
+func (p *fakePeer) TellMessage(message []byte, text bool) { p.call("message " + string(message)) }
+func (p *fakePeer) EndMessages()                          { p.call("end messages") }
+func (p *fakePeer) Close() error                          { p.call("close"); return nil }

@@ -95,12 +95,15 @@ func (h *streamHost) startDisplay(ctx context.Context) error {
 	return nil
 }
 
-// startApp starts the app, and returns when it shows a window.
+// startApp starts the app, and returns when it is presentable: it shows a window, or says so.
 func (h *streamHost) startApp(ctx context.Context, params map[string]string) error {
 	h.enterPhase(wire.PhaseApp, "starting the app")
 	env := h.display.Env()
 	if h.sound != nil {
 		env = append(env, h.sound.Env()...)
+	}
+	if h.stream.messages != nil {
+		env = append(env, h.stream.messages.Env()...)
 	}
 	app, err := h.parts.App(ctx, env, params)
 	if err != nil {
@@ -114,7 +117,7 @@ func (h *streamHost) startApp(ctx context.Context, params map[string]string) err
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	shown := make(chan error, 1)
-	h.tasks.start(func() { shown <- h.display.WaitWindow(limited) })
+	h.tasks.start(func() { shown <- h.waitPresentable(limited) })
 	select {
 	case err = <-shown:
 	case <-h.app.Done():
@@ -133,10 +136,25 @@ func (h *streamHost) startApp(ctx context.Context, params map[string]string) err
 		return h.displayEnd()
 	case ctx.Err() != nil:
 		return ctx.Err()
+	case limited.Err() != nil && h.spec.ReadyByApp:
+		return fault(wire.CodeAppNotReady, "%s did not say within %v that it is ready (nearcast-app ready); see its log, or raise start_timeout", h.spec.Command, limit)
 	case limited.Err() != nil:
 		return fault(wire.CodeAppNoWindow, "%s showed no window within %v; see its log, or raise start_timeout", h.spec.Command, limit)
 	}
 	return asEnd(err, wire.CodeDisplay)
+}
+
+// waitPresentable returns when the app can be shown to a person.
+func (h *streamHost) waitPresentable(ctx context.Context) error {
+	if !h.spec.ReadyByApp {
+		return h.display.WaitWindow(ctx)
+	}
+	select {
+	case <-h.stream.messages.Ready():
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // appFault is the end of a seat whose app cannot be started.

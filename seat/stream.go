@@ -23,6 +23,8 @@ type stream struct {
 	clipboard Clipboard
 	// gamepads is nil where the job or the node has none.
 	gamepads Gamepads
+	// messages is nil in a seat without.
+	messages Messages
 	video    Capture
 	audio    Source
 	// releaseInput asks follow to release the keys and buttons that are held.
@@ -61,6 +63,9 @@ func (s *stream) open(ctx context.Context) error {
 	}
 	if err := s.openGamepads(); err != nil {
 		return fault(wire.CodeDisplay, "make gamepads: %v", err)
+	}
+	if err := s.openMessages(); err != nil {
+		return fault(wire.CodeConfig, "open the app's messages: %v", err)
 	}
 	// With the context of the stream host: the pipelines outlive ctx.
 	video, err := s.h.parts.Video(s.h.ctx, s.h.display, func(f Frame) {
@@ -195,6 +200,9 @@ func (s *stream) close() error {
 	}
 	if s.gamepads != nil {
 		errs = append(errs, s.gamepads.Close())
+	}
+	if s.messages != nil {
+		errs = append(errs, s.messages.Close())
 	}
 	if s.input != nil {
 		errs = append(errs, s.input.Close())

@@ -39,6 +39,7 @@ func (h *streamHost) watchApp() {
 	select {
 	case <-h.state.ended:
 	case <-h.app.Done():
+		h.stream.flushMessages()
 		h.state.endWith(h.appEnd())
 	}
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/nearcast/nearcast/seat/display"
 	"github.com/nearcast/nearcast/seat/gamepad"
 	"github.com/nearcast/nearcast/seat/input"
+	"github.com/nearcast/nearcast/seat/messages"
 	"github.com/nearcast/nearcast/seat/peer"
 	"github.com/nearcast/nearcast/seat/sound"
 )
@@ -42,6 +43,7 @@ type parts struct {
 	padLibrary     string
 	padFiles       []string
 	padConns       []*net.UnixConn
+	tools          string   // a directory for the app's PATH
 	stdout, stderr *os.File // of the app
 }
 
@@ -57,7 +59,7 @@ func (p *parts) all() (seat.Parts, error) {
 	return seat.Parts{
 		Identity: me, Peers: p.consul.Peers(wire.BrainService, wire.DrainService),
 		Freeze:  seat.FreezePolicy{Quiet: secondsOr(p.spec.FreezeQuietS, freezeQuiet), Latest: secondsOr(p.spec.FreezeLatestS, freezeLatest)},
-		Content: p.keeper.Content, Display: p.display, Sound: p.sound, App: p.app, CheckApp: p.checkApp, TellParams: p.tellParams, Input: p.input, Clipboard: p.clipboard, Gamepads: p.gamepads,
+		Content: p.keeper.Content, Display: p.display, Sound: p.sound, App: p.app, CheckApp: p.checkApp, TellParams: p.tellParams, Input: p.input, Clipboard: p.clipboard, Gamepads: p.gamepads, Messages: p.messages,
 		Video: p.video, Audio: p.audio, Peer: p.peer, Verify: p.verify,
 		KeeperPID: os.Getppid(), Report: p.keeper.Report,
 	}, nil
@@ -87,7 +89,7 @@ func (p *parts) display(ctx context.Context) (seat.Display, error) {
 		return nil, err
 	}
 	p.log.Info("cell made")
-	p.padLibrary, p.padFiles = made.Gamepads, made.GamepadFiles
+	p.padLibrary, p.padFiles, p.tools = made.Gamepads, made.GamepadFiles, made.Tools
 	if !made.Isolated {
 		p.log.Warn("the app is not isolated: it runs with the rights of its user on this node, and can reach other seats of that user; run the Nomad agent as root")
 	}
@@ -162,7 +164,7 @@ func (p *parts) app(ctx context.Context, env []string, values map[string]string)
 	defer p.stderr.Close()
 	a, err := app.Start(ctx, app.Config{
 		Cell: p.cell, Command: p.spec.Command, Args: params.Expand(p.spec.Args, values), Env: all, Dir: p.spec.TaskDir,
-		Stdout: p.stdout, Stderr: p.stderr,
+		Stdout: p.stdout, Stderr: p.stderr, Tools: p.tools,
 	})
 	if err != nil {
 		return nil, err
@@ -230,6 +232,19 @@ func (p *parts) gamepads(rumble func(wire.Rumble)) (seat.Gamepads, error) {
 	return made, nil
 }
 
+// box is a messages.Box whose pages package seat knows.
+type box struct{ *messages.Box }
+
+func (b box) Page(tell func(message []byte, text bool)) seat.MessagesPage { return b.Box.Page(tell) }
+
+func (p *parts) messages() (seat.Messages, error) {
+	l, err := p.cell.ListenLoopback()
+	if err != nil {
+		return nil, err
+	}
+	return box{messages.Open(messages.Config{Listener: l, Log: p.log})}, nil
+}
+
 // board is a clipboard.Clipboard that takes what package seat puts there.
 type board struct{ *clipboard.Clipboard }
 
@@ -287,7 +302,7 @@ func (c connection) WriteAudio(f seat.Frame) error { return c.Peer.WriteAudio(pe
 func (p *parts) peer(c seat.PeerConfig) (seat.Peer, error) {
 	made, err := peer.New(peer.Config{
 		Listen: p.spec.Listen, Codec: p.spec.Video.Codec, Audio: p.spec.Display.Audio,
-		OnInput: c.OnInput, OnClip: c.OnClip, OnKeyframe: c.OnKeyframe, OnBitrate: c.OnBitrate, OnCandidate: c.OnCandidate,
+		OnInput: c.OnInput, OnClip: c.OnClip, OnMessage: c.OnMessage, OnKeyframe: c.OnKeyframe, OnBitrate: c.OnBitrate, OnCandidate: c.OnCandidate,
 		OnState: func(s peer.State) {
 			switch s {
 			case peer.Connected:

@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 	}
 	keeperBinary = filepath.Join(dir, "seat-keeper")
 	streamHostBinary, appBinary = filepath.Join(dir, "stream-host"), filepath.Join(dir, "testapp")
-	for pkg, file := range map[string]string{"cmd/seat-keeper": keeperBinary, "cmd/stream-host": streamHostBinary, "dev/testapp": appBinary, "seat/gamepad/preload": filepath.Join(dir, "nearcast-gamepad.so")} {
+	for pkg, file := range map[string]string{"cmd/seat-keeper": keeperBinary, "cmd/stream-host": streamHostBinary, "dev/testapp": appBinary, "cmd/nearcast-app": filepath.Join(dir, "nearcast-app"), "seat/gamepad/preload": filepath.Join(dir, "nearcast-gamepad.so")} {
 		if err := testkit.Build(context.Background(), pkg, file); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)

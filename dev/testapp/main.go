@@ -49,6 +49,7 @@ type options struct {
 	exitOnKey     string
 	ignoreTerm    bool
 	env           bool
+	echo          bool
 	attacks       []string
 	attackArgs    string
 	bait          string
@@ -85,6 +86,7 @@ Flags:
 	fs.StringVar(&o.exitOnKey, "exit-on-key", "", "exit when key `NAME` is pressed: Escape, F4, or a character")
 	fs.BoolVar(&o.ignoreTerm, "ignore-term", false, "ignore SIGTERM")
 	fs.BoolVar(&o.env, "print-env", false, "print the environment first")
+	fs.BoolVar(&o.echo, "echo-messages", false, "send each message of the page back to it")
 	attacks := fs.String("attack", "", "once the window is there, attack the node and other seats: all, or `NAME,NAME`")
 	fs.StringVar(&o.attackArgs, "attack-args", "", "what attack.Args says of the targets, as `JSON`")
 	fs.StringVar(&o.bait, "bait", "", "keep this `SECRET` everywhere where an attack on this app could find it")
@@ -177,6 +179,13 @@ func run(o options) error {
 			return fmt.Errorf("leave a child: %w", err)
 		}
 		say(line{Type: "child", PID: pid})
+	}
+	if o.echo {
+		go func() {
+			if err := echo(); err != nil {
+				fmt.Fprintln(os.Stderr, "testapp:", err)
+			}
+		}()
 	}
 	compute(o.busy)
 	if o.sound {

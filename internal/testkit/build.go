@@ -21,6 +21,7 @@ import (
 var programs = map[string]string{
 	"nearcast":                    "cmd/nearcast",
 	"seat-keeper":                 "cmd/seat-keeper",
+	"nearcast-app":                "cmd/nearcast-app",
 	"stream-host":                 "cmd/stream-host",
 	"testapp":                     "dev/testapp",
 	"nearcast-gamepad.so":         gamepadLibrary,

@@ -58,6 +58,7 @@ take() { # DIR: checks a release, and installs what the role needs
     stream)
       put /opt/nearcast/bin/seat-keeper 755 "$dir/seat-keeper"
       put /opt/nearcast/bin/stream-host 755 "$dir/stream-host"
+      put /opt/nearcast/bin/nearcast-app 755 "$dir/nearcast-app"
       put /opt/nearcast/bin/nearcast-gamepad.so 644 "$dir/nearcast-gamepad.so"
       put /opt/nearcast/plugins/nomad-driver-stream 755 "$dir/plugins/nomad-driver-stream"
       ;;

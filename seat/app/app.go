@@ -13,6 +13,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"os"
@@ -33,6 +34,8 @@ type Config struct {
 	// LOGNAME and PATH are added if they are missing. It must hold the variables of
 	// display and sound server.
 	Env map[string]string
+	// Tools is a directory that is added to the end of PATH; empty is none.
+	Tools string
 	// Dir is the working directory.
 	Dir string
 	// Stdout and Stderr get what the app prints; nil is /dev/null.
@@ -95,6 +98,9 @@ func environment(cfg Config) []string {
 		env["USER"], env["LOGNAME"] = name, name
 	}
 	maps.Copy(env, cfg.Env)
+	if cfg.Tools != "" {
+		env["PATH"] = cmp.Or(env["PATH"], defaultPath) + ":" + cfg.Tools
+	}
 	list := make([]string, 0, len(env))
 	for k, v := range env {
 		list = append(list, k+"="+v)

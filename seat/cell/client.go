@@ -292,6 +292,21 @@ func (c *Client) Listen(path string) (*net.UnixListener, error) {
 	return u, nil
 }
 
+// ListenLoopback makes a TCP socket on 127.0.0.1, as the programs of the cell see it, on a
+// free port.
+func (c *Client) ListenLoopback() (net.Listener, error) {
+	f, err := c.file(Order{Op: OpListenLoopback, Path: "127.0.0.1"})
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	l, err := net.FileListener(f)
+	if err != nil {
+		return nil, fmt.Errorf("listen on the cell's loopback: %w", err)
+	}
+	return l, nil
+}
+
 // Link makes a symbolic link to a target, or with an empty target takes the link away,
 // also while the app runs.
 func (c *Client) Link(path, target string) error {

@@ -12,6 +12,8 @@ const (
 	OpOpen  = "open"  // Path: the answer has a descriptor of the file, made with O_PATH
 	// OpListen makes the Unix socket Path; the answer has it.
 	OpListen = "listen"
+	// OpListenLoopback makes a TCP socket on a free port of 127.0.0.1; the answer has it.
+	OpListenLoopback = "listen-loopback"
 
 	OpParams = "params" // Data: put it in place of the file Path
 	// OpLink makes the symbolic link Path to Target; without Target it takes the link away.
@@ -121,6 +123,8 @@ type Made struct {
 	// with the cell. Without either there are none.
 	Gamepads     string   `json:"gamepads,omitempty"`
 	GamepadFiles []string `json:"gamepad_files,omitempty"`
+	// Tools is the directory of the commands that a seat adds to the app's PATH; empty is none.
+	Tools string `json:"tools,omitempty"`
 	// Display is the X server that the keeper runs; nil if the stream host starts one.
 	Display *MadeDisplay `json:"display,omitempty"`
 }

@@ -14,7 +14,7 @@
 //
 // The browser offers a recvonly video transceiver, optionally one for sound, and
 // the data channels wire.ChannelInput and wire.ChannelPointer, and optionally
-// wire.ChannelClip. A peer answers one offer, and those that restart its ICE; a browser that comes back with nothing gets a
+// wire.ChannelClip and wire.ChannelMessages. A peer answers one offer, and those that restart its ICE; a browser that comes back with nothing gets a
 // new peer. Peers share nothing.
 //
 // Low latency has priority. Frames leave as they are written, without a pacer, and
@@ -70,6 +70,7 @@ type Config struct {
 
 	OnInput     func(wire.Input)                // all but pings, which the peer answers
 	OnClip      func(message []byte, text bool) // of wire.ChannelClip; nil has none
+	OnMessage   func(message []byte, text bool) // of wire.ChannelMessages; nil has none
 	OnState     func(State)
 	OnKeyframe  func()        // the browser needs a keyframe: it connected, or lost a frame
 	OnBitrate   func(bps int) // what congestion control allows for video
@@ -97,11 +98,13 @@ type Peer struct {
 	audio *track // nil without sound
 	input *inputChannels
 	clip  atomic.Pointer[webrtc.DataChannel] // wire.ChannelClip
-	rate  *estimator
-	keys  keyframes
-	reach reach
-	gate  *tcpGate // nil where there is no port for TCP
-	mux   *ice.TCPMuxDefault
+	// messages is wire.ChannelMessages.
+	messages atomic.Pointer[webrtc.DataChannel]
+	rate     *estimator
+	keys     keyframes
+	reach    reach
+	gate     *tcpGate // nil where there is no port for TCP
+	mux      *ice.TCPMuxDefault
 	// candidates is how many addresses of the browser were taken from its last offer.
 	candidates atomic.Int32
 	takesMain  atomic.Bool
@@ -200,11 +203,14 @@ func (p *Peer) setUp() error {
 		}
 	})
 	p.pc.OnDataChannel(func(ch *webrtc.DataChannel) {
-		if ch.Label() == wire.ChannelClip {
+		switch ch.Label() {
+		case wire.ChannelClip:
 			p.acceptClip(ch)
-			return
+		case wire.ChannelMessages:
+			p.acceptMessages(ch)
+		default:
+			p.input.accept(ch)
 		}
-		p.input.accept(ch)
 	})
 	p.pc.OnConnectionStateChange(p.changed)
 	p.pc.OnICECandidate(func(c *webrtc.ICECandidate) {

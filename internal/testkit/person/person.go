@@ -46,6 +46,9 @@ type Person struct {
 	pointer atomic.Pointer[wire.Pointer]
 	rumble  atomic.Pointer[wire.Rumble]
 	clips   clips
+	pongs   chan struct{}
+
+	messages messages
 }
 
 // Attach claims a seat as the brain with this key, with a ticket or the token of a session
@@ -58,7 +61,7 @@ func Attach(t testing.TB, brain *identity.Identity, seat wire.Seat, token string
 	})
 	testkit.Must(t, err)
 	t.Cleanup(func() { _ = conn.CloseNow() })
-	p := &Person{t: t, conn: conn}
+	p := &Person{t: t, conn: conn, pongs: make(chan struct{}, 1)}
 	p.Grant = *p.Expect(wire.MsgGranted).Grant
 	return p
 }
@@ -152,6 +155,13 @@ func (p *Person) receive() {
 		if json.Unmarshal(m.Data, &told) == nil && told.Type == "pointer" {
 			p.pointer.Store(&told)
 		}
+		var pong wire.Pong
+		if json.Unmarshal(m.Data, &pong) == nil && pong.Type == "pong" {
+			select {
+			case p.pongs <- struct{}{}:
+			default:
+			}
+		}
 		var rumble wire.Rumble
 		if json.Unmarshal(m.Data, &rumble) == nil && rumble.Type == "rumble" {
 			p.rumble.Store(&rumble)
@@ -164,6 +174,7 @@ func (p *Person) receive() {
 		}
 	})
 	p.openClips()
+	p.openMessages()
 	unordered, none := false, uint16(0)
 	_, err = p.pc.CreateDataChannel(wire.ChannelPointer, &webrtc.DataChannelInit{Ordered: &unordered, MaxRetransmits: &none})
 	testkit.Must(p.t, err)

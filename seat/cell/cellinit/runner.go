@@ -95,7 +95,7 @@ var errLate = errors.New("the app runs already")
 func (r *runner) carryOut(o cell.Order, files []*os.File) (e cell.Event, file *os.File) {
 	var err error
 	switch o.Op {
-	case cell.OpWrite, cell.OpStart, cell.OpFind, cell.OpDial, cell.OpOpen, cell.OpListen:
+	case cell.OpWrite, cell.OpStart, cell.OpFind, cell.OpDial, cell.OpOpen, cell.OpListen, cell.OpListenLoopback:
 		if r.app {
 			err = errLate
 			break
@@ -117,6 +117,8 @@ func (r *runner) carryOut(o cell.Order, files []*os.File) (e cell.Event, file *o
 			file, err = cell.OpenPath(o.Path)
 		case cell.OpListen:
 			file, err = listen(o.Path)
+		case cell.OpListenLoopback:
+			file, err = listenLoopback()
 		}
 	case cell.OpParams:
 		err = replaceFile(o.Path, o.Data)
@@ -185,6 +187,16 @@ func listen(path string) (*os.File, error) {
 	}
 	defer l.Close()
 	l.SetUnlinkOnClose(false)
+	return l.File()
+}
+
+// listenLoopback makes a socket of the network of this process, which is the app's.
+func listenLoopback() (*os.File, error) {
+	l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
 	return l.File()
 }
 

@@ -382,6 +382,18 @@ func (b *builder) showCommand() error {
 	return bind(path, at, readOnly)
 }
 
+// showTool adds the command with which scripts exchange messages.
+func (b *builder) showTool() error {
+	if b.Tool == "" {
+		return nil
+	}
+	at, err := b.mountPoint(filepath.Join(ToolsDir, wire.AppTool), false)
+	if err != nil {
+		return err
+	}
+	return bind(b.Tool, at, readOnly)
+}
+
 func problem(format string, args ...any) error {
 	return wire.End{Reason: wire.ReasonError, Code: wire.CodeConfig, Detail: fmt.Sprintf(format, args...)}
 }

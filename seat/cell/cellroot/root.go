@@ -62,6 +62,8 @@ type Root struct {
 	Gamepads string `json:"gamepads"`
 	// GamepadNumbers are those of device files, in its place.
 	GamepadNumbers []uint64 `json:"gamepad_numbers"`
+	// Tool is the file of wire.AppTool on the node; empty is none.
+	Tool string `json:"tool"`
 	// Writable is how many bytes the programs can write.
 	Writable int64 `json:"writable"`
 	// DisplayDir is the directory of the display's socket, where another process than
@@ -88,6 +90,9 @@ func SocketDir() string { return "/tmp/.X11-unix" }
 // GamepadLibrary is where programs find the library Root.Gamepads. A path without blanks
 // and colons, which LD_PRELOAD could not have.
 const GamepadLibrary = "/run/nearcast-gamepad.so"
+
+// ToolsDir is where programs find Root.Tool.
+const ToolsDir = "/run/nearcast"
 
 // GamepadFile is where programs find the device file of a gamepad, of Root.GamepadNumbers.
 func GamepadFile(index int) string { return fmt.Sprintf("/dev/input/.gamepad%d", index) }
@@ -138,6 +143,7 @@ func Enter(r Root, id cell.Identity) error {
 		{"show the task", b.showTask},
 		{"show volumes", b.showVolumes},
 		{"show the command", b.showCommand},
+		{"show the tool", b.showTool},
 		{"change the root", b.pivot},
 	} {
 		if err := step.do(); err != nil {

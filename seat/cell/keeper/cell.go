@@ -66,11 +66,17 @@ func (k *keeper) cellOf() (made cellResult, err error) {
 		if err := k.addGamepads(s.Root, &made); err != nil {
 			return made, err
 		}
+		if s.Root.Tool = k.tool(); s.Root.Tool != "" {
+			made.Tools = cellroot.ToolsDir
+		}
 		made.User = cellroot.User
 		made.Home, made.Runtime = cellroot.Home(), cellroot.Runtime(k.app.UID)
 	} else {
 		if process.scratch, err = k.makeScratch(); err != nil {
 			return made, err
+		}
+		if tool := k.tool(); tool != "" {
+			made.Tools = filepath.Dir(tool)
 		}
 		made.User = k.app.Name
 		made.Home, made.Runtime = filepath.Join(process.scratch, "home"), filepath.Join(process.scratch, "run")
@@ -184,6 +190,16 @@ func (k *keeper) cellRoot(devices []string) *cellroot.Root {
 		HostNetwork: k.spec.Network == wire.NetworkHost,
 		ResolvConf:  k.resolvConf(),
 	}
+}
+
+// tool is the command of this build with which scripts exchange messages; empty is none.
+func (k *keeper) tool() string {
+	path := filepath.Join(filepath.Dir(k.spec.StreamHost), wire.AppTool)
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() || info.Mode().Perm()&0o001 == 0 {
+		k.log.Warn("the seat has no nearcast-app: the file is missing, or not all users can execute it", "file", path, "error", err)
+		return ""
+	}
+	return path
 }
 
 // writable is how much the programs of the cell can write.
