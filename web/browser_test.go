@@ -69,6 +69,7 @@ func TestInTheBrowser(t *testing.T) {
 		"an app takes the mouse in mid-session":             walkAuto,
 		"text is pasted and copied":                         walkClipboard,
 		"HTML and pictures are pasted and copied":           walkClipKinds,
+		"page and app exchange messages":                    walkMessages,
 		"gamepads reach the app, and shake":                 walkGamepads,
 		"what is possible is said":                          walkHelp,
 		"wheels and trackpads":                              walkWheel,

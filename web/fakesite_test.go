@@ -62,6 +62,7 @@ type site struct {
 	page   atomic.Pointer[webrtc.DataChannel] // the last page's channel for input
 	clip   atomic.Pointer[webrtc.DataChannel] // and its channel of clipboards
 	clips  chan webrtc.DataChannelMessage     // what came on that
+	said   said                               // what pages said to the app, and the app to them
 	seats  []*seat
 	only   func(net.Addr) bool // where seats' packets get through; nil: everywhere
 }
@@ -588,6 +589,10 @@ func (s *site) answerWhen(b *brain, offer string, play chan struct{}) *seat {
 		if dc.Label() == wire.ChannelClip {
 			s.clip.Store(dc)
 			dc.OnMessage(func(m webrtc.DataChannelMessage) { s.clips <- m })
+			return
+		}
+		if dc.Label() == wire.ChannelMessages {
+			s.said.serve(s.t, dc)
 			return
 		}
 		dc.OnMessage(func(m webrtc.DataChannelMessage) { s.input(dc, m.Data) })

@@ -58,7 +58,7 @@ func wireNames(t *testing.T) map[string][]string {
 			if !ok || lit.Kind != token.STRING {
 				return true
 			}
-			for _, prefix := range []string{"Reason", "Code", "Phase", "Msg", "Input", "RTT"} {
+			for _, prefix := range []string{"Reason", "Code", "Phase", "Msg", "Input", "Frame", "RTT"} {
 				if strings.HasPrefix(spec.Names[0].Name, prefix) {
 					value, err := strconv.Unquote(lit.Value)
 					if err != nil {
@@ -70,7 +70,7 @@ func wireNames(t *testing.T) map[string][]string {
 			return true
 		})
 	}
-	for _, prefix := range []string{"Reason", "Code", "Phase", "Msg", "Input", "RTT"} {
+	for _, prefix := range []string{"Reason", "Code", "Phase", "Msg", "Input", "Frame", "RTT"} {
 		if len(names[prefix]) < 3 {
 			t.Fatalf("found only %v for %s in internal/wire", names[prefix], prefix)
 		}

@@ -18,7 +18,7 @@ test('every message and input the modules name is one of wire', { skip }, () => 
   const source = readdirSync(dir, { recursive: true }).filter((f) => f.endsWith('.js'))
     .map((f) => readFileSync(new URL(f, dir), 'utf8')).join('\n');
   const inputs = new Set([...source.matchAll(/\bt: '(\w+)'/g), ...source.matchAll(/\? '(down)' : '(up)'/g)].flatMap((m) => m.slice(1)));
-  for (const name of inputs) assert.ok(wire.Input.includes(name), `input ${name}`);
+  for (const name of inputs) assert.ok([...wire.Input, ...wire.Frame].includes(name), `input ${name}`);
   for (const name of ['move', 'rel', 'down', 'up', 'wheel', 'key', 'blur', 'ping']) assert.ok(inputs.has(name), `${name} is never sent`);
   const sent = [...source.matchAll(/type: '(hello|ticket|offer|candidate|leave)'/g)].map((m) => m[1]);
   for (const name of sent) assert.ok(wire.Msg.includes(name));

@@ -2,6 +2,7 @@
 // back to a running seat. sessionStorage may be refused (private modes, embedded
 // pages); then the player works, but a reload loses the seat.
 
+const MESSAGES = 'nearcast:messages';
 const key = (app) => `nearcast:session:${app}`;
 
 export function recall(app) {
@@ -21,9 +22,29 @@ export function remember(app, saved) {
   }
 }
 
+// messages is the store of a Messages.
+export const messages = {
+  got(session) {
+    try {
+      const saved = JSON.parse(sessionStorage.getItem(MESSAGES));
+      return saved?.session === session && Number.isSafeInteger(saved.got) ? saved.got : 0;
+    } catch {
+      return 0;
+    }
+  },
+  keep(session, got) {
+    try {
+      sessionStorage.setItem(MESSAGES, JSON.stringify({ session, got }));
+    } catch {
+      // After a reload a message may then come again.
+    }
+  },
+};
+
 export function forget(app) {
   try {
     sessionStorage.removeItem(key(app));
+    sessionStorage.removeItem(MESSAGES);
   } catch {
     // Nothing was stored either.
   }

@@ -6,7 +6,7 @@ const GATHER_MS = 250; // with no candidate by then, they are sent after the off
 
 export class Peer {
   // The callbacks: onTrack(track, receiver), onCandidate(init), onState(state), onPath(found),
-  // onInput() when the input channel opens, onPong(seq), onPointer(wire.Pointer), onClip(wire.Clip), onChunk(data) of wire.ChannelClip, onRumble(wire.Rumble).
+  // onInput() when the input channel opens, onPong(seq), onPointer(wire.Pointer), onClip(wire.Clip), onChunk(data) of wire.ChannelClip, onMessages() when wire.ChannelMessages opens, onMessage(data) of it, onRumble(wire.Rumble).
   constructor(callbacks, iceServers = []) {
     this.callbacks = callbacks;
     this.pc = null;
@@ -26,6 +26,16 @@ export class Peer {
     this.clips = pc.createDataChannel('clip');
     this.clips.binaryType = 'arraybuffer';
     this.clips.onmessage = ({ data }) => this.#tell('onChunk', data);
+    const messages = pc.createDataChannel('messages');
+    messages.binaryType = 'arraybuffer';
+    messages.onopen = () => this.#tell('onMessages');
+    messages.onmessage = ({ data }) => this.#tell('onMessage', data);
+    // That of a Messages.
+    this.messageChannel = {
+      get open() { return messages.readyState === 'open'; },
+      send(message) { if (this.open) messages.send(message); },
+      close: () => messages.close(),
+    };
     this.input.onopen = () => this.#tell('onInput');
     this.input.onmessage = ({ data }) => this.#heard(data);
     pc.ontrack = ({ track, receiver }) => {

@@ -331,6 +331,7 @@ window.nearcast = {
   get firstFrameMS() { return player.firstFrameMS; },
   get marks() { return { ...player.marks.at }; },
   get playedAt() { return player.marks.playAt === undefined ? null : performance.timeOrigin + player.marks.playAt; },
+  get messages() { return player.messages; },
   get prepared() { return player.resting.ready(); },
   get seat() { return player.state.grant?.seat ?? ''; },
   get connected() { return player.state.signal === 'open'; },

@@ -8,6 +8,7 @@ import { SiteWatch } from './sitewatch.js';
 import { heldSession } from './held.js';
 import { Marks } from './marks.js';
 import * as memory from './memory.js';
+import { Messages } from './messages.js';
 import { Peer } from './peer.js';
 import { pick } from './reconnect.js';
 import { Resting } from './resting.js';
@@ -43,6 +44,7 @@ export class Player {
     this.moves = []; // {from, to, ms}: sites that were lost under a session
     this.asks = new Asks({ app, routers: this.routers, race: () => this.race });
     this.marks = new Marks();
+    this.messages = new Messages({ store: memory.messages }); // send(), onMessage
     this.watchdog = null; // while a picture is held
     stage.onFrame = (now, frame) => this.marks.drawn(now, frame);
     const dispatch = (event) => this.dispatch(event);
@@ -288,6 +290,7 @@ export class Player {
       onPath: (found) => this.dispatch({ type: 'path', found }),
       onInput: () => this.onInput(),
       onClip: (clip) => this.onClip(clip), onChunk: (data) => this.onChunk(data), onRumble: (rumble) => this.onRumble(rumble),
+      onMessages: () => this.#meet(), onMessage: (data) => this.messages.heard(data),
       onPointer: (pointer) => this.onPointer(pointer),
       onPong: (seq) => this.watchdog?.pong(seq),
     }, this.state.relaying ? [...this.servers, ...this.relays] : this.servers);
@@ -375,10 +378,17 @@ export class Player {
     this.dispatch({ type: 'media-lost', now: performance.now() });
   }
 
+  // #meet lets page and app speak: not before Play.
+  #meet() {
+    if (this.state.phase === 'streaming') this.messages.open(this.peer.messageChannel, this.state.grant?.session);
+  }
+
   // #follow does what belongs to a phase, whatever led to it.
   #follow(state, before) {
     const { phase, moved } = state;
     if (!isOver(phase)) this.resting.drop(); // the page goes on without Play
+    this.messages.live = !isOver(phase);
+    this.#meet();
     this.siteWatch.follow(state, before.phase);
     if (moved?.done && !before.moved?.done) {
       const ms = Math.round(performance.now() - moved.at);
