@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nearcast/nearcast/internal/sizing"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -63,9 +64,10 @@ func (st *state) decide() decision {
 		app := a.app
 		warn, end := st.overstays(a, now)
 		d.warn, d.end = append(d.warn, warn...), append(d.end, end...)
+		a.setWarm(st.started, now)
 		f, waiting := a.failures, l.count(app.Version, now)
 		m := plan(demand{
-			warm: app.Warm, max: app.Max, counts: a.counts, idle: a.surplus(st.leading, now), waiting: waiting.current, strict: waiting.strict,
+			warm: a.aim(), max: app.Max, counts: a.counts, idle: a.surplus(st.leading, now), waiting: waiting.current, strict: waiting.strict,
 			leading: st.leading, unpublished: !a.published, backOff: f != nil && f.running(app.Version, now),
 			unproven: f != nil && f.failing(app.Version),
 		})
@@ -91,10 +93,33 @@ func (st *state) waits(session string) bool {
 	return w != nil && !w.ended && !w.lapsed(st.now())
 }
 
+// aim is how many idle seats the pool aims at.
+func (a *appView) aim() int {
+	if a.app.WarmWait > 0 {
+		return min(a.warm, a.app.Max)
+	}
+	return a.app.Warm
+}
+
+// setWarm sizes the pool where the job leaves it to the brain.
+func (a *appView) setWarm(started, now time.Time) {
+	w := warmth{wait: a.app.WarmWait, start: a.coldStarts.mean(), max: a.app.Max}
+	if w.wait <= 0 {
+		a.warm, a.warmHold = 0, sizing.Hold{}
+		return
+	}
+	for _, window := range arrivalWindows {
+		one := a.begun.within(window, started, now)
+		w.begun = append(w.begun, sizing.Window{Over: max(time.Minute, time.Duration(one.WindowMS)*time.Millisecond), Count: one.Count})
+	}
+	a.warmHold.For = warmHold
+	a.warm = a.warmHold.Nodes(a.warm, w.seats(), now)
+}
+
 // surplus are the idle seats of an app that may be retired, the oldest first. A follower
 // retires none.
 func (a *appView) surplus(leading bool, now time.Time) []idleSeat {
-	if !leading || a.idle+a.old == 0 || a.published && a.old == 0 && a.idle <= a.app.Warm && a.total() <= a.app.Max {
+	if !leading || a.idle+a.old == 0 || a.published && a.old == 0 && a.idle <= a.aim() && a.total() <= a.app.Max {
 		return nil
 	}
 	out := make([]idleSeat, 0, len(a.free))

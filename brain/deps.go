@@ -78,6 +78,7 @@ type JobsChange struct {
 // App is an app as its Nomad job describes it.
 type App struct {
 	ID                          string
+	Pool                        string // the node pool of its seats
 	Version                     uint64
 	Title, Description, Picture string
 	Display                     wire.Display
@@ -86,7 +87,10 @@ type App struct {
 	// for a seat; 0 is no limit.
 	MaxWhenQueued time.Duration
 	Warm, Max     int
-	Params        []wire.Param // what may be set for a session
+	// WarmWait is the share of people that may wait for a seat to start, where the brain sizes
+	// Warm itself; 0 where Warm is what the job says.
+	WarmWait float64
+	Params   []wire.Param // what may be set for a session
 	// MHz and MemoryMB are what a seat wants of its node.
 	MHz, MemoryMB int
 	// Problems are what is wrong with the job, in words for its publisher.

@@ -53,7 +53,7 @@ func TestPublicListener(t *testing.T) {
 		status       int
 		header       []string
 	}{
-		{"GET", "/metrics", 404, nil}, {"GET", wire.LinePath, 404, nil}, {"GET", wire.FeedPath, 404, nil}, {"GET", "/v1/failing", 404, nil},
+		{"GET", "/metrics", 404, nil}, {"GET", wire.LinePath, 404, nil}, {"GET", wire.FeedPath, 404, nil}, {"GET", "/v1/failing", 404, nil}, {"GET", wire.DemandPath, 404, nil},
 		{"GET", "/v1/sessions/" + session, 404, nil}, {"DELETE", "/v1/sessions/" + session, 404, nil},
 		{"GET", "/debug/pprof/", 404, nil}, {"GET", "/", 404, nil},
 		{"POST", "/v1/connect", 405, nil}, {"DELETE", "/healthz", 405, nil},
@@ -76,8 +76,9 @@ func TestPublicListener(t *testing.T) {
 			t.Errorf("internal %s: %s %s", path, res.Status, body)
 		}
 	}
-	// The line is for brains, the feed for nodes, and the sessions for routers.
-	for _, path := range []string{wire.LinePath, wire.FeedPath} {
+	// The line is for brains, the feed for nodes, the demand for the autoscaler, and the
+	// sessions for routers.
+	for _, path := range []string{wire.LinePath, wire.FeedPath, wire.DemandPath} {
 		if res, p, body := ask("GET", b.internal+path); res.StatusCode != 403 || p.Type != wire.ProblemForbidden {
 			t.Errorf("a router asks for %s: %s %s", path, res.Status, body)
 		}
@@ -94,6 +95,16 @@ func TestPublicListener(t *testing.T) {
 			}
 		}
 	}
+	autoscaler := testkit.Identity(t)
+	defer s.fleet.RegisterCaller(s.ctx, wire.AutoscalerService, "one", autoscaler.Key()).Close()
+	s.until("the autoscaler is told", func() bool {
+		res, err := as(autoscaler).Get(b.internal + wire.DemandPath)
+		testkit.Must(t, err)
+		defer res.Body.Close()
+		var d wire.Demand
+		err = json.NewDecoder(res.Body).Decode(&d)
+		return res.StatusCode == 200 && err == nil && d.Known && d.Brain == "b1" && len(d.Apps) == 1 && d.Apps[0].App == "game"
+	})
 	if res, p, body := ask("POST", b.internal+wire.LinePath); res.StatusCode != 405 || p.Status != 405 {
 		t.Errorf("internal: %s %s", res.Status, body)
 	}

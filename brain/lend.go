@@ -143,6 +143,7 @@ func (st *state) played(l *lease) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	now := st.now()
+	st.arrived(l.w.session, l.w.app, now)
 	st.view.noteTaken(l.seat.ID, l.seat.Since, l.w.claims, now)
 	if u := st.view.byAlloc[l.seat.ID]; u != nil && u.seat != nil {
 		st.view.proven(u)

@@ -97,9 +97,11 @@ func (v *view) seatSaid(n *nodeView, s wire.Seat, inSnapshot bool, now time.Time
 	if (s.State.Free() || s.State.Busy()) && t.ready.IsZero() {
 		t.ready = now
 	}
+	began := false
 	switch {
 	case s.State.Busy() && t.busySince.IsZero():
 		t.busySince = now
+		began = !(fresh && inSnapshot)
 		if fresh && inSnapshot && s.Since.Before(now) {
 			t.busySince = s.Since // the best estimate there is
 		}
@@ -112,6 +114,9 @@ func (v *view) seatSaid(n *nodeView, s wire.Seat, inSnapshot bool, now time.Time
 	}
 	if u := v.units[s.Job]; u != nil && u != was {
 		v.adopt(u)
+	}
+	if began && t.unit != nil {
+		t.unit.of.begun.add(now)
 	}
 	for _, u := range []*unit{was, t.unit} {
 		if u != nil {

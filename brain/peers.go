@@ -132,11 +132,14 @@ func (st *state) forgetPlace(p *place) {
 	st.view.changed[p.app] = true
 }
 
-// moved forgets the place that a person had at another brain. mu is held.
-func (st *state) moved(session string) {
+// moved forgets the place that a person had at another brain, and reports whether they had
+// one. mu is held.
+func (st *state) moved(session string) (had bool) {
 	for _, theirs := range st.peers {
 		if p := theirs[session]; p != nil {
 			st.forgetPlace(p)
+			had = true
 		}
 	}
+	return had
 }

@@ -1,6 +1,10 @@
 package brain
 
-import "time"
+import (
+	"time"
+
+	"github.com/nearcast/nearcast/internal/sizing"
+)
 
 // surplusAge is how long a seat stays idle beyond the warm target before it is
 // retired: its person may be on the way to another brain.
@@ -46,6 +50,31 @@ type move struct {
 	people int // seats to dispatch for people that wait
 	pool   int // seats to dispatch ahead of need
 	retire []string
+}
+
+// warmth is what the number of warm seats of an app with warm = "auto" follows from.
+type warmth struct {
+	wait  float64 // the share of people that may wait for a seat to start
+	max   int
+	begun []sizing.Window // sessions that began of late, at the whole site
+	start time.Duration   // mean time from dispatch to idle; 0 while nobody knows
+}
+
+// firstStart is how long a seat takes to start before one was measured.
+const firstStart = 10 * time.Second
+
+// warmHold is how long the number of warm seats stays before it falls: people come by chance,
+// and to start and retire seats for that helps nobody.
+const warmHold = 5 * time.Minute
+
+// seats is how many idle seats an app with warm = "auto" needs: as many as are taken while one
+// starts, but for the share that may wait.
+func (w warmth) seats() int {
+	start := w.start
+	if start <= 0 {
+		start = firstStart
+	}
+	return min(w.max, sizing.WarmFor(w.begun, start, w.wait))
 }
 
 // plan says what an app's pool needs. It is called again at each change, so it

@@ -188,7 +188,7 @@ func (st *state) apps(now time.Time) (apps map[string]wire.App, known bool) {
 		app := a.app
 		c := wire.Capacity{
 			Idle: a.idle + a.old, Busy: a.counts.busy + a.ending, Starting: len(a.coming) + a.counts.blocked,
-			Queued: st.lines[id].count(app.Version, now).people, Warm: app.Warm, Max: app.Max,
+			Queued: st.lines[id].count(app.Version, now).people, Warm: a.aim(), Max: app.Max,
 			ColdStartMS: a.coldStarts.median().Milliseconds(),
 			SessionMS:   a.sessionLengths.mean().Milliseconds(),
 		}

@@ -173,12 +173,15 @@ func (st *state) enqueue(w *waiter) {
 		w.end(refused(*over))
 		return
 	}
-	if old := st.waiters[w.session]; old != nil {
+	old := st.waiters[w.session]
+	if old != nil {
 		old.end(outcome{code: wire.CloseReplaced})
 		w.attempts, w.since = old.attempts, old.since
 		st.drop(old)
 	}
-	st.moved(w.session)
+	if !st.moved(w.session) && old == nil {
+		st.arrived(w.session, w.app, now)
+	}
 	l := st.line(w.app)
 	st.waiters[w.session] = w
 	add(st.holders, w.holder, w)

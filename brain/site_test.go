@@ -175,7 +175,7 @@ func (s *site) brainWith(name string, change func(*brain.Config), consulAddress 
 		s.t.Fatal(err)
 	}
 	metrics := prometheus.NewRegistry()
-	cfg := brain.Config{Identity: me, Peers: f.Peers(wire.BrainService, wire.RouterService, wire.NodeService), Metrics: metrics, TrustedProxies: guard.Proxies{proxy}, ID: name, Site: "dc1", Fleet: consul.Fleet{Fleet: f, Holder: reg}, Nomad: s.nomad,
+	cfg := brain.Config{Identity: me, Peers: f.Peers(wire.BrainService, wire.RouterService, wire.NodeService, wire.AutoscalerService), Metrics: metrics, TrustedProxies: guard.Proxies{proxy}, ID: name, Site: "dc1", Fleet: consul.Fleet{Fleet: f, Holder: reg}, Nomad: s.nomad,
 		Residency: []string{"eu", "land-of-" + name}, GPU: []string{"nvidia-l4"}, PerNetwork: 2, Verifier: s.verify, Log: slog.New(slog.NewTextHandler(s.logs, nil)).With("brain", name)}
 	change(&cfg)
 	b, err := brain.New(cfg)

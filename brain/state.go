@@ -24,6 +24,7 @@ type state struct {
 	log     *slog.Logger
 	metrics *metrics
 	now     func() time.Time
+	started time.Time
 	// newToken makes the token of a dispatch for the pool, after poolToken. No two are equal.
 	newToken func() string
 	// perNetwork is how many sessions of an app the anonymous people of one network may
@@ -63,7 +64,7 @@ type relayedSession struct {
 
 func newState(site string, log *slog.Logger, metrics *metrics, now func() time.Time) *state {
 	st := &state{
-		site: site, log: log, metrics: metrics, now: now, newToken: uuid.NewString, wakeup: make(chan struct{}, 1), view: newView(),
+		site: site, log: log, metrics: metrics, now: now, started: now(), newToken: uuid.NewString, wakeup: make(chan struct{}, 1), view: newView(),
 		lines: map[string]*line{}, waiters: map[string]*waiter{}, holders: map[holder]map[*waiter]bool{},
 		relays: map[string]relayedSession{}, plans: map[string]bool{},
 		window: newWindow(), told: feed.NewSource[wire.Waiting](), peers: map[string]map[string]*place{}, lending: lending{},

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/nearcast/nearcast/internal/sizing"
 	"github.com/nearcast/nearcast/internal/ticket"
 )
 
@@ -66,6 +67,11 @@ type appView struct {
 	failures       *backOff
 	coldStarts     durations // from dispatch to idle
 	sessionLengths durations
+	arrivals       arrivals
+	turnover       turnover
+	begun          arrivals // sessions of the whole site
+	warm           int      // idle seats that the pool aims at, where the job says "auto"; see aim
+	warmHold       sizing.Hold
 }
 
 // coming is a seat on its way: a unit, or a dispatch that Nomad has not shown.
@@ -147,7 +153,7 @@ func (v *view) setApp(app App, published bool, now time.Time) {
 
 // unpublish notes that Nomad has an app no more. Its seats live until somebody ends them.
 func (v *view) unpublish(a *appView, now time.Time) {
-	v.setApp(App{ID: a.app.ID}, false, now)
+	v.setApp(App{ID: a.app.ID, Pool: a.app.Pool}, false, now)
 }
 
 // drop forgets an app of which nothing is left.
@@ -221,6 +227,7 @@ func (v *view) setChild(c Child, known bool, now time.Time) (d death, died bool)
 			d.served = u.served()
 			if d.served {
 				u.of.sessionLengths.add(now.Sub(u.seat.busySince))
+				u.of.turnover.ended++
 			}
 			v.forget(u)
 		} else {
@@ -373,6 +380,7 @@ func (v *view) timePassed(now time.Time) {
 		}
 	}
 	for id, a := range v.apps {
+		a.turnover.forward(a.counts.busy, now)
 		if a.failures == nil {
 			v.drop(id)
 			continue

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nearcast/nearcast/brain"
 	"github.com/nearcast/nearcast/internal/params"
+	"github.com/nearcast/nearcast/internal/sizing"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -17,6 +18,7 @@ type job struct {
 	ID                          string
 	ParentID                    string
 	Type                        string
+	NodePool                    string
 	Stop                        bool
 	Status                      string
 	Version                     uint64
@@ -80,14 +82,23 @@ func (c *Client) app(j job) (app brain.App, ok bool) {
 		}
 		n, err := strconv.Atoi(strings.TrimSpace(text))
 		if err != nil || n < 0 {
-			wrong("meta.%s = %q: must be a whole number of 0 or more; %d counts instead", key, text, fallback)
+			or := ""
+			if key == "warm" {
+				or = ` or "auto"`
+			}
+			wrong("meta.%s = %q: must be a whole number of 0 or more%s; %d counts instead", key, text, or, fallback)
 			return fallback
 		}
 		return n
 	}
-	app.ID, app.Version, app.Title = j.ID, j.Version, j.Meta["title"]
+	app.ID, app.Version, app.Title, app.Pool = j.ID, j.Version, j.Meta["title"], j.NodePool
 	app.Description, app.Picture, app.Display = j.Meta["description"], j.Meta["picture"], display(config)
-	app.Warm, app.Max = number("warm", 0), number("max", defaultMax)
+	app.Max = number("max", defaultMax)
+	if wait, auto := warmWait(j, wrong); auto {
+		app.WarmWait = wait
+	} else {
+		app.Warm = number("warm", 0)
+	}
 	app.Access, app.MaxWhenQueued = c.accessOf(j, wrong), maxWhenQueued(j, wrong)
 	app.MHz, app.MemoryMB = j.wants()
 	declared, err := params.Parse(j.Meta[params.MetaKey])
@@ -102,8 +113,34 @@ func (c *Client) app(j job) (app brain.App, ok bool) {
 	if app.Warm > app.Max {
 		wrong("meta.warm = %d is more than max = %d, which counts", app.Warm, app.Max)
 	}
+	if app.WarmWait > 0 && app.Max == 0 {
+		wrong("meta.warm = \"auto\" keeps a seat warm, and max = 0 lets none start")
+	}
 	app.Warm = min(app.Warm, app.Max)
 	return app, true
+}
+
+// defaultWarmWait is warm_wait of a job that says warm = "auto".
+const defaultWarmWait = 0.01
+
+// warmWait reads which share of people may wait for a seat to start, where the job leaves it to
+// the brain how many seats are warm.
+func warmWait(j job, wrong func(string, ...any)) (share float64, auto bool) {
+	auto = strings.TrimSpace(j.Meta["warm"]) == "auto"
+	text, ok := j.Meta["warm_wait"]
+	if !ok {
+		return defaultWarmWait, auto
+	}
+	if !auto {
+		wrong("meta.warm_wait = %q counts only with warm = \"auto\"", text)
+		return 0, false
+	}
+	share, err := sizing.ParseShare(text)
+	if err != nil {
+		wrong("meta.warm_wait = %q: %v; %v%% counts instead", text, err, 100*defaultWarmWait)
+		return defaultWarmWait, true
+	}
+	return share, true
 }
 
 // accessOf says who may launch an app. A value that is misspelt must not make an

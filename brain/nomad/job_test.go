@@ -62,8 +62,14 @@ func TestCheckJob(t *testing.T) {
 		want   []string // each is a part of one problem
 	}{
 		"nothing wrong":       {func(*api.Job) {}, nil},
-		"warm in words":       {func(j *api.Job) { j.Meta["warm"] = "two" }, []string{`meta.warm = "two": must be a whole number of 0 or more`}},
+		"warm in words":       {func(j *api.Job) { j.Meta["warm"] = "two" }, []string{`meta.warm = "two": must be a whole number of 0 or more or "auto"`}},
 		"warm below zero":     {func(j *api.Job) { j.Meta["warm"] = "-3" }, []string{`meta.warm = "-3"`}},
+		"warm auto":           {func(j *api.Job) { j.Meta["warm"], j.Meta["warm_wait"] = "auto", "0.5%" }, nil},
+		"warm auto, no max":   {func(j *api.Job) { j.Meta["warm"] = "auto"; j.Meta["max"] = "0" }, []string{"keeps a seat warm, and max = 0"}},
+		"warm_wait in words":  {func(j *api.Job) { j.Meta["warm"], j.Meta["warm_wait"] = "auto", "few" }, []string{`meta.warm_wait = "few": must be a share`}},
+		"everybody may wait":  {func(j *api.Job) { j.Meta["warm"], j.Meta["warm_wait"] = "auto", "100%" }, []string{`meta.warm_wait = "100%"`}},
+		"a number, no share":  {func(j *api.Job) { j.Meta["warm"], j.Meta["warm_wait"] = "auto", "5" }, []string{`meta.warm_wait = "5"`}},
+		"warm_wait alone":     {func(j *api.Job) { j.Meta["warm_wait"] = "1%" }, []string{`counts only with warm = "auto"`}},
 		"max below warm":      {func(j *api.Job) { j.Meta["warm"] = "5" }, []string{"meta.warm = 5 is more than max = 4"}},
 		"access":              {func(j *api.Job) { j.Meta["access"] = "publik" }, []string{`meta.access = "publik"`}},
 		"not parameterized":   {func(j *api.Job) { j.ParameterizedJob = nil }, []string{"no block parameterized"}},

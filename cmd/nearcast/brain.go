@@ -155,7 +155,7 @@ func runBrain(ctx context.Context, f brainFlags, log *slog.Logger) error {
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	b, err := brain.New(brain.Config{
 		ID: me.ID, Site: me.Site, Residency: normalised(f.residency), GPU: normalised(f.gpu), PerNetwork: f.perNetwork, SharedAgent: f.sharedAgent,
-		Identity: key, Peers: registry.Peers(wire.BrainService, wire.RouterService, wire.NodeService),
+		Identity: key, Peers: registry.Peers(wire.BrainService, wire.RouterService, wire.NodeService, wire.AutoscalerService),
 		TURN:  brain.TURN{URLs: f.turn, Secret: ticket.TURNSecret(f.turnSecret)},
 		Fleet: consul.Fleet{Fleet: registry, Holder: registration}, Nomad: cluster, Room: registration.SetRoom,
 		Verifier: verifier, Log: log, Metrics: metrics, TrustedProxies: proxies,

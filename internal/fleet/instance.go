@@ -32,6 +32,13 @@ func (f *Fleet) RegisterInstance(ctx context.Context, service string, inst wire.
 	return &InstanceRegistration{f.register(ctx, first)}, nil
 }
 
+// RegisterCaller puts a process into Consul that serves nothing, so that the parts that it asks
+// know its key.
+func (f *Fleet) RegisterCaller(ctx context.Context, service, id, key string) *InstanceRegistration {
+	return &InstanceRegistration{f.register(ctx, record{id: service + "-" + id, name: service,
+		meta: map[string]string{"instance": id, "key": key}, status: api.HealthPassing})}
+}
+
 // SetRoom changes how much room the instance says to have. It does not wait for Consul,
 // which is told within half a second.
 func (r *InstanceRegistration) SetRoom(room wire.Room) {

@@ -9,6 +9,7 @@
 //	messages      page ⇄ app                WebRTC data channel to the seat; WebSocket in the seat
 //	seat          stream host → driver → brain   a node's feed of its seats
 //	node          driver → Consul           service nearcast-node; seen by brains and TURN servers
+//	demand        brain → autoscaler        GET /v1/demand at internal listeners: people and seats
 //	fleet         brain → Consul            KV nearcast/apps/<app>, services of routers and brains; seen by routers
 //	stream host   driver ⇄ stream host      spec.json, control.sock, exit.json
 //	problem       anybody → caller          RFC 9457 problem details

@@ -49,6 +49,10 @@ var messages = map[string]any{
 	"seat":        &Seat{},
 	"node":        &Node{},
 	"waiting":     &Waiting{},
+	"demand":      &Demand{},
+	"app_demand":  &AppDemand{},
+	"arrivals":    &Arrivals{},
+	"lengths":     &Lengths{},
 	"end":         &End{},
 	"progress":    &Progress{},
 

@@ -1,0 +1,71 @@
+package wire
+
+// AutoscalerService is the Consul service name of a site's autoscaler. It serves nothing: by
+// its record brains know its key (internal/identity).
+const AutoscalerService = "nearcast-autoscaler"
+
+// DemandPath is where a brain's internal listener says what it knows of people and seats:
+// GET, a Demand. Only the site's autoscaler may ask. Nothing of this is written to Consul.
+//
+// A site has several brains, and the autoscaler asks all of them. Each brain sees the seats
+// of all nodes and the queues of all brains, so counts and durations of one brain are those of the site;
+// where brains differ for a moment, the larger count is taken, so that no node is missing.
+// Arrivals are of the people who came to that one brain: they are added up.
+const DemandPath = "/v1/demand"
+
+// MaxDemand is how many bytes of a Demand are read.
+const MaxDemand = 4 << 20
+
+// Demand is what a brain knows of the people and seats of its site.
+type Demand struct {
+	Site  string `json:"site"`
+	Brain string `json:"brain"`
+	// Known is false until the brain has heard of all nodes and of Nomad: then the counts of
+	// seats are too small.
+	Known bool `json:"known"`
+	// Apps are those that Nomad has, and those that have seats still, by id.
+	Apps []AppDemand `json:"apps"`
+}
+
+// AppDemand is what a brain knows of the people and seats of an app.
+type AppDemand struct {
+	App string `json:"app"`
+	// Pool is the node pool that its job names; "all" is every pool.
+	Pool string `json:"pool"`
+
+	Busy     int `json:"busy"` // with a person, or ending
+	Idle     int `json:"idle"`
+	Starting int `json:"starting"`
+	Queued   int `json:"queued"`  // people who wait without a seat
+	Blocked  int `json:"blocked"` // seats that no node can take
+	Warm     int `json:"warm"`    // idle seats that the pool aims at now
+	Max      int `json:"max"`
+
+	// Arrivals are how many people came to this brain of late, the shortest window first.
+	// Who comes again with the same session is counted once.
+	Arrivals []Arrivals `json:"arrivals"`
+	// Played is how long people had seats, all together, within an hour or so, and Ended how many
+	// sessions ended in that time. Played by Ended is the mean length of a session, also while most people
+	// have just come: of them, those end first who stay for a moment. What is older counts less, by exp(-age/1h).
+	Played int64   `json:"played_ms"`
+	Ended  float64 `json:"ended"`
+	// Sessions is how long the sessions were that ended last, Starts how long seats took from
+	// their dispatch until they were ready.
+	Sessions Lengths `json:"sessions"`
+	Starts   Lengths `json:"starts"`
+}
+
+// Arrivals is how many people came within a window that ends now. The window is shorter where
+// the brain is younger.
+type Arrivals struct {
+	WindowMS int64 `json:"window_ms"`
+	Count    int   `json:"count"`
+}
+
+// Lengths says how long something took, the last times that it was measured.
+type Lengths struct {
+	Count int   `json:"count"` // how often it was measured, 32 at most
+	Mean  int64 `json:"mean_ms"`
+	P50   int64 `json:"p50_ms"`
+	P90   int64 `json:"p90_ms"`
+}
