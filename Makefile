@@ -27,7 +27,7 @@ LDFLAGS  := $(if $(VERSION),-X github.com/nearcast/nearcast/internal/version.sta
 PAD_CFLAGS := -std=gnu11 -shared -fPIC -O2 -Wall -Wextra -Werror -fvisibility=hidden -U_FORTIFY_SOURCE
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status packages test-packages cli build release test lint fuzz bench-stream bench-peers bench-quality bench-placement bench-planet bench-site bench-sites bench-hostile bench-content clean
+.PHONY: help up down status packages test-packages cli build release test lint fuzz bench-stream bench-peers bench-quality bench-placement bench-planet bench-site bench-sites bench-hostile bench-content bench-capacity clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -53,6 +53,7 @@ cli:
 
 build: packages ## build the binaries into bin/ (the driver into bin/plugins/, a Nomad plugin_dir)
 	@CGO_ENABLED=0 $(GO) build -ldflags "$(LDFLAGS)" -o $(BIN)/plugins/nomad-driver-stream ./plugins/nomad-driver-stream
+	@CGO_ENABLED=0 $(GO) build -ldflags "$(LDFLAGS)" -o $(BIN)/nomad-autoscaler-seats ./plugins/nomad-autoscaler-seats
 	@CGO_ENABLED=0 $(GO) build -ldflags "$(LDFLAGS)" -o $(BIN)/seat-keeper ./cmd/seat-keeper
 	@CGO_ENABLED=0 $(GO) build -ldflags "-s -w $(LDFLAGS)" -o $(BIN)/nearcast-app ./cmd/nearcast-app
 	@echo "stream-host: building (the GStreamer bindings take about 3 min the first time)" >&2
@@ -126,6 +127,10 @@ bench-hostile: build test-packages ## play a hostile internet, as root: what an 
 bench-content: ## measure how content gets to a node, beside s5cmd; JSON lines (BENCH="-large", BENCH="-only 3000x10KB -data DIR")
 	@$(GO) build -o $(BIN)/bench-content ./bench/content
 	@$(BIN)/bench-content $(BENCH)
+
+bench-capacity: ## replay days: who waits for a node and what nodes cost, following people and with fixed headroom; JSON lines (BENCH="-only launch", BENCH="-svg FILE")
+	@$(GO) build -o $(BIN)/bench-capacity ./bench/capacity
+	@$(BIN)/bench-capacity $(BENCH)
 
 bench-sites: cli ## measure what a router takes that follows 200 sites; JSON lines (BENCH="-sites 50")
 	@$(GO) run ./bench/sites $(BENCH)

@@ -37,7 +37,7 @@ go version -m "$(tool nomad)" | grep -q 'CGO_ENABLED=1' ||
 
 rm -rf "$out.new"
 mkdir -p "$out.new/plugins"
-install -m 755 "$bin/nearcast" "$bin/seat-keeper" "$bin/stream-host" "$bin/nearcast-app" "$out.new/"
+install -m 755 "$bin/nearcast" "$bin/nomad-autoscaler-seats" "$bin/seat-keeper" "$bin/stream-host" "$bin/nearcast-app" "$out.new/"
 install -m 644 "$bin/nearcast-gamepad.so" "$out.new/"
 # The servers' own files may have names with versions.
 for server in consul nomad; do install -m 755 "$(tool $server)" "$out.new/$server"; done

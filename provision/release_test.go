@@ -40,6 +40,7 @@ func TestRelease(t *testing.T) {
 	program("tools/nomad-x", "echo Nomad v"+pin("NOMAD_VERSION"))
 	program("go/go", "echo CGO_ENABLED=1")
 	program("bin/nearcast", `cd "$(dirname "$0")/../tools"; [ $# -gt 2 ] && echo "$3 $PWD/consul" || printf '%s\n' "consul $PWD/consul" "nomad $PWD/nomad-x"`)
+	program("bin/nomad-autoscaler-seats", "")
 	program("bin/seat-keeper", "")
 	program("bin/stream-host", "")
 	program("bin/nearcast-app", "")
@@ -91,7 +92,7 @@ func TestRelease(t *testing.T) {
 	}
 	files := strings.Fields(string(out))
 	for _, want := range []string{
-		"./VERSION", "./SHA256SUMS", "./nearcast", "./seat-keeper", "./stream-host", "./nearcast-app", "./nearcast-gamepad.so", "./consul", "./nomad", "./nomad-autoscaler", "./plugins/nomad-driver-stream",
+		"./VERSION", "./SHA256SUMS", "./nearcast", "./seat-keeper", "./stream-host", "./nearcast-app", "./nearcast-gamepad.so", "./consul", "./nomad", "./nomad-autoscaler", "./nomad-autoscaler-seats", "./plugins/nomad-driver-stream",
 		"./provision/install.sh", "./provision/acl.sh", "./acl/apply.sh", "./acl/consul/agent.hcl", "./acl/nomad/node.hcl", "./jobs/pools/server.hcl",
 		"./jobs/platform/router.nomad.hcl",
 	} {

@@ -15,9 +15,8 @@ output "sites" {
     content_bucket = m.content.name
     system_bucket  = m.system.name
     groups         = { for role, h in m.nodes : role => h.group }
-    # For the autoscaler's job. An empty pool has no load that it could see, so a pool
-    # that may be empty is not its own.
-    pools   = { for k, p in var.regions[n].pools : "stream-${k}" => { group = m.nodes["stream-${k}"].group, min = p.min, max = p.max } if p.min > 0 }
+    # For the autoscaler's job.
+    pools   = { for k, p in var.regions[n].pools : "stream-${k}" => { group = m.nodes["stream-${k}"].group, min = p.min, max = p.max } }
     secrets = m.secrets
     open    = m.open
   } }

@@ -6,8 +6,11 @@ service "nearcast-brain" {
 service "nearcast-node" {
   policy = "read"
 }
-# To know the site's routers by their keys.
+# To know the site's routers and its autoscaler by their keys.
 service "nearcast-router" {
+  policy = "read"
+}
+service "nearcast-autoscaler" {
   policy = "read"
 }
 key_prefix "nearcast/" {

@@ -37,6 +37,14 @@ var rules = []rule{
 		reason: "the broker speaks of seats and apps; brain/nomad translates",
 	},
 	{
+		library: "github.com/hashicorp/nomad-autoscaler", in: []string{"autoscaler", "plugins/nomad-autoscaler-seats", "bench/capacity"},
+		reason: "it is the SDK of one plugin; how many nodes there are to be, internal/sizing says without it",
+	},
+	{
+		library: "github.com/hashicorp/cronexpr", in: []string{"internal/sizing"},
+		reason: "one package reads schedules",
+	},
+	{
 		library: "github.com/hashicorp/consul/api", in: []string{"internal/fleet", "dev", "bench"}, tests: true,
 		reason: "internal/fleet is the one Consul adapter",
 	},
@@ -102,6 +110,11 @@ var rules = []rule{
 	{
 		library: "github.com/vishvananda", in: []string{"seat/cell/internet", "dev/planet"}, tests: true,
 		reason: "only they make interfaces: that of a cell, and those between the sites of a planet",
+	},
+	{library: module + "/autoscaler", in: []string{"autoscaler", "plugins", "bench"}, reason: "plugins wire the parts; they do not know each other"},
+	{
+		from: "internal/sizing", library: module,
+		reason: "it is pure: brain, autoscaler and benchmark ask it, and it asks nobody",
 	},
 	{library: module + "/dev", in: []string{"dev", "cmd/nearcast", "e2e", "bench"}, reason: "the dev cluster is a tool, not a part"},
 	{library: module + "/internal/testkit", in: []string{"internal/testkit", "provision/nodetest", "e2e", "bench"}, tests: true, reason: "it is for tests, and may fail and skip them"},
@@ -251,6 +264,11 @@ func TestRules(t *testing.T) {
 		{"cmd/nearcast/router.go", module + "/router", false},
 		{"dev/cluster.go", module + "/dev/planet/netns", true},
 		{"dev/planet/planet.go", module + "/dev", false},
+		{"autoscaler/apm.go", "github.com/hashicorp/nomad-autoscaler/sdk", false},
+		{"brain/plan.go", "github.com/hashicorp/nomad-autoscaler/sdk", true},
+		{"autoscaler/apm.go", module + "/brain", true},
+		{"internal/sizing/nodes.go", module + "/internal/wire", true},
+		{"brain/plan.go", module + "/internal/sizing", false},
 		{"web/embed.go", "C", true},
 		{"driver/exec.go", module + "/seat/cell", true},
 		{"driver/fakestreamhost_test.go", module + "/seat/cell/enter", false},
@@ -290,6 +308,9 @@ func TestBinaries(t *testing.T) {
 		{"plugins/nomad-driver-stream", "github.com/pion/webrtc"},
 		{"plugins/nomad-driver-stream", "github.com/go-gst"},
 		{"plugins/nomad-driver-stream", module + "/seat"},
+		{"plugins/nomad-autoscaler-seats", "github.com/hashicorp/nomad"},
+		{"plugins/nomad-autoscaler-seats", "github.com/aws"},
+		{"plugins/nomad-autoscaler-seats", "github.com/pion"},
 		{"cmd/stream-host", "github.com/hashicorp/nomad"},
 		// The stream host asks the keeper and the cell; it holds no code that needs root.
 		{"cmd/stream-host", module + "/seat/cell/keeper"},

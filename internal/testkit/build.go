@@ -25,6 +25,7 @@ var programs = map[string]string{
 	"stream-host":                 "cmd/stream-host",
 	"testapp":                     "dev/testapp",
 	"nearcast-gamepad.so":         gamepadLibrary,
+	"nomad-autoscaler-seats":      "plugins/nomad-autoscaler-seats",
 	"plugins/nomad-driver-stream": "plugins/nomad-driver-stream",
 }
 

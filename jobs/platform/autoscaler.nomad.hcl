@@ -1,57 +1,86 @@
-# The autoscaler of a site runs as many stream nodes as seats need, with room for more.
-# It is HashiCorp's nomad-autoscaler, with one policy for each pool of stream nodes.
+# The autoscaler of a site runs as many stream nodes as people need. It is HashiCorp's
+# nomad-autoscaler with the plugin nomad-autoscaler-seats, and has one policy for each pool of
+# stream nodes.
 #
-#   nomad job run -var 'pools={"stream-cpu":{"group":"nearcast-stream-cpu","min":1,"max":10}}' autoscaler.nomad.hcl
+#   nomad job run -var 'pools={"stream-cpu":{"group":"nearcast-stream-cpu","min":0,"max":10,"seats":8}}' autoscaler.nomad.hcl
 #
-# The load of a pool is the CPU and memory of its nodes that seats reserve, warm seats
-# included. If less than the headroom is free, the autoscaler adds a node. If one node
-# less would still leave the headroom, it removes an empty node, if there is one. It
-# never removes a node with a seat, so no session ends. Nomad fills nodes with seats
-# first, so other nodes become empty.
+# It asks the brains how many people play and wait, how many come, and how long they stay, and
+# wants as many nodes that at most the share "wait" of those who come waits for a node: see
+# docs/CAPACITY.md. It adds nodes also while others start or drain, and starts with a pool of
+# none. It removes empty nodes alone, so no session ends. Nomad fills nodes with seats first, so
+# other nodes become empty. Where a seat was placed meanwhile, the node drains and ends with it.
 #
 # It needs:
-#   - stream nodes whose node_class is the name of their pool, because the query for a
-#     pool's load selects nodes by class;
-#   - at least one node in the pool, so min is at least 1: an empty pool has no load;
+#   - stream nodes whose node_class is the name of their pool: the target aws-asg selects nodes by
+#     class;
 #   - on server nodes, an instance profile that allows DescribeAutoScalingGroups,
 #     DescribeScalingActivities, DescribeInstanceRefreshes, UpdateAutoScalingGroup,
 #     TerminateInstanceInAutoScalingGroup and CreateOrUpdateTags;
-#   - in Nomad, the rights of acl/nomad/autoscaler.hcl; in Consul none.
-# While a node of a pool drains or starts, the autoscaler does not change the pool.
+#   - in Nomad, the rights of acl/nomad/autoscaler.hcl; in Consul those of acl/consul/autoscaler.hcl;
+#   - the brains' internal listeners.
 #
-# Tested with a real Nomad under its policy and a stand-in for EC2 Auto Scaling, up to the
-# request for one more node. Not run: AWS itself, and the removal of a node, which needs
+# Tested with real Consul, Nomad and brains under these policies and a stand-in for EC2 Auto Scaling, up
+# to the request for nodes from zero. Not run: AWS itself, and the removal of a node, which needs
 # Nomad on EC2.
 
+# Of each pool, by its name, which is also the node_class of its nodes:
+#   group     auto scaling group
+#   min, max  nodes, within the limits of the group; min = 0: none while nobody comes
+#   seats     that a node carries, of the largest app; by default seats_per_node
+#   wait      share of the people that may wait for a node; by default 1%
+#   ready     from the request for a node until it takes people; by default 4m
+#   schedule  least numbers of seats, such as "30 16 * * 1-5 6h30m 120 Europe/Berlin": 120 from 16:30 on weekdays
+#   jobs      node pools of the jobs whose people count here, separated by commas; by default
+#             the pool, and for stream-cpu or an only pool "all"
 variable "pools" {
-  type = map(object({
-    group = string # auto scaling group
-    min   = number # of nodes, within the limits of the group
-    max   = number
-  }))
+  type = map(map(string))
   default = {
     stream-cpu = { group = "nearcast-stream-cpu", min = 1, max = 10 }
     stream-gpu = { group = "nearcast-stream-gpu", min = 1, max = 4 }
   }
-  description = "pools of stream nodes by name, which is also the node_class of their nodes (terraform output: sites, groups)"
+  description = "pools of stream nodes: group, min, max, and what the comment above says (terraform output: sites, groups)"
 }
 
-variable "headroom" {
+variable "seats_per_node" {
   type        = number
-  default     = 30
-  description = "percent of a pool's CPU and memory that stays free: room for seats until another node is ready"
+  default     = 4
+  description = "seats that a node carries, where the pool does not say it"
+}
+
+variable "hold" {
+  type        = string
+  default     = "5m"
+  description = "nodes are removed that were not needed for so long"
 }
 
 variable "cooldown" {
   type        = string
-  default     = "5m"
-  description = "wait after a change; as long as a new node needs to be ready, because until then it counts as full"
+  default     = "10s"
+  description = "wait after a change; nodes that start count already"
 }
 
 variable "interval" {
   type        = string
   default     = "15s"
   description = "time between two checks of a pool"
+}
+
+variable "consul" {
+  type        = string
+  default     = "127.0.0.1:8500"
+  description = "address of the node's Consul agent"
+}
+
+variable "acl" {
+  type        = bool
+  default     = true
+  description = "Consul has ACLs, and knows Nomad's identities (acl/apply.sh)"
+}
+
+variable "plugins" {
+  type        = string
+  default     = "/usr/local/bin"
+  description = "folder of nomad-autoscaler-seats on the nodes"
 }
 
 variable "aws_region" {
@@ -133,7 +162,16 @@ job "autoscaler" {
     task "autoscaler" {
       driver = var.driver
 
-      # A Nomad token that is valid while the task runs.
+      # A Consul token and a Nomad token that are valid while the task runs.
+      consul {}
+      dynamic "identity" {
+        for_each = var.acl ? ["consul_default"] : []
+        content {
+          name = identity.value
+          aud  = ["consul.io"]
+          ttl  = "1h"
+        }
+      }
       identity {
         env = true
       }
@@ -156,6 +194,19 @@ job "autoscaler" {
             source "nomad" {
               enabled = false
             }
+          }
+          plugin_dir = "${var.plugins}"
+          # One program, as two processes.
+          apm "seats" {
+            driver = "nomad-autoscaler-seats"
+            args   = ["apm"]
+            config = {
+              consul = "${var.consul}"
+            }
+          }
+          strategy "seats" {
+            driver = "nomad-autoscaler-seats"
+            args   = ["strategy"]
           }
           target "aws-asg" {
             driver = "aws-asg"
@@ -180,25 +231,17 @@ job "autoscaler" {
               policy {
                 cooldown            = "${var.cooldown}"
                 evaluation_interval = "${var.interval}"
-                # With only one of the two values it must not remove a node.
                 on_check_error      = "fail"
 
-                check "cpu" {
-                  source = "nomad-apm"
-                  query  = "node_percentage-allocated_cpu/${template.key}/class"
-                  strategy "target-value" {
-                    target         = "${100 - var.headroom}"
-                    threshold      = "0.05"
-                    max_scale_down = "1"
-                  }
-                }
-                check "memory" {
-                  source = "nomad-apm"
-                  query  = "node_percentage-allocated_memory/${template.key}/class"
-                  strategy "target-value" {
-                    target         = "${100 - var.headroom}"
-                    threshold      = "0.05"
-                    max_scale_down = "1"
+                check "people" {
+                  source = "seats"
+                  query  = "${lookup(template.value, "jobs", length(var.pools) == 1 || template.key == "stream-cpu" ? "${template.key},all" : template.key)}"
+                  strategy "seats" {
+                    seats_per_node = "${lookup(template.value, "seats", var.seats_per_node)}"
+                    wait           = "${lookup(template.value, "wait", "1%")}"
+                    ready          = "${lookup(template.value, "ready", "4m")}"
+                    hold           = "${var.hold}"
+                    schedule       = "${lookup(template.value, "schedule", "")}"
                   }
                 }
 
@@ -206,6 +249,10 @@ job "autoscaler" {
                   aws_asg_name           = "${template.value.group}"
                   node_class             = "${template.key}"
                   node_selector_strategy = "empty_ignore_system"
+                  # Nodes are added while others start, drain or end.
+                  node_filter_ignore_init  = "true"
+                  node_filter_ignore_drain = "true"
+                  ignore_asg_events        = "true"
                   # For a seat that was placed after the node was chosen.
                   node_drain_deadline    = "1h"
                 }
@@ -226,7 +273,7 @@ job "autoscaler" {
 
       resources {
         cpu    = 100
-        memory = 128 # 35 MB at rest
+        memory = 192 # 35 MB at rest, and its plugins
       }
       kill_timeout = "10s"
     }

@@ -49,9 +49,9 @@ func TestUnderPolicies(t *testing.T) {
 		"ticket_keys=@"+s.path("keys/ticket-keys.pem"))
 	s.nomad("var", "put", "nomad/jobs/brain", "ticket_keys=@"+s.path("keys/ticket-keys.pem"), "turn_secret="+string(turn.secret))
 	turn.start(s)
-	autoscaler.start(s)
 	s.run("router")
 	s.run("brain", "--turn="+turn.url)
+	autoscaler.start(s)
 	router := s.address("router")
 
 	s.sub("a seat is kept warm, and the router knows", func(t *testing.T) {
@@ -69,6 +69,8 @@ func TestUnderPolicies(t *testing.T) {
 			return fmt.Errorf("apps: %+v", apps.Apps)
 		})
 	})
+
+	s.sub("the autoscaler requests the first node", func(t *testing.T) { autoscaler.keepsWarm(s, t) })
 
 	var servers []wire.ICEServer // of the grant
 	s.sub("a person gets it", func(t *testing.T) {
@@ -100,7 +102,7 @@ func TestUnderPolicies(t *testing.T) {
 	})
 
 	s.sub("packets go through TURN", func(t *testing.T) { turn.relaysTo(s, t, servers) })
-	s.sub("the autoscaler requests one more node", func(t *testing.T) { autoscaler.scales(s, t) })
+	s.sub("the autoscaler requests nodes for people", func(t *testing.T) { autoscaler.scales(s, t) })
 
 	s.sub("what is not allowed is refused", func(t *testing.T) {
 		routerConsul := s.secret("router", "consul_token")
@@ -122,6 +124,8 @@ func TestUnderPolicies(t *testing.T) {
 			{"brain makes policies", brainConsul, "PUT", consul + "/v1/acl/policy", `{"Name":"mine"}`, 403},
 			{"seat publishes an app", s.seatToken, "PUT", consul + "/v1/kv/nearcast/apps/fake", "{}", 403},
 			{"seat poses as a node", s.seatToken, "PUT", consul + "/v1/agent/service/register", service(wire.NodeService), 403},
+			{"driver poses as the autoscaler", s.driverToken, "PUT", consul + "/v1/agent/service/register", service(wire.AutoscalerService), 403},
+			{"brain poses as the autoscaler", brainConsul, "PUT", consul + "/v1/agent/service/register", service(wire.AutoscalerService), 403},
 			{"driver poses as a brain", s.driverToken, "PUT", consul + "/v1/agent/service/register", service(wire.BrainService), 403},
 			{"driver publishes an app", s.driverToken, "PUT", consul + "/v1/kv/nearcast/apps/fake", "{}", 403},
 			{"seat poses as a brain", s.seatToken, "PUT", consul + "/v1/agent/service/register", service(wire.BrainService), 403},

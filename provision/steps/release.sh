@@ -66,6 +66,8 @@ take() { # DIR: checks a release, and installs what the role needs
       if [ -f "$dir/nomad-autoscaler" ]; then
         put /usr/local/bin/nomad-autoscaler 755 "$dir/nomad-autoscaler"
       fi
+      # Its plugin. The task of the autoscaler sees /usr/local/bin alone.
+      put /usr/local/bin/nomad-autoscaler-seats 755 "$dir/nomad-autoscaler-seats"
       # For acl.sh, and for an operator with a shell here.
       while read -r name; do
         put "/opt/nearcast/$name" 644 "$dir/$name"

@@ -178,13 +178,16 @@ run "three_sites" {
     error_message = "a replacement goes on when the site becomes worse: ${jsonencode(output.replace_nodes)}"
   }
 
-  # The autoscaler's limits are those of the groups; a pool that may be empty has none.
+  # The autoscaler's limits are those of the groups.
   assert {
     condition = {
       for n, s in output.sites : n => s.pools
       } == {
       "eu-central-1"   = { "stream-cpu" = { group = "nearcast-stream-cpu", min = 1, max = 6 } }
-      "us-east-1"      = { "stream-cpu" = { group = "nearcast-stream-cpu", min = 2, max = 4 } }
+      "us-east-1" = {
+        "stream-cpu" = { group = "nearcast-stream-cpu", min = 2, max = 4 }
+        "stream-gpu" = { group = "nearcast-stream-gpu", min = 0, max = 2 }
+      }
       "ap-northeast-1" = { "stream-cpu" = { group = "nearcast-stream-cpu", min = 1, max = 1 } }
     }
     error_message = "the autoscaler gets other limits than the groups: ${jsonencode({ for n, s in output.sites : n => s.pools })}"

@@ -1,0 +1,241 @@
+package autoscaler
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/nomad-autoscaler/plugins/base"
+	"github.com/hashicorp/nomad-autoscaler/sdk"
+
+	"github.com/nearcast/nearcast/internal/fleet"
+	"github.com/nearcast/nearcast/internal/identity"
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// Name is the file's name in the autoscaler's plugin_dir, and what both plugins say they are.
+const Name = "nomad-autoscaler-seats"
+
+// within bounds one question to all brains.
+const within = 5 * time.Second
+
+// APM answers what brains know.
+type APM struct {
+	log hclog.Logger
+
+	mu    sync.Mutex
+	asker *asker // nil before SetConfig
+}
+
+// NewAPM makes an APM that SetConfig connects.
+func NewAPM(log hclog.Logger) *APM { return &APM{log: log} }
+
+// PluginInfo implements base.Base.
+func (a *APM) PluginInfo() (*base.PluginInfo, error) {
+	return &base.PluginInfo{Name: Name, PluginType: sdk.PluginTypeAPM}, nil
+}
+
+// SetConfig takes consul and consul_token; the defaults are CONSUL_HTTP_ADDR and
+// CONSUL_HTTP_TOKEN, which Nomad sets for a task with an identity for Consul.
+func (a *APM) SetConfig(config map[string]string) error {
+	if err := onlyKnown(config, "consul", "consul_token"); err != nil {
+		return err
+	}
+	next, err := newAsker(cmp.Or(config["consul"], os.Getenv("CONSUL_HTTP_ADDR")),
+		cmp.Or(config["consul_token"], os.Getenv("CONSUL_HTTP_TOKEN")), a.log)
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	last := a.asker
+	a.asker = next
+	a.mu.Unlock()
+	last.close()
+	return nil
+}
+
+// Close takes the autoscaler out of Consul.
+func (a *APM) Close() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.asker.close()
+	a.asker = nil
+}
+
+// Query answers for the apps whose jobs name one of some node pools, separated by commas.
+func (a *APM) Query(query string, _ sdk.TimeRange) (sdk.TimestampedMetrics, error) {
+	var pools []string
+	for pool := range strings.SplitSeq(query, ",") {
+		if pool = strings.TrimSpace(pool); pool != "" {
+			pools = append(pools, pool)
+		}
+	}
+	if len(pools) == 0 {
+		return nil, errors.New("the query must name node pools, such as stream-cpu,all")
+	}
+	a.mu.Lock()
+	asker := a.asker
+	a.mu.Unlock()
+	if asker == nil {
+		return nil, errors.New("the plugin has no config yet")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	answers, err := asker.ask(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return Metrics(answers, pools, time.Now())
+}
+
+// Metrics is what the strategy gets of the answers of a site's brains.
+func Metrics(answers []wire.Demand, pools []string, at time.Time) (sdk.TimestampedMetrics, error) {
+	apps, err := join(answers, pools)
+	if err != nil {
+		return nil, err
+	}
+	return series(apps, at), nil
+}
+
+// QueryMultiple is for a feature of the autoscaler that sizes tasks.
+func (a *APM) QueryMultiple(string, sdk.TimeRange) ([]sdk.TimestampedMetrics, error) {
+	return nil, errors.New("this plugin sizes pools of nodes, and no tasks")
+}
+
+// asker asks the brains of a site.
+type asker struct {
+	log     hclog.Logger
+	fleet   *fleet.Fleet
+	record  *fleet.InstanceRegistration
+	clients *identity.Clients
+}
+
+func newAsker(consul, token string, log hclog.Logger) (*asker, error) {
+	me, err := identity.New()
+	if err != nil {
+		return nil, err
+	}
+	f, err := fleet.Open(fleet.Config{Address: consul, Token: token, Log: slog.New(slog.NewTextHandler(
+		log.StandardWriter(&hclog.StandardLoggerOptions{ForceLevel: hclog.Warn}), &slog.HandlerOptions{Level: slog.LevelWarn}))})
+	if err != nil {
+		return nil, err
+	}
+	id := os.Getenv("NOMAD_SHORT_ALLOC_ID")
+	if id == "" {
+		id = fmt.Sprint(os.Getpid())
+	}
+	return &asker{log: log, fleet: f, clients: me.Clients(within),
+		record: f.RegisterCaller(context.Background(), wire.AutoscalerService, id, me.Key())}, nil
+}
+
+func (a *asker) close() {
+	if a == nil {
+		return
+	}
+	a.record.Close()
+	a.clients.Close()
+	a.fleet.Close()
+}
+
+// ask asks all brains at once. Those that do not answer are left out, and named in the log.
+func (a *asker) ask(ctx context.Context) ([]wire.Demand, error) {
+	brains, err := a.fleet.Instances(ctx, wire.BrainService)
+	if err != nil {
+		return nil, fmt.Errorf("find the brains: %w", err)
+	}
+	var (
+		all     sync.WaitGroup
+		mu      sync.Mutex
+		answers []wire.Demand
+		failed  error
+	)
+	for _, b := range brains {
+		if !b.Healthy || b.Internal == "" {
+			continue
+		}
+		all.Go(func() {
+			d, err := a.one(ctx, b)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				failed = errors.Join(failed, fmt.Errorf("ask brain %s: %w", b.ID, err))
+				return
+			}
+			answers = append(answers, d)
+		})
+	}
+	all.Wait()
+	if len(answers) == 0 {
+		return nil, errors.Join(errors.New("no brain answers"), failed)
+	}
+	if failed != nil {
+		a.log.Warn("some brains do not answer", "error", failed)
+	}
+	return answers, nil
+}
+
+// again is the wait before a brain is asked once more that does not know this process's key
+// yet: it asks Consul four times a second at most.
+const again = 300 * time.Millisecond
+
+func (a *asker) one(ctx context.Context, b wire.Instance) (d wire.Demand, err error) {
+	for {
+		d, known, err := a.once(ctx, b)
+		if known || ctx.Err() != nil {
+			return d, err
+		}
+		select {
+		case <-ctx.Done():
+			return d, err
+		case <-time.After(again):
+		}
+	}
+}
+
+// once asks a brain. known is false if it says that it does not know who asks.
+func (a *asker) once(ctx context.Context, b wire.Instance) (d wire.Demand, known bool, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+b.Internal+wire.DemandPath, nil)
+	if err != nil {
+		return d, true, err
+	}
+	res, err := a.clients.To(b.Key).Do(req)
+	if err != nil {
+		return d, true, err
+	}
+	defer res.Body.Close()
+	body := io.LimitReader(res.Body, wire.MaxDemand)
+	if res.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(body, 500))
+		return d, res.StatusCode != http.StatusForbidden, fmt.Errorf("%s: %s", res.Status, text)
+	}
+	if err := json.NewDecoder(body).Decode(&d); err != nil {
+		return d, true, fmt.Errorf("read the answer: %w", err)
+	}
+	return d, true, nil
+}
+
+// onlyKnown refuses misspelt settings. The autoscaler adds its own to those of each plugin.
+func onlyKnown(config map[string]string, known ...string) error {
+next:
+	for key := range config {
+		for _, one := range known {
+			if key == one {
+				continue next
+			}
+		}
+		if !strings.HasPrefix(key, "nomad_") && !strings.HasPrefix(key, "_nomad_") {
+			return fmt.Errorf("there is no setting %q; there are %s", key, strings.Join(known, ", "))
+		}
+	}
+	return nil
+}

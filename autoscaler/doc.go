@@ -1,0 +1,22 @@
+// Package autoscaler is a plugin of HashiCorp's nomad-autoscaler: it has pools of stream nodes
+// follow the people, and not what is allocated. Two processes of one program serve it:
+//
+//	apm      asks the brains of the site (wire.DemandPath), found in Consul, by mutual TLS
+//	strategy gives the number of nodes, by internal/sizing
+//
+// A policy names both:
+//
+//	check "people" {
+//	  source = "seats"
+//	  query  = "stream-cpu,all" # the node pools that the apps' jobs name
+//	  strategy "seats" {
+//	    seats_per_node = "8"
+//	    ready          = "4m"
+//	    wait           = "1%"
+//	    schedule       = "30 16 * * 1-5 6h30m 120 Europe/Berlin"
+//	  }
+//	}
+//
+// Nothing is kept but what the last minutes needed, so each process may be killed at any moment.
+// While no brain that knows its site answers, the query fails, and the autoscaler changes nothing.
+package autoscaler

@@ -1,0 +1,244 @@
+package autoscaler_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nearcast/nearcast/autoscaler"
+	"github.com/nearcast/nearcast/internal/identity"
+	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// site stands for Consul, Nomad without nodes, EC2 Auto Scaling with a group, and a brain.
+type site struct {
+	mu       sync.Mutex
+	keys     map[string]string // of who has registered, by id; the value is the service
+	brain    *identity.Identity
+	internal string
+	demand   wire.Demand
+	asked    int // the brain
+	desired  int
+}
+
+// Peer implements identity.Peers.
+func (s *site) Peer(_ context.Context, key string) (identity.Peer, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if service := s.keys[key]; service != "" {
+		return identity.Peer{Service: service}, nil
+	}
+	return identity.Peer{}, identity.ErrStranger
+}
+
+func (s *site) serveConsul(rw http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	type object = map[string]any
+	switch r.URL.Path {
+	case "/v1/health/service/" + wire.BrainService:
+		host, port, _ := net.SplitHostPort(s.internal)
+		number, _ := strconv.Atoi(port)
+		json.NewEncoder(rw).Encode([]object{{"Node": object{"Node": "n", "Address": host}, "Checks": []object{{"Status": "passing"}},
+			"Service": object{"Address": host, "Port": number, "Meta": object{"instance": "b1", "internal": s.internal, "key": s.brain.Key()}}}})
+	case "/v1/agent/service/register":
+		var service struct {
+			Name string
+			Port int
+			Meta map[string]string
+		}
+		json.NewDecoder(r.Body).Decode(&service)
+		s.keys[service.Meta["key"]] = service.Name
+	case "/v1/health/service/" + wire.AutoscalerService:
+		rw.Write([]byte("[]"))
+	}
+}
+
+func (s *site) serveAWS(rw http.ResponseWriter, r *http.Request) {
+	r.ParseForm()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	action, result := r.PostForm.Get("Action"), ""
+	switch action {
+	case "DescribeAutoScalingGroups":
+		result = fmt.Sprintf("<AutoScalingGroups><member><AutoScalingGroupName>a-group</AutoScalingGroupName><DesiredCapacity>%d</DesiredCapacity><Instances>%s</Instances></member></AutoScalingGroups>",
+			s.desired, strings.Repeat("<member><InstanceId>i-1</InstanceId></member>", s.desired))
+	case "DescribeScalingActivities":
+		// A node that ends waits for its people: that must not keep others from being added.
+		result = "<Activities><member><Progress>50</Progress></member></Activities>"
+	case "UpdateAutoScalingGroup":
+		s.desired, _ = strconv.Atoi(r.PostForm.Get("DesiredCapacity"))
+	}
+	rw.Header().Set("Content-Type", "text/xml")
+	fmt.Fprintf(rw, `<%[1]sResponse xmlns="http://autoscaling.amazonaws.com/doc/2011-01-01/"><%[1]sResult>%[2]s</%[1]sResult></%[1]sResponse>`, action, result)
+}
+
+func (s *site) is(busy, queued int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.demand = wire.Demand{Site: "s", Brain: "b1", Known: true, Apps: []wire.AppDemand{{App: "game", Pool: "stream-cpu", Busy: busy, Queued: queued}}}
+}
+
+func (s *site) groupHas() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.desired
+}
+
+// The real nomad-autoscaler runs the real plugin, with the policy of the job: from a group
+// without nodes, while another node ends, over TLS both ways.
+func TestUnderNomadAutoscaler(t *testing.T) {
+	agent, err := testkit.FindTool("nomad-autoscaler")
+	if err != nil {
+		t.Skipf("%v; bin/nearcast dev tools nomad-autoscaler builds it, in 2 min", err)
+	}
+	dir := t.TempDir()
+	testkit.Must(t, testkit.Build(t.Context(), "plugins/"+autoscaler.Name, filepath.Join(dir, "plugins", autoscaler.Name)))
+	s := &site{keys: map[string]string{}, brain: testkit.Identity(t)}
+	s.is(0, 0)
+	brain := httptest.NewUnstartedServer(identity.Only(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.asked++
+		json.NewEncoder(rw).Encode(s.demand)
+	}), s, wire.AutoscalerService))
+	brain.Listener = tls.NewListener(brain.Listener, s.brain.Open())
+	brain.Start()
+	defer brain.Close()
+	s.internal = brain.Listener.Addr().String()
+	consul, aws := httptest.NewServer(http.HandlerFunc(s.serveConsul)), httptest.NewServer(http.HandlerFunc(s.serveAWS))
+	defer consul.Close()
+	defer aws.Close()
+	nomad := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { rw.Write([]byte("[]")) }))
+	defer nomad.Close()
+
+	_, port, _ := net.SplitHostPort(testkit.Address(t))
+	write := func(name, text string) {
+		testkit.Must(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+	}
+	testkit.Must(t, os.Mkdir(filepath.Join(dir, "policies"), 0o700))
+	write("agent.hcl", fmt.Sprintf(`
+plugin_dir = %q
+http { bind_port = %s }
+nomad { address = %q }
+policy {
+  dir = %q
+  source "nomad" { enabled = false }
+}
+apm "seats" {
+  driver = "nomad-autoscaler-seats"
+  args   = ["apm"]
+  config = { consul = %q }
+}
+strategy "seats" {
+  driver = "nomad-autoscaler-seats"
+  args   = ["strategy"]
+}
+target "aws-asg" {
+  driver = "aws-asg"
+  config = { aws_region = "s" }
+}
+`, filepath.Join(dir, "plugins"), port, nomad.URL, filepath.Join(dir, "policies"), strings.TrimPrefix(consul.URL, "http://")))
+	write("policies/pool.hcl", `
+scaling "stream-cpu" {
+  enabled = true
+  type    = "cluster"
+  min     = 0
+  max     = 9
+  policy {
+    cooldown            = "100ms"
+    evaluation_interval = "300ms"
+    on_check_error      = "fail"
+    check "people" {
+      source = "seats"
+      query  = "stream-cpu,all"
+      strategy "seats" {
+        seats_per_node = "4"
+        schedule       = ""
+      }
+    }
+    target "aws-asg" {
+      aws_asg_name             = "a-group"
+      node_class               = "stream-cpu"
+      node_selector_strategy   = "empty_ignore_system"
+      node_filter_ignore_init  = "true"
+      node_filter_ignore_drain = "true"
+      ignore_asg_events        = "true"
+    }
+  }
+}
+`)
+	var log safeBuffer
+	cmd := exec.Command(agent, "agent", "-log-level=debug", "-config="+filepath.Join(dir, "agent.hcl"))
+	cmd.Stdout, cmd.Stderr = &log, &log
+	cmd.Env = append(testkit.Environ(), "AWS_ENDPOINT_URL="+aws.URL, "AWS_ACCESS_KEY_ID=none", "AWS_SECRET_ACCESS_KEY=none", "AWS_EC2_METADATA_DISABLED=true")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	testkit.Must(t, cmd.Start())
+	defer func() {
+		cmd.Process.Signal(syscall.SIGTERM)
+		cmd.Wait()
+		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	}()
+	until := func(what string, ok func() bool) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		testkit.Retry(ctx, t, what, func() error {
+			if !ok() {
+				return fmt.Errorf("the group has %d nodes; the log: %s", s.groupHas(), log.String())
+			}
+			return nil
+		})
+	}
+	until("the brain is asked", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.asked > 2
+	})
+	if got := s.groupHas(); got != 0 {
+		t.Errorf("%d nodes for nobody", got)
+	}
+	s.is(0, 5)
+	until("there are nodes for the first people", func() bool { return s.groupHas() >= 2 })
+	s.is(5, 8)
+	until("there are nodes for more", func() bool { return s.groupHas() >= 4 })
+	if !strings.Contains(log.String(), "nodes of 4 seats: 13 people now") {
+		t.Errorf("the log gives no reason: %s", log.String())
+	}
+	if strings.Contains(log.String(), "[ERROR]") {
+		t.Errorf("errors: %s", log.String())
+	}
+}
+
+// safeBuffer is what a process writes.
+type safeBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *safeBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *safeBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
