@@ -1,0 +1,221 @@
+package main
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// site is what is the same in all replays.
+type site struct {
+	seats         int
+	ready, length time.Duration
+	price         float64
+	wait, hold    string
+	max           int // nodes
+	seed          uint64
+}
+
+const (
+	evaluate = 15 * time.Second
+	notice   = 2 * time.Minute // of the cloud, before it takes a node back
+	wholeDay = 24 * time.Hour
+)
+
+// policy says how many nodes there are to be.
+type policy interface {
+	// nodes is asked each 15 s.
+	nodes(w *world) (int, error)
+}
+
+type node struct {
+	ready  time.Time
+	ends   time.Time // the cloud takes it back then; zero if not
+	people []*person
+}
+
+type person struct {
+	came   time.Time
+	ends   time.Time
+	length time.Duration
+	waited bool
+}
+
+// world is a site in the middle of a day.
+type world struct {
+	site
+	now      time.Time
+	alive    []*node // requested and not ended
+	queue    []*person
+	arrivals []time.Time // of the last ten minutes
+	// As brains count: seconds that people played, and sessions that ended, of the last hour or so.
+	played, over float64
+	ended        int // people on nodes that the policy ended
+}
+
+// count is the desired capacity of the group: a node that the cloud takes back has been replaced.
+func (w *world) count() (n int) {
+	for _, one := range w.alive {
+		if one.ends.IsZero() {
+			n++
+		}
+	}
+	return n
+}
+
+func (w *world) busy() (n int) {
+	for _, one := range w.alive {
+		n += len(one.people)
+	}
+	return n
+}
+
+func (w *world) takes(n *node) bool {
+	return !n.ready.After(w.now) && n.ends.IsZero() && len(n.people) < w.seats
+}
+
+// place puts a person on the fullest node that has room, as Nomad does.
+func (w *world) place(p *person) bool {
+	var best *node
+	for _, n := range w.alive {
+		if w.takes(n) && (best == nil || len(n.people) > len(best.people)) {
+			best = n
+		}
+	}
+	if best == nil {
+		return false
+	}
+	p.ends = w.now.Add(p.length)
+	best.people = append(best.people, p)
+	return true
+}
+
+// scale requests nodes, and ends empty ones, as the target aws-asg does.
+func (w *world) scale(want int) {
+	want = min(want, w.max)
+	for have := w.count(); have < want; have++ {
+		w.alive = append(w.alive, &node{ready: w.now.Add(w.ready)})
+	}
+	have := w.count()
+	for i := len(w.alive) - 1; i >= 0 && have > want; i-- {
+		if n := w.alive[i]; n.ends.IsZero() && len(n.people) == 0 && !n.ready.After(w.now) {
+			w.ended += len(n.people)
+			w.alive = slices.Delete(w.alive, i, i+1)
+			have--
+		}
+	}
+}
+
+// point is a moment of a day, for the picture.
+type point struct {
+	busy, queued, nodes int
+	hours               float64
+}
+
+type result struct {
+	people int
+	waits  []float64 // seconds
+	hours  float64
+	most   int
+	ended  int     // people on nodes that the policy ended
+	points []point // one a minute
+	failed error   // why the policy gave no number
+}
+
+// replay plays a day, a second at a time. The people who come, and how long they stay, are the
+// same for every policy.
+func replay(s site, d day, p policy) (r result) {
+	came, stay := rand.New(rand.NewPCG(s.seed, 1)), rand.New(rand.NewPCG(s.seed, 2))
+	chosen := rand.New(rand.NewPCG(s.seed, 3))
+	start := time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC) // a Monday
+	w := &world{site: s, now: start}
+	for second := range int(wholeDay / time.Second) {
+		w.now = start.Add(time.Duration(second) * time.Second)
+		w.endSessions()
+		for _, c := range d.cuts {
+			if second == int(c.minute*60) {
+				w.takeBack(c.share, chosen)
+			}
+		}
+		for n := poisson(came, d.rate(float64(second)/60)/60); n > 0; n-- {
+			// The mean of exp of a normal variable with the deviation 1 is exp(1/2).
+			length := time.Duration(math.Exp(stay.NormFloat64()-.5) * float64(s.length))
+			w.arrivals = append(w.arrivals, w.now)
+			w.queue = append(w.queue, &person{came: w.now, length: max(length, time.Second)})
+			r.people++
+		}
+		for len(w.queue) > 0 && w.place(w.queue[0]) {
+			if q := w.queue[0]; q.waited {
+				r.waits = append(r.waits, w.now.Sub(q.came).Seconds())
+			}
+			w.queue = w.queue[1:]
+		}
+		for _, q := range w.queue {
+			q.waited = true
+		}
+		if w.now.Sub(start)%evaluate == 0 {
+			for len(w.arrivals) > 0 && w.now.Sub(w.arrivals[0]) > 10*time.Minute {
+				w.arrivals = w.arrivals[1:]
+			}
+			want, err := p.nodes(w)
+			if err != nil {
+				r.failed = err
+				return r
+			}
+			w.scale(want)
+		}
+		r.hours += float64(len(w.alive)) / 3600
+		r.most = max(r.most, len(w.alive))
+		if second%60 == 0 {
+			r.points = append(r.points, point{w.busy(), len(w.queue), len(w.alive), r.hours})
+		}
+	}
+	r.ended = w.ended
+	for _, q := range w.queue {
+		r.waits = append(r.waits, w.now.Sub(q.came).Seconds())
+	}
+	return r
+}
+
+// endSessions ends the sessions whose time has come, and the nodes that the cloud takes back,
+// whose people come again at once.
+func (w *world) endSessions() {
+	left := math.Exp(-1. / 3600)
+	w.played, w.over = w.played*left+float64(w.busy()), w.over*left
+	for _, n := range w.alive {
+		n.people = slices.DeleteFunc(n.people, func(p *person) bool {
+			if p.ends.After(w.now) {
+				return false
+			}
+			w.over++
+			return true
+		})
+		if !n.ends.IsZero() && !n.ends.After(w.now) {
+			for _, p := range n.people {
+				w.arrivals = append(w.arrivals, w.now)
+				w.queue = append(w.queue, &person{came: w.now, length: p.ends.Sub(w.now)})
+			}
+			n.people = nil
+		}
+	}
+	w.alive = slices.DeleteFunc(w.alive, func(n *node) bool { return !n.ends.IsZero() && !n.ends.After(w.now) })
+}
+
+// takeBack has the cloud say that it takes back some nodes. The group requests others at once.
+func (w *world) takeBack(share float64, r *rand.Rand) {
+	for _, n := range slices.Clone(w.alive) {
+		if n.ends.IsZero() && r.Float64() < share {
+			n.ends = w.now.Add(notice)
+			w.alive = append(w.alive, &node{ready: w.now.Add(w.ready)})
+		}
+	}
+}
+
+// poisson is how many come in a time in which mean are expected.
+func poisson(r *rand.Rand, mean float64) (n int) {
+	for left := r.ExpFloat64(); left < mean; left += r.ExpFloat64() {
+		n++
+	}
+	return n
+}
