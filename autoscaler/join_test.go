@@ -16,7 +16,7 @@ func arrivals(ms int64, count int) wire.Arrivals { return wire.Arrivals{WindowMS
 func TestJoin(t *testing.T) {
 	answers := []wire.Demand{
 		{Brain: "a", Known: true, Apps: []wire.AppDemand{
-			{App: "game", Pool: "stream-cpu", Busy: 7, Queued: 2, Warm: 1, Arrivals: []wire.Arrivals{arrivals(120_000, 3), arrivals(600_000, 20)}, Played: 1_800_000, Ended: 30},
+			{App: "game", Pool: "stream-cpu", Busy: 9, Queued: 2, Warm: 1, Arrivals: []wire.Arrivals{arrivals(120_000, 3), arrivals(600_000, 20)}, Played: 1_800_000, Ended: 30},
 			{App: "other", Pool: "stream-gpu", Busy: 50},
 			{App: "any", Pool: "all", Busy: 1},
 		}},
@@ -29,7 +29,7 @@ func TestJoin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []sizing.App{{Busy: 1}, {Busy: 8, Queued: 2, Blocked: 1, Warm: 1, Played: 30 * time.Minute, Ended: 30,
+	want := []sizing.App{{Busy: 1}, {Busy: 9, Queued: 2, Blocked: 1, Warm: 1, Played: 30 * time.Minute, Ended: 30,
 		Arrivals: []sizing.Window{{Over: 2 * time.Minute, Count: 7}, {Over: 10 * time.Minute, Count: 40}}}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

@@ -52,6 +52,7 @@ type world struct {
 	// As brains count: seconds that people played, and sessions that ended, of the last hour or so.
 	played, over float64
 	ended        int // people on nodes that the policy ended
+	finished     int // people who have played
 }
 
 // count is the desired capacity of the group: a node that the cloud takes back has been replaced.
@@ -119,6 +120,7 @@ type result struct {
 	hours  float64
 	most   int
 	ended  int     // people on nodes that the policy ended
+	kept   int     // people who have played, play or wait at the end
 	points []point // one a minute
 	failed error   // why the policy gave no number
 }
@@ -171,7 +173,7 @@ func replay(s site, d day, p policy) (r result) {
 			r.points = append(r.points, point{w.busy(), len(w.queue), len(w.alive), r.hours})
 		}
 	}
-	r.ended = w.ended
+	r.ended, r.kept = w.ended, w.finished+w.busy()+len(w.queue)
 	for _, q := range w.queue {
 		r.waits = append(r.waits, w.now.Sub(q.came).Seconds())
 	}
@@ -189,6 +191,7 @@ func (w *world) endSessions() {
 				return false
 			}
 			w.over++
+			w.finished++
 			return true
 		})
 		if !n.ends.IsZero() && !n.ends.After(w.now) {

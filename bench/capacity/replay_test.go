@@ -34,6 +34,9 @@ func TestReplay(t *testing.T) {
 		if before.people != 0 && r.people != before.people {
 			t.Errorf("%T: %d people came, and %d to another policy", p, r.people, before.people)
 		}
+		if r.kept != r.people {
+			t.Errorf("%T: of %d people %d are left", p, r.people, r.kept)
+		}
 		if r.ended != 0 {
 			t.Errorf("%T: %d people were on nodes that a policy ended", p, r.ended)
 		}
