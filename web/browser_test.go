@@ -18,6 +18,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/internal/testkit/browser"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -86,6 +87,11 @@ func TestInTheBrowser(t *testing.T) {
 		"a refusal says what to do":                         walkRefused,
 		"what a network lets through":                       walkCheck,
 		"an unknown app":                                    walkUnknown,
+		"a player in a page of others":                      walkEmbedded,
+		"two players in one page":                           walkTwoPlayers,
+		"a player in a frame":                               walkFramed,
+		"a page with screens of its own":                    walkSlots,
+		"the player's languages":                            walkLanguages,
 		"a signed app":                                      walkSigned,
 		"a site with a signed app dies":                     walkSignedSiteDies,
 		"a phone":                                           walkPhone,
@@ -153,7 +159,7 @@ func (v *visit) open(path string) {
 // evaluate gives what an expression is, or what its promise becomes.
 func evaluate[T any](v *visit, expression string) T {
 	v.Helper()
-	out, err := chromedp.Run(v.ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+	out, err := chromedp.Run(v.ctx, chromedp.Evaluate[T](browser.Deep(expression), chromedp.EvalAwaitPromise))
 	if err != nil {
 		v.Fatalf("%s: %v", expression, err)
 	}
@@ -174,7 +180,7 @@ func (v *visit) until(expression string) {
 	tick := time.NewTicker(25 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		ok, err := chromedp.Run(v.ctx, chromedp.Evaluate[bool]("Promise.resolve("+expression+").then(Boolean)", chromedp.EvalAwaitPromise))
+		ok, err := chromedp.Run(v.ctx, chromedp.Evaluate[bool](browser.Deep("Promise.resolve("+expression+").then(Boolean)"), chromedp.EvalAwaitPromise))
 		if err == nil && ok {
 			return
 		}
@@ -197,7 +203,13 @@ func (v *visit) state(phase string) {
 	v.until(fmt.Sprintf(`window.nearcast?.state === %q`, phase))
 }
 
-func (v *visit) press(selector string) { v.Helper(); v.do(chromedp.Click(chromedp.CSS(selector))) }
+// press clicks what a selector finds, as a mouse does.
+func (v *visit) press(selector string) {
+	v.Helper()
+	v.until(browser.Visible(selector))
+	at := evaluate[browser.Point](v, browser.Middle(selector))
+	v.do(chromedp.MouseClickXY(at.X, at.Y))
+}
 
 // play opens the app, presses Play and streams.
 func (v *visit) play() (*brain, *seat) {
@@ -385,7 +397,7 @@ func walkRelative(v *visit) {
 
 func walkSocketLoss(v *visit) {
 	b, _ := v.play()
-	v.script(`window.seen = []; new MutationObserver(() => seen.push(document.querySelector('#player').dataset.phase)).observe(document.querySelector('#player'), {attributes: true}); window.then = document.querySelector('video').currentTime; Math.random = () => 0.5`)
+	v.script(`window.seen = []; new MutationObserver(() => seen.push(document.querySelector('.player').dataset.phase)).observe(document.querySelector('.player'), {attributes: true}); window.then = document.querySelector('video').currentTime; Math.random = () => 0.5`)
 	_ = b.conn.CloseNow()
 	lost := time.Now()
 	b = v.site.nextBrain()

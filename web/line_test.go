@@ -14,7 +14,7 @@ func inLine(v *visit) (b *brain, kill func(*brain)) {
 	v.until(`nearcast.race?.decidedMS > 0`)
 	// What the person is told, and renewals every second in place of 40 s.
 	v.script(`window.told = new Set();
-		new MutationObserver(() => told.add(document.querySelector('.waiting .lead')?.innerText)).observe(document.querySelector('#player'), {subtree: true, childList: true, characterData: true});
+		new MutationObserver(() => told.add(document.querySelector('.waiting .lead')?.innerText)).observe(document.querySelector('.player'), {subtree: true, childList: true, characterData: true});
 		const later = window.setTimeout;
 		window.setTimeout = (f, ms, ...rest) => later(f, ms === 40000 ? 1000 : ms, ...rest)`)
 	v.press(".play-button")

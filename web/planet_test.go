@@ -95,7 +95,7 @@ func awaitMove(v *visit, from, to *site, since time.Time) time.Duration {
 
 func walkSiteDies(v *visit) {
 	planet := playOn(v)
-	v.script(`window.phases = []; new MutationObserver(() => phases.push(document.querySelector('#player').dataset.phase)).observe(document.querySelector('#player'), {attributes: true})`)
+	v.script(`window.phases = []; new MutationObserver(() => phases.push(document.querySelector('.player').dataset.phase)).observe(document.querySelector('.player'), {attributes: true})`)
 	cut := time.Now()
 	planet[0].die()
 	v.until(`document.querySelector('.still.shown') && document.querySelector('.reconnect').innerText.includes('Ireland stopped answering')`)

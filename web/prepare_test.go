@@ -226,8 +226,8 @@ func walkStill(v *visit) {
 	v.open("/play/viewer")
 	v.until(`nearcast.race?.leader === 'eu-central'`)
 	v.script(`window.waitedAt = 0; new MutationObserver(() => {
-		if (!waitedAt && document.querySelector('#player').dataset.screen === 'waiting') waitedAt = performance.timeOrigin + performance.now();
-	}).observe(document.querySelector('#player'), {attributes: true})`)
+		if (!waitedAt && document.querySelector('.player').dataset.screen === 'waiting') waitedAt = performance.timeOrigin + performance.now();
+	}).observe(document.querySelector('.player'), {attributes: true})`)
 	v.script(`const play = document.querySelector('.play-button'); window.pressed = performance.timeOrigin + performance.now(); play.click(); window.first = nearcast.playedAt; play.click()`)
 	b := v.site.nextBrain()
 	v.until(`waitedAt > 0`)

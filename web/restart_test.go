@@ -41,7 +41,7 @@ func walkAddressChanges(v *visit) {
 	_, st := v.play()
 	var b *brain
 	v.until(`nearcast.stats().then((s) => s.pingMS > 0)`)
-	v.script(`window.seen = []; new MutationObserver(() => seen.push(document.querySelector('#player').dataset.phase)).observe(document.querySelector('#player'), {attributes: true}); window.track = document.querySelector('video').srcObject`)
+	v.script(`window.seen = []; new MutationObserver(() => seen.push(document.querySelector('.player').dataset.phase)).observe(document.querySelector('.player'), {attributes: true}); window.track = document.querySelector('video').srcObject`)
 	for round := range 2 {
 		then := evaluate[float64](v, `document.querySelector('video').currentTime`)
 		st.line.forget()

@@ -5,12 +5,20 @@
 //	http.FileServerFS(web.FS) // serves /, /play.html and /assets/
 //
 // Each module begins with a comment that says what it is for; home.js, play.js and check.js
-// are the pages' entry points. session.js, stats.js, words.js and check/findings.js are pure.
+// are the pages' entry points, and element.js is that of other people's pages:
+//
+//	element.js   <nearcast-player>: attributes, events, methods (docs/EMBED.md)
+//	shell.js     one player as it is seen, in the element's shadow root; hands.js what is done with it
+//	player.js    one session: carries out what session.js decides
+//	style/       the style of the shadow root, as text; language.js and words/ all that it says
+//
+// Nothing of a player is global to its document, since a page may have several. session.js,
+// stats.js, words.js and check/findings.js are pure.
 //
 // # What is served where
 //
 //	GET /                 index.html   the list of apps
-//	GET /play/{app}       play.html    one app: Play, waiting, streaming, ended
+//	GET /play/{app}       play.html    one app: a player, and nothing else
 //	GET /check            check.html   what the person's network lets through; ?site= names a site
 //	GET /assets/...       assets/...   scripts, styles, icons, pictures
 //
@@ -47,6 +55,8 @@
 // Errors are wire.Problem, whose title and detail the person reads.
 //
 // # For tests and benches
+//
+// What a player shows is in its shadow root; internal/testkit/browser looks there (Deep).
 //
 // check.html says at #check that it is at work (aria-busy), and what came of it at .verdict
 // (data-kind).

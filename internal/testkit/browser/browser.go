@@ -254,7 +254,7 @@ func call[P, R any](ctx context.Context, p *Page, command cdp.Command[P, R], par
 	return err
 }
 
-// Eval evaluates a JavaScript expression, awaits it if it is a promise, and
+// Eval evaluates a JavaScript expression as Deep does, awaits it if it is a promise, and
 // decodes its value into out (nil drops it).
 func (p *Page) Eval(ctx context.Context, expression string, out any) error {
 	options := func(params *runtime.EvaluateParams) {
@@ -263,7 +263,7 @@ func (p *Page) Eval(ctx context.Context, expression string, out any) error {
 	}
 	// As text, so that undefined and null need no special case.
 	text, err := run(ctx, p, chromedp.Evaluate[string](
-		"(async () => JSON.stringify(await ("+expression+")) ?? 'null')()", options))
+		"(async () => JSON.stringify(await "+Deep(expression)+") ?? 'null')()", options))
 	if err != nil {
 		return fmt.Errorf("evaluate %.80q: %w", expression, err)
 	}

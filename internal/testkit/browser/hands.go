@@ -11,7 +11,14 @@ import (
 
 // Click clicks the first element that matches a CSS selector, as a mouse would.
 func (p *Page) Click(ctx context.Context, selector string) error {
-	if err := p.do(ctx, chromedp.Click(chromedp.CSS(selector))); err != nil {
+	if err := p.Until(ctx, Visible(selector)); err != nil {
+		return fmt.Errorf("click %s: %w", selector, err)
+	}
+	var at Point
+	if err := p.Eval(ctx, Middle(selector), &at); err != nil {
+		return fmt.Errorf("click %s: %w", selector, err)
+	}
+	if err := p.do(ctx, chromedp.MouseClickXY(at.X, at.Y)); err != nil {
 		return fmt.Errorf("click %s: %w", selector, err)
 	}
 	return nil
@@ -19,9 +26,8 @@ func (p *Page) Click(ctx context.Context, selector string) error {
 
 // Hover moves the mouse to the middle of the first element that matches a CSS selector.
 func (p *Page) Hover(ctx context.Context, selector string) error {
-	var at struct{ X, Y float64 }
-	middle := fmt.Sprintf(`(({x, y, width, height}) => ({X: x + width / 2, Y: y + height / 2}))(document.querySelector(%q).getBoundingClientRect())`, selector)
-	if err := p.Eval(ctx, middle, &at); err != nil {
+	var at Point
+	if err := p.Eval(ctx, Middle(selector), &at); err != nil {
 		return err
 	}
 	if err := p.do(ctx, chromedp.MouseEvent(chromedp.MouseMoved, at.X, at.Y)); err != nil {
@@ -55,9 +61,6 @@ func (p *Page) Drag(ctx context.Context, fromX, fromY, toX, toY float64, steps i
 	}
 	return nil
 }
-
-// Point is a place on a page, in CSS pixels.
-type Point struct{ X, Y float64 }
 
 // Touch has fingers on a touch screen go from one place to another each, in steps: they touch it
 // together, and leave it together where lift says so.

@@ -15,7 +15,7 @@ export class ProblemError extends Error {
 }
 
 export const listApps = (signal) => call('GET', '/v1/apps', { signal });
-export const getApp = (id, token, signal) => call('GET', `/v1/apps/${encodeURIComponent(id)}`, { bearer: token, signal });
+export const getApp = (id, token, base, signal) => call('GET', `/v1/apps/${encodeURIComponent(id)}`, { bearer: token, base, signal });
 export const listSites = (signal, base) => call('GET', '/v1/sites', { signal, base });
 export const probes = (request, signal, base) => call('POST', '/v1/probes', { body: request, signal, base });
 export const launch = (request, token, signal, base) => call('POST', '/v1/sessions', { body: request, bearer: token, signal, base });
@@ -53,6 +53,7 @@ export function unreachable() {
   return {
     type: 'about:blank',
     status: 0,
+    own: 'unreachable',
     title: 'The service cannot be reached',
     detail: 'Check your connection. If other sites work, this service is down: try again in a moment.',
   };
@@ -68,6 +69,7 @@ async function problemOf(response) {
   return {
     type: 'about:blank',
     status: response.status,
+    own: 'http',
     title: 'The service answered with an error',
     detail: `The answer was HTTP ${response.status}. Try again in a moment.`,
   };

@@ -1,18 +1,17 @@
 // asks.js: what the player asks the routers for a session.
 
 import * as api from './api.js';
-import { paramsOf } from './params.js';
 import { hedged } from './routers.js';
-import { tokenOf } from './token.js';
 import { HEDGE_MS } from './verdict.js';
 
 export const LAUNCH_HEDGE_MS = 1500; // a router that is silent for so long: ask the next one too
 const BRAINS_EVERY_MS = { calm: 5000, waiting: 1000 }; // the list names one brain of a site at a time
 
 export class Asks {
-  // race() has the measured round trips, or is null.
-  constructor({ app, routers, race }) {
-    Object.assign(this, { app, routers, race });
+  // race() has the measured round trips, or is null; token() is the launch token, or ''; params()
+  // the parameters that the page sets, or null.
+  constructor({ app, routers, race, token = () => '', params = () => null }) {
+    Object.assign(this, { app, routers, race, token, params });
     this.askedBrains = -Infinity;
   }
 
@@ -22,7 +21,7 @@ export class Asks {
     for (const site of lost) delete rtts[site];
     const request = { app: this.app, rtt_ms: rtts };
     if (lost.length > 0) request.lost = lost;
-    const params = paramsOf(location.search);
+    const params = this.params();
     if (params) request.params = params;
     return request;
   }
@@ -30,7 +29,7 @@ export class Asks {
   // launch asks these routers, each so long after the one before.
   launch(lost = [], routers = this.#routers(lost), ms = LAUNCH_HEDGE_MS) {
     const request = this.request(lost);
-    return hedged(routers, ms, ({ url }, signal) => api.launch(request, tokenOf(this.app), signal, url));
+    return hedged(routers, ms, ({ url }, signal) => api.launch(request, this.token(), signal, url));
   }
 
   // sites are all sites; the routers learn of one another from it.

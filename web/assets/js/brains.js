@@ -12,11 +12,11 @@ export const siteOf = (launch, url) => launch.candidates?.find((c) => c.brain_ur
 
 // Where the person's network may be at fault, check says that a page can tell.
 export const noBrain = () => ({
-  type: 'about:blank', status: 0, check: true, title: 'The site does not answer',
+  type: 'about:blank', status: 0, check: true, own: 'no-brain', title: 'The site does not answer',
   detail: 'It answered a moment ago. Try again: another site may have a place.',
 });
 
 export const noMedia = () => ({
-  type: 'about:blank', status: 0, check: true, title: 'No video arrives',
+  type: 'about:blank', status: 0, check: true, own: 'no-media', title: 'No video arrives',
   detail: 'Your network seems to let no video through, neither by UDP nor by TCP. Try another network, or switch off your VPN. Check your network to see what it lets through.',
 });

@@ -1,69 +1,71 @@
 // help.js: what a person can do in this session, in words. Pure; screens/helpview.js
 // shows it. It names nothing that the app's job or this device does not allow.
 
-const chord = (letter) => ['Ctrl', 'Alt', 'Shift', letter];
+import { english } from './language.js';
+
+const chord = (letter, w) => [w.say('key.ctrl'), 'Alt', w.say('key.shift'), letter];
 
 // help gives sections {title, rows}, and each row {keys, text}: keys is a list of key
 // names, or empty. display is the grant's wire.Display; touch says that the person has a
-// touch screen; mac that the keyboard is a Mac's, with choices (input/choices.js); locks
+// touch screen; mac that the keyboard is a Mac's, with choices (input/choices.js); w the words; locks
 // that full screen gets the system's keys; screen that full screen is possible.
-export function help({ display, touch = false, mac = false, choices = {}, locks = false, screen = true }) {
+export function help({ display, w = english, touch = false, mac = false, choices = {}, locks = false, screen = true }) {
   return [
-    { title: touch ? 'Fingers' : 'Mouse', rows: touch ? fingers(display) : mouse(display) },
-    { title: 'Keyboard', rows: keyboard({ touch, mac, choices, locks, screen }) },
-    { title: 'Gamepads', rows: display.gamepads ? [say('The app gets up to four gamepads. Press a button of one, so that the browser finds it.')] : [] },
-    { title: 'Copy and paste', rows: clipboard(display.clipboard, mac) },
-    { title: 'Picture and sound', rows: picture(display) },
-    { title: 'This page', rows: page(screen) },
+    { title: touch ? w.say('help.fingers') : w.say('help.mouse'), rows: touch ? fingers(display, w) : mouse(display, w) },
+    { title: w.say('help.keyboard'), rows: keyboard({ touch, mac, choices, locks, screen, w }) },
+    { title: w.say('help.gamepads'), rows: display.gamepads ? [say(w.say('help.gamepads.text'))] : [] },
+    { title: w.say('help.clip'), rows: clipboard(display.clipboard, mac, w) },
+    { title: w.say('help.picture'), rows: picture(display, w) },
+    { title: w.say('help.page'), rows: page(screen, w) },
   ].filter(({ rows }) => rows.length > 0);
 }
 
-function mouse({ pointer }) {
-  if (pointer === 'absolute') return [say('The mouse works as in an app on your own computer.')];
-  const when = pointer === 'auto' ? 'When the app takes the mouse, click into the picture.' : 'Click into the picture to give the app your mouse.';
-  return [say(when), row(['Esc'], 'gives you the mouse back')];
+function mouse({ pointer }, w) {
+  if (pointer === 'absolute') return [say(w.say('help.mouse.absolute'))];
+  const when = pointer === 'auto' ? w.say('help.mouse.auto') : w.say('help.mouse.relative');
+  return [say(when), row(['Esc'], w.say('help.mouse.esc'))];
 }
 
-const fingers = ({ touch, pointer }) => touch && pointer !== 'relative' ? [
-  say('The app gets each finger, up to ten. What it does not take as a touch is a click or a drag.'),
+const fingers = ({ touch, pointer }, w) => touch && pointer !== 'relative' ? [
+  say(w.say('help.fingers.all')),
 ] : [
-  row(['Tap'], 'click'),
-  row(['Drag'], 'drag with the left button'),
-  row(['Press and hold'], 'right button'),
-  row(['Two fingers'], 'drag or pinch: wheel; tap: right click'),
+  row([w.say('help.tap')], w.say('help.tap.does')),
+  row([w.say('help.drag')], w.say('help.drag.does')),
+  row([w.say('help.hold')], w.say('help.hold.does')),
+  row([w.say('help.two')], w.say('help.two.does')),
 ];
 
-function keyboard({ touch, mac, choices, locks, screen }) {
-  const rows = [say('The app gets every key that your browser and system leave to this page. Accents, input methods and emoji work too.')];
-  if (locks && screen) rows.push(say('In full screen it also gets Alt+Tab and the Windows key. Hold Esc to leave.'));
-  if (touch) rows.push(say('The menu shows the screen keyboard.'));
+function keyboard({ touch, mac, choices, locks, screen, w }) {
+  const rows = [say(w.say('help.keys'))];
+  if (locks && screen) rows.push(say(w.say('help.keys.full')));
+  if (touch) rows.push(say(w.say('help.keys.touch')));
   if (mac) {
-    rows.push(row(['⌥'], choices.option === 'alt' ? 'is Alt' : 'types characters, such as @'));
-    rows.push(row(['⌘'], choices.command === 'meta' ? 'is the Super key' : 'is Control'));
-    rows.push(say('The menu changes both.'));
+    rows.push(row(['⌥'], choices.option === 'alt' ? w.say('help.option.alt') : w.say('help.option.characters')));
+    rows.push(row(['⌘'], choices.command === 'meta' ? w.say('help.command.meta') : w.say('help.command.control')));
+    rows.push(say(w.say('help.choices')));
   }
   return rows;
 }
 
-function clipboard(mode, mac) {
+function clipboard(mode, mac, w) {
   const rows = [];
-  if (mode === 'in' || mode === 'both') rows.push(row([mac ? '⌘' : 'Ctrl', 'V'], 'pastes into the app what you copied elsewhere; the menu has it too'));
-  if (mode === 'out' || mode === 'both') rows.push(say('What you copy in the app can be pasted elsewhere.'));
-  if (rows.length > 0) rows.push(say('Text, formatted text and pictures, up to 8 MB of each. Your browser may ask you to allow it.'));
-  return rows.length > 0 ? rows : [say('The operator keeps your clipboard and the app apart.')];
+  if (mode === 'in' || mode === 'both') rows.push(row([mac ? '⌘' : w.say('key.ctrl'), 'V'], w.say('help.clip.in')));
+  if (mode === 'out' || mode === 'both') rows.push(say(w.say('help.clip.out')));
+  if (rows.length > 0) rows.push(say(w.say('help.clip.kinds')));
+  return rows.length > 0 ? rows : [say(w.say('help.clip.none'))];
 }
 
-function picture(display) {
-  const rows = [say(display.max_width > 0 ? 'The app takes the size of this window.' : 'The picture is scaled to this window.')];
-  if (!display.audio) rows.push(say('This app has no sound.'));
-  rows.push(row(['Alt', 'F4'], 'closes the window in front; the menu has it too where there are several'));
+function picture(display, w) {
+  const rows = [say(display.max_width > 0 ? w.say('help.picture.follows') : w.say('help.picture.scaled'))];
+  if (!display.audio) rows.push(say(w.say('help.silent')));
+  rows.push(row(['Alt', 'F4'], w.say('help.closes')));
   return rows;
 }
 
-function page(screen) {
-  const rows = [row(chord('H'), 'this help'), row(chord('M'), 'the menu, also at the top edge'), row(chord('S'), 'statistics')];
-  if (screen) rows.push(row(chord('F'), 'full screen'));
-  return [...rows, row(chord('Q'), 'ends the session')];
+function page(screen, w) {
+  const rows = [row(chord('H', w), w.say('help.help')), row(chord('M', w), w.say('help.menu')), row(chord('S', w), w.say('help.stats'))];
+  if (screen) rows.push(row(chord('F', w), w.say('help.full')));
+  return [...rows, row(chord('Q', w), w.say('help.quit'))];
 }
 
 const row = (keys, text) => ({ keys, text });

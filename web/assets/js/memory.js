@@ -1,9 +1,23 @@
-// memory.js: what survives a reload of the page: for each tab and app, how to go
-// back to a running seat. sessionStorage may be refused (private modes, embedded
+// memory.js: what survives a reload of the page: for each tab and player, how to go
+// back to a running seat. A page may have several players of one app: each claims a name of
+// its own, in the order in which they are shown, which is the same after a reload. sessionStorage may be refused (private modes, embedded
 // pages); then the player works, but a reload loses the seat.
 
-const MESSAGES = 'nearcast:messages';
+const claimed = new Set();
+
+// claim gives a player its name; free gives it back.
+export function claim(app, src) {
+  const name = src ? `${app}@${src}` : app;
+  let mine = name;
+  for (let n = 2; claimed.has(mine); n += 1) mine = `${name}#${n}`;
+  claimed.add(mine);
+  return mine;
+}
+
+export const free = (name) => claimed.delete(name);
+
 const key = (app) => `nearcast:session:${app}`;
+const box = (app) => `nearcast:messages:${app}`;
 
 export function recall(app) {
   try {
@@ -22,11 +36,11 @@ export function remember(app, saved) {
   }
 }
 
-// messages is the store of a Messages.
-export const messages = {
+// messages is the store of the Messages of a player.
+export const messages = (player) => ({
   got(session) {
     try {
-      const saved = JSON.parse(sessionStorage.getItem(MESSAGES));
+      const saved = JSON.parse(sessionStorage.getItem(box(player)));
       return saved?.session === session && Number.isSafeInteger(saved.got) ? saved.got : 0;
     } catch {
       return 0;
@@ -34,17 +48,17 @@ export const messages = {
   },
   keep(session, got) {
     try {
-      sessionStorage.setItem(MESSAGES, JSON.stringify({ session, got }));
+      sessionStorage.setItem(box(player), JSON.stringify({ session, got }));
     } catch {
       // After a reload a message may then come again.
     }
   },
-};
+});
 
 export function forget(app) {
   try {
     sessionStorage.removeItem(key(app));
-    sessionStorage.removeItem(MESSAGES);
+    sessionStorage.removeItem(box(app));
   } catch {
     // Nothing was stored either.
   }

@@ -5,7 +5,6 @@
 import { unreachable } from './api.js';
 import { Asks, LAUNCH_HEDGE_MS } from './asks.js';
 import { SiteWatch } from './sitewatch.js';
-import { heldSession } from './held.js';
 import { Marks } from './marks.js';
 import * as memory from './memory.js';
 import { Messages } from './messages.js';
@@ -13,12 +12,12 @@ import { Peer } from './peer.js';
 import { pick } from './reconnect.js';
 import { Resting } from './resting.js';
 import { Routers } from './routers.js';
-import { coolSignal, openSignal } from './signal.js';
+import { Signals } from './signal.js';
 import { isOver } from './phases.js';
 import { DIRECT_MS, initial, reduce } from './session.js';
 import { survey } from './survey.js';
-import { tokenOf } from './token.js';
 import { HEDGE_MS } from './verdict.js';
+import { Timers } from './timers.js';
 import { Watchdog } from './watchdog.js';
 import { Way } from './way.js';
 import { moved as movedWords } from './words.js';
@@ -27,59 +26,81 @@ const RACE_PATIENCE_MS = 200; // Play pressed before the race was decided
 const RACE_STALE_MS = 300_000; // people move with their devices
 
 export class Player {
+  // src is the origin of the router, '' that of the page; token() the launch token, or ''; params()
+  // what the page sets of the app's parameters; key names what survives a reload (memory.js).
   // stage has show(track), freeze() and clear(); onState is called after each change.
   // view() is the person's window, a wire.View or null; idle(site) how many seats are idle there.
-  constructor({ app, stage, view = () => null, idle = () => 0, onState = () => {}, onStats = () => {}, onRace = () => {}, onInput = () => {}, onPointer = () => {}, onClip = () => {}, onChunk = () => {}, onRumble = () => {} }) {
-    Object.assign(this, { app, stage, view, onState, onStats, onRace, onInput, onPointer, onClip, onChunk, onRumble });
+  constructor({ app, src = '', token = () => '', params = () => null, key = app, stage, view = () => null, idle = () => 0, onState = () => {}, onStats = () => {}, onRace = () => {}, onInput = () => {}, onPointer = () => {}, onClip = () => {}, onChunk = () => {}, onRumble = () => {} }) {
+    Object.assign(this, { app, src, key, stage, view, onState, onStats, onRace, onInput, onPointer, onClip, onChunk, onRumble });
     this.state = initial(app);
     this.queue = [];
-    this.timers = new Map();
+    this.timers = new Timers((name) => this.dispatch({ type: 'timer', name }));
     this.servers = []; // STUN, of the launch
     this.relays = [];  // TURN, of the grant; used once the direct path has failed
     this.signal = null;
     this.generation = 0;
-    this.routers = new Routers();
+    this.gone = new AbortController(); // the player is shown no more
+    this.signals = new Signals();
+    this.routers = new Routers(src);
     this.race = null;
     this.racedAt = -Infinity;
     this.moves = []; // {from, to, ms}: sites that were lost under a session
-    this.asks = new Asks({ app, routers: this.routers, race: () => this.race });
+    this.asks = new Asks({ app, routers: this.routers, race: () => this.race, token, params });
     this.marks = new Marks();
-    this.messages = new Messages({ store: memory.messages }); // send(), onMessage
+    this.messages = new Messages({ store: memory.messages(key) }); // send(), onMessage
     this.watchdog = null; // while a picture is held
     stage.onFrame = (now, frame) => this.marks.drawn(now, frame);
     const dispatch = (event) => this.dispatch(event);
-    this.way = new Way({ state: () => this.state, watchdog: () => this.watchdog, dispatch });
+    this.way = new Way({ state: () => this.state, watchdog: () => this.watchdog, dispatch, signals: this.signals });
     this.siteWatch = new SiteWatch({
       routers: this.routers, state: () => this.state, launchRequest: (lost) => this.asks.request(lost),
-      token: () => tokenOf(this.app), dispatch,
+      token, dispatch,
     });
     this.resting = new Resting({
-      can: () => isOver(this.state.phase), view, spare: () => idle(this.race?.leader()) > 1,
+      signals: this.signals, can: () => isOver(this.state.phase), view, spare: () => idle(this.race?.leader()) > 1,
       brain: () => this.routers.get(this.race?.leader())?.brain,
       launch: () => this.asks.launch(), peer: () => this.peer, fresh: () => this.#prepare(),
     });
     this.#prepare();
   }
 
-  // begin is called once, when the page is shown: returns to a seat the page
-  // held before it was reloaded, else gets ready for Play.
-  begin() {
+  // begin is called once, when the player is shown: returns to a seat that it held before the
+  // page was reloaded, or to the one that is given, else gets ready for Play.
+  begin(held = null) {
+    const { signal } = this.gone;
     const again = () => { if (isOver(this.state.phase)) this.measure(); this.watchdog?.hurry(); };
-    window.addEventListener('online', () => { this.dispatch({ type: 'wake', online: true }); again(); });
-    navigator.connection?.addEventListener?.('change', again);
-    window.addEventListener('focus', () => this.#refresh());
+    window.addEventListener('online', () => { this.dispatch({ type: 'wake', online: true }); again(); }, { signal });
+    navigator.connection?.addEventListener?.('change', again, { signal });
+    window.addEventListener('focus', () => this.#refresh(), { signal });
     document.addEventListener('visibilitychange', () => {
       if (document.hidden) return;
       this.dispatch({ type: 'wake' });
       this.#refresh();
-    });
-    const saved = memory.recall(this.app) ?? (location.hash === '#resume' ? heldSession(this.app) : null);
-    if (location.hash === '#resume') history.replaceState(history.state, '', location.pathname + location.search);
+    }, { signal });
+    const saved = memory.recall(this.key) ?? held;
     if (saved) {
       this.marks.begin();
       this.dispatch({ type: 'saved', saved, now: performance.now() });
     }
     return this.measure();
+  }
+
+  // stop is called once, when the player is shown no more: a session that it has ends.
+  stop() {
+    this.gone.abort();
+    this.racing?.abort();
+    this.resting.drop();
+    this.siteWatch.stop();
+    this.timers.cancel();
+    this.#unwatch();
+    if (!isOver(this.state.phase)) {
+      this.signal?.send({ type: 'leave' });
+      memory.forget(this.key);
+    }
+    this.#closeSignal();
+    this.signals.cool();
+    this.peer.close();
+    this.stage.clear();
   }
 
   // measure finds out how far the sites are.
@@ -90,7 +111,8 @@ export class Player {
     try {
       const response = await this.asks.sites();
       if (racing.signal.aborted) return;
-      performance.clearResourceTimings(); // there is room for 250; each probe is read from there
+      // There is room for 250, and each probe is read from there. In a page of others they are not ours.
+      if (!this.src) performance.clearResourceTimings();
       const race = survey(response, this.app, {
         signal: racing.signal, onChange: () => queueMicrotask(() => tell()),
         ask: (request) => this.asks.probes(request),
@@ -105,11 +127,11 @@ export class Player {
       this.routers.measured(race.results());
       tell();
       if (!race.leader() && !racing.signal.aborted) {
-        this.onRace({ error: 'No site answered the measurement. The service will choose one.' });
+        this.onRace({ error: 'distance.silent' });
       }
     } catch {
       // Without measurements the router uses its own.
-      if (!racing.signal.aborted) this.onRace({ error: 'The distance to the sites could not be measured.' });
+      if (!racing.signal.aborted) this.onRace({ error: 'distance.failed' });
     }
   }
 
@@ -143,6 +165,7 @@ export class Player {
   }
 
   dispatch(event) {
+    if (this.gone.signal.aborted) return;
     this.queue.push(event);
     if (this.queue.length > 1) return; // an effect of the event in hand caused this one
     while (this.queue.length > 0) {
@@ -190,13 +213,13 @@ export class Player {
         if (effect.keep) this.stage.freeze();
         this.peer.close();
         return effect.keep ? undefined : this.stage.clear();
-      case 'timer': return this.#setTimer(effect.name, pick(effect));
-      case 'cancel': return this.#cancel(effect.name);
+      case 'timer': return this.timers.set(effect.name, pick(effect));
+      case 'cancel': return this.timers.cancel(effect.name);
       case 'renew': return void this.#renew();
       case 'brains': return void this.#findBrains(effect.site);
-      case 'remember': return memory.remember(this.app, {
+      case 'remember': return memory.remember(this.key, {
         grant: this.state.grant, urls: this.state.urls, site: this.state.launch?.site });
-      case 'forget': return memory.forget(this.app);
+      case 'forget': return memory.forget(this.key);
       default: throw new Error(`no such effect: ${effect.do}`);
     }
   }
@@ -227,13 +250,13 @@ export class Player {
     this.dispatch({ type: 'signal-open' });
     if (none) this.dispatch({ type: 'message', message: { type: 'unprepared' }, now: performance.now() });
     if (grant) this.dispatch({ type: 'message', message: { type: 'granted', grant }, now: performance.now() });
-    if (answered && this.relays.length > 0 && this.peer.pc.connectionState !== 'connected') this.#setTimer('direct', DIRECT_MS);
+    if (answered && this.relays.length > 0 && this.peer.pc.connectionState !== 'connected') this.timers.set('direct', DIRECT_MS);
   }
 
   #openSignal({ url, hello, offer, restart }) {
     this.#closeSignal();
     const { current, ...ears } = this.#ears();
-    const signal = openSignal(url, {
+    const signal = this.signals.open(url, {
       ...ears,
       onOpen: async () => {
         const message = { type: 'hello', ...hello };
@@ -247,7 +270,7 @@ export class Player {
       },
     });
     this.signal = signal;
-    coolSignal(); // another site than the likely one
+    this.signals.cool(); // another site than the likely one
   }
 
   // #ears hear a socket until there is another one.
@@ -329,22 +352,6 @@ export class Player {
       if (urls.length > 0) this.dispatch({ type: 'brains', urls });
     } catch {
       // The brains already known are tried again.
-    }
-  }
-
-  #setTimer(name, ms) {
-    this.#cancel(name);
-    this.timers.set(name, setTimeout(() => {
-      this.timers.delete(name);
-      this.dispatch({ type: 'timer', name });
-    }, ms));
-  }
-
-  #cancel(name) {
-    for (const [n, id] of this.timers) {
-      if (name !== undefined && n !== name) continue;
-      clearTimeout(id);
-      this.timers.delete(n);
     }
   }
 

@@ -5,14 +5,13 @@
 // Play is what it is without this.
 
 import { brainsOf } from './brains.js';
-import { coolSignal, openSignal, warmSignal } from './signal.js';
 
 export const REST_MS = 100; // a pointer that only passes costs nothing
 const LINGER_MS = 300; // a finger leaves the button before its click comes
 const MAX_A_MINUTE = 6;
 
 export class Resting {
-  // The hooks: can() whether Play may be pressed, brain() the likely brain's URL, spare() whether
+  // The hooks: signals are the player's Signals, can() whether Play may be pressed, brain() the likely brain's URL, spare() whether
   // seats are likely to spare, launch() a promise of a wire.LaunchResponse, peer() the present
   // Peer, fresh() has a new one made, view() a wire.View or null.
   constructor(hooks) {
@@ -26,7 +25,7 @@ export class Resting {
   // anticipate is called when Play is about to be pressed: to connect to the likely brain
   // takes longer than to press a button.
   anticipate() {
-    if (this.hooks.can() && !this.now) warmSignal(this.hooks.brain());
+    if (this.hooks.can() && !this.now) this.hooks.signals.warm(this.hooks.brain());
   }
 
   // rest is called when and while a pointer, or the keyboard's focus, is at Play.
@@ -93,7 +92,7 @@ export class Resting {
       if (told) now.signal.send({ type: 'play' });
     };
     now.shipped = true;
-    now.signal = openSignal(brainsOf(launch)[0], {
+    now.signal = this.hooks.signals.open(brainsOf(launch)[0], {
       onOpen: async () => {
         const sdp = await peer.offer();
         now.signal.send({ type: 'prepare', ticket: launch.ticket, sdp, view: this.hooks.view() ?? undefined });
@@ -103,7 +102,7 @@ export class Resting {
       onMessage: (message) => (now.to ? now.to.onMessage(message) : this.#heard(now, peer, message)),
       onClose: (event) => (now.to ? now.to.onClose(event) : this.drop(now)),
     });
-    coolSignal(); // another site than the likely one
+    this.hooks.signals.cool(); // another site than the likely one
   }
 
   #heard(now, peer, message) {

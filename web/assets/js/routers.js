@@ -1,24 +1,29 @@
-// routers.js: the routers that can be asked: the page's own origin, and those of
-// the other sites once GET /v1/sites has named them. The site that is lost may be
+// routers.js: the routers that can be asked: the one that the player was given, which is
+// the page's own origin where its URL is '', and those of the other sites once GET /v1/sites has named them. The site that is lost may be
 // the origin itself.
 
 export class Routers {
   #known = new Map(); // site → {site, url, brain}
-  #origin = '';       // the site that served the page
+  #origin = '';       // the site of that router
   #rtts = {};
   #predicted = {};
 
+  constructor(home = '') {
+    this.home = home;
+  }
+
   // learn takes a wire.SitesResponse that the router at base gave.
-  learn({ entry, sites }, base = '') {
-    if (base === '' && entry) this.#origin = entry;
+  learn({ entry, sites }, base = this.home) {
+    const { home } = this;
+    if (base === home && entry) this.#origin = entry;
     for (const s of sites ?? []) {
-      const url = base === '' && s.site === entry ? '' : s.router_url || originOf(s.beacon_url);
-      if (s.site === this.#origin && this.#known.get(s.site)?.url === '') {
+      const url = base === home && s.site === entry ? home : s.router_url || originOf(s.beacon_url);
+      if (s.site === this.#origin && this.#known.get(s.site)?.url === home) {
         this.#known.get(s.site).brain = s.brain_url ?? '';
       } else if (url !== null) {
         this.#known.set(s.site, { site: s.site, url, brain: s.brain_url ?? '' });
       }
-      if (s.site === entry && base === '') {
+      if (s.site === entry && base === home) {
         this.#predicted = Object.fromEntries(Object.entries(s.distances ?? {}).map(([site, d]) => [site, d.rtt_ms]));
         this.#predicted[entry] = 0;
       }
@@ -46,12 +51,12 @@ export class Routers {
     return [...this.#known.values()].filter((r) => !without.includes(r.site)).sort((a, b) => place(a) - place(b));
   }
 
-  // homeFirst is order with the page's own origin at the front: it served the page a moment ago.
+  // homeFirst is order with the player's own router at the front: it answered a moment ago.
   homeFirst(options = {}) {
     const all = this.order(options);
     if (options.without?.includes(this.#origin)) return all;
-    const others = all.filter((r) => r.url !== '');
-    return [{ site: this.#origin, url: '' }, ...others];
+    const others = all.filter((r) => r.url !== this.home);
+    return [{ site: this.#origin, url: this.home }, ...others];
   }
 }
 

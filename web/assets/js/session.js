@@ -294,7 +294,7 @@ const messages = {
     const gone = type.endsWith('/resume') || type.endsWith('/ticket');
     if (!gone) return nextBrain(s); // another brain may know more
     if (!s.reloaded) return over(s, { reason: 'lost' });
-    return [{ ...initial(s.app), notice: 'Your earlier session has ended.' }, [...tidy(), { do: 'forget' }, { do: 'prepare' }]];
+    return [{ ...initial(s.app), notice: 'notice.earlier' }, [...tidy(), { do: 'forget' }, { do: 'prepare' }]];
   },
 };
 

@@ -61,6 +61,13 @@ export class SiteWatch {
     });
   }
 
+  // stop ends all of it.
+  stop() {
+    this.trust();
+    clearInterval(this.#glances);
+    this.#glances = undefined;
+  }
+
   // trust: something arrived.
   trust() {
     clearTimeout(this.#again);

@@ -1,17 +1,16 @@
 // way.js: carries out what restart.js decides: tries whether the network carries a new
 // socket, and notes how long each search for another way to the seat took.
 
-import { coolSignal, warmSignal } from './signal.js';
-
 export class Way {
-  #state; #watchdog; #dispatch;
+  #state; #watchdog; #dispatch; #signals;
   #brokenAt = 0;
   found = []; // ms from each doubt to the first packet on another way
 
-  constructor({ state, watchdog, dispatch }) {
+  constructor({ state, watchdog, dispatch, signals }) {
     this.#state = state;
     this.#watchdog = watchdog;
     this.#dispatch = dispatch;
+    this.#signals = signals;
   }
 
   // broken: nothing arrives. It is called as long as that is so.
@@ -36,12 +35,12 @@ export class Way {
   // ask tries a new socket, while the old one stays.
   ask(url) {
     const watchdog = this.#watchdog();
-    coolSignal();
-    warmSignal(url, {
+    this.#signals.cool();
+    this.#signals.warm(url, {
       onOpen: async () => {
         // Meanwhile the old way may work again.
         if (await watchdog?.silent() && watchdog === this.#watchdog()) this.#dispatch({ type: 'way-open' });
-        else coolSignal();
+        else this.#signals.cool();
       },
       onClose: () => this.#dispatch({ type: 'way-shut' }),
     });

@@ -1,47 +1,50 @@
 // words.js: every state, reason and code of internal/wire as a sentence for the
-// person at the page. Pure; a test compares it with wire, so that nothing is missing.
+// person at the page, in the words of language.js. Pure; a test compares it with wire, so that
+// nothing is missing.
+
+import { english } from './language.js';
 
 // availability says whether an app can be played now. sites is {site: Capacity}.
-export function availability(sites) {
+export function availability(sites, w = english) {
   const all = Object.entries(sites ?? {});
-  if (all.length === 0) return { kind: 'none', label: 'Not available', hint: 'No site offers this app at the moment.' };
+  if (all.length === 0) return { kind: 'none', label: w.say('available.none'), hint: w.say('available.none.hint') };
   const ready = all.filter(([, c]) => c.idle > 0);
-  const where = (some) => (some.length === 1 ? some[0][0] : `${some.length} sites`);
-  if (ready.length > 0) return { kind: 'ready', label: 'Ready now', where: where(ready) };
+  const where = (some) => (some.length === 1 ? some[0][0] : w.say('available.sites', { n: some.length }));
+  if (ready.length > 0) return { kind: 'ready', label: w.say('available.ready'), where: where(ready) };
   const startable = all.filter(([, c]) => !c.failing && c.idle + c.busy + c.starting < c.max);
   const coming = all.filter(([, c]) => !c.failing && c.starting > c.queued);
   const open = startable.length > 0 ? startable : coming;
   if (open.length > 0) {
     const known = open.map(([, c]) => c.cold_start_ms).filter((ms) => ms > 0);
-    const label = known.length > 0 ? `Starts in ${about(Math.min(...known))}` : 'Starts on demand';
+    const label = known.length > 0 ? w.say('available.in', { time: about(Math.min(...known), w) }) : w.say('available.cold');
     return { kind: 'cold', label, where: where(open) };
   }
   const failing = all.find(([, c]) => c.failing);
   if (failing && all.every(([, c]) => c.failing)) {
-    return { kind: 'failing', label: 'Does not start', hint: failing[1].failing, where: where(all) };
+    return { kind: 'failing', label: w.say('available.failing'), hint: failing[1].failing, where: where(all) };
   }
   const waiting = all.reduce((n, [, c]) => n + c.queued, 0);
-  const label = waiting > 0 ? `Full, ${waiting} waiting` : 'Full';
+  const label = waiting > 0 ? w.say('available.queue', { n: waiting }) : w.say('available.full');
   return { kind: 'full', label, where: where(all) };
 }
 
 // heldWords says that a session of the app is held, here or in another tab.
-export const heldWords = () => ({ kind: 'ready', label: 'Continue your session' });
+export const heldWords = (w = english) => ({ kind: 'ready', label: w.say('available.held') });
 
 // about gives a duration in words, as exact as it is known.
-export function about(ms) {
+export function about(ms, w = english) {
   const s = ms / 1000;
-  if (s <= 1.5) return 'about a second';
-  if (s < 10) return `about ${Math.round(s)} s`;
-  if (s < 55) return `about ${Math.round(s / 5) * 5} s`;
-  if (s < 90) return 'about a minute';
-  return `about ${Math.round(s / 60)} min`;
+  if (s <= 1.5) return w.say('time.second');
+  if (s < 10) return w.say('time.seconds', { n: Math.round(s) });
+  if (s < 55) return w.say('time.seconds', { n: Math.round(s / 5) * 5 });
+  if (s < 90) return w.say('time.minute');
+  return w.say('time.minutes', { n: Math.round(s / 60) });
 }
 
 // ms formats milliseconds, with a decimal only below ten.
-export const ms = (value) => `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
+export const ms = (value, w = english) => w.say('time.ms', { n: value < 10 ? value.toFixed(1) : Math.round(value) });
 
-// Names that people know for AWS's regions.
+// Names that people know for AWS's regions. A page gives others by the keys place.REGION.
 const PLACES = {
   'af-south-1': 'Cape Town', 'ap-east-1': 'Hong Kong', 'ap-northeast-1': 'Tokyo', 'ap-northeast-2': 'Seoul',
   'ap-northeast-3': 'Osaka', 'ap-south-1': 'Mumbai', 'ap-south-2': 'Hyderabad', 'ap-southeast-1': 'Singapore',
@@ -53,65 +56,56 @@ const PLACES = {
 };
 
 // place is a site's name for people.
-export const place = (site) => PLACES[site] ?? site;
+export const place = (site, w = english) => (w.has(`place.${site}`) ? w.say(`place.${site}`) : PLACES[site] ?? site);
 
 // moved says that a site was lost, and where the person is now.
-export function moved({ from, to, done }) {
-  if (!done) return `${capital(place(from))} stopped answering.`;
-  return `${capital(place(from))} stopped answering. You are now at ${place(to)}, and the app has started again.`;
+export function moved({ from, to, done }, w = english) {
+  const values = { from: capital(place(from, w)), to: place(to, w) };
+  return w.say(done ? 'moved.done' : 'moved.gone', values);
 }
 
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
-// SOURCES says where a round trip comes from, by wire.RTTSource.
-const SOURCES = {
-  measured: 'measured from here',
-  predicted: 'predicted from coordinates',
-  assumed: 'assumed: as measured by the router',
-};
-export const source = (name) => SOURCES[name] ?? '';
+// SOURCES say where a round trip comes from: wire.RTTSource.
+const SOURCES = ['measured', 'predicted', 'assumed'];
+export const source = (name, w = english) => (SOURCES.includes(name) ? w.say(`rtt.${name}`) : '');
 
-// STATIONS are the steps of a start in their order: a wire.Phase each.
+// STATIONS are the steps of a start in their order: a wire.Phase each, and how long it takes.
 export const STATIONS = [
-  { phase: 'placing', label: 'Place', doing: 'Finding a machine', weight: 0.08 },
-  { phase: 'content', label: 'Content', doing: 'Fetching content', weight: 0.42 },
-  { phase: 'display', label: 'Display', doing: 'Preparing the display', weight: 0.1 },
-  { phase: 'app', label: 'App', doing: 'Starting the app', weight: 0.35 },
-  { phase: 'ready', label: 'Video', doing: 'Starting the video', weight: 0.05 },
+  { phase: 'placing', weight: 0.08 },
+  { phase: 'content', weight: 0.42 },
+  { phase: 'display', weight: 0.1 },
+  { phase: 'app', weight: 0.35 },
+  { phase: 'ready', weight: 0.05 },
 ];
-
-// What became of a place in the queue whose brain was lost.
-const PLACE_KEPT = 'The connection was interrupted. Your place is kept, and you go on by yourself.';
-// No brain has said anything yet: a crowd is at the door, or the network is slow.
-const CROWD = 'The site is slow to answer: many people may be coming at this moment. Keep this page open; it goes on by itself.';
-const PLACE_LOST = 'Your earlier place in the queue could not be kept.';
 
 // waiting describes a state before the first frame: headline, sentence, and
 // progress (0..1, or -1 where it is unknown).
-export function waiting(state) {
+export function waiting(state, w = english) {
   const { phase, queue, progress, awayAt, placeLost } = state;
-  if (phase === 'launching' && state.moved) return { head: 'Finding another site for you', text: moved(state.moved), fraction: -1, station: -1 };
-  if (phase === 'launching' && placeLost) return { head: 'Asking for a new place', text: PLACE_LOST, fraction: -1, station: -1 };
-  if (phase === 'launching') return { head: state.relaunches ? 'Trying again' : 'Choosing the nearest site', text: '', fraction: -1, station: -1 };
-  if (phase === 'connecting') return { head: 'Connecting', text: state.crowd ? CROWD : '', fraction: -1, station: -1 };
-  if (phase === 'reconnecting') return { head: 'Reconnecting', text: 'Your session is still running.', fraction: -1, station: -1 };
-  if (phase === 'granted') return { head: 'Starting the video', text: '', fraction: 0.97, station: STATIONS.length - 1 };
-  if (phase === 'leaving') return { head: 'Ending the session', text: '', fraction: -1, station: -1 };
+  const plain = (head, text = '') => ({ head, text, fraction: -1, station: -1 });
+  if (phase === 'launching' && state.moved) return plain(w.say('wait.another'), moved(state.moved, w));
+  if (phase === 'launching' && placeLost) return plain(w.say('wait.place'), w.say('wait.lost'));
+  if (phase === 'launching') return plain(w.say(state.relaunches ? 'wait.retry' : 'wait.choosing'));
+  if (phase === 'connecting') return plain(w.say('wait.connecting'), state.crowd ? w.say('wait.crowd') : '');
+  if (phase === 'reconnecting') return plain(w.say('wait.reconnecting'), w.say('wait.running'));
+  if (phase === 'granted') return { head: w.say('wait.video'), text: '', fraction: 0.97, station: STATIONS.length - 1 };
+  if (phase === 'leaving') return plain(w.say('wait.leaving'));
   if (phase === 'queued') {
     const n = queue?.position ?? 0;
-    const head = n === 1 ? 'You are next' : n > 1 ? `You are number ${n} in the queue` : 'You are in the queue';
-    if (awayAt) return { head, text: PLACE_KEPT, fraction: -1, station: -1 };
-    if (queue?.paused) return { head, text: 'The site is repairing itself. You keep your place, and go on by yourself.', fraction: -1, station: -1 };
+    const head = n === 1 ? w.say('queue.next') : n > 1 ? w.say('queue.number', { n }) : w.say('queue.in');
+    if (awayAt) return plain(head, w.say('wait.kept'));
+    if (queue?.paused) return plain(head, w.say('queue.paused'));
     const known = (queue?.estimate_ms ?? -1) >= 0;
-    const text = known ? `It should be your turn in ${about(queue.estimate_ms)}.` : 'All places are taken. You get the next free one when it is your turn.';
-    return { head, text: placeLost ? `${PLACE_LOST} ${text}` : text, fraction: -1, station: -1 };
+    const text = known ? w.say('queue.estimate', { time: about(queue.estimate_ms, w) }) : w.say('queue.unknown');
+    return plain(head, placeLost ? `${w.say('wait.lost')} ${text}` : text);
   }
-  if (awayAt) return { head: 'Connecting again', text: PLACE_KEPT, fraction: -1, station: -1 };
+  if (awayAt) return plain(w.say('wait.again'), w.say('wait.kept'));
   const at = Math.max(0, STATIONS.findIndex((s) => s.phase === progress?.phase));
   const within = progress?.fraction >= 0 ? Math.min(1, progress.fraction) : 0;
   const before = STATIONS.slice(0, at).reduce((sum, s) => sum + s.weight, 0);
   return {
-    head: STATIONS[at].doing,
+    head: w.say(`doing.${STATIONS[at].phase}`),
     text: progress?.detail ?? '',
     fraction: before + STATIONS[at].weight * within,
     within: progress?.fraction >= 0 ? within : -1,
@@ -119,85 +113,62 @@ export function waiting(state) {
   };
 }
 
-const ENDS = {
-  left: ['You left', 'The session has ended. Nothing was kept.'],
-  idle: ['You were away', 'There was no input for a while, so the session ended to make room for others.'],
-  'time-limit': ['Time is up', 'The session reached its time limit.'],
-  lost: ['The connection was lost', 'It could not be restored in time, so the session ended.'],
-  'app-exited': ['The app has closed', 'It ended by itself, or you closed it.'],
-  drained: ['Stopped by the operator', 'The machine that ran the app is going out of service.'],
-  retired: ['This version was retired', 'A newer version of the app has replaced it.'],
-  error: ['Something went wrong', 'The session could not continue.'],
-};
+const ENDS = ['left', 'idle', 'time-limit', 'lost', 'app-exited', 'drained', 'retired', 'error'];
+
+const CODES = [
+  'content-missing', 'content-denied', 'content-truncated', 'content-checksum', 'content-store', 'content-timeout', 'disk-full',
+  'display-failed', 'app-not-found', 'app-no-window', 'encoder-failed', 'memory-limit', 'config', 'stream-host-died', 'too-large', 'no-capacity',
+];
 
 // ending says that a session will end soon, in a headline and a sentence.
-export function ending({ reason, after_s: after }) {
-  if (reason === 'time-limit') return ['Others are waiting', `This session may end in ${about(after * 1000)}, to make room for them.`];
-  return ['This session will end', `It has ${about(after * 1000)} left.`];
+export function ending({ reason, after_s: after }, w = english) {
+  const key = reason === 'time-limit' ? 'soon.others' : 'soon.end';
+  return [w.say(key), w.say(`${key}.text`, { time: about(after * 1000, w) })];
 }
-
-const CODES = {
-  'content-missing': ['Content is missing', 'A file that the app needs was not found. The operator has to fix this.'],
-  'content-denied': ['Content cannot be read', 'The machine has no permission to read a file that the app needs. The operator has to fix this.'],
-  'content-truncated': ['Content is incomplete', 'A file that the app needs was only partly downloaded. Trying again may help.'],
-  'content-checksum': ['Content has changed', 'A file that the app needs is not the expected one. The operator has to fix this.'],
-  'content-store': ['Content cannot be reached', 'The storage with the files of the app does not answer. Try again in a moment.'],
-  'content-timeout': ['Content takes too long', 'The files of the app did not arrive in time. Trying again may help: what arrived is kept.'],
-  'disk-full': ['The disk is full', 'The machine has no space for the files of the app. Trying again may find another machine.'],
-  'display-failed': ['No display', 'The machine could not start a display for the app. Trying again may find another machine.'],
-  'app-not-found': ['The app is not installed', 'The machine does not have the program. The operator has to fix this.'],
-  'app-no-window': ['The app showed nothing', 'It started, but did not open a window in time.'],
-  'app-not-ready': ['The app did not get ready', 'It started, but did not say in time that it can be shown.'],
-  'encoder-failed': ['The video stopped', 'The video encoder failed. Trying again may find another machine.'],
-  'memory-limit': ['The app needs more memory', 'It used all the memory that its job gives it. The operator has to fix this.'],
-  config: ['The app is not set up correctly', 'Its job asks for something that the machine cannot do. The operator has to fix this.'],
-  'stream-host-died': ['The session was lost', 'The process that ran your session died unexpectedly. You can start a new session at once.'],
-  'too-large': ['No machine is large enough', 'The app asks for more than any machine here has. The operator has to fix this.'],
-  'no-capacity': ['All machines are busy', 'No machine has room for this app now. Try again later.'],
-};
 
 // ended describes a wire.End. again is the label of the first button, technical is
 // what a person would report to an operator.
-export function ended(end) {
-  const [head, text] = (end.reason === 'error' && CODES[end.code]) || ENDS[end.reason] || ENDS.error;
-  const out = { head, text, again: 'Play again', bad: end.reason === 'error', technical: '' };
-  if (end.reason === 'app-exited' && (end.signal || end.exit_code)) {
-    out.head = 'The app stopped unexpectedly';
-    out.text = 'It ended by itself. You can start it again.';
-    out.bad = true;
-    out.technical = end.signal ? `app-exited(signal ${end.signal})` : `app-exited(${end.exit_code})`;
-  } else if (end.reason === 'error') {
-    out.technical = end.code ? `error(${end.code})` : 'error';
-  }
+export function ended(end, w = english) {
+  const crashed = end.reason === 'app-exited' && (end.signal || end.exit_code);
+  const known = end.reason === 'error' && CODES.includes(end.code) ? `code.${end.code}` : `end.${ENDS.includes(end.reason) ? end.reason : 'error'}`;
+  const key = crashed ? 'end.crashed' : known;
+  const out = { head: w.say(key), text: w.say(`${key}.text`), bad: end.reason === 'error' || Boolean(crashed), technical: '' };
+  if (crashed) out.technical = end.signal ? `app-exited(signal ${end.signal})` : `app-exited(${end.exit_code})`;
+  else if (end.reason === 'error') out.technical = end.code ? `error(${end.code})` : 'error';
   if (end.detail && out.technical) out.technical += `: ${end.detail}`;
-  if (out.bad || end.reason === 'lost' || end.reason === 'drained') out.again = 'Start again';
+  out.again = w.say(out.bad || end.reason === 'lost' || end.reason === 'drained' ? 'play.start' : 'play.again');
   return out;
 }
 
 // closed describes why an app cannot be launched from here: it is open only to those
 // with a launch token, and there is none, or it does not hold. null for other problems.
-export function closed(problem, hasToken) {
+export function closed(problem, hasToken, w = english) {
   const type = problem?.type ?? '';
-  if (type.endsWith('/launch-expired')) {
-    return { head: 'This link has expired', text: 'It was good for a few minutes only. Go back to the page that it came from, and open the app from there again.', technical: problem.detail ?? '' };
-  }
+  const words = (key, technical) => ({ head: w.say(key), text: w.say(`${key}.text`), technical });
+  if (type.endsWith('/launch-expired')) return words('shut.expired', problem.detail ?? '');
   if (!type.endsWith('/launch-token')) return null;
-  if (!hasToken) {
-    return { head: 'You need a link for this app', text: 'This app is not open to everybody. Open it from the page or with the link of those who offer it to you: the link brings a launch token, and that is missing here.', technical: '' };
-  }
-  return { head: 'This link does not open the app', text: 'Its launch token was not accepted. Go back to the page that it came from, and tell those who run that page what is said here.', technical: problem.detail ?? '' };
+  return hasToken ? words('shut.refused', problem.detail ?? '') : words('shut.token', '');
+}
+
+// missing says that there is no such app.
+export const missing = (app, w = english) => ({ head: w.say('shut.missing'), text: w.say('shut.missing.text', { app }), technical: '' });
+
+// refused describes a problem. Those that the player found itself name their words (own); what a
+// router says is said as it is.
+export function refused({ own, status, title, detail, type, check } = {}, w = english) {
+  const kind = type && type !== 'about:blank' ? type : '';
+  const head = own ? w.say(`problem.${own}`) : title || w.say('end.refused');
+  const text = own ? w.say(`problem.${own}.text`, { status }) : detail || w.say('end.refused.text');
+  return { head, text, technical: kind, check, bad: true, again: w.say('play.retry') };
 }
 
 // known lists what this module describes, for the test that compares it with wire.
-export const known = { reasons: Object.keys(ENDS), codes: Object.keys(CODES), phases: STATIONS.map((s) => s.phase), sources: Object.keys(SOURCES) };
+export const known = { reasons: ENDS, codes: CODES, phases: STATIONS.map((s) => s.phase), sources: SOURCES };
+
+const CLIPBOARD = { large: 'large', 'write-later': 'later', 'write-denied': 'write', 'read-denied': 'read' };
 
 // clipboardTrouble says why a clipboard did not get what it should, and what to do.
-export function clipboardTrouble(why) {
-  switch (why) {
-    case 'large': return ['What you copied is too large', 'The app gets at most 8 MB of each kind.'];
-    case 'write-later': return ['You copied something in the app', 'Press a key or click here, then you can paste it elsewhere.'];
-    case 'write-denied': return ['Your browser keeps your clipboard from this page', 'To paste elsewhere what you copy in the app: allow the clipboard in the site settings, left of the address, and copy again.'];
-    case 'read-denied': return ['Your browser did not give your clipboard', 'Press the keys that paste instead, such as Ctrl+V, or allow the clipboard in the site settings, left of the address.'];
-    default: return ['Your clipboard needs a secure address', 'Browsers give it only to pages whose address begins with https.'];
-  }
+export function clipboardTrouble(why, w = english) {
+  const key = `clip.${CLIPBOARD[why] ?? 'insecure'}`;
+  return [w.say(key), w.say(`${key}.text`)];
 }

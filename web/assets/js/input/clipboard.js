@@ -29,6 +29,7 @@ export class Clipboard {
     this.paste = null;  // what is to happen once the app can paste
     surface?.addEventListener('paste', (event) => {
       event.preventDefault();
+      event.stopPropagation(); // it is the app's, not the page's around the player
       this.pasted(event.clipboardData && kindsOf(event.clipboardData));
     });
   }

@@ -62,6 +62,11 @@ export class Gamepads {
     for (const n of this.shaking.keys()) this.#still(n);
   }
 
+  // resume goes on after release, when the person is back.
+  resume() {
+    this.#run();
+  }
+
   // begin tells a seat that knows nothing of this page.
   begin() {
     if (!this.abort) return;

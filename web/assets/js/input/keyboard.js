@@ -1,6 +1,6 @@
 // keyboard.js: keys go to the app, by place (code) and meaning (key), while the
-// stage has the focus. The app gets every key that the browser gives, also Tab and
-// F5; the page keeps only the chords below. Leaving the page releases all keys.
+// stage has the focus, and then no key reaches the page around the player. The app gets every
+// key that the browser gives, also Tab and F5; the player keeps only the chords below. Leaving the page releases all keys.
 //
 // What an input method makes of keys is text (text.js): its keys do not go to the app.
 // On a Mac, Option with a key is the character that it gives, without a modifier, and
@@ -30,9 +30,13 @@ export class Keyboard {
     this.stop();
     this.abort = new AbortController();
     const { signal } = this.abort;
-    this.surface.addEventListener('keydown', (e) => this.down(e), { signal });
-    this.surface.addEventListener('keypress', (e) => { if (this.taken) e.preventDefault(); }, { signal });
-    this.surface.addEventListener('keyup', (e) => this.up(e), { signal });
+    const on = (type, handler) => this.surface.addEventListener(type, (event) => {
+      event.stopPropagation();
+      handler(event);
+    }, { signal });
+    on('keydown', (e) => this.down(e));
+    on('keypress', (e) => { if (this.taken) e.preventDefault(); });
+    on('keyup', (e) => this.up(e));
     this.surface.addEventListener('focusout', (e) => { if (!this.surface.contains(e.relatedTarget)) this.release(); }, { signal });
     window.addEventListener('blur', () => this.release(), { signal });
     window.addEventListener('pagehide', () => this.release(), { signal });

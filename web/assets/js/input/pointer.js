@@ -72,7 +72,8 @@ export class Pointer {
   }
 
   get locked() {
-    return document.pointerLockElement === this.surface;
+    const tree = this.surface.getRootNode?.() ?? document; // a shadow root knows what is locked in it
+    return tree.pointerLockElement === this.surface;
   }
 
   // place maps a page position to the picture.

@@ -25,19 +25,25 @@ export class TextField {
   // keyboard; where the app has the mouse, nobody writes.
   focus() {
     const to = this.touchy || this.keyboard.raw ? this.surface : this.field;
-    if (this.touchy && document.activeElement === this.field && !this.keyboard.raw) return;
+    if (this.touchy && this.#focused() === this.field && !this.keyboard.raw) return;
     to.focus({ preventScroll: true });
   }
 
   // toggle shows or hides the screen keyboard.
   toggle() {
-    if (document.activeElement === this.field) this.surface.focus({ preventScroll: true });
+    if (this.#focused() === this.field) this.surface.focus({ preventScroll: true });
     else this.field.focus({ preventScroll: true });
   }
 
+  #focused() {
+    return this.surface.getRootNode().activeElement;
+  }
+
   // place moves the field, and the windows of input methods with it, to a point of the page.
-  place({ clientX: x, clientY: y }) {
+  place({ clientX, clientY }) {
     if (this.composing) return;
+    const { left = 0, top = 0 } = this.surface.getBoundingClientRect();
+    const [x, y] = [clientX - left, clientY - top];
     this.field.style.left = `${Math.round(x)}px`;
     this.field.style.top = `${Math.round(y)}px`;
   }

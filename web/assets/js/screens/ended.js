@@ -1,26 +1,28 @@
 // ended.js: how the session ended, and what the person can do now.
 
-import { tokenOf } from '../token.js';
-import { closed, ended } from '../words.js';
+import { english } from '../language.js';
+import { closed, ended, refused } from '../words.js';
 import { el } from '../ui/dom.js';
 import { icon } from '../ui/icons.js';
 import { whyDetails } from '../ui/why.js';
 
-export function endedScreen(state, app, { play, takeBack }) {
-  const w = wordsFor(state);
+// src is the origin of the router, '' that of the page; home a page that lists the apps, if there
+// is one; hasToken says that there is a launch token.
+export function endedScreen(state, app, { play, takeBack, hasToken = false, src = '', home = '', w: words = english }) {
+  const w = wordsFor(state, hasToken, words);
   const first = state.phase === 'replaced'
-    ? el('button.primary', { type: 'button', onclick: takeBack }, 'Continue here')
-    : el('button.primary', { type: 'button', onclick: play }, icon('again'), el('span', {}, w.again));
-  const why = whyDetails();
+    ? el('button.primary', { type: 'button', onclick: takeBack, part: 'button' }, words.say('play.here'))
+    : el('button.primary', { type: 'button', onclick: play, part: 'button play' }, icon('again'), el('span', {}, w.again));
+  const why = whyDetails(words);
   why.update(state.launch);
-  const node = el('section.panel.ended', { role: 'status' },
-    el('p.over', {}, app?.title || state.app),
-    el('h1', {}, w.head),
-    el('p.lead', {}, w.text),
+  const node = el('section.panel.ended', { role: 'status', part: 'panel' },
+    el('p.over', { part: 'app' }, app?.title || state.app),
+    el('h1', { part: 'title' }, w.head),
+    el('p.lead', { part: 'text' }, w.text),
     w.technical ? el('p.technical', {}, w.technical) : null,
     el('div.actions', {}, first,
-      w.check ? el('a.quiet.check-network', { href: checkPage(state.launch?.site) }, 'Check your network') : null,
-      el('a.quiet', { href: '/' }, 'All apps')),
+      w.check ? el('a.quiet.check-network', { href: src + checkPage(state.launch?.site), target: home ? '' : '_blank', rel: 'noopener', part: 'button' }, words.say('check.network')) : null,
+      home ? el('a.quiet', { href: home, part: 'button' }, words.say('apps.all')) : null),
     why.node);
   node.classList.toggle('bad', w.bad);
   return { node, focus: () => first.focus({ preventScroll: true }) };
@@ -28,16 +30,11 @@ export function endedScreen(state, app, { play, takeBack }) {
 
 const checkPage = (site) => (site ? `/check?site=${encodeURIComponent(site)}` : '/check');
 
-function wordsFor(state) {
-  if (state.phase === 'replaced') {
-    return { head: 'Continued in another page', text: 'Another page took over this session. It continues there.', technical: '', bad: false };
-  }
+function wordsFor(state, hasToken, w) {
+  if (state.phase === 'replaced') return { head: w.say('end.replaced'), text: w.say('end.replaced.text'), technical: '', bad: false };
   if (state.phase === 'refused') {
-    const shut = closed(state.problem, Boolean(tokenOf(state.app)));
-    if (shut) return { ...shut, bad: true, again: 'Try again' };
-    const { title, detail, type, check } = state.problem ?? {};
-    const kind = type && type !== 'about:blank' ? type : '';
-    return { head: title || 'This app cannot be played now', text: detail || 'Try again in a moment.', technical: kind, check, bad: true, again: 'Try again' };
+    const shut = closed(state.problem, hasToken, w);
+    return shut ? { ...shut, bad: true, again: w.say('play.retry') } : refused(state.problem ?? {}, w);
   }
-  return ended(state.end);
+  return ended(state.end, w);
 }

@@ -5,11 +5,11 @@ import { el } from '../ui/dom.js';
 import { icon } from '../ui/icons.js';
 
 // helpView gives {node, toggle(sections), close()}. onClose is called however it closes.
-export function helpView({ onClose }) {
+export function helpView({ onClose, w }) {
   const body = el('div.help-body');
-  const close = el('button.tool', { type: 'button', 'aria-label': 'Close', title: 'Close', onclick: () => node.close() }, icon('close'));
+  const close = el('button.tool', { type: 'button', 'aria-label': w.say('close'), title: w.say('close'), onclick: () => node.close() }, icon('close'));
   const node = el('dialog.help', { 'aria-labelledby': 'help-title', onclose: () => onClose() },
-    el('div.help-head', {}, el('h2', { id: 'help-title' }, 'What you can do'), close), body);
+    el('div.help-head', {}, el('h2', { id: 'help-title' }, w.say('help.title')), close), body);
   // A click beside it closes it. In full screen the browser keeps Escape for the page.
   node.addEventListener('click', (e) => { if (e.target === node) node.close(); });
   node.addEventListener('keydown', (e) => {

@@ -4,19 +4,19 @@ import { availability } from '../words.js';
 import { el, setText } from '../ui/dom.js';
 import { icon } from '../ui/icons.js';
 
-export function readyScreen({ play, resting, distance }) {
-  const title = el('h1');
-  const text = el('p.lead');
+export function readyScreen({ play, resting, distance, w }) {
+  const title = el('h1', { part: 'title' });
+  const text = el('p.lead', { part: 'text' });
   let asked = false; // the page itself puts the focus on Play
   const rest = () => { if (!asked) resting.rest(); };
   const unrest = () => resting.unrest();
   const button = el('button.primary.play-button', {
-    type: 'button', onclick: play, onpointerenter: rest, onpointermove: rest, onpointerdown: rest, onpointerleave: unrest, onfocus: rest, onblur: unrest,
-  }, icon('play'), el('span', {}, 'Play'));
+    type: 'button', onclick: play, onpointerenter: rest, onpointermove: rest, onpointerdown: rest, onpointerleave: unrest, onfocus: rest, onblur: unrest, part: 'button play',
+  }, icon('play'), el('span', {}, w.say('play')));
   const chip = el('span.chip', {}, el('i'), el('span'));
   const notice = el('p.ribbon', { role: 'status', hidden: true });
   const hint = el('p.hint', { hidden: true });
-  const node = el('section.panel.ready', {}, notice, title, text,
+  const node = el('section.panel.ready', { part: 'panel' }, notice, title, text,
     el('div.actions', {}, button, chip), hint, distance);
   return {
     node,
@@ -30,9 +30,9 @@ export function readyScreen({ play, resting, distance }) {
       button.setAttribute('aria-busy', state.phase !== 'ready');
       setText(title, app?.title || state.app);
       setText(text, app?.description ?? '');
-      notice.hidden = !state.notice;
-      setText(notice, state.notice);
-      const r = app ? availability(app.sites) : null;
+      notice.hidden = !state.notice; // a key of the words
+      setText(notice, state.notice && w.say(state.notice));
+      const r = app ? availability(app.sites, w) : null;
       chip.hidden = !r;
       hint.hidden = !r?.hint;
       if (!r) return;
@@ -43,18 +43,12 @@ export function readyScreen({ play, resting, distance }) {
   };
 }
 
-// closedScreen says why this page may not launch an app; words is words.closed().
-export function closedScreen(words) {
-  return el('section.panel', { role: 'status' },
-    el('h1', {}, words.head),
-    el('p.lead', {}, words.text),
+// closedScreen says why this page may not launch an app; words is words.closed() or
+// words.missing(). home is the page that lists the apps, if there is one.
+export function closedScreen(words, home, w) {
+  return el('section.panel', { role: 'status', part: 'panel' },
+    el('h1', { part: 'title' }, words.head),
+    el('p.lead', { part: 'text' }, words.text),
     words.technical ? el('p.technical', {}, words.technical) : null,
-    el('div.actions', {}, el('a.primary', { href: '/' }, 'See all apps')));
-}
-
-export function missingScreen(id) {
-  return el('section.panel', {},
-    el('h1', {}, 'No such app'),
-    el('p.lead', {}, `There is no app named “${id}” here. It may have been removed, or not be registered yet.`),
-    el('div.actions', {}, el('a.primary', { href: '/' }, 'See all apps')));
+    home ? el('div.actions', {}, el('a.primary', { href: home, part: 'button' }, w.say('apps.see'))) : null);
 }

@@ -4,13 +4,13 @@
 import { el } from '../ui/dom.js';
 
 export class Stage {
-  constructor() {
-    this.video = el('video', { playsInline: true, muted: true, autoplay: true, disablePictureInPicture: true, tabIndex: -1, 'aria-hidden': 'true' });
+  constructor(label) {
+    this.video = el('video', { part: 'video', playsInline: true, muted: true, autoplay: true, disablePictureInPicture: true, tabIndex: -1, 'aria-hidden': 'true' });
     this.still = el('canvas.still', { 'aria-hidden': 'true' });
     this.audio = el('audio', { autoplay: true });
     this.surface = el('div.surface', {
       tabIndex: 0, role: 'application',
-      'aria-label': 'The app. It has the keyboard. Control Alt Shift M opens the menu.',
+      'aria-label': label,
     });
     this.node = el('div.stage', {}, this.video, this.still, this.audio, this.surface);
     this.onBlocked = () => {}; // told when the browser wants a click before sound

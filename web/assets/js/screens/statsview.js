@@ -7,22 +7,22 @@ import { whyDetails } from '../ui/why.js';
 
 const POINTS = 60;
 
-export function statsView() {
+export function statsView(w) {
   const rows = {};
-  const row = (key, label) => {
+  const row = (key) => {
     rows[key] = el('dd', {}, '–');
-    return [el('dt', {}, label), rows[key]];
+    return [el('dt', {}, w.say(`stats.${key}`)), rows[key]];
   };
   const line = svg('polyline', { fill: 'none', stroke: 'currentColor', 'stroke-width': 1.5, 'stroke-linejoin': 'round', 'vector-effect': 'non-scaling-stroke' });
   const chart = svg('svg', { viewBox: `0 0 ${POINTS - 1} 30`, preserveAspectRatio: 'none', class: 'chart', 'aria-hidden': 'true' }, line);
   const big = el('b', {}, '–');
-  const why = whyDetails();
-  const node = el('aside.stats', { 'aria-label': 'Statistics', hidden: true },
-    el('div.stats-head', {}, el('span', {}, 'Round trip'), big), chart,
+  const why = whyDetails(w);
+  const node = el('aside.stats', { part: 'stats', 'aria-label': w.say('stats.title'), hidden: true },
+    el('div.stats-head', {}, el('span', {}, w.say('stats.rtt')), big), chart,
     el('dl', {},
-      row('pair', 'Network'), row('fps', 'Frames'), row('rate', 'Bitrate'), row('picture', 'Picture'),
-      row('decode', 'Decoding'), row('buffer', 'Buffer'), row('jitter', 'Jitter'), row('loss', 'Packet loss'),
-      row('dropped', 'Dropped'), row('first', 'First frame'), row('site', 'Site'), row('predicted', 'Predicted')),
+      row('pair'), row('fps'), row('rate'), row('picture'),
+      row('decode'), row('buffer'), row('jitter'), row('loss'),
+      row('dropped'), row('first'), row('site'), row('predicted')),
     why.node);
   const history = [];
   return {
@@ -37,21 +37,21 @@ export function statsView() {
       const top = Math.max(10, ...history) * 1.15;
       const from = POINTS - history.length;
       line.setAttribute('points', history.map((v, i) => `${from + i},${(29 - (28 * v) / top).toFixed(1)}`).join(' '));
-      setText(big, rtt === null ? '–' : ms(rtt));
-      setText(rows.pair, n.pairMS === null ? '–' : `${ms(n.pairMS)}${n.path ? ` · ${n.path}` : ''}`);
+      setText(big, rtt === null ? '–' : ms(rtt, w));
+      setText(rows.pair, n.pairMS === null ? '–' : `${ms(n.pairMS, w)}${n.path ? ` · ${n.path}` : ''}`);
       setText(rows.fps, `${Math.round(n.fps)} / s`);
       setText(rows.rate, n.kbps >= 1000 ? `${(n.kbps / 1000).toFixed(1)} Mbit/s` : `${Math.round(n.kbps)} kbit/s`);
       setText(rows.picture, n.width ? `${n.width} × ${n.height} · ${n.codec}` : '–');
-      setText(rows.decode, ms(n.decodeMS));
-      setText(rows.buffer, ms(n.bufferMS));
-      setText(rows.jitter, ms(n.jitterMS));
+      setText(rows.decode, ms(n.decodeMS, w));
+      setText(rows.buffer, ms(n.bufferMS, w));
+      setText(rows.jitter, ms(n.jitterMS, w));
       setText(rows.loss, `${n.lossPercent.toFixed(n.lossPercent < 10 ? 1 : 0)} %`);
-      setText(rows.dropped, n.decoded ? `${n.dropped} of ${n.decoded}` : '–');
-      setText(rows.first, firstFrameMS === null ? '–' : `${Math.round(firstFrameMS)} ms`);
+      setText(rows.dropped, n.decoded ? w.say('stats.dropped.of', { n: n.dropped, all: n.decoded }) : '–');
+      setText(rows.first, firstFrameMS === null ? '–' : ms(Math.round(firstFrameMS), w));
       setText(rows.site, launch?.site || '–');
       const known = launch?.predicted_rtt_ms !== undefined;
-      setText(rows.predicted, known ? `${ms(launch.predicted_rtt_ms)} · ${launch.rtt_source}` : '–');
-      rows.predicted.title = known ? source(launch.rtt_source) : '';
+      setText(rows.predicted, known ? `${ms(launch.predicted_rtt_ms, w)} · ${launch.rtt_source}` : '–');
+      rows.predicted.title = known ? source(launch.rtt_source, w) : '';
       why.update(launch);
     },
   };

@@ -8,30 +8,30 @@ import { icon } from '../ui/icons.js';
 const LINGER_MS = 2600;
 const SURE_MS = 3500;
 
-export function toolbar({ title, actions }) {
+export function toolbar({ title, actions, w }) {
   const button = (name, label, onclick) => el('button.tool', { type: 'button', title: label, 'aria-label': label, onclick }, icon(name));
-  const sound = button('sound', 'Mute', () => actions.mute());
-  const volume = el('input.volume', { type: 'range', min: 0, max: 100, value: 100, 'aria-label': 'Volume', oninput: () => actions.volume(volume.valueAsNumber / 100) });
-  const escape = button('escape', 'Send Escape to the app', () => actions.escape());
+  const sound = button('sound', w.say('tool.mute'), () => actions.mute());
+  const volume = el('input.volume', { type: 'range', min: 0, max: 100, value: 100, 'aria-label': w.say('tool.volume'), oninput: () => actions.volume(volume.valueAsNumber / 100) });
+  const escape = button('escape', w.say('tool.escape'), () => actions.escape());
   escape.replaceChildren(el('kbd', {}, 'Esc'));
-  const keys = button('keyboard', 'Screen keyboard', () => actions.keyboard());
-  const paste = button('paste', 'Paste into the app', () => actions.paste());
+  const keys = button('keyboard', w.say('tool.keyboard'), () => actions.keyboard());
+  const paste = button('paste', w.say('tool.paste'), () => actions.paste());
   paste.hidden = true;
-  const shut = button('close', 'Close the window in front (Alt+F4)', () => actions.closeWindow());
+  const shut = button('close', w.say('tool.window'), () => actions.closeWindow());
   shut.classList.add('shut');
   shut.hidden = true;
   // On a Mac: what Option and Command are.
   const option = button('keyboard', 'Option', () => actions.choose('option'));
   const command = button('keyboard', 'Command', () => actions.choose('command'));
   option.hidden = command.hidden = true;
-  const stats = button('stats', 'Statistics (Ctrl+Alt+Shift+S)', () => actions.stats());
-  const help = button('help', 'What you can do (Ctrl+Alt+Shift+H)', () => actions.help());
-  const full = button('full', 'Full screen (Ctrl+Alt+Shift+F)', () => actions.fullscreen());
-  const end = el('button.tool.end', { type: 'button', 'aria-label': 'End session' }, icon('end'), el('span', {}, 'End'));
-  const rtt = el('span.rtt', { title: 'Time to the app and back' });
+  const stats = button('stats', w.say('tool.stats'), () => actions.stats());
+  const help = button('help', w.say('tool.help'), () => actions.help());
+  const full = button('full', `${w.say('tool.full')} (Ctrl+Alt+Shift+F)`, () => actions.fullscreen());
+  const end = el('button.tool.end', { type: 'button', 'aria-label': w.say('tool.end.label') }, icon('end'), el('span', {}, w.say('tool.end')));
+  const rtt = el('span.rtt', { title: w.say('tool.rtt') });
   const name = el('span.name', {}, title);
-  const tab = el('button.tab', { type: 'button', 'aria-label': 'Menu (Ctrl+Alt+Shift+M)', 'aria-expanded': 'false', onclick: () => open(true) }, el('i'));
-  const bar = el('div.tools', { role: 'toolbar', 'aria-label': 'Session' }, name, rtt, el('span.sep'), sound, volume, escape, keys, paste, shut, option, command, stats, full, help, el('span.sep'), end);
+  const tab = el('button.tab', { type: 'button', 'aria-label': w.say('tool.menu'), 'aria-expanded': 'false', onclick: () => open(true) }, el('i'));
+  const bar = el('div.tools', { part: 'toolbar', role: 'toolbar', 'aria-label': w.say('tool.bar') }, name, rtt, el('span.sep'), sound, volume, escape, keys, paste, shut, option, command, stats, full, help, el('span.sep'), end);
   const node = el('div.toolbar', {}, bar, tab);
 
   let timer;
@@ -55,8 +55,8 @@ export function toolbar({ title, actions }) {
   function unsure() {
     clearTimeout(sure);
     end.classList.remove('sure');
-    setText(end.lastChild, 'End');
-    end.setAttribute('aria-label', 'End session');
+    setText(end.lastChild, w.say('tool.end'));
+    end.setAttribute('aria-label', w.say('tool.end.label'));
   }
   // Unsaved work is lost with the session: ask first.
   end.addEventListener('click', () => {
@@ -66,8 +66,8 @@ export function toolbar({ title, actions }) {
       return;
     }
     end.classList.add('sure');
-    setText(end.lastChild, 'End session?');
-    end.setAttribute('aria-label', 'Press again to end the session');
+    setText(end.lastChild, w.say('tool.end.sure'));
+    end.setAttribute('aria-label', w.say('tool.end.sure.label'));
     open(true);
     sure = setTimeout(unsure, SURE_MS);
   });
@@ -78,7 +78,7 @@ export function toolbar({ title, actions }) {
   bar.addEventListener('keydown', (e) => {
     if (e.key === 'Escape') { actions.refocus(); close(); }
     const tools = [...bar.querySelectorAll('button:not([hidden]), input:not([hidden])')];
-    const at = tools.indexOf(document.activeElement);
+    const at = tools.indexOf(node.getRootNode().activeElement);
     if (e.target === volume) return;
     if (e.key === 'ArrowRight') tools[(at + 1) % tools.length].focus();
     if (e.key === 'ArrowLeft') tools[(at + tools.length - 1) % tools.length].focus();
@@ -88,10 +88,10 @@ export function toolbar({ title, actions }) {
     node, open, unsure,
     focus() { open(true); sound.focus(); },
     setTitle: (text) => setText(name, text),
-    setRTT(value) { setText(rtt, value === null || value === undefined ? '' : ms(value)); },
+    setRTT(value) { setText(rtt, value === null || value === undefined ? '' : ms(value, w)); },
     setSound({ has, muted }) {
       sound.hidden = volume.hidden = !has;
-      const label = muted ? 'Sound on' : 'Mute';
+      const label = w.say(muted ? 'tool.sound' : 'tool.mute');
       sound.replaceChildren(icon(muted ? 'muted' : 'sound'));
       sound.title = label;
       sound.setAttribute('aria-label', label);
@@ -99,7 +99,7 @@ export function toolbar({ title, actions }) {
     setFull({ can, is }) {
       full.hidden = !can;
       full.replaceChildren(icon(is ? 'window' : 'full'));
-      full.setAttribute('aria-label', is ? 'Leave full screen' : 'Full screen');
+      full.setAttribute('aria-label', w.say(is ? 'tool.full.leave' : 'tool.full'));
     },
     // With one window, to close it is to end the app.
     setWindows(n) { shut.hidden = n < 2; },
@@ -114,10 +114,10 @@ export function toolbar({ title, actions }) {
         tool.title = label;
         tool.setAttribute('aria-label', label);
       };
-      if (choices.option === 'characters') show(option, '⌥ @', 'Option types characters. Press to make it Alt');
-      else show(option, '⌥ Alt', 'Option is Alt. Press to type characters with it');
-      if (choices.command === 'control') show(command, '⌘ Ctrl', 'Command is Control. Press to make it Super');
-      else show(command, '⌘ Super', 'Command is Super. Press to make it Control');
+      if (choices.option === 'characters') show(option, '⌥ @', w.say('tool.option.characters'));
+      else show(option, '⌥ Alt', w.say('tool.option.alt'));
+      if (choices.command === 'control') show(command, '⌘ Ctrl', w.say('tool.command.control'));
+      else show(command, '⌘ Super', w.say('tool.command.meta'));
     },
     setStats(on) { stats.setAttribute('aria-pressed', on ? 'true' : 'false'); },
   };

@@ -5,23 +5,23 @@ import { STATIONS, waiting } from '../words.js';
 import { el, setText } from '../ui/dom.js';
 import { whyDetails } from '../ui/why.js';
 
-export function waitingScreen({ leave }) {
-  const title = el('p.over');
-  const head = el('h1');
-  const text = el('p.lead');
-  const rail = el('div.rail', { role: 'progressbar', 'aria-label': 'Progress', 'aria-valuemin': '0', 'aria-valuemax': '100' }, el('span'));
-  const stations = STATIONS.map((s) => el('li', {}, el('i'), el('span', {}, s.label)));
+export function waitingScreen({ leave, w: words }) {
+  const title = el('p.over', { part: 'app' });
+  const head = el('h1', { part: 'title' });
+  const text = el('p.lead', { part: 'text' });
+  const rail = el('div.rail', { role: 'progressbar', 'aria-label': words.say('progress'), 'aria-valuemin': '0', 'aria-valuemax': '100' }, el('span'));
+  const stations = STATIONS.map((s) => el('li', {}, el('i'), el('span', {}, words.say(`station.${s.phase}`))));
   const list = el('ol.stations', { 'aria-hidden': 'true' }, stations);
-  const why = whyDetails();
-  const cancel = el('button.quiet', { type: 'button', onclick: leave }, 'Cancel');
-  const words = el('div', { 'aria-live': 'polite' }, head, text);
-  const node = el('section.panel.waiting', { tabIndex: -1 }, title, words, el('div.progress', {}, rail, list), el('div.actions', {}, cancel), why.node);
+  const why = whyDetails(words);
+  const cancel = el('button.quiet', { type: 'button', onclick: leave, part: 'button cancel' }, words.say('cancel'));
+  const told = el('div', { 'aria-live': 'polite' }, head, text);
+  const node = el('section.panel.waiting', { tabIndex: -1, part: 'panel' }, title, told, el('div.progress', {}, rail, list), el('div.actions', {}, cancel), why.node);
   return {
     node,
     // Not Cancel: a second Enter on Play must not cancel.
     focus: () => node.focus({ preventScroll: true }),
     update(state, app) {
-      const w = waiting(state);
+      const w = waiting(state, words);
       setText(title, app?.title || state.app);
       setText(head, w.head);
       setText(text, w.text);

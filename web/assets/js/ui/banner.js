@@ -7,11 +7,11 @@ import { icon } from './icons.js';
 const SHOWN_MS = 15_000;
 
 // banner gives {node, show(text, detail, for how long in ms), hide()}.
-export function banner() {
+export function banner(w) {
   const text = el('b');
   const detail = el('small');
-  const close = el('button.tool', { type: 'button', 'aria-label': 'Close', title: 'Close', onclick: () => hide() }, icon('close'));
-  const node = el('div.banner', { role: 'status', hidden: true }, icon('move'), el('p', {}, text, detail), close);
+  const close = el('button.tool', { type: 'button', 'aria-label': w.say('close'), title: w.say('close'), onclick: () => hide() }, icon('close'));
+  const node = el('div.banner', { part: 'banner', role: 'status', hidden: true }, icon('move'), el('p', {}, text, detail), close);
   let timer;
   function hide() {
     clearTimeout(timer);

@@ -7,9 +7,9 @@ import { el, setText } from './dom.js';
 const SHOWN = 4;
 
 // distanceLine gives {node, update({results, leader, silent})}.
-export function distanceLine() {
-  const rail = el('div.distance-rail', { 'aria-hidden': 'true' }, el('span.distance-you', {}, 'You'), el('span.distance-way'));
-  const caption = el('p.distance-caption', { 'aria-live': 'polite' }, 'Measuring how far the sites are');
+export function distanceLine(w) {
+  const rail = el('div.distance-rail', { 'aria-hidden': 'true' }, el('span.distance-you', {}, w.say('distance.you')), el('span.distance-way'));
+  const caption = el('p.distance-caption', { 'aria-live': 'polite' }, w.say('distance.measuring'));
   const node = el('div.distance', {}, rail, caption);
   const stops = new Map();
 
@@ -37,11 +37,11 @@ export function distanceLine() {
       stop.style.left = `${at}%`;
       stop.dataset.row = row;
       stop.classList.toggle('near', site === leader);
-      setText(stop.lastChild, ms(rtt));
+      setText(stop.lastChild, ms(rtt, w));
       if (site === leader) rail.style.setProperty('--way', `${at}%`);
     }
     rail.dataset.rows = Math.max(...[...stops.values()].map((s) => Number(s.dataset.row)));
-    const text = near.length > 1 ? `${leader} is nearest: ${ms(results[leader])} away` : `${leader} is ${ms(results[leader])} away`;
+    const text = w.say(near.length > 1 ? 'distance.nearest' : 'distance.one', { site: leader, rtt: ms(results[leader], w) });
     // For screen readers: what the line shows.
     caption.classList.add('told');
     setText(caption, text);

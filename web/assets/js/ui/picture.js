@@ -4,7 +4,8 @@
 import { el, svg } from './dom.js';
 
 // picture gives an element that fills its box; broken URLs fall back too.
-export function picture(app, { eager = false } = {}) {
+// A relative URL is one of the router, whose URL is src.
+export function picture(app, { eager = false, src = '' } = {}) {
   const frame = el('div.picture', { 'aria-hidden': 'true' });
   if (!app.picture) {
     frame.append(contours(app.id || app.title));
@@ -14,7 +15,7 @@ export function picture(app, { eager = false } = {}) {
     alt: '', decoding: 'async', draggable: false, loading: eager ? 'eager' : 'lazy',
     onerror: () => image.replaceWith(contours(app.id || app.title)),
   });
-  image.src = app.picture;
+  image.src = new URL(app.picture, src || location.href).href;
   frame.append(image);
   return frame;
 }

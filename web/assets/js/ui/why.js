@@ -5,7 +5,7 @@ import { ms, place } from '../words.js';
 import { el, setText } from './dom.js';
 
 // whyDetails gives {node, update(launch)}.
-export function whyDetails() {
+export function whyDetails(w) {
   const summary = el('summary');
   const list = el('ol.why-sites');
   const node = el('details.why', { hidden: true }, summary, list);
@@ -15,16 +15,16 @@ export function whyDetails() {
     node.hidden = candidates.length === 0;
     if (node.hidden || shown === launch.session) return;
     shown = launch.session;
-    setText(summary, `Why ${place(launch.site)}?`);
-    list.replaceChildren(...candidates.map((c) => row(c, c.site === launch.site)));
+    setText(summary, w.say('why.summary', { site: place(launch.site, w) }));
+    list.replaceChildren(...candidates.map((c) => row(c, c.site === launch.site, w)));
   }
   return { node, update };
 }
 
-function row(c, chosen) {
-  const parts = [`${ms(c.rtt_ms)} ${c.rtt_source}${c.rtt_error_ms > 0 ? ` ± ${ms(c.rtt_error_ms)}` : ''}`];
-  if (c.wait_ms > 0) parts.push(`wait ${ms(c.wait_ms)}`);
-  if (c.load_ms > 0) parts.push(`load ${ms(c.load_ms)}`);
+function row(c, chosen, w) {
+  const parts = [`${ms(c.rtt_ms, w)} ${c.rtt_source}${c.rtt_error_ms > 0 ? ` ± ${ms(c.rtt_error_ms, w)}` : ''}`];
+  if (c.wait_ms > 0) parts.push(w.say('why.wait', { time: ms(c.wait_ms, w) }));
+  if (c.load_ms > 0) parts.push(w.say('why.load', { time: ms(c.load_ms, w) }));
   const node = el('li', {}, el('b', {}, c.site), el('span', {}, parts.join(' + ')), el('em', {}, c.excluded || c.reason));
   node.classList.toggle('chosen', chosen);
   node.classList.toggle('excluded', Boolean(c.excluded));

@@ -1,0 +1,140 @@
+// hands.js: what the person's hands do at one player: keyboard, text, pointer, fingers,
+// gamepads and clipboard, put together. They reach the app only while the player is in use
+// (engaged): a page may have more than one, and things of its own.
+
+import { choose, recallChoices } from './input/choices.js';
+import { Clipboard } from './input/clipboard.js';
+import { ClipLink } from './input/cliplink.js';
+import { Gamepads } from './input/gamepads.js';
+import { Keyboard, isMac } from './input/keyboard.js';
+import { Pointer } from './input/pointer.js';
+import { TextField } from './input/text.js';
+import { Touch } from './input/touch.js';
+import { el } from './ui/dom.js';
+import { View } from './view.js';
+
+export class Hands {
+  // host is the custom element, sink the Player; onChord(name) is told of the player's own keys,
+  // onClipboard(why) of trouble, onMode() when the app begins or ends to want the mouse, and
+  // onLock(locked) when it has it.
+  constructor({ host, stage, touchy, label, onChord, onClipboard, onMode, onLock }) {
+    Object.assign(this, { host, stage, touchy, onMode });
+    this.engaged = false;
+    this.player = null; // set by join
+    this.away = new AbortController();
+    const { surface } = stage;
+    const sink = { send: (input) => this.player.send(input), move: (input) => this.player.move(input) };
+    this.choices = recallChoices();
+    const field = el('textarea.typing', { autocapitalize: 'off', autocomplete: 'off', spellcheck: false, tabIndex: -1, 'aria-label': label, rows: 1 });
+    surface.append(field);
+    this.view = new View(surface);
+    this.link = new ClipLink({ channel: () => this.player.peer?.clipChannel ?? null });
+    this.clipboard = new Clipboard({ surface, sink, link: this.link, mac: isMac(), onTrouble: onClipboard });
+    this.keyboard = new Keyboard({ surface, sink, onChord, choices: this.choices, clipboard: this.clipboard });
+    this.text = new TextField({ surface, field, keyboard: this.keyboard, touchy });
+    this.pointer = new Pointer({
+      surface, video: stage.video, sink, onLock, onMode: () => this.mode(), draws: !touchy,
+      onUse: (event) => {
+        this.engage();
+        this.keyboard.ready(event);
+        this.clipboard.flush();
+        if (event.type !== 'mousedown') return;
+        this.text.place(event);
+        this.text.focus();
+      },
+    });
+    this.gamepads = new Gamepads({ sink, focused: () => this.engaged && document.hasFocus() && !document.hidden });
+    this.touch = new Touch({ surface, pointer: this.pointer, sink });
+    this.#watch();
+  }
+
+  join(player) {
+    this.player = player;
+  }
+
+  // #watch follows whether the person uses this player or something else on the page. It takes
+  // nothing from the page.
+  #watch() {
+    const { signal } = this.away;
+    const look = (event) => {
+      if (event.composedPath().includes(this.host)) this.engage();
+      else this.disengage();
+    };
+    for (const type of ['pointerdown', 'focusin']) document.addEventListener(type, look, { capture: true, passive: true, signal });
+  }
+
+  engage() {
+    if (this.engaged) return;
+    this.engaged = true;
+    this.gamepads.resume();
+  }
+
+  disengage() {
+    if (!this.engaged) return;
+    this.engaged = false;
+    this.gamepads.release();
+  }
+
+  // focus gives the app the keyboard, unless the person uses something else on the page.
+  focus() {
+    if (this.engaged) this.text.focus();
+  }
+
+  // start is called when there is a picture, with the grant's wire.Display.
+  start(display) {
+    this.clipboard.mode = display.clipboard || 'none';
+    this.keyboard.start();
+    this.pointer.start(display);
+    this.view.start(display, (now) => this.player.send({ t: 'view', view: now }));
+    this.ask();
+    this.mode();
+    this.touch.start(display);
+    if (display.gamepads) this.gamepads.start();
+    this.focus();
+  }
+
+  stop() {
+    for (const part of [this.keyboard, this.pointer, this.view, this.touch, this.gamepads]) part.stop();
+  }
+
+  // end is called once.
+  end() {
+    this.stop();
+    this.away.abort();
+  }
+
+  // again is called when there is a new channel for input: the seat knows nothing of it.
+  again() {
+    this.link.reset();
+    this.ask();
+    this.view.again();
+    this.gamepads.begin();
+  }
+
+  // ask asks the seat for the app's cursor. A finger has none: then it stays in
+  // the picture, as in that of a page that never asks.
+  ask() {
+    this.player.send({ t: 'cursor', ...(this.pointer.draws && { p: true }) });
+  }
+
+  // mode follows what the app wants of the mouse.
+  mode() {
+    this.keyboard.raw = this.pointer.relative;
+    this.stage.surface.classList.toggle('absolute', !this.pointer.relative);
+    this.onMode();
+    this.focus();
+  }
+
+  async paste() {
+    if (await this.clipboard.read()) this.keyboard.paste();
+  }
+
+  choose(name) {
+    this.keyboard.release();
+    choose(this.choices, name);
+  }
+
+  unlock() {
+    if (this.pointer.locked) document.exitPointerLock();
+  }
+}

@@ -1,0 +1,352 @@
+// shell.js: one player as the person sees it: the picture, the screens before and after it,
+// the toolbar and what lies over it. element.js puts it into a page.
+
+import { getApp } from './api.js';
+import { Hands } from './hands.js';
+import { help } from './help.js';
+import { claim, free } from './memory.js';
+import { HELD, isOver } from './phases.js';
+import { Player } from './player.js';
+import { endedScreen } from './screens/ended.js';
+import { helpView } from './screens/helpview.js';
+import { closedScreen, readyScreen } from './screens/ready.js';
+import { Stage } from './screens/stage.js';
+import { statsView } from './screens/statsview.js';
+import { toolbar } from './screens/toolbar.js';
+import { waitingScreen } from './screens/waiting.js';
+import { banner as makeBanner } from './ui/banner.js';
+import { distanceLine } from './ui/distance.js';
+import { el, setText } from './ui/dom.js';
+import { icon } from './ui/icons.js';
+import { picture } from './ui/picture.js';
+import { clipboardTrouble, closed, ending, missing, moved, ms, place } from './words.js';
+
+const APP_REFRESH_MS = 5000;
+// STILL_MS is how long the page stays as it is after Play: to draw another screen takes the
+// processor from the picture that is about to come.
+const STILL_MS = 400;
+
+export class Shell {
+  // host is the custom element and root its shadow root; src, app, token() and params() are as in
+  // player.js; words is a Words of language.js. home is the URL of a page that lists the apps, or ''; hold a session of this
+  // browser to go on with. tell(state, before) is called after each change of session.js's state,
+  // onStats(numbers) each second of a picture, onApp(app) when more is known of the app, and
+  // onShut(problem) where it cannot be launched from here.
+  constructor({ host, root, app: id, src, token, params, words, home, hold, tell, onStats, onApp, onShut }) {
+    Object.assign(this, { host, id, src, token, home, w: words, tell, onStats, onApp, onShut });
+    this.app = null;   // wire.AppView, once known
+    this.shut = false; // a screen without Play is shown
+    this.screen = { kind: '', node: null };
+    this.still = 0;
+    this.counting = 0;
+    this.awake = null;
+    this.away = new AbortController();
+    this.key = claim(id, src);
+    this.touchy = matchMedia('(pointer: coarse)').matches;
+    this.stage = new Stage(words.say('surface'));
+    this.hands = new Hands({
+      host, stage: this.stage, touchy: this.touchy, label: words.say('surface'),
+      onChord: (name) => this.#chord(name),
+      onClipboard: (why) => this.banner.show(...clipboardTrouble(why, words)),
+      onMode: () => this.#capture(),
+      onLock: (locked) => {
+        this.#capture();
+        if (!locked) this.hands.keyboard.release();
+      },
+    });
+    this.player = new Player({
+      app: id, src, token, params, key: this.key, stage: this.stage, view: () => this.hands.view.now(),
+      idle: (site) => this.app?.sites?.[site]?.idle ?? 0, onState: (state, before) => this.#render(state, before),
+      onStats: (numbers) => this.#count(numbers),
+      onInput: () => this.hands.again(),
+      onRumble: (told) => this.hands.gamepads.rumble(told),
+      onClip: (told) => this.hands.clipboard.told(told),
+      onChunk: (data) => this.hands.link.heard(data),
+      onPointer: (told) => this.hands.pointer.told(told),
+      onRace: (found) => (found.error ? this.distance.fail(words.say(found.error)) : this.distance.update(found)),
+    });
+    this.hands.join(this.player);
+    this.#build(root);
+    if (host.hasAttribute('autofocus')) this.hands.engage();
+    this.#listen();
+    this.#render(this.player.state, null);
+    this.player.begin(hold);
+    this.refresh();
+    this.refreshing = setInterval(() => { if (!this.shut && !document.hidden && this.player.state.phase === 'ready') this.refresh(); }, APP_REFRESH_MS);
+  }
+
+  // end takes all of it away; a session ends.
+  end() {
+    this.away.abort();
+    clearInterval(this.refreshing);
+    clearInterval(this.counting);
+    clearTimeout(this.still);
+    this.awake?.release().catch(() => {});
+    this.hands.end();
+    this.player.stop();
+    this.helping.close();
+    this.node.remove();
+    free(this.key);
+  }
+
+  #build(root) {
+    const { player, w } = this;
+    this.distance = distanceLine(w);
+    this.backdrop = el('div.backdrop', { part: 'backdrop' });
+    this.dock = el('div.dock', { role: 'region', 'aria-label': this.id });
+    this.stats = statsView(w);
+    this.helping = helpView({ onClose: () => this.hands.focus(), w });
+    this.banner = makeBanner(w);
+    this.notice = el('div.reconnect', { role: 'alert', hidden: true }, el('div.spinner'), el('h2', {}, w.say('wait.reconnecting')), el('p'));
+    this.capture = el('div.capture', { hidden: true }, icon('mouse'), el('span', {}, w.say('capture')), el('small', {}, w.say('capture.esc')));
+    this.unmute = el('button.unmute', { type: 'button', hidden: true, part: 'button', onclick: () => { this.stage.unlock(); this.hands.focus(); } }, icon('muted'), el('span', {}, w.say('tool.sound')));
+    this.tools = toolbar({ title: this.id, actions: this.#actions(), w });
+    this.node = el('div.player', {}, this.stage.node, this.backdrop, el('div.masthead', {}, el('slot', { name: 'brand' })), this.dock,
+      this.notice, this.capture, this.unmute, this.tools.node, this.stats.node, this.banner.node, this.helping.node);
+    root.append(this.node);
+    const play = () => this.play();
+    this.makers = {
+      ready: () => readyScreen({ play, resting: player.resting, distance: this.distance.node, w }),
+      waiting: () => waitingScreen({ leave: () => player.leave(), w }),
+      over: (state) => ({ ...endedScreen(state, this.app, { play, takeBack: () => player.takeBack(), hasToken: Boolean(this.token()), src: this.src, home: this.home, w }), update() {} }),
+      none: () => ({ node: el('div'), update() {}, focus() {} }),
+    };
+    this.stage.onBlocked = (blocked) => {
+      this.unmute.hidden = !blocked || player.state.phase === 'ended' || !player.state.grant?.display?.audio;
+      this.#sound();
+    };
+    this.tools.setTouch(this.touchy);
+    this.tools.setChoices(this.hands.keyboard.mac ? this.hands.choices : null);
+    this.#full();
+    this.tools.setSound({ has: false, muted: false });
+  }
+
+  #actions() {
+    const { hands, player, stage } = this;
+    return {
+      mute: () => {
+        stage.audio.muted = !stage.audio.muted;
+        if (!stage.audio.muted) stage.unlock();
+        this.#sound();
+      },
+      volume: (v) => { stage.audio.volume = v; stage.audio.muted = v === 0; this.#sound(); },
+      escape: () => hands.keyboard.tap('Escape', 'Escape'),
+      closeWindow: () => player.send({ t: 'close' }),
+      keyboard: () => hands.text.toggle(),
+      paste: () => hands.paste(),
+      choose: (name) => { hands.choose(name); this.tools.setChoices(hands.choices); },
+      stats: () => this.#chord('stats'),
+      help: () => this.#help(),
+      fullscreen: () => this.fullscreen(),
+      end: () => player.leave(),
+      refocus: () => hands.focus(),
+    };
+  }
+
+  #chord(name) {
+    switch (name) {
+      case 'stats': return this.tools.setStats(this.stats.toggle());
+      case 'fullscreen': return void this.fullscreen();
+      case 'help': return this.#help();
+      case 'menu':
+        this.hands.unlock();
+        return this.tools.focus();
+      default: return this.player.leave();
+    }
+  }
+
+  #listen() {
+    const { signal } = this.away;
+    this.host.addEventListener('fullscreenchange', () => {
+      this.#full();
+      if (!this.isFull) navigator.keyboard?.unlock?.();
+      if (this.player.state.phase === 'streaming') this.hands.focus();
+    }, { signal });
+    document.addEventListener('visibilitychange', () => {
+      if (!document.hidden && this.player.state.phase === 'streaming') this.#keepAwake();
+    }, { signal });
+    // The person may have closed the tab by mistake.
+    window.addEventListener('beforeunload', (event) => {
+      const { phase, grant } = this.player.state;
+      if (HELD.has(phase) && grant?.confirm_leave) event.preventDefault();
+    }, { signal });
+  }
+
+  get isFull() {
+    return this.host.matches(':fullscreen');
+  }
+
+  play() {
+    if (!isOver(this.player.state.phase)) return; // once more, at a page that stays as it is
+    this.hands.engage();
+    this.stage.unlock(); // a click: sound may play from here on
+    clearTimeout(this.still);
+    this.still = this.screen.kind === 'ready' ? setTimeout(() => { this.still = 0; this.#render(this.player.state, this.player.state); }, STILL_MS) : 0;
+    this.player.play();
+  }
+
+  async fullscreen() {
+    if (this.isFull) return void document.exitFullscreen();
+    try {
+      await this.host.requestFullscreen({ navigationUI: 'hide' });
+      await navigator.keyboard?.lock?.(); // Alt+Tab, Meta and Esc reach the app too
+    } catch {
+      // The browser refused; the window stays as it is.
+    }
+  }
+
+  #full() {
+    this.tools.setFull({ can: document.fullscreenEnabled, is: this.isFull });
+  }
+
+  // refresh learns of the app, and so whether it may be launched.
+  async refresh() {
+    const { src, id } = this;
+    try {
+      const found = await getApp(id, this.token(), src, this.away.signal);
+      if (!this.app || this.app.picture !== found.picture) this.backdrop.replaceChildren(picture(found, { eager: true, src }));
+      this.app = found;
+      this.onApp(found);
+      this.shut = false;
+      this.dock.setAttribute('aria-label', found.title || id);
+      this.#render(this.player.state, this.player.state);
+    } catch ({ problem }) {
+      if (this.away.signal.aborted) return;
+      if (!this.app) this.backdrop.replaceChildren(picture({ id }));
+      // A seat that is held needs no launch. If something else is wrong, Play says what.
+      if (this.player.state.phase !== 'ready') return;
+      const words = closed(problem, Boolean(this.token()), this.w) ?? (!this.app && problem?.type?.endsWith('/unknown-app') ? missing(id, this.w) : null);
+      if (words) this.#shut(words, problem);
+    }
+  }
+
+  // #shut shows a screen without Play.
+  #shut(words, problem) {
+    this.shut = true;
+    this.screen = { kind: 'shut', node: null };
+    this.node.dataset.screen = 'over';
+    this.dock.replaceChildren(closedScreen(words, this.home, this.w));
+    this.onShut(problem);
+  }
+
+  // #kind says which screen a state is shown on.
+  #kind(state) {
+    switch (state.phase) {
+      case 'ready': return 'ready';
+      case 'streaming': return 'none';
+      case 'reconnecting': return state.media === 'lost' ? 'none' : 'waiting';
+      // During a move to another site the last picture stays visible.
+      case 'launching': case 'connecting': case 'granted':
+        if (state.moved && !state.moved.done) return 'none';
+        return this.still && this.screen.kind === 'ready' ? 'ready' : 'waiting';
+      case 'ended': case 'refused': case 'replaced': return 'over';
+      default: return 'waiting';
+    }
+  }
+
+  #render(state, before) {
+    const kind = this.#kind(state);
+    this.node.dataset.phase = state.phase;
+    this.node.dataset.screen = kind;
+    if (kind !== this.screen.kind || (kind === 'over' && state.phase !== before?.phase)) {
+      this.screen = { kind, ...this.makers[kind](state) };
+      // The page around the player may have a screen of its own.
+      this.dock.replaceChildren(el('slot', { name: kind === 'over' ? 'ended' : kind }, this.screen.node));
+      this.screen.update(state, this.app);
+      if (this.hands.engaged) this.screen.focus?.();
+    } else {
+      this.screen.update(state, this.app);
+    }
+    this.notice.hidden = !(state.phase !== 'streaming' && kind === 'none');
+    if (state.phase !== before?.phase) this.#entered(state, before);
+    if (state.windows !== before?.windows) this.tools.setWindows(state.windows);
+    if (state.ending && state.ending !== before?.ending) this.banner.show(...ending(state.ending, this.w), state.ending.after_s * 1000);
+    this.tell(state, before);
+  }
+
+  // #entered starts and stops input as a phase begins.
+  #entered(state, before) {
+    if (state.phase === 'streaming') {
+      this.hands.start(state.grant.display);
+      this.tools.setPaste(this.hands.clipboard.takes);
+      this.tools.setTitle(this.app?.title || this.id);
+      this.tools.open();
+      this.#sound();
+      this.#keepAwake();
+    } else if (before?.phase === 'streaming') {
+      this.hands.stop();
+      this.helping.close();
+      this.capture.hidden = this.unmute.hidden = true;
+    }
+    if (!this.notice.hidden) this.#explain(state);
+    if (state.moved?.done && !before?.moved?.done) {
+      const { site, predicted_rtt_ms: rtt } = state.launch;
+      const values = { from: state.moved.from, to: site, rtt: ms(rtt, this.w) };
+      this.banner.show(moved(state.moved, this.w), this.w.say(rtt > 0 ? 'moved.detail' : 'moved.detail.unknown', values));
+    }
+    if (this.#kind(state) !== 'none') {
+      this.banner.hide();
+      this.stats.node.hidden = true;
+      this.tools.setStats(false);
+      this.stats.reset();
+      if (this.isFull) document.exitFullscreen();
+    }
+  }
+
+  // #explain says over the last picture what happens now: how long the seat still
+  // waits, or that another site is looked for.
+  #explain(state) {
+    clearInterval(this.counting);
+    const { w } = this;
+    const { moved: move } = state;
+    const text = this.notice.lastChild;
+    setText(this.notice.querySelector('h2'), move ? moved(move, w) : w.say('wait.reconnecting'));
+    if (move) {
+      setText(text, move.to ? w.say('moved.again', { to: place(move.to, w) }) : w.say('moved.seeking'));
+      return;
+    }
+    const until = state.lostAt + (state.grant.grace_s || 60) * 1000;
+    const tell = () => {
+      if (this.player.state.phase !== 'reconnecting') return void clearInterval(this.counting);
+      const left = Math.max(0, Math.round((until - performance.now()) / 1000));
+      setText(text, w.say('wait.grace', { n: left }));
+    };
+    tell();
+    this.counting = setInterval(tell, 1000);
+  }
+
+  #capture() {
+    const { pointer } = this.hands;
+    this.capture.hidden = this.player.state.phase !== 'streaming' || !pointer.relative || pointer.locked || this.touchy;
+  }
+
+  #sound() {
+    this.tools.setSound({ has: this.player.state.grant?.display?.audio ?? false, muted: this.stage.audio.muted || !this.unmute.hidden });
+  }
+
+  #count(numbers) {
+    this.stats.update(numbers, { firstFrameMS: this.player.firstFrameMS, launch: this.player.state.launch });
+    this.tools.setRTT(numbers.pingMS ?? numbers.pairMS);
+    this.onStats(numbers);
+  }
+
+  // #help says what is possible in this session. The app gets its mouse back with a click.
+  #help() {
+    if (this.player.state.phase !== 'streaming') return;
+    this.hands.unlock();
+    const { mac } = this.hands.keyboard;
+    this.helping.toggle(help({
+      display: this.player.state.grant.display, touch: this.touchy, mac, choices: this.hands.choices, w: this.w,
+      screen: document.fullscreenEnabled, locks: Boolean(navigator.keyboard?.lock),
+    }));
+  }
+
+  // A person may watch for minutes without any input: keep the screen on.
+  async #keepAwake() {
+    try {
+      if (!this.awake || this.awake.released) this.awake = await navigator.wakeLock?.request('screen');
+    } catch {
+      // The screen may then dim as usual.
+    }
+  }
+}
