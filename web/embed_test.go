@@ -85,6 +85,11 @@ func walkEmbedded(v *visit) {
 	v.until(`seen.some(([type, { fps }]) => type === 'stats' && fps > 0)`)
 	v.shot("embedded-streaming")
 
+	v.site.said.say(`{"hello":"page"}`)
+	v.until(`seen.some(([type, { data }]) => type === 'message' && data.hello === 'page')`)
+	evaluate[bool](v, `player.send({ part: 'door' }).then(() => true)`)
+	v.appHas(`{"part":"door"}`)
+
 	v.do(chromedp.KeyEvent("w"))
 	v.site.wantInput("a key", func(in wire.Input) bool { return in.Code == "KeyW" && !in.Pressed })
 	if got := evaluate[[]string](v, `keys`); len(got) > 0 {
@@ -117,7 +122,7 @@ func walkEmbedded(v *visit) {
 	if got := evaluate[string](v, `seen.filter(([type]) => type === 'state').map(([, { state }]) => state).join(' ')`); got != "unavailable ready launching connecting queued granted streaming leaving ended" {
 		v.Errorf("states: %s", got)
 	}
-	if got := evaluate[string](v, `player.send('x').then(() => 'sent', (error) => error.name)`); got != "NotSupportedError" && got != "sent" {
+	if got := evaluate[string](v, `player.send('x').then(() => 'sent', (error) => error.message)`); got != "there is no session" {
 		v.Errorf("send gave %s", got)
 	}
 }

@@ -115,11 +115,9 @@ func (v *visit) appHas(want ...string) {
 }
 
 // listens has each page of the visit collect what the app says, from its begin on.
-const listens = `let own; Object.defineProperty(window, 'nearcast', { get: () => own, set: (value) => {
-	own = value;
-	window.came = [];
-	own.messages.onMessage = (m) => came.push(typeof m === 'string' && m.length > 99 ? m.length : m);
-} });`
+const listens = `window.came = []; document.addEventListener('message', ({ detail: { data } }) => {
+	came.push(typeof data === 'string' && data.length > 99 ? data.length : data);
+}, true);`
 
 // walkMessages has page and app speak, over a reload and over a lost connection: nothing is
 // lost or doubled.

@@ -117,7 +117,7 @@ const ENDS = ['left', 'idle', 'time-limit', 'lost', 'app-exited', 'drained', 're
 
 const CODES = [
   'content-missing', 'content-denied', 'content-truncated', 'content-checksum', 'content-store', 'content-timeout', 'disk-full',
-  'display-failed', 'app-not-found', 'app-no-window', 'encoder-failed', 'memory-limit', 'config', 'stream-host-died', 'too-large', 'no-capacity',
+  'display-failed', 'app-not-found', 'app-no-window', 'app-not-ready', 'encoder-failed', 'memory-limit', 'config', 'stream-host-died', 'too-large', 'no-capacity',
 ];
 
 // ending says that a session will end soon, in a headline and a sentence.
