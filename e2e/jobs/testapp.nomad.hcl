@@ -11,6 +11,7 @@ variable "start" { default = "ready" }
 variable "content" { default = "" } # s3://…
 variable "content_as" { default = "local/content" }
 variable "sha256" { default = "" }
+variable "access" { default = "public" }
 variable "warm" { default = "1" }
 variable "max" { default = "3" }
 variable "width" { default = "1280" }
@@ -40,7 +41,7 @@ job "testapp" {
 
   meta {
     title  = "Test app ${var.name}"
-    access = "public"
+    access = var.access
     warm   = var.warm
     max    = var.max
     params = var.params

@@ -1,0 +1,124 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nearcast/nearcast/internal/testkit"
+)
+
+// A page of another origin has a player in about ten lines. The page's server signs launch
+// tokens, in each language of web/examples; the page speaks with the app.
+func TestExamples(t *testing.T) {
+	examples := filepath.Join("..", "web", "examples")
+	goServer := filepath.Join(t.TempDir(), "server")
+	if out, err := exec.Command("go", "build", "-o", goServer, "../web/examples/go").CombinedOutput(); err != nil {
+		t.Fatalf("build the server in Go: %v\n%s", err, out)
+	}
+	ctx := testkit.Context(t, 2*time.Minute)
+	app := "t-examples"
+	_, err := site.RunJob(ctx, filepath.Join("jobs", "testapp.nomad.hcl"), map[string]string{"name": app, "testapp": filepath.Join(binDir, "testapp"),
+		"args": "-fps 30 -echo-messages", "access": "signed", "warm": "0", "max": "1"})
+	testkit.Must(t, err)
+	t.Cleanup(func() { stopApp(t, app) })
+	file := filepath.Join(t.TempDir(), "shop.pem")
+	out, err := exec.Command(filepath.Join(binDir, "nearcast"), "key", "create", "shop", "--app", app, "--consul", site.ConsulAddress, "--out", file).CombinedOutput()
+	if err != nil {
+		t.Fatalf("create a key: %v\n%s", err, out)
+	}
+	id := regexp.MustCompile(`\b[0-9a-f]{16}\b`).FindString(string(out))
+
+	for _, one := range []struct {
+		language string
+		command  []string
+		needs    []string // a command that fails where the machine has not what the server needs
+	}{
+		{"go", []string{goServer}, nil},
+		{"javascript", []string{"node", filepath.Join(examples, "javascript", "server.mjs")}, []string{"node", "--version"}},
+		{"python", []string{"/usr/bin/python3", filepath.Join(examples, "python", "server.py")}, []string{"/usr/bin/python3", "-c", "import cryptography"}},
+	} {
+		t.Run(one.language, func(t *testing.T) {
+			if len(one.needs) > 0 {
+				if out, err := exec.Command(one.needs[0], one.needs[1:]...).CombinedOutput(); err != nil {
+					t.Skipf("THE EXAMPLE DID NOT RUN: %v: %v: %s", one.needs, err, out)
+				}
+			}
+			port := testkit.Ports(t, 1)[0]
+			server := exec.Command(one.command[0], append(one.command[1:], filepath.Join(examples, "page.html"))...)
+			server.Env = append(os.Environ(), "NEARCAST_URL="+site.URL, "NEARCAST_APP="+app, "NEARCAST_KEY="+file, "NEARCAST_KEY_ID="+id, fmt.Sprint("PORT=", port))
+			testkit.Start(t, server)
+			url := fmt.Sprint("http://127.0.0.1:", port)
+			var token string
+			testkit.Retry(ctx, t, "the router takes the server's token", func() (err error) {
+				if token, err = launchToken(ctx, url); err != nil {
+					return err
+				}
+				return takes(ctx, app, token, url)
+			})
+			if err := takes(ctx, app, token, "http://elsewhere.example"); err == nil {
+				t.Error("the token is good for pages of another origin")
+			}
+			if got, err := launchToken(ctx, url, "http://elsewhere.example"); err == nil {
+				t.Errorf("a page of another origin got a token: %s", got)
+			}
+
+			page, err := chrome.Open(ctx, url)
+			testkit.Must(t, err)
+			defer page.Close()
+			testkit.Must(t, page.Until(ctx, "document.querySelector('nearcast-player')?.token && document.querySelector('nearcast-player').state === 'ready' && document.querySelector('.play-button')"))
+			testkit.Must(t, page.Click(ctx, ".play-button"))
+			testkit.Must(t, page.Until(ctx, `document.querySelector('#said').textContent === '{"hello":"app"}'`))
+			testkit.Must(t, page.Eval(ctx, "document.querySelector('nearcast-player').end()", nil))
+			testkit.Must(t, page.Until(ctx, "document.querySelector('nearcast-player').state === 'ended'"))
+		})
+	}
+}
+
+// launchToken asks a customer's server for a launch token, as a page of an origin does: by
+// default its own.
+func launchToken(ctx context.Context, url string, origin ...string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/launch-token", nil)
+	if err != nil {
+		return "", err
+	}
+	req.Header.Set("Origin", append(origin, url)[0])
+	return answered(req)
+}
+
+// takes asks the router to launch an app with a token, for a page of an origin.
+func takes(ctx context.Context, app, token, origin string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, site.URL+"/v1/sessions", strings.NewReader(fmt.Sprintf(`{"app":%q}`, app)))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Authorization", "Bearer "+token)
+	req.Header.Set("Origin", origin)
+	_, err = answered(req)
+	return err
+}
+
+func answered(req *http.Request) (string, error) {
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+	if err != nil {
+		return "", err
+	}
+	if res.StatusCode >= 300 {
+		return "", fmt.Errorf("%s: %s", res.Status, text)
+	}
+	return string(text), nil
+}

@@ -1,0 +1,62 @@
+"""A customer's server: a page with a player, and launch tokens for the people who may play.
+
+NEARCAST_URL=https://play.example.com NEARCAST_APP=cad-viewer NEARCAST_KEY=shop.launch-key.pem \
+  NEARCAST_KEY_ID=3f1c9a7d20b4e865 PORT=8000 python3 server.py ../page.html
+
+It needs the package cryptography.
+"""
+
+import base64
+import json
+import os
+import sys
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+play, app, port = os.environ["NEARCAST_URL"], os.environ["NEARCAST_APP"], int(os.environ["PORT"])
+with open(os.environ["NEARCAST_KEY"], "rb") as file:
+    key = load_pem_private_key(file.read(), password=None)
+with open(sys.argv[1], encoding="utf-8") as file:
+    page = file.read().replace("{{play}}", play).replace("{{app}}", app)
+
+
+def launch_token(subject, origin):
+    """Good for ten minutes: for this app, and for pages of this origin."""
+    now = int(time.time())
+    head = {"alg": "EdDSA", "kid": os.environ["NEARCAST_KEY_ID"]}
+    claims = {"aud": "nearcast-launch", "iat": now, "exp": now + 600, "apps": [app], "sub": subject, "origins": [origin]}
+    encode = lambda data: base64.urlsafe_b64encode(data).rstrip(b"=")
+    text = b".".join(encode(json.dumps(part).encode()) for part in (head, claims))
+    return (text + b"." + encode(key.sign(text))).decode()
+
+
+class Server(BaseHTTPRequestHandler):
+    def answer(self, status, kind, text):
+        body = text.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self):
+        if self.path == "/":
+            self.answer(200, "text/html; charset=utf-8", page)
+        else:
+            self.answer(404, "text/plain", "not found")
+
+    def do_POST(self):
+        # Here your server knows who asks, and whether they may play. Only your own page may ask.
+        origin = "http://" + self.headers["Host"]
+        if self.path != "/launch-token":
+            self.answer(404, "text/plain", "not found")
+        elif self.headers["Origin"] != origin:
+            self.answer(403, "text/plain", "this is for our own page")
+        else:
+            self.answer(200, "text/plain", launch_token("ada", origin))
+
+
+ThreadingHTTPServer(("127.0.0.1", port), Server).serve_forever()
