@@ -18,7 +18,7 @@ say() { echo "nearcast-cache: $*" >&2; }
 
 # largest prints the largest local disk that is free, or ours.
 largest() {
-  local disk name size most=0 found='' has
+  local disk name size most=0 found='' has status
   for disk in "$blocks"/*; do
     name=${disk##*/}
     grep -qs 'Instance Storage' "$disk/device/model" || continue
@@ -26,9 +26,16 @@ largest() {
       say "$name has partitions, or is in use: left alone"
       continue
     fi
-    # -p asks the disk, not blkid's memory of it. Exit status 2: it knows nothing there.
-    has=$(blkid -p -o value -s LABEL -s TYPE -s PTTYPE "$devices/$name" | tr '\n' ' ' || true)
-    if [ -n "$has" ] && [ "$has" != "$label ext4 " ]; then
+    # -p asks the disk, not blkid's memory of it. Exit status 2: it knows nothing there; 8: it
+    # finds the signs of several things.
+    status=0
+    has=$(blkid -p -o value -s LABEL -s TYPE -s PTTYPE "$devices/$name") || status=$?
+    has=${has//$'\n'/ }
+    if [ "$status" != 0 ] && [ "$status" != 2 ]; then
+      say "blkid cannot say what $name has (exit status $status): left alone"
+      continue
+    fi
+    if [ -n "$has" ] && [ "$has" != "$label ext4" ]; then
       say "$name has something else ($has): left alone"
       continue
     fi

@@ -85,7 +85,7 @@ func unquote(s string, ok bool) (string, bool) {
 
 // others are the names that install.sh and jobs use.
 var others = []string{
-	"RELEASE_URL", "RELEASE_SHA256", "PACKAGES", "GPU", "CACHE_DEVICE", "CONTENT_BUCKET", "BACKUP_URL",
+	"RELEASE_URL", "RELEASE_SHA256", "PACKAGES", "GPU", "CONTENT_BUCKET", "BACKUP_URL",
 	"SSM_AGENT_URL", "SSM_AGENT_SHA256",
 	"PUBLIC_URL", "ROUTER_URL", "ROUTER_PORT", "BRAIN_URL", "BRAIN_PORT", "TURN", "TURN_PORTS",
 }
@@ -157,6 +157,7 @@ var options = map[string]setter{
 	"MEDIA_PORTS":   setMediaPorts,
 	"ICE_PRIVATE":   yes(func(v *Values) *bool { return &v.Stream.Private }),
 	"CACHE_GIB":     setCache,
+	"CACHE_DEVICE":  func(v *Values, value string) error { v.Stream.LocalCache = value == "local"; return nil },
 	"S3_ENDPOINT":   text(func(v *Values) *string { return &v.Stream.S3.Endpoint }),
 	"S3_REGION":     text(func(v *Values) *string { return &v.Stream.S3.Region }),
 	"S3_PATH_STYLE": yes(func(v *Values) *bool { return &v.Stream.S3.PathStyle }),

@@ -1,6 +1,7 @@
 package provision_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -102,7 +103,18 @@ func TestCacheLeavesOtherDisksAlone(t *testing.T) {
 	d.add("nvme1n1", instanceStore, 32, "nvme1n1p1")
 	mine := d.add("nvme2n1", instanceStore, 32)
 	testkit.Must(t, exec.Command("mkfs.ext4", "-q", "-L", "somebodys", mine).Run())
-	if said, err := d.boot("true"); err == nil || !strings.Contains(said, "no free local disk") || !strings.Contains(said, "somebodys") || !strings.Contains(said, "nvme1n1 has partitions") {
+	// The signs of two things: of ext4, and of squashfs in the bytes before it.
+	two := d.add("nvme3n1", instanceStore, 32)
+	testkit.Must(t, exec.Command("mkfs.ext4", "-q", two).Run())
+	sign := make([]byte, 96)
+	copy(sign, "hsqs")
+	sign[28] = 4 // its version
+	device, err := os.OpenFile(two, os.O_WRONLY, 0)
+	testkit.Must(t, err)
+	_, err = device.WriteAt(sign, 0)
+	testkit.Must(t, errors.Join(err, device.Close()))
+	if said, err := d.boot("true"); err == nil || !strings.Contains(said, "no free local disk") || !strings.Contains(said, "somebodys") || !strings.Contains(said, "nvme1n1 has partitions") ||
+		!strings.Contains(said, "blkid cannot say what nvme3n1 has") {
 		t.Errorf("with the disks of others: %v: %s", err, said)
 	}
 	if out, _ := exec.Command("blkid", "-o", "value", "-s", "LABEL", "-p", mine).CombinedOutput(); string(out) != "somebodys\n" {

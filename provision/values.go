@@ -99,7 +99,9 @@ type StreamValues struct {
 	Private bool
 	// CacheSize limits the content cache. Default: 20GiB.
 	CacheSize string
-	S3        S3
+	// LocalCache says that the cache should be on a local disk, which may be smaller or absent.
+	LocalCache bool
+	S3         S3
 	// Users are the uids of seats, for the driver and for the node's firewall. Default:
 	// unixuser.Seats.
 	Users unixuser.Range

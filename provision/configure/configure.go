@@ -77,6 +77,12 @@ func Run(ctx context.Context, c Config, v provision.Values) ([]string, error) {
 	if err := v.Validate(); err != nil {
 		return nil, fmt.Errorf("configure: %w", err)
 	}
+	if v.Role == provision.Stream && v.Stream.LocalCache {
+		var err error
+		if v.Stream.CacheSize, err = limitCache(v.Stream.CacheSize, filepath.Join(c.Root, v.Paths.Cache)); err != nil {
+			return nil, fmt.Errorf("configure: %w", err)
+		}
+	}
 	folder := filepath.Join(c.Root, c.Secrets)
 	if v.Cloud.SecretNodes+v.Cloud.SecretEdge+v.Cloud.SecretServers != "" {
 		scratch, err := os.MkdirTemp(c.Scratch, "nearcast-secrets-")

@@ -36,8 +36,8 @@ type AudioConfig struct {
 // than it saves in latency.
 const packetMS = 10
 
-// readMS is how much sound is read at once. With half a packet, the end of one waits less: half
-// of the packets were sent 13 ms after their first sample, and 16 ms with a whole one.
+// readMS is how much sound is read at once. Half a packet sends a packet earlier: 13 ms after its
+// first sample (median), and 16 ms with a whole one.
 const readMS = packetMS / 2
 
 // Audio captures one source until it is closed.

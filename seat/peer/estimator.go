@@ -2,6 +2,7 @@ package peer
 
 import (
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -91,7 +92,7 @@ func (e *estimator) AddStream(info *interceptor.StreamInfo, next interceptor.RTP
 	if id == 0 {
 		return next
 	}
-	s := &stream{ssrc: info.SSRC, fec: info.SSRCForwardErrorCorrection,
+	s := &stream{ssrc: info.SSRC, fec: info.SSRCForwardErrorCorrection, sound: strings.HasPrefix(info.MimeType, "audio/"),
 		repeats: slices.Contains(info.RTCPFeedback, interceptor.RTCPFeedback{Type: "nack"})}
 	return interceptor.RTPWriterFunc(func(header *rtp.Header, payload []byte, attributes interceptor.Attributes) (int, error) {
 		var number rtp.TransportCCExtension

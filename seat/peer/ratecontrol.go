@@ -48,6 +48,9 @@ const (
 	// easePerSecond is how much the target falls in a second in which the queue of a line that
 	// is known to be full is neither short nor long.
 	easePerSecond = 0.15
+	// easeDownTo is the part of the rate at which the line was full below which such a queue
+	// cannot be ours: the way has become longer, or others send.
+	easeDownTo = 0.85
 	// standEvery is the time between two cuts of the rate for a queue that stays
 	// and does not grow.
 	standEvery = 300 * time.Millisecond
@@ -79,6 +82,8 @@ type ack struct {
 //     The target goes below it, further for a longer queue, until the queue is gone.
 //   - No queue, and the target was used: the target rises, slowly if the line was
 //     full recently, fast otherwise.
+//   - A queue that is neither short nor long, of a line that was full recently: the target
+//     falls slowly, to a little below what the line carries.
 //   - A still picture sends little and says nothing about the line: the target
 //     stays. A single late packet does not count either.
 //   - Loss counts if it is more than radio links lose.
@@ -152,9 +157,9 @@ func (c *rateControl) report(now time.Duration, acks []ack) {
 		return
 	}
 	switch {
-	case queue > shortQueue && !together && c.full(now):
+	case queue > shortQueue && !together && c.full(now) && c.target > easeDownTo*c.filled:
 		// What is above the line's rate adds to the queue until it is a long one.
-		c.set(c.target * math.Pow(1-easePerSecond, since.Seconds()))
+		c.set(max(c.target*math.Pow(1-easePerSecond, since.Seconds()), easeDownTo*c.filled))
 	case queue <= shortQueue && c.loss < littleLoss+c.usual():
 		c.rise(now, since)
 	}

@@ -198,8 +198,6 @@ func TestRateWhenTheLineFalls(t *testing.T) {
 	}
 }
 
-// Packets that come late but together waited for a processor. Those that come one by one
-// waited for the line.
 // A little more than the line carries adds to the queue until it is long: a queue that is
 // neither short nor long already lowers the rate.
 func TestQueueEases(t *testing.T) {
@@ -215,6 +213,21 @@ func TestQueueEases(t *testing.T) {
 	}
 }
 
+// The way of a line that was full becomes 30 ms longer: that is no queue of ours, and lowers the
+// rate no further than what the line carries.
+func TestLongerWayIsNoQueue(t *testing.T) {
+	l := newLine(6_000_000, 4_000_000)
+	l.run(3 * time.Second)
+	l.control.target, l.control.filled, l.control.filledAt = 2_000_000, 2_000_000, l.now
+	l.way = func(time.Duration) time.Duration { return 50 * time.Millisecond }
+	l.run(12 * time.Second)
+	if least := slices.Min(l.targets); least < 0.84*2_000_000 {
+		t.Errorf("the target fell to %.0f", least)
+	}
+}
+
+// Packets that come late but together waited for a processor. Those that come one by one
+// waited for the line.
 func TestWaitingForAProcessorIsNoCongestion(t *testing.T) {
 	const max = 6_000_000
 	for name, apart := range map[string]time.Duration{"together": 0, "one by one": 5 * time.Millisecond} {

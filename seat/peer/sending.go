@@ -17,6 +17,7 @@ type stream struct {
 	keyed  bool
 	key    uint16 // the first packet of the latest keyframe
 	at     [historySize]time.Duration
+	sound  bool // and not video
 	// repeats: packets are sent again. again is when that was last, here says that the browser
 	// has got one.
 	repeats bool
@@ -81,7 +82,7 @@ func (e *estimator) sendAt(now time.Duration, s *stream, number uint16, header *
 		s.at[own%historySize], s.again[own%historySize], s.here[own%historySize] = now, 0, false
 	}
 	e.silence.sent(now)
-	if !s.repeats {
+	if s.sound {
 		e.addBeside(now, size)
 	}
 	p := sentPacket{number: number, open: true, again: again, at: now, size: size, own: own}
