@@ -76,6 +76,17 @@ func TestMessagesWaitForPlay(t *testing.T) {
 	}
 }
 
+// A channel that has ended has no page: nobody waits for it to take anything.
+func TestMessagesEnd(t *testing.T) {
+	r := newRig(t).idle()
+	_, p, _ := r.play()
+	p.OnMessage([]byte(hello), true)
+	r.wait("the answer", told(p, `{"t":"hello"}`))
+	p.OnMessagesEnd()
+	p.OnMessage([]byte(`{"t":"ack"}`), true)
+	r.wait("the end of the channel", func() bool { return p.count("end messages") == 1 })
+}
+
 // An app that says when it is ready is not idle before.
 func TestReadyByApp(t *testing.T) {
 	r := newRigWith(t, func(r *rig) {

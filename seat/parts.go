@@ -240,13 +240,15 @@ type Peer interface {
 // PeerConfig holds the functions that a peer calls. It calls none of them after
 // Close returned, and none of them may call Close.
 type PeerConfig struct {
-	OnInput     func(wire.Input)
-	OnClip      func(message []byte, text bool) // of wire.ChannelClip
-	OnMessage   func(message []byte, text bool) // of wire.ChannelMessages
-	OnState     func(PeerState)
-	OnKeyframe  func()
-	OnBitrate   func(bps int)
-	OnCandidate func(json.RawMessage)
+	OnInput   func(wire.Input)
+	OnClip    func(message []byte, text bool) // of wire.ChannelClip
+	OnMessage func(message []byte, text bool) // of wire.ChannelMessages
+	// OnMessagesEnd comes when that is closed.
+	OnMessagesEnd func()
+	OnState       func(PeerState)
+	OnKeyframe    func()
+	OnBitrate     func(bps int)
+	OnCandidate   func(json.RawMessage)
 }
 
 // PeerState is the state of a peer's connection, as in WebRTC's

@@ -118,6 +118,11 @@ func (s *stream) peerConfig(p *sessionPeer) PeerConfig {
 				s.messageHeard(p, message, text)
 			}
 		},
+		OnMessagesEnd: func() {
+			if p.messages != nil {
+				p.messages.Gone()
+			}
+		},
 		OnState: func(state PeerState) {
 			p.told.Store(int64(state) + 1)
 			if state == PeerConnected {

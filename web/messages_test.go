@@ -49,9 +49,9 @@ func (m *said) serve(t *testing.T, dc *webrtc.DataChannel) {
 				m.pages = map[string]uint64{}
 			}
 			m.dc, m.page, m.count, m.head, m.data = dc, f.Page, 0, nil, nil
-			m.has = max(m.has, f.Got)
+			m.has = max(m.has, f.Seq)
 			m.tell(dc, wire.MessageFrame{Type: wire.FrameHello, Got: m.pages[f.Page], Seq: m.pages[f.Page]})
-			for i := m.has; i < uint64(len(m.out)); i++ {
+			for i := max(m.has, f.Got); i < uint64(len(m.out)); i++ {
 				m.send(dc, i+1)
 			}
 		case f.Type == wire.FrameAck:

@@ -15,17 +15,18 @@ import (
 // its bytes in binary messages of MaxMessageChunk, the last one shorter; frames FrameAck may
 // come in between. An example, of a page that was loaded again:
 //
-//	page  {"t":"hello","page":"Wq3…","got":4}     it has the seat's messages up to 4
-//	seat  {"t":"hello"}                           nothing came from this page yet
-//	seat  {"t":"message","seq":5,"size":11}       then 11 bytes
-//	page  {"t":"message","seq":1,"size":9}        then 9 bytes
-//	seat  {"t":"ack","chunks":1}                  they have come
-//	seat  {"t":"ack","seq":1,"chunks":1}          and the app has them
+//	page  {"t":"hello","page":"Wq3…","got":4,"seq":4}  it has taken the seat's messages up to 4
+//	seat  {"t":"hello"}                                nothing came from this page yet
+//	seat  {"t":"message","seq":5,"size":11}            then 11 bytes
+//	page  {"t":"message","seq":1,"size":9}             then 9 bytes
+//	seat  {"t":"ack","chunks":1}                       they have come
+//	seat  {"t":"ack","seq":1,"chunks":1}               and the app has them
 //	page  {"t":"ack","seq":5,"chunks":1}
 //
 // The page says hello once it may send and hear, which is after Play. The seat sends from then
-// on, and the page from the seat's hello on. The seat numbers its messages as long as it lives.
-// A page numbers its own anew when it has a new Page, as after it was loaded again.
+// on, and the page from the seat's hello on. A page numbers its messages anew when it has a new
+// Page, as after it was loaded again. The seat numbers its own as long as it lives, and keeps
+// none that a page has taken: so the first one on a channel has any number above the page's Got.
 const (
 	ChannelMessages = "messages"
 
@@ -49,7 +50,7 @@ const (
 type MessageFrameType string
 
 const (
-	FrameHello   MessageFrameType = "hello"   // of the page: Page, Got; of the seat: Got, Seq
+	FrameHello   MessageFrameType = "hello"   // Got, Seq; of the page Page too
 	FrameMessage MessageFrameType = "message" // Seq, Size, Bytes: the chunks of this message follow
 	FrameAck     MessageFrameType = "ack"     // Seq, Chunks
 )
@@ -61,8 +62,8 @@ type MessageFrame struct {
 	Page string `json:"page,omitempty"`
 	// Got is the last message that has come whole: the other end goes on after it.
 	Got uint64 `json:"got,omitempty"`
-	// Seq is the number of a message; in FrameAck, and the seat's FrameHello, the last one that
-	// was taken: by the page, or by the app.
+	// Seq is the number of a message; in FrameAck and FrameHello the last one that was taken: by
+	// the page, or by the app.
 	Seq uint64 `json:"seq,omitempty"`
 	// Size is how many bytes the message has, Bytes that they are no JSON.
 	Size  int  `json:"size,omitempty"`

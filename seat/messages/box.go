@@ -11,8 +11,8 @@
 // The app connects by WebSocket to the URL in wire.MessagesEnv. Each WebSocket message is a
 // message, in both directions: JSON as text, bytes as binary. All connections of the app get
 // each message of the page, and each may send. A connection with wire.ReceiveQuery gets only
-// so many, and each has to be confirmed by the answer to a ping, so that a script that ends
-// loses none. A pong to a ping of the app says that all before it was taken from it.
+// so many, and each has to be confirmed within 30 s by the answer to a ping, so that a script
+// that ends loses none. A pong to a ping of the app says that all before it was taken from it.
 //
 // A Box keeps wire.MaxMessagesOpen messages of wire.MaxMessageBytesOpen together for each
 // direction. What the app sends waits there until a page has taken it, also before there is a
@@ -28,10 +28,12 @@ package messages
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -43,6 +45,10 @@ type message struct {
 	data  []byte
 	bytes bool // not JSON
 }
+
+// isJSON reports whether data is JSON in UTF-8. json.Valid takes any bytes within a string;
+// clients refuse a WebSocket's text that has them.
+func isJSON(data []byte) bool { return utf8.Valid(data) && json.Valid(data) }
 
 // Box is where messages wait. Its methods are safe for concurrent use.
 type Box struct {
@@ -67,7 +73,11 @@ type Box struct {
 	inBytes int
 	pages   []*world // the latest last
 	clients map[*client]struct{}
+	putting int // calls of put
+	flushes int // calls of Flush
 	closed  bool
+
+	pongWithin time.Duration
 }
 
 // incoming is a message of a page, with its number.
@@ -90,7 +100,7 @@ const maxWorlds = 8
 func Open(cfg Config) *Box {
 	b := &Box{
 		log: cfg.Log, ready: make(chan struct{}), quit: make(chan struct{}), changed: make(chan struct{}),
-		outFirst: 1, clients: map[*client]struct{}{},
+		outFirst: 1, clients: map[*client]struct{}{}, pongWithin: pongWithin,
 	}
 	if b.log == nil {
 		b.log = slog.Default()
@@ -123,11 +133,13 @@ func (b *Box) wake() {
 	b.changed = make(chan struct{})
 }
 
-// Flush returns when the page has taken what the app sent, or there is no page, or ctx ends.
+// Flush returns when the page has taken what came from the app, or there is no page, or ctx ends.
 func (b *Box) Flush(ctx context.Context) {
+	b.flushing(1)
+	defer b.flushing(-1)
 	for {
 		b.mu.Lock()
-		flushed, changed := len(b.out) == 0 || b.page == nil, b.changed
+		flushed, changed := b.flushed(), b.changed
 		b.mu.Unlock()
 		if flushed {
 			return
@@ -142,9 +154,33 @@ func (b *Box) Flush(ctx context.Context) {
 	}
 }
 
+// flushed reports whether Flush has nothing to wait for. The caller holds b.mu.
+func (b *Box) flushed() bool { return b.page == nil || len(b.out)+b.putting == 0 }
+
+func (b *Box) flushing(n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.flushes += n
+}
+
+func (b *Box) isFlushing() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.flushes > 0
+}
+
 // put keeps a message of the app for the page, when there is room. It gives up when gone
-// says so, which it is asked at each tick.
+// says so, which it is asked at each tick, but not during Flush: an app that has ended is gone.
 func (b *Box) put(m message, tick <-chan time.Time, gone func() bool) error {
+	b.mu.Lock()
+	b.putting++
+	b.mu.Unlock()
+	defer func() {
+		b.mu.Lock()
+		b.putting--
+		b.wake() // Flush
+		b.mu.Unlock()
+	}()
 	for {
 		b.mu.Lock()
 		if len(b.out) < wire.MaxMessagesOpen && b.outBytes+len(m.data) <= wire.MaxMessageBytesOpen {
@@ -161,7 +197,7 @@ func (b *Box) put(m message, tick <-chan time.Time, gone func() bool) error {
 		select {
 		case <-changed:
 		case <-tick:
-			if gone() {
+			if !b.isFlushing() && gone() {
 				return errGone
 			}
 		case <-b.ctx.Done():

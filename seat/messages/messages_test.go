@@ -67,6 +67,7 @@ type page struct {
 
 	mu    sync.Mutex
 	quiet bool // says nothing by itself
+	begun bool // a message came: the next one follows it
 	got   uint64
 	hello bool
 	taken uint64 // by the app, of what it sent
@@ -95,7 +96,7 @@ func (r *rig) page(id string, got uint64) *page {
 // open says hello, and waits for the answer where there has to be one.
 func (p *page) open() *page {
 	p.r.Helper()
-	p.say(wire.MessageFrame{Type: wire.FrameHello, Page: p.id, Got: p.got})
+	p.say(wire.MessageFrame{Type: wire.FrameHello, Page: p.id, Got: p.got, Seq: p.got})
 	return p
 }
 
@@ -127,10 +128,10 @@ func (p *page) told(message []byte, text bool) {
 			p.hello, p.seq, p.taken = true, f.Got, f.Seq
 		case f.Type == wire.FrameAck:
 			p.taken = f.Seq
-		case f.Seq != p.got+1 || p.head != nil:
+		case p.head != nil || f.Seq <= p.got || p.begun && f.Seq != p.got+1:
 			p.r.Errorf("the seat sends message %d after %d", f.Seq, p.got)
 		default:
-			p.head = &f
+			p.head, p.begun, p.got = &f, true, f.Seq-1
 		}
 	} else {
 		if len(message) > wire.MaxMessageChunk || p.head == nil {
@@ -401,6 +402,7 @@ func TestHostilePage(t *testing.T) {
 			return p.say(wire.MessageFrame{Type: wire.FrameMessage, Seq: 2, Size: 100})
 		},
 		"no JSON": func(p *page) error { p.open(); return p.send("{", false) },
+		"no text": func(p *page) error { p.open(); return p.send("\"\xff\"", false) },
 		"too many bytes": func(p *page) error {
 			p.open()
 			for range wire.MaxMessageBytesOpen / wire.MaxAppMessage {
@@ -484,6 +486,7 @@ func TestHostileApp(t *testing.T) {
 		want websocket.StatusCode
 	}{
 		"no JSON":  {websocket.MessageText, []byte("hello"), websocket.StatusInvalidFramePayloadData},
+		"no text":  {websocket.MessageText, []byte("\"\xff\""), websocket.StatusInvalidFramePayloadData},
 		"too long": {websocket.MessageBinary, make([]byte, wire.MaxAppMessage+1), websocket.StatusMessageTooBig},
 	} {
 		c := r.connect("")

@@ -101,12 +101,12 @@ func (p *Page) hello(f wire.MessageFrame) error {
 	if p.of != nil || f.Page == "" {
 		return errors.New("the page says hello again, or without a name")
 	}
-	if f.Got >= b.outFirst+uint64(len(b.out)) {
-		return fmt.Errorf("the page has message %d, which the app never sent", f.Got)
+	if f.Got >= b.outFirst+uint64(len(b.out)) || f.Seq > f.Got {
+		return fmt.Errorf("the page has message %d and has taken %d, of %d", f.Got, f.Seq, b.outFirst+uint64(len(b.out))-1)
 	}
 	p.of, b.page = b.worldOf(f.Page), p
-	b.took(f.Got)
-	p.next = b.outFirst
+	b.took(f.Seq)
+	p.next = max(b.outFirst, f.Got+1) // an earlier page may have taken more
 	p.greet()
 	p.send()
 	return nil
@@ -169,7 +169,7 @@ func (p *Page) complete() error {
 	}
 	m := incoming{message{p.data, p.head.Bytes}, p.of, p.head.Seq}
 	p.head, p.data = nil, nil
-	if !m.bytes && !json.Valid(m.data) {
+	if !m.bytes && !isJSON(m.data) {
 		return fmt.Errorf("message %d of the page is no JSON", m.seq)
 	}
 	p.of.got = m.seq

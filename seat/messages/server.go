@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -31,6 +30,9 @@ const (
 	// sendBuffer is how much the kernel keeps for a connection that does not read.
 	sendBuffer = 64 << 10
 	lookEvery  = 500 * time.Millisecond // whether who sends is still there
+	// pongWithin is how long a connection may take to confirm a message; then it is ended, and
+	// the message goes to the next.
+	pongWithin = 30 * time.Second
 )
 
 var errGone = errors.New("who sent the message is gone")
@@ -215,8 +217,8 @@ func (s *server) listen(c *client, raw *counted) (websocket.StatusCode, string) 
 			return websocket.StatusNormalClosure, ""
 		}
 		m := message{data, kind == websocket.MessageBinary}
-		if !m.bytes && !json.Valid(data) {
-			return websocket.StatusInvalidFramePayloadData, "a text message must be JSON; send other texts as a JSON string, or as bytes"
+		if !m.bytes && !isJSON(data) {
+			return websocket.StatusInvalidFramePayloadData, "a text message must be JSON in UTF-8; send other texts as a JSON string, or as bytes"
 		}
 		if err := s.box.put(m, tick.C, func() bool { return hungUp(raw) }); err != nil {
 			return websocket.StatusGoingAway, err.Error()
@@ -245,10 +247,16 @@ func (b *Box) give(c *client, m message) bool {
 	if m.bytes {
 		kind = websocket.MessageBinary
 	}
+	ctx := b.ctx
+	if c.left > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, b.pongWithin)
+		defer cancel()
+	}
 	// Both end with the connection, which its reader notices.
-	err := c.conn.Write(b.ctx, kind, m.data)
+	err := c.conn.Write(ctx, kind, m.data)
 	if err == nil && c.left > 0 {
-		err = c.conn.Ping(b.ctx)
+		err = c.conn.Ping(ctx)
 	}
 	if err != nil {
 		_ = c.conn.CloseNow()

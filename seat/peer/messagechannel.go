@@ -14,10 +14,11 @@ const maxMessagesWaiting = 2 * wire.MaxChunksOpen * wire.MaxMessageChunk
 // acceptMessages handles the channel of messages between page and app. What comes is taken
 // as it comes, so that it does not fill the buffer that input needs too.
 func (p *Peer) acceptMessages(ch *webrtc.DataChannel) {
-	if p.cfg.OnMessage == nil || !p.messages.CompareAndSwap(nil, ch) {
+	if p.cfg.OnMessage == nil || p.cfg.OnMessagesEnd == nil || !p.messages.CompareAndSwap(nil, ch) {
 		ch.Close()
 		return
 	}
+	ch.OnClose(func() { p.call(p.cfg.OnMessagesEnd) })
 	ch.OnMessage(func(msg webrtc.DataChannelMessage) {
 		if len(msg.Data) > wire.MaxMessageChunk {
 			p.log.Debug("channel of messages closed: a part is too long", "bytes", len(msg.Data))

@@ -13,13 +13,14 @@ import (
 )
 
 // messagesPair is a seat and a page with a channel of messages, on a line.
-func messagesPair(t *testing.T) (s *seat, c *client, l *netline.Line, page *webrtc.DataChannel, heard, answers chan clipMessage) {
+func messagesPair(t *testing.T) (s *seat, c *client, l *netline.Line, page *webrtc.DataChannel, heard, answers chan clipMessage, ended chan struct{}) {
 	t.Helper()
-	heard, answers = make(chan clipMessage, 100), make(chan clipMessage, 1000)
+	heard, answers, ended = make(chan clipMessage, 100), make(chan clipMessage, 1000), make(chan struct{}, 1)
 	l = netline.New(t, netline.Way{})
 	s = newSeat(t, func(cfg *Config) {
 		cfg.Listen = wire.Listen{Media: "127.0.0.1", Loopback: true}
 		cfg.OnMessage = func(data []byte, text bool) { heard <- clipMessage{bytes.Clone(data), text} }
+		cfg.OnMessagesEnd = func() { ended <- struct{}{} }
 	})
 	c = newClient(t)
 	page, err := c.pc.CreateDataChannel(wire.ChannelMessages, nil)
@@ -27,7 +28,7 @@ func messagesPair(t *testing.T) (s *seat, c *client, l *netline.Line, page *webr
 	page.OnMessage(func(m webrtc.DataChannelMessage) { answers <- clipMessage{m.Data, m.IsString} })
 	join(t, l, s, c)
 	testkit.Until(t, "the channel is open", func() bool { return s.talks() && page.ReadyState() == webrtc.DataChannelStateOpen })
-	return s, c, l, page, heard, answers
+	return s, c, l, page, heard, answers, ended
 }
 
 func (s *seat) talks() bool {
@@ -37,7 +38,7 @@ func (s *seat) talks() bool {
 
 // Words and bytes go both ways. A part that is too long ends the channel, and no other.
 func TestMessageChannel(t *testing.T) {
-	s, c, _, page, heard, answers := messagesPair(t)
+	s, c, _, page, heard, answers, ended := messagesPair(t)
 	chunk := bytes.Repeat([]byte("x"), wire.MaxMessageChunk)
 	testkit.Must(t, page.SendText("words"))
 	testkit.Must(t, page.Send(chunk))
@@ -52,6 +53,7 @@ func TestMessageChannel(t *testing.T) {
 	}
 	testkit.Must(t, page.Send(append(chunk, 'x')))
 	testkit.Until(t, "the channel is closed", func() bool { return !s.talks() })
+	wait(t, ended, "the end of the channel")
 	testkit.Must(t, c.input.SendText(`{"t":"key","code":"KeyA","p":true}`))
 	if in := wait(t, s.inputs, "a key"); in.Code != "KeyA" {
 		t.Errorf("then came %+v", in)
@@ -60,7 +62,7 @@ func TestMessageChannel(t *testing.T) {
 
 // A page that does not read costs no more than a bound.
 func TestUnreadMessages(t *testing.T) {
-	s, _, l, _, _, _ := messagesPair(t)
+	s, _, l, _, _, _, _ := messagesPair(t)
 	l.Set(netline.Way{Cut: true})
 	ch, part, most := s.messages.Load(), make([]byte, wire.MaxMessageChunk), uint64(0)
 	for deadline := time.Now().Add(30 * time.Second); s.talks(); {

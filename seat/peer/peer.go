@@ -68,13 +68,15 @@ type Config struct {
 	Codec  string // of the pipeline: "h264" or "vp8"
 	Audio  bool
 
-	OnInput     func(wire.Input)                // all but pings, which the peer answers
-	OnClip      func(message []byte, text bool) // of wire.ChannelClip; nil has none
-	OnMessage   func(message []byte, text bool) // of wire.ChannelMessages; nil has none
-	OnState     func(State)
-	OnKeyframe  func()        // the browser needs a keyframe: it connected, or lost a frame
-	OnBitrate   func(bps int) // what congestion control allows for video
-	OnCandidate func(json.RawMessage)
+	OnInput   func(wire.Input)                // all but pings, which the peer answers
+	OnClip    func(message []byte, text bool) // of wire.ChannelClip; nil has none
+	OnMessage func(message []byte, text bool) // of wire.ChannelMessages; nil has none
+	// OnMessagesEnd comes when wire.ChannelMessages is closed; with OnMessage it must be there.
+	OnMessagesEnd func()
+	OnState       func(State)
+	OnKeyframe    func()        // the browser needs a keyframe: it connected, or lost a frame
+	OnBitrate     func(bps int) // what congestion control allows for video
+	OnCandidate   func(json.RawMessage)
 
 	MaxBitrateBPS int          // congestion control starts here and never goes above
 	Log           *slog.Logger // nil is slog.Default()

@@ -241,6 +241,69 @@ test('a page that is loaded again has what the store knows, and numbers anew', a
   assert.deepEqual(second.heard, ['b', 'c']);
 });
 
+test('a page that knows no number goes on where the seat is', async () => {
+  const { warn } = console;
+  console.warn = () => {};
+  const { seat, heard } = start();
+  seat.connect();
+  assert.deepEqual([seat.frames[0].got, seat.frames[0].seq], [0, 0]);
+  seat.send(6, 'f'); // another tab has taken five
+  seat.send(7, 'g');
+  await settle();
+  assert.deepEqual(heard, ['f', 'g']);
+  assert.equal(seat.frames.at(-1).seq, 7);
+  // That tab took the eighth meanwhile.
+  seat.cut();
+  const again = seat.connect();
+  seat.send(9, 'i');
+  await settle();
+  assert.deepEqual([heard.at(-1), seat.frames.at(-1).seq, again.closed], ['i', 9, false]);
+  seat.send(11, 'k'); // on one channel none is left out
+  assert.ok(again.closed);
+  const twice = seat.connect();
+  seat.send(9, 'i');
+  assert.ok(twice.closed);
+  await settle();
+  assert.deepEqual(heard, ['f', 'g', 'i']);
+  console.warn = warn;
+});
+
+test('what onMessage has not done is not taken', async () => {
+  const kept = {};
+  const store = { got: (session) => kept[session] ?? 0, keep: (session, got) => { kept[session] = got; } };
+  const gates = [];
+  const { page, seat } = start({ store, onMessage: (message) => new Promise((resolve) => { gates.push([message, resolve]); }) });
+  seat.connect();
+  for (const seq of [1, 2, 3]) seat.send(seq, seq);
+  await settle();
+  gates[0][1]();
+  await settle();
+  assert.deepEqual(kept, { s: 1 });
+  seat.cut();
+  seat.connect();
+  const hello = () => seat.frames.findLast((f) => f.t === 'hello');
+  assert.deepEqual([hello().got, hello().seq], [3, 1]);
+  // The page leaves the session, and takes it back: the second message is still at work.
+  page.live = false;
+  page.live = true;
+  seat.connect();
+  assert.deepEqual([hello().got, hello().seq], [1, 1]);
+  gates[1][1]();
+  await settle();
+  assert.ok(seat.frames.slice(seat.frames.indexOf(hello())).every((f) => f.seq === 1), 'it takes what this page has not got');
+  seat.send(2, 2);
+  await settle();
+  assert.deepEqual(gates.map(([message]) => message), [1, 2, 2]);
+  assert.deepEqual(kept, { s: 1 });
+});
+
+test('what comes must be a string or an ArrayBuffer', async () => {
+  const { page, seat } = start();
+  seat.connect();
+  assert.throws(() => page.heard(new Blob(['x'])), /binaryType/);
+  assert.throws(() => page.heard(new Uint8Array(1)), /binaryType/);
+});
+
 test('a page that is slow makes the app wait', async () => {
   const gates = [];
   const { seat } = start({ onMessage: () => new Promise((resolve) => { gates.push(resolve); }) });
@@ -273,7 +336,9 @@ test('a seat that breaks the rules loses its channel', async () => {
   const { warn } = console;
   console.warn = () => {};
   for (const breaks of [
-    (seat) => seat.say({ t: 'message', seq: 2, size: 1 }),
+    (seat) => seat.say({ t: 'message', seq: 0, size: 1 }),
+    (seat) => seat.say({ t: 'message', seq: 1.5, size: 1 }),
+    (seat) => seat.say({ t: 'message', seq: 1e300, size: 1 }),
     (seat) => seat.say({ t: 'message', seq: 1, size: MOST + 1 }),
     (seat) => seat.say({ t: 'message', seq: 1, size: -1 }),
     (seat) => { seat.say({ t: 'message', seq: 1, size: 9 }); seat.say({ t: 'message', seq: 1, size: 9 }); },

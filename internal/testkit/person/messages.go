@@ -72,7 +72,7 @@ func (p *Person) frame(f wire.MessageFrame) {
 func (p *Person) Talk(page string, got uint64) *Person {
 	p.t.Helper()
 	testkit.Within(p.t, patience, "the channel of messages", func() bool { return p.messages.channel.ReadyState() == webrtc.DataChannelStateOpen })
-	p.frame(wire.MessageFrame{Type: wire.FrameHello, Page: page, Got: got})
+	p.frame(wire.MessageFrame{Type: wire.FrameHello, Page: page, Got: got, Seq: got})
 	select {
 	case <-p.messages.may:
 	case <-time.After(patience):

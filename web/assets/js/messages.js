@@ -10,10 +10,11 @@
 //	await messages.send({ part: 'door' });  // JSON, or bytes as ArrayBuffer or a view of one
 //	messages.live = false;                  // the session is over
 //
-// A promise of send() is kept when the app has taken the message. What was sent and not taken
+// A promise of send() resolves when the app has taken the message. What was sent and not taken
 // is lost with the page: a page that is loaded again has new promises. What the app sent is
 // not: the seat has it until the page has taken it. It has when onMessage has returned, or its
-// promise is settled, so a page that is slow makes the app wait.
+// promise is settled, so a page that is slow makes the app wait. An onMessage that waits for
+// send() waits for ever where the app, too, sends before it reads.
 
 export const MOST = 256 << 10;      // bytes of a message: wire.MaxAppMessage
 export const CHUNK = 8 << 10;       // wire.MaxMessageChunk
@@ -98,8 +99,8 @@ export class Messages {
     if (channel === this.channel || !channel?.open || !session) return;
     if (this.session && session !== this.session) this.#reject(new Error('the session was lost; another one has begun'));
     if (session !== this.session) this.got = this.taken = this.store.got(session);
-    Object.assign(this, { session, channel, next: Infinity, at: 0, headed: false, acked: 0, sent: [], window: WINDOW.least, fastest: Infinity, head: null, chunks: 0 });
-    this.#say({ t: 'hello', page: this.page, got: this.got });
+    Object.assign(this, { session, channel, next: Infinity, at: 0, headed: false, acked: 0, sent: [], window: WINDOW.least, fastest: Infinity, head: null, chunks: 0, begun: false });
+    this.#say({ t: 'hello', page: this.page, got: this.got, seq: this.taken });
   }
 
   // lost says that the connection is gone. What waits stays, for the next one.
@@ -107,6 +108,7 @@ export class Messages {
 
   // heard takes what the seat sends: a string or an ArrayBuffer.
   heard(data) {
+    if (typeof data !== 'string' && !(data instanceof ArrayBuffer)) throw new TypeError('heard() takes a string or an ArrayBuffer: set the channel\'s binaryType to arraybuffer');
     if (!this.channel) return;
     try {
       if (typeof data === 'string') this.#frame(JSON.parse(data));
@@ -134,7 +136,10 @@ export class Messages {
       this.#tookUpTo(seq);
       this.#flush();
     } else if (t === 'message') {
-      if (this.head || seq !== this.got + 1 || !(size >= 0 && size <= MOST)) throw new Error(`message ${seq} of ${size} bytes after ${this.got}`);
+      // On a new channel the seat goes on after what any page has taken.
+      const follows = this.begun ? seq === this.got + 1 : Number.isSafeInteger(seq) && seq > this.got;
+      if (this.head || !follows || !(size >= 0 && size <= MOST)) throw new Error(`message ${seq} of ${size} bytes after ${this.got}`);
+      Object.assign(this, { begun: true, got: seq - 1 });
       this.head = { bytes, all: new Uint8Array(size), come: 0 };
       this.#complete();
     }
@@ -153,7 +158,7 @@ export class Messages {
   #ack() { this.#say({ t: 'ack', seq: this.taken, chunks: this.chunks }); }
 
   #complete() {
-    const { head, session } = this;
+    const { head, session, page } = this;
     if (head.come < head.all.length) return;
     const message = head.bytes ? head.all.buffer : JSON.parse(new TextDecoder().decode(head.all));
     this.head = null;
@@ -161,15 +166,15 @@ export class Messages {
     const seq = this.got;
     // The one before may still be with a callback that waits.
     this.handing = this.handing.then(async () => {
-      if (session !== this.session) return;
-      this.store.keep(session, seq);
+      if (page !== this.page) return; // it numbers anew: the seat has this one still
       try {
         await this.onMessage(message);
       } catch (error) {
         console.error('nearcast: what takes messages failed:', error);
       }
-      if (session !== this.session) return;
+      if (page !== this.page) return;
       this.taken = seq;
+      this.store.keep(session, seq);
       this.#ack();
     });
   }

@@ -100,6 +100,7 @@ export class Player {
     this.#closeSignal();
     this.signals.cool();
     this.peer.close();
+    this.messages.live = false; // no phase follows
     this.stage.clear();
   }
 
