@@ -138,12 +138,12 @@ func Enter(r Root, id cell.Identity) error {
 		{"show the node's files", b.showNode},
 		{"make /etc", b.makeEtc},
 		{"make /dev", b.makeDev},
+		{"show the tool", b.showTool}, // before volumes: /run is still all ours
 		{"mount /proc and /sys", b.mountKernel},
 		{"hide directories", b.hide},
 		{"show the task", b.showTask},
 		{"show volumes", b.showVolumes},
 		{"show the command", b.showCommand},
-		{"show the tool", b.showTool},
 		{"change the root", b.pivot},
 	} {
 		if err := step.do(); err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/seat/cell"
+	"github.com/nearcast/nearcast/seat/cell/cellroot"
 )
 
 // TestVolumes: also below a link in the app's content, which leads nowhere on the node.
@@ -34,6 +35,36 @@ func TestVolumes(t *testing.T) {
 	checkShows(t, v, map[string]string{plain: "data", linked: ""}, []string{linked})
 	if entries, err := os.ReadDir(outside); err != nil || len(entries) > 0 {
 		t.Errorf("the link led out of the cell: %v, %v", entries, err)
+	}
+}
+
+// TestVolumeAtRun: a volume hides what the seat shows at its place, and gets nothing of it.
+func TestVolumeAtRun(t *testing.T) {
+	needRoot(t)
+	dir := testkit.ShortDir(t)
+	testkit.Must(t, os.Chmod(dir, 0o755))
+	write(t, filepath.Join(dir, wire.AppTool), "the tool\n")
+	testkit.Must(t, os.Chmod(filepath.Join(dir, wire.AppTool), 0o755))
+	tool := filepath.Join(cellroot.ToolsDir, wire.AppTool)
+	for _, m := range []wire.Mount{{}, {Task: "/run", ReadOnly: true}, {Task: "/run"}} {
+		s := newSpec(t, true)
+		s.StreamHost = filepath.Join(dir, "stream-host")
+		want := "the tool\n"
+		if m.Task != "" {
+			want, m.Node = "", testkit.ShortDir(t)
+			s.Mounts = []wire.Mount{m}
+		}
+		c, err := makeCell(t, s)
+		testkit.Must(t, err)
+		if out, _ := run(t, c, cell.Program{Path: "/bin/sh", Args: []string{"sh", "-c", "cat " + tool + " 2>/dev/null"}, Dir: "/"}); out != want {
+			t.Errorf("with %+v the app finds %q", m, out)
+		}
+		if m.Task == "" {
+			continue
+		}
+		if entries, err := os.ReadDir(m.Node); err != nil || len(entries) > 0 {
+			t.Errorf("%+v: the volume has %v, %v", m, entries, err)
+		}
 	}
 }
 
