@@ -125,7 +125,7 @@ func (h *streamHost) startApp(ctx context.Context, params map[string]string) err
 	}
 	switch {
 	case err == nil:
-		h.log.Info("the app shows a window")
+		h.log.Info("the app is presentable")
 		h.tasks.start(h.watchApp)
 		h.stream.waitPainted()
 		h.log.Info("the window counts as drawn")

@@ -32,7 +32,7 @@ var coldParts = []string{
 // startedBy are the steps that a seat's log tells.
 var startedBy = map[string]string{
 	"content fetched": "content", "cell made": "cell", "display started": "display", "starting the app": "app",
-	"the app shows a window": "window", "the window counts as drawn": "painted", "seat ready": "ready",
+	"the app is presentable": "window", "the window counts as drawn": "painted", "seat ready": "ready",
 }
 
 // stepsOfStart adds when the steps of the start of the page's seat ended, in ms after Play. Nomad, the

@@ -8,6 +8,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,6 +21,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"unicode/utf8"
 
 	"github.com/coder/websocket"
 
@@ -32,7 +34,8 @@ const usage = `nearcast-app exchanges messages with the page of the person at th
   nearcast-app send [--text | --bytes] [MESSAGE]
       send MESSAGE, or what standard input has, and return when the seat has it. It is
       JSON; with --text it is sent as a JSON string, with --bytes as it is. While 64 messages
-      or 1 MiB of them wait for the page, also before there is a person, this waits.
+      or 1 MiB of them wait for the page, also before there is a person, this waits. After
+      exit status 3 the seat may have the message all the same.
   nearcast-app recv
       wait for the next message of the page, and print it: JSON with a line feed at its
       end, bytes as they are
@@ -175,11 +178,17 @@ func message(args []string, in io.Reader, text, raw bool) ([]byte, error) {
 			return nil, fmt.Errorf("read the message: %w", err)
 		}
 	}
+	if !raw && !utf8.Valid(m) && len(m) <= wire.MaxAppMessage { // more may end within a character
+		return nil, fmt.Errorf("%w: the message is not UTF-8; send it with --bytes", errUsage)
+	}
 	if text {
-		var err error
-		if m, err = json.Marshal(strings.TrimSuffix(string(m), "\n")); err != nil {
+		var b bytes.Buffer
+		to := json.NewEncoder(&b)
+		to.SetEscapeHTML(false) // three characters would have six bytes
+		if err := to.Encode(strings.TrimSuffix(string(m), "\n")); err != nil {
 			return nil, fmt.Errorf("encode the message: %w", err)
 		}
+		m = bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 	}
 	if len(m) > wire.MaxAppMessage {
 		return nil, fmt.Errorf("the message has more than %d bytes; send it in parts", wire.MaxAppMessage)
