@@ -4,15 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
 	"github.com/nearcast/nearcast/internal/sizing"
 	"github.com/nearcast/nearcast/internal/wire"
 )
-
-// youngest is how old a brain counts at least: what came in its first seconds is no rate.
-const youngest = time.Minute
 
 // join puts together what the brains of a site know of the apps in some node pools, as
 // wire.DemandPath says: counts are the largest, arrivals the sum.
@@ -80,26 +78,27 @@ func (j *joined) add(d wire.AppDemand) error {
 	return nil
 }
 
-// app adds up the arrivals. A brain that is younger than a window is taken to have had as many
-// people a second before.
+// app adds up the arrivals: the rates of all brains, which may be of different ages, and the
+// variances of these. A window of the sum is one in which as many people have that rate and
+// that variance.
 func (j *joined) app() sizing.App {
+	var rates, variances []float64
 	for _, windows := range j.windows {
-		for i, w := range windows {
-			if i == len(j.Arrivals) {
+		for i, w := range sizing.OldEnough(windows) {
+			if i == len(rates) {
+				rates, variances = append(rates, 0), append(variances, 0)
 				j.Arrivals = append(j.Arrivals, sizing.Window{})
 			}
-			j.Arrivals[i].Over = max(j.Arrivals[i].Over, w.Over, youngest)
+			n, t := float64(w.Count), w.Over.Seconds()
+			rates[i], variances[i] = rates[i]+n/t, variances[i]+n/(t*t)
+			j.Arrivals[i].Over = max(j.Arrivals[i].Over, w.Over)
 		}
 	}
-	for i := range j.Arrivals {
-		sum := 0.0
-		for _, windows := range j.windows {
-			if i < len(windows) {
-				w := windows[i]
-				sum += float64(w.Count) * max(1, float64(j.Arrivals[i].Over)/float64(max(w.Over, youngest)))
-			}
+	for i, rate := range rates {
+		if rate > 0 {
+			count := max(1, math.Round(rate*rate/variances[i]))
+			j.Arrivals[i] = sizing.Window{Over: time.Duration(count / rate * float64(time.Second)).Round(time.Millisecond), Count: int(count)}
 		}
-		j.Arrivals[i].Count = int(sum + .5)
 	}
 	return j.App
 }

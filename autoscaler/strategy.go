@@ -22,12 +22,12 @@ type Strategy struct {
 	log hclog.Logger
 
 	mu    sync.Mutex
-	pools map[string]*sizing.Keeper // by check
+	pools map[string]*sizing.Sizer // by check
 }
 
 // NewStrategy makes a Strategy.
 func NewStrategy(log hclog.Logger) *Strategy {
-	return &Strategy{log: log, Now: time.Now, pools: map[string]*sizing.Keeper{}}
+	return &Strategy{log: log, Now: time.Now, pools: map[string]*sizing.Sizer{}}
 }
 
 // PluginInfo implements base.Base.
@@ -58,16 +58,16 @@ func (s *Strategy) Run(eval *sdk.ScalingCheckEvaluation, count int64) (*sdk.Scal
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	id := fmt.Sprint(eval.Action.Meta["nomad_policy_id"], " ", eval.Check.Name, " ", eval.Check.Query)
-	keeper := s.pools[id]
-	if keeper == nil {
+	sizer := s.pools[id]
+	if sizer == nil {
 		if len(s.pools) >= maxPools {
 			clear(s.pools) // policies that are gone
 		}
-		keeper = &sizing.Keeper{}
-		s.pools[id] = keeper
+		sizer = &sizing.Sizer{}
+		s.pools[id] = sizer
 	}
-	keeper.For = hold
-	d := keeper.Decide(pool, apps, int(count), s.Now())
+	sizer.For = hold
+	d := sizer.Decide(pool, apps, int(count), s.Now())
 	switch {
 	case d.Nodes > int(count):
 		eval.Action.Direction = sdk.ScaleDirectionUp

@@ -21,7 +21,9 @@
 // as many seats as Erlang's C formula wants for the share that may wait. With T = 0 this is one
 // seat for each person, and where T is much longer than sessions, it is Erlang C of λ·S.
 //
-// λ is measured, so it is not certain: n arrivals in a window W may be n + 1.28·√n as well (one time in
+// λ is measured over windows that end now. A brain that has just started has short ones: the last
+// one counts as five minutes at least, the others as one.
+// λ is not certain: n arrivals in a window W may be n + 1.28·√n as well (one time in
 // ten it is more). The last, longest window counts with that, and a shorter one with n - 1.28·√n,
 // which shows a rise as soon as it is surely one. Where nobody came, nobody is expected: a pool
 // without people has no nodes.

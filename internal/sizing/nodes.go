@@ -3,6 +3,7 @@ package sizing
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 )
@@ -111,6 +112,26 @@ func rateOf(windows []Window) (rate, doubt float64) {
 	return rate, doubt
 }
 
+// Arrivals in a young brain's first minutes are no rate.
+const (
+	youngLast  = 5 * time.Minute // least time of the last window, which counts also if it is not surely a rise
+	youngOther = time.Minute
+)
+
+// OldEnough is windows none of which is so short that one person in it looks like a crowd: the
+// last one is of five minutes at least, and the others are of one.
+func OldEnough(windows []Window) []Window {
+	out := slices.Clone(windows)
+	for i := range out {
+		least := youngOther
+		if i == len(out)-1 {
+			least = youngLast
+		}
+		out[i].Over = max(out[i].Over, least)
+	}
+	return out
+}
+
 // length is how long a session of an app is on average.
 func (p Pool) length(a App) time.Duration {
 	prior := p.Length
@@ -132,15 +153,15 @@ func Nodes(p Pool, apps []App, now int, at time.Time) Decision {
 	seats = max(seats, l.people)
 	warm := int(math.Ceil(l.warm))
 	var why strings.Builder
-	fmt.Fprintf(&why, "%d people now, %.1f come a minute, %.0f are expected in %s: %d seats, so that at most %.2g %% wait",
-		l.people, 60*l.rate, mean, p.Ready, seats, 100*p.Wait)
+	fmt.Fprintf(&why, "%s now, %.1f come a minute, %.0f are expected in %s: %s, so that at most %.2g %% wait",
+		many(l.people, "person"), 60*l.rate, mean, p.Ready, many(seats, "seat"), 100*p.Wait)
 	if warm > 0 {
 		fmt.Fprintf(&why, ", and %d warm", warm)
 	}
 	seats += warm
 	if least, window := p.Schedule.seats(at, p.Ready); least > seats {
 		seats = least
-		fmt.Fprintf(&why, "; the schedule %q has %d seats at least", window, least)
+		fmt.Fprintf(&why, "; the schedule %q has %s at least", window, many(least, "seat"))
 	}
 	nodes := (seats + per - 1) / per
 	limited := max(nodes, p.Min)
@@ -152,10 +173,21 @@ func Nodes(p Pool, apps []App, now int, at time.Time) Decision {
 		}
 	}
 	if limited != nodes {
-		fmt.Fprintf(&why, "; that would be %d nodes, and %d to %d are allowed", nodes, p.Min, p.Max)
+		fmt.Fprintf(&why, "; that would be %s, and %d to %d are allowed", many(nodes, "node"), p.Min, p.Max)
 	}
 	if l.blocked > 0 {
-		fmt.Fprintf(&why, "; %d seats find no node", l.blocked)
+		fmt.Fprintf(&why, "; no node takes %s", many(l.blocked, "seat"))
 	}
-	return Decision{Nodes: limited, Seats: seats, Reason: fmt.Sprintf("%d nodes of %d seats: %s", limited, per, why.String())}
+	return Decision{Nodes: limited, Seats: seats, Reason: fmt.Sprintf("%s of %s: %s", many(limited, "node"), many(per, "seat"), why.String())}
+}
+
+// many is a number of things, in words.
+func many(n int, one string) string {
+	switch {
+	case n == 1:
+		return "1 " + one
+	case one == "person":
+		return fmt.Sprint(n, " people")
+	}
+	return fmt.Sprint(n, " ", one, "s")
 }

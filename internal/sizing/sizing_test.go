@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/big"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -134,7 +135,7 @@ func TestNodes(t *testing.T) {
 	}{
 		{"nobody, nothing", same, nil, 0, 0, 0, 0, "0 people"},
 		{"an app that nobody plays", same, []App{came(0, 0, 0)}, 0, 0, 0, 0, ""},
-		{"the first person, from zero nodes", same, []App{{Queued: 1, Arrivals: []Window{{minutes(2), 1}, {minutes(10), 1}}}}, 0, 0, 1, 1, "1 people now"},
+		{"the first person, from zero nodes", same, []App{{Queued: 1, Arrivals: []Window{{minutes(2), 1}, {minutes(10), 1}}}}, 0, 0, 1, 1, "1 person now"},
 		{"a warm seat needs a node", same, []App{{Warm: 1}}, 0, 0, 1, 1, "1 warm"},
 		{"many warm seats that nobody comes for", same, []App{{Warm: 5}, {Warm: 5}, {Warm: 5}}, 0, 0, 2, 2, "15 warm"},
 		{"a day like the one before", same, []App{came(40, 4, 20)}, 6, 0, 7, 8, "40 people now"},
@@ -148,7 +149,7 @@ func TestNodes(t *testing.T) {
 		{"in the window", pool(func(p *Pool) { p.Schedule = evening }), nil, 8, minutes(20 * 60), 8, 8, ""},
 		{"after the window", pool(func(p *Pool) { p.Schedule = evening }), nil, 8, minutes(21*60 + 1), 0, 0, ""},
 		{"on Sunday", pool(func(p *Pool) { p.Schedule = evening }), nil, 8, minutes(-4 * 60), 0, 0, ""},
-		{"blocked seats are named", same, []App{{Queued: 1, Blocked: 1}}, 0, 0, 1, 1, "1 seats find no node"},
+		{"blocked seats are named", same, []App{{Queued: 1, Blocked: 1}}, 0, 0, 1, 1, "no node takes 1 seat"},
 	} {
 		d := Nodes(c.pool, c.apps, c.now, monday.Add(c.at))
 		if d.Nodes < c.from || d.Nodes > c.to || !strings.Contains(d.Reason, c.says) {
@@ -248,5 +249,77 @@ func TestHold(t *testing.T) {
 		if got := h.Nodes(c.now, c.needed, time.Unix(0, 0).Add(minutes(c.at))); got != c.get {
 			t.Errorf("%d: at %v min with %d nodes of which %d are needed: %d, want %d", i, c.at, c.now, c.needed, got, c.get)
 		}
+	}
+}
+
+// A seat that no node of the pool can take: one node more is tried, once, and given back.
+func TestSizerOfHopelessSeat(t *testing.T) {
+	p := Pool{SeatsPerNode: 8, Max: 20, Ready: 4 * time.Minute, Wait: .01}
+	s := Sizer{Hold: Hold{For: 5 * time.Minute}}
+	nodes, grown, last, reason := 1, 0, time.Duration(0), ""
+	clock := time.Duration(0)
+	// run goes on for a time. blocked says how many seats find no node, and used how many nodes have
+	// seats: those are not removed.
+	run := func(lasts time.Duration, blocked, used func() int) {
+		for end := clock + lasts; clock < end; clock += 15 * time.Second {
+			d := s.Decide(p, []App{{Busy: 3, Queued: 1, Blocked: blocked()}}, nodes, time.Unix(1_800_000_000, 0).Add(clock))
+			next := max(d.Nodes, used())
+			if next > nodes {
+				grown++
+			}
+			if next != nodes {
+				last = clock
+			}
+			nodes, reason = next, d.Reason
+		}
+	}
+	run(6*time.Hour, func() int { return 1 }, func() int { return 1 })
+	if grown != 1 || nodes != 1 || last > time.Hour || !strings.Contains(reason, "one node more did not help") {
+		t.Errorf("%d nodes, %d more were given, the last change after %s: %s", nodes, grown, last, reason)
+	}
+	// Another seat finds none, and one node more takes it: that is seen though the first never is.
+	run(2*time.Hour, func() int { return max(1, 3-nodes) }, func() int { return nodes })
+	if grown != 2 || nodes != 2 {
+		t.Errorf("%d nodes, %d more were given in all, want 2: %s", nodes, grown, reason)
+	}
+	// Nodes carry two seats: it goes on until all have one.
+	s, nodes = Sizer{Hold: Hold{For: 5 * time.Minute}}, 1
+	run(2*time.Hour, func() int { return max(0, 8-2*nodes) }, func() int { return nodes })
+	if nodes != 4 {
+		t.Errorf("%d nodes, and 4 carry all seats: %s", nodes, reason)
+	}
+}
+
+// One person at a young brain needs few seats.
+func TestYoungBrain(t *testing.T) {
+	for _, c := range []struct {
+		over     time.Duration
+		count    int
+		from, to int // seats
+	}{
+		{time.Second, 1, 6, 9},
+		{time.Minute, 1, 6, 9},
+		{5 * time.Minute, 1, 6, 9},
+		{10 * time.Minute, 1, 5, 7},
+		{time.Minute, 20, 50, 90}, // a launch is one
+	} {
+		app := App{Busy: 1, Arrivals: OldEnough([]Window{{c.over, c.count}, {c.over, c.count}})}
+		d := Nodes(Pool{SeatsPerNode: 8, Ready: 4 * time.Minute, Wait: .01}, []App{app}, 1, time.Unix(0, 0))
+		if d.Seats < c.from || d.Seats > c.to {
+			t.Errorf("%d came in %s: %d seats, want %d to %d: %s", c.count, c.over, d.Seats, c.from, c.to, d.Reason)
+		}
+	}
+}
+
+// The example of docs/CAPACITY.md is what the formulas say.
+func TestReason(t *testing.T) {
+	d := Nodes(Pool{SeatsPerNode: 8, Max: 20, Ready: 4 * time.Minute, Wait: .01}, []App{came(14, 3, 12)}, 2, time.Unix(0, 0))
+	text, err := os.ReadFile("../../docs/CAPACITY.md")
+	if err != nil || !strings.Contains(string(text), "\n"+d.Reason+"\n") {
+		t.Errorf("docs/CAPACITY.md does not say (%v): %s", err, d.Reason)
+	}
+	one := Nodes(Pool{SeatsPerNode: 1, Max: 1, Wait: .01}, []App{{Queued: 1, Blocked: 1}}, 0, time.Unix(0, 0))
+	if want := "1 node of 1 seat: 1 person now, 0.0 come a minute, 1 are expected in 0s: 1 seat, so that at most 1 % wait; no node takes 1 seat"; one.Reason != want {
+		t.Errorf("got  %s\nwant %s", one.Reason, want)
 	}
 }

@@ -91,7 +91,7 @@ func (a autoscaler) scales(s *site, t *testing.T) {
 		}
 		return nil
 	})
-	why := regexp.MustCompile(`scaling target: .*from=1 to=\d+ reason="\d+ nodes of 1 seats: \d people now`)
+	why := regexp.MustCompile(`scaling target: .*from=1 to=\d+ reason="\d+ nodes? of 1 seat: \d+ (person|people) now`)
 	log := ""
 	s.until("the log says why", func() error {
 		if log = s.taskLog("autoscaler"); !why.MatchString(log) {

@@ -43,41 +43,54 @@ func (h *Hold) Nodes(now, needed int, at time.Time) int {
 	return min(now, h.needed[0].nodes)
 }
 
-// Keeper decides again and again for one pool. It is not for several goroutines at once.
-type Keeper struct {
+// Sizer decides again and again for one pool. It is not for several goroutines at once.
+type Sizer struct {
 	Hold
 
 	nodes int       // that the pool had
 	stuck time.Time // since when it has had as many, and seats find none
+	// Of the seats that find no node: how many there were when the last node more was given, 0 if it
+	// helped, and how many no node more has helped.
+	gaveAt, hopeless int
 }
 
 // Decide says how many nodes a pool is to have that has now nodes. Where seats find no node for
-// twice the time in which one is ready, the nodes carry fewer than Pool.SeatsPerNode, and it is one node
-// more.
-func (k *Keeper) Decide(p Pool, apps []App, now int, at time.Time) Decision {
+// twice the time in which one is ready, the nodes may carry fewer than Pool.SeatsPerNode, and it is
+// one node more. Where that does not help, no node of the pool takes these seats, and it is none
+// more before there are more of them.
+func (s *Sizer) Decide(p Pool, apps []App, now int, at time.Time) Decision {
 	d := Nodes(p, apps, now, at)
-	if now != k.nodes || !blocked(apps) || k.stuck.IsZero() || at.Before(k.stuck) {
-		k.nodes, k.stuck = now, at
+	n := blocked(apps)
+	if n < s.gaveAt {
+		s.gaveAt = 0
 	}
-	if blocked(apps) && d.Nodes <= now && at.Sub(k.stuck) >= max(2*p.Ready, time.Minute) && (p.Max == 0 || now < p.Max) {
-		d.Nodes = now + 1
-		d.Reason += fmt.Sprintf("; they found none for %s with %d nodes, so nodes carry fewer seats than %d: one node more",
-			at.Sub(k.stuck).Round(time.Second), now, p.SeatsPerNode)
+	s.hopeless = min(s.hopeless, n)
+	if now != s.nodes || n == 0 || s.stuck.IsZero() || at.Before(s.stuck) {
+		s.nodes, s.stuck = now, at
 	}
-	if kept := k.Hold.Nodes(now, d.Nodes, at); kept != d.Nodes {
-		d.Reason = fmt.Sprintf("%d nodes, as many as were needed in the last %s; now %s", kept, k.For, d.Reason)
+	if n > 0 && d.Nodes <= now && at.Sub(s.stuck) >= max(2*p.Ready, time.Minute) && (p.Max == 0 || now < p.Max) {
+		if n > max(s.hopeless, s.gaveAt) {
+			s.gaveAt, s.hopeless = n, max(s.hopeless, s.gaveAt)
+			d.Nodes = now + 1
+			d.Reason += fmt.Sprintf("; they found none for %s with %s, so nodes carry fewer seats than %d: one node more",
+				at.Sub(s.stuck).Round(time.Second), many(now, "node"), p.SeatsPerNode)
+		} else {
+			d.Reason += "; one node more did not help: no node of this pool takes them"
+		}
+	}
+	if kept := s.Hold.Nodes(now, d.Nodes, at); kept != d.Nodes {
+		d.Reason = fmt.Sprintf("%s, as many as were needed in the last %s; now %s", many(kept, "node"), s.For, d.Reason)
 		d.Nodes = kept
 	}
 	return d
 }
 
-func blocked(apps []App) bool {
+// blocked is how many seats no node can take.
+func blocked(apps []App) (n int) {
 	for _, a := range apps {
-		if a.Blocked > 0 {
-			return true
-		}
+		n += a.Blocked
 	}
-	return false
+	return n
 }
 
 // ParseShare reads a share of people: a percentage such as "1%", or a number such as "0.01".
