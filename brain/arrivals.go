@@ -27,10 +27,11 @@ func (a *arrivals) add(now time.Time) {
 	a.steps[a.last%int64(len(a.steps))]++
 }
 
-// forward forgets what is older than the ring. A clock that was put back adds to the newest step.
+// forward forgets what is older than the ring. A clock that was put back a little adds to the
+// newest step. After more, nothing is known: the newest step would be in the future for as long.
 func (a *arrivals) forward(now time.Time) {
 	step := now.UnixNano() / int64(arrivalStep)
-	if step-a.last >= int64(len(a.steps)) {
+	if step-a.last >= int64(len(a.steps)) || a.last-step > 1 {
 		a.steps, a.last = [60]int{}, step
 	}
 	for a.last < step {

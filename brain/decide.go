@@ -103,17 +103,33 @@ func (a *appView) aim() int {
 
 // setWarm sizes the pool where the job leaves it to the brain.
 func (a *appView) setWarm(started, now time.Time) {
-	w := warmth{wait: a.app.WarmWait, start: a.coldStarts.mean(), max: a.app.Max}
+	// A few starts that took very long say little of the next one.
+	w := warmth{wait: a.app.WarmWait, start: min(a.coldStarts.mean(), 2*a.coldStarts.median()), max: a.app.Max}
 	if w.wait <= 0 {
 		a.warm, a.warmHold = 0, sizing.Hold{}
 		return
 	}
 	for _, window := range arrivalWindows {
 		one := a.begun.within(window, started, now)
-		w.begun = append(w.begun, sizing.Window{Over: max(time.Minute, time.Duration(one.WindowMS)*time.Millisecond), Count: one.Count})
+		w.begun = append(w.begun, sizing.Window{Over: time.Duration(one.WindowMS) * time.Millisecond, Count: one.Count})
+	}
+	w.begun = sizing.OldEnough(w.begun)
+	if a.warm == 0 {
+		a.warm = min(a.keptReady(), a.app.Max) // what a leader before this one kept falls as slowly as its own
 	}
 	a.warmHold.For = warmHold
 	a.warm = a.warmHold.Nodes(a.warm, w.seats(), now)
+}
+
+// keptReady is how many seats nobody has that a pool keeps ready, or has ordered.
+func (a *appView) keptReady() int {
+	n := a.idle + a.old
+	for _, c := range a.coming {
+		if sessionOf(c.token) == "" {
+			n++
+		}
+	}
+	return n
 }
 
 // surplus are the idle seats of an app that may be retired, the oldest first. A follower

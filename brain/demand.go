@@ -3,10 +3,12 @@ package brain
 import (
 	"cmp"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"slices"
 	"time"
 
+	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -45,9 +47,45 @@ const defaultPool = "default"
 
 // arrived counts a person who has come to this replica, once. mu is held.
 func (st *state) arrived(session, app string, now time.Time) {
-	if a := st.view.apps[app]; a != nil && st.view.seatOf(session) == nil {
-		a.arrivals.add(now)
+	a := st.view.apps[app]
+	if a == nil || st.view.seatOf(session) != nil || !st.came.note(session, now) {
+		return
 	}
+	a.arrivals.add(now)
+}
+
+// newFor is how old a ticket's first issue may be when its person comes for the first time,
+// unless they rested before Play. Somebody who comes later came to a brain before.
+const newFor = time.Minute
+
+// comers are the sessions of the people who came, and when, for as long as their tickets may be
+// renewed: a person whose connection was lost and who connects again is not a second person.
+type comers struct {
+	at    map[string]time.Time
+	swept time.Time
+}
+
+// maxComers bounds comers. Beyond it, a person who connects again counts again.
+const maxComers = 100_000
+
+// note notes a session, and reports whether it is new.
+func (c *comers) note(session string, now time.Time) bool {
+	if _, known := c.at[session]; known {
+		return false
+	}
+	if len(c.at) < maxComers {
+		c.at[session] = now
+	}
+	return true
+}
+
+// forget drops, once a minute, the sessions whose tickets nobody takes any more.
+func (c *comers) forget(now time.Time) {
+	if passed := now.Sub(c.swept); passed >= 0 && passed < time.Minute {
+		return
+	}
+	c.swept = now
+	maps.DeleteFunc(c.at, func(_ string, at time.Time) bool { return now.Sub(at) > ticket.MaxWait+ticket.TTL })
 }
 
 // lengths is what was measured, for other processes.

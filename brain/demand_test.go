@@ -3,6 +3,7 @@ package brain
 import (
 	"encoding/json"
 	"net/netip"
+	"strconv"
 	"testing"
 	"time"
 
@@ -60,6 +61,67 @@ func TestArrivals(t *testing.T) {
 	s.comes("finn", 0)
 	if two, _ = came(t, s.state, game); two.Count < 1 {
 		t.Errorf("with a clock that was put back: %+v", two)
+	}
+}
+
+// A person whose connection is lost in the queue is not a second person when they connect again.
+func TestArrivalsOfComeback(t *testing.T) {
+	s := newLineSite(t)
+	for range 5 {
+		s.leave(s.comes("anna", 0))
+		s.at = s.at.Add(3 * time.Second)
+		s.timePassed()
+	}
+	if two, ten := came(t, s.state, game); two.Count != 1 || ten.Count != 1 {
+		t.Errorf("one person, who connected five times: %+v, %+v", two, ten)
+	}
+	// Somebody with a ticket of two minutes ago came to another brain, which is gone.
+	s.leave(s.comes("ben", 120_000))
+	s.comes("ben", 120_000)
+	if two, _ := came(t, s.state, game); two.Count != 1 {
+		t.Errorf("with a person who came to another brain before: %+v", two)
+	}
+	// Who rested before Play comes now.
+	w := newWaiter(ticket.Claims{Session: "carl", App: game, First: s.at.Add(-2 * time.Minute)}, "", s.at)
+	w.rested = true
+	s.enqueue(w)
+	if two, _ := came(t, s.state, game); two.Count != 2 {
+		t.Errorf("with a person who rested for two minutes: %+v", two)
+	}
+	if len(s.came.at) != 3 {
+		t.Errorf("%d sessions are remembered", len(s.came.at))
+	}
+	for range 2 {
+		s.at = s.at.Add(ticket.MaxWait)
+		s.timePassed()
+	}
+	if len(s.came.at) != 0 {
+		t.Errorf("%d sessions are remembered whose tickets nobody takes", len(s.came.at))
+	}
+	for i := range maxComers + 10 {
+		s.came.note(strconv.Itoa(i), s.at)
+	}
+	if len(s.came.at) != maxComers {
+		t.Errorf("%d sessions are remembered, at most %d may be", len(s.came.at), maxComers)
+	}
+}
+
+// A clock that is put far forward and back again leaves no arrivals in the future.
+func TestArrivalsWithClock(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	var a arrivals
+	for range 7 {
+		a.add(now.Add(24 * time.Hour))
+	}
+	if got := a.within(2*time.Minute, now.Add(-time.Hour), now); got.Count != 0 {
+		t.Errorf("after the clock was put back: %+v", got)
+	}
+	a.add(now)
+	if got := a.within(2*time.Minute, now.Add(-time.Hour), now.Add(3*time.Minute)); got.Count != 0 {
+		t.Errorf("of three minutes ago: %+v", got)
+	}
+	if got := a.within(10*time.Minute, now.Add(-time.Hour), now.Add(3*time.Minute)); got.Count != 1 {
+		t.Errorf("of ten minutes: %+v", got)
 	}
 }
 

@@ -146,7 +146,19 @@ func (v *view) replace(t *seatTrack, now time.Time) {
 	}
 }
 
-// coldStart measures how long a seat took from its dispatch until it was ready, once.
+// noteBlocked notes since when no node can take the unit. Its start counts from the moment at
+// which one could: the wait for a node is no part of it.
+func (u *unit) noteBlocked(now time.Time) {
+	switch {
+	case u.child.State == ChildBlocked && u.blocked.IsZero():
+		u.blocked = now
+	case u.child.State != ChildBlocked && !u.blocked.IsZero():
+		u.blocked, u.seen = time.Time{}, now
+	}
+}
+
+// coldStart measures how long a seat took from its dispatch, or from when a node could take it,
+// until it was ready, once.
 func (v *view) coldStart(u *unit) {
 	t := u.seat
 	if t == nil || t.measured || t.ready.IsZero() {

@@ -57,7 +57,7 @@ type warmth struct {
 	wait  float64 // the share of people that may wait for a seat to start
 	max   int
 	begun []sizing.Window // sessions that began of late, at the whole site
-	start time.Duration   // mean time from dispatch to idle; 0 while nobody knows
+	start time.Duration   // time from dispatch to idle; 0 while nobody knows
 }
 
 // firstStart is how long a seat takes to start before one was measured.

@@ -86,7 +86,7 @@ func (b *Broker) awaitPlay(c *conn, w *waiter, parked []said) outcome {
 			switch {
 			case m.kind == wire.MsgPlay:
 				c.release(m)
-				w.since = time.Now()
+				w.since, w.rested = time.Now(), true
 				return b.wait(c, w, parked)
 			case m.kind == wire.MsgCandidate && len(parked) <= wire.MaxEarly:
 				parked = append(parked, m)

@@ -23,6 +23,7 @@ type waiter struct {
 
 	place   *place
 	holder  holder    // for whom the session counts
+	rested  bool      // before they pressed Play
 	told    bool      // the other brains know that the person waits
 	seat    string    // the seat that is offered now
 	offered time.Time // when it was
@@ -179,7 +180,10 @@ func (st *state) enqueue(w *waiter) {
 		w.attempts, w.since = old.attempts, old.since
 		st.drop(old)
 	}
-	if !st.moved(w.session) && old == nil {
+	moved := st.moved(w.session)
+	if moved || old != nil || !w.rested && now.Sub(w.place.first) > newFor {
+		st.came.note(w.session, now) // counted before, here or at another brain
+	} else {
 		st.arrived(w.session, w.app, now)
 	}
 	l := st.line(w.app)

@@ -50,6 +50,7 @@ type state struct {
 	largest size            // of the site's nodes, each in its own way
 	ports   ports
 	lending lending
+	came    comers
 	// told are the people who wait here, for the other replicas.
 	told *feed.Source[wire.Waiting]
 	// peers are the people who wait at other replicas, by replica and session.
@@ -67,7 +68,7 @@ func newState(site string, log *slog.Logger, metrics *metrics, now func() time.T
 		site: site, log: log, metrics: metrics, now: now, started: now(), newToken: uuid.NewString, wakeup: make(chan struct{}, 1), view: newView(),
 		lines: map[string]*line{}, waiters: map[string]*waiter{}, holders: map[holder]map[*waiter]bool{},
 		relays: map[string]relayedSession{}, plans: map[string]bool{},
-		window: newWindow(), told: feed.NewSource[wire.Waiting](), peers: map[string]map[string]*place{}, lending: lending{},
+		window: newWindow(), told: feed.NewSource[wire.Waiting](), peers: map[string]map[string]*place{}, lending: lending{}, came: comers{at: map[string]time.Time{}},
 		crowded: func() bool { return false },
 	}
 	st.view.waits = func(session string) bool { return st.waiters[session] != nil }
@@ -125,6 +126,7 @@ func (st *state) timePassed() {
 	defer st.mu.Unlock()
 	now := st.now()
 	st.view.timePassed(now)
+	st.came.forget(now)
 	for _, s := range st.view.strangers(now) {
 		child := st.view.childOf(s.Job)
 		st.log.Warn("ignoring a seat that Nomad does not know, or knows on another node; Consul's and Nomad's agents of a node must have one name",

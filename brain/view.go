@@ -65,7 +65,7 @@ type appView struct {
 
 	overstaysAt    time.Time // when sessions that last too long were looked for last
 	failures       *backOff
-	coldStarts     durations // from dispatch to idle
+	coldStarts     durations // see coldStart
 	sessionLengths durations
 	arrivals       arrivals
 	turnover       turnover
@@ -258,12 +258,7 @@ func (v *view) setChild(c Child, known bool, now time.Time) (d death, died bool)
 	if c.Alloc != "" {
 		v.byAlloc[c.Alloc] = u
 	}
-	switch {
-	case c.State != ChildBlocked:
-		u.blocked = time.Time{}
-	case u.blocked.IsZero():
-		u.blocked = now
-	}
+	u.noteBlocked(now)
 	v.adopt(u)
 	v.place(u, now)
 	if u.seat != nil {

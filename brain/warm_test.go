@@ -149,3 +149,76 @@ func TestBegun(t *testing.T) {
 		t.Errorf("the autoscaler hears %d", got)
 	}
 }
+
+// autoSite is a brain that leads, with an app with warm = "auto".
+func autoSite(t *testing.T) *lineSite {
+	s := newLineSite(t)
+	s.jobsChanged(JobsChange{Apps: map[string]App{game: {ID: game, Version: 1, Max: 9, WarmWait: .01}}})
+	s.setLeading(true)
+	return s
+}
+
+// A leader that has just started keeps the idle seats that the one before kept, until five minutes
+// have shown that fewer are needed.
+func TestWarmOfLeaderBefore(t *testing.T) {
+	s := autoSite(t)
+	for _, id := range []string{"a", "b", "c", "d"} {
+		s.seat(id)
+	}
+	for range 4 {
+		if d := s.decide(); len(d.retire) > 0 {
+			t.Fatalf("it retires %v", d.retire)
+		}
+		s.at = s.at.Add(time.Minute)
+		s.timePassed()
+	}
+	if got := s.demand().Apps[0].Warm; got != 4 {
+		t.Errorf("it aims at %d, and 4 are idle", got)
+	}
+	s.at = s.at.Add(warmHold)
+	s.timePassed()
+	if d := s.decide(); len(d.retire) != 3 {
+		t.Errorf("after %s it retires %v, and nobody came", warmHold, d.retire)
+	}
+}
+
+// The wait for a node is no start of a seat, and one slow start makes no crowd of warm seats.
+func TestStartsAfterWaitForNode(t *testing.T) {
+	s := autoSite(t)
+	child := Child{ID: "one", App: game, Version: 1, State: ChildBlocked, Created: s.at}
+	s.jobsChanged(JobsChange{Children: map[string]Child{"one": child}})
+	s.at = s.at.Add(10 * time.Minute)
+	child.State, child.Alloc = ChildRunning, "one"
+	s.jobsChanged(JobsChange{Children: map[string]Child{"one": child}})
+	s.at = s.at.Add(8 * time.Second)
+	s.free = append(s.free, wire.Seat{ID: "one", App: game, Job: "one", Version: 1, State: wire.SeatIdle, Since: s.at})
+	s.seatsChanged(s.free)
+	if got := s.demand().Apps[0].Starts; got.Count != 1 || got.Mean != 8_000 {
+		t.Errorf("a start of 8 s after a wait of 10 min for a node: %+v", got)
+	}
+	a := &appView{app: App{WarmWait: .01, Max: 100}}
+	for _, start := range []time.Duration{8 * time.Second, 8 * time.Second, 8 * time.Second, time.Hour} {
+		a.coldStarts.add(start)
+	}
+	now := time.Unix(1_800_000_000, 0)
+	for i := range 10 {
+		a.begun.add(now.Add(time.Duration(i) * time.Minute))
+	}
+	a.setWarm(now, now.Add(10*time.Minute))
+	if got := a.aim(); got < 2 || got > 4 {
+		t.Errorf("it aims at %d warm seats for one person a minute", got)
+	}
+}
+
+// One person in the first minute of a brain is one person, and not sixty an hour.
+func TestWarmOfYoungBrain(t *testing.T) {
+	a := &appView{app: App{WarmWait: .01, Max: 100}}
+	for range 4 {
+		a.coldStarts.add(time.Minute)
+	}
+	now := time.Unix(1_800_000_000, 0)
+	a.begun.add(now)
+	if a.setWarm(now, now.Add(time.Second)); a.aim() > 4 {
+		t.Errorf("it aims at %d warm seats after one person", a.aim())
+	}
+}

@@ -42,11 +42,12 @@ type AppDemand struct {
 	Max      int `json:"max"`
 
 	// Arrivals are how many people came to this brain of late, the shortest window first.
-	// Who comes again with the same session is counted once.
+	// A person who comes again with the same session is counted once.
 	Arrivals []Arrivals `json:"arrivals"`
 	// Played is how long people had seats, all together, within an hour or so, and Ended how many
 	// sessions ended in that time. Played by Ended is the mean length of a session, also while most people
-	// have just come: of them, those end first who stay for a moment. What is older counts less, by exp(-age/1h).
+	// have just come: short sessions end first, so a mean over ended sessions alone would be too small.
+	// What is older counts less, by exp(-age/1h).
 	Played int64   `json:"played_ms"`
 	Ended  float64 `json:"ended"`
 	// Sessions is how long the sessions were that ended last, Starts how long seats took from
