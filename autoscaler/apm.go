@@ -57,10 +57,10 @@ func (a *APM) SetConfig(config map[string]string) error {
 		return err
 	}
 	a.mu.Lock()
-	last := a.asker
+	defer a.mu.Unlock()
+	a.asker.close() // before the next one registers: both records have one id
 	a.asker = next
-	a.mu.Unlock()
-	last.close()
+	next.register()
 	return nil
 }
 
@@ -116,8 +116,9 @@ func (a *APM) QueryMultiple(string, sdk.TimeRange) ([]sdk.TimestampedMetrics, er
 type asker struct {
 	log     hclog.Logger
 	fleet   *fleet.Fleet
-	record  *fleet.InstanceRegistration
+	me      *identity.Identity
 	clients *identity.Clients
+	record  *fleet.InstanceRegistration // nil before register
 }
 
 func newAsker(consul, token string, log hclog.Logger) (*asker, error) {
@@ -130,12 +131,13 @@ func newAsker(consul, token string, log hclog.Logger) (*asker, error) {
 	if err != nil {
 		return nil, err
 	}
-	id := os.Getenv("NOMAD_SHORT_ALLOC_ID")
-	if id == "" {
-		id = fmt.Sprint(os.Getpid())
-	}
-	return &asker{log: log, fleet: f, clients: me.Clients(within),
-		record: f.RegisterCaller(context.Background(), wire.AutoscalerService, id, me.Key())}, nil
+	return &asker{log: log, fleet: f, me: me, clients: me.Clients(within)}, nil
+}
+
+// register has the brains know this process's key.
+func (a *asker) register() {
+	id := cmp.Or(os.Getenv("NOMAD_SHORT_ALLOC_ID"), fmt.Sprint(os.Getpid()))
+	a.record = a.fleet.RegisterCaller(context.Background(), wire.AutoscalerService, id, a.me.Key())
 }
 
 func (a *asker) close() {

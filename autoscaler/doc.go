@@ -17,6 +17,7 @@
 //	  }
 //	}
 //
-// Nothing is kept but what the last minutes needed, so each process may be killed at any moment.
+// Nothing is kept but what the last minutes needed, so each process may be killed at any moment:
+// the autoscaler then ends, and Nomad starts it and both plugins again (plugins/nomad-autoscaler-seats).
 // While no brain that knows its site answers, the query fails, and the autoscaler changes nothing.
 package autoscaler

@@ -77,7 +77,8 @@ func (s *site) serveAWS(rw http.ResponseWriter, r *http.Request) {
 	switch action {
 	case "DescribeAutoScalingGroups":
 		result = fmt.Sprintf("<AutoScalingGroups><member><AutoScalingGroupName>a-group</AutoScalingGroupName><DesiredCapacity>%d</DesiredCapacity><Instances>%s</Instances></member></AutoScalingGroups>",
-			s.desired, strings.Repeat("<member><InstanceId>i-1</InstanceId></member>", s.desired))
+			s.desired, strings.Repeat("<member><InstanceId>i-1</InstanceId></member>", s.desired)+
+				"<member><InstanceId>i-2</InstanceId><LifecycleState>Terminating:Wait</LifecycleState></member>")
 	case "DescribeScalingActivities":
 		// A node that ends waits for its people: that must not keep others from being added.
 		result = "<Activities><member><Progress>50</Progress></member></Activities>"
@@ -151,7 +152,10 @@ strategy "seats" {
 }
 target "aws-asg" {
   driver = "aws-asg"
-  config = { aws_region = "s" }
+  config = {
+    aws_region     = "s"
+    retry_attempts = "2"
+  }
 }
 `, filepath.Join(dir, "plugins"), port, nomad.URL, filepath.Join(dir, "policies"), strings.TrimPrefix(consul.URL, "http://")))
 	write("policies/pool.hcl", `
@@ -220,8 +224,11 @@ scaling "stream-cpu" {
 	if !strings.Contains(log.String(), "nodes of 4 seats: 13 people now") {
 		t.Errorf("the log gives no reason: %s", log.String())
 	}
-	if strings.Contains(log.String(), "[ERROR]") {
-		t.Errorf("errors: %s", log.String())
+	// The node that ends is in the list of the group, so the target never sees as many as it asked for.
+	for line := range strings.Lines(log.String()) {
+		if strings.Contains(line, "[ERROR]") && !strings.Contains(line, "failed to confirm scale out") {
+			t.Errorf("an error: %s", line)
+		}
 	}
 }
 

@@ -39,6 +39,15 @@ variable "pools" {
     stream-gpu = { group = "nearcast-stream-gpu", min = 1, max = 4 }
   }
   description = "pools of stream nodes: group, min, max, and what the comment above says (terraform output: sites, groups)"
+  validation {
+    condition = length([for pool in values(var.pools) : pool if length(setunion(
+    ["group", "min", "max", "seats", "wait", "ready", "schedule", "jobs"], keys(pool))) > 8]) == 0
+    error_message = "A pool has an unknown key; there are group, min, max, seats, wait, ready, schedule and jobs."
+  }
+  validation {
+    condition     = length([for pool in values(var.pools) : pool if length(setintersection(["group", "min", "max"], keys(pool))) < 3]) == 0
+    error_message = "Each pool needs group, min and max."
+  }
 }
 
 variable "seats_per_node" {
@@ -51,6 +60,12 @@ variable "hold" {
   type        = string
   default     = "5m"
   description = "nodes are removed that were not needed for so long"
+}
+
+variable "drain_deadline" {
+  type        = string
+  default     = "1h"
+  description = "how long a session goes on at most that began on a node while the node was chosen to be removed; the way out of the group's nodes may be shorter"
 }
 
 variable "cooldown" {
@@ -211,7 +226,10 @@ job "autoscaler" {
           target "aws-asg" {
             driver = "aws-asg"
             config = {
-              aws_region = "${var.aws_region != "" ? var.aws_region : "{{ env \"NOMAD_REGION\" }}"}"
+              # After a request for nodes it looks whether they are listed, 10 s apart. Nodes that drain
+              # are listed too, so more tries would only keep the pool waiting.
+              retry_attempts = "2"
+              aws_region     = "${var.aws_region != "" ? var.aws_region : "{{ env \"NOMAD_REGION\" }}"}"
             }
           }
         EOT
@@ -253,8 +271,8 @@ job "autoscaler" {
                   node_filter_ignore_init  = "true"
                   node_filter_ignore_drain = "true"
                   ignore_asg_events        = "true"
-                  # For a seat that was placed after the node was chosen.
-                  node_drain_deadline    = "1h"
+                  # For a seat that was placed after the node was chosen: its session ends then.
+                  node_drain_deadline = "${var.drain_deadline}"
                 }
               }
             }
