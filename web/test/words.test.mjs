@@ -1,6 +1,7 @@
 import test from 'node:test';
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
+import { wordsOf } from '../assets/js/language.js';
 import { about, closed, ended, known, availability, moved, place, waiting } from '../assets/js/words.js';
 
 const wire = process.env.NEARCAST_WIRE ? JSON.parse(process.env.NEARCAST_WIRE) : null;
@@ -83,6 +84,21 @@ test('a move is told with the names that people know', () => {
   assert.equal(moved({ from: 'me-central-1', to: '', done: false }), 'The Emirates stopped answering.');
   assert.equal(place('basement'), 'basement');
   assert.match(waiting({ phase: 'launching', moved: { from: 'basement', to: '', done: false } }).text, /^Basement stopped answering/);
+});
+
+test('places have names in each language', async () => {
+  for (const [lang, name] of [['de', 'Kapstadt'], ['fr', 'Le Cap'], ['ja', 'ケープタウン']]) {
+    assert.equal(place('af-south-1', await wordsOf(lang)), name);
+  }
+});
+
+test('a page of others brings the token: nobody has a link', () => {
+  for (const [type, hasToken] of [['token', true], ['token', false], ['expired', true]]) {
+    const own = closed({ type: `/problems/launch-${type}` }, hasToken);
+    const theirs = closed({ type: `/problems/launch-${type}` }, hasToken, undefined, true);
+    assert.match(own.text + own.head, /link/);
+    assert.doesNotMatch(theirs.text + theirs.head, /link|shut\./);
+  }
 });
 
 test('closed apps', () => {

@@ -44,19 +44,8 @@ export function about(ms, w = english) {
 // ms formats milliseconds, with a decimal only below ten.
 export const ms = (value, w = english) => w.say('time.ms', { n: value < 10 ? value.toFixed(1) : Math.round(value) });
 
-// Names that people know for AWS's regions. A page gives others by the keys place.REGION.
-const PLACES = {
-  'af-south-1': 'Cape Town', 'ap-east-1': 'Hong Kong', 'ap-northeast-1': 'Tokyo', 'ap-northeast-2': 'Seoul',
-  'ap-northeast-3': 'Osaka', 'ap-south-1': 'Mumbai', 'ap-south-2': 'Hyderabad', 'ap-southeast-1': 'Singapore',
-  'ap-southeast-2': 'Sydney', 'ap-southeast-3': 'Jakarta', 'ap-southeast-4': 'Melbourne', 'ca-central-1': 'Montréal',
-  'ca-west-1': 'Calgary', 'eu-central-1': 'Frankfurt', 'eu-central-2': 'Zürich', 'eu-north-1': 'Stockholm',
-  'eu-south-1': 'Milan', 'eu-south-2': 'Spain', 'eu-west-1': 'Ireland', 'eu-west-2': 'London', 'eu-west-3': 'Paris',
-  'il-central-1': 'Tel Aviv', 'me-central-1': 'the Emirates', 'me-south-1': 'Bahrain', 'mx-central-1': 'Mexico',
-  'sa-east-1': 'São Paulo', 'us-east-1': 'Virginia', 'us-east-2': 'Ohio', 'us-west-1': 'California', 'us-west-2': 'Oregon',
-};
-
-// place is a site's name for people.
-export const place = (site, w = english) => (w.has(`place.${site}`) ? w.say(`place.${site}`) : PLACES[site] ?? site);
+// place is a site's name for people: AWS's regions have one, and a page may name others.
+export const place = (site, w = english) => (w.has(`place.${site}`) ? w.say(`place.${site}`) : site);
 
 // moved says that a site was lost, and where the person is now.
 export function moved({ from, to, done }, w = english) {
@@ -141,13 +130,17 @@ export function ended(end, w = english) {
 }
 
 // closed describes why an app cannot be launched from here: it is open only to those
-// with a launch token, and there is none, or it does not hold. null for other problems.
-export function closed(problem, hasToken, w = english) {
+// with a launch token, and there is none, or it does not hold. null for other problems. A person came
+// to our own page by a link; in a page that embeds the player that page has to bring the token.
+export function closed(problem, hasToken, w = english, embedded = false) {
   const type = problem?.type ?? '';
-  const words = (key, technical) => ({ head: w.say(key), text: w.say(`${key}.text`), technical });
-  if (type.endsWith('/launch-expired')) return words('shut.expired', problem.detail ?? '');
+  const words = (what, technical) => {
+    const key = `shut.${embedded ? 'page.' : ''}${what}`;
+    return { head: w.say(key), text: w.say(`${key}.text`), technical };
+  };
+  if (type.endsWith('/launch-expired')) return words('expired', problem.detail ?? '');
   if (!type.endsWith('/launch-token')) return null;
-  return hasToken ? words('shut.refused', problem.detail ?? '') : words('shut.token', '');
+  return hasToken ? words('refused', problem.detail ?? '') : words('token', '');
 }
 
 // missing says that there is no such app.

@@ -9,7 +9,7 @@ import { whyDetails } from '../ui/why.js';
 // src is the origin of the router, '' that of the page; home a page that lists the apps, if there
 // is one; hasToken says that there is a launch token.
 export function endedScreen(state, app, { play, takeBack, hasToken = false, src = '', home = '', w: words = english }) {
-  const w = wordsFor(state, hasToken, words);
+  const w = wordsFor(state, { hasToken, embedded: Boolean(src) }, words);
   const first = state.phase === 'replaced'
     ? el('button.primary', { type: 'button', onclick: takeBack, part: 'button' }, words.say('play.here'))
     : el('button.primary', { type: 'button', onclick: play, part: 'button play' }, icon('again'), el('span', {}, w.again));
@@ -30,10 +30,10 @@ export function endedScreen(state, app, { play, takeBack, hasToken = false, src 
 
 const checkPage = (site) => (site ? `/check?site=${encodeURIComponent(site)}` : '/check');
 
-function wordsFor(state, hasToken, w) {
+function wordsFor(state, { hasToken, embedded }, w) {
   if (state.phase === 'replaced') return { head: w.say('end.replaced'), text: w.say('end.replaced.text'), technical: '', bad: false };
   if (state.phase === 'refused') {
-    const shut = closed(state.problem, hasToken, w);
+    const shut = closed(state.problem, hasToken, w, embedded);
     return shut ? { ...shut, bad: true, again: w.say('play.retry') } : refused(state.problem ?? {}, w);
   }
   return ended(state.end, w);

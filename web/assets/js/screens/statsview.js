@@ -50,8 +50,8 @@ export function statsView(w) {
       setText(rows.first, firstFrameMS === null ? '–' : ms(Math.round(firstFrameMS), w));
       setText(rows.site, launch?.site || '–');
       const known = launch?.predicted_rtt_ms !== undefined;
-      setText(rows.predicted, known ? `${ms(launch.predicted_rtt_ms, w)} · ${launch.rtt_source}` : '–');
-      rows.predicted.title = known ? source(launch.rtt_source, w) : '';
+      const how = known ? source(launch.rtt_source, w) : '';
+      setText(rows.predicted, known ? `${ms(launch.predicted_rtt_ms, w)}${how && ` · ${how}`}` : '–');
       why.update(launch);
     },
   };

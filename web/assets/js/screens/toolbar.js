@@ -26,7 +26,8 @@ export function toolbar({ title, actions, w }) {
   option.hidden = command.hidden = true;
   const stats = button('stats', w.say('tool.stats'), () => actions.stats());
   const help = button('help', w.say('tool.help'), () => actions.help());
-  const full = button('full', `${w.say('tool.full')} (Ctrl+Alt+Shift+F)`, () => actions.fullscreen());
+  const full = button('full', w.say('tool.full'), () => actions.fullscreen());
+  const fullKeys = [w.say('key.ctrl'), 'Alt', w.say('key.shift'), 'F'].join('+');
   const end = el('button.tool.end', { type: 'button', 'aria-label': w.say('tool.end.label') }, icon('end'), el('span', {}, w.say('tool.end')));
   const rtt = el('span.rtt', { title: w.say('tool.rtt') });
   const name = el('span.name', {}, title);
@@ -99,7 +100,9 @@ export function toolbar({ title, actions, w }) {
     setFull({ can, is }) {
       full.hidden = !can;
       full.replaceChildren(icon(is ? 'window' : 'full'));
-      full.setAttribute('aria-label', w.say(is ? 'tool.full.leave' : 'tool.full'));
+      const label = w.say(is ? 'tool.full.leave' : 'tool.full');
+      full.title = `${label} (${fullKeys})`;
+      full.setAttribute('aria-label', label);
     },
     // With one window, to close it is to end the app.
     setWindows(n) { shut.hidden = n < 2; },

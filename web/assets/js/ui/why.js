@@ -1,7 +1,7 @@
 // why.js: why a session is at its site: the candidates of a wire.LaunchResponse,
 // the chosen one first, each with its numbers and its reason. Folded at first.
 
-import { ms, place } from '../words.js';
+import { ms, place, source } from '../words.js';
 import { el, setText } from './dom.js';
 
 // whyDetails gives {node, update(launch)}.
@@ -22,7 +22,8 @@ export function whyDetails(w) {
 }
 
 function row(c, chosen, w) {
-  const parts = [`${ms(c.rtt_ms, w)} ${c.rtt_source}${c.rtt_error_ms > 0 ? ` ± ${ms(c.rtt_error_ms, w)}` : ''}`];
+  const from = source(c.rtt_source, w);
+  const parts = [`${ms(c.rtt_ms, w)}${c.rtt_error_ms > 0 ? ` ± ${ms(c.rtt_error_ms, w)}` : ''}${from && ` (${from})`}`];
   if (c.wait_ms > 0) parts.push(w.say('why.wait', { time: ms(c.wait_ms, w) }));
   if (c.load_ms > 0) parts.push(w.say('why.load', { time: ms(c.load_ms, w) }));
   const node = el('li', {}, el('b', {}, c.site), el('span', {}, parts.join(' + ')), el('em', {}, c.excluded || c.reason));

@@ -42,6 +42,18 @@ export default {
   'distance.silent': 'No site answered the measurement. The service will choose one.',
   'distance.failed': 'The distance to the sites could not be measured.',
 
+  // Names that people know for AWS's regions.
+  'place.af-south-1': 'Cape Town', 'place.ap-east-1': 'Hong Kong', 'place.ap-northeast-1': 'Tokyo',
+  'place.ap-northeast-2': 'Seoul', 'place.ap-northeast-3': 'Osaka', 'place.ap-south-1': 'Mumbai',
+  'place.ap-south-2': 'Hyderabad', 'place.ap-southeast-1': 'Singapore', 'place.ap-southeast-2': 'Sydney',
+  'place.ap-southeast-3': 'Jakarta', 'place.ap-southeast-4': 'Melbourne', 'place.ca-central-1': 'Montréal',
+  'place.ca-west-1': 'Calgary', 'place.eu-central-1': 'Frankfurt', 'place.eu-central-2': 'Zürich',
+  'place.eu-north-1': 'Stockholm', 'place.eu-south-1': 'Milan', 'place.eu-south-2': 'Spain',
+  'place.eu-west-1': 'Ireland', 'place.eu-west-2': 'London', 'place.eu-west-3': 'Paris',
+  'place.il-central-1': 'Tel Aviv', 'place.me-central-1': 'the Emirates', 'place.me-south-1': 'Bahrain',
+  'place.mx-central-1': 'Mexico', 'place.sa-east-1': 'São Paulo', 'place.us-east-1': 'Virginia',
+  'place.us-east-2': 'Ohio', 'place.us-west-1': 'California', 'place.us-west-2': 'Oregon',
+
   'moved.gone': '{from} stopped answering.',
   'moved.done': '{from} stopped answering. You are now at {to}, and the app has started again.',
   'moved.again': 'Starting again at {to}.',
@@ -157,6 +169,13 @@ export default {
   'shut.token.text': 'This app is not open to everybody. Open it from the page or with the link of those who offer it to you: the link brings a launch token, and that is missing here.',
   'shut.refused': 'This link does not open the app',
   'shut.refused.text': 'Its launch token was not accepted. Go back to the page that it came from, and tell those who run that page what is said here.',
+  // The same, where a page of others brings the token.
+  'shut.page.expired': 'The time to open the app has passed',
+  'shut.page.expired.text': 'The launch token of this page was good for a few minutes only. Load the page again.',
+  'shut.page.token': 'This page does not open the app',
+  'shut.page.token.text': 'The app is not open to everybody, and this page has no launch token for it. You may have to sign in first; else tell those who run this page.',
+  'shut.page.refused': 'The app did not open',
+  'shut.page.refused.text': 'The launch token of this page was not accepted. Tell those who run this page what is said here.',
   'shut.missing': 'No such app',
   'shut.missing.text': 'There is no app named “{app}” here. It may have been removed, or not be registered yet.',
 

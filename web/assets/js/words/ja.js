@@ -24,7 +24,7 @@ export default {
 
   play: '開始',
   'play.again': 'もう一度開始',
-  'play.start': '再開する',
+  'play.start': '最初から開始',
   'play.retry': '再試行',
   'play.here': 'ここで続ける',
   cancel: 'キャンセル',
@@ -40,6 +40,16 @@ export default {
   'distance.one': '{site}まで{rtt}',
   'distance.silent': '測定に応答したサイトがありません。サービスがサイトを選びます。',
   'distance.failed': 'サイトまでの距離を測定できませんでした。',
+
+  'place.af-south-1': 'ケープタウン', 'place.ap-east-1': '香港', 'place.ap-northeast-1': '東京', 'place.ap-northeast-2': 'ソウル',
+  'place.ap-northeast-3': '大阪', 'place.ap-south-1': 'ムンバイ', 'place.ap-south-2': 'ハイデラバード',
+  'place.ap-southeast-1': 'シンガポール', 'place.ap-southeast-2': 'シドニー', 'place.ap-southeast-3': 'ジャカルタ',
+  'place.ap-southeast-4': 'メルボルン', 'place.ca-central-1': 'モントリオール', 'place.ca-west-1': 'カルガリー',
+  'place.eu-central-1': 'フランクフルト', 'place.eu-central-2': 'チューリッヒ', 'place.eu-north-1': 'ストックホルム',
+  'place.eu-south-1': 'ミラノ', 'place.eu-south-2': 'スペイン', 'place.eu-west-1': 'アイルランド', 'place.eu-west-2': 'ロンドン',
+  'place.eu-west-3': 'パリ', 'place.il-central-1': 'テルアビブ', 'place.me-central-1': 'アラブ首長国連邦',
+  'place.me-south-1': 'バーレーン', 'place.mx-central-1': 'メキシコ', 'place.sa-east-1': 'サンパウロ', 'place.us-east-1': 'バージニア',
+  'place.us-east-2': 'オハイオ', 'place.us-west-1': 'カリフォルニア', 'place.us-west-2': 'オレゴン',
 
   'moved.gone': '{from}が応答しなくなりました。',
   'moved.done': '{from}が応答しなくなりました。現在は{to}に接続しており、アプリは再起動されました。',
@@ -154,6 +164,12 @@ export default {
   'shut.token.text': 'このアプリは一般に公開されていません。提供元のページまたはリンクから開いてください。リンクに含まれる起動トークンがここにはありません。',
   'shut.refused': 'このリンクではアプリを開けません',
   'shut.refused.text': '起動トークンが受け付けられませんでした。元のページに戻り、ここに表示されている内容をそのページの運営者に伝えてください。',
+  'shut.page.expired': 'アプリを開ける時間が過ぎました',
+  'shut.page.expired.text': 'このページの起動トークンが有効なのは数分間だけでした。ページを再読み込みしてください。',
+  'shut.page.token': 'このページではアプリを開けません',
+  'shut.page.token.text': 'このアプリは一般に公開されておらず、このページには起動トークンがありません。先にログインが必要な場合があります。それでも開けないときは、このページの運営者に知らせてください。',
+  'shut.page.refused': 'アプリを開けませんでした',
+  'shut.page.refused.text': 'このページの起動トークンが受け付けられませんでした。ここに表示されている内容をこのページの運営者に伝えてください。',
   'shut.missing': 'アプリが見つかりません',
   'shut.missing.text': '「{app}」という名前のアプリはここにありません。削除されたか、まだ登録されていない可能性があります。',
 
