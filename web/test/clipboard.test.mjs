@@ -155,6 +155,19 @@ test('what the app copied last is what the person gets', async () => {
   assert.deepEqual(Object.keys(taken.at(-1)), ['text']);
 });
 
+test('what the app copies while the person uses something else waits for their next key here', async () => {
+  const written = [];
+  let used = false;
+  const clipboard = new Clipboard({ sink: {}, used: () => used, browser: { secure: () => true, denied: async () => false, write: async (copied) => { written.push(await copied.text.text()); } } });
+  clipboard.mode = 'both';
+  await clipboard.told({ text: 'theirs' });
+  await new Promise(setImmediate);
+  assert.deepEqual(written, []);
+  used = true;
+  await clipboard.flush();
+  assert.deepEqual(written, ['theirs']);
+});
+
 const golden = new URL('../../internal/wire/testdata/', import.meta.url);
 test('offers and asks have the fields of wire', { skip: existsSync(golden) ? false : 'internal/wire is not beside this folder' }, async () => {
   const fields = (name) => Object.keys(JSON.parse(readFileSync(new URL(`${name}.json`, golden), 'utf8')));

@@ -23,17 +23,18 @@ export class Hands {
     this.player = null; // set by join
     this.away = new AbortController();
     const { surface } = stage;
+    const used = () => this.engaged;
     const sink = { send: (input) => this.player.send(input), move: (input) => this.player.move(input) };
     this.choices = recallChoices();
     const field = el('textarea.typing', { autocapitalize: 'off', autocomplete: 'off', spellcheck: false, tabIndex: -1, 'aria-label': label, rows: 1 });
     surface.append(field);
     this.view = new View(surface);
     this.link = new ClipLink({ channel: () => this.player.peer?.clipChannel ?? null });
-    this.clipboard = new Clipboard({ surface, sink, link: this.link, mac: isMac(), onTrouble: onClipboard });
+    this.clipboard = new Clipboard({ surface, sink, link: this.link, mac: isMac(), used, onTrouble: onClipboard });
     this.keyboard = new Keyboard({ surface, sink, onChord, choices: this.choices, clipboard: this.clipboard });
     this.text = new TextField({ surface, field, keyboard: this.keyboard, touchy });
     this.pointer = new Pointer({
-      surface, video: stage.video, sink, onLock, onMode: () => this.mode(), draws: !touchy,
+      surface, video: stage.video, sink, used, onLock, onMode: () => this.mode(), draws: !touchy,
       onUse: (event) => {
         this.engage();
         this.keyboard.ready(event);
@@ -56,11 +57,12 @@ export class Hands {
   // nothing from the page.
   #watch() {
     const { signal } = this.away;
-    const look = (event) => {
-      if (event.composedPath().includes(this.host)) this.engage();
-      else this.disengage();
-    };
-    for (const type of ['pointerdown', 'focusin']) document.addEventListener(type, look, { capture: true, passive: true, signal });
+    const options = { capture: true, passive: true, signal };
+    for (const type of ['pointerdown', 'focusin']) {
+      document.addEventListener(type, (event) => { if (!event.composedPath().includes(this.host)) this.disengage(); }, options);
+      // The document does not see the player in a closed shadow root of the page.
+      this.host.addEventListener(type, () => this.engage(), options);
+    }
   }
 
   engage() {
@@ -73,6 +75,11 @@ export class Hands {
     if (!this.engaged) return;
     this.engaged = false;
     this.gamepads.release();
+  }
+
+  // shake takes a wire.Rumble: hands that are at something else feel nothing of it.
+  shake(rumble) {
+    if (this.engaged) this.gamepads.rumble(rumble);
   }
 
   // focus gives the app the keyboard, unless the person uses something else on the page.

@@ -89,7 +89,7 @@ export class Player {
   stop() {
     this.gone.abort();
     this.racing?.abort();
-    this.resting.drop();
+    this.resting.end();
     this.siteWatch.stop();
     this.timers.cancel();
     this.#unwatch();

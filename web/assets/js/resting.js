@@ -20,6 +20,7 @@ export class Resting {
     this.begun = []; // when, of late
     this.timer = 0;
     this.lingering = 0;
+    this.over = false;
   }
 
   // anticipate is called when Play is about to be pressed: to connect to the likely brain
@@ -32,7 +33,7 @@ export class Resting {
   rest() {
     clearTimeout(this.lingering);
     this.anticipate();
-    if (this.timer || this.now || !this.hooks.can() || !this.hooks.spare()) return;
+    if (this.over || this.timer || this.now || !this.hooks.can() || !this.hooks.spare()) return;
     this.timer = setTimeout(() => {
       this.timer = 0;
       this.#begin();
@@ -65,7 +66,15 @@ export class Resting {
     this.now = null;
     now.signal?.send({ type: 'leave' });
     now.signal?.close();
-    if (now.shipped) this.hooks.fresh();
+    if (now.shipped && !this.over) this.hooks.fresh();
+  }
+
+  // end is called once, when the player is shown no more.
+  end() {
+    this.over = true;
+    clearTimeout(this.timer);
+    clearTimeout(this.lingering);
+    this.drop();
   }
 
   // ready reports whether Play would show a stream that is there.

@@ -20,6 +20,7 @@ export class SiteWatch {
   #end = null; // ends the current inquiry
   #again;
   #glances;
+  #stopped = false;
   #silent = 0; // glances that failed in a row
   #ahead = null; // {lost, launch}: a launch at another site, asked for before the verdict
 
@@ -49,7 +50,7 @@ export class SiteWatch {
   doubt() {
     const { launch, lost } = this.#state();
     const suspect = launch?.site;
-    if (this.#end || !suspect) return;
+    if (this.#stopped || this.#end || !suspect) return;
     const routers = this.#routers.order({ without: [...lost, suspect] });
     if (routers.length === 0) return; // there is no other site to compare with
     const witnesses = new Map(routers.map((r) => [r.site, r.url]));
@@ -61,8 +62,9 @@ export class SiteWatch {
     });
   }
 
-  // stop ends all of it.
+  // stop ends all of it, once.
   stop() {
+    this.#stopped = true;
     this.trust();
     clearInterval(this.#glances);
     this.#glances = undefined;
@@ -126,7 +128,7 @@ export class SiteWatch {
       this.#silent = 0;
     } catch {
       const now = this.#state();
-      if (!WAITING.has(now.phase) || now.launch?.session !== launch.session) return;
+      if (this.#stopped || !WAITING.has(now.phase) || now.launch?.session !== launch.session) return;
       if (++this.#silent % SILENT_GLANCES === 0) this.#dispatch({ type: 'brain-silent', now: performance.now() });
       this.doubt();
     }

@@ -17,11 +17,12 @@ const TYPES = { text: 'text/plain', html: 'text/html', png: 'image/png' };
 const CHARSET = '<meta http-equiv="content-type" content="text/html; charset=utf-8">';
 
 export class Clipboard {
-  // sink has send(); link is a ClipLink; surface gets the browser's paste events.
+  // sink has send(); link is a ClipLink; surface gets the browser's paste events. used() says whether
+  // the person uses this player: else what the app copies waits for their next key or click in it.
   // onTrouble(why) is told what the person has to know: 'large', 'write-denied', 'write-later',
   // 'read-denied' or 'insecure'.
-  constructor({ surface, sink, link = null, mac = false, onTrouble = () => {}, browser = theBrowser }) {
-    Object.assign(this, { sink, link, mac, onTrouble, browser });
+  constructor({ surface, sink, link = null, mac = false, used = () => true, onTrouble = () => {}, browser = theBrowser }) {
+    Object.assign(this, { sink, link, mac, used, onTrouble, browser });
     this.mode = 'none';
     this.parts = '';
     this.turn = 0;      // counts what the app copied
@@ -127,7 +128,7 @@ export class Clipboard {
     const copied = { ...short, ...Object.fromEntries(Object.entries(fetched).map(([kind, bytes]) => [kind, new Blob([bytes], { type: TYPES[kind] })])) };
     if (Object.keys(copied).length === 0) return;
     this.copied = copied;
-    this.flush(true);
+    if (this.used()) this.flush(true);
   }
 
   // flush gives the browser what the app copied. It is called again with each key and click.

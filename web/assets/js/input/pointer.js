@@ -12,9 +12,10 @@ export class Pointer {
   // surface takes the events; video has the picture's size; sink has send()
   // and move(); onLock(locked) is called when the mouse is locked or released,
   // onUse(event) before a button or the wheel is used, and onMode() when the app begins
-  // or ends to want motion. Without draws, the cursor is in the picture.
-  constructor({ surface, video, sink, onLock = () => {}, onUse = () => {}, onMode = () => {}, draws = true }) {
-    Object.assign(this, { surface, video, sink, onLock, onUse, onMode, draws });
+  // or ends to want motion. used() says whether the person uses this player: else the app gets the
+  // mouse with a click alone. Without draws, the cursor is in the picture.
+  constructor({ surface, video, sink, used = () => true, onLock = () => {}, onUse = () => {}, onMode = () => {}, draws = true }) {
+    Object.assign(this, { surface, video, sink, used, onLock, onUse, onMode, draws });
     this.movement = new Movement((dx, dy) => this.by(dx, dy));
     this.relative = false;
     this.display = null;
@@ -66,8 +67,11 @@ export class Pointer {
     this.relative = relative;
     this.next = null;
     this.movement.reset();
-    if (relative) this.capture();
-    else if (this.locked) document.exitPointerLock();
+    if (relative) {
+      if (this.used()) this.capture();
+    } else if (this.locked) {
+      document.exitPointerLock();
+    }
     this.onMode();
   }
 
