@@ -89,6 +89,7 @@ func TestInTheBrowser(t *testing.T) {
 		"an unknown app":                                    walkUnknown,
 		"a player in a page of others":                      walkEmbedded,
 		"two players in one page":                           walkTwoPlayers,
+		"a page that changes a player":                      walkChanges,
 		"a player in a frame":                               walkFramed,
 		"a page with screens of its own":                    walkSlots,
 		"the player's languages":                            walkLanguages,

@@ -40,7 +40,7 @@ func (v *visit) openShop(body string) *shop {
 
 func serveShop(v *visit, body string) *shop {
 	site := v.site.server.URL
-	policy := fmt.Sprintf("default-src 'none'; script-src 'self' %s; connect-src %s %s; img-src %s; base-uri 'none'; form-action 'none'; frame-src http:",
+	policy := fmt.Sprintf("default-src 'none'; script-src 'self' %s; connect-src %s %s; img-src %s data:; base-uri 'none'; form-action 'none'; frame-src http:",
 		site, site, strings.Replace(site, "http", "ws", 1), site)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /shop.js", func(w http.ResponseWriter, _ *http.Request) {
@@ -67,7 +67,7 @@ func serveShop(v *visit, body string) *shop {
 func walkEmbedded(v *visit) {
 	v.site.token = "good"
 	v.openShop(`<nearcast-player src="SITE" app="viewer" token="bad"></nearcast-player>`)
-	v.untilText("This link does not open the app")
+	v.untilText("The launch token of this page was not accepted")
 	v.until(`player.state === 'unavailable' && seen.some(([type, { state }]) => type === 'state' && state === 'unavailable')`)
 	v.until(`document.querySelector('a.primary') === null`) // this page lists no apps
 	v.script(`player.token = 'good'`)
@@ -103,6 +103,8 @@ func walkEmbedded(v *visit) {
 	v.site.tell(wire.Pointer{Hidden: true})
 	v.until(`document.querySelector('.surface').style.cursor === 'none'`)
 	v.until(`document.activeElement.id === 'field'`)
+	v.site.tell(wire.Pointer{Image: arrow, X: 1, Y: 1})
+	v.until(`document.querySelector('.surface').style.cursor.includes('data:image/png')`)
 	v.press(".surface")
 	v.do(chromedp.KeyEvent("e"))
 	v.site.wantInput("a key", func(in wire.Input) bool {
@@ -125,6 +127,69 @@ func walkEmbedded(v *visit) {
 	if got := evaluate[string](v, `player.send('x').then(() => 'sent', (error) => error.message)`); got != "there is no session" {
 		v.Errorf("send gave %s", got)
 	}
+}
+
+// What the page changes, and when, does not mislead the player.
+func walkChanges(v *visit) {
+	v.site.token = "good"
+	v.openShop(`<nearcast-player src="SITE" app="viewer" token="bad"></nearcast-player>`)
+	states := func(want string) {
+		v.Helper()
+		v.until(fmt.Sprintf(`player.state === %q`, want[strings.LastIndex(want, " ")+1:]))
+		if got := evaluate[string](v, `seen.filter(([type]) => type === 'state').map(([, { before, state }]) => before + '>' + state).join(' ')`); !chained(got, want) {
+			v.Errorf("states: %s, want %s", got, want)
+		}
+		v.script(`seen.length = 0`)
+	}
+	states("ready unavailable")
+	// The page knows better than the last answer.
+	v.script(`player.token = 'good'; player.play()`)
+	b := v.site.nextBrain()
+	b.say(wire.Message{Type: wire.MsgQueued, Queue: &wire.Queue{Position: 2, EstimateMS: -1}})
+	states("unavailable launching connecting queued")
+	v.script(`player.end()`)
+	b.hear(wire.MsgLeave)
+	v.until(`seen.some(([type, { reason }]) => type === 'ended' && reason === 'left')`)
+	states("queued ready")
+	// Words come after a click on Play: the session keeps those that it has.
+	v.script(`player.lang = 'fr'; document.querySelector('.play-button').click()`)
+	b = v.site.nextBrain()
+	v.site.serve(b, false)
+	states("ready launching connecting granted streaming")
+	v.until(`performance.getEntriesByType('resource').some(({ name, responseEnd }) => name.endsWith('/words/fr.js') && responseEnd > 0)`)
+	// Another app is another session, though the old one would have taken the call.
+	if got := evaluate[string](v, `player.state + ' ' + seen.some(([type]) => type === 'ended')`); got != "streaming false" {
+		v.Errorf("with the words there: %s", got)
+	}
+	v.script(`player.app = 'other'; player.play()`)
+	b.hear(wire.MsgLeave)
+	next := v.site.nextBrain()
+	v.site.serve(next, false)
+	states("ready launching connecting granted streaming")
+	v.until(`document.querySelector('.player').lang === 'fr'`)
+	v.site.mu.Lock()
+	if n := len(v.site.launches); v.site.launches[n-1].App != "other" || n != 3 {
+		v.Errorf("launches: %+v", v.site.launches)
+	}
+	v.site.mu.Unlock()
+	// What is no address of a router gets nothing.
+	v.script(`player.src = 'play.example.com'`)
+	next.hear(wire.MsgLeave)
+	v.until(`player.state === 'unavailable' && seen.some(([type, { problem }]) => type === 'state' && problem?.title) && document.querySelector('.player') === null`)
+	// A call of play() that end() followed is none.
+	v.script(`const late = document.createElement('nearcast-player'); late.play(); late.end(); late.src = document.querySelector('script').src.replace(/assets.*/, '');
+		late.token = 'good'; late.app = 'viewer'; window.late = late; document.body.append(late)`)
+	v.until(`late.shadowRoot.querySelector('.play-button') && late.state === 'ready'`)
+}
+
+// chained reports whether changes, "a>b b>c", lead through these states, "a b c", and no others.
+func chained(changes, states string) bool {
+	all := strings.Fields(states)
+	var want []string
+	for i := range all[1:] {
+		want = append(want, all[i]+">"+all[i+1])
+	}
+	return changes == strings.Join(want, " ")
 }
 
 // Two players of one app in one page know nothing of each other.
@@ -162,8 +227,14 @@ func walkTwoPlayers(v *visit) {
 	if one == v.site.page.Load() {
 		v.Error("no channel was opened anew")
 	}
+	v.until(`[...document.querySelectorAll('nearcast-player')].every(({ session }) => session.id === 'session-eu-central' && session.site === 'eu-central')`)
 	// One that moves goes on; one that is taken away leaves.
+	v.script(`document.querySelector('#second').focus();
+		document.querySelector('#second').shadowRoot.querySelector('.surface').dispatchEvent(new KeyboardEvent('keydown', { code: 'KeyH', key: 'h', bubbles: true, cancelable: true }))`)
+	v.site.wantInput("a key that is held", func(in wire.Input) bool { return in.Code == "KeyH" && in.Pressed })
 	v.script(`document.body.prepend(document.querySelector('#second'))`)
+	v.site.wantInput("release of all keys", func(in wire.Input) bool { return in.Type == wire.InputBlur })
+	v.until(`document.activeElement.getRootNode().host?.id === 'second'`)
 	v.until(`(window.at ??= document.querySelector('#second').shadowRoot.querySelector('video').currentTime) + 0.3 < document.querySelector('#second').shadowRoot.querySelector('video').currentTime`)
 	v.script(`document.querySelector('#second').remove()`)
 	gone := first
@@ -237,6 +308,7 @@ func walkLanguages(v *visit) {
 	v.script(`document.querySelector('#own').lang = 'fr'`)
 	v.untilText("Prête")
 	v.untilText("Spin it") // the page's texts are for all languages
+	v.until(`player.shadowRoot.querySelector('.player').lang === 'de'`)
 	v.shot("embedded-languages")
 	// A page may set properties before the script of the element has come.
 	v.script(`const early = document.createElement('nearcast-early'); early.app = 'viewer'; early.src = player.src; early.words = { play: 'Early bird' }; document.body.append(early);

@@ -3,8 +3,6 @@ import test from 'node:test';
 import assert from 'node:assert/strict';
 import { Marks } from '../assets/js/marks.js';
 
-globalThis.window = new EventTarget();
-
 test('each step counts once, after Play alone', () => {
   const marks = new Marks();
   marks.set('connected');
@@ -18,9 +16,9 @@ test('each step counts once, after Play alone', () => {
   marks.drawn(marks.playAt + 40, { receiveTime: marks.playAt + 20, processingDuration: 0.0042, presentationTime: marks.playAt + 30 });
   assert.deepEqual(marks.at, { granted: 12.3, received: 20, decoding: 4.2, presented: 30, drawn: 40 });
   let told = null;
-  window.addEventListener('nearcast:firstframe', ({ detail }) => { told = detail; });
+  marks.onFirst = (first) => { told = first; };
   marks.firstFrame();
-  assert.equal(told.ms, marks.firstFrameMS);
+  assert.deepEqual(told, { ms: marks.firstFrameMS, marks: marks.at });
   assert.ok(marks.firstFrameMS >= 0);
   marks.begin();
   assert.deepEqual([marks.at, marks.firstFrameMS], [{}, null]);

@@ -21,6 +21,9 @@ const NAME = 'nearcast-player';
 const shells = new WeakMap();
 let sheet = null;
 
+// What an invalid src is told with.
+const NO_ROUTER = 'This page names no router that the player could ask.';
+
 // inside is what an element shows, once it does: for our own page.
 export const inside = (element) => shells.get(element);
 
@@ -30,15 +33,20 @@ export class NearcastPlayer extends HTMLElement {
   #root = this.attachShadow({ mode: 'open' });
   #shell = null;
   #given = { token: null, params: null, words: {} }; // by properties
-  #anew = false;   // what is shown has to be made anew
-  #soon = false;   // begin or end is about to be decided
-  #asked = false;  // play() came before there was a player
+  #anew = false;     // another app or router: what is shown has to be made anew
+  #reworded = false; // other words: the same, unless there is a session
+  #moved = false;    // was taken out of the document
+  #soon = false;     // begin or end is about to be decided
+  #fetching = false; // waits for the words
+  #asked = false;    // play() came before there was a player to do it
   #shut = null;    // the problem for which the app cannot be launched
   #queue = null;
 
-  // For our own page: a session of this browser to go on with, and who hears of each change.
+  // For our own page: a session of this browser to go on with, and who hears of each change, and of
+  // the first picture.
   hold = null;
   watch = null;
+  first = null;
 
   constructor() {
     super();
@@ -57,16 +65,25 @@ export class NearcastPlayer extends HTMLElement {
     this.#settle();
   }
 
-  disconnectedCallback() { this.#settle(); }
+  disconnectedCallback() {
+    this.#moved = true;
+    this.#shell?.hands.keyboard.release(); // nobody hears a key go up here
+    this.#settle();
+  }
 
   attributeChangedCallback(name, before, now) {
     if (before === now) return;
-    if (name === 'token') this.#newToken();
-    else if (name === 'lang') this.#newWords();
-    else this.#settle(true);
+    if (name === 'token') return void this.#newToken();
+    if (name === 'lang') this.#reworded = true;
+    else this.#anew = true;
+    this.#settle();
   }
 
-  get src() { return origin(this.getAttribute('src')); }
+  get src() {
+    const given = this.getAttribute('src');
+    return routerOf(given) ?? given;
+  }
+
   set src(url) { this.setAttribute('src', url); }
   get app() { return this.getAttribute('app') ?? ''; }
   set app(id) { this.setAttribute('app', id); }
@@ -90,31 +107,33 @@ export class NearcastPlayer extends HTMLElement {
   get words() { return this.#given.words; }
   set words(words) {
     this.#given.words = { ...words };
-    this.#newWords();
+    this.#reworded = true;
+    this.#settle();
   }
 
   // state is a phase of session.js; 'unavailable' where the app cannot be launched from here.
   get state() {
-    if (!this.#shell) return 'ready';
-    return this.#shut ? 'unavailable' : this.#shell.player.state.phase;
+    return this.#named(this.#shell?.player.state.phase ?? 'ready');
   }
 
   // queue is {position, estimateMS, paused} while the person waits for a seat, else null.
   get queue() { return this.#queue; }
 
   // session is {id, site}, of the session that is there or was there last, or null.
-  get session() {
-    const launch = this.#shell?.player.state.launch;
-    return launch ? { id: launch.session, site: launch.site } : null;
-  }
+  get session() { return this.#shell ? sessionOf(this.#shell.player.state) : null; }
 
   // play launches. In a click's handler it lets the sound through, too.
   play() {
-    if (this.#shell) this.#shell.play();
+    // What is shown is about to go. But no session waits for words that are to be fetched.
+    const goes = this.#anew || (this.#reworded && !this.#fetching && this.#idle);
+    if (this.#shell && !goes) this.#shell.play();
     else this.#asked = true;
   }
 
-  end() { this.#shell?.player.leave(); }
+  end() {
+    this.#asked = false;
+    this.#shell?.player.leave();
+  }
 
   async fullscreen() { await this.#shell?.fullscreen(); }
 
@@ -139,8 +158,7 @@ export class NearcastPlayer extends HTMLElement {
 
   // #settle begins or ends what is shown, when all attributes of now are set: an element that only
   // moves to another place in its document is taken out and put in again.
-  #settle(anew = false) {
-    this.#anew ||= anew;
+  #settle() {
     if (this.#soon) return;
     this.#soon = true;
     queueMicrotask(async () => {
@@ -148,40 +166,60 @@ export class NearcastPlayer extends HTMLElement {
       do {
         [lang, own] = [this.#language(), this.#given.words];
         words = wordsOf(lang, own);
+        this.#fetching = Boolean(words.then);
         if (words.then) words = await words; // else at once
       } while (lang !== this.#language() || own !== this.#given.words);
-      this.#soon = false;
-      if (this.#anew && this.#shell) this.#end();
-      this.#anew = false;
+      this.#soon = this.#fetching = false;
       const wanted = this.isConnected && this.app !== '';
-      if (!wanted && this.#shell) this.#end();
-      else if (wanted && !this.#shell) this.#begin(words);
-      else if (wanted) this.#shell.stage.video.play().catch(() => {}); // to move it stops the picture
+      // A session that is there keeps its words.
+      if (this.#shell && (!wanted || this.#anew || (this.#reworded && this.#idle))) this.#end();
+      if (this.#shell && this.#moved) this.#shell.moved();
+      if (this.#moved && !this.isConnected) this.#asked = false;
+      this.#anew = this.#reworded = this.#moved = false;
+      if (!wanted) return void (this.#shut = null);
+      if (!this.#shell) this.#begin(words);
+      if (this.#asked) this.#shell?.play();
+      this.#asked = false;
     });
   }
 
+  get #idle() { return this.#shell?.player.state.phase === 'ready'; }
+
   #begin(words) {
-    this.#shut = null;
+    const src = routerOf(this.getAttribute('src'));
+    if (src === null) {
+      console.error(`nearcast-player: src="${this.getAttribute('src')}" is not the address of a router, such as https://play.example.com`);
+      return this.#close({ title: NO_ROUTER });
+    }
+    this.#open();
     this.#shell = new Shell({
-      host: this, root: this.#root, app: this.app, src: this.src, home: this.home,
+      host: this, root: this.#root, app: this.app, src, home: this.home,
       words, token: () => this.token, params: () => this.params, hold: this.hold,
       tell: (state, before) => this.#told(state, before),
       onStats: (numbers) => this.#say('stats', numbers),
-      onApp: () => {
-        if (this.#shut) this.#say('state', { state: 'ready', before: 'unavailable', session: null });
-        this.#shut = null;
-      },
-      onShut: (problem) => {
-        const again = this.#shut?.type === problem?.type;
-        this.#shut = problem ?? {};
-        if (!again) this.#say('state', { state: 'unavailable', before: 'ready', session: null, problem });
-      },
+      onApp: () => this.#open(),
+      onShut: (problem) => this.#close(problem ?? {}),
     });
     shells.set(this, this.#shell);
     this.#shell.player.messages.onMessage = (data) => this.#say('message', { data });
-    if (this.#asked) this.#shell.play();
-    this.#asked = false;
+    this.#shell.player.marks.onFirst = (told) => this.first?.(told);
   }
+
+  // #open and #close say whether the app can be launched from here.
+  #open() {
+    if (this.#shut) this.#say('state', { state: 'ready', before: 'unavailable', session: null });
+    this.#shut = null;
+  }
+
+  #close(problem) {
+    const before = this.#named('ready');
+    const again = this.#shut && this.#shut.type === problem.type;
+    this.#shut = problem;
+    if (!again) this.#say('state', { state: 'unavailable', before, session: null, problem });
+  }
+
+  // #named is a phase as pages get it.
+  #named(phase) { return this.#shut && phase === 'ready' ? 'unavailable' : phase; }
 
   #language() {
     const around = this.closest('[lang]') ?? this.getRootNode().host?.closest('[lang]');
@@ -202,22 +240,21 @@ export class NearcastPlayer extends HTMLElement {
     if (this.#shell && isOver(this.#shell.player.state.phase)) this.#shell.refresh();
   }
 
-  // #newWords shows all anew, but a session that is there keeps its words.
-  #newWords() {
-    if (!this.#shell || this.#shell.player.state.phase === 'ready') this.#settle(true);
-  }
-
   #told(state, before) {
     this.watch?.(state, before);
-    const { phase, queue, end, problem, launch } = state;
+    const { phase, queue, end, problem } = state;
+    const was = before && this.#named(before.phase);
+    if (phase !== 'ready') this.#shut = null;
     const waits = phase === 'queued' && queue ? { position: queue.position, estimateMS: queue.estimate_ms ?? -1, paused: Boolean(queue.paused) } : null;
     const moved = JSON.stringify(waits) !== JSON.stringify(this.#queue);
     this.#queue = waits;
     if (before && phase !== before.phase) {
-      this.#say('state', { state: phase, before: before.phase, session: launch ? { id: launch.session, site: launch.site } : null, ...(problem && { problem }) });
+      this.#say('state', { state: phase, before: was, session: sessionOf(state), ...(problem && { problem }) });
       if (phase === 'ended') this.#say('ended', ending(end));
       if (phase === 'refused') this.#say('ended', { reason: 'refused', problem });
       if (phase === 'replaced') this.#say('ended', { reason: 'replaced' });
+      // The person left the queue, or the session was gone when the page was loaded again.
+      if (phase === 'ready' && !isOver(before.phase)) this.#say('ended', { reason: state.notice ? 'lost' : 'left' });
     }
     if (waits && moved) this.#say('queue', waits);
   }
@@ -233,11 +270,21 @@ function ending({ reason, code, detail, exit_code: exitCode, signal }) {
   return { reason, ...(code && { code }), ...(detail && { detail }), ...(exitCode && { exitCode }), ...(signal && { signal }) };
 }
 
-// origin is that of a router: '' is the page's own.
-function origin(url) {
-  if (!url) return '';
-  const its = new URL(url, location.href).origin;
-  return its === location.origin ? '' : its;
+// sessionOf is what pages get of a session. After a reload there is a grant without a launch.
+const sessionOf = ({ launch, grant }) => (launch ? { id: grant?.session ?? launch.session, site: launch.site } : null);
+
+// routerOf is the origin of a router, '' for the page's own, or null where that is no address. A
+// token goes there, so nothing is guessed.
+function routerOf(given) {
+  if (!given) return '';
+  let url = null;
+  try {
+    url = new URL(given);
+  } catch {
+    return null;
+  }
+  if (url.protocol !== 'https:' && url.protocol !== 'http:') return null;
+  return url.origin === location.origin ? '' : url.origin;
 }
 
 // A sheet that is made by a script needs no leave of the page's policy.

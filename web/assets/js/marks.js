@@ -5,6 +5,7 @@ export class Marks {
     this.at = {};
     this.playAt = undefined; // by performance.now()
     this.firstFrameMS = null;
+    this.onFirst = () => {}; // told of the first picture: {ms, marks}
   }
 
   begin() {
@@ -26,7 +27,7 @@ export class Marks {
     if (this.firstFrameMS !== null || this.playAt === undefined) return;
     this.set('firstFrame');
     this.firstFrameMS = this.at.firstFrame;
-    window.dispatchEvent(new CustomEvent('nearcast:firstframe', { detail: { ms: this.firstFrameMS, marks: this.at } }));
+    this.onFirst({ ms: this.firstFrameMS, marks: this.at });
   }
 
   // drawn takes what requestVideoFrameCallback says of the first picture. Not every browser says

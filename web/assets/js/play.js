@@ -33,6 +33,7 @@ element.watch = (now, before) => {
   hold(now, before);
   if (now.phase !== before?.phase) title(now);
 };
+element.first = (detail) => window.dispatchEvent(new CustomEvent('nearcast:firstframe', { detail }));
 element.app = id;
 document.querySelector('#player').append(element);
 

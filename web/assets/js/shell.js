@@ -36,6 +36,7 @@ export class Shell {
     Object.assign(this, { host, id, src, token, home, w: words, tell, onStats, onApp, onShut });
     this.app = null;   // wire.AppView, once known
     this.shut = false; // a screen without Play is shown
+    this.turn = this.heard = 0; // of refresh: asked, and answered
     this.screen = { kind: '', node: null };
     this.still = 0;
     this.counting = 0;
@@ -59,7 +60,7 @@ export class Shell {
       idle: (site) => this.app?.sites?.[site]?.idle ?? 0, onState: (state, before) => this.#render(state, before),
       onStats: (numbers) => this.#count(numbers),
       onInput: () => this.hands.again(),
-      onRumble: (told) => this.hands.gamepads.rumble(told),
+      onRumble: (told) => this.hands.shake(told),
       onClip: (told) => this.hands.clipboard.told(told),
       onChunk: (data) => this.hands.link.heard(data),
       onPointer: (told) => this.hands.pointer.told(told),
@@ -81,12 +82,20 @@ export class Shell {
     clearInterval(this.refreshing);
     clearInterval(this.counting);
     clearTimeout(this.still);
-    this.awake?.release().catch(() => {});
+    this.#letSleep();
     this.hands.end();
     this.player.stop();
     this.helping.close();
     this.node.remove();
     free(this.key);
+  }
+
+  // moved is called when the element stands at another place in its document, which stops picture
+  // and sound and takes the focus.
+  moved() {
+    this.stage.video.play().catch(() => {});
+    if (this.stage.audio.srcObject) this.stage.listen();
+    if (this.player.state.phase === 'streaming') this.hands.focus();
   }
 
   #build(root) {
@@ -95,13 +104,14 @@ export class Shell {
     this.backdrop = el('div.backdrop', { part: 'backdrop' });
     this.dock = el('div.dock', { role: 'region', 'aria-label': this.id });
     this.stats = statsView(w);
-    this.helping = helpView({ onClose: () => this.hands.focus(), w });
+    this.helping = helpView({ onClose: () => { if (this.player.state.phase === 'streaming') this.hands.focus(); }, w });
     this.banner = makeBanner(w);
-    this.notice = el('div.reconnect', { role: 'alert', hidden: true }, el('div.spinner'), el('h2', {}, w.say('wait.reconnecting')), el('p'));
+    // The seconds that are left are not read out one by one.
+    this.notice = el('div.reconnect', { hidden: true }, el('div.spinner'), el('h2', { role: 'alert' }, w.say('wait.reconnecting')), el('p', { role: 'timer', 'aria-live': 'off' }));
     this.capture = el('div.capture', { hidden: true }, icon('mouse'), el('span', {}, w.say('capture')), el('small', {}, w.say('capture.esc')));
     this.unmute = el('button.unmute', { type: 'button', hidden: true, part: 'button', onclick: () => { this.stage.unlock(); this.hands.focus(); } }, icon('muted'), el('span', {}, w.say('tool.sound')));
     this.tools = toolbar({ title: this.id, actions: this.#actions(), w });
-    this.node = el('div.player', {}, this.stage.node, this.backdrop, el('div.masthead', {}, el('slot', { name: 'brand' })), this.dock,
+    this.node = el('div.player', { lang: w.lang }, this.stage.node, this.backdrop, el('div.masthead', {}, el('slot', { name: 'brand' })), this.dock,
       this.notice, this.capture, this.unmute, this.tools.node, this.stats.node, this.banner.node, this.helping.node);
     root.append(this.node);
     const play = () => this.play();
@@ -178,6 +188,7 @@ export class Shell {
 
   play() {
     if (!isOver(this.player.state.phase)) return; // once more, at a page that stays as it is
+    this.shut = false;
     this.hands.engage();
     this.stage.unlock(); // a click: sound may play from here on
     clearTimeout(this.still);
@@ -202,8 +213,14 @@ export class Shell {
   // refresh learns of the app, and so whether it may be launched.
   async refresh() {
     const { src, id } = this;
+    const turn = ++this.turn;
+    const token = this.token();
+    // late: a newer answer is there, or one for another token is on its way.
+    const late = () => turn < this.heard || token !== this.token();
     try {
-      const found = await getApp(id, this.token(), src, this.away.signal);
+      const found = await getApp(id, token, src, this.away.signal);
+      if (late()) return;
+      this.heard = turn;
       if (!this.app || this.app.picture !== found.picture) this.backdrop.replaceChildren(picture(found, { eager: true, src }));
       this.app = found;
       this.onApp(found);
@@ -211,11 +228,12 @@ export class Shell {
       this.dock.setAttribute('aria-label', found.title || id);
       this.#render(this.player.state, this.player.state);
     } catch ({ problem }) {
-      if (this.away.signal.aborted) return;
+      if (this.away.signal.aborted || late()) return;
+      this.heard = turn;
       if (!this.app) this.backdrop.replaceChildren(picture({ id }));
       // A seat that is held needs no launch. If something else is wrong, Play says what.
       if (this.player.state.phase !== 'ready') return;
-      const words = closed(problem, Boolean(this.token()), this.w) ?? (!this.app && problem?.type?.endsWith('/unknown-app') ? missing(id, this.w) : null);
+      const words = closed(problem, Boolean(token), this.w, Boolean(src)) ?? (!this.app && problem?.type?.endsWith('/unknown-app') ? missing(id, this.w) : null);
       if (words) this.#shut(words, problem);
     }
   }
@@ -253,6 +271,7 @@ export class Shell {
       // The page around the player may have a screen of its own.
       this.dock.replaceChildren(el('slot', { name: kind === 'over' ? 'ended' : kind }, this.screen.node));
       this.screen.update(state, this.app);
+      if (kind !== 'none') this.helping.close(); // it would give the focus back
       if (this.hands.engaged) this.screen.focus?.();
     } else {
       this.screen.update(state, this.app);
@@ -289,8 +308,11 @@ export class Shell {
       this.stats.node.hidden = true;
       this.tools.setStats(false);
       this.stats.reset();
-      if (this.isFull) document.exitFullscreen();
     }
+    if (!isOver(state.phase)) return;
+    this.#letSleep();
+    // A page may be in full screen before there is a session.
+    if (this.isFull && before && !isOver(before.phase)) document.exitFullscreen();
   }
 
   // #explain says over the last picture what happens now: how long the seat still
@@ -343,10 +365,19 @@ export class Shell {
 
   // A person may watch for minutes without any input: keep the screen on.
   async #keepAwake() {
+    if (this.awake && !this.awake.released) return;
     try {
-      if (!this.awake || this.awake.released) this.awake = await navigator.wakeLock?.request('screen');
+      const lock = await navigator.wakeLock?.request('screen');
+      if (this.awake && !this.awake.released) return void lock.release();
+      this.awake = lock;
+      if (this.away.signal.aborted || isOver(this.player.state.phase)) this.#letSleep();
     } catch {
       // The screen may then dim as usual.
     }
+  }
+
+  #letSleep() {
+    this.awake?.release().catch(() => {});
+    this.awake = null;
   }
 }

@@ -70,7 +70,7 @@ export class Stage {
   // unlock is called from a click: from here on the browser lets sound through.
   unlock() {
     this.audio.muted = false;
-    return this.#listen();
+    return this.listen();
   }
 
   // #hear attaches the sound, after the picture: Chromium blocks the page until its
@@ -79,10 +79,11 @@ export class Stage {
     if (!this.sound) return;
     this.audio.srcObject = this.sound;
     this.sound = null;
-    this.#listen();
+    this.listen();
   }
 
-  async #listen() {
+  // listen plays the sound, where the browser lets it.
+  async listen() {
     try {
       await this.audio.play();
       this.onBlocked(false);
