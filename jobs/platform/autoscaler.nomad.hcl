@@ -40,8 +40,7 @@ variable "pools" {
   }
   description = "pools of stream nodes: group, min, max, and what the comment above says (terraform output: sites, groups)"
   validation {
-    condition = length([for pool in values(var.pools) : pool if length(setunion(
-    ["group", "min", "max", "seats", "wait", "ready", "schedule", "jobs"], keys(pool))) > 8]) == 0
+    condition     = length(setunion(["group", "min", "max", "seats", "wait", "ready", "schedule", "jobs"], flatten([for pool in values(var.pools) : keys(pool)]))) == 8
     error_message = "A pool has an unknown key; there are group, min, max, seats, wait, ready, schedule and jobs."
   }
   validation {
@@ -65,7 +64,7 @@ variable "hold" {
 variable "drain_deadline" {
   type        = string
   default     = "1h"
-  description = "how long a session goes on at most that began on a node while the node was chosen to be removed; the way out of the group's nodes may be shorter"
+  description = "how long a session goes on at most that began on a node while the node was chosen to be removed"
 }
 
 variable "cooldown" {

@@ -183,7 +183,7 @@ run "three_sites" {
     condition = {
       for n, s in output.sites : n => s.pools
       } == {
-      "eu-central-1"   = { "stream-cpu" = { group = "nearcast-stream-cpu", min = 1, max = 6 } }
+      "eu-central-1" = { "stream-cpu" = { group = "nearcast-stream-cpu", min = 1, max = 6 } }
       "us-east-1" = {
         "stream-cpu" = { group = "nearcast-stream-cpu", min = 2, max = 4 }
         "stream-gpu" = { group = "nearcast-stream-gpu", min = 0, max = 2 }
