@@ -7,8 +7,8 @@
 # It asks the brains how many people play and wait, how many come, and how long they stay, and
 # wants as many nodes that at most the share "wait" of those who come waits for a node: see
 # docs/CAPACITY.md. It adds nodes also while others start or drain, and starts with a pool of
-# none. It removes empty nodes alone, so no session ends. Nomad fills nodes with seats first, so
-# other nodes become empty. Where a seat was placed meanwhile, the node drains and ends with it.
+# none. It removes empty nodes alone. Nomad fills nodes with seats first, so other nodes become
+# empty. Where a seat was placed meanwhile, the node drains, and its session has drain_deadline.
 #
 # It needs:
 #   - stream nodes whose node_class is the name of their pool: the target aws-asg selects nodes by

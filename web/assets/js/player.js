@@ -198,9 +198,7 @@ export class Player {
       case 'ice':
         this.servers = effect.servers;
         return this.peer.setServers(effect.servers);
-      case 'relays':
-        this.relays = effect.servers;
-        return undefined;
+      case 'relays': return void (this.relays = effect.servers);
       case 'signal': return this.#openSignal(effect);
       case 'ask': return this.way.ask(effect.url);
       case 'send': return this.signal?.send(effect.message);
@@ -218,8 +216,7 @@ export class Player {
       case 'cancel': return this.timers.cancel(effect.name);
       case 'renew': return void this.#renew();
       case 'brains': return void this.#findBrains(effect.site);
-      case 'remember': return memory.remember(this.key, {
-        grant: this.state.grant, urls: this.state.urls, site: this.state.launch?.site });
+      case 'remember': return memory.remember(this.key, { grant: this.state.grant, urls: this.state.urls, site: this.state.launch?.site });
       case 'forget': return memory.forget(this.key);
       default: throw new Error(`no such effect: ${effect.do}`);
     }
@@ -231,6 +228,7 @@ export class Player {
     if (rested?.signal) return void this.#takeOver(rested);
     try {
       await Promise.race([this.race?.decided, new Promise((r) => { setTimeout(r, RACE_PATIENCE_MS); })]);
+      if (this.gone.signal.aborted) return;
       const routers = moved ? this.routers.order({ without: lost }) : this.routers.homeFirst({ without: lost });
       const launch = await rested?.launching ?? await this.siteWatch.launched(lost) ?? await this.asks.launch(lost, routers, moved ? HEDGE_MS : LAUNCH_HEDGE_MS);
       this.marks.set('launched');
@@ -351,9 +349,7 @@ export class Player {
     try {
       const urls = await this.asks.brains(site, { lost: this.state.lost, waiting: this.state.awayAt > 0 });
       if (urls.length > 0) this.dispatch({ type: 'brains', urls });
-    } catch {
-      // The brains already known are tried again.
-    }
+    } catch { /* the brains already known are tried again */ }
   }
 
   #firstFrame() {
@@ -374,10 +370,7 @@ export class Player {
     });
   }
 
-  #unwatch() {
-    this.watchdog?.stop();
-    this.watchdog = null;
-  }
+  #unwatch() { this.watchdog?.stop(); this.watchdog = null; }
 
   #lost() {
     if (this.state.phase !== 'streaming') return;
@@ -387,9 +380,7 @@ export class Player {
   }
 
   // #meet lets page and app speak: not before Play.
-  #meet() {
-    if (this.state.phase === 'streaming') this.messages.open(this.peer.messageChannel, this.state.grant?.session);
-  }
+  #meet() { if (this.state.phase === 'streaming') this.messages.open(this.peer.messageChannel, this.state.grant?.session); }
 
   // #follow does what belongs to a phase, whatever led to it.
   #follow(state, before) {
