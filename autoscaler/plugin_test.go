@@ -1,7 +1,6 @@
 package autoscaler_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -187,7 +186,7 @@ scaling "stream-cpu" {
   }
 }
 `)
-	var log safeBuffer
+	var log testkit.Buffer
 	cmd := exec.Command(agent, "agent", "-log-level=debug", "-config="+filepath.Join(dir, "agent.hcl"))
 	cmd.Stdout, cmd.Stderr = &log, &log
 	cmd.Env = append(testkit.Environ(), "AWS_ENDPOINT_URL="+aws.URL, "AWS_ACCESS_KEY_ID=none", "AWS_SECRET_ACCESS_KEY=none", "AWS_EC2_METADATA_DISABLED=true")
@@ -230,22 +229,4 @@ scaling "stream-cpu" {
 			t.Errorf("an error: %s", line)
 		}
 	}
-}
-
-// safeBuffer is what a process writes.
-type safeBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *safeBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *safeBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }

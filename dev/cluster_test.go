@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -55,31 +54,13 @@ func minutes(t *testing.T, n int) context.Context {
 
 // logTo shows the cluster's log where the test fails.
 func logTo(t *testing.T) io.Writer {
-	log := new(buffer)
+	log := new(testkit.Buffer)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("the cluster's log:\n%s", log)
 		}
 	})
 	return log
-}
-
-// buffer may be written by several goroutines and processes.
-type buffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }
 
 // request sends one request to the cluster and returns the answer's body.

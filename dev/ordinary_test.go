@@ -28,7 +28,7 @@ func TestOrdinaryUser(t *testing.T) {
 	ports := PortsFrom(testkit.Ports(t, 13)[0])
 	cmd := exec.CommandContext(ctx, filepath.Join(bin, "nearcast"), "dev", "up", "--dir", site, "--port", fmt.Sprint(ports.Router),
 		"--apps", "testapp", "--var", "warm=1", "--var", "testapp="+filepath.Join(bin, "testapp"))
-	out := new(buffer)
+	out := new(testkit.Buffer)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.Env = append(os.Environ(), "HOME="+dir)
 	if os.Geteuid() == 0 {

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -135,24 +134,6 @@ plugin "raw_exec" {
 	return c, n
 }
 
-// syncBuffer is a log that can be read while it is written.
-type syncBuffer struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
-
 func run(t *testing.T, c *Client, namespace, hcl string) {
 	t.Helper()
 	j, err := c.api.Jobs().ParseHCL(hcl, true)
@@ -192,7 +173,7 @@ func jobHCL(id, meta, script, extra string) string {
 }
 
 func TestAgainstNomad(t *testing.T) {
-	log := &syncBuffer{}
+	log := &testkit.Buffer{}
 	c, agent := agent(t, log, "")
 	ctx, cancel := context.WithTimeout(t.Context(), 150*time.Second)
 	w := watching(ctx, c)

@@ -25,7 +25,7 @@ type deltas struct {
 	direct *Client // not by the proxy
 	proxy  *proxy
 	client *Client
-	log    *syncBuffer
+	log    *testkit.Buffer
 	w      *watched
 	apps   map[string]brain.App
 	tokens int
@@ -84,7 +84,7 @@ func (d *deltas) evaluate(id string) {
 
 // TestDeltas checks what is asked of Nomad, what is told, and when it is told again.
 func TestDeltas(t *testing.T) {
-	log := &syncBuffer{}
+	log := &testkit.Buffer{}
 	direct, agent := agent(t, log, fmt.Sprintf("server { event_buffer_size = %d }", remembers))
 	testkit.Retry(testkit.Context(t, time.Minute), t, "the apps' namespace", func() error {
 		_, err := direct.api.Namespaces().Register(&api.Namespace{Name: "apps"}, nil)

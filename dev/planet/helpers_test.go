@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -21,6 +20,7 @@ import (
 
 	"github.com/nearcast/nearcast/dev"
 	"github.com/nearcast/nearcast/dev/setup"
+	"github.com/nearcast/nearcast/internal/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -58,31 +58,13 @@ func minutes(t *testing.T, n int) context.Context {
 
 // logTo shows the planet's log where the test fails.
 func logTo(t *testing.T) io.Writer {
-	log := new(buffer)
+	log := new(testkit.Buffer)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("the planet's log:\n%s", log)
 		}
 	})
 	return log
-}
-
-// buffer may be written by several goroutines and processes.
-type buffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }
 
 func fetch(ctx context.Context, client *http.Client, url string) ([]byte, error) {

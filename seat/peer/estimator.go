@@ -43,15 +43,10 @@ type estimator struct {
 	healed     time.Duration // when the line worked again after the last cut
 	// keyframe: the next packet is the first of a keyframe.
 	keyframe bool
-	// repeats is the smoothed rate of retransmissions, in bits a second.
-	repeats  float64
-	repeatAt time.Duration
-	// beside is the smoothed rate of what is sent once beside the video: the sound, in bits a
-	// second.
-	beside   float64
-	besideAt time.Duration
-	bps      int // what the encoder was told
-	changed  time.Duration
+	// repeats are the retransmissions, beside what is sent once beside the video: the sound.
+	repeats, beside smoothedRate
+	bps             int // what the encoder was told
+	changed         time.Duration
 }
 
 type sentPacket struct {
@@ -257,11 +252,11 @@ func (e *estimator) silent() time.Duration {
 func (e *estimator) tell(now time.Duration) (bps int, changed bool) {
 	// Retransmissions and the sound use a part of a line that is full: of 2 Mbit/s the sound
 	// had 0.3, and the queue stayed, since each cut was of what both sent.
-	e.repeat(now, 0)
-	e.addBeside(now, 0)
+	e.repeats.add(now, 0)
+	e.beside.add(now, 0)
 	bps = int(e.control.target)
 	if e.control.full(now) && bps < e.control.max {
-		bps = int(max(e.control.target-e.repeats-e.beside, e.control.target/2))
+		bps = int(max(e.control.target-e.repeats.bps-e.beside.bps, e.control.target/2))
 	}
 	down := bps < e.bps-e.bps/20
 	up := bps > e.bps && (bps > e.bps+e.bps/12 || bps == e.control.max) && now-e.changed >= riseEvery

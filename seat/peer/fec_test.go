@@ -70,7 +70,7 @@ func TestProtectionIsNoLoss(t *testing.T) {
 	if p := e.sent[1]; !p.again || p.stream != nil {
 		t.Errorf("it counts as %+v", p)
 	}
-	if e.repeats == 0 {
+	if e.repeats.bps == 0 {
 		t.Error("it takes no room")
 	}
 }

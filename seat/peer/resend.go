@@ -25,8 +25,8 @@ func (e *estimator) unasked(now time.Duration) (own []uint16) {
 	if e.control.loss < someLoss {
 		return nil
 	}
-	e.repeat(now, 0)
-	budget, rate := e.repeatBudget(now), e.repeats
+	e.repeats.add(now, 0)
+	budget, rate := e.repeatBudget(now), e.repeats.bps
 	for i := range e.missing {
 		m := &e.missing[i]
 		p := &e.sent[m.number%historySize]

@@ -91,7 +91,7 @@ func TestGreedyReport(t *testing.T) {
 	e, _ := sent(6)
 	e.control.loss = 0.05
 	now := e.sent[5].at + 40*time.Millisecond
-	e.repeat(now, int(e.repeatBudget(now)*repeatWindow.Seconds()/8)-2500)
+	e.repeats.add(now, int(e.repeatBudget(now)*repeatWindow.Seconds()/8)-2500)
 	if _, _, missing := e.report(now, reported(true, false, false, false, false, true)); len(missing) != 1 {
 		t.Errorf("%d packets are sent again, and there is room for one, twice", len(missing))
 	}

@@ -44,7 +44,7 @@ func (e *estimator) sendAt(now time.Duration, s *stream, number uint16, header *
 	again := s.begun && int16(own-s.newest) <= 0
 	if header.SSRC == s.fec && s.fec != 0 {
 		e.canProtect = true
-		e.repeat(now, size)
+		e.repeats.add(now, size)
 		e.sent[number%historySize] = sentPacket{number: number, open: true, again: true, at: now, size: size}
 		return 1
 	}
@@ -66,12 +66,12 @@ func (e *estimator) sendAt(now time.Duration, s *stream, number uint16, header *
 			return 0
 		}
 		// A browser that asks for all gets no more than this.
-		if e.repeat(now, 0); e.repeats > e.repeatBudget(now) {
+		if e.repeats.add(now, 0); e.repeats.bps > e.repeatBudget(now) {
 			return 0
 		}
 		times = e.copies(s, own, now)
 		s.again[own%historySize] = now
-		e.repeat(now, times*size)
+		e.repeats.add(now, times*size)
 	} else {
 		if e.keyframe {
 			e.keyframe, s.keyed, s.key = false, true, own
@@ -83,7 +83,7 @@ func (e *estimator) sendAt(now time.Duration, s *stream, number uint16, header *
 	}
 	e.silence.sent(now)
 	if s.sound {
-		e.addBeside(now, size)
+		e.beside.add(now, size)
 	}
 	p := sentPacket{number: number, open: true, again: again, at: now, size: size, own: own}
 	if s.repeats {
@@ -93,21 +93,20 @@ func (e *estimator) sendAt(now time.Duration, s *stream, number uint16, header *
 	return times
 }
 
-// repeat counts a retransmission. Size 0 only brings the rate up to date.
-func (e *estimator) repeat(now time.Duration, size int) {
-	e.repeats *= math.Exp(-float64(now-e.repeatAt) / float64(repeatWindow))
-	e.repeatAt = now
-	e.repeats += repeatRate(size)
+// smoothedRate is the rate of some packets, smoothed over repeatWindow.
+type smoothedRate struct {
+	bps float64
+	at  time.Duration
 }
 
-// addBeside counts a packet of the sound. Size 0 only brings the rate up to date.
-func (e *estimator) addBeside(now time.Duration, size int) {
-	e.beside *= math.Exp(-float64(now-e.besideAt) / float64(repeatWindow))
-	e.besideAt = now
-	e.beside += repeatRate(size)
+// add counts a packet. Size 0 only brings the rate up to date.
+func (r *smoothedRate) add(now time.Duration, size int) {
+	r.bps *= math.Exp(-float64(now-r.at) / float64(repeatWindow))
+	r.at = now
+	r.bps += repeatRate(size)
 }
 
-// repeatRate is what bytes add to the rate of retransmissions, in bit/s.
+// repeatRate is what bytes add to a smoothedRate, in bit/s.
 func repeatRate(size int) float64 { return 8 * float64(size) / repeatWindow.Seconds() }
 
 const repeatWindow = 500 * time.Millisecond
