@@ -53,6 +53,7 @@ func TestInTheBrowser(t *testing.T) {
 		"home lists apps, fresh":                            walkHome,
 		"home without apps, without service":                walkEmptyHome,
 		"play, wait, start, stream":                         walkPlay,
+		"Play stays where it is":                            walkPlayStays,
 		"Play with a seat that was prepared":                walkPrepared,
 		"Play too late for a seat that was prepared":        walkPreparedLate,
 		"Play where no seat was to spare":                   walkUnprepared,

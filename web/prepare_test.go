@@ -4,6 +4,7 @@ import (
 	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
 
+	"github.com/nearcast/nearcast/internal/testkit/browser"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -19,12 +20,11 @@ func (v *visit) spare() {
 // pointer moves to Play, or away from it.
 func (v *visit) pointer(atPlay bool) {
 	v.Helper()
-	x, y := 5.0, 5.0
+	at := browser.Point{X: 5, Y: 5}
 	if atPlay {
-		x = evaluate[float64](v, `(({x, width}) => x + width / 2)(document.querySelector('.play-button').getBoundingClientRect())`)
-		y = evaluate[float64](v, `(({y, height}) => y + height / 2)(document.querySelector('.play-button').getBoundingClientRect())`)
+		at = evaluate[browser.Point](v, browser.Middle(`.play-button`))
 	}
-	v.do(chromedp.MouseEvent(chromedp.MouseMoved, x, y))
+	v.do(chromedp.MouseEvent(chromedp.MouseMoved, at.X, at.Y))
 }
 
 // rest opens the app, and has the pointer rest on Play.
@@ -200,7 +200,7 @@ func walkRestByTouch(v *visit) {
 		command(v, input.DispatchTouchEvent, input.DispatchTouchEventParams{Type: kind, TouchPoints: append([]*input.TouchPoint{}, points...)})
 	}
 	b := v.restBy(func() {
-		at := evaluate[struct{ X, Y float64 }](v, `(({x, y, width, height}) => ({X: x + width / 2, Y: y + height / 2}))(document.querySelector('.play-button').getBoundingClientRect())`)
+		at := evaluate[browser.Point](v, browser.Middle(`.play-button`))
 		touch(input.DispatchTouchEventTypeTouchStart, &input.TouchPoint{X: at.X, Y: at.Y})
 	})
 	touch(input.DispatchTouchEventTypeTouchEnd)
@@ -239,4 +239,25 @@ func walkStill(v *visit) {
 	}
 	v.site.serve(b, false)
 	v.state("streaming")
+}
+
+// walkPlayStays has the page learn of the app and the sites while a person already aims at Play.
+func walkPlayStays(v *visit) {
+	planet := newPlanet(v.T, v.site.video, "eu-west-1", "us-east-1", "ap-northeast-1")
+	v.site = planet[0]
+	for name, size := range map[string][2]int64{"desktop": {1280, 800}, "phone": {390, 844}, "low": {800, 400}} {
+		v.do(chromedp.EmulateViewport(size[0], size[1]))
+		var before browser.Point
+		func() {
+			v.site.mu.Lock() // no answer comes
+			defer v.site.mu.Unlock()
+			v.open("/play/viewer")
+			before = evaluate[browser.Point](v, browser.Middle(`.play-button`))
+		}()
+		v.until(`document.querySelector('h1').innerText === 'Model Viewer' && Object.keys(nearcast.race?.results ?? {}).length === 3 && !document.querySelector('.chip').hidden`)
+		v.shot("ready-" + name)
+		if after := evaluate[browser.Point](v, browser.Middle(`.play-button`)); after.Y != before.Y {
+			v.Errorf("%s: Play went from %v to %v", name, before, after)
+		}
+	}
 }

@@ -35,10 +35,27 @@ const deepDocument = `((real) => {
 // Point is a place in the viewport, in CSS pixels.
 type Point struct{ X, Y float64 }
 
-// Middle is the expression that gives the Point in the middle of the first element that matches
-// a CSS selector.
+// Middle is the expression of a promise of the Point in the middle of the first element that
+// matches a CSS selector, once it can be seen, its animations are over and it has stood still for
+// two frames: what comes later than an element may move it, and a click would miss it. It fails
+// after some five seconds.
 func Middle(selector string) string {
-	return fmt.Sprintf(`(({x, y, width, height}) => ({X: x + width / 2, Y: y + height / 2}))(document.querySelector(%q).getBoundingClientRect())`, selector)
+	return fmt.Sprintf(`(async (selector) => {
+	const frame = () => new Promise((go) => { requestAnimationFrame(go); setTimeout(go, 100); });
+	const moves = (node) => node.getRootNode().getAnimations().some(({playState, effect}) =>
+		playState === 'running' && effect.getComputedTiming().endTime < Infinity && effect.target.contains(node));
+	for (let n = 0, still = 0, before = ''; n < 300; n++, await frame()) {
+		const node = document.querySelector(selector);
+		if (!node?.checkVisibility({visibilityProperty: true})) { still = 0; continue; }
+		node.scrollIntoViewIfNeeded?.();
+		const {x, y, width, height} = node.getBoundingClientRect();
+		const now = [x, y, width, height].join();
+		still = now === before && width > 0 && !moves(node) ? still + 1 : 0;
+		before = now;
+		if (still >= 2) return {X: x + width / 2, Y: y + height / 2};
+	}
+	throw new Error('no ' + selector + ' that is seen and stands still');
+})(%q)`, selector)
 }
 
 // Visible is the expression that says whether the first element that matches can be seen where

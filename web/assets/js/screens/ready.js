@@ -16,8 +16,9 @@ export function readyScreen({ play, resting, distance, w }) {
   const chip = el('span.chip', {}, el('i'), el('span'));
   const notice = el('p.ribbon', { role: 'status', hidden: true });
   const hint = el('p.hint', { hidden: true });
-  const node = el('section.panel.ready', { part: 'panel' }, notice, title, text,
-    el('div.actions', {}, button, chip), hint, distance);
+  // Play comes last, at the panel's foot, so that it stays where it is while the rest is learned.
+  const node = el('section.panel.ready', { part: 'panel' }, notice, title, text, distance, hint,
+    el('div.actions', {}, button, chip));
   return {
     node,
     focus() {

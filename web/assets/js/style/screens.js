@@ -31,6 +31,7 @@ export const screens = `
 .actions { display: flex; align-items: center; flex-wrap: wrap; gap: 14.4px 20.8px; margin-top: 9.6px; }
 @keyframes rise { from { opacity: 0; transform: translateY(10px); } }
 
+.ready .actions { flex-wrap: wrap-reverse; } /* what does not fit beside Play goes above it */
 .play-button { min-height: 60px; padding: 0 33.6px 0 27.2px; font-size: 19.2px; }
 .play-button .icon { width: 1.15em; height: 1.15em; }
 
@@ -113,6 +114,7 @@ export const screens = `
   .panel h1 { font-size: 30.4px; }
   .distance-caption, .ready .lead { display: none; }
   .distance { margin-top: 6.4px; }
-  .play-button { min-height: 48px; }
+  .ready .actions { flex-wrap: wrap-reverse; } /* what does not fit beside Play goes above it */
+.play-button { min-height: 48px; }
 }
 `;
