@@ -90,7 +90,7 @@ func (f *feeds) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 func bounded(seats map[string]bool, set map[string]wire.Seat, gone []string) error {
 	for id, s := range set {
 		size := len(s.ID) + len(s.App) + len(s.Job) + len(s.Address) + len(s.Key) + len(s.State) + len(s.Progress.Phase) +
-			len(s.Progress.Detail) + len(s.Session) + len(s.Subject) + len(s.Network)
+			len(s.Progress.Detail) + len(s.Session) + len(s.Subject) + len(s.Network) + len(s.Customer)
 		if s.ID != id || size > maxSeatBytes {
 			return fmt.Errorf("the seat %.64q is malformed", id)
 		}

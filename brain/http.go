@@ -31,6 +31,7 @@ func (b *Broker) Handler() http.Handler {
 // Internal is what only the site's own processes and operators ask, on a listener
 // that nobody else reaches, with TLS as Config.Identity.Open gives it:
 //
+//	GET    /v1/sessions       wire.SessionList: who waits here, or has a seat at the site; for routers
 //	GET    /v1/sessions/{id}  wire.SessionView; for routers
 //	DELETE /v1/sessions/{id}  ends the session: 204; for routers
 //	GET    /v1/line           a WebSocket on which a brain tells who waits there; for other brains
@@ -45,6 +46,7 @@ func (b *Broker) Handler() http.Handler {
 func (b *Broker) Internal() http.Handler {
 	mux := http.NewServeMux()
 	routers := func(next http.HandlerFunc) http.Handler { return identity.Only(next, b.cfg.Peers, wire.RouterService) }
+	mux.Handle("GET "+wire.SessionsPath, routers(b.getSessions))
 	mux.Handle("GET /v1/sessions/{id}", routers(b.getSession))
 	mux.Handle("DELETE /v1/sessions/{id}", routers(b.deleteSession))
 	mux.Handle("GET "+wire.LinePath, identity.Only(http.HandlerFunc(b.takeLine), b.cfg.Peers, wire.BrainService))

@@ -54,7 +54,7 @@ func TestPublicListener(t *testing.T) {
 		header       []string
 	}{
 		{"GET", "/metrics", 404, nil}, {"GET", wire.LinePath, 404, nil}, {"GET", wire.FeedPath, 404, nil}, {"GET", "/v1/failing", 404, nil}, {"GET", wire.DemandPath, 404, nil},
-		{"GET", "/v1/sessions/" + session, 404, nil}, {"DELETE", "/v1/sessions/" + session, 404, nil},
+		{"GET", wire.SessionsPath, 404, nil}, {"GET", "/v1/sessions/" + session, 404, nil}, {"DELETE", "/v1/sessions/" + session, 404, nil},
 		{"GET", "/debug/pprof/", 404, nil}, {"GET", "/", 404, nil},
 		{"POST", "/v1/connect", 405, nil}, {"DELETE", "/healthz", 405, nil},
 		{"GET", "/v1/connect", 426, nil},
@@ -84,14 +84,14 @@ func TestPublicListener(t *testing.T) {
 		}
 	}
 	for name, who := range map[string]*identity.Identity{"a brain": b.me, "a stranger": testkit.Identity(t)} {
-		for _, method := range []string{"GET", "DELETE"} {
-			req, err := http.NewRequest(method, b.internal+"/v1/sessions/"+session, nil)
+		for _, c := range [][2]string{{"GET", wire.SessionsPath}, {"GET", wire.SessionsPath + "/" + session}, {"DELETE", wire.SessionsPath + "/" + session}} {
+			req, err := http.NewRequest(c[0], b.internal+c[1], nil)
 			testkit.Must(t, err)
 			res, err := as(who).Do(req)
 			testkit.Must(t, err)
 			res.Body.Close()
 			if res.StatusCode != 403 {
-				t.Errorf("%s, %s a session: %s", name, method, res.Status)
+				t.Errorf("%s, %s %s: %s", name, c[0], c[1], res.Status)
 			}
 		}
 	}

@@ -228,28 +228,6 @@ func (st *state) setLeading(leading bool) {
 	st.wake()
 }
 
-// session finds a session that waits at this replica or has a seat at the site.
-// w is nil where it has a seat.
-func (st *state) session(id string) (view wire.SessionView, w *waiter, seat wire.Seat, ok bool) {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	view = wire.SessionView{Session: id, Site: st.site}
-	if w := st.waiters[id]; w != nil {
-		view.App, view.State, view.Since = w.app, "waiting", w.since.UTC()
-		return view, w, seat, true
-	}
-	if s, ok := st.view.seatOfSession(id); ok {
-		view.App, view.State, view.Seat, view.Since = s.App, string(s.State), s.ID, s.Since
-		return view, nil, s, true
-	}
-	// The seat was granted a moment ago, and its node does not say so yet.
-	if r, ok := st.relays[id]; ok {
-		view.App, view.State, view.Seat, view.Since = r.app, string(wire.SeatClaimed), r.seat, r.since.UTC()
-		return view, nil, st.view.lastSeen(r.seat), true
-	}
-	return view, nil, seat, false
-}
-
 func (st *state) beginRelay(session string, r relayedSession) {
 	st.mu.Lock()
 	defer st.mu.Unlock()

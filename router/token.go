@@ -102,6 +102,9 @@ func carry(claims *ticket.Claims, launch ticket.Launch) {
 	if launch.Subject != "" {
 		claims.Subject = ticket.HashSubject(launch.Key, launch.Subject)
 	}
+	if ticket.ValidCustomer(launch.Customer) { // a key may have been registered without one
+		claims.Customer = launch.Customer
+	}
 	claims.MaxSessions, claims.MaxDuration = launch.MaxSessions, launch.MaxDuration
 	claims.Meta = launch.Meta
 }

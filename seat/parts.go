@@ -266,8 +266,8 @@ type Claims struct {
 	Session string
 	App     string
 	Params  map[string]string // what was set of the app's parameters
-	// Subject and Network stand with the seat in the registry.
-	Subject, Network string
+	// Subject, Network and Customer stand with the seat in its record.
+	Subject, Network, Customer string
 	// MaxDuration is how long the session may last; 0 leaves it to the job.
 	MaxDuration time.Duration
 }

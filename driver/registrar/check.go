@@ -16,7 +16,7 @@ import (
 // What a stream host may say. It is one that an attacker may have taken over.
 var (
 	keyForm  = regexp.MustCompile(`^[A-Za-z0-9_-]{43}$`)         // identity.Identity.Key
-	wordForm = regexp.MustCompile(`^[A-Za-z0-9._~+/=-]{0,128}$`) // session, subject, network
+	wordForm = regexp.MustCompile(`^[A-Za-z0-9._~+/=-]{0,128}$`) // session, subject, network, customer
 	phases   = []wire.Phase{"", wire.PhaseContent, wire.PhaseDisplay, wire.PhaseApp, wire.PhaseReady}
 )
 
@@ -45,7 +45,7 @@ func checked(t Task, said wire.Seat, now time.Time) (wire.Seat, error) {
 		return wire.Seat{}, fmt.Errorf("its state is unknown: %q", brief(string(said.State)))
 	case !slices.Contains(phases, said.Progress.Phase):
 		return wire.Seat{}, fmt.Errorf("its phase is unknown: %q", brief(string(said.Progress.Phase)))
-	case !wordForm.MatchString(said.Session) || !wordForm.MatchString(said.Subject) || !wordForm.MatchString(said.Network):
+	case !wordForm.MatchString(said.Session) || !wordForm.MatchString(said.Subject) || !wordForm.MatchString(said.Network) || !wordForm.MatchString(said.Customer):
 		return wire.Seat{}, errors.New("its session has not the form of one")
 	case said.Progress.Fraction != -1 && !(said.Progress.Fraction >= 0 && said.Progress.Fraction <= 1):
 		return wire.Seat{}, errors.New("its progress is out of range")
@@ -59,7 +59,7 @@ func checked(t Task, said wire.Seat, now time.Time) (wire.Seat, error) {
 	seat := wire.Seat{
 		ID: t.ID, App: t.App, Job: t.Job, Version: t.Version, Node: t.Node,
 		Address: said.Address, Key: said.Key, State: said.State, Progress: said.Progress, Since: said.Since.UTC(),
-		Session: said.Session, Prepared: said.Prepared, Subject: said.Subject, Network: said.Network, Until: said.Until,
+		Session: said.Session, Prepared: said.Prepared, Subject: said.Subject, Network: said.Network, Customer: said.Customer, Until: said.Until,
 	}
 	if latest := now.Add(maxClock); seat.Since.After(latest) {
 		seat.Since = now.UTC()

@@ -15,7 +15,7 @@ import (
 // LaunchKey is a registered key that checks the launch tokens of one customer.
 type LaunchKey struct {
 	ID     string // what a token's kid names
-	Name   string // for operators
+	Name   string // the customer's, whose sessions it launches
 	Public ed25519.PublicKey
 	// Apps are the apps it may sign for; with none, every app.
 	Apps []string

@@ -44,8 +44,10 @@ var (
 // Launch is what a launch token says: a customer's statement that somebody may
 // launch some apps, on these terms.
 type Launch struct {
-	Key  string // kid
-	Apps []string
+	Key string // kid
+	// Customer is the key's name.
+	Customer string
+	Apps     []string
 	// Subject is the customer's own name of the person; it may be empty.
 	Subject string
 	// Origins are the pages that may use the token; with none, any.
@@ -135,7 +137,7 @@ func (keys LaunchKeys) Verify(token string, now time.Time) (Launch, error) {
 		return Launch{}, fmt.Errorf("%w: max_duration_s is out of range", ErrLaunchForged)
 	}
 	l := Launch{
-		Key: key.ID, Apps: f.Apps, Subject: f.Subject, Origins: f.Origins, Sites: f.Sites, Residency: f.Residency,
+		Key: key.ID, Customer: key.Name, Apps: f.Apps, Subject: f.Subject, Origins: f.Origins, Sites: f.Sites, Residency: f.Residency,
 		MaxDuration: time.Duration(f.Seconds) * time.Second, MaxSessions: f.Sessions, Params: f.Params, Meta: f.Meta,
 		Issued: f.Issued.UTC(), Expires: f.Expires.UTC(), keyMay: key.May,
 	}

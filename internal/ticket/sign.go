@@ -60,6 +60,7 @@ type payload struct {
 
 	User     string            `json:"usr,omitempty"`
 	Network  string            `json:"net,omitempty"`
+	Customer string            `json:"cus,omitempty"`
 	Sessions int               `json:"max,omitempty"`
 	Seconds  int64             `json:"dur,omitempty"`
 	Params   map[string]string `json:"params,omitempty"`
@@ -93,7 +94,7 @@ func (s *Signer) Sign(c Claims) (token string, expires time.Time, err error) {
 		},
 		App: c.App, Version: c.Version, Sites: c.Sites,
 		First: jwt.NewNumericDate(c.First), Millis: int64(c.First.Nanosecond()) / 1e6,
-		User: c.Subject, Network: c.Network, Sessions: c.MaxSessions,
+		User: c.Subject, Network: c.Network, Customer: c.Customer, Sessions: c.MaxSessions,
 		Seconds: int64(c.MaxDuration / time.Second), Params: c.Params, Meta: c.Meta,
 	})
 	t.Header["kid"] = s.kid

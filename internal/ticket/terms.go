@@ -15,6 +15,7 @@ import (
 // Limits of what a launch may carry. They leave room for everything else in a
 // token of MaxToken bytes, in which base64 makes four bytes of three.
 const (
+	MaxCustomer    = 64      // bytes of the name of a launch key
 	MaxPairs       = 16      // parameters, and likewise entries of Meta
 	MaxPairName    = 64      // bytes of a name
 	MaxParam       = 1 << 10 // bytes of a parameter's value
@@ -30,6 +31,12 @@ func HashSubject(kid, subject string) string {
 	return hex.EncodeToString(sum[:16])
 }
 
+// ValidCustomer reports whether a customer may be called so: 1 to MaxCustomer letters, digits,
+// dots, _ and -.
+func ValidCustomer(name string) bool {
+	return name != "" && len(name) <= MaxCustomer && strings.Trim(name, pairName) == ""
+}
+
 // checkTerms says what is wrong with the terms on which a session is played.
 func (c Claims) checkTerms() error {
 	switch {
@@ -37,6 +44,8 @@ func (c Claims) checkTerms() error {
 		return errors.New("its subject is not hashed")
 	case len(c.Network) > 64 || !isHex(c.Network):
 		return errors.New("its network is not hashed")
+	case c.Customer != "" && !ValidCustomer(c.Customer):
+		return errors.New("its customer has not the form of a key's name")
 	case c.MaxSessions < 0:
 		return errors.New("it allows fewer than no sessions")
 	case c.MaxDuration < 0 || c.MaxDuration%time.Second != 0:

@@ -19,6 +19,7 @@
 //
 //	usr    the subject for whom a customer launched, hashed (HashSubject); the
 //	       sessions of one subject are counted by it
+//	cus    the customer whose launch token it was: the name of its key
 //	net    the network prefix of an anonymous launch, hashed; likewise
 //	max    how many sessions the subject may have at once
 //	dur    how long the session may last, in seconds
@@ -132,8 +133,11 @@ type Claims struct {
 	// Network is the hash of the network prefix that an anonymous launch came from,
 	// in lower-case hex. It names no network to those without the site's salt.
 	Network string
-	Params  map[string]string // what is set of the app's parameters
-	Meta    map[string]string // for events; no part of Nearcast reads it
+	// Customer is whose launch token it was: the name of its key. Empty for an anonymous
+	// launch.
+	Customer string
+	Params   map[string]string // what is set of the app's parameters
+	Meta     map[string]string // for events; no part of Nearcast reads it
 }
 
 // Allows reports whether the ticket names the site.

@@ -131,7 +131,7 @@ func (v *Verifier) read(token string) (Claims, error) {
 	c := Claims{
 		Session: p.Subject, App: p.App, Version: p.Version, Sites: p.Sites,
 		Issued: p.IssuedAt.UTC(), Expires: p.ExpiresAt.UTC(), First: p.First.UTC(),
-		Subject: p.User, Network: p.Network, MaxSessions: p.Sessions,
+		Subject: p.User, Network: p.Network, Customer: p.Customer, MaxSessions: p.Sessions,
 		Params: p.Params, Meta: p.Meta,
 	}
 	if p.Seconds < 0 || p.Seconds > math.MaxInt64/int64(time.Second) {

@@ -27,6 +27,7 @@ var messages = map[string]any{
 	"ice_server":      &ICEServer{},
 	"ticket_renewal":  &TicketRenewal{},
 	"session_view":    &SessionView{},
+	"session_list":    &SessionList{},
 	"apps_response":   &AppsResponse{},
 	"app_view":        &AppView{},
 	"sites_response":  &SitesResponse{},

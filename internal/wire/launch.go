@@ -98,17 +98,6 @@ type TicketRenewal struct {
 	Expires time.Time `json:"expires"`
 }
 
-// SessionView answers GET /v1/sessions/{id}, at the router and at the brain.
-type SessionView struct {
-	Session string `json:"session"`
-	App     string `json:"app"`
-	Site    string `json:"site"`
-	// State is "waiting" before a seat is granted, then the seat's state.
-	State string    `json:"state"`
-	Seat  string    `json:"seat,omitempty"`
-	Since time.Time `json:"since"`
-}
-
 // AppsResponse answers GET /v1/apps.
 type AppsResponse struct {
 	Apps []AppView `json:"apps"`

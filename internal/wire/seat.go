@@ -176,11 +176,12 @@ type Seat struct {
 	// Prepared is true of an idle seat that waits for a person to press Play (PreparePath). It
 	// is free like any other, and the last to be claimed.
 	Prepared bool `json:"prepared,omitempty"`
-	// Subject and Network are those of the session's ticket, and Until is when its time
+	// Subject, Network and Customer are those of the session's ticket, and Until is when its time
 	// is up at the latest: brains count sessions by them. Empty while free.
-	Subject string    `json:"subject,omitempty"`
-	Network string    `json:"network,omitempty"`
-	Until   time.Time `json:"until,omitzero"`
+	Subject  string    `json:"subject,omitempty"`
+	Network  string    `json:"network,omitempty"`
+	Customer string    `json:"customer,omitempty"`
+	Until    time.Time `json:"until,omitzero"`
 }
 
 // DrainService is the Consul service name of what empties a node that is to end.
