@@ -2,6 +2,7 @@ package dev
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,8 +22,28 @@ func (c *Cluster) keys() error {
 	if err := ticket.GenerateKeys(c.at.Keys); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
+	// 64 hex digits, with which operators list and end sessions.
+	file := filepath.Join(c.at.Keys, OperatorTokenFile)
+	if _, err := os.Stat(file); err == nil {
+		return nil
+	}
+	token := make([]byte, 32)
+	rand.Read(token) // never fails; see its documentation
+	// A link, so that of sites that start together one makes it.
+	made := fmt.Sprintf("%s.%x", file, token[:4])
+	defer os.Remove(made)
+	err := os.WriteFile(made, fmt.Appendf(nil, "%x\n", token), 0o600)
+	if err == nil {
+		err = os.Link(made, file)
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("write the operators' token: %w", err)
+	}
 	return nil
 }
+
+// OperatorTokenFile is where the operators' token of a dev site is, in its folder of keys.
+const OperatorTokenFile = "operator-token"
 
 // publishKeys writes the ticket keys where the jobs of router and brain read them.
 func (c *Cluster) publishKeys(ctx context.Context) error {
@@ -34,8 +55,12 @@ func (c *Cluster) publishKeys(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read ticket keys: %w", err)
 	}
+	operator, err := os.ReadFile(filepath.Join(c.at.Keys, OperatorTokenFile))
+	if err != nil {
+		return fmt.Errorf("read the operators' token: %w", err)
+	}
 	for job, items := range map[string]nomad.VariableItems{
-		"router": {"ticket_key": string(private), "ticket_keys": string(public)},
+		"router": {"ticket_key": string(private), "ticket_keys": string(public), "operator_token": strings.TrimSpace(string(operator))},
 		"brain":  {"ticket_keys": string(public)},
 	} {
 		v := &nomad.Variable{Path: "nomad/jobs/" + job, Items: items}
@@ -108,3 +133,6 @@ func (j platformJob) run(ctx context.Context, c *Cluster) error {
 	c.add(startTask(c, j.name, []string{filepath.Join(c.bin, "nearcast"), j.name}, ready))
 	return nil
 }
+
+// OperatorToken is the file of the token with which operators list and end sessions.
+func (c *Cluster) OperatorToken() string { return filepath.Join(c.at.Keys, OperatorTokenFile) }

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/internal/wire"
 )
 
 // A page of another origin has a player in about ten lines. The page's server signs launch
@@ -77,10 +79,45 @@ func TestExamples(t *testing.T) {
 			testkit.Must(t, page.Until(ctx, "document.querySelector('nearcast-player')?.token && document.querySelector('nearcast-player').state === 'ready' && document.querySelector('.play-button')"))
 			testkit.Must(t, page.Click(ctx, ".play-button"))
 			testkit.Must(t, page.Until(ctx, `document.querySelector('#said').textContent === '{"hello":"app"}'`))
-			testkit.Must(t, page.Eval(ctx, "document.querySelector('nearcast-player').end()", nil))
+			endsByAPIKey(ctx, t, app)
 			testkit.Must(t, page.Until(ctx, "document.querySelector('nearcast-player').state === 'ended'"))
 		})
 	}
+}
+
+// endsByAPIKey has the customer's server find the session of an app, and end it.
+func endsByAPIKey(ctx context.Context, t *testing.T, app string) {
+	t.Helper()
+	nearcast := func(key string, args ...string) string {
+		t.Helper()
+		cmd := exec.CommandContext(ctx, filepath.Join(binDir, "nearcast"), args...)
+		cmd.Env = append(os.Environ(), "NEARCAST_CONSUL="+site.ConsulAddress, "NEARCAST_ROUTER="+site.URL, "NEARCAST_API_KEY="+key)
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("%v: %v: %s", args, err, out)
+		}
+		return string(out)
+	}
+	key := func(customer string) string {
+		made := nearcast("", "apikey", "create", customer, "--scope", "sessions:read", "--scope", "sessions:end")
+		return regexp.MustCompile(`nck_\S+`).FindString(made)
+	}
+	mine, theirs := key("shop"), key("bank")
+	var list []wire.SessionView
+	testkit.Retry(ctx, t, "the customer's server sees the session", func() error {
+		err := json.Unmarshal([]byte(nearcast(mine, "session", "list", "--app", app, "--state", "streaming", "--json")), &list)
+		if err == nil && len(list) != 1 {
+			err = fmt.Errorf("it sees %+v", list)
+		}
+		return err
+	})
+	if v := list[0]; v.Customer != "shop" || v.Site != site.Site || v.Seat == "" || v.Node != "" {
+		t.Errorf("the session: %+v", v)
+	}
+	if out := nearcast(theirs, "session", "list", "--json"); strings.TrimSpace(out) != "[]" {
+		t.Errorf("another customer sees %s", out)
+	}
+	nearcast(mine, "session", "end", list[0].Session)
 }
 
 // launchToken asks a customer's server for a launch token, as a page of an origin does: by

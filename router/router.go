@@ -202,7 +202,8 @@ func (r *Router) routes() *echo.Echo {
 	e.POST("/v1/probes", r.limited(r.postProbes))
 	get("/v1/openapi.yaml", r.getOpenAPI)
 	get(wire.FactsPath, r.getFacts)
-	e.POST("/v1/sessions", r.postSession)
+	e.GET(wire.SessionsPath, r.limited(r.listSessions))
+	e.POST(wire.SessionsPath, r.postSession)
 	e.GET("/v1/sessions/:id", r.limited(r.getSession))
 	e.DELETE("/v1/sessions/:id", r.limited(r.deleteSession))
 	e.POST("/v1/sessions/:id/ticket", r.limited(r.postTicket))
@@ -215,7 +216,6 @@ func (r *Router) routes() *echo.Echo {
 		get("/favicon.ico", r.page("assets/favicon.svg"))
 		get("/*", r.getFile)
 		// Else the pattern of the pages would answer these with 404.
-		get("/v1/sessions", onlyPost)
 		get("/v1/probes", onlyPost)
 		get("/v1/sessions/:id/ticket", onlyPost)
 	}

@@ -463,7 +463,7 @@ func TestWrongMethodAndPath(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := newRig(t, change)
 			for path, method := range map[string]string{
-				"/v1/sessions": "GET", "/v1/sessions/" + ticket.NewSession(): "PUT", "/v1/apps": "POST", "/v1/beacon": "DELETE",
+				"/v1/sessions": "DELETE", "/v1/sessions/" + ticket.NewSession(): "PUT", "/v1/apps": "POST", "/v1/beacon": "DELETE",
 				"/v1/sessions/" + ticket.NewSession() + "/ticket": "GET",
 			} {
 				g.refused(wire.ProblemMethod, method, path, nil)

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -38,16 +39,26 @@ const (
 var errUnknown = errors.New("the session is not known")
 
 func (r *Router) getSession(c echo.Context) error {
-	res, err := r.ask(c)
+	view, q, err := r.ask(c)
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, res)
+	if !q.operator {
+		view.Node = ""
+	}
+	if !q.operator && q.customer == "" { // a person, for whom the customer's names are not
+		view.Customer, view.Subject = "", ""
+	}
+	return c.JSON(http.StatusOK, view)
 }
 
 func (r *Router) deleteSession(c echo.Context) error {
-	if _, err := r.ask(c); err != nil {
+	_, q, err := r.ask(c)
+	if err != nil {
 		return err
+	}
+	if q.operator || q.customer != "" {
+		r.log.Info("a session is ended", "session", q.session, "by", cmp.Or(q.by, "operator"), "customer", q.customer)
 	}
 	return c.NoContent(http.StatusNoContent)
 }
@@ -60,24 +71,26 @@ type question struct {
 	bearer string
 	// token is the caller's token, for the routers of other sites.
 	token string
-	sites []string // to ask, in order
+	// customer is whose session it has to be, for an API key; empty for all.
+	customer string
+	operator bool
+	by       string   // the id of the API key
+	sites    []string // to ask, in order
 }
 
 // ask sends a request about a session to the site that has it, and gives the answer,
 // which is empty for DELETE.
-func (r *Router) ask(c echo.Context) (wire.SessionView, error) {
-	var none wire.SessionView
+func (r *Router) ask(c echo.Context) (none wire.SessionView, q question, err error) {
 	c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
 	if !ticket.ValidSession(c.Param("id")) {
-		return none, problem(wire.ProblemNotFound, "", "There is no such session.")
+		return none, q, problem(wire.ProblemNotFound, "", "There is no such session.")
 	}
-	q, err := r.mayAsk(c)
-	if err != nil {
-		return none, err
+	if q, err = r.mayAsk(c); err != nil {
+		return none, q, err
 	}
 	table, err := r.siteTable()
 	if err != nil {
-		return none, err
+		return none, q, err
 	}
 	ctx := c.Request().Context()
 	failed := false
@@ -95,21 +108,21 @@ func (r *Router) ask(c echo.Context) (wire.SessionView, error) {
 		var p wire.Problem
 		switch {
 		case err == nil:
-			return view, nil
+			return view, q, nil
 		case errors.As(err, &p):
-			return none, p
+			return none, q, p
 		case !errors.Is(err, errUnknown):
 			failed = true
 			r.log.Warn("a site does not say whether it has a session", "site", name, "error", err)
 		}
 	}
 	if failed {
-		return none, problem(wire.ProblemUnavailable, "", "The site of this session does not answer; try again in a moment.")
+		return none, q, problem(wire.ProblemUnavailable, "", "The site of this session does not answer; try again in a moment.")
 	}
-	return none, problem(wire.ProblemNotFound, "", "There is no such session, or it has ended.")
+	return none, q, problem(wire.ProblemNotFound, "", "There is no such session, or it has ended.")
 }
 
-// mayAsk checks the caller's token, and says which sites to ask.
+// mayAsk checks the caller's token.
 func (r *Router) mayAsk(c echo.Context) (question, error) {
 	id := c.Param("id")
 	q := question{method: c.Request().Method, session: id}
@@ -118,10 +131,23 @@ func (r *Router) mayAsk(c echo.Context) (question, error) {
 		return q, problem(wire.ProblemTicket, "", "Send the session's ticket or resume token, or an operator's token, as: Authorization: Bearer <token>.")
 	}
 	q.token = token
+	if ticket.IsAPIKey(token) {
+		scope := ticket.ScopeReadSessions
+		if q.method == http.MethodDelete {
+			scope = ticket.ScopeEndSessions
+		}
+		key, _, err := r.caller(c, scope)
+		if err != nil {
+			return q, err
+		}
+		q.customer, q.by = key.Customer, key.ID
+		return r.toAsk(c, q), nil
+	}
 	claims, err := r.cfg.Verifier.VerifySession(token)
 	resumed, _ := ticket.ReadResume(token)
 	switch {
 	case r.operators.is(token):
+		q.operator = true
 	case err == nil && claims.Session != id:
 		return q, problem(wire.ProblemForbidden, "", "The ticket is for another session.")
 	case err == nil:
@@ -134,15 +160,20 @@ func (r *Router) mayAsk(c echo.Context) (question, error) {
 	default:
 		q.bearer = token
 	}
+	return r.toAsk(c, q), nil
+}
+
+// toAsk says which sites to ask.
+func (r *Router) toAsk(c echo.Context, q question) question {
 	if c.Request().Header.Get(forwardedHeader) != "" {
 		q.sites = []string{r.cfg.Site}
-		return q, nil
+		return q
 	}
-	if site := ticket.SiteOf(id); site != "" && site != r.cfg.Site {
+	if site := ticket.SiteOf(q.session); site != "" && site != r.cfg.Site {
 		q.sites = append(q.sites, site)
 	}
 	q.sites = append(q.sites, r.cfg.Site)
-	return q, nil
+	return q
 }
 
 // askBrains asks all brains of this site at once, and takes the first answer of one
@@ -163,7 +194,7 @@ func (r *Router) askBrains(ctx context.Context, q question, s *Site) (wire.Sessi
 		}
 		asked++
 		go func() {
-			view, err := r.send(ctx, r.brains.To(b.Key), q, "https://"+b.Internal, q.bearer)
+			view, err := r.askBrain(ctx, r.brains.To(b.Key), q, "https://"+b.Internal)
 			if err != nil && !errors.Is(err, errUnknown) {
 				err = fmt.Errorf("ask brain %s: %w", b.ID, err)
 			}
@@ -194,6 +225,23 @@ func (r *Router) askBrains(ctx context.Context, q question, s *Site) (wire.Sessi
 		}
 	}
 	return none, result
+}
+
+// askBrain asks a brain. With an API key, a session of another customer is not known.
+func (r *Router) askBrain(ctx context.Context, client *http.Client, q question, base string) (wire.SessionView, error) {
+	if q.customer == "" {
+		return r.send(ctx, client, q, base, q.bearer)
+	}
+	first := q
+	first.method = http.MethodGet
+	view, err := r.send(ctx, client, first, base, "")
+	if err == nil && view.Customer != q.customer {
+		err = errUnknown
+	}
+	if err != nil || q.method == http.MethodGet {
+		return view, err
+	}
+	return r.send(ctx, client, q, base, "")
 }
 
 // askRouter asks a router of another site.

@@ -163,8 +163,11 @@ func TestSessionTakesItsToken(t *testing.T) {
 	if known.asked.Load() != before {
 		t.Error("brains are asked for an id that is not a session's")
 	}
-	if text := g.logs.String(); strings.Contains(text, known.session) || strings.Contains(text, operatorToken) {
-		t.Error("the log has a session or a token that was asked with")
+	// What an operator ends is logged, and no session that somebody asks for.
+	for line := range strings.Lines(g.logs.String()) {
+		if strings.Contains(line, known.session) && !strings.Contains(line, "a session is ended") || strings.Contains(line, operatorToken) {
+			t.Errorf("the log has a session or a token that was asked with: %s", line)
+		}
 	}
 	if _, err := New(Config{Site: "east", URL: "http://a", View: g.view, Signer: g.signer, Verifier: g.router.cfg.Verifier, OperatorToken: "secret"}); err == nil {
 		t.Error("a short operator's token passes")

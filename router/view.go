@@ -28,6 +28,8 @@ type Snapshot struct {
 	Sites []Site
 	// LaunchKeys check launch tokens. The map does not change once it was handed out.
 	LaunchKeys ticket.LaunchKeys
+	// APIKeys are those of customers' servers. The map does not change either.
+	APIKeys ticket.APIKeys
 }
 
 // Stale reports whether the snapshot may be out of date.

@@ -20,6 +20,9 @@ key_prefix "nearcast/" {
 key_prefix "nearcast/launch-keys/" {
   policy = "deny"
 }
+key_prefix "nearcast/api-keys/" {
+  policy = "deny"
+}
 # Locks belong to sessions, and a session ends when the brain's health check fails.
 session_prefix "" {
   policy = "write"

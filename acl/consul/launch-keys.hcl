@@ -1,4 +1,7 @@
-# An operator who registers and revokes the keys of launch tokens: nearcast key.
+# An operator who registers and revokes the keys of launch tokens, and API keys: nearcast key.
+key_prefix "nearcast/api-keys/" {
+  policy = "write"
+}
 key_prefix "nearcast/launch-keys/" {
   policy = "write"
 }

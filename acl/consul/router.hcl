@@ -15,6 +15,10 @@ key "nearcast/site" {
 key_prefix "nearcast/launch-keys/" {
   policy = "read"
 }
+# To check API keys.
+key_prefix "nearcast/api-keys/" {
+  policy = "read"
+}
 # The health of a service includes that of its node.
 node_prefix "" {
   policy = "read"

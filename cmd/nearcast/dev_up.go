@@ -109,11 +109,12 @@ func welcome(w io.Writer, c *dev.Cluster) {
   Open      %s
   Consul    http://%s/ui     Nomad  http://%s/ui
   Publish   eval "$(bin/nearcast dev env)" && nomad job run my.nomad.hcl
+  Sessions  NEARCAST_ROUTER=%s NEARCAST_API_KEY=$(cat %s) bin/nearcast session list
   Logs      %s/log, or: bin/nearcast dev logs router
   Data      %s
   Stop      Ctrl-C, or: make down
 
-`, c.URL, c.ConsulAddress, c.NomadAddress, c.Dir, c.Dir)
+`, c.URL, c.ConsulAddress, c.NomadAddress, c.URL, c.OperatorToken(), c.Dir, c.Dir)
 }
 
 func welcomePlanet(w io.Writer, p *planet.Planet) {

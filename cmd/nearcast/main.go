@@ -9,6 +9,8 @@
 //	nearcast ticket-key …    the keys that sign and check tickets
 //	nearcast key …           the keys of customers, that sign launch tokens
 //	nearcast token …         launch tokens
+//	nearcast apikey …        the keys of customers' servers, that read and end sessions
+//	nearcast session …       list, show, watch and end sessions
 //	nearcast app …           checks of the jobs of apps
 //	nearcast provision …     secrets, configuration and draining of a node
 //	nearcast version         which version this is
@@ -45,6 +47,8 @@ func main() {
 		ticketKeyCommand(),
 		keyCommand(),
 		tokenCommand(),
+		apiKeyCommand(),
+		sessionCommand(),
 		appCommand(),
 		devCommand(),
 		cli.Command(),

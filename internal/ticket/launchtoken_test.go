@@ -69,7 +69,7 @@ func TestLaunchTokenTravels(t *testing.T) {
 			t.Errorf("%s from %q: %v, want %v", c.app, c.origin, err, c.want)
 		}
 	}
-	want.Key, got.keyMay = key.ID, nil
+	want.Key, want.Customer, got.keyMay = key.ID, key.Name, nil
 	want.Issued, want.Expires = want.Issued.UTC(), want.Expires.UTC()
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)

@@ -18,6 +18,8 @@ const (
 	SiteKey = "nearcast/site"
 	// LaunchKeysPrefix + key id holds a LaunchKey, at each site. Written by operators.
 	LaunchKeysPrefix = "nearcast/launch-keys/"
+	// APIKeysPrefix + key id holds an APIKey, at each site. Written by operators.
+	APIKeysPrefix = "nearcast/api-keys/"
 )
 
 // App is what the brains of a site publish of an app: what it is, and the
@@ -62,6 +64,16 @@ type LaunchKey struct {
 	PublicKey string `json:"public_key"`
 	// Apps are the apps it may sign for; without them, every app.
 	Apps    []string  `json:"apps,omitempty"`
+	Created time.Time `json:"created"`
+}
+
+// APIKey is a key with which a customer's server reads and ends the customer's sessions.
+type APIKey struct {
+	ID       string   `json:"id"`
+	Customer string   `json:"customer"` // the name of the customer's launch keys
+	Scopes   []string `json:"scopes"`
+	// SHA256 is that of the whole key, in hex.
+	SHA256  string    `json:"sha256"`
 	Created time.Time `json:"created"`
 }
 

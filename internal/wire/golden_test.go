@@ -47,6 +47,7 @@ var messages = map[string]any{
 	"health":      &Health{},
 	"used_ticket": &UsedTicket{},
 	"launch_key":  &LaunchKey{},
+	"api_key":     &APIKey{},
 	"seat":        &Seat{},
 	"node":        &Node{},
 	"waiting":     &Waiting{},

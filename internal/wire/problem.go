@@ -36,6 +36,7 @@ const (
 	ProblemNotFound    = "/problems/not-found"      // 404
 	ProblemMethod      = "/problems/method"         // 405
 	ProblemTicket      = "/problems/ticket"         // 401 forged or expired
+	ProblemAPIKey      = "/problems/api-key"        // 401 missing, unknown or revoked
 	ProblemLaunchToken = "/problems/launch-token"   // 401 missing, or does not allow this launch
 	ProblemLaunchOver  = "/problems/launch-expired" // 401 the launch token has expired
 	ProblemTooMany     = "/problems/too-many"       // 429 too many messages or connections

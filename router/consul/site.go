@@ -18,6 +18,7 @@ type site struct {
 	brains, routers []wire.Instance // nil before the first answer
 	info            wire.SiteInfo
 	launchKeys      ticket.LaunchKeys // of the own site alone; nil before the first answer
+	apiKeys         ticket.APIKeys    // likewise
 	watches         []watch
 	far             far // of another site
 }
@@ -43,6 +44,7 @@ func (v *View) watchSite(ctx context.Context, s *site) {
 		at.WatchInstances(ctx, wire.RouterService, func(list []wire.Instance) { set(func() { s.routers = list }) }),
 		at.WatchSite(ctx, func(info wire.SiteInfo) { set(func() { s.info = info }) }),
 		at.WatchLaunchKeys(ctx, func(keys map[string]wire.LaunchKey) { set(func() { s.launchKeys = v.parseKeys(keys) }) }),
+		at.WatchAPIKeys(ctx, func(keys map[string]wire.APIKey) { set(func() { s.apiKeys = v.parseAPIKeys(keys) }) }),
 	}
 	for _, w := range watches {
 		s.watches = append(s.watches, w)
@@ -57,6 +59,20 @@ func (v *View) parseKeys(records map[string]wire.LaunchKey) ticket.LaunchKeys {
 		key, err := ticket.ParseLaunchKey(r.ID, r.Name, r.PublicKey, r.Apps)
 		if err != nil {
 			v.log.Warn("ignored a launch key; register it again with nearcast key create", "id", id, "name", r.Name, "error", err)
+			continue
+		}
+		keys[id] = key
+	}
+	return keys
+}
+
+// parseAPIKeys leaves out keys that no router could compare with.
+func (v *View) parseAPIKeys(records map[string]wire.APIKey) ticket.APIKeys {
+	keys := make(ticket.APIKeys, len(records))
+	for id, r := range records {
+		key, err := ticket.ParseAPIKey(r.ID, r.Customer, r.SHA256, r.Scopes)
+		if err != nil {
+			v.log.Warn("ignored an API key; revoke it, and make another with nearcast apikey create", "id", id, "error", err)
 			continue
 		}
 		keys[id] = key

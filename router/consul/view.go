@@ -153,7 +153,7 @@ func (v *View) build(now time.Time) router.Snapshot {
 		} else {
 			out.Sites[i] = s.snapshot(v.start)
 			out.Ready, out.StaleSince = s.seen(), out.Sites[i].StaleSince
-			out.LaunchKeys = s.launchKeys
+			out.LaunchKeys, out.APIKeys = s.launchKeys, s.apiKeys
 			out.Sites[i].Distances = v.distances.own(now, v.own, names, reached)
 		}
 	}

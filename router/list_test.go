@@ -1,0 +1,230 @@
+package router
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/nearcast/nearcast/internal/ticket"
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// brainOf is a brain's internal side of all sessions of a site.
+type brainOf struct {
+	mu       sync.Mutex
+	sessions []wire.SessionView
+	sick     bool
+	asked    []url.Values
+	ended    []string
+}
+
+func (b *brainOf) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	q := req.URL.Query()
+	if b.sick {
+		w.WriteHeader(http.StatusInternalServerError)
+		return
+	}
+	if id, one := strings.CutPrefix(req.URL.Path, wire.SessionsPath+"/"); one {
+		at := slices.IndexFunc(b.sessions, func(v wire.SessionView) bool { return v.Session == id })
+		switch {
+		case at < 0:
+			w.WriteHeader(http.StatusNotFound)
+		case req.Method == http.MethodDelete:
+			b.ended = append(b.ended, id)
+			w.WriteHeader(http.StatusNoContent)
+		default:
+			json.NewEncoder(w).Encode(b.sessions[at])
+		}
+		return
+	}
+	b.asked = append(b.asked, q)
+	var limit int
+	fmt.Sscan(q.Get("limit"), &limit)
+	list := wire.SessionList{Sessions: []wire.SessionView{}}
+	for _, v := range b.sessions {
+		if v.Session > q.Get("after") && (q.Get("customer") == "" || q.Get("customer") == v.Customer) &&
+			(q["subject"] == nil || slices.Contains(q["subject"], v.Subject)) {
+			list.Sessions = append(list.Sessions, v)
+		}
+	}
+	if len(list.Sessions) > limit {
+		list.Sessions, list.More = list.Sessions[:limit], true
+	}
+	json.NewEncoder(w).Encode(list)
+}
+
+// sessionsAt are n sessions of a customer, in order.
+func sessionsAt(site, customer string, n int) (out []wire.SessionView) {
+	for range n {
+		out = append(out, wire.SessionView{Session: ticket.NewSessionAt(site), App: "chess", Site: site, State: "streaming", Seat: "2f1e", Customer: customer, Node: "node-7"})
+	}
+	slices.SortFunc(out, func(a, b wire.SessionView) int { return strings.Compare(a.Session, b.Session) })
+	return out
+}
+
+// apiKey registers an API key.
+func (g *rig) apiKey(customer string, scopes ...string) (header []string) {
+	g.t.Helper()
+	key, id, sum := ticket.NewAPIKey()
+	parsed, err := ticket.ParseAPIKey(id, customer, sum, scopes)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.view.set(func(s *Snapshot) {
+		keys := ticket.APIKeys{id: parsed}
+		for id, k := range s.APIKeys {
+			keys[id] = k
+		}
+		s.APIKeys = keys
+	})
+	return []string{"Authorization", "Bearer " + key}
+}
+
+func asOperator() []string { return []string{"Authorization", "Bearer " + operatorToken} }
+
+// TestSessionsOverSites lists two sites, page by page: the own one by its brains, the other by its
+// router, which is a whole one.
+func TestSessionsOverSites(t *testing.T) {
+	east, west := newRig(t, withOperator), newRig(t, withOperator, func(c *Config) { c.Site = "west" })
+	here, both, there := &brainOf{}, &brainOf{}, &brainOf{}
+	here.sessions = sessionsAt("east", "shop", 5)
+	both.sessions = slices.Clone(here.sessions) // each brain knows the seats of the site
+	waits := sessionsAt("east", "bank", 1)
+	waits[0].State, waits[0].Seat = wire.StateWaiting, ""
+	both.sessions = append(both.sessions, waits...)
+	slices.SortFunc(both.sessions, func(a, b wire.SessionView) int { return strings.Compare(a.Session, b.Session) })
+	there.sessions = sessionsAt("west", "shop", 4)
+	east.brainsAt(0, serveBrain(t, here), serveBrain(t, both))
+	west.brainsAt(1, serveBrain(t, there))
+	east.view.set(func(s *Snapshot) {
+		s.Sites[1].Routers = []wire.Instance{{ID: "w", URL: west.server.URL, Healthy: true}}
+	})
+	key := east.apiKey("shop", ticket.ScopeReadSessions)
+	west.view.set(func(s *Snapshot) { s.APIKeys = east.view.Snapshot().APIKeys })
+
+	walk := func(query string, header []string) (all []wire.SessionView) {
+		t.Helper()
+		cursor := ""
+		for range 20 {
+			l := into[wire.SessionList](east, 200, "GET", wire.SessionsPath+query+cursor, nil, header...)
+			if len(l.Missing) > 0 {
+				t.Errorf("missing %v", l.Missing)
+			}
+			all = append(all, l.Sessions...)
+			if l.Cursor == "" {
+				return all
+			}
+			cursor = "&cursor=" + l.Cursor
+		}
+		t.Fatal("the list has no end")
+		return nil
+	}
+	ids := func(list []wire.SessionView) (out []string) {
+		for _, v := range list {
+			out = append(out, v.Session)
+		}
+		return out
+	}
+	for _, limit := range []int{1, 2, 5, 6, 9, 100} {
+		want := append(ids(both.sessions), ids(there.sessions)...)
+		if got := ids(walk(fmt.Sprintf("?limit=%d", limit), asOperator())); !slices.Equal(got, want) {
+			t.Errorf("limit %d, an operator: %v, want %v", limit, got, want)
+		}
+		want = append(ids(here.sessions), ids(there.sessions)...)
+		if got := ids(walk(fmt.Sprintf("?limit=%d", limit), key)); !slices.Equal(got, want) {
+			t.Errorf("limit %d, a customer: %v, want %v", limit, got, want)
+		}
+	}
+	if all := walk("?limit=3&site=west", key); len(all) != 4 || all[0].Site != "west" || all[0].Node != "" {
+		t.Errorf("one site: %+v", all)
+	}
+	if all := walk("?customer=bank", asOperator()); len(all) != 1 || all[0].Node != "node-7" {
+		t.Errorf("of a customer, for an operator: %+v", all)
+	}
+
+	// What is wrong is said.
+	for query, kind := range map[string]string{
+		"?limit=0": wire.ProblemInvalid, "?limit=501": wire.ProblemInvalid, "?cursor=x": wire.ProblemInvalid, "?cursor=eHg": wire.ProblemInvalid,
+		"?state=idle": wire.ProblemInvalid, "?stat=x": wire.ProblemInvalid, "?site=north": wire.ProblemUnknownSite, "?customer=bank": wire.ProblemForbidden,
+	} {
+		east.refused(kind, "GET", wire.SessionsPath+query, nil, key...)
+	}
+	east.refused(wire.ProblemAPIKey, "GET", wire.SessionsPath, nil)
+	east.refused(wire.ProblemAPIKey, "GET", wire.SessionsPath, nil, key[0], key[1][:len(key[1])-1]+"x")
+	east.refused(wire.ProblemForbidden, "GET", wire.SessionsPath, nil, east.apiKey("shop", ticket.ScopeEndSessions)...)
+
+	// A brain or site that fails is named, and the rest is there.
+	both.mu.Lock()
+	both.sick = true
+	both.mu.Unlock()
+	l := into[wire.SessionList](east, 200, "GET", wire.SessionsPath, nil, key...)
+	if len(l.Sessions) != 9 || !slices.Equal(l.Missing, []string{"east"}) {
+		t.Errorf("one of two brains: %d sessions, missing %v", len(l.Sessions), l.Missing)
+	}
+	west.server.Close()
+	if l = into[wire.SessionList](east, 200, "GET", wire.SessionsPath, nil, key...); len(l.Sessions) != 5 || !slices.Equal(l.Missing, []string{"east", "west"}) {
+		t.Errorf("one of two sites: %d sessions, missing %v", len(l.Sessions), l.Missing)
+	}
+}
+
+// TestSubjectIsHashed asks for a person by the customer's own name, over all keys of the customer.
+func TestSubjectIsHashed(t *testing.T) {
+	g := newRig(t, withOperator)
+	b := &brainOf{}
+	g.brainsAt(0, serveBrain(t, b))
+	key := g.apiKey("shop", ticket.ScopeReadSessions)
+	g.view.set(func(s *Snapshot) {
+		s.LaunchKeys = ticket.LaunchKeys{"k1": {ID: "k1", Name: "shop"}, "k2": {ID: "k2", Name: "shop"}, "k3": {ID: "k3", Name: "bank"}}
+	})
+	b.sessions = sessionsAt("east", "shop", 2)
+	b.sessions[1].Subject = ticket.HashSubject("k2", "ada")
+	l := into[wire.SessionList](g, 200, "GET", wire.SessionsPath+"?subject=ada&site=east", nil, key...)
+	if len(l.Sessions) != 1 || l.Sessions[0].Session != b.sessions[1].Session {
+		t.Errorf("%+v", l)
+	}
+	if asked := b.asked[len(b.asked)-1]; len(asked["subject"]) != 2 || asked.Get("customer") != "shop" {
+		t.Errorf("the brain was asked for %v", asked)
+	}
+}
+
+// TestSessionByAPIKey reads and ends sessions of a customer, and none of another.
+func TestSessionByAPIKey(t *testing.T) {
+	g := newRig(t, withOperator)
+	b := &brainOf{sessions: append(sessionsAt("east", "shop", 1), sessionsAt("east", "bank", 1)...)}
+	b.sessions = append(b.sessions, sessionsAt("east", "", 1)...)
+	g.brainsAt(0, serveBrain(t, b))
+	read, all := g.apiKey("shop", ticket.ScopeReadSessions), g.apiKey("shop", ticket.ScopeReadSessions, ticket.ScopeEndSessions)
+	mine, theirs := wire.SessionsPath+"/"+b.sessions[0].Session, wire.SessionsPath+"/"+b.sessions[1].Session
+	nobodys := wire.SessionsPath + "/" + b.sessions[2].Session
+
+	if v := into[wire.SessionView](g, 200, "GET", mine, nil, read...); v.Customer != "shop" || v.Node != "" {
+		t.Errorf("%+v", v)
+	}
+	if v := into[wire.SessionView](g, 200, "GET", mine, nil, asOperator()...); v.Node != "node-7" {
+		t.Errorf("an operator: %+v", v)
+	}
+	if v := into[wire.SessionView](g, 200, "GET", mine, nil, "Authorization", "Bearer "+g.ticketFor(b.sessions[0].Session)); v.Customer != "" || v.Node != "" {
+		t.Errorf("the person: %+v", v)
+	}
+	for _, path := range []string{theirs, nobodys} {
+		g.refused(wire.ProblemNotFound, "GET", path, nil, all...)
+		g.refused(wire.ProblemNotFound, "DELETE", path, nil, all...)
+	}
+	g.refused(wire.ProblemForbidden, "DELETE", mine, nil, read...)
+	if len(b.ended) > 0 {
+		t.Fatalf("ended: %v", b.ended)
+	}
+	if res, text := g.call("DELETE", mine, nil, all...); res.StatusCode != 204 {
+		t.Fatalf("%s %s", res.Status, text)
+	}
+	if !slices.Equal(b.ended, []string{b.sessions[0].Session}) {
+		t.Errorf("ended: %v", b.ended)
+	}
+}
