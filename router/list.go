@@ -256,24 +256,31 @@ func (r *Router) mayList(c echo.Context, table *siteTable) (listing, error) {
 		}
 	}
 	if subject := c.QueryParam("subject"); subject != "" {
-		l.query["subject"] = r.hashesOf(customer, subject)
+		if l.query["subject"], err = r.hashesOf(customer, subject); err != nil {
+			return l, err
+		}
 	}
 	return l, nil
 }
 
-// hashesOf are the hashes of a subject for each launch key of its customer, the newest keys that
-// fit. Where there is none, nobody has launched for the subject.
-func (r *Router) hashesOf(customer, subject string) []string {
+// hashesOf are the hashes of a subject for each launch key of its customer, or of all. Where there
+// is none, nobody has launched for the subject.
+func (r *Router) hashesOf(customer, subject string) ([]string, error) {
 	hashes := []string{}
 	for id, key := range r.cfg.View.Snapshot().LaunchKeys {
-		if (customer == "" || key.Name == customer) && len(hashes) < wire.MaxSubjectHashes {
+		if customer == "" || key.Name == customer {
 			hashes = append(hashes, ticket.HashSubject(id, subject))
 		}
 	}
-	if len(hashes) == 0 {
+	switch {
+	case len(hashes) > wire.MaxSubjectHashes && customer == "":
+		return nil, problem(wire.ProblemInvalid, "", "There are %d launch keys: name the customer, too.", len(hashes))
+	case len(hashes) > wire.MaxSubjectHashes:
+		return nil, problem(wire.ProblemInvalid, "", "%s has %d launch keys; a subject is looked for with %d at most. Revoke keys that are not used.", customer, len(hashes), wire.MaxSubjectHashes)
+	case len(hashes) == 0:
 		hashes = append(hashes, "none")
 	}
-	return hashes
+	return hashes, nil
 }
 
 // caller is who asks about sessions that are not their own: an operator, or a customer's server

@@ -192,6 +192,14 @@ func TestSubjectIsHashed(t *testing.T) {
 	if asked := b.asked[len(b.asked)-1]; len(asked["subject"]) != 2 || asked.Get("customer") != "shop" {
 		t.Errorf("the brain was asked for %v", asked)
 	}
+	g.view.set(func(s *Snapshot) {
+		s.LaunchKeys = ticket.LaunchKeys{}
+		for i := range wire.MaxSubjectHashes + 1 {
+			s.LaunchKeys[fmt.Sprint(i)] = ticket.LaunchKey{ID: fmt.Sprint(i), Name: fmt.Sprint("shop", i%2)}
+		}
+	})
+	g.refused(wire.ProblemInvalid, "GET", wire.SessionsPath+"?subject=ada", nil, asOperator()...)
+	into[wire.SessionList](g, 200, "GET", wire.SessionsPath+"?subject=ada&customer=shop1", nil, asOperator()...)
 }
 
 // TestSessionByAPIKey reads and ends sessions of a customer, and none of another.
