@@ -53,6 +53,7 @@ cli:
 
 build: packages ## build the binaries into bin/ (the driver into bin/plugins/, a Nomad plugin_dir)
 	@CGO_ENABLED=0 $(GO) build -ldflags "$(LDFLAGS)" -o $(BIN)/plugins/nomad-driver-stream ./plugins/nomad-driver-stream
+	@CGO_CFLAGS="-O2 -g -Wno-deprecated-declarations" $(GO) build -ldflags "$(LDFLAGS)" -o $(BIN)/plugins/nomad-device-seats ./plugins/nomad-device-seats
 	@CGO_ENABLED=0 $(GO) build -ldflags "$(LDFLAGS)" -o $(BIN)/nomad-autoscaler-seats ./plugins/nomad-autoscaler-seats
 	@CGO_ENABLED=0 $(GO) build -ldflags "$(LDFLAGS)" -o $(BIN)/seat-keeper ./cmd/seat-keeper
 	@CGO_ENABLED=0 $(GO) build -ldflags "-s -w $(LDFLAGS)" -o $(BIN)/nearcast-app ./cmd/nearcast-app

@@ -48,6 +48,13 @@ func verdict(task wire.TaskCheck) (v wire.TaskVerdict) {
 		user = task.User
 		v.Problems = append(v.Problems, each(unixUser("user", user))...)
 	}
+	if (tc.GPU || tc.Video.Encoder == nvidiaEncoder) && !task.GPU {
+		what := "gpu = true"
+		if !tc.GPU {
+			what = fmt.Sprintf("video.encoder = %q", tc.Video.Encoder)
+		}
+		v.Problems = append(v.Problems, fmt.Sprintf("%s: %s", what, noReservation))
+	}
 	if user != "" {
 		v.Needs = append(v.Needs, fmt.Sprintf("user = %q: allow.users of each node's driver must name it", user))
 	}

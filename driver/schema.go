@@ -117,6 +117,8 @@ var taskConfigSpec = hclspec.NewObject(map[string]*hclspec.Spec{
 	// What the app may reach: "none" (only its own loopback), "internet" (the outside
 	// world, without the node and the site) or "host".
 	"network": optional("network", "string", `"none"`),
+	// The seat needs a GPU: its job reserves one from the device plugin.
+	"gpu": optional("gpu", "bool", `false`),
 	// How much the app can write, in memory; empty is the plugin's.
 	"writable": optional("writable", "string", `""`),
 	// When the app starts: "ready", before the seat is idle, or "claim", when a session

@@ -44,6 +44,9 @@ func newSpec(s settings, cfg *drivers.TaskConfig, users seatUsers, agentEnv []st
 	if err := tc.apply(spec); err != nil {
 		return nil, fmt.Errorf("task config: %w", err)
 	}
+	if err := reservedGPU(spec, tc.GPU, cfg.DeviceEnv); err != nil {
+		return nil, err
+	}
 	var err error
 	if spec.Params, err = params.Parse(cfg.Env["NOMAD_META_"+params.MetaKey]); err != nil {
 		return nil, fmt.Errorf("the job's meta: %w", err)

@@ -26,6 +26,7 @@ type TaskConfig struct {
 	Gamepads   bool     `codec:"gamepads"`
 	Start      string   `codec:"start"`
 	Ready      string   `codec:"ready"`
+	GPU        bool     `codec:"gpu"`
 
 	ConfirmLeave bool `codec:"confirm_leave"`
 

@@ -155,6 +155,7 @@ var options = map[string]setter{
 
 	"PUBLIC_IP":     text(func(v *Values) *string { return &v.Stream.PublicIP }),
 	"MEDIA_PORTS":   setMediaPorts,
+	"GPU_SEATS":     number(func(v *Values) *int { return &v.Stream.GPUSeats }),
 	"ICE_PRIVATE":   yes(func(v *Values) *bool { return &v.Stream.Private }),
 	"CACHE_GIB":     setCache,
 	"CACHE_DEVICE":  func(v *Values, value string) error { v.Stream.LocalCache = value == "local"; return nil },

@@ -28,7 +28,7 @@ func release(t *testing.T, ctx context.Context) (dir, apps string) {
 	}
 	dir = t.TempDir()
 	bin, apps := filepath.Join(dir, "bin"), filepath.Join(dir, "apps")
-	testkit.BuildAll(t, bin, "nearcast", "nomad-autoscaler-seats", "plugins/nomad-driver-stream", "seat-keeper", "stream-host", "nearcast-app", "nearcast-gamepad.so")
+	testkit.BuildAll(t, bin, "nearcast", "nomad-autoscaler-seats", "plugins/nomad-driver-stream", "plugins/nomad-device-seats", "seat-keeper", "stream-host", "nearcast-app", "nearcast-gamepad.so")
 	testkit.BuildAll(t, apps, "testapp")
 	cmd := exec.CommandContext(ctx, "bash", "release.sh", filepath.Join(dir, "release"))
 	cmd.Env = append(os.Environ(), "NEARCAST="+filepath.Join(bin, "nearcast"), "BIN="+bin, "VERSION=test", "ARCHIVE=no")

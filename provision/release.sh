@@ -41,7 +41,7 @@ install -m 755 "$bin/nearcast" "$bin/nomad-autoscaler-seats" "$bin/seat-keeper" 
 install -m 644 "$bin/nearcast-gamepad.so" "$out.new/"
 # The servers' own files may have names with versions.
 for server in consul nomad; do install -m 755 "$(tool $server)" "$out.new/$server"; done
-install -m 755 "$bin/plugins/nomad-driver-stream" "$out.new/plugins/"
+install -m 755 "$bin/plugins/nomad-driver-stream" "$bin/plugins/nomad-device-seats" "$out.new/plugins/"
 # It takes minutes to build, so a release for a test has none.
 if [ "${ARCHIVE:-yes}" = yes ]; then
   install -m 755 "$("$nearcast" dev tools nomad-autoscaler | awk '{ print $2 }')" "$out.new/nomad-autoscaler"

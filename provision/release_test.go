@@ -46,6 +46,7 @@ func TestRelease(t *testing.T) {
 	program("bin/nearcast-app", "")
 	program("bin/nearcast-gamepad.so", "")
 	program("bin/plugins/nomad-driver-stream", "")
+	program("bin/plugins/nomad-device-seats", "")
 	run := func(version string) (string, error) {
 		cmd := exec.CommandContext(ctx, "bash", "release.sh", filepath.Join(dir, "dist", "release"))
 		cmd.Env = append(os.Environ(), "PATH="+filepath.Join(dir, "go")+":"+os.Getenv("PATH"),
@@ -92,7 +93,7 @@ func TestRelease(t *testing.T) {
 	}
 	files := strings.Fields(string(out))
 	for _, want := range []string{
-		"./VERSION", "./SHA256SUMS", "./nearcast", "./seat-keeper", "./stream-host", "./nearcast-app", "./nearcast-gamepad.so", "./consul", "./nomad", "./nomad-autoscaler", "./nomad-autoscaler-seats", "./plugins/nomad-driver-stream",
+		"./VERSION", "./SHA256SUMS", "./nearcast", "./seat-keeper", "./stream-host", "./nearcast-app", "./nearcast-gamepad.so", "./consul", "./nomad", "./nomad-autoscaler", "./nomad-autoscaler-seats", "./plugins/nomad-driver-stream", "./plugins/nomad-device-seats",
 		"./provision/install.sh", "./provision/acl.sh", "./acl/apply.sh", "./acl/consul/agent.hcl", "./acl/nomad/node.hcl", "./jobs/pools/server.hcl",
 		"./jobs/platform/router.nomad.hcl",
 	} {

@@ -26,6 +26,7 @@ NEARCAST_CACHE_GIB='100'
 NEARCAST_CLUSTER='prod'
 NEARCAST_CONTENT_BUCKET='prod-content'
 NEARCAST_GPU='yes'
+NEARCAST_GPU_SEATS='2'
 NEARCAST_HOOK='drain'
 NEARCAST_JOIN='provider=aws addr_type=private_v4 tag_key=nearcast-server tag_value=prod region=eu-central-1'
 NEARCAST_JOIN_WAN=''
@@ -49,7 +50,7 @@ NEARCAST_SPED=fast
 	if err := v.Validate(); err != nil {
 		t.Error(err)
 	}
-	if len(v.Join) != 1 || v.JoinWAN != nil || v.Stream.PortMax != 20999 || v.Stream.CacheSize != "90GiB" || v.Meta["cluster"] != "prod" ||
+	if len(v.Join) != 1 || v.JoinWAN != nil || v.Stream.PortMax != 20999 || v.Stream.GPUSeats != 2 || v.Stream.CacheSize != "90GiB" || v.Meta["cluster"] != "prod" ||
 		v.Stream.PublicIP != provision.PublicIPFromIMDS || v.Stream.S3.Region != "eu-central-1" || v.Pool != "stream-gpu" {
 		t.Errorf("read %+v", v)
 	}
@@ -122,7 +123,7 @@ func TestRenderedIsRead(t *testing.T) {
 					t.Fatal(err)
 				}
 				v.Meta = map[string]string{"zone": `quote " and ${brace} and %{more}`}
-				v.Stream.PublicIP = "203.0.113.9"
+				v.Stream.PublicIP, v.Stream.GPUSeats = "203.0.113.9", 2
 				v.Tuning = provision.Tuning{CPU: 1000, NoCloud: true, DiskThreshold: 99, Drivers: []string{"stream", "exec", "raw_exec"}}
 				if role == provision.Server {
 					v.JoinWAN, v.Primary = []string{"provider=aws tag_key=a tag_value=b"}, "site-b"

@@ -94,6 +94,7 @@ type StreamValues struct {
 	PublicIP string
 	PortMin  int // default 20000
 	PortMax  int // default 20999
+	GPUSeats int // of each GPU; 0 leaves it to nomad-device-seats, which says 1
 	Loopback bool
 	// Private lets people be in private networks, as on one's own premises.
 	Private bool
@@ -341,6 +342,9 @@ func (s StreamValues) validate() (errs []error) {
 		if ip, err := netip.ParseAddr(s.PublicIP); err != nil || ip.IsUnspecified() {
 			wrong("public_ip", s.PublicIP, `it must be an IP, "imds", or empty`)
 		}
+	}
+	if s.GPUSeats < 0 || s.GPUSeats > 64 {
+		wrong("gpu_seats", fmt.Sprint(s.GPUSeats), "it must be a number from 1 to 64")
 	}
 	if s.PortMin < 1024 || s.PortMax > 65535 || s.PortMin > s.PortMax {
 		wrong("port_min, port_max", fmt.Sprintf("%d, %d", s.PortMin, s.PortMax), "they must be a range within 1024 to 65535")

@@ -117,7 +117,11 @@ func (r *Report) task(ctx context.Context, job *api.Job, check func(context.Cont
 		r.problem("the task's config cannot be read: %v", err)
 		return
 	}
-	verdict, err := check(ctx, wire.TaskCheck{Config: config, User: task.User, Params: job.Meta["params"]})
+	gpu := reservesGPU(task)
+	if deref(job.NodePool) == gpuPool && !gpu {
+		r.note("node_pool = %q without device %q {} in the task's resources: Nomad may place more seats on a GPU than it carries", gpuPool, wire.GPUSeat)
+	}
+	verdict, err := check(ctx, wire.TaskCheck{Config: config, User: task.User, GPU: gpu, Params: job.Meta["params"]})
 	if err != nil {
 		r.note("the task's config was not checked: %v", err)
 		return
@@ -129,6 +133,16 @@ func (r *Report) task(ctx context.Context, job *api.Job, check func(context.Cont
 		}
 	}
 	r.Notes = append(r.Notes, verdict.Needs...)
+}
+
+// gpuPool is the pool of nodes with GPUs in jobs/pools.
+const gpuPool = "stream-gpu"
+
+// reservesGPU reports whether a task asks for a seat of a GPU, of whatever model.
+func reservesGPU(task *api.Task) bool {
+	return task.Resources != nil && slices.ContainsFunc(task.Resources.Devices, func(d *api.RequestedDevice) bool {
+		return d.Name == wire.GPUSeat || strings.HasPrefix(d.Name, wire.GPUSeat+"/") || d.Name == wire.GPUType
+	})
 }
 
 // plan has Nomad say what it would do.

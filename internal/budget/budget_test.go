@@ -29,7 +29,7 @@ type rule struct {
 var rules = []rule{
 	{
 		library: "github.com/hashicorp/nomad", except: []string{"github.com/hashicorp/nomad/api"},
-		in:     []string{"driver", "plugins"},
+		in:     []string{"driver", "device", "plugins"},
 		reason: "the plugin SDK brings half of Nomad; a seat must not see it",
 	},
 	{
@@ -39,6 +39,10 @@ var rules = []rule{
 	{
 		library: "github.com/hashicorp/nomad-autoscaler", in: []string{"autoscaler", "plugins/nomad-autoscaler-seats", "bench/capacity"},
 		reason: "it is the SDK of one plugin; how many nodes there are to be, internal/sizing says without it",
+	},
+	{
+		library: "github.com/NVIDIA/go-nvml", in: []string{"device", "plugins/nomad-device-seats"}, tests: true,
+		reason: "NVIDIA's library, and with it cgo, stops at the plugin that counts GPUs; a driver that a GPU can take down holds no seat",
 	},
 	{
 		library: "github.com/hashicorp/cronexpr", in: []string{"internal/sizing"},
@@ -111,6 +115,8 @@ var rules = []rule{
 		library: "github.com/vishvananda", in: []string{"seat/cell/internet", "dev/planet"}, tests: true,
 		reason: "only they make interfaces: that of a cell, and those between the sites of a planet",
 	},
+	{library: module + "/device", in: []string{"device", "plugins"}, reason: "plugins wire the parts; they do not know each other"},
+	{library: module + "/device/devicetest", tests: true, reason: "it is NVML without a GPU"},
 	{library: module + "/autoscaler", in: []string{"autoscaler", "plugins", "bench"}, reason: "plugins wire the parts; they do not know each other"},
 	{
 		from: "internal/sizing", library: module,
@@ -269,6 +275,11 @@ func TestRules(t *testing.T) {
 		{"autoscaler/apm.go", module + "/brain", true},
 		{"internal/sizing/nodes.go", module + "/internal/wire", true},
 		{"brain/plan.go", module + "/internal/sizing", false},
+		{"device/gpus.go", "github.com/NVIDIA/go-nvml/pkg/nvml", false},
+		{"driver/gpu.go", "github.com/NVIDIA/go-nvml/pkg/nvml", true},
+		{"driver/gpu.go", module + "/device", true},
+		{"plugins/nomad-device-seats/main.go", module + "/device/devicetest", true},
+		{"device/plugin_test.go", module + "/device/devicetest", false},
 		{"web/embed.go", "C", true},
 		{"driver/exec.go", module + "/seat/cell", true},
 		{"driver/fakestreamhost_test.go", module + "/seat/cell/enter", false},
@@ -308,6 +319,9 @@ func TestBinaries(t *testing.T) {
 		{"plugins/nomad-driver-stream", "github.com/pion/webrtc"},
 		{"plugins/nomad-driver-stream", "github.com/go-gst"},
 		{"plugins/nomad-driver-stream", module + "/seat"},
+		{"plugins/nomad-driver-stream", "github.com/NVIDIA"},
+		{"plugins/nomad-device-seats", module + "/driver"},
+		{"plugins/nomad-device-seats", "github.com/NVIDIA/go-nvml/pkg/nvml/mock"},
 		{"plugins/nomad-autoscaler-seats", "github.com/hashicorp/nomad"},
 		{"plugins/nomad-autoscaler-seats", "github.com/aws"},
 		{"plugins/nomad-autoscaler-seats", "github.com/pion"},

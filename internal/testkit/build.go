@@ -27,6 +27,7 @@ var programs = map[string]string{
 	"nearcast-gamepad.so":         gamepadLibrary,
 	"nomad-autoscaler-seats":      "plugins/nomad-autoscaler-seats",
 	"plugins/nomad-driver-stream": "plugins/nomad-driver-stream",
+	"plugins/nomad-device-seats":  "plugins/nomad-device-seats",
 }
 
 // BuildAll makes the programs of these names in a folder; without names, all that a site
@@ -62,7 +63,7 @@ func Build(ctx context.Context, pkg, file string) error {
 	}
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", file, "github.com/nearcast/nearcast/"+pkg)
 	cmd.Env = os.Environ()
-	if pkg != "cmd/stream-host" { // the others are static, as make builds them
+	if pkg != "cmd/stream-host" && pkg != "plugins/nomad-device-seats" { // the others are static, as make builds them
 		cmd.Env = append(cmd.Env, "CGO_ENABLED=0")
 	}
 	if out, err := cmd.CombinedOutput(); err != nil {

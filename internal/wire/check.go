@@ -10,6 +10,8 @@ const CheckArg = "check-task"
 type TaskCheck struct {
 	Config json.RawMessage `json:"config"`
 	User   string          `json:"user,omitempty"`
+	// GPU is whether the task reserves a device GPUSeat.
+	GPU bool `json:"gpu,omitempty"`
 	// Params is the job's meta of that name.
 	Params string `json:"params,omitempty"`
 }

@@ -73,6 +73,9 @@ type Spec struct {
 	Mounts  []Mount `json:"mounts,omitempty"`
 	// Devices are device files of the node that the app may use.
 	Devices []string `json:"devices,omitempty"`
+	// GPU is the UUID of the GPU that the seat has reserved, of which Devices has the files and
+	// XServer the bus id. Empty: none, and with Xorg the app may use all GPUs of the node.
+	GPU string `json:"gpu,omitempty"`
 	// SharedDir is the directory that the tasks of the allocation share.
 	SharedDir string `json:"shared_dir,omitempty"`
 

@@ -61,6 +61,7 @@ take() { # DIR: checks a release, and installs what the role needs
       put /opt/nearcast/bin/nearcast-app 755 "$dir/nearcast-app"
       put /opt/nearcast/bin/nearcast-gamepad.so 644 "$dir/nearcast-gamepad.so"
       put /opt/nearcast/plugins/nomad-driver-stream 755 "$dir/plugins/nomad-driver-stream"
+      put /opt/nearcast/plugins/nomad-device-seats 755 "$dir/plugins/nomad-device-seats"
       ;;
     server)
       if [ -f "$dir/nomad-autoscaler" ]; then

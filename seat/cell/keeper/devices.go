@@ -14,11 +14,12 @@ import (
 // gpuDevices are patterns of the files by which programs use a GPU.
 var gpuDevices = []string{"/dev/nvidia*", "/dev/dri/renderD*"}
 
-// devices are the device files of the seat's programs: what the task was given, and with
-// Xorg the GPU's, on which they draw as the server does.
+// devices are the device files of the seat's programs: what the task was given, which has those
+// of a reserved GPU, and with Xorg and without a reservation those of all GPUs: nobody says on
+// which of them the server draws.
 func (k *keeper) devices(xorg bool) (files []string) {
 	patterns := slices.Clone(k.spec.Devices)
-	if xorg {
+	if xorg && k.spec.GPU == "" {
 		patterns = append(patterns, gpuDevices...)
 	}
 	for _, pattern := range patterns {
