@@ -42,3 +42,13 @@ func (st *state) seatsChanged(seats []wire.Seat) {
 	}
 	st.seatsAreKnown()
 }
+
+// FirstFree is the seat of an app that this brain would offer first.
+func (b *Broker) FirstFree(app string) string {
+	b.state.mu.Lock()
+	defer b.state.mu.Unlock()
+	if a := b.state.view.apps[app]; a != nil && len(a.free) > 0 {
+		return a.free[0].child.Alloc
+	}
+	return ""
+}

@@ -178,6 +178,7 @@ func (r *Registrar) put(seat wire.Seat) error {
 			return fmt.Errorf("it has the key or address of the seat %s", id)
 		}
 	}
+	seat.Load = r.load.told
 	r.last[seat.ID] = seat
 	r.seats.Set(seat.ID, seat)
 	return nil

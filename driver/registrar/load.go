@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/prometheus/procfs"
 
@@ -62,6 +63,49 @@ func classOf(load float64, was wire.LoadClass) wire.LoadClass {
 		return wire.LoadBusy
 	}
 	return wire.LoadCalm
+}
+
+// steadyFor is how long a node must have been calmer before brains are told so: each change sends
+// its free seats to all brains, and one that changes all the time helps nobody to choose.
+const steadyFor = 30 * time.Second
+
+// steady is a class that rises at once and falls late.
+type steady struct {
+	told  wire.LoadClass
+	since time.Time // since when the node has been calmer; zero while it is not
+}
+
+// next is the class to be told after one was measured.
+func (s *steady) next(measured wire.LoadClass, now time.Time) wire.LoadClass {
+	switch {
+	case measured.Rank() >= s.told.Rank():
+		s.since = time.Time{}
+	case s.since.IsZero():
+		s.since = now
+		return s.told
+	case now.Sub(s.since) < steadyFor:
+		return s.told
+	}
+	s.told, s.since = measured, time.Time{}
+	return s.told
+}
+
+// tellClass has the feed tell the class of the node's load with each free seat. Brains choose none
+// of the others.
+func (r *Registrar) tellClass(measured wire.LoadClass, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	was := r.load.told
+	if r.load.next(measured, now).Rank() == was.Rank() {
+		return
+	}
+	for id, seat := range r.last {
+		if seat.State.Free() {
+			seat.Load = r.load.told
+			r.last[id] = seat
+			r.seats.Set(id, seat)
+		}
+	}
 }
 
 // gpuLoad is that of the busiest GPU. Few drivers of the kernel tell it.

@@ -47,6 +47,7 @@ type Registrar struct {
 
 	mu   sync.Mutex
 	last map[string]wire.Seat // what the feed has, by seat
+	load steady               // of the node, as the feed has it
 }
 
 // New makes a Registrar. Tasks may be followed before Run.
@@ -141,6 +142,7 @@ func (r *Registrar) tellLoad(ctx context.Context, registry *fleet.Fleet, key str
 	meter := newMeter()
 	node := func() wire.Node {
 		n := meter.node()
+		r.tellClass(n.Class, time.Now())
 		n.Key, n.Media, n.Seats, n.MHz = key, mediaOf(r.cfg.Listen), r.count(), r.cfg.MHz
 		return n
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"maps"
 	"net"
@@ -303,5 +304,43 @@ func TestClass(t *testing.T) {
 	}
 	if n := newMeter().node(); n.Memory <= 0 || n.Memory > 1 || n.CPU < 0 || n.CPU > 1 || n.Class == "" {
 		t.Errorf("this machine: %+v", n)
+	}
+}
+
+// A class rises at once and falls after half a minute, and only free seats are told of again.
+func TestClassOfSeats(t *testing.T) {
+	r := New(Config{})
+	for i, state := range []wire.SeatState{wire.SeatIdle, wire.SeatStreaming} {
+		if err := r.put(wire.Seat{ID: fmt.Sprint(i), Key: fmt.Sprint("key", i), Address: fmt.Sprint("address", i), State: state}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	at := time.Unix(1_800_000_000, 0)
+	for i, step := range []struct {
+		measured wire.LoadClass
+		after    time.Duration
+		idle     wire.LoadClass
+	}{
+		{"calm", 0, ""},
+		{"busy", 5 * time.Second, "busy"},
+		{"calm", 5 * time.Second, "busy"},
+		{"busy", 5 * time.Second, "busy"}, // it goes up and down
+		{"calm", 5 * time.Second, "busy"},
+		{"calm", 25 * time.Second, "busy"},
+		{"calm", 5 * time.Second, "calm"},
+		{"full", 5 * time.Second, "full"},
+	} {
+		at = at.Add(step.after)
+		r.tellClass(step.measured, at)
+		if got := r.last["0"].Load; got != step.idle {
+			t.Errorf("step %d: the free seat is told as %q, want %q", i, got, step.idle)
+		}
+		if got := r.last["1"].Load; got != "" {
+			t.Errorf("step %d: the busy seat is told of again, as %q", i, got)
+		}
+	}
+	fresh := wire.Seat{ID: "2", Key: "key2", Address: "address2", State: wire.SeatStarting, Load: "calm"}
+	if err := r.put(fresh); err != nil || r.last["2"].Load != wire.LoadFull {
+		t.Errorf("a new seat is told as %q, %v", r.last["2"].Load, err)
 	}
 }

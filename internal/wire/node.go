@@ -25,6 +25,18 @@ const (
 	LoadFull LoadClass = "full" // 85 % or more
 )
 
+// Rank orders classes, the calmest first. One that is not known counts as calm, so that it keeps
+// nobody from a seat.
+func (c LoadClass) Rank() int {
+	switch c {
+	case LoadBusy:
+		return 1
+	case LoadFull:
+		return 2
+	}
+	return 0
+}
+
 // Node is what a stream node says of itself in Consul. It is written when its class or its
 // addresses change, so the figures are those of that moment.
 type Node struct {

@@ -168,8 +168,11 @@ type Seat struct {
 	Address string `json:"address"` // host:port of the seat API
 	// Key is the fingerprint of the seat's public key, by which brains know the seat
 	// (internal/identity).
-	Key      string    `json:"key"`
-	State    SeatState `json:"state"`
+	Key   string    `json:"key"`
+	State SeatState `json:"state"`
+	// Load is the class of the node's load when the seat was told of, or when the class has changed
+	// since and the seat was free. Empty from a registrar of an earlier release: calm.
+	Load     LoadClass `json:"load,omitempty"`
 	Progress Progress  `json:"progress"`          // while starting
 	Session  string    `json:"session,omitempty"` // while busy
 	Since    time.Time `json:"since"`             // of State
