@@ -1,6 +1,7 @@
 package autoscaler
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -60,7 +61,7 @@ func (a *APM) SetConfig(config map[string]string) error {
 	defer a.mu.Unlock()
 	a.asker.close() // before the next one registers: both records have one id
 	a.asker = next
-	next.register()
+	next.register("")
 	return nil
 }
 
@@ -74,12 +75,7 @@ func (a *APM) Close() {
 
 // Query answers for the apps whose jobs name one of some node pools, separated by commas.
 func (a *APM) Query(query string, _ sdk.TimeRange) (sdk.TimestampedMetrics, error) {
-	var pools []string
-	for pool := range strings.SplitSeq(query, ",") {
-		if pool = strings.TrimSpace(pool); pool != "" {
-			pools = append(pools, pool)
-		}
-	}
+	pools := poolsOf(query)
 	if len(pools) == 0 {
 		return nil, errors.New("the query must name node pools, such as stream-cpu,all")
 	}
@@ -96,6 +92,16 @@ func (a *APM) Query(query string, _ sdk.TimeRange) (sdk.TimestampedMetrics, erro
 		return nil, err
 	}
 	return Metrics(answers, pools, time.Now())
+}
+
+// poolsOf are the node pools that a check's query names.
+func poolsOf(query string) (pools []string) {
+	for pool := range strings.SplitSeq(query, ",") {
+		if pool = strings.TrimSpace(pool); pool != "" {
+			pools = append(pools, pool)
+		}
+	}
+	return pools
 }
 
 // Metrics is what the strategy gets of the answers of a site's brains.
@@ -134,9 +140,10 @@ func newAsker(consul, token string, log hclog.Logger) (*asker, error) {
 	return &asker{log: log, fleet: f, me: me, clients: me.Clients(within)}, nil
 }
 
-// register has the brains know this process's key.
-func (a *asker) register() {
-	id := cmp.Or(os.Getenv("NOMAD_SHORT_ALLOC_ID"), fmt.Sprint(os.Getpid()))
+// register has the brains know this process's key. kind tells the two processes of the plugin
+// apart.
+func (a *asker) register(kind string) {
+	id := cmp.Or(os.Getenv("NOMAD_SHORT_ALLOC_ID"), fmt.Sprint(os.Getpid())) + kind
 	a.record = a.fleet.RegisterCaller(context.Background(), wire.AutoscalerService, id, a.me.Key())
 }
 
@@ -150,80 +157,110 @@ func (a *asker) close() {
 }
 
 // ask asks all brains at once. Those that do not answer are left out, and named in the log.
-func (a *asker) ask(ctx context.Context) ([]wire.Demand, error) {
+func (a *asker) ask(ctx context.Context) (answers []wire.Demand, err error) {
+	var mu sync.Mutex
+	err = a.each(ctx, func(b wire.Instance) error {
+		return a.one(ctx, b, http.MethodGet, wire.DemandPath, nil, func(body io.Reader) error {
+			var d wire.Demand
+			if err := json.NewDecoder(body).Decode(&d); err != nil {
+				return fmt.Errorf("read the answer: %w", err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			answers = append(answers, d)
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return answers, nil
+}
+
+// tell tells all brains that a pool needs fewer nodes.
+func (a *asker) tell(ctx context.Context, spare wire.Spare) error {
+	text, err := json.Marshal(spare)
+	if err != nil {
+		return err
+	}
+	return a.each(ctx, func(b wire.Instance) error {
+		return a.one(ctx, b, http.MethodPost, wire.SparePath, text, func(io.Reader) error { return nil })
+	})
+}
+
+// each does something with all brains at once. It has an error where it worked with none; those
+// with which it failed are named in the log.
+func (a *asker) each(ctx context.Context, do func(wire.Instance) error) error {
 	brains, err := a.fleet.Instances(ctx, wire.BrainService)
 	if err != nil {
-		return nil, fmt.Errorf("find the brains: %w", err)
+		return fmt.Errorf("find the brains: %w", err)
 	}
 	var (
-		all     sync.WaitGroup
-		mu      sync.Mutex
-		answers []wire.Demand
-		failed  error
+		all    sync.WaitGroup
+		mu     sync.Mutex
+		worked int
+		failed error
 	)
 	for _, b := range brains {
 		if !b.Healthy || b.Internal == "" {
 			continue
 		}
 		all.Go(func() {
-			d, err := a.one(ctx, b)
+			err := do(b)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
 				failed = errors.Join(failed, fmt.Errorf("ask brain %s: %w", b.ID, err))
 				return
 			}
-			answers = append(answers, d)
+			worked++
 		})
 	}
 	all.Wait()
-	if len(answers) == 0 {
-		return nil, errors.Join(errors.New("no brain answers"), failed)
+	if worked == 0 {
+		return errors.Join(errors.New("no brain answers"), failed)
 	}
 	if failed != nil {
 		a.log.Warn("some brains do not answer", "error", failed)
 	}
-	return answers, nil
+	return nil
 }
 
 // again is the wait before a brain is asked once more that does not know this process's key
 // yet: it asks Consul four times a second at most.
 const again = 300 * time.Millisecond
 
-func (a *asker) one(ctx context.Context, b wire.Instance) (d wire.Demand, err error) {
+func (a *asker) one(ctx context.Context, b wire.Instance, method, path string, body []byte, read func(io.Reader) error) error {
 	for {
-		d, known, err := a.once(ctx, b)
+		known, err := a.once(ctx, b, method, path, body, read)
 		if known || ctx.Err() != nil {
-			return d, err
+			return err
 		}
 		select {
 		case <-ctx.Done():
-			return d, err
+			return err
 		case <-time.After(again):
 		}
 	}
 }
 
 // once asks a brain. known is false if it says that it does not know who asks.
-func (a *asker) once(ctx context.Context, b wire.Instance) (d wire.Demand, known bool, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+b.Internal+wire.DemandPath, nil)
+func (a *asker) once(ctx context.Context, b wire.Instance, method, path string, body []byte, read func(io.Reader) error) (known bool, err error) {
+	req, err := http.NewRequestWithContext(ctx, method, "https://"+b.Internal+path, bytes.NewReader(body))
 	if err != nil {
-		return d, true, err
+		return true, err
 	}
 	res, err := a.clients.To(b.Key).Do(req)
 	if err != nil {
-		return d, true, err
+		return true, err
 	}
 	defer res.Body.Close()
-	body := io.LimitReader(res.Body, wire.MaxDemand)
-	if res.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(body, 500))
-		return d, res.StatusCode != http.StatusForbidden, fmt.Errorf("%s: %s", res.Status, text)
+	answer := io.LimitReader(res.Body, wire.MaxDemand)
+	if res.StatusCode/100 != 2 {
+		text, _ := io.ReadAll(io.LimitReader(answer, 500))
+		return res.StatusCode != http.StatusForbidden, fmt.Errorf("%s: %s", res.Status, text)
 	}
-	if err := json.NewDecoder(body).Decode(&d); err != nil {
-		return d, true, fmt.Errorf("read the answer: %w", err)
-	}
-	return d, true, nil
+	return true, read(answer)
 }
 
 // onlyKnown refuses misspelt settings. The autoscaler adds its own to those of each plugin.

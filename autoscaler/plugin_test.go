@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,7 +32,8 @@ type site struct {
 	brain    *identity.Identity
 	internal string
 	demand   wire.Demand
-	asked    int // the brain
+	asked    int          // the brain
+	spares   []wire.Spare // what the brain was told
 	desired  int
 }
 
@@ -111,9 +113,16 @@ func TestUnderNomadAutoscaler(t *testing.T) {
 	testkit.Must(t, testkit.Build(t.Context(), "plugins/"+autoscaler.Name, filepath.Join(dir, "plugins", autoscaler.Name)))
 	s := &site{keys: map[string]string{}, brain: testkit.Identity(t)}
 	s.is(0, 0)
-	brain := httptest.NewUnstartedServer(identity.Only(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+	brain := httptest.NewUnstartedServer(identity.Only(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		if r.Method == http.MethodPost && r.URL.Path == wire.SparePath {
+			var spare wire.Spare
+			json.NewDecoder(r.Body).Decode(&spare)
+			s.spares = append(s.spares, spare)
+			rw.WriteHeader(http.StatusNoContent)
+			return
+		}
 		s.asked++
 		json.NewEncoder(rw).Encode(s.demand)
 	}), s, wire.AutoscalerService))
@@ -133,21 +142,22 @@ func TestUnderNomadAutoscaler(t *testing.T) {
 	}
 	testkit.Must(t, os.Mkdir(filepath.Join(dir, "policies"), 0o700))
 	write("agent.hcl", fmt.Sprintf(`
-plugin_dir = %q
-http { bind_port = %s }
-nomad { address = %q }
+plugin_dir = %[1]q
+http { bind_port = %[2]s }
+nomad { address = %[3]q }
 policy {
-  dir = %q
+  dir = %[4]q
   source "nomad" { enabled = false }
 }
 apm "seats" {
   driver = "nomad-autoscaler-seats"
   args   = ["apm"]
-  config = { consul = %q }
+  config = { consul = %[5]q }
 }
 strategy "seats" {
   driver = "nomad-autoscaler-seats"
   args   = ["strategy"]
+  config = { consul = %[5]q }
 }
 target "aws-asg" {
   driver = "aws-asg"
@@ -172,6 +182,7 @@ scaling "stream-cpu" {
       query  = "stream-cpu,all"
       strategy "seats" {
         seats_per_node = "4"
+        hold           = "1s"
         schedule       = ""
       }
     }
@@ -229,4 +240,16 @@ scaling "stream-cpu" {
 			t.Errorf("an error: %s", line)
 		}
 	}
+	// Everybody leaves: the brain is told to empty nodes, of which only empty ones are removed.
+	s.is(1, 0)
+	until("the brain is told that fewer nodes are needed", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, spare := range s.spares {
+			if slices.Equal(spare.Pools, []string{"stream-cpu", "all"}) && spare.Nodes > 0 && spare.Nodes < s.desired {
+				return true
+			}
+		}
+		return false
+	})
 }

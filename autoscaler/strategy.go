@@ -1,7 +1,10 @@
 package autoscaler
 
 import (
+	"cmp"
+	"context"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -12,6 +15,7 @@ import (
 	"github.com/hashicorp/nomad-autoscaler/sdk"
 
 	"github.com/nearcast/nearcast/internal/sizing"
+	"github.com/nearcast/nearcast/internal/wire"
 )
 
 // Strategy gives the number of nodes of a pool.
@@ -23,6 +27,7 @@ type Strategy struct {
 
 	mu    sync.Mutex
 	pools map[string]*sizing.Sizer // by check
+	asker *asker                   // nil where no Consul is known: then brains are told nothing
 }
 
 // NewStrategy makes a Strategy.
@@ -35,8 +40,36 @@ func (s *Strategy) PluginInfo() (*base.PluginInfo, error) {
 	return &base.PluginInfo{Name: Name, PluginType: sdk.PluginTypeStrategy}, nil
 }
 
-// SetConfig has nothing to take: all settings are those of a policy's strategy.
-func (s *Strategy) SetConfig(config map[string]string) error { return onlyKnown(config) }
+// SetConfig takes consul and consul_token, as the APM does, to find the brains that are told when
+// a pool needs fewer nodes. All other settings are those of a policy's strategy.
+func (s *Strategy) SetConfig(config map[string]string) error {
+	if err := onlyKnown(config, "consul", "consul_token"); err != nil {
+		return err
+	}
+	address := cmp.Or(config["consul"], os.Getenv("CONSUL_HTTP_ADDR"))
+	if address == "" {
+		s.log.Info("brains are not told when a pool needs fewer nodes, so idle seats keep their nodes: set consul in the strategy's config")
+		return nil
+	}
+	next, err := newAsker(address, cmp.Or(config["consul_token"], os.Getenv("CONSUL_HTTP_TOKEN")), s.log)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asker.close()
+	s.asker = next
+	next.register("-strategy")
+	return nil
+}
+
+// Close takes the process out of Consul.
+func (s *Strategy) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asker.close()
+	s.asker = nil
+}
 
 // maxPools bounds what is remembered.
 const maxPools = 1000
@@ -55,6 +88,33 @@ func (s *Strategy) Run(eval *sdk.ScalingCheckEvaluation, count int64) (*sdk.Scal
 	if count < 0 || count > mostPeople {
 		return nil, fmt.Errorf("the pool cannot have %d nodes", count)
 	}
+	d, asker := s.decide(eval, pool, apps, int(count), hold)
+	switch {
+	case d.Nodes > int(count):
+		eval.Action.Direction = sdk.ScaleDirectionUp
+	case d.Nodes < int(count):
+		eval.Action.Direction = sdk.ScaleDirectionDown
+		if asker != nil {
+			s.tellSpare(asker, wire.Spare{Pools: poolsOf(eval.Check.Query), Nodes: d.Nodes})
+		}
+	default:
+		eval.Action.Direction = sdk.ScaleDirectionNone
+	}
+	eval.Action.Count, eval.Action.Reason = int64(d.Nodes), d.Reason
+	s.log.Debug("sized", "query", eval.Check.Query, "nodes", count, "wanted", d.Nodes, "reason", d.Reason)
+	return eval, nil
+}
+
+// tellSpare has brains empty nodes: only empty ones are removed.
+func (s *Strategy) tellSpare(asker *asker, spare wire.Spare) {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	if err := asker.tell(ctx, spare); err != nil {
+		s.log.Warn("brains are not told that a pool needs fewer nodes, so idle seats keep theirs", "pools", spare.Pools, "error", err)
+	}
+}
+
+func (s *Strategy) decide(eval *sdk.ScalingCheckEvaluation, pool sizing.Pool, apps []sizing.App, count int, hold time.Duration) (sizing.Decision, *asker) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	id := fmt.Sprint(eval.Action.Meta["nomad_policy_id"], " ", eval.Check.Name, " ", eval.Check.Query)
@@ -67,18 +127,7 @@ func (s *Strategy) Run(eval *sdk.ScalingCheckEvaluation, count int64) (*sdk.Scal
 		s.pools[id] = sizer
 	}
 	sizer.For = hold
-	d := sizer.Decide(pool, apps, int(count), s.Now())
-	switch {
-	case d.Nodes > int(count):
-		eval.Action.Direction = sdk.ScaleDirectionUp
-	case d.Nodes < int(count):
-		eval.Action.Direction = sdk.ScaleDirectionDown
-	default:
-		eval.Action.Direction = sdk.ScaleDirectionNone
-	}
-	eval.Action.Count, eval.Action.Reason = int64(d.Nodes), d.Reason
-	s.log.Debug("sized", "query", eval.Check.Query, "nodes", count, "wanted", d.Nodes, "reason", d.Reason)
-	return eval, nil
+	return sizer.Decide(pool, apps, count, s.Now()), s.asker
 }
 
 // settingsOf reads a strategy's settings.

@@ -53,9 +53,18 @@ func (st *state) decide() decision {
 	if !st.view.known() {
 		return d
 	}
+	for _, u := range st.toEmpty(now) {
+		d.retire = append(d.retire, u.seat.Seat)
+		if u.of.moving == nil {
+			u.of.moving = map[*unit]time.Time{}
+		}
+		u.of.moving[u] = now
+		st.plans[u.of.app.ID] = true
+		st.view.noteRetiring(u.child.Alloc, now)
+	}
 	var ids []string
 	for id, a := range st.view.apps {
-		if st.plans[id] || a.failures != nil || st.lines[id] != nil { // else nothing can have changed
+		if st.plans[id] || len(a.moving) > 0 || a.failures != nil || st.lines[id] != nil { // else nothing can have changed
 			ids = append(ids, id)
 		}
 	}
@@ -69,7 +78,7 @@ func (st *state) decide() decision {
 		m := plan(demand{
 			warm: a.aim(), max: app.Max, counts: a.counts, idle: a.surplus(st.leading, now), waiting: waiting.current, strict: waiting.strict,
 			leading: st.leading, unpublished: !a.published, backOff: f != nil && f.running(app.Version, now),
-			unproven: f != nil && f.failing(app.Version),
+			moving: a.movingNow(now), unproven: f != nil && f.failing(app.Version),
 		})
 		d.orders = append(d.orders, st.orders(a, m, now)...)
 		for _, seat := range m.retire {

@@ -37,6 +37,7 @@ func (b *Broker) Handler() http.Handler {
 //	GET    /v1/line           a WebSocket on which a brain tells who waits there; for other brains
 //	GET    /v1/feed           a WebSocket on which a node tells of its seats; for nodes
 //	GET    /v1/demand         wire.Demand: people, arrivals and seats by app; for the autoscaler
+//	POST   /v1/spare          wire.Spare: a pool needs fewer nodes than it has; from the autoscaler
 //	GET    /v1/failing        why seats fail to start, by app, in full; for operators
 //	GET    /healthz
 //
@@ -52,6 +53,7 @@ func (b *Broker) Internal() http.Handler {
 	mux.Handle("GET "+wire.LinePath, identity.Only(http.HandlerFunc(b.takeLine), b.cfg.Peers, wire.BrainService))
 	mux.Handle("GET "+wire.FeedPath, identity.Only(b.feeds, b.cfg.Peers, wire.NodeService))
 	mux.Handle("GET "+wire.DemandPath, identity.Only(http.HandlerFunc(b.getDemand), b.cfg.Peers, wire.AutoscalerService))
+	mux.Handle("POST "+wire.SparePath, identity.Only(http.HandlerFunc(b.postSpare), b.cfg.Peers, wire.AutoscalerService))
 	mux.HandleFunc("GET /v1/failing", b.getFailing)
 	mux.HandleFunc("GET /healthz", b.healthz)
 	return headers(answer.Problems(mux))

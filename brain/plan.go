@@ -42,6 +42,7 @@ type demand struct {
 	leading     bool       // this replica is the leader
 	unpublished bool       // the app is no longer published
 	backOff     bool       // seats fail to start, and the next try is later
+	moving      int        // seats that were retired for their nodes and are not dead yet
 	unproven    bool       // seats failed to start, and no seat has shown since that they start now
 }
 
@@ -102,7 +103,7 @@ func plan(d demand) move {
 	if d.leading {
 		// The people that wait take the ready seats; the pool has the rest. Old
 		// seats that serve nobody are about to be retired.
-		have := c.idle + d.oldServe() + c.starting + c.foreign + m.people
+		have := c.idle + d.oldServe() + c.starting + c.foreign + m.people + d.moving
 		m.pool = min(free-m.people, max(0, d.warm+d.waiting-have))
 	}
 	return m

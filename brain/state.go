@@ -51,6 +51,7 @@ type state struct {
 	ports   ports
 	lending lending
 	came    comers
+	spares  map[string]*spare // pools that are to have fewer nodes
 	// told are the people who wait here, for the other replicas.
 	told *feed.Source[wire.Waiting]
 	// peers are the people who wait at other replicas, by replica and session.
@@ -68,7 +69,7 @@ func newState(site string, log *slog.Logger, metrics *metrics, now func() time.T
 		site: site, log: log, metrics: metrics, now: now, started: now(), newToken: uuid.NewString, wakeup: make(chan struct{}, 1), view: newView(),
 		lines: map[string]*line{}, waiters: map[string]*waiter{}, holders: map[holder]map[*waiter]bool{},
 		relays: map[string]relayedSession{}, plans: map[string]bool{},
-		window: newWindow(), told: feed.NewSource[wire.Waiting](), peers: map[string]map[string]*place{}, lending: lending{}, came: comers{at: map[string]time.Time{}},
+		window: newWindow(), told: feed.NewSource[wire.Waiting](), peers: map[string]map[string]*place{}, lending: lending{}, came: comers{at: map[string]time.Time{}}, spares: map[string]*spare{},
 		crowded: func() bool { return false },
 	}
 	st.view.waits = func(session string) bool { return st.waiters[session] != nil }

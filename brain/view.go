@@ -72,6 +72,7 @@ type appView struct {
 	begun          arrivals // sessions of the whole site
 	warm           int      // idle seats that the pool aims at, where the job says "auto"; see aim
 	warmHold       sizing.Hold
+	moving         map[*unit]time.Time // seats that were retired for their nodes, and when
 }
 
 // coming is a seat on its way: a unit, or a dispatch that Nomad has not shown.

@@ -16,6 +16,21 @@ const DemandPath = "/v1/demand"
 // MaxDemand is how many bytes of a Demand are read.
 const MaxDemand = 4 << 20
 
+// SparePath is where a brain's internal listener is told that a pool needs fewer nodes than it has:
+// POST, a Spare, while that is so, at each evaluation. Only the site's autoscaler may tell. The leader
+// retires idle seats then until no more nodes than that have seats: only empty nodes are removed.
+const SparePath = "/v1/spare"
+
+// MaxSpare is how many bytes of a Spare are read.
+const MaxSpare = 64 << 10
+
+// Spare says how many nodes a pool is to have.
+type Spare struct {
+	// Pools are the node pools that the jobs of the apps name.
+	Pools []string `json:"pools"`
+	Nodes int      `json:"nodes"`
+}
+
 // Demand is what a brain knows of the people and seats of its site.
 type Demand struct {
 	Site  string `json:"site"`

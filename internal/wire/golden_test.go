@@ -53,6 +53,7 @@ var messages = map[string]any{
 	"waiting":     &Waiting{},
 	"demand":      &Demand{},
 	"app_demand":  &AppDemand{},
+	"spare":       &Spare{},
 	"arrivals":    &Arrivals{},
 	"lengths":     &Lengths{},
 	"end":         &End{},

@@ -221,6 +221,9 @@ job "autoscaler" {
           strategy "seats" {
             driver = "nomad-autoscaler-seats"
             args   = ["strategy"]
+            config = {
+              consul = "${var.consul}"
+            }
           }
           target "aws-asg" {
             driver = "aws-asg"

@@ -43,7 +43,9 @@ func main() {
 		plugins.Serve(func(log hclog.Logger) any { apm = autoscaler.NewAPM(log); return apm })
 		apm.Close()
 	default:
-		plugins.Serve(func(log hclog.Logger) any { return autoscaler.NewStrategy(log) })
+		var strategy *autoscaler.Strategy
+		plugins.Serve(func(log hclog.Logger) any { strategy = autoscaler.NewStrategy(log); return strategy })
+		strategy.Close()
 	}
 }
 
