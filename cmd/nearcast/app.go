@@ -23,14 +23,15 @@ func appCommand() *cobra.Command {
 	var f appFlags
 	cmd := &cobra.Command{
 		Use:   "app",
-		Short: "Check an app's job before it is registered, and the apps that are",
+		Short: "Check an app's job before it is registered, and the apps that are; measure them",
 		Long: `Check the jobs of apps. An app is a Nomad job; these commands say what brains and
-seats would complain of.
+seats would complain of, and whether a job asks for what its seats use.
 
 --nomad-token can also be set by NEARCAST_NOMAD_TOKEN or NOMAD_TOKEN; a publisher's
 token is enough. --nomad can be set by NEARCAST_NOMAD or NOMAD_ADDR.`,
 		Example: `  nearcast app check viewer.nomad.hcl
-  nearcast app list`,
+  nearcast app list
+  nearcast app advise viewer`,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return flagsFromEnv(cmd) },
 	}
 	flags := cmd.PersistentFlags()
@@ -38,7 +39,7 @@ token is enough. --nomad can be set by NEARCAST_NOMAD or NOMAD_ADDR.`,
 	flags.StringVar(&f.nomadToken, "nomad-token", "", "Nomad ACL token, if Nomad needs one")
 	flags.StringVar(&f.namespace, "namespace", "apps", "Nomad namespace of the apps' jobs")
 	flags.BoolVar(&f.asJSON, "json", false, "print JSON")
-	cmd.AddCommand(appCheck(&f), appList(&f), appPublish())
+	cmd.AddCommand(appCheck(&f), appList(&f), appAdvise(&f), appPublish())
 	return cmd
 }
 

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nearcast/nearcast/brain/nomad"
+)
+
+// adviseEvery is the time between two measurements of a seat. Nomad's agents measure each second.
+const adviseEvery = 5 * time.Second
+
+func appAdvise(f *appFlags) *cobra.Command {
+	var watch time.Duration
+	cmd := &cobra.Command{
+		Use:   "advise [APP]",
+		Short: "Say where a job asks for too much or too little CPU or memory",
+		Long: `Measure the seats of an app, or of all apps, while people have them, and propose what
+the job should ask for. Nomad places seats by that: too little slows people down or ends
+their seats, too much fills nodes with nothing.
+
+Every five seconds each seat that somebody plays in is asked for its CPU and memory, of at
+most 50 seats an app. Proposed are, with a fifth more, the MHz that 95 % of the
+measurements do not exceed, and, with a quarter more, the most memory of all, where that
+differs from the job by more than a fifth, or the job has less than was used. Memory
+includes the files that the kernel keeps for the seat, so it is rather too much.
+
+An app is what its people do: measure while many play, and as they usually play. Less than
+30 measurements of 3 seats are too little for advice.`,
+		Example: `  nearcast app advise viewer
+  nearcast app advise --watch 10m --json`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if watch < 0 || watch > 24*time.Hour {
+				return fmt.Errorf("--watch has to be a time up to 24h, not %s", watch)
+			}
+			checks, err := f.open()
+			if err != nil {
+				return err
+			}
+			defer checks.Close()
+			uses, err := checks.Asks(cmd.Context(), args...)
+			if err != nil {
+				return err
+			}
+			began := time.Now()
+			if !f.asJSON && len(uses) > 0 {
+				fmt.Fprintf(cmd.ErrOrStderr(), "measuring for %s\n", watch)
+			}
+			tick := time.NewTicker(adviseEvery)
+			defer tick.Stop()
+			for {
+				if err := checks.Measure(cmd.Context(), uses); err != nil {
+					return err
+				}
+				if time.Since(began)+adviseEvery > watch {
+					break
+				}
+				select {
+				case <-tick.C:
+				case <-cmd.Context().Done():
+					return cmd.Context().Err()
+				}
+			}
+			advice := []nomad.Advice{} // "[]" in JSON
+			for _, u := range uses {
+				advice = append(advice, nomad.Advise(u))
+			}
+			if f.asJSON {
+				return printJSON(cmd.OutOrStdout(), advice)
+			}
+			showAdvice(cmd.OutOrStdout(), advice)
+			return nil
+		},
+	}
+	cmd.Flags().DurationVar(&watch, "watch", time.Minute, "how long to measure")
+	return cmd
+}
+
+// showAdvice writes what to change as a diff of the job's resources.
+func showAdvice(w io.Writer, all []nomad.Advice) {
+	if len(all) == 0 {
+		fmt.Fprintln(w, "No app is registered. Register one with: nomad job run FILE")
+	}
+	for _, a := range all {
+		for _, note := range a.Notes {
+			fmt.Fprintf(w, "%s: note: %s\n", a.Job, note)
+		}
+		if a.Refused != "" {
+			fmt.Fprintf(w, "%s: no advice: %s\n", a.Job, a.Refused)
+			continue
+		}
+		fmt.Fprintf(w, "%s: %d measurements of %d seats with people\n", a.Job, a.Measured, a.Seats)
+		fmt.Fprintln(w, "  resources {")
+		show := func(name string, f nomad.Figure, why string) {
+			if f.Proposed != f.Has {
+				fmt.Fprintf(w, "-   %-6s = %d\n+   %-6s = %d # %s\n", name, f.Has, name, f.Proposed, why)
+				return
+			}
+			fmt.Fprintf(w, "    %-6s = %d # is right: %s\n", name, f.Has, why)
+		}
+		show("cpu", a.CPU, fmt.Sprintf("95 %% of the measurements are at most %d MHz", a.CPU.Measured))
+		show("memory", a.Memory, fmt.Sprintf("the most was %d MB", a.Memory.Measured))
+		fmt.Fprintln(w, "  }")
+	}
+}
