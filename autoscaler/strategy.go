@@ -74,7 +74,7 @@ func (s *Strategy) Close() {
 // maxPools bounds what is remembered.
 const maxPools = 1000
 
-// Run implements strategy.Strategy. The autoscaler itself keeps the policy's min and max.
+// Run implements strategy.Strategy. The autoscaler itself keeps the policy's max, and its min.
 func (s *Strategy) Run(eval *sdk.ScalingCheckEvaluation, count int64) (*sdk.ScalingCheckEvaluation, error) {
 	settings := eval.Check.Strategy.Config
 	pool, hold, err := settingsOf(settings)
@@ -132,7 +132,7 @@ func (s *Strategy) decide(eval *sdk.ScalingCheckEvaluation, pool sizing.Pool, ap
 
 // settingsOf reads a strategy's settings.
 func settingsOf(config map[string]string) (p sizing.Pool, hold time.Duration, err error) {
-	if err := onlyKnown(config, "seats_per_node", "ready", "wait", "length", "hold", "schedule"); err != nil {
+	if err := onlyKnown(config, "seats_per_node", "ready", "wait", "length", "hold", "schedule", "min"); err != nil {
 		return p, 0, err
 	}
 	set := func(key, fallback string, read func(string) error) {
@@ -148,6 +148,9 @@ func settingsOf(config map[string]string) (p sizing.Pool, hold time.Duration, er
 		return func(text string) (err error) { *to, err = time.ParseDuration(text); return err }
 	}
 	set("seats_per_node", "0", func(text string) (err error) { p.SeatsPerNode, err = strconv.Atoi(text); return err })
+	// The autoscaler keeps the policy's least number, and tells no strategy: without it, brains would
+	// be told to empty nodes that stay.
+	set("min", "0", func(text string) (err error) { p.Min, err = strconv.Atoi(text); return err })
 	set("ready", "4m", duration(&p.Ready))
 	set("length", "30m", duration(&p.Length))
 	set("hold", "5m", duration(&hold))

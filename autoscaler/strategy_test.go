@@ -99,3 +99,20 @@ func TestSettings(t *testing.T) {
 		t.Errorf("what the autoscaler adds is refused: %v", err)
 	}
 }
+
+// A pool of its least number of nodes needs no fewer, and no brain is told to empty one.
+func TestLeastNodes(t *testing.T) {
+	for least, want := range map[string]int64{"0": 0, "2": 2} {
+		s := NewStrategy(hclog.NewNullLogger())
+		s.Now = func() time.Time { return time.Unix(1_800_000_000, 0) }
+		eval := &sdk.ScalingCheckEvaluation{
+			Check:   &sdk.ScalingPolicyCheck{Strategy: &sdk.ScalingPolicyStrategy{Config: map[string]string{"seats_per_node": "4", "hold": "0s", "min": least}}},
+			Action:  &sdk.ScalingAction{},
+			Metrics: series(nil, s.Now()),
+		}
+		got, err := s.Run(eval, 2)
+		if err != nil || got.Action.Count != want || (got.Action.Direction == sdk.ScaleDirectionDown) != (want < 2) {
+			t.Errorf("min = %s: %+v, %v", least, got.Action, err)
+		}
+	}
+}

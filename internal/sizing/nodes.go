@@ -172,8 +172,12 @@ func Nodes(p Pool, apps []App, now int, at time.Time) Decision {
 			limited = min(now, least)
 		}
 	}
-	if limited != nodes {
+	switch {
+	case limited == nodes:
+	case p.Max > 0:
 		fmt.Fprintf(&why, "; that would be %s, and %d to %d are allowed", many(nodes, "node"), p.Min, p.Max)
+	default:
+		fmt.Fprintf(&why, "; that would be %s, and %d is the least", many(nodes, "node"), p.Min)
 	}
 	if l.blocked > 0 {
 		fmt.Fprintf(&why, "; no node takes %s", many(l.blocked, "seat"))

@@ -257,6 +257,7 @@ job "autoscaler" {
                   source = "seats"
                   query  = "${lookup(template.value, "jobs", length(var.pools) == 1 || template.key == "stream-cpu" ? "${template.key},all" : template.key)}"
                   strategy "seats" {
+                    min            = "${template.value.min}"
                     seats_per_node = "${lookup(template.value, "seats", var.seats_per_node)}"
                     wait           = "${lookup(template.value, "wait", "1%")}"
                     ready          = "${lookup(template.value, "ready", "4m")}"
