@@ -61,7 +61,7 @@ func (c *Cluster) s3Server() (service, error) {
 	return service{
 		name: "s3",
 		// Metadata is in files of its own: not every filesystem has extended attributes.
-		argv: []string{c.tools["versitygw"], "--port", address, "--region", s3Region, "--health", "/healthz", "--quiet",
+		argv: []string{c.tools["versitygw"], "--port", address, "--region", s3Region, "--health", "/healthz", "--keep-alive", "--quiet",
 			"posix", "--sidecar", meta, objects},
 		env: c.environ("ROOT_ACCESS_KEY_ID="+c.s3Key.Access, "ROOT_SECRET_ACCESS_KEY="+c.s3Key.Secret),
 		log: c.LogFile("s3"),

@@ -17,6 +17,10 @@ func (h *streamHost) startUp(ctx context.Context) error {
 	if err := h.fetchContent(ctx); err != nil {
 		return err
 	}
+	if h.spec.FetchOnly {
+		h.events.add("the content is in the node's cache", nil)
+		return wire.End{Reason: wire.ReasonRetired, Detail: "it was to fetch content only"}
+	}
 	if err := h.startDisplay(ctx); err != nil {
 		return err
 	}

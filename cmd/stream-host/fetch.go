@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"sync"
 	"time"
@@ -29,10 +30,14 @@ func fetch(ctx context.Context) int {
 		Store: spec.S3, Items: spec.Content, Cache: spec.Cache, TaskDir: spec.TaskDir,
 		// Through a link, an app that runs as the owner of the cache could change it.
 		Private: os.Geteuid() != 0,
+		Ahead:   spec.FetchOnly,
 		Progress: seldom(func(done, total int64, name string) {
 			_ = conn.Send(cell.Notice{Done: done, Total: total, File: name})
 		}),
 	})
+	if err == nil && spec.FetchOnly { // nobody waits, and it is for the cache alone
+		err = hold.Keep()
+	}
 	answer := cell.Notice{Answer: cell.RequestContent}
 	var files []*os.File
 	if err != nil {
@@ -44,6 +49,12 @@ func fetch(ctx context.Context) int {
 	}
 	if err := conn.Send(answer, files...); err != nil {
 		return cannotStart(err)
+	}
+	// The seat starts, while what arrived is written to the cache.
+	if answer.Failed == nil {
+		if err := hold.Keep(); err != nil {
+			slog.New(slog.NewJSONHandler(os.Stderr, nil)).Error("keep content in the cache: the next seat fetches it again", "error", err)
+		}
 	}
 	return 0
 }

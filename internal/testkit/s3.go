@@ -16,8 +16,9 @@ type S3 struct {
 }
 
 // StartS3 runs an object store with an empty bucket until the test ends, and puts
-// its account into the environment of the test, where the AWS SDK finds it.
-func StartS3(t testing.TB, region, bucket string) *S3 {
+// its account into the environment of the test, where the AWS SDK finds it. options are of
+// the server's backend.
+func StartS3(t testing.TB, region, bucket string, options ...string) *S3 {
 	t.Helper()
 	const access, secret = "nearcast-test", "nearcast-test-secret"
 	for name, value := range map[string]string{
@@ -33,7 +34,8 @@ func StartS3(t testing.TB, region, bucket string) *S3 {
 		t.Fatal(err)
 	}
 	// Metadata beside the objects: not every filesystem has user attributes.
-	cmd := exec.Command(gateway, "--port", at, "--region", region, "--quiet", "posix", "--sidecar", t.TempDir(), objects)
+	args := append([]string{"--port", at, "--region", region, "--keep-alive", "--quiet", "posix", "--sidecar", t.TempDir()}, options...)
+	cmd := exec.Command(gateway, append(args, objects)...)
 	cmd.Env = append(Environ(), "ROOT_ACCESS_KEY="+access, "ROOT_SECRET_KEY="+secret)
 	Start(t, cmd)
 	Retry(Context(t, time.Minute), t, "the object store listens", func() error {

@@ -114,6 +114,9 @@ type Spec struct {
 	TicketKeys string    `json:"ticket_keys"`
 	Consul     ConsulRef `json:"consul"`
 	Listen     Listen    `json:"listen"`
+	// FetchOnly fetches the content into the node's cache ahead of seats, and ends then.
+	// It is no seat: brains are not told of it.
+	FetchOnly bool `json:"fetch_only,omitempty"`
 }
 
 const (

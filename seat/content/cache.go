@@ -76,20 +76,31 @@ type Hold struct {
 	use   *os.File
 	cache *cache
 	keys  []string
+	// keeping returns when what was fetched is in the cache; nil where it is.
+	keeping func() error
+}
+
+// Keep returns when what was fetched is on disk and in the cache. The seat need not wait
+// for that, but its process must live until then, else the next seat fetches again.
+func (h *Hold) Keep() error {
+	if h.keeping == nil {
+		return nil
+	}
+	return h.keeping()
 }
 
 // Use is the file whose lock keeps the files in the cache, for another process: they
 // stay as long as one process has it open. It is nil where nothing is held.
 func (h *Hold) Use() *os.File { return h.use }
 
-// Close lets the cache evict the files when it needs space.
+// Close is Keep, and lets the cache evict the files when it needs space.
 func (h *Hold) Close() error {
 	if h.use == nil {
-		return nil
+		return h.Keep()
 	}
+	err := h.Keep()
 	h.cache.touch(h.keys)
-	err := os.Remove(h.use.Name())
-	return errors.Join(err, h.use.Close())
+	return errors.Join(err, os.Remove(h.use.Name()), h.use.Close())
 }
 
 // pin records that this process uses files, even if they are not in the cache yet.
@@ -126,6 +137,9 @@ func (c *cache) pin(ctx context.Context, jobs []job) (*Hold, error) {
 
 // grow records the size of an object that was replaced in the store, and makes room for it.
 func (h *Hold) grow(ctx context.Context, j job) error {
+	if h.use == nil { // a fetch ahead has nothing that stays
+		return nil
+	}
 	unlock, err := h.cache.lock(ctx)
 	if err != nil {
 		return err

@@ -13,19 +13,29 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// A commit is due when so many objects or bytes arrived, or so long after the first.
-// Each waits with the lock of its key.
+// A batch is due when so many objects or bytes arrived, or so long after the first.
 const (
 	commitObjects = 1000
 	commitBytes   = 256 << 20
 	commitAfter   = time.Second
+	// uncommitted is how many objects may have arrived and not be in objects/ yet. Each
+	// waits with the lock of its key.
+	uncommitted = 2 * commitObjects
 )
 
 // arrival is an object that is downloaded and verified, in downloads/.
 type arrival struct {
 	job      job
 	verified identity
+	// recorded returns when nothing writes to the record of its parts any more.
+	recorded func()
 	unlock   func()
+}
+
+// release gives up the lock of its key.
+func (a arrival) release() {
+	a.recorded()
+	a.unlock()
 }
 
 // unverified is the mode of a file whose bytes are not verified yet.
@@ -72,38 +82,47 @@ func (c *cache) keepVerified(key string, verified identity) error {
 	return nil
 }
 
-// committer moves arrivals to objects/, many at once: one sync of the file system then
-// makes all of them durable. To sync each small file takes longer than to fetch it.
+// committer puts arrivals where they go, then moves them to objects/, many at once: one
+// sync of the file system makes all of them durable. To sync each small file takes longer
+// than to fetch it. A seat waits only until its files are where they go: the disk may be
+// slower than the store.
 type committer struct {
 	cache *cache
 	// dir was opened before anything was written: so syncfs tells of all faults.
-	dir    *os.File
-	placed func(batch []job) error
+	dir   *os.File
+	place func(batch []job) error
+	fail  func(error)
 
 	mu      sync.Mutex
-	waiting []arrival
-	bytes   int64
+	waiting []arrival // to be placed
+	bytes   int64     // of them
+	placed  []arrival // to be moved
+	count   int       // arrivals that were not moved yet
 	err     error
 
-	due  chan struct{}
-	room chan struct{} // closed and replaced when arrivals were taken
-	done chan struct{}
-	once sync.Once
-	quit chan struct{}
+	due     chan struct{}
+	more    chan struct{} // has a token when something was placed
+	room    chan struct{} // closed and replaced when arrivals were moved
+	quit    chan struct{}
+	settled chan struct{} // closed when all is where it goes
+	done    chan struct{} // closed when all is in the cache too
+	once    sync.Once
 }
 
-// newCommitter starts to commit. placed is called with what is in the cache now, by one
-// goroutine. failed is called once if a commit fails.
-func newCommitter(c *cache, placed func([]job) error, failed func(error)) (*committer, error) {
+// newCommitter starts to commit. place is called by one goroutine. fail is called for a
+// placement or a commit that fails.
+func newCommitter(c *cache, place func([]job) error, fail func(error)) (*committer, error) {
 	dir, err := os.Open(c.path(downloads))
 	if err != nil {
 		return nil, storage("open the cache", err)
 	}
 	k := &committer{
-		cache: c, dir: dir, placed: placed,
-		due: make(chan struct{}, 1), room: make(chan struct{}), done: make(chan struct{}), quit: make(chan struct{}),
+		cache: c, dir: dir, place: place, fail: fail,
+		due: make(chan struct{}, 1), more: make(chan struct{}, 1), room: make(chan struct{}),
+		quit: make(chan struct{}), settled: make(chan struct{}), done: make(chan struct{}),
 	}
-	go k.run(failed)
+	go k.runPlace()
+	go k.runCommit()
 	return k, nil
 }
 
@@ -113,18 +132,16 @@ func (k *committer) add(ctx context.Context, a arrival) error {
 		k.mu.Lock()
 		if k.err != nil {
 			defer k.mu.Unlock()
-			a.unlock()
+			a.release()
 			return k.err
 		}
-		if len(k.waiting) < 2*commitObjects {
+		if k.count < uncommitted {
 			k.waiting = append(k.waiting, a)
+			k.count++
 			k.bytes += a.job.size
 			// The first starts the clock.
 			if len(k.waiting) == 1 || len(k.waiting) == commitObjects || k.bytes >= commitBytes {
-				select {
-				case k.due <- struct{}{}:
-				default:
-				}
+				token(k.due)
 			}
 			k.mu.Unlock()
 			return nil
@@ -134,24 +151,54 @@ func (k *committer) add(ctx context.Context, a arrival) error {
 		select {
 		case <-room:
 		case <-ctx.Done():
-			a.unlock()
+			a.release()
 			return ctx.Err()
 		}
 	}
 }
 
-// close commits what is left.
+func token(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// settle returns when all that was added is where it goes.
+func (k *committer) settle() error {
+	k.once.Do(func() { close(k.quit) })
+	<-k.settled
+	return k.failure()
+}
+
+// close returns when all is in the cache, too.
 func (k *committer) close() error {
 	k.once.Do(func() { close(k.quit) })
 	<-k.done
+	return k.failure()
+}
+
+func (k *committer) failure() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.err
 }
 
-func (k *committer) run(failed func(error)) {
-	defer close(k.done)
-	defer k.dir.Close()
+// failed keeps the first fault.
+func (k *committer) failed(err error) {
+	k.mu.Lock()
+	first := k.err == nil
+	if first {
+		k.err = err
+	}
+	k.mu.Unlock()
+	if first {
+		k.fail(err)
+	}
+}
+
+func (k *committer) runPlace() {
+	defer close(k.settled)
 	timer := time.NewTimer(0)
 	<-timer.C
 	defer timer.Stop()
@@ -172,25 +219,54 @@ func (k *committer) run(failed func(error)) {
 		k.mu.Lock()
 		batch, broken := k.waiting, k.err
 		k.waiting, k.bytes = nil, 0
-		close(k.room)
-		k.room = make(chan struct{})
 		k.mu.Unlock()
 		if len(batch) == 0 {
 			continue
 		}
-		err := broken
-		if err == nil {
-			err = k.commit(batch)
+		if broken == nil {
+			jobs := make([]job, len(batch))
+			for i, a := range batch {
+				jobs[i] = a.job
+			}
+			if err := k.place(jobs); err != nil {
+				k.failed(err)
+			}
+		}
+		k.mu.Lock()
+		k.placed = append(k.placed, batch...)
+		k.mu.Unlock()
+		token(k.more)
+	}
+}
+
+func (k *committer) runCommit() {
+	defer close(k.done)
+	defer k.dir.Close()
+	broken := false
+	for last := false; !last; {
+		select {
+		case <-k.more:
+		case <-k.settled:
+			last = true
+		}
+		k.mu.Lock()
+		batch := k.placed
+		k.placed = nil
+		k.mu.Unlock()
+		if len(batch) > 0 && !broken {
+			if err := k.commit(batch); err != nil {
+				broken = true
+				k.failed(err)
+			}
 		}
 		for _, a := range batch {
-			a.unlock()
+			a.release()
 		}
-		if err != nil && broken == nil {
-			k.mu.Lock()
-			k.err = err
-			k.mu.Unlock()
-			failed(err)
-		}
+		k.mu.Lock()
+		k.count -= len(batch)
+		close(k.room)
+		k.room = make(chan struct{})
+		k.mu.Unlock()
 	}
 }
 
@@ -198,26 +274,24 @@ func (k *committer) commit(batch []arrival) error {
 	if err := unix.Syncfs(int(k.dir.Fd())); err != nil {
 		return storage("write content", err)
 	}
-	jobs := make([]job, 0, len(batch))
 	for _, a := range batch {
 		if err := k.cache.keepVerified(a.job.cacheKey, a.verified); err != nil {
 			return err
 		}
-		jobs = append(jobs, a.job)
 	}
 	if err := syncDir(k.cache.path("objects")); err != nil {
 		return storage("keep content", err)
 	}
 	var errs []error
-	for _, j := range jobs {
-		if !j.whole() {
-			errs = append(errs, k.cache.remove(downloads, j.cacheKey+partsSuffix))
+	for _, a := range batch {
+		if a.recorded(); !a.job.whole() {
+			errs = append(errs, k.cache.remove(downloads, a.job.cacheKey+partsSuffix))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return storage("keep content", err)
 	}
-	return k.placed(jobs)
+	return nil
 }
 
 func syncDir(path string) error {

@@ -11,8 +11,8 @@
 //
 // Either every item is at its destination under TaskDir, complete and verified,
 // or Fetch returns a wire.End with a code of internal/wire/seat.go. Every file in
-// objects/ is complete: it is downloaded to downloads/, verified, synced, then
-// renamed.
+// objects/ is complete and on disk: it is downloaded to downloads/, verified, placed,
+// synced, then renamed. The seat does not wait for the last two (Hold.Keep).
 //
 // An object is verified against the job's sha256 if it gives one. Otherwise it is
 // verified against its size and a whole-object checksum of the store, if there is
@@ -22,7 +22,7 @@
 // A node downloads an object once, even if many stream hosts want it at the same
 // time. Each of them fetches for itself what no other fetches: if one is cancelled,
 // the others go on. A download that was interrupted, even by SIGKILL, continues: the
-// 8 MiB parts that arrived are recorded on disk. An object of at most 16 MiB is one
+// parts of 8 to 32 MiB that arrived are recorded on disk. An object of at most 16 MiB is one
 // request, and starts again. A Fetch that is cancelled keeps what arrived. If the job
 // gives a sha256, a version or a manifest, a cached object is used without a request
 // to the store.
@@ -68,7 +68,8 @@ import (
 const Patience = 30 * time.Second
 
 const (
-	partSize      = 8 << 20
+	minPart       = 8 << 20
+	maxPart       = 32 << 20
 	triesPerPart  = 5
 	replacedTries = 3
 )
@@ -82,6 +83,11 @@ type Request struct {
 	// Private gives the app copies instead of links. It is needed if the app runs
 	// as the user that owns the cache: through a link it could change the cache.
 	Private bool
+	// Ahead fetches into the cache before a seat asks, and puts nothing under TaskDir. One
+	// at a time does so on a node, with few requests in flight, and only while no seat of
+	// the node fetches. It may have half of the cache, and keeps nothing there against a
+	// seat that needs the room.
+	Ahead bool
 	// Progress is called with the bytes that are here, the bytes of all objects,
 	// and the name of the present object. It is called often and by several
 	// goroutines. It must not block.
@@ -137,8 +143,13 @@ func fetch(ctx context.Context, req Request) (*Hold, error) {
 	}
 	dirs, objects := split(files)
 	jobs := jobsOf(objects)
-	hold, err := cache.pin(ctx, jobs)
-	if err != nil {
+	hold := &Hold{cache: cache}
+	if req.Ahead {
+		dirs = nil
+		for i := range jobs {
+			jobs[i].dests = nil
+		}
+	} else if hold, err = cache.pin(ctx, jobs); err != nil {
 		return nil, err
 	}
 	for _, dir := range dirs {
@@ -146,7 +157,10 @@ func fetch(ctx context.Context, req Request) (*Hold, error) {
 			return nil, errors.Join(err, hold.Close())
 		}
 	}
-	f := &fetcher{cache: cache, hold: hold, store: store, task: task, meter: newMeter(jobs, req.Progress), pace: newPace()}
+	f := &fetcher{cache: cache, hold: hold, store: store, task: task, meter: newMeter(jobs, req.Progress), pace: newPace(), ahead: req.Ahead}
+	if req.Ahead {
+		f.pace = newSteadyPace(aheadInFlight)
+	}
 	if err := f.fetchAll(ctx, jobs); err != nil {
 		return nil, errors.Join(err, hold.Close())
 	}

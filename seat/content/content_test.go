@@ -31,7 +31,7 @@ const (
 
 func TestMain(m *testing.M) {
 	if endpoint := os.Getenv(childEndpoint); endpoint != "" {
-		_, err := Fetch(context.Background(), Request{
+		_, err := fetchAndKeep(context.Background(), Request{
 			Store: wire.S3{Endpoint: endpoint, Region: "us-east-1", PathStyle: true},
 			Items: []wire.Content{{Source: "s3://models/big", Destination: "big"}},
 			Cache: wire.Cache{Dir: os.Getenv(childCache)}, TaskDir: os.Getenv(childTask),
@@ -293,13 +293,13 @@ func TestTruncated(t *testing.T) {
 
 func TestResumeAfterKill(t *testing.T) {
 	g := startGateway(t)
-	data := noise(6*partSize+123, 6)
+	data := noise(6*minPart+123, 6)
 	g.put(t, "big", data)
 	p := startProxy(t, g.url)
 	release := make(chan struct{})
 	var parts atomic.Int64
 	// The last part has only 123 bytes: it is none of the three.
-	last := fmt.Sprintf("bytes=%d-", 6*partSize)
+	last := fmt.Sprintf("bytes=%d-", 6*minPart)
 	gate := func(r *http.Request) {
 		if strings.HasPrefix(r.Header.Get("Range"), last) || parts.Add(1) > 3 {
 			select {
@@ -327,7 +327,7 @@ func TestResumeAfterKill(t *testing.T) {
 		}
 		return 0
 	}
-	testkit.Until(t, "three parts are on disk", func() bool { return arrived() >= 3*partSize })
+	testkit.Until(t, "three parts are on disk", func() bool { return arrived() >= 3*minPart })
 	if err := child.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -338,7 +338,7 @@ func TestResumeAfterKill(t *testing.T) {
 
 	fetchOK(t, n.request(wire.Content{Source: "s3://models/big", Destination: "big"}))
 	wantFile(t, filepath.Join(n.task, "big"), data)
-	if again := p.bytes.Load(); again > int64(len(data))-3*partSize {
+	if again := p.bytes.Load(); again > int64(len(data))-3*minPart {
 		t.Errorf("%d of %d bytes came again", again, len(data))
 	}
 	if out.Len() > 0 {
@@ -349,10 +349,10 @@ func TestResumeAfterKill(t *testing.T) {
 // If the object was replaced since the download was interrupted, it starts again.
 func TestReplacedObject(t *testing.T) {
 	g := startGateway(t)
-	g.put(t, "m", noise(2*partSize, 7))
+	g.put(t, "m", noise(2*minPart, 7))
 	p := startProxy(t, g.url)
 	n := newNode(t, p.url)
-	data := noise(2*partSize, 8)
+	data := noise(2*minPart, 8)
 	var once sync.Once
 	gate := func(*http.Request) { once.Do(func() { g.put(t, "m", data) }) }
 	p.gate.Store(&gate)
@@ -363,7 +363,7 @@ func TestReplacedObject(t *testing.T) {
 
 func TestConcurrentSeatsDownloadOnce(t *testing.T) {
 	g := startGateway(t)
-	data := noise(2*partSize, 9)
+	data := noise(2*minPart, 9)
 	g.put(t, "m", data)
 	p := startProxy(t, g.url)
 	n := newNode(t, p.url)
@@ -372,7 +372,7 @@ func TestConcurrentSeatsDownloadOnce(t *testing.T) {
 		req := n.request(wire.Content{Source: "s3://models/m", Destination: "m"})
 		req.TaskDir = t.TempDir()
 		wait.Go(func() {
-			hold, err := Fetch(t.Context(), req)
+			hold, err := fetchAndKeep(t.Context(), req)
 			if err != nil {
 				t.Errorf("fetch: %v", err)
 				return

@@ -150,7 +150,7 @@ func TestTwoSeatsThatDoNotFitTogether(t *testing.T) {
 			req := n.request(wire.Content{Source: "s3://models/" + key, Destination: key})
 			req.TaskDir = t.TempDir()
 			wait.Go(func() {
-				hold, err := Fetch(context.Background(), req)
+				hold, err := fetchAndKeep(context.Background(), req)
 				mu.Lock()
 				defer mu.Unlock()
 				if err == nil {

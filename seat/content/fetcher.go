@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -49,19 +50,39 @@ type fetcher struct {
 	locks   *keyLocks
 	hold    *Hold
 	commits *committer
+	ahead   bool // no seat waits
+	// creating is held to make a file: of several that make one in a directory, the kernel
+	// lets one, and the others use up the processor while they wait.
+	creating sync.Mutex
 }
 
 // fetchAll puts all objects into the cache and from there where they go.
-func (f *fetcher) fetchAll(ctx context.Context, jobs []job) error {
+func (f *fetcher) fetchAll(ctx context.Context, jobs []job) (err error) {
 	present, missing, err := f.cache.divide(jobs)
 	if err != nil {
 		return err
 	}
-	if err := f.place(present); err != nil {
+	if err := f.place(present, "objects"); err != nil {
 		return err
 	}
 	if len(missing) == 0 {
 		return nil
+	}
+	if f.locks, err = f.cache.openKeyLocks(); err != nil {
+		return err
+	}
+	// Until what arrived is in the cache, nobody else downloads it.
+	release := f.locks.close
+	defer func() { err = errors.Join(err, release()) }()
+	if f.ahead {
+		if err = f.locks.alone(ctx); err == nil {
+			err = f.cache.roomAhead(ctx, jobs)
+		}
+	} else {
+		err = f.locks.share()
+	}
+	if err != nil {
+		return err
 	}
 	if _, err := f.cache.makeRoom(ctx, 0); err != nil {
 		return err
@@ -71,11 +92,8 @@ func (f *fetcher) fetchAll(ctx context.Context, jobs []job) error {
 	defer stop(nil)
 	ctx, f.watch = newWatchdog(ctx, f.store.patience)
 	defer f.watch.stop()
-	if f.locks, err = f.cache.openKeyLocks(); err != nil {
-		return err
-	}
-	defer f.locks.close()
-	if f.commits, err = newCommitter(f.cache, f.place, func(err error) { stop(err) }); err != nil {
+	arrived := func(batch []job) error { return f.place(batch, downloads) }
+	if f.commits, err = newCommitter(f.cache, arrived, func(err error) { stop(err) }); err != nil {
 		return err
 	}
 	group, gctx := errgroup.WithContext(ctx)
@@ -87,28 +105,37 @@ func (f *fetcher) fetchAll(ctx context.Context, jobs []job) error {
 		group.Go(func() error { return f.obtain(gctx, j) })
 	}
 	err = group.Wait()
-	// What arrived is kept, also by a fetch that failed or was cancelled.
-	if committed := f.commits.close(); committed != nil {
-		return committed // the reason why the others were cancelled
+	if err == nil {
+		err = f.commits.settle()
 	}
-	return err
+	if err != nil {
+		// What arrived is kept, also by a fetch that failed or was cancelled.
+		if committed := f.commits.close(); committed != nil {
+			return committed // the reason why the others were cancelled
+		}
+		return err
+	}
+	// From here on the hold has the locks.
+	release = func() error { return nil }
+	f.hold.keeping = sync.OnceValue(func() error { return errors.Join(f.commits.close(), f.locks.close()) })
+	return nil
 }
 
-// place puts what is in the cache where it goes, a directory at a time.
-func (f *fetcher) place(jobs []job) error {
+// place puts files of the cache's objects or downloads where they go, a directory at a time.
+func (f *fetcher) place(jobs []job, from string) error {
 	byDir := map[string][]placement{}
 	for _, j := range jobs {
 		for _, dest := range j.dests {
 			dir, name := filepath.Split(dest)
 			dir = filepath.Clean(dir)
-			byDir[dir] = append(byDir[dir], placement{key: j.cacheKey, name: name})
+			byDir[dir] = append(byDir[dir], placement{path: f.cache.path(from, j.cacheKey), name: name})
 		}
 	}
 	group := new(errgroup.Group)
 	group.SetLimit(2 * runtime.GOMAXPROCS(0))
 	for dir, all := range byDir {
 		for some := range slices.Chunk(all, 512) {
-			group.Go(func() error { return f.task.put(f.cache, dir, some) })
+			group.Go(func() error { return f.task.put(dir, some) })
 		}
 	}
 	if err := group.Wait(); err != nil {
@@ -123,7 +150,14 @@ func (f *fetcher) place(jobs []job) error {
 // obtain brings j into the cache and places it, or hands it to the committer, which does.
 func (f *fetcher) obtain(ctx context.Context, j job) error {
 	for try := 1; ; try++ {
+		if err := f.quiet(ctx); err != nil {
+			return err
+		}
 		err := f.obtainOnce(ctx, j)
+		if errors.Is(err, errYield) {
+			try--
+			continue
+		}
 		if !errors.Is(err, errReplaced) {
 			return err
 		}
@@ -151,18 +185,19 @@ func (f *fetcher) obtainOnce(ctx context.Context, j job) (err error) {
 		if err != nil {
 			return err
 		}
-		return f.place([]job{j})
+		return f.place([]job{j}, "objects")
 	}
-	download := f.large
+	a := arrival{job: j, recorded: func() {}, unlock: unlock}
 	if j.whole() {
-		download = f.small
+		a.verified, err = f.small(ctx, j)
+	} else {
+		a.verified, a.recorded, err = f.large(ctx, j)
 	}
-	verified, err := download(ctx, j)
 	if err != nil {
 		unlock()
 		return err
 	}
-	return f.commits.add(ctx, arrival{job: j, verified: verified, unlock: unlock})
+	return f.commits.add(ctx, a)
 }
 
 // divide says which objects are in the cache.

@@ -59,13 +59,13 @@ func TestOneKeyOfTwoSizes(t *testing.T) {
 		if done == total {
 			once.Do(func() {
 				go func() {
-					_, err := Fetch(t.Context(), second)
+					_, err := fetchAndKeep(t.Context(), second)
 					ended <- err
 				}()
 			})
 		}
 	}
-	hold, err := Fetch(t.Context(), first)
+	hold, err := fetchAndKeep(t.Context(), first)
 	if err != nil {
 		t.Errorf("the first fetch: %v", err)
 	} else {

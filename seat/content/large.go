@@ -17,52 +17,73 @@ import (
 
 const (
 	// partsAtOnce bounds the parts of one object that are on their way.
-	partsAtOnce = 16
+	partsAtOnce = 8
 	// recordEvery is how often the part map is written at most, each time after a sync.
 	recordEvery = time.Second
 )
 
+// partSize is about a thirty-second of an object: each part is a request, and a download
+// that is killed loses those that are on their way.
+func partSize(size int64) int64 {
+	part := int64(minPart)
+	for part < maxPart && part*32 < size {
+		part *= 2
+	}
+	return part
+}
+
 // large downloads an object in parts, into downloads/, and verifies it. An earlier
-// download continues. The caller holds the lock of its key.
-func (f *fetcher) large(ctx context.Context, j job) (verified identity, err error) {
+// download continues. The caller holds the lock of its key, until recorded has returned:
+// the record of the parts may wait for the disk for longer.
+func (f *fetcher) large(ctx context.Context, j job) (verified identity, recorded func(), err error) {
 	// A listing gives size and ETag. Only HEAD gives the checksums.
 	h := head{etag: j.etag, size: j.size, sums: j.sums}
 	if h.sums == nil {
 		if h, err = f.store.head(ctx, j.file); err != nil {
-			return verified, err
+			return verified, nil, err
 		}
 	}
 	if j.exact && h.size != j.size {
-		return verified, wrongSize(j.file, h.size)
+		return verified, nil, wrongSize(j.file, h.size)
 	}
 	if j.etag != "" && h.etag != j.etag || h.size != j.size {
-		return verified, fmt.Errorf("%s changed since it was listed: %w", j.name(), errReplaced)
+		return verified, nil, fmt.Errorf("%s changed since it was listed: %w", j.name(), errReplaced)
 	}
 	j.etag = h.etag
 
 	parts, data, err := f.openPartial(ctx, j)
 	if err != nil {
-		return verified, err
+		return verified, nil, err
 	}
-	defer data.Close()
 	f.meter.set(j, parts.bytes())
 	d := &partsDownload{fetcher: f, job: j, data: data, parts: parts, sums: h.sums, arrived: make(chan struct{}, 1)}
-	if err := d.run(ctx); err != nil {
-		return verified, err
+	record, err := d.run(ctx)
+	if err == nil {
+		verified, err = finish(data, j.file)
 	}
-	return finish(data, j.file)
+	recorded = func() {
+		record()
+		data.Close()
+	}
+	if err != nil {
+		recorded()
+		recorded = nil
+	}
+	return verified, recorded, err
 }
 
 // openPartial continues an earlier download of the same object, or starts one and
 // reserves its disk space.
 func (f *fetcher) openPartial(ctx context.Context, j job) (partMap, *os.File, error) {
-	fresh := partMap{Bucket: j.bucket, Key: j.key, ETag: j.etag, Size: j.size, PartSize: partSize}
+	fresh := partMap{Bucket: j.bucket, Key: j.key, ETag: j.etag, Size: j.size, PartSize: partSize(j.size)}
 	fresh.Done = make([]byte, (fresh.parts()+7)/8)
 	path := f.cache.path(downloads, j.cacheKey)
 	if old, ok := f.cache.readParts(j.cacheKey); ok && old.sameObject(fresh) {
 		data, err := os.OpenFile(path, os.O_RDWR, 0)
 		if err == nil {
-			if info, err := data.Stat(); err == nil && info.Size() == j.size {
+			// One that was placed is a seat's file now, and no byte of it may change.
+			var s unix.Stat_t
+			if err := unix.Fstat(int(data.Fd()), &s); err == nil && s.Size == j.size && s.Nlink == 1 {
 				return old, data, nil
 			}
 			data.Close()
@@ -90,25 +111,36 @@ type partsDownload struct {
 	data    *os.File
 	sums    checksums
 	arrived chan struct{} // has a token when parts arrived
+	// writing is held to write: of several that write to one file, the kernel lets one, and
+	// the others use up the processor while they wait.
+	writing sync.Mutex
 
 	mu    sync.Mutex
 	parts partMap
 }
 
-func (d *partsDownload) run(ctx context.Context) error {
+// run returns when all parts are here and verified. record then waits for the record of
+// them to end.
+func (d *partsDownload) run(ctx context.Context) (record func(), err error) {
 	f := d.fetcher
 	f.watch.begin()
 	waits := sync.OnceFunc(f.watch.end)
 	defer waits()
 
-	beside, bctx := errgroup.WithContext(ctx)
-	bctx, complete := context.WithCancel(bctx)
+	rctx, complete := context.WithCancel(ctx)
+	beside, bctx := errgroup.WithContext(rctx)
 	down, dctx := errgroup.WithContext(bctx)
-	recorded := make(chan struct{}) // closed when all parts arrived
+	all := make(chan struct{}) // closed when all parts arrived
 	next := newPartSignal()
-	beside.Go(func() error { return d.record(bctx, recorded) })
+	var recordFault error
+	var recorder sync.WaitGroup
+	recorder.Go(func() {
+		if recordFault = d.record(rctx, all); recordFault != nil {
+			complete()
+		}
+	})
+	record = func() { recorder.Wait(); complete() }
 	beside.Go(func() error { return d.verify(bctx, next) })
-	defer complete()
 
 	down.SetLimit(partsAtOnce)
 	for i := range d.parts.parts() {
@@ -134,10 +166,10 @@ func (d *partsDownload) run(ctx context.Context) error {
 			return nil
 		})
 	}
-	err := down.Wait()
+	err = down.Wait()
 	waits()
 	if err == nil {
-		close(recorded)
+		close(all)
 		err = beside.Wait()
 	} else {
 		complete()
@@ -145,11 +177,18 @@ func (d *partsDownload) run(ctx context.Context) error {
 			err = other // which ended the downloads
 		}
 	}
+	if err != nil {
+		complete()
+		recorder.Wait()
+		if recordFault != nil && ctx.Err() == nil {
+			err = recordFault // likewise
+		}
+	}
 	var end wire.End
 	if errors.Is(err, errReplaced) || errors.As(err, &end) && end.Code == wire.CodeContentChecksum {
 		err = errors.Join(err, f.cache.removePartial(d.job.cacheKey))
 	}
-	return err
+	return record, err
 }
 
 func (d *partsDownload) has(i int) bool {
@@ -163,11 +202,12 @@ func (d *partsDownload) part(ctx context.Context, i int) error {
 	f := d.fetcher
 	from, to := d.parts.bounds(i)
 	at := from
+	if err := f.yield(); err != nil {
+		return err
+	}
 	for try := 0; ; try++ {
 		n, err := d.copyRange(ctx, at, to)
 		if at += n; err == nil {
-			// So that little is left to write when all parts are here.
-			_ = unix.SyncFileRange(int(d.data.Fd()), from, to-from, unix.SYNC_FILE_RANGE_WRITE)
 			return nil
 		}
 		if ctx.Err() == nil {
@@ -198,7 +238,10 @@ func (d *partsDownload) copyRange(ctx context.Context, from, to int64) (done int
 			return done, fmt.Errorf("%w: a part has more bytes than it should", errReplaced)
 		}
 		if n > 0 {
-			if err := f.cache.write(ctx, io.NewOffsetWriter(d.data, from+done), buf[:n]); err != nil {
+			d.writing.Lock()
+			err := f.cache.write(ctx, io.NewOffsetWriter(d.data, from+done), buf[:n])
+			d.writing.Unlock()
+			if err != nil {
 				return done, storage("write content", err)
 			}
 			done += int64(n)

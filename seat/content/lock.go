@@ -41,13 +41,10 @@ func (l *keyLocks) close() error { return l.file.Close() }
 func (l *keyLocks) lock(ctx context.Context, key string, waiting func()) (unlock func(), err error) {
 	sum := sha256.Sum256([]byte(key))
 	at := int64(binary.BigEndian.Uint64(sum[:8]) >> 2)
-	set := func(kind int16) error {
-		return unix.FcntlFlock(l.file.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: kind, Whence: io.SeekStart, Start: at, Len: 1})
-	}
 	for {
-		err := set(unix.F_WRLCK)
+		err := l.set(unix.F_WRLCK, at)
 		if err == nil {
-			return func() { _ = set(unix.F_UNLCK) }, nil
+			return func() { _ = l.set(unix.F_UNLCK, at) }, nil
 		}
 		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EACCES) {
 			return nil, storage("lock the cache", err)
@@ -59,6 +56,11 @@ func (l *keyLocks) lock(ctx context.Context, key string, waiting func()) (unlock
 			return nil, err
 		}
 	}
+}
+
+// set changes the lock of a byte, and does not wait.
+func (l *keyLocks) set(kind int16, at int64) error {
+	return unix.FcntlFlock(l.file.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: kind, Whence: io.SeekStart, Start: at, Len: 1})
 }
 
 // lockAgain waits until a lock is tried again: a blocking call could not be cancelled.

@@ -101,7 +101,7 @@ func TestCancelledFetchKeepsWhatArrived(t *testing.T) {
 	var arrived atomic.Int64
 	req.Progress = func(done, _ int64, _ string) { arrived.Store(done) }
 	go func() {
-		_, err := Fetch(ctx, req)
+		_, err := fetchAndKeep(ctx, req)
 		ended <- err
 	}()
 	testkit.Until(t, "20 objects arrived", func() bool { return arrived.Load() == 20*1000 })
@@ -127,7 +127,7 @@ func TestCancelledFetchKeepsWhatArrived(t *testing.T) {
 // gets all of them.
 func TestOneOfTwoSeatsLeaves(t *testing.T) {
 	g := startGateway(t)
-	big := noise(4*partSize, 1)
+	big := noise(4*minPart, 1)
 	g.put(t, "set/big", big)
 	for i := range 30 {
 		g.put(t, fmt.Sprintf("set/%03d", i), noise(1000, byte(i)))
@@ -147,7 +147,7 @@ func TestOneOfTwoSeatsLeaves(t *testing.T) {
 		req.TaskDir = t.TempDir()
 		ended = make(chan error, 1)
 		go func() {
-			hold, err := Fetch(ctx, req)
+			hold, err := fetchAndKeep(ctx, req)
 			if err == nil {
 				err = hold.Close()
 			}

@@ -27,6 +27,7 @@ type pace struct {
 	now func() time.Time
 
 	mu       sync.Mutex
+	max      int
 	limit    int
 	inFlight int
 	waiting  []chan struct{}
@@ -42,7 +43,14 @@ type pace struct {
 }
 
 func newPace() *pace {
-	return &pace{now: time.Now, limit: firstInFlight, proved: firstInFlight}
+	return &pace{now: time.Now, max: maxInFlight, limit: firstInFlight, proved: firstInFlight}
+}
+
+// newSteadyPace has so many requests in flight at most, from the start.
+func newSteadyPace(limit int) *pace {
+	p := newPace()
+	p.max, p.limit, p.proved = limit, limit, limit
+	return p
 }
 
 // begin waits until one more request may be in flight.
@@ -118,7 +126,7 @@ func (p *pace) judge(rate float64) {
 		p.rate = rate
 	case p.rate == 0 || rate > 1.05*p.rate:
 		p.rate, p.proved = rate, p.limit
-		p.limit = min(maxInFlight, p.limit+(p.limit+1)/2)
+		p.limit = min(p.max, p.limit+(p.limit+1)/2)
 	default:
 		p.limit, p.hold, p.rate = p.proved, paceHold, rate
 	}

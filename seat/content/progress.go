@@ -3,7 +3,7 @@ package content
 import "sync"
 
 // meter sums up the progress of all files. An object counts once for each place that it
-// goes to.
+// goes to, and once where it goes nowhere.
 type meter struct {
 	report func(done, total int64, name string)
 	total  int64
@@ -16,10 +16,12 @@ type meter struct {
 func newMeter(jobs []job, report func(int64, int64, string)) *meter {
 	m := &meter{report: report, each: make(map[string]int64, len(jobs))}
 	for _, j := range jobs {
-		m.total += j.size * int64(len(j.dests))
+		m.total += j.size * places(j)
 	}
 	return m
 }
+
+func places(j job) int64 { return int64(max(1, len(j.dests))) }
 
 // set records that n bytes of j are here.
 func (m *meter) set(j job, n int64) {
@@ -38,7 +40,7 @@ func (m *meter) change(j job, to func(int64) int64) {
 	before := m.each[j.cacheKey]
 	after := to(before)
 	m.each[j.cacheKey] = after
-	m.done += (after - before) * int64(len(j.dests))
+	m.done += (after - before) * places(j)
 	done := m.done
 	m.mu.Unlock()
 	if m.report != nil {

@@ -66,10 +66,12 @@ func (f *fetcher) create(ctx context.Context, j job) (*os.File, error) {
 	path := f.cache.path(downloads, j.cacheKey)
 	for {
 		var data *os.File
+		f.creating.Lock()
 		err := f.cache.withRoom(ctx, func() (err error) {
 			data, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, unverified)
 			return err
 		})
+		f.creating.Unlock()
 		switch {
 		case errors.Is(err, os.ErrExist): // what a killed one left
 			if err := f.cache.removePartial(j.cacheKey); err != nil {

@@ -28,6 +28,7 @@ type store struct {
 
 	once   sync.Once
 	client *s3.Client
+	getter *getter
 	err    error
 }
 
@@ -69,6 +70,7 @@ func (s *store) open(ctx context.Context) (*s3.Client, error) {
 			// does not match a range of it.
 			o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 		})
+		s.getter = newGetter(s.client)
 	})
 	return s.client, s.err
 }
@@ -112,33 +114,6 @@ func (s *store) again(ctx context.Context, j job) (job, error) {
 	return j, nil
 }
 
-func (s *store) list(ctx context.Context, bucket, prefix string) ([]file, error) {
-	var files []file
-	var token *string
-	for {
-		var out *s3.ListObjectsV2Output
-		err := s.retry(ctx, "s3://"+bucket+"/"+prefix, func(ctx context.Context, client *s3.Client) error {
-			var err error
-			out, err = client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{
-				Bucket: &bucket, Prefix: &prefix, ContinuationToken: token,
-			})
-			return err
-		})
-		if err != nil {
-			return nil, err
-		}
-		for _, o := range out.Contents {
-			files = append(files, file{
-				bucket: bucket, key: aws.ToString(o.Key), etag: aws.ToString(o.ETag), size: aws.ToInt64(o.Size),
-			})
-		}
-		if !aws.ToBool(out.IsTruncated) {
-			return files, nil
-		}
-		token = out.NextContinuationToken
-	}
-}
-
 // checksumMode asks for the checksums of the object, which this package checks. The SDK's
 // own option would check them a second time.
 var checksumMode = s3.WithAPIOptions(smithyhttp.AddHeaderValue("x-amz-checksum-mode", "ENABLED"))
@@ -157,26 +132,41 @@ func (s *store) read(ctx context.Context, f file, from, to int64) (io.ReadCloser
 	case from > 0:
 		in.Range = aws.String(fmt.Sprintf("bytes=%d-", from))
 	}
-	var options []func(*s3.Options)
 	if in.Range == nil {
-		options = append(options, checksumMode)
+		in.ChecksumMode = types.ChecksumModeEnabled
 	}
 	if f.etag != "" {
 		in.IfMatch = &f.etag
 	}
-	out, err := client.GetObject(ctx, in, options...)
+	body, h, sdk, err := s.getter.get(ctx, in)
+	if sdk {
+		body, h, err = s.getBySDK(ctx, client, in)
+	}
 	if status(err) == http.StatusPreconditionFailed {
 		return nil, head{}, errReplaced
 	}
 	if err != nil {
 		return nil, head{}, err
 	}
-	h := headOfGet(out)
 	if f.etag != "" && h.etag != f.etag {
-		out.Body.Close()
+		body.Close()
 		return nil, head{}, errReplaced
 	}
-	return out.Body, h, nil
+	return body, h, nil
+}
+
+func (s *store) getBySDK(ctx context.Context, client *s3.Client, in *s3.GetObjectInput) (io.ReadCloser, head, error) {
+	// The SDK checks what it asks for by itself. So the header is asked for beside it.
+	var options []func(*s3.Options)
+	if in.ChecksumMode != "" {
+		in.ChecksumMode = ""
+		options = append(options, checksumMode)
+	}
+	out, err := client.GetObject(ctx, in, options...)
+	if err != nil {
+		return nil, head{}, err
+	}
+	return out.Body, headOfGet(out), nil
 }
 
 // retry calls do until it succeeds, fails permanently, or the store's patience is

@@ -2,6 +2,7 @@ package content
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"log"
@@ -186,7 +187,7 @@ func names(t *testing.T, dir string) []string {
 // fetchOK fetches, and keeps the hold until the test ends.
 func fetchOK(t *testing.T, req Request) *Hold {
 	t.Helper()
-	hold, err := Fetch(t.Context(), req)
+	hold, err := fetchAndKeep(t.Context(), req)
 	if err != nil {
 		t.Fatalf("fetch: %v", err)
 	}
@@ -197,7 +198,7 @@ func fetchOK(t *testing.T, req Request) *Hold {
 // fetchFails expects that a fetch fails with code.
 func fetchFails(t *testing.T, req Request, code string) wire.End {
 	t.Helper()
-	hold, err := Fetch(t.Context(), req)
+	hold, err := fetchAndKeep(t.Context(), req)
 	if err == nil {
 		hold.Close()
 		t.Fatalf("fetch succeeded, want %s", code)
@@ -225,4 +226,13 @@ func noise(size int, seed byte) []byte {
 	data := make([]byte, size)
 	_, _ = rand.NewChaCha8([32]byte{seed}).Read(data)
 	return data
+}
+
+// fetchAndKeep fetches, and waits until it is in the cache.
+func fetchAndKeep(ctx context.Context, req Request) (*Hold, error) {
+	hold, err := Fetch(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	return hold, hold.Keep()
 }

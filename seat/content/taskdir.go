@@ -44,13 +44,13 @@ func (t *taskDir) mkdir(dest string) error {
 	return nil
 }
 
-// placement is an object of the cache and its name in a directory.
-type placement struct{ key, name string }
+// placement is a file of the cache and its name in a directory.
+type placement struct{ path, name string }
 
-// put links or copies objects of the cache into a directory, and replaces what an earlier
+// put links or copies files of the cache into a directory, and replaces what an earlier
 // start that was killed left there. It does not use renameio, which writes a new file:
 // these are hard links if possible.
-func (t *taskDir) put(c *cache, dir string, all []placement) error {
+func (t *taskDir) put(dir string, all []placement) error {
 	if err := t.mkdir(dir); err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func (t *taskDir) put(c *cache, dir string, all []placement) error {
 	}
 	defer to.Close()
 	for _, p := range all {
-		if err := t.putOne(c.path("objects", p.key), int(to.Fd()), p.name); err != nil {
+		if err := t.putOne(p.path, int(to.Fd()), p.name); err != nil {
 			return destinationError(filepath.Join(dir, p.name), err)
 		}
 	}

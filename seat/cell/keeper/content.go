@@ -53,6 +53,7 @@ func (k *keeper) fetch(requests <-chan cell.Request) (next *cell.Request, err er
 		return nil, fmt.Errorf("start to fetch content: %w", err)
 	}
 	theirs.Close()
+	keeps := false // the process goes on, to keep in the cache what arrived
 	var cancelled atomic.Bool
 	var other *cell.Request // of the watcher, until it has ended
 	answered, watched := make(chan struct{}), make(chan struct{})
@@ -65,7 +66,6 @@ func (k *keeper) fetch(requests <-chan cell.Request) (next *cell.Request, err er
 			}
 			cancelled.Store(true)
 		case <-answered:
-			fetcher.kill()
 			return
 		}
 		fetcher.signal(syscall.SIGTERM)
@@ -81,7 +81,10 @@ func (k *keeper) fetch(requests <-chan cell.Request) (next *cell.Request, err er
 		close(answered)
 		<-watched
 		next = other
-		<-fetcher.done
+		if !keeps {
+			fetcher.kill()
+			<-fetcher.done
+		}
 	}()
 	for {
 		var n cell.Notice
@@ -101,6 +104,7 @@ func (k *keeper) fetch(requests <-chan cell.Request) (next *cell.Request, err er
 			closeAll(files)
 			return nil, *n.Failed
 		case n.Answer != "":
+			keeps, k.keeping = true, fetcher
 			if len(files) == 1 {
 				k.hold = files[0]
 				return nil, nil
@@ -112,6 +116,21 @@ func (k *keeper) fetch(requests <-chan cell.Request) (next *cell.Request, err er
 		if err := k.conn.Send(n); err != nil {
 			return nil, err // the stream host has ended
 		}
+	}
+}
+
+// endKeeping gives the process that fetched a moment to keep what arrived, for the next seat.
+func (k *keeper) endKeeping() {
+	if k.keeping == nil {
+		return
+	}
+	timer := time.NewTimer(fetchEnd)
+	defer timer.Stop()
+	select {
+	case <-k.keeping.done:
+	case <-timer.C:
+		k.keeping.kill()
+		<-k.keeping.done
 	}
 }
 

@@ -10,7 +10,7 @@
 // host.
 //
 //	driver → keeper ─┬─ stream host        talks to people, brains and the cell
-//	                 ├─ content            only while files are fetched
+//	                 ├─ content            only while files are fetched, and written to the cache
 //	                 └─ cell's first process ─ display, sound, app
 //
 // A stream host that an attacker took over gains from the keeper: the files that the
@@ -65,6 +65,8 @@ type keeper struct {
 	conn *cell.Conn // with the stream host
 	// hold keeps the app's files in the node's cache while it is open.
 	hold *os.File
+	// keeping is the process that fetched them, which may still write to the cache.
+	keeping *child
 	// made is the cell, once it was asked for or made ahead.
 	made chan cellResult
 	cell *cellProcess
@@ -161,6 +163,7 @@ func (k *keeper) keep(raw []byte, signals <-chan os.Signal) error {
 	<-served // its connection ended with it; a last report has been read
 	k.conn.Close()
 	k.endCell()
+	k.endKeeping()
 	if k.hold != nil {
 		k.hold.Close()
 	}

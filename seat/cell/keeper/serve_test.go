@@ -45,6 +45,10 @@ func streamHost() int {
 		cancelContent(conn)
 	case "overtake":
 		overtakeContent(conn)
+	case "keep":
+		_, err := cell.NewKeeper(conn).Content(context.Background(), func(int64, int64, string) {})
+		fmt.Println("content", err == nil)
+		fmt.Println(os.Getpid())
 	case "stay":
 		if err := stay(conn); err != nil {
 			fmt.Println(err)
@@ -147,6 +151,29 @@ func TestContentIsCancelled(t *testing.T) {
 	k.end(t)
 }
 
+// The process that fetched goes on after the seat has its files, to write them to the cache,
+// and the keeper waits for it.
+func TestContentIsKept(t *testing.T) {
+	s := newSpec(t, false)
+	s.Job, s.Content = "keep", []wire.Content{{Source: "s3://bucket/key", Destination: "local/x"}}
+	k := keep(t, s)
+	var host int
+	line, err := k.read.ReadString('\n')
+	if err == nil && line == "content true\n" {
+		line, err = k.read.ReadString('\n')
+		host, _ = strconv.Atoi(strings.TrimSpace(line))
+	}
+	if host == 0 {
+		t.Fatalf("the stream host printed %q (%v)", line, err)
+	}
+	testkit.Until(t, "the stream host has ended", func() bool { return errors.Is(unix.Kill(host, 0), unix.ESRCH) })
+	testkit.Must(t, os.WriteFile(filepath.Join(s.TaskDir, "go"), nil, 0o644))
+	k.end(t)
+	if _, err := os.Stat(filepath.Join(s.TaskDir, "kept")); err != nil {
+		t.Error(err)
+	}
+}
+
 // stay runs a stubborn app, prints pids of all processes, and waits to be killed.
 func stay(conn *cell.Conn) error {
 	ctx := context.Background()
@@ -173,6 +200,19 @@ func fetchContent() int {
 	var spec wire.Spec
 	if err := json.NewDecoder(os.NewFile(cell.SpecFD, "spec")).Decode(&spec); err != nil {
 		return 1
+	}
+	if spec.Job == "keep" {
+		conn.Send(cell.Notice{Answer: cell.RequestContent})
+		for { // until the test lets it write
+			if _, err := os.Stat(filepath.Join(spec.TaskDir, "go")); err == nil {
+				break
+			}
+			<-time.After(time.Millisecond)
+		}
+		if os.WriteFile(filepath.Join(spec.TaskDir, "kept"), nil, 0o644) != nil {
+			return 1
+		}
+		return 0
 	}
 	for spec.Job != "ask" { // until it is told to end
 		if err := conn.Send(cell.Notice{Done: 1, Total: 2, File: strconv.Itoa(os.Getpid())}); err != nil {

@@ -1,0 +1,192 @@
+package content
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// What was fetched ahead is only linked for a seat.
+func TestAhead(t *testing.T) {
+	g := startGateway(t)
+	small, large := noise(1000, 1), noise(2*wholeSize+5, 2)
+	g.put(t, "app/a/small", small)
+	g.put(t, "app/large", large)
+	p := startProxy(t, g.url)
+	n := newNode(t, p.url)
+	item := wire.Content{Source: "s3://models/app/", Destination: "local"}
+	ahead := n.request(item)
+	ahead.Ahead = true
+	var last, of atomic.Int64
+	ahead.Progress = func(done, total int64, _ string) { last.Store(done); of.Store(total) }
+	hold, err := fetchAndKeep(t.Context(), ahead)
+	testkit.Must(t, err)
+	testkit.Must(t, hold.Close())
+	if left := names(t, n.task); len(left) != 0 {
+		t.Errorf("below the task's directory: %v", left)
+	}
+	if got := n.objects(t); len(got) != 2 || len(n.partial(t)) != 0 {
+		t.Errorf("in the cache: %v, downloads %v", got, n.partial(t))
+	}
+	if all := int64(len(small) + len(large)); last.Load() != all || of.Load() != all {
+		t.Errorf("progress ended at %d of %d", last.Load(), of.Load())
+	}
+
+	before := p.bytes.Load()
+	fetchOK(t, n.request(item))
+	wantFile(t, filepath.Join(n.task, "local/a/small"), small)
+	wantFile(t, filepath.Join(n.task, "local/large"), large)
+	if again := p.bytes.Load() - before; again > 10_000 { // the listing
+		t.Errorf("the seat fetched %d bytes", again)
+	}
+}
+
+// A fetch ahead stands back while a seat fetches, also with an object that the seat wants
+// and that it has begun. It goes on afterwards.
+func TestAheadYields(t *testing.T) {
+	g := startGateway(t)
+	shared, own := noise(6*minPart, 3), noise(1000, 4)
+	g.put(t, "shared", shared)
+	g.put(t, "own", own)
+	p := startProxy(t, g.url)
+	n := newNode(t, p.url)
+	begun, seat, open := make(chan struct{}, 100), make(chan struct{}), make(chan struct{})
+	var parts, late atomic.Int64
+	gate := func(r *http.Request) {
+		if r.Method != http.MethodGet {
+			return
+		}
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/own"): // of the seat
+			close(seat)
+			select {
+			case <-open:
+			case <-r.Context().Done():
+			}
+		case strings.HasSuffix(r.URL.Path, "/shared"):
+			parts.Add(1)
+			begun <- struct{}{}
+			select { // the fetch ahead has some on their way when the seat comes
+			case <-seat:
+			case <-r.Context().Done():
+			}
+			select {
+			case <-open:
+			default:
+				late.Add(1)
+			}
+		}
+	}
+	p.gate.Store(&gate)
+
+	ahead := n.request(wire.Content{Source: "s3://models/shared", Destination: "x"})
+	ahead.Ahead = true
+	done := make(chan error, 1)
+	go func() {
+		hold, err := fetchAndKeep(t.Context(), ahead)
+		if err == nil {
+			err = hold.Close()
+		}
+		done <- err
+	}()
+	for range aheadInFlight {
+		<-begun
+	}
+	req := n.request(wire.Content{Source: "s3://models/own", Destination: "own"}, wire.Content{Source: "s3://models/shared", Destination: "shared"})
+	fetched := make(chan error, 1)
+	go func() {
+		hold, err := fetchAndKeep(t.Context(), req)
+		if err == nil {
+			err = hold.Close()
+		}
+		fetched <- err
+	}()
+	<-seat
+	// The seat gets the lock of the object from the fetch ahead, which has begun it: else
+	// its download never begins.
+	testkit.Until(t, "the seat downloads the object", func() bool { return parts.Load() > aheadInFlight })
+	select {
+	case err := <-done:
+		t.Errorf("the fetch ahead ended while a seat fetched: %v", err)
+	default:
+	}
+	close(open)
+	testkit.Must(t, <-fetched)
+	testkit.Must(t, <-done)
+	wantFile(t, filepath.Join(n.task, "shared"), shared)
+	wantFile(t, filepath.Join(n.task, "own"), own)
+}
+
+// A fetch ahead takes no room that seats need, and not most of the cache.
+func TestAheadIsBounded(t *testing.T) {
+	g := startGateway(t)
+	g.put(t, "m", noise(300_000, 5))
+	g.put(t, "seat", noise(800_000, 6))
+	n := newNode(t, g.url)
+	ahead := n.request(wire.Content{Source: "s3://models/m", Destination: "m"})
+	ahead.Ahead = true
+	refused := func(max int64) {
+		t.Helper()
+		ahead.Cache.MaxBytes = max
+		_, err := fetchAndKeep(t.Context(), ahead)
+		var end wire.End
+		if !errors.As(err, &end) || end.Code != wire.CodeDiskFull {
+			t.Errorf("with %d bytes: %v", max, err)
+		}
+	}
+	refused(500_000) // more than half
+	n.cache.MaxBytes = 1_000_000
+	hold := fetchOK(t, n.request(wire.Content{Source: "s3://models/seat", Destination: "seat"}))
+	refused(1_000_000) // beside what a seat uses
+	if got := n.objects(t); len(got) != 1 {
+		t.Errorf("in the cache: %v", got)
+	}
+	testkit.Must(t, hold.Close())
+
+	// Nobody uses it any more, so it makes room.
+	ahead.Cache.MaxBytes = 1_000_000
+	_, err := fetchAndKeep(t.Context(), ahead)
+	testkit.Must(t, err)
+	// And makes room itself for a seat.
+	req := n.request(wire.Content{Source: "s3://models/seat", Destination: "again"})
+	hold = fetchOK(t, req)
+	defer hold.Close()
+	if _, err := os.Stat(filepath.Join(n.task, "again")); err != nil {
+		t.Error(err)
+	}
+}
+
+// Two fetches ahead of one node follow each other, and one that waits can be cancelled.
+func TestAheadOneAtATime(t *testing.T) {
+	g := startGateway(t)
+	g.put(t, "m", noise(1000, 7))
+	n := newNode(t, g.url)
+	c, err := openCache(n.cache)
+	testkit.Must(t, err)
+	locks, err := c.openKeyLocks()
+	testkit.Must(t, err)
+	testkit.Must(t, locks.alone(t.Context()))
+	ahead := n.request(wire.Content{Source: "s3://models/m", Destination: "m"})
+	ahead.Ahead = true
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		_, err := fetchAndKeep(ctx, ahead)
+		done <- err
+	}()
+	cancel()
+	if err := <-done; err == nil {
+		t.Error("it did not wait")
+	}
+	testkit.Must(t, locks.close())
+	_, err = fetchAndKeep(t.Context(), ahead)
+	testkit.Must(t, err)
+}
