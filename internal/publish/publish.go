@@ -8,6 +8,8 @@
 // once, whatever versions have it. The manifest (wire.Manifest) is uploaded last: where it
 // is, all its files are. An upload that was interrupted goes on where it stopped, file by
 // file. A file that changes meanwhile is an error.
+//
+// Wait waits until the copies of the version are at other sites.
 package publish
 
 import (
