@@ -30,8 +30,9 @@ type agent struct {
 	real bool
 }
 
-// newAgent starts both. plugin is added to the plugin's config.
-func newAgent(t *testing.T, plugin string) *agent {
+// newAgent starts both. plugin is added to the plugin's config, and env to the agent's
+// environment.
+func newAgent(t *testing.T, plugin string, env ...string) *agent {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("starts real agents")
@@ -103,7 +104,7 @@ plugin "nomad-driver-stream" {
 }
 `, filepath.Join(closed, "data"), filepath.Join(a.dir, "plugins"), consul, streamHost, keeper, filepath.Join(a.dir, "run"), keys,
 		filepath.Join(a.dir, "apps"), filepath.Join(a.dir, "cache"), consul, plugin),
-		`GST_FAKE_FINGERPRINT={"version":"v0.3.0","gstreamer":"1.22.0","encoders":["x264enc","vp8enc"],"display":"Xvfb 21.1","sound":"pulseaudio 16.1"}`)
+		append(env, `GST_FAKE_FINGERPRINT={"version":"v0.3.0","gstreamer":"1.22.0","encoders":["x264enc","vp8enc"],"display":"Xvfb 21.1","sound":"pulseaudio 16.1"}`)...)
 	a.WaitReady("stream")
 	return a
 }

@@ -62,7 +62,7 @@ func (d *Driver) keep(t *task) {
 // tell has brains told of a task's seat until it ends.
 func (d *Driver) tell(t *task) {
 	r := d.registrar.get()
-	if r == nil || t.streamHost == nil { // it has ended already
+	if r == nil || t.streamHost == nil || t.spec.FetchOnly { // it has ended already, or is no seat
 		return
 	}
 	ctx, cancel := context.WithCancel(d.ctx)

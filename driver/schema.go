@@ -151,6 +151,8 @@ var taskConfigSpec = hclspec.NewObject(map[string]*hclspec.Spec{
 		"version_id":  optional("version_id", "string", `""`), // the store's, of an object
 		"manifest":    optional("manifest", "string", `""`),   // of a prefix, by nearcast app publish
 	})),
+	// No seat: fetch the content into the node's cache, and end.
+	"fetch_only": optional("fetch_only", "bool", `false`),
 	"display": block("display", map[string]field{
 		"width":   {"number", `1280`},
 		"height":  {"number", `720`},

@@ -33,9 +33,10 @@ type TaskConfig struct {
 	FreezeQuiet  string `codec:"freeze_quiet"`
 	FreezeLatest string `codec:"freeze_latest"`
 
-	Content []ContentConfig `codec:"content"`
-	Display DisplayConfig   `codec:"display"`
-	Video   VideoConfig     `codec:"video"`
+	Content   []ContentConfig `codec:"content"`
+	FetchOnly bool            `codec:"fetch_only"`
+	Display   DisplayConfig   `codec:"display"`
+	Video     VideoConfig     `codec:"video"`
 
 	ContentTimeout string `codec:"content_timeout"`
 	StartTimeout   string `codec:"start_timeout"`
@@ -132,6 +133,9 @@ func (c *TaskConfig) apply(spec *wire.Spec) error {
 
 	spec.Content, err = c.content()
 	check(err)
+	if spec.FetchOnly = c.FetchOnly; c.FetchOnly && len(c.Content) == 0 {
+		check(&badValue{"fetch_only", true, "false where the task has no content block"})
+	}
 
 	d := &spec.Display
 	d.Audio, d.Gamepads, d.Touch = c.Audio, c.Gamepads, c.Display.Touch

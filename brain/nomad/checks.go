@@ -34,7 +34,7 @@ type CheckedJob struct {
 	Problems []string
 }
 
-// Registered reads the jobs that are not seats.
+// Registered reads the jobs that are not seats, and do not fetch for them (Prefetch).
 func (c Checks) Registered(ctx context.Context) ([]CheckedJob, error) {
 	q := query(ctx)
 	q.Filter = `ParentID == "" and Stop == false`
@@ -44,6 +44,9 @@ func (c Checks) Registered(ctx context.Context) ([]CheckedJob, error) {
 	}
 	var out []CheckedJob
 	for _, stub := range stubs {
+		if stub.Type == api.JobTypeSysbatch && strings.HasSuffix(stub.ID, PrefetchSuffix) {
+			continue
+		}
 		job, _, err := c.api.Jobs().Info(stub.ID, query(ctx))
 		if err != nil {
 			return nil, fmt.Errorf("read job %s: %w", stub.ID, err)

@@ -39,7 +39,7 @@ token is enough. --nomad can be set by NEARCAST_NOMAD or NOMAD_ADDR.`,
 	flags.StringVar(&f.nomadToken, "nomad-token", "", "Nomad ACL token, if Nomad needs one")
 	flags.StringVar(&f.namespace, "namespace", "apps", "Nomad namespace of the apps' jobs")
 	flags.BoolVar(&f.asJSON, "json", false, "print JSON")
-	cmd.AddCommand(appCheck(&f), appList(&f), appAdvise(&f), appPublish())
+	cmd.AddCommand(appCheck(&f), appList(&f), appAdvise(&f), appPublish(), appPrefetch(&f))
 	return cmd
 }
 

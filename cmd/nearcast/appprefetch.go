@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nearcast/nearcast/brain/nomad"
+)
+
+func appPrefetch(f *appFlags) *cobra.Command {
+	var wait time.Duration
+	cmd := &cobra.Command{
+		Use:   "prefetch APP",
+		Short: "Have the nodes fetch an app's content before a seat asks",
+		Long: `Fetch the content of an app's present version into the caches of all nodes on which its
+seats may run, so that the first seat of each starts without a fetch. Run it after nomad
+job run.
+
+It registers the job APP-prefetch, of type sysbatch, with the node pool, data centres and
+constraints of the app's. On a node one such job fetches at a time, with four requests in
+flight, and only while no seat of the node fetches. It may have half of the node's cache,
+beside what running seats use, and its files make room for seats that need it.
+
+Exit status: 0 where all nodes have the content, else 1. With --wait 0 it does not wait.`,
+		Example: `  nomad job run viewer.nomad.hcl && nearcast app prefetch viewer`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			checks, err := f.open()
+			if err != nil {
+				return err
+			}
+			defer checks.Close()
+			p, err := checks.Prefetch(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.ErrOrStderr(), "job %s fetches the content of version %d of %s\n", p.Job, p.Version, args[0])
+			if wait == 0 {
+				return nil
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), wait)
+			defer cancel()
+			nodes, err := awaitFetches(ctx, cmd.ErrOrStderr(), checks, p)
+			if f.asJSON {
+				return errors.Join(err, printJSON(cmd.OutOrStdout(), nodes))
+			}
+			return err
+		},
+	}
+	cmd.Flags().DurationVar(&wait, "wait", 35*time.Minute, "how long to wait for the nodes; 0 does not wait")
+	return cmd
+}
+
+// awaitFetches waits until all nodes have ended their fetches, and tells of each that has.
+func awaitFetches(ctx context.Context, out io.Writer, checks nomad.Checks, p nomad.Prefetch) ([]nomad.NodeFetch, error) {
+	told := map[string]bool{}
+	for {
+		nodes, noRoom, planned, err := checks.Fetches(ctx, p)
+		if err != nil && ctx.Err() == nil {
+			return nodes, err
+		}
+		left, failed := 0, 0
+		for _, n := range nodes {
+			if !n.Done() {
+				left++
+				continue
+			}
+			if n.Status != "complete" {
+				failed++
+			}
+			if !told[n.Node] {
+				told[n.Node] = true
+				fmt.Fprintf(out, "%s: %s: %s\n", n.Node, n.Status, n.Says)
+			}
+		}
+		if planned && left == 0 && err == nil {
+			switch {
+			case noRoom > 0:
+				return nodes, fmt.Errorf("%d nodes have no room for the fetch (50 MHz and 256 MB of memory): it starts there when seats end", noRoom)
+			case failed > 0:
+				return nodes, fmt.Errorf("%d of %d nodes could not fetch the content: nomad job status %s", failed, len(nodes), p.Job)
+			case len(nodes) == 0:
+				return nodes, errors.New("no node is ready on which the app's seats may run; nodes that come later were not asked")
+			}
+			return nodes, nil
+		}
+		select {
+		case <-ctx.Done():
+			waiting := slices.DeleteFunc(slices.Clone(nodes), nomad.NodeFetch.Done)
+			return nodes, fmt.Errorf("%d of %d nodes still fetch: nomad job status %s: %w", len(waiting), len(nodes), p.Job, ctx.Err())
+		case <-time.After(time.Second):
+		}
+	}
+}

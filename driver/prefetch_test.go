@@ -1,0 +1,207 @@
+package driver
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/nearcast/nearcast/internal/testkit"
+)
+
+// Two apps with as much content. The nodes fetch that of one ahead: its first seat starts
+// without a request for the files, and sooner.
+func TestPrefetch(t *testing.T) {
+	store := testkit.StartS3(t, "us-east-1", "content")
+	count := &counter{to: strings.TrimPrefix(store.URL, "http://")}
+	proxy := count.start(t)
+	a := newAgent(t, fmt.Sprintf("s3 {\n endpoint = %q\n region = %q\n path_style = true\n }", proxy, store.Region),
+		"AWS_ACCESS_KEY_ID="+os.Getenv("AWS_ACCESS_KEY_ID"), "AWS_SECRET_ACCESS_KEY="+os.Getenv("AWS_SECRET_ACCESS_KEY"), "AWS_EC2_METADATA_DISABLED=true")
+	if !a.real {
+		t.Skip("needs the real stream host")
+	}
+	nearcast := filepath.Join(a.dir, "nearcast")
+	testkit.Must(t, a.build(nearcast, "cmd/nearcast"))
+	data := make([]byte, 64<<20)
+	_, _ = rand.NewChaCha8([32]byte{1}).Read(data)
+	settings, err := config.LoadDefaultConfig(t.Context(), config.WithRegion(store.Region))
+	testkit.Must(t, err)
+	client := s3.NewFromConfig(settings, func(o *s3.Options) { o.BaseEndpoint, o.UsePathStyle = &store.URL, true })
+	for _, app := range []string{"ahead", "cold"} {
+		for i, part := range [][]byte{data[:48<<20], data[48<<20 : 50<<20], data[50<<20:]} {
+			_, err := client.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String("content"), Key: aws.String(fmt.Sprintf("%s/%d", app, i)), Body: bytes.NewReader(part)})
+			testkit.Must(t, err)
+		}
+		a.app(app)
+	}
+
+	before := count.bytes.Load()
+	cmd := exec.Command(nearcast, "app", "prefetch", "ahead", "--nomad", "http://"+a.Address, "--namespace", "default", "--wait", "2m")
+	cmd.Env = testkit.Environ()
+	out, err := cmd.CombinedOutput()
+	t.Logf("%s", out)
+	testkit.Must(t, err)
+	if !strings.Contains(string(out), "complete") {
+		t.Error("no node is named")
+	}
+	if got := count.bytes.Load() - before; got < int64(len(data)) {
+		t.Errorf("the node fetched %d bytes", got)
+	}
+	cached, err := os.ReadDir(filepath.Join(a.dir, "cache", "objects"))
+	if err != nil || len(cached) != 3 {
+		t.Errorf("in the cache: %v, %v", cached, err)
+	}
+
+	took := map[string]time.Duration{}
+	fetched := map[string]int64{}
+	for _, app := range []string{"cold", "ahead"} {
+		before, start := count.bytes.Load(), time.Now()
+		a.must("job", "dispatch", "-detach", app)
+		a.ready(app)
+		took[app], fetched[app] = time.Since(start), count.bytes.Load()-before
+	}
+	t.Logf("a first seat was ready after %v, and where its content was fetched ahead after %v", took["cold"], took["ahead"])
+	if fetched["cold"] < int64(len(data)) || fetched["ahead"] > 100_000 { // the listing
+		t.Errorf("seats fetched %v bytes", fetched)
+	}
+
+	// Again: nothing is left to fetch.
+	before = count.bytes.Load()
+	cmd = exec.Command(nearcast, "app", "prefetch", "ahead", "--nomad", "http://"+a.Address, "--namespace", "default", "--wait", "2m", "--json")
+	cmd.Env = testkit.Environ()
+	out, err = cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), `"status": "complete"`) || count.bytes.Load()-before > 100_000 {
+		t.Errorf("again: %v, %d bytes\n%s", err, count.bytes.Load()-before, out)
+	}
+	// An app without content, and a job that is no app.
+	for _, c := range []struct{ job, says string }{{"ahead-prefetch", "is no app"}, {"none", "read job none"}} {
+		cmd := exec.Command(nearcast, "app", "prefetch", c.job, "--nomad", "http://"+a.Address, "--namespace", "default")
+		cmd.Env = testkit.Environ()
+		if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), c.says) {
+			t.Errorf("prefetch %s: %v\n%s", c.job, err, out)
+		}
+	}
+}
+
+// counter is a TCP proxy that counts what it brings.
+type counter struct {
+	to    string
+	bytes atomic.Int64
+}
+
+func (c *counter) start(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	testkit.Must(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			near, err := l.Accept()
+			if err != nil {
+				return
+			}
+			running.Go(func() {
+				defer near.Close()
+				far, err := net.Dial("tcp", c.to)
+				if err != nil {
+					return
+				}
+				defer far.Close()
+				defer context.AfterFunc(ctx, func() { near.Close(); far.Close() })()
+				running.Go(func() {
+					_, _ = io.Copy(far, near)
+					far.Close()
+				})
+				_, _ = io.Copy(io.MultiWriter(near, c), far)
+			})
+		}
+	})
+	t.Cleanup(func() { cancel(); l.Close(); running.Wait() })
+	return "http://" + l.Addr().String()
+}
+
+func (c *counter) Write(b []byte) (int, error) {
+	c.bytes.Add(int64(len(b)))
+	return len(b), nil
+}
+
+// app registers an app with content of the bucket.
+func (a *agent) app(id string) {
+	a.t.Helper()
+	file := filepath.Join(a.dir, id+".nomad.hcl")
+	testkit.Must(a.t, os.WriteFile(file, fmt.Appendf(nil, `
+job %q {
+  type = "batch"
+  parameterized {}
+  group "app" {
+    restart {
+      attempts = 0
+      mode     = "fail"
+    }
+    task "seat" {
+      driver = "stream"
+      config {
+        command = %q
+        freeze_idle = false
+        audio       = false
+        display {
+          width  = 320
+          height = 240
+          fps    = 10
+        }
+        content {
+          source      = "s3://content/%s/"
+          destination = "local"
+        }
+      }
+      resources {
+        cpu    = 100
+        memory = 300
+      }
+    }
+  }
+}`, id, filepath.Join(a.dir, "apps", "testapp"), id), 0o644))
+	a.must("job", "run", "-detach", file)
+}
+
+// ready waits until a seat of an app is ready.
+func (a *agent) ready(app string) {
+	a.t.Helper()
+	ctx, cancel := context.WithTimeout(a.t.Context(), time.Minute)
+	defer cancel()
+	var said []string
+	for ctx.Err() == nil {
+		var children []struct{ ID string }
+		if a.get("/v1/jobs?prefix="+app+"/dispatch", &children) == nil && len(children) > 0 {
+			var allocs []allocation
+			if a.get("/v1/job/"+strings.ReplaceAll(children[0].ID, "/", "%2F")+"/allocations", &allocs) == nil && len(allocs) > 0 {
+				said = a.alloc(allocs[0].ID).messages()
+				for _, m := range said {
+					if m == "ready" {
+						return
+					}
+				}
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	a.t.Fatalf("no seat of %s is ready: %q", app, said)
+}
