@@ -64,7 +64,7 @@ func Advise(u *Use) Advice {
 
 func (f *Figure) propose(room float64, step int) {
 	want := max(1, int(math.Ceil(float64(f.Measured)*room/float64(step)))) * step
-	if f.Measured > f.Has || math.Abs(float64(want-f.Has)) > worthIt*float64(f.Has) {
+	if math.Abs(float64(want-f.Has)) > worthIt*float64(f.Has) {
 		f.Proposed = want
 	}
 }

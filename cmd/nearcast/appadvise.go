@@ -25,8 +25,8 @@ their seats, too much fills nodes with nothing.
 Every five seconds each seat that somebody plays in is asked for its CPU and memory, of at
 most 50 seats an app. Proposed are, with a fifth more, the MHz that 95 % of the
 measurements do not exceed, and, with a quarter more, the most memory of all, where that
-differs from the job by more than a fifth, or the job has less than was used. Memory
-includes the files that the kernel keeps for the seat, so it is rather too much.
+differs from the job by more than a fifth. Memory includes the files that the kernel keeps
+for the seat, so it is rather too much.
 
 An app is what its people do: measure while many play, and as they usually play. Less than
 30 measurements of 3 seats are too little for advice.`,
