@@ -10,7 +10,7 @@ import (
 )
 
 // Two brains choose the seat on the calm node first, though the other is idle for longer. When
-// only the seat of the full node is left, whoever asks gets it: a class refuses nobody.
+// only the seat of the full node is left, the next person gets it: a class refuses nobody.
 func TestTwoBrainsChooseTheCalmNode(t *testing.T) {
 	for _, first := range []int{0, 1} {
 		t.Run(fmt.Sprintf("brain %d first", first), func(t *testing.T) { twoBrains(t, first) })
