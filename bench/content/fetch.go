@@ -6,10 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/pprof"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -32,6 +36,18 @@ type bench struct {
 	report *report.Report
 }
 
+// measured is what one fetch took.
+type measured struct {
+	wall time.Duration
+	cpu  time.Duration // of the process that fetches
+	// server is the processor time of the store: it shares the machine.
+	server time.Duration
+	// durable is wall until what was fetched was also on disk.
+	durable time.Duration
+	// checked, of s5cmd alone, is durable until all was then read and summed up once too.
+	checked time.Duration
+}
+
 // beside measures nearcast and s5cmd in turn.
 func (b *bench) beside(ctx context.Context, s shape) error {
 	times := map[string][]float64{}
@@ -40,24 +56,39 @@ func (b *bench) beside(ctx context.Context, s shape) error {
 		if round%2 == 1 {
 			who = []string{"s5cmd", "nearcast"}
 		}
-		took := map[string]float64{}
+		took := map[string]measured{}
 		for _, name := range who {
 			if name == "s5cmd" && b.peer == "" {
 				continue
 			}
-			d, err := b.once(ctx, name, s)
+			m, err := b.once(ctx, name, s)
 			if err != nil {
 				return err
 			}
-			took[name] = d.Seconds()
-			times[name] = append(times[name], d.Seconds())
+			took[name] = m
+			times[name] = append(times[name], m.wall.Seconds())
+			say("%s, round %d: %s %v, processor %v and the store's %v", s.name, round+1, name, m.wall, m.cpu, m.server)
 		}
-		labels := map[string]any{"shape": s.name, "round": round + 1, "nearcast_s": took["nearcast"]}
-		if b.peer != "" {
-			labels["s5cmd_s"] = took["s5cmd"]
-			if err := b.report.Value("speed", "x s5cmd", took["s5cmd"]/took["nearcast"], labels); err != nil {
-				return err
-			}
+		ours, peer := took["nearcast"], took["s5cmd"]
+		if b.peer == "" {
+			continue
+		}
+		compare := func(measure string, ours, peer time.Duration) error {
+			return b.report.Value(measure, "x s5cmd", peer.Seconds()/ours.Seconds(), map[string]any{
+				"shape": s.name, "round": round + 1, "nearcast_s": ours.Seconds(), "s5cmd_s": peer.Seconds(),
+			})
+		}
+		if err := errors.Join(
+			compare("speed", ours.wall, peer.wall),
+			compare("speed_alone_durable", ours.durable, peer.wall),
+			compare("speed_both_durable", ours.durable, peer.durable),
+			compare("speed_both_checked", ours.durable, peer.checked),
+			b.report.Value("processor", "x s5cmd", (peer.cpu+peer.server).Seconds()/(ours.cpu+ours.server).Seconds(), map[string]any{
+				"shape": s.name, "round": round + 1, "nearcast_s": ours.cpu.Seconds(), "nearcast_store_s": ours.server.Seconds(),
+				"s5cmd_s": peer.cpu.Seconds(), "s5cmd_store_s": peer.server.Seconds(),
+			}),
+		); err != nil {
+			return err
 		}
 	}
 	for who, samples := range times {
@@ -68,35 +99,81 @@ func (b *bench) beside(ctx context.Context, s shape) error {
 	return nil
 }
 
+// fewFiles is up to how many files a fetch's are removed after it, and not at the end of
+// the run: on ext4 without a journal, a file that is made soon after others were removed
+// looks at the inode of each of them.
+const fewFiles = 100
+
 // once is one fetch into an empty folder.
-func (b *bench) once(ctx context.Context, who string, s shape) (time.Duration, error) {
+func (b *bench) once(ctx context.Context, who string, s shape) (took measured, err error) {
 	dir, err := os.MkdirTemp(b.dir, who+"-")
 	if err != nil {
-		return 0, err
+		return took, err
 	}
-	defer os.RemoveAll(dir)
+	if s.count <= fewFiles {
+		defer os.RemoveAll(dir)
+	}
 	task := filepath.Join(dir, "task")
 	if err := os.Mkdir(task, 0o755); err != nil {
-		return 0, err
+		return took, err
 	}
-	var took time.Duration
+	before, err := b.store.processor()
+	if err != nil {
+		return took, err
+	}
 	if who == "s5cmd" {
 		unix.Sync()
-		took, err = timed(exec.CommandContext(ctx, b.peer, "--endpoint-url", "http://"+b.store.address, "cp", "s3://"+bucket+"/"+s.name+"/*", task+"/"))
+		start := time.Now()
+		if took, err = timed(exec.CommandContext(ctx, b.peer, "--log", "error", "--endpoint-url", "http://"+b.store.address, "cp", "s3://"+bucket+"/"+s.name+"/*", task+"/")); err == nil {
+			err = took.hold(start, task)
+		}
 	} else {
 		took, err = b.seat(ctx, b.store.address, s, filepath.Join(dir, "cache"), task)
 	}
 	if err != nil {
-		return 0, err
+		return took, err
 	}
+	after, err := b.store.processor()
+	if err != nil {
+		return took, err
+	}
+	took.server = after - before
 	return took, complete(task, s)
 }
 
+// hold makes what is below dir durable, then sums it up as the fetch of a seat does, and
+// says when each was done.
+func (m *measured) hold(start time.Time, dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := unix.Syncfs(int(d.Fd())); err != nil {
+		return err
+	}
+	m.durable = time.Since(start)
+	err = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		in, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer in.Close()
+		_, err = io.Copy(struct{ io.Writer }{crc32.NewIEEE()}, in)
+		return err
+	})
+	m.checked = time.Since(start)
+	return err
+}
+
 // seat fetches as a seat of a node does.
-func (b *bench) seat(ctx context.Context, store string, s shape, cache, task string) (time.Duration, error) {
+func (b *bench) seat(ctx context.Context, store string, s shape, cache, task string) (measured, error) {
 	self, err := os.Executable()
 	if err != nil {
-		return 0, err
+		return measured{}, err
 	}
 	raw, err := json.Marshal(wire.Spec{
 		S3:      wire.S3{Endpoint: "http://" + store, Region: region, PathStyle: true},
@@ -104,16 +181,18 @@ func (b *bench) seat(ctx context.Context, store string, s shape, cache, task str
 		Cache:   wire.Cache{Dir: cache}, TaskDir: task,
 	})
 	if err != nil {
-		return 0, err
+		return measured{}, err
 	}
 	unix.Sync()
-	return timed(exec.CommandContext(ctx, self, fetchArg, string(raw)))
+	return timed(exec.CommandContext(ctx, self, fetchArg, string(raw), b.profile))
 }
 
 // timed runs a process to its end.
-func timed(cmd *exec.Cmd) (time.Duration, error) {
+func timed(cmd *exec.Cmd) (measured, error) {
 	var out bytes.Buffer
+	var placed moment
 	cmd.Stderr = &out
+	cmd.Stdout = &placed
 	cmd.Env = environ()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	start := time.Now()
@@ -121,7 +200,24 @@ func timed(cmd *exec.Cmd) (time.Duration, error) {
 	if err != nil {
 		err = fmt.Errorf("%s: %w: %s", filepath.Base(cmd.Path), err, tail(out.Bytes()))
 	}
-	return time.Since(start), err
+	took := measured{durable: time.Since(start)}
+	took.wall = took.durable
+	if at := placed.at.Load(); at != nil {
+		took.wall = at.Sub(start)
+	}
+	if cmd.ProcessState != nil {
+		took.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	}
+	return took, err
+}
+
+// moment is when something was first written.
+type moment struct{ at atomic.Pointer[time.Time] }
+
+func (m *moment) Write(b []byte) (int, error) {
+	now := time.Now()
+	m.at.CompareAndSwap(nil, &now)
+	return len(b), nil
 }
 
 func tail(b []byte) []byte { return b[max(0, len(b)-500):] }
@@ -129,12 +225,24 @@ func tail(b []byte) []byte { return b[max(0, len(b)-500):] }
 // fetchChild is the process that fetches.
 func fetchChild(args []string) int {
 	var spec wire.Spec
-	err := errors.New("internal: one argument is needed")
-	if len(args) == 1 {
+	err := errors.New("internal: two arguments are needed")
+	if len(args) == 2 {
 		err = json.Unmarshal([]byte(args[0]), &spec)
 	}
+	if err == nil && args[1] != "" {
+		var out *os.File
+		if out, err = os.Create(args[1]); err == nil {
+			defer out.Close()
+			err = pprof.StartCPUProfile(out)
+			defer pprof.StopCPUProfile()
+		}
+	}
 	if err == nil {
-		_, err = content.Fetch(context.Background(), content.Request{Store: spec.S3, Items: spec.Content, Cache: spec.Cache, TaskDir: spec.TaskDir})
+		var hold *content.Hold
+		if hold, err = content.Fetch(context.Background(), content.Request{Store: spec.S3, Items: spec.Content, Cache: spec.Cache, TaskDir: spec.TaskDir}); err == nil {
+			fmt.Println("placed") // a seat starts now
+			err = hold.Keep()
+		}
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -177,7 +285,6 @@ func (b *bench) far(ctx context.Context, s shape) error {
 			if err != nil {
 				return err
 			}
-			defer os.RemoveAll(dir)
 			before := line.opened.Load()
 			for i, times := range []*[]float64{&first, &second} {
 				task := filepath.Join(dir, fmt.Sprint("task", i))
@@ -194,8 +301,8 @@ func (b *bench) far(ctx context.Context, s shape) error {
 				if i == 0 {
 					opened = append(opened, float64(line.opened.Load()-before))
 				}
-				say("%s, round %d, seat %d: %v", s.name, round+1, i+1, took)
-				*times = append(*times, took.Seconds())
+				say("%s, round %d, seat %d: %v, processor %v", s.name, round+1, i+1, took.wall, took.cpu)
+				*times = append(*times, took.wall.Seconds())
 			}
 			return nil
 		}()

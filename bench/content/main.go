@@ -7,18 +7,24 @@
 //
 // Measures, each with the label shape (number of objects x size):
 //
-//	fetch         s  a process that fetches all objects, from its start to its end; label who: nearcast or s5cmd
+//	fetch         s  from the start of a process that fetches all objects until they are where
+//	                 they go; label who: nearcast or s5cmd
 //	speed            s5cmd's time ÷ nearcast's, of each round: 1 or more is as fast or faster
+//	speed_alone_durable  the same, with nearcast's time until all is on disk and in the cache too
+//	speed_both_durable   the same, with s5cmd's time until all is on disk too (syncfs)
+//	speed_both_checked   the same, with s5cmd's time until all was then read and summed up (CRC-32)
+//	processor        s5cmd's processor time and the store's meanwhile ÷ nearcast's and the store's
 //	first_seat    s  a node's first seat, with a store that is -rtt away
 //	second_seat   s  another seat of that node, whose content is in the cache
 //	connections      that first_seat opened to the store
 //
 // Nearcast and s5cmd take turns, and change who is first each round. What nearcast fetches
-// is verified and on disk when it ends; s5cmd leaves it to the kernel to write. Before each
-// run, all that is unwritten is written. Without s5cmd a line on standard error says so, and
+// is verified when it is where it goes: then a seat starts, and the process writes it to the
+// disk and the cache. s5cmd does neither. Before each run, all that is unwritten is written. Without s5cmd a line on standard error says so, and
 // nearcast is measured alone.
 //
-// The store is versitygw on loopback. -rtt is made by a proxy in this process: it delays
+// The store is versitygw on loopback. It keeps connections, as stores do that are not for
+// tests. -rtt is made by a proxy in this process: it delays
 // the set-up of a connection by one round trip and each direction by half of one.
 //
 // It is a benchmark and not a test: it does not fail for slowness.
@@ -47,7 +53,7 @@ type shape struct {
 	count int
 	size  int64
 	far   bool // from a store that is -rtt away, and without s5cmd
-	large bool // only with -large
+	large bool // only with -large, or named
 }
 
 var shapes = []shape{
@@ -55,6 +61,7 @@ var shapes = []shape{
 	{name: "60x10MiB", count: 60, size: 10 << 20},
 	{name: "3000x10KB", count: 3000, size: 10_000},
 	{name: "1x10GB", count: 1, size: 10_000_000_000, large: true},
+	{name: "10000x10KB", count: 10_000, size: 10_000, far: true, large: true},
 	{name: "100000x10KB", count: 100_000, size: 10_000, far: true},
 }
 
@@ -64,6 +71,8 @@ type options struct {
 	rounds int
 	rtt    time.Duration
 	large  bool
+	// profile is a file for the processor profile of the last fetch of a seat.
+	profile string
 }
 
 func main() {
@@ -82,6 +91,7 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 3, "how often each is measured")
 	flag.DurationVar(&o.rtt, "rtt", 20*time.Millisecond, "round trip to the store for first_seat and second_seat")
 	flag.BoolVar(&o.large, "large", false, "also one object of 10 GB: takes 30 GB of disk")
+	flag.StringVar(&o.profile, "profile", "", "write the processor profile of nearcast's last fetch to this file")
 	flag.Parse()
 	if err := run(ctx, o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench-content:", err)

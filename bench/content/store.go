@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -53,7 +54,7 @@ func startStore(ctx context.Context, program, dir string) (*objectStore, error) 
 	s := &objectStore{address: l.Addr().String(), dir: dir}
 	l.Close()
 	// Metadata in files of its own, as in a dev cluster.
-	s.server = exec.Command(program, "--port", s.address, "--region", region, "--health", "/healthz", "--quiet", "posix", "--sidecar", meta, objects)
+	s.server = exec.Command(program, "--port", s.address, "--region", region, "--health", "/healthz", "--keep-alive", "--quiet", "posix", "--sidecar", meta, objects)
 	s.server.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+accessKey, "ROOT_SECRET_KEY="+secretKey)
 	s.server.Stderr = os.Stderr
 	s.server.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -89,6 +90,32 @@ func (s *objectStore) close() error {
 	_ = s.server.Wait() // its exit status says that it was ended
 	return nil
 }
+
+// processor is the processor time that the store has used.
+func (s *objectStore) processor() (time.Duration, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.server.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	// After the name, which may have spaces: fields 14 and 15 are user and system time.
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("read the store's processor time: %q", stat)
+	}
+	ticks := 0
+	for _, f := range fields[11:13] {
+		n, err := strconv.Atoi(f)
+		if err != nil {
+			return 0, fmt.Errorf("read the store's processor time: %w", err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * (time.Second / userHz), nil
+}
+
+// userHz is how many ticks a second the kernel counts for programs, on each architecture
+// that this runs on.
+const userHz = 100
 
 // fill uploads the objects of a shape, unless an earlier run did.
 func (s *objectStore) fill(ctx context.Context, sh shape) error {
