@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
@@ -176,15 +177,10 @@ func TestAheadOneAtATime(t *testing.T) {
 	testkit.Must(t, locks.alone(t.Context()))
 	ahead := n.request(wire.Content{Source: "s3://models/m", Destination: "m"})
 	ahead.Ahead = true
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() {
-		_, err := fetchAndKeep(ctx, ahead)
-		done <- err
-	}()
-	cancel()
-	if err := <-done; err == nil {
-		t.Error("it did not wait")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if _, err := fetchAndKeep(ctx, ahead); !errors.Is(err, context.DeadlineExceeded) || len(n.objects(t)) != 0 {
+		t.Errorf("it did not wait: %v, %v", err, n.objects(t))
 	}
 	testkit.Must(t, locks.close())
 	_, err = fetchAndKeep(t.Context(), ahead)

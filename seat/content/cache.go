@@ -80,13 +80,15 @@ type Hold struct {
 	keeping func() error
 }
 
-// Keep returns when what was fetched is on disk and in the cache. The seat need not wait
-// for that, but its process must live until then, else the next seat fetches again.
-func (h *Hold) Keep() error {
-	if h.keeping == nil {
-		return nil
+// Keep returns when what was fetched is on disk and in the cache, and all of it counts as
+// used now. The seat need not wait for that, but its process must live until then, else
+// the next seat fetches again.
+func (h *Hold) Keep() (err error) {
+	if h.keeping != nil {
+		err = h.keeping()
 	}
-	return h.keeping()
+	h.cache.touch(h.keys)
+	return err
 }
 
 // Use is the file whose lock keeps the files in the cache, for another process: they
@@ -99,7 +101,6 @@ func (h *Hold) Close() error {
 		return h.Keep()
 	}
 	err := h.Keep()
-	h.cache.touch(h.keys)
 	return errors.Join(err, os.Remove(h.use.Name()), h.use.Close())
 }
 
@@ -131,7 +132,6 @@ func (c *cache) pin(ctx context.Context, jobs []job) (*Hold, error) {
 	if _, err := use.Write(list.Bytes()); err != nil {
 		return nil, errors.Join(storage("record the use of the cache", err), hold.Close())
 	}
-	c.touch(hold.keys)
 	return hold, nil
 }
 
@@ -166,14 +166,12 @@ func (c *cache) fits(jobs []job) error {
 	if err != nil {
 		return err
 	}
-	missing := false
-	for _, j := range jobs {
-		_, ok := c.size(j.cacheKey)
-		missing = missing || !ok
-		used[j.cacheKey] = max(j.size, used[j.cacheKey])
+	_, missing, err := c.divide(jobs)
+	if err != nil || len(missing) == 0 {
+		return err
 	}
-	if !missing {
-		return nil
+	for _, j := range jobs {
+		used[j.cacheKey] = max(j.size, used[j.cacheKey])
 	}
 	entries, err := c.entries(used)
 	if err != nil {
