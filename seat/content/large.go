@@ -202,13 +202,13 @@ func (d *partsDownload) part(ctx context.Context, i int) error {
 	f := d.fetcher
 	from, to := d.parts.bounds(i)
 	at := from
-	if err := f.yield(); err != nil {
-		return err
-	}
 	for try := 0; ; try++ {
 		n, err := d.copyRange(ctx, at, to)
 		if at += n; err == nil {
 			return nil
+		}
+		if errors.Is(err, errYield) {
+			return err
 		}
 		if ctx.Err() == nil {
 			f.watch.note(err)
@@ -225,6 +225,9 @@ func (d *partsDownload) copyRange(ctx context.Context, from, to int64) (done int
 		return 0, err
 	}
 	defer func() { f.pace.end(done, err != nil && crowded(err)) }()
+	if err := f.yield(); err != nil {
+		return 0, err
+	}
 	body, _, err := f.store.read(ctx, d.job.file, from, to-1)
 	if err != nil {
 		return 0, err

@@ -241,7 +241,7 @@ func short(err error) error {
 func crowded(err error) bool {
 	switch status(err) {
 	case 0:
-		return !errors.Is(err, context.Canceled) && !errors.Is(err, errReplaced)
+		return !errors.Is(err, context.Canceled) && !errors.Is(err, errReplaced) && !errors.Is(err, errYield)
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusInternalServerError, http.StatusRequestTimeout:
 		return true
 	}
