@@ -211,18 +211,23 @@ func (p *parts) gamepads(rumble func(wire.Rumble)) (seat.Gamepads, error) {
 	if p.padLibrary == "" && len(p.padFiles) == 0 {
 		return nil, nil // the keeper's log says why, where the node should have them
 	}
-	socket := func(index int) string { return filepath.Join(p.cell.Runtime(), gamepad.Socket(index)) }
-	if len(p.padFiles) == wire.MaxPads {
-		socket = func(index int) string { return p.padFiles[index] }
-	}
+	at := func(socket string) string { return filepath.Join(p.cell.Runtime(), socket) }
 	made, err := gamepad.Open(gamepad.Config{
 		Kernel: p.padConns,
-		Listen: func(index int) (*net.UnixListener, error) { return p.cell.Listen(socket(index)) },
+		Listen: func(socket string) (*net.UnixListener, error) { return p.cell.Listen(at(socket)) },
 		Show: func(index int, there bool) error {
-			if !there {
-				return p.cell.Link(gamepad.Device(index), "")
+			devices := map[string]string{gamepad.Device(index): at(gamepad.Socket(index)), gamepad.Joystick(index): at(gamepad.JoystickSocket(index))}
+			if len(p.padFiles) == wire.MaxPads { // the cell has no files of the kernel's joysticks
+				devices = map[string]string{gamepad.Device(index): p.padFiles[index]}
 			}
-			return p.cell.Link(gamepad.Device(index), socket(index))
+			var errs []error
+			for device, target := range devices {
+				if !there {
+					target = ""
+				}
+				errs = append(errs, p.cell.Link(device, target))
+			}
+			return errors.Join(errs...)
 		},
 		Rumble: rumble, Log: p.log,
 	})

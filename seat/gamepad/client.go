@@ -18,7 +18,9 @@ type client struct {
 	index  int
 	conn   *net.UnixConn
 	kernel bool
-	clock  atomic.Int32 // of the times of events
+	// joystick says that it has opened the older device.
+	joystick bool
+	clock    atomic.Int32 // of the times of events
 	// states are those that the program was not told yet.
 	states chan wire.Pad
 	gone   chan struct{} // closed with the connection
@@ -54,17 +56,30 @@ func (c *client) close() { c.conn.Close() }
 
 // write tells the program what changes.
 func (c *client) write() {
+	if c.joystick {
+		if _, err := c.conn.Write(joystickState(c.told)); err != nil {
+			return
+		}
+	}
 	for {
 		select {
 		case <-c.gone:
 			return
 		case s := <-c.states:
-			if _, err := c.conn.Write(changes(c.told, s, c.clock.Load())); err != nil {
+			if _, err := c.conn.Write(c.changes(s)); err != nil {
 				return
 			}
 			c.told = s
 		}
 	}
+}
+
+// changes are the events that tell a state.
+func (c *client) changes(s wire.Pad) []byte {
+	if c.joystick {
+		return joystickChanges(c.told, s)
+	}
+	return changes(c.told, s, c.clock.Load())
 }
 
 // A program makes fewer requests than this; else it waits.
@@ -105,7 +120,7 @@ func (c *client) read() {
 				c.answer(socket, uint32(e.Sec), pending[evdev.Size:size])
 				closeFile(socket)
 				socket = -1
-			} else if e.Kind == evdev.FF {
+			} else if e.Kind == evdev.FF && !c.joystick {
 				c.pads.rumbler.play(c, e.Code, e.Value)
 			}
 			pending = append(pending[:0], pending[size:]...)
@@ -147,7 +162,7 @@ func received(oob []byte) int {
 // answer carries out an ioctl. The result is what it returns, or the negative number of
 // an error, and what it writes follows. The socket is the program's, so it may be any file.
 func (c *client) answer(socket int, request uint32, data []byte) {
-	result, out := c.ioctl(int(request&0xff), data)
+	result, out := c.ioctl(byte(request>>8), int(request&0xff), data)
 	if socket < 0 {
 		return
 	}
@@ -160,7 +175,17 @@ func (c *client) answer(socket int, request uint32, data []byte) {
 	_ = unix.Sendto(socket, b, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, nil) // a program that does not wait for it needs none
 }
 
-func (c *client) ioctl(number int, data []byte) (result int, out []byte) {
+// The families of ioctls.
+const eventIoctl, joystickIoctl = 'E', 'j'
+
+func (c *client) ioctl(family byte, number int, data []byte) (result int, out []byte) {
+	switch {
+	case c.joystick && family == joystickIoctl:
+		out, result = describeJoystick(number)
+		return result, out
+	case c.joystick || family != eventIoctl:
+		return -int(unix.EINVAL), nil
+	}
 	if out, result, ok := describe(number, c.pads.state(c.index)); ok {
 		return result, out
 	}

@@ -7,8 +7,8 @@
 //	…
 //	p.Close()
 //
-// Programs read gamepads from the kernel's devices /dev/input/eventN. Only root can make
-// such a device, where the node has the module uinput, and then it belongs to the whole
+// Programs read gamepads from the kernel's devices /dev/input/eventN, older ones from
+// /dev/input/jsN (joystick.go). Only root can make such a device, where the node has the module uinput, and then it belongs to the whole
 // node. So a cell has sockets in their place, which this package serves, and the library
 // in preload/gamepad.c makes a socket look like a device to the programs that load it.
 // What the device is and does is said here alone: the library passes on each ioctl
@@ -66,10 +66,10 @@ func Environ(env map[string]string, library string) {
 // Config says how the app is reached.
 type Config struct {
 	// Kernel are the connections with devices of uinput, one for each gamepad. Without
-	// them Listen makes the socket of a gamepad, where the app can connect to it.
+	// them Listen makes the socket of this name, where the app can connect to it.
 	Kernel []*net.UnixConn
-	Listen func(index int) (*net.UnixListener, error)
-	// Show makes or removes the device of a gamepad. The app can open it from then on.
+	Listen func(socket string) (*net.UnixListener, error)
+	// Show makes or removes the devices of a gamepad. The app can open them from then on.
 	Show func(index int, there bool) error
 	// Rumble tells how a gamepad shakes from now on. It must not block.
 	Rumble func(wire.Rumble)
@@ -112,12 +112,14 @@ func Open(cfg Config) (*Pads, error) {
 			p.serve(c)
 			continue
 		}
-		l, err := cfg.Listen(i)
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("listen for readers of a gamepad: %w", err), p.Close())
+		for joystick, socket := range map[bool]string{false: Socket(i), true: JoystickSocket(i)} {
+			l, err := cfg.Listen(socket)
+			if err != nil {
+				return nil, errors.Join(fmt.Errorf("listen for readers of a gamepad: %w", err), p.Close())
+			}
+			p.listeners = append(p.listeners, l)
+			p.running.Go(func() { p.accept(i, l, joystick) })
 		}
-		p.listeners = append(p.listeners, l)
-		p.running.Go(func() { p.accept(i, l) })
 	}
 	p.running.Go(p.rumbler.run)
 	return p, nil
@@ -227,7 +229,7 @@ func (p *Pads) Close() error {
 // maxClients is how many times a gamepad can be open.
 const maxClients = 16
 
-func (p *Pads) accept(i int, l *net.UnixListener) {
+func (p *Pads) accept(i int, l *net.UnixListener, joystick bool) {
 	for {
 		conn, err := l.AcceptUnix()
 		if err != nil {
@@ -243,7 +245,9 @@ func (p *Pads) accept(i int, l *net.UnixListener) {
 			conn.Close()
 			continue
 		}
-		p.serve(newClient(p, i, conn, pad.state))
+		c := newClient(p, i, conn, pad.state)
+		c.joystick = joystick
+		p.serve(c)
 		p.mu.Unlock()
 	}
 }

@@ -36,8 +36,8 @@ func newRig(t testing.TB) *rig {
 	r := &rig{dir: testkit.ShortDir(t)}
 	var err error
 	r.Pads, err = Open(Config{
-		Listen: func(i int) (*net.UnixListener, error) {
-			return net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(r.dir, Socket(i)), Net: "unix"})
+		Listen: func(socket string) (*net.UnixListener, error) {
+			return net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(r.dir, socket), Net: "unix"})
 		},
 		Show: func(i int, there bool) error {
 			r.mu.Lock()
@@ -82,15 +82,20 @@ func (r *rig) open(t testing.TB, i int) reader {
 // ioctl makes a request of this direction, size and number, as the library does.
 func (r reader) ioctl(number, size int, data []byte) (result int32, out []byte) {
 	r.t.Helper()
+	return r.ask(eventIoctl, number, size, data)
+}
+
+func (r reader) ask(family byte, number, size int, data []byte) (result int32, out []byte) {
+	r.t.Helper()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	testkit.Must(r.t, err)
 	defer unix.Close(pair[0])
-	request := append(evdev.Event{Sec: int64(size<<16 | 'E'<<8 | number), Kind: evdev.Request, Code: uint16(len(data))}.Append(nil), data...)
+	request := append(evdev.Event{Sec: int64(size<<16 | int(family)<<8 | number), Kind: evdev.Request, Code: uint16(len(data))}.Append(nil), data...)
 	_, _, err = r.WriteMsgUnix(request, unix.UnixRights(pair[1]), nil)
 	unix.Close(pair[1])
 	testkit.Must(r.t, err)
 	testkit.Must(r.t, unix.SetsockoptTimeval(pair[0], unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 20}))
-	answer := make([]byte, 1024)
+	answer := make([]byte, 2*evdev.MaxData)
 	n, _, err := unix.Recvfrom(pair[0], answer, 0)
 	if err != nil || n < 4 {
 		r.t.Fatalf("ioctl %#x: %d bytes, %v", number, n, err)
@@ -390,12 +395,14 @@ func openFiles(t *testing.T) int {
 func FuzzReader(f *testing.F) {
 	f.Add(evdev.Event{Kind: evdev.FF, Code: 1, Value: 1}.Append(nil))
 	for _, number := range []int{getName, getBits + evdev.Key, getAxis, setEffect, setClock} {
-		f.Add(append(evdev.Event{Sec: int64(evdev.EffectSize<<16 | number), Kind: evdev.Request, Code: evdev.EffectSize}.Append(nil), rumble(-1, 1, 2, 3)...))
+		f.Add(append(evdev.Event{Sec: int64(evdev.EffectSize<<16 | eventIoctl<<8 | number), Kind: evdev.Request, Code: evdev.EffectSize}.Append(nil), rumble(-1, 1, 2, 3)...))
 	}
+	f.Add(append(evdev.Event{Sec: int64(1024<<16 | joystickIoctl<<8 | jsButtonMap), Kind: evdev.Request}.Append(nil), 0))
 	r := newRig(f)
 	testkit.Must(f, r.Connect(1, true))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c := newClient(r.Pads, 0, nil, wire.Pad{})
+		c.joystick = len(data)%2 == 1
 		defer r.rumbler.forget(c)
 		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 		testkit.Must(t, err)

@@ -111,7 +111,7 @@ func Read(b []byte) Event {
 // socket for the answer comes with it; without one there is none.
 const (
 	Request = 0xffff
-	MaxData = 512 // of a request and of an answer
+	MaxData = 1024 // of a request and of an answer
 
 	// SetEffect and DropEffect are EVIOCSFF and EVIOCRMFF.
 	SetEffect  = 0x40304580

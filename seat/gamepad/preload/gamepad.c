@@ -1,8 +1,8 @@
 /*
  * nearcast-gamepad.so shows the gamepads of a seat to its app, which loads it by
- * LD_PRELOAD. An app reads gamepads from /dev/input/eventN. In a cell these are sockets
- * that the stream host serves (package gamepad), and this library makes them look like
- * devices:
+ * LD_PRELOAD. An app reads gamepads from /dev/input/eventN, an older one from
+ * /dev/input/jsN. In a cell these are sockets that the stream host serves (package
+ * gamepad), and this library makes them look like devices:
  *
  *   open    connects to the socket
  *   ioctl   asks the stream host, which knows what the device is and does
@@ -34,14 +34,15 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-/* As in package gamepad: gamepad.go and request.go. */
-#define EVENT_PATH "/dev/input/event"
-#define SOCKET_NAME "/nearcast-gamepad"
-#define FIRST_EVENT 100
+/* As in packages gamepad and evdev. A gamepad has two devices: that of events, and the older
+ * one of joysticks. They are numbered here 0 to 3 and 4 to 7. */
+#define PADS 4
+static const char *const paths[] = {"/dev/input/event10", "/dev/input/js"}; /* and the number of the gamepad */
+static const char *const sockets[] = {"/nearcast-gamepad", "/nearcast-joystick"};
 #define REQUEST 0xffff
-#define MAX_DATA 512
+#define MAX_DATA 1024
 
-/* Where the kernel has its own devices of events, and far from its numbers. */
+/* Where the kernel has its own devices of input, and far from its numbers. */
 #define INPUT_MAJOR 13
 #define FIRST_MINOR 4096
 
@@ -50,39 +51,37 @@
 /* real is the function that the app would have called without this library. */
 #define REAL(name) ({ static __typeof__(&name) real; if (!real) real = (__typeof__(&name))dlsym(RTLD_NEXT, #name); real; })
 
-/* pad_of is the number of the gamepad that a descriptor is, or -1. It leaves errno. */
-static int pad_of(int fd)
+/* numbered is the number of the device whose name this is: one of two, and a digit. */
+static int numbered(const char *name, const char *const names[2])
+{
+	for (int kind = 0; kind < 2; kind++) {
+		size_t n = strlen(names[kind]);
+		if (strncmp(name, names[kind], n) == 0 && name[n] >= '0' && name[n] < '0' + PADS && name[n + 1] == 0)
+			return PADS * kind + name[n] - '0';
+	}
+	return -1;
+}
+
+/* device_of is the number of the device that a descriptor is, or -1. It leaves errno. */
+static int device_of(int fd)
 {
 	struct sockaddr_un peer;
 	socklen_t size = sizeof peer;
-	int before = errno, pad = -1;
+	int before = errno, device = -1;
 	memset(&peer, 0, sizeof peer);
 	if (getpeername(fd, (struct sockaddr *)&peer, &size) == 0 && peer.sun_family == AF_UNIX && size < sizeof peer) {
 		const char *name = strrchr(peer.sun_path, '/');
-		size_t n = sizeof SOCKET_NAME - 1;
-		if (name && strncmp(name, SOCKET_NAME, n) == 0 && name[n] >= '0' && name[n] <= '3' && name[n + 1] == 0)
-			pad = name[n] - '0';
+		if (name)
+			device = numbered(name, sockets);
 	}
 	errno = before;
-	return pad;
+	return device;
 }
 
-static int is_event(const char *path)
+/* device_at is the number of the device that a path is, or -1. */
+static int device_at(const char *path)
 {
-	return path && strncmp(path, EVENT_PATH, sizeof EVENT_PATH - 1) == 0;
-}
-
-/* pad_at is the number of the gamepad whose socket is at this path, or -1. */
-static int pad_at(const char *path)
-{
-	const char *digits = path + sizeof EVENT_PATH - 1;
-	for (int pad = 0; pad < 4; pad++) {
-		int n = FIRST_EVENT + pad;
-		char name[4] = {'0' + n / 100, '0' + n / 10 % 10, '0' + n % 10, 0};
-		if (strcmp(digits, name) == 0)
-			return pad;
-	}
-	return -1;
+	return path ? numbered(path, paths) : -1;
 }
 
 /* connect_pad opens a gamepad, after the path could not be opened as a file. */
@@ -109,7 +108,7 @@ static int connect_pad(const char *path, int flags)
 /* A socket cannot be opened: the kernel says ENXIO. */
 static int opened(int fd, const char *path, int flags)
 {
-	return fd < 0 && errno == ENXIO && is_event(path) ? connect_pad(path, flags) : fd;
+	return fd < 0 && errno == ENXIO && device_at(path) >= 0 ? connect_pad(path, flags) : fd;
 }
 
 #define MODE(flags)                                        \
@@ -152,26 +151,26 @@ EXPORT int __openat_2(int dir, const char *path, int flags) { return openat(dir,
 EXPORT int __openat64_2(int dir, const char *path, int flags) { return openat64(dir, path, flags); }
 
 /* SDL knows devices by st_rdev. */
-#define SHOW(st, pad)                                              \
+#define SHOW(st, device)                                              \
 	do {                                                       \
 		(st)->st_mode = ((st)->st_mode & ~S_IFMT) | S_IFCHR; \
-		(st)->st_rdev = makedev(INPUT_MAJOR, FIRST_MINOR + (pad)); \
+		(st)->st_rdev = makedev(INPUT_MAJOR, FIRST_MINOR + (device)); \
 	} while (0)
 
 #define STAT(name, type)                                                   \
 	EXPORT int name(const char *path, struct type *st)                 \
 	{                                                                  \
-		int pad, result = REAL(name)(path, st);                    \
-		if (result == 0 && S_ISSOCK(st->st_mode) && is_event(path) && (pad = pad_at(path)) >= 0) \
-			SHOW(st, pad);                                     \
+		int device, result = REAL(name)(path, st);                 \
+		if (result == 0 && S_ISSOCK(st->st_mode) && (device = device_at(path)) >= 0) \
+			SHOW(st, device);                                  \
 		return result;                                             \
 	}
 #define FSTAT(name, type)                                                  \
 	EXPORT int name(int fd, struct type *st)                           \
 	{                                                                  \
-		int pad, result = REAL(name)(fd, st);                      \
-		if (result == 0 && S_ISSOCK(st->st_mode) && (pad = pad_of(fd)) >= 0) \
-			SHOW(st, pad);                                     \
+		int device, result = REAL(name)(fd, st);                   \
+		if (result == 0 && S_ISSOCK(st->st_mode) && (device = device_of(fd)) >= 0) \
+			SHOW(st, device);                                  \
 		return result;                                             \
 	}
 STAT(stat, stat)
@@ -188,7 +187,7 @@ EXPORT int __fxstat64(int version, int fd, struct stat64 *st) { (void)version; r
 
 static ssize_t got(ssize_t n, int fd, size_t size)
 {
-	if (n == 0 && size > 0 && pad_of(fd) >= 0) {
+	if (n == 0 && size > 0 && device_of(fd) >= 0) {
 		errno = ENODEV;
 		return -1;
 	}
@@ -283,7 +282,7 @@ EXPORT int ioctl(int fd, unsigned long request, ...)
 	va_start(args, request);
 	void *arg = va_arg(args, void *);
 	va_end(args);
-	if (_IOC_TYPE(request) == 'E' && pad_of(fd) >= 0)
+	if ((_IOC_TYPE(request) == 'E' || _IOC_TYPE(request) == 'j') && device_of(fd) >= 0)
 		return ask(fd, request, arg);
 	return REAL(ioctl)(fd, request, arg);
 }
