@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/coder/websocket"
 
@@ -100,8 +101,7 @@ func (h *streamHost) handle(a *attachment, m wire.Message) bool {
 		}
 		if err != nil {
 			h.log.Warn("answer offer", "session", a.session, "error", err)
-			problem := wire.Problem{Type: wire.ProblemInvalid, Title: "The offer cannot be answered", Status: http.StatusUnprocessableEntity,
-				Detail: "The browser and the seat have no format in common, or the offer is damaged. Try another browser."}
+			problem := offerProblem(err)
 			a.finish(&wire.Message{Type: wire.MsgRefused, Problem: &problem}, wire.CloseRefused, problem.Title)
 			// A browser that never connected need not hold the seat until its lease ends.
 			h.state.unprepare(a.session)
@@ -164,4 +164,22 @@ func (h *streamHost) endOfSession() wire.End {
 		return h.spec.Memory.Explain(end)
 	}
 	return wire.End{Reason: wire.ReasonLost, Detail: "the browser did not connect in time"}
+}
+
+// offerProblem is what a person reads whose browser made an offer that cannot be answered.
+func offerProblem(err error) wire.Problem {
+	p := wire.Problem{Type: wire.ProblemInvalid, Title: "The offer cannot be answered", Status: http.StatusUnprocessableEntity,
+		Detail: "The browser and the seat have no format in common, or the offer is damaged. Try another browser."}
+	var lacking interface{ MissingCodec() string }
+	if !errors.As(err, &lacking) {
+		return p
+	}
+	codec := lacking.MissingCodec()
+	p.Title = "Your browser cannot show this app's video"
+	p.Detail = "It does not decode " + strings.ToUpper(codec) + ". Try another browser."
+	if codec == "h264" {
+		p.Detail = "It does not decode H.264. Firefox does so by its plugin OpenH264, which it downloads some minutes after its first start " +
+			"(menu, Add-ons and themes, Plugins). Or try another browser."
+	}
+	return p
 }

@@ -358,7 +358,9 @@ func TestBadOffers(t *testing.T) {
 	}
 	t.Run("no codec", func(t *testing.T) {
 		s := newSeat(t, nil)
-		if _, err := s.Answer(t.Context(), strings.ReplaceAll(good, "H264/90000", "H263/90000")); !errors.Is(err, errCodec) {
+		_, err := s.Answer(t.Context(), strings.ReplaceAll(good, "H264/90000", "H263/90000"))
+		var lacking interface{ MissingCodec() string }
+		if !errors.Is(err, errCodec) || !errors.As(err, &lacking) || lacking.MissingCodec() != "h264" {
 			t.Errorf("got %v", err)
 		}
 	})

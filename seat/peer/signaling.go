@@ -29,12 +29,21 @@ func (p *Peer) Answer(ctx context.Context, offer string) (string, error) {
 		return "", err
 	}
 	if !codecs[strings.ToLower(p.cfg.Codec)] {
-		return "", fmt.Errorf("%w (%s)", errCodec, p.cfg.Codec)
+		return "", codecError(p.cfg.Codec)
 	}
 	p.takesMain.Store(p.cfg.Codec == "h264" && codecs[h264Main])
 	p.offer = offer
 	return p.answer(ctx, offer, candidates)
 }
+
+// codecError is an errCodec that says which codec the browser lacks.
+type codecError string
+
+func (c codecError) Error() string { return fmt.Sprintf("%v (%s)", errCodec, string(c)) }
+func (c codecError) Unwrap() error { return errCodec }
+
+// MissingCodec is the codec's name in lower case.
+func (c codecError) MissingCodec() string { return strings.ToLower(string(c)) }
 
 // TakesMain reports whether the browser decodes H.264's Main profile, by the offer that was answered. Frames
 // may then be of it.
