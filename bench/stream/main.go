@@ -19,6 +19,8 @@
 //	ssim                   similarity of what Chromium decoded with what the display showed, while it moves (1 is the
 //	                       same); labels content (text, model, game), mbps, worst, used_mbps, fps, codec
 //	ssim_still             the same of a text that has stood still for a second
+//	seat_start         ms  start of the stream host's process → idle seat; label server, Xvfb and Xorg with the driver
+//	                       dummy in turns, and input_to_photon of both
 //	rss                MB  resident memory while streaming; label process
 //
 // It is a benchmark and not a test: it does not fail for slowness.
@@ -66,6 +68,7 @@ var measures = []struct {
 	{"still60", (*bench).still60},
 	{"large", (*bench).large},
 	{"quality", (*bench).quality},
+	{"servers", (*bench).servers},
 }
 
 func main() {
@@ -79,10 +82,10 @@ func main() {
 
 func run(ctx context.Context) (err error) {
 	b := &bench{report: report.New(os.Stdout)}
-	only := flag.String("only", "", "take only these measures: `warm,prepared,cold,input,steady,hungry,still60,large,quality`")
+	only := flag.String("only", "", "take only these measures: `warm,prepared,cold,input,steady,hungry,still60,large,quality,servers`")
 	flag.StringVar(&b.bin, "bin", "bin", "folder of the binaries, as make build fills it")
 	flag.IntVar(&b.runs, "runs", 25, "warm first frames to measure, and as many prepared ones")
-	flag.IntVar(&b.cold, "cold", 5, "cold first frames to measure, cached and uncached each")
+	flag.IntVar(&b.cold, "cold", 5, "cold first frames to measure, cached and uncached each, and starts with each X server")
 	flag.IntVar(&b.presses, "presses", 120, "key presses to measure at each frame rate")
 	flag.Parse()
 	if b.bin, err = filepath.Abs(b.bin); err != nil {

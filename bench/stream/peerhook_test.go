@@ -80,6 +80,18 @@ const peerMeasure = `(async (ms) => {
 		freezes: of('video', 'freezeCount'), frozen: of('video', 'totalFreezesDuration'), bytes: of('video', 'bytesReceived'), seconds: (performance.now() - begin) / 1000 };
 })(%d)`
 
+// peerSkew is how many milliseconds the sound is behind the picture, ten times in two seconds: by the times of capture
+// of what is played, as the browser reckons them from sender reports.
+const peerSkew = `(async () => {
+	const all = [];
+	for (let n = 0; n < 10; n++) {
+		await new Promise((r) => setTimeout(r, 200));
+		const { audio, video } = await window.inbound();
+		if (audio?.estimatedPlayoutTimestamp && video?.estimatedPlayoutTimestamp) all.push(video.estimatedPlayoutTimestamp - audio.estimatedPlayoutTimestamp);
+	}
+	return all;
+})()`
+
 // counted is what peerMeasure says.
 type counted struct{ Samples, Concealed, Frames, Freezes, Frozen, Bytes, Seconds float64 }
 

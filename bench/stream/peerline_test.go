@@ -36,6 +36,17 @@ func (p *peers) onALine(who product) {
 	value("concealed", "", calm.concealed(), map[string]any{"line": "good", "samples": calm.Samples})
 	value("frozen", "s", calm.Frozen, map[string]any{"line": "good", "freezes": calm.Freezes, "fps": round(calm.Frames / calm.Seconds), "mbps": round(calm.mbps())})
 
+	apart := evaluate[[]float64](s, peerSkew)
+	if len(apart) > 0 {
+		testkit.Must(p, p.report.Line("sound_after_picture", "ms", apart, map[string]any{"product": who.name(), "line": "good"}))
+	}
+
+	line.Set(netline.Way{Rate: wideLine, Delay: lineDelay, Spread: 40 * time.Millisecond})
+	measure(3 * time.Second)
+	jittery := measure(12 * time.Second)
+	value("frozen", "s", jittery.Frozen, map[string]any{"line": "40 ms of jitter, reordered", "freezes": jittery.Freezes, "fps": round(jittery.Frames / jittery.Seconds), "mbps": round(jittery.mbps())})
+	value("used", "", jittery.mbps()/calm.mbps(), map[string]any{"line": "40 ms of jitter, reordered", "of": "the good line's bitrate"})
+
 	line.Set(netline.Way{Rate: wideLine, Delay: lineDelay, Jitter: 10 * time.Millisecond, Loss: 0.05})
 	measure(3 * time.Second)
 	lossy := measure(12 * time.Second)

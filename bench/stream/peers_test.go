@@ -32,6 +32,8 @@ var (
 
 const (
 	peerMbps = 6
+	// static is a picture in which nothing changes.
+	static = "static"
 	// cpuFor is how long the CPU of a stream is counted.
 	cpuFor = 10 * time.Second
 )
@@ -80,10 +82,12 @@ type peers struct {
 //
 // first_frame      Play pressed → first decoded frame; a seat of Nearcast is idle, neko's server and app run
 // input_to_photon  as make bench-stream; cpu_server, cpu_display: of the process that streams and of the X
-// server, a streamed second (pictures still and moving)
+// server, a streamed second (pictures still, moving and static)
 // ssim, ssim_still as make bench-stream
 // concealed        part of the sound that the browser made up; of a good line, and at 5 % of loss
 // frozen           seconds of 12 in which the picture stood still at 5 % of loss, 10 ms of jitter, RTT 40 ms
+// sound_after_picture  how much later sound of one moment is played than the picture of it, by the browser's own reckoning
+// frozen, used     with packets that come up to 40 ms late and overtake each other, and none is lost: no loss
 // after_cut        the line is cut for 2 s → the next picture
 // queue_until      the line falls from 20 to 2 Mbit/s → the last packet that waited 100 ms for it; queue_longest;
 // back             from 2 to 20 Mbit/s → 80 % of what was received before
@@ -206,16 +210,20 @@ func (p *peers) firstFrame(who product) {
 
 // photonAndCPU presses keys while the picture stands still, and counts processor time.
 func (p *peers) photonAndCPU(who product) {
-	for _, picture := range []string{still, moving} {
+	for _, picture := range []string{still, moving, static} {
 		for _, fps := range []int{30, 60} {
 			a := showing{fps: fps, mbps: peerMbps}
-			if picture == moving {
+			frames := 3 * fps
+			switch picture {
+			case moving:
 				a.args = []string{"-moving"}
+			case static:
+				a.args, frames = []string{"-fps", "0"}, 0 // the last one counts
 			}
 			func() {
 				s := who.play(p, a)
 				defer s.end()
-				s.until(fmt.Sprintf("document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames > %d", 3*fps))
+				s.until(fmt.Sprintf("%s > %d", decodedFrames, frames))
 				labels := map[string]any{"product": who.name(), "fps": fps, "picture": picture}
 				p.cpu(s, labels)
 				if picture == still {

@@ -59,13 +59,19 @@ func (b *bench) inputToPhoton(ctx context.Context) error {
 
 // photon presses keys in a stream that runs.
 func (b *bench) photon(ctx context.Context, s streaming, labels map[string]any) error {
-	var ms []float64
-	if err := s.page.Eval(ctx, fmt.Sprintf(photons, b.presses), &ms); err != nil {
+	ms, err := b.press(ctx, s, b.presses)
+	if err != nil {
 		return err
 	}
 	labels = maps.Clone(labels)
 	labels["p99"] = round(report.Quantile(ms, 0.99))
 	return b.report.Line("input_to_photon", "ms", ms, labels)
+}
+
+// press presses so many keys, and says how long the picture of each took.
+func (b *bench) press(ctx context.Context, s streaming, times int) (ms []float64, err error) {
+	err = s.page.Eval(ctx, fmt.Sprintf(photons, times), &ms)
+	return ms, err
 }
 
 // streaming runs the test app at a frame rate, presses Play, and calls measure while
