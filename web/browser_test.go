@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/testkit/browser"
+	"github.com/nearcast/nearcast/internal/testkit/firefox"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -115,7 +117,7 @@ func TestInTheBrowser(t *testing.T) {
 			tab, cancelTime := context.WithTimeout(tab, 60*time.Second)
 			defer cancelTime()
 			v := &visit{T: t, ctx: tab, site: newSite(t, video)}
-			v.do(chromedp.EmulateViewport(1280, 800))
+			v.size(1280, 800)
 			if err := chromedp.Listen(tab, v.complaints); err != nil {
 				t.Fatal(err)
 			}
@@ -124,11 +126,12 @@ func TestInTheBrowser(t *testing.T) {
 	}
 }
 
-// visit is one person at one page.
+// visit is one person at one page, in Chromium, or in Firefox where fox is set.
 type visit struct {
 	*testing.T
 	ctx  context.Context
 	site *site
+	fox  *firefox.Page
 }
 
 func (v *visit) do(actions ...chromedp.Action[chromedp.Void]) {
@@ -155,17 +158,25 @@ func (v *visit) complaints(event any) {
 
 func (v *visit) open(path string) {
 	v.Helper()
-	v.do(chromedp.Navigate(v.site.server.URL + path))
+	v.navigate(v.site.server.URL + path)
 }
 
 // evaluate gives what an expression is, or what its promise becomes.
 func evaluate[T any](v *visit, expression string) T {
 	v.Helper()
-	out, err := chromedp.Run(v.ctx, chromedp.Evaluate[T](browser.Deep(expression), chromedp.EvalAwaitPromise))
+	out, err := ask[T](v, expression)
 	if err != nil {
 		v.Fatalf("%s: %v", expression, err)
 	}
 	return out
+}
+
+func ask[T any](v *visit, expression string) (out T, err error) {
+	if v.fox != nil {
+		err = v.fox.Eval(v.ctx, expression, &out)
+		return out, err
+	}
+	return chromedp.Run(v.ctx, chromedp.Evaluate[T](browser.Deep(expression), chromedp.EvalAwaitPromise))
 }
 
 // script runs statements in the page.
@@ -182,7 +193,7 @@ func (v *visit) until(expression string) {
 	tick := time.NewTicker(25 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		ok, err := chromedp.Run(v.ctx, chromedp.Evaluate[bool](browser.Deep("Promise.resolve("+expression+").then(Boolean)"), chromedp.EvalAwaitPromise))
+		ok, err := ask[bool](v, "Promise.resolve("+expression+").then(Boolean)")
 		if err == nil && ok {
 			return
 		}
@@ -210,7 +221,7 @@ func (v *visit) press(selector string) {
 	v.Helper()
 	v.until(browser.Visible(selector))
 	at := evaluate[browser.Point](v, browser.Middle(selector))
-	v.do(chromedp.MouseClickXY(at.X, at.Y))
+	v.clickAt(at.X, at.Y)
 }
 
 // play opens the app, presses Play and streams.
@@ -228,7 +239,7 @@ func (v *visit) play() (*brain, *seat) {
 func (v *visit) shot(name string) {
 	v.Helper()
 	dir := os.Getenv("NEARCAST_SCREENSHOTS")
-	if dir == "" {
+	if dir == "" || v.fox != nil {
 		return
 	}
 	// Let what moves come to rest: this is for eyes, and runs only for them.
@@ -255,9 +266,9 @@ func walkHome(v *visit) {
 		v.untilText(text)
 	}
 	v.shot("home")
-	v.do(chromedp.EmulateViewport(390, 844))
+	v.size(390, 844)
 	v.shot("home-phone")
-	v.do(chromedp.EmulateViewport(1280, 800))
+	v.size(1280, 800)
 	v.site.mu.Lock()
 	v.site.apps.Apps = []wire.AppView{{ID: "viewer", Title: "Model Viewer", Sites: map[string]wire.Capacity{"eu-central": {Busy: 1, Max: 1}}}}
 	v.site.mu.Unlock()
@@ -286,7 +297,7 @@ func walkPlay(v *visit) {
 	v.untilText("eu-central is nearest")
 	v.until(`document.querySelectorAll('.distance-stop').length === 4 && document.querySelector('.distance-stop.near b').innerText === 'eu-central'`)
 	v.shot("ready")
-	v.do(chromedp.KeyEvent("\r"))
+	v.keys("\r")
 	b := v.site.nextBrain()
 	if b.hello.Ticket != "ticket" || !strings.Contains(b.hello.SDP, "a=candidate") {
 		v.Errorf("hello lacks the ticket or an offer with candidates: %+v", b.hello)
@@ -308,7 +319,7 @@ func walkPlay(v *visit) {
 	v.state("streaming")
 	v.until(`document.querySelector('video').videoWidth === 1280 && nearcast.firstFrameMS > 0`)
 	v.script(`document.querySelector('[aria-label^="Statistics ("]').click()`)
-	v.until(`document.querySelector('.stats').innerText.includes('H264')`)
+	v.until(fmt.Sprintf(`document.querySelector('.stats').innerText.includes(%q)`, cmp.Or(v.site.codec, "H264")))
 	v.until(`nearcast.stats().then((s) => s.fps > 5 && s.pingMS > 0 && s.kbps > 0)`)
 	v.Logf("stats: %v", evaluate[map[string]any](v, `nearcast.stats()`))
 	v.script(`document.querySelector('.tab').click()`)
@@ -335,49 +346,45 @@ func walkPlay(v *visit) {
 	}
 }
 
-// wheel is input.DispatchMouseEventParams with the zero that the browser insists on.
-type wheel struct {
-	Type   string  `json:"type"`
-	X      float64 `json:"x"`
-	Y      float64 `json:"y"`
-	DeltaX float64 `json:"deltaX"`
-	DeltaY float64 `json:"deltaY"`
-}
-
 func near(a, b float64) bool { return math.Abs(a-b) < 0.0015 }
 
 func walkInput(v *visit) {
-	v.do(chromedp.EmulateViewport(1000, 700))
+	v.size(1000, 700)
 	v.play()
 	s := v.site
 	// 1280x720 in 1000x700 is 1000x562.5, with bars of 68.75 above and below.
-	v.do(chromedp.MouseEvent(input.DispatchMouseEventTypeMouseMoved, 500, 350))
+	v.moveTo(500, 350)
 	s.wantInput("move to the middle", func(in wire.Input) bool {
 		return in.Type == wire.InputMove && near(in.X, 0.5) && near(in.Y, 0.5) && in.N > 0
 	})
-	v.do(chromedp.MouseClickXY(250, 350))
+	v.clickAt(250, 350)
 	s.wantInput("press", func(in wire.Input) bool {
 		return in.Type == wire.InputDown && in.Button == 0 && near(in.X, 0.25) && near(in.Y, 0.5)
 	})
 	s.wantInput("release", func(in wire.Input) bool { return in.Type == wire.InputUp && in.Button == 0 && near(in.X, 0.25) })
-	v.do(chromedp.MouseClickXY(999, 630, chromedp.ButtonRight))
+	v.rightClickAt(999, 630)
 	s.wantInput("right press in the corner", func(in wire.Input) bool {
 		return in.Type == wire.InputDown && in.Button == 2 && near(in.X, 0.999) && near(in.Y, 0.9978)
 	})
 	s.wantInput("right release", func(in wire.Input) bool { return in.Type == wire.InputUp && in.Button == 2 })
-	command(v, cdp.Command[wheel, cdp.Empty]{Method: input.CommandDispatchMouseEvent}, wheel{Type: "mouseWheel", X: 500, Y: 350, DeltaY: 120})
-	s.wantInput("one notch down", func(in wire.Input) bool { return in.Type == wire.InputWheel && in.DY == 120 && near(in.X, 0.5) })
-	v.do(chromedp.KeyEvent("w"))
+	v.wheelAt(500, 350, 120)
+	notch := 120.0
+	if v.fox != nil {
+		notch = 144 // WebDriver turns by pixels, as a trackpad does
+	}
+	s.wantInput("one notch down", func(in wire.Input) bool { return in.Type == wire.InputWheel && in.DY == notch && near(in.X, 0.5) })
+	v.keys("w")
 	s.wantInput("key down", func(in wire.Input) bool {
 		return in.Type == wire.InputKey && in.Pressed && in.Code == "KeyW" && in.Key == "w"
 	})
 	s.wantInput("key up", func(in wire.Input) bool { return in.Type == wire.InputKey && !in.Pressed && in.Code == "KeyW" })
-	v.do(chromedp.KeyEvent("\t"))
+	v.keys("\t")
 	s.wantInput("Tab", func(in wire.Input) bool { return in.Type == wire.InputKey && in.Pressed && in.Code == "Tab" })
 	v.script(`window.dispatchEvent(new Event('blur'))`)
 	s.wantInput("blur", func(in wire.Input) bool { return in.Type == wire.InputBlur })
 	// A press beside the picture is not the app's.
-	v.do(chromedp.MouseClickXY(500, 690), chromedp.MouseClickXY(500, 350))
+	v.clickAt(500, 690)
+	v.clickAt(500, 350)
 	if in := s.wantInput("a press", func(in wire.Input) bool { return in.Type == wire.InputDown }); !near(in.Y, 0.5) {
 		v.Errorf("a press beside the picture was sent: %+v", in)
 	}
@@ -387,11 +394,11 @@ func walkRelative(v *visit) {
 	v.playAs(wire.PointerRelative)
 	v.untilText("Click to give the app your mouse")
 	v.shot("capture")
-	v.do(chromedp.MouseClickXY(640, 400))
+	v.clickAt(640, 400)
 	v.until(`document.pointerLockElement && document.querySelector('.capture').hidden`)
-	v.do(chromedp.MouseEvent(input.DispatchMouseEventTypeMouseMoved, 660, 410))
+	v.moveTo(660, 410)
 	v.site.wantInput("relative motion", func(in wire.Input) bool { return in.Type == wire.InputRel && (in.DX != 0 || in.DY != 0) })
-	v.do(chromedp.MouseClickXY(660, 410))
+	v.clickAt(660, 410)
 	if in := v.site.wantInput("a press", func(in wire.Input) bool { return in.Type == wire.InputDown }); in.X != 0 || in.Y != 0 {
 		v.Errorf("a press with the mouse taken has a position: %+v", in)
 	}
@@ -466,7 +473,7 @@ func walkSilence(v *visit) {
 
 func walkReload(v *visit) {
 	v.play()
-	v.do(chromedp.Reload())
+	v.reload()
 	b := v.site.nextBrain()
 	if b.hello.Resume != "resume" || b.hello.SDP == "" {
 		v.Errorf("hello after a reload = %+v, want resume and an offer", b.hello)
@@ -475,7 +482,7 @@ func walkReload(v *visit) {
 	v.site.serve(b, true)
 	v.state("streaming")
 
-	v.do(chromedp.Reload())
+	v.reload()
 	b = v.site.nextBrain()
 	b.say(wire.Message{Type: wire.MsgRefused, Problem: &wire.Problem{Type: wire.ProblemResume, Title: "The session is over", Status: 410}})
 	v.state("ready")

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/cdp"
-	"github.com/chromedp/chromedp"
 
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
@@ -90,20 +89,20 @@ func walkCheck(v *visit) {
 		v.untilText(text)
 	}
 	v.shot("check")
-	v.do(chromedp.EmulateViewport(390, 844))
+	v.size(390, 844)
 	if wide := evaluate[bool](v, `document.documentElement.scrollWidth > innerWidth`); wide {
 		v.Error("the page is wider than a phone")
 	}
 	v.shot("check-phone")
 	v.script(`document.querySelector('.ask').scrollIntoView()`)
 	v.shot("check-phone-ask")
-	v.do(chromedp.EmulateViewport(1280, 800))
+	v.size(1280, 800)
 	v.script(`document.querySelector('.ask').scrollIntoView()`)
 	v.shot("check-ask")
 
 	// The text is copied with the keyboard alone.
 	v.script(`document.querySelector('.ask button').focus()`)
-	v.do(chromedp.KeyEvent("\r"))
+	v.keys("\r")
 	v.untilText("Copied")
 	letter := evaluate[string](v, `navigator.clipboard.readText()`)
 	if !strings.Contains(letter, "UDP to the relay: does not work.") || strings.Contains(letter, s.network.ICEServers[0].Credential) {

@@ -123,15 +123,7 @@ func noise(v *visit, size int) []byte {
 
 // walkClipKinds pastes and copies HTML and pictures, with the browser's own clipboard.
 func walkClipKinds(v *visit) {
-	type params struct {
-		Permissions []string `json:"permissions"`
-	}
-	grant := func() {
-		v.Helper()
-		command(v, cdp.Command[params, json.RawMessage]{Method: "Browser.grantPermissions"},
-			params{[]string{"clipboardReadWrite", "clipboardSanitizedWrite"}})
-	}
-	grant()
+	v.allowClipboard()
 	v.playWith(func(d *wire.Display) { d.Clipboard = wire.ClipboardBoth })
 	const copies = `new Promise((done) => {
 		const canvas = document.createElement('canvas');
@@ -195,11 +187,11 @@ func walkClipKinds(v *visit) {
 	v.giveClips(2, map[wire.ClipKind][]byte{wire.ClipPNG: fake})
 	v.until(`navigator.clipboard.read().then(([item]) => item.getType('text/plain').then((b) => b.text()).then((text) => text === 'caption' && !item.types.includes('image/png')))`)
 
-	walkClipPermission(v, grant)
+	walkClipPermission(v)
 }
 
 // walkClipPermission has a browser that keeps its clipboard: the person sees what to do.
-func walkClipPermission(v *visit, grant func()) {
+func walkClipPermission(v *visit) {
 	v.Helper()
 	type permission struct {
 		Name string `json:"name"`
@@ -211,13 +203,13 @@ func walkClipPermission(v *visit, grant func()) {
 	for _, name := range []string{"clipboard-read", "clipboard-write"} {
 		command(v, cdp.Command[setting, json.RawMessage]{Method: "Browser.setPermission"}, setting{permission{name}, "denied"})
 	}
-	defer grant()
+	defer v.allowClipboard()
 	v.site.say(wire.Clip{Type: "clip", Text: "kept back"})
 	v.untilText("Your browser keeps your clipboard from this page")
 	v.shot("clipboard-denied")
 	v.script(`document.querySelector('.tab').click(); document.querySelector('[aria-label="Paste into the app"]').click()`)
 	v.untilText("Your browser did not give your clipboard")
-	grant()
+	v.allowClipboard()
 	// The next key has the browser take it. Then the button pastes it.
 	v.until(`(document.activeElement.dispatchEvent(new KeyboardEvent('keydown', { bubbles: true, cancelable: true, code: 'F8', key: 'F8' })),
 		navigator.clipboard.readText().then((text) => text === 'kept back'))`)

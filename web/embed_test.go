@@ -6,8 +6,6 @@ import (
 	"net/http/httptest"
 	"strings"
 
-	"github.com/chromedp/chromedp"
-
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -34,7 +32,7 @@ if (location.hash === '#play') player.play();
 func (v *visit) openShop(body string) *shop {
 	v.Helper()
 	s := serveShop(v, body)
-	v.do(chromedp.Navigate(s.url))
+	v.navigate(s.url)
 	return s
 }
 
@@ -90,14 +88,14 @@ func walkEmbedded(v *visit) {
 	evaluate[bool](v, `player.send({ part: 'door' }).then(() => true)`)
 	v.appHas(`{"part":"door"}`)
 
-	v.do(chromedp.KeyEvent("w"))
+	v.keys("w")
 	v.site.wantInput("a key", func(in wire.Input) bool { return in.Code == "KeyW" && !in.Pressed })
 	if got := evaluate[[]string](v, `keys`); len(got) > 0 {
 		v.Errorf("the page got %v, which the app has", got)
 	}
 	v.script(`document.querySelector('#field').focus()`)
 	v.site.wantInput("release of all keys", func(in wire.Input) bool { return in.Type == wire.InputBlur })
-	v.do(chromedp.KeyEvent("q"))
+	v.keys("q")
 	v.until(`keys.includes('keydown KeyQ') && keys.includes('keyup KeyQ') && document.querySelector('#field').value === 'q'`)
 	// What the app wants of the mouse changes while the person uses the page: the focus stays.
 	v.site.tell(wire.Pointer{Hidden: true})
@@ -106,7 +104,7 @@ func walkEmbedded(v *visit) {
 	v.site.tell(wire.Pointer{Image: arrow, X: 1, Y: 1})
 	v.until(`document.querySelector('.surface').style.cursor.includes('data:image/png')`)
 	v.press(".surface")
-	v.do(chromedp.KeyEvent("e"))
+	v.keys("e")
 	v.site.wantInput("a key", func(in wire.Input) bool {
 		if in.Code == "KeyQ" {
 			v.Error("the app got a key that was for the page")
@@ -210,11 +208,11 @@ func walkTwoPlayers(v *visit) {
 		v.Errorf("the sessions are remembered as %v", keys)
 	}
 	// The second one was played last and has the keys.
-	v.do(chromedp.KeyEvent("s"))
+	v.keys("s")
 	v.site.wantInput("a key", func(in wire.Input) bool { return in.Code == "KeyS" && !in.Pressed })
 	v.until(`document.activeElement.getRootNode().host === players[1]`)
 	// Both come back to their own seats.
-	v.do(chromedp.Reload())
+	v.reload()
 	for range 2 {
 		b := v.site.nextBrain()
 		if b.hello.Resume != "resume" {
@@ -256,7 +254,7 @@ func walkFramed(v *visit) {
 	v.site.serve(v.site.nextBrain(), false)
 	v.script(`document.querySelector('#field').focus()`)
 	testkit.Until(v, "a click reaches the app", func() bool {
-		v.do(chromedp.MouseClickXY(500, 300))
+		v.clickAt(500, 300)
 		for {
 			select {
 			case in := <-v.site.inputs:
@@ -268,7 +266,7 @@ func walkFramed(v *visit) {
 			}
 		}
 	})
-	v.do(chromedp.KeyEvent("k"))
+	v.keys("k")
 	v.site.wantInput("a key", func(in wire.Input) bool { return in.Code == "KeyK" && in.Pressed })
 	if got := evaluate[string](v, `document.querySelector('#field').value`); got != "" {
 		v.Errorf("the page got %q", got)
@@ -289,7 +287,7 @@ func walkSlots(v *visit) {
 	v.until(shown("waiting") + ` && !` + shown("ready"))
 	v.site.serve(b, false)
 	v.until(`player.state === 'streaming' && !` + shown("waiting"))
-	v.do(chromedp.KeyEvent("w"))
+	v.keys("w")
 	v.site.wantInput("a key", func(in wire.Input) bool { return in.Code == "KeyW" })
 	b.say(wire.Message{Type: wire.MsgEnded, End: &wire.End{Reason: wire.ReasonTimeLimit}})
 	v.until(shown("ended"))

@@ -6,12 +6,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -38,7 +40,8 @@ type site struct {
 	at     home
 	server *httptest.Server
 	plug   *plug
-	video  [][]byte // access units of a short loop
+	video  [][]byte // pictures of a short loop
+	codec  string   // of these; empty is H264
 	planet []*site  // all sites, where there are more
 
 	mu       sync.Mutex
@@ -575,7 +578,7 @@ func (s *site) answerWhen(b *brain, offer string, play chan struct{}) *seat {
 	connected := make(chan struct{})
 	st := &seat{pc: pc, line: line, cancel: cancel, done: make(chan struct{}), connected: connected, play: play}
 	s.seats = append(s.seats, st)
-	track, err := webrtc.NewTrackLocalStaticSample(webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeH264}, "video", "picture")
+	track, err := webrtc.NewTrackLocalStaticSample(webrtc.RTPCodecCapability{MimeType: "video/" + cmp.Or(s.codec, "H264")}, "video", "picture")
 	must(err)
 	_, err = pc.AddTrack(track)
 	must(err)
@@ -706,6 +709,26 @@ func encode(t *testing.T) [][]byte {
 		t.Skipf("GStreamer cannot encode H.264 here: %v %s", err, out)
 	}
 	return accessUnits(t, file)
+}
+
+// encodeVP8 makes two seconds of VP8 that begin with a keyframe, for a browser without H.264.
+func encodeVP8(t *testing.T) (pictures [][]byte) {
+	dir := t.TempDir()
+	out, err := exec.Command("gst-launch-1.0", "-q", "videotestsrc", "num-buffers=60", "pattern=pinwheel", "!",
+		"video/x-raw,width=1280,height=720,framerate=30/1", "!", "videoconvert", "!",
+		"vp8enc", "deadline=1", "cpu-used=8", "keyframe-max-dist=15", "target-bitrate=1200000", "!",
+		"multifilesink", "location="+dir+"/%03d").CombinedOutput()
+	if err != nil {
+		t.Skipf("GStreamer cannot encode VP8 here: %v %s", err, out)
+	}
+	for i := range 60 {
+		raw, err := os.ReadFile(filepath.Join(dir, fmt.Sprintf("%03d", i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pictures = append(pictures, raw)
+	}
+	return pictures
 }
 
 func accessUnits(t *testing.T, file string) [][]byte {

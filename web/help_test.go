@@ -1,7 +1,6 @@
 package web_test
 
 import (
-	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
 	"github.com/nearcast/nearcast/internal/wire"
@@ -17,15 +16,15 @@ func walkHelp(v *visit) {
 		v.script(`document.activeElement.dispatchEvent(new KeyboardEvent('keydown', { bubbles: true, cancelable: true,
 			code: 'KeyH', key: 'H', ctrlKey: true, altKey: true, shiftKey: true }))`)
 	}
-	v.do(chromedp.KeyEvent(kb.F8))
+	v.keys(kb.F8)
 	v.site.wantInput("F8", func(in wire.Input) bool { return in.Code == "F8" && !in.Pressed })
 	chord()
 	v.until(open)
 	v.until(`document.querySelector('dialog.help').textContent.includes('pastes into the app')`)
 	v.site.wantInput("release of all keys", func(in wire.Input) bool { return in.Type == wire.InputBlur })
-	v.do(chromedp.KeyEvent("x"), chromedp.KeyEvent(kb.Escape))
+	v.keys("x", kb.Escape)
 	v.until(`!` + open)
-	v.do(chromedp.KeyEvent(kb.F9))
+	v.keys(kb.F9)
 	v.site.wantInput("F9", func(in wire.Input) bool {
 		if in.Code == "KeyX" || in.Code == "KeyH" || in.Code == "Escape" {
 			v.Errorf("the app got %s, which the help has", in.Code)

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/chromedp/cdproto/cdp"
-	"github.com/chromedp/chromedp"
 	"github.com/pion/webrtc/v4"
 
 	"github.com/nearcast/nearcast/internal/testkit"
@@ -122,10 +120,7 @@ const listens = `window.came = []; document.addEventListener('message', ({ detai
 // walkMessages has page and app speak, over a reload and over a lost connection: nothing is
 // lost or doubled.
 func walkMessages(v *visit) {
-	type params struct {
-		Source string `json:"source"`
-	}
-	command(v, cdp.Command[params, json.RawMessage]{Method: "Page.addScriptToEvaluateOnNewDocument"}, params{listens})
+	v.before(listens)
 	v.open("/play/viewer")
 	if why := evaluate[string](v, `nearcast.messages.send(1).then(() => 'sent', (error) => error.message)`); why != "there is no session" {
 		v.Errorf("before Play: %s", why)
@@ -156,7 +151,7 @@ func walkMessages(v *visit) {
 	v.until(`came.at(-1) === 4`)
 	v.script(`nearcast.messages.send('last')`)
 	v.appHas(`{"n":1}`, "262144 bytes", `"é"`, `"last"`)
-	v.do(chromedp.Reload())
+	v.reload()
 	b = v.site.nextBrain()
 	m.mu.Lock()
 	m.deaf, m.dc = false, nil

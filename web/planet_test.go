@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/chromedp/chromedp"
-
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -119,9 +117,9 @@ func walkSiteDies(v *visit) {
 	v.untilText("Ireland stopped answering. You are now at Virginia, and the app has started again.")
 	v.until(`nearcast.site === 'us-east-1'`)
 	v.shot("moved")
-	v.do(chromedp.EmulateViewport(390, 844))
+	v.size(390, 844)
 	v.shot("moved-phone")
-	v.do(chromedp.EmulateViewport(1280, 800))
+	v.size(1280, 800)
 	v.script(`document.querySelector('[aria-label^="Statistics ("]').click()`)
 	v.until(`document.querySelector('.stats').innerText.includes('us-east-1') && document.querySelector('.stats').innerText.includes('measured')`)
 	v.script(`document.querySelector('.stats .why summary').click()`)

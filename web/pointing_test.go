@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"time"
 
-	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
@@ -26,7 +25,7 @@ func walkWheel(v *visit) {
 			document.querySelector('.surface').dispatchEvent(event);
 		}`)
 		evaluate[bool](v, `new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(() => r(true))))`)
-		v.do(chromedp.KeyEvent(kb.F9))
+		v.keys(kb.F9)
 		v.site.wantInput("F9", func(in wire.Input) bool {
 			if in.Type == wire.InputWheel {
 				total += in.DY
@@ -141,7 +140,7 @@ func walkAuto(v *visit) {
 	if evaluate[bool](v, `Boolean(document.pointerLockElement)`) {
 		v.Error("the pointer is locked because the cursor is hidden: that may be a film")
 	}
-	v.do(chromedp.MouseClickXY(500, 400))
+	v.clickAt(500, 400)
 	v.site.wantInput("a press at a position", func(in wire.Input) bool { return in.Type == wire.InputDown && in.X > 0 })
 	v.site.wantInput("its end", func(in wire.Input) bool { return in.Type == wire.InputUp })
 
@@ -151,14 +150,14 @@ func walkAuto(v *visit) {
 	if got := v.moved(`Array(100).fill(3)`); got != 300 {
 		v.Errorf("the app's pointer moved by %v, want 300", got)
 	}
-	v.do(chromedp.MouseClickXY(500, 400))
+	v.clickAt(500, 400)
 	if in := v.site.wantInput("a press", func(in wire.Input) bool { return in.Type == wire.InputDown }); in.X != 0 || in.Y != 0 {
 		v.Errorf("a press with the mouse taken has a position: %+v", in)
 	}
 	// The person takes it back by Esc, and gives it again by a click.
 	v.script(`document.exitPointerLock()`)
 	v.until(`!document.pointerLockElement && !document.querySelector('.capture').hidden`)
-	v.do(chromedp.MouseClickXY(500, 400))
+	v.clickAt(500, 400)
 	v.until(`document.pointerLockElement`)
 
 	v.site.tell(wire.Pointer{Image: arrow})
@@ -167,6 +166,6 @@ func walkAuto(v *visit) {
 	if got := cursor(); got == "none" || got == "" {
 		v.Errorf("the cursor is %q", got)
 	}
-	v.do(chromedp.MouseEvent(input.DispatchMouseEventTypeMouseMoved, 640, 400))
+	v.moveTo(640, 400)
 	v.site.wantInput("a position", func(in wire.Input) bool { return in.Type == wire.InputMove && near(in.X, 0.5) })
 }

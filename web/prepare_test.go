@@ -2,7 +2,6 @@ package web_test
 
 import (
 	"github.com/chromedp/cdproto/input"
-	"github.com/chromedp/chromedp"
 
 	"github.com/nearcast/nearcast/internal/testkit/browser"
 	"github.com/nearcast/nearcast/internal/wire"
@@ -24,7 +23,7 @@ func (v *visit) pointer(atPlay bool) {
 	if atPlay {
 		at = evaluate[browser.Point](v, browser.Middle(`.play-button`))
 	}
-	v.do(chromedp.MouseEvent(chromedp.MouseMoved, at.X, at.Y))
+	v.moveTo(at.X, at.Y)
 }
 
 // rest opens the app, and has the pointer rest on Play.
@@ -183,9 +182,9 @@ var playing = func() chan struct{} { c := make(chan struct{}); close(c); return 
 func walkRestByKeyboard(v *visit) {
 	b := v.restBy(func() {
 		v.script(`document.activeElement.blur()`)
-		v.do(chromedp.KeyEvent("\t"))
+		v.keys("\t")
 		for !evaluate[bool](v, `document.activeElement.classList.contains('play-button')`) {
-			v.do(chromedp.KeyEvent("\t"))
+			v.keys("\t")
 		}
 	})
 	v.script(`document.activeElement.blur()`)

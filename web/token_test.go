@@ -3,8 +3,6 @@ package web_test
 import (
 	"time"
 
-	"github.com/chromedp/chromedp"
-
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -26,7 +24,7 @@ func walkSigned(v *visit) {
 	v.untilText("Model Viewer")
 	gone := `!location.href.includes('good') && !location.href.includes('#')`
 	v.until(gone)
-	v.do(chromedp.Reload())
+	v.reload()
 	v.untilText("Turn a jet engine")
 	v.press(".play-button")
 	b := v.site.nextBrain()
@@ -38,7 +36,7 @@ func walkSigned(v *visit) {
 	v.site.mu.Lock()
 	v.site.token, v.site.expired = "another", "good"
 	v.site.mu.Unlock()
-	v.do(chromedp.Reload())
+	v.reload()
 	b = v.site.nextBrain()
 	if b.hello.Resume != "resume" {
 		v.Errorf("hello after a reload = %+v, want resume", b.hello)

@@ -54,7 +54,7 @@ func walkWindow(v *visit) {
 	view("a resize", 2000, 1400, 2)
 	v.do(chromedp.EmulateViewport(390, 844, chromedp.EmulateScale(3)))
 	view("a turned phone", 1170, 2532, 3)
-	v.do(chromedp.EmulateViewport(1280, 800))
+	v.size(1280, 800)
 	view("another screen", 1280, 800, 1)
 
 	const shut = `document.querySelector('.tool.shut')`

@@ -42,6 +42,7 @@ var RunPackages = []Package{
 // TestPackages are needed by make test beyond RunPackages.
 var TestPackages = []Package{
 	{"chromium", "the person's browser in end-to-end tests"},
+	{"firefox-esr", "the person's browser in tests of the pages that are for Firefox too"},
 	{"joystick", "jstest: a program that reads gamepads as joysticks"},
 	{"gstreamer1.0-tools", "pictures and tones for tests, by gst-launch"},
 	{"gstreamer1.0-plugins-bad", "decoding H.264, to look at what was encoded"},
