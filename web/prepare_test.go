@@ -245,7 +245,7 @@ func walkPlayStays(v *visit) {
 	planet := newPlanet(v.T, v.site.video, "eu-west-1", "us-east-1", "ap-northeast-1")
 	v.site = planet[0]
 	for name, size := range map[string][2]int64{"desktop": {1280, 800}, "phone": {390, 844}, "low": {800, 400}} {
-		v.do(chromedp.EmulateViewport(size[0], size[1]))
+		v.size(size[0], size[1])
 		var before browser.Point
 		func() {
 			v.site.mu.Lock() // no answer comes
