@@ -178,6 +178,8 @@ func walkChanges(v *visit) {
 	v.script(`const late = document.createElement('nearcast-player'); late.play(); late.end(); late.src = document.querySelector('script').src.replace(/assets.*/, '');
 		late.token = 'good'; late.app = 'viewer'; window.late = late; document.body.append(late)`)
 	v.until(`late.shadowRoot.querySelector('.play-button') && late.state === 'ready'`)
+	v.script(`late.home = '/apps'; late.home = undefined`)
+	v.until(`!late.hasAttribute('home')`)
 }
 
 // chained reports whether changes, "a>b b>c", lead through these states, "a b c", and no others.

@@ -10,10 +10,11 @@
 //	element.js   <nearcast-player>: attributes, events, methods (docs/EMBED.md)
 //	shell.js     one player as it is seen, in the element's shadow root; hands.js what is done with it
 //	player.js    one session: carries out what session.js decides
+//	later.js     what no session begins with; input/ has what few sessions need
 //	style/       the style of the shadow root, as text; language.js and words/ all that it says
 //
 // Nothing of a player is global to its document, since a page may have several. session.js,
-// stats.js, words.js and check/findings.js are pure.
+// stats.js, words.js and check/findings.js are pure. web/packages makes npm packages of them.
 //
 // # What is served where
 //

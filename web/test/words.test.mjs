@@ -2,16 +2,17 @@ import test from 'node:test';
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { wordsOf } from '../assets/js/language.js';
-import { about, closed, ended, known, availability, moved, place, waiting } from '../assets/js/words.js';
+import { closed, ended, known as knownEnds } from '../assets/js/later/words.js';
+import { about, known, availability, moved, place, waiting } from '../assets/js/words.js';
 
 const wire = process.env.NEARCAST_WIRE ? JSON.parse(process.env.NEARCAST_WIRE) : null;
 const skip = wire ? false : 'run by go test, which knows internal/wire';
 
 test('there are words for every reason, code and phase of wire', { skip }, () => {
-  assert.deepEqual([...known.reasons].sort(), [...wire.Reason].sort());
-  assert.deepEqual([...known.codes].sort(), [...wire.Code].sort());
+  assert.deepEqual([...knownEnds.reasons].sort(), [...wire.Reason].sort());
+  assert.deepEqual([...knownEnds.codes].sort(), [...wire.Code].sort());
   assert.deepEqual(known.phases, wire.Phase, 'in their order');
-  assert.deepEqual(known.sources, wire.RTT);
+  assert.deepEqual(knownEnds.sources, wire.RTT);
 });
 
 test('every message and input the modules name is one of wire', { skip }, () => {

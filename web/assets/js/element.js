@@ -84,11 +84,11 @@ export class NearcastPlayer extends HTMLElement {
     return routerOf(given) ?? given;
   }
 
-  set src(url) { this.setAttribute('src', url); }
+  set src(url) { this.#give('src', url); }
   get app() { return this.getAttribute('app') ?? ''; }
-  set app(id) { this.setAttribute('app', id); }
+  set app(id) { this.#give('app', id); }
   get home() { return this.getAttribute('home') ?? ''; }
-  set home(url) { this.setAttribute('home', url); }
+  set home(url) { this.#give('home', url); }
 
   // token is kept out of the document where it is set as a property.
   get token() { return this.#given.token ?? this.getAttribute('token') ?? ''; }
@@ -103,7 +103,7 @@ export class NearcastPlayer extends HTMLElement {
     this.#given.params = params ? Object.fromEntries(Object.entries(params).map(([name, value]) => [name, String(value)])) : null;
   }
 
-  // words are texts of the page in place of ours, by the keys of words/en.js.
+  // words are texts of the page in place of ours, by the keys of words/en.js and later/en.js.
   get words() { return this.#given.words; }
   set words(words) {
     this.#given.words = { ...words };
@@ -154,6 +154,12 @@ export class NearcastPlayer extends HTMLElement {
     } else {
       this.#root.querySelector('.dock button')?.focus();
     }
+  }
+
+  // Frameworks set null or undefined where a page has no value any more.
+  #give(name, value) {
+    if (value === null || value === undefined) this.removeAttribute(name);
+    else this.setAttribute(name, value);
   }
 
   // #settle begins or ends what is shown, when all attributes of now are set: an element that only

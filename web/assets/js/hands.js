@@ -1,15 +1,12 @@
 // hands.js: what the person's hands do at one player: keyboard, text, pointer, fingers,
 // gamepads and clipboard, put together. They reach the app only while the player is in use
-// (engaged): a page may have more than one, and things of its own.
+// (engaged): a page may have more than one, and things of its own. Fingers, gamepads and clipboards
+// are loaded where a session has them.
 
 import { choose, recallChoices } from './input/choices.js';
-import { Clipboard } from './input/clipboard.js';
-import { ClipLink } from './input/cliplink.js';
-import { Gamepads } from './input/gamepads.js';
 import { Keyboard, isMac } from './input/keyboard.js';
 import { Pointer } from './input/pointer.js';
 import { TextField } from './input/text.js';
-import { Touch } from './input/touch.js';
 import { el } from './ui/dom.js';
 import { View } from './view.js';
 
@@ -20,6 +17,9 @@ export class Hands {
   constructor({ host, stage, touchy, label, onChord, onClipboard, onMode, onLock }) {
     Object.assign(this, { host, stage, touchy, onMode });
     this.engaged = false;
+    this.touch = this.gamepads = this.clipboard = this.link = null;
+    this.coming = {}; // promises of these, by name
+    this.turn = 0;    // counts starts and stops
     this.player = null; // set by join
     this.away = new AbortController();
     const { surface } = stage;
@@ -29,24 +29,60 @@ export class Hands {
     const field = el('textarea.typing', { autocapitalize: 'off', autocomplete: 'off', spellcheck: false, tabIndex: -1, 'aria-label': label, rows: 1 });
     surface.append(field);
     this.view = new View(surface);
-    this.link = new ClipLink({ channel: () => this.player.peer?.clipChannel ?? null });
-    this.clipboard = new Clipboard({ surface, sink, link: this.link, mac: isMac(), used, onTrouble: onClipboard });
-    this.keyboard = new Keyboard({ surface, sink, onChord, choices: this.choices, clipboard: this.clipboard });
+    this.keyboard = new Keyboard({ surface, sink, onChord, choices: this.choices });
     this.text = new TextField({ surface, field, keyboard: this.keyboard, touchy });
     this.pointer = new Pointer({
       surface, video: stage.video, sink, used, onLock, onMode: () => this.mode(), draws: !touchy,
       onUse: (event) => {
         this.engage();
         this.keyboard.ready(event);
-        this.clipboard.flush();
+        this.clipboard?.flush();
         if (event.type !== 'mousedown') return;
         this.text.place(event);
         this.text.focus();
       },
     });
-    this.gamepads = new Gamepads({ sink, focused: () => this.engaged && document.hasFocus() && !document.hidden });
-    this.touch = new Touch({ surface, pointer: this.pointer, sink });
+    // Each gives a part, once its module is there.
+    this.makers = {
+      touch: async () => {
+        const { Touch } = await import('./input/touch.js');
+        return new Touch({ surface, pointer: this.pointer, sink });
+      },
+      gamepads: async () => {
+        const { Gamepads } = await import('./input/gamepads.js');
+        return new Gamepads({ sink, focused: () => this.engaged && document.hasFocus() && !document.hidden });
+      },
+      clipboard: async () => {
+        const { Clipboard, ClipLink } = await import('./input/clipboard.js');
+        this.link = new ClipLink({ channel: () => this.player.peer?.clipChannel ?? null });
+        return this.keyboard.clipboard = new Clipboard({ surface, sink, link: this.link, mac: isMac(), used, onTrouble: onClipboard });
+      },
+    };
+    // Without a clipboard nothing is pasted: neither into the app nor into the page around it.
+    surface.addEventListener('paste', (event) => {
+      if (this.clipboard) return;
+      event.preventDefault();
+      event.stopPropagation();
+    });
+    this.fingers = touchy || navigator.maxTouchPoints > 0;
+    if (this.fingers) this.#bring('touch');
     this.#watch();
+  }
+
+  // #bring loads a part, once. What cannot be loaded now is tried again by the next session.
+  #bring(name) {
+    return this.coming[name] ??= this.makers[name]().then((part) => this[name] = part).catch((error) => {
+      this.coming[name] = null;
+      console.error(`nearcast: ${name} could not be loaded:`, error);
+      return null;
+    });
+  }
+
+  // #start starts a part with the session of now, at once where it is loaded.
+  #start(name, ...given) {
+    if (this[name]) return this[name].start(...given);
+    const { turn } = this;
+    this.#bring(name).then((part) => { if (turn === this.turn) part?.start(...given); });
   }
 
   join(player) {
@@ -68,18 +104,18 @@ export class Hands {
   engage() {
     if (this.engaged) return;
     this.engaged = true;
-    this.gamepads.resume();
+    this.gamepads?.resume();
   }
 
   disengage() {
     if (!this.engaged) return;
     this.engaged = false;
-    this.gamepads.release();
+    this.gamepads?.release();
   }
 
   // shake takes a wire.Rumble: hands that are at something else feel nothing of it.
   shake(rumble) {
-    if (this.engaged) this.gamepads.rumble(rumble);
+    if (this.engaged) this.gamepads?.rumble(rumble);
   }
 
   // focus gives the app the keyboard, unless the person uses something else on the page.
@@ -89,19 +125,37 @@ export class Hands {
 
   // start is called when there is a picture, with the grant's wire.Display.
   start(display) {
-    this.clipboard.mode = display.clipboard || 'none';
+    this.turn += 1;
+    this.expect(display);
     this.keyboard.start();
     this.pointer.start(display);
     this.view.start(display, (now) => this.player.send({ t: 'view', view: now }));
     this.ask();
     this.mode();
-    this.touch.start(display);
-    if (display.gamepads) this.gamepads.start();
+    if (this.fingers) this.#start('touch', display);
+    if (display.gamepads) this.#start('gamepads');
     this.focus();
   }
 
+  // expect is told what the session will need, before there is a picture.
+  expect({ clipboard: mode = 'none', gamepads }) {
+    this.clip = mode || 'none';
+    const set = (clipboard) => { if (clipboard) clipboard.mode = this.clip; };
+    if (this.clipboard) set(this.clipboard);
+    else if (this.clip !== 'none') this.#bring('clipboard').then(set);
+    if (gamepads) this.#bring('gamepads');
+  }
+
+  // heard takes what the seat says of clipboards, in its order, also before the
+  // module is there.
+  heard(take) {
+    if (this.clipboard) return take(this);
+    this.coming.clipboard?.then(() => { if (this.clipboard) take(this); });
+  }
+
   stop() {
-    for (const part of [this.keyboard, this.pointer, this.view, this.touch, this.gamepads]) part.stop();
+    this.turn += 1;
+    for (const part of [this.keyboard, this.pointer, this.view, this.touch, this.gamepads]) part?.stop();
   }
 
   // end is called once.
@@ -112,10 +166,10 @@ export class Hands {
 
   // again is called when there is a new channel for input: the seat knows nothing of it.
   again() {
-    this.link.reset();
+    this.link?.reset();
     this.ask();
     this.view.again();
-    this.gamepads.begin();
+    this.gamepads?.begin();
   }
 
   // ask asks the seat for the app's cursor. A finger has none: then it stays in
@@ -133,7 +187,7 @@ export class Hands {
   }
 
   async paste() {
-    if (await this.clipboard.read()) this.keyboard.paste();
+    if (await this.clipboard?.read()) this.keyboard.paste();
   }
 
   choose(name) {

@@ -2,6 +2,7 @@
 // shows it. It names nothing that the app's job or this device does not allow.
 
 import { english } from './language.js';
+import './later/en.js';
 
 const chord = (letter, w) => [w.say('key.ctrl'), 'Alt', w.say('key.shift'), letter];
 

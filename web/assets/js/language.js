@@ -14,6 +14,10 @@ export const LANGUAGES = ['en', ...Object.keys(LOADERS)];
 
 const loaded = new Map([['en', en]]);
 
+// late are the English texts that come later; the tables of the others have all.
+const late = {};
+export const learn = (texts) => void Object.assign(late, texts);
+
 export class Words {
   // own are texts that a page has in place of ours, by the same keys.
   constructor(lang = 'en', table = en, own = {}) {
@@ -23,10 +27,10 @@ export class Words {
 
   // say gives a text, with values in its {placeholders}. An unknown key is itself.
   say(key, values = {}) {
-    return String(this.table[key] ?? key).replace(/\{(\w+)\}/g, (all, name) => (name in values ? String(values[name]) : all));
+    return String(this.table[key] ?? late[key] ?? key).replace(/\{(\w+)\}/g, (all, name) => (name in values ? String(values[name]) : all));
   }
 
-  has(key) { return key in this.table; }
+  has(key) { return key in this.table || key in late; }
 }
 
 export const english = new Words();

@@ -2,16 +2,13 @@
 // the toolbar and what lies over it. element.js puts it into a page.
 
 import { getApp } from './api.js';
+import { Awake } from './awake.js';
 import { Hands } from './hands.js';
-import { help } from './help.js';
 import { claim, free } from './memory.js';
 import { HELD, isOver } from './phases.js';
 import { Player } from './player.js';
-import { endedScreen } from './screens/ended.js';
-import { helpView } from './screens/helpview.js';
-import { closedScreen, readyScreen } from './screens/ready.js';
+import { readyScreen } from './screens/ready.js';
 import { Stage } from './screens/stage.js';
-import { statsView } from './screens/statsview.js';
 import { toolbar } from './screens/toolbar.js';
 import { waitingScreen } from './screens/waiting.js';
 import { banner as makeBanner } from './ui/banner.js';
@@ -19,7 +16,7 @@ import { distanceLine } from './ui/distance.js';
 import { el, setText } from './ui/dom.js';
 import { icon } from './ui/icons.js';
 import { picture } from './ui/picture.js';
-import { clipboardTrouble, closed, ending, missing, moved, ms, place } from './words.js';
+import { ending, moved, ms, place } from './words.js';
 
 const APP_REFRESH_MS = 5000;
 // STILL_MS is how long the page stays as it is after Play: to draw another screen takes the
@@ -33,22 +30,23 @@ export class Shell {
   // onStats(numbers) each second of a picture, onApp(app) when more is known of the app, and
   // onShut(problem) where it cannot be launched from here.
   constructor({ host, root, app: id, src, token, params, words, home, hold, tell, onStats, onApp, onShut }) {
-    Object.assign(this, { host, id, src, token, home, w: words, tell, onStats, onApp, onShut });
+    Object.assign(this, { host, root, id, src, token, home, w: words, tell, onStats, onApp, onShut });
+    this.later = this.stats = this.helping = null; // later.js, and what it has
     this.app = null;   // wire.AppView, once known
     this.shut = false; // a screen without Play is shown
     this.turn = this.heard = 0; // of refresh: asked, and answered
     this.screen = { kind: '', node: null };
     this.still = 0;
     this.counting = 0;
-    this.awake = null;
     this.away = new AbortController();
+    this.awake = new Awake();
     this.key = claim(id, src);
     this.touchy = matchMedia('(pointer: coarse)').matches;
     this.stage = new Stage(words.say('surface'));
     this.hands = new Hands({
       host, stage: this.stage, touchy: this.touchy, label: words.say('surface'),
       onChord: (name) => this.#chord(name),
-      onClipboard: (why) => this.banner.show(...clipboardTrouble(why, words)),
+      onClipboard: (why) => this.#with((later) => this.banner.show(...later.clipboardTrouble(why, words))),
       onMode: () => this.#capture(),
       onLock: (locked) => {
         this.#capture();
@@ -61,8 +59,8 @@ export class Shell {
       onStats: (numbers) => this.#count(numbers),
       onInput: () => this.hands.again(),
       onRumble: (told) => this.hands.shake(told),
-      onClip: (told) => this.hands.clipboard.told(told),
-      onChunk: (data) => this.hands.link.heard(data),
+      onClip: (told) => this.hands.heard(({ clipboard }) => clipboard.told(told)),
+      onChunk: (data) => this.hands.heard(({ link }) => link.heard(data)),
       onPointer: (told) => this.hands.pointer.told(told),
       onRace: (found) => (found.error ? this.distance.fail(words.say(found.error)) : this.distance.update(found)),
     });
@@ -72,7 +70,7 @@ export class Shell {
     this.#listen();
     this.#render(this.player.state, null);
     this.player.begin(hold);
-    this.refresh();
+    this.refresh().finally(() => this.#with(() => {}));
     this.refreshing = setInterval(() => { if (!this.shut && !document.hidden && this.player.state.phase === 'ready') this.refresh(); }, APP_REFRESH_MS);
   }
 
@@ -82,10 +80,10 @@ export class Shell {
     clearInterval(this.refreshing);
     clearInterval(this.counting);
     clearTimeout(this.still);
-    this.#letSleep();
+    this.awake.end();
     this.hands.end();
     this.player.stop();
-    this.helping.close();
+    this.helping?.close();
     this.node.remove();
     free(this.key);
   }
@@ -103,8 +101,6 @@ export class Shell {
     this.distance = distanceLine(w);
     this.backdrop = el('div.backdrop', { part: 'backdrop' });
     this.dock = el('div.dock', { role: 'region', 'aria-label': this.id });
-    this.stats = statsView(w);
-    this.helping = helpView({ onClose: () => { if (this.player.state.phase === 'streaming') this.hands.focus(); }, w });
     this.banner = makeBanner(w);
     // The seconds that are left are not read out one by one.
     this.notice = el('div.reconnect', { hidden: true }, el('div.spinner'), el('h2', { role: 'alert' }, w.say('wait.reconnecting')), el('p', { role: 'timer', 'aria-live': 'off' }));
@@ -112,13 +108,13 @@ export class Shell {
     this.unmute = el('button.unmute', { type: 'button', hidden: true, part: 'button', onclick: () => { this.stage.unlock(); this.hands.focus(); } }, icon('muted'), el('span', {}, w.say('tool.sound')));
     this.tools = toolbar({ title: this.id, actions: this.#actions(), w });
     this.node = el('div.player', { lang: w.lang }, this.stage.node, this.backdrop, el('div.masthead', {}, el('slot', { name: 'brand' })), this.dock,
-      this.notice, this.capture, this.unmute, this.tools.node, this.stats.node, this.banner.node, this.helping.node);
+      this.notice, this.capture, this.unmute, this.tools.node, this.banner.node);
     root.append(this.node);
     const play = () => this.play();
     this.makers = {
       ready: () => readyScreen({ play, resting: player.resting, distance: this.distance.node, w }),
-      waiting: () => waitingScreen({ leave: () => player.leave(), w }),
-      over: (state) => ({ ...endedScreen(state, this.app, { play, takeBack: () => player.takeBack(), hasToken: Boolean(this.token()), src: this.src, home: this.home, w }), update() {} }),
+      waiting: () => waitingScreen({ leave: () => player.leave(), why: this.later?.whyDetails(w), w }),
+      over: (state) => (this.later ? { ...this.later.endedScreen(state, this.app, { play, takeBack: () => player.takeBack(), hasToken: Boolean(this.token()), src: this.src, home: this.home, w }), update() {} } : this.#bare(play)),
       none: () => ({ node: el('div'), update() {}, focus() {} }),
     };
     this.stage.onBlocked = (blocked) => {
@@ -155,7 +151,7 @@ export class Shell {
 
   #chord(name) {
     switch (name) {
-      case 'stats': return this.tools.setStats(this.stats.toggle());
+      case 'stats': return this.#with(() => this.tools.setStats(this.stats.toggle()));
       case 'fullscreen': return void this.fullscreen();
       case 'help': return this.#help();
       case 'menu':
@@ -173,7 +169,7 @@ export class Shell {
       if (this.player.state.phase === 'streaming') this.hands.focus();
     }, { signal });
     document.addEventListener('visibilitychange', () => {
-      if (!document.hidden && this.player.state.phase === 'streaming') this.#keepAwake();
+      if (!document.hidden && this.player.state.phase === 'streaming') this.awake.begin();
     }, { signal });
     // The person may have closed the tab by mistake.
     window.addEventListener('beforeunload', (event) => {
@@ -232,9 +228,11 @@ export class Shell {
       this.heard = turn;
       if (!this.app) this.backdrop.replaceChildren(picture({ id }));
       // A seat that is held needs no launch. If something else is wrong, Play says what.
-      if (this.player.state.phase !== 'ready') return;
-      const words = closed(problem, Boolean(token), this.w, Boolean(src)) ?? (!this.app && problem?.type?.endsWith('/unknown-app') ? missing(id, this.w) : null);
-      if (words) this.#shut(words, problem);
+      this.#with(({ closed, missing }) => {
+        if (late() || this.player.state.phase !== 'ready') return;
+        const words = closed(problem, Boolean(token), this.w, Boolean(src)) ?? (!this.app && problem?.type?.endsWith('/unknown-app') ? missing(id, this.w) : null);
+        if (words) this.#shut(words, problem);
+      });
     }
   }
 
@@ -243,8 +241,40 @@ export class Shell {
     this.shut = true;
     this.screen = { kind: 'shut', node: null };
     this.node.dataset.screen = 'over';
-    this.dock.replaceChildren(closedScreen(words, this.home, this.w));
+    this.dock.replaceChildren(this.later.closedScreen(words, this.home, this.w));
     this.onShut(problem);
+  }
+
+  // #with gives later.js to a function, at once if it is there. If it cannot be loaded, the next
+  // one who needs it tries again.
+  #with(use) {
+    if (this.later) return void use(this.later);
+    this.bringing ??= import('./later.js').then((later) => this.#came(later), (error) => {
+      this.bringing = null;
+      console.error('nearcast: a part of the player could not be loaded:', error);
+    });
+    this.bringing.then(() => { if (this.later) use(this.later); });
+  }
+
+  #came(later) {
+    if (this.away.signal.aborted) return;
+    const { root, w } = this;
+    this.later = later;
+    if (!root.adoptedStyleSheets.includes(later.sheet)) root.adoptedStyleSheets = [...root.adoptedStyleSheets, later.sheet];
+    this.stats = later.statsView(w);
+    this.helping = later.helpView({ onClose: () => { if (this.player.state.phase === 'streaming') this.hands.focus(); }, w });
+    this.banner.node.before(this.stats.node);
+    this.node.append(this.helping.node);
+    if (this.screen.kind !== 'over') return;
+    this.screen = { kind: '', node: null };
+    this.#render(this.player.state, this.player.state);
+  }
+
+  // #bare is shown at the end of a session until later.js says more.
+  #bare(play) {
+    this.#with(() => {});
+    const button = el('button.primary', { type: 'button', onclick: play, part: 'button play' }, this.w.say('play.start'));
+    return { node: el('section.panel', { part: 'panel' }, el('div.actions', {}, button)), update() {}, focus: () => button.focus({ preventScroll: true }) };
   }
 
   // #kind says which screen a state is shown on.
@@ -271,7 +301,7 @@ export class Shell {
       // The page around the player may have a screen of its own.
       this.dock.replaceChildren(el('slot', { name: kind === 'over' ? 'ended' : kind }, this.screen.node));
       this.screen.update(state, this.app);
-      if (kind !== 'none') this.helping.close(); // it would give the focus back
+      if (kind !== 'none') this.helping?.close(); // it would give the focus back
       if (this.hands.engaged) this.screen.focus?.();
     } else {
       this.screen.update(state, this.app);
@@ -285,16 +315,17 @@ export class Shell {
 
   // #entered starts and stops input as a phase begins.
   #entered(state, before) {
+    if (state.phase === 'granted') this.hands.expect(state.grant.display);
     if (state.phase === 'streaming') {
       this.hands.start(state.grant.display);
-      this.tools.setPaste(this.hands.clipboard.takes);
+      this.tools.setPaste(['in', 'both'].includes(this.hands.clip));
       this.tools.setTitle(this.app?.title || this.id);
       this.tools.open();
       this.#sound();
-      this.#keepAwake();
+      this.awake.begin();
     } else if (before?.phase === 'streaming') {
       this.hands.stop();
-      this.helping.close();
+      this.helping?.close();
       this.capture.hidden = this.unmute.hidden = true;
     }
     if (!this.notice.hidden) this.#explain(state);
@@ -305,12 +336,11 @@ export class Shell {
     }
     if (this.#kind(state) !== 'none') {
       this.banner.hide();
-      this.stats.node.hidden = true;
       this.tools.setStats(false);
-      this.stats.reset();
+      this.stats?.reset();
     }
     if (!isOver(state.phase)) return;
-    this.#letSleep();
+    this.awake.end();
     // A page may be in full screen before there is a session.
     if (this.isFull && before && !isOver(before.phase)) document.exitFullscreen();
   }
@@ -347,7 +377,7 @@ export class Shell {
   }
 
   #count(numbers) {
-    this.stats.update(numbers, { firstFrameMS: this.player.firstFrameMS, launch: this.player.state.launch });
+    this.stats?.update(numbers, { firstFrameMS: this.player.firstFrameMS, launch: this.player.state.launch });
     this.tools.setRTT(numbers.pingMS ?? numbers.pairMS);
     this.onStats(numbers);
   }
@@ -357,27 +387,10 @@ export class Shell {
     if (this.player.state.phase !== 'streaming') return;
     this.hands.unlock();
     const { mac } = this.hands.keyboard;
-    this.helping.toggle(help({
-      display: this.player.state.grant.display, touch: this.touchy, mac, choices: this.hands.choices, w: this.w,
+    const { display } = this.player.state.grant;
+    this.#with(({ help }) => this.helping.toggle(help({
+      display, touch: this.touchy, mac, choices: this.hands.choices, w: this.w,
       screen: document.fullscreenEnabled, locks: Boolean(navigator.keyboard?.lock),
-    }));
-  }
-
-  // A person may watch for minutes without any input: keep the screen on.
-  async #keepAwake() {
-    if (this.awake && !this.awake.released) return;
-    try {
-      const lock = await navigator.wakeLock?.request('screen');
-      if (this.awake && !this.awake.released) return void lock.release();
-      this.awake = lock;
-      if (this.away.signal.aborted || isOver(this.player.state.phase)) this.#letSleep();
-    } catch {
-      // The screen may then dim as usual.
-    }
-  }
-
-  #letSleep() {
-    this.awake?.release().catch(() => {});
-    this.awake = null;
+    })));
   }
 }

@@ -1,6 +1,6 @@
-// words.js: every state, reason and code of internal/wire as a sentence for the
-// person at the page, in the words of language.js. Pure; a test compares it with wire, so that
-// nothing is missing.
+// words.js: the states of internal/wire as sentences for the person at the page, in the words of
+// language.js. Pure; a test compares it with wire, so that nothing is missing. Reasons and codes of
+// ends are in later/words.js.
 
 import { english } from './language.js';
 
@@ -55,10 +55,6 @@ export function moved({ from, to, done }, w = english) {
 
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
-// SOURCES say where a round trip comes from: wire.RTTSource.
-const SOURCES = ['measured', 'predicted', 'assumed'];
-export const source = (name, w = english) => (SOURCES.includes(name) ? w.say(`rtt.${name}`) : '');
-
 // STATIONS are the steps of a start in their order: a wire.Phase each, and how long it takes.
 export const STATIONS = [
   { phase: 'placing', weight: 0.08 },
@@ -102,66 +98,11 @@ export function waiting(state, w = english) {
   };
 }
 
-const ENDS = ['left', 'idle', 'time-limit', 'lost', 'app-exited', 'drained', 'retired', 'error'];
-
-const CODES = [
-  'content-missing', 'content-denied', 'content-truncated', 'content-checksum', 'content-store', 'content-timeout', 'disk-full',
-  'display-failed', 'app-not-found', 'app-no-window', 'app-not-ready', 'encoder-failed', 'memory-limit', 'config', 'stream-host-died', 'too-large', 'no-capacity',
-];
-
 // ending says that a session will end soon, in a headline and a sentence.
 export function ending({ reason, after_s: after }, w = english) {
   const key = reason === 'time-limit' ? 'soon.others' : 'soon.end';
   return [w.say(key), w.say(`${key}.text`, { time: about(after * 1000, w) })];
 }
 
-// ended describes a wire.End. again is the label of the first button, technical is
-// what a person would report to an operator.
-export function ended(end, w = english) {
-  const crashed = end.reason === 'app-exited' && (end.signal || end.exit_code);
-  const known = end.reason === 'error' && CODES.includes(end.code) ? `code.${end.code}` : `end.${ENDS.includes(end.reason) ? end.reason : 'error'}`;
-  const key = crashed ? 'end.crashed' : known;
-  const out = { head: w.say(key), text: w.say(`${key}.text`), bad: end.reason === 'error' || Boolean(crashed), technical: '' };
-  if (crashed) out.technical = end.signal ? `app-exited(signal ${end.signal})` : `app-exited(${end.exit_code})`;
-  else if (end.reason === 'error') out.technical = end.code ? `error(${end.code})` : 'error';
-  if (end.detail && out.technical) out.technical += `: ${end.detail}`;
-  out.again = w.say(out.bad || end.reason === 'lost' || end.reason === 'drained' ? 'play.start' : 'play.again');
-  return out;
-}
-
-// closed describes why an app cannot be launched from here: it is open only to those
-// with a launch token, and there is none, or it does not hold. null for other problems. A person came
-// to our own page by a link; in a page that embeds the player that page has to bring the token.
-export function closed(problem, hasToken, w = english, embedded = false) {
-  const type = problem?.type ?? '';
-  const words = (what, technical) => {
-    const key = `shut.${embedded ? 'page.' : ''}${what}`;
-    return { head: w.say(key), text: w.say(`${key}.text`), technical };
-  };
-  if (type.endsWith('/launch-expired')) return words('expired', problem.detail ?? '');
-  if (!type.endsWith('/launch-token')) return null;
-  return hasToken ? words('refused', problem.detail ?? '') : words('token', '');
-}
-
-// missing says that there is no such app.
-export const missing = (app, w = english) => ({ head: w.say('shut.missing'), text: w.say('shut.missing.text', { app }), technical: '' });
-
-// refused describes a problem. Those that the player found itself name their words (own); what a
-// router says is said as it is.
-export function refused({ own, status, title, detail, type, check } = {}, w = english) {
-  const kind = type && type !== 'about:blank' ? type : '';
-  const head = own ? w.say(`problem.${own}`) : title || w.say('end.refused');
-  const text = own ? w.say(`problem.${own}.text`, { status }) : detail || w.say('end.refused.text');
-  return { head, text, technical: kind, check, bad: true, again: w.say('play.retry') };
-}
-
 // known lists what this module describes, for the test that compares it with wire.
-export const known = { reasons: ENDS, codes: CODES, phases: STATIONS.map((s) => s.phase), sources: SOURCES };
-
-const CLIPBOARD = { large: 'large', 'write-later': 'later', 'write-denied': 'write', 'read-denied': 'read' };
-
-// clipboardTrouble says why a clipboard did not get what it should, and what to do.
-export function clipboardTrouble(why, w = english) {
-  const key = `clip.${CLIPBOARD[why] ?? 'insecure'}`;
-  return [w.say(key), w.say(`${key}.text`)];
-}
+export const known = { phases: STATIONS.map((s) => s.phase) };

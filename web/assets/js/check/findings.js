@@ -8,6 +8,7 @@
 // router answered instead of telling the sites.
 
 import { ms, place } from '../words.js';
+import '../later/en.js'; // names of places
 
 export const VERDICTS = { trying: 'trying', works: 'works', fails: 'does not work', untried: 'not tried' };
 

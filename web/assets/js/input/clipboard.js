@@ -6,7 +6,9 @@
 // What comes from either side is data. HTML is never put into this page; the person's
 // clipboard gets it as a ClipboardItem, which the browser cleans of scripts.
 
-import { isPicture, MOST } from './cliplink.js';
+import { ClipLink, isPicture, MOST } from './cliplink.js';
+
+export { ClipLink };
 
 const PART = 2000;           // characters of a message: wire.MaxClipPart bytes hold them
 const MOST_TEXT = 200 << 10; // bytes of a text on the channel for input: wire.MaxClipText

@@ -1,7 +1,7 @@
 // ended.js: how the session ended, and what the person can do now.
 
 import { english } from '../language.js';
-import { closed, ended, refused } from '../words.js';
+import { closed, ended, refused } from '../later/words.js';
 import { el } from '../ui/dom.js';
 import { icon } from '../ui/icons.js';
 import { whyDetails } from '../ui/why.js';
@@ -37,4 +37,14 @@ function wordsFor(state, { hasToken, embedded }, w) {
     return shut ? { ...shut, bad: true, again: w.say('play.retry') } : refused(state.problem ?? {}, w);
   }
   return ended(state.end, w);
+}
+
+// closedScreen says why this page may not launch an app; words is closed() or
+// missing() of later/words.js. home is the page that lists the apps, if there is one.
+export function closedScreen(words, home, w) {
+  return el('section.panel', { role: 'status', part: 'panel' },
+    el('h1', { part: 'title' }, words.head),
+    el('p.lead', { part: 'text' }, words.text),
+    words.technical ? el('p.technical', {}, words.technical) : null,
+    home ? el('div.actions', {}, el('a.primary', { href: home, part: 'button' }, w.say('apps.see'))) : null);
 }

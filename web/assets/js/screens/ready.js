@@ -43,13 +43,3 @@ export function readyScreen({ play, resting, distance, w }) {
     },
   };
 }
-
-// closedScreen says why this page may not launch an app; words is words.closed() or
-// words.missing(). home is the page that lists the apps, if there is one.
-export function closedScreen(words, home, w) {
-  return el('section.panel', { role: 'status', part: 'panel' },
-    el('h1', { part: 'title' }, words.head),
-    el('p.lead', { part: 'text' }, words.text),
-    words.technical ? el('p.technical', {}, words.technical) : null,
-    home ? el('div.actions', {}, el('a.primary', { href: home, part: 'button' }, w.say('apps.see'))) : null);
-}

@@ -1,7 +1,8 @@
 // statsview.js: the overlay of numbers, with the round trip of the last minute
 // as a line.
 
-import { ms, source } from '../words.js';
+import { source } from '../later/words.js';
+import { ms } from '../words.js';
 import { el, setText, svg } from '../ui/dom.js';
 import { whyDetails } from '../ui/why.js';
 
@@ -28,7 +29,10 @@ export function statsView(w) {
   return {
     node,
     toggle() { node.hidden = !node.hidden; return !node.hidden; },
-    reset() { history.length = 0; },
+    reset() {
+      node.hidden = true;
+      history.length = 0;
+    },
     update(n, { firstFrameMS, launch }) {
       const rtt = n.pingMS ?? n.pairMS;
       if (rtt !== null) history.push(rtt);

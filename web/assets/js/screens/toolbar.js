@@ -9,11 +9,11 @@ const LINGER_MS = 2600;
 const SURE_MS = 3500;
 
 export function toolbar({ title, actions, w }) {
-  const button = (name, label, onclick) => el('button.tool', { type: 'button', title: label, 'aria-label': label, onclick }, icon(name));
+  const tool = (content, label, onclick) => el('button.tool', { type: 'button', title: label, 'aria-label': label, onclick }, content);
+  const button = (name, label, onclick) => tool(icon(name), label, onclick);
   const sound = button('sound', w.say('tool.mute'), () => actions.mute());
   const volume = el('input.volume', { type: 'range', min: 0, max: 100, value: 100, 'aria-label': w.say('tool.volume'), oninput: () => actions.volume(volume.valueAsNumber / 100) });
-  const escape = button('escape', w.say('tool.escape'), () => actions.escape());
-  escape.replaceChildren(el('kbd', {}, 'Esc'));
+  const escape = tool(el('kbd', {}, 'Esc'), w.say('tool.escape'), () => actions.escape());
   const keys = button('keyboard', w.say('tool.keyboard'), () => actions.keyboard());
   const paste = button('paste', w.say('tool.paste'), () => actions.paste());
   paste.hidden = true;
@@ -112,10 +112,10 @@ export function toolbar({ title, actions, w }) {
     setChoices(choices) {
       option.hidden = command.hidden = !choices;
       if (!choices) return;
-      const show = (tool, key, label) => {
-        tool.replaceChildren(el('kbd', {}, key));
-        tool.title = label;
-        tool.setAttribute('aria-label', label);
+      const show = (one, key, label) => {
+        one.replaceChildren(el('kbd', {}, key));
+        one.title = label;
+        one.setAttribute('aria-label', label);
       };
       if (choices.option === 'characters') show(option, '⌥ @', w.say('tool.option.characters'));
       else show(option, '⌥ Alt', w.say('tool.option.alt'));

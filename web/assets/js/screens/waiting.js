@@ -3,19 +3,18 @@
 
 import { STATIONS, waiting } from '../words.js';
 import { el, setText } from '../ui/dom.js';
-import { whyDetails } from '../ui/why.js';
 
-export function waitingScreen({ leave, w: words }) {
+// why is a whyDetails of ui/why.js, once that is there.
+export function waitingScreen({ leave, why, w: words }) {
   const title = el('p.over', { part: 'app' });
   const head = el('h1', { part: 'title' });
   const text = el('p.lead', { part: 'text' });
   const rail = el('div.rail', { role: 'progressbar', 'aria-label': words.say('progress'), 'aria-valuemin': '0', 'aria-valuemax': '100' }, el('span'));
   const stations = STATIONS.map((s) => el('li', {}, el('i'), el('span', {}, words.say(`station.${s.phase}`))));
   const list = el('ol.stations', { 'aria-hidden': 'true' }, stations);
-  const why = whyDetails(words);
   const cancel = el('button.quiet', { type: 'button', onclick: leave, part: 'button cancel' }, words.say('cancel'));
   const told = el('div', { 'aria-live': 'polite' }, head, text);
-  const node = el('section.panel.waiting', { tabIndex: -1, part: 'panel' }, title, told, el('div.progress', {}, rail, list), el('div.actions', {}, cancel), why.node);
+  const node = el('section.panel.waiting', { tabIndex: -1, part: 'panel' }, title, told, el('div.progress', {}, rail, list), el('div.actions', {}, cancel), why?.node);
   return {
     node,
     // Not Cancel: a second Enter on Play must not cancel.
@@ -26,7 +25,7 @@ export function waitingScreen({ leave, w: words }) {
       setText(head, w.head);
       setText(text, w.text);
       node.dataset.phase = state.phase;
-      why.update(state.launch);
+      why?.update(state.launch);
       const known = w.fraction >= 0;
       rail.classList.toggle('unknown', !known);
       rail.style.setProperty('--done', known ? `${stationPlace(w) * 100}%` : '0%');

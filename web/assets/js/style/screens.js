@@ -39,12 +39,6 @@ export const screens = `
 .panel.waiting { animation: rise .45s .3s var(--nc-ease) both; }
 .waiting h1 { font-size: clamp(28.8px, 19.2px + 2.6cqw, 49.6px); }
 .waiting .lead { font-variant-numeric: tabular-nums; margin-top: 11.2px; min-height: 1.55em; display: block; }
-.technical {
-  font: 14.08px/1.5 var(--nc-mono); color: var(--nc-faint); overflow-wrap: anywhere;
-  padding: 9.6px 14.4px; border-radius: 10px; background: color-mix(in srgb, var(--nc-ink) 55%, transparent); box-shadow: inset 0 0 0 1px var(--nc-line); width: fit-content; max-width: 100%;
-}
-.bad .over { color: var(--nc-alarm); }
-
 /* The line of stations. */
 .progress { margin-top: 6.4px; padding: 0 6px; }
 .rail { position: relative; height: 2px; border-radius: 2px; background: color-mix(in srgb, var(--nc-paper) 18%, transparent); }
@@ -63,19 +57,6 @@ export const screens = `
 .stations .now { color: var(--nc-paper); }
 .stations .now i { box-shadow: inset 0 0 0 2.5px var(--nc-lamp), 0 0 0 5px color-mix(in srgb, var(--nc-lamp) 16%, transparent); animation: pulse 1.6s ease-in-out infinite; }
 @keyframes pulse { 50% { box-shadow: inset 0 0 0 2.5px var(--nc-lamp), 0 0 0 9px color-mix(in srgb, var(--nc-lamp) 5%, transparent); } }
-
-/* Why a session is at its site. */
-.why { font-size: 13.44px; color: var(--nc-faint); max-width: 560px; min-width: 0; }
-.why summary { cursor: pointer; width: fit-content; color: var(--nc-soft); border-radius: 4px; }
-.why summary:hover { color: var(--nc-paper); }
-.why-sites { display: grid; gap: 8px; margin-top: 9.6px; max-height: 32cqh; overflow-y: auto; overscroll-behavior: contain; }
-.why-sites li { display: grid; grid-template-columns: auto 1fr; gap: 0 14.4px; padding-left: 12.8px; border-left: 2px solid var(--nc-line); }
-.why-sites b { font-weight: 500; color: var(--nc-soft); }
-.why-sites span { text-align: right; font-variant-numeric: tabular-nums; }
-.why-sites em { grid-column: 1 / -1; font-style: normal; line-height: 1.4; overflow-wrap: anywhere; }
-.why-sites .chosen { border-color: var(--nc-lamp); }
-.why-sites .chosen b { color: var(--nc-paper); }
-.why-sites .excluded { opacity: .7; }
 
 /* The distance line. */
 .distance { margin-top: 20.8px; max-width: 512px; }

@@ -1,7 +1,8 @@
 // why.js: why a session is at its site: the candidates of a wire.LaunchResponse,
 // the chosen one first, each with its numbers and its reason. Folded at first.
 
-import { ms, place, source } from '../words.js';
+import { source } from '../later/words.js';
+import { ms, place } from '../words.js';
 import { el, setText } from './dom.js';
 
 // whyDetails gives {node, update(launch)}.
