@@ -27,7 +27,7 @@ LDFLAGS  := $(if $(VERSION),-X github.com/nearcast/nearcast/internal/version.sta
 PAD_CFLAGS := -std=gnu11 -shared -fPIC -O2 -Wall -Wextra -Werror -fvisibility=hidden -U_FORTIFY_SOURCE
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status packages test-packages cli build release test lint fuzz bench-stream bench-peers bench-quality bench-placement bench-planet bench-site bench-sites bench-hostile bench-content bench-capacity clean
+.PHONY: help up down status packages test-packages cli build release npm-packages test lint fuzz bench-stream bench-peers bench-quality bench-placement bench-planet bench-site bench-sites bench-hostile bench-content bench-capacity clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -67,6 +67,12 @@ build: packages ## build the binaries into bin/ (the driver into bin/plugins/, a
 RELEASE  := dist/release
 release: build ## dist/release/ and dist/nearcast-VERSION-linux-amd64.tar.gz: all that a node runs
 	@NEARCAST=$(NEARCAST) BIN=$(BIN) VERSION=$(VERSION) bash provision/release.sh $(RELEASE)
+
+# The version of npm packages is that of the programs. Only npm pack needs npm.
+npm-packages: ## build @nearcast/player and @nearcast/react: bin/nearcast-*.tgz, to be published by hand
+	@$(GO) run ./web/packages/build -version "$(or $(VERSION),0.0.0)" $(BIN)/npm
+	@rm -f $(BIN)/nearcast-player-*.tgz $(BIN)/nearcast-react-*.tgz
+	@for name in player react; do npm pack --silent --ignore-scripts --pack-destination $(BIN) ./$(BIN)/npm/$$name; done
 
 lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \

@@ -74,6 +74,8 @@ func TestInTheBrowser(t *testing.T) {
 		"text is pasted and copied":                         walkClipboard,
 		"HTML and pictures are pasted and copied":           walkClipKinds,
 		"page and app exchange messages":                    walkMessages,
+		"a React page":                                      walkReact,
+		"a page with React 18":                              walkReact18,
 		"gamepads reach the app, and shake":                 walkGamepads,
 		"what is possible is said":                          walkHelp,
 		"wheels and trackpads":                              walkWheel,

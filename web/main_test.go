@@ -13,5 +13,10 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, relayMain(os.Args[2]))
 		os.Exit(1)
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if npm.dir != "" {
+			_ = os.RemoveAll(npm.dir)
+		}
+		os.Exit(code)
+	}))
 }

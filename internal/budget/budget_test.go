@@ -104,6 +104,14 @@ var rules = []rule{
 		reason: "it is the format of Docker's profile, from which policy writes a program",
 	},
 	{
+		library: "github.com/evanw/esbuild", in: []string{"web/packages"}, tests: true,
+		reason: "it makes the npm packages; what routers serve is not built, and no program of a release has a bundler",
+	},
+	{
+		library: module + "/web/packages", in: []string{"web/packages"}, tests: true,
+		reason: "it makes the npm packages, and has a bundler",
+	},
+	{
 		library: "golang.org/x/net/bpf", in: []string{"seat/cell/seccomp/policy", "seat/cell/internet"},
 		reason: "the two filters of a cell, for its calls and for its packets, are written once each",
 	},
@@ -281,6 +289,9 @@ func TestRules(t *testing.T) {
 		{"plugins/nomad-device-seats/main.go", module + "/device/devicetest", true},
 		{"device/plugin_test.go", module + "/device/devicetest", false},
 		{"web/embed.go", "C", true},
+		{"web/web.go", "github.com/evanw/esbuild/pkg/api", true},
+		{"web/packages/packages.go", "github.com/evanw/esbuild/pkg/api", false},
+		{"cmd/nearcast/router.go", module + "/web/packages", true},
 		{"driver/exec.go", module + "/seat/cell", true},
 		{"driver/fakestreamhost_test.go", module + "/seat/cell/enter", false},
 		{"cmd/seat-keeper/main.go", module + "/seat/cell/keeper", false},
