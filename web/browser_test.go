@@ -89,6 +89,7 @@ func TestInTheBrowser(t *testing.T) {
 		"a reload comes back to the seat":                   walkReload,
 		"ends are told in words, and can be replayed":       walkEnds,
 		"a session that others wait for":                    walkEnding,
+		"a part of the player does not come":                walkLaterLost,
 		"a refusal says what to do":                         walkRefused,
 		"what a network lets through":                       walkCheck,
 		"an unknown app":                                    walkUnknown,
@@ -101,6 +102,10 @@ func TestInTheBrowser(t *testing.T) {
 		"a signed app":                                      walkSigned,
 		"a site with a signed app dies":                     walkSignedSiteDies,
 		"a phone":                                           walkPhone,
+		"axe-core looks at a session":                       walkAxeSession,
+		"axe-core looks at a session on a phone":            walkAxeSessionPhone,
+		"axe-core looks at what is no session":              walkAxeOthers,
+		"axe-core looks at what is no session, on a phone":  walkAxeOthersPhone,
 		"a display that follows the window":                 walkWindow,
 		"hundreds of sites, a handful of probes":            walkManySites,
 		"a dead beacon costs nothing":                       walkDeadBeacon,
@@ -575,6 +580,7 @@ func walkPhone(v *visit) {
 	v.site.wantInput("drag's end", func(in wire.Input) bool { return in.Type == wire.InputUp && near(in.X, 0.7) })
 	v.script(`document.querySelector('.tab').click(); document.querySelector('[aria-label^="Statistics ("]').click()`)
 	v.until(`document.querySelector('.stats').innerText.includes('H264')`)
+	v.until(`[...document.querySelectorAll('.tools button:not([hidden])')].every((tool) => tool.getBoundingClientRect().right <= 390)`)
 	v.shot("phone-streaming")
 	v.do(chromedp.EmulateViewport(844, 390, chromedp.EmulateMobile, chromedp.EmulateTouch))
 	v.shot("phone-landscape")

@@ -54,6 +54,7 @@ type site struct {
 	far      map[string]time.Duration // further sites, by how long their beacons take
 	listed   int                      // how often GET /v1/sites was answered
 	probes   []wire.ProbeRequest
+	others   []string        // sites that a launch's ranking excludes
 	advice   []string        // answers POST /v1/probes: these in turn, one a question
 	first    []string        // SitesResponse.Probe, if set
 	sick     map[string]bool // sites that this one knows to be unhealthy
@@ -62,6 +63,7 @@ type site struct {
 
 	brains chan *brain // a WebSocket that said hello
 	inputs chan wire.Input
+	lacks  atomic.Value                       // the path of a file that it does not have
 	page   atomic.Pointer[webrtc.DataChannel] // the last page's channel for input
 	clip   atomic.Pointer[webrtc.DataChannel] // and its channel of clipboards
 	clips  chan webrtc.DataChannelMessage     // what came on that
@@ -211,6 +213,10 @@ func newSiteAt(t *testing.T, video [][]byte, at home) *site {
 		}
 		if r.Method == http.MethodOptions {
 			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+		if r.URL.Path == s.lacks.Load() {
+			http.NotFound(w, r)
 			return
 		}
 		mux.ServeHTTP(w, r)
@@ -384,6 +390,9 @@ func (s *site) launch(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	candidates := []wire.Candidate{{Site: chosen.name, BrainURL: chosen.brainURL(), RTTMS: 1, RTTSource: wire.RTTMeasured, Score: 1, Reason: "nearest, with a seat idle"}}
+	for _, other := range s.others {
+		candidates = append(candidates, wire.Candidate{Site: other, RTTMS: 90, RTTSource: wire.RTTPredicted, Excluded: "its seats are all taken, and it may start no more"})
+	}
 	for _, lost := range req.Lost {
 		candidates = append(candidates, wire.Candidate{Site: lost, RTTMS: 1, RTTSource: wire.RTTMeasured, Excluded: "you have just lost a session there", Reason: "lost"})
 	}

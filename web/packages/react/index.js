@@ -1,3 +1,5 @@
+'use client'; // for frameworks that render parts of a page on a server alone
+
 // @nearcast/react: <nearcast-player> as a component. It adds nothing to the element but what React
 // does not do for custom elements in all of its versions: listeners, and properties that are objects.
 // It is safe on a server: the element is loaded in the browser, when the component is there.
@@ -36,8 +38,8 @@ export const NearcastPlayer = forwardRef(function NearcastPlayer(props, ref) {
     }
   }, [app, autofocus, home, lang, src]);
 
-  // A token as an attribute would stand in the document. What is no other object by its content
-  // is no change: most pages write these in the element.
+  // A token as an attribute would stand in the document. An object with the same content is no
+  // change: most pages write these objects anew with each render.
   useNow(() => { element.current.token = token ?? null; }, [token]);
   useChanged(params, (value) => { element.current.params = value ?? null; });
   useChanged(words, (value) => { element.current.words = value ?? {}; });

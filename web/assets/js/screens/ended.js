@@ -42,7 +42,8 @@ function wordsFor(state, { hasToken, embedded }, w) {
 // closedScreen says why this page may not launch an app; words is closed() or
 // missing() of later/words.js. home is the page that lists the apps, if there is one.
 export function closedScreen(words, home, w) {
-  return el('section.panel', { role: 'status', part: 'panel' },
+  // What scrolls has something that takes the focus.
+  return el('section.panel', { role: 'status', part: 'panel', ...(!home && { tabIndex: 0 }) },
     el('h1', { part: 'title' }, words.head),
     el('p.lead', { part: 'text' }, words.text),
     words.technical ? el('p.technical', {}, words.technical) : null,

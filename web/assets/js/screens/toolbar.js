@@ -10,10 +10,12 @@ const SURE_MS = 3500;
 
 export function toolbar({ title, actions, w }) {
   const tool = (content, label, onclick) => el('button.tool', { type: 'button', title: label, 'aria-label': label, onclick }, content);
+  // Who says to a computer what they read has to be understood: the name begins with that.
+  const named = (key, label) => `${key}: ${label}`;
   const button = (name, label, onclick) => tool(icon(name), label, onclick);
   const sound = button('sound', w.say('tool.mute'), () => actions.mute());
   const volume = el('input.volume', { type: 'range', min: 0, max: 100, value: 100, 'aria-label': w.say('tool.volume'), oninput: () => actions.volume(volume.valueAsNumber / 100) });
-  const escape = tool(el('kbd', {}, 'Esc'), w.say('tool.escape'), () => actions.escape());
+  const escape = tool(el('kbd', {}, 'Esc'), named('Esc', w.say('tool.escape')), () => actions.escape());
   const keys = button('keyboard', w.say('tool.keyboard'), () => actions.keyboard());
   const paste = button('paste', w.say('tool.paste'), () => actions.paste());
   paste.hidden = true;
@@ -68,7 +70,7 @@ export function toolbar({ title, actions, w }) {
     }
     end.classList.add('sure');
     setText(end.lastChild, w.say('tool.end.sure'));
-    end.setAttribute('aria-label', w.say('tool.end.sure.label'));
+    end.setAttribute('aria-label', named(w.say('tool.end.sure'), w.say('tool.end.sure.label')));
     open(true);
     sure = setTimeout(unsure, SURE_MS);
   });
@@ -115,7 +117,7 @@ export function toolbar({ title, actions, w }) {
       const show = (one, key, label) => {
         one.replaceChildren(el('kbd', {}, key));
         one.title = label;
-        one.setAttribute('aria-label', label);
+        one.setAttribute('aria-label', named(key, label));
       };
       if (choices.option === 'characters') show(option, '⌥ @', w.say('tool.option.characters'));
       else show(option, '⌥ Alt', w.say('tool.option.alt'));

@@ -18,7 +18,7 @@ export const later = `
 .why-sites em { grid-column: 1 / -1; font-style: normal; line-height: 1.4; overflow-wrap: anywhere; }
 .why-sites .chosen { border-color: var(--nc-lamp); }
 .why-sites .chosen b { color: var(--nc-paper); }
-.why-sites .excluded { opacity: .7; }
+.why-sites .excluded { border-left-style: dotted; }
 
 .stats {
   position: absolute; top: max(14px, env(safe-area-inset-top)); left: max(14px, env(safe-area-inset-left)); width: 272px; padding: 14.4px 16px 16px;
@@ -51,6 +51,9 @@ export const later = `
 
 @container nearcast (max-width: 640px) {
   .stats { width: min(272px, calc(100cqw - 28px)); top: calc(68px + env(safe-area-inset-top)); }
+}
+@container nearcast (max-width: 480px) {
+  .stats { top: calc(112px + env(safe-area-inset-top)); }
 }
 @container nearcast (max-height: 480px) {
   .stats { top: 62px; width: min(500px, calc(100cqw - 28px)); padding: 11.2px 14.4px; font-size: 12.48px; }

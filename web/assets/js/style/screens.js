@@ -22,7 +22,7 @@ export const screens = `
   padding: calc(var(--nc-edge-top) + 56px) var(--nc-edge-right) var(--nc-edge-bottom) var(--nc-edge-left);
 }
 [data-screen=none] .dock { display: none; }
-.panel:focus-visible { outline: none; }
+.panel.waiting:focus-visible { outline: none; }
 .panel { display: grid; gap: 17.6px; width: min(100%, 560px); margin-top: auto; animation: rise .5s var(--nc-ease) both; }
 .panel h1 { font-size: clamp(33.6px, 20.8px + 3.6cqw, 64px); letter-spacing: -.04em; overflow-wrap: anywhere; }
 .lead { color: var(--nc-soft); font-size: clamp(16px, 15.2px + .3cqw, 18.4px); max-width: 512px; }

@@ -89,4 +89,8 @@ export const stream = `
   .tab i { margin-top: 7px; }
   .banner { width: calc(100cqw - 28px); }
 }
+@container nearcast (max-width: 480px) {
+  .tools { flex-wrap: wrap; justify-content: center; gap: 0; padding: 5px 10px; border-radius: 28px; }
+  .tools .sep { display: none; }
+}
 `;

@@ -8,7 +8,7 @@ import { el, setText } from './dom.js';
 // whyDetails gives {node, update(launch)}.
 export function whyDetails(w) {
   const summary = el('summary');
-  const list = el('ol.why-sites');
+  const list = el('ol.why-sites', { tabIndex: 0 }); // it scrolls
   const node = el('details.why', { hidden: true }, summary, list);
   let shown = null;
   function update(launch) {
@@ -17,6 +17,7 @@ export function whyDetails(w) {
     if (node.hidden || shown === launch.session) return;
     shown = launch.session;
     setText(summary, w.say('why.summary', { site: place(launch.site, w) }));
+    list.setAttribute('aria-label', summary.textContent);
     list.replaceChildren(...candidates.map((c) => row(c, c.site === launch.site, w)));
   }
   return { node, update };
