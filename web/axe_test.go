@@ -157,7 +157,7 @@ func axeOthers(v *visit) {
 
 // manySites makes the reasons of a place more than fit.
 func manySites(v *visit) {
-	for n := range 14 {
+	for n := range 8 {
 		v.site.others = append(v.site.others, fmt.Sprint("us-east-", n))
 	}
 }

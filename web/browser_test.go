@@ -121,7 +121,7 @@ func TestInTheBrowser(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			tab, cancel := chromedp.NewContext(ctx)
 			defer cancel()
-			tab, cancelTime := context.WithTimeout(tab, 60*time.Second)
+			tab, cancelTime := context.WithTimeout(tab, 2*time.Minute)
 			defer cancelTime()
 			v := &visit{T: t, ctx: tab, site: newSite(t, video)}
 			v.size(1280, 800)
