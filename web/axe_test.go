@@ -8,6 +8,7 @@ import (
 
 	"github.com/chromedp/chromedp"
 
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -116,7 +117,15 @@ func axeOthers(v *visit) {
 	v.state("reconnecting")
 	v.untilText("The app is still running")
 	v.accessible("reconnecting")
-	b.say(wire.Message{Type: wire.MsgEnded, End: &wire.End{Reason: wire.ReasonError, Code: wire.CodeStreamHostDied, Detail: "the stream host of seat-1 was killed"}})
+	end := wire.Message{Type: wire.MsgEnded, End: &wire.End{Reason: wire.ReasonError, Code: wire.CodeStreamHostDied, Detail: "the stream host of seat-1 was killed"}}
+	testkit.Until(v, "the page hears of the end", func() bool {
+		select {
+		case b = <-v.site.brains: // it has come again meanwhile
+		default:
+		}
+		_ = b.try(end)
+		return evaluate[string](v, "nearcast.state") == "ended"
+	})
 	v.untilText("error(stream-host-died)")
 	v.accessible("ended")
 	v.script(`document.querySelector('details.why').open = true`)
