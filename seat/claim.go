@@ -13,7 +13,7 @@ func (s *stateMachine) claim(session string) error { return s.claimFor(holder{se
 // holder is who claims a seat: brains count their sessions by subject and network.
 type holder struct {
 	session, subject, network, customer string
-	max                       time.Duration // of the ticket; 0 leaves it to the seat
+	max                                 time.Duration // of the ticket; 0 leaves it to the seat
 	// last says that no other session gets the seat, even if this one's browser never
 	// connects: the app knows its parameters.
 	last bool
