@@ -33,6 +33,13 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if err := root().ExecuteContext(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		fmt.Fprintln(os.Stderr, "nearcast:", err)
+		os.Exit(1)
+	}
+}
+
+func root() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "nearcast",
 		Version:       version.String(),
@@ -55,8 +62,5 @@ func main() {
 		versionCommand(),
 	)
 	root.SetVersionTemplate("{{.Version}}\n")
-	if err := root.ExecuteContext(ctx); err != nil && !errors.Is(err, context.Canceled) {
-		fmt.Fprintln(os.Stderr, "nearcast:", err)
-		os.Exit(1)
-	}
+	return root
 }
