@@ -42,7 +42,8 @@ func TestInTheBrowser(t *testing.T) {
 	for _, flag := range []string{"disable-quic", "disable-background-networking", "disable-component-update", "disable-sync", "hide-scrollbars"} {
 		options = append(options, chromedp.Flag(flag, true))
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	options = append(options, chromedp.Flag("disable-features", browser.Without))
+	ctx, cancel := context.WithTimeout(context.Background(), 18*time.Minute)
 	t.Cleanup(cancel)
 	ctx, cancelAlloc := chromedp.NewExecAllocator(ctx, options...)
 	t.Cleanup(cancelAlloc)
