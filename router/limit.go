@@ -186,19 +186,25 @@ func (r *Router) admitLaunch(c echo.Context) error {
 	return r.subjects.take(c, ticket.HashSubject(launch.Key, launch.Subject))
 }
 
-// subjects bounds the launches of each subject.
-type subjects struct {
-	limited func(kind, network string)
-	mu      sync.Mutex
-	buckets buckets[string]
+// callers bounds the requests of each caller that is known by a name: the launches of a subject, and
+// the lists of an API key.
+type callers struct {
+	kind, what string // of the metric
+	why        string // what a caller reads who has too many
+	limited    func(kind, network string)
+	mu         sync.Mutex
+	buckets    buckets[string]
 }
 
-func (s *subjects) take(c echo.Context, subject string) error {
+// listRate is that of the lists of one API key: each has all brains look at all sessions.
+var listRate = Rate{PerSecond: 5, Burst: 20}
+
+func (s *callers) take(c echo.Context, name string) error {
 	if s.buckets.limit.PerSecond <= 0 {
 		return nil
 	}
 	s.mu.Lock()
-	of := s.buckets.of(subject)
+	of := s.buckets.of(name)
 	wait := missing(of, time.Now())
 	if wait <= 0 {
 		of.Allow()
@@ -207,8 +213,8 @@ func (s *subjects) take(c echo.Context, subject string) error {
 	if wait <= 0 {
 		return nil
 	}
-	s.limited("launch", "subject")
-	return tooMany(c, "The subject of your launch token has launched too often.", wait)
+	s.limited(s.kind, s.what)
+	return tooMany(c, s.why, wait)
 }
 
 // tooMany is the problem of a caller for whom there will be no token for a while.

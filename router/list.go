@@ -21,7 +21,7 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// listTimeout bounds a list over all sites. Those that were not asked by then are missing.
+// listTimeout bounds a list over all sites. It has a cursor where some were not asked by then.
 const listTimeout = 10 * time.Second
 
 // listing is a request for a list of sessions that its caller may make.
@@ -49,7 +49,7 @@ func (r *Router) listSessions(c echo.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(c.Request().Context(), listTimeout)
 	defer cancel()
-	out := wire.SessionList{Sessions: []wire.SessionView{}}
+	out, asked := wire.SessionList{Sessions: []wire.SessionView{}}, false
 	for i := range table.view.Sites {
 		s := &table.view.Sites[i]
 		if s.Name < l.site || len(l.sites) > 0 && !slices.Contains(l.sites, s.Name) {
@@ -63,6 +63,11 @@ func (r *Router) listSessions(c echo.Context) error {
 		if s.Name == l.site {
 			after = l.after
 		}
+		if end, _ := ctx.Deadline(); asked && time.Until(end) < askTimeout {
+			out.Cursor = cursorAt(s.Name, after) // the next request goes on there
+			break
+		}
+		asked = true
 		part, err := r.listAt(ctx, l, s, after, l.limit-len(out.Sessions))
 		if err != nil {
 			r.log.Warn("a site does not list its sessions", "site", s.Name, "error", err)
@@ -104,6 +109,9 @@ func (r *Router) listAt(ctx context.Context, l listing, s *Site, after string, l
 	}
 	list, err := r.fetchList(ctx, r.inside, strings.TrimRight(there.URL, "/"), q, l.token)
 	list.More = list.Cursor != ""
+	if len(list.Sessions) > limit { // more than was asked for
+		list.Sessions, list.More = list.Sessions[:limit], true
+	}
 	for i := range list.Sessions {
 		list.Sessions[i].Site = s.Name // whatever it says
 	}
@@ -222,10 +230,8 @@ func (r *Router) mayList(c echo.Context, table *siteTable) (listing, error) {
 		}
 		customer = key.Customer
 	}
-	for name := range l.asked {
-		if !slices.Contains([]string{"app", "state", "subject", "customer", "site", "limit", "cursor"}, name) {
-			return l, problem(wire.ProblemInvalid, "", "The query has %.40q; known are app, state, subject, customer, site, limit and cursor.", name)
-		}
+	if err := checkQuery(l.asked); err != nil {
+		return l, err
 	}
 	if given := c.QueryParam("limit"); given != "" {
 		if l.limit, err = strconv.Atoi(given); err != nil || l.limit < 1 || l.limit > wire.MaxSessions {
@@ -249,6 +255,11 @@ func (r *Router) mayList(c echo.Context, table *siteTable) (listing, error) {
 	if c.Request().Header.Get(forwardedHeader) != "" {
 		l.sites = []string{r.cfg.Site}
 	}
+	if !operator {
+		if err := r.keys.take(c, key.ID); err != nil {
+			return l, err
+		}
+	}
 	l.query = url.Values{"state": l.asked["state"]}
 	for name, value := range map[string]string{"app": c.QueryParam("app"), "customer": customer} {
 		if value != "" {
@@ -262,6 +273,26 @@ func (r *Router) mayList(c echo.Context, table *siteTable) (listing, error) {
 	}
 	return l, nil
 }
+
+// checkQuery refuses what a caller may have meant otherwise: a filter that is unknown, empty or given
+// twice would show more sessions than they think.
+func checkQuery(q url.Values) error {
+	for name, values := range q {
+		most := map[string]int{"app": 1, "subject": 1, "customer": 1, "limit": 1, "cursor": 1, "state": 4, "site": maxListSites}[name]
+		switch {
+		case most == 0:
+			return problem(wire.ProblemInvalid, "", "The query has %.40q; known are app, state, subject, customer, site, limit and cursor.", name)
+		case slices.Contains(values, ""):
+			return problem(wire.ProblemInvalid, "", "The query has %s without a value. Leave it out to list all.", name)
+		case len(values) > most:
+			return problem(wire.ProblemInvalid, "", "The query has %s %d times; %d is the most.", name, len(values), most)
+		}
+	}
+	return nil
+}
+
+// maxListSites is how many sites a query may name.
+const maxListSites = 100
 
 // hashesOf are the hashes of a subject for each launch key of its customer, or of all. Where there
 // is none, nobody has launched for the subject.

@@ -106,6 +106,7 @@ func TestSessionsOverSites(t *testing.T) {
 	east.view.set(func(s *Snapshot) {
 		s.Sites[1].Routers = []wire.Instance{{ID: "w", URL: west.server.URL, Healthy: true}}
 	})
+	east.router.keys.buckets.limit, west.router.keys.buckets.limit = Rate{1000, 1000}, Rate{1000, 1000}
 	key := east.apiKey("shop", ticket.ScopeReadSessions)
 	west.view.set(func(s *Snapshot) { s.APIKeys = east.view.Snapshot().APIKeys })
 
@@ -152,7 +153,8 @@ func TestSessionsOverSites(t *testing.T) {
 	// What is wrong is said.
 	for query, kind := range map[string]string{
 		"?limit=0": wire.ProblemInvalid, "?limit=501": wire.ProblemInvalid, "?cursor=x": wire.ProblemInvalid, "?cursor=eHg": wire.ProblemInvalid,
-		"?state=idle": wire.ProblemInvalid, "?stat=x": wire.ProblemInvalid, "?site=north": wire.ProblemUnknownSite, "?customer=bank": wire.ProblemForbidden,
+		"?state=idle": wire.ProblemInvalid, "?stat=x": wire.ProblemInvalid, "?app=": wire.ProblemInvalid, "?subject=": wire.ProblemInvalid, "?subject=a&subject=b": wire.ProblemInvalid,
+		"?state=waiting&state=waiting&state=waiting&state=waiting&state=waiting": wire.ProblemInvalid, "?site=north": wire.ProblemUnknownSite, "?customer=bank": wire.ProblemForbidden,
 	} {
 		east.refused(kind, "GET", wire.SessionsPath+query, nil, key...)
 	}
@@ -234,5 +236,37 @@ func TestSessionByAPIKey(t *testing.T) {
 	}
 	if !slices.Equal(b.ended, []string{b.sessions[0].Session}) {
 		t.Errorf("ended: %v", b.ended)
+	}
+}
+
+// TestListsOfAKeyAreLimited lists more often than an API key may; operators may.
+func TestListsOfAKeyAreLimited(t *testing.T) {
+	g := newRig(t, withOperator)
+	g.brainsAt(0, serveBrain(t, &brainOf{}))
+	key, other := g.apiKey("shop", ticket.ScopeReadSessions), g.apiKey("shop", ticket.ScopeReadSessions)
+	for range 2 * listRate.Burst {
+		if res, _ := g.call("GET", wire.SessionsPath+"?site=east", nil, key...); res.StatusCode == 429 {
+			into[wire.SessionList](g, 200, "GET", wire.SessionsPath+"?site=east", nil, other...)
+			into[wire.SessionList](g, 200, "GET", wire.SessionsPath+"?site=east", nil, asOperator()...)
+			return
+		}
+	}
+	t.Error("an API key lists as often as it likes")
+}
+
+// TestSessionAtAThirdSite ends a session that went on at a site that neither its id nor the router
+// names.
+func TestSessionAtAThirdSite(t *testing.T) {
+	east, west := newRig(t, withOperator), newRig(t, withOperator, func(c *Config) { c.Site = "west" })
+	there := &brainOf{sessions: sessionsAt("north", "shop", 1)}
+	east.brainsAt(0, serveBrain(t, &brainOf{}))
+	west.brainsAt(1, serveBrain(t, there))
+	east.view.set(func(s *Snapshot) {
+		s.Sites[1].Routers = []wire.Instance{{ID: "w", URL: west.server.URL, Healthy: true}}
+	})
+	path := wire.SessionsPath + "/" + there.sessions[0].Session
+	into[wire.SessionView](east, 200, "GET", path, nil, asOperator()...)
+	if res, text := east.call("DELETE", path, nil, asOperator()...); res.StatusCode != 204 || len(there.ended) != 1 {
+		t.Errorf("%s %s, ended %v", res.Status, text, there.ended)
 	}
 }

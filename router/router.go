@@ -117,7 +117,8 @@ type Router struct {
 	teller    teller
 	launches  *limiter
 	requests  *limiter
-	subjects  subjects
+	subjects  callers
+	keys      callers // API keys
 	latest    atomic.Pointer[siteTable]
 	memory    sync.Pool // of *launchMemory
 }
@@ -175,7 +176,10 @@ func New(cfg Config) (*Router, error) {
 	r.metrics = newMetrics(r)
 	r.launches = newLimiter("launch", cfg.Limits.Launches, r.metrics.limited)
 	r.requests = newLimiter("request", cfg.Limits.Requests, r.metrics.limited)
-	r.subjects.limited, r.subjects.buckets.limit = r.metrics.limited, cfg.Limits.Launches
+	r.subjects = callers{kind: "launch", what: "subject", why: "The subject of your launch token has launched too often.",
+		limited: r.metrics.limited, buckets: buckets[string]{limit: cfg.Limits.Launches}}
+	r.keys = callers{kind: "list", what: "key", why: "Sessions are listed too often with this API key.",
+		limited: r.metrics.limited, buckets: buckets[string]{limit: listRate}}
 	if cfg.Web != nil {
 		r.pages = newPages(cfg.Web)
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -76,6 +77,7 @@ type question struct {
 	operator bool
 	by       string   // the id of the API key
 	sites    []string // to ask, in order
+	likely   int      // the first so many of them mostly have it
 }
 
 // ask sends a request about a session to the site that has it, and gives the answer,
@@ -92,9 +94,10 @@ func (r *Router) ask(c echo.Context) (none wire.SessionView, q question, err err
 	if err != nil {
 		return none, q, err
 	}
-	ctx := c.Request().Context()
+	ctx, cancel := context.WithTimeout(c.Request().Context(), listTimeout)
+	defer cancel()
 	failed := false
-	for _, name := range q.sites {
+	for at, name := range q.sites {
 		i, ok := table.index[name]
 		if !ok {
 			continue // it was removed, and its sessions with it
@@ -112,7 +115,7 @@ func (r *Router) ask(c echo.Context) (none wire.SessionView, q question, err err
 		case errors.As(err, &p):
 			return none, q, p
 		case !errors.Is(err, errUnknown):
-			failed = true
+			failed = failed || at < q.likely
 			r.log.Warn("a site does not say whether it has a session", "site", name, "error", err)
 		}
 	}
@@ -128,7 +131,7 @@ func (r *Router) mayAsk(c echo.Context) (question, error) {
 	q := question{method: c.Request().Method, session: id}
 	token, ok := bearer(c.Request())
 	if !ok {
-		return q, problem(wire.ProblemTicket, "", "Send the session's ticket or resume token, or an operator's token, as: Authorization: Bearer <token>.")
+		return q, problem(wire.ProblemTicket, "", "Send the session's ticket or resume token, an API key, or an operator's token, as: Authorization: Bearer <token>.")
 	}
 	q.token = token
 	if ticket.IsAPIKey(token) {
@@ -166,13 +169,22 @@ func (r *Router) mayAsk(c echo.Context) (question, error) {
 // toAsk says which sites to ask.
 func (r *Router) toAsk(c echo.Context, q question) question {
 	if c.Request().Header.Get(forwardedHeader) != "" {
-		q.sites = []string{r.cfg.Site}
+		q.sites, q.likely = []string{r.cfg.Site}, 1
 		return q
 	}
 	if site := ticket.SiteOf(q.session); site != "" && site != r.cfg.Site {
 		q.sites = append(q.sites, site)
 	}
 	q.sites = append(q.sites, r.cfg.Site)
+	q.likely = len(q.sites)
+	// A session may have gone on at another site of its ticket, and who has a list asks any router.
+	if q.operator || q.customer != "" {
+		for _, s := range r.cfg.View.Snapshot().Sites {
+			if !slices.Contains(q.sites, s.Name) && s.Reach.SilentSince.IsZero() {
+				q.sites = append(q.sites, s.Name)
+			}
+		}
+	}
 	return q
 }
 
@@ -288,6 +300,10 @@ func (r *Router) send(ctx context.Context, client *http.Client, q question, base
 		return view, nil
 	case res.StatusCode == http.StatusNotFound, res.StatusCode == http.StatusGone:
 		return view, errUnknown
+	case res.StatusCode == http.StatusUnauthorized && q.customer != "":
+		return view, problem(wire.ProblemAPIKey, "", "The session's site does not know this API key: register it there, too.")
+	case res.StatusCode == http.StatusForbidden && q.customer != "":
+		return view, problem(wire.ProblemForbidden, "", "At the session's site the API key has not this scope.")
 	case res.StatusCode == http.StatusUnauthorized:
 		return view, problem(wire.ProblemTicket, "", "The session's site does not take this token.")
 	}

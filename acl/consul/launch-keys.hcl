@@ -1,4 +1,4 @@
-# An operator who registers and revokes the keys of launch tokens, and API keys: nearcast key.
+# An operator who registers and revokes the keys of launch tokens, and API keys: nearcast key, nearcast apikey.
 key_prefix "nearcast/api-keys/" {
   policy = "write"
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -21,10 +22,14 @@ var usual = map[string]string{
 
 // flagsFromEnv sets each flag that is not on the command line from the
 // environment: --ticket-key from NEARCAST_TICKET_KEY. An empty variable counts
-// as not set. Flags that can be repeated take a comma-separated list.
-func flagsFromEnv(cmd *cobra.Command) error {
+// as not set. Flags that can be repeated take a comma-separated list. With names,
+// only those flags are set.
+func flagsFromEnv(cmd *cobra.Command, names ...string) error {
 	var err error
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if len(names) > 0 && !slices.Contains(names, f.Name) {
+			return
+		}
 		name := envName(f.Name)
 		value := os.Getenv(name)
 		if value == "" && usual[f.Name] != "" {

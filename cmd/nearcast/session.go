@@ -42,7 +42,8 @@ users of a machine can see command lines. --router can be set by NEARCAST_ROUTER
   nearcast session list --app cad-viewer --state streaming
   nearcast session watch
   nearcast session end s-eu-west-1-mfrggzdfmztwq2lknnwg23tpoa`,
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return flagsFromEnv(cmd) },
+		// Not the filters: a node's own NEARCAST_SITE would narrow a list without a word.
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return flagsFromEnv(cmd, "router", "api-key") },
 	}
 	flags := cmd.PersistentFlags()
 	flags.StringVar(&f.router, "router", "", "URL of a router, such as https://play.example")
@@ -63,15 +64,18 @@ func filterFlags(cmd *cobra.Command) *url.Values {
 	flags.StringVar(&customer, "customer", "", "only those of this customer (with the operators' token)")
 	flags.StringSliceVar(&states, "state", nil, "only in this state: waiting, claimed, streaming, detached; can be repeated")
 	flags.StringSliceVar(&sites, "site", nil, "only at this site; can be repeated")
-	cmd.PreRun = func(*cobra.Command, []string) {
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
 		*q = url.Values{"limit": {strconv.Itoa(wire.MaxSessions)}}
 		for name, values := range map[string][]string{"app": {app}, "subject": {subject}, "customer": {customer}, "state": states, "site": sites} {
-			for _, v := range values {
-				if v != "" {
-					q.Add(name, v)
-				}
+			if !flags.Changed(name) {
+				continue
 			}
+			if len(values) == 0 || slices.Contains(values, "") {
+				return fmt.Errorf("--%s has no value; leave it out to list all", name)
+			}
+			(*q)[name] = values
 		}
+		return nil
 	}
 	return q
 }
@@ -186,6 +190,7 @@ The list is read every --every: what comes and goes in between is not seen.`,
 			return fmt.Errorf("--every has to be 100ms at least, not %s", every)
 		}
 		known := map[string]wire.SessionView{}
+		var before []string // sites that were missing
 		tick := time.NewTicker(every)
 		defer tick.Stop()
 		for first := true; ; first = false {
@@ -198,6 +203,10 @@ The list is read every --every: what comes and goes in between is not seen.`,
 			case err != nil:
 				fmt.Fprintln(cmd.ErrOrStderr(), "nearcast:", err)
 			default:
+				if !slices.Equal(missing, before) {
+					fmt.Fprintln(cmd.ErrOrStderr(), "nearcast:", cmp.Or(missed(missing), errors.New("all sites answer again")))
+					before = missing
+				}
 				if err := printChanges(cmd.OutOrStdout(), known, list, missing, f.asJSON); err != nil {
 					return err
 				}
