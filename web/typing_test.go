@@ -190,7 +190,7 @@ func walkMac(v *visit) {
 	}
 	v.script(`document.querySelector('.tab').click()`)
 	v.shot("mac")
-	v.script(`document.querySelector('[aria-label^="Option types"]').click(); document.querySelector('[aria-label^="Command is Control"]').click(); document.querySelector('.typing').focus()`)
+	v.script(`document.querySelector('[aria-label*="Option types"]').click(); document.querySelector('[aria-label*="Command is Control"]').click(); document.querySelector('.typing').focus()`)
 	// Also after the page is loaded again: the choice is the person's.
 	for _, when := range []string{"chosen", "remembered"} {
 		option()
