@@ -1,7 +1,7 @@
 // Package device is a device plugin of Nomad: it offers each NVIDIA GPU of a node as a number of
 // seats, so that Nomad places no more seats on a GPU than it carries, and each seat knows its GPU.
 //
-//	plugin "nomad-device-seats" {      # in the agent's configuration; all of it may be left out
+//	plugin "nomad-device-seats" {      # in the agent's configuration
 //	  config {
 //	    seats_per_gpu = 2              # 1 unless it is set
 //	    model {
@@ -11,6 +11,9 @@
 //	    encoder_sessions = 8           # that the GPU's driver allows at once; 0, the default, is no limit
 //	  }
 //	}
+//
+// All of config may be left out, but not the block: Nomad starts only plugins that its configuration
+// names.
 //
 // A job asks for one of them:
 //

@@ -83,9 +83,9 @@ func unquote(s string, ok bool) (string, bool) {
 	return s, ok && !strings.ContainsAny(s, "'\" \t")
 }
 
-// others are the names that install.sh and jobs use.
+// others are the names that only install.sh and jobs use.
 var others = []string{
-	"RELEASE_URL", "RELEASE_SHA256", "PACKAGES", "GPU", "CONTENT_BUCKET", "BACKUP_URL",
+	"RELEASE_URL", "RELEASE_SHA256", "PACKAGES", "CONTENT_BUCKET", "BACKUP_URL",
 	"SSM_AGENT_URL", "SSM_AGENT_SHA256",
 	"PUBLIC_URL", "ROUTER_URL", "ROUTER_PORT", "BRAIN_URL", "BRAIN_PORT", "TURN", "TURN_PORTS",
 }
@@ -155,7 +155,8 @@ var options = map[string]setter{
 
 	"PUBLIC_IP":     text(func(v *Values) *string { return &v.Stream.PublicIP }),
 	"MEDIA_PORTS":   setMediaPorts,
-	"GPU_SEATS":     number(func(v *Values) *int { return &v.Stream.GPUSeats }),
+	"GPU":           yes(func(v *Values) *bool { return &v.Stream.GPU }),
+	"GPU_SEATS":     setGPUSeats,
 	"ICE_PRIVATE":   yes(func(v *Values) *bool { return &v.Stream.Private }),
 	"CACHE_GIB":     setCache,
 	"CACHE_DEVICE":  func(v *Values, value string) error { v.Stream.LocalCache = value == "local"; return nil },
@@ -174,6 +175,15 @@ func (v *Values) setMeta(name, value string) error {
 		v.Meta = make(map[string]string)
 	}
 	v.Meta[name] = value
+	return nil
+}
+
+func setGPUSeats(v *Values, value string) error {
+	n, err := strconv.Atoi(value)
+	if err != nil || n < 1 || n > mostGPUSeats {
+		return errors.New(gpuSeatsAllowed)
+	}
+	v.Stream.GPUSeats = n
 	return nil
 }
 

@@ -77,7 +77,9 @@ release "$release"
 if [ "$role" = stream ]; then
   stream_packages
   firewall
-  if [ "${NEARCAST_GPU:-no}" = yes ]; then gpu; fi
+  case ${NEARCAST_GPU:-no} in
+    yes | true) gpu ;;
+  esac
 fi
 if [ "$image" = yes ]; then
   forget

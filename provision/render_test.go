@@ -59,6 +59,9 @@ NEARCAST_SPED=fast
 		"NEARCAST_MEDIA_PORTS=20000":     "range such as",
 		"NEARCAST_ROLE='a' && reboot":    "line 1",
 		"NEARCAST_NO_CLOUD=perhaps":      "yes or no",
+		"NEARCAST_GPU=1":                 "yes or no",
+		"NEARCAST_GPU_SEATS=0":           "from 1 to 64",
+		"NEARCAST_GPU_SEATS=65":          "from 1 to 64",
 		"NEARCAST_JOIN=$(cat /etc/pass)": "line 1",
 	} {
 		if _, _, err := provision.ReadEnv(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), says) {
@@ -159,6 +162,38 @@ func TestRenderedIsRead(t *testing.T) {
 					t.Errorf("everybody can read %s, and it has tokens", f.Path)
 				}
 			}
+		}
+	}
+}
+
+// Nomad starts no plugin that its configuration does not name.
+func TestGPUNodesOfferSeats(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                                       "",
+		"NEARCAST_GPU=no":                        "",
+		"NEARCAST_GPU=yes":                       "1",
+		"NEARCAST_GPU_SEATS=3":                   "3",
+		"NEARCAST_GPU=yes\nNEARCAST_GPU_SEATS=4": "4",
+	} {
+		read, _, err := provision.ReadEnv(strings.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := valid(provision.Stream)
+		v.Stream = read.Stream
+		files, err := provision.Render(v, provision.Secrets{TicketKeys: "/k"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		block := regexp.MustCompile(`(?s)plugin "nomad-device-seats" \{\s+config \{\s+seats_per_gpu = (\d+)\s`)
+		got := ""
+		for _, f := range files {
+			if m := block.FindSubmatch(f.Text); m != nil {
+				got = string(m[1])
+			}
+		}
+		if got != want {
+			t.Errorf("%q: a GPU is %q seats, want %q", text, got, want)
 		}
 	}
 }

@@ -94,7 +94,11 @@ type StreamValues struct {
 	PublicIP string
 	PortMin  int // default 20000
 	PortMax  int // default 20999
-	GPUSeats int // of each GPU; 0 leaves it to nomad-device-seats, which says 1
+	// GPU says that the node has NVIDIA's GPUs, which are offered as seats.
+	GPU bool
+	// GPUSeats is how many seats each GPU is. Default: 1 with GPU, else 0, and Nomad does
+	// not start nomad-device-seats.
+	GPUSeats int
 	Loopback bool
 	// Private lets people be in private networks, as on one's own premises.
 	Private bool
@@ -190,6 +194,9 @@ func (v Values) WithDefaults() Values {
 	set(&v.Stream.PortMin, 20000)
 	set(&v.Stream.PortMax, 20999)
 	set(&v.Stream.CacheSize, "20GiB")
+	if v.Stream.GPU {
+		set(&v.Stream.GPUSeats, 1)
+	}
 	set(&v.Stream.S3.Region, v.Site)
 	set(&v.Stream.Users, unixuser.Seats)
 	if v.Cloud.SecretNodes != "" {
@@ -334,6 +341,11 @@ func (p Ports) validate() (errs []error) {
 	return errs
 }
 
+const (
+	mostGPUSeats    = 64 // nomad-device-seats takes no more
+	gpuSeatsAllowed = "it must be a whole number from 1 to 64"
+)
+
 func (s StreamValues) validate() (errs []error) {
 	wrong := func(field string, value any, allowed string) {
 		errs = append(errs, fmt.Errorf("stream.%s is %q: %s", field, fmt.Sprint(value), allowed))
@@ -343,8 +355,8 @@ func (s StreamValues) validate() (errs []error) {
 			wrong("public_ip", s.PublicIP, `it must be an IP, "imds", or empty`)
 		}
 	}
-	if s.GPUSeats < 0 || s.GPUSeats > 64 {
-		wrong("gpu_seats", fmt.Sprint(s.GPUSeats), "it must be a number from 1 to 64")
+	if s.GPUSeats < 0 || s.GPUSeats > mostGPUSeats {
+		wrong("gpu_seats", s.GPUSeats, gpuSeatsAllowed)
 	}
 	if s.PortMin < 1024 || s.PortMax > 65535 || s.PortMin > s.PortMax {
 		wrong("port_min, port_max", fmt.Sprintf("%d, %d", s.PortMin, s.PortMax), "they must be a range within 1024 to 65535")
