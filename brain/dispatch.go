@@ -87,6 +87,10 @@ func (p *planner) retire(ctx context.Context, seat wire.Seat) {
 		p.log.Warn("cannot retire an idle seat", "seat", seat.ID, "status", status, "error", err)
 		return
 	}
+	if status == http.StatusConflict {
+		p.state.keptOn(seat.ID)
+		return
+	}
 	if status == http.StatusNoContent {
 		p.log.Info("retired an idle seat", "seat", seat.ID, "app", seat.App, "version", seatVersion(seat))
 	}

@@ -17,8 +17,8 @@ const (
 	spareFor = time.Minute
 	// emptyEvery is the least time between two nodes of a pool that are emptied.
 	emptyEvery = 30 * time.Second
-	// emptyAgain is how long a pool is left alone in which a node that was emptied has seats
-	// again: Nomad had no room for them elsewhere, and to try again would only cost warm seats.
+	// emptyAgain is how long a pool is left alone in which a node that was emptied was filled
+	// again: Nomad had no room elsewhere, and to try again would only cost warm seats.
 	emptyAgain = 10 * time.Minute
 	// movingFor is how long a seat that was retired for its node may take until Nomad says that
 	// it is dead.
@@ -35,10 +35,16 @@ const (
 type spare struct {
 	wire.Spare
 	until   time.Time
-	emptied map[string]time.Time // by node
-	last    time.Time            // when a node was emptied last
-	failed  time.Time            // when a node that was emptied had seats again
+	emptied map[string]emptied // by node
+	last    time.Time          // when a node was emptied last
+	failed  time.Time          // when a node that was emptied was filled again
 	looked  time.Time
+}
+
+// emptied is what was done to a node.
+type emptied struct {
+	at      time.Time
+	retired []*unit
 }
 
 // postSpare serves wire.SparePath.
@@ -66,7 +72,7 @@ func (st *state) spareSaid(said wire.Spare) {
 		if len(st.spares) >= maxSpares {
 			clear(st.spares) // pools that are gone
 		}
-		s = &spare{emptied: map[string]time.Time{}}
+		s = &spare{emptied: map[string]emptied{}}
 		st.spares[key] = s
 	}
 	s.Spare, s.until = said, now.Add(spareFor)
@@ -74,10 +80,24 @@ func (st *state) spareSaid(said wire.Spare) {
 
 // inUse is what a node carries.
 type inUse struct {
-	name  string
-	of    bool    // one of the apps is of the pool
-	needs bool    // something must stay: people, seats on their way or just idle, other apps
-	idle  []*unit // the others
+	name    string
+	ours    []*unit // of apps of the pool
+	foreign bool    // it has apps of another pool, and so is no node of this one
+	stays   bool    // not all of it is ending
+	needs   bool    // something must stay: people, seats on their way or just idle
+	idle    []*unit // the others of ours
+}
+
+// filledSince reports whether the node has a seat that was dispatched for the warm pool after
+// a time. One that a person waited for says nothing: people come.
+func (n *inUse) filledSince(at time.Time) bool {
+	return slices.ContainsFunc(n.ours, func(u *unit) bool {
+		switch u.spot.class {
+		case classIdle, classOld, classStarting, classForeign:
+			return !u.seen.Before(at) && sessionOf(u.child.Token) == ""
+		}
+		return false
+	})
 }
 
 // toEmpty are the seats that are retired so that their node can be removed. mu is held.
@@ -88,14 +108,18 @@ func (st *state) toEmpty(now time.Time) (retire []*unit) {
 		}
 		s.looked = now
 		nodes := st.inUse(s.Pools, now)
-		for name, at := range s.emptied {
+		for name, e := range s.emptied {
+			n := nodes[name]
 			switch {
-			case now.Sub(at) > emptyAgain:
+			case now.Sub(e.at) > emptyAgain:
 				delete(s.emptied, name)
-			case nodes[name] != nil && now.Sub(at) > movingFor:
+			case n == nil || !n.stays || now.Sub(e.at) <= movingFor:
+			case n.filledSince(e.at):
 				s.failed = now
-				st.log.Warn("a node that was emptied has seats again: no other node has room for them, so no node is emptied for a while",
+				st.log.Warn("a node that was emptied is filled again: no other node has room for warm seats, so no node is emptied for a while",
 					"node", name, "pools", s.Pools, "for", emptyAgain.String())
+			default:
+				delete(s.emptied, name) // a seat did not end, or people came: it has seats as before
 			}
 		}
 		if s.failed.Equal(now) {
@@ -105,7 +129,7 @@ func (st *state) toEmpty(now time.Time) (retire []*unit) {
 		var best *inUse
 		used := 0
 		for _, n := range nodes {
-			if !n.of || !s.emptied[n.name].IsZero() {
+			if _, done := s.emptied[n.name]; done || n.foreign {
 				continue
 			}
 			used++
@@ -116,7 +140,7 @@ func (st *state) toEmpty(now time.Time) (retire []*unit) {
 		if best == nil || used <= max(1, s.Nodes) {
 			continue
 		}
-		s.last, s.emptied[best.name] = now, now
+		s.last, s.emptied[best.name] = now, emptied{now, best.idle}
 		st.log.Info("a node is emptied, as its pool is to have fewer: its idle seats are retired", "node", best.name, "pools", s.Pools,
 			"nodes_with_seats", used, "wanted", s.Nodes, "seats", len(best.idle))
 		retire = append(retire, best.idle...)
@@ -124,7 +148,28 @@ func (st *state) toEmpty(now time.Time) (retire []*unit) {
 	return retire
 }
 
-// inUse is what each node carries of what Nomad placed there.
+// keptOn notes that a seat declined to retire, because somebody has it now: its node has seats
+// as before.
+func (st *state) keptOn(alloc string) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	u := st.view.byAlloc[alloc]
+	if u == nil {
+		return
+	}
+	delete(u.of.moving, u)
+	st.plans[u.of.app.ID] = true
+	for _, s := range st.spares {
+		for name, e := range s.emptied {
+			if slices.Contains(e.retired, u) {
+				delete(s.emptied, name)
+			}
+		}
+	}
+}
+
+// inUse is what each node carries of what Nomad placed there. Of which pool a node is, only its
+// apps tell: one of the pool "all" may be on a node of any.
 func (st *state) inUse(pools []string, now time.Time) map[string]*inUse {
 	nodes := map[string]*inUse{}
 	for _, u := range st.view.units {
@@ -136,9 +181,13 @@ func (st *state) inUse(pools []string, now time.Time) map[string]*inUse {
 			n = &inUse{name: u.child.Node}
 			nodes[n.name] = n
 		}
-		ours := slices.Contains(pools, cmp.Or(u.of.app.Pool, defaultPool))
-		n.of = n.of || ours
-		free := ours && u.spot.free && !u.spot.lent && u.seat.State == wire.SeatIdle && now.Sub(u.seat.since) >= surplusAge
+		n.stays = n.stays || u.spot.class != classEnding
+		if !slices.Contains(pools, cmp.Or(u.of.app.Pool, defaultPool)) {
+			n.foreign = true
+			continue
+		}
+		n.ours = append(n.ours, u)
+		free := u.spot.free && !u.spot.lent && u.seat.State == wire.SeatIdle && now.Sub(u.seat.since) >= surplusAge
 		// What a person waits for is theirs.
 		if !free || st.lines[u.child.App].count(u.of.app.Version, now).people > 0 {
 			n.needs = true

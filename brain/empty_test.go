@@ -177,3 +177,71 @@ func TestNodeThatFillsAgain(t *testing.T) {
 		t.Errorf("after a while %q is retired", r)
 	}
 }
+
+// What is on a node that was emptied is there for other reasons than that Nomad had no room
+// elsewhere: the other nodes are emptied as before.
+func TestEmptiedNodeThatIsUsed(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		happens func(*emptySite)
+		retired string
+	}{
+		"somebody took the seat before it was asked": {func(s *emptySite) {
+			s.is("b-1", wire.SeatStreaming)
+			s.keptOn("b-1")
+		}, "c-1 c-2"},
+		"the seat was not reached": {func(s *emptySite) {}, "b-1"},
+		"people came": {func(s *emptySite) {
+			s.dies("b-1")
+			s.wants(2)
+			s.is("c-3", wire.SeatIdle)
+			s.at = s.at.Add(time.Second)
+			s.tokens = []string{"somebody"}
+			s.is("b-2", wire.SeatStarting)
+		}, "c-1 c-2 c-3"},
+	} {
+		s := newEmptySite(t)
+		s.expect(name+": one fewer", 2, "b-1", 0)
+		s.at = s.at.Add(time.Second)
+		c.happens(s)
+		s.at = s.at.Add(40 * time.Second)
+		s.timePassed()
+		if r, _ := s.wants(2); r != c.retired {
+			t.Errorf("%s: %q retired then, want %q", name, r, c.retired)
+		}
+	}
+}
+
+// The seat that declined is told at once, and its pool does not wait for its end.
+func TestSeatThatDeclinesToLeave(t *testing.T) {
+	t.Parallel()
+	s := newEmptySite(t)
+	s.expect("one fewer", 2, "b-1", 0)
+	s.keptOn("b-1")
+	if a := s.view.apps[game]; len(a.moving) > 0 {
+		t.Error("the pool waits for the end of a seat that goes on")
+	}
+	for _, spare := range s.spares {
+		if len(spare.emptied) > 0 {
+			t.Errorf("nodes that count as emptied: %v", spare.emptied)
+		}
+	}
+}
+
+// A node of GPUs also has seats of jobs that may run on all nodes. It is none of the CPU nodes.
+func TestNodesOfAnotherPoolDoNotCount(t *testing.T) {
+	t.Parallel()
+	s := newEmptySite(t)
+	s.jobsChanged(JobsChange{
+		Apps: map[string]App{
+			game:     {ID: game, Version: 1, Warm: 5, Max: 9, Pool: "all"},
+			"render": {ID: "render", Version: 1, Max: 3, Pool: "stream-gpu"},
+		},
+		Children: map[string]Child{"render-1": {ID: "render-1", App: "render", Version: 1, Alloc: "render-1", Node: "node-g", State: ChildRunning, Created: s.at}},
+	})
+	s.is("g-1", wire.SeatIdle)
+	s.at = s.at.Add(time.Minute)
+	s.expect("as many CPU nodes as have seats", 3, "", 0)
+	s.at = s.at.Add(2 * time.Second)
+	s.expect("one fewer", 2, "b-1", 0)
+}
