@@ -1,6 +1,7 @@
 package nomad
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -61,7 +62,7 @@ func (c Checks) Prefetch(ctx context.Context, app string) (p Prefetch, err error
 }
 
 // prefetchJob makes the job that fetches the content of an app's. It may run where the
-// app's may.
+// app's may, and has its meta and variables, which content may name.
 func (c Checks) prefetchJob(app *api.Job) (*api.Job, error) {
 	if app.ParameterizedJob == nil || len(app.TaskGroups) == 0 || len(app.TaskGroups[0].Tasks) == 0 || app.TaskGroups[0].Tasks[0].Driver != c.driver {
 		return nil, fmt.Errorf("job %s is no app: see nearcast app check", *app.ID)
@@ -83,16 +84,20 @@ func (c Checks) prefetchJob(app *api.Job) (*api.Job, error) {
 	fetch.Region, fetch.Namespace, fetch.Type = app.Region, app.Namespace, at(api.JobTypeSysbatch)
 	fetch.NodePool, fetch.Datacenters = app.NodePool, app.Datacenters
 	fetch.Constraints = slices.Concat(app.Constraints, group.Constraints, task.Constraints)
-	fetch.Meta = map[string]string{
+	fetch.Meta = map[string]string{}
+	maps.Copy(fetch.Meta, app.Meta)
+	maps.Copy(fetch.Meta, map[string]string{
 		"prefetch_of": *app.ID, "prefetch_version": strconv.FormatUint(*app.Version, 10),
 		// Else Nomad would not run again what has not changed, where files may have.
 		"prefetch_asked": time.Now().UTC().Format(time.RFC3339Nano),
-	}
+	})
 	run := api.NewTask("fetch", task.Driver)
+	run.Meta, run.Env = maps.Clone(task.Meta), maps.Clone(task.Env)
 	run.Config = maps.Clone(config)
 	run.Resources = &api.Resources{CPU: number(50), MemoryMB: number(256)}
 	run.LogConfig = &api.LogConfig{MaxFiles: number(1), MaxFileSizeMB: number(1)}
 	in := api.NewTaskGroup("fetch", 1)
+	in.Meta = maps.Clone(group.Meta)
 	in.EphemeralDisk = &api.EphemeralDisk{SizeMB: number(10)}
 	once, delay, interval := 1, 15*time.Second, time.Hour
 	in.RestartPolicy = &api.RestartPolicy{Attempts: &once, Delay: &delay, Interval: &interval, Mode: at("fail")}
@@ -102,11 +107,16 @@ func (c Checks) prefetchJob(app *api.Job) (*api.Job, error) {
 }
 
 // Fetches tells what became of the job on each node, and how many nodes have no room for
-// it yet. planned is false until Nomad has chosen the nodes.
+// it yet. planned is false until Nomad has chosen the nodes; where it cannot, that is an
+// error.
 func (c Checks) Fetches(ctx context.Context, p Prefetch) (nodes []NodeFetch, noRoom int, planned bool, err error) {
 	eval, _, err := c.api.Evaluations().Info(p.eval, query(ctx))
 	if err != nil {
 		return nil, 0, false, fmt.Errorf("read what Nomad plans for %s: %w", p.Job, err)
+	}
+	if eval.Status == api.EvalStatusFailed || eval.Status == api.EvalStatusCancelled {
+		return nil, 0, false, fmt.Errorf("have Nomad plan %s: its evaluation is %s: %s; nomad eval status %s says more",
+			p.Job, eval.Status, cmp.Or(eval.StatusDescription, "it gives no reason"), p.eval)
 	}
 	stubs, _, err := c.api.Jobs().Allocations(p.Job, false, query(ctx))
 	if err != nil {
@@ -133,5 +143,5 @@ func (c Checks) Fetches(ctx context.Context, p Prefetch) (nodes []NodeFetch, noR
 	for _, failed := range eval.FailedTGAllocs {
 		noRoom += failed.CoalescedFailures + 1
 	}
-	return nodes, noRoom, eval.Status == "complete", nil
+	return nodes, noRoom, eval.Status == api.EvalStatusComplete, nil
 }
