@@ -95,10 +95,12 @@ func played(tasks map[string]*api.TaskState) bool {
 }
 
 func (c Checks) measure(ctx context.Context, u *Use, alloc string) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	once, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	use, err := c.api.Allocations().Stats(&api.Allocation{ID: alloc}, query(ctx))
+	use, err := c.api.Allocations().Stats(&api.Allocation{ID: alloc}, query(once))
 	switch {
+	case ctx.Err() != nil:
+		return // it says nothing of the seat
 	case status(err) == http.StatusForbidden:
 		err = errors.New("the token has no right to read jobs here")
 	case err == nil && (use.ResourceUsage == nil || use.ResourceUsage.CpuStats == nil || use.ResourceUsage.MemoryStats == nil || use.Timestamp == 0):

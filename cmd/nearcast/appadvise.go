@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"time"
@@ -28,6 +29,8 @@ measurements do not exceed, and, with a quarter more, the most memory of all, wh
 differs from the job by more than a fifth. Memory includes the files that the kernel keeps
 for the seat, so it is rather too much.
 
+Ctrl-C ends the measuring early; the advice is of what was measured until then.
+
 An app is what its people do: measure while many play, and as they usually play. Less than
 30 measurements of 3 seats are too little for advice.`,
 		Example: `  nearcast app advise viewer
@@ -46,23 +49,12 @@ An app is what its people do: measure while many play, and as they usually play.
 			if err != nil {
 				return err
 			}
-			began := time.Now()
-			if !f.asJSON && len(uses) > 0 {
-				fmt.Fprintf(cmd.ErrOrStderr(), "measuring for %s\n", watch)
-			}
-			tick := time.NewTicker(adviseEvery)
-			defer tick.Stop()
-			for {
-				if err := checks.Measure(cmd.Context(), uses); err != nil {
+			if len(uses) > 0 {
+				if !f.asJSON {
+					fmt.Fprintf(cmd.ErrOrStderr(), "measuring for %s; Ctrl-C ends it early\n", watch)
+				}
+				if err := measure(cmd.Context(), checks, uses, watch); err != nil {
 					return err
-				}
-				if time.Since(began)+adviseEvery > watch {
-					break
-				}
-				select {
-				case <-tick.C:
-				case <-cmd.Context().Done():
-					return cmd.Context().Err()
 				}
 			}
 			advice := []nomad.Advice{} // "[]" in JSON
@@ -78,6 +70,26 @@ An app is what its people do: measure while many play, and as they usually play.
 	}
 	cmd.Flags().DurationVar(&watch, "watch", time.Minute, "how long to measure")
 	return cmd
+}
+
+// measure measures for a time, or until ctx ends, which is no error.
+func measure(ctx context.Context, checks nomad.Checks, uses []*nomad.Use, watch time.Duration) error {
+	began := time.Now()
+	tick := time.NewTicker(adviseEvery)
+	defer tick.Stop()
+	for {
+		if err := checks.Measure(ctx, uses); err != nil && ctx.Err() == nil {
+			return err
+		}
+		if time.Since(began)+adviseEvery > watch {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // showAdvice writes what to change as a diff of the job's resources.
