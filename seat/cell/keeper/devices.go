@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/nearcast/nearcast/seat/cell"
@@ -31,6 +32,18 @@ func (k *keeper) devices(xorg bool) (files []string) {
 		}
 	}
 	return files
+}
+
+// hostDevices are the device files by which the stream host encodes: those of the reserved GPU
+// that the task was given, and without a reservation those of all GPUs.
+func (k *keeper) hostDevices() []string {
+	if k.spec.GPU == "" {
+		nvidia, _ := filepath.Glob("/dev/nvidia*") // fails only for a wrong pattern
+		return append(nvidia, "/dev/dri")
+	}
+	return slices.DeleteFunc(slices.Clone(k.spec.Devices), func(file string) bool {
+		return !strings.HasPrefix(file, "/dev/nvidia") && !strings.HasPrefix(file, "/dev/dri/renderD")
+	})
 }
 
 // deviceGroups are the groups that may open the device files of these patterns, such as

@@ -260,7 +260,7 @@ func (k *keeper) confineHost() error {
 			own = append(own, path)
 		}
 	}
-	_, err := landlock.Restrict(landlock.StreamHost(k.spec.StreamHost, own...))
+	_, err := landlock.Restrict(landlock.StreamHost(k.spec.StreamHost, k.hostDevices(), own...))
 	return err
 }
 

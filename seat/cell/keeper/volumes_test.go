@@ -156,6 +156,20 @@ func TestDevices(t *testing.T) {
 	})
 }
 
+// The stream host is outside the cell. It gets the files of a reserved GPU alone, and no other
+// device of the task.
+func TestHostDevices(t *testing.T) {
+	task := []string{"/dev/nvidia1", "/dev/nvidiactl", "/dev/dri/renderD129", "/dev/uinput"}
+	k := &keeper{spec: wire.Spec{GPU: "GPU-1", Devices: task}}
+	if got := k.hostDevices(); !slices.Equal(got, task[:3]) || len(k.spec.Devices) != 4 || k.spec.Devices[3] != "/dev/uinput" {
+		t.Errorf("with a GPU reserved: %v of %v", got, k.spec.Devices)
+	}
+	k.spec.GPU = ""
+	if got := k.hostDevices(); !slices.Contains(got, "/dev/dri") || slices.Contains(got, "/dev/uinput") {
+		t.Errorf("without: %v", got)
+	}
+}
+
 func TestDeviceGroups(t *testing.T) {
 	needRoot(t)
 	dir := testkit.ShortDir(t)

@@ -32,7 +32,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/landlock-lsm/go-landlock/landlock"
@@ -54,20 +53,19 @@ type Rules struct {
 }
 
 // StreamHost are the rules of the process that parses what browsers send: it reads
-// the node's libraries and settings, uses the GPU, writes nowhere, and executes only
-// itself. The program is its file; own are what else it reads, such as its
+// the node's libraries and settings, uses GPUs by these device files, writes nowhere, and
+// executes only itself. The program is its file; own are what else it reads, such as its
 // specification.
-func StreamHost(program string, own ...string) Rules {
+func StreamHost(program string, gpus []string, own ...string) Rules {
 	r := Rules{
 		Read: append([]string{
 			"/usr", "/lib", "/lib64", "/etc", "/proc", "/sys",
 			"/run/systemd/resolve", // where /etc/resolv.conf often leads
 		}, own...),
 		Execute: []string{program},
-		Devices: []string{"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/dri"},
+		Devices: []string{"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"},
 	}
-	nvidia, _ := filepath.Glob("/dev/nvidia*") // fails only for a wrong pattern
-	r.Devices = append(r.Devices, nvidia...)
+	r.Devices = append(r.Devices, gpus...)
 	return r
 }
 

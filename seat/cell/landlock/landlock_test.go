@@ -125,7 +125,7 @@ func TestStreamHost(t *testing.T) {
 	t.Cleanup(func() { os.Remove(segment) }) // the run without rules makes it
 	check(t, func(dir string) Rules {
 		os.Remove(segment)
-		return StreamHost(self, in(dir, "mine"))
+		return StreamHost(self, nil, in(dir, "mine"))
 	},
 		func(dir string) []outcome {
 			return []outcome{
@@ -178,7 +178,7 @@ func BenchmarkRestrict(b *testing.B) {
 	testkit.Must(b, err)
 	for name, do := range map[string]func() error{
 		"cell":        func() error { _, err := Restrict(Cell("/tmp", "/run", "/dev", "/proc")); return err },
-		"stream host": func() error { _, err := Restrict(StreamHost(self)); return err },
+		"stream host": func() error { _, err := Restrict(StreamHost(self, nil)); return err },
 		"none":        func() error { return nil },
 	} {
 		b.Run(name, func(b *testing.B) {
