@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -58,6 +59,19 @@ func (l *keyLocks) alone(ctx context.Context) error {
 	}
 }
 
+// begin waits for the turn of a fetch ahead, and makes room for it. It returns what is
+// missing then.
+func (f *fetcher) begin(ctx context.Context, jobs []job) (missing []job, err error) {
+	if err := f.locks.alone(ctx); err != nil {
+		return nil, err
+	}
+	if err := f.cache.roomAhead(ctx, jobs); err != nil {
+		return nil, err
+	}
+	_, missing, err = f.cache.divide(jobs)
+	return missing, err
+}
+
 // quiet waits until no seat fetches, if this is a fetch ahead. The caller has no lock of a
 // key: a seat may want that one.
 func (f *fetcher) quiet(ctx context.Context) error {
@@ -77,7 +91,7 @@ func (f *fetcher) quiet(ctx context.Context) error {
 	return nil
 }
 
-// yield ends a long download of a fetch ahead where a seat fetches. Its parts stay.
+// yield ends a download of a fetch ahead where a seat fetches. The parts of a large one stay.
 func (f *fetcher) yield() error {
 	if !f.ahead {
 		return nil
@@ -90,7 +104,8 @@ func (f *fetcher) yield() error {
 }
 
 // roomAhead refuses a fetch ahead that would fill the cache, or that does not fit beside
-// what seats use. Where the cache has no limit, it may have half of what is free on the disk.
+// what seats use. Then it evicts for all of it: later nobody does, since it pins nothing.
+// Where the cache has no limit, it may have half of what is free on the disk.
 func (c *cache) roomAhead(ctx context.Context, jobs []job) error {
 	unlock, err := c.lock(ctx)
 	if err != nil {
@@ -102,10 +117,15 @@ func (c *cache) roomAhead(ctx context.Context, jobs []job) error {
 		return err
 	}
 	var wanted, missing, seats int64
+	keys := make([]string, 0, len(jobs))
 	for _, j := range jobs {
 		wanted += j.size
+		keys = append(keys, j.cacheKey)
 		if _, ok := c.size(j.cacheKey); !ok {
 			missing += j.size
+			if info, err := os.Stat(c.path(downloads, j.cacheKey)); err == nil {
+				missing -= min(j.size, info.Size()) // has its room already
+			}
 		}
 		delete(used, j.cacheKey)
 	}
@@ -125,5 +145,7 @@ func (c *cache) roomAhead(ctx context.Context, jobs []job) error {
 	if wanted > c.max/2 || seats+wanted > c.max {
 		return failure(wire.CodeDiskFull, "the content has %s; a fetch ahead of seats may have half of the cache, which is %s, and what running seats leave of it, which is %s; raise the cache's max_size, or let the first seat fetch it", megabytes(wanted), megabytes(c.max/2), megabytes(max(0, c.max-seats)))
 	}
-	return nil
+	c.touch(keys) // so that others are evicted
+	_, err = c.evict(missing, 0)
+	return err
 }

@@ -3,10 +3,12 @@ package content
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -60,6 +62,7 @@ func TestAheadYields(t *testing.T) {
 	p := startProxy(t, g.url)
 	n := newNode(t, p.url)
 	begun, seat, open := make(chan struct{}, 100), make(chan struct{}), make(chan struct{})
+	came := sync.OnceFunc(func() { close(seat) })
 	var parts atomic.Int64
 	gate := func(r *http.Request) {
 		if r.Method != http.MethodGet {
@@ -67,7 +70,7 @@ func TestAheadYields(t *testing.T) {
 		}
 		switch {
 		case strings.HasSuffix(r.URL.Path, "/own"): // of the seat
-			close(seat)
+			came() // also for a request that is made again
 			select {
 			case <-open:
 			case <-r.Context().Done():
@@ -158,12 +161,126 @@ func TestAheadIsBounded(t *testing.T) {
 	ahead.Cache.MaxBytes = 1_000_000
 	_, err := fetchAndKeep(t.Context(), ahead)
 	testkit.Must(t, err)
+	if got := n.cached(t); got != 300_000 {
+		t.Errorf("%d bytes are in the cache", got)
+	}
 	// And makes room itself for a seat.
 	req := n.request(wire.Content{Source: "s3://models/seat", Destination: "again"})
 	hold = fetchOK(t, req)
 	defer hold.Close()
 	if _, err := os.Stat(filepath.Join(n.task, "again")); err != nil {
 		t.Error(err)
+	}
+	if got := n.cached(t); got != 800_000 {
+		t.Errorf("%d bytes are in the cache", got)
+	}
+}
+
+// cached is how many bytes are in the cache.
+func (n *node) cached(t *testing.T) (bytes int64) {
+	t.Helper()
+	for _, name := range n.objects(t) {
+		info, err := os.Stat(filepath.Join(n.cache.Dir, "objects", name))
+		testkit.Must(t, err)
+		bytes += info.Size()
+	}
+	return bytes
+}
+
+// What a fetch ahead finds in the cache counts as used now: others are evicted for it.
+func TestAheadKeepsWhatIsThere(t *testing.T) {
+	g := startGateway(t)
+	g.put(t, "app/there", noise(200_000, 8))
+	g.put(t, "other", noise(700_000, 9))
+	p := startProxy(t, g.url)
+	n := newNode(t, p.url)
+	n.cache.MaxBytes = 1_000_000
+	for _, key := range []string{"app/", "other"} {
+		testkit.Must(t, fetchOK(t, n.request(wire.Content{Source: "s3://models/" + key, Destination: key})).Close())
+	}
+	g.put(t, "app/new", noise(200_000, 10))
+	p.gets.Store(0)
+	ahead := n.request(wire.Content{Source: "s3://models/app/", Destination: "app"})
+	ahead.Ahead = true
+	fetchOK(t, ahead)
+	if got := n.cached(t); got != 400_000 || p.gets.Load() != 1 {
+		t.Errorf("%d bytes are in the cache, after %d requests", got, p.gets.Load())
+	}
+}
+
+// A fetch ahead of many small objects has few of them on their way, and stands back too.
+func TestAheadOfSmallObjectsYields(t *testing.T) {
+	g := startGateway(t)
+	const count = 40
+	for i := range count {
+		g.put(t, fmt.Sprintf("app/%d", i), noise(1000, byte(i)))
+	}
+	p := startProxy(t, g.url)
+	n := newNode(t, p.url)
+	begun, open := make(chan struct{}, count), make(chan struct{})
+	gate := func(r *http.Request) {
+		begun <- struct{}{}
+		select {
+		case <-open:
+		case <-r.Context().Done():
+		}
+	}
+	p.gate.Store(&gate)
+	ahead := n.request(wire.Content{Source: "s3://models/app/", Destination: "app"})
+	ahead.Ahead = true
+	done := make(chan error, 1)
+	go func() {
+		_, err := fetchAndKeep(t.Context(), ahead)
+		done <- err
+	}()
+	for range aheadInFlight {
+		<-begun
+	}
+	c, err := openCache(n.cache)
+	testkit.Must(t, err)
+	seat, err := c.openKeyLocks()
+	testkit.Must(t, err)
+	testkit.Must(t, seat.share())
+	close(open)
+	testkit.Until(t, "the requests that were on their way end", func() bool { return p.inFlight.Load() == 0 })
+	// What is not on its way does not begin: the arrivals are kept meanwhile.
+	testkit.Until(t, "the arrivals are in the cache", func() bool { return len(n.objects(t)) >= aheadInFlight })
+	if got := p.gets.Load(); got != aheadInFlight {
+		t.Errorf("%d requests, while a seat fetched", got)
+	}
+	testkit.Must(t, seat.close())
+	testkit.Must(t, <-done)
+	if got := len(n.objects(t)); got != count || p.most.Load() > aheadInFlight {
+		t.Errorf("%d objects, %d requests at once", got, p.most.Load())
+	}
+}
+
+// Seats need the room of a fetch ahead while it goes on. It keeps what it can, and says why
+// that is not all.
+func TestAheadIsEvictedMeanwhile(t *testing.T) {
+	g := startGateway(t)
+	g.put(t, "app/1", noise(1000, 1))
+	g.put(t, "app/2", noise(1000, 2))
+	p := startProxy(t, g.url)
+	n := newNode(t, p.url)
+	gate := func(r *http.Request) {
+		if !strings.HasSuffix(r.URL.Path, "/2") {
+			return
+		}
+		for _, name := range n.partial(t) { // as eviction does
+			_ = os.Remove(filepath.Join(n.cache.Dir, downloads, name))
+		}
+	}
+	p.gate.Store(&gate)
+	ahead := n.request(wire.Content{Source: "s3://models/app/", Destination: "app"})
+	ahead.Ahead = true
+	end := fetchFails(t, ahead, wire.CodeDiskFull)
+	if !strings.Contains(end.Detail, "max_size") {
+		t.Errorf("it says %q", end.Detail)
+	}
+	p.gate.Store(nil)
+	if _, err := fetchAndKeep(t.Context(), ahead); err != nil || len(n.objects(t)) != 2 {
+		t.Errorf("again: %v, %v", err, n.objects(t))
 	}
 }
 

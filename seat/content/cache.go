@@ -152,7 +152,7 @@ func (h *Hold) grow(ctx context.Context, j job) error {
 	if _, err := fmt.Fprintln(h.use, j.cacheKey, j.size); err != nil {
 		return storage("record the use of the cache", err)
 	}
-	_, err = h.cache.evict(0)
+	_, err = h.cache.evict(0, 0)
 	return err
 }
 
@@ -194,12 +194,14 @@ func (c *cache) within(entries []entry) error {
 	return nil
 }
 
-// touch marks objects as used now, by their access time. The modification time
-// stays that of the content.
+// touch marks objects and downloads as used now, by their access time. The modification
+// time stays that of the content.
 func (c *cache) touch(keys []string) {
 	for _, key := range keys {
 		now := unix.NsecToTimespec(time.Now().UnixNano())
-		_ = unix.UtimesNanoAt(unix.AT_FDCWD, c.path("objects", key), []unix.Timespec{now, {Nsec: unix.UTIME_OMIT}}, 0)
+		for _, kind := range []string{"objects", downloads} {
+			_ = unix.UtimesNanoAt(unix.AT_FDCWD, c.path(kind, key), []unix.Timespec{now, {Nsec: unix.UTIME_OMIT}}, 0)
+		}
 	}
 }
 
@@ -298,11 +300,12 @@ func (c *cache) makeRoom(ctx context.Context, more int64) (evicted int64, err er
 		return 0, err
 	}
 	defer unlock()
-	return c.evict(more)
+	return c.evict(0, more)
 }
 
-// evict is makeRoom. The caller holds the cache's lock.
-func (c *cache) evict(more int64) (evicted int64, err error) {
+// evict is makeRoom, with so many bytes of the limit free for what is to come. The caller
+// holds the cache's lock.
+func (c *cache) evict(coming, more int64) (evicted int64, err error) {
 	used, err := c.used()
 	if err != nil {
 		return 0, err
@@ -314,7 +317,7 @@ func (c *cache) evict(more int64) (evicted int64, err error) {
 	if err := c.within(entries); err != nil {
 		return 0, err
 	}
-	var total int64
+	total := coming
 	for _, e := range entries {
 		total += e.size
 	}

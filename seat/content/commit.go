@@ -3,6 +3,7 @@ package content
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -70,17 +71,25 @@ func finish(data *os.File, f file) (identity, error) {
 func (c *cache) keepVerified(key string, verified identity) error {
 	path := c.path(downloads, key)
 	var s unix.Stat_t
-	if err := unix.Lstat(path, &s); err != nil {
+	if err := unix.Lstat(path, &s); errors.Is(err, fs.ErrNotExist) {
+		return errGone
+	} else if err != nil {
 		return storage("keep content", err)
 	}
 	if identityOf(s) != verified {
 		return failure(wire.CodeContentStore, "the download %s was replaced by another program before it was kept; let only Nearcast write in the cache, and start the seat again", path)
 	}
-	if err := os.Rename(path, c.path("objects", key)); err != nil {
+	if err := os.Rename(path, c.path("objects", key)); errors.Is(err, fs.ErrNotExist) {
+		return errGone
+	} else if err != nil {
 		return storage("keep content", err)
 	}
 	return nil
 }
+
+// errGone: a download is not there any more. Eviction takes that of a fetch ahead, which
+// pins nothing, where a seat needs the room.
+var errGone = failure(wire.CodeConfig, "a download was removed from the cache by another program before it was kept; let only Nearcast write in the cache, and start the seat again")
 
 // committer puts arrivals where they go, then moves them to objects/, many at once: one
 // sync of the file system makes all of them durable. To sync each small file takes longer
@@ -88,6 +97,7 @@ func (c *cache) keepVerified(key string, verified identity) error {
 // slower than the store.
 type committer struct {
 	cache *cache
+	ahead bool
 	// dir was opened before anything was written: so syncfs tells of all faults.
 	dir   *os.File
 	place func(batch []job) error
@@ -98,6 +108,7 @@ type committer struct {
 	bytes   int64     // of them
 	placed  []arrival // to be moved
 	count   int       // arrivals that were not moved yet
+	gone    int       // downloads of a fetch ahead that were evicted
 	err     error
 
 	due     chan struct{}
@@ -111,13 +122,13 @@ type committer struct {
 
 // newCommitter starts to commit. place is called by one goroutine. fail is called for a
 // placement or a commit that fails.
-func newCommitter(c *cache, place func([]job) error, fail func(error)) (*committer, error) {
+func newCommitter(c *cache, ahead bool, place func([]job) error, fail func(error)) (*committer, error) {
 	dir, err := os.Open(c.path(downloads))
 	if err != nil {
 		return nil, storage("open the cache", err)
 	}
 	k := &committer{
-		cache: c, dir: dir, place: place, fail: fail,
+		cache: c, ahead: ahead, dir: dir, place: place, fail: fail,
 		due: make(chan struct{}, 1), more: make(chan struct{}, 1), room: make(chan struct{}),
 		quit: make(chan struct{}), settled: make(chan struct{}), done: make(chan struct{}),
 	}
@@ -176,6 +187,16 @@ func (k *committer) close() error {
 	k.once.Do(func() { close(k.quit) })
 	<-k.done
 	return k.failure()
+}
+
+// evicted says that seats needed the room of a fetch ahead before it ended.
+func (k *committer) evicted() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.gone == 0 {
+		return nil
+	}
+	return failure(wire.CodeDiskFull, "%d objects that were fetched ahead had to make room for seats before they were kept; raise the cache's max_size, or let the first seat fetch them", k.gone)
 }
 
 func (k *committer) failure() error {
@@ -275,7 +296,12 @@ func (k *committer) commit(batch []arrival) error {
 		return storage("write content", err)
 	}
 	for _, a := range batch {
-		if err := k.cache.keepVerified(a.job.cacheKey, a.verified); err != nil {
+		err := k.cache.keepVerified(a.job.cacheKey, a.verified)
+		if k.ahead && errors.Is(err, errGone) {
+			k.mu.Lock()
+			k.gone++
+			k.mu.Unlock()
+		} else if err != nil {
 			return err
 		}
 	}

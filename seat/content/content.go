@@ -12,7 +12,9 @@
 // Either every item is at its destination under TaskDir, complete and verified,
 // or Fetch returns a wire.End with a code of internal/wire/seat.go. Every file in
 // objects/ is complete and on disk: it is downloaded to downloads/, verified, placed,
-// synced, then renamed. The seat does not wait for the last two (Hold.Keep).
+// synced, then renamed. The seat does not wait for the last two (Hold.Keep). Where the disk
+// fails in them, the app may read wrong bytes of a file that was verified: that is only
+// logged, and the next seat fetches again.
 //
 // An object is verified against the job's sha256 if it gives one. Otherwise it is
 // verified against its size and a whole-object checksum of the store, if there is
@@ -22,10 +24,11 @@
 // A node downloads an object once, even if many stream hosts want it at the same
 // time. Each of them fetches for itself what no other fetches: if one is cancelled,
 // the others go on. A download that was interrupted, even by SIGKILL, continues: the
-// parts of 8 to 32 MiB that arrived are recorded on disk. An object of at most 16 MiB is one
-// request, and starts again. A Fetch that is cancelled keeps what arrived. If the job
-// gives a sha256, a version or a manifest, a cached object is used without a request
-// to the store.
+// parts of 8 to 32 MiB that arrived are recorded on disk. It starts again where a seat still
+// has the file (as a link) that was not in the cache yet: no byte of that may change. An
+// object of at most 16 MiB is one request, and starts again. A Fetch that is cancelled
+// keeps what arrived. If the job gives a sha256, a version or a manifest, a cached object
+// is used without a request to the store.
 //
 // How many requests are in flight follows what they bring, between 4 and 256: half of
 // them where the store refuses or drops some. Temporary faults are retried with
@@ -148,6 +151,7 @@ func fetch(ctx context.Context, req Request) (*Hold, error) {
 		dirs = nil
 		for i := range jobs {
 			jobs[i].dests = nil
+			hold.keys = append(hold.keys, jobs[i].cacheKey)
 		}
 	} else if hold, err = cache.pin(ctx, jobs); err != nil {
 		return nil, err

@@ -75,16 +75,11 @@ func (f *fetcher) fetchAll(ctx context.Context, jobs []job) (err error) {
 	release := f.locks.close
 	defer func() { err = errors.Join(err, release()) }()
 	if f.ahead {
-		if err = f.locks.alone(ctx); err == nil {
-			err = f.cache.roomAhead(ctx, jobs)
-		}
-	} else {
-		err = f.locks.share()
+		missing, err = f.begin(ctx, jobs)
+	} else if err = f.locks.share(); err == nil {
+		_, err = f.cache.makeRoom(ctx, 0)
 	}
 	if err != nil {
-		return err
-	}
-	if _, err := f.cache.makeRoom(ctx, 0); err != nil {
 		return err
 	}
 
@@ -93,11 +88,14 @@ func (f *fetcher) fetchAll(ctx context.Context, jobs []job) (err error) {
 	ctx, f.watch = newWatchdog(ctx, f.store.patience)
 	defer f.watch.stop()
 	arrived := func(batch []job) error { return f.place(batch, downloads) }
-	if f.commits, err = newCommitter(f.cache, arrived, func(err error) { stop(err) }); err != nil {
+	if f.commits, err = newCommitter(f.cache, f.ahead, arrived, func(err error) { stop(err) }); err != nil {
 		return err
 	}
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(maxInFlight)
+	if f.ahead {
+		group.SetLimit(aheadInFlight)
+	}
 	for _, j := range missing {
 		if gctx.Err() != nil {
 			break
@@ -117,7 +115,7 @@ func (f *fetcher) fetchAll(ctx context.Context, jobs []job) (err error) {
 	}
 	// From here on the hold has the locks.
 	release = func() error { return nil }
-	f.hold.keeping = sync.OnceValue(func() error { return errors.Join(f.commits.close(), f.locks.close()) })
+	f.hold.keeping = sync.OnceValue(func() error { return errors.Join(f.commits.close(), f.commits.evicted(), f.locks.close()) })
 	return nil
 }
 

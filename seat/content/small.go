@@ -151,6 +151,9 @@ func (f *fetcher) fill(ctx context.Context, j job, data *os.File) error {
 		if err == nil {
 			break
 		}
+		if errors.Is(err, errYield) {
+			return err
+		}
 		if ctx.Err() == nil {
 			f.watch.note(err)
 		}
@@ -183,6 +186,9 @@ func (s *stream) more(ctx context.Context) (err error) {
 	}
 	before := s.at
 	defer func() { f.pace.end(s.at-before, err != nil && crowded(err)) }()
+	if err := f.yield(); err != nil {
+		return err
+	}
 	body, head, err := f.store.read(ctx, j.file, s.at, -1)
 	if err != nil {
 		return err
