@@ -29,6 +29,12 @@ func status(err error) int {
 	return 0
 }
 
+// skewed reports whether the store refused a request because of its time.
+func skewed(err error) bool {
+	var api smithy.APIError
+	return errors.As(err, &api) && api.ErrorCode() == "RequestTimeTooSkewed"
+}
+
 // temporary reports whether a retry may help.
 func temporary(err error) bool {
 	if errors.Is(err, errReplaced) || noCredentials(err) {

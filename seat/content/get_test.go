@@ -1,8 +1,13 @@
 package content
 
 import (
+	"io"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"github.com/nearcast/nearcast/internal/testkit"
@@ -59,5 +64,34 @@ func TestKeysInURLs(t *testing.T) {
 	fetchOK(t, n.request(wire.Content{Source: "s3://models/m", Destination: "m"}))
 	if len(agents) != 1 || agents[0] != "nearcast" {
 		t.Errorf("requests by %q", agents)
+	}
+}
+
+// The clock of a node is wrong. The SDK corrects that.
+func TestClockIsWrong(t *testing.T) {
+	g := startGateway(t)
+	g.put(t, "m", []byte("m"))
+	to, err := url.Parse(g.url)
+	testkit.Must(t, err)
+	reverse := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(to)
+		r.Out.Host = r.In.Host // the signature covers it
+	}}
+	var refused atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.UserAgent() == "nearcast" {
+			refused.Add(1)
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = io.WriteString(w, "<Error><Code>RequestTimeTooSkewed</Code></Error>")
+			return
+		}
+		reverse.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	n := newNode(t, server.URL)
+	fetchOK(t, n.request(wire.Content{Source: "s3://models/m", Destination: "m"}))
+	wantFile(t, filepath.Join(n.task, "m"), []byte("m"))
+	if refused.Load() != 1 {
+		t.Errorf("%d requests were refused", refused.Load())
 	}
 }
