@@ -46,7 +46,8 @@ Exit status: 0 where all nodes have the content, else 1. With --wait 0 it does n
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), wait)
 			defer cancel()
-			nodes, err := awaitFetches(ctx, cmd.ErrOrStderr(), checks, p)
+			ask := func(ctx context.Context) ([]nomad.NodeFetch, int, bool, error) { return checks.Fetches(ctx, p) }
+			nodes, err := awaitFetches(ctx, cmd.ErrOrStderr(), ask, askEvery, p.Job)
 			if f.asJSON {
 				return errors.Join(err, printJSON(cmd.OutOrStdout(), nodes))
 			}
@@ -57,13 +58,28 @@ Exit status: 0 where all nodes have the content, else 1. With --wait 0 it does n
 	return cmd
 }
 
+// askEvery is how often Nomad is asked what became of the fetches.
+const askEvery = time.Second
+
+// fetches asks what became of the fetches (nomad.Checks.Fetches).
+type fetches func(ctx context.Context) (nodes []nomad.NodeFetch, noRoom int, planned bool, err error)
+
 // awaitFetches waits until all nodes have ended their fetches, and tells of each that has.
-func awaitFetches(ctx context.Context, out io.Writer, checks nomad.Checks, p nomad.Prefetch) ([]nomad.NodeFetch, error) {
+// Where Nomad cannot be asked, it asks again: a server may be starting.
+func awaitFetches(ctx context.Context, out io.Writer, ask fetches, every time.Duration, job string) ([]nomad.NodeFetch, error) {
 	told := map[string]bool{}
+	nodes := []nomad.NodeFetch{} // what was seen last
+	var fault error
 	for {
-		nodes, noRoom, planned, err := checks.Fetches(ctx, p)
-		if err != nil && ctx.Err() == nil {
-			return nodes, err
+		now, noRoom, planned, err := ask(ctx)
+		switch {
+		case err == nil:
+			nodes, fault = append(nodes[:0], now...), nil
+		case ctx.Err() == nil:
+			if fault == nil || fault.Error() != err.Error() {
+				fmt.Fprintf(out, "%v; asking again\n", err)
+			}
+			fault = err
 		}
 		left, failed := 0, 0
 		for _, n := range nodes {
@@ -84,7 +100,7 @@ func awaitFetches(ctx context.Context, out io.Writer, checks nomad.Checks, p nom
 			case noRoom > 0:
 				return nodes, fmt.Errorf("%d nodes have no room for the fetch (50 MHz and 256 MB of memory): it starts there when seats end", noRoom)
 			case failed > 0:
-				return nodes, fmt.Errorf("%d of %d nodes could not fetch the content: nomad job status %s", failed, len(nodes), p.Job)
+				return nodes, fmt.Errorf("%d of %d nodes could not fetch the content: nomad job status %s", failed, len(nodes), job)
 			case len(nodes) == 0:
 				return nodes, errors.New("no node is ready on which the app's seats may run; nodes that come later were not asked")
 			}
@@ -92,9 +108,20 @@ func awaitFetches(ctx context.Context, out io.Writer, checks nomad.Checks, p nom
 		}
 		select {
 		case <-ctx.Done():
-			waiting := slices.DeleteFunc(slices.Clone(nodes), nomad.NodeFetch.Done)
-			return nodes, fmt.Errorf("%d of %d nodes still fetch: nomad job status %s: %w", len(waiting), len(nodes), p.Job, ctx.Err())
-		case <-time.After(time.Second):
+			return nodes, notFetched(ctx.Err(), nodes, fault, job)
+		case <-time.After(every):
 		}
 	}
+}
+
+// notFetched says what is known when the wait ends.
+func notFetched(ended error, nodes []nomad.NodeFetch, fault error, job string) error {
+	switch {
+	case fault != nil:
+		return fmt.Errorf("%w: Nomad could not be asked: %w", ended, fault)
+	case len(nodes) == 0:
+		return fmt.Errorf("no node has begun: nomad job status %s: %w", job, ended)
+	}
+	waiting := slices.DeleteFunc(slices.Clone(nodes), nomad.NodeFetch.Done)
+	return fmt.Errorf("%d of %d nodes still fetch: nomad job status %s: %w", len(waiting), len(nodes), job, ended)
 }
