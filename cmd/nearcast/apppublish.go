@@ -80,10 +80,14 @@ It prints the block in any case: what was published stays.`,
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), wait)
 			defer cancel()
-			if err := publish.Wait(ctx, v.Manifest, store, copies, 0, tellCopies(cmd.ErrOrStderr())); err != nil {
+			err = publish.Wait(ctx, v.Manifest, store, copies, 0, tellCopies(cmd.ErrOrStderr()))
+			switch {
+			case err == nil:
+				return nil
+			case cmd.Context().Err() == nil && ctx.Err() != nil:
 				return fmt.Errorf("after %v not all sites have the version:\n%w", wait, err)
 			}
-			return nil
+			return fmt.Errorf("wait for the sites: %w", err)
 		},
 	}
 	flags := cmd.Flags()

@@ -2,11 +2,14 @@ package publish
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -58,16 +61,19 @@ func Wait(ctx context.Context, manifest string, from Store, sites []Site, every 
 		return err
 	}
 	copies := make([]Copy, len(sites))
-	group := new(errgroup.Group) // each site is waited for, also where another fails
+	var group sync.WaitGroup // each site is waited for, also where another fails
 	for i, site := range sites {
-		group.Go(func() error {
+		group.Go(func() {
 			missing := want
-			client, err := site.open(ctx)
-			if err != nil {
-				return err
-			}
+			var client *s3.Client
 			for {
-				missing, err = site.missing(ctx, client, missing)
+				var err error
+				if client == nil {
+					client, err = site.open(ctx)
+				}
+				if err == nil {
+					missing, err = site.missing(ctx, client, missing)
+				}
 				c := Copy{Site: site.Name, Present: len(want) - len(missing), Total: len(want), Err: err}
 				for _, o := range missing[:min(named, len(missing))] {
 					c.Missing = append(c.Missing, "s3://"+site.Bucket+"/"+site.Prefix+o.key)
@@ -80,21 +86,19 @@ func Wait(ctx context.Context, manifest string, from Store, sites []Site, every 
 					look(c)
 				}
 				if c.done() {
-					return nil
+					return
 				}
 				timer := time.NewTimer(every)
 				select {
 				case <-ctx.Done():
 					timer.Stop()
-					return nil
+					return
 				case <-timer.C:
 				}
 			}
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
+	group.Wait()
 	var errs []error
 	for _, c := range copies {
 		switch {
@@ -136,6 +140,9 @@ func objectsOf(ctx context.Context, manifest string, from Store) ([]object, erro
 	text, err := io.ReadAll(io.LimitReader(out.Body, wire.MaxManifest+1))
 	if err != nil {
 		return nil, fmt.Errorf("read s3://%s/%s: %w", from.Bucket, key, err)
+	}
+	if sum := sha256.Sum256(text); hex.EncodeToString(sum[:]) != manifest {
+		return nil, fmt.Errorf("s3://%s/%s has not the sha256 of its name: delete it, and publish again", from.Bucket, key)
 	}
 	m, err := wire.ParseManifest(text)
 	if err != nil {
