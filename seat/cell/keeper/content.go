@@ -20,7 +20,7 @@ import (
 var fetchCapabilities = []int{unix.CAP_CHOWN, unix.CAP_DAC_OVERRIDE, unix.CAP_FOWNER}
 
 // fetchEnd is how long a fetch that was cancelled may take to keep what arrived.
-const fetchEnd = 5 * time.Second
+var fetchEnd = 5 * time.Second // tests change it
 
 // fetch runs the process that fetches the app's files, and passes its progress on. It ends
 // early when the stream host cancels it, makes another request, or ends: then nobody waits
