@@ -24,7 +24,7 @@ import (
 )
 
 // Two apps with as much content. The nodes fetch that of one ahead: its first seat starts
-// without a request for the files, and sooner.
+// without a request for the files. How soon seats are ready is only logged.
 func TestPrefetch(t *testing.T) {
 	store := testkit.StartS3(t, "us-east-1", "content")
 	count := &counter{to: strings.TrimPrefix(store.URL, "http://")}
