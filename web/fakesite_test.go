@@ -64,6 +64,8 @@ type site struct {
 	brains chan *brain // a WebSocket that said hello
 	inputs chan wire.Input
 	lacks  atomic.Value                       // the path of a file that it does not have
+	missed atomic.Int32                       // how often that was asked for
+	late   sync.Map                           // a channel by the path of a file, which comes when it is closed
 	page   atomic.Pointer[webrtc.DataChannel] // the last page's channel for input
 	clip   atomic.Pointer[webrtc.DataChannel] // and its channel of clipboards
 	clips  chan webrtc.DataChannelMessage     // what came on that
@@ -216,8 +218,16 @@ func newSiteAt(t *testing.T, video [][]byte, at home) *site {
 			return
 		}
 		if r.URL.Path == s.lacks.Load() {
+			s.missed.Add(1)
 			http.NotFound(w, r)
 			return
+		}
+		if comes, ok := s.late.Load(r.URL.Path); ok {
+			select {
+			case <-comes.(chan struct{}):
+			case <-r.Context().Done():
+				return
+			}
 		}
 		mux.ServeHTTP(w, r)
 	}))

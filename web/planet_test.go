@@ -218,7 +218,7 @@ func walkSiteDiesWaiting(v *visit) {
 	b := planet[0].nextBrain()
 	b.say(wire.Message{Type: wire.MsgQueued, Queue: &wire.Queue{Position: 2, EstimateMS: 60_000}})
 	v.untilText("You are number 2 in the queue")
-	v.script(`document.querySelector('.waiting .why summary').click()`)
+	v.press(".waiting .why summary") // it comes in the background
 	v.untilText("nearest, with a seat idle")
 	v.shot("queued-why")
 	cut := time.Now()

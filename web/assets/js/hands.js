@@ -12,10 +12,10 @@ import { View } from './view.js';
 
 export class Hands {
   // host is the custom element, sink the Player; onChord(name) is told of the player's own keys,
-  // onClipboard(why) of trouble, onMode() when the app begins or ends to want the mouse, and
+  // onClipboard(why) of trouble, onPaste() when pastes has changed, onMode() when the app begins or ends to want the mouse, and
   // onLock(locked) when it has it.
-  constructor({ host, stage, touchy, label, onChord, onClipboard, onMode, onLock }) {
-    Object.assign(this, { host, stage, touchy, onMode });
+  constructor({ host, stage, touchy, label, onChord, onClipboard, onPaste, onMode, onLock }) {
+    Object.assign(this, { host, stage, touchy, onMode, onPaste });
     this.engaged = false;
     this.touch = this.gamepads = this.clipboard = this.link = null;
     this.coming = {}; // promises of these, by name
@@ -69,7 +69,8 @@ export class Hands {
     this.#watch();
   }
 
-  // #bring loads a part, once. What cannot be loaded now is tried again by the next session.
+  // #bring loads a part, once. What cannot be loaded now the next session asks for again. Older
+  // browsers keep the failure: there only a reload of the page helps.
   #bring(name) {
     return this.coming[name] ??= this.makers[name]().then((part) => this[name] = part).catch((error) => {
       this.coming[name] = null;
@@ -140,10 +141,18 @@ export class Hands {
   // expect is told what the session will need, before there is a picture.
   expect({ clipboard: mode = 'none', gamepads }) {
     this.clip = mode || 'none';
-    const set = (clipboard) => { if (clipboard) clipboard.mode = this.clip; };
+    const set = (clipboard) => {
+      if (clipboard) clipboard.mode = this.clip;
+      this.onPaste();
+    };
     if (this.clipboard) set(this.clipboard);
     else if (this.clip !== 'none') this.#bring('clipboard').then(set);
     if (gamepads) this.#bring('gamepads');
+  }
+
+  // pastes says whether a paste reaches the app: not before the module is there.
+  get pastes() {
+    return Boolean(this.clipboard) && ['in', 'both'].includes(this.clip);
   }
 
   // heard takes what the seat says of clipboards, in its order, also before the

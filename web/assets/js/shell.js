@@ -7,6 +7,7 @@ import { Hands } from './hands.js';
 import { claim, free } from './memory.js';
 import { HELD, isOver } from './phases.js';
 import { Player } from './player.js';
+import { bareEnd, bareScreen, isClosed } from './screens/bare.js';
 import { readyScreen } from './screens/ready.js';
 import { Stage } from './screens/stage.js';
 import { toolbar } from './screens/toolbar.js';
@@ -46,7 +47,8 @@ export class Shell {
     this.hands = new Hands({
       host, stage: this.stage, touchy: this.touchy, label: words.say('surface'),
       onChord: (name) => this.#chord(name),
-      onClipboard: (why) => this.#with((later) => this.banner.show(...later.clipboardTrouble(why, words))),
+      onClipboard: (why) => this.#during((later) => this.banner.show(...later.clipboardTrouble(why, words))),
+      onPaste: () => this.tools.setPaste(this.hands.pastes),
       onMode: () => this.#capture(),
       onLock: (locked) => {
         this.#capture();
@@ -77,9 +79,7 @@ export class Shell {
   // end takes all of it away; a session ends.
   end() {
     this.away.abort();
-    clearInterval(this.refreshing);
-    clearInterval(this.counting);
-    clearTimeout(this.still);
+    for (const timer of [this.refreshing, this.counting, this.still]) clearTimeout(timer);
     this.awake.end();
     this.hands.end();
     this.player.stop();
@@ -114,7 +114,12 @@ export class Shell {
     this.makers = {
       ready: () => readyScreen({ play, resting: player.resting, distance: this.distance.node, w }),
       waiting: () => waitingScreen({ leave: () => player.leave(), why: this.later?.whyDetails(w), w }),
-      over: (state) => (this.later ? { ...this.later.endedScreen(state, this.app, { play, takeBack: () => player.takeBack(), hasToken: Boolean(this.token()), src: this.src, home: this.home, w }), update() {} } : this.#bare(play)),
+      over: (state) => {
+        const actions = { play, takeBack: () => player.takeBack(), w };
+        if (this.later) return { ...this.later.endedScreen(state, this.app, { ...actions, hasToken: Boolean(this.token()), src: this.src, home: this.home }), update() {} };
+        this.#with(() => {});
+        return bareEnd(state, actions);
+      },
       none: () => ({ node: el('div'), update() {}, focus() {} }),
     };
     this.stage.onBlocked = (blocked) => {
@@ -151,7 +156,7 @@ export class Shell {
 
   #chord(name) {
     switch (name) {
-      case 'stats': return this.#with(() => this.tools.setStats(this.stats.toggle()));
+      case 'stats': return this.#during(() => this.tools.setStats(this.stats.toggle()));
       case 'fullscreen': return void this.fullscreen();
       case 'help': return this.#help();
       case 'menu':
@@ -228,25 +233,25 @@ export class Shell {
       this.heard = turn;
       if (!this.app) this.backdrop.replaceChildren(picture({ id }));
       // A seat that is held needs no launch. If something else is wrong, Play says what.
-      this.#with(({ closed, missing }) => {
-        if (late() || this.player.state.phase !== 'ready') return;
-        const words = closed(problem, Boolean(token), this.w, Boolean(src)) ?? (!this.app && problem?.type?.endsWith('/unknown-app') ? missing(id, this.w) : null);
-        if (words) this.#shut(words, problem);
-      });
+      if (this.player.state.phase === 'ready' && isClosed(problem, Boolean(this.app))) this.#shut(problem);
     }
   }
 
-  // #shut shows a screen without Play.
-  #shut(words, problem) {
+  // #shut shows a screen without Play: the router's own words until later.js has better ones.
+  #shut(problem) {
     this.shut = true;
-    this.screen = { kind: 'shut', node: null };
+    const screen = this.screen = { kind: 'shut', ...bareScreen(problem) };
     this.node.dataset.screen = 'over';
-    this.dock.replaceChildren(this.later.closedScreen(words, this.home, this.w));
+    this.dock.replaceChildren(screen.node);
     this.onShut(problem);
+    this.#with(({ closed, closedScreen, missing }) => {
+      const words = closed(problem, Boolean(this.token()), this.w, Boolean(this.src)) ?? missing(this.id, this.w);
+      if (this.screen === screen) this.dock.replaceChildren(closedScreen(words, this.home, this.w));
+    });
   }
 
-  // #with gives later.js to a function, at once if it is there. If it cannot be loaded, the next
-  // one who needs it tries again.
+  // #with gives later.js to a function, at once if it is there. If it cannot be loaded, the next one
+  // who needs it asks again. Older browsers keep the failure: there only a reload of the page helps.
   #with(use) {
     if (this.later) return void use(this.later);
     this.bringing ??= import('./later.js').then((later) => this.#came(later), (error) => {
@@ -254,6 +259,11 @@ export class Shell {
       console.error('nearcast: a part of the player could not be loaded:', error);
     });
     this.bringing.then(() => { if (this.later) use(this.later); });
+  }
+
+  // #during is #with for what lies over a picture: it comes too late when that has gone.
+  #during(use) {
+    this.#with((later) => { if (this.screen.kind === 'none') use(later); });
   }
 
   #came(later) {
@@ -265,16 +275,10 @@ export class Shell {
     this.helping = later.helpView({ onClose: () => { if (this.player.state.phase === 'streaming') this.hands.focus(); }, w });
     this.banner.node.before(this.stats.node);
     this.node.append(this.helping.node);
+    this.screen.explain?.(later.whyDetails(w), this.player.state);
     if (this.screen.kind !== 'over') return;
     this.screen = { kind: '', node: null };
     this.#render(this.player.state, this.player.state);
-  }
-
-  // #bare is shown at the end of a session until later.js says more.
-  #bare(play) {
-    this.#with(() => {});
-    const button = el('button.primary', { type: 'button', onclick: play, part: 'button play' }, this.w.say('play.start'));
-    return { node: el('section.panel', { part: 'panel' }, el('div.actions', {}, button)), update() {}, focus: () => button.focus({ preventScroll: true }) };
   }
 
   // #kind says which screen a state is shown on.
@@ -318,7 +322,7 @@ export class Shell {
     if (state.phase === 'granted') this.hands.expect(state.grant.display);
     if (state.phase === 'streaming') {
       this.hands.start(state.grant.display);
-      this.tools.setPaste(['in', 'both'].includes(this.hands.clip));
+      this.tools.setPaste(this.hands.pastes);
       this.tools.setTitle(this.app?.title || this.id);
       this.tools.open();
       this.#sound();
@@ -388,7 +392,7 @@ export class Shell {
     this.hands.unlock();
     const { mac } = this.hands.keyboard;
     const { display } = this.player.state.grant;
-    this.#with(({ help }) => this.helping.toggle(help({
+    this.#during(({ help }) => this.player.state.phase === 'streaming' && this.helping.toggle(help({
       display, touch: this.touchy, mac, choices: this.hands.choices, w: this.w,
       screen: document.fullscreenEnabled, locks: Boolean(navigator.keyboard?.lock),
     })));

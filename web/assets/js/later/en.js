@@ -5,7 +5,6 @@ import { learn } from '../language.js';
 const texts = {
   'play.again': 'Play again',
   'play.retry': 'Try again',
-  'play.here': 'Continue here',
   'apps.see': 'See all apps',
   'apps.all': 'All apps',
   'check.network': 'Check your network',

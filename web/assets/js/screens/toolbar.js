@@ -10,7 +10,7 @@ const SURE_MS = 3500;
 
 export function toolbar({ title, actions, w }) {
   const tool = (content, label, onclick) => el('button.tool', { type: 'button', title: label, 'aria-label': label, onclick }, content);
-  // Who says to a computer what they read has to be understood: the name begins with that.
+  // People who control the computer by voice say the text that they see, so a button's name begins with it.
   const named = (key, label) => `${key}: ${label}`;
   const button = (name, label, onclick) => tool(icon(name), label, onclick);
   const sound = button('sound', w.say('tool.mute'), () => actions.mute());

@@ -4,7 +4,7 @@
 import { STATIONS, waiting } from '../words.js';
 import { el, setText } from '../ui/dom.js';
 
-// why is a whyDetails of ui/why.js, once that is there.
+// why is a whyDetails of ui/why.js; explain brings one that comes later.
 export function waitingScreen({ leave, why, w: words }) {
   const title = el('p.over', { part: 'app' });
   const head = el('h1', { part: 'title' });
@@ -17,6 +17,11 @@ export function waitingScreen({ leave, why, w: words }) {
   const node = el('section.panel.waiting', { tabIndex: -1, part: 'panel' }, title, told, el('div.progress', {}, rail, list), el('div.actions', {}, cancel), why?.node);
   return {
     node,
+    explain(details, { launch }) {
+      why = details;
+      why.update(launch);
+      node.append(why.node);
+    },
     // Not Cancel: a second Enter on Play must not cancel.
     focus: () => node.focus({ preventScroll: true }),
     update(state, app) {

@@ -22,6 +22,7 @@ export default {
 
   play: 'Play',
   'play.start': 'Start again',
+  'play.here': 'Continue here',
   cancel: 'Cancel',
   close: 'Close',
   progress: 'Progress',
