@@ -68,7 +68,6 @@ func walkAxeOthersPhone(v *visit) {
 
 // axeSession goes from Play to the help.
 func axeSession(v *visit) {
-	npmProject(v) // or there is nothing to try
 	manySites(v)
 	v.open("/play/viewer")
 	v.untilText("eu-central is")
@@ -78,6 +77,7 @@ func axeSession(v *visit) {
 	b.say(wire.Message{Type: wire.MsgQueued, Queue: &wire.Queue{Position: 3, EstimateMS: 95_000}})
 	v.untilText("You are number 3 in the queue")
 	v.accessible("queue")
+	v.until(`document.querySelector('.waiting details.why')`) // it comes in the background
 	v.script(`document.querySelector('details.why').open = true`)
 	v.accessible("queue, with the reasons of the place")
 	b.say(wire.Message{Type: wire.MsgStarting, Progress: &wire.Progress{Phase: wire.PhaseContent, Fraction: 0.4, Detail: "96 of 240 MB"}})
@@ -108,7 +108,6 @@ func axeSession(v *visit) {
 
 // axeOthers has what comes after a session or instead of one, and the other pages.
 func axeOthers(v *visit) {
-	npmProject(v)
 	manySites(v)
 	_, st := v.play()
 	st.close()

@@ -34,7 +34,7 @@ func TestInFirefox(t *testing.T) {
 		"the player's languages":           walkLanguages,
 	} {
 		t.Run(name, func(t *testing.T) {
-			ctx := testkit.Context(t, patience+20*time.Second)
+			ctx := testkit.Context(t, 2*time.Minute)
 			page, err := fox.Open(ctx, "about:blank")
 			testkit.Must(t, err)
 			v := &visit{T: t, ctx: ctx, site: newSite(t, video), fox: page}

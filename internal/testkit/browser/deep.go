@@ -38,13 +38,14 @@ type Point struct{ X, Y float64 }
 // Middle is the expression of a promise of the Point in the middle of the first element that
 // matches a CSS selector, once it can be seen, its animations are over and it has stood still for
 // two frames: what comes later than an element may move it, and a click would miss it. It fails
-// after some five seconds.
+// after ten seconds.
 func Middle(selector string) string {
 	return fmt.Sprintf(`(async (selector) => {
 	const frame = () => new Promise((go) => { requestAnimationFrame(go); setTimeout(go, 100); });
 	const moves = (node) => node.getRootNode().getAnimations().some(({playState, effect}) =>
 		playState === 'running' && effect.getComputedTiming().endTime < Infinity && effect.target.contains(node));
-	for (let n = 0, still = 0, before = ''; n < 300; n++, await frame()) {
+	const until = performance.now() + 10_000;
+	for (let still = 0, before = ''; performance.now() < until; await frame()) {
 		const node = document.querySelector(selector);
 		if (!node?.checkVisibility({visibilityProperty: true})) { still = 0; continue; }
 		node.scrollIntoViewIfNeeded?.();
