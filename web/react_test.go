@@ -51,7 +51,7 @@ func walkReactOf(v *visit, modules string) {
 	// To unmount ends the session.
 	v.press("#away")
 	b.hear(wire.MsgLeave)
-	v.until(`document.querySelector('nearcast-player') === null`)
+	v.until(`document.querySelector('nearcast-player') === null && document.querySelector('#state').textContent === 'ended: left'`)
 }
 
 // startReactExample builds web/examples/react with the React of a folder of the project, and

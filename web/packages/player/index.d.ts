@@ -127,7 +127,7 @@ export class NearcastPlayer extends HTMLElement {
   /** Values for the parameters of a public app. */
   get params(): Record<string, string> | null;
   set params(params: Record<string, string | number | boolean> | null);
-  /** Texts in place of ours, by the keys of words/en.js. */
+  /** Texts in place of ours, by the keys of words/en.js and later/en.js. */
   words: Record<string, string>;
   readonly state: NearcastState;
   readonly queue: NearcastQueue | null;

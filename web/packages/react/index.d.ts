@@ -19,7 +19,7 @@ export interface NearcastPlayerProps extends Omit<HTMLAttributes<NearcastPlayerE
   autofocus?: boolean;
   /** Values for the parameters of a public app. */
   params?: Record<string, string | number | boolean> | null;
-  /** Texts in place of ours, by the keys of words/en.js. */
+  /** Texts in place of ours, by the keys of words/en.js and later/en.js. */
   words?: Record<string, string>;
   onState?: (detail: NearcastStateDetail, event: NearcastPlayerEventMap['state']) => void;
   onQueue?: (detail: NearcastQueue, event: NearcastPlayerEventMap['queue']) => void;

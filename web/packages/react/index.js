@@ -15,18 +15,20 @@ export const NearcastPlayer = forwardRef(function NearcastPlayer(props, ref) {
   const { app, autofocus, children, className, home, lang, onEnded, onMessage, onQueue, onState, onStats, params, src, token, words, ...rest } = props;
   const element = useRef(null);
   const handlers = useRef({});
+  const heard = useRef(null); // the element that has our listeners
   useImperativeHandle(ref, () => element.current, []);
 
-  // The listeners are there before the element can say anything, and the handlers are those of
-  // the last render.
+  // The listeners are there before the element can say anything, and as long as it is: while Suspense
+  // hides the component, and for the end of the session when it is unmounted. The handlers are those
+  // of the last render.
   useNow(() => { handlers.current = { onEnded, onMessage, onQueue, onState, onStats }; });
   useNow(() => {
     const { current: node } = element;
-    const away = new AbortController();
+    if (heard.current === node) return;
+    heard.current = node;
     for (const [type, name] of Object.entries(EVENTS)) {
-      node.addEventListener(type, (event) => handlers.current[name]?.(event.detail, event), { signal: away.signal });
+      node.addEventListener(type, (event) => handlers.current[name]?.(event.detail, event));
     }
-    return () => away.abort();
   }, []);
 
   // What React makes of a prop that goes away is not the same in all versions.
