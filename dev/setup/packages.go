@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 )
 
@@ -47,6 +48,7 @@ var TestPackages = []Package{
 	{"gstreamer1.0-tools", "pictures and tones for tests, by gst-launch"},
 	{"gstreamer1.0-plugins-bad", "decoding H.264, to look at what was encoded"},
 	{"nodejs", "the unit tests of the player"},
+	{"npm", "the tests of the npm packages, and axe-core"},
 	{"iproute2", "cutting a network in tests of reconnection"},
 	{"tayga", "the NAT64 of a network with IPv6 alone, in its test"},
 	{"xdotool", "reading pointer and windows back in tests of input"},
@@ -75,6 +77,10 @@ var TestPackages = []Package{
 	{"wine64", "what Wine needs to run it"},
 }
 
+// programs are those of packages that come from other sources too. Where there is such a program its
+// package is not missing, and may conflict: NodeSource's nodejs has an npm of its own.
+var programs = map[string]string{"npm": "npm"}
+
 // MissingPackages are those of want that are not installed.
 func MissingPackages(ctx context.Context, want []Package) ([]Package, error) {
 	args := []string{"--show", "--showformat", "${Package} ${db:Status-Status}\n"}
@@ -98,9 +104,15 @@ func MissingPackages(ctx context.Context, want []Package) ([]Package, error) {
 	}
 	var missing []Package
 	for _, p := range want {
-		if !installed[p.Name] {
-			missing = append(missing, p)
+		if installed[p.Name] {
+			continue
 		}
+		if program := programs[p.Name]; program != "" {
+			if _, err := exec.LookPath(program); err == nil {
+				continue
+			}
+		}
+		missing = append(missing, p)
 	}
 	return missing, nil
 }
@@ -119,8 +131,23 @@ func InstallPackages(ctx context.Context, want []Package, log io.Writer) error {
 	}
 	fmt.Fprintln(log, "Installing Debian packages that are missing:")
 	printPackages(log, missing)
+	// What is installed first may bring the program of another package.
+	first := slices.DeleteFunc(slices.Clone(missing), func(p Package) bool { return programs[p.Name] != "" })
+	if err := aptInstall(ctx, first, log); err != nil {
+		return err
+	}
+	if missing, err = MissingPackages(ctx, missing); err != nil {
+		return err
+	}
+	return aptInstall(ctx, missing, log)
+}
+
+func aptInstall(ctx context.Context, packages []Package, log io.Writer) error {
+	if len(packages) == 0 {
+		return nil
+	}
 	install := []string{"apt-get", "install", "--yes", "--no-install-recommends"}
-	for _, p := range missing {
+	for _, p := range packages {
 		install = append(install, p.Name)
 	}
 	for _, args := range [][]string{{"apt-get", "update"}, install} {

@@ -23,6 +23,24 @@ func TestMissingPackages(t *testing.T) {
 	}
 }
 
+// npm comes with NodeSource's nodejs, too, and Debian's package conflicts with that.
+func TestProgramOfAnotherSource(t *testing.T) {
+	if _, err := exec.LookPath("dpkg-query"); err != nil {
+		t.Skip("this machine has no dpkg")
+	}
+	programs["nearcast-no-such-package"] = "dpkg-query"
+	defer delete(programs, "nearcast-no-such-package")
+	missing, err := MissingPackages(t.Context(), []Package{{"nearcast-no-such-package", "its program is there"}})
+	if err != nil || len(missing) > 0 {
+		t.Errorf("missing: %v, %v", missing, err)
+	}
+	programs["nearcast-no-such-package"] = "nearcast-no-such-program"
+	missing, err = MissingPackages(t.Context(), []Package{{"nearcast-no-such-package", "its program is not there"}})
+	if err != nil || len(missing) != 1 {
+		t.Errorf("missing: %v, %v", missing, err)
+	}
+}
+
 func TestPackageLists(t *testing.T) {
 	var names []string
 	for _, p := range slices.Concat(RunPackages, TestPackages) {
