@@ -72,7 +72,7 @@ release: build ## dist/release/ and dist/nearcast-VERSION-linux-amd64.tar.gz: al
 npm-packages: ## build @nearcast/player and @nearcast/react: bin/nearcast-*.tgz, to be published by hand
 	@$(GO) run ./web/packages/build -version "$(or $(VERSION),0.0.0)" $(BIN)/npm
 	@rm -f $(BIN)/nearcast-player-*.tgz $(BIN)/nearcast-react-*.tgz
-	@for name in player react; do npm pack --silent --ignore-scripts --pack-destination $(BIN) ./$(BIN)/npm/$$name; done
+	@for name in player react; do npm pack --silent --ignore-scripts --pack-destination $(BIN) ./$(BIN)/npm/$$name || exit 1; done
 
 lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \

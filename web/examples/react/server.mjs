@@ -1,7 +1,10 @@
 // A customer's server for a React page: the page, what the bundler made of it, and launch tokens for
 // the people who may play. It needs Node.js alone.
 //
-//   npm install && npm run build
+// Our two packages are in no registry: build them in the checkout of Nearcast, and install the files.
+//
+//   make -C ../../.. npm-packages
+//   npm install ../../../bin/nearcast-player-*.tgz ../../../bin/nearcast-react-*.tgz && npm run build
 //   NEARCAST_URL=https://play.example.com NEARCAST_APP=cad-viewer NEARCAST_KEY=shop.launch-key.pem \
 //     NEARCAST_KEY_ID=3f1c9a7d20b4e865 PORT=8000 npm start
 
