@@ -129,7 +129,8 @@ func contentType(name string) string {
 }
 
 // cacheControl makes browsers revalidate pages and scripts each time, at the price
-// of a 304: a page must not load modules of two releases. Pictures may be old.
+// of a 304: a page must not load modules of two releases at once (package web says
+// what holds for those that it fetches after an update). Pictures may be old.
 func cacheControl(name string) string {
 	switch path.Ext(name) {
 	case ".html", ".js", ".mjs", ".css", ".json":

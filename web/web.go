@@ -26,7 +26,9 @@
 // The pages name their files by absolute path (/assets/js/play.js), so [FS] is
 // served at the root of an origin; the page reads the app's id from its own
 // address. Each file should be revalidated on each use (Cache-Control:
-// no-cache and an ETag), so that modules of two releases never meet in one page.
+// no-cache and an ETag), so that a page does not load modules of two releases. A page that was loaded
+// before an update may still fetch a later module (import()) of the new release: what those
+// import from the modules of the first screen keeps its name and meaning from one release to the next.
 //
 // The pages work under a content security policy that allows scripts and styles
 // of their own origin only, without 'unsafe-inline'. The origins of beacons, brains
