@@ -64,8 +64,7 @@ export class Hands {
       event.preventDefault();
       event.stopPropagation();
     });
-    this.fingers = touchy || navigator.maxTouchPoints > 0;
-    if (this.fingers) this.#bring('touch');
+    this.#bring('touch'); // also where no screen takes fingers yet: one may be plugged in
     this.#watch();
   }
 
@@ -133,7 +132,7 @@ export class Hands {
     this.view.start(display, (now) => this.player.send({ t: 'view', view: now }));
     this.ask();
     this.mode();
-    if (this.fingers) this.#start('touch', display);
+    this.#start('touch', display);
     if (display.gamepads) this.#start('gamepads');
     this.focus();
   }
