@@ -206,7 +206,7 @@ type S3 struct {
 type Video struct {
 	Codec      string `json:"codec"`       // "h264" or "vp8"
 	Encoder    string `json:"encoder"`     // a GStreamer element, or "auto"
-	BitrateBPS int    `json:"bitrate_bps"` // ceiling of congestion control
+	BitrateBPS int    `json:"bitrate_bps"` // ceiling, and where congestion control starts
 }
 
 // Memory is a seat's limit of memory.

@@ -33,7 +33,6 @@ type estimator struct {
 	acks    []ack                   // of the current report; kept to reuse its memory
 	missing []missingPacket         // reported as not there, oldest first
 	reports reportCount
-	counted []count  // not settled yet, oldest first
 	trip    shortest // a round trip and the wait for a report
 	// canProtect: the browser takes packets that make up for lost ones. protects: they are sent
 	// now.
@@ -62,9 +61,19 @@ type sentPacket struct {
 	stream  *stream // nil where packets are not sent again
 }
 
-func newEstimator(max, start int, onChange func(bps int)) *estimator {
-	return &estimator{onChange: onChange, start: time.Now(), control: newRateControl(max, start), bps: min(start, max),
-		changed: -riseEvery} // the first rise need not wait
+// missingPacket was not there when a report was made. It may have been overtaken only.
+type missingPacket struct {
+	number uint16
+	at     time.Duration // our clock, of the first such report
+	asked  bool          // it is sent again
+}
+
+// overtakenFor is how long a packet may be overtaken by others before it counts as
+// lost.
+const overtakenFor = 120 * time.Millisecond
+
+func newEstimator(max int, onChange func(bps int)) *estimator {
+	return &estimator{onChange: onChange, start: time.Now(), control: newRateControl(max), bps: max}
 }
 
 // AddStream sees every packet of a stream before it is sent.
@@ -126,7 +135,6 @@ func (e *estimator) report(now time.Duration, report *rtcp.TransportLayerCC) (bp
 	arrived := time.Duration(report.ReferenceTime) * 64 * time.Millisecond
 	deltas := report.RecvDeltas
 	var newest time.Duration
-	came := count{at: now}
 	take := func(symbol uint16) bool {
 		if left == 0 {
 			return false
@@ -145,9 +153,6 @@ func (e *estimator) report(now time.Duration, report *rtcp.TransportLayerCC) (bp
 				s.open = false
 				e.came(s)
 				newest = max(newest, s.at)
-				if !s.again {
-					came.packets++
-				}
 				e.acks = append(e.acks, ack{sent: s.at, arrived: arrived, size: s.size, again: s.again})
 			} else if !s.missing {
 				s.missing = true
@@ -181,15 +186,28 @@ func (e *estimator) report(now time.Duration, report *rtcp.TransportLayerCC) (bp
 	if e.reports.gap(report.FbPktCount) {
 		e.forgive(now)
 	}
-	e.counted = append(e.counted, came)
-	all, lost := e.settle(now)
-	e.control.countLoss(now, all, lost)
+	e.giveUp(now)
 	if len(e.acks) == 0 {
 		return 0, false, missing
 	}
 	e.control.report(now, e.acks)
 	bps, changed = e.tell(now)
 	return bps, changed, missing
+}
+
+// giveUp counts as lost what was missing for too long to be overtaken only.
+func (e *estimator) giveUp(now time.Duration) {
+	n := 0
+	for n < len(e.missing) && now-e.missing[n].at >= overtakenFor {
+		if s := &e.sent[e.missing[n].number%historySize]; s.open && s.number == e.missing[n].number {
+			s.open = false
+			if s.at > e.healed {
+				e.acks = append(e.acks, ack{sent: s.at, size: s.size, lost: true, again: s.again})
+			}
+		}
+		n++
+	}
+	e.missing = append(e.missing[:0], e.missing[n:]...)
 }
 
 // heard is called when the browser says something about the packets. After a long
@@ -237,7 +255,7 @@ func (e *estimator) tell(now time.Duration) (bps int, changed bool) {
 	e.repeats.add(now, 0)
 	e.beside.add(now, 0)
 	bps = int(e.control.target)
-	if e.control.careful(now) && bps < e.control.max {
+	if e.control.full(now) && bps < e.control.max {
 		bps = int(max(e.control.target-e.repeats.bps-e.beside.bps, e.control.target/2))
 	}
 	down := bps < e.bps-e.bps/20

@@ -66,7 +66,7 @@ func (e *estimator) fecPart() float64 {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	loss := e.control.loss
-	if e.control.careful(e.control.reported) {
+	if e.control.full(e.control.reported) {
 		loss = min(loss, e.control.usual())
 	}
 	e.protects = loss >= fecFrom && e.canProtect

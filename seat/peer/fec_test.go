@@ -40,14 +40,14 @@ func TestProtection(t *testing.T) {
 	}
 }
 
-// On a line that is full, or loses so much that it may be, only what it loses anyway counts.
+// On a line that is full, only what it loses anyway counts.
 func TestProtectionFollowsLoss(t *testing.T) {
-	e := newEstimator(1_000_000, 1_000_000, func(int) {})
+	e := newEstimator(1_000_000, func(int) {})
 	for _, c := range []struct {
 		loss, usual float64
 		full        bool
 		want        float64
-	}{{0, 0, false, 0}, {0.005, 0, false, 0}, {0.05, 0, false, 0.2}, {0.09, 0, false, mostFEC}, {0.5, 0, false, 0}, {0.05, 0, true, 0}, {0.05, 0.02, true, 0.08}} {
+	}{{0, 0, false, 0}, {0.005, 0, false, 0}, {0.05, 0, false, 0.2}, {0.5, 0, false, mostFEC}, {0.05, 0, true, 0}, {0.05, 0.02, true, 0.08}} {
 		e.control.loss, e.control.floor = c.loss, lowest{now: c.usual, before: c.usual}
 		e.control.filled, e.control.filledAt, e.control.reported = 0, 0, time.Second
 		if c.full {
@@ -61,7 +61,7 @@ func TestProtectionFollowsLoss(t *testing.T) {
 
 // What is added counts as a retransmission, which the encoder makes room for on a full line.
 func TestProtectionIsNoLoss(t *testing.T) {
-	e := newEstimator(1_000_000, 1_000_000, func(int) {})
+	e := newEstimator(1_000_000, func(int) {})
 	s := &stream{ssrc: 1, fec: 2, repeats: true}
 	e.send(s, 0, &rtp.Header{SSRC: 1, SequenceNumber: 5}, make([]byte, 1000))
 	if n := e.send(s, 1, &rtp.Header{SSRC: 2, SequenceNumber: 1000}, []byte{0, 5, 0}); n != 1 {

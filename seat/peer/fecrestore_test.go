@@ -206,7 +206,7 @@ func TestNothingIsAddedWithoutLoss(t *testing.T) {
 	protected, p := sendingTrack(t, 100, 0)
 	plain, q := sendingTrack(t, 100, 0)
 	plain.fec = protection{}
-	e := newEstimator(1_000_000, 1_000_000, func(int) {})
+	e := newEstimator(1_000_000, func(int) {})
 	protected.setProtection(e.fecPart())
 	for i := range 30 {
 		f := Frame{Data: accessUnit(i == 0, 3000), Keyframe: i == 0, PTS: time.Duration(i) * time.Second / 30}

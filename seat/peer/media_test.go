@@ -30,16 +30,13 @@ import (
 
 // watched is a picture that moves and a sine, in a Chromium behind a line.
 type watched struct {
-	peer      *peer.Peer
-	line      *netline.Line
-	page      *browser.Page
-	pipeline  *capture.Pipeline
-	audio     *capture.Audio
-	bitrate   atomic.Int64 // as congestion control told last
-	lowest    atomic.Int64
-	connected atomic.Pointer[time.Time]
-	first     atomic.Pointer[time.Time] // when the first picture was sent
-	firstSize atomic.Int64
+	peer     *peer.Peer
+	line     *netline.Line
+	page     *browser.Page
+	pipeline *capture.Pipeline
+	audio    *capture.Audio
+	bitrate  atomic.Int64 // as congestion control told last
+	lowest   atomic.Int64
 	// soundSent is how old the first sample of each packet was when it was sent.
 	soundSent durations
 }
@@ -89,12 +86,6 @@ func (s shown) busy() bool { return s.Captured < 0.9 }
 const ceiling = 6_000_000
 
 func watch(t testing.TB, way netline.Way, p painting) *watched {
-	t.Helper()
-	return watchFrom(t, way, p, 0, "")
-}
-
-// watchFrom begins with a bitrate; 0 is the peer's own choice.
-func watchFrom(t testing.TB, way netline.Way, p painting, start int, hash string) *watched {
 	fps := p.fps
 	t.Helper()
 	server, err := sound.Start(t.Context(), sound.Config{Runner: cell.Local{Dir: t.TempDir()}})
@@ -112,21 +103,14 @@ func watchFrom(t testing.TB, way netline.Way, p painting, start int, hash string
 	w.pipeline, err = capture.Start(t.Context(), capture.Config{Dial: x11.Local(display), Width: 1280, Height: 720, FPS: fps,
 		Codec: capture.H264, Encoder: "auto", BitrateBPS: ceiling,
 		OnFrame: func(f capture.Frame) {
-			if now := time.Now(); f.Keyframe && w.connected.Load() != nil && w.first.CompareAndSwap(nil, &now) {
-				w.firstSize.Store(int64(len(f.Data)))
-			}
 			w.peer.WriteVideo(peer.Frame{Data: f.Data, Keyframe: f.Keyframe, PTS: f.PTS, Captured: f.Captured})
 		}})
 	testkit.Must(t, err)
 	t.Cleanup(func() { w.pipeline.Close() })
 	w.pipeline.Pause()
 	states := make(chan peer.State, 100)
-	w.peer, err = peer.New(peer.Config{Listen: wire.Listen{Media: "127.0.0.1", Loopback: true}, Codec: capture.H264, Audio: true, MaxBitrateBPS: ceiling, StartBitrateBPS: start,
-		OnState: func(s peer.State) {
-			now := time.Now()
-			w.connected.CompareAndSwap(nil, &now)
-			states <- s
-		}, OnKeyframe: w.pipeline.Keyframe,
+	w.peer, err = peer.New(peer.Config{Listen: wire.Listen{Media: "127.0.0.1", Loopback: true}, Codec: capture.H264, Audio: true, MaxBitrateBPS: ceiling,
+		OnState: func(s peer.State) { states <- s }, OnKeyframe: w.pipeline.Keyframe,
 		OnBitrate: func(bps int) {
 			w.pipeline.SetBitrate(bps)
 			w.bitrate.Store(int64(bps))
@@ -159,7 +143,7 @@ func watchFrom(t testing.TB, way netline.Way, p painting, start int, hash string
 	web := httptest.NewServer(mux)
 	t.Cleanup(web.Close)
 	chromium := browser.Start(t, "autoplay-policy=no-user-gesture-required")
-	w.page, err = chromium.Open(testkit.Context(t, time.Minute), web.URL+hash)
+	w.page, err = chromium.Open(testkit.Context(t, time.Minute), web.URL)
 	testkit.Must(t, err)
 	testkit.Until(t, "30 frames are shown", func() bool {
 		if e := evaluate[string](t, w.page, "state.error"); e != "" {

@@ -22,8 +22,6 @@ type painting struct {
 	fps int
 	// corner draws a counter of 64x64 pixels only, else the whole picture moves.
 	corner bool
-	// text is a page of small letters that stands still.
-	text bool
 }
 
 const pictureWidth, pictureHeight = 1280, 720
@@ -55,11 +53,6 @@ func painter(t testing.TB, p painting) (display string) {
 		}
 		testkit.Must(t, xproto.PutImageChecked(x, xproto.ImageFormatZPixmap, xproto.Drawable(texture), gc, width, rows, 0, int16(y), 0, 24, row).Check())
 	}
-	if p.text {
-		writePage(t, x, root)
-		t.Cleanup(x.Close)
-		return display
-	}
 	stop := make(chan struct{})
 	var painting sync.WaitGroup
 	painting.Go(func() {
@@ -85,28 +78,6 @@ func painter(t testing.TB, p painting) (display string) {
 		x.Close()
 	})
 	return display
-}
-
-// writePage fills the screen with small letters.
-func writePage(t testing.TB, x *xgb.Conn, root xproto.Window) {
-	t.Helper()
-	font, err := xproto.NewFontId(x)
-	testkit.Must(t, err)
-	testkit.Must(t, xproto.OpenFontChecked(x, font, uint16(len("fixed")), "fixed").Check())
-	gc, err := xproto.NewGcontextId(x)
-	testkit.Must(t, err)
-	testkit.Must(t, xproto.CreateGCChecked(x, gc, xproto.Drawable(root), xproto.GcForeground|xproto.GcBackground|xproto.GcFont,
-		[]uint32{0x202020, 0xfafafa, uint32(font)}).Check())
-	random := rand.New(rand.NewPCG(1, 2))
-	line := make([]byte, 250)
-	for y := int16(10); y < pictureHeight+10; y += 13 {
-		for i := range line {
-			if line[i] = byte('a' + random.IntN(26)); random.IntN(6) == 0 {
-				line[i] = ' '
-			}
-		}
-		testkit.Must(t, xproto.ImageText8Checked(x, byte(len(line)), xproto.Drawable(root), gc, 0, y, string(line)).Check())
-	}
 }
 
 // A node that has too little CPU for the full frame rate sends fewer pictures, but not

@@ -20,8 +20,7 @@
 // Low latency has priority. Frames leave as they are written, without a pacer, and
 // the playout-delay extension asks the browser to show each frame as soon as it is
 // decoded. Congestion control keeps the queue in the network short (see
-// rateControl) and tells the encoder by OnBitrate how much it may send. It begins low, so that
-// the first picture fits a thin line, and learns from that picture what the line carries. Lost
+// rateControl) and tells the encoder by OnBitrate how much it may send. Lost
 // packets are sent again on NACK, and where the browser's reports say that they are missing.
 // Where much is lost, each picture has packets more from which a browser computes what is
 // missing (FlexFEC; Chromium takes it). What stays lost is repaired by a keyframe, which
@@ -75,16 +74,12 @@ type Config struct {
 	// OnMessagesEnd comes when wire.ChannelMessages is closed; with OnMessage it must be there.
 	OnMessagesEnd func()
 	OnState       func(State)
-	OnKeyframe    func() // the browser needs a keyframe: it connected, or lost a frame
-	// OnBitrate gets what congestion control allows for video; first before OnState says that
-	// the browser is connected.
-	OnBitrate   func(bps int)
-	OnCandidate func(json.RawMessage)
+	OnKeyframe    func()        // the browser needs a keyframe: it connected, or lost a frame
+	OnBitrate     func(bps int) // what congestion control allows for video
+	OnCandidate   func(json.RawMessage)
 
-	MaxBitrateBPS int // congestion control never goes above
-	// StartBitrateBPS is where it begins, before anything is known of the line; 0 is startBPS.
-	StartBitrateBPS int
-	Log             *slog.Logger // nil is slog.Default()
+	MaxBitrateBPS int          // congestion control starts here and never goes above
+	Log           *slog.Logger // nil is slog.Default()
 }
 
 // Frame is one encoded picture, or an Opus packet.
@@ -130,7 +125,6 @@ type Peer struct {
 	state    atomic.Int32
 	told     atomic.Int32 // the state that OnState was told last
 	answered atomic.Bool
-	begun    atomic.Bool // OnBitrate was told where it begins
 	joined   atomic.Bool // the first keyframe was requested
 }
 
@@ -144,11 +138,7 @@ func New(cfg Config) (*Peer, error) {
 	}
 	p := &Peer{cfg: cfg, log: cfg.Log, restarts: rate.NewLimiter(rate.Every(restartEvery), restartBurst)}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
-	start := cfg.StartBitrateBPS
-	if start <= 0 {
-		start = startBPS
-	}
-	p.rate = newEstimator(cfg.MaxBitrateBPS, start, func(bps int) {
+	p.rate = newEstimator(cfg.MaxBitrateBPS, func(bps int) {
 		if cfg.OnBitrate != nil {
 			p.call(func() { cfg.OnBitrate(bps) })
 		}

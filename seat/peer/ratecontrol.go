@@ -34,6 +34,17 @@ const (
 	baseWindow = 10 * time.Second
 	// memory is how long the rate at which the line was full counts.
 	memory = 30 * time.Second
+	// Radio links lose up to littleLoss; a full line loses more than muchLoss.
+	littleLoss = 0.02
+	muchLoss   = 0.1
+	// Loss that is there all the time is the line's, and does not hold the rate down, up to
+	// usualLoss.
+	usualLoss = 0.06
+	// Loss is computed over at least lossPackets and lossEvery; where there are few
+	// packets, after lossAtLeast.
+	lossPackets = 20
+	lossEvery   = 200 * time.Millisecond
+	lossAtLeast = time.Second
 	// easePerSecond is how much the target falls in a second in which the queue of a line that
 	// is known to be full is neither short nor long.
 	easePerSecond = 0.15
@@ -50,7 +61,8 @@ type ack struct {
 	sent    time.Duration // by our clock
 	arrived time.Duration // by the browser's clock, which has another zero
 	size    int           // bytes
-	again   bool          // it was a retransmission
+	lost    bool
+	again   bool // it was a retransmission
 }
 
 // rateControl decides how much to send, by what happened to the packets sent.
@@ -74,9 +86,7 @@ type ack struct {
 //     falls slowly, to a little below what the line carries.
 //   - A still picture sends little and says nothing about the line: the target
 //     stays. A single late packet does not count either.
-//   - Loss counts if less is lost where less is sent (lossControl).
-//   - At the start it knows nothing of the line, and learns it from the first picture
-//     (learnLine).
+//   - Loss counts if it is more than radio links lose.
 //
 // It is a pure computation: the caller passes the time.
 type rateControl struct {
@@ -87,7 +97,6 @@ type rateControl struct {
 	history  []ack         // delivered, by arrival, not older than deliveryWindow
 	latest   time.Duration // the browser's clock, of the last arrival
 	reported time.Duration // our clock, of the last report
-	arrived  int64         // bytes
 
 	tail      time.Duration // the queue at the end of the last report
 	long      int           // packets in consecutive reports of a long queue
@@ -97,17 +106,18 @@ type rateControl struct {
 	filled   float64       // rate at which the line was full; 0 is unknown
 	filledAt time.Duration // our clock
 
-	starting bool // nothing is known of the line (rateStart)
-	lossControl
+	loss   float64 // smoothed
+	floor  lowest  // loss
+	lossAt time.Duration
+	gone   int // lost packets since lossAt
+	all    int // packets since lossAt
 }
 
-// newRateControl begins at start.
-func newRateControl(max, start int) *rateControl {
-	return &rateControl{max: max, target: float64(min(start, max)), starting: start < max}
+func newRateControl(max int) *rateControl {
+	return &rateControl{max: max, target: float64(max)}
 }
 
-// report handles the acks of one report of the browser, in the order of sending. What is lost
-// is counted by countLoss.
+// report handles the acks of one report of the browser, in the order of sending.
 func (c *rateControl) report(now time.Duration, acks []ack) {
 	queue, first, last, n := c.take(acks)
 	tail, rising := c.tailQueue(acks, queue)
@@ -115,10 +125,10 @@ func (c *rateControl) report(now time.Duration, acks []ack) {
 	c.tail = tail
 	since := min(max(now-c.reported, 0), deliveryWindow)
 	c.reported = now
+	c.countLoss(now, acks)
 	if n == 0 {
 		return
 	}
-	c.learnLine(now)
 	together := c.together(acks)
 	grows = grows && !together
 	if queue <= longQueue {
@@ -150,7 +160,7 @@ func (c *rateControl) report(now time.Duration, acks []ack) {
 	case queue > shortQueue && !together && c.full(now) && c.target > easeDownTo*c.filled:
 		// What is above the line's rate adds to the queue until it is a long one.
 		c.set(max(c.target*math.Pow(1-easePerSecond, since.Seconds()), easeDownTo*c.filled))
-	case queue <= shortQueue && c.loss < littleLoss+c.usual() && !c.trial.on:
+	case queue <= shortQueue && c.loss < littleLoss+c.usual():
 		c.rise(now, since)
 	}
 }
@@ -160,6 +170,9 @@ func (c *rateControl) report(now time.Duration, acks []ack) {
 func (c *rateControl) take(acks []ack) (queue, first, last time.Duration, n int) {
 	queue = math.MaxInt64
 	for _, a := range acks {
+		if a.lost {
+			continue
+		}
 		delay := a.arrived - a.sent
 		queue = min(queue, delay-c.base.update(a.sent, delay))
 		if n == 0 || a.arrived < first {
@@ -168,7 +181,6 @@ func (c *rateControl) take(acks []ack) (queue, first, last time.Duration, n int)
 		last = max(last, a.arrived)
 		n++
 		c.history = append(c.history, a)
-		c.arrived += int64(a.size)
 	}
 	if n == 0 {
 		return 0, 0, 0, 0
@@ -257,10 +269,6 @@ func (c *rateControl) rise(now, since time.Duration) {
 	// The longer the line was not full, the faster.
 	perSecond := min(0.25+0.04*(now-c.cut).Seconds(), 0.5)
 	switch {
-	case c.starting && used:
-		perSecond = 1
-	case c.drops(now) && c.target > 0.9*c.filled:
-		perSecond = 0.02 // no queue warns of too much
 	case known && c.target < 0.8*c.filled:
 		perSecond = 1 // back to what the line is known to carry
 	case !used && known:
@@ -272,6 +280,33 @@ func (c *rateControl) rise(now, since time.Duration) {
 	}
 	c.set(c.target * math.Pow(1+perSecond, since.Seconds()))
 }
+
+// countLoss lowers the target if much is lost. Retransmissions do not count: the
+// browser may report them as lost again and again because they come too late.
+func (c *rateControl) countLoss(now time.Duration, acks []ack) {
+	for _, a := range acks {
+		if !a.again {
+			c.all++
+			if a.lost {
+				c.gone++
+			}
+		}
+	}
+	since := now - c.lossAt
+	if since < lossEvery || c.all < lossPackets && since < lossAtLeast || c.all == 0 {
+		return
+	}
+	ratio := float64(c.gone) / float64(c.all)
+	c.loss += (1 - math.Exp(-2*since.Seconds())) * (ratio - c.loss)
+	c.floor.update(now, c.loss)
+	if least := min(ratio, c.loss); least > muchLoss+c.usual() {
+		c.set(c.target * (1 - 0.5*least))
+	}
+	c.lossAt, c.all, c.gone = now, 0, 0
+}
+
+// usual is the loss that the line has anyway.
+func (c *rateControl) usual() float64 { return min(c.floor.least(), usualLoss) }
 
 // full reports whether the line was full recently.
 func (c *rateControl) full(now time.Duration) bool { return c.filled > 0 && now-c.filledAt < memory }

@@ -17,30 +17,23 @@ type line struct {
 	rate   func(at time.Duration) float64       // bits a second
 	way    func(at time.Duration) time.Duration // delay without a queue
 	depth  time.Duration
-	police bool // nothing waits: what comes more than depth too early is dropped
 	loss   float64
 	demand float64 // the most that the encoder sends; 0 is the target
 	fps    int
 
-	now       time.Duration
-	free      time.Duration
-	flying    []flying
-	all, gone int
-	next      time.Duration // report
-	waits     []time.Duration
-	bits      float64
-	targets   []float64
-}
-
-type flying struct {
-	ack
-	lost bool
+	now     time.Duration
+	free    time.Duration
+	flying  []ack
+	next    time.Duration // report
+	waits   []time.Duration
+	bits    float64
+	targets []float64
 }
 
 const clockOffset = 1000 * time.Hour // of the browser's clock
 
 func newLine(max int, rate float64) *line {
-	return &line{control: newRateControl(max, max), rng: rand.New(rand.NewPCG(1, 2)), depth: time.Second, fps: 30,
+	return &line{control: newRateControl(max), rng: rand.New(rand.NewPCG(1, 2)), depth: time.Second, fps: 30,
 		rate: func(time.Duration) float64 { return rate },
 		way:  func(time.Duration) time.Duration { return 20 * time.Millisecond }}
 }
@@ -69,45 +62,27 @@ func (l *line) run(length time.Duration) *line {
 
 func (l *line) send(at time.Duration, size int) {
 	l.free = max(l.free, at)
-	a := flying{ack: ack{sent: at, size: size}}
+	a := ack{sent: at, size: size}
 	if l.free-at > l.depth || l.rng.Float64() < l.loss {
 		a.lost = true
-		a.arrived = max(l.free, at) + l.way(at)
-		if l.police {
-			a.arrived = at + l.way(at)
-		}
+		a.arrived = l.free + l.way(at)
 	} else {
-		if l.police {
-			a.arrived = at + l.way(at)
-		}
 		l.waits = append(l.waits, l.free-at)
 		l.bits += float64(8 * size)
 		l.free += time.Duration(float64(8*(size+40)) / l.rate(at) * float64(time.Second))
-		if !l.police {
-			a.arrived = l.free + l.way(at)
-		}
-	}
-	l.all++
-	if a.lost {
-		l.gone++
+		a.arrived = l.free + l.way(at)
 	}
 	l.flying = append(l.flying, a)
 }
 
 func (l *line) report() {
 	var acks []ack
-	lost, n := 0, 0
 	for len(l.flying) > 0 && l.flying[0].arrived+l.way(l.now) <= l.now {
-		f := l.flying[0]
-		f.arrived += clockOffset
-		if n++; f.lost {
-			lost++
-		} else {
-			acks = append(acks, f.ack)
-		}
+		a := l.flying[0]
+		a.arrived += clockOffset
+		acks = append(acks, a)
 		l.flying = l.flying[1:]
 	}
-	l.control.countLoss(l.now, n, lost)
 	if len(acks) > 0 {
 		l.control.report(l.now, acks)
 	}
@@ -256,7 +231,7 @@ func TestLongerWayIsNoQueue(t *testing.T) {
 func TestWaitingForAProcessorIsNoCongestion(t *testing.T) {
 	const max = 6_000_000
 	for name, apart := range map[string]time.Duration{"together": 0, "one by one": 5 * time.Millisecond} {
-		c := newRateControl(max, max)
+		c := newRateControl(max)
 		var line time.Duration // when it is free
 		number := 0
 		for now := time.Second; now < 4*time.Second; now += 100 * time.Millisecond {
@@ -291,7 +266,7 @@ func maxOf(a, b time.Duration) time.Duration { return max(a, b) }
 
 // A report of loss that comes late must not fill the queue again.
 func TestStaleIsNotSentAgain(t *testing.T) {
-	e := newEstimator(1_000_000, 1_000_000, func(int) {})
+	e := newEstimator(1_000_000, func(int) {})
 	e.start = e.start.Add(-time.Minute)
 	s := &stream{ssrc: 1}
 	var number uint16

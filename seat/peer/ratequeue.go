@@ -11,12 +11,15 @@ import (
 func (c *rateControl) tailQueue(acks []ack, queue time.Duration) (tail time.Duration, rising bool) {
 	var end, last, longest time.Duration
 	for _, a := range acks {
-		if a.sent >= end {
+		if !a.lost && a.sent >= end {
 			end, last = a.sent, a.arrived-a.sent
 		}
 	}
 	tail, longest = math.MaxInt64, last
 	for _, a := range acks {
+		if a.lost {
+			continue
+		}
 		longest = max(longest, a.arrived-a.sent)
 		if end-a.sent <= tailTime {
 			tail = min(tail, a.arrived-a.sent-c.base.least())
@@ -37,6 +40,9 @@ func (c *rateControl) together(acks []ack) bool {
 	heels, n := 0, 0
 	var before time.Duration
 	for _, a := range acks {
+		if a.lost {
+			continue
+		}
 		if n++; n > 1 && (a.arrived-before).Seconds()*3*c.target < float64(8*a.size) {
 			heels++
 		}
@@ -50,6 +56,25 @@ func (c *rateControl) starved(since time.Duration) bool {
 	arrived, sent := c.delivered(since)
 	return arrived < 0.8*sent
 }
+
+// lowest remembers the lowest loss of the last one to two lossWindows.
+type lowest struct {
+	since       time.Duration
+	now, before float64
+}
+
+// lossWindow is how long loss must last to be the line's own.
+const lossWindow = 4 * time.Second
+
+func (l *lowest) update(at time.Duration, loss float64) {
+	if at-l.since > lossWindow {
+		l.since, l.before, l.now = at, l.now, loss
+		return
+	}
+	l.now = min(l.now, loss)
+}
+
+func (l *lowest) least() float64 { return min(l.now, l.before) }
 
 // shortest remembers the shortest delay of the last one to two baseWindows.
 type shortest struct {

@@ -11,7 +11,7 @@ import (
 
 // sent is an estimator that sent packets 10 ms apart, on a line that loses some.
 func sent(n uint16) (*estimator, *stream) {
-	e := newEstimator(1_000_000, 1_000_000, func(int) {})
+	e := newEstimator(1_000_000, func(int) {})
 	e.start = e.start.Add(-time.Minute)
 	e.control.loss = 0.05
 	s := &stream{ssrc: 1, repeats: true}
@@ -103,7 +103,6 @@ func TestLostReports(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e, _ := sent(6)
 			now := e.sent[5].at + 40*time.Millisecond
-			e.control.lossAt = now // so that it goes on counting
 			first, second := reported(true, false, true, false, true, true), reported(true, false, true, false, true, true)
 			first.FbPktCount, second.FbPktCount = 255, lost // after 255 comes 0
 			e.report(now, first)

@@ -10,7 +10,7 @@ import (
 // The sound uses a part of a line that is full. If the video had all of it, the queue would
 // stay, however often the rate is cut.
 func TestVideoLeavesRoomForTheSound(t *testing.T) {
-	e := newEstimator(6_000_000, 6_000_000, func(int) {})
+	e := newEstimator(6_000_000, func(int) {})
 	sound := &stream{ssrc: 7, sound: true}
 	now := time.Second
 	for i := range uint16(500) { // 300 kbit/s
