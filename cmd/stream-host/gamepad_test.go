@@ -146,6 +146,7 @@ func TestOlderProgramReadsGamepads(t *testing.T) {
 	}
 	p.Input(wire.Input{Type: wire.InputPads, Pads: 0b0001, Pressed: true})
 	said("file 0 True 13 0\nfile 0 True 13 0", "is 0 20100 8 11 Microsoft X-Box 360 pad",
+		"corrected 0 (-128, 128, 16513, 16513) (0, 0, 536870912, 536870912)",
 		"event 0 129 0 0", "event 0 129 10 0", "event 0 130 0 0", "event 0 130 7 0",
 		"jstest 0 Driver version is 2.1.0.", "jstest 0 Joystick (Microsoft X-Box 360 pad) has 8 axes (X, Y, Z, Rx, Ry, Rz, Hat0X, Hat0Y)", "jstest 0 Event: type 130, number 7, value 0")
 	pad(0, wire.Pad{Buttons: wire.PadWest | wire.PadDown, LeftX: -32768, RightTrigger: 255})

@@ -167,6 +167,9 @@ func (c *client) answer(socket int, request uint32, data []byte) {
 		return
 	}
 	size := int(request >> 16 & 0x3fff)
+	if request&0xffff == joystickIoctl<<8|jsCorrections {
+		size = correctionSize * len(evdev.Axes) // its size is that of one, and the kernel writes all
+	}
 	if len(out) > min(size, evdev.MaxData) {
 		out = out[:min(size, evdev.MaxData)]
 		result = min(result, len(out))

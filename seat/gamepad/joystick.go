@@ -69,6 +69,9 @@ func (c correction) apply(value int) int16 {
 	return int16(max(-32767, min(32767, out)))
 }
 
+// correctionSize is that of the kernel's struct js_corr.
+const correctionSize = 36
+
 // append appends it as the kernel's struct js_corr.
 func (c correction) append(b []byte) []byte {
 	order := binary.NativeEndian

@@ -20,7 +20,7 @@ sdl.SDL_GetWindowSurface.restype = ctypes.c_void_p
 sdl.SDL_GetWindowSurface.argtypes = [ctypes.c_void_p]
 sdl.SDL_UpdateWindowSurface.argtypes = [ctypes.c_void_p]
 VIDEO, RESIZABLE = 0x20, 0x20
-VERSION, AXES, BUTTONS, NAME = 0x80046A01, 0x80016A11, 0x80016A12, 0x80406A13
+VERSION, AXES, BUTTONS, NAME, CORRECTIONS = 0x80046A01, 0x80016A11, 0x80016A12, 0x80406A13, 0x80246A22
 
 
 def say(*words):
@@ -40,6 +40,8 @@ def add(number):
         say("file", number, stat.S_ISCHR(st.st_mode), os.major(st.st_rdev), os.minor(st.st_rdev) - 4100)
     say("is", number, "%x" % struct.unpack("I", ask(fd, VERSION, 4)), ask(fd, AXES, 1)[0], ask(fd, BUTTONS, 1)[0],
         ask(fd, NAME, 64).split(b"\0")[0].decode())
+    # The size in the request is that of one axis, and all eight are written, 36 bytes each.
+    say("corrected", number, *[struct.unpack_from("iiii", ask(fd, CORRECTIONS, 36 * 8), 36 * axis) for axis in (0, 7)])
     poll.register(fd, select.POLLIN)
     pads[fd] = number
     master, slave = pty.openpty()  # to a file it would write late

@@ -20,6 +20,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/input.h>
+#include <linux/joystick.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -41,6 +42,7 @@ static const char *const paths[] = {"/dev/input/event10", "/dev/input/js"}; /* a
 static const char *const sockets[] = {"/nearcast-gamepad", "/nearcast-joystick"};
 #define REQUEST 0xffff
 #define MAX_DATA 1024
+#define AXES 8
 
 /* Where the kernel has its own devices of input, and far from its numbers. */
 #define INPUT_MAJOR 13
@@ -271,6 +273,8 @@ static int ask(int fd, unsigned long request, void *arg)
 		return -1;
 	}
 	n -= sizeof answer.result;
+	if ((request & 0xffffffff) == JSIOCGCORR)
+		size = AXES * sizeof(struct js_corr); /* the request has the size of one, and all are written */
 	if (arg && n > 0)
 		memcpy(arg, answer.data, (size_t)n < size ? (size_t)n : size);
 	return answer.result;
