@@ -3,6 +3,7 @@ package nomad
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -106,6 +107,9 @@ func (c Checks) prefetchJob(app *api.Job) (*api.Job, error) {
 	return fetch, nil
 }
 
+// ErrNotPlanned is returned where Nomad has given up planning a job: asking again does not help.
+var ErrNotPlanned = errors.New("nomad does not plan the job")
+
 // Fetches tells what became of the job on each node, and how many nodes have no room for
 // it yet. planned is false until Nomad has chosen the nodes; where it cannot, that is an
 // error.
@@ -115,8 +119,8 @@ func (c Checks) Fetches(ctx context.Context, p Prefetch) (nodes []NodeFetch, noR
 		return nil, 0, false, fmt.Errorf("read what Nomad plans for %s: %w", p.Job, err)
 	}
 	if eval.Status == api.EvalStatusFailed || eval.Status == api.EvalStatusCancelled {
-		return nil, 0, false, fmt.Errorf("have Nomad plan %s: its evaluation is %s: %s; nomad eval status %s says more",
-			p.Job, eval.Status, cmp.Or(eval.StatusDescription, "it gives no reason"), p.eval)
+		return nil, 0, false, fmt.Errorf("%w: %s: its evaluation is %s: %s; nomad eval status %s says more",
+			ErrNotPlanned, p.Job, eval.Status, cmp.Or(eval.StatusDescription, "it gives no reason"), p.eval)
 	}
 	stubs, _, err := c.api.Jobs().Allocations(p.Job, false, query(ctx))
 	if err != nil {

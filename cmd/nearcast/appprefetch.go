@@ -73,6 +73,8 @@ func awaitFetches(ctx context.Context, out io.Writer, ask fetches, every time.Du
 	for {
 		now, noRoom, planned, err := ask(ctx)
 		switch {
+		case errors.Is(err, nomad.ErrNotPlanned):
+			return nodes, err
 		case err == nil:
 			nodes, fault = append(nodes[:0], now...), nil
 		case ctx.Err() == nil:

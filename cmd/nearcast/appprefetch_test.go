@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -43,6 +44,15 @@ func TestAwaitFetchesAsksAgain(t *testing.T) {
 	}, time.Microsecond, "viewer-prefetch")
 	if len(nodes) != 2 || err == nil || !strings.Contains(err.Error(), "1 of 2 nodes still fetch") {
 		t.Errorf("%v, %v", nodes, err)
+	}
+	// What Nomad does not plan is not asked for again.
+	calls = 0
+	_, err = awaitFetches(t.Context(), &out, func(context.Context) ([]nomad.NodeFetch, int, bool, error) {
+		calls++
+		return nil, 0, false, fmt.Errorf("%w: viewer-prefetch", nomad.ErrNotPlanned)
+	}, time.Microsecond, "viewer-prefetch")
+	if !errors.Is(err, nomad.ErrNotPlanned) || calls != 1 {
+		t.Errorf("%v after %d calls", err, calls)
 	}
 	// JSON has a list in any case.
 	nodes, err = awaitFetches(ctx, &out, func(context.Context) ([]nomad.NodeFetch, int, bool, error) {
