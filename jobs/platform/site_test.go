@@ -42,7 +42,7 @@ func newSite(t *testing.T) *site {
 	}
 	management := uuid.NewString()
 	consul, agent := testkit.StartSecureConsul(t, management), testkit.NewNomad(t)
-	s := &site{t: t, ctx: testkit.Context(t, 5*time.Minute), dir: agent.Dir, agent: agent, management: management,
+	s := &site{t: t, ctx: testkit.Context(t, 10*time.Minute), dir: agent.Dir, agent: agent, management: management,
 		consulAddress: consul.Address, nomadAddress: agent.Address}
 	takePrograms(t, s.path("bin"))
 	s.command(s.path("bin/nearcast"), "ticket-key", s.path("keys"))
