@@ -69,8 +69,8 @@ func (e *estimator) fecPart() float64 {
 	if e.control.full(e.control.reported) {
 		loss = min(loss, e.control.usual())
 	}
-	e.protects = loss >= fecFrom && e.canProtect
-	if loss < fecFrom {
+	e.protects = loss >= fecFrom && e.canProtect && !e.control.trial.running
+	if loss < fecFrom || e.control.trial.running { // a trial counts what is lost without them
 		return 0
 	}
 	return min(fecOfLoss*loss, mostFEC)

@@ -101,7 +101,8 @@ type rateControl struct {
 	tail      time.Duration // the queue at the end of the last report
 	long      int           // packets in consecutive reports of a long queue
 	longSince time.Duration // arrival of the first of them
-	cut       time.Duration // our clock, of the last cut for a queue
+	cut       time.Duration // our clock, of the last cut
+	queued    time.Duration // our clock, of the last cut for a queue that grew
 
 	filled   float64       // rate at which the line was full; 0 is unknown
 	filledAt time.Duration // our clock
@@ -111,6 +112,7 @@ type rateControl struct {
 	lossAt time.Duration
 	gone   int // lost packets since lossAt
 	all    int // packets since lossAt
+	trial  lossTrial
 }
 
 func newRateControl(max int) *rateControl {
@@ -125,7 +127,9 @@ func (c *rateControl) report(now time.Duration, acks []ack) {
 	c.tail = tail
 	since := min(max(now-c.reported, 0), deliveryWindow)
 	c.reported = now
-	c.countLoss(now, acks)
+	if !c.try(now, acks) {
+		c.countLoss(now, acks)
+	}
 	if n == 0 {
 		return
 	}
@@ -160,7 +164,7 @@ func (c *rateControl) report(now time.Duration, acks []ack) {
 	case queue > shortQueue && !together && c.full(now) && c.target > easeDownTo*c.filled:
 		// What is above the line's rate adds to the queue until it is a long one.
 		c.set(max(c.target*math.Pow(1-easePerSecond, since.Seconds()), easeDownTo*c.filled))
-	case queue <= shortQueue && c.loss < littleLoss+c.usual():
+	case !c.trial.running && queue <= shortQueue && c.loss < littleLoss+c.usual():
 		c.rise(now, since)
 	}
 }
@@ -239,7 +243,8 @@ func (c *rateControl) congested(now, queue time.Duration) {
 			c.filled = arrived
 		}
 		c.filled += 0.5 * (arrived - c.filled)
-		c.filledAt = now
+		c.filledAt, c.queued = now, now
+		c.trial.running, c.trial.policed = false, false
 	case sent < 0.95*arrived: // the queue shrinks
 		return
 	default:
@@ -269,6 +274,8 @@ func (c *rateControl) rise(now, since time.Duration) {
 	// The longer the line was not full, the faster.
 	perSecond := min(0.25+0.04*(now-c.cut).Seconds(), 0.5)
 	switch {
+	case known && c.trial.policed && c.target >= policedPart*c.filled && c.target < 1.15*c.filled:
+		perSecond = policedRise * max(1, (now-c.filledAt).Seconds()-10)
 	case known && c.target < 0.8*c.filled:
 		perSecond = 1 // back to what the line is known to carry
 	case !used && known:
@@ -299,7 +306,8 @@ func (c *rateControl) countLoss(now time.Duration, acks []ack) {
 	ratio := float64(c.gone) / float64(c.all)
 	c.loss += (1 - math.Exp(-2*since.Seconds())) * (ratio - c.loss)
 	c.floor.update(now, c.loss)
-	if least := min(ratio, c.loss); least > muchLoss+c.usual() {
+	least := min(ratio, c.loss)
+	if c.mayTry(now, least); !c.trial.running && least > muchLoss+c.usual() {
 		c.set(c.target * (1 - 0.5*least))
 	}
 	c.lossAt, c.all, c.gone = now, 0, 0

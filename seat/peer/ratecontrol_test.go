@@ -20,6 +20,11 @@ type line struct {
 	loss   float64
 	demand float64 // the most that the encoder sends; 0 is the target
 	fps    int
+	// police drops packets, without a queue. repeats: what is lost is sent again after a round
+	// trip, once.
+	police  func(at time.Duration, size int) bool
+	repeats bool
+	pending []ack // to be sent again
 
 	now     time.Duration
 	free    time.Duration
@@ -28,6 +33,9 @@ type line struct {
 	waits   []time.Duration
 	bits    float64
 	targets []float64
+
+	packets, gone int // without what was sent again
+	sentBits      float64
 }
 
 const clockOffset = 1000 * time.Hour // of the browser's clock
@@ -41,14 +49,20 @@ func newLine(max int, rate float64) *line {
 // run simulates some time, and forgets what was measured before.
 func (l *line) run(length time.Duration) *line {
 	l.waits, l.bits, l.targets = nil, 0, nil
+	l.packets, l.gone, l.sentBits = 0, 0, 0
 	for end := l.now + length; l.now < end; l.now += time.Second / time.Duration(l.fps) {
 		bps := l.control.target
 		if l.demand > 0 {
 			bps = min(bps, l.demand)
 		}
 		size := int(bps/8/float64(l.fps)*(0.8+0.4*l.rng.Float64())) + 1
-		for at := l.now; size > 0; size -= payloadSize {
-			l.send(at, min(size, payloadSize)+20)
+		at := l.now
+		for ; len(l.pending) > 0 && l.pending[0].arrived <= l.now; l.pending = l.pending[1:] {
+			l.send(at, l.pending[0].size, true)
+			at += 20 * time.Microsecond
+		}
+		for ; size > 0; size -= payloadSize {
+			l.send(at, min(size, payloadSize)+20, false)
 			at += 20 * time.Microsecond
 		}
 		if l.now >= l.next {
@@ -60,20 +74,32 @@ func (l *line) run(length time.Duration) *line {
 	return l
 }
 
-func (l *line) send(at time.Duration, size int) {
+func (l *line) send(at time.Duration, size int, again bool) {
 	l.free = max(l.free, at)
-	a := ack{sent: at, size: size}
-	if l.free-at > l.depth || l.rng.Float64() < l.loss {
+	a := ack{sent: at, size: size, again: again}
+	l.sentBits += float64(8 * size)
+	if l.free-at > l.depth || l.rng.Float64() < l.loss || l.police != nil && l.police(at, size) {
 		a.lost = true
 		a.arrived = l.free + l.way(at)
+		if l.repeats && !again {
+			l.pending = append(l.pending, ack{size: size, arrived: at + 3*l.way(at)})
+		}
 	} else {
 		l.waits = append(l.waits, l.free-at)
 		l.bits += float64(8 * size)
 		l.free += time.Duration(float64(8*(size+40)) / l.rate(at) * float64(time.Second))
 		a.arrived = l.free + l.way(at)
 	}
+	if !again {
+		l.packets++
+		if a.lost {
+			l.gone++
+		}
+	}
 	l.flying = append(l.flying, a)
 }
+
+func (l *line) lost() float64 { return float64(l.gone) / float64(max(l.packets, 1)) }
 
 func (l *line) report() {
 	var acks []ack

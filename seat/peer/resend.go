@@ -46,6 +46,9 @@ func (e *estimator) unasked(now time.Duration) (own []uint16) {
 // line, more of them would cause more loss. Else they are bounded only against a browser that
 // asks for all: where packets overtake each other, Chromium asks for seven times what is lost.
 func (e *estimator) repeatBudget(now time.Duration) float64 {
+	if e.control.trial.running {
+		return max(e.control.trialRepeats()*e.control.target, lowestBPS)
+	}
 	if e.control.full(now) {
 		return max(e.control.target/2, leastRepeats)
 	}

@@ -68,16 +68,18 @@ func TestThinLine(t *testing.T) {
 		loss  float64
 		p95   time.Duration // of the wait in the queue
 		least float64       // part of the rate that is used; TestRateOn… ask for more, in simulated time
+		depth time.Duration // how long a packet may wait; 0 is a second
 	}{
-		"1 Mbit/s":               {1_000_000, 0, 150 * time.Millisecond, 0.4},
-		"300 kbit/s":             {300_000, 0, 150 * time.Millisecond, 0.4},
-		"10 Mbit/s, 1 % of loss": {10_000_000, 0.01, 150 * time.Millisecond, 0.2},
+		"1 Mbit/s":               {1_000_000, 0, 150 * time.Millisecond, 0.4, 0},
+		"300 kbit/s":             {300_000, 0, 150 * time.Millisecond, 0.4, 0},
+		"10 Mbit/s, 1 % of loss": {10_000_000, 0.01, 150 * time.Millisecond, 0.2, 0},
+		"2 Mbit/s, policed":      {2_000_000, 0, 150 * time.Millisecond, 0.4, 30 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var bitrate atomic.Int64
 			bitrate.Store(6_000_000)
-			l := netline.New(t, netline.Way{Rate: c.rate, Loss: c.loss})
+			l := netline.New(t, netline.Way{Rate: c.rate, Loss: c.loss, Depth: c.depth})
 			s := newSeat(t, func(cfg *Config) {
 				cfg.Listen = wire.Listen{Media: "127.0.0.1", Loopback: true}
 				cfg.MaxBitrateBPS = int(bitrate.Load())
@@ -105,6 +107,9 @@ func TestThinLine(t *testing.T) {
 				p50, p95, waits[len(waits)-1], dropped, len(all), 100*used, bitrate.Load())
 			if p95 > c.p95 {
 				t.Errorf("packets wait %v (p95) in the line's queue, want at most %v", p95, c.p95)
+			}
+			if lost := float64(dropped)/float64(len(all)) - c.loss; c.depth > 0 && lost > 0.1 {
+				t.Errorf("%.0f %% of the packets are dropped", 100*lost)
 			}
 			if used < c.least {
 				t.Errorf("only %.0f %% of the line is used, want %.0f %%", 100*used, 100*c.least)
