@@ -191,6 +191,16 @@ test('the picture is lost: a new offer over the socket, else through another bra
   assert.equal(s.state.end.reason, 'lost');
 });
 
+test('the browser gave up the connection: the offer goes by a new socket', () => {
+  const s = story(...toStreaming, { type: 'media-lost', now: 7, failed: true });
+  assert.equal(s.state.phase, 'reconnecting');
+  assert.ok(s.did.indexOf('closeSignal') < s.did.indexOf('signal'));
+  assert.deepEqual(find(s.effects, 'signal'), { do: 'signal', url: 'ws://a/v1/connect', hello: { resume: 'r1' }, offer: true });
+  assert.equal(find(s.effects, 'offer'), undefined);
+  assert.equal(find(s.effects, 'timer', 'grace').ms, 30_000);
+  assert.ok(find(s.effects, 'timer', 'media'));
+});
+
 test('both are lost: the offer goes with the hello, and only once', () => {
   let s = story(...toStreaming, { type: 'signal-closed', opened: true }, { type: 'media-lost', now: 1 });
   assert.equal(find(s.effects, 'signal').offer, true);

@@ -17,6 +17,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -57,6 +58,13 @@ var listening = regexp.MustCompile(`WebDriver BiDi listening on (ws://\S+)`)
 // Start starts Firefox for a test, which is skipped where there is none.
 func Start(t testing.TB) *Firefox {
 	t.Helper()
+	return StartIn(t, "", nil)
+}
+
+// StartIn starts Firefox in the network namespace that a file keeps, where it reaches what
+// that namespace reaches, with more prefs. An empty name is the caller's own namespace.
+func StartIn(t testing.TB, namespace string, more map[string]any) *Firefox {
+	t.Helper()
 	path := os.Getenv("FIREFOX")
 	for _, name := range []string{"firefox-esr", "firefox"} {
 		if path == "" {
@@ -68,13 +76,19 @@ func Start(t testing.TB) *Firefox {
 	}
 	dir := testkit.ShortDir(t)
 	var lines strings.Builder
-	for name, value := range prefs {
+	all := maps.Clone(prefs)
+	maps.Copy(all, more)
+	for name, value := range all {
 		raw, err := json.Marshal(value)
 		testkit.Must(t, err)
 		fmt.Fprintf(&lines, "user_pref(%q, %s);\n", name, raw)
 	}
 	testkit.Must(t, os.WriteFile(filepath.Join(dir, "user.js"), []byte(lines.String()), 0o600))
-	cmd := exec.Command(path, "--headless", "--no-remote", "--profile", dir, "--remote-debugging-port", "0")
+	command := []string{path, "--headless", "--no-remote", "--profile", dir, "--remote-debugging-port", "0"}
+	if namespace != "" {
+		command = append([]string{"nsenter", "--net=" + namespace}, command...)
+	}
+	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Env = append(os.Environ(), "HOME="+dir, "TMPDIR="+dir, "MOZ_CRASHREPORTER_DISABLE=1", "MOZ_DISABLE_CONTENT_SANDBOX=1")
 	out, in, err := os.Pipe()
 	testkit.Must(t, err)
@@ -105,7 +119,7 @@ func Start(t testing.TB) *Firefox {
 		t.Fatal("Firefox does not listen")
 	}
 	ctx := testkit.Context(t, startTime)
-	socket, _, err := websocket.Dial(ctx, url+"/session", nil)
+	socket, _, err := websocket.Dial(ctx, url+"/session", &websocket.DialOptions{HTTPClient: clientIn(namespace)})
 	testkit.Must(t, err)
 	f := &Firefox{conn: newConn(socket)}
 	t.Cleanup(f.conn.close)

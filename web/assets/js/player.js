@@ -306,7 +306,7 @@ export class Player {
       onCandidate: (candidate) => (this.signal ? this.signal.send({ type: 'candidate', candidate }) : this.resting.candidate(candidate)),
       onState: (state) => {
         if (state === 'connected') this.marks.set('connected');
-        if (state === 'failed' || state === 'closed') this.#lost();
+        if (state === 'failed' || state === 'closed') this.#lost(state === 'failed');
         if (state === 'disconnected') this.way.suspect();
       },
       onPath: (found) => this.dispatch({ type: 'path', found }),
@@ -372,11 +372,11 @@ export class Player {
 
   #unwatch() { this.watchdog?.stop(); this.watchdog = null; }
 
-  #lost() {
+  #lost(failed = false) {
     if (this.state.phase !== 'streaming') return;
     this.#unwatch();
     this.stage.freeze();
-    this.dispatch({ type: 'media-lost', now: performance.now() });
+    this.dispatch({ type: 'media-lost', now: performance.now(), failed });
   }
 
   // #meet lets page and app speak: not before Play.

@@ -132,11 +132,12 @@ const handlers = {
     ];
   },
 
-  'media-lost'(s, { now }) {
+  'media-lost'(s, { now, failed }) {
     if (s.phase !== 'streaming') return null;
-    // What was lost may be the direct path.
+    // What was lost may be the direct path, and the socket's where the browser itself gave up (failed).
     const next = { ...settled(s), phase: 'reconnecting', media: 'lost', lostAt: now, offered: false, relaying: hasRelays(s) };
-    return withOffer(next, [{ do: 'cancel', name: 'ask' }, ...graceTimers(next)]);
+    const effects = [{ do: 'cancel', name: 'ask' }, ...graceTimers(next)];
+    return failed && s.signal === 'open' ? openOther(next, effects) : withOffer(next, effects);
   },
 
   // The site is lost for this person, while others answer (see verdict.js): they
@@ -156,8 +157,7 @@ const handlers = {
   // the socket may take long to notice.
   reachable(s) {
     if (s.phase !== 'reconnecting') return null;
-    const [next, effects] = openAgain({ ...s, offered: false });
-    return [next, [{ do: 'closeSignal' }, ...effects, { do: 'timer', name: 'media', ms: RETRY_MEDIA_MS }]];
+    return openOther({ ...s, offered: false }, [{ do: 'timer', name: 'media', ms: RETRY_MEDIA_MS }]);
   },
 
   // /v1/sites was asked for more brains of the session's site.
@@ -169,10 +169,7 @@ const handlers = {
   wake(s, { online }) {
     if (online && s.phase === 'reconnecting') return handlers.reachable(s);
     // The socket was opened by another network, and would never say that it is dead.
-    if (online && s.phase === 'streaming' && s.signal === 'open' && !s.restarting) {
-      const [next, effects] = openAgain(s);
-      return [next, [{ do: 'closeSignal' }, ...effects]];
-    }
+    if (online && s.phase === 'streaming' && s.signal === 'open' && !s.restarting) return openOther(s);
     if (s.signal !== 'closed') return null;
     if (WAITING.has(s.phase)) return line.back(s);
     return HELD.has(s.phase) ? openAgain(s) : null;
@@ -324,8 +321,7 @@ const timers = {
     }
     if (s.phase !== 'reconnecting') return null;
     // The socket may only look alive: start again through the next brain.
-    const [next, effects] = openAgain({ ...s, turn: s.turn + 1, offered: false });
-    return [next, [{ do: 'closeSignal' }, ...effects, { do: 'timer', name: 'media', ms: RETRY_MEDIA_MS }]];
+    return openOther({ ...s, turn: s.turn + 1, offered: false }, [{ do: 'timer', name: 'media', ms: RETRY_MEDIA_MS }]);
   },
 };
 
@@ -357,11 +353,13 @@ function withOffer(s, effects) {
 // openAgain goes back to the seat through a brain, with an offer if there is no picture.
 function openAgain(s) {
   const offer = s.media !== 'live';
-  const effects = [{ do: 'cancel', name: 'resignal' }];
-  if (offer) effects.push({ do: 'prepare' });
-  effects.push({ do: 'signal', url: url(s), hello: { resume: s.grant.resume }, offer });
+  const effects = [{ do: 'cancel', name: 'resignal' }, ...(offer ? [{ do: 'prepare' }] : []),
+    { do: 'signal', url: url(s), hello: { resume: s.grant.resume }, offer }];
   return [{ ...s, signal: 'opening', offered: offer }, effects];
 }
+
+// openOther is openAgain in place of a socket that may only look alive.
+const openOther = (s, more = [], [next, effects] = openAgain(s)) => [next, [{ do: 'closeSignal' }, ...effects, ...more]];
 
 // resignal plans the next attempt: the same brain soon, then others.
 function resignal(s) {
