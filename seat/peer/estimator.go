@@ -33,6 +33,7 @@ type estimator struct {
 	acks    []ack                   // of the current report; kept to reuse its memory
 	missing []missingPacket         // reported as not there, oldest first
 	reports reportCount
+	counted []count  // what came, and is not settled yet, oldest first
 	trip    shortest // a round trip and the wait for a report
 	// canProtect: the browser takes packets that make up for lost ones. protects: they are sent
 	// now.
@@ -60,17 +61,6 @@ type sentPacket struct {
 	own     uint16  // its stream's number of what it carries
 	stream  *stream // nil where packets are not sent again
 }
-
-// missingPacket was not there when a report was made. It may have been overtaken only.
-type missingPacket struct {
-	number uint16
-	at     time.Duration // our clock, of the first such report
-	asked  bool          // it is sent again
-}
-
-// overtakenFor is how long a packet may be overtaken by others before it counts as
-// lost.
-const overtakenFor = 120 * time.Millisecond
 
 func newEstimator(max int, onChange func(bps int)) *estimator {
 	return &estimator{onChange: onChange, start: time.Now(), control: newRateControl(max), bps: max}
@@ -135,6 +125,7 @@ func (e *estimator) report(now time.Duration, report *rtcp.TransportLayerCC) (bp
 	arrived := time.Duration(report.ReferenceTime) * 64 * time.Millisecond
 	deltas := report.RecvDeltas
 	var newest time.Duration
+	came := count{at: now}
 	take := func(symbol uint16) bool {
 		if left == 0 {
 			return false
@@ -153,6 +144,9 @@ func (e *estimator) report(now time.Duration, report *rtcp.TransportLayerCC) (bp
 				s.open = false
 				e.came(s)
 				newest = max(newest, s.at)
+				if !s.again {
+					came.packets++
+				}
 				e.acks = append(e.acks, ack{sent: s.at, arrived: arrived, size: s.size, again: s.again})
 			} else if !s.missing {
 				s.missing = true
@@ -186,28 +180,14 @@ func (e *estimator) report(now time.Duration, report *rtcp.TransportLayerCC) (bp
 	if e.reports.gap(report.FbPktCount) {
 		e.forgive(now)
 	}
-	e.giveUp(now)
-	if len(e.acks) == 0 {
+	e.counted = append(e.counted, came)
+	known, gone := e.settle(now)
+	if len(e.acks) == 0 && known == 0 {
 		return 0, false, missing
 	}
-	e.control.report(now, e.acks)
+	e.control.report(now, e.acks, known, gone)
 	bps, changed = e.tell(now)
 	return bps, changed, missing
-}
-
-// giveUp counts as lost what was missing for too long to be overtaken only.
-func (e *estimator) giveUp(now time.Duration) {
-	n := 0
-	for n < len(e.missing) && now-e.missing[n].at >= overtakenFor {
-		if s := &e.sent[e.missing[n].number%historySize]; s.open && s.number == e.missing[n].number {
-			s.open = false
-			if s.at > e.healed {
-				e.acks = append(e.acks, ack{sent: s.at, size: s.size, lost: true, again: s.again})
-			}
-		}
-		n++
-	}
-	e.missing = append(e.missing[:0], e.missing[n:]...)
 }
 
 // heard is called when the browser says something about the packets. After a long

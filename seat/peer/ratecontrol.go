@@ -119,8 +119,9 @@ func newRateControl(max int) *rateControl {
 	return &rateControl{max: max, target: float64(max)}
 }
 
-// report handles the acks of one report of the browser, in the order of sending.
-func (c *rateControl) report(now time.Duration, acks []ack) {
+// report handles the acks of one report of the browser, in the order of sending. Of so many packets
+// that were not sent before the fate is known by now, and some of them are gone.
+func (c *rateControl) report(now time.Duration, acks []ack, known, gone int) {
 	queue, first, last, n := c.take(acks)
 	tail, rising := c.tailQueue(acks, queue)
 	grows := rising && tail-c.tail > steep && n >= proofPackets
@@ -128,7 +129,7 @@ func (c *rateControl) report(now time.Duration, acks []ack) {
 	since := min(max(now-c.reported, 0), deliveryWindow)
 	c.reported = now
 	if !c.try(now, acks) {
-		c.countLoss(now, acks)
+		c.countLoss(now, known, gone)
 	}
 	if n == 0 {
 		return
@@ -290,15 +291,9 @@ func (c *rateControl) rise(now, since time.Duration) {
 
 // countLoss lowers the target if much is lost. Retransmissions do not count: the
 // browser may report them as lost again and again because they come too late.
-func (c *rateControl) countLoss(now time.Duration, acks []ack) {
-	for _, a := range acks {
-		if !a.again {
-			c.all++
-			if a.lost {
-				c.gone++
-			}
-		}
-	}
+func (c *rateControl) countLoss(now time.Duration, known, gone int) {
+	c.all += known
+	c.gone += gone
 	since := now - c.lossAt
 	if since < lossEvery || c.all < lossPackets && since < lossAtLeast || c.all == 0 {
 		return

@@ -110,7 +110,16 @@ func (l *line) report() {
 		l.flying = l.flying[1:]
 	}
 	if len(acks) > 0 {
-		l.control.report(l.now, acks)
+		known, gone := 0, 0
+		for _, a := range acks {
+			if !a.again {
+				known++
+				if a.lost {
+					gone++
+				}
+			}
+		}
+		l.control.report(l.now, acks, known, gone)
 	}
 }
 
@@ -276,7 +285,7 @@ func TestWaitingForAProcessorIsNoCongestion(t *testing.T) {
 					acks = append(acks, ack{sent: sent, arrived: clockOffset + arrived, size: 1200})
 				}
 			}
-			c.report(now+200*time.Millisecond, acks)
+			c.report(now+200*time.Millisecond, acks, len(acks), 0)
 		}
 		t.Logf("%s: %.1f Mbit/s", name, c.target/1e6)
 		if apart == 0 && c.target < 0.8*max {

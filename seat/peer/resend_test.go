@@ -103,6 +103,7 @@ func TestLostReports(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e, _ := sent(6)
 			now := e.sent[5].at + 40*time.Millisecond
+			e.control.lossAt = now // so that it goes on counting
 			first, second := reported(true, false, true, false, true, true), reported(true, false, true, false, true, true)
 			first.FbPktCount, second.FbPktCount = 255, lost // after 255 comes 0
 			e.report(now, first)
