@@ -63,7 +63,8 @@ type sentPacket struct {
 }
 
 func newEstimator(max int, onChange func(bps int)) *estimator {
-	return &estimator{onChange: onChange, start: time.Now(), control: newRateControl(max), bps: max}
+	return &estimator{onChange: onChange, start: time.Now(), control: newRateControl(max), bps: min(startBPS, max),
+		changed: -riseEvery} // the first rise need not wait
 }
 
 // AddStream sees every packet of a stream before it is sent.

@@ -109,6 +109,7 @@ func (c *rateControl) mayTry(now time.Duration, loss float64) {
 			c.ownLoss(now, loss)
 		}
 	case loss >= trialLoss && (now >= t.next || loss > 2*t.own):
+		c.starting = false
 		*t = lossTrial{running: true, since: now, from: c.target, delivered: arrived, loss: loss, wait: t.wait, own: t.own}
 		less := 0.98 * arrived / (1 + c.trialRepeats())
 		if loss < muchLoss {

@@ -34,6 +34,8 @@ func TestBitrateOnALossyLine(t *testing.T) {
 				}
 			})
 			join(t, l, s, newClient(t))
+			s.play(t, &bitrate, time.Second)
+			lowest.Store(bitrate.Load())
 			s.play(t, &bitrate, 10*time.Second)
 			t.Logf("lowest %.1f Mbit/s, loss %.3f", float64(lowest.Load())/1e6, s.rate.control.loss)
 			if lowest.Load() < 3_000_000 {

@@ -74,11 +74,13 @@ type Config struct {
 	// OnMessagesEnd comes when wire.ChannelMessages is closed; with OnMessage it must be there.
 	OnMessagesEnd func()
 	OnState       func(State)
-	OnKeyframe    func()        // the browser needs a keyframe: it connected, or lost a frame
-	OnBitrate     func(bps int) // what congestion control allows for video
-	OnCandidate   func(json.RawMessage)
+	OnKeyframe    func() // the browser needs a keyframe: it connected, or lost a frame
+	// OnBitrate gets what congestion control allows for video; first before OnState says that
+	// the browser is connected.
+	OnBitrate   func(bps int)
+	OnCandidate func(json.RawMessage)
 
-	MaxBitrateBPS int          // congestion control starts here and never goes above
+	MaxBitrateBPS int          // congestion control never goes above; it begins at startBPS at most
 	Log           *slog.Logger // nil is slog.Default()
 }
 
@@ -125,6 +127,7 @@ type Peer struct {
 	state    atomic.Int32
 	told     atomic.Int32 // the state that OnState was told last
 	answered atomic.Bool
+	begun    atomic.Bool // OnBitrate was told where it begins
 	joined   atomic.Bool // the first keyframe was requested
 }
 

@@ -88,6 +88,7 @@ func TestPolicedNoMore(t *testing.T) {
 func TestNoTrialOfAStillPicture(t *testing.T) {
 	l := newLine(6_000_000, 20_000_000)
 	l.loss, l.demand = 0.05, 400_000
+	l.opened()
 	l.run(2 * time.Minute)
 	for _, target := range l.targets {
 		if target < 5_000_000 {

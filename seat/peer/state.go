@@ -47,6 +47,9 @@ func (p *Peer) changed(webrtc.PeerConnectionState) {
 		return
 	}
 	p.log.Debug("peer connection changed", "state", state.String())
+	if state == Connected && !p.begun.Swap(true) && p.cfg.OnBitrate != nil { // before the first picture
+		p.call(func() { p.cfg.OnBitrate(p.rate.current()) })
+	}
 	if p.cfg.OnState != nil {
 		p.call(func() { p.cfg.OnState(state) })
 	}
