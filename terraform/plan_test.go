@@ -37,6 +37,7 @@ type report struct {
 	passed   int
 	problems []string
 	plans    []plan
+	states   []state
 }
 
 func (r *report) said() string {
@@ -58,6 +59,7 @@ func read(out []byte) map[string]*report {
 			File    string `json:"@testfile"`
 			Run     string `json:"@testrun"`
 			Plan    *plan  `json:"test_plan"`
+			State   *state `json:"test_state"`
 			TestRun struct {
 				Progress string `json:"progress"`
 				Status   string `json:"status"`
@@ -91,6 +93,8 @@ func read(out []byte) map[string]*report {
 		case "test_plan":
 			event.Plan.Run = event.Run
 			f.plans = append(f.plans, *event.Plan)
+		case "test_state":
+			f.states = append(f.states, *event.State)
 		case "test_run":
 			if event.TestRun.Progress == "complete" && event.TestRun.Status == "pass" {
 				f.passed++

@@ -56,6 +56,13 @@ func TestTerraform(t *testing.T) {
 			}
 		})
 	}
+	t.Run("policies", func(t *testing.T) {
+		f := seen["rights"]
+		if f == nil || len(f.states) != 1 {
+			t.Fatalf("rights.tftest.hcl made no state:\n%s", f.said())
+		}
+		f.states[0].checkPolicies(t)
+	})
 	t.Run("messages about wrong input", func(t *testing.T) {
 		c.refuse(t)
 	})

@@ -50,29 +50,6 @@ func npmProject(t testing.TB) string {
 	return npm.dir
 }
 
-// unreached is what npm says where there is no way to the registry: no route, or a proxy that lets
-// nothing through (E403) or shows a certificate of its own. A file that is not as the lock file has it
-// (EINTEGRITY), or is not there (E404), is a fault.
-var unreached = regexp.MustCompile(`(?m)^npm \S+ (?:code|errno) (?:E(?:NOTFOUND|AI_AGAIN|CONNREFUSED|CONNRESET|TIMEDOUT|NETUNREACH|HOSTUNREACH|NOTCACHED|40[137]|5\d\d)|ERR_SOCKET_TIMEOUT|FETCH_ERROR|SELF_SIGNED_CERT\w*|UNABLE_TO_(?:GET_ISSUER|VERIFY)\w*)$`)
-
-// npmPatience is how long one command of npm may take.
-const npmPatience = 3 * time.Minute
-
-func TestUnreached(t *testing.T) {
-	for code, want := range map[string]bool{
-		"ENOTFOUND": true, "EAI_AGAIN": true, "ERR_SOCKET_TIMEOUT": true, "FETCH_ERROR": true, "E401": true, "E403": true, "E407": true, "E502": true, "E503": true,
-		"SELF_SIGNED_CERT_IN_CHAIN": true, "UNABLE_TO_GET_ISSUER_CERT_LOCALLY": true, "UNABLE_TO_VERIFY_LEAF_SIGNATURE": true,
-		"EINTEGRITY": false, "ERESOLVE": false, "E404": false, "EUSAGE": false,
-	} {
-		for _, prefix := range []string{"npm error code ", "npm ERR! code "} {
-			out := "npm warn old lockfile\n" + prefix + code + "\nnpm error sha512-E503/ENOTFOUND= wanted\n"
-			if got := unreached.MatchString(out); got != want {
-				t.Errorf("%s%s: the registry was not reached: %v, want %v", prefix, code, got, want)
-			}
-		}
-	}
-}
-
 func installPackages() (dir string, err error) {
 	dir, err = os.MkdirTemp("", "nearcast-npm-")
 	if err != nil {
@@ -85,14 +62,9 @@ func installPackages() (dir string, err error) {
 	if err := os.CopyFS(dir, os.DirFS(filepath.Join("packages", "testdata"))); err != nil {
 		return dir, err
 	}
-	// The lock file names each file by its checksum. What npm has in its cache is not fetched again.
 	for _, folder := range []string{dir, filepath.Join(dir, "react18")} {
-		out, err := runIn(folder, "npm", "ci", "--prefer-offline", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-timeout=20000", "--fetch-retries=1")
-		if err != nil && unreached.MatchString(out) {
-			npm.offline = strings.Join(strings.Fields(out), " ")
-		}
-		if err != nil {
-			return dir, fmt.Errorf("npm ci: %w\n%s", err, out)
+		if npm.offline, err = testkit.NPMInstall(folder); err != nil {
+			return dir, err
 		}
 	}
 	install := []string{"install", "--no-save", "--offline", "--ignore-scripts", "--no-audit", "--no-fund"}
@@ -110,13 +82,13 @@ func installPackages() (dir string, err error) {
 }
 
 func runIn(dir, program string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), npmPatience)
+	ctx, cancel := context.WithTimeout(context.Background(), testkit.NPMPatience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir, cmd.WaitDelay = dir, 10*time.Second
 	out, err := cmd.CombinedOutput()
 	if ctx.Err() != nil {
-		err = fmt.Errorf("it took more than %v: %w", npmPatience, err)
+		err = fmt.Errorf("it took more than %v: %w", testkit.NPMPatience, err)
 	}
 	return string(out), err
 }

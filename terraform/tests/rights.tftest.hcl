@@ -51,18 +51,33 @@ override_resource {
 }
 
 override_resource {
+  target = module.region["eu-central-1"].aws_secretsmanager_secret.this["nodes"]
+  values = { arn = "arn:aws:secretsmanager:eu-central-1:000000000000:secret:nearcast/nodes-AbCdEf" }
+}
+
+override_resource {
+  target = module.region["eu-central-1"].aws_secretsmanager_secret.this["edge"]
+  values = { arn = "arn:aws:secretsmanager:eu-central-1:000000000000:secret:nearcast/edge-AbCdEf" }
+}
+
+override_resource {
+  target = module.region["eu-central-1"].aws_secretsmanager_secret.this["servers"]
+  values = { arn = "arn:aws:secretsmanager:eu-central-1:000000000000:secret:nearcast/servers-AbCdEf" }
+}
+
+override_resource {
   target = module.region["us-east-1"].aws_secretsmanager_secret.this["nodes"]
-  values = { arn = "arn:aws:secretsmanager:us-east-1:000000000000:secret:nodes-us" }
+  values = { arn = "arn:aws:secretsmanager:us-east-1:000000000000:secret:nearcast/nodes-AbCdEf" }
 }
 
 override_resource {
   target = module.region["us-east-1"].aws_secretsmanager_secret.this["edge"]
-  values = { arn = "arn:aws:secretsmanager:us-east-1:000000000000:secret:edge-us" }
+  values = { arn = "arn:aws:secretsmanager:us-east-1:000000000000:secret:nearcast/edge-AbCdEf" }
 }
 
 override_resource {
   target = module.region["us-east-1"].aws_secretsmanager_secret.this["servers"]
-  values = { arn = "arn:aws:secretsmanager:us-east-1:000000000000:secret:servers-us" }
+  values = { arn = "arn:aws:secretsmanager:us-east-1:000000000000:secret:nearcast/servers-AbCdEf" }
 }
 
 run "rights" {
@@ -140,13 +155,13 @@ run "rights" {
   }
 
   assert {
-    condition     = [for s in jsondecode(module.region["us-east-1"].nodes["stream-cpu"].policy).Statement : s.Resource if s.Sid == "Secrets"] == [["arn:aws:secretsmanager:us-east-1:000000000000:secret:nodes-us"]]
+    condition     = [for s in jsondecode(module.region["us-east-1"].nodes["stream-cpu"].policy).Statement : s.Resource if s.Sid == "Secrets"] == [["arn:aws:secretsmanager:us-east-1:000000000000:secret:nearcast/nodes-AbCdEf"]]
     error_message = "a stream node may read other secrets than those for all nodes"
   }
 
   assert {
     condition = toset(flatten([for s in jsondecode(module.region["us-east-1"].nodes["edge"].policy).Statement : s.Resource if s.Sid == "Secrets"])) == toset([
-      "arn:aws:secretsmanager:us-east-1:000000000000:secret:edge-us", "arn:aws:secretsmanager:us-east-1:000000000000:secret:nodes-us",
+      "arn:aws:secretsmanager:us-east-1:000000000000:secret:nearcast/edge-AbCdEf", "arn:aws:secretsmanager:us-east-1:000000000000:secret:nearcast/nodes-AbCdEf",
     ])
     error_message = "an edge node may read other secrets than its own and those for all nodes"
   }
