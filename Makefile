@@ -27,7 +27,7 @@ LDFLAGS  := $(if $(VERSION),-X github.com/nearcast/nearcast/internal/version.sta
 PAD_CFLAGS := -std=gnu11 -shared -fPIC -O2 -Wall -Wextra -Werror -fvisibility=hidden -U_FORTIFY_SOURCE
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status packages test-packages cli build release npm-packages test lint fuzz bench-stream bench-peers bench-quality bench-placement bench-planet bench-site bench-sites bench-hostile bench-content bench-capacity clean
+.PHONY: help up down status packages test-packages cli build release npm-packages terraform-apply test lint fuzz bench-stream bench-peers bench-quality bench-placement bench-planet bench-site bench-sites bench-hostile bench-content bench-capacity clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -67,6 +67,13 @@ build: packages ## build the binaries into bin/ (the driver into bin/plugins/, a
 RELEASE  := dist/release
 release: build ## dist/release/ and dist/nearcast-VERSION-linux-amd64.tar.gz: all that a node runs
 	@NEARCAST=$(NEARCAST) BIN=$(BIN) VERSION=$(VERSION) bash provision/release.sh $(RELEASE)
+
+# Terraform's AWS provider, for TestApply. CI does not build it.
+$(BIN)/terraform-provider-aws:
+	@$(GO) run ./terraform/provider $@
+
+terraform-apply: $(BIN)/terraform-provider-aws ## apply the Terraform modules to an emulated AWS account, and destroy them (needs terraform and moto)
+	@NEARCAST_AWS_PROVIDER=$(abspath $(BIN)/terraform-provider-aws) $(GO) test -count=1 -timeout 60m -run 'TestApply$$' -v ./terraform
 
 # The version of npm packages is that of the programs. Only npm pack needs npm.
 npm-packages: ## build @nearcast/player and @nearcast/react: bin/nearcast-*.tgz, to be published by hand

@@ -47,3 +47,17 @@ func text(t *testing.T, file string) string {
 	}
 	return string(data)
 }
+
+// AWS may open another zone, which would be among the first three: a plan would then replace subnets,
+// and with them all nodes.
+func TestZonesArePinned(t *testing.T) {
+	subnets := regexp.MustCompile(`(?s)resource "aws_subnet" "\w+" \{.*?\n\}`).FindAllString(text(t, "modules/network/main.tf"), -1)
+	for _, subnet := range subnets {
+		if !regexp.MustCompile(`ignore_changes\s*=\s*\[availability_zone\]`).MatchString(subnet) {
+			t.Errorf("a new zone would replace\n%s", subnet)
+		}
+	}
+	if len(subnets) != 2 {
+		t.Errorf("%d kinds of subnets", len(subnets))
+	}
+}

@@ -26,6 +26,7 @@ type resource struct {
 	Name    string `json:"name"`
 	Change  struct {
 		Actions []string       `json:"actions"`
+		Before  map[string]any `json:"before"`
 		After   map[string]any `json:"after"`
 		Unknown map[string]any `json:"after_unknown"`
 	} `json:"change"`
