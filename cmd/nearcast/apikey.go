@@ -1,15 +1,10 @@
 package main
 
 import (
-	"cmp"
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
-	"sync"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -41,7 +36,7 @@ node can see command lines.`,
 	}
 	cmd.PersistentFlags().StringVar(&consul.Address, "consul", "127.0.0.1:8500", "address of the local Consul agent")
 	cmd.PersistentFlags().StringVar(&consul.Token, "consul-token", "", "Consul ACL token, if Consul needs one")
-	cmd.AddCommand(apiKeyCreate(&consul), apiKeyList(&consul), apiKeyRevoke(&consul))
+	cmd.AddCommand(apiKeyCreate(&consul), apiKeys.list(&consul), apiKeys.revoke(&consul))
 	return cmd
 }
 
@@ -74,7 +69,7 @@ To rotate a key: create another one, change the server to it, and revoke the old
 			defer all.close()
 			secret, id, sum := ticket.NewAPIKey()
 			key := wire.APIKey{ID: id, Customer: args[0], Scopes: scopes, SHA256: sum, Created: time.Now().UTC()}
-			done, err := all.each(cmd.Context(), func(ctx context.Context, _ string, at *fleet.Fleet) error { return at.PutAPIKey(ctx, key) })
+			done, err := apiKeys.put(cmd.Context(), all, key)
 			if len(done) == 0 && err != nil {
 				return fmt.Errorf("the key is registered nowhere: %w", err)
 			}
@@ -92,6 +87,20 @@ To rotate a key: create another one, change the server to it, and revoke the old
 	return cmd
 }
 
+// apiKeys are all API keys at all sites.
+var apiKeys = records[wire.APIKey]{
+	one: "API key", command: "nearcast apikey", add: "create CUSTOMER",
+	at:      (*fleet.Fleet).APIKeys,
+	about:   func(k wire.APIKey) (string, time.Time) { return k.ID, k.Created },
+	valid:   ticket.ValidAPIKeyID,
+	columns: []string{"CUSTOMER", "SCOPES"},
+	row:     func(k wire.APIKey) []string { return []string{k.Customer, strings.Join(k.Scopes, ", ")} },
+	view: func(k registered[wire.APIKey]) any {
+		return listedAPIKey{k.ID, k.Record.Customer, k.Record.Scopes, k.Created, k.Sites, k.Missing}
+	},
+	revoked: "From then on no router takes it.",
+}
+
 // listedAPIKey is a key with the sites that have it.
 type listedAPIKey struct {
 	ID       string    `json:"id"`
@@ -99,98 +108,5 @@ type listedAPIKey struct {
 	Scopes   []string  `json:"scopes"`
 	Created  time.Time `json:"created"`
 	Sites    []string  `json:"sites"`
-}
-
-// apiKeys gives all API keys, the oldest first. err names the sites that did not answer.
-func (s *keySites) apiKeys(ctx context.Context) ([]listedAPIKey, error) {
-	var mu sync.Mutex
-	found := map[string]*listedAPIKey{}
-	_, err := s.each(ctx, func(ctx context.Context, site string, at *fleet.Fleet) error {
-		keys, err := at.APIKeys(ctx)
-		mu.Lock()
-		defer mu.Unlock()
-		for id, k := range keys {
-			if found[id] == nil {
-				found[id] = &listedAPIKey{ID: id, Customer: k.Customer, Scopes: k.Scopes, Created: k.Created}
-			}
-			found[id].Sites = append(found[id].Sites, site)
-		}
-		return err
-	})
-	list := []listedAPIKey{}
-	for _, k := range found {
-		slices.Sort(k.Sites)
-		list = append(list, *k)
-	}
-	slices.SortFunc(list, func(a, b listedAPIKey) int { return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID)) })
-	return list, err
-}
-
-func apiKeyList(consul *fleet.Config) *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "Show the registered keys",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			all, err := openSites(cmd.Context(), *consul)
-			if err != nil {
-				return err
-			}
-			defer all.close()
-			keys, failed := all.apiKeys(cmd.Context())
-			if err := showAPIKeys(cmd.OutOrStdout(), keys, asJSON); err != nil {
-				return err
-			}
-			return failed
-		},
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return cmd
-}
-
-func showAPIKeys(w io.Writer, keys []listedAPIKey, asJSON bool) error {
-	if asJSON {
-		return printJSON(w, keys)
-	}
-	if len(keys) == 0 {
-		fmt.Fprintln(w, "No API key is registered. Make one with: nearcast apikey create CUSTOMER")
-		return nil
-	}
-	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(table, "ID\tCUSTOMER\tSCOPES\tCREATED\tSITES")
-	for _, k := range keys {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", k.ID, k.Customer, strings.Join(k.Scopes, ", "), k.Created.Format(time.RFC3339), sitesOf(k.Sites))
-	}
-	return table.Flush()
-}
-
-func apiKeyRevoke(consul *fleet.Config) *cobra.Command {
-	return &cobra.Command{
-		Use:     "revoke ID",
-		Short:   "Revoke a key at all sites, at once",
-		Example: "  nearcast apikey revoke 9a42517c0d4be1f3",
-		Args:    cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			id := args[0]
-			if !ticket.ValidAPIKeyID(id) {
-				return fmt.Errorf("%q is not the id of an API key; nearcast apikey list shows them", id)
-			}
-			all, err := openSites(cmd.Context(), *consul)
-			if err != nil {
-				return err
-			}
-			defer all.close()
-			keys, failed := all.apiKeys(cmd.Context())
-			if failed == nil && !slices.ContainsFunc(keys, func(k listedAPIKey) bool { return k.ID == id }) {
-				return fmt.Errorf("no site has an API key %s; nearcast apikey list shows them", id)
-			}
-			done, err := all.each(cmd.Context(), func(ctx context.Context, _ string, at *fleet.Fleet) error { return at.DeleteAPIKey(ctx, id) })
-			fmt.Fprintf(cmd.OutOrStdout(), "revoked %s\n", sitesOf(done))
-			if err != nil {
-				return fmt.Errorf("API key %s may still be good at a site: %w\ntry again with: nearcast apikey revoke %s", id, err, id)
-			}
-			return nil
-		},
-	}
+	Missing  []string  `json:"missing"` // sites that answered and do not have it
 }

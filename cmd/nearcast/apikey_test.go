@@ -33,7 +33,7 @@ func TestAPIKey(t *testing.T) {
 	defer f.Close()
 	var id string
 	for _, site := range []string{"far", "near"} {
-		keys, err := f.At(site).APIKeys(t.Context())
+		keys, err := f.At(site).APIKeys().All(t.Context())
 		testkit.Must(t, err)
 		registered := ticket.APIKeys{}
 		for _, k := range keys {

@@ -1,16 +1,15 @@
 package main
 
 import (
+	"context"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -42,7 +41,7 @@ node can see command lines.`,
 	}
 	cmd.PersistentFlags().StringVar(&consul.Address, "consul", "127.0.0.1:8500", "address of the local Consul agent")
 	cmd.PersistentFlags().StringVar(&consul.Token, "consul-token", "", "Consul ACL token, if Consul needs one")
-	cmd.AddCommand(keyCreate(&consul), keyList(&consul), keyRevoke(&consul))
+	cmd.AddCommand(keyCreate(&consul), launchKeys.list(&consul), launchKeys.revoke(&consul))
 	return cmd
 }
 
@@ -114,7 +113,7 @@ To rotate a key: create another one, change the server to it, and revoke the old
 			if existing == "" {
 				fmt.Fprintf(w, "private    %s: bring it to the server that signs launch tokens, and keep it secret\n", file)
 			}
-			done, err := all.put(cmd.Context(), key)
+			done, err := putLaunchKey(cmd.Context(), all, key)
 			fmt.Fprintf(w, "registered %s\n", sitesOf(done))
 			if err != nil {
 				again := fmt.Sprintf("nearcast key create %s --key %s", name, file)
@@ -133,80 +132,44 @@ To rotate a key: create another one, change the server to it, and revoke the old
 	return cmd
 }
 
-func keyList(consul *fleet.Config) *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "Show the registered keys",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			all, err := openSites(cmd.Context(), *consul)
-			if err != nil {
-				return err
-			}
-			defer all.close()
-			keys, failed := all.list(cmd.Context())
-			if err := showKeys(cmd.OutOrStdout(), keys, asJSON); err != nil {
-				return err
-			}
-			return failed
-		},
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return cmd
-}
-
-func showKeys(w io.Writer, keys []listedKey, asJSON bool) error {
-	if asJSON {
-		return printJSON(w, keys)
-	}
-	if len(keys) == 0 {
-		fmt.Fprintln(w, "No key is registered. Make one with: nearcast key create NAME")
-		return nil
-	}
-	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(table, "ID\tNAME\tAPPS\tCREATED\tSITES")
-	for _, k := range keys {
-		sites := sitesOf(k.Sites)
-		if len(k.Missing) > 0 {
-			sites += "; not " + sitesOf(k.Missing)
+// launchKeys are all launch keys at all sites.
+var launchKeys = records[wire.LaunchKey]{
+	one: "key", command: "nearcast key", add: "create NAME",
+	at:      (*fleet.Fleet).LaunchKeys,
+	about:   func(k wire.LaunchKey) (string, time.Time) { return k.ID, k.Created },
+	valid:   ticket.ValidLaunchKeyID,
+	columns: []string{"NAME", "APPS"},
+	row:     func(k wire.LaunchKey) []string { return []string{k.Name, appsOf(k.Apps)} },
+	view: func(k registered[wire.LaunchKey]) any {
+		apps := k.Record.Apps
+		if apps == nil {
+			apps = []string{}
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", k.ID, k.Name, appsOf(k.Apps), k.Created.Format(time.RFC3339), sites)
-	}
-	return table.Flush()
+		return listedKey{k.ID, k.Record.Name, apps, k.Created, k.Sites, k.Missing}
+	},
+	revoked: "From then on no router takes a launch token\nthat it signed. Sessions that run already go on.",
 }
 
-func keyRevoke(consul *fleet.Config) *cobra.Command {
-	return &cobra.Command{
-		Use:   "revoke ID",
-		Short: "Revoke a key at all sites, at once",
-		Long: `Revoke a key at all sites. From then on no router takes a launch token that it
-signed. Sessions that run already go on.`,
-		Example: "  nearcast key revoke 3f1c9a7d20b4e865",
-		Args:    cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			id := args[0]
-			if !ticket.ValidLaunchKeyID(id) {
-				return fmt.Errorf("%q is not the id of a key; nearcast key list shows them", id)
-			}
-			all, err := openSites(cmd.Context(), *consul)
-			if err != nil {
-				return err
-			}
-			defer all.close()
-			keys, failed := all.list(cmd.Context())
-			known := slices.ContainsFunc(keys, func(k listedKey) bool { return k.ID == id })
-			if !known && failed == nil {
-				return fmt.Errorf("no site has a key %s; nearcast key list shows them", id)
-			}
-			done, err := all.revoke(cmd.Context(), id)
-			fmt.Fprintf(cmd.OutOrStdout(), "revoked %s\n", sitesOf(done))
-			if err != nil {
-				return fmt.Errorf("key %s may still be good at a site: %w\ntry again with: nearcast key revoke %s", id, err, id)
-			}
-			return nil
-		},
+// listedKey is a key with the sites that have it.
+type listedKey struct {
+	ID      string    `json:"id"`
+	Name    string    `json:"name"`
+	Apps    []string  `json:"apps"` // none: every app
+	Created time.Time `json:"created"`
+	Sites   []string  `json:"sites"`
+	Missing []string  `json:"missing"` // sites that answered and do not have it
+}
+
+// putLaunchKey registers a key everywhere. A key that some site has already stays as old as it
+// is there.
+func putLaunchKey(ctx context.Context, s *keySites, key wire.LaunchKey) (done []string, err error) {
+	known, _ := launchKeys.all(ctx, s) // a site that fails here fails again below
+	for _, k := range known {
+		if k.ID == key.ID {
+			key.Created = k.Created
+		}
 	}
+	return launchKeys.put(ctx, s, key)
 }
 
 func appsOf(apps []string) string {

@@ -48,7 +48,7 @@ func TestKey(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		keys, err := f.At(site).LaunchKeys(t.Context())
+		keys, err := f.At(site).LaunchKeys().All(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"time"
 
 	"github.com/nearcast/nearcast/internal/fleet"
-	"github.com/nearcast/nearcast/internal/wire"
 )
 
 // siteTimeout is how long a site may take to answer an operator's command.
@@ -20,16 +18,6 @@ const siteTimeout = 5 * time.Second
 type keySites struct {
 	fleet *fleet.Fleet
 	names []string // sorted
-}
-
-// listedKey is a key with the sites that have it.
-type listedKey struct {
-	ID      string    `json:"id"`
-	Name    string    `json:"name"`
-	Apps    []string  `json:"apps"` // none: every app
-	Created time.Time `json:"created"`
-	Sites   []string  `json:"sites"`
-	Missing []string  `json:"missing"` // sites that answered and do not have it
 }
 
 func openSites(ctx context.Context, cfg fleet.Config) (*keySites, error) {
@@ -72,59 +60,4 @@ func (s *keySites) each(ctx context.Context, do func(ctx context.Context, site s
 		}
 	}
 	return done, errors.Join(failed...)
-}
-
-// put registers a key everywhere. A key that some site has already stays as old as it
-// is there.
-func (s *keySites) put(ctx context.Context, key wire.LaunchKey) (done []string, err error) {
-	known, _ := s.list(ctx) // a site that fails here fails again below
-	for _, k := range known {
-		if k.ID == key.ID {
-			key.Created = k.Created
-		}
-	}
-	return s.each(ctx, func(ctx context.Context, _ string, at *fleet.Fleet) error { return at.PutLaunchKey(ctx, key) })
-}
-
-func (s *keySites) revoke(ctx context.Context, id string) (done []string, err error) {
-	return s.each(ctx, func(ctx context.Context, _ string, at *fleet.Fleet) error { return at.DeleteLaunchKey(ctx, id) })
-}
-
-// list gives all keys, the oldest first. err names the sites that did not answer.
-func (s *keySites) list(ctx context.Context) (keys []listedKey, err error) {
-	var mu sync.Mutex
-	bySite := map[string]map[string]wire.LaunchKey{}
-	done, err := s.each(ctx, func(ctx context.Context, site string, at *fleet.Fleet) error {
-		keys, err := at.LaunchKeys(ctx)
-		mu.Lock()
-		defer mu.Unlock()
-		bySite[site] = keys
-		return err
-	})
-	found := map[string]*listedKey{}
-	for _, site := range done {
-		for id, k := range bySite[site] {
-			if found[id] == nil {
-				found[id] = &listedKey{ID: id, Name: k.Name, Apps: k.Apps, Created: k.Created, Sites: []string{}, Missing: []string{}}
-			}
-		}
-	}
-	for id, k := range found {
-		for _, site := range done {
-			if _, ok := bySite[site][id]; ok {
-				k.Sites = append(k.Sites, site)
-			} else {
-				k.Missing = append(k.Missing, site)
-			}
-		}
-		if k.Apps == nil {
-			k.Apps = []string{}
-		}
-		keys = append(keys, *k)
-	}
-	slices.SortFunc(keys, func(a, b listedKey) int { return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID)) })
-	if keys == nil {
-		keys = []listedKey{} // "[]" in JSON
-	}
-	return keys, err
 }

@@ -63,7 +63,7 @@ func TestLaunchKeys(t *testing.T) {
 			}
 			for _, s := range sites {
 				key := wire.LaunchKey{ID: id, Name: name, PublicKey: text, Apps: []string{"chess"}, Created: time.Now().UTC()}
-				if err := operator.At(s.name).PutLaunchKey(ctx, key); err != nil {
+				if err := operator.At(s.name).LaunchKeys().Put(ctx, key); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -91,7 +91,7 @@ func TestLaunchKeys(t *testing.T) {
 		}
 		begin := time.Now()
 		for _, s := range sites {
-			if err := operator.At(s.name).DeleteLaunchKey(ctx, oldID); err != nil {
+			if err := operator.At(s.name).LaunchKeys().Delete(ctx, oldID); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -43,8 +43,8 @@ func (v *View) watchSite(ctx context.Context, s *site) {
 		at.WatchInstances(ctx, wire.BrainService, func(list []wire.Instance) { set(func() { s.brains = list }) }),
 		at.WatchInstances(ctx, wire.RouterService, func(list []wire.Instance) { set(func() { s.routers = list }) }),
 		at.WatchSite(ctx, func(info wire.SiteInfo) { set(func() { s.info = info }) }),
-		at.WatchLaunchKeys(ctx, func(keys map[string]wire.LaunchKey) { set(func() { s.launchKeys = v.parseKeys(keys) }) }),
-		at.WatchAPIKeys(ctx, func(keys map[string]wire.APIKey) { set(func() { s.apiKeys = v.parseAPIKeys(keys) }) }),
+		at.LaunchKeys().Watch(ctx, func(keys map[string]wire.LaunchKey) { set(func() { s.launchKeys = v.parseKeys(keys) }) }),
+		at.APIKeys().Watch(ctx, func(keys map[string]wire.APIKey) { set(func() { s.apiKeys = v.parseAPIKeys(keys) }) }),
 	}
 	for _, w := range watches {
 		s.watches = append(s.watches, w)

@@ -19,10 +19,10 @@ func TestLaunchKeys(t *testing.T) {
 	t.Parallel()
 	_, f, ctx := start(t)
 	seen := newLatest[map[string]wire.LaunchKey]()
-	f.WatchLaunchKeys(ctx, seen.set)
+	f.LaunchKeys().Watch(ctx, seen.set)
 	seen.wait(t, 60*time.Second, "none yet", func(m map[string]wire.LaunchKey) bool { return m != nil && len(m) == 0 })
 	key := wire.LaunchKey{ID: "0123456789abcdef", Name: "shop", PublicKey: "PEM", Apps: []string{"chess"}, Created: time.Now().UTC().Truncate(0)}
-	if err := f.PutLaunchKey(ctx, key); err != nil {
+	if err := f.LaunchKeys().Put(ctx, key); err != nil {
 		t.Fatal(err)
 	}
 	got := seen.wait(t, 2*time.Second, "registered", func(m map[string]wire.LaunchKey) bool { return len(m) == 1 })
@@ -34,17 +34,17 @@ func TestLaunchKeys(t *testing.T) {
 		if _, err := f.consul.KV().Put(&api.KVPair{Key: wire.LaunchKeysPrefix + "other", Value: []byte(value)}, nil); err != nil {
 			t.Fatal(err)
 		}
-		if keys, err := f.LaunchKeys(ctx); err != nil || len(keys) != 1 || keys[key.ID].Name != "shop" {
+		if keys, err := f.LaunchKeys().All(ctx); err != nil || len(keys) != 1 || keys[key.ID].Name != "shop" {
 			t.Errorf("with %s: %+v, %v", value, keys, err)
 		}
 	}
 	for range 2 {
-		if err := f.DeleteLaunchKey(ctx, key.ID); err != nil {
+		if err := f.LaunchKeys().Delete(ctx, key.ID); err != nil {
 			t.Fatal(err)
 		}
 	}
 	seen.wait(t, 2*time.Second, "revoked", func(m map[string]wire.LaunchKey) bool { return len(m) == 0 })
-	if _, err := f.At("nowhere").LaunchKeys(ctx); err == nil {
+	if _, err := f.At("nowhere").LaunchKeys().All(ctx); err == nil {
 		t.Error("an unknown site has keys")
 	}
 }
@@ -60,10 +60,10 @@ func TestLaunchKeyPolicies(t *testing.T) {
 	with := func(part string) *Fleet { return openAs(t, consul, withPolicy(t, admin, part)) }
 	key := wire.LaunchKey{ID: "0123456789abcdef", Name: "shop"}
 	operator := with("launch-keys")
-	if err := operator.PutLaunchKey(ctx, key); err != nil {
+	if err := operator.LaunchKeys().Put(ctx, key); err != nil {
 		t.Fatal(err)
 	}
-	if keys, err := operator.LaunchKeys(ctx); err != nil || len(keys) != 1 {
+	if keys, err := operator.LaunchKeys().All(ctx); err != nil || len(keys) != 1 {
 		t.Errorf("operator: %+v, %v", keys, err)
 	}
 	if sites, err := operator.Sites(ctx); err != nil || len(sites) != 1 {
@@ -76,21 +76,21 @@ func TestLaunchKeyPolicies(t *testing.T) {
 		f := with(part)
 		seen := newLatest[map[string]wire.LaunchKey]()
 		watch, stop := context.WithCancel(ctx)
-		w := f.WatchLaunchKeys(watch, seen.set)
+		w := f.LaunchKeys().Watch(watch, seen.set)
 		seen.wait(t, 30*time.Second, part+" reads what it may", func(m map[string]wire.LaunchKey) bool { return m != nil && (len(m) == 1) == reads })
 		stop()
 		<-w.Done()
-		if _, err := f.LaunchKeys(ctx); (err == nil) != reads || !reads && !strings.Contains(err.Error(), "nearcast-launch-keys") {
+		if _, err := f.LaunchKeys().All(ctx); (err == nil) != reads || !reads && !strings.Contains(err.Error(), "nearcast-launch-keys") {
 			t.Errorf("%s lists keys: %v", part, err)
 		}
-		if err := f.PutLaunchKey(ctx, key); err == nil {
+		if err := f.LaunchKeys().Put(ctx, key); err == nil {
 			t.Errorf("%s registers keys", part)
 		}
-		if err := f.DeleteLaunchKey(ctx, key.ID); err == nil {
+		if err := f.LaunchKeys().Delete(ctx, key.ID); err == nil {
 			t.Errorf("%s revokes keys", part)
 		}
 	}
-	if keys, err := operator.LaunchKeys(ctx); err != nil || len(keys) != 1 {
+	if keys, err := operator.LaunchKeys().All(ctx); err != nil || len(keys) != 1 {
 		t.Errorf("after all: %+v, %v", keys, err)
 	}
 }
