@@ -24,7 +24,7 @@ const (
 
 	// What a node may tell, as it may be taken over.
 	maxNodeSeats = 4000
-	maxSeatBytes = 2000
+	maxSeatBytes = 4000
 	maxNodeFeeds = 8 // of one node's name: registrars that share a Consul agent
 )
 
@@ -91,6 +91,9 @@ func bounded(seats map[string]bool, set map[string]wire.Seat, gone []string) err
 	for id, s := range set {
 		size := len(s.ID) + len(s.App) + len(s.Job) + len(s.Address) + len(s.Key) + len(s.State) + len(s.Progress.Phase) +
 			len(s.Progress.Detail) + len(s.Session) + len(s.Subject) + len(s.Network) + len(s.Customer)
+		for name, value := range s.Meta {
+			size += len(name) + len(value)
+		}
 		if s.ID != id || size > maxSeatBytes {
 			return fmt.Errorf("the seat %.64q is malformed", id)
 		}

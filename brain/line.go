@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"github.com/nearcast/nearcast/internal/wire"
 )
 
 // line is the people of all brains who wait for an app: first come, first served. All
@@ -24,10 +26,12 @@ type place struct {
 	w       *waiter
 	// Of people who wait at another brain:
 	brain   string
-	offered string    // the seat that they are offered there
-	left    time.Time // since when a seat is left for them here
-	until   time.Time // their brain is gone, and they keep the place so long
-	atMost  time.Time // they keep it no longer, whatever crowd there is
+	told    wire.Waiting // what it says of them
+	since   time.Time    // when it said so first
+	offered string       // the seat that they are offered there
+	left    time.Time    // since when a seat is left for them here
+	until   time.Time    // their brain is gone, and they keep the place so long
+	atMost  time.Time    // they keep it no longer, whatever crowd there is
 }
 
 const (

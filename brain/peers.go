@@ -86,7 +86,7 @@ func (st *state) lineSaid(brain string, all bool, set map[string]wire.Waiting, g
 				continue // the person has come here meanwhile
 			}
 			st.moved(session)
-			p = &place{app: w.App, session: session, first: w.First, version: w.Version, brain: brain}
+			p = &place{app: w.App, session: session, first: w.First, version: w.Version, brain: brain, told: w, since: now}
 			st.peers[brain] = theirs // the last place may just have gone, and the map with it
 			theirs[session] = p
 			st.line(w.App).add(p)

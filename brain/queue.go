@@ -152,7 +152,8 @@ func (st *state) offer(w *waiter, u *unit, now time.Time) {
 
 // tell tells the other brains of a person who waits here. mu is held.
 func (st *state) tell(w *waiter) {
-	st.told.Set(w.session, wire.Waiting{App: w.app, First: w.place.first, Version: w.place.version, Offered: w.seat})
+	st.told.Set(w.session, wire.Waiting{App: w.app, First: w.place.first, Version: w.place.version, Offered: w.seat,
+		Customer: w.claims.Customer, Subject: w.claims.Subject, Meta: w.claims.Meta})
 }
 
 // endAll ends the waiting of all people of a line who wait here. mu is held.

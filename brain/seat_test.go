@@ -197,7 +197,7 @@ func (x *seat) claim(claims ticket.Claims, bad error, try uint64) int {
 	}
 	x.used[session] = true
 	x.grants++
-	x.rec.Subject, x.rec.Network, x.rec.Customer = claims.Subject, claims.Network, claims.Customer
+	x.rec.Subject, x.rec.Network, x.rec.Customer, x.rec.Meta = claims.Subject, claims.Network, claims.Customer, claims.Meta
 	if x.rec.Until = (time.Time{}); claims.MaxDuration > 0 {
 		x.rec.Until = time.Now().Add(claims.MaxDuration).UTC()
 	}

@@ -114,14 +114,14 @@ func (st *state) session(id string) (view wire.SessionView, w *waiter, seat wire
 func (st *state) waitingView(w *waiter) wire.SessionView {
 	return wire.SessionView{
 		Session: w.session, App: w.app, Site: st.site, State: wire.StateWaiting, Since: w.since.UTC(),
-		Customer: w.claims.Customer, Subject: w.claims.Subject,
+		Customer: w.claims.Customer, Subject: w.claims.Subject, Meta: w.claims.Meta,
 	}
 }
 
 func (st *state) seatView(s wire.Seat) wire.SessionView {
 	return wire.SessionView{
 		Session: s.Session, App: s.App, Site: st.site, State: string(s.State), Seat: s.ID, Since: s.Since,
-		Customer: s.Customer, Subject: s.Subject, Until: s.Until, Node: s.Node,
+		Customer: s.Customer, Subject: s.Subject, Meta: s.Meta, Until: s.Until, Node: s.Node,
 	}
 }
 
@@ -131,7 +131,7 @@ func (st *state) relayView(session string, r relayedSession) wire.SessionView {
 		Node: st.view.lastSeen(r.seat).Node,
 	}
 	if u := st.view.byAlloc[r.seat]; u != nil && u.seat != nil && u.seat.holder.Session == session {
-		v.Customer, v.Subject = u.seat.holder.Customer, u.seat.holder.Subject
+		v.Customer, v.Subject, v.Meta = u.seat.holder.Customer, u.seat.holder.Subject, u.seat.holder.Meta
 	}
 	return v
 }

@@ -48,7 +48,7 @@ func (r *Router) getSession(c echo.Context) error {
 		view.Node = ""
 	}
 	if !q.operator && q.customer == "" { // a person, for whom the customer's names are not
-		view.Customer, view.Subject = "", ""
+		view.Customer, view.Subject, view.Meta = "", "", nil
 	}
 	return c.JSON(http.StatusOK, view)
 }

@@ -13,6 +13,7 @@ func (s *stateMachine) claim(session string) error { return s.claimFor(holder{se
 // holder is who claims a seat: brains count their sessions by subject and network.
 type holder struct {
 	session, subject, network, customer string
+	meta                                map[string]string
 	max                                 time.Duration // of the ticket; 0 leaves it to the seat
 	// last says that no other session gets the seat, even if this one's browser never
 	// connects: the app knows its parameters.
@@ -58,7 +59,7 @@ func (s *stateMachine) take(h holder) {
 	s.used[h.session] = true
 	s.spent = h.last
 	s.streaming, s.lastInput, s.sessionMax = time.Time{}, time.Time{}, h.max
-	s.now.Subject, s.now.Network, s.now.Customer, s.now.Until = h.subject, h.network, h.customer, time.Time{}
+	s.now.Subject, s.now.Network, s.now.Customer, s.now.Meta, s.now.Until = h.subject, h.network, h.customer, h.meta, time.Time{}
 	for _, limit := range []time.Duration{s.limits.max, h.max} {
 		until := s.clock.Now().Add(limit).UTC()
 		if limit > 0 && (s.now.Until.IsZero() || until.Before(s.now.Until)) {

@@ -28,7 +28,7 @@ func TestClaimAgain(t *testing.T) {
 	if err := s.claimFor(holder{session: "a", subject: "y", max: time.Hour, last: true}); err != nil {
 		t.Fatalf("the same session again: %v", err)
 	}
-	if now := s.snapshot(); now != was {
+	if now := s.snapshot(); !reflect.DeepEqual(now, was) {
 		t.Errorf("the repeated claim made %+v of %+v", now, was)
 	}
 	if err := s.claim("b"); !errors.Is(err, errBusy) {
@@ -63,7 +63,7 @@ func TestClaimAgainRefused(t *testing.T) {
 			if err := s.claimFor(holder{session: "a", try: 100}); !errors.Is(err, errUsed) {
 				t.Errorf("the session again: %v", err)
 			}
-			if now := s.snapshot(); now != before {
+			if now := s.snapshot(); !reflect.DeepEqual(now, before) {
 				t.Errorf("it made %+v of %+v", now, before)
 			}
 		})

@@ -266,8 +266,9 @@ type Claims struct {
 	Session string
 	App     string
 	Params  map[string]string // what was set of the app's parameters
-	// Subject, Network and Customer stand with the seat in its record.
+	// Subject, Network, Customer and Meta stand with the seat in its record.
 	Subject, Network, Customer string
+	Meta                       map[string]string
 	// MaxDuration is how long the session may last; 0 leaves it to the job.
 	MaxDuration time.Duration
 }

@@ -3,6 +3,7 @@ package seat
 import (
 	"errors"
 	"net/http"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -38,7 +39,7 @@ func TestPreparedSeatFallsBack(t *testing.T) {
 	wantPrepared(t, s, true)
 	clock.pass(1)
 	wantPrepared(t, s, false)
-	if now := s.snapshot(); now != was {
+	if now := s.snapshot(); !reflect.DeepEqual(now, was) {
 		t.Errorf("the seat was %+v, and is %+v", was, now)
 	}
 	if s.play("a") {

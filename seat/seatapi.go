@@ -145,7 +145,7 @@ func (h *streamHost) holderOf(w http.ResponseWriter, token string, try uint64) (
 		return who, nil, err
 	}
 	return holder{
-		session: claims.Session, subject: claims.Subject, network: claims.Network, customer: claims.Customer, max: claims.MaxDuration, try: try,
+		session: claims.Session, subject: claims.Subject, network: claims.Network, customer: claims.Customer, meta: claims.Meta, max: claims.MaxDuration, try: try,
 		last: len(claims.Params) > 0 || h.spec.StartOnClaim,
 	}, claims.Params, nil
 }

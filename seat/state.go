@@ -218,7 +218,7 @@ func (s *stateMachine) enter(state wire.SeatState, session string) {
 	s.now.State, s.now.Session, s.now.Since = state, session, s.entered.UTC()
 	s.prepared, s.now.Prepared = nil, false
 	if session == "" {
-		s.now.Subject, s.now.Network, s.now.Customer, s.now.Until = "", "", "", time.Time{}
+		s.now.Subject, s.now.Network, s.now.Customer, s.now.Meta, s.now.Until = "", "", "", nil, time.Time{}
 	}
 	s.armTimer()
 	s.changed(from, s.now)

@@ -16,4 +16,8 @@ type Waiting struct {
 	Version uint64 `json:"version,omitempty"`
 	// Offered is the seat that they are offered now, empty while they wait for one.
 	Offered string `json:"offered,omitempty"`
+	// Customer, Subject and Meta are those of the ticket: the leader tells them in events.
+	Customer string            `json:"customer,omitempty"`
+	Subject  string            `json:"subject,omitempty"`
+	Meta     map[string]string `json:"meta,omitempty"`
 }

@@ -179,12 +179,13 @@ type Seat struct {
 	// Prepared is true of an idle seat that waits for a person to press Play (PreparePath). It
 	// is free like any other, and the last to be claimed.
 	Prepared bool `json:"prepared,omitempty"`
-	// Subject, Network and Customer are those of the session's ticket, and Until is when its time
-	// is up at the latest: brains count sessions by them. Empty while free.
-	Subject  string    `json:"subject,omitempty"`
-	Network  string    `json:"network,omitempty"`
-	Customer string    `json:"customer,omitempty"`
-	Until    time.Time `json:"until,omitzero"`
+	// Subject, Network, Customer and Meta are those of the session's ticket, and Until is when its
+	// time is up at the latest: brains count sessions by them. Empty while free.
+	Subject  string            `json:"subject,omitempty"`
+	Network  string            `json:"network,omitempty"`
+	Customer string            `json:"customer,omitempty"`
+	Meta     map[string]string `json:"meta,omitempty"`
+	Until    time.Time         `json:"until,omitzero"`
 }
 
 // DrainService is the Consul service name of what empties a node that is to end.

@@ -37,10 +37,11 @@ type SessionView struct {
 	State string    `json:"state"`
 	Seat  string    `json:"seat,omitempty"`
 	Since time.Time `json:"since"` // of State
-	// Customer is whose launch token it was, and Subject the hash of the customer's name of the
-	// person. Both are empty where a public app was launched without a token.
-	Customer string `json:"customer,omitempty"`
-	Subject  string `json:"subject,omitempty"`
+	// Customer is whose launch token it was, Subject the hash of the customer's name of the person,
+	// and Meta the token's own. All are empty where a public app was launched without a token.
+	Customer string            `json:"customer,omitempty"`
+	Subject  string            `json:"subject,omitempty"`
+	Meta     map[string]string `json:"meta,omitempty"`
 	// Until is when the session ends at the latest, if it has a limit.
 	Until time.Time `json:"until,omitzero"`
 	// Node is where the seat runs; only operators learn it.
