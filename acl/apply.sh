@@ -27,7 +27,7 @@ consul_policy() { # NAME FILE
   say "Consul policy $1"
 }
 
-for part in router brain turn autoscaler seat driver anonymous launch-keys nomad-server nomad-client replication; do
+for part in router brain turn autoscaler seat driver anonymous launch-keys webhooks nomad-server nomad-client replication; do
   consul_policy "nearcast-$part" "$here/consul/$part.hcl"
 done
 for role in server edge stream; do

@@ -41,6 +41,9 @@ type Config struct {
 	// not block.
 	Room func(wire.Room)
 
+	// Events is told what there is at the site while this brain leads; nil is nobody.
+	Events Events
+
 	Fleet    Fleet
 	Nomad    Nomad
 	Verifier Verifier
@@ -97,7 +100,7 @@ func New(cfg Config) (*Broker, error) {
 		running: running, ended: ended,
 		cfg: cfg, log: cfg.Log, metrics: metrics, state: state, seats: seats, sockets: newSockets(), guard: g, pace: pace, feeds: newFeeds(running, cfg.Peers, state, cfg.Log),
 		planner: &planner{state: state, nomad: cfg.Nomad, seats: seats, log: cfg.Log},
-		leader: &leader{id: cfg.ID, me: cfg.Identity, state: state, fleet: cfg.Fleet, log: cfg.Log,
+		leader: &leader{id: cfg.ID, me: cfg.Identity, state: state, fleet: cfg.Fleet, log: cfg.Log, events: cfg.Events,
 			site: wire.SiteInfo{Site: cfg.Site, Residency: cfg.Residency, GPU: cfg.GPU}},
 	}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/nearcast/nearcast/brain/events"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -39,6 +40,12 @@ type Lock interface {
 	// Lost is closed when another brain may hold it.
 	Lost() <-chan struct{}
 	Release()
+}
+
+// Events tells others what happens at the site; *events.Keeper does.
+type Events interface {
+	// Lead does so until ctx ends. look says what there is, and reports false while that is not known.
+	Lead(ctx context.Context, look func() (events.Snapshot, bool))
 }
 
 // Nomad is what a brain needs of Nomad.

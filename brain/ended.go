@@ -3,6 +3,7 @@ package brain
 import (
 	"time"
 
+	"github.com/nearcast/nearcast/brain/events"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -18,6 +19,7 @@ type ending struct {
 	child, alloc string
 	end          wire.End
 	at           time.Time
+	failed       *events.Failure // to start; nil where it served, or nobody saw it die
 }
 
 // endings are the last children that died, the oldest first.

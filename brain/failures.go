@@ -3,6 +3,7 @@ package brain
 import (
 	"time"
 
+	"github.com/nearcast/nearcast/brain/events"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -114,6 +115,9 @@ func (st *state) seatDied(d death, now time.Time) {
 		return
 	case wire.ReasonLeft, wire.ReasonLost, wire.ReasonIdle, wire.ReasonTimeLimit:
 		return // it served, and its node did not tell in time
+	}
+	if e := st.view.ended.byChild[d.ID]; e != nil {
+		e.failed = &events.Failure{App: d.App, Version: d.Version, End: end, At: now}
 	}
 	st.startFailed(d.Child, end, now)
 }

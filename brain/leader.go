@@ -12,7 +12,7 @@ import (
 
 const sweepEvery = 30 * time.Second
 
-// leader does what only one brain of a site does: it publishes, and sweeps used
+// leader does what only one brain of a site does: it publishes, tells of events, and sweeps used
 // tickets. While it leads, its state also plans the warm pool.
 type leader struct {
 	id    string // of this replica
@@ -21,6 +21,8 @@ type leader struct {
 	state *state
 	fleet Fleet
 	log   *slog.Logger
+	// events may be nil.
+	events Events
 }
 
 // loop competes for the pool lock, and leads while it holds the lock.
@@ -39,6 +41,9 @@ func (l *leader) loop(ctx context.Context) {
 		var all sync.WaitGroup
 		all.Go(func() { l.publishLoop(term) })
 		all.Go(func() { l.sweepLoop(term) })
+		if l.events != nil {
+			all.Go(func() { l.events.Lead(term, l.state.snapshot) })
+		}
 		select {
 		case <-ctx.Done():
 		case <-lock.Lost():

@@ -61,11 +61,11 @@ func (c *Cluster) publishKeys(ctx context.Context) error {
 	}
 	for job, items := range map[string]nomad.VariableItems{
 		"router": {"ticket_key": string(private), "ticket_keys": string(public), "operator_token": strings.TrimSpace(string(operator))},
-		"brain":  {"ticket_keys": string(public)},
+		"brain":  {"ticket_keys": string(public), "events_access_key": c.s3Key.Access, "events_secret_key": c.s3Key.Secret},
 	} {
 		v := &nomad.Variable{Path: "nomad/jobs/" + job, Items: items}
 		if _, _, err := c.nomad.Variables().Update(v, (&nomad.WriteOptions{}).WithContext(ctx)); err != nil {
-			return fmt.Errorf("put ticket keys for %s into Nomad: %w", job, err)
+			return fmt.Errorf("put keys for %s into Nomad: %w", job, err)
 		}
 	}
 	return nil
@@ -84,6 +84,8 @@ func (c *Cluster) brain() platformJob {
 		"--shared-consul-agent=" + nodeName(provision.Server),
 		// On a developer's machine, an app is to be played as soon as it is registered.
 		"--default-access=" + string(wire.AccessPublic),
+		// And a developer's server is at this machine.
+		"--events=s3://" + Bucket + "/events?endpoint=" + c.S3Endpoint + "&region=" + s3Region, "--private-webhooks",
 	}}
 	if c.at.Residency != "" {
 		j.options = append(j.options, "--residency="+c.at.Residency)

@@ -5,8 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
+	"os"
 	"regexp"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -17,6 +20,7 @@ import (
 	"github.com/getkin/kin-openapi/routers"
 	"github.com/getkin/kin-openapi/routers/legacy"
 
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -193,4 +197,30 @@ func decoder(text string) *json.Decoder {
 	dec := json.NewDecoder(strings.NewReader(text))
 	dec.UseNumber()
 	return dec
+}
+
+// TestEventIsDocumented compares the document's event with its golden files.
+func TestEventIsDocumented(t *testing.T) {
+	doc, err := document()
+	testkit.Must(t, err)
+	for golden, schema := range map[string]*openapi3.Schema{
+		"event": doc.Components.Schemas["Event"].Value, "event_data": doc.Components.Schemas["Event"].Value.Properties["data"].Value,
+		"end": doc.Components.Schemas["Event"].Value.Properties["data"].Value.Properties["end"].Value,
+	} {
+		text, err := os.ReadFile("../internal/wire/testdata/" + golden + ".json")
+		testkit.Must(t, err)
+		var fields map[string]any
+		testkit.Must(t, json.Unmarshal(text, &fields))
+		got, want := slices.Sorted(maps.Keys(schema.Properties)), slices.Sorted(maps.Keys(fields))
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: the document has %q, and the golden %q", golden, got, want)
+		}
+	}
+	var types []string
+	for _, one := range doc.Components.Schemas["Event"].Value.Properties["type"].Value.Examples {
+		types = append(types, one.(string))
+	}
+	if want := append(slices.Clone(wire.EventTypes), wire.EventTest); !slices.Equal(types, want) {
+		t.Errorf("the document has the types %q, not %q", types, want)
+	}
 }

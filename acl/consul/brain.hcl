@@ -23,6 +23,10 @@ key_prefix "nearcast/launch-keys/" {
 key_prefix "nearcast/api-keys/" {
   policy = "deny"
 }
+# Webhooks have secrets with which the leader signs events: no other part may read them.
+key_prefix "nearcast/webhooks/" {
+  policy = "read"
+}
 # Locks belong to sessions, and a session ends when the brain's health check fails.
 session_prefix "" {
   policy = "write"

@@ -47,3 +47,18 @@ func (f Fleet) Lock(ctx context.Context, key string) (brain.Lock, error) {
 	}
 	return l, nil
 }
+
+// WatchWebhooks implements events.Registry.
+func (f Fleet) WatchWebhooks(ctx context.Context, fn func(map[string]wire.Webhook)) {
+	<-f.Webhooks().Watch(ctx, fn).Done()
+}
+
+// PutWebhookState implements events.Registry.
+func (f Fleet) PutWebhookState(ctx context.Context, state wire.WebhookState) error {
+	return f.WebhookStates().Put(ctx, state)
+}
+
+// DeleteWebhookState implements events.Registry.
+func (f Fleet) DeleteWebhookState(ctx context.Context, id string) error {
+	return f.WebhookStates().Delete(ctx, id)
+}

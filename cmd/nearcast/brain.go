@@ -21,6 +21,7 @@ import (
 
 	"github.com/nearcast/nearcast/brain"
 	"github.com/nearcast/nearcast/brain/consul"
+	"github.com/nearcast/nearcast/brain/events"
 	"github.com/nearcast/nearcast/brain/nomad"
 	"github.com/nearcast/nearcast/internal/answer"
 	"github.com/nearcast/nearcast/internal/fleet"
@@ -45,6 +46,8 @@ type brainFlags struct {
 	trustedProxies        []string
 	turn                  []string
 	turnSecret            string
+	events                string
+	privateWebhooks       bool
 }
 
 func brainCommand() *cobra.Command {
@@ -55,7 +58,7 @@ func brainCommand() *cobra.Command {
 		Long: `Broker the sessions of a site. People connect to a brain by WebSocket; it claims
 seats for them and keeps each app's warm pool.
 
-A brain stores nothing. Run two or more at each site. One of them is the leader,
+A brain stores nothing, but for events that wait for webhooks (--events). Run two or more at each site. One of them is the leader,
 and another takes over when it dies. This interrupts no stream.
 
 --residency, --gpu and --default-access are of the site, not the brain. Give all
@@ -88,6 +91,8 @@ the machine can read a command line.`,
 	flags.StringVar(&f.sharedAgent, "shared-consul-agent", "", "name of a Consul agent with which nodes of any name register, as at a site on one machine; without it, a seat counts only if its node's Consul agent has the name of its Nomad node")
 	flags.StringSliceVar(&f.turn, "turn", nil, "TURN server of the site for browsers, turn:host:port[?transport=tcp] or turns:host:port; can be repeated; see nearcast turn")
 	flags.StringVar(&f.turnSecret, "turn-secret", "", "secret shared with the TURN servers; each person gets a name and a password made from it, good for ten minutes")
+	flags.StringVar(&f.events, "events", "", "where the leader keeps events for webhooks until they are delivered: s3://bucket/prefix[?endpoint=URL&region=NAME], or a folder; all brains of the site need the same place; without it there are no webhooks")
+	flags.BoolVar(&f.privateWebhooks, "private-webhooks", false, "webhooks may be at http:// and at addresses that are not public; for development: who registers a webhook, or runs its server, can then reach what the brain can reach")
 	flags.IntVar(&f.perNetwork, "max-sessions-network", brain.DefaultPerNetwork, "sessions of one app that the people of an IPv4 /24 or IPv6 /48 may have at once at this site without a launch token; 0: no limit")
 	return cmd
 }
@@ -153,11 +158,17 @@ func runBrain(ctx context.Context, f brainFlags, log *slog.Logger) error {
 
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	consulFleet := consul.Fleet{Fleet: registry, Holder: registration}
+	told, err := f.webhooks(me, consulFleet, log, metrics)
+	if err != nil {
+		return err
+	}
 	b, err := brain.New(brain.Config{
-		ID: me.ID, Site: me.Site, Residency: normalised(f.residency), GPU: normalised(f.gpu), PerNetwork: f.perNetwork, SharedAgent: f.sharedAgent,
+		Events: told,
+		ID:     me.ID, Site: me.Site, Residency: normalised(f.residency), GPU: normalised(f.gpu), PerNetwork: f.perNetwork, SharedAgent: f.sharedAgent,
 		Identity: key, Peers: registry.Peers(wire.BrainService, wire.RouterService, wire.NodeService, wire.AutoscalerService),
 		TURN:  brain.TURN{URLs: f.turn, Secret: ticket.TURNSecret(f.turnSecret)},
-		Fleet: consul.Fleet{Fleet: registry, Holder: registration}, Nomad: cluster, Room: registration.SetRoom,
+		Fleet: consulFleet, Nomad: cluster, Room: registration.SetRoom,
 		Verifier: verifier, Log: log, Metrics: metrics, TrustedProxies: proxies,
 	})
 	if err != nil {
@@ -195,6 +206,18 @@ func runBrain(ctx context.Context, f brainFlags, log *slog.Logger) error {
 	}
 	server.Shutdown(closing)
 	return ctx.Err()
+}
+
+// webhooks is who tells customers' servers of events; nil without --events.
+func (f brainFlags) webhooks(me wire.Instance, registry consul.Fleet, log *slog.Logger, metrics prometheus.Registerer) (brain.Events, error) {
+	if f.events == "" {
+		return nil, nil
+	}
+	store, err := events.OpenStore(f.events)
+	if err != nil {
+		return nil, fmt.Errorf("--events: %w", err)
+	}
+	return events.New(events.Config{Site: me.Site, Brain: me.ID, Store: store, Registry: registry, Private: f.privateWebhooks, Log: log, Metrics: metrics}), nil
 }
 
 // normalised is a list in the form in which lists are compared: in lower case,

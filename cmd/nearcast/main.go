@@ -10,6 +10,7 @@
 //	nearcast key …           the keys of customers, that sign launch tokens
 //	nearcast token …         launch tokens
 //	nearcast apikey …        the keys of customers' servers, that read and end sessions
+//	nearcast webhook …       where customers' servers get events
 //	nearcast session …       list, show, watch and end sessions
 //	nearcast app …           checks of the jobs of apps
 //	nearcast provision …     secrets, configuration and draining of a node
@@ -55,6 +56,7 @@ func root() *cobra.Command {
 		keyCommand(),
 		tokenCommand(),
 		apiKeyCommand(),
+		webhookCommand(),
 		sessionCommand(),
 		appCommand(),
 		devCommand(),

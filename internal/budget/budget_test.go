@@ -112,6 +112,14 @@ var rules = []rule{
 		reason: "it makes the npm packages, and has a bundler",
 	},
 	{
+		library: "github.com/standard-webhooks", in: []string{"brain/events"}, tests: true,
+		reason: "one package signs what customers' servers get",
+	},
+	{
+		library: module + "/brain/events", in: []string{"brain", "cmd/nearcast"},
+		reason: "the command knows what a webhook may be; all else of events is the brain's",
+	},
+	{
 		library: "golang.org/x/net/bpf", in: []string{"seat/cell/seccomp/policy", "seat/cell/internet"},
 		reason: "the two filters of a cell, for its calls and for its packets, are written once each",
 	},

@@ -7,7 +7,8 @@
 //	                         refreshed every 3 s, removed a minute after it ran out,
 //	                         nodes after twelve hours
 //	apps with capacity       KV below wire.AppsPrefix
-//	keys of launch tokens    KV below wire.LaunchKeysPrefix, written by operators
+//	what operators register  KV below wire.LaunchKeysPrefix, APIKeysPrefix, WebhooksPrefix
+//	how webhooks go          KV below wire.WebhookStatesPrefix
 //	used tickets             KV below wire.TicketsPrefix, created by check-and-set
 //	what a site is           KV wire.SiteKey
 //	locks                    KV held by a session of 10 s TTL

@@ -36,6 +36,16 @@ func (f *Fleet) APIKeys() Records[wire.APIKey] {
 	return Records[wire.APIKey]{f, wire.APIKeysPrefix, "API key", func(k wire.APIKey) string { return k.ID }, "nearcast-launch-keys"}
 }
 
+// Webhooks are where customers' servers get events.
+func (f *Fleet) Webhooks() Records[wire.Webhook] {
+	return Records[wire.Webhook]{f, wire.WebhooksPrefix, "webhook", func(w wire.Webhook) string { return w.ID }, "nearcast-webhooks"}
+}
+
+// WebhookStates are how the deliveries to webhooks go at the site, as its leader says.
+func (f *Fleet) WebhookStates() Records[wire.WebhookState] {
+	return Records[wire.WebhookState]{f, wire.WebhookStatesPrefix, "webhook state", func(w wire.WebhookState) string { return w.ID }, "nearcast-webhooks"}
+}
+
 // Put registers a record at the site.
 func (r Records[T]) Put(ctx context.Context, record T) error {
 	id := r.id(record)

@@ -49,8 +49,8 @@ func TestLaunchKeys(t *testing.T) {
 	}
 }
 
-// TestLaunchKeyPolicies tries, under the policies of acl, who may read and write keys.
-func TestLaunchKeyPolicies(t *testing.T) {
+// TestRecordPolicies tries, under the policies of acl, who may read and write what operators register.
+func TestRecordPolicies(t *testing.T) {
 	t.Parallel()
 	const management = "00000000-0000-0000-0000-00000000000a"
 	consul := testkit.StartSecureConsul(t, management)
@@ -92,6 +92,30 @@ func TestLaunchKeyPolicies(t *testing.T) {
 	}
 	if keys, err := operator.LaunchKeys().All(ctx); err != nil || len(keys) != 1 {
 		t.Errorf("after all: %+v, %v", keys, err)
+	}
+
+	// Webhooks have secrets.
+	hook, state := wire.Webhook{ID: key.ID, Secrets: []wire.WebhookSecret{{Secret: "whsec_"}}}, wire.WebhookState{ID: key.ID}
+	webhooks := with("webhooks")
+	testkit.Must(t, webhooks.Webhooks().Put(ctx, hook))
+	testkit.Must(t, with("brain").WebhookStates().Put(ctx, state))
+	for part, reads := range map[string]bool{"webhooks": true, "brain": true, "router": false, "seat": false, "driver": false, "autoscaler": false, "launch-keys": false, "anonymous": false} {
+		f := with(part)
+		if all, err := f.Webhooks().All(ctx); (err == nil && len(all) == 1) != reads {
+			t.Errorf("%s reads webhooks: %v, %v", part, all, err)
+		}
+		if err := f.Webhooks().Put(ctx, hook); (err == nil) != (part == "webhooks") {
+			t.Errorf("%s registers webhooks: %v", part, err)
+		}
+		if err := f.WebhookStates().Put(ctx, state); (err == nil) != (part == "brain") {
+			t.Errorf("%s says how webhooks go: %v", part, err)
+		}
+	}
+	if all, err := webhooks.WebhookStates().All(ctx); err != nil || len(all) != 1 {
+		t.Errorf("an operator sees how they go: %v, %v", all, err)
+	}
+	if sites, err := webhooks.Sites(ctx); err != nil || len(sites) != 1 {
+		t.Errorf("an operator of webhooks sees the sites %q, %v", sites, err)
 	}
 }
 

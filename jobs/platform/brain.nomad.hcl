@@ -7,6 +7,9 @@
 # For TURN, add its secret to the variable as turn_secret, and name the servers in options:
 # see turn.nomad.hcl.
 #
+# For webhooks, name in options where events are kept: --events=s3://bucket/events. Where that takes
+# an account of its own, add it to the variable as events_access_key and events_secret_key.
+#
 # One brain is the leader and keeps the pool; if it ends, another one takes over. A new
 # version replaces brains one by one: pages connect to another brain, and streams
 # continue. Its rights are in acl/consul/brain.hcl and acl/nomad/brain.hcl.
@@ -150,6 +153,13 @@ job "brain" {
         destination = "secrets/turn.env"
         env         = true
         data        = "{{ with nomadVar \"nomad/jobs/brain\" }}{{ with .turn_secret }}NEARCAST_TURN_SECRET={{ . | toJSON }}{{ end }}{{ end }}"
+      }
+
+      # The account of the store of events, where the node's role is not it: see --events.
+      template {
+        destination = "secrets/events.env"
+        env         = true
+        data        = "{{ with nomadVar \"nomad/jobs/brain\" }}{{ with .events_access_key }}AWS_ACCESS_KEY_ID={{ . | toJSON }}\n{{ end }}{{ with .events_secret_key }}AWS_SECRET_ACCESS_KEY={{ . | toJSON }}\n{{ end }}{{ end }}"
       }
 
       config {

@@ -110,8 +110,12 @@ run "rights" {
       "Allow s3:GetObject arn:aws:s3:::system-us/release/*",
       "Allow s3:GetObjectVersion arn:aws:s3:::system-us/release/*",
       "Allow s3:PutObject arn:aws:s3:::system-us/nodes/nearcast-edge/*",
+      "Allow s3:GetObject arn:aws:s3:::system-us/events/*",
+      "Allow s3:PutObject arn:aws:s3:::system-us/events/*",
+      "Allow s3:DeleteObject arn:aws:s3:::system-us/events/*",
+      "Allow s3:ListBucket arn:aws:s3:::system-us",
     ])
-    error_message = "an edge node has other rights than to read the release and to report"
+    error_message = "an edge node has other rights than to read the release, to report and to keep events"
   }
 
   assert {

@@ -221,6 +221,23 @@ module "edge" {
   join_regions = [var.region]
   secret_arns  = [aws_secretsmanager_secret.this["edge"].arn, aws_secretsmanager_secret.this["nodes"].arn]
 
+  # Where the brains' leader keeps events for webhooks: see --events.
+  statements = [
+    {
+      Sid      = "Events"
+      Effect   = "Allow"
+      Action   = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"]
+      Resource = ["${module.storage.system.arn}/events/*"]
+    },
+    {
+      Sid       = "ListEvents"
+      Effect    = "Allow"
+      Action    = ["s3:ListBucket"]
+      Resource  = [module.storage.system.arn]
+      Condition = { StringLike = { "s3:prefix" = ["events/*"] } }
+    },
+  ]
+
   env = merge(local.env, {
     NEARCAST_POOL        = "edge"
     NEARCAST_SECRET_EDGE = aws_secretsmanager_secret.this["edge"].name

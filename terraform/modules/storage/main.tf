@@ -98,6 +98,26 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
     }
   }
 
+  # What the brains' leader knows of sessions is written anew each second while something happens:
+  # nobody needs what it knew before.
+  dynamic "rule" {
+    for_each = each.key == "system" ? ["events"] : []
+
+    content {
+      id     = rule.value
+      status = "Enabled"
+      filter {
+        prefix = "${rule.value}/"
+      }
+      expiration {
+        days = 30
+      }
+      noncurrent_version_expiration {
+        noncurrent_days = 1
+      }
+    }
+  }
+
   dynamic "rule" {
     for_each = each.key == "system" ? ["backups", "nodes"] : []
 
