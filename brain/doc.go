@@ -119,6 +119,11 @@
 // (wire.SiteInfo) to Consul, within a quarter of a second after a change. It knows from
 // the other replicas who waits there.
 //
+// # Events
+//
+// The leader gives what it sees of sessions, seats and apps to package events (snapshot), which tells
+// customers' servers what is new. Each brain tells the others whose the sessions are that wait there.
+//
 // # Nodes and their seats
 //
 // The registrar of each node dials every brain, and streams its seats there

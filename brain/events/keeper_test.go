@@ -174,7 +174,10 @@ func (w *world) seen() []string {
 	return slices.Clone(w.attempts)
 }
 
-func (w *world) keys(prefix string) []string { keys, _ := w.List(nil, prefix); return keys }
+func (w *world) keys(prefix string) []string {
+	keys, _ := w.List(context.Background(), prefix)
+	return keys
+}
 
 func after(d time.Duration) { time.Sleep(d); synctest.Wait() }
 
