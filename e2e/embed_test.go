@@ -10,11 +10,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -55,10 +57,11 @@ func TestExamples(t *testing.T) {
 				}
 			}
 			port := testkit.Ports(t, 1)[0]
-			server := exec.Command(one.command[0], append(one.command[1:], filepath.Join(examples, "page.html"))...)
-			server.Env = append(os.Environ(), "NEARCAST_URL="+site.URL, "NEARCAST_APP="+app, "NEARCAST_KEY="+file, "NEARCAST_KEY_ID="+id, fmt.Sprint("PORT=", port))
-			testkit.Start(t, server)
 			url := fmt.Sprint("http://127.0.0.1:", port)
+			webhook := registerWebhook(t, url+"/hooks")
+			server := exec.Command(one.command[0], append(one.command[1:], filepath.Join(examples, "page.html"))...)
+			server.Env = append(os.Environ(), "NEARCAST_URL="+site.URL, "NEARCAST_APP="+app, "NEARCAST_KEY="+file, "NEARCAST_KEY_ID="+id, "NEARCAST_WEBHOOK_SECRET="+webhook, fmt.Sprint("PORT=", port))
+			testkit.Start(t, server)
 			var token string
 			testkit.Retry(ctx, t, "the router takes the server's token", func() (err error) {
 				if token, err = launchToken(ctx, url); err != nil {
@@ -81,7 +84,65 @@ func TestExamples(t *testing.T) {
 			testkit.Must(t, page.Until(ctx, `document.querySelector('#said').textContent === '{"hello":"app"}'`))
 			endsByAPIKey(ctx, t, app)
 			testkit.Must(t, page.Until(ctx, "document.querySelector('nearcast-player').state === 'ended'"))
+			learnsInOrder(ctx, t, url, app, ticket.HashSubject(id, "ada"))
 		})
+	}
+}
+
+// registerWebhook has the site tell a customer's server what happens, until the test ends. It
+// returns the secret.
+func registerWebhook(t *testing.T, url string) (secret string) {
+	t.Helper()
+	nearcast := func(args ...string) string {
+		t.Helper()
+		out, err := exec.Command(filepath.Join(binDir, "nearcast"), append([]string{"webhook", "--consul", site.ConsulAddress}, args...)...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %v: %s", args, err, out)
+		}
+		return string(out)
+	}
+	made := nearcast("add", url, "--customer", "shop", "--private")
+	t.Cleanup(func() { nearcast("revoke", regexp.MustCompile(`\b[0-9a-f]{16}\b`).FindString(made)) })
+	return regexp.MustCompile(`whsec_\S+`).FindString(made)
+}
+
+// learnsInOrder waits until a customer's server has the events of its one session, each once and in
+// order, and sees that it takes none from others.
+func learnsInOrder(ctx context.Context, t *testing.T, url, app, subject string) {
+	t.Helper()
+	var events []wire.Event
+	testkit.Retry(ctx, t, "the server learns that the session has ended", func() error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/events", nil)
+		testkit.Must(t, err)
+		text, err := answered(req)
+		if err == nil {
+			err = json.Unmarshal([]byte(text), &events)
+		}
+		if err == nil && (len(events) == 0 || events[len(events)-1].Type != wire.EventEnded) {
+			err = fmt.Errorf("it has learnt %s", text)
+		}
+		return err
+	})
+	var types []string
+	for i, e := range events {
+		d := e.Data
+		if e.SpecVersion != "1.0" || e.Source != "/sites/"+site.Site || e.Subject != d.Session || d.Session != events[0].Data.Session || d.Number != i+1 || d.App != app || d.Customer != "shop" || d.Subject != subject {
+			t.Errorf("event %d: %+v", i+1, e)
+		}
+		types = append(types, strings.TrimPrefix(e.Type, wire.EventPrefix+"session."))
+	}
+	types = slices.DeleteFunc(types, func(t string) bool { return t == "queued" }) // by how long the seat took to start
+	last := events[len(events)-1].Data
+	if !slices.Equal(types, []string{"requested", "started", "ended"}) || last.End == nil || last.End.Reason != wire.ReasonLeft || last.DurationS <= 0 {
+		t.Errorf("the server has learnt %q, and at last %+v", types, last)
+	}
+	forged, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/hooks", strings.NewReader("{}"))
+	testkit.Must(t, err)
+	for name, value := range map[string]string{"webhook-id": "x", "webhook-timestamp": fmt.Sprint(time.Now().Unix()), "webhook-signature": "v1,AAAA"} {
+		forged.Header.Set(name, value)
+	}
+	if _, err := answered(forged); err == nil || !strings.Contains(err.Error(), "401") {
+		t.Errorf("a forged event: %v", err)
 	}
 }
 

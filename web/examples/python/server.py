@@ -1,12 +1,15 @@
-"""A customer's server: a page with a player, and launch tokens for the people who may play.
+"""A customer's server: a page with a player, launch tokens for the people who may play, and what
+happens to their sessions, by webhook (nearcast webhook add URL/hooks --customer NAME).
 
 NEARCAST_URL=https://play.example.com NEARCAST_APP=cad-viewer NEARCAST_KEY=shop.launch-key.pem \
-  NEARCAST_KEY_ID=3f1c9a7d20b4e865 PORT=8000 python3 server.py ../page.html
+  NEARCAST_KEY_ID=3f1c9a7d20b4e865 NEARCAST_WEBHOOK_SECRET=whsec_… PORT=8000 python3 server.py ../page.html
 
 It needs the package cryptography.
 """
 
 import base64
+import hashlib
+import hmac
 import json
 import os
 import sys
@@ -32,6 +35,20 @@ def launch_token(subject, origin):
     return (text + b"." + encode(key.sign(text))).decode()
 
 
+events = {}  # what this server was told, by id. Yours keeps them in its database.
+
+
+def signed(headers, body):
+    """Whether a message is signed with the webhook's secret, and not older than five minutes."""
+    name, sent = headers["webhook-id"], headers["webhook-timestamp"] or ""
+    key = base64.b64decode(os.environ.get("NEARCAST_WEBHOOK_SECRET", "").removeprefix("whsec_"))
+    if not key or not sent.isdecimal() or abs(time.time() - int(sent)) > 300:
+        return False
+    sum = hmac.new(key, f"{name}.{sent}.".encode() + body, hashlib.sha256).digest()
+    want = b"v1," + base64.b64encode(sum)
+    return any(hmac.compare_digest(one.encode(), want) for one in (headers["webhook-signature"] or "").split())
+
+
 class Server(BaseHTTPRequestHandler):
     def answer(self, status, kind, text):
         body = text.encode()
@@ -45,10 +62,18 @@ class Server(BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path == "/":
             self.answer(200, "text/html; charset=utf-8", page)
+        elif self.path == "/events":  # not for everybody: your server asks here who they are
+            self.answer(200, "application/json", json.dumps(list(events.values())))
         else:
             self.answer(404, "text/plain", "not found")
 
     def do_POST(self):
+        if self.path == "/hooks":
+            body = self.rfile.read(min(int(self.headers["Content-Length"] or 0), 64 << 10))
+            if not signed(self.headers, body):
+                return self.answer(401, "text/plain", "the signature is wrong")
+            events.setdefault(self.headers["webhook-id"], json.loads(body))  # it may come twice, with one id
+            return self.answer(200, "text/plain", "")
         # Here your server knows who asks, and whether they may play. Only your own page may ask.
         origin = "http://" + self.headers["Host"]
         if self.path != "/launch-token":
