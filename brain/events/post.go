@@ -32,9 +32,7 @@ const (
 
 // NewSecret makes a secret of a webhook: 256 bits.
 func NewSecret() string {
-	key := make([]byte, 32)
-	rand.Read(key) // never fails; see its documentation
-	return "whsec_" + base64.StdEncoding.EncodeToString(key)
+	return "whsec_" + base64.StdEncoding.EncodeToString(randomBytes(32))
 }
 
 // NewID makes the id of a webhook.
@@ -45,7 +43,7 @@ func ValidID(id string) bool { return len(id) == 16 && strings.Trim(id, "0123456
 
 func randomBytes(n int) []byte {
 	b := make([]byte, n)
-	rand.Read(b)
+	rand.Read(b) // never fails; see its documentation
 	return b
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"regexp"
 	"strings"
@@ -63,7 +64,7 @@ func TestWebhook(t *testing.T) {
 	if err != nil || second == secret || len(w.Secrets) != 2 || w.Secrets[0].Secret != second || w.Secrets[1].Secret != secret || time.Until(w.Secrets[1].Until).Round(time.Minute) != time.Hour {
 		t.Errorf("rotate: %v\n%s\n%+v", err, out, w)
 	}
-	if _, err := run("rotate", id, "--overlap", "0"); err != nil || len(at("far").Secrets) != 3 {
+	if _, err := run("rotate", id, "--overlap", "2h"); err != nil || len(at("far").Secrets) != 3 {
 		t.Errorf("a second rotation: %v, %+v", err, at("far"))
 	}
 	if out, err := run("rotate", id); err == nil {
@@ -74,9 +75,10 @@ func TestWebhook(t *testing.T) {
 	defer func() { testWithin = 25 * time.Second }()
 	// A site's leader answers a test; the other one has none.
 	watched := make(chan struct{})
-	f.Webhooks().Watch(t.Context(), func(all map[string]wire.Webhook) {
+	ctx, stop := context.WithCancel(t.Context())
+	watch := f.Webhooks().Watch(ctx, func(all map[string]wire.Webhook) {
 		if asked := all[id].Test; !asked.IsZero() {
-			f.WebhookStates().Put(t.Context(), wire.WebhookState{ID: id, Pending: 7, FailingSince: time.Now().Add(-time.Hour), Error: "it answered 500",
+			f.WebhookStates().Put(ctx, wire.WebhookState{ID: id, Pending: 7, FailingSince: time.Now().Add(-time.Hour), Error: "it answered 500",
 				Test: &wire.WebhookTest{Asked: asked, TookMS: 12}})
 			close(watched)
 		}
@@ -86,6 +88,8 @@ func TestWebhook(t *testing.T) {
 		t.Errorf("test: %v\n%s", err, out)
 	}
 	<-watched
+	stop()
+	<-watch.Done()
 	var list []delivery
 	out, err = run("deliveries", id, "--json")
 	if err != nil || json.Unmarshal([]byte(out), &list) != nil || len(list) != 1 || list[0].Site != "near" || list[0].Pending != 7 {
@@ -93,6 +97,9 @@ func TestWebhook(t *testing.T) {
 	}
 	if out, err := run("deliveries"); err != nil || !strings.Contains(out, "fails for 1h0m") || !strings.Contains(out, "it answered 500") {
 		t.Errorf("deliveries: %v\n%s", err, out)
+	}
+	if out, err := run("rotate", id, "--overlap", "-1s"); err == nil {
+		t.Errorf("an old secret that ended before: %s", out)
 	}
 	if out, err := run("revoke", id); err != nil || !strings.Contains(out, "at far, near") {
 		t.Errorf("revoke: %v\n%s", err, out)

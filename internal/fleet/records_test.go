@@ -57,7 +57,13 @@ func TestRecordPolicies(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	admin := openAs(t, consul, management)
-	with := func(part string) *Fleet { return openAs(t, consul, withPolicy(t, admin, part)) }
+	opened := map[string]*Fleet{}
+	with := func(part string) *Fleet {
+		if opened[part] == nil {
+			opened[part] = openAs(t, consul, withPolicy(t, admin, part))
+		}
+		return opened[part]
+	}
 	key := wire.LaunchKey{ID: "0123456789abcdef", Name: "shop"}
 	operator := with("launch-keys")
 	if err := operator.LaunchKeys().Put(ctx, key); err != nil {
