@@ -126,7 +126,7 @@ func learnsInOrder(ctx context.Context, t *testing.T, url, app, subject string) 
 	var types []string
 	for i, e := range events {
 		d := e.Data
-		if e.SpecVersion != "1.0" || e.Source != "/sites/"+site.Site || e.Subject != d.Session || d.Session != events[0].Data.Session || d.Number != i+1 || d.App != app || d.Customer != "shop" || d.Subject != subject {
+		if e.SpecVersion != "1.0" || e.Source != "/sites/"+site.Site || e.Subject != d.Session || d.Session != events[0].Data.Session || d.Number != i+1 || d.App != app || d.Customer != "shop" || d.Subject != subject || d.Meta["order"] != "4711" {
 			t.Errorf("event %d: %+v", i+1, e)
 		}
 		types = append(types, strings.TrimPrefix(e.Type, wire.EventPrefix+"session."))

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -47,6 +48,8 @@ func checked(t Task, said wire.Seat, now time.Time) (wire.Seat, error) {
 		return wire.Seat{}, fmt.Errorf("its phase is unknown: %q", brief(string(said.Progress.Phase)))
 	case !wordForm.MatchString(said.Session) || !wordForm.MatchString(said.Subject) || !wordForm.MatchString(said.Network) || !wordForm.MatchString(said.Customer):
 		return wire.Seat{}, errors.New("its session has not the form of one")
+	case ticket.CheckMeta(said.Meta) != nil:
+		return wire.Seat{}, errors.New("its session's meta has not the form of one")
 	case said.Progress.Fraction != -1 && !(said.Progress.Fraction >= 0 && said.Progress.Fraction <= 1):
 		return wire.Seat{}, errors.New("its progress is out of range")
 	case said.Prepared && !said.State.Free():
@@ -59,7 +62,7 @@ func checked(t Task, said wire.Seat, now time.Time) (wire.Seat, error) {
 	seat := wire.Seat{
 		ID: t.ID, App: t.App, Job: t.Job, Version: t.Version, Node: t.Node,
 		Address: said.Address, Key: said.Key, State: said.State, Progress: said.Progress, Since: said.Since.UTC(),
-		Session: said.Session, Prepared: said.Prepared, Subject: said.Subject, Network: said.Network, Customer: said.Customer, Until: said.Until,
+		Session: said.Session, Prepared: said.Prepared, Subject: said.Subject, Network: said.Network, Customer: said.Customer, Meta: said.Meta, Until: said.Until,
 	}
 	if latest := now.Add(maxClock); seat.Since.After(latest) {
 		seat.Since = now.UTC()

@@ -29,6 +29,7 @@ func TestLiars(t *testing.T) {
 		"a long session":           func(s *wire.Seat) { s.State, s.Session = wire.SeatClaimed, long },
 		"a session with a line":    func(s *wire.Seat) { s.State, s.Session = wire.SeatClaimed, "a\nb" },
 		"a long subject":           func(s *wire.Seat) { s.Subject = long },
+		"long meta":                func(s *wire.Seat) { s.Meta = map[string]string{"order": long + long} },
 		"busy, and waits for Play": func(s *wire.Seat) { s.State, s.Session, s.Prepared = wire.SeatClaimed, "s-1", true },
 		"busy without a session":   func(s *wire.Seat) { s.State = wire.SeatStreaming },
 		"more than whole progress": func(s *wire.Seat) { s.Progress.Fraction = 2 },
@@ -50,11 +51,11 @@ func TestLiars(t *testing.T) {
 		h := newStreamHost(t, "one")
 		said := h.seat
 		said.App, said.Job, said.Version, said.Node, said.Since = "another", "another/dispatch", 9, "node-9", time.Now().Add(time.Hour)
-		said.Prepared = true
+		said.Prepared, said.Meta = true, map[string]string{"order": "4711"}
 		said.Progress.Detail = strings.Repeat("ü", maxDetail)
 		seat, err := checked(h.task, said, time.Now())
 		testkit.Must(t, err)
-		if seat.App != "viewer" || seat.Job != h.task.Job || seat.Version != 3 || seat.Node != "node-1" || !seat.Prepared ||
+		if seat.App != "viewer" || seat.Job != h.task.Job || seat.Version != 3 || seat.Node != "node-1" || !seat.Prepared || seat.Meta["order"] != "4711" ||
 			seat.Since.After(time.Now()) || len(seat.Progress.Detail) > maxDetail {
 			t.Errorf("told %+v", seat)
 		}

@@ -54,12 +54,15 @@ func (c Claims) checkTerms() error {
 	return checkPairs(c.Params, c.Meta)
 }
 
+// CheckMeta says what is wrong with the metadata of a session.
+func CheckMeta(meta map[string]string) error { return checkMap(meta, MaxMeta, MaxMetaTotal) }
+
 // checkPairs says what is wrong with the parameters and the metadata of a token.
 func checkPairs(params, meta map[string]string) error {
 	if err := checkMap(params, MaxParam, MaxParamsTotal); err != nil {
 		return fmt.Errorf("params: %w", err)
 	}
-	if err := checkMap(meta, MaxMeta, MaxMetaTotal); err != nil {
+	if err := CheckMeta(meta); err != nil {
 		return fmt.Errorf("meta: %w", err)
 	}
 	return nil

@@ -17,7 +17,8 @@ const page = readFileSync(process.argv[2], 'utf8').replaceAll('{{play}}', play).
 function launchToken(subject, origin) {
   const now = Math.floor(Date.now() / 1000);
   const head = { alg: 'EdDSA', kid };
-  const claims = { aud: 'nearcast-launch', iat: now, exp: now + 600, apps: [app], sub: subject, origins: [origin] };
+  const meta = { order: '4711' }; // stands in events
+  const claims = { aud: 'nearcast-launch', iat: now, exp: now + 600, apps: [app], sub: subject, origins: [origin], meta };
   const encode = (data) => Buffer.from(data).toString('base64url');
   const text = [head, claims].map((part) => encode(JSON.stringify(part))).join('.');
   return `${text}.${encode(sign(null, Buffer.from(text), key))}`;

@@ -29,7 +29,8 @@ def launch_token(subject, origin):
     """Good for ten minutes: for this app, and for pages of this origin."""
     now = int(time.time())
     head = {"alg": "EdDSA", "kid": os.environ["NEARCAST_KEY_ID"]}
-    claims = {"aud": "nearcast-launch", "iat": now, "exp": now + 600, "apps": [app], "sub": subject, "origins": [origin]}
+    claims = {"aud": "nearcast-launch", "iat": now, "exp": now + 600, "apps": [app], "sub": subject, "origins": [origin],
+              "meta": {"order": "4711"}}  # stands in events
     encode = lambda data: base64.urlsafe_b64encode(data).rstrip(b"=")
     text = b".".join(encode(json.dumps(part).encode()) for part in (head, claims))
     return (text + b"." + encode(key.sign(text))).decode()
