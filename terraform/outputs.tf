@@ -15,6 +15,9 @@ output "sites" {
     content_bucket = m.content.name
     system_bucket  = m.system.name
     groups         = { for role, h in m.nodes : role => h.group }
+    edge_nodes     = var.regions[n].edge_nodes
+    turn_ports     = var.turn ? "${var.turn_ports.from}-${var.turn_ports.to}" : ""
+    alarms         = m.alarms.guards # which stop a replacement of nodes
     # For the autoscaler's job.
     pools   = { for k, p in var.regions[n].pools : "stream-${k}" => { group = m.nodes["stream-${k}"].group, min = p.min, max = p.max } }
     secrets = m.secrets

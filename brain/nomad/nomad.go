@@ -61,6 +61,9 @@ type Config struct {
 	// Namespace is where apps are. Empty means Nomad's default namespace, and not
 	// NOMAD_NAMESPACE, which in a brain's task is the brain's own.
 	Namespace string
+	// Region is the site's, where another site's server answers; empty means NOMAD_REGION, else
+	// the server's own.
+	Region string
 	// DefaultAccess is the access of apps whose job does not say it; empty means signed.
 	DefaultAccess wire.Access
 	Log           *slog.Logger
@@ -91,6 +94,9 @@ func Open(cfg Config) (*Client, error) {
 	}
 	if cfg.Token != "" {
 		c.SecretID = cfg.Token
+	}
+	if cfg.Region != "" {
+		c.Region = cfg.Region
 	}
 	c.Namespace = cmp.Or(cfg.Namespace, api.DefaultNamespace)
 	if cfg.Log == nil {

@@ -9,11 +9,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/nearcast/nearcast/cloud"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -111,10 +111,7 @@ func variablesOf(vars, files []string) (string, error) {
 		if !ok || name == "" {
 			return "", fmt.Errorf("--var has to be NAME=VALUE, not %q", pair)
 		}
-		if !strings.HasPrefix(value, "[") && !strings.HasPrefix(value, "{") { // a list or an object
-			value = strings.NewReplacer("${", "$${", "%{", "%%{").Replace(strconv.Quote(value))
-		}
-		fmt.Fprintf(&out, "%s = %s\n", name, value)
+		fmt.Fprintf(&out, "%s = %s\n", name, cloud.Literal(value))
 	}
 	return out.String(), nil
 }

@@ -13,6 +13,7 @@
 //	nearcast webhook …       where customers' servers get events
 //	nearcast session …       list, show, watch and end sessions
 //	nearcast app …           checks of the jobs of apps
+//	nearcast cloud …         all sites of a cluster: run, publish, replace nodes, find faults
 //	nearcast provision …     secrets, configuration and draining of a node
 //	nearcast version         which version this is
 package main
@@ -59,6 +60,7 @@ func root() *cobra.Command {
 		webhookCommand(),
 		sessionCommand(),
 		appCommand(),
+		cloudCommand(),
 		devCommand(),
 		cli.Command(),
 		versionCommand(),

@@ -33,8 +33,8 @@ var rules = []rule{
 		reason: "the plugin SDK brings half of Nomad; a seat must not see it",
 	},
 	{
-		library: "github.com/hashicorp/nomad/api", in: []string{"brain/nomad", "dev", "provision/agents", "e2e", "bench"}, tests: true,
-		reason: "the broker speaks of seats and apps; brain/nomad translates",
+		library: "github.com/hashicorp/nomad/api", in: []string{"brain/nomad", "cloud/nomad", "dev", "provision/agents", "e2e", "bench"}, tests: true,
+		reason: "the broker speaks of seats and apps, and an operator of jobs and nodes; brain/nomad and cloud/nomad translate",
 	},
 	{
 		library: "github.com/hashicorp/nomad-autoscaler", in: []string{"autoscaler", "plugins/nomad-autoscaler-seats", "bench/capacity"},
@@ -72,6 +72,7 @@ var rules = []rule{
 	{library: module + "/router", in: []string{"router", "cmd", "e2e", "bench"}, reason: "cmd wires the parts; they do not know each other"},
 	{library: module + "/brain", in: []string{"brain", "cmd", "e2e", "bench"}, reason: "cmd wires the parts; they do not know each other"},
 	{library: module + "/turn", in: []string{"turn", "cmd", "e2e", "bench"}, tests: true, reason: "cmd wires the parts; they do not know each other"},
+	{library: module + "/cloud", in: []string{"cloud", "cmd/nearcast"}, reason: "an operator's command looks at the parts from outside; none of them knows it"},
 	{library: module + "/driver", in: []string{"driver", "plugins", "e2e", "bench"}, reason: "cmd wires the parts; they do not know each other"},
 	{
 		library: module + "/seat", except: []string{module + "/seat/cell"}, in: []string{"seat", "cmd/stream-host", "e2e", "bench"},
@@ -291,6 +292,10 @@ func TestRules(t *testing.T) {
 		{"autoscaler/apm.go", module + "/brain", true},
 		{"internal/sizing/nodes.go", module + "/internal/wire", true},
 		{"brain/plan.go", module + "/internal/sizing", false},
+		{"cloud/up.go", "github.com/hashicorp/nomad/api", true},
+		{"cloud/nomad/jobs.go", "github.com/hashicorp/nomad/api", false},
+		{"cloud/up.go", module + "/brain", true},
+		{"provision/cli/cli.go", module + "/cloud", true},
 		{"device/gpus.go", "github.com/NVIDIA/go-nvml/pkg/nvml", false},
 		{"driver/gpu.go", "github.com/NVIDIA/go-nvml/pkg/nvml", true},
 		{"driver/gpu.go", module + "/device", true},

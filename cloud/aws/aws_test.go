@@ -1,0 +1,93 @@
+package aws
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+
+	"github.com/nearcast/nearcast/cloud"
+)
+
+// answers are those of a group that lacks a node, by action.
+var answers = map[string]string{
+	"DescribeAutoScalingGroups": `<AutoScalingGroups><member><AutoScalingGroupName>n-edge</AutoScalingGroupName><DesiredCapacity>3</DesiredCapacity><Instances>
+		<member><LifecycleState>InService</LifecycleState><HealthStatus>Healthy</HealthStatus></member>
+		<member><LifecycleState>Pending:Wait</LifecycleState><HealthStatus>Healthy</HealthStatus></member>
+		<member><LifecycleState>InService</LifecycleState><HealthStatus>Unhealthy</HealthStatus></member></Instances></member></AutoScalingGroups>`,
+	"DescribeScalingActivities": `<Activities><member><StatusCode>Failed</StatusCode><StatusMessage>no capacity</StatusMessage></member><member><StatusCode>Successful</StatusCode></member></Activities>`,
+	"StartInstanceRefresh":      `<InstanceRefreshId>r-1</InstanceRefreshId>`,
+	"DescribeInstanceRefreshes": `<InstanceRefreshes><member><InstanceRefreshId>r-1</InstanceRefreshId><Status>InProgress</Status><StatusReason>waits</StatusReason><PercentageComplete>34</PercentageComplete></member></InstanceRefreshes>`,
+	"CancelInstanceRefresh":     ``,
+}
+
+func newAccount(t *testing.T) (*Account, *[]url.Values) {
+	t.Helper()
+	var calls []url.Values
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/xml")
+		switch {
+		case r.Method == http.MethodPost:
+			if err := r.ParseForm(); err != nil {
+				t.Error(err)
+			}
+			calls = append(calls, r.Form)
+			action := r.Form.Get("Action")
+			fmt.Fprintf(w, "<%[1]sResponse><%[1]sResult>%[2]s</%[1]sResult></%[1]sResponse>", action, answers[action])
+		case r.URL.Query().Get("list-type") == "2":
+			fmt.Fprintf(w, `<ListBucketResult><IsTruncated>false</IsTruncated>
+				<Contents><Key>nodes/n-edge/i-old.txt</Key><LastModified>2020-01-01T00:00:00Z</LastModified><Size>3</Size></Contents>
+				<Contents><Key>nodes/n-edge/i-2.txt</Key><LastModified>%s</LastModified><Size>4</Size></Contents></ListBucketResult>`, time.Now().UTC().Format(time.RFC3339))
+		case strings.HasSuffix(r.URL.Path, "/nodes/n-edge/i-2.txt"):
+			fmt.Fprint(w, "not ready\n\nconsul: no route")
+		default:
+			t.Errorf("%s %s", r.Method, r.URL)
+		}
+	}))
+	t.Cleanup(server.Close)
+	return New(aws.Config{Region: "test-1", BaseEndpoint: &server.URL, Credentials: credentials.NewStaticCredentialsProvider("id", "secret", "")}), &calls
+}
+
+func TestGroup(t *testing.T) {
+	a, _ := newAccount(t)
+	g, err := a.Group(t.Context(), "n-edge")
+	if err != nil || g.Wanted != 3 || g.InService != 1 || g.Starting != 1 || len(g.Troubles) != 1 || g.Troubles[0] != "no capacity" {
+		t.Errorf("%+v, %v", g, err)
+	}
+	reasons, err := a.Reasons(t.Context(), "system", "n-edge", time.Now().Add(-time.Hour))
+	if err != nil || len(reasons) != 1 || reasons[0].Instance != "i-2" || reasons[0].Text != "not ready consul: no route" {
+		t.Errorf("%+v, %v", reasons, err)
+	}
+	if objects, err := a.Objects(t.Context(), "content", time.Now().Add(-time.Hour), 9); err != nil || len(objects) != 1 || objects["nodes/n-edge/i-old.txt"] != 3 {
+		t.Errorf("%v, %v", objects, err)
+	}
+}
+
+func TestRefresh(t *testing.T) {
+	a, calls := newAccount(t)
+	id, err := a.Refresh(t.Context(), "n-server", cloud.Preferences{First: 34, Pause: 10 * time.Minute, Alarms: []string{"n-servers"}})
+	if err != nil || id != "r-1" || len(*calls) != 1 {
+		t.Fatalf("%q, %v", id, err)
+	}
+	for name, want := range map[string]string{
+		"AutoScalingGroupName": "n-server", "Preferences.MinHealthyPercentage": "100", "Preferences.MaxHealthyPercentage": "134", "Preferences.SkipMatching": "true",
+		"Preferences.CheckpointDelay": "600", "Preferences.CheckpointPercentages.member.1": "34", "Preferences.AlarmSpecification.Alarms.member.1": "n-servers",
+	} {
+		if got := (*calls)[0].Get(name); got != want {
+			t.Errorf("%s is %q, want %q", name, got, want)
+		}
+	}
+	last, err := a.Last(t.Context(), "n-server")
+	if want := (cloud.Refresh{ID: "r-1", Status: "InProgress", Reason: "waits", Percent: 34}); err != nil || last != want || !last.Going() {
+		t.Errorf("%+v, %v", last, err)
+	}
+	if err := a.Cancel(t.Context(), "n-server"); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,116 @@
+package cloud
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// well are two sites at which nothing is wrong.
+func well(t *testing.T) (looks []*look, names []string) {
+	t.Helper()
+	o, err := ReadOutputs([]byte(twoSites))
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	for _, site := range o.Sites {
+		other := map[string]string{"a-1": "b-1", "b-1": "a-1"}[site.Name]
+		f := newFakeSite()
+		l := &look{
+			site: site, consul: f.servers, nomad: f.servers, sees: o.Names(), asked: true, nodes: f.nodes,
+			clocks:    map[string]time.Duration{"edge-1": -time.Second},
+			instances: map[string][]wire.Instance{wire.RouterService: {{ID: "r", Healthy: true}}, wire.BrainService: {{ID: "b", Healthy: true}, {ID: "c", Healthy: true, Room: wire.RoomFull}}},
+			jobs:      map[string]State{}, apps: map[string]wire.App{"game": {}}, failures: map[string]string{},
+			groups: map[string]Group{"edge": {Wanted: 3, InService: 3}}, reasons: map[string][]Reason{},
+			objects: map[string]int64{"models/a": 1, "models/b": 2}, coordinates: map[string]wire.Distance{other: {RTTMS: 90}},
+			router: &wire.SitesResponse{Sites: []wire.SiteView{
+				{Site: site.Name, Healthy: true, Distances: map[string]wire.Distance{other: {RTTMS: 100, Measured: true}}},
+				{Site: other, Healthy: true},
+			}},
+			certificates: map[string]time.Time{site.RouterURL: now.Add(60 * 24 * time.Hour)},
+		}
+		l.nodes = append(l.nodes, Node{ID: "stream-id", Name: "stream-1", Pool: "stream-cpu", Status: "ready", Eligible: true, Stream: true, Sick: map[string]string{"docker": "not found"}})
+		for _, job := range platformJobs {
+			l.jobs[job] = State{Exists: true, Wanted: 2, Running: 2, Deployment: "successful"}
+		}
+		looks = append(looks, l)
+	}
+	return looks, o.Names()
+}
+
+// TestDiagnose: nothing is said of sites that are well, and of each fault what it is, what was
+// seen, and what to do.
+func TestDiagnose(t *testing.T) {
+	looks, names := well(t)
+	if found := diagnose(looks, names, time.Now()); len(found) > 0 {
+		t.Errorf("sites that are well: %+v", found)
+	}
+	faults := []struct {
+		spoil func(l *look) // the site b-1
+		want  string
+	}{
+		{func(l *look) { l.consul[2].Healthy = false }, "Consul's servers are not whole: servers are not healthy: server-3"},
+		{func(l *look) { l.nomad = l.nomad[:2] }, "Nomad's servers are not whole: 2 of 3 servers have a vote"},
+		{func(l *look) { l.nomad[0].Leader = false }, "Nomad's servers are not whole: there is no leader"},
+		{func(l *look) { l.nomad[1].Version = "1.1" }, "Nomad's servers have different versions: server-1 1.0, leader; server-2 1.1"},
+		{func(l *look) { l.lost = []string{"edge-2"} }, "the node edge-2 is lost to Consul"},
+		{func(l *look) { l.nodes[3].Status = "down" }, "the node stream-1 (pool stream-cpu, stream-i) is down"},
+		{func(l *look) { l.nodes[3].Eligible = false }, "takes no work: it is not eligible, and does not drain: if nobody works on it: nomad node eligibility -enable stream-id"},
+		{func(l *look) { l.nodes[3].Sick["stream"] = "no encoder" }, "the driver stream is not healthy: no encoder"},
+		{func(l *look) { l.nodes[3].Stream = false }, "has no driver for seats"},
+		{func(l *look) { l.nodes[0].Status = "initializing" }, "is initializing"},
+		{func(l *look) { l.nodes = l.nodes[1:] }, "edge nodes are missing: 2 of 3 are ready"},
+		{func(l *look) { l.jobs["turn"] = State{} }, "the job turn is not registered"},
+		{func(l *look) { l.jobs["brain"] = State{Exists: true, Stopped: true} }, "the job brain is stopped: somebody stopped it: nearcast cloud up --site b-1"},
+		{func(l *look) { l.jobs["router"] = State{Exists: true, Deployment: "failed", Why: "it exits"} }, "the job router is not as it is to be: its deployment failed: it exits"},
+		{func(l *look) { l.instances[wire.RouterService][0].Healthy = false }, "no nearcast-router is in Consul"},
+		{func(l *look) {
+			l.instances[wire.BrainService][0].Healthy = false
+			l.instances[wire.BrainService][1].Room = wire.RoomEnough
+		}, "nearcast-brain: instances do not say that they live: b"},
+		{func(l *look) { l.instances[wire.BrainService][0].Room = wire.RoomFull }, "all brains are full: 2 of 2"},
+		{func(l *look) {
+			l.groups["edge"] = Group{Wanted: 3, InService: 2, Troubles: []string{"no capacity in zone a"}}
+		}, "the group n-edge has fewer nodes than it is to have: 2 of 3 are in service, 0 start; no capacity in zone a"},
+		{func(l *look) { l.reasons["edge"] = []Reason{{Instance: "i-1", Text: "consul: no route"}} }, "a node of n-edge was given up at 00:00: i-1: consul: no route"},
+		{func(l *look) {
+			l.apps["game"] = wire.App{Capacity: wire.Capacity{Failing: "it ends at once"}}
+			l.failures["game"] = "on stream-1: exit 2"
+		}, "seats of the app game keep failing: it ends at once; the last one on stream-1: exit 2"},
+		{func(l *look) { l.clocks["edge-1"] = -8 * time.Second }, "the clock of edge-1 is wrong: it is 8s behind this machine's"},
+		{func(l *look) { l.certificates[l.site.RouterURL] = time.Now().Add(24 * time.Hour) }, "the certificate at https://b-1.play.example expires soon"},
+		{func(l *look) { l.sees = []string{"b-1"} }, "Consul's servers do not see a-1: they know: b-1"},
+		{func(l *look) { l.router.Sites = l.router.Sites[:1] }, "the router has no facts of a-1"},
+		{func(l *look) { l.router.Sites[1] = wire.SiteView{Site: "a-1", Unhealthy: "it does not answer"} }, "the router does not reach a-1: it does not answer"},
+		{func(l *look) { l.router.Sites[0].Distances["a-1"] = wire.Distance{RTTMS: 300, Measured: true} }, "the way to a-1 is slow for people's requests: routers measure 300 ms, Consul's servers 90 ms"},
+		{func(l *look) { l.objects["models/b"] = 1 }, "copies of content are behind: 1 of 2 objects are not here after 15m0s: models/b"},
+		{func(l *look) {
+			l.findings = []Finding{silent("Consul", "b-1", errors.New("403 (Permission denied)"))}
+			l.consul = nil
+		}, "Consul of b-1 does not answer: 403 (Permission denied): give the operator's tokens"},
+	}
+	for _, fault := range faults {
+		looks, names := well(t)
+		fault.spoil(looks[1])
+		found := diagnose(looks, names, time.Now())
+		if len(found) == 0 {
+			t.Errorf("nothing is said of: %s", fault.want)
+			continue
+		}
+		said := ""
+		for _, f := range found {
+			said += fmt.Sprintf("%s: %s: %s\n", f.Problem, f.Evidence, f.Do)
+			if f.Evidence == "" || f.Do == "" {
+				t.Errorf("no evidence, or nothing to do: %+v", f)
+			}
+		}
+		if !strings.Contains(said, fault.want) || len(found) > 2 {
+			t.Errorf("want %q, and little else:\n%s", fault.want, said)
+		}
+	}
+}

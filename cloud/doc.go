@@ -1,0 +1,299 @@
+// Package cloud is what an operator does with a whole cluster, from the outputs that
+// Terraform prints: the command "nearcast cloud".
+//
+//	outputs, err := cloud.ReadOutputs(file)          // terraform output -json
+//	c := cloud.Cluster{Outputs: outputs, Reach: reach, Say: say}
+//	changed, err := c.Up(ctx, cloud.Options{Wait: 30 * time.Minute})
+//	findings := c.Doctor(ctx)                        // what is wrong, in words
+//
+// It asks Consul and Nomad through one server of one site: that server forwards what is for
+// another site. It owns no state. What is to be follows from the outputs, the settings and the jobs
+// that are part of the program; what is, from Nomad. So each command may be killed at any line,
+// and the next one goes on.
+//
+// It does not know the parts that it registers: their jobs are those of jobs/platform.
+// cloud/nomad and cloud/aws are its adapters; internal/fleet is the one for Consul.
+package cloud
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nearcast/nearcast/internal/fleet"
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// Cluster is all sites of one installation.
+type Cluster struct {
+	Outputs Outputs
+	// Reach gives the APIs of a site.
+	Reach func(site string) Reached
+	// Say prints a line for the operator. It is called by one goroutine at a time.
+	Say func(line string)
+	// Poll is the time between two looks; default 2 s.
+	Poll time.Duration
+	// Cloud gives what the cloud's account says of a site. nil: nothing is known of groups and
+	// buckets.
+	Cloud func(site string) (Cloud, error)
+	// Web asks as people's browsers do.
+	Web Web
+
+	saying sync.Mutex
+}
+
+func (c *Cluster) say(line string) {
+	c.saying.Lock()
+	defer c.saying.Unlock()
+	c.Say(line)
+}
+
+// Reached are the APIs of one site.
+type Reached struct {
+	Nomad  Nomad
+	Consul Consul
+}
+
+// Nomad is what is asked of a site's Nomad.
+type Nomad interface {
+	Servers(ctx context.Context) ([]Server, error)
+	Nodes(ctx context.Context) ([]Node, error)
+	// ClockOffset is how far the clock of a node is ahead of this machine's.
+	ClockOffset(ctx context.Context, node string) (time.Duration, error)
+	// Variable is nil where there is none, with the index 0.
+	Variable(ctx context.Context, path string) (items map[string]string, index uint64, err error)
+	// PutVariable writes a variable that nobody wrote since index, else ErrChanged.
+	PutVariable(ctx context.Context, path string, items map[string]string, index uint64) error
+	Plan(ctx context.Context, job Job) (Planned, error)
+	// Run registers what was planned, else ErrChanged.
+	Run(ctx context.Context, planned Planned) error
+	// State is that of the namespace's job; Exists is false where there is none.
+	State(ctx context.Context, namespace, job string) (State, error)
+	// LastFailure is how the seat of an app that failed last ended; empty where none has.
+	LastFailure(ctx context.Context, app string) (string, error)
+}
+
+// Consul is what is asked of a site's Consul. FromFleet makes one of internal/fleet.
+type Consul interface {
+	Servers(ctx context.Context) ([]Server, error)
+	// Lost are the nodes whose Consul agent does not answer.
+	Lost(ctx context.Context) ([]string, error)
+	Instances(ctx context.Context, service string) ([]wire.Instance, error)
+	Apps(ctx context.Context) (map[string]wire.App, error)
+	// Sites are those that this site's servers see.
+	Sites(ctx context.Context) ([]string, error)
+	// Distance is what Consul's coordinates say of the way to another site.
+	Distance(ctx context.Context, to string) (wire.Distance, error)
+}
+
+type fleetConsul struct {
+	*fleet.Fleet
+	site string
+}
+
+// FromFleet is a site's Consul, through an agent of whatever site.
+func FromFleet(all *fleet.Fleet, site string) Consul { return fleetConsul{all.At(site), site} }
+
+// Servers implements Consul.
+func (f fleetConsul) Servers(ctx context.Context) (servers []Server, err error) {
+	all, err := f.Fleet.Servers(ctx)
+	for _, s := range all {
+		servers = append(servers, Server(s))
+	}
+	return servers, err
+}
+
+// Distance implements Consul.
+func (f fleetConsul) Distance(ctx context.Context, to string) (wire.Distance, error) {
+	said, err := f.Coordinates(ctx)
+	if err != nil {
+		return wire.Distance{}, err
+	}
+	coordinates := fleet.NewCoordinateMap()
+	coordinates.Learn(said, time.Now())
+	return coordinates.Distance(f.site, to, time.Now()), nil
+}
+
+// Cloud is what is asked of the cloud's account, for one site.
+type Cloud interface {
+	Group(ctx context.Context, name string) (Group, error)
+	// Reasons are why nodes of a group were given up since then, the latest first.
+	Reasons(ctx context.Context, bucket, group string, since time.Time) ([]Reason, error)
+	// Objects are the sizes of a bucket's objects that are older than the time, at most so many.
+	Objects(ctx context.Context, bucket string, before time.Time, most int) (map[string]int64, error)
+
+	// Refresh begins to replace the nodes of a group, Last is the refresh that began last, if any.
+	Refresh(ctx context.Context, group string, how Preferences) (id string, err error)
+	Last(ctx context.Context, group string) (Refresh, error)
+	Cancel(ctx context.Context, group string) error
+}
+
+// Group is an auto scaling group.
+type Group struct {
+	Wanted, InService, Starting int
+	// Troubles are what its last activities say, where they failed.
+	Troubles []string
+}
+
+// Reason is what a node wrote before it was given up.
+type Reason struct {
+	Instance, Text string
+	At             time.Time
+}
+
+// Web is what a browser asks.
+type Web interface {
+	// Sites is what a router says of all sites.
+	Sites(ctx context.Context, routerURL string) (wire.SitesResponse, error)
+	// Expires is until when the certificate at a URL is good.
+	Expires(ctx context.Context, url string) (time.Time, error)
+}
+
+// ErrChanged means that somebody else changed the same at the same time.
+var ErrChanged = errors.New("somebody else changed it meanwhile; run the command again")
+
+// Server is a server of Consul or Nomad.
+type Server struct {
+	Name, Version          string
+	Leader, Voter, Healthy bool
+}
+
+// quorum says in words why servers are too few or not well; "" if at least want of them have a
+// vote and are well, and one of them leads.
+func quorum(servers []Server, want int) string {
+	var sick, voters []string
+	leader := false
+	for _, s := range servers {
+		switch {
+		case !s.Healthy:
+			sick = append(sick, s.Name)
+		case s.Voter:
+			voters = append(voters, s.Name)
+			leader = leader || s.Leader
+		}
+	}
+	switch {
+	case len(servers) == 0:
+		return "no server is known"
+	case !leader:
+		return fmt.Sprintf("there is no leader (healthy voters: %s)", list(voters))
+	case len(sick) > 0:
+		return "servers are not healthy: " + list(sick)
+	case len(voters) < want:
+		return fmt.Sprintf("%d of %d servers have a vote (%s)", len(voters), want, list(voters))
+	}
+	return ""
+}
+
+func list(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	names = slices.Clone(names)
+	slices.Sort(names)
+	const most = 6
+	if len(names) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+	}
+	return strings.Join(names, ", ")
+}
+
+// Node is a node of Nomad.
+type Node struct {
+	ID, Name, Pool, Version string
+	Status                  string // ready, down, …
+	Eligible, Draining      bool
+	// Sick are drivers that are not healthy, with what they say.
+	Sick map[string]string
+	// Stream says that the node has the driver of seats.
+	Stream bool
+}
+
+// Ready reports whether the node takes work.
+func (n Node) Ready() bool { return n.Status == "ready" && n.Eligible && !n.Draining }
+
+// Planned is what Nomad would do with a job.
+type Planned struct {
+	Job     Job
+	ID      string   // of the job, from its file
+	New     bool     // nothing has the name yet, or it is stopped
+	Changes []string // in words; none with New false: the job is as it is to be
+	// Unplaced says why instances would find no node.
+	Unplaced string
+	// Again has Nomad try a version anew that failed.
+	Again bool
+	// Adapter is the adapter's own.
+	Adapter any
+}
+
+// State is a job as it is.
+type State struct {
+	Exists, Stopped bool
+	Version         uint64
+	Wanted, Running int
+	// Deployment is its last one's status (running, successful, failed …) and Why the words to
+	// it; empty where there is none. It may be of an older version.
+	Deployment, Why   string
+	DeploymentVersion uint64
+	// Trouble are the last words of instances that do not run, and why some find no node.
+	Trouble []string
+}
+
+// each calls do for the sites at once, eight at a time, and joins their errors, each with the
+// name of its site.
+func (c *Cluster) each(sites []Site, do func(Site) error) error {
+	failed := make([]error, len(sites))
+	slots := make(chan struct{}, 8)
+	var all sync.WaitGroup
+	for i, site := range sites {
+		all.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			if err := do(site); err != nil {
+				failed[i] = fmt.Errorf("%s: %w", site.Name, err)
+			}
+		})
+	}
+	all.Wait()
+	return errors.Join(failed...)
+}
+
+// until calls try until it says nothing is missing, and says what is when that changes. what
+// names the wait for the error.
+func (c *Cluster) until(ctx context.Context, site, what string, try func(context.Context) (missing string, err error)) error {
+	poll := c.Poll
+	if poll == 0 {
+		poll = 2 * time.Second
+	}
+	tick := time.NewTicker(poll)
+	defer tick.Stop()
+	last := ""
+	for {
+		missing, err := try(ctx)
+		if err == nil && missing == "" {
+			return nil
+		}
+		if fatal := (stop{}); errors.As(err, &fatal) {
+			return fatal.error
+		}
+		if err != nil {
+			missing = err.Error()
+		}
+		if ctx.Err() == nil && missing != last {
+			c.say(fmt.Sprintf("%s: waits for %s: %s", site, what, missing))
+			last = missing
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("%s did not come in time: %s", what, last)
+		}
+	}
+}
+
+// stop ends a wait: more of it would not help.
+type stop struct{ error }

@@ -1,0 +1,184 @@
+package cloud
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Refresh is a replacement of a group's nodes.
+type Refresh struct {
+	ID, Status, Reason string
+	Percent            int
+}
+
+// Going reports whether it is not over.
+func (r Refresh) Going() bool {
+	return slices.Contains([]string{"Pending", "InProgress", "Baking", "Cancelling", "RollbackInProgress"}, r.Status)
+}
+
+// Preferences say how a group replaces its nodes.
+type Preferences struct {
+	// First is the percentage of the nodes after which the group waits for Pause.
+	First int
+	Pause time.Duration
+	// Alarms stop the replacement when one of them goes off.
+	Alarms []string
+}
+
+// RollOptions say what Roll replaces.
+type RollOptions struct {
+	Sites []Site
+	Roles []string // default: all, in their order
+	// Pause is the wait after a group's first nodes, in which an operator looks; default 10 min.
+	Pause time.Duration
+	// Within is for how long at most a group may take; default 6 h: sessions are waited for.
+	Within time.Duration
+}
+
+// Roll replaces the nodes of sites by nodes with the latest image and release, one site after
+// the other, servers first. Between two groups the quorum must be whole. It stops at the first
+// fault, and cancels the replacement that it waits for where servers are in danger. A group whose
+// nodes are all of the latest kind is left alone, so a second run goes on where the first one
+// stopped.
+func (c *Cluster) Roll(ctx context.Context, o RollOptions) error {
+	if c.Cloud == nil {
+		return errors.New("nodes are replaced by the cloud's groups, and there is no account (--no-aws)")
+	}
+	if o.Pause == 0 {
+		o.Pause = 10 * time.Minute
+	}
+	if o.Within == 0 {
+		o.Within = 6 * time.Hour
+	}
+	if len(o.Roles) == 0 {
+		o.Roles = Roles
+	}
+	for _, role := range o.Roles {
+		if !slices.Contains(Roles, role) {
+			return fmt.Errorf("there is no role %q; there are: %s", role, strings.Join(Roles, ", "))
+		}
+	}
+	// Nothing is replaced anywhere while a site is not whole: after a bad release the next site
+	// would follow the first.
+	if err := c.each(c.Outputs.Sites, func(site Site) error { return c.whole(ctx, site) }); err != nil {
+		return fmt.Errorf("nothing was replaced: %w", err)
+	}
+	for _, site := range o.Sites {
+		for _, role := range Roles {
+			group := site.Groups[role]
+			if group == "" || !slices.Contains(o.Roles, role) {
+				continue
+			}
+			if err := c.roll(ctx, site, role, group, o); err != nil {
+				return fmt.Errorf("%s: %s: %w. Nothing after it was replaced; mend it, and run the command again", site.Name, role, err)
+			}
+		}
+	}
+	return nil
+}
+
+// whole says what servers of a site lack.
+func (c *Cluster) whole(ctx context.Context, site Site) error {
+	missing, err := missingServers(ctx, c.Reach(site.Name), site)
+	if err == nil && missing != "" {
+		err = errors.New(missing)
+	}
+	return err
+}
+
+// roll replaces one group's nodes.
+func (c *Cluster) roll(ctx context.Context, site Site, role, group string, o RollOptions) error {
+	ctx, cancel := context.WithTimeout(ctx, o.Within)
+	defer cancel()
+	cloud, err := c.Cloud(site.Name)
+	if err != nil {
+		return err
+	}
+	if err := c.whole(ctx, site); err != nil {
+		return fmt.Errorf("the site is not whole before its nodes are replaced: %w", err)
+	}
+	last, err := cloud.Last(ctx, group)
+	if err != nil {
+		return err
+	}
+	id := last.ID
+	if last.Going() {
+		c.say(fmt.Sprintf("%s: %s: goes on with the replacement %s, which is at %d %%", site.Name, role, id, last.Percent))
+	} else {
+		first := 34
+		if strings.HasPrefix(role, "stream-") {
+			first = 10
+		}
+		if id, err = cloud.Refresh(ctx, group, Preferences{First: first, Pause: o.Pause, Alarms: site.Alarms}); err != nil {
+			return err
+		}
+		c.say(fmt.Sprintf("%s: %s: replaces the nodes of %s (%s); after the first ones it waits %s", site.Name, role, group, id, o.Pause))
+	}
+	sick := 0
+	err = c.until(ctx, site.Name, role, func(ctx context.Context) (string, error) {
+		now, err := cloud.Last(ctx, group)
+		if err != nil {
+			return "", err
+		}
+		switch {
+		case now.ID != id:
+			return "", stop{fmt.Errorf("somebody else began the replacement %s", now.ID)}
+		case now.Status == "Successful":
+			return "", nil
+		case !now.Going():
+			return "", stop{fmt.Errorf("the replacement ended as %s: %s", now.Status, now.Reason)}
+		}
+		// A new server has its vote before an old one goes, so fewer than all are wrong, once an
+		// election had its time.
+		danger, err := c.danger(ctx, site)
+		if err != nil {
+			danger = err.Error()
+		}
+		if danger == "" {
+			sick = 0
+		} else if sick++; sick >= dangerLooks {
+			cancelled := cloud.Cancel(context.WithoutCancel(ctx), group)
+			return "", stop{errors.Join(fmt.Errorf("servers are in danger, and the replacement is cancelled: %s", danger), cancelled)}
+		}
+		return fmt.Sprintf("%d %% are replaced (%s) %s", now.Percent, now.Status, now.Reason), nil
+	})
+	if err != nil {
+		return err
+	}
+	return c.until(ctx, site.Name, "servers after "+role, func(ctx context.Context) (string, error) {
+		return missingServers(ctx, c.Reach(site.Name), site)
+	})
+}
+
+// dangerLooks is how often in a row servers have to be missing: an election takes seconds.
+const dangerLooks = 6
+
+// danger says that fewer servers than the site is to have are healthy with a vote. More may be
+// there, also such as start.
+func (c *Cluster) danger(ctx context.Context, site Site) (string, error) {
+	at := c.Reach(site.Name)
+	for _, of := range []struct {
+		name string
+		ask  func(context.Context) ([]Server, error)
+	}{{"Consul", at.Consul.Servers}, {"Nomad", at.Nomad.Servers}} {
+		servers, err := of.ask(ctx)
+		if err != nil {
+			return "", err
+		}
+		well, leader := 0, false
+		for _, s := range servers {
+			if s.Healthy && s.Voter {
+				well++
+				leader = leader || s.Leader
+			}
+		}
+		if !leader || well < site.Servers {
+			return fmt.Sprintf("%s: %d of %d servers are healthy and have a vote; %s", of.name, well, site.Servers, quorum(servers, site.Servers)), nil
+		}
+	}
+	return "", nil
+}

@@ -1,0 +1,138 @@
+package cloud
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// fakeCloud stands for the account at a site. A replacement is at 50 % at the first look, and
+// complete at the second.
+type fakeCloud struct {
+	site      string
+	log       *[]string
+	last      map[string]Refresh
+	fails     map[string]string // by group: how its replacement ends
+	during    func(group string)
+	cancelled string
+	objects   map[string]int64
+}
+
+func (f *fakeCloud) Group(context.Context, string) (Group, error) { return Group{}, nil }
+func (f *fakeCloud) Reasons(context.Context, string, string, time.Time) ([]Reason, error) {
+	return nil, nil
+}
+func (f *fakeCloud) Objects(context.Context, string, time.Time, int) (map[string]int64, error) {
+	return f.objects, nil
+}
+func (f *fakeCloud) Refresh(_ context.Context, group string, how Preferences) (string, error) {
+	*f.log = append(*f.log, fmt.Sprintf("%s %s %d%%", f.site, group, how.First))
+	f.last[group] = Refresh{ID: "new", Status: "Pending"}
+	return "new", nil
+}
+func (f *fakeCloud) Last(_ context.Context, group string) (Refresh, error) {
+	now := f.last[group]
+	if f.during != nil && now.Going() {
+		f.during(group)
+	}
+	switch now.Status {
+	case "Pending":
+		f.last[group] = Refresh{ID: now.ID, Status: "InProgress", Percent: 50}
+	case "InProgress":
+		f.last[group] = Refresh{ID: now.ID, Status: "Successful", Percent: 100}
+		if how := f.fails[group]; how != "" {
+			f.last[group] = Refresh{ID: now.ID, Status: "Failed", Reason: how}
+		} else if f.during != nil {
+			f.last[group] = now // for ever
+		}
+	}
+	return now, nil
+}
+func (f *fakeCloud) Cancel(_ context.Context, group string) error { f.cancelled = group; return nil }
+
+func newRoll(t *testing.T) (*Cluster, map[string]*fakeSite, map[string]*fakeCloud, *[]string) {
+	t.Helper()
+	c, sites, _ := newCluster(t)
+	log := &[]string{}
+	clouds := map[string]*fakeCloud{}
+	for _, name := range c.Outputs.Names() {
+		clouds[name] = &fakeCloud{site: name, log: log, last: map[string]Refresh{}, fails: map[string]string{}}
+	}
+	c.Cloud = func(site string) (Cloud, error) { return clouds[site], nil }
+	return c, sites, clouds, log
+}
+
+func TestRoll(t *testing.T) {
+	c, _, clouds, log := newRoll(t)
+	if err := c.Roll(t.Context(), RollOptions{Sites: c.Outputs.Sites}); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"a-1 n-server 34%", "a-1 n-edge 34%", "b-1 n-server 34%", "b-1 n-edge 34%", "b-1 n-stream-cpu 10%"}; !slices.Equal(*log, want) {
+		t.Errorf("replaced: %q", *log)
+	}
+	*log = nil
+	clouds["a-1"].last["n-server"] = Refresh{ID: "of before", Status: "InProgress"} // of a command that was killed
+	if err := c.Roll(t.Context(), RollOptions{Sites: c.Outputs.Sites[:1], Roles: []string{"server"}}); err != nil || len(*log) > 0 {
+		t.Errorf("a replacement that goes on: %v, began %q", err, *log)
+	}
+}
+
+// TestRollStops: nothing is replaced after the first fault.
+func TestRollStops(t *testing.T) {
+	for name, fault := range map[string]struct {
+		spoil     func(map[string]*fakeSite, map[string]*fakeCloud)
+		want      string
+		began     int
+		cancelled string
+	}{
+		"another site is not whole": {func(s map[string]*fakeSite, _ map[string]*fakeCloud) { s["b-1"].servers[1].Healthy = false }, "nothing was replaced: b-1: Consul: servers are not healthy: server-2", 0, ""},
+		"a release does not come up": {func(_ map[string]*fakeSite, c map[string]*fakeCloud) {
+			c["a-1"].fails["n-server"] = "the alarm n-servers went off"
+		},
+			"a-1: server: the replacement ended as Failed: the alarm n-servers went off. Nothing after it was replaced", 1, ""},
+		"a server is lost meanwhile": {func(s map[string]*fakeSite, c map[string]*fakeCloud) {
+			c["a-1"].during = func(string) {
+				s["a-1"].mu.Lock()
+				defer s["a-1"].mu.Unlock()
+				s["a-1"].servers[2].Healthy = false
+			}
+		}, "servers are in danger, and the replacement is cancelled: Consul: 2 of 3 servers are healthy", 1, "n-server"},
+	} {
+		c, sites, clouds, log := newRoll(t)
+		fault.spoil(sites, clouds)
+		err := c.Roll(t.Context(), RollOptions{Sites: c.Outputs.Sites, Within: 20 * time.Second})
+		if err == nil || !strings.Contains(err.Error(), fault.want) || len(*log) != fault.began || clouds["a-1"].cancelled != fault.cancelled {
+			t.Errorf("%s: %v; began %q, cancelled %q", name, err, *log, clouds["a-1"].cancelled)
+		}
+	}
+	c, _, _ := newCluster(t)
+	if err := c.Roll(t.Context(), RollOptions{}); err == nil {
+		t.Error("nodes are replaced without an account")
+	}
+}
+
+func TestPromotion(t *testing.T) {
+	c, sites, clouds, _ := newRoll(t)
+	c.Outputs.Sites[1].ContentBucket = "content-b"
+	if p, err := c.Promotion(t.Context(), c.Outputs.Sites[1]); err != nil || len(p.Blocked) > 0 || !strings.Contains(strings.Join(p.Steps, "\n"), `primary_region = "b-1"`) {
+		t.Errorf("%+v, %v", p, err)
+	}
+	sites["b-1"].variables[routerVariable] = nil
+	sites["b-1"].servers = sites["b-1"].servers[:2]
+	clouds["a-1"].objects = map[string]int64{"x": 1}
+	p, err := c.Promotion(t.Context(), c.Outputs.Sites[1])
+	var problems []string
+	for _, f := range p.Blocked {
+		problems = append(problems, f.Problem)
+	}
+	if want := []string{"its servers are not whole", "the keys of tickets are not there", "content is missing there"}; err != nil || !slices.Equal(problems, want) {
+		t.Errorf("%q, %v", problems, err)
+	}
+	if _, err := c.Promotion(t.Context(), c.Outputs.Sites[0]); err == nil || errors.Is(err, context.Canceled) {
+		t.Errorf("the primary site itself: %v", err)
+	}
+}

@@ -1,0 +1,80 @@
+package cloud
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
+	"slices"
+	"strings"
+)
+
+// TerraformOutputs asks the program terraform for the outputs of a folder.
+func TerraformOutputs(ctx context.Context, dir string) ([]byte, error) {
+	out, err := exec.CommandContext(ctx, "terraform", "-chdir="+dir, "output", "-json").Output()
+	if failed := (*exec.ExitError)(nil); errors.As(err, &failed) {
+		return nil, fmt.Errorf("terraform output -json in %s: %w: %s", dir, err, bytes.TrimSpace(failed.Stderr))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("run terraform in %s: %w; give what it prints by --outputs FILE", dir, err)
+	}
+	return out, nil
+}
+
+// TerraformPlan says in words what terraform apply would change in a folder.
+func TerraformPlan(ctx context.Context, dir string) (words []string, err error) {
+	cmd := exec.CommandContext(ctx, "terraform", "-chdir="+dir, "plan", "-json", "-input=false", "-lock=false")
+	var out, said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &said
+	err = cmd.Run()
+	words, complaint := planWords(out.Bytes())
+	if err != nil {
+		return words, fmt.Errorf("terraform plan in %s: %w: %s%s", dir, err, complaint, bytes.TrimSpace(said.Bytes()))
+	}
+	return words, nil
+}
+
+// planWords reads the lines that terraform plan -json prints.
+func planWords(out []byte) (words []string, complaint string) {
+	by := map[string][]string{}
+	lines := bufio.NewScanner(bytes.NewReader(out))
+	lines.Buffer(nil, 4<<20)
+	for lines.Scan() {
+		var line struct {
+			Type    string `json:"type"`
+			Message string `json:"@message"`
+			Level   string `json:"@level"`
+			Change  struct {
+				Action   string `json:"action"`
+				Resource struct {
+					Addr string `json:"addr"`
+				} `json:"resource"`
+			} `json:"change"`
+		}
+		if json.Unmarshal(lines.Bytes(), &line) != nil {
+			continue
+		}
+		switch {
+		case line.Type == "planned_change":
+			by[line.Change.Action] = append(by[line.Change.Action], line.Change.Resource.Addr)
+		case line.Level == "error":
+			complaint += line.Message + "; "
+		}
+	}
+	for action, verb := range map[string]string{"create": "create", "update": "change", "replace": "REPLACE", "delete": "DELETE"} {
+		if addresses := by[action]; len(addresses) > 0 {
+			slices.Sort(addresses)
+			const most = 8
+			more := ""
+			if len(addresses) > most {
+				more = fmt.Sprintf(" and %d more", len(addresses)-most)
+			}
+			words = append(words, fmt.Sprintf("terraform would %s %d: %s%s", verb, len(addresses), strings.Join(addresses[:min(most, len(addresses))], ", "), more))
+		}
+	}
+	slices.Sort(words)
+	return words, complaint
+}

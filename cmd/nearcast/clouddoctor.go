@@ -1,0 +1,60 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nearcast/nearcast/cloud"
+)
+
+func cloudDoctor(f *cloudFlags) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Say what is wrong with nodes, sites and the ways between them",
+		Long: `Look at all sites, and say in words what is wrong, what was seen of it, and what to do:
+servers without quorum or of different versions, nodes that are lost, take no work or whose
+drivers are not healthy, jobs of the platform, records without health, brains that are full,
+groups with fewer nodes than wanted and the reasons that their nodes left, seats that keep
+failing, content whose copies are behind, clocks, the certificates that people see, and sites
+that do not see each other.
+
+Not looked at: the certificates between nodes, which servers renew daily.
+
+Exit status: 0 where nothing is wrong, else 1. What could not be looked at is printed, and is no
+fault.`,
+		Example: "  nearcast cloud doctor\n  nearcast cloud doctor --site eu-central-1 --json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, sites, end, err := f.open(cmd)
+			if err != nil {
+				return err
+			}
+			defer end()
+			findings := c.Doctor(cmd.Context(), sites)
+			faults := 0
+			for _, finding := range findings {
+				if !finding.Unknown {
+					faults++
+				}
+				if !asJSON {
+					fmt.Fprint(cmd.OutOrStdout(), finding.Words())
+				}
+			}
+			if asJSON {
+				if findings == nil {
+					findings = []cloud.Finding{} // "[]" in JSON
+				}
+				if err := printJSON(cmd.OutOrStdout(), findings); err != nil {
+					return err
+				}
+			} else if faults == 0 {
+				fmt.Fprintf(cmd.OutOrStdout(), "nothing is wrong at %d sites\n", len(sites))
+			}
+			return complained(faults)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}

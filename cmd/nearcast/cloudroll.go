@@ -1,0 +1,85 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nearcast/nearcast/cloud"
+)
+
+func cloudRoll(f *cloudFlags) *cobra.Command {
+	o := cloud.RollOptions{}
+	cmd := &cobra.Command{
+		Use:   "roll",
+		Short: "Replace nodes by those of the latest release or image, one group after the other",
+		Long: `Replace the nodes of all sites, or those of --site, by nodes with the latest release and
+image, after terraform apply. One site after the other; servers first, then edge nodes, then
+stream nodes. A new node is ready before an old one drains and goes.
+
+Before each group, and while it goes on, the servers of the site must be whole, as Consul and
+Nomad count them; before the first, those of all sites. It stops at the first fault, and says
+it. After a group's first nodes AWS waits --pause, in which you may look; it stops by itself
+when an alarm of the site goes off.
+
+Groups whose nodes are all of the latest kind are left alone, so a second run goes on where
+the first one stopped. Interrupting the command does not stop the group that is replaced.`,
+		Example: "  nearcast cloud roll --site eu-central-1\n  nearcast cloud roll --role server --pause 30m",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, sites, end, err := f.open(cmd)
+			if err != nil {
+				return err
+			}
+			defer end()
+			o.Sites = sites
+			c.Poll = 10 * time.Second // AWS limits how often it is asked
+			if err := c.Roll(cmd.Context(), o); err != nil {
+				return err
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), "All nodes are of the latest release and image.")
+			return nil
+		},
+	}
+	cmd.Flags().StringArrayVar(&o.Roles, "role", nil, "only this role; can be repeated: "+strings.Join(cloud.Roles, ", "))
+	cmd.Flags().DurationVar(&o.Pause, "pause", 10*time.Minute, "wait after a group's first nodes")
+	cmd.Flags().DurationVar(&o.Within, "within", 6*time.Hour, "for how long a group may take")
+	return cmd
+}
+
+func cloudPromote(f *cloudFlags) *cobra.Command {
+	return &cobra.Command{
+		Use:   "promote SITE",
+		Short: "Check whether another site can become the primary one, and say how",
+		Long: `Check whether a site can become the primary one: servers, keys, the copied access control,
+content. Then print the steps. It changes nothing: the primary site is in the configuration
+of all nodes, so Terraform and nearcast cloud roll make the change.
+
+Exit status: 0 where the steps may be taken, else 1.`,
+		Example: "  nearcast cloud promote us-east-1",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(f.sites) > 0 {
+				return errors.New("promote takes the site as its argument, and not by --site")
+			}
+			f.sites = args
+			c, sites, end, err := f.open(cmd)
+			if err != nil {
+				return err
+			}
+			defer end()
+			p, err := c.Promotion(cmd.Context(), sites[0])
+			if err != nil {
+				return err
+			}
+			for _, finding := range p.Blocked {
+				fmt.Fprint(cmd.OutOrStdout(), finding.Words())
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), strings.Join(p.Steps, "\n"))
+			return complained(len(p.Blocked))
+		},
+	}
+}
