@@ -85,7 +85,7 @@ JSON
   fi
 fi
 
-# The routers' first keys; later ones are the operator's (docs/DEPLOY.md, "Rotate the ticket key").
+# The routers' first keys; later ones are the operator's (docs/RECOVER.md, "Rotate the ticket key").
 if ! nomad var get nomad/jobs/router >/dev/null 2>&1; then
   nomad var put nomad/jobs/router "ticket_key=@$secrets/ticket-key.pem" "ticket_keys=@$secrets/ticket-keys.pem" >/dev/null
   nomad var put -force nomad/jobs/brain "ticket_keys=@$secrets/ticket-keys.pem" >/dev/null

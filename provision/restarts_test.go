@@ -177,7 +177,7 @@ func (s *bareSite) comesBack() {
 	s.same(before, "a kill of the agents")
 }
 
-// recovers runs the steps of docs/DEPLOY.md for a lost majority on the server.
+// recovers runs the steps of docs/RECOVER.md for a lost majority on the server.
 func (s *bareSite) recovers() {
 	s.t.Helper()
 	server := s.machines["server"]
@@ -218,7 +218,7 @@ func (s *bareSite) recovers() {
 	s.stage("the server is a cluster of one")
 }
 
-// step runs a block of docs/DEPLOY.md on the server.
+// step runs a block of docs/RECOVER.md on the server.
 func (s *bareSite) step(name string, env ...string) {
 	s.t.Helper()
 	for _, b := range nodetest.Document(s.t) {
@@ -230,7 +230,7 @@ func (s *bareSite) step(name string, env ...string) {
 		}
 		return
 	}
-	s.t.Fatalf("docs/DEPLOY.md has no block %q", name)
+	s.t.Fatalf("docs/RECOVER.md has no block %q", name)
 }
 
 // reboots reboots two machines in order, and cuts the power of one.

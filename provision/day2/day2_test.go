@@ -15,7 +15,7 @@ import (
 	"github.com/nearcast/nearcast/provision/secrets"
 )
 
-// TestDay2 runs docs/DEPLOY.md on one site, from the step Access on: every block with the mark
+// TestDay2 runs docs/DEPLOY.md and docs/RECOVER.md on one site, from the step Access on: every block with the mark
 // "run", exactly as it is written.
 func TestDay2(t *testing.T) {
 	s := newSite(t)
@@ -26,7 +26,7 @@ func TestDay2(t *testing.T) {
 	}
 	for _, b := range s.blocks {
 		if b.Mark == "run" && !s.ran[b.Name] {
-			t.Errorf("docs/DEPLOY.md says that %q is run, but it was not", b.Name)
+			t.Errorf("the documents say that %q is run, but it was not", b.Name)
 		}
 	}
 }
@@ -54,6 +54,9 @@ func (s *site) access() {
 }
 
 func (s *site) publish() {
+	if said := s.shell(s.text("sites") + `echo "$sites"`); said != siteName+"\n" {
+		s.t.Errorf("sites: %q", said)
+	}
 	s.step("jobs", nil)
 	s.step("publish", nil)
 	s.idle(0)

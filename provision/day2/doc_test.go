@@ -1,4 +1,4 @@
-// Package day2 tests docs/DEPLOY.md: it cuts out the blocks with the mark "run", and runs
+// Package day2 tests docs/DEPLOY.md and docs/RECOVER.md: it cuts out the blocks with the mark "run", and runs
 // them unchanged on a real site.
 //
 //	go test ./provision/day2      # as root

@@ -83,15 +83,21 @@ func newSite(t *testing.T) *site {
 	router, brain := "http://127.0.0.1:8080", "ws://127.0.0.1:8081/v1/connect"
 	s.env = map[string]string{
 		"NOMAD_ADDR": "http://" + s.servers[0].Address + ":4646", "CONSUL_HTTP_ADDR": "http://" + s.servers[0].Address + ":8500",
-		"sites": siteName, "edge_nodes": "2", "app": "testapp", "url": router, "DIR": s.keys, "name": "nearcast",
-		// Other than in a cluster: tasks have no chroot, and the agents share a machine.
-		"NOMAD_VAR_driver": "raw_exec", "NOMAD_VAR_binary": filepath.Join(s.bin, "nearcast"),
-		"NOMAD_VAR_options": fmt.Sprintf(`["--consul=%s:8500"]`, s.edge.Address), "NOMAD_VAR_testapp": filepath.Join(s.bin, "testapp"),
+		"sites": siteName, "site": siteName, "app": "testapp", "url": router, "DIR": s.keys, "name": "nearcast",
+		"NEARCAST_OUTPUTS": filepath.Join(s.work, "outputs.json"), "NEARCAST_SETTINGS": filepath.Join(s.work, "settings"), "NEARCAST_NO_AWS": "true",
 	}
+	// Other than in a cluster: tasks have no chroot, and the agents share a machine.
+	settings := ""
+	for _, job := range []string{"router", "brain"} {
+		settings += fmt.Sprintf("%[1]s.driver=raw_exec\n%[1]s.binary=%[2]s/nearcast\n%[1]s.options=[\"--consul=%[3]s:8500\"]\n", job, s.bin, s.edge.Address)
+	}
+	s.write("settings", settings)
 	if err := os.CopyFS(filepath.Join(s.work, "jobs"), os.DirFS(filepath.Join(nodetest.Source(t), "jobs"))); err != nil {
 		t.Fatal(err)
 	}
-	s.write("sites.json", fmt.Sprintf(`{%q: {"router_url": %q, "brain_url": %q}}`, siteName, router, brain))
+	job := s.read("jobs/testapp.nomad.hcl")
+	s.write("jobs/testapp.nomad.hcl", strings.Replace(job, `= "testapp"`, fmt.Sprintf("= %q", filepath.Join(s.bin, "testapp")), 1))
+	s.write("outputs.json", fmt.Sprintf(`{"sites": {"value": {%q: {"edge_nodes": 2, "router_url": %q, "brain_url": %q}}}}`, siteName, router, brain))
 	packed, err := secrets.Pack(s.keys, siteName)
 	if err != nil {
 		t.Fatal(err)
@@ -234,7 +240,7 @@ func (s *site) text(name string) string {
 			return b.Text
 		}
 	}
-	s.t.Fatalf("docs/DEPLOY.md has no block %q", name)
+	s.t.Fatalf("the documents have no block %q", name)
 	return ""
 }
 
