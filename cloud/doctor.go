@@ -157,6 +157,7 @@ func lookNomad(ctx context.Context, nomad Nomad, l *look, tell func(Finding)) {
 	}
 	var mu sync.Mutex
 	var all sync.WaitGroup
+	var unknown []string
 	slots := make(chan struct{}, 16)
 	for _, node := range l.nodes[:min(len(l.nodes), clockNodes)] {
 		if node.Status != "ready" {
@@ -165,14 +166,20 @@ func lookNomad(ctx context.Context, nomad Nomad, l *look, tell func(Finding)) {
 		all.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			if offset, err := nomad.ClockOffset(ctx, node.ID); err == nil {
-				mu.Lock()
-				defer mu.Unlock()
-				l.clocks[node.Name] = offset
+			offset, err := nomad.ClockOffset(ctx, node.ID)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				unknown = append(unknown, node.Name+" ("+err.Error()+")")
+				return
 			}
+			l.clocks[node.Name] = offset
 		})
 	}
 	all.Wait()
+	if len(unknown) > 0 {
+		tell(Finding{Problem: "the clocks of some nodes are not known", Evidence: list(unknown), Do: "run the command again; a node measures itself from its start on", Unknown: true})
+	}
 }
 
 // silent is that an API of a site does not answer.

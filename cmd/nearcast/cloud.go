@@ -41,7 +41,8 @@ the folder of Terraform (--terraform).
 Consul and Nomad are asked through one server of one site, mostly by a tunnel: it forwards
 what is for another site. Their addresses and management tokens come from the flags, else from
 CONSUL_HTTP_ADDR, CONSUL_HTTP_TOKEN, NOMAD_ADDR and NOMAD_TOKEN. --cluster-file names the file of
-the cluster's secret (docs/DEPLOY.md), which has both tokens.
+the cluster's secret (docs/DEPLOY.md), which has both tokens. Each flag is an environment
+variable, too: NEARCAST_OUTPUTS is --outputs.
 
 Each command may be run again, also after it was interrupted: it goes on.`,
 		Example: `  nearcast cloud plan
@@ -58,7 +59,7 @@ Each command may be run again, also after it was interrupted: it goes on.`,
 	flags.StringVar(&f.consul, "consul", "127.0.0.1:8500", "address of a Consul server")
 	flags.StringVar(&f.consulToken, "consul-token", "", "Consul's management token")
 	flags.StringVar(&f.cluster, "cluster-file", "", "file with the cluster's secret, which has both tokens")
-	flags.StringArrayVar(&f.sites, "site", nil, "only this site; can be repeated (default: all)")
+	flags.StringSliceVar(&f.sites, "site", nil, "only this site; can be repeated (default: all)")
 	flags.BoolVar(&f.noAWS, "no-aws", false, "ask nothing of the AWS account: groups, reasons, buckets")
 	cmd.AddCommand(cloudPlan(&f), cloudUp(&f), cloudPublish(&f), cloudDoctor(&f), cloudRoll(&f), cloudPromote(&f))
 	return cmd

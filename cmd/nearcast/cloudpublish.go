@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"strings"
 	"time"
@@ -18,7 +19,7 @@ import (
 
 func cloudPublish(f *cloudFlags) *cobra.Command {
 	var vars []string
-	var driver, content, prefix string
+	var driver, content, prefix, endpoint string
 	var wait time.Duration
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -58,7 +59,7 @@ others; run the command again for it.`,
 			}
 			defer end()
 			if content != "" {
-				if app.Manifest, err = uploadContent(cmd.Context(), c, sites, content, prefix, wait); err != nil {
+				if app.Manifest, err = uploadContent(cmd.Context(), cmd.ErrOrStderr(), c.Outputs.Primary(), sites, content, publish.Store{Prefix: strings.Trim(prefix, "/") + "/", Endpoint: endpoint}, wait); err != nil {
 					return err
 				}
 			}
@@ -81,6 +82,7 @@ others; run the command again for it.`,
 	flags.StringVar(&driver, "driver", "", "the program nomad-driver-stream (default: beside nearcast, then in PATH)")
 	flags.StringVar(&content, "content", "", "folder with the app's files, to upload first")
 	flags.StringVar(&prefix, "prefix", "", "where in the bucket the files are")
+	flags.StringVar(&endpoint, "endpoint", "", "URL of an object store that is not AWS; then buckets are in the path")
 	flags.DurationVar(&wait, "wait", 30*time.Minute, "for how long to wait at most for the copies at other sites")
 	flags.BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
@@ -110,28 +112,29 @@ func showPublished(cmd *cobra.Command, all []cloud.Published, asJSON bool) error
 }
 
 // uploadContent uploads a folder, and waits for the copies at the sites.
-func uploadContent(ctx context.Context, c *cloud.Cluster, sites []cloud.Site, dir, prefix string, wait time.Duration) (string, error) {
-	primary := c.Outputs.Primary()
+func uploadContent(ctx context.Context, out io.Writer, primary cloud.Site, sites []cloud.Site, dir string, store publish.Store, wait time.Duration) (string, error) {
 	if primary.ContentBucket == "" {
 		return "", errors.New("--content: the outputs name no content_bucket of the primary site")
 	}
-	store := publish.Store{Bucket: primary.ContentBucket, Prefix: strings.Trim(prefix, "/") + "/", Region: primary.Name}
+	store.Bucket, store.Region = primary.ContentBucket, primary.Name
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
 	v, err := publish.Dir(ctx, dir, store)
 	if err != nil {
 		return "", fmt.Errorf("upload %s: %w", dir, err)
 	}
-	c.Say(fmt.Sprintf("%d files of %.1f MB are in s3://%s; %d were there already", v.Files, float64(v.Bytes)/1e6, store.Bucket, v.Present))
+	fmt.Fprintf(out, "%d files of %.1f MB are in s3://%s; %d were there already\n", v.Files, float64(v.Bytes)/1e6, store.Bucket, v.Present)
 	var copies []publish.Site
 	for _, site := range sites {
 		if site.Name != primary.Name {
-			copies = append(copies, publish.Site{Name: site.Name, Store: publish.Store{Bucket: site.ContentBucket, Prefix: store.Prefix, Region: site.Name}})
+			copies = append(copies, publish.Site{Name: site.Name, Store: publish.Store{Bucket: site.ContentBucket, Prefix: store.Prefix, Endpoint: store.Endpoint, Region: site.Name}})
 		}
 	}
 	waiting, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	if err := publish.Wait(waiting, v.Manifest, store, copies, 0, func(p publish.Copy) {
-		c.Say(fmt.Sprintf("%s: %d of %d objects", p.Site, p.Present, p.Total))
-	}); err != nil {
+	if err := publish.Wait(waiting, v.Manifest, store, copies, 0, tellCopies(out)); err != nil {
 		return "", fmt.Errorf("wait for the copies; no job was registered: %w", err)
 	}
 	return "sha256:" + v.Manifest, nil

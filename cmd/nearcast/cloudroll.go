@@ -44,7 +44,7 @@ the first one stopped. Interrupting the command does not stop the group that is 
 			return nil
 		},
 	}
-	cmd.Flags().StringArrayVar(&o.Roles, "role", nil, "only this role; can be repeated: "+strings.Join(cloud.Roles, ", "))
+	cmd.Flags().StringSliceVar(&o.Roles, "role", nil, "only this role; can be repeated: "+strings.Join(cloud.Roles, ", "))
 	cmd.Flags().DurationVar(&o.Pause, "pause", 10*time.Minute, "wait after a group's first nodes")
 	cmd.Flags().DurationVar(&o.Within, "within", 6*time.Hour, "for how long a group may take")
 	return cmd
