@@ -186,6 +186,9 @@ type Seat struct {
 	Customer string            `json:"customer,omitempty"`
 	Meta     map[string]string `json:"meta,omitempty"`
 	Until    time.Time         `json:"until,omitzero"`
+	// Measured and Quality are of the session that holds the seat, or held it when it began to end.
+	Measured *Measured `json:"measured,omitempty"`
+	Quality  *Quality  `json:"quality,omitempty"`
 }
 
 // DrainService is the Consul service name of what empties a node that is to end.

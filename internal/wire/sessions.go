@@ -46,6 +46,11 @@ type SessionView struct {
 	Until time.Time `json:"until,omitzero"`
 	// Node is where the seat runs; only operators learn it.
 	Node string `json:"node,omitempty"`
+	// Measured is what the session is like now, and Quality what it was like so far. Both are
+	// empty before the browser is connected, and of seats of an earlier release. Customers do
+	// not learn Measured.Encoder and Measured.Preset.
+	Measured *Measured `json:"measured,omitempty"`
+	Quality  *Quality  `json:"quality,omitempty"`
 }
 
 // SessionList answers GET /v1/sessions. Sessions are in the order of their sites, and of their ids
@@ -58,4 +63,65 @@ type SessionList struct {
 	More bool `json:"more,omitempty"`
 	// Missing are sites that did not answer, whose sessions are not in the list.
 	Missing []string `json:"missing,omitempty"`
+}
+
+// Measured is what a seat measured of its session in the seconds before At. The stream host has it
+// in the seat's record, and the node's registrar tells brains at most every MeasuredEvery.
+type Measured struct {
+	At time.Time `json:"at"`
+	// RTTMS is the round trip to the browser, and Loss, 0..1, the share of the picture's packets
+	// that did not arrive at first.
+	RTTMS float64 `json:"rtt_ms"`
+	Loss  float64 `json:"loss"`
+	// BitrateKbps is what was sent of the picture, and TargetKbps what the network takes as
+	// congestion control sees it.
+	BitrateKbps float64 `json:"bitrate_kbps"`
+	TargetKbps  float64 `json:"target_kbps"`
+	// FPS is how many pictures a second were sent, and Paints how many times a second the app
+	// changed its picture: where FPS is below, encoder or network do not keep up.
+	FPS    float64 `json:"fps"`
+	Paints float64 `json:"paints"`
+	// CaptureMS is from a change of the picture to the copy of it, EncodeMS from there to the
+	// encoded picture, QueueMS what waits in the network, InjectMS from an input's arrival at the
+	// seat to the app's display. All are means; InjectMS is 0 without input.
+	CaptureMS float64 `json:"capture_ms"`
+	EncodeMS  float64 `json:"encode_ms"`
+	QueueMS   float64 `json:"queue_ms"`
+	InjectMS  float64 `json:"inject_ms"`
+	// Encoder is GStreamer's name of it, and Preset how much work x264 does for a picture.
+	Encoder string `json:"encoder,omitempty"`
+	Preset  string `json:"preset,omitempty"`
+	// Width and Height are the picture's, in pixels.
+	Width  int `json:"width"`
+	Height int `json:"height"`
+	// Page is what the page says of its end: the browser's word, which can be wrong or forged.
+	Page *PageMeasured `json:"page,omitempty"`
+}
+
+// PageMeasured is what a page measured since its last report. Where a browser does not tell, a
+// figure is 0.
+type PageMeasured struct {
+	FPS      float64 `json:"fps"`       // pictures decoded a second
+	Dropped  float64 `json:"dropped"`   // pictures a second that were decoded and not shown
+	FrozenMS float64 `json:"frozen_ms"` // of each second, how long the picture stood still where it should have moved
+	DecodeMS float64 `json:"decode_ms"` // of a picture
+	BufferMS float64 `json:"buffer_ms"` // how long a picture waits before it is decoded
+	// Concealed, 0..1, is the share of the sound that the browser made up, as it did not arrive.
+	Concealed float64 `json:"concealed"`
+}
+
+// MeasuredEvery is how often brains learn of a seat's Measured and Quality at most. They learn the
+// last ones with the seat's end.
+const MeasuredEvery = 10 * time.Second
+
+// Quality is a session in a few figures, from the browser's first connection on. Means are over
+// the time in which it was connected.
+type Quality struct {
+	DurationS   float64 `json:"duration_s"` // with the browser connected
+	RTTMS       float64 `json:"rtt_ms"`
+	RTTP95MS    float64 `json:"rtt_p95_ms"`
+	Loss        float64 `json:"loss"` // 0..1
+	FPS         float64 `json:"fps"`
+	BitrateKbps float64 `json:"bitrate_kbps"`
+	FrozenS     float64 `json:"frozen_s"` // by the browser's word; 0 where it does not tell
 }
