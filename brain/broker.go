@@ -94,6 +94,9 @@ func New(cfg Config) (*Broker, error) {
 	pace := newPace(state.behind)
 	g := newGuard(cfg.TrustedProxies, pace, metrics)
 	guarded(cfg.Metrics, g)
+	if cfg.Metrics != nil {
+		cfg.Metrics.MustRegister(seatsCollector{state})
+	}
 	state.crowded = g.Crowded
 	running, ended := context.WithCancel(context.Background())
 	return &Broker{

@@ -75,6 +75,7 @@ func (f *feeds) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		if err := bounded(seats, set, gone); err != nil {
 			return err
 		}
+		boundMeasured(set, time.Now())
 		f.state.nodeSaid(from, all, set, gone)
 		if all {
 			f.hears(identity.KeyOf(r.TLS))
@@ -106,6 +107,16 @@ func bounded(seats map[string]bool, set map[string]wire.Seat, gone []string) err
 		return fmt.Errorf("a node tells of more than %d seats", maxNodeSeats)
 	}
 	return nil
+}
+
+// boundMeasured cuts what was measured to what can be.
+func boundMeasured(set map[string]wire.Seat, now time.Time) {
+	for id, s := range set {
+		if s.Measured != nil || s.Quality != nil {
+			s.Measured, s.Quality = s.Measured.Bounded(now), s.Quality.Bounded()
+			set[id] = s
+		}
+	}
 }
 
 // enter makes a connection the one of its node, in place of an earlier one. leave ends

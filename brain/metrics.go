@@ -23,6 +23,7 @@ type metrics struct {
 	sick       *prometheus.CounterVec
 	clocks     *prometheus.GaugeVec
 	paused     prometheus.Gauge
+	inSession  *sessionMetrics
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -46,6 +47,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	m.sick = prometheus.NewCounterVec(prometheus.CounterOpts(opts("sick_seats_total", "Seats set aside because they refused a good ticket, by node. Look at the node's clock and its ticket keys.")), []string{"node"})
 	m.clocks = prometheus.NewGaugeVec(prometheus.GaugeOpts(opts("node_clock_offset_seconds", "How far the clock of a node was ahead of this brain's when a seat of it refused a good ticket last.")), []string{"node"})
 	m.paused = prometheus.NewGauge(prometheus.GaugeOpts(opts("paused", "1 while Consul cannot be written to, so that nobody is given a seat, else 0.")))
+	m.inSession = newSessionMetrics(reg)
 	if reg != nil {
 		reg.MustRegister(m.cuts, m.drops, m.sick, m.clocks, m.paused)
 		reg.MustRegister(m.sessions, m.queue, m.claims, m.refusals, m.dispatches, m.failures, m.leader, m.firstClaim)

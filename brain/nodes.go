@@ -85,6 +85,14 @@ func (v *view) forgetNodes(now time.Time) {
 func (v *view) seatSaid(n *nodeView, s wire.Seat, inSnapshot bool, now time.Time) {
 	t := n.seats[s.ID]
 	fresh := t == nil
+	if !fresh {
+		v.figures(t, s)
+		// Most of what nodes tell: it changes nothing for anybody who waits or plans.
+		if t.present && wire.OnlyMeasured(t.Seat, s) {
+			t.Seat = s
+			return
+		}
+	}
 	if fresh {
 		t = &seatTrack{from: n}
 		n.seats[s.ID] = t

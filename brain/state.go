@@ -73,6 +73,19 @@ func newState(site string, log *slog.Logger, metrics *metrics, now func() time.T
 		crowded: func() bool { return false },
 	}
 	st.view.waits = func(session string) bool { return st.waiters[session] != nil }
+	st.view.hears = hears{
+		measured: func(app App, m wire.Measured) {
+			if st.leading {
+				metrics.inSession.measured(app, m)
+			}
+		},
+		over: func(app App, q wire.Quality) {
+			if st.leading {
+				metrics.inSession.over(app, q)
+			}
+		},
+		dropped: metrics.inSession.forget,
+	}
 	return st
 }
 

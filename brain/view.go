@@ -45,6 +45,7 @@ type view struct {
 	returned map[string]bool
 	// waits says whether a session's person waits at this replica.
 	waits func(session string) bool
+	hears hears
 }
 
 // appView is what is known of one app.
@@ -110,7 +111,7 @@ func newView() *view {
 		byToken: map[string]map[*unit]bool{}, flagged: map[*unit]bool{}, stuck: map[*unit]bool{},
 		tracks: map[string]map[*seatTrack]bool{}, strange: map[*seatTrack]bool{}, sickNodes: map[*nodeView]time.Time{}, pending: map[string]pendingDispatch{},
 		sent: map[string]time.Time{}, ended: newEndings(), restarting: map[string]restart{}, changed: map[string]bool{}, returned: map[string]bool{},
-		waits: func(string) bool { return false },
+		waits: func(string) bool { return false }, hears: deaf(),
 	}
 }
 
@@ -161,6 +162,7 @@ func (v *view) unpublish(a *appView, now time.Time) {
 func (v *view) drop(id string) {
 	if a := v.apps[id]; a != nil && !a.published && len(a.units) == 0 && len(a.coming) == 0 {
 		delete(v.apps, id)
+		v.hears.dropped(id)
 	}
 }
 

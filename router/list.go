@@ -83,7 +83,7 @@ func (r *Router) listSessions(c echo.Context) error {
 	}
 	if !l.operator {
 		for i := range out.Sessions {
-			out.Sessions[i].Node = ""
+			forCustomer(&out.Sessions[i])
 		}
 	}
 	return c.JSON(http.StatusOK, out)
@@ -181,8 +181,8 @@ func (r *Router) listBrains(ctx context.Context, l listing, s *Site, after strin
 	return out, nil
 }
 
-// maxList bounds the answer of a brain or router in bytes: a session has about 400.
-const maxList = 1 << 20
+// maxList bounds the answer of a brain or router in bytes: a session has about 1,200.
+const maxList = 2 << 20
 
 func (r *Router) fetchList(ctx context.Context, client *http.Client, base string, q url.Values, token string) (list wire.SessionList, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+wire.SessionsPath+"?"+q.Encode(), nil)

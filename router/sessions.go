@@ -45,12 +45,23 @@ func (r *Router) getSession(c echo.Context) error {
 		return err
 	}
 	if !q.operator {
-		view.Node = ""
+		forCustomer(&view)
 	}
-	if !q.operator && q.customer == "" { // a person, for whom the customer's names are not
-		view.Customer, view.Subject, view.Meta = "", "", nil
+	if !q.operator && q.customer == "" { // a person, for whom the customer's names are not, and whose page measures itself
+		view.Customer, view.Subject, view.Meta, view.Measured, view.Quality = "", "", nil, nil, nil
 	}
 	return c.JSON(http.StatusOK, view)
+}
+
+// forCustomer takes what says how a site is run out of a view. What the customer's people have of
+// their sessions stays.
+func forCustomer(view *wire.SessionView) {
+	view.Node = ""
+	if view.Measured != nil {
+		m := *view.Measured
+		m.Encoder, m.Preset = "", ""
+		view.Measured = &m
+	}
 }
 
 func (r *Router) deleteSession(c echo.Context) error {

@@ -205,6 +205,7 @@ type Capture interface {
 	Crop(width, height int)
 	// Plain reports whether the last picture was of one colour.
 	Plain() bool
+	Figures() CaptureFigures
 }
 
 // Frame is one encoded picture or packet of sound.
@@ -234,6 +235,7 @@ type Peer interface {
 	// EndMessages closes it.
 	TellMessage(message []byte, text bool)
 	EndMessages()
+	Figures() PeerFigures
 	Close() error
 }
 

@@ -24,6 +24,8 @@ type sessionPeer struct {
 	draws   atomic.Bool  // and draws its cursor
 	// Of the log: the connection is up, and the first picture was told.
 	connected, pictured atomic.Bool
+	report              atomic.Pointer[pageReport]
+	frozen              atomic.Int64 // for how long its page says that the picture stood still, since measure looked
 	clips               clips
 	link                *clipLink
 	messages            MessagesPage // nil in a seat without
@@ -164,6 +166,9 @@ func (s *stream) peerConfig(p *sessionPeer) PeerConfig {
 
 func (s *stream) applyInput(p *sessionPeer, m wire.Input) {
 	if m.Type == wire.InputPing {
+		if m.Report != nil {
+			p.reported(*m.Report.Bounded(), time.Now())
+		}
 		return
 	}
 	if m.Type == wire.InputView {

@@ -551,6 +551,9 @@ func (v *fakeVideo) DrawCursor(on bool)    { v.call(fmt.Sprint("draw cursor ", o
 func (v *fakeVideo) Stirred() bool         { v.call("stirred"); return v.stirs.Load() }
 func (v *fakeVideo) Crop(int, int)         {}
 func (v *fakeVideo) Plain() bool           { return v.isPlain.Load() }
+func (v *fakeVideo) Figures() CaptureFigures {
+	return CaptureFigures{Encoder: "x264enc", Preset: "ultrafast"}
+}
 
 type fakeInput struct {
 	calls
@@ -620,4 +623,5 @@ func (p *fakePeer) TellClip(message []byte, text bool) {
 }
 func (p *fakePeer) TellMessage(message []byte, text bool) { p.call("message " + string(message)) }
 func (p *fakePeer) EndMessages()                          { p.call("end messages") }
+func (p *fakePeer) Figures() PeerFigures                  { return PeerFigures{RTT: 20 * time.Millisecond} }
 func (p *fakePeer) Close() error                          { p.call("close"); return nil }

@@ -154,6 +154,20 @@ func (s *stateMachine) lost(session string) {
 	}
 }
 
+// measured notes what the session is like, while it streams. Without m, nobody is told of q yet.
+func (s *stateMachine) measured(session string, m *wire.Measured, q *wire.Quality) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.now.State != wire.SeatStreaming || s.now.Session != session {
+		return
+	}
+	s.now.Quality = q
+	if m != nil {
+		s.now.Measured = m
+		s.changed(wire.SeatStreaming, s.now)
+	}
+}
+
 // recordInput records that the session's person did something. It returns false
 // if the session does not stream, so that its input must not be applied.
 func (s *stateMachine) recordInput(session string) bool {
@@ -219,6 +233,7 @@ func (s *stateMachine) enter(state wire.SeatState, session string) {
 	s.prepared, s.now.Prepared = nil, false
 	if session == "" {
 		s.now.Subject, s.now.Network, s.now.Customer, s.now.Meta, s.now.Until = "", "", "", nil, time.Time{}
+		s.now.Measured, s.now.Quality = nil, nil
 	}
 	s.armTimer()
 	s.changed(from, s.now)

@@ -43,6 +43,9 @@ type stream struct {
 	frozen bool       // the app
 	paused bool       // the capture
 	watch  int        // generation of freezeWhenQuiet; an earlier one has no effect
+
+	measuring bool  // measure runs
+	meter     meter // of measure alone, while it runs
 }
 
 func newStream(h *streamHost) *stream {
@@ -132,6 +135,9 @@ func (s *stream) follow(now wire.Seat) error {
 	}
 	if active {
 		s.setPaused(false)
+	}
+	if now.State == wire.SeatStreaming {
+		s.startMeasuring()
 	}
 	s.dropPrepared()
 	// Before the app is frozen: it should see its keys released.

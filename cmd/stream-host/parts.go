@@ -283,8 +283,13 @@ func (p *parts) video(ctx context.Context, d seat.Display, frame func(seat.Frame
 		return nil, err
 	}
 	p.log.Info("encoder started", "element", v.Encoder(), "preset", v.Preset())
-	return v, nil
+	return pictures{v}, nil
 }
+
+// pictures is a capture.Pipeline whose figures package seat knows.
+type pictures struct{ *capture.Pipeline }
+
+func (p pictures) Figures() seat.CaptureFigures { return seat.CaptureFigures(p.Pipeline.Figures()) }
 
 func (p *parts) audio(ctx context.Context, s seat.Sound, frame func(seat.Frame)) (seat.Source, error) {
 	a, err := capture.StartAudio(ctx, capture.AudioConfig{
@@ -303,6 +308,13 @@ type connection struct{ *peer.Peer }
 
 func (c connection) WriteVideo(f seat.Frame) error { return c.Peer.WriteVideo(peer.Frame(f)) }
 func (c connection) WriteAudio(f seat.Frame) error { return c.Peer.WriteAudio(peer.Frame(f)) }
+func (c connection) Figures() seat.PeerFigures {
+	s := c.Stats()
+	return seat.PeerFigures{
+		Pictures: s.VideoFrames, Bytes: s.VideoBytes, Packets: s.Packets, Lost: s.Lost, Reports: s.Reports, Queue: s.Queue,
+		Inputs: s.Inputs, InputTime: s.InputTime, RTT: s.RTT, TargetBPS: s.TargetBPS,
+	}
+}
 
 func (p *parts) peer(c seat.PeerConfig) (seat.Peer, error) {
 	made, err := peer.New(peer.Config{

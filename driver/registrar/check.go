@@ -64,6 +64,9 @@ func checked(t Task, said wire.Seat, now time.Time) (wire.Seat, error) {
 		Address: said.Address, Key: said.Key, State: said.State, Progress: said.Progress, Since: said.Since.UTC(),
 		Session: said.Session, Prepared: said.Prepared, Subject: said.Subject, Network: said.Network, Customer: said.Customer, Meta: said.Meta, Until: said.Until,
 	}
+	if said.Session != "" {
+		seat.Measured, seat.Quality = said.Measured.Bounded(now), said.Quality.Bounded()
+	}
 	if latest := now.Add(maxClock); seat.Since.After(latest) {
 		seat.Since = now.UTC()
 	}

@@ -179,14 +179,29 @@ func (r *Registrar) put(seat wire.Seat) error {
 		}
 	}
 	seat.Load = r.load.told
+	was, known := r.last[seat.ID]
 	r.last[seat.ID] = seat
+	if known && wire.OnlyMeasured(was, seat) {
+		r.untold[seat.ID] = seat
+		return nil
+	}
+	delete(r.untold, seat.ID)
 	r.seats.Set(seat.ID, seat)
 	return nil
+}
+
+// tellMeasured has the feed tell, at once for all seats, what was measured since the last call.
+func (r *Registrar) tellMeasured() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.seats.SetAll(r.untold)
+	clear(r.untold)
 }
 
 func (r *Registrar) drop(id string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.last, id)
+	delete(r.untold, id)
 	r.seats.Delete(id)
 }

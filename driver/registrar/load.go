@@ -103,6 +103,7 @@ func (r *Registrar) tellClass(measured wire.LoadClass, now time.Time) {
 		if seat.State.Free() {
 			seat.Load = r.load.told
 			r.last[id] = seat
+			delete(r.untold, id)
 			r.seats.Set(id, seat)
 		}
 	}

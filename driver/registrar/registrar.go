@@ -46,8 +46,10 @@ type Registrar struct {
 	seats *feed.Source[wire.Seat]
 
 	mu   sync.Mutex
-	last map[string]wire.Seat // what the feed has, by seat
+	last map[string]wire.Seat // what the seats are, as the feed has it but for what was measured
 	load steady               // of the node, as the feed has it
+	// untold are the seats of which only what was measured has changed.
+	untold map[string]wire.Seat
 }
 
 // New makes a Registrar. Tasks may be followed before Run.
@@ -55,7 +57,7 @@ func New(cfg Config) *Registrar {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	return &Registrar{cfg: cfg, log: cfg.Log, seats: feed.NewSource[wire.Seat](), last: map[string]wire.Seat{}}
+	return &Registrar{cfg: cfg, log: cfg.Log, seats: feed.NewSource[wire.Seat](), last: map[string]wire.Seat{}, untold: map[string]wire.Seat{}}
 }
 
 // Run tells the site of the node, until ctx ends or a later registrar of the same run
@@ -91,10 +93,14 @@ func (r *Registrar) Run(ctx context.Context) {
 	r.log.Info("registrar of this node", "consul", r.cfg.Consul.Address, "key", me.Key())
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
+	measured := time.NewTicker(wire.MeasuredEvery)
+	defer measured.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-measured.C:
+			r.tellMeasured()
 		case <-tick.C:
 			if now, err := os.ReadFile(r.holder()); err == nil && string(now) != name {
 				r.log.Info("another plugin process is this node's registrar now")

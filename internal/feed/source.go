@@ -62,19 +62,29 @@ func NewSource[T any]() *Source[T] {
 }
 
 // Set makes an item what it is now. A value that JSON does not know counts as none.
-func (s *Source[T]) Set(id string, value T) {
-	text, err := json.Marshal(value)
-	if err != nil {
-		s.Delete(id)
-		return
+func (s *Source[T]) Set(id string, value T) { s.SetAll(map[string]T{id: value}) }
+
+// SetAll does so with many items at once. A follower that is not behind is told of them in one
+// message, but for MaxItems.
+func (s *Source[T]) SetAll(items map[string]T) {
+	texts := make(map[string]json.RawMessage, len(items))
+	for id, value := range items {
+		text, err := json.Marshal(value)
+		if err != nil {
+			s.Delete(id)
+			continue
+		}
+		texts[id] = text
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if was, ok := s.items[id]; ok && bytes.Equal(was, text) {
-		return
+	for id, text := range texts {
+		if was, ok := s.items[id]; ok && bytes.Equal(was, text) {
+			continue
+		}
+		s.items[id] = text
+		s.changed(id)
 	}
-	s.items[id] = text
-	s.changed(id)
 }
 
 // Delete takes an item away. One that is not there is no error.

@@ -1,5 +1,7 @@
 package wire
 
+import "time"
+
 // Input travels on two data channels that the browser opens before its offer:
 // ChannelInput, reliable and ordered, and ChannelPointer, unordered without
 // retransmission, for what the next message makes good: moves, and the motion of a
@@ -30,7 +32,7 @@ const (
 	InputPads   InputType = "pads"   // Pads: which gamepads the person has, all of them each time; with Pressed the page has just begun, and holds nothing. On ChannelInput
 	InputPad    InputType = "pad"    // Pad, N: the state of a gamepad; where a button changed, on ChannelInput
 	InputClose  InputType = "close"  // close the app's window in front
-	InputPing   InputType = "ping"   // Seq; answered on the same channel by Pong, for the overlay's RTT
+	InputPing   InputType = "ping"   // Seq; answered on the same channel by Pong, for the overlay's RTT. With Report every ReportEvery
 )
 
 // Input is one message from the browser's hands.
@@ -65,7 +67,12 @@ type Input struct {
 	Pad *Pad `json:"pad,omitempty"`
 	// View is InputView's.
 	View *View `json:"view,omitempty"`
+	// Report is what the page has measured since its last one.
+	Report *PageMeasured `json:"report,omitempty"`
 }
+
+// ReportEvery is how often a page reports what it measures.
+const ReportEvery = 5 * time.Second
 
 // View is what the person's window is like, for a display that follows it.
 type View struct {

@@ -77,8 +77,8 @@ type Measured struct {
 	// congestion control sees it.
 	BitrateKbps float64 `json:"bitrate_kbps"`
 	TargetKbps  float64 `json:"target_kbps"`
-	// FPS is how many pictures a second were sent, and Paints how many times a second the app
-	// changed its picture: where FPS is below, encoder or network do not keep up.
+	// FPS is how many pictures a second were sent, and Paints in how many of them the app had
+	// changed something: the others refine a still picture. Both are at most the display's rate.
 	FPS    float64 `json:"fps"`
 	Paints float64 `json:"paints"`
 	// CaptureMS is from a change of the picture to the copy of it, EncodeMS from there to the

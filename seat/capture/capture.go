@@ -119,6 +119,7 @@ type Pipeline struct {
 	// plain is whether the last picture was of one colour.
 	plain atomic.Bool
 	main  atomic.Bool // see SetMain
+	tally tally
 
 	// Of the loop alone.
 	bps     int     // the target
@@ -230,11 +231,13 @@ func (p *Pipeline) open(ctx context.Context, e encoder) error {
 func (p *Pipeline) encoded(data []byte, key bool, duration time.Duration) {
 	p.mu.Lock()
 	deliver, captured := p.deliver && !p.paused, p.captured
+	took := time.Since(captured)
 	if !key {
-		p.came = encoded{took: time.Since(captured), size: len(data), changed: p.changed}
+		p.came = encoded{took: took, size: len(data), changed: p.changed}
 	}
 	p.mu.Unlock()
 	if deliver {
+		p.tally.encoded(took)
 		p.cfg.OnFrame(Frame{Data: data, Keyframe: key,
 			PTS: captured.Sub(p.start), Duration: duration, Captured: captured})
 	}

@@ -29,6 +29,7 @@ func (p *Pipeline) loop(ctx context.Context) error {
 		next    time.Time // when a changed picture may be captured
 		due     time.Time // when the next frame is due; zero is after the next change
 		changed bool      // since the last frame
+		since   time.Time // when it changed
 		still   int       // frames since the last change
 		pending bool      // a picture is in the encoder
 		blind   bool      // the screen has no picture until it changes
@@ -67,7 +68,10 @@ func (p *Pipeline) loop(ctx context.Context) error {
 					return err
 				}
 			}
-			if err := p.frame(ctx, key, changed); errors.Is(err, errNoPicture) {
+			if !changed {
+				since = time.Time{}
+			}
+			if err := p.frame(ctx, key, since); errors.Is(err, errNoPicture) {
 				blind, pending, changed = true, false, false
 				continue
 			} else if err != nil {
@@ -113,8 +117,8 @@ func (p *Pipeline) loop(ctx context.Context) error {
 			p.mu.Unlock()
 			blind = false
 			if !changed {
-				changed = true
-				if soon := time.Now().Add(settle); next.Before(soon) {
+				changed, since = true, time.Now()
+				if soon := since.Add(settle); next.Before(soon) {
 					next = soon
 				}
 			}
@@ -196,20 +200,22 @@ func (p *Pipeline) drain(ctx context.Context, timer *time.Timer) error {
 	}
 }
 
-// frame captures the picture and gives it to the encoder.
-func (p *Pipeline) frame(ctx context.Context, key, changed bool) error {
+// frame captures the picture and gives it to the encoder. since is when it changed; zero where it
+// did not.
+func (p *Pipeline) frame(ctx context.Context, key bool, since time.Time) error {
 	picture, err := p.picture(ctx, key)
 	if err != nil {
 		return err
 	}
 	p.plain.Store(p.screen.plain(picture))
 	now := time.Now()
+	p.tally.captured(since, now)
 	if key { // a thin line pays for it at once
 		p.usage = newUsage()
 		p.adjust(1.03)
 	}
 	p.mu.Lock()
-	p.captured, p.changed = now, changed
+	p.captured, p.changed = now, !since.IsZero()
 	if key {
 		p.key = false
 	}

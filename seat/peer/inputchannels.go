@@ -38,6 +38,7 @@ type inputChannels struct {
 	logged atomic.Int64
 
 	taken, dropped, malformed atomic.Uint64
+	spent                     atomic.Int64 // on those that were taken, from their arrival on, in ns
 }
 
 func newInputChannels(ctx context.Context, log *slog.Logger, onInput func(wire.Input)) *inputChannels {
@@ -60,6 +61,7 @@ func (c *inputChannels) accept(ch *webrtc.DataChannel) {
 	bucket := bucket{tokens: inputsBurst}
 	// The messages of a channel come one after the other, on one goroutine.
 	ch.OnMessage(func(msg webrtc.DataChannelMessage) {
+		came := time.Now()
 		for {
 			wait := bucket.take(time.Now(), cost(msg.Data))
 			if wait == 0 {
@@ -77,11 +79,11 @@ func (c *inputChannels) accept(ch *webrtc.DataChannel) {
 				return
 			}
 		}
-		c.message(ch, msg.Data)
+		c.message(ch, msg.Data, came)
 	})
 }
 
-func (c *inputChannels) message(ch *webrtc.DataChannel, data []byte) {
+func (c *inputChannels) message(ch *webrtc.DataChannel, data []byte, came time.Time) {
 	in, ok := parse(data)
 	switch {
 	case !ok:
@@ -97,11 +99,17 @@ func (c *inputChannels) message(ch *webrtc.DataChannel, data []byte) {
 				ch.SendText(string(pong))
 			}
 		}
+		if in.Report != nil {
+			c.serial.Lock()
+			defer c.serial.Unlock()
+			c.onInput(wire.Input{Type: wire.InputPing, Report: in.Report.Bounded()})
+		}
 	default:
 		c.taken.Add(1)
 		c.serial.Lock()
 		defer c.serial.Unlock()
 		c.onInput(in)
+		c.spent.Add(int64(time.Since(came)))
 	}
 }
 

@@ -115,6 +115,15 @@ type rateControl struct {
 	trial  lossTrial
 
 	starting bool // nothing shows yet that the line is thin
+
+	sums lineSums
+}
+
+// lineSums are what the reports said in all. Retransmissions do not count.
+type lineSums struct {
+	packets, lost uint64
+	reports       uint64
+	queue         time.Duration // of all reports
 }
 
 // startBPS is where a session begins. The first picture is sent at once: of a page of text it has
@@ -134,6 +143,8 @@ func (c *rateControl) report(now time.Duration, acks []ack, known, gone int) {
 	c.tail = tail
 	since := min(max(now-c.reported, 0), deliveryWindow)
 	c.reported = now
+	c.sums.packets += uint64(known)
+	c.sums.lost += uint64(gone)
 	if !c.try(now, acks) {
 		c.countLoss(now, known, gone)
 	}
@@ -141,6 +152,8 @@ func (c *rateControl) report(now time.Duration, acks []ack, known, gone int) {
 		return
 	}
 	c.begin(tail, n)
+	c.sums.reports++
+	c.sums.queue += max(queue, 0)
 	together := c.together(acks)
 	grows = grows && !together
 	if queue <= longQueue {

@@ -1,6 +1,6 @@
 import test from 'node:test';
 import assert from 'node:assert/strict';
-import { flatten, rates } from '../assets/js/stats.js';
+import { flatten, rates, report as told } from '../assets/js/stats.js';
 
 const report = (t, video, pair = {}) => [
   { id: 'v', type: 'inbound-rtp', kind: 'video', timestamp: t, codecId: 'c', ...video },
@@ -40,4 +40,18 @@ test('counters that start anew are not negative rates', () => {
   const n = rates(flatten(report(1000, { framesDecoded: 900, bytesReceived: 9e6 })), flatten(report(2000, { framesDecoded: 5, bytesReceived: 10 })));
   assert.equal(n.fps, 0);
   assert.equal(n.kbps, 0);
+});
+
+test('what the seat is told has the names of wire.PageMeasured, and figures that can be', () => {
+  const at = (t, video, audio) => flatten([
+    { id: 'v', type: 'inbound-rtp', kind: 'video', timestamp: t, ...video }, { id: 'a', type: 'inbound-rtp', kind: 'audio', timestamp: t, ...audio },
+  ]);
+  const before = at(1000, { framesDecoded: 0, totalDecodeTime: 0 }, { totalSamplesReceived: 0 });
+  const after = at(6000, { framesDecoded: 150, framesDropped: 10, totalDecodeTime: 0.45, totalFreezesDuration: 0.5, jitterBufferDelay: 3, jitterBufferEmittedCount: 150 },
+    { totalSamplesReceived: 240_000, concealedSamples: 4000, silentConcealedSamples: 1600 });
+  assert.deepEqual(told(before, after), { fps: 30, dropped: 2, frozen_ms: 100, decode_ms: 3, buffer_ms: 20, concealed: 0.01 });
+  assert.equal(told(null, after), null);
+  assert.equal(told(after, after), null);
+  const firefox = told(at(1000, { framesDecoded: 0 }, {}), at(6000, { framesDecoded: 150 }, {}));
+  for (const [name, value] of Object.entries(firefox)) assert.ok(Number.isFinite(value), name);
 });

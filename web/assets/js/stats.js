@@ -1,5 +1,5 @@
 // stats.js: the overlay's numbers. flatten() takes what matters out of an
-// RTCStatsReport; rates() compares two of those. Both are pure.
+// RTCStatsReport; rates() compares two of those; report() is what the seat is told of. All are pure.
 
 // flatten: report is anything with forEach over stats objects.
 export function flatten(report) {
@@ -25,8 +25,13 @@ export function flatten(report) {
         width: s.frameWidth ?? 0,
         height: s.frameHeight ?? 0,
         freezes: s.freezeCount ?? 0,
+        frozenS: s.totalFreezesDuration ?? 0,
         codec: (byId.get(s.codecId)?.mimeType ?? '').replace(/^video\//i, ''),
       });
+    }
+    if (s.type === 'inbound-rtp' && s.kind === 'audio') {
+      // What was silent anyway does not count: a seat sends no silence.
+      Object.assign(out, { samples: s.totalSamplesReceived ?? 0, concealed: Math.max(0, (s.concealedSamples ?? 0) - (s.silentConcealedSamples ?? 0)) });
     }
     if (s.type === 'transport' && s.selectedCandidatePairId) out.pair = s.selectedCandidatePairId;
   }
@@ -64,4 +69,17 @@ export function rates(before, after) {
   if (frames > 0) out.decodeMS = (1000 * since('decodeS')) / frames;
   if (emitted > 0) out.bufferMS = (1000 * since('bufferS')) / emitted;
   return out;
+}
+
+// report: what happened between two flattened reports, as wire.PageMeasured.
+export function report(before, after) {
+  const seconds = before ? (after.at - before.at) / 1000 : 0;
+  if (!(seconds > 0)) return null;
+  const since = (name) => Math.max(0, (after[name] ?? 0) - (before[name] ?? 0));
+  const { fps, decodeMS, bufferMS } = rates(before, after);
+  const round = (x) => Math.round(x * 1000) / 1000;
+  return {
+    fps: round(fps), dropped: round(since('dropped') / seconds), frozen_ms: round(Math.min(1000, (1000 * since('frozenS')) / seconds)),
+    decode_ms: round(decodeMS), buffer_ms: round(bufferMS), concealed: since('samples') > 0 ? round(Math.min(1, since('concealed') / since('samples'))) : 0,
+  };
 }

@@ -2,10 +2,11 @@
 // checks whether packets arrive. ICE notices too, but may take five seconds. Collects
 // the overlay's numbers as well.
 
-import { flatten, rates } from './stats.js';
+import { flatten, rates, report } from './stats.js';
 
 const PING_MS = 250;
 const SAMPLE_MS = 1000;
+const REPORT_MS = 5000; // wire.ReportEvery
 export const BROKEN_MS = 750;  // neither pong nor packet: look for another way to the seat
 export const DOUBT_MS = 1000;   // the same: ask whether the site is there
 export const SILENCE_MS = 2500; // the same: the picture is lost
@@ -23,6 +24,8 @@ export class Watchdog {
   #received = Infinity; // unknown: the first look only notes it
   #sample = null;
   #numbers = null; // the latest rates
+  #told = null; // the sample with which the last report ended
+  #toTell = null; // what the next ping takes along
   #pingMS = null;
 
   // The callbacks: onDoubt and onTrust as long as there is cause, onBroken where another
@@ -82,7 +85,8 @@ export class Watchdog {
     this.#ticked = now;
     this.#pings.set(++this.#seq, now);
     if (this.#pings.size > 20) this.#pings.delete(this.#pings.keys().next().value);
-    this.#peer.send({ t: 'ping', seq: this.#seq });
+    this.#peer.send({ t: 'ping', seq: this.#seq, ...(this.#toTell && { report: this.#toTell }) });
+    this.#toTell = null;
     const silent = now - this.#alive;
     const broken = now - this.#hurried < HURRY_FOR_MS ? HURRY_MS : BROKEN_MS;
     if (silent > (this.#tell.restarting() ? RESTART_MS : SILENCE_MS)) this.#tell.onSilence();
@@ -112,6 +116,11 @@ export class Watchdog {
     this.#heard(sample);
     this.#sample = sample;
     if (before || !this.#numbers) this.#numbers = rates(before, sample);
+    this.#told ??= sample;
+    if (sample.at - this.#told.at >= REPORT_MS) {
+      this.#toTell = report(this.#told, sample);
+      this.#told = sample;
+    }
     this.#tell.onStats({ ...this.#numbers, pingMS: this.#pingMS });
   }
 
