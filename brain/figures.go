@@ -34,6 +34,14 @@ func (v *view) figures(t *seatTrack, s wire.Seat) {
 	}
 }
 
+// over passes on what a session was like whose seat is gone without a word, with its node or because
+// its stream host died.
+func (v *view) over(t *seatTrack) {
+	if t.unit != nil && t.State.Busy() && t.Quality != nil {
+		v.hears.over(t.unit.of.app, *t.Quality)
+	}
+}
+
 // sessionMetrics are what sessions are like, by app and node pool. The leader alone has them, so that
 // a sum over a site's brains counts each session once. A session's id is no label: there would be
 // a series for each that ever was.
@@ -55,7 +63,7 @@ var (
 
 func newSessionMetrics(reg prometheus.Registerer) *sessionMetrics {
 	m := &sessionMetrics{}
-	make := func(name, help string, buckets []float64) *prometheus.HistogramVec {
+	histogram := func(name, help string, buckets []float64) *prometheus.HistogramVec {
 		v := prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: "nearcast", Subsystem: "session", Name: name, Help: help, Buckets: buckets}, []string{"app", "pool"})
 		m.all = append(m.all, v)
 		if reg != nil {
@@ -63,20 +71,20 @@ func newSessionMetrics(reg prometheus.Registerer) *sessionMetrics {
 		}
 		return v
 	}
-	m.rtt = make("rtt_seconds", "Round trip between seat and browser, of each session every 10 s. At the leader.", trips)
-	m.loss = make("loss_ratio", "Share of the picture's packets that did not arrive at first, of each session every 10 s. At the leader.", shares)
-	m.fps = make("pictures_per_second", "Pictures that were sent, of each session every 10 s. At the leader.", rates)
-	m.paints = make("paints_per_second", "Pictures in which the app had changed something, of each session every 10 s. At the leader.", rates)
-	m.bits = make("sent_bits_per_second", "What was sent of the picture, of each session every 10 s. At the leader.", prometheus.ExponentialBuckets(125_000, 2, 9))
-	m.capture = make("capture_seconds", "Mean time from a change of the picture to its copy, of each session every 10 s. At the leader.", shorts)
-	m.encode = make("encode_seconds", "Mean time from the copy to the encoded picture, of each session every 10 s. At the leader.", shorts)
-	m.queue = make("queue_seconds", "Mean wait in the network, of each session every 10 s. At the leader.", shorts)
-	m.inject = make("inject_seconds", "Mean time from an input's arrival at the seat to the app's display, of each session with input every 10 s. At the leader.", shorts)
-	m.pageFPS = make("page_pictures_per_second", "Pictures that the browser decoded, as pages say every 10 s. At the leader.", rates)
-	m.frozen = make("page_frozen_ratio", "Share of the time in which the picture stood still where it should have moved, as pages say every 10 s. At the leader.", shares)
-	m.concealed = make("page_concealed_ratio", "Share of the sound that did not arrive, as pages say every 10 s. At the leader.", shares)
-	m.duration = make("duration_seconds", "How long sessions that ended had their browser connected. At the leader.", lengths)
-	m.frozenInAll = make("frozen_ratio", "Share of a whole session in which the picture stood still where it should have moved, at its end. At the leader.", shares)
+	m.rtt = histogram("rtt_seconds", "Round trip between seat and browser, of each session every 10 s. At the leader.", trips)
+	m.loss = histogram("loss_ratio", "Share of the picture's packets that did not arrive at first, of each session every 10 s. At the leader.", shares)
+	m.fps = histogram("pictures_per_second", "Pictures that were sent, of each session every 10 s. At the leader.", rates)
+	m.paints = histogram("paints_per_second", "Pictures in which the app had changed something, of each session every 10 s. At the leader.", rates)
+	m.bits = histogram("sent_bits_per_second", "What was sent of the picture, of each session every 10 s. At the leader.", prometheus.ExponentialBuckets(125_000, 2, 9))
+	m.capture = histogram("capture_seconds", "Mean time from a change of the picture to its copy, of each session every 10 s. At the leader.", shorts)
+	m.encode = histogram("encode_seconds", "Mean time from the copy to the encoded picture, of each session every 10 s. At the leader.", shorts)
+	m.queue = histogram("queue_seconds", "Mean wait in the network, of each session every 10 s. At the leader.", shorts)
+	m.inject = histogram("inject_seconds", "Mean time from an input's arrival at the seat to the app's display, of each session with input every 10 s. At the leader.", shorts)
+	m.pageFPS = histogram("page_pictures_per_second", "Pictures that the browser decoded, as pages say every 10 s. At the leader.", rates)
+	m.frozen = histogram("page_frozen_ratio", "Share of the time in which the picture stood still where it should have moved, as pages say every 10 s. At the leader.", shares)
+	m.concealed = histogram("page_concealed_ratio", "Share of the sound that did not arrive, as pages say every 10 s. At the leader.", shares)
+	m.duration = histogram("duration_seconds", "How long sessions that ended had their browser connected. At the leader.", lengths)
+	m.frozenInAll = histogram("frozen_ratio", "Share of a whole session in which the picture stood still where it should have moved, at its end. At the leader.", shares)
 	return m
 }
 

@@ -144,6 +144,7 @@ func (v *view) seatGone(t *seatTrack, now time.Time) {
 		return
 	}
 	t.present, t.goneAt = false, now
+	v.over(t)
 	v.replace(t, now)
 }
 

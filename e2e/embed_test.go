@@ -82,7 +82,7 @@ func TestExamples(t *testing.T) {
 			testkit.Must(t, page.Until(ctx, "document.querySelector('nearcast-player')?.token && document.querySelector('nearcast-player').state === 'ready' && document.querySelector('.play-button')"))
 			testkit.Must(t, page.Click(ctx, ".play-button"))
 			testkit.Must(t, page.Until(ctx, `document.querySelector('#said').textContent === '{"hello":"app"}'`))
-			endsByAPIKey(ctx, t, app)
+			endsByAPIKey(ctx, t, app, one.language == "go")
 			testkit.Must(t, page.Until(ctx, "document.querySelector('nearcast-player').state === 'ended'"))
 			learnsInOrder(ctx, t, url, app, ticket.HashSubject(id, "ada"))
 		})
@@ -146,8 +146,9 @@ func learnsInOrder(ctx context.Context, t *testing.T, url, app, subject string) 
 	}
 }
 
-// endsByAPIKey has the customer's server find the session of an app, and end it.
-func endsByAPIKey(ctx context.Context, t *testing.T, app string) {
+// endsByAPIKey has the customer's server find the session of an app, and end it. measured has it wait
+// until seat and page have told what the session is like.
+func endsByAPIKey(ctx context.Context, t *testing.T, app string, measured bool) {
 	t.Helper()
 	nearcast := func(key string, args ...string) string {
 		t.Helper()
@@ -174,6 +175,23 @@ func endsByAPIKey(ctx context.Context, t *testing.T, app string) {
 	})
 	if v := list[0]; v.Customer != "shop" || v.Site != site.Site || v.Seat == "" || v.Node != "" {
 		t.Errorf("the session: %+v", v)
+	}
+	if measured {
+		var v wire.SessionView
+		testkit.Retry(ctx, t, "the session's figures are there", func() error {
+			err := json.Unmarshal([]byte(nearcast(mine, "session", "show", list[0].Session, "--json")), &v)
+			if err == nil && (v.Measured == nil || v.Measured.Page == nil || v.Quality == nil) {
+				err = fmt.Errorf("measured %+v, quality %+v", v.Measured, v.Quality)
+			}
+			return err
+		})
+		m, q := v.Measured, v.Quality
+		if m.FPS < 5 || m.Paints < 5 || m.RTTMS <= 0 || m.BitrateKbps <= 0 || m.EncodeMS <= 0 || m.CaptureMS <= 0 || m.Width < 100 || m.Page.FPS < 5 || q.DurationS < 2 || q.FPS < 5 {
+			t.Errorf("measured %+v, page %+v, quality %+v", m, m.Page, q)
+		}
+		if m.Encoder != "" || m.Preset != "" {
+			t.Errorf("a customer learns of the encoder: %s %s", m.Encoder, m.Preset)
+		}
 	}
 	if out := nearcast(theirs, "session", "list", "--json"); strings.TrimSpace(out) != "[]" {
 		t.Errorf("another customer sees %s", out)

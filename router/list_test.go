@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
@@ -63,7 +64,9 @@ func (b *brainOf) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 // sessionsAt are n sessions of a customer, in order.
 func sessionsAt(site, customer string, n int) (out []wire.SessionView) {
 	for range n {
-		out = append(out, wire.SessionView{Session: ticket.NewSessionAt(site), App: "chess", Site: site, State: "streaming", Seat: "2f1e", Customer: customer, Node: "node-7"})
+		out = append(out, wire.SessionView{Session: ticket.NewSessionAt(site), App: "chess", Site: site, State: "streaming", Seat: "2f1e", Customer: customer, Node: "node-7",
+			Measured: &wire.Measured{At: time.Now(), RTTMS: 21, FPS: 30, Encoder: "x264enc", Preset: "superfast", Width: 1280, Height: 720, Page: &wire.PageMeasured{FPS: 29}},
+			Quality:  &wire.Quality{DurationS: 60, RTTMS: 22}})
 	}
 	slices.SortFunc(out, func(a, b wire.SessionView) int { return strings.Compare(a.Session, b.Session) })
 	return out
@@ -143,10 +146,10 @@ func TestSessionsOverSites(t *testing.T) {
 			t.Errorf("limit %d, a customer: %v, want %v", limit, got, want)
 		}
 	}
-	if all := walk("?limit=3&site=west", key); len(all) != 4 || all[0].Site != "west" || all[0].Node != "" {
+	if all := walk("?limit=3&site=west", key); len(all) != 4 || all[0].Site != "west" || all[0].Node != "" || all[0].Measured == nil || all[0].Measured.Encoder != "" {
 		t.Errorf("one site: %+v", all)
 	}
-	if all := walk("?customer=bank", asOperator()); len(all) != 1 || all[0].Node != "node-7" {
+	if all := walk("?customer=bank", asOperator()); len(all) != 1 || all[0].Node != "node-7" || all[0].Measured.Encoder != "x264enc" {
 		t.Errorf("of a customer, for an operator: %+v", all)
 	}
 
@@ -214,13 +217,14 @@ func TestSessionByAPIKey(t *testing.T) {
 	mine, theirs := wire.SessionsPath+"/"+b.sessions[0].Session, wire.SessionsPath+"/"+b.sessions[1].Session
 	nobodys := wire.SessionsPath + "/" + b.sessions[2].Session
 
-	if v := into[wire.SessionView](g, 200, "GET", mine, nil, read...); v.Customer != "shop" || v.Node != "" {
-		t.Errorf("%+v", v)
+	if v := into[wire.SessionView](g, 200, "GET", mine, nil, read...); v.Customer != "shop" || v.Node != "" ||
+		v.Measured.RTTMS != 21 || v.Measured.Page.FPS != 29 || v.Measured.Encoder != "" || v.Measured.Preset != "" || v.Quality.RTTMS != 22 {
+		t.Errorf("%+v, measured %+v", v, v.Measured)
 	}
-	if v := into[wire.SessionView](g, 200, "GET", mine, nil, asOperator()...); v.Node != "node-7" {
+	if v := into[wire.SessionView](g, 200, "GET", mine, nil, asOperator()...); v.Node != "node-7" || v.Measured.Encoder != "x264enc" || v.Measured.Preset != "superfast" {
 		t.Errorf("an operator: %+v", v)
 	}
-	if v := into[wire.SessionView](g, 200, "GET", mine, nil, "Authorization", "Bearer "+g.ticketFor(b.sessions[0].Session)); v.Customer != "" || v.Node != "" {
+	if v := into[wire.SessionView](g, 200, "GET", mine, nil, "Authorization", "Bearer "+g.ticketFor(b.sessions[0].Session)); v.Customer != "" || v.Node != "" || v.Measured != nil || v.Quality != nil {
 		t.Errorf("the person: %+v", v)
 	}
 	for _, path := range []string{theirs, nobodys} {

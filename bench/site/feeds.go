@@ -62,6 +62,15 @@ func startFeeds(s *site) (*feeds, error) {
 		f.all.Go(func() { f.follow(s.ctx, n) })
 	}
 	f.all.Go(f.classes)
+	for i, n := range s.seats.nodes {
+		first := s.measured * time.Duration(i+1) / time.Duration(len(s.seats.nodes)) // not all nodes at once
+		f.all.Go(func() {
+			for pause(s.ctx.Done(), first) {
+				f.tellMeasured(n)
+				first = s.measured
+			}
+		})
+	}
 	return f, nil
 }
 
@@ -78,6 +87,20 @@ func (f *feeds) classes() {
 	for pause(f.site.ctx.Done(), 5*time.Second) {
 		f.writeClasses(30 * time.Second)
 	}
+}
+
+// tellMeasured tells what the seats of a node that stream have measured, in one message.
+func (f *feeds) tellMeasured(n *node) {
+	told := map[string]wire.Seat{}
+	for _, s := range n.seats {
+		s.mu.Lock()
+		defer s.mu.Unlock() // of all until they are told, so that none changes meanwhile
+		if s.state == wire.SeatStreaming {
+			s.measure(time.Now())
+			told[s.id] = s.record()
+		}
+	}
+	f.sources[n].SetAll(told)
 }
 
 // writeClasses writes the records whose class has changed and that are older than an age.

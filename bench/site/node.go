@@ -107,5 +107,16 @@ func numberOf(address net.Addr) (seat int, ok bool) {
 // record is the seat as its node tells of it. seat.mu is held.
 func (s *seat) record() wire.Seat {
 	return wire.Seat{ID: s.id, App: s.app, Job: s.job, Node: s.node.name, Address: s.address, Key: s.node.me.Key(),
-		State: s.state, Session: s.session, Since: s.since.UTC(), Network: s.network}
+		State: s.state, Session: s.session, Since: s.since.UTC(), Network: s.network, Measured: s.measured, Quality: s.quality}
+}
+
+// measure makes up what a seat that streams measures. seat.mu is held.
+func (s *seat) measure(now time.Time) {
+	n := float64(s.number % 10)
+	s.measured = (&wire.Measured{
+		At: now, RTTMS: 20 + n, Loss: n / 1000, BitrateKbps: 3000 + 100*n, TargetKbps: 8000, FPS: 30, Paints: 20 + n, CaptureMS: 2.5, EncodeMS: 5 + n,
+		QueueMS: 3, InjectMS: 0.4, Encoder: "x264enc", Preset: "superfast", Width: 1280, Height: 720,
+		Page: &wire.PageMeasured{FPS: 29.8, FrozenMS: n, DecodeMS: 4.2, BufferMS: 21.3, Concealed: n / 1000},
+	}).Bounded(now)
+	s.quality = (&wire.Quality{DurationS: now.Sub(s.since).Seconds(), RTTMS: 21.4, RTTP95MS: 33.9, Loss: 0.004, FPS: 29.7, BitrateKbps: 3200.5, FrozenS: 0.1}).Bounded()
 }

@@ -31,9 +31,12 @@ type seat struct {
 	since   time.Time // by the clock of its node
 	session string
 	network string
-	used    map[string]bool   // sessions that claimed it
-	tries   map[string]uint64 // wire.TryHeader, by session
-	conn    *websocket.Conn
+	// measured and quality are of the session, while it streams.
+	measured *wire.Measured
+	quality  *wire.Quality
+	used     map[string]bool   // sessions that claimed it
+	tries    map[string]uint64 // wire.TryHeader, by session
+	conn     *websocket.Conn
 	// attached says that conn is open.
 	attached bool
 }
@@ -42,7 +45,7 @@ type seat struct {
 func (f *seats) become(s *seat, state wire.SeatState, session string) {
 	s.state, s.session, s.since = state, session, s.node.now()
 	if session == "" {
-		s.network = ""
+		s.network, s.measured, s.quality = "", nil, nil
 	}
 	f.tell(s.node, s.record(), false)
 }

@@ -25,6 +25,7 @@ type plan struct {
 	seats           int           // in all, spread over nodes of seatsPerNode and over the apps
 	dead            int           // children at Nomad that have served
 	lease, start    time.Duration // see seats
+	measured        time.Duration // how often nodes tell what their seats measured; 0: wire.MeasuredEvery
 }
 
 // site is a site on this machine: real Consul, brains and routers; nodes and Nomad as the
@@ -57,6 +58,9 @@ func appName(i int) string { return fmt.Sprintf("app-%03d", i) }
 // open starts a site and waits until its brains know all seats.
 func open(ctx context.Context, bin string, p plan) (_ *site, err error) {
 	began := time.Now()
+	if p.measured == 0 {
+		p.measured = wire.MeasuredEvery
+	}
 	s := &site{plan: p, outside: newOutside()}
 	s.ctx, s.stop = context.WithCancel(ctx)
 	defer func() {

@@ -141,10 +141,10 @@ func sessionShow(f *sessionFlags) *cobra.Command {
 			if !v.Until.IsZero() {
 				until = v.Until.Format(time.RFC3339)
 			}
-			for _, row := range [][2]string{
+			for _, row := range append([][2]string{
 				{"session", v.Session}, {"app", v.App}, {"site", v.Site}, {"state", v.State + ", for " + ago(v.Since)}, {"ends by", until},
 				{"customer", v.Customer}, {"subject", v.Subject}, {"seat", v.Seat}, {"node", v.Node},
-			} {
+			}, figures(v)...) {
 				if row[1] != "" {
 					fmt.Fprintf(table, "%s\t%s\n", row[0], row[1])
 				}
