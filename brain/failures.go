@@ -139,7 +139,7 @@ func (st *state) startFailed(child Child, end wire.End, now time.Time) {
 	f.fail(child.Version, now, end)
 	st.view.changed[child.App] = true
 	st.metrics.failed(child.App, end)
-	st.log.Warn("a seat failed to start", "app", child.App, "child", child.ID, "alloc", child.Alloc,
+	st.log.Warn("a seat failed to start", "app", child.App, "child", child.ID, "seat", child.Alloc,
 		"end", end.String(), "failures", f.failures, "retry_in", f.until.Sub(now).Round(time.Millisecond))
 	hopeless := a.idle+a.old+a.starting+a.counts.busy == 0
 	if session := sessionOf(child.Token); !hopeless {

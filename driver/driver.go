@@ -176,7 +176,7 @@ func (d *Driver) StartTask(cfg *drivers.TaskConfig) (_ *drivers.TaskHandle, _ *d
 	if err == nil {
 		spec.StreamHost, spec.SeatKeeper = streamHostPath, keeperPath
 		if err := group.prepare(spec, cfg.Resources); err != nil {
-			d.log.Warn("cannot limit the seat's resources", "alloc", cfg.AllocID, "error", err)
+			d.log.Warn("cannot limit the seat's resources", "seat", cfg.AllocID, "error", err)
 		}
 		err = writeSpec(spec)
 	}
@@ -195,7 +195,7 @@ func (d *Driver) StartTask(cfg *drivers.TaskConfig) (_ *drivers.TaskHandle, _ *d
 		w.close()
 		return nil, nil, errors.Join(fmt.Errorf("encode task state: %w", err), reap(d.ctx, spec.RunDir, group))
 	}
-	d.log.Info("seat started", "alloc", cfg.AllocID, "app", spec.App, "version", spec.Version, "pid", state.PID)
+	d.log.Info("seat started", "seat", cfg.AllocID, "app", spec.App, "version", spec.Version, "pid", state.PID)
 	d.keep(newTask(cfg, state, spec, w, d.events, d.log))
 	return handle, nil, nil
 }
@@ -299,7 +299,7 @@ func (d *Driver) StopTask(id string, timeout time.Duration, signal string) error
 	}
 	if signal != "" {
 		if signal, err = signalName(signal); err != nil {
-			d.log.Warn("stopping with SIGTERM instead", "alloc", t.cfg.AllocID, "error", err)
+			d.log.Warn("stopping with SIGTERM instead", "seat", t.cfg.AllocID, "error", err)
 		}
 	}
 	return t.stop(d.ctx, timeout, signal)

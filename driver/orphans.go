@@ -127,10 +127,10 @@ func (d *Driver) endOrphan(dir string, seen orphan) error {
 	status, err := c.status(d.ctx)
 	c.close()
 	if err == nil && status.Nonce == seen.nonce && status.State.Busy() {
-		d.log.Warn("keeping a seat that Nomad does not know, because a person uses it", "alloc", spec.Alloc, "run_dir", dir)
+		d.log.Warn("keeping a seat that Nomad does not know, because a person uses it", "seat", spec.Alloc, "run_dir", dir)
 		return nil
 	}
-	d.log.Warn("ending a seat that Nomad does not know", "alloc", spec.Alloc, "app", spec.App, "run_dir", dir,
+	d.log.Warn("ending a seat that Nomad does not know", "seat", spec.Alloc, "app", spec.App, "run_dir", dir,
 		"seen_for", short(time.Since(seen.since).Round(time.Second)))
 	return reap(d.ctx, dir, cgroup{})
 }

@@ -1,7 +1,9 @@
 package seat
 
 import (
+	"encoding/json"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -100,5 +102,31 @@ func TestMeasured(t *testing.T) {
 	r.waitEnd()
 	if last := r.seats.last(); last.State != wire.SeatEnding || last.Quality == nil || last.Session == "" {
 		t.Errorf("at the end the record has %+v, quality %+v", last, last.Quality)
+	}
+}
+
+// While a session has the seat, each line of the log says which.
+func TestSessionInLog(t *testing.T) {
+	r := newRig(t).idle()
+	conn, _, grant := r.play()
+	r.send(conn, wire.Message{Type: wire.MsgLeave})
+	r.waitEnd()
+	during := false
+	count := 0
+	for _, text := range strings.Split(strings.TrimSpace(r.log.String()), "\n") {
+		var line struct{ Msg, Session, Part, State string }
+		if err := json.Unmarshal([]byte(text), &line); err != nil || line.Part != "seat" {
+			t.Fatalf("%v: %s", err, text)
+		}
+		during = during || line.State == string(wire.SeatClaimed)
+		if during {
+			count++
+		}
+		if want := map[bool]string{true: grant.Session}[during]; line.Session != want {
+			t.Errorf("the session is %q, not %q: %s", line.Session, want, text)
+		}
+	}
+	if count < 5 {
+		t.Errorf("%d lines during the session", count)
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/nearcast/nearcast/internal/identity"
+	"github.com/nearcast/nearcast/internal/logs"
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
@@ -162,7 +163,7 @@ func (r *rig) start(verifier *ticket.Verifier) {
 	parts.Control, parts.KeeperPID, parts.Report = control, 4240, r.report
 	r.following.Go(func() { r.seats.follow(filepath.Join(r.spec.RunDir, wire.ControlSocket)) })
 	go func() {
-		r.ended <- Run(ctx, r.spec, parts, slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+		r.ended <- Run(ctx, r.spec, parts, logs.NewAt(slog.LevelDebug, r.log, "seat"))
 	}()
 }
 

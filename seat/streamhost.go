@@ -55,6 +55,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nearcast/nearcast/internal/logs"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -175,6 +176,7 @@ func (h *streamHost) stateChanged(from wire.SeatState, now wire.Seat) {
 	if from != now.State {
 		h.events.addState(from, now)
 		h.log.Info("seat state", "state", now.State, "session", now.Session)
+		logs.Set(h.log, "session", now.Session)
 		if now.State == wire.SeatDetached || now.State == wire.SeatIdle {
 			h.stream.releaseInput.Store(true)
 		}

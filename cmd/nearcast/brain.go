@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -27,6 +28,7 @@ import (
 	"github.com/nearcast/nearcast/internal/fleet"
 	"github.com/nearcast/nearcast/internal/guard"
 	"github.com/nearcast/nearcast/internal/identity"
+	"github.com/nearcast/nearcast/internal/logs"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -70,7 +72,9 @@ the machine can read a command line.`,
 		Example: `  nearcast brain --listen 0.0.0.0:8081 --url wss://brain.eu.play.example/v1/connect --ticket-keys /etc/nearcast/ticket-keys.pem`,
 		Args:    cobra.NoArgs,
 		PreRunE: func(cmd *cobra.Command, _ []string) error { return flagsFromEnv(cmd) },
-		RunE:    func(cmd *cobra.Command, _ []string) error { return runBrain(cmd.Context(), f, slog.Default()) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runBrain(cmd.Context(), f, logs.New(os.Stderr, "brain"))
+		},
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:8081", "address to serve on")
@@ -146,6 +150,7 @@ func runBrain(ctx context.Context, f brainFlags, log *slog.Logger) error {
 			return err
 		}
 	}
+	logs.Set(log, "site", me.Site)
 	// The brain runs a moment longer than ctx: it is deregistered first, then it
 	// sends people to other brains.
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))

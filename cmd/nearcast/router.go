@@ -17,6 +17,7 @@ import (
 	"github.com/nearcast/nearcast/internal/fleet"
 	"github.com/nearcast/nearcast/internal/guard"
 	"github.com/nearcast/nearcast/internal/identity"
+	"github.com/nearcast/nearcast/internal/logs"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/router"
@@ -60,7 +61,9 @@ see command lines.`,
   nearcast router --listen 0.0.0.0:8080 --url https://eu.play.example --ticket-key /etc/nearcast/ticket-key.pem`,
 		Args:    cobra.NoArgs,
 		PreRunE: func(cmd *cobra.Command, _ []string) error { return flagsFromEnv(cmd) },
-		RunE:    func(cmd *cobra.Command, _ []string) error { return runRouter(cmd.Context(), f, slog.Default()) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runRouter(cmd.Context(), f, logs.New(os.Stderr, "router"))
+		},
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:8080", "address to serve on")
@@ -143,6 +146,7 @@ func runRouter(ctx context.Context, f routerFlags, log *slog.Logger) error {
 		}
 	}
 
+	logs.Set(log, "site", f.site)
 	view := consul.Watch(ctx, registry, f.site, facts.NewTokens(signer).For, log)
 	defer view.Wait()
 	defer stop()

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,6 +22,7 @@ import (
 	"github.com/nearcast/nearcast/internal/answer"
 	"github.com/nearcast/nearcast/internal/fleet"
 	"github.com/nearcast/nearcast/internal/guard"
+	"github.com/nearcast/nearcast/internal/logs"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/turn"
 )
@@ -60,7 +62,9 @@ command line.`,
   nearcast turn --listen 10.0.1.5:3478 --tls-listen 10.0.1.6:443 --tls-cert turn.pem --tls-key turn.pem`,
 		Args:    cobra.NoArgs,
 		PreRunE: func(cmd *cobra.Command, _ []string) error { return flagsFromEnv(cmd) },
-		RunE:    func(cmd *cobra.Command, _ []string) error { return runTURN(cmd.Context(), f, slog.Default()) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runTURN(cmd.Context(), f, logs.New(os.Stderr, "turn"))
+		},
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:3478", "address to serve on, by UDP and TCP")

@@ -3,11 +3,11 @@ package main
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"os"
 	"sync"
 	"time"
 
+	"github.com/nearcast/nearcast/internal/logs"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/seat"
 	"github.com/nearcast/nearcast/seat/cell"
@@ -53,7 +53,7 @@ func fetch(ctx context.Context) int {
 	// The seat starts, while what arrived is written to the cache.
 	if answer.Failed == nil {
 		if err := hold.Keep(); err != nil {
-			slog.New(slog.NewJSONHandler(os.Stderr, nil)).Error("keep content in the cache: the next seat fetches it again", "error", err)
+			logs.New(os.Stderr, "content").Error("keep content in the cache: the next seat fetches it again", "error", err)
 		}
 	}
 	return 0

@@ -8,12 +8,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"os/signal"
 	"syscall"
 
+	"github.com/nearcast/nearcast/internal/logs"
 	"github.com/nearcast/nearcast/internal/version"
 	"github.com/nearcast/nearcast/seat"
 	"github.com/nearcast/nearcast/seat/cell"
@@ -108,7 +108,10 @@ func inherit() (*parts, net.Listener, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	log := slog.New(slog.NewJSONHandler(&boundedLog{file: os.Stderr, max: maxLog}, nil)).With("alloc", spec.Alloc, "app", spec.App)
+	log := logs.New(&boundedLog{file: os.Stderr, max: maxLog}, "seat")
+	logs.Set(log, "seat", spec.Alloc)
+	logs.Set(log, "app", spec.App)
+	logs.Set(log, "node", spec.Node)
 	return &parts{spec: spec, log: log, keeper: cell.NewKeeper(conn)}, control, nil
 }
 

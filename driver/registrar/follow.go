@@ -59,7 +59,7 @@ func (r *Registrar) Follow(ctx context.Context, t Task) {
 		}
 		r.drop(t.ID)
 		if ctx.Err() == nil && err != nil {
-			r.log.Debug("retrying to follow a seat", "alloc", t.ID, "error", err)
+			r.log.Debug("retrying to follow a seat", "seat", t.ID, "error", err)
 		}
 		if time.Since(began) > mostPause {
 			pause = firstPause
@@ -165,7 +165,7 @@ func (f *follower) take(said wire.Seat) {
 	f.registrar.drop(f.task.ID)
 	if f.refused != err.Error() {
 		f.refused = err.Error()
-		f.registrar.log.Error("a stream host says what it may not, so brains are not told of its seat", "alloc", f.task.ID, "app", f.task.App, "error", err)
+		f.registrar.log.Error("a stream host says what it may not, so brains are not told of its seat", "seat", f.task.ID, "app", f.task.App, "error", err)
 	}
 }
 

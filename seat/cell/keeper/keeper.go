@@ -37,6 +37,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/nearcast/nearcast/internal/logs"
 	"github.com/nearcast/nearcast/internal/unixuser"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/seat/cell"
@@ -91,7 +92,7 @@ func Run(path string) int {
 		return exitNotBegun
 	}
 	cell.SetWithout(spec.Env)
-	log := slog.New(slog.NewJSONHandler(os.Stderr, nil)).With("alloc", spec.Alloc, "app", spec.App, "part", "keeper")
+	log := logs.New(os.Stderr, "keeper").With("seat", spec.Alloc, "app", spec.App, "node", spec.Node)
 	k := &keeper{spec: spec, log: log, root: os.Geteuid() == 0, makePad: uinput.Make}
 	if err := k.keep(raw, signals); err != nil {
 		e := end(wire.CodeConfig, err)
