@@ -27,7 +27,7 @@ consul_policy() { # NAME FILE
   say "Consul policy $1"
 }
 
-for part in router brain turn autoscaler seat driver anonymous launch-keys webhooks nomad-server nomad-client replication; do
+for part in router brain turn autoscaler observability seat driver anonymous launch-keys webhooks nomad-server nomad-client replication; do
   consul_policy "nearcast-$part" "$here/consul/$part.hcl"
 done
 for role in server edge stream; do
@@ -60,7 +60,7 @@ fi
 say "Consul auth method $method"
 
 rules=$(consul acl binding-rule list -method $method)
-for job in router brain turn autoscaler; do
+for job in router brain turn autoscaler observability; do
   if ! grep -q "nearcast-$job" <<<"$rules"; then
     consul acl binding-rule create -method $method -description "Nearcast" -bind-type policy -bind-name "nearcast-$job" \
       -selector "value.nomad_namespace==default and value.nomad_job_id==$job" >/dev/null
