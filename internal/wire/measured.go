@@ -2,6 +2,7 @@ package wire
 
 import (
 	"math"
+	"reflect"
 	"slices"
 	"time"
 )
@@ -72,7 +73,7 @@ func OnlyMeasured(a, b Seat) bool {
 	for _, s := range []*Seat{&a, &b} {
 		s.Measured, s.Quality, s.Since, s.Until = nil, nil, time.Time{}, time.Time{}
 	}
-	return a == b
+	return reflect.DeepEqual(a, b)
 }
 
 // within is a figure of 0 to most, with four digits after the point at most: more only cost bytes.
