@@ -12,6 +12,7 @@
 //	demand        brain → autoscaler        GET /v1/demand at internal listeners: people and seats
 //	fleet         brain → Consul            KV nearcast/apps/<app>, services of routers and brains; seen by routers
 //	stream host   driver ⇄ stream host      spec.json, control.sock, exit.json
+//	console       browser → console         REST and server-sent events, below /console
 //	problem       anybody → caller          RFC 9457 problem details
 //
 //	data, err := json.Marshal(wire.Message{Type: wire.MsgHello, Ticket: ticket, SDP: offer})

@@ -111,6 +111,23 @@ var messages = map[string]any{
 	"signal_request":     &SignalRequest{},
 	"exit":               &Exit{},
 	"fingerprint":        &Fingerprint{},
+
+	"console_me":         &ConsoleMe{},
+	"console_event":      &ConsoleEvent{},
+	"console_site":       &ConsoleSite{},
+	"console_app":        &ConsoleApp{},
+	"console_node":       &ConsoleNode{},
+	"console_session":    &ConsoleSession{},
+	"console_placement":  &ConsolePlacement{},
+	"console_node_order": &ConsoleNodeOrder{},
+	"console_scale":      &ConsoleScale{},
+	"console_revert":     &ConsoleRevert{},
+	"console_publish":    &ConsolePublish{},
+	"console_published":  &ConsolePublished{},
+	"console_app_detail": &ConsoleAppDetail{},
+	"console_version":    &ConsoleVersion{},
+	"console_audit":      &ConsoleAudit{},
+	"console_action":     &ConsoleAction{},
 }
 
 var (
