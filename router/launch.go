@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -92,6 +93,7 @@ func (r *Router) postSession(c echo.Context) error {
 		})
 	}
 	memory.candidates = out.Candidates
+	r.placed.note(session, req.Preferences, out.Candidates, time.Now())
 	out.BrainURL = out.Candidates[0].BrainURL
 	out.SpareBrainURLs = table.spares(best.Index, out.BrainURL)
 	r.remember(table, c, req.RTTMS)

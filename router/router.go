@@ -15,6 +15,7 @@
 //	POST   /v1/sessions                place a session: a ticket, and the brain to send it to
 //	GET    /v1/sessions/{id}           the state of a session
 //	DELETE /v1/sessions/{id}           end a session
+//	GET    /v1/sessions/{id}/placement how a session was placed, for operators
 //	POST   /v1/sessions/{id}/ticket    renew the ticket of a person that waits
 //	GET    /v1/facts                   what this site has, for routers of other sites alone
 //	GET    /v1/openapi.yaml            the description of this API
@@ -121,6 +122,7 @@ type Router struct {
 	keys      callers // API keys
 	latest    atomic.Pointer[siteTable]
 	memory    sync.Pool // of *launchMemory
+	placed    placements
 }
 
 // New makes a router. It starts nothing.
@@ -211,6 +213,7 @@ func (r *Router) routes() *echo.Echo {
 	e.GET("/v1/sessions/:id", r.limited(r.getSession))
 	e.DELETE("/v1/sessions/:id", r.limited(r.deleteSession))
 	e.POST("/v1/sessions/:id/ticket", r.limited(r.postTicket))
+	e.GET("/v1/sessions/:id"+wire.PlacementPath, r.limited(r.getPlacement))
 	get("/problems/:kind", r.getProblem)
 	get("/healthz", r.getHealth)
 	if r.pages != nil {

@@ -18,6 +18,11 @@ import "time"
 //	after     at brains: the last session of the answer before
 const SessionsPath = "/v1/sessions"
 
+// PlacementPath, below a session's path, is how the session was placed, for operators: GET, a
+// ConsolePlacement. The router that placed it remembers it for a while, and routers of one site ask
+// each other.
+const PlacementPath = "/placement"
+
 const (
 	DefaultSessions = 100
 	MaxSessions     = 500
