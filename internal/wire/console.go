@@ -10,11 +10,11 @@ import "time"
 //	GET    /console/api/me                          ConsoleMe
 //	GET    /console/api/events                      text/event-stream of ConsoleEvent
 //	GET    /console/api/sessions/{id}               ConsoleSession
-//	GET    /console/api/sessions/{id}/still         image/jpeg; operator. 404 where the job does not allow it
+//	GET    /console/api/sessions/{id}/still         a picture; no console serves it yet: Still is never true
 //	DELETE /console/api/sessions/{id}               204; operator: the session ends
 //	POST   /console/api/nodes/{site}/{node}         ConsoleNodeOrder → 204; operator. {node} is ConsoleNode.ID
 //	GET    /console/api/apps/{site}/{app}           ConsoleAppDetail: its versions
-//	POST   /console/api/apps/{site}/{app}/scale     ConsoleScale → ConsolePublished; operator
+//	POST   /console/api/apps/{site}/{app}/scale     ConsoleScale → ConsolePublished; admin
 //	POST   /console/api/apps/{site}/{app}/revert    ConsoleRevert → ConsolePublished; admin
 //	POST   /console/api/apps/{site}                 ConsolePublish → ConsolePublished; admin
 //	GET    /console/api/audit                       ConsoleAudit; operator
@@ -61,8 +61,8 @@ type ConsoleRole string
 
 const (
 	RoleViewer   ConsoleRole = "viewer"   // sees everything but stills
-	RoleOperator ConsoleRole = "operator" // ends sessions, drains nodes, changes warm and max, sees stills
-	RoleAdmin    ConsoleRole = "admin"    // publishes apps, and rolls them back
+	RoleOperator ConsoleRole = "operator" // ends sessions, drains nodes, sees the audit log
+	RoleAdmin    ConsoleRole = "admin"    // changes warm and max, publishes apps, and rolls them back
 )
 
 // ConsoleMe says who has logged in.
@@ -181,7 +181,7 @@ type ConsoleSession struct {
 	// Placement is missing where nobody remembers it: Unplaced says why.
 	Placement *ConsolePlacement `json:"placement,omitempty"`
 	Unplaced  string            `json:"unplaced,omitempty"`
-	// Still is true where a picture may be asked for.
+	// Still is true where a picture may be asked for. No console says it yet.
 	Still bool `json:"still,omitempty"`
 }
 
@@ -264,6 +264,8 @@ type ConsoleAudit struct {
 
 // ConsoleAction is a line of the audit log. There is one for each action that was tried.
 type ConsoleAction struct {
+	// ID is the same in the line before an action, whose result is "begun", and in the line after it.
+	ID   string    `json:"id"`
 	Time time.Time `json:"time"`
 	Who  string    `json:"who"` // the provider's subject, or "operator" of a token
 	// Name is for people; it can be changed at the provider.
