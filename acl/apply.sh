@@ -27,7 +27,7 @@ consul_policy() { # NAME FILE
   say "Consul policy $1"
 }
 
-for part in router brain turn autoscaler observability seat driver anonymous launch-keys webhooks nomad-server nomad-client replication; do
+for part in router brain turn autoscaler observability console seat driver anonymous launch-keys webhooks nomad-server nomad-client replication; do
   consul_policy "nearcast-$part" "$here/consul/$part.hcl"
 done
 for role in server edge stream; do
@@ -60,7 +60,7 @@ fi
 say "Consul auth method $method"
 
 rules=$(consul acl binding-rule list -method $method)
-for job in router brain turn autoscaler observability; do
+for job in router brain turn autoscaler observability console; do
   if ! grep -q "nearcast-$job" <<<"$rules"; then
     consul acl binding-rule create -method $method -description "Nearcast" -bind-type policy -bind-name "nearcast-$job" \
       -selector "value.nomad_namespace==default and value.nomad_job_id==$job" >/dev/null
@@ -79,3 +79,7 @@ nomad acl policy apply -description "Nearcast: a node drains itself" nearcast-no
 say "Nomad policy nearcast-node"
 nomad acl policy apply -description "Nearcast: publish apps" publisher "$here/nomad/publisher.hcl" >/dev/null
 say "Nomad policy publisher"
+for role in viewer operator admin; do
+  nomad acl policy apply -description "Nearcast: the console, for its role $role" "nearcast-console-$role" "$here/nomad/console-$role.hcl" >/dev/null
+  say "Nomad policy nearcast-console-$role"
+done

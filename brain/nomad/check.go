@@ -45,6 +45,12 @@ func CheckJob(in *api.Job) (app brain.App, problems []string, err error) {
 	return app, append(problems, lives(in)...), nil
 }
 
+// JobProblems says why a job is no app, or none that works as its job says.
+func JobProblems(in *api.Job) ([]string, error) {
+	_, problems, err := CheckJob(in)
+	return problems, err
+}
+
 // lives says which parts of a job make a seat live more than once.
 func lives(j *api.Job) (problems []string) {
 	if len(j.TaskGroups) != 1 {

@@ -6,6 +6,7 @@
 //	nearcast router …        the REST API, the beacon and the player
 //	nearcast brain …         the session broker of a site
 //	nearcast turn …          relays for people whose network blocks UDP
+//	nearcast console …       the operators' page
 //	nearcast ticket-key …    the keys that sign and check tickets
 //	nearcast key …           the keys of customers, that sign launch tokens
 //	nearcast token …         launch tokens
@@ -53,6 +54,7 @@ func root() *cobra.Command {
 		routerCommand(),
 		brainCommand(),
 		turnCommand(),
+		consoleCommand(),
 		ticketKeyCommand(),
 		keyCommand(),
 		tokenCommand(),

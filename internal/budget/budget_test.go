@@ -33,8 +33,8 @@ var rules = []rule{
 		reason: "the plugin SDK brings half of Nomad; a seat must not see it",
 	},
 	{
-		library: "github.com/hashicorp/nomad/api", in: []string{"brain/nomad", "cloud/nomad", "dev", "provision/agents", "e2e", "bench"}, tests: true,
-		reason: "the broker speaks of seats and apps, and an operator of jobs and nodes; brain/nomad and cloud/nomad translate",
+		library: "github.com/hashicorp/nomad/api", in: []string{"brain/nomad", "cloud/nomad", "console/nomad", "dev", "provision/agents", "e2e", "bench"}, tests: true,
+		reason: "the broker speaks of seats and apps, an operator of jobs and nodes, the console of nodes and versions; brain/nomad, cloud/nomad and console/nomad translate",
 	},
 	{
 		library: "github.com/hashicorp/nomad-autoscaler", in: []string{"autoscaler", "plugins/nomad-autoscaler-seats", "bench/capacity"},
@@ -51,6 +51,18 @@ var rules = []rule{
 	{
 		library: "github.com/hashicorp/consul/api", in: []string{"internal/fleet", "dev", "bench"}, tests: true,
 		reason: "internal/fleet is the one Consul adapter",
+	},
+	{
+		library: "github.com/coreos/go-oidc", in: []string{"console/login"},
+		reason: "one package logs people in; a provider's tokens are to be checked by a library that many read",
+	},
+	{
+		library: "golang.org/x/oauth2", in: []string{"console/login"},
+		reason: "the code flow with PKCE, which go-oidc leaves to it",
+	},
+	{
+		library: "github.com/oauth2-proxy/mockoidc", tests: true,
+		reason: "it is a provider that a test starts",
 	},
 	{
 		library: "github.com/pion", in: []string{"seat/peer", "turn", "internal/pionlog", "internal/testkit/person", "bench"}, tests: true,
@@ -71,6 +83,7 @@ var rules = []rule{
 	},
 	{library: module + "/router", in: []string{"router", "cmd", "e2e", "bench"}, reason: "cmd wires the parts; they do not know each other"},
 	{library: module + "/brain", in: []string{"brain", "cmd", "e2e", "bench"}, reason: "cmd wires the parts; they do not know each other"},
+	{library: module + "/console", in: []string{"console", "cmd"}, tests: true, reason: "cmd wires the parts; they do not know each other"},
 	{library: module + "/turn", in: []string{"turn", "cmd", "e2e", "bench"}, tests: true, reason: "cmd wires the parts; they do not know each other"},
 	{library: module + "/cloud", in: []string{"cloud", "cmd/nearcast"}, reason: "an operator's command looks at the parts from outside; none of them knows it"},
 	{library: module + "/driver", in: []string{"driver", "plugins", "e2e", "bench"}, reason: "cmd wires the parts; they do not know each other"},
@@ -271,6 +284,11 @@ func TestRules(t *testing.T) {
 		{"router/router.go", "github.com/hashicorp/nomad/api", true},
 		{"brain/nomad/client.go", "github.com/hashicorp/nomad/api", false},
 		{"brain/broker.go", "github.com/hashicorp/nomad/api", true},
+		{"console/nomad/change.go", "github.com/hashicorp/nomad/api", false},
+		{"console/watch.go", "github.com/hashicorp/nomad/api", true},
+		{"router/router.go", module + "/console", true},
+		{"console/console.go", "github.com/coreos/go-oidc/v3/oidc", true},
+		{"console/login/oidc.go", "github.com/coreos/go-oidc/v3/oidc", false},
 		{"brain/nomadic/x.go", "github.com/hashicorp/nomad/api", true},
 		{"driver/driver.go", "github.com/hashicorp/nomad/plugins/drivers", false},
 		{"brain/broker.go", "github.com/hashicorp/nomad/plugins", true},

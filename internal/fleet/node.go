@@ -3,6 +3,7 @@ package fleet
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -110,20 +111,31 @@ func nodeRecord(id string, node wire.Node) record {
 // WatchNodes calls fn with all stream nodes of the site, sorted by name, healthy or not:
 // first as soon as Consul answers, then at each change.
 func (f *Fleet) WatchNodes(ctx context.Context, fn func([]wire.Node)) *Watch {
-	return watch(ctx, f, wire.NodeService, func(opts *api.QueryOptions) ([]wire.Node, *api.QueryMeta, error) {
-		entries, meta, err := f.consul.Health().Service(wire.NodeService, "", false, opts)
-		if err != nil {
-			return nil, nil, err
-		}
-		out := make([]wire.Node, 0, len(entries))
-		for _, entry := range entries {
-			out = append(out, nodeOf(entry))
-		}
-		slices.SortFunc(out, func(a, b wire.Node) int {
-			return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Key, b.Key))
-		})
-		return out, meta, nil
-	}, fn)
+	return watch(ctx, f, wire.NodeService, f.nodes, fn)
+}
+
+// Nodes are all stream nodes of the site, as WatchNodes gives them, now.
+func (f *Fleet) Nodes(ctx context.Context) ([]wire.Node, error) {
+	nodes, _, err := f.nodes(f.query(ctx))
+	if err != nil {
+		return nil, fmt.Errorf("list nodes: %w", err)
+	}
+	return nodes, nil
+}
+
+func (f *Fleet) nodes(opts *api.QueryOptions) ([]wire.Node, *api.QueryMeta, error) {
+	entries, meta, err := f.consul.Health().Service(wire.NodeService, "", false, opts)
+	if err != nil {
+		return nil, nil, err
+	}
+	out := make([]wire.Node, 0, len(entries))
+	for _, entry := range entries {
+		out = append(out, nodeOf(entry))
+	}
+	slices.SortFunc(out, func(a, b wire.Node) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Key, b.Key))
+	})
+	return out, meta, nil
 }
 
 // nodeOf reads what nodeRecord wrote. What is malformed counts as nothing: the rest is
