@@ -43,6 +43,9 @@ type Options struct {
 	Vars map[string]string
 	// Ports to listen on; the zero value is PortsFrom(DefaultPort).
 	Ports Ports
+	// Console runs the operators' console, too. Not at the sites of a planet: a browser sends its
+	// cookie by https or to loopback alone.
+	Console bool
 	// Log gets a line for each thing that happens; nil is no log.
 	Log io.Writer
 }
@@ -58,17 +61,18 @@ type Cluster struct {
 	S3Endpoint    string // http://…
 	Ports         Ports
 
-	at        Location
-	folder    *Folder
-	root, bin string
-	jobs      []string // files of the sample apps to register
-	vars      map[string]string
-	http      *http.Client // reaches the site's own servers
-	tools     map[string]string
-	s3Key     s3Key
-	nomad     *nomad.Client // of the namespace default
-	apps      *nomad.Client
-	logger    *slog.Logger
+	at          Location
+	folder      *Folder
+	root, bin   string
+	jobs        []string // files of the sample apps to register
+	withConsole bool
+	vars        map[string]string
+	http        *http.Client // reaches the site's own servers
+	tools       map[string]string
+	s3Key       s3Key
+	nomad       *nomad.Client // of the namespace default
+	apps        *nomad.Client
+	logger      *slog.Logger
 
 	mu      sync.Mutex
 	parts   []part // in the order of their start
@@ -102,7 +106,7 @@ func StartAt(ctx context.Context, o Options, at Location) (*Cluster, error) {
 // prepare does what comes before the first child process: folders, the lock, the
 // tools, the ports, the keys.
 func prepare(ctx context.Context, o Options, at Location) (_ *Cluster, err error) {
-	c := &Cluster{Site: at.Site, Ports: o.Ports, at: at, vars: o.Vars, http: at.client(), logger: at.Log}
+	c := &Cluster{Site: at.Site, Ports: o.Ports, at: at, vars: o.Vars, withConsole: o.Console, http: at.client(), logger: at.Log}
 	if c.logger == nil {
 		c.logger = NewLogger(o.Log)
 	}
@@ -196,7 +200,11 @@ func (c *Cluster) up(ctx context.Context) error {
 		if err := c.Wait(ctx, "nomad"); err != nil {
 			return err
 		}
-		for _, job := range []platformJob{c.router(), c.brain()} {
+		platform := []platformJob{c.router(), c.brain()}
+		if c.withConsole {
+			platform = append(platform, c.console())
+		}
+		for _, job := range platform {
 			if err := job.run(ctx, c); err != nil {
 				return err
 			}
@@ -210,8 +218,8 @@ func (c *Cluster) up(ctx context.Context) error {
 		if err := c.runSamples(ctx, c.jobs); err != nil {
 			return err
 		}
-		for _, name := range []string{"router", "brain"} {
-			if err := c.Wait(ctx, name); err != nil {
+		for _, job := range platform {
+			if err := c.Wait(ctx, job.name); err != nil {
 				return err
 			}
 		}

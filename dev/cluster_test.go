@@ -201,7 +201,7 @@ func TestKilledSupervisor(t *testing.T) {
 	}
 	first.Wait()
 	for _, p := range state.Processes {
-		if p.Name == "router" || p.Name == "brain" {
+		if p.Name == "router" || p.Name == "brain" || p.Name == "console" {
 			continue
 		}
 		testkit.Within(t, 2*time.Minute, p.Name+" ends with its supervisor", func() bool { return p.PID == 0 || !alive(p.PID, p.Started) })

@@ -20,7 +20,7 @@ func (c *Cluster) down() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	// The brain first: it would replace each seat that ends.
-	for _, name := range []string{"brain", "router"} {
+	for _, name := range []string{"console", "brain", "router"} {
 		c.stopPart(name)
 	}
 	if c.nomadServes() {

@@ -62,6 +62,8 @@ func (c *Cluster) publishKeys(ctx context.Context) error {
 	for job, items := range map[string]nomad.VariableItems{
 		"router": {"ticket_key": string(private), "ticket_keys": string(public), "operator_token": strings.TrimSpace(string(operator))},
 		"brain":  {"ticket_keys": string(public), "events_access_key": c.s3Key.Access, "events_secret_key": c.s3Key.Secret},
+		// In a site for development, the operators' token is the console's, too.
+		"console": {"router_token": strings.TrimSpace(string(operator)), "token": strings.TrimSpace(string(operator))},
 	} {
 		v := &nomad.Variable{Path: "nomad/jobs/" + job, Items: items}
 		if _, _, err := c.nomad.Variables().Update(v, (&nomad.WriteOptions{}).WithContext(ctx)); err != nil {
@@ -93,6 +95,18 @@ func (c *Cluster) brain() platformJob {
 	return j
 }
 
+// console is production's job, too. It logs in with the operators' token, and Nomad has no ACLs here.
+func (c *Cluster) console() platformJob {
+	return platformJob{name: "console", port: c.Ports.Console, url: "http://" + c.address(c.Ports.Console), options: []string{
+		"--nomad=" + c.NomadAddress, "--token-role=" + string(wire.RoleAdmin),
+	}}
+}
+
+// ConsoleURL is where the console's page is.
+func (c *Cluster) ConsoleURL() string {
+	return "http://" + c.address(c.Ports.Console) + wire.ConsolePath
+}
+
 // platformJob is a job of jobs/platform with one task, of the same name.
 type platformJob struct {
 	name           string
@@ -107,20 +121,21 @@ func (j platformJob) variables(c *Cluster) string {
 	for i, option := range options {
 		options[i] = hclString(option)
 	}
-	return strings.Join([]string{
+	list := []string{
 		"url       = " + hclString(j.url),
 		"binary    = " + hclString(filepath.Join(c.bin, "nearcast")),
 		"options   = [" + strings.Join(options, ", ") + "]",
 		fmt.Sprintf("port      = %d", j.port),
-		fmt.Sprintf("internal_port = %d", j.internal),
 		`node_pool = "default"`,
 		// Isolation would need a copy of the system's libraries for each task.
 		`driver    = "raw_exec"`,
-		// One of each: its port is fixed.
-		"count     = 1",
-		"canary    = 0",
 		"acl       = false",
-	}, "\n") + "\n"
+	}
+	if j.internal != 0 {
+		// One of each: its port is fixed.
+		list = append(list, fmt.Sprintf("internal_port = %d", j.internal), "count     = 1", "canary    = 0")
+	}
+	return strings.Join(list, "\n") + "\n"
 }
 
 // run registers the job, and begins to watch its task.

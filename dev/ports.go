@@ -28,12 +28,13 @@ type Ports struct {
 	// RouterInternal and BrainInternal are for the site's own processes.
 	RouterInternal int `json:"router_internal"`
 	BrainInternal  int `json:"brain_internal"`
+	Console        int `json:"console"`
 }
 
 // DefaultPort is the router's port in a dev cluster; the others follow it.
 const DefaultPort = 7700
 
-// PortsFrom are thirteen ports in a row, the router's first.
+// PortsFrom are fourteen ports in a row, the router's first.
 func PortsFrom(first int) Ports {
 	var p Ports
 	for i, port := range p.all() {
@@ -68,7 +69,7 @@ func (p *Ports) all() []namedPort {
 		{"router", &p.Router}, {"brain", &p.Brain}, {"S3", &p.S3},
 		{"Consul", &p.Consul}, {"Consul RPC", &p.ConsulRPC}, {"Consul serf", &p.ConsulSerf}, {"Consul WAN", &p.ConsulWAN},
 		{"Nomad", &p.Nomad}, {"Nomad RPC", &p.NomadRPC}, {"Nomad serf", &p.NomadSerf}, {"Nomad client", &p.NomadClient},
-		{"router internal", &p.RouterInternal}, {"brain internal", &p.BrainInternal},
+		{"router internal", &p.RouterInternal}, {"brain internal", &p.BrainInternal}, {"console", &p.Console},
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 )
 
 func TestPortsFrom(t *testing.T) {
-	if p := PortsFrom(7700); p.Router != 7700 || p.Brain != 7701 || p.NomadClient != 7710 || p.BrainInternal != 7712 {
+	if p := PortsFrom(7700); p.Router != 7700 || p.Brain != 7701 || p.NomadClient != 7710 || p.BrainInternal != 7712 || p.Console != 7713 {
 		t.Errorf("ports %+v", p)
 	}
 }

@@ -50,7 +50,7 @@ func devUp(dir *string) *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.IntVar(&port, "port", dev.DefaultPort, "port of the router; the next ten ports are used too")
+	flags.IntVar(&port, "port", dev.DefaultPort, "port of the router; the next thirteen ports are used too")
 	flags.StringSliceVar(&options.Apps, "apps", nil, "sample apps to register, by their names in jobs/ (default: all)")
 	flags.BoolVar(&noApps, "no-apps", false, "register no sample apps")
 	flags.StringToStringVar(&options.Vars, "var", nil, "value for a variable of the sample apps' jobs, as warm=2; may be repeated")
@@ -97,6 +97,7 @@ func up(ctx context.Context, out io.Writer, o planet.Options) error {
 
 func start(ctx context.Context, o planet.Options) (running, func(io.Writer), error) {
 	if len(o.Sites) == 0 {
+		o.Console = true
 		c, err := dev.Start(ctx, o.Options)
 		return c, func(w io.Writer) { welcome(w, c) }, err
 	}
@@ -107,6 +108,7 @@ func start(ctx context.Context, o planet.Options) (running, func(io.Writer), err
 func welcome(w io.Writer, c *dev.Cluster) {
 	fmt.Fprintf(w, `
   Open      %s
+  Console   %s  (log in with the token in %s)
   Consul    http://%s/ui     Nomad  http://%s/ui
   Publish   eval "$(bin/nearcast dev env)" && nomad job run my.nomad.hcl
   Sessions  NEARCAST_ROUTER=%s NEARCAST_API_KEY=$(cat %s) bin/nearcast session list
@@ -114,7 +116,7 @@ func welcome(w io.Writer, c *dev.Cluster) {
   Data      %s
   Stop      Ctrl-C, or: make down
 
-`, c.URL, c.ConsulAddress, c.NomadAddress, c.URL, c.OperatorToken(), c.Dir, c.Dir)
+`, c.URL, c.ConsoleURL(), c.OperatorToken(), c.ConsulAddress, c.NomadAddress, c.URL, c.OperatorToken(), c.Dir, c.Dir)
 }
 
 func welcomePlanet(w io.Writer, p *planet.Planet) {
