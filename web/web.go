@@ -4,17 +4,18 @@
 //
 //	http.FileServerFS(web.FS) // serves /, /play.html and /assets/
 //
-// Each module begins with a comment that says what it is for; home.js, play.js and check.js
-// are the pages' entry points, and element.js is that of other people's pages:
+// Each module begins with a comment that says what it is for; home.js, play.js, check.js and
+// console.js are the pages' entry points, and element.js is that of other people's pages:
 //
 //	element.js   <nearcast-player>: attributes, events, methods (docs/EMBED.md)
 //	shell.js     one player as it is seen, in the element's shadow root; hands.js what is done with it
 //	player.js    one session: carries out what session.js decides
 //	later.js     what no session begins with; input/ has what few sessions need
 //	style/       the style of the shadow root, as text; language.js and words/ all that it says
+//	console/     the operators' pages; console/model.js what they know, console/verdict.js why it is slow
 //
 // Nothing of a player is global to its document, since a page may have several. session.js,
-// stats.js, words.js and check/findings.js are pure. web/packages makes npm packages of them.
+// stats.js, words.js, check/findings.js and half of console/ are pure. web/packages makes npm packages of them.
 //
 // # What is served where
 //
@@ -22,6 +23,7 @@
 //	GET /play/{app}       play.html    one app: a player, and nothing else
 //	GET /check            check.html   what the person's network lets through; ?site= names a site
 //	GET /assets/...       assets/...   scripts, styles, icons, pictures
+//	GET /console          console.html the operators' pages (docs/CONSOLE.md). Not a router's: the console's service has them
 //
 // The pages name their files by absolute path (/assets/js/play.js), so [FS] is
 // served at the root of an origin; the page reads the app's id from its own
@@ -57,12 +59,17 @@
 //
 // Errors are wire.Problem, whose title and detail the person reads.
 //
+// console.html needs a console's service at its own origin: internal/wire/console.go. It works under
+// default-src 'none' with scripts, styles, pictures and connections of its own origin.
+//
 // # For tests and benches
 //
 // What a player shows is in its shadow root; internal/testkit/browser looks there (Deep).
 //
 // check.html says at #check that it is at work (aria-busy), and what came of it at .verdict
 // (data-kind).
+//
+// console.html exposes window.nearcastConsole: model (what it knows) and page (which is shown).
 //
 // play.html exposes window.nearcast: state (the phase, a string),
 // firstFrameMS (Play pressed → first decoded frame, or null), marks (when each
@@ -82,8 +89,8 @@ import (
 	"io/fs"
 )
 
-//go:embed index.html play.html check.html assets
+//go:embed index.html play.html check.html console.html assets
 var files embed.FS
 
-// FS holds index.html, play.html, check.html and assets at its root.
+// FS holds index.html, play.html, check.html, console.html and assets at its root.
 var FS fs.FS = files

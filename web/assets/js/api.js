@@ -59,7 +59,7 @@ export function unreachable() {
   };
 }
 
-async function problemOf(response) {
+export async function problemOf(response) {
   try {
     const problem = await response.json();
     if (problem && typeof problem.title === 'string') return { status: response.status, ...problem };
