@@ -236,6 +236,7 @@ func walkConsolePublish(v *visit, c *fakeConsole) {
 	v.untilText("is registered again at eu-central-1, as a new version")
 	v.script(`document.querySelector('dialog [type=submit]').click()`)
 	c.ordered(`POST /console/api/apps/eu-central-1/viewer/revert {"to":2,"version":3}`)
+	v.until(`!document.querySelector('dialog')`) // else the next step would answer this question again
 	v.script(`[...document.querySelectorAll('button')].find((b) => b.innerText === 'Publish a version').click()`)
 	v.script(`document.querySelector('#ask-job').value = 'job "viewer" {}'; document.querySelector('#ask-variables').value = 'a=b=c'; document.querySelector('dialog [type=submit]').click()`)
 	v.untilText("The job is good. viewer would have version 4 at eu-central-1. Nomad warns: group has no update block")
