@@ -24,8 +24,8 @@
 // λ is measured over windows that end now. A brain that has just started has short ones: the last
 // one counts as five minutes at least, the others as one.
 // λ is not certain: n arrivals in a window W may be n + 1.28·√n as well (one time in
-// ten it is more). The last, longest window counts with that, and a shorter one with n - 1.28·√n,
-// which shows a rise as soon as it is surely one. Where nobody came, nobody is expected: a pool
+// ten it is more). The last, longest window counts with that, and a shorter one with n - 0.64·√n,
+// which shows a rise as soon as it is likely one. Where nobody came, nobody is expected: a pool
 // without people has no nodes.
 //
 // Warm seats of apps whose people are not expected are seats that nobody else can use: they are

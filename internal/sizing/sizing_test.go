@@ -140,6 +140,8 @@ func TestNodes(t *testing.T) {
 		{"many warm seats that nobody comes for", same, []App{{Warm: 5}, {Warm: 5}, {Warm: 5}}, 0, 0, 2, 2, "15 warm"},
 		{"a day like the one before", same, []App{came(40, 4, 20)}, 6, 0, 7, 8, "40 people now"},
 		{"a rise is seen in two minutes", same, []App{came(0, 60, 60)}, 1, 0, 12, 19, ""},
+		{"a rise that is likely one", same, []App{came(20, 14, 30)}, 4, 0, 7, 7, ""},
+		{"a few more by chance are no rise", same, []App{came(40, 9, 40)}, 8, 0, 8, 8, ""},
 		{"nobody comes any more, and people still play", same, []App{came(64, 0, 0)}, 12, 0, 8, 8, ""},
 		{"at most", same, []App{came(400, 100, 500)}, 4, 0, 20, 20, "0 to 20 are allowed"},
 		{"at least", pool(func(p *Pool) { p.Min = 2 }), nil, 0, 0, 2, 2, "2 to 20"},
