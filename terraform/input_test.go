@@ -36,7 +36,7 @@ var wrongInput = map[string]wrong{
     "eu-central-1" = {
       cidr       = "10.10.64.0/18"
       edge_nodes = 1
-      pools      = { cpu = { instance_types = ["large"], min = 1, max = 3, on_demand_base = 9, cache_gib = 1 } }
+      pools      = { cpu = { instance_types = ["large"], min = 1, max = 3, on_demand_base = 9, cache_gib = 1, gpu_seats = 2 } }
     }
     "ap-south-1" = { cidr = "10.50.0.0/16", pools = { cpu = { instance_types = [], min = -1, max = 1, spot_percent = 101 } } }
     "ca-west-1"  = { cidr = "10.51.0.0/16", pools = { gpu = { instance_types = ["g6.xlarge"], min = 0, max = 0, on_demand_base = 0 } } }
@@ -59,6 +59,7 @@ var wrongInput = map[string]wrong{
 			"such as c7i.2xlarge, at least one; not so in: ap-south-1/cpu (), eu-central-1/cpu (large).",
 			"by role: server, edge, stream-cpu, stream-gpu; not so: sa-east-1/edge (latest), sa-east-1/stream (ami-1).",
 			"cache_gib from 10 to 16384; not so in: eu-central-1/cpu (1).",
+			"gpu_seats from 1 to 64, and other pools have none; not so in: eu-central-1/cpu (2).",
 			"names of Debian packages, such as f3d; not so: sa-east-1/cpu (f3d; reboot).",
 			"before the old one stops; not so in: eu-central-1 (1).",
 		},

@@ -61,6 +61,7 @@ variable "regions" {
       # The cache is on the largest local disk of a node (g5, g6, c6id …), and there is no volume for
       # it. cache_gib limits it still.
       local_cache = optional(bool, false)
+      gpu_seats   = optional(number, 1) # seats that each GPU of a gpu pool is offered as
       # Debian packages that the pool's apps need, such as f3d for jobs/viewer.
       packages = optional(list(string), [])
     }))
@@ -116,6 +117,11 @@ variable "regions" {
   validation {
     condition     = length(flatten([for n, r in var.regions : [for k, p in r.pools : "${n}/${k} (${p.cache_gib})" if !(p.cache_gib >= 10 && p.cache_gib <= 16384 && floor(p.cache_gib) == p.cache_gib)]])) == 0
     error_message = "pools need a whole cache_gib from 10 to 16384; not so in: ${join(", ", flatten([for n, r in var.regions : [for k, p in r.pools : "${n}/${k} (${p.cache_gib})" if !(p.cache_gib >= 10 && p.cache_gib <= 16384 && floor(p.cache_gib) == p.cache_gib)]]))}."
+  }
+
+  validation {
+    condition     = length(flatten([for n, r in var.regions : [for k, p in r.pools : "${n}/${k} (${p.gpu_seats})" if !(p.gpu_seats >= 1 && p.gpu_seats <= 64 && floor(p.gpu_seats) == p.gpu_seats && (k == "gpu" || p.gpu_seats == 1))]])) == 0
+    error_message = "a gpu pool has a whole gpu_seats from 1 to 64, and other pools have none; not so in: ${join(", ", flatten([for n, r in var.regions : [for k, p in r.pools : "${n}/${k} (${p.gpu_seats})" if !(p.gpu_seats >= 1 && p.gpu_seats <= 64 && floor(p.gpu_seats) == p.gpu_seats && (k == "gpu" || p.gpu_seats == 1))]]))}."
   }
 
   validation {

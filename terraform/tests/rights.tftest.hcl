@@ -24,7 +24,7 @@ variables {
       cidr = "10.20.0.0/16"
       pools = {
         cpu = { instance_types = ["c7i.2xlarge"], min = 1, max = 6, packages = ["f3d", "neverball"] }
-        gpu = { instance_types = ["g6.xlarge"], min = 0, max = 6, local_cache = true }
+        gpu = { instance_types = ["g6.xlarge"], min = 0, max = 6, local_cache = true, gpu_seats = 3 }
       }
     }
   }
@@ -214,7 +214,7 @@ run "rights" {
   # The environment is the contract with provision/; README.md lists it.
   assert {
     condition = alltrue([for line in [
-      "NEARCAST_ROLE='stream'", "NEARCAST_POOL='stream-gpu'", "NEARCAST_GPU='yes'", "NEARCAST_SITE='us-east-1'", "NEARCAST_PRIMARY_SITE='eu-central-1'",
+      "NEARCAST_ROLE='stream'", "NEARCAST_POOL='stream-gpu'", "NEARCAST_GPU='yes'", "NEARCAST_GPU_SEATS='3'", "NEARCAST_SITE='us-east-1'", "NEARCAST_PRIMARY_SITE='eu-central-1'",
       "NEARCAST_JOIN='provider=aws addr_type=private_v4 tag_key=nearcast-server tag_value=nearcast region=us-east-1'",
       "NEARCAST_CONTENT_BUCKET='content-us'", "NEARCAST_MEDIA_PORTS='20000-20999'", "NEARCAST_CACHE_DEVICE='local'", "NEARCAST_CACHE_GIB='100'", "NEARCAST_ASG='nearcast-stream-gpu'", "NEARCAST_HOOK='drain'", "NEARCAST_READY_HOOK='ready'",
     ] : contains(split("\n", module.region["us-east-1"].nodes["stream-gpu"].template.user_data), line)])

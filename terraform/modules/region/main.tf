@@ -301,7 +301,7 @@ module "stream" {
     NEARCAST_PACKAGES       = join(" ", each.value.packages)
     NEARCAST_CACHE_DEVICE   = each.value.local_cache ? "local" : "/dev/sdf"
     NEARCAST_CACHE_GIB      = tostring(each.value.cache_gib)
-  })
+  }, each.key == "gpu" ? { NEARCAST_GPU_SEATS = tostring(each.value.gpu_seats) } : {})
 }
 
 module "alarms" {

@@ -37,6 +37,7 @@ variable "pools" {
     spot_percent   = number
     cache_gib      = number
     local_cache    = bool
+    gpu_seats      = number
     packages       = list(string)
   }))
 }
