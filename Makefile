@@ -142,7 +142,7 @@ bench-content: ## measure how content gets to a node, beside s5cmd; JSON lines (
 	@$(GO) build -o $(BIN)/bench-content ./bench/content
 	@$(BIN)/bench-content $(BENCH)
 
-bench-capacity: ## replay days: who waits for a node and what nodes cost, following people and with fixed headroom; JSON lines (BENCH="-only launch", BENCH="-svg FILE")
+bench-capacity: ## replay days: who waits for a node and what nodes cost, following people and with fixed headroom; JSON lines (BENCH="-only launch", BENCH="-real -only launch", BENCH="-svg FILE")
 	@$(GO) build -o $(BIN)/bench-capacity ./bench/capacity
 	@$(BIN)/bench-capacity $(BENCH)
 

@@ -9,6 +9,7 @@ import (
 type picture struct {
 	name            string
 	before, follows result
+	from, to        int // minutes of the day
 }
 
 const (
@@ -40,14 +41,16 @@ func draw(s site, pictures []picture) string {
 		scale := func(value int) float64 { return float64(y+high) - float64(value)*high/float64(most) }
 		fmt.Fprintf(&b, `<text x="%d" y="%d" font-weight="bold">%s</text>`+"\n", left, y+12, p.name)
 		fmt.Fprintf(&b, `<text x="4" y="%d">%d</text><text x="4" y="%d">0</text>`+"\n", y+12, most, y+high)
-		for hour := 0; hour <= 24; hour += 3 {
-			x := left + wide*hour/24
+		across := func(minute float64) float64 { return left + wide*minute/float64(p.to-p.from) }
+		every := max(1, (p.to-p.from)/60/8)
+		for hour := (p.from + 59) / 60; hour*60 <= p.to; hour += every {
+			x := int(across(float64(hour*60 - p.from)))
 			fmt.Fprintf(&b, `<line x1="%d" y1="%d" x2="%d" y2="%d" stroke="#dddddd"/><text x="%d" y="%d" text-anchor="middle" fill="#666666">%d:00</text>`+"\n", x, y+16, x, y+high, x, y+high+13, hour)
 		}
 		line := func(points []point, colour, more string, value func(point) int) {
 			fmt.Fprintf(&b, `<polyline fill="none" stroke="%s" %s points="`, colour, more)
-			for m := 0; m < len(points); m += 4 {
-				fmt.Fprintf(&b, "%.1f,%.1f ", float64(left)+float64(wide)*float64(m)/1440, scale(value(points[m])))
+			for m := 0; m < len(points); m += max(1, (p.to-p.from)/360) {
+				fmt.Fprintf(&b, "%.1f,%.1f ", across(float64(m)), scale(value(points[m])))
 			}
 			b.WriteString(`"/>` + "\n")
 		}
@@ -59,7 +62,7 @@ func draw(s site, pictures []picture) string {
 		for j, r := range []result{p.before, p.follows} {
 			for m, at := range r.points {
 				if at.queued > 0 {
-					fmt.Fprintf(&b, `<rect x="%.1f" y="%d" width="1" height="4" fill="%s"/>`, float64(left)+float64(wide)*float64(m)/1440, y+high+18+j*6, colours[j+1])
+					fmt.Fprintf(&b, `<rect x="%.1f" y="%d" width="1" height="4" fill="%s"/>`, across(float64(m)), y+high+18+j*6, colours[j+1])
 				}
 			}
 		}

@@ -15,6 +15,7 @@ type site struct {
 	wait, hold    string
 	max           int // nodes
 	seed          uint64
+	scale         float64 // of the people who come
 }
 
 const (
@@ -140,7 +141,7 @@ func replay(s site, d day, p policy) (r result) {
 				w.takeBack(c.share, chosen)
 			}
 		}
-		for n := poisson(came, d.rate(float64(second)/60)/60); n > 0; n-- {
+		for n := poisson(came, s.scale*d.rate(float64(second)/60)/60); n > 0; n-- {
 			// The mean of exp of a normal variable with the deviation 1 is exp(1/2).
 			length := time.Duration(math.Exp(stay.NormFloat64()-.5) * float64(s.length))
 			w.arrivals = append(w.arrivals, w.now)

@@ -13,7 +13,7 @@ import (
 // The same people come to every policy, nobody is lost, and no node ends with a person on it but
 // those that the cloud takes back.
 func TestReplay(t *testing.T) {
-	s := site{seats: 4, ready: 3 * time.Minute, length: 10 * time.Minute, max: 40, wait: "2%", hold: "5m", seed: 7}
+	s := site{seats: 4, ready: 3 * time.Minute, length: 10 * time.Minute, max: 40, wait: "2%", hold: "5m", seed: 7, scale: 1}
 	d, err := readDay("spot")
 	if err != nil {
 		t.Fatal(err)
@@ -49,7 +49,7 @@ func TestReplay(t *testing.T) {
 		}
 		before = r
 	}
-	drawn := xml.NewDecoder(strings.NewReader(draw(s, []picture{{"a day", before, before}})))
+	drawn := xml.NewDecoder(strings.NewReader(draw(s, []picture{{name: "a day", before: before, follows: before, to: 24 * 60}})))
 	for {
 		if _, err := drawn.Token(); errors.Is(err, io.EOF) {
 			break
