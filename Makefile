@@ -11,8 +11,8 @@ SITES    ?=# a planet instead of one site, as root: make up SITES=us-east-1,eu-w
 # time changes what is tested.
 RACE     := ./internal/... ./router/... ./brain/...
 # Tests that drive media and browsers, one package after the other: they go by
-# the clock. What is left mostly waits for servers, and two wait as fast as one; the
-# fuzzers compute meanwhile, with what they leave.
+# the clock. What is left mostly waits for servers, and two wait as fast as one. The fuzzers
+# run between them, half as long each as "make fuzz" has them.
 ALONE    := ./driver/... ./seat/... ./cmd/stream-host ./e2e/... ./web ./dev/planet/wan ./bench/...
 # Tests of brain that measure a process, and skip where the race detector is on.
 MEASURED := ^Test(PagesComeBack|HostileSockets|TenSeatsForAThousand|MemoryOfALine|BrainKilledInAClaim)$$
@@ -113,7 +113,7 @@ test: test-packages build ## everything: lint, then all tests; skips are listed 
 	  rest=$$($(GO) list ./... | grep -vxF "$$race" | grep -vxF "$$alone" | grep -vxF "$$longest"); \
 	  { $(GO) test -json -race $(TESTFLAGS) $$race; \
 	    $(GO) test -json $(TESTFLAGS) $$longest $$rest; \
-	    $(MAKE) --no-print-directory fuzz FUZZFLAGS=-json || echo '{"Action":"fail","Package":"the fuzzers"}'; \
+	    $(MAKE) --no-print-directory fuzz FUZZTIME=15s FUZZFLAGS=-json || echo '{"Action":"fail","Package":"the fuzzers"}'; \
 	    $(GO) test -json $(TESTFLAGS) -run '$(MEASURED)' ./brain; $(GO) test -json -p 1 $(TESTFLAGS) $$alone; } \
 	  | $(GO) run ./dev/testsummary
 
