@@ -19,17 +19,17 @@ const (
 	// The time to the next trial, where loss is the line's own. It doubles.
 	firstTrialWait = 10 * time.Second
 	mostTrialWait  = 80 * time.Second
-	// policedPart is what is used of a line that drops what is too much.
+	// policedPart is what is used of a line that drops what is above its rate.
 	policedPart = 0.9
 	// queueMemory is how long after a queue loss is taken for its own.
 	queueMemory = 2 * time.Second
-	// policedRise is how much the target rises in a second there. What is too much is lost at once,
+	// policedRise is how much the target rises in a second there. What is above the line's rate is lost at once,
 	// or after seconds, where the line lets bursts pass.
 	policedRise = 0.01
 )
 
 // lossTrial finds out why a line loses packets without a queue. Many providers limit a line by
-// dropping what is too much (policing); a radio loses the same part of much and of little. So
+// dropping what is above its rate (policing); a radio loses the same part of much and of little. So
 // for a second less is sent than what came through:
 //
 //   - Less is lost: the line was full at the rate that came through. The target goes below it, and
