@@ -69,7 +69,7 @@ release: build ## dist/release/ and dist/nearcast-VERSION-linux-amd64.tar.gz: al
 	@NEARCAST=$(NEARCAST) BIN=$(BIN) VERSION=$(VERSION) bash provision/release.sh $(RELEASE)
 
 # Terraform's AWS provider, for TestApply. CI does not build it.
-$(BIN)/terraform-provider-aws:
+$(BIN)/terraform-provider-aws: terraform/provider/main.go
 	@$(GO) run ./terraform/provider $@
 
 terraform-apply: $(BIN)/terraform-provider-aws ## apply the Terraform modules to an emulated AWS account, and destroy them (needs terraform and moto)

@@ -127,7 +127,7 @@ func (f *front) prepare(ctx context.Context, zone string, regions []string) erro
 	}
 	resp.Body.Close()
 	f.mu.Lock()
-	f.alarms, f.kept = map[string]map[string]cbor.Map{}, map[string][]byte{}
+	f.alarms, f.kept, f.mixed = map[string]map[string]cbor.Map{}, map[string][]byte{}, map[string]url.Values{}
 	f.mu.Unlock()
 	made, err := f.ask(ctx, "us-east-1", "route53", "", "POST /2013-04-01/hostedzone", map[string]string{
 		"body": `<CreateHostedZoneRequest xmlns="https://route53.amazonaws.com/doc/2013-04-01/"><Name>` + zone + `</Name><CallerReference>test</CallerReference></CreateHostedZoneRequest>`,

@@ -29,7 +29,7 @@ var otherwise = map[string]string{
 var iamNames = map[string]string{"s3:HeadObject": "s3:GetObject", "s3:ListObjectsV2": "s3:ListBucket"}
 
 // What no node runs: operators, publishers, tests.
-var notOnNodes = []string{"bench", "bin", "dev", "e2e", "internal/publish", "internal/testkit", "provision/awsapi/awstest", "provision/nodetest", "terraform", "web"}
+var notOnNodes = []string{"bench", "bin", "cloud", "dev", "e2e", "internal/publish", "internal/testkit", "provision/awsapi/awstest", "provision/nodetest", "terraform", "web"}
 
 // Each request to AWS that the code of nodes can make has a line in rights, and each right has
 // code that uses it: a new call fails here, before it fails on a node.

@@ -48,7 +48,11 @@ var rights = map[string][]string{
 		"ec2:DescribeInstances everything primary",
 		"secretsmanager:GetSecretValue secret-nodes primary", "secretsmanager:GetSecretValue secret-edge primary", "secretsmanager:GetSecretValue secret-servers primary",
 	},
-	"edge": {"secretsmanager:GetSecretValue secret-edge home"},
+	"edge": {
+		"secretsmanager:GetSecretValue secret-edge home",
+		// brain/events.
+		"s3:GetObject event home", "s3:PutObject event home", "s3:DeleteObject event home", "s3:ListBucket events home",
+	},
 	"stream": {
 		// seat/content.
 		"s3:GetObject content home", "s3:GetObjectVersion content home", "s3:ListBucket content-bucket home", "s3:ListBucket content-prefix home",
@@ -67,7 +71,7 @@ var matrix = []struct{ actions, places []string }{
 			"s3:GetObject", "s3:GetObjectVersion", "s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:PutObjectAcl", "s3:PutObjectTagging", "s3:GetObjectVersionForReplication",
 			"s3:GetObjectVersionAcl", "s3:GetObjectVersionTagging", "s3:ReplicateObject", "s3:ReplicateDelete", "s3:ReplicateTags", "s3:BypassGovernanceRetention",
 		},
-		[]string{"release", "backup", "own-report", "another-report", "content"},
+		[]string{"release", "backup", "own-report", "another-report", "event", "content"},
 	},
 	{
 		[]string{
@@ -76,7 +80,7 @@ var matrix = []struct{ actions, places []string }{
 		},
 		[]string{"content-bucket", "system-bucket"},
 	},
-	{[]string{"s3:ListBucket", "s3:ListBucketVersions"}, []string{"content-bucket", "content-prefix", "system-bucket", "backups", "reports"}},
+	{[]string{"s3:ListBucket", "s3:ListBucketVersions"}, []string{"content-bucket", "content-prefix", "system-bucket", "backups", "reports", "events"}},
 	{
 		[]string{
 			"secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue", "secretsmanager:UpdateSecret", "secretsmanager:DeleteSecret", "secretsmanager:DescribeSecret",
@@ -137,6 +141,8 @@ func place(name, site, role string) (arn string, context map[string]string) {
 		return system + "/nodes/nearcast-" + role + "/i-1.txt", context
 	case name == "another-report":
 		return system + "/nodes/nearcast-other/i-1.txt", context
+	case name == "event":
+		return system + "/events/eu-central-1/state", context
 	case name == "content":
 		return content + "/viewer/model.glb", context
 	case name == "content-bucket", name == "system-bucket":
@@ -144,8 +150,8 @@ func place(name, site, role string) (arn string, context map[string]string) {
 	case name == "content-prefix":
 		context["s3:prefix"] = "viewer/"
 		return content, context
-	case name == "backups", name == "reports":
-		context["s3:prefix"] = map[string]string{"backups": "backups/", "reports": "nodes/"}[name]
+	case name == "backups", name == "reports", name == "events":
+		context["s3:prefix"] = map[string]string{"backups": "backups/", "reports": "nodes/", "events": "events/"}[name]
 		return system, context
 	case strings.HasPrefix(name, "secret-"):
 		return "arn:aws:secretsmanager:" + site + ":" + account + ":secret:nearcast/" + strings.TrimPrefix(name, "secret-") + "-AbCdEf", context

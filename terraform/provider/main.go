@@ -7,7 +7,8 @@
 // with accessors for Crossplane. The original has no version above 1.60 that a module may name: its
 // major version is not in its module path. The checksum is below, because the public checksum database
 // did not have it. Two generated files that list all services are replaced by shorter ones in a copy;
-// everything else is as it was published.
+// everything else is as it was published. The provider is under the Mozilla Public License 2.0, with its
+// source in the module proxy. What is built here is for this test, and is part of no release.
 package main
 
 import (
