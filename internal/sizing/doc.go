@@ -25,8 +25,8 @@
 // one counts as five minutes at least, the others as one.
 // λ is not certain: n arrivals in a window W may be n + 1.28·√n as well (one time in
 // ten it is more). The last, longest window counts with that, and a shorter one with n - 0.64·√n,
-// which shows a rise as soon as it is likely one. Where nobody came, nobody is expected: a pool
-// without people has no nodes.
+// which shows a rise as soon as it is likely one; the larger of both counts. Where nobody came,
+// nobody is expected: a pool without people has no nodes.
 //
 // Warm seats of apps whose people are not expected are seats that nobody else can use: they are
 // added. A schedule says how many seats there are at least while a window is open, and from T

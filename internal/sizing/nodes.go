@@ -49,8 +49,8 @@ const (
 	// sure is how many standard deviations a measured rate may be off: one time in ten it is
 	// more.
 	sure = 1.28
-	// rise is the same of a shorter window: that more came of late counts as a rise one time in four
-	// where it is chance. Of the days in bench/capacity, a launch then leaves a third fewer people waiting, and
+	// rise is the same of a shorter window: at each look, that more came of late counts as a rise one time in
+	// four where it is chance. Of the days in bench/capacity, a launch then leaves a third fewer people waiting, and
 	// the nodes cost half a percent more.
 	rise = .64
 	// guess is Pool.Length where it is not given, and guesses for how many sessions it counts
@@ -101,16 +101,23 @@ func (p Pool) load(apps []App) (l load) {
 	return l
 }
 
-// rateOf is how many people come a second, and its standard deviation.
+// rateOf is how many people come a second, and its standard deviation. More people in any window
+// never make rate + sure·doubt less.
 func rateOf(windows []Window) (rate, doubt float64) {
-	for i, w := range windows {
+	if len(windows) == 0 {
+		return 0, 0
+	}
+	shorter, last := windows[:len(windows)-1], windows[len(windows)-1]
+	if over, n := last.Over.Seconds(), float64(last.Count); over > 0 {
+		rate, doubt = n/over, math.Sqrt(n)/over
+	}
+	for _, w := range shorter {
 		over, n := w.Over.Seconds(), float64(w.Count)
-		switch last := i == len(windows)-1; {
-		case over <= 0:
-		case last && n/over >= rate:
-			rate, doubt = n/over, math.Sqrt(n)/over
-		case !last:
-			rate = max(rate, (n-rise*math.Sqrt(n))/over)
+		if over <= 0 {
+			continue
+		}
+		if likely := (n - rise*math.Sqrt(n)) / over; likely > rate {
+			rate, doubt = likely, max(0, doubt-(likely-rate)/sure)
 		}
 	}
 	return rate, doubt

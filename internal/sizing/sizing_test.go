@@ -292,6 +292,26 @@ func TestSizerOfHopelessSeat(t *testing.T) {
 	}
 }
 
+// One person more in any window never makes a pool smaller, nor its warm seats fewer.
+func TestMorePeople(t *testing.T) {
+	p := Pool{SeatsPerNode: 1, Ready: 4 * time.Minute, Wait: .01}
+	for ten := range 80 {
+		before, warm := 0, 0
+		for two := range ten + 1 {
+			app := came(20, two, ten)
+			seats := Nodes(p, []App{app, came(5, 1, 5)}, 0, time.Unix(0, 0)).Seats
+			w := WarmFor(app.Arrivals, 20*time.Second, .01)
+			if seats < before || w < warm {
+				t.Fatalf("%d came in two minutes and %d in ten: %d seats and %d warm; one less in two minutes: %d and %d", two, ten, seats, w, before, warm)
+			}
+			before, warm = seats, w
+			if more := Nodes(p, []App{came(20, two, ten+1), came(5, 1, 5)}, 0, time.Unix(0, 0)).Seats; more < seats {
+				t.Fatalf("%d came in two minutes and %d in ten: %d seats; one more in ten: %d", two, ten, seats, more)
+			}
+		}
+	}
+}
+
 // One person at a young brain needs few seats.
 func TestYoungBrain(t *testing.T) {
 	for _, c := range []struct {
