@@ -6,7 +6,7 @@
 //
 // Measures, each with the labels day and who (people: the strategy; headroom: 30 % of the seats
 // free; schedule: the strategy, and an operator who knows the launch; floor: nodes that are ready at once
-// and end when they are empty, which is the least where no session is ended):
+// and end when they are empty, each person on the fullest):
 //
 //	waited        share of the people who waited for a node
 //	wait       s  how long those waited who did
@@ -84,7 +84,7 @@ func main() {
 	flag.Float64Var(&o.factor, "factor", 48, "with -real: how much faster the day goes; a node needs about 4 s to start, so -ready by this must be more")
 	flag.DurationVar(&o.lasts, "lasts", 225*time.Second, "with -real: how long each day is measured, in real time")
 	flag.IntVar(&o.most, "most", 16, "with -real: how many people play at once, about, with each policy")
-	flag.StringVar(&o.keep, "keep", "", "with -real: folder for the servers' logs, which is kept")
+	flag.StringVar(&o.keep, "keep", "", "with -real: folder for the servers' logs and data, which is kept; each day has its own in it")
 	flag.Usage = usage
 	flag.Parse()
 	if s.seats == 0 {
@@ -96,6 +96,10 @@ func main() {
 	err := s.check(*only, *seeds)
 	switch {
 	case err != nil:
+	case *useReal && (*seeds != 1 || s.scale != 1):
+		err = errors.New("-seeds and -people are not for -real: see -seed and -most")
+	case *useReal && os.Getuid() != 0:
+		err = errors.New("-real needs root, for Nomad's raw_exec")
 	case *useReal:
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		defer stop()

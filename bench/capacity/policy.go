@@ -53,8 +53,8 @@ func (p *people) nodes(w *world) (int, error) {
 	return int(eval.Action.Count), nil
 }
 
-// floor is what no policy can go below that ends empty nodes alone: nodes are ready at once, and
-// there are none for people who have not come.
+// floor has nodes that are ready at once, and none for people who have not come. It is no bound: another
+// placement, or one that knows how long sessions last, may need fewer.
 type floor struct{}
 
 func (floor) nodes(w *world) (int, error) {

@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -112,16 +114,18 @@ func replayReal(ctx context.Context, s site, name string, d day, o realOptions) 
 	from := windows[name] - o.before.Minutes()
 	lasts := o.before + o.day(o.lasts)
 	scale := scaleTo(s, d, from, lasts, o.most)
-	l := &live{site: s, realOptions: o, dir: o.keep, quiet: quiet()}
+	l := &live{site: s, realOptions: o, quiet: quiet()}
 	ctx, stop := context.WithCancel(ctx)
 	l.ctx = ctx
-	defer func() { err = errors.Join(err, l.end(stop)) }()
-	if l.dir == "" {
-		if l.dir, err = os.MkdirTemp("", "replay"); err != nil {
-			return nil, nil, err
-		}
-		defer os.RemoveAll(l.dir)
+	defer stop()
+	remove, err := l.makeDir(name)
+	if err != nil {
+		return nil, nil, err
 	}
+	defer func() {
+		l.end(stop)
+		remove()
+	}()
 	people := arrivals(s, d, from, scale, lasts)
 	first := 0
 	for first < len(people) && people[first].at == 0 {
@@ -195,6 +199,21 @@ func replayReal(ctx context.Context, s site, name string, d day, o realOptions) 
 		results[g.name] = r
 	}
 	return results, readyIn, l.check()
+}
+
+// makeDir makes the day's folder. A server that finds the data of another replay there goes on with its nodes.
+func (l *live) makeDir(day string) (remove func(), err error) {
+	if l.keep == "" {
+		l.dir, err = os.MkdirTemp("", "replay")
+		return func() { os.RemoveAll(l.dir) }, err
+	}
+	if l.dir, err = filepath.Abs(filepath.Join(l.keep, day)); err != nil {
+		return nil, err
+	}
+	if found, _ := os.ReadDir(l.dir); len(found) > 0 {
+		return nil, fmt.Errorf("-keep: %s is not empty", l.dir)
+	}
+	return func() {}, os.MkdirAll(l.dir, 0o700)
 }
 
 // scaleTo is by how much the day's people are multiplied, so that about most play at once.

@@ -135,30 +135,19 @@ func (l *live) startBrain(ctx context.Context) error {
 }
 
 // end ends everything: first the seats, as an agent that ends leaves its tasks running.
-func (l *live) end(stop func()) error {
-	late, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+func (l *live) end(stop func()) {
+	late, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	if len(l.servers) > 2 {
 		l.servers[len(l.servers)-1].end() // the autoscaler
 	}
-	for _, g := range l.groups {
-		g.crowd.mu.Lock()
-		var jobs []string
-		for job, p := range g.crowd.players {
-			if p.ended.IsZero() {
-				jobs = append(jobs, job)
-			}
-		}
-		g.crowd.mu.Unlock()
-		for _, job := range jobs {
-			l.nomad.Jobs().Deregister(job, false, nil)
-		}
-	}
-	var err error
 	if l.nomad != nil {
-		err = wait(late, 20*time.Second, "all seats have ended", func() error {
+		// A seat may be placed while others end. What does not end in time, because the machine is busy, is
+		// killed below.
+		wait(late, 30*time.Second, "all seats have ended", func() error {
 			allocs, _, err := l.nomad.Allocations().List(&api.QueryOptions{Filter: `ClientStatus == "running" or ClientStatus == "pending"`})
-			if err == nil && len(allocs) > 0 {
+			for _, a := range allocs {
+				l.nomad.Jobs().Deregister(a.JobID, false, nil)
 				err = fmt.Errorf("%d run", len(allocs))
 			}
 			return err
@@ -169,5 +158,5 @@ func (l *live) end(stop func()) error {
 	for _, s := range l.servers {
 		s.end()
 	}
-	return err
+	killRemaining(l.dir)
 }

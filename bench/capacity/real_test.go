@@ -1,13 +1,16 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/nearcast/nearcast/internal/testkit"
 )
 
-// The same people come at the same moments, whoever asks, and about as many play as were asked for.
+// The same people come at the same moments for the same seed, and about as many play as were asked for.
 func TestArrivals(t *testing.T) {
 	s := site{seats: 4, length: 25 * time.Minute, seed: 3}
 	for _, name := range names {
@@ -36,5 +39,50 @@ func TestArrivals(t *testing.T) {
 		if high < most*6/10 || high > most*16/10 {
 			t.Errorf("%s: %d people at once, want about %d", name, high, most)
 		}
+	}
+}
+
+// A few seconds of the day on which the cloud takes back nodes, with the real Consul, Nomad,
+// nomad-autoscaler and plugin: people get seats, nodes come and go, and nothing is left.
+func TestReal(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("Nomad's raw_exec needs root: NO DAY WAS PLAYED WITH REAL SERVERS")
+	}
+	for _, tool := range []string{"consul", "nomad", "nomad-autoscaler"} {
+		testkit.Tool(t, tool)
+	}
+	d, err := readDay("weekday")
+	testkit.Must(t, err)
+	// Short: Nomad has sockets below it.
+	dir, err := os.MkdirTemp("/tmp", "rp")
+	testkit.Must(t, err)
+	defer os.RemoveAll(dir)
+	o := realOptions{factor: 48, lasts: 25 * time.Second, most: 5, before: 5 * time.Minute, keep: dir}
+	d.cuts = []cut{{windows["weekday"] + 1, 1}} // all nodes at once
+	s := site{seats: 2, ready: 4 * time.Minute, length: 10 * time.Minute, max: 5, wait: "1%", hold: "1m", seed: 1}
+	results, readyIn, err := replayReal(t.Context(), s, "weekday", d, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, r := range results {
+		if r.people == 0 || r.hours <= 0 || len(r.points) < 15 {
+			t.Errorf("%s: %d people, %.2f node-hours, %d points", name, r.people, r.hours, len(r.points))
+		}
+		if len(r.waits) == 0 {
+			t.Errorf("%s: all nodes were taken back, and nobody waited", name)
+		}
+	}
+	if len(readyIn) < 2 {
+		t.Errorf("%d nodes were requested and became ready, want one of each group at least", len(readyIn))
+	}
+	processes, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	testkit.Must(t, err)
+	for _, file := range processes {
+		if text, _ := os.ReadFile(file); len(text) > 0 && strings.Contains(string(text), o.keep) {
+			t.Errorf("a process is left: %q", text)
+		}
+	}
+	if pids := remaining(dir); len(pids) > 0 {
+		t.Errorf("processes of seats are left: %v", pids)
 	}
 }
