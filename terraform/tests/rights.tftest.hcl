@@ -132,12 +132,12 @@ run "rights" {
     error_message = "a server has other rights than to read the release, to keep backups and to report"
   }
 
-  # The same for all nodes of all sites.
+  # The same for all nodes of all sites. Only edge nodes keep events.
   assert {
     condition = alltrue(flatten([for m in module.region : [for role, h in m.nodes : [for s in jsondecode(h.policy).Statement : [
       for a in s.Action : contains(["s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"], a) || (a == "s3:PutObject" && alltrue([for r in s.Resource :
         contains(["${m.system.arn}/backups/*", "${m.system.arn}/nodes/nearcast-${role}/*"], r)
-      ]))
+      ])) || (role == "edge" && contains(["s3:PutObject", "s3:DeleteObject"], a) && s.Resource == ["${m.system.arn}/events/*"])
       if startswith(a, "s3:") || strcontains(split(":", a)[0], "*")
     ]]]]))
     error_message = "a node may write a bucket"
