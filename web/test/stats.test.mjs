@@ -52,6 +52,7 @@ test('what the seat is told has the names of wire.PageMeasured, and figures that
   assert.deepEqual(told(before, after), { fps: 30, dropped: 2, frozen_ms: 100, decode_ms: 3, buffer_ms: 20, concealed: 0.01 });
   assert.equal(told(null, after), null);
   assert.equal(told(after, after), null);
+  assert.equal(told(flatten([]), at(1_800_000_000_000, { framesDecoded: 150 }, {})), null, 'there was no video yet');
   const firefox = told(at(1000, { framesDecoded: 0 }, {}), at(6000, { framesDecoded: 150 }, {}));
   for (const [name, value] of Object.entries(firefox)) assert.ok(Number.isFinite(value), name);
 });

@@ -57,7 +57,7 @@ export function rates(before, after) {
     dropped: after.dropped ?? 0, freezes: after.freezes ?? 0,
     fps: 0, kbps: 0, lossPercent: 0, decodeMS: 0, bufferMS: 0,
   };
-  const seconds = before ? (after.at - before.at) / 1000 : 0;
+  const seconds = before?.at > 0 ? (after.at - before.at) / 1000 : 0; // at is 0 before there is video
   if (!(seconds > 0)) return out;
   const since = (name) => Math.max(0, (after[name] ?? 0) - (before[name] ?? 0));
   const frames = since('decoded');
@@ -73,7 +73,7 @@ export function rates(before, after) {
 
 // report: what happened between two flattened reports, as wire.PageMeasured.
 export function report(before, after) {
-  const seconds = before ? (after.at - before.at) / 1000 : 0;
+  const seconds = before?.at > 0 ? (after.at - before.at) / 1000 : 0; // at is 0 before there is video
   if (!(seconds > 0)) return null;
   const since = (name) => Math.max(0, (after[name] ?? 0) - (before[name] ?? 0));
   const { fps, decodeMS, bufferMS } = rates(before, after);
