@@ -68,16 +68,14 @@ func (f *feeds) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	}
 	f.log.Info("a node tells of its seats", "node", from.name)
 	seats := map[string]bool{}
-	err = feed.Read(ctx, ws, feed.Whole(func(all bool, set map[string]wire.Seat, gone []string) error {
+	err = feed.Read(ctx, ws, feed.Whole(func(m feed.Message[wire.Seat]) error {
 		if err := ctx.Err(); err != nil {
 			return err // a newer connection of the node tells by now
 		}
-		if err := bounded(seats, set, gone); err != nil {
+		if err := f.takes(from, seats, m); err != nil {
 			return err
 		}
-		boundMeasured(set, time.Now())
-		f.state.nodeSaid(from, all, set, gone)
-		if all {
+		if m.All {
 			f.hears(identity.KeyOf(r.TLS))
 		}
 		return nil
@@ -85,6 +83,45 @@ func (f *feeds) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	if ctx.Err() == nil {
 		f.log.Warn("the feed of a node ended", "node", from.name, "error", err)
 	}
+}
+
+// takes takes a message of a node. seats are the node's seats so far.
+func (f *feeds) takes(from node, seats map[string]bool, m feed.Message[wire.Seat]) error {
+	now := f.state.now()
+	measured, err := measuredOf(m.Brief, now)
+	if err != nil {
+		return err
+	}
+	if err := bounded(seats, m.Set, m.Gone); err != nil {
+		return err
+	}
+	boundMeasured(m.Set, now)
+	if m.All || len(m.Set)+len(m.Gone) > 0 {
+		f.state.nodeSaid(from, m.All, m.Set, m.Gone)
+	}
+	if len(measured) > 0 {
+		f.state.nodeMeasured(from, measured)
+	}
+	return nil
+}
+
+// measured is what a seat measured.
+type measured struct {
+	now     *wire.Measured
+	session *wire.Quality
+}
+
+// measuredOf reads wire.Seat's Briefs.
+func measuredOf(briefs map[string]string, now time.Time) (map[string]measured, error) {
+	out := make(map[string]measured, len(briefs))
+	for id, text := range briefs {
+		m, q, err := wire.ReadBrief(text, now)
+		if err != nil {
+			return nil, fmt.Errorf("read what the seat %.64q measured: %w", id, err)
+		}
+		out[id] = measured{m, q}
+	}
+	return out, nil
 }
 
 // bounded refuses what no node tells. seats are the node's seats so far.

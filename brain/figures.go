@@ -2,6 +2,7 @@ package brain
 
 import (
 	"cmp"
+	"maps"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -45,13 +46,23 @@ func (v *view) over(t *seatTrack) {
 // sessionMetrics are what sessions are like, by app and node pool. The leader alone has them, so that
 // a sum over a site's brains counts each session once. A session's id is no label: there would be
 // a series for each that ever was.
+//
+// The state's mu is held where they are used, but for reading them.
 type sessionMetrics struct {
-	all []*prometheus.HistogramVec
+	all  []*prometheus.HistogramVec
+	kept map[appPool]observers
 
 	rtt, loss, fps, paints, bits, capture, encode, queue, inject *prometheus.HistogramVec
 	pageFPS, frozen, concealed                                   *prometheus.HistogramVec
 	duration, frozenInAll                                        *prometheus.HistogramVec
 }
+
+// appPool are the labels of a series.
+type appPool struct{ app, pool string }
+
+// observers are those of an app that were used. To find one by its labels each time costs a fifth of
+// a message.
+type observers map[*prometheus.HistogramVec]prometheus.Observer
 
 var (
 	shares  = []float64{.001, .005, .01, .02, .05, .1, .2, .5}
@@ -62,7 +73,7 @@ var (
 )
 
 func newSessionMetrics(reg prometheus.Registerer) *sessionMetrics {
-	m := &sessionMetrics{}
+	m := &sessionMetrics{kept: map[appPool]observers{}}
 	histogram := func(name, help string, buckets []float64) *prometheus.HistogramVec {
 		v := prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: "nearcast", Subsystem: "session", Name: name, Help: help, Buckets: buckets}, []string{"app", "pool"})
 		m.all = append(m.all, v)
@@ -88,9 +99,26 @@ func newSessionMetrics(reg prometheus.Registerer) *sessionMetrics {
 	return m
 }
 
+// of observes figures of an app's session.
+func (m *sessionMetrics) of(app App) func(v *prometheus.HistogramVec, x float64) {
+	labels := appPool{app.ID, cmp.Or(app.Pool, defaultPool)}
+	kept := m.kept[labels]
+	if kept == nil {
+		kept = observers{}
+		m.kept[labels] = kept
+	}
+	return func(v *prometheus.HistogramVec, x float64) {
+		one := kept[v]
+		if one == nil {
+			one = v.WithLabelValues(labels.app, labels.pool)
+			kept[v] = one
+		}
+		one.Observe(x)
+	}
+}
+
 func (m *sessionMetrics) measured(app App, s wire.Measured) {
-	id, pool := app.ID, cmp.Or(app.Pool, defaultPool)
-	see := func(v *prometheus.HistogramVec, x float64) { v.WithLabelValues(id, pool).Observe(x) }
+	see := m.of(app)
 	if s.RTTMS > 0 {
 		see(m.rtt, s.RTTMS/1000)
 	}
@@ -114,10 +142,10 @@ func (m *sessionMetrics) measured(app App, s wire.Measured) {
 }
 
 func (m *sessionMetrics) over(app App, q wire.Quality) {
-	id, pool := app.ID, cmp.Or(app.Pool, defaultPool)
-	m.duration.WithLabelValues(id, pool).Observe(q.DurationS)
+	see := m.of(app)
+	see(m.duration, q.DurationS)
 	if q.DurationS > 0 {
-		m.frozenInAll.WithLabelValues(id, pool).Observe(q.FrozenS / q.DurationS)
+		see(m.frozenInAll, q.FrozenS/q.DurationS)
 	}
 }
 
@@ -126,6 +154,7 @@ func (m *sessionMetrics) forget(app string) {
 	for _, v := range m.all {
 		v.DeletePartialMatch(prometheus.Labels{"app": app})
 	}
+	maps.DeleteFunc(m.kept, func(of appPool, _ observers) bool { return of.app == app })
 }
 
 // seatsCollector counts seats by app, pool and state when it is asked. The leader alone has them.

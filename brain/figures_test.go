@@ -21,13 +21,22 @@ func TestFigures(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	st := newState("dc1", slog.New(slog.DiscardHandler), newMetrics(reg), func() time.Time { return now })
 	reg.MustRegister(seatsCollector{st})
-	st.jobsChanged(JobsChange{All: true,
+	jobs := JobsChange{All: true,
 		Apps:     map[string]App{"game": {ID: "game", Version: 1, Pool: "gpu", Max: 2}},
-		Children: map[string]Child{"game/dispatch-v1-1": {ID: "game/dispatch-v1-1", App: "game", Version: 1, Alloc: "a1", Node: "n1", State: ChildRunning, Created: now}}})
+		Children: map[string]Child{"game/dispatch-v1-1": {ID: "game/dispatch-v1-1", App: "game", Version: 1, Alloc: "a1", Node: "n1", State: ChildRunning, Created: now}}}
+	st.jobsChanged(jobs)
 	seat := wire.Seat{ID: "a1", App: "game", Job: "game/dispatch-v1-1", Version: 1, Node: "n1", Address: "10.0.0.1:1", Key: "k", State: wire.SeatStreaming, Session: "s-1", Since: now}
 	say := func(change func(*wire.Seat)) {
 		change(&seat)
 		st.nodeSaid(node{feed: "n1/r", name: "n1"}, false, map[string]wire.Seat{"a1": seat}, nil)
+	}
+	measures := func(change func(*wire.Seat)) {
+		t.Helper()
+		change(&seat)
+		f := &feeds{state: st}
+		if err := f.takes(node{feed: "n1/r", name: "n1"}, map[string]bool{}, feed.Message[wire.Seat]{Brief: map[string]string{"a1": seat.Brief(), "other": seat.Brief()}}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	count := func() string {
 		var out []string
@@ -47,7 +56,7 @@ func TestFigures(t *testing.T) {
 		return strings.Join(out, " ")
 	}
 	say(func(*wire.Seat) {})
-	say(func(s *wire.Seat) {
+	measures(func(s *wire.Seat) {
 		s.Measured = &wire.Measured{At: now, RTTMS: 30, Page: &wire.PageMeasured{FrozenMS: 5}}
 	})
 	if got := count(); got != "0 0 0 0 0" {
@@ -56,8 +65,9 @@ func TestFigures(t *testing.T) {
 	st.setLeading(true)
 	<-st.wakeup
 	clear(st.plans)
-	say(func(s *wire.Seat) {
-		s.Measured = &wire.Measured{At: now.Add(5 * time.Second), RTTMS: 40, Page: &wire.PageMeasured{FrozenMS: 5}}
+	now = now.Add(5 * time.Second)
+	measures(func(s *wire.Seat) {
+		s.Measured = &wire.Measured{At: now, RTTMS: 40, Page: &wire.PageMeasured{FrozenMS: 5}}
 		s.Quality = &wire.Quality{DurationS: 12, FrozenS: 3}
 	})
 	if len(st.plans) > 0 {
@@ -96,6 +106,13 @@ func TestFigures(t *testing.T) {
 	st.timePassed()
 	if got := count(); got != "0 0 0 0 0" {
 		t.Errorf("of an app that is gone there is %s", got)
+	}
+	st.jobsChanged(jobs)
+	seat.State, seat.Since, seat.Measured, seat.Quality = wire.SeatStreaming, now, nil, nil
+	say(func(*wire.Seat) {})
+	measures(func(s *wire.Seat) { s.Measured = &wire.Measured{At: now, RTTMS: 40} })
+	if got := count(); got != "1 0 0 0 6" {
+		t.Errorf("of an app that is back there is %s", got)
 	}
 }
 
@@ -138,7 +155,7 @@ func TestBoundMeasured(t *testing.T) {
 func BenchmarkMeasured(b *testing.B) {
 	const nodes, each = 625, 16
 	now := time.Unix(1_800_000_000, 0).UTC()
-	st := newState("dc1", slog.New(slog.DiscardHandler), newMetrics(nil), func() time.Time { return now })
+	st := newState("dc1", slog.New(slog.DiscardHandler), newMetrics(nil), func() time.Time { return now.Add(time.Minute) })
 	st.setLeading(true)
 	jobs := JobsChange{All: true, Apps: map[string]App{}, Children: map[string]Child{}}
 	texts := make([][2][]byte, nodes)
@@ -159,13 +176,17 @@ func BenchmarkMeasured(b *testing.B) {
 						Encoder: "x264enc", Preset: "superfast", Width: 1280, Height: 720, Page: &wire.PageMeasured{FPS: 29.7, FrozenMS: 1.2, DecodeMS: 4.1, BufferMS: 21, Concealed: 0.001}}).Bounded(at),
 					Quality: &wire.Quality{DurationS: 1234.5, RTTMS: 22.1, RTTP95MS: 35.4, Loss: 0.002, FPS: 29.5, BitrateKbps: 3200, FrozenS: 1.4}}
 			}
-			texts[n][i], _ = json.Marshal(feed.Message[wire.Seat]{Seq: 1, Set: set[i]})
+			briefs := map[string]string{}
+			for id, s := range set[i] {
+				briefs[id] = s.Brief()
+			}
+			texts[n][i], _ = json.Marshal(feed.Message[wire.Seat]{Seq: 1, Brief: briefs})
 		}
 		st.nodeSaid(node{feed: name + "/r", name: name}, true, set[0], nil)
 	}
 	st.jobsChanged(jobs)
 	b.ReportMetric(float64(len(texts[0][0])), "bytes/message")
-	seats := map[string]bool{}
+	f := &feeds{state: st}
 	for i := 0; b.Loop(); i++ {
 		n := i % nodes
 		name := fmt.Sprint("node-", n)
@@ -173,11 +194,8 @@ func BenchmarkMeasured(b *testing.B) {
 		if err := json.Unmarshal(texts[n][(i/nodes+1)%2], &m); err != nil {
 			b.Fatal(err)
 		}
-		clear(seats)
-		if err := bounded(seats, m.Set, nil); err != nil {
+		if err := f.takes(node{feed: name + "/r", name: name}, nil, m); err != nil {
 			b.Fatal(err)
 		}
-		boundMeasured(m.Set, now.Add(time.Minute))
-		st.nodeSaid(node{feed: name + "/r", name: name}, false, m.Set, nil)
 	}
 }

@@ -87,11 +87,6 @@ func (v *view) seatSaid(n *nodeView, s wire.Seat, inSnapshot bool, now time.Time
 	fresh := t == nil
 	if !fresh {
 		v.figures(t, s)
-		// Most of what nodes tell: it changes nothing for anybody who waits or plans.
-		if t.present && wire.OnlyMeasured(t.Seat, s) {
-			t.Seat = s
-			return
-		}
 	}
 	if fresh {
 		t = &seatTrack{from: n}
@@ -135,6 +130,22 @@ func (v *view) seatSaid(n *nodeView, s wire.Seat, inSnapshot bool, now time.Time
 	v.comesBack(s.Session)
 	if t.unit == nil {
 		v.strange[t] = true
+	}
+}
+
+// nodeMeasured takes what seats of a node measured. It changes nothing for anybody who waits or plans.
+func (v *view) nodeMeasured(from node, seats map[string]measured) {
+	n := v.nodes[from.feed]
+	if n == nil {
+		return
+	}
+	for id, m := range seats {
+		if t := n.seats[id]; t != nil && t.present && t.Session != "" {
+			s := t.Seat
+			s.Measured, s.Quality = m.now, m.session
+			v.figures(t, s)
+			t.Seat = s
+		}
 	}
 }
 

@@ -39,8 +39,8 @@ func (b *Broker) takeLine(rw http.ResponseWriter, r *http.Request) {
 	// A process dials once at a time. Should its earlier connection not have ended yet, its
 	// end must not count for this one.
 	from := identity.KeyOf(r.TLS) + "/" + r.RemoteAddr
-	err = feed.Read(b.running, ws, feed.Whole(func(all bool, set map[string]wire.Waiting, gone []string) error {
-		b.state.lineSaid(from, all, set, gone)
+	err = feed.Read(b.running, ws, feed.Whole(func(m feed.Message[wire.Waiting]) error {
+		b.state.lineSaid(from, m.All, m.Set, m.Gone)
 		return nil
 	}))
 	b.state.lineLost(from)

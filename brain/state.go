@@ -107,6 +107,13 @@ func (st *state) nodeSaid(from node, all bool, set map[string]wire.Seat, gone []
 	st.changed()
 }
 
+// nodeMeasured takes what seats of a node measured.
+func (st *state) nodeMeasured(from node, seats map[string]measured) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.view.nodeMeasured(from, seats)
+}
+
 // nodeLost notes that a node is not heard any more.
 func (st *state) nodeLost(feed string) {
 	st.mu.Lock()

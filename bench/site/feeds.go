@@ -100,7 +100,7 @@ func (f *feeds) tellMeasured(n *node) {
 			told[s.id] = s.record()
 		}
 	}
-	f.sources[n].SetAll(told)
+	f.sources[n].SetBrief(told, wire.Seat.Brief)
 }
 
 // writeClasses writes the records whose class has changed and that are older than an age.

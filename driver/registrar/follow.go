@@ -194,7 +194,7 @@ func (r *Registrar) put(seat wire.Seat) error {
 func (r *Registrar) tellMeasured() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.seats.SetAll(r.untold)
+	r.seats.SetBrief(r.untold, wire.Seat.Brief)
 	clear(r.untold)
 }
 

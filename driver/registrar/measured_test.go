@@ -67,8 +67,8 @@ func told(t *testing.T, r *Registrar) map[string]wire.Seat {
 	ws, _, err := websocket.Dial(ctx, server.URL, nil)
 	testkit.Must(t, err)
 	var out map[string]wire.Seat
-	feed.Read(ctx, ws, feed.Whole(func(_ bool, set map[string]wire.Seat, _ []string) error {
-		out = set
+	feed.Read(ctx, ws, feed.Whole(func(m feed.Message[wire.Seat]) error {
+		out = m.Set
 		return context.Canceled
 	}))
 	<-done

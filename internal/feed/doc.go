@@ -23,13 +23,18 @@
 //	{"seq":1,"all":true,"more":true,"set":{"a":…,"b":…}}
 //	{"seq":2,"set":{"c":…}}
 //	{"seq":3,"set":{"a":…},"gone":["b"]}
-//	{"seq":4}
+//	{"seq":4,"brief":{"a":"…"}}
+//	{"seq":5}
 //
 // What is not in the snapshot is gone. Then come the changes. A follower does not see each
 // value that an item had: while it reads, or the network is slow, an item may change many
 // times, and it is told the last value. An item that came and went meanwhile is never told.
 // So what is kept for a follower is a set of ids, which never grows beyond the items that
 // exist and those that the follower knows. The last value is always told.
+//
+// Where a small part of items changes often, SetBrief tells only that part, in a text whose form
+// the two ends agree on. It always stands on the item as the follower was told it last: one that was
+// told nothing of an item, or to which a change of the whole item waits, is told the whole item.
 //
 // A message has MaxItems items at most and is bounded in bytes, so an item must be small:
 // its JSON may have 64 KiB.

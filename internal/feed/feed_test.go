@@ -246,6 +246,11 @@ func TestSlowFollower(t *testing.T) {
 		s.Set(id, item{N: i, Text: strings.Repeat("x", 100)})
 		s.Set(fmt.Sprintf("stays-%d", i%10), item{N: i})
 		s.Delete(id)
+		if i%1000 == 0 { // so that there are many messages, also where the loop has the only processor
+			before := len(quick.log())
+			s.Set("stays-0", item{N: -1 - i})
+			testkit.Until(t, "the quick follower is told", func() bool { return len(quick.log()) > before })
+		}
 		if i%100 == 0 {
 			s.mu.Lock()
 			for f := range s.followers {
@@ -254,6 +259,7 @@ func TestSlowFollower(t *testing.T) {
 			s.mu.Unlock()
 		}
 	}
+	before := len(slow.log())
 	// Those that exist, and those that a message of this moment may tell of.
 	if most > 10+MaxItems {
 		t.Errorf("%d ids were kept for a follower, while there were 11 items", most)
@@ -265,8 +271,59 @@ func TestSlowFollower(t *testing.T) {
 	for name, f := range map[string]*mirror{"slow": slow, "quick": quick} {
 		testkit.Until(t, "the "+name+" follower has the last state", func() bool { return f.equals(want) })
 	}
-	if a, b := len(slow.log()), len(quick.log()); a*5 > b {
-		t.Errorf("the slow follower was told %d messages, the quick one %d", a, b)
+	// It finds the last state behind what may be on the way, and not behind a history.
+	if n := len(slow.log()) - before; n > window+2 {
+		t.Errorf("the slow follower was told the last state after %d messages", n)
+	}
+}
+
+// TestBrief: a follower that knows an item is told its brief, and any other the whole item.
+func TestBrief(t *testing.T) {
+	s := NewSource[item]()
+	brief := func(i item) string { return fmt.Sprint(i.N) }
+	s.Set("a", item{N: 1})
+	f, ids := s.follow()
+	var m Message[json.RawMessage]
+	s.SetBrief(map[string]item{"a": {N: 2}}, brief) // before the snapshot
+	s.snapshot(f, &m, ids)
+	next := func() string {
+		m := Message[json.RawMessage]{}
+		s.changes(f, &m)
+		return fmt.Sprintf("%s %v %v", m.Set, m.Brief, m.Gone)
+	}
+	if got := string(m.Set["a"]) + next(); got != `{"n":2}map[] map[] []` {
+		t.Errorf("the snapshot is followed by %s", got)
+	}
+	for _, step := range []struct {
+		what string
+		do   func()
+		want string
+	}{
+		{"what changes often", func() { s.SetBrief(map[string]item{"a": {N: 3}}, brief) }, `map[] map[a:3] []`},
+		{"nothing new", func() { s.SetBrief(map[string]item{"a": {N: 3}}, brief) }, `map[] map[] []`},
+		{"twice", func() {
+			s.SetBrief(map[string]item{"a": {N: 4}}, brief)
+			s.SetBrief(map[string]item{"a": {N: 5}}, brief)
+		}, `map[] map[a:5] []`},
+		{"the whole item, then its brief", func() {
+			s.Set("a", item{N: 6, Text: "x"})
+			s.SetBrief(map[string]item{"a": {N: 7, Text: "x"}}, brief)
+		}, `map[a:{"n":7,"text":"x"}] map[] []`},
+		{"its brief, then the whole item", func() {
+			s.SetBrief(map[string]item{"a": {N: 8, Text: "x"}}, brief)
+			s.Set("a", item{N: 9})
+		}, `map[a:{"n":9}] map[] []`},
+		{"an item that is not known", func() { s.SetBrief(map[string]item{"b": {N: 1}}, brief) }, `map[b:{"n":1}] map[] []`},
+		{"gone", func() { s.SetBrief(map[string]item{"b": {N: 2}}, brief); s.Delete("b") }, `map[] map[] [b]`},
+		{"gone and back", func() { s.Delete("a"); s.SetBrief(map[string]item{"a": {N: 1}}, brief) }, `map[a:{"n":1}] map[] []`},
+	} {
+		step.do()
+		if got := next(); got != step.want {
+			t.Errorf("%s: told %s, want %s", step.what, got, step.want)
+		}
+	}
+	if len(s.briefs) > 0 {
+		t.Errorf("kept: %v", s.briefs)
 	}
 }
 

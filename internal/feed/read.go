@@ -39,10 +39,10 @@ func Read[T any](ctx context.Context, ws *websocket.Conn, fn func(Message[T]) er
 		switch {
 		case m.Seq != seq:
 			return fmt.Errorf("%w: message %d came as number %d", ErrGap, m.Seq, seq)
-		case m.All != (seq == 1) || m.More && !snapshot || len(m.Set)+len(m.Gone) > MaxItems:
+		case m.All != (seq == 1) || m.More && !snapshot || m.items() > MaxItems:
 			return fmt.Errorf("%w: message %d is not well formed", ErrGap, m.Seq)
 		}
-		if snapshot || len(m.Set)+len(m.Gone) > 0 {
+		if snapshot || m.items() > 0 {
 			if err := fn(m); err != nil {
 				return err
 			}

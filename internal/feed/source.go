@@ -39,51 +39,68 @@ type Message[T any] struct {
 	// More says that the snapshot goes on in the next message.
 	More bool         `json:"more,omitempty"`
 	Set  map[string]T `json:"set,omitempty"`
-	Gone []string     `json:"gone,omitempty"`
+	// Brief has what changed of items that the follower knows, where that is all that changed.
+	Brief map[string]string `json:"brief,omitempty"`
+	Gone  []string          `json:"gone,omitempty"`
 }
+
+// items is how many items the message tells of.
+func (m Message[T]) items() int { return len(m.Set) + len(m.Brief) + len(m.Gone) }
 
 // Source has items and tells followers of them. It may be used by many goroutines at once.
 type Source[T any] struct {
 	mu        sync.Mutex
 	items     map[string]json.RawMessage
+	briefs    map[string]string // of items that SetBrief has changed
 	followers map[*follower]struct{}
 }
 
 // follower is what one of them has to be told.
 type follower struct {
-	pending map[string]struct{} // ids that changed
+	pending map[string]bool     // ids that changed; true where an item's brief says all of it
 	told    map[string]struct{} // ids of the items that it knows
 	wake    chan struct{}
 }
 
 // NewSource makes a Source without items.
 func NewSource[T any]() *Source[T] {
-	return &Source[T]{items: map[string]json.RawMessage{}, followers: map[*follower]struct{}{}}
+	return &Source[T]{items: map[string]json.RawMessage{}, briefs: map[string]string{}, followers: map[*follower]struct{}{}}
 }
 
 // Set makes an item what it is now. A value that JSON does not know counts as none.
-func (s *Source[T]) Set(id string, value T) { s.SetAll(map[string]T{id: value}) }
-
-// SetAll does so with many items at once. A follower that is not behind is told of them in one
-// message, but for MaxItems.
-func (s *Source[T]) SetAll(items map[string]T) {
-	texts := make(map[string]json.RawMessage, len(items))
-	for id, value := range items {
-		text, err := json.Marshal(value)
-		if err != nil {
-			s.Delete(id)
-			continue
-		}
-		texts[id] = text
+func (s *Source[T]) Set(id string, value T) {
+	text, err := json.Marshal(value)
+	if err != nil {
+		s.Delete(id)
+		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for id, text := range texts {
-		if was, ok := s.items[id]; ok && bytes.Equal(was, text) {
+	if was, ok := s.items[id]; ok && bytes.Equal(was, text) {
+		return
+	}
+	s.items[id] = text
+	delete(s.briefs, id)
+	s.changed(id, false)
+}
+
+// SetBrief does so with many items at once. What brief makes of an item tells all that has changed
+// since Set: a follower that knows the item is told only that. One that is not behind is told of all
+// of them in one message, but for MaxItems.
+func (s *Source[T]) SetBrief(items map[string]T, brief func(T) string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, value := range items {
+		text, err := json.Marshal(value)
+		if err != nil || bytes.Equal(s.items[id], text) {
 			continue
 		}
+		_, known := s.items[id]
 		s.items[id] = text
-		s.changed(id)
+		if known {
+			s.briefs[id] = brief(value)
+		}
+		s.changed(id, known)
 	}
 }
 
@@ -93,19 +110,23 @@ func (s *Source[T]) Delete(id string) {
 	defer s.mu.Unlock()
 	if _, ok := s.items[id]; ok {
 		delete(s.items, id)
-		s.changed(id)
+		delete(s.briefs, id)
+		s.changed(id, false)
 	}
 }
 
-// changed notes a change for every follower. mu is held.
-func (s *Source[T]) changed(id string) {
+// changed notes a change for every follower. brief says that the item's brief tells it. mu is held.
+func (s *Source[T]) changed(id string, brief bool) {
 	_, exists := s.items[id]
 	for f := range s.followers {
-		if _, knows := f.told[id]; !exists && !knows {
+		_, knows := f.told[id]
+		if !exists && !knows {
 			delete(f.pending, id) // it came and went
 			continue
 		}
-		f.pending[id] = struct{}{}
+		if inBrief, waits := f.pending[id]; !waits || inBrief {
+			f.pending[id] = brief && knows
+		}
 		f.again()
 	}
 }
@@ -173,7 +194,7 @@ func (s *Source[T]) Stream(ctx context.Context, ws *websocket.Conn) error {
 func (s *Source[T]) follow() (f *follower, ids []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f = &follower{pending: map[string]struct{}{}, told: make(map[string]struct{}, len(s.items)), wake: make(chan struct{}, 1)}
+	f = &follower{pending: map[string]bool{}, told: make(map[string]struct{}, len(s.items)), wake: make(chan struct{}, 1)}
 	s.followers[f] = struct{}{}
 	return f, slices.Collect(maps.Keys(s.items))
 }
@@ -190,7 +211,7 @@ type batch struct {
 	size int
 }
 
-func (b *batch) full() bool { return len(b.Set)+len(b.Gone) == MaxItems || b.size >= batchBytes }
+func (b *batch) full() bool { return b.items() == MaxItems || b.size >= batchBytes }
 
 func (b *batch) set(f *follower, id string, value json.RawMessage) {
 	if b.Set == nil {
@@ -199,6 +220,14 @@ func (b *batch) set(f *follower, id string, value json.RawMessage) {
 	b.Set[id] = value
 	b.size += len(id) + len(value)
 	f.told[id] = struct{}{}
+}
+
+func (b *batch) brief(id, text string) {
+	if b.Brief == nil {
+		b.Brief = map[string]string{}
+	}
+	b.Brief[id] = text
+	b.size += len(id) + len(text)
 }
 
 // snapshot puts items into a message, and returns the ids for which there was no room.
@@ -223,13 +252,15 @@ func (s *Source[T]) changes(f *follower, m *Message[json.RawMessage]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b := batch{Message: m}
-	for id := range f.pending {
+	for id, brief := range f.pending {
 		if b.full() {
 			f.again()
 			return
 		}
 		delete(f.pending, id)
-		if value, ok := s.items[id]; ok {
+		if value, ok := s.items[id]; ok && brief {
+			b.brief(id, s.briefs[id])
+		} else if ok {
 			b.set(f, id, value)
 		} else {
 			b.Gone = append(b.Gone, id)

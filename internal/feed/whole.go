@@ -2,12 +2,13 @@ package feed
 
 import "maps"
 
-// Whole is for Read, and calls fn once with the whole snapshot, and then with each change.
-func Whole[T any](fn func(all bool, set map[string]T, gone []string) error) func(Message[T]) error {
+// Whole is for Read, and calls fn once with the whole snapshot, in which All is set, and then with
+// each change.
+func Whole[T any](fn func(Message[T]) error) func(Message[T]) error {
 	snapshot := map[string]T{} // what has come of it; nil once it is whole
 	return func(m Message[T]) error {
 		if snapshot == nil {
-			return fn(false, m.Set, m.Gone)
+			return fn(m)
 		}
 		maps.Copy(snapshot, m.Set)
 		for _, id := range m.Gone {
@@ -16,8 +17,8 @@ func Whole[T any](fn func(all bool, set map[string]T, gone []string) error) func
 		if m.More {
 			return nil
 		}
-		all := snapshot
+		all := Message[T]{Seq: m.Seq, All: true, Set: snapshot}
 		snapshot = nil
-		return fn(true, all, nil)
+		return fn(all)
 	}
 }

@@ -27,7 +27,7 @@ func (m *Measured) Bounded(now time.Time) *Measured {
 	if out.At.After(now) {
 		out.At = now
 	}
-	out.At = out.At.UTC().Round(0)
+	out.At = out.At.UTC().Truncate(time.Millisecond)
 	for _, ms := range []*float64{&out.RTTMS, &out.CaptureMS, &out.EncodeMS, &out.QueueMS, &out.InjectMS} {
 		*ms = within(*ms, maxMeasuredMS)
 	}
