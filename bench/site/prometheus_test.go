@@ -30,10 +30,7 @@ type prometheus struct{ url string }
 
 func startPrometheus(t *testing.T, s *site) prometheus {
 	t.Helper()
-	bin, err := exec.LookPath("prometheus")
-	if err != nil {
-		t.Skipf("the Debian package prometheus is missing: %v", err)
-	}
+	bin, promtool := testkit.Tool(t, "prometheus"), testkit.Tool(t, "promtool")
 	dir := t.TempDir()
 	for _, name := range []string{"prometheus.yml", "alerts.yml"} {
 		text, err := os.ReadFile(observability + name)
@@ -41,7 +38,7 @@ func startPrometheus(t *testing.T, s *site) prometheus {
 		testkit.Must(t, os.WriteFile(filepath.Join(dir, name), []byte(strings.ReplaceAll(string(text), "_interval: 15s", "_interval: 1s")), 0o600))
 	}
 	testkit.Must(t, os.WriteFile(filepath.Join(dir, "targets.yml"), targets(t, s), 0o600))
-	if out, err := exec.CommandContext(t.Context(), "promtool", "check", "config", filepath.Join(dir, "prometheus.yml")).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), promtool, "check", "config", filepath.Join(dir, "prometheus.yml")).CombinedOutput(); err != nil {
 		t.Fatalf("promtool: %v: %s", err, out)
 	}
 	p := prometheus{"http://" + testkit.Address(t)}

@@ -22,7 +22,10 @@ func devPackages() *cobra.Command {
 				want = append(want[:len(want):len(want)], setup.TestPackages...)
 			}
 			if install {
-				return setup.InstallPackages(cmd.Context(), want, cmd.OutOrStdout())
+				if err := setup.InstallPackages(cmd.Context(), want, cmd.OutOrStdout()); err != nil || !tests {
+					return err
+				}
+				return setup.UnpackPrograms(cmd.Context(), setup.TestPrograms, cmd.OutOrStdout())
 			}
 			for _, p := range want {
 				fmt.Fprintf(cmd.OutOrStdout(), "%-34s %s\n", p.Name, p.Reason)

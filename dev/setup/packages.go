@@ -58,7 +58,6 @@ var TestPackages = []Package{
 	{"xserver-xorg-video-dummy", "a driver for it without a GPU"},
 	{"nftables", "the firewall of a node, in its test"},
 	{"shellcheck", "linting scripts"},
-	{"prometheus", "the queries of dashboards and alerts"},
 	{"debootstrap", "bare machines to provision in tests"},
 	{"vagrant", "checking the Vagrantfile"},
 	{"curl", "what operators run in docs/DEPLOY.md, and nodes' user data"},

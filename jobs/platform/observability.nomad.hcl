@@ -1,6 +1,7 @@
 # Prometheus of a site, with alerts and, where it is installed, Grafana with dashboards.
 #
-#   apt-get install --no-install-recommends prometheus     # on the node; Debian 12 has 2.42
+#   systemctl mask prometheus                              # on the node: Debian's own server listens on
+#   apt-get install --no-install-recommends prometheus     # all addresses; Debian 12 has 2.42
 #   nomad job run observability.nomad.hcl
 #
 # Nomad finds routers and brains in Consul, and Prometheus scrapes their internal listeners, so it has to
