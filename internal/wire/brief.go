@@ -9,7 +9,7 @@ import (
 )
 
 // Brief is what a seat measured as a short text, for brains that know the rest of its record. It is
-// most of what nodes tell, and 300 characters beside the 1,100 of the record:
+// most of what nodes tell, and some 150 characters:
 //
 //	1767323045000 23.4 0.0012 3456.7 8000 29.8 27.2 2.3 6.8 2.1 0.41 1280 720 x264enc superfast;29.7 0 1.2 4.1 21 0.001;1234.5 …
 //
