@@ -45,9 +45,13 @@ createServer(async (request, answer) => {
   if (method === 'POST' && url === '/hooks') {
     const parts = [];
     let size = 0;
-    for await (const part of request) {
-      if ((size += part.length) > 65536) return send(413, 'text/plain', 'too large');
-      parts.push(part);
+    try {
+      for await (const part of request) {
+        if ((size += part.length) > 65536) return send(413, 'text/plain', 'too large');
+        parts.push(part);
+      }
+    } catch {
+      return; // the sender went away
     }
     const body = Buffer.concat(parts);
     if (!signed(headers, body)) return send(401, 'text/plain', 'the signature is wrong');

@@ -70,7 +70,7 @@ class Server(BaseHTTPRequestHandler):
 
     def do_POST(self):
         if self.path == "/hooks":
-            body = self.rfile.read(min(int(self.headers["Content-Length"] or 0), 64 << 10))
+            body = self.rfile.read(max(0, min(int(self.headers["Content-Length"] or 0), 64 << 10)))
             if not signed(self.headers, body):
                 return self.answer(401, "text/plain", "the signature is wrong")
             events.setdefault(self.headers["webhook-id"], json.loads(body))  # it may come twice, with one id
