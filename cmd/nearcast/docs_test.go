@@ -9,7 +9,7 @@ import (
 )
 
 // ours are the command lines of this program in fences of a document.
-var ours = regexp.MustCompile(`(?m)^(?:[A-Z_]+=\S+ )*(nearcast [^|#\n]*)`)
+var ours = regexp.MustCompile(`(?m)^(?:[A-Z_]+=\S+ )*(?:bin/)?(nearcast [^|#\n]*)`)
 
 // TestDocumentedCommands checks that each command in the documents exists, with the flags that they give.
 func TestDocumentedCommands(t *testing.T) {
@@ -40,5 +40,21 @@ func TestDocumentedCommands(t *testing.T) {
 	}
 	if seen < 15 {
 		t.Errorf("only %d commands were found", seen)
+	}
+}
+
+// TestReadmePage checks that the page in the README is the one that TestExamples opens in a browser.
+func TestReadmePage(t *testing.T) {
+	page, err := os.ReadFile("../../web/examples/page.html")
+	if err != nil {
+		t.Fatal(err)
+	}
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := strings.NewReplacer("{{play}}", "http://127.0.0.1:7700", "{{app}}", "echo").Replace(string(page))
+	if !strings.Contains(string(readme), "```html\n"+want+"```\n") {
+		t.Errorf("the README has not this page:\n%s", want)
 	}
 }
