@@ -19,6 +19,7 @@ type ending struct {
 	child, alloc string
 	end          wire.End
 	at           time.Time
+	quality      *wire.Quality   // of the session that its seat had, as the seat said last
 	failed       *events.Failure // to start; nil where it served, or nobody saw it die
 }
 
@@ -32,8 +33,12 @@ func newEndings() endings {
 	return endings{byChild: map[string]*ending{}, byAlloc: map[string]*ending{}}
 }
 
-func (e *endings) add(c Child, now time.Time) {
+// add takes a child that died. u is what was known of it, nil where nothing was.
+func (e *endings) add(c Child, u *unit, now time.Time) {
 	one := &ending{child: c.ID, alloc: c.Alloc, end: c.ended(), at: now}
+	if u != nil && u.seat != nil {
+		one.quality = u.seat.Quality
+	}
 	e.byChild[c.ID] = one
 	if c.Alloc != "" {
 		e.byAlloc[c.Alloc] = one

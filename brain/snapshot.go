@@ -14,7 +14,8 @@ func (st *state) snapshot() (events.Snapshot, bool) {
 	defer st.mu.Unlock()
 	now := st.now()
 	s := events.Snapshot{At: now, Sessions: make(map[string]events.Session, len(st.view.bySession)+len(st.waiters)),
-		Apps: map[string]events.App{}, Failed: map[string]events.Failure{}, Ended: map[string]wire.End{}}
+		Apps: map[string]events.App{}, Failed: map[string]events.Failure{}, Ended: map[string]wire.End{},
+		Quality: map[string]*wire.Quality{}}
 	for _, theirs := range st.peers {
 		for session, p := range theirs {
 			s.Sessions[session] = events.Session{App: p.app, State: wire.StateWaiting, Since: p.since.UTC(),
@@ -31,7 +32,7 @@ func (st *state) snapshot() (events.Snapshot, bool) {
 		}
 		seat := have[0].seat.Seat
 		s.Sessions[session] = events.Session{App: seat.App, State: string(seat.State), Since: seat.Since, Seat: seat.ID,
-			Customer: seat.Customer, Subject: seat.Subject, Meta: seat.Meta}
+			Customer: seat.Customer, Subject: seat.Subject, Meta: seat.Meta, Quality: seat.Quality}
 	}
 	for id, a := range st.view.apps {
 		if a.published {
@@ -41,6 +42,7 @@ func (st *state) snapshot() (events.Snapshot, bool) {
 	for _, e := range st.view.ended.line {
 		if e.alloc != "" {
 			s.Ended[e.alloc] = e.end
+			s.Quality[e.alloc] = e.quality
 		}
 		if e.failed != nil {
 			s.Failed[cmp.Or(e.alloc, e.child)] = *e.failed

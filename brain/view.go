@@ -240,7 +240,7 @@ func (v *view) setChild(c Child, known bool, now time.Time) (d death, died bool)
 			v.restarting[c.ID] = restart{}
 		}
 		delete(v.sent, c.Token)
-		v.ended.add(c, now)
+		v.ended.add(c, u, now)
 		v.changed[c.App] = true
 		return d, died
 	}

@@ -1,6 +1,7 @@
 package events
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -33,6 +34,8 @@ type Session struct {
 	State string    `json:"state"`
 	Since time.Time `json:"since"`
 	Seat  string    `json:"seat,omitempty"`
+	// Quality is what the seat said last. It is not stored: the next leader hears it from the seat.
+	Quality *wire.Quality `json:"-"`
 }
 
 // App is what is seen of an app.
@@ -54,8 +57,9 @@ type Snapshot struct {
 	At       time.Time
 	Sessions map[string]Session // that wait or have a seat
 	Apps     map[string]App
-	Failed   map[string]Failure  // by seat, of the last minutes
-	Ended    map[string]wire.End // by seat, of the last minutes
+	Failed   map[string]Failure       // by seat, of the last minutes
+	Ended    map[string]wire.End      // by seat, of the last minutes
+	Quality  map[string]*wire.Quality // by seat, what those said last that are in Ended
 }
 
 // Known is what was told of a site. Its zero value is a site of which nothing was told.
@@ -94,7 +98,7 @@ func (k Known) Diff(site string, now Snapshot) ([]wire.Event, Known) {
 		if _, ok := now.Sessions[id]; ok {
 			continue
 		}
-		if t, keep := d.unseen(id, next.Sessions[id], now.Ended); keep {
+		if t, keep := d.unseen(id, next.Sessions[id], now); keep {
 			next.Sessions[id] = t
 		} else {
 			delete(next.Sessions, id)
@@ -155,8 +159,11 @@ func (d *differ) seen(id string, t told, now Session) told {
 	if t.Over {
 		return t
 	}
-	seat := t.Seat
+	seat, quality := t.Seat, t.Quality
 	t.Session, t.Gone = now, time.Time{}
+	if now.Quality == nil {
+		t.Quality = quality
+	}
 	if now.Seat == "" {
 		t.Seat = seat // its brain was lost before it could say so, and it comes back to its seat
 	}
@@ -193,7 +200,7 @@ func (d *differ) started(id string, t *told) {
 }
 
 // unseen tells how a session ended that is not there. keep is false once that needs no memory.
-func (d *differ) unseen(id string, t told, ended map[string]wire.End) (told, bool) {
+func (d *differ) unseen(id string, t told, now Snapshot) (told, bool) {
 	if t.Gone.IsZero() {
 		t.Gone = d.at
 	}
@@ -201,7 +208,7 @@ func (d *differ) unseen(id string, t told, ended map[string]wire.End) (told, boo
 	if t.Over {
 		return t, away < toldFor
 	}
-	end, ok := ended[t.Seat]
+	end, ok := now.Ended[t.Seat]
 	switch {
 	case ok && t.Seat != "":
 	case t.Started.IsZero() && away >= leftAfter:
@@ -217,6 +224,7 @@ func (d *differ) unseen(id string, t told, ended map[string]wire.End) (told, boo
 	data := wire.EventData{End: &end}
 	if !t.Started.IsZero() {
 		data.DurationS = max(0, t.Gone.Sub(t.Started)).Seconds()
+		data.Quality = cmp.Or(now.Quality[t.Seat], t.Quality)
 	}
 	t.Over = true
 	d.tell(id, &t, wire.EventEnded, t.Gone, data)

@@ -70,9 +70,11 @@ type EventData struct {
 	Seat     string            `json:"seat,omitempty"`
 
 	// End is of EventEnded and EventSeatFailed, as the public may know it, and DurationS how long
-	// the session was: from its start, whether a browser was connected or not.
-	End       *End    `json:"end,omitempty"`
-	DurationS float64 `json:"duration_s,omitempty"`
+	// the session was: from its start, whether a browser was connected or not. Quality is what its
+	// seat said last; a session that did not start has none.
+	End       *End     `json:"end,omitempty"`
+	DurationS float64  `json:"duration_s,omitempty"`
+	Quality   *Quality `json:"quality,omitempty"`
 
 	Version uint64 `json:"version,omitempty"` // EventSeatFailed, EventAppPublished
 	Title   string `json:"title,omitempty"`   // EventAppPublished
