@@ -26,7 +26,8 @@
 // events that are not delivered yet:
 //
 //	known/<term>.json.gz                 what the leader of a term knows
-//	pending/<webhook>/<term>-<n>.json    events of one look for one webhook, until all are delivered
+//	pending/<webhook>/<term>-<n>-<unix>.json
+//	                                     events of one second for one webhook, until all are delivered
 //
 // The events are stored, then what is known, and what is stored is sent. It is one object a webhook
 // and one more, a second at most, and none while nothing happens; what is known of 5,000 sessions has
@@ -47,13 +48,17 @@
 //	                                  beyond is dropped and counted. If the leader dies then, the next one
 //	                                  tells of the difference to what was stored last
 //	the store is emptied              sessions that are open are told of as if they were new
-//	a webhook fails for a day         its events are dropped one by one, and counted
+//	a webhook fails for a day         its events are dropped one by one, and counted; the day begins
+//	                                  when they are stored
 //
 // # Order
 //
 // An event of a session waits until the one before has arrived or was dropped. Other sessions go
-// on. An endpoint at which nothing arrives is tried with one event at a time, every five minutes at
-// least; when that arrives, all others follow at once.
+// on. An endpoint at which nothing arrives is tried with one event at a time, each in turn, every five
+// minutes at least; when one arrives, all others follow at once.
+//
+// An event that is refused, while others are taken, holds back its own session alone. 1,000 events of a
+// webhook are in memory, and where none of these can be sent, 19,000 more without their bodies.
 //
 // # Hostile endpoints
 //

@@ -78,6 +78,8 @@ type term struct {
 	senders  map[string]*running
 	failing  bool // the store fails; so that an outage is logged once
 	storedAt time.Time
+	saving   bool
+	saved    chan saved // what came of a save
 }
 
 // running is a sender with what ends it.
@@ -91,7 +93,8 @@ type running struct {
 // Lead derives and delivers until ctx ends. look says what there is at the site, and reports false
 // while that is not known.
 func (k *Keeper) Lead(ctx context.Context, look func() (Snapshot, bool)) {
-	t := &term{Keeper: k, ctx: ctx, slots: make(chan struct{}, inAll), unstored: map[string][]wire.Event{}, senders: map[string]*running{}}
+	t := &term{Keeper: k, ctx: ctx, slots: make(chan struct{}, inAll), unstored: map[string][]wire.Event{}, senders: map[string]*running{},
+		saved: make(chan saved, 1)}
 	defer k.client.CloseIdleConnections()
 	defer func() {
 		for id, r := range t.senders {
@@ -129,6 +132,8 @@ func (k *Keeper) Lead(ctx context.Context, look func() (Snapshot, bool)) {
 			return
 		case all := <-hooks:
 			t.follow(all, nil)
+		case s := <-t.saved:
+			t.hasSaved(s)
 		case <-tick.C:
 			if now, ok := look(); ok {
 				t.take(now)
@@ -303,69 +308,6 @@ func (t *term) take(now Snapshot) {
 				t.unstored[id] = append(t.unstored[id], e)
 			}
 		}
-	}
-}
-
-// save stores what is new, and then has it sent.
-func (t *term) save(ctx context.Context, now time.Time) {
-	if len(t.senders) == 0 || now.Sub(t.storedAt) < storeEvery || len(t.unstored) == 0 && !t.known.differs(t.stored) {
-		return
-	}
-	t.storedAt = now
-	known := t.known
-	for _, id := range slices.Sorted(maps.Keys(t.unstored)) {
-		if err := t.keep(ctx, id); err != nil {
-			t.storeFails(err)
-			return // what is known must not say that these were told
-		}
-	}
-	if err := t.put(ctx, known); err != nil {
-		t.storeFails(err)
-		return
-	}
-	t.stored = known
-	if t.failing {
-		t.failing = false
-		t.log.Info("the store of events answers again")
-	}
-}
-
-// keep stores the new events of a webhook.
-func (t *term) keep(ctx context.Context, id string) error {
-	r, events := t.senders[id], t.unstored[id]
-	over := max(0, len(events)-maxUnstored)
-	if r.full() {
-		over = len(events)
-	}
-	if over > 0 {
-		r.mu.Lock()
-		r.state.Dropped += int64(over)
-		r.mu.Unlock()
-		r.lost(over, "too many wait")
-		events = events[over:]
-		t.unstored[id] = events
-	}
-	if len(events) > 0 {
-		data, err := json.Marshal(events)
-		if err != nil {
-			return fmt.Errorf("encode events: %w", err)
-		}
-		key := fmt.Sprintf("pending/%s/%s-%010d.json", id, t.name, t.seq)
-		if err := t.cfg.Store.Put(ctx, key, data); err != nil {
-			return err
-		}
-		t.seq++
-		r.add(key, len(events))
-	}
-	delete(t.unstored, id)
-	return nil
-}
-
-func (t *term) storeFails(err error) {
-	t.metrics.storeFailed()
-	if !t.failing && t.ctx.Err() == nil {
-		t.failing = true
-		t.log.Error("the store of events (--events) fails: webhooks wait", "error", err)
 	}
 }
 

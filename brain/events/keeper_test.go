@@ -30,6 +30,7 @@ type world struct {
 	mu       sync.Mutex
 	objects  map[string][]byte
 	put      func(key string) error // may refuse a write
+	slow     time.Duration          // that a write takes
 	now      Snapshot
 	states   map[string]wire.WebhookState
 	answer   func(hook string, e wire.Event) int
@@ -51,6 +52,7 @@ func newWorld(t *testing.T, hooks ...wire.Webhook) *world {
 }
 
 func (w *world) Put(_ context.Context, key string, data []byte) error {
+	time.Sleep(w.slow)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err := w.put(key); err != nil {

@@ -58,7 +58,7 @@ func TestCheckURL(t *testing.T) {
 		"https://shop.example/hooks?a=b": {true, true}, "https://shop.example:8443/": {true, true}, "https://[2606:4700::1111]/": {true, true},
 		"http://shop.example/": {false, true}, "https://127.0.0.1/": {false, true}, "https://[::ffff:10.0.0.1]/": {false, true},
 		"https://169.254.169.254/latest": {false, true}, "https://[fd00::1]/": {false, true}, "https://[64:ff9b::a00:1]/": {false, true},
-		"https://100.64.0.1/": {false, true}, "https://0.0.0.0/": {false, true}, "https://[::1%25lo]/": {false, true},
+		"https://100.64.0.1/": {false, true}, "https://168.63.129.16/": {false, true}, "https://0.0.0.0/": {false, true}, "https://[::1%25lo]/": {false, true},
 		"https://user:secret@shop.example/": {false, false}, "https://shop.example/#a": {false, false}, "ftp://shop.example/": {false, false},
 		"file:///etc/passwd": {false, false}, "shop.example": {false, false}, "": {false, false}, "https://" + strings.Repeat("a", wire.MaxWebhookURL): {false, false},
 	} {

@@ -19,8 +19,11 @@ const (
 	// perWebhook and inAll are how many requests run at once.
 	perWebhook = 4
 	inAll      = 64
-	// window is how many events of a webhook are in memory; the others are in the store.
-	window = 1000
+	// window is how many events of a webhook are in memory; the others are in the store. Where none
+	// of these can be sent now, up to maxItems are, without their bodies: what an endpoint refuses
+	// must not be in the way of what it takes.
+	window   = 1000
+	maxItems = 20_000
 	// brokenAfter failures in a row an endpoint counts as failing, and is tried by one event alone.
 	brokenAfter = 3
 	// maxBroken is how long it is left alone then.
@@ -35,19 +38,19 @@ var delays = []time.Duration{5 * time.Second, 30 * time.Second, 2 * time.Minute,
 
 // batch is what was stored at once for a webhook.
 type batch struct {
-	key   string
-	left  int // events that are neither delivered nor dropped
-	items []*item
+	key  string
+	left int // events that are neither delivered nor dropped
 }
 
 // item is an event on its way.
 type item struct {
 	id, session string
-	at          time.Time
-	body        []byte
+	at          time.Time // when it was stored
+	body        []byte    // nil where the store alone has it
 	of          *batch
-	failures    int
+	failures    int       // while the endpoint took others, as far as was known
 	next        time.Time // when it is tried again
+	tried       time.Time // when it failed last
 	running     bool
 }
 
@@ -111,10 +114,15 @@ func (s *sender) run(ctx context.Context) {
 	var all sync.WaitGroup
 	defer all.Wait()
 	for ctx.Err() == nil {
-		wait := s.load(ctx)
+		wait := s.load(ctx, window)
 		s.drop(ctx)
 		one, hook, later := s.next(time.Now())
 		if one == nil {
+			if most, more := s.further(); more {
+				if wait = s.load(ctx, most); wait == 0 {
+					continue
+				}
+			}
 			sleep(ctx, s.wake, least(wait, later))
 			continue
 		}
@@ -125,6 +133,9 @@ func (s *sender) run(ctx context.Context) {
 		}
 		all.Go(func() {
 			defer func() { <-s.slots }()
+			if !s.fetch(ctx, one) {
+				return
+			}
 			began := time.Now()
 			err := s.send(ctx, hook, one.id, one.body)
 			if ctx.Err() != nil {
@@ -136,12 +147,12 @@ func (s *sender) run(ctx context.Context) {
 	}
 }
 
-// load brings batches into memory while there is room. It returns when to try again where the store
-// failed; 0 is never.
-func (s *sender) load(ctx context.Context) time.Duration {
+// load brings batches into memory while there are less than most events. It returns when to try again
+// where the store failed; 0 is never.
+func (s *sender) load(ctx context.Context, most int) time.Duration {
 	for {
 		s.mu.Lock()
-		if len(s.items) >= window || len(s.stored) == 0 {
+		if len(s.items) >= most || len(s.stored) == 0 {
 			s.mu.Unlock()
 			return 0
 		}
@@ -171,8 +182,10 @@ func (s *sender) load(ctx context.Context) time.Duration {
 				b.left--
 				continue
 			}
-			one := &item{id: e.ID, session: e.Data.Session, at: e.Time, body: body, of: b}
-			b.items = append(b.items, one)
+			one := &item{id: e.ID, session: e.Data.Session, at: storedAt(b.key, e.Time), of: b}
+			if len(s.items) < window {
+				one.body = body
+			}
 			s.items = append(s.items, one)
 		}
 		s.mu.Unlock()
@@ -197,8 +210,11 @@ func (s *sender) next(now time.Time) (*item, wire.Webhook, time.Duration) {
 	if s.running >= most {
 		return nil, s.hook, 0
 	}
-	var later time.Duration
-	before := map[string]bool{} // sessions of which an earlier event waits
+	var (
+		later  time.Duration
+		chosen *item
+		before = map[string]bool{} // sessions of which an earlier event waits
+	)
 	for _, one := range s.items {
 		if one.session != "" && before[one.session] {
 			continue
@@ -206,15 +222,27 @@ func (s *sender) next(now time.Time) (*item, wire.Webhook, time.Duration) {
 		before[one.session] = true
 		switch {
 		case one.running:
-		case s.failures < brokenAfter && now.Before(one.next):
+		case s.failures >= brokenAfter:
+			// What is new, then each in turn: what fails may be the events that were tried, and not
+			// the endpoint.
+			if chosen == nil || one.tried.IsZero() || !chosen.tried.IsZero() && one.tried.Before(chosen.tried) {
+				chosen = one
+			}
+		case now.Before(one.next):
 			later = least(later, one.next.Sub(now))
-		default:
-			one.running = true
-			s.running++
-			return one, s.hook, 0
+		case chosen == nil || one.failures < chosen.failures: // what was refused does not delay what is new
+			chosen = one
+		}
+		if chosen != nil && s.failures < brokenAfter && chosen.failures == 0 {
+			break
 		}
 	}
-	return nil, s.hook, later
+	if chosen == nil {
+		return nil, s.hook, later
+	}
+	chosen.running = true
+	s.running++
+	return chosen, s.hook, 0
 }
 
 // done notes what became of an event.
@@ -232,7 +260,9 @@ func (s *sender) done(ctx context.Context, one *item, err error) {
 	if s.failures >= brokenAfter {
 		s.log.Info("a webhook takes events again", "webhook", s.id, "after", now.Sub(s.state.FailingSince).Round(time.Second))
 		for _, other := range s.items {
-			other.next = time.Time{}
+			if other.failures <= brokenAfter { // else it fails while others arrive
+				other.next = time.Time{}
+			}
 		}
 	}
 	s.failures, s.until = 0, time.Time{}
@@ -246,22 +276,25 @@ func (s *sender) done(ctx context.Context, one *item, err error) {
 
 // failed notes a failure. mu is held.
 func (s *sender) failed(one *item, err error, now time.Time) {
-	wait := delays[min(one.failures, len(delays)-1)]
-	one.failures++
+	wait, alone := delays[min(one.failures, len(delays)-1)], s.failures >= brokenAfter
+	one.tried = now
 	s.failures++
 	broken := min(delays[0]<<min(max(s.failures-brokenAfter, 0), 10), maxBroken)
 	var asked refusal
 	if errors.As(err, &asked) && asked.after > 0 {
 		wait, broken = max(wait, asked.after), max(broken, asked.after)
 	}
-	one.next = now.Add(jitter(wait))
+	if !alone { // a day without the endpoint says nothing about an event
+		one.failures++
+		one.next = now.Add(jitter(wait))
+	}
 	s.until = now.Add(jitter(broken))
 	if s.state.FailingSince.IsZero() {
 		s.state.FailingSince = now.UTC()
 	}
-	s.state.Error = err.Error()
+	s.state.Error = plain(err)
 	if s.failures == brokenAfter {
-		s.log.Warn("a webhook fails: its events wait for a day", "webhook", s.id, "error", err)
+		s.log.Warn("a webhook fails: its events wait for a day", "webhook", s.id, "error", s.state.Error)
 	}
 }
 

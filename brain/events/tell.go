@@ -71,7 +71,7 @@ func (s *sender) test(ctx context.Context, site string) {
 	}
 	result := &wire.WebhookTest{Asked: asked, TookMS: time.Since(began).Milliseconds()}
 	if err != nil {
-		result.Error = err.Error()
+		result.Error = plain(err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

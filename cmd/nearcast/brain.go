@@ -213,16 +213,18 @@ func runBrain(ctx context.Context, f brainFlags, log *slog.Logger) error {
 	return ctx.Err()
 }
 
-// webhooks is who tells customers' servers of events; nil without --events.
+// webhooks is who tells customers' servers of events.
 func (f brainFlags) webhooks(me wire.Instance, registry consul.Fleet, log *slog.Logger, metrics prometheus.Registerer) (brain.Events, error) {
+	cfg := events.Config{Site: me.Site, Brain: me.ID, Registry: registry, Private: f.privateWebhooks, Log: log, Metrics: metrics}
 	if f.events == "" {
-		return nil, nil
+		return events.NewNone(cfg), nil
 	}
 	store, err := events.OpenStore(f.events)
 	if err != nil {
 		return nil, fmt.Errorf("--events: %w", err)
 	}
-	return events.New(events.Config{Site: me.Site, Brain: me.ID, Store: store, Registry: registry, Private: f.privateWebhooks, Log: log, Metrics: metrics}), nil
+	cfg.Store = store
+	return events.New(cfg), nil
 }
 
 // normalised is a list in the form in which lists are compared: in lower case,
