@@ -64,8 +64,14 @@ func (c *Console) action(read func(*http.Request) (plan, error)) http.HandlerFun
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), actTimeout)
 		defer cancel()
 		out, err := p.do(ctx, s.Role)
+		if published, ok := out.(wire.ConsolePublished); ok && published.App != "" {
+			line.On = published.App // a job file says it itself
+		}
 		if err != nil {
 			no := c.asProblem(string(p.act), err)
+			if !errors.As(err, new(wire.Problem)) {
+				no.Detail = "It may have been done all the same: look before you try again. The console's log says more."
+			}
 			result := resultFailed
 			if no.Status < http.StatusInternalServerError {
 				result = resultRefused
@@ -75,13 +81,9 @@ func (c *Console) action(read func(*http.Request) (plan, error)) http.HandlerFun
 			return
 		}
 		if p, ok := out.(wire.ConsolePublished); ok && len(p.Problems) > 0 {
-			line.On = p.App
 			c.note(line, resultRefused, strings.Join(p.Problems, "; "))
 			reply(rw, out)
 			return
-		}
-		if p, ok := out.(wire.ConsolePublished); ok {
-			line.On = p.App
 		}
 		c.note(line, resultOK, "")
 		select { // the page is to see it soon

@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -120,10 +122,26 @@ func TestRoles(t *testing.T) {
 
 // TestNoAuditNoAction: what cannot be written down is not done.
 func TestNoAuditNoAction(t *testing.T) {
+	if _, err := AuditFile("/nowhere/audit.log"); err == nil {
+		t.Error("a console starts with an audit log that cannot be written")
+	}
 	r := newRig(t)
-	r.console.cfg.Audit = AuditFile("/nowhere/audit.log")
+	if err := os.RemoveAll(filepath.Dir(r.audit)); err != nil {
+		t.Fatal(err)
+	}
 	if status := r.person(wire.RoleOperator).ask("DELETE", "/console/api/sessions/"+first, "", nil); status != http.StatusServiceUnavailable || len(r.world.did) != 0 {
 		t.Errorf("without an audit log: %d, done %q", status, r.world.did)
+	}
+}
+
+// TestNoAnswer: Nomad may have done what it does not answer to, and the audit log names the app.
+func TestNoAnswer(t *testing.T) {
+	r := newRig(t)
+	var p wire.Problem
+	status := r.person(wire.RoleAdmin).ask("POST", "/console/api/apps/east", `{"job":"no answer"}`, &p)
+	lines := r.lines()
+	if last := lines[len(lines)-1]; status != http.StatusServiceUnavailable || !strings.Contains(p.Detail, "may have been done") || last.On != "chess" || last.Result != resultFailed || !strings.Contains(last.Why, "may have been done") {
+		t.Errorf("%d %+v, written %+v", status, p, last)
 	}
 }
 
@@ -172,6 +190,12 @@ func TestSessionAndPage(t *testing.T) {
 	if status := p.ask("GET", "/console/api/sessions/"+first, "", &one); status != http.StatusOK || one.Session.Session != first || one.Placement.Candidates[0].Reason != "nearest" {
 		t.Errorf("session: %d %+v", status, one)
 	}
+	if one.Session.Meta != nil {
+		t.Errorf("the page gets what a customer says of a person: %v", one.Session.Meta)
+	}
+	if res, text := p.do(p.request("GET", wire.ConsoleLogoutPath, "")); res.StatusCode != http.StatusOK || !strings.Contains(string(text), "You have logged out") {
+		t.Errorf("the page after the logout: %s %s", res.Status, text)
+	}
 	res, text := p.do(p.request("GET", "/console", ""))
 	if csp := res.Header.Get("Content-Security-Policy"); res.StatusCode != http.StatusOK || string(text) != "<!doctype html>" || !strings.Contains(csp, "script-src 'self'") || strings.Contains(csp, "unsafe") {
 		t.Errorf("the page: %s %s %s", res.Status, csp, text)
@@ -189,6 +213,16 @@ func TestSessionAndPage(t *testing.T) {
 	req.Host = "evil.example"
 	if res, _ := p.do(req); res.StatusCode != http.StatusMisdirectedRequest {
 		t.Errorf("by another name: %s", res.Status)
+	}
+	cfg := r.console.cfg
+	cfg.URL = "https://Console.example:443"
+	named, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rw := httptest.NewRecorder()
+	if named.ServeHTTP(rw, httptest.NewRequest("GET", "https://console.example/console", nil)); rw.Code != http.StatusOK {
+		t.Errorf("by its own name, without the port that https has: %d", rw.Code)
 	}
 	for _, url := range []string{"http://console.example", "ftp://x", "https://x/path", ""} {
 		cfg := r.console.cfg

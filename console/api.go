@@ -96,6 +96,7 @@ func (c *Console) getSession(rw http.ResponseWriter, r *http.Request, _ *login.S
 		c.fail(rw, "read a session", err)
 		return
 	}
+	view.Meta = nil
 	out := wire.ConsoleSession{Session: view}
 	out.Placement, err = c.cfg.Routers.Placement(ctx, id)
 	switch {

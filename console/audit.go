@@ -33,8 +33,8 @@ type Audit struct {
 
 // AuditFile appends to a file, which is opened for each line: so it can be rotated at any time. "-" is
 // the standard output.
-func AuditFile(path string) *Audit {
-	return &Audit{open: func() (io.WriteCloser, error) {
+func AuditFile(path string) (*Audit, error) {
+	a := &Audit{open: func() (io.WriteCloser, error) {
 		if path == "-" {
 			return stdout{}, nil
 		}
@@ -44,6 +44,11 @@ func AuditFile(path string) *Audit {
 		}
 		return synced{f}, nil
 	}}
+	w, err := a.open() // not only when the first action fails by it
+	if err != nil {
+		return nil, fmt.Errorf("open the audit log: %w", err)
+	}
+	return a, w.Close()
 }
 
 type stdout struct{}

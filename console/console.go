@@ -160,6 +160,7 @@ func (c *Console) routes(u *url.URL) http.Handler {
 	mux.HandleFunc("POST "+wire.ConsoleLoginPath, finish)
 	mux.HandleFunc("GET /console/callback", finish)
 	mux.HandleFunc("POST "+wire.ConsoleLogoutPath, c.logout)
+	mux.HandleFunc("GET "+wire.ConsoleLogoutPath, login.LoggedOut)
 	mux.HandleFunc("GET /healthz", func(rw http.ResponseWriter, _ *http.Request) { rw.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /{$}", func(rw http.ResponseWriter, r *http.Request) {
 		http.Redirect(rw, r, wire.ConsolePath, http.StatusFound)
@@ -178,17 +179,19 @@ func (c *Console) routes(u *url.URL) http.Handler {
 // headers sets the security headers of every answer. A request for another name is refused: a page
 // that has its name lead to this address would be the console's origin otherwise.
 func (c *Console) headers(u *url.URL, next http.Handler) http.Handler {
+	// Browsers leave out the port that a scheme has anyway.
+	host := strings.TrimSuffix(u.Host, map[string]string{"http": ":80", "https": ":443"}[u.Scheme])
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		h := rw.Header()
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
-		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' https: data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		if u.Scheme == "https" {
 			h.Set("Strict-Transport-Security", "max-age=31536000")
 		}
-		if r.Host != u.Host && r.URL.Path != "/healthz" {
+		if !strings.EqualFold(r.Host, host) && r.URL.Path != "/healthz" {
 			answer.Write(rw, problem(wire.ProblemNotFound, http.StatusMisdirectedRequest, "This console has another address", "Open "+c.cfg.URL+"."))
 			return
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/json"
+	"iter"
 	"maps"
 	"slices"
 	"strconv"
@@ -58,8 +59,10 @@ type event struct {
 	More         bool              `json:"more,omitempty"`
 }
 
-// events are the data of the events that tell a change: sessions in batches.
-func (c *change) events(at time.Time) (out [][]byte) {
+// events are the data of the events that tell a change, and whether each is the last: sessions in
+// batches. Each is made when it is asked for: all of a snapshot at once, for each of many slow
+// readers, would be more than the process's memory.
+func (c *change) events(at time.Time) iter.Seq2[[]byte, bool] {
 	list := func(k kind) (values []json.RawMessage) {
 		for _, key := range slices.Sorted(maps.Keys(c.now[k])) {
 			values = append(values, c.now[k][key])
@@ -69,18 +72,20 @@ func (c *change) events(at time.Time) (out [][]byte) {
 	e := event{Time: at.UTC(), Sites: list(sites), Apps: list(apps), Nodes: list(nodes),
 		GoneSites: c.gone[sites], GoneApps: c.gone[apps], GoneNodes: c.gone[nodes], GoneSessions: c.gone[sessions]}
 	all := list(sessions)
-	for {
-		n := min(len(all), wire.MaxConsoleBatch)
-		e.Sessions, all, e.More = all[:n], all[n:], len(all) > n
-		text, err := json.Marshal(e)
-		if err != nil {
-			panic(err) // of values that were encoded before
+	return func(yield func([]byte, bool) bool) {
+		e, all := e, all
+		for {
+			n := min(len(all), wire.MaxConsoleBatch)
+			e.Sessions, all, e.More = all[:n], all[n:], len(all) > n
+			text, err := json.Marshal(e)
+			if err != nil {
+				panic(err) // of values that were encoded before
+			}
+			if !yield(text, !e.More) || !e.More {
+				return
+			}
+			e = event{Time: e.Time}
 		}
-		out = append(out, text)
-		if !e.More {
-			return out
-		}
-		e = event{Time: e.Time}
 	}
 }
 
@@ -160,7 +165,10 @@ func (h *hub) tell(ch *change, at time.Time) {
 	if ch.empty() {
 		return
 	}
-	events := ch.events(at)
+	var events [][]byte
+	for data := range ch.events(at) {
+		events = append(events, data)
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, data := range events {
@@ -203,7 +211,7 @@ func (h *hub) text(name, id string, data []byte) []byte {
 
 // subscribe begins a stream: with what came after the event that the browser had last, or with a
 // snapshot. It reports false where there are too many streams.
-func (h *hub) subscribe(lastID string, at time.Time) (s *subscriber, first [][]byte, ok bool) {
+func (h *hub) subscribe(lastID string, at time.Time) (s *subscriber, first iter.Seq[[]byte], ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.looked = at
@@ -212,25 +220,27 @@ func (h *hub) subscribe(lastID string, at time.Time) (s *subscriber, first [][]b
 	}
 	s = &subscriber{events: make(chan told, behind)}
 	h.subs[s] = true
-	if first, ok = h.since(lastID); ok {
-		return s, first, true
+	if missed, ok := h.since(lastID); ok {
+		return s, slices.Values(missed), true
 	}
 	all := change{}
 	for k := range kinds {
 		all.now[k] = maps.Clone(h.now[k])
 	}
-	events := all.events(at)
-	for i, data := range events {
-		name, id := wire.ConsoleEventChange, ""
-		if i == 0 {
-			name = wire.ConsoleEventSnapshot
+	events, whole := all.events(at), h.id(h.number)
+	return s, func(yield func([]byte) bool) {
+		name := wire.ConsoleEventSnapshot
+		for data, last := range events {
+			id := "" // before it is whole, a browser that comes again begins anew
+			if last {
+				id = whole
+			}
+			if !yield(h.text(name, id, data)) {
+				return
+			}
+			name = wire.ConsoleEventChange
 		}
-		if i == len(events)-1 {
-			id = h.id(h.number) // before it is whole, a browser that comes again begins anew
-		}
-		first = append(first, h.text(name, id, data))
-	}
-	return s, first, true
+	}, true
 }
 
 // since are the events after one, if all of them are there still. mu is held.

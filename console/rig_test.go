@@ -113,6 +113,9 @@ func (w *world) Revert(_ context.Context, role wire.ConsoleRole, site, app strin
 }
 
 func (w *world) Publish(_ context.Context, role wire.ConsoleRole, site string, p wire.ConsolePublish) (wire.ConsolePublished, error) {
+	if p.Job == "no answer" {
+		return wire.ConsolePublished{App: "chess"}, context.DeadlineExceeded
+	}
 	if p.Job == "no app" {
 		return wire.ConsolePublished{App: "x", Problems: []string{"it is none"}}, nil
 	}
@@ -140,7 +143,7 @@ const (
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{t: t, world: &world{sessions: map[string]wire.SessionView{}, nodes: []wire.ConsoleNode{{Site: "east", ID: "n1", Name: "node-1", Version: "1", Eligible: true}}}}
-	r.world.sessions[first] = wire.SessionView{Session: first, App: "chess", Site: "east", State: "streaming"}
+	r.world.sessions[first] = wire.SessionView{Session: first, App: "chess", Site: "east", State: "streaming", Meta: map[string]string{"name": "Grace"}}
 	r.server = httptest.NewUnstartedServer(nil)
 	url := "http://" + r.server.Listener.Addr().String()
 	r.logins = login.NewSessions(login.SessionsConfig{URL: url, Lasts: time.Hour})
@@ -149,8 +152,12 @@ func newRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	audit, err := AuditFile(r.audit)
+	if err != nil {
+		t.Fatal(err)
+	}
 	r.console, err = New(Config{Site: "east", URL: url, Routers: r.world, Catalog: catalog{r.world}, Nomad: r.world, Sessions: r.logins, Login: method,
-		Audit: AuditFile(r.audit), Web: fstest.MapFS{"console.html": {Data: []byte("<!doctype html>")}, "assets/js/console/main.js": {Data: []byte("1")}, "web.go": {Data: []byte("package web")}},
+		Audit: audit, Web: fstest.MapFS{"console.html": {Data: []byte("<!doctype html>")}, "assets/js/console/main.js": {Data: []byte("1")}, "web.go": {Data: []byte("package web")}},
 		Places: map[string]Place{"east": {"Dublin", 53, -6}}, Refresh: 10 * time.Millisecond, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)

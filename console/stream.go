@@ -52,7 +52,7 @@ func (c *Console) getEvents(rw http.ResponseWriter, r *http.Request, s *login.Se
 	if !write([]byte("retry: 1000\n\n")) {
 		return
 	}
-	for _, text := range first {
+	for text := range first {
 		if !write(text) {
 			return
 		}

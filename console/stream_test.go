@@ -3,7 +3,10 @@ package console
 import (
 	"encoding/json"
 	"fmt"
+	"iter"
 	"net/http"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +22,9 @@ func TestStream(t *testing.T) {
 	name, id, e, _ := s.next()
 	if name != wire.ConsoleEventSnapshot || len(e.Sites) != 2 || len(e.Apps) != 2 || len(e.Sessions) != 1 || e.More || id == "" {
 		t.Fatalf("the first event is %s %q %+v", name, id, e)
+	}
+	if e.Sessions[0].Meta != nil {
+		t.Errorf("the page gets what a customer says of a person: %v", e.Sessions[0].Meta)
 	}
 	east, app, node := e.Sites[0], e.Apps[0], e.Nodes[0]
 	if !east.Own || east.Place != "Dublin" || *east.Lat != 53 || east.Sessions != 1 || east.Distances["west"].RTTMS != 80 {
@@ -128,8 +134,8 @@ func TestManySessions(t *testing.T) {
 	began := time.Now()
 	h.set(&ch, sessions, next, nil)
 	h.tell(&ch, time.Now())
-	_, first, ok := h.subscribe("", time.Now())
-	size := 0
+	_, events, ok := h.subscribe("", time.Now())
+	first, size := slices.Collect(events), 0
 	for i, text := range first {
 		size += len(text)
 		name, id, _ := strings.Cut(string(text[:60]), "\n")
@@ -159,11 +165,25 @@ func TestManySessions(t *testing.T) {
 	if len(h.last) > kept || h.bytes > keptBytes {
 		t.Errorf("%d events of %d bytes are kept", len(h.last), h.bytes)
 	}
-	h = newHub()
+	// What has not been sent to a slow reader yet is not made yet.
+	held := func() int {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int(m.HeapAlloc)
+	}
+	before := held()
+	var snapshots []iter.Seq[[]byte]
 	for range 2 * maxSubscribers {
-		h.subscribe("", time.Now())
+		if _, events, ok := h.subscribe("", time.Now()); ok {
+			snapshots = append(snapshots, events)
+		}
 	}
 	if len(h.subs) != maxSubscribers {
 		t.Errorf("%d streams", len(h.subs))
 	}
+	if took, most := held()-before, maxSubscribers*size/2; took > most {
+		t.Errorf("%d streams take %d bytes before they sent anything, %d at most", len(snapshots), took, most)
+	}
+	runtime.KeepAlive(snapshots)
 }

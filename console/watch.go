@@ -124,6 +124,20 @@ func (w *watch) unread(site string) (out []string) {
 	return out
 }
 
+// silentLast is the order in which sites are read: those that did not answer the last time come last,
+// since they may take the round's time from the others.
+func (w *watch) silentLast(views []wire.SiteView) (order []int) {
+	var silent []int
+	for i, v := range views {
+		if len(w.unread(v.Site)) > 0 {
+			silent = append(silent, i)
+			continue
+		}
+		order = append(order, i)
+	}
+	return append(order, silent...)
+}
+
 // What is read of a site, as the page names it.
 const (
 	partSessions = "Its sessions"
@@ -155,8 +169,8 @@ func (w *watch) round(ctx context.Context) {
 	counts := map[string]*[2]int{} // sessions, and those that wait
 	reads.Go(func() error { w.readSessions(ctx, &ch, views, counts); return nil })
 	facts := make([]siteFacts, len(views))
-	for i, v := range views {
-		reads.Go(func() error { facts[i] = w.readSite(ctx, v.Site); return nil })
+	for _, i := range w.silentLast(views) {
+		reads.Go(func() error { facts[i] = w.readSite(ctx, views[i].Site); return nil })
 	}
 	_ = reads.Wait() // the parts note what failed
 
@@ -224,6 +238,7 @@ func (w *watch) readSessions(ctx context.Context, ch *change, views []wire.SiteV
 	}
 	next := make(items, len(list))
 	for _, s := range list {
+		s.Meta = nil // the customer's own words about a person: the page does not show them
 		next[s.Session] = encode(s)
 	}
 	kept := map[string]bool{}
@@ -278,7 +293,7 @@ func (w *watch) readSite(ctx context.Context, site string) (out siteFacts) {
 		out.apps = items{}
 		for id, a := range published {
 			j := jobs[id]
-			out.apps[site+"/"+id] = encode(wire.ConsoleApp{Site: site, App: id, Title: a.Title, Picture: a.Picture, Access: a.Access, Version: a.Version,
+			out.apps[site+"/"+id] = encode(wire.ConsoleApp{Site: site, App: id, Title: a.Title, Access: a.Access, Version: a.Version,
 				Pool: j.Pool, Capacity: a.Capacity, Failure: cmp.Or(j.Failure.Why, a.Capacity.Failing), FailedAt: j.Failure.At})
 		}
 	}

@@ -117,7 +117,10 @@ func runConsole(ctx context.Context, f consoleFlags, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	audit := console.AuditFile(f.audit)
+	audit, err := console.AuditFile(f.audit)
+	if err != nil {
+		return fmt.Errorf("--audit-log: %w", err)
+	}
 	method, err := f.login(audit.Login(log), log)
 	if err != nil {
 		return err

@@ -167,6 +167,23 @@ func TestCallbackThatIsNoAnswer(t *testing.T) {
 	}
 }
 
+// TestFailuresAreFew: who does not log in cannot fill the audit log, and keeps nobody else out.
+func TestFailuresAreFew(t *testing.T) {
+	r := newRig(t, time.Hour)
+	for range 100 {
+		if status, _ := r.get("/console/callback?state=none"); status != http.StatusBadRequest {
+			t.Fatalf("status %d", status)
+		}
+	}
+	if n := len(r.noted); n < 1 || n > 20 {
+		t.Errorf("%d of 100 failures are noted", n)
+	}
+	r.provider.QueueUser(user("staff"))
+	if status, text := r.get("/console/login"); status != http.StatusOK || text != "4711 viewer" {
+		t.Errorf("after them: %d %s", status, text)
+	}
+}
+
 func set(u *url.URL, name, value string) {
 	q := u.Query()
 	q.Set(name, value)

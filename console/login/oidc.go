@@ -17,6 +17,7 @@ import (
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
+	"golang.org/x/time/rate"
 
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -42,12 +43,20 @@ type OIDCConfig struct {
 type OIDC struct {
 	cfg OIDCConfig
 
+	failures *rate.Limiter // of those that are noted
+
 	mu       sync.Mutex
 	provider *oidc.Provider // nil until it has answered
+	failed   error          // how it failed to answer, at asked
+	asked    time.Time
 }
 
 // providerTimeout bounds each request to the provider.
 const providerTimeout = 10 * time.Second
+
+// askAgain is how long a provider that did not answer is left alone: those who wait meanwhile would
+// otherwise ask one after the other.
+const askAgain = 2 * time.Second
 
 // NewOIDC makes the login. It asks the provider when the first person comes, so that the console
 // starts without it.
@@ -61,7 +70,8 @@ func NewOIDC(cfg OIDCConfig) (*OIDC, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	return &OIDC{cfg: cfg}, nil
+	// Everybody who reaches the console can make a login fail: that is not to fill the audit log.
+	return &OIDC{cfg: cfg, failures: rate.NewLimiter(rate.Every(time.Second), 10)}, nil
 }
 
 // client is the provider's configuration. The provider keeps the context for its keys, so it is
@@ -71,9 +81,13 @@ func (o *OIDC) client() (*oidc.Provider, *oauth2.Config, context.Context, error)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.provider == nil {
+		if o.failed != nil && time.Since(o.asked) < askAgain {
+			return nil, nil, nil, o.failed
+		}
 		p, err := oidc.NewProvider(ctx, o.cfg.Issuer)
 		if err != nil {
-			return nil, nil, nil, fmt.Errorf("ask the provider %s: %w", o.cfg.Issuer, err)
+			o.failed, o.asked = fmt.Errorf("ask the provider %s: %w", o.cfg.Issuer, err), time.Now()
+			return nil, nil, nil, o.failed
 		}
 		o.provider = p
 	}
@@ -129,8 +143,10 @@ func (o *OIDC) Finish(s *Sessions) http.HandlerFunc {
 			http.Redirect(rw, r, b.Next, http.StatusSeeOther)
 			return
 		}
-		o.cfg.Log.Warn("a login failed", "error", err)
-		o.cfg.Noted(r, p, err.Error())
+		if o.failures.Allow() {
+			o.cfg.Log.Warn("a login failed", "error", err)
+			o.cfg.Noted(r, p, short(err.Error(), 500)) // a provider's answer may be in it
+		}
 		var no refused
 		if errors.As(err, &no) {
 			page{Next: wire.ConsolePath, Wrong: no.say}.write(rw, no.status)
@@ -198,7 +214,7 @@ func (o *OIDC) person(id *oidc.IDToken) (Person, error) {
 	p := Person{Subject: id.Subject}
 	for _, name := range []string{"name", "preferred_username", "email"} {
 		if text, _ := claims[name].(string); text != "" && p.Name == "" {
-			p.Name = strings.ToValidUTF8(text[:min(len(text), 100)], "")
+			p.Name = short(text, 100)
 		}
 	}
 	groups := listOf(claims[o.cfg.Claim])
@@ -212,6 +228,8 @@ func (o *OIDC) person(id *oidc.IDToken) (Person, error) {
 	}
 	return p, nil
 }
+
+func short(text string, most int) string { return strings.ToValidUTF8(text[:min(len(text), most)], "") }
 
 // listOf reads a claim that is a list of texts, or a text.
 func listOf(claim any) (out []string) {

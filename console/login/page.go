@@ -3,6 +3,8 @@ package login
 import (
 	"html/template"
 	"net/http"
+
+	"github.com/nearcast/nearcast/internal/wire"
 )
 
 // pages are those of the login. They have no script, and their style is the console's.
@@ -16,6 +18,7 @@ var pages = template.Must(template.New("page").Parse(`<!doctype html>
 <main>
 <h1>Nearcast console</h1>
 {{with .Wrong}}<p role="alert">{{.}}</p>{{end}}
+{{with .Said}}<p>{{.}}</p>{{end}}
 {{if .Form}}<form method="post" action="/console/login">
 <input type="hidden" name="next" value="{{.Next}}">
 <label>Token <input type="password" name="token" autocomplete="current-password" required autofocus></label>
@@ -28,8 +31,14 @@ var pages = template.Must(template.New("page").Parse(`<!doctype html>
 `))
 
 type page struct {
-	Wrong, Next string
-	Form        bool
+	Wrong, Said, Next string
+	Form              bool
+}
+
+// LoggedOut shows that a person has logged out, and leads to no login by itself: a provider that
+// still knows them would log them in again at once.
+func LoggedOut(rw http.ResponseWriter, _ *http.Request) {
+	page{Next: wire.ConsolePath, Said: "You have logged out of the console. The login provider, if there is one, may know you still."}.write(rw, http.StatusOK)
 }
 
 func (p page) write(rw http.ResponseWriter, status int) {

@@ -127,11 +127,12 @@ func (c *Client) Publish(ctx context.Context, role wire.ConsoleRole, site string
 }
 
 func (c *Client) register(ctx context.Context, role wire.ConsoleRole, site string, job *api.Job, opts *api.RegisterOptions) (out wire.ConsolePublished, err error) {
+	out.App = deref(job.ID)
 	res, _, err := c.roles[role].Jobs().RegisterOpts(job, opts, to(ctx, site))
 	if err != nil {
-		return out, said(fmt.Errorf("register %s: %w", deref(job.ID), err), role)
+		return out, said(fmt.Errorf("register %s: %w", out.App, err), role)
 	}
-	return c.registered(ctx, site, deref(job.ID), res.Warnings)
+	return c.registered(ctx, site, out.App, res.Warnings)
 }
 
 // registered says which version an app has now.
@@ -139,8 +140,8 @@ func (c *Client) registered(ctx context.Context, site, app, warnings string) (ou
 	q := at(ctx, site)
 	q.AllowStale = false
 	job, _, err := c.viewer().Jobs().Info(app, q)
-	if err != nil {
-		return out, fmt.Errorf("read job %s: %w", app, err)
+	if err != nil { // it was done all the same, and the audit log is to say so
+		return out, wire.Problem{Type: wire.ProblemUnavailable, Title: "Nomad has taken it, and does not say its version", Status: http.StatusBadGateway, Detail: "Look at the app again."}
 	}
 	return wire.ConsolePublished{App: app, Version: deref(job.Version), Warnings: warnings}, nil
 }
