@@ -169,8 +169,6 @@ func walkConsoleEnd(v *visit, c *fakeConsole) {
 		v.untilText(text)
 	}
 	v.until(`document.title.startsWith('Session …') && document.title.endsWith('· Nearcast console')`)
-	v.script(`[...document.querySelectorAll('button')].find((b) => b.innerText === 'Show the picture').click()`)
-	v.until(`document.querySelector('.still img')?.naturalWidth === 640`)
 	v.shot("console-session")
 	v.size(390, 844)
 	v.shot("console-session-phone")

@@ -3,9 +3,6 @@ package web_test
 import (
 	"encoding/json"
 	"fmt"
-	"image"
-	"image/color"
-	"image/jpeg"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -50,8 +47,8 @@ type fakeConsole struct {
 
 func newConsole(t testing.TB, role wire.ConsoleRole) *fakeConsole {
 	c := &fakeConsole{t: t, wake: make(chan struct{}), loggedIn: true, random: rand.New(rand.NewPCG(1, 2)), me: wire.ConsoleMe{Name: "Ada", Role: role, CSRF: fakeCSRF, Site: "eu-central-1", Until: time.Now().Add(time.Hour)}}
-	acts := []wire.ConsoleAct{wire.ActEnd, wire.ActStill, wire.ActDrain, wire.ActKeep, wire.ActFree, wire.ActScale, wire.ActPublish, wire.ActRevert}
-	c.me.Actions = acts[:map[wire.ConsoleRole]int{wire.RoleViewer: 0, wire.RoleOperator: 6, wire.RoleAdmin: 8}[role]]
+	acts := []wire.ConsoleAct{wire.ActEnd, wire.ActDrain, wire.ActKeep, wire.ActFree, wire.ActScale, wire.ActPublish, wire.ActRevert}
+	c.me.Actions = acts[:map[wire.ConsoleRole]int{wire.RoleViewer: 0, wire.RoleOperator: 4, wire.RoleAdmin: 7}[role]]
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /console", func(w http.ResponseWriter, r *http.Request) { http.ServeFileFS(w, r, web.FS, "console.html") })
 	mux.Handle("GET /assets/", http.FileServerFS(web.FS))
@@ -59,10 +56,6 @@ func newConsole(t testing.TB, role wire.ConsoleRole) *fakeConsole {
 	mux.HandleFunc("GET "+wire.ConsoleMePath, func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, c.me) })
 	mux.HandleFunc("GET "+wire.ConsoleEventsPath, c.events)
 	mux.HandleFunc("GET /console/api/sessions/{id}", c.session)
-	mux.HandleFunc("GET /console/api/sessions/{id}/still", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "image/jpeg")
-		_ = jpeg.Encode(w, picture(), nil)
-	})
 	mux.HandleFunc("GET /console/api/apps/{site}/{app}", c.app)
 	mux.HandleFunc("GET "+wire.ConsoleAuditPath, func(w http.ResponseWriter, _ *http.Request) {
 		reply(w, http.StatusOK, wire.ConsoleAudit{Actions: []wire.ConsoleAction{
@@ -114,7 +107,7 @@ func (c *fakeConsole) fill(sites, sessions int) {
 		c.sites = append(c.sites, s)
 		for n := range 6 {
 			node := wire.ConsoleNode{Site: name, ID: fmt.Sprintf("%08x-0000-4000-8000-%012x", i*16+n, n), Name: fmt.Sprintf("%s-stream-%d", name, n), Pool: "stream", Status: "ready", Eligible: n != 4, Draining: n == 4, Address: fmt.Sprintf("10.%d.0.%d", i, n+10),
-				Load: wire.LoadCalm, CPU: 0.2 + 0.13*float64(n), Memory: 0.3 + 0.05*float64(n), GPU: 0.1 * float64(n), SeatsMax: 250, Version: "0.9.0", Nomad: "1.10.5", Seats: map[wire.SeatState]int{wire.SeatStreaming: sessions / 6, wire.SeatIdle: 3}}
+				Load: wire.LoadCalm, CPU: 0.2 + 0.13*float64(n), Memory: 0.3 + 0.05*float64(n), GPU: 0.1 * float64(n), Version: "0.9.0", Nomad: "1.10.5", Seats: map[wire.SeatState]int{wire.SeatStreaming: sessions / 6, wire.SeatIdle: 3}}
 			if node.CPU > 0.8 {
 				node.Load = wire.LoadFull
 			} else if node.CPU > 0.6 {
@@ -269,7 +262,7 @@ func (c *fakeConsole) session(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s := c.sessions[at]
-	reply(w, http.StatusOK, wire.ConsoleSession{Session: s, Still: true, Placement: &wire.ConsolePlacement{At: s.Since, Router: "router-1", Entry: "eu-central-1", Preferences: wire.Preferences{Residency: []string{"eu"}}, Candidates: []wire.Candidate{
+	reply(w, http.StatusOK, wire.ConsoleSession{Session: s, Placement: &wire.ConsolePlacement{At: s.Since, Router: "router-1", Entry: "eu-central-1", Preferences: wire.Preferences{Residency: []string{"eu"}}, Candidates: []wire.Candidate{
 		{Site: s.Site, RTTMS: 18.4, RTTSource: wire.RTTMeasured, Score: 18, Reason: "the nearest site with a seat that is ready"},
 		{Site: "eu-north-1", RTTMS: 41, RTTSource: wire.RTTMeasured, LoadMS: 12, Score: 53, Reason: "farther, and busy"},
 		{Site: "us-east-1", RTTMS: 96, RTTErrorMS: 14, RTTSource: wire.RTTPredicted, Score: 96, Excluded: "it lies in none of the jurisdictions: eu", Reason: "excluded"},
@@ -353,14 +346,4 @@ func (c *fakeConsole) changeSome(round, n int) {
 	}
 	events[len(events)-1].More = false
 	c.tell(events...)
-}
-
-func picture() image.Image {
-	img := image.NewRGBA(image.Rect(0, 0, 640, 360))
-	for y := range 360 {
-		for x := range 640 {
-			img.Set(x, y, color.RGBA{R: uint8(20 + x/8), G: uint8(60 + y/4), B: 110, A: 255})
-		}
-	}
-	return img
 }

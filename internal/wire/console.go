@@ -10,7 +10,6 @@ import "time"
 //	GET    /console/api/me                          ConsoleMe
 //	GET    /console/api/events                      text/event-stream of ConsoleEvent
 //	GET    /console/api/sessions/{id}               ConsoleSession
-//	GET    /console/api/sessions/{id}/still         a picture; no console serves it yet: Still is never true
 //	DELETE /console/api/sessions/{id}               204; operator: the session ends
 //	POST   /console/api/nodes/{site}/{node}         ConsoleNodeOrder → 204; operator. {node} is ConsoleNode.ID
 //	GET    /console/api/apps/{site}/{app}           ConsoleAppDetail: its versions
@@ -18,7 +17,8 @@ import "time"
 //	POST   /console/api/apps/{site}/{app}/revert    ConsoleRevert → ConsolePublished; admin
 //	POST   /console/api/apps/{site}                 ConsolePublish → ConsolePublished; admin
 //	GET    /console/api/audit                       ConsoleAudit; operator
-//	GET    /console/login, /console/callback        pages; POST /console/logout → 204
+//	GET    /console/login, /console/callback        pages
+//	POST   /console/logout                          204. GET is the page after it
 //
 // # Events
 //
@@ -60,7 +60,7 @@ const (
 type ConsoleRole string
 
 const (
-	RoleViewer   ConsoleRole = "viewer"   // sees everything but stills
+	RoleViewer   ConsoleRole = "viewer"   // sees everything but the audit log
 	RoleOperator ConsoleRole = "operator" // ends sessions, drains nodes, sees the audit log
 	RoleAdmin    ConsoleRole = "admin"    // changes warm and max, publishes apps, and rolls them back
 )
@@ -84,7 +84,6 @@ const (
 	ActLogin   ConsoleAct = "login"
 	ActLogout  ConsoleAct = "logout"
 	ActEnd     ConsoleAct = "session.end"
-	ActStill   ConsoleAct = "session.still"
 	ActDrain   ConsoleAct = "node.drain"
 	ActKeep    ConsoleAct = "node.ineligible"
 	ActFree    ConsoleAct = "node.eligible"
@@ -138,7 +137,6 @@ type ConsoleApp struct {
 	Site     string   `json:"site"`
 	App      string   `json:"app"`
 	Title    string   `json:"title"`
-	Picture  string   `json:"picture,omitempty"`
 	Access   Access   `json:"access,omitempty"`
 	Version  uint64   `json:"version"`
 	Pool     string   `json:"pool,omitempty"`
@@ -168,8 +166,6 @@ type ConsoleNode struct {
 	GPU    float64   `json:"gpu,omitempty"`
 	// Seats are the seats there by state.
 	Seats map[SeatState]int `json:"seats,omitempty"`
-	// SeatsMax is how many it carries, 0 where nothing but its resources limits that.
-	SeatsMax int `json:"seats_max,omitempty"`
 	// Version is that of the driver, Nomad that of the agent.
 	Version string `json:"version,omitempty"`
 	Nomad   string `json:"nomad,omitempty"`
@@ -181,8 +177,6 @@ type ConsoleSession struct {
 	// Placement is missing where nobody remembers it: Unplaced says why.
 	Placement *ConsolePlacement `json:"placement,omitempty"`
 	Unplaced  string            `json:"unplaced,omitempty"`
-	// Still is true where a picture may be asked for. No console says it yet.
-	Still bool `json:"still,omitempty"`
 }
 
 // ConsolePlacement is how sites were ranked when the session was launched.
@@ -267,7 +261,7 @@ type ConsoleAction struct {
 	// ID is the same in the line before an action, whose result is "begun", and in the line after it.
 	ID   string    `json:"id"`
 	Time time.Time `json:"time"`
-	Who  string    `json:"who"` // the provider's subject, or "operator" of a token
+	Who  string    `json:"who"` // the provider's subject, or "token" of a console without a provider
 	// Name is for people; it can be changed at the provider.
 	Name string      `json:"name,omitempty"`
 	Role ConsoleRole `json:"role,omitempty"`

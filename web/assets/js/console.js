@@ -95,7 +95,7 @@ function line(state, problem) {
 async function logout() {
   try {
     await calls.logout();
-    location.assign('/console/login');
+    location.assign('/console/logout'); // not to the login: a provider would log them in again at once
   } catch (error) {
     tell(`You are not logged out. ${words(error)}`);
   }

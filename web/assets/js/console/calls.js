@@ -20,7 +20,6 @@ export async function me() {
 }
 
 export const session = (id) => call('GET', `/sessions/${part(id)}`);
-export const stillURL = (id) => `${API}/sessions/${part(id)}/still?at=${Date.now()}`;
 export const end = (id) => call('DELETE', `/sessions/${part(id)}`);
 export const orderNode = (site, id, order) => call('POST', `/nodes/${part(site)}/${part(id)}`, order);
 export const app = (site, id) => call('GET', `/apps/${part(site)}/${part(id)}`);

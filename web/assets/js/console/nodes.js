@@ -33,7 +33,7 @@ export function nodesPage(ctx) {
       { id: 'load', name: 'Load', text: (n) => n.load || NONE, value: (n) => ['calm', 'busy', 'full'].indexOf(n.load), tone: (n) => ({ busy: 'busy', full: 'bad' })[n.load] ?? '' },
       load('cpu', 'CPU'), load('memory', 'Memory'), load('gpu', 'GPU'),
       { id: 'used', name: 'People', num: true, down: true, text: used, value: used },
-      { id: 'seats', name: 'Seats', num: true, down: true, text: (n) => `${seats(n)}${n.seats_max ? ` of ${n.seats_max}` : ''}`, value: seats },
+      { id: 'seats', name: 'Seats', num: true, down: true, text: seats, value: seats },
       { id: 'version', name: 'Version', text: (n) => n.version || NONE, value: (n) => n.version },
     ],
     filters: [
@@ -90,7 +90,7 @@ export function nodePage({ model, can, route: { key } }) {
     setText(heading, last.name);
     people.href = write('sessions', '', { q: last.name });
     is.update([['Site', last.site], ['State', stateOf(last)], ['Pool', last.pool], ['Class', last.node_class], ['Address', last.address], ['Id', last.id], ['Driver', last.version], ['Nomad', last.nomad]]);
-    its.update([...Object.entries(last.seats ?? {}).map(([state, count]) => [state, count]), ['of at most', last.seats_max || '']]);
+    its.update(Object.entries(last.seats ?? {}));
     unread.hidden = Boolean(last.load);
     bars.forEach((b, i) => {
       const value = [last.cpu, last.memory, last.gpu][i] ?? 0;

@@ -1,4 +1,4 @@
-// session.js: the page of one session: what it is like, why it is slow, why the person is where they are, the picture, and its end.
+// session.js: the page of one session: what it is like, why it is slow, why the person is where they are, and its end.
 
 import { source } from '../later/words.js';
 import { el, setText } from '../ui/dom.js';
@@ -24,12 +24,10 @@ export function sessionPage(ctx) {
   const now_ = facts('What is measured now');
   const far = facts('What it was like so far');
   const place = el('div', {}, el('p.told', {}, 'Loading …'));
-  const picture = el('div.still');
   const over = el('p.ribbon', { role: 'status', hidden: true }, icon('alert'), 'This session is over, or its site cannot be read. What is shown is the last that was known.');
   const end = el('button.quiet', { type: 'button', hidden: true, onclick: endIt }, icon('end'), el('span', {}, 'End session'));
-  const show = el('button.quiet', { type: 'button', hidden: true, onclick: still }, el('span', {}, 'Show the picture'));
-  const node = el('section.detail', {}, el('p.crumb', {}, el('a', { href: '#sessions' }, 'Sessions')), heading, el('p.id', {}, id), over, el('div.actions', {}, end, show),
-    why, picture, el('div.columns', {},
+  const node = el('section.detail', {}, el('p.crumb', {}, el('a', { href: '#sessions' }, 'Sessions')), heading, el('p.id', {}, id), over, el('div.actions', {}, end),
+    why, el('div.columns', {},
       el('section.panel', {}, el('h2', {}, 'Session'), is.node),
       el('section.panel', {}, el('h2', {}, 'Now'), now_.node),
       el('section.panel', {}, el('h2', {}, 'So far'), far.node)),
@@ -74,22 +72,14 @@ export function sessionPage(ctx) {
   // The placement does not change while a session lasts.
   async function placement() {
     try {
-      const { session: s, placement: p, unplaced, still: may } = await calls.session(id);
+      const { session: s, placement: p, unplaced } = await calls.session(id);
       last ??= s;
-      show.hidden = !may || !can('session.still');
       place.replaceChildren(...(p ? ranking(p) : [el('p.told', {}, unplaced || 'Nobody remembers why.')]));
       update();
     } catch (error) {
       if (error.problem?.status === 404 && !model.sessions.has(id)) over.hidden = false;
       place.replaceChildren(el('p.hint', { role: 'alert' }, words(error)));
     }
-  }
-
-  function still() {
-    const image = el('img', { alt: `The picture of session ${short(id)}, ${when(new Date(now()).toISOString())}`, onload: () => setText(show.lastChild, 'Show the picture of now'),
-      onerror: () => picture.replaceChildren(el('p.hint', { role: 'alert' }, 'There is no picture. The app\'s job may not allow it, or the seat does not answer.')) });
-    image.src = calls.stillURL(id);
-    picture.replaceChildren(image);
   }
 
   function endIt() {
