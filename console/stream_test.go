@@ -121,6 +121,13 @@ func TestSilentSite(t *testing.T) {
 	}
 }
 
+func TestSilentSitesAreReadLast(t *testing.T) {
+	w := &watch{parts: map[string]*part{"b/" + partNodes: {}}}
+	if got := w.silentLast([]wire.SiteView{{Site: "a"}, {Site: "b"}, {Site: "c"}}); !slices.Equal(got, []int{0, 2, 1}) {
+		t.Errorf("the order is %v", got)
+	}
+}
+
 // TestManySessions: a snapshot of ten thousand comes in batches, of which only the last can be resumed
 // after, and a change has the changed one alone.
 func TestManySessions(t *testing.T) {

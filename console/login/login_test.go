@@ -184,6 +184,30 @@ func TestFailuresAreFew(t *testing.T) {
 	}
 }
 
+// TestSilentProvider: a provider that does not answer is asked once for all who come meanwhile.
+func TestSilentProvider(t *testing.T) {
+	asked := 0
+	provider := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+		asked++
+		rw.WriteHeader(http.StatusServiceUnavailable)
+	}))
+	defer provider.Close()
+	method, err := NewOIDC(OIDCConfig{Issuer: provider.URL, ClientID: "console", URL: "http://localhost", Claim: "groups", Roles: map[wire.ConsoleRole][]string{wire.RoleViewer: {"staff"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := method.Begin(NewSessions(SessionsConfig{URL: "http://localhost", Lasts: time.Hour}))
+	for range 5 {
+		rw := httptest.NewRecorder()
+		if begin(rw, httptest.NewRequest("GET", "/console/login", nil)); rw.Code != http.StatusBadGateway {
+			t.Errorf("status %d", rw.Code)
+		}
+	}
+	if asked != 1 {
+		t.Errorf("the provider was asked %d times", asked)
+	}
+}
+
 func set(u *url.URL, name, value string) {
 	q := u.Query()
 	q.Set(name, value)
