@@ -26,8 +26,8 @@ func TestConsole(t *testing.T) {
 		"the map and the round trips":            {wire.RoleViewer, 10, 40, walkConsoleMap},
 		"ten thousand sessions":                  {wire.RoleViewer, 10, 1000, walkConsoleMany},
 		"an operator ends a session":             {wire.RoleOperator, 3, 40, walkConsoleEnd},
-		"an operator drains a node and scales":   {wire.RoleOperator, 3, 40, walkConsoleOrders},
-		"an admin publishes and rolls back":      {wire.RoleAdmin, 3, 40, walkConsolePublish},
+		"an operator drains a node":              {wire.RoleOperator, 3, 40, walkConsoleOrders},
+		"an admin rolls back, scales, publishes": {wire.RoleAdmin, 3, 40, walkConsolePublish},
 		"a viewer sees no actions":               {wire.RoleViewer, 3, 40, walkConsoleViewer},
 		"the connection is lost and comes back":  {wire.RoleViewer, 3, 40, walkConsoleLost},
 		"the login ends":                         {wire.RoleViewer, 3, 40, walkConsoleLogin},
@@ -217,13 +217,7 @@ func walkConsoleOrders(v *visit, c *fakeConsole) {
 
 	c.at(v, "#apps/eu-central-1/viewer")
 	v.until(`document.querySelectorAll('tbody tr').length === 3`)
-	v.until(`!document.querySelector('main').innerText.includes('Roll back') && !document.querySelector('main').innerText.includes('Publish')`)
-	v.script(`[...document.querySelectorAll('button')].find((b) => b.innerText === 'Change warm and max').click()`)
-	v.script(`document.querySelector('dialog [type=submit]').click()`)
-	v.until(`document.querySelector('dialog [role=alert]').innerText === 'Nothing would change.'`)
-	v.script(`document.querySelector('#ask-max').value = '55'; document.querySelector('dialog [type=submit]').click()`)
-	c.ordered(`POST /console/api/apps/eu-central-1/viewer/scale {"version":3,"max":55}`)
-	v.until(`document.querySelector('.toast').innerText === 'viewer at eu-central-1 has version 4.'`)
+	v.until(`!document.querySelector('main').innerText.includes('Roll back') && !document.querySelector('main').innerText.includes('Publish') && !document.querySelector('main').innerText.includes('Change warm')`)
 }
 
 func walkConsolePublish(v *visit, c *fakeConsole) {
@@ -235,6 +229,13 @@ func walkConsolePublish(v *visit, c *fakeConsole) {
 	v.script(`document.querySelector('dialog [type=submit]').click()`)
 	c.ordered(`POST /console/api/apps/eu-central-1/viewer/revert {"to":2,"version":3}`)
 	v.until(`!document.querySelector('dialog')`) // else the next step would answer this question again
+	v.script(`[...document.querySelectorAll('button')].find((b) => b.innerText === 'Change warm and max').click()`)
+	v.script(`document.querySelector('dialog [type=submit]').click()`)
+	v.until(`document.querySelector('dialog [role=alert]').innerText === 'Nothing would change.'`)
+	v.script(`document.querySelector('#ask-max').value = '55'; document.querySelector('dialog [type=submit]').click()`)
+	c.ordered(`POST /console/api/apps/eu-central-1/viewer/scale {"version":3,"max":55}`)
+	v.until(`document.querySelector('.toast').innerText === 'viewer at eu-central-1 has version 4.'`)
+	v.until(`!document.querySelector('dialog')`)
 	v.script(`[...document.querySelectorAll('button')].find((b) => b.innerText === 'Publish a version').click()`)
 	v.script(`document.querySelector('#ask-job').value = 'job "viewer" {}'; document.querySelector('#ask-variables').value = 'a=b=c'; document.querySelector('dialog [type=submit]').click()`)
 	v.untilText("The job is good. viewer would have version 4 at eu-central-1. Nomad warns: group has no update block")
