@@ -153,12 +153,12 @@ job "observability" {
         driver = var.driver
 
         dynamic "template" {
-          for_each = ["sessions", "site"]
+          for_each = { sessions = file("observability/sessions.json"), site = file("observability/site.json") }
           content {
-            destination     = "local/dashboards/${template.value}.json"
+            destination     = "local/dashboards/${template.key}.json"
             left_delimiter  = "[["
             right_delimiter = "]]"
-            data            = file("observability/${template.value}.json")
+            data            = template.value
           }
         }
         template {
