@@ -243,11 +243,11 @@ type State struct {
 	Trouble []string
 }
 
-// each calls do for the sites at once, eight at a time, and joins their errors, each with the
+// each calls do for the sites at once, 64 at a time, and joins their errors, each with the
 // name of its site.
 func (c *Cluster) each(sites []Site, do func(Site) error) error {
 	failed := make([]error, len(sites))
-	slots := make(chan struct{}, 8)
+	slots := make(chan struct{}, 64)
 	var all sync.WaitGroup
 	for i, site := range sites {
 		all.Go(func() {
@@ -290,6 +290,9 @@ func (c *Cluster) until(ctx context.Context, site, what string, try func(context
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return fmt.Errorf("the wait for %s was interrupted: %s", what, last)
+			}
 			return fmt.Errorf("%s did not come in time: %s", what, last)
 		}
 	}

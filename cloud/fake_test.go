@@ -26,6 +26,7 @@ type fakeSite struct {
 	// writes is how many writes still succeed; negative is no limit.
 	writes int
 	fails  error // of each registration
+	silent error // of questions
 }
 
 var errKilled = errors.New("the command was killed here")
@@ -53,7 +54,7 @@ func (f *fakeSite) mayWrite() error {
 func (f *fakeSite) Servers(context.Context) ([]Server, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return slices.Clone(f.servers), nil
+	return slices.Clone(f.servers), f.silent
 }
 func (f *fakeSite) Nodes(context.Context) ([]Node, error) { return f.nodes, nil }
 func (f *fakeSite) ClockOffset(context.Context, string) (time.Duration, error) {
@@ -62,7 +63,7 @@ func (f *fakeSite) ClockOffset(context.Context, string) (time.Duration, error) {
 func (f *fakeSite) Variable(_ context.Context, path string) (map[string]string, uint64, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return maps.Clone(f.variables[path]), f.index[path], nil
+	return maps.Clone(f.variables[path]), f.index[path], f.silent
 }
 func (f *fakeSite) PutVariable(_ context.Context, path string, items map[string]string, index uint64) error {
 	f.mu.Lock()
@@ -121,7 +122,7 @@ func (f *fakeSite) Distance(context.Context, string) (wire.Distance, error) {
 
 const twoSites = `{"url": {"value": "https://play.example"}, "sites": {"value": {
 	"b-1": {"primary": false, "router_url": "https://b-1.play.example", "brain_url": "wss://brain.b-1.play.example/v1/connect", "edge_nodes": 3,
-	        "turn_urls": ["turn:turn.b-1.play.example:3478"], "turn_ports": "21000-21999",
+	        "turn_urls": ["turn:turn.b-1.play.example:3478"], "turn_ports": "21000-21999", "system_bucket": "system-b",
 	        "groups": {"server": "n-server", "edge": "n-edge", "stream-cpu": "n-stream-cpu"}, "alarms": ["n-servers"],
 	        "pools": {"stream-cpu": {"group": "n-stream-cpu", "min": 0, "max": 9}}},
 	"a-1": {"primary": true, "router_url": "https://a-1.play.example", "brain_url": "wss://brain.a-1.play.example/v1/connect", "edge_nodes": 3, "content_bucket": "content-a",

@@ -2,6 +2,7 @@ package cloud
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -68,6 +69,13 @@ type Setting struct{ Site, Job, Name, Value string }
 // from brains, so its servers are first.
 var platformJobs = []string{"router", "turn", "brain", "autoscaler"}
 
+// optionalJobs run where a setting names them.
+var optionalJobs = []string{consoleJob, "observability"}
+
+const consoleJob = "console"
+
+var knownJobs = slices.Concat(platformJobs, optionalJobs)
+
 var setting = regexp.MustCompile(`^(?:([a-z0-9-]+)/)?([a-z]+)\.([a-z_]+)=(.*)$`)
 
 // ParseSettings reads settings of the form [SITE/]JOB.VARIABLE=VALUE.
@@ -81,29 +89,73 @@ func (o Outputs) ParseSettings(texts []string) (all []Setting, err error) {
 		if s.Site != "" && !slices.Contains(o.Names(), s.Site) {
 			return nil, fmt.Errorf("the setting %q is for site %q; there are: %s", text, s.Site, strings.Join(o.Names(), ", "))
 		}
-		if !slices.Contains(platformJobs, s.Job) {
-			return nil, fmt.Errorf("the setting %q is for job %q; there are: %s", text, s.Job, strings.Join(platformJobs, ", "))
+		if !slices.Contains(knownJobs, s.Job) {
+			return nil, fmt.Errorf("the setting %q is for job %q; there are: %s", text, s.Job, strings.Join(knownJobs, ", "))
 		}
 		if !Declares(platform.Source(s.Job), s.Name) {
 			return nil, fmt.Errorf("the setting %q: the job %s has no variable %s (see jobs/platform/%s.nomad.hcl)", text, s.Job, s.Name, s.Job)
 		}
+		if s.Name == "options" && json.Unmarshal([]byte(s.Value), new([]string)) != nil {
+			return nil, fmt.Errorf("the setting %q: options are a list of strings as in JSON, such as [\"--residency=eu\"]", text)
+		}
 		all = append(all, s)
 	}
-	return all, nil
+	return all, o.checkConsole(all)
+}
+
+// checkConsole: there is one console, and it needs its URL.
+func (o Outputs) checkConsole(settings []Setting) error {
+	var sites []string
+	named, url := false, false
+	for _, s := range settings {
+		if s.Job != consoleJob {
+			continue
+		}
+		named, url = true, url || s.Name == "url"
+		if s.Site != "" && !slices.Contains(sites, s.Site) {
+			sites = append(sites, s.Site)
+		}
+	}
+	switch {
+	case len(sites) > 1:
+		return fmt.Errorf("the settings name consoles at %s: one shows all sites, so name one of them", strings.Join(sites, ", "))
+	case named && !url:
+		return errors.New("the setting console.url is missing: the URL of the console for browsers, such as console.url=http://localhost:8070 for a tunnel")
+	}
+	return nil
+}
+
+// consoleSite is where the console runs: where a setting says, else at the primary site.
+func (o Outputs) consoleSite(settings []Setting) string {
+	for _, s := range settings {
+		if s.Job == consoleJob && s.Site != "" {
+			return s.Site
+		}
+	}
+	return o.Primary().Name
 }
 
 // Jobs are the jobs of the platform at a site, with their variables.
 func (o Outputs) Jobs(site Site, settings []Setting) (jobs []Job) {
 	count := expression(site.EdgeNodes - 1) // a new version starts on the free one
-	for _, name := range platformJobs {
+	for _, name := range knownJobs {
+		var mine []Setting
+		for _, s := range settings {
+			if s.Job == name && (s.Site == "" || s.Site == site.Name) {
+				mine = append(mine, s)
+			}
+		}
+		if slices.Contains(optionalJobs, name) && len(mine) == 0 || name == consoleJob && o.consoleSite(settings) != site.Name {
+			continue
+		}
 		job := Job{Name: name, Source: platform.Source(name)}
 		switch name {
 		case "router":
 			job.Variables = []Variable{{"count", count}, {"port", "8080"}, {"internal_port", "8090"}, {"url", expression(site.RouterURL)}}
 		case "brain":
 			job.Variables = []Variable{{"count", count}, {"port", "8081"}, {"internal_port", "8091"}, {"url", expression(site.BrainURL)}}
-			if len(site.TURNURLs) > 0 {
-				job.set("options", turnOptions(site, nil))
+			if options := brainOptions(site, nil); len(options) > 0 {
+				job.set("options", expression(options))
 			}
 		case "turn":
 			if len(site.TURNURLs) == 0 {
@@ -119,14 +171,11 @@ func (o Outputs) Jobs(site Site, settings []Setting) (jobs []Job) {
 			}
 			job.Variables = []Variable{{"pools", expression(site.Pools)}}
 		}
-		for _, s := range settings {
-			if s.Job != name || s.Site != "" && s.Site != site.Name {
-				continue
-			}
+		for _, s := range mine {
 			value := Literal(s.Value)
 			var more []string
-			if name == "brain" && s.Name == "options" && len(site.TURNURLs) > 0 && json.Unmarshal([]byte(s.Value), &more) == nil {
-				value = turnOptions(site, more) // an operator's options come after those of the outputs
+			if name == "brain" && s.Name == "options" && json.Unmarshal([]byte(s.Value), &more) == nil {
+				value = expression(brainOptions(site, more))
 			}
 			job.set(s.Name, value)
 		}
@@ -135,10 +184,16 @@ func (o Outputs) Jobs(site Site, settings []Setting) (jobs []Job) {
 	return jobs
 }
 
-func turnOptions(site Site, more []string) string {
+// brainOptions are those that follow from the outputs, and then the operator's: TURN servers, and
+// where events for webhooks are kept, if the operator says nothing of it.
+func brainOptions(site Site, more []string) []string {
 	options := []string{}
 	for _, u := range site.TURNURLs {
 		options = append(options, "--turn="+u)
 	}
-	return expression(append(options, more...))
+	says := slices.ContainsFunc(more, func(o string) bool { return o == "--events" || strings.HasPrefix(o, "--events=") })
+	if site.SystemBucket != "" && !says {
+		options = append(options, fmt.Sprintf("--events=s3://%s/events?region=%s", site.SystemBucket, site.Name))
+	}
+	return append(options, more...)
 }

@@ -29,7 +29,8 @@ type Site struct {
 	BrainURL  string   `json:"brain_url"`
 	TURNURLs  []string `json:"turn_urls"`
 	TURNPorts string   `json:"turn_ports"`
-	// ContentBucket has the files of apps, SystemBucket the reasons of nodes that were given up.
+	// ContentBucket has the files of apps; SystemBucket the reasons of nodes that were given up, and
+	// brains' events.
 	ContentBucket string            `json:"content_bucket"`
 	SystemBucket  string            `json:"system_bucket"`
 	Servers       int               `json:"servers"` // default 3

@@ -51,17 +51,21 @@ func TestSettings(t *testing.T) {
 	}
 	for job, want := range map[string]string{
 		"a-1/router": "count = \"5\"\nbinary = \"/x $${y}\"\n", "b-1/router": "count = \"1\"\nbinary = \"/x $${y}\"\n",
-		"a-1/brain": `options = ["--gpu=l4"]`, "b-1/brain": `options = ["--turn=turn:turn.b-1.play.example:3478","--gpu=l4"]`,
+		"a-1/brain": `options = ["--gpu=l4"]`, "b-1/brain": `options = ["--turn=turn:turn.b-1.play.example:3478","--events=s3://system-b/events?region=b-1","--gpu=l4"]`,
 		"b-1/turn": "realm = \"play.example\"\nrelay_ports = \"21000-21999\"\n",
 	} {
 		if !strings.Contains(text[job], want) || strings.Count(text[job], "count = ") != 1 {
 			t.Errorf("%s: %s", job, text[job])
 		}
 	}
+	if options := brainOptions(o.Sites[1], []string{"--events=/var/events"}); !slices.Equal(options, []string{"--turn=turn:turn.b-1.play.example:3478", "--events=/var/events"}) {
+		t.Errorf("options with a place of events: %q", options)
+	}
 	for bad, want := range map[string]string{
+		"router.options=--residency=eu": "a list of strings", "a-1/console.url=u\nb-1/console.port=1": "name one of them", "console.port=1": "console.url is missing",
 		"router": "has to be", "mail.count=1": "there are: router, turn", "c-1/router.count=1": "there are: a-1, b-1", "router.size=1": "has no variable size",
 	} {
-		if _, err := o.ParseSettings([]string{bad}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := o.ParseSettings(strings.Split(bad, "\n")); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", bad, err)
 		}
 	}

@@ -1,7 +1,9 @@
 package cloud
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 )
 
@@ -63,6 +65,9 @@ func (c *Cluster) planSite(ctx context.Context, site Site, settings []Setting) (
 		}
 	}
 	for _, job := range c.Outputs.Jobs(site, settings) {
+		if missing, err := missingTokens(ctx, at.Nomad, job); err != nil || missing != "" {
+			return pending, cmp.Or(err, errors.New(missing))
+		}
 		planned, err := at.Nomad.Plan(ctx, job)
 		if err != nil {
 			return pending, err

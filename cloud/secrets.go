@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
+	"sync"
 )
 
 // Nomad's variables of the platform's jobs. The servers of a site write the ticket keys
@@ -14,6 +15,8 @@ const (
 	routerVariable = "nomad/jobs/router"
 	brainVariable  = "nomad/jobs/brain"
 	turnVariable   = "nomad/jobs/turn"
+
+	consoleVariable = "nomad/jobs/console"
 )
 
 func newSecret() string {
@@ -40,40 +43,88 @@ func put(ctx context.Context, nomad Nomad, path, item, value string) (bool, erro
 	return true, nil
 }
 
-// operatorToken gives all sites the same token for operators, by which routers let them list and
-// end sessions. It makes one where no site has one.
-func (c *Cluster) operatorToken(ctx context.Context, sites []Site) (changed bool, err error) {
-	token, from := "", ""
-	for _, site := range c.Outputs.Sites {
-		items, _, err := c.Reach(site.Name).Nomad.Variable(ctx, routerVariable)
-		if err != nil && !contains(sites, site.Name) {
-			continue // it is not this run's
-		}
-		if err != nil {
-			return false, fmt.Errorf("%s: %w", site.Name, err)
-		}
-		switch has := items["operator_token"]; {
-		case has == "" || has == token:
-		case token != "":
-			return false, fmt.Errorf("the operator's token at %s differs from that at %s: routers pass it on, so write the same into %s at both", site.Name, from, routerVariable)
-		default:
-			token, from = has, site.Name
+// operatorToken is the token for operators, by which routers let them list and end sessions: the
+// same at all sites. The first site that is ready takes the one that another site has, or makes it.
+type operatorToken struct {
+	c  *Cluster
+	mu sync.Mutex
+	// token is empty until it is known, from is a site that has it.
+	token, from string
+}
+
+// give writes the token at a site, and reports whether that was a change.
+func (o *operatorToken) give(ctx context.Context, site Site) (changed bool, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.token == "" {
+		if err := o.c.until(ctx, site.Name, "the operators' token", o.find); err != nil {
+			return false, err
 		}
 	}
-	if token == "" {
-		token = newSecret()
+	nomad := o.c.Reach(site.Name).Nomad
+	items, _, err := nomad.Variable(ctx, routerVariable)
+	if err != nil {
+		return false, err
 	}
-	for _, site := range sites {
-		did, err := put(ctx, c.Reach(site.Name).Nomad, routerVariable, "operator_token", token)
-		if err != nil {
-			return changed, fmt.Errorf("%s: the operator's token: %w", site.Name, err)
-		}
-		if did {
-			changed = true
-			c.say(site.Name + ": the routers know the operator's token (nomad var get -item=operator_token " + routerVariable + ")")
-		}
+	if has := items["operator_token"]; has != "" && has != o.token {
+		return false, differ(site.Name, o.from)
+	}
+	if changed, err = put(ctx, nomad, routerVariable, "operator_token", o.token); err != nil {
+		return changed, fmt.Errorf("the operators' token: %w", err)
+	}
+	if changed {
+		o.c.say(site.Name + ": the routers know the operators' token (nomad var get -item=operator_token " + routerVariable + ")")
 	}
 	return changed, nil
+}
+
+// find asks all sites for the token. It makes one where none has it; but not while the primary
+// site, which has it in any case, does not answer.
+func (o *operatorToken) find(ctx context.Context) (missing string, err error) {
+	has := map[string]string{}
+	var mu sync.Mutex
+	silent := map[string]error{}
+	o.c.each(o.c.Outputs.Sites, func(site Site) error {
+		items, _, err := o.c.Reach(site.Name).Nomad.Variable(ctx, routerVariable)
+		mu.Lock()
+		defer mu.Unlock()
+		has[site.Name], silent[site.Name] = items["operator_token"], err
+		return nil
+	})
+	token, from := "", ""
+	for _, name := range o.c.Outputs.Names() {
+		switch {
+		case has[name] == "" || has[name] == token:
+		case token != "":
+			return "", stop{differ(name, from)}
+		default:
+			token, from = has[name], name
+		}
+	}
+	if primary := o.c.Outputs.Primary().Name; token == "" && silent[primary] != nil {
+		return fmt.Sprintf("no other site has it, and %s does not answer: %v", primary, silent[primary]), nil
+	}
+	if token == "" {
+		token, from = newSecret(), "this command"
+	}
+	o.token, o.from = token, from
+	return "", nil
+}
+
+func differ(one, other string) error {
+	return fmt.Errorf("the operators' token at %s differs from that at %s: routers pass it on, so write the same into %s at all sites", one, other, routerVariable)
+}
+
+// missingTokens says what an operator has to make before a job can run.
+func missingTokens(ctx context.Context, nomad Nomad, job Job) (string, error) {
+	if job.Name != consoleJob {
+		return "", nil
+	}
+	items, _, err := nomad.Variable(ctx, consoleVariable)
+	if err == nil && items["token"] == "" && items["oidc_client_secret"] == "" {
+		return "console: nobody could log in: " + consoleVariable + " has neither token nor oidc_client_secret. docs/CONSOLE-SETUP.md says how to make them; then run the command again", nil
+	}
+	return "", err
 }
 
 // turnSecret gives TURN servers and brains of a site the same secret. The servers have it first.
@@ -115,13 +166,4 @@ func missingKeys(ctx context.Context, nomad Nomad) (string, error) {
 		}
 	}
 	return "", nil
-}
-
-func contains(sites []Site, name string) bool {
-	for _, s := range sites {
-		if s.Name == name {
-			return true
-		}
-	}
-	return false
 }

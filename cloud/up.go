@@ -1,7 +1,9 @@
 package cloud
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -31,19 +33,20 @@ func (c *Cluster) Up(ctx context.Context, o Options) (changed bool, err error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, o.Wait)
 	defer cancel()
-	sites := o.sites(c)
-	if err := c.each(sites, func(site Site) error { return c.ready(ctx, site) }); err != nil {
-		return false, err
-	}
-	if changed, err = c.operatorToken(ctx, sites); err != nil {
-		return changed, err
-	}
+	token := operatorToken{c: c}
 	var mu sync.Mutex
-	err = c.each(sites, func(site Site) error {
-		did, err := c.site(ctx, site, o.Settings)
+	err = c.each(o.sites(c), func(site Site) error {
+		if err := c.ready(ctx, site); err != nil {
+			return err
+		}
+		gave, err := token.give(ctx, site)
+		did := false
+		if err == nil {
+			did, err = c.site(ctx, site, o.Settings)
+		}
 		mu.Lock()
 		defer mu.Unlock()
-		changed = changed || did
+		changed = changed || gave || did
 		return err
 	})
 	return changed, err
@@ -106,6 +109,9 @@ func (c *Cluster) site(ctx context.Context, site Site, settings []Setting) (chan
 	}
 	nomad := c.Reach(site.Name).Nomad
 	for _, job := range c.Outputs.Jobs(site, settings) {
+		if missing, err := missingTokens(ctx, nomad, job); err != nil || missing != "" {
+			return changed, cmp.Or(err, errors.New(missing))
+		}
 		planned, err := nomad.Plan(ctx, job)
 		if err != nil {
 			return changed, err

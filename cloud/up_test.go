@@ -3,6 +3,7 @@ package cloud
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -24,7 +25,7 @@ func TestUp(t *testing.T) {
 	if len(a.jobs) != 2 || len(b.jobs) != 4 {
 		t.Errorf("jobs at a-1: %q, at b-1: %q", a.jobs, b.jobs)
 	}
-	if want := "count = 2\nport = 8081\ninternal_port = 8091\nurl = \"wss://brain.b-1.play.example/v1/connect\"\noptions = [\"--turn=turn:turn.b-1.play.example:3478\"]\n"; b.jobs["brain"] != want {
+	if want := "count = 2\nport = 8081\ninternal_port = 8091\nurl = \"wss://brain.b-1.play.example/v1/connect\"\noptions = [\"--turn=turn:turn.b-1.play.example:3478\",\"--events=s3://system-b/events?region=b-1\"]\n"; b.jobs["brain"] != want {
 		t.Errorf("the brain of b-1: %s", b.jobs["brain"])
 	}
 	token := a.variables[routerVariable]["operator_token"]
@@ -93,15 +94,57 @@ func TestUpWaits(t *testing.T) {
 		cluster, sites, _ := newCluster(t)
 		sites["a-1"].variables[routerVariable]["operator_token"] = "one"
 		c.spoil(sites["b-1"])
-		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		_, err := cluster.Up(ctx, Options{})
 		cancel()
 		if c.want == "" {
-			c.want = "the operator's token at b-1 differs from that at a-1"
+			c.want = "the operators' token at b-1 differs from that at a-1"
+		} else if sites["a-1"].runs == 0 {
+			t.Errorf("%s: the other site has no jobs", name)
 		}
 		if err == nil || !strings.Contains(err.Error(), c.want) || sites["b-1"].runs > 0 {
 			t.Errorf("%s: %v; want %q, and no job", name, err, c.want)
 		}
+	}
+}
+
+// TestUpSiteDown: the other sites go on while the primary one does not answer, where they know the
+// operators' token. They make none, because the primary site may have one.
+func TestUpSiteDown(t *testing.T) {
+	for _, token := range []string{"", "one"} {
+		c, sites, _ := newCluster(t)
+		sites["a-1"].silent = errors.New("no route")
+		sites["b-1"].variables[routerVariable]["operator_token"] = token
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		_, err := c.Up(ctx, Options{})
+		cancel()
+		if err == nil || !strings.Contains(err.Error(), "a-1: servers did not come in time: no route") {
+			t.Errorf("with the token %q: %v", token, err)
+		}
+		waits := strings.Contains(fmt.Sprint(err), "b-1: the operators' token did not come in time: no other site has it, and a-1 does not answer: no route")
+		if waits != (token == "") || (len(sites["b-1"].jobs) == 4) != (token != "") {
+			t.Errorf("with the token %q: %v; jobs %q", token, err, sites["b-1"].jobs)
+		}
+	}
+}
+
+// TestUpConsole: the console runs at one site, where a setting names it, and only when somebody
+// could log in.
+func TestUpConsole(t *testing.T) {
+	c, sites, _ := newCluster(t)
+	settings, err := c.Outputs.ParseSettings([]string{"b-1/console.url=http://localhost:8070", "console.port=8070", "observability.retention=9d"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Up(t.Context(), Options{Settings: settings}); err == nil || !strings.Contains(err.Error(), "docs/CONSOLE-SETUP.md") {
+		t.Errorf("without its variable: %v", err)
+	}
+	sites["b-1"].variables[consoleVariable] = map[string]string{"token": "secret"}
+	if _, err := c.Up(t.Context(), Options{Settings: settings}); err != nil {
+		t.Error(err)
+	}
+	if a, b := sites["a-1"].jobs, sites["b-1"].jobs; a["console"] != "" || b["console"] != "url = \"http://localhost:8070\"\nport = \"8070\"\n" || a["observability"] == "" || b["observability"] == "" {
+		t.Errorf("jobs at a-1: %q, at b-1: %q", a, b)
 	}
 }
 

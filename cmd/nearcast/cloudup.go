@@ -20,9 +20,13 @@ type settingFlags struct {
 }
 
 const settingHelp = `A setting is [SITE/]JOB.VARIABLE=VALUE, of a job in jobs/platform (router, brain, turn,
-autoscaler): router.options=["--residency=eu"]. Each run makes the jobs what outputs and
-settings say, so give the same settings each time: --settings names a file, a setting a
-line; # begins a comment.`
+autoscaler, console, observability): router.options=["--residency=eu"]. Each run makes the
+jobs what outputs and settings say, so give the same settings each time: --settings names a
+file, a setting a line; # begins a comment. The jobs console and observability run where a
+setting names them: console.url=https://console.example (at the primary site, if no SITE is
+named), observability.retention=15d. What runs is never stopped.
+Where the outputs name a system bucket, brains keep the events of webhooks there; the setting
+brain.options=["--events="] turns it off.`
 
 func (s *settingFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&s.set, "set", nil, "a setting, [SITE/]JOB.VARIABLE=VALUE; can be repeated, and goes before those of --settings")
