@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -31,9 +32,9 @@ type Preferences struct {
 
 // RollOptions say what Roll replaces.
 type RollOptions struct {
-	Sites []Site
+	Sites []Site   // default: all
 	Roles []string // default: all, in their order
-	// Pause is the wait after a group's first nodes, in which an operator looks; default 10 min.
+	// Pause is the wait after a group's first nodes, in which an operator looks.
 	Pause time.Duration
 	// Within is for how long at most a group may take; default 6 h: sessions are waited for.
 	Within time.Duration
@@ -48,8 +49,12 @@ func (c *Cluster) Roll(ctx context.Context, o RollOptions) error {
 	if c.Cloud == nil {
 		return errors.New("nodes are replaced by the cloud's groups, and there is no account (--no-aws)")
 	}
-	if o.Pause == 0 {
-		o.Pause = 10 * time.Minute
+	const longest = 48 * time.Hour // that AWS takes
+	if o.Pause < 0 || o.Pause > longest {
+		return fmt.Errorf("the pause is %s; it has to be from 0 to %s", o.Pause, longest)
+	}
+	if len(o.Sites) == 0 {
+		o.Sites = c.Outputs.Sites
 	}
 	if o.Within == 0 {
 		o.Within = 6 * time.Hour
@@ -61,6 +66,11 @@ func (c *Cluster) Roll(ctx context.Context, o RollOptions) error {
 		if !slices.Contains(Roles, role) {
 			return fmt.Errorf("there is no role %q; there are: %s", role, strings.Join(Roles, ", "))
 		}
+	}
+	if !slices.ContainsFunc(o.Sites, func(s Site) bool {
+		return slices.ContainsFunc(o.Roles, func(role string) bool { return s.Groups[role] != "" })
+	}) {
+		return fmt.Errorf("nothing was replaced: the outputs name no group of the roles %s at these sites", strings.Join(o.Roles, ", "))
 	}
 	// Nothing is replaced anywhere while a site is not whole: after a bad release the next site
 	// would follow the first.
@@ -105,26 +115,38 @@ func (c *Cluster) roll(ctx context.Context, site Site, role, group string, o Rol
 	if err != nil {
 		return err
 	}
-	id := last.ID
 	if last.Going() {
-		c.say(fmt.Sprintf("%s: %s: goes on with the replacement %s, which is at %d %%", site.Name, role, id, last.Percent))
-	} else {
-		first := 34
-		if strings.HasPrefix(role, "stream-") {
-			first = 10
-		}
-		if id, err = cloud.Refresh(ctx, group, Preferences{First: first, Pause: o.Pause, Alarms: site.Alarms}); err != nil {
+		c.say(fmt.Sprintf("%s: %s: goes on with the replacement %s, which is at %d %%", site.Name, role, last.ID, last.Percent))
+		if err := c.replaced(ctx, site, role, group, cloud, last.ID, ""); err != nil {
 			return err
 		}
-		c.say(fmt.Sprintf("%s: %s: replaces the nodes of %s (%s); after the first ones it waits %s", site.Name, role, group, id, o.Pause))
 	}
-	sick := 0
-	err = c.until(ctx, site.Name, role, func(ctx context.Context) (string, error) {
+	// Also after one that went on: it may have begun before the latest release. Nodes of the latest
+	// kind stay.
+	first := 34
+	if strings.HasPrefix(role, "stream-") {
+		first = 10
+	}
+	id, err := cloud.Refresh(ctx, group, Preferences{First: first, Pause: o.Pause, Alarms: site.Alarms})
+	if err != nil {
+		return err
+	}
+	c.say(fmt.Sprintf("%s: %s: replaces the nodes of %s (%s); after the first ones it waits %s", site.Name, role, group, id, o.Pause))
+	return c.replaced(ctx, site, role, group, cloud, id, last.ID)
+}
+
+// replaced waits until a replacement is complete, and the servers are whole after it. before is the
+// one before it, which the account may still name for a while.
+func (c *Cluster) replaced(ctx context.Context, site Site, role, group string, cloud Cloud, id, before string) error {
+	sick, blind := 0, 0
+	err := c.until(ctx, site.Name, role, func(ctx context.Context) (string, error) {
 		now, err := cloud.Last(ctx, group)
 		if err != nil {
 			return "", err
 		}
 		switch {
+		case now.ID != id && now.ID == before:
+			return "it has not begun yet", nil
 		case now.ID != id:
 			return "", stop{fmt.Errorf("somebody else began the replacement %s", now.ID)}
 		case now.Status == "Successful":
@@ -135,14 +157,25 @@ func (c *Cluster) roll(ctx context.Context, site Site, role, group string, o Rol
 		// A new server has its vote before an old one goes, so fewer than all are wrong, once an
 		// election had its time.
 		danger, err := c.danger(ctx, site)
+		cancel := func(why string) error {
+			cancelled := cloud.Cancel(context.WithoutCancel(ctx), group)
+			return stop{errors.Join(fmt.Errorf("%s, and the replacement is cancelled: %s", why, danger), cancelled)}
+		}
 		if err != nil {
 			danger = err.Error()
 		}
-		if danger == "" {
-			sick = 0
-		} else if sick++; sick >= dangerLooks {
-			cancelled := cloud.Cancel(context.WithoutCancel(ctx), group)
-			return "", stop{errors.Join(fmt.Errorf("servers are in danger, and the replacement is cancelled: %s", danger), cancelled)}
+		switch silent := (*url.Error)(nil); {
+		case danger == "":
+			sick, blind = 0, 0
+		case errors.As(err, &silent): // a tunnel ends with its server
+			if blind++; blind >= blindLooks {
+				return "", cancel("nobody answers for the servers")
+			}
+			return "nobody answers for the servers; if the tunnel is gone, open it again: " + danger, nil
+		default:
+			if sick++; sick >= dangerLooks {
+				return "", cancel("servers are in danger")
+			}
 		}
 		return fmt.Sprintf("%d %% are replaced (%s) %s", now.Percent, now.Status, now.Reason), nil
 	})
@@ -154,8 +187,11 @@ func (c *Cluster) roll(ctx context.Context, site Site, role, group string, o Rol
 	})
 }
 
-// dangerLooks is how often in a row servers have to be missing: an election takes seconds.
-const dangerLooks = 6
+// How often in a row a look has to fail until the replacement is cancelled, at one each ten seconds.
+const (
+	dangerLooks = 6  // servers are missing: an election takes seconds
+	blindLooks  = 60 // nobody answers: the replacement itself ends the server of the tunnel
+)
 
 // danger says that fewer servers than the site is to have are healthy with a vote. More may be
 // there, also such as start.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -16,7 +17,8 @@ type fakeCloud struct {
 	site      string
 	log       *[]string
 	last      map[string]Refresh
-	fails     map[string]string // by group: how its replacement ends
+	fails     map[string]string  // by group: how its replacement ends
+	stale     map[string]Refresh // what the account says once more after another one began
 	during    func(group string)
 	cancelled string
 	objects   map[string]int64
@@ -31,10 +33,14 @@ func (f *fakeCloud) Objects(context.Context, string, time.Time, int) (map[string
 }
 func (f *fakeCloud) Refresh(_ context.Context, group string, how Preferences) (string, error) {
 	*f.log = append(*f.log, fmt.Sprintf("%s %s %d%%", f.site, group, how.First))
-	f.last[group] = Refresh{ID: "new", Status: "Pending"}
+	f.stale[group], f.last[group] = f.last[group], Refresh{ID: "new", Status: "Pending"}
 	return "new", nil
 }
 func (f *fakeCloud) Last(_ context.Context, group string) (Refresh, error) {
+	if before, ok := f.stale[group]; ok {
+		delete(f.stale, group)
+		return before, nil
+	}
 	now := f.last[group]
 	if f.during != nil && now.Going() {
 		f.during(group)
@@ -60,7 +66,7 @@ func newRoll(t *testing.T) (*Cluster, map[string]*fakeSite, map[string]*fakeClou
 	log := &[]string{}
 	clouds := map[string]*fakeCloud{}
 	for _, name := range c.Outputs.Names() {
-		clouds[name] = &fakeCloud{site: name, log: log, last: map[string]Refresh{}, fails: map[string]string{}}
+		clouds[name] = &fakeCloud{site: name, log: log, last: map[string]Refresh{}, stale: map[string]Refresh{}, fails: map[string]string{}}
 	}
 	c.Cloud = func(site string) (Cloud, error) { return clouds[site], nil }
 	return c, sites, clouds, log
@@ -76,8 +82,34 @@ func TestRoll(t *testing.T) {
 	}
 	*log = nil
 	clouds["a-1"].last["n-server"] = Refresh{ID: "of before", Status: "InProgress"} // of a command that was killed
-	if err := c.Roll(t.Context(), RollOptions{Sites: c.Outputs.Sites[:1], Roles: []string{"server"}}); err != nil || len(*log) > 0 {
+	// It may have begun before the latest release, so another one follows.
+	if err := c.Roll(t.Context(), RollOptions{Sites: c.Outputs.Sites[:1], Roles: []string{"server"}}); err != nil || !slices.Equal(*log, []string{"a-1 n-server 34%"}) {
 		t.Errorf("a replacement that goes on: %v, began %q", err, *log)
+	}
+	if err := c.Roll(t.Context(), RollOptions{Roles: []string{"stream-gpu"}}); err == nil || !strings.Contains(err.Error(), "name no group") {
+		t.Errorf("without a group: %v", err)
+	}
+}
+
+// TestRollBlind: a replacement ends the server of the tunnel. It goes on when another tunnel is there
+// in time, and is cancelled otherwise.
+func TestRollBlind(t *testing.T) {
+	for _, looks := range []int{blindLooks / 2, 10 * blindLooks} {
+		c, sites, clouds, _ := newRoll(t)
+		left := looks
+		clouds["a-1"].during = func(string) {
+			s := sites["a-1"]
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.silent = &url.Error{Op: "Get", URL: "http://127.0.0.1:8500", Err: errors.New("connection refused")}
+			if left--; left < 0 {
+				s.silent, clouds["a-1"].during = nil, nil
+			}
+		}
+		err := c.Roll(t.Context(), RollOptions{Sites: c.Outputs.Sites[:1], Roles: []string{"server"}, Within: 20 * time.Second})
+		if cancelled := clouds["a-1"].cancelled != ""; cancelled != (looks > blindLooks) || cancelled != (err != nil) {
+			t.Errorf("%d looks without an answer: cancelled %t, %v", looks, cancelled, err)
+		}
 	}
 }
 

@@ -24,6 +24,8 @@ Before each group, and while it goes on, the servers of the site must be whole, 
 Nomad count them; before the first, those of all sites. It stops at the first fault, and says
 it. After a group's first nodes AWS waits --pause, in which you may look; it stops by itself
 when an alarm of the site goes off.
+A tunnel ends when its server is replaced. The command waits ten minutes for another one, and
+then cancels what it no longer sees.
 
 Groups whose nodes are all of the latest kind are left alone, so a second run goes on where
 the first one stopped. Interrupting the command does not stop the group that is replaced.`,
@@ -40,12 +42,12 @@ the first one stopped. Interrupting the command does not stop the group that is 
 			if err := c.Roll(cmd.Context(), o); err != nil {
 				return err
 			}
-			fmt.Fprintln(cmd.OutOrStdout(), "All nodes are of the latest release and image.")
+			fmt.Fprintln(cmd.OutOrStdout(), "The nodes of these groups are of the latest release and image.")
 			return nil
 		},
 	}
 	cmd.Flags().StringSliceVar(&o.Roles, "role", nil, "only this role; can be repeated: "+strings.Join(cloud.Roles, ", "))
-	cmd.Flags().DurationVar(&o.Pause, "pause", 10*time.Minute, "wait after a group's first nodes")
+	cmd.Flags().DurationVar(&o.Pause, "pause", 10*time.Minute, "wait after a group's first nodes, at most 48h")
 	cmd.Flags().DurationVar(&o.Within, "within", 6*time.Hour, "for how long a group may take")
 	return cmd
 }
