@@ -23,7 +23,7 @@ func diagnose(looks []*look, names []string, now time.Time) (all []Finding) {
 		d.servers()
 		d.lostNodes()
 		d.platform()
-		d.groupsOfNodes()
+		d.groupsOfNodes(now)
 		d.appsOfSite()
 		d.times(now)
 		d.links(names)
@@ -94,14 +94,16 @@ func servers(all []Server) string {
 // lostNodes: nodes that do not answer, or take no work.
 func (d *diagnosis) lostNodes() {
 	for _, name := range d.lost {
-		d.wrong("the node "+name+" is lost to Consul", "its agent does not answer the others", "is the machine there? On it: journalctl -u consul. A node that is gone for good leaves the list after three days")
+		d.wrong("the node "+name+" is lost to Consul", "its agent does not answer the others", "is the machine there? On it: journalctl -u consul. A node that is gone for good leaves the list after eight hours, or by: consul force-leave -prune "+name)
 	}
 	for _, n := range d.nodes {
 		what := fmt.Sprintf("the node %s (pool %s, %s)", n.Name, n.Pool, n.ID[:min(8, len(n.ID))])
 		switch {
+		case n.Status == "down" && (n.Draining || !n.Eligible):
+			continue // it drained before it ended, as nodes do that are removed; Nomad forgets it in a day
 		case n.Status == "down" || n.Status == "disconnected":
 			if !slices.Contains(d.lost, n.Name) {
-				d.wrong(what+" is "+n.Status, "Nomad does not hear of it", "on it: journalctl -u nomad -u nearcast-configure")
+				d.wrong(what+" is "+n.Status, "Nomad does not hear of it", "on it: journalctl -u nomad -u nearcast-configure. If it is gone for good, Nomad forgets it in a day, or by: nomad operator api -X PUT /v1/node/"+n.ID+"/purge")
 			}
 			continue
 		case n.Status != "ready":
@@ -145,8 +147,11 @@ func (d *diagnosis) needs(n Node, driver string) bool {
 // platform: the jobs of the site's own parts, and what they say of themselves in Consul.
 func (d *diagnosis) platform() {
 	up := "nearcast cloud up --site " + d.site.Name
-	for _, name := range platformJobs {
+	for _, name := range knownJobs {
 		state, asked := d.jobs[name]
+		if slices.Contains(optionalJobs, name) && (!state.Exists || state.Stopped) {
+			continue
+		}
 		if !asked || name == "turn" && len(d.site.TURNURLs) == 0 || name == "autoscaler" && len(d.site.Pools) == 0 {
 			continue
 		}
@@ -184,8 +189,11 @@ func (d *diagnosis) platform() {
 				}
 			}
 		}
-		if len(sick) > 0 {
-			d.wrong(service+": instances do not say that they live", list(sick), "the record of one that ended goes after a minute; else: nomad job status "+job)
+		// The record of an instance that ended goes after a minute.
+		if len(sick) > 0 && well < d.jobs[job].Wanted {
+			d.wrong(service+": instances do not say that they live", list(sick), "nomad job status "+job+"; nomad alloc logs -stderr -job "+job)
+		} else if running := min(d.jobs[job].Running, d.jobs[job].Wanted); well > 0 && well < running {
+			d.wrong("instances of "+service+" are not in Consul", fmt.Sprintf("Nomad runs %d, Consul has %d", running, well), "if they began a moment ago, run the command again; else nomad alloc logs -stderr -job "+job+" names what they lack")
 		}
 		if well == 0 {
 			d.wrong("no "+service+" is in Consul", fmt.Sprintf("Nomad says that %d of %d run", d.jobs[job].Running, d.jobs[job].Wanted), "nomad alloc logs -stderr -job "+job+" names what it lacks, mostly a right in Consul (acl/apply.sh)")
@@ -197,19 +205,23 @@ func (d *diagnosis) platform() {
 }
 
 // groupsOfNodes: fewer nodes than wanted, and why.
-func (d *diagnosis) groupsOfNodes() {
+func (d *diagnosis) groupsOfNodes(now time.Time) {
 	for _, role := range Roles {
 		group, asked := d.groups[role]
 		if !asked {
 			continue
 		}
 		name := d.site.Groups[role]
-		if group.InService < group.Wanted {
+		// Nodes that start are no fault, as when the autoscaler wants more.
+		if group.InService+group.Starting < group.Wanted || group.InService < group.Wanted && len(group.Troubles) > 0 {
 			evidence := []string{fmt.Sprintf("%d of %d are in service, %d start", group.InService, group.Wanted, group.Starting)}
 			evidence = append(evidence, group.Troubles...)
 			d.wrong("the group "+name+" has fewer nodes than it is to have", strings.Join(evidence, "; "), "a node takes minutes to start. If this stays: quotas of the account, and the reasons of nodes below s3://"+d.site.SystemBucket+"/nodes/"+name+"/")
 		}
 		for _, r := range d.reasons[role][:min(3, len(d.reasons[role]))] {
+			if group.InService >= group.Wanted && now.Sub(r.At) > history {
+				continue
+			}
 			d.wrong(fmt.Sprintf("a node of %s was given up at %s", name, r.At.UTC().Format("15:04")), r.Instance+": "+r.Text, "mend what it says; the group has put another one in its place, which may fail in the same way")
 		}
 	}

@@ -1,6 +1,7 @@
 package cloud
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"strings"
@@ -24,7 +25,7 @@ func well(t *testing.T) (looks []*look, names []string) {
 		l := &look{
 			site: site, consul: f.servers, nomad: f.servers, sees: o.Names(), asked: true, nodes: f.nodes,
 			clocks:    map[string]time.Duration{"edge-1": -time.Second},
-			instances: map[string][]wire.Instance{wire.RouterService: {{ID: "r", Healthy: true}}, wire.BrainService: {{ID: "b", Healthy: true}, {ID: "c", Healthy: true, Room: wire.RoomFull}}},
+			instances: map[string][]wire.Instance{wire.RouterService: {{ID: "r", Healthy: true}, {ID: "s", Healthy: true}}, wire.BrainService: {{ID: "b", Healthy: true}, {ID: "c", Healthy: true, Room: wire.RoomFull}}},
 			jobs:      map[string]State{}, apps: map[string]wire.App{"game": {}}, failures: map[string]string{},
 			groups: map[string]Group{"edge": {Wanted: 3, InService: 3}}, reasons: map[string][]Reason{},
 			objects: map[string]int64{"models/a": 1, "models/b": 2}, coordinates: map[string]wire.Distance{other: {RTTMS: 90}},
@@ -68,7 +69,9 @@ func TestDiagnose(t *testing.T) {
 		{func(l *look) { l.jobs["turn"] = State{} }, "the job turn is not registered"},
 		{func(l *look) { l.jobs["brain"] = State{Exists: true, Stopped: true} }, "the job brain is stopped: somebody stopped it: nearcast cloud up --site b-1"},
 		{func(l *look) { l.jobs["router"] = State{Exists: true, Deployment: "failed", Why: "it exits"} }, "the job router is not as it is to be: its deployment failed: it exits"},
-		{func(l *look) { l.instances[wire.RouterService][0].Healthy = false }, "no nearcast-router is in Consul"},
+		{func(l *look) { l.jobs["console"] = State{Exists: true, Deployment: "failed", Why: "it exits"} }, "the job console is not as it is to be: its deployment failed: it exits"},
+		{func(l *look) { l.instances[wire.RouterService] = nil }, "no nearcast-router is in Consul"},
+		{func(l *look) { l.instances[wire.RouterService] = l.instances[wire.RouterService][:1] }, "instances of nearcast-router are not in Consul: Nomad runs 2, Consul has 1"},
 		{func(l *look) {
 			l.instances[wire.BrainService][0].Healthy = false
 			l.instances[wire.BrainService][1].Room = wire.RoomEnough
@@ -77,7 +80,10 @@ func TestDiagnose(t *testing.T) {
 		{func(l *look) {
 			l.groups["edge"] = Group{Wanted: 3, InService: 2, Troubles: []string{"no capacity in zone a"}}
 		}, "the group n-edge has fewer nodes than it is to have: 2 of 3 are in service, 0 start; no capacity in zone a"},
-		{func(l *look) { l.reasons["edge"] = []Reason{{Instance: "i-1", Text: "consul: no route"}} }, "a node of n-edge was given up at 00:00: i-1: consul: no route"},
+		{func(l *look) {
+			l.reasons["edge"] = []Reason{{Instance: "i-1", Text: "consul: no route", At: time.Date(2026, 1, 2, 3, 4, 0, 0, time.UTC)}}
+			l.groups["edge"] = Group{Wanted: 3, InService: 2, Starting: 1}
+		}, "a node of n-edge was given up at 03:04: i-1: consul: no route"},
 		{func(l *look) {
 			l.apps["game"] = wire.App{Capacity: wire.Capacity{Failing: "it ends at once"}}
 			l.failures["game"] = "on stream-1: exit 2"
@@ -112,5 +118,36 @@ func TestDiagnose(t *testing.T) {
 		if !strings.Contains(said, fault.want) || len(found) > 2 {
 			t.Errorf("want %q, and little else:\n%s", fault.want, said)
 		}
+	}
+}
+
+// TestDiagnoseQuiet: what belongs to a cluster's days is no fault.
+func TestDiagnoseQuiet(t *testing.T) {
+	for name, change := range map[string]func(l *look){
+		"a node that drained before it was removed": func(l *look) { l.nodes[3].Status, l.nodes[3].Eligible = "down", false },
+		"the autoscaler starts a node":              func(l *look) { l.groups["stream-cpu"] = Group{Wanted: 5, InService: 4, Starting: 1} },
+		"a node was given up this morning": func(l *look) {
+			l.reasons["edge"] = []Reason{{Instance: "i-1", Text: "no route", At: time.Now().Add(-2 * time.Hour)}}
+		},
+		"the record of a router that ended": func(l *look) {
+			l.instances[wire.RouterService] = append(l.instances[wire.RouterService], wire.Instance{ID: "old"})
+		},
+		"somebody stopped the console": func(l *look) { l.jobs["console"] = State{Exists: true, Stopped: true} },
+	} {
+		looks, names := well(t)
+		change(looks[1])
+		if found := diagnose(looks, names, time.Now()); len(found) > 0 {
+			t.Errorf("%s: %+v", name, found)
+		}
+	}
+}
+
+// TestLasts: a server sends an old certificate of its authority along, as AWS does.
+func TestLasts(t *testing.T) {
+	at := func(days int) *x509.Certificate {
+		return &x509.Certificate{NotAfter: time.Unix(0, 0).AddDate(0, 0, days)}
+	}
+	if got := lasts([][]*x509.Certificate{{at(90), at(3)}, {at(90), at(900)}, {at(90), at(50)}}); !got.Equal(time.Unix(0, 0).AddDate(0, 0, 90)) {
+		t.Errorf("it is good until %s", got)
 	}
 }

@@ -53,17 +53,25 @@ const (
 	clockLimit   = 5 * time.Second  // tickets are refused from 30 s on
 	expiresSoon  = 21 * 24 * time.Hour
 	reasonsSince = 24 * time.Hour
+	history      = time.Hour // after which a node that was given up is none, where the group is whole
 )
 
 // Doctor says what is wrong with the sites: first what could be seen, then in the order of the
 // sites.
 func (c *Cluster) Doctor(ctx context.Context, sites []Site) []Finding {
-	looks := make([]*look, len(sites))
-	var all sync.WaitGroup
-	for i, site := range sites {
-		all.Go(func() { looks[i] = c.look(ctx, site) })
+	var mu sync.Mutex
+	by := map[string]*look{}
+	c.each(sites, func(site Site) error {
+		l := c.look(ctx, site)
+		mu.Lock()
+		defer mu.Unlock()
+		by[site.Name] = l
+		return nil
+	})
+	var looks []*look
+	for _, site := range sites {
+		looks = append(looks, by[site.Name])
 	}
-	all.Wait()
 	return diagnose(looks, c.Outputs.Names(), time.Now())
 }
 
@@ -147,7 +155,7 @@ func lookNomad(ctx context.Context, nomad Nomad, l *look, tell func(Finding)) {
 		tell(silent("Nomad", l.site.Name, err))
 		return
 	}
-	for _, job := range platformJobs {
+	for _, job := range knownJobs {
 		state, err := nomad.State(ctx, "default", job)
 		if err != nil {
 			tell(Finding{Problem: "the job " + job + " cannot be read", Evidence: err.Error(), Unknown: true})

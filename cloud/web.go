@@ -3,8 +3,8 @@ package cloud
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -45,7 +45,8 @@ func (Internet) Sites(ctx context.Context, routerURL string) (sites wire.SitesRe
 	return sites, nil
 }
 
-// Expires implements Web. A certificate that is not good now is an error.
+// Expires implements Web. A certificate that is not good now is an error. Of several ways to an
+// authority it is the one that lasts: servers send old ones along.
 func (Internet) Expires(ctx context.Context, at string) (time.Time, error) {
 	ctx, cancel := context.WithTimeout(ctx, webTime)
 	defer cancel()
@@ -58,17 +59,22 @@ func (Internet) Expires(ctx context.Context, at string) (time.Time, error) {
 		return time.Time{}, err
 	}
 	defer conn.Close()
-	chain := conn.(*tls.Conn).ConnectionState().PeerCertificates
-	if len(chain) == 0 {
-		return time.Time{}, errors.New("the server has no certificate")
-	}
-	until := chain[0].NotAfter
-	for _, c := range chain {
-		if c.NotAfter.Before(until) {
-			until = c.NotAfter
+	return lasts(conn.(*tls.Conn).ConnectionState().VerifiedChains), nil
+}
+
+func lasts(chains [][]*x509.Certificate) (best time.Time) {
+	for _, chain := range chains {
+		until := chain[0].NotAfter
+		for _, c := range chain {
+			if c.NotAfter.Before(until) {
+				until = c.NotAfter
+			}
+		}
+		if until.After(best) {
+			best = until
 		}
 	}
-	return until, nil
+	return best
 }
 
 // tlsAddress is host:port of https://, wss:// and turns: URLs.

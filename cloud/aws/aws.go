@@ -77,7 +77,8 @@ func (a *Account) Group(ctx context.Context, name string) (g cloud.Group, err er
 		return g, fmt.Errorf("describe the activities of %s: %w", name, err)
 	}
 	for _, activity := range last.Activities {
-		if activity.StatusCode == types.ScalingActivityStatusCodeFailed && len(g.Troubles) < 2 {
+		// A failure from before is none where nodes start now.
+		if time.Since(aws.ToTime(activity.StartTime)) < time.Hour && activity.StatusCode == types.ScalingActivityStatusCodeFailed && len(g.Troubles) < 2 {
 			g.Troubles = append(g.Troubles, cmp.Or(aws.ToString(activity.StatusMessage), aws.ToString(activity.Cause)))
 		}
 	}

@@ -21,7 +21,8 @@ var answers = map[string]string{
 		<member><LifecycleState>InService</LifecycleState><HealthStatus>Healthy</HealthStatus></member>
 		<member><LifecycleState>Pending:Wait</LifecycleState><HealthStatus>Healthy</HealthStatus></member>
 		<member><LifecycleState>InService</LifecycleState><HealthStatus>Unhealthy</HealthStatus></member></Instances></member></AutoScalingGroups>`,
-	"DescribeScalingActivities": `<Activities><member><StatusCode>Failed</StatusCode><StatusMessage>no capacity</StatusMessage></member><member><StatusCode>Successful</StatusCode></member></Activities>`,
+	"DescribeScalingActivities": `<Activities><member><StatusCode>Failed</StatusCode><StatusMessage>no capacity</StatusMessage><StartTime>` + time.Now().UTC().Format(time.RFC3339) + `</StartTime></member>
+		<member><StatusCode>Failed</StatusCode><StatusMessage>of yesterday</StatusMessage><StartTime>2020-01-01T00:00:00Z</StartTime></member><member><StatusCode>Successful</StatusCode></member></Activities>`,
 	"StartInstanceRefresh":      `<InstanceRefreshId>r-1</InstanceRefreshId>`,
 	"DescribeInstanceRefreshes": `<InstanceRefreshes><member><InstanceRefreshId>r-1</InstanceRefreshId><Status>InProgress</Status><StatusReason>waits</StatusReason><PercentageComplete>34</PercentageComplete></member></InstanceRefreshes>`,
 	"CancelInstanceRefresh":     ``,
