@@ -69,7 +69,7 @@ func (c *Cluster) promotionSteps(site, old Site, dead bool) []string {
 		fmt.Sprintf("4. On a server of %s: systemctl status nearcast-acl; consul acl policy list and nomad acl policy list have to be answered as the authority's.", site.Name),
 		"5. The servers of the other sites, one site after the other, then edge and stream nodes: nearcast cloud roll",
 		fmt.Sprintf("6. The copies of content now begin at s3://%s: publish there, and nearcast cloud doctor.", site.ContentBucket),
-		"Not tested with Consul and Nomad: steps 2 to 6. Try them on a cluster that nobody needs.",
+		"Tested: what this command looks at, with stand-ins for Consul, Nomad and the account. Not tested: steps 1 to 6, neither with real Consul and Nomad nor with Terraform. Try them on a cluster that nobody needs.",
 	}
 }
 

@@ -116,6 +116,11 @@ func uploadContent(ctx context.Context, out io.Writer, primary cloud.Site, sites
 	if primary.ContentBucket == "" {
 		return "", errors.New("--content: the outputs name no content_bucket of the primary site")
 	}
+	for _, site := range sites {
+		if site.ContentBucket == "" {
+			return "", fmt.Errorf("--content: the outputs name no content_bucket of site %s; leave it out by --site", site.Name)
+		}
+	}
 	store.Bucket, store.Region = primary.ContentBucket, primary.Name
 	dir, err := filepath.Abs(dir)
 	if err != nil {
