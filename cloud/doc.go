@@ -282,6 +282,9 @@ func (c *Cluster) until(ctx context.Context, site, what string, try func(context
 		}
 		if err != nil {
 			missing = err.Error()
+			if refused(err) {
+				missing += "; where its access control is set up, it needs the operator's tokens: " + giveTokens
+			}
 		}
 		if ctx.Err() == nil && missing != last {
 			c.say(fmt.Sprintf("%s: waits for %s: %s", site, what, missing))
@@ -296,6 +299,14 @@ func (c *Cluster) until(ctx context.Context, site, what string, try func(context
 			return fmt.Errorf("%s did not come in time: %s", what, last)
 		}
 	}
+}
+
+const giveTokens = "NOMAD_TOKEN and CONSUL_HTTP_TOKEN, or --cluster-file FILE"
+
+// refused reports whether Consul or Nomad does not take the token.
+func refused(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "403") || strings.Contains(text, "Permission denied") || strings.Contains(text, "ACL not found")
 }
 
 // stop ends a wait: more of it would not help.

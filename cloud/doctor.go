@@ -193,8 +193,8 @@ func lookNomad(ctx context.Context, nomad Nomad, l *look, tell func(Finding)) {
 // silent is that an API of a site does not answer.
 func silent(what, site string, err error) Finding {
 	do := "look at the servers of the site: are they running, and have they a leader? docs/RECOVER.md says what to do where two or three are gone"
-	if text := err.Error(); strings.Contains(text, "403") || strings.Contains(text, "Permission denied") || strings.Contains(text, "ACL not found") {
-		do = "give the operator's tokens: NOMAD_TOKEN and CONSUL_HTTP_TOKEN, or --cluster-file FILE"
+	if refused(err) {
+		do = "give the operator's tokens: " + giveTokens
 	}
 	return Finding{Problem: what + " of " + site + " does not answer", Evidence: err.Error(), Do: do}
 }

@@ -84,6 +84,7 @@ func TestUpWaits(t *testing.T) {
 		want  string
 	}{
 		"no keys yet":    {func(f *fakeSite) { f.variables[routerVariable] = nil }, "systemctl status nearcast-acl"},
+		"no token":       {func(f *fakeSite) { f.silent = errors.New("403 (Permission denied)") }, "--cluster-file FILE"},
 		"no leader":      {func(f *fakeSite) { f.servers[0].Leader = false }, "there is no leader"},
 		"two servers":    {func(f *fakeSite) { f.servers = f.servers[:2] }, "2 of 3 servers have a vote"},
 		"edges are away": {func(f *fakeSite) { f.nodes[1].Status, f.nodes[2].Eligible = "down", false }, "1 of 3 are ready"},

@@ -70,4 +70,7 @@ func TestUploadContent(t *testing.T) {
 	if err != nil || again != first || strings.Count(said.String(), "1 were there already") != 1 {
 		t.Errorf("%q, %v; said %q", again, err, said.String())
 	}
+	if _, err := uploadContent(t.Context(), &said, o.Primary(), []cloud.Site{{Name: "eu-2"}}, dir, to, time.Minute); err == nil || !strings.Contains(err.Error(), "no content_bucket of site eu-2") {
+		t.Errorf("to a site without a bucket: %v", err)
+	}
 }
