@@ -2,7 +2,7 @@
 #
 #   systemctl mask prometheus                              # on the node: Debian's own server listens on
 #   apt-get install --no-install-recommends prometheus     # all addresses; Debian 12 has 2.42
-#   nomad job run observability.nomad.hcl
+#   nomad job run observability.nomad.hcl                  # in this folder: it reads files here
 #
 # Nomad finds routers and brains in Consul, and Prometheus scrapes their internal listeners, so it has to
 # run where those are reached: on an edge node, or a server node that the site's firewall lets through.
