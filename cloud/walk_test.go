@@ -9,11 +9,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/nearcast/nearcast/cloud"
+	cloudnomad "github.com/nearcast/nearcast/cloud/nomad"
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/provision"
 	"github.com/nearcast/nearcast/provision/nodetest"
@@ -105,6 +107,11 @@ func TestWalk(t *testing.T) {
 	if out := o.run(0, append(plan, "--set", "router.count=2")...); !strings.Contains(out, `router: changes: Count: "1" → "2"`) {
 		t.Errorf("the plan of another count: %s", out)
 	}
+	for _, job := range []string{"console.url=http://localhost:8070", "observability.retention=9d"} {
+		if out := o.run(map[bool]int{true: 1}[strings.HasPrefix(job, "console")], append(plan, "--set", job)...); !strings.Contains(out, `observability: new, retention = "9d"`) && !strings.Contains(out, "docs/CONSOLE-SETUP.md") {
+			t.Errorf("the plan with %s: %s", job, out)
+		}
+	}
 	stage("it is up again, and planned")
 
 	app := filepath.Join(nodetest.Source(t), "jobs", "testapp.nomad.hcl")
@@ -131,6 +138,33 @@ func TestWalk(t *testing.T) {
 		return nil
 	})
 	stage("the doctor finds nothing")
+	all, err := cloudnomad.Open(cloudnomad.Config{Address: server.Address + ":4646", Token: server.Secret(provision.NomadManagementFile)})
+	testkit.Must(t, err)
+	defer all.Close()
+	site := all.At("site-a")
+	known, err := site.Nodes(ctx)
+	if err != nil || len(known) != 3 {
+		t.Errorf("nodes: %+v, %v", known, err)
+	}
+	for _, n := range known {
+		if offset, err := site.ClockOffset(ctx, n.ID); err != nil || offset.Abs() > 5*time.Second {
+			t.Errorf("the clock of %s: %s, %v", n.Name, offset, err)
+		}
+	}
+	if words, err := site.LastFailure(ctx, "testapp"); err != nil || words != "" {
+		t.Errorf("before a seat failed: %q, %v", words, err)
+	}
+	o.run(0, append(slices.Clone(publish[:4]), "--var", "warm=1", "--var", "testapp=/bin/false")...)
+	testkit.Retry(ctx, t, "the last failure of the app", func() error {
+		words, err := site.LastFailure(ctx, "testapp")
+		if err != nil || !strings.HasPrefix(words, "on "+stream.Values.Node+" at ") || strings.HasSuffix(words, ": ") {
+			return fmt.Errorf("it is %q, %v", words, err)
+		}
+		t.Log("the seat failed " + words)
+		return nil
+	})
+	o.run(0, publish...) // which runs no seat
+	stage("clocks and the failure of a seat are known")
 	var nodes []struct{ ID, Name string }
 	management := server.Secret(provision.NomadManagementFile)
 	testkit.Must(t, server.Ask("GET", nodetest.NomadPort, "/v1/nodes", management, nil, &nodes))
