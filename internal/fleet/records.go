@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -24,26 +25,30 @@ type Records[T any] struct {
 	one    string // what a record is, as in "register launch key"
 	id     func(T) string
 	policy string // of the tokens that may read and write all
+	// keep: where the token may not read them (any more), a watch fails, and what it told stays. Else
+	// there are none.
+	keep bool
 }
 
 // LaunchKeys are the keys with which customers sign launch tokens.
 func (f *Fleet) LaunchKeys() Records[wire.LaunchKey] {
-	return Records[wire.LaunchKey]{f, wire.LaunchKeysPrefix, "launch key", func(k wire.LaunchKey) string { return k.ID }, "nearcast-launch-keys"}
+	return Records[wire.LaunchKey]{f, wire.LaunchKeysPrefix, "launch key", func(k wire.LaunchKey) string { return k.ID }, "nearcast-launch-keys", false}
 }
 
 // APIKeys are the keys with which customers' servers read and end sessions.
 func (f *Fleet) APIKeys() Records[wire.APIKey] {
-	return Records[wire.APIKey]{f, wire.APIKeysPrefix, "API key", func(k wire.APIKey) string { return k.ID }, "nearcast-launch-keys"}
+	return Records[wire.APIKey]{f, wire.APIKeysPrefix, "API key", func(k wire.APIKey) string { return k.ID }, "nearcast-launch-keys", false}
 }
 
-// Webhooks are where customers' servers get events.
+// Webhooks are where customers' servers get events. A leader that thought them revoked would delete what
+// waits for them.
 func (f *Fleet) Webhooks() Records[wire.Webhook] {
-	return Records[wire.Webhook]{f, wire.WebhooksPrefix, "webhook", func(w wire.Webhook) string { return w.ID }, "nearcast-webhooks"}
+	return Records[wire.Webhook]{f, wire.WebhooksPrefix, "webhook", func(w wire.Webhook) string { return w.ID }, "nearcast-webhooks", true}
 }
 
 // WebhookStates are how the deliveries to webhooks go at the site, as its leader says.
 func (f *Fleet) WebhookStates() Records[wire.WebhookState] {
-	return Records[wire.WebhookState]{f, wire.WebhookStatesPrefix, "webhook state", func(w wire.WebhookState) string { return w.ID }, "nearcast-webhooks"}
+	return Records[wire.WebhookState]{f, wire.WebhookStatesPrefix, "webhook state", func(w wire.WebhookState) string { return w.ID }, "nearcast-webhooks", false}
 }
 
 // Put registers a record at the site.
@@ -76,7 +81,7 @@ func (r Records[T]) All(ctx context.Context) (map[string]T, error) {
 		return nil, fmt.Errorf("list %ss: %w", r.one, err)
 	}
 	if meta.ResultsFilteredByACLs { // else none at all would look like no permission
-		return nil, fmt.Errorf("list %ss: the Consul token may not read them; run acl/apply.sh again, and use a token with the policy %s", r.one, r.policy)
+		return nil, fmt.Errorf("list %ss: %w, and use a token with the policy %s", r.one, errMayNotRead, r.policy)
 	}
 	return all, nil
 }
@@ -84,8 +89,16 @@ func (r Records[T]) All(ctx context.Context) (map[string]T, error) {
 // Watch calls fn with all records of the site by id: first as soon as Consul answers, then at
 // each change. fn may keep the map.
 func (r Records[T]) Watch(ctx context.Context, fn func(map[string]T)) *Watch {
-	return watch(ctx, r.fleet, r.one+"s", r.list, fn)
+	return watch(ctx, r.fleet, r.one+"s", func(opts *api.QueryOptions) (map[string]T, *api.QueryMeta, error) {
+		all, meta, err := r.list(opts)
+		if err == nil && r.keep && meta.ResultsFilteredByACLs {
+			err = errMayNotRead
+		}
+		return all, meta, err
+	}, fn)
 }
+
+var errMayNotRead = errors.New("the Consul token may not read them; run acl/apply.sh again")
 
 func (r Records[T]) list(opts *api.QueryOptions) (map[string]T, *api.QueryMeta, error) {
 	pairs, meta, err := r.fleet.consul.KV().List(r.prefix, opts)

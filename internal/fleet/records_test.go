@@ -117,6 +117,12 @@ func TestRecordPolicies(t *testing.T) {
 			t.Errorf("%s says how webhooks go: %v", part, err)
 		}
 	}
+	// Without the right, nobody hears that there are none.
+	watch, stop := context.WithCancel(ctx)
+	w := with("router").Webhooks().Watch(watch, func(all map[string]wire.Webhook) { t.Errorf("the router was told of %d webhooks", len(all)) })
+	testkit.Until(t, "the watch fails", func() bool { w.mu.Lock(); defer w.mu.Unlock(); return w.err != nil })
+	stop()
+	<-w.Done()
 	if all, err := webhooks.WebhookStates().All(ctx); err != nil || len(all) != 1 {
 		t.Errorf("an operator sees how they go: %v, %v", all, err)
 	}
