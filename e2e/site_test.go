@@ -62,7 +62,7 @@ func runTests(m *testing.M) (code int, err error) {
 		return 0, err
 	}
 	site, err = dev.Start(ctx, dev.Options{
-		Dir: filepath.Join(dir, "site"), Bin: binDir, Apps: []string{}, Ports: ports, Log: io.MultiWriter(log),
+		Dir: filepath.Join(dir, "site"), Bin: binDir, Apps: []string{}, Ports: ports, Console: true, Log: io.MultiWriter(log),
 	})
 	if err != nil {
 		return 0, fmt.Errorf("start the site (its logs are in %s): %w", dir, err)
