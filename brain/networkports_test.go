@@ -12,7 +12,7 @@ import (
 // The ports are looked up again where none are known, or they are old, and only where
 // somebody asks.
 func TestPortsAreLookedUpAgain(t *testing.T) {
-	st := newState("east", slog.New(slog.DiscardHandler), nil, time.Now)
+	st := newState("east", slog.New(slog.DiscardHandler), newMetrics(nil), time.Now)
 	if st.portsWanted() {
 		t.Error("they are wanted before anybody asks")
 	}
