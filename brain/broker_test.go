@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -115,6 +116,10 @@ func TestQueueIsFIFO(t *testing.T) {
 	first.expect(wire.MsgAnswer)
 	var waiting []*person
 	for i := range 4 {
+		// Places are by the milliseconds of tickets, then by the sessions' ids.
+		for last := time.Now().UnixMilli(); time.Now().UnixMilli() == last; {
+			runtime.Gosched()
+		}
 		p := s.play(b, "game")
 		for {
 			if q := p.expect(wire.MsgQueued).Queue; q.Position == i+1 {
