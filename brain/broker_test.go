@@ -107,6 +107,14 @@ func TestFiftyClaimsOfOneSeat(t *testing.T) {
 	}
 }
 
+// laterThanBefore has the next person come in another millisecond: places are by those of tickets,
+// then by the sessions' ids.
+func laterThanBefore() {
+	for last := time.Now().UnixMilli(); time.Now().UnixMilli() == last; {
+		runtime.Gosched()
+	}
+}
+
 func TestQueueIsFIFO(t *testing.T) {
 	s := newSite(t, brain.App{ID: "game", Version: 1, Max: 1})
 	s.nomad.placed = s.ready
@@ -116,10 +124,7 @@ func TestQueueIsFIFO(t *testing.T) {
 	first.expect(wire.MsgAnswer)
 	var waiting []*person
 	for i := range 4 {
-		// Places are by the milliseconds of tickets, then by the sessions' ids.
-		for last := time.Now().UnixMilli(); time.Now().UnixMilli() == last; {
-			runtime.Gosched()
-		}
+		laterThanBefore()
 		p := s.play(b, "game")
 		for {
 			if q := p.expect(wire.MsgQueued).Queue; q.Position == i+1 {

@@ -29,6 +29,7 @@ func TestConsulAway(t *testing.T) {
 	}
 	told(1)
 	for place := 2; place <= 3; place++ { // one after the other: their order is known
+		laterThanBefore()
 		people = append(people, s.play(b, "game"))
 		told(place)
 	}

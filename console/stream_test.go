@@ -122,7 +122,7 @@ func TestSilentSite(t *testing.T) {
 }
 
 func TestSilentSitesAreReadLast(t *testing.T) {
-	w := &watch{parts: map[string]*part{"b/" + partNodes: {}}}
+	w := &watch{parts: map[string]time.Time{"b/" + partNodes: {}}}
 	if got := w.silentLast([]wire.SiteView{{Site: "a"}, {Site: "b"}, {Site: "c"}}); !slices.Equal(got, []int{0, 2, 1}) {
 		t.Errorf("the order is %v", got)
 	}

@@ -30,7 +30,7 @@ const (
 
 // Watch reads facts while somebody looks, until ctx ends.
 func (c *Console) Watch(ctx context.Context) {
-	w := &watch{console: c, parts: map[string]*part{}}
+	w := &watch{console: c, parts: map[string]time.Time{}}
 	for {
 		if c.hub.watched(time.Now()) {
 			w.round(ctx)
@@ -82,17 +82,11 @@ func (c *Console) look(ctx context.Context, most time.Duration) {
 	}
 }
 
-// part is what is known of one part of a site.
-type part struct {
-	failed string
-	since  time.Time
-}
-
 // watch is the reader of facts. Only Watch uses it.
 type watch struct {
 	console *Console
 	mu      sync.Mutex
-	parts   map[string]*part // by "site/what"
+	parts   map[string]time.Time // since when a part of a site cannot be read, by "site/what"
 }
 
 // note remembers whether a part of a site can be read, and logs when that changes.
@@ -100,13 +94,13 @@ func (w *watch) note(site, what string, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	key := site + "/" + what
-	p := w.parts[key]
+	_, failed := w.parts[key]
 	switch {
-	case err == nil && p != nil:
+	case err == nil && failed:
 		delete(w.parts, key)
 		w.console.log.Info("the console reads again", "site", site, "what", what)
-	case err != nil && p == nil:
-		w.parts[key] = &part{failed: what, since: time.Now()}
+	case err != nil && !failed:
+		w.parts[key] = time.Now()
 		w.console.log.Warn("the console cannot read a part of a site", "site", site, "what", what, "error", err)
 	}
 }
@@ -115,9 +109,9 @@ func (w *watch) note(site, what string, err error) {
 func (w *watch) unread(site string) (out []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for key, p := range w.parts {
-		if strings.HasPrefix(key, site+"/") {
-			out = append(out, fmt.Sprintf("%s cannot be read since %s.", p.failed, p.since.UTC().Format(time.TimeOnly)))
+	for key, since := range w.parts {
+		if what, ok := strings.CutPrefix(key, site+"/"); ok {
+			out = append(out, fmt.Sprintf("%s cannot be read since %s.", what, since.UTC().Format(time.TimeOnly)))
 		}
 	}
 	slices.Sort(out)

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/web"
 )
@@ -313,19 +314,11 @@ func (c *fakeConsole) change(w http.ResponseWriter, r *http.Request) {
 // ordered waits for what the page asked to change.
 func (c *fakeConsole) ordered(want string) {
 	c.t.Helper()
-	until := time.Now().Add(patience)
-	for {
+	testkit.UntilSeen(c.t, "the page asks for "+want, func() (any, bool) {
 		c.mu.Lock()
-		orders := slices.Clone(c.orders)
-		c.mu.Unlock()
-		if slices.Contains(orders, want) {
-			return
-		}
-		if time.Now().After(until) {
-			c.t.Fatalf("ordered was %q, and not %s", orders, want)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+		defer c.mu.Unlock()
+		return slices.Clone(c.orders), slices.Contains(c.orders, want)
+	})
 }
 
 // changeSome gives n sessions new figures, and tells of them in batches.

@@ -134,14 +134,7 @@ const launchSchedule = "0 17 * * * 1h 160"
 func run(s site, seeds int, only, svg string) error {
 	out := report.New(os.Stdout)
 	var pictures []picture
-	for _, name := range names {
-		if only != "" && only != name {
-			continue
-		}
-		d, err := readDay(name)
-		if err != nil {
-			return err
-		}
+	err := eachDay(only, func(name string, d day) error {
 		var waits, hours []float64
 		var waited, waitedBefore float64
 		for n := range seeds {
@@ -159,13 +152,34 @@ func run(s site, seeds int, only, svg string) error {
 			waits, hours = append(waits, ratio(float64(len(f.waits)), float64(len(b.waits)))), append(hours, ratio(f.hours, b.hours))
 		}
 		labels := map[string]any{"day": name, "seeds": seeds}
-		err = errors.Join(out.Line("waits_of_headroom", "share", waits, labels), out.Line("node_hours_of_headroom", "share", hours, labels),
+		err := errors.Join(out.Line("waits_of_headroom", "share", waits, labels), out.Line("node_hours_of_headroom", "share", hours, labels),
 			out.Value("waits_of_headroom_in_all", "share", ratio(waited, waitedBefore), labels))
 		if err != nil {
 			return fmt.Errorf("write: %w", err)
 		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	return save(svg, s, pictures)
+}
+
+// eachDay does something with each day, or with the only one.
+func eachDay(only string, do func(name string, d day) error) error {
+	for _, name := range names {
+		if only != "" && only != name {
+			continue
+		}
+		d, err := readDay(name)
+		if err == nil {
+			err = do(name, d)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func save(svg string, s site, pictures []picture) error {
@@ -214,14 +228,7 @@ func runReal(ctx context.Context, s site, o realOptions, only, svg string) error
 	}
 	out := report.New(os.Stdout)
 	var pictures []picture
-	for _, name := range names {
-		if only != "" && only != name {
-			continue
-		}
-		d, err := readDay(name)
-		if err != nil {
-			return err
-		}
+	err := eachDay(only, func(name string, d day) error {
 		results, ready, err := replayReal(ctx, s, name, d, o)
 		if err != nil {
 			return fmt.Errorf("replay %s: %w", name, err)
@@ -236,6 +243,10 @@ func runReal(ctx context.Context, s site, o realOptions, only, svg string) error
 			return fmt.Errorf("write: %w", err)
 		}
 		pictures = append(pictures, picture{name: name + ", real", before: b, follows: f, from: int(windows[name]), to: int(windows[name] + o.day(o.lasts).Minutes())})
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	return save(svg, s, pictures)
 }

@@ -20,7 +20,8 @@
 // Low latency has priority. Frames leave as they are written, without a pacer, and
 // the playout-delay extension asks the browser to show each frame as soon as it is
 // decoded. Congestion control keeps the queue in the network short (see
-// rateControl) and tells the encoder by OnBitrate how much it may send. Lost
+// rateControl) and tells the encoder by OnBitrate how much it may send. It begins low, so that the
+// first picture takes a thin line for less long. Lost
 // packets are sent again on NACK, and where the browser's reports say that they are missing.
 // Where much is lost, each picture has packets more from which a browser computes what is
 // missing (FlexFEC; Chromium takes it). What stays lost is repaired by a keyframe, which

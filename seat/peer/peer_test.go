@@ -238,8 +238,8 @@ func TestPLIsBecomeOneRequest(t *testing.T) {
 func TestLossLowersTheBitrate(t *testing.T) {
 	s, c := newSeat(t, nil), newClient(t)
 	connect(t, s, c)
-	c.loss.Store(250)
 	stop := time.After(60 * time.Second)
+	full := false // has reached what it may have, so that it can fall
 	tick := time.NewTicker(time.Second / 30)
 	defer tick.Stop()
 	for i := 0; ; i++ {
@@ -248,8 +248,12 @@ func TestLossLowersTheBitrate(t *testing.T) {
 		}
 		select {
 		case bps := <-s.bitrates:
-			if bps < 6_000_000 {
+			switch {
+			case full && bps < 6_000_000:
 				return
+			case !full && bps == 8_000_000:
+				full = true
+				c.loss.Store(250)
 			}
 		case <-tick.C:
 		case <-stop:

@@ -86,7 +86,9 @@ type ack struct {
 //     falls slowly, to a little below what the line carries.
 //   - A still picture sends little and says nothing about the line: the target
 //     stays. A single late packet does not count either.
-//   - Loss counts if it is more than radio links lose.
+//   - Loss counts if it is more than radio links lose. Where there is no queue, a trial tells
+//     whether it comes from the rate (lossTrial).
+//   - A session begins low, and has all it may as soon as reports show no long queue.
 //
 // It is a pure computation: the caller passes the time.
 type rateControl struct {

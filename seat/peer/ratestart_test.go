@@ -2,6 +2,7 @@ package peer
 
 import (
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 )
@@ -37,6 +38,27 @@ func TestRateAtTheStart(t *testing.T) {
 	}
 	if c := newRateControl(1_000_000); c.target != 1_000_000 || c.starting {
 		t.Errorf("a session of at most 1 Mbit/s begins at %.0f", c.target)
+	}
+}
+
+// The encoder is told where a session begins before its first picture.
+func TestStartIsToldFirst(t *testing.T) {
+	told := make(chan string, 100)
+	s := newSeat(t, func(cfg *Config) {
+		states := cfg.OnState
+		cfg.OnBitrate = func(bps int) { told <- strconv.Itoa(bps) }
+		cfg.OnState = func(st State) {
+			if st == Connected {
+				told <- "connected"
+			}
+			states(st)
+		}
+	})
+	connect(t, s, newClient(t))
+	for _, want := range []string{strconv.Itoa(startBPS), "connected"} {
+		if got := wait(t, told, want); got != want {
+			t.Errorf("told %s, want %s", got, want)
+		}
 	}
 }
 
