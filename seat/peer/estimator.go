@@ -33,21 +33,25 @@ type estimator struct {
 	acks    []ack                   // of the current report; kept to reuse its memory
 	missing []missingPacket         // reported as not there, oldest first
 	reports reportCount
-	counted []count  // what came, and is not settled yet, oldest first
+	came    []came   // what is not settled yet, oldest first
+	fates   []fate   // settled by the current report; kept to reuse its memory
 	trip    shortest // a round trip and the wait for a report
-	// canProtect: the browser takes packets that make up for lost ones. protects: they are sent
-	// now.
-	canProtect, protects bool
+	// protects: packets that make up for lost ones are sent now.
+	protects bool
+	// overtaken is how many of the packets that the browser asked for came after all, from 0 to 1,
+	// smoothed.
+	overtaken float64
 	// newestHere is when the packet was sent that was sent last of those that came.
 	newestHere time.Duration
 	silence    silence
 	healed     time.Duration // when the line worked again after the last cut
 	// keyframe: the next packet is the first of a keyframe.
 	keyframe bool
-	// repeats are the retransmissions, beside what is sent once beside the video: the sound.
-	repeats, beside smoothedRate
-	bps             int // what the encoder was told
-	changed         time.Duration
+	// repeats are the retransmissions, protecting what makes up for lost packets, beside what is sent
+	// once beside the video: the sound.
+	repeats, protecting, beside smoothedRate
+	bps                         int // what the encoder was told
+	changed                     time.Duration
 }
 
 type sentPacket struct {
@@ -126,7 +130,6 @@ func (e *estimator) report(now time.Duration, report *rtcp.TransportLayerCC) (bp
 	arrived := time.Duration(report.ReferenceTime) * 64 * time.Millisecond
 	deltas := report.RecvDeltas
 	var newest time.Duration
-	came := count{at: now}
 	take := func(symbol uint16) bool {
 		if left == 0 {
 			return false
@@ -143,10 +146,10 @@ func (e *estimator) report(now time.Duration, report *rtcp.TransportLayerCC) (bp
 		if s := &e.sent[number%historySize]; s.open && s.number == number {
 			if here {
 				s.open = false
-				e.came(s)
+				e.arrived(s)
 				newest = max(newest, s.at)
 				if !s.again {
-					came.packets++
+					e.came = append(e.came, came{now, s.at})
 				}
 				e.acks = append(e.acks, ack{sent: s.at, arrived: arrived, size: s.size, again: s.again})
 			} else if !s.missing {
@@ -181,12 +184,15 @@ func (e *estimator) report(now time.Duration, report *rtcp.TransportLayerCC) (bp
 	if e.reports.gap(report.FbPktCount) {
 		e.forgive(now)
 	}
-	e.counted = append(e.counted, came)
-	known, gone := e.settle(now)
-	if len(e.acks) == 0 && known == 0 {
+	fates := e.settle(now)
+	if len(e.acks) == 0 && len(fates) == 0 {
 		return 0, false, missing
 	}
-	e.control.report(now, e.acks, known, gone)
+	tried := e.control.trial.running
+	e.control.report(now, e.acks, fates)
+	if e.control.trial.running && !tried {
+		e.repeats.bps = 0 // what was repeated before does not use up what a trial leaves
+	}
 	bps, changed = e.tell(now)
 	return bps, changed, missing
 }
@@ -234,10 +240,11 @@ func (e *estimator) tell(now time.Duration) (bps int, changed bool) {
 	// Retransmissions and the sound use a part of a line that is full: of 2 Mbit/s the sound
 	// had 0.3, and the queue stayed, since each cut was of what both sent.
 	e.repeats.add(now, 0)
+	e.protecting.add(now, 0)
 	e.beside.add(now, 0)
 	bps = int(e.control.target)
 	if e.control.full(now) && bps < e.control.max {
-		bps = int(max(e.control.target-e.repeats.bps-e.beside.bps, e.control.target/2))
+		bps = int(max(e.control.target-e.repeats.bps-e.protecting.bps-e.beside.bps, e.control.target/2))
 	}
 	down := bps < e.bps-e.bps/20
 	up := bps > e.bps && (bps > e.bps+e.bps/12 || bps == e.control.max) && now-e.changed >= riseEvery
@@ -258,11 +265,12 @@ func (e *estimator) current() int {
 // leastRepeats is what retransmissions may always use, in bit/s.
 const leastRepeats = 300_000
 
-// GetTargetBitrate limits the stack's retransmissions to a part of the target.
+// GetTargetBitrate limits the stack's retransmissions. The stack counts those of the last second, also
+// after the limit became lower, so the low limits are our own alone (repeatBudget).
 func (e *estimator) GetTargetBitrate() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return int(e.repeatBudget(time.Since(e.start)))
+	return int(2 * e.control.target)
 }
 
 // OnTargetBitrateChange, GetStats and Close are part of the stack's interface and

@@ -69,8 +69,13 @@ func (e *estimator) fecPart() float64 {
 	if e.control.full(e.control.reported) {
 		loss = min(loss, e.control.usual())
 	}
-	e.protects = loss >= fecFrom && e.canProtect && !e.control.trial.running
-	if loss < fecFrom || e.control.trial.running { // a trial counts what is lost without them
+	e.protects = loss >= fecFrom && e.control.protected
+	return protectionAt(loss)
+}
+
+// protectionAt is the part of the packets to add at a loss.
+func protectionAt(loss float64) float64 {
+	if loss < fecFrom {
 		return 0
 	}
 	return min(fecOfLoss*loss, mostFEC)

@@ -57,6 +57,34 @@ func TestProtectionFollowsLoss(t *testing.T) {
 			t.Errorf("%+v: %g", c, got)
 		}
 	}
+	// A trial goes on with it, or the picture would wait for each packet that a line of its own loss loses.
+	e.control.loss, e.control.filled, e.control.trial.running = 0.05, 0, true
+	if got := e.fecPart(); got != 0.2 {
+		t.Errorf("in a trial: %g", got)
+	}
+}
+
+// A trial has room for what protects the pictures: both together are less than what came through.
+func TestTrialHasRoomForProtection(t *testing.T) {
+	target := func(protected bool) float64 {
+		c := newRateControl(6_000_000)
+		c.target, c.loss, c.protected = 6_000_000, 0.5, protected
+		for i := range 100 {
+			at := time.Duration(i) * 4 * time.Millisecond // 2 Mbit/s
+			c.history = append(c.history, ack{sent: at / 3, arrived: at, size: 1000})
+			c.latest = at
+		}
+		c.mayTry(time.Minute, 0.5)
+		if !c.trial.running {
+			t.Fatal("there is no trial")
+		}
+		return c.target
+	}
+	without, with := target(false), target(true)
+	t.Logf("a trial has %.2f Mbit/s, and %.2f beside protection", without/1e6, with/1e6)
+	if with*(1+mostFEC+0.8) > 2_000_000 || with >= without {
+		t.Errorf("a trial has %.2f Mbit/s, and %.2f beside protection", without/1e6, with/1e6)
+	}
 }
 
 // What is added counts as a retransmission, which the encoder makes room for on a full line.
@@ -70,7 +98,7 @@ func TestProtectionIsNoLoss(t *testing.T) {
 	if p := e.sent[1]; !p.again || p.stream != nil {
 		t.Errorf("it counts as %+v", p)
 	}
-	if e.repeats.bps == 0 {
+	if e.protecting.bps == 0 {
 		t.Error("it takes no room")
 	}
 }

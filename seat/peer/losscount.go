@@ -12,27 +12,36 @@ type missingPacket struct {
 	asked  bool          // it is sent again
 }
 
-// count is how many packets came by the report of a moment. Retransmissions do not count.
-type count struct {
-	at      time.Duration
-	packets int
+// fate is what became of a packet that was not sent before.
+type fate struct {
+	sent time.Duration // our clock
+	lost bool
+}
+
+// came is a packet that a report named as received. Retransmissions do not count.
+type came struct {
+	at   time.Duration // our clock, of the report
+	sent time.Duration
 }
 
 // overtakenFor is how long a packet may be overtaken by others before it counts as
 // lost.
 const overtakenFor = 120 * time.Millisecond
 
-// settle counts packets of which the fate is known: what was missing for so long that it is not
-// overtaken only is gone, and what came by the reports of then is not.
-func (e *estimator) settle(now time.Duration) (known, gone int) {
+// settle returns the packets of which the fate is known: what was missing for so long that it is not
+// overtaken only is gone, and what came by the reports of then is not. Both wait for as long, or what
+// was sent last would seem to lose nothing.
+func (e *estimator) settle(now time.Duration) []fate {
+	e.fates = e.fates[:0]
 	n := 0
 	for n < len(e.missing) && now-e.missing[n].at >= overtakenFor {
 		if s := &e.sent[e.missing[n].number%historySize]; s.open && s.number == e.missing[n].number {
 			s.open = false
+			e.answered(s, 0)
 			if s.at > e.healed {
 				e.acks = append(e.acks, ack{sent: s.at, size: s.size, lost: true, again: s.again})
 				if !s.again {
-					gone++
+					e.fates = append(e.fates, fate{s.at, true})
 				}
 			}
 		}
@@ -40,12 +49,12 @@ func (e *estimator) settle(now time.Duration) (known, gone int) {
 	}
 	e.missing = append(e.missing[:0], e.missing[n:]...)
 	n = 0
-	for n < len(e.counted) && now-e.counted[n].at >= overtakenFor {
-		known += e.counted[n].packets
+	for n < len(e.came) && now-e.came[n].at >= overtakenFor {
+		e.fates = append(e.fates, fate{e.came[n].sent, false})
 		n++
 	}
-	e.counted = append(e.counted[:0], e.counted[n:]...)
-	return known + gone, gone
+	e.came = append(e.came[:0], e.came[n:]...)
+	return e.fates
 }
 
 // forgive does not count what is not settled before this report: a report that was lost as well
@@ -63,7 +72,7 @@ func (e *estimator) forgive(now time.Duration) {
 		}
 	}
 	e.missing = slices.DeleteFunc(e.missing, func(m missingPacket) bool { return m.at < now })
-	e.counted = slices.DeleteFunc(e.counted, func(c count) bool { return c.at < now })
+	e.came = slices.DeleteFunc(e.came, func(c came) bool { return c.at < now })
 }
 
 // reportCount is the number of the last report.

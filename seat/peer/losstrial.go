@@ -54,17 +54,17 @@ type lossTrial struct {
 }
 
 // try counts what a running trial shows, and says whether it goes on.
-func (c *rateControl) try(now time.Duration, acks []ack) bool {
+func (c *rateControl) try(now time.Duration, fates []fate) bool {
 	t := &c.trial
 	if !t.running {
 		return false
 	}
-	for _, a := range acks {
-		if a.again || a.sent < t.since+trialSettle {
+	for _, f := range fates {
+		if f.sent < t.since+trialSettle {
 			continue
 		}
 		t.all++
-		if a.lost {
+		if f.lost {
 			t.gone++
 		}
 	}
@@ -111,7 +111,7 @@ func (c *rateControl) mayTry(now time.Duration, loss float64) {
 	case loss >= trialLoss && (now >= t.next || loss > 2*t.own):
 		c.starting = false
 		*t = lossTrial{running: true, since: now, from: c.target, delivered: arrived, loss: loss, wait: t.wait, own: t.own}
-		less := 0.98 * arrived / (1 + c.trialRepeats())
+		less := 0.98 * arrived / (1 + c.trialRepeats() + c.trialProtection())
 		if loss < muchLoss {
 			less = max(less, 0.82*c.target) // a fifth less shows it
 		}
@@ -137,3 +137,12 @@ func (c *rateControl) ownLoss(now time.Duration, loss float64) {
 // trialRepeats is what lost packets that are sent again may use while a trial runs, as a part of
 // the target.
 func (c *rateControl) trialRepeats() float64 { return min(2*c.trial.loss, 0.8) }
+
+// trialProtection is what packets that make up for lost ones use while a trial runs, as a part of the
+// target. Without them, the picture would wait for each packet that a trial shows to be lost.
+func (c *rateControl) trialProtection() float64 {
+	if !c.protected {
+		return 0
+	}
+	return protectionAt(c.loss)
+}

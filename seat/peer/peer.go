@@ -106,6 +106,7 @@ type Peer struct {
 	// messages is wire.ChannelMessages.
 	messages atomic.Pointer[webrtc.DataChannel]
 	rate     *estimator
+	queues   feedbackQueues
 	keys     keyframes
 	reach    reach
 	gate     *tcpGate // nil where there is no port for TCP
@@ -153,7 +154,7 @@ func New(cfg Config) (*Peer, error) {
 		return nil, err
 	}
 	mux := p.openTCP()
-	api, err := newAPI(cfg, p.rate, p.reach, mux)
+	api, err := newAPI(cfg, p.rate, &p.queues, p.reach, mux)
 	if err == nil {
 		if p.pc, err = api.NewPeerConnection(webrtc.Configuration{}); err != nil {
 			err = fmt.Errorf("make peer connection: %w", err)
@@ -181,6 +182,7 @@ func (p *Peer) setUp() error {
 		return fmt.Errorf("add video: %w", err)
 	}
 	p.dtls = sender.Transport()
+	p.queues.add(sender.GetParameters().Encodings)
 	go p.readFeedback(sender, true)
 	if p.cfg.Audio {
 		if p.audio, err = newTrack("opus", nil); err != nil {

@@ -116,7 +116,8 @@ type rateControl struct {
 	all    int // packets since lossAt
 	trial  lossTrial
 
-	starting bool // nothing shows yet that the line is thin
+	protected bool // the browser takes packets that make up for lost ones
+	starting  bool // nothing shows yet that the line is thin
 
 	sums lineSums
 }
@@ -136,19 +137,25 @@ func newRateControl(max int) *rateControl {
 	return &rateControl{max: max, target: float64(min(startBPS, max)), starting: startBPS < max}
 }
 
-// report handles the acks of one report of the browser, in the order of sending. Of so many packets
-// that were not sent before the fate is known by now, and some of them are gone.
-func (c *rateControl) report(now time.Duration, acks []ack, known, gone int) {
+// report handles the acks of one report of the browser, in the order of sending, and the packets of
+// which the fate is known by now.
+func (c *rateControl) report(now time.Duration, acks []ack, fates []fate) {
 	queue, first, last, n := c.take(acks)
 	tail, rising := c.tailQueue(acks, queue)
 	grows := rising && tail-c.tail > steep && n >= proofPackets
 	c.tail = tail
 	since := min(max(now-c.reported, 0), deliveryWindow)
 	c.reported = now
-	c.sums.packets += uint64(known)
+	gone := 0
+	for _, f := range fates {
+		if f.lost {
+			gone++
+		}
+	}
+	c.sums.packets += uint64(len(fates))
 	c.sums.lost += uint64(gone)
-	if !c.try(now, acks) {
-		c.countLoss(now, known, gone)
+	if !c.try(now, fates) {
+		c.countLoss(now, len(fates), gone)
 	}
 	if n == 0 {
 		return

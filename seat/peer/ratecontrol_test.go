@@ -118,17 +118,18 @@ func (l *line) report() {
 		l.flying = l.flying[1:]
 	}
 	if len(acks) > 0 {
-		known, gone := 0, 0
-		for _, a := range acks {
-			if !a.again {
-				known++
-				if a.lost {
-					gone++
-				}
-			}
-		}
-		l.control.report(l.now, acks, known, gone)
+		l.control.report(l.now, acks, fatesOf(acks))
 	}
+}
+
+// fatesOf is what became of packets, known at once.
+func fatesOf(acks []ack) (all []fate) {
+	for _, a := range acks {
+		if !a.again {
+			all = append(all, fate{a.sent, a.lost})
+		}
+	}
+	return all
 }
 
 func (l *line) p95() time.Duration {
@@ -294,7 +295,7 @@ func TestWaitingForAProcessorIsNoCongestion(t *testing.T) {
 					acks = append(acks, ack{sent: sent, arrived: clockOffset + arrived, size: 1200})
 				}
 			}
-			c.report(now+200*time.Millisecond, acks, len(acks), 0)
+			c.report(now+200*time.Millisecond, acks, fatesOf(acks))
 		}
 		t.Logf("%s: %.1f Mbit/s", name, c.target/1e6)
 		if apart == 0 && c.target < 0.8*max {

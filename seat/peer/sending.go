@@ -23,6 +23,8 @@ type stream struct {
 	repeats bool
 	again   [historySize]time.Duration
 	here    [historySize]bool
+	// asked is when the browser asked for a packet for the first time.
+	asked [historySize]time.Duration
 }
 
 // staleAfter is the age at which a lost packet is not sent again: the browser has
@@ -43,8 +45,8 @@ func (e *estimator) sendAt(now time.Duration, s *stream, number uint16, header *
 	own := header.SequenceNumber
 	again := s.begun && int16(own-s.newest) <= 0
 	if header.SSRC == s.fec && s.fec != 0 {
-		e.canProtect = true
-		e.repeats.add(now, size)
+		e.control.protected = true
+		e.protecting.add(now, size)
 		e.sent[number%historySize] = sentPacket{number: number, open: true, again: true, at: now, size: size}
 		return 1
 	}
@@ -65,6 +67,9 @@ func (e *estimator) sendAt(now time.Duration, s *stream, number uint16, header *
 		if s.needless(own, now, e.trip.least()) {
 			return 0
 		}
+		if header.SSRC != s.ssrc && e.waits(s, own, now) {
+			return 0
+		}
 		// A browser that asks for all gets no more than this.
 		if e.repeats.add(now, 0); e.repeats.bps > e.repeatBudget(now) {
 			return 0
@@ -79,7 +84,8 @@ func (e *estimator) sendAt(now time.Duration, s *stream, number uint16, header *
 			s.keyed = false // so that the numbers may wrap around
 		}
 		s.begun, s.newest = true, own
-		s.at[own%historySize], s.again[own%historySize], s.here[own%historySize] = now, 0, false
+		i := own % historySize
+		s.at[i], s.again[i], s.here[i], s.asked[i] = now, 0, false, 0
 	}
 	e.silence.sent(now)
 	if s.sound {

@@ -22,7 +22,7 @@ const (
 
 // newAPI is a WebRTC stack for one peer. Each peer has its own, because a
 // bandwidth estimator belongs to one connection.
-func newAPI(cfg Config, rate *estimator, reach reach, tcp ice.TCPMux) (*webrtc.API, error) {
+func newAPI(cfg Config, rate *estimator, queues *feedbackQueues, reach reach, tcp ice.TCPMux) (*webrtc.API, error) {
 	media, err := newMedia(cfg)
 	if err != nil {
 		return nil, err
@@ -35,6 +35,7 @@ func newAPI(cfg Config, rate *estimator, reach reach, tcp ice.TCPMux) (*webrtc.A
 	if err != nil {
 		return nil, err
 	}
+	settings.BufferFactory = queues.queue
 	return webrtc.NewAPI(webrtc.WithMediaEngine(media), webrtc.WithInterceptorRegistry(registry),
 		webrtc.WithSettingEngine(settings)), nil
 }
