@@ -19,6 +19,20 @@ type clips struct {
 	mu      sync.Mutex
 	given   map[wire.ClipKind][]byte
 	offered wire.ClipOffer // of the seat
+	part    string         // of a text that goes on
+	copied  string         // the last text, whole
+}
+
+// hear takes what the seat tells of what the app copied.
+func (c *clips) hear(told wire.Clip) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if told.Offer != nil {
+		c.offered = *told.Offer
+	}
+	if c.part += told.Text; !told.More {
+		c.copied, c.part = c.part, ""
+	}
 }
 
 func (p *Person) openClips() {
@@ -56,6 +70,13 @@ func (p *Person) Offered() wire.ClipOffer {
 	p.clips.mu.Lock()
 	defer p.clips.mu.Unlock()
 	return p.clips.offered
+}
+
+// Copied is the text that the app copied last, where the seat told it without being asked: a short one.
+func (p *Person) Copied() string {
+	p.clips.mu.Lock()
+	defer p.clips.mu.Unlock()
+	return p.clips.copied
 }
 
 // Fetch gets a kind of what the seat offered, one chunk after the other.

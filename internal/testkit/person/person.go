@@ -167,10 +167,8 @@ func (p *Person) receive() {
 			p.rumble.Store(&rumble)
 		}
 		var clip wire.Clip
-		if json.Unmarshal(m.Data, &clip) == nil && clip.Type == "clip" && clip.Offer != nil {
-			p.clips.mu.Lock()
-			p.clips.offered = *clip.Offer
-			p.clips.mu.Unlock()
+		if json.Unmarshal(m.Data, &clip) == nil && clip.Type == "clip" {
+			p.clips.hear(clip)
 		}
 	})
 	p.openClips()
