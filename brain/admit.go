@@ -35,7 +35,11 @@ func (b *Broker) admit(c *conn, hello wire.Message, parked []said, began time.Ti
 	if b.sockets.isClosing() {
 		return toAnotherBrain()
 	}
-	return b.wait(c, newWaiter(claims, hello.Ticket, began), parked)
+	w := newWaiter(claims, hello.Ticket, began)
+	b.traceBroker(w)
+	o := b.wait(c, w, parked)
+	traceOutcome(w.span, o)
+	return o
 }
 
 // admits says who comes with a ticket, and why they cannot wait for a seat.
@@ -55,12 +59,22 @@ func (b *Broker) wait(c *conn, w *waiter, parked []said) outcome {
 	claims := w.claims
 	b.state.enqueue(w)
 	defer b.state.leave(w)
+	queue := w.span.Child("brain queue")
+	defer func() { queue.End() }()
+	claim := func(seat wire.Seat) (outcome, bool) {
+		queue.End()
+		o, done := b.tryClaim(c, w, seat, parked)
+		if !done {
+			queue = w.span.Child("brain queue")
+		}
+		return o, done
+	}
 	early := 0 // candidates of this session so far
 	for {
 		// An offer comes before updates: a person with an offer needs no place.
 		select {
 		case seat := <-w.offers:
-			if o, done := b.tryClaim(c, w, seat, parked); done {
+			if o, done := claim(seat); done {
 				return o
 			}
 			continue
@@ -70,7 +84,7 @@ func (b *Broker) wait(c *conn, w *waiter, parked []said) outcome {
 		}
 		select {
 		case seat := <-w.offers:
-			if o, done := b.tryClaim(c, w, seat, parked); done {
+			if o, done := claim(seat); done {
 				return o
 			}
 		case o := <-w.outcome:

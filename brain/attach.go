@@ -58,11 +58,17 @@ type refusal struct {
 
 func (r refusal) Error() string { return fmt.Sprintf("the seat answered %d", r.status) }
 
+// credential is what an attachment is asked for with.
+type credential struct {
+	token string // a ticket or a resume token
+	try   uint64 // the index of the ticket's record; 0 with a resume token
+	trace string // of the brain's span; empty where launches are not traced
+}
+
 // attach attaches to a seat by wire.AttachPath with a ticket, which is the claim, or with a
 // resume token; by wire.PreparePath with the ticket of a person who has not
-// pressed Play. try is the index of the ticket's record; 0 with a resume token. ahead is a
-// connection that was dialled ahead and is used up, or nil.
-func (c *seatClient) attach(ctx context.Context, seat wire.Seat, path, token string, try uint64, ahead *dialled) (*attachment, error) {
+// pressed Play. ahead is a connection that was dialled ahead and is used up, or nil.
+func (c *seatClient) attach(ctx context.Context, seat wire.Seat, path string, by credential, ahead *dialled) (*attachment, error) {
 	ctx, cancel := context.WithTimeout(ctx, attachWithin)
 	defer cancel()
 	if ahead == nil {
@@ -72,9 +78,12 @@ func (c *seatClient) attach(ctx context.Context, seat wire.Seat, path, token str
 	client := over(ahead)
 	client.Timeout = 0 // a WebSocket lasts
 	asked := time.Now()
-	header := http.Header{"Authorization": {"Bearer " + token}}
-	if try != 0 {
-		header.Set(wire.TryHeader, strconv.FormatUint(try, 10))
+	header := http.Header{"Authorization": {"Bearer " + by.token}}
+	if by.try != 0 {
+		header.Set(wire.TryHeader, strconv.FormatUint(by.try, 10))
+	}
+	if by.trace != "" {
+		header.Set(wire.TraceHeader, by.trace)
 	}
 	ws, resp, err := websocket.Dial(ctx, "wss://"+seat.Address+path, &websocket.DialOptions{HTTPClient: client, HTTPHeader: header})
 	if err != nil {

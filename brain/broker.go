@@ -11,6 +11,7 @@ import (
 
 	"github.com/nearcast/nearcast/internal/guard"
 	"github.com/nearcast/nearcast/internal/identity"
+	"github.com/nearcast/nearcast/internal/trace"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -48,6 +49,7 @@ type Config struct {
 	Nomad    Nomad
 	Verifier Verifier
 	Log      *slog.Logger          // nil means slog.Default()
+	Trace    *trace.Tracer         // nil means none
 	Metrics  prometheus.Registerer // nil means none
 }
 

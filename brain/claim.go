@@ -17,6 +17,8 @@ func (b *Broker) tryClaim(c *conn, w *waiter, seat wire.Seat, parked []said) (ou
 	if time.Now().After(claims.Expires.Add(ticket.Leeway)) {
 		return refused(lapsed()), true
 	}
+	span := traceClaim(w, "brain claim", seat)
+	defer span.End()
 	// Dial the seat while Consul answers.
 	ahead := b.seats.dial(c.gone, seat)
 	defer ahead.drop()
@@ -49,8 +51,9 @@ func (b *Broker) tryClaim(c *conn, w *waiter, seat wire.Seat, parked []said) (ou
 		}
 		seat = was.seat
 	}
-	a, err := b.seats.attach(c.gone, seat, wire.AttachPath, token, w.use.index, ahead)
+	a, err := b.seats.attach(c.gone, seat, wire.AttachPath, credential{token: token, try: w.use.index, trace: span.Parent()}, ahead)
 	if err != nil {
+		span.Fail(err.Error())
 		return b.claimFailed(c, w, seat, claims, err)
 	}
 	b.metrics.claims.WithLabelValues("granted").Inc()
@@ -61,6 +64,8 @@ func (b *Broker) tryClaim(c *conn, w *waiter, seat wire.Seat, parked []said) (ou
 		a.ws.CloseNow() // the seat's lease ends the session
 		return outcome{}, true
 	}
+	span.End()
+	w.span.End()
 	return b.relay(c, a, w.app, parked), true
 }
 

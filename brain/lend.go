@@ -84,6 +84,7 @@ func (l *lease) play() *wire.Problem {
 // began is called when the seat has begun the session.
 func (l *lease) began() {
 	after := time.Since(l.pressed)
+	l.w.span.End()
 	l.b.metrics.claims.WithLabelValues("granted").Inc()
 	l.b.metrics.firstClaim.Observe(after.Seconds())
 	l.b.log.Info("granted", "session", l.w.session, "app", l.w.app, "seat", l.seat.ID, "prepared", true, "after", after.Round(time.Microsecond))

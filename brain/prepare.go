@@ -22,6 +22,8 @@ func (b *Broker) prepare(c *conn, hello wire.Message, parked []said, began time.
 		return toAnotherBrain()
 	}
 	w := newWaiter(claims, hello.Ticket, began)
+	b.traceBroker(w)
+	w.span.Set("prepared", "true")
 	if l := b.state.lend(w, c.guard.Network()); l != nil {
 		l.b = b
 		a, means := b.tryPrepare(c, l)
@@ -31,14 +33,18 @@ func (b *Broker) prepare(c *conn, hello wire.Message, parked []said, began time.
 				a.ws.CloseNow() // which ends the seat's lease
 				return outcome{}
 			}
-			return b.relay(c, a, w.app, parked)
+			o := b.relay(c, a, w.app, parked)
+			traceOutcome(w.span, o)
+			return o
 		}
 		b.state.giveBack(l, means)
 	}
 	if c.send(wire.Message{Type: wire.MsgUnprepared}) != nil {
 		return outcome{}
 	}
-	return b.awaitPlay(c, w, parked)
+	o := b.awaitPlay(c, w, parked)
+	traceOutcome(w.span, o)
+	return o
 }
 
 // tryPrepare has a seat prepared, or says what it means that it was not. The ticket's record
@@ -47,6 +53,8 @@ func (b *Broker) prepare(c *conn, hello wire.Message, parked []said, began time.
 // a seat once.
 func (b *Broker) tryPrepare(c *conn, l *lease) (*attachment, refusalMeans) {
 	w, seat := l.w, l.seat
+	span := traceClaim(w, "brain prepare", seat)
+	defer span.End()
 	ahead := b.seats.dial(c.gone, seat)
 	defer ahead.drop()
 	ctx, cancel := context.WithTimeout(c.gone, time.Second)
@@ -58,8 +66,9 @@ func (b *Broker) tryPrepare(c *conn, l *lease) (*attachment, refusalMeans) {
 	if err != nil || w.use.record.Seat != seat.ID || !w.use.chosen {
 		return nil, meansTaken
 	}
-	a, err := b.seats.attach(c.gone, seat, wire.PreparePath, w.token, w.use.index, ahead)
+	a, err := b.seats.attach(c.gone, seat, wire.PreparePath, credential{token: w.token, try: w.use.index, trace: span.Parent()}, ahead)
 	if err != nil {
+		span.Fail(err.Error())
 		b.log.Debug("cannot prepare a seat", "session", w.session, "seat", seat.ID, "error", err)
 		return nil, w.use.refused(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/nearcast/nearcast/internal/ticket"
+	"github.com/nearcast/nearcast/internal/trace"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -32,6 +33,9 @@ type waiter struct {
 	offers  chan wire.Seat
 	updates chan wire.Message
 	outcome chan outcome
+
+	// span is of the launch at this brain, until a seat is granted.
+	span *trace.Span
 
 	last  wire.Message // the last update, so that only changes are sent
 	ended bool         // outcome is sent; the person has only to leave the line

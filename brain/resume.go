@@ -70,7 +70,7 @@ func (b *Broker) reattach(c *conn, seat, token string, known bool) (*attachment,
 		case at.end != nil:
 			return nil, ended(*at.end)
 		case at.seat.Address != "" && !ending && try%5 == 0:
-			a, err := b.seats.attach(ctx, at.seat, wire.AttachPath, token, 0, nil)
+			a, err := b.seats.attach(ctx, at.seat, wire.AttachPath, credential{token: token}, nil)
 			if err == nil {
 				return a, outcome{}
 			}

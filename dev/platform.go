@@ -131,6 +131,9 @@ func (j platformJob) variables(c *Cluster) string {
 		`driver    = "raw_exec"`,
 		"acl       = false",
 	}
+	if traces := os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT"); traces != "" && j.internal != 0 {
+		list = append(list, "traces    = "+hclString(traces))
+	}
 	if j.internal != 0 {
 		// One of each: its port is fixed.
 		list = append(list, fmt.Sprintf("internal_port = %d", j.internal), "count     = 1", "canary    = 0")

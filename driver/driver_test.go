@@ -203,6 +203,7 @@ func TestLogsAndEnvironment(t *testing.T) {
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "the agent's")
 	t.Setenv("AWS_REGION", "eu-north-9")
 	t.Setenv("AGENT_SECRET", "the agent's")
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
 	b := newBench(t, "")
 	b.logs = true
 	cfg := job("env; id -u >&2", map[string]string{
@@ -221,7 +222,7 @@ func TestLogsAndEnvironment(t *testing.T) {
 	})
 	if out := read("stdout"); strings.Contains(out, "AWS_") || strings.Contains(out, "AGENT_SECRET") {
 		t.Errorf("the agent's environment reached the app:\n%s", out)
-	} else if strings.Contains(out, "HOME=") {
+	} else if strings.Contains(out, "HOME=") || strings.Contains(out, "OTEL_") {
 		t.Errorf("the agent's HOME reached the app:\n%s", out)
 	}
 	if isRoot && !strings.HasPrefix(read("stderr"), "20000") {
@@ -231,7 +232,7 @@ func TestLogsAndEnvironment(t *testing.T) {
 	for _, kv := range streamHostEnviron(os.Environ(), map[string]string{"NVIDIA_VISIBLE_DEVICES": "0"}, "n") {
 		environ += kv + "\n"
 	}
-	for want, has := range map[string]bool{"AWS_REGION=eu-north-9\n": true, "NVIDIA_VISIBLE_DEVICES=0\n": true, "NEARCAST_NONCE=n\n": true, "AGENT_SECRET": false} {
+	for want, has := range map[string]bool{"AWS_REGION=eu-north-9\n": true, "NVIDIA_VISIBLE_DEVICES=0\n": true, "NEARCAST_NONCE=n\n": true, "AGENT_SECRET": false, "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318\n": true} {
 		if strings.Contains(environ, want) != has {
 			t.Errorf("stream host's environment: %q is %v", want, !has)
 		}

@@ -137,7 +137,7 @@ func streamHostEnviron(own []string, device map[string]string, nonce string) []s
 			env = append(env, kv)
 			continue
 		}
-		for _, prefix := range []string{"AWS_", "SSL_CERT_", "GST_", "LIBVA_", "CUDA_", "NVIDIA_"} {
+		for _, prefix := range []string{"AWS_", "SSL_CERT_", "GST_", "LIBVA_", "CUDA_", "NVIDIA_", "OTEL_"} {
 			if strings.HasPrefix(key, prefix) {
 				env = append(env, kv)
 				break

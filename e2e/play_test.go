@@ -48,6 +48,7 @@ func TestPressPlayHoldLeave(t *testing.T) {
 	page := open(ctx, t, app)
 	play(ctx, t, page)
 	testkit.Must(t, page.Until(ctx, centre+" < 40"))
+	traced(ctx, t, page, launchParts)
 
 	// A key flips the picture, a click flips it back.
 	testkit.Must(t, page.Key(ctx, "a"))

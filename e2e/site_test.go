@@ -17,6 +17,7 @@ import (
 	"github.com/nearcast/nearcast/dev"
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/testkit/browser"
+	"github.com/nearcast/nearcast/internal/testkit/otlp"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -25,6 +26,8 @@ var (
 	site   *dev.Cluster
 	chrome *browser.Browser
 	binDir string
+	// collector gets the traces of the site's launches.
+	collector *otlp.Collector
 )
 
 func TestMain(m *testing.M) {
@@ -57,6 +60,10 @@ func runTests(m *testing.M) (code int, err error) {
 	defer log.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
+	collector = otlp.Start()
+	defer collector.Close()
+	os.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL)
+	os.Setenv("OTEL_BSP_SCHEDULE_DELAY", "200") // ms, so that no test waits
 	ports, err := dev.FreePorts()
 	if err != nil {
 		return 0, err

@@ -23,6 +23,7 @@ const maxTicketSites = 8
 
 // postSession places a session and signs its ticket.
 func (r *Router) postSession(c echo.Context) error {
+	began := time.Now()
 	if err := r.admitLaunch(c); err != nil {
 		return err
 	}
@@ -57,13 +58,15 @@ func (r *Router) postSession(c echo.Context) error {
 	}
 
 	session := ticket.NewSessionAt(best.Site)
+	span := r.cfg.Trace.StartAt("", "router place", session, began)
+	defer span.End()
 	sites := make([]string, 0, maxTicketSites)
 	for _, cand := range result.Candidates[:min(result.Serving, maxTicketSites)] {
 		sites = append(sites, cand.Site)
 	}
 	// The ticket has the requested version, not the site's newest: each site counts
 	// its own versions, so that number means nothing at the next site.
-	claims := ticket.Claims{Session: session, App: req.App, Version: req.Version, Sites: sites}
+	claims := ticket.Claims{Session: session, App: req.App, Version: req.Version, Sites: sites, Trace: span.Parent()}
 	carry(&claims, launch)
 	if err := setParams(&claims, table.view.Sites[best.Index].Apps[req.App].Params, req.Params, launch, table.app(req.App).signed); err != nil {
 		return err
@@ -93,6 +96,7 @@ func (r *Router) postSession(c echo.Context) error {
 		})
 	}
 	memory.candidates = out.Candidates
+	tracePlaced(span, r.cfg.Site, &out)
 	r.placed.note(session, req.Preferences, out.Candidates, time.Now())
 	out.BrainURL = out.Candidates[0].BrainURL
 	out.SpareBrainURLs = table.spares(best.Index, out.BrainURL)

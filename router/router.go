@@ -58,6 +58,7 @@ import (
 	"github.com/nearcast/nearcast/internal/answer"
 	"github.com/nearcast/nearcast/internal/identity"
 	"github.com/nearcast/nearcast/internal/ticket"
+	"github.com/nearcast/nearcast/internal/trace"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/router/facts"
 	"github.com/nearcast/nearcast/router/placement/prefix"
@@ -96,6 +97,8 @@ type Config struct {
 	// Identity is the router's own key, by which brains know it; nil is a new one, which
 	// no brain knows.
 	Identity *identity.Identity
+	// Trace makes the spans of launches; nil makes none.
+	Trace *trace.Tracer
 	// Log gets a message for each request of the API; nil is slog.Default().
 	Log *slog.Logger
 	// Chance gives numbers in [0, 1) for choices between equals; nil is math/rand.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nearcast/nearcast/internal/identity"
+	"github.com/nearcast/nearcast/internal/trace"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -58,6 +59,8 @@ type Parts struct {
 	Peers    identity.Peers
 	// Control is where the driver connects. Run closes it.
 	Control net.Listener
+	// Trace makes the spans of launches; nil makes none. Run closes it.
+	Trace *trace.Tracer
 	// KeeperPID is the process that the driver started.
 	KeeperPID int
 	// Report tells the driver how the seat ended. It is called last, and once.
@@ -273,4 +276,7 @@ type Claims struct {
 	Meta                       map[string]string
 	// MaxDuration is how long the session may last; 0 leaves it to the job.
 	MaxDuration time.Duration
+	// First is when the person pressed Play, and Trace the traceparent of the launch.
+	First time.Time
+	Trace string
 }

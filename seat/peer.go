@@ -130,6 +130,7 @@ func (s *stream) peerConfig(p *sessionPeer) PeerConfig {
 			if state == PeerConnected {
 				s.h.log.Info("browser connected", "session", p.session)
 				p.connected.Store(true)
+				s.h.launch.reach(p.session, stepFrame)
 			}
 			if !current() {
 				if state == PeerClosed {

@@ -16,7 +16,7 @@ func (h *streamHost) servePrepare(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	who, params, err := h.holderOf(w, token, try)
+	who, from, params, err := h.holderOf(w, token, try)
 	if err != nil {
 		return
 	}
@@ -40,6 +40,7 @@ func (h *streamHost) servePrepare(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	grant.Prepared = true
+	h.beginTrace(r, who.session, from, true)
 	a := newAttachment(who.session, conn)
 	a.params = params
 	a.send(wire.Message{Type: wire.MsgGranted, Grant: grant})
@@ -71,6 +72,7 @@ func (h *streamHost) play(a *attachment) {
 	if h.display.Windows() > 1 {
 		h.stream.tellWindows(a)
 	}
+	h.launch.played(a.session)
 	h.giveParams(a.session, a.params)
 	h.log.Info("played", "session", a.session)
 }

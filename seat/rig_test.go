@@ -25,6 +25,7 @@ import (
 	"github.com/nearcast/nearcast/internal/logs"
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/ticket"
+	"github.com/nearcast/nearcast/internal/trace"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/seat/messages"
 )
@@ -39,6 +40,7 @@ type rig struct {
 	freeze   FreezePolicy
 	spec     wire.Spec
 	signer   *ticket.Signer
+	tracer   *trace.Tracer
 	brain    *identity.Identity // of a brain that the seat knows
 	known    testkit.Peers
 	log      *syncBuffer
@@ -96,7 +98,7 @@ func (r *rig) start(verifier *ticket.Verifier) {
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
 	parts := Parts{
-		Identity: testkit.Identity(r.t), Peers: r.known,
+		Identity: testkit.Identity(r.t), Peers: r.known, Trace: r.tracer,
 		Freeze: r.freeze,
 		Content: func(ctx context.Context, progress func(int64, int64, string)) (io.Closer, error) {
 			if r.failure["content"] == errSlow {
@@ -153,7 +155,7 @@ func (r *rig) start(verifier *ticket.Verifier) {
 		},
 		Verify: func(token string) (Claims, error) {
 			c, err := verifier.Verify(token)
-			return Claims{Session: c.Session, App: c.App, MaxDuration: c.MaxDuration, Params: c.Params}, err
+			return Claims{Session: c.Session, App: c.App, MaxDuration: c.MaxDuration, Params: c.Params, First: c.First, Trace: c.Trace}, err
 		},
 	}
 	control, err := net.Listen("unix", filepath.Join(r.spec.RunDir, wire.ControlSocket))
@@ -230,14 +232,16 @@ func (r *rig) attach(token string) (*websocket.Conn, int, wire.Problem) {
 	return r.attachBy(wire.AttachPath, token)
 }
 
-func (r *rig) attachBy(path, token string) (*websocket.Conn, int, wire.Problem) {
+func (r *rig) attachBy(path, token string, header ...string) (*websocket.Conn, int, wire.Problem) {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), 60*time.Second)
 	defer cancel()
 	client := r.client(r.brain)
-	conn, resp, err := websocket.Dial(ctx, "wss://"+r.address+path, &websocket.DialOptions{
-		HTTPClient: client, HTTPHeader: http.Header{"Authorization": {"Bearer " + token}},
-	})
+	sent := http.Header{"Authorization": {"Bearer " + token}}
+	for i := 0; i+1 < len(header); i += 2 {
+		sent.Set(header[i], header[i+1])
+	}
+	conn, resp, err := websocket.Dial(ctx, "wss://"+r.address+path, &websocket.DialOptions{HTTPClient: client, HTTPHeader: sent})
 	var problem wire.Problem
 	if err != nil {
 		if resp == nil {

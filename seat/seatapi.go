@@ -41,12 +41,13 @@ func (h *streamHost) serveAttach(w http.ResponseWriter, r *http.Request) {
 	}
 	var session string
 	var params map[string]string
+	var from origin
 	var err error
 	resumed := isResumeToken(token)
 	if resumed {
 		session, err = h.resumeSession(w, r, token)
 	} else {
-		session, params, err = h.claim(w, r, token, try)
+		session, from, params, err = h.claim(w, r, token, try)
 	}
 	if err != nil {
 		return
@@ -68,6 +69,9 @@ func (h *streamHost) serveAttach(w http.ResponseWriter, r *http.Request) {
 		}
 		h.log.Error("grant seat", "session", session, "error", err)
 		return
+	}
+	if !resumed {
+		h.beginTrace(r, session, from, false)
 	}
 	a := newAttachment(session, conn)
 	a.send(wire.Message{Type: wire.MsgGranted, Grant: grant})
@@ -112,10 +116,10 @@ func credential(w http.ResponseWriter, r *http.Request) (token string, try uint6
 
 // claim claims the seat with a ticket. params are those that the session sets. If it
 // fails, it has answered the request.
-func (h *streamHost) claim(w http.ResponseWriter, r *http.Request, token string, try uint64) (session string, params map[string]string, err error) {
-	who, params, err := h.holderOf(w, token, try)
+func (h *streamHost) claim(w http.ResponseWriter, r *http.Request, token string, try uint64) (session string, from origin, params map[string]string, err error) {
+	who, from, params, err := h.holderOf(w, token, try)
 	if err != nil {
-		return "", nil, err
+		return "", from, nil, err
 	}
 	err = h.state.claimFor(who)
 	refuseClaim(w, err)
@@ -124,30 +128,36 @@ func (h *streamHost) claim(w http.ResponseWriter, r *http.Request, token string,
 			h.state.unattached(who.session)
 		}
 	}
-	return who.session, params, err
+	return who.session, from, params, err
 }
 
 // holderOf is who claims the seat with a ticket, and what they set of the app's parameters.
 // If it fails, it has answered the request.
-func (h *streamHost) holderOf(w http.ResponseWriter, token string, try uint64) (who holder, params map[string]string, err error) {
+func (h *streamHost) holderOf(w http.ResponseWriter, token string, try uint64) (who holder, from origin, params map[string]string, err error) {
 	claims, err := h.parts.Verify(token)
 	if err != nil {
 		refuse(w, http.StatusUnauthorized, wire.ProblemTicket, "The ticket is not valid", err.Error())
-		return who, nil, err
+		return who, from, nil, err
 	}
 	if claims.App != h.spec.App {
 		refuse(w, http.StatusForbidden, wire.ProblemTicket, "The ticket is for another app", "this seat runs "+h.spec.App)
-		return who, nil, errUsed
+		return who, from, nil, errUsed
 	}
 	if err := h.checkParams(claims.Params); err != nil {
 		// Another version of the app may take them.
 		refuse(w, http.StatusConflict, wire.ProblemUnavailable, "The seat does not take these parameters", err.Error())
-		return who, nil, err
+		return who, from, nil, err
 	}
 	return holder{
 		session: claims.Session, subject: claims.Subject, network: claims.Network, customer: claims.Customer, meta: claims.Meta, max: claims.MaxDuration, try: try,
 		last: len(claims.Params) > 0 || h.spec.StartOnClaim,
-	}, claims.Params, nil
+	}, origin{first: claims.First, app: claims.App, seat: h.spec.Alloc, ticket: claims.Trace}, claims.Params, nil
+}
+
+// beginTrace begins the spans of a launch. The request is a brain's, so it may say which trace.
+func (h *streamHost) beginTrace(r *http.Request, session string, from origin, prepared bool) {
+	from.brain = r.Header.Get(wire.TraceHeader)
+	h.launch.begin(session, from, prepared)
 }
 
 // refuseClaim answers a claim that the state machine refuses.

@@ -2,6 +2,7 @@ package seat
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/nearcast/nearcast/internal/wire"
@@ -24,6 +25,9 @@ func (h *streamHost) shutDown(end wire.End) {
 		}
 	}
 
+	h.launch.over(end.String())
+	var traces sync.WaitGroup // a collector that hangs delays nothing else
+	traces.Go(h.parts.Trace.Close)
 	ctx, cancel := context.WithTimeout(h.ctx, lastMessageTimeout)
 	h.sendEnded(ctx, h.state.snapshot().Session, end)
 	cancel()
@@ -47,6 +51,7 @@ func (h *streamHost) shutDown(end wire.End) {
 		step("content", 5*time.Second, h.content.Close)
 	}
 	h.record.close()
+	step("traces", 5*time.Second, func() error { traces.Wait(); return nil })
 	step("tasks", 5*time.Second, func() error { h.tasks.wait(); return nil })
 }
 

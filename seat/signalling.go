@@ -65,6 +65,7 @@ func (h *streamHost) readMessages(a *attachment) {
 		}
 	}
 	h.state.unprepare(a.session)
+	h.launch.gone(a.session)
 	<-a.done
 	h.mu.Lock()
 	if h.attachment == a {
@@ -95,6 +96,7 @@ func (h *streamHost) handle(a *attachment, m wire.Message) bool {
 			a.send(wire.Message{Type: wire.MsgAnswer, SDP: answer, Restart: err == nil})
 			return true
 		}
+		h.launch.reach(a.session, stepAnswer)
 		answer, err := h.stream.offer(h.ctx, a.session, m.SDP)
 		if errors.Is(err, errNotHolder) || h.ctx.Err() != nil {
 			return true // the session ended; its last message is being sent
@@ -109,6 +111,7 @@ func (h *streamHost) handle(a *attachment, m wire.Message) bool {
 			return false
 		}
 		a.send(wire.Message{Type: wire.MsgAnswer, SDP: answer})
+		h.launch.reach(a.session, stepICE)
 	case wire.MsgCandidate:
 		if err := h.stream.addCandidate(a.session, m.Candidate); err != nil {
 			h.log.Debug("add candidate", "session", a.session, "error", err)

@@ -76,6 +76,7 @@ func (s *stream) open(ctx context.Context) error {
 		if p := s.peer.Load(); p != nil {
 			_ = p.WriteVideo(f) // a broken peer reports its state
 			if f.Keyframe && p.connected.Load() && !p.pictured.Swap(true) {
+				s.h.launch.reach(p.session, stepDone)
 				s.h.log.Info("first picture", "session", p.session, "captured", f.Captured, "bytes", len(f.Data))
 			}
 		}

@@ -78,6 +78,7 @@ type streamHost struct {
 	stream       *stream
 	events       *eventLog
 	begin        time.Time
+	launch       *launchTrace
 
 	// ctx lasts until the seat has ended and its last message is sent.
 	ctx    context.Context
@@ -108,6 +109,7 @@ func Run(ctx context.Context, spec wire.Spec, parts Parts, log *slog.Logger) wir
 		resumeTokens: newResumeTokens(spec.Alloc, spec.App), wake: make(chan struct{}, 1),
 		stopRequest: wire.StopRequest{TimeoutMS: defaultStopTimeout.Milliseconds()},
 	}
+	h.launch = newLaunchTrace(parts.Trace, h.begin)
 	return h.run(ctx)
 }
 
@@ -158,8 +160,11 @@ func (h *streamHost) run(ctx context.Context) wire.End {
 	}()
 	if err := h.startUp(starting); err != nil {
 		h.state.endWith(asEnd(err, wire.CodeConfig))
-	} else if err := h.state.ready(); err == nil {
-		h.log.Info("seat ready", "after", time.Since(h.begin).Round(time.Millisecond))
+	} else {
+		h.launch.isReady()
+		if err := h.state.ready(); err == nil {
+			h.log.Info("seat ready", "after", time.Since(h.begin).Round(time.Millisecond))
+		}
 	}
 	stopStarting()
 	<-h.state.ended
@@ -177,6 +182,9 @@ func (h *streamHost) stateChanged(from wire.SeatState, now wire.Seat) {
 		h.events.addState(from, now)
 		h.log.Info("seat state", "state", now.State, "session", now.Session)
 		logs.Set(h.log, "session", now.Session)
+		if from == wire.SeatClaimed && now.State == wire.SeatIdle {
+			h.launch.over("the browser did not connect in time")
+		}
 		if now.State == wire.SeatDetached || now.State == wire.SeatIdle {
 			h.stream.releaseInput.Store(true)
 		}

@@ -30,6 +30,7 @@ import (
 	"github.com/nearcast/nearcast/internal/identity"
 	"github.com/nearcast/nearcast/internal/logs"
 	"github.com/nearcast/nearcast/internal/ticket"
+	"github.com/nearcast/nearcast/internal/trace"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -68,7 +69,8 @@ brains of a site the same values.
 
 Each flag can also be set in the environment: --nomad-token is
 NEARCAST_NOMAD_TOKEN, and so on. Use the environment for secrets: everybody on
-the machine can read a command line.`,
+the machine can read a command line. The variables of OpenTelemetry, such as
+OTEL_EXPORTER_OTLP_ENDPOINT, say where traces of launches go (default nowhere).`,
 		Example: `  nearcast brain --listen 0.0.0.0:8081 --url wss://brain.eu.play.example/v1/connect --ticket-keys /etc/nearcast/ticket-keys.pem`,
 		Args:    cobra.NoArgs,
 		PreRunE: func(cmd *cobra.Command, _ []string) error { return flagsFromEnv(cmd) },
@@ -151,6 +153,11 @@ func runBrain(ctx context.Context, f brainFlags, log *slog.Logger) error {
 		}
 	}
 	logs.Set(log, "site", me.Site)
+	tracer, err := trace.FromEnv("brain", log, "site", me.Site)
+	if err != nil {
+		return err
+	}
+	defer tracer.Close()
 	// The brain runs a moment longer than ctx: it is deregistered first, then it
 	// sends people to other brains.
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -174,7 +181,7 @@ func runBrain(ctx context.Context, f brainFlags, log *slog.Logger) error {
 		Identity: key, Peers: registry.Peers(wire.BrainService, wire.RouterService, wire.NodeService, wire.AutoscalerService),
 		TURN:  brain.TURN{URLs: f.turn, Secret: ticket.TURNSecret(f.turnSecret)},
 		Fleet: consulFleet, Nomad: cluster, Room: registration.SetRoom,
-		Verifier: verifier, Log: log, Metrics: metrics, TrustedProxies: proxies,
+		Verifier: verifier, Log: log, Trace: tracer, Metrics: metrics, TrustedProxies: proxies,
 	})
 	if err != nil {
 		return err

@@ -19,6 +19,7 @@ import (
 	"github.com/nearcast/nearcast/internal/identity"
 	"github.com/nearcast/nearcast/internal/logs"
 	"github.com/nearcast/nearcast/internal/ticket"
+	"github.com/nearcast/nearcast/internal/trace"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/router"
 	"github.com/nearcast/nearcast/router/consul"
@@ -56,7 +57,8 @@ have, it asks their routers, at the URLs for browsers.
 
 Every flag can also be set by an environment variable: --ticket-key by
 NEARCAST_TICKET_KEY, and so on. Use variables for secrets: all users of a node can
-see command lines.`,
+see command lines. The variables of OpenTelemetry, such as
+OTEL_EXPORTER_OTLP_ENDPOINT, say where traces of launches go (default nowhere).`,
 		Example: `  nearcast ticket-key /etc/nearcast
   nearcast router --listen 0.0.0.0:8080 --url https://eu.play.example --ticket-key /etc/nearcast/ticket-key.pem`,
 		Args:    cobra.NoArgs,
@@ -147,13 +149,18 @@ func runRouter(ctx context.Context, f routerFlags, log *slog.Logger) error {
 	}
 
 	logs.Set(log, "site", f.site)
+	tracer, err := trace.FromEnv("router", log, "site", f.site)
+	if err != nil {
+		return err
+	}
+	defer tracer.Close()
 	view := consul.Watch(ctx, registry, f.site, facts.NewTokens(signer).For, log)
 	defer view.Wait()
 	defer stop()
 	r, err := router.New(router.Config{
 		Site: f.site, URL: baseURL, View: view, Identity: key, Signer: signer, Verifier: verifier,
 		ICE: router.ICE{STUN: f.stun},
-		Web: web.FS, FrameAncestors: f.frameAncestors, MaxStale: f.maxStale, Log: log,
+		Web: web.FS, FrameAncestors: f.frameAncestors, MaxStale: f.maxStale, Log: log, Trace: tracer,
 		Limits: router.Limits{Launches: launches, Requests: router.RequestsOf(launches)}, TrustedProxies: proxies,
 		OperatorToken: strings.TrimSpace(string(operator)),
 	})

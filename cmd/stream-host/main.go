@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/nearcast/nearcast/internal/logs"
+	"github.com/nearcast/nearcast/internal/trace"
 	"github.com/nearcast/nearcast/internal/version"
 	"github.com/nearcast/nearcast/seat"
 	"github.com/nearcast/nearcast/seat/cell"
@@ -81,6 +82,10 @@ func run(args []string) int {
 		return cannotStart(err)
 	}
 	parts.Control = control
+	// A seat that cannot trace serves all the same.
+	if parts.Trace, err = trace.FromEnv("seat", p.log, "node", p.spec.Node, "app", p.spec.App); err != nil {
+		p.log.Error("launches are not traced", "error", err)
+	}
 	if seat.Run(ctx, p.spec, parts, p.log).Failed() {
 		return 1
 	}

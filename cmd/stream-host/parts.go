@@ -357,5 +357,6 @@ func (p *parts) verify(token string) (seat.Claims, error) {
 		return seat.Claims{}, errors.New("the seat cannot read the ticket keys; its log says why")
 	}
 	c, err := verifier.Verify(token)
-	return seat.Claims{Session: c.Session, App: c.App, Subject: c.Subject, Network: c.Network, Customer: c.Customer, Meta: c.Meta, MaxDuration: c.MaxDuration, Params: c.Params}, err
+	return seat.Claims{Session: c.Session, App: c.App, Subject: c.Subject, Network: c.Network, Customer: c.Customer, Meta: c.Meta, MaxDuration: c.MaxDuration, Params: c.Params,
+		First: c.First, Trace: c.Trace}, err
 }

@@ -126,6 +126,10 @@ var rules = []rule{
 		reason: "it makes the npm packages, and has a bundler",
 	},
 	{
+		library: "go.opentelemetry.io", in: []string{"internal/trace", "internal/testkit/otlp"},
+		reason: "one package makes spans, and all of it is nil where nobody asked for traces; the parts know no SDK",
+	},
+	{
 		library: "github.com/standard-webhooks", in: []string{"brain/events"}, tests: true,
 		reason: "one package signs what customers' servers get",
 	},
@@ -292,6 +296,8 @@ func TestRules(t *testing.T) {
 		{"brain/nomadic/x.go", "github.com/hashicorp/nomad/api", true},
 		{"driver/driver.go", "github.com/hashicorp/nomad/plugins/drivers", false},
 		{"brain/broker.go", "github.com/hashicorp/nomad/plugins", true},
+		{"router/launch.go", "go.opentelemetry.io/otel/trace", true},
+		{"internal/trace/trace.go", "go.opentelemetry.io/otel/trace", false},
 		{"router/view.go", "github.com/hashicorp/consul/api", true},
 		{"router/view_test.go", "github.com/hashicorp/consul/api", false},
 		{"seat/capture/capture.go", "github.com/go-gst/go-gst/gst", false},

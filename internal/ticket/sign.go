@@ -65,6 +65,7 @@ type payload struct {
 	Seconds  int64             `json:"dur,omitempty"`
 	Params   map[string]string `json:"params,omitempty"`
 	Meta     map[string]string `json:"meta,omitempty"`
+	Trace    string            `json:"trc,omitempty"`
 }
 
 // Sign issues a ticket for c and says until when it is good. Where they are
@@ -95,7 +96,7 @@ func (s *Signer) Sign(c Claims) (token string, expires time.Time, err error) {
 		App: c.App, Version: c.Version, Sites: c.Sites,
 		First: jwt.NewNumericDate(c.First), Millis: int64(c.First.Nanosecond()) / 1e6,
 		User: c.Subject, Network: c.Network, Customer: c.Customer, Sessions: c.MaxSessions,
-		Seconds: int64(c.MaxDuration / time.Second), Params: c.Params, Meta: c.Meta,
+		Seconds: int64(c.MaxDuration / time.Second), Params: c.Params, Meta: c.Meta, Trace: c.Trace,
 	})
 	t.Header["kid"] = s.kid
 	token, err = t.SignedString(s.key)

@@ -25,6 +25,7 @@
 //	dur    how long the session may last, in seconds
 //	params what the launch sets of the app's parameters
 //	meta   what the customer wants to find again in events
+//	trc    where the launch's trace goes on, a W3C traceparent (package trace)
 //
 // and its header's kid names the key: the first 8 bytes, in hex, of the SHA-256
 // of the raw public key. Other times are whole seconds. Checking allows Leeway for
@@ -138,6 +139,8 @@ type Claims struct {
 	Customer string
 	Params   map[string]string // what is set of the app's parameters
 	Meta     map[string]string // for events; no part of Nearcast reads it
+	// Trace is the W3C traceparent of the router's span; empty where launches are not traced.
+	Trace string
 }
 
 // Allows reports whether the ticket names the site.

@@ -132,7 +132,7 @@ func (v *Verifier) read(token string) (Claims, error) {
 		Session: p.Subject, App: p.App, Version: p.Version, Sites: p.Sites,
 		Issued: p.IssuedAt.UTC(), Expires: p.ExpiresAt.UTC(), First: p.First.UTC(),
 		Subject: p.User, Network: p.Network, Customer: p.Customer, MaxSessions: p.Sessions,
-		Params: p.Params, Meta: p.Meta,
+		Params: p.Params, Meta: p.Meta, Trace: p.Trace,
 	}
 	if p.Seconds < 0 || p.Seconds > math.MaxInt64/int64(time.Second) {
 		return Claims{}, fmt.Errorf("%w: its longest duration is out of range", ErrForged)

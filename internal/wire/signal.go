@@ -208,6 +208,11 @@ const PrepareFor = 5 * time.Second
 // may name another seat.
 const TryHeader = "Nearcast-Try"
 
+// TraceHeader is in the request of a brain that traces launches (internal/trace): the W3C
+// traceparent of its span. Without it, or with one that is unsound, a seat takes that of the
+// ticket.
+const TraceHeader = "Traceparent"
+
 // ClockHeader is in each refusal of a seat: its clock, as RFC 3339 with nanoseconds.
 // A seat that refuses a good ticket may have a wrong clock.
 const ClockHeader = "Nearcast-Clock"

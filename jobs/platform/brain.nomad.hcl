@@ -68,6 +68,12 @@ variable "acl" {
   description = "whether Consul has ACLs, and so the task needs a token"
 }
 
+variable "traces" {
+  type        = string
+  default     = ""
+  description = "URL of an OpenTelemetry collector that takes OTLP by HTTP, such as http://collector.internal:4318, for traces of launches; empty: none"
+}
+
 variable "options" {
   type        = list(string)
   default     = []
@@ -172,6 +178,8 @@ job "brain" {
         NEARCAST_URL             = var.url
         NEARCAST_NAME            = "brain-${NOMAD_SHORT_ALLOC_ID}"
         NEARCAST_TICKET_KEYS     = "${NOMAD_SECRETS_DIR}/ticket-keys.pem"
+        # Launches are traced where it is not empty.
+        OTEL_EXPORTER_OTLP_ENDPOINT = var.traces
         # Below the memory of the task, so that Go collects in time.
         GOMEMLIMIT = "330MiB"
         # The task's socket of Nomad's API, on any node.

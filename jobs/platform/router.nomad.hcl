@@ -65,6 +65,18 @@ variable "acl" {
   description = "whether Consul has ACLs, and so the task needs a token"
 }
 
+variable "traces" {
+  type        = string
+  default     = ""
+  description = "URL of an OpenTelemetry collector that takes OTLP by HTTP, such as http://collector.internal:4318, for traces of launches; empty: none"
+}
+
+variable "traces_share" {
+  type        = number
+  default     = 1
+  description = "which share of the launches is traced, 0 to 1; brains and seats follow the router"
+}
+
 variable "options" {
   type        = list(string)
   default     = []
@@ -167,6 +179,10 @@ job "router" {
         NEARCAST_NAME                = "router-${NOMAD_SHORT_ALLOC_ID}"
         NEARCAST_TICKET_KEY          = "${NOMAD_SECRETS_DIR}/ticket-key.pem"
         NEARCAST_OPERATOR_TOKEN_FILE = "${NOMAD_SECRETS_DIR}/operator-token"
+        # Launches are traced where it is not empty.
+        OTEL_EXPORTER_OTLP_ENDPOINT = var.traces
+        OTEL_TRACES_SAMPLER         = "parentbased_traceidratio"
+        OTEL_TRACES_SAMPLER_ARG     = var.traces_share
         # What it knows of hundreds of sites lives long: collect before it has doubled.
         GOGC       = "40"
         GOMEMLIMIT = "104MiB"
