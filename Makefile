@@ -27,7 +27,7 @@ LDFLAGS  := $(if $(VERSION),-X github.com/nearcast/nearcast/internal/version.sta
 PAD_CFLAGS := -std=gnu11 -shared -fPIC -O2 -Wall -Wextra -Werror -fvisibility=hidden -U_FORTIFY_SOURCE
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status packages test-packages cli build release npm-packages terraform-apply test lint fuzz bench-stream bench-peers bench-quality bench-placement bench-planet bench-site bench-sites bench-hostile bench-content bench-capacity clean
+.PHONY: help up down status packages test-packages cli build release npm-packages terraform-apply client test lint fuzz bench-stream bench-peers bench-quality bench-placement bench-planet bench-site bench-sites bench-hostile bench-content bench-capacity clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -80,6 +80,9 @@ npm-packages: ## build @nearcast/player and @nearcast/react: bin/nearcast-*.tgz,
 	@$(GO) run ./web/packages/build -version "$(or $(VERSION),0.0.0)" $(BIN)/npm
 	@rm -f $(BIN)/nearcast-player-*.tgz $(BIN)/nearcast-react-*.tgz
 	@for name in player react; do npm pack --silent --ignore-scripts --pack-destination $(BIN) ./$(BIN)/npm/$$name || exit 1; done
+
+client: ## write client/client.gen.go anew, from router/openapi.yaml
+	@$(GO) generate ./client
 
 lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \

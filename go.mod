@@ -227,7 +227,10 @@ require (
 	oss.indeed.com/go/libtime v1.6.0 // indirect
 )
 
+require github.com/oapi-codegen/runtime v1.9.0
+
 require (
+	github.com/apapsch/go-jsonmerge/v2 v2.0.0 // indirect
 	github.com/go-logr/logr v1.4.3 // indirect
 	github.com/go-logr/stdr v1.2.2 // indirect
 	github.com/grpc-ecosystem/grpc-gateway/v2 v2.27.7 // indirect

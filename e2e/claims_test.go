@@ -1,9 +1,7 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
@@ -17,33 +15,31 @@ import (
 	"github.com/coder/websocket"
 	"github.com/coder/websocket/wsjson"
 
+	"github.com/nearcast/nearcast/client"
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
 // launch asks the router for a session.
-func launch(ctx context.Context, app string, network byte) (wire.LaunchResponse, error) {
-	var launched wire.LaunchResponse
-	body, err := json.Marshal(wire.LaunchRequest{App: app})
-	if err != nil {
-		return launched, err
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, site.URL+"/v1/sessions", bytes.NewReader(body))
-	if err != nil {
-		return launched, err
-	}
-	request.Header.Set("Content-Type", "application/json")
+func launch(ctx context.Context, app string, network byte) (client.LaunchResponse, error) {
 	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 9, network, 1)}}
-	client := &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext, DisableKeepAlives: true}}
-	response, err := client.Do(request)
+	return launchWith(ctx, app, "", client.WithHTTPClient(&http.Client{Transport: &http.Transport{DialContext: dialer.DialContext, DisableKeepAlives: true}}))
+}
+
+// launchWith asks with a launch token.
+func launchWith(ctx context.Context, app, token string, options ...client.ClientOption) (client.LaunchResponse, error) {
+	c, err := client.New(site.URL, token, options...)
 	if err != nil {
-		return launched, err
+		return client.LaunchResponse{}, err
 	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusCreated {
-		return launched, fmt.Errorf("launch: %s", response.Status)
+	answer, err := c.LaunchWithResponse(ctx, client.LaunchRequest{App: app})
+	if err == nil {
+		err = client.Check(answer)
 	}
-	return launched, json.NewDecoder(response.Body).Decode(&launched)
+	if err != nil {
+		return client.LaunchResponse{}, fmt.Errorf("launch: %w", err)
+	}
+	return *answer.JSON201, nil
 }
 
 // hello opens the brain's WebSocket with a ticket and returns its first message
@@ -74,7 +70,7 @@ func TestFiftyClaimsForOneSeat(t *testing.T) {
 	testkit.Must(t, site.WaitIdle(ctx, app))
 
 	const n = 50
-	launched := make([]wire.LaunchResponse, n)
+	launched := make([]client.LaunchResponse, n)
 	for i := range launched {
 		var err error
 		launched[i], err = launch(ctx, app, byte(i%5)) // of several networks: each has a limit
@@ -87,7 +83,7 @@ func TestFiftyClaimsForOneSeat(t *testing.T) {
 	for i := range n {
 		all.Go(func() {
 			<-start
-			conn, m, err := hello(ctx, launched[i].BrainURL, launched[i].Ticket)
+			conn, m, err := hello(ctx, launched[i].BrainUrl, launched[i].Ticket)
 			if err != nil {
 				t.Errorf("claim %d: %v", i, err)
 			}
@@ -118,14 +114,14 @@ func TestTicketsThatDoNotHold(t *testing.T) {
 	forged := []byte(good.Ticket)
 	middle := len(forged) / 2
 	forged[middle] ^= 1
-	conn, m, err := hello(ctx, good.BrainURL, string(forged))
+	conn, m, err := hello(ctx, good.BrainUrl, string(forged))
 	testkit.Must(t, err)
 	_ = conn.CloseNow()
 	if m.Type != wire.MsgRefused || m.Problem == nil || m.Problem.Type != wire.ProblemTicket {
 		t.Errorf("a forged ticket got %+v", m)
 	}
 
-	first, m, err := hello(ctx, good.BrainURL, good.Ticket)
+	first, m, err := hello(ctx, good.BrainUrl, good.Ticket)
 	testkit.Must(t, err)
 	defer first.CloseNow()
 	if m.Type != wire.MsgGranted {
@@ -133,7 +129,7 @@ func TestTicketsThatDoNotHold(t *testing.T) {
 	}
 	// Before they have a picture, who has the ticket gets the same seat again.
 	seat := m.Grant.Seat
-	second, m, err := hello(ctx, good.BrainURL, good.Ticket)
+	second, m, err := hello(ctx, good.BrainUrl, good.Ticket)
 	testkit.Must(t, err)
 	defer second.CloseNow()
 	if m.Type != wire.MsgGranted || m.Grant.Seat != seat {
@@ -143,7 +139,7 @@ func TestTicketsThatDoNotHold(t *testing.T) {
 	for m.Type != wire.MsgEnded {
 		testkit.Must(t, wsjson.Read(ctx, second, &m))
 	}
-	third, m, err := hello(ctx, good.BrainURL, good.Ticket)
+	third, m, err := hello(ctx, good.BrainUrl, good.Ticket)
 	testkit.Must(t, err)
 	_ = third.CloseNow()
 	if m.Type != wire.MsgRefused || m.Problem == nil || m.Problem.Type != wire.ProblemTicketUsed {

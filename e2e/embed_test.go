@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nearcast/nearcast/client"
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
@@ -212,14 +213,10 @@ func launchToken(ctx context.Context, url string, origin ...string) (string, err
 
 // takes asks the router to launch an app with a token, for a page of an origin.
 func takes(ctx context.Context, app, token, origin string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, site.URL+"/v1/sessions", strings.NewReader(fmt.Sprintf(`{"app":%q}`, app)))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Authorization", "Bearer "+token)
-	req.Header.Set("Origin", origin)
-	_, err = answered(req)
+	_, err := launchWith(ctx, app, token, client.WithRequestEditorFn(func(_ context.Context, req *http.Request) error {
+		req.Header.Set("Origin", origin)
+		return nil
+	}))
 	return err
 }
 

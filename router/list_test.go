@@ -1,8 +1,11 @@
 package router
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -11,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nearcast/nearcast/client"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -90,6 +94,41 @@ func (g *rig) apiKey(customer string, scopes ...string) (header []string) {
 	return []string{"Authorization", "Bearer " + key}
 }
 
+// bare is the token of a header.
+func bare(header []string) string { return strings.TrimPrefix(header[1], "Bearer ") }
+
+// client is the generated client; what it exchanges is checked against the document, too.
+func (g *rig) client(key string) *client.ClientWithResponses {
+	g.t.Helper()
+	c, err := client.New(g.server.URL, key, client.WithHTTPClient(documentedClient{g}))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return c
+}
+
+type documentedClient struct{ g *rig }
+
+func (c documentedClient) Do(req *http.Request) (*http.Response, error) {
+	var sent []byte
+	if req.Body != nil {
+		sent, _ = io.ReadAll(req.Body)
+		req.Body = io.NopCloser(bytes.NewReader(sent))
+	}
+	res, err := c.g.server.Client().Do(req)
+	if err != nil {
+		return nil, err
+	}
+	got, err := io.ReadAll(res.Body)
+	res.Body.Close()
+	if err != nil {
+		return nil, err
+	}
+	checkDocumented(c.g.t, req, sent, res, got)
+	res.Body = io.NopCloser(bytes.NewReader(got))
+	return res, nil
+}
+
 func asOperator() []string { return []string{"Authorization", "Bearer " + operatorToken} }
 
 // TestSessionsOverSites lists two sites, page by page: the own one by its brains, the other by its
@@ -113,43 +152,41 @@ func TestSessionsOverSites(t *testing.T) {
 	key := east.apiKey("shop", ticket.ScopeReadSessions)
 	west.view.set(func(s *Snapshot) { s.APIKeys = east.view.Snapshot().APIKeys })
 
-	walk := func(query string, header []string) (all []wire.SessionView) {
+	type filter = client.ListSessionsParams
+	walk := func(key string, by filter) (all []client.SessionView) {
 		t.Helper()
-		cursor := ""
-		for range 20 {
-			l := into[wire.SessionList](east, 200, "GET", wire.SessionsPath+query+cursor, nil, header...)
-			if len(l.Missing) > 0 {
-				t.Errorf("missing %v", l.Missing)
+		for v, err := range east.client(key).Sessions(t.Context(), by) {
+			if err != nil {
+				t.Fatalf("after %d sessions: %v", len(all), err)
 			}
-			all = append(all, l.Sessions...)
-			if l.Cursor == "" {
-				return all
-			}
-			cursor = "&cursor=" + l.Cursor
+			all = append(all, v)
 		}
-		t.Fatal("the list has no end")
-		return nil
+		return all
 	}
-	ids := func(list []wire.SessionView) (out []string) {
+	ids := func(list []client.SessionView) (out []string) {
 		for _, v := range list {
 			out = append(out, v.Session)
 		}
 		return out
 	}
+	sent := func(lists ...[]wire.SessionView) (out []string) {
+		for _, v := range slices.Concat(lists...) {
+			out = append(out, v.Session)
+		}
+		return out
+	}
 	for _, limit := range []int{1, 2, 5, 6, 9, 100} {
-		want := append(ids(both.sessions), ids(there.sessions)...)
-		if got := ids(walk(fmt.Sprintf("?limit=%d", limit), asOperator())); !slices.Equal(got, want) {
+		if got, want := ids(walk(operatorToken, filter{Limit: &limit})), sent(both.sessions, there.sessions); !slices.Equal(got, want) {
 			t.Errorf("limit %d, an operator: %v, want %v", limit, got, want)
 		}
-		want = append(ids(here.sessions), ids(there.sessions)...)
-		if got := ids(walk(fmt.Sprintf("?limit=%d", limit), key)); !slices.Equal(got, want) {
+		if got, want := ids(walk(bare(key), filter{Limit: &limit})), sent(here.sessions, there.sessions); !slices.Equal(got, want) {
 			t.Errorf("limit %d, a customer: %v, want %v", limit, got, want)
 		}
 	}
-	if all := walk("?limit=3&site=west", key); len(all) != 4 || all[0].Site != "west" || all[0].Node != "" || all[0].Measured == nil || all[0].Measured.Encoder != "" {
+	if all := walk(bare(key), filter{Limit: new(3), Site: &[]string{"west"}}); len(all) != 4 || all[0].Site != "west" || all[0].Node != nil || all[0].Measured == nil || all[0].Measured.Encoder != nil {
 		t.Errorf("one site: %+v", all)
 	}
-	if all := walk("?customer=bank", asOperator()); len(all) != 1 || all[0].Node != "node-7" || all[0].Measured.Encoder != "x264enc" {
+	if all := walk(operatorToken, filter{Customer: new("bank")}); len(all) != 1 || *all[0].Node != "node-7" || *all[0].Measured.Encoder != "x264enc" {
 		t.Errorf("of a customer, for an operator: %+v", all)
 	}
 
@@ -169,14 +206,22 @@ func TestSessionsOverSites(t *testing.T) {
 	both.mu.Lock()
 	both.sick = true
 	both.mu.Unlock()
-	l := into[wire.SessionList](east, 200, "GET", wire.SessionsPath, nil, key...)
-	if len(l.Sessions) != 9 || !slices.Equal(l.Missing, []string{"east"}) {
-		t.Errorf("one of two brains: %d sessions, missing %v", len(l.Sessions), l.Missing)
+	incomplete := func(sessions int, missing string) {
+		t.Helper()
+		var last error
+		n := 0
+		for _, err := range east.client(bare(key)).Sessions(t.Context(), filter{}) {
+			if last = err; err == nil {
+				n++
+			}
+		}
+		if n != sessions || !errors.Is(last, client.ErrMissing) || !strings.Contains(last.Error(), ": "+missing+" did") {
+			t.Errorf("%d sessions, %v; want %d, missing %s", n, last, sessions, missing)
+		}
 	}
+	incomplete(9, "east")
 	west.server.Close()
-	if l = into[wire.SessionList](east, 200, "GET", wire.SessionsPath, nil, key...); len(l.Sessions) != 5 || !slices.Equal(l.Missing, []string{"east", "west"}) {
-		t.Errorf("one of two sites: %d sessions, missing %v", len(l.Sessions), l.Missing)
-	}
+	incomplete(5, "east, west")
 }
 
 // TestSubjectIsHashed asks for a person by the customer's own name, over all keys of the customer.
@@ -214,31 +259,49 @@ func TestSessionByAPIKey(t *testing.T) {
 	b.sessions = append(b.sessions, sessionsAt("east", "", 1)...)
 	g.brainsAt(0, serveBrain(t, b))
 	read, all := g.apiKey("shop", ticket.ScopeReadSessions), g.apiKey("shop", ticket.ScopeReadSessions, ticket.ScopeEndSessions)
-	mine, theirs := wire.SessionsPath+"/"+b.sessions[0].Session, wire.SessionsPath+"/"+b.sessions[1].Session
-	nobodys := wire.SessionsPath + "/" + b.sessions[2].Session
+	mine, theirs, nobodys := b.sessions[0].Session, b.sessions[1].Session, b.sessions[2].Session
+	get := func(key string) client.SessionView {
+		t.Helper()
+		answer, err := g.client(key).GetSessionWithResponse(t.Context(), mine)
+		if err != nil || answer.JSON200 == nil {
+			t.Fatalf("%v %v", err, client.Check(answer))
+		}
+		return *answer.JSON200
+	}
 
-	if v := into[wire.SessionView](g, 200, "GET", mine, nil, read...); v.Customer != "shop" || v.Node != "" ||
-		v.Measured.RTTMS != 21 || v.Measured.Page.FPS != 29 || v.Measured.Encoder != "" || v.Measured.Preset != "" || v.Quality.RTTMS != 22 {
+	if v := get(bare(read)); *v.Customer != "shop" || v.Node != nil ||
+		v.Measured.RttMs != 21 || v.Measured.Page.Fps != 29 || v.Measured.Encoder != nil || v.Measured.Preset != nil || v.Quality.RttMs != 22 {
 		t.Errorf("%+v, measured %+v", v, v.Measured)
 	}
-	if v := into[wire.SessionView](g, 200, "GET", mine, nil, asOperator()...); v.Node != "node-7" || v.Measured.Encoder != "x264enc" || v.Measured.Preset != "superfast" {
+	if v := get(operatorToken); *v.Node != "node-7" || *v.Measured.Encoder != "x264enc" || *v.Measured.Preset != "superfast" {
 		t.Errorf("an operator: %+v", v)
 	}
-	if v := into[wire.SessionView](g, 200, "GET", mine, nil, "Authorization", "Bearer "+g.ticketFor(b.sessions[0].Session)); v.Customer != "" || v.Node != "" || v.Measured != nil || v.Quality != nil {
+	if v := get(g.ticketFor(mine)); v.Customer != nil || v.Node != nil || v.Measured != nil || v.Quality != nil {
 		t.Errorf("the person: %+v", v)
 	}
-	for _, path := range []string{theirs, nobodys} {
-		g.refused(wire.ProblemNotFound, "GET", path, nil, all...)
-		g.refused(wire.ProblemNotFound, "DELETE", path, nil, all...)
+	is := func(kind string, answer client.Answer, err error) {
+		t.Helper()
+		var p client.Problem
+		if err != nil || !errors.As(client.Check(answer), &p) || p.Type != kind || p.Status != answer.StatusCode() {
+			t.Errorf("%v %v, want %s", err, client.Check(answer), kind)
+		}
 	}
-	g.refused(wire.ProblemForbidden, "DELETE", mine, nil, read...)
+	as := g.client(bare(all))
+	for _, session := range []string{theirs, nobodys} {
+		got, err := as.GetSessionWithResponse(t.Context(), session)
+		is(wire.ProblemNotFound, got, err)
+		ended, err := as.EndSessionWithResponse(t.Context(), session)
+		is(wire.ProblemNotFound, ended, err)
+	}
+	ended, err := g.client(bare(read)).EndSessionWithResponse(t.Context(), mine)
+	is(wire.ProblemForbidden, ended, err)
 	if len(b.ended) > 0 {
 		t.Fatalf("ended: %v", b.ended)
 	}
-	if res, text := g.call("DELETE", mine, nil, all...); res.StatusCode != 204 {
-		t.Fatalf("%s %s", res.Status, text)
+	if ended, err = as.EndSessionWithResponse(t.Context(), mine); err != nil || client.Check(ended) != nil || ended.StatusCode() != 204 {
+		t.Fatalf("%v %v", err, client.Check(ended))
 	}
-	if !slices.Equal(b.ended, []string{b.sessions[0].Session}) {
+	if !slices.Equal(b.ended, []string{mine}) {
 		t.Errorf("ended: %v", b.ended)
 	}
 }

@@ -126,6 +126,15 @@ var rules = []rule{
 		reason: "it makes the npm packages, and has a bundler",
 	},
 	{
+		library: "github.com/oapi-codegen/runtime", in: []string{"client"},
+		reason: "the generated client needs it to write queries; no program of a release has it",
+	},
+	{
+		from: "client", library: module, tests: true,
+		reason: "customers import it: it brings nothing of the platform",
+	},
+	{library: module + "/client", tests: true, reason: "it is for customers' servers; tests ask routers as those do"},
+	{
 		library: "go.opentelemetry.io", in: []string{"internal/trace", "internal/testkit/otlp"},
 		reason: "one package makes spans, and all of it is nil where nobody asked for traces; the parts know no SDK",
 	},
