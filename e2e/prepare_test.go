@@ -50,7 +50,6 @@ func TestPreparePlay(t *testing.T) {
 	var ms float64
 	testkit.Must(t, page.Eval(ctx, "nearcast.firstFrameMS", &ms))
 	t.Logf("Play → first frame in %v ms", ms)
-	traced(ctx, t, page, preparedParts)
 	testkit.Must(t, page.Until(ctx, centre+" < 40"))
 	testkit.Must(t, page.Key(ctx, "a"))
 	testkit.Must(t, page.Until(ctx, centre+" > 200"))

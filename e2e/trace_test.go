@@ -23,8 +23,7 @@ func traced(ctx context.Context, t *testing.T, page *browser.Page, below map[str
 		if seat == "" || len(of) == 0 {
 			return fmt.Errorf("no span is of the seat %q", seat)
 		}
-		// A session before may have rested there, and not played.
-		spans = collector.Spans("session", of[len(of)-1].Attributes["session"])
+		spans = collector.Spans("session", of[0].Attributes["session"])
 		clear(at)
 		for _, s := range spans {
 			at[s.Name] = s
@@ -56,9 +55,4 @@ func traced(ctx context.Context, t *testing.T, page *browser.Page, below map[str
 var launchParts = map[string]string{
 	"router place": "", "brain broker": "router place", "brain queue": "brain broker", "brain claim": "brain broker",
 	"seat launch": "brain claim", "seat offer": "seat launch", "seat answer": "seat launch", "seat ICE": "seat launch", "seat first frame": "seat launch",
-}
-
-var preparedParts = map[string]string{
-	"router place": "", "brain broker": "router place", "brain prepare": "brain broker",
-	"seat launch": "brain prepare", "seat answer": "seat launch", "seat ICE": "seat launch", "seat rest before Play": "seat launch", "seat first frame": "seat launch",
 }
