@@ -24,6 +24,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nearcast/nearcast/internal/login"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -73,10 +74,10 @@ type SessionsConfig struct {
 
 // Sessions are all logins.
 type Sessions struct {
-	cfg    SessionsConfig
-	secure bool
-	mu     sync.Mutex
-	all    map[[sha256.Size]byte]*Session
+	cfg     SessionsConfig
+	cookies login.Cookies
+	mu      sync.Mutex
+	all     map[[sha256.Size]byte]*Session
 }
 
 // NewSessions makes an empty set.
@@ -84,24 +85,7 @@ func NewSessions(cfg SessionsConfig) *Sessions {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Sessions{cfg: cfg, secure: strings.HasPrefix(cfg.URL, "https://"), all: map[[sha256.Size]byte]*Session{}}
-}
-
-// cookie is a cookie of the console. Browsers take the prefix __Host- over https alone.
-func (s *Sessions) cookie(name, value string, lasts time.Duration) *http.Cookie {
-	c := &http.Cookie{Name: s.cookieName(name), Value: value, Path: "/", HttpOnly: true, Secure: s.secure, SameSite: http.SameSiteLaxMode,
-		MaxAge: int(lasts / time.Second)}
-	if lasts <= 0 {
-		c.MaxAge = -1
-	}
-	return c
-}
-
-func (s *Sessions) cookieName(name string) string {
-	if s.secure {
-		return "__Host-nearcast-" + name
-	}
-	return "nearcast-" + name
+	return &Sessions{cfg: cfg, cookies: login.CookiesOf(cfg.URL), all: map[[sha256.Size]byte]*Session{}}
 }
 
 const sessionCookie = "console"
@@ -115,7 +99,7 @@ func (s *Sessions) Start(rw http.ResponseWriter, p Person) *Session {
 	s.makeRoom(p.Subject)
 	s.all[one.id] = one
 	s.mu.Unlock()
-	http.SetCookie(rw, s.cookie(sessionCookie, secret, s.cfg.Lasts))
+	http.SetCookie(rw, s.cookies.Make(sessionCookie, secret, s.cfg.Lasts))
 	time.AfterFunc(one.Until.Sub(now), func() { s.end(one.id) })
 	return one
 }
@@ -156,7 +140,7 @@ func (s *Sessions) makeRoom(subject string) {
 
 // Of is the login of a request.
 func (s *Sessions) Of(r *http.Request) (*Session, bool) {
-	c, err := r.Cookie(s.cookieName(sessionCookie))
+	c, err := r.Cookie(s.cookies.Name(sessionCookie))
 	if err != nil {
 		return nil, false
 	}
@@ -170,10 +154,10 @@ func (s *Sessions) Of(r *http.Request) (*Session, bool) {
 
 // End logs a request's person out.
 func (s *Sessions) End(rw http.ResponseWriter, r *http.Request) {
-	if c, err := r.Cookie(s.cookieName(sessionCookie)); err == nil {
+	if c, err := r.Cookie(s.cookies.Name(sessionCookie)); err == nil {
 		s.end(sha256.Sum256([]byte(c.Value)))
 	}
-	http.SetCookie(rw, s.cookie(sessionCookie, "", 0))
+	http.SetCookie(rw, s.cookies.Make(sessionCookie, "", 0))
 }
 
 func (s *Sessions) end(id [sha256.Size]byte) {
@@ -200,9 +184,11 @@ func (s *Sessions) Stream(one *Session) (done func(), ok bool) {
 	}, true
 }
 
-// next is where a person goes after the login: a page of the console, and nowhere else.
-func next(r *http.Request) string {
-	to := r.FormValue("next")
+// next is where a person goes after the login.
+func next(r *http.Request) string { return nextOf(r.FormValue("next")) }
+
+// nextOf is a page of the console, and nowhere else.
+func nextOf(to string) string {
 	u, err := url.Parse(to)
 	if err != nil || u.IsAbs() || u.Host != "" || len(to) > 512 || u.Path != wire.ConsolePath && !strings.HasPrefix(u.Path, wire.ConsolePath+"/") || strings.ContainsAny(to, "\\\r\n") {
 		return wire.ConsolePath

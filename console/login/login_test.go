@@ -133,8 +133,8 @@ func TestCallbackThatIsNoAnswer(t *testing.T) {
 		// The cookie's name is of the first letters of the state.
 		"state with another end": {func(_ *rig, u *url.URL) { set(u, "state", u.Query().Get("state")+"x") }, http.StatusBadRequest, "wrong state"},
 		"another browser":        {func(r *rig, _ *url.URL) { r.client.Jar, _ = cookiejar.New(nil) }, http.StatusBadRequest, "wrong state"},
-		"wrong nonce":            {func(r *rig, u *url.URL) { r.keep(u, func(b *begun) { b.Nonce = "another" }) }, http.StatusBadRequest, "wrong nonce"},
-		"wrong PKCE verifier":    {func(r *rig, u *url.URL) { r.keep(u, func(b *begun) { b.Verifier = strings.Repeat("v", 43) }) }, http.StatusBadGateway, "exchange the code"},
+		"wrong nonce":            {func(r *rig, u *url.URL) { r.keep(u, func(b *attempt) { b.Nonce = "another" }) }, http.StatusBadRequest, "wrong nonce"},
+		"wrong PKCE verifier":    {func(r *rig, u *url.URL) { r.keep(u, func(b *attempt) { b.Verifier = strings.Repeat("v", 43) }) }, http.StatusBadGateway, "exchange the code"},
 		"wrong code":             {func(_ *rig, u *url.URL) { set(u, "code", "none") }, http.StatusBadGateway, "exchange the code"},
 		"refused by provider":    {func(_ *rig, u *url.URL) { set(u, "error", "access_denied") }, http.StatusForbidden, "access_denied"},
 		"expired ID token":       {func(r *rig, _ *url.URL) { r.provider.AccessTTL = -time.Hour; r.provider.FastForward(-2 * time.Hour) }, http.StatusBadGateway, "expired"},
@@ -208,14 +208,22 @@ func TestSilentProvider(t *testing.T) {
 	}
 }
 
+// attempt is what the browser keeps of a login that has begun; see internal/login.
+type attempt struct {
+	State    string `json:"state"`
+	Nonce    string `json:"nonce"`
+	Verifier string `json:"verifier"`
+	Next     string `json:"next"`
+}
+
 func set(u *url.URL, name, value string) {
 	q := u.Query()
 	q.Set(name, value)
 	u.RawQuery = q.Encode()
 }
 
-// keep changes what the browser keeps of the login that has begun.
-func (r *rig) keep(callback *url.URL, change func(*begun)) {
+// keep changes what the browser keeps of the login that has attempt.
+func (r *rig) keep(callback *url.URL, change func(*attempt)) {
 	r.t.Helper()
 	at, _ := url.Parse(r.server.URL)
 	for _, c := range r.client.Jar.Cookies(at) {
@@ -223,7 +231,7 @@ func (r *rig) keep(callback *url.URL, change func(*begun)) {
 			continue
 		}
 		text, _ := base64.RawURLEncoding.DecodeString(c.Value)
-		var b begun
+		var b attempt
 		if err := json.Unmarshal(text, &b); err != nil {
 			r.t.Fatal(err)
 		}

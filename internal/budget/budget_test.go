@@ -53,12 +53,16 @@ var rules = []rule{
 		reason: "internal/fleet is the one Consul adapter",
 	},
 	{
-		library: "github.com/coreos/go-oidc", in: []string{"console/login"},
+		library: "github.com/coreos/go-oidc", in: []string{"internal/login"},
 		reason: "one package logs people in; a provider's tokens are to be checked by a library that many read",
 	},
 	{
-		library: "golang.org/x/oauth2", in: []string{"console/login"},
+		library: "golang.org/x/oauth2", in: []string{"internal/login"},
 		reason: "the code flow with PKCE, which go-oidc leaves to it",
+	},
+	{
+		library: module + "/internal/login", in: []string{"internal/login", "router", "console/login"}, tests: true,
+		reason: "the two rooms that people reach by a browser log them in; what a login is worth, each of them says",
 	},
 	{
 		library: "github.com/oauth2-proxy/mockoidc", tests: true,
@@ -301,7 +305,9 @@ func TestRules(t *testing.T) {
 		{"console/watch.go", "github.com/hashicorp/nomad/api", true},
 		{"router/router.go", module + "/console", true},
 		{"console/console.go", "github.com/coreos/go-oidc/v3/oidc", true},
-		{"console/login/oidc.go", "github.com/coreos/go-oidc/v3/oidc", false},
+		{"router/login.go", "github.com/coreos/go-oidc/v3/oidc", true},
+		{"console/login/oidc.go", "github.com/coreos/go-oidc/v3/oidc", true},
+		{"internal/login/login.go", "github.com/coreos/go-oidc/v3/oidc", false},
 		{"brain/nomadic/x.go", "github.com/hashicorp/nomad/api", true},
 		{"driver/driver.go", "github.com/hashicorp/nomad/plugins/drivers", false},
 		{"brain/broker.go", "github.com/hashicorp/nomad/plugins", true},
