@@ -131,11 +131,35 @@ func (b *Broker) renew(w *waiter, claims ticket.Claims, m said) *wire.Problem {
 	if problem != nil {
 		return problem
 	}
+	if problem := b.state.closed(renewed); problem != nil {
+		return problem
+	}
 	if renewed.Session != claims.Session || renewed.App != claims.App {
 		return new(badTicket("The ticket is for another session", "Renew the ticket that hello had."))
 	}
 	b.state.renew(w, renewed, message.Ticket)
 	return nil
+}
+
+// closedTo says why an app is not for the person of a ticket. The router has decided that; but an app may
+// have been closed to the public since, and a ticket is renewed for an hour.
+func closedTo(app App, claims ticket.Claims) *wire.Problem {
+	if claims.Network == "" || app.Access == wire.AccessPublic || app.Access == "" {
+		return nil // only an anonymous launch has a network
+	}
+	p := badTicket("The app is not open to everybody any more", "POST /v1/sessions again, with a launch token, or after a login.")
+	return &p
+}
+
+// closed is closedTo for an app that is known.
+func (st *state) closed(claims ticket.Claims) *wire.Problem {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	app, ok := st.view.app(claims.App)
+	if !st.view.jobsKnown || !ok {
+		return nil
+	}
+	return closedTo(app, claims)
 }
 
 // admissible says why a person cannot wait for an app now.
@@ -149,6 +173,9 @@ func (st *state) admissible(claims ticket.Claims) *wire.Problem {
 	if !ok {
 		p := unknownApp(claims.App)
 		return &p
+	}
+	if p := closedTo(app, claims); p != nil {
+		return p
 	}
 	now := st.now()
 	f := st.view.failureOf(claims.App)

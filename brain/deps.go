@@ -90,6 +90,7 @@ type App struct {
 	Title, Description, Picture string
 	Display                     wire.Display
 	Access                      wire.Access
+	Login                       wire.AppLogin
 	// MaxWhenQueued is how long a session of a public app may last while others wait
 	// for a seat; 0 is no limit.
 	MaxWhenQueued time.Duration

@@ -196,7 +196,7 @@ func (st *state) apps(now time.Time) (apps map[string]wire.App, known bool) {
 			c.Failing = end.Public().String() // everybody reads it at the routers
 		}
 		out[id] = wire.App{ID: id, Version: app.Version, Title: app.Title, Description: app.Description,
-			Picture: app.Picture, Access: app.Access, Display: app.Display, Params: app.Params, Capacity: c}
+			Picture: app.Picture, Access: app.Access, Login: app.Login, Display: app.Display, Params: app.Params, Capacity: c}
 	}
 	return out, st.view.known()
 }

@@ -99,7 +99,8 @@ func (c *Client) app(j job) (app brain.App, ok bool) {
 	} else {
 		app.Warm = number("warm", 0)
 	}
-	app.Access, app.MaxWhenQueued = c.accessOf(j, wrong), maxWhenQueued(j, wrong)
+	app.MaxWhenQueued = maxWhenQueued(j, wrong)
+	app.Access, app.Login = c.accessOf(j, wrong)
 	app.MHz, app.MemoryMB = j.wants()
 	declared, err := params.Parse(j.Meta[params.MetaKey])
 	if err != nil {
@@ -141,20 +142,6 @@ func warmWait(j job, wrong func(string, ...any)) (share float64, auto bool) {
 		return defaultWarmWait, true
 	}
 	return share, true
-}
-
-// accessOf says who may launch an app. A value that is misspelt must not make an
-// app public.
-func (c *Client) accessOf(j job, wrong func(string, ...any)) wire.Access {
-	text, ok := j.Meta["access"]
-	switch access := wire.Access(strings.TrimSpace(text)); {
-	case !ok:
-		return c.access
-	case access == wire.AccessPublic, access == wire.AccessSigned:
-		return access
-	}
-	wrong(`meta.access = %q: must be "public" or "signed"; a launch needs a launch token now`, text)
-	return wire.AccessSigned
 }
 
 // defaultMaxWhenQueued is max_when_queued of a job that does not say it.

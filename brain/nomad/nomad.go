@@ -11,7 +11,9 @@
 //	  title       = "Car configurator"   # default the job's id
 //	  description = "…"
 //	  picture     = "/pictures/car.webp"
-//	  access      = "public" // or "signed": who may launch it; default Config.DefaultAccess
+//	  access      = "public" // or "login" or "signed": who may launch it; default Config.DefaultAccess
+//	  login_groups   = "staff, partners"  // with login: who of those that the provider knows
+//	  login_subjects = "248289761001"
 //	}
 //
 // A seat is a child of this job. It is dispatched with the id prefix v<job

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -75,6 +76,7 @@ func TestAccess(t *testing.T) {
 		{"public", "", wire.AccessPublic, false},
 		{" public ", "", wire.AccessPublic, false},
 		{"signed", wire.AccessPublic, wire.AccessSigned, false},
+		{"login", wire.AccessPublic, wire.AccessLogin, false},
 		// What is misspelt is never public.
 		{"publik", wire.AccessPublic, wire.AccessSigned, true},
 		{"", wire.AccessPublic, wire.AccessSigned, true},
@@ -88,10 +90,49 @@ func TestAccess(t *testing.T) {
 			j.Meta["access"] = c.meta
 		}
 		said := ""
-		if got := client.accessOf(j, func(format string, args ...any) { said = fmt.Sprintf(format, args...) }); got != c.want || (said != "") != c.warned {
+		if got, _ := client.accessOf(j, func(format string, args ...any) { said = fmt.Sprintf(format, args...) }); got != c.want || (said != "") != c.warned {
 			t.Errorf("%q with default %q: %s, says %q", c.meta, c.fallback, got, said)
 		}
 		client.Close()
+	}
+}
+
+// TestLoginOf: who may log in to an app, and that what is wrong lets nobody in by a login.
+func TestLoginOf(t *testing.T) {
+	client, err := Open(Config{DefaultAccess: wire.AccessPublic, Log: slog.New(slog.DiscardHandler)})
+	testkit.Must(t, err)
+	defer client.Close()
+	type meta = map[string]string
+	for name, c := range map[string]struct {
+		meta   meta
+		access wire.Access
+		login  wire.AppLogin
+		says   string
+	}{
+		"all that the provider knows": {meta{"access": "login"}, wire.AccessLogin, wire.AppLogin{}, ""},
+		"groups":                      {meta{"access": "login", "login_groups": "staff, partners"}, wire.AccessLogin, wire.AppLogin{Groups: []string{"staff", "partners"}}, ""},
+		"groups and subjects": {meta{"access": "login", "login_groups": "staff", "login_subjects": " 4711 "}, wire.AccessLogin,
+			wire.AppLogin{Groups: []string{"staff"}, Subjects: []string{"4711"}}, ""},
+		"names with a comma": {meta{"access": "login", "login_groups": `["cn=a,ou=b"]`}, wire.AccessLogin, wire.AppLogin{Groups: []string{"cn=a,ou=b"}}, ""},
+		"an empty list":      {meta{"access": "login", "login_groups": "[]"}, wire.AccessSigned, wire.AppLogin{}, "1 to 32 names"},
+		"no name":            {meta{"access": "login", "login_groups": ""}, wire.AccessSigned, wire.AppLogin{}, "is empty"},
+		"an empty name":      {meta{"access": "login", "login_subjects": "a,,b"}, wire.AccessSigned, wire.AppLogin{}, "is empty"},
+		"broken JSON":        {meta{"access": "login", "login_groups": `["staff"`}, wire.AccessSigned, wire.AppLogin{}, "list of texts in JSON"},
+		"numbers":            {meta{"access": "login", "login_subjects": "[4711]"}, wire.AccessSigned, wire.AppLogin{}, "list of texts in JSON"},
+		"a long name":        {meta{"access": "login", "login_groups": strings.Repeat("x", 256)}, wire.AccessSigned, wire.AppLogin{}, "256 bytes"},
+		"a long list":        {meta{"access": "login", "login_groups": strings.Repeat("x,", 32) + "x"}, wire.AccessSigned, wire.AppLogin{}, "has 33"},
+		"a huge list":        {meta{"access": "login", "login_groups": strings.Repeat("x", 5000)}, wire.AccessSigned, wire.AppLogin{}, "more than 4096"},
+		"not a login":        {meta{"access": "public", "login_groups": "staff"}, wire.AccessPublic, wire.AppLogin{}, `only with access = "login"`},
+		"misspelt":           {meta{"access": "logn", "login_groups": "staff"}, wire.AccessSigned, wire.AppLogin{}, `only with access = "login"`},
+	} {
+		var said []string
+		access, login := client.accessOf(job{ID: "viewer", Meta: c.meta}, func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) })
+		if access != c.access || !reflect.DeepEqual(login, c.login) {
+			t.Errorf("%s: %s %+v, want %s %+v", name, access, login, c.access, c.login)
+		}
+		if all := strings.Join(said, "; "); !strings.Contains(all, c.says) || (all != "") != (c.says != "") {
+			t.Errorf("%s: says %q, want %q", name, all, c.says)
+		}
 	}
 }
 

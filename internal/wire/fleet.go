@@ -31,9 +31,11 @@ type App struct {
 	Description string `json:"description,omitempty"`
 	// Picture is a URL, or a path on the router.
 	Picture string `json:"picture,omitempty"`
-	// Access says who may launch it; anything but AccessPublic means AccessSigned.
-	Access  Access  `json:"access,omitempty"`
-	Display Display `json:"display"`
+	// Access says who may launch it; anything but AccessPublic and AccessLogin means AccessSigned.
+	Access Access `json:"access,omitempty"`
+	// Login says whose login is enough, with AccessLogin.
+	Login   AppLogin `json:"login,omitzero"`
+	Display Display  `json:"display"`
 	// Params are what may be set for a session of the app.
 	Params   []Param   `json:"params,omitempty"`
 	Capacity Capacity  `json:"capacity"`
@@ -54,7 +56,15 @@ type Access string
 const (
 	AccessPublic Access = "public" // everybody
 	AccessSigned Access = "signed" // who has a launch token
+	AccessLogin  Access = "login"  // who has logged in at the provider, or has a launch token
 )
+
+// AppLogin says who may launch an app that asks for a login: who is in one of the groups, or is one of
+// the subjects. Without both, each person that the provider knows.
+type AppLogin struct {
+	Groups   []string `json:"groups,omitempty"`
+	Subjects []string `json:"subjects,omitempty"`
+}
 
 // LaunchKey is a key with which a customer's server signs launch tokens.
 type LaunchKey struct {

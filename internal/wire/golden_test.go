@@ -33,6 +33,7 @@ var messages = map[string]any{
 	"quality":         &Quality{},
 	"apps_response":   &AppsResponse{},
 	"app_view":        &AppView{},
+	"person_token":    &PersonToken{},
 	"sites_response":  &SitesResponse{},
 	"site_view":       &SiteView{},
 	"distance":        &Distance{},
@@ -42,6 +43,7 @@ var messages = map[string]any{
 	"problem":         &Problem{},
 
 	"app":         &App{},
+	"app_login":   &AppLogin{},
 	"param":       &Param{},
 	"capacity":    &Capacity{},
 	"site_info":   &SiteInfo{},

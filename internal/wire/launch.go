@@ -126,7 +126,9 @@ type SitesResponse struct {
 	// they are few (MaxRace at most), else those to begin with. What to measure
 	// then is asked for at POST /v1/probes.
 	Probe []string `json:"probe"`
-	Stale bool     `json:"stale,omitempty"`
+	// Login is true where the entry's routers can log people in.
+	Login bool `json:"login,omitempty"`
+	Stale bool `json:"stale,omitempty"`
 }
 
 // MaxRace is how many sites a page races without asking for advice.

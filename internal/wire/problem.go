@@ -39,6 +39,8 @@ const (
 	ProblemAPIKey      = "/problems/api-key"        // 401 missing, unknown or revoked
 	ProblemLaunchToken = "/problems/launch-token"   // 401 missing, or does not allow this launch
 	ProblemLaunchOver  = "/problems/launch-expired" // 401 the launch token has expired
+	ProblemLogin       = "/problems/login"          // 401 the person has not logged in, or no longer
+	ProblemLoginGroups = "/problems/login-groups"   // 403 the person is not of those who may
 	ProblemTooMany     = "/problems/too-many"       // 429 too many messages or connections
 	ProblemTicketUsed  = "/problems/ticket-used"    // 403
 	ProblemForbidden   = "/problems/forbidden"      // 403 a good token of another session
