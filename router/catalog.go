@@ -45,7 +45,7 @@ func (r *Router) getApps(c echo.Context) error {
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(ids)) {
-		if !table.app(id).signed {
+		if table.app(id).access == wire.AccessPublic {
 			out.Apps = append(out.Apps, r.appView(table, id))
 		}
 	}
@@ -53,7 +53,7 @@ func (r *Router) getApps(c echo.Context) error {
 	return c.JSON(http.StatusOK, out)
 }
 
-// getApp describes one app. Of a signed app it tells only those who may launch it,
+// getApp describes one app. Of an app that is not public it tells only those who may launch it,
 // so a page learns before Play is pressed whether its token holds. A browser sends
 // no Origin with this request, so origins are not checked.
 func (r *Router) getApp(c echo.Context) error {

@@ -67,11 +67,11 @@ func (r *Router) postSession(c echo.Context) error {
 	// The ticket has the requested version, not the site's newest: each site counts
 	// its own versions, so that number means nothing at the next site.
 	claims := ticket.Claims{Session: session, App: req.App, Version: req.Version, Sites: sites, Trace: span.Parent()}
-	carry(&claims, launch)
-	if err := setParams(&claims, table.view.Sites[best.Index].Apps[req.App].Params, req.Params, launch, table.app(req.App).signed); err != nil {
+	r.carry(&claims, launch)
+	if err := setParams(&claims, table.view.Sites[best.Index].Apps[req.App].Params, req.Params, launch, table.app(req.App).access); err != nil {
 		return err
 	}
-	if launch.Key == "" {
+	if launch.anonymous() {
 		_, wide := networks(c.RealIP())
 		claims.Network = r.cfg.Signer.HashNetwork(wide)
 	}

@@ -13,7 +13,6 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/nearcast/nearcast/internal/guard"
-	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -32,7 +31,7 @@ type Rate struct {
 // gives a customer without questions: that is wide, with wideTimes the rate, so that
 // changing the address gains an attacker little, and the many homes in it still fit.
 type Limits struct {
-	// Launches without a launch token. A subject of launch tokens has the same limit,
+	// Launches without a launch token or a login. A subject of launch tokens has the same limit,
 	// wherever it launches from.
 	Launches Rate
 	// Requests that cost something and are no launches: lists, probes, renewals of
@@ -166,7 +165,7 @@ func (r *Router) limited(h echo.HandlerFunc) echo.HandlerFunc {
 // admitLaunch decides whether a caller may launch now. It comes before everything
 // that costs: the body, the ranking, the signature. A launch with a good launch token
 // takes from the bucket of its subject, and not from its network's: a customer's server
-// may launch for all its people. Checking the token costs too, so a network may have so
+// may launch for all its people. So does one of a person who has logged in. Checking the token costs too, so a network may have so
 // many tokens checked as it may send other requests.
 func (r *Router) admitLaunch(c echo.Context) error {
 	token, ok := bearer(c.Request())
@@ -176,14 +175,14 @@ func (r *Router) admitLaunch(c echo.Context) error {
 	if err := r.requests.take(c); err != nil {
 		return err
 	}
-	launch, err := r.cfg.View.Snapshot().LaunchKeys.Verify(token, time.Now())
+	launch, err := r.verifyLauncher(token)
 	switch {
 	case err != nil: // the caller learns why when the app is known
 		return r.launches.take(c)
-	case launch.Subject == "":
+	case launch.subject() == "":
 		return nil
 	}
-	return r.subjects.take(c, ticket.HashSubject(launch.Key, launch.Subject))
+	return r.subjects.take(c, launch.subject())
 }
 
 // callers bounds the requests of each caller that is known by a name: the launches of a subject, and

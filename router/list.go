@@ -294,10 +294,13 @@ func checkQuery(q url.Values) error {
 // maxListSites is how many sites a query may name.
 const maxListSites = 100
 
-// hashesOf are the hashes of a subject for each launch key of its customer, or of all. Where there
+// hashesOf are the hashes of a subject for each launch key of its customer, or of all and of a login. Where there
 // is none, nobody has launched for the subject.
 func (r *Router) hashesOf(customer, subject string) ([]string, error) {
 	hashes := []string{}
+	if customer == "" && r.people != nil {
+		hashes = append(hashes, r.hashPerson(subject)) // who has logged in is no customer's
+	}
 	for id, key := range r.cfg.View.Snapshot().LaunchKeys {
 		if customer == "" || key.Name == customer {
 			hashes = append(hashes, ticket.HashSubject(id, subject))

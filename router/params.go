@@ -10,10 +10,10 @@ import (
 )
 
 // setParams checks the parameters that a launch sets, and puts them into its ticket.
-// The launch token's come first. A page sets those of a public app: of others, only the
+// The launch token's come first. A page sets those of an app that needs none: of others, only the
 // customer knows what a person may set.
-func setParams(claims *ticket.Claims, declared []wire.Param, page map[string]string, launch ticket.Launch, signed bool) error {
-	if len(page) > 0 && signed {
+func setParams(claims *ticket.Claims, declared []wire.Param, page map[string]string, launch launcher, access wire.Access) error {
+	if len(page) > 0 && (access == wire.AccessSigned || access == wire.AccessLogin && !launch.loggedIn()) {
 		return problem(wire.ProblemInvalid, "/params", "The launch token sets the parameters of this app; put them into the token.")
 	}
 	if _, err := params.Values(declared, page, params.Page); err != nil {

@@ -18,19 +18,24 @@
 //	GET    /v1/sessions/{id}/placement how a session was placed, for operators
 //	POST   /v1/sessions/{id}/ticket    renew the ticket of a person that waits
 //	GET    /v1/facts                   what this site has, for routers of other sites alone
+//	GET    /login                      log a person in at the provider; /login/callback
+//	POST   /login/token                what the player's page launches with, for the person's login
+//	POST   /login/out                  log them out
 //	GET    /v1/openapi.yaml            the description of this API
 //	GET    /problems/{kind}            the meaning of an error
 //	GET    /healthz                    for load balancers and routers of other sites
 //	GET    /, /play/{app}, /check, …   pages
 //
 // An app is public, or signed: then a launch needs a launch token (package ticket),
-// signed with a key that stands in Consul. The strictest of all sites counts.
+// signed with a key that stands in Consul. Or it asks for a login: then a launch needs a login token,
+// which the player's own page gets for a person's login, or a launch token. The strictest of all sites
+// counts.
 //
 // Internal is another handler, for a listener that only the site's own processes and
 // operators reach: it serves /metrics.
 //
-// Every error is an RFC 9457 problem (wire.Problem). There are no cookies, so
-// pages of any origin may use the API.
+// Every error is an RFC 9457 problem (wire.Problem). The API has no cookies, so
+// pages of any origin may use it: the one of a login is read by /login alone.
 //
 //	r, err := router.New(router.Config{Site: "eu-west-1", URL: "https://eu.play.example", View: view, …})
 //	defer r.Close()
@@ -54,6 +59,7 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
+	"golang.org/x/time/rate"
 
 	"github.com/nearcast/nearcast/internal/answer"
 	"github.com/nearcast/nearcast/internal/identity"
@@ -94,6 +100,8 @@ type Config struct {
 	// OperatorToken may read and end all sessions; empty is none. All sites have the
 	// same, as routers pass it on.
 	OperatorToken string
+	// Login says who knows the people of apps that ask for a login; by default nobody.
+	Login LoginConfig
 	// Identity is the router's own key, by which brains know it; nil is a new one, which
 	// no brain knows.
 	Identity *identity.Identity
@@ -116,6 +124,7 @@ type Router struct {
 	inside    *http.Client      // to routers of other sites
 	operators operators
 	pages     *pages
+	people    *people // nil without a provider
 	models    models
 	prefixes  *prefix.Store
 	teller    teller
@@ -126,6 +135,9 @@ type Router struct {
 	latest    atomic.Pointer[siteTable]
 	memory    sync.Pool // of *launchMemory
 	placed    placements
+
+	loginFailures *rate.Limiter // of those that are logged
+	unserved      sync.Map      // apps that ask for a login that is not there, and were logged
 }
 
 // New makes a router. It starts nothing.
@@ -172,6 +184,10 @@ func New(cfg Config) (*Router, error) {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
+	if r.people, err = newPeople(cfg.Login, cfg.URL); err != nil {
+		return nil, fmt.Errorf("new router: %w", err)
+	}
+	r.loginFailures = rate.NewLimiter(rate.Every(time.Second), 10)
 	if r.operators, err = newOperators(cfg.OperatorToken); err != nil {
 		return nil, fmt.Errorf("new router: %w", err)
 	}
@@ -181,7 +197,7 @@ func New(cfg Config) (*Router, error) {
 	r.metrics = newMetrics(r)
 	r.launches = newLimiter("launch", cfg.Limits.Launches, r.metrics.limited)
 	r.requests = newLimiter("request", cfg.Limits.Requests, r.metrics.limited)
-	r.subjects = callers{kind: "launch", what: "subject", why: "The subject of your launch token has launched too often.",
+	r.subjects = callers{kind: "launch", what: "subject", why: "The subject of your launch token, or of your login, has launched too often.",
 		limited: r.metrics.limited, buckets: buckets[string]{limit: cfg.Limits.Launches}}
 	r.keys = callers{kind: "list", what: "key", why: "Sessions are listed too often with this API key.",
 		limited: r.metrics.limited, buckets: buckets[string]{limit: listRate}}
@@ -217,6 +233,10 @@ func (r *Router) routes() *echo.Echo {
 	e.DELETE("/v1/sessions/:id", r.limited(r.deleteSession))
 	e.POST("/v1/sessions/:id/ticket", r.limited(r.postTicket))
 	e.GET("/v1/sessions/:id"+wire.PlacementPath, r.limited(r.getPlacement))
+	get(wire.LoginPath, r.limited(r.getLogin))
+	get(wire.LoginCallbackPath, r.limited(r.getLoginCallback))
+	e.POST(wire.LoginTokenPath, r.limited(r.postLoginToken))
+	e.POST(wire.LogoutPath, r.limited(r.postLogout))
 	get("/problems/:kind", r.getProblem)
 	get("/healthz", r.getHealth)
 	if r.pages != nil {
@@ -228,6 +248,8 @@ func (r *Router) routes() *echo.Echo {
 		// Else the pattern of the pages would answer these with 404.
 		get("/v1/probes", onlyPost)
 		get("/v1/sessions/:id/ticket", onlyPost)
+		get(wire.LoginTokenPath, onlyPost)
+		get(wire.LogoutPath, onlyPost)
 	}
 	return e
 }

@@ -28,7 +28,7 @@ func (r *Router) getSites(c echo.Context) error {
 		return err
 	}
 	out := wire.SitesResponse{
-		Entry: r.cfg.Site, Sites: make([]wire.SiteView, 0, len(table.view.Sites)), Probe: first, Stale: table.view.Stale(),
+		Entry: r.cfg.Site, Sites: make([]wire.SiteView, 0, len(table.view.Sites)), Probe: first, Login: r.people != nil, Stale: table.view.Stale(),
 	}
 	for i := range table.view.Sites {
 		s := &table.view.Sites[i]
@@ -38,7 +38,7 @@ func (r *Router) getSites(c echo.Context) error {
 			Apps: make(map[string]wire.Capacity, len(s.Apps)),
 		}
 		for id, app := range s.Apps {
-			if !table.app(id).signed {
+			if table.app(id).access == wire.AccessPublic {
 				v.Apps[id] = app.Capacity
 			}
 		}

@@ -51,9 +51,9 @@ type siteStatus struct {
 // appSites is an app's capacity at all sites, as placement needs it.
 type appSites struct {
 	known bool // a site has the app
-	// signed is true where the app needs a launch token: where any site says so, or
-	// does not say otherwise.
-	signed bool
+	// access is the strictest of all sites: public only where all say so.
+	access wire.Access
+	logins []wire.AppLogin // of the sites that ask for a login: each has to let a person in
 	sites  []placement.Site
 }
 
@@ -124,9 +124,24 @@ func (r *Router) newSiteTable(view Snapshot, now time.Time) *siteTable {
 	for i := range view.Sites {
 		s, out := &view.Sites[i], &t.sites[i]
 		out.brains = brainsOf(s.Brains)
+		if i == t.entry && r.people == nil {
+			r.warnUnserved(s.Apps)
+		}
 		out.unhealthy, out.silent = t.health(i, now, r.cfg.MaxStale)
 	}
 	return t
+}
+
+// warnUnserved logs, once, which apps ask for a login that this router has not.
+func (r *Router) warnUnserved(apps map[string]wire.App) {
+	for id, app := range apps {
+		if app.Access != wire.AccessLogin {
+			continue
+		}
+		if _, before := r.unserved.LoadOrStore(id, true); !before {
+			r.log.Warn("an app asks for a login, and this router has no provider: only launch tokens launch it; set --oidc-issuer", "app", id)
+		}
+	}
 }
 
 // health says why no session may be placed at a site; empty where one may be.
@@ -197,12 +212,14 @@ func (t *siteTable) app(id string) *appSites {
 	if a, ok := t.apps[id]; ok {
 		return a
 	}
-	a := &appSites{sites: make([]placement.Site, len(t.view.Sites))}
+	a := &appSites{access: wire.AccessPublic, sites: make([]placement.Site, len(t.view.Sites))}
 	for i := range t.view.Sites {
 		s := &t.view.Sites[i]
 		app, present := s.Apps[id]
 		a.known = a.known || present
-		a.signed = a.signed || present && app.Access != wire.AccessPublic
+		if present {
+			a.open(app)
+		}
 		c := app.Capacity
 		a.sites[i] = placement.Site{
 			Name: s.Name, Healthy: t.sites[i].unhealthy == "",
@@ -216,4 +233,17 @@ func (t *siteTable) app(id string) *appSites {
 		t.apps[id] = a
 	}
 	return a
+}
+
+// open adds what a site says of who may launch.
+func (a *appSites) open(app wire.App) {
+	switch {
+	case app.Access == wire.AccessLogin:
+		a.logins = append(a.logins, app.Login)
+		if a.access == wire.AccessPublic {
+			a.access = wire.AccessLogin
+		}
+	case app.Access != wire.AccessPublic: // or it does not say
+		a.access = wire.AccessSigned
+	}
 }

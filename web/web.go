@@ -44,6 +44,8 @@
 //	POST /v1/probes                 wire.ProbeRequest → wire.ProbeResponse, where sites are many
 //	POST /v1/sessions               wire.LaunchRequest → 201 wire.LaunchResponse
 //	POST /v1/sessions/{id}/ticket   Authorization: Bearer ticket → wire.TicketRenewal
+//	POST /login/token, /login/out   wire.PersonToken; by the cookie of a login, of the page's own router alone
+//	GET  /login                     to the login provider, and back to /play/{app}
 //	GET  /healthz                   any answer: the router can be reached
 //	GET  beacon_url                 any 2xx; across origins it must send
 //	                                Access-Control-Allow-Origin and should send
@@ -55,7 +57,8 @@
 //
 // A signed app's launch token comes in the fragment, /play/{app}#token=…, which
 // browsers send to nobody. The page takes it out of the address, and sends it as
-// Authorization: Bearer with GET /v1/apps/{app} and POST /v1/sessions.
+// Authorization: Bearer with GET /v1/apps/{app} and POST /v1/sessions. login.js gets a login token where
+// the app asks for a login, which is sent as that is; only our own page can (docs/API.md).
 //
 // Errors are wire.Problem, whose title and detail the person reads.
 //

@@ -40,6 +40,7 @@ type routerFlags struct {
 	launchBurst           int
 	trustedProxies        []string
 	operatorToken         string
+	login                 loginFlags
 }
 
 func routerCommand() *cobra.Command {
@@ -60,7 +61,8 @@ NEARCAST_TICKET_KEY, and so on. Use variables for secrets: all users of a node c
 see command lines. The variables of OpenTelemetry, such as
 OTEL_EXPORTER_OTLP_ENDPOINT, say where traces of launches go (default nowhere).`,
 		Example: `  nearcast ticket-key /etc/nearcast
-  nearcast router --listen 0.0.0.0:8080 --url https://eu.play.example --ticket-key /etc/nearcast/ticket-key.pem`,
+  nearcast router --listen 0.0.0.0:8080 --url https://eu.play.example --ticket-key /etc/nearcast/ticket-key.pem
+  nearcast router … --oidc-issuer https://login.example --oidc-client-id nearcast --oidc-client-secret-file /etc/nearcast/oidc.secret`,
 		Args:    cobra.NoArgs,
 		PreRunE: func(cmd *cobra.Command, _ []string) error { return flagsFromEnv(cmd) },
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -84,6 +86,7 @@ OTEL_EXPORTER_OTLP_ENDPOINT, say where traces of launches go (default nowhere).`
 	flags.IntVar(&f.launchBurst, "launch-burst", router.DefaultLaunches.Burst, "as many of them at once")
 	flags.StringSliceVar(&f.trustedProxies, "trusted-proxy", nil, "network of proxies whose X-Forwarded-For is believed, such as 10.0.0.0/24; can be repeated (default none: behind a load balancer that hides addresses, all people count as one)")
 	flags.StringVar(&f.operatorToken, "operator-token-file", "", "file with the token with which operators read and end any session, the same at all sites; an empty file is none (make a token with: openssl rand -hex 32)")
+	f.login.add(flags)
 	return cmd
 }
 
@@ -132,6 +135,10 @@ func runRouter(ctx context.Context, f routerFlags, log *slog.Logger) error {
 			return fmt.Errorf("--operator-token-file: %w", err)
 		}
 	}
+	login, err := f.login.config()
+	if err != nil {
+		return err
+	}
 	key, err := identity.New()
 	if err != nil {
 		return err
@@ -162,7 +169,7 @@ func runRouter(ctx context.Context, f routerFlags, log *slog.Logger) error {
 		ICE: router.ICE{STUN: f.stun},
 		Web: web.FS, FrameAncestors: f.frameAncestors, MaxStale: f.maxStale, Log: log, Trace: tracer,
 		Limits: router.Limits{Launches: launches, Requests: router.RequestsOf(launches)}, TrustedProxies: proxies,
-		OperatorToken: strings.TrimSpace(string(operator)),
+		OperatorToken: strings.TrimSpace(string(operator)), Login: login,
 	})
 	if err != nil {
 		return err

@@ -4,7 +4,8 @@
 #   nomad var put nomad/jobs/router ticket_key=@keys/ticket-key.pem ticket_keys=@keys/ticket-keys.pem
 #   nomad job run -var url=https://eu-west-1.play.example router.nomad.hcl
 #
-# With operator_token in the variable, that token reads and ends any session.
+# With operator_token in the variable, that token reads and ends any session. With oidc_client_secret in it and
+# --oidc-issuer=… and --oidc-client-id=… in options, people log in for apps with access = "login".
 #
 # A new version starts before the old one stops. If it is healthy, it replaces the old
 # instances one by one; if not, Nomad goes back to the old version. With a static port the
@@ -168,6 +169,13 @@ job "router" {
         data        = "{{ with nomadVar \"nomad/jobs/router\" }}{{ with .operator_token }}{{ . }}{{ end }}{{ end }}"
       }
 
+      # What the login provider knows the routers by: see docs/DEPLOY.md.
+      template {
+        destination = "secrets/oidc-client-secret"
+        perms       = "0600"
+        data        = "{{ with nomadVar \"nomad/jobs/router\" }}{{ with .oidc_client_secret }}{{ . }}{{ end }}{{ end }}"
+      }
+
       config {
         command = var.binary
         args    = concat(["router"], var.options)
@@ -183,6 +191,9 @@ job "router" {
         OTEL_EXPORTER_OTLP_ENDPOINT = var.traces
         OTEL_TRACES_SAMPLER         = "parentbased_traceidratio"
         OTEL_TRACES_SAMPLER_ARG     = var.traces_share
+
+        NEARCAST_OIDC_CLIENT_SECRET_FILE = "${NOMAD_SECRETS_DIR}/oidc-client-secret"
+
         # What it knows of hundreds of sites lives long: collect before it has doubled.
         GOGC       = "40"
         GOMEMLIMIT = "104MiB"

@@ -109,5 +109,11 @@ test('closed apps', () => {
   assert.equal(closed(token, true).technical, 'The key was revoked.');
   assert.match(closed({ type: '/problems/launch-expired', detail: 'x' }, true).head, /expired/);
   assert.equal(closed({ type: '/problems/no-site' }, true), null);
+  const login = { type: '/problems/login', detail: 'for developers' };
+  assert.deepEqual([closed(login, false).login, closed(login, false).technical], ['in', '']);
+  assert.match(closed({ ...login, trouble: 'late' }, false).text, /too long/);
+  assert.match(closed(login, false, undefined, true).text, /cannot log you in/);
+  const groups = closed({ type: '/problems/login-groups', detail: 'Ada is not of them.' }, false);
+  assert.deepEqual([groups.login, groups.technical], ['other', 'Ada is not of them.']);
   assert.equal(closed(undefined, false), null);
 });

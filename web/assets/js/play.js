@@ -5,6 +5,7 @@ import { Holding, heldSession } from './held.js';
 import { NearcastPlayer, inside } from './element.js';
 import { languageOf } from './language.js';
 import { HELD, isOver } from './phases.js';
+import { Login } from './login.js';
 import { paramsOf } from './params.js';
 import { takeToken, tokenOf } from './token.js';
 import { wordmark } from './ui/logo.js';
@@ -34,8 +35,12 @@ element.watch = (now, before) => {
   if (now.phase !== before?.phase) title(now);
 };
 element.first = (detail) => window.dispatchEvent(new CustomEvent('nearcast:firstframe', { detail }));
-element.app = id;
 document.querySelector('#player').append(element);
+const show = () => { element.app = id; };
+// A link with a launch token is stronger than a login.
+const login = tokenOf(id) ? null : new Login(id, element);
+if (login?.expected) login.begin().finally(show);
+else show();
 
 // hold tells the browser's other pages of the session that this one holds.
 function hold(now, before) {

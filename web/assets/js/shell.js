@@ -116,7 +116,7 @@ export class Shell {
       waiting: () => waitingScreen({ leave: () => player.leave(), why: this.later?.whyDetails(w), w }),
       over: (state) => {
         const actions = { play, takeBack: () => player.takeBack(), w };
-        if (this.later) return { ...this.later.endedScreen(state, this.app, { ...actions, hasToken: Boolean(this.token()), src: this.src, home: this.home }), update() {} };
+        if (this.later) return { ...this.later.endedScreen(state, this.app, { ...actions, hasToken: Boolean(this.token()), src: this.src, home: this.home, id: this.id }), update() {} };
         this.#with(() => {});
         return bareEnd(state, actions);
       },
@@ -233,12 +233,12 @@ export class Shell {
       this.heard = turn;
       if (!this.app) this.backdrop.replaceChildren(picture({ id }));
       // A seat that is held needs no launch. If something else is wrong, Play says what.
-      if (this.player.state.phase === 'ready' && isClosed(problem, Boolean(this.app))) this.#shut(problem);
+      if (this.player.state.phase === 'ready' && isClosed(problem, Boolean(this.app))) this.close(problem);
     }
   }
 
-  // #shut shows a screen without Play: the router's own words until later.js has better ones.
-  #shut(problem) {
+  // close shows a screen without Play: the router's own words until later.js has better ones.
+  close(problem) {
     this.shut = true;
     const screen = this.screen = { kind: 'shut', ...bareScreen(problem) };
     this.node.dataset.screen = 'over';
@@ -246,7 +246,7 @@ export class Shell {
     this.onShut(problem);
     this.#with(({ closed, closedScreen, missing }) => {
       const words = closed(problem, Boolean(this.token()), this.w, Boolean(this.src)) ?? missing(this.id, this.w);
-      if (this.screen === screen) this.dock.replaceChildren(closedScreen(words, this.home, this.w));
+      if (this.screen === screen) this.dock.replaceChildren(closedScreen(words, this.home, this.w, this));
     });
   }
 

@@ -31,7 +31,7 @@ export function ended(end, w = english) {
 }
 
 // closed describes why an app cannot be launched from here: it is open only to those
-// with a launch token, and there is none, or it does not hold. null for other problems. A person came
+// with a launch token or a login, and there is none, or it does not hold. null for other problems. A person came
 // to our own page by a link; in a page that embeds the player that page has to bring the token.
 export function closed(problem, hasToken, w = english, embedded = false) {
   const type = problem?.type ?? '';
@@ -39,6 +39,9 @@ export function closed(problem, hasToken, w = english, embedded = false) {
     const key = `shut.${embedded ? 'page.' : ''}${what}`;
     return { head: w.say(key), text: w.say(`${key}.text`), technical };
   };
+  // login says that a person may log in, or log in as somebody else; trouble how that went wrong.
+  if (type.endsWith('/login')) return { ...words('login', ''), ...(problem.trouble && { text: w.say(`shut.${problem.trouble}`) }), login: 'in' };
+  if (type.endsWith('/login-groups')) return { ...words('groups', problem.detail ?? ''), login: 'other' };
   if (type.endsWith('/launch-expired')) return words('expired', problem.detail ?? '');
   if (!type.endsWith('/launch-token')) return null;
   return hasToken ? words('refused', problem.detail ?? '') : words('token', '');

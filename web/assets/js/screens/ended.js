@@ -8,7 +8,7 @@ import { whyDetails } from '../ui/why.js';
 
 // src is the origin of the router, '' that of the page; home a page that lists the apps, if there
 // is one; hasToken says that there is a launch token.
-export function endedScreen(state, app, { play, takeBack, hasToken = false, src = '', home = '', w: words = english }) {
+export function endedScreen(state, app, { play, takeBack, hasToken = false, src = '', home = '', id = state.app, w: words = english }) {
   const w = wordsFor(state, { hasToken, embedded: Boolean(src) }, words);
   const first = state.phase === 'replaced'
     ? el('button.primary', { type: 'button', onclick: takeBack, part: 'button' }, words.say('play.here'))
@@ -20,7 +20,7 @@ export function endedScreen(state, app, { play, takeBack, hasToken = false, src 
     el('h1', { part: 'title' }, w.head),
     el('p.lead', { part: 'text' }, w.text),
     w.technical ? el('p.technical', {}, w.technical) : null,
-    el('div.actions', {}, first,
+    el('div.actions', {}, w.login ? wayIn(w.login, { src, id }, words) : null, first,
       w.check ? el('a.quiet.check-network', { href: src + checkPage(state.launch?.site), target: home ? '' : '_blank', rel: 'noopener', part: 'button' }, words.say('check.network')) : null,
       home ? el('a.quiet', { href: home, part: 'button' }, words.say('apps.all')) : null),
     why.node);
@@ -39,13 +39,24 @@ function wordsFor(state, { hasToken, embedded }, w) {
   return ended(state.end, w);
 }
 
+// wayIn leads a person to the login. In a page of others, whose address the login does not lead back to, and
+// where browsers keep the cookie away, it opens the player's own page.
+function wayIn(login, { src, id }, w) {
+  const app = encodeURIComponent(id);
+  const own = !src && window.top === window && location.pathname === `/play/${app}`;
+  if (!own) return el('a.primary', { href: `${src}/play/${app}`, target: '_blank', rel: 'noopener', part: 'button' }, w.say('login.open'));
+  const href = `/login?app=${app}&query=${encodeURIComponent(location.search.slice(1))}${login === 'other' ? '&anew=1' : ''}`;
+  return el('a.primary.log-in', { href, part: 'button' }, w.say(login === 'other' ? 'login.other' : 'login.in'));
+}
+
 // closedScreen says why this page may not launch an app; words is closed() or
-// missing() of later/words.js. home is the page that lists the apps, if there is one.
-export function closedScreen(words, home, w) {
+// missing() of later/words.js. home is the page that lists the apps, if there is one; at has src and id.
+export function closedScreen(words, home, w, at = {}) {
   // What scrolls has something that takes the focus.
-  return el('section.panel', { role: 'status', part: 'panel', ...(!home && { tabIndex: 0 }) },
+  return el('section.panel', { role: 'status', part: 'panel', ...(!home && !words.login && { tabIndex: 0 }) },
     el('h1', { part: 'title' }, words.head),
     el('p.lead', { part: 'text' }, words.text),
     words.technical ? el('p.technical', {}, words.technical) : null,
-    home ? el('div.actions', {}, el('a.primary', { href: home, part: 'button' }, w.say('apps.see'))) : null);
+    home || words.login ? el('div.actions', {}, words.login ? wayIn(words.login, at, w) : null,
+      home ? el(words.login ? 'a.quiet' : 'a.primary', { href: home, part: 'button' }, w.say('apps.see')) : null) : null);
 }
