@@ -64,7 +64,8 @@ func (c Checks) Registered(ctx context.Context) ([]CheckedJob, error) {
 
 // Report is what a check of a job file found.
 type Report struct {
-	Job string
+	Job    string
+	Access wire.Access // as a brain without --default-access reads it
 	// Problems keep the app from working as its job says. Notes are what could not be
 	// checked from here, or depends on a node's operator.
 	Problems, Notes []string
@@ -97,6 +98,7 @@ func (c Checks) File(ctx context.Context, source, variables string, task func(co
 	if err != nil {
 		return r, err
 	}
+	r.Access = app.Access
 	r.Problems = append(r.Problems, problems...)
 	if len(job.TaskGroups) > 0 && len(job.TaskGroups[0].Tasks) > 0 && job.TaskGroups[0].Tasks[0].Driver == c.driver {
 		r.task(ctx, job, task)

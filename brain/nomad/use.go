@@ -67,7 +67,7 @@ func (c Checks) Measure(ctx context.Context, uses []*Use) error {
 	for _, u := range uses {
 		measured := 0
 		for _, a := range allocs {
-			if parents[a.JobID] != u.App || !played(a.TaskStates) {
+			if parents[a.JobID] != u.App || stateOf(a.TaskStates) != wire.SeatStreaming {
 				continue
 			}
 			if measured++; measured > mostMeasured {
@@ -80,18 +80,6 @@ func (c Checks) Measure(ctx context.Context, uses []*Use) error {
 		}
 	}
 	return nil
-}
-
-// played reports whether somebody has a seat, by what its stream host said last.
-func played(tasks map[string]*api.TaskState) bool {
-	for _, task := range tasks {
-		for _, e := range slices.Backward(task.Events) {
-			if state := wire.SeatState(e.Details["state"]); state != "" {
-				return state == wire.SeatStreaming
-			}
-		}
-	}
-	return false
 }
 
 func (c Checks) measure(ctx context.Context, u *Use, alloc string) {

@@ -31,6 +31,7 @@ seats would complain of, and whether a job asks for what its seats use.
 token is enough. --nomad can be set by NEARCAST_NOMAD or NOMAD_ADDR.`,
 		Example: `  nearcast app check viewer.nomad.hcl
   nearcast app list
+  nearcast app show viewer
   nearcast app advise viewer`,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return flagsFromEnv(cmd) },
 	}
@@ -39,7 +40,7 @@ token is enough. --nomad can be set by NEARCAST_NOMAD or NOMAD_ADDR.`,
 	flags.StringVar(&f.nomadToken, "nomad-token", "", "Nomad ACL token, if Nomad needs one")
 	flags.StringVar(&f.namespace, "namespace", "apps", "Nomad namespace of the apps' jobs")
 	flags.BoolVar(&f.asJSON, "json", false, "print JSON")
-	cmd.AddCommand(appCheck(&f), appList(&f), appAdvise(&f), appPublish(), appPrefetch(&f))
+	cmd.AddCommand(appCheck(&f), appList(&f), appShow(&f), appAdvise(&f), appPublish(), appPrefetch(&f))
 	return cmd
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,7 +29,7 @@ type appReport struct {
 
 func appCheck(f *appFlags) *cobra.Command {
 	var vars, varFiles []string
-	var driver string
+	var driver, router string
 	cmd := &cobra.Command{
 		Use:   "check FILE",
 		Short: "Say all that brains and seats of a site would complain of in a job",
@@ -39,6 +40,9 @@ large enough.
 
 FILE is in HCL, as for nomad job run; - reads standard input. Nomad's API parses it: there,
 functions that read files do not work.
+
+For an app with access = "login", --router is asked whether the site's routers have a login
+provider.
 
 The driver's program, nomad-driver-stream, must be beside nearcast or in PATH, or named by
 --driver. Use that of the release that the nodes have.
@@ -67,6 +71,15 @@ Exit status: 0 where nothing is wrong, else 1.`,
 			if err != nil {
 				return err
 			}
+			if found.Access == wire.AccessLogin {
+				problem, note := checkLogin(cmd.Context(), router)
+				if problem != "" {
+					found.Problems = append(found.Problems, problem)
+				}
+				if note != "" {
+					found.Notes = append(found.Notes, note)
+				}
+			}
 			report := appReport{found.Job, orNone(found.Problems), orNone(found.Notes)}
 			if err := showReport(cmd.OutOrStdout(), report, f.asJSON); err != nil {
 				return err
@@ -77,8 +90,24 @@ Exit status: 0 where nothing is wrong, else 1.`,
 	flags := cmd.Flags()
 	flags.StringArrayVar(&vars, "var", nil, "variable of the job, NAME=VALUE; can be repeated")
 	flags.StringArrayVar(&varFiles, "var-file", nil, "file with variables of the job; can be repeated")
+	flags.StringVar(&router, "router", "", "URL of a router of the site, such as https://play.example, to ask it for its login")
 	flags.StringVar(&driver, "driver", "", "the program nomad-driver-stream (default: beside nearcast, then in PATH)")
 	return cmd
+}
+
+// checkLogin says whether the routers of a site can log people in.
+func checkLogin(ctx context.Context, router string) (problem, note string) {
+	if router == "" {
+		return "", `access = "login" needs routers with a login provider (--oidc-issuer), which was not checked: name one with --router`
+	}
+	var sites wire.SitesResponse
+	if err := askRouter(ctx, http.MethodGet, router, "/v1/sites", "", &sites); err != nil {
+		return "", fmt.Sprintf("whether the routers have a login provider was not checked: %v", err)
+	}
+	if !sites.Login {
+		return fmt.Sprintf(`access = "login", and the router of %s has no login provider (--oidc-issuer): only launch tokens launch the app there`, sites.Entry), ""
+	}
+	return "", ""
 }
 
 func readJob(stdin io.Reader, path string) (string, error) {

@@ -289,20 +289,37 @@ func (f *sessionFlags) one(ctx context.Context, method, id string, out any) erro
 
 // ask sends a request to the router. An answer that says what is wrong is the error.
 func (f *sessionFlags) ask(ctx context.Context, method, path string, out any) error {
-	base, err := url.Parse(f.router)
-	if err != nil || base.Host == "" {
-		return fmt.Errorf("--router has to be the URL of a router, such as https://play.example, not %q", f.router)
+	if err := checkRouter(f.router); err != nil {
+		return err
 	}
 	if f.apiKey == "" {
 		return errors.New("set NEARCAST_API_KEY to an API key (nearcast apikey create) or to the operators' token")
 	}
+	return askRouter(ctx, method, f.router, path, f.apiKey, out)
+}
+
+func checkRouter(router string) error {
+	base, err := url.Parse(router)
+	if err != nil || base.Host == "" {
+		return fmt.Errorf("--router has to be the URL of a router, such as https://play.example, not %q", router)
+	}
+	return nil
+}
+
+// askRouter sends a request to a router, with a token if it is not empty.
+func askRouter(ctx context.Context, method, router, path, token string, out any) error {
+	if err := checkRouter(router); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimRight(f.router, "/")+path, nil)
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimRight(router, "/")+path, nil)
 	if err != nil {
 		return fmt.Errorf("--router: %w", err)
 	}
-	req.Header.Set("Authorization", "Bearer "+f.apiKey)
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return fmt.Errorf("ask the router: %w", err)
