@@ -159,6 +159,7 @@ func (c *Console) routes(u *url.URL) http.Handler {
 	mux.HandleFunc("GET "+wire.ConsoleLoginPath, begin)
 	mux.HandleFunc("POST "+wire.ConsoleLoginPath, finish)
 	mux.HandleFunc("GET /console/callback", finish)
+	mux.HandleFunc("GET "+wire.ConsoleEnteredPath, c.cfg.Sessions.Entered)
 	mux.HandleFunc("POST "+wire.ConsoleLogoutPath, c.logout)
 	mux.HandleFunc("GET "+wire.ConsoleLogoutPath, login.LoggedOut)
 	mux.HandleFunc("GET /healthz", func(rw http.ResponseWriter, _ *http.Request) { rw.Write([]byte("ok\n")) })

@@ -22,7 +22,7 @@ const (
 func (c *Console) getEvents(rw http.ResponseWriter, r *http.Request, s *login.Session) {
 	done, ok := c.cfg.Sessions.Stream(s)
 	if !ok {
-		answer.Write(rw, problem(wire.ProblemTooMany, http.StatusTooManyRequests, "Too many windows", "This login has the console open in too many windows. Close one."))
+		answer.Write(rw, problem(wire.ProblemTooMany, http.StatusTooManyRequests, "Too many windows", "You have the console open in too many windows. Close one."))
 		return
 	}
 	defer done()

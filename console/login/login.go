@@ -59,8 +59,10 @@ const (
 	// where there is one too many.
 	maxSessions = 1000
 	maxOf       = 20
-	// maxStreams is how many streams of events a login has at once.
-	maxStreams = 6
+	// maxStreams is how many streams of events a login has at once, and maxStreamsOf how many one
+	// person has by all their logins.
+	maxStreams   = 6
+	maxStreamsOf = 20
 )
 
 // SessionsConfig says what logins are like.
@@ -76,8 +78,10 @@ type SessionsConfig struct {
 type Sessions struct {
 	cfg     SessionsConfig
 	cookies login.Cookies
+
 	mu      sync.Mutex
 	all     map[[sha256.Size]byte]*Session
+	streams map[string]int // by subject
 }
 
 // NewSessions makes an empty set.
@@ -85,7 +89,7 @@ func NewSessions(cfg SessionsConfig) *Sessions {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Sessions{cfg: cfg, cookies: login.CookiesOf(cfg.URL), all: map[[sha256.Size]byte]*Session{}}
+	return &Sessions{cfg: cfg, cookies: login.CookiesOf(cfg.URL), all: map[[sha256.Size]byte]*Session{}, streams: map[string]int{}}
 }
 
 const sessionCookie = "console"
@@ -169,20 +173,43 @@ func (s *Sessions) end(id [sha256.Size]byte) {
 	}
 }
 
-// Stream counts a stream of a login, or reports false where it has too many.
+// Stream counts a stream of a login, or reports false where the login or its person has too many.
 func (s *Sessions) Stream(one *Session) (done func(), ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if one.streams >= maxStreams {
+	if one.streams >= maxStreams || s.streams[one.Subject] >= maxStreamsOf {
 		return nil, false
 	}
 	one.streams++
+	s.streams[one.Subject]++
 	return func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		one.streams--
+		if s.streams[one.Subject]--; s.streams[one.Subject] == 0 {
+			delete(s.streams, one.Subject)
+		}
 	}, true
 }
+
+// enter sends who has just logged in to wire.ConsoleEnteredPath, which sees whether their browser keeps
+// the cookie.
+func enter(rw http.ResponseWriter, r *http.Request, next string) {
+	http.Redirect(rw, r, wire.ConsoleEnteredPath+"?next="+url.QueryEscape(next), http.StatusSeeOther)
+}
+
+// Entered goes on to the page. A browser that keeps no cookie is told so: the page would send it to the
+// login, and a provider that knows the person back again, without end.
+func (s *Sessions) Entered(rw http.ResponseWriter, r *http.Request) {
+	if _, ok := s.Of(r); !ok {
+		page{Next: wire.ConsolePath, Wrong: noCookies + " Then log in again."}.write(rw, http.StatusBadRequest)
+		return
+	}
+	rw.Header().Set("Cache-Control", "no-store")
+	http.Redirect(rw, r, next(r), http.StatusSeeOther)
+}
+
+const noCookies = "Your browser does not keep the cookie of this console. Allow cookies for this address."
 
 // next is where a person goes after the login.
 func next(r *http.Request) string { return nextOf(r.FormValue("next")) }

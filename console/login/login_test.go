@@ -8,6 +8,7 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -47,6 +48,7 @@ func newRig(t *testing.T, lasts time.Duration) *rig {
 	}
 	mux.HandleFunc("GET /console/login", method.Begin(r.sessions))
 	mux.HandleFunc("GET /console/callback", method.Finish(r.sessions))
+	mux.HandleFunc("GET "+wire.ConsoleEnteredPath, r.sessions.Entered)
 	mux.HandleFunc("GET /console", func(rw http.ResponseWriter, req *http.Request) {
 		s, ok := r.sessions.Of(req)
 		if !ok {
@@ -305,8 +307,20 @@ func TestTokenLogin(t *testing.T) {
 	}
 	for to, want := range map[string]string{"/console?site=a": "/console?site=a", "https://evil.example/console": "/console", "//evil.example/console": "/console", "/consoles": "/console", "/\\evil.example": "/console"} {
 		res := post(url.Values{"token": {token}, "next": {to}})
-		if res.StatusCode != http.StatusSeeOther || res.Header.Get("Location") != want || len(res.Cookies()) != 1 {
-			t.Errorf("next %q: %s to %q, want %q", to, res.Status, res.Header.Get("Location"), want)
+		if res.StatusCode != http.StatusSeeOther || !strings.HasPrefix(res.Header.Get("Location"), wire.ConsoleEnteredPath+"?") || len(res.Cookies()) != 1 {
+			t.Errorf("next %q: %s to %q", to, res.Status, res.Header.Get("Location"))
+			continue
+		}
+		req := httptest.NewRequest(http.MethodGet, res.Header.Get("Location"), nil)
+		req.AddCookie(res.Cookies()[0])
+		rw := httptest.NewRecorder()
+		if s.Entered(rw, req); rw.Code != http.StatusSeeOther || rw.Header().Get("Location") != want {
+			t.Errorf("next %q: then %d to %q, want %q", to, rw.Code, rw.Header().Get("Location"), want)
+		}
+		req.Header.Del("Cookie")
+		rw = httptest.NewRecorder()
+		if s.Entered(rw, req); rw.Code != http.StatusBadRequest || !strings.Contains(rw.Body.String(), noCookies) {
+			t.Errorf("without the cookie: %d %s", rw.Code, rw.Body)
 		}
 	}
 	if noted[0] != ":wrong token" || noted[1] != "operator:" {
@@ -317,5 +331,76 @@ func TestTokenLogin(t *testing.T) {
 	}
 	if res := post(url.Values{"token": {token}}); res.StatusCode != http.StatusTooManyRequests {
 		t.Errorf("after many tries: %s", res.Status)
+	}
+}
+
+// forgetful is a browser that does not keep the cookies whose names begin so.
+type forgetful struct {
+	http.CookieJar
+	name string
+}
+
+func (f forgetful) SetCookies(u *url.URL, cookies []*http.Cookie) {
+	f.CookieJar.SetCookies(u, slices.DeleteFunc(slices.Clone(cookies), func(c *http.Cookie) bool { return strings.HasPrefix(c.Name, f.name) }))
+}
+
+// TestNoCookies: a browser that does not keep our cookies is told so, once: it is not sent back and forth
+// between the console and a provider that knows the person.
+func TestNoCookies(t *testing.T) {
+	for name, c := range map[string]struct{ keepsNot, says string }{
+		"no cookie at all":      {"nearcast-", "your browser keeps no cookies of this console"},
+		"not that of the login": {"nearcast-console", noCookies},
+	} {
+		r := newRig(t, time.Hour)
+		r.provider.QueueUser(user("staff"))
+		r.client.Jar = forgetful{r.client.Jar, c.keepsNot}
+		requests := 0
+		r.client.CheckRedirect = func(*http.Request, []*http.Request) error { requests++; return nil }
+		if status, text := r.get("/console/login?next=/console%3Fsite=x"); status != http.StatusBadRequest || !strings.Contains(text, c.says) || requests > 5 {
+			t.Errorf("%s: %d after %d redirects: %s", name, status, requests, text)
+		}
+	}
+	r := newRig(t, time.Hour)
+	r.provider.QueueUser(user("staff"))
+	var last string
+	r.client.CheckRedirect = func(req *http.Request, _ []*http.Request) error { last = req.URL.RequestURI(); return nil }
+	if status, text := r.get("/console/login?next=/console%3Fsite=x"); status != http.StatusOK || text != "4711 viewer" || last != "/console?site=x" {
+		t.Errorf("with cookies: %d at %s: %s", status, last, text)
+	}
+}
+
+// TestStreamsOfAPerson: one person does not have all streams, however often they log in, and ends of streams
+// count.
+func TestStreamsOfAPerson(t *testing.T) {
+	s := NewSessions(SessionsConfig{URL: "http://localhost", Lasts: time.Hour})
+	var done []func()
+	for range 10 {
+		one := s.Start(httptest.NewRecorder(), Person{Subject: "ada"})
+		of := 0
+		for range 2 * maxStreams {
+			if end, ok := s.Stream(one); ok {
+				of++
+				done = append(done, end)
+			}
+		}
+		if of > maxStreams {
+			t.Errorf("a login has %d streams", of)
+		}
+	}
+	if len(done) != maxStreamsOf {
+		t.Errorf("a person has %d streams, %d at most", len(done), maxStreamsOf)
+	}
+	if _, ok := s.Stream(s.Start(httptest.NewRecorder(), Person{Subject: "bob"})); !ok {
+		t.Error("another person has none")
+	}
+	done[0]()
+	if _, ok := s.Stream(s.Start(httptest.NewRecorder(), Person{Subject: "ada"})); !ok {
+		t.Error("a stream that ended still counts")
+	}
+	for _, end := range done[1:] {
+		end()
+	}
+	if n := s.streams["ada"]; n != 1 {
+		t.Errorf("%d streams are counted, one is there", n)
 	}
 }

@@ -76,7 +76,7 @@ func (o *OIDC) Finish(s *Sessions) http.HandlerFunc {
 		if err == nil {
 			s.Start(rw, p)
 			o.cfg.Noted(r, p, "")
-			http.Redirect(rw, r, nextOf(attempt.Next), http.StatusSeeOther)
+			enter(rw, r, nextOf(attempt.Next))
 			return
 		}
 		if o.failures.Allow() {
@@ -102,7 +102,7 @@ func said(err error) (status int, say string) {
 	case no.Kind == login.Denied:
 		return http.StatusForbidden, "The login provider refused the login."
 	case no.Kind == login.Late:
-		return http.StatusBadRequest, "This login took too long, or began in another browser. Begin again."
+		return http.StatusBadRequest, "This login took too long, began in another browser, or your browser keeps no cookies of this console: allow them. Begin again."
 	}
 	return http.StatusBadRequest, "This login began elsewhere. Begin again."
 }

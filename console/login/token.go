@@ -72,6 +72,6 @@ func (t *Token) Finish(s *Sessions) http.HandlerFunc {
 		p := Person{Subject: "token", Name: string(t.role), Role: t.role}
 		s.Start(rw, p)
 		t.noted(r, p, "")
-		http.Redirect(rw, r, next(r), http.StatusSeeOther)
+		enter(rw, r, next(r))
 	}
 }

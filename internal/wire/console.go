@@ -17,7 +17,8 @@ import "time"
 //	POST   /console/api/apps/{site}/{app}/revert    ConsoleRevert → ConsolePublished; admin
 //	POST   /console/api/apps/{site}                 ConsolePublish → ConsolePublished; admin
 //	GET    /console/api/audit                       ConsoleAudit; operator
-//	GET    /console/login, /console/callback        pages
+//	GET    /console/login, /console/callback,
+//	       /console/entered                         pages
 //	POST   /console/logout                          204. GET is the page after it
 //
 // # Events
@@ -33,10 +34,12 @@ const (
 	ConsolePath       = "/console"
 	ConsoleLoginPath  = "/console/login"
 	ConsoleLogoutPath = "/console/logout"
-	ConsoleAPI        = "/console/api"
-	ConsoleMePath     = "/console/api/me"
-	ConsoleEventsPath = "/console/api/events"
-	ConsoleAuditPath  = "/console/api/audit"
+	// ConsoleEnteredPath is where a login ends: it sees whether the browser keeps the cookie.
+	ConsoleEnteredPath = "/console/entered"
+	ConsoleAPI         = "/console/api"
+	ConsoleMePath      = "/console/api/me"
+	ConsoleEventsPath  = "/console/api/events"
+	ConsoleAuditPath   = "/console/api/audit"
 
 	// ConsoleCSRFHeader has ConsoleMe.CSRF in each request that changes something.
 	ConsoleCSRFHeader = "Nearcast-Csrf"
