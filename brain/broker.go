@@ -64,6 +64,7 @@ type Broker struct {
 	planner *planner
 	leader  *leader
 	seats   *seatClient
+	stills  chan struct{} // holds one for each still that is made now
 	sockets *sockets
 	guard   *guard.Guard
 	feeds   *feeds
@@ -103,7 +104,7 @@ func New(cfg Config) (*Broker, error) {
 	running, ended := context.WithCancel(context.Background())
 	return &Broker{
 		running: running, ended: ended,
-		cfg: cfg, log: cfg.Log, metrics: metrics, state: state, seats: seats, sockets: newSockets(), guard: g, pace: pace, feeds: newFeeds(running, cfg.Peers, state, cfg.Log),
+		cfg: cfg, log: cfg.Log, metrics: metrics, state: state, seats: seats, stills: make(chan struct{}, stillsAtOnce), sockets: newSockets(), guard: g, pace: pace, feeds: newFeeds(running, cfg.Peers, state, cfg.Log),
 		planner: &planner{state: state, nomad: cfg.Nomad, seats: seats, log: cfg.Log},
 		leader: &leader{id: cfg.ID, me: cfg.Identity, state: state, fleet: cfg.Fleet, log: cfg.Log, events: cfg.Events,
 			site: wire.SiteInfo{Site: cfg.Site, Residency: cfg.Residency, GPU: cfg.GPU}},

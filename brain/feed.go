@@ -127,7 +127,7 @@ func measuredOf(briefs map[string]string, now time.Time) (map[string]measured, e
 // bounded refuses what no node tells. seats are the node's seats so far.
 func bounded(seats map[string]bool, set map[string]wire.Seat, gone []string) error {
 	for id, s := range set {
-		size := len(s.ID) + len(s.App) + len(s.Job) + len(s.Address) + len(s.Key) + len(s.State) + len(s.Progress.Phase) +
+		size := len(s.ID) + len(s.App) + len(s.Job) + len(s.Address) + len(s.Key) + len(s.Stills) + len(s.State) + len(s.Progress.Phase) +
 			len(s.Progress.Detail) + len(s.Session) + len(s.Subject) + len(s.Network) + len(s.Customer)
 		for name, value := range s.Meta {
 			size += len(name) + len(value)

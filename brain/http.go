@@ -34,6 +34,7 @@ func (b *Broker) Handler() http.Handler {
 //	GET    /v1/sessions       wire.SessionList: who waits here, or has a seat at the site; for routers
 //	GET    /v1/sessions/{id}  wire.SessionView; for routers
 //	DELETE /v1/sessions/{id}  ends the session: 204; for routers
+//	POST   /v1/sessions/{id}/still  wire.StillRequest → wire.Still; for routers
 //	GET    /v1/line           a WebSocket on which a brain tells who waits there; for other brains
 //	GET    /v1/feed           a WebSocket on which a node tells of its seats; for nodes
 //	GET    /v1/demand         wire.Demand: people, arrivals and seats by app; for the autoscaler
@@ -50,6 +51,7 @@ func (b *Broker) Internal() http.Handler {
 	mux.Handle("GET "+wire.SessionsPath, routers(b.getSessions))
 	mux.Handle("GET /v1/sessions/{id}", routers(b.getSession))
 	mux.Handle("DELETE /v1/sessions/{id}", routers(b.deleteSession))
+	mux.Handle("POST /v1/sessions/{id}"+wire.StillPath, routers(b.postStill))
 	mux.Handle("GET "+wire.LinePath, identity.Only(http.HandlerFunc(b.takeLine), b.cfg.Peers, wire.BrainService))
 	mux.Handle("GET "+wire.FeedPath, identity.Only(b.feeds, b.cfg.Peers, wire.NodeService))
 	mux.Handle("GET "+wire.DemandPath, identity.Only(http.HandlerFunc(b.getDemand), b.cfg.Peers, wire.AutoscalerService))

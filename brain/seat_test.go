@@ -48,6 +48,7 @@ type seat struct {
 	// reached is called before a claim is looked at, and granting after it, before the grant is
 	// sent.
 	reached, granting func(session string)
+	stills            http.HandlerFunc // what it answers for a still; nil refuses
 }
 
 // consulNode is the name of the node in testkit's Consul.
@@ -65,6 +66,7 @@ func (s *site) seat(app, child, alloc string, state wire.SeatState) *seat {
 	mux.HandleFunc("POST "+wire.WarnPath, x.warn)
 	mux.HandleFunc("POST "+wire.RetirePath, x.retire)
 	mux.HandleFunc("POST "+wire.CheckPath, x.check)
+	mux.HandleFunc("POST "+wire.SeatStillPath, x.still)
 	me := testkit.Identity(s.t)
 	x.server = httptest.NewUnstartedServer(mux)
 	x.server.Listener = tls.NewListener(x.server.Listener, me.Server(s.fleet.Peers(wire.BrainService), wire.BrainService))

@@ -121,7 +121,7 @@ func (st *state) waitingView(w *waiter) wire.SessionView {
 func (st *state) seatView(s wire.Seat) wire.SessionView {
 	return wire.SessionView{
 		Session: s.Session, App: s.App, Site: st.site, State: string(s.State), Seat: s.ID, Since: s.Since,
-		Customer: s.Customer, Subject: s.Subject, Meta: s.Meta, Until: s.Until, Node: s.Node, Measured: s.Measured, Quality: s.Quality,
+		Customer: s.Customer, Subject: s.Subject, Meta: s.Meta, Until: s.Until, Node: s.Node, Stills: s.Stills, Measured: s.Measured, Quality: s.Quality,
 	}
 }
 

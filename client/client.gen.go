@@ -101,6 +101,24 @@ func (e SessionViewState) Valid() bool {
 	}
 }
 
+// Defines values for SessionViewStills.
+const (
+	Admin    SessionViewStills = "admin"
+	Operator SessionViewStills = "operator"
+)
+
+// Valid indicates whether the value is a known member of the SessionViewStills enum.
+func (e SessionViewStills) Valid() bool {
+	switch e {
+	case Admin:
+		return true
+	case Operator:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ListSessionsParamsState.
 const (
 	ListSessionsParamsStateClaimed   ListSessionsParamsState = "claimed"
@@ -523,6 +541,9 @@ type SessionView struct {
 	// State `waiting` until a seat is granted, then the state of the seat.
 	State SessionViewState `json:"state"`
 
+	// Stills Who may look at stills of its picture, for operators; nobody where it is absent.
+	Stills *SessionViewStills `json:"stills,omitempty"`
+
 	// Subject The hash of the launch token's `sub`.
 	Subject *string `json:"subject,omitempty"`
 
@@ -532,6 +553,9 @@ type SessionView struct {
 
 // SessionViewState `waiting` until a seat is granted, then the state of the seat.
 type SessionViewState string
+
+// SessionViewStills Who may look at stills of its picture, for operators; nobody where it is absent.
+type SessionViewStills string
 
 // Site defines model for Site.
 type Site struct {
@@ -567,6 +591,9 @@ type SitesResponse struct {
 	// Entry The site of the router that answers.
 	Entry string `json:"entry"`
 
+	// Login Whether the routers of the entry can log people in, for apps that ask for a login.
+	Login *bool `json:"login,omitempty"`
+
 	// Probe The sites to measure; those that are probably nearest come first. With more than 24 sites, these are only a few, and `POST /v1/probes` names the next.
 	Probe []string `json:"probe"`
 	Sites []Site   `json:"sites"`
@@ -590,8 +617,17 @@ type Session = SessionID
 // BadQuery defines model for BadQuery.
 type BadQuery = Problem
 
+// Invalid defines model for Invalid.
+type Invalid = Problem
+
 // LaunchToken defines model for LaunchToken.
 type LaunchToken = Problem
+
+// Login defines model for Login.
+type Login = Problem
+
+// LoginGroups defines model for LoginGroups.
+type LoginGroups = Problem
 
 // Malformed defines model for Malformed.
 type Malformed = Problem
@@ -613,6 +649,9 @@ type Rate = Problem
 
 // Unavailable defines model for Unavailable.
 type Unavailable = Problem
+
+// UnknownApp defines model for UnknownApp.
+type UnknownApp = Problem
 
 // ListSessionsParams defines parameters for ListSessions.
 type ListSessionsParams struct {
@@ -751,7 +790,7 @@ type ClientInterface interface {
 
 	// GetApp Describe one app
 	//
-	// A public app is described to everybody, a signed one to those whose launch token is for it: so a page learns before Play is pressed whether its token holds. `origins` of the token are not checked here.
+	// A public app is described to everybody, another one to those whose launch token or login token is for it: so a page learns before Play is pressed whether its token holds. `origins` of the token are not checked here.
 	//
 	// Corresponds with GET /v1/apps/{app} (the `GetApp` operationId).
 	GetApp(ctx context.Context, app string, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -829,7 +868,7 @@ func (c *Client) ListApps(ctx context.Context, reqEditors ...RequestEditorFn) (*
 
 // GetApp Describe one app
 //
-// A public app is described to everybody, a signed one to those whose launch token is for it: so a page learns before Play is pressed whether its token holds. `origins` of the token are not checked here.
+// A public app is described to everybody, another one to those whose launch token or login token is for it: so a page learns before Play is pressed whether its token holds. `origins` of the token are not checked here.
 //
 // Corresponds with GET /v1/apps/{app} (the `GetApp` operationId).
 func (c *Client) GetApp(ctx context.Context, app string, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1405,7 +1444,7 @@ type ClientWithResponsesInterface interface {
 
 	// GetAppWithResponse Describe one app
 	//
-	// A public app is described to everybody, a signed one to those whose launch token is for it: so a page learns before Play is pressed whether its token holds. `origins` of the token are not checked here.
+	// A public app is described to everybody, another one to those whose launch token or login token is for it: so a page learns before Play is pressed whether its token holds. `origins` of the token are not checked here.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -2206,7 +2245,7 @@ func (c *ClientWithResponses) ListAppsWithResponse(ctx context.Context, reqEdito
 
 // GetAppWithResponse Describe one app
 //
-// A public app is described to everybody, a signed one to those whose launch token is for it: so a page learns before Play is pressed whether its token holds. `origins` of the token are not checked here.
+// A public app is described to everybody, another one to those whose launch token or login token is for it: so a page learns before Play is pressed whether its token holds. `origins` of the token are not checked here.
 //
 // Returns a wrapper object for the known response body format(s).
 //

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -27,6 +28,7 @@ type plan struct {
 	act      wire.ConsoleAct
 	site, on string
 	with     map[string]string
+	need     wire.ConsoleRole // where it is more than needs says
 	do       func(ctx context.Context, role wire.ConsoleRole) (any, error)
 }
 
@@ -50,7 +52,7 @@ func (c *Console) action(read func(*http.Request) (plan, error)) http.HandlerFun
 			return
 		}
 		line := c.line(r, s, p)
-		if need := needs[p.act]; !may(s.Role, need) {
+		if need := cmp.Or(p.need, needs[p.act]); !may(s.Role, need) {
 			no := roleTooLow(s.Role, need)
 			c.note(line, resultRefused, no.Title)
 			answer.Write(rw, no)

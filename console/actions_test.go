@@ -43,6 +43,7 @@ func TestRoles(t *testing.T) {
 		from         wire.ConsoleRole
 	}{
 		{wire.ActEnd, "DELETE", "/console/api/sessions/" + first, "", "end " + first, 204, wire.RoleOperator},
+		{wire.ActStill, "POST", "/console/api/sessions/" + first + "/still", "", "ROLE still " + first, 200, wire.RoleOperator},
 		{wire.ActDrain, "POST", "/console/api/nodes/east/n1", `{"action":"node.drain","deadline_s":60}`, "ROLE node.drain east/n1", 204, wire.RoleOperator},
 		{wire.ActKeep, "POST", "/console/api/nodes/east/n1", `{"action":"node.ineligible"}`, "ROLE node.ineligible east/n1", 204, wire.RoleOperator},
 		{wire.ActFree, "POST", "/console/api/nodes/east/n1", `{"action":"node.eligible"}`, "ROLE node.eligible east/n1", 204, wire.RoleOperator},

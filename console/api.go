@@ -22,6 +22,7 @@ var ranks = []wire.ConsoleRole{wire.RoleViewer, wire.RoleOperator, wire.RoleAdmi
 // job may change all of it: so that is for admins.
 var needs = map[wire.ConsoleAct]wire.ConsoleRole{
 	wire.ActEnd:     wire.RoleOperator,
+	wire.ActStill:   wire.RoleOperator, // or what the app's job says
 	wire.ActDrain:   wire.RoleOperator,
 	wire.ActKeep:    wire.RoleOperator,
 	wire.ActFree:    wire.RoleOperator,

@@ -48,6 +48,8 @@ type Routers interface {
 	Sessions(ctx context.Context) (all []wire.SessionView, missing []string, err error)
 	Session(ctx context.Context, id string) (wire.SessionView, error)
 	End(ctx context.Context, id string) error
+	// Still is a still of what the person of a session sees, for a role that may look.
+	Still(ctx context.Context, id string, role wire.ConsoleRole) (wire.Still, error)
 	// Placement is how a session was placed; nil where no router remembers it.
 	Placement(ctx context.Context, id string) (*wire.ConsolePlacement, error)
 }
@@ -151,6 +153,7 @@ func (c *Console) routes(u *url.URL) http.Handler {
 	mux.HandleFunc("GET /console/api/apps/{site}/{app}", c.person(wire.RoleViewer, c.getApp))
 	mux.HandleFunc("GET "+wire.ConsoleAuditPath, c.person(wire.RoleOperator, c.getAudit))
 	mux.HandleFunc("DELETE /console/api/sessions/{id}", c.action(c.endSession))
+	mux.HandleFunc("POST /console/api/sessions/{id}"+wire.StillPath, c.action(c.lookAt))
 	mux.HandleFunc("POST /console/api/nodes/{site}/{node}", c.action(c.orderNode))
 	mux.HandleFunc("POST /console/api/apps/{site}/{app}/scale", c.action(c.scaleApp))
 	mux.HandleFunc("POST /console/api/apps/{site}/{app}/revert", c.action(c.revertApp))

@@ -65,6 +65,11 @@ func (w *world) Session(_ context.Context, id string) (wire.SessionView, error) 
 
 func (w *world) End(_ context.Context, id string) error { w.note("end %s", id); return nil }
 
+func (w *world) Still(_ context.Context, id string, role wire.ConsoleRole) (wire.Still, error) {
+	w.note("%s still %s", role, id)
+	return wire.Still{Session: id, Width: 640, Height: 360, JPEG: []byte("a picture")}, nil
+}
+
 func (w *world) Placement(_ context.Context, id string) (*wire.ConsolePlacement, error) {
 	if id == first {
 		return &wire.ConsolePlacement{Entry: "east", Candidates: []wire.Candidate{{Site: "east", Reason: "nearest"}}}, nil
@@ -143,7 +148,7 @@ const (
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{t: t, world: &world{sessions: map[string]wire.SessionView{}, nodes: []wire.ConsoleNode{{Site: "east", ID: "n1", Name: "node-1", Version: "1", Eligible: true}}}}
-	r.world.sessions[first] = wire.SessionView{Session: first, App: "chess", Site: "east", State: "streaming", Meta: map[string]string{"name": "Grace"}}
+	r.world.sessions[first] = wire.SessionView{Session: first, App: "chess", Site: "east", State: "streaming", Stills: wire.StillsOperator, Meta: map[string]string{"name": "Grace"}}
 	r.server = httptest.NewUnstartedServer(nil)
 	url := "http://" + r.server.Listener.Addr().String()
 	r.logins = login.NewSessions(login.SessionsConfig{URL: url, Lasts: time.Hour})

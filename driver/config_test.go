@@ -12,7 +12,7 @@ import (
 
 func validTask() *TaskConfig {
 	return &TaskConfig{
-		Command: "/usr/bin/true", Network: "none", Clipboard: "none", Audio: true, FreezeIdle: true, FreezeQuiet: "2s", FreezeLatest: "60s",
+		Command: "/usr/bin/true", Network: "none", Clipboard: "none", Stills: "none", Audio: true, FreezeIdle: true, FreezeQuiet: "2s", FreezeLatest: "60s",
 		Display: DisplayConfig{Width: 1280, Height: 720, FPS: 30, Pointer: "auto"},
 		Video:   VideoConfig{Codec: "h264", Encoder: "auto", Bitrate: "6Mbps"},
 		Start:   startReady, Ready: readyWindow, ContentTimeout: "30m", StartTimeout: "60s", ReconnectGrace: "60s", IdleTimeout: "10m", MaxDuration: "8h",
@@ -71,6 +71,7 @@ config {
     scale   = "1.5"
   }
   confirm_leave = true
+  stills        = "admin"
   ready         = "app"
   video {
     bitrate = 8000000
@@ -83,7 +84,7 @@ config {
 	if s.Display.FPS != 60 || s.Display.Width != 1280 || s.Display.Pointer != "relative" || s.Display.Audio || s.Display.Gamepads {
 		t.Errorf("display %+v", s.Display)
 	}
-	if d := s.Display; d.MinWidth != 640 || d.MinHeight != 360 || d.MaxWidth != 2560 || d.MaxHeight != 1440 || d.Scale != 1.5 || !s.ConfirmLeave || !s.ReadyByApp {
+	if d := s.Display; d.MinWidth != 640 || d.MinHeight != 360 || d.MaxWidth != 2560 || d.MaxHeight != 1440 || d.Scale != 1.5 || !s.ConfirmLeave || !s.ReadyByApp || s.Stills != wire.StillsAdmin {
 		t.Errorf("display %+v", d)
 	}
 	if s.Video.BitrateBPS != 8_000_000 || s.IdleTimeoutS != 0 || s.Network != "host" {
@@ -144,6 +145,7 @@ func TestTaskConfigRefuses(t *testing.T) {
 		"max < width":           {func(c *TaskConfig) { c.Display.Max = "640x360" }, `display.max = "640x360": must be a size that has room for display.width and height, 1280x720`},
 		"min > width":           {func(c *TaskConfig) { c.Display.Min = "1920x1080" }, `display.min = "1920x1080": must be a size within`},
 		"scale":                 {func(c *TaskConfig) { c.Display.Scale = "NaN" }, `display.scale = "NaN": must be "auto", or a number from 1 to 4`},
+		"stills":                {func(c *TaskConfig) { c.Stills = "all" }, `stills = "all": must be "none" or "operator" or "admin"`},
 		"clipboard":             {func(c *TaskConfig) { c.Clipboard = "yes" }, `clipboard = "yes": must be "none" or "in" or "out" or "both"`},
 		"pointer":               {func(c *TaskConfig) { c.Display.Pointer = "mouse" }, `display.pointer = "mouse": must be "auto" or "absolute" or "relative"`},
 		"codec":                 {func(c *TaskConfig) { c.Video.Codec = "av1" }, `video.codec = "av1": must be "h264" or "vp8"`},

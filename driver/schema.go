@@ -135,6 +135,8 @@ var taskConfigSpec = hclspec.NewObject(map[string]*hclspec.Spec{
 	"freeze_latest": optional("freeze_latest", "string", `"60s"`),
 	// The page asks before it is closed: work can be lost.
 	"confirm_leave": optional("confirm_leave", "bool", `false`),
+	// Who of those who run the site may look at stills of the picture: none, operator, admin.
+	"stills": optional("stills", "string", `"none"`),
 	// Which way clips go between the person's clipboard and the app's: "none", "in",
 	// "out" or "both".
 	"clipboard": optional("clipboard", "string", `"none"`),

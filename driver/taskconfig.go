@@ -29,6 +29,8 @@ type TaskConfig struct {
 	GPU        bool     `codec:"gpu"`
 
 	ConfirmLeave bool `codec:"confirm_leave"`
+	// Stills says who may look at stills of the picture.
+	Stills string `codec:"stills"`
 
 	FreezeQuiet  string `codec:"freeze_quiet"`
 	FreezeLatest string `codec:"freeze_latest"`
@@ -149,6 +151,10 @@ func (c *TaskConfig) apply(spec *wire.Spec) error {
 	d.Pointer = c.Display.Pointer
 	check(c.Display.follow(d))
 	spec.ConfirmLeave = c.ConfirmLeave
+	check(oneOf("stills", c.Stills, wire.StillsNone, wire.StillsOperator, wire.StillsAdmin))
+	if c.Stills != wire.StillsNone {
+		spec.Stills = c.Stills
+	}
 	check(oneOf("clipboard", c.Clipboard, wire.ClipboardNone, wire.ClipboardIn, wire.ClipboardOut, wire.ClipboardBoth))
 	d.Clipboard = c.Clipboard
 

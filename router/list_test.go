@@ -68,7 +68,7 @@ func (b *brainOf) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 // sessionsAt are n sessions of a customer, in order.
 func sessionsAt(site, customer string, n int) (out []wire.SessionView) {
 	for range n {
-		out = append(out, wire.SessionView{Session: ticket.NewSessionAt(site), App: "chess", Site: site, State: "streaming", Seat: "2f1e", Customer: customer, Node: "node-7",
+		out = append(out, wire.SessionView{Session: ticket.NewSessionAt(site), App: "chess", Site: site, State: "streaming", Seat: "2f1e", Customer: customer, Node: "node-7", Stills: wire.StillsAdmin,
 			Measured: &wire.Measured{At: time.Now(), RTTMS: 21, FPS: 30, Encoder: "x264enc", Preset: "superfast", Width: 1280, Height: 720, Page: &wire.PageMeasured{FPS: 29}},
 			Quality:  &wire.Quality{DurationS: 60, RTTMS: 22}})
 	}
@@ -183,7 +183,7 @@ func TestSessionsOverSites(t *testing.T) {
 			t.Errorf("limit %d, a customer: %v, want %v", limit, got, want)
 		}
 	}
-	if all := walk(bare(key), filter{Limit: new(3), Site: &[]string{"west"}}); len(all) != 4 || all[0].Site != "west" || all[0].Node != nil || all[0].Measured == nil || all[0].Measured.Encoder != nil {
+	if all := walk(bare(key), filter{Limit: new(3), Site: &[]string{"west"}}); len(all) != 4 || all[0].Site != "west" || all[0].Node != nil || all[0].Stills != nil || all[0].Measured == nil || all[0].Measured.Encoder != nil {
 		t.Errorf("one site: %+v", all)
 	}
 	if all := walk(operatorToken, filter{Customer: new("bank")}); len(all) != 1 || *all[0].Node != "node-7" || *all[0].Measured.Encoder != "x264enc" {
@@ -269,14 +269,14 @@ func TestSessionByAPIKey(t *testing.T) {
 		return *answer.JSON200
 	}
 
-	if v := get(bare(read)); *v.Customer != "shop" || v.Node != nil ||
+	if v := get(bare(read)); *v.Customer != "shop" || v.Node != nil || v.Stills != nil ||
 		v.Measured.RttMs != 21 || v.Measured.Page.Fps != 29 || v.Measured.Encoder != nil || v.Measured.Preset != nil || v.Quality.RttMs != 22 {
 		t.Errorf("%+v, measured %+v", v, v.Measured)
 	}
-	if v := get(operatorToken); *v.Node != "node-7" || *v.Measured.Encoder != "x264enc" || *v.Measured.Preset != "superfast" {
+	if v := get(operatorToken); *v.Node != "node-7" || string(*v.Stills) != wire.StillsAdmin || *v.Measured.Encoder != "x264enc" || *v.Measured.Preset != "superfast" {
 		t.Errorf("an operator: %+v", v)
 	}
-	if v := get(g.ticketFor(mine)); v.Customer != nil || v.Node != nil || v.Measured != nil || v.Quality != nil {
+	if v := get(g.ticketFor(mine)); v.Customer != nil || v.Node != nil || v.Stills != nil || v.Measured != nil || v.Quality != nil {
 		t.Errorf("the person: %+v", v)
 	}
 	is := func(kind string, answer client.Answer, err error) {

@@ -38,6 +38,7 @@ var kinds = map[string]kind{
 	wire.ProblemTooMany:     {http.StatusTooManyRequests, "Too many", "Too many messages, offers or connections, of one person or of one network. Try again after the seconds that Retry-After names."},
 	wire.ProblemTicketUsed:  {http.StatusForbidden, "The ticket was already used", "A ticket starts one session, once. POST /v1/sessions gives a new one."},
 	wire.ProblemForbidden:   {http.StatusForbidden, "The token does not allow this", "Reading or ending a session takes that session's ticket, its resume token, an operator's token, or an API key of its customer with the scope for it. \"detail\" says what is missing."},
+	wire.ProblemNoStill:     {http.StatusConflict, "There is no picture to look at", "The person's page is not connected now, or no picture came in time. Try again in a moment."},
 	wire.ProblemSessions:    {http.StatusTooManyRequests, "Too many sessions at once", "\"detail\" says how many there are, where, and until when. The limit is that of a launch token's subject, of a person who has logged in, or of a network for anonymous launches. End a session, or wait until one ends."},
 	wire.ProblemRate:        {http.StatusTooManyRequests, "Too many requests", "Wait for as many seconds as the header Retry-After says. The limit counts all callers of a network together, or all launches for one subject of launch tokens."},
 	wire.ProblemResume:      {http.StatusGone, "The session is over", "The session of the resume token has ended. POST /v1/sessions starts a new one."},

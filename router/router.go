@@ -16,6 +16,7 @@
 //	GET    /v1/sessions/{id}           the state of a session
 //	DELETE /v1/sessions/{id}           end a session
 //	GET    /v1/sessions/{id}/placement how a session was placed, for operators
+//	POST   /v1/sessions/{id}/still     a still of what the person sees, for operators
 //	POST   /v1/sessions/{id}/ticket    renew the ticket of a person that waits
 //	GET    /v1/facts                   what this site has, for routers of other sites alone
 //	GET    /login                      log a person in at the provider; /login/callback
@@ -237,6 +238,7 @@ func (r *Router) routes() *echo.Echo {
 	get(wire.LoginCallbackPath, r.limited(r.getLoginCallback))
 	e.POST(wire.LoginTokenPath, r.limited(r.postLoginToken))
 	e.POST(wire.LogoutPath, r.limited(r.postLogout))
+	e.POST("/v1/sessions/:id"+wire.StillPath, r.limited(r.postStill))
 	get("/problems/:kind", r.getProblem)
 	get("/healthz", r.getHealth)
 	if r.pages != nil {

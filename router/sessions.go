@@ -56,7 +56,7 @@ func (r *Router) getSession(c echo.Context) error {
 // forCustomer takes what says how a site is run out of a view. What the customer's people have of
 // their sessions stays.
 func forCustomer(view *wire.SessionView) {
-	view.Node = ""
+	view.Node, view.Stills = "", ""
 	if view.Measured != nil {
 		m := *view.Measured
 		m.Encoder, m.Preset = "", ""
@@ -101,9 +101,15 @@ func (r *Router) ask(c echo.Context) (none wire.SessionView, q question, err err
 	if q, err = r.mayAsk(c); err != nil {
 		return none, q, err
 	}
+	view, err := r.askSites(c, q)
+	return view, q, err
+}
+
+// askSites sends a question to the sites that it names, in turn.
+func (r *Router) askSites(c echo.Context, q question) (none wire.SessionView, err error) {
 	table, err := r.siteTable()
 	if err != nil {
-		return none, q, err
+		return none, err
 	}
 	ctx, cancel := context.WithTimeout(c.Request().Context(), listTimeout)
 	defer cancel()
@@ -122,18 +128,18 @@ func (r *Router) ask(c echo.Context) (none wire.SessionView, q question, err err
 		var p wire.Problem
 		switch {
 		case err == nil:
-			return view, q, nil
+			return view, nil
 		case errors.As(err, &p):
-			return none, q, p
+			return none, p
 		case !errors.Is(err, errUnknown):
 			failed = failed || at < q.likely
 			r.log.Warn("a site does not say whether it has a session", "site", name, "error", err)
 		}
 	}
 	if failed {
-		return none, q, problem(wire.ProblemUnavailable, "", "The site of this session does not answer; try again in a moment.")
+		return none, problem(wire.ProblemUnavailable, "", "The site of this session does not answer; try again in a moment.")
 	}
-	return none, q, problem(wire.ProblemNotFound, "", "There is no such session, or it has ended.")
+	return none, problem(wire.ProblemNotFound, "", "There is no such session, or it has ended.")
 }
 
 // mayAsk checks the caller's token.

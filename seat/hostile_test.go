@@ -120,6 +120,8 @@ func TestSeatAPIIsForBrains(t *testing.T) {
 		"the drain of another node":      {as(wire.DrainService, "node-2"), wire.RetirePath, http.StatusForbidden},
 		"its node's drain ends sessions": {as(wire.DrainService, "node-1"), wire.EndPath, http.StatusForbidden},
 		"its node's drain checks tokens": {as(wire.DrainService, "node-1"), wire.CheckPath, http.StatusForbidden},
+		"its node's drain looks":         {as(wire.DrainService, "node-1"), wire.SeatStillPath, http.StatusForbidden},
+		"a router looks":                 {as(wire.RouterService, "edge-1"), wire.SeatStillPath, 0},
 		"a brain checks a token":         {r.brain, wire.CheckPath, http.StatusUnauthorized},
 	} {
 		status, err := r.postAs(c.as, c.path, attach)

@@ -3,6 +3,7 @@ package seat
 import (
 	"context"
 	"encoding/json"
+	"image"
 	"io"
 	"net"
 	"time"
@@ -208,6 +209,8 @@ type Capture interface {
 	Crop(width, height int)
 	// Plain reports whether the last picture was of one colour.
 	Plain() bool
+	// Still is the next picture, with no side longer than most, and when it was captured.
+	Still(ctx context.Context, most int) (*image.RGBA, time.Time, error)
 	Figures() CaptureFigures
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"image"
 	"io"
 	"log/slog"
 	"net"
@@ -540,6 +541,8 @@ type fakeVideo struct {
 	frame   func(Frame)
 	stirs   atomic.Bool
 	isPlain atomic.Bool
+	// still gives the stills; nil gives none.
+	still atomic.Pointer[image.RGBA]
 	// cursor takes a new cursor.
 	cursor func(Cursor)
 }
@@ -556,6 +559,14 @@ func (v *fakeVideo) DrawCursor(on bool)    { v.call(fmt.Sprint("draw cursor ", o
 func (v *fakeVideo) Stirred() bool         { v.call("stirred"); return v.stirs.Load() }
 func (v *fakeVideo) Crop(int, int)         {}
 func (v *fakeVideo) Plain() bool           { return v.isPlain.Load() }
+func (v *fakeVideo) Still(ctx context.Context, _ int) (*image.RGBA, time.Time, error) {
+	v.call("still")
+	if picture := v.still.Load(); picture != nil {
+		return picture, time.Now(), nil
+	}
+	<-ctx.Done()
+	return nil, time.Time{}, ctx.Err()
+}
 func (v *fakeVideo) Figures() CaptureFigures {
 	return CaptureFigures{Encoder: "x264enc", Preset: "ultrafast"}
 }

@@ -24,6 +24,7 @@ func (h *streamHost) seatAPI() http.Handler {
 	mux.Handle("POST "+wire.EndPath, brains(h.serveEnd))
 	mux.Handle("POST "+wire.WarnPath, brains(h.serveWarn))
 	mux.Handle("POST "+wire.CheckPath, brains(h.serveCheck))
+	mux.Handle("POST "+wire.SeatStillPath, brains(h.serveStill))
 	mux.HandleFunc("POST "+wire.RetirePath, h.serveRetire)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, wire.ProblemNotFound, "Not found", "a seat serves "+wire.AttachPath+", "+wire.EndPath+" and "+wire.RetirePath)
@@ -207,6 +208,7 @@ func (h *streamHost) grant(session string, resumed bool) (*wire.Grant, error) {
 	return &wire.Grant{
 		Session: session, App: h.spec.App, Seat: h.spec.Alloc, Resume: token, Display: display,
 		GraceS: int(h.state.limits.grace.Seconds()), IdleS: h.spec.IdleTimeoutS, Resumed: resumed, ConfirmLeave: h.spec.ConfirmLeave,
+		Stills: looked(h.spec.Stills),
 	}, nil
 }
 

@@ -90,6 +90,7 @@ type streamHost struct {
 
 	// record is what the driver is told of the seat.
 	record *record
+	stills stills
 
 	mu          sync.Mutex
 	attachment  *attachment
@@ -131,7 +132,7 @@ func (h *streamHost) run(ctx context.Context) wire.End {
 	h.mu.Lock()
 	h.state = newStateMachine(wire.Seat{
 		ID: h.spec.Alloc, App: h.spec.App, Job: h.spec.Job, Version: h.spec.Version, Node: h.spec.Node,
-		Address: listener.Addr().String(), Key: h.parts.Identity.Key(), Progress: wire.Progress{Phase: wire.PhaseContent, Fraction: -1},
+		Address: listener.Addr().String(), Key: h.parts.Identity.Key(), Stills: h.spec.Stills, Progress: wire.Progress{Phase: wire.PhaseContent, Fraction: -1},
 	}, limits{
 		lease: secondsOr(h.spec.LeaseS, defaultLease), grace: secondsOr(h.spec.ReconnectGraceS, defaultGrace),
 		idle: secondsOr(h.spec.IdleTimeoutS, 0), max: secondsOr(h.spec.MaxDurationS, 0), prepare: wire.PrepareFor,

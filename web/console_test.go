@@ -173,6 +173,30 @@ func walkConsoleEnd(v *visit, c *fakeConsole) {
 	v.size(390, 844)
 	v.shot("console-session-phone")
 	v.size(1280, 800)
+	// A look at the picture: nothing is asked for before the question is answered, and nothing is left of it afterwards.
+	look := `[...document.querySelectorAll('.detail > .actions button')].find((b) => b.textContent === 'Look at the picture')`
+	v.script(look + `.click()`)
+	v.untilText("They are told that somebody looks, and the log says that it was you")
+	if before := c.ordersNow(); len(before) != 0 {
+		v.Errorf("the page asks before the question is answered: %q", before)
+	}
+	v.script(`document.querySelector('dialog [type=submit]').click()`)
+	v.until(`!document.querySelector('dialog') && !document.querySelector('.still').hidden`)
+	c.ordered("POST /console/api/sessions/" + s.Session + "/still")
+	// JPEG is not exact.
+	v.until(`(() => { const [r, g, b] = document.querySelector('.still canvas').getContext('2d').getImageData(320, 180, 1, 1).data; return r > 190 && g < 50 && b < 50; })()`)
+	v.shot("console-still")
+	v.script(`location.hash = '#sessions'`)
+	v.until(rowsSeen + `.length > 4`)
+	v.script(fmt.Sprintf(`location.hash = '#sessions/%s'`, s.Session))
+	v.until(look + ` && document.querySelector('.still').hidden && document.querySelector('.still canvas').width !== 640`)
+	s.Stills = wire.StillsAdmin // not for an operator
+	c.tell(wire.ConsoleEvent{Sessions: []wire.SessionView{s}})
+	v.until(look + `.hidden`)
+	c.mu.Lock()
+	c.orders = nil
+	c.mu.Unlock()
+
 	end := `[...document.querySelectorAll('.detail > .actions button')].find((b) => b.innerText === 'End session').click()`
 	v.script(end)
 	v.untilText("what the app has not saved is lost")

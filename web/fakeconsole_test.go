@@ -3,6 +3,9 @@ package web_test
 import (
 	"encoding/json"
 	"fmt"
+	"image"
+	"image/color"
+	"image/draw"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -14,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nearcast/nearcast/internal/still"
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/web"
@@ -48,8 +52,8 @@ type fakeConsole struct {
 
 func newConsole(t testing.TB, role wire.ConsoleRole) *fakeConsole {
 	c := &fakeConsole{t: t, wake: make(chan struct{}), loggedIn: true, random: rand.New(rand.NewPCG(1, 2)), me: wire.ConsoleMe{Name: "Ada", Role: role, CSRF: fakeCSRF, Site: "eu-central-1", Until: time.Now().Add(time.Hour)}}
-	acts := []wire.ConsoleAct{wire.ActEnd, wire.ActDrain, wire.ActKeep, wire.ActFree, wire.ActScale, wire.ActPublish, wire.ActRevert}
-	c.me.Actions = acts[:map[wire.ConsoleRole]int{wire.RoleViewer: 0, wire.RoleOperator: 4, wire.RoleAdmin: 7}[role]]
+	acts := []wire.ConsoleAct{wire.ActEnd, wire.ActStill, wire.ActDrain, wire.ActKeep, wire.ActFree, wire.ActScale, wire.ActPublish, wire.ActRevert}
+	c.me.Actions = acts[:map[wire.ConsoleRole]int{wire.RoleViewer: 0, wire.RoleOperator: 5, wire.RoleAdmin: 8}[role]]
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /console", func(w http.ResponseWriter, r *http.Request) { http.ServeFileFS(w, r, web.FS, "console.html") })
 	mux.Handle("GET /assets/", http.FileServerFS(web.FS))
@@ -153,6 +157,7 @@ func (c *fakeConsole) measure(s *wire.SessionView, n int) {
 	case 7: // the network
 		m.RTTMS, m.Loss, m.QueueMS, m.TargetKbps, m.BitrateKbps, m.FPS, m.Page.FrozenMS = 240, 0.11, 180, 900, 890, 19, 160
 	case 31: // the encoder
+		s.Stills = wire.StillsOperator
 		m.EncodeMS, m.FPS, m.Page.FPS = 61, 15, 15
 	case 53: // the browser
 		m.Page.FPS, m.Page.Dropped, m.Page.DecodeMS = 17, 6, 52
@@ -302,6 +307,14 @@ func (c *fakeConsole) change(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	switch {
+	case strings.HasSuffix(r.URL.Path, wire.StillPath):
+		picture := image.NewRGBA(image.Rect(0, 0, 640, 360))
+		draw.Draw(picture, picture.Rect, image.NewUniform(color.RGBA{200, 40, 40, 255}), image.Point{}, draw.Src)
+		text, err := still.Encode(picture)
+		if err != nil {
+			c.t.Error(err)
+		}
+		reply(w, http.StatusOK, wire.Still{Session: r.PathValue("id"), At: time.Now(), Width: 640, Height: 360, JPEG: text})
 	case strings.Contains(r.URL.Path, "/apps/"):
 		var body wire.ConsolePublish
 		_ = json.Unmarshal(raw, &body)
@@ -309,6 +322,12 @@ func (c *fakeConsole) change(w http.ResponseWriter, r *http.Request) {
 	default:
 		w.WriteHeader(http.StatusNoContent)
 	}
+}
+
+func (c *fakeConsole) ordersNow() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.orders)
 }
 
 // ordered waits for what the page asked to change.

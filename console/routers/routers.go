@@ -40,8 +40,8 @@ type Routers struct {
 	sites []wire.SiteView // as they were told last
 }
 
-// timeout bounds one request.
-const timeout = 6 * time.Second
+// timeout bounds one request. A still of another site takes the longest.
+const timeout = 8 * time.Second
 
 // New makes Routers.
 func New(cfg Config) *Routers {
@@ -56,7 +56,7 @@ func (r *Routers) Close() { r.client.CloseIdleConnections() }
 const maxAnswer = 4 << 20
 
 // own asks a healthy router of the own site, and the next one where it does not answer.
-func (r *Routers) own(ctx context.Context, method, path string, into any) error {
+func (r *Routers) own(ctx context.Context, method, path string, body, into any) error {
 	all, err := r.cfg.Find(ctx)
 	if err != nil {
 		return fmt.Errorf("find routers: %w", err)
@@ -67,7 +67,7 @@ func (r *Routers) own(ctx context.Context, method, path string, into any) error 
 			continue
 		}
 		var p wire.Problem
-		if err = r.ask(ctx, method, "http://"+one.Address+path, into); err == nil || errors.As(err, &p) || ctx.Err() != nil {
+		if err = r.ask(ctx, method, "http://"+one.Address+path, body, into); err == nil || errors.As(err, &p) || ctx.Err() != nil {
 			return err
 		}
 	}
@@ -75,12 +75,23 @@ func (r *Routers) own(ctx context.Context, method, path string, into any) error 
 }
 
 // ask asks one router. Its error is a wire.Problem where the router refused the question.
-func (r *Routers) ask(ctx context.Context, method, address string, into any) error {
-	req, err := http.NewRequestWithContext(ctx, method, address, nil)
+func (r *Routers) ask(ctx context.Context, method, address string, body, into any) error {
+	var sent io.Reader
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			return fmt.Errorf("encode a question: %w", err)
+		}
+		sent = bytes.NewReader(text)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, address, sent)
 	if err != nil {
 		return fmt.Errorf("ask a router: %w", err)
 	}
 	req.Header.Set("Authorization", "Bearer "+r.cfg.Token)
+	if sent != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
 	res, err := r.client.Do(req)
 	if err != nil {
 		return fmt.Errorf("ask a router: %w", err)
@@ -113,7 +124,7 @@ func (r *Routers) ask(ctx context.Context, method, address string, into any) err
 // Sites implements console.Routers.
 func (r *Routers) Sites(ctx context.Context) ([]wire.SiteView, error) {
 	var out wire.SitesResponse
-	err := r.own(ctx, http.MethodGet, "/v1/sites?distances=all", &out)
+	err := r.own(ctx, http.MethodGet, "/v1/sites?distances=all", nil, &out)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err != nil {
@@ -135,7 +146,7 @@ func (r *Routers) Sessions(ctx context.Context) (all []wire.SessionView, missing
 			q.Set("cursor", cursor)
 		}
 		var page wire.SessionList
-		if err := r.own(ctx, http.MethodGet, wire.SessionsPath+"?"+q.Encode(), &page); err != nil {
+		if err := r.own(ctx, http.MethodGet, wire.SessionsPath+"?"+q.Encode(), nil, &page); err != nil {
 			return nil, nil, fmt.Errorf("list sessions: %w", err)
 		}
 		all, missing = append(all, page.Sessions...), append(missing, page.Missing...)
@@ -149,7 +160,7 @@ func (r *Routers) Sessions(ctx context.Context) (all []wire.SessionView, missing
 
 // Session implements console.Routers.
 func (r *Routers) Session(ctx context.Context, id string) (view wire.SessionView, err error) {
-	if err := r.own(ctx, http.MethodGet, wire.SessionsPath+"/"+url.PathEscape(id), &view); err != nil {
+	if err := r.own(ctx, http.MethodGet, wire.SessionsPath+"/"+url.PathEscape(id), nil, &view); err != nil {
 		return view, fmt.Errorf("read session: %w", err)
 	}
 	return view, nil
@@ -157,10 +168,18 @@ func (r *Routers) Session(ctx context.Context, id string) (view wire.SessionView
 
 // End implements console.Routers.
 func (r *Routers) End(ctx context.Context, id string) error {
-	if err := r.own(ctx, http.MethodDelete, wire.SessionsPath+"/"+url.PathEscape(id), nil); err != nil {
+	if err := r.own(ctx, http.MethodDelete, wire.SessionsPath+"/"+url.PathEscape(id), nil, nil); err != nil {
 		return fmt.Errorf("end session: %w", err)
 	}
 	return nil
+}
+
+// Still implements console.Routers.
+func (r *Routers) Still(ctx context.Context, id string, role wire.ConsoleRole) (out wire.Still, err error) {
+	if err := r.own(ctx, http.MethodPost, wire.SessionsPath+"/"+url.PathEscape(id)+wire.StillPath, wire.StillRequest{Session: id, Role: role}, &out); err != nil {
+		return out, fmt.Errorf("ask for a still: %w", err)
+	}
+	return out, nil
 }
 
 // Placement implements console.Routers. The router that a person reached remembers it, and that may
@@ -187,14 +206,14 @@ func (r *Routers) Placement(ctx context.Context, id string) (*wire.ConsolePlacem
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go one(func(into any) error { return r.own(ctx, http.MethodGet, path, into) })
+	go one(func(into any) error { return r.own(ctx, http.MethodGet, path, nil, into) })
 	for _, s := range sites {
 		if s.Site == r.cfg.Site || s.RouterURL == "" {
 			continue
 		}
 		asked++
 		go one(func(into any) error {
-			return r.ask(ctx, http.MethodGet, strings.TrimRight(s.RouterURL, "/")+path, into)
+			return r.ask(ctx, http.MethodGet, strings.TrimRight(s.RouterURL, "/")+path, nil, into)
 		})
 	}
 	var failed error

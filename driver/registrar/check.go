@@ -52,6 +52,8 @@ func checked(t Task, said wire.Seat, now time.Time) (wire.Seat, error) {
 		return wire.Seat{}, errors.New("its session's meta has not the form of one")
 	case said.Progress.Fraction != -1 && !(said.Progress.Fraction >= 0 && said.Progress.Fraction <= 1):
 		return wire.Seat{}, errors.New("its progress is out of range")
+	case said.Stills != "" && said.Stills != wire.StillsOperator && said.Stills != wire.StillsAdmin:
+		return wire.Seat{}, errors.New("it does not say who may look at its picture")
 	case said.Prepared && !said.State.Free():
 		return wire.Seat{}, errors.New("it waits for Play, and is not idle")
 	case said.State.Busy() && said.Session == "":
@@ -62,7 +64,7 @@ func checked(t Task, said wire.Seat, now time.Time) (wire.Seat, error) {
 	seat := wire.Seat{
 		ID: t.ID, App: t.App, Job: t.Job, Version: t.Version, Node: t.Node,
 		Address: said.Address, Key: said.Key, State: said.State, Progress: said.Progress, Since: said.Since.UTC(),
-		Session: said.Session, Prepared: said.Prepared, Subject: said.Subject, Network: said.Network, Customer: said.Customer, Meta: said.Meta, Until: said.Until,
+		Session: said.Session, Prepared: said.Prepared, Stills: said.Stills, Subject: said.Subject, Network: said.Network, Customer: said.Customer, Meta: said.Meta, Until: said.Until,
 	}
 	if said.Session != "" {
 		seat.Measured, seat.Quality = said.Measured.Bounded(now), said.Quality.Bounded()

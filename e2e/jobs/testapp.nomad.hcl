@@ -26,6 +26,7 @@ variable "max_duration" { default = "1h" }
 variable "start_timeout" { default = "10s" }
 variable "display_max" { default = "" } # the display follows the window
 variable "touch" { default = "false" }
+variable "stills" { default = "none" }
 variable "cpu" { default = "100" }
 variable "memory" { default = "128" }
 
@@ -83,6 +84,7 @@ job "testapp" {
           bitrate = var.bitrate
         }
         audio           = var.audio
+        stills          = var.stills
         reconnect_grace = var.reconnect_grace
         idle_timeout    = var.idle_timeout
         max_duration    = var.max_duration

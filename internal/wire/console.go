@@ -11,6 +11,7 @@ import "time"
 //	GET    /console/api/events                      text/event-stream of ConsoleEvent
 //	GET    /console/api/sessions/{id}               ConsoleSession
 //	DELETE /console/api/sessions/{id}               204; operator: the session ends
+//	POST   /console/api/sessions/{id}/still         Still; operator or admin, as the app's job has it
 //	POST   /console/api/nodes/{site}/{node}         ConsoleNodeOrder → 204; operator. {node} is ConsoleNode.ID
 //	GET    /console/api/apps/{site}/{app}           ConsoleAppDetail: its versions
 //	POST   /console/api/apps/{site}/{app}/scale     ConsoleScale → ConsolePublished; admin
@@ -64,7 +65,7 @@ type ConsoleRole string
 
 const (
 	RoleViewer   ConsoleRole = "viewer"   // sees everything but the audit log
-	RoleOperator ConsoleRole = "operator" // ends sessions, drains nodes, sees the audit log
+	RoleOperator ConsoleRole = "operator" // ends sessions, looks at stills, drains nodes, sees the audit log
 	RoleAdmin    ConsoleRole = "admin"    // changes warm and max, publishes apps, and rolls them back
 )
 
@@ -87,6 +88,7 @@ const (
 	ActLogin   ConsoleAct = "login"
 	ActLogout  ConsoleAct = "logout"
 	ActEnd     ConsoleAct = "session.end"
+	ActStill   ConsoleAct = "session.still"
 	ActDrain   ConsoleAct = "node.drain"
 	ActKeep    ConsoleAct = "node.ineligible"
 	ActFree    ConsoleAct = "node.eligible"

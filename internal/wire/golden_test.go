@@ -80,6 +80,8 @@ var messages = map[string]any{
 	"task_check":    &TaskCheck{},
 	"task_verdict":  &TaskVerdict{},
 	"end_request":   &EndRequest{},
+	"still":         &Still{},
+	"still_request": &StillRequest{},
 	"ending":        &Ending{},
 	"warn_request":  &WarnRequest{},
 	"check_request": &CheckRequest{},
@@ -135,6 +137,7 @@ var messages = map[string]any{
 var (
 	timeType = reflect.TypeFor[time.Time]()
 	rawType  = reflect.TypeFor[json.RawMessage]()
+	byteType = reflect.TypeFor[[]byte]()
 )
 
 // fill gives every field of v a value of its own that is not zero, so that
@@ -147,6 +150,9 @@ func fill(v reflect.Value, name string, n *int) {
 		return
 	case v.Type() == rawType:
 		v.SetBytes([]byte(`{"candidate":"candidate:1 1 udp 1 192.0.2.1 9 typ host","sdpMid":"0"}`))
+		return
+	case v.Type() == byteType:
+		v.SetBytes([]byte("\xff\xd8" + name))
 		return
 	}
 	switch v.Kind() {

@@ -44,6 +44,7 @@ const (
 	ProblemTooMany     = "/problems/too-many"       // 429 too many messages or connections
 	ProblemTicketUsed  = "/problems/ticket-used"    // 403
 	ProblemForbidden   = "/problems/forbidden"      // 403 a good token of another session
+	ProblemNoStill     = "/problems/no-still"       // 409 nobody sees a picture, or none came in time
 	ProblemSessions    = "/problems/sessions"       // 429 too many sessions at once
 	ProblemRate        = "/problems/rate"           // 429 too many requests of one network
 	ProblemResume      = "/problems/resume"         // 410 the session of the token is over

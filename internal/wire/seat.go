@@ -179,6 +179,8 @@ type Seat struct {
 	// Prepared is true of an idle seat that waits for a person to press Play (PreparePath). It
 	// is free like any other, and the last to be claimed.
 	Prepared bool `json:"prepared,omitempty"`
+	// Stills is Spec.Stills.
+	Stills string `json:"stills,omitempty"`
 	// Subject, Network, Customer and Meta are those of the session's ticket, and Until is when its
 	// time is up at the latest: brains count sessions by them. Empty while free.
 	Subject  string            `json:"subject,omitempty"`

@@ -51,6 +51,9 @@ type SessionView struct {
 	Until time.Time `json:"until,omitzero"`
 	// Node is where the seat runs; only operators learn it.
 	Node string `json:"node,omitempty"`
+	// Stills is who may look at stills of the picture: StillsOperator or StillsAdmin, else nobody. Only
+	// operators learn it.
+	Stills string `json:"stills,omitempty"`
 	// Measured is what the session is like now, and Quality what it was like so far. Both are
 	// empty before the browser is connected, and of seats of an earlier release. Customers do
 	// not learn Measured.Encoder and Measured.Preset.

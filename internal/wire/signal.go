@@ -46,6 +46,8 @@ const (
 	// MsgEnding: the session will end soon; Ending. It says what may happen: where the
 	// reason goes away, the session goes on. Seat.
 	MsgEnding MessageType = "ending"
+	// MsgLooked: somebody who runs the site looks at a still of the picture (StillPath). Seat.
+	MsgLooked MessageType = "looked"
 	// MsgEnded: the session is over; End. Seat, or brain where the seat is gone. The last message.
 	MsgEnded MessageType = "ended"
 	// MsgRefused: the request cannot be served; Problem. Brain, or a seat that
@@ -125,6 +127,8 @@ type Grant struct {
 	Prepared bool `json:"prepared,omitempty"`
 	// ConfirmLeave is true where work can be lost: the page asks before it is closed.
 	ConfirmLeave bool `json:"confirm_leave,omitempty"`
+	// Stills is true where those who run the site may look at stills of the picture: the page says so.
+	Stills bool `json:"stills,omitempty"`
 	// ICEServers are the site's TURN servers, with credentials for a few minutes, for a
 	// browser that cannot reach the seat itself. The brain adds them, and renews them by MsgICE.
 	ICEServers []ICEServer `json:"ice_servers,omitempty"`
@@ -234,7 +238,7 @@ const (
 	// CheckPath answers whether a resume token is that of a session that holds the seat
 	// (CheckRequest): 204, 401 or 410.
 	CheckPath = "/v1/check"
-	// RetirePath ends the seat if it is idle: 204 or 409.
+	// RetirePath ends the seat if it is idle: 204 or 409. SeatStillPath is in still.go.
 	RetirePath = "/v1/retire"
 )
 

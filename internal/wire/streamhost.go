@@ -94,6 +94,8 @@ type Spec struct {
 	CellCgroup string `json:"cell_cgroup,omitempty"`
 	// ConfirmLeave is Grant.ConfirmLeave.
 	ConfirmLeave bool `json:"confirm_leave,omitempty"`
+	// Stills says who may look at stills of the picture: StillsOperator or StillsAdmin; else nobody.
+	Stills string `json:"stills,omitempty"`
 	// FreezeIdle stops the app's processes while the seat is idle, so that a
 	// warm seat costs memory and no CPU.
 	FreezeIdle bool `json:"freeze_idle"`

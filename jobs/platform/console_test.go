@@ -154,7 +154,7 @@ func TestConsole(t *testing.T) {
 			}
 			return res.StatusCode
 		}
-		if ask("GET", wire.ConsoleMePath, nil, &me); me.Role != wire.RoleAdmin || len(me.Actions) != 7 {
+		if ask("GET", wire.ConsoleMePath, nil, &me); me.Role != wire.RoleAdmin || len(me.Actions) != 8 {
 			t.Fatalf("me: %+v", me)
 		}
 		events := follow(t, s.ctx, browser, base+wire.ConsoleEventsPath)

@@ -142,7 +142,10 @@ type Pipeline struct {
 	deliver  bool    // frames go to OnFrame
 	stirred  bool    // the display changed since the last call of Stirred
 	listen   bool    // the display must be asked for the next change
-	err      error
+	// still gets the next picture, no side of which is longer than stillMost; nil where nobody wants one.
+	still     chan<- taken
+	stillMost int
+	err       error
 
 	cancel context.CancelFunc
 	done   chan struct{}

@@ -220,5 +220,9 @@ func (p *Pipeline) frame(ctx context.Context, key bool, since time.Time) error {
 		p.key = false
 	}
 	p.mu.Unlock()
-	return p.video.push(picture, p.screen.stride, now.Sub(p.start), key)
+	if err := p.video.push(picture, p.screen.stride, now.Sub(p.start), key); err != nil {
+		return err
+	}
+	p.giveStill(picture, now)
+	return nil
 }

@@ -38,6 +38,10 @@ test('a launch becomes a hello, a grant a way back', { skip }, () => {
   assert.equal(effects.find((e) => e.name === 'grace').ms, 1000 * grant.grace_s);
   say({ type: 'ending', ending });
   assert.match(endingWords(state.ending)[1], new RegExp(`${Math.round(ending.after_s / 60)} min`));
+  assert.equal(grant.stills, true);
+  assert.equal(state.looked, undefined);
+  say({ type: 'looked' });
+  assert.ok(state.looked);
   say({ type: 'ended', end });
   assert.equal(state.end, end);
   assert.ok(problem.type && problem.title && problem.detail);

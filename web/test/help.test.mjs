@@ -19,6 +19,8 @@ test('the help names what this session allows, and nothing else', () => {
   assert.match(flat({ display: { ...display, pointer: 'auto' } }), /^When the app takes the mouse/m);
   assert.match(flat({ display: { ...display, max_width: 1920 } }), /takes the size of this window/);
   assert.match(flat({ display: { ...display, audio: false } }), /no sound/);
+  assert.doesNotMatch(flat(), /look at single pictures/);
+  assert.match(flat({ stills: true }), /may look at single pictures/);
   assert.doesNotMatch(flat(), /amepad/);
   assert.match(flat({ display: { ...display, gamepads: true } }), /up to four gamepads/);
   assert.match(flat({ locks: true }), /Alt\+Tab and the Windows key/);

@@ -9,14 +9,15 @@ const chord = (letter, w) => [w.say('key.ctrl'), 'Alt', w.say('key.shift'), lett
 // help gives sections {title, rows}, and each row {keys, text}: keys is a list of key
 // names, or empty. display is the grant's wire.Display; touch says that the person has a
 // touch screen; mac that the keyboard is a Mac's, with choices (input/choices.js); w the words; locks
-// that full screen gets the system's keys; screen that full screen is possible.
-export function help({ display, w = english, touch = false, mac = false, choices = {}, locks = false, screen = true }) {
+// that full screen gets the system's keys; screen that full screen is possible; stills that those who run
+// the app may look at the picture.
+export function help({ display, stills = false, w = english, touch = false, mac = false, choices = {}, locks = false, screen = true }) {
   return [
     { title: touch ? w.say('help.fingers') : w.say('help.mouse'), rows: touch ? fingers(display, w) : mouse(display, w) },
     { title: w.say('help.keyboard'), rows: keyboard({ touch, mac, choices, locks, screen, w }) },
     { title: w.say('help.gamepads'), rows: display.gamepads ? [say(w.say('help.gamepads.text'))] : [] },
     { title: w.say('help.clip'), rows: clipboard(display.clipboard, mac, w) },
-    { title: w.say('help.picture'), rows: picture(display, w) },
+    { title: w.say('help.picture'), rows: picture(display, stills, w) },
     { title: w.say('help.page'), rows: page(screen, w) },
   ].filter(({ rows }) => rows.length > 0);
 }
@@ -56,9 +57,10 @@ function clipboard(mode, mac, w) {
   return rows.length > 0 ? rows : [say(w.say('help.clip.none'))];
 }
 
-function picture(display, w) {
+function picture(display, stills, w) {
   const rows = [say(display.max_width > 0 ? w.say('help.picture.follows') : w.say('help.picture.scaled'))];
   if (!display.audio) rows.push(say(w.say('help.silent')));
+  if (stills) rows.push(say(w.say('help.stills')));
   rows.push(row(['Alt', 'F4'], w.say('help.closes')));
   return rows;
 }

@@ -271,6 +271,8 @@ const messages = {
     return HELD.has(s.phase) ? [{ ...s, ending }, []] : null;
   },
 
+  looked: (s) => [{ ...s, looked: {} }, []],
+
   // New credentials, before those of the grant expire.
   ice(s, { ice_servers: servers }) {
     if (!HELD.has(s.phase) || !Array.isArray(servers)) return null;

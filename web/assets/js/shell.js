@@ -314,6 +314,7 @@ export class Shell {
     if (state.phase !== before?.phase) this.#entered(state, before);
     if (state.windows !== before?.windows) this.tools.setWindows(state.windows);
     if (state.ending && state.ending !== before?.ending) this.banner.show(...ending(state.ending, this.w), state.ending.after_s * 1000);
+    if (state.looked && state.looked !== before?.looked) this.#during(({ looked }) => this.banner.show(...looked(this.w)));
     this.tell(state, before);
   }
 
@@ -390,10 +391,9 @@ export class Shell {
   #help() {
     if (this.player.state.phase !== 'streaming') return;
     this.hands.unlock();
-    const { mac } = this.hands.keyboard;
-    const { display } = this.player.state.grant;
+    const [{ mac }, { display, stills }] = [this.hands.keyboard, this.player.state.grant];
     this.#during(({ help }) => this.player.state.phase === 'streaming' && this.helping.toggle(help({
-      display, touch: this.touchy, mac, choices: this.hands.choices, w: this.w,
+      display, stills, touch: this.touchy, mac, choices: this.hands.choices, w: this.w,
       screen: document.fullscreenEnabled, locks: Boolean(navigator.keyboard?.lock),
     })));
   }

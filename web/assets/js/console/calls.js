@@ -21,6 +21,7 @@ export async function me() {
 
 export const session = (id) => call('GET', `/sessions/${part(id)}`);
 export const end = (id) => call('DELETE', `/sessions/${part(id)}`);
+export const still = (id) => call('POST', `/sessions/${part(id)}/still`);
 export const orderNode = (site, id, order) => call('POST', `/nodes/${part(site)}/${part(id)}`, order);
 export const app = (site, id) => call('GET', `/apps/${part(site)}/${part(id)}`);
 export const scale = (site, id, body) => call('POST', `/apps/${part(site)}/${part(id)}/scale`, body);

@@ -7,7 +7,7 @@ import { words } from './confirm.js';
 import { when } from './format.js';
 
 const ACTS = {
-  login: 'logged in', logout: 'logged out', 'session.end': 'ended a session', 'node.drain': 'drained a node',
+  login: 'logged in', logout: 'logged out', 'session.end': 'ended a session', 'session.still': 'looked at a still', 'node.drain': 'drained a node',
   'node.ineligible': 'took a node out of use', 'node.eligible': 'took a node into use', 'app.scale': 'changed warm or max', 'app.publish': 'published an app', 'app.revert': 'rolled an app back',
 };
 

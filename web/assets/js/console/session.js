@@ -1,4 +1,5 @@
-// session.js: the page of one session: what it is like, why it is slow, why the person is where they are, and its end.
+// session.js: the page of one session: what it is like, why it is slow, why the person is where they are, a still of what they see, and
+// its end.
 
 import { source } from '../later/words.js';
 import { el, setText } from '../ui/dom.js';
@@ -14,7 +15,7 @@ import { PARTS, verdict } from './verdict.js';
 const PART_NAMES = { network: 'Network', encoder: 'Encoder', browser: 'Browser', app: 'App' };
 
 export function sessionPage(ctx) {
-  const { model, can, now, route: { key: id } } = ctx;
+  const { model, can, me, now, route: { key: id } } = ctx;
   const heading = el('h1', { tabIndex: -1 }, `Session ${short(id)}`);
   const head = el('h2');
   const text = el('p.lead');
@@ -26,8 +27,10 @@ export function sessionPage(ctx) {
   const place = el('div', {}, el('p.told', {}, 'Loading …'));
   const over = el('p.ribbon', { role: 'status', hidden: true }, icon('alert'), 'This session is over, or its site cannot be read. What is shown is the last that was known.');
   const end = el('button.quiet', { type: 'button', hidden: true, onclick: endIt }, icon('end'), el('span', {}, 'End session'));
-  const node = el('section.detail', {}, el('p.crumb', {}, el('a', { href: '#sessions' }, 'Sessions')), heading, el('p.id', {}, id), over, el('div.actions', {}, end),
-    why, el('div.columns', {},
+  const look = el('button.quiet', { type: 'button', hidden: true, onclick: lookAt }, icon('look'), el('span', {}, 'Look at the picture'));
+  const picture = still();
+  const node = el('section.detail', {}, el('p.crumb', {}, el('a', { href: '#sessions' }, 'Sessions')), heading, el('p.id', {}, id), over, el('div.actions', {}, look, end),
+    picture.node, why, el('div.columns', {},
       el('section.panel', {}, el('h2', {}, 'Session'), is.node),
       el('section.panel', {}, el('h2', {}, 'Now'), now_.node),
       el('section.panel', {}, el('h2', {}, 'So far'), far.node)),
@@ -39,6 +42,7 @@ export function sessionPage(ctx) {
     const s = model.sessions.get(id);
     over.hidden = Boolean(s) || !model.complete;
     end.hidden = !s || !can('session.end');
+    look.hidden = !s || s.state !== 'streaming' || !can('session.still') || !(s.stills === 'operator' || (s.stills === 'admin' && me.role === 'admin'));
     if (s) last = s;
     if (!last) return;
     const m = last.measured;
@@ -82,6 +86,13 @@ export function sessionPage(ctx) {
     }
   }
 
+  function lookAt() {
+    ask({
+      title: 'Look at the picture?', go: 'Look', act: async () => picture.show(await calls.still(id)), done: 'One still was made.',
+      text: `You get one still of what the person of ${whose(last)} sees in ${last.app} now. They are told that somebody looks, and the log says that it was you. It is kept nowhere: this page forgets it when you leave.`,
+    });
+  }
+
   function endIt() {
     ask({
       title: 'End this session?', go: 'End session', grave: true, act: () => calls.end(id), done: 'The session ends.',
@@ -90,7 +101,31 @@ export function sessionPage(ctx) {
   }
 
   placement();
-  return { node, title: `Session ${short(id)}`, update, close() {} };
+  return { node, title: `Session ${short(id)}`, update, close: () => picture.forget() };
+}
+
+// still shows a wire.Still. It is drawn, so that no cache of the browser has it.
+function still() {
+  const canvas = el('canvas', { role: 'img' });
+  const told = el('figcaption.told');
+  const node = el('figure.still', { hidden: true }, canvas, told);
+  return {
+    node,
+    async show({ jpeg, at, width, height }) {
+      const bytes = Uint8Array.from(atob(jpeg), (c) => c.charCodeAt(0));
+      const bitmap = await createImageBitmap(new Blob([bytes], { type: 'image/jpeg' }));
+      Object.assign(canvas, { width: bitmap.width, height: bitmap.height });
+      canvas.getContext('2d').drawImage(bitmap, 0, 0);
+      bitmap.close();
+      canvas.setAttribute('aria-label', 'What the person saw');
+      setText(told, `What the person saw ${when(at)}, ${width} × ${height}.`);
+      node.hidden = false;
+    },
+    forget() {
+      Object.assign(canvas, { width: 0, height: 0 });
+      node.hidden = true;
+    },
+  };
 }
 
 // ranking says how sites were ranked.

@@ -119,6 +119,9 @@ const texts = {
   'clip.insecure': 'Your clipboard needs a secure address',
   'clip.insecure.text': 'Browsers give it only to pages whose address begins with https.',
 
+  'looked': 'Somebody looks at your picture',
+  'looked.text': 'A person who runs this app looks at one picture of what you see now.',
+
   'stats.title': 'Statistics',
   'stats.rtt': 'Round trip',
   'stats.pair': 'Network',
@@ -171,6 +174,7 @@ const texts = {
   'help.picture.follows': 'The app takes the size of this window.',
   'help.picture.scaled': 'The picture is scaled to this window.',
   'help.silent': 'This app has no sound.',
+  'help.stills': 'Those who run this app may look at single pictures of this session. You are told each time.',
   'help.closes': 'closes the window in front; the menu has it too where there are several',
   'help.page': 'This page',
   'help.help': 'this help',

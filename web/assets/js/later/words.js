@@ -30,6 +30,9 @@ export function ended(end, w = english) {
   return out;
 }
 
+// looked says that somebody who runs the app looks at a still of the picture.
+export const looked = (w = english) => [w.say('looked'), w.say('looked.text')];
+
 // closed describes why an app cannot be launched from here: it is open only to those
 // with a launch token or a login, and there is none, or it does not hold. null for other problems. A person came
 // to our own page by a link; in a page that embeds the player that page has to bring the token.

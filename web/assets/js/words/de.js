@@ -235,6 +235,9 @@ export default {
   'tool.command.control': 'Befehl ist Strg. Drücken, um daraus Super zu machen',
   'tool.command.meta': 'Befehl ist Super. Drücken, um daraus Strg zu machen',
 
+  'looked': 'Jemand sieht Ihr Bild an',
+  'looked.text': 'Eine Person, die diese App betreibt, sieht ein einzelnes Bild von dem an, was Sie gerade sehen.',
+
   'stats.title': 'Statistik',
   'stats.rtt': 'Hin und zurück',
   'stats.pair': 'Netzwerk',
@@ -289,6 +292,7 @@ export default {
   'help.picture.follows': 'Die App nimmt die Größe dieses Fensters an.',
   'help.picture.scaled': 'Das Bild wird auf dieses Fenster skaliert.',
   'help.silent': 'Diese App hat keinen Ton.',
+  'help.stills': 'Wer diese App betreibt, darf einzelne Bilder dieser Sitzung ansehen. Sie erfahren es jedes Mal.',
   'help.closes': 'schließt das vordere Fenster; bei mehreren kann es auch das Menü',
   'help.page': 'Diese Seite',
   'help.help': 'diese Hilfe',

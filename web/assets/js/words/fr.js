@@ -235,6 +235,9 @@ export default {
   'tool.command.control': 'Commande est Ctrl. Appuyez pour en faire Super',
   'tool.command.meta': 'Commande est Super. Appuyez pour en faire Ctrl',
 
+  'looked': 'Quelqu’un regarde votre image',
+  'looked.text': 'Une personne qui exploite cette application regarde une image de ce que vous voyez en ce moment.',
+
   'stats.title': 'Statistiques',
   'stats.rtt': 'Aller-retour',
   'stats.pair': 'Réseau',
@@ -289,6 +292,7 @@ export default {
   'help.picture.follows': 'L’application prend la taille de cette fenêtre.',
   'help.picture.scaled': 'L’image est mise à l’échelle de cette fenêtre.',
   'help.silent': 'Cette application n’a pas de son.',
+  'help.stills': 'Ceux qui exploitent cette application peuvent regarder des images isolées de cette session. Vous en êtes informé à chaque fois.',
   'help.closes': 'ferme la fenêtre de devant ; le menu le fait aussi quand il y en a plusieurs',
   'help.page': 'Cette page',
   'help.help': 'cette aide',

@@ -234,6 +234,9 @@ export default {
   'tool.command.control': 'Command は Control です。押すと Super になります',
   'tool.command.meta': 'Command は Super です。押すと Control になります',
 
+  'looked': '運営者が画面を見ています',
+  'looked.text': 'このアプリの運営者が、今ご覧の画面の画像を1枚見ています。',
+
   'stats.title': '統計',
   'stats.rtt': '往復時間',
   'stats.pair': 'ネットワーク',
@@ -288,6 +291,7 @@ export default {
   'help.picture.follows': 'アプリはこのウィンドウの大きさに合わせます。',
   'help.picture.scaled': '画像はこのウィンドウに合わせて拡大縮小されます。',
   'help.silent': 'このアプリに音声はありません。',
+  'help.stills': 'このアプリの運営者は、このセッションの画像を1枚ずつ見ることがあります。そのたびにお知らせします。',
   'help.closes': '手前のウィンドウを閉じます。複数ある場合はメニューからもできます',
   'help.page': 'このページ',
   'help.help': 'このヘルプ',
