@@ -153,7 +153,7 @@ func TestQuality(t *testing.T) {
 			t.Errorf("%s: %+v", name, ended)
 		}
 	}
-	_, known := Known{}.Diff("here", Snapshot{At: at(0), Sessions: map[string]Session{"a": {State: "claimed", Since: epoch, Seat: "x"}}})
+	_, known := Known{}.Diff("here", Snapshot{At: at(0), Sessions: map[string]Session{"a": {State: "claimed", Since: epoch, Seat: "x", Quality: early}}})
 	if ended, _ := known.Diff("here", Snapshot{At: at(1), Ended: map[string]wire.End{"x": {Reason: wire.ReasonLost}}}); len(ended) != 1 || ended[0].Data.Quality != nil {
 		t.Errorf("of a session that did not start: %+v", ended)
 	}
