@@ -305,29 +305,11 @@ func (w *watch) readSite(ctx context.Context, site string) (out siteFacts) {
 		}
 	}
 	out.nodes = items{}
-	only := onlyStreaming(known)
 	for _, n := range known {
-		if n.ID == only && len(load) == 1 {
-			byName[n.Name] = load[0] // on a machine for development, Consul's name is another
-		}
 		if l, ok := byName[n.Name]; ok {
 			n.Load, n.CPU, n.Memory, n.GPU, n.Seats = l.Class, l.CPU, l.Memory, l.GPU, maps.Clone(l.Seats)
 		}
 		out.nodes[site+"/"+n.ID] = encode(n)
 	}
 	return out
-}
-
-// onlyStreaming is the id of the one node that has seats, if it is one.
-func onlyStreaming(known []wire.ConsoleNode) (id string) {
-	for _, n := range known {
-		if n.Version == "" {
-			continue
-		}
-		if id != "" {
-			return ""
-		}
-		id = n.ID
-	}
-	return id
 }

@@ -14,7 +14,6 @@ import (
 
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
-	"github.com/nearcast/nearcast/provision"
 )
 
 // keys makes the ticket keys where there are none.
@@ -83,7 +82,6 @@ func (c *Cluster) brain() platformJob {
 	// for a socket.
 	j := platformJob{name: "brain", port: c.Ports.Brain, internal: c.Ports.BrainInternal, url: c.BrainURL, options: []string{
 		"--nomad=" + c.NomadAddress,
-		"--shared-consul-agent=" + nodeName(provision.Server),
 		// On a developer's machine, an app is to be played as soon as it is registered.
 		"--default-access=" + string(wire.AccessPublic),
 		// And a developer's server is at this machine.

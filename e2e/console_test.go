@@ -62,6 +62,7 @@ func TestConsole(t *testing.T) {
 	until(session + `?.measured && ` + session + `.node`)
 	testkit.Must(t, console.Eval(ctx, `location.hash = '#sessions/' + `+session+`.session`, nil))
 	until(`document.querySelector('tr.chosen') && document.querySelector('.why-slow h2').innerText`)
+	until(`document.querySelector('.facts a[href^="#nodes/"]')`) // Consul and Nomad name the node alike
 	press("End session")
 	press("End session")
 	if text := ended(ctx, t, person); !strings.Contains(strings.ToLower(text), "ended") {
