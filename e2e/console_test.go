@@ -12,10 +12,10 @@ import (
 )
 
 // TestConsole looks at a real site through its console, and acts: what the page, its service, router, Nomad and Consul
-// have of one session is the same, and an operator ends it.
+// have of one session is the same, an operator looks at its picture, of which the person is told, and ends it.
 func TestConsole(t *testing.T) {
 	ctx := testkit.Context(t, 2*time.Minute)
-	app := runApp(ctx, t, nil)
+	app := runApp(ctx, t, map[string]string{"stills": "operator"})
 	testkit.Must(t, site.WaitIdle(ctx, app))
 	person := open(ctx, t, app)
 	play(ctx, t, person)
@@ -63,6 +63,10 @@ func TestConsole(t *testing.T) {
 	testkit.Must(t, console.Eval(ctx, `location.hash = '#sessions/' + `+session+`.session`, nil))
 	until(`document.querySelector('tr.chosen') && document.querySelector('.why-slow h2').innerText`)
 	until(`document.querySelector('.facts a[href^="#nodes/"]')`) // Consul and Nomad name the node alike
+	press("Look at the picture")
+	press("Look")
+	until(`(() => { const c = document.querySelector('.still:not([hidden]) canvas'); return c?.width === 640 && c.height === 360 && c.getContext('2d').getImageData(0, 0, 640, 360).data.some((v, i) => i % 4 < 3 && v > 40); })()`)
+	testkit.Must(t, person.Until(ctx, `document.querySelector('.banner:not([hidden])')?.innerText.includes('Somebody looks at your picture')`))
 	press("End session")
 	press("End session")
 	if text := ended(ctx, t, person); !strings.Contains(strings.ToLower(text), "ended") {
@@ -71,7 +75,7 @@ func TestConsole(t *testing.T) {
 	until(`document.querySelector('.ribbon:not([hidden])')?.innerText.startsWith('This session is over')`)
 
 	testkit.Must(t, console.Eval(ctx, `location.hash = '#log'`, nil))
-	until(`[...document.querySelectorAll('tbody tr')].map((tr) => tr.children[3].innerText + ' ' + tr.children[6].innerText).join() === 'ended a session ok,took a node into use ok,took a node out of use ok,logged in ok'`)
+	until(`[...document.querySelectorAll('tbody tr')].map((tr) => tr.children[3].innerText + ' ' + tr.children[6].innerText).join() === 'ended a session ok,looked at a still ok,took a node into use ok,took a node out of use ok,logged in ok'`)
 	press("Log out")
 	until(`location.pathname.startsWith('/console/log') && document.querySelector('h1')`)
 	if said := console.Console(); len(said) > 0 {
