@@ -63,10 +63,11 @@ if primary; then
   # Nodes log in with a signed statement of what they are.
   config=$(mktemp)
   trap 'rm -f "$config"' EXIT
-  key=$(awk '{printf "%s\\n", $0}' "$secrets/nomad-node.pub.pem")
+  # While their key is rotated, two are good.
+  keys=$(awk '/BEGIN/ {printf "%s\"", n++ ? ", " : ""} {printf "%s\\n%s", $0, /END/ ? "\"" : ""}' "$secrets/nomad-node.pub.pem")
   cat >"$config" <<JSON
 {
-  "JWTValidationPubKeys": ["$key"],
+  "JWTValidationPubKeys": [$keys],
   "BoundIssuer": ["nearcast-operator"],
   "BoundAudiences": ["nomad"],
   "SigningAlgs": ["ES256"],

@@ -1,13 +1,16 @@
 package provision
 
 import (
+	"crypto/x509"
 	"encoding/base64"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // Names of the files in a node's folder of secrets. Package secrets makes them.
@@ -36,6 +39,10 @@ const (
 	// node logs in with this statement. Servers check it with the public key.
 	NomadNodeFile    = "nomad-node.jwt"
 	NomadNodeKeyFile = "nomad-node.pub.pem"
+
+	// GenerationFile names the cluster's secrets as they were when this folder was made. The node
+	// shows it in Consul, so that a rotation knows which nodes have what.
+	GenerationFile = "generation"
 )
 
 // SecretFiles returns the names of the files that a node of the role has, except the
@@ -68,6 +75,10 @@ type Secrets struct {
 
 	// TicketKeys is the file with the routers' public keys.
 	TicketKeys string
+	// Generation is empty where an earlier release made the folder.
+	Generation string
+	// CertName is the first name of the node's certificate, and CertUntil the end of its time.
+	CertName, CertUntil string
 }
 
 // LoadSecrets reads a role's folder of secrets. The error names each missing file.
@@ -98,8 +109,36 @@ func LoadSecrets(dir string, role Role) (Secrets, error) {
 			*field = value
 		}
 	}
+	generation, err := os.ReadFile(filepath.Join(dir, GenerationFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		errs = append(errs, err)
+	}
+	s.Generation = strings.TrimSpace(string(generation))
+	if s.CertName, s.CertUntil, err = certificate(filepath.Join(dir, CertFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		errs = append(errs, err)
+	}
 	if err := errors.Join(errs...); err != nil {
 		return Secrets{}, fmt.Errorf("load secrets: %w", err)
 	}
 	return s, nil
+}
+
+// certificate reads what a node shows of its certificate.
+func certificate(path string) (name, until string, err error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", "", err
+	}
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return "", "", fmt.Errorf("%s is no PEM", path)
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return "", "", fmt.Errorf("%s: %w", path, err)
+	}
+	if len(cert.DNSNames) > 0 {
+		name = cert.DNSNames[0]
+	}
+	return name, cert.NotAfter.UTC().Format(time.RFC3339), nil
 }

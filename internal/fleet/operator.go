@@ -51,3 +51,15 @@ func (f *Fleet) Lost(ctx context.Context) (nodes []string, err error) {
 	slices.Sort(nodes)
 	return nodes, nil
 }
+
+// Follows is the site whose access control this one copies; itself, where it owns its own.
+func (f *Fleet) Follows(ctx context.Context) (string, error) {
+	said, _, err := f.consul.ACL().Replication(f.query(ctx))
+	if err != nil {
+		return "", fmt.Errorf("ask Consul whose access control it copies: %w", err)
+	}
+	if !said.Enabled {
+		return f.site, nil
+	}
+	return said.SourceDatacenter, nil
+}

@@ -67,6 +67,15 @@ func GenerateKeys(dir string) error {
 	return nil
 }
 
+// NewKeys makes a key pair, in PEM.
+func NewKeys() (private, public []byte, err error) {
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, nil, err
+	}
+	return encode(key)
+}
+
 // encode gives a key pair in PEM.
 func encode(key ed25519.PrivateKey) (private, public []byte, err error) {
 	privateDER, err := x509.MarshalPKCS8PrivateKey(key)

@@ -6,7 +6,9 @@
 //
 //	DIR/ca.pem, ca-key.pem                 the authority that signs certificates
 //	DIR/node-key.pem, node-key.pub.pem     the keys of the statements with which nodes log in to Nomad
+//	DIR/node-key.also.pem                  other public keys of such statements that servers take, if any
 //	DIR/shared/…                           gossip keys and tokens, the same at all sites
+//	DIR/rotation/…                         what a rotation that goes on keeps for its next steps
 //	DIR/tickets/…                          the routers' keys, see internal/ticket
 //	DIR/<site>/<role>/…                    the folder of such a node, see provision.SecretFiles
 //

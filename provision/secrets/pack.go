@@ -14,6 +14,15 @@ import (
 // contents, without the subfolders of skip. Pack(dir, sites...) has all that Make needs
 // to make the folders of more sites; Pack(dir/site/role) has a node's secrets.
 func Pack(dir string, skip ...string) (string, error) {
+	files, err := readFiles(dir, skip...)
+	if err != nil {
+		return "", fmt.Errorf("pack secrets: %w", err)
+	}
+	text, err := json.Marshal(files)
+	return string(text), err
+}
+
+func readFiles(dir string, skip ...string) (map[string]string, error) {
 	files := map[string]string{}
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -35,11 +44,7 @@ func Pack(dir string, skip ...string) (string, error) {
 		files[filepath.ToSlash(name)] = string(text)
 		return err
 	})
-	if err != nil {
-		return "", fmt.Errorf("pack secrets: %w", err)
-	}
-	text, err := json.Marshal(files)
-	return string(text), err
+	return files, err
 }
 
 // Unpack writes the files of a packed folder below dir.

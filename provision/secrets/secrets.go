@@ -33,7 +33,7 @@ type Config struct {
 var siteName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
 // reserved are the folders of Dir that do not belong to a site.
-var reserved = []string{"shared", "tickets"}
+var reserved = []string{"shared", "tickets", rotationFolder}
 
 // perRole are the secrets that differ between roles, and are the same at all sites.
 var perRole = []string{provision.ConsulAgentFile, provision.ConsulNomadFile}
@@ -134,6 +134,13 @@ func (m *maker) all(sites []string) error {
 	case !errors.Is(err, fs.ErrExist):
 		return err
 	}
+	files, err := readFiles(m.Dir, sites...)
+	if err != nil {
+		return err
+	}
+	if err := m.put(generationFile, []byte(Generation(files)+"\n")); err != nil {
+		return err
+	}
 	for _, site := range sites {
 		for _, role := range provision.Roles() {
 			if err := m.node(site, role, ca, signer); err != nil {
@@ -219,7 +226,15 @@ func (m *maker) node(site string, role provision.Role, ca *authority, signer *si
 	if err := m.certificate(at(provision.CertFile), at(provision.KeyFile), ca, site, role); err != nil {
 		return err
 	}
-	return m.statement(at(provision.NomadNodeFile), signer, site, role)
+	if err := m.statement(at(provision.NomadNodeFile), signer, site, role); err != nil {
+		return err
+	}
+	// Last: a folder that says which secrets it has, has them.
+	text, err := os.ReadFile(filepath.Join(m.Dir, generationFile))
+	if err != nil {
+		return err
+	}
+	return m.put(at(provision.GenerationFile), text)
 }
 
 // put writes a file as a whole, if its text differs.

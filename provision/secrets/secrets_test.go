@@ -2,6 +2,7 @@ package secrets
 
 import (
 	"crypto/x509"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -215,5 +216,92 @@ func TestPack(t *testing.T) {
 	}
 	if err := Unpack(t.TempDir(), `{"../../etc/passwd": "x"}`); err == nil {
 		t.Error("unpacked above the folder")
+	}
+}
+
+// TestRotation: nodes trust two authorities while one signs, and have certificates of the one whose key
+// is there; a folder shows which secrets it has.
+func TestRotation(t *testing.T) {
+	dir, now := t.TempDir(), time.Now()
+	remake(t, dir, now, "a")
+	first := read(t, dir, "a", "edge", provision.GenerationFile)
+	files, err := Read(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.TrimSpace(first) != Generation(files) {
+		t.Errorf("the folder shows %q, and its secrets are %q", first, Generation(files))
+	}
+	cert, key, err := Authority(now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := files["ca.pem"]
+	replace := func(change map[string]string) {
+		t.Helper()
+		for name, text := range change {
+			if files[name] = text; text == "" {
+				delete(files, name)
+			}
+		}
+		if err := Replace(dir, files, "rotation/state.json"); err != nil {
+			t.Fatal(err)
+		}
+		if shows := strings.TrimSpace(read(t, dir, "a", "stream", provision.GenerationFile)); shows != Generation(files) {
+			t.Errorf("after %v the folder shows %s, and its secrets are %s", slices.Collect(maps.Keys(change)), shows, Generation(files))
+		}
+	}
+	signedBy := func(authority string) bool {
+		t.Helper()
+		ca, err := parseCert([]byte(authority))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cert, err := parseCert([]byte(read(t, dir, "a", "edge", provision.CertFile)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cert.CheckSignatureFrom(ca) == nil
+	}
+	replace(map[string]string{"ca.pem": old + cert, "rotation/state.json": "{}", "rotation/next/ca-key.pem": key})
+	if read(t, dir, "a", "edge", provision.CAFile) != old+cert || !signedBy(old) {
+		t.Error("nodes do not trust both, or have other certificates already")
+	}
+	if read(t, dir, "a", "edge", provision.GenerationFile) == first {
+		t.Error("the folder shows the secrets of before")
+	}
+	if _, err := os.Stat(filepath.Join(dir, "rotation", "edge")); err == nil {
+		t.Error("the folder of the rotation became a site")
+	}
+	replace(map[string]string{"ca-key.pem": key})
+	if !signedBy(cert) {
+		t.Error("the certificates are still of the old authority")
+	}
+	replace(map[string]string{"ca.pem": cert, "rotation/state.json": "", "rotation/next/ca-key.pem": ""})
+	if read(t, dir, "a", "edge", provision.CAFile) != cert {
+		t.Error("nodes trust the old authority")
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "rotation", "*.json")); len(left) > 0 {
+		t.Errorf("%v are left", left)
+	}
+	node, err := NodeKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	also, err := PublicNodeKey(node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	replace(map[string]string{"node-key.also.pem": also})
+	if keys := read(t, dir, "a", "server", provision.NomadNodeKeyFile); strings.Count(keys, "BEGIN") != 2 || !strings.HasSuffix(keys, also) {
+		t.Errorf("servers know the keys %q", keys)
+	}
+	statement := read(t, dir, "a", "edge", provision.NomadNodeFile)
+	replace(map[string]string{"node-key.pem": node, "node-key.also.pem": ""})
+	if read(t, dir, "a", "server", provision.NomadNodeKeyFile) != also || read(t, dir, "a", "edge", provision.NomadNodeFile) == statement {
+		t.Error("statements are still of the old key")
+	}
+	if written := remake(t, dir, now); len(written) > 0 {
+		t.Errorf("another run wrote %v", written)
 	}
 }

@@ -47,31 +47,43 @@ func (m *maker) authority() (*authority, error) {
 	}
 	text, err := os.ReadFile(filepath.Join(m.Dir, "ca.pem"))
 	if fresh || errors.Is(err, fs.ErrNotExist) {
-		template := &x509.Certificate{
-			SerialNumber: serial(), Subject: pkix.Name{CommonName: "Nearcast agents"},
-			NotBefore: m.Now.Add(-time.Hour), NotAfter: m.Now.Add(caValidFor),
-			IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true,
-			KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
-		}
-		der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-		if err != nil {
+		if text, err = authorityCert(key, m.Now); err != nil {
 			return nil, err
 		}
-		text = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 		if err := m.put("ca.pem", text); err != nil {
 			return nil, err
 		}
 	} else if err != nil {
 		return nil, err
 	}
-	cert, err := parseCert(text)
+	// While the authority is rotated, nodes trust two, and one of them signs.
+	for rest := text; ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			return nil, errors.New("ca.pem does not belong to ca-key.pem: restore the pair, or remove both to start again with new secrets for all nodes")
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("ca.pem: %w", err)
+		}
+		if key.PublicKey.Equal(cert.PublicKey) {
+			return &authority{cert, key}, nil
+		}
+	}
+}
+
+func authorityCert(key *ecdsa.PrivateKey, now time.Time) ([]byte, error) {
+	template := &x509.Certificate{
+		SerialNumber: serial(), Subject: pkix.Name{CommonName: "Nearcast agents"},
+		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(caValidFor),
+		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true,
+		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
-		return nil, fmt.Errorf("ca.pem: %w", err)
+		return nil, err
 	}
-	if !key.PublicKey.Equal(cert.PublicKey) {
-		return nil, errors.New("ca.pem does not belong to ca-key.pem: restore the pair, or remove both to start again with new secrets for all nodes")
-	}
-	return &authority{cert, key}, nil
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), nil
 }
 
 // certificate makes or renews a node's certificate, with the names that the agents
@@ -130,11 +142,15 @@ func (m *maker) nodeSigner() (*signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	der, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	public, err := encodePublic(key)
 	if err != nil {
 		return nil, err
 	}
-	return &signer{key}, m.put(nodePublicKeyFile, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+	also, err := os.ReadFile(filepath.Join(m.Dir, alsoFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return &signer{key}, m.put(nodePublicKeyFile, append(public, also...))
 }
 
 type claims struct {

@@ -17,6 +17,7 @@ unit_files() {
   local name
   all=(nearcast-configure.service nearcast-renew.service nearcast-renew.timer consul.service nomad.service)
   put /opt/nearcast/provision/consul-ready.sh 755 "$here/consul-ready.sh"
+  put /opt/nearcast/provision/renew.sh 755 "$here/renew.sh"
   if [ "$role" = server ]; then
     put /opt/nearcast/provision/acl.sh 755 "$here/acl.sh"
     all+=(nearcast-acl.service)
