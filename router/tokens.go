@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -13,28 +14,36 @@ import (
 // minOperatorToken is the length of an operator's token at least, in bytes.
 const minOperatorToken = 32
 
+// maxOperatorTokens are good at once: while one is replaced, the old and the new one.
+const maxOperatorTokens = 2
+
 // operators knows the operators' token. It is a secret of the sites, not a token of
 // Consul or Nomad: to check one of those, a router would need a right to look into
 // them, and every guess of a stranger would be a request to them.
-type operators struct {
-	sum [sha256.Size]byte
-	set bool
-}
+type operators [][sha256.Size]byte
 
-func newOperators(token string) (operators, error) {
-	if token == "" {
-		return operators{}, nil
+// newOperators takes one token, or while it is rotated two, each on a line.
+func newOperators(tokens string) (all operators, err error) {
+	for _, token := range strings.Fields(tokens) {
+		if len(token) < minOperatorToken {
+			return nil, errors.New("the operators' token is too short: make one with openssl rand -hex 32")
+		}
+		all = append(all, sha256.Sum256([]byte(token)))
 	}
-	if len(token) < minOperatorToken {
-		return operators{}, errors.New("the operators' token is too short: make one with openssl rand -hex 32")
+	if len(all) > maxOperatorTokens {
+		return nil, fmt.Errorf("there are %d operators' tokens: at most %d are good at once, each on a line", len(all), maxOperatorTokens)
 	}
-	return operators{sum: sha256.Sum256([]byte(token)), set: true}, nil
+	return all, nil
 }
 
 // is compares in constant time.
 func (o operators) is(token string) bool {
 	sum := sha256.Sum256([]byte(token))
-	return o.set && subtle.ConstantTimeCompare(sum[:], o.sum[:]) == 1
+	good := 0
+	for _, one := range o {
+		good |= subtle.ConstantTimeCompare(sum[:], one[:])
+	}
+	return good == 1
 }
 
 // bearer is the token of a request.

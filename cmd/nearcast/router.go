@@ -85,7 +85,7 @@ OTEL_EXPORTER_OTLP_ENDPOINT, say where traces of launches go (default nowhere).`
 	flags.Float64Var(&f.launchRate, "launch-rate", router.DefaultLaunches.PerSecond, "launches a second without a launch token, of one IPv4 address or IPv6 /64; four times as many of a /24 or /48, and 20 times as many other requests; 0: no limit")
 	flags.IntVar(&f.launchBurst, "launch-burst", router.DefaultLaunches.Burst, "as many of them at once")
 	flags.StringSliceVar(&f.trustedProxies, "trusted-proxy", nil, "network of proxies whose X-Forwarded-For is believed, such as 10.0.0.0/24; can be repeated (default none: behind a load balancer that hides addresses, all people count as one)")
-	flags.StringVar(&f.operatorToken, "operator-token-file", "", "file with the token with which operators read and end any session, the same at all sites; an empty file is none (make a token with: openssl rand -hex 32)")
+	flags.StringVar(&f.operatorToken, "operator-token-file", "", "file with the token with which operators read and end any session, the same at all sites; while it is replaced, two, each on a line; an empty file is none (make a token with: openssl rand -hex 32)")
 	f.login.add(flags)
 	return cmd
 }
