@@ -26,6 +26,9 @@ func diagnose(looks []*look, names []string, now time.Time) (all []Finding) {
 		d.groupsOfNodes(now)
 		d.appsOfSite()
 		d.times(now)
+		d.clients()
+		d.agentCertificates(now)
+		d.oldBackups(now)
 		d.links(names)
 		if primary != nil && primary != l {
 			d.copies(primary)

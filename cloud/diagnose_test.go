@@ -34,6 +34,12 @@ func well(t *testing.T) (looks []*look, names []string) {
 				{Site: other, Healthy: true},
 			}},
 			certificates: map[string]time.Time{site.RouterURL: now.Add(60 * 24 * time.Hour)},
+			shown: map[string]map[string]string{
+				"server-1": {shownCertificate: "server." + site.Name + ".consul", shownUntil: now.Add(120 * 24 * time.Hour).Format(time.RFC3339)},
+				"edge-1":   {shownCertificate: "client." + site.Name + ".consul", shownUntil: now.Add(120 * 24 * time.Hour).Format(time.RFC3339)},
+				"edge-2":   {}, // of an earlier release
+			},
+			backups: map[string]time.Time{"s3://system-b/backups/consul": now.Add(-23 * time.Hour)},
 		}
 		l.nodes = append(l.nodes, Node{ID: "stream-id", Name: "stream-1", Pool: "stream-cpu", Status: "ready", Eligible: true, Stream: true, Sick: map[string]string{"docker": "not found"}})
 		for _, job := range platformJobs {
@@ -90,6 +96,15 @@ func TestDiagnose(t *testing.T) {
 		}, "seats of the app game keep failing: it ends at once; the last one on stream-1: exit 2"},
 		{func(l *look) { l.clocks["edge-1"] = -8 * time.Second }, "the clock of edge-1 is wrong: it is 8s behind this machine's"},
 		{func(l *look) { l.certificates[l.site.RouterURL] = time.Now().Add(24 * time.Hour) }, "the certificate at https://b-1.play.example expires soon"},
+		{func(l *look) { l.nodes[0].Version = "1.1.0" }, "nodes have a newer Nomad than the servers: edge-1 have 1.1.0, the servers 1.0"},
+		{func(l *look) { l.nodes[0].Version = "0.9.9" }, "nodes have an older Nomad than the servers: edge-1 have 0.9.9, the servers 1.0"},
+		{func(l *look) {
+			l.shown["edge-1"][shownUntil] = time.Now().Add(3 * 24 * time.Hour).Format(time.RFC3339)
+		}, "certificates between nodes end soon: edge-1 ("},
+		{func(l *look) { l.shown["edge-1"][shownCertificate] = "client.a-1.consul" }, "nodes have the certificates of others: edge-1 (client.a-1.consul, not client.b-1.consul)"},
+		{func(l *look) { l.shown["edge-1"][shownCertificate] = "server.b-1.consul" }, "nodes have the certificates of others: edge-1 (server.b-1.consul, not client.b-1.consul)"},
+		{func(l *look) { l.backups["s3://system-b/backups/consul"] = time.Date(2026, 1, 2, 3, 4, 0, 0, time.UTC) }, "the backups at s3://system-b/backups/consul are old: the latest is of 2026-01-02 03:04 UTC"},
+		{func(l *look) { l.backups["s3://system-b/backups/nomad"] = time.Time{} }, "there is no backup at s3://system-b/backups/nomad"},
 		{func(l *look) { l.sees = []string{"b-1"} }, "Consul's servers do not see a-1: they know: b-1"},
 		{func(l *look) { l.router.Sites = l.router.Sites[:1] }, "the router has no facts of a-1"},
 		{func(l *look) { l.router.Sites[1] = wire.SiteView{Site: "a-1", Unhealthy: "it does not answer"} }, "the router does not reach a-1: it does not answer"},
@@ -132,7 +147,8 @@ func TestDiagnoseQuiet(t *testing.T) {
 		"the record of a router that ended": func(l *look) {
 			l.instances[wire.RouterService] = append(l.instances[wire.RouterService], wire.Instance{ID: "old"})
 		},
-		"somebody stopped the console": func(l *look) { l.jobs["console"] = State{Exists: true, Stopped: true} },
+		"a node of the release before drains": func(l *look) { l.nodes[0].Version, l.nodes[3].Version, l.nodes[3].Draining = "1.0", "0.9", true },
+		"somebody stopped the console":        func(l *look) { l.jobs["console"] = State{Exists: true, Stopped: true} },
 	} {
 		looks, names := well(t)
 		change(looks[1])

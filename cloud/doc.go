@@ -71,14 +71,54 @@ type Nomad interface {
 	Plan(ctx context.Context, job Job) (Planned, error)
 	// Run registers what was planned, else ErrChanged.
 	Run(ctx context.Context, planned Planned) error
+	NomadSecrets
 	// State is that of the namespace's job; Exists is false where there is none.
 	State(ctx context.Context, namespace, job string) (State, error)
 	// LastFailure is how the seat of an app that failed last ended; empty where none has.
 	LastFailure(ctx context.Context, app string) (string, error)
 }
 
+// NomadSecrets is what a rotation asks of a site's Nomad. Calls for what is done already change
+// nothing. Gossip keys are those of all sites.
+type NomadSecrets interface {
+	HasToken(ctx context.Context, secret string) (bool, error)
+	// ManagementToken makes the management token of that name, or reads it.
+	ManagementToken(ctx context.Context, name string) (secret string, err error)
+	// DropToken deletes a token, by the right of another one: none deletes itself.
+	DropToken(ctx context.Context, secret, by string) error
+	// NodeKeys are the public keys by which Nomad knows the statements of nodes.
+	NodeKeys(ctx context.Context, keys []string) error
+	// OwnsAccess reports whether policies that are written there stay there: elsewhere Nomad writes
+	// them at the region that its servers follow.
+	OwnsAccess(ctx context.Context) (bool, error)
+	// SeatsBefore counts the seats that began before a time.
+	SeatsBefore(ctx context.Context, at time.Time) (int, error)
+	Gossip
+}
+
+// ConsulSecrets is what a rotation asks of a site's Consul.
+type ConsulSecrets interface {
+	// Shown is what nodes that are not lost show of themselves, by node.
+	Shown(ctx context.Context) (map[string]map[string]string, error)
+	HasToken(ctx context.Context, secret string) (bool, error)
+	// CopyToken makes a token with the rights of an old one.
+	CopyToken(ctx context.Context, old, secret string) error
+	DropToken(ctx context.Context, secret, by string) error
+	Gossip
+}
+
+// Gossip are the keys of a pool of agents.
+type Gossip interface {
+	// GossipKeys are true where every agent has the key.
+	GossipKeys(ctx context.Context) (map[string]bool, error)
+	InstallGossipKey(ctx context.Context, key string) error
+	UseGossipKey(ctx context.Context, key string) error
+	RemoveGossipKey(ctx context.Context, key string) error
+}
+
 // Consul is what is asked of a site's Consul. FromFleet makes one of internal/fleet.
 type Consul interface {
+	ConsulSecrets
 	Servers(ctx context.Context) ([]Server, error)
 	// Lost are the nodes whose Consul agent does not answer.
 	Lost(ctx context.Context) ([]string, error)
@@ -86,6 +126,8 @@ type Consul interface {
 	Apps(ctx context.Context) (map[string]wire.App, error)
 	// Sites are those that this site's servers see.
 	Sites(ctx context.Context) ([]string, error)
+	// Follows is the site whose access control this one copies; itself, where it is the primary one.
+	Follows(ctx context.Context) (string, error)
 	// Distance is what Consul's coordinates say of the way to another site.
 	Distance(ctx context.Context, to string) (wire.Distance, error)
 }
@@ -125,6 +167,9 @@ type Cloud interface {
 	Reasons(ctx context.Context, bucket, group string, since time.Time) ([]Reason, error)
 	// Objects are the sizes of a bucket's objects that are older than the time, at most so many.
 	Objects(ctx context.Context, bucket string, before time.Time, most int) (map[string]int64, error)
+
+	// Backups are the times of the latest snapshots in a bucket, by program (consul, nomad).
+	Backups(ctx context.Context, bucket string) (map[string]time.Time, error)
 
 	// Refresh begins to replace the nodes of a group, Last is the refresh that began last, if any.
 	Refresh(ctx context.Context, group string, how Preferences) (id string, err error)

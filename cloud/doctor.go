@@ -34,8 +34,10 @@ type look struct {
 	jobs          map[string]State
 	instances     map[string][]wire.Instance // by service
 	apps          map[string]wire.App
-	failures      map[string]string // by app
-	groups        map[string]Group  // by role
+	failures      map[string]string            // by app
+	shown         map[string]map[string]string // what nodes show in Consul
+	backups       map[string]time.Time         // the latest ones, by place and program
+	groups        map[string]Group             // by role
 	reasons       map[string][]Reason
 	objects       map[string]int64 // of the content bucket
 	router        *wire.SitesResponse
@@ -53,6 +55,7 @@ const (
 	clockLimit   = 5 * time.Second  // tickets are refused from 30 s on
 	expiresSoon  = 21 * 24 * time.Hour
 	reasonsSince = 24 * time.Hour
+	backupAge    = 24 * time.Hour
 	history      = time.Hour // after which a node that was given up is none, where the group is whole
 )
 
@@ -82,7 +85,7 @@ func (c *Cluster) look(ctx context.Context, site Site) *look {
 	l := &look{
 		site: site, clocks: map[string]time.Duration{}, jobs: map[string]State{}, instances: map[string][]wire.Instance{},
 		failures: map[string]string{}, groups: map[string]Group{}, reasons: map[string][]Reason{},
-		coordinates: map[string]wire.Distance{}, certificates: map[string]time.Time{},
+		backups: map[string]time.Time{}, coordinates: map[string]wire.Distance{}, certificates: map[string]time.Time{},
 	}
 	at := c.Reach(site.Name)
 	// The parts are asked at once: one that hangs does not hide the others.
@@ -127,6 +130,8 @@ func lookConsul(ctx context.Context, consul Consul, o Outputs, l *look, tell fun
 	}
 	l.lost, err = consul.Lost(ctx)
 	ask("which nodes are lost", err)
+	l.shown, err = consul.Shown(ctx)
+	ask("what nodes show of their certificates", err)
 	l.sees, err = consul.Sites(ctx)
 	ask("which sites it sees", err)
 	l.asked = err == nil
@@ -255,6 +260,16 @@ func (c *Cluster) lookCloud(ctx context.Context, l *look, tell func(Finding)) {
 		}
 		if l.reasons[role], err = cloud.Reasons(ctx, l.site.SystemBucket, name, time.Now().Add(-reasonsSince)); err != nil {
 			unknown("why nodes of "+name+" were given up", err)
+		}
+	}
+	if bucket := l.site.SystemBucket; bucket != "" {
+		latest, err := cloud.Backups(ctx, bucket)
+		if err != nil {
+			unknown("how old the backups in "+bucket+" are", err)
+		} else {
+			for _, program := range []string{"consul", "nomad"} {
+				l.backups["s3://"+bucket+"/backups/"+program] = latest[program]
+			}
 		}
 	}
 	if len(c.Outputs.Sites) > 1 && l.site.ContentBucket != "" {

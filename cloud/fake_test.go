@@ -15,6 +15,7 @@ import (
 
 // fakeSite stands for a site's Consul and Nomad. Jobs run as soon as they are registered.
 type fakeSite struct {
+	*fakeCluster
 	mu        sync.Mutex
 	servers   []Server
 	nodes     []Node
@@ -22,6 +23,7 @@ type fakeSite struct {
 	index     map[string]uint64
 	jobs      map[string]string // what was registered: variables by job
 	stopped   map[string]bool
+	follows   string
 	runs      int
 	// writes is how many writes still succeed; negative is no limit.
 	writes int
@@ -44,6 +46,11 @@ func newFakeSite() *fakeSite {
 }
 
 func (f *fakeSite) mayWrite() error {
+	if f.fakeCluster != nil {
+		if err := f.may(); err != nil {
+			return err
+		}
+	}
 	if f.writes == 0 {
 		return errKilled
 	}
@@ -149,3 +156,6 @@ func newCluster(t *testing.T) (*Cluster, map[string]*fakeSite, *[]string) {
 		},
 	}, sites, &said
 }
+
+func (f *fakeSite) Follows(context.Context) (string, error)  { return f.follows, nil }
+func (f *fakeSite) OwnsAccess(context.Context) (bool, error) { return true, nil }

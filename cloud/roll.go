@@ -34,6 +34,7 @@ type Preferences struct {
 type RollOptions struct {
 	Sites []Site   // default: all
 	Roles []string // default: all, in their order
+	Lost  string   // a site that is given up, and not asked
 	// Pause is the wait after a group's first nodes, in which an operator looks.
 	Pause time.Duration
 	// Within is for how long at most a group may take; default 6 h: sessions are waited for.
@@ -74,7 +75,8 @@ func (c *Cluster) Roll(ctx context.Context, o RollOptions) error {
 	}
 	// Nothing is replaced anywhere while a site is not whole: after a bad release the next site
 	// would follow the first.
-	if err := c.each(c.Outputs.Sites, func(site Site) error { return c.whole(ctx, site) }); err != nil {
+	left := slices.DeleteFunc(slices.Clone(c.Outputs.Sites), func(s Site) bool { return s.Name == o.Lost })
+	if err := c.each(left, func(site Site) error { return c.whole(ctx, site) }); err != nil {
 		return fmt.Errorf("nothing was replaced: %w", err)
 	}
 	for _, site := range o.Sites {

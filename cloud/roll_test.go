@@ -20,6 +20,7 @@ type fakeCloud struct {
 	fails     map[string]string  // by group: how its replacement ends
 	stale     map[string]Refresh // what the account says once more after another one began
 	during    func(group string)
+	began     func(group string)
 	cancelled string
 	objects   map[string]int64
 }
@@ -28,11 +29,15 @@ func (f *fakeCloud) Group(context.Context, string) (Group, error) { return Group
 func (f *fakeCloud) Reasons(context.Context, string, string, time.Time) ([]Reason, error) {
 	return nil, nil
 }
+func (f *fakeCloud) Backups(context.Context, string) (map[string]time.Time, error) { return nil, nil }
 func (f *fakeCloud) Objects(context.Context, string, time.Time, int) (map[string]int64, error) {
 	return f.objects, nil
 }
 func (f *fakeCloud) Refresh(_ context.Context, group string, how Preferences) (string, error) {
 	*f.log = append(*f.log, fmt.Sprintf("%s %s %d%%", f.site, group, how.First))
+	if f.began != nil {
+		f.began(group)
+	}
 	f.stale[group], f.last[group] = f.last[group], Refresh{ID: "new", Status: "Pending"}
 	return "new", nil
 }
@@ -150,13 +155,13 @@ func TestRollStops(t *testing.T) {
 func TestPromotion(t *testing.T) {
 	c, sites, clouds, _ := newRoll(t)
 	c.Outputs.Sites[1].ContentBucket = "content-b"
-	if p, err := c.Promotion(t.Context(), c.Outputs.Sites[1]); err != nil || len(p.Blocked) > 0 || !strings.Contains(strings.Join(p.Steps, "\n"), `primary_region = "b-1"`) {
+	if p, err := c.Promotion(t.Context(), c.Outputs.Sites[1], false); err != nil || len(p.Blocked) > 0 || !strings.Contains(strings.Join(p.Steps, "\n"), "2. The servers of b-1 are replaced") {
 		t.Errorf("%+v, %v", p, err)
 	}
 	sites["b-1"].variables[routerVariable] = nil
 	sites["b-1"].servers = sites["b-1"].servers[:2]
 	clouds["a-1"].objects = map[string]int64{"x": 1}
-	p, err := c.Promotion(t.Context(), c.Outputs.Sites[1])
+	p, err := c.Promotion(t.Context(), c.Outputs.Sites[1], false)
 	var problems []string
 	for _, f := range p.Blocked {
 		problems = append(problems, f.Problem)
@@ -164,7 +169,49 @@ func TestPromotion(t *testing.T) {
 	if want := []string{"its servers are not whole", "the keys of tickets are not there", "content is missing there"}; err != nil || !slices.Equal(problems, want) {
 		t.Errorf("%q, %v", problems, err)
 	}
-	if _, err := c.Promotion(t.Context(), c.Outputs.Sites[0]); err == nil || errors.Is(err, context.Canceled) {
+	if _, err := c.Promotion(t.Context(), c.Outputs.Sites[0], false); err == nil || errors.Is(err, context.Canceled) {
 		t.Errorf("the primary site itself: %v", err)
+	}
+}
+
+// TestPromote: the servers of the new primary site are replaced before all others, a lost site is left
+// alone, and a replacement that fails stops all that comes after it.
+func TestPromote(t *testing.T) {
+	start := func() (*Cluster, map[string]*fakeCloud, *[]string) {
+		c, sites, clouds, log := newRoll(t)
+		swapped := strings.NewReplacer(`"b-1": {"primary": false`, `"b-1": {"primary": true`, `"a-1": {"primary": true`, `"a-1": {"primary": false`).Replace(twoSites)
+		var err error
+		if c.Outputs, err = ReadOutputs([]byte(swapped)); err != nil {
+			t.Fatal(err)
+		}
+		for name := range sites {
+			sites[name].follows = "a-1"
+			clouds[name].began = func(group string) {
+				if group == "n-server" {
+					sites[name].follows = "b-1"
+				}
+			}
+		}
+		return c, clouds, log
+	}
+	c, _, log := start()
+	if err := c.Promote(t.Context(), PromoteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"b-1 n-server 34%", "a-1 n-server 34%", "b-1 n-edge 34%", "b-1 n-stream-cpu 10%", "a-1 n-edge 34%"}; !slices.Equal(*log, want) {
+		t.Errorf("replaced: %q", *log)
+	}
+	c, _, log = start()
+	c.Reach("a-1").Nomad.(*fakeSite).silent = errors.New("it is lost")
+	if err := c.Promote(t.Context(), PromoteOptions{Lost: "a-1"}); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"b-1 n-server 34%", "b-1 n-edge 34%", "b-1 n-stream-cpu 10%"}; !slices.Equal(*log, want) {
+		t.Errorf("replaced: %q", *log)
+	}
+	c, clouds, log := start()
+	clouds["b-1"].fails["n-server"] = "it does not come up"
+	if err := c.Promote(t.Context(), PromoteOptions{}); err == nil || !strings.Contains(err.Error(), "it does not come up") || len(*log) != 1 {
+		t.Errorf("after a failure: %v, replaced %q", err, *log)
 	}
 }

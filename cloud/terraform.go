@@ -7,9 +7,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/google/renameio/v2"
 )
 
 // TerraformOutputs asks the program terraform for the outputs of a folder.
@@ -77,4 +81,19 @@ func planWords(out []byte) (words []string, complaint string) {
 	}
 	slices.Sort(words)
 	return words, complaint
+}
+
+// TerraformPrimary has Terraform make a site the primary one. The file stays: terraform.tfvars may
+// name another one.
+func TerraformPrimary(ctx context.Context, dir, site string, in io.Reader, out io.Writer) error {
+	file := filepath.Join(dir, "primary.auto.tfvars")
+	if err := renameio.WriteFile(file, fmt.Appendf(nil, "# Written by nearcast cloud promote.\nprimary_region = %q\n", site), 0o644); err != nil {
+		return fmt.Errorf("write the primary site: %w", err)
+	}
+	cmd := exec.CommandContext(ctx, "terraform", "-chdir="+dir, "apply")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, out
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("terraform apply in %s: %w. %s names the new primary site; remove it if you give up", dir, err, file)
+	}
+	return nil
 }

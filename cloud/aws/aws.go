@@ -174,3 +174,28 @@ func (a *Account) Cancel(ctx context.Context, group string) error {
 	}
 	return nil
 }
+
+// Backups implements cloud.Cloud. backup.sh puts the time into a snapshot's name, so that only those of the
+// last days are listed.
+func (a *Account) Backups(ctx context.Context, bucket string) (map[string]time.Time, error) {
+	latest := map[string]time.Time{}
+	for _, program := range []string{"consul", "nomad"} {
+		prefix := "backups/" + program + "-"
+		pages := s3.NewListObjectsV2Paginator(a.store, &s3.ListObjectsV2Input{
+			Bucket: &bucket, Prefix: &prefix, StartAfter: aws.String(prefix + time.Now().Add(-30*24*time.Hour).UTC().Format("20060102")),
+		})
+		for pages.HasMorePages() {
+			page, err := pages.NextPage(ctx)
+			if err != nil {
+				return nil, fmt.Errorf("list s3://%s/%s: %w", bucket, prefix, err)
+			}
+			for _, o := range page.Contents {
+				at, err := time.Parse("20060102T150405Z", strings.TrimSuffix(strings.TrimPrefix(aws.ToString(o.Key), prefix), ".snap"))
+				if err == nil && at.After(latest[program]) {
+					latest[program] = at
+				}
+			}
+		}
+	}
+	return latest, nil
+}

@@ -41,6 +41,16 @@ func newAccount(t *testing.T) (*Account, *[]url.Values) {
 			calls = append(calls, r.Form)
 			action := r.Form.Get("Action")
 			fmt.Fprintf(w, "<%[1]sResponse><%[1]sResult>%[2]s</%[1]sResult></%[1]sResponse>", action, answers[action])
+		case strings.HasPrefix(r.URL.Query().Get("prefix"), "backups/"):
+			prefix := r.URL.Query().Get("prefix")
+			if after := r.URL.Query().Get("start-after"); len(after) != len(prefix)+8 || !strings.HasPrefix(after, prefix) {
+				t.Errorf("it lists %s from %q", prefix, after)
+			}
+			if prefix == "backups/consul-" {
+				fmt.Fprint(w, "<ListBucketResult><Contents><Key>backups/consul-20260102T030405Z.snap</Key></Contents><Contents><Key>backups/consul-20260102T040405Z.snap</Key></Contents><Contents><Key>backups/consul-mine</Key></Contents></ListBucketResult>")
+			} else {
+				fmt.Fprint(w, "<ListBucketResult></ListBucketResult>")
+			}
 		case r.URL.Query().Get("list-type") == "2":
 			fmt.Fprintf(w, `<ListBucketResult><IsTruncated>false</IsTruncated>
 				<Contents><Key>nodes/n-edge/i-old.txt</Key><LastModified>2020-01-01T00:00:00Z</LastModified><Size>3</Size></Contents>
@@ -90,5 +100,14 @@ func TestRefresh(t *testing.T) {
 	}
 	if err := a.Cancel(t.Context(), "n-server"); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestBackups: the latest of each program, by its name, and none where there is none.
+func TestBackups(t *testing.T) {
+	account, _ := newAccount(t)
+	latest, err := account.Backups(t.Context(), "system")
+	if err != nil || len(latest) != 1 || latest["consul"].Format(time.RFC3339) != "2026-01-02T04:04:05Z" {
+		t.Errorf("%v, %v", latest, err)
 	}
 }

@@ -33,7 +33,7 @@ func cloudCommand() *cobra.Command {
 	var f cloudFlags
 	cmd := &cobra.Command{
 		Use:   "cloud",
-		Short: "Run, publish to, repair and replace the sites of a cluster",
+		Short: "Run, publish to, repair and replace the sites of a cluster, and its secrets",
 		Long: `What an operator does with all sites of a cluster. What the sites are follows from
 Terraform's outputs: from a file that "terraform output -json" made (--outputs), else from
 the folder of Terraform (--terraform).
@@ -61,14 +61,13 @@ Each command may be run again, also after it was interrupted: it goes on.`,
 	flags.StringVar(&f.cluster, "cluster-file", "", "file with the cluster's secret, which has both tokens")
 	flags.StringSliceVar(&f.sites, "site", nil, "only this site; can be repeated (default: all)")
 	flags.BoolVar(&f.noAWS, "no-aws", false, "ask nothing of the AWS account: groups, reasons, buckets")
-	cmd.AddCommand(cloudPlan(&f), cloudUp(&f), cloudPublish(&f), cloudDoctor(&f), cloudRoll(&f), cloudPromote(&f))
+	cmd.AddCommand(cloudPlan(&f), cloudUp(&f), cloudPublish(&f), cloudDoctor(&f), cloudRoll(&f), cloudRotate(&f), cloudPromote(&f))
 	return cmd
 }
 
 // open reads the outputs, and looks whether Consul and Nomad answer.
 func (f *cloudFlags) open(cmd *cobra.Command) (c *cloud.Cluster, sites []cloud.Site, end func(), err error) {
-	ctx := cmd.Context()
-	text, err := f.read(ctx, cmd.InOrStdin())
+	text, err := f.read(cmd.Context(), cmd.InOrStdin())
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -76,6 +75,12 @@ func (f *cloudFlags) open(cmd *cobra.Command) (c *cloud.Cluster, sites []cloud.S
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	return f.openWith(cmd, outputs)
+}
+
+// openWith is open, where the outputs are known.
+func (f *cloudFlags) openWith(cmd *cobra.Command, outputs cloud.Outputs) (c *cloud.Cluster, sites []cloud.Site, end func(), err error) {
+	ctx := cmd.Context()
 	if sites, err = outputs.Only(f.sites); err != nil {
 		return nil, nil, nil, fmt.Errorf("--site: %w", err)
 	}

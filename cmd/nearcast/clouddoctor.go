@@ -17,10 +17,9 @@ func cloudDoctor(f *cloudFlags) *cobra.Command {
 servers without quorum or of different versions, nodes that are lost, take no work or whose
 drivers are not healthy, jobs of the platform, records without health, brains that are full,
 groups with fewer nodes than wanted and the reasons that their nodes left, seats that keep
-failing, content whose copies are behind, clocks, the certificates that people see, and sites
-that do not see each other.
-
-Not looked at: the certificates between nodes, which servers renew daily.
+failing, content whose copies are behind, clocks, the certificates that people see and those
+between nodes, nodes with another version of Nomad than the servers, backups that are older than
+a day, and sites that do not see each other.
 
 Exit status: 0 where nothing is wrong, else 1. What could not be looked at is printed, and is no
 fault.`,

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -50,38 +49,4 @@ the first one stopped. Interrupting the command does not stop the group that is 
 	cmd.Flags().DurationVar(&o.Pause, "pause", 10*time.Minute, "wait after a group's first nodes, at most 48h")
 	cmd.Flags().DurationVar(&o.Within, "within", 6*time.Hour, "for how long a group may take")
 	return cmd
-}
-
-func cloudPromote(f *cloudFlags) *cobra.Command {
-	return &cobra.Command{
-		Use:   "promote SITE",
-		Short: "Check whether another site can become the primary one, and say how",
-		Long: `Check whether a site can become the primary one: servers, keys, the copied access control,
-content. Then print the steps. It changes nothing: the primary site is in the configuration
-of all nodes, so Terraform and nearcast cloud roll make the change.
-
-Exit status: 0 where the steps may be taken, else 1.`,
-		Example: "  nearcast cloud promote us-east-1",
-		Args:    cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(f.sites) > 0 {
-				return errors.New("promote takes the site as its argument, and not by --site")
-			}
-			f.sites = args
-			c, sites, end, err := f.open(cmd)
-			if err != nil {
-				return err
-			}
-			defer end()
-			p, err := c.Promotion(cmd.Context(), sites[0])
-			if err != nil {
-				return err
-			}
-			for _, finding := range p.Blocked {
-				fmt.Fprint(cmd.OutOrStdout(), finding.Words())
-			}
-			fmt.Fprintln(cmd.OutOrStdout(), strings.Join(p.Steps, "\n"))
-			return complained(len(p.Blocked))
-		},
-	}
 }
