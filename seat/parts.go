@@ -20,6 +20,8 @@ type Parts struct {
 	Freeze FreezePolicy
 	// Content fetches the app's files. The seat closes the result after the app ended.
 	Content func(ctx context.Context, progress func(done, total int64, name string)) (io.Closer, error)
+	// Spoilt gives the seat's end when files of Content may have wrong bytes: the disk failed.
+	Spoilt <-chan wire.End
 	// Display starts the display.
 	Display func(ctx context.Context) (Display, error)
 	// Sound starts the sound server. It is called if the display has audio.

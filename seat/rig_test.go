@@ -55,6 +55,7 @@ type rig struct {
 	input     *fakeInput
 	peers     chan *fakePeer
 	failure   map[string]error // by part
+	spoilt    chan wire.End
 
 	// started and told are the parameters that the app was started with, and told.
 	started, told atomic.Pointer[map[string]string]
@@ -77,7 +78,7 @@ func buildRig(t *testing.T) *rig {
 		app:     &fakeApp{done: make(chan struct{})},
 		video:   &fakeVideo{done: make(chan struct{})},
 		input:   &fakeInput{}, peers: make(chan *fakePeer, 10),
-		failure: map[string]error{}, ended: make(chan wire.End, 1), seats: &registry{},
+		failure: map[string]error{}, spoilt: make(chan wire.End, 1), ended: make(chan wire.End, 1), seats: &registry{},
 		spec: wire.Spec{
 			Nonce: "n0nce", Alloc: "alloc-1", Task: "seat", App: "viewer", Job: "viewer/dispatch-1", Version: 3, Node: "node-1",
 			RunDir: testkit.ShortDir(t), TaskDir: t.TempDir(), Command: "/bin/app", FreezeIdle: true,
@@ -109,6 +110,7 @@ func (r *rig) start(verifier *ticket.Verifier) {
 			}
 			return io.NopCloser(nil), r.failure["content"]
 		},
+		Spoilt:  r.spoilt,
 		Display: func(context.Context) (Display, error) { return r.display, r.failure["display"] },
 		App: func(_ context.Context, _ []string, params map[string]string) (App, error) {
 			r.started.Store(&params)

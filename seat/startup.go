@@ -78,6 +78,7 @@ func (h *streamHost) fetchContent(ctx context.Context) error {
 		return asEnd(err, wire.CodeContentStore)
 	}
 	h.content = content
+	h.tasks.start(h.watchContent)
 	h.log.Info("content fetched", "bytes", total, "took", time.Since(start).Round(time.Millisecond))
 	return nil
 }

@@ -88,6 +88,7 @@ func TestStartFails(t *testing.T) {
 }
 
 func TestSessionEnds(t *testing.T) {
+	broken := wire.End{Reason: wire.ReasonError, Code: wire.CodeDiskFailed, Detail: "write content to the disk: input/output error"}
 	for name, c := range map[string]struct {
 		do   func(*rig)
 		want wire.End
@@ -96,10 +97,11 @@ func TestSessionEnds(t *testing.T) {
 		"app is ended": {func(r *rig) { r.app.signal = 11; close(r.app.done) }, wire.End{Reason: wire.ReasonAppExited, Signal: 11}},
 		"encoder ends": {func(r *rig) { close(r.video.done) }, wire.End{Reason: wire.ReasonError, Code: wire.CodeEncoder, Detail: "encoder broke"}},
 		"display dies": {func(r *rig) { close(r.video.done); close(r.app.done); close(r.display.done) }, wire.End{Reason: wire.ReasonError, Code: wire.CodeDisplay, Detail: "server died"}},
+		"disk fails":   {func(r *rig) { r.spoilt <- broken }, broken},
 		"drained":      {func(r *rig) { r.stop() }, wire.End{Reason: wire.ReasonDrained}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t).idle()
+			r := newRigWith(t, func(r *rig) { r.spec.Content = []wire.Content{{Source: "s3://models/m", Destination: "m"}} }).idle()
 			conn, _, _ := r.play()
 			c.do(r)
 			if m := r.expect(conn, wire.MsgEnded); *m.End != c.want.Public() {

@@ -35,6 +35,16 @@ func (h *streamHost) watchDisplay() {
 	}
 }
 
+// watchContent ends the seat where its files may have wrong bytes. Its person gets another: a
+// model or a game with wrong bytes may look right for hours.
+func (h *streamHost) watchContent() {
+	select {
+	case <-h.state.ended:
+	case end := <-h.parts.Spoilt:
+		h.state.endWith(end)
+	}
+}
+
 func (h *streamHost) watchApp() {
 	select {
 	case <-h.state.ended:

@@ -13,7 +13,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime/pprof"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -128,7 +127,7 @@ func (b *bench) once(ctx context.Context, who string, s shape) (took measured, e
 			err = took.hold(start, task)
 		}
 	} else {
-		took, err = b.seat(ctx, b.store.address, s, filepath.Join(dir, "cache"), task)
+		took, err = b.seat(ctx, b.store.address, s.source(), filepath.Join(dir, "cache"), task)
 	}
 	if err != nil {
 		return took, err
@@ -169,15 +168,20 @@ func (m *measured) hold(start time.Time, dir string) error {
 	return err
 }
 
+// source is what a job says to get a shape.
+func (s shape) source() wire.Content {
+	return wire.Content{Source: "s3://" + bucket + "/" + s.name + "/", Destination: "."}
+}
+
 // seat fetches as a seat of a node does.
-func (b *bench) seat(ctx context.Context, store string, s shape, cache, task string) (measured, error) {
+func (b *bench) seat(ctx context.Context, store string, item wire.Content, cache, task string) (measured, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return measured{}, err
 	}
 	raw, err := json.Marshal(wire.Spec{
 		S3:      wire.S3{Endpoint: "http://" + store, Region: region, PathStyle: true},
-		Content: []wire.Content{{Source: "s3://" + bucket + "/" + s.name + "/", Destination: "."}},
+		Content: []wire.Content{item},
 		Cache:   wire.Cache{Dir: cache}, TaskDir: task,
 	})
 	if err != nil {
@@ -190,9 +194,9 @@ func (b *bench) seat(ctx context.Context, store string, s shape, cache, task str
 // timed runs a process to its end.
 func timed(cmd *exec.Cmd) (measured, error) {
 	var out bytes.Buffer
-	var placed moment
+	var said moments
 	cmd.Stderr = &out
-	cmd.Stdout = &placed
+	cmd.Stdout = &said
 	cmd.Env = environ()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	start := time.Now()
@@ -202,8 +206,8 @@ func timed(cmd *exec.Cmd) (measured, error) {
 	}
 	took := measured{durable: time.Since(start)}
 	took.wall = took.durable
-	if at := placed.at.Load(); at != nil {
-		took.wall = at.Sub(start)
+	if len(said) == 2 {
+		took.wall, took.durable = said[0].Sub(start), said[1].Sub(start)
 	}
 	if cmd.ProcessState != nil {
 		took.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
@@ -211,12 +215,11 @@ func timed(cmd *exec.Cmd) (measured, error) {
 	return took, err
 }
 
-// moment is when something was first written.
-type moment struct{ at atomic.Pointer[time.Time] }
+// moments are when something was written, each line in one write.
+type moments []time.Time
 
-func (m *moment) Write(b []byte) (int, error) {
-	now := time.Now()
-	m.at.CompareAndSwap(nil, &now)
+func (m *moments) Write(b []byte) (int, error) {
+	*m = append(*m, time.Now())
 	return len(b), nil
 }
 
@@ -241,7 +244,10 @@ func fetchChild(args []string) int {
 		var hold *content.Hold
 		if hold, err = content.Fetch(context.Background(), content.Request{Store: spec.S3, Items: spec.Content, Cache: spec.Cache, TaskDir: spec.TaskDir}); err == nil {
 			fmt.Println("placed") // a seat starts now
-			err = hold.Keep()
+			if err = hold.Keep(); err == nil {
+				fmt.Println("kept")
+				err = hold.Prepare(context.Background())
+			}
 		}
 	}
 	if err != nil {
@@ -271,8 +277,25 @@ func complete(dir string, s shape) error {
 	return err
 }
 
-// far measures the first and the second seat of a node with a store that is far away.
+// far measures the first and the second seat of a node with a store that is far away, for a job
+// that names a prefix, which each seat lists, and for one that names a manifest.
 func (b *bench) far(ctx context.Context, s shape) error {
+	item := s.source()
+	if err := b.farOf(ctx, s, "prefix", item); err != nil {
+		return err
+	}
+	manifest, err := b.store.publish(ctx, s)
+	if err != nil {
+		return err
+	}
+	item.Source, item.Manifest = "s3://"+bucket+"/"+s.published()+"/", manifest
+	return b.farOf(ctx, s, "manifest", item)
+}
+
+func (b *bench) farOf(ctx context.Context, s shape, names string, item wire.Content) error {
+	if b.names != "" && b.names != names {
+		return nil
+	}
 	line, err := newLine(ctx, b.store.address, b.rtt)
 	if err != nil {
 		return err
@@ -280,37 +303,31 @@ func (b *bench) far(ctx context.Context, s shape) error {
 	defer line.close()
 	var first, second, opened []float64
 	for round := range b.rounds {
-		err := func() error {
-			dir, err := os.MkdirTemp(b.dir, "far-")
-			if err != nil {
-				return err
-			}
-			before := line.opened.Load()
-			for i, times := range []*[]float64{&first, &second} {
-				task := filepath.Join(dir, fmt.Sprint("task", i))
-				if err := os.Mkdir(task, 0o755); err != nil {
-					return err
-				}
-				took, err := b.seat(ctx, line.address(), s, filepath.Join(dir, "cache"), task)
-				if err != nil {
-					return err
-				}
-				if err := complete(task, s); err != nil {
-					return err
-				}
-				if i == 0 {
-					opened = append(opened, float64(line.opened.Load()-before))
-				}
-				say("%s, round %d, seat %d: %v, processor %v", s.name, round+1, i+1, took.wall, took.cpu)
-				*times = append(*times, took.wall.Seconds())
-			}
-			return nil
-		}()
+		dir, err := os.MkdirTemp(b.dir, "far-")
 		if err != nil {
 			return err
 		}
+		before := line.opened.Load()
+		for i, times := range []*[]float64{&first, &second} {
+			task := filepath.Join(dir, fmt.Sprint("task", i))
+			if err := os.Mkdir(task, 0o755); err != nil {
+				return err
+			}
+			took, err := b.seat(ctx, line.address(), item, filepath.Join(dir, "cache"), task)
+			if err != nil {
+				return err
+			}
+			if err := complete(task, s); err != nil {
+				return err
+			}
+			if i == 0 {
+				opened = append(opened, float64(line.opened.Load()-before))
+			}
+			say("%s by %s, round %d, seat %d: %v, processor %v", s.name, names, round+1, i+1, took.wall, took.cpu)
+			*times = append(*times, took.wall.Seconds())
+		}
 	}
-	labels := map[string]any{"shape": s.name, "rtt_ms": b.rtt.Milliseconds()}
+	labels := map[string]any{"shape": s.name, "by": names, "rtt_ms": b.rtt.Milliseconds()}
 	return errors.Join(
 		b.report.Line("first_seat", "s", first, labels),
 		b.report.Line("second_seat", "s", second, labels),

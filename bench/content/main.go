@@ -14,7 +14,8 @@
 //	speed_both_durable   the same, with s5cmd's time until all is on disk too (syncfs)
 //	speed_both_checked   the same, with s5cmd's time until all was then read and summed up (CRC-32)
 //	processor        s5cmd's processor time and the store's meanwhile ÷ nearcast's and the store's
-//	first_seat    s  a node's first seat, with a store that is -rtt away
+//	first_seat    s  a node's first seat, with a store that is -rtt away; label by: its job names a
+//	                 prefix, which each seat lists, or a manifest
 //	second_seat   s  another seat of that node, whose content is in the cache
 //	connections      that first_seat opened to the store
 //
@@ -71,6 +72,8 @@ type options struct {
 	rounds int
 	rtt    time.Duration
 	large  bool
+	// names is what the jobs of far stores name: prefix, manifest, or empty for both.
+	names string
 	// profile is a file for the processor profile of the last fetch of a seat.
 	profile string
 }
@@ -90,6 +93,7 @@ func main() {
 	flag.StringVar(&o.only, "only", "", "shapes, separated by commas, of "+strings.Join(names, ", "))
 	flag.IntVar(&o.rounds, "rounds", 3, "how often each is measured")
 	flag.DurationVar(&o.rtt, "rtt", 20*time.Millisecond, "round trip to the store for first_seat and second_seat")
+	flag.StringVar(&o.names, "by", "", "for first_seat and second_seat: jobs that name a prefix, or a manifest (default: both)")
 	flag.BoolVar(&o.large, "large", false, "also one object of 10 GB: takes 30 GB of disk")
 	flag.StringVar(&o.profile, "profile", "", "write the processor profile of nearcast's last fetch to this file")
 	flag.Parse()
@@ -118,6 +122,9 @@ func run(ctx context.Context, o options) (err error) {
 	wanted, err := o.wanted()
 	if err != nil {
 		return err
+	}
+	if o.names != "" && o.names != "prefix" && o.names != "manifest" {
+		return errors.New("-by is prefix or manifest")
 	}
 	if o.rounds < 1 || o.rtt < 0 {
 		return errors.New("-rounds is at least 1, and -rtt is not negative")

@@ -54,6 +54,11 @@ func fetch(ctx context.Context) int {
 	if answer.Failed == nil {
 		if err := hold.Keep(); err != nil {
 			logs.New(os.Stderr, "content").Error("keep content in the cache: the next seat fetches it again", "error", err)
+			if end, ok := content.Spoilt(err); ok {
+				_ = conn.Send(cell.Notice{Spoilt: &end}) // the keeper has it in its log too
+			}
+		} else if err := hold.Prepare(ctx); err != nil {
+			logs.New(os.Stderr, "content").Warn("the next seat of these files starts slower", "error", err)
 		}
 	}
 	return 0

@@ -59,7 +59,7 @@ func (p *parts) all() (seat.Parts, error) {
 	return seat.Parts{
 		Identity: me, Peers: p.consul.Peers(wire.BrainService, wire.DrainService),
 		Freeze:  seat.FreezePolicy{Quiet: secondsOr(p.spec.FreezeQuietS, freezeQuiet), Latest: secondsOr(p.spec.FreezeLatestS, freezeLatest)},
-		Content: p.keeper.Content, Display: p.display, Sound: p.sound, App: p.app, CheckApp: p.checkApp, TellParams: p.tellParams, Input: p.input, Clipboard: p.clipboard, Gamepads: p.gamepads, Messages: p.messages,
+		Content: p.keeper.Content, Spoilt: p.keeper.ContentSpoilt(), Display: p.display, Sound: p.sound, App: p.app, CheckApp: p.checkApp, TellParams: p.tellParams, Input: p.input, Clipboard: p.clipboard, Gamepads: p.gamepads, Messages: p.messages,
 		Video: p.video, Audio: p.audio, Peer: p.peer, Verify: p.verify,
 		KeeperPID: os.Getppid(), Report: p.keeper.Report,
 	}, nil

@@ -64,6 +64,7 @@ const (
 	CodeContentStore    = "content-store"     // the store could not be reached or failed
 	CodeContentTimeout  = "content-timeout"   // the content was not there within content_timeout
 	CodeDiskFull        = "disk-full"         // the node's cache has no room
+	CodeDiskFailed      = "disk-failed"       // the node's disk did not take the content, or lost it
 	CodeDisplay         = "display-failed"    // the display or sound server did not start
 	CodeAppNotFound     = "app-not-found"     // command is missing or not executable
 	CodeAppNoWindow     = "app-no-window"     // the app showed no window within start_timeout
@@ -126,6 +127,7 @@ var publicDetails = map[string]string{
 	CodeContentStore:    "the store of the app's content does not answer",
 	CodeContentTimeout:  "the app's content takes too long to arrive",
 	CodeDiskFull:        "there is no room for the app's content",
+	CodeDiskFailed:      "the disk of the machine failed",
 	CodeDisplay:         "no display could be started",
 	CodeAppNotFound:     "the app's program is missing, or cannot be run",
 	CodeAppNoWindow:     "the app showed no window in time",

@@ -19,6 +19,7 @@ type Keeper struct {
 	requests sync.Mutex // one at a time
 	answers  chan notice
 	displays chan string
+	spoilt   chan wire.End
 }
 
 type notice struct {
@@ -28,7 +29,7 @@ type notice struct {
 
 // NewKeeper uses the connection with the keeper.
 func NewKeeper(conn *Conn) *Keeper {
-	k := &Keeper{conn: conn, answers: make(chan notice, 16), displays: make(chan string, 1)}
+	k := &Keeper{conn: conn, answers: make(chan notice, 16), displays: make(chan string, 1), spoilt: make(chan wire.End, 1)}
 	go k.receive()
 	return k
 }
@@ -44,6 +45,11 @@ func (k *Keeper) receive() {
 		if n.Display != "" {
 			closeAll(files)
 			k.displays <- n.Display // once
+			continue
+		}
+		if n.Spoilt != nil {
+			closeAll(files)
+			k.spoilt <- *n.Spoilt // once
 			continue
 		}
 		k.answers <- notice{n, files}
@@ -94,6 +100,9 @@ func (k *Keeper) Content(ctx context.Context, progress func(done, total int64, n
 	_, err := k.ask(ctx, Request{Op: RequestContent}, func(n Notice) { progress(n.Done, n.Total, n.File) })
 	return io.NopCloser(nil), err
 }
+
+// ContentSpoilt gives the seat's end when files of the app may have wrong bytes.
+func (k *Keeper) ContentSpoilt() <-chan wire.End { return k.spoilt }
 
 // Cell makes the cell. stdout and stderr are for the app; they go to the task's log.
 // gamepads are the connections of Made.GamepadFiles.

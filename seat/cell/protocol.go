@@ -99,6 +99,8 @@ type Notice struct {
 	// Answer says that the request was carried out, unless Failed says why not.
 	Answer string    `json:"answer,omitempty"`
 	Failed *wire.End `json:"failed,omitempty"`
+	// Spoilt says that files of the seat may have wrong bytes, after they were there.
+	Spoilt *wire.End `json:"spoilt,omitempty"`
 	// Cell answers RequestCell.
 	Cell *Made `json:"cell,omitempty"`
 	// Display says that a display server that the keeper runs has ended, and why.

@@ -1,7 +1,6 @@
 package content
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -42,7 +41,7 @@ func openCache(settings wire.Cache) (*cache, error) {
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
 		return nil, storage("create the cache", err)
 	}
-	for _, name := range []string{"objects", downloads, "locks", "uses"} {
+	for _, name := range []string{"objects", downloads, "locks", "uses", treesDir} {
 		if err := os.MkdirAll(c.path(name), 0o700); err != nil {
 			return nil, storage("create the cache", err)
 		}
@@ -69,129 +68,6 @@ func (c *cache) size(key string) (int64, bool) {
 		return 0, false
 	}
 	return info.Size(), true
-}
-
-// Hold keeps a seat's files in the cache.
-type Hold struct {
-	use   *os.File
-	cache *cache
-	keys  []string
-	// keeping returns when what was fetched is in the cache; nil where it is.
-	keeping func() error
-}
-
-// Keep returns when what was fetched is on disk and in the cache, and all of it counts as
-// used now. The seat need not wait for that, but its process must live until then, else
-// the next seat fetches again.
-func (h *Hold) Keep() (err error) {
-	if h.keeping != nil {
-		err = h.keeping()
-	}
-	h.cache.touch(h.keys)
-	return err
-}
-
-// Use is the file whose lock keeps the files in the cache, for another process: they
-// stay as long as one process has it open. It is nil where nothing is held.
-func (h *Hold) Use() *os.File { return h.use }
-
-// Close is Keep, and lets the cache evict the files when it needs space.
-func (h *Hold) Close() error {
-	if h.use == nil {
-		return h.Keep()
-	}
-	err := h.Keep()
-	return errors.Join(err, os.Remove(h.use.Name()), h.use.Close())
-}
-
-// pin records that this process uses files, even if they are not in the cache yet.
-// From here on, eviction does not remove them. What would not fit is not recorded: of two
-// seats that do not fit together, one goes on.
-func (c *cache) pin(ctx context.Context, jobs []job) (*Hold, error) {
-	unlock, err := c.lock(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-	if err := c.fits(jobs); err != nil {
-		return nil, err
-	}
-	use, err := os.CreateTemp(c.path("uses"), "seat-")
-	if err != nil {
-		return nil, storage("record the use of the cache", err)
-	}
-	hold := &Hold{use: use, cache: c}
-	var list bytes.Buffer
-	for _, j := range jobs {
-		hold.keys = append(hold.keys, j.cacheKey)
-		fmt.Fprintln(&list, j.cacheKey, j.size)
-	}
-	if err := unix.Flock(int(use.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil, errors.Join(storage("lock the use of the cache", err), hold.Close())
-	}
-	if _, err := use.Write(list.Bytes()); err != nil {
-		return nil, errors.Join(storage("record the use of the cache", err), hold.Close())
-	}
-	return hold, nil
-}
-
-// grow records the size of an object that was replaced in the store, and makes room for it.
-func (h *Hold) grow(ctx context.Context, j job) error {
-	if h.use == nil { // a fetch ahead has nothing that stays
-		return nil
-	}
-	unlock, err := h.cache.lock(ctx)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	if err := h.cache.fits([]job{j}); err != nil {
-		return err
-	}
-	// Of two lines with one key, the larger size counts.
-	if _, err := fmt.Fprintln(h.use, j.cacheKey, j.size); err != nil {
-		return storage("record the use of the cache", err)
-	}
-	_, err = h.cache.evict(0, 0)
-	return err
-}
-
-// fits refuses jobs that are too large beside what seats use. A seat whose files are all
-// here needs no room. The caller holds the cache's lock.
-func (c *cache) fits(jobs []job) error {
-	if c.max == 0 {
-		return nil
-	}
-	used, err := c.used()
-	if err != nil {
-		return err
-	}
-	_, missing, err := c.divide(jobs)
-	if err != nil || len(missing) == 0 {
-		return err
-	}
-	for _, j := range jobs {
-		used[j.cacheKey] = max(j.size, used[j.cacheKey])
-	}
-	entries, err := c.entries(used)
-	if err != nil {
-		return err
-	}
-	return c.within(entries)
-}
-
-// within refuses what seats use if it is more than the limit.
-func (c *cache) within(entries []entry) error {
-	var inUse int64
-	for _, e := range entries {
-		if e.inUse {
-			inUse += e.size
-		}
-	}
-	if c.max > 0 && inUse > c.max {
-		return failure(wire.CodeDiskFull, "the content cache is limited to %s, but running seats need %s; raise its max_bytes, or run fewer apps on the node", megabytes(c.max), megabytes(inUse))
-	}
-	return nil
 }
 
 // touch marks objects and downloads as used now, by their access time. The modification
@@ -240,6 +116,7 @@ type entry struct {
 	size  int64
 	used  time.Time
 	inUse bool
+	links bool // other names of it may be in trees
 }
 
 // entries lists objects and downloads, least recently used first, and with their whole
@@ -263,6 +140,7 @@ func (c *cache) entries(used map[string]int64) ([]entry, error) {
 			entry.key = e.Name()
 			_, entry.inUse = used[e.Name()]
 			entry.size += info.Size()
+			entry.links = entry.links || links(info) > 1
 			if t := accessed(info); t.After(entry.used) {
 				entry.used = t
 			}
@@ -287,6 +165,13 @@ func accessed(info fs.FileInfo) time.Time {
 		return time.Unix(stat.Atim.Unix())
 	}
 	return info.ModTime()
+}
+
+func links(info fs.FileInfo) uint64 {
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		return uint64(stat.Nlink)
+	}
+	return 1
 }
 
 // makeRoom evicts until all that seats use fits under the limit. In any case it evicts
@@ -321,6 +206,7 @@ func (c *cache) evict(coming, more int64) (evicted int64, err error) {
 	for _, e := range entries {
 		total += e.size
 	}
+	trees := true
 	for _, e := range entries {
 		over := c.max > 0 && total > c.max
 		if !over && evicted >= more {
@@ -328,6 +214,14 @@ func (c *cache) evict(coming, more int64) (evicted int64, err error) {
 		}
 		if e.inUse {
 			continue
+		}
+		// While a tree has a link to it, to remove it frees nothing. Which one does is not
+		// known, and all of them can be made again.
+		if e.links && trees {
+			if err := c.dropTrees(0); err != nil {
+				return evicted, storage("evict from the cache", err)
+			}
+			trees = false
 		}
 		if err := errors.Join(c.remove("objects", e.key), c.removePartial(e.key), c.remove(olderDownloads, e.key), c.remove(olderDownloads, e.key+partsSuffix)); err != nil {
 			return evicted, storage("evict from the cache", err)
@@ -373,6 +267,9 @@ func (c *cache) removePartial(key string) error {
 func storage(verb string, err error) error {
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
 		return failure(wire.CodeDiskFull, "%s: the disk is full; free space, or set the cache's max_bytes below the size of the disk", verb)
+	}
+	if errors.Is(err, unix.EIO) || errors.Is(err, unix.EROFS) {
+		return failure(wire.CodeDiskFailed, "%s: %v; look at the disk of the node's cache", verb, err)
 	}
 	return failure(wire.CodeConfig, "%s: %v", verb, err)
 }

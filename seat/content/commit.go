@@ -91,6 +91,19 @@ func (c *cache) keepVerified(key string, verified identity) error {
 // pins nothing, where a seat needs the room.
 var errGone = failure(wire.CodeConfig, "a download was removed from the cache by another program before it was kept; let only Nearcast write in the cache, and start the seat again")
 
+// spoilt is a fault of the disk after which files of the seat may have other bytes than those
+// that were verified.
+type spoilt struct{ wire.End }
+
+func (s spoilt) Unwrap() error { return s.End }
+
+// Spoilt gives the end of a seat whose files may not be what was verified, by the error of
+// Hold.Keep.
+func Spoilt(err error) (wire.End, bool) {
+	var s spoilt
+	return s.End, errors.As(err, &s)
+}
+
 // committer puts arrivals where they go, then moves them to objects/, many at once: one
 // sync of the file system makes all of them durable. To sync each small file takes longer
 // than to fetch it. A seat waits only until its files are where they go: the disk may be
@@ -293,7 +306,9 @@ func (k *committer) runCommit() {
 
 func (k *committer) commit(batch []arrival) error {
 	if err := unix.Syncfs(int(k.dir.Fd())); err != nil {
-		return storage("write content", err)
+		var end wire.End
+		errors.As(storage("write content to the disk", err), &end)
+		return spoilt{end}
 	}
 	for _, a := range batch {
 		err := k.cache.keepVerified(a.job.cacheKey, a.verified)

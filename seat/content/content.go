@@ -13,8 +13,8 @@
 // or Fetch returns a wire.End with a code of internal/wire/seat.go. Every file in
 // objects/ is complete and on disk: it is downloaded to downloads/, verified, placed,
 // synced, then renamed. The seat does not wait for the last two (Hold.Keep). Where the disk
-// fails in them, the app may read wrong bytes of a file that was verified: that is only
-// logged, and the next seat fetches again.
+// fails in them, the app may read wrong bytes of a file that was verified: then the seat
+// ends (Spoilt).
 //
 // An object is verified against the job's sha256 if it gives one. Otherwise it is
 // verified against its size and a whole-object checksum of the store, if there is
@@ -39,7 +39,8 @@
 // By hard link, if the app runs as another user than the stream host. The inode
 // belongs to root and has mode 0444, so the app can read it but change neither
 // its bytes nor its mode. All seats share its pages. Nothing must be undone when
-// a stream host is killed. (A bind mount would stay and block the removal of the
+// a stream host is killed. Of many files, the seat before has made the links already, and
+// the seat gets them by a rename (tree.go). (A bind mount would stay and block the removal of the
 // task directory. A symbolic link would need the cache in the app's mount
 // namespace.) If the app runs as the owner of the cache (Private), or the cache is
 // on another filesystem, the app gets a copy, by reflink if the filesystem can.
@@ -49,6 +50,7 @@
 //	DIR/lock            flock: held to read or change uses, and to evict
 //	DIR/objects/KEY     complete, mode 0444; KEY names the sha256, or object+ETag+size
 //	DIR/downloads/KEY   a download in progress, with its part map in KEY.parts
+//	DIR/trees/KEY       links to objects, for the next seat of one version: KEY names paths and objects
 //	DIR/locks/downloads a byte locked for each KEY that is downloaded
 //	DIR/uses/RANDOM     flock: held by a running seat; its lines are the KEYs it uses
 //	DIR/partial         downloads of older releases, which are only evicted
@@ -62,6 +64,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nearcast/nearcast/internal/wire"
@@ -140,11 +143,15 @@ func fetch(ctx context.Context, req Request) (*Hold, error) {
 		return nil, err
 	}
 	store := &store{settings: req.Store, patience: req.Patience}
-	files, err := resolveAll(ctx, cache, store, sources)
+	each, err := resolveAll(ctx, cache, store, sources)
 	if err != nil {
 		return nil, err
 	}
-	dirs, objects := split(files)
+	var trees []*tree
+	if !req.Ahead && !req.Private {
+		trees = treesOf(sources, each)
+	}
+	dirs, objects := split(slices.Concat(each...))
 	jobs := jobsOf(objects)
 	hold := &Hold{cache: cache}
 	if req.Ahead {
@@ -153,22 +160,41 @@ func fetch(ctx context.Context, req Request) (*Hold, error) {
 			jobs[i].dests = nil
 			hold.keys = append(hold.keys, jobs[i].cacheKey)
 		}
-	} else if hold, err = cache.pin(ctx, jobs); err != nil {
-		return nil, err
-	}
-	for _, dir := range dirs {
-		if err := task.mkdir(dir); err != nil {
-			return nil, errors.Join(err, hold.Close())
+	} else {
+		if hold, err = cache.pin(ctx, jobs, each, trees); err != nil {
+			return nil, err
 		}
+		defer cache.giveBack(trees) // those that did not get into place
 	}
 	f := &fetcher{cache: cache, hold: hold, store: store, task: task, meter: newMeter(jobs, req.Progress), pace: newPace(), ahead: req.Ahead}
 	if req.Ahead {
 		f.pace = newSteadyPace(aheadInFlight)
 	}
-	if err := f.fetchAll(ctx, jobs); err != nil {
+	if err := f.putAll(ctx, each, trees, dirs, jobs); err != nil {
 		return nil, errors.Join(err, hold.Close())
 	}
 	return hold, nil
+}
+
+// putAll puts everything where it goes.
+func (f *fetcher) putAll(ctx context.Context, each [][]file, trees []*tree, dirs []string, jobs []job) error {
+	if anyTaken(trees) {
+		rest, err := f.adopt(each, trees)
+		if err != nil {
+			return err
+		}
+		name := jobs[0].name()
+		var objects []file
+		dirs, objects = split(rest)
+		jobs = jobsOf(objects)
+		f.meter.rest(jobs, name)
+	}
+	for _, dir := range dirs {
+		if err := f.task.mkdir(dir); err != nil {
+			return err
+		}
+	}
+	return f.fetchAll(ctx, jobs)
 }
 
 // failure is the end of a seat whose content cannot be fetched.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -113,6 +114,52 @@ func TestDiskFullOfSmallObjects(t *testing.T) {
 	}
 }
 
+// A disk fails after the seat has its files: here a loop device whose own disk is full. The seat
+// must end, since it may read wrong bytes, and nothing of it is in the cache.
+func TestDiskFailsUnderASeat(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to mount a disk that fails")
+	}
+	under, disk := t.TempDir(), t.TempDir()
+	if err := unix.Mount("tmpfs", under, "tmpfs", 0, "size=16m"); err != nil {
+		t.Skipf("no tmpfs here: %v", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(under, unix.MNT_DETACH) })
+	image := filepath.Join(under, "disk")
+	if err := errors.Join(os.WriteFile(image, nil, 0o600), os.Truncate(image, 200<<20)); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range [][]string{{"mkfs.ext4", "-q", "-O", "^has_journal", image}, {"mount", "-o", "loop", image, disk}} {
+		if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
+			t.Skipf("no loop devices with ext4 here: %v: %v: %s", command, err, out)
+		}
+	}
+	t.Cleanup(func() { _ = unix.Unmount(disk, 0) })
+	g := startGateway(t)
+	for i := range 4 {
+		g.put(t, fmt.Sprintf("set/%d", i), noise(8<<20, byte(i)))
+	}
+	n := newNode(t, g.url)
+	n.cache.Dir, n.task = filepath.Join(disk, "cache"), filepath.Join(disk, "task")
+	if err := os.Mkdir(n.task, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	hold, err := Fetch(t.Context(), n.request(wire.Content{Source: "s3://models/set/", Destination: "set"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	end, spoilt := Spoilt(hold.Keep())
+	if !spoilt || end.Code != wire.CodeDiskFailed || end.Reason != wire.ReasonError {
+		t.Errorf("the seat goes on: %v", end)
+	}
+	if got := n.objects(t); len(got) != 0 {
+		t.Errorf("in the cache: %v", got)
+	}
+	if _, spoilt := Spoilt(hold.Close()); !spoilt {
+		t.Error("the fault was forgotten")
+	}
+}
+
 // Two seats fit each, but not together: the first goes on, and the second is refused.
 func TestTwoSeatsThatDoNotFitTogether(t *testing.T) {
 	g := startGateway(t)
@@ -126,11 +173,11 @@ func TestTwoSeatsThatDoNotFitTogether(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := func(key string, size int64) []job { return []job{{file: file{cacheKey: key, size: size}}} }
-	first, err := c.pin(t.Context(), want("sha256-a", 3<<20))
+	first, err := c.pin(t.Context(), want("sha256-a", 3<<20), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = c.pin(t.Context(), want("sha256-b", 3<<20))
+	_, err = c.pin(t.Context(), want("sha256-b", 3<<20), nil, nil)
 	var end wire.End
 	if !errors.As(err, &end) || end.Code != wire.CodeDiskFull {
 		t.Errorf("the second was recorded: %v", err)

@@ -35,6 +35,20 @@ func (m *meter) add(j job, n int64) {
 
 func (m *meter) complete(j job) { m.set(j, j.size) }
 
+// rest says that all is here but some jobs.
+func (m *meter) rest(jobs []job, name string) {
+	m.mu.Lock()
+	m.done = m.total
+	for _, j := range jobs {
+		m.done -= j.size * places(j)
+	}
+	done := m.done
+	m.mu.Unlock()
+	if m.report != nil {
+		m.report(done, m.total, name)
+	}
+}
+
 func (m *meter) change(j job, to func(int64) int64) {
 	m.mu.Lock()
 	before := m.each[j.cacheKey]

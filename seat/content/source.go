@@ -8,7 +8,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -127,8 +126,8 @@ func inside(dest, original string) (string, error) {
 // sourcesAtOnce is how many sources are asked for at once.
 const sourcesAtOnce = 16
 
-// resolveAll lists the files of all sources.
-func resolveAll(ctx context.Context, cache *cache, store *store, sources []source) ([]file, error) {
+// resolveAll lists the files of each source.
+func resolveAll(ctx context.Context, cache *cache, store *store, sources []source) ([][]file, error) {
 	each := make([][]file, len(sources))
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(sourcesAtOnce)
@@ -141,7 +140,7 @@ func resolveAll(ctx context.Context, cache *cache, store *store, sources []sourc
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	return slices.Concat(each...), nil
+	return each, nil
 }
 
 // resolve lists the files of a source. A single cached object with a known sha256 or

@@ -31,7 +31,12 @@ func (k *keeper) fetch(requests <-chan cell.Request) (next *cell.Request, err er
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
+	keeps := false // the process goes on, to keep in the cache what arrived
+	defer func() {
+		if !keeps {
+			conn.Close()
+		}
+	}()
 	defer theirs.Close()
 	spec, err := os.Open(k.specPath())
 	if err != nil {
@@ -53,7 +58,6 @@ func (k *keeper) fetch(requests <-chan cell.Request) (next *cell.Request, err er
 		return nil, fmt.Errorf("start to fetch content: %w", err)
 	}
 	theirs.Close()
-	keeps := false // the process goes on, to keep in the cache what arrived
 	var cancelled atomic.Bool
 	var other *cell.Request // of the watcher, until it has ended
 	answered, watched := make(chan struct{}), make(chan struct{})
@@ -105,6 +109,8 @@ func (k *keeper) fetch(requests <-chan cell.Request) (next *cell.Request, err er
 			return nil, *n.Failed
 		case n.Answer != "":
 			keeps, k.keeping = true, fetcher
+			k.heard = make(chan struct{})
+			go k.hearKeeping(conn)
 			if len(files) == 1 {
 				k.hold = files[0]
 				return nil, nil
@@ -115,6 +121,25 @@ func (k *keeper) fetch(requests <-chan cell.Request) (next *cell.Request, err er
 		closeAll(files)
 		if err := k.conn.Send(n); err != nil {
 			return nil, err // the stream host has ended
+		}
+	}
+}
+
+// hearKeeping passes on that files of the seat are spoilt, until the process that keeps them ends.
+func (k *keeper) hearKeeping(conn *cell.Conn) {
+	defer close(k.heard)
+	defer conn.Close()
+	for {
+		var n cell.Notice
+		files, err := conn.Receive(&n)
+		closeAll(files)
+		if err != nil {
+			return
+		}
+		if n.Spoilt != nil {
+			k.log.Error("the disk of the node's cache failed: the seat ends, as its app may read wrong bytes", "error", n.Spoilt.Detail)
+			_ = k.conn.Send(cell.Notice{Spoilt: n.Spoilt}) // the stream host may have ended
+			return
 		}
 	}
 }
@@ -132,6 +157,7 @@ func (k *keeper) endKeeping() {
 		k.keeping.kill()
 		<-k.keeping.done
 	}
+	<-k.heard
 }
 
 func closeAll(files []*os.File) {

@@ -68,6 +68,7 @@ type keeper struct {
 	hold *os.File
 	// keeping is the process that fetched them, which may still write to the cache.
 	keeping *child
+	heard   chan struct{} // closed when it says nothing more
 	// made is the cell, once it was asked for or made ahead.
 	made chan cellResult
 	cell *cellProcess

@@ -49,6 +49,12 @@ func streamHost() int {
 		_, err := cell.NewKeeper(conn).Content(context.Background(), func(int64, int64, string) {})
 		fmt.Println("content", err == nil)
 		fmt.Println(os.Getpid())
+	case "spoilt":
+		k := cell.NewKeeper(conn)
+		_, err := k.Content(context.Background(), func(int64, int64, string) {})
+		fmt.Println("content", err == nil)
+		end := <-k.ContentSpoilt()
+		fmt.Println(end.Code, k.Report(wire.Exit{End: end}) == nil)
 	case "stay":
 		if err := stay(conn); err != nil {
 			fmt.Println(err)
@@ -174,6 +180,20 @@ func TestContentIsKept(t *testing.T) {
 	}
 }
 
+// The disk did not take the seat's files, after they were there: the stream host hears of it.
+func TestContentIsSpoilt(t *testing.T) {
+	s := newSpec(t, false)
+	s.Job, s.Content = "spoilt", []wire.Content{{Source: "s3://bucket/key", Destination: "local/x"}}
+	k := keep(t, s)
+	for _, want := range []string{"content true", "disk-failed true"} {
+		line, err := k.read.ReadString('\n')
+		if err != nil || strings.TrimSpace(line) != want {
+			t.Fatalf("the stream host printed %q (%v), want %q", line, err, want)
+		}
+	}
+	k.end(t)
+}
+
 // stay runs a stubborn app, prints pids of all processes, and waits to be killed.
 func stay(conn *cell.Conn) error {
 	ctx := context.Background()
@@ -214,6 +234,11 @@ func fetchContent() int {
 		}
 		return 0
 	}
+	if spec.Job == "spoilt" {
+		conn.Send(cell.Notice{Answer: cell.RequestContent})
+		conn.Send(cell.Notice{Spoilt: &wire.End{Reason: wire.ReasonError, Code: wire.CodeDiskFailed}})
+		return 0
+	}
 	for spec.Job != "ask" { // until it is told to end
 		if err := conn.Send(cell.Notice{Done: 1, Total: 2, File: strconv.Itoa(os.Getpid())}); err != nil {
 			return 1
@@ -221,7 +246,6 @@ func fetchContent() int {
 	}
 	conn.Send(cell.Notice{Done: 1, Total: 2, File: "x"})
 	conn.Send(cell.Notice{Answer: cell.RequestContent}, os.Stdin)
-	conn.Receive(&cell.Notice{}) // until it is killed
 	return 0
 }
 

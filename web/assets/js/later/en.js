@@ -50,6 +50,8 @@ const texts = {
   'code.content-timeout.text': 'The files of the app did not arrive in time. Trying again may help: what arrived is kept.',
   'code.disk-full': 'The disk is full',
   'code.disk-full.text': 'The machine has no space for the files of the app. Trying again may find another machine.',
+  'code.disk-failed': 'The disk of the machine failed',
+  'code.disk-failed.text': 'The files of the app may be damaged there. Trying again may find another machine.',
   'code.display-failed': 'No display',
   'code.display-failed.text': 'The machine could not start a display for the app. Trying again may find another machine.',
   'code.app-not-found': 'The app is not installed',

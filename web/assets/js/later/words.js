@@ -12,7 +12,7 @@ export const source = (name, w = english) => (SOURCES.includes(name) ? w.say(`rt
 const ENDS = ['left', 'idle', 'time-limit', 'lost', 'app-exited', 'drained', 'retired', 'error'];
 
 const CODES = [
-  'content-missing', 'content-denied', 'content-truncated', 'content-checksum', 'content-store', 'content-timeout', 'disk-full',
+  'content-missing', 'content-denied', 'content-truncated', 'content-checksum', 'content-store', 'content-timeout', 'disk-full', 'disk-failed',
   'display-failed', 'app-not-found', 'app-no-window', 'app-not-ready', 'encoder-failed', 'memory-limit', 'config', 'stream-host-died', 'too-large', 'no-capacity',
 ];
 

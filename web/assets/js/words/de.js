@@ -142,6 +142,8 @@ export default {
   'code.content-timeout.text': 'Die Dateien der App kamen nicht rechtzeitig an. Ein neuer Versuch hilft vielleicht: Was angekommen ist, bleibt erhalten.',
   'code.disk-full': 'Die Festplatte ist voll',
   'code.disk-full.text': 'Der Rechner hat keinen Platz für die Dateien der App. Ein neuer Versuch findet vielleicht einen anderen Rechner.',
+  'code.disk-failed': 'Die Festplatte des Rechners ist ausgefallen',
+  'code.disk-failed.text': 'Die Dateien der App sind dort vielleicht beschädigt. Ein neuer Versuch findet vielleicht einen anderen Rechner.',
   'code.display-failed': 'Keine Anzeige',
   'code.display-failed.text': 'Der Rechner konnte keine Anzeige für die App starten. Ein neuer Versuch findet vielleicht einen anderen Rechner.',
   'code.app-not-found': 'Die App ist nicht installiert',

@@ -142,6 +142,8 @@ export default {
   'code.content-timeout.text': 'Les fichiers de l’application ne sont pas arrivés à temps. Un nouvel essai peut aider : ce qui est arrivé est gardé.',
   'code.disk-full': 'Le disque est plein',
   'code.disk-full.text': 'La machine n’a pas de place pour les fichiers de l’application. Un nouvel essai trouvera peut-être une autre machine.',
+  'code.disk-failed': 'Le disque de la machine est en panne',
+  'code.disk-failed.text': 'Les fichiers de l’application y sont peut-être endommagés. Un nouvel essai trouvera peut-être une autre machine.',
   'code.display-failed': 'Pas d’écran',
   'code.display-failed.text': 'La machine n’a pas pu démarrer un écran pour l’application. Un nouvel essai trouvera peut-être une autre machine.',
   'code.app-not-found': 'L’application n’est pas installée',

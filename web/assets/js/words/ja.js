@@ -141,6 +141,8 @@ export default {
   'code.content-timeout.text': 'アプリのファイルが時間内に届きませんでした。届いた分は保持されるため、再試行すると解決することがあります。',
   'code.disk-full': 'ディスクがいっぱいです',
   'code.disk-full.text': 'マシンにアプリのファイルを置く空きがありません。再試行すると別のマシンが見つかることがあります。',
+  'code.disk-failed': 'マシンのディスクが故障しました',
+  'code.disk-failed.text': 'アプリのファイルが壊れている可能性があります。再試行すると別のマシンが見つかることがあります。',
   'code.display-failed': '画面を準備できません',
   'code.display-failed.text': 'マシンがアプリの画面を起動できませんでした。再試行すると別のマシンが見つかることがあります。',
   'code.app-not-found': 'アプリがインストールされていません',
