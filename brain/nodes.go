@@ -49,6 +49,27 @@ func (v *view) nodeSaid(from node, all bool, set map[string]wire.Seat, gone []st
 			v.seatGone(t, now)
 		}
 	}
+	v.countPeople(n, now)
+}
+
+// countPeople counts the people of a node anew. Where they are more or fewer, its free seats
+// have another place in their order.
+func (v *view) countPeople(n *nodeView, now time.Time) {
+	people := 0
+	for _, t := range n.seats {
+		if t.present && t.State.Busy() {
+			people++
+		}
+	}
+	if people == n.people {
+		return
+	}
+	n.people = people
+	for _, t := range n.seats {
+		if t.unit != nil && t.unit.spot.free {
+			v.place(t.unit, now)
+		}
+	}
 }
 
 // nodeLost notes that a node's feed has ended.

@@ -38,6 +38,7 @@ type spot struct {
 	sick    bool // its node is sick
 	lent    bool // it is prepared for a person who has not pressed Play
 	load    int  // wire.LoadClass.Rank of its node
+	people  int  // how many play on its node
 	since   time.Time
 }
 
@@ -75,8 +76,9 @@ func (c *counts) of(k class) *int {
 
 // better orders free seats: the app's current version first, then newer before older
 // versions, then those whose node is sound, then those that are prepared for nobody, then
-// those whose node is calm, then those that are idle longest. All of it but what this brain itself
-// has seen of sick nodes and of loans is in the seats' records, so all brains have one order, and a class that is
+// those whose node is calm, then those on whose node most people play, then those that are idle
+// longest. So nodes become empty, and can be removed. All of it but what this brain itself
+// has seen of sick nodes and of loans is in the seats' records, so all brains have one order, and what is
 // out of date makes a worse choice and refuses nobody.
 func (a *appView) better(u, o *unit) int {
 	old := func(u *unit) int {
@@ -98,7 +100,7 @@ func (a *appView) better(u, o *unit) int {
 		return 0
 	}
 	return cmp.Or(old(u)-old(o), cmp.Compare(o.spot.version, u.spot.version), sick(u)-sick(o), lent(u)-lent(o), u.spot.load-o.spot.load,
-		u.spot.since.Compare(o.spot.since), cmp.Compare(u.child.ID, o.child.ID))
+		o.spot.people-u.spot.people, u.spot.since.Compare(o.spot.since), cmp.Compare(u.child.ID, o.child.ID))
 }
 
 func sooner(a, b *coming) int {
@@ -182,7 +184,7 @@ func (v *view) placeSeat(u *unit, s *spot, now time.Time) {
 		}
 		s.sick = now.Before(v.sickNodes[t.from])
 		s.lent = t.Prepared || t.lent(now)
-		s.load = t.Load.Rank()
+		s.load, s.people = t.Load.Rank(), t.from.people
 	}
 	if taken || t.retiring(now) || t.unreachable(now) || t.setAside(now) || t.elsewhere(now) || t.lent(now) {
 		v.flagged[u] = true

@@ -89,6 +89,8 @@ type nodeView struct {
 	name  string
 	seats map[string]*seatTrack // by seat
 	lost  time.Time             // since when it is not heard; zero while it is
+	// people is how many of them have a session, of whatever app.
+	people int
 }
 
 // unit is a seat, or a future one: a child of an app's job from its dispatch to its end.
