@@ -6,7 +6,8 @@
 //
 // Measures, each with the labels day and who (people: the strategy; headroom: 30 % of the seats
 // free; schedule: the strategy, and an operator who knows the launch; floor: nodes that are ready at once
-// and end when they are empty, each person on the fullest):
+// and end when they are empty, each person on the fullest; longest, with -warm: the strategy, where people get the
+// seat that is idle longest, and not one on the fullest node):
 //
 //	waited        share of the people who waited for a node
 //	wait       s  how long those waited who did
@@ -20,7 +21,8 @@
 // Without -real the replay is in simulated time. It drives the real strategy (package autoscaler) with answers of
 // brains as the APM joins them, each 15 simulated seconds. Nodes, Auto Scaling with its hooks (a node counts
 // from its request, and takes people after -ready; one that the cloud takes back ends two minutes after the notice), and
-// where seats are placed (on the fullest node that has room) are a model, and so is the headroom's
+// where seats are placed (on the fullest node that has room) are a model, and so are idle seats (-warm, which start
+// at once, and leave nodes that are to go) and the headroom's
 // strategy, target-value.
 //
 // -seeds and -people replay several days, and larger ones. node_hours of "moved" is the least if sessions
@@ -77,6 +79,7 @@ func main() {
 	flag.StringVar(&s.hold, "hold", "5m", "nodes are removed that were not needed for so long")
 	flag.Uint64Var(&s.seed, "seed", s.seed, "of the random numbers; the same number gives the same day")
 	flag.Float64Var(&s.scale, "people", s.scale, "how many times as many people come as the day says; not with -real")
+	flag.IntVar(&s.warm, "warm", 0, "idle seats that are kept; not with -real")
 	seeds := flag.Int("seeds", 1, "days with this and the next seeds; not with -real")
 	svg := flag.String("svg", "", "file for a picture of the days, of the first seed")
 	only := flag.String("only", "", "one of weekday, launch, spot")
@@ -96,8 +99,8 @@ func main() {
 	err := s.check(*only, *seeds)
 	switch {
 	case err != nil:
-	case *useReal && (*seeds != 1 || s.scale != 1):
-		err = errors.New("-seeds and -people are not for -real: see -seed and -most")
+	case *useReal && (*seeds != 1 || s.scale != 1 || s.warm != 0):
+		err = errors.New("-seeds, -people and -warm are not for -real: see -seed and -most")
 	case *useReal && os.Getuid() != 0:
 		err = errors.New("-real needs root, for Nomad's raw_exec")
 	case *useReal:
@@ -120,8 +123,8 @@ func (s site) check(only string, seeds int) error {
 		return fmt.Errorf("-hold %q: must be a duration such as 5m", s.hold)
 	}
 	switch {
-	case s.seats < 1 || s.ready <= 0 || s.length <= 0 || !(s.scale > 0) || seeds < 1:
-		return errors.New("-seats, -ready, -length, -people and -seeds must be above 0")
+	case s.seats < 1 || s.ready <= 0 || s.length <= 0 || !(s.scale > 0) || seeds < 1 || s.warm < 0:
+		return errors.New("-seats, -ready, -length, -people and -seeds must be above 0, and -warm not below")
 	case only != "" && !slices.Contains(names, only):
 		return fmt.Errorf("there is no day %q; there are %s", only, strings.Join(names, ", "))
 	}
@@ -197,7 +200,7 @@ func (s site) runDay(out *report.Report, name string, d day) (drawn []picture, e
 	before := replay(s, d, newHeadroom())
 	follows := replay(s, d, newPeople(s, ""))
 	atOnce := s
-	atOnce.ready = 0
+	atOnce.ready, atOnce.warm = 0, 0
 	least := replay(atOnce, d, floor{})
 	moved := least
 	moved.hours = 0
@@ -206,6 +209,11 @@ func (s site) runDay(out *report.Report, name string, d day) (drawn []picture, e
 	}
 	err = errors.Join(least.report(out, s, name, "floor"), before.report(out, s, name, "headroom"), follows.report(out, s, name, "people"),
 		out.Value("node_hours", "h", moved.hours, map[string]any{"day": name, "who": "moved", "seed": s.seed}))
+	if s.warm > 0 {
+		longest := s
+		longest.longest = true
+		err = errors.Join(err, replay(longest, d, newPeople(s, "")).report(out, s, name, "longest"))
+	}
 	drawn = append(drawn, picture{name: name, before: before, follows: follows, to: 24 * 60})
 	if name == "launch" {
 		known := replay(s, d, newPeople(s, launchSchedule))

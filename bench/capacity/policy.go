@@ -28,7 +28,7 @@ func newPeople(s site, schedule string) *people {
 
 func (p *people) nodes(w *world) (int, error) {
 	p.now = w.now
-	d := wire.AppDemand{App: "app", Pool: "stream-cpu", Busy: w.busy(), Queued: len(w.queue), Max: w.max * w.seats}
+	d := wire.AppDemand{App: "app", Pool: "stream-cpu", Busy: w.busy(), Queued: len(w.queue), Idle: w.idle(), Warm: w.warm, Max: w.max * w.seats}
 	for _, window := range []time.Duration{2 * time.Minute, 10 * time.Minute} {
 		a := wire.Arrivals{WindowMS: window.Milliseconds()}
 		for _, at := range w.arrivals {
@@ -89,8 +89,8 @@ func (h *headroom) nodes(w *world) (int, error) {
 	case !settled, w.now.Sub(h.changed) < cooldown:
 		return have, nil
 	}
-	// The people who wait have no seats, so they are no load.
-	factor := float64(w.busy()) / float64(ready*w.seats) / target
+	// The people who wait have no seats, so they are no load. Idle seats are one.
+	factor := float64(w.busy()+w.idle()) / float64(ready*w.seats) / target
 	if math.Abs(factor-1) <= threshold {
 		return have, nil
 	}

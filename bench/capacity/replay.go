@@ -16,12 +16,17 @@ type site struct {
 	max           int // nodes
 	seed          uint64
 	scale         float64 // of the people who come
+	warm          int     // idle seats that are kept
+	// longest gives people the seat that is idle longest, and not one on the fullest node.
+	longest bool
 }
 
 const (
 	evaluate = 15 * time.Second
 	notice   = 2 * time.Minute // of the cloud, before it takes a node back
-	wholeDay = 24 * time.Hour
+	// emptyEvery is the least time between two nodes that idle seats leave, and for which they were idle.
+	emptyEvery = 30 * time.Second
+	wholeDay   = 24 * time.Hour
 )
 
 // policy says how many nodes there are to be.
@@ -34,6 +39,7 @@ type node struct {
 	ready  time.Time
 	ends   time.Time // the cloud takes it back then; zero if not
 	people []*person
+	idle   []time.Time // since when its idle seats are, the longest first
 }
 
 type person struct {
@@ -52,8 +58,9 @@ type world struct {
 	arrivals []time.Time // of the last ten minutes
 	// As brains count: seconds that people played, and sessions that ended, of the last hour or so.
 	played, over float64
-	ended        int // people on nodes that the policy ended
-	finished     int // people who have played
+	ended        int       // people on nodes that the policy ended
+	finished     int       // people who have played
+	emptied      time.Time // when idle seats left a node last
 }
 
 // count is the desired capacity of the group: a node that the cloud takes back has been replaced.
@@ -73,19 +80,48 @@ func (w *world) busy() (n int) {
 	return n
 }
 
-func (w *world) takes(n *node) bool {
-	return !n.ready.After(w.now) && n.ends.IsZero() && len(n.people) < w.seats
+func (w *world) idle() (n int) {
+	for _, one := range w.alive {
+		n += len(one.idle)
+	}
+	return n
 }
 
-// place puts a person on the fullest node that has room, as Nomad does.
-func (w *world) place(p *person) bool {
-	var best *node
+func (w *world) takes(n *node) bool { return !n.ready.After(w.now) && n.ends.IsZero() }
+
+// room is the fullest node that has room, as Nomad chooses.
+func (w *world) room() (best *node) {
 	for _, n := range w.alive {
-		if w.takes(n) && (best == nil || len(n.people) > len(best.people)) {
+		used := len(n.people) + len(n.idle)
+		if w.takes(n) && used < w.seats && (best == nil || used > len(best.people)+len(best.idle)) {
 			best = n
 		}
 	}
-	if best == nil {
+	return best
+}
+
+// ofIdle is the node whose idle seat the next person gets, as brains choose.
+func (w *world) ofIdle() (best *node) {
+	for _, n := range w.alive {
+		if !w.takes(n) || len(n.idle) == 0 {
+			continue
+		}
+		switch {
+		case best == nil, !w.longest && len(n.people) > len(best.people):
+			best = n
+		case (w.longest || len(n.people) == len(best.people)) && n.idle[0].Before(best.idle[0]):
+			best = n
+		}
+	}
+	return best
+}
+
+// place gives a person an idle seat, or a new one.
+func (w *world) place(p *person) bool {
+	best := w.ofIdle()
+	if best != nil {
+		best.idle = best.idle[1:]
+	} else if best = w.room(); best == nil {
 		return false
 	}
 	p.ends = w.now.Add(p.length)
@@ -93,15 +129,49 @@ func (w *world) place(p *person) bool {
 	return true
 }
 
+// keepWarm starts idle seats.
+func (w *world) keepWarm() {
+	for missing := w.warm - w.idle(); missing > 0; missing-- {
+		n := w.room()
+		if n == nil {
+			return
+		}
+		n.idle = append(n.idle, w.now)
+	}
+}
+
+// empty has idle seats leave a node on which nobody plays, as the leading brain does where there are to
+// be fewer nodes.
+func (w *world) empty(want int) {
+	var best *node
+	used := 0
+	for _, n := range w.alive {
+		if len(n.people)+len(n.idle) == 0 {
+			continue
+		}
+		used++
+		if w.takes(n) && len(n.people) == 0 && w.now.Sub(n.idle[len(n.idle)-1]) >= emptyEvery && (best == nil || len(n.idle) < len(best.idle)) {
+			best = n
+		}
+	}
+	if best != nil && used > max(1, want) && w.now.Sub(w.emptied) >= emptyEvery {
+		best.idle, w.emptied = nil, w.now
+		w.keepWarm() // elsewhere: this one is the emptiest now
+	}
+}
+
 // scale requests nodes, and ends empty ones, as the target aws-asg does.
 func (w *world) scale(want int) {
 	want = min(want, w.max)
+	if w.count() > want {
+		w.empty(want)
+	}
 	for have := w.count(); have < want; have++ {
 		w.alive = append(w.alive, &node{ready: w.now.Add(w.ready)})
 	}
 	have := w.count()
 	for i := len(w.alive) - 1; i >= 0 && have > want; i-- {
-		if n := w.alive[i]; n.ends.IsZero() && len(n.people) == 0 && !n.ready.After(w.now) {
+		if n := w.alive[i]; n.ends.IsZero() && len(n.people)+len(n.idle) == 0 && !n.ready.After(w.now) {
 			w.ended += len(n.people)
 			w.alive = slices.Delete(w.alive, i, i+1)
 			have--
@@ -154,6 +224,7 @@ func replay(s site, d day, p policy) (r result) {
 			}
 			w.queue = w.queue[1:]
 		}
+		w.keepWarm()
 		for _, q := range w.queue {
 			q.waited = true
 		}
@@ -210,7 +281,7 @@ func (w *world) endSessions() {
 func (w *world) takeBack(share float64, r *rand.Rand) {
 	for _, n := range slices.Clone(w.alive) {
 		if n.ends.IsZero() && r.Float64() < share {
-			n.ends = w.now.Add(notice)
+			n.ends, n.idle = w.now.Add(notice), nil // it drains
 			w.alive = append(w.alive, &node{ready: w.now.Add(w.ready)})
 		}
 	}

@@ -58,3 +58,40 @@ func TestReplay(t *testing.T) {
 		}
 	}
 }
+
+// People get an idle seat by the order that is replayed, idle seats start on the fullest node with room,
+// and leave a node on which nobody plays where there are to be fewer.
+func TestIdleSeats(t *testing.T) {
+	at := time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)
+	for _, longest := range []bool{false, true} {
+		someone := &person{ends: at.Add(time.Hour)}
+		fuller := &node{people: []*person{someone, someone}, idle: []time.Time{at.Add(-time.Minute)}}
+		emptier := &node{idle: []time.Time{at.Add(-time.Hour), at.Add(-time.Hour)}}
+		w := &world{site: site{seats: 6, warm: 3, max: 5, longest: longest}, now: at, alive: []*node{emptier, fuller}}
+		if !w.place(&person{length: time.Hour}) || len(fuller.people) != map[bool]int{false: 3, true: 2}[longest] {
+			t.Errorf("longest %t: %d people on the fuller node, %d on the other", longest, len(fuller.people), len(emptier.people))
+		}
+		w.keepWarm()
+		if w.idle() != 3 || len(fuller.idle)+len(fuller.people) != 4 {
+			t.Errorf("longest %t: %d idle seats, %d on the fuller node", longest, w.idle(), len(fuller.idle))
+		}
+		if longest {
+			continue
+		}
+		w.now = at.Add(time.Minute)
+		w.scale(1)
+		if len(w.alive) != 1 || w.alive[0] != fuller || w.idle() != 3 {
+			t.Errorf("%d nodes and %d idle seats are left", len(w.alive), w.idle())
+		}
+	}
+	s := site{seats: 4, ready: 3 * time.Minute, length: 10 * time.Minute, max: 40, wait: "2%", hold: "5m", seed: 7, scale: 1, warm: 6}
+	d, err := readDay("spot")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []policy{newHeadroom(), newPeople(s, "")} {
+		if r := replay(s, d, p); r.failed != nil || r.kept != r.people || r.ended != 0 {
+			t.Errorf("%T: %d came, %d are left, %d were on nodes that ended: %v", p, r.people, r.kept, r.ended, r.failed)
+		}
+	}
+}

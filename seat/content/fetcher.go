@@ -229,6 +229,7 @@ func (c *cache) divide(jobs []job) (present, missing []job, err error) {
 
 // split divides files into directories to make and objects.
 func split(files []file) (dirs []string, objects []file) {
+	objects = make([]file, 0, len(files))
 	for _, f := range files {
 		if f.dir {
 			dirs = append(dirs, strings.TrimSuffix(f.dest, "/"))
