@@ -25,6 +25,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/renameio/v2"
+
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/provision"
 	"github.com/nearcast/nearcast/provision/configure"
@@ -120,6 +122,43 @@ func (h *Node) Restart() {
 	h.t.Helper()
 	h.consul = h.agent("consul", "agent", "-config-dir="+h.Values.Paths.ConsulConfig)
 	h.nomad = h.agent("nomad", "agent", "-config="+h.Values.Paths.NomadConfig)
+}
+
+// Renew does what provision/renew.sh does: the node has the secrets of its folder among the keys
+// that secrets.Make made, and its agents read what changed. It reports whether something did.
+// Consul starts anew in place of a reload: after one, it takes up to two minutes until others see what
+// it shows of itself.
+func (h *Node) Renew(keys string) (changed bool, err error) {
+	from := filepath.Join(keys, h.Values.Site, h.Values.Role.String())
+	files, err := os.ReadDir(from)
+	if err != nil {
+		return false, err
+	}
+	for _, f := range files {
+		text, err := os.ReadFile(filepath.Join(from, f.Name()))
+		if err != nil {
+			return false, err
+		}
+		if err := renameio.WriteFile(filepath.Join(h.Secrets, f.Name()), text, 0o600); err != nil {
+			return false, err
+		}
+	}
+	wrote, err := configure.Run(h.ctx, configure.Config{Root: "/", Secrets: h.Secrets, Log: slog.Default()}, h.Values)
+	if err != nil {
+		return false, err
+	}
+	if len(wrote) == 0 {
+		return false, nil
+	}
+	if slices.ContainsFunc(wrote, func(p string) bool { return strings.HasPrefix(p, h.Values.Paths.NomadConfig) }) {
+		kill(h.nomad)
+		h.nomad = h.agent("nomad", "agent", "-config="+h.Values.Paths.NomadConfig)
+	} else if err := h.nomad.Process.Signal(syscall.SIGHUP); err != nil {
+		return true, err
+	}
+	kill(h.consul)
+	h.consul = h.agent("consul", "agent", "-config-dir="+h.Values.Paths.ConsulConfig)
+	return true, nil
 }
 
 // Kill ends both agents as kill -9 does. Nomad's tasks keep running.

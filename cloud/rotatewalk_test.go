@@ -1,0 +1,233 @@
+package cloud_test
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/provision"
+	"github.com/nearcast/nearcast/provision/agents"
+	"github.com/nearcast/nearcast/provision/nodetest"
+	"github.com/nearcast/nearcast/provision/secrets"
+)
+
+// TestRotateWalk replaces what nodes and agents have, by the program itself, on a real server and a real
+// edge node. A task runs all the time, and is never started anew.
+func TestRotateWalk(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts real agents")
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: Nomad's clients do")
+	}
+	ctx := testkit.Context(t, 3*time.Minute)
+	bin := t.TempDir()
+	testkit.BuildAll(t, bin, "nearcast")
+	keys := t.TempDir()
+	_, err := secrets.Make(secrets.Config{Dir: keys, Sites: []string{"site-a"}})
+	testkit.Must(t, err)
+	began := time.Now()
+	stage := func(what string) { t.Logf("%4.1f s  %s", time.Since(began).Seconds(), what) }
+	values := provision.Values{Site: "site-a", Servers: 1, Join: []string{nodetest.Network(51)}}
+	server := nodetest.Start(t, ctx, keys, values, 51)
+	values.Role = provision.Edge
+	edge := nodetest.Start(t, ctx, keys, values, 52)
+	nodes := []*nodetest.Node{server, edge}
+	server.ACL()
+	stage("the access control is set up")
+	o := &operator{t: t, ctx: ctx, dir: t.TempDir(), bin: bin}
+	o.write("outputs.json", `{"sites": {"value": {"site-a": {"primary": true, "servers": 1, "edge_nodes": 2, "router_url": "http://127.0.0.1:1", "brain_url": "ws://127.0.0.1:1/v1/connect"}}}}`)
+	o.args = []string{"--outputs", o.path("outputs.json"), "--no-aws", "--secrets", keys, "--settle", "1ms",
+		"--nomad", server.Address + ":4646", "--consul", server.Address + ":8500"}
+	management := func() string {
+		return strings.TrimSpace(o.file(filepath.Join(keys, "shared", provision.NomadManagementFile)))
+	}
+	ask := func(method, path string, body, into any) error {
+		return server.Ask(method, nodetest.NomadPort, path, management(), body, into)
+	}
+	nodetest.Eventually(t, ctx, "the task is registered", func() error {
+		return ask("PUT", "/v1/jobs", map[string]any{"Job": map[string]any{
+			"ID": "task", "Name": "task", "Type": "service", "Datacenters": []string{"*"}, "NodePool": "edge",
+			"TaskGroups": []any{map[string]any{"Name": "g", "Tasks": []any{map[string]any{
+				"Name": "t", "Driver": "raw_exec", "Config": map[string]any{"command": "/bin/sleep", "args": []string{"86399"}}}}}},
+		}}, nil)
+	})
+	task := func() (said string, err error) {
+		var allocs []struct {
+			ID, ClientStatus string
+			TaskStates       map[string]struct{ Restarts int }
+		}
+		if err := ask("GET", "/v1/job/task/allocations", nil, &allocs); err != nil {
+			return "", err
+		}
+		for _, a := range allocs {
+			said += fmt.Sprintf("%s %s %d\n", a.ID, a.ClientStatus, a.TaskStates["t"].Restarts)
+		}
+		if strings.Count(said, " running 0\n") != 1 || len(allocs) != 1 {
+			return said, fmt.Errorf("the task is %q", said)
+		}
+		return said, nil
+	}
+	first := ""
+	nodetest.Eventually(t, ctx, "the task runs", func() (err error) { first, err = task(); return err })
+	stage("a task runs")
+
+	// Nodes get what is in the folder, the server first.
+	stop, stopped := make(chan struct{}), sync.WaitGroup{}
+	stopped.Go(func() {
+		tick := time.NewTicker(500 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			for _, n := range nodes {
+				if _, err := n.Renew(keys); err != nil {
+					t.Logf("renew %s: %v", n.Address, err) // the command writes the folder at this moment
+				}
+			}
+		}
+	})
+	defer stopped.Wait()
+	defer close(stop)
+	logsIn := func(statement string) error {
+		node := agents.Nomad{
+			Address: "http://" + edge.Address + ":4646", IDFile: filepath.Join(edge.Values.Paths.NomadData, "client", "client-id"), Statement: statement,
+		}
+		return node.Ready(ctx)
+	}
+	for _, name := range []string{"gossip", "management-tokens", "consul-tokens", "authority", "node-key"} {
+		before := o.secrets(keys)
+		if out := o.run(0, "rotate", name, "--dry-run"); strings.Contains(out, "done") || !strings.Contains(out, " 2. ") {
+			t.Errorf("the plan of %s: %s", name, out)
+		}
+		o.run(0, "rotate", name)
+		changed := 0
+		for file, text := range o.secrets(keys) {
+			if text != before[file] {
+				changed++
+			}
+		}
+		if changed == 0 {
+			t.Errorf("%s changed no secret", name)
+		}
+		testkit.Retry(ctx, t, "after the rotation of "+name+" the servers and the task are well", func() error {
+			if now, err := task(); err != nil || now != first {
+				return fmt.Errorf("the task is %q, was %q: %v", now, first, err)
+			}
+			var ready []struct{ Status string }
+			if err := ask("GET", "/v1/nodes", nil, &ready); err != nil {
+				return err
+			}
+			for _, n := range ready {
+				if n.Status != "ready" || len(ready) != 2 {
+					return fmt.Errorf("nodes: %+v", ready)
+				}
+			}
+			return nil
+		})
+		switch name {
+		case "authority":
+			for port, agent := range map[string]string{":8300": "Consul", ":4647": "Nomad"} {
+				testkit.Retry(ctx, t, agent+" knows the new authority alone", func() error {
+					if err := handshake(server.Address+port, before); err == nil {
+						return errors.New("it takes a certificate of the old one")
+					}
+					if err := handshake(server.Address+port, o.secrets(keys)); err != nil {
+						return fmt.Errorf("it refuses a certificate of the new one: %w", err)
+					}
+					return nil
+				})
+			}
+		case "node-key":
+			testkit.Retry(ctx, t, "the node logs in with its new statement", func() error { return logsIn(filepath.Join(edge.Secrets, provision.NomadNodeFile)) })
+			o.write("old.jwt", before["site-a/edge/"+provision.NomadNodeFile])
+			if err := logsIn(o.path("old.jwt")); err == nil || !strings.Contains(err.Error(), "log in") {
+				t.Errorf("the node logs in with its old statement: %v", err)
+			}
+		case "consul-tokens", "management-tokens":
+			for file, text := range before {
+				if text == o.secrets(keys)[file] || !strings.HasSuffix(file, ".token") {
+					continue
+				}
+				port, path := nodetest.ConsulPort, "/v1/acl/token/self"
+				if strings.Contains(file, "nomad-management") {
+					port = nodetest.NomadPort
+				}
+				if err := server.Ask("GET", port, path, strings.TrimSpace(text), nil, nil); !nodetest.IsRefused(err, 403) {
+					t.Errorf("the old token %s: %v", file, err)
+				}
+			}
+		}
+		stage(name + " is new")
+	}
+	var members []struct{ Name string }
+	if err := server.Ask("GET", nodetest.ConsulPort, "/v1/agent/members", strings.TrimSpace(o.secrets(keys)["shared/consul-management.token"]), nil, &members); err != nil || len(members) != 2 {
+		t.Errorf("members: %v, %v", members, err)
+	}
+}
+
+// handshake connects to an agent's RPC as the edge node whose secrets these are.
+func handshake(address string, files map[string]string) error {
+	pair, err := tls.X509KeyPair([]byte(files["site-a/edge/"+provision.CertFile]), []byte(files["site-a/edge/"+provision.KeyFile]))
+	if err != nil {
+		return err
+	}
+	conn, err := net.DialTimeout("tcp", address, 5*time.Second)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(5 * time.Second))
+	wish := byte(4) // TLS for Nomad's RPC
+	if strings.HasSuffix(address, ":8300") {
+		wish = 3 // for Consul's
+	}
+	if _, err := conn.Write([]byte{wish}); err != nil {
+		return err
+	}
+	// Not X509KeyPair alone: the client would leave out a certificate that the server does not ask for.
+	secure := tls.Client(conn, &tls.Config{InsecureSkipVerify: true, GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }})
+	if err := secure.Handshake(); err != nil {
+		return err
+	}
+	// With TLS 1.3 the server's refusal comes after the handshake. To an accepted client it sends nothing.
+	conn.SetDeadline(time.Now().Add(500 * time.Millisecond))
+	_, err = secure.Read(make([]byte, 1))
+	if timeout, ok := err.(net.Error); ok && timeout.Timeout() {
+		return nil
+	}
+	if err == nil {
+		err = errors.New("the server sent something")
+	}
+	return err
+}
+
+func (o *operator) file(path string) string {
+	o.t.Helper()
+	text, err := os.ReadFile(path)
+	testkit.Must(o.t, err)
+	return string(text)
+}
+
+// secrets are those of the cluster.
+func (o *operator) secrets(keys string) (files map[string]string) {
+	o.t.Helper()
+	packed, err := secrets.Pack(keys)
+	testkit.Must(o.t, err)
+	testkit.Must(o.t, json.Unmarshal([]byte(packed), &files))
+	return files
+}
