@@ -66,7 +66,7 @@ func (f *Fleet) CopyToken(ctx context.Context, old, secret string) error {
 		return fmt.Errorf("look the old token up: %w", err)
 	}
 	if from == nil {
-		return errors.New("Consul does not know the old token: are these the secrets of this cluster?")
+		return errors.New("the old token is unknown to Consul: are these the secrets of this cluster?")
 	}
 	_, _, err = f.consul.ACL().TokenCreate(&api.ACLToken{
 		SecretID: secret, Description: from.Description, Policies: from.Policies, Roles: from.Roles,
