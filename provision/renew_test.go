@@ -21,11 +21,11 @@ func TestRenewScript(t *testing.T) {
 		fails         string
 		want          string
 	}{
-		{name: "a certificate", want: "nearcast provision configure\nreload-or-restart nomad.service\nreload-or-restart consul.service\n"},
-		{name: "a token of Nomad", changed: "nomad.d/agent.hcl", want: "nearcast provision configure\nrestart nomad.service\nreload-or-restart consul.service\n"},
-		{name: "a server's first token", changed: "consul.d/server.hcl", want: "nearcast provision configure\nreload-or-restart nomad.service\nrestart consul.service\n"},
-		{name: "a token of Consul's agent", changed: "consul.d/agent.hcl", want: "nearcast provision configure\nreload-or-restart nomad.service\nreload-or-restart consul.service\n"},
-		{name: "Nomad does not run", stopped: "nomad.service", want: "nearcast provision configure\nreload-or-restart consul.service\n"},
+		{name: "a certificate", want: "nearcast provision configure\nreload-or-restart nomad.service\nreload-or-restart consul.service\nnearcast provision show\n"},
+		{name: "a token of Nomad", changed: "nomad.d/agent.hcl", want: "nearcast provision configure\nrestart nomad.service\nreload-or-restart consul.service\nnearcast provision show\n"},
+		{name: "a server's first token", changed: "consul.d/server.hcl", want: "nearcast provision configure\nreload-or-restart nomad.service\nrestart consul.service\nnearcast provision show\n"},
+		{name: "a token of Consul's agent", changed: "consul.d/agent.hcl", want: "nearcast provision configure\nreload-or-restart nomad.service\nreload-or-restart consul.service\nnearcast provision show\n"},
+		{name: "Nomad does not run", stopped: "nomad.service", want: "nearcast provision configure\nreload-or-restart consul.service\nnearcast provision show\n"},
 		{name: "Nomad does not reload", fails: "nomad.service", want: "nearcast provision configure\nreload-or-restart nomad.service\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -1,11 +1,13 @@
 package agents
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -69,15 +71,55 @@ func voter(of string, healthy, voter bool) error {
 
 // Leave takes the node out of its site.
 func (c Consul) Leave(ctx context.Context) error {
-	return c.do(ctx, http.MethodPut, "/v1/agent/leave", c.Token, nil)
+	return c.do(ctx, http.MethodPut, "/v1/agent/leave", c.Token, nil, nil)
+}
+
+// Show writes into the site's catalog what the agent shows of the node. The agent does so by
+// itself, but only at its start and every few minutes, so not after a reload. It returns an error
+// while the agent shows another value of that name: it has not read its configuration yet.
+func (c Consul) Show(ctx context.Context, node, name, value string) error {
+	var self struct{ Meta map[string]string }
+	if err := c.get(ctx, "/v1/agent/self", c.Token, &self); err != nil {
+		return err
+	}
+	if has := self.Meta[name]; has != value {
+		return fmt.Errorf("the agent of Consul shows %s as %q and not as %q: it has not read its configuration yet", name, has, value)
+	}
+	var found *struct {
+		Node struct {
+			ID, Node, Address string
+			TaggedAddresses   map[string]string
+			Meta              map[string]string
+		}
+	}
+	if err := c.get(ctx, "/v1/catalog/node/"+url.PathEscape(node), c.Token, &found); err != nil {
+		return err
+	}
+	if found == nil {
+		return fmt.Errorf("the catalog of Consul has no node %s yet", node)
+	}
+	if maps.Equal(found.Node.Meta, self.Meta) {
+		return nil
+	}
+	return c.do(ctx, http.MethodPut, "/v1/catalog/register", c.Token, map[string]any{
+		"ID": found.Node.ID, "Node": found.Node.Node, "Address": found.Node.Address, "TaggedAddresses": found.Node.TaggedAddresses, "NodeMeta": self.Meta,
+	}, nil)
 }
 
 func (c Consul) get(ctx context.Context, path, token string, into any) error {
-	return c.do(ctx, http.MethodGet, path, token, into)
+	return c.do(ctx, http.MethodGet, path, token, nil, into)
 }
 
-func (c Consul) do(ctx context.Context, method, path, token string, into any) error {
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+c.Address+path, nil)
+func (c Consul) do(ctx context.Context, method, path, token string, body, into any) error {
+	var send io.Reader
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		send = bytes.NewReader(text)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+c.Address+path, send)
 	if err != nil {
 		return err
 	}

@@ -38,7 +38,7 @@ const (
 // Command returns the command with its subcommands.
 func Command() *cobra.Command {
 	cmd := &cobra.Command{Use: "provision", Short: "Set up nodes: secrets, configuration, readiness, backups, drain"}
-	cmd.AddCommand(secretsCommand(), configureCommand(), readyCommand(), drainCommand(), uploadCommand())
+	cmd.AddCommand(secretsCommand(), configureCommand(), readyCommand(), showCommand(), drainCommand(), uploadCommand())
 	return cmd
 }
 

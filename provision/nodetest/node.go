@@ -29,6 +29,7 @@ import (
 
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/provision"
+	"github.com/nearcast/nearcast/provision/agents"
 	"github.com/nearcast/nearcast/provision/configure"
 )
 
@@ -126,8 +127,6 @@ func (h *Node) Restart() {
 
 // Renew does what provision/renew.sh does: the node has the secrets of its folder among the keys
 // that secrets.Make made, and its agents read what changed. It reports whether something did.
-// Consul starts anew in place of a reload: after one, it takes up to two minutes until others see what
-// it shows of itself.
 func (h *Node) Renew(keys string) (changed bool, err error) {
 	from := filepath.Join(keys, h.Values.Site, h.Values.Role.String())
 	files, err := os.ReadDir(from)
@@ -156,9 +155,31 @@ func (h *Node) Renew(keys string) (changed bool, err error) {
 	} else if err := h.nomad.Process.Signal(syscall.SIGHUP); err != nil {
 		return true, err
 	}
-	kill(h.consul)
-	h.consul = h.agent("consul", "agent", "-config-dir="+h.Values.Paths.ConsulConfig)
-	return true, nil
+	if slices.Contains(wrote, filepath.Join(h.Values.Paths.ConsulConfig, "server.hcl")) {
+		kill(h.consul)
+		h.consul = h.agent("consul", "agent", "-config-dir="+h.Values.Paths.ConsulConfig)
+	} else if err := h.consul.Process.Signal(syscall.SIGHUP); err != nil {
+		return true, err
+	}
+	s, err := provision.LoadSecrets(h.Secrets, h.Values.Role)
+	if err != nil {
+		return true, err
+	}
+	consul := agents.Consul{Address: h.Address + ":8500", Token: s.ConsulAgent}
+	ctx, cancel := context.WithTimeout(h.ctx, time.Minute)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if err = consul.Show(ctx, h.Values.Node, "secrets", s.Generation); err == nil {
+			return true, nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return true, err
+		}
+	}
 }
 
 // Kill ends both agents as kill -9 does. Nomad's tasks keep running.
