@@ -23,6 +23,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/aws/smithy-go"
+	"github.com/google/uuid"
 )
 
 // Client speaks to the services of one region.
@@ -50,14 +51,34 @@ var ErrNoSecret = errors.New("the secret has no value yet")
 
 // Secret returns the current value of a secret, or ErrNoSecret.
 func (c *Client) Secret(ctx context.Context, name string) (string, error) {
+	value, _, err := c.SecretVersion(ctx, name)
+	return value, err
+}
+
+// SecretVersion is Secret, and names the version of the value.
+func (c *Client) SecretVersion(ctx context.Context, name string) (value, version string, err error) {
 	out, err := c.secrets.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &name})
 	if missing := (*types.ResourceNotFoundException)(nil); errors.As(err, &missing) {
-		return "", fmt.Errorf("%s: %w", name, ErrNoSecret)
+		return "", "", fmt.Errorf("%s: %w", name, ErrNoSecret)
 	}
 	if err != nil {
-		return "", fmt.Errorf("read secret %s: %w", name, err)
+		return "", "", fmt.Errorf("read secret %s: %w", name, err)
 	}
-	return aws.ToString(out.SecretString), nil
+	return aws.ToString(out.SecretString), aws.ToString(out.VersionId), nil
+}
+
+// ErrSecretChanged means that somebody else wrote the secret since it was read.
+var ErrSecretChanged = errors.New("the secret was changed by somebody else")
+
+// PutSecretAfter gives a secret its next value after a version, and names the version of that. Only one value
+// follows a version: its id comes from that of the version, and AWS refuses another value with the same id.
+func (c *Client) PutSecretAfter(ctx context.Context, name, value, version string) (next string, err error) {
+	next = uuid.NewSHA1(uuid.MustParse(firstVersion), []byte(version)).String()
+	err = c.PutSecret(ctx, name, value, next)
+	if exists := (*types.ResourceExistsException)(nil); errors.As(err, &exists) {
+		return "", fmt.Errorf("write secret %s: %w", name, ErrSecretChanged)
+	}
+	return next, err
 }
 
 // firstVersion is the id of a secret's first value. AWS refuses a second value with

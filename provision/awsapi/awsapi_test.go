@@ -48,6 +48,32 @@ func TestSecret(t *testing.T) {
 	}
 }
 
+// TestSecretAfter: of two that read the same value and write another one, the second is refused.
+func TestSecretAfter(t *testing.T) {
+	ctx, cloud := t.Context(), awstest.New(t)
+	client := cloud.Client()
+	cloud.NewSecret("a")
+	if err := client.PutFirstSecret(ctx, "a", "first"); err != nil {
+		t.Fatal(err)
+	}
+	_, version, err := client.SecretVersion(ctx, "a")
+	if err != nil || version == "" {
+		t.Fatalf("version %q, %v", version, err)
+	}
+	for range 2 { // a call that is repeated, because its answer was lost
+		next, err := client.PutSecretAfter(ctx, "a", "mine", version)
+		if _, has, _ := client.SecretVersion(ctx, "a"); err != nil || next != has {
+			t.Errorf("the next version is %q, AWS has %q: %v", next, has, err)
+		}
+	}
+	if _, err := client.PutSecretAfter(ctx, "a", "theirs", version); !errors.Is(err, awsapi.ErrSecretChanged) {
+		t.Errorf("a value that follows the same version: %v", err)
+	}
+	if value, _ := client.Secret(ctx, "a"); value != "mine" {
+		t.Errorf("the secret is %q", value)
+	}
+}
+
 func TestSignature(t *testing.T) {
 	cloud := awstest.New(t)
 	cloud.NewSecret("a")

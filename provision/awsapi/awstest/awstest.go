@@ -260,6 +260,9 @@ func (c *Cloud) autoScaling(w http.ResponseWriter, r *http.Request, body []byte)
 	fmt.Fprintf(w, "<%[1]sResponse><%[1]sResult></%[1]sResult></%[1]sResponse>", action)
 }
 
+// latest is where the id of a secret's latest version is, among its versions.
+const latest = "AWSCURRENT"
+
 func (c *Cloud) secretsManager(w http.ResponseWriter, r *http.Request, action string, body []byte) {
 	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
 	refuse := func(code string) {
@@ -287,7 +290,7 @@ func (c *Cloud) secretsManager(w http.ResponseWriter, r *http.Request, action st
 			refuse("ResourceNotFoundException") // as AWS does for a secret without a value
 			return
 		}
-		json.NewEncoder(w).Encode(map[string]string{"Name": in.SecretId, "SecretString": value})
+		json.NewEncoder(w).Encode(map[string]string{"Name": in.SecretId, "SecretString": value, "VersionId": versions[latest]})
 	case "PutSecretValue":
 		if n := len(in.ClientRequestToken); n < 32 || n > 64 {
 			refuse("InvalidParameterException")
@@ -297,7 +300,7 @@ func (c *Cloud) secretsManager(w http.ResponseWriter, r *http.Request, action st
 			refuse("ResourceExistsException")
 			return
 		} else if !ok {
-			versions[in.ClientRequestToken], versions[""] = in.SecretString, in.SecretString
+			versions[in.ClientRequestToken], versions[""], versions[latest] = in.SecretString, in.SecretString, in.ClientRequestToken
 		}
 		json.NewEncoder(w).Encode(map[string]string{"Name": in.SecretId, "VersionId": in.ClientRequestToken})
 	default:
