@@ -42,6 +42,10 @@ type Cluster struct {
 	Cloud func(site string) (Cloud, error)
 	// Web asks as people's browsers do.
 	Web Web
+	// By names the operator to another one, such as alice@laptop.
+	By string
+	// Beat is the time between two notes that a command is at work; default 2 s.
+	Beat time.Duration
 
 	saying sync.Mutex
 }
@@ -119,6 +123,7 @@ type Gossip interface {
 // Consul is what is asked of a site's Consul. FromFleet makes one of internal/fleet.
 type Consul interface {
 	ConsulSecrets
+	Notes
 	Servers(ctx context.Context) ([]Server, error)
 	// Lost are the nodes whose Consul agent does not answer.
 	Lost(ctx context.Context) ([]string, error)

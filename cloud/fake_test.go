@@ -29,6 +29,9 @@ type fakeSite struct {
 	writes int
 	fails  error // of each registration
 	silent error // of questions
+	// The note of the command that is at work, its index, and how many there were.
+	note         string
+	noted, notes uint64
 }
 
 var errKilled = errors.New("the command was killed here")
@@ -147,7 +150,7 @@ func newCluster(t *testing.T) (*Cluster, map[string]*fakeSite, *[]string) {
 	var said []string
 	var mu sync.Mutex
 	return &Cluster{
-		Outputs: outputs, Poll: time.Millisecond,
+		Outputs: outputs, Poll: time.Millisecond, Beat: 20 * time.Millisecond, By: "test",
 		Reach: func(site string) Reached { return Reached{sites[site], sites[site]} },
 		Say: func(line string) {
 			mu.Lock()
@@ -159,3 +162,23 @@ func newCluster(t *testing.T) (*Cluster, map[string]*fakeSite, *[]string) {
 
 func (f *fakeSite) Follows(context.Context) (string, error)  { return f.follows, nil }
 func (f *fakeSite) OwnsAccess(context.Context) (bool, error) { return true, nil }
+
+func (f *fakeSite) Note(context.Context, string) (string, uint64, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.note, f.noted, nil
+}
+func (f *fakeSite) PutNote(_ context.Context, _, text string, index uint64) (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if index != f.noted {
+		return false, nil
+	}
+	if f.note = text; text == "" {
+		f.noted = 0
+		return true, nil
+	}
+	f.notes++
+	f.noted = f.notes
+	return true, nil
+}

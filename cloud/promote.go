@@ -107,6 +107,25 @@ const startTime = 2 * time.Minute
 // killed at any line: what is done is seen by what servers say, and left alone by another run.
 func (c *Cluster) Promote(ctx context.Context, o PromoteOptions) error {
 	site := c.Outputs.Primary()
+	// A run before may have been killed while the servers of that site start again.
+	soon, cancel := context.WithTimeout(ctx, startTime)
+	err := c.until(soon, site.Name, "Consul to answer", func(ctx context.Context) (string, error) {
+		_, _, err := c.Reach(site.Name).Consul.Note(ctx, workNote)
+		return "", err
+	})
+	cancel()
+	if err != nil {
+		return fmt.Errorf("%s: %w", site.Name, err)
+	}
+	ctx, end, err := c.alone(ctx, "promote "+site.Name)
+	if err != nil {
+		return err
+	}
+	defer end()
+	return taken(ctx, c.promote(ctx, site, o))
+}
+
+func (c *Cluster) promote(ctx context.Context, site Site, o PromoteOptions) error {
 	sites := c.promoted(site, o.Lost)
 	for _, s := range sites {
 		// A run before may have been killed while servers start again.

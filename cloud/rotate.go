@@ -70,6 +70,8 @@ type RotateOptions struct {
 	Overlap time.Duration
 	// Settle is how long jobs may take to read what was told; default 30 s.
 	Settle time.Duration
+	// Within is how long nodes may take to have what was told; default 30 h: nearcast-renew runs daily.
+	Within time.Duration
 	now    func() time.Time // default: time.Now
 }
 
@@ -79,6 +81,7 @@ type rotating struct {
 	RotateOptions
 	state rotationState
 	files map[string]string
+	end   func() // lets other commands work
 }
 
 // Rotations are all that Rotate knows.
@@ -108,6 +111,9 @@ func (c *Cluster) openRotation(ctx context.Context, name string, o RotateOptions
 	}
 	if o.Settle == 0 {
 		o.Settle = 30 * time.Second
+	}
+	if o.Within == 0 {
+		o.Within = 30 * time.Hour
 	}
 	r := &rotating{Cluster: c, RotateOptions: o, state: rotationState{Secret: name}}
 	if r.files, err = o.Keep.Read(ctx); err != nil {
@@ -148,10 +154,23 @@ func (c *Cluster) RotationPlan(ctx context.Context, name string, o RotateOptions
 // Rotate replaces a secret. It waits for nodes and for times of overlap; it may be killed at any
 // line, and another run goes on.
 func (c *Cluster) Rotate(ctx context.Context, name string, o RotateOptions) error {
+	if _, err := rotation(name); err != nil {
+		return err
+	}
+	ctx, end, err := c.alone(ctx, "rotate "+name)
+	if err != nil {
+		return err
+	}
+	defer end()
+	return taken(ctx, c.rotate(ctx, name, o, end))
+}
+
+func (c *Cluster) rotate(ctx context.Context, name string, o RotateOptions, end func()) error {
 	way, r, err := c.openRotation(ctx, name, o)
 	if err != nil {
 		return err
 	}
+	r.end = end
 	// A node of a site that is not whole may be one that never learns the new secret.
 	if err := c.each(c.Outputs.Sites, func(site Site) error { return c.whole(ctx, site) }); err != nil {
 		return fmt.Errorf("nothing was changed: %w", err)
@@ -217,7 +236,9 @@ func (r *rotating) told(ctx context.Context) error {
 	if how := r.Keep.Tell(); how != "" {
 		r.say(how)
 	}
-	return r.each(r.Outputs.Sites, func(site Site) error {
+	ctx, cancel := context.WithTimeout(ctx, r.Within)
+	defer cancel()
+	err := r.each(r.Outputs.Sites, func(site Site) error {
 		consul := r.Reach(site.Name).Consul
 		return r.until(ctx, site.Name, "the nodes to have them", func(ctx context.Context) (string, error) {
 			shown, err := consul.Shown(ctx)
@@ -225,11 +246,12 @@ func (r *rotating) told(ctx context.Context) error {
 				return "", err
 			}
 			var missing []string
-			older := 0
+			older, others := 0, map[string]bool{}
 			for node, meta := range shown {
 				has := meta[shownSecrets]
 				if has != want {
 					missing = append(missing, node)
+					others[has] = true
 				}
 				if has == "" {
 					older++
@@ -238,14 +260,26 @@ func (r *rotating) told(ctx context.Context) error {
 			if len(missing) == 0 && len(shown) > 0 {
 				return "", nil
 			}
-			words := fmt.Sprintf("%d of %d have not: %s (on a node: systemctl start nearcast-renew, first on a server, one server after the other)", len(missing), len(shown), list(missing))
+			if len(shown) == 0 {
+				return "Consul knows no node that is not lost", nil
+			}
+			words := fmt.Sprintf("%d of %d have not: %s show %s, not %s (on a node: systemctl start nearcast-renew, first on a server, one server after the other)",
+				len(missing), len(shown), list(missing), list(sorted(others)), want)
 			if older > 0 {
 				words += fmt.Sprintf("; %d show nothing: they run an earlier release, which has to be replaced first", older)
 			}
 			return words, nil
 		})
 	})
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		err = fmt.Errorf("%w. %s", err, notTold)
+	}
+	return err
 }
+
+// notTold is for nodes that do not show the secrets in time.
+const notTold = "A node that ran nearcast-renew after that and shows others has files that the kept secrets lack, or others: compare the names in /etc/nearcast/secrets of a server with those kept. " +
+	"A later release on servers makes files that this one does not know: rotate with the release that the servers run. A node that does not come back has to be forgotten first (nearcast cloud doctor)"
 
 // overlap waits until the step before is at least so long ago.
 func (r *rotating) overlap(ctx context.Context, least time.Duration) error {

@@ -26,7 +26,8 @@ type fakeCluster struct {
 	nodes  []string        // keys by which nodes log in
 	seats  int
 	named  map[string]string
-	calls  int // that still succeed; negative is no limit
+	calls  int    // that still succeed; negative is no limit
+	shows  string // in place of the kept secrets
 }
 
 func (s *fakeCluster) may() error {
@@ -39,6 +40,9 @@ func (s *fakeCluster) may() error {
 	return nil
 }
 func (s *fakeCluster) Shown(context.Context) (map[string]map[string]string, error) {
+	if s.shows != "" {
+		return map[string]map[string]string{"server-1": {shownSecrets: s.shows}}, nil
+	}
 	return map[string]map[string]string{"server-1": {shownSecrets: secrets.Generation(s.keep.files)}}, nil
 }
 func (s *fakeCluster) HasToken(_ context.Context, secret string) (bool, error) {
@@ -264,6 +268,68 @@ func (w *rotateWorld) check(t *testing.T, name string, before map[string]string)
 		if fresh := name == "operator-token"; router["operator_token"] == "old" == fresh || strings.Contains(router["operator_token"], "\n") {
 			t.Errorf("%s: the operators' token is %q", site, router["operator_token"])
 		}
+	}
+}
+
+// TestRotateBounds: nodes that never show the new secrets end the command, which says what to look at.
+func TestRotateBounds(t *testing.T) {
+	w := newRotateWorld(t, makeSecrets(t))
+	w.world.shows, w.o.Within = "0123456789ab", 30*time.Millisecond
+	err := w.c.Rotate(t.Context(), "authority", w.o)
+	for _, want := range []string{"did not come in time", "server-1 show 0123456789ab, not ", "compare the names", "Run the command again"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v; want %q", err, want)
+		}
+	}
+	w.world.shows, w.o.Within = "", 0
+	if err := w.c.Rotate(t.Context(), "authority", w.o); err != nil {
+		t.Error("after the nodes have them: ", err)
+	}
+}
+
+// TestAlone: one command at a time works, one that was killed blocks no other, and one whose note another
+// replaced ends.
+func TestAlone(t *testing.T) {
+	c, sites, said := newCluster(t)
+	c.Beat = 50 * time.Millisecond
+	first, end, err := c.alone(t.Context(), "rotate gossip")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []func() error{
+		func() error { _, _, err := c.alone(t.Context(), "rotate turn"); return err },
+		func() error { return c.Rotate(t.Context(), "turn", RotateOptions{}) },
+		func() error { return c.Promote(t.Context(), PromoteOptions{}) },
+	} {
+		if err := at(); err == nil || !strings.Contains(err.Error(), "another command is at work: rotate gossip, by test, since ") {
+			t.Errorf("a second command: %v", err)
+		}
+	}
+	if first.Err() != nil {
+		t.Error("the first command was ended")
+	}
+	end()
+	_, end, err = c.alone(t.Context(), "rotate turn")
+	if err != nil {
+		t.Fatal("after the first one ended: ", err)
+	}
+	end()
+	// Killed: the note stays as it is.
+	sites["a-1"].note, sites["a-1"].noted = `{"what":"promote b-1","by":"bob@desk"}`, 99
+	third, end, err := c.alone(t.Context(), "rotate turn")
+	if err != nil || !strings.Contains(strings.Join(*said, "\n"), "promote b-1, by bob@desk") {
+		t.Fatalf("after one that was killed: %v, %q", err, *said)
+	}
+	defer end()
+	sites["a-1"].mu.Lock()
+	sites["a-1"].note, sites["a-1"].noted = `{"id":"another"}`, 100
+	sites["a-1"].mu.Unlock()
+	select {
+	case <-third.Done():
+	case <-time.After(10 * time.Second):
+	}
+	if err := taken(third, third.Err()); !errors.Is(err, errTaken) {
+		t.Errorf("after another one took over: %v", err)
 	}
 }
 

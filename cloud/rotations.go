@@ -67,6 +67,9 @@ var gossipRotation = Rotation{
 			if err := r.overlap(ctx, 0); err != nil {
 				return err
 			}
+			if err := r.warnLost(ctx); err != nil {
+				return err
+			}
 			for file, pool := range r.pools() {
 				keys, err := pool.GossipKeys(ctx)
 				if err != nil {
@@ -84,6 +87,17 @@ var gossipRotation = Rotation{
 			return nil
 		}},
 	},
+}
+
+// warnLost names nodes that do not get the new keys.
+func (r *rotating) warnLost(ctx context.Context) error {
+	return r.everywhere(func(site Site, at Reached) error {
+		lost, err := at.Consul.Lost(ctx)
+		if err == nil && len(lost) > 0 {
+			r.say(fmt.Sprintf("%s: %s are lost. One that comes back with its old keys cannot join: give it the new files, remove serf/*.keyring from the data folder of Consul there, and restart Consul", site.Name, list(lost)))
+		}
+		return err
+	})
 }
 
 const ticketKeyFile, ticketKeysFile = "tickets/" + ticket.PrivateKeyFile, "tickets/" + ticket.PublicKeysFile
@@ -267,6 +281,7 @@ var managementTokens = Rotation{
 					return err
 				}
 			}
+			r.end() // what follows takes this command's own right to say so
 			return r.withdrawConsul(ctx, managementFiles[0])
 		}},
 	},

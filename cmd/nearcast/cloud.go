@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"os/user"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -103,7 +104,7 @@ func (f *cloudFlags) openWith(cmd *cobra.Command, outputs cloud.Outputs) (c *clo
 		end()
 		return nil, nil, nil, unreached(outputs, silent)
 	}
-	c = &cloud.Cluster{Outputs: outputs, Web: cloud.Internet{}, Say: func(line string) { fmt.Fprintln(cmd.ErrOrStderr(), line) }}
+	c = &cloud.Cluster{Outputs: outputs, By: operatorName(), Web: cloud.Internet{}, Say: func(line string) { fmt.Fprintln(cmd.ErrOrStderr(), line) }}
 	c.Reach = func(site string) cloud.Reached {
 		return cloud.Reached{Nomad: n.At(site), Consul: cloud.FromFleet(consul, site)}
 	}
@@ -111,6 +112,16 @@ func (f *cloudFlags) openWith(cmd *cobra.Command, outputs cloud.Outputs) (c *clo
 		c.Cloud = func(site string) (cloud.Cloud, error) { return aws.Open(ctx, site) }
 	}
 	return c, sites, end, nil
+}
+
+// operatorName is what another operator is told.
+func operatorName() string {
+	name := "?"
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	machine, _ := os.Hostname()
+	return name + "@" + machine
 }
 
 func (f *cloudFlags) read(ctx context.Context, stdin io.Reader) ([]byte, error) {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -67,6 +68,8 @@ Exit status: 0 where it is done, or with --dry-run where it may be; else 1.`,
 				if lost {
 					o.Lost = old.Name
 				}
+			} else if o.Lost, err = lostSite(c.Outputs, lost, o.Lost); err != nil {
+				return err
 			} else if dryRun {
 				fmt.Fprintf(cmd.OutOrStdout(), "The outputs name %s as the primary site already; without --dry-run the command makes all nodes follow it.\n", site.Name)
 				return nil
@@ -111,6 +114,23 @@ Exit status: 0 where it is done, or with --dry-run where it may be; else 1.`,
 	flags.DurationVar(&o.Roll.Pause, "pause", 10*time.Minute, "wait after a group's first nodes, at most 48h")
 	flags.DurationVar(&o.Roll.Within, "within", 6*time.Hour, "for how long a group may take")
 	return cmd
+}
+
+// lostSite is the one that a second run leaves out, where the outputs name the new primary site already.
+func lostSite(o cloud.Outputs, lost bool, named string) (string, error) {
+	primary := o.Primary().Name
+	switch others := slices.DeleteFunc(o.Names(), func(n string) bool { return n == primary }); {
+	case named == primary:
+		return "", fmt.Errorf("--lost-site: %s is the primary site already, so it cannot be the one that is lost", named)
+	case named != "" || !lost:
+		return named, nil
+	case len(others) == 1:
+		return others[0], nil
+	case len(others) == 0: // it was taken out
+		return "", nil
+	default:
+		return "", fmt.Errorf("the outputs name %s as the primary site already: in place of --lost, name the former one by --lost-site (%s)", primary, strings.Join(others, ", "))
+	}
 }
 
 // confirmed asks a person, who has to type the name.

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	"github.com/nearcast/nearcast/cloud"
@@ -96,6 +95,7 @@ Consul's and Nomad's tokens come from these secrets, and from nowhere else.`,
 	flags.StringVar(&dir, "secrets", "", "folder of nearcast provision secrets (default: Secrets Manager)")
 	flags.BoolVar(&dryRun, "dry-run", false, "say the steps, and which are done; change nothing")
 	flags.DurationVar(&o.Overlap, "overlap", 0, "keep the old secret good at least so long after the new one is used, such as 24h")
+	flags.DurationVar(&o.Within, "within", 30*time.Hour, "how long nodes may take to have new secrets, for each step that waits for them")
 	flags.DurationVar(&o.Settle, "settle", 30*time.Second, "how long jobs may take to read what they were told")
 	return cmd
 }
@@ -115,10 +115,12 @@ func (f folder) Tell() string {
 type stores struct {
 	sites []cloud.Site // the primary one first
 	at    map[string]*awsapi.Client
+	// versions are those that were read, by site: a Write follows them, or changes nothing.
+	versions map[string]string
 }
 
 func openStores(ctx context.Context, o cloud.Outputs) (stores, error) {
-	s := stores{o.Sites, map[string]*awsapi.Client{}}
+	s := stores{o.Sites, map[string]*awsapi.Client{}, map[string]string{}}
 	for _, site := range o.Sites {
 		if site.Secrets["servers"] == "" {
 			return s, fmt.Errorf("the outputs name no secret of %s in Secrets Manager: name the folder of nearcast provision secrets by --secrets", site.Name)
@@ -134,14 +136,20 @@ func openStores(ctx context.Context, o cloud.Outputs) (stores, error) {
 	return s, nil
 }
 
+// Read returns the primary site's copy. It asks all sites: a Write needs them.
 func (s stores) Read(ctx context.Context) (files map[string]string, err error) {
-	first := s.sites[0]
-	text, err := s.at[first.Name].Secret(ctx, first.Secrets["servers"])
-	if err != nil {
-		return nil, err
-	}
-	if err := json.Unmarshal([]byte(text), &files); err != nil {
-		return nil, fmt.Errorf("read the secret %s: %w", first.Secrets["servers"], err)
+	for i, site := range s.sites {
+		text, version, err := s.at[site.Name].SecretVersion(ctx, site.Secrets["servers"])
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", site.Name, err)
+		}
+		s.versions[site.Name] = version
+		if i > 0 {
+			continue
+		}
+		if err := json.Unmarshal([]byte(text), &files); err != nil {
+			return nil, fmt.Errorf("read the secret %s: %w", site.Secrets["servers"], err)
+		}
 	}
 	return files, nil
 }
@@ -154,9 +162,14 @@ func (s stores) Write(ctx context.Context, files map[string]string) error {
 	}
 	for i := len(s.sites) - 1; i >= 0; i-- {
 		site := s.sites[i]
-		if err := s.at[site.Name].PutSecret(ctx, site.Secrets["servers"], string(text), uuid.NewString()); err != nil {
+		next, err := s.at[site.Name].PutSecretAfter(ctx, site.Secrets["servers"], string(text), s.versions[site.Name])
+		if errors.Is(err, awsapi.ErrSecretChanged) {
+			err = fmt.Errorf("%w: %w", err, cloud.ErrChanged)
+		}
+		if err != nil {
 			return fmt.Errorf("%s: %w", site.Name, err)
 		}
+		s.versions[site.Name] = next
 	}
 	return nil
 }
