@@ -230,7 +230,8 @@ func (r *rotating) use(ctx context.Context, names ...string) error {
 	return r.save(ctx)
 }
 
-// told waits until all nodes that are not lost show the secrets as they are.
+// told waits until all nodes that are not lost show the secrets as they are, and the servers are whole
+// with them.
 func (r *rotating) told(ctx context.Context) error {
 	want := secrets.Generation(r.files)
 	if how := r.Keep.Tell(); how != "" {
@@ -274,7 +275,15 @@ func (r *rotating) told(ctx context.Context) error {
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		err = fmt.Errorf("%w. %s", err, notTold)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	// Agents that read them at their start alone are starting now.
+	return r.everywhere(func(site Site, at Reached) error {
+		return r.until(ctx, site.Name, "the servers to be whole again", func(ctx context.Context) (string, error) {
+			return missingServers(ctx, at, site)
+		})
+	})
 }
 
 // notTold is for nodes that do not show the secrets in time.
