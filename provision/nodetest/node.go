@@ -15,6 +15,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -152,13 +153,13 @@ func (h *Node) Renew(keys string) (changed bool, err error) {
 	if slices.ContainsFunc(wrote, func(p string) bool { return strings.HasPrefix(p, h.Values.Paths.NomadConfig) }) {
 		kill(h.nomad)
 		h.nomad = h.agent("nomad", "agent", "-config="+h.Values.Paths.NomadConfig)
-	} else if err := h.nomad.Process.Signal(syscall.SIGHUP); err != nil {
+	} else if err := h.reload(h.nomad, h.Values.Ports.NomadHTTP); err != nil {
 		return true, err
 	}
 	if slices.Contains(wrote, filepath.Join(h.Values.Paths.ConsulConfig, "server.hcl")) {
 		kill(h.consul)
 		h.consul = h.agent("consul", "agent", "-config-dir="+h.Values.Paths.ConsulConfig)
-	} else if err := h.consul.Process.Signal(syscall.SIGHUP); err != nil {
+	} else if err := h.reload(h.consul, h.Values.Ports.ConsulHTTP); err != nil {
 		return true, err
 	}
 	s, err := provision.LoadSecrets(h.Secrets, h.Values.Role)
@@ -178,6 +179,27 @@ func (h *Node) Renew(keys string) (changed bool, err error) {
 		case <-tick.C:
 		case <-ctx.Done():
 			return true, err
+		}
+	}
+}
+
+// reload has an agent read its configuration. One that starts would be ended by the signal, and systemd
+// would start it again.
+func (h *Node) reload(agent *exec.Cmd, port int) error {
+	ctx, cancel := context.WithTimeout(h.ctx, time.Minute)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		conn, err := net.DialTimeout("tcp", fmt.Sprintf("%s:%d", h.Address, port), time.Second)
+		if err == nil {
+			conn.Close()
+			return agent.Process.Signal(syscall.SIGHUP)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return err
 		}
 	}
 }
