@@ -232,6 +232,16 @@ func TestRotation(t *testing.T) {
 	if strings.TrimSpace(first) != Generation(files) {
 		t.Errorf("the folder shows %q, and its secrets are %q", first, Generation(files))
 	}
+	for name, counts := range map[string]bool{
+		"shared/" + provision.ConsulGossipFile: true, "tickets/ticket-keys.pem": true, "node-key.pem": true,
+		"rotation/state.json": false, "a/edge/" + provision.CertFile: false,
+	} {
+		changed := maps.Clone(files)
+		changed[name] += "another"
+		if (Generation(changed) != Generation(files)) != counts {
+			t.Errorf("with another %s the secrets are %s, and were %s", name, Generation(changed), Generation(files))
+		}
+	}
 	cert, key, err := Authority(now)
 	if err != nil {
 		t.Fatal(err)
