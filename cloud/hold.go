@@ -67,7 +67,7 @@ func (c *Cluster) alone(ctx context.Context, what string) (context.Context, func
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
-			return nil, nil, ctx.Err()
+			return nil, nil, errors.New("it was interrupted; nothing was changed")
 		}
 		again, newer, err := notes.Note(ctx, workNote)
 		if err != nil {
@@ -141,10 +141,14 @@ func putWork(ctx context.Context, notes Notes, w work, index uint64) (bool, erro
 	return notes.PutNote(ctx, workNote, string(text), index)
 }
 
-// taken says why a command ended, where another one took over.
+// taken says why a command ended, where another one took over or the operator ended it. That is no
+// context.Canceled, which the program takes for an end in order.
 func taken(ctx context.Context, err error) error {
-	if err != nil && errors.Is(context.Cause(ctx), errTaken) {
+	switch {
+	case err == nil || ctx.Err() == nil:
+		return err
+	case errors.Is(context.Cause(ctx), errTaken):
 		return errTaken
 	}
-	return err
+	return fmt.Errorf("it was interrupted, and is not complete: %v", err)
 }

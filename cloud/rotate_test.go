@@ -287,6 +287,21 @@ func TestRotateBounds(t *testing.T) {
 	}
 }
 
+// TestRotateInterrupted: a rotation that the operator ends is none that is complete, also to a script.
+func TestRotateInterrupted(t *testing.T) {
+	w := newRotateWorld(t, makeSecrets(t))
+	w.o.now, w.o.Overlap = time.Now, time.Hour
+	ctx, interrupt := context.WithCancel(t.Context())
+	w.c.Say = func(line string) {
+		if strings.Contains(line, "stays good until") {
+			interrupt()
+		}
+	}
+	if err := w.c.Rotate(ctx, "gossip", w.o); err == nil || errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "is not complete") {
+		t.Errorf("it ends with %v", err)
+	}
+}
+
 // TestAlone: one command at a time works, one that was killed blocks no other, and one whose note another
 // replaced ends.
 func TestAlone(t *testing.T) {
