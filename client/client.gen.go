@@ -19,13 +19,13 @@ import (
 
 // Defines values for EventDatacontenttype.
 const (
-	Applicationjson EventDatacontenttype = "application/json"
+	EventDatacontenttypeApplicationjson EventDatacontenttype = "application/json"
 )
 
 // Valid indicates whether the value is a known member of the EventDatacontenttype enum.
 func (e EventDatacontenttype) Valid() bool {
 	switch e {
-	case Applicationjson:
+	case EventDatacontenttypeApplicationjson:
 		return true
 	default:
 		return false
@@ -34,13 +34,13 @@ func (e EventDatacontenttype) Valid() bool {
 
 // Defines values for EventSpecversion.
 const (
-	N10 EventSpecversion = "1.0"
+	EventSpecversionN10 EventSpecversion = "1.0"
 )
 
 // Valid indicates whether the value is a known member of the EventSpecversion enum.
 func (e EventSpecversion) Valid() bool {
 	switch e {
-	case N10:
+	case EventSpecversionN10:
 		return true
 	default:
 		return false
@@ -103,16 +103,16 @@ func (e SessionViewState) Valid() bool {
 
 // Defines values for SessionViewStills.
 const (
-	Admin    SessionViewStills = "admin"
-	Operator SessionViewStills = "operator"
+	SessionViewStillsAdmin    SessionViewStills = "admin"
+	SessionViewStillsOperator SessionViewStills = "operator"
 )
 
 // Valid indicates whether the value is a known member of the SessionViewStills enum.
 func (e SessionViewStills) Valid() bool {
 	switch e {
-	case Admin:
+	case SessionViewStillsAdmin:
 		return true
-	case Operator:
+	case SessionViewStillsOperator:
 		return true
 	default:
 		return false
@@ -145,16 +145,16 @@ func (e ListSessionsParamsState) Valid() bool {
 
 // Defines values for ListSitesParamsDistances.
 const (
-	All   ListSitesParamsDistances = "all"
-	Entry ListSitesParamsDistances = "entry"
+	ListSitesParamsDistancesAll   ListSitesParamsDistances = "all"
+	ListSitesParamsDistancesEntry ListSitesParamsDistances = "entry"
 )
 
 // Valid indicates whether the value is a known member of the ListSitesParamsDistances enum.
 func (e ListSitesParamsDistances) Valid() bool {
 	switch e {
-	case All:
+	case ListSitesParamsDistancesAll:
 		return true
-	case Entry:
+	case ListSitesParamsDistancesEntry:
 		return true
 	default:
 		return false
