@@ -15,6 +15,7 @@
 package login
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
@@ -75,6 +76,9 @@ type Provider struct {
 	cfg     Config
 	cookies Cookies
 
+	http   *http.Client
+	asking chan struct{} // a place for each code that is exchanged
+
 	mu       sync.Mutex
 	provider *oidc.Provider // nil until it has answered
 	failed   error          // how it failed to answer, at asked
@@ -89,9 +93,18 @@ const (
 	askAgain = 2 * time.Second
 	// lasts is how long a person may take at the provider.
 	lasts = 10 * time.Minute
-	// maxNext bounds what a browser keeps for the caller, in bytes: browsers drop cookies above 4 KiB.
-	maxNext = 2000
+	// maxAttempt bounds the cookie of an attempt, in bytes: browsers drop one above 4 KiB, its name and
+	// attributes included.
+	maxAttempt = 3900
+	// maxAttempts is how many attempts a browser keeps. Every page can have it begin more of them, and
+	// with some more of their cookies no request would be taken any more.
+	maxAttempts = 4
+	// maxAsking is how many codes are exchanged at once. The others wait.
+	maxAsking = 32
 )
+
+// ErrLong is an Attempt that no cookie has room for.
+var ErrLong = errors.New("the address to come back to is too long")
 
 // New makes a Provider. It asks the provider when the first person comes, so that the caller starts
 // without it.
@@ -99,30 +112,29 @@ func New(cfg Config) (*Provider, error) {
 	if cfg.Issuer == "" || cfg.ClientID == "" || cfg.Claim == "" {
 		return nil, errors.New("issuer, client id and the claim of groups are required")
 	}
-	return &Provider{cfg: cfg, cookies: CookiesOf(cfg.Redirect)}, nil
+	return &Provider{cfg: cfg, cookies: CookiesOf(cfg.Redirect), http: &http.Client{Timeout: timeout}, asking: make(chan struct{}, maxAsking)}, nil
 }
 
-// client is the provider's configuration. The provider keeps the context for its keys, so it is
-// not that of a request.
-func (p *Provider) client() (*oidc.Provider, *oauth2.Config, context.Context, error) {
-	ctx := oidc.ClientContext(context.Background(), &http.Client{Timeout: timeout})
+// client is the provider's configuration.
+func (p *Provider) client() (*oidc.Provider, *oauth2.Config, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.provider == nil {
 		if p.failed != nil && time.Since(p.asked) < askAgain {
-			return nil, nil, nil, p.failed
+			return nil, nil, p.failed
 		}
-		found, err := oidc.NewProvider(ctx, p.cfg.Issuer)
+		// The provider keeps the context for its keys, so it is not that of a request.
+		found, err := oidc.NewProvider(oidc.ClientContext(context.Background(), p.http), p.cfg.Issuer)
 		if err != nil {
 			p.failed, p.asked = fmt.Errorf("ask the provider %s: %w", p.cfg.Issuer, err), time.Now()
-			return nil, nil, nil, p.failed
+			return nil, nil, p.failed
 		}
 		p.provider = found
 	}
 	return p.provider, &oauth2.Config{
 		ClientID: p.cfg.ClientID, ClientSecret: p.cfg.ClientSecret, Endpoint: p.provider.Endpoint(), RedirectURL: p.cfg.Redirect,
 		Scopes: append([]string{oidc.ScopeOpenID, "profile"}, p.cfg.Scopes...),
-	}, ctx, nil
+	}, nil
 }
 
 // Attempt is a login that has begun.
@@ -144,27 +156,27 @@ type begun struct {
 	Next     string `json:"next"`
 }
 
-// attemptCookie tells attempts apart that begin in two windows at once.
-func attemptCookie(state string) string { return "login-" + state[:min(8, len(state))] }
+const attemptPrefix = "login-"
 
-// Begin sends the person to the provider. It has answered where it gives no error.
+// attemptCookie tells attempts apart that begin in two windows at once.
+func attemptCookie(state string) string { return attemptPrefix + state[:min(8, len(state))] }
+
+// Begin sends the person to the provider. It has answered where it gives no error, which may be ErrLong.
 func (p *Provider) Begin(rw http.ResponseWriter, r *http.Request, a Attempt) error {
-	if len(a.Next)+len(a.Tag) > maxNext {
-		return fmt.Errorf("begin a login: the address to come back to has more than %d bytes", maxNext)
-	}
-	_, conf, _, err := p.client()
-	if err != nil {
-		return err
-	}
 	b := begun{State: rand.Text(), Nonce: rand.Text(), Verifier: oauth2.GenerateVerifier(), Next: a.Next}
 	if a.Tag != "" {
 		b.State += "." + a.Tag
 	}
-	text, err := json.Marshal(b)
-	if err != nil {
-		panic(err) // texts
+	cookie := p.cookies.Make(attemptCookie(b.State), b.encode(), lasts)
+	if len(cookie.Name)+len(cookie.Value) > maxAttempt {
+		return fmt.Errorf("begin a login: %w", ErrLong)
 	}
-	http.SetCookie(rw, p.cookies.Make(attemptCookie(b.State), base64.RawURLEncoding.EncodeToString(text), lasts))
+	_, conf, err := p.client()
+	if err != nil {
+		return err
+	}
+	p.forget(rw, r)
+	http.SetCookie(rw, cookie)
 	rw.Header().Set("Cache-Control", "no-store")
 	options := []oauth2.AuthCodeOption{oidc.Nonce(b.Nonce), oauth2.S256ChallengeOption(b.Verifier)}
 	if a.Anew {
@@ -172,6 +184,30 @@ func (p *Provider) Begin(rw http.ResponseWriter, r *http.Request, a Attempt) err
 	}
 	http.Redirect(rw, r, conf.AuthCodeURL(b.State, options...), http.StatusFound)
 	return nil
+}
+
+// encode gives a cookie's value. An address is full of &, which JSON for HTML writes in six bytes.
+func (b begun) encode() string {
+	var text bytes.Buffer
+	to := json.NewEncoder(&text)
+	to.SetEscapeHTML(false)
+	if err := to.Encode(b); err != nil {
+		panic(err) // texts
+	}
+	return base64.RawURLEncoding.EncodeToString(text.Bytes())
+}
+
+// forget takes the oldest attempts back, which browsers send first, where one more would be too many.
+func (p *Provider) forget(rw http.ResponseWriter, r *http.Request) {
+	var names []string
+	for _, c := range r.Cookies() {
+		if name, ok := strings.CutPrefix(c.Name, p.cookies.Name("")); ok && strings.HasPrefix(name, attemptPrefix) {
+			names = append(names, name)
+		}
+	}
+	for _, name := range names[:max(0, len(names)-maxAttempts+1)] {
+		http.SetCookie(rw, p.cookies.Make(name, "", 0))
+	}
 }
 
 // Finish takes what the provider says. It answers nothing, but takes the attempt's cookie back.
@@ -193,12 +229,19 @@ func (p *Provider) Finish(rw http.ResponseWriter, r *http.Request) (a Attempt, w
 	if said := r.FormValue("error"); said != "" {
 		return a, who, Refused{Denied, fmt.Sprintf("the provider says %.200q", said+": "+r.FormValue("error_description"))}
 	}
-	provider, conf, ctx, err := p.client()
+	provider, conf, err := p.client()
 	if err != nil {
 		return a, who, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*timeout)
+	ctx, cancel := context.WithTimeout(oidc.ClientContext(r.Context(), p.http), 2*timeout)
 	defer cancel()
+	// The cookie is the browser's: one that made it up has a code exchanged that no provider gave.
+	select {
+	case p.asking <- struct{}{}:
+		defer func() { <-p.asking }()
+	case <-ctx.Done():
+		return a, who, fmt.Errorf("exchange the code: too many are exchanged: %w", ctx.Err())
+	}
 	token, err := conf.Exchange(ctx, r.FormValue("code"), oauth2.VerifierOption(b.Verifier))
 	if err != nil {
 		return a, who, fmt.Errorf("exchange the code: %w", err)
