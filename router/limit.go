@@ -32,7 +32,7 @@ type Rate struct {
 // changing the address gains an attacker little, and the many homes in it still fit.
 type Limits struct {
 	// Launches without a launch token or a login. A subject of launch tokens has the same limit,
-	// wherever it launches from.
+	// wherever it launches from. So have the logins of a network that come back from the provider.
 	Launches Rate
 	// Requests that cost something and are no launches: lists, probes, renewals of
 	// tickets, reading and ending sessions.

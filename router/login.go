@@ -80,7 +80,8 @@ func loopback(name string) bool {
 
 // getLogin sends a person to the provider, to come back to the page of the app.
 func (r *Router) getLogin(c echo.Context) error {
-	app, query := c.QueryParam("app"), c.QueryParam("query")
+	// Browsers leave a \ in a query as it is.
+	app, query := c.QueryParam("app"), strings.ReplaceAll(c.QueryParam("query"), `\`, "%5C")
 	table, err := r.siteTable()
 	if err != nil {
 		return err
@@ -92,7 +93,12 @@ func (r *Router) getLogin(c echo.Context) error {
 	if !isPlayPage(next) {
 		return problem(wire.ProblemInvalid, "", "query has to be the query of an address, as it stands in one.")
 	}
-	err = r.people.Begin(c.Response(), c.Request(), login.Attempt{Next: next, Tag: url.PathEscape(app), Anew: c.QueryParam("anew") != ""})
+	attempt := login.Attempt{Next: next, Tag: url.PathEscape(app), Anew: c.QueryParam("anew") != ""}
+	err = r.people.Begin(c.Response(), c.Request(), attempt)
+	if errors.Is(err, login.ErrLong) { // the page remembers a long query itself
+		attempt.Next = playPage(app, "")
+		err = r.people.Begin(c.Response(), c.Request(), attempt)
+	}
 	if err != nil {
 		r.log.Warn("cannot begin a login", "error", err)
 		return r.back(c, next, "failed")
@@ -105,6 +111,10 @@ func (r *Router) getLogin(c echo.Context) error {
 func (r *Router) getLoginCallback(c echo.Context) error {
 	if r.people == nil {
 		return noProvider()
+	}
+	// Each asks the provider. Who has to wait may load the page again: the code is good still.
+	if err := r.logins.take(c); err != nil {
+		return err
 	}
 	table, err := r.siteTable()
 	if err != nil {
@@ -142,11 +152,16 @@ func (r *Router) getLoginCallback(c echo.Context) error {
 // logIn gives the person's browser a login. Of their groups it has those that an app names, those of
 // the app that they are about to play first.
 func (r *Router) logIn(c echo.Context, table *siteTable, app string, p login.Person) error {
-	l := ticket.Login{Subject: p.Subject, Name: p.Name, Expires: time.Now().Add(r.people.lasts).UTC().Truncate(time.Second)}
+	l := ticket.Login{Provider: r.cfg.Login.Issuer, Subject: p.Subject, Name: p.Name, Expires: time.Now().Add(r.people.lasts).UTC().Truncate(time.Second)}
+	left := map[string]bool{}
+	for _, group := range p.Groups {
+		left[group] = true
+	}
 	add := func(of wire.AppLogin) {
 		for _, group := range of.Groups {
-			if hash := ticket.HashGroup(group); len(l.Groups) < ticket.MaxLoginGroups && slices.Contains(p.Groups, group) && !slices.Contains(l.Groups, hash) {
-				l.Groups = append(l.Groups, hash)
+			if left[group] && len(l.Groups) < ticket.MaxLoginGroups {
+				delete(left, group)
+				l.Groups = append(l.Groups, ticket.HashGroup(group))
 			}
 		}
 	}
@@ -198,7 +213,7 @@ func (r *Router) postLoginToken(c echo.Context) error {
 		return r.needsLogin(app)
 	}
 	person, err := r.cfg.Verifier.VerifyLogin(cookie.Value)
-	if err != nil {
+	if err != nil || person.Provider != r.cfg.Login.Issuer {
 		return r.needsLogin(app)
 	}
 	if !table.app(app).admits(person) {

@@ -1,139 +1,18 @@
 package router
 
 import (
-	"bytes"
 	"encoding/base64"
-	"encoding/json"
-	"io"
 	"net/http"
-	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/oauth2-proxy/mockoidc"
-
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 )
-
-// loginRig is a router whose people a real provider knows, and a browser without scripts.
-type loginRig struct {
-	*rig
-	provider *mockoidc.MockOIDC
-	client   *http.Client
-	url      string
-}
-
-// newLoginRig has chess ask for a login.
-func newLoginRig(t *testing.T, of wire.AppLogin) *loginRig {
-	t.Helper()
-	provider, err := mockoidc.Run()
-	testkit.Must(t, err)
-	t.Cleanup(func() { _ = provider.Shutdown() })
-	l := &loginRig{provider: provider}
-	// The router has to know its address before it serves.
-	server := httptest.NewUnstartedServer(nil)
-	l.url = "http://" + server.Listener.Addr().String()
-	l.rig = newRig(t, func(c *Config) {
-		c.URL = l.url
-		c.Login = LoginConfig{Issuer: provider.Issuer(), ClientID: provider.ClientID, ClientSecret: provider.ClientSecret,
-			Scopes: []string{"groups"}, Claim: "groups", Lasts: time.Hour, Sessions: 2}
-	})
-	server.Config.Handler = l.router
-	server.Start()
-	t.Cleanup(server.Close)
-	l.server.Close()
-	l.server = server
-	l.login(of, 0, 1)
-	l.fresh()
-	return l
-}
-
-// login has chess ask for a login at these sites.
-func (l *loginRig) login(of wire.AppLogin, sites ...int) {
-	l.sign(wire.AccessLogin, sites...)
-	l.view.set(func(s *Snapshot) {
-		for _, i := range sites {
-			app := s.Sites[i].Apps["chess"]
-			app.Login = of
-			s.Sites[i].Apps["chess"] = app
-		}
-	})
-}
-
-// fresh is another browser.
-func (l *loginRig) fresh() {
-	jar, _ := cookiejar.New(nil)
-	l.client = &http.Client{Jar: jar, Transport: &http.Transport{DisableKeepAlives: true}}
-}
-
-func (l *loginRig) user(groups ...string) {
-	l.provider.QueueUser(&mockoidc.MockUser{Subject: "4711", PreferredUsername: "ada", Groups: groups})
-}
-
-// open goes to the login and follows to where it ends; with until it stops before that path.
-func (l *loginRig) open(address, until string) *url.URL {
-	l.t.Helper()
-	var stopped *url.URL
-	l.client.CheckRedirect = func(req *http.Request, _ []*http.Request) error {
-		if req.URL.Path == until {
-			stopped = req.URL
-			return http.ErrUseLastResponse
-		}
-		return nil
-	}
-	defer func() { l.client.CheckRedirect = nil }()
-	res, err := l.client.Get(address)
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	defer res.Body.Close()
-	if stopped != nil {
-		return stopped
-	}
-	// The fragment is not in the last request.
-	if res.Request.Response != nil {
-		if to, err := res.Request.Response.Location(); err == nil {
-			return to
-		}
-	}
-	return res.Request.URL
-}
-
-// token asks for a login token, as the page does.
-func (l *loginRig) token(app string, header ...string) (int, wire.PersonToken, wire.Problem) {
-	l.t.Helper()
-	status, body := l.post("/login/token?app="+url.QueryEscape(app), header...)
-	var token wire.PersonToken
-	var p wire.Problem
-	if status == http.StatusOK {
-		testkit.Must(l.t, json.Unmarshal(body, &token))
-	} else {
-		testkit.Must(l.t, json.Unmarshal(body, &p))
-	}
-	return status, token, p
-}
-
-func (l *loginRig) post(path string, header ...string) (int, []byte) {
-	l.t.Helper()
-	req, _ := http.NewRequestWithContext(l.t.Context(), http.MethodPost, l.url+path, nil)
-	req.Header.Set("Origin", l.url)
-	for i := 0; i+1 < len(header); i += 2 {
-		req.Header.Set(header[i], header[i+1])
-	}
-	res, err := l.client.Do(req)
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	defer res.Body.Close()
-	body, _ := io.ReadAll(res.Body)
-	checkDocumented(l.t, req, nil, res, body)
-	return res.StatusCode, body
-}
 
 func TestLoginOfAnApp(t *testing.T) {
 	l := newLoginRig(t, wire.AppLogin{Groups: []string{"staff"}, Subjects: []string{"815"}})
@@ -269,7 +148,10 @@ func TestLoginThatFails(t *testing.T) {
 			if status, _, _ := l.token("chess"); (status == http.StatusOK) != in {
 				t.Errorf("the token: %d", status)
 			}
-			// It is good once.
+			// It is good once, also in the browser that has it.
+			if to := l.open(address, ""); !strings.HasSuffix(to.String(), "#login=late") {
+				t.Errorf("the callback came twice, and led to %s", to)
+			}
 			l.fresh()
 			if to := l.open(address, ""); !strings.HasSuffix(to.String(), "#login=late") {
 				t.Errorf("the callback came twice, and led to %s", to)
@@ -294,14 +176,18 @@ func TestForgedLogin(t *testing.T) {
 	}
 	good := l.cookie("nearcast-login")
 	other := testkit.Signer(t)
-	forged, err := other.SignLogin(ticket.Login{Subject: "4711", Expires: time.Now().Add(time.Hour)})
+	person := ticket.Login{Provider: l.provider.Issuer(), Subject: "4711", Expires: time.Now().Add(time.Hour)}
+	forged, err := other.SignLogin(person)
 	testkit.Must(t, err)
-	over, err := l.signer.SignLogin(ticket.Login{Subject: "4711", Expires: time.Now().Add(-time.Minute)})
+	person.Provider = "https://login.example"
+	foreign, err := l.signer.SignLogin(person)
+	testkit.Must(t, err)
+	over, err := l.signer.SignLogin(ticket.Login{Provider: l.provider.Issuer(), Subject: "4711", Expires: time.Now().Add(-time.Minute)})
 	testkit.Must(t, err)
 	parts := strings.Split(good, ".")
 	changed := strings.Replace(payload(t, good), "4711", "0815", 1)
 	swapped := parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(changed)) + "." + parts[2]
-	for name, value := range map[string]string{"another router's key": forged, "its time is up": over, "another person": swapped, "no JWT": "x"} {
+	for name, value := range map[string]string{"another router's key": forged, "another provider's person": foreign, "its time is up": over, "another person": swapped, "no JWT": "x"} {
 		l.fresh()
 		if status, _, p := l.token("chess", "Cookie", "nearcast-login="+value); status != http.StatusUnauthorized || p.Type != wire.ProblemLogin {
 			t.Errorf("%s: %d %+v", name, status, p)
@@ -343,11 +229,26 @@ func TestLoginElsewhere(t *testing.T) {
 	l := newLoginRig(t, wire.AppLogin{})
 	for query, kind := range map[string]string{
 		"app=none": wire.ProblemUnknownApp, "app=": wire.ProblemUnknownApp, "app=https%3A%2F%2Fevil.example": wire.ProblemUnknownApp,
-		"app=chess&query=a%0d%0aSet-Cookie:x": wire.ProblemInvalid, "app=chess&query=a%23token%3Dx": wire.ProblemInvalid, "app=chess&query=%5C%5Cevil": wire.ProblemInvalid,
+		"app=chess&query=a%0d%0aSet-Cookie:x": wire.ProblemInvalid, "app=chess&query=a%23token%3Dx": wire.ProblemInvalid, "app=chess&query=a%20b": wire.ProblemInvalid,
 	} {
 		l.refused(kind, "GET", "/login?"+query, nil)
 	}
-	// The provider does not answer: the page says so.
+	for query, end := range map[string]string{
+		`x=C:\y`: "/play/chess?x=C:%5Cy", "//evil.example/?a=b": "/play/chess?//evil.example/?a=b", "..%2f..%2f": "/play/chess?..%2f..%2f",
+		strings.Repeat("&", 2000): "/play/chess?" + strings.Repeat("&", 2000),
+		strings.Repeat("a", 4000): "/play/chess", // the page remembers it
+	} {
+		l.user()
+		if to := strings.TrimPrefix(l.open(l.url+"/login?app=chess&query="+url.QueryEscape(query), "").String(), l.url); to != end {
+			t.Errorf("query %.40q leads to %.60q", query, to)
+		}
+		if status, _, _ := l.token("chess"); status != http.StatusOK {
+			t.Errorf("query %.40q: %d", query, status)
+		}
+		l.fresh()
+	}
+	// The provider has never answered: the page says so.
+	l = newLoginRig(t, wire.AppLogin{})
 	testkit.Must(t, l.provider.Shutdown())
 	if to := l.open(l.url+"/login?app=chess&query=a%3Db", ""); !strings.HasSuffix(to.String(), "/play/chess?a=b#login=failed") {
 		t.Errorf("without the provider: %s", to)
@@ -378,9 +279,25 @@ func TestLoginElsewhere(t *testing.T) {
 	}
 }
 
+// TestLoginsAreFew: browsers make up the cookie of an attempt, and each has the router ask the provider.
+func TestLoginsAreFew(t *testing.T) {
+	l := newLoginRig(t, wire.AppLogin{}, func(c *Config) { c.Limits.Launches = Rate{PerSecond: 1e-6, Burst: 2} })
+	for i := range 4 {
+		l.user()
+		callback := l.open(l.url+"/login?app=chess", "/login/callback")
+		res, err := l.client.Get(callback.String())
+		testkit.Must(t, err)
+		res.Body.Close()
+		if few := res.StatusCode == http.StatusTooManyRequests; few != (i >= 2) {
+			t.Errorf("callback %d: %s", i+1, res.Status)
+		}
+	}
+}
+
 // TestLoginCookie: over https nobody else's page or name can set it, read it, or have it sent.
 func TestLoginCookie(t *testing.T) {
 	g := newRig(t, func(c *Config) {
+		c.URL = "https://East.example:443/" // the origin of which is https://east.example
 		c.Login = LoginConfig{Issuer: "https://login.example", ClientID: "x", Claim: "groups"}
 	})
 	req := httptest.NewRequest(http.MethodPost, "/login/out", nil)
@@ -395,46 +312,4 @@ func TestLoginCookie(t *testing.T) {
 	if c.Name != "__Host-nearcast-login" || !c.Secure || !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Path != "/" || c.Domain != "" {
 		t.Errorf("%+v", c)
 	}
-}
-
-func (l *loginRig) cookie(name string) string {
-	l.t.Helper()
-	at, _ := url.Parse(l.url)
-	for _, c := range l.client.Jar.Cookies(at) {
-		if c.Name == name {
-			return c.Value
-		}
-	}
-	l.t.Fatalf("the browser has no cookie %s", name)
-	return ""
-}
-
-// keep changes what the browser keeps of the login that has begun.
-func (l *loginRig) keep(change func(map[string]string)) {
-	l.t.Helper()
-	at, _ := url.Parse(l.url)
-	for _, c := range l.client.Jar.Cookies(at) {
-		if !strings.HasPrefix(c.Name, "nearcast-login-") {
-			continue
-		}
-		text, _ := base64.RawURLEncoding.DecodeString(c.Value)
-		var b map[string]string
-		testkit.Must(l.t, json.Unmarshal(text, &b))
-		change(b)
-		text, _ = json.Marshal(b)
-		l.client.Jar.SetCookies(at, []*http.Cookie{{Name: c.Name, Value: base64.RawURLEncoding.EncodeToString(text), Path: "/"}})
-	}
-}
-
-func payload(t *testing.T, token string) string {
-	t.Helper()
-	text, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[1])
-	testkit.Must(t, err)
-	return string(bytes.TrimSpace(text))
-}
-
-func setQuery(u *url.URL, name, value string) {
-	q := u.Query()
-	q.Set(name, value)
-	u.RawQuery = q.Encode()
 }

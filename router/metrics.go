@@ -37,7 +37,7 @@ func newMetrics(r *Router) *metrics {
 		}, []string{"site", "source"}),
 		limits: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "nearcast_router_limited_total",
-			Help: "Requests refused with 429, by kind (launch, request, list) and by what had too many (near: an address or a /64, wide: a /24 or a /48; subject: that of launch tokens; key: an API key).",
+			Help: "Requests refused with 429, by kind (launch, login, request, list) and by what had too many (near: an address or a /64, wide: a /24 or a /48; subject: that of launch tokens; key: an API key).",
 		}, []string{"kind", "network"}),
 	}
 	age := prometheus.NewGaugeFunc(prometheus.GaugeOpts{

@@ -130,6 +130,7 @@ type Router struct {
 	prefixes  *prefix.Store
 	teller    teller
 	launches  *limiter
+	logins    *limiter
 	requests  *limiter
 	subjects  callers
 	keys      callers // API keys
@@ -151,7 +152,7 @@ func New(cfg Config) (*Router, error) {
 		strings.Trim(base.Path, "/") != "" || base.RawQuery != "" || base.Fragment != "" || base.User != nil {
 		return nil, fmt.Errorf("new router: URL %q must have the form https://host[:port]", cfg.URL)
 	}
-	cfg.URL = base.Scheme + "://" + base.Host
+	cfg.URL = origin(base)
 	if err := cfg.ICE.check(); err != nil {
 		return nil, fmt.Errorf("new router: %w", err)
 	}
@@ -197,6 +198,7 @@ func New(cfg Config) (*Router, error) {
 	r.prefixes = prefix.New(prefix.Config{Between: r.models.between})
 	r.metrics = newMetrics(r)
 	r.launches = newLimiter("launch", cfg.Limits.Launches, r.metrics.limited)
+	r.logins = newLimiter("login", cfg.Limits.Launches, r.metrics.limited)
 	r.requests = newLimiter("request", cfg.Limits.Requests, r.metrics.limited)
 	r.subjects = callers{kind: "launch", what: "subject", why: "The subject of your launch token, or of your login, has launched too often.",
 		limited: r.metrics.limited, buckets: buckets[string]{limit: cfg.Limits.Launches}}
@@ -208,6 +210,15 @@ func New(cfg Config) (*Router, error) {
 	r.echo = r.routes()
 	r.public = r.headers(answer.Problems(r.echo))
 	return r, nil
+}
+
+// origin is an URL's, as browsers write it in Origin.
+func origin(u *url.URL) string {
+	host := strings.ToLower(u.Host)
+	if at := u.Scheme + u.Port(); at == "https443" || at == "http80" {
+		host = strings.TrimSuffix(host, ":"+u.Port())
+	}
+	return u.Scheme + "://" + host
 }
 
 func (r *Router) routes() *echo.Echo {

@@ -85,6 +85,10 @@ func TestStill(t *testing.T) {
 			w.WriteHeader(http.StatusConflict)
 			json.NewEncoder(w).Encode(problem(wire.ProblemNoStill, "", "away"))
 		}, wire.ProblemNoStill},
+		"a still, and more": {func(w http.ResponseWriter) {
+			give(w)
+			w.Write(bytes.Repeat([]byte{' '}, wire.MaxStillBody))
+		}, wire.ProblemUnavailable},
 		"too large":  {func(w http.ResponseWriter) { w.Write(bytes.Repeat([]byte{' '}, wire.MaxStillBody+10)) }, wire.ProblemUnavailable},
 		"no JSON":    {func(w http.ResponseWriter) { w.Write([]byte("\xff\xd8")) }, wire.ProblemUnavailable},
 		"it is over": {func(w http.ResponseWriter) { w.WriteHeader(http.StatusGone) }, wire.ProblemNotFound},

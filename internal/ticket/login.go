@@ -26,6 +26,7 @@ const (
 )
 
 const (
+	maxProvider        = 255
 	loginAudience      = "nearcast-login"
 	loginTokenAudience = "nearcast-login-token"
 )
@@ -34,6 +35,8 @@ const (
 // routers: the person's browser keeps it, and no other part takes it. It is a JWT like a ticket, with
 // an audience of its own.
 type Login struct {
+	// Provider is the issuer that knows the person: to another one, the same subject is somebody else.
+	Provider string
 	// Subject is the provider's name of the person.
 	Subject string
 	Name    string // for people
@@ -60,9 +63,10 @@ type LoginToken struct {
 // loginFields is the JSON of both.
 type loginFields struct {
 	jwt.RegisteredClaims
-	Name   string   `json:"name,omitempty"`
-	Groups []string `json:"groups,omitempty"`
-	App    string   `json:"app,omitempty"`
+	Provider string   `json:"provider,omitempty"`
+	Name     string   `json:"name,omitempty"`
+	Groups   []string `json:"groups,omitempty"`
+	App      string   `json:"app,omitempty"`
 }
 
 // SignLogin signs a login. Groups that no cookie has room for are left out, the last ones first.
@@ -72,7 +76,7 @@ func (s *Signer) SignLogin(l Login) (string, error) {
 	}
 	for {
 		token, err := s.signLogin(loginAudience, l.Expires, loginFields{
-			RegisteredClaims: jwt.RegisteredClaims{Subject: l.Subject}, Name: l.Name, Groups: l.Groups})
+			RegisteredClaims: jwt.RegisteredClaims{Subject: l.Subject}, Provider: l.Provider, Name: l.Name, Groups: l.Groups})
 		switch {
 		case err != nil || len(token) <= MaxLogin:
 			return token, err
@@ -89,7 +93,7 @@ func (v *Verifier) VerifyLogin(token string) (Login, error) {
 	if err != nil {
 		return Login{}, err
 	}
-	l := Login{Subject: f.Subject, Name: f.Name, Groups: f.Groups, Expires: f.ExpiresAt.UTC()}
+	l := Login{Provider: f.Provider, Subject: f.Subject, Name: f.Name, Groups: f.Groups, Expires: f.ExpiresAt.UTC()}
 	if l.check(l.Expires) != nil {
 		return Login{}, ErrForged
 	}
@@ -121,6 +125,8 @@ func (v *Verifier) VerifyLoginToken(token string) (LoginToken, error) {
 
 func (l Login) check(now time.Time) error {
 	switch {
+	case l.Provider == "" || len(l.Provider) > maxProvider:
+		return fmt.Errorf("its provider has to have 1 to %d bytes", maxProvider)
 	case l.Subject == "" || len(l.Subject) > maxSubject:
 		return fmt.Errorf("its subject has to have 1 to %d bytes", maxSubject)
 	case len(l.Groups) > MaxLoginGroups:

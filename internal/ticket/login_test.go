@@ -17,7 +17,7 @@ func TestLogin(t *testing.T) {
 	verifier := NewVerifier(signer.Public())
 	signer.now, other.now = func() time.Time { return now }, func() time.Time { return now }
 	verifier.now = func() time.Time { return now }
-	want := Login{Subject: "4711", Name: "Ada", Groups: []string{HashGroup("staff")}, Expires: now.Add(time.Hour).UTC()}
+	want := Login{Provider: "https://login.example", Subject: "4711", Name: "Ada", Groups: []string{HashGroup("staff")}, Expires: now.Add(time.Hour).UTC()}
 	login, err := signer.SignLogin(want)
 	if err != nil {
 		t.Fatal(err)
@@ -90,7 +90,7 @@ func TestLoginIsBounded(t *testing.T) {
 		return out
 	}
 	soon := time.Now().Add(time.Hour)
-	most := Login{Subject: strings.Repeat("s", 255), Name: strings.Repeat("n", 100), Groups: groups(MaxLoginGroups), Expires: soon}
+	most := Login{Provider: "p", Subject: strings.Repeat("s", 255), Name: strings.Repeat("n", 100), Groups: groups(MaxLoginGroups), Expires: soon}
 	text, err := signer.SignLogin(most)
 	if err != nil || len(text) > MaxLogin {
 		t.Fatalf("%d bytes, %v", len(text), err)
@@ -99,11 +99,27 @@ func TestLoginIsBounded(t *testing.T) {
 	if err != nil || len(got.Groups) < 90 || got.Groups[0] != most.Groups[0] {
 		t.Errorf("%d groups, %v", len(got.Groups), err)
 	}
+	// JSON writes six bytes for each of these: the last groups have no room.
+	odd := most
+	odd.Subject = strings.Repeat("\x01", 255)
+	text, err = signer.SignLogin(odd)
+	if err != nil || len(text) > MaxLogin || len(text) < MaxLogin-100 {
+		t.Errorf("%d bytes, %v", len(text), err)
+	}
+	if got, err = NewVerifier(signer.Public()).VerifyLogin(text); err != nil || len(got.Groups) == 0 || len(got.Groups) == MaxLoginGroups || got.Groups[0] != odd.Groups[0] {
+		t.Errorf("%d groups, %v", len(got.Groups), err)
+	}
+	odd.Name, odd.Provider = strings.Repeat("\x01", 100), strings.Repeat("<", 255)
+	if _, err := signer.SignLogin(odd); err == nil {
+		t.Error("a login is signed that no cookie has room for")
+	}
 	for name, l := range map[string]Login{
-		"no subject":      {Expires: soon},
-		"a long subject":  {Subject: strings.Repeat("s", 257), Expires: soon},
-		"too many groups": {Subject: "s", Groups: groups(MaxLoginGroups + 1), Expires: soon},
-		"too long":        {Subject: "s", Expires: time.Now().Add(MaxLoginTTL + time.Minute)},
+		"no provider":     {Subject: "s", Expires: soon},
+		"a long provider": {Provider: strings.Repeat("p", 256), Subject: "s", Expires: soon},
+		"no subject":      {Provider: "p", Expires: soon},
+		"a long subject":  {Provider: "p", Subject: strings.Repeat("s", 257), Expires: soon},
+		"too many groups": {Provider: "p", Subject: "s", Groups: groups(MaxLoginGroups + 1), Expires: soon},
+		"too long":        {Provider: "p", Subject: "s", Expires: time.Now().Add(MaxLoginTTL + time.Minute)},
 	} {
 		if _, err := signer.SignLogin(l); err == nil {
 			t.Errorf("%s is signed", name)
