@@ -23,6 +23,14 @@ func (c *Client) accessOf(j job, wrong func(string, ...any)) (wire.Access, wire.
 		wrong(`meta.access = %q: must be "public", "login" or "signed"; a launch needs a launch token now`, text)
 		access = wire.AccessSigned
 	}
+	if access == wire.AccessLogin {
+		for key := range j.Meta {
+			if strings.HasPrefix(key, "login_") && key != groupsKey && key != subjectsKey {
+				wrong("meta.%s is not known: %s and %s are; a launch needs a launch token now", key, groupsKey, subjectsKey)
+				return wire.AccessSigned, wire.AppLogin{}
+			}
+		}
+	}
 	var login wire.AppLogin
 	for _, names := range []struct {
 		key string

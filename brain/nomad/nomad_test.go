@@ -122,6 +122,7 @@ func TestLoginOf(t *testing.T) {
 		"a long name":        {meta{"access": "login", "login_groups": strings.Repeat("x", 256)}, wire.AccessSigned, wire.AppLogin{}, "256 bytes"},
 		"a long list":        {meta{"access": "login", "login_groups": strings.Repeat("x,", 32) + "x"}, wire.AccessSigned, wire.AppLogin{}, "has 33"},
 		"a huge list":        {meta{"access": "login", "login_groups": strings.Repeat("x", 5000)}, wire.AccessSigned, wire.AppLogin{}, "more than 4096"},
+		"a misspelt key":     {meta{"access": "login", "login_group": "staff"}, wire.AccessSigned, wire.AppLogin{}, "login_group is not known"},
 		"not a login":        {meta{"access": "public", "login_groups": "staff"}, wire.AccessPublic, wire.AppLogin{}, `only with access = "login"`},
 		"misspelt":           {meta{"access": "logn", "login_groups": "staff"}, wire.AccessSigned, wire.AppLogin{}, `only with access = "login"`},
 	} {
