@@ -105,6 +105,10 @@ func TestStill(t *testing.T) {
 		"too large": {func(rw http.ResponseWriter, _ *http.Request) {
 			rw.Write(bytes.Repeat([]byte(" "), 2*wire.MaxStillBody))
 		}, http.StatusConflict},
+		"a still, and more": {func(rw http.ResponseWriter, _ *http.Request) {
+			json.NewEncoder(rw).Encode(wire.Still{Session: ada.session, JPEG: good.JPEG})
+			rw.Write(bytes.Repeat([]byte(" "), wire.MaxStillBody))
+		}, http.StatusConflict},
 		"no end": {func(rw http.ResponseWriter, r *http.Request) {
 			for r.Context().Err() == nil {
 				if _, err := rw.Write(bytes.Repeat([]byte(" "), 1<<16)); err != nil {

@@ -77,12 +77,13 @@ func (l *loginRig) user(groups ...string) {
 	l.provider.QueueUser(&mockoidc.MockUser{Subject: "4711", PreferredUsername: "ada", Groups: groups})
 }
 
-// open goes to the login and follows to where it ends; with until it stops before that path.
+// open goes to the login and follows to where it ends; with until it stops before that path, and always before
+// it leaves router and provider.
 func (l *loginRig) open(address, until string) *url.URL {
 	l.t.Helper()
 	var stopped *url.URL
 	l.client.CheckRedirect = func(req *http.Request, _ []*http.Request) error {
-		if req.URL.Path == until {
+		if elsewhere := req.URL.String(); req.URL.Path == until || !strings.HasPrefix(elsewhere, l.url+"/") && !strings.HasPrefix(elsewhere, l.provider.Issuer()+"/") {
 			stopped = req.URL
 			return http.ErrUseLastResponse
 		}

@@ -2,11 +2,13 @@ package still
 
 import (
 	"bytes"
+	"errors"
 	"image"
 	"image/color"
 	"image/jpeg"
 	"image/png"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/nearcast/nearcast/internal/wire"
@@ -76,5 +78,12 @@ func TestClean(t *testing.T) {
 		if _, _, clean, err := Clean(sent); err == nil {
 			t.Errorf("%s is taken for a still, of %d bytes", name, len(clean))
 		}
+	}
+	// These are refused before they are decoded: that would take much time or memory.
+	if _, _, _, err := Clean(progressive); !errors.Is(err, errNotBaseline) {
+		t.Errorf("progressive: %v", err)
+	}
+	if _, _, _, err := Clean(wide.Bytes()); err == nil || !strings.Contains(err.Error(), "at most on a side") {
+		t.Errorf("too wide: %v", err)
 	}
 }
