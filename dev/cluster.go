@@ -46,6 +46,8 @@ type Options struct {
 	// Console runs the operators' console, too. Not at the sites of a planet: a browser sends its
 	// cookie by https or to loopback alone.
 	Console bool
+	// Router are options of the router, such as a login provider's: "--oidc-issuer=…".
+	Router []string
 	// Log gets a line for each thing that happens; nil is no log.
 	Log io.Writer
 }
@@ -67,6 +69,7 @@ type Cluster struct {
 	jobs        []string // files of the sample apps to register
 	withConsole bool
 	vars        map[string]string
+	routerArgs  []string
 	http        *http.Client // reaches the site's own servers
 	tools       map[string]string
 	s3Key       s3Key
@@ -106,7 +109,7 @@ func StartAt(ctx context.Context, o Options, at Location) (*Cluster, error) {
 // prepare does what comes before the first child process: folders, the lock, the
 // tools, the ports, the keys.
 func prepare(ctx context.Context, o Options, at Location) (_ *Cluster, err error) {
-	c := &Cluster{Site: at.Site, Ports: o.Ports, at: at, vars: o.Vars, withConsole: o.Console, http: at.client(), logger: at.Log}
+	c := &Cluster{Site: at.Site, Ports: o.Ports, at: at, vars: o.Vars, routerArgs: o.Router, withConsole: o.Console, http: at.client(), logger: at.Log}
 	if c.logger == nil {
 		c.logger = NewLogger(o.Log)
 	}

@@ -74,7 +74,7 @@ func (c *Cluster) publishKeys(ctx context.Context) error {
 
 // router and brain are production's jobs, jobs/platform, with values for one machine.
 func (c *Cluster) router() platformJob {
-	return platformJob{name: "router", port: c.Ports.Router, internal: c.Ports.RouterInternal, url: c.URL}
+	return platformJob{name: "router", port: c.Ports.Router, internal: c.Ports.RouterInternal, url: c.URL, options: c.routerArgs}
 }
 
 func (c *Cluster) brain() platformJob {

@@ -54,6 +54,7 @@ func devUp(dir *string) *cobra.Command {
 	flags.StringSliceVar(&options.Apps, "apps", nil, "sample apps to register, by their names in jobs/ (default: all)")
 	flags.BoolVar(&noApps, "no-apps", false, "register no sample apps")
 	flags.StringToStringVar(&options.Vars, "var", nil, "value for a variable of the sample apps' jobs, as warm=2; may be repeated")
+	flags.StringArrayVar(&options.Router, "router-option", nil, "option of nearcast router, as --oidc-issuer=http://localhost:8080 for apps with a login; may be repeated")
 	flags.StringVar(&options.Bin, "bin", "", "folder with the binaries (default: where this one is)")
 	flags.StringSliceVar(&options.Sites, "sites", nil, "run a planet with these sites; there are: "+strings.Join(planet.Regions(), ", "))
 	flags.StringVar(&options.Place, "at", planet.DefaultPlace, "on a planet: where the person sits at first")
