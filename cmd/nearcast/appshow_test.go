@@ -103,8 +103,8 @@ func TestCheckLogin(t *testing.T) {
 	if problem, note := checkLogin(t.Context(), router.URL); problem != "" || note != "" {
 		t.Errorf("with it: %q, %q", problem, note)
 	}
-	for _, url := range []string{"", "http://" + testkit.Address(t)} {
-		if problem, note := checkLogin(t.Context(), url); problem != "" || !strings.Contains(note, "not checked") {
+	for url, says := range map[string]string{"": "name one with --router", "http://" + testkit.Address(t): "was not checked: "} {
+		if problem, note := checkLogin(t.Context(), url); problem != "" || !strings.Contains(note, says) {
 			t.Errorf("%q: %q, %q", url, problem, note)
 		}
 	}
