@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -77,7 +78,7 @@ func TestLoginWalk(t *testing.T) {
 	routing, end := context.WithCancel(ctx)
 	go func() {
 		done <- runRouter(routing, routerFlags{listen: address, internal: "127.0.0.1:0", consul: consul.Address, ticketKey: key, ticketKeys: public, site: "dc1",
-			login: loginFlags{issuer: provider.Issuer(), clientID: provider.ClientID, secretFile: secret, scopes: []string{"groups"}, claim: "groups", lasts: time.Hour, sessions: 2}}, log)
+			frameAncestors: []string{router}, login: loginFlags{issuer: provider.Issuer(), clientID: provider.ClientID, secretFile: secret, scopes: []string{"groups"}, claim: "groups", lasts: time.Hour, sessions: 2}}, log)
 	}()
 	defer func() { end(); <-done }()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
@@ -90,7 +91,9 @@ func TestLoginWalk(t *testing.T) {
 		return res.Status, res.StatusCode == http.StatusUnauthorized
 	})
 
-	page, err := chrome.Open(ctx, router+"/play/cad-viewer?model=bridge")
+	// No login carries so long a query: the page remembers it.
+	query := "?model=bridge&" + strings.Repeat("a", 3000)
+	page, err := chrome.Open(ctx, router+"/play/cad-viewer"+query)
 	testkit.Must(t, err)
 	defer page.Close()
 	until := func(condition string) {
@@ -98,12 +101,31 @@ func TestLoginWalk(t *testing.T) {
 		testkit.Must(t, page.Until(ctx, condition))
 	}
 	says := func(text string) string { return "document.body.innerText.includes('" + text + "')" }
+	here := func(query string) string { return "location.search === '" + query + "' && location.hash === ''" }
 	// With NEARCAST_SCREENSHOTS=dir it leaves pictures there.
 	shot := func(name string) {
-		if dir := os.Getenv("NEARCAST_SCREENSHOTS"); dir != "" {
+		dir := os.Getenv("NEARCAST_SCREENSHOTS")
+		if dir == "" {
+			return
+		}
+		for size, of := range map[string]browser.Size{"phone": {Width: 390, Height: 844}, "desktop": {Width: 1280, Height: 720}} {
+			testkit.Must(t, page.Resize(ctx, of))
+			until("document.querySelector('nearcast-player').shadowRoot.getAnimations().every((a) => a.playState !== 'running' || a.effect.getComputedTiming().endTime === Infinity)")
 			png, err := page.Screenshot(ctx)
 			testkit.Must(t, err)
-			testkit.Must(t, os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644))
+			testkit.Must(t, os.WriteFile(filepath.Join(dir, name+"-"+size+".png"), png, 0o644))
+		}
+	}
+	played := func() {
+		t.Helper()
+		select {
+		case token := <-tickets:
+			claims, err := verifier.Verify(token)
+			if err != nil || claims.Subject != ticket.HashSubject("login:"+provider.Issuer(), "4711") || claims.Network != "" {
+				t.Errorf("the ticket says %+v, %v", claims, err)
+			}
+		case <-ctx.Done():
+			t.Fatalf("the page does not play: %v", page.Console())
 		}
 	}
 	until(says("Log in to play"))
@@ -112,7 +134,7 @@ func TestLoginWalk(t *testing.T) {
 	// Somebody whose group may not.
 	user("guests")
 	testkit.Must(t, page.Click(ctx, "a.log-in"))
-	until(says("You may not play this app") + " && location.search === '?model=bridge' && location.hash === ''")
+	until(says("You may not play this app") + " && " + here(query))
 	shot("login-groups")
 	select {
 	case <-tickets:
@@ -123,26 +145,29 @@ func TestLoginWalk(t *testing.T) {
 	// As somebody else: they come back to the same page, and play at once.
 	user("staff")
 	testkit.Must(t, page.Click(ctx, "a.log-in"))
-	select {
-	case token := <-tickets:
-		claims, err := verifier.Verify(token)
-		if err != nil || claims.Subject != ticket.HashSubject("login:"+provider.Issuer(), "4711") || claims.Network != "" {
-			t.Errorf("the ticket says %+v, %v", claims, err)
-		}
-	case <-ctx.Done():
-		t.Fatalf("the page does not play: %v", page.Console())
-	}
-	until("location.search === '?model=bridge' && location.hash === ''")
+	played()
+	until(here(query))
 	page.Close()
 
 	// A second page knows the person, and logs them out.
-	page, err = chrome.Open(ctx, router+"/play/cad-viewer")
+	page, err = chrome.Open(ctx, router+"/play/cad-viewer?model=tower")
 	testkit.Must(t, err)
 	defer page.Close()
 	until(says("ada") + " && " + says("CAD viewer"))
 	shot("login-ready")
 	testkit.Must(t, page.Click(ctx, ".person button"))
 	until(says("Log in to play") + " && !" + says("ada"))
+	shot("login-out")
+
+	// In a frame, whose address no login leads back to.
+	testkit.Must(t, page.Eval(ctx, "window.document.body.append(Object.assign(window.document.createElement('iframe'), {src: '/play/cad-viewer', className: 'test'}))", nil))
+	until("((player) => player?.querySelector('h1')?.innerText === 'This app needs a login' && player.querySelector('a.primary')?.target === '_blank')(document.querySelector('.test').contentDocument?.querySelector('nearcast-player')?.shadowRoot)")
+	testkit.Must(t, page.Eval(ctx, "document.querySelector('.test').remove()", nil))
+
+	user("staff")
+	testkit.Must(t, page.Click(ctx, "a.log-in"))
+	played()
+	until(here("?model=tower"))
 
 	// A page of another origin, which no login leads back to.
 	other := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {

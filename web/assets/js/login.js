@@ -6,12 +6,14 @@ import { inside } from './element.js';
 import { wordsOf } from './language.js';
 import { isOver } from './phases.js';
 import { problemOf } from './api.js';
+import { isClosed } from './screens/bare.js';
 import { el } from './ui/dom.js';
 import './later/en.js';
 
 const AGAIN_MS = 20_000;   // after a failure, while there is a session
 const LATEST_MS = 200_000; // a token is good for five minutes, by a clock that may not be this one
 const TIMEOUT_MS = 10_000;
+const MOST = 2000; // of a query; the router brings back what is not longer
 const name = (what, app) => `nearcast:login:${what}:${app}`;
 
 // kept is a word that the browser keeps, for the tab or for all; storage may be refused.
@@ -34,7 +36,10 @@ export class Login {
     if (this.trouble !== null) history.replaceState(history.state, '', location.pathname + location.search);
     if (!['late', 'denied', 'failed'].includes(this.trouble)) this.trouble = '';
     // The person pressed the button that leads to the login, in this tab.
-    this.plays = kept('sessionStorage', name('plays', app), '') !== null && !this.trouble;
+    const left = kept('sessionStorage', name('plays', app), '');
+    this.plays = left !== null && !this.trouble;
+    // No login carries a long query.
+    if (left?.length > MOST && location.search === '') history.replaceState(history.state, '', location.pathname + left);
     element.addEventListener('state', ({ detail }) => this.#saw(detail));
     element.addEventListener('click', (event) => this.#leaves(event));
     document.addEventListener('visibilitychange', () => { if (!document.hidden && this.person && Date.now() > this.due) this.#ask(); });
@@ -91,6 +96,7 @@ export class Login {
         return true;
       }
       problem = await problemOf(answer);
+      if (!isClosed(problem)) throw new Error(problem.title); // it says nothing of the login
     } catch {
       if (this.person) this.timer = setTimeout(() => this.#ask(), AGAIN_MS);
       return false;
@@ -129,14 +135,11 @@ export class Login {
   }
 
   async #out() {
-    const shell = inside(this.element);
-    if (shell && !isOver(shell.player.state.phase)) return;
+    const answer = await fetch('/login/out', { method: 'POST', cache: 'no-store', signal: AbortSignal.timeout(TIMEOUT_MS) }).catch(() => null);
+    if (!answer?.ok) return; // the line stays: the person is still logged in
     clearTimeout(this.timer);
-    try {
-      await fetch('/login/out', { method: 'POST', cache: 'no-store', signal: AbortSignal.timeout(TIMEOUT_MS) });
-    } catch {
-      return; // the line stays: the person is still logged in
-    }
+    const player = inside(this.element)?.player;
+    if (player && !isOver(player.state.phase)) player.leave(); // what they wait for
     kept('sessionStorage', name('anew', ''), '1');
     this.askedAt = performance.now(); // what follows is known
     this.#forget();
@@ -147,7 +150,7 @@ export class Login {
   #leaves(event) {
     const link = event.composedPath().find((node) => node.matches?.('a.log-in'));
     if (!link) return;
-    kept('sessionStorage', name('plays', this.app), '1');
+    kept('sessionStorage', name('plays', this.app), location.search || '?');
     if (kept('sessionStorage', name('anew', ''), '') !== null && !link.search.includes('anew=')) link.search += '&anew=1';
   }
 }

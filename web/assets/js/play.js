@@ -18,7 +18,6 @@ const holding = new Holding(id);
 
 takeToken(id);
 element.token = tokenOf(id);
-element.params = paramsOf(location.search);
 element.home = '/';
 element.lang = document.documentElement.lang = languageOf(navigator.languages);
 element.setAttribute('autofocus', '');
@@ -39,6 +38,7 @@ document.querySelector('#player').append(element);
 const show = () => { element.app = id; };
 // A link with a launch token is stronger than a login.
 const login = tokenOf(id) ? null : new Login(id, element);
+element.params = paramsOf(location.search); // after a login, which may have to bring them back
 if (login?.expected) login.begin().finally(show);
 else show();
 

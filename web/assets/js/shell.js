@@ -244,9 +244,8 @@ export class Shell {
     this.node.dataset.screen = 'over';
     this.dock.replaceChildren(screen.node);
     this.onShut(problem);
-    this.#with(({ closed, closedScreen, missing }) => {
-      const words = closed(problem, Boolean(this.token()), this.w, Boolean(this.src)) ?? missing(this.id, this.w);
-      if (this.screen === screen) this.dock.replaceChildren(closedScreen(words, this.home, this.w, this));
+    this.#with(({ closedScreen }) => {
+      if (this.screen === screen) this.dock.replaceChildren(closedScreen(problem, Boolean(this.token()), this));
     });
   }
 

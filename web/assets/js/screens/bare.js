@@ -4,7 +4,7 @@ import { el } from '../ui/dom.js';
 
 // isClosed says whether a problem is one for which the app cannot be launched from here; known that the
 // app was seen before: then it is not one that does not exist.
-export const isClosed = (problem, known) => (known ? /\/(launch-(token|expired)|login(-groups)?)$/ : /\/(launch-(token|expired)|login(-groups)?|unknown-app)$/).test(problem?.type);
+export const isClosed = (problem, known) => /\/(launch-(token|expired)|login(-groups)?)$/.test(problem?.type) || (!known && /\/unknown-app$/.test(problem?.type));
 
 // bareScreen has title and detail of a wire.Problem, as the router says them, and a button if it has a
 // label.

@@ -14,7 +14,9 @@ export const screens = `
 [data-screen=waiting] .backdrop .picture, [data-screen=over] .backdrop .picture { filter: saturate(.55) brightness(.6); }
 [data-screen=none] .backdrop { opacity: 0; visibility: hidden; pointer-events: none; transition: opacity .25s ease-out, visibility 0s .25s; }
 
-.masthead { position: absolute; inset: 0 0 auto 0; transition: opacity .25s; }
+/* Above the dock, which has all of the place, for what is in it alone. */
+.masthead { position: absolute; inset: 0 0 auto 0; z-index: 1; pointer-events: none; transition: opacity .25s; }
+[name=brand]::slotted(*) { pointer-events: auto; }
 [data-screen=none] > .masthead { opacity: 0; visibility: hidden; pointer-events: none; }
 
 .dock {
