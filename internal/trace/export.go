@@ -35,7 +35,11 @@ func postTo(endpoint, name string) (*post, error) {
 	if name == everything { // else it is the whole URL
 		u = u.JoinPath("v1", "traces")
 	}
-	p := &post{url: u.String(), header: http.Header{}, client: http.Client{Timeout: 10 * time.Second}}
+	p := &post{url: u.String(), header: http.Header{}, client: http.Client{
+		Timeout: 10 * time.Second,
+		// A header may be a secret of this collector.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
 	headers, name := variable("HEADERS")
 	for pair := range strings.SplitSeq(headers, ",") {
 		key, value, ok := strings.Cut(pair, "=")

@@ -26,6 +26,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -210,10 +211,10 @@ func (s *Span) SetList(key string, values []string) {
 	}
 }
 
-// Fail notes that this part of the launch failed, and why.
+// Fail notes that this part of the launch failed, and why, which may be another process's words.
 func (s *Span) Fail(why string) {
 	if s != nil {
-		s.span.SetStatus(codes.Error, why)
+		s.span.SetStatus(codes.Error, strings.ToValidUTF8(why[:min(len(why), maxValue)], ""))
 	}
 }
 

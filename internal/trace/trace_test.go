@@ -2,6 +2,8 @@ package trace
 
 import (
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -180,5 +182,50 @@ func TestNoCollector(t *testing.T) {
 	tr.Close()
 	if took := time.Since(began); took > 2*closeWithin || !strings.Contains(said.String(), "traces are lost") {
 		t.Errorf("after %s it said:\n%s", took, &said)
+	}
+}
+
+// TestHostileCollector: one that sends elsewhere does not get a secret sent there, one that hangs delays
+// an end by two seconds at most, and what another process says of a failure is cut.
+func TestHostileCollector(t *testing.T) {
+	clean(t)
+	elsewhere := otlp.Start()
+	defer elsewhere.Close()
+	hang := make(chan struct{})
+	hostile := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/hang" {
+			<-hang
+			return
+		}
+		http.Redirect(w, r, elsewhere.URL+"/v1/traces", http.StatusTemporaryRedirect)
+	}))
+	defer hostile.Close()
+	defer close(hang)
+	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-key=secret")
+	for _, path := range []string{"/v1/traces", "/hang"} {
+		t.Setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", hostile.URL+path)
+		var said testkit.Buffer
+		tr, err := FromEnv("router", slog.New(slog.NewTextHandler(&said, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		tr.Start("", "router place", "s-1").End()
+		began := time.Now()
+		tr.Close()
+		if took := time.Since(began); took > 2*closeWithin || !strings.Contains(said.String(), "traces are lost") {
+			t.Errorf("%s: after %s it said:\n%s", path, took, &said)
+		}
+	}
+	if got := elsewhere.Header(); got != nil {
+		t.Errorf("another server got %v", got)
+	}
+	t.Setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", elsewhere.URL+"/v1/traces")
+	tr := tracer(t, "brain")
+	span := tr.Start("", "brain claim", "s-2")
+	span.Fail(strings.Repeat("ä", maxValue))
+	span.End()
+	tr.Close()
+	if got := elsewhere.Spans("session", "s-2"); len(got) != 1 || len(got[0].Error) != maxValue {
+		t.Errorf("the failure is %+v", got)
 	}
 }
