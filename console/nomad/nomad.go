@@ -224,10 +224,24 @@ func said(err error, role wire.ConsoleRole) error {
 		p.Type, p.Title, p.Status = wire.ProblemNotFound, "Nomad does not know this", http.StatusNotFound
 	case strings.Contains(body, api.RegisterEnforceIndexErrPrefix) || strings.Contains(body, "enforcing version"):
 		return changed()
-	case res.StatusCode() >= http.StatusInternalServerError && !strings.Contains(body, "error"):
+	case res.StatusCode() >= http.StatusInternalServerError && (unanswered(body) || !strings.Contains(body, "error")):
 		return err
 	}
 	return p
+}
+
+// unanswered reports whether a server did not decide about a request, by Nomad's words: the region is
+// cut off, or has no leader. What a server of another region refuses comes with "rpc error" too.
+func unanswered(body string) bool {
+	for _, words := range []string{
+		"No path to region", "No cluster leader", "failed to get conn", "lead thread didn't get connection", "i/o timeout", "i/o deadline reached", "connection refused",
+		"connection reset", "broken pipe", "no route to host", "network is unreachable", "session shutdown", "keepalive timeout", "stream closed", "context deadline exceeded", "use of closed network connection",
+	} {
+		if strings.Contains(body, words) {
+			return true
+		}
+	}
+	return strings.HasSuffix(body, "EOF") || body == "rpc error: shutdown"
 }
 
 func changed() wire.Problem {
