@@ -148,7 +148,7 @@ func fetch(ctx context.Context, req Request) (*Hold, error) {
 		return nil, err
 	}
 	var trees []*tree
-	if !req.Ahead && !req.Private {
+	if !req.Ahead && !req.Private && sameDisk(cache.dir, req.TaskDir) {
 		trees = treesOf(sources, each)
 	}
 	dirs, objects := split(slices.Concat(each...))
@@ -164,13 +164,14 @@ func fetch(ctx context.Context, req Request) (*Hold, error) {
 		if hold, err = cache.pin(ctx, jobs, each, trees); err != nil {
 			return nil, err
 		}
-		defer cache.giveBack(trees) // those that did not get into place
 	}
 	f := &fetcher{cache: cache, hold: hold, store: store, task: task, meter: newMeter(jobs, req.Progress), pace: newPace(), ahead: req.Ahead}
 	if req.Ahead {
 		f.pace = newSteadyPace(aheadInFlight)
 	}
 	if err := f.putAll(ctx, each, trees, dirs, jobs); err != nil {
+		// While the use of their files is recorded: what is ready has all of them in the cache.
+		cache.giveBack(trees)
 		return nil, errors.Join(err, hold.Close())
 	}
 	return hold, nil

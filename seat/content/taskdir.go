@@ -16,8 +16,9 @@ import (
 // taskDir is the task directory. Its paths are opened through os.Root, so that a
 // symbolic link cannot lead out of it.
 type taskDir struct {
-	root    root
-	private bool
+	root      root
+	private   bool
+	linksOnly bool // a file that cannot be linked, as one that has too many names, is an error
 }
 
 // root is os.Root, as far as it is used here.
@@ -68,8 +69,10 @@ func (t *taskDir) put(dir string, all []placement) error {
 }
 
 func (t *taskDir) putOne(path string, dir int, name string) error {
-	if !t.private && unix.Linkat(unix.AT_FDCWD, path, dir, name, 0) == nil {
-		return nil
+	if !t.private {
+		if err := unix.Linkat(unix.AT_FDCWD, path, dir, name, 0); err == nil || t.linksOnly {
+			return err
+		}
 	}
 	// In the same directory, so that the rename is atomic.
 	temp := ".nearcast-" + strconv.Itoa(os.Getpid()) + "-" + name

@@ -60,6 +60,13 @@ func treesOf(sources []source, each [][]file) (trees []*tree) {
 	return trees
 }
 
+// sameDisk reports whether a file can have names in both directories. Where it cannot, a tree would be
+// made for nobody.
+func sameDisk(a, b string) bool {
+	var x, y unix.Stat_t
+	return unix.Stat(a, &x) == nil && unix.Stat(b, &y) == nil && x.Dev == y.Dev
+}
+
 // below is the path of a file in its tree.
 func (t *tree) below(f file) string {
 	if t.dest == "." {
@@ -226,6 +233,7 @@ func (c *cache) keepTree(ctx context.Context, t *tree) (err error) {
 		return err
 	}
 	defer in.Close()
+	in.linksOnly = true // what a tree has takes no room that nobody counts
 	byDir := map[string][]placement{}
 	for _, f := range t.files {
 		switch {

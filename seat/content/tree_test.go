@@ -241,3 +241,69 @@ func TestEvictionRemovesTrees(t *testing.T) {
 		t.Errorf("trees: %v", trees)
 	}
 }
+
+// A fetch that fails before its tree is in place leaves it to the next seat.
+func TestTreeOfAFetchThatFails(t *testing.T) {
+	g := startGateway(t)
+	item, data := manyFiles(t, g)
+	n := newNode(t, g.url)
+	_, hold := n.seat(t, item, nil)
+	n.prepared(t, hold)
+	tree := n.trees(t)
+	req := n.request(item)
+	req.TaskDir = t.TempDir()
+	if err := os.WriteFile(filepath.Join(req.TaskDir, "local"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Fetch(t.Context(), req); err == nil {
+		t.Fatal("files were put below a file")
+	}
+	if got := n.trees(t); !slices.Equal(got, tree) {
+		t.Errorf("trees: %v, want %v", got, tree)
+	}
+	next, _ := n.seat(t, item, nil)
+	wantSet(t, next, data)
+}
+
+// Where a file of the cache cannot have a name in the task directory, no tree is made, and in a tree
+// nothing is copied: it would take room that nobody counts.
+func TestTreeOfAnotherDisk(t *testing.T) {
+	other, err := os.MkdirTemp("/dev/shm", "nearcast-")
+	if err != nil {
+		t.Skip("no other file system: ", err)
+	}
+	t.Cleanup(func() { os.RemoveAll(other) })
+	if here := t.TempDir(); sameDisk(here, other) || !sameDisk(here, t.TempDir()) || sameDisk(here, other+"/none") {
+		t.Skip("the temporary directory is in memory, too")
+	}
+	in, err := openTaskDir(t.TempDir(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	file := filepath.Join(other, "file")
+	if err := os.WriteFile(file, noise(10, 1), 0o444); err != nil {
+		t.Fatal(err)
+	}
+	for _, linksOnly := range []bool{true, false} {
+		in.linksOnly = linksOnly
+		if err := in.put("set", []placement{{path: file, name: "file"}}); (err == nil) == linksOnly {
+			t.Errorf("links only %v: %v", linksOnly, err)
+		}
+	}
+
+	g := startGateway(t)
+	item, _ := manyFiles(t, g)
+	n := newNode(t, g.url)
+	req := n.request(item)
+	req.TaskDir = filepath.Join(other, "task")
+	if err := os.Mkdir(req.TaskDir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := fetchOK(t, req).Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if trees := n.trees(t); len(trees) != 0 {
+		t.Errorf("trees: %v", trees)
+	}
+}
