@@ -41,22 +41,24 @@ func newAttachment(session string, conn *websocket.Conn) *attachment {
 	return &attachment{session: session, conn: conn, queue: make(chan []byte, queueLength), done: make(chan struct{})}
 }
 
-// send queues m. An attachment whose queue is full is closed: the session goes
-// on, and its page returns with its resume token.
-func (a *attachment) send(m wire.Message) {
+// send queues m, and reports whether it did. An attachment whose queue is full is closed: the
+// session goes on, and its page returns with its resume token.
+func (a *attachment) send(m wire.Message) bool {
 	raw, err := json.Marshal(m)
 	if err != nil {
-		return
+		return false
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.closed {
-		return
+		return false
 	}
 	select {
 	case a.queue <- raw:
+		return true
 	default:
 		a.closeLocked(websocket.StatusPolicyViolation, "too slow")
+		return false
 	}
 }
 

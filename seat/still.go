@@ -59,7 +59,7 @@ func (h *streamHost) serveStill(w http.ResponseWriter, r *http.Request) {
 	}
 	a := h.attachmentOf(req.Session)
 	if a == nil || h.state.snapshot().State != wire.SeatStreaming {
-		refuse(w, http.StatusConflict, wire.ProblemNoStill, "Nobody sees the picture", "the person's page is not connected now")
+		refuseUntold(w)
 		return
 	}
 	done, wait := h.stills.begin(time.Now())
@@ -72,7 +72,10 @@ func (h *streamHost) serveStill(w http.ResponseWriter, r *http.Request) {
 	if prove(w, r) != nil {
 		return
 	}
-	a.send(wire.Message{Type: wire.MsgLooked})
+	if !a.send(wire.Message{Type: wire.MsgLooked}) {
+		refuseUntold(w)
+		return
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), wire.StillWithin)
 	defer cancel()
 	picture, at, err := h.stream.video.Still(ctx, wire.MaxStillSide)
@@ -96,6 +99,11 @@ func (h *streamHost) serveStill(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	size := picture.Rect.Size()
 	_ = json.NewEncoder(w).Encode(wire.Still{Session: req.Session, At: at.UTC(), Width: size.X, Height: size.Y, JPEG: text}) // the brain may be gone
+}
+
+// refuseUntold answers where nobody would learn of the still.
+func refuseUntold(w http.ResponseWriter) {
+	refuse(w, http.StatusConflict, wire.ProblemNoStill, "Nobody sees the picture", "the person's page is not connected now")
 }
 
 // refuseStill answers for a session that does not hold the seat.

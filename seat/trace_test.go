@@ -153,3 +153,34 @@ func TestTraceOfAStart(t *testing.T) {
 		t.Errorf("the spans of the first are %+v", spans)
 	}
 }
+
+// TestTraceOrder: each step is there once, in its order, whatever comes twice, late, or of another
+// session.
+func TestTraceOrder(t *testing.T) {
+	collector := otlp.Start()
+	defer collector.Close()
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL)
+	tracer, err := trace.FromEnv("seat", slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLaunchTrace(tracer, time.Now())
+	l.begin("a", origin{first: time.Now()}, true)
+	l.begin("a", origin{first: time.Now()}, true) // the claim was repeated
+	l.played("a")                                 // before the offer came
+	for _, step := range []int{stepAnswer, stepICE, stepAnswer, stepICE, stepFrame, stepOffer} {
+		l.reach("a", step)
+		l.reach("b", stepDone)
+		l.gone("a") // who has pressed Play, and connects anew
+	}
+	l.reach("a", stepDone)
+	l.reach("a", stepFrame)
+	tracer.Close()
+	spans := collector.Spans("session", "a")
+	if want := []string{"seat ICE", "seat answer", "seat first frame", "seat launch", "seat offer"}; !slices.Equal(names(spans), want) {
+		t.Errorf("the spans are %q, want %q", names(spans), want)
+	}
+	if spans := collector.Spans("session", "b"); len(spans) > 0 {
+		t.Errorf("a session without a launch has %+v", spans)
+	}
+}

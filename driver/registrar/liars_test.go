@@ -33,6 +33,7 @@ func TestLiars(t *testing.T) {
 		"busy, and waits for Play": func(s *wire.Seat) { s.State, s.Session, s.Prepared = wire.SeatClaimed, "s-1", true },
 		"busy without a session":   func(s *wire.Seat) { s.State = wire.SeatStreaming },
 		"more than whole progress": func(s *wire.Seat) { s.Progress.Fraction = 2 },
+		"stills for all":           func(s *wire.Seat) { s.Stills = "all" },
 		"for ever":                 func(s *wire.Seat) { s.Until = time.Now().Add(10 * 365 * 24 * time.Hour) },
 	} {
 		t.Run(name, func(t *testing.T) {
