@@ -13,7 +13,7 @@ import (
 // them for wire.PrepareFor, and their connection comes up. Else they are told so at once, and
 // their ticket and offer wait here as long. They never wait in the queue, and no session of
 // theirs counts or is shown, before they press Play.
-func (b *Broker) prepare(c *conn, hello wire.Message, parked []said, began time.Time) outcome {
+func (b *Broker) prepare(c *conn, hello wire.Message, parked []said, began time.Time) (o outcome) {
 	claims, problem := b.admits(c, hello.Ticket)
 	if problem != nil {
 		return refused(*problem)
@@ -24,6 +24,7 @@ func (b *Broker) prepare(c *conn, hello wire.Message, parked []said, began time.
 	w := newWaiter(claims, hello.Ticket, began)
 	b.traceBroker(w)
 	w.span.Set("prepared", "true")
+	defer func() { traceOutcome(w.span, o) }()
 	if l := b.state.lend(w, c.guard.Network()); l != nil {
 		l.b = b
 		a, means := b.tryPrepare(c, l)
@@ -33,18 +34,14 @@ func (b *Broker) prepare(c *conn, hello wire.Message, parked []said, began time.
 				a.ws.CloseNow() // which ends the seat's lease
 				return outcome{}
 			}
-			o := b.relay(c, a, w.app, parked)
-			traceOutcome(w.span, o)
-			return o
+			return b.relay(c, a, w.app, parked)
 		}
 		b.state.giveBack(l, means)
 	}
 	if c.send(wire.Message{Type: wire.MsgUnprepared}) != nil {
 		return outcome{}
 	}
-	o := b.awaitPlay(c, w, parked)
-	traceOutcome(w.span, o)
-	return o
+	return b.awaitPlay(c, w, parked)
 }
 
 // tryPrepare has a seat prepared, or says what it means that it was not. The ticket's record
