@@ -71,6 +71,37 @@ func TestKeyframeAfterACut(t *testing.T) {
 	}
 }
 
+// A report that comes after a packet, and is not of it, is no reason to wait for nothing more: of a
+// picture that stands still from then on, no other packet follows. TestKeyframeAfterACut hung by this.
+func TestLastPacketIsOwed(t *testing.T) {
+	for _, c := range []struct {
+		what   string
+		here   []bool // of three packets
+		silent bool
+	}{{"the last is not reported", []bool{true, true}, true}, {"all are reported", []bool{true, true, true}, false}} {
+		e := newEstimator(1_000_000, func(int) {})
+		e.start = e.start.Add(-time.Minute)
+		s := &stream{ssrc: 1}
+		for i := range uint16(3) {
+			e.send(s, i, &rtp.Header{SSRC: 1, SequenceNumber: i}, make([]byte, 1000))
+		}
+		e.WriteRTCP([]rtcp.Packet{reported(c.here...)}, nil)
+		e.start = e.start.Add(-time.Second) // a second passes
+		if got := e.silent() >= time.Second; got != c.silent {
+			t.Errorf("%s: the browser is silent for %v", c.what, e.silent())
+		}
+		cut := false
+		e.onCut = func() { cut = true }
+		e.WriteRTCP([]rtcp.Packet{reported(true, true, true)}, nil)
+		if cut != c.silent {
+			t.Errorf("%s: the line was cut: %v", c.what, cut)
+		}
+		if e.silent() > 0 {
+			t.Errorf("%s: the browser is silent for %v after it reported all", c.what, e.silent())
+		}
+	}
+}
+
 // reported is a report about the packets from number 0, by what arrived.
 func reported(here ...bool) *rtcp.TransportLayerCC {
 	r := &rtcp.TransportLayerCC{PacketStatusCount: uint16(len(here)), ReferenceTime: 1}

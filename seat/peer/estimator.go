@@ -41,6 +41,7 @@ type estimator struct {
 	// overtaken is how many of the packets that the browser asked for came after all, from 0 to 1,
 	// smoothed.
 	overtaken float64
+	newest    uint16 // the transport-wide number of the packet that was sent last
 	// newestHere is when the packet was sent that was sent last of those that came.
 	newestHere time.Duration
 	silence    silence
@@ -180,6 +181,8 @@ func (e *estimator) report(now time.Duration, report *rtcp.TransportLayerCC) (bp
 		e.newestHere = max(e.newestHere, newest)
 		e.trip.update(now, now-newest)
 	}
+	e.silence.waiting = false
+	e.listen(now)
 	missing = e.unasked(now)
 	if e.reports.gap(report.FbPktCount) {
 		e.forgive(now)
@@ -207,9 +210,18 @@ func (e *estimator) heard() {
 	if cut {
 		e.healed = now
 	}
+	e.listen(now)
 	e.mu.Unlock()
 	if cut && e.onCut != nil {
 		e.onCut()
+	}
+}
+
+// listen goes on listening after the browser has said something, where the packet that was sent last
+// was not reported. The caller holds the lock.
+func (e *estimator) listen(now time.Duration) {
+	if p := &e.sent[e.newest%historySize]; p.open && p.number == e.newest {
+		e.silence.owed(now)
 	}
 }
 

@@ -48,6 +48,7 @@ func (e *estimator) sendAt(now time.Duration, s *stream, number uint16, header *
 		e.control.protected = true
 		e.protecting.add(now, size)
 		e.sent[number%historySize] = sentPacket{number: number, open: true, again: true, at: now, size: size}
+		e.newest = number
 		return 1
 	}
 	if header.SSRC != s.ssrc { // a retransmission stream (RFC 4588) names the original number
@@ -95,7 +96,7 @@ func (e *estimator) sendAt(now time.Duration, s *stream, number uint16, header *
 	if s.repeats {
 		p.stream = s
 	}
-	e.sent[number%historySize] = p
+	e.sent[number%historySize], e.newest = p, number
 	return times
 }
 

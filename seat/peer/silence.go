@@ -13,8 +13,8 @@ const (
 	probeEvery = 100 * time.Millisecond
 )
 
-// silence is the time since the first packet that the browser said nothing about. It
-// is a pure computation.
+// silence is how long the browser has said nothing, while it has packets to report. It is a pure
+// computation.
 type silence struct {
 	waiting bool
 	since   time.Duration
@@ -26,6 +26,10 @@ func (s *silence) sent(now time.Duration) {
 		s.waiting, s.since = true, now
 	}
 }
+
+// owed says that the browser has spoken, and not of the packet that was sent last. Of a picture that
+// then stands still no other one follows: without a probe, nobody would know that it is lost.
+func (s *silence) owed(now time.Duration) { s.waiting, s.since = true, now }
 
 // heard says that the browser reports packets. It reports whether the line was cut.
 func (s *silence) heard(now time.Duration) (cut bool) {
