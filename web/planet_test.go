@@ -29,7 +29,8 @@ func walkManySites(v *visit) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.probes) != 3 || len(s.probes[0].RTTMS) != 2 || len(s.probes[2].RTTMS) != 4 {
+	// On a busy machine the last one may still be waited for when the page asks a third time.
+	if len(s.probes) != 3 || len(s.probes[0].RTTMS) != 2 || len(s.probes[2].RTTMS)+len(s.probes[2].SilentMS) != 4 {
 		v.Errorf("the router was told %+v", s.probes)
 	}
 }
