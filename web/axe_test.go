@@ -145,7 +145,26 @@ func axeOthers(v *visit) {
 	v.untilText("The launch token of this page was not accepted")
 	v.accessible("closed, in a page of others")
 	v.site.mu.Lock()
-	v.site.token = ""
+	v.site.token, v.site.login = "", &wire.Problem{Type: wire.ProblemLogin, Title: "A login is needed", Status: 401}
+	v.site.mu.Unlock()
+	v.open("/play/viewer#login=denied")
+	v.untilText("The login was refused")
+	v.accessible("a login that was refused")
+	v.site.mu.Lock()
+	v.site.login = &wire.Problem{Type: wire.ProblemLoginGroups, Title: "Not for you", Status: 403, Detail: "Ada is none of those."}
+	v.site.mu.Unlock()
+	v.open("/play/viewer?again")
+	v.untilText("Log in as somebody else")
+	v.accessible("closed: not for this person")
+	v.script(`localStorage.setItem('nearcast:login:known:viewer', '1')`)
+	v.site.mu.Lock()
+	v.site.login = nil
+	v.site.mu.Unlock()
+	v.open("/play/viewer")
+	v.untilText("Log out")
+	v.accessible("a person who has logged in")
+	v.script(`localStorage.clear()`)
+	v.site.mu.Lock()
 	v.site.apps.Apps = append(v.site.apps.Apps, wire.AppView{ID: "turbine", Title: "Turbine", Sites: map[string]wire.Capacity{"us-east": {Max: 1, Failing: "content-missing"}}},
 		wire.AppView{ID: "city", Title: "City", Sites: map[string]wire.Capacity{"eu-central": {Busy: 2, Max: 2, Queued: 3}}})
 	v.site.mu.Unlock()

@@ -51,6 +51,7 @@ type site struct {
 	problem  *wire.Problem            // answers POST /v1/sessions, if set
 	token    string                   // the launch token that is needed, if set
 	expired  string                   // a launch token that has expired
+	login    *wire.Problem            // of a person who has to log in, if set
 	far      map[string]time.Duration // further sites, by how long their beacons take
 	listed   int                      // how often GET /v1/sites was answered
 	probes   []wire.ProbeRequest
@@ -134,6 +135,15 @@ func newSiteAt(t *testing.T, video [][]byte, at home) *site {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		reply(w, http.StatusOK, s.apps)
+	})
+	mux.HandleFunc("POST "+wire.LoginTokenPath, func(w http.ResponseWriter, _ *http.Request) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if p := s.login; p != nil {
+			reply(w, p.Status, p)
+			return
+		}
+		reply(w, http.StatusOK, wire.PersonToken{Token: "x", Expires: time.Now().Add(time.Minute), Name: "Ada Lovelace, of the department of bridges"})
 	})
 	mux.HandleFunc("GET /v1/apps/{app}", func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
@@ -374,6 +384,8 @@ func (s *site) decode(r *http.Request, v any) {
 func (s *site) tokenProblem(r *http.Request) *wire.Problem {
 	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 	switch {
+	case s.login != nil:
+		return s.login
 	case s.token == "" || token == s.token:
 		return nil
 	case token != "" && token == s.expired:
