@@ -55,6 +55,10 @@ func TestAppCheckAndList(t *testing.T) {
 	if out, code := nearcast(append([]string{"app", "check", file}, vars...)...); code != 0 || !strings.Contains(out, "checked: nothing is wrong") {
 		t.Errorf("a good job: exit status %d\n%s", code, out)
 	}
+	// The same for people who log in, at a site whose router has no provider.
+	if out, code := nearcast(append([]string{"app", "check", "--router", site.URL, "--var", "access=login", file}, vars...)...); code != 1 || strings.Count(out, "problem:") != 1 || !strings.Contains(out, "has no login provider (--oidc-issuer)") {
+		t.Errorf("with a login: exit status %d\n%s", code, out)
+	}
 	if out, code := nearcast("app", "check", "--help"); code != 0 || !strings.Contains(out, "Exit status") {
 		t.Errorf("--help: exit status %d\n%s", code, out)
 	}
