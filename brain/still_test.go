@@ -161,7 +161,7 @@ func TestStill(t *testing.T) {
 		"another session in the body": {ada.session, of(eve.session), http.StatusBadRequest},
 		"no JSON":                     {ada.session, "{", http.StatusBadRequest},
 		"more than is known":          {ada.session, `{"session":"` + ada.session + `","role":"operator","width":9999}`, http.StatusBadRequest},
-		"a large body":                {ada.session, `{"session":"` + strings.Repeat("x", 1<<16) + `"}`, http.StatusBadRequest},
+		"a large body":                {ada.session, `{"session":"` + strings.Repeat("x", 5<<10) + `"}`, http.StatusBadRequest},
 	} {
 		if code, p, _ := ask(c.session, c.body); code != c.status || p.Status != code {
 			t.Errorf("%s: %d %+v", name, code, p)
