@@ -181,7 +181,6 @@ func (e *estimator) report(now time.Duration, report *rtcp.TransportLayerCC) (bp
 		e.newestHere = max(e.newestHere, newest)
 		e.trip.update(now, now-newest)
 	}
-	e.silence.waiting = false
 	e.listen(now)
 	missing = e.unasked(now)
 	if e.reports.gap(report.FbPktCount) {
@@ -220,9 +219,8 @@ func (e *estimator) heard() {
 // listen goes on listening after the browser has said something, where the packet that was sent last
 // was not reported. The caller holds the lock.
 func (e *estimator) listen(now time.Duration) {
-	if p := &e.sent[e.newest%historySize]; p.open && p.number == e.newest {
-		e.silence.owed(now)
-	}
+	p := &e.sent[e.newest%historySize]
+	e.silence.owed(now, p.open && p.number == e.newest)
 }
 
 // moved is called when packets go another way than those before: what is unheard of is

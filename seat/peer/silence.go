@@ -27,9 +27,10 @@ func (s *silence) sent(now time.Duration) {
 	}
 }
 
-// owed says that the browser has spoken, and not of the packet that was sent last. Of a picture that
-// then stands still no other one follows: without a probe, nobody would know that it is lost.
-func (s *silence) owed(now time.Duration) { s.waiting, s.since = true, now }
+// owed says that the browser has spoken, and whether the packet that was sent last is still to be
+// reported. Of a picture that then stands still no other one follows: without a probe, nobody would
+// know that it is lost.
+func (s *silence) owed(now time.Duration, last bool) { s.waiting, s.since = last, now }
 
 // heard says that the browser reports packets. It reports whether the line was cut.
 func (s *silence) heard(now time.Duration) (cut bool) {
