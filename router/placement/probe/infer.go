@@ -71,30 +71,23 @@ func (m *Model) variance(o observation, off float64) float64 {
 }
 
 // field solves the Gaussian process: mean and standard deviation of every site,
-// given what was observed.
+// given what was observed. In a field, more than its own noise is left of each
+// observation, whatever is known before. Distances that break the triangle inequality
+// have a covariance that no field has: where less is left, the observation counts for
+// nothing (its pivot in s.chol is 0), or numbers would grow without end.
 func (m *Model) field(s *scratch) {
 	n, k := len(m.names), len(s.obs)
 	s.chol, s.y = zero(s.chol, k*k), zero(s.y, k)
 	for a, oa := range s.obs {
-		for b, ob := range s.obs[:a+1] {
-			sum := m.cov[oa.site*n+ob.site]
-			if a == b {
-				sum += oa.err*oa.err + 0.01*m.cov[oa.site*n+oa.site]
-			}
-			for c := range b {
-				sum -= s.chol[a*k+c] * s.chol[b*k+c]
-			}
-			if a == b {
-				s.chol[a*k+a] = math.Sqrt(max(sum, 1e-6))
-			} else {
-				s.chol[a*k+b] = sum / s.chol[b*k+b]
-			}
+		for b, ob := range s.obs[:a] {
+			s.chol[a*k+b] = over(m.cov[oa.site*n+ob.site]-dot(s.chol[a*k:], s.chol[b*k:], b), s.chol[b*k+b])
 		}
-		sum := oa.ms - m.mean[oa.site]
-		for c := range a {
-			sum -= s.chol[a*k+c] * s.y[c]
+		own := m.cov[oa.site*n+oa.site]
+		noise := oa.err*oa.err + 0.01*own
+		if pivot := own + noise - dot(s.chol[a*k:], s.chol[a*k:], a); pivot >= noise {
+			s.chol[a*k+a] = math.Sqrt(pivot)
 		}
-		s.y[a] = sum / s.chol[a*k+a]
+		s.y[a] = over(oa.ms-m.mean[oa.site]-dot(s.chol[a*k:], s.y, a), s.chol[a*k+a])
 	}
 	s.mean, s.sd, s.solved = zero(s.mean, n), zero(s.sd, n), zero(s.solved, k)
 	for i := range n {
@@ -103,17 +96,30 @@ func (m *Model) field(s *scratch) {
 		}
 		mean, rest := m.mean[i], m.cov[i*n+i]
 		for a, o := range s.obs {
-			sum := m.cov[i*n+o.site]
-			for c := range a {
-				sum -= s.chol[a*k+c] * s.solved[c]
-			}
-			w := sum / s.chol[a*k+a]
+			w := over(m.cov[i*n+o.site]-dot(s.chol[a*k:], s.solved, a), s.chol[a*k+a])
 			s.solved[a] = w
 			mean += w * s.y[a]
 			rest -= w * w
 		}
-		s.mean[i], s.sd[i] = max(mean, 0), math.Sqrt(max(rest, 1))
+		s.mean[i], s.sd[i] = min(max(mean, 0), MaxRTT), math.Sqrt(max(rest, 1))
 	}
+}
+
+// dot is the sum of the products of the first n numbers.
+func dot(a, b []float64, n int) (sum float64) {
+	a, b = a[:n], b[:n]
+	for i, x := range a {
+		sum += x * b[i]
+	}
+	return sum
+}
+
+// over divides by a pivot; 0 where it counts for nothing.
+func over(x, pivot float64) float64 {
+	if pivot == 0 {
+		return 0
+	}
+	return x / pivot
 }
 
 // fieldWeight is the weight of the field; the rest is the neighbours'.

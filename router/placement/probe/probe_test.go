@@ -339,6 +339,41 @@ func TestImprovement(t *testing.T) {
 	}
 }
 
+// Distances that no network has: their covariance is none, and the field must not grow without end.
+func TestImpossibleDistances(t *testing.T) {
+	for seed := range uint64(200) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		n := 2 + r.IntN(40)
+		m := model(t, n, func(int, int) (float64, float64) { return []float64{0, 1, 30, MaxRTT}[r.IntN(4)], 0 })
+		a := Asked{RTT: map[string]float64{}}
+		for range 40 {
+			site, ms := m.names[r.IntN(n)], []float64{0, 1, MaxRTT}[r.IntN(3)]
+			if a.Hints = append(a.Hints, Hint{site, ms, 0}); r.IntN(3) == 0 {
+				a.RTT[site] = ms
+			}
+		}
+		checkPredictions(t, m, a)
+	}
+}
+
+// checkPredictions looks whether what is expected of the sites are times.
+func checkPredictions(t *testing.T, m *Model, a Asked) {
+	t.Helper()
+	s := new(scratch)
+	if m.read(s, &a); len(s.obs) == 0 {
+		return
+	}
+	m.infer(s)
+	for i, name := range m.names {
+		if s.state[i]&answered != 0 {
+			continue
+		}
+		if ms, err := m.predict(s, i); !(ms >= 0 && ms <= 3*MaxRTT) || !(err >= 0 && err <= 3*MaxRTT) {
+			t.Fatalf("%s: %v ± %v", name, ms, err)
+		}
+	}
+}
+
 func FuzzNext(f *testing.F) {
 	f.Add([]byte("seed"), uint8(5))
 	f.Add([]byte(strings.Repeat("\x00\x40", 400)), uint8(20))
@@ -383,19 +418,7 @@ func FuzzNext(f *testing.F) {
 		if math.IsNaN(advice.Gain) || len(advice.Probe) > max(1, a.AtOnce) {
 			t.Fatalf("%+v", advice)
 		}
-		s := new(scratch)
-		if m.read(s, &a); len(s.obs) == 0 {
-			return
-		}
-		m.infer(s)
-		for i, name := range m.names {
-			if s.state[i]&answered != 0 {
-				continue
-			}
-			if ms, err := m.predict(s, i); math.IsNaN(ms) || math.IsInf(ms, 0) || math.IsNaN(err) || ms < 0 {
-				t.Fatalf("%s: %v ± %v", name, ms, err)
-			}
-		}
+		checkPredictions(t, m, a)
 	})
 }
 
