@@ -187,19 +187,26 @@ func (n *node) memory(tag string) []attack.Result {
 		state := s.state()
 		return state, done || state != "running"
 	})
-	if len(results) == 0 {
-		// The app or its display was ended, and the stream host must have lived to say so.
-		outcome := attack.Result{Type: attack.TypeAttack, Name: "memory-hog", Outcome: attack.Refused, Detail: strings.Join(s.messages(), "; ")}
-		if !strings.Contains(outcome.Detail, "app-exited") && !strings.Contains(outcome.Detail, wire.CodeMemory) {
-			outcome.Outcome = attack.Succeeded
+	if s.state() == "running" {
+		if _, now, err := n.status(s.alloc); err == nil && len(results) > 0 {
+			if now.PID != before.PID {
+				results[0].Outcome, results[0].Detail = attack.Succeeded, "the stream host is another"
+			}
+			s.stop()
+			return results
 		}
-		return []attack.Result{outcome}
 	}
-	if _, now, err := n.status(s.alloc); err != nil || now.PID != before.PID {
-		results[0].Outcome, results[0].Detail = attack.Succeeded, fmt.Sprintf("the stream host is gone: %v", err)
+	// The app or its display was ended too, before the outcome or just after it; the stream
+	// host must have lived to say so.
+	s.ends()
+	outcome := attack.Result{Type: attack.TypeAttack, Name: "memory-hog", Outcome: attack.Refused, Detail: strings.Join(s.messages(), "; ")}
+	if !strings.Contains(outcome.Detail, "app-exited") && !strings.Contains(outcome.Detail, wire.CodeMemory) {
+		outcome.Outcome = attack.Succeeded
 	}
-	s.stop()
-	return results
+	if len(results) > 0 && results[0].Outcome == attack.Succeeded {
+		return results
+	}
+	return []attack.Result{outcome}
 }
 
 func detail(all []attack.Result, name string) string {

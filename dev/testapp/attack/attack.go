@@ -29,6 +29,7 @@
 package attack
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -36,9 +37,11 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -129,6 +132,7 @@ const childEnv = "NEARCAST_ATTACK_OF"
 // Run runs attacks, one after the other, each in a process of its own, and writes their
 // lines.
 func Run(names []string, args string, out io.Writer) error {
+	spareThreads()
 	enc := json.NewEncoder(out)
 	for _, name := range names {
 		if err := enc.Encode(runChild(name, args, out)); err != nil {
@@ -145,7 +149,8 @@ func runChild(name, args string, out io.Writer) Result {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", "-attack", name, "-attack-args", args)
 	cmd.Env = append(os.Environ(), childEnv+"="+strconv.Itoa(os.Getpid()))
-	cmd.Stdin, cmd.Stderr = os.Stdin, os.Stderr
+	var complained bytes.Buffer
+	cmd.Stdin, cmd.Stderr = os.Stdin, io.MultiWriter(os.Stderr, &complained)
 	// A process group of its own: all that an attack has started ends with it, unless
 	// it wants to stay.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
@@ -166,10 +171,31 @@ func runChild(name, args string, out io.Writer) Result {
 		r.Detail = fmt.Sprintf("it hung for %s and was ended", a.limit())
 	case errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signaled():
 		r.Detail = "its process was killed: " + exit.Sys().(syscall.WaitStatus).Signal().String()
+	case errors.As(err, &exit) && bytes.Contains(complained.Bytes(), []byte("failed to create new OS thread")):
+		r.Detail = "its process could not make a thread, and ended"
 	default:
 		r.Outcome, r.Detail = Unavailable, fmt.Sprintf("its process ended without an outcome: %v %q", err, said)
 	}
 	return r
+}
+
+// spareThreads makes threads before an attack leaves no room for any: Go's runtime keeps
+// them, and ends the process where it needs one and cannot make it.
+func spareThreads() {
+	const spare = 16
+	var made, end sync.WaitGroup
+	made.Add(spare)
+	end.Add(1)
+	for range spare {
+		go func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			made.Done()
+			end.Wait()
+		}()
+	}
+	made.Wait()
+	end.Done()
 }
 
 // IsChild reports whether this process is one that Run started.
@@ -186,6 +212,7 @@ func RunHere(name, args string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	spareThreads()
 	ctx, cancel := context.WithTimeout(context.Background(), a.limit())
 	defer cancel()
 	r := a.run(ctx, newAttacker(parsed))

@@ -103,3 +103,12 @@ func TestFillRefused(t *testing.T) {
 		t.Errorf("got %+v", r)
 	}
 }
+
+// An attack that leaves no room for a thread must not need one.
+func TestSpareThreads(t *testing.T) {
+	spareThreads()
+	threads, err := os.ReadDir("/proc/self/task")
+	if err != nil || len(threads) < 16 {
+		t.Errorf("%d threads, %v", len(threads), err)
+	}
+}
