@@ -1,6 +1,7 @@
 // Command testsummary reads the output of "go test -json" and shows a summary: each
 // package when it ends, the whole output of what failed, and at the end each skipped
-// test with its reason and one line of counts:
+// test with its reason, each failed one with the last lines it said, and one line of
+// counts:
 //
 //	go test -json ./... | go run ./dev/testsummary
 //
@@ -8,6 +9,8 @@
 //	FAIL  github.com/nearcast/nearcast/brain  0.4s
 //	…
 //	skipped  TestCapture (seat/capture): x264enc is not installed
+//	failed   TestPlan (brain)
+//	           plan_test.go:21: 3 seats, want 4
 //	231 passed, 1 failed, 1 skipped
 //
 // It exits with 1 when a test failed, when a package did not build, and when no test ran.

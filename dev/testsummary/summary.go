@@ -33,7 +33,14 @@ type summary struct {
 	passed, failed int
 	skips          []skip
 	broken         []string // packages that failed outside any test
-	failures       []test
+	failures       []failure
+}
+
+// failure is a failed test, with the last lines that it said. The whole of its output may
+// be megabytes, and what keeps a log may cut it.
+type failure struct {
+	test
+	said []string
 }
 
 func (s *summary) ok() bool { return s.failed == 0 && len(s.broken) == 0 && s.passed > 0 }
@@ -46,6 +53,9 @@ func (s *summary) print(w io.Writer) {
 	}
 	for _, f := range s.failures {
 		fmt.Fprintf(w, "failed   %s (%s)\n", f.Test, short(f.Package))
+		for _, line := range f.said {
+			fmt.Fprintf(w, "           %s\n", line)
+		}
 	}
 	for _, p := range s.broken {
 		fmt.Fprintf(w, "failed   package %s\n", short(p))
@@ -85,7 +95,10 @@ func read(in io.Reader, out io.Writer) (*summary, error) {
 		default:
 			continue
 		}
-		text := output[id].String()
+		var text string
+		if output[id] != nil {
+			text = output[id].String()
+		}
 		delete(output, id)
 		if e.Test == "" {
 			s.endPackage(e, text, failedIn[e.Package], output, out)
@@ -98,7 +111,7 @@ func read(in io.Reader, out io.Writer) (*summary, error) {
 			s.skips = append(s.skips, skip{id, reason(text)})
 		case "fail":
 			s.failed++
-			s.failures = append(s.failures, id)
+			s.failures = append(s.failures, failure{id, said(text)})
 			failedIn[e.Package] = true
 			fmt.Fprint(out, text)
 		}
@@ -113,7 +126,9 @@ func (s *summary) endPackage(e event, text string, hasFailed bool, output map[te
 	case e.Action == "fail":
 		if e.FailedBuild != "" {
 			key := test{Package: e.FailedBuild}
-			text = output[key].String() + text
+			if output[key] != nil {
+				text = output[key].String() + text
+			}
 		}
 		if !hasFailed {
 			// It did not build, or crashed, or TestMain failed. The tests that were
@@ -135,6 +150,19 @@ func (s *summary) endPackage(e event, text string, hasFailed bool, output map[te
 }
 
 var position = regexp.MustCompile(`^\s*[\w.-]+\.go:\d+: `)
+
+// said returns the last lines of a test that begin with a position, without what follows
+// each: what it failed for, and what its cleanups said.
+func said(text string) (lines []string) {
+	const most, width = 8, 400
+	for line := range strings.Lines(text) {
+		if line = strings.TrimRight(line, "\n"); position.MatchString(line) {
+			line = strings.TrimSpace(line)
+			lines = append(lines, line[:min(len(line), width)])
+		}
+	}
+	return lines[max(0, len(lines)-most):]
+}
 
 // reason is the output of a skipped test, without the lines of go around it.
 func reason(text string) string {

@@ -2,12 +2,35 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 )
+
+// TestBroken reads a line of the Makefile's own, of a package that said nothing.
+func TestBroken(t *testing.T) {
+	var shown bytes.Buffer
+	s, err := read(strings.NewReader(`{"Action":"fail","Package":"the fuzzers"}`), &shown)
+	if err != nil || s.ok() || shown.String() != "FAIL  the fuzzers  0.0s\n" {
+		t.Errorf("%v, %v, %q", err, s.ok(), &shown)
+	}
+}
+
+// TestSaid keeps the end of what a test says, which is where it failed.
+func TestSaid(t *testing.T) {
+	var text strings.Builder
+	for i := range 20 {
+		fmt.Fprintf(&text, "    a_test.go:%d: stage %d\n        more\n", i, i)
+	}
+	fmt.Fprintf(&text, "    a_test.go:20: %s\n", strings.Repeat("x", 1000))
+	got := said(text.String())
+	if len(got) != 8 || got[6] != "a_test.go:19: stage 19" || len(got[7]) != 400 {
+		t.Errorf("%q", got)
+	}
+}
 
 // TestReal reads what a real go test says of a package where a test passes, one
 // fails, one is skipped, one crashes and one package does not build.
@@ -28,7 +51,7 @@ func TestReal(t *testing.T) {
 		},
 		"fails": {
 			source: `func TestA(t *testing.T) {}; func TestB(t *testing.T) { t.Error("one is not two") }`,
-			last:   "1 passed, 1 failed, 0 skipped", shows: []string{"one is not two", "failed   TestB (example)", "FAIL  example"},
+			last:   "1 passed, 1 failed, 0 skipped", shows: []string{"one is not two", "failed   TestB (example)\n           a_test.go:5: one is not two\n", "FAIL  example"},
 		},
 		"crashes": {
 			source: `func TestA(t *testing.T) { go panic("out of the blue"); select {} }`,
