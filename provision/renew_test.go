@@ -26,6 +26,7 @@ func TestRenewScript(t *testing.T) {
 		{name: "a server's first token", changed: "consul.d/server.hcl", want: "nearcast provision configure\nreload-or-restart nomad.service\nrestart consul.service\nnearcast provision show\n"},
 		{name: "a token of Consul's agent", changed: "consul.d/agent.hcl", want: "nearcast provision configure\nreload-or-restart nomad.service\nreload-or-restart consul.service\nnearcast provision show\n"},
 		{name: "Nomad does not run", stopped: "nomad.service", want: "nearcast provision configure\nreload-or-restart consul.service\nnearcast provision show\n"},
+		{name: "Consul does not run", stopped: "consul.service", want: "nearcast provision configure\nreload-or-restart nomad.service\n"},
 		{name: "Nomad does not reload", fails: "nomad.service", want: "nearcast provision configure\nreload-or-restart nomad.service\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -203,6 +203,7 @@ func (s *bareSite) recovers() {
 	s.step("alone", "address="+network(1))
 	s.step("agents, started")
 	s.serve(server, than)
+	s.stage("the server's agents answer again")
 	s.until("the state is complete again", func() error {
 		out, err := s.ask("consul", "kv", "get", "test/mark")
 		if err == nil && out != "before\n" {
@@ -210,7 +211,9 @@ func (s *bareSite) recovers() {
 		}
 		return err
 	})
+	s.stage("its state is complete again")
 	s.ready()
+	s.stage("all nodes are there again")
 	s.until("the backup that was begun without agents is there", func() error {
 		_, err := server.try("sh", "-c", "ls /var/backups/nearcast/*.snap")
 		return errors.Join(err, server.unit("nearcast-backup.service").is("inactive dead success"))
