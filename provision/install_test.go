@@ -47,7 +47,7 @@ var changedLine = regexp.MustCompile(`(?m)^changed=(\d+)$`)
 // restart and end as on a real node. The edge node is installed as an image without systemd,
 // and then booted.
 func TestBareMachines(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 16*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 17*time.Minute)
 	defer cancel()
 	bare(t, ctx)
 	s := &bareSite{t: t, ctx: ctx, began: time.Now(), cloud: awstest.New(t), keys: t.TempDir(), machines: map[string]*machine{}}

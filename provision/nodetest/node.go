@@ -339,10 +339,14 @@ func (h *Node) Secret(name string) string {
 	return strings.TrimSpace(string(text))
 }
 
-// Eventually calls try until it succeeds, for at most a minute.
+// patience is for a machine that compiles and runs other tests meanwhile: agents have limits of
+// a minute themselves, after which they try again.
+const patience = 3 * time.Minute
+
+// Eventually calls try until it succeeds, for at most three minutes.
 func Eventually(t testing.TB, ctx context.Context, what string, try func() error) {
 	t.Helper()
-	late := time.NewTimer(time.Minute)
+	late := time.NewTimer(patience)
 	defer late.Stop()
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
@@ -354,7 +358,7 @@ func Eventually(t testing.TB, ctx context.Context, what string, try func() error
 		select {
 		case <-tick.C:
 		case <-late.C:
-			t.Fatalf("%s: not after a minute: %v", what, err)
+			t.Fatalf("%s: not after %s: %v", what, patience, err)
 		case <-ctx.Done():
 			t.Fatalf("%s: not before the test's time was over: %v", what, err)
 		}
