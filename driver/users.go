@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -47,7 +48,8 @@ func (u seatUsers) text(id int) string { return fmt.Sprintf("%d:%d", id, id) }
 
 // usersFile in the run directory is locked while ids are given out. It holds the number
 // of the next seat, so that an id is used again as late as possible: a volume may still
-// have files of its last owner.
+// have files of its last owner. The first seat gets any: agents that share a machine, one
+// in a container perhaps, share the ids too, and a seat's end ends all processes of its ids.
 const usersFile = ".users"
 
 var errNoUsers = errors.New("no user id is left for a seat: every one of users.min to users.max is in use")
@@ -76,9 +78,12 @@ func (r userRange) take(runDir string) (u seatUsers, release func(), err error) 
 	}
 	var text [32]byte
 	n, _ := lock.ReadAt(text[:], 0)
-	next, _ := strconv.Atoi(strings.TrimSpace(string(text[:n])))
+	next, err := strconv.Atoi(strings.TrimSpace(string(text[:n])))
+	if err != nil || next < 0 {
+		next = rand.IntN(r.seats)
+	}
 	for i := range r.seats {
-		seat := (max(next, 0) + i) % r.seats
+		seat := (next + i) % r.seats
 		if u = r.seat(seat); busy[u.app] || busy[u.host] {
 			continue
 		}

@@ -38,32 +38,51 @@ func takeUsers(t testing.TB, r userRange, runDir string) seatUsers {
 	return u
 }
 
+// beginAt returns a run directory whose next seat has this number.
+func beginAt(t testing.TB, seat int) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	testkit.Must(t, os.WriteFile(filepath.Join(dir, usersFile), []byte(fmt.Sprint(seat)), 0o600))
+	return dir
+}
+
 func TestUsersRotate(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "run")
+	first := takeUsers(t, testUsers, dir).app - testUsers.min
 	for i := range 9 {
-		n := i % testUsers.seats
+		n := (first + 1 + i) % testUsers.seats
 		want := seatUsers{app: testUsers.min + n, host: testUsers.min + testUsers.seats + n}
 		if u := takeUsers(t, testUsers, dir); u != want {
 			t.Errorf("seat %d gets %v, want %v", i, u, want)
 		}
 	}
-	for _, text := range []string{"", "x", "-5"} {
-		testkit.Must(t, os.WriteFile(filepath.Join(dir, usersFile), []byte(text), 0o600))
-		if u := takeUsers(t, testUsers, dir); u != testUsers.seat(0) {
-			t.Errorf("after %q: %v", text, u)
-		}
-	}
 	// The range became smaller.
-	testkit.Must(t, os.WriteFile(filepath.Join(dir, usersFile), []byte("1000\n"), 0o600))
-	if u := takeUsers(t, testUsers, dir); u != testUsers.seat(0) {
+	if u := takeUsers(t, testUsers, beginAt(t, 1000)); u != testUsers.seat(0) {
 		t.Errorf("beyond the range: %v", u)
+	}
+}
+
+// TestUsersOfTwoAgents: agents of one machine that do not see each other's run directories, nor perhaps
+// each other's processes, do not begin with the same ids.
+func TestUsersOfTwoAgents(t *testing.T) {
+	r := userRange{min: testUsers.min, seats: 10_000}
+	for _, text := range []string{"", "x", "-5"} {
+		seen := map[seatUsers]bool{}
+		for range 5 {
+			dir := t.TempDir()
+			testkit.Must(t, os.WriteFile(filepath.Join(dir, usersFile), []byte(text), 0o600))
+			seen[takeUsers(t, r, dir)] = true
+		}
+		if len(seen) < 4 {
+			t.Errorf("after %q five agents begin with %v", text, seen)
+		}
 	}
 }
 
 // TestUsersOfSeats: the ids of a run directory are skipped, and when all are taken there
 // is an error that names the option.
 func TestUsersOfSeats(t *testing.T) {
-	dir := t.TempDir()
+	dir := beginAt(t, 0)
 	testkit.Must(t, os.Mkdir(filepath.Join(dir, "without spec"), 0o700))
 	for want := range testUsers.seats {
 		u := takeUsers(t, testUsers, dir)
@@ -100,11 +119,11 @@ func TestUsersOfProcesses(t *testing.T) {
 		cmd := exec.Command("/bin/sleep", "1000")
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(id), Gid: uint32(id)}}
 		p := testkit.Start(t, cmd)
-		if u := takeUsers(t, testUsers, t.TempDir()); u != testUsers.seat(1) {
+		if u := takeUsers(t, testUsers, beginAt(t, 0)); u != testUsers.seat(1) {
 			t.Errorf("id %d is in use: %v", id, u)
 		}
 		p.Kill()
-		if u := takeUsers(t, testUsers, t.TempDir()); u != testUsers.seat(0) {
+		if u := takeUsers(t, testUsers, beginAt(t, 0)); u != testUsers.seat(0) {
 			t.Errorf("id %d is free: %v", id, u)
 		}
 	}
@@ -126,12 +145,12 @@ func TestUsersTakenTwice(t *testing.T) {
 			}
 			holdUsers(t, dir, name, u.text(u.app), u.text(u.host))
 			// So that only what a seat holds keeps its id from being given again.
-			testkit.Must(t, os.Truncate(filepath.Join(dir, usersFile), 0))
+			testkit.Must(t, os.WriteFile(filepath.Join(dir, usersFile), []byte("0"), 0o600))
 			release()
 		}
 		return
 	}
-	dir := t.TempDir()
+	dir := beginAt(t, 0)
 	var all []*exec.Cmd
 	for range 3 {
 		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestUsersTakenTwice$", "-test.v")
