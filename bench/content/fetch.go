@@ -116,12 +116,15 @@ func (b *bench) once(ctx context.Context, who string, s shape) (took measured, e
 	if err := os.Mkdir(task, 0o755); err != nil {
 		return took, err
 	}
+	unix.Sync()
+	if err := takeMemory(int64(s.count) * s.size); err != nil {
+		return took, err
+	}
 	before, err := b.store.processor()
 	if err != nil {
 		return took, err
 	}
 	if who == "s5cmd" {
-		unix.Sync()
 		start := time.Now()
 		if took, err = timed(exec.CommandContext(ctx, b.peer, "--log", "error", "--endpoint-url", "http://"+b.store.address, "cp", "s3://"+bucket+"/"+s.name+"/*", task+"/")); err == nil {
 			err = took.hold(start, task)

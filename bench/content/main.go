@@ -21,7 +21,8 @@
 //
 // Nearcast and s5cmd take turns, and change who is first each round. What nearcast fetches
 // is verified when it is where it goes: then a seat starts, and the process writes it to the
-// disk and the cache. s5cmd does neither. Before each run, all that is unwritten is written. Without s5cmd a line on standard error says so, and
+// disk and the cache. s5cmd does neither. Before each run, all that is unwritten is written, and memory is
+// written to (memory.go). Large objects have the checksum that the AWS CLI gives them. Without s5cmd a line on standard error says so, and
 // nearcast is measured alone.
 //
 // The store is versitygw on loopback. It keeps connections, as stores do that are not for

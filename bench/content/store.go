@@ -19,8 +19,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -120,31 +120,68 @@ const userHz = 100
 // fill uploads the objects of a shape, unless an earlier run did.
 func (s *objectStore) fill(ctx context.Context, sh shape) error {
 	done := filepath.Join(s.dir, "filled-"+sh.name)
+	put := s.put
+	if sh.size >= 32<<20 {
+		put, done = s.putInParts, done+"-crc64nvme"
+	}
 	if _, err := os.Stat(done); err == nil {
 		return nil
 	}
 	say("filling the store with %s", sh.name)
-	upload := transfermanager.New(s.client)
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(32)
 	for i := range sh.count {
-		group.Go(func() error {
-			var body io.Reader = io.LimitReader(newNoise(i), sh.size)
-			if sh.size < 32<<20 {
-				data, err := io.ReadAll(body)
-				if err != nil {
-					return err
-				}
-				body = bytes.NewReader(data)
-			}
-			_, err := upload.UploadObject(gctx, &transfermanager.UploadObjectInput{Bucket: aws.String(bucket), Key: aws.String(sh.key(i)), Body: body})
-			return err
-		})
+		group.Go(func() error { return put(gctx, sh.key(i), io.LimitReader(newNoise(i), sh.size)) })
 	}
 	if err := group.Wait(); err != nil {
 		return fmt.Errorf("fill the store: %w", err)
 	}
 	return os.WriteFile(done, nil, 0o644)
+}
+
+// put uploads an object in one request.
+func (s *objectStore) put(ctx context.Context, key string, body io.Reader) error {
+	data, err := io.ReadAll(body)
+	if err != nil {
+		return err
+	}
+	_, err = s.client.PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String(bucket), Key: &key, Body: bytes.NewReader(data)})
+	return err
+}
+
+// putInParts uploads an object in parts, with the checksum that the AWS CLI gives it. What
+// the SDK's transfer manager gives it is a checksum of checksums, with which nothing can be verified.
+func (s *objectStore) putInParts(ctx context.Context, key string, body io.Reader) error {
+	const algorithm = types.ChecksumAlgorithmCrc64nvme
+	upload, err := s.client.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{
+		Bucket: aws.String(bucket), Key: &key, ChecksumAlgorithm: algorithm, ChecksumType: types.ChecksumTypeFullObject,
+	})
+	if err != nil {
+		return err
+	}
+	var parts []types.CompletedPart
+	for last := false; !last; {
+		data, err := io.ReadAll(io.LimitReader(body, 16<<20))
+		if err != nil {
+			return err
+		}
+		if last = len(data) < 16<<20; len(data) == 0 {
+			break
+		}
+		number := aws.Int32(int32(len(parts) + 1))
+		part, err := s.client.UploadPart(ctx, &s3.UploadPartInput{
+			Bucket: aws.String(bucket), Key: &key, UploadId: upload.UploadId, PartNumber: number, Body: bytes.NewReader(data), ChecksumAlgorithm: algorithm,
+		})
+		if err != nil {
+			return err
+		}
+		parts = append(parts, types.CompletedPart{ETag: part.ETag, PartNumber: number, ChecksumCRC64NVME: part.ChecksumCRC64NVME})
+	}
+	_, err = s.client.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
+		Bucket: aws.String(bucket), Key: &key, UploadId: upload.UploadId, ChecksumType: types.ChecksumTypeFullObject,
+		MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},
+	})
+	return err
 }
 
 // key is where an object is: a thousand in each folder, as in an app with many files.
