@@ -25,6 +25,7 @@ type Driver struct {
 	log    hclog.Logger
 	events *events
 	prints *fingerprinter
+	disk   *cacheDisk
 
 	sweeping  sync.Once
 	registrar registrarOnce
@@ -49,6 +50,7 @@ func New(ctx context.Context, log hclog.Logger) *Driver {
 		log:    log.Named(Name),
 		events: newEvents(),
 		prints: newFingerprinter(),
+		disk:   newCacheDisk(),
 		notSet: errors.New("the driver is not configured yet"),
 		tasks:  map[string]*task{},
 		turns:  map[string]*turn{},

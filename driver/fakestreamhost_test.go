@@ -32,6 +32,7 @@ import (
 //	FAKE=silent     never serves its control socket
 //	FAKE=deaf       accepts /stop and does nothing
 //	FAKE=refuse     writes exit.json at once, without serving its control socket
+//	FAKE=disk       writes at once that the disk failed, in the same way
 //	FAKE=left       ends with reason "left" when it gets SIGUSR1 for the app
 //	FAKE=parricide  kills the plugin, which waits for its answer
 func TestMain(m *testing.M) {
@@ -83,6 +84,8 @@ func fakeStreamHost(specPath string) error {
 		select {}
 	case "refuse":
 		return f.exit(wire.End{Reason: wire.ReasonError, Code: wire.CodeConfig, Detail: "the fake refuses"})
+	case "disk":
+		return f.exit(wire.End{Reason: wire.ReasonError, Code: wire.CodeDiskFailed, Detail: "the fake's disk"})
 	}
 
 	f.tell("fetching content", map[string]string{"phase": "content"})

@@ -46,6 +46,7 @@ func (d *Driver) fingerprint(ctx context.Context, out chan<- *drivers.Fingerprin
 		}
 		select {
 		case <-time.After(pause):
+		case <-d.disk.failed:
 		case <-ctx.Done():
 			return
 		case <-d.ctx.Done():
@@ -68,6 +69,11 @@ func (d *Driver) look(ctx context.Context) *drivers.Fingerprint {
 	if err != nil {
 		return unhealthy(drivers.HealthStateUndetected, err.Error())
 	}
+	// First: on a disk that fails, the rest may take long.
+	problem, slow := d.disk.look(s.cache.Dir)
+	if problem != "" {
+		return unhealthy(drivers.HealthStateUnhealthy, problem)
+	}
 	found, err := d.prints.run(ctx, streamHostPath, s.xServer, s.cache.Dir)
 	if err != nil {
 		return unhealthy(drivers.HealthStateUnhealthy, err.Error())
@@ -79,6 +85,9 @@ func (d *Driver) look(ctx context.Context) *drivers.Fingerprint {
 	problems := append(s.problems(), found.Problems...)
 	clock := readClock()
 	notes := append(append(found.Notes, s.cellNotes(cells)...), clock.notes()...)
+	if slow != "" {
+		notes = append(notes, slow)
+	}
 	f := &drivers.Fingerprint{
 		Health:            drivers.HealthStateHealthy,
 		HealthDescription: drivers.DriverHealthy,

@@ -55,8 +55,16 @@ func (d *Driver) keep(t *task) {
 	d.mu.Lock()
 	d.tasks[t.cfg.ID] = t
 	d.mu.Unlock()
-	go t.run(d.ctx)
+	go d.run(t)
 	go d.tell(t)
+}
+
+// run follows a task's seat until it ends.
+func (d *Driver) run(t *task) {
+	t.run(d.ctx)
+	if !t.running() && t.end.Code == wire.CodeDiskFailed {
+		d.disk.seatFailed(t.end.Detail)
+	}
 }
 
 // tell has brains told of a task's seat until it ends.

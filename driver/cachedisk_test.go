@@ -1,0 +1,160 @@
+package driver
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/nomad/plugins/drivers"
+	"golang.org/x/sys/unix"
+
+	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// failingDisk is a loop device with ext4 whose own disk is full after fill, and not any more
+// after free: the file system has room, and a sync fails.
+func failingDisk(t *testing.T) (dir string, fill, free func()) {
+	if !isRoot {
+		t.Skip("needs root to mount a disk that fails")
+	}
+	under, dir := t.TempDir(), t.TempDir()
+	if err := unix.Mount("tmpfs", under, "tmpfs", 0, "size=64m"); err != nil {
+		t.Skipf("no tmpfs here: %v", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(under, unix.MNT_DETACH) })
+	image, filler := filepath.Join(under, "disk"), filepath.Join(under, "filler")
+	testkit.Must(t, errors.Join(os.WriteFile(image, nil, 0o600), os.Truncate(image, 200<<20)))
+	for _, command := range [][]string{{"mkfs.ext4", "-q", "-O", "^has_journal", image}, {"mount", "-o", "loop", image, dir}} {
+		if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
+			t.Skipf("no loop devices with ext4 here: %v: %v: %s", command, err, out)
+		}
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, 0) })
+	fill = func() {
+		unix.Sync()
+		if err := os.WriteFile(filler, make([]byte, 64<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
+			t.Fatalf("fill the disk below: %v", err)
+		}
+	}
+	return dir, fill, func() { testkit.Must(t, os.Remove(filler)) }
+}
+
+func TestCacheDiskFails(t *testing.T) {
+	dir, fill, free := failingDisk(t)
+	now := time.Now()
+	d := newCacheDisk()
+	d.now = func() time.Time { return now }
+	want := func(say ...string) {
+		t.Helper()
+		problem, note := d.look(dir)
+		if len(say) == 0 && problem != "" || note != "" {
+			t.Errorf("problem %q, note %q", problem, note)
+		}
+		for _, s := range say {
+			if !strings.Contains(problem, s) {
+				t.Errorf("problem %q does not say %q", problem, s)
+			}
+		}
+	}
+	fill() // before the first try: the next one gets its blocks
+	want("takes no writes", "did not reach it", "journalctl -k")
+	free()
+	want()
+
+	fill()
+	d.seatFailed("write content to the disk: input/output error")
+	want("failed under a seat: write content", "tried again at")
+	now = now.Add(firstRest)
+	want("failed under a seat: write content", "tried again: ", "did not reach it")
+	free()
+	want()
+
+	// The disk takes what is tried, but not what the next seat writes.
+	d.seatFailed("again")
+	now = now.Add(firstRest)
+	want("failed under a seat: again", "tried again at")
+	now = now.Add(firstRest)
+	want()
+	if left, err := filepath.Glob(filepath.Join(dir, ".probe*")); len(left) > 0 || err != nil {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
+// What is no fault of the disk makes no node sick, unless a seat ended for the disk.
+func TestCacheDiskIsFullOrSlow(t *testing.T) {
+	d := newCacheDisk()
+	var fault error
+	d.probe = func(string, int) error { return fault }
+	d.first = 0
+	for _, c := range []struct {
+		name          string
+		fault         error
+		failed        string
+		problem, note string
+	}{
+		{"full", unix.ENOSPC, "", "", ""},
+		{"slow", errSlowDisk, "", "", "is slow"},
+		{"not made yet", os.ErrNotExist, "", "", ""},
+		{"not ours", unix.EACCES, "", "name a directory that the agent may write to", ""},
+		{"read-only", unix.EROFS, "", "takes no writes", ""},
+		{"failed and full", unix.ENOSPC, "x", "it is full", ""},
+		{"failed and slow", errSlowDisk, "x", "did not end within", ""},
+	} {
+		if fault = c.fault; c.failed != "" {
+			d.seatFailed(c.failed)
+		}
+		problem, note := d.look("/cache")
+		if (problem == "") != (c.problem == "") || !strings.Contains(problem, c.problem) || (note == "") != (c.note == "") || !strings.Contains(note, c.note) {
+			t.Errorf("%s: problem %q, note %q", c.name, problem, note)
+		}
+	}
+}
+
+// A seat ends for the disk of the cache: the driver gets no seats until the disk works, and
+// the others go on.
+func TestSeatOfAFailedDisk(t *testing.T) {
+	t.Setenv("GST_FAKE_FINGERPRINT", `{"version":"v0.3.0","gstreamer":"1.22.0","encoders":["x264enc"],"display":"Xvfb 21.1"}`)
+	b := newBench(t, "")
+	prints, err := b.Fingerprint(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := func() *drivers.Fingerprint {
+		t.Helper()
+		select {
+		case f := <-prints:
+			return f
+		case <-time.After(unhealthyPeriod - 5*time.Second):
+			t.Fatal("the driver does not say how it is")
+			return nil
+		}
+	}
+	if f := next(); f.Health != drivers.HealthStateHealthy {
+		t.Fatalf("at first: %+v", f)
+	}
+	other := job("sleep 600", nil)
+	b.start(other)
+	sick := job("sleep 600", map[string]string{"FAKE": "disk"})
+	b.start(sick)
+	if r := b.wait(sick.ID); r.Err == nil || !strings.Contains(r.Err.Error(), wire.CodeDiskFailed) {
+		t.Fatalf("the seat ended with %v", r.Err)
+	}
+	f := next()
+	if f.Health != drivers.HealthStateUnhealthy || !strings.Contains(f.HealthDescription, "the fake's disk") {
+		t.Fatalf("after the seat: %+v", f)
+	}
+	if s, err := b.InspectTask(other.ID); err != nil || s.State != drivers.TaskStateRunning {
+		t.Errorf("the other seat: %+v, %v", s, err)
+	}
+	b.driver.disk.mu.Lock()
+	b.driver.disk.until = time.Now() // the rest is over
+	b.driver.disk.mu.Unlock()
+	if f := b.driver.look(t.Context()); f.Health != drivers.HealthStateHealthy {
+		t.Errorf("the disk works again: %+v", f)
+	}
+}
