@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,13 +17,14 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// failingDisk is a loop device with ext4 whose own disk is full after fill, and not any more
+// failingDisk mounts a loop device with ext4 whose own disk is full after fill, and not any more
 // after free: the file system has room, and a sync fails.
-func failingDisk(t *testing.T) (dir string, fill, free func()) {
+func failingDisk(t *testing.T, dir string) (fill, free func()) {
+	t.Helper()
 	if !isRoot {
 		t.Skip("needs root to mount a disk that fails")
 	}
-	under, dir := t.TempDir(), t.TempDir()
+	under := t.TempDir()
 	if err := unix.Mount("tmpfs", under, "tmpfs", 0, "size=64m"); err != nil {
 		t.Skipf("no tmpfs here: %v", err)
 	}
@@ -34,18 +36,19 @@ func failingDisk(t *testing.T) (dir string, fill, free func()) {
 			t.Skipf("no loop devices with ext4 here: %v: %v: %s", command, err, out)
 		}
 	}
-	t.Cleanup(func() { _ = unix.Unmount(dir, 0) })
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
 	fill = func() {
 		unix.Sync()
 		if err := os.WriteFile(filler, make([]byte, 64<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
 			t.Fatalf("fill the disk below: %v", err)
 		}
 	}
-	return dir, fill, func() { testkit.Must(t, os.Remove(filler)) }
+	return fill, func() { testkit.Must(t, os.Remove(filler)) }
 }
 
 func TestCacheDiskFails(t *testing.T) {
-	dir, fill, free := failingDisk(t)
+	dir := t.TempDir()
+	fill, free := failingDisk(t, dir)
 	now := time.Now()
 	d := newCacheDisk()
 	d.now = func() time.Time { return now }
@@ -157,4 +160,41 @@ func TestSeatOfAFailedDisk(t *testing.T) {
 	if f := b.driver.look(t.Context()); f.Health != drivers.HealthStateHealthy {
 		t.Errorf("the disk works again: %+v", f)
 	}
+}
+
+// diskFails is the same with a real disk that fails, real seats and a real Nomad: it places
+// the next seat nowhere. app is one with content.
+func (a *agent) diskFails(t *testing.T, app string) {
+	other := a.run("other", "sleep 1000")
+	pid, nonce := a.seat(other)
+	fill, _ := failingDisk(t, filepath.Join(a.dir, "cache"))
+	fill()
+
+	a.must("job", "dispatch", "-detach", app)
+	eventually(t, "the driver is unhealthy for the disk", func() bool {
+		var nodes []struct {
+			Drivers map[string]struct {
+				Healthy           bool
+				HealthDescription string
+			}
+		}
+		if a.get("/v1/nodes", &nodes) != nil || len(nodes) != 1 {
+			return false
+		}
+		d := nodes[0].Drivers["stream"]
+		return !d.Healthy && strings.Contains(d.HealthDescription, "failed under a seat")
+	})
+	a.submit("next", "sleep 1000", "")
+	eventually(t, "the next seat is placed nowhere", func() bool {
+		var evaluations []struct{ Status, BlockedEval string }
+		var allocs []allocation
+		if a.get("/v1/job/next/evaluations", &evaluations) != nil || a.get("/v1/job/next/allocations", &allocs) != nil {
+			return false
+		}
+		if len(allocs) > 0 {
+			t.Fatalf("the next seat is placed: %+v", allocs)
+		}
+		return slices.ContainsFunc(evaluations, func(e struct{ Status, BlockedEval string }) bool { return e.BlockedEval != "" })
+	})
+	a.stillThere(t, other, pid, nonce)
 }

@@ -95,6 +95,7 @@ func TestPrefetch(t *testing.T) {
 			t.Errorf("prefetch %s: %v\n%s", c.job, err, out)
 		}
 	}
+	t.Run("the disk fails", func(t *testing.T) { a.diskFails(t, "cold") })
 }
 
 // counter is a TCP proxy that counts what it brings.

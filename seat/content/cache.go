@@ -274,6 +274,12 @@ func storage(verb string, err error) error {
 	return failure(wire.CodeConfig, "%s: %v", verb, err)
 }
 
+// unsynced is the end of a seat whose node's disk did not keep what the file system took. That
+// is no full disk, also where the kernel says that there is no space: the file system had some.
+func unsynced(verb string, err error) wire.End {
+	return failure(wire.CodeDiskFailed, "%s: %v; look at the disk of the node's cache", verb, err)
+}
+
 func megabytes(n int64) string {
 	if n < 10e6 {
 		return fmt.Sprintf("%.1f MB", float64(n)/1e6)

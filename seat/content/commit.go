@@ -306,9 +306,7 @@ func (k *committer) runCommit() {
 
 func (k *committer) commit(batch []arrival) error {
 	if err := unix.Syncfs(int(k.dir.Fd())); err != nil {
-		var end wire.End
-		errors.As(storage("write content to the disk", err), &end)
-		return spoilt{end}
+		return spoilt{unsynced("write content to the disk", err)}
 	}
 	for _, a := range batch {
 		err := k.cache.keepVerified(a.job.cacheKey, a.verified)

@@ -160,6 +160,18 @@ func TestDiskFailsUnderASeat(t *testing.T) {
 	}
 }
 
+// A disk below the file system that is full says so in a sync: to evict would not help.
+func TestUnsyncedIsNoFullDisk(t *testing.T) {
+	for _, fault := range []error{unix.ENOSPC, unix.EDQUOT, unix.EIO} {
+		if end := unsynced("write", fault); end.Code != wire.CodeDiskFailed {
+			t.Errorf("%v: %v", fault, end)
+		}
+	}
+	if end, failed := Spoilt(spoilt{unsynced("write", unix.ENOSPC)}); !failed || end.Code != wire.CodeDiskFailed {
+		t.Errorf("the seat goes on: %v", end)
+	}
+}
+
 // Two seats fit each, but not together: the first goes on, and the second is refused.
 func TestTwoSeatsThatDoNotFitTogether(t *testing.T) {
 	g := startGateway(t)

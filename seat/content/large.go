@@ -296,7 +296,7 @@ func (d *partsDownload) recordNow() error {
 	now.Done = append([]byte(nil), d.parts.Done...)
 	d.mu.Unlock()
 	if err := unix.Fdatasync(int(d.data.Fd())); err != nil {
-		return storage("write content", err)
+		return unsynced("write content", err)
 	}
 	return d.fetcher.cache.writeParts(d.job.cacheKey, now)
 }
