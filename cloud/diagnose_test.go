@@ -39,7 +39,7 @@ func well(t *testing.T) (looks []*look, names []string) {
 				"edge-1":   {shownCertificate: "client." + site.Name + ".consul", shownUntil: now.Add(120 * 24 * time.Hour).Format(time.RFC3339)},
 				"edge-2":   {}, // of an earlier release
 			},
-			backups: map[string]time.Time{"s3://system-b/backups/consul": now.Add(-23 * time.Hour)},
+			backups: map[string]time.Time{"s3://backups-b/backups/consul": now.Add(-23 * time.Hour)},
 		}
 		l.nodes = append(l.nodes, Node{ID: "stream-id", Name: "stream-1", Pool: "stream-cpu", Status: "ready", Eligible: true, Stream: true, Sick: map[string]string{"docker": "not found"}})
 		for _, job := range platformJobs {
@@ -48,6 +48,37 @@ func well(t *testing.T) (looks []*look, names []string) {
 		looks = append(looks, l)
 	}
 	return looks, o.Names()
+}
+
+// TestLookBackups: they are looked for in the region in which they are.
+func TestLookBackups(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 0, 0, time.UTC)
+	snapshots := map[string]time.Time{"consul": at}
+	regions := map[string]*fakeCloud{
+		"site": {backups: map[string]map[string]time.Time{"system": snapshots}},
+		"far":  {backups: map[string]map[string]time.Time{"backups-b": snapshots}},
+	}
+	c := &Cluster{Cloud: func(region string) (Cloud, error) { return regions[region], nil }}
+	outputs, err := ReadOutputs([]byte(twoSites))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, try := range map[string]struct {
+		site Site
+		want map[string]time.Time
+		err  string
+	}{
+		"another region":  {outputs.Sites[1], map[string]time.Time{"s3://backups-b/backups/consul": at, "s3://backups-b/backups/nomad": {}}, ""},
+		"earlier outputs": {Site{Name: "site", SystemBucket: "system"}, map[string]time.Time{"s3://system/backups/consul": at, "s3://system/backups/nomad": {}}, ""},
+		"no bucket":       {Site{Name: "site"}, map[string]time.Time{}, ""},
+		"not there":       {Site{Name: "site", Backups: Place{Bucket: "backups", Region: "site"}}, map[string]time.Time{}, "look into backups in site"},
+	} {
+		l := &look{site: try.site, backups: map[string]time.Time{}}
+		err := c.lookBackups(t.Context(), l)
+		if fmt.Sprint(l.backups) != fmt.Sprint(try.want) || (err == nil) != (try.err == "") || err != nil && !strings.Contains(err.Error(), try.err) {
+			t.Errorf("%s: %v, %v; want %v", what, l.backups, err, try.want)
+		}
+	}
 }
 
 // TestDiagnose: nothing is said of sites that are well, and of each fault what it is, what was
@@ -103,8 +134,10 @@ func TestDiagnose(t *testing.T) {
 		}, "certificates between nodes end soon: edge-1 ("},
 		{func(l *look) { l.shown["edge-1"][shownCertificate] = "client.a-1.consul" }, "nodes have the certificates of others: edge-1 (client.a-1.consul, not client.b-1.consul)"},
 		{func(l *look) { l.shown["edge-1"][shownCertificate] = "server.b-1.consul" }, "nodes have the certificates of others: edge-1 (server.b-1.consul, not client.b-1.consul)"},
-		{func(l *look) { l.backups["s3://system-b/backups/consul"] = time.Date(2026, 1, 2, 3, 4, 0, 0, time.UTC) }, "the backups at s3://system-b/backups/consul are old: the latest is of 2026-01-02 03:04 UTC"},
-		{func(l *look) { l.backups["s3://system-b/backups/nomad"] = time.Time{} }, "there is no backup at s3://system-b/backups/nomad"},
+		{func(l *look) {
+			l.backups["s3://backups-b/backups/consul"] = time.Date(2026, 1, 2, 3, 4, 0, 0, time.UTC)
+		}, "the backups at s3://backups-b/backups/consul are old: the latest is of 2026-01-02 03:04 UTC"},
+		{func(l *look) { l.backups["s3://backups-b/backups/nomad"] = time.Time{} }, "there is no backup at s3://backups-b/backups/nomad"},
 		{func(l *look) { l.sees = []string{"b-1"} }, "Consul's servers do not see a-1: they know: b-1"},
 		{func(l *look) { l.router.Sites = l.router.Sites[:1] }, "the router has no facts of a-1"},
 		{func(l *look) { l.router.Sites[1] = wire.SiteView{Site: "a-1", Unhealthy: "it does not answer"} }, "the router does not reach a-1: it does not answer"},

@@ -39,7 +39,7 @@ type Cluster struct {
 	Poll time.Duration
 	// Cloud gives what the cloud's account says of a site. nil: nothing is known of groups and
 	// buckets.
-	Cloud func(site string) (Cloud, error)
+	Cloud func(region string) (Cloud, error)
 	// Web asks as people's browsers do.
 	Web Web
 	// By names the operator to another one, such as alice@laptop.
@@ -165,7 +165,7 @@ func (f fleetConsul) Distance(ctx context.Context, to string) (wire.Distance, er
 	return coordinates.Distance(f.site, to, time.Now()), nil
 }
 
-// Cloud is what is asked of the cloud's account, for one site.
+// Cloud is what is asked of the cloud's account, in one region.
 type Cloud interface {
 	Group(ctx context.Context, name string) (Group, error)
 	// Reasons are why nodes of a group were given up since then, the latest first.

@@ -262,15 +262,8 @@ func (c *Cluster) lookCloud(ctx context.Context, l *look, tell func(Finding)) {
 			unknown("why nodes of "+name+" were given up", err)
 		}
 	}
-	if bucket := l.site.SystemBucket; bucket != "" {
-		latest, err := cloud.Backups(ctx, bucket)
-		if err != nil {
-			unknown("how old the backups in "+bucket+" are", err)
-		} else {
-			for _, program := range []string{"consul", "nomad"} {
-				l.backups["s3://"+bucket+"/backups/"+program] = latest[program]
-			}
-		}
+	if err := c.lookBackups(ctx, l); err != nil {
+		unknown("how old the backups are", err)
 	}
 	if len(c.Outputs.Sites) > 1 && l.site.ContentBucket != "" {
 		before := time.Time{}
@@ -281,6 +274,29 @@ func (c *Cluster) lookCloud(ctx context.Context, l *look, tell func(Finding)) {
 			unknown("which content "+l.site.ContentBucket+" has", err)
 		}
 	}
+}
+
+// lookBackups asks the region in which the backups are.
+func (c *Cluster) lookBackups(ctx context.Context, l *look) error {
+	at := l.site.Backups
+	if at.Bucket == "" { // outputs of an earlier release
+		at = Place{Bucket: l.site.SystemBucket, Region: l.site.Name}
+	}
+	if at.Bucket == "" {
+		return nil
+	}
+	there, err := c.Cloud(at.Region)
+	if err != nil {
+		return err
+	}
+	latest, err := there.Backups(ctx, at.Bucket)
+	if err != nil {
+		return fmt.Errorf("look into %s in %s: %w", at.Bucket, at.Region, err)
+	}
+	for _, program := range []string{"consul", "nomad"} {
+		l.backups["s3://"+at.Bucket+"/backups/"+program] = latest[program]
+	}
+	return nil
 }
 
 // failing are the apps whose seats do not start.

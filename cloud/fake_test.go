@@ -132,7 +132,7 @@ func (f *fakeSite) Distance(context.Context, string) (wire.Distance, error) {
 
 const twoSites = `{"url": {"value": "https://play.example"}, "sites": {"value": {
 	"b-1": {"primary": false, "router_url": "https://b-1.play.example", "brain_url": "wss://brain.b-1.play.example/v1/connect", "edge_nodes": 3,
-	        "turn_urls": ["turn:turn.b-1.play.example:3478"], "turn_ports": "21000-21999", "system_bucket": "system-b",
+	        "turn_urls": ["turn:turn.b-1.play.example:3478"], "turn_ports": "21000-21999", "system_bucket": "system-b", "backups": {"bucket": "backups-b", "region": "far"},
 	        "groups": {"server": "n-server", "edge": "n-edge", "stream-cpu": "n-stream-cpu"}, "alarms": ["n-servers"],
 	        "pools": {"stream-cpu": {"group": "n-stream-cpu", "min": 0, "max": 9}}},
 	"a-1": {"primary": true, "router_url": "https://a-1.play.example", "brain_url": "wss://brain.a-1.play.example/v1/connect", "edge_nodes": 3, "content_bucket": "content-a",

@@ -33,6 +33,7 @@ type Site struct {
 	// brains' events.
 	ContentBucket string            `json:"content_bucket"`
 	SystemBucket  string            `json:"system_bucket"`
+	Backups       Place             `json:"backups"` // of Consul and Nomad
 	Servers       int               `json:"servers"` // default 3
 	EdgeNodes     int               `json:"edge_nodes"`
 	Groups        map[string]string `json:"groups"` // auto scaling group by role
@@ -40,6 +41,12 @@ type Site struct {
 	// Alarms say that the site serves people worse than before.
 	Alarms  []string          `json:"alarms"`
 	Secrets map[string]string `json:"secrets"`
+}
+
+// Place is a bucket and its region.
+type Place struct {
+	Bucket string `json:"bucket"`
+	Region string `json:"region"`
 }
 
 // Pool is a pool of stream nodes with its auto scaling group.

@@ -23,13 +23,19 @@ type fakeCloud struct {
 	began     func(group string)
 	cancelled string
 	objects   map[string]int64
+	backups   map[string]map[string]time.Time
 }
 
 func (f *fakeCloud) Group(context.Context, string) (Group, error) { return Group{}, nil }
 func (f *fakeCloud) Reasons(context.Context, string, string, time.Time) ([]Reason, error) {
 	return nil, nil
 }
-func (f *fakeCloud) Backups(context.Context, string) (map[string]time.Time, error) { return nil, nil }
+func (f *fakeCloud) Backups(_ context.Context, bucket string) (map[string]time.Time, error) {
+	if f.backups[bucket] == nil {
+		return nil, errors.New(bucket + " is in another region")
+	}
+	return f.backups[bucket], nil
+}
 func (f *fakeCloud) Objects(context.Context, string, time.Time, int) (map[string]int64, error) {
 	return f.objects, nil
 }

@@ -40,7 +40,7 @@ consul snapshot save "$dir/consul-$now.snap" >/dev/null
 nomad operator snapshot save "$dir/nomad-$now.snap" >/dev/null
 for file in "$dir"/*.snap; do
   case $url in
-    s3://*) nearcast provision upload --env "${NEARCAST_ENV:-/etc/nearcast/provision.env}" "$file" "$url/${file##*/}" ;;
+    s3://*) nearcast provision upload --env "${NEARCAST_ENV:-/etc/nearcast/provision.env}" --region "${NEARCAST_BACKUP_REGION:-}" "$file" "$url/${file##*/}" ;;
     file://*) install -D -m 600 "$file" "${url#file://}/${file##*/}" ;;
     *)
       echo "backup: NEARCAST_BACKUP_URL is $url; it must begin with s3:// or file://" >&2

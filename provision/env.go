@@ -85,7 +85,7 @@ func unquote(s string, ok bool) (string, bool) {
 
 // others are the names that only install.sh and jobs use.
 var others = []string{
-	"RELEASE_URL", "RELEASE_SHA256", "PACKAGES", "CONTENT_BUCKET", "BACKUP_URL",
+	"RELEASE_URL", "RELEASE_SHA256", "PACKAGES", "CONTENT_BUCKET", "BACKUP_URL", "BACKUP_REGION",
 	"SSM_AGENT_URL", "SSM_AGENT_SHA256",
 	"PUBLIC_URL", "ROUTER_URL", "ROUTER_PORT", "BRAIN_URL", "BRAIN_PORT", "TURN", "TURN_PORTS",
 }

@@ -39,14 +39,14 @@ var wrongInput = map[string]wrong{
       pools      = { cpu = { instance_types = ["large"], min = 1, max = 3, on_demand_base = 9, cache_gib = 1, gpu_seats = 2 } }
     }
     "ap-south-1" = { cidr = "10.50.0.0/16", pools = { cpu = { instance_types = [], min = -1, max = 1, spot_percent = 101 } } }
-    "ca-west-1"  = { cidr = "10.51.0.0/16", pools = { gpu = { instance_types = ["g6.xlarge"], min = 0, max = 0, on_demand_base = 0 } } }
+    "ca-west-1"  = { cidr = "10.51.0.0/16", pools = { gpu = { instance_types = ["g6.xlarge"], min = 0, max = 0, on_demand_base = 0 } }, backup_region = "ca-west-1" }
     "sa-east-1"  = { cidr = "10.52.0.0/16", pools = { cpu = { instance_types = ["c7i.large"], min = 1.5, max = 2, packages = ["f3d", "f3d; reboot"] } }, images = { stream = "ami-1", edge = "latest" } }
 
     "af-south-1" = { cidr = "10.60.0.0", pools = { cpu = { instance_types = ["c7i.large"], min = 1, max = 2 } } }
     "eu-north-1" = { cidr = "10.61.0.1/16", pools = { cpu = { instance_types = ["c7i.large"], min = 1, max = 2 } } }
     "eu-west-1"  = { cidr = "10.62.0.0/24", pools = { cpu = { instance_types = ["c7i.large"], min = 1, max = 2 } } }
     "us-east-1"  = { cidr = "11.0.0.0/16", pools = { cpu = { instance_types = ["c7i.large"], min = 1, max = 2 } } }
-    "us-east-2"  = { cidr = "172.0.0.0/10", pools = { cpu = { instance_types = ["c7i.large"], min = 1, max = 2 } } }
+    "us-east-2"  = { backup_region = "elsewhere", cidr = "172.0.0.0/10", pools = { cpu = { instance_types = ["c7i.large"], min = 1, max = 2 } } }
     "us-west-2"  = { cidr = "network", pools = { cpu = { instance_types = ["c7i.large"], min = 1, max = 2 } } }
   }`,
 		say: []string{
@@ -62,6 +62,7 @@ var wrongInput = map[string]wrong{
 			"gpu_seats from 1 to 64, and other pools have none; not so in: eu-central-1/cpu (2).",
 			"names of Debian packages, such as f3d; not so: sa-east-1/cpu (f3d; reboot).",
 			"before the old one stops; not so in: eu-central-1 (1).",
+			"so that backups outlive it; not so in: ca-west-1 (ca-west-1), us-east-2 (elsewhere).",
 		},
 	},
 	"names": {

@@ -29,6 +29,7 @@ module "region" {
   edge_nodes       = each.value.edge_nodes
   pools            = each.value.pools
   images           = each.value.images
+  backup_region    = coalesce(each.value.backup_region, local.backup_regions[each.key])
   certificate_arn  = lookup(var.certificates, each.key, null)
   media_ports      = var.media_ports
   turn             = var.turn

@@ -14,6 +14,7 @@ output "sites" {
     turn_urls      = m.entry.turn_urls
     content_bucket = m.content.name
     system_bucket  = m.system.name
+    backups        = { bucket = m.backups.name, region = m.backups.region }
     groups         = { for role, h in m.nodes : role => h.group }
     edge_nodes     = var.regions[n].edge_nodes
     turn_ports     = var.turn ? "${var.turn_ports.from}-${var.turn_ports.to}" : ""

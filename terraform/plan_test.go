@@ -160,6 +160,7 @@ func (p plan) checkRegions(t *testing.T) {
 		// These exist only in us-east-1.
 		"aws_sns_topic.global", "aws_cloudwatch_metric_alarm.unreachable",
 	}
+	backups := map[string]string{} // by site: its parts are in one region
 	for _, r := range p.managed() {
 		region := r.text("region")
 		if _, has := r.Change.After["region"]; !has && r.Change.Unknown["region"] == nil {
@@ -172,6 +173,14 @@ func (p plan) checkRegions(t *testing.T) {
 			want = "us-east-1"
 		case strings.HasPrefix(r.Module, "module.replication"):
 			want = "eu-central-1"
+		case strings.HasPrefix(r.Type, "aws_s3_bucket") && strings.HasSuffix(r.Address, `["backups"]`):
+			site := want
+			if want = backups[site]; want == "" {
+				want, backups[site] = region, region
+			}
+			if region == site {
+				t.Errorf("%s: %s is in the region of its own site", p.Run, r.Address)
+			}
 		case pair != "" && slices.Contains(strings.Split(pair, "--"), region):
 			want = region
 		}
@@ -281,8 +290,10 @@ func (p plan) checkGroups(t *testing.T) {
 func (p plan) checkBuckets(t *testing.T) {
 	t.Helper()
 	for _, bucket := range p.managed("aws_s3_bucket") {
-		if bucket.Change.After["force_destroy"] != false {
-			t.Errorf("%s: destroy deletes %s with its contents, and nobody has asked for that", p.Run, bucket.Address)
+		// One run has force_destroy = true.
+		asked := p.Run == "one_site_alone" && !strings.HasSuffix(bucket.Address, `["backups"]`)
+		if bucket.Change.After["force_destroy"] != asked {
+			t.Errorf("%s: force_destroy of %s is %v; want %t", p.Run, bucket.Address, bucket.Change.After["force_destroy"], asked)
 		}
 		key := strings.TrimPrefix(bucket.Address, bucket.Module+".aws_s3_bucket.")
 		for _, part := range []string{

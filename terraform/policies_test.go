@@ -34,8 +34,8 @@ var rights = map[string][]string{
 		"secretsmanager:GetSecretValue secret-edge home", "secretsmanager:GetSecretValue secret-servers home",
 		"secretsmanager:PutSecretValue secret-nodes home", "secretsmanager:PutSecretValue secret-edge home", "secretsmanager:PutSecretValue secret-servers home",
 
-		// backup.sh; a person on a server restores.
-		"s3:PutObject backup home", "s3:GetObject backup home", "s3:ListBucket backups home",
+		// backup.sh. An operator restores, with their own rights.
+		"s3:PutObject backup home",
 		// nomad-autoscaler's aws-asg.
 		"autoscaling:DescribeAutoScalingGroups everything home", "autoscaling:DescribeInstanceRefreshes everything home", "autoscaling:DescribeScalingActivities everything home",
 		"autoscaling:CreateOrUpdateTags group-stream-cpu home", "autoscaling:TerminateInstanceInAutoScalingGroup group-stream-cpu home", "autoscaling:UpdateAutoScalingGroup group-stream-cpu home",
@@ -71,16 +71,16 @@ var matrix = []struct{ actions, places []string }{
 			"s3:GetObject", "s3:GetObjectVersion", "s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:PutObjectAcl", "s3:PutObjectTagging", "s3:GetObjectVersionForReplication",
 			"s3:GetObjectVersionAcl", "s3:GetObjectVersionTagging", "s3:ReplicateObject", "s3:ReplicateDelete", "s3:ReplicateTags", "s3:BypassGovernanceRetention",
 		},
-		[]string{"release", "backup", "own-report", "another-report", "event", "content"},
+		[]string{"release", "backup", "system-backup", "own-report", "another-report", "event", "content"},
 	},
 	{
 		[]string{
 			"s3:GetReplicationConfiguration", "s3:PutReplicationConfiguration", "s3:PutBucketPolicy", "s3:DeleteBucketPolicy", "s3:DeleteBucket",
 			"s3:PutBucketVersioning", "s3:PutLifecycleConfiguration", "s3:PutBucketPublicAccessBlock",
 		},
-		[]string{"content-bucket", "system-bucket"},
+		[]string{"content-bucket", "system-bucket", "backup-bucket"},
 	},
-	{[]string{"s3:ListBucket", "s3:ListBucketVersions"}, []string{"content-bucket", "content-prefix", "system-bucket", "backups", "reports", "events"}},
+	{[]string{"s3:ListBucket", "s3:ListBucketVersions"}, []string{"content-bucket", "content-prefix", "system-bucket", "backup-bucket", "backups", "reports", "events"}},
 	{
 		[]string{
 			"secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue", "secretsmanager:UpdateSecret", "secretsmanager:DeleteSecret", "secretsmanager:DescribeSecret",
@@ -127,7 +127,7 @@ const (
 // place gives the ARN of a place, and what a request to it carries.
 func place(name, site, role string) (arn string, context map[string]string) {
 	short := map[string]string{"eu-central-1": "eu", "us-east-1": "us"}[site]
-	system, content := "arn:aws:s3:::system-"+short, "arn:aws:s3:::content-"+short
+	system, content, backups := "arn:aws:s3:::system-"+short, "arn:aws:s3:::content-"+short, "arn:aws:s3:::backups-"+short
 	group := func(role string) string {
 		return "arn:aws:autoscaling:" + site + ":" + account + ":autoScalingGroup:0c1e:autoScalingGroupName/nearcast-" + role
 	}
@@ -136,6 +136,9 @@ func place(name, site, role string) (arn string, context map[string]string) {
 	case name == "release":
 		return system + "/release/nearcast.tar.gz", context
 	case name == "backup":
+		context["aws:RequestedRegion"] = map[string]string{"eu": "eu-west-1", "us": "ca-central-1"}[short]
+		return backups + "/backups/consul-1.snap", context
+	case name == "system-backup": // of an earlier release
 		return system + "/backups/consul-1.snap", context
 	case name == "own-report":
 		return system + "/nodes/nearcast-" + role + "/i-1.txt", context
@@ -145,13 +148,16 @@ func place(name, site, role string) (arn string, context map[string]string) {
 		return system + "/events/eu-central-1/state", context
 	case name == "content":
 		return content + "/viewer/model.glb", context
-	case name == "content-bucket", name == "system-bucket":
-		return map[string]string{"content-bucket": content, "system-bucket": system}[name], context
+	case name == "content-bucket", name == "system-bucket", name == "backup-bucket":
+		return map[string]string{"content-bucket": content, "system-bucket": system, "backup-bucket": backups}[name], context
 	case name == "content-prefix":
 		context["s3:prefix"] = "viewer/"
 		return content, context
-	case name == "backups", name == "reports", name == "events":
-		context["s3:prefix"] = map[string]string{"backups": "backups/", "reports": "nodes/", "events": "events/"}[name]
+	case name == "backups":
+		context["s3:prefix"] = "backups/"
+		return backups, context
+	case name == "reports", name == "events":
+		context["s3:prefix"] = map[string]string{"reports": "nodes/", "events": "events/"}[name]
 		return system, context
 	case strings.HasPrefix(name, "secret-"):
 		return "arn:aws:secretsmanager:" + site + ":" + account + ":secret:nearcast/" + strings.TrimPrefix(name, "secret-") + "-AbCdEf", context

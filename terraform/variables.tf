@@ -68,6 +68,9 @@ variable "regions" {
     # AMIs that provision/image made, by role: server, edge, stream-cpu, stream-gpu.
     # Other roles start from image_parameter, and take minutes longer.
     images = optional(map(string), {})
+    # Where the servers' backups lie: another region than the site's, which need not have a site.
+    # Null: the one that regions.tf names. A change leaves old backups behind: README.md, "Backups".
+    backup_region = optional(string)
   }))
 
   # Each message names what is wrong, so each condition is here twice: a validation
@@ -132,6 +135,11 @@ variable "regions" {
   validation {
     condition     = length(flatten([for n, r in var.regions : [for k, p in r.pools : [for name in p.packages : "${n}/${k} (${name})" if !can(regex("^[a-z0-9][a-z0-9+.-]+$", name))]]])) == 0
     error_message = "packages must be names of Debian packages, such as f3d; not so: ${join(", ", flatten([for n, r in var.regions : [for k, p in r.pools : [for name in p.packages : "${n}/${k} (${name})" if !can(regex("^[a-z0-9][a-z0-9+.-]+$", name))]]]))}."
+  }
+
+  validation {
+    condition     = length([for n, r in var.regions : "${n} (${r.backup_region})" if r.backup_region != null && try(r.backup_region == n || !contains(local.known_regions, r.backup_region), false)]) == 0
+    error_message = "backup_region must be a known region other than the site's own, so that backups outlive it; not so in: ${join(", ", [for n, r in var.regions : "${n} (${r.backup_region})" if r.backup_region != null && try(r.backup_region == n || !contains(local.known_regions, r.backup_region), false)])}."
   }
 
   validation {
@@ -248,7 +256,7 @@ variable "alarm_email" {
 }
 
 variable "force_destroy" {
-  description = "Destroy deletes buckets with their contents: content, and the servers' backups. False: destroy stops at a bucket that is not empty. Apply a change of it before you destroy."
+  description = "Destroy deletes buckets with their contents: content, and the release. False: destroy stops at a bucket that is not empty. Apply a change of it before you destroy. The bucket of backups has to be emptied by hand in any case."
   type        = bool
   default     = false
 }

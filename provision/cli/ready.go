@@ -166,5 +166,5 @@ func keep(ctx context.Context, v provision.Values, instance, reason string) erro
 	if err != nil {
 		return err
 	}
-	return upload(ctx, v, file.Name(), strings.TrimSuffix(v.Cloud.Reports, "/")+"/"+v.Cloud.Group+"/"+instance+".txt")
+	return upload(ctx, v.Stream.S3, file.Name(), strings.TrimSuffix(v.Cloud.Reports, "/")+"/"+v.Cloud.Group+"/"+instance+".txt")
 }

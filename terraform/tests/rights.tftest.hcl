@@ -21,7 +21,8 @@ variables {
   regions = {
     "eu-central-1" = { cidr = "10.10.0.0/16", pools = { cpu = { instance_types = ["c7i.2xlarge"], min = 1, max = 6 } } }
     "us-east-1" = {
-      cidr = "10.20.0.0/16"
+      cidr          = "10.20.0.0/16"
+      backup_region = "ca-central-1"
       pools = {
         cpu = { instance_types = ["c7i.2xlarge"], min = 1, max = 6, packages = ["f3d", "neverball"] }
         gpu = { instance_types = ["g6.xlarge"], min = 0, max = 6, local_cache = true, gpu_seats = 3 }
@@ -51,6 +52,11 @@ override_resource {
 }
 
 override_resource {
+  target = module.region["eu-central-1"].module.storage.aws_s3_bucket.this["backups"]
+  values = { id = "backups-eu", arn = "arn:aws:s3:::backups-eu" }
+}
+
+override_resource {
   target = module.region["eu-central-1"].aws_secretsmanager_secret.this["nodes"]
   values = { arn = "arn:aws:secretsmanager:eu-central-1:000000000000:secret:nearcast/nodes-AbCdEf" }
 }
@@ -63,6 +69,11 @@ override_resource {
 override_resource {
   target = module.region["eu-central-1"].aws_secretsmanager_secret.this["servers"]
   values = { arn = "arn:aws:secretsmanager:eu-central-1:000000000000:secret:nearcast/servers-AbCdEf" }
+}
+
+override_resource {
+  target = module.region["us-east-1"].module.storage.aws_s3_bucket.this["backups"]
+  values = { id = "backups-us", arn = "arn:aws:s3:::backups-us" }
 }
 
 override_resource {
@@ -124,19 +135,17 @@ run "rights" {
       ]])) == toset([
       "Allow s3:GetObject arn:aws:s3:::system-us/release/*",
       "Allow s3:GetObjectVersion arn:aws:s3:::system-us/release/*",
-      "Allow s3:GetObject arn:aws:s3:::system-us/backups/*",
-      "Allow s3:PutObject arn:aws:s3:::system-us/backups/*",
-      "Allow s3:ListBucket arn:aws:s3:::system-us",
+      "Allow s3:PutObject arn:aws:s3:::backups-us/backups/*",
       "Allow s3:PutObject arn:aws:s3:::system-us/nodes/nearcast-server/*",
     ])
-    error_message = "a server has other rights than to read the release, to keep backups and to report"
+    error_message = "a server has other rights than to read the release, to write backups and to report"
   }
 
   # The same for all nodes of all sites. Only edge nodes keep events.
   assert {
     condition = alltrue(flatten([for m in module.region : [for role, h in m.nodes : [for s in jsondecode(h.policy).Statement : [
       for a in s.Action : contains(["s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"], a) || (a == "s3:PutObject" && alltrue([for r in s.Resource :
-        contains(["${m.system.arn}/backups/*", "${m.system.arn}/nodes/nearcast-${role}/*"], r)
+        r == "${m.system.arn}/nodes/nearcast-${role}/*" || (role == "server" && r == "${m.backups.arn}/backups/*")
       ])) || (role == "edge" && contains(["s3:PutObject", "s3:DeleteObject"], a) && s.Resource == ["${m.system.arn}/events/*"])
       if startswith(a, "s3:") || strcontains(split(":", a)[0], "*")
     ]]]]))
@@ -240,6 +249,16 @@ run "rights" {
       && contains(split("\n", module.region["us-east-1"].nodes["server"].template.user_data), "NEARCAST_JOIN_WAN='provider=aws addr_type=private_v4 tag_key=nearcast-server tag_value=nearcast region=eu-central-1'")
     )
     error_message = "sites do not join the primary one"
+  }
+
+  # Backups lie in another region than the site; backup_region names another one than the default.
+  assert {
+    condition = (
+      alltrue([for line in ["NEARCAST_BACKUP_URL='s3://backups-eu/backups'", "NEARCAST_BACKUP_REGION='eu-west-1'"] : contains(split("\n", module.region["eu-central-1"].nodes["server"].template.user_data), line)])
+      && alltrue([for line in ["NEARCAST_BACKUP_URL='s3://backups-us/backups'", "NEARCAST_BACKUP_REGION='ca-central-1'"] : contains(split("\n", module.region["us-east-1"].nodes["server"].template.user_data), line)])
+      && { for n, s in output.sites : n => s.backups } == { "eu-central-1" = { bucket = "backups-eu", region = "eu-west-1" }, "us-east-1" = { bucket = "backups-us", region = "ca-central-1" } }
+    )
+    error_message = "servers or operators are not told where the backups lie: ${jsonencode({ for n, s in output.sites : n => s.backups })}"
   }
 
   assert {

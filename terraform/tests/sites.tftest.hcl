@@ -90,6 +90,11 @@ run "three_sites" {
     error_message = "content is not replicated from the primary site to each other site"
   }
 
+  assert {
+    condition     = { for n, s in output.sites : n => s.backups.region } == { "eu-central-1" = "eu-west-1", "us-east-1" = "us-west-2", "ap-northeast-1" = "ap-northeast-3" }
+    error_message = "the backups of a site lie in another region than regions.tf says"
+  }
+
   # ---- open to the internet
 
   assert {
@@ -268,6 +273,7 @@ run "one_site_alone" {
   command = plan
 
   variables {
+    force_destroy = true
     regions = {
       "eu-central-1" = {
         cidr  = "10.10.0.0/16"

@@ -97,6 +97,7 @@ module "storage" {
   source        = "../storage"
   name          = var.name
   region        = var.region
+  backup_region = var.backup_region
   force_destroy = var.force_destroy
   release       = var.release
 }
@@ -160,17 +161,11 @@ module "server" {
       Resource = values(aws_secretsmanager_secret.this)[*].arn
     },
     {
+      # An operator restores, with their own rights.
       Sid      = "Backups"
       Effect   = "Allow"
-      Action   = ["s3:GetObject", "s3:PutObject"]
-      Resource = ["${module.storage.system.arn}/backups/*"]
-    },
-    {
-      Sid       = "ListBackups"
-      Effect    = "Allow"
-      Action    = ["s3:ListBucket"]
-      Resource  = [module.storage.system.arn]
-      Condition = { StringLike = { "s3:prefix" = ["backups/*"] } }
+      Action   = ["s3:PutObject"]
+      Resource = ["${module.storage.backups.arn}/backups/*"]
     },
     # The autoscaler runs on servers.
     {
@@ -193,7 +188,8 @@ module "server" {
     NEARCAST_JOIN_WAN       = local.primary ? "" : "${local.join}${var.primary_region}"
     NEARCAST_SECRET_SERVERS = aws_secretsmanager_secret.this["servers"].name
     NEARCAST_SECRET_EDGE    = aws_secretsmanager_secret.this["edge"].name
-    NEARCAST_BACKUP_URL     = "s3://${module.storage.system.name}/backups"
+    NEARCAST_BACKUP_URL     = "s3://${module.storage.backups.name}/backups"
+    NEARCAST_BACKUP_REGION  = module.storage.backups.region
   })
 }
 

@@ -40,6 +40,10 @@ output "system" {
   value = module.storage.system
 }
 
+output "backups" {
+  value = module.storage.backups
+}
+
 output "entry" {
   value = module.entry
 }

@@ -47,6 +47,10 @@ variable "images" {
   type        = map(string)
 }
 
+variable "backup_region" {
+  type = string
+}
+
 variable "certificate_arn" {
   type = string
 }

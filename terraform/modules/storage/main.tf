@@ -2,23 +2,26 @@
 #
 # content: what apps need, uploaded at the primary site and replicated to the
 #          others; stream nodes read it.
-# system:  the release (only Terraform writes it), and the servers' snapshots
-#          below backups/, and why nodes were given up below nodes/.
+# system:  the release (only Terraform writes it), and why nodes were given up below
+#          nodes/.
+# backups: the servers' snapshots, in another region: who loses the site's region still has
+#          them.
 
 locals {
-  buckets = toset(["content", "system"])
+  buckets = { content = var.region, system = var.region, backups = var.backup_region }
 }
 
 resource "aws_s3_bucket" "this" {
   for_each      = local.buckets
-  region        = var.region
+  region        = each.value
   bucket_prefix = "${var.name}-${each.key}-${var.region}-"
-  force_destroy = var.force_destroy
+  # Backups are for the worst day: no command of Terraform deletes them.
+  force_destroy = each.key == "backups" ? false : var.force_destroy
 }
 
 resource "aws_s3_bucket_versioning" "this" {
   for_each = local.buckets
-  region   = var.region
+  region   = each.value
   bucket   = aws_s3_bucket.this[each.key].id
 
   versioning_configuration {
@@ -28,7 +31,7 @@ resource "aws_s3_bucket_versioning" "this" {
 
 resource "aws_s3_bucket_server_side_encryption_configuration" "this" {
   for_each = local.buckets
-  region   = var.region
+  region   = each.value
   bucket   = aws_s3_bucket.this[each.key].id
 
   rule {
@@ -40,7 +43,7 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "this" {
 
 resource "aws_s3_bucket_public_access_block" "this" {
   for_each                = local.buckets
-  region                  = var.region
+  region                  = each.value
   bucket                  = aws_s3_bucket.this[each.key].id
   block_public_acls       = true
   block_public_policy     = true
@@ -50,7 +53,7 @@ resource "aws_s3_bucket_public_access_block" "this" {
 
 resource "aws_s3_bucket_ownership_controls" "this" {
   for_each = local.buckets
-  region   = var.region
+  region   = each.value
   bucket   = aws_s3_bucket.this[each.key].id
 
   rule {
@@ -60,7 +63,7 @@ resource "aws_s3_bucket_ownership_controls" "this" {
 
 resource "aws_s3_bucket_policy" "this" {
   for_each = local.buckets
-  region   = var.region
+  region   = each.value
   bucket   = aws_s3_bucket.this[each.key].id
 
   policy = jsonencode({
@@ -81,7 +84,7 @@ resource "aws_s3_bucket_policy" "this" {
 
 resource "aws_s3_bucket_lifecycle_configuration" "this" {
   for_each = local.buckets
-  region   = var.region
+  region   = each.value
   bucket   = aws_s3_bucket_versioning.this[each.key].bucket
 
   rule {
@@ -118,8 +121,9 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
     }
   }
 
+  # Servers of an earlier release kept their backups in system.
   dynamic "rule" {
-    for_each = each.key == "system" ? ["backups", "nodes"] : []
+    for_each = { content = [], system = ["backups", "nodes"], backups = ["backups"] }[each.key]
 
     content {
       id     = rule.value

@@ -13,6 +13,14 @@ output "system" {
   }
 }
 
+output "backups" {
+  value = {
+    name   = aws_s3_bucket_versioning.this["backups"].bucket
+    arn    = aws_s3_bucket.this["backups"].arn
+    region = var.backup_region
+  }
+}
+
 output "release" {
   description = "The release in its latest version."
   value = {

@@ -6,6 +6,11 @@ variable "region" {
   type = string
 }
 
+variable "backup_region" {
+  description = "Where the bucket of backups is: another region."
+  type        = string
+}
+
 variable "force_destroy" {
   type = bool
 }
