@@ -141,14 +141,10 @@ func putWork(ctx context.Context, notes Notes, w work, index uint64) (bool, erro
 	return notes.PutNote(ctx, workNote, string(text), index)
 }
 
-// taken says why a command ended, where another one took over or the operator ended it. That is no
-// context.Canceled, which the program takes for an end in order.
+// taken says why a command ended, where another one took over.
 func taken(ctx context.Context, err error) error {
-	switch {
-	case err == nil || ctx.Err() == nil:
-		return err
-	case errors.Is(context.Cause(ctx), errTaken):
+	if err != nil && errors.Is(context.Cause(ctx), errTaken) {
 		return errTaken
 	}
-	return fmt.Errorf("it was interrupted, and is not complete: %v", err)
+	return err
 }

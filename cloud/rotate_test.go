@@ -297,7 +297,7 @@ func TestRotateInterrupted(t *testing.T) {
 			interrupt()
 		}
 	}
-	if err := w.c.Rotate(ctx, "gossip", w.o); err == nil || errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "is not complete") {
+	if err := w.c.Rotate(ctx, "gossip", w.o); !errors.Is(err, context.Canceled) {
 		t.Errorf("it ends with %v", err)
 	}
 }

@@ -32,6 +32,7 @@ import (
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/trace"
 	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/provision/cli"
 )
 
 // brainFlags are the flags of "nearcast brain".
@@ -78,6 +79,7 @@ OTEL_EXPORTER_OTLP_ENDPOINT, say where traces of launches go (default nowhere).`
 			return runBrain(cmd.Context(), f, logs.New(os.Stderr, "brain"))
 		},
 	}
+	cli.Service(cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:8081", "address to serve on")
 	flags.StringVar(&f.internal, "internal-listen", "127.0.0.1:8091", "address for the site's own processes, by HTTPS: routers and brains ask there, and it has the metrics; nobody else may reach it")

@@ -28,8 +28,9 @@ then cancels what it no longer sees.
 
 Groups whose nodes are all of the latest kind are left alone, so a second run goes on where
 the first one stopped. Interrupting the command does not stop the group that is replaced.`,
-		Example: "  nearcast cloud roll --site eu-central-1\n  nearcast cloud roll --role server --pause 30m",
-		Args:    cobra.NoArgs,
+		Annotations: map[string]string{leaves: "the group that was named last is still being replaced by AWS, and no other one after it. Run it again: it goes on"},
+		Example:     "  nearcast cloud roll --site eu-central-1\n  nearcast cloud roll --role server --pause 30m",
+		Args:        cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, sites, end, err := f.open(cmd)
 			if err != nil {

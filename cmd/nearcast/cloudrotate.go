@@ -44,9 +44,10 @@ Nothing is changed while the servers of a site are not whole. --dry-run says wha
 do, and how far it is.
 
 Consul's and Nomad's tokens come from these secrets, and from nowhere else.`,
-		Example:   "  nearcast cloud rotate gossip --dry-run\n  nearcast cloud rotate authority\n  nearcast cloud rotate ticket-key --secrets ~/nearcast-secrets",
-		Args:      cobra.ExactArgs(1),
-		ValidArgs: names,
+		Annotations: map[string]string{leaves: "both secrets stay good, as far as it got. Run it again: it goes on. No other secret can be rotated before"},
+		Example:     "  nearcast cloud rotate gossip --dry-run\n  nearcast cloud rotate authority\n  nearcast cloud rotate ticket-key --secrets ~/nearcast-secrets",
+		Args:        cobra.ExactArgs(1),
+		ValidArgs:   names,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
 			if len(f.sites) > 0 {

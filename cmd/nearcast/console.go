@@ -19,6 +19,7 @@ import (
 	"github.com/nearcast/nearcast/console/routers"
 	"github.com/nearcast/nearcast/internal/fleet"
 	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/provision/cli"
 	"github.com/nearcast/nearcast/web"
 )
 
@@ -64,6 +65,7 @@ see command lines.`,
 		PreRunE: func(cmd *cobra.Command, _ []string) error { return flagsFromEnv(cmd) },
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runConsole(cmd.Context(), f, slog.Default()) },
 	}
+	cli.Service(cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:8070", "address to serve on, by HTTP; nobody but a proxy or tunnel is to reach it")
 	flags.StringVar(&f.url, "url", "", "URL for browsers, https://host[:port]; http for localhost alone (default http://<listen>)")

@@ -14,6 +14,7 @@ import (
 
 	"github.com/nearcast/nearcast/dev"
 	"github.com/nearcast/nearcast/dev/planet"
+	"github.com/nearcast/nearcast/provision/cli"
 )
 
 // running is what "dev up" runs until Ctrl-C: a site or a planet.
@@ -49,6 +50,7 @@ func devUp(dir *string) *cobra.Command {
 			return up(cmd.Context(), cmd.OutOrStdout(), options)
 		},
 	}
+	cli.Service(cmd)
 	flags := cmd.Flags()
 	flags.IntVar(&port, "port", dev.DefaultPort, "port of the router; the next thirteen ports are used too")
 	flags.StringSliceVar(&options.Apps, "apps", nil, "sample apps to register, by their names in jobs/ (default: all)")

@@ -20,12 +20,7 @@
 package main
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -34,19 +29,18 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := root().ExecuteContext(ctx); err != nil && !errors.Is(err, context.Canceled) {
-		fmt.Fprintln(os.Stderr, "nearcast:", err)
-		os.Exit(1)
-	}
+	os.Exit(run(root(), os.Stderr))
 }
 
 func root() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "nearcast",
-		Version:       version.String(),
-		Short:         "Stream interactive 3D applications from the nearest place to any browser",
+		Use:     "nearcast",
+		Version: version.String(),
+		Short:   "Stream interactive 3D applications from the nearest place to any browser",
+		Long: `Stream interactive 3D applications from the nearest place to any browser.
+
+A command that a signal interrupts ends with 128 and the number of the signal (130 after Ctrl-C)
+as its exit status, and says what is undone. Services, and nearcast dev up, end with 0.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}

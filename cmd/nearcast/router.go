@@ -21,6 +21,7 @@ import (
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/trace"
 	"github.com/nearcast/nearcast/internal/wire"
+	"github.com/nearcast/nearcast/provision/cli"
 	"github.com/nearcast/nearcast/router"
 	"github.com/nearcast/nearcast/router/consul"
 	"github.com/nearcast/nearcast/router/facts"
@@ -69,6 +70,7 @@ OTEL_EXPORTER_OTLP_ENDPOINT, say where traces of launches go (default nowhere).`
 			return runRouter(cmd.Context(), f, logs.New(os.Stderr, "router"))
 		},
 	}
+	cli.Service(cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:8080", "address to serve on")
 	flags.StringVar(&f.internal, "internal-listen", "127.0.0.1:8090", "address for the site's own processes, by HTTPS: metrics; nobody else may reach it")

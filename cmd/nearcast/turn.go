@@ -24,6 +24,7 @@ import (
 	"github.com/nearcast/nearcast/internal/guard"
 	"github.com/nearcast/nearcast/internal/logs"
 	"github.com/nearcast/nearcast/internal/ticket"
+	"github.com/nearcast/nearcast/provision/cli"
 	"github.com/nearcast/nearcast/turn"
 )
 
@@ -66,6 +67,7 @@ command line.`,
 			return runTURN(cmd.Context(), f, logs.New(os.Stderr, "turn"))
 		},
 	}
+	cli.Service(cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:3478", "address to serve on, by UDP and TCP")
 	flags.StringVar(&f.tlsListen, "tls-listen", "", "address to serve on by TLS, usually port 443, for networks that let out nothing else, or 5349; needs --tls-cert and --tls-key")

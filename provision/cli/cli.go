@@ -143,6 +143,21 @@ func awsConfig(ctx context.Context, region string) (aws.Config, error) {
 	return cfg, nil
 }
 
+// service is an annotation of commands that run until they are told to end.
+const service = "nearcast.service"
+
+// Service says that a command runs until a signal ends it: that is its end in order, and no
+// interruption.
+func Service(cmd *cobra.Command) {
+	if cmd.Annotations == nil {
+		cmd.Annotations = map[string]string{}
+	}
+	cmd.Annotations[service] = "yes"
+}
+
+// IsService reports whether Service was called for a command.
+func IsService(cmd *cobra.Command) bool { return cmd.Annotations[service] != "" }
+
 func drainCommand() *cobra.Command {
 	var env, dir, metadata string
 	deadlines := map[provision.Role]time.Duration{
@@ -166,6 +181,9 @@ nomad node eligibility -enable.`,
 		Example: "  nearcast provision drain --now --deadline 2h",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !now {
+				Service(cmd)
+			}
 			ctx, log := cmd.Context(), slog.Default()
 			v, s, err := nodeSecrets(env, dir)
 			if err != nil {

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"bytes"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nearcast/nearcast/internal/testkit"
+)
+
+// asProgram is set where the program of the tests is to be nearcast itself.
+const asProgram = "NEARCAST_TEST_IS_NEARCAST"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// TestInterrupted sends a signal to processes that wait for an answer: a command that is to end by itself
+// says what it left, and has the exit status that shells know; a service ends in order.
+func TestInterrupted(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		testkit.Must(t, os.WriteFile(path, []byte(text), 0o600))
+		return path
+	}
+	outputs, app := file("outputs.json", oneSite), file("app.nomad.hcl", `job "app" {}`)
+	private, public := testkit.TicketKeys(t, t.TempDir())
+	cloud := func(command string) string { return "cloud " + command + " --no-aws --outputs " + outputs }
+	for _, c := range []struct {
+		args   string
+		signal syscall.Signal
+		status int
+		says   []string
+	}{
+		{cloud("up"), syscall.SIGINT, 130, []string{"nearcast: cloud up was interrupted, and is not complete: ", "Run it again: it goes on"}},
+		{cloud("up"), syscall.SIGTERM, 143, []string{"cloud up was interrupted"}},
+		{cloud("roll"), syscall.SIGINT, 130, []string{"cloud roll was interrupted", "still being replaced by AWS"}},
+		{cloud("publish " + app), syscall.SIGINT, 130, []string{"cloud publish was interrupted", "sites that it did not name"}},
+		{cloud("promote eu-1"), syscall.SIGINT, 130, []string{"cloud promote was interrupted", "primary site"}},
+		{"app publish " + dir + " --to s3://content/app --endpoint SERVER", syscall.SIGINT, 130, []string{"app publish was interrupted", "whose block it did not print"}},
+		{"apikey list --consul HOST", syscall.SIGINT, 130, []string{"apikey list was interrupted, and is not complete"}},
+		{"router --listen 127.0.0.1:0 --internal-listen 127.0.0.1:0 --consul HOST --ticket-key " + private + " --ticket-keys " + public, syscall.SIGTERM, 0, nil},
+		{"brain --listen 127.0.0.1:0 --internal-listen 127.0.0.1:0 --consul HOST --nomad http://HOST --ticket-keys " + public, syscall.SIGTERM, 0, nil},
+	} {
+		t.Run(strings.Join(append(strings.Fields(c.args)[:2], c.signal.String()), " "), func(t *testing.T) {
+			t.Parallel()
+			asked, release := make(chan struct{}, 100), make(chan struct{})
+			server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				asked <- struct{}{}
+				select { // no answer
+				case <-release:
+				case <-r.Context().Done():
+				}
+			}))
+			defer server.Close()
+			defer close(release)
+			host := strings.TrimPrefix(server.URL, "http://")
+			args := strings.Fields(strings.NewReplacer("SERVER", server.URL, "HOST", host).Replace(c.args))
+			if args[0] == "cloud" {
+				args = append(args, "--nomad", host, "--consul", host)
+			}
+			cmd := exec.CommandContext(testkit.Context(t, time.Minute), os.Args[0], args...)
+			cmd.Env = append(os.Environ(), asProgram+"=yes", "AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b", "AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE="+os.DevNull)
+			var said bytes.Buffer
+			cmd.Stdout, cmd.Stderr = &said, &said
+			testkit.Must(t, cmd.Start())
+			ended := make(chan struct{})
+			go func() { defer close(ended); _ = cmd.Wait() }()
+			select {
+			case <-asked:
+			case <-ended:
+				t.Fatalf("it ended before it asked: %s", said.String())
+			}
+			testkit.Must(t, cmd.Process.Signal(c.signal))
+			<-ended
+			if status := cmd.ProcessState.ExitCode(); status != c.status {
+				t.Errorf("the exit status is %d; want %d: %s", status, c.status, said.String())
+			}
+			for _, say := range c.says {
+				if !strings.Contains(said.String(), say) {
+					t.Errorf("it does not say %q: %s", say, said.String())
+				}
+			}
+		})
+	}
+}
