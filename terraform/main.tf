@@ -31,6 +31,7 @@ module "region" {
   images           = each.value.images
   backup_region    = coalesce(each.value.backup_region, local.backup_regions[each.key])
   certificate_arn  = lookup(var.certificates, each.key, null)
+  one_balancer     = var.one_balancer
   media_ports      = var.media_ports
   turn             = var.turn
   turn_ports       = var.turn_ports

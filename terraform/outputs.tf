@@ -10,7 +10,7 @@ output "sites" {
     vpc_id         = m.network.vpc_id
     vpc_cidr       = m.vpc_cidr
     router_url     = "https://${m.entry.site_name}"
-    brain_url      = "wss://${m.entry.brain_name}/v1/connect"
+    brain_url      = m.entry.brain_url
     turn_urls      = m.entry.turn_urls
     content_bucket = m.content.name
     system_bucket  = m.system.name

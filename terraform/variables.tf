@@ -177,6 +177,12 @@ variable "media_ports" {
   }
 }
 
+variable "one_balancer" {
+  description = "One load balancer for routers and brains, in place of two: it costs less, and brains are at port 8443. People whose network lets out nothing but 443 then reach the router, and get no session."
+  type        = bool
+  default     = false
+}
+
 variable "turn" {
   description = "TURN on edge nodes, for people whose network blocks outgoing UDP: opens 3478 and turn_ports, gives edge nodes public addresses, and makes a third load balancer, which takes TLS at 443."
   type        = bool

@@ -73,7 +73,26 @@ func TestCost(t *testing.T) {
 			}
 		}
 	}
-	if sums != 2 {
+	// Options that make it cheaper are there, and the prices are of the types that are the default.
+	variables, err := os.ReadFile("../../terraform/variables.tf")
+	testkit.Must(t, err)
+	options := regexp.MustCompile("(?m)^\\| `([a-z_0-9]+)`:").FindAllStringSubmatch(string(text), -1)
+	if len(options) == 0 {
+		t.Error("no option makes it cheaper")
+	}
+	for _, option := range options {
+		if !strings.Contains(string(variables), `variable "`+option[1]+`"`) {
+			t.Errorf("Terraform has no variable %s", option[1])
+		}
+	}
+	for symbol, variable := range map[string]string{"S": "server_type", "E": "edge_type"} {
+		_, after, _ := strings.Cut(string(variables), `variable "`+variable+`"`)
+		_, after, _ = strings.Cut(after, `default     = "`)
+		if kind, _, _ := strings.Cut(after, `"`); !strings.Contains(string(text), "| `"+symbol+"` | "+kind+", an hour |") {
+			t.Errorf("the price %s is not that of %s, the default of %s", symbol, kind, variable)
+		}
+	}
+	if sums != 3 {
 		t.Errorf("%d tables have a sum", sums)
 	}
 }

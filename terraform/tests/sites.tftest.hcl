@@ -110,6 +110,11 @@ run "three_sites" {
   }
 
   assert {
+    condition     = alltrue([for m in module.region : toset(m.entry.names) == toset(["nearcast-router", "nearcast-brain"])])
+    error_message = "routers and brains do not have a load balancer each"
+  }
+
+  assert {
     condition     = alltrue([for m in module.region : toset(m.entry.listeners) == toset(["router TLS 443", "brain TLS 443"])])
     error_message = "a load balancer does not listen for TLS at 443 only"
   }
@@ -266,6 +271,35 @@ run "open_with_turn" {
   assert {
     condition     = alltrue([for m in module.region : m.nodes["edge"].template.public && !m.nodes["server"].template.public])
     error_message = "with TURN, edge nodes need public addresses, and servers none"
+  }
+}
+
+run "one_balancer" {
+  command = plan
+
+  variables {
+    one_balancer = true
+  }
+
+  assert {
+    condition     = alltrue([for m in module.region : toset(m.entry.names) == toset(["nearcast-router"]) && toset(m.entry.listeners) == toset(["router TLS 443", "brain TLS 8443"])])
+    error_message = "routers and brains have more than one load balancer, or other ports: ${jsonencode([for m in module.region : m.entry.listeners])}"
+  }
+
+  assert {
+    condition     = alltrue([for m in module.region : toset(m.open) == toset(["lb tcp 443-443", "lb tcp 8443-8443", "stream udp 20000-20999", "stream tcp 20000-20999"])])
+    error_message = "the brains' port is not open, or more is"
+  }
+
+  assert {
+    condition     = { for n, s in output.sites : n => s.brain_url } == { for n, r in var.regions : n => "wss://brain.${n}.play.example.com:8443/v1/connect" }
+    error_message = "browsers are led to another port than the brains'"
+  }
+
+  # A site still has an alarm for each of them, which looks at its own targets.
+  assert {
+    condition     = alltrue([for m in module.region : toset(m.alarms.guards) == toset(["nearcast-servers", "nearcast-edge", "nearcast-router", "nearcast-brain"])])
+    error_message = "a site does not know when no brain answers"
   }
 }
 

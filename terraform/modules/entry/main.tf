@@ -2,15 +2,20 @@
 # their certificate, their names.
 #
 # There is one for each, because a network load balancer chooses its target by port
-# alone, and all of them need 443, which every office network allows.
+# alone, and all of them need 443, which every office network allows. With one_balancer,
+# brains are at 8443 of the routers' one.
 
 locals {
   site_name  = "${var.region}.${var.domain}"
   brain_name = "brain.${local.site_name}"
   turn_name  = "turn.${local.site_name}"
 
-  # With TURN, a third one.
-  balancers = merge(var.service_ports, var.turn ? { turn = 3478 } : {})
+  # Where each service is: which balancer, and its port there. TURN has one of its own.
+  at = {
+    router = { balancer = "router", port = 443 }
+    brain  = var.one_balancer ? { balancer = "router", port = var.brain_port } : { balancer = "brain", port = 443 }
+  }
+  balancers = toset(concat([for k in keys(var.service_ports) : local.at[k].balancer], var.turn ? ["turn"] : []))
 
   certificate_arn = var.certificate_arn == null ? aws_acm_certificate_validation.this[0].certificate_arn : var.certificate_arn
   made            = var.certificate_arn == null
@@ -73,9 +78,9 @@ resource "aws_lb_target_group" "this" {
 resource "aws_lb_listener" "https" {
   for_each          = var.service_ports
   region            = var.region
-  load_balancer_arn = aws_lb.this[each.key].arn
+  load_balancer_arn = aws_lb.this[local.at[each.key].balancer].arn
   protocol          = "TLS"
-  port              = 443
+  port              = local.at[each.key].port
   ssl_policy        = "ELBSecurityPolicy-TLS13-1-2-2021-06"
   certificate_arn   = local.certificate_arn
 
@@ -176,7 +181,7 @@ resource "aws_acm_certificate_validation" "this" {
 # The site's own names, by which pages measure it and reach its brains.
 resource "aws_route53_record" "site" {
   for_each = merge(
-    { (local.site_name) = "router", (local.brain_name) = "brain" },
+    { (local.site_name) = "router", (local.brain_name) = local.at.brain.balancer },
     var.turn ? { (local.turn_name) = "turn" } : {},
   )
   zone_id = var.zone_id

@@ -2,8 +2,9 @@ output "site_name" {
   value = local.site_name
 }
 
-output "brain_name" {
-  value = local.brain_name
+output "brain_url" {
+  description = "Of the site's brains, for browsers."
+  value       = "wss://${local.brain_name}${local.at.brain.port == 443 ? "" : ":${local.at.brain.port}"}/v1/connect"
 }
 
 output "turn_name" {
@@ -16,7 +17,7 @@ output "target_group_arns" {
 
 output "balancers" {
   description = "By service, CloudWatch's names of load balancer and targets."
-  value       = { for k, t in aws_lb_target_group.this : k => { balancer = aws_lb.this[k].arn_suffix, targets = t.arn_suffix } }
+  value       = { for k, t in aws_lb_target_group.this : k => { balancer = aws_lb.this[local.at[k].balancer].arn_suffix, targets = t.arn_suffix } }
 }
 
 output "target_checks" {
@@ -44,6 +45,11 @@ output "nearest" {
     health_check_id = aws_route53_record.nearest.health_check_id
     target_health   = aws_route53_record.nearest.alias[0].evaluate_target_health
   }
+}
+
+output "names" {
+  description = "Names of the load balancers."
+  value       = values(aws_lb.this)[*].name
 }
 
 output "listeners" {

@@ -43,3 +43,12 @@ variable "certificate_arn" {
 variable "turn" {
   type = bool
 }
+
+variable "one_balancer" {
+  type = bool
+}
+
+variable "brain_port" {
+  description = "Of the brains, with one_balancer."
+  type        = number
+}

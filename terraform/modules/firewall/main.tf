@@ -46,6 +46,9 @@ locals {
       # For people whose network lets no UDP out.
       media-tcp = { to = "stream", protocol = "tcp", first = var.media_ports.from, last = var.media_ports.to }
     },
+    var.brain_port == null ? {} : {
+      brain = { to = "lb", protocol = "tcp", first = var.brain_port, last = var.brain_port }
+    },
     var.turn ? {
       turn-tcp   = { to = "lb", protocol = "tcp", first = 3478, last = 3478 }
       turn-udp   = { to = "lb", protocol = "udp", first = 3478, last = 3478 }

@@ -20,6 +20,11 @@ variable "internal_ports" {
   type        = map(number)
 }
 
+variable "brain_port" {
+  description = "Of brains at the load balancer; null: 443."
+  type        = number
+}
+
 variable "media_ports" {
   type = object({ from = number, to = number })
 }

@@ -6,6 +6,8 @@ locals {
   service_ports = { router = 8080, brain = 8081 }
   # Of the same jobs, for the site's own processes; no load balancer forwards to them.
   internal_ports = { router = 8090, brain = 8091 }
+  # Of brains for browsers, where they share the routers' load balancer.
+  shared_brain_port = 8443
 
   # Nodes find their site's servers by this tag, and servers the primary site's.
   join_tag = { nearcast-server = var.name }
@@ -89,6 +91,7 @@ module "firewall" {
   service_ports  = local.service_ports
   internal_ports = local.internal_ports
   media_ports    = var.media_ports
+  brain_port     = var.one_balancer ? local.shared_brain_port : null
   turn           = var.turn
   turn_ports     = var.turn_ports
 }
@@ -124,6 +127,8 @@ module "entry" {
   security_group_id = module.firewall.group_ids["lb"]
   service_ports     = local.service_ports
   certificate_arn   = var.certificate_arn
+  one_balancer      = var.one_balancer
+  brain_port        = local.shared_brain_port
   turn              = var.turn
 }
 
@@ -240,7 +245,7 @@ module "edge" {
     NEARCAST_PUBLIC_URL  = "https://${var.domain}"
     NEARCAST_ROUTER_URL  = "https://${module.entry.site_name}"
     NEARCAST_ROUTER_PORT = tostring(local.service_ports.router)
-    NEARCAST_BRAIN_URL   = "wss://${module.entry.brain_name}/v1/connect"
+    NEARCAST_BRAIN_URL   = module.entry.brain_url
     NEARCAST_BRAIN_PORT  = tostring(local.service_ports.brain)
     NEARCAST_TURN        = var.turn ? "${module.entry.turn_name}:3478" : ""
     NEARCAST_TURN_PORTS  = var.turn ? "${var.turn_ports.from}-${var.turn_ports.to}" : ""

@@ -55,6 +55,10 @@ variable "certificate_arn" {
   type = string
 }
 
+variable "one_balancer" {
+  type = bool
+}
+
 variable "media_ports" {
   type = object({ from = number, to = number })
 }
