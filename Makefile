@@ -27,7 +27,7 @@ LDFLAGS  := $(if $(VERSION),-X github.com/nearcast/nearcast/internal/version.sta
 PAD_CFLAGS := -std=gnu11 -shared -fPIC -O2 -Wall -Wextra -Werror -fvisibility=hidden -U_FORTIFY_SOURCE
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status packages test-packages cli build release npm-packages terraform-apply client test lint fuzz bench-stream bench-peers bench-quality bench-placement bench-planet bench-site bench-sites bench-hostile bench-content bench-capacity clean
+.PHONY: help up down status packages test-packages cli build release release-arm64 npm-packages terraform-apply client test lint fuzz bench-stream bench-peers bench-quality bench-placement bench-planet bench-site bench-sites bench-hostile bench-content bench-capacity clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -67,6 +67,13 @@ build: packages ## build the binaries into bin/ (the driver into bin/plugins/, a
 RELEASE  := dist/release
 release: build ## dist/release/ and dist/nearcast-VERSION-linux-amd64.tar.gz: all that a node runs
 	@NEARCAST=$(NEARCAST) BIN=$(BIN) VERSION=$(VERSION) bash provision/release.sh $(RELEASE)
+
+# For servers and edge nodes: our programs for them need no C compiler, Nomad does.
+ARM64    := $(BIN)/arm64
+release-arm64: cli ## the same for servers and edge nodes with arm64 (needs gcc-aarch64-linux-gnu and libc6-dev-arm64-cross)
+	@GOARCH=arm64 CGO_ENABLED=0 $(GO) build -ldflags "$(LDFLAGS)" -o $(ARM64)/nearcast ./cmd/nearcast
+	@GOARCH=arm64 CGO_ENABLED=0 $(GO) build -ldflags "$(LDFLAGS)" -o $(ARM64)/nomad-autoscaler-seats ./plugins/nomad-autoscaler-seats
+	@ARCH=arm64 NEARCAST=$(NEARCAST) BIN=$(ARM64) VERSION=$(VERSION) bash provision/release.sh $(RELEASE)-arm64
 
 # Terraform's AWS provider, for TestApply. CI does not build it.
 $(BIN)/terraform-provider-aws: terraform/provider/main.go

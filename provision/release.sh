@@ -1,7 +1,11 @@
 #!/usr/bin/env bash
 # Assembles a release: make release calls it when everything is built.
 #
-#   release.sh DIR     DIR/ is the release; DIR/../nearcast-VERSION-linux-amd64.tar.gz is the same as one file
+#   release.sh DIR     DIR/ is the release; DIR/../nearcast-VERSION-linux-ARCH.tar.gz is the same as one file
+#
+# ARCH is amd64, or arm64: that release is for servers and edge nodes, and has no programs of stream
+# nodes. BIN has our programs for it; the others are built from source, Nomad by the C compiler CC
+# (aarch64-linux-gnu-gcc).
 #
 # In the file's name, a "+" of the version (v1.2.3+dirty) is a "-": object stores and
 # URLs read a plus as a space. DIR/VERSION has the version as it is.
@@ -13,7 +17,7 @@ root=$(dirname "$here")
 # shellcheck source-path=SCRIPTDIR
 # shellcheck source=versions.env
 . "$here/versions.env"
-nearcast=${NEARCAST:-bin/nearcast} bin=${BIN:-bin} version=${VERSION:-dev}
+nearcast=${NEARCAST:-bin/nearcast} bin=${BIN:-bin} version=${VERSION:-dev} arch=${ARCH:-amd64}
 out=$(realpath -m "${1:?name the folder to make}")
 
 fail() {
@@ -23,25 +27,49 @@ fail() {
 
 [[ $version =~ ^[A-Za-z0-9.+-]+$ ]] || fail "VERSION is \"$version\"; it must be letters, digits, dots, hyphens and plus signs"
 
+case $arch in
+  amd64) others=(seat-keeper stream-host nearcast-app) ;;
+  arm64)
+    others=()
+    command -v "${CC:=aarch64-linux-gnu-gcc}" >/dev/null || fail "$CC is missing, which Nomad needs for arm64: apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross"
+    # Beside those of this machine. HashiCorp's releases are downloaded for this machine alone.
+    export GOARCH=arm64 CC NEARCAST_RELEASES_URL=off NEARCAST_TOOLS_DIR="${NEARCAST_TOOLS_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/nearcast/tools/bin}/arm64"
+    ;;
+  *) fail "ARCH is \"$arch\"; it must be amd64 or arm64" ;;
+esac
+
 # The pinned servers, whatever else is on PATH.
-tools=$(PATH=$(dirname "$(command -v go)"):/usr/bin:/bin "$nearcast" dev tools)
+tools=$(PATH=$(dirname "$(command -v go)"):/usr/bin:/bin "$nearcast" dev tools consul nomad)
 tool() { awk -v name="$1" '$1 == name { print $2 }' <<<"$tools"; }
+built() { go version -m "$(tool "$1")"; }
+version_of() { # Programs for another machine do not run here.
+  if [ "$arch" = amd64 ]; then
+    "$(tool "$1")" version | sed -n '1s/.* v//p'
+  else
+    built "$1" | awk -v module="github.com/hashicorp/$1" '$1 != "path" && $2 == module { print substr($3, 2) }'
+  fi
+}
 for server in consul nomad; do
   want=$([ $server = consul ] && echo "$CONSUL_VERSION" || echo "$NOMAD_VERSION")
-  have=$("$(tool $server)" version | sed -n '1s/.* v//p')
+  have=$(version_of $server)
   [ "$have" = "$want" ] || fail "$(tool $server) is version $have, and versions.env says $want"
 done
 
-go version -m "$(tool nomad)" | grep -q 'CGO_ENABLED=1' ||
+built nomad | grep -q 'CGO_ENABLED=1' ||
   fail "$(tool nomad) was built without cgo and has no exec driver; remove it and try again"
 
 rm -rf "$out.new"
-mkdir -p "$out.new/plugins"
-install -m 755 "$bin/nearcast" "$bin/nomad-autoscaler-seats" "$bin/seat-keeper" "$bin/stream-host" "$bin/nearcast-app" "$out.new/"
-install -m 644 "$bin/nearcast-gamepad.so" "$out.new/"
+mkdir -p "$out.new"
+for name in nearcast nomad-autoscaler-seats "${others[@]}"; do install -m 755 "$bin/$name" "$out.new/$name"; done
 # The servers' own files may have names with versions.
 for server in consul nomad; do install -m 755 "$(tool $server)" "$out.new/$server"; done
-install -m 755 "$bin/plugins/nomad-driver-stream" "$bin/plugins/nomad-device-seats" "$out.new/plugins/"
+if [ "$arch" = amd64 ]; then
+  install -m 644 "$bin/nearcast-gamepad.so" "$out.new/"
+  install -D -m 755 -t "$out.new/plugins" "$bin/plugins/nomad-driver-stream" "$bin/plugins/nomad-device-seats"
+fi
+for name in nearcast nomad-autoscaler-seats; do
+  [ "$arch" = amd64 ] || go version -m "$out.new/$name" | grep -q "GOARCH=$arch" || fail "$bin/$name is not for $arch"
+done
 # It takes minutes to build, so a release for a test has none.
 if [ "${ARCHIVE:-yes}" = yes ]; then
   install -m 755 "$("$nearcast" dev tools nomad-autoscaler | awk '{ print $2 }')" "$out.new/nomad-autoscaler"
@@ -54,13 +82,14 @@ done
 find "$out.new/provision" -name '*.go' -delete
 find "$out.new/provision" -type d -empty -delete
 echo "$version consul-$CONSUL_VERSION nomad-$NOMAD_VERSION" >"$out.new/VERSION"
+echo "$arch" >"$out.new/ARCH"
 sums=$(cd "$out.new" && find . -type f -printf '%P\0' | sort -z | xargs -0 sha256sum)
 echo "$sums" >"$out.new/SHA256SUMS"
 rm -rf "$out"
 mv "$out.new" "$out"
 
 [ "${ARCHIVE:-yes}" = yes ] || exit 0
-archive=$(dirname "$out")/nearcast-${version//+/-}-linux-amd64.tar.gz
+archive=$(dirname "$out")/nearcast-${version//+/-}-linux-$arch.tar.gz
 # The same files make the same archive, at any time and by any user.
 tar -C "$out" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -c . | gzip -n >"$archive"
 (cd "$(dirname "$archive")" && sha256sum "$(basename "$archive")" | tee "$(basename "$archive").sha256")

@@ -38,8 +38,8 @@ func TestRelease(t *testing.T) {
 	}
 	program("tools/consul", "echo Consul v"+pin("CONSUL_VERSION"))
 	program("tools/nomad-x", "echo Nomad v"+pin("NOMAD_VERSION"))
-	program("go/go", "echo CGO_ENABLED=1")
-	program("bin/nearcast", `cd "$(dirname "$0")/../tools"; [ $# -gt 2 ] && echo "$3 $PWD/consul" || printf '%s\n' "consul $PWD/consul" "nomad $PWD/nomad-x"`)
+	program("go/go", `printf 'CGO_ENABLED=1\nGOARCH=%s\n\tpath\tgithub.com/hashicorp/nomad\n\tmod\tgithub.com/hashicorp/consul\tv%s\th1:x\n\tmod\tgithub.com/hashicorp/nomad\tv%s\th1:x\n' "$SAYS" `+pin("CONSUL_VERSION")+" "+pin("NOMAD_VERSION"))
+	program("bin/nearcast", `cd "$(dirname "$0")/../tools"; [ $# -eq 3 ] && echo "$3 $PWD/consul" || printf '%s\n' "consul $PWD/consul" "nomad $PWD/nomad-x"`)
 	program("bin/nomad-autoscaler-seats", "")
 	program("bin/seat-keeper", "")
 	program("bin/stream-host", "")
@@ -47,9 +47,9 @@ func TestRelease(t *testing.T) {
 	program("bin/nearcast-gamepad.so", "")
 	program("bin/plugins/nomad-driver-stream", "")
 	program("bin/plugins/nomad-device-seats", "")
-	run := func(version string) (string, error) {
+	run := func(version string, env ...string) (string, error) {
 		cmd := exec.CommandContext(ctx, "bash", "release.sh", filepath.Join(dir, "dist", "release"))
-		cmd.Env = append(os.Environ(), "PATH="+filepath.Join(dir, "go")+":"+os.Getenv("PATH"),
+		cmd.Env = append(append(os.Environ(), env...), "PATH="+filepath.Join(dir, "go")+":"+os.Getenv("PATH"),
 			"NEARCAST="+filepath.Join(dir, "bin", "nearcast"), "BIN="+filepath.Join(dir, "bin"), "VERSION="+version)
 		out, err := cmd.CombinedOutput()
 		return string(out), err
@@ -93,7 +93,7 @@ func TestRelease(t *testing.T) {
 	}
 	files := strings.Fields(string(out))
 	for _, want := range []string{
-		"./VERSION", "./SHA256SUMS", "./nearcast", "./seat-keeper", "./stream-host", "./nearcast-app", "./nearcast-gamepad.so", "./consul", "./nomad", "./nomad-autoscaler", "./nomad-autoscaler-seats", "./plugins/nomad-driver-stream", "./plugins/nomad-device-seats",
+		"./VERSION", "./ARCH", "./SHA256SUMS", "./nearcast", "./seat-keeper", "./stream-host", "./nearcast-app", "./nearcast-gamepad.so", "./consul", "./nomad", "./nomad-autoscaler", "./nomad-autoscaler-seats", "./plugins/nomad-driver-stream", "./plugins/nomad-device-seats",
 		"./provision/install.sh", "./provision/acl.sh", "./acl/apply.sh", "./acl/consul/agent.hcl", "./acl/nomad/node.hcl", "./jobs/pools/server.hcl",
 		"./jobs/platform/router.nomad.hcl",
 	} {
@@ -107,6 +107,43 @@ func TestRelease(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(dir, "dist", "release", "VERSION"))
 	if err != nil || !strings.HasPrefix(string(text), version+" consul-") {
 		t.Errorf("VERSION is %q, %v", text, err)
+	}
+
+	// For arm64: nothing of stream nodes, the servers from source and beside those of this machine.
+	program("cc/cross", "")
+	program("tools/consul", "exit 1") // it does not run here
+	program("bin/nearcast", `cd "$(dirname "$0")/../tools"; echo "$GOARCH $CC $NEARCAST_RELEASES_URL $NEARCAST_TOOLS_DIR" >../asked; [ $# -eq 3 ] && echo "$3 $PWD/consul" || printf '%s\n' "consul $PWD/consul" "nomad $PWD/nomad-x"`)
+	compiler := filepath.Join(dir, "cc", "cross")
+	arm := []string{"ARCH=arm64", "SAYS=arm64", "CC=" + compiler, "NEARCAST_TOOLS_DIR=/tools"}
+	if out, err := run(version, arm...); err != nil || !strings.HasSuffix(strings.TrimSpace(out), strings.Replace(archive, "amd64", "arm64", 1)) {
+		t.Fatalf("release.sh for arm64: %v: %s", err, out)
+	}
+	if asked, err := os.ReadFile(filepath.Join(dir, "asked")); err != nil || string(asked) != "arm64 "+compiler+" off /tools/arm64\n" {
+		t.Errorf("the servers are built with %q, %v", asked, err)
+	}
+	inside := map[string]string{}
+	for _, name := range []string{"ARCH", "nearcast", "consul", "nomad", "nomad-autoscaler", "nomad-autoscaler-seats", "provision/install.sh", "seat-keeper", "stream-host", "plugins", "nearcast-gamepad.so"} {
+		if _, err := os.Stat(filepath.Join(dir, "dist", "release", name)); err == nil {
+			inside[name] = "there"
+		}
+	}
+	if len(inside) != 7 || inside["stream-host"] != "" {
+		t.Errorf("a release for arm64 has %v", inside)
+	}
+	if text, err := os.ReadFile(filepath.Join(dir, "dist", "release", "ARCH")); err != nil || string(text) != "arm64\n" {
+		t.Errorf("ARCH is %q, %v", text, err)
+	}
+	for _, wrong := range []struct {
+		env  []string
+		says string
+	}{
+		{[]string{"ARCH=arm64", "SAYS=amd64", "CC=" + compiler, "NEARCAST_TOOLS_DIR=/tools"}, "is not for arm64"},
+		{[]string{"ARCH=arm64", "SAYS=arm64", "CC=" + filepath.Join(dir, "none")}, "is missing, which Nomad needs for arm64"},
+		{[]string{"ARCH=riscv64"}, `ARCH is "riscv64"`},
+	} {
+		if out, err := run(version, wrong.env...); err == nil || !strings.Contains(out, wrong.says) {
+			t.Errorf("%v: %v: %s", wrong.env, err, out)
+		}
 	}
 
 	if out, err := run("../v1"); err == nil || !strings.Contains(out, `VERSION is "../v1"`) {

@@ -76,6 +76,7 @@ var wrongInput = map[string]wrong{
   alarm_email    = "nobody"
   certificates   = { "us-east-1" = "arn:aws:acm:eu-central-1:000000000000:certificate/made-up" }
   release        = "./tests/fixtures/none.tar.gz"
+  release_arm64  = "./tests/fixtures/release.tar.gz"
   regions = {
     "eu-central-1" = { cidr = "10.10.0.0/16", pools = { cpu = { instance_types = ["c7i.large"], min = 1, max = 3 } } }
   }`,
@@ -89,6 +90,7 @@ var wrongInput = map[string]wrong{
 			"for every region or for none; given: us-east-1; regions: eu-central-1.",
 			"certificate in the region itself; not so for: us-east-1.",
 			`release is "./tests/fixtures/none.tar.gz"; run make release`,
+			`release_arm64 is "./tests/fixtures/release.tar.gz"; run make release-arm64`,
 		},
 	},
 	"domains": {
@@ -125,6 +127,35 @@ var wrongInput = map[string]wrong{
     "eu-central-1" = { cidr = "10.10.0.0/16", pools = { cpu = { instance_types = ["c7i.large"], min = 1, max = 3 } } }
   }`,
 		say: []string{"Debian's image lacks the Session Manager agent"},
+	},
+	"arm64": {
+		variables: `
+  domain          = "play.example.com"
+  zone            = "example.com"
+  primary_region  = "eu-central-1"
+  edge_type       = "c7gn.large"
+  session_manager = { url = "https://example.com/agent.deb", sha256 = "0000000000000000000000000000000000000000000000000000000000000000" }
+  regions = {
+    "eu-central-1" = { cidr = "10.10.0.0/16", pools = { gpu = { instance_types = ["g5.xlarge", "g4dn.xlarge", "g5g.xlarge"], min = 1, max = 3 } } }
+  }`,
+		say: []string{
+			"instance types with arm64 need release_arm64 (make release-arm64): edge_type (c7gn.large).",
+			"session_manager names a package for amd64, and these have arm64: edge_type (c7gn.large).",
+			"stream nodes are amd64, and these instance types have arm64: eu-central-1/gpu (g5g.xlarge).",
+		},
+	},
+	// The stand-in for AWS says that each image is for amd64.
+	"image": {
+		variables: `
+  domain         = "play.example.com"
+  zone           = "example.com"
+  primary_region = "eu-central-1"
+  edge_type      = "t4g.small"
+  release_arm64  = "./tests/fixtures/release-arm64.tar.gz"
+  regions = {
+    "eu-central-1" = { cidr = "10.10.0.0/16", images = { edge = "ami-0a", server = "ami-0b" }, pools = { cpu = { instance_types = ["c7i.large"], min = 1, max = 3 } } }
+  }`,
+		say: []string{"the image ami-0a of edge in eu-central-1 is for x86_64, and its nodes are arm64: give one"},
 	},
 	"agent": {
 		variables: `

@@ -207,7 +207,7 @@ func (p plan) checkOpen(t *testing.T) {
 			allowed[more] = true
 		}
 	}
-	if p.Run == "one_balancer" {
+	if p.Run == "cheaper" {
 		allowed["tcp 8443-8443"] = true
 	}
 	seen := map[string]bool{}

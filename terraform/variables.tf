@@ -118,6 +118,11 @@ variable "regions" {
   }
 
   validation {
+    condition     = length(flatten([for n, r in var.regions : [for k, p in r.pools : [for t in p.instance_types : "${n}/${k} (${t})" if can(regex("^([a-z]+[0-9]+g[a-z]*|a1)\\.", t))]]])) == 0
+    error_message = "stream nodes are amd64, and these instance types have arm64: ${join(", ", flatten([for n, r in var.regions : [for k, p in r.pools : [for t in p.instance_types : "${n}/${k} (${t})" if can(regex("^([a-z]+[0-9]+g[a-z]*|a1)\\.", t))]]]))}."
+  }
+
+  validation {
     condition     = length(flatten([for n, r in var.regions : [for k, p in r.pools : "${n}/${k} (${p.cache_gib})" if !(p.cache_gib >= 10 && p.cache_gib <= 16384 && floor(p.cache_gib) == p.cache_gib)]])) == 0
     error_message = "pools need a whole cache_gib from 10 to 16384; not so in: ${join(", ", flatten([for n, r in var.regions : [for k, p in r.pools : "${n}/${k} (${p.cache_gib})" if !(p.cache_gib >= 10 && p.cache_gib <= 16384 && floor(p.cache_gib) == p.cache_gib)]]))}."
   }
@@ -201,13 +206,13 @@ variable "turn_ports" {
 }
 
 variable "server_type" {
-  description = "Instance type of the three Consul and Nomad servers of a site."
+  description = "Instance type of the three Consul and Nomad servers of a site; with arm64, such as t4g.medium, it needs release_arm64."
   type        = string
   default     = "t3.medium"
 }
 
 variable "edge_type" {
-  description = "Instance type of edge nodes. A router and a brain need about 20 MB each; TURN needs bandwidth."
+  description = "Instance type of edge nodes. A router and a brain need about 20 MB each; TURN needs bandwidth. With arm64, such as t4g.small, it needs release_arm64."
   type        = string
   default     = "t3.small"
 }
@@ -224,6 +229,12 @@ variable "image_parameter" {
   default     = "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id"
 }
 
+variable "image_parameter_arm64" {
+  description = "The same for servers and edge nodes with arm64."
+  type        = string
+  default     = "/aws/service/canonical/ubuntu/server/24.04/stable/current/arm64/hvm/ebs-gp3/ami-id"
+}
+
 variable "session_manager" {
   description = "Source of the Session Manager agent, the only way to a shell on a node: the URL of a version of AWS's package for Debian, and its checksum. Null: the image has the agent, as Ubuntu's do."
   type        = object({ url = string, sha256 = string })
@@ -238,6 +249,11 @@ variable "session_manager" {
     condition     = var.session_manager == null ? true : startswith(var.session_manager.url, "https://") && can(regex("^[0-9a-f]{64}$", var.session_manager.sha256))
     error_message = "session_manager needs an https:// address and a SHA-256 of 64 hexadecimal digits."
   }
+
+  validation {
+    condition     = var.session_manager == null || length([for what, type in { server_type = var.server_type, edge_type = var.edge_type } : "${what} (${type})" if can(regex("^([a-z]+[0-9]+g[a-z]*|a1)\\.", type))]) == 0
+    error_message = "session_manager names a package for amd64, and these have arm64: ${join(", ", [for what, type in { server_type = var.server_type, edge_type = var.edge_type } : "${what} (${type})" if can(regex("^([a-z]+[0-9]+g[a-z]*|a1)\\.", type))])}. Ubuntu's images have the agent."
+  }
 }
 
 variable "release" {
@@ -247,6 +263,22 @@ variable "release" {
   validation {
     condition     = endswith(var.release, ".tar.gz") && fileexists(var.release)
     error_message = "release is ${jsonencode(var.release)}; run make release, and give the file that it prints, such as ../dist/nearcast-v1.0.0-linux-amd64.tar.gz."
+  }
+}
+
+variable "release_arm64" {
+  description = "The file that make release-arm64 made, for servers and edge nodes whose instance types have arm64. Null: there are none."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.release_arm64 == null ? true : endswith(var.release_arm64, "-arm64.tar.gz") && fileexists(var.release_arm64)
+    error_message = "release_arm64 is ${jsonencode(var.release_arm64)}; run make release-arm64, and give the file that it prints, such as ../dist/nearcast-v1.0.0-linux-arm64.tar.gz."
+  }
+
+  validation {
+    condition     = var.release_arm64 != null || length([for what, type in { server_type = var.server_type, edge_type = var.edge_type } : "${what} (${type})" if can(regex("^([a-z]+[0-9]+g[a-z]*|a1)\\.", type))]) == 0
+    error_message = "instance types with arm64 need release_arm64 (make release-arm64): ${join(", ", [for what, type in { server_type = var.server_type, edge_type = var.edge_type } : "${what} (${type})" if can(regex("^([a-z]+[0-9]+g[a-z]*|a1)\\.", type))])}."
   }
 }
 

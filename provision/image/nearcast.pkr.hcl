@@ -29,6 +29,12 @@ variable "release" {
   description = "The archive that make release made; the same as Terraform's release."
 }
 
+variable "arch" {
+  type        = string
+  default     = "amd64"
+  description = "amd64, or arm64 for servers and edge nodes, with a release for it."
+}
+
 variable "gpu" {
   type        = bool
   default     = false
@@ -44,7 +50,7 @@ variable "packages" {
 variable "instance_type" {
   type        = string
   default     = null
-  description = "Default: t3.medium, with gpu g6.xlarge."
+  description = "Default: t3.medium, with arm64 t4g.medium, with gpu g6.xlarge."
 }
 
 locals {
@@ -54,7 +60,7 @@ locals {
 source "amazon-ebs" "node" {
   region        = var.region
   ami_name      = local.name
-  instance_type = coalesce(var.instance_type, var.gpu ? "g6.xlarge" : "t3.medium")
+  instance_type = coalesce(var.instance_type, var.gpu ? "g6.xlarge" : var.arch == "arm64" ? "t4g.medium" : "t3.medium")
   ssh_username  = "ubuntu"
   # Packer's own key is in no node.
   ssh_clear_authorized_keys = true
@@ -65,7 +71,7 @@ source "amazon-ebs" "node" {
     owners      = ["099720109477"] # Canonical
     most_recent = true
     filters = {
-      name                = "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-*"
+      name                = "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-${var.arch}-server-*"
       virtualization-type = "hvm"
     }
   }

@@ -8,7 +8,11 @@ supported_system() {
     "debian 12" | "ubuntu 24.04") ;;
     *) fail "this is $system; Debian 12 and Ubuntu 24.04 are supported" ;;
   esac
-  [ "$(dpkg --print-architecture)" = amd64 ] || fail "releases are for amd64"
+  machine=$(dpkg --print-architecture)
+  case "$machine $role" in
+    "amd64 "* | "arm64 server" | "arm64 edge") ;;
+    *) fail "this machine is $machine; nodes are amd64, servers and edge nodes also arm64" ;;
+  esac
 }
 
 base() {

@@ -33,7 +33,7 @@ variables {
 
 override_data {
   target = module.region["us-east-1"].data.aws_ami.made["stream-cpu"]
-  values = { id = "ami-0aaaaaaaaaaaaaaaa", root_device_name = "/dev/sda1" }
+  values = { id = "ami-0aaaaaaaaaaaaaaaa", root_device_name = "/dev/sda1", architecture = "x86_64" }
 }
 
 run "three_sites" {
@@ -274,11 +274,31 @@ run "open_with_turn" {
   }
 }
 
-run "one_balancer" {
+# What costs less, by options: one load balancer, and servers and edge nodes with arm64.
+run "cheaper" {
   command = plan
 
   variables {
-    one_balancer = true
+    primary_region = "us-east-1"
+    regions = {
+      "us-east-1" = {
+        cidr   = "10.20.0.0/16"
+        images = { "stream-cpu" = "ami-0aaaaaaaaaaaaaaaa" }
+        pools = {
+          cpu = { instance_types = ["c7i.2xlarge"], min = 1, max = 6 }
+          gpu = { instance_types = ["g5.xlarge"], min = 0, max = 2, on_demand_base = 0 }
+        }
+      }
+    }
+    one_balancer  = true
+    server_type   = "t4g.medium"
+    edge_type     = "t4g.small"
+    release_arm64 = "./tests/fixtures/release-arm64.tar.gz"
+  }
+
+  override_data {
+    target = module.region["us-east-1"].data.aws_ami.this["arm64"]
+    values = { id = "ami-0bbbbbbbbbbbbbbbb", root_device_name = "/dev/sda1", architecture = "arm64" }
   }
 
   assert {
@@ -292,14 +312,24 @@ run "one_balancer" {
   }
 
   assert {
-    condition     = { for n, s in output.sites : n => s.brain_url } == { for n, r in var.regions : n => "wss://brain.${n}.play.example.com:8443/v1/connect" }
-    error_message = "browsers are led to another port than the brains'"
+    condition     = output.sites["us-east-1"].brain_url == "wss://brain.us-east-1.play.example.com:8443/v1/connect"
+    error_message = "browsers are led to another port than the brains': ${output.sites["us-east-1"].brain_url}"
   }
 
   # A site still has an alarm for each of them, which looks at its own targets.
   assert {
     condition     = alltrue([for m in module.region : toset(m.alarms.guards) == toset(["nearcast-servers", "nearcast-edge", "nearcast-router", "nearcast-brain"])])
     error_message = "a site does not know when no brain answers"
+  }
+
+  assert {
+    condition = { for role, h in module.region["us-east-1"].nodes : role => "${h.scaling.types[0]} ${h.template.image} ${h.template.release}" } == {
+      "server"     = "t4g.medium ami-0bbbbbbbbbbbbbbbb release/nearcast-arm64.tar.gz"
+      "edge"       = "t4g.small ami-0bbbbbbbbbbbbbbbb release/nearcast-arm64.tar.gz"
+      "stream-cpu" = "c7i.2xlarge ami-0aaaaaaaaaaaaaaaa release/nearcast.tar.gz"
+      "stream-gpu" = "g5.xlarge ami-0123456789abcdef0 release/nearcast.tar.gz"
+    }
+    error_message = "a node does not get the image and the release of its architecture: ${jsonencode({ for role, h in module.region["us-east-1"].nodes : role => "${h.scaling.types[0]} ${h.template.image} ${h.template.release}" })}"
   }
 }
 

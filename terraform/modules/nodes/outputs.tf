@@ -16,6 +16,7 @@ output "template" {
     gib       = [for b in aws_launch_template.this.block_device_mappings : b.ebs[0].volume_size]
     public    = tobool(aws_launch_template.this.network_interfaces[0].associate_public_ip_address)
     image     = aws_launch_template.this.image_id
+    release   = var.release.key
     user_data = base64decode(aws_launch_template.this.user_data)
   }
 }

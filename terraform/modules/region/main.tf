@@ -32,13 +32,20 @@ locals {
   node = {
     name              = var.name
     region            = var.region
-    image             = { for role in concat(["server", "edge"], [for p in keys(var.pools) : "stream-${p}"]) : role => try(local.made[role], local.found) }
-    release           = module.storage.release
+    image             = { for role, arch in local.arch : role => try(local.made[role], local.found[arch]) }
+    release           = { for role, arch in local.arch : role => module.storage.releases[arch] }
     system_bucket_arn = module.storage.system.arn
     tags              = merge(var.tags, { nearcast = var.name })
   }
 
-  found = { id = data.aws_ami.this.id, root_device = data.aws_ami.this.root_device_name }
+  # By role. The names of AWS's arm64 types have a g after the number, but for a1.
+  arch = merge(
+    { for role, type in { server = var.server_type, edge = var.edge_type } : role => can(regex("^([a-z]+[0-9]+g[a-z]*|a1)\\.", type)) ? "arm64" : "amd64" },
+    { for p in keys(var.pools) : "stream-${p}" => "amd64" },
+  )
+  image_parameters = { for arch in toset(values(local.arch)) : arch => { amd64 = var.image_parameter, arm64 = var.image_parameter_arm64 }[arch] }
+
+  found = { for arch, ami in data.aws_ami.this : arch => { id = ami.id, root_device = ami.root_device_name } }
   made  = { for role, ami in data.aws_ami.made : role => { id = ami.id, root_device = ami.root_device_name } }
 
   account    = data.aws_caller_identity.this.account_id
@@ -51,16 +58,18 @@ data "aws_caller_identity" "this" {}
 data "aws_partition" "this" {}
 
 data "aws_ssm_parameter" "image" {
-  region = var.region
-  name   = var.image_parameter
+  for_each = local.image_parameters
+  region   = var.region
+  name     = each.value
 }
 
 data "aws_ami" "this" {
-  region = var.region
+  for_each = local.image_parameters
+  region   = var.region
 
   filter {
     name   = "image-id"
-    values = [data.aws_ssm_parameter.image.insecure_value]
+    values = [data.aws_ssm_parameter.image[each.key].insecure_value]
   }
 }
 
@@ -72,6 +81,13 @@ data "aws_ami" "made" {
   filter {
     name   = "image-id"
     values = [each.value]
+  }
+
+  lifecycle {
+    postcondition {
+      condition     = self.architecture == { amd64 = "x86_64", arm64 = "arm64" }[local.arch[each.key]]
+      error_message = "the image ${each.value} of ${each.key} in ${var.region} is for ${self.architecture}, and its nodes are ${local.arch[each.key]}: give one that was made on such a machine, or another instance type."
+    }
   }
 }
 
@@ -103,6 +119,7 @@ module "storage" {
   backup_region = var.backup_region
   force_destroy = var.force_destroy
   release       = var.release
+  release_arm64 = var.release_arm64
 }
 
 resource "aws_secretsmanager_secret" "this" {
@@ -138,7 +155,7 @@ module "server" {
   region            = local.node.region
   role              = "server"
   image             = local.node.image["server"]
-  release           = local.node.release
+  release           = local.node.release["server"]
   system_bucket_arn = local.node.system_bucket_arn
   tags              = local.node.tags
   group_tags        = local.join_tag
@@ -204,7 +221,7 @@ module "edge" {
   region            = local.node.region
   role              = "edge"
   image             = local.node.image["edge"]
-  release           = local.node.release
+  release           = local.node.release["edge"]
   system_bucket_arn = local.node.system_bucket_arn
   tags              = local.node.tags
 
@@ -259,7 +276,7 @@ module "stream" {
   region            = local.node.region
   role              = "stream-${each.key}"
   image             = local.node.image["stream-${each.key}"]
-  release           = local.node.release
+  release           = local.node.release["stream-${each.key}"]
   system_bucket_arn = local.node.system_bucket_arn
   tags              = local.node.tags
 

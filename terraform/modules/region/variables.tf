@@ -87,11 +87,19 @@ variable "image_parameter" {
   type = string
 }
 
+variable "image_parameter_arm64" {
+  type = string
+}
+
 variable "session_manager" {
   type = object({ url = string, sha256 = string })
 }
 
 variable "release" {
+  type = string
+}
+
+variable "release_arm64" {
   type = string
 }
 

@@ -147,3 +147,13 @@ resource "aws_s3_object" "release" {
   source      = var.release
   source_hash = filesha256(var.release)
 }
+
+# For servers and edge nodes with arm64.
+resource "aws_s3_object" "release_arm64" {
+  count       = var.release_arm64 == null ? 0 : 1
+  region      = var.region
+  bucket      = aws_s3_bucket_versioning.this["system"].bucket
+  key         = "release/nearcast-arm64.tar.gz"
+  source      = var.release_arm64
+  source_hash = filesha256(var.release_arm64)
+}

@@ -21,12 +21,15 @@ output "backups" {
   }
 }
 
-output "release" {
-  description = "The release in its latest version."
-  value = {
-    bucket  = aws_s3_object.release.bucket
-    key     = aws_s3_object.release.key
-    version = aws_s3_object.release.version_id
-    sha256  = aws_s3_object.release.source_hash
-  }
+output "releases" {
+  description = "The release in its latest version, by architecture."
+  value = { for arch, object in merge(
+    { amd64 = aws_s3_object.release },
+    { for object in aws_s3_object.release_arm64 : "arm64" => object },
+    ) : arch => {
+    bucket  = object.bucket
+    key     = object.key
+    version = object.version_id
+    sha256  = object.source_hash
+  } }
 }

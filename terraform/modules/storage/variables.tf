@@ -19,3 +19,8 @@ variable "release" {
   description = "The release's file."
   type        = string
 }
+
+variable "release_arm64" {
+  description = "The file for arm64, or null."
+  type        = string
+}

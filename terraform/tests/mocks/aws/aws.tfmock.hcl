@@ -29,6 +29,7 @@ mock_data "aws_ami" {
   defaults = {
     id               = "ami-0123456789abcdef0"
     root_device_name = "/dev/xvda"
+    architecture     = "x86_64"
   }
 }
 
