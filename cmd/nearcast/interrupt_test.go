@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/provision/secrets"
 )
 
 // asProgram is set where the program of the tests is to be nearcast itself.
@@ -36,6 +37,10 @@ func TestInterrupted(t *testing.T) {
 		return path
 	}
 	outputs, app := file("outputs.json", oneSite), file("app.nomad.hcl", `job "app" {}`)
+	keys := filepath.Join(t.TempDir(), "secrets")
+	_, err := secrets.Make(secrets.Config{Dir: keys, Sites: []string{"eu-1"}})
+	testkit.Must(t, err)
+	node := file("provision.env", "NEARCAST_ROLE='server'\nNEARCAST_SITE='eu-1'\nNEARCAST_JOIN='127.0.0.1'\n")
 	private, public := testkit.TicketKeys(t, t.TempDir())
 	cloud := func(command string) string { return "cloud " + command + " --no-aws --outputs " + outputs }
 	for _, c := range []struct {
@@ -49,9 +54,11 @@ func TestInterrupted(t *testing.T) {
 		{cloud("roll"), syscall.SIGINT, 130, []string{"cloud roll was interrupted", "still being replaced by AWS"}},
 		{cloud("publish " + app), syscall.SIGINT, 130, []string{"cloud publish was interrupted", "sites that it did not name"}},
 		{cloud("promote eu-1"), syscall.SIGINT, 130, []string{"cloud promote was interrupted", "primary site"}},
+		{cloud("rotate gossip --secrets " + keys), syscall.SIGINT, 130, []string{"cloud rotate was interrupted", "both secrets stay good"}},
 		{"app publish " + dir + " --to s3://content/app --endpoint SERVER", syscall.SIGINT, 130, []string{"app publish was interrupted", "whose block it did not print"}},
 		{"apikey list --consul HOST", syscall.SIGINT, 130, []string{"apikey list was interrupted, and is not complete"}},
 		{"router --listen 127.0.0.1:0 --internal-listen 127.0.0.1:0 --consul HOST --ticket-key " + private + " --ticket-keys " + public, syscall.SIGTERM, 0, nil},
+		{"provision drain --env " + node + " --secrets " + filepath.Join(keys, "eu-1", "server") + " --imds SERVER", syscall.SIGTERM, 0, nil},
 		{"brain --listen 127.0.0.1:0 --internal-listen 127.0.0.1:0 --consul HOST --nomad http://HOST --ticket-keys " + public, syscall.SIGTERM, 0, nil},
 	} {
 		t.Run(strings.Join(append(strings.Fields(c.args)[:2], c.signal.String()), " "), func(t *testing.T) {
@@ -72,7 +79,7 @@ func TestInterrupted(t *testing.T) {
 				args = append(args, "--nomad", host, "--consul", host)
 			}
 			cmd := exec.CommandContext(testkit.Context(t, time.Minute), os.Args[0], args...)
-			cmd.Env = append(os.Environ(), asProgram+"=yes", "AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b", "AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE="+os.DevNull)
+			cmd.Env = append(os.Environ(), asProgram+"=yes", "AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b", "AWS_EC2_METADATA_DISABLED=false", "AWS_CONFIG_FILE="+os.DevNull)
 			var said bytes.Buffer
 			cmd.Stdout, cmd.Stderr = &said, &said
 			testkit.Must(t, cmd.Start())
