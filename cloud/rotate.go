@@ -68,12 +68,15 @@ type RotateOptions struct {
 	// Overlap is for how long at least the old secret stays good beside the new one, where more
 	// than the rotation's own time is wanted.
 	Overlap time.Duration
-	// Settle is how long jobs may take to read what was told; default 30 s.
+	// Settle is how long jobs may take to read what was told; default DefaultSettle.
 	Settle time.Duration
 	// Within is how long nodes may take to have what was told; default 30 h: nearcast-renew runs daily.
 	Within time.Duration
 	now    func() time.Time // default: time.Now
 }
+
+// DefaultSettle is longer than TURN servers take, which start again within 30 s of each other.
+const DefaultSettle = 45 * time.Second
 
 // rotating is a rotation that goes on.
 type rotating struct {
@@ -110,7 +113,7 @@ func (c *Cluster) openRotation(ctx context.Context, name string, o RotateOptions
 		o.now = time.Now
 	}
 	if o.Settle == 0 {
-		o.Settle = 30 * time.Second
+		o.Settle = DefaultSettle
 	}
 	if o.Within == 0 {
 		o.Within = 30 * time.Hour

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/jobs/platform"
 	"github.com/nearcast/nearcast/provision/secrets"
 )
 
@@ -284,6 +286,24 @@ func TestRotateBounds(t *testing.T) {
 	w.world.shows, w.o.Within = "", 0
 	if err := w.c.Rotate(t.Context(), "authority", w.o); err != nil {
 		t.Error("after the nodes have them: ", err)
+	}
+}
+
+// TestSettle: brains use the new secret of TURN only after all TURN servers have started with it.
+func TestSettle(t *testing.T) {
+	source := platform.Source("turn")
+	slowest := time.Duration(0)
+	for _, name := range []string{"splay", "kill_timeout"} {
+		found := regexp.MustCompile(name + `\s*= "([0-9a-z]+)"`).FindStringSubmatch(source)
+		if found == nil {
+			t.Fatalf("the job of TURN has no %s", name)
+		}
+		one, err := time.ParseDuration(found[1])
+		testkit.Must(t, err)
+		slowest += one
+	}
+	if slowest < 30*time.Second || DefaultSettle <= slowest {
+		t.Errorf("TURN servers start again after up to %s, and the rotation waits %s", slowest, DefaultSettle)
 	}
 }
 

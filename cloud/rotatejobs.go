@@ -43,7 +43,12 @@ var turnRotation = Rotation{
 				return r.runs(ctx, site, at, "turn")
 			})
 		}},
-		{"TURN servers have read it", func(ctx context.Context, r *rotating) error { return r.settled(ctx) }},
+		{"TURN servers have read it", func(ctx context.Context, r *rotating) error {
+			if err := r.settled(ctx); err != nil {
+				return err
+			}
+			return r.turnSites(ctx, func(site Site, at Reached, _ map[string]string) error { return r.runs(ctx, site, at, "turn") })
+		}},
 		{"brains use the new one", func(ctx context.Context, r *rotating) error {
 			return r.turnSites(ctx, func(site Site, at Reached, items map[string]string) error {
 				if err := r.change(ctx, at.Nomad, brainVariable, map[string]string{"turn_secret": items["secret"]}); err != nil {

@@ -1,13 +1,13 @@
 package cloud_test
 
 import (
-	"bufio"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -25,63 +25,25 @@ import (
 // TestRotateWalk replaces what nodes and agents have, by the program itself, on a real server and a real
 // edge node. A task runs all the time, and is never started anew.
 func TestRotateWalk(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts real agents")
-	}
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: Nomad's clients do")
-	}
-	bin := t.TempDir()
-	testkit.BuildAll(t, bin, "nearcast")
-	ctx := testkit.Context(t, 4*time.Minute)
-	keys := t.TempDir()
-	_, err := secrets.Make(secrets.Config{Dir: keys, Sites: []string{"site-a"}})
-	testkit.Must(t, err)
-	began := time.Now()
-	stage := func(what string) { t.Logf("%4.1f s  %s", time.Since(began).Seconds(), what) }
+	w := newWalk(t, 4*time.Minute, "site-a")
+	ctx, keys := w.ctx, w.keys
 	values := provision.Values{Site: "site-a", Servers: 1, Join: []string{nodetest.Network(51)}}
-	server := nodetest.Start(t, ctx, keys, values, 51)
+	server := w.start(values, 51)
 	values.Role = provision.Edge
-	edge := nodetest.Start(t, ctx, keys, values, 52)
+	edge := w.start(values, 52)
 	nodes := []*nodetest.Node{server, edge}
 	server.ACL()
-	stage("the access control is set up")
-	o := &operator{t: t, ctx: ctx, dir: t.TempDir(), bin: bin}
+	w.stage("the access control is set up")
+	o := w.operator()
 	o.write("outputs.json", `{"sites": {"value": {"site-a": {"primary": true, "servers": 1, "edge_nodes": 2, "router_url": "http://127.0.0.1:1", "brain_url": "ws://127.0.0.1:1/v1/connect"}}}}`)
 	o.args = []string{"--outputs", o.path("outputs.json"), "--no-aws", "--secrets", keys, "--settle", "1ms",
 		"--nomad", server.Address + ":4646", "--consul", server.Address + ":8500"}
-	management := func() string {
-		return strings.TrimSpace(o.file(filepath.Join(keys, "shared", provision.NomadManagementFile)))
-	}
-	ask := func(method, path string, body, into any) error {
-		return server.Ask(method, nodetest.NomadPort, path, management(), body, into)
-	}
-	nodetest.Eventually(t, ctx, "the task is registered", func() error {
-		return ask("PUT", "/v1/jobs", map[string]any{"Job": map[string]any{
-			"ID": "task", "Name": "task", "Type": "service", "Datacenters": []string{"*"}, "NodePool": "edge",
-			"TaskGroups": []any{map[string]any{"Name": "g", "Tasks": []any{map[string]any{
-				"Name": "t", "Driver": "raw_exec", "Config": map[string]any{"command": "/bin/sleep", "args": []string{"86399"}}}}}},
-		}}, nil)
-	})
-	task := func() (said string, err error) {
-		var allocs []struct {
-			ID, ClientStatus string
-			TaskStates       map[string]struct{ Restarts int }
-		}
-		if err := ask("GET", "/v1/job/task/allocations", nil, &allocs); err != nil {
-			return "", err
-		}
-		for _, a := range allocs {
-			said += fmt.Sprintf("%s %s %d\n", a.ID, a.ClientStatus, a.TaskStates["t"].Restarts)
-		}
-		if strings.Count(said, " running 0\n") != 1 || len(allocs) != 1 {
-			return said, fmt.Errorf("the task is %q", said)
-		}
-		return said, nil
-	}
-	first := ""
-	nodetest.Eventually(t, ctx, "the task runs", func() (err error) { first, err = task(); return err })
-	stage("a task runs")
+	ask := func(method, path string, body, into any) error { return w.nomad(server, method, path, body, into) }
+	task := w.task(server)
+	first, err := task()
+	testkit.Must(t, err)
+	w.stage("a task runs")
+	var jobs *rotatedJobs
 
 	// Nodes get what is in the folder, the server first.
 	stop, stopped := make(chan struct{}), sync.WaitGroup{}
@@ -111,26 +73,11 @@ func TestRotateWalk(t *testing.T) {
 		}
 		return node.Ready(ctx)
 	}
-	variable := func(path string) map[string]string {
-		var has struct{ Items map[string]string }
-		testkit.Must(t, ask("GET", "/v1/var/nomad/jobs/"+path, nil, &has))
-		return has.Items
-	}
-	// The command is killed where the old secret has to stay good, and goes on two days later.
-	paused := func(name string) {
+	// The command ends where the old secret has to stay good, and goes on two days later.
+	paused := func(name string, end func(*exec.Cmd)) {
 		t.Helper()
-		cmd := o.command("rotate", name)
-		said, err := cmd.StderrPipe()
-		testkit.Must(t, err)
-		testkit.Must(t, cmd.Start())
-		text := ""
-		for lines := bufio.NewScanner(said); lines.Scan(); {
-			if text += lines.Text() + "\n"; strings.Contains(lines.Text(), "the old one stays good until") {
-				testkit.Must(t, cmd.Process.Kill())
-			}
-		}
-		if err := cmd.Wait(); err == nil || !strings.Contains(text, "stays good") {
-			t.Fatalf("rotate %s did not wait: %v\n%s", name, err, text)
+		if said, err := o.at("the old one stays good until", end, "rotate", name); err == nil {
+			t.Fatalf("rotate %s did not wait: %s", name, said)
 		}
 		path := filepath.Join(keys, cloud.StateFile)
 		var state map[string]any
@@ -140,17 +87,26 @@ func TestRotateWalk(t *testing.T) {
 		testkit.Must(t, err)
 		testkit.Must(t, os.WriteFile(path, earlier, 0o600))
 	}
-	for _, name := range []string{"gossip", "management-tokens", "consul-tokens", "authority", "node-key", "ticket-key"} {
+	interrupt := func(cmd *exec.Cmd) { testkit.Must(t, cmd.Process.Signal(os.Interrupt)) }
+	for _, name := range []string{"gossip", "management-tokens", "consul-tokens", "authority", "node-key", "ticket-key", "turn", "operator-token"} {
 		before := o.secrets(keys)
-		beforeRouter := variable("router")
+		beforeRouter := w.variable(server, "router")
 		if out := o.run(0, "rotate", name, "--dry-run"); strings.Contains(out, "done") || !strings.Contains(out, " 2. ") {
 			t.Errorf("the plan of %s: %s", name, out)
 		}
-		if name == "ticket-key" {
-			paused(name)
-			if both := variable("brain")["ticket_keys"]; !strings.Contains(both, strings.TrimSpace(beforeRouter["ticket_keys"])) || both == beforeRouter["ticket_keys"] {
+		switch name {
+		case "ticket-key":
+			paused(name, o.kill)
+			if both := w.variable(server, "brain")["ticket_keys"]; !strings.Contains(both, strings.TrimSpace(beforeRouter["ticket_keys"])) || both == beforeRouter["ticket_keys"] {
 				t.Error("brains do not accept both ticket keys before the old one is forgotten")
 			}
+		case "turn", "operator-token":
+			if jobs == nil {
+				jobs = newRotatedJobs(w, server, edge)
+			}
+			jobs.before(name)
+			paused(name, interrupt)
+			jobs.during(name)
 		}
 		if out := o.run(0, "rotate", name); name == "ticket-key" != strings.Contains(out, "another command was at work: rotate ticket-key, by ") {
 			t.Errorf("after a command that was killed: %s", out)
@@ -161,8 +117,9 @@ func TestRotateWalk(t *testing.T) {
 				changed++
 			}
 		}
-		if changed == 0 {
-			t.Errorf("%s changed no secret", name)
+		// What jobs alone have is in no file.
+		if inJobs := name == "turn" || name == "operator-token"; inJobs == (changed > 0) {
+			t.Errorf("%s changed %d files", name, changed)
 		}
 		testkit.Retry(ctx, t, "after the rotation of "+name+" the servers and the task are well", func() error {
 			if now, err := task(); err != nil || now != first {
@@ -180,6 +137,8 @@ func TestRotateWalk(t *testing.T) {
 			return nil
 		})
 		switch name {
+		case "turn", "operator-token":
+			jobs.after(name)
 		case "authority":
 			for port, agent := range map[string]string{":8300": "Consul", ":4647": "Nomad"} {
 				testkit.Retry(ctx, t, agent+" knows the new authority alone", func() error {
@@ -199,8 +158,8 @@ func TestRotateWalk(t *testing.T) {
 				t.Errorf("the node logs in with its old statement: %v", err)
 			}
 		case "ticket-key":
-			if now, has := o.secrets(keys), variable("router"); has["ticket_key"] != now["tickets/ticket-key.pem"] || has["ticket_keys"] != now["tickets/ticket-keys.pem"] ||
-				has["ticket_key"] == beforeRouter["ticket_key"] || strings.Contains(variable("brain")["ticket_keys"], strings.TrimSpace(beforeRouter["ticket_keys"])) {
+			if now, has := o.secrets(keys), w.variable(server, "router"); has["ticket_key"] != now["tickets/ticket-key.pem"] || has["ticket_keys"] != now["tickets/ticket-keys.pem"] ||
+				has["ticket_key"] == beforeRouter["ticket_key"] || strings.Contains(w.variable(server, "brain")["ticket_keys"], strings.TrimSpace(beforeRouter["ticket_keys"])) {
 				t.Error("routers or brains have other ticket keys than the new one")
 			}
 			testkit.Retry(ctx, t, "the server's file of ticket keys", func() error {
@@ -223,7 +182,7 @@ func TestRotateWalk(t *testing.T) {
 				}
 			}
 		}
-		stage(name + " is new")
+		w.stage(name + " is new")
 	}
 }
 

@@ -97,7 +97,7 @@ Consul's and Nomad's tokens come from these secrets, and from nowhere else.`,
 	flags.BoolVar(&dryRun, "dry-run", false, "say the steps, and which are done; change nothing")
 	flags.DurationVar(&o.Overlap, "overlap", 0, "keep the old secret good at least so long after the new one is used, such as 24h")
 	flags.DurationVar(&o.Within, "within", 30*time.Hour, "how long nodes may take to have new secrets, for each step that waits for them")
-	flags.DurationVar(&o.Settle, "settle", 30*time.Second, "how long jobs may take to read what they were told")
+	flags.DurationVar(&o.Settle, "settle", cloud.DefaultSettle, "how long jobs may take to read what they were told")
 	return cmd
 }
 
