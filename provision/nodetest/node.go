@@ -95,11 +95,7 @@ func Start(t testing.TB, ctx context.Context, keys string, v provision.Values, n
 	if err := os.CopyFS(h.Secrets, os.DirFS(filepath.Join(keys, v.Site, v.Role.String()))); err != nil {
 		t.Fatal(err)
 	}
-	text := fmt.Sprintf("NEARCAST_ROLE='%s'\nNEARCAST_SITE='%s'\nNEARCAST_PRIMARY_SITE='%s'\nNEARCAST_NODE='%s'\nNEARCAST_JOIN='%s'\nNEARCAST_ADDRESS='%s'\nNEARCAST_HTTP='%s'\n",
-		h.Values.Role, h.Values.Site, h.Values.Primary, h.Values.Node, strings.Join(h.Values.Join, ","), h.Address, h.Address)
-	if err := os.WriteFile(h.Env, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	h.describe()
 	h.Configure()
 	if changed := h.Configure(); len(changed) > 0 {
 		t.Errorf("configuring again changed %v", changed)
@@ -117,6 +113,29 @@ func (h *Node) Configure() []string {
 		h.t.Fatal(err)
 	}
 	return changed
+}
+
+// describe writes the node's provision.env.
+func (h *Node) describe() {
+	h.t.Helper()
+	text := fmt.Sprintf("NEARCAST_ROLE='%s'\nNEARCAST_SITE='%s'\nNEARCAST_PRIMARY_SITE='%s'\nNEARCAST_NODE='%s'\nNEARCAST_JOIN='%s'\nNEARCAST_ADDRESS='%s'\nNEARCAST_HTTP='%s'\n",
+		h.Values.Role, h.Values.Site, h.Values.Primary, h.Values.Node, strings.Join(h.Values.Join, ","), h.Address, h.Address)
+	if err := os.WriteFile(h.Env, []byte(text), 0o600); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// Follow gives the node another primary site, as install.sh does with another provision.env: its
+// agents start again with the new configuration.
+func (h *Node) Follow(primary string) {
+	h.t.Helper()
+	h.Values.Primary = primary
+	h.describe()
+	if changed := h.Configure(); len(changed) == 0 {
+		h.t.Errorf("the primary site %s changes no file of %s", primary, h.Values.Node)
+	}
+	h.Kill()
+	h.Restart()
 }
 
 // Restart starts the agents of a node that was killed, or is new.
