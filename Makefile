@@ -27,7 +27,7 @@ LDFLAGS  := $(if $(VERSION),-X github.com/nearcast/nearcast/internal/version.sta
 PAD_CFLAGS := -std=gnu11 -shared -fPIC -O2 -Wall -Wextra -Werror -fvisibility=hidden -U_FORTIFY_SOURCE
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status packages test-packages cli build release release-arm64 npm-packages terraform-apply client test lint fuzz bench-stream bench-peers bench-quality bench-placement bench-planet bench-site bench-sites bench-hostile bench-content bench-capacity clean
+.PHONY: help up down status packages test-packages cli build release release-arm64 npm-packages terraform-apply test-faults client test lint fuzz bench-stream bench-peers bench-quality bench-placement bench-planet bench-site bench-sites bench-hostile bench-content bench-capacity clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -81,6 +81,10 @@ $(BIN)/terraform-provider-aws: terraform/provider/main.go
 
 terraform-apply: $(BIN)/terraform-provider-aws ## apply the Terraform modules to an emulated AWS account, and destroy them (needs terraform and moto)
 	@NEARCAST_AWS_PROVIDER=$(abspath $(BIN)/terraform-provider-aws) $(GO) test -count=1 -timeout 60m -run 'TestApply$$' -v ./terraform
+
+FAULTS ?= 20m
+test-faults: build ## boot one image as each role while AWS fails for FAULTS (20m), as root: every node becomes ready; not part of make test
+	@NEARCAST_FAULTS=$(FAULTS) $(GO) test -count=1 -timeout 2h -run 'TestFaults$$' -v ./provision
 
 # The version of npm packages is that of the programs. Only npm pack needs npm.
 npm-packages: ## build @nearcast/player and @nearcast/react: bin/nearcast-*.tgz, to be published by hand

@@ -76,7 +76,6 @@ session_manager
 release "$release"
 if [ "$role" = stream ]; then
   stream_packages
-  firewall
   case ${NEARCAST_GPU:-no} in
     yes | true) gpu ;;
   esac
@@ -87,7 +86,11 @@ if [ "$image" = yes ]; then
   exit
 fi
 [ "$env" -ef /etc/nearcast/provision.env ] || put /etc/nearcast/provision.env 600 "$env"
-[ "$role" != stream ] || content_cache
+# Not in an image: one for several roles may become a server, which has no firewall to wait for.
+if [ "$role" = stream ]; then
+  content_cache
+  firewall
+fi
 unit_files
 if configuration; then
   start_units configured

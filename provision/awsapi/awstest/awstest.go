@@ -48,12 +48,13 @@ type Cloud struct {
 	token    int
 	legacy   bool
 	throttle int
-	fail     int
+	fails    int
 	secrets  map[string]map[string]string // values by version; the current one under ""
 	actions  []url.Values
 	gone     bool          // no group waits
 	refused  int           // calls for that reason
 	acted    chan struct{} // closed and made again at each action
+	storm    *storm
 }
 
 // New starts a cloud that runs until the test ends.
@@ -76,6 +77,16 @@ func (c *Cloud) Environment() []string {
 		"AWS_ENDPOINT_URL=" + c.URL, "AWS_EC2_METADATA_SERVICE_ENDPOINT=" + c.URL, "AWS_ACCESS_KEY_ID=" + role.AccessKeyID,
 		"AWS_SECRET_ACCESS_KEY=" + role.SecretAccessKey, "AWS_SESSION_TOKEN=" + role.SessionToken,
 	}
+}
+
+// RoleEnvironment is that of a program on a node whose credentials come from the metadata service, as those
+// of a node's role do.
+func (c *Cloud) RoleEnvironment() []string {
+	c.Say("iam/security-credentials/", "node")
+	at := func(d time.Duration) string { return time.Now().Add(d).UTC().Format(time.RFC3339) }
+	c.Say("iam/security-credentials/node", fmt.Sprintf(`{"Code": "Success", "Type": "AWS-HMAC", "AccessKeyId": %q, "SecretAccessKey": %q, "Token": %q, "LastUpdated": %q, "Expiration": %q}`,
+		role.AccessKeyID, role.SecretAccessKey, role.SessionToken, at(-time.Hour), at(6*time.Hour)))
+	return []string{"AWS_ENDPOINT_URL=" + c.URL, "AWS_EC2_METADATA_SERVICE_ENDPOINT=" + c.URL}
 }
 
 // Config is what the SDK finds on a node of this cloud.
@@ -131,7 +142,7 @@ func (c *Cloud) Throttle(n int) (left int) {
 func (c *Cloud) Fail(n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.fail = n
+	c.fails = n
 }
 
 // NoAction makes Auto Scaling refuse what is said of this node, or no longer: no group waits
@@ -172,15 +183,25 @@ func (c *Cloud) Actions() ([]url.Values, <-chan struct{}) {
 }
 
 func (c *Cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	if kind, hang := c.strike(time.Now()); kind != "" {
+		c.fail(w, r, body, kind, hang)
+		return
+	}
+	c.serve(w, r, body)
+}
+
+func (c *Cloud) serve(w http.ResponseWriter, r *http.Request, body []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	body, err := io.ReadAll(r.Body)
 	secretsAction, secrets := strings.CutPrefix(r.Header.Get("X-Amz-Target"), "secretsmanager.")
 	switch path, meta := strings.CutPrefix(r.URL.Path, "/latest/meta-data/"); {
-	case err != nil:
-		http.Error(w, err.Error(), http.StatusBadRequest)
-	case c.fail > 0 && strings.HasPrefix(r.URL.Path, "/latest/"):
-		c.fail--
+	case c.fails > 0 && strings.HasPrefix(r.URL.Path, "/latest/"):
+		c.fails--
 		w.WriteHeader(http.StatusInternalServerError)
 	case r.URL.Path == "/latest/api/token" && r.Method == http.MethodPut && r.Header.Get("X-aws-ec2-metadata-token-ttl-seconds") != "":
 		if c.legacy {

@@ -1,0 +1,230 @@
+package provision_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/provision/awsapi/awstest"
+)
+
+// faultsEnv says for how long AWS fails in TestFaults, such as 20m.
+const faultsEnv = "NEARCAST_FAULTS"
+
+// faultsSeed is that of the faults. The nodes ask at other moments in each run.
+const faultsSeed = 14
+
+// TestFaults boots one image without a secret as a server, an edge node and a stream node, while AWS fails.
+// For a stated time no request is answered well; then, for half of that time, every other one is. Each node
+// has to become ready, and to tell its group. After that an edge node of the image and one of a bare machine
+// show how long each takes.
+func TestFaults(t *testing.T) {
+	text := os.Getenv(faultsEnv)
+	if text == "" {
+		t.Skip("takes minutes: set " + faultsEnv + ", or run make test-faults")
+	}
+	fails, err := time.ParseDuration(text)
+	testkit.Must(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), fails+fails/2+10*time.Minute)
+	defer cancel()
+	_, debs := bare(t, ctx)
+	s := &faultySite{t: t, ctx: ctx, began: time.Now(), cloud: awstest.New(t), debs: t.TempDir()}
+	// apt locks the folder, and another test may install just now.
+	testkit.Must(t, os.CopyFS(s.debs, os.DirFS(debs)))
+	s.cloud.Region = "site-a"
+	for _, name := range []string{"servers", "edge", "nodes"} {
+		s.cloud.NewSecret("nearcast/" + name)
+	}
+	s.cloud.Say("public-ipv4", "203.0.113.7")
+	s.env = s.cloud.RoleEnvironment()
+	s.release, _ = release(t, ctx)
+	s.stage("there is a release")
+	image := s.image()
+
+	storm := awstest.Storm{Seed: faultsSeed, Until: time.Now().Add(fails), Calm: time.Now().Add(fails + fails/2), Hang: 30 * time.Second}
+	s.cloud.Begin(storm)
+	var nodes []*faultyNode
+	for i, role := range []string{"server", "edge", "stream"} {
+		nodes = append(nodes, s.boot(role, role, 21+i, image))
+	}
+	s.stage("the image has booted as each role")
+	for _, n := range nodes {
+		n.ready()
+		if n.heard.Before(storm.Until) {
+			t.Errorf("the group of %s heard of it while AWS failed", n.group)
+		}
+		// At most: one after the other is waited for.
+		t.Logf("%s: ready within %.1f s after its boot began, %.1f s after AWS answered again", n.group, n.took.Seconds(), n.heard.Sub(storm.Until).Seconds())
+	}
+	s.stage("each node is ready")
+	failed := s.cloud.Failed()
+	t.Logf("seed %d: requests that failed, by kind, and \"\" for those that did not: %v", storm.Seed, failed)
+	for _, kind := range awstest.Kinds {
+		if failed[kind] == 0 && kind != "answer lost" {
+			t.Errorf("no request failed by: %s", kind)
+		}
+	}
+	for _, n := range nodes {
+		n.sound()
+		n.whole()
+	}
+
+	s.cloud.Begin(awstest.Storm{})
+	of := s.boot("edge", "edge-of-image", 24, image)
+	of.ready()
+	of.off()
+	alone := s.boot("edge", "edge-of-bare", 25, "")
+	alone.ready()
+	t.Logf("an edge node, while AWS answers: ready %.1f s after its boot began as an image, %.1f s as a bare machine", of.took.Seconds(), alone.took.Seconds())
+	s.stage("the end")
+}
+
+// faultySite is a site of an image's machines in AWS.
+type faultySite struct {
+	t       *testing.T
+	ctx     context.Context
+	began   time.Time
+	cloud   *awstest.Cloud
+	env     []string // of a node's programs
+	release string
+	debs    string // packages from earlier tests
+}
+
+func (s *faultySite) stage(what string) {
+	s.t.Helper()
+	s.t.Logf("%5.1f s  %s", time.Since(s.began).Seconds(), what)
+}
+
+// image makes one for all roles, and returns the folder of what it has more than a bare machine.
+func (s *faultySite) image() string {
+	s.t.Helper()
+	m := newMachine(s.t, s.ctx, "image", map[string]string{"release": s.release})
+	m.debs = s.debs
+	m.start("sleep", "infinity")
+	began := time.Now()
+	for _, role := range []string{"server", "edge", "stream"} {
+		m.run("sh", "/run/release/provision/install.sh", "--role", role, "--release", "/run/release", "--image")
+	}
+	s.t.Logf("an image for all roles: %.1f s", time.Since(began).Seconds())
+	for _, dir := range []string{"/etc/nearcast", "/etc/consul.d", "/etc/nomad.d"} {
+		if said := m.run("find", dir, "-type", "f"); said != "" {
+			s.t.Errorf("the image has %s", said)
+		}
+	}
+	m.off()
+	s.stage("there is an image")
+	return filepath.Join(m.disk, "upper")
+}
+
+// faultyNode is a machine that its group launched.
+type faultyNode struct {
+	*machine
+	site   *faultySite
+	group  string
+	booted time.Time
+	heard  time.Time // that it is ready
+	took   time.Duration
+}
+
+// boot launches a node of an image, or without one of a bare machine.
+func (s *faultySite) boot(role, group string, n int, image string) *faultyNode {
+	s.t.Helper()
+	values := map[string]string{
+		"ROLE": role, "SITE": "site-a", "NODE": group + "-1", "SERVERS": "1", "JOIN": network(21), "ADDRESS": network(n), "HTTP": network(n),
+		"INTERFACE": "lo", "CPU": "8000", "NO_CLOUD": "yes", "ASG": group, "HOOK": "drain", "READY_HOOK": "ready", "SECRET_NODES": "nearcast/nodes",
+	}
+	switch role {
+	case "server":
+		values["SECRET_SERVERS"], values["SECRET_EDGE"] = "nearcast/servers", "nearcast/edge"
+	case "edge":
+		values["SECRET_EDGE"] = "nearcast/edge"
+	case "stream":
+		values["PUBLIC_IP"] = "imds"
+	}
+	text := ""
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		text += fmt.Sprintf("NEARCAST_%s='%s'\n", name, values[name])
+	}
+	env := s.t.TempDir()
+	testkit.Must(s.t, os.WriteFile(filepath.Join(env, "env"), []byte(text), 0o644))
+	m := newMachine(s.t, s.ctx, group, map[string]string{"release": s.release, "env": env})
+	m.debs = s.debs
+	if image != "" {
+		m.bare = image + ":" + m.bare
+	}
+	node := &faultyNode{machine: m, site: s, group: group, booted: time.Now()}
+	m.boot()
+	if role == "stream" {
+		m.netOfFirewall()
+	}
+	// The real metadata service has the same address everywhere.
+	m.write("/etc/systemd/system/nearcast-.service.d/test.conf", "[Service]\nEnvironment="+strings.Join(s.env, " ")+"\n")
+	// As user data do: until it works.
+	start := []string{"systemd-run", "--quiet", "--unit=user-data", "--property=RemainAfterExit=yes"}
+	for _, one := range s.env {
+		start = append(start, "--setenv="+one)
+	}
+	m.run(append(start, "sh", "-c", "until sh /run/release/provision/install.sh --role "+role+" --env /run/env/env --release /run/release; do sleep 2; done")...)
+	return node
+}
+
+// actions are what its group heard of its launch, but for heartbeats.
+func (n *faultyNode) actions() (said []string) {
+	all, _ := n.site.cloud.Actions()
+	for _, a := range all {
+		if a.Get("AutoScalingGroupName") == n.group && a.Get("Action") == "CompleteLifecycleAction" {
+			said = append(said, a.Get("LifecycleHookName")+" "+a.Get("LifecycleActionResult"))
+		}
+	}
+	return said
+}
+
+// ready waits until the group has heard that the node is.
+func (n *faultyNode) ready() {
+	n.t.Helper()
+	for {
+		_, next := n.site.cloud.Actions()
+		if said := n.actions(); len(said) > 0 {
+			if said[0] != "ready CONTINUE" {
+				n.t.Fatalf("the group of %s heard %q", n.group, said)
+			}
+			n.heard = time.Now()
+			n.took = n.heard.Sub(n.booted)
+			return
+		}
+		select {
+		case <-next:
+		case <-n.ctx.Done():
+			n.t.Fatalf("the group of %s has not heard in time that it is ready", n.group)
+		}
+	}
+}
+
+// whole looks at a node that is ready: its units, and that it was neither drained nor given up.
+func (n *faultyNode) whole() {
+	n.t.Helper()
+	testkit.Retry(n.ctx, n.t, n.group+" is whole", func() error {
+		said, err := n.try("nearcast", "provision", "ready", "--once")
+		if err == nil && strings.Count(said, " ready\n") != 3 {
+			err = errors.New(said)
+		}
+		for name, state := range map[string]string{
+			"consul": "active running success", "nomad": "active running success", "user-data": "active exited success",
+			"nearcast-configure": "inactive dead success", "nearcast-ready": "active exited success", "nearcast-drain": "active running success",
+		} {
+			err = errors.Join(err, n.unit(name).is(state))
+		}
+		return err
+	})
+	if said := n.actions(); slices.ContainsFunc(said, func(a string) bool { return a != "ready CONTINUE" }) {
+		n.t.Errorf("the group of %s heard %q", n.group, said)
+	}
+}
