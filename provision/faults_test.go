@@ -24,8 +24,8 @@ const faultsSeed = 14
 
 // TestFaults boots one image without a secret as a server, an edge node and a stream node, while AWS fails.
 // For a stated time no request is answered well; then, for half of that time, every other one is. Each node
-// has to become ready, and to tell its group. After that an edge node of the image and one of a bare machine
-// show how long each takes.
+// has to become ready, and to tell its group. After that an edge node and a stream node of the image, and of
+// bare machines, show how long each takes.
 func TestFaults(t *testing.T) {
 	text := os.Getenv(faultsEnv)
 	if text == "" {
@@ -78,12 +78,15 @@ func TestFaults(t *testing.T) {
 	}
 
 	s.cloud.Begin(awstest.Storm{})
-	of := s.boot("edge", "edge-of-image", 24, image)
-	of.ready()
-	of.off()
-	alone := s.boot("edge", "edge-of-bare", 25, "")
-	alone.ready()
-	t.Logf("an edge node, while AWS answers: ready %.1f s after its boot began as an image, %.1f s as a bare machine", of.took.Seconds(), alone.took.Seconds())
+	for i, role := range []string{"edge", "stream"} {
+		of := s.boot(role, role+"-of-image", 24+2*i, image)
+		of.ready()
+		of.off()
+		alone := s.boot(role, role+"-of-bare", 25+2*i, "")
+		alone.ready()
+		alone.off()
+		t.Logf("%s, while AWS answers: ready %.1f s after its boot began as an image, %.1f s as a bare machine", role, of.took.Seconds(), alone.took.Seconds())
+	}
 	s.stage("the end")
 }
 

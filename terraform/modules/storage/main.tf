@@ -4,8 +4,8 @@
 #          others; stream nodes read it.
 # system:  the release (only Terraform writes it), and why nodes were given up below
 #          nodes/.
-# backups: the servers' snapshots, in another region: who loses the site's region still has
-#          them.
+# backups: the servers' snapshots, in another region, so that they outlive the site's
+#          region.
 
 locals {
   buckets = { content = var.region, system = var.region, backups = var.backup_region }
