@@ -43,7 +43,8 @@ type RollOptions struct {
 
 // Roll replaces the nodes of sites by nodes with the latest image and release, one site after
 // the other, servers first. Between two groups the quorum must be whole. It stops at the first
-// fault, and cancels the replacement that it waits for where servers are in danger. A group whose
+// fault, and cancels the replacement that it waits for where servers are in danger, a new node was given
+// up, or the time is over. A group whose
 // nodes are all of the latest kind is left alone, so a second run goes on where the first one
 // stopped.
 func (c *Cluster) Roll(ctx context.Context, o RollOptions) error {
@@ -141,7 +142,14 @@ func (c *Cluster) roll(ctx context.Context, site Site, role, group string, o Rol
 // one before it, which the account may still name for a while.
 func (c *Cluster) replaced(ctx context.Context, site Site, role, group string, cloud Cloud, id, before string) error {
 	sick, blind := 0, 0
-	err := c.until(ctx, site.Name, role, func(ctx context.Context) (string, error) {
+	cancelled := func(why error) error {
+		return errors.Join(fmt.Errorf("%w; the replacement is cancelled", why), cloud.Cancel(context.WithoutCancel(ctx), group))
+	}
+	known, err := givenUp(ctx, site, cloud, group)
+	if err != nil {
+		return err
+	}
+	err = c.until(ctx, site.Name, role, func(ctx context.Context) (string, error) {
 		now, err := cloud.Last(ctx, group)
 		if err != nil {
 			return "", err
@@ -156,13 +164,16 @@ func (c *Cluster) replaced(ctx context.Context, site Site, role, group string, c
 		case !now.Going():
 			return "", stop{fmt.Errorf("the replacement ended as %s: %s", now.Status, now.Reason)}
 		}
+		// The group would start one after the other: nodes that do not come up set off no alarm while the old ones are there.
+		lost, lookErr := givenUp(ctx, site, cloud, group)
+		for instance, text := range lost {
+			if _, before := known[instance]; !before {
+				return "", stop{cancelled(fmt.Errorf("the new node %s did not become ready: %s", instance, text))}
+			}
+		}
 		// A new server has its vote before an old one goes, so fewer than all are wrong, once an
 		// election had its time.
 		danger, err := c.danger(ctx, site)
-		cancel := func(why string) error {
-			cancelled := cloud.Cancel(context.WithoutCancel(ctx), group)
-			return stop{errors.Join(fmt.Errorf("%s, and the replacement is cancelled: %s", why, danger), cancelled)}
-		}
 		if err != nil {
 			danger = err.Error()
 		}
@@ -171,17 +182,23 @@ func (c *Cluster) replaced(ctx context.Context, site Site, role, group string, c
 			sick, blind = 0, 0
 		case errors.As(err, &silent): // a tunnel ends with its server
 			if blind++; blind >= blindLooks {
-				return "", cancel("nobody answers for the servers")
+				return "", stop{cancelled(fmt.Errorf("nobody answers for the servers: %s", danger))}
 			}
 			return "nobody answers for the servers; if the tunnel is gone, open it again: " + danger, nil
 		default:
 			if sick++; sick >= dangerLooks {
-				return "", cancel("servers are in danger")
+				return "", stop{cancelled(fmt.Errorf("servers are in danger: %s", danger))}
 			}
+		}
+		if lookErr != nil {
+			return fmt.Sprintf("%d %% are replaced; whether a new node was given up is not known: %v", now.Percent, lookErr), nil
 		}
 		return fmt.Sprintf("%d %% are replaced (%s) %s", now.Percent, now.Status, now.Reason), nil
 	})
-	if err != nil {
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return cancelled(err)
+	case err != nil:
 		return err
 	}
 	return c.until(ctx, site.Name, "servers after "+role, func(ctx context.Context) (string, error) {
@@ -194,6 +211,27 @@ const (
 	dangerLooks = 6  // servers are missing: an election takes seconds
 	blindLooks  = 60 // nobody answers: the replacement itself ends the server of the tunnel
 )
+
+// givenUp are the nodes of a group that were given up lately, with what each wrote.
+func givenUp(ctx context.Context, site Site, cloud Cloud, group string) (map[string]string, error) {
+	nodes := map[string]string{}
+	if site.SystemBucket == "" { // outputs of an earlier release
+		return nodes, nil
+	}
+	const lately = 6 * time.Hour
+	reasons, err := cloud.Reasons(ctx, site.SystemBucket, group, time.Now().Add(-lately))
+	if err != nil {
+		return nil, fmt.Errorf("look for nodes that were given up: %w", err)
+	}
+	for _, r := range reasons {
+		// A node whose user data fails keeps its output there too, and goes on. "nearcast provision
+		// ready" writes this when it gives up.
+		if strings.Contains(r.Text, fmt.Sprintf("%s of %s in %s", r.Instance, group, site.Name)) {
+			nodes[r.Instance] = r.Text
+		}
+	}
+	return nodes, nil
+}
 
 // danger says that fewer servers than the site is to have are healthy with a vote. More may be
 // there, also such as start.

@@ -22,13 +22,14 @@ type fakeCloud struct {
 	during    func(group string)
 	began     func(group string)
 	cancelled string
+	reasons   map[string][]Reason // by group
 	objects   map[string]int64
 	backups   map[string]map[string]time.Time
 }
 
 func (f *fakeCloud) Group(context.Context, string) (Group, error) { return Group{}, nil }
-func (f *fakeCloud) Reasons(context.Context, string, string, time.Time) ([]Reason, error) {
-	return nil, nil
+func (f *fakeCloud) Reasons(_ context.Context, _, group string, _ time.Time) ([]Reason, error) {
+	return f.reasons[group], nil
 }
 func (f *fakeCloud) Backups(_ context.Context, bucket string) (map[string]time.Time, error) {
 	if f.backups[bucket] == nil {
@@ -77,7 +78,7 @@ func newRoll(t *testing.T) (*Cluster, map[string]*fakeSite, map[string]*fakeClou
 	log := &[]string{}
 	clouds := map[string]*fakeCloud{}
 	for _, name := range c.Outputs.Names() {
-		clouds[name] = &fakeCloud{site: name, log: log, last: map[string]Refresh{}, stale: map[string]Refresh{}, fails: map[string]string{}}
+		clouds[name] = &fakeCloud{site: name, log: log, last: map[string]Refresh{}, stale: map[string]Refresh{}, fails: map[string]string{}, reasons: map[string][]Reason{}}
 	}
 	c.Cloud = func(site string) (Cloud, error) { return clouds[site], nil }
 	return c, sites, clouds, log
@@ -143,13 +144,38 @@ func TestRollStops(t *testing.T) {
 				defer s["a-1"].mu.Unlock()
 				s["a-1"].servers[2].Healthy = false
 			}
-		}, "servers are in danger, and the replacement is cancelled: Consul: 2 of 3 servers are healthy", 1, "n-server"},
+		}, "servers are in danger: Consul: 2 of 3 servers are healthy", 1, "n-server"},
+		"a new node does not become ready": {func(_ map[string]*fakeSite, c map[string]*fakeCloud) {
+			old := Reason{Instance: "i-0", Text: "2026-01-01T00:00:00Z i-0 of n-edge in b-1 Nomad is not ready"}
+			c["b-1"].reasons["n-edge"] = []Reason{old}
+			c["b-1"].began = func(group string) {
+				if group == "n-edge" {
+					c["b-1"].during = func(string) {
+						goesOn := Reason{Instance: "i-1", Text: "the mirror is away"} // what user data said
+						later := Reason{Instance: "i-2", Text: "2026-01-02T00:00:00Z i-2 of n-edge in b-1 Nomad is not ready"}
+						if len(c["b-1"].reasons["n-edge"]) == 1 {
+							c["b-1"].reasons["n-edge"] = []Reason{goesOn, old}
+						} else {
+							c["b-1"].reasons["n-edge"] = []Reason{later, goesOn, old}
+						}
+					}
+				}
+			}
+		}, "b-1: edge: the new node i-2 did not become ready: 2026-01-02T00:00:00Z i-2 of n-edge in b-1 Nomad is not ready; the replacement is cancelled", 4, "n-edge"},
+		"it takes too long": {func(_ map[string]*fakeSite, c map[string]*fakeCloud) {
+			c["a-1"].during = func(string) {} // for ever
+		}, "a-1: server: server did not come in time: 50 % are replaced (InProgress) ; the replacement is cancelled", 1, "n-server"},
 	} {
 		c, sites, clouds, log := newRoll(t)
 		fault.spoil(sites, clouds)
-		err := c.Roll(t.Context(), RollOptions{Sites: c.Outputs.Sites, Within: 20 * time.Second})
-		if err == nil || !strings.Contains(err.Error(), fault.want) || len(*log) != fault.began || clouds["a-1"].cancelled != fault.cancelled {
-			t.Errorf("%s: %v; began %q, cancelled %q", name, err, *log, clouds["a-1"].cancelled)
+		within := 20 * time.Second
+		if name == "it takes too long" {
+			within = 500 * time.Millisecond
+		}
+		err := c.Roll(t.Context(), RollOptions{Sites: c.Outputs.Sites, Within: within})
+		cancelled := clouds["a-1"].cancelled + clouds["b-1"].cancelled
+		if err == nil || !strings.Contains(err.Error(), fault.want) || len(*log) != fault.began || cancelled != fault.cancelled {
+			t.Errorf("%s: %v; began %q, cancelled %q", name, err, *log, cancelled)
 		}
 	}
 	c, _, _ := newCluster(t)

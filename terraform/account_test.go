@@ -119,7 +119,7 @@ func (f *front) ask(ctx context.Context, region, service, version, action string
 }
 
 // prepare empties the account, and makes what an operator has before the first apply: a hosted zone,
-// and an image in each region.
+// and images in each region.
 func (f *front) prepare(ctx context.Context, zone string, regions []string) error {
 	resp, err := http.Post(f.moto+"/moto-api/reset", "", nil)
 	if err != nil {
@@ -139,15 +139,19 @@ func (f *front) prepare(ctx context.Context, zone string, regions []string) erro
 		return fmt.Errorf("the emulator made no zone: %s", made)
 	}
 	for _, region := range regions {
-		images, err := f.ask(ctx, region, "ec2", "2016-11-15", "DescribeImages", map[string]string{"Filter.1.Name": "root-device-type", "Filter.1.Value.1": "ebs", "Owner.1": "amazon"})
-		if err != nil {
-			return err
-		}
-		if _, err := f.ask(ctx, region, "ssm", "", "AmazonSSM.PutParameter", map[string]string{"Name": imageParameter, "Type": "String", "Value": between(images, "<imageId>", "</imageId>")}); err != nil {
-			return err
+		for name, arch := range map[string]string{imageParameter: "x86_64", imageParameterARM64: "arm64"} {
+			images, err := f.ask(ctx, region, "ec2", "2016-11-15", "DescribeImages", map[string]string{
+				"Filter.1.Name": "root-device-type", "Filter.1.Value.1": "ebs", "Filter.2.Name": "architecture", "Filter.2.Value.1": arch, "Owner.1": "amazon",
+			})
+			if err != nil {
+				return err
+			}
+			if _, err := f.ask(ctx, region, "ssm", "", "AmazonSSM.PutParameter", map[string]string{"Name": name, "Type": "String", "Value": between(images, "<imageId>", "</imageId>")}); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-const imageParameter = "/images/ubuntu"
+const imageParameter, imageParameterARM64 = "/images/ubuntu", "/images/ubuntu-arm64"

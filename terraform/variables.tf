@@ -36,7 +36,7 @@ variable "zone" {
 }
 
 variable "primary_region" {
-  description = "One of regions: the primary site, where content is uploaded and secrets are made. It is Consul's primary datacenter and Nomad's authoritative region, so it cannot change later."
+  description = "One of regions: the primary site, where content is uploaded and secrets are made. It is Consul's primary datacenter and Nomad's authoritative region: nearcast cloud promote changes it, in steps."
   type        = string
 
   validation {

@@ -21,8 +21,9 @@ stream nodes. A new node is ready before an old one drains and goes.
 
 Before each group, and while it goes on, the servers of the site must be whole, as Consul and
 Nomad count them; before the first, those of all sites. It stops at the first fault, and says
-it. After a group's first nodes AWS waits --pause, in which you may look; it stops by itself
-when an alarm of the site goes off.
+it. It cancels a replacement where a new node gave up, or a group took longer than six hours.
+After a group's first nodes AWS waits --pause, in which you may look; it stops by itself when an
+alarm of the site goes off.
 A tunnel ends when its server is replaced. The command waits ten minutes for another one, and
 then cancels what it no longer sees.
 
