@@ -19,8 +19,10 @@ const (
 	probeSize = 1 << 20
 	// failedProbeSize is what is written where a seat ended for the disk: more of it is tried.
 	failedProbeSize = 16 << 20
-	// probeTimeout is how long a try may take. A disk that is only busy takes seconds.
+	// probeTimeout is how long a try is waited for. A disk that is only busy takes seconds.
 	probeTimeout = 30 * time.Second
+	// hangs is after how long a write that has not ended makes the disk one that takes none.
+	hangs = 2 * time.Minute
 
 	// A disk may take what is tried and fail again with the next seat. So after a seat, the
 	// driver stays unhealthy for firstRest, and twice as long after each further one.
@@ -32,6 +34,7 @@ const (
 type cacheDisk struct {
 	now   func() time.Time
 	first time.Duration // as firstRest
+	waits time.Duration // as probeTimeout
 	probe func(dir string, size int) error
 
 	// failed has a token when a seat ended because of the disk.
@@ -41,25 +44,35 @@ type cacheDisk struct {
 	why    string        // how the last such seat ended; empty once the disk works again
 	rest   time.Duration // how long the driver stays unhealthy
 	until  time.Time     // when that is over
-	trying chan struct{} // closed when the try in progress has ended; nil where there is none
-	result error         // of the last try
+	trying *try          // in progress; nil where there is none
+}
+
+// try is a write to the disk. A disk that fails may never answer.
+type try struct {
+	size   int
+	began  time.Time
+	done   chan struct{} // closed when it has ended
+	result error
 }
 
 func newCacheDisk() *cacheDisk {
-	return &cacheDisk{now: time.Now, first: firstRest, probe: probeDisk, failed: make(chan struct{}, 1)}
+	return &cacheDisk{now: time.Now, first: firstRest, waits: probeTimeout, probe: probeDisk, failed: make(chan struct{}, 1)}
 }
 
 // seatFailed says that a seat ended because of the disk.
 func (d *cacheDisk) seatFailed(why string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	now := d.now()
-	if now.Sub(d.until) < maxRest && d.rest > 0 {
+	switch now := d.now(); {
+	case now.Before(d.until): // of the same fault: a sync fails for all seats that write
+	case d.rest > 0 && now.Sub(d.until) < maxRest:
 		d.rest = min(2*d.rest, maxRest)
-	} else {
+		d.until = now.Add(d.rest)
+	default:
 		d.rest = d.first
+		d.until = now.Add(d.rest)
 	}
-	d.why, d.until = why, now.Add(d.rest)
+	d.why = why
 	select {
 	case d.failed <- struct{}{}:
 	default:
@@ -86,17 +99,18 @@ func (d *cacheDisk) look(dir string) (problem, note string) {
 	case err == nil:
 		d.works(until)
 		return "", ""
-	case errors.Is(err, fs.ErrNotExist): // the settings' problem
+	case why == "" && errors.Is(err, fs.ErrNotExist): // the settings' problem
 		return "", ""
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Sprintf("cache.dir: %v: name a directory that the agent may write to", err), ""
 	case full && why != "":
-		return which + "; it is full, so whether it works is not known: free some space", ""
+		return fmt.Sprintf("%s; it is full, so whether it works is not known: free %d MiB, such as files in %s that no seat uses",
+			which, failedProbeSize>>20, filepath.Join(dir, "objects")), ""
 	case full: // a seat that needs room evicts
 		return "", ""
 	case why != "":
 		return fmt.Sprintf("%s; tried again: %v; %s", which, err, todo), ""
-	case errors.Is(err, errSlowDisk):
+	case errors.Is(err, errSlowDisk) && d.tries() < hangs:
 		return "", fmt.Sprintf("%s is slow: %v", which, err)
 	}
 	return fmt.Sprintf("%s takes no writes: %v; %s", which, err, todo), ""
@@ -111,37 +125,57 @@ func (d *cacheDisk) works(until time.Time) {
 	}
 }
 
-var errSlowDisk = fmt.Errorf("a write did not end within %v", probeTimeout)
+var errSlowDisk = errors.New("a write has not ended")
 
-// try writes to the disk. A disk that fails may never answer: then the next try waits for
-// the same write.
-func (d *cacheDisk) try(dir string) error {
+// tries is for how long a try has gone on; 0 where there is none.
+func (d *cacheDisk) tries() time.Duration {
 	d.mu.Lock()
-	done := d.trying
-	if done == nil {
-		done = make(chan struct{})
-		d.trying = done
-		size := probeSize
-		if d.why != "" {
-			size = failedProbeSize
-		}
-		go func() {
-			err := d.probe(dir, size)
-			d.mu.Lock()
-			defer d.mu.Unlock()
-			d.result, d.trying = err, nil
-			close(done)
-		}()
+	defer d.mu.Unlock()
+	if d.trying == nil {
+		return 0
 	}
-	d.mu.Unlock()
-	select {
-	case <-done:
+	return d.now().Sub(d.trying.began)
+}
+
+// try writes to the disk. Where an earlier try has not ended, it waits for that one, and tries
+// again where that one was too small.
+func (d *cacheDisk) try(dir string) error {
+	late := time.NewTimer(d.waits)
+	defer late.Stop()
+	for {
+		t, size := d.begin(dir)
+		select {
+		case <-t.done:
+			if t.size >= size || t.result != nil {
+				return t.result
+			}
+		case <-late.C:
+			return errSlowDisk
+		}
+	}
+}
+
+// begin begins a try, or returns the one that goes on, and how much is to be tried.
+func (d *cacheDisk) begin(dir string) (t *try, size int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	size = probeSize
+	if d.why != "" {
+		size = failedProbeSize
+	}
+	if d.trying != nil {
+		return d.trying, size
+	}
+	t = &try{size: size, began: d.now(), done: make(chan struct{})}
+	d.trying = t
+	go func() {
+		t.result = d.probe(dir, size)
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		return d.result
-	case <-time.After(probeTimeout):
-		return errSlowDisk
-	}
+		d.trying = nil
+		close(t.done)
+	}()
+	return t, size
 }
 
 // probeDisk writes a file to the disk and removes it.

@@ -70,7 +70,9 @@ func TestCacheDiskFails(t *testing.T) {
 	want()
 
 	fill()
-	d.seatFailed("write content to the disk: input/output error")
+	for range 3 { // seats that wrote beside each other
+		d.seatFailed("write content to the disk: input/output error")
+	}
 	want("failed under a seat: write content", "tried again at")
 	now = now.Add(firstRest)
 	want("failed under a seat: write content", "tried again: ", "did not reach it")
@@ -106,7 +108,7 @@ func TestCacheDiskIsFullOrSlow(t *testing.T) {
 		{"not ours", unix.EACCES, "", "name a directory that the agent may write to", ""},
 		{"read-only", unix.EROFS, "", "takes no writes", ""},
 		{"failed and full", unix.ENOSPC, "x", "it is full", ""},
-		{"failed and slow", errSlowDisk, "x", "did not end within", ""},
+		{"failed and slow", errSlowDisk, "x", "has not ended", ""},
 	} {
 		if fault = c.fault; c.failed != "" {
 			d.seatFailed(c.failed)
@@ -115,6 +117,38 @@ func TestCacheDiskIsFullOrSlow(t *testing.T) {
 		if (problem == "") != (c.problem == "") || !strings.Contains(problem, c.problem) || (note == "") != (c.note == "") || !strings.Contains(note, c.note) {
 			t.Errorf("%s: problem %q, note %q", c.name, problem, note)
 		}
+	}
+}
+
+// A disk that does not answer is slow at first, and takes no writes then; a fingerprint meanwhile is the last one.
+func TestCacheDiskHangs(t *testing.T) {
+	d := newCacheDisk()
+	now, answer, tried := time.Now(), make(chan struct{}), make(chan int, 3)
+	d.now, d.waits = func() time.Time { return now }, time.Millisecond
+	d.probe = func(_ string, size int) error { tried <- size; <-answer; return nil }
+	if problem, note := d.look("/cache"); problem != "" || !strings.Contains(note, "is slow") {
+		t.Errorf("at first: problem %q, note %q", problem, note)
+	}
+	now = now.Add(hangs)
+	if problem, note := d.look("/cache"); !strings.Contains(problem, "takes no writes: a write has not ended") || note != "" {
+		t.Errorf("after %s: problem %q, note %q", hangs, problem, note)
+	}
+	// A seat failed since: what is tried is too little for that.
+	d.first = 0
+	d.seatFailed("x")
+	d.waits = time.Minute
+	close(answer)
+	if problem, note := d.look("/cache"); problem != "" || note != "" || <-tried != probeSize || <-tried != failedProbeSize {
+		t.Errorf("it answers: problem %q, note %q", problem, note)
+	}
+
+	p := newFingerprinter()
+	if f := p.slow("it is slow"); f.Health != drivers.HealthStateUnhealthy {
+		t.Errorf("never seen: %+v", f)
+	}
+	p.last.Store(&drivers.Fingerprint{Health: drivers.HealthStateHealthy, HealthDescription: "well"})
+	if f := p.slow("it is slow"); f.Health != drivers.HealthStateHealthy || f.HealthDescription != drivers.DriverHealthy+", but it is slow" || p.last.Load().HealthDescription != "well" {
+		t.Errorf("seen before: %+v", f)
 	}
 }
 
@@ -132,7 +166,7 @@ func TestSeatOfAFailedDisk(t *testing.T) {
 		select {
 		case f := <-prints:
 			return f
-		case <-time.After(unhealthyPeriod - 5*time.Second):
+		case <-time.After(healthyPeriod / 2): // a healthy driver looks again after that, and not before
 			t.Fatal("the driver does not say how it is")
 			return nil
 		}

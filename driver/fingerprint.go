@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -41,7 +42,7 @@ func (d *Driver) fingerprint(ctx context.Context, out chan<- *drivers.Fingerprin
 			return
 		}
 		pause := healthyPeriod
-		if found.Health != drivers.HealthStateHealthy {
+		if found.Health != drivers.HealthStateHealthy || d.disk.tries() > 0 {
 			pause = unhealthyPeriod
 		}
 		select {
@@ -74,6 +75,9 @@ func (d *Driver) look(ctx context.Context) *drivers.Fingerprint {
 	if problem != "" {
 		return unhealthy(drivers.HealthStateUnhealthy, problem)
 	}
+	if slow != "" { // a program that reads from it would not end either
+		return d.prints.slow(slow)
+	}
 	found, err := d.prints.run(ctx, streamHostPath, s.xServer, s.cache.Dir)
 	if err != nil {
 		return unhealthy(drivers.HealthStateUnhealthy, err.Error())
@@ -85,9 +89,6 @@ func (d *Driver) look(ctx context.Context) *drivers.Fingerprint {
 	problems := append(s.problems(), found.Problems...)
 	clock := readClock()
 	notes := append(append(found.Notes, s.cellNotes(cells)...), clock.notes()...)
-	if slow != "" {
-		notes = append(notes, slow)
-	}
 	f := &drivers.Fingerprint{
 		Health:            drivers.HealthStateHealthy,
 		HealthDescription: drivers.DriverHealthy,
@@ -115,6 +116,7 @@ func (d *Driver) look(ctx context.Context) *drivers.Fingerprint {
 	case len(notes) > 0:
 		f.HealthDescription += ", but " + strings.Join(notes, "; ")
 	}
+	d.prints.last.Store(f)
 	return f
 }
 
@@ -188,7 +190,23 @@ func only(names []string, part string) []string {
 
 // A fingerprinter runs "stream-host fingerprint". It runs one at a time: each
 // starts a display and tries every encoder.
-type fingerprinter struct{ busy chan struct{} }
+type fingerprinter struct {
+	busy chan struct{}
+	last atomic.Pointer[drivers.Fingerprint]
+}
+
+// slow is the last fingerprint, with a note.
+func (p *fingerprinter) slow(note string) *drivers.Fingerprint {
+	last := p.last.Load()
+	if last == nil {
+		return unhealthy(drivers.HealthStateUnhealthy, note)
+	}
+	f := *last
+	if f.Health == drivers.HealthStateHealthy {
+		f.HealthDescription = drivers.DriverHealthy + ", but " + note
+	}
+	return &f
+}
 
 func newFingerprinter() *fingerprinter { return &fingerprinter{busy: make(chan struct{}, 1)} }
 
