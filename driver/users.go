@@ -48,7 +48,7 @@ func (u seatUsers) text(id int) string { return fmt.Sprintf("%d:%d", id, id) }
 
 // usersFile in the run directory is locked while ids are given out. It holds the number
 // of the next seat, so that an id is used again as late as possible: a volume may still
-// have files of its last owner. The first seat gets any: agents that share a machine, one
+// have files of its last owner. The first number is random: agents that share a machine, one
 // in a container perhaps, share the ids too, and a seat's end ends all processes of its ids.
 const usersFile = ".users"
 

@@ -71,8 +71,8 @@ func (m *Model) variance(o observation, off float64) float64 {
 }
 
 // field solves the Gaussian process: mean and standard deviation of every site,
-// given what was observed. In a field, more than its own noise is left of each
-// observation, whatever is known before. Distances that break the triangle inequality
+// given what was observed. In a valid covariance, the variance that is left of an
+// observation is at least its own noise. Distances that break the triangle inequality
 // have a covariance that no field has: where less is left, the observation counts for
 // nothing (its pivot in s.chol is 0), or numbers would grow without end.
 func (m *Model) field(s *scratch) {
