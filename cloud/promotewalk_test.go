@@ -19,7 +19,7 @@ import (
 // TestPromoteWalk loses the primary one of two real sites, and makes the other one primary by the program
 // itself, which is killed once. Then the lost site comes back and follows. A task runs all the time.
 func TestPromoteWalk(t *testing.T) {
-	w := newWalk(t, 4*time.Minute, "site-a", "site-b")
+	w := newWalk(t, 8*time.Minute, "site-a", "site-b")
 	at := func(n int) []string { return []string{nodetest.Network(n)} }
 	a := w.start(provision.Values{Site: "site-a", Primary: "site-a", Servers: 1, Join: at(61), JoinWAN: at(62)}, 61)
 	b := w.start(provision.Values{Site: "site-b", Primary: "site-a", Servers: 1, Join: at(62), JoinWAN: at(61)}, 62)

@@ -25,7 +25,7 @@ import (
 // TestRotateWalk replaces what nodes and agents have, by the program itself, on a real server and a real
 // edge node. A task runs all the time, and is never started anew.
 func TestRotateWalk(t *testing.T) {
-	w := newWalk(t, 4*time.Minute, "site-a")
+	w := newWalk(t, 8*time.Minute, "site-a")
 	ctx, keys := w.ctx, w.keys
 	values := provision.Values{Site: "site-a", Servers: 1, Join: []string{nodetest.Network(51)}}
 	server := w.start(values, 51)

@@ -36,10 +36,11 @@ func newWalk(t *testing.T, limit time.Duration, sites ...string) *walk {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: Nomad's clients do")
 	}
-	w := &walk{t: t, ctx: testkit.Context(t, limit), keys: t.TempDir(), bin: t.TempDir(), began: time.Now()}
+	w := &walk{t: t, keys: t.TempDir(), bin: t.TempDir()}
 	testkit.BuildAll(t, w.bin, "nearcast")
 	_, err := secrets.Make(secrets.Config{Dir: w.keys, Sites: sites})
 	testkit.Must(t, err)
+	w.ctx, w.began = testkit.Context(t, limit), time.Now() // compiling does not count
 	return w
 }
 
