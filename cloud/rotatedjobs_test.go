@@ -142,16 +142,25 @@ func (j *rotatedJobs) retry(what string, try func() error) {
 	nodetest.Eventually(j.t, j.ctx, what, try)
 }
 
-// started is when the task of a job began last.
+// started is when the task of a job began last. Nomad makes another allocation of one that failed at its
+// start: that one counts which runs.
 func (j *rotatedJobs) started(job string) (time.Time, error) {
 	allocs, err := j.allocs(j.server, job)
 	if err != nil {
 		return time.Time{}, err
 	}
-	if len(allocs) != 1 || allocs[0].ClientStatus != "running" {
-		return time.Time{}, fmt.Errorf("%s is %+v", job, allocs)
+	var running, others []alloc
+	for _, a := range allocs {
+		if a.ClientStatus == "running" {
+			running = append(running, a)
+		} else {
+			others = append(others, a)
+		}
 	}
-	return allocs[0].TaskStates[job].StartedAt, nil
+	if len(running) != 1 {
+		return time.Time{}, fmt.Errorf("of %s run %+v; others are %+v", job, running, others)
+	}
+	return running[0].TaskStates[job].StartedAt, nil
 }
 
 func (j *rotatedJobs) anew(job string) error {
