@@ -1,7 +1,7 @@
 // Command testsummary reads the output of "go test -json" and shows a summary: each
 // package when it ends, the whole output of what failed, and at the end each skipped
-// test with its reason, each failed one with the last lines it said, and one line of
-// counts:
+// test with its reason, each failed one, and each package that crashed or did not build,
+// with the lines that say why, and one line of counts:
 //
 //	go test -json ./... | go run ./dev/testsummary
 //

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -32,12 +33,12 @@ type skip struct {
 type summary struct {
 	passed, failed int
 	skips          []skip
-	broken         []string // packages that failed outside any test
+	broken         []failure // packages that failed outside any test that ended
 	failures       []failure
 }
 
-// failure is a failed test, with the last lines that it said. The whole of its output may
-// be megabytes, and what keeps a log may cut it.
+// failure is a failed test or package, with the lines that say why. The whole of its output
+// may be megabytes, and what keeps a log may cut it.
 type failure struct {
 	test
 	said []string
@@ -51,16 +52,17 @@ func (s *summary) print(w io.Writer) {
 	for _, k := range s.skips {
 		fmt.Fprintf(w, "skipped  %s (%s): %s\n", k.Test, short(k.Package), k.reason)
 	}
-	for _, f := range s.failures {
-		fmt.Fprintf(w, "failed   %s (%s)\n", f.Test, short(f.Package))
+	for _, f := range slices.Concat(s.failures, s.broken) {
+		if f.Test == "" {
+			fmt.Fprintf(w, "failed   package %s\n", short(f.Package))
+		} else {
+			fmt.Fprintf(w, "failed   %s (%s)\n", f.Test, short(f.Package))
+		}
 		for _, line := range f.said {
 			fmt.Fprintf(w, "           %s\n", line)
 		}
 	}
-	for _, p := range s.broken {
-		fmt.Fprintf(w, "failed   package %s\n", short(p))
-	}
-	// A package that does not build counts as a failure: programs read only this line.
+	// A package that does not build, or crashes, counts as a failure: programs read only this line.
 	fmt.Fprintf(w, "%d passed, %d failed, %d skipped\n", s.passed, s.failed+len(s.broken), len(s.skips))
 }
 
@@ -70,6 +72,7 @@ func short(pkg string) string { return strings.TrimPrefix(pkg, "github.com/nearc
 func read(in io.Reader, out io.Writer) (*summary, error) {
 	s := &summary{}
 	output := make(map[test]*bytes.Buffer)
+	builds := make(map[string]string)
 	failedIn := make(map[string]bool)
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, 16<<20)
@@ -80,12 +83,12 @@ func read(in io.Reader, out io.Writer) (*summary, error) {
 			fmt.Fprintln(out, lines.Text())
 			continue
 		}
-		if e.ImportPath != "" {
-			e.Package = e.ImportPath
-		}
 		id := test{e.Package, e.Test}
 		switch e.Action {
-		case "output", "build-output":
+		case "build-output":
+			builds[e.ImportPath] += e.Output
+			continue
+		case "output":
 			if output[id] == nil {
 				output[id] = new(bytes.Buffer)
 			}
@@ -101,7 +104,7 @@ func read(in io.Reader, out io.Writer) (*summary, error) {
 		}
 		delete(output, id)
 		if e.Test == "" {
-			s.endPackage(e, text, failedIn[e.Package], output, out)
+			s.endPackage(e, builds[e.FailedBuild], text, failedIn[e.Package], output, out)
 			continue
 		}
 		switch e.Action {
@@ -119,26 +122,33 @@ func read(in io.Reader, out io.Writer) (*summary, error) {
 	return s, lines.Err()
 }
 
-func (s *summary) endPackage(e event, text string, hasFailed bool, output map[test]*bytes.Buffer, out io.Writer) {
+func (s *summary) endPackage(e event, build, text string, hasFailed bool, output map[test]*bytes.Buffer, out io.Writer) {
 	switch {
 	case e.Action == "pass":
 		fmt.Fprintf(out, "ok    %s  %.1fs\n", e.Package, e.Elapsed)
 	case e.Action == "fail":
-		if e.FailedBuild != "" {
-			key := test{Package: e.FailedBuild}
-			if output[key] != nil {
-				text = output[key].String() + text
+		why := failure{test{Package: e.Package}, complaints(build)}
+		text = build + text
+		// Where it crashed or its time was over, the tests that were running have no end of
+		// their own: show their output.
+		var running []string
+		for id := range output {
+			if id.Package == e.Package {
+				running = append(running, id.Test)
 			}
 		}
-		if !hasFailed {
-			// It did not build, or crashed, or TestMain failed. The tests that were
-			// running have no end of their own: show their output.
-			s.broken = append(s.broken, e.Package)
-			for id, buffer := range output {
-				if id.Package == e.Package {
-					text += buffer.String()
-				}
+		slices.Sort(running)
+		for _, name := range running {
+			text += output[test{e.Package, name}].String()
+		}
+		if !hasFailed || len(running) > 0 {
+			if why.said == nil {
+				why.said = said(text)
 			}
+			if len(running) > 0 {
+				why.said = append(why.said, cut("was running: "+strings.Join(running, ", ")))
+			}
+			s.broken = append(s.broken, why)
 		}
 		fmt.Fprintf(out, "%sFAIL  %s  %.1fs\n", text, e.Package, e.Elapsed)
 	}
@@ -149,19 +159,46 @@ func (s *summary) endPackage(e event, text string, hasFailed bool, output map[te
 	}
 }
 
-var position = regexp.MustCompile(`^\s*[\w.-]+\.go:\d+: `)
+// most is how many lines are kept of what failed.
+const most = 8
+
+var (
+	position = regexp.MustCompile(`^\s*[\w.-]+\.go:\d+: `)
+	crash    = regexp.MustCompile(`^(panic|fatal error|signal): |^\*\*\* Test killed `)
+)
 
 // said returns the last lines of a test that begin with a position, without what follows
-// each: what it failed for, and what its cleanups said.
+// each: what it failed for, and what its cleanups said. Lines that say why the program
+// ended are kept, whatever comes after them.
 func said(text string) (lines []string) {
-	const most, width = 8, 400
 	for line := range strings.Lines(text) {
-		if line = strings.TrimRight(line, "\n"); position.MatchString(line) {
-			line = strings.TrimSpace(line)
-			lines = append(lines, line[:min(len(line), width)])
+		if !position.MatchString(line) && !crash.MatchString(line) {
+			continue
+		}
+		if lines = append(lines, cut(line)); len(lines) > most {
+			drop := max(0, slices.IndexFunc(lines, func(line string) bool { return !crash.MatchString(line) }))
+			lines = slices.Delete(lines, drop, drop+1)
 		}
 	}
-	return lines[max(0, len(lines)-most):]
+	return lines
+}
+
+// complaints returns the first lines of a build, without its headings: errors often follow from
+// the first one.
+func complaints(text string) (lines []string) {
+	for line := range strings.Lines(text) {
+		if line = cut(line); line != "" && !strings.HasPrefix(line, "# ") && len(lines) < most {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// cut shortens a line, and splits no letter.
+func cut(line string) string {
+	const width = 400
+	line = strings.TrimSpace(line)
+	return strings.ToValidUTF8(line[:min(len(line), width)], "")
 }
 
 // reason is the output of a skipped test, without the lines of go around it.

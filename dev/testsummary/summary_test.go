@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"os"
 	"os/exec"
@@ -30,6 +31,16 @@ func TestSaid(t *testing.T) {
 	if len(got) != 8 || got[6] != "a_test.go:19: stage 19" || len(got[7]) != 400 {
 		t.Errorf("%q", got)
 	}
+	// What ended the program is kept, however much another test says after it.
+	for _, crash := range []string{"panic: out of the blue", "fatal error: all goroutines are asleep - deadlock!", "signal: killed", "*** Test killed with quit: ran too long (11m0s)."} {
+		if got := said(crash + "\n" + text.String()); len(got) != 8 || got[0] != crash || got[6] != "a_test.go:19: stage 19" {
+			t.Errorf("%q", got)
+		}
+	}
+	// No letter is split.
+	if got := said("    a_test.go:1: " + strings.Repeat("x", 386) + "é"); len(got) != 1 || got[0] != "a_test.go:1: "+strings.Repeat("x", 386) {
+		t.Errorf("%q", got)
+	}
 }
 
 // TestReal reads what a real go test says of a package where a test passes, one
@@ -37,6 +48,8 @@ func TestSaid(t *testing.T) {
 func TestReal(t *testing.T) {
 	cases := map[string]struct {
 		source string
+		also   string // another file
+		args   []string
 		last   string
 		shows  []string
 		ok     bool
@@ -55,11 +68,39 @@ func TestReal(t *testing.T) {
 		},
 		"crashes": {
 			source: `func TestA(t *testing.T) { go panic("out of the blue"); select {} }`,
-			last:   "0 passed, 1 failed, 0 skipped", shows: []string{"out of the blue"},
+			last:   "0 passed, 1 failed, 0 skipped", shows: []string{"failed   package example\n           panic: out of the blue\n           was running: TestA\n"},
+		},
+		"panics": {
+			source: `func TestA(t *testing.T) { var none []int; _ = none[len(t.Name())] }`,
+			last:   "0 passed, 1 failed, 0 skipped", shows: []string{"failed   TestA (example)\n           panic: runtime error: index out of range [5] with length 0"},
+		},
+		"crashes outside a test": {
+			source: `func TestMain(m *testing.M) { panic("no display") }`,
+			last:   "0 passed, 1 failed, 0 skipped", shows: []string{"failed   package example\n           panic: no display\n"},
+		},
+		"runs out of time": {
+			source: `func TestA(t *testing.T) { select {} }`, args: []string{"-timeout=100ms"},
+			last: "0 passed, 1 failed, 0 skipped", shows: []string{"failed   package example\n           panic: test timed out after 100ms\n           was running: TestA\n"},
+		},
+		"fails, and then crashes": {
+			source: `func TestA(t *testing.T) { t.Error("one is not two") }; func TestB(t *testing.T) { go panic("out of the blue"); select {} }`,
+			last:   "0 passed, 2 failed, 0 skipped", shows: []string{"failed   TestA (example)\n           a_test.go:5: one is not two\nfailed   package example\n           panic: out of the blue\n           was running: TestB\n"},
+		},
+		"tests what does not build": {
+			source: `func TestA(t *testing.T) {}`, also: "package example\n\nvar a = nowhere\n",
+			last: "0 passed, 1 failed, 0 skipped", shows: []string{"failed   package example\n           ./a.go:3:9: undefined: nowhere\n0 passed"},
+		},
+		"names a package that there is not": {
+			source: `import _ "example/nowhere"; func TestA(t *testing.T) {}`,
+			last:   "0 passed, 1 failed, 0 skipped", shows: []string{"failed   package example\n           a_test.go:5:8: package example/nowhere is not in std"},
+		},
+		"does not pass go vet": {
+			source: `func TestA(t *testing.T) { t.Errorf("%d", "one") }`,
+			last:   "0 passed, 1 failed, 0 skipped", shows: []string{"failed   package example\n           ./a_test.go:5:38: "},
 		},
 		"does not build": {
 			source: `func TestA(t *testing.T) { nowhere() }`,
-			last:   "0 passed, 1 failed, 0 skipped", shows: []string{"undefined: nowhere", "failed   package example"},
+			last:   "0 passed, 1 failed, 0 skipped", shows: []string{"failed   package example\n           ./a_test.go:5:28: undefined: nowhere\n"},
 		},
 		"has no test": {
 			source: `var _ testing.TB`,
@@ -72,12 +113,13 @@ func TestReal(t *testing.T) {
 			for file, text := range map[string]string{
 				"go.mod":    "module example\n\ngo 1.26\n",
 				"a_test.go": "package example\n\nimport \"testing\"\n\n" + c.source + "\n",
+				"a.go":      cmp.Or(c.also, "package example\n"),
 			} {
 				if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644); err != nil {
 					t.Fatal(err)
 				}
 			}
-			cmd := exec.CommandContext(t.Context(), "go", "test", "-json", "./...")
+			cmd := exec.CommandContext(t.Context(), "go", append([]string{"test", "-json", "./..."}, c.args...)...)
 			cmd.Dir = dir
 			cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off")
 			events, _ := cmd.Output() // it exits 1 where a test fails
