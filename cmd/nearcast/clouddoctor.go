@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -32,6 +33,9 @@ fault.`,
 			}
 			defer end()
 			findings := c.Doctor(cmd.Context(), sites)
+			if err := context.Cause(cmd.Context()); err != nil {
+				return err // what was not looked at would count as wrong, or as nothing
+			}
 			faults := 0
 			for _, finding := range findings {
 				if !finding.Unknown {

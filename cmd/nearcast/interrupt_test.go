@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -43,6 +44,8 @@ func TestInterrupted(t *testing.T) {
 	node := file("provision.env", "NEARCAST_ROLE='server'\nNEARCAST_SITE='eu-1'\nNEARCAST_JOIN='127.0.0.1'\n")
 	private, public := testkit.TicketKeys(t, t.TempDir())
 	cloud := func(command string) string { return "cloud " + command + " --no-aws --outputs " + outputs }
+	// Commands that would not go on without these get a refusal, which they take for an answer.
+	answered := map[string][]string{"doctor": {"/v1/regions", "/v1/catalog/datacenters"}}
 	for _, c := range []struct {
 		args   string
 		signal syscall.Signal
@@ -53,6 +56,7 @@ func TestInterrupted(t *testing.T) {
 		{cloud("up"), syscall.SIGTERM, 143, []string{"cloud up was interrupted"}},
 		{cloud("roll"), syscall.SIGINT, 130, []string{"cloud roll was interrupted", "still being replaced by AWS"}},
 		{cloud("publish " + app), syscall.SIGINT, 130, []string{"cloud publish was interrupted", "sites that it did not name"}},
+		{cloud("doctor"), syscall.SIGINT, 130, []string{"cloud doctor was interrupted, and is not complete: interrupt\n"}},
 		{cloud("promote eu-1"), syscall.SIGINT, 130, []string{"cloud promote was interrupted", "primary site"}},
 		{cloud("rotate gossip --secrets " + keys), syscall.SIGINT, 130, []string{"cloud rotate was interrupted", "both secrets stay good"}},
 		{"app publish " + dir + " --to s3://content/app --endpoint SERVER", syscall.SIGINT, 130, []string{"app publish was interrupted", "whose block it did not print"}},
@@ -64,7 +68,12 @@ func TestInterrupted(t *testing.T) {
 		t.Run(strings.Join(append(strings.Fields(c.args)[:2], c.signal.String()), " "), func(t *testing.T) {
 			t.Parallel()
 			asked, release := make(chan struct{}, 100), make(chan struct{})
-			server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			args := strings.Fields(c.args)
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if slices.Contains(answered[args[1]], r.URL.Path) {
+					http.Error(w, "not you", http.StatusForbidden)
+					return
+				}
 				asked <- struct{}{}
 				select { // no answer
 				case <-release:
@@ -74,7 +83,9 @@ func TestInterrupted(t *testing.T) {
 			defer server.Close()
 			defer close(release)
 			host := strings.TrimPrefix(server.URL, "http://")
-			args := strings.Fields(strings.NewReplacer("SERVER", server.URL, "HOST", host).Replace(c.args))
+			for i, arg := range args {
+				args[i] = strings.NewReplacer("SERVER", server.URL, "HOST", host).Replace(arg)
+			}
 			if args[0] == "cloud" {
 				args = append(args, "--nomad", host, "--consul", host)
 			}
