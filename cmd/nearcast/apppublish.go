@@ -38,7 +38,7 @@ must allow s3:GetObject, s3:ListBucket and s3:PutObject. Copies at other sites a
 the buckets' replication. With --wait and --site, the command ends when each of these sites
 has all files too, with s3:ListBucket and s3:GetObject there. The prefix is that of --to.
 It prints the block in any case: what was published stays.`,
-		Annotations: map[string]string{leaves: "a version whose block it did not print is not there; files that are there are not uploaded again"},
+		Annotations: map[string]string{leaves: "If the block was printed, the version is there, and other sites may still copy it. If not, run it again: files that are there are not uploaded again."},
 		Example: `  nearcast app publish ./build --to s3://nearcast-content/neverball
   nearcast app publish ./build --to s3://content-fra/neverball --wait 30m \
     --site 'iad=s3://content-iad?region=us-east-1' --site 'tok=s3://content-tok?region=ap-northeast-1'`,

@@ -36,7 +36,7 @@ terraform.tfvars if AWS does not answer for it. Without --lost it has to be whol
 It may be killed at any line. Run it again: what is done is left alone.
 
 Exit status: 0 where it is done, or with --dry-run where it may be; else 1.`,
-		Annotations: map[string]string{leaves: "the primary site may be in the middle of its change. Run it again: it goes on"},
+		Annotations: map[string]string{leaves: "If it was confirmed, the change of the primary site may be half done: run it again, and it goes on."},
 		Example:     "  nearcast cloud promote us-east-1 --dry-run\n  nearcast cloud promote us-east-1 --lost",
 		Args:        cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

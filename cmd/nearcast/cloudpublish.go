@@ -34,7 +34,7 @@ manifest then, which becomes the version of the content.
 
 Exit status: 0 where all sites have the job, else 1. A site that fails does not stop the
 others; run the command again for it.`,
-		Annotations: map[string]string{leaves: "sites that it did not name have the app as it was before. Run it again for them"},
+		Annotations: map[string]string{leaves: "Only sites that it named with ok have the job for sure. Run it again: it goes on."},
 		Example: `  nearcast cloud publish jobs/viewer.nomad.hcl --var node_pool=stream-cpu --var warm=1
   nearcast cloud publish game.nomad.hcl --content ./build --prefix game --site eu-central-1`,
 		Args: cobra.ExactArgs(1),

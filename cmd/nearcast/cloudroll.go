@@ -29,7 +29,7 @@ then cancels what it no longer sees.
 
 Groups whose nodes are all of the latest kind are left alone, so a second run goes on where
 the first one stopped. Interrupting the command does not stop the group that is replaced.`,
-		Annotations: map[string]string{leaves: "the group that was named last is still being replaced by AWS, and no other one after it. Run it again: it goes on"},
+		Annotations: map[string]string{leaves: "If groups were begun, AWS still replaces the last of them, unless that one is done, and no group after it. Run it again: it goes on."},
 		Example:     "  nearcast cloud roll --site eu-central-1\n  nearcast cloud roll --role server --pause 30m",
 		Args:        cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -44,7 +44,7 @@ Nothing is changed while the servers of a site are not whole. --dry-run says wha
 do, and how far it is.
 
 Consul's and Nomad's tokens come from these secrets, and from nowhere else.`,
-		Annotations: map[string]string{leaves: "both secrets stay good, as far as it got. Run it again: it goes on. No other secret can be rotated before"},
+		Annotations: map[string]string{leaves: "If a step was begun, the rotation is not complete: run it again, and it goes on. Until it is complete, no other secret can be rotated."},
 		Example:     "  nearcast cloud rotate gossip --dry-run\n  nearcast cloud rotate authority\n  nearcast cloud rotate ticket-key --secrets ~/nearcast-secrets",
 		Args:        cobra.ExactArgs(1),
 		ValidArgs:   names,

@@ -114,7 +114,7 @@ Keep one edge node more than routers run, as Terraform does: a new version start
 ` + settingHelp + `
 
 Exit status: 0 where all sites run, else 1. A site that fails does not stop the others.`,
-		Annotations: map[string]string{leaves: "jobs that it did not name as running are as they were, or still start. Run it again: it goes on"},
+		Annotations: map[string]string{leaves: "Jobs that it did not name as healthy are as they were, or still start. Run it again: it goes on."},
 		Example:     "  nearcast cloud up\n  nearcast cloud up --settings cluster.settings\n  nearcast cloud up --site eu-central-1 --set 'router.options=[\"--residency=eu\"]'",
 		Args:        cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

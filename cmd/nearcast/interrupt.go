@@ -15,7 +15,8 @@ import (
 	"github.com/nearcast/nearcast/provision/cli"
 )
 
-// leaves is an annotation of a command: what is undone where it is interrupted.
+// leaves is an annotation of a command: what is undone where it is interrupted. It has to be true
+// whatever was begun by then.
 const leaves = "nearcast.leaves"
 
 // interruption is a signal that ends a command. It is a context.Canceled, as parts of a command
@@ -59,7 +60,8 @@ func run(root *cobra.Command, complaints io.Writer) int {
 	}
 	name := strings.TrimPrefix(cmd.CommandPath(), root.Name()+" ")
 	fmt.Fprintf(complaints, "nearcast: %s was interrupted, and is not complete: %v\n", name, err)
-	if left := cmd.Annotations[leaves]; left != "" {
+	dry := cmd.Flags().Lookup("dry-run")
+	if left := cmd.Annotations[leaves]; left != "" && (dry == nil || dry.Value.String() != "true") {
 		fmt.Fprintln(complaints, "nearcast:", left)
 	}
 	return 128 + int(by.signal)
