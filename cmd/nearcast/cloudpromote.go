@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -75,8 +76,10 @@ Exit status: 0 where it is done, or with --dry-run where it may be; else 1.`,
 				fmt.Fprintf(cmd.OutOrStdout(), "The outputs name %s as the primary site already; without --dry-run the command makes all nodes follow it.\n", site.Name)
 				return nil
 			}
-			if !yes && !confirmed(cmd, site.Name) {
-				return errors.New("nothing was changed: it was not confirmed")
+			if !yes {
+				if err := confirm(cmd, site.Name); err != nil {
+					return fmt.Errorf("nothing was changed: %w", err)
+				}
 			}
 			if !site.Primary {
 				if f.outputs != "" {
@@ -134,9 +137,22 @@ func lostSite(o cloud.Outputs, lost bool, named string) (string, error) {
 	}
 }
 
-// confirmed asks a person, who has to type the name.
-func confirmed(cmd *cobra.Command, name string) bool {
+// confirm asks a person, who has to type the name.
+func confirm(cmd *cobra.Command, name string) error {
 	fmt.Fprintf(cmd.ErrOrStderr(), "Type %s to go on: ", name)
-	line, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
-	return (err == nil || line != "") && strings.TrimSpace(line) == name
+	typed := make(chan string, 1)
+	// Nothing ends the read of a terminal: after a signal it lasts until the process ends.
+	go func() {
+		line, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
+		typed <- line
+	}()
+	select {
+	case line := <-typed:
+		if strings.TrimSpace(line) != name {
+			return errors.New("it was not confirmed")
+		}
+		return nil
+	case <-cmd.Context().Done():
+		return context.Cause(cmd.Context())
+	}
 }

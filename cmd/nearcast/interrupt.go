@@ -28,16 +28,22 @@ func (i interruption) Unwrap() error { return context.Canceled }
 
 // run runs the command of the arguments until it returns, or a signal ends it, and returns the exit
 // status: as shells have it, 128 and the signal where it was not complete. A service is complete
-// when a signal ends it.
-func run(root *cobra.Command, complaints io.Writer) int {
+// when a signal ends it. A second signal ends the process at once, but not a service: it has to end in
+// order.
+func run(root *cobra.Command, args []string, complaints io.Writer) int {
+	root.SetArgs(args)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	defer signal.Stop(signals)
+	called, _, _ := root.Find(args)
 	go func() {
 		select {
 		case s := <-signals:
+			if !cli.IsService(called) {
+				signal.Stop(signals)
+			}
 			cancel(interruption{s.(syscall.Signal)})
 		case <-ctx.Done():
 		}

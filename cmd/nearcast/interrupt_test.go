@@ -1,19 +1,23 @@
 package main
 
 import (
-	"bytes"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
 	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/provision/cli"
 	"github.com/nearcast/nearcast/provision/secrets"
 )
 
@@ -44,7 +48,7 @@ func TestInterrupted(t *testing.T) {
 	node := file("provision.env", "NEARCAST_ROLE='server'\nNEARCAST_SITE='eu-1'\nNEARCAST_JOIN='127.0.0.1'\n")
 	private, public := testkit.TicketKeys(t, t.TempDir())
 	cloud := func(command string) string { return "cloud " + command + " --no-aws --outputs " + outputs }
-	// Commands that would not go on without these get a refusal, which they take for an answer.
+	// A command that would not go on without these gets a refusal, which it takes for an answer.
 	answered := map[string][]string{"doctor": {"/v1/regions", "/v1/catalog/datacenters"}}
 	for _, c := range []struct {
 		args   string
@@ -69,9 +73,9 @@ func TestInterrupted(t *testing.T) {
 		t.Run(strings.Join(append(strings.Fields(c.args)[:2], c.signal.String()), " "), func(t *testing.T) {
 			t.Parallel()
 			asked, release := make(chan struct{}, 100), make(chan struct{})
-			args := strings.Fields(c.args)
+			refused := answered[strings.Fields(c.args)[1]]
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if slices.Contains(answered[args[1]], r.URL.Path) {
+				if slices.Contains(refused, r.URL.Path) {
 					http.Error(w, "not you", http.StatusForbidden)
 					return
 				}
@@ -84,19 +88,12 @@ func TestInterrupted(t *testing.T) {
 			defer server.Close()
 			defer close(release)
 			host := strings.TrimPrefix(server.URL, "http://")
-			for i, arg := range args {
-				args[i] = strings.NewReplacer("SERVER", server.URL, "HOST", host).Replace(arg)
-			}
+			args := strings.Fields(strings.NewReplacer("SERVER", server.URL, "HOST", host).Replace(c.args))
 			if args[0] == "cloud" {
 				args = append(args, "--nomad", host, "--consul", host)
 			}
-			cmd := exec.CommandContext(testkit.Context(t, time.Minute), os.Args[0], args...)
-			cmd.Env = append(os.Environ(), asProgram+"=yes", "AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b", "AWS_EC2_METADATA_DISABLED=false", "AWS_CONFIG_FILE="+os.DevNull)
-			var said bytes.Buffer
-			cmd.Stdout, cmd.Stderr = &said, &said
-			testkit.Must(t, cmd.Start())
-			ended := make(chan struct{})
-			go func() { defer close(ended); _ = cmd.Wait() }()
+			cmd, said := self(t, args...)
+			ended := testkit.Start(t, cmd).Done()
 			select {
 			case <-asked:
 			case <-ended:
@@ -115,4 +112,80 @@ func TestInterrupted(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestInterruptedAtPrompt interrupts a command that waits for a person.
+func TestInterruptedAtPrompt(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "not you", http.StatusForbidden) }))
+	defer server.Close()
+	host := strings.TrimPrefix(server.URL, "http://")
+	outputs := filepath.Join(t.TempDir(), "outputs.json")
+	testkit.Must(t, os.WriteFile(outputs, []byte(oneSite), 0o600))
+	cmd, said := self(t, "cloud", "promote", "eu-1", "--no-aws", "--outputs", outputs, "--nomad", host, "--consul", host)
+	stdin, err := cmd.StdinPipe()
+	testkit.Must(t, err)
+	defer stdin.Close()
+	ended := testkit.Start(t, cmd).Done()
+	testkit.Until(t, "it asks", func() bool { return strings.Contains(said.String(), "Type eu-1 to go on: ") })
+	testkit.Must(t, cmd.Process.Signal(syscall.SIGINT))
+	<-ended
+	if status := cmd.ProcessState.ExitCode(); status != 130 || !strings.Contains(said.String(), "cloud promote was interrupted, and is not complete: nothing was changed: interrupt\n") {
+		t.Errorf("the exit status is %d: %s", status, said)
+	}
+}
+
+// TestInterruptedTwice interrupts a command that does not look whether it is interrupted: it reads what does
+// not come.
+func TestInterruptedTwice(t *testing.T) {
+	cmd, said := self(t, "cloud", "up", "--no-aws", "--outputs", "-")
+	stdin, err := cmd.StdinPipe()
+	testkit.Must(t, err)
+	defer stdin.Close()
+	ended := testkit.Start(t, cmd).Done()
+	_, err = stdin.Write(make([]byte, 1<<20)) // more than a pipe holds: then it reads
+	testkit.Must(t, err)
+	testkit.Until(t, "a second signal ends it", func() bool {
+		_ = cmd.Process.Signal(syscall.SIGINT)
+		select {
+		case <-ended:
+			return true
+		default:
+			return false
+		}
+	})
+	if status := cmd.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() || status.Signal() != syscall.SIGINT {
+		t.Errorf("it ends with %s: %s", cmd.ProcessState, said)
+	}
+}
+
+// TestServiceInterruptedTwice: a service ends in order, however many signals come.
+func TestServiceInterruptedTwice(t *testing.T) {
+	interrupt := func() { // which is taken when it returns
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		testkit.Must(t, unix.Tgkill(unix.Getpid(), unix.Gettid(), unix.SIGTERM))
+	}
+	ended := false
+	parent := &cobra.Command{Use: "nearcast", SilenceUsage: true, SilenceErrors: true}
+	service := &cobra.Command{Use: "serve", RunE: func(cmd *cobra.Command, _ []string) error {
+		cli.Service(cmd) // as late as provision drain does
+		interrupt()
+		<-cmd.Context().Done()
+		interrupt()
+		ended = true
+		return cmd.Context().Err()
+	}}
+	parent.AddCommand(service)
+	if status := run(parent, []string{"serve"}, t.Output()); status != 0 || !ended {
+		t.Errorf("the exit status is %d, and that it ended in order is %v", status, ended)
+	}
+}
+
+// self is nearcast itself, with what it says on both streams.
+func self(t *testing.T, args ...string) (cmd *exec.Cmd, said *testkit.Buffer) {
+	t.Helper()
+	cmd, said = exec.CommandContext(testkit.Context(t, time.Minute), os.Args[0], args...), new(testkit.Buffer)
+	cmd.Env = append(os.Environ(), asProgram+"=yes", "AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b", "AWS_EC2_METADATA_DISABLED=false", "AWS_CONFIG_FILE="+os.DevNull)
+	cmd.Stdout, cmd.Stderr = said, said
+	return cmd, said
 }

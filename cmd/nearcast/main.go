@@ -29,7 +29,7 @@ import (
 )
 
 func main() {
-	os.Exit(run(root(), os.Stderr))
+	os.Exit(run(root(), os.Args[1:], os.Stderr))
 }
 
 func root() *cobra.Command {
@@ -40,7 +40,9 @@ func root() *cobra.Command {
 		Long: `Stream interactive 3D applications from the nearest place to any browser.
 
 A command that a signal interrupts ends with 128 and the number of the signal (130 after Ctrl-C)
-as its exit status, and says what is undone. Services, and nearcast dev up, end with 0.`,
+as its exit status, and says what may be undone. A second signal ends it at once, without a word.
+Services, nearcast dev up, session watch, and app advise once it measures, end with 0; services
+and dev up end in order, however many signals come.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -143,20 +144,18 @@ func awsConfig(ctx context.Context, region string) (aws.Config, error) {
 	return cfg, nil
 }
 
-// service is an annotation of commands that run until they are told to end.
-const service = "nearcast.service"
+// services are the commands that run until they are told to end. A signal may come while one begins.
+var services sync.Map
 
 // Service says that a command runs until a signal ends it: that is its end in order, and no
 // interruption.
-func Service(cmd *cobra.Command) {
-	if cmd.Annotations == nil {
-		cmd.Annotations = map[string]string{}
-	}
-	cmd.Annotations[service] = "yes"
-}
+func Service(cmd *cobra.Command) { services.Store(cmd, true) }
 
 // IsService reports whether Service was called for a command.
-func IsService(cmd *cobra.Command) bool { return cmd.Annotations[service] != "" }
+func IsService(cmd *cobra.Command) bool {
+	_, is := services.Load(cmd)
+	return is
+}
 
 func drainCommand() *cobra.Command {
 	var env, dir, metadata string
