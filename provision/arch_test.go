@@ -38,12 +38,12 @@ take "$2"`
 	for _, c := range []struct{ machine, role, release, says string }{
 		{"amd64", "server", "amd64", "takes it"},
 		{"amd64", "stream", "amd64", "takes it"},
-		{"amd64", "edge", "", "takes it"}, // of before there were two
+		{"amd64", "edge", "", "takes it"}, // older than the one for arm64
 		{"arm64", "server", "arm64", "takes it"},
 		{"arm64", "edge", "arm64", "takes it"},
-		{"arm64", "stream", "arm64", "nodes are amd64, servers and edge nodes also arm64"},
-		{"riscv64", "server", "amd64", "this machine is riscv64"},
-		{"arm64", "server", "amd64", "is a release for amd64, and this machine is arm64"},
+		{"arm64", "stream", "arm64", "servers and edge nodes also arm64; use an amd64 machine, or make this one a server or an edge node"},
+		{"riscv64", "server", "amd64", "this machine is riscv64; nodes are amd64, servers and edge nodes also arm64; use such a machine"},
+		{"arm64", "server", "amd64", "is a release for amd64, and this machine is arm64; make release makes one for amd64, make release-arm64 one for arm64"},
 		{"arm64", "edge", "", "is a release for amd64, and this machine is arm64"},
 		{"amd64", "server", "arm64", "is a release for arm64, and this machine is amd64"},
 	} {

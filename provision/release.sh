@@ -38,10 +38,14 @@ case $arch in
   *) fail "ARCH is \"$arch\"; it must be amd64 or arm64" ;;
 esac
 
-# The pinned servers, whatever else is on PATH.
-tools=$(PATH=$(dirname "$(command -v go)"):/usr/bin:/bin "$nearcast" dev tools consul nomad)
+# The autoscaler takes minutes to build, so a release for a test has none.
+servers=(consul nomad)
+[ "${ARCHIVE:-yes}" != yes ] || servers+=(nomad-autoscaler)
+# The pinned ones, whatever else is on PATH: operators put the folder of a release there.
+tools=$(PATH=$(dirname "$(command -v go)"):/usr/bin:/bin "$nearcast" dev tools "${servers[@]}")
 tool() { awk -v name="$1" '$1 == name { print $2 }' <<<"$tools"; }
 built() { go version -m "$(tool "$1")"; }
+for_arch() { [ "$arch" = amd64 ] || go version -m "$1" | grep "GOARCH=$arch\$" >/dev/null; }
 version_of() { # Programs for another machine do not run here.
   if [ "$arch" = amd64 ]; then
     "$(tool "$1")" version | sed -n '1s/.* v//p'
@@ -49,30 +53,29 @@ version_of() { # Programs for another machine do not run here.
     built "$1" | awk -v module="github.com/hashicorp/$1" '$1 != "path" && $2 == module { print substr($3, 2) }'
   fi
 }
+for name in nearcast nomad-autoscaler-seats; do
+  for_arch "$bin/$name" || fail "$bin/$name is not for $arch: make release-$arch builds it, so run that"
+done
+for server in "${servers[@]}"; do
+  for_arch "$(tool "$server")" || fail "$(tool "$server") is not for $arch: remove it, or its package, and run make release-$arch again, which then builds one from source"
+done
 for server in consul nomad; do
   want=$([ $server = consul ] && echo "$CONSUL_VERSION" || echo "$NOMAD_VERSION")
   have=$(version_of $server)
   [ "$have" = "$want" ] || fail "$(tool $server) is version $have, and versions.env says $want"
 done
 
-built nomad | grep -q 'CGO_ENABLED=1' ||
+built nomad | grep 'CGO_ENABLED=1' >/dev/null ||
   fail "$(tool nomad) was built without cgo and has no exec driver; remove it and try again"
 
 rm -rf "$out.new"
 mkdir -p "$out.new"
 for name in nearcast nomad-autoscaler-seats "${others[@]}"; do install -m 755 "$bin/$name" "$out.new/$name"; done
 # The servers' own files may have names with versions.
-for server in consul nomad; do install -m 755 "$(tool $server)" "$out.new/$server"; done
+for server in "${servers[@]}"; do install -m 755 "$(tool "$server")" "$out.new/$server"; done
 if [ "$arch" = amd64 ]; then
   install -m 644 "$bin/nearcast-gamepad.so" "$out.new/"
   install -D -m 755 -t "$out.new/plugins" "$bin/plugins/nomad-driver-stream" "$bin/plugins/nomad-device-seats"
-fi
-for name in nearcast nomad-autoscaler-seats; do
-  [ "$arch" = amd64 ] || go version -m "$out.new/$name" | grep -q "GOARCH=$arch" || fail "$bin/$name is not for $arch"
-done
-# It takes minutes to build, so a release for a test has none.
-if [ "${ARCHIVE:-yes}" = yes ]; then
-  install -m 755 "$("$nearcast" dev tools nomad-autoscaler | awk '{ print $2 }')" "$out.new/nomad-autoscaler"
 fi
 cp -r "$here" "$out.new/provision"
 # Policies and jobs, for servers, without their tests.

@@ -38,8 +38,10 @@ func TestRelease(t *testing.T) {
 	}
 	program("tools/consul", "echo Consul v"+pin("CONSUL_VERSION"))
 	program("tools/nomad-x", "echo Nomad v"+pin("NOMAD_VERSION"))
-	program("go/go", `printf 'CGO_ENABLED=1\nGOARCH=%s\n\tpath\tgithub.com/hashicorp/nomad\n\tmod\tgithub.com/hashicorp/consul\tv%s\th1:x\n\tmod\tgithub.com/hashicorp/nomad\tv%s\th1:x\n' "$SAYS" `+pin("CONSUL_VERSION")+" "+pin("NOMAD_VERSION"))
-	program("bin/nearcast", `cd "$(dirname "$0")/../tools"; [ $# -eq 3 ] && echo "$3 $PWD/consul" || printf '%s\n' "consul $PWD/consul" "nomad $PWD/nomad-x"`)
+	program("tools/nomad-autoscaler", "")
+	program("go/go", `[ "$WRONG" != "$(basename "$3")" ] || SAYS=amd64; printf 'CGO_ENABLED=1\nGOARCH=%s\n\tpath\tgithub.com/hashicorp/nomad\n\tmod\tgithub.com/hashicorp/consul\tv%s\th1:x\n\tmod\tgithub.com/hashicorp/nomad\tv%s\th1:x\n' "$SAYS" `+pin("CONSUL_VERSION")+" "+pin("NOMAD_VERSION"))
+	const tools = `printf '%s\n' "consul $PWD/consul" "nomad $PWD/nomad-x" "nomad-autoscaler $PWD/nomad-autoscaler"`
+	program("bin/nearcast", `cd "$(dirname "$0")/../tools"; `+tools)
 	program("bin/nomad-autoscaler-seats", "")
 	program("bin/seat-keeper", "")
 	program("bin/stream-host", "")
@@ -112,14 +114,14 @@ func TestRelease(t *testing.T) {
 	// For arm64: nothing of stream nodes, the servers from source and beside those of this machine.
 	program("cc/cross", "")
 	program("tools/consul", "exit 1") // it does not run here
-	program("bin/nearcast", `cd "$(dirname "$0")/../tools"; echo "$GOARCH $CC $NEARCAST_RELEASES_URL $NEARCAST_TOOLS_DIR" >../asked; [ $# -eq 3 ] && echo "$3 $PWD/consul" || printf '%s\n' "consul $PWD/consul" "nomad $PWD/nomad-x"`)
+	program("bin/nearcast", `cd "$(dirname "$0")/../tools"; echo "$* $PATH $GOARCH $CC $NEARCAST_RELEASES_URL $NEARCAST_TOOLS_DIR" >>../asked; `+tools)
 	compiler := filepath.Join(dir, "cc", "cross")
 	arm := []string{"ARCH=arm64", "SAYS=arm64", "CC=" + compiler, "NEARCAST_TOOLS_DIR=/tools"}
 	if out, err := run(version, arm...); err != nil || !strings.HasSuffix(strings.TrimSpace(out), strings.Replace(archive, "amd64", "arm64", 1)) {
 		t.Fatalf("release.sh for arm64: %v: %s", err, out)
 	}
-	if asked, err := os.ReadFile(filepath.Join(dir, "asked")); err != nil || string(asked) != "arm64 "+compiler+" off /tools/arm64\n" {
-		t.Errorf("the servers are built with %q, %v", asked, err)
+	if asked, err := os.ReadFile(filepath.Join(dir, "asked")); err != nil || string(asked) != "dev tools consul nomad nomad-autoscaler "+filepath.Join(dir, "go")+":/usr/bin:/bin arm64 "+compiler+" off /tools/arm64\n" {
+		t.Errorf("servers and autoscaler are found and built with %q, %v", asked, err)
 	}
 	inside := map[string]string{}
 	for _, name := range []string{"ARCH", "nearcast", "consul", "nomad", "nomad-autoscaler", "nomad-autoscaler-seats", "provision/install.sh", "seat-keeper", "stream-host", "plugins", "nearcast-gamepad.so"} {
@@ -133,14 +135,22 @@ func TestRelease(t *testing.T) {
 	if text, err := os.ReadFile(filepath.Join(dir, "dist", "release", "ARCH")); err != nil || string(text) != "arm64\n" {
 		t.Errorf("ARCH is %q, %v", text, err)
 	}
-	for _, wrong := range []struct {
+	type wrong struct {
 		env  []string
 		says string
-	}{
-		{[]string{"ARCH=arm64", "SAYS=amd64", "CC=" + compiler, "NEARCAST_TOOLS_DIR=/tools"}, "is not for arm64"},
+	}
+	all := []wrong{
 		{[]string{"ARCH=arm64", "SAYS=arm64", "CC=" + filepath.Join(dir, "none")}, "is missing, which Nomad needs for arm64"},
 		{[]string{"ARCH=riscv64"}, `ARCH is "riscv64"`},
+	}
+	for name, says := range map[string]string{
+		"bin/nearcast": "make release-arm64 builds it", "bin/nomad-autoscaler-seats": "make release-arm64 builds it",
+		"tools/consul": "remove it", "tools/nomad-x": "remove it", "tools/nomad-autoscaler": "remove it",
 	} {
+		path := filepath.Join(dir, name)
+		all = append(all, wrong{append(slices.Clone(arm), "WRONG="+filepath.Base(path)), path + " is not for arm64: " + says})
+	}
+	for _, wrong := range all {
 		if out, err := run(version, wrong.env...); err == nil || !strings.Contains(out, wrong.says) {
 			t.Errorf("%v: %v: %s", wrong.env, err, out)
 		}

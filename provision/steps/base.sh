@@ -11,7 +11,8 @@ supported_system() {
   machine=$(dpkg --print-architecture)
   case "$machine $role" in
     "amd64 "* | "arm64 server" | "arm64 edge") ;;
-    *) fail "this machine is $machine; nodes are amd64, servers and edge nodes also arm64" ;;
+    arm64*) fail "this machine is $machine; nodes are amd64, servers and edge nodes also arm64; use an amd64 machine, or make this one a server or an edge node" ;;
+    *) fail "this machine is $machine; nodes are amd64, servers and edge nodes also arm64; use such a machine" ;;
   esac
 }
 

@@ -47,9 +47,9 @@ take() { # DIR: checks a release, and installs what the role needs
   local dir=$1 name
   [ -f "$dir/SHA256SUMS" ] || fail "$dir is not a release: it has no SHA256SUMS (make release makes one)"
   (cd "$dir" && sha256sum --check --quiet SHA256SUMS) >&2 || fail "files in $dir were changed or damaged: see above"
-  # A release without the file is of before there were two.
+  # A release without this file is older than the one for arm64, so it is for amd64.
   name=$(cat "$dir/ARCH" 2>/dev/null || echo amd64)
-  [ "$name" = "$machine" ] || fail "$dir is a release for $name, and this machine is $machine"
+  [ "$name" = "$machine" ] || fail "$dir is a release for $name, and this machine is $machine; make release makes one for amd64, make release-arm64 one for arm64"
   runs "$dir/nomad"
   for name in consul nomad nearcast; do
     put "/usr/local/bin/$name" 755 "$dir/$name"
