@@ -352,6 +352,26 @@ run "one_site_alone" {
   }
 }
 
+# An image may be given for a pool that the site does not have: it is not looked at.
+run "spare_image" {
+  command = plan
+
+  variables {
+    regions = {
+      "eu-central-1" = {
+        cidr   = "10.10.0.0/16"
+        images = { "stream-gpu" = "ami-0aaaaaaaaaaaaaaaa" }
+        pools  = { cpu = { instance_types = ["c7i.2xlarge"], min = 1, max = 6 } }
+      }
+    }
+  }
+
+  assert {
+    condition     = { for role, h in module.region["eu-central-1"].nodes : role => h.template.image } == { for role in ["server", "edge", "stream-cpu"] : role => "ami-0123456789abcdef0" }
+    error_message = "a spare image changes nodes"
+  }
+}
+
 # AWS lets a security group have 60 rules each way.
 run "twelve_sites" {
   command = plan

@@ -74,7 +74,8 @@ data "aws_ami" "this" {
 }
 
 data "aws_ami" "made" {
-  for_each = var.images
+  # A pool may be removed before its image is.
+  for_each = { for role, ami in var.images : role => ami if contains(keys(local.arch), role) }
   region   = var.region
   owners   = ["self"]
 
