@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/provision/nodetest"
 )
 
@@ -66,6 +67,49 @@ func TestHelp(t *testing.T) {
 		out, err := exec.CommandContext(t.Context(), filepath.Join(bin, "nearcast"), append(words, "--help")...).CombinedOutput()
 		if err != nil || !strings.Contains(string(out), "nearcast "+strings.Join(words, " ")) {
 			t.Errorf("nearcast %s --help: %v: %s", strings.Join(words, " "), err, out)
+		}
+	}
+}
+
+// TestFetchBackup runs the block of RECOVER.md that fetches the latest backup, with a stand-in for aws: where there
+// is none, and where the outputs are of an earlier release, it says so.
+func TestFetchBackup(t *testing.T) {
+	if _, err := exec.LookPath("jq"); err != nil {
+		t.Skip("the Debian package jq is missing")
+	}
+	var text string
+	for _, b := range nodetest.Document(t) {
+		if strings.Contains(b.Text, `"$program.snap"`) {
+			text += b.Text
+		}
+	}
+	aws := filepath.Join(t.TempDir(), "aws")
+	testkit.Must(t, os.WriteFile(aws, []byte(`#!/bin/sh
+case "$*" in
+"s3 ls --region eu-west-1 s3://backups-eu/backups/"*) printf '%s\n' "2026-01-01 10:00:00 9 ${5##*/}1.snap" "2026-01-01 11:00:00 9 ${5##*/}2.snap" ;;
+"s3 cp --region eu-west-1 s3://backups-eu/backups/"*) echo "${5##*/}" >"$6" ;;
+*) exit 1 ;;
+esac
+`), 0o755))
+	for outputs, says := range map[string]string{
+		`{"bucket": "backups-eu", "region": "eu-west-1"}`: "",
+		`{"bucket": "empty", "region": "eu-west-1"}`:      "no backup of nomad at s3://empty/backups: write outputs.json with this release, or look in the system bucket",
+		`null`: "no backup of consul at s3:///backups: write outputs.json with this release, or look in the system bucket",
+	} {
+		dir := t.TempDir()
+		testkit.Must(t, os.WriteFile(filepath.Join(dir, "outputs.json"), []byte(`{"sites": {"value": {"eu-central-1": {"backups": `+outputs+`}}}}`), 0o644))
+		cmd := exec.CommandContext(t.Context(), "bash", "-c", text)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "site=eu-central-1", "PATH="+filepath.Dir(aws)+":"+os.Getenv("PATH"))
+		out, err := cmd.CombinedOutput()
+		if err != nil || !strings.Contains(string(out), says) || says == "" && len(out) > 0 {
+			t.Errorf("%s: %v: %s", outputs, err, out)
+		}
+		for _, program := range []string{"consul", "nomad"} {
+			got, _ := os.ReadFile(filepath.Join(dir, program+".snap"))
+			if want := program + "-2.snap\n"; says == "" && string(got) != want || says != "" && len(got) > 0 {
+				t.Errorf("%s: %s.snap is %q", outputs, program, got)
+			}
 		}
 	}
 }
