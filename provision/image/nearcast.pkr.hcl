@@ -3,8 +3,12 @@
 #   packer init provision/image
 #   packer build -var region=eu-central-1 -var role=stream -var release=dist/nearcast-1.0-linux-amd64.tar.gz provision/image
 #
-# Give its id to Terraform: regions["eu-central-1"].images["stream-cpu"]. NOT RUN: it was
-# written without an AWS account. What runs in it, install.sh --image, is tested.
+# Give its id to Terraform: regions["eu-central-1"].images["stream-cpu"]. For Debian 12, add
+#
+#   -var distribution=debian -var 'session_manager={url="https://…/amazon-ssm-agent.deb",sha256="…"}'
+#
+# and a release that was built on Debian 12. NOT RUN, neither for Ubuntu nor for Debian: it was written
+# without an AWS account. TestImageTemplate evaluates it, and what runs in it, install.sh --image, is tested.
 
 packer {
   required_plugins {
@@ -22,6 +26,28 @@ variable "region" {
 variable "role" {
   type        = string
   description = "server, edge or stream."
+
+  validation {
+    condition     = contains(["server", "edge", "stream"], var.role)
+    error_message = "The role must be server, edge or stream."
+  }
+}
+
+variable "distribution" {
+  type        = string
+  default     = "ubuntu"
+  description = "ubuntu (24.04) or debian (12)."
+
+  validation {
+    condition     = contains(["ubuntu", "debian"], var.distribution)
+    error_message = "The distribution must be ubuntu or debian."
+  }
+}
+
+variable "session_manager" {
+  type        = object({ url = string, sha256 = string })
+  default     = null
+  description = "Debian: the package of the Session Manager agent for this arch, and its checksum, as in Terraform. Ubuntu has it."
 }
 
 variable "release" {
@@ -54,6 +80,10 @@ variable "instance_type" {
 }
 
 locals {
+  source = {
+    ubuntu = { owner = "099720109477", name = "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-${var.arch}-server-*", user = "ubuntu" } # Canonical
+    debian = { owner = "136693071363", name = "debian-12-${var.arch}-*", user = "admin" }                                          # Debian
+  }[var.distribution]
   name = "nearcast-${var.role}${var.gpu ? "-gpu" : ""}-${formatdate("YYYYMMDD-hhmmss", timestamp())}"
 }
 
@@ -61,17 +91,17 @@ source "amazon-ebs" "node" {
   region        = var.region
   ami_name      = local.name
   instance_type = coalesce(var.instance_type, var.gpu ? "g6.xlarge" : var.arch == "arm64" ? "t4g.medium" : "t3.medium")
-  ssh_username  = "ubuntu"
+  ssh_username  = local.source.user
   # Packer's own key is in no node.
   ssh_clear_authorized_keys = true
   encrypt_boot  = true
   imds_support  = "v2.0"
 
   source_ami_filter {
-    owners      = ["099720109477"] # Canonical
+    owners      = [local.source.owner]
     most_recent = true
     filters = {
-      name                = "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-${var.arch}-server-*"
+      name                = local.source.name
       virtualization-type = "hvm"
     }
   }
@@ -101,9 +131,12 @@ build {
     execute_command = "sudo {{ .Vars }} sh {{ .Path }}"
     environment_vars = [
       "NEARCAST_ROLE=${var.role}", "NEARCAST_GPU=${var.gpu ? "yes" : "no"}", "NEARCAST_PACKAGES=${join(" ", var.packages)}",
+      "NEARCAST_SSM_AGENT_URL=${var.session_manager == null ? "" : var.session_manager.url}",
+      "NEARCAST_SSM_AGENT_SHA256=${var.session_manager == null ? "" : var.session_manager.sha256}",
     ]
     inline = [
       "set -eu",
+      "[ ${var.distribution} != debian ] || [ -n \"$NEARCAST_SSM_AGENT_URL\" ] || { echo 'Debian lacks the Session Manager agent, the only way to a shell on a node: give session_manager' >&2; exit 1; }",
       "install -d -m 0700 /var/lib/nearcast/release",
       "tar -xzf /tmp/release.tar.gz -C /var/lib/nearcast/release",
       "echo ${filesha256(var.release)} >/var/lib/nearcast/unpacked.sha256",
