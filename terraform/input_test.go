@@ -134,6 +134,10 @@ var wrongInput = map[string]wrong{
   zone            = "example.com"
   primary_region  = "eu-central-1"
   edge_type       = "c7gn.large"
+  release         = "./tests/fixtures/release-arm64.tar.gz"
+
+  image_parameter_arm64 = "/aws/service/debian/release/12/latest/arm64"
+
   session_manager = { url = "https://example.com/agent.deb", sha256 = "0000000000000000000000000000000000000000000000000000000000000000" }
   regions = {
     "eu-central-1" = { cidr = "10.10.0.0/16", pools = { gpu = { instance_types = ["g5.xlarge", "g4dn.xlarge", "g5g.xlarge"], min = 1, max = 3 } } }
@@ -141,6 +145,8 @@ var wrongInput = map[string]wrong{
 		say: []string{
 			"instance types with arm64 need release_arm64 (make release-arm64): edge_type (c7gn.large).",
 			"session_manager names a package for amd64, and these have arm64: edge_type (c7gn.large).",
+			`release is "./tests/fixtures/release-arm64.tar.gz", which is for arm64: give it as release_arm64`,
+			`image_parameter_arm64 is "/aws/service/debian/release/12/latest/arm64": Debian's image lacks the Session Manager agent`,
 			"stream nodes are amd64, and these instance types have arm64: eu-central-1/gpu (g5g.xlarge).",
 		},
 	},

@@ -233,6 +233,11 @@ variable "image_parameter_arm64" {
   description = "The same for servers and edge nodes with arm64."
   type        = string
   default     = "/aws/service/canonical/ubuntu/server/24.04/stable/current/arm64/hvm/ebs-gp3/ami-id"
+
+  validation {
+    condition     = !startswith(var.image_parameter_arm64, "/aws/service/debian/")
+    error_message = "image_parameter_arm64 is ${jsonencode(var.image_parameter_arm64)}: Debian's image lacks the Session Manager agent, the only way to a shell on a node, and session_manager names a package for amd64. Remove image_parameter_arm64, because Ubuntu's image has the agent."
+  }
 }
 
 variable "session_manager" {
@@ -263,6 +268,11 @@ variable "release" {
   validation {
     condition     = endswith(var.release, ".tar.gz") && fileexists(var.release)
     error_message = "release is ${jsonencode(var.release)}; run make release, and give the file that it prints, such as ../dist/nearcast-v1.0.0-linux-amd64.tar.gz."
+  }
+
+  validation {
+    condition     = !endswith(var.release, "-arm64.tar.gz")
+    error_message = "release is ${jsonencode(var.release)}, which is for arm64: give it as release_arm64, and as release the file that make release prints, because stream nodes are amd64."
   }
 }
 
