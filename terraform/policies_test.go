@@ -36,6 +36,7 @@ var rights = map[string][]string{
 
 		// backup.sh. An operator restores, with their own rights.
 		"s3:PutObject backup home",
+		"s3:PutObject system-backup home", // servers of the release before
 		// nomad-autoscaler's aws-asg.
 		"autoscaling:DescribeAutoScalingGroups everything home", "autoscaling:DescribeInstanceRefreshes everything home", "autoscaling:DescribeScalingActivities everything home",
 		"autoscaling:CreateOrUpdateTags group-stream-cpu home", "autoscaling:TerminateInstanceInAutoScalingGroup group-stream-cpu home", "autoscaling:UpdateAutoScalingGroup group-stream-cpu home",

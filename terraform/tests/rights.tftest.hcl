@@ -136,6 +136,7 @@ run "rights" {
       "Allow s3:GetObject arn:aws:s3:::system-us/release/*",
       "Allow s3:GetObjectVersion arn:aws:s3:::system-us/release/*",
       "Allow s3:PutObject arn:aws:s3:::backups-us/backups/*",
+      "Allow s3:PutObject arn:aws:s3:::system-us/backups/*", # servers of the release before
       "Allow s3:PutObject arn:aws:s3:::system-us/nodes/nearcast-server/*",
     ])
     error_message = "a server has other rights than to read the release, to write backups and to report"
@@ -145,7 +146,7 @@ run "rights" {
   assert {
     condition = alltrue(flatten([for m in module.region : [for role, h in m.nodes : [for s in jsondecode(h.policy).Statement : [
       for a in s.Action : contains(["s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"], a) || (a == "s3:PutObject" && alltrue([for r in s.Resource :
-        r == "${m.system.arn}/nodes/nearcast-${role}/*" || (role == "server" && r == "${m.backups.arn}/backups/*")
+        r == "${m.system.arn}/nodes/nearcast-${role}/*" || (role == "server" && contains(["${m.backups.arn}/backups/*", "${m.system.arn}/backups/*"], r))
       ])) || (role == "edge" && contains(["s3:PutObject", "s3:DeleteObject"], a) && s.Resource == ["${m.system.arn}/events/*"])
       if startswith(a, "s3:") || strcontains(split(":", a)[0], "*")
     ]]]]))

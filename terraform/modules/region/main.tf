@@ -184,11 +184,12 @@ module "server" {
       Resource = values(aws_secretsmanager_secret.this)[*].arn
     },
     {
-      # An operator restores, with their own rights.
+      # An operator restores, with their own rights. Servers of the release before write to the system
+      # bucket until they are replaced; remove it with the next release.
       Sid      = "Backups"
       Effect   = "Allow"
       Action   = ["s3:PutObject"]
-      Resource = ["${module.storage.backups.arn}/backups/*"]
+      Resource = ["${module.storage.backups.arn}/backups/*", "${module.storage.system.arn}/backups/*"]
     },
     # The autoscaler runs on servers.
     {
