@@ -83,14 +83,16 @@ func planWords(out []byte) (words []string, complaint string) {
 	return words, complaint
 }
 
-// TerraformPrimary has Terraform make a site the primary one. The file stays: terraform.tfvars may
-// name another one.
-func TerraformPrimary(ctx context.Context, dir, site string, in io.Reader, out io.Writer) error {
+// TerraformPrimary has Terraform make a site the primary one, and returns when Terraform has ended. The
+// file stays: terraform.tfvars may name another one.
+func TerraformPrimary(dir, site string, in io.Reader, out io.Writer) error {
 	file := filepath.Join(dir, "primary.auto.tfvars")
 	if err := renameio.WriteFile(file, fmt.Appendf(nil, "# Written by nearcast cloud promote.\nprimary_region = %q\n", site), 0o644); err != nil {
 		return fmt.Errorf("write the primary site: %w", err)
 	}
-	cmd := exec.CommandContext(ctx, "terraform", "-chdir="+dir, "apply")
+	// Not by a context, which kills: Terraform would leave half a state and its lock. Ctrl-C in a terminal reaches
+	// it too, and it ends in order then; a second signal, from here, would end it at once.
+	cmd := exec.Command("terraform", "-chdir="+dir, "apply")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, out
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("terraform apply in %s: %w. %s names the new primary site; remove it if you give up", dir, err, file)

@@ -89,7 +89,7 @@ Exit status: 0 where it is done, or with --dry-run where it may be; else 1.`,
 					}
 					return fmt.Errorf("set primary_region = %q in terraform.tfvars, run terraform apply, make the file of --outputs anew, and run: %s. Without Terraform: move \"primary\": true to %[1]s in that file", site.Name, again)
 				}
-				if err := cloud.TerraformPrimary(cmd.Context(), f.terraform, site.Name, cmd.InOrStdin(), cmd.ErrOrStderr()); err != nil {
+				if err := cloud.TerraformPrimary(f.terraform, site.Name, cmd.InOrStdin(), cmd.ErrOrStderr()); err != nil {
 					return err
 				}
 				end()
