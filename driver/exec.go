@@ -25,17 +25,16 @@ func (d *Driver) ExecTask(id string, command []string, timeout time.Duration) (*
 	if err != nil {
 		return nil, err
 	}
-	cmd, release, err := t.beside(ctx, command)
+	cmd, start, release, err := t.beside(ctx, command)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start command: %w", err)
+	if err := start(); err != nil {
+		return nil, err
 	}
-	t.joined(cmd)
 	err = cmd.Wait()
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("the command did not end within %s: %w", timeout, ctx.Err())
@@ -57,12 +56,12 @@ func (d *Driver) ExecTaskStreamingRaw(ctx context.Context, id string, command []
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	cmd, release, err := t.beside(ctx, command)
+	cmd, start, release, err := t.beside(ctx, command)
 	if err != nil {
 		return err
 	}
 	defer release()
-	s := &execStream{task: t, stream: stream, cmd: cmd}
+	s := &execStream{stream: stream, cmd: cmd, start: start}
 	if tty {
 		return s.terminal()
 	}
@@ -70,23 +69,24 @@ func (d *Driver) ExecTaskStreamingRaw(ctx context.Context, id string, command []
 }
 
 // beside prepares a command to run as the app runs: in its namespaces and cgroup,
-// as its user, with its environment. The command ends at the latest with ctx.
-func (t *task) beside(ctx context.Context, command []string) (cmd *exec.Cmd, release func(), err error) {
+// as its user, with its environment. start starts it, and release follows in any case. The
+// command ends at the latest with ctx.
+func (t *task) beside(ctx context.Context, command []string) (cmd *exec.Cmd, start func() error, release func(), err error) {
 	if len(command) == 0 || command[0] == "" {
-		return nil, nil, errors.New("no command given")
+		return nil, nil, nil, errors.New("no command given")
 	}
 	if !t.running() {
-		return nil, nil, fmt.Errorf("the seat has ended: %s", t.end)
+		return nil, nil, nil, fmt.Errorf("the seat has ended: %s", t.end)
 	}
 	status, err := t.control.status(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if status.AppPID == 0 {
-		return nil, nil, fmt.Errorf("the app is not started yet, the seat is at %q: try again later", cmp.Or(string(status.Seat.Progress.Phase), string(status.State)))
+		return nil, nil, nil, fmt.Errorf("the app is not started yet, the seat is at %q: try again later", cmp.Or(string(status.Seat.Progress.Phase), string(status.State)))
 	}
 	if err := t.holds(status.InitPID); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	// Not nsenter(1): the command must be as confined as the app, which has the same
 	// user and could use it.
@@ -100,13 +100,27 @@ func (t *task) beside(ctx context.Context, command []string) (cmd *exec.Cmd, rel
 	}
 	argv = append(append(argv, "--"), command...)
 	attr := &syscall.SysProcAttr{Setsid: true}
-	release = func() {}
-	if group, err := t.group.open(cellPart); err == nil && group != nil {
-		attr.UseCgroupFD, attr.CgroupFD = true, int(group.Fd())
-		release = func() { group.Close() }
-	}
 	cmd = exec.CommandContext(ctx, argv[0])
 	cmd.Args, cmd.Env, cmd.Dir, cmd.SysProcAttr = argv, t.execEnv(status.AppPID), "/", attr
+	begin, err := t.group.hold(cmd, 2)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	release = begin
+	if group, err := t.group.open(cellPart); err == nil && group != nil {
+		attr.UseCgroupFD, attr.CgroupFD = true, int(group.Fd())
+		release = func() { begin(); group.Close() }
+	}
+	start = func() error {
+		defer release()
+		if err := cmd.Start(); err != nil {
+			return fmt.Errorf("start command: %w", err)
+		}
+		if err := t.group.enter(cmd.Process.Pid, cellPart); err != nil {
+			t.log.Warn("cannot move a command into the task's cgroup", "error", err)
+		}
+		return nil
+	}
 	// A process that the command leaves in the background keeps its output open.
 	cmd.WaitDelay = time.Second
 	cmd.Cancel = func() error {
@@ -120,14 +134,7 @@ func (t *task) beside(ctx context.Context, command []string) (cmd *exec.Cmd, rel
 		}
 		return nil
 	}
-	return cmd, release, nil
-}
-
-// joined moves a command that has just started into the app's cgroups of version 1.
-func (t *task) joined(cmd *exec.Cmd) {
-	if err := t.group.enter(cmd.Process.Pid, cellPart); err != nil {
-		t.log.Warn("cannot move a command into the task's cgroup", "error", err)
-	}
+	return cmd, start, release, nil
 }
 
 // descendants is a process and all its descendants.

@@ -13,8 +13,8 @@ import (
 
 // An execStream is one "nomad alloc exec".
 type execStream struct {
-	task   *task
 	cmd    *exec.Cmd
+	start  func() error
 	mu     sync.Mutex // of Send: a stream takes one sender at a time
 	stream drivers.ExecTaskStream
 }
@@ -44,10 +44,9 @@ func (s *execStream) pipes() error {
 	s.cmd.Stderr = sender(func(b []byte) error {
 		return s.send(&drivers.ExecTaskStreamingResponseMsg{Stderr: &proto.ExecTaskStreamingIOOperation{Data: b}})
 	})
-	if err := s.cmd.Start(); err != nil {
-		return fmt.Errorf("start command: %w", err)
+	if err := s.start(); err != nil {
+		return err
 	}
-	s.task.joined(s.cmd)
 	go s.input(stdin, nil)
 	err = s.cmd.Wait()
 	for _, m := range []*drivers.ExecTaskStreamingResponseMsg{

@@ -22,12 +22,11 @@ func (s *execStream) terminal() error {
 	if cred := s.cmd.SysProcAttr.Credential; cred != nil {
 		tty.Chown(int(cred.Uid), int(cred.Gid))
 	}
-	err = s.cmd.Start()
+	err = s.start()
 	tty.Close()
 	if err != nil {
-		return fmt.Errorf("start command: %w", err)
+		return err
 	}
-	s.task.joined(s.cmd)
 	go s.input(ptmx, ptmx)
 	exited, copied := make(chan struct{}), make(chan struct{})
 	go func() {

@@ -3,6 +3,7 @@ package driver
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -30,7 +31,7 @@ func TestExecStreaming(t *testing.T) {
 			if code != 0 || len(lines) != 5 {
 				t.Fatalf("code %d:\n%s", code, out)
 			}
-			if isRoot && !strings.HasPrefix(lines[0], "20000000") || lines[1] != "/of/the/job" || lines[2] == "" || lines[4] != cfg.TaskDir().Dir {
+			if isRoot && !ofASeat(lines[0]) || lines[1] != "/of/the/job" || lines[2] == "" || lines[4] != cfg.TaskDir().Dir {
 				t.Errorf("got %q", lines)
 			}
 			ours, _ := os.Readlink("/proc/self/ns/net")
@@ -44,6 +45,13 @@ func TestExecStreaming(t *testing.T) {
 			}
 		})
 	}
+}
+
+// ofASeat reports whether a uid, or a uid and its gid, is one that seats give to their apps by default.
+func ofASeat(text string) bool {
+	uid, gid, both := strings.Cut(text, ":")
+	id, err := strconv.Atoi(uid)
+	return err == nil && id >= 2_000_000_000 && id < 2_000_010_000 && (!both || uid == gid)
 }
 
 // A command beside the app runs as the app's user, in every form of the grammar.
@@ -69,7 +77,7 @@ func TestExecAsTheAppsUser(t *testing.T) {
 				cfg.EncodeConcreteDriverConfig(task)
 				b.start(cfg)
 				code, out, _ := testutils.ExecTask(t, b.DriverHarness, cfg.ID, "echo $(id -u):$(id -g)", false, "")
-				if got := strings.TrimSpace(out); user == "" && strings.HasPrefix(got, "20000000") {
+				if got := strings.TrimSpace(out); user == "" && ofASeat(got) {
 					return
 				}
 				if code != 0 || strings.TrimSpace(out) != want {

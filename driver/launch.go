@@ -60,12 +60,18 @@ func launch(ctx context.Context, spec *wire.Spec, cfg *drivers.TaskConfig, envir
 		defer dir.Close()
 		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(dir.Fd())
 	}
+	begin, err := group.hold(cmd, len(cmd.Args))
+	if err != nil {
+		return nil, nil, err
+	}
+	defer begin()
 	if err := cmd.Start(); err != nil {
 		return nil, nil, fmt.Errorf("start %s: %w", spec.SeatKeeper, err)
 	}
 	state := &State{Dir: spec.RunDir, PID: cmd.Process.Pid, Nonce: spec.Nonce, Started: time.Now().UTC()}
 	w, err := watchStarted(state, group, cmd)
 	if err == nil {
+		begin()
 		err = awaitAnswer(ctx, state, w)
 		if err != nil {
 			w.close()

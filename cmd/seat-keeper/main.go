@@ -12,6 +12,7 @@ import (
 	"runtime"
 
 	"github.com/nearcast/nearcast/internal/version"
+	"github.com/nearcast/nearcast/seat/cell"
 	"github.com/nearcast/nearcast/seat/cell/cellinit"
 	"github.com/nearcast/nearcast/seat/cell/enter"
 	"github.com/nearcast/nearcast/seat/cell/internet"
@@ -60,6 +61,7 @@ func run(args []string) int {
 	flags := flag.NewFlagSet("seat-keeper", flag.ContinueOnError)
 	flags.Usage = func() { fmt.Fprint(flags.Output(), usage) }
 	path := flags.String("spec", "", "")
+	held := flags.Bool(cell.HeldArg, false, "")
 	printVersion := flags.Bool("version", false, "")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return 0
@@ -76,6 +78,12 @@ func run(args []string) int {
 	case *path == "":
 		fmt.Fprintln(os.Stderr, "seat-keeper: give --spec DIR/spec.json; see --help")
 		return 2
+	}
+	if *held {
+		if err := cell.Held(); err != nil {
+			fmt.Fprintln(os.Stderr, "seat-keeper:", err)
+			return 2
+		}
 	}
 	return keeper.Run(*path)
 }

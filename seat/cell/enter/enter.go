@@ -7,6 +7,7 @@
 // PID is the cell's first process. The command gets the environment and the standard
 // files of this process, and its exit status becomes this process's. With --confined it
 // gets the cell's seccomp filter, with --i386 and --user-namespaces as the cell has them.
+// With --held it waits for the driver (cell.Held).
 // Landlock needs no rule for it: the app's own rules keep the app from tracing it.
 package enter
 
@@ -69,6 +70,7 @@ func run(args []string) (code int, err error) {
 	flags.BoolVar(&options.UserNamespaces, "user-namespaces", false, "")
 	flags.BoolVar(&options.I386, "i386", false, "")
 	confined := flags.Bool("confined", false, "")
+	held := flags.Bool(cell.HeldArg, false, "")
 	if err := flags.Parse(args); err != nil {
 		return failed, err
 	}
@@ -78,6 +80,11 @@ func run(args []string) (code int, err error) {
 	user, err := unixuser.Lookup(*who)
 	if err != nil {
 		return failed, err
+	}
+	if *held { // until the driver has moved this process into the app's cgroups
+		if err := cell.Held(); err != nil {
+			return failed, err
+		}
 	}
 	// Also descriptors that this process inherited by mistake are not passed on.
 	if err := unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
