@@ -20,7 +20,22 @@ type ending struct {
 	end          wire.End
 	at           time.Time
 	quality      *wire.Quality   // of the session that its seat had, as the seat said last
+	played       *played         // that session; nil where nobody played
 	failed       *events.Failure // to start; nil where it served, or nobody saw it die
+}
+
+// played is a session as it was when it began to play. Events look now and then, and a session may be shorter.
+type played struct {
+	id string
+	events.Session
+}
+
+// plays notes the session that plays at a seat.
+func (t *seatTrack) plays(s wire.Seat) {
+	if s.State == wire.SeatStreaming && (t.played == nil || t.played.id != s.Session) {
+		t.played = &played{s.Session, events.Session{App: s.App, State: string(s.State), Since: s.Since, Seat: s.ID,
+			Customer: s.Customer, Subject: s.Subject, Meta: s.Meta}}
+	}
 }
 
 // endings are the last children that died, the oldest first.
@@ -37,7 +52,7 @@ func newEndings() endings {
 func (e *endings) add(c Child, u *unit, now time.Time) {
 	one := &ending{child: c.ID, alloc: c.Alloc, end: c.ended(), at: now}
 	if u != nil && u.seat != nil {
-		one.quality = u.seat.Quality
+		one.quality, one.played = u.seat.Quality, u.seat.played
 	}
 	e.byChild[c.ID] = one
 	if c.Alloc != "" {

@@ -118,6 +118,7 @@ func (v *view) seatSaid(n *nodeView, s wire.Seat, inSnapshot bool, now time.Time
 		t.since = now
 	}
 	t.Seat, t.present = s, true
+	t.plays(s)
 	if (s.State.Free() || s.State.Busy()) && t.ready.IsZero() {
 		t.ready = now
 	}

@@ -15,7 +15,7 @@ func (st *state) snapshot() (events.Snapshot, bool) {
 	now := st.now()
 	s := events.Snapshot{At: now, Sessions: make(map[string]events.Session, len(st.view.bySession)+len(st.waiters)),
 		Apps: map[string]events.App{}, Failed: map[string]events.Failure{}, Ended: map[string]wire.End{},
-		Quality: map[string]*wire.Quality{}}
+		Quality: map[string]*wire.Quality{}, Over: map[string]events.Session{}}
 	for _, theirs := range st.peers {
 		for session, p := range theirs {
 			s.Sessions[session] = events.Session{App: p.app, State: wire.StateWaiting, Since: p.since.UTC(),
@@ -43,6 +43,9 @@ func (st *state) snapshot() (events.Snapshot, bool) {
 		if e.alloc != "" {
 			s.Ended[e.alloc] = e.end
 			s.Quality[e.alloc] = e.quality
+			if e.played != nil {
+				s.Over[e.played.id] = e.played.Session
+			}
 		}
 		if e.failed != nil {
 			s.Failed[cmp.Or(e.alloc, e.child)] = *e.failed

@@ -33,6 +33,9 @@ func TestSnapshotQuality(t *testing.T) {
 	if q := s.Quality["a1"]; q == nil || q.FrozenS != 4 || s.Ended["a1"].Reason != wire.ReasonLeft || len(s.Sessions) != 0 {
 		t.Errorf("afterwards: %+v, %+v", q, s)
 	}
+	if was := s.Over["s-1"]; was.App != "game" || was.Seat != "a1" || !was.Since.Equal(now) || was.State != string(wire.SeatStreaming) {
+		t.Errorf("its session was %+v", was)
+	}
 }
 
 // BenchmarkSnapshot is what a leader does twice a second under its lock, at a site with 10,000 sessions.

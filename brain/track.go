@@ -34,6 +34,8 @@ type seatTrack struct {
 	away    bool      // the feed is lost
 	goneAt  time.Time
 
+	played *played // the last session that played there; nil before
+
 	since    time.Time // when its state was seen first
 	ready    time.Time // when it was seen idle or busy first
 	measured bool      // its cold start

@@ -60,6 +60,7 @@ type Snapshot struct {
 	Failed   map[string]Failure       // by seat, of the last minutes
 	Ended    map[string]wire.End      // by seat, of the last minutes
 	Quality  map[string]*wire.Quality // by seat, what those said last that are in Ended
+	Over     map[string]Session       // that had a seat of Ended, as they were when they began to play
 }
 
 // Known is what was told of a site. Its zero value is a site of which nothing was told.
@@ -207,6 +208,13 @@ func (d *differ) unseen(id string, t told, now Snapshot) (told, bool) {
 	away := d.at.Sub(t.Gone)
 	if t.Over {
 		return t, away < toldFor
+	}
+	if over, ok := now.Over[id]; ok && t.Started.IsZero() { // it played between two looks
+		t.Session = over
+		d.started(id, &t)
+		if t.Gone.Before(over.Since) { // it was granted its seat at the last look
+			t.Gone = d.at
+		}
 	}
 	end, ok := now.Ended[t.Seat]
 	switch {

@@ -97,6 +97,26 @@ func TestDiff(t *testing.T) {
 	}
 }
 
+// TestShortSession: who plays for less than the time between two looks has played.
+func TestShortSession(t *testing.T) {
+	left := map[string]wire.End{"x": {Reason: wire.ReasonLeft}}
+	was := Session{App: "game", Customer: "shop", State: string(wire.SeatStreaming), Since: at(0.6), Seat: "x"}
+	for name, before := range map[string]Session{
+		"waited": {App: "game", Customer: "shop", State: wire.StateWaiting, Since: epoch}, "was granted": {App: "game", Customer: "shop", State: string(wire.SeatClaimed), Since: epoch, Seat: "x"},
+	} {
+		_, known := Known{}.Diff("here", Snapshot{At: at(0), Sessions: map[string]Session{"a": before}})
+		early, known := known.Diff("here", Snapshot{At: at(0.5)})
+		got, known := known.Diff("here", Snapshot{At: at(1), Ended: left, Over: map[string]Session{"a": was, "b": was}, Quality: map[string]*wire.Quality{"x": {FPS: 60}}})
+		if len(early) != 0 || len(got) != 2 || got[0].Type != wire.EventStarted || !got[0].Time.Equal(at(0.6)) || got[0].Data.Number != 2 || got[0].Data.Seat != "x" || got[1].Type != wire.EventEnded ||
+			got[1].Data.End.Reason != wire.ReasonLeft || got[1].Data.DurationS != 0.4 || got[1].Data.Quality == nil {
+			t.Errorf("%s: %+v, %+v", name, early, got)
+		}
+		if again, _ := known.Diff("here", Snapshot{At: at(2), Ended: left, Over: map[string]Session{"a": was}}); len(again) != 0 {
+			t.Errorf("%s: told again: %+v", name, again)
+		}
+	}
+}
+
 // TestDiffOfASite has apps that are published, and seats that fail.
 func TestDiffOfASite(t *testing.T) {
 	known := Known{}
