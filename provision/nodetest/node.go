@@ -13,6 +13,7 @@ package nodetest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -200,6 +201,11 @@ func (h *Node) Renew(keys string) (changed bool, err error) {
 			return true, err
 		}
 	}
+}
+
+// Reload has both agents read their configuration and secrets, as nearcast-renew does each time.
+func (h *Node) Reload() error {
+	return errors.Join(h.reload(h.nomad, h.Values.Ports.NomadHTTP), h.reload(h.consul, h.Values.Ports.ConsulHTTP))
 }
 
 // reload has an agent read its configuration. One that starts would be ended by the signal, and systemd
