@@ -67,7 +67,8 @@ func installPackages() (dir string, err error) {
 			return dir, err
 		}
 	}
-	install := []string{"install", "--no-save", "--offline", "--ignore-scripts", "--no-audit", "--no-fund"}
+	// npm 11 asks the registry which versions of react there are, though it has the one that is asked for.
+	install := []string{"install", "--no-save", "--prefer-offline", "--ignore-scripts", "--no-audit", "--no-fund"}
 	for _, name := range packages.Names {
 		out, err := runIn(dir, "npm", "pack", "--pack-destination", dir, "--ignore-scripts", filepath.Join(built, name))
 		if err != nil {
@@ -75,7 +76,11 @@ func installPackages() (dir string, err error) {
 		}
 		install = append(install, "./nearcast-"+name+"-0.0.1-test.tgz")
 	}
-	if out, err := runIn(dir, "npm", install...); err != nil {
+	out, err := runIn(dir, "npm", install...)
+	if err == nil && !strings.Contains(out, "added 2 packages") {
+		err = errors.New("it installs more than our packages")
+	}
+	if err != nil {
 		return dir, fmt.Errorf("npm %s: %w\n%s", strings.Join(install, " "), err, out)
 	}
 	return dir, nil
