@@ -69,8 +69,8 @@ func (d *Driver) ExecTaskStreamingRaw(ctx context.Context, id string, command []
 }
 
 // beside prepares a command to run as the app runs: in its namespaces and cgroup,
-// as its user, with its environment. start starts it, and release follows in any case. The
-// command ends at the latest with ctx.
+// as its user, with its environment. start starts it in place of cmd.Start. release follows in any
+// case, also without a start; it may be called again. The command ends at the latest with ctx.
 func (t *task) beside(ctx context.Context, command []string) (cmd *exec.Cmd, start func() error, release func(), err error) {
 	if len(command) == 0 || command[0] == "" {
 		return nil, nil, nil, errors.New("no command given")
