@@ -129,6 +129,8 @@ type Input interface {
 	Touches() bool
 	// CursorShown says whether the app shows a cursor. It does not block.
 	CursorShown(bool)
+	// StopRepeats keeps the keys that are held from repeating until they are pressed again.
+	StopRepeats()
 	ReleaseAll() error
 	// Resize says how large the display is now.
 	Resize(width, height int)
@@ -257,6 +259,7 @@ type PeerConfig struct {
 	OnMessagesEnd func()
 	OnState       func(PeerState)
 	OnKeyframe    func()
+	OnSilent      func()
 	OnBitrate     func(bps int)
 	OnCandidate   func(json.RawMessage)
 }

@@ -150,6 +150,12 @@ func (s *stream) peerConfig(p *sessionPeer) PeerConfig {
 			}
 		},
 		OnKeyframe: func() { s.video.Keyframe() },
+		// The release of a key that is held may be lost, and comes late then.
+		OnSilent: func() {
+			if current() {
+				s.input.StopRepeats()
+			}
+		},
 		OnBitrate: func(bps int) {
 			p.bitrate.Store(int64(bps))
 			if current() {

@@ -40,3 +40,16 @@ func TestPointerIsTold(t *testing.T) {
 		t.Error("the question was played as input")
 	}
 }
+
+// A line that is silent may have lost the release of a key: none repeats meanwhile.
+func TestSilentLine(t *testing.T) {
+	r := newRig(t).idle()
+	_, p, _ := r.play()
+	if r.input.count("stop repeats") > 0 {
+		t.Error("the repeats of keys end while the line works")
+	}
+	p.OnSilent()
+	if r.input.count("stop repeats") != 1 {
+		t.Error("keys repeat while the line is silent")
+	}
+}

@@ -590,6 +590,7 @@ func (h *fakeInput) ReleaseAll() error {
 func (h *fakeInput) Resize(width, height int) { h.call(fmt.Sprintf("size %dx%d", width, height)) }
 func (h *fakeInput) Touches() bool            { return true }
 func (h *fakeInput) CursorShown(shown bool)   { h.call(fmt.Sprint("cursor shown ", shown)) }
+func (h *fakeInput) StopRepeats()             { h.call("stop repeats") }
 func (h *fakeInput) Close() error             { h.call("close"); return nil }
 
 type fakeClipboard struct {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
@@ -111,12 +112,18 @@ func (v *visit) moved(motions string) (total float64) {
 		return true;
 	})()`)
 	deadline := time.After(patience)
+	first := true
+	var before float64 // what the page had moved before
 	for {
 		select {
 		case in := <-v.site.inputs:
-			if in.Type == wire.InputRel {
-				total += in.DX
+			if in.Type != wire.InputRel || in.Sum == nil {
+				continue
 			}
+			if first {
+				first, before = false, in.Sum[0]-in.DX
+			}
+			total = in.Sum[0] - before
 		case <-time.After(300 * time.Millisecond):
 			return total
 		case <-deadline:
@@ -134,7 +141,15 @@ func walkAuto(v *visit) {
 	v.site.wantInput("a question for the cursor", func(in wire.Input) bool { return in.Type == wire.InputCursor && in.Pressed })
 	cursor := func() string { return evaluate[string](v, `document.querySelector('.surface').style.cursor`) }
 	v.site.tell(wire.Pointer{Image: arrow, X: 3, Y: 4})
-	v.until(`document.querySelector('.surface').style.cursor.includes('" 3 4')||document.querySelector('.surface').style.cursor.includes(') 3 4')`)
+	// As large as the picture is: so many pixels of the app are one of the page.
+	v.until(`(() => {
+		const surface = document.querySelector('.surface'), video = document.querySelector('video');
+		const box = surface.getBoundingClientRect();
+		const scale = Math.min(box.width / video.videoWidth, box.height / video.videoHeight);
+		const [, pixels, x, y] = /([\d.]+)(?:x|dppx)\) ([\d.]+) ([\d.]+)/.exec(surface.style.cursor) ?? [];
+		const near = (a, b) => Math.abs(a - b) < 0.05;
+		return near(pixels * scale, 1) && near(pixels * x, 3) && near(pixels * y, 4);
+	})()`)
 	v.site.tell(wire.Pointer{Hidden: true})
 	v.until(`document.querySelector('.surface').style.cursor === 'none'`)
 	if evaluate[bool](v, `Boolean(document.pointerLockElement)`) {
@@ -160,8 +175,18 @@ func walkAuto(v *visit) {
 	v.clickAt(500, 400)
 	v.until(`document.pointerLockElement`)
 
+	// Here the app gives it back, and a key that is held stays so.
+	command(v, input.DispatchKeyEvent, input.DispatchKeyEventParams{Type: input.DispatchKeyEventTypeRawKeyDown, Code: "KeyW", Key: "w", WindowsVirtualKeyCode: 87})
+	v.site.wantInput("a key", func(in wire.Input) bool { return in.Code == "KeyW" && in.Pressed })
 	v.site.tell(wire.Pointer{Image: arrow})
 	v.until(`!document.pointerLockElement && document.querySelector('.capture').hidden`)
+	command(v, input.DispatchKeyEvent, input.DispatchKeyEventParams{Type: input.DispatchKeyEventTypeKeyUp, Code: "KeyW", Key: "w", WindowsVirtualKeyCode: 87})
+	v.site.wantInput("its release", func(in wire.Input) bool {
+		if in.Type == wire.InputBlur {
+			v.Error("all keys are released, as the app gives the mouse back")
+		}
+		return in.Code == "KeyW" && !in.Pressed
+	})
 	v.until(`document.activeElement.classList.contains('typing')`)
 	if got := cursor(); got == "none" || got == "" {
 		v.Errorf("the cursor is %q", got)

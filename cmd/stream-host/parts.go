@@ -319,7 +319,7 @@ func (c connection) Figures() seat.PeerFigures {
 func (p *parts) peer(c seat.PeerConfig) (seat.Peer, error) {
 	made, err := peer.New(peer.Config{
 		Listen: p.spec.Listen, Codec: p.spec.Video.Codec, Audio: p.spec.Display.Audio,
-		OnInput: c.OnInput, OnClip: c.OnClip, OnMessage: c.OnMessage, OnMessagesEnd: c.OnMessagesEnd, OnKeyframe: c.OnKeyframe, OnBitrate: c.OnBitrate, OnCandidate: c.OnCandidate,
+		OnInput: c.OnInput, OnClip: c.OnClip, OnMessage: c.OnMessage, OnMessagesEnd: c.OnMessagesEnd, OnKeyframe: c.OnKeyframe, OnSilent: c.OnSilent, OnBitrate: c.OnBitrate, OnCandidate: c.OnCandidate,
 		OnState: func(s peer.State) {
 			switch s {
 			case peer.Connected:

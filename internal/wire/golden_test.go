@@ -167,6 +167,10 @@ func fill(v reflect.Value, name string, n *int) {
 		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
 		fill(v.Index(0), name, n)
 		fill(v.Index(1), name, n)
+	case reflect.Array:
+		for i := range v.Len() {
+			fill(v.Index(i), name, n)
+		}
 	case reflect.Map:
 		v.Set(reflect.MakeMap(v.Type()))
 		key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()

@@ -18,9 +18,9 @@ type InputType string
 
 const (
 	InputMove   InputType = "move"   // X, Y; pointer position
-	InputRel    InputType = "rel"    // DX, DY; relative motion in display pixels
-	InputDown   InputType = "down"   // Button, and X, Y where the pointer is absolute
-	InputUp     InputType = "up"     // Button, and X, Y
+	InputRel    InputType = "rel"    // DX, DY; relative motion in display pixels, since the last message of it; Sum, N
+	InputDown   InputType = "down"   // Button, and X, Y where the pointer is absolute; else Sum, and N of the last InputRel
+	InputUp     InputType = "up"     // Button, and X, Y, or Sum and N
 	InputWheel  InputType = "wheel"  // DX, DY in 120ths of a notch, positive right and down; X, Y
 	InputTouch  InputType = "touch"  // Touches: all fingers on the picture, on ChannelInput, with Seq for the N of the last move before; or with N where they are now, on ChannelPointer
 	InputKey    InputType = "key"    // Code, Key, Pressed
@@ -44,6 +44,9 @@ type Input struct {
 	// DX and DY are as the type says.
 	DX float64 `json:"dx,omitempty"`
 	DY float64 `json:"dy,omitempty"`
+	// Sum is all motion of the page until now, right and down in display pixels: what the line lost
+	// of DX and DY, or delayed, is in the next one.
+	Sum *[2]float64 `json:"sum,omitempty"`
 	// Button is MouseEvent.button: 0 left, 1 middle, 2 right, 3 back, 4 forward.
 	Button int `json:"b,omitempty"`
 	// Code is KeyboardEvent.code (the place of the key), Key is KeyboardEvent.key (its meaning).

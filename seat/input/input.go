@@ -94,21 +94,24 @@ type Injector struct {
 	watching sync.WaitGroup
 	cursor   chan bool // whether the application shows a cursor, for watch
 
-	mu       sync.Mutex
-	keys     keymap
-	byPlace  bool
-	held     map[string]xproto.Keycode // by code, or by key where there is no code
-	pressed  map[xproto.Keycode]int    // how many entries of held it has
-	buttons  map[byte]bool
-	devices  devices
-	absolute bool // the last motion was to a position: atX, atY
-	atX, atY int16
-	hidden   bool // the application shows no cursor; known only with Watch
-	relative bool // it reads motion
+	mu      sync.Mutex
+	keys    keymap
+	byPlace bool
+	held    map[string]xproto.Keycode // by code, or by key where there is no code
+	pressed map[xproto.Keycode]int    // how many entries of held it has
+	buttons map[byte]bool
+	// repeating: the display may repeat a key that is held.
+	repeating bool
+	devices   devices
+	absolute  bool // the last motion was to a position: atX, atY
+	atX, atY  int16
+	hidden    bool // the application shows no cursor; known only with Watch
+	relative  bool // it reads motion
 	// onRelative is told of a change of relative; nil without Watch.
 	onRelative func(bool)
 	lastMove   uint32
-	relX       float64 // motion of less than a pixel, which is still to be made
+	sum        *[2]float64 // of all motion, as the page said last; nil before
+	relX       float64     // motion of less than a pixel, which is still to be made
 	relY       float64
 	wheelX     float64 // less than a notch, likewise
 	wheelY     float64
@@ -234,6 +237,7 @@ func (in *Injector) releaseAll() {
 	clear(in.held)
 	clear(in.pressed)
 	clear(in.buttons)
+	in.repeating, in.sum = false, nil
 	in.lastMove, in.devices.late = 0, 0
 	in.relX, in.relY, in.wheelX, in.wheelY = 0, 0, 0, 0
 }

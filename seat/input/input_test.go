@@ -186,6 +186,45 @@ func relativeMotion(t *testing.T, server wire.XServer) {
 	}
 }
 
+// TestLostMotion: what the line loses of a locked mouse's motion, or delays, is made good by the next
+// message, and by a button.
+func TestLostMotion(t *testing.T) { testkit.EachDisplay(t, lostMotion) }
+
+func lostMotion(t *testing.T, server wire.XServer) {
+	s := newStage(t, server)
+	s.apply(wire.Input{Type: wire.InputMove, X: 0.5, Y: 0.5})
+	s.next("motion")
+	rel := func(n uint32, dx, x float64) wire.Input {
+		return wire.Input{Type: wire.InputRel, N: n, DX: dx, Sum: &[2]float64{x, -x}}
+	}
+	// The page has moved by 1000 before. Then 2 is lost, and 3 overtakes 4.
+	s.apply(rel(1, 10, 1010), rel(4, 10, 1040), rel(3, 10, 1030), rel(5, 0, 1040))
+	for _, want := range []int{330, 360} {
+		if e := s.next("motion"); e.X != want {
+			t.Errorf("moved to %d, want %d", e.X, want)
+		}
+	}
+	// 6 is lost. The press makes it good, and is not late itself; 6 comes after it.
+	s.in.mu.Lock()
+	s.in.onRelative = func(bool) {}
+	s.in.setRelative(true)
+	s.in.mu.Unlock()
+	s.apply(wire.Input{Type: wire.InputDown, N: 6, Sum: &[2]float64{1050, -1050}}, rel(6, 10, 1050),
+		wire.Input{Type: wire.InputUp, N: 6, Sum: &[2]float64{1050, -1050}})
+	for _, want := range []string{"motion", "button_press", "button_release"} {
+		if e := s.next("motion", "button_press", "button_release"); e.Type != want || e.X != 370 {
+			t.Errorf("%+v, want %s at 370", e, want)
+		}
+	}
+	// A sum that makes no sense is none.
+	s.apply(rel(7, 5, math.Inf(1)), rel(8, 5, 1e300), rel(9, 5, 1065))
+	for _, want := range []int{375, 380, 385} {
+		if e := s.next("motion"); e.X != want {
+			t.Errorf("moved to %d, want %d", e.X, want)
+		}
+	}
+}
+
 func TestLateMovesAreDropped(t *testing.T) { testkit.EachDisplay(t, lateMovesAreDropped) }
 
 func lateMovesAreDropped(t *testing.T, server wire.XServer) {

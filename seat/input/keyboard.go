@@ -2,6 +2,7 @@ package input
 
 import (
 	"fmt"
+	"slices"
 	"unicode"
 	"unicode/utf8"
 
@@ -37,6 +38,7 @@ func (in *Injector) key(m wire.Input) error {
 	in.pressed[code]++
 	if in.pressed[code] == 1 {
 		in.fake(xproto.KeyPress, byte(code), 0, 0)
+		in.repeating = !slices.Contains(modifiers, code)
 	}
 	return nil
 }
@@ -50,7 +52,22 @@ func (in *Injector) release(id string) {
 	if in.pressed[code]--; in.pressed[code] == 0 {
 		delete(in.pressed, code)
 		in.fake(xproto.KeyRelease, byte(code), 0, 0)
+		in.repeating = in.repeating && len(in.pressed) > 0
 	}
+}
+
+// StopRepeats keeps the keys that are held from being repeated by the display: their releases may be on
+// their way. They stay pressed; a key repeats again when it is pressed the next time.
+func (in *Injector) StopRepeats() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if !in.repeating || in.keys.spare.quiet == 0 || in.lost() != nil {
+		return
+	}
+	in.repeating = false
+	// A display repeats the key that was pressed last. To turn repeats off does not end one
+	// that goes on, and apps must not see a release.
+	in.tap(in.keys.spare.quiet)
 }
 
 // tap presses and releases a key, for locks.

@@ -90,10 +90,19 @@ func (in *Injector) rel(m wire.Input) error {
 	if in.late(m.N) {
 		return nil
 	}
+	x, y := m.DX, m.DY
+	if m.Sum != nil {
+		former := in.sum
+		in.sum = m.Sum
+		// More is missing only where nothing went through for seconds: that is not made good.
+		if former != nil && math.Abs(m.Sum[0]-former[0]) <= maxMove && math.Abs(m.Sum[1]-former[1]) <= maxMove {
+			x, y = m.Sum[0]-former[0], m.Sum[1]-former[1]
+		}
+	}
 	in.absolute = false
 	var dx, dy int
-	dx, in.relX = whole(in.relX + m.DX)
-	dy, in.relY = whole(in.relY + m.DY)
+	dx, in.relX = whole(in.relX + x)
+	dy, in.relY = whole(in.relY + y)
 	if dx != 0 || dy != 0 {
 		in.fake(xproto.MotionNotify, motionRelative, int16(dx), int16(dy))
 	}
@@ -134,6 +143,12 @@ func (in *Injector) button(m wire.Input) error {
 		return fmt.Errorf("%w: unknown button %d", ErrInput, m.Button)
 	}
 	b, down := buttons[m.Button], m.Type == wire.InputDown
+	// The motion before it may be lost, or still on its way.
+	if m.Sum != nil && m.N != 0 && in.relative {
+		if err := in.rel(wire.Input{N: m.N, Sum: m.Sum}); err != nil {
+			return err
+		}
+	}
 	if err := in.moveAlong(m); err != nil {
 		return err
 	}

@@ -18,6 +18,8 @@ import (
 type spares struct {
 	keys []spareKey // the one unused for longest is first
 	n    uint32     // of the last use
+	// quiet is a key without a meaning, which never gets one; 0 is none.
+	quiet xproto.Keycode
 }
 
 type spareKey struct {
@@ -48,6 +50,9 @@ func newSpares(k *keymap) (s spares) {
 		default:
 			s.keys = append(s.keys, spareKey{code: code})
 		}
+	}
+	if n := len(s.keys) - 1; n >= 0 {
+		s.quiet, s.keys = s.keys[n].code, s.keys[:n]
 	}
 	s.keys = append(s.keys, media...)
 	return s

@@ -163,6 +163,42 @@ func keysRepeat(t *testing.T, server wire.XServer) {
 	}
 }
 
+// TestRepeatsStop: a key whose release may be on its way does not repeat, and stays pressed.
+func TestRepeatsStop(t *testing.T) { testkit.EachDisplay(t, repeatsStop) }
+
+func repeatsStop(t *testing.T, server wire.XServer) {
+	s := newStage(t, server)
+	s.in.StopRepeats() // nothing is held
+	s.apply(down("KeyA", "a"))
+	for range 3 {
+		s.next("key_press")
+	}
+	s.in.StopRepeats()
+	<-time.After(time.Second) // it would repeat 25 times
+	s.apply(down("KeyB", "b"))
+	repeats := 0
+	for e := s.next("key_press"); e.Text != "b"; e = s.next("key_press") {
+		if e.Text == "a" {
+			repeats++
+		}
+	}
+	if repeats > 5 { // those that were there before
+		t.Errorf("the key repeated %d times more", repeats)
+	}
+	s.apply(up("KeyB", "b"))
+	if e := s.next("key_release"); e.Text != "b" {
+		t.Errorf("released: %+v, the key was still held", e)
+	}
+	s.apply(up("KeyA", "a"))
+	s.next("key_release")
+	// Pressed again, it repeats again.
+	s.apply(down("KeyA", "a"))
+	for range 3 {
+		s.next("key_press")
+	}
+	s.apply(up("KeyA", "a"))
+}
+
 // typeSlowly types each character of a text by a key of its own, 30 ms apart.
 func typeSlowly(t *testing.T, in *Injector, text string) {
 	t.Helper()

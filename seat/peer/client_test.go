@@ -151,6 +151,7 @@ type seat struct {
 	inputs    chan wire.Input
 	states    chan State
 	keyframes chan struct{}
+	silent    atomic.Int32
 	bitrates  chan int
 }
 
@@ -164,7 +165,7 @@ func newSeat(t *testing.T, change func(*Config)) *seat {
 			default:
 			}
 		},
-		OnState: func(st State) { s.states <- st }, OnKeyframe: func() { s.keyframes <- struct{}{} },
+		OnState: func(st State) { s.states <- st }, OnKeyframe: func() { s.keyframes <- struct{}{} }, OnSilent: func() { s.silent.Add(1) },
 		OnBitrate:   func(bps int) { s.bitrates <- bps },
 		OnCandidate: func(c json.RawMessage) {},
 	}

@@ -32,6 +32,9 @@ func TestKeyframeAfterACut(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			if n := s.silent.Load(); n > 0 {
+				t.Errorf("the line was said to be silent %d times while it worked", n)
+			}
 			l.Set(netline.Way{Cut: true})
 			picture() // of a still picture, the last
 			tick := time.NewTicker(time.Second / 30)
@@ -43,6 +46,9 @@ func TestKeyframeAfterACut(t *testing.T) {
 			}
 			for len(s.keyframes) > 0 {
 				<-s.keyframes
+			}
+			if s.silent.Load() == 0 {
+				t.Error("a line that was cut for 2 s was not said to be silent")
 			}
 			l.Set(netline.Way{Delay: 20 * time.Millisecond})
 			healed := time.Now()

@@ -76,6 +76,7 @@ type Config struct {
 	OnMessagesEnd func()
 	OnState       func(State)
 	OnKeyframe    func() // the browser needs a keyframe: it connected, or lost a frame
+	OnSilent      func() // the line may be cut: the browser reports nothing of what was sent; again and again until it does
 	// OnBitrate gets what congestion control allows for video; first before OnState says that
 	// the browser is connected.
 	OnBitrate   func(bps int)

@@ -11,6 +11,9 @@ const (
 	// picture is still.
 	probeAfter = 300 * time.Millisecond
 	probeEvery = 100 * time.Millisecond
+	// silentAfter is when OnSilent comes: before a display repeats a key that was pressed as the line
+	// was cut, which takes it 660 ms.
+	silentAfter = 400 * time.Millisecond
 )
 
 // silence is how long the browser has said nothing, while it has packets to report. It is a pure
@@ -56,10 +59,17 @@ func (p *Peer) probe() {
 			return
 		case <-tick.C:
 		}
-		if State(p.state.Load()) == Connected && p.rate.silent() >= probeAfter {
+		if State(p.state.Load()) != Connected {
+			continue
+		}
+		silent := p.rate.silent()
+		if silent >= probeAfter {
 			if err := p.video.repeatLast(); err != nil {
 				p.log.Debug("send a probe", "error", err)
 			}
+		}
+		if silent >= silentAfter && p.cfg.OnSilent != nil {
+			p.call(p.cfg.OnSilent)
 		}
 	}
 }

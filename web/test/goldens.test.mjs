@@ -6,8 +6,8 @@ import { existsSync, readFileSync } from 'node:fs';
 import { Keyboard } from '../assets/js/input/keyboard.js';
 import { Pointer } from '../assets/js/input/pointer.js';
 import { initial, reduce } from '../assets/js/session.js';
-import { ended } from '../assets/js/later/words.js';
-import { availability, ending as endingWords, waiting } from '../assets/js/words.js';
+import { ended, ending as endingWords } from '../assets/js/later/words.js';
+import { availability, waiting } from '../assets/js/words.js';
 
 const dir = new URL('../../internal/wire/testdata/', import.meta.url);
 const skip = existsSync(dir) ? false : 'internal/wire is not beside this folder';

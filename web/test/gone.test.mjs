@@ -9,7 +9,7 @@ test('an app gets the mouse at once only while its player is used', () => {
   for (const used of [false, true]) {
     let asked = 0;
     let modes = 0;
-    const surface = { style: {}, getRootNode: () => ({}), requestPointerLock: () => { asked += 1; } };
+    const surface = { style: {}, getRootNode: () => ({}), getBoundingClientRect: () => ({}), requestPointerLock: () => { asked += 1; } };
     const pointer = new Pointer({ surface, video: {}, sink: {}, used: () => used, onMode: () => { modes += 1; } });
     pointer.display = { pointer: 'auto' };
     pointer.told({ relative: true });
@@ -17,6 +17,61 @@ test('an app gets the mouse at once only while its player is used', () => {
     pointer.capture(); // a click
     assert.equal(asked, used ? 2 : 1);
   }
+});
+
+test('where the app gives the mouse back, nothing that is held is released', (t) => {
+  const listeners = {};
+  const surface = { style: {}, getRootNode: () => tree, getBoundingClientRect: () => ({}), addEventListener() {}, requestPointerLock() {} };
+  const tree = { pointerLockElement: surface };
+  let left = 0;
+  globalThis.window ??= { addEventListener() {} };
+  globalThis.document = { addEventListener: (type, on) => { listeners[type] = on; }, exitPointerLock: () => { left += 1; tree.pointerLockElement = null; } };
+  globalThis.cancelAnimationFrame ??= () => {};
+  t.after(() => { delete globalThis.document; });
+  const pointer = new Pointer({ surface, video: { addEventListener() {} }, sink: { send() {} } });
+  pointer.start({ pointer: 'auto' });
+  pointer.told({ relative: true });
+  pointer.held.add(2);
+  pointer.told({ relative: false });
+  listeners.pointerlockchange();
+  assert.deepEqual([left, ...pointer.held], [1, 2]);
+  // Where the person takes it, or the browser, all is.
+  pointer.told({ relative: true });
+  listeners.pointerlockchange();
+  assert.equal(pointer.held.size, 0);
+});
+
+test('a cursor is as large as the picture', () => {
+  const surface = { style: {}, getBoundingClientRect: () => ({ left: 0, top: 0, width: 640, height: 360 }) };
+  const pointer = new Pointer({ surface, video: { videoWidth: 1280, videoHeight: 720 }, sink: {} });
+  pointer.display = { pointer: 'absolute' };
+  pointer.told({ image: 'AAAA', x: 6, y: 8 });
+  assert.equal(surface.style.cursor, 'image-set(url(data:image/png;base64,AAAA) 2x) 3 4, default');
+  pointer.told({ hidden: true, image: 'AAAA' });
+  assert.equal(surface.style.cursor, 'none');
+  pointer.told({});
+  assert.equal(surface.style.cursor, 'default');
+});
+
+test('the sum of all motion makes good what the line loses', (t) => {
+  const sent = [];
+  const frames = [];
+  const former = globalThis.requestAnimationFrame;
+  globalThis.requestAnimationFrame = (frame) => frames.push(frame);
+  t.after(() => { globalThis.requestAnimationFrame = former; });
+  const pointer = new Pointer({ surface: {}, video: {}, sink: { send: (m) => sent.push(m), move: (m) => sent.push(m) } });
+  pointer.relative = true;
+  pointer.by(1, 2);
+  pointer.by(3, 4);
+  frames.shift()();
+  frames.shift()(); // the hand rests: the sum is sent once more
+  frames.shift()();
+  pointer.button(true, 0, {});
+  assert.deepEqual(sent, [
+    { t: 'rel', dx: 1, dy: 2, sum: [1, 2], n: 1 }, { t: 'rel', dx: 3, dy: 4, sum: [4, 6], n: 2 }, { t: 'rel', dx: 0, dy: 0, sum: [4, 6], n: 3 },
+    { t: 'down', b: 0, n: 3, sum: [4, 6] },
+  ]);
+  assert.equal(frames.length, 0);
 });
 
 function rested() {

@@ -17,7 +17,7 @@ import { distanceLine } from './ui/distance.js';
 import { el, setText } from './ui/dom.js';
 import { icon } from './ui/icons.js';
 import { picture } from './ui/picture.js';
-import { ending, moved, ms, place } from './words.js';
+import { moved, ms, place } from './words.js';
 
 const APP_REFRESH_MS = 5000;
 // STILL_MS is how long the page stays as it is after Play: to draw another screen takes the
@@ -52,7 +52,8 @@ export class Shell {
       onMode: () => this.#capture(),
       onLock: (locked) => {
         this.#capture();
-        if (!locked) this.hands.keyboard.release();
+        // Where the app gave the mouse back, the person goes on: nothing is released.
+        if (!locked && this.hands.pointer.relative) this.hands.keyboard.release();
       },
     });
     this.player = new Player({
@@ -312,7 +313,7 @@ export class Shell {
     this.notice.hidden = !(state.phase !== 'streaming' && kind === 'none');
     if (state.phase !== before?.phase) this.#entered(state, before);
     if (state.windows !== before?.windows) this.tools.setWindows(state.windows);
-    if (state.ending && state.ending !== before?.ending) this.banner.show(...ending(state.ending, this.w), state.ending.after_s * 1000);
+    if (state.ending && state.ending !== before?.ending) this.#with(({ ending }) => this.banner.show(...ending(state.ending, this.w), state.ending.after_s * 1000));
     if (state.looked && state.looked !== before?.looked) this.#during(({ looked }) => this.banner.show(...looked(this.w)));
     this.tell(state, before);
   }

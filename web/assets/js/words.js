@@ -98,11 +98,5 @@ export function waiting(state, w = english) {
   };
 }
 
-// ending says that a session will end soon, in a headline and a sentence.
-export function ending({ reason, after_s: after }, w = english) {
-  const key = reason === 'time-limit' ? 'soon.others' : 'soon.end';
-  return [w.say(key), w.say(`${key}.text`, { time: about(after * 1000, w) })];
-}
-
 // known lists what this module describes, for the test that compares it with wire.
 export const known = { phases: STATIONS.map((s) => s.phase) };

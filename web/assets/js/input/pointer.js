@@ -1,7 +1,8 @@
 // pointer.js: a mouse or pen over the picture. Where the app wants positions,
 // moves go by the unreliable channel, at most one an animation frame, and each
 // button carries its own position on the reliable one. Where the app grabs the
-// mouse (a game), the pointer is locked and motion goes as differences. The seat says
+// mouse (a game), the pointer is locked and motion goes as differences, with the sum of all,
+// which makes good what was lost. The seat says
 // what the app wants (wire.Pointer), and which cursor it shows, which is drawn here: so
 // it moves without the stream's delay.
 
@@ -20,6 +21,8 @@ export class Pointer {
     this.relative = false;
     this.display = null;
     this.count = 0;      // wire's N
+    this.sum = [0, 0];   // all motion until now
+    this.again = false;  // the last motion may be lost: its sum is sent once more
     this.held = new Set();
     this.next = null;    // the move that waits for the frame
     this.wheel = null;
@@ -45,6 +48,8 @@ export class Pointer {
     on(this.surface, 'auxclick', (e) => e.preventDefault());
     on(this.surface, 'dragstart', (e) => e.preventDefault());
     on(document, 'pointerlockchange', this.#lockChanged);
+    on(this.video, 'resize', this.#draw);
+    on(this.surface, 'pointerenter', this.#draw);
   }
 
   stop() {
@@ -54,15 +59,18 @@ export class Pointer {
     this.frame = 0;
     this.next = this.wheel = null;
     this.movement.reset();
+    this.shape = null;
     this.surface.style.cursor = '';
     this.held.clear();
     if (this.locked) document.exitPointerLock();
   }
 
   // told takes a wire.Pointer.
-  told({ relative = false, hidden = false, image, x = 0, y = 0 }) {
+  told(pointer) {
     if (!this.display) return;
-    if (this.draws) this.surface.style.cursor = hidden ? 'none' : image ? `url(data:image/png;base64,${image}) ${x} ${y}, default` : 'default';
+    this.shape = pointer;
+    this.#draw();
+    const { relative = false } = pointer;
     if (this.display.pointer !== 'auto' || relative === this.relative) return;
     this.relative = relative;
     this.next = null;
@@ -73,6 +81,14 @@ export class Pointer {
       document.exitPointerLock();
     }
     this.onMode();
+  }
+
+  // #draw draws the app's cursor as large as the picture is.
+  #draw() {
+    if (!this.draws || !this.shape) return;
+    const { hidden, image, x = 0, y = 0 } = this.shape;
+    const k = this.video.videoWidth / this.rect().width || 1; // pixels of the app for one of the page
+    this.surface.style.cursor = hidden ? 'none' : image ? `image-set(url(data:image/png;base64,${image}) ${k}x) ${x / k} ${y / k}, default` : 'default';
   }
 
   get locked() {
@@ -98,8 +114,10 @@ export class Pointer {
 
   // by moves the pointer by a difference in display pixels.
   by(dx, dy) {
-    if (this.next?.t === 'rel') this.next = { t: 'rel', dx: this.next.dx + dx, dy: this.next.dy + dy };
-    else this.next = { t: 'rel', dx, dy };
+    const { dx: x = 0, dy: y = 0 } = this.next ?? {};
+    this.next = { t: 'rel', dx: x + dx, dy: y + dy };
+    this.sum[0] += dx;
+    this.sum[1] += dy;
     this.#soon();
   }
 
@@ -107,7 +125,7 @@ export class Pointer {
     // The button has its position: a move that still waits would only come after it.
     if (this.next?.t === 'move') this.next = null;
     else this.#flush();
-    this.sink.send({ t: pressed ? 'down' : 'up', b, ...at });
+    this.sink.send({ t: pressed ? 'down' : 'up', b, ...at, ...(this.relative && { n: this.count, ...this.#sum() }) });
   }
 
   roll(dx, dy, at) {
@@ -175,7 +193,8 @@ export class Pointer {
   }
 
   #lockChanged() {
-    if (!this.locked) this.held.clear();
+    // Where the app gave the mouse back, a button that is held stays so.
+    if (!this.locked && this.relative) this.held.clear();
     this.onLock(this.locked);
   }
 
@@ -186,17 +205,20 @@ export class Pointer {
     this.frame = requestAnimationFrame(() => {
       this.frame = 0;
       if (this.next || this.wheel) this.#soon();
+      else if (this.again) this.by(0, 0);
     });
   }
 
+  // #sum makes good what the line lost of the motion before.
+  #sum() { return { sum: this.sum.map(round2) }; }
+
   #flush() {
     if (this.next) {
+      const { t, dx, dy } = this.next;
       this.count += 1;
-      const next = this.next.t === 'rel'
-        ? { t: 'rel', dx: round2(this.next.dx), dy: round2(this.next.dy) } : this.next;
-      const dropped = this.sink.move({ ...next, n: this.count }) === false;
-      // A position is replaced by the next one; motion is not, and waits for it.
-      if (!dropped || this.next.t !== 'rel') this.next = null;
+      this.again = dx || dy;
+      this.sink.move({ ...this.next, ...(t === 'rel' && { dx: round2(dx), dy: round2(dy), ...this.#sum() }), n: this.count });
+      this.next = null;
     }
     if (this.wheel) {
       const { dx, dy, at } = this.wheel;

@@ -13,6 +13,11 @@ const texts = {
   'apps.all': 'All apps',
   'check.network': 'Check your network',
 
+  'soon.others': 'Others are waiting',
+  'soon.others.text': 'This session may end in {time}, to make room for them.',
+  'soon.end': 'This session will end',
+  'soon.end.text': 'It has {time} left.',
+
   'end.left': 'You left',
   'end.left.text': 'The session has ended. Nothing was kept.',
   'end.idle': 'You were away',

@@ -3,6 +3,7 @@
 // nothing is missing.
 
 import { english } from '../language.js';
+import { about } from '../words.js';
 import './en.js';
 
 // SOURCES say where a round trip comes from: wire.RTTSource.
@@ -28,6 +29,12 @@ export function ended(end, w = english) {
   if (end.detail && out.technical) out.technical += `: ${end.detail}`;
   out.again = w.say(out.bad || end.reason === 'lost' || end.reason === 'drained' ? 'play.start' : 'play.again');
   return out;
+}
+
+// ending says that a session will end soon, in a headline and a sentence.
+export function ending({ reason, after_s: after }, w = english) {
+  const key = reason === 'time-limit' ? 'soon.others' : 'soon.end';
+  return [w.say(key), w.say(`${key}.text`, { time: about(after * 1000, w) })];
 }
 
 // looked says that somebody who runs the app looks at a still of the picture.

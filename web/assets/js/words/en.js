@@ -64,7 +64,7 @@ export default {
   'wait.video': 'Starting the video',
   'wait.leaving': 'Ending the session',
   // No brain has said anything yet: a crowd is at the door, or the network is slow.
-  'wait.crowd': 'The site is slow to answer: many people may be coming at this moment. Keep this page open; it goes on by itself.',
+  'wait.crowd': 'The site is slow to answer: many people may be coming. Keep this page open; it goes on by itself.',
   // What became of a place in the queue whose brain was lost.
   'wait.kept': 'The connection was interrupted. Your place is kept, and you go on by yourself.',
   'wait.lost': 'Your earlier place in the queue could not be kept.',
@@ -75,11 +75,6 @@ export default {
   'queue.estimate': 'It should be your turn in {time}.',
   'queue.unknown': 'All places are taken. You get the next free one when it is your turn.',
   'notice.earlier': 'Your earlier session has ended.',
-
-  'soon.others': 'Others are waiting',
-  'soon.others.text': 'This session may end in {time}, to make room for them.',
-  'soon.end': 'This session will end',
-  'soon.end.text': 'It has {time} left.',
 
   surface: 'The app. It has the keyboard. Control Alt Shift M opens the menu.',
   capture: 'Click to give the app your mouse',
