@@ -155,6 +155,60 @@ test('what the app copied last is what the person gets', async () => {
   assert.deepEqual(Object.keys(taken.at(-1)), ['text']);
 });
 
+test('what is too large empties the app\'s clipboard, and what is unknown leaves it', () => {
+  const { clipboard, sent, troubles } = clipboardOf();
+  clipboard.pasted({ png: new Blob([new Uint8Array(MOST + 1)]) });
+  assert.deepEqual(sent, [{ t: 'clip', text: '' }]);
+  clipboard.pasted({});
+  assert.equal(sent.length, 1);
+  assert.deepEqual(troubles, ['large']);
+});
+
+test('a text does not wait long for the picture that was copied with it', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const { clipboard, taken } = clipboardOf();
+  let arrive;
+  clipboard.link = { fetch: () => new Promise((resolve) => { arrive = resolve; }) };
+  const all = clipboard.told({ text: 'caption', offer: { id: 1, png: 100 } });
+  t.mock.timers.tick(300);
+  await new Promise(setImmediate);
+  assert.deepEqual(taken.map(Object.keys), [['text']]);
+  arrive({ png: picture(100) });
+  await all;
+  await new Promise(setImmediate);
+  assert.deepEqual(taken.map(Object.keys), [['text'], ['text', 'png']]);
+});
+
+test('keys keep their order while the browser gives what is pasted', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const { clipboard } = clipboardOf();
+  const did = [];
+  const v = { code: 'KeyV', key: 'v', ctrlKey: true };
+  clipboard.next(v);
+  assert.equal(clipboard.pastes(v, () => did.push('v')), true);
+  assert.deepEqual(did, []);
+  clipboard.next({ code: 'ControlLeft', key: 'Control' }); // it is released
+  assert.deepEqual(did, ['v']);
+  t.mock.timers.tick(1000);
+  assert.deepEqual(did, ['v']);
+  // On a Mac the browser pastes with Command alone.
+  clipboard.mac = true;
+  assert.equal(clipboard.pastes(v, () => {}), false);
+  assert.equal(clipboard.pastes({ code: 'KeyV', key: 'v', metaKey: true }, () => {}), true);
+});
+
+test('a copy that waits is not written over what a person pastes', async () => {
+  const { clipboard, taken } = clipboardOf();
+  clipboard.used = () => false;
+  await clipboard.told({ text: 'of the app' });
+  clipboard.next({ code: 'KeyV', key: 'v', ctrlKey: true });
+  await new Promise(setImmediate);
+  assert.deepEqual(taken, []);
+  clipboard.next({ code: 'KeyA', key: 'a' });
+  await new Promise(setImmediate);
+  assert.equal(taken.length, 1);
+});
+
 test('what the app copies while the person uses something else waits for their next key here', async () => {
   const written = [];
   let used = false;

@@ -2,7 +2,7 @@ import test from 'node:test';
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { notches, pictureRect, toPicture } from '../assets/js/input/geometry.js';
-import { Fingers, Gestures } from '../assets/js/input/touch.js';
+import { Fingers, Gestures, Touch } from '../assets/js/input/touch.js';
 import { Movement } from '../assets/js/input/movement.js';
 import { Keyboard } from '../assets/js/input/keyboard.js';
 
@@ -127,6 +127,36 @@ function touchScreen() {
   return { f, said, tick: () => frames.splice(0).forEach((fn) => fn()) };
 }
 
+test('a drag in which the app begins to want motion, or ends to, lets go of what it pressed', (t) => {
+  const listeners = {};
+  const surface = { addEventListener: (type, on) => { listeners[type] = on; } };
+  const had = [globalThis.window, globalThis.document];
+  globalThis.window = { addEventListener() {} };
+  globalThis.document = { addEventListener() {} };
+  t.after(() => { [globalThis.window, globalThis.document] = had; });
+  const did = [];
+  const pointer = {
+    relative: false, display: { width: 640 }, video: { videoWidth: 1280 }, rect: () => ({ width: 640 }), place: ({ clientX: x, clientY: y }) => ({ x, y }),
+    at: () => did.push('at'), by: (dx) => did.push(`by ${dx}`), button: (pressed) => did.push(pressed ? 'down' : 'up'),
+  };
+  const touch = new Touch({ surface, pointer, sink: {} });
+  touch.start({});
+  const finger = (type, x) => listeners[type]({ pointerType: 'touch', pointerId: 1, clientX: x, clientY: 0, timeStamp: 0, preventDefault() {} });
+  finger('pointerdown', 0);
+  finger('pointermove', 20);
+  pointer.relative = true;
+  finger('pointermove', 30);
+  finger('pointerup', 30);
+  assert.deepEqual(did, ['down', 'at', 'by 20', 'up']);
+  did.length = 0;
+  finger('pointerdown', 0);
+  finger('pointermove', 20);
+  pointer.relative = false;
+  finger('pointerup', 20);
+  assert.deepEqual(did, ['by 40']);
+  touch.stop();
+});
+
 test('fingers: who comes and goes is sent for sure, and moves once a frame', () => {
   const { f, said, tick } = touchScreen();
   f.down(11, p(50, 50));
@@ -198,6 +228,14 @@ test('keys go down once and up once, and nothing reaches the browser', () => {
   k.up(event('F5', 'F5'));
   k.up(event('F5', 'F5'));
   assert.deepEqual(sent, [{ t: 'key', code: 'F5', key: 'F5', p: true }, { t: 'key', code: 'F5', key: 'F5' }]);
+});
+
+test('keys without a place stay not pressed', () => {
+  const { k, sent, event } = keys();
+  for (const [type, name] of [['down', 'a'], ['down', 'b'], ['up', 'a'], ['up', 'b']]) k[type](event('', name));
+  const held = new Set();
+  for (const { key: name, p: pressed } of sent) held[pressed ? 'add' : 'delete'](name);
+  assert.deepEqual([...held], []);
 });
 
 test('a chord is the page\'s, and lets go of its own keys first', () => {

@@ -36,7 +36,7 @@ export class Hands {
       onUse: (event) => {
         this.engage();
         this.keyboard.ready(event);
-        this.clipboard?.flush();
+        this.clipboard?.next(event);
         if (event.type !== 'mousedown') return;
         this.text.place(event);
         this.text.focus();

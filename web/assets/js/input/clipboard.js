@@ -13,6 +13,7 @@ export { ClipLink };
 const PART = 2000;           // characters of a message: wire.MaxClipPart bytes hold them
 const MOST_TEXT = 200 << 10; // bytes of a text on the channel for input: wire.MaxClipText
 const PASTE_MS = 100;        // how long the browser may take to give what is pasted
+const FETCH_MS = 300;        // how long a text waits for what was copied with it
 const TYPES = { text: 'text/plain', html: 'text/html', png: 'image/png' };
 
 // Programs that are not told otherwise read HTML by the characters of their country.
@@ -40,13 +41,17 @@ export class Clipboard {
   get takes() { return this.mode === 'in' || this.mode === 'both'; }
   get gives() { return this.mode === 'out' || this.mode === 'both'; }
 
+  // #isPaste says whether an event is of the keys that paste.
+  #isPaste({ code, key = '', ctrlKey, metaKey, shiftKey, altKey }) {
+    // On a Mac, browsers paste with Command alone.
+    const v = key.toLowerCase() === 'v' && (this.mac ? metaKey : ctrlKey) && !altKey;
+    return v || code === 'Insert' && shiftKey && !ctrlKey && !altKey;
+  }
+
   // pastes says whether a key pastes; then the browser must have it, and press() is
   // called when the app can paste.
   pastes(event, press) {
-    const { code, key, ctrlKey, metaKey, shiftKey, altKey } = event;
-    const v = key.toLowerCase() === 'v' && (this.mac ? metaKey || ctrlKey : ctrlKey) && !altKey;
-    const insert = code === 'Insert' && shiftKey && !ctrlKey && !altKey;
-    if (!this.takes || !(v || insert)) return false;
+    if (!this.takes || !this.#isPaste(event)) return false;
     this.pasted(null);
     this.paste = press;
     setTimeout(() => { if (this.paste === press) this.pasted(null); }, PASTE_MS);
@@ -73,13 +78,16 @@ export class Clipboard {
     }
     if (kinds.html) blobs.html = new Blob([/charset\s*=/i.test(kinds.html.slice(0, 1024)) ? '' : CHARSET, kinds.html]);
     if (kinds.png) blobs.png = kinds.png;
+    let large = false;
     for (const kind of Object.keys(blobs)) {
       if (blobs[kind].size > 0 && blobs[kind].size <= MOST) continue;
-      if (blobs[kind].size > MOST) this.onTrouble('large');
+      large ||= blobs[kind].size > MOST;
       delete blobs[kind];
     }
+    if (large) this.onTrouble('large');
     const offer = Object.keys(blobs).length > 0 && this.link?.open ? this.link.give(blobs) : null;
-    if (!text && !offer) return;
+    // For what is too large the app gets an empty clipboard, not what was pasted before.
+    if (!text && !offer && !large) return;
     const characters = [...text];
     for (let at = 0; at === 0 || at < characters.length; at += PART) {
       const more = at + PART < characters.length;
@@ -117,23 +125,36 @@ export class Clipboard {
     this.turn += 1;
     const { turn } = this;
     const short = all && all.length <= MOST_TEXT ? { text: new Blob([all], { type: TYPES.text }) } : {};
+    const take = (fetched) => {
+      if (turn !== this.turn) return; // the app copied something else
+      const copied = { ...short, ...Object.fromEntries(Object.entries(fetched).map(([kind, bytes]) => [kind, new Blob([bytes], { type: TYPES[kind] })])) };
+      if (Object.keys(copied).length === 0) return;
+      this.copied = copied;
+      if (this.used()) this.flush(true);
+    };
     let fetched = {};
     if (offer && this.link) {
+      const early = setTimeout(take, FETCH_MS, {});
       try {
         fetched = await this.link.fetch(offer);
       } catch {
         // The text is there all the same.
       }
-      if (turn !== this.turn) return; // the app copied something else
+      clearTimeout(early);
       if (fetched.png && !isPicture(fetched.png)) delete fetched.png;
     }
-    const copied = { ...short, ...Object.fromEntries(Object.entries(fetched).map(([kind, bytes]) => [kind, new Blob([bytes], { type: TYPES[kind] })])) };
-    if (Object.keys(copied).length === 0) return;
-    this.copied = copied;
-    if (this.used()) this.flush(true);
+    take(fetched);
   }
 
-  // flush gives the browser what the app copied. It is called again with each key and click.
+  // next is called before each key and click, and before a modifier is released: what waits
+  // for the browser comes first, and a copy may be written now. A key that pastes
+  // must not get a copy that waits: the person may have copied something else since.
+  next(event) {
+    this.pasted(null);
+    if (!event || !this.#isPaste(event)) this.flush();
+  }
+
+  // flush gives the browser what the app copied.
   async flush(first = false) {
     const { copied } = this;
     if (copied === null) return;

@@ -58,7 +58,7 @@ export class Keyboard {
     const composes = key === 'Dead' && isField(event.target) && (character || !event.altKey);
     this.taken = !ofInputMethod(event) && !composes;
     if (!this.taken) return;
-    this.clipboard?.flush();
+    this.clipboard?.next(event);
     if (!event.repeat && isField(event.target) && this.clipboard?.pastes(event, () => this.tap(code, key))) {
       this.ready();
       return; // the browser pastes into the field, which gives the text to clipboard.js
@@ -91,6 +91,7 @@ export class Keyboard {
   up(event) {
     if (!event.isComposing) event.preventDefault();
     const { code, key } = event;
+    if (key in FLAGS) this.clipboard?.next(event);
     // macOS reports Caps Lock off by a keyup alone.
     if (this.mac && code === 'CapsLock') return this.tap(code, key);
     if (this.option?.code === code) {
@@ -174,6 +175,7 @@ export class Keyboard {
     if (this.mac && key === 'Meta' && this.choices.command !== 'meta') {
       as = { code: code === 'MetaRight' ? 'ControlRight' : 'ControlLeft', key: 'Control' };
     }
+    if (this.held.has(code)) this.#letGo(code); // keys without a place share one
     this.held.set(code, { ...as, real });
     this.#send(as.code, as.key, true);
   }

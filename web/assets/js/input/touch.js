@@ -220,20 +220,29 @@ export class Touch {
     };
     this.fingers = new Fingers({ sink: this.sink, place: (p) => pointer.place({ clientX: p.x, clientY: p.y }) });
     let last = null;
+    let pressed = false; // the drag has pressed: the app may begin or end to want motion in it
     this.gestures = new Gestures({
       move: (p) => {
         if (pointer.relative) {
-          const scale = pointer.display.width / pointer.rect().width;
+          const scale = (pointer.video.videoWidth || pointer.display.width) / pointer.rect().width;
           if (last) pointer.by((p.x - last.x) * scale, (p.y - last.y) * scale);
-          last = p;
         } else {
           const { x, y } = at(p);
           pointer.at(x, y);
         }
+        last = p;
       },
       // In a game a dragging finger looks around; only taps press.
-      down: (b, p) => { last = p; if (!(pointer.relative && this.gestures.mode === 'drag')) pointer.button(true, b, at(p)); },
-      up: (b, p) => { last = null; if (!(pointer.relative && this.gestures.mode === 'drag')) pointer.button(false, b, at(p)); },
+      down: (b, p) => {
+        last = p;
+        pressed = !(pointer.relative && this.gestures.mode === 'drag');
+        if (pressed) pointer.button(true, b, at(p));
+      },
+      up: (b, p) => {
+        last = null;
+        if (pressed) pointer.button(false, b, at(p));
+        pressed = false;
+      },
       wheel: (dx, dy, p) => pointer.roll(dx, dy, at(p)),
       buzz: () => navigator.vibrate?.(12),
     });
