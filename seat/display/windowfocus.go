@@ -72,7 +72,9 @@ func (m *manager) forget(w xproto.Window, alive bool) {
 	if i < 0 && w != m.over {
 		return // a menu or a tooltip
 	}
-	m.over = 0
+	if w == m.over {
+		m.over = 0
+	}
 	if i >= 0 {
 		if alive {
 			m.grabClicks(m.clients[i], false)
@@ -81,6 +83,10 @@ func (m *manager) forget(w xproto.Window, alive bool) {
 		}
 		m.clients = slices.Delete(m.clients, i, i+1)
 		m.listClients()
+	}
+	if m.over != 0 { // it still covers the screen
+		xproto.SetInputFocus(m.conn, xproto.InputFocusPointerRoot, m.over, xproto.TimeCurrentTime)
+		return
 	}
 	for i := len(m.clients) - 1; i >= 0; i-- {
 		if m.clients[i].mapped {

@@ -199,10 +199,24 @@ func overrideRedirectFullScreenIsFocused(t *testing.T, server wire.XServer) {
 	if err := d.WaitWindow(within(t)); err != nil {
 		t.Fatal(err)
 	}
-	testkit.Until(t, "focus", func() bool {
-		r, err := xproto.GetInputFocus(conn).Reply()
-		return err == nil && r.Focus == win
-	})
+	focused := func(w xproto.Window) func() bool {
+		return func() bool {
+			r, err := xproto.GetInputFocus(conn).Reply()
+			return err == nil && r.Focus == w
+		}
+	}
+	testkit.Until(t, "focus", focused(win))
+
+	// A helper window of the app comes and goes: the keys are the game's again.
+	helper, err := xproto.NewWindowId(conn)
+	testkit.Must(t, err)
+	xproto.CreateWindow(conn, 24, helper, d.wm.root, 0, 0, 200, 100, 0, xproto.WindowClassInputOutput, 0, 0, nil)
+	xproto.MapWindow(conn, helper)
+	testkit.Until(t, "focus of the helper", focused(helper))
+	xproto.UnmapWindow(conn, helper)
+	testkit.Until(t, "focus of the game", focused(win))
+	xproto.UnmapWindow(conn, win)
+	testkit.Until(t, "focus of none", focused(xproto.InputFocusPointerRoot))
 }
 
 func TestCloseIsPassedToTheWindow(t *testing.T) { testkit.EachDisplay(t, closeIsPassedToTheWindow) }

@@ -25,6 +25,8 @@ test('the help names what this session allows, and nothing else', () => {
   assert.match(flat({ display: { ...display, gamepads: true } }), /up to four gamepads/);
   assert.match(flat({ locks: true }), /Alt\+Tab and the Windows key/);
   assert.doesNotMatch(flat({ locks: true, screen: false }), /full screen/);
+  assert.match(flat({ locks: true }), /Alt F4 in full screen/);
+  for (const alone of [{}, { locks: true, screen: false }]) assert.doesNotMatch(flat(alone), /F4/);
   assert.match(flat({ touch: true }), /Press and hold right button/);
   assert.match(flat({ touch: true, display: { ...display, touch: true } }), /gets each finger/);
   assert.match(flat({ touch: true, display: { ...display, touch: true, pointer: 'relative' } }), /Press and hold right button/);

@@ -17,7 +17,7 @@ export function help({ display, stills = false, w = english, touch = false, mac 
     { title: w.say('help.keyboard'), rows: keyboard({ touch, mac, choices, locks, screen, w }) },
     { title: w.say('help.gamepads'), rows: display.gamepads ? [say(w.say('help.gamepads.text'))] : [] },
     { title: w.say('help.clip'), rows: clipboard(display.clipboard, mac, w) },
-    { title: w.say('help.picture'), rows: picture(display, stills, w) },
+    { title: w.say('help.picture'), rows: picture(display, stills, locks && screen, w) },
     { title: w.say('help.page'), rows: page(screen, w) },
   ].filter(({ rows }) => rows.length > 0);
 }
@@ -57,11 +57,12 @@ function clipboard(mode, mac, w) {
   return rows.length > 0 ? rows : [say(w.say('help.clip.none'))];
 }
 
-function picture(display, stills, w) {
+function picture(display, stills, full, w) {
   const rows = [say(display.max_width > 0 ? w.say('help.picture.follows') : w.say('help.picture.scaled'))];
   if (!display.audio) rows.push(say(w.say('help.silent')));
   if (stills) rows.push(say(w.say('help.stills')));
-  rows.push(row(['Alt', 'F4'], w.say('help.closes')));
+  // Elsewhere the browser's own window gets these keys, and closes.
+  if (full) rows.push(row(['Alt', 'F4'], w.say('help.closes')));
   return rows;
 }
 

@@ -182,7 +182,7 @@ const texts = {
   'help.picture.scaled': 'The picture is scaled to this window.',
   'help.silent': 'This app has no sound.',
   'help.stills': 'Those who run this app may look at single pictures of this session. You are told each time.',
-  'help.closes': 'closes the window in front; the menu has it too where there are several',
+  'help.closes': 'in full screen, closes the window in front; the menu has it too where there are several',
   'help.page': 'This page',
   'help.help': 'this help',
   'help.menu': 'the menu, also at the top edge',

@@ -85,7 +85,7 @@ export default {
   'tool.escape': 'Send Escape to the app',
   'tool.keyboard': 'Screen keyboard',
   'tool.paste': 'Paste into the app',
-  'tool.window': 'Close the window in front (Alt+F4)',
+  'tool.window': 'Close the window in front',
   'tool.stats': 'Statistics (Ctrl+Alt+Shift+S)',
   'tool.help': 'What you can do (Ctrl+Alt+Shift+H)',
   'tool.full': 'Full screen',
