@@ -64,7 +64,7 @@ func (st *state) decide() decision {
 	}
 	var ids []string
 	for id, a := range st.view.apps {
-		if st.plans[id] || len(a.moving) > 0 || a.failures != nil || st.lines[id] != nil { // else nothing can have changed
+		if st.plans[id] || len(a.moving) > 0 || a.failures != nil || !a.notBefore.IsZero() || st.lines[id] != nil { // else nothing can have changed
 			ids = append(ids, id)
 		}
 	}
@@ -75,9 +75,12 @@ func (st *state) decide() decision {
 		d.warn, d.end = append(d.warn, warn...), append(d.end, end...)
 		a.setWarm(st.started, now)
 		f, waiting := a.failures, l.count(app.Version, now)
+		if !now.Before(a.notBefore) {
+			a.notBefore = time.Time{}
+		}
 		m := plan(demand{
 			warm: a.aim(), max: app.Max, counts: a.counts, idle: a.surplus(st.leading, now), waiting: waiting.current, strict: waiting.strict,
-			leading: st.leading, unpublished: !a.published, backOff: f != nil && f.running(app.Version, now),
+			leading: st.leading, unpublished: !a.published, backOff: f != nil && f.running(app.Version, now) || !a.notBefore.IsZero(),
 			moving: a.movingNow(now), unproven: f != nil && f.failing(app.Version),
 		})
 		d.orders = append(d.orders, st.orders(a, m, now)...)
@@ -206,12 +209,10 @@ func (st *state) dispatched(o order, child string, err error) bool {
 		case errors.Is(err, context.Canceled):
 			return false // this brain is stopping
 		case errors.Is(err, ErrNoApp):
-			a := st.view.of(o.app.ID)
-			if a.failures == nil {
-				a.failures = &backOff{}
-			}
-			a.failures.fail(o.app.Version, now, wire.End{Reason: wire.ReasonError, Detail: "Nomad has no such app"})
-			return false // Nomad's events will show it in a moment
+			// Either it has just gone, and Nomad's events will show that in a moment, or it has just
+			// come: Nomad tells of a job before it can be dispatched. No seat has failed.
+			st.view.of(o.app.ID).notBefore = now.Add(firstBackOff)
+			return false
 		}
 		st.startFailed(Child{App: o.app.ID, Version: o.app.Version, Token: o.token}, wire.End{
 			Reason: wire.ReasonError, Detail: fmt.Sprintf("Nomad did not accept the dispatch: %v", err)}, now)

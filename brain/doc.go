@@ -103,7 +103,8 @@
 // counts for nobody. After the wait, one seat is dispatched, however many
 // people want one. The back-off ends when a seat of the same version that came up
 // after the last failure serves, or stands idle for 20 seconds. Other seats do not
-// show how seats start now.
+// show how seats start now. Nomad may tell of a job before it takes a dispatch of it: that is
+// tried again after a second, and no failure.
 //
 // A child that no node can take waits in Nomad's queue. While it waits, nothing
 // more of its app is dispatched, so it must not outlive its purpose. The replica

@@ -1,11 +1,13 @@
 package brain
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -105,6 +107,31 @@ func TestDispatchThatNomadNeverShows(t *testing.T) {
 	m.settle(game, c.live())
 	if n := len(m.decide().orders); n != 1 {
 		t.Errorf("%d orders after it was known to be gone", n)
+	}
+}
+
+// Nomad tells of a job before it can be dispatched: then the app does not fail, and the next try is a moment later.
+func TestDispatchBeforeNomadKnowsTheApp(t *testing.T) {
+	t.Parallel()
+	c := newChaos(t, 1, 1, App{ID: game, Version: 1, Warm: 1, Max: 5})
+	m := c.replicas[0]
+	orders := m.decide().orders
+	if len(orders) != 1 {
+		t.Fatalf("%d orders at the start", len(orders))
+	}
+	m.dispatched(orders[0], "", fmt.Errorf("dispatch: %w", ErrNoApp))
+	if failing := m.failing(); len(failing) > 0 {
+		t.Errorf("seats fail to start: %v", failing)
+	}
+	if p := m.admissible(ticket.Claims{Session: ticket.NewSession(), App: game}); p != nil {
+		t.Errorf("people are refused: %+v", p)
+	}
+	if n := len(m.decide().orders); n != 0 {
+		t.Errorf("%d orders at once again", n)
+	}
+	c.now = c.now.Add(firstBackOff)
+	if n := len(m.decide().orders); n != 1 {
+		t.Errorf("%d orders a moment later", n)
 	}
 }
 

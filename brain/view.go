@@ -66,6 +66,7 @@ type appView struct {
 
 	overstaysAt    time.Time // when sessions that last too long were looked for last
 	failures       *backOff
+	notBefore      time.Time // Nomad did not know the app: its next seat
 	coldStarts     durations // see coldStart
 	sessionLengths durations
 	arrivals       arrivals
