@@ -77,14 +77,14 @@ type far struct {
 	rate    int // bytes a second
 	free    time.Time
 	link    *clipLink
-	waiting int // chunks on their way
+	waiting atomic.Int32 // chunks on their way
 	most    int
-	lost    bool // it does not answer any more
+	lost    atomic.Bool // it does not answer any more
 }
 
 // heard is called by the link, which holds its lock.
 func (f *far) heard(message []byte, _ bool) {
-	if f.lost {
+	if f.lost.Load() {
 		return
 	}
 	var a wire.ClipAsk
@@ -94,10 +94,9 @@ func (f *far) heard(message []byte, _ bool) {
 		f.free = now
 	}
 	f.free = f.free.Add(time.Duration(a.Size) * time.Second / time.Duration(f.rate))
-	f.waiting++
-	f.most = max(f.most, f.waiting)
+	f.most = max(f.most, int(f.waiting.Add(1)))
 	time.AfterFunc(f.free.Sub(now)+f.delay, func() { f.link.heard(make([]byte, a.Size), false) })
-	time.AfterFunc(f.free.Sub(now), func() { f.waiting-- })
+	time.AfterFunc(f.free.Sub(now), func() { f.waiting.Add(-1) })
 }
 
 // The window follows the line: a fast one is used, and on a thin one no queue grows in which
@@ -142,7 +141,7 @@ func TestClipWindow(t *testing.T) {
 // A page that stops to answer, that sends what nobody asked for, or less, ends its reader.
 func TestClipLinkEnds(t *testing.T) {
 	for name, end := range map[string]func(l *clipLink, f *far){
-		"silence":          func(_ *clipLink, f *far) { f.lost = true },
+		"silence":          func(_ *clipLink, f *far) { f.lost.Store(true) },
 		"closed":           func(l *clipLink, _ *far) { l.close() },
 		"another offer":    func(l *clipLink, _ *far) { l.offered(wire.ClipOffer{ID: 2, HTML: 9}) },
 		"too short":        func(l *clipLink, _ *far) { l.heard([]byte("short"), false) },

@@ -129,7 +129,7 @@ type Input interface {
 	Touches() bool
 	// CursorShown says whether the app shows a cursor. It does not block.
 	CursorShown(bool)
-	// StopRepeats keeps the keys that are held from repeating until they are pressed again.
+	// StopRepeats keeps the keys that are held from repeating until the page says that they still are.
 	StopRepeats()
 	ReleaseAll() error
 	// Resize says how large the display is now.

@@ -100,8 +100,8 @@ type Injector struct {
 	held    map[string]xproto.Keycode // by code, or by key where there is no code
 	pressed map[xproto.Keycode]int    // how many entries of held it has
 	buttons map[byte]bool
-	// repeating: the display may repeat a key that is held.
-	repeating bool
+	// The display may repeat a key that is held; StopRepeats stopped that.
+	repeating, stopped bool
 	devices   devices
 	absolute  bool // the last motion was to a position: atX, atY
 	atX, atY  int16
@@ -237,7 +237,7 @@ func (in *Injector) releaseAll() {
 	clear(in.held)
 	clear(in.pressed)
 	clear(in.buttons)
-	in.repeating, in.sum = false, nil
+	in.repeating, in.stopped, in.sum = false, false, nil
 	in.lastMove, in.devices.late = 0, 0
 	in.relX, in.relY, in.wheelX, in.wheelY = 0, 0, 0, 0
 }

@@ -27,8 +27,9 @@ func (in *Injector) key(m wire.Input) error {
 		in.release(id)
 		return nil
 	}
-	if _, ok := in.held[id]; ok {
-		return nil // a repeat
+	if code, ok := in.held[id]; ok {
+		in.repeatAgain(code)
+		return nil
 	}
 	code, err := in.choose(m)
 	if err != nil || code == 0 {
@@ -38,7 +39,7 @@ func (in *Injector) key(m wire.Input) error {
 	in.pressed[code]++
 	if in.pressed[code] == 1 {
 		in.fake(xproto.KeyPress, byte(code), 0, 0)
-		in.repeating = !slices.Contains(modifiers, code)
+		in.repeating, in.stopped = !slices.Contains(modifiers, code), false
 	}
 	return nil
 }
@@ -57,17 +58,28 @@ func (in *Injector) release(id string) {
 }
 
 // StopRepeats keeps the keys that are held from being repeated by the display: their releases may be on
-// their way. They stay pressed; a key repeats again when it is pressed the next time.
+// their way. They stay pressed; a key repeats again when the page says that it is still held.
 func (in *Injector) StopRepeats() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if !in.repeating || in.keys.spare.quiet == 0 || in.lost() != nil {
 		return
 	}
-	in.repeating = false
+	in.repeating, in.stopped = false, true
 	// A display repeats the key that was pressed last. To turn repeats off does not end one
 	// that goes on, and apps must not see a release.
 	in.tap(in.keys.spare.quiet)
+}
+
+// repeatAgain has the display repeat a key that is still held, if StopRepeats stopped that. For
+// the app it is one repeat: a release and a press.
+func (in *Injector) repeatAgain(code xproto.Keycode) {
+	if !in.stopped || in.pressed[code] == 0 || slices.Contains(modifiers, code) {
+		return
+	}
+	in.stopped, in.repeating = false, true
+	in.fake(xproto.KeyRelease, byte(code), 0, 0)
+	in.fake(xproto.KeyPress, byte(code), 0, 0)
 }
 
 // tap presses and releases a key, for locks.

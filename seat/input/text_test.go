@@ -196,6 +196,16 @@ func repeatsStop(t *testing.T, server wire.XServer) {
 	for range 3 {
 		s.next("key_press")
 	}
+	// So it does when the page says that it is still held.
+	s.in.StopRepeats()
+	for s.next("key_press").Text == "a" {
+	}
+	s.apply(down("KeyA", "a"))
+	for range 3 {
+		if e := s.next("key_press"); e.Text != "a" {
+			t.Errorf("%+v, want a repeat", e)
+		}
+	}
 	s.apply(up("KeyA", "a"))
 }
 

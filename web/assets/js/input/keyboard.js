@@ -78,7 +78,7 @@ export class Keyboard {
       this.ready();
       return this.tap(code, this.#meaning(event));
     }
-    if (event.repeat) return; // the app's own display repeats
+    if (event.repeat) return this.#send(this.held.get(code), true); // it is still held; the app's own display repeats
     if (this.mac && code === 'CapsLock') return this.tap(code, key);
     if (this.#waits(key)) {
       this.option = { code, key, used: false };
@@ -107,15 +107,16 @@ export class Keyboard {
 
   // tap presses and releases: for keys of the toolbar and of screen keyboards.
   tap(code, key) {
-    this.#send(code, key, true);
-    this.#send(code, key, false);
+    this.#send({ code, key }, true);
+    this.#send({ code, key });
   }
 
   // paste presses the keys that paste, for a button.
   paste() {
-    this.#send('ControlLeft', 'Control', true);
+    const control = { code: 'ControlLeft', key: 'Control' };
+    this.#send(control, true);
     this.tap('KeyV', 'v');
-    this.#send('ControlLeft', 'Control', false);
+    this.#send(control);
   }
 
   // text types a text as it is.
@@ -177,13 +178,13 @@ export class Keyboard {
     }
     if (this.held.has(code)) this.#letGo(code); // keys without a place share one
     this.held.set(code, { ...as, real });
-    this.#send(as.code, as.key, true);
+    this.#send(as, true);
   }
 
   #letGo(code) {
     const as = this.held.get(code);
     this.held.delete(code);
-    this.#send(as.code, as.key, false);
+    this.#send(as);
   }
 
   // #missed lets go of modifiers whose keyup went elsewhere: to the window manager,
@@ -195,10 +196,8 @@ export class Keyboard {
     }
   }
 
-  #send(code, key, pressed) {
-    const input = { t: 'key', code, key };
-    if (pressed) input.p = true;
-    this.sink.send(input);
+  #send(as, pressed) {
+    if (as) this.sink.send({ t: 'key', code: as.code, key: as.key, ...(pressed && { p: true }) });
   }
 }
 
