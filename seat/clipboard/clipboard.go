@@ -9,9 +9,10 @@
 //
 // X has no clipboard: the application that copied is asked for it by the one that
 // pastes. Put makes this package the one that is asked; what is not there yet is read when
-// an application asks for it. Look asks the application, and tells of what it copied only
-// if that is other than before. It is asked only after the person did something, so an
-// application cannot write into a person's clipboard by itself.
+// an application asks for it. The server says each time that an application copies
+// (XFIXES). It is asked for what only after Look: the person did something, now or in the
+// seconds before. So an application cannot write into a person's clipboard by itself. Each
+// copy is told once, whatever was copied before.
 //
 // Each kind has at most wire.MaxClip bytes. What is longer, or is not what its kind says,
 // stays where it is. What is longer than one request of X goes in pieces (INCR).
@@ -26,6 +27,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unicode/utf8"
 
 	"github.com/jezek/xgb"
@@ -55,17 +57,20 @@ type Clipboard struct {
 	atoms    atoms
 	onCopied func(map[wire.ClipKind][]byte)
 	looks    chan struct{}
+	copies   chan struct{} // a program took the selection
+	owner    func(xgb.Event) (xproto.Window, bool)
+	fresh    atomic.Bool                      // an application did, and was not asked yet
 	answers  chan xproto.SelectionNotifyEvent // to what was asked
 	arrived  chan struct{}                    // a value in our property
 	ctx      context.Context                  // ends with the connection
 	cancel   context.CancelFunc
 	working  sync.WaitGroup
-	seen     seen // of look alone
 
 	mu      sync.Mutex
 	content Content
 	owned   bool
-	told    [sha256.Size]byte     // of what was told, or put, last
+	put     [sha256.Size]byte // of what was put last, at putAt
+	putAt   time.Time
 	giving  int                   // transfers that run
 	awaits  map[value]chan<- bool // who waits until an application has taken a value
 }
@@ -77,8 +82,8 @@ type value struct {
 }
 
 type atoms struct {
-	clipboard, targets, timestamp, incr, property xproto.Atom
-	utf8, plain, text, html, png                  xproto.Atom
+	clipboard, targets, incr, property xproto.Atom
+	utf8, plain, text, html, png       xproto.Atom
 }
 
 // Open connects to a display. onCopied gets what the application copied.
@@ -88,13 +93,16 @@ func Open(dial x11.Dialer, cookie x11.Cookie, onCopied func(map[wire.ClipKind][]
 		return nil, fmt.Errorf("open clipboard: %w", err)
 	}
 	c := &Clipboard{
-		client: client, conn: client.Conn, onCopied: onCopied, looks: make(chan struct{}, 1),
+		client: client, conn: client.Conn, onCopied: onCopied, looks: make(chan struct{}, 1), copies: make(chan struct{}, 1),
 		answers: make(chan xproto.SelectionNotifyEvent, 1), arrived: make(chan struct{}, 1), awaits: map[value]chan<- bool{},
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	events := make(chan xgb.Event, 64)
-	c.working.Go(func() { c.receive(events) })
-	if err := c.setUp(); err != nil {
+	ready := make(chan struct{})
+	c.working.Go(func() { c.receive(events, ready) })
+	err = c.setUp()
+	close(ready)
+	if err != nil {
 		c.conn.Close()
 		for range events {
 		}
@@ -109,7 +117,7 @@ func Open(dial x11.Dialer, cookie x11.Cookie, onCopied func(map[wire.ClipKind][]
 func (c *Clipboard) setUp() error {
 	a := &c.atoms
 	for name, to := range map[string]*xproto.Atom{
-		"CLIPBOARD": &a.clipboard, "TARGETS": &a.targets, "TIMESTAMP": &a.timestamp, "INCR": &a.incr, "NEARCAST_CLIPBOARD": &a.property,
+		"CLIPBOARD": &a.clipboard, "TARGETS": &a.targets, "INCR": &a.incr, "NEARCAST_CLIPBOARD": &a.property,
 		"UTF8_STRING": &a.utf8, "text/plain;charset=utf-8": &a.plain, "TEXT": &a.text, "text/html": &a.html, "image/png": &a.png,
 	} {
 		r, err := xproto.InternAtom(c.conn, false, uint16(len(name)), name).Reply()
@@ -120,8 +128,18 @@ func (c *Clipboard) setUp() error {
 	}
 	c.root = xproto.Setup(c.conn).DefaultScreen(c.conn).Root
 	var err error
-	c.win, err = c.window()
-	return err
+	if c.win, err = c.window(); err != nil {
+		return err
+	}
+	if c.owner, err = c.client.WatchSelection(c.root, a.clipboard); err != nil {
+		return err
+	}
+	r, err := xproto.GetSelectionOwner(c.conn, a.clipboard).Reply()
+	if err != nil {
+		return fmt.Errorf("ask who copied: %w", err)
+	}
+	c.copied(r.Owner)
+	return nil
 }
 
 // window makes a window that nobody sees.
@@ -146,7 +164,7 @@ func (c *Clipboard) Put(content Content) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.content, c.owned = content, true
-	c.told = sum(map[wire.ClipKind][]byte{wire.ClipText: []byte(content.Text)})
+	c.putAt, c.put = time.Now(), sum(map[wire.ClipKind][]byte{wire.ClipText: []byte(content.Text)})
 	err := xproto.SetSelectionOwnerChecked(c.conn, c.win, c.atoms.clipboard, xproto.TimeCurrentTime).Check()
 	if err != nil {
 		return fmt.Errorf("own the clipboard: %w", err)
@@ -154,7 +172,7 @@ func (c *Clipboard) Put(content Content) error {
 	return nil
 }
 
-// Look asks the application soon for what it copied. It does not block.
+// Look says that the person did what may have copied something. It does not block.
 func (c *Clipboard) Look() {
 	select {
 	case c.looks <- struct{}{}:
@@ -169,15 +187,22 @@ func (c *Clipboard) Close() error {
 	return nil
 }
 
-// receive takes events as they come, so that the library can read replies. More than
-// the application could need are dropped.
-func (c *Clipboard) receive(events chan<- xgb.Event) {
+// receive takes events as they come, so that the library can read replies; setUp gets none.
+// More than the application could need are dropped, but not who copied.
+func (c *Clipboard) receive(events chan<- xgb.Event, ready <-chan struct{}) {
 	defer close(events)
 	defer c.cancel()
+	<-ready
 	for {
 		ev, err := c.conn.WaitForEvent()
 		if ev == nil && err == nil {
 			return
+		}
+		if c.owner != nil {
+			if owner, ok := c.owner(ev); ok {
+				c.copied(owner)
+				continue
+			}
 		}
 		if ev != nil {
 			select {

@@ -13,8 +13,18 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// lookAfter is when the application is asked, after the person copied: it may be slow.
-var lookAfter = []time.Duration{150 * time.Millisecond, 850 * time.Millisecond}
+const (
+	// settle is when the application is asked after it copied: it may do so in several steps.
+	settle = 150 * time.Millisecond
+	// takeEvery is how often it is asked at most.
+	takeEvery = 850 * time.Millisecond
+	// attention is how long after the person's input a copy is theirs: the application may
+	// be slow. Once one was told, only what comes right after it is.
+	attention, attentionTold = 10 * time.Second, time.Second
+	// echo is how long what the person pasted is theirs also where another program has taken
+	// it over, as clipboard managers do.
+	echo = time.Second
+)
 
 const (
 	// answerPatience is how long an application may take for an answer, or for a piece of
@@ -24,43 +34,69 @@ const (
 	maxTargets     = 4 << 10 // bytes of a list of targets
 )
 
-// seen is when which application copied what was looked at last.
-type seen struct {
-	owner xproto.Window
-	stamp uint32
-}
-
 var (
 	errNoAnswer = errors.New("the application gives nothing")
 	errTooLong  = errors.New("the application gives too much")
 )
 
+// copied notes that a program took the selection, as the server tells.
+func (c *Clipboard) copied(owner xproto.Window) {
+	c.fresh.Store(owner != 0 && owner != c.win)
+	put(c.copies, struct{}{})
+}
+
 func (c *Clipboard) look() {
+	timer := time.NewTimer(time.Hour)
+	timer.Stop()
+	var until, next time.Time
+	due, again := false, false
 	for {
 		select {
 		case <-c.ctx.Done():
+			timer.Stop()
 			return
 		case <-c.looks:
-		}
-		for _, after := range lookAfter {
-			timer := time.NewTimer(after)
-			select {
-			case <-c.ctx.Done():
-				timer.Stop()
-				return
-			case <-timer.C:
+			until = time.Now().Add(attention)
+			if again && !c.owns() {
+				c.fresh.Store(true)
 			}
-			c.take()
+			again = false
+		case <-c.copies:
+		case <-timer.C:
+			due = false
+			told, answered := c.take()
+			now := time.Now()
+			next, again = now.Add(takeEvery), !answered
+			if told {
+				until = now.Add(attentionTold)
+			}
+		}
+		if now := time.Now(); !due && c.fresh.Load() && now.Before(until) {
+			due = true
+			timer.Reset(max(settle, next.Sub(now)))
 		}
 	}
 }
 
-// take asks the application for what it copied, and tells it if it is new. It asks by a
-// window of its own each time: so nothing comes that an earlier application sends late.
-func (c *Clipboard) take() {
+func (c *Clipboard) owns() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.owned
+}
+
+// take asks the application for what it copied, and tells it. It asks by a window of its
+// own each time: so nothing comes that an earlier application sends late. Where a program
+// does not answer, it may be asked again.
+func (c *Clipboard) take() (told, answered bool) {
+	if c.owns() {
+		return false, true // what says who took it is still to come
+	}
+	if !c.fresh.Swap(false) {
+		return false, true
+	}
 	asker, err := c.window()
 	if err != nil {
-		return
+		return false, true
 	}
 	defer xproto.DestroyWindow(c.conn, asker)
 	c.asker.Store(uint32(asker))
@@ -69,21 +105,14 @@ func (c *Clipboard) take() {
 	if err != nil {
 		targets = []xproto.Atom{c.atoms.utf8} // a client of old
 	}
-	var now seen
-	if slices.Contains(targets, c.atoms.timestamp) {
-		if now = c.stamp(); now.stamp != 0 && now == c.seen {
-			return // a large picture is not fetched after each key
-		}
-	}
+	answered = true
 	kinds := map[wire.ClipKind][]byte{}
 	for target, kind := range map[xproto.Atom]wire.ClipKind{c.atoms.utf8: wire.ClipText, c.atoms.html: wire.ClipHTML, c.atoms.png: wire.ClipPNG} {
 		if !slices.Contains(targets, target) {
 			continue
 		}
 		data, err := c.ask(target, wire.MaxClip)
-		if errors.Is(err, errNoAnswer) {
-			now = seen{} // it may have been too slow
-		}
+		answered = answered && !errors.Is(err, errNoAnswer)
 		if kind == wire.ClipHTML {
 			data = plainUTF8(data)
 		}
@@ -91,33 +120,16 @@ func (c *Clipboard) take() {
 			kinds[kind] = data
 		}
 	}
-	c.seen = now
 	if len(kinds) == 0 {
-		return
+		return false, answered
 	}
-	all := sum(kinds)
 	c.mu.Lock()
-	news := !c.owned && all != c.told
-	if news {
-		c.told = all
-	}
+	news := !c.owned && (time.Since(c.putAt) > echo || sum(kinds) != c.put)
 	c.mu.Unlock()
 	if news {
 		c.onCopied(kinds)
 	}
-}
-
-// stamp is which application copied when.
-func (c *Clipboard) stamp() seen {
-	owner, err := xproto.GetSelectionOwner(c.conn, c.atoms.clipboard).Reply()
-	if err != nil {
-		return seen{}
-	}
-	stamp, err := c.ask(c.atoms.timestamp, 4)
-	if err != nil || len(stamp) != 4 {
-		return seen{}
-	}
-	return seen{owner.Owner, binary.LittleEndian.Uint32(stamp)}
+	return news, answered
 }
 
 // ask asks the application for its selection as a target, of at most so many bytes. It

@@ -81,9 +81,10 @@ func (c *Client) RandR(root xproto.Window) (*RandR, error) {
 	return r, err
 }
 
-func (r *RandR) request(minor byte, words []uint32, tail []byte) []byte {
+// request is one of an extension.
+func request(opcode, minor byte, words []uint32, tail []byte) []byte {
 	b := make([]byte, 4, 4+4*len(words)+len(tail)+3)
-	b[0], b[1] = r.opcode, minor
+	b[0], b[1] = opcode, minor
 	for _, w := range words {
 		b = binary.LittleEndian.AppendUint32(b, w)
 	}
@@ -101,7 +102,7 @@ func (r *RandR) ask(minor byte, words ...uint32) ([]byte, error) {
 
 func (r *RandR) askWith(minor byte, words []uint32, tail []byte) ([]byte, error) {
 	cookie := r.client.NewCookie(true, true)
-	r.client.NewRequest(r.request(minor, words, tail), cookie)
+	r.client.NewRequest(request(r.opcode, minor, words, tail), cookie)
 	reply, err := cookie.Reply()
 	if err == nil && len(reply) < packetSize {
 		err = errors.New("the display's answer is too short")
@@ -115,7 +116,7 @@ func (r *RandR) askWith(minor byte, words []uint32, tail []byte) ([]byte, error)
 // do makes a request without a reply, and returns its error.
 func (r *RandR) do(minor byte, words ...uint32) error {
 	cookie := r.client.NewCookie(true, false)
-	r.client.NewRequest(r.request(minor, words, nil), cookie)
+	r.client.NewRequest(request(r.opcode, minor, words, nil), cookie)
 	if err := cookie.Check(); err != nil {
 		return fmt.Errorf("ask RANDR (%d): %w", minor, err)
 	}
