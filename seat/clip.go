@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
+	"sync"
 
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -59,22 +60,70 @@ func (s *stream) clipHeard(p *sessionPeer, message []byte, text bool) {
 	}
 }
 
+// appCopy is what the app copied last, until the page has it.
+type appCopy struct {
+	mu      sync.Mutex
+	session string                   // whose input came last
+	kinds   map[wire.ClipKind][]byte // nil: the page has it
+	of      string                   // the session that kinds are for
+	page    *sessionPeer             // was told; nil: none yet
+	mark    uint64                   // of what it was told
+}
+
 // mayCopy looks for what the app copied, after input that may have made it copy.
-func (s *stream) mayCopy(m wire.Input) {
+func (s *stream) mayCopy(p *sessionPeer, m wire.Input) {
 	if s.clipboard == nil || !wire.ClipboardGives(s.h.spec.Display.Clipboard) {
 		return
 	}
 	if m.Type == wire.InputUp || m.Type == wire.InputKey && !m.Pressed {
+		s.copy.mu.Lock()
+		s.copy.session = p.session
+		s.copy.mu.Unlock()
 		s.clipboard.Look()
 	}
 }
 
-// copied tells the page what the app copied.
+// copied takes what the app copied. It is for the person whose input came last.
 func (s *stream) copied(kinds map[wire.ClipKind][]byte) {
-	p := s.peer.Load()
-	if p == nil {
+	s.copy.mu.Lock()
+	defer s.copy.mu.Unlock()
+	s.copy.kinds, s.copy.of, s.copy.page = kinds, s.copy.session, nil
+	if p := s.peer.Load(); p != nil {
+		s.copy.tell(p)
+	}
+}
+
+// tellCopy tells a page what the app copied, if no page of its session has it: the line was
+// cut, or the page was loaded again.
+func (s *stream) tellCopy(p *sessionPeer) {
+	s.copy.mu.Lock()
+	defer s.copy.mu.Unlock()
+	s.copy.tell(p)
+}
+
+func (s *stream) forgetCopy() {
+	s.copy.mu.Lock()
+	defer s.copy.mu.Unlock()
+	s.copy.kinds, s.copy.page = nil, nil
+}
+
+// tell tells p, unless it was told or another page of the person has it. c.mu is held.
+func (c *appCopy) tell(p *sessionPeer) {
+	if c.kinds == nil || c.page == p || c.of != p.session {
 		return
 	}
+	if c.page != nil && c.page.Arrived(c.mark) {
+		c.kinds, c.page = nil, nil
+		return
+	}
+	if mark := p.tellCopy(c.kinds); mark > 0 {
+		c.page, c.mark = p, mark
+	}
+}
+
+// tellCopy tells the page of a copy. The result is 0 where it was not sent whole, else for
+// Peer.Arrived.
+func (p *sessionPeer) tellCopy(kinds map[wire.ClipKind][]byte) (mark uint64) {
 	kinds = maps.Clone(kinds)
 	var text string
 	if data := kinds[wire.ClipText]; len(data) <= wire.MaxClipText {
@@ -86,7 +135,7 @@ func (s *stream) copied(kinds map[wire.ClipKind][]byte) {
 		offer = p.link.give(kinds)
 	}
 	if text == "" && offer == nil {
-		return
+		return 0
 	}
 	for more := true; more; {
 		part := text[:min(len(text), wire.MaxClipPart)]
@@ -99,10 +148,15 @@ func (s *stream) copied(kinds map[wire.ClipKind][]byte) {
 		if !more {
 			told.Offer = offer
 		}
-		if raw, err := json.Marshal(told); err == nil {
-			p.Tell(raw)
+		raw, err := json.Marshal(told)
+		if err != nil {
+			return 0
+		}
+		if mark = p.Tell(raw); mark == 0 {
+			return 0
 		}
 	}
+	return mark
 }
 
 func utf8Start(b byte) bool { return b&0xc0 != 0x80 }

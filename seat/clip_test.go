@@ -89,6 +89,7 @@ func TestClipsAreFetched(t *testing.T) {
 	}
 
 	// What the app copied is offered, and given to who asks for it.
+	p.OnInput(wire.Input{Type: wire.InputKey, Code: "KeyC", Key: "c"})
 	r.clipboard.copied(map[wire.ClipKind][]byte{wire.ClipText: []byte("é"), wire.ClipPNG: png})
 	if p.count(fmt.Sprintf(`tell {"t":"clip","text":"é","offer":{"id":1,"png":%d}}`, len(png))) != 1 {
 		t.Error("the page was not offered the picture")
@@ -134,5 +135,56 @@ func TestClipsAreClosed(t *testing.T) {
 				t.Errorf("%s: no answer", mode)
 			}
 		}
+	}
+}
+
+// What the app copies while the page is away is told to the next page of the session, once,
+// and so is what a page was told and did not get.
+func TestCopyWhileThePageIsAway(t *testing.T) {
+	r := newRigWith(t, func(r *rig) { r.spec.Display.Clipboard = wire.ClipboardBoth }).idle()
+	conn, p, _ := r.play()
+	copied := func(text string) { r.clipboard.copied(map[wire.ClipKind][]byte{wire.ClipText: []byte(text)}) }
+	told := func(p *fakePeer, text string) int { return p.count(`tell {"t":"clip","text":"` + text + `"}`) }
+	next := func() *fakePeer {
+		t.Helper()
+		r.send(conn, wire.Message{Type: wire.MsgOffer, SDP: "offer"})
+		p := <-r.peers
+		r.expect(conn, wire.MsgAnswer)
+		p.OnState(PeerConnected)
+		r.waitState(wire.SeatStreaming)
+		return p
+	}
+	begins := wire.Input{Type: wire.InputCursor, Pressed: true}
+
+	p.OnInput(wire.Input{Type: wire.InputKey, Code: "KeyC", Key: "c"})
+	p.OnState(PeerClosed)
+	r.waitState(wire.SeatDetached)
+	r.wait("the page is gone", func() bool { return p.count("close") == 1 })
+	copied("away")
+	p = next()
+	p.OnInput(begins)
+	p.OnInput(begins)
+	if n := told(p, "away"); n != 1 {
+		t.Errorf("the next page was told %d times", n)
+	}
+
+	// It confirms that, and the next does not have to be told.
+	p = next()
+	p.OnInput(begins)
+	if told(p, "away") > 0 {
+		t.Error("a copy was told that the person had already")
+	}
+
+	// The line is cut: the copy is on its way, and does not come.
+	p.OnInput(wire.Input{Type: wire.InputKey, Code: "KeyC", Key: "c"})
+	copied("cut")
+	p.lost.Store(true)
+	if told(p, "cut") != 1 {
+		t.Error("the page was not told")
+	}
+	p = next()
+	p.OnInput(begins)
+	if told(p, "cut") != 1 {
+		t.Error("what did not arrive was not told again")
 	}
 }

@@ -236,8 +236,10 @@ type Peer interface {
 	WriteAudio(Frame) error
 	// TakesMain says, after Answer, whether the browser decodes H.264's Main profile.
 	TakesMain() bool
-	// Tell sends the page a message on its channel for input. It does not block.
-	Tell(message []byte)
+	// Tell sends the page a message on its channel for input. It does not block. The result is
+	// 0 where it cannot; else Arrived says by it, also when the peer is closed, whether the page's browser got the message.
+	Tell(message []byte) (mark uint64)
+	Arrived(mark uint64) bool
 	// TellClip sends on wire.ChannelClip, which TakesClips says is there. It does not block.
 	TellClip(message []byte, text bool)
 	TakesClips() bool

@@ -172,6 +172,9 @@ func (s *stream) peerConfig(p *sessionPeer) PeerConfig {
 }
 
 func (s *stream) applyInput(p *sessionPeer, m wire.Input) {
+	if m.Type == wire.InputPing || m.Type == wire.InputCursor {
+		s.tellCopy(p) // the page is there, also one that has just begun
+	}
 	if m.Type == wire.InputPing {
 		if m.Report != nil {
 			p.reported(*m.Report.Bounded(), time.Now())
@@ -210,7 +213,7 @@ func (s *stream) applyInput(p *sessionPeer, m wire.Input) {
 	if err := s.input.Apply(m); err != nil {
 		s.h.log.Debug("apply input", "error", err)
 	}
-	s.mayCopy(m)
+	s.mayCopy(p, m)
 }
 
 func (s *stream) addCandidate(session string, c json.RawMessage) error {

@@ -611,6 +611,7 @@ type fakePeer struct {
 	calls
 	PeerConfig
 	page func(message []byte, text bool) // gets what comes on the channel of clipboards
+	lost atomic.Bool                     // the browser confirms nothing
 }
 
 func (p *fakePeer) Answer(_ context.Context, offer string) (string, error) {
@@ -632,9 +633,13 @@ func (p *fakePeer) AddCandidate(c json.RawMessage) error {
 }
 func (p *fakePeer) WriteVideo(Frame) error { p.call("video"); return nil }
 func (p *fakePeer) WriteAudio(Frame) error { p.call("audio"); return nil }
-func (p *fakePeer) Tell(message []byte)    { p.call("tell " + string(message)) }
-func (p *fakePeer) TakesMain() bool        { return true }
-func (p *fakePeer) TakesClips() bool       { return p.page != nil }
+func (p *fakePeer) Tell(message []byte) uint64 {
+	p.call("tell " + string(message))
+	return 1
+}
+func (p *fakePeer) Arrived(uint64) bool { return !p.lost.Load() }
+func (p *fakePeer) TakesMain() bool     { return true }
+func (p *fakePeer) TakesClips() bool    { return p.page != nil }
 func (p *fakePeer) TellClip(message []byte, text bool) {
 	if p.page != nil {
 		p.page(message, text)

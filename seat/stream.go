@@ -34,6 +34,7 @@ type stream struct {
 	viewed         chan struct{} // closed at the first view of a person's window
 	viewedOnce     sync.Once
 
+	copy     appCopy
 	pointer  pointer
 	peer     atomic.Pointer[sessionPeer] // gets the frames
 	prepared atomic.Pointer[sessionPeer] // of a person who has not pressed Play: gets nothing
@@ -158,6 +159,7 @@ func (s *stream) follow(now wire.Seat) error {
 		s.setPaused(true)
 	}
 	if now.State == wire.SeatIdle {
+		s.forgetCopy()
 		s.setPaused(true)
 		if now.Prepared {
 			s.watch++ // what was to freeze the app

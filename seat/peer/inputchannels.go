@@ -37,6 +37,9 @@ type inputChannels struct {
 	page   atomic.Pointer[webrtc.DataChannel] // the reliable channel
 	logged atomic.Int64
 
+	sending sync.Mutex // held while something is sent on page
+	sent    uint64     // bytes on page
+
 	taken, dropped, malformed atomic.Uint64
 	spent                     atomic.Int64 // on those that were taken, from their arrival on, in ns
 }
@@ -94,10 +97,7 @@ func (c *inputChannels) message(ch *webrtc.DataChannel, data []byte, came time.T
 		}
 	case in.Type == wire.InputPing:
 		if pong, err := json.Marshal(wire.Pong{Type: "pong", Seq: in.Seq}); err == nil {
-			// A browser that does not read its pongs gets no more of them.
-			if ch.BufferedAmount() < 16<<10 {
-				ch.SendText(string(pong))
-			}
+			c.send(ch, pong, 16<<10)
 		}
 		if in.Report != nil {
 			c.serial.Lock()
@@ -113,11 +113,39 @@ func (c *inputChannels) message(ch *webrtc.DataChannel, data []byte, came time.T
 	}
 }
 
-// tell sends the page a message. A page that does not read gets no more of them.
-func (c *inputChannels) tell(message []byte) {
-	if ch := c.page.Load(); ch != nil && ch.BufferedAmount() < 2<<20 {
-		ch.SendText(string(message))
+// tell sends the page a message. The result is for arrived, and 0 where it was not sent.
+func (c *inputChannels) tell(message []byte) (mark uint64) {
+	ch := c.page.Load()
+	if ch == nil {
+		return 0
 	}
+	return c.send(ch, message, 2<<20)
+}
+
+// send sends a message on a channel, unless more than most bytes wait on it: a page that
+// does not read gets no more of them.
+func (c *inputChannels) send(ch *webrtc.DataChannel, message []byte, most uint64) (mark uint64) {
+	c.sending.Lock()
+	defer c.sending.Unlock()
+	if ch.ReadyState() != webrtc.DataChannelStateOpen || ch.BufferedAmount() >= most || ch.SendText(string(message)) != nil {
+		return 0
+	}
+	if ch != c.page.Load() {
+		return 0
+	}
+	c.sent += uint64(len(message))
+	return c.sent
+}
+
+// arrived reports whether the browser has confirmed all up to a mark.
+func (c *inputChannels) arrived(mark uint64) bool {
+	ch := c.page.Load()
+	if ch == nil {
+		return false
+	}
+	c.sending.Lock()
+	defer c.sending.Unlock()
+	return c.sent-min(c.sent, ch.BufferedAmount()) >= mark
 }
 
 // parse reads an input. Package input checks the values of its fields.

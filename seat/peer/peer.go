@@ -269,12 +269,17 @@ func (p *Peer) WriteAudio(f Frame) error {
 	return p.audio.write(f)
 }
 
-// Tell sends the page a message on wire.ChannelInput, in order.
-func (p *Peer) Tell(message []byte) {
-	if State(p.state.Load()) != Closed {
-		p.input.tell(message)
+// Tell sends the page a message on wire.ChannelInput, in order. The result is 0 where the
+// channel is not there or full, else for Arrived.
+func (p *Peer) Tell(message []byte) (mark uint64) {
+	if State(p.state.Load()) == Closed {
+		return 0
 	}
+	return p.input.tell(message)
 }
+
+// Arrived reports whether the browser has confirmed what Tell sent, also after Close.
+func (p *Peer) Arrived(mark uint64) bool { return p.input.arrived(mark) }
 
 // Close ends the connection and waits for its goroutines. OnState is not called.
 func (p *Peer) Close() error {
