@@ -475,6 +475,18 @@ func (c *calls) count(name string) int {
 	return c.n[name]
 }
 
+// starting counts those whose name starts like this.
+func (c *calls) starting(prefix string) (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name, times := range c.n {
+		if strings.HasPrefix(name, prefix) {
+			n += times
+		}
+	}
+	return n
+}
+
 type fakeDisplay struct {
 	calls
 	done    chan struct{}

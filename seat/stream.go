@@ -50,7 +50,9 @@ type stream struct {
 }
 
 func newStream(h *streamHost) *stream {
-	return &stream{h: h, firstFrame: make(chan struct{}), viewed: make(chan struct{})}
+	s := &stream{h: h, firstFrame: make(chan struct{}), viewed: make(chan struct{})}
+	s.pointer.told = paced{every: pointerEvery, credit: pointerCredit, tell: func() int { return s.pointer.tell(s) }}
+	return s
 }
 
 // open starts capture and input on the seat's display.
@@ -193,6 +195,7 @@ func (s *stream) setPaused(paused bool) {
 func (s *stream) close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.pointer.told.stop()
 	if p := s.peer.Load(); p != nil {
 		s.closePeer(p)
 	}

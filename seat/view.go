@@ -69,10 +69,28 @@ func (s *stream) waitView() {
 	}
 }
 
+// windowsEvery is how often a page is told at most how many windows there are. The word goes
+// by way of a brain, which serves other people too.
+const windowsEvery = 200 * time.Millisecond
+
 // followDisplay tells input and capture which part of the screen can be seen, and the
 // person how many windows there are.
 func (s *stream) followDisplay() {
 	windows := 1
+	told := paced{every: windowsEvery, tell: func() (cost int) {
+		// An app without a window is starting or ending: nothing to close either.
+		n := max(s.h.display.Windows(), 1)
+		if n == windows {
+			return 0
+		}
+		windows = n
+		s.h.mu.Lock()
+		a := s.h.attachment
+		s.h.mu.Unlock()
+		s.tellWindows(a)
+		return 1
+	}}
+	defer told.stop()
 	for {
 		select {
 		case <-s.h.state.ended:
@@ -84,14 +102,7 @@ func (s *stream) followDisplay() {
 		width, height := s.h.display.Size()
 		s.input.Resize(width, height)
 		s.video.Crop(width, height)
-		// An app without a window is starting or ending: nothing to close either.
-		if n := max(s.h.display.Windows(), 1); n != windows {
-			windows = n
-			s.h.mu.Lock()
-			a := s.h.attachment
-			s.h.mu.Unlock()
-			s.tellWindows(a)
-		}
+		told.changed()
 	}
 }
 
