@@ -22,7 +22,7 @@ const (
 	malformedLog    = 5 * time.Second      // at most one log line in this time
 )
 
-// inputChannels reads the data channels that the browser opened.
+// inputChannels reads the data channels that the browser opened, one of each kind.
 //
 // A flood of input does not reach the app. On the lossy channel, moves above the
 // rate are dropped: a later move replaces them. On the reliable channel nothing may
@@ -33,9 +33,10 @@ type inputChannels struct {
 	log     *slog.Logger
 	onInput func(wire.Input)
 
-	serial sync.Mutex                         // held while onInput runs
-	page   atomic.Pointer[webrtc.DataChannel] // the reliable channel
-	logged atomic.Int64
+	serial  sync.Mutex                         // held while onInput runs
+	page    atomic.Pointer[webrtc.DataChannel] // the reliable channel
+	pointer atomic.Pointer[webrtc.DataChannel] // the lossy one
+	logged  atomic.Int64
 
 	sending sync.Mutex // held while something is sent on page
 	sent    uint64     // bytes on page
@@ -48,18 +49,20 @@ func newInputChannels(ctx context.Context, log *slog.Logger, onInput func(wire.I
 	return &inputChannels{ctx: ctx, log: log, onInput: onInput}
 }
 
-// accept handles a channel that the browser opened.
+// accept handles a channel that the browser opened. There is one of each: the rate is of a
+// page, and each channel takes memory.
 func (c *inputChannels) accept(ch *webrtc.DataChannel) {
+	lossy, taken := ch.Label() == wire.ChannelPointer, false
 	switch ch.Label() {
-	case wire.ChannelInput, wire.ChannelPointer:
-	default:
-		c.log.Debug("unknown data channel closed", "label", ch.Label())
+	case wire.ChannelInput:
+		taken = c.page.CompareAndSwap(nil, ch)
+	case wire.ChannelPointer:
+		taken = c.pointer.CompareAndSwap(nil, ch)
+	}
+	if !taken {
+		c.log.Debug("data channel closed: it is unknown, or there is one", "label", ch.Label())
 		ch.Close()
 		return
-	}
-	lossy := ch.Label() == wire.ChannelPointer
-	if !lossy {
-		c.page.Store(ch)
 	}
 	bucket := bucket{tokens: inputsBurst}
 	// The messages of a channel come one after the other, on one goroutine.

@@ -37,3 +37,27 @@ func TestArrived(t *testing.T) {
 		t.Error("a closed peer sends")
 	}
 }
+
+// A page has one channel of each kind: with more of them it would have more than the rate.
+func TestOneChannelOfEachKind(t *testing.T) {
+	s, c := newSeat(t, nil), newClient(t)
+	connect(t, s, c)
+	testkit.Must(t, c.input.SendText(`{"t":"ping","seq":1}`))
+	wait(t, c.pongs, "pong") // the first channel of all was taken
+	testkit.Must(t, c.pointer.SendText(`{"t":"move","x":0.5,"y":0.5,"n":1}`))
+	for in := wait(t, s.inputs, "move"); in.Type != wire.InputMove; in = wait(t, s.inputs, "move") {
+	}
+	for _, label := range []string{wire.ChannelInput, wire.ChannelPointer, "other"} {
+		closed := make(chan bool)
+		more, err := c.pc.CreateDataChannel(label, nil)
+		testkit.Must(t, err)
+		more.OnClose(func() { close(closed) })
+		wait(t, closed, "end of a second channel "+label)
+	}
+	testkit.Must(t, c.input.SendText(`{"t":"key","code":"KeyQ","p":true}`))
+	for in := wait(t, s.inputs, "key"); in.Type != wire.InputKey; in = wait(t, s.inputs, "key") {
+	}
+	if mark := s.Tell([]byte("x")); mark == 0 {
+		t.Error("the page is not told on its first channel any more")
+	}
+}
