@@ -70,17 +70,29 @@ type appCopy struct {
 	mark    uint64                   // of what it was told
 }
 
-// mayCopy looks for what the app copied, after input that may have made it copy.
-func (s *stream) mayCopy(p *sessionPeer, m wire.Input) {
-	if s.clipboard == nil || !wire.ClipboardGives(s.h.spec.Display.Clipboard) {
+// mayCopy reports whether input may make an app copy: by a key, a button, a finger that comes
+// or goes, a text (a screen keyboard's letters are such), or a button of a gamepad.
+func mayCopy(m wire.Input) bool {
+	switch m.Type {
+	case wire.InputKey, wire.InputText, wire.InputDown, wire.InputUp:
+		return true
+	case wire.InputTouch:
+		return m.N == 0
+	case wire.InputPad:
+		return m.Pad != nil && m.Pad.Buttons != 0
+	}
+	return false
+}
+
+// lookForCopy looks for what the app copies by this input.
+func (s *stream) lookForCopy(p *sessionPeer, m wire.Input) {
+	if s.clipboard == nil || !wire.ClipboardGives(s.h.spec.Display.Clipboard) || !mayCopy(m) {
 		return
 	}
-	if m.Type == wire.InputUp || m.Type == wire.InputKey && !m.Pressed {
-		s.copy.mu.Lock()
-		s.copy.session = p.session
-		s.copy.mu.Unlock()
-		s.clipboard.Look()
-	}
+	s.copy.mu.Lock()
+	s.copy.session = p.session
+	s.copy.mu.Unlock()
+	s.clipboard.Look()
 }
 
 // copied takes what the app copied. It is for the person whose input came last.

@@ -43,6 +43,40 @@ func TestClipboard(t *testing.T) {
 	}
 }
 
+// All that can make an app copy has the seat look, and what moves does not.
+func TestInputThatCopies(t *testing.T) {
+	r := newRigWith(t, func(r *rig) { r.spec.Display.Clipboard, r.spec.Display.Gamepads = wire.ClipboardOut, true }).idle()
+	_, p, _ := r.play()
+	finger := []wire.Touch{{ID: 1, X: 0.5, Y: 0.5}}
+	for _, c := range []struct {
+		name  string
+		m     wire.Input
+		looks bool
+	}{
+		{"a key is pressed", wire.Input{Type: wire.InputKey, Code: "KeyC", Key: "c", Pressed: true}, true},
+		{"a key is released", wire.Input{Type: wire.InputKey, Code: "KeyC", Key: "c"}, true},
+		{"a screen keyboard's letter", wire.Input{Type: wire.InputText, Text: "y"}, true},
+		{"a button is pressed", wire.Input{Type: wire.InputDown}, true},
+		{"a button is released", wire.Input{Type: wire.InputUp}, true},
+		{"a finger comes", wire.Input{Type: wire.InputTouch, Touches: finger}, true},
+		{"a finger goes", wire.Input{Type: wire.InputTouch}, true},
+		{"a gamepad's button", wire.Input{Type: wire.InputPad, Pad: &wire.Pad{Buttons: wire.PadSouth}, N: 1}, true},
+		{"a stick", wire.Input{Type: wire.InputPad, Pad: &wire.Pad{LeftX: 9}, N: 2}, false},
+		{"a finger moves", wire.Input{Type: wire.InputTouch, Touches: finger, N: 1}, false},
+		{"the mouse moves", wire.Input{Type: wire.InputMove, X: 0.5, Y: 0.5}, false},
+		{"the mouse moves, locked", wire.Input{Type: wire.InputRel, DX: 1}, false},
+		{"the wheel", wire.Input{Type: wire.InputWheel, DY: 120}, false},
+		{"the page loses the focus", wire.Input{Type: wire.InputBlur}, false},
+		{"the person pastes", wire.Input{Type: wire.InputClip, Text: "x"}, false},
+	} {
+		before := r.clipboard.count("look")
+		p.OnInput(c.m)
+		if looks := r.clipboard.count("look") > before; looks != c.looks {
+			t.Errorf("%s: the seat looks: %v", c.name, looks)
+		}
+	}
+}
+
 // A text that is too long is dropped, and the next one is whole.
 func TestClipsAreBounded(t *testing.T) {
 	var c clips

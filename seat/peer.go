@@ -203,6 +203,7 @@ func (s *stream) applyInput(p *sessionPeer, m wire.Input) {
 		s.pasted(p, m)
 		return
 	}
+	defer s.lookForCopy(p, m)
 	if s.applyGamepad(m) {
 		return
 	}
@@ -213,7 +214,6 @@ func (s *stream) applyInput(p *sessionPeer, m wire.Input) {
 	if err := s.input.Apply(m); err != nil {
 		s.h.log.Debug("apply input", "error", err)
 	}
-	s.mayCopy(p, m)
 }
 
 func (s *stream) addCandidate(session string, c json.RawMessage) error {
