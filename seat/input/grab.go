@@ -11,12 +11,32 @@ import (
 // motion (a warp), since the pointer would otherwise leave its window. An application
 // that only hides the cursor, such as a player of films, does neither.
 
-const (
-	lookEvery = 250 * time.Millisecond // for warps, while the cursor is hidden
-	// probes are how often after the cursor was hidden a grab is looked for: an
-	// application that has no grab notices that.
-	probes = 4
-)
+const lookEvery = 250 * time.Millisecond // for warps, while the cursor is hidden
+
+// probeAt is when a grab is looked for, after the cursor was hidden, and after each button or
+// finger since: an application may load a level first. There are few, and fewer later: an
+// application that has no grab notices that it was looked for.
+var probeAt = [...]time.Duration{
+	lookEvery / 5, lookEvery, 2 * lookEvery, 3 * lookEvery, 6 * lookEvery, 12 * lookEvery, 24 * lookEvery, 48 * lookEvery,
+}
+
+// probes are the looks for a grab.
+type probes struct {
+	since time.Time
+	made  int // of probeAt
+}
+
+// anew begins again with the first.
+func (p *probes) anew() { *p = probes{since: time.Now()} }
+
+// due reports whether one is to be made, and counts it.
+func (p *probes) due() bool {
+	if p.made == len(probeAt) || time.Since(p.since) < probeAt[p.made] {
+		return false
+	}
+	p.made++
+	return true
+}
 
 // Watch calls onRelative when the application begins to read motion, and when it shows
 // its cursor again. Meanwhile keys that have a position are played by it, and
@@ -46,7 +66,6 @@ func (in *Injector) CursorShown(shown bool) {
 func (in *Injector) watch() {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
-	looks := 0
 	for {
 		select {
 		case <-in.gone:
@@ -58,15 +77,14 @@ func (in *Injector) watch() {
 			if shown {
 				in.setRelative(false)
 			} else {
-				looks = 0
+				in.probes.anew()
 				timer.Reset(lookEvery / 5)
 			}
 			in.mu.Unlock()
 		case <-timer.C:
-			looks++
 			in.mu.Lock()
 			if in.hidden && !in.relative {
-				in.setRelative(in.warped() || looks <= probes && in.grabbed())
+				in.setRelative(in.warped() || in.grabbed())
 			}
 			in.mu.Unlock()
 			timer.Reset(lookEvery)
@@ -94,10 +112,10 @@ func (in *Injector) warped() bool {
 	return err == nil && (q.RootX != in.atX || q.RootY != in.atY)
 }
 
-// grabbed reports whether a client has grabbed the pointer. A pressed button is a grab
-// of its own, and so is a finger.
+// grabbed reports whether a client has grabbed the pointer, where it is time to look for
+// that. A pressed button is a grab of its own, and so is a finger.
 func (in *Injector) grabbed() bool {
-	if len(in.buttons)+len(in.devices.fingers) > 0 {
+	if len(in.buttons)+len(in.devices.fingers) > 0 || !in.probes.due() {
 		return false
 	}
 	r, err := xproto.GrabPointer(in.conn, true, in.root, 0, xproto.GrabModeAsync, xproto.GrabModeAsync, 0, 0, xproto.TimeCurrentTime).Reply()

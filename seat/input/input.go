@@ -102,11 +102,12 @@ type Injector struct {
 	buttons map[byte]bool
 	// The display may repeat a key that is held; StopRepeats stopped that.
 	repeating, stopped bool
-	devices   devices
-	absolute  bool // the last motion was to a position: atX, atY
-	atX, atY  int16
-	hidden    bool // the application shows no cursor; known only with Watch
-	relative  bool // it reads motion
+	devices            devices
+	absolute           bool // the last motion was to a position: atX, atY
+	atX, atY           int16
+	hidden             bool // the application shows no cursor; known only with Watch
+	relative           bool // it reads motion
+	probes             probes
 	// onRelative is told of a change of relative; nil without Watch.
 	onRelative func(bool)
 	lastMove   uint32
@@ -191,10 +192,14 @@ func (in *Injector) Apply(m wire.Input) error {
 	case wire.InputRel:
 		return in.rel(m)
 	case wire.InputDown, wire.InputUp:
+		in.probes.anew()
 		return in.button(m)
 	case wire.InputWheel:
 		return in.wheel(m)
 	case wire.InputTouch:
+		if m.N == 0 { // a finger comes or goes
+			in.probes.anew()
+		}
 		return in.touch(m)
 	case wire.InputKey:
 		return in.key(m)

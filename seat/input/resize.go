@@ -7,5 +7,8 @@ func (in *Injector) Resize(width, height int) {
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	if width != in.width || height != in.height {
+		in.absolute = false // the server moves the pointer into a smaller screen
+	}
 	in.width, in.height = width, height
 }
