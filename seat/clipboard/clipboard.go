@@ -66,6 +66,11 @@ type Clipboard struct {
 	cancel   context.CancelFunc
 	working  sync.WaitGroup
 
+	// Of look alone: the application that copied last is one of Tk, or has no time of that. It
+	// may change what it has copied and take the selection no second time. And its text.
+	inPlace bool
+	text    [sha256.Size]byte
+
 	mu      sync.Mutex
 	content Content
 	owned   bool
@@ -82,8 +87,8 @@ type value struct {
 }
 
 type atoms struct {
-	clipboard, targets, incr, property xproto.Atom
-	utf8, plain, text, html, png       xproto.Atom
+	clipboard, targets, timestamp, tk, incr, property xproto.Atom
+	utf8, plain, text, html, png                      xproto.Atom
 }
 
 // Open connects to a display. onCopied gets what the application copied.
@@ -117,7 +122,7 @@ func Open(dial x11.Dialer, cookie x11.Cookie, onCopied func(map[wire.ClipKind][]
 func (c *Clipboard) setUp() error {
 	a := &c.atoms
 	for name, to := range map[string]*xproto.Atom{
-		"CLIPBOARD": &a.clipboard, "TARGETS": &a.targets, "INCR": &a.incr, "NEARCAST_CLIPBOARD": &a.property,
+		"CLIPBOARD": &a.clipboard, "TARGETS": &a.targets, "TIMESTAMP": &a.timestamp, "TK_APPLICATION": &a.tk, "INCR": &a.incr, "NEARCAST_CLIPBOARD": &a.property,
 		"UTF8_STRING": &a.utf8, "text/plain;charset=utf-8": &a.plain, "TEXT": &a.text, "text/html": &a.html, "image/png": &a.png,
 	} {
 		r, err := xproto.InternAtom(c.conn, false, uint16(len(name)), name).Reply()

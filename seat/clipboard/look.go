@@ -2,6 +2,7 @@ package clipboard
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"slices"
@@ -50,6 +51,7 @@ func (c *Clipboard) look() {
 	timer.Stop()
 	var until, next time.Time
 	due, again := false, false
+	polls := 0 // that are still to be made, of an application that may change its copy in its place
 	for {
 		select {
 		case <-c.ctx.Done():
@@ -61,9 +63,12 @@ func (c *Clipboard) look() {
 				c.fresh.Store(true)
 			}
 			again = false
+			if c.inPlace {
+				polls = 2 // it may be slow
+			}
 		case <-c.copies:
 		case <-timer.C:
-			due = false
+			due, polls = false, max(polls-1, 0)
 			told, answered := c.take()
 			now := time.Now()
 			next, again = now.Add(takeEvery), !answered
@@ -71,7 +76,7 @@ func (c *Clipboard) look() {
 				until = now.Add(attentionTold)
 			}
 		}
-		if now := time.Now(); !due && c.fresh.Load() && now.Before(until) {
+		if now := time.Now(); !due && (c.fresh.Load() || polls > 0) && now.Before(until) {
 			due = true
 			timer.Reset(max(settle, next.Sub(now)))
 		}
@@ -91,7 +96,8 @@ func (c *Clipboard) take() (told, answered bool) {
 	if c.owns() {
 		return false, true // what says who took it is still to come
 	}
-	if !c.fresh.Swap(false) {
+	fresh := c.fresh.Swap(false)
+	if !fresh && !c.inPlace {
 		return false, true
 	}
 	asker, err := c.window()
@@ -100,11 +106,18 @@ func (c *Clipboard) take() (told, answered bool) {
 	}
 	defer xproto.DestroyWindow(c.conn, asker)
 	c.asker.Store(uint32(asker))
+	if !fresh {
+		text, err := c.ask(c.atoms.utf8, wire.MaxClip)
+		if err != nil || sha256.Sum256(text) == c.text {
+			return false, true
+		}
+	}
 	list, err := c.ask(c.atoms.targets, maxTargets)
 	targets := atomsOf(list)
 	if err != nil {
 		targets = []xproto.Atom{c.atoms.utf8} // a client of old
 	}
+	c.inPlace = !slices.Contains(targets, c.atoms.timestamp) || slices.Contains(targets, c.atoms.tk)
 	answered = true
 	kinds := map[wire.ClipKind][]byte{}
 	for target, kind := range map[xproto.Atom]wire.ClipKind{c.atoms.utf8: wire.ClipText, c.atoms.html: wire.ClipHTML, c.atoms.png: wire.ClipPNG} {
@@ -120,6 +133,7 @@ func (c *Clipboard) take() (told, answered bool) {
 			kinds[kind] = data
 		}
 	}
+	c.text = sha256.Sum256(kinds[wire.ClipText])
 	if len(kinds) == 0 {
 		return false, answered
 	}
