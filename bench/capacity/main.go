@@ -69,14 +69,14 @@ import (
 var days embed.FS
 
 func main() {
-	s := site{ready: 4 * time.Minute, length: 25 * time.Minute, price: 0.357, max: 600, seed: 1, scale: 1}
+	s := usual()
 	o := realOptions{before: 20 * time.Minute}
 	flag.IntVar(&s.seats, "seats", 0, "seats that a node carries (default 8, with -real 4)")
 	flag.DurationVar(&s.ready, "ready", s.ready, "from the request for a node until it takes people")
 	flag.DurationVar(&s.length, "length", s.length, "mean length of sessions; their logarithms are normal, with a deviation of 1")
 	flag.Float64Var(&s.price, "price", s.price, "price of a node's hour in USD; by default that of docs/COST.md")
-	flag.StringVar(&s.wait, "wait", "1%", "share of the people that may wait")
-	flag.StringVar(&s.hold, "hold", "5m", "nodes are removed that were not needed for so long")
+	flag.StringVar(&s.wait, "wait", s.wait, "share of the people that may wait")
+	flag.StringVar(&s.hold, "hold", s.hold, "nodes are removed that were not needed for so long")
 	flag.Uint64Var(&s.seed, "seed", s.seed, "of the random numbers; the same number gives the same day")
 	flag.Float64Var(&s.scale, "people", s.scale, "how many times as many people come as the day says; not with -real")
 	flag.IntVar(&s.warm, "warm", 0, "idle seats that are kept; not with -real")
@@ -114,6 +114,11 @@ func main() {
 		fmt.Fprintln(os.Stderr, "bench-capacity:", err)
 		os.Exit(1)
 	}
+}
+
+// usual is the site of docs/CAPACITY.md, but for the seats of a node.
+func usual() site {
+	return site{ready: 4 * time.Minute, length: 25 * time.Minute, price: 0.357, wait: "1%", hold: "5m", max: 600, seed: 1, scale: 1}
 }
 
 var names = []string{"weekday", "launch", "spot"}
@@ -202,13 +207,9 @@ func (s site) runDay(out *report.Report, name string, d day) (drawn []picture, e
 	atOnce := s
 	atOnce.ready, atOnce.warm = 0, 0
 	least := replay(atOnce, d, floor{})
-	moved := least
-	moved.hours = 0
-	for _, at := range least.points {
-		moved.hours += math.Ceil(float64(at.busy)/float64(s.seats)) / 60
-	}
+	moved := s.moved(least)
 	err = errors.Join(least.report(out, s, name, "floor"), before.report(out, s, name, "headroom"), follows.report(out, s, name, "people"),
-		out.Value("node_hours", "h", moved.hours, map[string]any{"day": name, "who": "moved", "seed": s.seed}))
+		out.Value("node_hours", "h", moved, map[string]any{"day": name, "who": "moved", "seed": s.seed}))
 	if s.warm > 0 {
 		longest := s
 		longest.longest = true
@@ -224,6 +225,14 @@ func (s site) runDay(out *report.Report, name string, d day) (drawn []picture, e
 		return nil, fmt.Errorf("write: %w", err)
 	}
 	return drawn, nil
+}
+
+// moved is the node-hours that carry the people of each moment of a day, where sessions could be moved.
+func (s site) moved(r result) (hours float64) {
+	for _, at := range r.points {
+		hours += math.Ceil(float64(at.busy)/float64(s.seats)) / 60
+	}
+	return hours
 }
 
 // runReal plays the days with real servers.
