@@ -73,11 +73,12 @@ func (a *APM) Close() {
 	a.asker = nil
 }
 
-// Query answers for the apps whose jobs name one of some node pools, separated by commas.
-func (a *APM) Query(query string, _ sdk.TimeRange) (sdk.TimestampedMetrics, error) {
-	pools := poolsOf(query)
-	if len(pools) == 0 {
-		return nil, errors.New("the query must name node pools, such as stream-cpu,all")
+// Query answers for the apps whose jobs name one of some node pools, separated by commas: what the
+// strategy of this plugin needs, or, as FIGURE/POOLS or FIGURE/POOLS/APP, one number for any other one.
+func (a *APM) Query(text string, _ sdk.TimeRange) (sdk.TimestampedMetrics, error) {
+	q, err := parseQuery(text)
+	if err != nil {
+		return nil, err
 	}
 	a.mu.Lock()
 	asker := a.asker
@@ -91,7 +92,10 @@ func (a *APM) Query(query string, _ sdk.TimeRange) (sdk.TimestampedMetrics, erro
 	if err != nil {
 		return nil, err
 	}
-	return Metrics(answers, pools, time.Now())
+	if q.figure != "" {
+		return q.one(answers, time.Now())
+	}
+	return Metrics(answers, q.pools, time.Now())
 }
 
 // poolsOf are the node pools that a check's query names.

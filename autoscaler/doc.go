@@ -17,6 +17,10 @@
 //	  }
 //	}
 //
+// Any other strategy of nomad-autoscaler gets one number, of now, by a query FIGURE/POOLS or
+// FIGURE/POOLS/APP, such as "idle/stream-cpu,all". The figures are busy, idle, starting, queued, blocked
+// and warm (people or seats), arrivals (a second, in the last ten minutes) and length (mean seconds of a session).
+//
 // Nothing is kept but what the last minutes needed, so each process may be killed at any moment:
 // the autoscaler then ends, and Nomad starts it and both plugins again (plugins/nomad-autoscaler-seats).
 // While no brain that knows its site answers, the query fails, and the autoscaler changes nothing.

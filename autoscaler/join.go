@@ -15,6 +15,19 @@ import (
 // join puts together what the brains of a site know of the apps in some node pools, as
 // wire.DemandPath says: counts are the largest, arrivals the sum.
 func join(answers []wire.Demand, pools []string) ([]sizing.App, error) {
+	apps, err := together(answers, pools)
+	if err != nil {
+		return nil, err
+	}
+	var out []sizing.App
+	for _, id := range slices.Sorted(maps.Keys(apps)) {
+		out = append(out, apps[id].app())
+	}
+	return out, nil
+}
+
+// together is what is known of each app, by its id.
+func together(answers []wire.Demand, pools []string) (map[string]*joined, error) {
 	known := false
 	apps := map[string]*joined{}
 	for _, d := range answers {
@@ -34,16 +47,13 @@ func join(answers []wire.Demand, pools []string) ([]sizing.App, error) {
 	if !known {
 		return nil, errors.New("no brain knows its site yet")
 	}
-	var out []sizing.App
-	for _, id := range slices.Sorted(maps.Keys(apps)) {
-		out = append(out, apps[id].app())
-	}
-	return out, nil
+	return apps, nil
 }
 
 type joined struct {
 	sizing.App
-	windows [][]sizing.Window // of each brain
+	idle, starting int
+	windows        [][]sizing.Window // of each brain
 }
 
 // limits of what is believed: a brain may be broken.
@@ -55,7 +65,7 @@ const (
 )
 
 func (j *joined) add(d wire.AppDemand) error {
-	for _, n := range []int{d.Busy, d.Queued, d.Blocked, d.Warm} {
+	for _, n := range []int{d.Busy, d.Idle, d.Starting, d.Queued, d.Blocked, d.Warm} {
 		if n < 0 || n > mostPeople {
 			return fmt.Errorf("%d cannot be a number of people or seats", n)
 		}
@@ -71,6 +81,7 @@ func (j *joined) add(d wire.AppDemand) error {
 		windows = append(windows, sizing.Window{Over: time.Duration(a.WindowMS) * time.Millisecond, Count: a.Count})
 	}
 	j.Busy, j.Queued, j.Blocked, j.Warm = max(j.Busy, d.Busy), max(j.Queued, d.Queued), max(j.Blocked, d.Blocked), max(j.Warm, d.Warm)
+	j.idle, j.starting = max(j.idle, d.Idle), max(j.starting, d.Starting)
 	if d.Ended > j.Ended || j.Played == 0 {
 		j.Played, j.Ended = time.Duration(d.Played)*time.Millisecond, d.Ended
 	}
