@@ -258,8 +258,11 @@ func (a *asker) once(ctx context.Context, b wire.Instance, method, path string, 
 	if err != nil {
 		return true, err
 	}
-	defer res.Body.Close()
 	answer := io.LimitReader(res.Body, wire.MaxDemand)
+	defer func() {
+		io.Copy(io.Discard, answer) // a connection is kept only after an answer that was read to its end
+		res.Body.Close()
+	}()
 	if res.StatusCode/100 != 2 {
 		text, _ := io.ReadAll(io.LimitReader(answer, 500))
 		return res.StatusCode != http.StatusForbidden, fmt.Errorf("%s: %s", res.Status, text)
