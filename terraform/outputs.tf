@@ -57,6 +57,9 @@ locals {
     CheckpointPercentages = [startswith(role, "stream") ? 10 : 34, 100]
     CheckpointDelay       = 1800
     AlarmSpecification    = { Alarms = m.alarms.guards }
+    # Stream nodes are protected, and drain before they end. By default AWS waits an hour for somebody to
+    # take the protection away, and then the replacement fails.
+    ScaleInProtectedInstances = "Refresh"
   }) } }
 }
 

@@ -278,6 +278,10 @@ func (p plan) checkGroups(t *testing.T) {
 			fmt.Sprint(hook["heartbeat_timeout"]) == "2700"
 	}
 	for _, r := range groups {
+		stream := strings.Contains(r.text("name"), "-stream-")
+		if protected := r.Change.After["protect_from_scale_in"] == true; protected != stream {
+			t.Errorf("%s: %s protects its nodes: %t; want %t: the group itself must end no node with people", p.Run, r.Address, protected, stream)
+		}
 		if hook := block(r.Change.After, "initial_lifecycle_hook"); !launches(hook) {
 			t.Errorf("%s: %s begins with the launch hook %v", p.Run, r.Address, hook)
 		}

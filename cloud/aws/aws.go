@@ -143,6 +143,9 @@ func (a *Account) Refresh(ctx context.Context, group string, how cloud.Preferenc
 	in := &autoscaling.StartInstanceRefreshInput{AutoScalingGroupName: &group, Preferences: &types.RefreshPreferences{
 		MinHealthyPercentage: aws.Int32(100), MaxHealthyPercentage: aws.Int32(134), SkipMatching: aws.Bool(true),
 		CheckpointPercentages: []int32{int32(how.First), 100}, CheckpointDelay: aws.Int32(int32(how.Pause.Seconds())),
+		// Stream nodes are protected from scale in, and drain before they end. By default AWS waits an hour, and
+		// the replacement fails.
+		ScaleInProtectedInstances: types.ScaleInProtectedInstancesRefresh,
 	}}
 	if len(how.Alarms) > 0 {
 		in.Preferences.AlarmSpecification = &types.AlarmSpecification{Alarms: how.Alarms}

@@ -89,6 +89,7 @@ func TestRefresh(t *testing.T) {
 	for name, want := range map[string]string{
 		"AutoScalingGroupName": "n-server", "Preferences.MinHealthyPercentage": "100", "Preferences.MaxHealthyPercentage": "134", "Preferences.SkipMatching": "true",
 		"Preferences.CheckpointDelay": "600", "Preferences.CheckpointPercentages.member.1": "34", "Preferences.AlarmSpecification.Alarms.member.1": "n-servers",
+		"Preferences.ScaleInProtectedInstances": "Refresh",
 	} {
 		if got := (*calls)[0].Get(name); got != want {
 			t.Errorf("%s is %q, want %q", name, got, want)

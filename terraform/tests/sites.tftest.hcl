@@ -158,7 +158,7 @@ run "three_sites" {
   assert {
     condition = module.region["us-east-1"].nodes["stream-gpu"].scaling == {
       min   = 0, max = 2, rebalance = true, on_demand_base = 0, on_demand = 0
-      types = ["g6.xlarge", "g5.xlarge"], hook = "autoscaling:EC2_INSTANCE_TERMINATING"
+      types = ["g6.xlarge", "g5.xlarge"], protected = true, hook = "autoscaling:EC2_INSTANCE_TERMINATING"
     }
     error_message = "the gpu pool differs from its variables"
   }
@@ -166,7 +166,7 @@ run "three_sites" {
   assert {
     condition = module.region["us-east-1"].nodes["stream-cpu"].scaling == {
       min   = 2, max = 4, rebalance = true, on_demand_base = 2, on_demand = 50
-      types = ["c7i.2xlarge"], hook = "autoscaling:EC2_INSTANCE_TERMINATING"
+      types = ["c7i.2xlarge"], protected = true, hook = "autoscaling:EC2_INSTANCE_TERMINATING"
     }
     error_message = "the cpu pool differs from its variables"
   }
@@ -181,7 +181,7 @@ run "three_sites" {
   assert {
     condition = alltrue(flatten([for n, commands in output.replace_nodes : [for c in commands : [
       for p in [jsondecode(regex("--preferences '(.*)'$", c)[0])] : (
-        p.MinHealthyPercentage == 100 && p.SkipMatching && length(p.CheckpointPercentages) == 2
+        p.MinHealthyPercentage == 100 && p.SkipMatching && length(p.CheckpointPercentages) == 2 && p.ScaleInProtectedInstances == "Refresh"
         && toset(p.AlarmSpecification.Alarms) == toset(["nearcast-servers", "nearcast-edge", "nearcast-router", "nearcast-brain"])
       )
     ]]]))
@@ -208,6 +208,12 @@ run "three_sites" {
       m.nodes[role].scaling.on_demand_base == m.nodes[role].scaling.max && m.nodes[role].scaling.on_demand == 100 && !m.nodes[role].scaling.rebalance
     ]]))
     error_message = "a server or an edge node may be spot"
+  }
+
+  # A larger and a smaller edge_nodes, and terraform destroy, work by the group alone there.
+  assert {
+    condition     = alltrue(flatten([for m in module.region : [for role, n in m.nodes : n.scaling.protected == startswith(role, "stream-")]]))
+    error_message = "the group may end stream nodes on which people play, or not end servers and edge nodes"
   }
 
   assert {

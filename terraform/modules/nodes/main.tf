@@ -199,6 +199,10 @@ resource "aws_autoscaling_group" "this" {
   # Zones become unbalanced sometimes; do not end sessions to repair that.
   suspended_processes = var.role == "server" ? [] : ["AZRebalance"]
 
+  # The group itself chooses no node that it ends to become smaller: it knows no people. The autoscaler
+  # does, and TerminateInstanceInAutoScalingGroup ends protected nodes too. No role of a node may change it.
+  protect_from_scale_in = var.protected
+
   enabled_metrics = ["GroupDesiredCapacity", "GroupInServiceInstances"]
 
   mixed_instances_policy {

@@ -30,6 +30,7 @@ output "scaling" {
     on_demand_base = aws_autoscaling_group.this.mixed_instances_policy[0].instances_distribution[0].on_demand_base_capacity
     on_demand      = aws_autoscaling_group.this.mixed_instances_policy[0].instances_distribution[0].on_demand_percentage_above_base_capacity
     types          = [for o in aws_autoscaling_group.this.mixed_instances_policy[0].launch_template[0].override : o.instance_type]
+    protected      = aws_autoscaling_group.this.protect_from_scale_in
     hook           = aws_autoscaling_lifecycle_hook.drain.lifecycle_transition
   }
 }

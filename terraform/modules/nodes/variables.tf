@@ -37,6 +37,12 @@ variable "spot_percent" {
   default = 0
 }
 
+variable "protected" {
+  description = "Whether nodes have scale-in protection: the group ends none to become smaller, as people play on them."
+  type        = bool
+  default     = false
+}
+
 variable "subnet_ids" {
   type = list(string)
 }

@@ -287,6 +287,7 @@ module "stream" {
   max                = each.value.max
   on_demand_base     = each.value.on_demand_base
   spot_percent       = each.value.spot_percent
+  protected          = true
   subnet_ids         = module.network.public_subnet_ids
   public             = true
   security_group_ids = [module.firewall.group_ids["stream"]]
