@@ -35,6 +35,9 @@ type site struct {
 	asked    int          // the brain
 	spares   []wire.Spare // what the brain was told
 	desired  int
+	ended    []string // instances that the target has ended
+
+	drains chan struct{} // of the node n1: closed when its person leaves; nil before it drains
 }
 
 // Peer implements identity.Peers.
@@ -70,6 +73,52 @@ func (s *site) serveConsul(rw http.ResponseWriter, r *http.Request) {
 	}
 }
 
+const member = "<member><InstanceId>%s</InstanceId><LifecycleState>%s</LifecycleState><HealthStatus>Healthy</HealthStatus><ProtectedFromScaleIn>true</ProtectedFromScaleIn></member>"
+
+// serveNomad is Nomad with one node, which is empty when it is looked at, and has a person when it drains.
+func (s *site) serveNomad(rw http.ResponseWriter, r *http.Request) {
+	rw.Header().Set("X-Nomad-Index", "7")
+	rw.Header().Set("X-Nomad-LastContact", "0")
+	type object = map[string]any
+	s.mu.Lock()
+	drains, ended := s.drains, len(s.ended) > 0
+	s.mu.Unlock()
+	if wait := r.URL.Query().Get("index"); drains != nil && wait != "" && wait != "0" {
+		select { // as Nomad's blocking queries
+		case <-drains:
+		case <-r.Context().Done():
+		}
+	}
+	n := object{"ID": "n1", "Name": "n1", "Datacenter": "d", "NodeClass": "stream-cpu", "NodePool": "default", "Status": "ready", "SchedulingEligibility": "eligible",
+		"Attributes": object{"unique.platform.aws.instance-id": "i-1"}}
+	left := true
+	if drains != nil {
+		n["SchedulingEligibility"], n["LastDrain"] = "ineligible", object{"StartedAt": time.Unix(1_800_000_000, 0), "Status": "draining", "Meta": object{"drained_by": "nomad-autoscaler"}}
+		select {
+		case <-drains:
+		default:
+			left, n["Drain"], n["DrainStrategy"] = false, true, object{"Deadline": time.Hour}
+		}
+	}
+	switch {
+	case r.URL.Path == "/v1/nodes" && !ended:
+		json.NewEncoder(rw).Encode([]object{n})
+	case r.URL.Path == "/v1/node/n1":
+		json.NewEncoder(rw).Encode(n)
+	case r.URL.Path == "/v1/node/n1/drain":
+		s.mu.Lock()
+		if s.drains == nil {
+			s.drains = make(chan struct{})
+		}
+		s.mu.Unlock()
+		json.NewEncoder(rw).Encode(object{"NodeModifyIndex": 7, "Index": 7})
+	case r.URL.Path == "/v1/node/n1/allocations" && !left:
+		json.NewEncoder(rw).Encode([]object{{"ID": "a1", "ClientStatus": "running", "DesiredStatus": "run", "Job": object{"Type": "batch"}}})
+	default:
+		rw.Write([]byte("[]"))
+	}
+}
+
 func (s *site) serveAWS(rw http.ResponseWriter, r *http.Request) {
 	r.ParseForm()
 	s.mu.Lock()
@@ -78,13 +127,19 @@ func (s *site) serveAWS(rw http.ResponseWriter, r *http.Request) {
 	switch action {
 	case "DescribeAutoScalingGroups":
 		result = fmt.Sprintf("<AutoScalingGroups><member><AutoScalingGroupName>a-group</AutoScalingGroupName><DesiredCapacity>%d</DesiredCapacity><Instances>%s</Instances></member></AutoScalingGroups>",
-			s.desired, strings.Repeat("<member><InstanceId>i-1</InstanceId></member>", s.desired)+
-				"<member><InstanceId>i-2</InstanceId><LifecycleState>Terminating:Wait</LifecycleState></member>")
+			s.desired, strings.Repeat(fmt.Sprintf(member, "i-1", "InService"), s.desired)+fmt.Sprintf(member, "i-2", "Terminating:Wait"))
 	case "DescribeScalingActivities":
 		// A node that ends waits for its people: that must not keep others from being added.
 		result = "<Activities><member><Progress>50</Progress></member></Activities>"
+		if asked := r.PostForm.Get("ActivityIds.member.1"); asked != "" {
+			result = "<Activities><member><ActivityId>" + asked + "</ActivityId><Progress>100</Progress></member></Activities>"
+		}
 	case "UpdateAutoScalingGroup":
 		s.desired, _ = strconv.Atoi(r.PostForm.Get("DesiredCapacity"))
+	case "TerminateInstanceInAutoScalingGroup":
+		s.ended = append(s.ended, r.PostForm.Get("InstanceId"))
+		s.desired--
+		result = "<Activity><ActivityId>a-1</ActivityId><Progress>100</Progress></Activity>"
 	}
 	rw.Header().Set("Content-Type", "text/xml")
 	fmt.Fprintf(rw, `<%[1]sResponse xmlns="http://autoscaling.amazonaws.com/doc/2011-01-01/"><%[1]sResult>%[2]s</%[1]sResult></%[1]sResponse>`, action, result)
@@ -133,7 +188,7 @@ func TestUnderNomadAutoscaler(t *testing.T) {
 	consul, aws := httptest.NewServer(http.HandlerFunc(s.serveConsul)), httptest.NewServer(http.HandlerFunc(s.serveAWS))
 	defer consul.Close()
 	defer aws.Close()
-	nomad := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { rw.Write([]byte("[]")) }))
+	nomad := httptest.NewServer(http.HandlerFunc(s.serveNomad))
 	defer nomad.Close()
 
 	_, port, _ := net.SplitHostPort(testkit.Address(t))
@@ -145,6 +200,13 @@ func TestUnderNomadAutoscaler(t *testing.T) {
 plugin_dir = %[1]q
 http { bind_port = %[2]s }
 nomad { address = %[3]q }
+policy_eval {
+  ack_timeout = "2s"
+  workers = {
+    cluster    = 50
+    horizontal = 1
+  }
+}
 policy {
   dir = %[4]q
   source "nomad" { enabled = false }
@@ -182,6 +244,7 @@ scaling "stream-cpu" {
       query  = "stream-cpu,all"
       strategy "seats" {
         seats_per_node = "4"
+        node_class     = "stream-cpu"
         hold           = "1s"
         schedule       = ""
       }
@@ -251,5 +314,29 @@ scaling "stream-cpu" {
 			}
 		}
 		return false
+	})
+	// A seat was placed on the node after it was chosen: it drains for as long as the person plays. More
+	// people come meanwhile, and nodes for them, beside the one that drains.
+	until("the empty node drains", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.drains != nil
+	})
+	before := s.groupHas()
+	s.is(13, 13)
+	until("nodes are added while another one drains", func() bool { return s.groupHas() >= 9 })
+	if got := s.groupHas(); before >= 8 || got != 9 || !strings.Contains(log.String(), "nodes that drain beside these: 1") {
+		t.Errorf("%d nodes, before %d; 8 for 26 people and the one that drains are 9; the log: %s", got, before, log.String())
+	}
+	s.mu.Lock()
+	if len(s.ended) > 0 {
+		t.Errorf("%v ended with a person on it", s.ended)
+	}
+	close(s.drains)
+	s.mu.Unlock()
+	until("the node ends when its person has left", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return slices.Equal(s.ended, []string{"i-1"}) && s.desired == 8
 	})
 }

@@ -28,6 +28,7 @@ type Strategy struct {
 	mu    sync.Mutex
 	pools map[string]*sizing.Sizer // by check
 	asker *asker                   // nil where no Consul is known: then brains are told nothing
+	drain *drains                  // nil before SetConfig
 }
 
 // NewStrategy makes a Strategy.
@@ -46,6 +47,10 @@ func (s *Strategy) SetConfig(config map[string]string) error {
 	if err := onlyKnown(config, "consul", "consul_token"); err != nil {
 		return err
 	}
+	s.mu.Lock()
+	s.drain.close()
+	s.drain = newDrains(config)
+	s.mu.Unlock()
 	address := cmp.Or(config["consul"], os.Getenv("CONSUL_HTTP_ADDR"))
 	if address == "" {
 		s.log.Info("brains are not told when a pool needs fewer nodes, so idle seats keep their nodes: set consul in the strategy's config")
@@ -68,13 +73,15 @@ func (s *Strategy) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.asker.close()
-	s.asker = nil
+	s.drain.close()
+	s.asker, s.drain = nil, nil
 }
 
 // maxPools bounds what is remembered.
 const maxPools = 1000
 
-// Run implements strategy.Strategy. The autoscaler itself keeps the policy's max, and its min.
+// Run implements strategy.Strategy. The autoscaler itself keeps the policy's max, and its min. Nodes that the
+// target drains are in the count, and take no people: so the pool needs the others beside them.
 func (s *Strategy) Run(eval *sdk.ScalingCheckEvaluation, count int64) (*sdk.ScalingCheckEvaluation, error) {
 	settings := eval.Check.Strategy.Config
 	pool, hold, err := settingsOf(settings)
@@ -88,7 +95,12 @@ func (s *Strategy) Run(eval *sdk.ScalingCheckEvaluation, count int64) (*sdk.Scal
 	if count < 0 || count > mostPeople {
 		return nil, fmt.Errorf("the pool cannot have %d nodes", count)
 	}
-	d, asker := s.decide(eval, pool, apps, int(count), hold)
+	ending := min(s.draining(settings["node_class"]), int(count))
+	d, asker := s.decide(eval, pool, apps, int(count)-ending, hold)
+	if ending > 0 {
+		d.Nodes += ending
+		d.Reason += fmt.Sprintf("; nodes that drain beside these: %d", ending)
+	}
 	switch {
 	case d.Nodes > int(count):
 		eval.Action.Direction = sdk.ScaleDirectionUp
@@ -103,6 +115,22 @@ func (s *Strategy) Run(eval *sdk.ScalingCheckEvaluation, count int64) (*sdk.Scal
 	eval.Action.Count, eval.Action.Reason = int64(d.Nodes), d.Reason
 	s.log.Debug("sized", "query", eval.Check.Query, "nodes", count, "wanted", d.Nodes, "reason", d.Reason)
 	return eval, nil
+}
+
+// draining is how many nodes of a class the target drains. Where Nomad does not say it, none is counted, and
+// nodes are added all the same.
+func (s *Strategy) draining(class string) int {
+	s.mu.Lock()
+	drain := s.drain
+	s.mu.Unlock()
+	if drain == nil || class == "" {
+		return 0
+	}
+	n, err := drain.of(class)
+	if err != nil {
+		s.log.Warn("nodes that drain count as if they took people", "node_class", class, "error", err)
+	}
+	return n
 }
 
 // tellSpare has brains empty nodes: only empty ones are removed.
@@ -132,7 +160,7 @@ func (s *Strategy) decide(eval *sdk.ScalingCheckEvaluation, pool sizing.Pool, ap
 
 // settingsOf reads a strategy's settings.
 func settingsOf(config map[string]string) (p sizing.Pool, hold time.Duration, err error) {
-	if err := onlyKnown(config, "seats_per_node", "ready", "wait", "length", "hold", "schedule", "min"); err != nil {
+	if err := onlyKnown(config, "seats_per_node", "ready", "wait", "length", "hold", "schedule", "min", "node_class"); err != nil {
 		return p, 0, err
 	}
 	set := func(key, fallback string, read func(string) error) {

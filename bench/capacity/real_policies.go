@@ -28,7 +28,7 @@ func (l *live) startAutoscaler() error {
 		return err
 	}
 	for file, text := range map[string]string{
-		filepath.Join(l.dir, "autoscaler.hcl"): fmt.Sprintf(agentHCL, plugins, p[0], l.nomadAddress, policies, l.consul),
+		filepath.Join(l.dir, "autoscaler.hcl"): fmt.Sprintf(agentHCL, plugins, p[0], l.nomadAddress, max(time.Second, l.real(15*time.Second)), policies, l.consul),
 		filepath.Join(policies, "people.hcl"): fmt.Sprintf(peopleHCL, l.max, l.real(10*time.Second), l.real(evaluate), l.seats, l.wait, l.ready,
 			l.real(mustDuration(l.hold)), l.real(time.Hour)),
 		filepath.Join(policies, "headroom.hcl"): fmt.Sprintf(headroomHCL, l.max, l.real(cooldown), l.real(evaluate), 100*target, threshold, l.real(time.Hour)),
@@ -61,6 +61,13 @@ http {
 nomad {
   address = %q
 }
+policy_eval {
+  ack_timeout = "%s"
+  workers = {
+    cluster    = 50
+    horizontal = 1
+  }
+}
 policy {
   dir = %q
   source "nomad" {
@@ -71,14 +78,14 @@ apm "seats" {
   driver = "nomad-autoscaler-seats"
   args   = ["apm"]
   config = {
-    consul = %[5]q
+    consul = %[6]q
   }
 }
 strategy "seats" {
   driver = "nomad-autoscaler-seats"
   args   = ["strategy"]
   config = {
-    consul = %[5]q
+    consul = %[6]q
   }
 }
 target "aws-asg" {
@@ -91,7 +98,7 @@ target "aws-asg" {
 `
 
 // peopleHCL: what the brain says has the day's times, and so have ready and length; the times of the
-// autoscaler's own clock are compressed: cooldown, evaluation_interval, hold, node_drain_deadline.
+// autoscaler's own clock are compressed: cooldown, evaluation_interval, hold, node_drain_deadline, and ack_timeout, which is a second at least.
 const peopleHCL = `
 scaling "people" {
   enabled = true
@@ -106,6 +113,7 @@ scaling "people" {
       source = "seats"
       query  = "people"
       strategy "seats" {
+        node_class     = "people"
         seats_per_node = "%d"
         wait           = "%s"
         ready          = "%s"

@@ -201,6 +201,15 @@ job "autoscaler" {
             prometheus_metrics = true
             disable_hostname   = true
           }
+          # The target waits for a node's drain, an hour where a person plays on it. The pool is sized on
+          # meanwhile: after ack_timeout, by another worker.
+          policy_eval {
+            ack_timeout = "15s"
+            workers = {
+              cluster    = 50
+              horizontal = 1
+            }
+          }
           # Policies are the files below. It scales no job: the brain starts and stops
           # seats.
           policy {
@@ -258,6 +267,7 @@ job "autoscaler" {
                   query  = "${lookup(template.value, "jobs", length(var.pools) == 1 || template.key == "stream-cpu" ? "${template.key},all" : template.key)}"
                   strategy "seats" {
                     min            = "${template.value.min}"
+                    node_class     = "${template.key}"
                     seats_per_node = "${lookup(template.value, "seats", var.seats_per_node)}"
                     wait           = "${lookup(template.value, "wait", "1%")}"
                     ready          = "${lookup(template.value, "ready", "4m")}"
