@@ -31,6 +31,9 @@ func TestDocs(t *testing.T) {
 			atOnce := one
 			atOnce.ready = 0
 			least := replay(atOnce, d, floor{})
+			if ended := before.ended + following.ended + least.ended; ended != 0 || following.failed != nil {
+				t.Errorf("%s, seed %d: %d sessions were ended by a policy: %v", name, one.seed, ended, following.failed)
+			}
 			people[name] += following.people
 			waits[name] += len(following.waits)
 			waitedBefore += len(before.waits)

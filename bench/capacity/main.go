@@ -15,6 +15,7 @@
 //	cost      USD of these, by -price
 //	nodes         the most at once
 //	people        who came
+//	ended         sessions that ended because the autoscaler removed their node: 0, and a test fails if not
 //
 // and for each day waits and node_hours of the strategy as a share of the headroom's.
 //
@@ -286,7 +287,8 @@ func (r result) report(out *report.Report, s site, day, who string) error {
 		out.Line("wait", "s", r.waits, labels),
 		out.Value("node_hours", "h", r.hours, labels),
 		out.Value("cost", "USD", r.hours*s.price, labels),
-		out.Value("nodes", "", float64(r.most), labels))
+		out.Value("nodes", "", float64(r.most), labels),
+		out.Value("ended", "", float64(r.ended), labels))
 }
 
 func usage() {

@@ -21,6 +21,7 @@ type realOptions struct {
 	factor float64       // how much faster the day goes
 	lasts  time.Duration // of the measurement, in real time
 	most   int           // people at once, about
+	zero   bool          // the group that follows people starts without a node
 	keep   string        // folder for the logs; a temporary one if empty
 	before time.Duration // of the day that is played before it is measured, with people from the start
 }
@@ -134,11 +135,11 @@ func replayReal(ctx context.Context, s site, name string, d day, o realOptions) 
 	if err := l.start(ctx, max(1, int(math.Ceil(float64(first)/target/float64(s.seats))))); err != nil {
 		return nil, nil, err
 	}
-	began := time.Now()
+	began, at := time.Now(), map[string]int{}
 	l.measured = began.Add(l.real(o.before))
 	for _, g := range l.groups {
 		g.mu.Lock()
-		g.counting = l.measured
+		g.counting, at[g.name] = l.measured, len(g.instances)
 		g.mu.Unlock()
 		g.crowd.mu.Lock()
 		g.crowd.began = began
@@ -190,10 +191,10 @@ func replayReal(ctx context.Context, s site, name string, d day, o realOptions) 
 	for _, g := range l.groups {
 		r := result{waits: g.crowd.waits(), hours: g.seconds() * o.factor / 3600, points: points[g.name]}
 		g.crowd.mu.Lock()
-		r.people = g.crowd.counted
+		r.people, r.ended = g.crowd.counted, g.crowd.ended
 		g.crowd.mu.Unlock()
 		g.mu.Lock()
-		r.most = g.most
+		r.most, r.began = g.most, at[g.name]
 		readyIn = append(readyIn, g.readyIn...)
 		g.mu.Unlock()
 		results[g.name] = r

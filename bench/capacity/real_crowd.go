@@ -27,6 +27,7 @@ type crowd struct {
 	// As brains count, in the day's time.
 	played, over float64
 	asked        time.Time
+	ended        int // sessions that Nomad ended on nodes that the policy removed
 	failures     []error
 }
 
@@ -93,6 +94,7 @@ func (c *crowd) blocked(job string) {
 
 // placed notes what became of a seat.
 func (c *crowd) placed(a *api.Allocation) {
+	taken := c.takes(a.NodeID)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p := c.player(a.JobID)
@@ -110,11 +112,41 @@ func (c *crowd) placed(a *api.Allocation) {
 		if p.ended.IsZero() {
 			p.ended = time.Now()
 			c.over++
+			if killed(a) && !p.lost && !taken {
+				c.ended++
+			}
 			if a.ClientStatus == api.AllocClientStatusFailed && !p.lost {
 				c.failures = append(c.failures, fmt.Errorf("the seat %s failed: %s", a.ID, a.ClientDescription))
 			}
 		}
 	}
+}
+
+// killed reports whether Nomad ended a seat that was still in use: one whose time is over ends by itself.
+func killed(a *api.Allocation) bool {
+	for _, task := range a.TaskStates {
+		for _, e := range task.Events {
+			if e.Type == api.TaskKilling {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// takes reports whether the cloud takes a node back.
+func (l *live) takes(node string) bool {
+	for _, g := range l.groups {
+		g.mu.Lock()
+		for _, i := range g.instances {
+			if i.node == node && !i.takenBack.IsZero() {
+				g.mu.Unlock()
+				return true
+			}
+		}
+		g.mu.Unlock()
+	}
+	return false
 }
 
 // lose has the people of a node come again, whose sessions end with it.

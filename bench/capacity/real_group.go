@@ -29,6 +29,7 @@ type group struct {
 	crowd *crowd
 
 	mu         sync.Mutex
+	first      int // nodes before anybody comes
 	desired    int
 	max        int
 	instances  []*instance // that have not ended

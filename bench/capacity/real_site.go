@@ -52,14 +52,18 @@ func (l *live) start(ctx context.Context, nodes int) error {
 		if err := l.registerJob(ctx, name); err != nil {
 			return err
 		}
-		l.groups = append(l.groups, &group{live: l, name: name, max: l.max, crowd: newCrowd(l, name)})
+		first := nodes
+		if l.zero && name == "people" {
+			first = 0
+		}
+		l.groups = append(l.groups, &group{live: l, name: name, max: l.max, crowd: newCrowd(l, name), first: first})
 	}
 	if err := l.follow(ctx); err != nil {
 		return err
 	}
 	for _, g := range l.groups {
 		g.mu.Lock()
-		g.want(ctx, nodes, 0)
+		g.want(ctx, g.first, 0)
 		g.mu.Unlock()
 	}
 	err = wait(ctx, time.Minute, "the first nodes are ready", func() error {
@@ -67,8 +71,8 @@ func (l *live) start(ctx context.Context, nodes int) error {
 			g.mu.Lock()
 			n := len(g.readyIn)
 			g.mu.Unlock()
-			if n < nodes {
-				return errors.Join(fmt.Errorf("%d of %d nodes of %s", n, nodes, g.name), l.check())
+			if n < g.first {
+				return errors.Join(fmt.Errorf("%d of %d nodes of %s", n, g.first, g.name), l.check())
 			}
 		}
 		return nil

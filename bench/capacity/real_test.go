@@ -43,7 +43,7 @@ func TestArrivals(t *testing.T) {
 }
 
 // A few seconds of the day on which the cloud takes back nodes, with the real Consul, Nomad,
-// nomad-autoscaler and plugin: people get seats, nodes come and go, and nothing is left.
+// nomad-autoscaler and plugin, from zero nodes: people get seats, no session is ended by the autoscaler, nodes come and go, and nothing is left.
 func TestReal(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("Nomad's raw_exec needs root: NO DAY WAS PLAYED WITH REAL SERVERS")
@@ -57,7 +57,7 @@ func TestReal(t *testing.T) {
 	dir, err := os.MkdirTemp("/tmp", "rp")
 	testkit.Must(t, err)
 	defer os.RemoveAll(dir)
-	o := realOptions{factor: 48, lasts: 25 * time.Second, most: 5, before: 5 * time.Minute, keep: dir}
+	o := realOptions{factor: 48, lasts: 25 * time.Second, most: 5, before: 5 * time.Minute, zero: true, keep: dir}
 	d.cuts = []cut{{windows["weekday"] + 1, 1}} // all nodes at once
 	s := site{seats: 2, ready: 4 * time.Minute, length: 10 * time.Minute, max: 5, wait: "1%", hold: "1m", seed: 1}
 	results, readyIn, err := replayReal(t.Context(), s, "weekday", d, o)
@@ -67,6 +67,12 @@ func TestReal(t *testing.T) {
 	for name, r := range results {
 		if r.people == 0 || r.hours <= 0 || len(r.points) < 15 {
 			t.Errorf("%s: %d people, %.2f node-hours, %d points", name, r.people, r.hours, len(r.points))
+		}
+		if name == "people" && r.began != 0 {
+			t.Errorf("it began with %d nodes, want none", r.began)
+		}
+		if r.ended != 0 {
+			t.Errorf("%s: the autoscaler ended %d sessions", name, r.ended)
 		}
 		if len(r.waits) == 0 {
 			t.Errorf("%s: all nodes were taken back, and nobody waited", name)

@@ -58,7 +58,7 @@ type world struct {
 	arrivals []time.Time // of the last ten minutes
 	// As brains count: seconds that people played, and sessions that ended, of the last hour or so.
 	played, over float64
-	ended        int       // people on nodes that the policy ended
+	ended        int       // sessions that ended with nodes that the policy removed
 	finished     int       // people who have played
 	emptied      time.Time // when idle seats left a node last
 }
@@ -169,14 +169,28 @@ func (w *world) scale(want int) {
 	for have := w.count(); have < want; have++ {
 		w.alive = append(w.alive, &node{ready: w.now.Add(w.ready)})
 	}
-	have := w.count()
-	for i := len(w.alive) - 1; i >= 0 && have > want; i-- {
-		if n := w.alive[i]; n.ends.IsZero() && len(n.people)+len(n.idle) == 0 && !n.ready.After(w.now) {
-			w.ended += len(n.people)
-			w.alive = slices.Delete(w.alive, i, i+1)
-			have--
+	for _, n := range w.empties(w.count() - want) {
+		w.end(n)
+	}
+}
+
+// empties are up to some nodes that the target removes, the newest first.
+func (w *world) empties(most int) (out []*node) {
+	for _, n := range slices.Backward(w.alive) {
+		if len(out) >= most {
+			break
+		}
+		if n.ends.IsZero() && len(n.people)+len(n.idle) == 0 && !n.ready.After(w.now) {
+			out = append(out, n)
 		}
 	}
+	return out
+}
+
+// end ends a node because the policy wants fewer, and counts the sessions that end with it.
+func (w *world) end(n *node) {
+	w.ended += len(n.people)
+	w.alive = slices.DeleteFunc(w.alive, func(other *node) bool { return other == n })
 }
 
 // point is a moment of a day, for the picture.
@@ -190,7 +204,8 @@ type result struct {
 	waits  []float64 // seconds
 	hours  float64
 	most   int
-	ended  int     // people on nodes that the policy ended
+	ended  int     // sessions that ended with nodes that the policy removed
+	began  int     // nodes at the start of a replay with real servers
 	kept   int     // people who have played, play or wait at the end
 	points []point // one a minute
 	failed error   // why the policy gave no number

@@ -59,6 +59,34 @@ func TestReplay(t *testing.T) {
 	}
 }
 
+// Nobody comes for an hour, and there is no node; the first person waits for one as long as a node takes
+// to be ready, and one evaluation at most. When everybody has left there is none again.
+func TestFromZero(t *testing.T) {
+	s := site{seats: 4, ready: 3 * time.Minute, length: 10 * time.Minute, max: 40, wait: "2%", hold: "5m", seed: 7, scale: 1}
+	r := replay(s, day{minutes: []float64{0, 60, 61, 240, 241, 1440}, rates: []float64{0, 0, 1, 1, 0, 0}}, newPeople(s, ""))
+	if r.failed != nil || r.people < 100 || r.kept != r.people || r.ended != 0 {
+		t.Fatalf("%d people came, %d are left, %d sessions were ended: %v", r.people, r.kept, r.ended, r.failed)
+	}
+	for minute, at := range r.points {
+		if (minute < 60 || minute > 20*60) && at.nodes != 0 {
+			t.Fatalf("%d nodes for nobody at minute %d", at.nodes, minute)
+		}
+	}
+	if len(r.waits) == 0 || r.waits[0] < s.ready.Seconds() || r.waits[0] > (s.ready+evaluate).Seconds() {
+		t.Errorf("they waited %v; the first one waits %s to %s", r.waits, s.ready, s.ready+evaluate)
+	}
+}
+
+// The count of sessions that a policy ends is one: a node that is removed with people on it.
+func TestEndedIsCounted(t *testing.T) {
+	full := &node{people: []*person{{}, {}}}
+	w := &world{alive: []*node{{}, full}}
+	w.end(full)
+	if w.ended != 2 || len(w.alive) != 1 {
+		t.Errorf("%d sessions ended, %d nodes are left", w.ended, len(w.alive))
+	}
+}
+
 // People get an idle seat by the order that is replayed, idle seats start on the fullest node with room,
 // and leave a node on which nobody plays where there are to be fewer.
 func TestIdleSeats(t *testing.T) {
