@@ -87,6 +87,7 @@ func TestPrefetch(t *testing.T) {
 	if err != nil || !strings.Contains(string(out), `"status": "complete"`) || count.bytes.Load()-before > 100_000 {
 		t.Errorf("again: %v, %d bytes\n%s", err, count.bytes.Load()-before, out)
 	}
+	t.Run("revert", func(t *testing.T) { a.reverts(t, nearcast, store.URL, store.Region) })
 	// An app without content, and a job that is no app.
 	for _, c := range []struct{ job, says string }{{"ahead-prefetch", "is no app"}, {"none", "read job none"}} {
 		cmd := exec.Command(nearcast, "app", "prefetch", c.job, "--nomad", "http://"+a.Address, "--namespace", "default")
