@@ -42,8 +42,10 @@ func ended(ctx context.Context, t *testing.T, page *browser.Page) string {
 
 func TestPressPlayHoldLeave(t *testing.T) {
 	ctx := testkit.Context(t, time.Minute)
-	app := runApp(ctx, t, map[string]string{"args": "-fps 30 -color black"})
+	app := runApp(ctx, t, map[string]string{"args": "-fps 30 -color black", "warm": "auto"})
 	testkit.Must(t, site.WaitIdle(ctx, app))
+	sizedAlone(ctx, t, app)
+	advised(ctx, t, app, 0)
 
 	page := open(ctx, t, app)
 	play(ctx, t, page)
@@ -64,6 +66,7 @@ func TestPressPlayHoldLeave(t *testing.T) {
 		}
 	}
 
+	advised(ctx, t, app, 1)
 	leave(ctx, t, page)
 	if text := ended(ctx, t, page); !strings.Contains(strings.ToLower(text), "ended") {
 		t.Errorf("the screen after leaving says %q", text)

@@ -112,7 +112,7 @@ func (a autoscaler) scales(s *site, t *testing.T) {
 			t.Errorf("AWS is asked for %s, which the job's comment does not name", action)
 		}
 	}
-	for _, problem := range []string{"Permission denied", "[ERROR]"} {
+	for _, problem := range []string{"Permission denied", "[ERROR]", "nodes that drain count as if"} {
 		if strings.Contains(log, problem) {
 			t.Errorf("%q in its log:\n%s", problem, log)
 		}
