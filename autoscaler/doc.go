@@ -10,6 +10,7 @@
 //	  source = "seats"
 //	  query  = "stream-cpu,all" # the node pools that the apps' jobs name
 //	  strategy "seats" {
+//	    node_class     = "stream-cpu" # of the target: nodes that it drains count beside those that people need
 //	    seats_per_node = "8"
 //	    ready          = "4m"
 //	    wait           = "1%"

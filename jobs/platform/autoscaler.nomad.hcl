@@ -280,6 +280,8 @@ job "autoscaler" {
                   aws_asg_name           = "${template.value.group}"
                   node_class             = "${template.key}"
                   node_selector_strategy = "empty_ignore_system"
+                  # Its scale_in_protection stays false: groups protect all nodes (Terraform), so that only this
+                  # target ends them.
                   # Nodes are added while others start, drain or end.
                   node_filter_ignore_init  = "true"
                   node_filter_ignore_drain = "true"
