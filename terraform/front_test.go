@@ -33,6 +33,8 @@ type front struct {
 	alarms map[string]map[string]cbor.Map // by region and name
 	kept   map[string][]byte              // documents of buckets, policies of groups, descriptions of rules
 	mixed  map[string]url.Values          // policies of groups, by region and group
+	// desired is how many nodes groups were asked for last, by region and group.
+	desired map[string]string
 }
 
 // accountOfMoto is where moto puts everything.
@@ -43,7 +45,7 @@ func newFront(t *testing.T, moto string) *front {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &front{moto: moto, calls: map[string]int{}, alarms: map[string]map[string]cbor.Map{}, kept: map[string][]byte{}, mixed: map[string]url.Values{}}
+	f := &front{moto: moto, calls: map[string]int{}, alarms: map[string]map[string]cbor.Map{}, kept: map[string][]byte{}, mixed: map[string]url.Values{}, desired: map[string]string{}}
 	f.proxy = &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = target.Scheme, target.Host, r.In.Host
 		r.Out.Header.Del("Accept-Encoding")
@@ -106,6 +108,9 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a := asked{region: region, action: action}
 	if form, err := url.ParseQuery(string(body)); err == nil && form.Get("Action") != "" {
 		a.description = form.Get("IpPermissions.1.Groups.1.Description")
+		if action == "SetInstanceProtection" && form.Get("ProtectedFromScaleIn") == "false" {
+			a.unprotected = form.Get("AutoScalingGroupName")
+		}
 		if strings.HasSuffix(action, "AutoScalingGroup") && f.group(region, form) {
 			body = []byte(form.Encode())
 			r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
@@ -116,7 +121,10 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // asked is what a request asks, for the answer to it.
-type asked struct{ region, action, description string }
+type asked struct {
+	region, action, description string
+	unprotected                 string // group whose nodes lose their protection
+}
 
 // lacks says why S3 refuses what moto would take and lose: tags of a bucket that come with its
 // creation, or through S3 Control. The provider then uses PutBucketTagging.
@@ -138,6 +146,9 @@ func (f *front) group(region string, form url.Values) bool {
 	defer f.mu.Unlock()
 	if low, high := form.Get("InstanceMaintenancePolicy.MinHealthyPercentage"), form.Get("InstanceMaintenancePolicy.MaxHealthyPercentage"); low != "" {
 		f.kept[name] = []byte("<InstanceMaintenancePolicy><MinHealthyPercentage>" + low + "</MinHealthyPercentage><MaxHealthyPercentage>" + high + "</MaxHealthyPercentage></InstanceMaintenancePolicy>")
+	}
+	if desired := form.Get("DesiredCapacity"); desired != "" {
+		f.desired[name] = desired
 	}
 	mixed := url.Values{}
 	for field, values := range form {
@@ -174,6 +185,9 @@ func (f *front) mend(resp *http.Response) error {
 		"AuthorizeSecurityGroupEgress":  func(b []byte) []byte { return f.describe(b, a.description) },
 		"DescribeSecurityGroupRules":    func(b []byte) []byte { return f.insert(b, ruleID, "rule ") },
 	}[a.action]
+	if a.unprotected != "" && resp.StatusCode == http.StatusOK {
+		return f.shrink(resp.Request.Context(), a.region, a.unprotected)
+	}
 	if mended == nil {
 		return nil
 	}
@@ -186,6 +200,19 @@ func (f *front) mend(resp *http.Response) error {
 	resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	resp.Header.Set("Content-Length", strconv.Itoa(len(body)))
 	return nil
+}
+
+// shrink has a group end the nodes that it could not end while they were protected. Auto Scaling looks again
+// and again, and moto only when it is asked.
+func (f *front) shrink(ctx context.Context, region, group string) error {
+	f.mu.Lock()
+	desired := f.desired[region+" "+group]
+	f.mu.Unlock()
+	if desired == "" {
+		return nil
+	}
+	_, err := f.ask(ctx, region, "autoscaling", "2011-01-01", "SetDesiredCapacity", map[string]string{"AutoScalingGroupName": group, "DesiredCapacity": desired})
+	return err
 }
 
 // actionOf names a request as AWS's documents do, or by its method where only that tells.
