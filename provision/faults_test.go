@@ -219,6 +219,11 @@ func (n *faultyNode) whole() {
 		if err == nil && strings.Count(said, " ready\n") != 3 {
 			err = errors.New(said)
 		}
+		if health := n.unit("nearcast-health"); !strings.HasPrefix(n.group, "server") {
+			err = errors.Join(err, health.is("active running success"))
+		} else if health["LoadState"] != "not-found" {
+			err = errors.Join(err, errors.New("a server has nearcast-health"))
+		}
 		for name, state := range map[string]string{
 			"consul": "active running success", "nomad": "active running success", "user-data": "active exited success",
 			"nearcast-configure": "inactive dead success", "nearcast-ready": "active exited success", "nearcast-drain": "active running success",

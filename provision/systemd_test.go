@@ -160,6 +160,7 @@ func (s *bareSite) units() {
 			want["nearcast-acl.service"] = "active exited success"
 			want["nearcast-backup.timer"], want["nearcast-backup.service"] = "active waiting success", "inactive dead success"
 		case "edge":
+			want["nearcast-health.service"] = "active running success"
 			want["nearcast-drain.service"], want["nearcast-ready.service"] = "active running success", "active exited success"
 		case "stream":
 			want["nearcast-firewall.service"], want["nearcast-firewall.timer"] = "inactive dead success", "active waiting success"

@@ -50,11 +50,14 @@ var rights = map[string][]string{
 		"secretsmanager:GetSecretValue secret-nodes primary", "secretsmanager:GetSecretValue secret-edge primary", "secretsmanager:GetSecretValue secret-servers primary",
 	},
 	"edge": {
+		// nearcast provision health.
+		"autoscaling:SetInstanceHealth own-group home", "autoscaling:DescribeAutoScalingGroups everything home",
 		"secretsmanager:GetSecretValue secret-edge home",
 		// brain/events.
 		"s3:GetObject event home", "s3:PutObject event home", "s3:DeleteObject event home", "s3:ListBucket events home",
 	},
 	"stream": {
+		"autoscaling:SetInstanceHealth own-group home", "autoscaling:DescribeAutoScalingGroups everything home",
 		// seat/content.
 		"s3:GetObject content home", "s3:GetObjectVersion content home", "s3:ListBucket content-bucket home", "s3:ListBucket content-prefix home",
 	},
@@ -91,7 +94,7 @@ var matrix = []struct{ actions, places []string }{
 	},
 	{
 		[]string{
-			"autoscaling:CompleteLifecycleAction", "autoscaling:RecordLifecycleActionHeartbeat", "autoscaling:UpdateAutoScalingGroup", "autoscaling:TerminateInstanceInAutoScalingGroup",
+			"autoscaling:CompleteLifecycleAction", "autoscaling:RecordLifecycleActionHeartbeat", "autoscaling:SetInstanceHealth", "autoscaling:UpdateAutoScalingGroup", "autoscaling:TerminateInstanceInAutoScalingGroup",
 			"autoscaling:CreateOrUpdateTags", "autoscaling:SetDesiredCapacity", "autoscaling:DeleteAutoScalingGroup", "autoscaling:DetachInstances", "autoscaling:AttachInstances",
 			"autoscaling:StartInstanceRefresh", "autoscaling:SetInstanceProtection", "autoscaling:SuspendProcesses", "autoscaling:DeleteLifecycleHook", "autoscaling:PutLifecycleHook",
 		},

@@ -39,6 +39,15 @@ func (c Consul) Joined(ctx context.Context, node string) error {
 	return nil
 }
 
+// Alive returns an error if the agent itself does not answer. It asks no server.
+func (c Consul) Alive(ctx context.Context) error {
+	_, err := answers(ctx, "http://"+c.Address+"/")
+	return err
+}
+
+// Led returns an error unless the agent's servers have a leader.
+func (c Consul) Led(ctx context.Context) error { return led(ctx, "Consul", "http://"+c.Address) }
+
 // Voter returns an error unless Consul's servers count this one as a healthy voter. token
 // is a management token.
 func (c Consul) Voter(ctx context.Context, token, node string) error {

@@ -93,8 +93,11 @@ func (n Nomad) Drained(ctx context.Context) error {
 	}
 }
 
+// ErrDriver means that Nomad knows this node, and that one of its drivers does not work.
+var ErrDriver = errors.New("a driver of this node does not work")
+
 // Ready returns an error that says why Nomad cannot give this node work: it does not know
-// the node as ready, or one of the drivers is not healthy.
+// the node as ready, or one of the drivers is not healthy (ErrDriver).
 func (n Nomad) Ready(ctx context.Context, drivers ...string) error {
 	client, id, err := n.open(ctx)
 	if err != nil {
@@ -111,13 +114,28 @@ func (n Nomad) Ready(ctx context.Context, drivers ...string) error {
 	for _, name := range drivers {
 		switch driver := node.Drivers[name]; {
 		case driver == nil || !driver.Detected:
-			return fmt.Errorf("Nomad does not find the driver %s on this node", name)
+			return driverError("Nomad does not find the driver " + name + " on this node")
 		case !driver.Healthy:
-			return fmt.Errorf("the driver %s is not healthy: %s", name, driver.HealthDescription)
+			return driverError("the driver " + name + " is not healthy: " + driver.HealthDescription)
 		}
 	}
 	return nil
 }
+
+// driverError is an ErrDriver with words of its own.
+type driverError string
+
+func (e driverError) Error() string        { return string(e) }
+func (e driverError) Is(target error) bool { return target == ErrDriver }
+
+// Alive returns an error if the agent itself does not answer. It asks no server.
+func (n Nomad) Alive(ctx context.Context) error {
+	_, err := answers(ctx, n.Address+"/v1/agent/health")
+	return err
+}
+
+// Led returns an error unless the agent's servers have a leader.
+func (n Nomad) Led(ctx context.Context) error { return led(ctx, "Nomad", n.Address) }
 
 // Voter returns an error unless Nomad's servers count this one, by its name in Nomad, as a
 // healthy voter. token is a management token.

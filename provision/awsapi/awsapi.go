@@ -1,5 +1,5 @@
 // Package awsapi is the part of AWS that a node needs to set itself up and to end:
-// secrets of Secrets Manager, the lifecycle hook of its auto scaling group, and the
+// secrets of Secrets Manager, its auto scaling group with the lifecycle hooks, and the
 // instance metadata service, version 2 only.
 //
 //	cfg, err := config.LoadDefaultConfig(ctx)
@@ -152,6 +152,39 @@ func (c *Client) Heartbeat(ctx context.Context, l Lifecycle) error {
 	})
 	if err != nil {
 		return fmt.Errorf("send a heartbeat to the lifecycle hook %s: %w", l.Hook, noAction(err))
+	}
+	return nil
+}
+
+// Member is a node of a group.
+type Member struct {
+	Instance, State string // such as InService, Pending:Wait
+	Healthy         bool
+}
+
+// Members returns the nodes of a group, and how many it is to have.
+func (c *Client) Members(ctx context.Context, group string) (wanted int, members []Member, err error) {
+	out, err := c.groups.DescribeAutoScalingGroups(ctx, &autoscaling.DescribeAutoScalingGroupsInput{AutoScalingGroupNames: []string{group}})
+	if err != nil {
+		return 0, nil, fmt.Errorf("describe the group %s: %w", group, err)
+	}
+	if len(out.AutoScalingGroups) == 0 {
+		return 0, nil, fmt.Errorf("the group %s does not exist", group)
+	}
+	found := out.AutoScalingGroups[0]
+	for _, i := range found.Instances {
+		members = append(members, Member{
+			Instance: aws.ToString(i.InstanceId), State: string(i.LifecycleState), Healthy: !strings.EqualFold(aws.ToString(i.HealthStatus), "Unhealthy"),
+		})
+	}
+	return int(aws.ToInt32(found.DesiredCapacity)), members, nil
+}
+
+// Unhealthy has the group replace a node. A node that is younger than the group's grace period stays.
+func (c *Client) Unhealthy(ctx context.Context, l Lifecycle) error {
+	_, err := c.groups.SetInstanceHealth(ctx, &autoscaling.SetInstanceHealthInput{InstanceId: &l.Instance, HealthStatus: aws.String("Unhealthy")})
+	if err != nil {
+		return fmt.Errorf("say that %s is unhealthy: %w", l.Instance, err)
 	}
 	return nil
 }

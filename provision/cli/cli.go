@@ -38,8 +38,8 @@ const (
 
 // Command returns the command with its subcommands.
 func Command() *cobra.Command {
-	cmd := &cobra.Command{Use: "provision", Short: "Set up nodes: secrets, configuration, readiness, backups, drain"}
-	cmd.AddCommand(secretsCommand(), configureCommand(), readyCommand(), showCommand(), drainCommand(), uploadCommand())
+	cmd := &cobra.Command{Use: "provision", Short: "Set up nodes: secrets, configuration, readiness, health, backups, drain"}
+	cmd.AddCommand(secretsCommand(), configureCommand(), readyCommand(), healthCommand(), showCommand(), drainCommand(), uploadCommand())
 	return cmd
 }
 
@@ -202,7 +202,8 @@ nomad node eligibility -enable.`,
 				Leave: consul.Leave,
 				GivenUp: func() bool {
 					_, err := os.Stat(givenUpFile)
-					return err == nil
+					_, err2 := os.Stat(deadFile)
+					return err == nil || err2 == nil
 				},
 			}
 			if v.Role == provision.Stream {

@@ -10,7 +10,8 @@
 //  3. the node leaves Consul, and a server leaves its quorum in order;
 //  4. the group is told that it need not wait any longer.
 //
-// A node that was given up before it was ready (package ready) has nothing to drain.
+// A node that was given up before it was ready (package ready), or because its Nomad stayed dead
+// (package health), has nothing to drain.
 //
 // The process may be killed at any line: the next one reads the same announcement, and
 // does the same again. If Nomad cannot be reached at all, the group goes on at the

@@ -46,8 +46,8 @@ type Config struct {
 	Seats func(ctx context.Context) ([]wire.Seat, error)
 	// Identity is this process's own key, by which the node's seats know it.
 	Identity *identity.Identity
-	// GivenUp reports whether the node never became ready: it has no sessions, and agents that
-	// do not answer. The group need not wait then.
+	// GivenUp reports whether the node never became ready, or was given up later: it has no sessions,
+	// and agents that do not answer. The group need not wait then.
 	GivenUp func() bool
 	// Leave takes the node out of Consul.
 	Leave func(ctx context.Context) error
@@ -97,7 +97,7 @@ func Run(ctx context.Context, c Config) error {
 	}
 	last := first
 	if c.GivenUp != nil && c.GivenUp() {
-		c.Log.Warn("this node never became ready: there is nothing to drain")
+		c.Log.Warn("this node is given up: there is nothing to drain")
 	} else {
 		last = c.end(ctx, first)
 	}

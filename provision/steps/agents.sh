@@ -30,6 +30,8 @@ unit_files() {
   [ "$role ${NEARCAST_CACHE_DEVICE:-}" != "stream local" ] || all+=(nearcast-cache.service)
   # It watches EC2's metadata.
   [ -z "${NEARCAST_ASG:-}" ] || all+=(nearcast-drain.service)
+  # A server in another one's place changes the quorum: an operator does that.
+  [ -z "${NEARCAST_ASG:-}" ] || [ "$role" = server ] || all+=(nearcast-health.service)
   [ -z "${NEARCAST_READY_HOOK:-}" ] || all+=(nearcast-ready.service)
   for name in "${all[@]}"; do
     unit "$name"

@@ -163,7 +163,7 @@ run "rights" {
   # AWS has no resources for these actions.
   assert {
     condition = alltrue(flatten([for m in module.region : [for h in m.nodes : [for s in jsondecode(h.policy).Statement : [for a in s.Action :
-      contains(["Join", "Sessions", "SeePools"], s.Sid)
+      contains(["Join", "Sessions", "SeePools", "SeeGroup"], s.Sid)
     ] if contains(s.Resource, "*")]]]))
     error_message = "a policy has all resources where AWS allows single ones"
   }
@@ -209,6 +209,14 @@ run "rights" {
       if s.Sid == "StartAndEndInOrder"
     ]]]))
     error_message = "a node cannot say that it is ready or drained, or may say so for another group"
+  }
+
+  assert {
+    condition = alltrue(flatten([for n, m in module.region : [for role, h in m.nodes :
+      join(" ", flatten([for s in jsondecode(h.policy).Statement : s.Resource if contains(s.Action, "autoscaling:SetInstanceHealth")]))
+      == (role == "server" ? "" : "arn:aws:autoscaling:${n}:000000000000:autoScalingGroup:*:autoScalingGroupName/nearcast-${role}")
+    ]]))
+    error_message = "a node may give up nodes of another group, or a server may be given up"
   }
 
   assert {

@@ -51,8 +51,9 @@ type Cloud struct {
 	fails    int
 	secrets  map[string]map[string]string // values by version; the current one under ""
 	actions  []url.Values
-	gone     bool          // no group waits
-	refused  int           // calls for that reason
+	gone     bool // no group waits
+	refused  int  // calls for that reason
+	groups   map[string]group
 	acted    chan struct{} // closed and made again at each action
 	storm    *storm
 }
@@ -261,11 +262,15 @@ func (c *Cloud) autoScaling(w http.ResponseWriter, r *http.Request, body []byte)
 	code := c.verify(r, body, "autoscaling")
 	form, err := url.ParseQuery(string(body))
 	action := form.Get("Action")
+	if code == "" && err == nil && action == "DescribeAutoScalingGroups" {
+		c.describe(w, form)
+		return
+	}
 	if code == "" && (err != nil || form.Get("InstanceId") == "" || form.Get("Version") != "2011-01-01") {
 		code = "ValidationError"
 	}
 	message := "refused"
-	if code == "" && c.gone {
+	if code == "" && c.gone && strings.Contains(action, "Lifecycle") {
 		c.refused++
 		code, message = "ValidationError", "No active Lifecycle Action found with instance ID "+form.Get("InstanceId")
 	}
@@ -274,6 +279,9 @@ func (c *Cloud) autoScaling(w http.ResponseWriter, r *http.Request, body []byte)
 		w.WriteHeader(http.StatusBadRequest)
 		fmt.Fprintf(w, "<ErrorResponse><Error><Type>Sender</Type><Code>%s</Code><Message>%s</Message></Error></ErrorResponse>", code, message)
 		return
+	}
+	if action == "SetInstanceHealth" {
+		c.setHealth(form.Get("InstanceId"), form.Get("HealthStatus"))
 	}
 	c.actions = append(c.actions, form)
 	close(c.acted)

@@ -17,6 +17,7 @@ locals {
 
   account   = data.aws_caller_identity.this.account_id
   partition = data.aws_partition.this.partition
+  group_arn = "arn:${local.partition}:autoscaling:${var.region}:${local.account}:autoScalingGroup:*:autoScalingGroupName/${local.group}"
 
   env = merge(var.env, {
     NEARCAST_ROLE        = split("-", var.role)[0]
@@ -53,7 +54,7 @@ locals {
         Sid      = "StartAndEndInOrder"
         Effect   = "Allow"
         Action   = ["autoscaling:CompleteLifecycleAction", "autoscaling:RecordLifecycleActionHeartbeat"]
-        Resource = ["arn:${local.partition}:autoscaling:${var.region}:${local.account}:autoScalingGroup:*:autoScalingGroupName/${local.group}"]
+        Resource = [local.group_arn]
       },
       {
         # Operators' shells and port forwarding, instead of an open SSH port.
@@ -66,6 +67,26 @@ locals {
         ]
         Resource = ["*"]
       },
+    ],
+    # "nearcast provision health" gives up a node whose agents stay dead. A server is no such node: one in
+    # its place would change the quorum.
+    [
+      for s in [
+        {
+          Sid      = "GiveUp"
+          Effect   = "Allow"
+          Action   = ["autoscaling:SetInstanceHealth"]
+          Resource = [local.group_arn]
+        },
+        {
+          # Whether another node of the group is sick. Auto Scaling has no narrower right than a region.
+          Sid       = "SeeGroup"
+          Effect    = "Allow"
+          Action    = ["autoscaling:DescribeAutoScalingGroups"]
+          Resource  = ["*"]
+          Condition = { StringEquals = { "aws:RequestedRegion" = [var.region] } }
+        },
+      ] : s if var.role != "server"
     ],
     length(var.secret_arns) == 0 ? [] : [{
       Sid      = "Secrets"

@@ -1,0 +1,213 @@
+package health
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/provision/awsapi"
+	"github.com/nearcast/nearcast/provision/awsapi/awstest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	me    = "i-0123456789abcdef0" // what the metadata service says
+	other = "i-2"
+)
+
+// sick is a node of a group of two that was well, and whose Nomad is dead then.
+type sick struct {
+	cloud *awstest.Cloud
+	c     Config
+
+	mu        sync.Mutex
+	looks     int
+	well      bool
+	hold      string
+	sessions  int
+	unknown   error
+	restarted []string
+	kept      string
+	marks     []bool
+}
+
+func newSick(t *testing.T) *sick {
+	s := &sick{cloud: awstest.New(t), well: true}
+	s.group(2, member(me), member(other))
+	s.c = Config{
+		Look: func(context.Context) Seen {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.looks++
+			if s.well {
+				s.well = false
+				return Seen{}
+			}
+			return Seen{Dead: []Fault{{Part: "Nomad", Unit: "nomad", Err: errors.New("connection refused")}}, Hold: s.hold}
+		},
+		Sessions: func(context.Context) (int, error) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.sessions, s.unknown
+		},
+		Restart: func(_ context.Context, unit string) error {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.restarted = append(s.restarted, unit)
+			return nil
+		},
+		Keep: func(_ context.Context, instance, reason string) error {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.kept = instance + ": " + reason
+			return nil
+		},
+		Mark: func(given bool) error {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.marks = append(s.marks, given)
+			return nil
+		},
+		Group: s.cloud.Client(), Meta: s.cloud.IMDS(), Lifecycle: awsapi.Lifecycle{Group: "prod-edge"},
+		Dead: 30 * time.Millisecond, Spread: time.Millisecond, Poll: 2 * time.Millisecond, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	}
+	return s
+}
+
+func member(id string) awsapi.Member {
+	return awsapi.Member{Instance: id, State: "InService", Healthy: true}
+}
+
+func (s *sick) group(wanted int, members ...awsapi.Member) {
+	s.cloud.Group("prod-edge", wanted, members...)
+}
+
+func (s *sick) run(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := Run(ctx, s.c); !errors.Is(err, context.Canceled) {
+			t.Errorf("it ended with %v", err)
+		}
+	}()
+	t.Cleanup(func() { cancel(); <-ended })
+}
+
+// do changes what the node is.
+func (s *sick) do(change func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change()
+}
+
+// seen counts the looks.
+func (s *sick) seen() (looks, restarts int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.looks, len(s.restarted)
+}
+
+func (s *sick) told() (all []string) {
+	actions, _ := s.cloud.Actions()
+	for _, a := range actions {
+		all = append(all, a.Get("Action")+" "+a.Get("InstanceId")+" "+a.Get("HealthStatus"))
+	}
+	return all
+}
+
+// TestDead: what restarts do not help is told once, after the reason is kept.
+func TestDead(t *testing.T) {
+	s := newSick(t)
+	s.cloud.Throttle(2)
+	s.run(t)
+	testkit.Until(t, "the group hears of it", func() bool { return len(s.told()) > 0 })
+	before, _ := s.seen()
+	testkit.Until(t, "more looks", func() bool { now, _ := s.seen(); return now > before+20 })
+	if told := s.told(); !slices.Equal(told, []string{"SetInstanceHealth " + me + " Unhealthy"}) {
+		t.Errorf("the group heard %q", told)
+	}
+	s.do(func() {
+		if !slices.Equal(s.restarted, []string{"nomad", "nomad"}) {
+			t.Errorf("restarted: %q", s.restarted)
+		}
+		if !strings.HasPrefix(s.kept, me+": This node was dead for ") || !strings.Contains(s.kept, "Nomad: connection refused") {
+			t.Errorf("it kept %q", s.kept)
+		}
+		// An earlier process may have left its mark.
+		if !slices.Equal(s.marks, []bool{false, true}) {
+			t.Errorf("marks: %v", s.marks)
+		}
+	})
+}
+
+// TestMended: a restart helps. When the agent dies again, it has all of its time again.
+func TestMended(t *testing.T) {
+	s := newSick(t)
+	s.c.Restart = func(context.Context, string) error {
+		s.do(func() { s.restarted = append(s.restarted, "nomad"); s.well = true })
+		return nil
+	}
+	s.run(t)
+	testkit.Until(t, "it dies many times", func() bool { _, restarts := s.seen(); return restarts > 10 })
+	if told := s.told(); len(told) != 0 {
+		t.Errorf("the group heard %q", told)
+	}
+}
+
+// TestHeldBack: the group hears nothing while it must not, and hears of the node after that.
+func TestHeldBack(t *testing.T) {
+	for name, c := range map[string]struct{ hold, release func(*sick) }{
+		"a session":                   {func(s *sick) { s.sessions = 1 }, func(s *sick) { s.sessions = 0 }},
+		"a seat that does not answer": {func(s *sick) { s.unknown = errors.New("it hangs") }, func(s *sick) { s.unknown = nil }},
+		"the site has no leader":      {func(s *sick) { s.hold = "the site's Consul has no leader" }, func(s *sick) { s.hold = "" }},
+		"another node starts": {func(s *sick) {
+			s.group(2, member(me), member(other), awsapi.Member{Instance: "i-3", State: "Pending:Wait", Healthy: true})
+		}, nil},
+		"another node ends": {func(s *sick) {
+			s.group(2, member(me), awsapi.Member{Instance: other, State: "Terminating:Wait", Healthy: true})
+		}, nil},
+		"another node is sick":      {func(s *sick) { s.group(2, member(me), awsapi.Member{Instance: other, State: "InService"}) }, nil},
+		"the group lacks a node":    {func(s *sick) { s.group(2, member(me)) }, nil},
+		"an operator holds it back": {func(s *sick) { s.group(2, awsapi.Member{Instance: me, State: "Standby", Healthy: true}, member(other)) }, nil},
+		"the group has let it go":   {func(s *sick) { s.group(1, member(other)) }, nil},
+		"it was not well yet":       {func(s *sick) { s.well, s.c.Boot = false, 200*time.Millisecond }, func(*sick) {}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSick(t)
+			c.hold(s)
+			began := time.Now()
+			s.run(t)
+			if name == "it was not well yet" {
+				testkit.Until(t, "the group hears of it", func() bool { return len(s.told()) > 0 })
+				if took := time.Since(began); took < s.c.Boot {
+					t.Errorf("the group heard of it after %s", took)
+				}
+				return
+			}
+			if s.hold == "" {
+				testkit.Until(t, "restarts do not help", func() bool { _, restarts := s.seen(); return restarts == 2 })
+			}
+			before, _ := s.seen()
+			testkit.Until(t, "more looks than it takes", func() bool { now, _ := s.seen(); return now > before+50 })
+			if told := s.told(); len(told) != 0 {
+				t.Fatalf("the group heard %q", told)
+			}
+			if c.release == nil {
+				s.group(2, member(me), member(other))
+			} else {
+				s.do(func() { c.release(s) })
+			}
+			testkit.Until(t, "the group hears of it", func() bool { return len(s.told()) > 0 })
+		})
+	}
+}
