@@ -89,11 +89,11 @@ func TestUserData(t *testing.T) {
 			script := strings.NewReplacer(
 				"http://169.254.169.254/", "http://127.0.0.1:"+port+"/",
 				// The name in the test server's certificate.
-				"https://system-bucket.s3.eu-central-1.amazonaws.com/", "https://example.com/",
+				"https://system-bucket.s3.eu-central-1.amazonaws.com.cn/", "https://example.com/", // of the partition aws-cn
 				"/etc/nearcast", filepath.Join(dir, "etc"), "/var/lib/nearcast", filepath.Join(dir, "lib"),
 				"/var/log/cloud-init-output.log", filepath.Join(dir, "output.log"), "/run/nearcast-report", filepath.Join(dir, "report"),
 				"sleep $((", ": $((",
-			).Replace(userData(t, c.sum))
+			).Replace(userData(t, c.sum, "amazonaws.com.cn"))
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			cmd := exec.CommandContext(ctx, "sh", "-c", script)
@@ -166,7 +166,7 @@ func (h *heard) when(ends bool) <-chan struct{} {
 var role = aws.Credentials{AccessKeyID: "ASIAEXAMPLE", SecretAccessKey: "a/secret+key", SessionToken: "a//token+of=many==signs"}
 
 // userData renders the template, as Terraform does.
-func userData(t *testing.T, sum string) string {
+func userData(t *testing.T, sum, domain string) string {
 	t.Helper()
 	dir := t.TempDir()
 	text, err := os.ReadFile("modules/nodes/user-data.sh.tftpl")
@@ -176,6 +176,7 @@ func userData(t *testing.T, sum string) string {
 	write(t, filepath.Join(dir, "user-data"), string(text))
 	values := map[string]any{
 		"region":  "eu-central-1",
+		"domain":  domain,
 		"release": map[string]string{"bucket": "system-bucket", "key": "release/nearcast.tar.gz", "version": "3sL4kqtJlcpXroDTDmJ.rmSpXd3dIb_H", "sha256": sum},
 		"env":     map[string]string{"NEARCAST_ROLE": "edge", "NEARCAST_ASG": "prod-edge", "NEARCAST_JOIN": "provider=aws tag_key=a tag_value=b"},
 	}

@@ -275,6 +275,11 @@ run "rights" {
     error_message = "a node other than a server gets the name of the servers' secret"
   }
 
+  assert {
+    condition     = alltrue(flatten([for m in module.region : [for h in m.nodes : strcontains(h.template.user_data, ".amazonaws.test/$path")]]))
+    error_message = "a node downloads its release from another partition of AWS"
+  }
+
   # EC2 allows 16 KiB.
   assert {
     condition     = alltrue(flatten([for m in module.region : [for h in m.nodes : length(h.template.user_data) < 4096 && startswith(h.template.user_data, "#!/bin/sh\n")]]))

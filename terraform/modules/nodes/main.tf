@@ -137,6 +137,7 @@ resource "aws_launch_template" "this" {
     env     = local.env
     release = var.release
     region  = var.region
+    domain  = data.aws_partition.this.dns_suffix
   }))
 
   iam_instance_profile {

@@ -16,6 +16,8 @@ mock_data "aws_caller_identity" {
 mock_data "aws_partition" {
   defaults = {
     partition = "aws"
+    # No partition has it: what is written out shows.
+    dns_suffix = "amazonaws.test"
   }
 }
 
