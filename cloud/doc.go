@@ -180,6 +180,10 @@ type Cloud interface {
 	Refresh(ctx context.Context, group string, how Preferences) (id string, err error)
 	Last(ctx context.Context, group string) (Refresh, error)
 	Cancel(ctx context.Context, group string) error
+
+	// Template is what new nodes of a group are made of. UseTemplate names another version of the same.
+	Template(ctx context.Context, group string) (Template, error)
+	UseTemplate(ctx context.Context, group string, version int) error
 }
 
 // Group is an auto scaling group.

@@ -32,6 +32,7 @@ type fakeSite struct {
 	// The note of the command that is at work, its index, and how many there were.
 	note         string
 	noted, notes uint64
+	other        map[string]string // notes by name
 }
 
 var errKilled = errors.New("the command was killed here")
@@ -163,14 +164,27 @@ func newCluster(t *testing.T) (*Cluster, map[string]*fakeSite, *[]string) {
 func (f *fakeSite) Follows(context.Context) (string, error)  { return f.follows, nil }
 func (f *fakeSite) OwnsAccess(context.Context) (bool, error) { return true, nil }
 
-func (f *fakeSite) Note(context.Context, string) (string, uint64, error) {
+func (f *fakeSite) Note(_ context.Context, name string) (string, uint64, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if name != workNote {
+		return f.other[name], uint64(len(f.other[name])), nil
+	}
 	return f.note, f.noted, nil
 }
-func (f *fakeSite) PutNote(_ context.Context, _, text string, index uint64) (bool, error) {
+func (f *fakeSite) PutNote(_ context.Context, name, text string, index uint64) (bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if name != workNote {
+		if f.other == nil {
+			f.other = map[string]string{}
+		}
+		did := index == uint64(len(f.other[name]))
+		if did {
+			f.other[name] = text
+		}
+		return did, nil
+	}
 	if index != f.noted {
 		return false, nil
 	}

@@ -39,6 +39,8 @@ type RollOptions struct {
 	Pause time.Duration
 	// Within is for how long at most a group may take; default 6 h: sessions are waited for.
 	Within time.Duration
+	// Back replaces nodes by those of the version that they had before the last replacement.
+	Back bool
 }
 
 // Roll replaces the nodes of sites by nodes with the latest image and release, one site after
@@ -47,6 +49,9 @@ type RollOptions struct {
 // up, or the time is over. A group whose
 // nodes are all of the latest kind is left alone, so a second run goes on where the first one
 // stopped.
+//
+// With Back, stream nodes come first and servers last: a client of Nomad must not be newer than its
+// servers. Other sites may be sick.
 func (c *Cluster) Roll(ctx context.Context, o RollOptions) error {
 	if c.Cloud == nil {
 		return errors.New("nodes are replaced by the cloud's groups, and there is no account (--no-aws)")
@@ -77,17 +82,33 @@ func (c *Cluster) Roll(ctx context.Context, o RollOptions) error {
 	// Nothing is replaced anywhere while a site is not whole: after a bad release the next site
 	// would follow the first.
 	left := slices.DeleteFunc(slices.Clone(c.Outputs.Sites), func(s Site) bool { return s.Name == o.Lost })
+	roles := Roles
+	if o.Back {
+		left, roles = o.Sites, slices.Clone(Roles)
+		slices.Reverse(roles)
+	}
 	if err := c.each(left, func(site Site) error { return c.whole(ctx, site) }); err != nil {
 		return fmt.Errorf("nothing was replaced: %w", err)
 	}
+	var back map[string]bool
+	if o.Back {
+		var err error
+		if back, err = c.takeBack(ctx, o, roles); err != nil {
+			return err
+		}
+	}
 	for _, site := range o.Sites {
-		for _, role := range Roles {
+		for _, role := range roles {
 			group := site.Groups[role]
-			if group == "" || !slices.Contains(o.Roles, role) {
+			if group == "" || !slices.Contains(o.Roles, role) || o.Back && !back[site.Name+" "+group] {
 				continue
 			}
 			if err := c.roll(ctx, site, role, group, o); err != nil {
-				return fmt.Errorf("%s: %s: %w. Nothing after it was replaced; mend it, and run the command again", site.Name, role, err)
+				end := "mend it, and run the command again"
+				if !o.Back {
+					end += ", or take the release back: nearcast cloud roll --back"
+				}
+				return fmt.Errorf("%s: %s: %w. Nothing after it was replaced; %s", site.Name, role, err, end)
 			}
 		}
 	}
@@ -122,6 +143,17 @@ func (c *Cluster) roll(ctx context.Context, site Site, role, group string, o Rol
 		c.say(fmt.Sprintf("%s: %s: goes on with the replacement %s, which is at %d %%", site.Name, role, last.ID, last.Percent))
 		if err := c.replaced(ctx, site, role, group, cloud, last.ID, ""); err != nil {
 			return err
+		}
+	}
+	if !o.Back {
+		t, err := cloud.Template(ctx, group)
+		if err != nil {
+			return err
+		}
+		if before := t.before(); before > 0 {
+			if err := c.remember(ctx, site, group, t, before); err != nil {
+				return err
+			}
 		}
 	}
 	// Also after one that went on: it may have begun before the latest release. Nodes of the latest
@@ -168,7 +200,7 @@ func (c *Cluster) replaced(ctx context.Context, site Site, role, group string, c
 		lost, lookErr := givenUp(ctx, site, cloud, group)
 		for instance, text := range lost {
 			if _, before := known[instance]; !before {
-				return "", stop{cancelled(fmt.Errorf("the new node %s did not become ready: %s", instance, text))}
+				return "", stop{cancelled(fmt.Errorf("the node %s was given up: %s", instance, text))}
 			}
 		}
 		// A new server has its vote before an old one goes, so fewer than all are wrong, once an
@@ -224,8 +256,8 @@ func givenUp(ctx context.Context, site Site, cloud Cloud, group string) (map[str
 		return nil, fmt.Errorf("look for nodes that were given up: %w", err)
 	}
 	for _, r := range reasons {
-		// A node whose user data fails keeps its output there too, and goes on. "nearcast provision
-		// ready" writes this when it gives up.
+		// A node whose user data fails keeps its output there too, and goes on. "nearcast provision"
+		// writes this when it gives up: ready of a node that starts, health of one that ran.
 		if strings.Contains(r.Text, fmt.Sprintf("%s of %s in %s", r.Instance, group, site.Name)) {
 			nodes[r.Instance] = r.Text
 		}

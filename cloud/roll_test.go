@@ -25,6 +25,8 @@ type fakeCloud struct {
 	reasons   map[string][]Reason // by group
 	objects   map[string]int64
 	backups   map[string]map[string]time.Time
+	templates map[string]*Template
+	count     int // of replacements
 }
 
 func (f *fakeCloud) Group(context.Context, string) (Group, error) { return Group{}, nil }
@@ -45,8 +47,10 @@ func (f *fakeCloud) Refresh(_ context.Context, group string, how Preferences) (s
 	if f.began != nil {
 		f.began(group)
 	}
-	f.stale[group], f.last[group] = f.last[group], Refresh{ID: "new", Status: "Pending"}
-	return "new", nil
+	f.count++
+	id := fmt.Sprintf("new-%d", f.count)
+	f.stale[group], f.last[group] = f.last[group], Refresh{ID: id, Status: "Pending"}
+	return id, nil
 }
 func (f *fakeCloud) Last(_ context.Context, group string) (Refresh, error) {
 	if before, ok := f.stale[group]; ok {
@@ -67,10 +71,33 @@ func (f *fakeCloud) Last(_ context.Context, group string) (Refresh, error) {
 		} else if f.during != nil {
 			f.last[group] = now // for ever
 		}
+		if t := f.templates[group]; t != nil && f.last[group].Status == "Failed" {
+			t.Nodes = map[int]int{t.Version - 1: 2, t.Version: 1}
+		} else if t != nil && f.last[group].Status == "Successful" {
+			t.Nodes = map[int]int{t.Version: 3}
+		}
 	}
 	return now, nil
 }
-func (f *fakeCloud) Cancel(_ context.Context, group string) error { f.cancelled = group; return nil }
+func (f *fakeCloud) Cancel(_ context.Context, group string) error {
+	f.cancelled = group
+	f.last[group] = Refresh{ID: f.last[group].ID, Status: "Cancelled"}
+	return nil
+}
+func (f *fakeCloud) Template(_ context.Context, group string) (Template, error) {
+	if t := f.templates[group]; t != nil {
+		return *t, nil
+	}
+	return Template{}, nil
+}
+func (f *fakeCloud) UseTemplate(_ context.Context, group string, version int) error {
+	if f.last[group].Going() {
+		return errors.New("a replacement goes on")
+	}
+	*f.log = append(*f.log, fmt.Sprintf("%s %s version %d", f.site, group, version))
+	f.templates[group].Version = version
+	return nil
+}
 
 func newRoll(t *testing.T) (*Cluster, map[string]*fakeSite, map[string]*fakeCloud, *[]string) {
 	t.Helper()
@@ -161,7 +188,7 @@ func TestRollStops(t *testing.T) {
 					}
 				}
 			}
-		}, "b-1: edge: the new node i-2 did not become ready: 2026-01-02T00:00:00Z i-2 of n-edge in b-1 Nomad is not ready; the replacement is cancelled", 4, "n-edge"},
+		}, "b-1: edge: the node i-2 was given up: 2026-01-02T00:00:00Z i-2 of n-edge in b-1 Nomad is not ready; the replacement is cancelled", 4, "n-edge"},
 		"it takes too long": {func(_ map[string]*fakeSite, c map[string]*fakeCloud) {
 			c["a-1"].during = func(string) {} // for ever
 		}, "a-1: server: server did not come in time: 50 % are replaced (InProgress) ; the replacement is cancelled", 1, "n-server"},

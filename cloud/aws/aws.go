@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -174,6 +175,62 @@ func (a *Account) Last(ctx context.Context, group string) (r cloud.Refresh, err 
 func (a *Account) Cancel(ctx context.Context, group string) error {
 	if _, err := a.groups.CancelInstanceRefresh(ctx, &autoscaling.CancelInstanceRefreshInput{AutoScalingGroupName: &group}); err != nil {
 		return fmt.Errorf("cancel the replacement of %s: %w", group, err)
+	}
+	return nil
+}
+
+// Template implements cloud.Cloud.
+func (a *Account) Template(ctx context.Context, group string) (t cloud.Template, err error) {
+	policy, nodes, err := a.policy(ctx, group)
+	if err != nil {
+		return t, err
+	}
+	spec := policy.LaunchTemplate.LaunchTemplateSpecification
+	t = cloud.Template{ID: aws.ToString(spec.LaunchTemplateId), Version: version(spec), Nodes: map[int]int{}}
+	for _, node := range nodes {
+		of := 0
+		if node.LaunchTemplate != nil && aws.ToString(node.LaunchTemplate.LaunchTemplateId) == t.ID {
+			of = version(node.LaunchTemplate)
+		}
+		t.Nodes[of]++
+	}
+	return t, nil
+}
+
+// version is 0 for words such as $Latest.
+func version(spec *types.LaunchTemplateSpecification) int {
+	n, _ := strconv.Atoi(aws.ToString(spec.Version))
+	return n
+}
+
+// policy is how a group makes its nodes, with the nodes that it has.
+func (a *Account) policy(ctx context.Context, group string) (*types.MixedInstancesPolicy, []types.Instance, error) {
+	out, err := a.groups.DescribeAutoScalingGroups(ctx, &autoscaling.DescribeAutoScalingGroupsInput{AutoScalingGroupNames: []string{group}})
+	if err != nil {
+		return nil, nil, fmt.Errorf("describe the group %s: %w", group, err)
+	}
+	if len(out.AutoScalingGroups) == 0 {
+		return nil, nil, fmt.Errorf("the group %s does not exist", group)
+	}
+	found := out.AutoScalingGroups[0]
+	policy := found.MixedInstancesPolicy
+	if policy == nil || policy.LaunchTemplate == nil || policy.LaunchTemplate.LaunchTemplateSpecification == nil {
+		return nil, nil, fmt.Errorf("the group %s has no policy with a launch template, as Terraform makes it", group)
+	}
+	return policy, found.Instances, nil
+}
+
+// UseTemplate implements cloud.Cloud. All else of the group's policy stays.
+func (a *Account) UseTemplate(ctx context.Context, group string, version int) error {
+	policy, _, err := a.policy(ctx, group)
+	if err != nil {
+		return err
+	}
+	spec := policy.LaunchTemplate.LaunchTemplateSpecification
+	spec.LaunchTemplateName = nil // AWS takes id or name, and not both
+	spec.Version = aws.String(strconv.Itoa(version))
+	if _, err := a.groups.UpdateAutoScalingGroup(ctx, &autoscaling.UpdateAutoScalingGroupInput{AutoScalingGroupName: &group, MixedInstancesPolicy: policy}); err != nil {
+		return fmt.Errorf("give %s the version %d of its template: %w", group, version, err)
 	}
 	return nil
 }

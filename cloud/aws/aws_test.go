@@ -2,6 +2,7 @@ package aws
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -18,9 +19,13 @@ import (
 // answers are those of a group that lacks a node, by action.
 var answers = map[string]string{
 	"DescribeAutoScalingGroups": `<AutoScalingGroups><member><AutoScalingGroupName>n-edge</AutoScalingGroupName><DesiredCapacity>3</DesiredCapacity><Instances>
-		<member><LifecycleState>InService</LifecycleState><HealthStatus>Healthy</HealthStatus></member>
-		<member><LifecycleState>Pending:Wait</LifecycleState><HealthStatus>Healthy</HealthStatus></member>
-		<member><LifecycleState>InService</LifecycleState><HealthStatus>Unhealthy</HealthStatus></member></Instances></member></AutoScalingGroups>`,
+		<member><LifecycleState>InService</LifecycleState><HealthStatus>Healthy</HealthStatus><LaunchTemplate><LaunchTemplateId>lt-1</LaunchTemplateId><Version>5</Version></LaunchTemplate></member>
+		<member><LifecycleState>Pending:Wait</LifecycleState><HealthStatus>Healthy</HealthStatus><LaunchTemplate><LaunchTemplateId>lt-1</LaunchTemplateId><Version>6</Version></LaunchTemplate></member>
+		<member><LifecycleState>InService</LifecycleState><HealthStatus>Unhealthy</HealthStatus><LaunchTemplate><LaunchTemplateId>lt-0</LaunchTemplateId><Version>9</Version></LaunchTemplate></member></Instances>
+		<MixedInstancesPolicy><InstancesDistribution><OnDemandBaseCapacity>2</OnDemandBaseCapacity><SpotAllocationStrategy>price-capacity-optimized</SpotAllocationStrategy></InstancesDistribution>
+			<LaunchTemplate><LaunchTemplateSpecification><LaunchTemplateId>lt-1</LaunchTemplateId><LaunchTemplateName>n-edge</LaunchTemplateName><Version>6</Version></LaunchTemplateSpecification>
+			<Overrides><member><InstanceType>t3.small</InstanceType></member><member><InstanceType>t3.medium</InstanceType></member></Overrides></LaunchTemplate></MixedInstancesPolicy></member></AutoScalingGroups>`,
+	"UpdateAutoScalingGroup": ``,
 	"DescribeScalingActivities": `<Activities><member><StatusCode>Failed</StatusCode><StatusMessage>no capacity</StatusMessage><StartTime>` + time.Now().UTC().Format(time.RFC3339) + `</StartTime></member>
 		<member><StatusCode>Failed</StatusCode><StatusMessage>of yesterday</StatusMessage><StartTime>2020-01-01T00:00:00Z</StartTime></member><member><StatusCode>Successful</StatusCode></member></Activities>`,
 	"StartInstanceRefresh":      `<InstanceRefreshId>r-1</InstanceRefreshId>`,
@@ -101,6 +106,33 @@ func TestRefresh(t *testing.T) {
 	}
 	if err := a.Cancel(t.Context(), "n-server"); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestTemplate: another version of the template, and nothing else of the group changes.
+func TestTemplate(t *testing.T) {
+	a, calls := newAccount(t)
+	template, err := a.Template(t.Context(), "n-edge")
+	if err != nil || template.ID != "lt-1" || template.Version != 6 || !maps.Equal(template.Nodes, map[int]int{5: 1, 6: 1, 0: 1}) {
+		t.Errorf("%+v, %v", template, err)
+	}
+	if err := a.UseTemplate(t.Context(), "n-edge", 5); err != nil {
+		t.Fatal(err)
+	}
+	sent := map[string]string{}
+	for name, values := range (*calls)[len(*calls)-1] {
+		sent[name] = strings.Join(values, " ")
+	}
+	if want := map[string]string{
+		"Action": "UpdateAutoScalingGroup", "Version": "2011-01-01", "AutoScalingGroupName": "n-edge",
+		"MixedInstancesPolicy.InstancesDistribution.OnDemandBaseCapacity":                  "2",
+		"MixedInstancesPolicy.InstancesDistribution.SpotAllocationStrategy":                "price-capacity-optimized",
+		"MixedInstancesPolicy.LaunchTemplate.LaunchTemplateSpecification.LaunchTemplateId": "lt-1", // AWS refuses it beside a name
+		"MixedInstancesPolicy.LaunchTemplate.LaunchTemplateSpecification.Version":          "5",
+		"MixedInstancesPolicy.LaunchTemplate.Overrides.member.1.InstanceType":              "t3.small",
+		"MixedInstancesPolicy.LaunchTemplate.Overrides.member.2.InstanceType":              "t3.medium",
+	}; !maps.Equal(sent, want) {
+		t.Errorf("it sends %v", sent)
 	}
 }
 

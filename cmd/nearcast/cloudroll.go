@@ -27,10 +27,16 @@ alarm of the site goes off.
 A tunnel ends when its server is replaced. The command waits ten minutes for another one, and
 then cancels what it no longer sees.
 
+With --back, take a release back: all groups launch the version of their launch template again
+that their nodes had before, and then nodes are replaced, stream nodes first and servers last.
+A replacement that goes on is cancelled before. Other sites may be sick. A second run goes on,
+and no further back. Before the next terraform apply, give Terraform the earlier release or a
+mended one: else it names the bad one again.
+
 Groups whose nodes are all of the latest kind are left alone, so a second run goes on where
 the first one stopped. Interrupting the command does not stop the group that is replaced.`,
 		Annotations: map[string]string{leaves: "If groups were begun, AWS still replaces the last of them, unless that one is done, and no group after it. Run it again: it goes on."},
-		Example:     "  nearcast cloud roll --site eu-central-1\n  nearcast cloud roll --role server --pause 30m",
+		Example:     "  nearcast cloud roll --site eu-central-1\n  nearcast cloud roll --role server --pause 30m\n  nearcast cloud roll --back --site eu-central-1",
 		Args:        cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, sites, end, err := f.open(cmd)
@@ -39,16 +45,24 @@ the first one stopped. Interrupting the command does not stop the group that is 
 			}
 			defer end()
 			o.Sites = sites
+			if o.Back && !cmd.Flags().Changed("pause") {
+				o.Pause = 0 // what comes back was looked at before
+			}
 			c.Poll = 10 * time.Second // AWS limits how often it is asked
 			if err := c.Roll(cmd.Context(), o); err != nil {
 				return err
+			}
+			if o.Back {
+				fmt.Fprintln(cmd.OutOrStdout(), "The nodes of these groups are of the release and image of before. Terraform still has the other one: give it another before the next apply.")
+				return nil
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), "The nodes of these groups are of the latest release and image.")
 			return nil
 		},
 	}
 	cmd.Flags().StringSliceVar(&o.Roles, "role", nil, "only this role; can be repeated: "+strings.Join(cloud.Roles, ", "))
-	cmd.Flags().DurationVar(&o.Pause, "pause", 10*time.Minute, "wait after a group's first nodes, at most 48h")
+	cmd.Flags().BoolVar(&o.Back, "back", false, "take a release back: the version that nodes had before")
+	cmd.Flags().DurationVar(&o.Pause, "pause", 10*time.Minute, "wait after a group's first nodes, at most 48h (with --back: 0, if not given)")
 	cmd.Flags().DurationVar(&o.Within, "within", 6*time.Hour, "for how long a group may take")
 	return cmd
 }
