@@ -4,7 +4,15 @@
 # GPU when all of this is installed (docs/DRIVER.md, display.server). NOT RUN: it was
 # written on machines without a GPU.
 
+# kernel_packages are the kernel's that are installed, also those that only name the newest one.
+kernel_packages() {
+  # It fails where a pattern fits no package.
+  { dpkg-query -W -f '${db:Status-Status} ${Package}\n' 'linux-image-*' 'linux-headers-*' 'linux-modules-*' 'linux-kbuild-*' \
+    'linux-aws*' 'linux-generic*' 'linux-virtual*' 2>/dev/null || true; } | awk '$1 == "installed" { print $2 }'
+}
+
 gpu() {
+  local kernel
   # The kernel modules are built for the running kernel.
   packages "linux-headers-$(uname -r)"
   if [ "${system% *}" = debian ]; then
@@ -25,7 +33,10 @@ SOURCES
   fi
   # plugins-bad has nvcodec, and with it nvh264enc.
   packages "${driver[@]}" gstreamer1.0-plugins-bad xserver-xorg-core
-  hold "${driver[@]}"
+  # With a newer kernel, a reboot would need the driver's modules for it, and perhaps headers that are not
+  # there. Both come with a new node.
+  read -ra kernel <<<"$(kernel_packages | tr '\n' ' ')"
+  hold "${driver[@]}" "${kernel[@]}"
   if with_systemd && ! nvidia-smi -L >/dev/null 2>&1; then
     modprobe nvidia || fail "the NVIDIA driver does not load: is this a GPU instance, and is Secure Boot off?"
     did "NVIDIA driver loaded"
