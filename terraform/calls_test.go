@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/nearcast/nearcast/provision/awsapi/awstest"
 )
 
 // Rights whose requests no Go code of nodes makes.
@@ -31,8 +33,8 @@ var iamNames = map[string]string{"s3:HeadObject": "s3:GetObject", "s3:ListObject
 // What no node runs: operators, publishers, tests.
 var notOnNodes = []string{"bench", "bin", "cloud", "dev", "e2e", "internal/publish", "internal/testkit", "provision/awsapi/awstest", "provision/nodetest", "terraform", "web"}
 
-// Each request to AWS that the code of nodes can make has a line in rights, and each right has
-// code that uses it: a new call fails here, before it fails on a node.
+// Each request to AWS that the code of nodes can make, or has made of the stand-in for AWS in a test, has a line
+// in rights, and each right has code that uses it: a new call fails here, before it fails on a node.
 func TestRightsAreThoseOfTheCode(t *testing.T) {
 	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/hashicorp/nomad-autoscaler").Output()
 	if err != nil {
@@ -52,6 +54,11 @@ func TestRightsAreThoseOfTheCode(t *testing.T) {
 	for action, file := range calls {
 		if !granted[action] {
 			t.Errorf("%s makes a request for which no role has the right %s: add it to a policy in modules, and to rights", file, action)
+		}
+	}
+	for _, action := range awstest.Calls {
+		if !granted[action] {
+			t.Errorf("a node made the request %s in the tests, for which no role has the right", action)
 		}
 	}
 	for action := range granted {

@@ -43,6 +43,7 @@ type Cloud struct {
 	// Region that requests must be signed for, if it is not the constant.
 	Region string
 
+	t        testing.TB
 	mu       sync.Mutex
 	metadata map[string]string
 	token    int
@@ -60,7 +61,7 @@ type Cloud struct {
 
 // New starts a cloud that runs until the test ends.
 func New(t testing.TB) *Cloud {
-	c := &Cloud{Region: Region, metadata: map[string]string{"instance-id": "i-0123456789abcdef0"}, secrets: map[string]map[string]string{}, acted: make(chan struct{})}
+	c := &Cloud{t: t, Region: Region, metadata: map[string]string{"instance-id": "i-0123456789abcdef0"}, secrets: map[string]map[string]string{}, acted: make(chan struct{})}
 	server := httptest.NewServer(c)
 	t.Cleanup(server.Close)
 	c.URL = server.URL
@@ -230,7 +231,7 @@ func (c *Cloud) sessionToken() string { return fmt.Sprint("token-", c.token) }
 
 // verify signs the request again, by the SDK, and compares. It returns the code of
 // AWS's refusal, or nothing.
-func (c *Cloud) verify(r *http.Request, body []byte, service string) (code string) {
+func (c *Cloud) verify(r *http.Request, body []byte, service, action string) (code string) {
 	again, err := http.NewRequest(r.Method, "http://"+r.Host+r.URL.RequestURI(), bytes.NewReader(body))
 	if err != nil {
 		return "MalformedRequest"
@@ -251,6 +252,7 @@ func (c *Cloud) verify(r *http.Request, body []byte, service string) (code strin
 		again.Header.Get("Authorization") != r.Header.Get("Authorization") || r.Header.Get("X-Amz-Security-Token") != role.SessionToken {
 		return "SignatureDoesNotMatch"
 	}
+	c.know(service + ":" + action)
 	if c.throttle > 0 {
 		c.throttle--
 		return "ThrottlingException"
@@ -259,9 +261,9 @@ func (c *Cloud) verify(r *http.Request, body []byte, service string) (code strin
 }
 
 func (c *Cloud) autoScaling(w http.ResponseWriter, r *http.Request, body []byte) {
-	code := c.verify(r, body, "autoscaling")
 	form, err := url.ParseQuery(string(body))
 	action := form.Get("Action")
+	code := c.verify(r, body, "autoscaling", action)
 	if code == "" && err == nil && action == "DescribeAutoScalingGroups" {
 		c.describe(w, form)
 		return
@@ -298,7 +300,7 @@ func (c *Cloud) secretsManager(w http.ResponseWriter, r *http.Request, action st
 		w.WriteHeader(http.StatusBadRequest)
 		fmt.Fprintf(w, `{"__type":"%s","Message":"refused"}`, code)
 	}
-	if code := c.verify(r, body, "secretsmanager"); code != "" {
+	if code := c.verify(r, body, "secretsmanager", action); code != "" {
 		refuse(code)
 		return
 	}
