@@ -14,7 +14,7 @@
 //   - the group is not whole: another node of it is sick, starts or ends. So the nodes of a group
 //     are replaced one after the other, and each only when the one before it has become ready. A
 //     fault that new nodes have too ends one node, and no second one;
-//   - a node that was not well yet has an hour: until then its launch hook (package ready) decides.
+//   - a node that was not well yet has an hour, until which its launch hook (package ready) decides.
 //
 // Servers do not run it. A server holds a part of the quorum: a new one in its place is a change
 // of the quorum's members, which an operator begins when the others are whole.
@@ -131,15 +131,21 @@ func (w *watch) look(ctx context.Context) {
 	if len(seen.Dead) == 0 {
 		if !w.since.IsZero() {
 			w.Log.Info("the node is well again")
+		} else if !w.well {
+			w.Log.Info("the node is well")
 		}
 		w.well, w.since, w.said = true, time.Time{}, ""
 		w.mark(false)
 		return
 	}
 	words := Words(seen.Dead)
-	if seen.Hold != "" {
+	hold := seen.Hold
+	if !w.well && time.Since(w.began) < w.Boot {
+		hold = "it was not well yet, and its launch hook decides"
+	}
+	if hold != "" {
 		w.since = time.Time{}
-		w.say("the node is sick, and is left alone: "+seen.Hold, words)
+		w.say("the node is not well, and is left alone: "+hold, words)
 		return
 	}
 	if w.since.IsZero() {
@@ -195,9 +201,6 @@ func (w *watch) restart(ctx context.Context, dead []Fault) {
 
 // held says why the group must not be told now; "" if it may.
 func (w *watch) held(ctx context.Context) string {
-	if !w.well && time.Since(w.began) < w.Boot {
-		return "it was not well yet, and its launch hook decides"
-	}
 	if w.Sessions != nil {
 		switch n, err := w.Sessions(ctx); {
 		case err != nil:
