@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/provision/awsapi"
 	"github.com/nearcast/nearcast/provision/awsapi/awstest"
 )
 
@@ -36,15 +38,9 @@ func TestFaults(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), fails+fails/2+10*time.Minute)
 	defer cancel()
 	_, debs := bare(t, ctx)
-	s := &faultySite{t: t, ctx: ctx, began: time.Now(), cloud: awstest.New(t), debs: t.TempDir()}
+	s := (&faultySite{t: t, ctx: ctx, began: time.Now(), debs: t.TempDir()}).another(21)
 	// apt locks the folder, and another test may install just now.
 	testkit.Must(t, os.CopyFS(s.debs, os.DirFS(debs)))
-	s.cloud.Region = "site-a"
-	for _, name := range []string{"servers", "edge", "nodes"} {
-		s.cloud.NewSecret("nearcast/" + name)
-	}
-	s.cloud.Say("public-ipv4", "203.0.113.7")
-	s.env = s.cloud.RoleEnvironment()
 	s.release, _ = release(t, ctx)
 	s.stage("there is a release")
 	image := s.image()
@@ -78,16 +74,21 @@ func TestFaults(t *testing.T) {
 	}
 
 	s.cloud.Begin(awstest.Storm{})
-	for i, role := range []string{"edge", "stream"} {
-		of := s.boot(role, role+"-of-image", 24+2*i, image)
+	for i, role := range []string{"edge", "stream", "server"} {
+		at, next := s, s
+		if role == "server" { // the first one of a new site: it makes the secrets, and is its own quorum
+			at, next = s.another(24+2*i), s.another(25+2*i)
+		}
+		of := at.boot(role, role+"-of-image", 24+2*i, image)
 		of.ready()
 		of.off()
-		alone := s.boot(role, role+"-of-bare", 25+2*i, "")
+		alone := next.boot(role, role+"-of-bare", 25+2*i, "")
 		alone.ready()
 		alone.off()
 		t.Logf("%s, while AWS answers: ready %.1f s after its boot began as an image, %.1f s as a bare machine", role, of.took.Seconds(), alone.took.Seconds())
 	}
-	s.stage("the end")
+	nodes[1].dies()
+	s.stage("a node whose Nomad stays dead is given up")
 }
 
 // faultySite is a site of an image's machines in AWS.
@@ -99,6 +100,20 @@ type faultySite struct {
 	env     []string // of a node's programs
 	release string
 	debs    string // packages from earlier tests
+	first   int    // the number of its server, in the network
+}
+
+// another is a site with the same release, without nodes or secrets.
+func (s *faultySite) another(first int) *faultySite {
+	of := *s
+	of.cloud, of.first = awstest.New(s.t), first
+	of.cloud.Region = "site-a"
+	for _, name := range []string{"servers", "edge", "nodes"} {
+		of.cloud.NewSecret("nearcast/" + name)
+	}
+	of.cloud.Say("public-ipv4", "203.0.113.7")
+	of.env = of.cloud.RoleEnvironment()
+	return &of
 }
 
 func (s *faultySite) stage(what string) {
@@ -141,7 +156,7 @@ type faultyNode struct {
 func (s *faultySite) boot(role, group string, n int, image string) *faultyNode {
 	s.t.Helper()
 	values := map[string]string{
-		"ROLE": role, "SITE": "site-a", "NODE": group + "-1", "SERVERS": "1", "JOIN": network(21), "ADDRESS": network(n), "HTTP": network(n),
+		"ROLE": role, "SITE": "site-a", "NODE": group + "-1", "SERVERS": "1", "JOIN": network(s.first), "ADDRESS": network(n), "HTTP": network(n),
 		"INTERFACE": "lo", "CPU": "8000", "NO_CLOUD": "yes", "ASG": group, "HOOK": "drain", "READY_HOOK": "ready", "SECRET_NODES": "nearcast/nodes",
 	}
 	switch role {
@@ -234,5 +249,59 @@ func (n *faultyNode) whole() {
 	})
 	if said := n.actions(); slices.ContainsFunc(said, func(a string) bool { return a != "ready CONTINUE" }) {
 		n.t.Errorf("the group of %s heard %q", n.group, said)
+	}
+}
+
+// dies: Nomad loses its configuration and is killed, so that neither systemd nor a restart brings it back. The
+// node tells its group, in seconds here, and its drain need not wait.
+func (n *faultyNode) dies() {
+	n.t.Helper()
+	const instance = "i-0123456789abcdef0" // what the metadata service says
+	n.site.cloud.Group(n.group, 1, awsapi.Member{Instance: instance, State: "InService", Healthy: true})
+	n.write("/etc/systemd/system/nearcast-health.service.d/quick.conf", "[Service]\nExecStart=\nExecStart=/usr/local/bin/nearcast provision health --dead 12s --spread 1s --poll 1s\n")
+	n.run("systemctl", "daemon-reload")
+	n.run("systemctl", "restart", "nearcast-health")
+	says := func(count int, text string) {
+		n.t.Helper()
+		testkit.Retry(n.ctx, n.t, "nearcast-health says: "+text, func() error {
+			said, err := n.try("journalctl", "_SYSTEMD_INVOCATION_ID="+n.unit("nearcast-health")["InvocationID"], "--output=cat")
+			if err == nil && strings.Count(said, text) < count {
+				err = errors.New(said)
+			}
+			return err
+		})
+	}
+	says(1, "the node is well")
+	n.run("systemctl", "stop", "nomad")
+	says(1, "somebody has stopped nomad") // that is no fault
+	n.run("mv", "/etc/nomad.d/agent.hcl", "/root/agent.hcl")
+	n.run("systemctl", "start", "--no-block", "nomad")
+	began := time.Now()
+	for {
+		all, next := n.site.cloud.Actions()
+		if i := slices.IndexFunc(all, func(a url.Values) bool { return a.Get("Action") == "SetInstanceHealth" }); i >= 0 {
+			if all[i].Get("InstanceId") != instance || all[i].Get("HealthStatus") != "Unhealthy" {
+				n.t.Errorf("the group of %s heard %v", n.group, all[i])
+			}
+			break
+		}
+		select {
+		case <-next:
+		case <-n.ctx.Done():
+			n.t.Fatalf("the group of %s has not heard that its Nomad is dead", n.group)
+		}
+	}
+	n.t.Logf("%s: its group heard %.1f s after its Nomad died", n.group, time.Since(began).Seconds())
+	testkit.Retry(n.ctx, n.t, "the mark for the drain", func() error { _, err := n.try("test", "-e", "/run/nearcast-dead"); return err })
+	says(2, "restarting what is dead")
+	n.site.cloud.Say("autoscaling/target-lifecycle-state", "Terminated")
+	testkit.Retry(n.ctx, n.t, "the group goes on", func() error {
+		if said := n.actions(); !slices.Contains(said, "drain CONTINUE") {
+			return fmt.Errorf("it heard %q", said)
+		}
+		return nil
+	})
+	if said := n.run("journalctl", "--unit=nearcast-drain", "--output=cat"); !strings.Contains(said, "this node is given up: there is nothing to drain") {
+		n.t.Errorf("the drain says %s", said)
 	}
 }
