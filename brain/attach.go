@@ -120,9 +120,10 @@ func clockOff(h http.Header, asked, answered time.Time) *time.Duration {
 	return new(theirs.Sub(asked.Add(answered.Sub(asked) / 2)))
 }
 
-// retire asks a seat to end if it is idle, and returns the status of its answer.
-func (c *seatClient) retire(ctx context.Context, seat wire.Seat) (status int, err error) {
-	return c.post(ctx, seat, wire.RetirePath, struct{}{})
+// retire asks a seat to end if it is idle, or if it fetches its content, and returns the status of
+// its answer.
+func (c *seatClient) retire(ctx context.Context, seat wire.Seat, ask wire.RetireRequest) (status int, err error) {
+	return c.post(ctx, seat, wire.RetirePath, ask)
 }
 
 // end asks a seat to end a session because its person left.

@@ -286,6 +286,32 @@ func TestOnDemand(t *testing.T) {
 	}
 }
 
+// The person leaves while the content of their seat is fetched.
+func TestFetchIsStopped(t *testing.T) {
+	s := newSite(t, brain.App{ID: "game", Version: 7, Max: 3})
+	b := s.brain("b1")
+	p := s.play(b, "game")
+	s.until("a seat is dispatched", func() bool { return s.nomad.dispatched() > 0 })
+	x := s.seat("game", "game/dispatch-v7-1", "alloc-1", wire.SeatStarting)
+	x.mu.Lock()
+	x.rec.Progress = wire.Progress{Phase: wire.PhaseContent, Fraction: 0.001}
+	x.tell()
+	x.mu.Unlock()
+	p.send(wire.Message{Type: wire.MsgLeave})
+	s.until("the seat is retired", func() bool {
+		b.Later(time.Second)
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		return x.rec.State == wire.SeatEnding
+	})
+	s.until("Nomad shows its end", func() bool {
+		s.nomad.mu.Lock()
+		defer s.nomad.mu.Unlock()
+		c := s.nomad.jobs.Children["game/dispatch-v7-1"]
+		return c.State == brain.ChildDead && c.End.Reason == wire.ReasonRetired
+	})
+}
+
 func TestSeatThatFailsToStart(t *testing.T) {
 	s := newSite(t, brain.App{ID: "bad", Version: 1, Warm: 1, Max: 5})
 	end := wire.End{Reason: wire.ReasonError, Code: wire.CodeContentMissing, Detail: "no object s3://models/car.glb"}

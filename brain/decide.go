@@ -31,7 +31,8 @@ func sessionOf(token string) string {
 type decision struct {
 	orders []order
 	retire []wire.Seat
-	stop   []string // children
+	unload []wire.Seat // that fetch what nobody needs
+	stop   []string    // children
 	warn   []overstay
 	end    []overstay
 	ask    []string // apps with a child that Nomad has not shown in time
@@ -78,11 +79,18 @@ func (st *state) decide() decision {
 		if !now.Before(a.notBefore) {
 			a.notBefore = time.Time{}
 		}
+		coming, asked := st.onTheWay(a, waiting.people, now)
 		m := plan(demand{
 			warm: a.aim(), max: app.Max, counts: a.counts, idle: a.surplus(st.leading, now), waiting: waiting.current, strict: waiting.strict,
 			leading: st.leading, unpublished: !a.published, backOff: f != nil && f.running(app.Version, now) || !a.notBefore.IsZero(),
 			moving: a.movingNow(now), unproven: f != nil && f.failing(app.Version),
+			version: app.Version, coming: coming, asked: asked,
 		})
+		a.noteUnwanted(m.unwanted, now)
+		for _, seat := range m.stop {
+			d.unload = append(d.unload, st.view.byAlloc[seat].seat.Seat)
+			st.view.noteRetiring(seat, now)
+		}
 		d.orders = append(d.orders, st.orders(a, m, now)...)
 		for _, seat := range m.retire {
 			d.retire = append(d.retire, st.view.byAlloc[seat].seat.Seat)

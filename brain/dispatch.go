@@ -55,6 +55,9 @@ func (p *planner) act(ctx context.Context) {
 	for _, seat := range d.retire {
 		all.Go(func() error { p.retire(ctx, seat); return nil })
 	}
+	for _, seat := range d.unload {
+		all.Go(func() error { p.unload(ctx, seat); return nil })
+	}
 	for _, o := range d.warn {
 		all.Go(func() error { p.warn(ctx, o); return nil })
 	}
@@ -82,7 +85,7 @@ func (p *planner) dispatch(ctx context.Context, o order) {
 // retire asks an idle seat to end. A seat that was claimed meanwhile declines
 // and goes on.
 func (p *planner) retire(ctx context.Context, seat wire.Seat) {
-	status, err := p.seats.retire(ctx, seat)
+	status, err := p.seats.retire(ctx, seat, wire.RetireRequest{})
 	if err != nil || status != http.StatusNoContent && status != http.StatusConflict {
 		p.log.Warn("cannot retire an idle seat", "seat", seat.ID, "status", status, "error", err)
 		return
@@ -93,6 +96,18 @@ func (p *planner) retire(ctx context.Context, seat wire.Seat) {
 	}
 	if status == http.StatusNoContent {
 		p.log.Info("retired an idle seat", "seat", seat.ID, "app", seat.App, "version", seatVersion(seat))
+	}
+}
+
+// unload asks a seat to end that fetches content which nobody needs. One that has its content
+// meanwhile declines, and so does one of an earlier release.
+func (p *planner) unload(ctx context.Context, seat wire.Seat) {
+	status, err := p.seats.retire(ctx, seat, wire.RetireRequest{Fetching: true})
+	switch {
+	case err != nil || status != http.StatusNoContent && status != http.StatusConflict:
+		p.log.Warn("cannot stop a fetch that nobody needs", "seat", seat.ID, "status", status, "error", err)
+	case status == http.StatusNoContent:
+		p.log.Info("stopped a fetch that nobody needs", "seat", seat.ID, "app", seat.App, "version", seatVersion(seat))
 	}
 }
 

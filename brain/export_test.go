@@ -3,6 +3,7 @@ package brain
 import (
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -51,4 +52,15 @@ func (b *Broker) FirstFree(app string) string {
 		return a.free[0].child.Alloc
 	}
 	return ""
+}
+
+// Later has the seats that nobody needs have been so for longer.
+func (b *Broker) Later(d time.Duration) {
+	b.state.mu.Lock()
+	defer b.state.mu.Unlock()
+	for _, u := range b.state.view.units {
+		if !u.unwanted.IsZero() {
+			u.unwanted = u.unwanted.Add(-d)
+		}
+	}
 }

@@ -44,6 +44,11 @@ type demand struct {
 	backOff     bool       // seats fail to start, and the next try is later
 	moving      int        // seats that were retired for their nodes and are not dead yet
 	unproven    bool       // seats failed to start, and no seat has shown since that they start now
+
+	// What fetches may be stopped; see onTheWay.
+	version uint64 // the current one
+	coming  []onTheWay
+	asked   []uint64
 }
 
 // move is what to do next.
@@ -51,6 +56,8 @@ type move struct {
 	people int // seats to dispatch for people that wait
 	pool   int // seats to dispatch ahead of need
 	retire []string
+	// unwanted are seats on their way that nobody needs, and stop those whose fetch is to be stopped.
+	unwanted, stop []string
 }
 
 // warmth is what the number of warm seats of an app with warm = "auto" follows from.
@@ -86,6 +93,7 @@ func plan(d demand) move {
 	if d.leading {
 		m.retire = surplus(d)
 	}
+	m.unwanted, m.stop = d.unwanted()
 	// A blocked child shows that the site is full. More children would only wait
 	// behind it.
 	if d.unpublished || d.backOff || c.blocked > 0 {

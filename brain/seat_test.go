@@ -273,9 +273,14 @@ func (x *seat) check(rw http.ResponseWriter, r *http.Request) {
 	rw.WriteHeader(204)
 }
 
-func (x *seat) retire(rw http.ResponseWriter, _ *http.Request) {
+func (x *seat) retire(rw http.ResponseWriter, r *http.Request) {
+	var req wire.RetireRequest
+	json.NewDecoder(r.Body).Decode(&req)
 	x.mu.Lock()
 	free := x.rec.State.Free()
+	if req.Fetching {
+		free = x.rec.State == wire.SeatStarting && x.rec.Progress.Phase == wire.PhaseContent
+	}
 	if free {
 		x.become(wire.SeatEnding, "")
 	}

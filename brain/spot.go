@@ -169,7 +169,7 @@ func (v *view) placeSeat(u *unit, s *spot, now time.Time) {
 		if t.holder.Session != "" {
 			s.holder = holderOf(t.holder.Subject, t.holder.Network, t.App)
 		}
-	case t.State == wire.SeatStarting:
+	case t.State == wire.SeatStarting && !t.retiring(now):
 		s.class, s.serves = classStarting, true
 	case !t.State.Free():
 	case t.retiring(now):

@@ -103,8 +103,8 @@ type unit struct {
 	seen     time.Time // when its dispatch was seen first; zero where it is older than this process
 	blocked  time.Time // since when no node can take it
 	stopping time.Time // when it was asked to stop
-
-	spot spot
+	unwanted time.Time // since when nobody needs it, while it fetches
+	spot     spot
 }
 
 func newView() *view {

@@ -271,7 +271,15 @@ func (h *streamHost) serveRetire(w http.ResponseWriter, r *http.Request) {
 		identity.Refuse(w, wire.BrainService, wire.DrainService+" of the seat's node")
 		return
 	}
-	if err := h.state.retire(); err != nil {
+	var req wire.RetireRequest
+	if !decodeBody(w, r, &req) {
+		return
+	}
+	switch {
+	case req.Fetching && h.state.stopFetching() != nil:
+		refuse(w, http.StatusConflict, wire.ProblemUnavailable, "The seat does not fetch", "its content is there already")
+		return
+	case !req.Fetching && h.state.retire() != nil:
 		refuse(w, http.StatusConflict, wire.ProblemUnavailable, "The seat is not idle", "only an idle seat can be retired")
 		return
 	}

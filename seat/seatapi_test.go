@@ -347,6 +347,30 @@ func TestEndAndRetire(t *testing.T) {
 	}
 }
 
+// A seat ends that fetches what nobody needs any more, and its fetch with it.
+func TestRetireWhileFetching(t *testing.T) {
+	r := newRigWith(t, func(r *rig) {
+		r.spec.Content = []wire.Content{{Source: "s3://models/big", Destination: "m"}}
+		r.failure["content"] = errSlow
+	})
+	r.wait("the seat fetches", func() bool { return r.seats.last().Progress.Detail != "" })
+	r.address = r.seats.last().Address
+	if got := r.post(wire.RetirePath, wire.RetireRequest{}); got != http.StatusConflict {
+		t.Errorf("retire of a seat that is not idle: %d", got)
+	}
+	if got := r.post(wire.RetirePath, wire.RetireRequest{Fetching: true}); got != http.StatusNoContent {
+		t.Errorf("retire: %d", got)
+	}
+	if end := r.waitEnd(); end.Reason != wire.ReasonRetired || end.Failed() {
+		t.Errorf("ended by %v", end)
+	}
+
+	ready := newRig(t).idle()
+	if got := ready.post(wire.RetirePath, wire.RetireRequest{Fetching: true}); got != http.StatusConflict {
+		t.Errorf("a seat that is ready: %d", got)
+	}
+}
+
 // A ticket with a longest duration ends the session, though the job has none.
 func TestSessionOfLimitedTicket(t *testing.T) {
 	r := newRig(t).idle()

@@ -202,6 +202,17 @@ func (s *stateMachine) retire() error {
 	return nil
 }
 
+// stopFetching ends the seat if it still fetches its content.
+func (s *stateMachine) stopFetching() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.now.State != wire.SeatStarting || s.now.Progress.Phase != wire.PhaseContent {
+		return errBusy
+	}
+	s.endLocked(wire.End{Reason: wire.ReasonRetired, Detail: "nobody waited any more for the content that it fetched"})
+	return nil
+}
+
 // endWith ends the seat from any state. Only the first end counts.
 func (s *stateMachine) endWith(end wire.End) {
 	s.mu.Lock()

@@ -317,6 +317,24 @@ func TestRetire(t *testing.T) {
 	wantEnd(t, s, wire.ReasonRetired)
 }
 
+func TestStopFetching(t *testing.T) {
+	s := newStateMachine(wire.Seat{Progress: wire.Progress{Phase: wire.PhaseContent}}, testLimits(), realClock{}, func(wire.SeatState, wire.Seat) {})
+	s.progress(wire.Progress{Phase: wire.PhaseDisplay})
+	if err := s.stopFetching(); !errors.Is(err, errBusy) {
+		t.Errorf("a seat that starts its display: %v", err)
+	}
+	s.progress(wire.Progress{Phase: wire.PhaseContent})
+	if err := s.stopFetching(); err != nil {
+		t.Fatal(err)
+	}
+	wantEnd(t, s, wire.ReasonRetired)
+	idle, _, _ := newTestState(t, testLimits())
+	if err := idle.stopFetching(); !errors.Is(err, errBusy) {
+		t.Errorf("an idle seat: %v", err)
+	}
+	wantState(t, idle, wire.SeatIdle, "")
+}
+
 func TestOtherSessions(t *testing.T) {
 	s, _, _ := newTestState(t, testLimits())
 	_ = s.claim("a")

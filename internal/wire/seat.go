@@ -51,7 +51,7 @@ const (
 	ReasonLost      Reason = "lost"       // the browser did not come back within reconnect_grace
 	ReasonAppExited Reason = "app-exited" // the app ended; End.ExitCode or End.Signal says how
 	ReasonDrained   Reason = "drained"    // the operator stopped or drained the seat
-	ReasonRetired   Reason = "retired"    // an idle seat was no longer wanted (new app version, smaller pool)
+	ReasonRetired   Reason = "retired"    // a seat was no longer wanted that was idle (new app version, smaller pool) or fetched its content
 	ReasonError     Reason = "error"      // End.Code says which, End.Detail says it in words
 )
 

@@ -238,9 +238,16 @@ const (
 	// CheckPath answers whether a resume token is that of a session that holds the seat
 	// (CheckRequest): 204, 401 or 410.
 	CheckPath = "/v1/check"
-	// RetirePath ends the seat if it is idle: 204 or 409. SeatStillPath is in still.go.
+	// RetirePath ends the seat if it is idle, or as RetireRequest says: 204 or 409. SeatStillPath is
+	// in still.go.
 	RetirePath = "/v1/retire"
 )
+
+// RetireRequest is the body of RetirePath.
+type RetireRequest struct {
+	// Fetching asks a seat to end that still fetches its content, and no other one.
+	Fetching bool `json:"fetching,omitempty"`
+}
 
 // CheckRequest is the body of CheckPath.
 type CheckRequest struct {
