@@ -3,6 +3,7 @@ package device
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"strings"
 
@@ -15,6 +16,7 @@ const mostSeats = 64
 var configSpec = hclspec.NewObject(map[string]*hclspec.Spec{
 	"seats_per_gpu":    hclspec.NewDefault(hclspec.NewAttr("seats_per_gpu", "number", false), hclspec.NewLiteral("1")),
 	"encoder_sessions": hclspec.NewDefault(hclspec.NewAttr("encoder_sessions", "number", false), hclspec.NewLiteral("0")),
+	"run_dir":          hclspec.NewDefault(hclspec.NewAttr("run_dir", "string", false), hclspec.NewLiteral(`"/run/nearcast"`)),
 	"model": hclspec.NewBlockList("model", hclspec.NewObject(map[string]*hclspec.Spec{
 		"name":  hclspec.NewAttr("name", "string", true),
 		"seats": hclspec.NewAttr("seats", "number", true),
@@ -25,6 +27,7 @@ var configSpec = hclspec.NewObject(map[string]*hclspec.Spec{
 type config struct {
 	SeatsPerGPU     float64 `codec:"seats_per_gpu"`
 	EncoderSessions float64 `codec:"encoder_sessions"`
+	RunDir          string  `codec:"run_dir"`
 	Models          []struct {
 		Name  string  `codec:"name"`
 		Seats float64 `codec:"seats"`
@@ -35,7 +38,8 @@ type config struct {
 type settings struct {
 	seats    int
 	byModel  map[string]int
-	sessions int // of a GPU's encoder at once; 0 is no limit
+	sessions int    // of a GPU's encoder at once; 0 is no limit
+	runDir   string // the driver's
 }
 
 func (c config) check() (settings, error) {
@@ -51,6 +55,10 @@ func (c config) check() (settings, error) {
 		seats:    whole("seats_per_gpu", c.SeatsPerGPU, 1),
 		sessions: whole("encoder_sessions", c.EncoderSessions, 0),
 		byModel:  map[string]int{},
+		runDir:   filepath.Clean(c.RunDir),
+	}
+	if !filepath.IsAbs(c.RunDir) {
+		errs = append(errs, fmt.Errorf("run_dir = %q: must be the absolute path of the driver's run_dir", c.RunDir))
 	}
 	for _, m := range c.Models {
 		name := modelName(m.Name)

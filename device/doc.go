@@ -9,6 +9,7 @@
 //	      seats = 4
 //	    }
 //	    encoder_sessions = 8           # that the GPU's driver allows at once; 0, the default, is no limit
+//	    run_dir = "/run/nearcast"      # the default; the run_dir of the seats' driver
 //	  }
 //	}
 //
@@ -37,6 +38,9 @@
 // Reserve gives the seats' driver the GPU's UUID and bus id (wire.EnvGPU, wire.EnvGPUBusID), CUDA
 // this GPU alone (CUDA_VISIBLE_DEVICES), and the GPU's device files. It refuses two GPUs for one
 // task, ids that it does not know, and GPUs that are unhealthy.
+//
+// How busy the GPUs are it writes every five seconds into wire.GPUsFile in the driver's run directory:
+// the driver, which holds seats, must not call NVML.
 //
 // Not run with a GPU: its tests have NVML's mock.
 package device

@@ -86,13 +86,11 @@ func (p *Plugin) Fingerprint(ctx context.Context) (<-chan *device.FingerprintRes
 	out := make(chan *device.FingerprintResponse)
 	go func() {
 		defer close(out)
-		watched := make(chan struct{})
 		ctx, cancel := context.WithCancel(ctx)
-		go func() {
-			defer close(watched)
-			p.watch(ctx)
-		}()
-		defer func() { cancel(); <-watched }()
+		var all sync.WaitGroup
+		all.Go(func() { p.watch(ctx) })
+		all.Go(func() { p.tellLoad(ctx) })
+		defer func() { cancel(); all.Wait() }()
 		ticker := time.NewTicker(p.period)
 		defer ticker.Stop()
 		var told []*device.DeviceGroup

@@ -2,6 +2,7 @@ package device_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/nearcast/nearcast/device"
 	"github.com/nearcast/nearcast/device/devicetest"
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -65,6 +67,9 @@ func served(t *testing.T, file string, config any) nomad.DevicePlugin {
 		t.Fatalf("the plugin says it is %+v, %v", info, err)
 	}
 	var packed []byte
+	if c, ok := config.(conf); ok && c["run_dir"] == nil {
+		c["run_dir"] = t.TempDir()
+	}
 	if err := base.MsgPackEncode(&packed, config); err != nil {
 		t.Fatal(err)
 	}
@@ -234,6 +239,34 @@ func TestMIG(t *testing.T) {
 	})
 }
 
+// The registrar is told how busy each GPU is, but for one that is lost.
+func TestLoadOfGPUs(t *testing.T) {
+	file, dir := filepath.Join(t.TempDir(), "gpus.json"), filepath.Join(t.TempDir(), "run")
+	gpus := slices.Clone(two)
+	gpus[0].Busy, gpus[0].Encodes, gpus[0].Sessions = 90, 40, 7
+	devicetest.Write(t, file, gpus)
+	p := served(t, file, conf{"seats_per_gpu": 2, "encoder_sessions": 8, "run_dir": dir})
+	if _, err := p.Fingerprint(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	until := func(what string, want ...wire.GPULoad) {
+		t.Helper()
+		testkit.UntilSeen(t, what, func() (any, bool) {
+			var said wire.GPUs
+			text, err := os.ReadFile(filepath.Join(dir, wire.GPUsFile))
+			if err != nil || json.Unmarshal(text, &said) != nil {
+				return err, false
+			}
+			return said, slices.Equal(said.GPUs, want) && time.Since(said.At) < wire.GPUsFor
+		})
+	}
+	b := wire.GPULoad{ID: "GPU-b", Busy: 0.37, Encoder: 0.21, Memory: 0.5, Sessions: 2, MaxSessions: 8}
+	until("both are told", wire.GPULoad{ID: "GPU-a", Busy: 0.9, Encoder: 0.4, Memory: 0.5, Sessions: 7, MaxSessions: 8}, b)
+	gpus[0].Lost = true
+	devicetest.Write(t, file, gpus)
+	until("one is lost", b)
+}
+
 // A config that cannot be is refused with what it should be.
 func TestConfig(t *testing.T) {
 	p := device.New(hclog.NewNullLogger(), devicetest.NVML(""))
@@ -242,6 +275,7 @@ func TestConfig(t *testing.T) {
 		say    string
 	}{
 		{conf{"seats_per_gpu": 0}, "seats_per_gpu = 0: must be a whole number from 1 to 64"},
+		{conf{"seats_per_gpu": 1, "run_dir": "run"}, `run_dir = "run": must be the absolute path`},
 		{conf{"seats_per_gpu": 1.5}, "seats_per_gpu = 1.5"},
 		{conf{"seats_per_gpu": 1, "encoder_sessions": -1}, "encoder_sessions = -1: must be a whole number from 0"},
 		{conf{"seats_per_gpu": 1, "model": []conf{{"name": "L4", "seats": 0}}}, "model { seats } = 0"},

@@ -26,6 +26,9 @@ type GPU struct {
 	MiB        uint64
 	Lost, MIG  bool
 	Xid        uint64 // a critical error that it reports, once
+	// Busy and Encodes are per cent, and Sessions those of its encoder; where all are 0, 37, 21 and 2.
+	Busy, Encodes uint32
+	Sessions      int
 }
 
 // GPUs are all of a node. Without any, the library is missing.
@@ -117,6 +120,9 @@ func (n *node) device(uuid string) *mock.Device {
 	now := func() (GPU, nvml.Return) {
 		for _, g := range read(n.file) {
 			if g.UUID == uuid && !g.Lost {
+				if g.Busy == 0 && g.Encodes == 0 && g.Sessions == 0 {
+					g.Busy, g.Encodes, g.Sessions = 37, 21, 2
+				}
 				return g, nvml.SUCCESS
 			}
 		}
@@ -139,10 +145,10 @@ func (n *node) device(uuid string) *mock.Device {
 		GetMinorNumberFunc: func() (int, nvml.Return) { g, ret := now(); return g.Minor, ret },
 		RegisterEventsFunc: func(uint64, nvml.EventSet) nvml.Return { _, ret := now(); return ret },
 		GetUtilizationRatesFunc: func() (nvml.Utilization, nvml.Return) {
-			_, ret := now()
-			return nvml.Utilization{Gpu: 37}, ret
+			g, ret := now()
+			return nvml.Utilization{Gpu: g.Busy}, ret
 		},
-		GetEncoderUtilizationFunc: func() (uint32, uint32, nvml.Return) { _, ret := now(); return 21, 0, ret },
-		GetEncoderStatsFunc:       func() (int, uint32, uint32, nvml.Return) { _, ret := now(); return 2, 0, 0, ret },
+		GetEncoderUtilizationFunc: func() (uint32, uint32, nvml.Return) { g, ret := now(); return g.Encodes, 0, ret },
+		GetEncoderStatsFunc:       func() (int, uint32, uint32, nvml.Return) { g, ret := now(); return g.Sessions, 0, 0, ret },
 	}
 }

@@ -1,6 +1,7 @@
 package registrar
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -22,13 +23,15 @@ const (
 // meter measures what is in use of the node.
 type meter struct {
 	fs         procfs.FS
+	gpus       string  // wire.GPUsFile
 	idle, busy float64 // seconds of all CPUs, at the last look
 	class      wire.LoadClass
 }
 
-func newMeter() *meter {
+// newMeter is one for the node of a run directory.
+func newMeter(dir string) *meter {
 	fs, _ := procfs.NewDefaultFS()
-	return &meter{fs: fs, class: wire.LoadCalm}
+	return &meter{fs: fs, gpus: filepath.Join(dir, wire.GPUsFile), class: wire.LoadCalm}
 }
 
 // node is the load since the last look. What cannot be read counts as nothing.
@@ -47,7 +50,16 @@ func (m *meter) node() (n wire.Node) {
 		n.Memory = bounded(1 - float64(*info.MemAvailable)/float64(*info.MemTotal))
 	}
 	n.GPU = gpuLoad("/sys/class/drm")
-	m.class = classOf(max(n.CPU, n.Memory, n.GPU), m.class)
+	sessions := 0.0 // of the encoder that has the fewest left
+	for _, g := range readGPUs(m.gpus, time.Now()) {
+		n.GPU = max(n.GPU, bounded(g.Busy), bounded(g.Encoder))
+		n.GPUMemory = max(n.GPUMemory, bounded(g.Memory))
+		n.EncoderSessions += max(g.Sessions, 0)
+		if g.MaxSessions > 0 {
+			sessions = max(sessions, bounded(float64(g.Sessions)/float64(g.MaxSessions)))
+		}
+	}
+	m.class = classOf(max(n.CPU, n.Memory, n.GPU, n.GPUMemory, sessions), m.class)
 	n.Class = m.class
 	return n
 }
@@ -120,4 +132,14 @@ func gpuLoad(dir string) (most float64) {
 		}
 	}
 	return most
+}
+
+// readGPUs reads what the device plugin tells. A node without NVIDIA's GPUs has no such file.
+func readGPUs(file string, now time.Time) []wire.GPULoad {
+	text, err := os.ReadFile(file)
+	var said wire.GPUs
+	if err != nil || json.Unmarshal(text, &said) != nil || now.Sub(said.At) > wire.GPUsFor || said.At.Sub(now) > wire.GPUsFor {
+		return nil
+	}
+	return said.GPUs
 }

@@ -145,7 +145,7 @@ func (r *Registrar) tellLoad(ctx context.Context, registry *fleet.Fleet, key str
 	// their own. The name stays the same after a restart.
 	sum := fnv.New64a()
 	sum.Write([]byte(r.cfg.Dir))
-	meter := newMeter()
+	meter := newMeter(r.cfg.Dir)
 	node := func() wire.Node {
 		n := meter.node()
 		r.tellClass(n.Class, time.Now())

@@ -302,8 +302,47 @@ func TestClass(t *testing.T) {
 			t.Errorf("step %d: %s at %v, want %s", i, was, step.load, step.want)
 		}
 	}
-	if n := newMeter().node(); n.Memory <= 0 || n.Memory > 1 || n.CPU < 0 || n.CPU > 1 || n.Class == "" {
+	if n := newMeter(t.TempDir()).node(); n.Memory <= 0 || n.Memory > 1 || n.CPU < 0 || n.CPU > 1 || n.Class == "" {
 		t.Errorf("this machine: %+v", n)
+	}
+}
+
+// What the device plugin tells of GPUs counts as the node's load, while it is fresh.
+func TestGPUsOfNode(t *testing.T) {
+	dir := t.TempDir()
+	for _, c := range []struct {
+		name     string
+		gpus     []wire.GPULoad
+		age      time.Duration
+		want     wire.LoadClass
+		gpu      float64
+		memory   float64
+		sessions int
+	}{
+		{"two calm GPUs", []wire.GPULoad{{Busy: 0.2, Encoder: 0.1, Memory: 0.3, Sessions: 2, MaxSessions: 8}, {Busy: 0.1, Memory: 0.4, Sessions: 1, MaxSessions: 8}}, 0, "calm", 0.2, 0.4, 3},
+		{"one computes", []wire.GPULoad{{Busy: 0.9}, {}}, 0, "full", 0.9, 0, 0},
+		{"one encodes", []wire.GPULoad{{}, {Busy: 0.1, Encoder: 0.7}}, 0, "busy", 0.7, 0, 0},
+		{"the memory of one is used", []wire.GPULoad{{Memory: 0.95}, {}}, 0, "full", 0, 0.95, 0},
+		{"an encoder has no session left", []wire.GPULoad{{Sessions: 8, MaxSessions: 8}, {Sessions: 1, MaxSessions: 8}}, 0, "full", 0, 0, 9},
+		{"sessions without a limit", []wire.GPULoad{{Sessions: 80}}, 0, "calm", 0, 0, 80},
+		{"the plugin has ended", []wire.GPULoad{{Busy: 1, Memory: 1, Sessions: 8, MaxSessions: 8}}, time.Minute, "calm", 0, 0, 0},
+		{"figures that cannot be", []wire.GPULoad{{Busy: 40, Memory: -3, Sessions: -4}}, 0, "full", 1, 0, 0},
+	} {
+		text, err := json.Marshal(wire.GPUs{At: time.Now().Add(-c.age), GPUs: c.gpus})
+		testkit.Must(t, err)
+		testkit.Must(t, os.WriteFile(filepath.Join(dir, wire.GPUsFile), text, 0o600))
+		m := newMeter(dir)
+		n := m.node()
+		if n.GPU != c.gpu || n.GPUMemory != c.memory || n.EncoderSessions != c.sessions {
+			t.Errorf("%s: told as %+v", c.name, n)
+		}
+		want := c.want
+		if machine := classOf(max(n.CPU, n.Memory), wire.LoadCalm); machine.Rank() > want.Rank() {
+			want = machine // the test's own is busier than its GPUs
+		}
+		if n.Class != want {
+			t.Errorf("%s: the class is %s, want %s", c.name, n.Class, want)
+		}
 	}
 }
 

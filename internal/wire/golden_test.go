@@ -85,6 +85,8 @@ var messages = map[string]any{
 	"ending":         &Ending{},
 	"warn_request":   &WarnRequest{},
 	"retire_request": &RetireRequest{},
+	"gpus":           &GPUs{},
+	"gpu_load":       &GPULoad{},
 	"check_request":  &CheckRequest{},
 	"input":          &Input{},
 	"touch":          &Touch{},

@@ -16,7 +16,7 @@ const (
 )
 
 // LoadClass says in a word how much a node has left. It follows from the scarcest of CPU,
-// memory and GPU.
+// memory and GPU: its processors, its encoder and the encoder's sessions, and its memory.
 type LoadClass string
 
 const (
@@ -48,10 +48,14 @@ type Node struct {
 	Media []string          `json:"media,omitempty"`
 	Class LoadClass         `json:"class"`
 	Seats map[SeatState]int `json:"seats,omitempty"`
-	// CPU, Memory and GPU are what is in use, 0..1. GPU is 0 where the kernel does not tell.
+	// CPU, Memory and GPU are what is in use, 0..1. GPU is that of the GPU or encoder that is used most, and 0
+	// where nobody tells: the kernel, or NVML by the device plugin (GPUs).
 	CPU    float64 `json:"cpu"`
 	Memory float64 `json:"memory"`
 	GPU    float64 `json:"gpu"`
+	// GPUMemory is of the GPU that has the least left, and EncoderSessions are those of all GPUs' encoders.
+	GPUMemory       float64 `json:"gpu_memory,omitempty"`
+	EncoderSessions int     `json:"encoder_sessions,omitempty"`
 	// MHz and MemoryMB are what the node has in all.
 	MHz      int `json:"mhz,omitempty"`
 	MemoryMB int `json:"memory_mb,omitempty"`

@@ -72,6 +72,7 @@ client {
 plugin %q {
   config {
     seats_per_gpu = 2
+    run_dir       = %q
   }
 }
 plugin "nomad-driver-stream" {
@@ -94,7 +95,7 @@ plugin "nomad-driver-stream" {
     }
   }
 }
-`, filepath.Join(bin, "plugins"), device.Name, filepath.Join(bin, "stream-host"), s.runs, keys, bin, filepath.Join(n.Dir, "cache")),
+`, filepath.Join(bin, "plugins"), device.Name, s.runs, filepath.Join(bin, "stream-host"), s.runs, keys, bin, filepath.Join(n.Dir, "cache")),
 		gpusEnv+"="+gpus)
 	n.WaitReady("stream")
 	return s

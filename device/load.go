@@ -1,0 +1,83 @@
+package device
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/NVIDIA/go-nvml/pkg/nvml"
+	"github.com/google/renameio/v2"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// tellLoad tells the node's registrar how busy the GPUs are, until ctx ends.
+func (p *Plugin) tellLoad(ctx context.Context) {
+	tick := time.NewTicker(min(wire.GPUsEvery, p.period))
+	defer tick.Stop()
+	for {
+		if err := p.writeLoad(time.Now()); err != nil {
+			p.say("load", "brains are not told how busy the GPUs are", "error", err)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (p *Plugin) writeLoad(now time.Time) error {
+	p.mu.Lock()
+	dir, sessions := p.settings.runDir, p.settings.sessions
+	var gpus []gpu
+	for uuid, g := range p.gpus {
+		if p.sick(uuid) == "" {
+			gpus = append(gpus, g)
+		}
+	}
+	p.mu.Unlock()
+	if dir == "" || len(gpus) == 0 {
+		return nil
+	}
+	slices.SortFunc(gpus, func(a, b gpu) int { return strings.Compare(a.uuid, b.uuid) })
+	said := wire.GPUs{At: now.UTC()}
+	for _, g := range gpus {
+		said.GPUs = append(said.GPUs, g.load(sessions))
+	}
+	text, err := json.Marshal(said)
+	if err != nil {
+		return fmt.Errorf("encode the load of the GPUs: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make the driver's run_dir: %w", err)
+	}
+	file := filepath.Join(dir, wire.GPUsFile)
+	if err := renameio.WriteFile(file, text, 0o600, renameio.WithTempDir(dir), renameio.WithStaticPermissions(0o600)); err != nil {
+		return fmt.Errorf("write %s: %w", file, err)
+	}
+	return nil
+}
+
+// load leaves out what the GPU does not tell.
+func (g gpu) load(sessions int) wire.GPULoad {
+	l := wire.GPULoad{ID: g.uuid, MaxSessions: sessions}
+	if u, ret := g.handle.GetUtilizationRates(); ret == nvml.SUCCESS {
+		l.Busy = float64(u.Gpu) / 100
+	}
+	if u, _, ret := g.handle.GetEncoderUtilization(); ret == nvml.SUCCESS {
+		l.Encoder = float64(u) / 100
+	}
+	if n, _, _, ret := g.handle.GetEncoderStats(); ret == nvml.SUCCESS {
+		l.Sessions = n
+	}
+	if m, ret := g.handle.GetMemoryInfo(); ret == nvml.SUCCESS && m.Total > 0 {
+		l.Memory = float64(m.Used) / float64(m.Total)
+	}
+	return l
+}
