@@ -57,8 +57,7 @@ type appView struct {
 	counts
 	// free are the seats that may be offered now, the best first: see better.
 	free []*unit
-	// coming are the seats on their way, the oldest first. The people who wait get them in
-	// this order, and not each the seat that was dispatched for them.
+	// coming are the seats on their way, the oldest first, which is the order for people who wait.
 	coming   []*coming
 	noNode   map[*unit]bool // no node can take them
 	held     map[*unit]bool // they say that they have a session

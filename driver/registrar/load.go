@@ -24,6 +24,7 @@ const (
 type meter struct {
 	fs         procfs.FS
 	gpus       string  // wire.GPUsFile
+	leaving    string  // wire.LeavingFile
 	idle, busy float64 // seconds of all CPUs, at the last look
 	class      wire.LoadClass
 }
@@ -31,7 +32,7 @@ type meter struct {
 // newMeter is one for the node of a run directory.
 func newMeter(dir string) *meter {
 	fs, _ := procfs.NewDefaultFS()
-	return &meter{fs: fs, gpus: filepath.Join(dir, wire.GPUsFile), class: wire.LoadCalm}
+	return &meter{fs: fs, gpus: filepath.Join(dir, wire.GPUsFile), leaving: filepath.Join(dir, wire.LeavingFile), class: wire.LoadCalm}
 }
 
 // node is the load since the last look. What cannot be read counts as nothing.
@@ -60,7 +61,9 @@ func (m *meter) node() (n wire.Node) {
 		}
 	}
 	m.class = classOf(max(n.CPU, n.Memory, n.GPU, n.GPUMemory, sessions), m.class)
-	n.Class = m.class
+	if n.Class = m.class; leaving(m.leaving, time.Now()) {
+		n.Class = wire.LoadLeaving
+	}
 	return n
 }
 
@@ -136,10 +139,22 @@ func gpuLoad(dir string) (most float64) {
 
 // readGPUs reads what the device plugin tells. A node without NVIDIA's GPUs has no such file.
 func readGPUs(file string, now time.Time) []wire.GPULoad {
-	text, err := os.ReadFile(file)
 	var said wire.GPUs
-	if err != nil || json.Unmarshal(text, &said) != nil || now.Sub(said.At) > wire.GPUsFor || said.At.Sub(now) > wire.GPUsFor {
+	if !readInto(file, &said) || !fresh(said.At, now, wire.GPUsFor) {
 		return nil
 	}
 	return said.GPUs
 }
+
+// leaving reports whether the node's drain tells that the cloud advises to leave the node.
+func leaving(file string, now time.Time) bool {
+	var said wire.Leaving
+	return readInto(file, &said) && fresh(said.At, now, wire.LeavingFor)
+}
+
+func readInto(file string, said any) bool {
+	text, err := os.ReadFile(file)
+	return err == nil && json.Unmarshal(text, said) == nil
+}
+
+func fresh(at, now time.Time, within time.Duration) bool { return now.Sub(at).Abs() <= within }

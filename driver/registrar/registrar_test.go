@@ -346,6 +346,26 @@ func TestGPUsOfNode(t *testing.T) {
 	}
 }
 
+// A node that the cloud advises to leave is told so, while its drain says it.
+func TestLeavingNode(t *testing.T) {
+	dir := t.TempDir()
+	m := newMeter(dir)
+	if c := m.node().Class; c == wire.LoadLeaving {
+		t.Errorf("nobody advises it, and the node is %s", c)
+	}
+	for _, c := range []struct {
+		age  time.Duration
+		want bool
+	}{{0, true}, {25 * time.Second, true}, {35 * time.Second, false}} {
+		text, err := json.Marshal(wire.Leaving{At: time.Now().Add(-c.age)})
+		testkit.Must(t, err)
+		testkit.Must(t, os.WriteFile(filepath.Join(dir, wire.LeavingFile), text, 0o600))
+		if got := m.node().Class == wire.LoadLeaving; got != c.want {
+			t.Errorf("the drain said it %v ago: the node is leaving %t", c.age, got)
+		}
+	}
+}
+
 // A class rises at once and falls after half a minute, and only free seats are told of again.
 func TestClassOfSeats(t *testing.T) {
 	r := New(Config{})

@@ -86,6 +86,7 @@ var messages = map[string]any{
 	"warn_request":   &WarnRequest{},
 	"retire_request": &RetireRequest{},
 	"gpus":           &GPUs{},
+	"leaving":        &Leaving{},
 	"gpu_load":       &GPULoad{},
 	"check_request":  &CheckRequest{},
 	"input":          &Input{},

@@ -1,5 +1,7 @@
 package wire
 
+import "time"
+
 // NodeService is the Consul service name of stream nodes. Each node's registrar, which is
 // part of the driver, registers its node. Consul knows the node's name from its agent.
 const NodeService = "nearcast-node"
@@ -23,9 +25,24 @@ const (
 	LoadCalm LoadClass = "calm" // less than 60 % is in use
 	LoadBusy LoadClass = "busy"
 	LoadFull LoadClass = "full" // 85 % or more
+	// LoadLeaving is no load: the cloud advises to leave the node, which it may take soon (LeavingFile).
+	LoadLeaving LoadClass = "leaving"
 )
 
-// Rank orders classes, the calmest first. One that is not known counts as calm, so that it keeps
+// LeavingFile is the file in the driver's run directory in which the node's drain tells the registrar
+// that the cloud advises to leave the node (Leaving). While it does, the file is written anew every
+// few seconds, and what is older than LeavingFor counts as nothing: the drain has ended.
+const (
+	LeavingFile = "leaving.json"
+	LeavingFor  = 30 * time.Second
+)
+
+// Leaving is the cloud's advice to leave a node.
+type Leaving struct {
+	At time.Time `json:"at"`
+}
+
+// Rank orders classes, the one whose seats people get first before the others. One that is not known counts as calm, so that it keeps
 // nobody from a seat.
 func (c LoadClass) Rank() int {
 	switch c {
@@ -33,6 +50,8 @@ func (c LoadClass) Rank() int {
 		return 1
 	case LoadFull:
 		return 2
+	case LoadLeaving:
+		return 3
 	}
 	return 0
 }

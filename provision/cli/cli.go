@@ -174,6 +174,9 @@ to interrupt this node (spot) or to terminate it (its auto scaling group). If so
 drain the node in Nomad, leave Consul, and let the group go on. Sessions may continue
 until the deadline.
 
+If the cloud advises to leave a stream node (a rebalance recommendation), nothing is drained:
+people get the seats of other nodes first.
+
 With --now, drain the node at once and keep it. The command returns when nothing runs
 on the node any more, or after the deadline. To give the node work again, run
 nomad node eligibility -enable.`,
@@ -217,7 +220,7 @@ nomad node eligibility -enable.`,
 					return err
 				}
 				defer registration.Close()
-				c.Seats = drain.NodeSeats(v.Paths.RunDir)
+				c.Seats, c.Leaving = drain.NodeSeats(v.Paths.RunDir), drain.TellLeaving(v.Paths.RunDir)
 			}
 			if now {
 				c.Now, c.Leave = true, nil

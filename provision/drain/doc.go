@@ -13,6 +13,9 @@
 // A node that was given up before it was ready (package ready), or because its Nomad stayed dead
 // (package health), has nothing to drain.
 //
+// When the cloud only advises to leave a spot node, the driver is told, whose brains give people the
+// seats of other nodes first. Nothing ends for that.
+//
 // The process may be killed at any line: the next one reads the same announcement, and
 // does the same again. If Nomad cannot be reached at all, the group goes on at the
 // deadline, because the node is lost anyway.

@@ -44,6 +44,9 @@ type Config struct {
 	Node      Node
 	// Seats gives the seats of this node, as the driver knows them.
 	Seats func(ctx context.Context) ([]wire.Seat, error)
+	// Leaving tells the driver that the cloud advises to leave the node: a rebalance recommendation.
+	// It is called at each look while that holds.
+	Leaving func(now time.Time) error
 	// Identity is this process's own key, by which the node's seats know it.
 	Identity *identity.Identity
 	// GivenUp reports whether the node never became ready, or was given up later: it has no sessions,
@@ -131,7 +134,9 @@ func Run(ctx context.Context, c Config) error {
 func (c Config) watch(ctx context.Context, known notice) (notice, error) {
 	tick := time.NewTicker(c.Poll)
 	defer tick.Stop()
+	var advised advice
 	for quiet := true; ; {
+		c.advise(ctx, &advised, time.Now())
 		now, err := c.look(ctx, time.Now())
 		if err == nil && now.why != "" && (known.why == "" || now.until.Before(known.until.Add(-c.Poll)) && now.why != known.why) {
 			now.hook = now.hook || known.hook

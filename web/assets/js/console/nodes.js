@@ -30,7 +30,7 @@ export function nodesPage(ctx) {
       { id: 'site', name: 'Site', text: (n) => n.site, value: (n) => n.site },
       { id: 'pool', name: 'Pool', text: (n) => n.pool, value: (n) => n.pool },
       { id: 'state', name: 'State', text: stateOf, value: stateOf, tone: (n) => ({ ready: 'good', draining: 'busy' })[stateOf(n)] ?? 'bad' },
-      { id: 'load', name: 'Load', text: (n) => n.load || NONE, value: (n) => ['calm', 'busy', 'full'].indexOf(n.load), tone: (n) => ({ busy: 'busy', full: 'bad' })[n.load] ?? '' },
+      { id: 'load', name: 'Load', text: (n) => n.load || NONE, value: (n) => ['calm', 'busy', 'full', 'leaving'].indexOf(n.load), tone: (n) => ({ busy: 'busy', full: 'bad', leaving: 'busy' })[n.load] ?? '' },
       load('cpu', 'CPU'), load('memory', 'Memory'), load('gpu', 'GPU'),
       { id: 'used', name: 'People', num: true, down: true, text: used, value: used },
       { id: 'seats', name: 'Seats', num: true, down: true, text: seats, value: seats },
