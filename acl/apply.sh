@@ -71,7 +71,7 @@ done
 nomad namespace apply -json "$here/nomad/apps.namespace.json" >/dev/null
 say "Nomad namespace apps"
 
-for job in brain autoscaler; do
+for job in brain autoscaler prefetch; do
   nomad acl policy apply -namespace default -job "$job" -description "Nearcast" "nearcast-$job" "$here/nomad/$job.hcl" >/dev/null
   say "Nomad policy nearcast-$job, for the job $job"
 done

@@ -70,7 +70,7 @@ type Setting struct{ Site, Job, Name, Value string }
 var platformJobs = []string{"router", "turn", "brain", "autoscaler"}
 
 // optionalJobs run where a setting names them.
-var optionalJobs = []string{consoleJob, "observability"}
+var optionalJobs = []string{consoleJob, "observability", "prefetch"}
 
 const consoleJob = "console"
 

@@ -96,7 +96,39 @@ func TestPrefetch(t *testing.T) {
 			t.Errorf("prefetch %s: %v\n%s", c.job, err, out)
 		}
 	}
+	t.Run("by itself", func(t *testing.T) { a.followed(t, nearcast, client, count) })
 	t.Run("the disk fails", func(t *testing.T) { a.diskFails(t, "cold") })
+}
+
+// followed registers an app while nearcast app prefetch --follow runs: its node has the content before
+// anybody asks for a seat.
+func (a *agent) followed(t *testing.T, nearcast string, client *s3.Client, count *counter) {
+	data := make([]byte, 8<<20)
+	_, _ = rand.NewChaCha8([32]byte{2}).Read(data)
+	_, err := client.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String("content"), Key: aws.String("new/1"), Body: bytes.NewReader(data)})
+	testkit.Must(t, err)
+	cmd := exec.Command(nearcast, "app", "prefetch", "--follow", "--every", "100ms", "--nomad", "http://"+a.Address, "--namespace", "default")
+	cmd.Env, cmd.Stderr = testkit.Environ(), t.Output()
+	testkit.Must(t, cmd.Start())
+	t.Cleanup(func() {
+		testkit.Must(t, cmd.Process.Signal(os.Interrupt))
+		testkit.Must(t, cmd.Wait())
+	})
+	before := count.bytes.Load()
+	a.app("new")
+	testkit.Until(t, "its node has fetched it", func() bool {
+		var fetches []allocation
+		return a.get("/v1/job/new-prefetch/allocations", &fetches) == nil && len(fetches) == 1 && fetches[0].ClientStatus == "complete"
+	})
+	if got := count.bytes.Load() - before; got < int64(len(data)) {
+		t.Errorf("the node fetched %d bytes", got)
+	}
+	before = count.bytes.Load()
+	a.must("job", "dispatch", "-detach", "new")
+	a.ready("new")
+	if got := count.bytes.Load() - before; got > 100_000 {
+		t.Errorf("its first seat fetched %d bytes", got)
+	}
 }
 
 // counter is a TCP proxy that counts what it brings.

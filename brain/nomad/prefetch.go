@@ -41,7 +41,11 @@ type NodeFetch struct {
 func (n NodeFetch) Done() bool { return n.Status != "pending" && n.Status != "running" }
 
 // Prefetch registers the job for the present version of an app.
-func (c Checks) Prefetch(ctx context.Context, app string) (p Prefetch, err error) {
+func (c Checks) Prefetch(ctx context.Context, app string) (Prefetch, error) {
+	return c.prefetch(ctx, app, func(*api.Job) {})
+}
+
+func (c Checks) prefetch(ctx context.Context, app string, change func(*api.Job)) (p Prefetch, err error) {
 	job, _, err := c.api.Jobs().Info(app, query(ctx))
 	if err != nil {
 		return p, fmt.Errorf("read job %s: %w", app, err)
@@ -50,6 +54,7 @@ func (c Checks) Prefetch(ctx context.Context, app string) (p Prefetch, err error
 	if err != nil {
 		return p, err
 	}
+	change(fetch)
 	write := (&api.WriteOptions{}).WithContext(ctx)
 	answer, _, err := c.api.Jobs().Register(fetch, write)
 	if err != nil {
@@ -145,6 +150,9 @@ func (c Checks) Fetches(ctx context.Context, p Prefetch) (nodes []NodeFetch, noR
 		nodes = append(nodes, NodeFetch{Node: name, Status: a.ClientStatus, Says: says})
 	}
 	for _, failed := range eval.FailedTGAllocs {
+		if failed.NodesExhausted == 0 && failed.NodesFiltered > 0 {
+			continue // no node is meant
+		}
 		noRoom += failed.CoalescedFailures + 1
 	}
 	return nodes, noRoom, eval.Status == api.EvalStatusComplete, nil

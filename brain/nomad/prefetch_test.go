@@ -43,9 +43,10 @@ func TestPrefetchJobHasWhatContentNames(t *testing.T) {
 // Nomad gives an evaluation up; nobody has to wait for its nodes.
 func TestFetchesThatAreNotPlanned(t *testing.T) {
 	status, reason := "", ""
+	var failed map[string]any
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/v1/evaluation/") {
-			json.NewEncoder(rw).Encode(map[string]any{"ID": "e1", "Status": status, "StatusDescription": reason})
+			json.NewEncoder(rw).Encode(map[string]any{"ID": "e1", "Status": status, "StatusDescription": reason, "FailedTGAllocs": failed})
 			return
 		}
 		json.NewEncoder(rw).Encode([]any{})
@@ -70,6 +71,19 @@ func TestFetchesThatAreNotPlanned(t *testing.T) {
 		_, _, planned, err := checks.Fetches(t.Context(), Prefetch{Job: "viewer-prefetch", eval: "e1"})
 		if planned != c.planned || (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: planned %t, %v", c.status, planned, err)
+		}
+	}
+	status, reason = "complete", ""
+	for _, c := range []struct {
+		metric map[string]any
+		noRoom int
+	}{
+		{map[string]any{"NodesExhausted": 1, "CoalescedFailures": 2}, 3},
+		{map[string]any{"NodesFiltered": 4}, 0}, // the app's seats may run on none of them
+	} {
+		failed = map[string]any{"fetch": c.metric}
+		if _, noRoom, _, err := checks.Fetches(t.Context(), Prefetch{Job: "viewer-prefetch", eval: "e1"}); err != nil || noRoom != c.noRoom {
+			t.Errorf("%v: %d nodes have no room, want %d; %v", c.metric, noRoom, c.noRoom, err)
 		}
 	}
 }

@@ -5,18 +5,21 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/nearcast/nearcast/brain/nomad"
+	"github.com/nearcast/nearcast/provision/cli"
 )
 
 func appPrefetch(f *appFlags) *cobra.Command {
-	var wait time.Duration
+	var wait, every time.Duration
+	var follow bool
 	cmd := &cobra.Command{
-		Use:   "prefetch APP",
+		Use:   "prefetch APP | --follow",
 		Short: "Have the nodes fetch an app's content before a seat asks",
 		Long: `Fetch the content of an app's present version into the caches of all nodes on which its
 seats may run, so that the first seat of each starts without a fetch. Run it after nomad
@@ -27,15 +30,31 @@ constraints of the app's. On a node one such job fetches at a time, with four re
 flight, and only while no seat of the node fetches. It may have half of the node's cache,
 beside what running seats use, and its files make room for seats that need it.
 
+With --follow it runs until it is stopped, and does so for each version of each app that is
+registered: one app at a time, on a quarter of the nodes at a time. Apps whose job has the
+meta prefetch = "false" are left out. It needs a token that may register jobs, or runs as
+the job prefetch of jobs/platform.
+
 Exit status: 0 where all nodes have the content, else 1. With --wait 0 it does not wait.`,
 		Example: `  nomad job run viewer.nomad.hcl && nearcast app prefetch viewer`,
-		Args:    cobra.ExactArgs(1),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if follow {
+				return cobra.NoArgs(cmd, args)
+			}
+			return cobra.ExactArgs(1)(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if follow {
+				cli.Service(cmd)
+			}
 			checks, err := f.open()
 			if err != nil {
 				return err
 			}
 			defer checks.Close()
+			if follow {
+				return followApps(cmd.Context(), slog.Default(), checks, every, wait)
+			}
 			p, err := checks.Prefetch(cmd.Context(), args[0])
 			if err != nil {
 				return err
@@ -55,8 +74,12 @@ Exit status: 0 where all nodes have the content, else 1. With --wait 0 it does n
 		},
 	}
 	cmd.Flags().DurationVar(&wait, "wait", 35*time.Minute, "how long to wait for the nodes; 0 does not wait")
+	cmd.Flags().BoolVar(&follow, "follow", false, "fetch each version that is registered from now on, and those that no node has fetched")
+	cmd.Flags().DurationVar(&every, "every", 10*time.Second, "with --follow: how often to look for new versions")
 	return cmd
 }
+
+var errNoNode = errors.New("no node is ready on which the app's seats may run; nodes that come later were not asked")
 
 // askEvery is how often Nomad is asked what became of the fetches.
 const askEvery = time.Second
@@ -104,7 +127,7 @@ func awaitFetches(ctx context.Context, out io.Writer, ask fetches, every time.Du
 			case failed > 0:
 				return nodes, fmt.Errorf("%d of %d nodes could not fetch the content: nomad job status %s", failed, len(nodes), job)
 			case len(nodes) == 0:
-				return nodes, errors.New("no node is ready on which the app's seats may run; nodes that come later were not asked")
+				return nodes, errNoNode
 			}
 			return nodes, nil
 		}

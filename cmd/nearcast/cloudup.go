@@ -20,11 +20,11 @@ type settingFlags struct {
 }
 
 const settingHelp = `A setting is [SITE/]JOB.VARIABLE=VALUE, of a job in jobs/platform (router, brain, turn,
-autoscaler, console, observability): router.options=["--residency=eu"]. Each run makes the
-jobs what outputs and settings say, so give the same settings each time: --settings names a
-file, a setting a line; # begins a comment. The jobs console and observability run where a
-setting names them: console.url=https://console.example (at the primary site, if no SITE is
-named), observability.retention=15d. What runs is never stopped.
+autoscaler, console, observability, prefetch): router.options=["--residency=eu"]. Each run
+makes the jobs what outputs and settings say, so give the same settings each time: --settings
+names a file, a setting a line; # begins a comment. The jobs console, observability and
+prefetch run where a setting names them: console.url=https://console.example (at the primary
+site, if no SITE is named), observability.retention=15d, prefetch.every=10s. What runs is never stopped.
 Where the outputs name a system bucket, brains keep the events of webhooks there; the setting
 brain.options=["--events="] turns it off.`
 

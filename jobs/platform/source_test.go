@@ -9,7 +9,7 @@ import (
 
 // TestSource: what a program sends to Nomad reads no file, and has the texts as they are.
 func TestSource(t *testing.T) {
-	for _, name := range []string{"router", "brain", "turn", "autoscaler", "console", "observability"} {
+	for _, name := range []string{"router", "brain", "turn", "autoscaler", "console", "observability", "prefetch"} {
 		source := platform.Source(name)
 		if source == "" || strings.Contains(source, "file(") {
 			t.Errorf("the job %s is missing, or reads files", name)

@@ -1,0 +1,75 @@
+# Has the nodes of a site fetch the content of each version of an app that is registered, before
+# anybody asks for a seat: see docs/CAPACITY.md.
+#
+#   nomad job run prefetch.nomad.hcl
+#
+# It listens nowhere, and keeps nothing. Its rights are in acl/nomad/prefetch.hcl.
+
+variable "every" {
+  type        = string
+  default     = "10s"
+  description = "how often it looks for new versions"
+}
+
+variable "wait" {
+  type        = string
+  default     = "35m"
+  description = "how long it waits for a quarter of the nodes before the next quarter begins"
+}
+
+variable "node_pool" {
+  type        = string
+  default     = "edge"
+  description = "node pool of the job itself"
+}
+
+variable "driver" {
+  type        = string
+  default     = "exec"
+  description = "exec; raw_exec if the client cannot isolate tasks"
+}
+
+variable "binary" {
+  type        = string
+  default     = "/usr/local/bin/nearcast"
+  description = "path of nearcast on the nodes"
+}
+
+job "prefetch" {
+  type        = "service"
+  datacenters = ["*"]
+  node_pool   = var.node_pool
+
+  group "prefetch" {
+    restart {
+      attempts = 5
+      interval = "1m"
+      delay    = "1s"
+      mode     = "delay"
+    }
+
+    task "prefetch" {
+      driver = var.driver
+
+      # A Nomad token that is valid while the task runs.
+      identity {
+        env = true
+      }
+
+      config {
+        command = var.binary
+        args    = ["app", "prefetch", "--follow", "--every", var.every, "--wait", var.wait]
+      }
+      env {
+        GOMEMLIMIT = "50MiB"
+        # The task's socket of Nomad's API, on any node.
+        NEARCAST_NOMAD = "unix://${NOMAD_SECRETS_DIR}/api.sock"
+      }
+
+      resources {
+        cpu    = 50
+        memory = 64
+      }
+    }
+  }
+}
