@@ -110,8 +110,8 @@ func (h *streamHost) handle(a *attachment, m wire.Message) bool {
 			h.state.releaseClaim(a.session)
 			return false
 		}
+		h.launch.reach(a.session, stepICE) // before the browser can connect
 		a.send(wire.Message{Type: wire.MsgAnswer, SDP: answer})
-		h.launch.reach(a.session, stepICE)
 	case wire.MsgCandidate:
 		if err := h.stream.addCandidate(a.session, m.Candidate); err != nil {
 			h.log.Debug("add candidate", "session", a.session, "error", err)

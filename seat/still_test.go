@@ -53,9 +53,7 @@ func TestStill(t *testing.T) {
 				}
 			}
 			t.Run(fmt.Sprintf("stills %q as %q", stills, role), func(t *testing.T) {
-				r := newRig(t)
-				r.spec.Stills = stills
-				r.idle()
+				r := newRigWith(t, func(r *rig) { r.spec.Stills = stills }).idle()
 				r.video.still.Store(stillOf(64, 36))
 				conn, _, grant := r.play()
 				if grant.Stills != (len(may) > 0) || r.seats.last().Stills != stills {
@@ -84,9 +82,7 @@ func TestStill(t *testing.T) {
 }
 
 func TestNoStill(t *testing.T) {
-	r := newRig(t)
-	r.spec.Stills = wire.StillsOperator
-	r.idle()
+	r := newRigWith(t, func(r *rig) { r.spec.Stills = wire.StillsOperator }).idle()
 	r.video.still.Store(stillOf(64, 36))
 	if status, _ := r.look(ticket.NewSession(), wire.RoleAdmin); status != http.StatusForbidden {
 		t.Errorf("of an idle seat: %d", status)
