@@ -34,7 +34,7 @@ func (p *Plugin) tellLoad(ctx context.Context) {
 
 func (p *Plugin) writeLoad(now time.Time) error {
 	p.mu.Lock()
-	dir, sessions := p.settings.runDir, p.settings.sessions
+	dir := p.settings.runDir
 	var gpus []gpu
 	for uuid, g := range p.gpus {
 		if p.sick(uuid) == "" {
@@ -48,7 +48,7 @@ func (p *Plugin) writeLoad(now time.Time) error {
 	slices.SortFunc(gpus, func(a, b gpu) int { return strings.Compare(a.uuid, b.uuid) })
 	said := wire.GPUs{At: now.UTC()}
 	for _, g := range gpus {
-		said.GPUs = append(said.GPUs, g.load(sessions))
+		said.GPUs = append(said.GPUs, g.load())
 	}
 	text, err := json.Marshal(said)
 	if err != nil {
@@ -65,8 +65,8 @@ func (p *Plugin) writeLoad(now time.Time) error {
 }
 
 // load leaves out what the GPU does not tell.
-func (g gpu) load(sessions int) wire.GPULoad {
-	l := wire.GPULoad{ID: g.uuid, MaxSessions: sessions}
+func (g gpu) load() wire.GPULoad {
+	l := wire.GPULoad{ID: g.uuid}
 	if u, ret := g.handle.GetUtilizationRates(); ret == nvml.SUCCESS {
 		l.Busy = float64(u.Gpu) / 100
 	}

@@ -260,8 +260,8 @@ func TestLoadOfGPUs(t *testing.T) {
 			return said, slices.Equal(said.GPUs, want) && time.Since(said.At) < wire.GPUsFor
 		})
 	}
-	b := wire.GPULoad{ID: "GPU-b", Busy: 0.37, Encoder: 0.21, Memory: 0.5, Sessions: 2, MaxSessions: 8}
-	until("both are told", wire.GPULoad{ID: "GPU-a", Busy: 0.9, Encoder: 0.4, Memory: 0.5, Sessions: 7, MaxSessions: 8}, b)
+	b := wire.GPULoad{ID: "GPU-b", Busy: 0.37, Encoder: 0.21, Memory: 0.5, Sessions: 2}
+	until("both are told", wire.GPULoad{ID: "GPU-a", Busy: 0.9, Encoder: 0.4, Memory: 0.5, Sessions: 7}, b)
 	gpus[0].Lost = true
 	devicetest.Write(t, file, gpus)
 	until("one is lost", b)

@@ -25,6 +25,7 @@ type meter struct {
 	fs         procfs.FS
 	gpus       string  // wire.GPUsFile
 	leaving    string  // wire.LeavingFile
+	drm        string  // the kernel's GPUs
 	idle, busy float64 // seconds of all CPUs, at the last look
 	class      wire.LoadClass
 }
@@ -32,7 +33,7 @@ type meter struct {
 // newMeter is one for the node of a run directory.
 func newMeter(dir string) *meter {
 	fs, _ := procfs.NewDefaultFS()
-	return &meter{fs: fs, gpus: filepath.Join(dir, wire.GPUsFile), leaving: filepath.Join(dir, wire.LeavingFile), class: wire.LoadCalm}
+	return &meter{fs: fs, gpus: filepath.Join(dir, wire.GPUsFile), leaving: filepath.Join(dir, wire.LeavingFile), drm: "/sys/class/drm", class: wire.LoadCalm}
 }
 
 // node is the load since the last look. What cannot be read counts as nothing.
@@ -50,17 +51,14 @@ func (m *meter) node() (n wire.Node) {
 		n.MemoryMB = int(*info.MemTotal >> 10) // of KiB
 		n.Memory = bounded(1 - float64(*info.MemAvailable)/float64(*info.MemTotal))
 	}
-	n.GPU = gpuLoad("/sys/class/drm")
-	sessions := 0.0 // of the encoder that has the fewest left
+	n.GPU = gpuLoad(m.drm)
 	for _, g := range readGPUs(m.gpus, time.Now()) {
 		n.GPU = max(n.GPU, bounded(g.Busy), bounded(g.Encoder))
 		n.GPUMemory = max(n.GPUMemory, bounded(g.Memory))
+		// No part of the class: an idle seat has its session too, and Nomad keeps the limit.
 		n.EncoderSessions += max(g.Sessions, 0)
-		if g.MaxSessions > 0 {
-			sessions = max(sessions, bounded(float64(g.Sessions)/float64(g.MaxSessions)))
-		}
 	}
-	m.class = classOf(max(n.CPU, n.Memory, n.GPU, n.GPUMemory, sessions), m.class)
+	m.class = classOf(max(n.CPU, n.Memory, n.GPU, n.GPUMemory), m.class)
 	if n.Class = m.class; leaving(m.leaving, time.Now()) {
 		n.Class = wire.LoadLeaving
 	}

@@ -319,19 +319,19 @@ func TestGPUsOfNode(t *testing.T) {
 		memory   float64
 		sessions int
 	}{
-		{"two calm GPUs", []wire.GPULoad{{Busy: 0.2, Encoder: 0.1, Memory: 0.3, Sessions: 2, MaxSessions: 8}, {Busy: 0.1, Memory: 0.4, Sessions: 1, MaxSessions: 8}}, 0, "calm", 0.2, 0.4, 3},
+		{"two calm GPUs", []wire.GPULoad{{Busy: 0.2, Encoder: 0.1, Memory: 0.3, Sessions: 2}, {Busy: 0.1, Memory: 0.4, Sessions: 1}}, 0, "calm", 0.2, 0.4, 3},
 		{"one computes", []wire.GPULoad{{Busy: 0.9}, {}}, 0, "full", 0.9, 0, 0},
 		{"one encodes", []wire.GPULoad{{}, {Busy: 0.1, Encoder: 0.7}}, 0, "busy", 0.7, 0, 0},
 		{"the memory of one is used", []wire.GPULoad{{Memory: 0.95}, {}}, 0, "full", 0, 0.95, 0},
-		{"an encoder has no session left", []wire.GPULoad{{Sessions: 8, MaxSessions: 8}, {Sessions: 1, MaxSessions: 8}}, 0, "full", 0, 0, 9},
-		{"sessions without a limit", []wire.GPULoad{{Sessions: 80}}, 0, "calm", 0, 0, 80},
-		{"the plugin has ended", []wire.GPULoad{{Busy: 1, Memory: 1, Sessions: 8, MaxSessions: 8}}, time.Minute, "calm", 0, 0, 0},
+		{"the sessions of idle seats", []wire.GPULoad{{Sessions: 8}, {Sessions: 1}}, 0, "calm", 0, 0, 9},
+		{"the plugin has ended", []wire.GPULoad{{Busy: 1, Memory: 1, Sessions: 8}}, time.Minute, "calm", 0, 0, 0},
 		{"figures that cannot be", []wire.GPULoad{{Busy: 40, Memory: -3, Sessions: -4}}, 0, "full", 1, 0, 0},
 	} {
 		text, err := json.Marshal(wire.GPUs{At: time.Now().Add(-c.age), GPUs: c.gpus})
 		testkit.Must(t, err)
 		testkit.Must(t, os.WriteFile(filepath.Join(dir, wire.GPUsFile), text, 0o600))
 		m := newMeter(dir)
+		m.drm = t.TempDir() // the machine may have a GPU
 		n := m.node()
 		if n.GPU != c.gpu || n.GPUMemory != c.memory || n.EncoderSessions != c.sessions {
 			t.Errorf("%s: told as %+v", c.name, n)

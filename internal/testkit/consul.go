@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/prometheus/procfs"
 )
 
 // Consul is an agent in server mode with a data directory, so that it can be
@@ -90,8 +92,30 @@ func (c *Consul) Kill() {
 	}
 }
 
-// Pause and Resume make the agent hang and go on.
-func (c *Consul) Pause()  { c.process.cmd.Process.Signal(syscall.SIGSTOP) }
+// Pause makes the agent hang. It returns when it does: after the signal, a busy machine lets threads
+// go on for a while.
+func (c *Consul) Pause() {
+	c.t.Helper()
+	pid := c.process.cmd.Process.Pid
+	Must(c.t, syscall.Kill(pid, syscall.SIGSTOP))
+	Until(c.t, "all threads of Consul have stopped", func() bool { return stopped(pid) })
+}
+
+// stopped reports whether all threads of a process have stopped.
+func stopped(pid int) bool {
+	threads, err := procfs.AllThreads(pid)
+	if err != nil {
+		return false
+	}
+	for _, thread := range threads {
+		if stat, err := thread.Stat(); err != nil || stat.State != "T" {
+			return false
+		}
+	}
+	return true
+}
+
+// Resume makes it go on.
 func (c *Consul) Resume() { c.process.cmd.Process.Signal(syscall.SIGCONT) }
 
 // Restart starts the agent after Kill, with all it knew forgotten if forget is

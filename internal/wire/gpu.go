@@ -41,7 +41,6 @@ type GPULoad struct {
 	Busy    float64 `json:"busy"`
 	Encoder float64 `json:"encoder"`
 	Memory  float64 `json:"memory"`
-	// Sessions are those of its encoder, and MaxSessions how many it may have at once; 0 is no limit.
-	Sessions    int `json:"sessions"`
-	MaxSessions int `json:"max_sessions,omitempty"`
+	// Sessions are those of its encoder.
+	Sessions int `json:"sessions"`
 }
