@@ -149,14 +149,14 @@ func (p *sessionPeer) tellCopy(kinds map[wire.ClipKind][]byte) (mark uint64) {
 	if text == "" && offer == nil {
 		return 0
 	}
-	for more := true; more; {
+	for first, more := true, true; more; first = false {
 		part := text[:min(len(text), wire.MaxClipPart)]
 		for len(part) < len(text) && !utf8Start(text[len(part)]) {
 			part = part[:len(part)-1]
 		}
 		text = text[len(part):]
 		more = text != ""
-		told := wire.Clip{Type: "clip", Text: part, More: more}
+		told := wire.Clip{Type: "clip", First: first, Text: part, More: more}
 		if !more {
 			told.Offer = offer
 		}

@@ -36,7 +36,7 @@ func TestClipboard(t *testing.T) {
 			}
 			long := strings.Repeat("日", wire.MaxClipPart/3+1)
 			r.clipboard.copied(map[wire.ClipKind][]byte{wire.ClipText: []byte(long)})
-			if p.count(`tell {"t":"clip","text":"`+long[:len(long)-3]+`","more":true}`) != 1 || p.count(`tell {"t":"clip","text":"日"}`) != 1 {
+			if p.count(`tell {"t":"clip","first":true,"text":"`+long[:len(long)-3]+`","more":true}`) != 1 || p.count(`tell {"t":"clip","text":"日"}`) != 1 {
 				t.Error("the page was not told the copy in two parts, split between characters")
 			}
 		})
@@ -125,7 +125,7 @@ func TestClipsAreFetched(t *testing.T) {
 	// What the app copied is offered, and given to who asks for it.
 	p.OnInput(wire.Input{Type: wire.InputKey, Code: "KeyC", Key: "c"})
 	r.clipboard.copied(map[wire.ClipKind][]byte{wire.ClipText: []byte("é"), wire.ClipPNG: png})
-	if p.count(fmt.Sprintf(`tell {"t":"clip","text":"é","offer":{"id":1,"png":%d}}`, len(png))) != 1 {
+	if p.count(fmt.Sprintf(`tell {"t":"clip","first":true,"text":"é","offer":{"id":1,"png":%d}}`, len(png))) != 1 {
 		t.Error("the page was not offered the picture")
 	}
 	p.OnClip([]byte(`{"id":1,"kind":"png","at":16,"size":8192}`), true)
@@ -142,7 +142,7 @@ func TestClipsAreFetched(t *testing.T) {
 	// A text that is too long for the channel of input.
 	long := bytes.Repeat([]byte("x"), wire.MaxClipText+1)
 	r.clipboard.copied(map[wire.ClipKind][]byte{wire.ClipText: long})
-	if p.count(fmt.Sprintf(`tell {"t":"clip","text":"","offer":{"id":2,"text":%d}}`, len(long))) != 1 {
+	if p.count(fmt.Sprintf(`tell {"t":"clip","first":true,"text":"","offer":{"id":2,"text":%d}}`, len(long))) != 1 {
 		t.Error("the page was not offered the long text")
 	}
 }
@@ -178,7 +178,9 @@ func TestCopyWhileThePageIsAway(t *testing.T) {
 	r := newRigWith(t, func(r *rig) { r.spec.Display.Clipboard = wire.ClipboardBoth }).idle()
 	conn, p, _ := r.play()
 	copied := func(text string) { r.clipboard.copied(map[wire.ClipKind][]byte{wire.ClipText: []byte(text)}) }
-	told := func(p *fakePeer, text string) int { return p.count(`tell {"t":"clip","text":"` + text + `"}`) }
+	told := func(p *fakePeer, text string) int {
+		return p.count(`tell {"t":"clip","first":true,"text":"` + text + `"}`)
+	}
 	next := func() *fakePeer {
 		t.Helper()
 		r.send(conn, wire.Message{Type: wire.MsgOffer, SDP: "offer"})

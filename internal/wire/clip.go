@@ -38,6 +38,7 @@ var ClipKinds = []ClipKind{ClipText, ClipHTML, ClipPNG}
 // last one what else there is.
 type Clip struct {
 	Type  string     `json:"t"` // "clip"
+	First bool       `json:"first,omitempty"` // what came of a copy before is void
 	Text  string     `json:"text"`
 	More  bool       `json:"more,omitempty"`
 	Offer *ClipOffer `json:"offer,omitempty"`

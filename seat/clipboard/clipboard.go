@@ -60,6 +60,7 @@ type Clipboard struct {
 	copies   chan struct{} // a program took the selection
 	owner    func(xgb.Event) (xproto.Window, bool)
 	fresh    atomic.Bool                      // an application did, and was not asked yet
+	took     atomic.Int64                     // when, in Unix nanoseconds
 	answers  chan xproto.SelectionNotifyEvent // to what was asked
 	arrived  chan struct{}                    // a value in our property
 	ctx      context.Context                  // ends with the connection
@@ -70,6 +71,7 @@ type Clipboard struct {
 	// may change what it has copied and take the selection no second time. And its text.
 	inPlace bool
 	text    [sha256.Size]byte
+	told    [sha256.Size]byte // of all that was told last
 
 	mu      sync.Mutex
 	content Content

@@ -20,7 +20,6 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/seat/cell"
 	"github.com/nearcast/nearcast/seat/display"
-	"github.com/nearcast/nearcast/seat/display/x11"
 )
 
 // board is a display with a clipboard, and Debian's xclip to copy and paste there.
@@ -231,57 +230,22 @@ func TestEndlessOwner(t *testing.T) {
 // bytes were taken.
 func endlessOwner(t *testing.T, d *display.Display) <-chan int {
 	t.Helper()
-	client, err := x11.Dial(d.Dial, d.Cookie())
-	testkit.Must(t, err)
-	conn, atom := client.Conn, func(name string) xproto.Atom {
-		r, err := xproto.InternAtom(client.Conn, false, uint16(len(name)), name).Reply()
-		testkit.Must(t, err)
-		return r.Atom
-	}
-	events, done, served := make(chan xgb.Event, 64), make(chan struct{}), make(chan int, 1000)
-	go func() {
-		defer close(events)
-		for {
-			ev, err := conn.WaitForEvent()
-			if ev == nil && err == nil {
+	served, piece := make(chan int, 1000), picture(200<<10)
+	own(t, d, func(conn *xgb.Conn, atom func(string) xproto.Atom, ev xgb.Event) {
+		switch e := ev.(type) {
+		case xproto.SelectionRequestEvent:
+			if e.Target == atom("TARGETS") {
+				give(conn, e, xproto.AtomAtom, 32, binary.LittleEndian.AppendUint32(nil, uint32(atom("image/png"))))
 				return
 			}
-			if ev != nil {
-				events <- ev
+			xproto.ChangeWindowAttributes(conn, e.Requestor, xproto.CwEventMask, []uint32{xproto.EventMaskPropertyChange})
+			give(conn, e, atom("INCR"), 32, []byte{1, 0, 0, 0})
+		case xproto.PropertyNotifyEvent:
+			if e.State == xproto.PropertyDelete {
+				xproto.ChangeProperty(conn, xproto.PropModeReplace, e.Window, e.Atom, atom("image/png"), 8, uint32(len(piece)), piece)
+				put(served, len(piece))
 			}
 		}
-	}()
-	win, err := xproto.NewWindowId(conn)
-	testkit.Must(t, err)
-	root := xproto.Setup(conn).DefaultScreen(conn).Root
-	targets, png, incr, clipboard := atom("TARGETS"), atom("image/png"), atom("INCR"), atom("CLIPBOARD")
-	go func() {
-		defer close(done)
-		piece := picture(200 << 10)
-		for ev := range events {
-			switch e := ev.(type) {
-			case xproto.SelectionRequestEvent:
-				data, kind := binary.LittleEndian.AppendUint32(nil, uint32(png)), xproto.Atom(xproto.AtomAtom)
-				if e.Target != targets {
-					data, kind = []byte{1, 0, 0, 0}, incr
-					xproto.ChangeWindowAttributes(conn, e.Requestor, xproto.CwEventMask, []uint32{xproto.EventMaskPropertyChange})
-				}
-				xproto.ChangeProperty(conn, xproto.PropModeReplace, e.Requestor, e.Property, kind, 32, 1, data)
-				told := xproto.SelectionNotifyEvent{Requestor: e.Requestor, Selection: e.Selection, Target: e.Target, Property: e.Property}
-				xproto.SendEvent(conn, false, e.Requestor, 0, string(told.Bytes()))
-			case xproto.PropertyNotifyEvent:
-				if e.State == xproto.PropertyDelete {
-					xproto.ChangeProperty(conn, xproto.PropModeReplace, e.Window, e.Atom, png, 8, uint32(len(piece)), piece)
-					put(served, len(piece))
-				}
-			}
-		}
-	}()
-	testkit.Must(t, xproto.CreateWindowChecked(conn, 0, win, root, 0, 0, 1, 1, 0, xproto.WindowClassInputOnly, 0, 0, nil).Check())
-	testkit.Must(t, xproto.SetSelectionOwnerChecked(conn, win, clipboard, xproto.TimeCurrentTime).Check())
-	t.Cleanup(func() {
-		client.Close()
-		<-done
 	})
 	return served
 }

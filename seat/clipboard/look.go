@@ -22,6 +22,9 @@ const (
 	// attention is how long after the person's input a copy is theirs: the application may
 	// be slow. Once one was told, only what comes right after it is.
 	attention, attentionTold = 10 * time.Second, time.Second
+	// mostRepeats is how often a program that did not give all of a copy is asked again for it, after
+	// the person's next input.
+	mostRepeats = 3
 	// echo is how long what the person pasted is theirs also where another program has taken
 	// it over, as clipboard managers do.
 	echo = time.Second
@@ -42,6 +45,7 @@ var (
 
 // copied notes that a program took the selection, as the server tells.
 func (c *Clipboard) copied(owner xproto.Window) {
+	c.took.Store(time.Now().UnixNano())
 	c.fresh.Store(owner != 0 && owner != c.win)
 	put(c.copies, struct{}{})
 }
@@ -50,8 +54,8 @@ func (c *Clipboard) look() {
 	timer := time.NewTimer(time.Hour)
 	timer.Stop()
 	var until, next time.Time
-	due, again := false, false
-	polls := 0 // that are still to be made, of an application that may change its copy in its place
+	due, again, repeated := false, false, 0 // how often it was asked again for one copy
+	polls := 0                              // that are still to be made, of an application that may change its copy in its place
 	for {
 		select {
 		case <-c.ctx.Done():
@@ -59,7 +63,8 @@ func (c *Clipboard) look() {
 			return
 		case <-c.looks:
 			until = time.Now().Add(attention)
-			if again && !c.owns() {
+			if again && repeated < mostRepeats && !c.fresh.Load() && !c.owns() {
+				repeated++
 				c.fresh.Store(true)
 			}
 			again = false
@@ -67,9 +72,10 @@ func (c *Clipboard) look() {
 				polls = 2 // it may be slow
 			}
 		case <-c.copies:
+			repeated = 0
 		case <-timer.C:
 			due, polls = false, max(polls-1, 0)
-			told, answered := c.take()
+			told, answered := c.take(repeated > 0)
 			now := time.Now()
 			next, again = now.Add(takeEvery), !answered
 			if told {
@@ -91,8 +97,8 @@ func (c *Clipboard) owns() bool {
 
 // take asks the application for what it copied, and tells it. It asks by a window of its
 // own each time: so nothing comes that an earlier application sends late. Where a program
-// does not answer, it may be asked again.
-func (c *Clipboard) take() (told, answered bool) {
+// does not answer, it may be asked again; then only what it did not give before is news.
+func (c *Clipboard) take(again bool) (told, answered bool) {
 	if c.owns() {
 		return false, true // what says who took it is still to come
 	}
@@ -138,9 +144,11 @@ func (c *Clipboard) take() (told, answered bool) {
 		return false, answered
 	}
 	c.mu.Lock()
-	news := !c.owned && (time.Since(c.putAt) > echo || sum(kinds) != c.put)
+	all := sum(kinds)
+	news := !c.owned && (time.Unix(0, c.took.Load()).Sub(c.putAt) > echo || all != c.put) && !(again && all == c.told)
 	c.mu.Unlock()
 	if news {
+		c.told = all
 		c.onCopied(kinds)
 	}
 	return news, answered

@@ -205,10 +205,6 @@ func lostMotion(t *testing.T, server wire.XServer) {
 		}
 	}
 	// 6 is lost. The press makes it good, and is not late itself; 6 comes after it.
-	s.in.mu.Lock()
-	s.in.onRelative = func(bool) {}
-	s.in.setRelative(true)
-	s.in.mu.Unlock()
 	s.apply(wire.Input{Type: wire.InputDown, N: 6, Sum: &[2]float64{1050, -1050}}, rel(6, 10, 1050),
 		wire.Input{Type: wire.InputUp, N: 6, Sum: &[2]float64{1050, -1050}})
 	for _, want := range []string{"motion", "button_press", "button_release"} {

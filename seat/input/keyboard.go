@@ -39,7 +39,9 @@ func (in *Injector) key(m wire.Input) error {
 	in.pressed[code]++
 	if in.pressed[code] == 1 {
 		in.fake(xproto.KeyPress, byte(code), 0, 0)
-		in.repeating, in.stopped = !slices.Contains(modifiers, code), false
+		if !slices.Contains(modifiers, code) { // with a modifier, the display goes on repeating the key before
+			in.repeating, in.stopped = true, false
+		}
 	}
 	return nil
 }
@@ -71,10 +73,10 @@ func (in *Injector) StopRepeats() {
 	in.tap(in.keys.spare.quiet)
 }
 
-// repeatAgain has the display repeat a key that is still held, if StopRepeats stopped that. For
-// the app it is one repeat: a release and a press.
+// repeatAgain has the display repeat a key that is still held, if StopRepeats stopped that. That is a
+// release and a press: so not for a game, which has no use for repeats.
 func (in *Injector) repeatAgain(code xproto.Keycode) {
-	if !in.stopped || in.pressed[code] == 0 || slices.Contains(modifiers, code) {
+	if in.byPlace || !in.stopped || in.pressed[code] == 0 || slices.Contains(modifiers, code) {
 		return
 	}
 	in.stopped, in.repeating = false, true

@@ -144,7 +144,7 @@ func (in *Injector) button(m wire.Input) error {
 	}
 	b, down := buttons[m.Button], m.Type == wire.InputDown
 	// The motion before it may be lost, or still on its way.
-	if m.Sum != nil && m.N != 0 && in.relative {
+	if m.Sum != nil && m.N != 0 && (in.relative || in.onRelative == nil) {
 		if err := in.rel(wire.Input{N: m.N, Sum: m.Sum}); err != nil {
 			return err
 		}

@@ -179,6 +179,15 @@ test('a text does not wait long for the picture that was copied with it', async 
   assert.deepEqual(taken.map(Object.keys), [['text'], ['text', 'png']]);
 });
 
+test('a copy that did not come whole is no beginning of the next', async () => {
+  const { clipboard, taken } = clipboardOf();
+  await clipboard.told({ first: true, text: 'lost ', more: true });
+  await clipboard.told({ first: true, text: 'whole ', more: true });
+  await clipboard.told({ text: 'text' });
+  await new Promise(setImmediate);
+  assert.deepEqual(await Promise.all(taken.map(({ text }) => text.text())), ['whole text']);
+});
+
 test('keys keep their order while the browser gives what is pasted', (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const { clipboard } = clipboardOf();
@@ -201,6 +210,7 @@ test('a copy that waits is not written over what a person pastes', async () => {
   const { clipboard, taken } = clipboardOf();
   clipboard.used = () => false;
   await clipboard.told({ text: 'of the app' });
+  clipboard.next({ code: 'ControlLeft', key: 'Control', ctrlKey: true });
   clipboard.next({ code: 'KeyV', key: 'v', ctrlKey: true });
   await new Promise(setImmediate);
   assert.deepEqual(taken, []);

@@ -14,6 +14,7 @@ const PART = 2000;           // characters of a message: wire.MaxClipPart bytes 
 const MOST_TEXT = 200 << 10; // bytes of a text on the channel for input: wire.MaxClipText
 const PASTE_MS = 100;        // how long the browser may take to give what is pasted
 const FETCH_MS = 300;        // how long a text waits for what was copied with it
+const MODIFIERS = new Set(['Control', 'Meta', 'Shift', 'Alt', 'AltGraph']);
 const TYPES = { text: 'text/plain', html: 'text/html', png: 'image/png' };
 
 // Programs that are not told otherwise read HTML by the characters of their country.
@@ -116,8 +117,9 @@ export class Clipboard {
 
   // told takes a wire.Clip: a part of what the app copied, and with the last one what else
   // there is.
-  async told({ text = '', more, offer }) {
+  async told({ first, text = '', more, offer }) {
     if (!this.gives) return;
+    if (first) this.parts = ''; // of a copy that did not come whole
     this.parts = (this.parts + text).slice(0, MOST_TEXT + 1);
     if (more) return;
     const all = this.parts;
@@ -133,8 +135,9 @@ export class Clipboard {
       if (this.used()) this.flush(true);
     };
     let fetched = {};
+    let taken = false;
     if (offer && this.link) {
-      const early = setTimeout(take, FETCH_MS, {});
+      const early = setTimeout(() => { taken = true; take({}); }, FETCH_MS);
       try {
         fetched = await this.link.fetch(offer);
       } catch {
@@ -143,15 +146,15 @@ export class Clipboard {
       clearTimeout(early);
       if (fetched.png && !isPicture(fetched.png)) delete fetched.png;
     }
-    take(fetched);
+    if (!taken || Object.keys(fetched).length > 0) take(fetched);
   }
 
-  // next is called before each key and click, and before a modifier is released: what waits
-  // for the browser comes first, and a copy may be written now. A key that pastes
-  // must not get a copy that waits: the person may have copied something else since.
+  // next is called before each key and click, and before a modifier is released: a paste that waits
+  // for the browser comes first, and a copy may be written now. Keys that paste write no copy
+  // that waits: the person may have copied something else since.
   next(event) {
     this.pasted(null);
-    if (!event || !this.#isPaste(event)) this.flush();
+    if (!MODIFIERS.has(event.key) && !this.#isPaste(event)) this.flush(); // those come before the key that pastes
   }
 
   // flush gives the browser what the app copied.

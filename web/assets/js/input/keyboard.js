@@ -78,7 +78,8 @@ export class Keyboard {
       this.ready();
       return this.tap(code, this.#meaning(event));
     }
-    if (event.repeat) return this.#send(this.held.get(code), true); // it is still held; the app's own display repeats
+    // It is still held; the app's own display repeats. Windows repeats a Control that nobody holds with AltGr.
+    if (event.repeat) return key in FLAGS || this.#send(this.held.get(code), true);
     if (this.mac && code === 'CapsLock') return this.tap(code, key);
     if (this.#waits(key)) {
       this.option = { code, key, used: false };

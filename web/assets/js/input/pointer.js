@@ -87,8 +87,11 @@ export class Pointer {
   #draw() {
     if (!this.draws || !this.shape) return;
     const { hidden, image, x = 0, y = 0 } = this.shape;
+    const { style } = this.surface;
+    style.cursor = hidden ? 'none' : 'default';
+    if (hidden || !image) return;
     const k = this.video.videoWidth / this.rect().width || 1; // pixels of the app for one of the page
-    this.surface.style.cursor = hidden ? 'none' : image ? `image-set(url(data:image/png;base64,${image}) ${k}x) ${x / k} ${y / k}, default` : 'default';
+    style.cursor = `image-set(url(data:image/png;base64,${image}) ${k}x) ${x / k} ${y / k}, default`;
   }
 
   get locked() {

@@ -71,7 +71,7 @@ export default {
   'queue.next': 'You are next',
   'queue.number': 'You are number {n} in the queue',
   'queue.in': 'You are in the queue',
-  'queue.paused': 'The site is repairing itself. You keep your place, and go on by yourself.',
+  'queue.paused': 'The site is repairing itself. You keep your place.',
   'queue.estimate': 'It should be your turn in {time}.',
   'queue.unknown': 'All places are taken. You get the next free one when it is your turn.',
   'notice.earlier': 'Your earlier session has ended.',
