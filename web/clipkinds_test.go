@@ -170,6 +170,7 @@ func walkClipKinds(v *visit) {
 	v.giveClips(1, kinds)
 	const read = `navigator.clipboard.read().then(([item]) => item.types.includes(%q) ? item.getType(%[1]q) : null)`
 	v.until(fmt.Sprintf(read+`.then((b) => b?.text()).then((text) => text === 'from the app')`, "text/plain"))
+	v.until(fmt.Sprintf(read, "image/png")) // the text does not wait for it
 	html := evaluate[string](v, fmt.Sprintf(read+`.then((b) => b.text())`, "text/html"))
 	if !strings.Contains(html, "from the app</b>") || strings.Contains(html, "script") || strings.Contains(html, "onerror") {
 		v.Errorf("the person's clipboard has the HTML %q", html)
