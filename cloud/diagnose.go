@@ -29,7 +29,8 @@ func diagnose(looks []*look, names []string, now time.Time) (all []Finding) {
 		d.clients()
 		d.agentCertificates(now)
 		d.oldBackups(now)
-		d.links(names)
+		d.reached()
+		d.links(looks, names)
 		if primary != nil && primary != l {
 			d.copies(primary)
 		}
@@ -256,44 +257,6 @@ func (d *diagnosis) times(now time.Time) {
 	for _, u := range slices.Sorted(maps.Keys(d.certificates)) {
 		if left := d.certificates[u].Sub(now); left < expiresSoon {
 			d.wrong("the certificate at "+u+" expires soon", fmt.Sprintf("it is good until %s", d.certificates[u].UTC().Format(time.DateOnly)), "renew it; AWS renews its own while their DNS records for validation exist")
-		}
-	}
-}
-
-// links: whether the site sees the others.
-func (d *diagnosis) links(names []string) {
-	for _, other := range names {
-		if other == d.site.Name {
-			continue
-		}
-		if d.asked && !slices.Contains(d.sees, other) {
-			d.wrong("Consul's servers do not see "+other, "they know: "+list(d.sees), "the peering of the two networks, its routes, and the security group of servers (ports 8300, 8302); consul members -wan")
-		}
-		if d.router == nil {
-			continue
-		}
-		view, known := wire.SiteView{}, false
-		for _, v := range d.router.Sites {
-			if v.Site == other {
-				view, known = v, true
-			}
-		}
-		switch {
-		case !known:
-			d.wrong("the router has no facts of "+other, "GET "+d.site.RouterURL+"/v1/sites does not name it", "is a router registered there? nearcast cloud doctor --site "+other)
-			continue
-		case !view.Healthy:
-			d.wrong("the router does not reach "+other, view.Unhealthy, "if only this site says so, it is the way between the two; else it is "+other)
-			continue
-		}
-		for _, v := range d.router.Sites {
-			if v.Site != d.site.Name {
-				continue
-			}
-			measured, said := v.Distances[other], d.coordinates[other]
-			if measured.Measured && said.Untrusted == "" && said.RTTMS > 0 && measured.RTTMS > 2*said.RTTMS+30 {
-				d.wrong("the way to "+other+" is slow for people's requests", fmt.Sprintf("routers measure %.0f ms, Consul's servers %.0f ms", measured.RTTMS, said.RTTMS), "routers go by the internet and servers by the peering: look at the load balancer and the edge nodes of both")
-			}
 		}
 	}
 }

@@ -23,7 +23,7 @@ func well(t *testing.T) (looks []*look, names []string) {
 		other := map[string]string{"a-1": "b-1", "b-1": "a-1"}[site.Name]
 		f := newFakeSite()
 		l := &look{
-			site: site, consul: f.servers, nomad: f.servers, sees: o.Names(), asked: true, nodes: f.nodes,
+			site: site, consul: f.servers, nomad: f.servers, through: "a-1", sees: o.Names(), nodes: f.nodes,
 			clocks:    map[string]time.Duration{"edge-1": -time.Second},
 			instances: map[string][]wire.Instance{wire.RouterService: {{ID: "r", Healthy: true}, {ID: "s", Healthy: true}}, wire.BrainService: {{ID: "b", Healthy: true}, {ID: "c", Healthy: true, Room: wire.RoomFull}}},
 			jobs:      map[string]State{}, apps: map[string]wire.App{"game": {}}, failures: map[string]string{},
@@ -138,13 +138,29 @@ func TestDiagnose(t *testing.T) {
 			l.backups["s3://backups-b/backups/consul"] = time.Date(2026, 1, 2, 3, 4, 0, 0, time.UTC)
 		}, "the backups at s3://backups-b/backups/consul are old: the latest is of 2026-01-02 03:04 UTC"},
 		{func(l *look) { l.backups["s3://backups-b/backups/nomad"] = time.Time{} }, "there is no backup at s3://backups-b/backups/nomad"},
-		{func(l *look) { l.sees = []string{"b-1"} }, "Consul's servers do not see a-1: they know: b-1"},
+		{func(l *look) {
+			l.noConsul, l.noNomad, l.router = errors.New("dial tcp: i/o timeout"), errors.New("no path to region"), nil
+			l.consul, l.nomad, l.nodes, l.jobs = nil, nil, nil, nil
+		}, "the servers of a-1 do not reach those of b-1: the link between the two is cut, or b-1 is lost: Consul: dial tcp: i/o timeout; Nomad: no path to region: open a tunnel to a server of b-1"},
+		{func(l *look) {
+			l.noConsul, l.noNomad, l.sees = errors.New("No path to datacenter"), errors.New("no path to region"), []string{"a-1"}
+			l.consul, l.nomad, l.nodes, l.jobs = nil, nil, nil, nil
+		}, "the link between a-1 and b-1 is cut: Consul: No path to datacenter; Nomad: no path to region; Consul of a-1 knows only: a-1; people reach the router of b-1: the peering"},
+		{func(l *look) {
+			l.noConsul, l.noNomad = errors.New("500 (No cluster leader)"), errors.New("500 (No cluster leader)")
+		}, "Consul of b-1 does not answer: 500 (No cluster leader): look at the servers"},
+		{func(l *look) {
+			l.noNomad = errors.New("i/o timeout")
+		}, "Nomad of b-1 does not answer: i/o timeout: look at the servers"},
+		{func(l *look) {
+			l.through, l.noConsul, l.noNomad = "b-1", errors.New("i/o timeout"), errors.New("i/o timeout")
+		}, "Consul of b-1 does not answer: i/o timeout: look at the servers"},
 		{func(l *look) { l.router.Sites = l.router.Sites[:1] }, "the router has no facts of a-1"},
 		{func(l *look) { l.router.Sites[1] = wire.SiteView{Site: "a-1", Unhealthy: "it does not answer"} }, "the router does not reach a-1: it does not answer"},
 		{func(l *look) { l.router.Sites[0].Distances["a-1"] = wire.Distance{RTTMS: 300, Measured: true} }, "the way to a-1 is slow for people's requests: routers measure 300 ms, Consul's servers 90 ms"},
 		{func(l *look) { l.objects["models/b"] = 1 }, "copies of content are behind: 1 of 2 objects are not here after 15m0s: models/b"},
 		{func(l *look) {
-			l.findings = []Finding{silent("Consul", "b-1", errors.New("403 (Permission denied)"))}
+			l.noConsul = errors.New("403 (Permission denied)")
 			l.consul = nil
 		}, "Consul of b-1 does not answer: 403 (Permission denied): give the operator's tokens"},
 	}

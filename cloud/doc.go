@@ -129,8 +129,8 @@ type Consul interface {
 	Lost(ctx context.Context) ([]string, error)
 	Instances(ctx context.Context, service string) ([]wire.Instance, error)
 	Apps(ctx context.Context) (map[string]wire.App, error)
-	// Sites are those that this site's servers see.
-	Sites(ctx context.Context) ([]string, error)
+	// Through is the site whose server is asked, and knows are the sites that it knows, reached or not.
+	Through(ctx context.Context) (site string, knows []string, err error)
 	// Follows is the site whose access control this one copies; itself, where it is the primary one.
 	Follows(ctx context.Context) (string, error)
 	// Distance is what Consul's coordinates say of the way to another site.
@@ -139,11 +139,21 @@ type Consul interface {
 
 type fleetConsul struct {
 	*fleet.Fleet
-	site string
+	site  string
+	asked *fleet.Fleet
 }
 
 // FromFleet is a site's Consul, through an agent of whatever site.
-func FromFleet(all *fleet.Fleet, site string) Consul { return fleetConsul{all.At(site), site} }
+func FromFleet(all *fleet.Fleet, site string) Consul { return fleetConsul{all.At(site), site, all} }
+
+// Through implements Consul.
+func (f fleetConsul) Through(ctx context.Context) (site string, knows []string, err error) {
+	if site, err = f.asked.Site(ctx); err != nil {
+		return "", nil, err
+	}
+	knows, err = f.asked.Sites(ctx)
+	return site, knows, err
+}
 
 // Servers implements Consul.
 func (f fleetConsul) Servers(ctx context.Context) (servers []Server, err error) {

@@ -27,8 +27,10 @@ type look struct {
 	site          Site
 	consul, nomad []Server
 	lost          []string
-	sees          []string // sites that its Consul servers see
-	asked         bool     // Consul answered that
+	through       string   // the site whose servers are asked, where that is known
+	sees          []string // sites that the Consul servers of that site know
+	noConsul      error    // why Consul or Nomad of this site does not answer
+	noNomad       error
 	nodes         []Node
 	clocks        map[string]time.Duration // by node
 	jobs          map[string]State
@@ -119,8 +121,11 @@ func (c *Cluster) look(ctx context.Context, site Site) *look {
 
 func lookConsul(ctx context.Context, consul Consul, o Outputs, l *look, tell func(Finding)) {
 	var err error
-	if l.consul, err = consul.Servers(ctx); err != nil {
-		tell(silent("Consul", l.site.Name, err))
+	if l.through, l.sees, err = consul.Through(ctx); err != nil {
+		l.through = ""
+		tell(Finding{Problem: "Consul does not say which sites it knows", Evidence: err.Error(), Do: "compare the token's rights with acl/; run the command again", Unknown: true})
+	}
+	if l.consul, l.noConsul = consul.Servers(ctx); l.noConsul != nil {
 		return
 	}
 	ask := func(what string, err error) {
@@ -132,9 +137,6 @@ func lookConsul(ctx context.Context, consul Consul, o Outputs, l *look, tell fun
 	ask("which nodes are lost", err)
 	l.shown, err = consul.Shown(ctx)
 	ask("what nodes show of their certificates", err)
-	l.sees, err = consul.Sites(ctx)
-	ask("which sites it sees", err)
-	l.asked = err == nil
 	for _, service := range []string{wire.RouterService, wire.BrainService} {
 		l.instances[service], err = consul.Instances(ctx, service)
 		ask("which instances "+service+" has", err)
@@ -151,13 +153,10 @@ func lookConsul(ctx context.Context, consul Consul, o Outputs, l *look, tell fun
 }
 
 func lookNomad(ctx context.Context, nomad Nomad, l *look, tell func(Finding)) {
-	var err error
-	if l.nomad, err = nomad.Servers(ctx); err != nil {
-		tell(silent("Nomad", l.site.Name, err))
+	if l.nomad, l.noNomad = nomad.Servers(ctx); l.noNomad != nil {
 		return
 	}
-	if l.nodes, err = nomad.Nodes(ctx); err != nil {
-		tell(silent("Nomad", l.site.Name, err))
+	if l.nodes, l.noNomad = nomad.Nodes(ctx); l.noNomad != nil {
 		return
 	}
 	for _, job := range knownJobs {
@@ -193,15 +192,6 @@ func lookNomad(ctx context.Context, nomad Nomad, l *look, tell func(Finding)) {
 	if len(unknown) > 0 {
 		tell(Finding{Problem: "the clocks of some nodes are not known", Evidence: list(unknown), Do: "run the command again; a node measures itself from its start on", Unknown: true})
 	}
-}
-
-// silent is that an API of a site does not answer.
-func silent(what, site string, err error) Finding {
-	do := "look at the servers of the site: are they running, and have they a leader? docs/RECOVER.md says what to do where two or three are gone"
-	if refused(err) {
-		do = "give the operator's tokens: " + giveTokens
-	}
-	return Finding{Problem: what + " of " + site + " does not answer", Evidence: err.Error(), Do: do}
 }
 
 func (c *Cluster) lookWeb(ctx context.Context, l *look, tell func(Finding)) {

@@ -126,7 +126,9 @@ func (f *fakeSite) Instances(context.Context, string) ([]wire.Instance, error) {
 	return []wire.Instance{{ID: "one", Healthy: true}}, nil
 }
 func (f *fakeSite) Apps(context.Context) (map[string]wire.App, error) { return nil, nil }
-func (f *fakeSite) Sites(context.Context) ([]string, error)           { return []string{"a-1", "b-1"}, nil }
+func (f *fakeSite) Through(context.Context) (string, []string, error) {
+	return "a-1", []string{"a-1", "b-1"}, nil
+}
 func (f *fakeSite) Distance(context.Context, string) (wire.Distance, error) {
 	return wire.Distance{}, nil
 }

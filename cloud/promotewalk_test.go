@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -48,9 +49,10 @@ func TestPromoteWalk(t *testing.T) {
 	w.stage("the second site copies the first one")
 
 	o := w.operator()
+	router := "http://127.0.0.1:1"
 	outputs := func(primary string) {
 		site := func(name string) string {
-			return fmt.Sprintf(`%q: {"primary": %t, "servers": 1, "edge_nodes": 2, "router_url": "http://127.0.0.1:1", "brain_url": "ws://127.0.0.1:1/v1/connect"}`, name, name == primary)
+			return fmt.Sprintf(`%q: {"primary": %t, "servers": 1, "edge_nodes": 2, "router_url": %q, "brain_url": "ws://127.0.0.1:1/v1/connect"}`, name, name == primary, router)
 		}
 		o.write("outputs.json", `{"sites": {"value": {`+site("site-a")+", "+site("site-b")+`}}}`)
 	}
@@ -66,8 +68,18 @@ func TestPromoteWalk(t *testing.T) {
 	}
 	says(0, "2. The servers of site-b are replaced", "--dry-run")
 	says(1, "the primary site site-a is not lost", "--dry-run", "--lost")
+	router = standInRouter(t, "site-a", "site-b")
+	outputs("site-a")
+	w.link(o, b, a)
+	router = "http://127.0.0.1:1"
+	outputs("site-a")
+	same("the link was cut")
 	a.Kill()
 	w.stage("the first site is lost")
+	const lost = "the servers of site-b do not reach those of site-a: the link between the two is cut, or site-a is lost"
+	if found := o.doctor(); !slices.Contains(found, "site-a: "+lost) {
+		t.Errorf("after the first site was lost, the doctor says %q", found)
+	}
 	says(1, "the primary site site-a is not whole", "--dry-run")
 	says(0, "2. The servers of site-b are replaced", "--dry-run", "--lost")
 	says(1, "and run: nearcast cloud promote site-b --lost-site site-a", "--lost", "--yes")

@@ -20,7 +20,10 @@ drivers are not healthy, jobs of the platform, records without health, brains th
 groups with fewer nodes than wanted and the reasons that their nodes left, seats that keep
 failing, content whose copies are behind, clocks, the certificates that people see and those
 between nodes, nodes with another version of Nomad than the servers, backups that are older than
-a day, and sites that do not see each other.
+a day, and links between sites that are cut.
+
+Links are those of servers from the site whose server is asked to the others, and those of each
+site's router to the others. For the servers of two other sites, ask through one of the two.
 
 Exit status: 0 where nothing is wrong, else 1. What could not be looked at is printed, and is no
 fault.`,
