@@ -83,8 +83,8 @@ terraform-apply: $(BIN)/terraform-provider-aws ## apply the Terraform modules to
 	@NEARCAST_AWS_PROVIDER=$(abspath $(BIN)/terraform-provider-aws) $(GO) test -count=1 -timeout 60m -run 'TestApply$$' -v ./terraform
 
 FAULTS ?= 20m
-test-faults: build ## boot one image as each role while AWS fails for FAULTS (20m), as root: every node becomes ready; not part of make test
-	@NEARCAST_FAULTS=$(FAULTS) $(GO) test -count=1 -timeout 2h -run 'TestFaults$$' -v ./provision
+test-faults: build ## boot one image as each role while AWS fails for FAULTS (20m), then servers that get a broken release, as root; not part of make test
+	@NEARCAST_FAULTS=$(FAULTS) $(GO) test -count=1 -timeout 2h -run 'Test(Faults|BrokenRelease)$$' -v ./provision
 
 # The version of npm packages is that of the programs. Only npm pack needs npm.
 npm-packages: ## build @nearcast/player and @nearcast/react: bin/nearcast-*.tgz, to be published by hand

@@ -43,7 +43,7 @@ func TestFaults(t *testing.T) {
 	testkit.Must(t, os.CopyFS(s.debs, os.DirFS(debs)))
 	s.release, _ = release(t, ctx)
 	s.stage("there is a release")
-	image := s.image()
+	image := s.image("server", "edge", "stream")
 
 	storm := awstest.Storm{Seed: faultsSeed, Until: time.Now().Add(fails), Calm: time.Now().Add(fails + fails/2), Hang: 30 * time.Second}
 	s.cloud.Begin(storm)
@@ -121,17 +121,17 @@ func (s *faultySite) stage(what string) {
 	s.t.Logf("%5.1f s  %s", time.Since(s.began).Seconds(), what)
 }
 
-// image makes one for all roles, and returns the folder of what it has more than a bare machine.
-func (s *faultySite) image() string {
+// image makes one for some roles, and returns the folder of what it has more than a bare machine.
+func (s *faultySite) image(roles ...string) string {
 	s.t.Helper()
 	m := newMachine(s.t, s.ctx, "image", map[string]string{"release": s.release})
 	m.debs = s.debs
 	m.start("sleep", "infinity")
 	began := time.Now()
-	for _, role := range []string{"server", "edge", "stream"} {
+	for _, role := range roles {
 		m.run("sh", "/run/release/provision/install.sh", "--role", role, "--release", "/run/release", "--image")
 	}
-	s.t.Logf("an image for all roles: %.1f s", time.Since(began).Seconds())
+	s.t.Logf("an image for %s: %.1f s", strings.Join(roles, ", "), time.Since(began).Seconds())
 	for _, dir := range []string{"/etc/nearcast", "/etc/consul.d", "/etc/nomad.d"} {
 		if said := m.run("find", dir, "-type", "f"); said != "" {
 			s.t.Errorf("the image has %s", said)
@@ -167,27 +167,38 @@ func (s *faultySite) boot(role, group string, n int, image string) *faultyNode {
 	case "stream":
 		values["PUBLIC_IP"] = "imds"
 	}
+	return s.launch(group, image, s.env, values, "")
+}
+
+// launch boots a machine, and has it become a node as user data do. programs is the environment of its
+// programs, and within the time after which it is given up; "" is the product's.
+func (s *faultySite) launch(name, image string, programs []string, values map[string]string, within string) *faultyNode {
+	s.t.Helper()
+	role := values["ROLE"]
 	text := ""
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		text += fmt.Sprintf("NEARCAST_%s='%s'\n", name, values[name])
 	}
 	env := s.t.TempDir()
 	testkit.Must(s.t, os.WriteFile(filepath.Join(env, "env"), []byte(text), 0o644))
-	m := newMachine(s.t, s.ctx, group, map[string]string{"release": s.release, "env": env})
+	m := newMachine(s.t, s.ctx, name, map[string]string{"release": s.release, "env": env})
 	m.debs = s.debs
 	if image != "" {
 		m.bare = image + ":" + m.bare
 	}
-	node := &faultyNode{machine: m, site: s, group: group, booted: time.Now()}
+	node := &faultyNode{machine: m, site: s, group: values["ASG"], booted: time.Now()}
 	m.boot()
 	if role == "stream" {
 		m.netOfFirewall()
 	}
 	// The real metadata service has the same address everywhere.
-	m.write("/etc/systemd/system/nearcast-.service.d/test.conf", "[Service]\nEnvironment="+strings.Join(s.env, " ")+"\n")
+	m.write("/etc/systemd/system/nearcast-.service.d/test.conf", "[Service]\nEnvironment="+strings.Join(programs, " ")+"\n")
+	if within != "" {
+		m.write("/etc/systemd/system/nearcast-ready.service.d/quick.conf", "[Service]\nExecStart=\nExecStart=/usr/local/bin/nearcast provision ready --within "+within+"\n")
+	}
 	// As user data do: until it works.
 	start := []string{"systemd-run", "--quiet", "--unit=user-data", "--property=RemainAfterExit=yes"}
-	for _, one := range s.env {
+	for _, one := range programs {
 		start = append(start, "--setenv="+one)
 	}
 	m.run(append(start, "sh", "-c", "until sh /run/release/provision/install.sh --role "+role+" --env /run/env/env --release /run/release; do sleep 2; done")...)
