@@ -188,7 +188,7 @@ func TestHands(t *testing.T) {
 	if !looked {
 		t.Error("the app did not say how the mouse moved")
 	}
-	testkit.Must(t, h.page.Until(ctx, `/^url\(|^default/.test(document.querySelector('.surface').style.cursor)`))
+	testkit.Must(t, h.page.Until(ctx, `/^image-set\(|^default/.test(document.querySelector('.surface').style.cursor)`))
 	leave(ctx, t, h.page)
 	ended(ctx, t, h.page)
 }
