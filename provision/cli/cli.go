@@ -220,6 +220,7 @@ nomad node eligibility -enable.`,
 					return err
 				}
 				defer registration.Close()
+				c.Sessions = drain.Sessions(v.Paths.RunDir)
 				c.Seats, c.Leaving = drain.NodeSeats(v.Paths.RunDir), drain.TellLeaving(v.Paths.RunDir)
 			}
 			if now {

@@ -21,7 +21,7 @@ import (
 	"github.com/nearcast/nearcast/provision/health"
 )
 
-// deadFile says that this node was given up, and that nothing can be drained; it is in memory.
+// deadFile says that this node was given up with a dead Nomad, which drains nothing; it is in memory.
 const deadFile = "/run/nearcast-dead"
 
 func healthCommand() *cobra.Command {
@@ -99,7 +99,7 @@ func alive(ctx context.Context, v provision.Values, dir string, stopped func(con
 	parts := []struct {
 		name, unit string
 		alive, led func(context.Context) error
-	}{{"Consul", "consul", consul.Alive, consul.Led}, {"Nomad", "nomad", nomad.Alive, nomad.Led}}
+	}{{"Consul", "consul", consul.Alive, consul.Led}, {health.PartNomad, "nomad", nomad.Alive, nomad.Led}}
 	var here []func(context.Context) error
 	for _, p := range parts {
 		asked, cancel := context.WithTimeout(ctx, lookWithin/3)

@@ -10,8 +10,9 @@
 //  3. the node leaves Consul, and a server leaves its quorum in order;
 //  4. the group is told that it need not wait any longer.
 //
-// A node that was given up before it was ready (package ready), or because its Nomad stayed dead
-// (package health), has nothing to drain.
+// Of a node that was given up before it was ready (package ready), or because its Nomad stayed dead
+// (package health), Nomad drains nothing. Its idle seats end, and its sessions are waited for until the
+// deadline: somebody may have got a seat there after it was given up.
 //
 // When the cloud only advises to leave a spot node, the driver is told, whose brains give people the
 // seats of other nodes first. Nothing ends for that.

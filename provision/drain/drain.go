@@ -49,9 +49,11 @@ type Config struct {
 	Leaving func(now time.Time) error
 	// Identity is this process's own key, by which the node's seats know it.
 	Identity *identity.Identity
-	// GivenUp reports whether the node never became ready, or was given up later: it has no sessions,
-	// and agents that do not answer. The group need not wait then.
+	// GivenUp reports whether the node never became ready, or was given up later with a dead Nomad: that
+	// drains nothing, and is not asked. The end of Sessions is waited for all the same.
 	GivenUp func() bool
+	// Sessions counts the sessions of people on this node, without Nomad. An error counts as one.
+	Sessions func(context.Context) (int, error)
 	// Leave takes the node out of Consul.
 	Leave func(ctx context.Context) error
 
@@ -98,12 +100,11 @@ func Run(ctx context.Context, c Config) error {
 			return fmt.Errorf("get the instance's id: %w", err)
 		}
 	}
-	last := first
 	if c.GivenUp != nil && c.GivenUp() {
 		c.Log.Warn("this node is given up: there is nothing to drain")
-	} else {
-		last = c.end(ctx, first)
+		c.Node = nil
 	}
+	last := c.end(ctx, first)
 	if err := ctx.Err(); err != nil {
 		return err // this process is stopped; the next one continues
 	}
@@ -238,7 +239,7 @@ func (c Config) end(ctx context.Context, n notice) notice {
 // covers the moment that this takes.
 func (c Config) drain(ctx context.Context, n notice) error {
 	if c.Node == nil {
-		return nil
+		return c.left(ctx, n)
 	}
 	return c.until(ctx, n.until.Add(reserve/3), "drain", func(ctx context.Context) error {
 		if err := c.Node.Drain(ctx, max(time.Second, time.Until(n.until)), n.why); err != nil {

@@ -283,6 +283,28 @@ func TestSpot(t *testing.T) {
 	}
 }
 
+// TestGivenUpWithSession: a person got a seat after the node was given up with a dead Nomad. The group waits until
+// they have left, and its hook gets heartbeats.
+func TestGivenUpWithSession(t *testing.T) {
+	h := &node{t: t, ctx: testkit.Context(t, time.Minute), cloud: awstest.New(t), dir: t.TempDir()}
+	h.node = agents.Nomad{Address: "http://127.0.0.1:1", IDFile: filepath.Join(h.dir, "none")}
+	var sessions, looks atomic.Int64
+	sessions.Store(1)
+	c := h.config()
+	c.GivenUp = func() bool { return true }
+	c.Sessions = func(context.Context) (int, error) { looks.Add(1); return int(sessions.Load()), nil }
+	h.cloud.Say("autoscaling/target-lifecycle-state", "Terminated")
+	done := h.run(c)
+	testkit.Until(t, "two looks and a heartbeat", func() bool { actions, _ := h.cloud.Actions(); return looks.Load() > 1 && len(actions) > 0 })
+	if h.completed() {
+		t.Fatal("the group does not wait for a session")
+	}
+	sessions.Store(0)
+	if err := <-done; err != nil || !h.completed() {
+		t.Errorf("after the session: %v, completed %t", err, h.completed())
+	}
+}
+
 // TestGivenUp: a node that never became ready ends at once, whatever its agents say.
 func TestGivenUp(t *testing.T) {
 	h := &node{t: t, ctx: testkit.Context(t, time.Minute), cloud: awstest.New(t), dir: t.TempDir()}

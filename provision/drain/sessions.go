@@ -10,9 +10,41 @@ import (
 	"net/http"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/nearcast/nearcast/internal/wire"
 )
+
+// left waits until nobody plays, without Nomad. Idle seats are retired meanwhile; who got one just before
+// that is seen at a second look.
+func (c Config) left(ctx context.Context, n notice) error {
+	if c.Sessions == nil {
+		return nil
+	}
+	ctx, cancel := context.WithDeadline(ctx, n.until)
+	defer cancel()
+	tick := time.NewTicker(retireEvery)
+	defer tick.Stop()
+	said := -1
+	for free := 0; ; {
+		count, err := c.Sessions(ctx)
+		if free++; count > 0 || err != nil {
+			free = 0
+		}
+		if free == 2 {
+			return nil
+		}
+		if count != said && ctx.Err() == nil {
+			c.Log.Warn("this node waits for the end of sessions", "sessions", count, "error", err)
+			said = count
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the end of %d sessions: %w", count, errors.Join(ctx.Err(), err))
+		}
+	}
+}
 
 // Sessions counts the sessions on this node. It asks the stream hosts themselves, by the sockets in
 // their run directories: they go on while Nomad and the driver are dead. One that does not say what

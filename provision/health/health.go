@@ -27,6 +27,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,6 +44,9 @@ type Group interface {
 	Members(ctx context.Context, group string) (wanted int, members []awsapi.Member, err error)
 	Unhealthy(ctx context.Context, l awsapi.Lifecycle) error
 }
+
+// PartNomad is the Part of a Nomad that does not answer.
+const PartNomad = "Nomad"
 
 // Fault is a part of the node that is dead.
 type Fault struct {
@@ -69,8 +73,7 @@ type Config struct {
 	Meta      Metadata
 	// Keep keeps the reason where an operator finds it. It may be nil.
 	Keep func(ctx context.Context, instance, reason string) error
-	// Mark notes on the node whether its drain need not wait: Nomad is dead, and nothing can be
-	// drained. It may be nil.
+	// Mark notes on the node whether its drain must not ask Nomad, which is dead. It may be nil.
 	Mark func(given bool) error
 
 	Dead   time.Duration // until the group is told; default 15 min. Restarts are after a third and two thirds
@@ -87,6 +90,7 @@ type watch struct {
 	since  time.Time     // of the fault; zero while well
 	spread time.Duration // of this fault
 	tries  int           // restarts
+	kept   bool          // the reason of this fault
 	well   bool          // was it once
 	marked *bool
 	said   string
@@ -128,6 +132,9 @@ func (w *watch) look(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
+	if !nomadIsDead(seen.Dead) {
+		w.mark(false)
+	}
 	if len(seen.Dead) == 0 {
 		if !w.since.IsZero() {
 			w.Log.Info("the node is well again")
@@ -135,7 +142,6 @@ func (w *watch) look(ctx context.Context) {
 			w.Log.Info("the node is well")
 		}
 		w.well, w.since, w.said = true, time.Time{}, ""
-		w.mark(false)
 		return
 	}
 	words := Words(seen.Dead)
@@ -149,7 +155,7 @@ func (w *watch) look(ctx context.Context) {
 		return
 	}
 	if w.since.IsZero() {
-		w.since, w.tries, w.spread = time.Now(), 0, rand.N(w.Spread) // #nosec G404 -- no secret
+		w.since, w.tries, w.kept, w.spread = time.Now(), 0, false, rand.N(w.Spread) // #nosec G404 -- no secret
 	}
 	dead := time.Since(w.since)
 	if w.tries < 2 && dead >= w.Dead/3*time.Duration(w.tries+1) {
@@ -201,13 +207,8 @@ func (w *watch) restart(ctx context.Context, dead []Fault) {
 
 // held says why the group must not be told now; "" if it may.
 func (w *watch) held(ctx context.Context) string {
-	if w.Sessions != nil {
-		switch n, err := w.Sessions(ctx); {
-		case err != nil:
-			return "it is not known whether a session runs here: " + err.Error()
-		case n > 0:
-			return fmt.Sprintf("sessions run here: %d", n)
-		}
+	if why := w.played(ctx); why != "" {
+		return why
 	}
 	if w.Lifecycle.Instance == "" {
 		id, err := w.Meta.Get(ctx, "instance-id")
@@ -221,6 +222,20 @@ func (w *watch) held(ctx context.Context) string {
 		return err.Error()
 	}
 	return notWhole(wanted, members, w.Lifecycle.Instance)
+}
+
+// played says that somebody plays on this node; "" if nobody does.
+func (w *watch) played(ctx context.Context) string {
+	if w.Sessions == nil {
+		return ""
+	}
+	switch n, err := w.Sessions(ctx); {
+	case err != nil:
+		return "it is not known whether a session runs here: " + err.Error()
+	case n > 0:
+		return fmt.Sprintf("sessions run here: %d", n)
+	}
+	return ""
 }
 
 // notWhole says why no node of a group may be replaced beside those that are; "" if this one may.
@@ -246,10 +261,17 @@ func notWhole(wanted int, members []awsapi.Member, me string) string {
 
 // tell keeps the reason and tells the group.
 func (w *watch) tell(ctx context.Context, dead []Fault, lasts time.Duration) {
-	if w.Keep != nil {
+	if w.Keep != nil && !w.kept {
 		reason := fmt.Sprintf("This node was dead for %s, and restarts did not help.\n\n%s\n", lasts.Round(time.Second), Words(dead))
 		if err := w.Keep(ctx, w.Lifecycle.Instance, reason); err != nil {
 			w.Log.Error("cannot keep the reason why this node is given up", "error", err)
+		} else {
+			w.kept = true
+		}
+		// That took up to a minute, and people get idle seats meanwhile.
+		if why := w.played(ctx); why != "" {
+			w.say("the node is sick, and its group is not told: "+why, Words(dead))
+			return
 		}
 	}
 	w.Log.Error("giving up this node", "dead", Words(dead))
@@ -257,12 +279,14 @@ func (w *watch) tell(ctx context.Context, dead []Fault, lasts time.Duration) {
 		w.Log.Error("cannot tell the group", "error", err)
 		return
 	}
-	// A dead Nomad drains nothing, nor does a dead driver, and nobody plays here.
-	for _, f := range dead {
-		if f.Unit == "nomad" {
-			w.mark(true)
-		}
+	if nomadIsDead(dead) {
+		w.mark(true)
 	}
+}
+
+// nomadIsDead: it drains nothing. With a driver that is sick alone, it does.
+func nomadIsDead(dead []Fault) bool {
+	return slices.ContainsFunc(dead, func(f Fault) bool { return f.Part == PartNomad })
 }
 
 // mark notes once that the node is given up, or that it is not.

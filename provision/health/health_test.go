@@ -1,6 +1,7 @@
 package health
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -35,6 +36,9 @@ type sick struct {
 	hold      string
 	sessions  int
 	unknown   error
+	part      string // the dead one; default Nomad
+	keeping   func() // at the report
+	keeps     int
 	restarted []string
 	kept      string
 	marks     []bool
@@ -52,7 +56,7 @@ func newSick(t *testing.T) *sick {
 				s.well = false
 				return Seen{}
 			}
-			return Seen{Dead: []Fault{{Part: "Nomad", Unit: "nomad", Err: errors.New("connection refused")}}, Hold: s.hold}
+			return Seen{Dead: []Fault{{Part: cmp.Or(s.part, PartNomad), Unit: "nomad", Err: errors.New("connection refused")}}, Hold: s.hold}
 		},
 		Sessions: func(context.Context) (int, error) {
 			s.mu.Lock()
@@ -69,6 +73,9 @@ func newSick(t *testing.T) *sick {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.kept = instance + ": " + reason
+			if s.keeps++; s.keeping != nil {
+				s.keeping()
+			}
 			return nil
 		},
 		Mark: func(given bool) error {
@@ -148,6 +155,41 @@ func TestDead(t *testing.T) {
 			t.Errorf("marks: %v", s.marks)
 		}
 	})
+}
+
+// TestDriverIsDead: its Nomad lives, and drains. So the drain is to ask it.
+func TestDriverIsDead(t *testing.T) {
+	s := newSick(t)
+	s.part = "driver"
+	s.run(t)
+	testkit.Until(t, "the group hears of it", func() bool { return len(s.told()) > 0 })
+	before, _ := s.seen()
+	testkit.Until(t, "more looks", func() bool { now, _ := s.seen(); return now > before+5 })
+	s.do(func() {
+		if !slices.Equal(s.marks, []bool{false}) {
+			t.Errorf("marks: %v", s.marks)
+		}
+	})
+}
+
+// TestClaimedMeanwhile: a person gets a seat while the reason is written. The group hears nothing until they
+// have left, and the reason is written once.
+func TestClaimedMeanwhile(t *testing.T) {
+	s := newSick(t)
+	s.keeping = func() { s.sessions = 1 }
+	s.run(t)
+	written := func() (n int) { s.do(func() { n = s.keeps }); return n }
+	testkit.Until(t, "the reason is written", func() bool { return written() > 0 })
+	before, _ := s.seen()
+	testkit.Until(t, "more looks than it takes", func() bool { now, _ := s.seen(); return now > before+20 })
+	if told := s.told(); len(told) > 0 {
+		t.Fatalf("the group heard %q", told)
+	}
+	s.do(func() { s.sessions = 0 })
+	testkit.Until(t, "the group hears of it", func() bool { return len(s.told()) > 0 })
+	if n := written(); n != 1 {
+		t.Errorf("the reason was written %d times", n)
+	}
 }
 
 // TestMended: a restart helps. When the agent dies again, it has all of its time again.
