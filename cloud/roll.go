@@ -51,7 +51,8 @@ type RollOptions struct {
 // stopped.
 //
 // With Back, stream nodes come first and servers last: a client of Nomad must not be newer than its
-// servers. Other sites may be sick.
+// servers. Other sites may be sick. Groups of which it is not known what they had before stay, and the error
+// names them; servers stay where such a pool does.
 func (c *Cluster) Roll(ctx context.Context, o RollOptions) error {
 	if c.Cloud == nil {
 		return errors.New("nodes are replaced by the cloud's groups, and there is no account (--no-aws)")
@@ -87,15 +88,20 @@ func (c *Cluster) Roll(ctx context.Context, o RollOptions) error {
 		left, roles = o.Sites, slices.Clone(Roles)
 		slices.Reverse(roles)
 	}
-	if err := c.each(left, func(site Site) error { return c.whole(ctx, site) }); err != nil {
-		return fmt.Errorf("nothing was replaced: %w", err)
-	}
 	var back map[string]bool
-	if o.Back {
+	var stay []string
+	if o.Back { // before servers are looked at: a release that breaks them must not be launched any more
 		var err error
-		if back, err = c.takeBack(ctx, o, roles); err != nil {
+		if back, stay, err = c.takeBack(ctx, o, roles); err != nil {
 			return err
 		}
+	}
+	if err := c.each(left, func(site Site) error { return c.whole(ctx, site) }); err != nil {
+		done := "nothing was replaced"
+		if o.Back {
+			done = "new nodes get the version of before, and nothing was replaced. When the servers are whole, run the command again"
+		}
+		return errors.Join(fmt.Errorf("%s: %w", done, err), staying(stay))
 	}
 	for _, site := range o.Sites {
 		for _, role := range roles {
@@ -108,11 +114,11 @@ func (c *Cluster) Roll(ctx context.Context, o RollOptions) error {
 				if !o.Back {
 					end += ", or take the release back: nearcast cloud roll --back"
 				}
-				return fmt.Errorf("%s: %s: %w. Nothing after it was replaced; %s", site.Name, role, err, end)
+				return errors.Join(fmt.Errorf("%s: %s: %w. Nothing after it was replaced; %s", site.Name, role, err, end), staying(stay))
 			}
 		}
 	}
-	return nil
+	return staying(stay)
 }
 
 // whole says what servers of a site lack.
@@ -135,6 +141,15 @@ func (c *Cluster) roll(ctx context.Context, site Site, role, group string, o Rol
 	if err := c.whole(ctx, site); err != nil {
 		return fmt.Errorf("the site is not whole before its nodes are replaced: %w", err)
 	}
+	if !o.Back { // before any wait: after it no old node may be left
+		t, err := cloud.Template(ctx, group)
+		if err != nil {
+			return err
+		}
+		if err := c.remember(ctx, site, group, t); err != nil {
+			return err
+		}
+	}
 	last, err := cloud.Last(ctx, group)
 	if err != nil {
 		return err
@@ -143,17 +158,6 @@ func (c *Cluster) roll(ctx context.Context, site Site, role, group string, o Rol
 		c.say(fmt.Sprintf("%s: %s: goes on with the replacement %s, which is at %d %%", site.Name, role, last.ID, last.Percent))
 		if err := c.replaced(ctx, site, role, group, cloud, last.ID, ""); err != nil {
 			return err
-		}
-	}
-	if !o.Back {
-		t, err := cloud.Template(ctx, group)
-		if err != nil {
-			return err
-		}
-		if before := t.before(); before > 0 {
-			if err := c.remember(ctx, site, group, t, before); err != nil {
-				return err
-			}
 		}
 	}
 	// Also after one that went on: it may have begun before the latest release. Nodes of the latest

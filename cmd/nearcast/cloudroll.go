@@ -28,9 +28,12 @@ A tunnel ends when its server is replaced. The command waits ten minutes for ano
 then cancels what it no longer sees.
 
 With --back, take a release back: all groups launch the version of their launch template again
-that their nodes had before, and then nodes are replaced, stream nodes first and servers last.
-A replacement that goes on is cancelled before. Other sites may be sick. A second run goes on,
-and no further back. Before the next terraform apply, give Terraform the earlier release or a
+that their nodes had before, as roll noted it in Consul, and then nodes are replaced, stream nodes
+first and servers last. A replacement that goes on is cancelled before. Other sites may be sick. A
+second run goes on, and no further back. A group of which it is not known what it had before is
+left as it is, and so are the servers of its site; the command names it and fails. Each group
+goes back by one version: where the last apply changed some alone, name them by --role.
+Before the next terraform apply, give Terraform the earlier release or a
 mended one: else it names the bad one again.
 
 Groups whose nodes are all of the latest kind are left alone, so a second run goes on where
