@@ -13,7 +13,9 @@ import (
 type Template struct {
 	ID      string
 	Version int         // that new nodes get; 0 where the group names none by its number
-	Nodes   map[int]int // how many nodes have which version; 0 is another template
+	Nodes   map[int]int // how many nodes have which version, without those that end; 0 is another template
+	// Of is the version of each node, also of those that end.
+	Of map[string]int
 }
 
 // before is the version below the group's own that most nodes have; 0 if none has one.

@@ -181,7 +181,7 @@ func (c *Cluster) replaced(ctx context.Context, site Site, role, group string, c
 	cancelled := func(why error) error {
 		return errors.Join(fmt.Errorf("%w; the replacement is cancelled", why), cloud.Cancel(context.WithoutCancel(ctx), group))
 	}
-	known, err := givenUp(ctx, site, cloud, group)
+	reports, err := newReports(ctx, site, cloud, group)
 	if err != nil {
 		return err
 	}
@@ -201,11 +201,9 @@ func (c *Cluster) replaced(ctx context.Context, site Site, role, group string, c
 			return "", stop{fmt.Errorf("the replacement ended as %s: %s", now.Status, now.Reason)}
 		}
 		// The group would start one after the other: nodes that do not come up set off no alarm while the old ones are there.
-		lost, lookErr := givenUp(ctx, site, cloud, group)
-		for instance, text := range lost {
-			if _, before := known[instance]; !before {
-				return "", stop{cancelled(fmt.Errorf("the node %s was given up: %s", instance, text))}
-			}
+		lost, lookErr := reports.look(ctx)
+		if lost != "" {
+			return "", stop{cancelled(errors.New(lost))}
 		}
 		// A new server has its vote before an old one goes, so fewer than all are wrong, once an
 		// election had its time.
@@ -247,27 +245,6 @@ const (
 	dangerLooks = 6  // servers are missing: an election takes seconds
 	blindLooks  = 60 // nobody answers: the replacement itself ends the server of the tunnel
 )
-
-// givenUp are the nodes of a group that were given up lately, with what each wrote.
-func givenUp(ctx context.Context, site Site, cloud Cloud, group string) (map[string]string, error) {
-	nodes := map[string]string{}
-	if site.SystemBucket == "" { // outputs of an earlier release
-		return nodes, nil
-	}
-	const lately = 6 * time.Hour
-	reasons, err := cloud.Reasons(ctx, site.SystemBucket, group, time.Now().Add(-lately))
-	if err != nil {
-		return nil, fmt.Errorf("look for nodes that were given up: %w", err)
-	}
-	for _, r := range reasons {
-		// A node whose user data fails keeps its output there too, and goes on. "nearcast provision"
-		// writes this when it gives up: ready of a node that starts, health of one that ran.
-		if strings.Contains(r.Text, fmt.Sprintf("%s of %s in %s", r.Instance, group, site.Name)) {
-			nodes[r.Instance] = r.Text
-		}
-	}
-	return nodes, nil
-}
 
 // danger says that fewer servers than the site is to have are healthy with a vote. More may be
 // there, also such as start.

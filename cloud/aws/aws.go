@@ -186,13 +186,16 @@ func (a *Account) Template(ctx context.Context, group string) (t cloud.Template,
 		return t, err
 	}
 	spec := policy.LaunchTemplate.LaunchTemplateSpecification
-	t = cloud.Template{ID: aws.ToString(spec.LaunchTemplateId), Version: version(spec), Nodes: map[int]int{}}
+	t = cloud.Template{ID: aws.ToString(spec.LaunchTemplateId), Version: version(spec), Nodes: map[int]int{}, Of: map[string]int{}}
 	for _, node := range nodes {
 		of := 0
 		if node.LaunchTemplate != nil && aws.ToString(node.LaunchTemplate.LaunchTemplateId) == t.ID {
 			of = version(node.LaunchTemplate)
 		}
-		t.Nodes[of]++
+		t.Of[aws.ToString(node.InstanceId)] = of
+		if !strings.HasPrefix(string(node.LifecycleState), "Terminat") {
+			t.Nodes[of]++
+		}
 	}
 	return t, nil
 }

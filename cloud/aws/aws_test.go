@@ -20,8 +20,9 @@ import (
 var answers = map[string]string{
 	"DescribeAutoScalingGroups": `<AutoScalingGroups><member><AutoScalingGroupName>n-edge</AutoScalingGroupName><DesiredCapacity>3</DesiredCapacity><Instances>
 		<member><LifecycleState>InService</LifecycleState><HealthStatus>Healthy</HealthStatus><LaunchTemplate><LaunchTemplateId>lt-1</LaunchTemplateId><Version>5</Version></LaunchTemplate></member>
-		<member><LifecycleState>Pending:Wait</LifecycleState><HealthStatus>Healthy</HealthStatus><LaunchTemplate><LaunchTemplateId>lt-1</LaunchTemplateId><Version>6</Version></LaunchTemplate></member>
-		<member><LifecycleState>InService</LifecycleState><HealthStatus>Unhealthy</HealthStatus><LaunchTemplate><LaunchTemplateId>lt-0</LaunchTemplateId><Version>9</Version></LaunchTemplate></member></Instances>
+		<member><InstanceId>i-2</InstanceId><LifecycleState>Pending:Wait</LifecycleState><HealthStatus>Healthy</HealthStatus><LaunchTemplate><LaunchTemplateId>lt-1</LaunchTemplateId><Version>6</Version></LaunchTemplate></member>
+		<member><LifecycleState>InService</LifecycleState><HealthStatus>Unhealthy</HealthStatus><LaunchTemplate><LaunchTemplateId>lt-0</LaunchTemplateId><Version>9</Version></LaunchTemplate></member>
+		<member><InstanceId>i-4</InstanceId><LifecycleState>Terminating:Wait</LifecycleState><LaunchTemplate><LaunchTemplateId>lt-1</LaunchTemplateId><Version>4</Version></LaunchTemplate></member></Instances>
 		<MixedInstancesPolicy><InstancesDistribution><OnDemandBaseCapacity>2</OnDemandBaseCapacity><SpotAllocationStrategy>price-capacity-optimized</SpotAllocationStrategy></InstancesDistribution>
 			<LaunchTemplate><LaunchTemplateSpecification><LaunchTemplateId>lt-1</LaunchTemplateId><LaunchTemplateName>n-edge</LaunchTemplateName><Version>6</Version></LaunchTemplateSpecification>
 			<Overrides><member><InstanceType>t3.small</InstanceType></member><member><InstanceType>t3.medium</InstanceType></member></Overrides></LaunchTemplate></MixedInstancesPolicy></member></AutoScalingGroups>`,
@@ -113,7 +114,7 @@ func TestRefresh(t *testing.T) {
 func TestTemplate(t *testing.T) {
 	a, calls := newAccount(t)
 	template, err := a.Template(t.Context(), "n-edge")
-	if err != nil || template.ID != "lt-1" || template.Version != 6 || !maps.Equal(template.Nodes, map[int]int{5: 1, 6: 1, 0: 1}) {
+	if err != nil || template.ID != "lt-1" || template.Version != 6 || !maps.Equal(template.Nodes, map[int]int{5: 1, 6: 1, 0: 1}) || template.Of["i-2"] != 6 || template.Of["i-4"] != 4 {
 		t.Errorf("%+v, %v", template, err)
 	}
 	if err := a.UseTemplate(t.Context(), "n-edge", 5); err != nil {
