@@ -269,7 +269,7 @@ func (n *faultyNode) dies() {
 	n.t.Helper()
 	const instance = "i-0123456789abcdef0" // what the metadata service says
 	n.site.cloud.Group(n.group, 1, awsapi.Member{Instance: instance, State: "InService", Healthy: true})
-	n.write("/etc/systemd/system/nearcast-health.service.d/quick.conf", "[Service]\nExecStart=\nExecStart=/usr/local/bin/nearcast provision health --dead 12s --spread 1s --poll 1s\n")
+	n.write("/etc/systemd/system/nearcast-health.service.d/quick.conf", "[Service]\nExecStart=\nExecStart=/usr/local/bin/nearcast provision health --dead 12s --spread 1s --young 0 --poll 1s\n")
 	n.run("systemctl", "daemon-reload")
 	n.run("systemctl", "restart", "nearcast-health")
 	says := func(count int, text string) {

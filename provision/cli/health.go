@@ -13,6 +13,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/nearcast/nearcast/provision"
 	"github.com/nearcast/nearcast/provision/agents"
@@ -25,7 +26,7 @@ import (
 const deadFile = "/run/nearcast-dead"
 
 func healthCommand() *cobra.Command {
-	var env, dir, metadata, mark, runDir string
+	var env, dir, metadata, mark, runDir, nomadData string
 	c := health.Config{Restart: restart}
 	cmd := &cobra.Command{
 		Use:   "health",
@@ -33,9 +34,9 @@ func healthCommand() *cobra.Command {
 		Long: `Look at Consul, Nomad and, on a stream node, the driver of seats. What is dead is
 restarted, twice. When that does not help for 15 minutes, write why to
 NEARCAST_REPORTS_URL, and tell the group that this node is unhealthy: it launches
-another one.
+another one. Minutes add up until all was well for an hour.
 
-Nothing is told while a session runs on the node, while the site itself has no leader,
+Nothing is told within three hours of the node's boot, while a session runs on the node, while the site itself has no leader,
 while another node of the group is sick, starts or ends, or for an agent that somebody
 has stopped (systemctl stop). To keep a node with a dead agent, stop the unit
 nearcast-health. Servers are never given up.`,
@@ -52,6 +53,10 @@ nearcast-health. Servers are never given up.`,
 			}
 			cfg, err := awsConfig(ctx, v.Site)
 			if err != nil {
+				return err
+			}
+			v.Paths.NomadData = cmp.Or(nomadData, v.Paths.NomadData)
+			if c.Booted, err = booted(); err != nil {
 				return err
 			}
 			c.Group, c.Meta = awsapi.New(cfg, v.Site), awsapi.NewIMDS(imds.Options{Endpoint: metadata})
@@ -82,9 +87,11 @@ nearcast-health. Servers are never given up.`,
 	flags.StringVar(&dir, "secrets", secretsDir, "the folder with this node's secrets")
 	flags.StringVar(&metadata, "imds", os.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT"), "URL of the metadata service (default: the cloud's)")
 	flags.StringVar(&runDir, "run-dir", "", "the folder of the node's seats (default: that of the driver)")
+	flags.StringVar(&nomadData, "nomad-data", "", "the folder of Nomad's data (default: the node's)")
 	flags.StringVar(&mark, "mark", deadFile, "the file that says that this node was given up")
 	flags.DurationVar(&c.Dead, "dead", 15*time.Minute, "how long a part may be dead until the group is told")
 	flags.DurationVar(&c.Spread, "spread", 5*time.Minute, "at most so much later, so that nodes differ")
+	flags.DurationVar(&c.Young, "young", 3*time.Hour, "how long after the node's boot the group is not told")
 	flags.DurationVar(&c.Poll, "poll", 30*time.Second, "time between looks")
 	return cmd
 }
@@ -113,9 +120,14 @@ func alive(ctx context.Context, v provision.Values, dir string, stopped func(con
 		}
 		cancel()
 	}
-	if v.Role == provision.Stream && err == nil && len(here) == len(parts) {
-		if err := nomad.Ready(ctx, v.Tuning.Drivers...); errors.Is(err, agents.ErrDriver) {
+	if v.Role == provision.Stream && len(here) == len(parts) {
+		if err == nil {
+			err = nomad.Ready(ctx, v.Tuning.Drivers...)
+		}
+		if errors.Is(err, agents.ErrDriver) {
 			seen.Dead = append(seen.Dead, health.Fault{Part: "driver", Unit: "nomad", Err: err})
+		} else if err != nil {
+			seen.Unknown = err.Error()
 		}
 	}
 	if len(seen.Dead) == 0 {
@@ -127,6 +139,15 @@ func alive(ctx context.Context, v provision.Values, dir string, stopped func(con
 		}
 	}
 	return seen
+}
+
+// booted is when this machine booted.
+func booted() (time.Time, error) {
+	var up unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up); err != nil {
+		return time.Time{}, fmt.Errorf("read for how long this machine is up: %w", err)
+	}
+	return time.Now().Add(-time.Duration(up.Nano())), nil
 }
 
 // stopped reports whether somebody has stopped a unit: systemd starts one again that ended by itself.

@@ -26,7 +26,7 @@ import (
 type fakeAgents struct {
 	consul, nomad         *httptest.Server
 	consulLed, nomadLed   atomic.Bool
-	driver                atomic.Value // what Nomad says of the driver
+	driver, status        atomic.Value // what Nomad says of the driver, and of the node
 	address, secrets, env string
 	values                provision.Values
 }
@@ -37,6 +37,7 @@ func newAgents(t *testing.T, n int, more string) *fakeAgents {
 	a.consulLed.Store(true)
 	a.nomadLed.Store(true)
 	a.driver.Store(`{"Detected": true, "Healthy": true}`)
+	a.status.Store("ready")
 	serve := func(port string, led *atomic.Bool) *httptest.Server {
 		l, err := net.Listen("tcp", a.address+":"+port)
 		testkit.Must(t, err)
@@ -51,7 +52,7 @@ func newAgents(t *testing.T, n int, more string) *fakeAgents {
 			case "/v1/acl/login":
 				_, _ = w.Write([]byte(`{"SecretID": "token"}`))
 			case "/v1/node/node-1":
-				_, _ = w.Write([]byte(`{"ID": "node-1", "Status": "ready", "Drivers": {"stream": ` + a.driver.Load().(string) + `}}`))
+				_, _ = w.Write([]byte(`{"ID": "node-1", "Status": "` + a.status.Load().(string) + `", "Drivers": {"stream": ` + a.driver.Load().(string) + `}}`))
 			default:
 				w.WriteHeader(http.StatusForbidden) // an agent that answers lives
 			}
@@ -87,17 +88,20 @@ func TestAlive(t *testing.T) {
 		stopped string
 		dead    string // Part and unit
 		hold    string
+		unknown bool
 	}{
-		{"well", func(*fakeAgents) {}, "", "", ""},
-		{"the site has no leader", func(a *fakeAgents) { a.consulLed.Store(false); a.nomadLed.Store(false) }, "", "", ""},
-		{"Nomad is dead", func(a *fakeAgents) { down(a.nomad) }, "", "Nomad nomad", ""},
-		{"Consul is dead", func(a *fakeAgents) { down(a.consul) }, "", "Consul consul", ""},
-		{"both", func(a *fakeAgents) { down(a.consul); down(a.nomad) }, "", "Consul consul, Nomad nomad", ""},
-		{"Nomad was stopped", func(a *fakeAgents) { down(a.nomad) }, "nomad", "Nomad nomad", "somebody has stopped nomad"},
-		{"Nomad is dead, and Consul has no leader", func(a *fakeAgents) { down(a.nomad); a.consulLed.Store(false) }, "", "Nomad nomad", "the site's Consul has no leader"},
-		{"Consul is dead, and Nomad has no leader", func(a *fakeAgents) { down(a.consul); a.nomadLed.Store(false) }, "", "Consul consul", "the site's Nomad has no leader"},
-		{"the driver is sick", func(a *fakeAgents) { a.driver.Store(`{"Detected": true, "HealthDescription": "no GPU"}`) }, "", "driver nomad", ""},
-		{"the driver is gone", func(a *fakeAgents) { a.driver.Store(`{}`) }, "", "driver nomad", ""},
+		{"well", func(*fakeAgents) {}, "", "", "", false},
+		{"Nomad's servers do not know the node as ready", func(a *fakeAgents) { a.status.Store("initializing") }, "", "", "", true},
+		{"the secrets are not there", func(a *fakeAgents) { a.secrets = "none" }, "", "", "", true},
+		{"the site has no leader", func(a *fakeAgents) { a.consulLed.Store(false); a.nomadLed.Store(false) }, "", "", "", false},
+		{"Nomad is dead", func(a *fakeAgents) { down(a.nomad) }, "", "Nomad nomad", "", false},
+		{"Consul is dead", func(a *fakeAgents) { down(a.consul) }, "", "Consul consul", "", false},
+		{"both", func(a *fakeAgents) { down(a.consul); down(a.nomad) }, "", "Consul consul, Nomad nomad", "", false},
+		{"Nomad was stopped", func(a *fakeAgents) { down(a.nomad) }, "nomad", "Nomad nomad", "somebody has stopped nomad", false},
+		{"Nomad is dead, and Consul has no leader", func(a *fakeAgents) { down(a.nomad); a.consulLed.Store(false) }, "", "Nomad nomad", "the site's Consul has no leader", false},
+		{"Consul is dead, and Nomad has no leader", func(a *fakeAgents) { down(a.consul); a.nomadLed.Store(false) }, "", "Consul consul", "the site's Nomad has no leader", false},
+		{"the driver is sick", func(a *fakeAgents) { a.driver.Store(`{"Detected": true, "HealthDescription": "no GPU"}`) }, "", "driver nomad", "", false},
+		{"the driver is gone", func(a *fakeAgents) { a.driver.Store(`{}`) }, "", "driver nomad", "", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a := newAgents(t, 30+i, "")
@@ -107,7 +111,7 @@ func TestAlive(t *testing.T) {
 			for _, f := range seen.Dead {
 				dead = append(dead, f.Part+" "+f.Unit)
 			}
-			if strings.Join(dead, ", ") != c.dead || seen.Hold != c.hold {
+			if strings.Join(dead, ", ") != c.dead || seen.Hold != c.hold || (seen.Unknown != "") != c.unknown {
 				t.Errorf("dead %q, hold %q: %+v", dead, seen.Hold, seen.Dead)
 			}
 		})
@@ -148,7 +152,7 @@ func TestHealth(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cmd := Command()
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true
-	cmd.SetArgs([]string{"health", "--env", a.env, "--secrets", a.secrets, "--run-dir", run, "--mark", mark, "--dead", "60ms", "--spread", "1ms", "--poll", "5ms", "--imds", cloud.URL})
+	cmd.SetArgs([]string{"health", "--env", a.env, "--secrets", a.secrets, "--run-dir", run, "--nomad-data", a.values.Paths.NomadData, "--mark", mark, "--dead", "60ms", "--spread", "1ms", "--young", "0", "--poll", "5ms", "--imds", cloud.URL})
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.ExecuteContext(ctx) }()
 	there := func() bool { _, err := os.Stat(mark); return err == nil }

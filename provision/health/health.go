@@ -5,16 +5,17 @@
 //
 // A part that is dead is restarted after five minutes, and again after ten: systemd restarts
 // what has ended, but not what hangs. After fifteen minutes the node writes down why and has the
-// group replace it. Four things hold that back, and the time of the first begins anew with
-// each of them but the sessions:
+// group replace it. The times in which looks find a fault add up, until an hour of looks in a row has found none:
+// an agent that dies again and again is dead. It is held back while
 //
 //   - Look finds that it is not this node's fault: the site has no leader, or somebody has stopped
-//     the agent;
+//     the agent. All times begin anew then;
 //   - a person's session runs on the node;
 //   - the group is not whole: another node of it is sick, starts or ends. So the nodes of a group
-//     are replaced one after the other, and each only when the one before it has become ready. A
-//     fault that new nodes have too ends one node, and no second one;
-//   - a node that was not well yet has an hour, until which its launch hook (package ready) decides.
+//     are replaced one after the other, and each only when the one before it has become ready;
+//   - the node booted less than three hours ago. So a fault that each new node has, some time after it became
+//     ready, has no node replaced more often than that;
+//   - the node was not well yet, and an hour is not over, until which its launch hook (package ready) decides.
 //
 // Servers do not run it. A server holds a part of the quorum: a new one in its place is a change
 // of the quorum's members, which an operator begins when the others are whole.
@@ -58,6 +59,8 @@ type Fault struct {
 // Seen is what one look found.
 type Seen struct {
 	Dead []Fault
+	// Unknown says why it is not known whether the node is well, if nothing is dead. It changes nothing.
+	Unknown string
 	// Hold says why nothing is to be done about it, if so.
 	Hold string
 }
@@ -79,6 +82,10 @@ type Config struct {
 	Dead   time.Duration // until the group is told; default 15 min. Restarts are after a third and two thirds
 	Spread time.Duration // at most so much later, so that nodes do not tell at once; default 5 min
 	Boot   time.Duration // default 1 h
+	Well   time.Duration // without a fault, until those of before are forgotten; default 1 h
+	// Young is how long after Booted the group is not told. No default.
+	Young  time.Duration
+	Booted time.Time
 	Poll   time.Duration // between looks; default 30 s
 	Log    *slog.Logger
 }
@@ -87,7 +94,10 @@ type Config struct {
 type watch struct {
 	Config
 	began  time.Time
-	since  time.Time     // of the fault; zero while well
+	looked time.Time     // at last
+	dead   time.Duration // that looks found a fault
+	fine   time.Duration // that they have found none, in a row
+	sick   bool          // there is a fault that is not forgotten
 	spread time.Duration // of this fault
 	tries  int           // restarts
 	kept   bool          // the reason of this fault
@@ -107,6 +117,9 @@ func Run(ctx context.Context, c Config) error {
 	}
 	if w.Boot == 0 {
 		w.Boot = time.Hour
+	}
+	if w.Well == 0 {
+		w.Well = time.Hour
 	}
 	if w.Poll == 0 {
 		w.Poll = 30 * time.Second
@@ -135,35 +148,49 @@ func (w *watch) look(ctx context.Context) {
 	if !nomadIsDead(seen.Dead) {
 		w.mark(false)
 	}
+	now := time.Now()
+	lasted := now.Sub(w.looked)
+	if w.looked.IsZero() {
+		lasted = 0
+	}
+	w.looked = now
 	if len(seen.Dead) == 0 {
-		if !w.since.IsZero() {
-			w.Log.Info("the node is well again")
-		} else if !w.well {
+		if seen.Unknown != "" {
+			w.say("it is not known whether the node is well", seen.Unknown)
+			return
+		}
+		if !w.well || w.said != "" {
 			w.Log.Info("the node is well")
 		}
-		w.well, w.since, w.said = true, time.Time{}, ""
+		w.well, w.said = true, ""
+		if w.fine += lasted; w.sick && w.fine >= w.Well {
+			w.Log.Info("the node is well again, and its fault is forgotten")
+			w.sick = false
+		}
 		return
 	}
+	w.fine = 0
 	words := Words(seen.Dead)
 	hold := seen.Hold
 	if !w.well && time.Since(w.began) < w.Boot {
 		hold = "it was not well yet, and its launch hook decides"
 	}
 	if hold != "" {
-		w.since = time.Time{}
+		w.sick = false
 		w.say("the node is not well, and is left alone: "+hold, words)
 		return
 	}
-	if w.since.IsZero() {
-		w.since, w.tries, w.kept, w.spread = time.Now(), 0, false, rand.N(w.Spread) // #nosec G404 -- no secret
+	if !w.sick {
+		w.sick, w.dead, w.tries, w.kept, w.spread = true, 0, 0, false, rand.N(w.Spread) // #nosec G404 -- no secret
+	} else {
+		w.dead += lasted
 	}
-	dead := time.Since(w.since)
-	if w.tries < 2 && dead >= w.Dead/3*time.Duration(w.tries+1) {
+	if w.tries < 2 && w.dead >= w.Dead/3*time.Duration(w.tries+1) {
 		w.tries++
 		w.restart(ctx, seen.Dead)
 		return
 	}
-	if dead < w.Dead+w.spread {
+	if w.dead < w.Dead+w.spread {
 		w.say("the node is sick", words)
 		return
 	}
@@ -171,7 +198,7 @@ func (w *watch) look(ctx context.Context) {
 		w.say("the node is sick, and its group is not told: "+why, words)
 		return
 	}
-	w.tell(ctx, seen.Dead, dead)
+	w.tell(ctx, seen.Dead)
 }
 
 // Words says which parts are dead.
@@ -209,6 +236,9 @@ func (w *watch) restart(ctx context.Context, dead []Fault) {
 func (w *watch) held(ctx context.Context) string {
 	if why := w.played(ctx); why != "" {
 		return why
+	}
+	if up := time.Since(w.Booted); up < w.Young {
+		return fmt.Sprintf("the node booted less than %s ago", w.Young)
 	}
 	if w.Lifecycle.Instance == "" {
 		id, err := w.Meta.Get(ctx, "instance-id")
@@ -260,9 +290,9 @@ func notWhole(wanted int, members []awsapi.Member, me string) string {
 }
 
 // tell keeps the reason and tells the group.
-func (w *watch) tell(ctx context.Context, dead []Fault, lasts time.Duration) {
+func (w *watch) tell(ctx context.Context, dead []Fault) {
 	if w.Keep != nil && !w.kept {
-		reason := fmt.Sprintf("This node was dead for %s, and restarts did not help.\n\n%s\n", lasts.Round(time.Second), Words(dead))
+		reason := fmt.Sprintf("This node was dead for %s, and restarts did not help.\n\n%s\n", w.dead.Round(time.Second), Words(dead))
 		if err := w.Keep(ctx, w.Lifecycle.Instance, reason); err != nil {
 			w.Log.Error("cannot keep the reason why this node is given up", "error", err)
 		} else {

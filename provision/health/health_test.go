@@ -33,6 +33,8 @@ type sick struct {
 	mu        sync.Mutex
 	looks     int
 	well      bool
+	looksWell func(look int) bool // in place of well
+	unsure    func(look int) bool
 	hold      string
 	sessions  int
 	unknown   error
@@ -52,6 +54,12 @@ func newSick(t *testing.T) *sick {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.looks++
+			if s.unsure != nil && s.unsure(s.looks) {
+				return Seen{Unknown: "no leader"}
+			}
+			if s.looksWell != nil && s.looksWell(s.looks) {
+				return Seen{}
+			}
 			if s.well {
 				s.well = false
 				return Seen{}
@@ -192,17 +200,56 @@ func TestClaimedMeanwhile(t *testing.T) {
 	}
 }
 
-// TestMended: a restart helps. When the agent dies again, it has all of its time again.
+// TestMended: a restart helps for long. When the agent dies again, it has all of its time again.
 func TestMended(t *testing.T) {
 	s := newSick(t)
-	s.c.Restart = func(context.Context, string) error {
-		s.do(func() { s.restarted = append(s.restarted, "nomad"); s.well = true })
-		return nil
-	}
+	s.c.Well = 4 * time.Millisecond
+	s.mends(20)
 	s.run(t)
 	testkit.Until(t, "it dies many times", func() bool { _, restarts := s.seen(); return restarts > 10 })
 	if told := s.told(); len(told) != 0 {
 		t.Errorf("the group heard %q", told)
+	}
+}
+
+// mends makes each restart help for so many looks.
+func (s *sick) mends(looks int) {
+	until := 1
+	s.looksWell = func(look int) bool { return look <= until }
+	s.c.Restart = func(context.Context, string) error {
+		s.do(func() { s.restarted = append(s.restarted, "nomad"); until = s.looks + looks })
+		return nil
+	}
+}
+
+// TestDiesAgain: an agent that lives for a while after each restart, or at every second look, is dead all the same. What
+// is not known is no look at a node that is well, or dead.
+func TestDiesAgain(t *testing.T) {
+	for name, make := range map[string]func(*sick){
+		"hangs after each restart": func(s *sick) { s.mends(20) },
+		"every second look":        func(s *sick) { s.looksWell = func(look int) bool { return look%2 == 1 } },
+		"not known between":        func(s *sick) { s.unsure = func(look int) bool { return look%2 == 0 } },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSick(t)
+			make(s)
+			s.run(t)
+			testkit.Until(t, "the group hears of it", func() bool { return len(s.told()) > 0 })
+			if _, restarts := s.seen(); restarts != 2 {
+				t.Errorf("%d restarts", restarts)
+			}
+		})
+	}
+}
+
+// TestNotKnown: a node of which it is not known whether it is well was not well yet, and is not sick.
+func TestNotKnown(t *testing.T) {
+	s := newSick(t)
+	s.well, s.unsure = false, func(look int) bool { return look < 20 }
+	s.run(t)
+	testkit.Until(t, "more looks than it takes", func() bool { now, _ := s.seen(); return now > 70 })
+	if _, restarts := s.seen(); restarts > 0 || len(s.told()) > 0 {
+		t.Errorf("%d restarts, the group heard %q", restarts, s.told())
 	}
 }
 
@@ -222,6 +269,7 @@ func TestHeldBack(t *testing.T) {
 		"the group lacks a node":    {func(s *sick) { s.group(2, member(me)) }, nil},
 		"an operator holds it back": {func(s *sick) { s.group(2, awsapi.Member{Instance: me, State: "Standby", Healthy: true}, member(other)) }, nil},
 		"the group has let it go":   {func(s *sick) { s.group(1, member(other)) }, nil},
+		"it booted just now":        {func(s *sick) { s.c.Young, s.c.Booted = 500*time.Millisecond, time.Now() }, func(*sick) {}},
 		"it was not well yet":       {func(s *sick) { s.well, s.c.Boot = false, 200*time.Millisecond }, func(*sick) {}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -229,9 +277,9 @@ func TestHeldBack(t *testing.T) {
 			c.hold(s)
 			began := time.Now()
 			s.run(t)
-			if name == "it was not well yet" {
+			if least := max(s.c.Boot, s.c.Young); least > 0 {
 				testkit.Until(t, "the group hears of it", func() bool { return len(s.told()) > 0 })
-				if took := time.Since(began); took < s.c.Boot {
+				if took := time.Since(began); took < least {
 					t.Errorf("the group heard of it after %s", took)
 				}
 				return
