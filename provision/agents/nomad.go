@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/nomad/api"
@@ -23,9 +24,49 @@ type Nomad struct {
 	IDFile  string // the agent's file with the node's id: <data_dir>/client/client-id
 	// Statement is the file with the node's signed statement; empty if ACLs are off.
 	Statement string
+	// Login keeps the token for who asks again and again; nil: each call logs in.
+	Login *Login
 }
 
-// open logs in. Each call gets a new token, because a node runs longer than a token is
+// Login is a token of Nomad that is kept for half of its time: Nomad keeps each one until its end.
+type Login struct {
+	mu     sync.Mutex
+	secret string
+	until  time.Time
+}
+
+// token is what is kept, or what log in gives.
+func (l *Login) token(login func() (*api.ACLToken, error)) (string, error) {
+	if l == nil {
+		l = &Login{}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now := time.Now(); !now.Before(l.until) {
+		token, err := login()
+		if err != nil {
+			return "", err
+		}
+		l.secret, l.until = token.SecretID, time.Time{}
+		if token.ExpirationTime != nil {
+			l.until = now.Add(token.ExpirationTime.Sub(now) / 2)
+		}
+	}
+	return l.secret, nil
+}
+
+// forget drops a token that Nomad refuses, as after a rotation or a restored backup.
+func (l *Login) forget(err error) {
+	refused := api.UnexpectedResponseError{}
+	if l == nil || !errors.As(err, &refused) || refused.StatusCode() != http.StatusForbidden {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.until = time.Time{}
+}
+
+// open logs in. Without Login each call gets a new token, because a node runs longer than a token is
 // valid.
 func (n Nomad) open(ctx context.Context) (client *api.Client, id string, err error) {
 	text, err := os.ReadFile(n.IDFile)
@@ -42,14 +83,17 @@ func (n Nomad) open(ctx context.Context) (client *api.Client, id string, err err
 	}
 	client.SetSecretID("")
 	if n.Statement != "" {
-		token, _, err := client.ACLAuth().Login(&api.ACLLoginRequest{
-			AuthMethodName: AuthMethod, LoginToken: strings.TrimSpace(string(statement)),
-		}, (&api.WriteOptions{}).WithContext(ctx))
+		secret, err := n.Login.token(func() (*api.ACLToken, error) {
+			token, _, err := client.ACLAuth().Login(&api.ACLLoginRequest{
+				AuthMethodName: AuthMethod, LoginToken: strings.TrimSpace(string(statement)),
+			}, (&api.WriteOptions{}).WithContext(ctx))
+			return token, err
+		})
 		if err != nil {
 			client.Close() // else each attempt would leave a connection
 			return nil, "", fmt.Errorf("log in to Nomad: %w", err)
 		}
-		client.SetSecretID(token.SecretID)
+		client.SetSecretID(secret)
 	}
 	return client, strings.TrimSpace(string(text)), nil
 }
@@ -106,6 +150,7 @@ func (n Nomad) Ready(ctx context.Context, drivers ...string) error {
 	defer client.Close()
 	node, _, err := client.Nodes().Info(id, (&api.QueryOptions{}).WithContext(ctx))
 	if err != nil {
+		n.Login.forget(err)
 		return fmt.Errorf("ask Nomad for this node: %w", err)
 	}
 	if node.Status != api.NodeStatusReady {

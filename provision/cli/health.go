@@ -61,7 +61,8 @@ nearcast-health. Servers are never given up.`,
 			}
 			c.Group, c.Meta = awsapi.New(cfg, v.Site), awsapi.NewIMDS(imds.Options{Endpoint: metadata})
 			c.Lifecycle = awsapi.Lifecycle{Group: v.Cloud.Group}
-			c.Look = func(ctx context.Context) health.Seen { return alive(ctx, v, dir, stopped) }
+			login := &agents.Login{}
+			c.Look = func(ctx context.Context) health.Seen { return alive(ctx, v, dir, login, stopped) }
 			if v.Role == provision.Stream {
 				c.Sessions = drain.Sessions(cmp.Or(runDir, v.Paths.RunDir))
 			}
@@ -98,11 +99,12 @@ nearcast-health. Servers are never given up.`,
 
 // alive looks at this node once. An agent is dead if it does not answer at all: what it
 // says of its servers, or of other nodes, is no fault of this node.
-func alive(ctx context.Context, v provision.Values, dir string, stopped func(context.Context, string) bool) (seen health.Seen) {
+func alive(ctx context.Context, v provision.Values, dir string, login *agents.Login, stopped func(context.Context, string) bool) (seen health.Seen) {
 	ctx, cancel := context.WithTimeout(ctx, lookWithin)
 	defer cancel()
 	s, err := provision.LoadSecrets(dir, v.Role) // without them the agents still can be asked whether they are there
 	consul, nomad := agentsOf(v, s, dir)
+	nomad.Login = login
 	parts := []struct {
 		name, unit string
 		alive, led func(context.Context) error

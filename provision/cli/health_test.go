@@ -106,7 +106,7 @@ func TestAlive(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			a := newAgents(t, 30+i, "")
 			c.spoil(a)
-			seen := alive(t.Context(), a.values, a.secrets, func(_ context.Context, unit string) bool { return unit == c.stopped })
+			seen := alive(t.Context(), a.values, a.secrets, nil, func(_ context.Context, unit string) bool { return unit == c.stopped })
 			var dead []string
 			for _, f := range seen.Dead {
 				dead = append(dead, f.Part+" "+f.Unit)
