@@ -114,5 +114,7 @@ func TestConnections(t *testing.T) {
 		}
 		all.Wait()
 	}
-	bounded("several policies at once", policies)
+	// A dial goes on whose request got another connection: on a busy machine some of the first round's are still there when
+	// the second round begins its own.
+	bounded("several policies at once", 2*policies)
 }

@@ -56,14 +56,17 @@ type node struct {
 	NodeClass, Status, SchedulingEligibility string
 	Drain                                    bool
 	LastDrain                                *struct {
-		StartedAt time.Time
-		Meta      map[string]string
+		StartedAt, UpdatedAt time.Time
+		Meta                 map[string]string
 	}
 }
 
-// of is how many nodes of a class the target drains, and has not ended yet. Its group still counts them, and
+// endsWithin is within what time the target ends a node whose drain is complete.
+const endsWithin = 3 * time.Minute
+
+// of is how many nodes of a class the target drains, or did, and has not ended. Its group still counts them, and
 // they take no people.
-func (d *drains) of(class string) (int, error) {
+func (d *drains) of(class string, now time.Time) (int, error) {
 	req, err := http.NewRequest(http.MethodGet, d.url, nil)
 	if err != nil {
 		return 0, fmt.Errorf("ask Nomad for nodes that drain: %w", err)
@@ -86,10 +89,10 @@ func (d *drains) of(class string) (int, error) {
 	if err := json.NewDecoder(answer).Decode(&nodes); err != nil {
 		return 0, fmt.Errorf("read Nomad's list of nodes: %w", err)
 	}
-	return draining(nodes, class), nil
+	return draining(nodes, class, now), nil
 }
 
-func draining(nodes []node, class string) (n int) {
+func draining(nodes []node, class string, now time.Time) (n int) {
 	var ours []node
 	for _, one := range nodes {
 		if one.NodeClass == class && one.Status == "ready" && one.SchedulingEligibility == "ineligible" &&
@@ -98,6 +101,11 @@ func draining(nodes []node, class string) (n int) {
 		}
 	}
 	for _, one := range ours {
+		// It still drains, or the autoscaler was stopped meanwhile and forgot it: nobody ends it.
+		if now.Sub(one.LastDrain.UpdatedAt) > endsWithin {
+			n++
+			continue
+		}
 		for _, other := range ours {
 			// The target ends nodes whose drain is complete only when all drains are that it began with it. Before
 			// that, they count too. A node that ends drains itself, with other meta.

@@ -24,7 +24,7 @@ func nodeOf(class, by string, drains bool, after int) string {
 	if drains {
 		status = "draining"
 	}
-	return fmt.Sprintf(`{"ID":"n","NodeClass":%q,"Status":"ready","SchedulingEligibility":%q,"Drain":%t,"LastDrain":{"StartedAt":"2026-03-02T10:00:%02dZ","Status":%q,"Meta":{"drained_by":%q}}}`,
+	return fmt.Sprintf(`{"ID":"n","NodeClass":%q,"Status":"ready","SchedulingEligibility":%q,"Drain":%t,"LastDrain":{"StartedAt":"2026-03-02T10:00:%02dZ","UpdatedAt":"2026-03-02T10:01:00Z","Status":%q,"Meta":{"drained_by":%q}}}`,
 		class, eligible, drains, after, status, by)
 }
 
@@ -36,6 +36,7 @@ func TestStrategyBesideDrains(t *testing.T) {
 		what         string
 		nodes        string
 		status       int
+		later        time.Duration // than a minute after the drains were updated at last
 		people       int
 		count        int64
 		want         int64
@@ -47,8 +48,10 @@ func TestStrategyBesideDrains(t *testing.T) {
 		{what: "one drains, and fewer are needed", nodes: ours(true, 0), people: 4, count: 5, want: 2, wasNamed: true},
 		{what: "one drains, and the others are enough", nodes: ours(true, 0), people: 8, count: 3, want: 3, wasNamed: true},
 		{what: "two drains began together, and one is complete: neither has ended", nodes: ours(true, 0) + "," + ours(false, 1), people: 8, count: 4, want: 4, wasNamed: true},
-		{what: "one was complete long ago, and ends", nodes: ours(true, 0) + "," + ours(false, 40), people: 8, count: 3, want: 3, wasNamed: true},
+		{what: "one was complete before, and ends", nodes: ours(true, 0) + "," + ours(false, 40), people: 8, count: 3, want: 3, wasNamed: true},
 		{what: "one is complete, and ends", nodes: ours(false, 0), people: 8, count: 2, want: 2},
+		{what: "one is complete, and nobody ends it", nodes: ours(false, 0), later: time.Hour, people: 8, count: 2, want: 3, wasNamed: true},
+		{what: "one drains for long", nodes: ours(true, 0), later: time.Hour, people: 8, count: 3, want: 3, wasNamed: true},
 		{what: "another pool's", nodes: nodeOf("stream-gpu", drainedBy, true, 0), people: 8, count: 2, want: 2},
 		{what: "an operator drains one", nodes: nodeOf("stream-cpu", "an operator", true, 0), people: 8, count: 2, want: 2},
 		{what: "the policy names no class", nodes: ours(true, 0), people: 8, count: 2, want: 2, withoutClass: true},
@@ -65,7 +68,7 @@ func TestStrategyBesideDrains(t *testing.T) {
 			fmt.Fprintf(rw, "[%s]", c.nodes)
 		}))
 		s := NewStrategy(hclog.NewNullLogger())
-		now := time.Unix(1_800_000_000, 0)
+		now := time.Date(2026, 3, 2, 10, 2, 0, 0, time.UTC).Add(c.later)
 		s.Now = func() time.Time { return now }
 		if err := s.SetConfig(map[string]string{"nomad_address": nomad.URL, "nomad_token": "secret"}); err != nil {
 			t.Fatal(err)

@@ -126,7 +126,7 @@ func (s *Strategy) draining(class string) int {
 	if drain == nil || class == "" {
 		return 0
 	}
-	n, err := drain.of(class)
+	n, err := drain.of(class, s.Now())
 	if err != nil {
 		s.log.Warn("nodes that drain count as if they took people", "node_class", class, "error", err)
 	}
