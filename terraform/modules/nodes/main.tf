@@ -222,7 +222,8 @@ resource "aws_autoscaling_group" "this" {
   suspended_processes = var.role == "server" ? [] : ["AZRebalance"]
 
   # The group itself chooses no node that it ends to become smaller: it knows no people. The autoscaler
-  # does, and TerminateInstanceInAutoScalingGroup ends protected nodes too. No role of a node may change it.
+  # does, and TerminateInstanceInAutoScalingGroup ends protected nodes too. No role of a node may change it for
+  # nodes that run.
   protect_from_scale_in = var.protected
 
   enabled_metrics = ["GroupDesiredCapacity", "GroupInServiceInstances"]
