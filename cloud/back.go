@@ -102,6 +102,29 @@ func (c *Cluster) remember(ctx context.Context, site Site, group string, t Templ
 	return c.write(ctx, site, group, n, index)
 }
 
+// rememberAll does it for all groups of a site, also those that this roll does not reach: they have the new version too, and
+// launch it when they grow.
+func (c *Cluster) rememberAll(ctx context.Context, site Site) error {
+	cloud, err := c.Cloud(site.Name)
+	if err != nil {
+		return err
+	}
+	for _, role := range Roles {
+		group := site.Groups[role]
+		if group == "" {
+			continue
+		}
+		t, err := cloud.Template(ctx, group)
+		if err == nil {
+			err = c.remember(ctx, site, group, t)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", role, err)
+		}
+	}
+	return nil
+}
+
 // earlier is what is to be done with a group to take it back: the version that it gets, or why it has to stay.
 type earlier struct {
 	site        Site
@@ -133,6 +156,8 @@ func (c *Cluster) earlier(ctx context.Context, site Site, role, group string) (e
 		e.stays = "no roll of this launch template is noted"
 	case n.version == t.Version && n.taken, n.version > t.Version && n.before == t.Version:
 		// It was taken back. The command may have been killed before it noted that.
+	case n.version < t.Version && n.version == t.before():
+		e.to = n.version // no roll began since the last apply, and some nodes have what was rolled out before
 	case n.version != t.Version:
 		e.stays = fmt.Sprintf("the last roll that is noted is of the version %d", n.version)
 	case n.before == 0:

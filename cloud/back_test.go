@@ -70,6 +70,27 @@ func TestBack(t *testing.T) {
 	}
 }
 
+// TestBackEarly: a roll that stops at its first group has noted for all groups of all sites what they had: each one
+// launches the bad version.
+func TestBackEarly(t *testing.T) {
+	c, sites, clouds, log := newBack(t, false)
+	sites["a-1"].other, sites["b-1"].other = nil, nil
+	clouds["a-1"].fails["n-server"] = "an alarm went off"
+	if err := c.Roll(t.Context(), RollOptions{Sites: c.Outputs.Sites[:1], Roles: []string{"server"}}); err == nil {
+		t.Fatal("a bad release comes up")
+	}
+	delete(clouds["a-1"].fails, "n-server")
+	*log = nil
+	if err := c.Roll(t.Context(), RollOptions{Back: true}); err != nil {
+		t.Fatal(err)
+	}
+	for _, group := range []string{"a-1 n-server", "a-1 n-edge", "b-1 n-server", "b-1 n-edge", "b-1 n-stream-cpu"} {
+		if !slices.Contains(*log, group+" version 5") {
+			t.Errorf("%s was not taken back: %q", group, *log)
+		}
+	}
+}
+
 // TestBefore: what roll notes before it replaces nodes is what they had, or that it is not known.
 func TestBefore(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -114,6 +135,7 @@ func TestBackVersion(t *testing.T) {
 		"all nodes are new":                                  {Template{ID: "lt-1", Version: 6, Nodes: map[int]int{6: 3}}, "lt-1 6 5", "a-1 n-edge version 5, a-1 n-edge 34%", ""},
 		"an empty pool that filled":                          {Template{ID: "lt-1", Version: 6, Nodes: map[int]int{6: 1}}, "lt-1 6 5", "a-1 n-edge version 5, a-1 n-edge 34%", ""},
 		"a forgotten node":                                   {Template{ID: "lt-1", Version: 6, Nodes: map[int]int{4: 1, 6: 9}}, "lt-1 6 5", "a-1 n-edge version 5, a-1 n-edge 34%", ""},
+		"not rolled yet":                                     {Template{ID: "lt-1", Version: 6, Nodes: map[int]int{5: 3, 6: 1}}, "lt-1 5 4", "a-1 n-edge version 5, a-1 n-edge 34%", ""},
 		"never rolled":                                       {Template{ID: "lt-1", Version: 6, Nodes: map[int]int{5: 3}}, "", "", "stays at the version 6 of its template: no roll"},
 		"the note is of another version":                     {Template{ID: "lt-1", Version: 7, Nodes: map[int]int{7: 3}}, "lt-1 5 4", "", "the last roll that is noted is of the version 5"},
 		"it is not known":                                    {Template{ID: "lt-1", Version: 6, Nodes: map[int]int{6: 3}}, "lt-1 6 0", "", "the version before it is not known"},
@@ -137,6 +159,7 @@ func TestBackLeaves(t *testing.T) {
 	for _, group := range []string{"n-server", "n-edge"} {
 		sites["b-1"].other[beforeNote(group)] = "lt-1 6 5"
 	}
+	clouds["b-1"].templates["n-stream-cpu"].Nodes = map[int]int{4: 1, 6: 9}
 	clouds["b-1"].last["n-stream-cpu"] = Refresh{ID: "bad", Status: "InProgress"}
 	err := c.Roll(t.Context(), RollOptions{Sites: c.Outputs.Sites[1:], Back: true})
 	if want := []string{"b-1 n-edge version 5", "b-1 n-edge 34%"}; !slices.Equal(*log, want) || clouds["b-1"].cancelled != "n-stream-cpu" {

@@ -103,6 +103,11 @@ func (c *Cluster) Roll(ctx context.Context, o RollOptions) error {
 		}
 		return errors.Join(fmt.Errorf("%s: %w", done, err), staying(stay))
 	}
+	if !o.Back { // before any wait: after it no old node may be left
+		if err := c.each(left, func(site Site) error { return c.rememberAll(ctx, site) }); err != nil {
+			return fmt.Errorf("nothing was replaced: %w", err)
+		}
+	}
 	for _, site := range o.Sites {
 		for _, role := range roles {
 			group := site.Groups[role]
@@ -140,15 +145,6 @@ func (c *Cluster) roll(ctx context.Context, site Site, role, group string, o Rol
 	}
 	if err := c.whole(ctx, site); err != nil {
 		return fmt.Errorf("the site is not whole before its nodes are replaced: %w", err)
-	}
-	if !o.Back { // before any wait: after it no old node may be left
-		t, err := cloud.Template(ctx, group)
-		if err != nil {
-			return err
-		}
-		if err := c.remember(ctx, site, group, t); err != nil {
-			return err
-		}
 	}
 	last, err := cloud.Last(ctx, group)
 	if err != nil {
