@@ -101,33 +101,59 @@ func TestPrefetch(t *testing.T) {
 }
 
 // followed registers an app while nearcast app prefetch --follow runs: its node has the content before
-// anybody asks for a seat.
+// anybody asks for a seat. Another follower does not fetch it again, though Nomad has forgotten the jobs.
 func (a *agent) followed(t *testing.T, nearcast string, client *s3.Client, count *counter) {
 	data := make([]byte, 8<<20)
 	_, _ = rand.NewChaCha8([32]byte{2}).Read(data)
-	_, err := client.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String("content"), Key: aws.String("new/1"), Body: bytes.NewReader(data)})
-	testkit.Must(t, err)
-	cmd := exec.Command(nearcast, "app", "prefetch", "--follow", "--every", "100ms", "--nomad", "http://"+a.Address, "--namespace", "default")
-	cmd.Env, cmd.Stderr = testkit.Environ(), t.Output()
-	testkit.Must(t, cmd.Start())
-	t.Cleanup(func() {
-		testkit.Must(t, cmd.Process.Signal(os.Interrupt))
-		testkit.Must(t, cmd.Wait())
-	})
+	for _, key := range []string{"new/1", "later/1"} {
+		_, err := client.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String("content"), Key: aws.String(key), Body: bytes.NewReader(data)})
+		testkit.Must(t, err)
+	}
+	follow := func() (end func()) {
+		cmd := exec.Command(nearcast, "app", "prefetch", "--follow", "--every", "100ms", "--nomad", "http://"+a.Address, "--namespace", "default")
+		cmd.Env, cmd.Stderr = testkit.Environ(), t.Output()
+		testkit.Must(t, cmd.Start())
+		end = sync.OnceFunc(func() {
+			testkit.Must(t, cmd.Process.Signal(os.Interrupt))
+			testkit.Must(t, cmd.Wait())
+		})
+		t.Cleanup(end)
+		return end
+	}
+	jobs := func(app string) (out []struct{ ID string }) {
+		testkit.Must(t, a.get("/v1/jobs?prefix="+app+"-prefetch-", &out))
+		return out
+	}
+	noted := func(app string) func() bool {
+		return func() bool {
+			var record struct{ Items map[string]string }
+			return a.get("/v1/var/nearcast/prefetch", &record) == nil && record.Items[app] != ""
+		}
+	}
+	end := follow()
 	before := count.bytes.Load()
 	a.app("new")
-	testkit.Until(t, "its node has fetched it", func() bool {
-		var fetches []allocation
-		return a.get("/v1/job/new-prefetch/allocations", &fetches) == nil && len(fetches) == 1 && fetches[0].ClientStatus == "complete"
-	})
+	testkit.Until(t, "its node has fetched it", noted("new"))
 	if got := count.bytes.Load() - before; got < int64(len(data)) {
 		t.Errorf("the node fetched %d bytes", got)
+	}
+	if got := jobs("new"); len(got) != 4 {
+		t.Errorf("the jobs of its turns are %v", got)
 	}
 	before = count.bytes.Load()
 	a.must("job", "dispatch", "-detach", "new")
 	a.ready("new")
 	if got := count.bytes.Load() - before; got > 100_000 {
 		t.Errorf("its first seat fetched %d bytes", got)
+	}
+	end()
+	a.must("system", "gc")
+	testkit.Until(t, "Nomad has forgotten the jobs", func() bool { return len(jobs("new")) == 0 })
+	follow()
+	a.app("later")
+	testkit.Until(t, "its node has fetched the later one", noted("later"))
+	if got := jobs("new"); len(got) != 0 {
+		t.Errorf("what was fetched is fetched again: %v", got)
 	}
 }
 

@@ -2,4 +2,9 @@
 # right to register to these jobs alone: in the namespace "apps" it could register others too.
 namespace "apps" {
   capabilities = ["list-jobs", "read-job", "register-job"]
+  variables {
+    path "nearcast/prefetch" { # which versions were fetched
+      capabilities = ["read", "write"]
+    }
+  }
 }

@@ -1,143 +1,258 @@
 package nomad
 
 import (
-	"encoding/json"
+	"bytes"
 	"fmt"
-	"net/http"
+	"log/slog"
 	"net/http/httptest"
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
+	"time"
 
-	"github.com/hashicorp/nomad/api"
+	"github.com/nearcast/nearcast/internal/testkit"
 )
 
-// shelf is a Nomad that has jobs, and runs none.
-type shelf struct {
-	mu    sync.Mutex
-	jobs  map[string]*api.Job
-	index uint64
-	reads int // of single jobs
+// follow makes a Follower of a shelf; what it says is in the buffer.
+func (s *shelf) follow(address string, wait time.Duration) (*Follower, *bytes.Buffer) {
+	checks, err := OpenChecks(Config{Address: address})
+	testkit.Must(s.t, err)
+	s.t.Cleanup(checks.Close)
+	var said bytes.Buffer
+	return NewFollower(checks, wait, slog.New(slog.NewTextHandler(&said, nil))), &said
 }
 
-func (s *shelf) put(job *api.Job) {
-	s.index++
-	version, index := uint64(0), s.index
-	if was := s.jobs[*job.ID]; was != nil {
-		version = *was.Version + 1
+// steps makes a step, and checks what fetches after it.
+func (s *shelf) steps(f *Follower, what string, running ...string) {
+	s.t.Helper()
+	if _, err := f.Step(s.t.Context()); err != nil {
+		s.t.Fatalf("%s: %v", what, err)
 	}
-	job.Version, job.JobModifyIndex = &version, &index
-	s.jobs[*job.ID] = job
-}
-
-func (s *shelf) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	id, one := strings.CutPrefix(r.URL.Path, "/v1/job/")
-	switch {
-	case r.Method == http.MethodPut:
-		var req api.JobRegisterRequest
-		json.NewDecoder(r.Body).Decode(&req)
-		s.put(req.Job)
-		json.NewEncoder(rw).Encode(map[string]any{"EvalID": "e1"})
-	case one && s.jobs[id] == nil:
-		http.Error(rw, "job not found", http.StatusNotFound)
-	case one:
-		s.reads++
-		json.NewEncoder(rw).Encode(s.jobs[id])
-	default:
-		list := []map[string]any{}
-		for id, j := range s.jobs {
-			if *j.Type == api.JobTypeBatch { // as the filter says
-				list = append(list, map[string]any{"ID": id, "Type": *j.Type, "ParameterizedJob": j.ParameterizedJob != nil, "JobModifyIndex": *j.JobModifyIndex})
-			}
-		}
-		json.NewEncoder(rw).Encode(list)
+	if got := s.running(); !slices.Equal(got, running) {
+		s.t.Errorf("%s: %q fetch, want %q", what, got, running)
+	}
+	if s.wrong != "" {
+		s.t.Errorf("%s: %s", what, s.wrong)
 	}
 }
 
-// app registers an app, with content if it says from where.
-func (s *shelf) app(id, source string, meta map[string]string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	batch := api.JobTypeBatch
-	config := map[string]any{"command": "viewer"}
-	if source != "" {
-		config["content"] = []any{map[string]any{"source": source}}
-	}
-	s.put(&api.Job{ID: &id, Type: &batch, ParameterizedJob: &api.ParameterizedJobConfig{}, Meta: meta,
-		TaskGroups: []*api.TaskGroup{{Tasks: []*api.Task{{Name: "seat", Driver: "stream", Config: config}}}}})
+// noted reports whether the record has an app's present version.
+func (s *shelf) noted(app string) bool {
+	return s.record != nil && s.record.Items[app] == fmt.Sprint(*s.jobs[app].JobModifyIndex)
 }
 
-// Each version of each app with content is due, until its last turn was begun, by whomever.
+// on is an app's present version on each of some nodes.
+func (s *shelf) on(app, nodes string) (out []string) {
+	for _, node := range nodes {
+		out = append(out, fmt.Sprintf("%s %d on %c", app, *s.jobs[app].JobModifyIndex, node))
+	}
+	return out
+}
+
+var quarters = []string{"0123", "4567", "89ab", "cdef"}
+
+// Each version of each app with content is fetched in turns, and once.
 func TestFollower(t *testing.T) {
-	s := &shelf{jobs: map[string]*api.Job{}}
+	s := newShelf(t)
 	server := httptest.NewServer(s)
 	defer server.Close()
-	open := func() (*Follower, Checks) {
-		checks, err := OpenChecks(Config{Address: server.URL})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(checks.Close)
-		return NewFollower(checks), checks
-	}
-	f, checks := open()
-	want := func(f *Follower, what string, want ...string) []Due {
-		t.Helper()
-		due, err := f.Due(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		got := []string{}
-		for _, d := range due {
-			got = append(got, fmt.Sprintf("%s v%d from %d", d.App, d.Version, d.Wave))
-		}
-		if !slices.Equal(got, want) {
-			t.Errorf("%s: due are %q, want %q", what, got, want)
-		}
-		return due
-	}
-	begin := func(app string, wave int) {
-		t.Helper()
-		p, err := checks.PrefetchWave(t.Context(), app, wave)
-		if err != nil {
-			t.Fatal(err)
-		}
-		fetch := s.jobs[p.Job]
-		c := fetch.Constraints[len(fetch.Constraints)-1]
-		if *fetch.Type != api.JobTypeSysbatch || c.LTarget != "${node.unique.id}" || c.Operand != "regexp" || c.RTarget != waves[wave] {
-			t.Errorf("turn %d: a %s job with %+v", wave, *fetch.Type, c)
-		}
-	}
+	f, _ := s.follow(server.URL, time.Hour)
 	s.app("plain", "", nil)
 	s.app("late", "s3://b/late/", map[string]string{"prefetch": "false"})
 	s.app("viewer", "s3://b/v1/", nil)
 	s.app("game", "s3://b/game/", nil)
-	want(f, "at first", "game v0 from 0", "viewer v0 from 0")
-	begin("viewer", 0)
-	begin("viewer", 1)
-	f, checks = open()
-	want(f, "after a restart it goes on", "game v0 from 0", "viewer v0 from 2")
-	begin("viewer", 2)
-	begin("viewer", 3)
-	due := want(f, "viewer was begun everywhere", "game v0 from 0")
-	f.Done(due[0])
-	want(f, "nothing is left")
+	s.steps(f, "at first", s.on("viewer", quarters[0])...)
+	s.steps(f, "while they fetch", s.on("viewer", quarters[0])...)
+	s.end(3, "complete")
+	f, _ = s.follow(server.URL, time.Hour)
+	s.steps(f, "after a restart one of them still fetches", s.on("viewer", "3")...)
+	s.end(1, "failed")
+	s.steps(f, "the next turn", s.on("viewer", quarters[1])...)
+
+	// It is registered again while the Follower reads it: the next step sees that.
+	s.end(4, "complete")
+	s.before = func() { s.app("viewer", "s3://b/v1-again/", nil) }
+	s.steps(f, "a version that is there no more", s.on("game", quarters[0])...)
+	s.end(4, "complete")
+	for n, q := range quarters[1:] {
+		s.steps(f, fmt.Sprint("the other app, turn ", n+1), s.on("game", q)...)
+		s.end(4, "complete")
+	}
+	s.steps(f, "its first turn", s.on("viewer", quarters[0])...)
+	s.end(4, "complete")
+	s.steps(f, "its second turn", s.on("viewer", quarters[1])...)
+	s.app("game", "s3://b/game2/", nil)
+
+	// A new version: it begins where nodes fetch the one before. The other app has its turns first then.
+	s.app("viewer", "s3://b/v2/", nil)
+	s.steps(f, "a new version", s.on("viewer", quarters[1])...)
+	if got := s.turns("viewer"); got != "1:v1 2:v2" {
+		t.Errorf("turns are %s", got)
+	}
+	for n, q := range quarters {
+		s.end(4, "complete")
+		s.steps(f, fmt.Sprint("the other app, turn ", n), s.on("game", q)...)
+	}
+	for _, n := range []int{0, 2, 3} {
+		s.end(4, "complete")
+		s.steps(f, fmt.Sprint("the rest of the new version, turn ", n), s.on("viewer", quarters[n])...)
+	}
+	if more, err := f.Step(t.Context()); err != nil || !more || s.noted("viewer") {
+		t.Errorf("while its last turn fetches: more is %t, it is noted: %t; %v", more, s.noted("viewer"), err)
+	}
+	s.end(4, "complete")
+	if more, err := f.Step(t.Context()); err != nil || more || !s.noted("viewer") {
+		t.Errorf("at the end: more is %t, it is noted: %t; %v", more, s.noted("viewer"), err)
+	}
+	if s.has("viewer") != 16 || s.has("game") != 16 {
+		t.Errorf("%d and %d nodes have the content", s.has("viewer"), s.has("game"))
+	}
+
 	was := s.reads
-	if want(f, "nothing has changed"); s.reads != was {
+	s.steps(f, "nothing is left")
+	if s.reads != was {
 		t.Errorf("%d jobs are read again", s.reads-was)
 	}
-	s.app("viewer", "s3://b/v2/", nil)
-	want(f, "a new version", "viewer v1 from 0")
-	if _, err := checks.Prefetch(t.Context(), "viewer"); err != nil {
-		t.Fatal(err)
-	}
-	want(f, "an operator had all nodes fetch it")
+	s.collect()
+	f, _ = s.follow(server.URL, time.Hour)
+	s.steps(f, "Nomad has forgotten the jobs, and the follower is another")
 	s.app("late", "s3://b/late/", nil)
-	want(f, "it is left out no more", "late v1 from 0")
+	delete(s.jobs, "game")
+	for _, q := range quarters {
+		s.steps(f, "it is left out no more", s.on("late", q)...)
+		s.end(4, "complete")
+	}
+	if s.steps(f, "an app is gone"); len(s.record.Items) != 2 || !s.noted("late") || !s.noted("viewer") {
+		t.Errorf("the record is %v", s.record.Items)
+	}
+}
+
+// Who has no room holds up nobody, and fetches later; so does who fetches for longer than the wait.
+func TestFollowerGoesOn(t *testing.T) {
+	s := newShelf(t)
+	server := httptest.NewServer(s)
+	defer server.Close()
+	f, said := s.follow(server.URL, time.Hour)
+	s.full["1"], s.full["4"], s.full["5"], s.full["6"], s.full["7"] = true, true, true, true, true
+	s.app("viewer", "s3://b/v1/", nil)
+	s.steps(f, "a node has no room", s.on("viewer", "023")...)
+	s.end(3, "complete")
+	s.steps(f, "a turn without room begins")
+	s.steps(f, "the next one", s.on("viewer", quarters[2])...)
+	if !strings.Contains(said.String(), "without_room=1 ") || !strings.Contains(said.String(), "without_room=4 ") {
+		t.Errorf("it says %s", said)
+	}
+	s.end(3, "complete")
+	id := turnJob("viewer", 2)
+	s.mu.Lock()
+	long := time.Now().Add(-2 * time.Hour).UnixNano()
+	s.jobs[id].SubmitTime = &long
+	s.mu.Unlock()
+	s.steps(f, "a node fetches for long", s.on("viewer", "bcdef")...)
+	if !strings.Contains(said.String(), "fetching=1 ") {
+		t.Errorf("it says %s", said)
+	}
+	s.end(5, "complete")
+	s.steps(f, "all have ended")
+	s.mu.Lock()
+	clear(s.full)
+	s.plan(turnJob("viewer", 0))
+	s.plan(turnJob("viewer", 1))
+	s.mu.Unlock()
+	s.steps(f, "there is room", s.on("viewer", "14567")...)
+	s.end(5, "complete")
+	if got := s.has("viewer"); got != 16 || s.record == nil {
+		t.Errorf("%d nodes have the content; the record is %v", got, s.record)
+	}
+	for _, node := range strings.Split(quarters[0], "") {
+		s.full[node] = true
+	}
+	s.app("viewer", "s3://b/v2/", nil)
+	s.steps(f, "a version for which no node has room")
+	s.steps(f, "the next turn", s.on("viewer", quarters[1])...)
+	if !strings.Contains(said.String(), "version=1 turn=1 nodes=0 failed=0 fetching=0 without_room=4 ") {
+		t.Errorf("it says %s", said)
+	}
+}
+
+// Another job has the name of a turn's, Nomad refuses one, and does not plan another: others go on, and it is said once.
+func TestFollowerOfWhatFails(t *testing.T) {
+	s := newShelf(t)
+	server := httptest.NewServer(s)
+	defer server.Close()
+	f, said := s.follow(server.URL, time.Hour)
+	s.app("viewer", "s3://b/v1/", nil)
+	s.app("car", "s3://b/car/", nil)
+	s.refuse = turnJob("car", 0)
+	s.app("viewer-prefetch-2", "", map[string]string{"prefetch_of": "viewer", "prefetch_turn": "2"})
+	s.app("game", "s3://b/game/", nil)
+	id := turnJob("game", 0)
+	s.plans[id] = "failed"
+	s.steps(f, "an app is refused, or perhaps taken")
+	s.steps(f, "so others go first: a turn is not planned")
+	first := *s.jobs[id].JobModifyIndex
+	if s.steps(f, "soon after"); *s.jobs[id].JobModifyIndex != first {
+		t.Error("it begins again at once")
+	}
+	s.mu.Lock()
+	before := time.Now().Add(-2 * planAgain).UnixNano()
+	s.jobs[id].SubmitTime = &before
+	s.mu.Unlock()
+	s.steps(f, "a minute later", s.on("game", quarters[0])...)
+	for _, q := range quarters[1:] {
+		s.end(4, "complete")
+		s.steps(f, "the other turns", s.on("game", q)...)
+	}
+	s.end(4, "complete")
+	s.steps(f, "all have ended")
+	s.steps(f, "the app is refused again")
+	if n := strings.Count(said.String(), "register job car"); n != 1 {
+		t.Errorf("said %d times\n%s", n, said)
+	}
+	if n := strings.Count(said.String(), "the job viewer-prefetch-2 is there"); n != 1 || s.turns("viewer") != "2:v" || !strings.Contains(said.String(), "it begins again") {
+		t.Errorf("said %d times; turns %q\n%s", n, s.turns("viewer"), said)
+	}
+}
+
+// Whatever request fails, or its answer, and a follower that begins anew then: all nodes fetch the present versions, a
+// quarter at a time, and no fetch of them is stopped.
+func TestFollowerIsInterrupted(t *testing.T) {
+	for _, answer := range []bool{false, true} {
+		for until, reached := 0, true; reached; until += 1 + max(0, until-24)/4 {
+			s := newShelf(t)
+			server := httptest.NewServer(s)
+			f, _ := s.follow(server.URL, time.Hour)
+			s.app("viewer", "s3://b/v1/", nil)
+			s.app("game", "s3://b/game/", nil)
+			s.until, s.answer = until, answer
+			for n := 0; n < 16 || !s.noted("viewer") || !s.noted("game"); n++ {
+				if n == 300 {
+					t.Fatalf("request %d fails: not at an end: %v, %q run", until, s.record, s.running())
+				}
+				switch n { // in the middle of a turn, and between
+				case 3:
+					s.app("viewer", "s3://b/v2/", nil)
+				case 11:
+					s.app("viewer", "s3://b/v3/", nil)
+				case 15:
+					s.app("game", "s3://b/game2/", nil)
+				}
+				if _, err := f.Step(t.Context()); err != nil {
+					f, _ = s.follow(server.URL, time.Hour)
+				}
+				if got := s.running(); len(got) > 4 {
+					t.Fatalf("request %d fails: %q fetch at a time", until, got)
+				}
+				s.end(2, "complete")
+			}
+			if s.has("viewer") != 16 || s.has("game") != 16 || s.wrong != "" {
+				t.Fatalf("request %d fails: %d and %d nodes have the content; %s", until, s.has("viewer"), s.has("game"), s.wrong)
+			}
+			reached = s.until < 0
+			server.Close()
+		}
+	}
 }
 
 // The turns have each node once.

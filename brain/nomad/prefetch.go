@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"time"
@@ -15,6 +16,9 @@ import (
 
 // PrefetchSuffix follows an app's id in the id of the job that fetches its content.
 const PrefetchSuffix = "-prefetch"
+
+// fetchJob is the end of such ids; a digit is that of a Follower's turn.
+var fetchJob = regexp.MustCompile(PrefetchSuffix + `(-[1-4])?$`)
 
 // fetchPriority is below that of apps: where Nomad may preempt, seats go first.
 const fetchPriority = 10
@@ -41,11 +45,7 @@ type NodeFetch struct {
 func (n NodeFetch) Done() bool { return n.Status != "pending" && n.Status != "running" }
 
 // Prefetch registers the job for the present version of an app.
-func (c Checks) Prefetch(ctx context.Context, app string) (Prefetch, error) {
-	return c.prefetch(ctx, app, func(*api.Job) {})
-}
-
-func (c Checks) prefetch(ctx context.Context, app string, change func(*api.Job)) (p Prefetch, err error) {
+func (c Checks) Prefetch(ctx context.Context, app string) (p Prefetch, err error) {
 	job, _, err := c.api.Jobs().Info(app, query(ctx))
 	if err != nil {
 		return p, fmt.Errorf("read job %s: %w", app, err)
@@ -54,7 +54,6 @@ func (c Checks) prefetch(ctx context.Context, app string, change func(*api.Job))
 	if err != nil {
 		return p, err
 	}
-	change(fetch)
 	write := (&api.WriteOptions{}).WithContext(ctx)
 	answer, _, err := c.api.Jobs().Register(fetch, write)
 	if err != nil {
@@ -123,17 +122,22 @@ func (c Checks) Fetches(ctx context.Context, p Prefetch) (nodes []NodeFetch, noR
 	if err != nil {
 		return nil, 0, false, fmt.Errorf("read what Nomad plans for %s: %w", p.Job, err)
 	}
+	return c.fetches(ctx, p.Job, eval, func(a *api.AllocationListStub) bool { return a.JobVersion == p.own })
+}
+
+// fetches is Fetches, of the allocations that are mine, where eval planned them.
+func (c Checks) fetches(ctx context.Context, job string, eval *api.Evaluation, mine func(*api.AllocationListStub) bool) (nodes []NodeFetch, noRoom int, planned bool, err error) {
 	if eval.Status == api.EvalStatusFailed || eval.Status == api.EvalStatusCancelled {
 		return nil, 0, false, fmt.Errorf("%w: %s: its evaluation is %s: %s; nomad eval status %s says more",
-			ErrNotPlanned, p.Job, eval.Status, cmp.Or(eval.StatusDescription, "it gives no reason"), p.eval)
+			ErrNotPlanned, job, eval.Status, cmp.Or(eval.StatusDescription, "it gives no reason"), eval.ID)
 	}
-	stubs, _, err := c.api.Jobs().Allocations(p.Job, false, query(ctx))
+	stubs, _, err := c.api.Jobs().Allocations(job, false, query(ctx))
 	if err != nil {
-		return nil, 0, false, fmt.Errorf("list the allocations of %s: %w", p.Job, err)
+		return nil, 0, false, fmt.Errorf("list the allocations of %s: %w", job, err)
 	}
 	latest := map[string]*api.AllocationListStub{}
 	for _, a := range stubs {
-		if a.JobVersion == p.own && (latest[a.NodeName] == nil || a.CreateIndex > latest[a.NodeName].CreateIndex) {
+		if mine(a) && (latest[a.NodeName] == nil || a.CreateIndex > latest[a.NodeName].CreateIndex) {
 			latest[a.NodeName] = a
 		}
 	}

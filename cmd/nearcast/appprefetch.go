@@ -31,9 +31,10 @@ flight, and only while no seat of the node fetches. It may have half of the node
 beside what running seats use, and its files make room for seats that need it.
 
 With --follow it runs until it is stopped, and does so for each version of each app that is
-registered: one app at a time, on a quarter of the nodes at a time. Apps whose job has the
-meta prefetch = "false" are left out. It needs a token that may register jobs, or runs as
-the job prefetch of jobs/platform.
+registered, on a quarter of the nodes at a time, by the jobs APP-prefetch-1 to -4. Where all
+have ended, the variable nearcast/prefetch says so. Apps whose job has the meta
+prefetch = "false" are left out. It needs a token that may register jobs, and read and write
+that variable, or runs as the job prefetch of jobs/platform.
 
 Exit status: 0 where all nodes have the content, else 1. With --wait 0 it does not wait.`,
 		Example: `  nomad job run viewer.nomad.hcl && nearcast app prefetch viewer`,
@@ -44,6 +45,9 @@ Exit status: 0 where all nodes have the content, else 1. With --wait 0 it does n
 			return cobra.ExactArgs(1)(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if follow && (every <= 0 || wait <= 0) {
+				return errors.New("with --follow, --every and --wait must be more than 0")
+			}
 			if follow {
 				cli.Service(cmd)
 			}
@@ -73,8 +77,8 @@ Exit status: 0 where all nodes have the content, else 1. With --wait 0 it does n
 			return err
 		},
 	}
-	cmd.Flags().DurationVar(&wait, "wait", 35*time.Minute, "how long to wait for the nodes; 0 does not wait")
-	cmd.Flags().BoolVar(&follow, "follow", false, "fetch each version that is registered from now on, and those that no node has fetched")
+	cmd.Flags().DurationVar(&wait, "wait", 35*time.Minute, "how long to wait for the nodes; 0 does not wait. With --follow: how long a quarter of them holds up the next")
+	cmd.Flags().BoolVar(&follow, "follow", false, "fetch each version that is registered, until stopped")
 	cmd.Flags().DurationVar(&every, "every", 10*time.Second, "with --follow: how often to look for new versions")
 	return cmd
 }

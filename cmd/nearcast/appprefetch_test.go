@@ -64,3 +64,17 @@ func TestAwaitFetchesAsksAgain(t *testing.T) {
 		t.Errorf("%s, %v", text.String(), err)
 	}
 }
+
+// A follower that would never rest, or begin all turns at once, is refused.
+func TestFollowWithoutPause(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, flag := range []string{"--every=0", "--every=-1s", "--wait=0", "--wait=-1s"} {
+		cmd := appPrefetch(&appFlags{nomad: "http://127.0.0.1:1"})
+		cmd.SetArgs([]string{"--follow", flag})
+		cmd.SilenceUsage, cmd.SilenceErrors = true, true
+		if err := cmd.ExecuteContext(ctx); err == nil || !strings.Contains(err.Error(), "must be more than 0") {
+			t.Errorf("%s: %v", flag, err)
+		}
+	}
+}

@@ -3,7 +3,8 @@
 #
 #   nomad job run prefetch.nomad.hcl
 #
-# It listens nowhere, and keeps nothing. Its rights are in acl/nomad/prefetch.hcl.
+# It listens nowhere. What was fetched is in the variable nearcast/prefetch of the namespace apps.
+# Its rights are in acl/nomad/prefetch.hcl.
 
 variable "every" {
   type        = string
@@ -14,7 +15,7 @@ variable "every" {
 variable "wait" {
   type        = string
   default     = "35m"
-  description = "how long it waits for a quarter of the nodes before the next quarter begins"
+  description = "how long a quarter of the nodes that still fetches holds up the next quarter"
 }
 
 variable "node_pool" {

@@ -1,0 +1,93 @@
+package nomad
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/hashicorp/nomad/api"
+)
+
+// turn is a job that fetches an app's content on a quarter of the nodes.
+type turn struct {
+	job    *api.JobListStub
+	of     string // the app
+	number int
+	index  string // of the app's job whose content it fetches
+	busy   bool   // nodes fetch in it, and it holds up the next one
+	failed bool   // Nomad did not plan it, so it is to begin again
+}
+
+// planAgain is how long after a turn's begin it begins again where Nomad did not plan it.
+const planAgain = time.Minute
+
+// turnJob is the id of the job that fetches in a turn.
+func turnJob(app string, number int) string {
+	return app + PrefetchSuffix + "-" + strconv.Itoa(number+1)
+}
+
+// turnOf reports whether a job is one that a Follower has registered.
+func turnOf(stub *api.JobListStub) (turn, bool) {
+	t := turn{job: stub, of: stub.Meta["prefetch_of"], index: stub.Meta["prefetch_index"]}
+	number, err := strconv.Atoi(stub.Meta["prefetch_turn"])
+	t.number = number - 1
+	return t, err == nil && stub.Type == api.JobTypeSysbatch && stub.ID == turnJob(t.of, t.number)
+}
+
+// see finds out whether nodes fetch in a turn. Where due is true, its end is told once.
+func (f *Follower) see(ctx context.Context, t *turn, due bool) error {
+	age := time.Since(time.Unix(0, t.job.SubmitTime))
+	late := age >= f.wait
+	tell := due && f.told[t.job.ID] != t.job.JobModifyIndex
+	if !tell && (late || t.job.Status == "dead") {
+		return nil
+	}
+	nodes, noRoom, planned, err := f.checks.fetchesOf(ctx, t.job)
+	switch {
+	case errors.Is(err, ErrNotPlanned):
+		t.failed = age >= planAgain
+		t.busy = !t.failed
+		return nil
+	case err != nil:
+		return err
+	}
+	fetching, failed := 0, 0
+	for _, n := range nodes {
+		if !n.Done() {
+			fetching++
+		} else if n.Status != "complete" {
+			failed++
+		}
+	}
+	t.busy = !late && (fetching > 0 || !planned)
+	if t.busy || !tell {
+		return nil
+	}
+	f.told[t.job.ID] = t.job.JobModifyIndex
+	log := f.log.With("app", t.of, "version", t.job.Meta["prefetch_version"], "turn", t.number+1, "nodes", len(nodes))
+	switch {
+	case fetching+failed+noRoom > 0:
+		log.Warn("not all nodes have the content", "failed", failed, "fetching", fetching, "without_room", noRoom, "job", t.job.ID)
+	case len(nodes) > 0:
+		log.Info("nodes have the content")
+	}
+	return nil
+}
+
+// fetchesOf is Fetches for a job that was registered before, perhaps by another process.
+func (c Checks) fetchesOf(ctx context.Context, job *api.JobListStub) (nodes []NodeFetch, noRoom int, planned bool, err error) {
+	evals, _, err := c.api.Jobs().Evaluations(job.ID, query(ctx))
+	if err != nil {
+		return nil, 0, false, fmt.Errorf("read what Nomad plans for %s: %w", job.ID, err)
+	}
+	evals = slices.DeleteFunc(evals, func(e *api.Evaluation) bool {
+		return e.TriggeredBy != "job-register" || e.JobModifyIndex != job.JobModifyIndex
+	})
+	if len(evals) == 0 { // Nomad has forgotten it, an hour after its end
+		evals = []*api.Evaluation{{Status: api.EvalStatusComplete}}
+	}
+	return c.fetches(ctx, job.ID, evals[0], func(a *api.AllocationListStub) bool { return a.CreateIndex > job.JobModifyIndex })
+}
