@@ -219,23 +219,21 @@ func TestFollowerOfWhatFails(t *testing.T) {
 // quarter at a time, and no fetch of them is stopped.
 func TestFollowerIsInterrupted(t *testing.T) {
 	for _, answer := range []bool{false, true} {
-		for until, reached := 0, true; reached; until += 1 + max(0, until-24)/4 {
+		for until, reached := 0, true; reached; until += 1 + max(0, until-20)/2 {
 			s := newShelf(t)
 			server := httptest.NewServer(s)
 			f, _ := s.follow(server.URL, time.Hour)
 			s.app("viewer", "s3://b/v1/", nil)
 			s.app("game", "s3://b/game/", nil)
 			s.until, s.answer = until, answer
-			for n := 0; n < 16 || !s.noted("viewer") || !s.noted("game"); n++ {
+			for n := 0; n < 10 || !s.noted("viewer") || !s.noted("game"); n++ {
 				if n == 300 {
 					t.Fatalf("request %d fails: not at an end: %v, %q run", until, s.record, s.running())
 				}
 				switch n { // in the middle of a turn, and between
 				case 3:
 					s.app("viewer", "s3://b/v2/", nil)
-				case 11:
-					s.app("viewer", "s3://b/v3/", nil)
-				case 15:
+				case 9:
 					s.app("game", "s3://b/game2/", nil)
 				}
 				if _, err := f.Step(t.Context()); err != nil {
@@ -244,7 +242,7 @@ func TestFollowerIsInterrupted(t *testing.T) {
 				if got := s.running(); len(got) > 4 {
 					t.Fatalf("request %d fails: %q fetch at a time", until, got)
 				}
-				s.end(2, "complete")
+				s.end(3, "complete")
 			}
 			if s.has("viewer") != 16 || s.has("game") != 16 || s.wrong != "" {
 				t.Fatalf("request %d fails: %d and %d nodes have the content; %s", until, s.has("viewer"), s.has("game"), s.wrong)
