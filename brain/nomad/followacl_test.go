@@ -33,8 +33,7 @@ plugin "raw_exec" {
 		c.driver = "raw_exec"
 		return c
 	}
-	ctx := testkit.Context(t, time.Minute)
-	testkit.Retry(ctx, t, "ACLs begin", func() error {
+	testkit.Retry(testkit.Context(t, time.Minute), t, "ACLs begin", func() error {
 		token, _, err := open("").api.ACLTokens().Bootstrap(nil)
 		if err == nil {
 			n.Token = token.SecretID
@@ -62,7 +61,7 @@ plugin "raw_exec" {
 	checks := open(token.SecretID)
 	f := NewFollower(checks, time.Hour, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	testkit.Until(t, "all turns are over", func() bool {
-		_, err := f.Step(ctx)
+		_, err := f.Step(t.Context())
 		testkit.Must(t, err)
 		v, _, err := checks.api.Variables().Peek(recordPath, nil)
 		testkit.Must(t, err)
