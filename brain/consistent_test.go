@@ -42,6 +42,17 @@ func (st *state) inconsistent() string {
 			return fmt.Sprintf("%s: %d own places of %d, %d are counted", id, own, len(l.places), l.own)
 		}
 	}
+	for brain, theirs := range st.peers {
+		for session, p := range theirs {
+			l := st.lines[p.app]
+			if in := l != nil && slices.Contains(l.places, p); in == p.aside {
+				return fmt.Sprintf("%s of %s is aside: %v, and in the line: %v", session, brain, p.aside, in)
+			}
+			if p.aside && st.waiters[session] == nil && !st.standsAt(session) {
+				return session + " waits at other brains, and has no place"
+			}
+		}
+	}
 	for id, a := range v.apps {
 		counted, free, coming := a.counts, slices.Clone(a.free), len(a.coming)
 		for u := range a.units {
@@ -74,4 +85,14 @@ func (st *state) inconsistent() string {
 		}
 	}
 	return ""
+}
+
+// standsAt reports whether a person has a place in the line by what another brain says.
+func (st *state) standsAt(session string) bool {
+	for _, theirs := range st.peers {
+		if p := theirs[session]; p != nil && !p.aside {
+			return true
+		}
+	}
+	return false
 }

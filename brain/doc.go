@@ -51,7 +51,10 @@
 //	                more people come than can be taken in
 //
 // What is still on its way between brains can make two of them offer one seat. Then the seat
-// decides. A person who is offered a seat at once is told of to nobody.
+// decides. A person who is offered a seat at once is told of to nobody. A person may have come to
+// another brain before the one where they were has noticed it. They have one place all the same: here,
+// if they wait here, else where the brain is that told of them last. What the other brains told counts
+// once that one has them no more.
 //
 // How many seats a brain offers at once follows how fast it claims them (window). Beyond what
 // it can claim, people wait in the queue. The first hundred are told of their place once a

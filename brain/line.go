@@ -26,6 +26,7 @@ type place struct {
 	w       *waiter
 	// Of people who wait at another brain:
 	brain   string
+	aside   bool         // not in the line: they wait here, or at yet another brain
 	told    wire.Waiting // what it says of them
 	since   time.Time    // when it said so first
 	offered string       // the seat that they are offered there

@@ -351,3 +351,68 @@ func TestOffersOfAnotherApp(t *testing.T) {
 		t.Error("the other app is not served")
 	}
 }
+
+// A person counts once, whatever brains tell of them, and until the last one says that they are gone.
+func TestPlaceAtSeveralBrains(t *testing.T) {
+	t.Parallel()
+	s := newLineSite(t)
+	first := s.at
+	says := func(brain string, offered string) {
+		s.at = s.at.Add(time.Millisecond)
+		s.lineSaid(brain, false, map[string]wire.Waiting{"p": {App: game, First: first, Offered: offered}}, nil)
+	}
+	leaves := func(brain string) { s.lineSaid(brain, false, nil, []string{"p"}) }
+	at := func(step, want string) {
+		t.Helper()
+		got := ""
+		for _, theirs := range s.peers {
+			if p := theirs["p"]; p != nil && !p.aside {
+				got += p.brain
+			}
+		}
+		if s.waiters["p"] != nil {
+			got += "here"
+		}
+		order := "p"
+		if want == "" {
+			order = ""
+		}
+		if got != want || s.order() != order {
+			t.Errorf("%s: waits at %q, want %q, and the order is %q", step, got, want, s.order())
+		}
+		if wrong := s.inconsistent(); wrong != "" {
+			t.Errorf("%s: %s", step, wrong)
+		}
+	}
+	says("b/1", "")
+	at("told", "b/1")
+	says("c/1", "")
+	at("told by another brain", "c/1")
+	says("b/1", "seat")
+	at("the former one offers a seat", "c/1")
+	leaves("c/1")
+	at("the later one has them no more", "b/1")
+	says("b/2", "")
+	at("it connects anew", "b/2")
+	leaves("b/2")
+	at("they leave", "")
+	says("c/1", "")
+	w := newWaiter(ticket.Claims{Session: "p", App: game, First: first}, "", s.at)
+	s.enqueue(w)
+	at("comes here", "here")
+	says("d/1", "")
+	at("is elsewhere again", "here")
+	s.lineLost("d/1")
+	s.leave(w)
+	at("leaves after that brain has died", "c/1")
+	s.lineLost("c/1")
+	at("and the other dies", "c/1")
+	s.at = s.at.Add(keptFor)
+	s.timePassed()
+	at("and they stay away", "")
+	s.lineLost("b/1")
+	s.lineLost("b/2")
+	if len(s.peers) != 0 {
+		t.Errorf("kept of brains that are gone: %+v", s.peers)
+	}
+}

@@ -1,8 +1,10 @@
 package brain
 
 import (
+	"cmp"
 	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/coder/websocket"
@@ -82,14 +84,11 @@ func (st *state) lineSaid(brain string, all bool, set map[string]wire.Waiting, g
 			p = nil
 		}
 		if p == nil {
-			if st.waiters[session] != nil {
-				continue // the person has come here meanwhile
-			}
-			st.moved(session)
-			p = &place{app: w.App, session: session, first: w.First, version: w.Version, brain: brain, told: w, since: now}
+			st.aside(session, brain)
+			p = &place{app: w.App, session: session, first: w.First, version: w.Version, brain: brain, told: w, since: now, aside: true}
 			st.peers[brain] = theirs // the last place may just have gone, and the map with it
 			theirs[session] = p
-			st.line(w.App).add(p)
+			st.stands(session)
 		}
 		p.until, p.left = time.Time{}, time.Time{}
 		if p.offered != w.Offered {
@@ -107,7 +106,9 @@ func (st *state) lineLost(brain string) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	for _, p := range st.peers[brain] {
-		if p.until.IsZero() {
+		if p.aside {
+			st.forgetPlace(p) // the person waits elsewhere
+		} else if p.until.IsZero() {
 			p.until = st.now().Add(keptFor)
 			p.atMost = p.until.Add(keptInACrowd)
 		}
@@ -117,13 +118,22 @@ func (st *state) lineLost(brain string) {
 	}
 }
 
-// forgetPlace takes a person of another brain out of their line. mu is held.
+// forgetPlace forgets what another brain told of a person. mu is held.
 func (st *state) forgetPlace(p *place) {
 	if theirs := st.peers[p.brain]; theirs[p.session] == p {
 		if delete(theirs, p.session); len(theirs) == 0 && !p.until.IsZero() {
 			delete(st.peers, p.brain) // its connection has ended, and this was the last place
 		}
 	}
+	if !p.aside {
+		st.leavesLine(p)
+		st.stands(p.session)
+	}
+}
+
+// leavesLine takes a person of another brain out of their line. mu is held.
+func (st *state) leavesLine(p *place) {
+	p.aside = true
 	if l := st.lines[p.app]; l != nil {
 		if l.remove(p); len(l.places) == 0 {
 			delete(st.lines, p.app)
@@ -132,14 +142,48 @@ func (st *state) forgetPlace(p *place) {
 	st.view.changed[p.app] = true
 }
 
-// moved forgets the place that a person had at another brain, and reports whether they had
-// one. mu is held.
-func (st *state) moved(session string) (had bool) {
+// aside takes a person of other brains out of their line, since they have come to the brain
+// with that name, or here. It reports whether they had a place. What the others told is kept while
+// they are heard: a brain tells of a person once, and that may be before the brain where they waited
+// has noticed that they are gone. mu is held.
+func (st *state) aside(session, to string) (had bool) {
 	for _, theirs := range st.peers {
-		if p := theirs[session]; p != nil {
-			st.forgetPlace(p)
+		p := theirs[session]
+		if p == nil {
+			continue
+		}
+		if !p.aside {
+			st.leavesLine(p)
 			had = true
+		}
+		if !p.until.IsZero() || processOf(p.brain) == processOf(to) {
+			st.forgetPlace(p) // its brain has died, or has connected anew
 		}
 	}
 	return had
+}
+
+// stands puts a person into the line where another brain says that they wait, unless they wait here.
+// Of several brains it is the one that said so last. mu is held.
+func (st *state) stands(session string) {
+	if st.waiters[session] != nil {
+		return
+	}
+	var last *place
+	for _, theirs := range st.peers {
+		if p := theirs[session]; p != nil && (last == nil || cmp.Or(p.since.Compare(last.since), cmp.Compare(p.brain, last.brain)) > 0) {
+			last = p
+		}
+	}
+	if last != nil && last.aside {
+		last.aside = false
+		st.line(last.app).add(last)
+		st.view.changed[last.app] = true
+	}
+}
+
+// processOf is the key of the brain that told of a place. The rest of its name is the connection's.
+func processOf(brain string) string {
+	key, _, _ := strings.Cut(brain, "/")
+	return key
 }

@@ -185,7 +185,7 @@ func (st *state) enqueue(w *waiter) {
 		w.attempts, w.since = old.attempts, old.since
 		st.drop(old)
 	}
-	moved := st.moved(w.session)
+	moved := st.aside(w.session, "")
 	if moved || old != nil || !w.rested && now.Sub(w.place.first) > newFor {
 		st.came.note(w.session, now) // counted before, here or at another brain
 	} else {
@@ -253,6 +253,7 @@ func (st *state) drop(w *waiter) {
 	if len(l.places) == 0 {
 		delete(st.lines, w.app)
 	}
+	st.stands(w.session)
 	st.metrics.waiting(w.app, l.own)
 	st.replan(w, st.now())
 }

@@ -18,6 +18,9 @@ func (st *state) snapshot() (events.Snapshot, bool) {
 		Quality: map[string]*wire.Quality{}, Over: map[string]events.Session{}}
 	for _, theirs := range st.peers {
 		for session, p := range theirs {
+			if p.aside {
+				continue
+			}
 			s.Sessions[session] = events.Session{App: p.app, State: wire.StateWaiting, Since: p.since.UTC(),
 				Customer: p.told.Customer, Subject: p.told.Subject, Meta: p.told.Meta}
 		}

@@ -54,7 +54,7 @@ type state struct {
 	spares  map[string]*spare // pools that are to have fewer nodes
 	// told are the people who wait here, for the other replicas.
 	told *feed.Source[wire.Waiting]
-	// peers are the people who wait at other replicas, by replica and session.
+	// peers are what other replicas told of the people who wait there, by replica and session.
 	peers map[string]map[string]*place
 }
 

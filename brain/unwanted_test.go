@@ -145,6 +145,22 @@ func TestFetchNobodyWaitsFor(t *testing.T) {
 			t.Errorf("stopped %q", got)
 		}
 	})
+	// Their connection here is half dead, so they are at the other brain before this one notices.
+	t.Run("and has gone to another brain before", func(t *testing.T) {
+		s, w := begin(t)
+		s.elsewhere("first", 0, "")
+		if got := s.pass(time.Minute); len(got) > 0 || s.order() != "first" {
+			t.Fatalf("stopped %q, and the order is %q", got, s.order())
+		}
+		s.leave(w)
+		if got := s.pass(10 * time.Minute); len(got) > 0 {
+			t.Errorf("stopped %q", got)
+		}
+		s.lineSaid("other", false, nil, []string{"first"})
+		if got := s.pass(40 * time.Second); len(got) == 0 || got[0] != "a 31s" {
+			t.Errorf("stopped %q", got)
+		}
+	})
 	t.Run("and it is nearly there", func(t *testing.T) {
 		s, w := begin(t)
 		s.leave(w)
