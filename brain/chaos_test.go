@@ -95,8 +95,22 @@ func newChaos(t *testing.T, seed uint64, replicas int, app App) *chaos {
 		c.replicas = append(c.replicas, m)
 		c.boot(m)
 	}
+	c.listBrains()
 	c.replicas[0].setLeading(true)
 	return c
+}
+
+// listBrains tells each replica of the others that there are.
+func (c *chaos) listBrains() {
+	for _, m := range c.replicas {
+		var others []string
+		for _, o := range c.replicas {
+			if o != m {
+				others = append(others, o.id)
+			}
+		}
+		m.brainsAre(others)
+	}
 }
 
 // boot starts a replica that knows nothing.
@@ -105,6 +119,7 @@ func (c *chaos) boot(m *simReplica) {
 	m.newToken = func() string { return fmt.Sprintf("%016x", c.r.Uint64()) }
 	m.heard, m.told = nil, nil
 	m.until, m.fails, m.version = time.Time{}, 0, 0
+	c.listBrains()
 	c.tellNomad(m)
 	c.tellConsul(m)
 }
@@ -673,6 +688,7 @@ func TestUnneededBlockedChild(t *testing.T) {
 				within += maxBlocked
 				dead := c.replicas[1]
 				c.replicas = c.replicas[:1]
+				c.listBrains()
 				c.replicas[0].setLeading(true)
 				c.doing = nil
 				c.replicas[0].acting = 0

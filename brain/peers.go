@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,11 +23,14 @@ func (b *Broker) tellPeers(ctx context.Context) {
 		func(ctx context.Context, now func([]feed.Follower)) {
 			b.cfg.Fleet.WatchBrains(ctx, func(brains []wire.Instance) {
 				var others []feed.Follower
+				var keys []string
 				for _, one := range brains {
 					if one.Internal != "" && one.Key != b.cfg.Identity.Key() {
 						others = append(others, feed.Follower{Address: one.Internal, Key: one.Key})
+						keys = append(keys, one.Key)
 					}
 				}
+				b.state.brainsAre(keys)
 				now(others)
 			})
 		})
@@ -49,11 +53,28 @@ func (b *Broker) takeLine(rw http.ResponseWriter, r *http.Request) {
 	b.log.Debug("another brain is not heard any more", "error", err)
 }
 
+// brainsAre takes from Consul which other brains there are, by their keys.
+func (st *state) brainsAre(keys []string) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.brains, st.brainsKnown = keys, true
+}
+
+// hearsAll reports whether all brains that Consul lists say here who waits there. mu is held.
+func (st *state) hearsAll() bool {
+	heard := map[string]bool{}
+	for brain := range st.heard {
+		heard[processOf(brain)] = true
+	}
+	return st.brainsKnown && !slices.ContainsFunc(st.brains, func(key string) bool { return !heard[key] })
+}
+
 // lineSaid takes what another brain says of the people who wait there.
 func (st *state) lineSaid(brain string, all bool, set map[string]wire.Waiting, gone []string) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	now := st.now()
+	st.heard[brain] = true
 	theirs := st.peers[brain]
 	if theirs == nil {
 		theirs = map[string]*place{}
@@ -105,6 +126,7 @@ func (st *state) lineSaid(brain string, all bool, set map[string]wire.Waiting, g
 func (st *state) lineLost(brain string) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	delete(st.heard, brain)
 	for _, p := range st.peers[brain] {
 		if p.aside {
 			st.forgetPlace(p) // the person waits elsewhere

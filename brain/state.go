@@ -56,6 +56,10 @@ type state struct {
 	told *feed.Source[wire.Waiting]
 	// peers are what other replicas told of the people who wait there, by replica and session.
 	peers map[string]map[string]*place
+	// heard are the replicas that tell so now, and brains the keys of all others that Consul lists.
+	heard       map[string]bool
+	brains      []string
+	brainsKnown bool
 }
 
 // relayedSession is a session whose messages are relayed here.
@@ -69,7 +73,7 @@ func newState(site string, log *slog.Logger, metrics *metrics, now func() time.T
 		site: site, log: log, metrics: metrics, now: now, started: now(), newToken: uuid.NewString, wakeup: make(chan struct{}, 1), view: newView(),
 		lines: map[string]*line{}, waiters: map[string]*waiter{}, holders: map[holder]map[*waiter]bool{},
 		relays: map[string]relayedSession{}, plans: map[string]bool{},
-		window: newWindow(), told: feed.NewSource[wire.Waiting](), peers: map[string]map[string]*place{}, lending: lending{}, came: comers{at: map[string]time.Time{}}, spares: map[string]*spare{},
+		window: newWindow(), told: feed.NewSource[wire.Waiting](), peers: map[string]map[string]*place{}, heard: map[string]bool{}, lending: lending{}, came: comers{at: map[string]time.Time{}}, spares: map[string]*spare{},
 		crowded: func() bool { return false },
 	}
 	st.view.waits = func(session string) bool { return st.waiters[session] != nil }

@@ -87,6 +87,7 @@ func (st *state) onTheWay(a *appView, people int, now time.Time) (coming []onThe
 			}
 		}
 	}
+	all := st.hearsAll() // else people may wait of whom nothing is known here
 	for _, c := range a.coming {
 		o := onTheWay{version: a.app.Version, waits: waits[sessionOf(c.token)]}
 		if u := c.unit; u != nil {
@@ -98,6 +99,7 @@ func (st *state) onTheWay(a *appView, people int, now time.Time) (coming []onThe
 				o.unwanted = now.Sub(u.unwanted)
 			}
 			switch session := sessionOf(c.token); {
+			case !all:
 			case st.view.isOwn(c.token), st.leading && session == "":
 				o.after = unwantedFor
 			case st.leading:

@@ -64,6 +64,7 @@ func TestUnwanted(t *testing.T) {
 
 // fetches has a child of a session be a seat that fetches its content.
 func (s *lineSite) fetches(id, session string, done float64) {
+	s.brainsAre(nil)
 	s.jobsChanged(JobsChange{Children: map[string]Child{id: {ID: id, App: game, Version: 1, Token: session, Alloc: id, State: ChildRunning, Created: s.at}}})
 	s.free = append(s.free, wire.Seat{ID: id, App: game, Job: id, Version: 1, State: wire.SeatStarting, Since: s.at})
 	s.fetched(id, done)
@@ -187,6 +188,39 @@ func TestFetchNobodyWaitsFor(t *testing.T) {
 		s.setLeading(true)
 		if got := s.pass(time.Second); !slices.Equal(got, []string{"a 1s"}) {
 			t.Errorf("the leader stops %q", got)
+		}
+	})
+	// A person may wait at a brain of which nothing is heard, for any seat of the app.
+	t.Run("and a brain is not heard", func(t *testing.T) {
+		for what, token := range map[string]string{"own": "", "the pool's": poolToken + "a", "another brain's": "of-another-brain"} {
+			t.Run(what, func(t *testing.T) {
+				s := newLineSite(t)
+				s.jobsChanged(JobsChange{Apps: map[string]App{game: {ID: game, Version: 1, Max: 9}}})
+				if token == "" {
+					w := s.comes("first", 0)
+					token = s.decide().orders[0].token
+					s.leave(w)
+				}
+				s.setLeading(true)
+				s.fetches("a", token, 0.001)
+				s.brainsAre([]string{"b", "c"})
+				s.lineSaid("b/1", true, nil, nil)
+				if got := s.pass(2 * maxBlocked); len(got) > 0 {
+					t.Errorf("one brain is not heard, and it stops %q", got)
+				}
+				s.lineSaid("c/1", true, map[string]wire.Waiting{"p": {App: game, First: s.at}}, nil)
+				if got := s.pass(2 * maxBlocked); len(got) > 0 {
+					t.Errorf("a person waits there, and it stops %q", got)
+				}
+				s.lineLost("c/1")
+				if got := s.pass(2 * maxBlocked); len(got) > 0 {
+					t.Errorf("the brain is not heard any more, and it stops %q", got)
+				}
+				s.brainsAre([]string{"b"})
+				if got := s.pass(time.Second); !slices.Equal(got, []string{"a 1s"}) {
+					t.Errorf("the brain is gone, and it stops %q", got)
+				}
+			})
 		}
 	})
 	t.Run("and the pool has become smaller", func(t *testing.T) {
