@@ -312,6 +312,35 @@ func TestFetchIsStopped(t *testing.T) {
 	})
 }
 
+// A seat that goes on to fetch is for the next person at once.
+func TestFetchGoesOn(t *testing.T) {
+	s := newSite(t, brain.App{ID: "game", Version: 7, Max: 3})
+	b := s.brain("b1")
+	p := s.play(b, "game")
+	s.until("a seat is dispatched", func() bool { return s.nomad.dispatched() > 0 })
+	x := s.seat("game", "game/dispatch-v7-1", "alloc-1", wire.SeatStarting)
+	x.mu.Lock()
+	x.former = true
+	x.rec.Progress = wire.Progress{Phase: wire.PhaseContent, Fraction: 0.001}
+	x.tell()
+	x.mu.Unlock()
+	p.send(wire.Message{Type: wire.MsgLeave})
+	s.until("the seat declines to end", func() bool {
+		b.Later(time.Second)
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		return x.declined > 0
+	})
+	next := s.play(b, "game")
+	for next.expect(wire.MsgStarting).Progress.Phase != wire.PhaseContent {
+	}
+	x.set(wire.SeatIdle)
+	next.expect(wire.MsgGranted)
+	if n := s.nomad.dispatched(); n != 1 {
+		t.Errorf("%d seats were dispatched, while one fetched for the next person", n)
+	}
+}
+
 func TestSeatThatFailsToStart(t *testing.T) {
 	s := newSite(t, brain.App{ID: "bad", Version: 1, Warm: 1, Max: 5})
 	end := wire.End{Reason: wire.ReasonError, Code: wire.CodeContentMissing, Detail: "no object s3://models/car.glb"}

@@ -106,6 +106,8 @@ func (p *planner) unload(ctx context.Context, seat wire.Seat) {
 	switch {
 	case err != nil || status != http.StatusNoContent && status != http.StatusConflict:
 		p.log.Warn("cannot stop a fetch that nobody needs", "seat", seat.ID, "status", status, "error", err)
+	case status == http.StatusConflict:
+		p.state.fetchesOn(seat.ID)
 	case status == http.StatusNoContent:
 		p.log.Info("stopped a fetch that nobody needs", "seat", seat.ID, "app", seat.App, "version", seatVersion(seat))
 	}

@@ -95,8 +95,9 @@
 // A seat that still fetches its content is asked to end when nobody has needed it for
 // 30 seconds: no person of any brain waits for it, nor does the pool. The replica that
 // dispatched it asks; the leader asks the pool's seats, and after five minutes those of
-// replicas that are gone. The seat decides, so that one that is ready meanwhile stays. Nobody asks
-// while a replica that Consul lists does not say here who waits there.
+// replicas that are gone. The seat decides, so that one that is ready meanwhile stays. One that
+// declines is for the next person, and is asked again after as long. Nobody asks while a replica
+// that Consul lists does not say here who waits there.
 //
 // Two replicas may dispatch the last seat below max at the same moment. Nomad
 // orders them: the replica whose seat is beyond max stops it, at once near max,

@@ -49,6 +49,8 @@ type seat struct {
 	// sent.
 	reached, granting func(session string)
 	stills            http.HandlerFunc // what it answers for a still; nil refuses
+	former            bool             // it is of a release that does not stop to fetch
+	declined          int              // how often it did not
 }
 
 // consulNode is the name of the node in testkit's Consul.
@@ -279,10 +281,12 @@ func (x *seat) retire(rw http.ResponseWriter, r *http.Request) {
 	x.mu.Lock()
 	free := x.rec.State.Free()
 	if req.Fetching {
-		free = x.rec.State == wire.SeatStarting && x.rec.Progress.Phase == wire.PhaseContent
+		free = x.rec.State == wire.SeatStarting && x.rec.Progress.Phase == wire.PhaseContent && !x.former
 	}
 	if free {
 		x.become(wire.SeatEnding, "")
+	} else {
+		x.declined++
 	}
 	x.mu.Unlock()
 	if !free {

@@ -129,6 +129,19 @@ func (a *appView) noteUnwanted(seats []string, now time.Time) {
 	}
 }
 
+// fetchesOn notes that a seat declined to end: it has its content meanwhile, or is of an earlier
+// release. It is for the next person, and asked again once nobody has needed it for as long again.
+func (st *state) fetchesOn(alloc string) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	now := st.now()
+	st.view.note(alloc, now, func(t *seatTrack) { t.retiringAt = time.Time{} })
+	if u := st.view.byAlloc[alloc]; u != nil {
+		u.unwanted = now
+	}
+	st.changed()
+}
+
 // fetching reports whether the seat fetches its content and will not soon have it.
 func (u *unit) fetching(now time.Time) bool {
 	t := u.seat

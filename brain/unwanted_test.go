@@ -120,6 +120,25 @@ func TestFetchNobodyWaitsFor(t *testing.T) {
 			t.Errorf("ordered %+v for the next person", d.orders)
 		}
 	})
+	t.Run("and the seat declines to end", func(t *testing.T) {
+		s, w := begin(t)
+		s.leave(w)
+		if got := s.pass(31 * time.Second); !slices.Equal(got, []string{"a 31s"}) {
+			t.Fatalf("stopped %q", got)
+		}
+		s.fetchesOn("a")
+		if got := s.pass(29 * time.Second); len(got) > 0 {
+			t.Errorf("it is asked again: %q", got)
+		}
+		next := s.comes("second", 0)
+		if d := s.decide(); len(d.orders) != 0 {
+			t.Errorf("ordered %+v: the seat goes on", d.orders)
+		}
+		s.leave(next)
+		if got := s.pass(40 * time.Second); !slices.Equal(got, []string{"a 31s", "a 37s"}) {
+			t.Errorf("then it stopped %q", got)
+		}
+	})
 	t.Run("and comes again", func(t *testing.T) {
 		s, w := begin(t)
 		for i := range 20 {
