@@ -65,7 +65,7 @@ func (st *state) decide() decision {
 	}
 	var ids []string
 	for id, a := range st.view.apps {
-		if st.plans[id] || len(a.moving) > 0 || a.failures != nil || !a.notBefore.IsZero() || st.lines[id] != nil { // else nothing can have changed
+		if st.plans[id] || len(a.moving) > 0 || a.failures != nil || a.noApp.times > 0 || st.lines[id] != nil { // else nothing can have changed
 			ids = append(ids, id)
 		}
 	}
@@ -76,14 +76,11 @@ func (st *state) decide() decision {
 		d.warn, d.end = append(d.warn, warn...), append(d.end, end...)
 		a.setWarm(st.started, now)
 		f, waiting := a.failures, l.count(app.Version, now)
-		if !now.Before(a.notBefore) {
-			a.notBefore = time.Time{}
-		}
 		coming, asked := st.onTheWay(a, waiting.people, now)
 		m := plan(demand{
 			warm: a.aim(), max: app.Max, counts: a.counts, idle: a.surplus(st.leading, now), waiting: waiting.current, strict: waiting.strict,
-			leading: st.leading, unpublished: !a.published, backOff: f != nil && f.running(app.Version, now) || !a.notBefore.IsZero(),
-			moving: a.movingNow(now), unproven: f != nil && f.failing(app.Version),
+			leading: st.leading, unpublished: !a.published, backOff: f != nil && f.running(app.Version, now) || now.Before(a.noApp.until),
+			moving: a.movingNow(now), unproven: f != nil && f.failing(app.Version), unknown: a.noApp.times > 0,
 			version: app.Version, coming: coming, asked: asked,
 		})
 		a.noteUnwanted(m.unwanted, now)
@@ -219,7 +216,9 @@ func (st *state) dispatched(o order, child string, err error) bool {
 		case errors.Is(err, ErrNoApp):
 			// Either it has just gone, and Nomad's events will show that in a moment, or it has just
 			// come: Nomad tells of a job before it can be dispatched. No seat has failed.
-			st.view.of(o.app.ID).notBefore = now.Add(firstBackOff)
+			if a := st.view.apps[o.app.ID]; a != nil {
+				a.noApp.again(now)
+			}
 			return false
 		}
 		st.startFailed(Child{App: o.app.ID, Version: o.app.Version, Token: o.token}, wire.End{
@@ -228,6 +227,9 @@ func (st *state) dispatched(o order, child string, err error) bool {
 	}
 	if o.w != nil {
 		o.w.attempts++
+	}
+	if a := st.view.apps[o.app.ID]; a != nil {
+		a.noApp = noApp{}
 	}
 	if st.view.accepted(o.token, child) {
 		// Its death was counted when it was seen: an earlier brain of this person

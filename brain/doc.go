@@ -113,8 +113,9 @@
 // counts for nobody. After the wait, one seat is dispatched, however many
 // people want one. The back-off ends when a seat of the same version that came up
 // after the last failure serves, or stands idle for 20 seconds. Other seats do not
-// show how seats start now. Nomad may tell of a job before it takes a dispatch of it: that is
-// tried again after a second, and no failure.
+// show how seats start now. Nomad may tell of a job before it takes a dispatch of it, or not
+// of its end. Then one seat is dispatched after 1, 2, 4, … 10 seconds, until Nomad takes one or
+// tells of the job again. That is no failure, and nobody is refused.
 //
 // A child that no node can take waits in Nomad's queue. While it waits, nothing
 // more of its app is dispatched, so it must not outlive its purpose. The replica

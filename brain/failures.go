@@ -42,6 +42,24 @@ func (b *backOff) fail(version uint64, now time.Time, why wire.End) {
 	b.last, b.until, b.why = now, now.Add(wait), why
 }
 
+// noApp is how often in a row Nomad did not know an app, and until when it is not asked again. All
+// who wait for it stay: it may have come a moment ago, and if it has gone, Nomad will tell.
+type noApp struct {
+	times int
+	until time.Time
+}
+
+// maxNoApp is the longest time between two dispatches of an app that Nomad does not know.
+const maxNoApp = 10 * time.Second
+
+func (n *noApp) again(now time.Time) {
+	if now.Before(n.until) {
+		return // it was dispatched together with others
+	}
+	n.until = now.Add(min(firstBackOff<<min(n.times, 4), maxNoApp))
+	n.times++
+}
+
 func (b *backOff) running(version uint64, now time.Time) bool {
 	return b.failures > 0 && b.version == version && now.Before(b.until)
 }

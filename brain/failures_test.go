@@ -135,6 +135,58 @@ func TestDispatchBeforeNomadKnowsTheApp(t *testing.T) {
 	}
 }
 
+// While Nomad does not know an app for which many wait, it is asked for one seat at a time, less and less often.
+func TestDispatchWhileNomadDoesNotKnowTheApp(t *testing.T) {
+	t.Parallel()
+	c := newChaos(t, 1, 1, App{ID: game, Version: 1, Max: 50})
+	m := c.replicas[0]
+	var people []*waiter
+	for i := range 20 {
+		w := newWaiter(ticket.Claims{Session: fmt.Sprint("p", i), App: game, Expires: c.now.Add(time.Hour)}, "", c.now)
+		m.enqueue(w)
+		people = append(people, w)
+	}
+	// asked is how many seats are ordered, and when, in a time in which Nomad answers with err.
+	asked := func(within time.Duration, err error) (out []string) {
+		begin := c.now
+		for ; c.now.Sub(begin) < within; c.now = c.now.Add(100 * time.Millisecond) {
+			m.timePassed()
+			orders := m.decide().orders
+			if len(orders) > 0 {
+				out = append(out, fmt.Sprint(len(orders), " at ", c.now.Sub(begin)))
+			}
+			for _, o := range orders {
+				child := ""
+				if err == nil {
+					child = c.start(o).ID
+				}
+				m.dispatched(o, child, err)
+			}
+		}
+		return out
+	}
+	no := fmt.Errorf("dispatch: %w", ErrNoApp)
+	if got, want := asked(46*time.Second, no), []string{"20 at 0s", "1 at 1s", "1 at 3s", "1 at 7s", "1 at 15s", "1 at 25s", "1 at 35s", "1 at 45s"}; !slices.Equal(got, want) {
+		t.Errorf("Nomad is asked for %q, want %q", got, want)
+	}
+	for _, w := range people {
+		if w.ended {
+			t.Fatalf("%s is refused", w.session)
+		}
+		if w.last.Type != wire.MsgQueued {
+			t.Fatalf("%s is told %+v while no seat starts", w.session, w.last)
+		}
+	}
+	// The job is seen anew, and Nomad does not know it yet.
+	m.jobsChanged(JobsChange{Apps: c.apps})
+	if got, want := asked(1500*time.Millisecond, no), []string{"20 at 0s", "1 at 1s"}; !slices.Equal(got, want) {
+		t.Errorf("after the job was seen, Nomad is asked for %q, want %q", got, want)
+	}
+	if got, want := asked(3*time.Second, nil), []string{"1 at 1.5s", "19 at 1.6s"}; !slices.Equal(got, want) {
+		t.Errorf("when Nomad knows it, it is asked for %q, want %q", got, want)
+	}
+}
+
 func TestBackOffGrowsAndEnds(t *testing.T) {
 	t.Parallel()
 	var b backOff

@@ -96,6 +96,9 @@ func (st *state) mayStart(a *appView, now time.Time) bool {
 	if f := a.failures; f != nil && (f.running(a.app.Version, now) || f.failing(a.app.Version) && len(a.coming) > 0) {
 		return false
 	}
+	if a.noApp.times > 0 && (now.Before(a.noApp.until) || len(a.coming) > 0) {
+		return false
+	}
 	return a.counts.blocked == 0 && a.total() < a.app.Max
 }
 

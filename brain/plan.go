@@ -44,6 +44,7 @@ type demand struct {
 	backOff     bool       // seats fail to start, and the next try is later
 	moving      int        // seats that were retired for their nodes and are not dead yet
 	unproven    bool       // seats failed to start, and no seat has shown since that they start now
+	unknown     bool       // Nomad did not know the app when a seat was dispatched last
 
 	// What fetches may be stopped; see onTheWay.
 	version uint64 // the current one
@@ -105,6 +106,9 @@ func plan(d demand) move {
 		if c.starting+c.foreign > 0 {
 			return m
 		}
+		free = min(free, 1)
+	}
+	if d.unknown {
 		free = min(free, 1)
 	}
 	m.people = min(free, max(0, d.waiting-c.idle-d.oldServe()-c.starting))

@@ -65,7 +65,7 @@ type appView struct {
 
 	overstaysAt    time.Time // when sessions that last too long were looked for last
 	failures       *backOff
-	notBefore      time.Time // Nomad did not know the app: its next seat
+	noApp          noApp
 	coldStarts     durations // see coldStart
 	sessionLengths durations
 	arrivals       arrivals
@@ -141,7 +141,7 @@ func (v *view) app(id string) (App, bool) {
 func (v *view) setApp(app App, published bool, now time.Time) {
 	a := v.of(app.ID)
 	v.changed[app.ID] = true
-	a.published = published
+	a.published, a.noApp = published, noApp{}
 	if a.app.Version == app.Version {
 		a.app = app
 		return
