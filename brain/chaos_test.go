@@ -40,7 +40,12 @@ type chaos struct {
 	logs  bool // trace is kept
 	trace []string
 
+	dying  int // of 100 seats, those that die when they start
+	deaths int // of 100 times at which a replica may die
+	pace   int // how much time passes in a step, as a multiple
+
 	claiming
+	fetching
 }
 
 const game = "game"
@@ -58,6 +63,8 @@ type simChild struct {
 	died   time.Time
 	lent   string // the session whose person has not pressed Play
 	lentAt time.Time
+	fetch  time.Duration // how long it fetches its content
+	former bool          // it does not stop to
 }
 
 // simReplica is a replica's state, and what the simulation knows about it.
@@ -84,11 +91,14 @@ type simPerson struct {
 	hovers  bool // they have not pressed Play
 	twin    bool // a socket of theirs that is lost, which its brain has not noticed
 	came    time.Time
+
+	waited     *waiter   // by which they wait
+	waitsSince time.Time // without an interruption
 }
 
 func newChaos(t *testing.T, seed uint64, replicas int, app App) *chaos {
 	c := &chaos{t: t, r: rand.New(rand.NewPCG(seed, 1)), now: time.Unix(1_000_000, 0), nodes: 100,
-		apps: map[string]App{app.ID: app}, tokens: map[string]*simChild{}, hoverers: 30, claiming: newClaiming(), logs: *stepsFlag}
+		apps: map[string]App{app.ID: app}, tokens: map[string]*simChild{}, hoverers: 30, dying: 30, deaths: 20, pace: 1, claiming: newClaiming(), fetching: newFetching(), logs: *stepsFlag}
 	t.Cleanup(c.sayHow)
 	for i := range replicas {
 		m := &simReplica{id: fmt.Sprint("b", i)}
@@ -195,9 +205,10 @@ func (c *chaos) start(o order) *simChild {
 	n := len(c.children)
 	f := &simChild{Child: Child{ID: fmt.Sprintf("%s/dispatch-v%d-%04d", game, o.app.Version, n), App: game, Version: o.app.Version,
 		Token: o.token, Created: c.now}}
-	if c.doomed || !c.calm && c.chance(30) {
+	if c.doomed || !c.calm && c.chance(c.dying) {
 		f.dies = c.now.Add(time.Duration(c.r.IntN(1500)) * time.Millisecond)
 	}
+	c.begins(f)
 	c.children = append(c.children, f)
 	c.tokens[o.token] = f
 	if len(c.replicas) == 1 && len(c.live()) > c.apps[game].Max {
@@ -241,6 +252,7 @@ func (c *chaos) progress(f *simChild) {
 		f.State = ChildRunning
 	case f.seat.State == "":
 		f.become(wire.SeatStarting, c.now)
+	case f.seat.State == wire.SeatStarting && c.fetches(f):
 	case f.seat.State == wire.SeatStarting:
 		f.become(wire.SeatIdle, c.now)
 	case f.lent != "" && (c.now.Sub(f.lentAt) > wire.PrepareFor || c.chance(10)): // or its attachment is lost
@@ -280,6 +292,9 @@ func (c *chaos) act(m *simReplica) {
 	}
 	for _, app := range d.ask {
 		c.later(func() { m.settle(app, c.live()) })
+	}
+	for _, seat := range d.unload {
+		c.unload(m, seat)
 	}
 	for _, seat := range d.retire {
 		c.later(func() {
@@ -380,9 +395,7 @@ func (c *chaos) look(s *simPerson) {
 	if !c.calm && (s.w.seat == "" || c.chance(20)) {
 		switch c.r.IntN(40) {
 		case 0: // the person leaves
-			c.fate[s.session] = "left"
-			s.gone = true
-			s.at.leave(s.w)
+			c.leaves(s)
 		case 1: // the socket breaks, and the person connects to any brain
 			s.at.leave(s.w)
 			s.at = c.replicas[c.r.IntN(len(c.replicas))]
@@ -393,6 +406,12 @@ func (c *chaos) look(s *simPerson) {
 			s.at.renew(s.w, s.w.claims, "renewed")
 		}
 	}
+}
+
+func (c *chaos) leaves(s *simPerson) {
+	c.fate[s.session] = "left"
+	s.gone = true
+	s.at.leave(s.w)
 }
 
 func (c *chaos) lookAtOffer(s *simPerson) {
@@ -417,12 +436,16 @@ func (c *chaos) lookAtOutcome(s *simPerson) {
 
 // step does one thing.
 func (c *chaos) step() {
-	c.now = c.now.Add(time.Duration(c.r.IntN(60)) * time.Millisecond)
+	c.now = c.now.Add(time.Duration(c.pace*c.r.IntN(60)) * time.Millisecond)
+	c.follow()
 	for _, m := range c.replicas {
 		if c.now.Sub(m.ticked) >= planEvery {
 			m.ticked = c.now
 			m.setPaused(false)
 			m.timePassed()
+			if c.chance(50) {
+				c.tellPeers(m)
+			}
 			c.act(m)
 		}
 	}
@@ -437,7 +460,7 @@ func (c *chaos) step() {
 		}
 	case k < 28:
 		c.tellConsul(m)
-	case k < 29:
+	case k < 29 && !c.calm:
 		m.nodeLost(fmt.Sprint("node-", c.r.IntN(3)))
 	case k < 36:
 		c.tellPeers(m)
@@ -480,7 +503,7 @@ func (c *chaos) step() {
 		c.apps = map[string]App{game: app}
 	case k < 98 && !c.roomy && c.chance(20):
 		c.nodes = c.r.IntN(8)
-	case k < 99 && len(c.replicas) > 1 && c.chance(20):
+	case k < 99 && len(c.replicas) > 1 && c.chance(c.deaths):
 		c.kill(m)
 	}
 	if c.chance(5) {
@@ -492,27 +515,13 @@ func (c *chaos) step() {
 	}
 }
 
-// tellPeers tells the other replicas who waits at one of them.
-func (c *chaos) tellPeers(m *simReplica) {
-	set := map[string]wire.Waiting{}
-	for session, w := range m.waiters {
-		if w.told {
-			set[session] = wire.Waiting{App: w.app, First: w.place.first, Version: w.place.version, Offered: w.seat}
-		}
-	}
-	for _, o := range c.replicas {
-		if o != m {
-			o.lineSaid(m.id, true, set, nil)
-		}
-	}
-}
-
 // kill ends a replica with all that it knows. Its people connect to any other, and it
 // starts again.
 func (c *chaos) kill(m *simReplica) {
 	c.kills++
 	leading := m.leading
 	c.boot(m)
+	c.unlink(m)
 	for _, o := range c.replicas {
 		if o == m {
 			continue

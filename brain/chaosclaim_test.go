@@ -78,6 +78,12 @@ func (c *chaos) childAt(alloc string) *simChild {
 	return c.children[i]
 }
 
+// forgotten reports whether a seat has ended so long ago that brains know nothing of it.
+func (c *chaos) forgotten(alloc string) bool {
+	f := c.childAt(alloc)
+	return f.State == ChildDead && c.now.Sub(f.died) > endedFor
+}
+
 // take is a claim that arrives at a seat. It returns the status of the answer; 0 is none.
 func (c *chaos) take(alloc, session string, asks, try uint64) int {
 	f := c.childAt(alloc)
@@ -144,6 +150,9 @@ func (c *chaos) claim(s *simPerson, offered wire.Seat) {
 		switch {
 		case was.end != nil:
 			c.ticketUsed(s, id)
+			return
+		case was.seat.Address == "" && c.forgotten(id):
+			c.ticketUsed(s, id) // they are refused, again and again, until they press Play
 			return
 		case was.seat.Address == "":
 			c.later(func() { // the brain waits for word of the seat

@@ -33,6 +33,9 @@ func (c *chaos) logDecision(m *simReplica, d decision) {
 	for _, seat := range d.retire {
 		c.log("%s retires %s", m.id, seat.ID)
 	}
+	for _, seat := range d.unload {
+		c.log("%s stops the fetch of %s", m.id, seat.ID)
+	}
 	if len(d.stop)+len(d.ask) > 0 {
 		c.log("%s stops %v and asks about %v", m.id, d.stop, d.ask)
 	}
