@@ -37,7 +37,7 @@ var ClipKinds = []ClipKind{ClipText, ClipHTML, ClipPNG}
 // Clip tells the page, on ChannelInput, what the app copied: a text in parts, and in the
 // last one what else there is.
 type Clip struct {
-	Type  string     `json:"t"` // "clip"
+	Type  string     `json:"t"`               // "clip"
 	First bool       `json:"first,omitempty"` // what came of a copy before is void
 	Text  string     `json:"text"`
 	More  bool       `json:"more,omitempty"`
