@@ -54,6 +54,9 @@ func (st *state) decide() decision {
 	if !st.view.known() {
 		return d
 	}
+	if !st.hearsAll() {
+		st.unheard = now
+	}
 	for _, u := range st.toEmpty(now) {
 		d.retire = append(d.retire, u.seat.Seat)
 		if u.of.moving == nil {

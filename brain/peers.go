@@ -27,7 +27,9 @@ func (b *Broker) tellPeers(ctx context.Context) {
 				for _, one := range brains {
 					if one.Internal != "" && one.Key != b.cfg.Identity.Key() {
 						others = append(others, feed.Follower{Address: one.Internal, Key: one.Key})
-						keys = append(keys, one.Key)
+						if one.Healthy { // Consul lists one for hours whose node is gone
+							keys = append(keys, one.Key)
+						}
 					}
 				}
 				b.state.brainsAre(keys)
@@ -53,7 +55,7 @@ func (b *Broker) takeLine(rw http.ResponseWriter, r *http.Request) {
 	b.log.Debug("another brain is not heard any more", "error", err)
 }
 
-// brainsAre takes from Consul which other brains there are, by their keys.
+// brainsAre takes from Consul which other healthy brains there are, by their keys.
 func (st *state) brainsAre(keys []string) {
 	st.mu.Lock()
 	defer st.mu.Unlock()

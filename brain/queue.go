@@ -243,7 +243,7 @@ func (st *state) drop(w *waiter) {
 	}
 	remove(st.holders, w.holder, w)
 	st.release(w)
-	if w.told && !st.closing {
+	if w.told && !st.closing && st.waiters[w.session] == nil { // else their next connection tells of them
 		st.told.Delete(w.session)
 	}
 	if l == nil {

@@ -60,6 +60,7 @@ type state struct {
 	heard       map[string]bool
 	brains      []string
 	brainsKnown bool
+	unheard     time.Time // when one of them was not heard last
 }
 
 // relayedSession is a session whose messages are relayed here.

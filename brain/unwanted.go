@@ -96,7 +96,7 @@ func (st *state) onTheWay(a *appView, people int, now time.Time) (coming []onThe
 				o.id, o.fetching = u.child.Alloc, u.fetching(now)
 			}
 			if !u.unwanted.IsZero() {
-				o.unwanted = now.Sub(u.unwanted)
+				o.unwanted = min(now.Sub(u.unwanted), now.Sub(st.unheard))
 			}
 			switch session := sessionOf(c.token); {
 			case !all:

@@ -259,6 +259,15 @@ func (c *Cluster) takeVersion(ctx context.Context, e earlier) error {
 		version = e.template.Version
 		c.say(fmt.Sprintf("%s: %s: %s was taken back to the version %d of its template", e.site.Name, e.role, e.group, version))
 	default:
+		// Before it gets the version: a second run must not take it further back.
+		if err := c.remember(ctx, e.site, e.group, e.template); err != nil {
+			return err
+		}
+		_, index, err := c.remembered(ctx, e.site, e.group)
+		if err != nil {
+			return err
+		}
+		e.index = index
 		if err := e.cloud.UseTemplate(ctx, e.group, e.to); err != nil {
 			return err
 		}

@@ -152,6 +152,21 @@ func TestBackVersion(t *testing.T) {
 	}
 }
 
+// TestBackTwice: a second run goes no further back, also where the first one ended between version and note.
+func TestBackTwice(t *testing.T) {
+	c, sites, clouds, log := newBack(t, false)
+	clouds["a-1"].templates["n-edge"] = &Template{ID: "lt-1", Version: 6, Nodes: map[int]int{5: 3, 6: 1}}
+	sites["a-1"].other[beforeNote("n-edge")], sites["a-1"].refuses = "lt-1 5 4", "lt-1 5 taken"
+	back := RollOptions{Sites: c.Outputs.Sites[:1], Roles: []string{"edge"}, Back: true}
+	if err := c.Roll(t.Context(), back); err == nil {
+		t.Error("a note that is not written is no error")
+	}
+	sites["a-1"].refuses = ""
+	if err := c.Roll(t.Context(), back); err != nil || clouds["a-1"].templates["n-edge"].Version != 5 {
+		t.Errorf("%v, the group has %+v, done: %q", err, clouds["a-1"].templates["n-edge"], *log)
+	}
+}
+
 // TestBackLeaves: a pool of which nothing is known stays, its servers stay with it, and the command fails. The
 // others are taken back.
 func TestBackLeaves(t *testing.T) {
@@ -200,7 +215,7 @@ func TestBackStops(t *testing.T) {
 	// A replacement that does not end is waited for as long as a group may take.
 	c, _, clouds, log = newBack(t, true)
 	clouds["a-1"].last["n-edge"] = Refresh{ID: "bad", Status: "Cancelling"}
-	back.Within = 50 * time.Millisecond
+	back.Within = time.Second
 	if err := c.Roll(t.Context(), back); err == nil || !strings.Contains(err.Error(), "a-1 n-edge. No node was replaced") {
 		t.Errorf("a replacement that does not end: %v, done: %q", err, *log)
 	}

@@ -147,6 +147,10 @@ func TestDiagnose(t *testing.T) {
 			l.consul, l.nomad, l.nodes, l.jobs = nil, nil, nil, nil
 		}, "the link between a-1 and b-1 is cut: Consul: No path to datacenter; Nomad: no path to region; Consul of a-1 knows only: a-1; people reach the router of b-1: the peering"},
 		{func(l *look) {
+			l.noConsul, l.noNomad, l.router.Stale = errors.New("dial tcp: i/o timeout"), errors.New("no path to region"), true
+			l.consul, l.nomad, l.nodes, l.jobs = nil, nil, nil, nil
+		}, "the servers of a-1 do not reach those of b-1: the link between the two is cut, or b-1 is lost"},
+		{func(l *look) {
 			l.noConsul, l.noNomad = errors.New("500 (No cluster leader)"), errors.New("500 (No cluster leader)")
 		}, "Consul of b-1 does not answer: 500 (No cluster leader): look at the servers"},
 		{func(l *look) {

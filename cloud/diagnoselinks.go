@@ -31,7 +31,7 @@ func (d *diagnosis) reached() {
 	if !slices.Contains(d.sees, d.site.Name) {
 		evidence += fmt.Sprintf("; Consul of %s knows only: %s", d.through, list(d.sees))
 	}
-	if d.router != nil {
+	if d.router != nil && !d.router.Stale { // one that is stale does not see the servers of its own site
 		d.wrong("the link between "+d.through+" and "+d.site.Name+" is cut", evidence+"; people reach the router of "+d.site.Name, mendLink)
 		return
 	}

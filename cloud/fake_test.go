@@ -33,6 +33,7 @@ type fakeSite struct {
 	note         string
 	noted, notes uint64
 	other        map[string]string // notes by name
+	refuses      string            // one that cannot be written
 }
 
 var errKilled = errors.New("the command was killed here")
@@ -180,6 +181,9 @@ func (f *fakeSite) PutNote(_ context.Context, name, text string, index uint64) (
 	if name != workNote {
 		if f.other == nil {
 			f.other = map[string]string{}
+		}
+		if f.refuses != "" && text == f.refuses {
+			return false, errors.New("there is no leader")
 		}
 		did := index == uint64(len(f.other[name]))
 		if did {

@@ -147,8 +147,10 @@ func (a *agent) followed(t *testing.T, nearcast string, client *s3.Client, count
 		t.Errorf("its first seat fetched %d bytes", got)
 	}
 	end()
-	a.must("system", "gc")
-	testkit.Until(t, "Nomad has forgotten the jobs", func() bool { return len(jobs("new")) == 0 })
+	testkit.Until(t, "Nomad has forgotten the jobs", func() bool {
+		a.must("system", "gc") // it takes what is dead now
+		return len(jobs("new")) == 0
+	})
 	follow()
 	a.app("later")
 	testkit.Until(t, "its node has fetched the later one", noted("later"))

@@ -33,11 +33,16 @@ type Follower struct {
 	nothing map[string]uint64 // by app, the index of its job when that had nothing to fetch
 	told    map[string]uint64 // by turn's job, its index when its end was told
 	said    map[string]string // by app, the error that was told last
+	steps   int
+	refused map[string]int // by app that Nomad refused, the last step that tried it
 }
 
 // NewFollower makes a Follower.
 func NewFollower(checks Checks, wait time.Duration, log *slog.Logger) *Follower {
-	return &Follower{checks, wait, log, map[string]uint64{}, map[string]uint64{}, map[string]string{}}
+	return &Follower{
+		checks: checks, wait: wait, log: log,
+		nothing: map[string]uint64{}, told: map[string]uint64{}, said: map[string]string{}, refused: map[string]int{},
+	}
 }
 
 // step is what Nomad says at one time.
@@ -74,11 +79,11 @@ func (f *Follower) Step(ctx context.Context) (more bool, err error) {
 	if unknown != nil {
 		return false, unknown
 	}
-	// Who was registered first goes first: an app that is registered again and again holds up no other,
-	// and so does one that Nomad refuses.
-	refused := func(app *api.JobListStub) int { return min(len(f.said[app.ID]), 1) }
+	// Who was registered first goes first, and those that Nomad refused after the others, the one that was
+	// tried last at the end: so one that it always refuses holds up no other.
+	f.steps++
 	slices.SortFunc(due, func(a, b *api.JobListStub) int {
-		return cmp.Or(cmp.Compare(refused(a), refused(b)), cmp.Compare(a.JobModifyIndex, b.JobModifyIndex))
+		return cmp.Or(cmp.Compare(f.refused[a.ID], f.refused[b.ID]), cmp.Compare(a.JobModifyIndex, b.JobModifyIndex))
 	})
 	more = s.busy
 	for _, app := range due {
@@ -90,9 +95,10 @@ func (f *Follower) Step(ctx context.Context) (more bool, err error) {
 			if err.Error() != f.said[app.ID] {
 				f.log.Warn("cannot have nodes fetch the content; trying again", "app", app.ID, "error", err)
 			}
-			f.said[app.ID] = err.Error()
+			f.said[app.ID], f.refused[app.ID] = err.Error(), f.steps
 		} else if began {
 			delete(f.said, app.ID)
+			delete(f.refused, app.ID)
 		}
 		s.busy, more = s.busy || began, more || began && err == nil
 	}

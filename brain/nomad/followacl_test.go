@@ -60,12 +60,13 @@ plugin "raw_exec" {
 
 	checks := open(token.SecretID)
 	f := NewFollower(checks, time.Hour, slog.New(slog.NewTextHandler(t.Output(), nil)))
-	testkit.Until(t, "all turns are over", func() bool {
-		_, err := f.Step(t.Context())
-		testkit.Must(t, err)
+	testkit.Within(t, 3*time.Minute, "all turns are over", func() bool {
+		if _, err := f.Step(t.Context()); err != nil {
+			t.Logf("a step: %v", err)
+			return false
+		}
 		v, _, err := checks.api.Variables().Peek(recordPath, nil)
-		testkit.Must(t, err)
-		return v != nil && v.Items["viewer"] != ""
+		return err == nil && v != nil && v.Items["viewer"] != ""
 	})
 	fetches := 0
 	for turn := range waves {

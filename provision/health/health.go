@@ -237,7 +237,7 @@ func (w *watch) held(ctx context.Context) string {
 	if why := w.played(ctx); why != "" {
 		return why
 	}
-	if up := time.Since(w.Booted); up < w.Young {
+	if up := time.Since(w.Booted); up < w.Young+w.spread {
 		return fmt.Sprintf("the node booted less than %s ago", w.Young)
 	}
 	if w.Lifecycle.Instance == "" {
@@ -298,8 +298,9 @@ func (w *watch) tell(ctx context.Context, dead []Fault) {
 		} else {
 			w.kept = true
 		}
-		// That took up to a minute, and people get idle seats meanwhile.
-		if why := w.played(ctx); why != "" {
+		// That took up to a minute. People get idle seats meanwhile, and other nodes give themselves up.
+		if why := w.held(ctx); why != "" {
+			w.kept = false // the reason that counts is of the time at which the group hears it
 			w.say("the node is sick, and its group is not told: "+why, Words(dead))
 			return
 		}

@@ -181,10 +181,11 @@ func TestDriverIsDead(t *testing.T) {
 }
 
 // TestClaimedMeanwhile: a person gets a seat while the reason is written. The group hears nothing until they
-// have left, and the reason is written once.
+// have left, with the reason of then.
 func TestClaimedMeanwhile(t *testing.T) {
 	s := newSick(t)
-	s.keeping = func() { s.sessions = 1 }
+	claims := 1
+	s.keeping = func() { s.sessions, claims = claims, 0 }
 	s.run(t)
 	written := func() (n int) { s.do(func() { n = s.keeps }); return n }
 	testkit.Until(t, "the reason is written", func() bool { return written() > 0 })
@@ -195,8 +196,22 @@ func TestClaimedMeanwhile(t *testing.T) {
 	}
 	s.do(func() { s.sessions = 0 })
 	testkit.Until(t, "the group hears of it", func() bool { return len(s.told()) > 0 })
-	if n := written(); n != 1 {
+	if n := written(); n != 2 {
 		t.Errorf("the reason was written %d times", n)
+	}
+}
+
+// TestTwoAtOnce: another node of the group gives itself up while the reason is written. The group hears of one.
+func TestTwoAtOnce(t *testing.T) {
+	s := newSick(t)
+	s.keeping = func() { s.group(2, member(me), awsapi.Member{Instance: other, State: "InService"}) }
+	s.run(t)
+	written := func() (n int) { s.do(func() { n = s.keeps }); return n }
+	testkit.Until(t, "the reason is written", func() bool { return written() > 0 })
+	before, _ := s.seen()
+	testkit.Until(t, "more looks than it takes", func() bool { now, _ := s.seen(); return now > before+20 })
+	if told := s.told(); len(told) > 0 {
+		t.Errorf("the group heard %q", told)
 	}
 }
 
@@ -274,8 +289,8 @@ func TestHeldBack(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSick(t)
-			c.hold(s)
 			began := time.Now()
+			c.hold(s)
 			s.run(t)
 			if least := max(s.c.Boot, s.c.Young); least > 0 {
 				testkit.Until(t, "the group hears of it", func() bool { return len(s.told()) > 0 })

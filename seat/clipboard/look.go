@@ -72,7 +72,7 @@ func (c *Clipboard) look() {
 				polls = 2 // it may be slow
 			}
 		case <-c.copies:
-			repeated = 0
+			repeated, c.told = 0, [sha256.Size]byte{}
 		case <-timer.C:
 			due, polls = false, max(polls-1, 0)
 			told, answered := c.take(repeated > 0)
