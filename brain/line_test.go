@@ -1,13 +1,22 @@
 package brain
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
+
+	"github.com/nearcast/nearcast/internal/feed"
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -414,5 +423,59 @@ func TestPlaceAtSeveralBrains(t *testing.T) {
 	s.lineLost("b/2")
 	if len(s.peers) != 0 {
 		t.Errorf("kept of brains that are gone: %+v", s.peers)
+	}
+}
+
+// A page that connects again takes the place of its earlier connection, whose end comes late: other brains
+// still hear of the person.
+func TestToldWhereAPageConnectsAgain(t *testing.T) {
+	s := newLineSite(t)
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		ws, err := websocket.Accept(rw, r, nil)
+		if err == nil {
+			err = s.told.Stream(r.Context(), ws)
+		}
+		t.Logf("the feed ended: %v", err)
+	}))
+	ctx, cancel := context.WithCancel(t.Context())
+	ws, _, err := websocket.Dial(ctx, server.URL, nil)
+	testkit.Must(t, err)
+	var mu sync.Mutex
+	here := map[string]wire.Waiting{}
+	hears := func(session string) func() bool {
+		return func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			_, ok := here[session]
+			return ok
+		}
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = feed.Read(ctx, ws, feed.Whole(func(m feed.Message[wire.Waiting]) error {
+			mu.Lock()
+			defer mu.Unlock()
+			maps.Copy(here, m.Set)
+			for _, session := range m.Gone {
+				delete(here, session)
+			}
+			return nil
+		}))
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-ended
+		server.CloseClientConnections()
+		server.Close()
+	})
+	before := s.comes("p", 0)
+	testkit.Until(t, "the person is told of", hears("p"))
+	s.comes("p", 0)
+	s.leave(before)
+	s.comes("q", 0)
+	testkit.Until(t, "the next person is told of", hears("q"))
+	if !hears("p")() {
+		t.Error("the person is told as gone, and waits")
 	}
 }
