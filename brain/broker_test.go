@@ -269,10 +269,7 @@ func TestOnDemand(t *testing.T) {
 	}
 	s.until("a seat is dispatched for the person", func() bool { return s.nomad.dispatched() == 1 })
 	x := s.seat("game", "game/dispatch-v7-1", "alloc-1", wire.SeatStarting)
-	x.mu.Lock()
-	x.rec.Progress = wire.Progress{Phase: wire.PhaseContent, Fraction: 0.5, Detail: "120 of 240 MB"}
-	x.tell()
-	x.mu.Unlock()
+	x.fetches(wire.Progress{Fraction: 0.5, Detail: "120 of 240 MB"})
 	for {
 		if m := p.expect(wire.MsgStarting); m.Progress.Phase == wire.PhaseContent && m.Progress.Detail == "120 of 240 MB" {
 			break
@@ -286,6 +283,15 @@ func TestOnDemand(t *testing.T) {
 	}
 }
 
+// fetches has a seat that starts say how far its content is.
+func (x *seat) fetches(p wire.Progress) {
+	p.Phase = wire.PhaseContent
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.rec.Progress = p
+	x.tell()
+}
+
 // The person leaves while the content of their seat is fetched.
 func TestFetchIsStopped(t *testing.T) {
 	s := newSite(t, brain.App{ID: "game", Version: 7, Max: 3})
@@ -293,10 +299,7 @@ func TestFetchIsStopped(t *testing.T) {
 	p := s.play(b, "game")
 	s.until("a seat is dispatched", func() bool { return s.nomad.dispatched() > 0 })
 	x := s.seat("game", "game/dispatch-v7-1", "alloc-1", wire.SeatStarting)
-	x.mu.Lock()
-	x.rec.Progress = wire.Progress{Phase: wire.PhaseContent, Fraction: 0.001}
-	x.tell()
-	x.mu.Unlock()
+	x.fetches(wire.Progress{Fraction: 0.001})
 	p.send(wire.Message{Type: wire.MsgLeave})
 	s.until("the seat is retired", func() bool {
 		b.Later(time.Second)
@@ -321,9 +324,8 @@ func TestFetchGoesOn(t *testing.T) {
 	x := s.seat("game", "game/dispatch-v7-1", "alloc-1", wire.SeatStarting)
 	x.mu.Lock()
 	x.former = true
-	x.rec.Progress = wire.Progress{Phase: wire.PhaseContent, Fraction: 0.001}
-	x.tell()
 	x.mu.Unlock()
+	x.fetches(wire.Progress{Fraction: 0.001})
 	p.send(wire.Message{Type: wire.MsgLeave})
 	s.until("the seat declines to end", func() bool {
 		b.Later(time.Second)

@@ -205,6 +205,15 @@ func (c *counter) Write(b []byte) (int, error) {
 // app registers an app with content of the bucket.
 func (a *agent) app(id string) {
 	a.t.Helper()
+	a.register(id, fmt.Sprintf(`content {
+          source      = "s3://content/%s/"
+          destination = "local"
+        }`, id))
+}
+
+// register registers the test app as an app, with a block of content.
+func (a *agent) register(id, content string) {
+	a.t.Helper()
 	file := filepath.Join(a.dir, id+".nomad.hcl")
 	testkit.Must(a.t, os.WriteFile(file, fmt.Appendf(nil, `
 job %q {
@@ -226,10 +235,7 @@ job %q {
           height = 240
           fps    = 10
         }
-        content {
-          source      = "s3://content/%s/"
-          destination = "local"
-        }
+        %s
       }
       resources {
         cpu    = 100
@@ -237,7 +243,7 @@ job %q {
       }
     }
   }
-}`, id, filepath.Join(a.dir, "apps", "testapp"), id), 0o644))
+}`, id, filepath.Join(a.dir, "apps", "testapp"), content), 0o644))
 	a.must("job", "run", "-detach", file)
 }
 

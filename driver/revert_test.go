@@ -1,7 +1,6 @@
 package driver
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,37 +29,7 @@ func (a *agent) reverts(t *testing.T, nearcast, endpoint, region string) {
 		if err != nil || !strings.Contains(string(out), "manifest") {
 			t.Fatalf("publish: %v\n%s", err, out)
 		}
-		file := filepath.Join(a.dir, "game.nomad.hcl")
-		testkit.Must(t, os.WriteFile(file, fmt.Appendf(nil, `
-job "game" {
-  type = "batch"
-  parameterized {}
-  group "app" {
-    restart {
-      attempts = 0
-      mode     = "fail"
-    }
-    task "seat" {
-      driver = "stream"
-      config {
-        command = %q
-        freeze_idle = false
-        audio       = false
-        display {
-          width  = 320
-          height = 240
-          fps    = 10
-        }
-        %s
-      }
-      resources {
-        cpu    = 100
-        memory = 300
-      }
-    }
-  }
-}`, filepath.Join(a.dir, "apps", "testapp"), block.FindString(string(out))), 0o644))
-		a.must("job", "run", "-detach", file)
+		a.register("game", block.FindString(string(out)))
 	}
 	dispatched := regexp.MustCompile(`game/dispatch-\S+`)
 	// sees is what a new seat's app sees in its folder.

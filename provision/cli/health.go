@@ -75,11 +75,7 @@ nearcast-health. Servers are never given up.`,
 				}
 				return nil
 			}
-			if v.Cloud.Reports != "" {
-				c.Keep = func(ctx context.Context, instance, reason string) error {
-					return keep(ctx, v, instance, reason)
-				}
-			}
+			c.Keep = keeper(v)
 			return health.Run(ctx, c)
 		},
 	}

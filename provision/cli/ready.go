@@ -73,11 +73,7 @@ With --once, look once, print a line for each part, and fail unless all are read
 				c.Lifecycle = awsapi.Lifecycle{Group: v.Cloud.Group, Hook: v.Cloud.ReadyHook}
 			}
 			c.Mark = func() error { return os.WriteFile(givenUpFile, nil, 0o600) }
-			if v.Cloud.Reports != "" {
-				c.Keep = func(ctx context.Context, instance, reason string) error {
-					return keep(ctx, v, instance, reason)
-				}
-			}
+			c.Keep = keeper(v)
 			return ready.Run(ctx, c)
 		},
 	}
@@ -140,6 +136,14 @@ func agentsOf(v provision.Values, s provision.Secrets, dir string) (agents.Consu
 			Address: fmt.Sprintf("http://%s:%d", v.HTTP, v.Ports.NomadHTTP),
 			IDFile:  filepath.Join(v.Paths.NomadData, "client", "client-id"), Statement: filepath.Join(dir, provision.NomadNodeFile),
 		}
+}
+
+// keeper writes reports of this node; nil where it is not told where to.
+func keeper(v provision.Values) func(ctx context.Context, instance, reason string) error {
+	if v.Cloud.Reports == "" {
+		return nil
+	}
+	return func(ctx context.Context, instance, reason string) error { return keep(ctx, v, instance, reason) }
 }
 
 // keep writes a report of this node: the reason, and what its units said last.

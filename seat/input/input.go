@@ -41,7 +41,8 @@
 // # Motion
 //
 // Games read the motion of the mouse, not its position. Watch finds out when an
-// application does. Then a page locks its pointer and sends motion.
+// application does. Then a page locks its pointer and sends motion, with the sum of all of it, which
+// makes good what the line loses.
 //
 // # Wheel and fingers
 //
@@ -57,7 +58,7 @@
 // Impossible input is refused with ErrInput and has no effect. The package knows
 // what is held: a release is of the key that was pressed, even if its meaning has
 // changed since; a second press of a held key does nothing (the display repeats keys
-// by itself); ReleaseAll releases everything.
+// by itself), but that the key repeats again after StopRepeats; ReleaseAll releases everything.
 package input
 
 import (
