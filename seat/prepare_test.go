@@ -246,6 +246,17 @@ func TestPreparedSeatIsClaimed(t *testing.T) {
 	}
 }
 
+// An app that is busy when a lease ends without Play is frozen again at once, if it was frozen before: a lease costs
+// the seconds that it lasts.
+func TestBusyAppIsFrozenAfterALease(t *testing.T) {
+	r := newRigWith(t, func(r *rig) { r.freeze = FreezePolicy{Quiet: 40 * time.Millisecond, Latest: time.Hour} }).idle()
+	r.wait("frozen", func() bool { return r.app.count("freeze") == 1 })
+	r.video.stirs.Store(true)
+	conn, _ := r.prepare(r.ticket(ticket.NewSession(), "viewer"))
+	_ = conn.CloseNow()
+	r.wait("frozen again", func() bool { return r.app.count("freeze") == 2 })
+}
+
 // An app that starts when its seat is claimed starts with Play.
 func TestPrepareBeforeTheAppStarts(t *testing.T) {
 	r := newRigWith(t, func(r *rig) { r.spec.StartOnClaim = true }).idle()

@@ -42,6 +42,7 @@ type stream struct {
 
 	mu     sync.Mutex // of app and capture
 	frozen bool       // the app
+	rested bool       // it was frozen when the seat was prepared
 	paused bool       // the capture
 	watch  int        // generation of freezeWhenQuiet; an earlier one has no effect
 
@@ -132,12 +133,16 @@ func (s *stream) follow(now wire.Seat) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	active := now.State == wire.SeatClaimed || now.State == wire.SeatStreaming
+	if now.Prepared && s.frozen {
+		s.rested = true
+	}
 	if active || now.Prepared {
 		if err := s.thaw(); err != nil {
 			return err
 		}
 	}
 	if active {
+		s.rested = false
 		s.setPaused(false)
 	}
 	if now.State == wire.SeatStreaming {
@@ -163,9 +168,13 @@ func (s *stream) follow(now wire.Seat) error {
 	if now.State == wire.SeatIdle {
 		s.forgetCopy()
 		s.setPaused(true)
-		if now.Prepared {
+		switch {
+		case now.Prepared:
 			s.watch++ // what was to freeze the app
-		} else {
+		case s.rested: // it has loaded, and Play was not pressed
+			s.rested = false
+			s.freeze()
+		default:
 			s.freezeLater()
 		}
 	}
