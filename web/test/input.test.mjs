@@ -372,3 +372,10 @@ test('wheels: trackpads scroll by their distance, also where it is a multiple of
   assert.ok(rolled(slow) >= 2 && rolled(slow) <= 3);
   assert.deepEqual(notches({ deltaX: 0, deltaY: 3, wheelDeltaY: -120, deltaMode: 1 }), { dx: 0, dy: 120 });
 });
+
+test('wheels: a notch is one where the system scrolls by one line, by ten or by a page', () => {
+  for (const [deltaY, deltaMode] of [[1, 1], [10, 1], [1, 2]]) {
+    assert.deepEqual(notches({ deltaX: 0, deltaY, wheelDeltaY: -120, deltaMode }), { dx: 0, dy: 120 });
+  }
+  assert.deepEqual(notches({ deltaX: 0, deltaY: 0.75, wheelDeltaY: -30, deltaMode: 1 }), { dx: 0, dy: 30 });
+});

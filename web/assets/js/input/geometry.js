@@ -31,7 +31,7 @@ export function toPicture(rect, x, y) {
 
 // notches turns a WheelEvent into 120ths of a notch, positive down and right. Browsers
 // say by wheelDelta what turned: a notched wheel gives 120 a notch, whatever the
-// distance; a trackpad or a fine wheel gives three times its distance.
+// distance, which is a setting of the system; a trackpad or a fine wheel gives three times its distance.
 export function notches(event) {
   const mode = event.deltaMode; // first: Firefox then gives lines, which its wheels turn by
   return { dx: axis(event.deltaX, event.wheelDeltaX, mode), dy: axis(event.deltaY, event.wheelDeltaY, mode) };
@@ -39,9 +39,9 @@ export function notches(event) {
 
 function axis(delta, wheelDelta, mode) {
   if (!delta) return 0;
+  const fine = mode === 0 && Math.abs(wheelDelta) === Math.round(3 * Math.abs(delta));
+  if (wheelDelta && wheelDelta % 120 === 0 && !fine) return -wheelDelta;
   if (mode === 1) return delta * 40; // three lines a notch
   if (mode === 2) return delta * 120;
-  const fine = Math.abs(wheelDelta) === Math.round(3 * Math.abs(delta));
-  if (wheelDelta && wheelDelta % 120 === 0 && !fine) return -wheelDelta;
   return delta * 1.2; // a hundred pixels a notch
 }
