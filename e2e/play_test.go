@@ -26,13 +26,13 @@ const picture = `(() => {
 const centre = picture + `[4 * 16 + 8]`
 
 // leave ends the session by the page's own button.
-func leave(ctx context.Context, t *testing.T, page *browser.Page) {
+func leave(ctx context.Context, t *testing.T, page browser.Driven) {
 	t.Helper()
 	testkit.Must(t, page.Eval(ctx, `(() => { const end = document.querySelector('.tool.end'); end.click(); end.click(); })()`, nil))
 }
 
 // ended waits for the ended (or refused) screen and returns its text.
-func ended(ctx context.Context, t *testing.T, page *browser.Page) string {
+func ended(ctx context.Context, t *testing.T, page browser.Driven) string {
 	t.Helper()
 	testkit.Must(t, page.Until(ctx, "['ended', 'refused'].includes(nearcast.state) && document.querySelector('section.ended')"))
 	var text string

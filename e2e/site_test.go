@@ -218,7 +218,7 @@ func open(ctx context.Context, t *testing.T, app string, size ...browser.Size) *
 }
 
 // play presses Play and waits for the picture.
-func play(ctx context.Context, t *testing.T, page *browser.Page) {
+func play(ctx context.Context, t *testing.T, page browser.Driven) {
 	t.Helper()
 	testkit.Must(t, page.Click(ctx, ".play-button"))
 	testkit.Must(t, page.Until(ctx, "nearcast.state === 'streaming' && nearcast.firstFrameMS !== null"))

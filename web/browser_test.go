@@ -150,9 +150,10 @@ func startChromium(t *testing.T) context.Context {
 // visit is one person at one page, in Chromium, or in Firefox where fox is set.
 type visit struct {
 	*testing.T
-	ctx  context.Context
-	site *site
-	fox  *firefox.Page
+	ctx     context.Context
+	site    *site
+	fox     *firefox.Page
+	display string // of a Firefox with a window
 }
 
 func (v *visit) do(actions ...chromedp.Action[chromedp.Void]) {

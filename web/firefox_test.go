@@ -2,6 +2,9 @@ package web_test
 
 import (
 	"context"
+	"fmt"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -20,24 +23,45 @@ import (
 // TestInFirefox has a person walk in Firefox where TestInTheBrowser does in Chromium. The video is VP8: Firefox decodes
 // H.264 by a plugin alone, which it downloads.
 func TestInFirefox(t *testing.T) {
+	walkFirefox(t, firefox.Start(t), "", map[string]func(*visit){
+		"play, wait, start, stream":                  walkPlay,
+		"hands reach the app":                        walkInput,
+		"people type in all languages":               walkTyping,
+		"a Mac's keys":                               walkMac,
+		"text is pasted and copied":                  walkClipboard,
+		"a game takes the mouse":                     walkRelative,
+		"an app takes the mouse in mid-session":      walkAuto,
+		"a locked mouse at players of several sizes": walkLocked,
+		"wheels and trackpads":                       walkWheel,
+		"gamepads reach the app, and shake":          walkGamepads,
+		"a display that follows the window":          walkWindow,
+		"page and app exchange messages":             walkMessages,
+		"the picture drops and comes back":           walkMediaLoss,
+		"a player in a page of others":               walkEmbedded,
+		"the player's languages":                     walkLanguages,
+	})
+}
+
+// A Firefox with a window has real notches of a wheel.
+func TestInFirefoxOnAScreen(t *testing.T) {
+	if _, err := exec.LookPath("xdotool"); err != nil {
+		t.Skip("xdotool is not installed")
+	}
+	display, _ := testkit.Xvfb(t, nil, "-screen", "0", "1600x1200x24")
+	walkFirefox(t, firefox.StartOn(t, display), display, map[string]func(*visit){
+		"wheels and trackpads": walkWheel,
+	})
+}
+
+// walkFirefox walks in a Firefox that is on a display, or headless.
+func walkFirefox(t *testing.T, fox *firefox.Firefox, display string, walks map[string]func(*visit)) {
 	video := encodeVP8(t)
-	fox := firefox.Start(t)
-	for name, walk := range map[string]func(*visit){
-		"play, wait, start, stream":        walkPlay,
-		"hands reach the app":              walkInput,
-		"people type in all languages":     walkTyping,
-		"text is pasted and copied":        walkClipboard,
-		"a game takes the mouse":           walkRelative,
-		"page and app exchange messages":   walkMessages,
-		"the picture drops and comes back": walkMediaLoss,
-		"a player in a page of others":     walkEmbedded,
-		"the player's languages":           walkLanguages,
-	} {
+	for name, walk := range walks {
 		t.Run(name, func(t *testing.T) {
 			ctx := testkit.Context(t, 2*time.Minute)
 			page, err := fox.Open(ctx, "about:blank")
 			testkit.Must(t, err)
-			v := &visit{T: t, ctx: ctx, site: newSite(t, video), fox: page}
+			v := &visit{T: t, ctx: ctx, site: newSite(t, video), fox: page, display: display}
 			v.site.codec = "VP8"
 			t.Cleanup(func() { // also where the walk ends early: its page would go on to look for its site
 				ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -84,11 +108,17 @@ func (v *visit) reload() {
 
 func (v *visit) size(width, height int64) {
 	v.Helper()
+	v.scaled(width, height, 1)
+}
+
+// scaled gives the page a size, on a screen with so many pixels for one of the page.
+func (v *visit) scaled(width, height int64, scale float64) {
+	v.Helper()
 	if v.fox == nil {
-		v.do(chromedp.EmulateViewport(width, height))
+		v.do(chromedp.EmulateViewport(width, height, chromedp.EmulateScale(scale)))
 		return
 	}
-	testkit.Must(v, v.fox.Resize(v.ctx, browser.Size{Width: width, Height: height}))
+	testkit.Must(v, v.fox.Resize(v.ctx, browser.Size{Width: width, Height: height}, scale))
 }
 
 // foxKeys are the keys that chromedp and WebDriver write in their own ways.
@@ -104,6 +134,26 @@ func (v *visit) keys(texts ...string) {
 		}
 		testkit.Must(v, v.fox.Press(v.ctx, foxKeys.Replace(text)))
 	}
+}
+
+// hold presses the key of a letter, and letGo releases it.
+func (v *visit) hold(letter rune) {
+	v.Helper()
+	if v.fox == nil {
+		command(v, input.DispatchKeyEvent, *kb.Encode(letter)[0])
+		return
+	}
+	testkit.Must(v, v.fox.Hold(v.ctx, string(letter)))
+}
+
+func (v *visit) letGo(letter rune) {
+	v.Helper()
+	if v.fox == nil {
+		events := kb.Encode(letter)
+		command(v, input.DispatchKeyEvent, *events[len(events)-1])
+		return
+	}
+	testkit.Must(v, v.fox.LetGo(v.ctx, string(letter)))
 }
 
 func (v *visit) moveTo(x, y float64) {
@@ -140,6 +190,17 @@ type wheel struct {
 	Y      float64 `json:"y"`
 	DeltaX float64 `json:"deltaX"`
 	DeltaY float64 `json:"deltaY"`
+}
+
+// notchAt turns a wheel by a notch towards the person, where Firefox has a window.
+func (v *visit) notchAt(x, y float64) {
+	v.Helper()
+	at := evaluate[browser.Point](v, `({ X: mozInnerScreenX, Y: mozInnerScreenY })`)
+	cmd := exec.CommandContext(v.ctx, "xdotool", "mousemove", fmt.Sprintf("%.0f", at.X+x), fmt.Sprintf("%.0f", at.Y+y), "click", "5")
+	cmd.Env = append(os.Environ(), "DISPLAY="+v.display)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		v.Fatalf("turn the wheel: %v: %s", err, out)
+	}
 }
 
 func (v *visit) wheelAt(x, y float64, down int) {

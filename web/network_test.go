@@ -159,15 +159,8 @@ func TestAddressChangesInFirefox(t *testing.T) {
 	n.move(t, ctx, s, page)
 }
 
-// A driven page, of either browser.
-type driven interface {
-	Eval(ctx context.Context, expression string, out any) error
-	Until(ctx context.Context, condition string) error
-	Click(ctx context.Context, selector string) error
-}
-
 // move plays, and changes the person's network twice meanwhile.
-func (n *network) move(t *testing.T, ctx context.Context, s *site, page driven) {
+func (n *network) move(t *testing.T, ctx context.Context, s *site, page browser.Driven) {
 	until := func(expression string) {
 		t.Helper()
 		if err := page.Until(ctx, expression); err != nil {

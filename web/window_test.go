@@ -6,12 +6,16 @@ import (
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
 // asked is what the browser asks before it leaves a page.
 func (v *visit) asked() <-chan struct{} {
 	v.Helper()
+	if v.fox != nil {
+		return v.fox.Questions()
+	}
 	questions := make(chan struct{}, 8)
 	err := chromedp.Listen(v.ctx, func(event any) {
 		if e, ok := event.(*page.EventJavascriptDialogOpening); ok && e.Type == page.DialogTypeBeforeunload {
@@ -28,7 +32,7 @@ func (v *visit) asked() <-chan struct{} {
 // in which work can be lost.
 func walkWindow(v *visit) {
 	questions := v.asked()
-	v.do(chromedp.EmulateViewport(1280, 800, chromedp.EmulateScale(2)))
+	v.scaled(1280, 800, 2)
 	v.open("/play/viewer")
 	v.press(".play-button")
 	b := v.site.nextBrain()
@@ -50,9 +54,9 @@ func walkWindow(v *visit) {
 		v.Logf("%s is told after %v", what, time.Since(begin).Round(time.Millisecond))
 	}
 	view("the first window", 2560, 1600, 2)
-	v.do(chromedp.EmulateViewport(1000, 700, chromedp.EmulateScale(2)))
+	v.scaled(1000, 700, 2)
 	view("a resize", 2000, 1400, 2)
-	v.do(chromedp.EmulateViewport(390, 844, chromedp.EmulateScale(3)))
+	v.scaled(390, 844, 3)
 	view("a turned phone", 1170, 2532, 3)
 	v.size(1280, 800)
 	view("another screen", 1280, 800, 1)
@@ -75,6 +79,10 @@ func walkWindow(v *visit) {
 		case <-questions:
 		case <-time.After(patience):
 			v.Fatal("the browser does not ask before the page is left")
+		}
+		if v.fox != nil {
+			testkit.Must(v, v.fox.Answer(v.ctx, leave))
+			return
 		}
 		command(v, page.HandleJavaScriptDialog, page.HandleJavaScriptDialogParams{Accept: leave})
 	}

@@ -50,6 +50,7 @@ type options struct {
 	ignoreTerm    bool
 	env           bool
 	echo          bool
+	script        string
 	attacks       []string
 	attackArgs    string
 	bait          string
@@ -87,6 +88,7 @@ Flags:
 	fs.BoolVar(&o.ignoreTerm, "ignore-term", false, "ignore SIGTERM")
 	fs.BoolVar(&o.env, "print-env", false, "print the environment first")
 	fs.BoolVar(&o.echo, "echo-messages", false, "send each message of the page back to it")
+	fs.StringVar(&o.script, "c", "", "run a shell `SCRIPT` beside the window")
 	attacks := fs.String("attack", "", "once the window is there, attack the node and other seats: all, or `NAME,NAME`")
 	fs.StringVar(&o.attackArgs, "attack-args", "", "what attack.Args says of the targets, as `JSON`")
 	fs.StringVar(&o.bait, "bait", "", "keep this `SECRET` everywhere where an attack on this app could find it")
@@ -189,8 +191,13 @@ func run(o options) error {
 	}
 	compute(o.busy)
 	if o.sound {
-		if err := playSine(); err != nil {
+		if err := beside("gst-launch-1.0", "-q", "audiotestsrc", "wave=sine", "freq=440", "volume=0.3", "is-live=true", "!", "pulsesink"); err != nil {
 			return fmt.Errorf("play a sine: %w", err)
+		}
+	}
+	if o.script != "" {
+		if err := beside("/bin/sh", "-c", o.script); err != nil {
+			return fmt.Errorf("run the script: %w", err)
 		}
 	}
 	quit := make(chan struct{}, 3)
@@ -233,10 +240,10 @@ func compute(n int) {
 	}
 }
 
-// playSine plays until this process ends.
-func playSine() error {
-	cmd := exec.Command("gst-launch-1.0", "-q", "audiotestsrc", "wave=sine", "freq=440", "volume=0.3", "is-live=true", "!", "pulsesink")
-	cmd.Stderr = os.Stderr
+// beside runs a program until it ends, or this process does.
+func beside(name string, args ...string) error {
+	cmd := exec.Command(name, args...)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	started := make(chan error)
 	go func() {

@@ -27,6 +27,7 @@ variable "start_timeout" { default = "10s" }
 variable "display_max" { default = "" } # the display follows the window
 variable "touch" { default = "false" }
 variable "stills" { default = "none" }
+variable "clipboard" { default = "none" }
 variable "cpu" { default = "100" }
 variable "memory" { default = "128" }
 
@@ -85,6 +86,7 @@ job "testapp" {
         }
         audio           = var.audio
         stills          = var.stills
+        clipboard       = var.clipboard
         reconnect_grace = var.reconnect_grace
         idle_timeout    = var.idle_timeout
         max_duration    = var.max_duration

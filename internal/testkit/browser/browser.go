@@ -148,6 +148,13 @@ func (b *Browser) Close() {
 	})
 }
 
+// Driven is a page that a test drives, of this package or of package firefox.
+type Driven interface {
+	Eval(ctx context.Context, expression string, out any) error
+	Until(ctx context.Context, condition string) error
+	Click(ctx context.Context, selector string) error
+}
+
 // Page is one tab.
 type Page struct {
 	ctx    context.Context

@@ -20,7 +20,8 @@ type conn struct {
 	mu      sync.Mutex
 	last    int
 	waiting map[int]chan<- answer
-	said    map[string][]string // the errors of each tab
+	said    map[string][]string      // the errors of each tab
+	asked   map[string]chan struct{} // what each tab asked before it was left
 }
 
 // answer is a message of Firefox: to a command, or an event.
@@ -32,9 +33,11 @@ type answer struct {
 	Error   string          `json:"error"`
 	Message string          `json:"message"`
 	Params  struct {
-		Level  string `json:"level"`
-		Text   string `json:"text"`
-		Source struct {
+		Context string `json:"context"`
+		Type    string `json:"type"`
+		Level   string `json:"level"`
+		Text    string `json:"text"`
+		Source  struct {
 			Context string `json:"context"`
 		} `json:"source"`
 	} `json:"params"`
@@ -46,7 +49,7 @@ const (
 )
 
 func newConn(socket *websocket.Conn) *conn {
-	c := &conn{socket: socket, done: make(chan struct{}), waiting: map[int]chan<- answer{}, said: map[string][]string{}}
+	c := &conn{socket: socket, done: make(chan struct{}), waiting: map[int]chan<- answer{}, said: map[string][]string{}, asked: map[string]chan struct{}{}}
 	socket.SetReadLimit(maxAnswer)
 	go c.read()
 	return c
@@ -62,6 +65,9 @@ func (c *conn) read() {
 		var a answer
 		if json.Unmarshal(raw, &a) != nil {
 			continue // a command that waits for it says so
+		}
+		if a.Method == "browsingContext.userPromptOpened" && a.Params.Type == "beforeunload" {
+			c.questions(a.Params.Context) <- struct{}{}
 		}
 		c.mu.Lock()
 		switch {
@@ -118,6 +124,16 @@ func (c *conn) problems(tab string) []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return append([]string(nil), c.said[tab]...)
+}
+
+// questions are what a tab asked before it was left.
+func (c *conn) questions(tab string) chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.asked[tab] == nil {
+		c.asked[tab] = make(chan struct{}, 64)
+	}
+	return c.asked[tab]
 }
 
 func (c *conn) close() {

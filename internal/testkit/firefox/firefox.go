@@ -6,7 +6,7 @@
 //	err = page.Click(ctx, ".play-button")
 //	err = page.Until(ctx, "nearcast.state === 'streaming'")
 //
-// One Firefox has a profile of its own in a temporary folder. It takes candidates of
+// StartOn is for what a headless one lacks. One Firefox has a profile of its own in a temporary folder. It takes candidates of
 // the loopback, and pages may play sound without a click. Firefox must be installed:
 // firefox-esr or firefox in PATH, or what $FIREFOX names.
 package firefox
@@ -58,12 +58,25 @@ var listening = regexp.MustCompile(`WebDriver BiDi listening on (ws://\S+)`)
 // Start starts Firefox for a test, which is skipped where there is none.
 func Start(t testing.TB) *Firefox {
 	t.Helper()
-	return StartIn(t, "", nil)
+	return start(t, "", "", nil)
 }
 
 // StartIn starts Firefox in the network namespace that a file keeps, where it reaches what
-// that namespace reaches, with more prefs. An empty name is the caller's own namespace.
+// that namespace reaches, with more prefs.
 func StartIn(t testing.TB, namespace string, more map[string]any) *Firefox {
+	t.Helper()
+	return start(t, namespace, "", more)
+}
+
+// StartOn starts Firefox with a window on an X display. There it has what it lacks when it is headless: pictures
+// in its clipboard, and a wheel with notches.
+func StartOn(t testing.TB, display string) *Firefox {
+	t.Helper()
+	return start(t, "", display, nil)
+}
+
+// start starts Firefox in a namespace, if there is one, and on a display, else headless.
+func start(t testing.TB, namespace, display string, more map[string]any) *Firefox {
 	t.Helper()
 	path := os.Getenv("FIREFOX")
 	for _, name := range []string{"firefox-esr", "firefox"} {
@@ -84,12 +97,15 @@ func StartIn(t testing.TB, namespace string, more map[string]any) *Firefox {
 		fmt.Fprintf(&lines, "user_pref(%q, %s);\n", name, raw)
 	}
 	testkit.Must(t, os.WriteFile(filepath.Join(dir, "user.js"), []byte(lines.String()), 0o600))
-	command := []string{path, "--headless", "--no-remote", "--profile", dir, "--remote-debugging-port", "0"}
+	command := []string{path, "--no-remote", "--profile", dir, "--remote-debugging-port", "0"}
+	if display == "" {
+		command = append(command, "--headless")
+	}
 	if namespace != "" {
 		command = append([]string{"nsenter", "--net=" + namespace}, command...)
 	}
 	cmd := exec.Command(command[0], command[1:]...)
-	cmd.Env = append(os.Environ(), "HOME="+dir, "TMPDIR="+dir, "MOZ_CRASHREPORTER_DISABLE=1", "MOZ_DISABLE_CONTENT_SANDBOX=1")
+	cmd.Env = append(os.Environ(), "HOME="+dir, "TMPDIR="+dir, "MOZ_CRASHREPORTER_DISABLE=1", "MOZ_DISABLE_CONTENT_SANDBOX=1", "GDK_BACKEND=x11", "DISPLAY="+display)
 	out, in, err := os.Pipe()
 	testkit.Must(t, err)
 	cmd.Stdout, cmd.Stderr = in, in
@@ -123,8 +139,10 @@ func StartIn(t testing.TB, namespace string, more map[string]any) *Firefox {
 	testkit.Must(t, err)
 	f := &Firefox{conn: newConn(socket)}
 	t.Cleanup(f.conn.close)
-	testkit.Must(t, f.conn.call(ctx, "session.new", object{"capabilities": object{}}, nil))
-	testkit.Must(t, f.conn.call(ctx, "session.subscribe", object{"events": []string{"log.entryAdded"}}, nil))
+	// Its question before a page is left waits for an answer.
+	capabilities := object{"alwaysMatch": object{"unhandledPromptBehavior": object{"beforeUnload": "ignore"}}}
+	testkit.Must(t, f.conn.call(ctx, "session.new", object{"capabilities": capabilities}, nil))
+	testkit.Must(t, f.conn.call(ctx, "session.subscribe", object{"events": []string{"log.entryAdded", "browsingContext.userPromptOpened"}}, nil))
 	return f
 }
 
@@ -143,7 +161,7 @@ func (f *Firefox) Open(ctx context.Context, url string) (*Page, error) {
 		return nil, fmt.Errorf("open a tab: %w", err)
 	}
 	p := &Page{f.conn, made.Context}
-	err := p.Resize(ctx, browser.Size{Width: 1280, Height: 800})
+	err := p.Resize(ctx, browser.Size{Width: 1280, Height: 800}, 1)
 	if err == nil {
 		err = p.Go(ctx, url)
 	}
@@ -163,9 +181,11 @@ func (p *Page) Go(ctx context.Context, url string) error {
 	return p.conn.call(ctx, "browsingContext.navigate", object{"context": p.id, "url": url, "wait": "complete"}, nil)
 }
 
-// Resize gives the page another size.
-func (p *Page) Resize(ctx context.Context, size browser.Size) error {
-	return p.conn.call(ctx, "browsingContext.setViewport", object{"context": p.id, "viewport": object{"width": size.Width, "height": size.Height}}, nil)
+// Resize gives the page another size, and so many pixels of the device for one of the page.
+func (p *Page) Resize(ctx context.Context, size browser.Size, ratio float64) error {
+	return p.conn.call(ctx, "browsingContext.setViewport", object{
+		"context": p.id, "viewport": object{"width": size.Width, "height": size.Height}, "devicePixelRatio": ratio,
+	}, nil)
 }
 
 // Reload loads the page again.
@@ -176,6 +196,14 @@ func (p *Page) Reload(ctx context.Context) error {
 // Close closes the tab, as a person closing it would.
 func (p *Page) Close(ctx context.Context) error {
 	return p.conn.call(ctx, "browsingContext.close", object{"context": p.id}, nil)
+}
+
+// Questions are what Firefox asks before it leaves the page: Answer answers.
+func (p *Page) Questions() <-chan struct{} { return p.conn.questions(p.id) }
+
+// Answer has Firefox leave the page, or stay.
+func (p *Page) Answer(ctx context.Context, leave bool) error {
+	return p.conn.call(ctx, "browsingContext.handleUserPrompt", object{"context": p.id, "accept": leave}, nil)
 }
 
 // Problems are the errors of the tab so far, as its console has them.

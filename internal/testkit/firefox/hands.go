@@ -98,6 +98,14 @@ const (
 	F9      = "\ue039"
 )
 
+// Hold presses a key, and LetGo releases it.
+func (p *Page) Hold(ctx context.Context, key string) error  { return p.key(ctx, "keyDown", key) }
+func (p *Page) LetGo(ctx context.Context, key string) error { return p.key(ctx, "keyUp", key) }
+
+func (p *Page) key(ctx context.Context, kind, key string) error {
+	return p.perform(ctx, object{"type": "key", "id": "keyboard", "actions": []object{{"type": kind, "value": key}}})
+}
+
 // Press holds keys down one after the other, and lets them go in turn: Press(ctx, Control, "v").
 func (p *Page) Press(ctx context.Context, keys ...string) error {
 	var actions []object
