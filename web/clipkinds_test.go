@@ -14,6 +14,8 @@ import (
 	"github.com/chromedp/cdproto/input"
 	"github.com/pion/webrtc/v4"
 
+	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/internal/testkit/firefox"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -81,6 +83,10 @@ func (v *visit) giveClips(id uint32, kinds map[wire.ClipKind][]byte) {
 // pastes presses Control+V as a browser does: with a paste event of its own clipboard.
 func (v *visit) pastes() (wire.Input, string) {
 	v.Helper()
+	if v.fox != nil {
+		testkit.Must(v, v.fox.Press(v.ctx, firefox.Control, "v"))
+		return v.pasted()
+	}
 	const ctrl = 2
 	key := func(kind input.DispatchKeyEventType, code, name string, number int64, modifiers int64, commands ...string) {
 		v.Helper()
@@ -91,6 +97,12 @@ func (v *visit) pastes() (wire.Input, string) {
 	key(input.DispatchKeyEventTypeRawKeyDown, "KeyV", "v", 86, ctrl, "Paste")
 	key(input.DispatchKeyEventTypeKeyUp, "KeyV", "v", 86, ctrl)
 	key(input.DispatchKeyEventTypeKeyUp, "ControlLeft", "Control", 17, 0)
+	return v.pasted()
+}
+
+// pasted is what the app gets of a paste, and the keys after it.
+func (v *visit) pasted() (wire.Input, string) {
+	v.Helper()
 	got := v.site.wantInput("what is pasted", func(in wire.Input) bool {
 		if in.Type == wire.InputKey && in.Code == "KeyV" {
 			v.Error("the key came before what it pastes")
@@ -98,6 +110,27 @@ func (v *visit) pastes() (wire.Input, string) {
 		return in.Type == wire.InputClip && !in.More
 	})
 	return got, v.typed()
+}
+
+// holdsPictures is false for a headless Firefox, whose clipboard takes pictures and drops them.
+func (v *visit) holdsPictures() bool { return v.fox == nil || v.display != "" }
+
+// pastesAll pastes text, HTML and the picture in window.picture. Where the clipboard holds no pictures the paste event is
+// the test's own.
+func (v *visit) pastesAll() wire.Input {
+	v.Helper()
+	if v.holdsPictures() {
+		in, _ := v.pastes()
+		return in
+	}
+	v.script(`const data = new DataTransfer(), paste = new Event('paste', { bubbles: true, cancelable: true });
+		data.setData('text/plain', 'plain é');
+		data.setData('text/html', '<b>bold é</b>');
+		data.items.add(new File([window.picture], 'picture.png', { type: 'image/png' }));
+		Object.defineProperty(paste, 'clipboardData', { value: data });
+		document.activeElement.dispatchEvent(paste)`)
+	in, _ := v.pasted()
+	return in
 }
 
 // noise is a real PNG of about so many bytes.
@@ -134,9 +167,9 @@ func walkClipKinds(v *visit) {
 		for (let i = 3; i < pixels.data.length; i += 4) pixels.data[i] = 255;
 		context.putImageData(pixels, 0, 0);
 		canvas.toBlob(done, 'image/png');
-	}).then((blob) => navigator.clipboard.write([new ClipboardItem({
+	}).then((blob) => (window.picture = blob, navigator.clipboard.write([new ClipboardItem({
 		'text/plain': new Blob(['plain é'], { type: 'text/plain' }), 'text/html': new Blob(['<b>bold é</b>'], { type: 'text/html' }), 'image/png': blob,
-	})])).then(() => true)`
+	})]))).then(() => true)`
 	evaluate[bool](v, fmt.Sprintf(copies, 1200, 1000))
 	in, keys := v.pastes()
 	if in.Text != "plain é" || in.Offer == nil {
@@ -148,6 +181,9 @@ func walkClipKinds(v *visit) {
 	if html := string(v.fetchClip(in.Offer, wire.ClipHTML)); !strings.Contains(html, ">bold é</b>") || !strings.Contains(html, "charset=utf-8") {
 		v.Errorf("the app got the HTML %q", html)
 	}
+	if !v.holdsPictures() {
+		in = v.pastesAll()
+	}
 	data := v.fetchClip(in.Offer, wire.ClipPNG)
 	if picture, err := png.Decode(bytes.NewReader(data)); err != nil || picture.Bounds().Dx() != 1200 || !wire.ClipPNG.Valid(data) {
 		v.Errorf("the app got a picture of %d bytes that is none (%v)", len(data), err)
@@ -155,12 +191,16 @@ func walkClipKinds(v *visit) {
 	v.Logf("a picture of %d bytes was pasted", len(data))
 	// A picture above the limit stays, and the person is told.
 	evaluate[bool](v, fmt.Sprintf(copies, 2000, 1500))
-	if in, _ := v.pastes(); in.Text != "plain é" || in.Offer == nil || in.Offer.PNG != 0 || in.Offer.HTML == 0 {
+	if in = v.pastesAll(); in.Text != "plain é" || in.Offer == nil || in.Offer.PNG != 0 || in.Offer.HTML == 0 {
 		v.Errorf("of a picture that is too large the app was offered %+v", in.Offer)
 	}
 	v.untilText("What you copied is too large")
 
 	// What the app copies: the browser cleans HTML, and reads the picture.
+	if !v.holdsPictures() {
+		v.script(`const { clipboard } = navigator, { write } = Clipboard.prototype;
+			clipboard.write = (items) => { [window.wrote] = items; return write.call(clipboard, items); }`)
+	}
 	big := noise(v, 7<<20)
 	kinds := map[wire.ClipKind][]byte{
 		wire.ClipHTML: []byte(`<b>from the app</b><script>window.hurt = 1</script><img src=x onerror="window.hurt = 1">`),
@@ -169,13 +209,18 @@ func walkClipKinds(v *visit) {
 	v.site.say(wire.Clip{Type: "clip", Text: "from the app", Offer: &wire.ClipOffer{ID: 1, HTML: len(kinds[wire.ClipHTML]), PNG: len(big)}})
 	v.giveClips(1, kinds)
 	const read = `navigator.clipboard.read().then(([item]) => item.types.includes(%q) ? item.getType(%[1]q) : null)`
+	picture := fmt.Sprintf(read, "image/png")
+	if !v.holdsPictures() {
+		picture = `wrote.getType('image/png')`
+	}
 	v.until(fmt.Sprintf(read+`.then((b) => b?.text()).then((text) => text === 'from the app')`, "text/plain"))
-	v.until(fmt.Sprintf(read, "image/png")) // the text does not wait for it
+	v.until(picture) // the text does not wait for it
+	v.until(fmt.Sprintf(read, "text/html"))
 	html := evaluate[string](v, fmt.Sprintf(read+`.then((b) => b.text())`, "text/html"))
 	if !strings.Contains(html, "from the app</b>") || strings.Contains(html, "script") || strings.Contains(html, "onerror") {
 		v.Errorf("the person's clipboard has the HTML %q", html)
 	}
-	width := evaluate[int](v, fmt.Sprintf(read+`.then((b) => createImageBitmap(b)).then((m) => m.width)`, "image/png"))
+	width := evaluate[int](v, picture+`.then((b) => createImageBitmap(b)).then((m) => m.width)`)
 	if want, _ := png.DecodeConfig(bytes.NewReader(big)); width != want.Width {
 		v.Errorf("the person's picture is %d pixels wide, want %d", width, want.Width)
 	}
@@ -188,7 +233,9 @@ func walkClipKinds(v *visit) {
 	v.giveClips(2, map[wire.ClipKind][]byte{wire.ClipPNG: fake})
 	v.until(`navigator.clipboard.read().then(([item]) => item.getType('text/plain').then((b) => b.text()).then((text) => text === 'caption' && !item.types.includes('image/png')))`)
 
-	walkClipPermission(v)
+	if v.fox == nil {
+		walkClipPermission(v)
+	}
 }
 
 // walkClipPermission has a browser that keeps its clipboard: the person sees what to do.

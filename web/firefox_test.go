@@ -29,6 +29,7 @@ func TestInFirefox(t *testing.T) {
 		"people type in all languages":               walkTyping,
 		"a Mac's keys":                               walkMac,
 		"text is pasted and copied":                  walkClipboard,
+		"HTML and pictures are pasted and copied":    walkClipKinds,
 		"a game takes the mouse":                     walkRelative,
 		"an app takes the mouse in mid-session":      walkAuto,
 		"a locked mouse at players of several sizes": walkLocked,
@@ -42,14 +43,15 @@ func TestInFirefox(t *testing.T) {
 	})
 }
 
-// A Firefox with a window has real notches of a wheel.
+// A Firefox with a window has real notches of a wheel, and pictures in its clipboard.
 func TestInFirefoxOnAScreen(t *testing.T) {
 	if _, err := exec.LookPath("xdotool"); err != nil {
 		t.Skip("xdotool is not installed")
 	}
 	display, _ := testkit.Xvfb(t, nil, "-screen", "0", "1600x1200x24")
 	walkFirefox(t, firefox.StartOn(t, display), display, map[string]func(*visit){
-		"wheels and trackpads": walkWheel,
+		"HTML and pictures are pasted and copied": walkClipKinds,
+		"wheels and trackpads":                    walkWheel,
 	})
 }
 

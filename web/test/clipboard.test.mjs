@@ -18,7 +18,8 @@ function pair() {
   const ends = [];
   const said = [[], []];
   const channel = (me) => ({
-    open: true,
+    readyState: 'open',
+    bufferedAmount: 0,
     send(message) {
       said[me].push(message);
       queueMicrotask(() => ends[1 - me].heard(typeof message === 'string' ? message : message.slice().buffer));
@@ -62,6 +63,23 @@ test('asks outside of what was offered get nothing', async () => {
   assert.deepEqual(other.said[0], ['closed']);
 });
 
+test('answers wait for room, and go by the channel of their ask', async () => {
+  const channels = [[], []].map((sent) => Object.assign(new EventTarget(), { readyState: 'open', bufferedAmount: 1 << 20, sent, send: (m) => sent.push(m.length) }));
+  let now = 0;
+  const page = new ClipLink({ channel: () => channels[now] });
+  const { id } = page.give({ html: new Blob(['hello']) });
+  for (const size of [1, 2]) page.heard(JSON.stringify({ id, kind: 'html', at: 0, size }));
+  const { answering } = page;
+  await new Promise(setImmediate);
+  assert.deepEqual(channels[0].sent, []);
+  now = 1; // the line was cut
+  page.reset();
+  channels[0].bufferedAmount = 0;
+  channels[0].dispatchEvent(new Event('bufferedamountlow'));
+  await answering;
+  assert.deepEqual(channels.map(({ sent }) => sent), [[1, 2], []]);
+});
+
 test('a seat cannot make the page hold more than it may', async () => {
   const { page } = pair();
   await assert.rejects(page.fetch({ id: 1, png: MOST + 1 }), /not valid/);
@@ -73,7 +91,7 @@ test('a seat cannot make the page hold more than it may', async () => {
 test('the window grows while answers are quick, and shrinks while they wait', () => {
   let now = 0;
   const asks = [];
-  const link = new ClipLink({ channel: () => ({ open: true, send: (m) => asks.push(JSON.parse(m)), close() {} }), now: () => now });
+  const link = new ClipLink({ channel: () => ({ readyState: 'open', send: (m) => asks.push(JSON.parse(m)), close() {} }), now: () => now });
   link.fetch({ id: 1, png: MOST }).catch(() => {});
   assert.equal(asks.length, 2);
   let answered = 0;
@@ -240,7 +258,7 @@ test('offers and asks have the fields of wire', { skip: existsSync(golden) ? fal
   assert.deepEqual(Object.keys(sent[0].offer).sort(), fields('clip_offer').sort());
   for (const field of Object.keys(sent[0])) assert.ok(fields('input').includes(field), field);
   const asked = [];
-  const link = new ClipLink({ channel: () => ({ open: true, send: (m) => asked.push(m), close() {} }) });
+  const link = new ClipLink({ channel: () => ({ readyState: 'open', send: (m) => asked.push(m), close() {} }) });
   link.fetch({ id: 5, html: 9 }).catch(() => {});
   assert.deepEqual(Object.keys(JSON.parse(asked[0])), fields('clip_ask'));
   link.reset();

@@ -54,7 +54,7 @@ export class Hands {
       },
       clipboard: async () => {
         const { Clipboard, ClipLink } = await import('./input/clipboard.js');
-        this.link = new ClipLink({ channel: () => this.player.peer?.clipChannel ?? null });
+        this.link = new ClipLink({ channel: () => this.player.peer?.clips ?? null });
         return this.keyboard.clipboard = new Clipboard({ surface, sink, link: this.link, mac: isMac(), used, onTrouble: onClipboard });
       },
     };

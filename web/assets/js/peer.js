@@ -23,7 +23,7 @@ export class Peer {
     pc.addTransceiver('audio', { direction: 'recvonly' });
     this.input = pc.createDataChannel('input');
     this.pointer = pc.createDataChannel('pointer', { ordered: false, maxRetransmits: 0 });
-    this.clips = pc.createDataChannel('clip');
+    this.clips = pc.createDataChannel('clip'); // that of a ClipLink
     this.clips.binaryType = 'arraybuffer';
     this.clips.onmessage = ({ data }) => this.#tell('onChunk', data);
     const messages = pc.createDataChannel('messages');
@@ -130,19 +130,6 @@ export class Peer {
     if (this.pointer.readyState !== 'open' || this.pointer.bufferedAmount >= 4096) return false;
     this.pointer.send(JSON.stringify(input));
     return true;
-  }
-
-  // clipChannel is that of a ClipLink. A seat that asks and does not read gets no more.
-  get clipChannel() {
-    const { clips } = this;
-    return {
-      open: clips.readyState === 'open',
-      send(message) {
-        if (clips.bufferedAmount > 1 << 20) clips.close();
-        if (clips.readyState === 'open') clips.send(message);
-      },
-      close: () => clips.close(),
-    };
   }
 
   close() {

@@ -11,11 +11,11 @@ const KINDS = ['text', 'html', 'png'];
 const WINDOW = { least: 2, most: 64 }; // chunks that were asked for and did not come yet
 const LATE_MS = 40;        // answers that are later than this wait in a queue of the network
 const PATIENCE_MS = 20_000;
+const WAITS = 256 << 10;   // bytes of answers that may wait to be sent: a seat that asks and does not read gets no more
 const ASKS_AT_ONCE = 256;  // more than a seat asks for
 
 export class ClipLink {
-  // channel() has open, send(message) and close(), of a string or bytes. It is null where
-  // there is none; it is closed where a seat does not keep to the rules.
+  // channel() is an RTCDataChannel, or null where there is none. It is closed where a seat does not keep to the rules.
   constructor({ channel, now = () => performance.now() }) {
     Object.assign(this, { channel, now });
     this.id = 0;
@@ -31,7 +31,7 @@ export class ClipLink {
     this.answering = Promise.resolve();
   }
 
-  get open() { return this.channel()?.open ?? false; }
+  get open() { return isOpen(this.channel()); }
 
   // give makes these what the seat may ask for: kind → Blob. It gives the offer.
   give(kinds) {
@@ -69,14 +69,16 @@ export class ClipLink {
       // It is answered as one that nobody can serve.
     }
     this.owing += 1;
-    if (this.owing > ASKS_AT_ONCE) return this.channel()?.close();
+    const channel = this.channel(); // there may be another one by the time of the answer
+    if (this.owing > ASKS_AT_ONCE) return channel?.close();
     const { id, kind, at = 0, size } = ask ?? {};
     const bytes = id === this.id && Object.hasOwn(this.given, kind) ? this.given[kind] : new Uint8Array();
     this.answering = this.answering.then(async () => {
       const all = await bytes;
+      await room(channel);
       const good = Number.isInteger(at) && Number.isInteger(size) && at >= 0 && size > 0 && size <= CHUNK && at + size <= all.length;
       this.owing = Math.max(0, this.owing - 1);
-      this.channel()?.send(good ? all.subarray(at, at + size) : new Uint8Array());
+      if (isOpen(channel)) channel.send(good ? all.subarray(at, at + size) : new Uint8Array());
     });
   }
 
@@ -130,6 +132,19 @@ export class ClipLink {
     this.fetching = null;
     fetching?.reject(error);
   }
+}
+
+const isOpen = (channel) => channel?.readyState === 'open';
+
+// room resolves when a channel takes more, or is closed.
+async function room(channel) {
+  if (!isOpen(channel) || channel.bufferedAmount <= WAITS) return;
+  channel.bufferedAmountLowThreshold = WAITS;
+  const over = new AbortController();
+  await new Promise((go) => {
+    for (const type of ['bufferedamountlow', 'close']) channel.addEventListener(type, go, { signal: over.signal });
+  });
+  over.abort();
 }
 
 // isPicture says whether bytes can be a PNG that is not too large to be shown: a small file
