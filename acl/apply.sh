@@ -68,8 +68,10 @@ for job in router brain turn autoscaler observability console; do
   say "Consul binding rule for the job $job"
 done
 
-nomad namespace apply -json "$here/nomad/apps.namespace.json" >/dev/null
-say "Nomad namespace apps"
+for namespace in apps fetches; do
+  nomad namespace apply -json "$here/nomad/$namespace.namespace.json" >/dev/null
+  say "Nomad namespace $namespace"
+done
 
 for job in brain autoscaler prefetch; do
   nomad acl policy apply -namespace default -job "$job" -description "Nearcast" "nearcast-$job" "$here/nomad/$job.hcl" >/dev/null

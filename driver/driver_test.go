@@ -331,3 +331,30 @@ func TestSpecHasParams(t *testing.T) {
 		})
 	}
 }
+
+// In the namespace of the jobs that fetch, a task that would start a program is refused.
+func TestFetchNamespace(t *testing.T) {
+	for _, c := range []struct {
+		namespace string
+		only      bool
+		why       string
+	}{
+		{"apps", false, ""},
+		{"apps", true, ""},
+		{wire.FetchNamespace, true, ""},
+		{wire.FetchNamespace, false, "jobs in the namespace fetches only fetch content"},
+	} {
+		cfg := job("sleep 1000", nil)
+		cfg.Namespace = c.namespace
+		task := validTask()
+		task.FetchOnly = c.only
+		task.Content = []ContentConfig{{Source: "s3://content/v1/", Destination: "local"}}
+		if err := cfg.EncodeConcreteDriverConfig(task); err != nil {
+			t.Fatal(err)
+		}
+		_, err := newSpec(settings{ticketKeys: "keys.pem", allow: allowed{networks: []string{"none"}}}, cfg, seatUsers{}, nil)
+		if (err == nil) != (c.why == "") || err != nil && !strings.Contains(err.Error(), c.why) {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+}

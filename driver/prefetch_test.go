@@ -21,6 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/internal/wire"
 )
 
 // Two apps with as much content. The nodes fetch that of one ahead: its first seat starts
@@ -109,6 +110,7 @@ func (a *agent) followed(t *testing.T, nearcast string, client *s3.Client, count
 		_, err := client.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String("content"), Key: aws.String(key), Body: bytes.NewReader(data)})
 		testkit.Must(t, err)
 	}
+	a.must("namespace", "apply", wire.FetchNamespace)
 	follow := func() (end func()) {
 		cmd := exec.Command(nearcast, "app", "prefetch", "--follow", "--every", "100ms", "--nomad", "http://"+a.Address, "--namespace", "default")
 		cmd.Env, cmd.Stderr = testkit.Environ(), t.Output()
@@ -121,13 +123,13 @@ func (a *agent) followed(t *testing.T, nearcast string, client *s3.Client, count
 		return end
 	}
 	jobs := func(app string) (out []struct{ ID string }) {
-		testkit.Must(t, a.get("/v1/jobs?prefix="+app+"-prefetch-", &out))
+		testkit.Must(t, a.get("/v1/jobs?namespace="+wire.FetchNamespace+"&prefix="+app+"-prefetch-", &out))
 		return out
 	}
 	noted := func(app string) func() bool {
 		return func() bool {
 			var record struct{ Items map[string]string }
-			return a.get("/v1/var/nearcast/prefetch", &record) == nil && record.Items[app] != ""
+			return a.get("/v1/var/nearcast/prefetch?namespace="+wire.FetchNamespace, &record) == nil && record.Items[app] != ""
 		}
 	}
 	end := follow()

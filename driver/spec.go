@@ -26,6 +26,9 @@ func newSpec(s settings, cfg *drivers.TaskConfig, users seatUsers, agentEnv []st
 	if err := cfg.DecodeDriverConfig(&tc); err != nil {
 		return nil, fmt.Errorf("decode task config: %w", err)
 	}
+	if cfg.Namespace == wire.FetchNamespace && !tc.FetchOnly {
+		return nil, fmt.Errorf("task config: jobs in the namespace %s only fetch content: it needs fetch_only = true", cfg.Namespace)
+	}
 	app := parentJob(cfg)
 	spec := &wire.Spec{
 		Nonce: newNonce(),

@@ -1,7 +1,11 @@
-# The job prefetch registers jobs that have nodes fetch the content of apps. Nomad cannot bind the
-# right to register to these jobs alone: in the namespace "apps" it could register others too.
+# The job prefetch reads the jobs of apps, and registers others that have nodes fetch their content. These
+# have a namespace of their own, as Nomad has no narrower right to register: what is in it is no app for
+# brains, and nodes start nothing there that does not only fetch.
 namespace "apps" {
-  capabilities = ["list-jobs", "read-job", "register-job"]
+  capabilities = ["list-jobs", "read-job"]
+}
+namespace "fetches" {
+  capabilities = ["list-jobs", "read-job", "register-job", "deregister-job"]
   variables {
     path "nearcast/prefetch" { # which versions were fetched
       capabilities = ["read", "write"]

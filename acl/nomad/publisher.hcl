@@ -8,3 +8,7 @@ namespace "apps" {
     "read-logs", "alloc-lifecycle",
   ]
 }
+# To see what became of the fetches of their apps' content.
+namespace "fetches" {
+  capabilities = ["list-jobs", "read-job"]
+}

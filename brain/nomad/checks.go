@@ -44,7 +44,7 @@ func (c Checks) Registered(ctx context.Context) ([]CheckedJob, error) {
 	}
 	var out []CheckedJob
 	for _, stub := range stubs {
-		if stub.Type == api.JobTypeSysbatch && fetchJob.MatchString(stub.ID) {
+		if stub.Type == api.JobTypeSysbatch && strings.HasSuffix(stub.ID, PrefetchSuffix) {
 			continue
 		}
 		job, _, err := c.api.Jobs().Info(stub.ID, query(ctx))

@@ -13,21 +13,24 @@ import (
 	"time"
 
 	"github.com/hashicorp/nomad/api"
+
+	"github.com/nearcast/nearcast/internal/wire"
 )
 
 // waves are the turns in which nodes fetch a new version, by the first digit of their ids: a
 // quarter of the nodes at a time.
 var waves = []string{"^[0-3]", "^[4-7]", "^[89ab]", "^[c-f]"}
 
-// recordPath is the variable in the apps' namespace that has, for each app, the index of its job
+// recordPath is the variable in wire.FetchNamespace that has, for each app, the index of its job
 // when its last turn was over. The jobs that fetch do not say so for long: Nomad forgets them.
 const recordPath = "nearcast/prefetch"
 
 // Follower has nodes fetch the content of each version of each app that is registered. Each turn
-// is a job of its own, so that registering one ends no other. All that it needs to go on is in
-// Nomad: it may be stopped at any line.
+// is a job of its own in wire.FetchNamespace, so that registering one ends no other. All that it
+// needs to go on is in Nomad: it may be stopped at any line.
 type Follower struct {
 	checks  Checks
+	found   bool          // Nomad has wire.FetchNamespace
 	wait    time.Duration // how long a turn holds up the next one
 	log     *slog.Logger
 	nothing map[string]uint64 // by app, the index of its job when that had nothing to fetch
@@ -47,16 +50,32 @@ func NewFollower(checks Checks, wait time.Duration, log *slog.Logger) *Follower 
 
 // step is what Nomad says at one time.
 type step struct {
-	jobs   map[string]*api.JobListStub
 	apps   map[string]*api.JobListStub
 	turns  map[string]turn // by id
 	busy   bool            // nodes fetch in some turn
 	record *api.Variable
 }
 
+// inFetches asks for what is in the namespace of the jobs that fetch.
+func inFetches(ctx context.Context) *api.QueryOptions {
+	q := query(ctx)
+	q.Namespace = wire.FetchNamespace
+	return q
+}
+
+func toFetches(ctx context.Context) *api.WriteOptions {
+	return (&api.WriteOptions{Namespace: wire.FetchNamespace}).WithContext(ctx)
+}
+
 // Step does what is to be done now. It begins no turn while another goes on, but in place of an earlier
-// version's. more is true where the next step is due soon.
+// version's where nobody waits. more is true where the next step is due soon.
 func (f *Follower) Step(ctx context.Context) (more bool, err error) {
+	if !f.found {
+		if err := f.checks.findNamespace(ctx, wire.FetchNamespace); err != nil {
+			return false, err
+		}
+		f.found = true
+	}
 	s, err := f.look(ctx)
 	if err != nil {
 		return false, err
@@ -70,7 +89,7 @@ func (f *Follower) Step(ctx context.Context) (more bool, err error) {
 	var unknown error
 	for id, t := range s.turns {
 		app := s.apps[t.of]
-		present := app != nil && t.index == indexOf(app)
+		present := app != nil && t.isOf(app)
 		if err := f.see(ctx, &t, present && slices.Contains(due, app)); err != nil {
 			unknown = errors.Join(unknown, err)
 		}
@@ -79,12 +98,16 @@ func (f *Follower) Step(ctx context.Context) (more bool, err error) {
 	if unknown != nil {
 		return false, unknown
 	}
-	// Who was registered first goes first, and those that Nomad refused after the others, the one that was
-	// tried last at the end: so one that it always refuses holds up no other.
 	f.steps++
-	slices.SortFunc(due, func(a, b *api.JobListStub) int {
-		return cmp.Or(cmp.Compare(f.refused[a.ID], f.refused[b.ID]), cmp.Compare(a.JobModifyIndex, b.JobModifyIndex))
-	})
+	line(due, f.refused)
+	if over := overtaken(s.turns, due); len(over) > 0 {
+		for _, id := range over {
+			if _, _, err := f.checks.api.Jobs().Deregister(id, false, toFetches(ctx)); err != nil {
+				return false, fmt.Errorf("stop job %s: %w", id, err)
+			}
+		}
+		return true, nil
+	}
 	more = s.busy
 	for _, app := range due {
 		began, err := f.advance(ctx, s, app)
@@ -105,32 +128,59 @@ func (f *Follower) Step(ctx context.Context) (more bool, err error) {
 	return more, nil
 }
 
+// line sorts apps in the order of their turns: whose present version was registered first goes first, and
+// those that Nomad refused after the others, the one that was tried last at the end. So one that it always
+// refuses holds up no other, nor does one that is registered again and again.
+func line(due []*api.JobListStub, refused map[string]int) {
+	slices.SortFunc(due, func(a, b *api.JobListStub) int {
+		return cmp.Or(cmp.Compare(refused[a.ID], refused[b.ID]), cmp.Compare(a.JobModifyIndex, b.JobModifyIndex))
+	})
+}
+
+// overtaken are the turns that go on for the earlier version of an app that has to wait for others now.
+func overtaken(turns map[string]turn, line []*api.JobListStub) (ids []string) {
+	for id, t := range turns {
+		place := slices.IndexFunc(line, func(app *api.JobListStub) bool { return app.ID == t.of })
+		if t.busy && place > 0 && !t.isOf(line[place]) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
 func indexOf(app *api.JobListStub) string { return strconv.FormatUint(app.JobModifyIndex, 10) }
 
 // look reads what there is, and forgets what is not there any more.
 func (f *Follower) look(ctx context.Context) (s step, err error) {
-	s = step{map[string]*api.JobListStub{}, map[string]*api.JobListStub{}, map[string]turn{}, false, nil}
+	s = step{map[string]*api.JobListStub{}, map[string]turn{}, false, nil}
+	meta := &api.JobListOptions{Fields: &api.JobListFields{Meta: true}}
 	q := query(ctx)
 	q.Filter = `ParentID == ""`
-	stubs, _, err := f.checks.api.Jobs().ListOptions(&api.JobListOptions{Fields: &api.JobListFields{Meta: true}}, q)
+	jobs, _, err := f.checks.api.Jobs().ListOptions(meta, q)
 	if err != nil {
 		return s, fmt.Errorf("list jobs: %w", err)
 	}
-	for _, stub := range stubs {
-		s.jobs[stub.ID] = stub
+	for _, stub := range jobs {
 		if stub.Type == api.JobTypeBatch && stub.ParameterizedJob && !stub.Stop {
 			s.apps[stub.ID] = stub
-		} else if t, ok := turnOf(stub); ok {
+		}
+	}
+	if jobs, _, err = f.checks.api.Jobs().ListOptions(meta, inFetches(ctx)); err != nil {
+		return s, fmt.Errorf("list jobs that fetch: %w", err)
+	}
+	for _, stub := range jobs {
+		if t, ok := turnOf(stub); ok {
 			s.turns[stub.ID] = t
 		}
 	}
-	if s.record, _, err = f.checks.api.Variables().Peek(recordPath, query(ctx)); err != nil {
+	if s.record, _, err = f.checks.api.Variables().Peek(recordPath, inFetches(ctx)); err != nil {
 		return s, fmt.Errorf("read variable %s: %w", recordPath, err)
 	} else if s.record == nil {
 		s.record = &api.Variable{Path: recordPath}
 	}
 	forget(f.nothing, s.apps)
 	forget(f.said, s.apps)
+	forget(f.refused, s.apps)
 	forget(f.told, s.turns)
 	return s, nil
 }
@@ -148,12 +198,9 @@ func forget[V, W any](from map[string]V, there map[string]W) {
 func (f *Follower) advance(ctx context.Context, s step, app *api.JobListStub) (began bool, err error) {
 	next, fetches := -1, false
 	for n := range waves {
-		id := turnJob(app.ID, n)
-		t, ok := s.turns[id]
-		present := ok && t.index == indexOf(app)
+		t := s.turns[turnJob(app.ID, n)]
+		present := t.isOf(app)
 		switch {
-		case !ok && s.jobs[id] != nil:
-			return false, fmt.Errorf("the job %s is there, and does not fetch for %s: rename it, or leave %s out with the meta prefetch = \"false\"", id, app.ID, app.ID)
 		case t.busy && !present: // its nodes are those of another version's turn, so this one goes first
 			return f.begin(ctx, app, n, t.job)
 		case t.busy:
@@ -164,10 +211,11 @@ func (f *Follower) advance(ctx context.Context, s step, app *api.JobListStub) (b
 	}
 	switch {
 	case next >= 0 && !s.busy:
-		if s.turns[turnJob(app.ID, next)].failed {
+		t := s.turns[turnJob(app.ID, next)]
+		if t.failed {
 			f.log.Warn("Nomad has not planned a turn; it begins again", "app", app.ID, "turn", next+1)
 		}
-		return f.begin(ctx, app, next, s.jobs[turnJob(app.ID, next)])
+		return f.begin(ctx, app, next, t.job)
 	case next < 0 && !fetches:
 		return false, f.note(ctx, s, app)
 	}
@@ -191,7 +239,8 @@ func (f *Follower) begin(ctx context.Context, app *api.JobListStub, number int, 
 		return false, nil
 	}
 	id := turnJob(app.ID, number)
-	fetch.ID, fetch.Name = &id, &id
+	namespace := wire.FetchNamespace
+	fetch.ID, fetch.Name, fetch.Namespace = &id, &id, &namespace
 	fetch.Constraints = append(fetch.Constraints, api.NewConstraint("${node.unique.id}", "regexp", waves[number]))
 	fetch.Meta["prefetch_turn"], fetch.Meta["prefetch_index"] = strconv.Itoa(number+1), indexOf(app)
 	var index uint64
@@ -199,7 +248,7 @@ func (f *Follower) begin(ctx context.Context, app *api.JobListStub, number int, 
 		index = last.JobModifyIndex
 	}
 	// Another follower may have begun it meanwhile.
-	if _, _, err := f.checks.api.Jobs().EnforceRegister(fetch, index, (&api.WriteOptions{}).WithContext(ctx)); err != nil {
+	if _, _, err := f.checks.api.Jobs().EnforceRegister(fetch, index, toFetches(ctx)); err != nil {
 		return true, fmt.Errorf("register job %s: %w", id, err)
 	}
 	return true, nil
@@ -207,14 +256,14 @@ func (f *Follower) begin(ctx context.Context, app *api.JobListStub, number int, 
 
 // note writes that an app's last turn is over.
 func (f *Follower) note(ctx context.Context, s step, app *api.JobListStub) error {
-	next := &api.Variable{Path: recordPath, ModifyIndex: s.record.ModifyIndex, Items: api.VariableItems{}}
+	next := &api.Variable{Namespace: wire.FetchNamespace, Path: recordPath, ModifyIndex: s.record.ModifyIndex, Items: api.VariableItems{}}
 	for id, index := range s.record.Items {
 		if s.apps[id] != nil {
 			next.Items[id] = index
 		}
 	}
 	next.Items[app.ID] = indexOf(app)
-	written, _, err := f.checks.api.Variables().CheckedUpdate(next, (&api.WriteOptions{}).WithContext(ctx))
+	written, _, err := f.checks.api.Variables().CheckedUpdate(next, toFetches(ctx))
 	if err != nil {
 		return fmt.Errorf("write variable %s: %w", recordPath, err)
 	}

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/nomad/api"
+
 	"github.com/nearcast/nearcast/internal/testkit"
 )
 
@@ -84,19 +86,25 @@ func TestFollower(t *testing.T) {
 	s.steps(f, "its second turn", s.on("viewer", quarters[1])...)
 	s.app("game", "s3://b/game2/", nil)
 
-	// A new version: it begins where nodes fetch the one before. The other app has its turns first then.
+	// A new version where another app waits: the fetch of the one before is stopped, and the other app has its turns first.
 	s.app("viewer", "s3://b/v2/", nil)
-	s.steps(f, "a new version", s.on("viewer", quarters[1])...)
-	if got := s.turns("viewer"); got != "1:v1 2:v2" {
-		t.Errorf("turns are %s", got)
-	}
+	s.steps(f, "a new version while another app waits")
 	for n, q := range quarters {
-		s.end(4, "complete")
 		s.steps(f, fmt.Sprint("the other app, turn ", n), s.on("game", q)...)
+		s.end(4, "complete")
+	}
+	s.steps(f, "the new version", s.on("viewer", quarters[0])...)
+	s.end(4, "complete")
+	s.steps(f, "its second turn", s.on("viewer", quarters[1])...)
+	// Where nobody waits, it begins at once where nodes fetch the one before.
+	s.app("viewer", "s3://b/v3/", nil)
+	s.steps(f, "a newer version", s.on("viewer", quarters[1])...)
+	if got := s.turns("viewer"); got != "1:v2 2:v3" {
+		t.Errorf("turns are %s", got)
 	}
 	for _, n := range []int{0, 2, 3} {
 		s.end(4, "complete")
-		s.steps(f, fmt.Sprint("the rest of the new version, turn ", n), s.on("viewer", quarters[n])...)
+		s.steps(f, fmt.Sprint("the rest of the newer version, turn ", n), s.on("viewer", quarters[n])...)
 	}
 	if more, err := f.Step(t.Context()); err != nil || !more || s.noted("viewer") {
 		t.Errorf("while its last turn fetches: more is %t, it is noted: %t; %v", more, s.noted("viewer"), err)
@@ -176,16 +184,14 @@ func TestFollowerGoesOn(t *testing.T) {
 	}
 }
 
-// Another job has the name of a turn's, Nomad refuses one, and does not plan another: others go on, and it is said once.
+// Nomad refuses a turn, and does not plan another: others go on, and it is said once.
 func TestFollowerOfWhatFails(t *testing.T) {
 	s := newShelf(t)
 	server := httptest.NewServer(s)
 	defer server.Close()
 	f, said := s.follow(server.URL, time.Hour)
-	s.app("viewer", "s3://b/v1/", nil)
 	s.app("car", "s3://b/car/", nil)
 	s.refuse = turnJob("car", 0)
-	s.app("viewer-prefetch-2", "", map[string]string{"prefetch_of": "viewer", "prefetch_turn": "2"})
 	s.app("game", "s3://b/game/", nil)
 	id := turnJob("game", 0)
 	s.plans[id] = "failed"
@@ -210,8 +216,70 @@ func TestFollowerOfWhatFails(t *testing.T) {
 	if n := strings.Count(said.String(), "register job car"); n != 1 {
 		t.Errorf("said %d times\n%s", n, said)
 	}
-	if n := strings.Count(said.String(), "the job viewer-prefetch-2 is there"); n != 1 || s.turns("viewer") != "2:v" || !strings.Contains(said.String(), "it begins again") {
-		t.Errorf("said %d times; turns %q\n%s", n, s.turns("viewer"), said)
+	if !strings.Contains(said.String(), "it begins again") {
+		t.Errorf("it says %s", said)
+	}
+}
+
+// An app that is registered again before each step, while nodes fetch it, keeps no other from being fetched.
+func TestFollowerIsFair(t *testing.T) {
+	s := newShelf(t)
+	server := httptest.NewServer(s)
+	defer server.Close()
+	f, _ := s.follow(server.URL, time.Hour)
+	s.app("viewer", "s3://b/v1/", nil)
+	s.steps(f, "at first", s.on("viewer", quarters[0])...)
+	s.app("game", "s3://b/game/", nil)
+	for n := 0; !s.noted("game"); n++ {
+		if n == 20 {
+			t.Fatalf("after %d steps %d nodes have the other app's content, and %q run", n, s.has("game"), s.running())
+		}
+		s.app("viewer", "s3://b/again/", nil)
+		if _, err := f.Step(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if running := s.running(); len(running) > 0 && strings.HasPrefix(running[0], "game ") {
+			s.end(4, "complete")
+		}
+	}
+	for n := 0; !s.noted("viewer"); n++ {
+		if _, err := f.Step(t.Context()); err != nil || n == 20 {
+			t.Fatalf("its turn does not come: %v, %q run", err, s.running())
+		}
+		s.end(4, "complete")
+	}
+	if s.wrong != "" || s.has("game") != 16 || s.has("viewer") != 16 {
+		t.Errorf("%s; %d and %d nodes have the content", s.wrong, s.has("game"), s.has("viewer"))
+	}
+}
+
+func TestLine(t *testing.T) {
+	app := func(id string, index uint64) *api.JobListStub {
+		return &api.JobListStub{ID: id, JobModifyIndex: index}
+	}
+	for _, c := range []struct {
+		due       []*api.JobListStub
+		refused   map[string]int
+		of, index string // of the turn that goes on
+		line      string
+		over      bool
+	}{
+		{[]*api.JobListStub{app("a", 9), app("b", 5)}, nil, "a", "9", "b a", false},                    // of the present version
+		{[]*api.JobListStub{app("a", 9), app("b", 5)}, nil, "a", "3", "b a", true},                     // b was registered before a's present version
+		{[]*api.JobListStub{app("a", 9), app("b", 12)}, nil, "a", "3", "a b", false},                   // b came later
+		{[]*api.JobListStub{app("a", 9)}, nil, "a", "3", "a", false},                                   // nobody waits
+		{[]*api.JobListStub{app("a", 9), app("b", 5)}, map[string]int{"b": 2}, "a", "3", "a b", false}, // Nomad refused b
+		{[]*api.JobListStub{app("b", 5)}, nil, "a", "3", "b", false},                                   // a is gone, or left out now
+	} {
+		line(c.due, c.refused)
+		var ids []string
+		for _, a := range c.due {
+			ids = append(ids, a.ID)
+		}
+		over := overtaken(map[string]turn{"job": {job: &api.JobListStub{}, of: c.of, index: c.index, busy: true}}, c.due)
+		if got := strings.Join(ids, " "); got != c.line || (len(over) == 1) != c.over {
+			t.Errorf("%+v: line %s, %q are stopped", c, got, over)
+		}
 	}
 }
 

@@ -4,15 +4,17 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/nomad/api"
 
 	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// A real Nomad with ACLs: the policy of the job prefetch is enough for a Follower, and is for no other variable.
+// A real Nomad with ACLs: the policy of the job prefetch is enough for a Follower, and for no more.
 func TestFollowerUnderItsPolicy(t *testing.T) {
 	n := testkit.NewNomad(t)
 	n.Start(`
@@ -42,8 +44,12 @@ plugin "raw_exec" {
 	})
 	n.WaitReady("raw_exec")
 	admin := open(n.Token)
-	_, err := admin.api.Namespaces().Register(&api.Namespace{Name: "apps"}, nil)
-	testkit.Must(t, err)
+	checks := open("")
+	f := NewFollower(checks, time.Hour, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	for _, name := range []string{"apps", wire.FetchNamespace} {
+		_, err := admin.api.Namespaces().Register(&api.Namespace{Name: name}, nil)
+		testkit.Must(t, err)
+	}
 	rules, err := os.ReadFile("../../acl/nomad/prefetch.hcl")
 	testkit.Must(t, err)
 	_, err = admin.api.ACLPolicies().Upsert(&api.ACLPolicy{Name: "prefetch", Rules: string(rules)}, nil)
@@ -58,29 +64,46 @@ plugin "raw_exec" {
 	_, _, err = admin.api.Jobs().Register(job, nil)
 	testkit.Must(t, err)
 
-	checks := open(token.SecretID)
-	f := NewFollower(checks, time.Hour, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	// At a site of the release before, it has no right yet.
+	if _, err := f.Step(t.Context()); err == nil || !strings.Contains(err.Error(), `no rights in "fetches": run acl/apply.sh`) {
+		t.Errorf("without its policy: %v", err)
+	}
+	checks.api.SetSecretID(token.SecretID)
 	testkit.Within(t, 3*time.Minute, "all turns are over", func() bool {
 		if _, err := f.Step(t.Context()); err != nil {
 			t.Logf("a step: %v", err)
 			return false
 		}
-		v, _, err := checks.api.Variables().Peek(recordPath, nil)
+		v, _, err := checks.api.Variables().Peek(recordPath, inFetches(t.Context()))
 		return err == nil && v != nil && v.Items["viewer"] != ""
 	})
 	fetches := 0
 	for turn := range waves {
-		allocs, _, err := admin.api.Jobs().Allocations(turnJob("viewer", turn), false, nil)
+		allocs, _, err := admin.api.Jobs().Allocations(turnJob("viewer", turn), false, inFetches(t.Context()))
 		testkit.Must(t, err)
 		fetches += len(allocs)
 	}
 	if fetches != 1 {
 		t.Errorf("the node had %d tasks", fetches)
 	}
-	if _, _, err := checks.api.Variables().Update(&api.Variable{Path: "nomad/jobs/viewer", Items: api.VariableItems{"a": "b"}}, nil); status(err) != http.StatusForbidden {
-		t.Errorf("it writes another variable: %v", err)
+	// What its policy refuses: what follows a change of an app, and what is of no use to it.
+	fetch, err := checks.prefetchJob(job)
+	testkit.Must(t, err)
+	for what, err := range map[string]error{
+		"writes another variable":   refusal(checks.api.Variables().Update(&api.Variable{Namespace: wire.FetchNamespace, Path: "nomad/jobs/viewer", Items: api.VariableItems{"a": "b"}}, toFetches(t.Context()))),
+		"writes a variable of apps": refusal(checks.api.Variables().Update(&api.Variable{Path: recordPath, Items: api.VariableItems{"a": "b"}}, nil)),
+		"changes an app":            refusal(checks.api.Jobs().Register(job, nil)),
+		"registers in apps":         refusal(checks.api.Jobs().Register(fetch, nil)),
+		"stops an app":              refusal(checks.api.Jobs().Deregister("viewer", false, nil)),
+		"dispatches a seat":         refusal(checks.api.Jobs().Dispatch("viewer", nil, nil, "", nil)),
+	} {
+		if status(err) != http.StatusForbidden {
+			t.Errorf("it %s: %v", what, err)
+		}
 	}
-	if _, _, err := checks.api.Jobs().Deregister("viewer", false, nil); status(err) != http.StatusForbidden {
-		t.Errorf("it stops an app: %v", err)
+	if _, _, err := checks.api.Jobs().Deregister(turnJob("viewer", 0), false, toFetches(t.Context())); err != nil {
+		t.Errorf("it cannot stop a turn: %v", err)
 	}
 }
+
+func refusal[A, B any](_ A, _ B, err error) error { return err }

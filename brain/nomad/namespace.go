@@ -8,19 +8,23 @@ import (
 	"github.com/hashicorp/nomad/api"
 )
 
-// findNamespace reports that the apps' namespace is missing. Nomad itself says
+// findNamespace reports that a namespace is missing. Nomad itself says
 // nothing: it lists the jobs of a namespace that does not exist as none.
-func (c *Client) findNamespace(ctx context.Context) error {
-	_, _, err := c.api.Namespaces().Info(c.namespace, query(ctx))
+func (c *Client) findNamespace(ctx context.Context, name string) error {
+	_, _, err := c.api.Namespaces().Info(name, query(ctx))
+	another := ""
+	if name == c.namespace {
+		another = ", or name another (--namespace)"
+	}
 	switch {
 	case err == nil:
 		return nil
 	case status(err) == http.StatusNotFound:
-		return fmt.Errorf("find the apps' namespace: Nomad has no %q: run acl/apply.sh, which makes it, or name another (--namespace)", c.namespace)
+		return fmt.Errorf("find the namespace %[1]s: Nomad has no %[1]q: run acl/apply.sh, which makes it%[2]s", name, another)
 	case status(err) == http.StatusForbidden:
-		return fmt.Errorf("find the apps' namespace: the token has no rights in %q: run acl/apply.sh, which gives them: %w", c.namespace, err)
+		return fmt.Errorf("find the namespace %[1]s: the token has no rights in %[1]q: run acl/apply.sh, which gives them: %[2]w", name, err)
 	}
-	return fmt.Errorf("find the apps' namespace %s: %w", c.namespace, err)
+	return fmt.Errorf("find the namespace %s: %w", name, err)
 }
 
 // misplaced warns about apps in the namespace default, where earlier releases had

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"time"
@@ -16,9 +15,6 @@ import (
 
 // PrefetchSuffix follows an app's id in the id of the job that fetches its content.
 const PrefetchSuffix = "-prefetch"
-
-// fetchJob is the end of such ids; a digit is that of a Follower's turn.
-var fetchJob = regexp.MustCompile(PrefetchSuffix + `(-[1-4])?$`)
 
 // fetchPriority is below that of apps: where Nomad may preempt, seats go first.
 const fetchPriority = 10
@@ -122,16 +118,16 @@ func (c Checks) Fetches(ctx context.Context, p Prefetch) (nodes []NodeFetch, noR
 	if err != nil {
 		return nil, 0, false, fmt.Errorf("read what Nomad plans for %s: %w", p.Job, err)
 	}
-	return c.fetches(ctx, p.Job, eval, func(a *api.AllocationListStub) bool { return a.JobVersion == p.own })
+	return c.fetches(query(ctx), p.Job, eval, func(a *api.AllocationListStub) bool { return a.JobVersion == p.own })
 }
 
 // fetches is Fetches, of the allocations that are mine, where eval planned them.
-func (c Checks) fetches(ctx context.Context, job string, eval *api.Evaluation, mine func(*api.AllocationListStub) bool) (nodes []NodeFetch, noRoom int, planned bool, err error) {
+func (c Checks) fetches(q *api.QueryOptions, job string, eval *api.Evaluation, mine func(*api.AllocationListStub) bool) (nodes []NodeFetch, noRoom int, planned bool, err error) {
 	if eval.Status == api.EvalStatusFailed || eval.Status == api.EvalStatusCancelled {
 		return nil, 0, false, fmt.Errorf("%w: %s: its evaluation is %s: %s; nomad eval status %s says more",
 			ErrNotPlanned, job, eval.Status, cmp.Or(eval.StatusDescription, "it gives no reason"), eval.ID)
 	}
-	stubs, _, err := c.api.Jobs().Allocations(job, false, query(ctx))
+	stubs, _, err := c.api.Jobs().Allocations(job, false, q)
 	if err != nil {
 		return nil, 0, false, fmt.Errorf("list the allocations of %s: %w", job, err)
 	}

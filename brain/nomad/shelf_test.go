@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/nomad/api"
+
+	"github.com/nearcast/nearcast/internal/wire"
 )
 
 // shelf is a Nomad with a node for each first digit of an id. Its tasks end when the test says so.
@@ -66,14 +68,8 @@ func (s *shelf) register(req api.JobRegisterRequest) bool {
 	if s.refuse == *req.Job.ID || req.EnforceIndex && (was == nil) != (req.JobModifyIndex == 0) || was != nil && req.EnforceIndex && *was.JobModifyIndex != req.JobModifyIndex {
 		return false
 	}
-	app := s.jobs[req.Job.Meta["prefetch_of"]]
-	for _, a := range s.allocs {
-		if a.JobID == *req.Job.ID && a.ClientStatus == "running" {
-			if was.Meta["prefetch_index"] == fmt.Sprint(*app.JobModifyIndex) {
-				s.wrong = *req.Job.ID + ": a fetch of the present version is stopped"
-			}
-			a.ClientStatus = "stopped"
-		}
+	if was != nil {
+		s.endAll(was)
 	}
 	s.put(req.Job)
 	if was != nil {
@@ -81,6 +77,28 @@ func (s *shelf) register(req api.JobRegisterRequest) bool {
 	}
 	s.plan(*req.Job.ID)
 	return true
+}
+
+// stop stops a job: its index is another one then.
+func (s *shelf) stop(id string) {
+	s.endAll(s.jobs[id])
+	now := *s.jobs[id]
+	stopped := true
+	now.Stop = &stopped
+	s.put(&now)
+}
+
+// endAll ends the tasks of a job before they are done.
+func (s *shelf) endAll(job *api.Job) {
+	app := s.jobs[job.Meta["prefetch_of"]]
+	for _, a := range s.allocs {
+		if a.JobID == *job.ID && a.ClientStatus == "running" {
+			if job.Meta["prefetch_index"] == fmt.Sprint(*app.JobModifyIndex) {
+				s.wrong = *job.ID + ": a fetch of the present version is stopped"
+			}
+			a.ClientStatus = "stopped"
+		}
+	}
 }
 
 // plan places a job's tasks where there is room.
@@ -212,8 +230,12 @@ func (s *shelf) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 func (s *shelf) answerTo(r *http.Request) (int, any) {
 	id, one := strings.CutPrefix(r.URL.Path, "/v1/job/")
 	id, of, _ := strings.Cut(id, "/")
+	fetches := r.URL.Query().Get("namespace") == wire.FetchNamespace
 	switch {
 	case strings.HasPrefix(r.URL.Path, "/v1/var/"):
+		if !fetches {
+			s.wrong = "a variable of apps"
+		}
 		if r.Method == http.MethodPut {
 			index := uint64(0)
 			if s.record != nil {
@@ -231,15 +253,28 @@ func (s *shelf) answerTo(r *http.Request) (int, any) {
 			return http.StatusNotFound, nil
 		}
 		return http.StatusOK, s.record
+	case r.URL.Path == "/v1/namespace/"+wire.FetchNamespace:
+		return http.StatusOK, map[string]any{}
+	case r.Method == http.MethodDelete:
+		if !fetches || s.jobs[id] == nil {
+			s.wrong = "stop " + id
+		}
+		s.stop(id)
+		return http.StatusOK, map[string]any{}
 	case r.Method == http.MethodPut:
 		var req api.JobRegisterRequest
 		json.NewDecoder(r.Body).Decode(&req)
+		if !fetches || *req.Job.Namespace != wire.FetchNamespace {
+			s.wrong = "register " + *req.Job.ID
+		}
 		if !s.register(req) {
 			return http.StatusInternalServerError, "Enforcing job modify index"
 		}
 		return http.StatusOK, map[string]any{"EvalID": "e1"}
 	case one && s.jobs[id] == nil:
 		return http.StatusNotFound, "job not found"
+	case of == "evaluations" && s.jobs[id].Stop != nil: // those of its begin have another index
+		return http.StatusOK, []any{map[string]any{"Status": "complete", "TriggeredBy": "job-deregister", "JobModifyIndex": *s.jobs[id].JobModifyIndex}}
 	case of == "evaluations":
 		status := s.plans[id]
 		if status == "" {
@@ -264,7 +299,10 @@ func (s *shelf) answerTo(r *http.Request) (int, any) {
 	}
 	list := []map[string]any{}
 	for id, j := range s.jobs {
-		stub := map[string]any{"ID": id, "Type": *j.Type, "ParameterizedJob": j.ParameterizedJob != nil, "JobModifyIndex": *j.JobModifyIndex, "SubmitTime": *j.SubmitTime, "Meta": j.Meta}
+		if fetches != (j.Namespace != nil) {
+			continue
+		}
+		stub := map[string]any{"ID": id, "Type": *j.Type, "ParameterizedJob": j.ParameterizedJob != nil, "JobModifyIndex": *j.JobModifyIndex, "SubmitTime": *j.SubmitTime, "Meta": j.Meta, "Stop": j.Stop != nil}
 		if *j.Type == api.JobTypeSysbatch {
 			stub["Status"] = s.status(id)
 		}

@@ -37,6 +37,11 @@ func turnOf(stub *api.JobListStub) (turn, bool) {
 	return t, err == nil && stub.Type == api.JobTypeSysbatch && stub.ID == turnJob(t.of, t.number)
 }
 
+// isOf reports whether the turn is that of an app's present version.
+func (t turn) isOf(app *api.JobListStub) bool {
+	return t.job != nil && !t.job.Stop && t.index == indexOf(app)
+}
+
 // see finds out whether nodes fetch in a turn. Where due is true, its end is told once.
 func (f *Follower) see(ctx context.Context, t *turn, due bool) error {
 	age := time.Since(time.Unix(0, t.job.SubmitTime))
@@ -79,7 +84,7 @@ func (f *Follower) see(ctx context.Context, t *turn, due bool) error {
 
 // fetchesOf is Fetches for a job that was registered before, perhaps by another process.
 func (c Checks) fetchesOf(ctx context.Context, job *api.JobListStub) (nodes []NodeFetch, noRoom int, planned bool, err error) {
-	evals, _, err := c.api.Jobs().Evaluations(job.ID, query(ctx))
+	evals, _, err := c.api.Jobs().Evaluations(job.ID, inFetches(ctx))
 	if err != nil {
 		return nil, 0, false, fmt.Errorf("read what Nomad plans for %s: %w", job.ID, err)
 	}
@@ -89,5 +94,5 @@ func (c Checks) fetchesOf(ctx context.Context, job *api.JobListStub) (nodes []No
 	if len(evals) == 0 { // Nomad has forgotten it, an hour after its end
 		evals = []*api.Evaluation{{Status: api.EvalStatusComplete}}
 	}
-	return c.fetches(ctx, job.ID, evals[0], func(a *api.AllocationListStub) bool { return a.CreateIndex > job.JobModifyIndex })
+	return c.fetches(inFetches(ctx), job.ID, evals[0], func(a *api.AllocationListStub) bool { return a.CreateIndex > job.JobModifyIndex })
 }

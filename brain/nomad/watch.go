@@ -188,7 +188,7 @@ type result struct {
 
 // list reads the tables.
 func (w *watch) list(ctx context.Context, k known) (*tables, error) {
-	if err := w.findNamespace(ctx); err != nil {
+	if err := w.findNamespace(ctx, w.namespace); err != nil {
 		return nil, err
 	}
 	t, err := w.read(ctx, k)

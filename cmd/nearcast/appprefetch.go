@@ -31,10 +31,10 @@ flight, and only while no seat of the node fetches. It may have half of the node
 beside what running seats use, and its files make room for seats that need it.
 
 With --follow it runs until it is stopped, and does so for each version of each app that is
-registered, on a quarter of the nodes at a time, by the jobs APP-prefetch-1 to -4. Where all
-have ended, the variable nearcast/prefetch says so. Apps whose job has the meta
-prefetch = "false" are left out. It needs a token that may register jobs, and read and write
-that variable, or runs as the job prefetch of jobs/platform.
+registered, on a quarter of the nodes at a time, by the jobs APP-prefetch-1 to -4 of the
+namespace fetches. Where all have ended, the variable nearcast/prefetch there says so. Apps
+whose job has the meta prefetch = "false" are left out. nearcast cloud up runs it as the job
+prefetch of jobs/platform; acl/nomad/prefetch.hcl has the rights that it needs.
 
 Exit status: 0 where all nodes have the content, else 1. With --wait 0 it does not wait.`,
 		Example: `  nomad job run viewer.nomad.hcl && nearcast app prefetch viewer`,

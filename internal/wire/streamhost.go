@@ -121,6 +121,10 @@ type Spec struct {
 	FetchOnly bool `json:"fetch_only,omitempty"`
 }
 
+// FetchNamespace is the Nomad namespace of the jobs that have nodes fetch content by themselves.
+// Nodes start nothing else of it.
+const FetchNamespace = "fetches"
+
 const (
 	NetworkNone     = "none"
 	NetworkInternet = "internet" // the outside world, without the node and the site

@@ -3,8 +3,8 @@
 #
 #   nomad job run prefetch.nomad.hcl
 #
-# It listens nowhere. What was fetched is in the variable nearcast/prefetch of the namespace apps.
-# Its rights are in acl/nomad/prefetch.hcl.
+# It listens nowhere. The jobs by which nodes fetch are in the namespace fetches, and so is the variable
+# nearcast/prefetch, which says what was fetched. Its rights are in acl/nomad/prefetch.hcl.
 
 variable "every" {
   type        = string

@@ -16,7 +16,7 @@ import (
 // the defence is off. So a refusal comes from the defence, and not from a mistake in
 // the attempt.
 func TestPublisher(t *testing.T) {
-	n := newNodes(t)
+	n := newPlatform(t)
 	n.sub("what a publisher may", n.publishes)
 	n.sub("the platform's jobs", n.platform)
 	n.sub("jobs that Nomad refuses", n.refusedJobs)

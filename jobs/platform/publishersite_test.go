@@ -23,21 +23,35 @@ import (
 	"github.com/nearcast/nearcast/provision/secrets"
 )
 
-// nodes is a site of a server, an edge node and a stream node, with the configuration
-// that provision gives them, but that the driver raw_exec stands for exec. Router and
-// brain run on the edge node. The jobs of TURN and autoscaler are registered and wait
-// for a node.
+// nodes is a site of a server, an edge node and stream nodes, with the configuration
+// that provision gives them, but that the driver raw_exec stands for exec.
 type nodes struct {
-	t                    *testing.T
-	ctx                  context.Context
-	bin                  string
-	server, edge, stream *nodetest.Node
+	t            *testing.T
+	ctx          context.Context
+	bin          string
+	server, edge *nodetest.Node
+	streams      []*nodetest.Node
 
 	management, publisher string // Nomad tokens
 	consulManagement      string
 }
 
-func newNodes(t *testing.T) *nodes {
+// newPlatform is a site with a stream node. Router and brain run on the edge node. The jobs
+// of TURN and autoscaler are registered and wait for a node.
+func newPlatform(t *testing.T) *nodes {
+	n := newNodes(t, 1, provision.S3{})
+	for _, job := range []string{"router", "brain"} {
+		n.command(n.management, "job", "run", "-var=driver=raw_exec", "-var=count=1", "-var=canary=0",
+			"-var=binary="+filepath.Join(n.bin, "nearcast"), fmt.Sprintf(`-var=options=["--consul=%s:8500"]`, n.edge.Address), job+".nomad.hcl")
+	}
+	for _, job := range []string{"turn", "autoscaler"} {
+		n.command(n.management, "job", "run", "-detach", "-var=node_pool=stream-gpu", job+".nomad.hcl")
+	}
+	return n
+}
+
+// newNodes is a site without jobs, whose stream nodes have content from the store.
+func newNodes(t *testing.T, streams int, store provision.S3) *nodes {
 	if testing.Short() {
 		t.Skip("starts real agents")
 	}
@@ -63,11 +77,15 @@ func newNodes(t *testing.T) *nodes {
 		if role == provision.Stream {
 			v.Tuning.Drivers = []string{"stream"}
 			v.Tuning.CPU = 20000
+			v.Stream.S3 = store
 			v.Paths.Plugins, v.Paths.StreamHost = filepath.Join(n.bin, "plugins"), filepath.Join(n.bin, "stream-host")
 		}
 		return nodetest.Start(t, n.ctx, keys, v, number)
 	}
-	n.server, n.edge, n.stream = start(provision.Server, 1), start(provision.Edge, 2), start(provision.Stream, 3)
+	n.server, n.edge = start(provision.Server, 1), start(provision.Edge, 2)
+	for i := range streams {
+		n.streams = append(n.streams, start(provision.Stream, 3+i))
+	}
 	t.Cleanup(n.stopJobs)
 	n.server.ACL()
 	n.management, n.consulManagement = n.server.Secret(provision.NomadManagementFile), n.server.Secret(provision.ConsulManagementFile)
@@ -80,18 +98,11 @@ func newNodes(t *testing.T) *nodes {
 		if err := n.get("/v1/nodes", &list); err != nil {
 			return err
 		}
-		if len(list) != 3 || slices.ContainsFunc(list, func(n struct{ Status string }) bool { return n.Status != "ready" }) {
+		if len(list) != 2+streams || slices.ContainsFunc(list, func(n struct{ Status string }) bool { return n.Status != "ready" }) {
 			return fmt.Errorf("nodes: %v", list)
 		}
 		return nil
 	})
-	for _, job := range []string{"router", "brain"} {
-		n.command(n.management, "job", "run", "-var=driver=raw_exec", "-var=count=1", "-var=canary=0",
-			"-var=binary="+filepath.Join(n.bin, "nearcast"), fmt.Sprintf(`-var=options=["--consul=%s:8500"]`, n.edge.Address), job+".nomad.hcl")
-	}
-	for _, job := range []string{"turn", "autoscaler"} {
-		n.command(n.management, "job", "run", "-detach", "-var=node_pool=stream-gpu", job+".nomad.hcl")
-	}
 	return n
 }
 
@@ -133,7 +144,7 @@ func (n *nodes) ask(token, method, path string, body any) (int, string) {
 
 // askConsul is ask for the Consul of the stream node.
 func (n *nodes) askConsul(token, method, path string, body any) (int, string) {
-	return n.send(fmt.Sprintf("http://%s:%d", n.stream.Address, nodetest.ConsulPort), token, method, path, body)
+	return n.send(fmt.Sprintf("http://%s:%d", n.streams[0].Address, nodetest.ConsulPort), token, method, path, body)
 }
 
 func (n *nodes) send(address, token, method, path string, body any) (int, string) {
