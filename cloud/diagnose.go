@@ -153,7 +153,8 @@ func (d *diagnosis) platform() {
 	up := "nearcast cloud up --site " + d.site.Name
 	for _, name := range knownJobs {
 		state, asked := d.jobs[name]
-		if slices.Contains(optionalJobs, name) && (!state.Exists || state.Stopped) {
+		optional := slices.Contains(optionalJobs, name) || name == prefetchJob
+		if optional && (!state.Exists || state.Stopped) {
 			continue
 		}
 		if !asked || name == "turn" && len(d.site.TURNURLs) == 0 || name == "autoscaler" && len(d.site.Pools) == 0 {

@@ -72,6 +72,7 @@ type Nomad interface {
 	Variable(ctx context.Context, path string) (items map[string]string, index uint64, err error)
 	// PutVariable writes a variable that nobody wrote since index, else ErrChanged.
 	PutVariable(ctx context.Context, path string, items map[string]string, index uint64) error
+	HasNamespace(ctx context.Context, name string) (bool, error)
 	Plan(ctx context.Context, job Job) (Planned, error)
 	// Run registers what was planned, else ErrChanged.
 	Run(ctx context.Context, planned Planned) error

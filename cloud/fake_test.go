@@ -24,6 +24,7 @@ type fakeSite struct {
 	jobs      map[string]string // what was registered: variables by job
 	stopped   map[string]bool
 	follows   string
+	earlier   bool // its access control is that of an earlier release
 	runs      int
 	// writes is how many writes still succeed; negative is no limit.
 	writes int
@@ -88,6 +89,9 @@ func (f *fakeSite) PutVariable(_ context.Context, path string, items map[string]
 	}
 	f.variables[path], f.index[path] = items, index+1
 	return nil
+}
+func (f *fakeSite) HasNamespace(_ context.Context, name string) (bool, error) {
+	return name == wire.FetchNamespace && !f.earlier, nil
 }
 func (f *fakeSite) Plan(_ context.Context, job Job) (Planned, error) {
 	f.mu.Lock()

@@ -70,11 +70,22 @@ type Setting struct{ Site, Job, Name, Value string }
 var platformJobs = []string{"router", "turn", "brain", "autoscaler"}
 
 // optionalJobs run where a setting names them.
-var optionalJobs = []string{consoleJob, "observability", "prefetch"}
+var optionalJobs = []string{consoleJob, "observability"}
 
 const consoleJob = "console"
 
-var knownJobs = slices.Concat(platformJobs, optionalJobs)
+// prefetchJob comes last: where it lacks its rights, the others run.
+const prefetchJob = "prefetch"
+
+var knownJobs = slices.Concat(platformJobs, optionalJobs, []string{prefetchJob})
+
+// off is the setting of prefetch.every that turns the job off, as HCL.
+var off = regexp.MustCompile(`^"?0s?"?$`)
+
+// prefetches reports whether the job is prefetch, and is not turned off.
+func (j Job) prefetches() bool {
+	return j.Name == prefetchJob && !slices.ContainsFunc(j.Variables, func(v Variable) bool { return v.Name == "every" && off.MatchString(v.Value) })
+}
 
 var setting = regexp.MustCompile(`^(?:([a-z0-9-]+)/)?([a-z]+)\.([a-z_]+)=(.*)$`)
 

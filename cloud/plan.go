@@ -65,7 +65,7 @@ func (c *Cluster) planSite(ctx context.Context, site Site, settings []Setting) (
 		}
 	}
 	for _, job := range c.Outputs.Jobs(site, settings) {
-		if missing, err := missingTokens(ctx, at.Nomad, job); err != nil || missing != "" {
+		if missing, err := missingRights(ctx, at.Nomad, job); err != nil || missing != "" {
 			return pending, cmp.Or(err, errors.New(missing))
 		}
 		planned, err := at.Nomad.Plan(ctx, job)

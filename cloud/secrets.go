@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"maps"
 	"sync"
+
+	"github.com/nearcast/nearcast/internal/wire"
 )
 
 // Nomad's variables of the platform's jobs. The servers of a site write the ticket keys
@@ -115,8 +117,16 @@ func differ(one, other string) error {
 	return fmt.Errorf("the operators' token at %s differs from that at %s: routers pass it on, so write the same into %s at all sites", one, other, routerVariable)
 }
 
-// missingTokens says what an operator has to make before a job can run.
-func missingTokens(ctx context.Context, nomad Nomad, job Job) (string, error) {
+// missingRights says what an operator has to make before a job can run.
+func missingRights(ctx context.Context, nomad Nomad, job Job) (string, error) {
+	if job.prefetches() {
+		has, err := nomad.HasNamespace(ctx, wire.FetchNamespace)
+		if err == nil && !has {
+			return "prefetch: the site has the access control of an earlier release: Nomad has no namespace " + wire.FetchNamespace + ". The other jobs are as they are to be. " +
+				"Update the servers (nearcast cloud roll), or run acl/apply.sh; then run the command again. The setting prefetch.every=0 turns the job off", nil
+		}
+		return "", err
+	}
 	if job.Name != consoleJob {
 		return "", nil
 	}

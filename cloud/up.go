@@ -109,7 +109,7 @@ func (c *Cluster) site(ctx context.Context, site Site, settings []Setting) (chan
 	}
 	nomad := c.Reach(site.Name).Nomad
 	for _, job := range c.Outputs.Jobs(site, settings) {
-		if missing, err := missingTokens(ctx, nomad, job); err != nil || missing != "" {
+		if missing, err := missingRights(ctx, nomad, job); err != nil || missing != "" {
 			return changed, cmp.Or(err, errors.New(missing))
 		}
 		planned, err := nomad.Plan(ctx, job)
@@ -166,6 +166,8 @@ func unhealthy(s State) (missing string, err error) {
 		return "", stop{fmt.Errorf("its deployment failed: %s%s", s.Why, why)}
 	case s.Deployment == "cancelled" && s.DeploymentVersion == s.Version:
 		return "", stop{fmt.Errorf("its deployment was cancelled: %s", s.Why)}
+	case s.Wanted == 0 && s.Running == 0: // a version without instances has no deployment
+		return "", nil
 	case s.Deployment != "" && s.Deployment != "successful", s.Deployment != "" && s.DeploymentVersion != s.Version:
 		return fmt.Sprintf("%d of %d run, the deployment is not complete%s", s.Running, s.Wanted, why), nil
 	case s.Running < s.Wanted:

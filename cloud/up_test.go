@@ -22,7 +22,7 @@ func TestUp(t *testing.T) {
 		t.Fatalf("up: %t, %v", changed, err)
 	}
 	a, b := sites["a-1"], sites["b-1"]
-	if len(a.jobs) != 2 || len(b.jobs) != 4 {
+	if len(a.jobs) != 3 || len(b.jobs) != 5 {
 		t.Errorf("jobs at a-1: %q, at b-1: %q", a.jobs, b.jobs)
 	}
 	if want := "count = 2\nport = 8081\ninternal_port = 8091\nurl = \"wss://brain.b-1.play.example/v1/connect\"\noptions = [\"--turn=turn:turn.b-1.play.example:3478\",\"--events=s3://system-b/events?region=b-1\"]\n"; b.jobs["brain"] != want {
@@ -72,7 +72,7 @@ func TestUpKilled(t *testing.T) {
 			t.Fatalf("after it was killed at write %d: %v", writes, err)
 		}
 		now := sites["b-1"].variables[turnVariable]["secret"]
-		if len(sites["b-1"].jobs) != 4 || secret != "" && now != secret || sites["b-1"].variables[brainVariable]["turn_secret"] != now {
+		if len(sites["b-1"].jobs) != 5 || secret != "" && now != secret || sites["b-1"].variables[brainVariable]["turn_secret"] != now {
 			t.Errorf("after it was killed at write %d: jobs %q, variables %q", writes, sites["b-1"].jobs, sites["b-1"].variables)
 		}
 	}
@@ -123,7 +123,7 @@ func TestUpSiteDown(t *testing.T) {
 			t.Errorf("with the token %q: %v", token, err)
 		}
 		waits := strings.Contains(fmt.Sprint(err), "b-1: the operators' token did not come in time: no other site has it, and a-1 does not answer: no route")
-		if waits != (token == "") || (len(sites["b-1"].jobs) == 4) != (token != "") {
+		if waits != (token == "") || (len(sites["b-1"].jobs) == 5) != (token != "") {
 			t.Errorf("with the token %q: %v; jobs %q", token, err, sites["b-1"].jobs)
 		}
 	}
@@ -149,6 +149,32 @@ func TestUpConsole(t *testing.T) {
 	}
 }
 
+// TestUpPrefetch: the job prefetch runs by default. At a site with the access control of an earlier release
+// all other jobs run, and what is missing is said.
+func TestUpPrefetch(t *testing.T) {
+	c, sites, _ := newCluster(t)
+	b := sites["b-1"]
+	b.earlier = true
+	want := "b-1: prefetch: the site has the access control of an earlier release: Nomad has no namespace fetches"
+	if _, err := c.Up(t.Context(), Options{}); err == nil || !strings.Contains(err.Error(), want) || len(sites["a-1"].jobs) != 3 || len(b.jobs) != 4 {
+		t.Errorf("up: %v; jobs at b-1: %q", err, b.jobs)
+	}
+	if _, err := c.Plan(t.Context(), Options{}); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("plan: %v", err)
+	}
+	off, err := c.Outputs.ParseSettings([]string{"b-1/prefetch.every=0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Up(t.Context(), Options{Settings: off}); err != nil || b.jobs["prefetch"] != "every = \"0\"\n" {
+		t.Errorf("turned off: %v; jobs at b-1: %q", err, b.jobs)
+	}
+	b.earlier = false
+	if _, err := c.Up(t.Context(), Options{}); err != nil || b.jobs["prefetch"] != "" || len(b.jobs) != 5 {
+		t.Errorf("with the access control of this one: %v; jobs at b-1: %q", err, b.jobs)
+	}
+}
+
 func TestUnhealthy(t *testing.T) {
 	for _, c := range []struct {
 		state          State
@@ -159,8 +185,10 @@ func TestUnhealthy(t *testing.T) {
 		{State{Exists: true, Wanted: 2, Running: 2, Version: 3, DeploymentVersion: 2, Deployment: "successful"}, "the deployment is not complete", ""},
 		{State{Exists: true, Wanted: 2, Running: 1, Deployment: "successful", Trouble: []string{"the node pool edge has no node"}}, "1 of 2 run (the node pool edge has no node)", ""},
 		{State{Exists: true, Deployment: "failed", Why: "unhealthy allocations"}, "", "its deployment failed: unhealthy allocations"},
-		{State{Exists: true, Version: 2, DeploymentVersion: 1, Deployment: "failed"}, "the deployment is not complete", ""}, // an earlier one
+		{State{Exists: true, Wanted: 1, Version: 2, DeploymentVersion: 1, Deployment: "failed"}, "the deployment is not complete", ""}, // an earlier one
 		{State{Exists: true, Stopped: true}, "", "somebody stopped it"},
+		{State{Exists: true, Version: 2, DeploymentVersion: 1, Deployment: "successful"}, "", ""}, // turned off
+		{State{Exists: true, Running: 1, Version: 2, DeploymentVersion: 1, Deployment: "successful"}, "the deployment is not complete", ""},
 	} {
 		missing, err := unhealthy(c.state)
 		if !strings.Contains(missing, c.missing) || (missing == "") != (c.missing == "") || (err == nil) != (c.fatal == "") || err != nil && err.Error() != c.fatal {

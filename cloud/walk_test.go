@@ -74,7 +74,7 @@ func TestWalk(t *testing.T) {
 	o.write("cluster.json", packed)
 	o.write("outputs.json", fmt.Sprintf(`{"sites": {"value": {"site-a": {"primary": true, "servers": 1, "edge_nodes": 2, "router_url": %q, "brain_url": "ws://127.0.0.1:1/v1/connect"}}}}`, router))
 	// Other than in a cluster: tasks have no chroot, and the agents share a machine.
-	o.write("settings", fmt.Sprintf("# of this machine\nrouter.driver=raw_exec\nbrain.driver=raw_exec\nrouter.binary=%[1]s\nbrain.binary=%[1]s\nrouter.port=%[2]d\nbrain.port=0\nrouter.internal_port=0\nbrain.internal_port=0\nrouter.options=[\"--consul=%[3]s:8500\"]\nbrain.options=[\"--consul=%[3]s:8500\"]\n",
+	o.write("settings", fmt.Sprintf("# of this machine\nrouter.driver=raw_exec\nbrain.driver=raw_exec\nrouter.binary=%[1]s\nbrain.binary=%[1]s\nrouter.port=%[2]d\nbrain.port=0\nrouter.internal_port=0\nbrain.internal_port=0\nrouter.options=[\"--consul=%[3]s:8500\"]\nbrain.options=[\"--consul=%[3]s:8500\"]\nprefetch.driver=raw_exec\nprefetch.binary=%[1]s\n",
 		filepath.Join(bin, "nearcast"), port, edge.Address))
 	o.args = []string{"--outputs", o.path("outputs.json"), "--cluster-file", o.path("cluster.json"), "--no-aws",
 		"--nomad", server.Address + ":4646", "--consul", server.Address + ":8500"}
@@ -94,7 +94,7 @@ func TestWalk(t *testing.T) {
 	}()
 	server.ACL()
 	stage("the access control is set up")
-	if err := <-first; err != nil || !strings.Contains(said.String(), "site-a: brain is healthy") {
+	if err := <-first; err != nil || !strings.Contains(said.String(), "site-a: prefetch is healthy") {
 		t.Fatalf("up: %v\n%s", err, said.String())
 	}
 	stage("it is up")
@@ -103,6 +103,17 @@ func TestWalk(t *testing.T) {
 	}
 	if out := o.run(0, plan...); !strings.Contains(out, "would change nothing") {
 		t.Errorf("the plan after it: %s", out)
+	}
+	// Turned off, and on again.
+	off := append(up, "--set", "prefetch.every=0")
+	if out := o.run(0, off...); !strings.Contains(out, "site-a: prefetch is healthy, version 1, 0 of 0 run") {
+		t.Errorf("without prefetch: %s", out)
+	}
+	if out := o.run(0, off...); !strings.Contains(out, "Nothing changed") {
+		t.Errorf("without prefetch again: %s", out)
+	}
+	if out := o.run(0, up...); !strings.Contains(out, "site-a: prefetch is healthy, version 2, 1 of 1 run") {
+		t.Errorf("with prefetch again: %s", out)
 	}
 	if out := o.run(0, append(plan, "--set", "router.count=2")...); !strings.Contains(out, `router: changes: Count: "1" → "2"`) {
 		t.Errorf("the plan of another count: %s", out)

@@ -88,6 +88,20 @@ func (s *Site) write(ctx context.Context, namespace string) (*api.WriteOptions, 
 	return (&api.WriteOptions{Region: s.region, Namespace: namespace}).WithContext(ctx), cancel
 }
 
+// HasNamespace implements cloud.Nomad.
+func (s *Site) HasNamespace(ctx context.Context, name string) (bool, error) {
+	q, cancel := s.query(ctx, "")
+	defer cancel()
+	_, _, err := s.api.Namespaces().Info(name, q)
+	if status(err) == http.StatusNotFound {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read the namespace %s: %w", name, err)
+	}
+	return true, nil
+}
+
 func status(err error) int {
 	var answer api.UnexpectedResponseError
 	if errors.As(err, &answer) {

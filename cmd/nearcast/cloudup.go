@@ -22,9 +22,11 @@ type settingFlags struct {
 const settingHelp = `A setting is [SITE/]JOB.VARIABLE=VALUE, of a job in jobs/platform (router, brain, turn,
 autoscaler, console, observability, prefetch): router.options=["--residency=eu"]. Each run
 makes the jobs what outputs and settings say, so give the same settings each time: --settings
-names a file, a setting a line; # begins a comment. The jobs console, observability and
-prefetch run where a setting names them: console.url=https://console.example (at the primary
-site, if no SITE is named), observability.retention=15d, prefetch.every=10s. What runs is never stopped.
+names a file, a setting a line; # begins a comment. The jobs console and observability run
+where a setting names them: console.url=https://console.example (at the primary site, if no
+SITE is named), observability.retention=15d. What runs is never stopped, but by
+prefetch.every=0: the job prefetch, which has nodes fetch the content of apps before anybody
+asks, runs by default.
 Where the outputs name a system bucket, brains keep the events of webhooks there; the setting
 brain.options=["--events="] turns it off.`
 
@@ -102,7 +104,7 @@ func cloudUp(f *cloudFlags) *cobra.Command {
 	var wait time.Duration
 	cmd := &cobra.Command{
 		Use:   "up",
-		Short: "Make router, brain, TURN and autoscaler run at every site",
+		Short: "Make router, brain, TURN, autoscaler and prefetch run at every site",
 		Long: `Make the platform run at every site, from Terraform's outputs. It waits until the
 servers of a site have a quorum, have set up the access control, and the edge nodes are
 there. Then it gives routers a token for operators and TURN its secret, registers the jobs

@@ -9,7 +9,7 @@
 variable "every" {
   type        = string
   default     = "10s"
-  description = "how often it looks for new versions"
+  description = "how often it looks for new versions; 0 turns it off"
 }
 
 variable "wait" {
@@ -41,7 +41,17 @@ job "prefetch" {
   datacenters = ["*"]
   node_pool   = var.node_pool
 
+  update {
+    max_parallel      = 1
+    min_healthy_time  = "5s"
+    healthy_deadline  = "2m"
+    progress_deadline = "0"
+    auto_revert       = true
+  }
+
   group "prefetch" {
+    count = contains(["0", "0s"], var.every) ? 0 : 1
+
     restart {
       attempts = 5
       interval = "1m"

@@ -91,6 +91,7 @@ func newSite(t *testing.T) *site {
 	for _, job := range []string{"router", "brain"} {
 		settings += fmt.Sprintf("%[1]s.driver=raw_exec\n%[1]s.binary=%[2]s/nearcast\n%[1]s.options=[\"--consul=%[3]s:8500\"]\n", job, s.bin, s.edge.Address)
 	}
+	settings += fmt.Sprintf("prefetch.driver=raw_exec\nprefetch.binary=%s/nearcast\n", s.bin)
 	s.write("settings", settings)
 	if err := os.CopyFS(filepath.Join(s.work, "jobs"), os.DirFS(filepath.Join(nodetest.Source(t), "jobs"))); err != nil {
 		t.Fatal(err)
