@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Writes the access control of a site: the apps' namespace, all policies, and how a job
+# Writes the access control of a site: the namespaces of apps and fetches, all policies, and how a job
 # gets its token.
 # Run it again after a change: it changes only what differs.
 #
