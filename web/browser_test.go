@@ -86,6 +86,7 @@ func TestInTheBrowser(t *testing.T) {
 		"a signed app":                                      walkSigned,
 		"a site with a signed app dies":                     walkSignedSiteDies,
 		"a phone":                                           walkPhone,
+		"a tablet with a keyboard":                          walkTablet,
 		"axe-core looks at a session":                       walkAxeSession,
 		"axe-core looks at a session on a phone":            walkAxeSessionPhone,
 		"axe-core looks at what is no session":              walkAxeOthers,

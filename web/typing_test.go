@@ -126,6 +126,18 @@ func walkComposing(v *visit) {
 	if got := v.typed(); got != "" {
 		v.Errorf("a composition that was given up came as %s", got)
 	}
+	// A click ends one, as in any program: its text does not go to where the click led.
+	compose("hel")
+	v.clickAt(500, 400)
+	text := ""
+	v.site.wantInput("a click", func(in wire.Input) bool {
+		text += in.Text
+		return in.Type == wire.InputDown
+	})
+	if got := v.typed(); text != "hel" || got != "" {
+		v.Errorf("before a click came %q, and after it %s", text, got)
+	}
+	v.until(`document.activeElement.classList.contains('typing')`)
 }
 
 // walkLettingGo leaves the page in all ways with keys held: nothing stays pressed.

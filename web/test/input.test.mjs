@@ -2,7 +2,7 @@ import test from 'node:test';
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { notches, pictureRect, toPicture } from '../assets/js/input/geometry.js';
-import { Fingers, Gestures, Touch } from '../assets/js/input/touch.js';
+import { Fingers, Gestures, ScreenKeyboard, Touch } from '../assets/js/input/touch.js';
 import { Movement } from '../assets/js/input/movement.js';
 import { Keyboard } from '../assets/js/input/keyboard.js';
 
@@ -127,7 +127,8 @@ function touchScreen() {
   return { f, said, tick: () => frames.splice(0).forEach((fn) => fn()) };
 }
 
-test('a drag in which the app begins to want motion, or ends to, lets go of what it pressed', (t) => {
+// touching drives a Touch; did has what came of it, with what it did to a TextField where more is asked for.
+function touching(t, more = false) {
   const listeners = {};
   const surface = { addEventListener: (type, on) => { listeners[type] = on; } };
   const had = [globalThis.window, globalThis.document];
@@ -139,9 +140,19 @@ test('a drag in which the app begins to want motion, or ends to, lets go of what
     relative: false, display: { width: 640 }, video: { videoWidth: 1280 }, rect: () => ({ width: 640 }), place: ({ clientX: x, clientY: y }) => ({ x, y }),
     at: () => did.push('at'), by: (dx) => did.push(`by ${dx}`), button: (pressed) => did.push(pressed ? 'down' : 'up'),
   };
-  const touch = new Touch({ surface, pointer, sink: {} });
+  const say = (what) => { if (more) did.push(what); };
+  const field = { inputMode: '', addEventListener() {} };
+  const keyboard = { ready: (event) => say(`ready ${event}`), clipboard: { next: ({ type }) => say(`next ${type}`) } };
+  const text = { field, keyboard, place: ({ clientX }) => say(`place ${clientX}`), focus: () => say(`focus ${field.inputMode}`) };
+  const touch = new Touch({ surface, pointer, text, sink: {} });
   touch.start({});
-  const finger = (type, x) => listeners[type]({ pointerType: 'touch', pointerId: 1, clientX: x, clientY: 0, timeStamp: 0, preventDefault() {} });
+  t.after(() => touch.stop());
+  const finger = (type, x) => listeners[type]({ type, pointerType: 'touch', pointerId: 1, clientX: x, clientY: 0, timeStamp: 0, preventDefault() {} });
+  return { pointer, finger, did };
+}
+
+test('a drag in which the app begins to want motion, or ends to, lets go of what it pressed', (t) => {
+  const { pointer, finger, did } = touching(t);
   finger('pointerdown', 0);
   finger('pointermove', 20);
   pointer.relative = true;
@@ -154,7 +165,91 @@ test('a drag in which the app begins to want motion, or ends to, lets go of what
   pointer.relative = false;
   finger('pointerup', 20);
   assert.deepEqual(did, ['by 40']);
-  touch.stop();
+});
+
+test('a tap gives the app the keyboard, a key that waits, and the person what it copied', (t) => {
+  const { finger, did } = touching(t, true);
+  finger('pointerdown', 7);
+  finger('pointerup', 7);
+  assert.deepEqual(did, ['ready undefined', 'next pointerdown', 'place 7', 'focus none', 'ready undefined', 'next pointerup', 'down', 'up']);
+});
+
+// screenKeys drives a ScreenKeyboard on a page of 800 px; log has what happens to the field.
+function screenKeys(t, inputMode) {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const had = [globalThis.document, globalThis.requestAnimationFrame];
+  globalThis.document = { documentElement: { clientHeight: 800 } };
+  const frames = [];
+  globalThis.requestAnimationFrame = (fn) => frames.push(fn);
+  t.after(() => { [globalThis.document, globalThis.requestAnimationFrame] = had; });
+  const log = [];
+  const root = { activeElement: null };
+  const part = (name) => Object.assign(new EventTarget(), {
+    getRootNode: () => root,
+    focus() {
+      const before = root.activeElement;
+      root.activeElement = this;
+      before?.dispatchEvent(new Event('blur'));
+      log.push(`${name} ${field.inputMode}`);
+    },
+  });
+  const field = part('field');
+  field.inputMode = inputMode;
+  const surface = part('surface');
+  const text = { field, focus: () => field.focus() };
+  const viewport = Object.assign(new EventTarget(), { height: 800, scale: 1 });
+  const keys = new ScreenKeyboard({ surface, text, viewport });
+  keys.start(new AbortController().signal);
+  text.focus();
+  const high = (height, scale = 1) => {
+    Object.assign(viewport, { height, scale });
+    viewport.dispatchEvent(new Event('resize'));
+  };
+  return { keys, field, root, high, did: () => log.splice(0), draw: () => frames.splice(0).forEach((fn) => fn()) };
+}
+
+test('the screen keyboard comes and goes by its button, with a new focus each time', (t) => {
+  const { keys, field, root, did, draw } = screenKeys(t, 'none');
+  did();
+  keys.toggle();
+  assert.deepEqual(did(), ['surface none', 'field text'], 'in the click itself');
+  keys.toggle();
+  assert.deepEqual(did(), ['surface none']);
+  draw();
+  assert.deepEqual(did(), ['field none']);
+  keys.toggle();
+  field.dispatchEvent(new Event('blur')); // of the window
+  assert.equal(field.inputMode, 'text');
+  root.activeElement = null;
+  field.dispatchEvent(new Event('blur'));
+  assert.equal(field.inputMode, 'none', 'the person uses something else');
+});
+
+test('a screen keyboard that its own key closes is noticed', (t) => {
+  const { keys, field, high } = screenKeys(t, 'none');
+  keys.toggle();
+  high(740); // the browser's bar
+  high(400, 2); // larger, and nothing is covered
+  high(800);
+  t.mock.timers.tick(600);
+  assert.equal(field.inputMode, 'text', 'it is not up yet');
+  high(400);
+  high(200, 2); // larger, and as much covered
+  high(780);
+  t.mock.timers.tick(100);
+  high(400); // it was away for a moment, while the device was turned
+  t.mock.timers.tick(600);
+  assert.equal(field.inputMode, 'text');
+  high(800);
+  t.mock.timers.tick(600);
+  assert.equal(field.inputMode, 'none');
+});
+
+test('a field on a device without a screen keyboard stays as it is', (t) => {
+  const { field, root } = screenKeys(t, '');
+  root.activeElement = null;
+  field.dispatchEvent(new Event('blur'));
+  assert.equal(field.inputMode, '');
 });
 
 test('fingers: who comes and goes is sent for sure, and moves once a frame', () => {

@@ -26,11 +26,11 @@ export class Hands {
     const used = () => this.engaged;
     const sink = { send: (input) => this.player.send(input), move: (input) => this.player.move(input) };
     this.choices = recallChoices();
-    const field = el('textarea.typing', { autocapitalize: 'off', autocomplete: 'off', spellcheck: false, tabIndex: -1, 'aria-label': label, rows: 1 });
+    const field = el('textarea.typing', { autocapitalize: 'off', autocomplete: 'off', spellcheck: false, tabIndex: -1, 'aria-label': label, rows: 1, inputMode: touchy ? 'none' : '' });
     surface.append(field);
     this.view = new View(surface);
     this.keyboard = new Keyboard({ surface, sink, onChord, choices: this.choices });
-    this.text = new TextField({ surface, field, keyboard: this.keyboard, touchy });
+    this.text = new TextField({ surface, field, keyboard: this.keyboard });
     this.pointer = new Pointer({
       surface, video: stage.video, sink, used, onLock, onMode: () => this.mode(), draws: !touchy,
       onUse: (event) => {
@@ -46,7 +46,7 @@ export class Hands {
     this.makers = {
       touch: async () => {
         const { Touch } = await import('./input/touch.js');
-        return new Touch({ surface, pointer: this.pointer, sink });
+        return new Touch({ surface, pointer: this.pointer, text: this.text, sink });
       },
       gamepads: async () => {
         const { Gamepads } = await import('./input/gamepads.js');

@@ -144,7 +144,7 @@ export class Shell {
       volume: (v) => { stage.audio.volume = v; stage.audio.muted = v === 0; this.#sound(); },
       escape: () => hands.keyboard.tap('Escape', 'Escape'),
       closeWindow: () => player.send({ t: 'close' }),
-      keyboard: () => hands.text.toggle(),
+      keyboard: () => hands.touch?.keys.toggle(),
       paste: () => hands.paste(),
       choose: (name) => { hands.choose(name); this.tools.setChoices(hands.choices); },
       stats: () => this.#chord('stats'),

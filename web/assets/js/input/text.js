@@ -11,8 +11,8 @@ const KEYS = {
 
 export class TextField {
   // surface has the field in it; keyboard has tap() and text().
-  constructor({ surface, field, keyboard, touchy = false }) {
-    Object.assign(this, { surface, field, keyboard, touchy });
+  constructor({ surface, field, keyboard }) {
+    Object.assign(this, { surface, field, keyboard });
     this.composing = false;
     const on = (type, handler) => surface.addEventListener(type, handler.bind(this));
     on('compositionstart', this.#began);
@@ -21,31 +21,21 @@ export class TextField {
     on('input', this.#empty);
   }
 
-  // focus gives the app the keyboard. With a finger, the field would open the screen
-  // keyboard; where the app has the mouse, nobody writes.
+  // focus gives the app the keyboard. Where the app has the mouse, nobody writes, but on
+  // the screen keyboard (touch.js).
   focus() {
-    const to = this.touchy || this.keyboard.raw ? this.surface : this.field;
-    if (this.touchy && this.#focused() === this.field && !this.keyboard.raw) return;
-    to.focus({ preventScroll: true });
+    const { surface, field } = this;
+    (this.keyboard.raw && field.inputMode !== 'text' ? surface : field).focus({ preventScroll: true });
   }
 
-  // toggle shows or hides the screen keyboard.
-  toggle() {
-    if (this.#focused() === this.field) this.surface.focus({ preventScroll: true });
-    else this.field.focus({ preventScroll: true });
-  }
-
-  #focused() {
-    return this.surface.getRootNode().activeElement;
-  }
-
-  // place moves the field, and the windows of input methods with it, to a point of the page.
+  // place moves the field, and the windows of input methods with it, to a point of the page. What
+  // the person composes there ends: its text comes before the click. A screen keyboard would go.
   place({ clientX, clientY }) {
+    if (this.composing && this.field.inputMode !== 'text') this.surface.focus({ preventScroll: true });
     if (this.composing) return;
-    const { left = 0, top = 0 } = this.surface.getBoundingClientRect();
-    const [x, y] = [clientX - left, clientY - top];
-    this.field.style.left = `${Math.round(x)}px`;
-    this.field.style.top = `${Math.round(y)}px`;
+    const { left, top } = this.surface.getBoundingClientRect();
+    this.field.style.left = `${clientX - left}px`;
+    this.field.style.top = `${clientY - top}px`;
   }
 
   #began() {

@@ -16,6 +16,8 @@ const HOLD_MS = 480;
 const TAP_MS = 320;
 const WHEEL_PER_PX = 2;  // 120ths a pixel
 const MAX = 10;          // fingers, as wire.MaxTouches
+const COVERS = 100;      // px: a screen keyboard covers more, bars of the browser less
+const TURN_MS = 500;     // how long a screen keyboard may be away while the device is turned
 
 export class Gestures {
   // out has move(p), down(b, p), up(b, p), wheel(dx, dy, p), buzz(); later(fn, ms)
@@ -200,10 +202,60 @@ export class Fingers {
   }
 }
 
+// ScreenKeyboard shows and hides the screen keyboard. Browsers show it for the field that has the
+// focus, but not with inputMode 'none': with that the field has the focus all the time, so that a
+// keyboard which is attached composes and pastes there.
+export class ScreenKeyboard {
+  // text is a TextField; viewport is a VisualViewport.
+  constructor({ surface, text, viewport = globalThis.visualViewport }) {
+    Object.assign(this, { surface, text, viewport });
+    this.up = false; // it covers a part of the page
+    this.waiting = 0;
+    const { field } = text;
+    // Where only the window has lost the focus, the screen keyboard comes back with it.
+    field.addEventListener('blur', () => { if (surface.getRootNode().activeElement !== field) this.#gone(); });
+  }
+
+  start(signal) {
+    this.viewport?.addEventListener('resize', () => this.#resized(), { signal });
+  }
+
+  // toggle is called from a click. Browsers heed a change of inputMode with the focus that comes after it.
+  toggle() {
+    const { surface, text: { field } } = this;
+    const shown = field.inputMode === 'text';
+    surface.focus({ preventScroll: true });
+    if (!shown) {
+      field.inputMode = 'text';
+      field.focus({ preventScroll: true }); // at once: later it would not be of the click
+      return;
+    }
+    this.#gone();
+    requestAnimationFrame(() => this.text.focus()); // Safari shows it again where both are in one frame
+  }
+
+  // #resized notices that the person has closed it by a key of its own, of which browsers say nothing.
+  #resized() {
+    const { height, scale } = this.viewport;
+    clearTimeout(this.waiting);
+    if (document.documentElement.clientHeight - height * scale > COVERS) this.up = true;
+    else if (this.up) this.waiting = setTimeout(() => this.#gone(), TURN_MS);
+  }
+
+  #gone() {
+    clearTimeout(this.waiting);
+    this.up = false;
+    const { field } = this.text;
+    if (field.inputMode) field.inputMode = 'none'; // without any, no keyboard is on this device's screen
+  }
+}
+
 // Touch feeds a surface's fingers to Fingers, or to Gestures and what comes out to a Pointer.
 export class Touch {
-  constructor({ surface, pointer, sink }) {
-    Object.assign(this, { surface, pointer, sink });
+  // text is a TextField.
+  constructor({ surface, pointer, text, sink }) {
+    Object.assign(this, { surface, pointer, text, sink });
+    this.keys = new ScreenKeyboard({ surface, text });
     this.abort = null;
   }
 
@@ -212,7 +264,8 @@ export class Touch {
     this.stop();
     this.abort = new AbortController();
     const { signal } = this.abort;
-    const { pointer } = this;
+    this.keys.start(signal);
+    const { pointer, text, text: { keyboard } } = this;
     const at = (p) => {
       if (pointer.relative) return {};
       const { x, y } = pointer.place({ clientX: p.x, clientY: p.y });
@@ -246,20 +299,29 @@ export class Touch {
       wheel: (dx, dy, p) => pointer.roll(dx, dy, at(p)),
       buzz: () => navigator.vibrate?.(12),
     });
-    const feed = (handler) => (event) => {
+    // Fingers use what is at the keyboard, as clicks do. Their events may lack what is held there.
+    const use = (event) => {
+      keyboard.ready();
+      keyboard.clipboard?.next(event);
+    };
+    const feed = (handler, used) => (event) => {
       if (event.pointerType !== 'touch') return;
       event.preventDefault();
+      if (used) use(event);
       handler(event.pointerId, { x: event.clientX, y: event.clientY }, event.timeStamp);
     };
     const on = (type, handler) => this.surface.addEventListener(type, handler, { signal });
     on('pointerdown', feed((id, p, now) => {
       this.surface.setPointerCapture?.(id);
+      text.place({ clientX: p.x, clientY: p.y });
+      text.field.inputMode ||= 'none'; // a finger asks for no screen keyboard
+      text.focus();
       if (display.touch && !pointer.relative) this.fingers.down(id, p);
       else this.gestures.down(id, p, now);
-    }));
+    }, true));
     // Each knows the fingers that came down while it was in charge.
     on('pointermove', feed((id, p) => { this.fingers.move(id, p); this.gestures.move(id, p); }));
-    on('pointerup', feed((id, p, now) => { this.fingers.up(id, p); this.gestures.up(id, p, now); }));
+    on('pointerup', feed((id, p, now) => { this.fingers.up(id, p); this.gestures.up(id, p, now); }, true));
     on('pointercancel', feed((id) => { this.fingers.gone(id); this.gestures.reset(); }));
     // The browser may tell nothing of fingers that are lifted elsewhere.
     window.addEventListener('blur', () => this.reset(), { signal });

@@ -77,7 +77,7 @@ export function toolbar({ title, actions, w }) {
   tab.addEventListener('pointerenter', (e) => { if (e.pointerType === 'mouse' && e.buttons === 0) open(); });
   bar.addEventListener('pointerleave', () => open());
   // After a click or tap on a tool the app has the keyboard again.
-  bar.addEventListener('mousedown', (e) => { if (e.target !== volume) e.preventDefault(); });
+  node.addEventListener('mousedown', (e) => { if (e.target !== volume) e.preventDefault(); });
   bar.addEventListener('keydown', (e) => {
     if (e.key === 'Escape') { actions.refocus(); close(); }
     const tools = [...bar.querySelectorAll('button:not([hidden]), input:not([hidden])')];
