@@ -377,8 +377,14 @@ func walkInput(v *visit) {
 	s := v.site
 	// 1280x720 in 1000x700 is 1000x562.5, with bars of 68.75 above and below.
 	v.moveTo(500, 350)
-	s.wantInput("move to the middle", func(in wire.Input) bool {
+	moved := s.wantInput("move to the middle", func(in wire.Input) bool {
 		return in.Type == wire.InputMove && near(in.X, 0.5) && near(in.Y, 0.5) && in.N > 0
+	})
+	seen := map[uint32]bool{moved.N: true}
+	s.wantInput("the last move once more, for sure", func(in wire.Input) bool {
+		again := in.Type == wire.InputMove && near(in.X, 0.5) && near(in.Y, 0.5) && seen[in.N]
+		seen[in.N] = true
+		return again
 	})
 	v.clickAt(250, 350)
 	s.wantInput("press", func(in wire.Input) bool {

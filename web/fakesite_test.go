@@ -674,8 +674,8 @@ func (s *site) input(dc *webrtc.DataChannel, raw []byte) {
 		s.page.Store(dc)
 	}
 	moves := in.Type == wire.InputMove || in.Type == wire.InputRel
-	if in.Type != wire.InputPad && moves != (dc.Label() == wire.ChannelPointer) {
-		s.t.Errorf("%s came on channel %s", in.Type, dc.Label())
+	if in.Type != wire.InputPad && !moves && dc.Label() == wire.ChannelPointer || moves && in.N == 0 {
+		s.t.Errorf("%s came on channel %s", raw, dc.Label())
 	}
 	if in.Type == wire.InputPing {
 		pong, _ := json.Marshal(wire.Pong{Type: "pong", Seq: in.Seq})

@@ -5,7 +5,8 @@ import "time"
 // Input travels on two data channels that the browser opens before its offer:
 // ChannelInput, reliable and ordered, and ChannelPointer, unordered without
 // retransmission, for what the next message makes good: moves, and the motion of a
-// gamepad's sticks and triggers. Each message is one JSON Input. ChannelClip is for what
+// gamepad's sticks and triggers. No next message makes good the last move before the pointer
+// rests: it comes on ChannelInput too, with the same N. Each message is one JSON Input. ChannelClip is for what
 // clipboards hold (ClipOffer), ChannelMessages for what page and app say (MessageFrame).
 const (
 	ChannelInput   = "input"

@@ -238,6 +238,28 @@ func lateMovesAreDropped(t *testing.T, server wire.XServer) {
 	}
 }
 
+// TestLastMoveIsToldAgain: a page sends its last move once more, for sure, as it may be lost. If it
+// came, the second one is nothing: also where the app has moved the pointer since.
+func TestLastMoveIsToldAgain(t *testing.T) { testkit.EachDisplay(t, lastMoveIsToldAgain) }
+
+func lastMoveIsToldAgain(t *testing.T, server wire.XServer) {
+	s := newStage(t, server)
+	at := func(x float64, n uint32) wire.Input { return wire.Input{Type: wire.InputMove, X: x, Y: 0.5, N: n} }
+	rel := func(n uint32, dx, x float64) wire.Input {
+		return wire.Input{Type: wire.InputRel, N: n, DX: dx, Sum: &[2]float64{x, 0}}
+	}
+	s.apply(at(0.1, 1), at(0.3, 3)) // 2 was lost: 3 is told again alone
+	s.apply(rel(4, 10, 10), at(0.3, 3), rel(4, 0, 10))
+	s.apply(rel(6, 0, 30)) // 5 and 6 were lost
+	// The page has lost the focus in between: nothing is known of what came.
+	s.apply(wire.Input{Type: wire.InputBlur}, rel(6, 0, 30), rel(7, 5, 35))
+	for _, want := range []int{64, 192, 202, 222, 227} {
+		if e := s.next("motion"); e.X != want {
+			t.Errorf("moved to %d, want %d", e.X, want)
+		}
+	}
+}
+
 func TestWheel(t *testing.T) { testkit.EachDisplay(t, wheel) }
 
 func wheel(t *testing.T, server wire.XServer) {

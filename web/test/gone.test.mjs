@@ -61,15 +61,16 @@ test('the sum of all motion makes good what the line loses', (t) => {
   t.after(() => { globalThis.requestAnimationFrame = former; });
   const pointer = new Pointer({ surface: {}, video: {}, sink: { send: (m) => sent.push(m), move: (m) => sent.push(m) } });
   pointer.relative = true;
+  t.mock.timers.enable({ apis: ['setTimeout'] });
   pointer.by(1, 2);
   pointer.by(3, 4);
   frames.shift()();
-  frames.shift()(); // the hand rests: the sum is sent once more
   frames.shift()();
+  t.mock.timers.tick(50); // the hand rests: the sum is sent once more
   pointer.button(true, 0, {});
   assert.deepEqual(sent, [
-    { t: 'rel', dx: 1, dy: 2, sum: [1, 2], n: 1 }, { t: 'rel', dx: 3, dy: 4, sum: [4, 6], n: 2 }, { t: 'rel', dx: 0, dy: 0, sum: [4, 6], n: 3 },
-    { t: 'down', b: 0, n: 3, sum: [4, 6] },
+    { t: 'rel', dx: 1, dy: 2, sum: [1, 2], n: 1 }, { t: 'rel', dx: 3, dy: 4, sum: [4, 6], n: 2 }, { t: 'rel', dx: 0, dy: 0, sum: [4, 6], n: 2 },
+    { t: 'down', b: 0, n: 2, sum: [4, 6] },
   ]);
   assert.equal(frames.length, 0);
 });

@@ -5,6 +5,7 @@ import { notches, pictureRect, toPicture } from '../assets/js/input/geometry.js'
 import { Fingers, Gestures, ScreenKeyboard, Touch } from '../assets/js/input/touch.js';
 import { Movement } from '../assets/js/input/movement.js';
 import { Keyboard } from '../assets/js/input/keyboard.js';
+import { Pointer } from '../assets/js/input/pointer.js';
 
 const wireDir = new URL('../../internal/wire/testdata/', import.meta.url);
 
@@ -436,6 +437,51 @@ test('a long text is several messages, and has no control characters', () => {
   k.text(`a\r\nb\u0007\ud800${'😀'.repeat(150)}`);
   assert.equal(sent.map((m) => m.text).join(''), `a\nb${'😀'.repeat(150)}`);
   assert.ok(sent.every((m) => new TextEncoder().encode(m.text).length <= 512));
+});
+
+// mouse drives a Pointer with frames and timers of its own.
+function mouse(t, relative) {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const had = globalThis.requestAnimationFrame;
+  let frames = [];
+  globalThis.requestAnimationFrame = (fn) => frames.push(fn);
+  t.after(() => { globalThis.requestAnimationFrame = had; });
+  const sent = [];
+  const sink = { send: (m) => sent.push(['send', m]), move: (m) => sent.push(['move', m]) };
+  const pointer = Object.assign(new Pointer({ surface: {}, video: {}, sink }), { relative });
+  const said = () => sent.splice(0).map(([way, { t: type, n, x, dx, sum }]) => [way, type, n ?? '', x ?? `${dx ?? ''}/${sum?.[0] ?? ''}`].join(' '));
+  const frame = () => {
+    t.mock.timers.tick(16);
+    const now = frames;
+    frames = [];
+    now.forEach((fn) => fn());
+  };
+  return { pointer, said, frame, rest: () => { for (let n = 0; n < 20; n++) frame(); } };
+}
+
+test('the last position goes for sure when the pointer rests, and nothing more while it moves', (t) => {
+  const { pointer, said, frame, rest } = mouse(t, false);
+  for (let n = 1; n <= 50; n++) {
+    pointer.at(n / 100, 0);
+    frame();
+  }
+  const moving = said();
+  assert.deepEqual([moving.length, moving.filter((m) => !m.startsWith('move ')).length], [50, 0]);
+  rest();
+  assert.deepEqual(said(), ['send move 50 0.5'], 'once, with the number that it had');
+  pointer.at(0.6, 0);
+  pointer.button(true, 0, { x: 0.7, y: 0 });
+  rest();
+  assert.deepEqual(said(), ['move move 51 0.6', 'send down  0.7'], 'a position after the button would undo its own');
+});
+
+test('the last motion of a locked mouse goes for sure, as a sum alone', (t) => {
+  const { pointer, said, frame, rest } = mouse(t, true);
+  pointer.by(3, 0);
+  frame();
+  pointer.by(4, 0);
+  rest();
+  assert.deepEqual(said(), ['move rel 1 3/3', 'move rel 2 4/7', 'send rel 2 0/7']);
 });
 
 test('counts of a locked mouse: a lone spike is dropped, a fast hand is not', () => {

@@ -2,12 +2,15 @@
 // moves go by the unreliable channel, at most one an animation frame, and each
 // button carries its own position on the reliable one. Where the app grabs the
 // mouse (a game), the pointer is locked and motion goes as differences, with the sum of all,
-// which makes good what was lost. The seat says
+// which makes good what was lost. After the last move nothing comes that would: so it goes by the
+// reliable channel too, once the pointer rests. The seat says
 // what the app wants (wire.Pointer), and which cursor it shows, which is drawn here: so
 // it moves without the stream's delay.
 
 import { notches, pictureRect, toPicture } from './geometry.js';
 import { Movement } from './movement.js';
+
+const REST_MS = 50; // without a move
 
 export class Pointer {
   // surface takes the events; video has the picture's size; sink has send()
@@ -22,7 +25,7 @@ export class Pointer {
     this.display = null;
     this.count = 0;      // wire's N
     this.sum = [0, 0];   // all motion until now
-    this.again = false;  // the last motion may be lost: its sum is sent once more
+    this.rest = 0;       // a timer: the last move may be lost, and is sent once more
     this.held = new Set();
     this.next = null;    // the move that waits for the frame
     this.wheel = null;
@@ -57,6 +60,7 @@ export class Pointer {
     this.abort = null;
     cancelAnimationFrame(this.frame);
     this.frame = 0;
+    clearTimeout(this.rest);
     this.next = this.wheel = null;
     this.movement.reset();
     this.shape = null;
@@ -73,6 +77,7 @@ export class Pointer {
     const { relative = false } = pointer;
     if (this.display.pointer !== 'auto' || relative === this.relative) return;
     this.relative = relative;
+    clearTimeout(this.rest);
     this.next = null;
     this.movement.reset();
     if (relative) {
@@ -95,8 +100,7 @@ export class Pointer {
   }
 
   get locked() {
-    const tree = this.surface.getRootNode?.() ?? document; // a shadow root knows what is locked in it
-    return tree.pointerLockElement === this.surface;
+    return this.surface.getRootNode().pointerLockElement === this.surface; // a shadow root knows what is locked in it
   }
 
   // place maps a page position to the picture.
@@ -128,6 +132,7 @@ export class Pointer {
     // The button has its position: a move that still waits would only come after it.
     if (this.next?.t === 'move') this.next = null;
     else this.#flush();
+    clearTimeout(this.rest); // the button says where it is
     this.sink.send({ t: pressed ? 'down' : 'up', b, ...at, ...(this.relative && { n: this.count, ...this.#sum() }) });
   }
 
@@ -208,7 +213,6 @@ export class Pointer {
     this.frame = requestAnimationFrame(() => {
       this.frame = 0;
       if (this.next || this.wheel) this.#soon();
-      else if (this.again) this.by(0, 0);
     });
   }
 
@@ -219,8 +223,10 @@ export class Pointer {
     if (this.next) {
       const { t, dx, dy } = this.next;
       this.count += 1;
-      this.again = dx || dy;
-      this.sink.move({ ...this.next, ...(t === 'rel' && { dx: round2(dx), dy: round2(dy), ...this.#sum() }), n: this.count });
+      const move = { ...this.next, ...(t === 'rel' && { dx: round2(dx), dy: round2(dy), ...this.#sum() }), n: this.count };
+      this.sink.move(move);
+      clearTimeout(this.rest);
+      this.rest = setTimeout(() => this.sink.send({ ...move, dx: 0, dy: 0 }), REST_MS); // the sum has it
       this.next = null;
     }
     if (this.wheel) {
