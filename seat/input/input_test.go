@@ -379,6 +379,17 @@ func shortcutsFollowTheCharacter(t *testing.T, server wire.XServer) {
 	if e := s.typed("KeyY", "z"); e.Keycode != 52 || e.State&xproto.ModMaskControl == 0 {
 		t.Errorf("Control and z on a German keyboard: %+v, want key 52 with Control", e)
 	}
+	// The case that a browser says is Caps Lock's, or a Mac's, which hides Shift beside Command.
+	if e := s.typed("KeyA", "A"); e.Keycode != 38 {
+		t.Errorf("Control+A with Caps Lock: %+v, want key 38", e)
+	}
+	s.apply(down("ShiftLeft", "Shift"))
+	s.next("key_press")
+	for code, want := range map[string]int{"KeyZ": 52, "KeyY": 52} {
+		if e := s.typed(code, "z"); e.Keycode != want || e.State&xproto.ModMaskShift == 0 {
+			t.Errorf("Command+Shift+Z by %s: %+v, want key %d with Shift", code, e, want)
+		}
+	}
 }
 
 func TestPreferPlace(t *testing.T) { testkit.EachDisplay(t, preferPlace) }

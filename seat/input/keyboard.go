@@ -154,14 +154,21 @@ func (in *Injector) forCharacter(r rune, place xproto.Keycode) (xproto.Keycode, 
 			}
 		}
 	}
-	if place != 0 && in.keys.produces(place, state) == sym {
+	const shortcut = xproto.ModMaskControl | xproto.ModMask1 | xproto.ModMask4
+	syms := []xproto.Keysym{sym}
+	if state&shortcut != 0 {
+		// Macs say z for Command+Shift+Z, and others A for Control+A with Caps Lock.
+		syms = append(syms, keysym(unicode.ToUpper(r)), keysym(unicode.ToLower(r)))
+	}
+	if place != 0 && slices.Contains(syms, in.keys.produces(place, state)) {
 		return place, nil
 	}
-	if code := in.keys.find(sym, state); code != 0 {
-		in.keys.spare.used(code)
-		return code, nil
+	for _, sym := range syms {
+		if code := in.keys.find(sym, state); code != 0 {
+			in.keys.spare.used(code)
+			return code, nil
+		}
 	}
-	const shortcut = xproto.ModMaskControl | xproto.ModMask1 | xproto.ModMask4
 	if place != 0 && state&shortcut != 0 && unicode.IsLetter(r) && !unicode.Is(unicode.Latin, r) {
 		return place, nil // apps know shortcuts by Latin letters
 	}

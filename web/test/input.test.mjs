@@ -33,6 +33,8 @@ test('wheels: a notch is 120, trackpads are finer', () => {
   assert.deepEqual(notches({ deltaX: 0, deltaY: 100, wheelDeltaX: 0, wheelDeltaY: -120, deltaMode: 0 }), { dx: 0, dy: 120 });
   assert.deepEqual(notches({ deltaX: 0, deltaY: -3, deltaMode: 1 }), { dx: 0, dy: -120 });
   assert.deepEqual(notches({ deltaX: 10, deltaY: 0, wheelDeltaX: -30, deltaMode: 0 }), { dx: 12, dy: 0 });
+  assert.deepEqual(notches({ deltaX: 100, deltaY: 0, wheelDeltaX: -120, deltaMode: 0, shiftKey: true }), { dx: 0, dy: 120 }, 'as Macs say it');
+  assert.deepEqual(notches({ deltaX: 1, deltaY: 3, deltaMode: 1, shiftKey: true }), { dx: 40, dy: 120 });
 });
 
 // hand drives Gestures with a clock of its own.
@@ -103,7 +105,7 @@ test('a second finger ends a drag; a third is nothing; cancel lets go', () => {
   g.down(1, p(0, 0), 0);
   g.move(1, p(50, 0));
   g.down(2, p(90, 0), 100);
-  assert.deepEqual(did.filter(([n]) => n === 'up').length, 1);
+  assert.deepEqual(did.filter(([n]) => n === 'up'), [['up', 0, [50, 0]]], 'where it is, not at the second finger');
   g.down(3, p(99, 0), 120);
   ['1', '2', '3'].forEach((id) => g.up(Number(id), p(0, 0), 200));
   assert.equal(did.filter(([n]) => n === 'down').length, did.filter(([n]) => n === 'up').length);
@@ -112,7 +114,7 @@ test('a second finger ends a drag; a third is nothing; cancel lets go', () => {
   g.down(1, p(0, 0), 0);
   g.move(1, p(50, 0));
   g.reset();
-  assert.equal(did.at(-1)[0], 'up');
+  assert.deepEqual(did.at(-1), ['up', 0, [50, 0]]);
 });
 
 // touchScreen drives Fingers on a picture of 100 x 100 with frames of its own.

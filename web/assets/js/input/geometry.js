@@ -34,7 +34,10 @@ export function toPicture(rect, x, y) {
 // distance, which is a setting of the system; a trackpad or a fine wheel gives three times its distance.
 export function notches(event) {
   const mode = event.deltaMode; // first: Firefox then gives lines, which its wheels turn by
-  return { dx: axis(event.deltaX, event.wheelDeltaX, mode), dy: axis(event.deltaY, event.wheelDeltaY, mode) };
+  const dx = axis(event.deltaX, event.wheelDeltaX, mode);
+  const dy = axis(event.deltaY, event.wheelDeltaY, mode);
+  // With Shift, Macs turn a mouse's wheel sideways. The app has Shift too, and does so itself, or something else.
+  return event.shiftKey && !dy ? { dx: 0, dy: dx } : { dx, dy };
 }
 
 function axis(delta, wheelDelta, mode) {

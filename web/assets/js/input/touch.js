@@ -35,13 +35,12 @@ export class Gestures {
     this.cancel();
     if (this.fingers.size === 1) {
       this.mode = 'undecided';
-      this.origin = p;
-      this.began = now;
+      this.origin = this.at = p;
       this.cancel = this.later(() => this.#hold(), HOLD_MS);
       return;
     }
     if (this.fingers.size === 2 && this.mode !== 'spent') {
-      this.#letGo(p);
+      this.#letGo();
       this.mode = 'two';
       this.began2 = now;
       this.travel = 0;
@@ -49,7 +48,7 @@ export class Gestures {
       this.out.move(this.last.middle);
       return;
     }
-    this.#letGo(p);
+    this.#letGo();
     this.mode = 'spent';
   }
 
@@ -61,7 +60,7 @@ export class Gestures {
       this.mode = 'drag';
       this.out.down(0, this.origin);
     }
-    if (this.mode === 'drag' || this.mode === 'hold') this.out.move(p);
+    if (this.mode === 'drag' || this.mode === 'hold') this.out.move(this.at = p);
     if (this.mode === 'two') this.#two();
   }
 
@@ -84,7 +83,7 @@ export class Gestures {
 
   reset() {
     this.cancel();
-    this.#letGo(this.origin);
+    this.#letGo();
     this.fingers.clear();
     this.mode = 'none';
   }
@@ -96,9 +95,10 @@ export class Gestures {
     this.out.down(2, this.origin);
   }
 
-  #letGo(p) {
-    if (this.mode === 'drag') this.out.up(0, p);
-    if (this.mode === 'hold') this.out.up(2, p);
+  // #letGo ends a drag where it is: not at the finger that ends it, nor where it began.
+  #letGo() {
+    if (this.mode === 'drag') this.out.up(0, this.at);
+    if (this.mode === 'hold') this.out.up(2, this.at);
   }
 
   #pair() {
