@@ -31,6 +31,7 @@ type stream struct {
 	releaseInput   atomic.Bool
 	firstFrame     chan struct{} // closed at the first frame
 	firstFrameOnce sync.Once
+	framed         chan struct{} // has an element after a frame
 	viewed         chan struct{} // closed at the first view of a person's window
 	viewedOnce     sync.Once
 
@@ -51,7 +52,7 @@ type stream struct {
 }
 
 func newStream(h *streamHost) *stream {
-	s := &stream{h: h, firstFrame: make(chan struct{}), viewed: make(chan struct{})}
+	s := &stream{h: h, firstFrame: make(chan struct{}), framed: make(chan struct{}, 1), viewed: make(chan struct{})}
 	s.pointer.told = paced{every: pointerEvery, credit: pointerCredit, tell: func() int { return s.pointer.tell(s) }}
 	return s
 }
@@ -77,6 +78,10 @@ func (s *stream) open(ctx context.Context) error {
 	// With the context of the stream host: the pipelines outlive ctx.
 	video, err := s.h.parts.Video(s.h.ctx, s.h.display, func(f Frame) {
 		s.firstFrameOnce.Do(func() { close(s.firstFrame) })
+		select {
+		case s.framed <- struct{}{}:
+		default:
+		}
 		if p := s.peer.Load(); p != nil {
 			_ = p.WriteVideo(f) // a broken peer reports its state
 			if f.Keyframe && p.connected.Load() && !p.pictured.Swap(true) {

@@ -115,10 +115,11 @@ func (s *stream) tellWindows(a *attachment) {
 
 // How long the first picture may take after the app's window is there.
 const (
-	paintEvery = 50 * time.Millisecond
 	paintQuiet = 2 // looks in which the app neither paints nor computes
 	paintLimit = 3 * time.Second
 )
+
+var paintEvery = 50 * time.Millisecond // from look to look; tests change it
 
 // waitPainted returns when the app has drawn its window. A window appears in one colour,
 // often grey, and what draws it may still have to load. A picture of one colour counts
@@ -130,6 +131,8 @@ func (s *stream) waitPainted() {
 	s.video.Stirred()
 	for quiet < paintQuiet && s.video.Plain() && time.Since(begin) < paintLimit {
 		select {
+		case <-s.framed:
+			continue // a picture that shows more than one colour counts at once
 		case <-tick.C:
 		case <-s.h.state.ended:
 			return

@@ -2,6 +2,7 @@ package seat
 
 import (
 	"testing"
+	"time"
 
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
@@ -53,6 +54,19 @@ func TestFirstPictureIsTheApps(t *testing.T) {
 		t.Errorf("the seat is %s before the app has drawn", state)
 	}
 	r.video.isPlain.Store(false)
+	r.idle()
+}
+
+// The first picture of an app counts when it is there, and not at the next look.
+func TestFirstPictureCountsAtOnce(t *testing.T) {
+	defer func(every time.Duration) { paintEvery = every }(paintEvery)
+	paintEvery = time.Hour
+	r := newRigWith(t, func(r *rig) { r.video.isPlain.Store(true) })
+	defer r.waitEnd() // before paintEvery is as it was
+	defer r.stop()
+	r.wait("the seat looks for a picture", func() bool { return r.video.count("stirred") == 1 })
+	r.video.isPlain.Store(false)
+	r.video.frame(Frame{})
 	r.idle()
 }
 
