@@ -56,6 +56,8 @@ type rig struct {
 	peers     chan *fakePeer
 	failure   map[string]error // by part
 	spoilt    chan wire.End
+	// contentGate and displayGate are what the start of each waits for; nil waits for nothing.
+	contentGate, displayGate chan struct{}
 
 	// started and told are the parameters that the app was started with, and told.
 	started, told atomic.Pointer[map[string]string]
@@ -96,6 +98,19 @@ func buildRig(t *testing.T) *rig {
 // errSlow stands for content that does not come to an end.
 var errSlow = errors.New("slow")
 
+// pass waits for a gate, if there is one.
+func pass(ctx context.Context, gate <-chan struct{}) error {
+	if gate == nil {
+		return nil
+	}
+	select {
+	case <-gate:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 func (r *rig) start(verifier *ticket.Verifier) {
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
@@ -108,10 +123,24 @@ func (r *rig) start(verifier *ticket.Verifier) {
 				<-ctx.Done()
 				return nil, ctx.Err()
 			}
+			if err := pass(ctx, r.contentGate); err != nil {
+				return nil, err
+			}
+			r.display.call(fmt.Sprint("content after ", r.display.count("start"), " displays"))
 			return io.NopCloser(nil), r.failure["content"]
 		},
-		Spoilt:  r.spoilt,
-		Display: func(context.Context) (Display, error) { return r.display, r.failure["display"] },
+		Spoilt: r.spoilt,
+		Display: func(ctx context.Context) (Display, error) {
+			r.display.call("start")
+			if err := pass(ctx, r.displayGate); err != nil {
+				return nil, err
+			}
+			return r.display, r.failure["display"]
+		},
+		Sound: func(context.Context) (Sound, error) {
+			r.display.call("sound")
+			return nil, r.failure["sound"]
+		},
 		App: func(_ context.Context, _ []string, params map[string]string) (App, error) {
 			r.started.Store(&params)
 			r.app.call("started")

@@ -8,23 +8,22 @@ import (
 	"os/exec"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
 // startUp makes the seat ready to be claimed. If it fails, shutDown ends what it
 // has started.
 func (h *streamHost) startUp(ctx context.Context) error {
-	if err := h.fetchContent(ctx); err != nil {
-		return err
-	}
 	if h.spec.FetchOnly {
+		if err := h.fetchContent(ctx); err != nil {
+			return err
+		}
 		h.events.add("the content is in the node's cache", nil)
 		return wire.End{Reason: wire.ReasonRetired, Detail: "it was to fetch content only"}
 	}
-	if err := h.startDisplay(ctx); err != nil {
-		return err
-	}
-	if err := h.stream.open(ctx); err != nil {
+	if err := h.beforeApp(ctx); err != nil {
 		return err
 	}
 	if h.spec.StartOnClaim {
@@ -39,6 +38,47 @@ func (h *streamHost) startUp(ctx context.Context) error {
 		return err
 	}
 	return h.stream.follow(wire.Seat{State: wire.SeatIdle})
+}
+
+// beforeApp does what the app needs: it fetches the content, and starts the display and the
+// capture. Both go on at the same time, so that a start takes as long as the longer of them. What
+// fails first ends the other.
+func (h *streamHost) beforeApp(ctx context.Context) error {
+	if len(h.spec.Content) == 0 || !h.spec.CellFirst() {
+		if err := h.fetchContent(ctx); err != nil {
+			return err
+		}
+		h.enterPhase(wire.PhaseDisplay, "starting the display")
+		if err := h.startDisplay(ctx); err != nil {
+			return err
+		}
+		return h.stream.open(ctx)
+	}
+	both, ctx := errgroup.WithContext(ctx)
+	fetched, started := make(chan struct{}), make(chan struct{})
+	both.Go(func() error {
+		if err := h.fetchContent(ctx); err != nil {
+			return err
+		}
+		close(fetched)
+		select {
+		case <-started:
+		default: // the person is told of what is not there yet
+			h.enterPhase(wire.PhaseDisplay, "starting the display")
+		}
+		return nil
+	})
+	both.Go(func() error {
+		if err := h.startDisplay(ctx); err != nil {
+			return err
+		}
+		close(started)
+		if err := h.stream.open(ctx); err != nil {
+			return err
+		}
+		return h.stream.restUntil(ctx, fetched)
+	})
+	return both.Wait()
 }
 
 func (h *streamHost) enterPhase(p wire.Phase, message string) {
@@ -83,21 +123,35 @@ func (h *streamHost) fetchContent(ctx context.Context) error {
 	return nil
 }
 
+// startDisplay starts the display, and the sound server beside it. Where both fail, the display
+// is the cause: its end is the end of the cell.
 func (h *streamHost) startDisplay(ctx context.Context) error {
-	h.enterPhase(wire.PhaseDisplay, "starting the display")
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	sound := make(chan error, 1)
+	go func() { sound <- h.startSound(ctx) }()
 	var err error
 	if h.display, err = h.parts.Display(ctx); err != nil {
 		h.display = nil // not an interface that holds a nil pointer
+		stop()
+		<-sound
 		return asEnd(err, wire.CodeDisplay)
 	}
-	if h.spec.Display.Audio {
-		if h.sound, err = h.parts.Sound(ctx); err != nil {
-			h.sound = nil
-			return asEnd(err, wire.CodeDisplay)
-		}
+	if err := <-sound; err != nil {
+		return asEnd(err, wire.CodeDisplay)
 	}
 	h.tasks.start(h.watchDisplay)
 	return nil
+}
+
+func (h *streamHost) startSound(ctx context.Context) (err error) {
+	if !h.spec.Display.Audio {
+		return nil
+	}
+	if h.sound, err = h.parts.Sound(ctx); err != nil {
+		h.sound = nil
+	}
+	return err
 }
 
 // startApp starts the app, and returns when it is presentable: it shows a window, or says so.

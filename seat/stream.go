@@ -112,6 +112,33 @@ func (s *stream) open(ctx context.Context) error {
 	return nil
 }
 
+// restUntil pauses the capture, once it has shown that it works, until there is an app to see.
+func (s *stream) restUntil(ctx context.Context, ready <-chan struct{}) error {
+	select {
+	case <-ready:
+		return nil
+	case <-s.firstFrame:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if closedWithin(ready, 0) {
+		return nil
+	}
+	rest := func(paused bool) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.setPaused(paused)
+	}
+	rest(true)
+	select {
+	case <-ready:
+		rest(false)
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // waitFirstFrame returns when the encoder has produced a frame.
 func (s *stream) waitFirstFrame(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, firstFrameTimeout)

@@ -11,8 +11,8 @@
 //
 // # Start
 //
-// Run fetches the content, then starts display and sound, encoder and app. The
-// seat is idle when the app shows a window, or says that it is ready, and the encoder produced a frame: an
+// Run fetches the content, and starts display, sound and encoder beside it, and then the
+// app. The seat is idle when the app shows a window, or says that it is ready, and the encoder produced a frame: an
 // idle seat has proved that it can show a picture. While the seat is idle, the
 // capture is paused, and the app is frozen if the job says so.
 //

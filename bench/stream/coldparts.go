@@ -10,7 +10,8 @@ import (
 	"github.com/nearcast/nearcast/internal/testkit/browser"
 )
 
-// coldParts are the steps of a seat's start, in the order in which they end. The parts of every
+// coldParts are the steps of a seat's start, in the order in which they end; content, and cell with
+// display, go on at the same time. The parts of every
 // first frame come after them, but for the first two.
 var coldParts = []string{
 	"dispatched", // Nomad's servers have the brain's job of the seat
@@ -20,9 +21,9 @@ var coldParts = []string{
 	"keeper",     // the driver has started the keeper's process
 	"streamHost", // the keeper has started the stream host's process
 	"running",    // the stream host runs, and fetches content or asks for its cell
-	"content",    // it has the content
 	"cell",       // it has its cell, with a display server that starts
 	"display",
+	"content", // it has the content
 	"app",     // capture and input are open: the app is started now
 	"window",  // it shows a window
 	"painted", // it has drawn there, or has stopped to draw

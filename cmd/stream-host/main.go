@@ -117,7 +117,7 @@ func inherit() (*parts, net.Listener, error) {
 	logs.Set(log, "seat", spec.Alloc)
 	logs.Set(log, "app", spec.App)
 	logs.Set(log, "node", spec.Node)
-	return &parts{spec: spec, log: log, keeper: cell.NewKeeper(conn)}, control, nil
+	return &parts{spec: spec, log: log, keeper: cell.NewKeeper(conn), celled: make(chan struct{})}, control, nil
 }
 
 func cannotStart(err error) int {

@@ -125,6 +125,22 @@ func TestEnds(t *testing.T) {
 	}
 }
 
+// A cell that cannot be made ends the seat for its own reason, though content waits for it.
+func TestNoCellForContent(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("to make a cell needs root")
+	}
+	s := newStreamHost(t)
+	s.spec.Content = []wire.Content{{Source: "s3://models/m", Destination: "m"}}
+	s.spec.Cache.Dir = s.sub("cache")
+	s.spec.Mounts = []wire.Mount{{Node: "/no/such/volume", Task: "/mnt"}}
+	s.start()
+	if end := s.wantExit(); end.Code != wire.CodeConfig || !strings.Contains(end.Detail, "/no/such/volume") {
+		t.Errorf("exit says %v", end)
+	}
+	s.wantNothingLeft(true)
+}
+
 func TestAppExitsInTheSession(t *testing.T) {
 	s := newStreamHost(t, "-exit-on-key", "q", "-exit-code", "5").start()
 	b := s.claim(s.waitState(wire.SeatIdle).Seat).Connect()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net"
@@ -36,8 +37,9 @@ type parts struct {
 	log    *slog.Logger
 	keeper *cell.Keeper
 	consul *fleet.Fleet
-	// cell is made when the display starts: content is fetched before.
-	cell *cell.Client
+	// cell is there once celled is closed.
+	cell   *cell.Client
+	celled chan struct{}
 	// padLibrary is that by which the app sees gamepads; padFiles with padConns are devices
 	// in its place.
 	padLibrary     string
@@ -59,10 +61,31 @@ func (p *parts) all() (seat.Parts, error) {
 	return seat.Parts{
 		Identity: me, Peers: p.consul.Peers(wire.BrainService, wire.DrainService),
 		Freeze:  seat.FreezePolicy{Quiet: secondsOr(p.spec.FreezeQuietS, freezeQuiet), Latest: secondsOr(p.spec.FreezeLatestS, freezeLatest)},
-		Content: p.keeper.Content, Spoilt: p.keeper.ContentSpoilt(), Display: p.display, Sound: p.sound, App: p.app, CheckApp: p.checkApp, TellParams: p.tellParams, Input: p.input, Clipboard: p.clipboard, Gamepads: p.gamepads, Messages: p.messages,
+		Content: p.content, Spoilt: p.keeper.ContentSpoilt(), Display: p.display, Sound: p.sound, App: p.app, CheckApp: p.checkApp, TellParams: p.tellParams, Input: p.input, Clipboard: p.clipboard, Gamepads: p.gamepads, Messages: p.messages,
 		Video: p.video, Audio: p.audio, Peer: p.peer, Verify: p.verify,
 		KeeperPID: os.Getppid(), Report: p.keeper.Report,
 	}, nil
+}
+
+// content fetches the app's files. Where the display starts beside it, the cell comes first: the
+// keeper carries out one request at a time, and has made the cell by now.
+func (p *parts) content(ctx context.Context, progress func(done, total int64, name string)) (io.Closer, error) {
+	if p.spec.CellFirst() {
+		if err := p.waitCell(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return p.keeper.Content(ctx, progress)
+}
+
+// waitCell returns when the cell is there. Where it cannot be made, display says why, and ctx ends.
+func (p *parts) waitCell(ctx context.Context) error {
+	select {
+	case <-p.celled:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // screen is a display that ends the cell when it closes.
@@ -88,6 +111,7 @@ func (p *parts) display(ctx context.Context) (seat.Display, error) {
 	if p.cell, made, p.stdout, p.stderr, p.padConns, err = p.keeper.Cell(ctx); err != nil {
 		return nil, err
 	}
+	close(p.celled)
 	p.log.Info("cell made")
 	p.padLibrary, p.padFiles, p.tools = made.Gamepads, made.GamepadFiles, made.Tools
 	if !made.Isolated {
@@ -116,6 +140,9 @@ func mostOf(d wire.Display) (width, height int) {
 }
 
 func (p *parts) sound(ctx context.Context) (seat.Sound, error) {
+	if err := p.waitCell(ctx); err != nil {
+		return nil, err
+	}
 	s, err := sound.Start(ctx, sound.Config{Runner: p.cell, Log: p.log})
 	if err != nil {
 		return nil, err

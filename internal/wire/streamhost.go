@@ -1,6 +1,11 @@
 package wire
 
-import "time"
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
 
 // The driver and the keeper of one seat share a run directory that only root (or the
 // user both run as) can read. The keeper is the process that the driver starts: it makes
@@ -124,6 +129,15 @@ type Spec struct {
 // FetchNamespace is the Nomad namespace of the jobs that have nodes fetch content by themselves.
 // Nodes start nothing else of it.
 const FetchNamespace = "fetches"
+
+// CellFirst reports whether the cell, with display and sound, is started beside the fetch of
+// the content. A volume in the task's directory forbids it: the cell makes its mount point in
+// a layer over that directory, which hides what content brings to the same directory later.
+func (s Spec) CellFirst() bool {
+	return !s.FetchOnly && !slices.ContainsFunc(s.Mounts, func(m Mount) bool {
+		return strings.HasPrefix(filepath.Clean(m.Task)+"/", filepath.Clean(s.TaskDir)+"/")
+	})
+}
 
 const (
 	NetworkNone     = "none"

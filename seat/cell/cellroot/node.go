@@ -264,11 +264,18 @@ func (b *builder) hide() error {
 	return nil
 }
 
+// TaskMode is the mode of the task's directory in a cell, which belongs to the seat's user.
+const TaskMode = 0o755
+
 // showTask shows the task's directory. What the app writes there goes to the writable
 // file system.
 func (b *builder) showTask() error {
 	upper, work := filepath.Join(b.scratch, "task"), filepath.Join(b.scratch, "task.work")
-	if err := errors.Join(b.makeDir(upper, 0o755, true), b.makeDir(work, 0o700, false)); err != nil {
+	mode := uint32(TaskMode)
+	if b.Closed {
+		mode = 0
+	}
+	if err := errors.Join(b.makeDir(upper, mode, !b.Closed), b.makeDir(work, 0o700, false)); err != nil {
 		return err
 	}
 	// The directories in which Nomad lets a task write.

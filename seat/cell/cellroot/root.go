@@ -48,6 +48,9 @@ type Root struct {
 	Hide []string `json:"hide"`
 	// TaskDir is the task's directory, the programs' working directory.
 	TaskDir string `json:"task_dir"`
+	// Closed keeps every program out of TaskDir, as long as its owner and mode are not changed:
+	// files still come, and what was looked up under an overlay before they came may stay missing.
+	Closed bool `json:"closed,omitempty"`
 	// SharedDir is the directory that the tasks of an allocation share; the app cannot
 	// write to it. Empty is none.
 	SharedDir string `json:"shared_dir"`

@@ -57,6 +57,7 @@ func (k *keeper) cellOf() (made cellResult, err error) {
 	flags := uintptr(0)
 	if ownRoot {
 		s.Root = k.cellRoot(devices)
+		s.Root.Closed = len(k.spec.Content) > 0 && k.spec.CellFirst()
 		if xorg {
 			if err := k.makeDisplayDir(); err != nil {
 				return made, err
@@ -134,6 +135,11 @@ func (k *keeper) cellOf() (made cellResult, err error) {
 		return made, fmt.Errorf("make the cell: %s", ready.Error)
 	}
 	made.Init = process.pid
+	if s.Root != nil && s.Root.Closed {
+		if k.closed, err = closedTask(process.pid, k.spec.TaskDir); err != nil {
+			return made, err
+		}
+	}
 	if k.spec.Isolate && k.spec.Network == wire.NetworkInternet {
 		if err := k.connect(process.pid); err != nil {
 			return made, err
@@ -259,6 +265,9 @@ func (k *keeper) endCell() {
 	}
 	for _, d := range k.pads {
 		d.Close()
+	}
+	if k.closed != nil {
+		k.closed.Close()
 	}
 	os.RemoveAll(k.displayDir())
 	for _, dir := range []string{"root", "scratch"} {

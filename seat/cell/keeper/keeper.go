@@ -4,7 +4,8 @@
 //	code := keeper.Run("/run/nearcast/…/spec.json")
 //
 // It opens the control socket, starts the stream host as a user of its own without
-// capabilities, and makes the cell. Then it serves the few requests of the stream host
+// capabilities, and makes the cell, whose task directory stays closed until the content
+// is there. Then it serves the few requests of the stream host
 // that need root (cell.Request), and reports how the seat ended. The stream host and
 // the cell end with the keeper, whatever ends it, and the keeper ends with the stream
 // host.
@@ -72,6 +73,8 @@ type keeper struct {
 	// made is the cell, once it was asked for or made ahead.
 	made chan cellResult
 	cell *cellProcess
+	// closed is the task's directory in a cell that is there before the content.
+	closed *os.File
 	// display is Xorg, where the keeper runs it.
 	display *xserver.Server
 	// network is the outside world of the cell, where the job asks for it.
@@ -140,7 +143,7 @@ func (k *keeper) keep(raw []byte, signals <-chan os.Signal) error {
 		return err
 	}
 	k.made = make(chan cellResult, 1)
-	ahead := len(k.spec.Content) == 0
+	ahead := k.spec.CellFirst()
 	if ahead { // while the stream host loads its libraries
 		k.makeCell()
 	}

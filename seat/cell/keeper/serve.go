@@ -28,7 +28,10 @@ func (k *keeper) serve(makeCell bool) {
 		case r.Op == cell.RequestContent && !fetched:
 			fetched = true
 			var err error
-			if next, err = k.fetch(requests); err != nil {
+			if next, err = k.fetch(requests); err == nil {
+				err = k.openTask()
+			}
+			if err != nil {
 				e := end(wire.CodeContentStore, err)
 				answer.Failed = &e
 			}

@@ -55,6 +55,11 @@ func streamHost() int {
 		fmt.Println("content", err == nil)
 		end := <-k.ContentSpoilt()
 		fmt.Println(end.Code, k.Report(wire.Exit{End: end}) == nil)
+	case "beside":
+		if err := lookBeside(conn, spec.TaskDir); err != nil {
+			fmt.Println(err)
+			return 1
+		}
 	case "stay":
 		if err := stay(conn); err != nil {
 			fmt.Println(err)
@@ -220,6 +225,13 @@ func fetchContent() int {
 	var spec wire.Spec
 	if err := json.NewDecoder(os.NewFile(cell.SpecFD, "spec")).Decode(&spec); err != nil {
 		return 1
+	}
+	if spec.Job == "beside" {
+		if err := putContent(spec.TaskDir); err != nil {
+			return 1
+		}
+		conn.Send(cell.Notice{Answer: cell.RequestContent})
+		return 0
 	}
 	if spec.Job == "keep" {
 		conn.Send(cell.Notice{Answer: cell.RequestContent})

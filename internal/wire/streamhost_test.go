@@ -1,0 +1,21 @@
+package wire
+
+import "testing"
+
+func TestCellFirst(t *testing.T) {
+	for name, c := range map[string]struct {
+		spec Spec
+		want bool
+	}{
+		"plain":                       {Spec{}, true},
+		"volumes elsewhere":           {Spec{Mounts: []Mount{{Task: "/data"}, {Task: "/alloc/task-data"}}}, true},
+		"a volume in the directory":   {Spec{Mounts: []Mount{{Task: "/data"}, {Task: "/alloc/x/../task/local/data"}}}, false},
+		"a volume is the directory":   {Spec{Mounts: []Mount{{Task: "/alloc/task"}}}, false},
+		"content for the cache alone": {Spec{FetchOnly: true}, false},
+	} {
+		c.spec.TaskDir = "/alloc/task"
+		if got := c.spec.CellFirst(); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
