@@ -35,7 +35,8 @@ func isModifier(s xproto.Keysym) bool {
 }
 
 func newSpares(k *keymap) (s spares) {
-	named := map[xproto.Keycode]bool{k.first: true} // some programs do not accept the first as a key
+	// Some programs do not accept the first as a key; AltGr presses levelThree, also where the server's layout has no meaning for it.
+	named := map[xproto.Keycode]bool{k.first: true, levelThree: true}
 	for _, code := range places {
 		named[code] = true
 	}
