@@ -231,6 +231,13 @@ func (e *estimator) moved() {
 	e.silence.waiting, e.healed = false, time.Since(e.start)
 }
 
+// roundTrip is the shortest of late, with the wait for a report; 0 before the first report.
+func (e *estimator) roundTrip() time.Duration {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.trip.least()
+}
+
 // beginKeyframe says that the next packet begins a keyframe.
 func (e *estimator) beginKeyframe() {
 	e.mu.Lock()

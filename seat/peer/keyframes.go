@@ -7,7 +7,7 @@ import (
 )
 
 func (p *Peer) askKeyframe() {
-	if p.keys.ask(time.Now()) && p.cfg.OnKeyframe != nil {
+	if p.keys.ask(time.Now(), p.rate.roundTrip()) && p.cfg.OnKeyframe != nil {
 		p.call(p.cfg.OnKeyframe)
 	}
 }
@@ -15,8 +15,8 @@ func (p *Peer) askKeyframe() {
 const (
 	// For this long after a request, the encoder is expected to deliver.
 	keyframeOnItsWay = 300 * time.Millisecond
-	// A browser repeats its request until a keyframe has arrived. A request so
-	// soon after a keyframe was sent was made before it arrived.
+	// A browser repeats its request each 200 ms until a keyframe has arrived. A request that
+	// comes within a round trip and this time after a keyframe was sent was made before it arrived.
 	keyframeArriving = 100 * time.Millisecond
 )
 
@@ -29,11 +29,11 @@ type keyframes struct {
 	last  time.Time // when the last keyframe was sent; zero before the first
 }
 
-// ask reports whether to pass the request on.
-func (k *keyframes) ask(now time.Time) bool {
+// ask reports whether to pass on a request of a browser that is a round trip away.
+func (k *keyframes) ask(now time.Time, trip time.Duration) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if !k.asked.IsZero() && now.Sub(k.asked) < keyframeOnItsWay || now.Sub(k.last) < keyframeArriving {
+	if !k.asked.IsZero() && now.Sub(k.asked) < keyframeOnItsWay || now.Sub(k.last) < trip+keyframeArriving {
 		return false
 	}
 	k.asked = now
