@@ -264,6 +264,7 @@ type PeerConfig struct {
 	OnSilent      func()
 	OnBitrate     func(bps int)
 	OnCandidate   func(json.RawMessage)
+	StartBPS      int // the most at which congestion control begins; 0 leaves it to the peer
 }
 
 // PeerState is the state of a peer's connection, as in WebRTC's

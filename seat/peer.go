@@ -29,6 +29,7 @@ type sessionPeer struct {
 	clips               clips
 	link                *clipLink
 	messages            MessagesPage // nil in a seat without
+	line                *sessionLine
 }
 
 // end closes the peer, and what reads of its page.
@@ -48,7 +49,10 @@ func (s *stream) offer(ctx context.Context, session, sdp string) (string, error)
 	if err := s.h.state.checkReach(session); err != nil {
 		return "", errNotHolder
 	}
-	p := &sessionPeer{session: session}
+	if s.line == nil || s.line.session != session {
+		s.line = &sessionLine{session: session}
+	}
+	p := &sessionPeer{session: session, line: s.line}
 	made, err := s.h.parts.Peer(s.peerConfig(p))
 	if err != nil {
 		return "", fmt.Errorf("make peer: %w", err)
@@ -105,6 +109,7 @@ func (s *stream) restart(ctx context.Context, session, sdp string) (string, erro
 func (s *stream) peerConfig(p *sessionPeer) PeerConfig {
 	current := func() bool { return s.peer.Load() == p }
 	return PeerConfig{
+		StartBPS: p.line.carries(time.Now()),
 		OnInput: func(m wire.Input) {
 			if current() {
 				s.applyInput(p, m)
@@ -127,6 +132,7 @@ func (s *stream) peerConfig(p *sessionPeer) PeerConfig {
 		},
 		OnState: func(state PeerState) {
 			p.told.Store(int64(state) + 1)
+			p.line.changed(state == PeerConnected, time.Now())
 			if state == PeerConnected {
 				s.h.log.Info("browser connected", "session", p.session)
 				p.connected.Store(true)
@@ -158,6 +164,7 @@ func (s *stream) peerConfig(p *sessionPeer) PeerConfig {
 		},
 		OnBitrate: func(bps int) {
 			p.bitrate.Store(int64(bps))
+			p.line.bps.Store(int64(bps))
 			if current() {
 				s.video.SetBitrate(bps)
 			}

@@ -40,6 +40,7 @@ type stream struct {
 	peer     atomic.Pointer[sessionPeer] // gets the frames
 	prepared atomic.Pointer[sessionPeer] // of a person who has not pressed Play: gets nothing
 	changing sync.Mutex                  // held while one of them changes
+	line     *sessionLine                // of the latest session; held by changing
 
 	mu     sync.Mutex // of app and capture
 	frozen bool       // the app

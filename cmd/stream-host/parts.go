@@ -357,7 +357,7 @@ func (p *parts) peer(c seat.PeerConfig) (seat.Peer, error) {
 				c.OnState(seat.PeerClosed)
 			}
 		},
-		MaxBitrateBPS: p.spec.Video.BitrateBPS, Log: p.log,
+		MaxBitrateBPS: p.spec.Video.BitrateBPS, StartBPS: c.StartBPS, Log: p.log,
 	})
 	if err != nil {
 		return nil, err

@@ -231,6 +231,15 @@ func (e *estimator) moved() {
 	e.silence.waiting, e.healed = false, time.Since(e.start)
 }
 
+// begins makes the session begin at a rate that is known of its line, if that is less than others
+// begin at. It is called before the first packet.
+func (e *estimator) begins(bps int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.control.begins(bps)
+	e.bps = int(e.control.target)
+}
+
 // roundTrip is the shortest of late, with the wait for a report; 0 before the first report.
 func (e *estimator) roundTrip() time.Duration {
 	e.mu.Lock()

@@ -83,6 +83,7 @@ type Config struct {
 	OnCandidate func(json.RawMessage)
 
 	MaxBitrateBPS int          // congestion control never goes above; it begins at startBPS at most
+	StartBPS      int          // what the browser's line is known to carry: it begins no higher; 0 is unknown
 	Log           *slog.Logger // nil is slog.Default()
 }
 
@@ -149,6 +150,7 @@ func New(cfg Config) (*Peer, error) {
 			p.call(func() { cfg.OnBitrate(bps) })
 		}
 	})
+	p.rate.begins(cfg.StartBPS)
 	var err error
 	if p.reach, err = newReach(cfg.Listen); err != nil {
 		p.cancel()

@@ -137,6 +137,15 @@ func newRateControl(max int) *rateControl {
 	return &rateControl{max: max, target: float64(min(startBPS, max)), starting: startBPS < max}
 }
 
+// begins is where a session begins whose line is known to carry less than startBPS. It rises as
+// after a queue, and does not try by doubling what the line carries.
+func (c *rateControl) begins(bps int) {
+	if bps > 0 && float64(bps) < c.target {
+		c.set(float64(bps))
+		c.starting = false
+	}
+}
+
 // report handles the acks of one report of the browser, in the order of sending, and the packets of
 // which the fate is known by now.
 func (c *rateControl) report(now time.Duration, acks []ack, fates []fate) {

@@ -41,11 +41,52 @@ func TestRateAtTheStart(t *testing.T) {
 	}
 }
 
+// A session whose line is known to be thin begins at what that carries, and goes on as it did.
+func TestRateOfAKnownLine(t *testing.T) {
+	const most = 6_000_000
+	for _, rate := range []float64{300_000, 600_000, 2_000_000} {
+		former := newLine(most, rate)
+		former.run(20 * time.Second)
+		l := newLine(most, rate)
+		l.control.begins(int(former.control.target))
+		l.run(3 * time.Second)
+		queue, used := slices.Max(l.waits), l.used(3*time.Second, rate)
+		t.Logf("%.1f Mbit/s: begins at %.2f Mbit/s; the longest wait %v, %.0f %% used", rate/1e6, former.control.target/1e6, queue, 100*used)
+		if queue > 200*time.Millisecond || used < 0.6 {
+			t.Errorf("%.1f Mbit/s: packets wait %v, and %.0f %% are used", rate/1e6, queue, 100*used)
+		}
+	}
+	c := newRateControl(most)
+	for _, bps := range []int{0, startBPS, most} {
+		if c.begins(bps); c.target != startBPS || !c.starting {
+			t.Errorf("known to carry %d: begins at %.0f", bps, c.target)
+		}
+	}
+	// The line is better now.
+	l := newLine(most, 20_000_000)
+	l.control.begins(500_000)
+	for l.control.target < 0.8*most && l.now < time.Minute {
+		l.run(time.Second / 2)
+	}
+	t.Logf("from 0.5 Mbit/s on a line of 20: 80 %% of 6 after %v", l.now)
+	if l.now > 8*time.Second {
+		t.Errorf("80 %% of the rate after %v", l.now)
+	}
+}
+
 // The encoder is told where a session begins before its first picture.
 func TestStartIsToldFirst(t *testing.T) {
+	for known, begins := range map[int]int{0: startBPS, 500_000: 500_000} {
+		startIsToldFirst(t, known, begins)
+	}
+}
+
+func startIsToldFirst(t *testing.T, known, begins int) {
+	t.Helper()
 	told := make(chan string, 100)
 	s := newSeat(t, func(cfg *Config) {
 		states := cfg.OnState
+		cfg.StartBPS = known
 		cfg.OnBitrate = func(bps int) { told <- strconv.Itoa(bps) }
 		cfg.OnState = func(st State) {
 			if st == Connected {
@@ -55,7 +96,7 @@ func TestStartIsToldFirst(t *testing.T) {
 		}
 	})
 	connect(t, s, newClient(t))
-	for _, want := range []string{strconv.Itoa(startBPS), "connected"} {
+	for _, want := range []string{strconv.Itoa(begins), "connected"} {
 		if got := wait(t, told, want); got != want {
 			t.Errorf("told %s, want %s", got, want)
 		}
