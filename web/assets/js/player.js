@@ -205,7 +205,9 @@ export class Player {
       case 'closeSignal': return this.#closeSignal();
       case 'prepare': return this.#prepare();
       case 'offer': return void this.#offer();
-      case 'answer': return void this.#answer(effect.sdp);
+      case 'answer':
+        // Where it fails, the next attempt makes a new offer; the console says why.
+        return void this.peer.answer(effect.sdp).catch((error) => console.warn('nearcast: the answer was not accepted:', error));
       case 'candidate': return void this.peer.candidate(effect.candidate);
       case 'closePeer':
         this.#unwatch();
@@ -324,15 +326,6 @@ export class Player {
     const { peer } = this;
     const sdp = await peer.offer();
     if (peer === this.peer) this.signal?.send({ type: 'offer', sdp, view: this.view() ?? undefined });
-  }
-
-  async #answer(sdp) {
-    try {
-      await this.peer.answer(sdp);
-    } catch (error) {
-      // The next attempt makes a new offer; the console says why this one failed.
-      console.warn('nearcast: the answer was not accepted:', error);
-    }
   }
 
   async #renew() {

@@ -31,8 +31,12 @@ export class Signals {
     }
   }
 
+  // cool closes it, and calls nothing back.
   cool() {
-    this.#take()?.close(1000);
+    const socket = this.#take();
+    if (!socket) return;
+    socket.onclose = null;
+    socket.close(1000);
   }
 
   #take(url = this.#ahead?.url) {
@@ -55,12 +59,22 @@ export class Signals {
       onClose({ code, opened });
     };
     const timer = setTimeout(() => { socket?.close(); gone(1006); }, CONNECT_TIMEOUT_MS);
+    const signal = {
+      send(message) {
+        if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message));
+      },
+      close() {
+        live = false;
+        clearTimeout(timer);
+        socket?.close(1000);
+      },
+    };
     try {
       socket = this.#take(url) ?? new WebSocket(url);
     } catch {
       // An invalid URL, or ws:// from a page loaded by https.
       queueMicrotask(() => gone(1006));
-      return { send() {}, close() { live = false; clearTimeout(timer); } };
+      return signal;
     }
     const ready = () => {
       clearTimeout(timer);
@@ -70,25 +84,13 @@ export class Signals {
     if (socket.readyState === WebSocket.OPEN) queueMicrotask(ready);
     else socket.onopen = ready;
     socket.onmessage = (event) => {
-      if (!live || typeof event.data !== 'string') return;
       let message;
       try {
         message = JSON.parse(event.data);
-      } catch {
-        return; // not a message of ours
-      }
-      if (message && typeof message.type === 'string') onMessage(message);
+      } catch { /* not a message of ours */ }
+      if (live && typeof message?.type === 'string') onMessage(message);
     };
     socket.onclose = (event) => gone(event.code);
-    return {
-      send(message) {
-        if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message));
-      },
-      close() {
-        live = false;
-        clearTimeout(timer);
-        socket.close(1000);
-      },
-    };
+    return signal;
   }
 }

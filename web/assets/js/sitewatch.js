@@ -4,6 +4,7 @@
 // unused ticket expires.
 
 import * as api from './api.js';
+import { WAITING } from './phases.js';
 import { inquire } from './verdict.js';
 
 const REACHED_LATE_MS = 1000; // an answer that took so long means that the network was gone
@@ -13,7 +14,7 @@ const GLANCE_PATIENCE_MS = 1200;
 const SILENT_GLANCES = 3;     // that failed in a row: the socket is dead. Fewer may mean a busy brain
 const AHEAD_PATIENCE_MS = 500; // for the launch that was asked for ahead; then other routers are asked too
 
-const WAITING = new Set(['connecting', 'queued', 'starting', 'granted']);
+const GLANCED = new Set([...WAITING, 'granted']); // phases in which the brain is looked at
 
 export class SiteWatch {
   #routers; #state; #request; #token; #dispatch;
@@ -39,7 +40,7 @@ export class SiteWatch {
     if (phase === 'reconnecting') this.doubt();
     else if (phase === before && awayAt > 0) return; // only the page has done something
     else if (phase !== 'streaming' || before !== 'streaming') this.trust();
-    if (WAITING.has(phase)) this.#glances ??= setInterval(() => this.#glance(), GLANCE_MS);
+    if (GLANCED.has(phase)) this.#glances ??= setInterval(() => this.#glance(), GLANCE_MS);
     else {
       clearInterval(this.#glances);
       this.#glances = undefined;
@@ -67,7 +68,6 @@ export class SiteWatch {
     this.#stopped = true;
     this.trust();
     clearInterval(this.#glances);
-    this.#glances = undefined;
   }
 
   // trust: something arrived.
@@ -112,7 +112,7 @@ export class SiteWatch {
     const asked = [...brains].map((health) => api.reach(health, signal));
     if (url !== undefined) {
       asked.push(askRouter(site, url, signal).then((healthy) => {
-        if (healthy === false) throw new Error('the site\'s own router knows no healthy brain');
+        if (healthy === false) throw new Error(); // its own router knows no healthy brain
       }));
     }
     return Promise.any(asked);
@@ -128,7 +128,7 @@ export class SiteWatch {
       this.#silent = 0;
     } catch {
       const now = this.#state();
-      if (this.#stopped || !WAITING.has(now.phase) || now.launch?.session !== launch.session) return;
+      if (this.#stopped || !GLANCED.has(now.phase) || now.launch?.session !== launch.session) return;
       if (++this.#silent % SILENT_GLANCES === 0) this.#dispatch({ type: 'brain-silent', now: performance.now() });
       this.doubt();
     }

@@ -78,22 +78,26 @@ export class Watchdog {
     return { ...this.#numbers, pingMS: this.#pingMS };
   }
 
-  #look() {
+  async #look() {
     const now = performance.now();
     // The device slept, or the tab was paused: give the path a moment.
     if (now - this.#ticked > SILENCE_MS) this.#alive = now;
+    // The timers of a hidden tab run once a second. After an answer, nobody owes one until the
+    // page asks again.
+    if (this.#alive >= this.#ticked) this.#alive = Math.max(this.#alive, now - PING_MS);
     this.#ticked = now;
     this.#pings.set(++this.#seq, now);
-    if (this.#pings.size > 20) this.#pings.delete(this.#pings.keys().next().value);
+    this.#pings.delete(this.#seq - 20);
     this.#peer.send({ t: 'ping', seq: this.#seq, ...(this.#toTell && { report: this.#toTell }) });
     this.#toTell = null;
-    const silent = now - this.#alive;
     const broken = now - this.#hurried < HURRY_FOR_MS ? HURRY_MS : BROKEN_MS;
+    if (now - this.#alive > broken / 2) await this.#progress();
+    if (!this.#peer) return; // stopped meanwhile
+    const silent = now - this.#alive;
     if (silent > (this.#tell.restarting() ? RESTART_MS : SILENCE_MS)) this.#tell.onSilence();
     else if (silent > DOUBT_MS) this.#tell.onDoubt();
     else if (silent < broken) this.#tell.onTrust();
     if (silent > broken) this.#tell.onBroken();
-    if (silent > broken / 2) void this.#progress();
   }
 
   // #progress looks whether packets come, between two samples.
@@ -126,8 +130,8 @@ export class Watchdog {
 
   async #report() {
     const peer = this.#peer;
-    if (!peer || peer.closed) return null;
+    if (!peer) return null;
     const report = flatten(await peer.pc.getStats());
-    return peer === this.#peer && !peer.closed ? report : null;
+    return peer === this.#peer ? report : null;
   }
 }
