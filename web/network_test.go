@@ -159,6 +159,69 @@ func TestAddressChangesInFirefox(t *testing.T) {
 	n.move(t, ctx, s, page)
 }
 
+// A person's laptop leaves its cable for a network that lets nothing out but TCP to port 443: what
+// is left is TURN by TLS, of which the connection knows since the grant. It stays the same one.
+func TestAddressChangesIntoPort443(t *testing.T) {
+	n := newNetwork(t)
+	n.site.sh(t, "ip address add "+relayAddress+"/32 dev lo")
+	n.plugIn("wire0", "198.18.1.10")
+	s := newSiteAt(t, encode(t), home{space: n.site, address: siteAddress, port: "443"})
+	trust := startRelay(t, n.site)
+	ctx, page := n.open(t, s.server.URL+"/play/viewer", trust, "unsafely-treat-insecure-origin-as-secure="+s.server.URL)
+	granted := func(b *brain, resumed bool) {
+		name, password := turnSecret.Credentials(time.Now().Add(time.Minute))
+		grant := s.grant(resumed)
+		grant.ICEServers = []wire.ICEServer{{URLs: []string{"turns:" + relayAddress + ":443?transport=tcp"}, Username: name, Credential: password}}
+		_ = b.try(wire.Message{Type: wire.MsgGranted, Grant: grant})
+	}
+	testkit.Must(t, page.Until(ctx, "document.querySelector('.play-button')"))
+	testkit.Must(t, page.Click(ctx, ".play-button"))
+	b := s.nextBrain()
+	granted(b, false)
+	seat := s.answer(b, b.hello.SDP)
+	testkit.Must(t, page.Until(ctx, "nearcast.state === 'streaming' && nearcast.stats().then((s) => s.pingMS > 0 && s.fps > 5)"))
+	testkit.Must(t, page.Eval(ctx, watchPicture, nil))
+
+	testkit.Must(t, page.Eval(ctx, "void (longest = 0, changed = performance.now())", nil))
+	n.pullOut("wire0")
+	n.person.sh(t, "ip rule add pref 1 ipproto tcp dport 443 lookup main; ip rule add pref 2 iif lo blackhole")
+	n.plugIn("air0", "198.18.2.10")
+	testkit.Until(t, "pictures come by the relay", func() bool {
+		select {
+		case b := <-s.brains:
+			granted(b, true)
+			if b.hello.Restart {
+				_ = b.try(seat.restart(t, b.hello.SDP))
+			} else if b.hello.SDP != "" {
+				seat = s.answer(b, b.hello.SDP)
+			}
+		default:
+		}
+		var back bool
+		testkit.Must(t, page.Eval(ctx, "last > changed + 1000 && nearcast.stats().then((s) => s.fps > 5 && s.path === 'udp relay')", &back))
+		return back
+	})
+	var longest float64
+	testkit.Must(t, page.Eval(ctx, "longest", &longest))
+	t.Logf("the picture stood still for %.0f ms", longest)
+	testkit.Must(t, page.Until(ctx, "[...phases].every((phase) => phase === 'streaming')"))
+}
+
+// watchPicture measures the longest that the picture stood still, and notes the phases meanwhile.
+const watchPicture = `(() => {
+	const video = document.querySelector('video');
+	Object.assign(window, { longest: 0, changed: 0, last: performance.now() });
+	window.phases = new Set();
+	const shown = () => {
+		const now = performance.now();
+		longest = Math.max(longest, now - window.last);
+		window.last = now;
+		phases.add(nearcast.state);
+		video.requestVideoFrameCallback(shown);
+	};
+	video.requestVideoFrameCallback(shown);
+})()`
+
 // move plays, and changes the person's network twice meanwhile.
 func (n *network) move(t *testing.T, ctx context.Context, s *site, page browser.Driven) {
 	until := func(expression string) {
@@ -171,20 +234,7 @@ func (n *network) move(t *testing.T, ctx context.Context, s *site, page browser.
 	testkit.Must(t, page.Click(ctx, ".play-button"))
 	seat := s.serve(s.nextBrain(), false)
 	until("nearcast.state === 'streaming' && nearcast.stats().then((s) => s.pingMS > 0 && s.fps > 5)")
-	// The longest that the picture stood still.
-	testkit.Must(t, page.Eval(ctx, `(() => {
-		const video = document.querySelector('video');
-		Object.assign(window, { longest: 0, changed: 0, last: performance.now() });
-		window.phases = new Set();
-		const shown = () => {
-			const now = performance.now();
-			longest = Math.max(longest, now - window.last);
-			window.last = now;
-			phases.add(nearcast.state);
-			video.requestVideoFrameCallback(shown);
-		};
-		video.requestVideoFrameCallback(shown);
-	})()`, nil))
+	testkit.Must(t, page.Eval(ctx, watchPicture, nil))
 	for i, move := range []struct{ from, to, address string }{
 		{"wire0", "air0", "198.18.2.10"}, {"air0", "wire0", "198.18.1.11"},
 	} {

@@ -69,6 +69,26 @@ func walkAddressChanges(v *visit) {
 	v.state("streaming")
 }
 
+// The old way works again while the page asks for another one. The seat leaves it all the same
+// when it gets the offer: its answer leads to the new way, without a second search.
+func walkHealsMeanwhile(v *visit) {
+	_, st := v.play()
+	v.until(`nearcast.stats().then((s) => s.pingMS > 0)`)
+	st.line.cut.Store(true)
+	b := v.site.backAgain()
+	st.line.cut.Store(false)
+	v.until(`nearcast.restarts.length === 1`) // packets come, and the search is over
+	then := evaluate[float64](v, `document.querySelector('video').currentTime`)
+	b.say(st.restart(v, b.hello.SDP))
+	v.until(fmt.Sprintf(`document.querySelector('video').currentTime > %f + 2`, then))
+	select {
+	case b := <-v.site.brains:
+		v.Errorf("the page came with %+v", b.hello)
+	default:
+	}
+	v.state("streaming")
+}
+
 // A line that is silent for a moment is the same line afterwards: no seat is asked for
 // anything.
 func walkSilentMoment(v *visit) {

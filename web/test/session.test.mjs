@@ -365,6 +365,7 @@ test('without a direct path in time, the next offer may use the TURN servers of 
   }
   assert.ok(find(story(...answered, { type: 'path', found: true }).effects, 'cancel', 'direct'));
   assert.deepEqual(story(...toStreaming.slice(0, -1), { type: 'timer', name: 'direct' }).did, [], 'no TURN, no second offer');
+  assert.deepEqual(find(story(...toConnecting, say('granted', { grant })).effects, 'relays').servers, [], 'a list, also where the grant has none');
   const renewed = story(...answered, { type: 'media-live' }, say('ice', { ice_servers: [{ urls: ['turn:b'] }] }), { type: 'media-lost', now: 1 });
   assert.equal(renewed.state.grant.ice_servers[0].urls[0], 'turn:b');
   assert.ok(renewed.state.relaying, 'what was lost may be the direct path');
@@ -385,7 +386,14 @@ test('nothing arrives: another way through a new socket, on the same connection'
   s = story(...offered, say('answer', { sdp: 'v=0', restart: true }), { type: 'healed' });
   assert.equal(s.state.restarting, '');
   assert.equal(s.state.phase, 'streaming');
-  assert.deepEqual(story(...offered, { type: 'healed' }, say('answer', { sdp: 'v=0', restart: true })).did, [], 'an answer that comes late is for nothing that there is');
+  // The old way works again, but the seat has left it: its answer counts, also during the next search.
+  for (const events of [[{ type: 'healed' }], [{ type: 'healed' }, { type: 'broken' }]]) {
+    s = story(...offered, ...events, say('answer', { sdp: 'v=0', restart: true }));
+    assert.deepEqual(s.effects, [{ do: 'answer', sdp: 'v=0' }]);
+  }
+  assert.deepEqual(story(...offered, { type: 'media-lost', now: 1 }, say('answer', { sdp: 'v=0', restart: true })).did, [], 'the connection that it is for is gone');
+  s = story(...offered, { type: 'healed' }, say('answer', {}));
+  assert.deepEqual([s.state.phase, s.did], ['streaming', []], 'the seat has left nothing, and the old way works');
   // The seat cannot keep its end.
   s = story(...offered, say('answer', {}));
   assert.equal(s.state.phase, 'reconnecting');

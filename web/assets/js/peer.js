@@ -4,6 +4,8 @@
 
 const GATHER_MS = 250; // with no candidate by then, they are sent after the offer
 
+const setup = (iceServers) => ({ iceServers, bundlePolicy: 'max-bundle' });
+
 export class Peer {
   // The callbacks: onTrack(track, receiver), onCandidate(init), onState(state), onPath(found),
   // onInput() when the input channel opens, onPong(seq), onPointer(wire.Pointer), onClip(wire.Clip), onChunk(data) of wire.ChannelClip, onMessages() when wire.ChannelMessages opens, onMessage(data) of it, onRumble(wire.Rumble).
@@ -17,7 +19,7 @@ export class Peer {
   }
 
   #make(iceServers) {
-    const pc = new RTCPeerConnection({ iceServers, bundlePolicy: 'max-bundle' });
+    const pc = new RTCPeerConnection(setup(iceServers));
     this.pc = pc;
     pc.addTransceiver('video', { direction: 'recvonly' });
     pc.addTransceiver('audio', { direction: 'recvonly' });
@@ -93,8 +95,11 @@ export class Peer {
 
   // restart resolves to the SDP of an offer to look for another way to the seat. An
   // earlier one that was not answered is void: the network may have changed again.
-  async restart() {
+  async restart(iceServers) {
     const { pc } = this;
+    // Of the network that there is now, perhaps only the way to a TURN server leads out. An
+    // older Firefox cannot be told.
+    pc.setConfiguration?.(setup(iceServers));
     if (pc.signalingState === 'have-local-offer') await pc.setLocalDescription({ type: 'rollback' });
     await pc.setLocalDescription(await pc.createOffer({ iceRestart: true }));
     return pc.localDescription.sdp;

@@ -262,7 +262,7 @@ export class Player {
       onOpen: async () => {
         const message = { type: 'hello', ...hello };
         if (offer) message.sdp = await this.peer.offer();
-        if (restart) Object.assign(message, { sdp: await this.peer.restart(), restart });
+        if (restart) Object.assign(message, { sdp: await this.peer.restart([...this.servers, ...this.relays]), restart });
         if (offer && this.view()) message.view = this.view();
         if (!current()) return;
         this.marks.set('signalOpen');

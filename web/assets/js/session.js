@@ -236,7 +236,7 @@ const messages = {
     if (!WAITING.has(s.phase) && !HELD.has(s.phase)) return null;
     const prepared = s.prepared && Boolean(grant.prepared);
     // The second grant of a prepared seat comes from the seat alone, which knows of no relays.
-    const servers = grant.ice_servers ?? (s.prepared && s.grant?.ice_servers) ?? [];
+    const servers = grant.ice_servers ?? ((s.prepared && s.grant?.ice_servers) || []);
     const next = { ...s, prepared, grant: { ...grant, ice_servers: servers }, windows: 0 };
     const effects = [{ do: 'remember' }, { do: 'cancel', name: 'renew' }, { do: 'relays', servers }];
     if (s.media === 'live') return [{ ...next, phase: 'streaming' }, effects];
@@ -251,8 +251,9 @@ const messages = {
   unprepared: (s) => [{ ...s, prepared: false }, []],
 
   answer(s, { sdp, restart }, now) {
-    if (!HELD.has(s.phase) || restart && !s.restarting) return null;
-    if (s.restarting) return restart ? [s, [{ do: 'answer', sdp }]] : handlers['media-lost'](s, { now });
+    if (!HELD.has(s.phase) || restart && s.phase !== 'streaming' || !sdp && !s.restarting) return null;
+    // A seat that has restarted has left the old way, also where that works again by now.
+    if (s.restarting && !restart) return handlers['media-lost'](s, { now });
     const effects = [{ do: 'answer', sdp }];
     if (s.media !== 'live' && hasRelays(s) && !s.relaying) effects.push({ do: 'timer', name: 'direct', ms: DIRECT_MS });
     return [s, effects];
@@ -306,8 +307,7 @@ const timers = {
     const [next, effects] = WAITING.has(s.phase) ? line.back(s) : openAgain(s);
     return [next, [...effects, { do: 'brains', site: s.launch?.site }]]; // for the attempt after this one
   },
-  direct: (s) => relay(s),
-  ask: (s) => askAgain(s),
+  direct: relay, ask: askAgain,
   grace: (s) => (s.phase === 'reconnecting' ? over(s, { reason: 'lost' }) : null),
   leave: (s) => (s.phase === 'leaving' ? over(s, { reason: 'left' }) : null),
 
