@@ -1,6 +1,7 @@
 import test from 'node:test';
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
+import { tryVideo } from '../assets/js/check/tries.js';
 import { TRIES, VERDICTS, endOf, label, needs, relaysOf, request, sentence, summary, wayOf } from '../assets/js/check/findings.js';
 
 const turn = (...urls) => ({ site: 'eu-west-1', ice_servers: urls.map((url) => ({ urls: [url], username: 'name', credential: 'secret' })), media_ports: ['20000-20999'] });
@@ -41,12 +42,14 @@ test('what it means for the person', () => {
   assert.equal(kind({ udp: 'trying' }), 'trying');
   assert.equal(kind({ tcp: 'fails', tls: 'fails' }), 'yes', 'UDP is enough');
   assert.equal(kind({ udp: 'fails' }), 'relay');
-  assert.match(summary(findings({ udp: 'fails', tcp: 'fails' }), about).text, /no UDP through, so the video comes by TLS/);
+  assert.match(summary(findings({ udp: 'fails', tcp: 'fails' }), about).text, /UDP does not get through to the relay, so the video may come by TLS/);
   assert.equal(kind({ udp: 'untried' }), 'yes');
   assert.equal(kind({ udp: 'untried', tcp: 'untried', tls: 'untried' }), 'maybe', 'a site without TURN');
   const blocked = { udp: 'fails', tcp: 'fails', tls: 'fails' };
-  assert.equal(head(blocked), 'Your network blocks video');
-  assert.match(summary(findings(blocked), about).text, /by UDP, TCP or TLS\./);
+  assert.equal(head(blocked), 'Your network may block video');
+  assert.equal(kind(blocked), 'maybe', 'the way straight to the machine was not tried');
+  assert.match(summary(findings(blocked), about).text, /by UDP, TCP or TLS\..*not tried \(UDP or TCP, ports 20000-20999\): press Play/);
+  assert.equal(head(blocked, { network: { ...all, media_ports: [] } }), 'Your network blocks video', 'there is no other way');
   assert.match(summary(findings({ ...blocked, tcp: 'untried', tls: 'untried' }), about).text, /by UDP\./, 'only what was tried');
 });
 
@@ -66,7 +69,26 @@ test('a network is blamed only where it can be at fault', () => {
   }
   assert.match(summary(findings({ video: { verdict: 'fails', why: 'no-webrtc' } }), about).text, /has WebRTC/);
   assert.match(summary(findings({ video: 'fails' }), about).text, /network is not at fault/);
-  assert.match(summary(findings({ video: 'fails', udp: 'fails', tcp: 'fails', tls: 'fails' }), about).text, /Besides: Your network blocks video\.$/);
+  assert.match(summary(findings({ video: 'fails', udp: 'fails', tcp: 'fails', tls: 'fails' }), about).text, /decodes H\.264\.$/);
+});
+
+test('a browser that decodes VP8 alone shows the apps that come in it', async () => {
+  const capable = (...types) => {
+    globalThis.RTCPeerConnection = class {};
+    globalThis.RTCRtpReceiver = { getCapabilities: () => ({ codecs: types.map((mimeType) => ({ mimeType })) }) };
+  };
+  capable('video/rtx', 'video/VP8', 'video/VP9');
+  const video = await tryVideo();
+  assert.deepEqual([video.verdict, video.codec], ['works', 'VP8']);
+  assert.match(sentence('video', video, about), /VP8 and not H\.264/);
+  assert.deepEqual([kind({ video }), head({ video })], ['maybe', 'You can play some apps from here']);
+  assert.equal(head({ video, udp: 'fails', tcp: 'fails', tls: 'fails' }, { network: { ...all, media_ports: [] } }), 'Your network blocks video');
+  capable('video/H264', 'video/VP8');
+  assert.equal((await tryVideo()).codec, 'H264');
+  capable('video/AV1');
+  assert.equal((await tryVideo()).verdict, 'fails');
+  delete globalThis.RTCPeerConnection;
+  delete globalThis.RTCRtpReceiver;
 });
 
 test('every finding has one sentence, which claims no more than was tried', () => {

@@ -108,10 +108,16 @@ function seat(about, { udp }) {
   return udp === 'works' ? `${what} It should work, as UDP does, unless your network allows single ports only.` : what;
 }
 
-function video({ verdict, smooth, why }) {
+// The plugin is Cisco's, and Firefox fetches it itself.
+const SWITCH_ON = 'switch on its H.264; in Firefox that is the plugin OpenH264';
+const onlyVP8 = ({ verdict, codec }) => verdict === 'works' && codec === 'VP8';
+
+function video(finding) {
+  const { verdict, smooth, why } = finding;
   if (why === 'no-webrtc') return 'It has no WebRTC, by which the video comes, or that is switched off.';
+  if (onlyVP8(finding)) return `It decodes VP8 and not H.264, in which most apps come. For those, use another browser, or ${SWITCH_ON}.`;
   if (verdict === 'works') return smooth === false ? 'It decodes H.264, but perhaps not 60 pictures a second of 1280 × 720.' : 'It decodes H.264.';
-  if (verdict === 'fails') return 'It cannot decode H.264, in which the video comes. Use another browser, or switch on its H.264; in Firefox that is the plugin OpenH264.';
+  if (verdict === 'fails') return `It decodes neither H.264 nor VP8, in which the video comes. Use another browser, or ${SWITCH_ON}.`;
   return 'It does not say what it decodes.';
 }
 
@@ -125,9 +131,14 @@ const no = (head, text) => ({ kind: 'no', head, text });
 export function summary(findings, about) {
   if (!over(findings)) return { kind: 'trying', head: 'Trying what your network lets through', text: '' };
   const line = network(findings, about);
+  if (onlyVP8(findings.video)) {
+    if (line.kind === 'no') return line;
+    return { ...line, kind: 'maybe', head: line.head.replace('play from', 'play some apps from'), text: `${line.text} This browser cannot show the apps whose video is H.264.` };
+  }
   if (findings.video.verdict !== 'fails') return line;
   const need = findings.video.why === 'no-webrtc' ? 'has WebRTC' : 'decodes H.264';
-  return no('This browser cannot show the video', `Use a browser that ${need}.${line.kind === 'no' ? ` Besides: ${line.head}.` : ' Your network is not at fault.'}`);
+  const besides = { yes: ' Your network is not at fault.', relay: ' Your network is not at fault.', maybe: '', no: ` Besides: ${line.head}.` };
+  return no('This browser cannot show the video', `Use a browser that ${need}.${besides[line.kind]}`);
 }
 
 // network is the same for the network alone.
@@ -143,13 +154,16 @@ function network(findings, about) {
   const relayed = ['tcp', 'tls'].find((id) => is(id) === 'works');
   if (is('udp') === 'works') return { kind: 'yes', head: 'You can play from here', text: 'Your network lets video through.' };
   if (is('udp') === 'fails' && relayed) {
-    return { kind: 'relay', head: 'You can play from here', text: `Your network lets no UDP through, so the video comes by ${WAYS[relayed]}. It may stop for a moment where the line is bad.` };
+    return { kind: 'relay', head: 'You can play from here', text: `UDP does not get through to the relay, so the video may come by ${WAYS[relayed]}. Then it stops for a moment where the line is bad.` };
   }
   if (relayed) return { kind: 'yes', head: 'You can play from here', text: `Video gets through by ${WAYS[relayed]} at least. UDP was not tried.` };
   if (RELAYS.every((id) => is(id) === 'untried')) {
     return { kind: 'maybe', head: 'You can probably play from here', text: 'The site can be reached. Video was not tried, as this page knows no relay of the site: press Play to find out.' };
   }
-  return no('Your network blocks video', `${tried(is)}. Try another network, or switch off your VPN. The text below says what to ask for.`);
+  const ports = portsOf(about.network);
+  const ask = 'Try another network, or switch off your VPN. The text below says what to ask for.';
+  if (!ports) return no('Your network blocks video', `${tried(is)}. ${ask}`);
+  return { kind: 'maybe', head: 'Your network may block video', text: `${tried(is)}. The machine that would run your app was not tried (UDP or TCP, ports ${ports}): press Play to find out. If no video comes: ${ask}` };
 }
 
 // unreached: brain or socket failed.

@@ -95,12 +95,14 @@ export async function tryVideo() {
   if (!webrtc()) return { ...fails, why: 'no-webrtc' };
   const codecs = globalThis.RTCRtpReceiver?.getCapabilities?.('video')?.codecs;
   if (!codecs) return { verdict: 'untried' };
-  if (!codecs.some(({ mimeType }) => /^video\/h264$/i.test(mimeType))) return fails;
+  // The codecs in which apps may come (DRIVER.md).
+  const codec = ['H264', 'VP8'].find((name) => codecs.some(({ mimeType }) => mimeType.toLowerCase() === `video/${name.toLowerCase()}`));
+  if (!codec) return fails;
   try {
-    const video = { contentType: 'video/H264', width: 1280, height: 720, bitrate: 6_000_000, framerate: 60 };
+    const video = { contentType: `video/${codec}`, width: 1280, height: 720, bitrate: 6_000_000, framerate: 60 };
     const { smooth } = await navigator.mediaCapabilities.decodingInfo({ type: 'webrtc', video });
-    return { ...works, smooth };
+    return { ...works, codec, smooth };
   } catch {
-    return works;
+    return { ...works, codec };
   }
 }
