@@ -181,14 +181,14 @@ func (a *asker) ask(ctx context.Context) (answers []wire.Demand, err error) {
 	return answers, nil
 }
 
-// tell tells all brains that a pool needs fewer nodes.
-func (a *asker) tell(ctx context.Context, spare wire.Spare) error {
-	text, err := json.Marshal(spare)
+// tell tells all brains something of a pool: wire.Spare or wire.Growth.
+func (a *asker) tell(ctx context.Context, path string, what any) error {
+	text, err := json.Marshal(what)
 	if err != nil {
 		return err
 	}
 	return a.each(ctx, func(b wire.Instance) error {
-		return a.one(ctx, b, http.MethodPost, wire.SparePath, text, func(io.Reader) error { return nil })
+		return a.one(ctx, b, http.MethodPost, path, text, func(io.Reader) error { return nil })
 	})
 }
 

@@ -18,6 +18,9 @@
 //	  }
 //	}
 //
+// With the strategy's own consul in its config it tells brains when a pool needs fewer nodes (wire.SparePath), and whether
+// it may get some (wire.GrowthPath).
+//
 // Any other strategy of nomad-autoscaler gets one number, of now, by a query FIGURE/POOLS or
 // FIGURE/POOLS/APP, such as "idle/stream-cpu,all". The figures are busy, idle, starting, queued, blocked
 // and warm (people or seats), arrivals (a second, in the last ten minutes) and length (mean seconds of a session).

@@ -34,6 +34,7 @@ type site struct {
 	demand   wire.Demand
 	asked    int          // the brain
 	spares   []wire.Spare // what the brain was told
+	growths  []wire.Growth
 	desired  int
 	ended    []string // instances that the target has ended
 
@@ -171,6 +172,13 @@ func TestUnderNomadAutoscaler(t *testing.T) {
 	brain := httptest.NewUnstartedServer(identity.Only(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		if r.Method == http.MethodPost && r.URL.Path == wire.GrowthPath {
+			var growth wire.Growth
+			json.NewDecoder(r.Body).Decode(&growth)
+			s.growths = append(s.growths, growth)
+			rw.WriteHeader(http.StatusNoContent)
+			return
+		}
 		if r.Method == http.MethodPost && r.URL.Path == wire.SparePath {
 			var spare wire.Spare
 			json.NewDecoder(r.Body).Decode(&spare)
@@ -290,6 +298,16 @@ scaling "stream-cpu" {
 	if got := s.groupHas(); got != 0 {
 		t.Errorf("%d nodes for nobody", got)
 	}
+	until("the brain is told that nodes may come", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, g := range s.growths {
+			if slices.Equal(g.Pools, []string{"stream-cpu", "all"}) && g.Wait == (12*time.Minute).Milliseconds() && g.Ready == (4*time.Minute).Milliseconds() {
+				return true
+			}
+		}
+		return false
+	})
 	s.is(0, 5)
 	until("there are nodes for the first people", func() bool { return s.groupHas() >= 2 })
 	s.is(5, 8)

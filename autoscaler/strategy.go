@@ -26,14 +26,21 @@ type Strategy struct {
 	log hclog.Logger
 
 	mu    sync.Mutex
-	pools map[string]*sizing.Sizer // by check
-	asker *asker                   // nil where no Consul is known: then brains are told nothing
-	drain *drains                  // nil before SetConfig
+	pools map[string]*sized // by check
+	asker *asker            // nil where no Consul is known: then brains are told nothing
+	drain *drains           // nil before SetConfig
+}
+
+// sized is a pool that is sized again and again.
+type sized struct {
+	sizing.Sizer
+	count int       // that it had last
+	rose  time.Time // when it had more than before last, or was seen first
 }
 
 // NewStrategy makes a Strategy.
 func NewStrategy(log hclog.Logger) *Strategy {
-	return &Strategy{log: log, Now: time.Now, pools: map[string]*sizing.Sizer{}}
+	return &Strategy{log: log, Now: time.Now, pools: map[string]*sized{}}
 }
 
 // PluginInfo implements base.Base.
@@ -42,7 +49,7 @@ func (s *Strategy) PluginInfo() (*base.PluginInfo, error) {
 }
 
 // SetConfig takes consul and consul_token, as the APM does, to find the brains that are told when
-// a pool needs fewer nodes. All other settings are those of a policy's strategy.
+// a pool needs fewer nodes, and whether it may get some. All other settings are those of a policy's strategy.
 func (s *Strategy) SetConfig(config map[string]string) error {
 	if err := onlyKnown(config, "consul", "consul_token"); err != nil {
 		return err
@@ -53,7 +60,7 @@ func (s *Strategy) SetConfig(config map[string]string) error {
 	s.mu.Unlock()
 	address := cmp.Or(config["consul"], os.Getenv("CONSUL_HTTP_ADDR"))
 	if address == "" {
-		s.log.Info("brains are not told when a pool needs fewer nodes, so idle seats keep their nodes: set consul in the strategy's config")
+		s.log.Info("brains are not told of a pool's nodes, so idle seats keep theirs, and who finds none does not wait for one: set consul in the strategy's config")
 		return nil
 	}
 	next, err := newAsker(address, cmp.Or(config["consul_token"], os.Getenv("CONSUL_HTTP_TOKEN")), s.log)
@@ -96,7 +103,11 @@ func (s *Strategy) Run(eval *sdk.ScalingCheckEvaluation, count int64) (*sdk.Scal
 		return nil, fmt.Errorf("the pool cannot have %d nodes", count)
 	}
 	ending := min(s.draining(settings["node_class"]), int(count))
-	d, asker := s.decide(eval, pool, apps, int(count)-ending, hold)
+	most := pool.Max
+	if most > 0 {
+		pool.Max = max(1, most-ending) // those that drain are among them
+	}
+	d, rose, asker := s.decide(eval, pool, apps, int(count), ending, hold)
 	if ending > 0 {
 		d.Nodes += ending
 		d.Reason += fmt.Sprintf("; nodes that drain beside these: %d", ending)
@@ -107,10 +118,15 @@ func (s *Strategy) Run(eval *sdk.ScalingCheckEvaluation, count int64) (*sdk.Scal
 	case d.Nodes < int(count):
 		eval.Action.Direction = sdk.ScaleDirectionDown
 		if asker != nil {
-			s.tellSpare(asker, wire.Spare{Pools: poolsOf(eval.Check.Query), Nodes: d.Nodes})
+			s.tell(asker, wire.SparePath, wire.Spare{Pools: poolsOf(eval.Check.Query), Nodes: d.Nodes},
+				"brains are not told that a pool needs fewer nodes, so idle seats keep theirs")
 		}
 	default:
 		eval.Action.Direction = sdk.ScaleDirectionNone
+	}
+	if asker != nil {
+		s.tell(asker, wire.GrowthPath, growth(poolsOf(eval.Check.Query), pool.Ready, most == 0 || int(count) < most, s.Now().Sub(rose)),
+			"brains are not told whether a pool may get nodes, so who finds none does not wait for one")
 	}
 	eval.Action.Count, eval.Action.Reason = int64(d.Nodes), d.Reason
 	s.log.Debug("sized", "query", eval.Check.Query, "nodes", count, "wanted", d.Nodes, "reason", d.Reason)
@@ -133,16 +149,31 @@ func (s *Strategy) draining(class string) int {
 	return n
 }
 
-// tellSpare has brains empty nodes: only empty ones are removed.
-func (s *Strategy) tellSpare(asker *asker, spare wire.Spare) {
+// leastWait is how long people wait for a node at least, where one may come.
+const leastWait = 5 * time.Minute
+
+// growth is what people of a pool may expect who find no node. They wait for as long as three nodes take that
+// are requested one after the other: one late, and one more where nodes carry fewer seats than the policy says. A pool
+// that has its most nodes gets no more, but for those that were requested within that time.
+func growth(pools []string, ready time.Duration, more bool, rose time.Duration) wire.Growth {
+	g := wire.Growth{Pools: pools, Ready: ready.Milliseconds()}
+	if wait := max(leastWait, 3*ready); more || rose < wait {
+		g.Wait = wait.Milliseconds()
+	}
+	return g
+}
+
+// tell tells all brains something of a pool. failed says what follows where that fails.
+func (s *Strategy) tell(asker *asker, path string, what any, failed string) {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
-	if err := asker.tell(ctx, spare); err != nil {
-		s.log.Warn("brains are not told that a pool needs fewer nodes, so idle seats keep theirs", "pools", spare.Pools, "error", err)
+	if err := asker.tell(ctx, path, what); err != nil {
+		s.log.Warn(failed, "told", what, "error", err)
 	}
 }
 
-func (s *Strategy) decide(eval *sdk.ScalingCheckEvaluation, pool sizing.Pool, apps []sizing.App, count int, hold time.Duration) (sizing.Decision, *asker) {
+// decide sizes a pool of some nodes, of which some end. It says when the pool had more than before last.
+func (s *Strategy) decide(eval *sdk.ScalingCheckEvaluation, pool sizing.Pool, apps []sizing.App, count, ending int, hold time.Duration) (sizing.Decision, time.Time, *asker) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	id := fmt.Sprint(eval.Action.Meta["nomad_policy_id"], " ", eval.Check.Name, " ", eval.Check.Query)
@@ -151,16 +182,20 @@ func (s *Strategy) decide(eval *sdk.ScalingCheckEvaluation, pool sizing.Pool, ap
 		if len(s.pools) >= maxPools {
 			clear(s.pools) // policies that are gone
 		}
-		sizer = &sizing.Sizer{}
+		sizer = &sized{}
 		s.pools[id] = sizer
 	}
-	sizer.For = hold
-	return sizer.Decide(pool, apps, count, s.Now()), s.asker
+	now := s.Now()
+	if count > sizer.count || sizer.rose.IsZero() || now.Before(sizer.rose) {
+		sizer.rose = now
+	}
+	sizer.count, sizer.For = count, hold
+	return sizer.Decide(pool, apps, count-ending, now), sizer.rose, s.asker
 }
 
 // settingsOf reads a strategy's settings.
 func settingsOf(config map[string]string) (p sizing.Pool, hold time.Duration, err error) {
-	if err := onlyKnown(config, "seats_per_node", "ready", "wait", "length", "hold", "schedule", "min", "node_class"); err != nil {
+	if err := onlyKnown(config, "seats_per_node", "ready", "wait", "length", "hold", "schedule", "min", "max", "node_class"); err != nil {
 		return p, 0, err
 	}
 	set := func(key, fallback string, read func(string) error) {
@@ -179,6 +214,8 @@ func settingsOf(config map[string]string) (p sizing.Pool, hold time.Duration, er
 	// The autoscaler keeps the policy's least number, and tells no strategy: without it, brains would
 	// be told to empty nodes that stay.
 	set("min", "0", func(text string) (err error) { p.Min, err = strconv.Atoi(text); return err })
+	// With it, people are not made to wait for a node that the autoscaler does not request.
+	set("max", "0", func(text string) (err error) { p.Max, err = strconv.Atoi(text); return err })
 	set("ready", "4m", duration(&p.Ready))
 	set("length", "30m", duration(&p.Length))
 	set("hold", "5m", duration(&hold))

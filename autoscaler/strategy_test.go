@@ -1,6 +1,7 @@
 package autoscaler
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -72,6 +73,61 @@ func TestStrategyOfFullNodes(t *testing.T) {
 	now = now.Add(4 * time.Minute)
 	if got := run(); got != 2 {
 		t.Errorf("%d nodes after 4 min", got)
+	}
+}
+
+// Brains are told that nodes may come while the group may get some, and while those that it got may still start.
+func TestGrowth(t *testing.T) {
+	s := NewStrategy(hclog.NewNullLogger())
+	now := time.Unix(1_800_000_000, 0)
+	s.Now = func() time.Time { return now }
+	for _, c := range []struct {
+		after time.Duration
+		max   string
+		count int64
+		want  time.Duration
+	}{
+		{0, "2", 0, 6 * time.Minute},
+		{time.Minute, "2", 2, 6 * time.Minute}, // requested a moment ago
+		{5 * time.Minute, "2", 2, 6 * time.Minute},
+		{2 * time.Minute, "2", 2, 0},
+		{time.Minute, "2", 1, 6 * time.Minute},
+		{time.Hour, "", 9, 6 * time.Minute}, // a policy that does not say its max
+	} {
+		now = now.Add(c.after)
+		eval := check([]sizing.App{{Busy: 9}}, map[string]string{"seats_per_node": "4", "ready": "2m", "max": c.max})
+		_, rose, _ := s.decide(eval, sizing.Pool{SeatsPerNode: 4, Ready: 2 * time.Minute, Wait: .01}, nil, int(c.count), 0, 0)
+		most, _ := strconv.Atoi(c.max)
+		g := growth([]string{"stream-cpu"}, 2*time.Minute, most == 0 || int(c.count) < most, now.Sub(rose))
+		if got := time.Duration(g.Wait) * time.Millisecond; got != c.want || g.Ready != 120_000 || g.Pools[0] != "stream-cpu" {
+			t.Errorf("%d nodes of %q: %+v, want %s", c.count, c.max, g, c.want)
+		}
+	}
+	if g := growth(nil, time.Minute, true, 0); g.Wait != leastWait.Milliseconds() {
+		t.Errorf("where a node takes a minute: %+v", g)
+	}
+}
+
+// At the most nodes no node more is given, so none is seen not to help. Those that drain are among them.
+func TestStrategyAtItsMost(t *testing.T) {
+	s := NewStrategy(hclog.NewNullLogger())
+	now := time.Unix(1_800_000_000, 0)
+	s.Now = func() time.Time { return now }
+	run := func(most string) *sdk.ScalingAction {
+		got, err := s.Run(check([]sizing.App{{Busy: 5, Queued: 1, Blocked: 1}}, map[string]string{"seats_per_node": "100", "ready": "1m", "max": most}), 6)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got.Action
+	}
+	for range 20 {
+		if a := run("6"); a.Count > 6 || strings.Contains(a.Reason, "did not help") {
+			t.Fatalf("at the most: %d nodes, %s", a.Count, a.Reason)
+		}
+		now = now.Add(15 * time.Second)
+	}
+	if a := run("12"); a.Count != 7 {
+		t.Errorf("the most was raised: %d nodes, %s", a.Count, a.Reason)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/nearcast/nearcast/brain"
+	"github.com/nearcast/nearcast/internal/identity"
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/ticket"
 	"github.com/nearcast/nearcast/internal/wire"
@@ -423,6 +424,7 @@ func TestNoCapacity(t *testing.T) {
 		})
 	}
 	b := s.brain("b1")
+	b.Aged()
 	p := s.play(b, "huge")
 	if e := p.expect(wire.MsgEnded).End; e.Code != wire.CodeNoCapacity || e.Detail == why || e.Detail == "" {
 		t.Errorf("ended with %+v", e)
@@ -431,6 +433,48 @@ func TestNoCapacity(t *testing.T) {
 		ids, _ := s.nomad.Live(s.ctx, "huge")
 		return len(ids) == 0
 	})
+}
+
+// From no node at all: the autoscaler says that one may come, the first person waits, and has a seat when it is
+// there.
+func TestFromNoNode(t *testing.T) {
+	s := newSite(t, brain.App{ID: "game", Version: 1, Max: 5, Pool: "stream-cpu"})
+	there := make(chan struct{})
+	s.nomad.placed = func(c brain.Child) {
+		blocked := c
+		blocked.State, blocked.Why = brain.ChildBlocked, "no node that may run this job is ready"
+		s.nomad.change(func(j brain.Jobs) { j.Children[c.ID] = blocked })
+		select {
+		case <-there:
+			s.ready(c)
+		case <-s.ctx.Done():
+		}
+	}
+	b := s.brain("b1")
+	b.Aged()
+	autoscaler := testkit.Identity(t)
+	defer s.fleet.RegisterCaller(s.ctx, wire.AutoscalerService, "one", autoscaler.Key()).Close()
+	say := func(who *identity.Identity, text string) int {
+		res, err := as(who).Post(b.internal+wire.GrowthPath, "application/json", strings.NewReader(text))
+		testkit.Must(t, err)
+		res.Body.Close()
+		return res.StatusCode
+	}
+	s.until("the brain knows the autoscaler", func() bool {
+		return say(autoscaler, `{"pools":["stream-cpu","all"],"wait_ms":600000,"ready_ms":240000}`) == http.StatusNoContent
+	})
+	if a, r := say(autoscaler, `{"wait_ms":600000}`), say(router, `{"pools":["stream-cpu"],"wait_ms":0}`); a != 400 || r != 403 {
+		t.Errorf("no pool: %d; from a router: %d", a, r)
+	}
+	p := s.play(b, "game")
+	for {
+		m := p.expect(wire.MsgQueued)
+		if m.Queue.Machine && m.Queue.Position == 1 && m.Queue.EstimateMS > 200_000 {
+			break
+		}
+	}
+	close(there)
+	p.expect(wire.MsgGranted)
 }
 
 func TestResumeAtAnotherBrain(t *testing.T) {

@@ -79,13 +79,23 @@ func (v *view) proven(u *unit) {
 func (st *state) failing() map[string]string {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	out := map[string]string{}
+	out, now := map[string]string{}, st.now()
 	for id, a := range st.view.apps {
-		if end := a.failureNow(st.largest); end != nil && a.published {
+		if end := st.failureNow(a, now); end != nil && a.published {
 			out[id] = end.String()
 		}
 	}
 	return out
+}
+
+// failureNow is why seats of an app fail to start, nil while they do not, or a node is expected for the first
+// one. mu is held.
+func (st *state) failureNow(a *appView, now time.Time) *wire.End {
+	end := a.failureNow(st.largest)
+	if end != nil && end.Code == wire.CodeNoCapacity && a.failures == nil && st.awaitsNode(a, now).waits {
+		return nil
+	}
+	return end
 }
 
 // failureNow is why seats of an app fail to start, nil while they do not.
@@ -176,13 +186,17 @@ func (st *state) startFailed(child Child, end wire.End, now time.Time) {
 }
 
 // endNoCapacity ends the waiting of people that cannot get a seat: no node can
-// take theirs, and no other seat can become free. mu is held.
+// take theirs, none is expected, and no other seat can become free. mu is held.
 func (st *state) endNoCapacity(id string, now time.Time) {
 	l, a := st.lines[id], st.view.apps[id]
-	if l == nil || l.own == 0 || a == nil || a.counts.blocked == 0 || a.total() > a.counts.blocked {
+	if l == nil || l.own == 0 || a == nil || !a.nodelessNow() {
 		return
 	}
-	st.endAll(l, ended(*a.noCapacity(st.largest)))
+	end := a.noCapacity(st.largest)
+	if end.Code == wire.CodeNoCapacity && st.awaitsNode(a, now).waits {
+		return
+	}
+	st.endAll(l, ended(*end))
 	st.wake() // their children are unneeded now
 }
 

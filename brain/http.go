@@ -39,6 +39,7 @@ func (b *Broker) Handler() http.Handler {
 //	GET    /v1/feed           a WebSocket on which a node tells of its seats; for nodes
 //	GET    /v1/demand         wire.Demand: people, arrivals and seats by app; for the autoscaler
 //	POST   /v1/spare          wire.Spare: a pool needs fewer nodes than it has; from the autoscaler
+//	POST   /v1/growth         wire.Growth: whether a pool may get nodes; from the autoscaler
 //	GET    /v1/failing        why seats fail to start, by app, in full; for operators
 //	GET    /healthz
 //
@@ -56,6 +57,7 @@ func (b *Broker) Internal() http.Handler {
 	mux.Handle("GET "+wire.FeedPath, identity.Only(b.feeds, b.cfg.Peers, wire.NodeService))
 	mux.Handle("GET "+wire.DemandPath, identity.Only(http.HandlerFunc(b.getDemand), b.cfg.Peers, wire.AutoscalerService))
 	mux.Handle("POST "+wire.SparePath, identity.Only(http.HandlerFunc(b.postSpare), b.cfg.Peers, wire.AutoscalerService))
+	mux.Handle("POST "+wire.GrowthPath, identity.Only(http.HandlerFunc(b.postGrowth), b.cfg.Peers, wire.AutoscalerService))
 	mux.HandleFunc("GET /v1/failing", b.getFailing)
 	mux.HandleFunc("GET /healthz", b.healthz)
 	return headers(answer.Problems(mux))

@@ -83,6 +83,9 @@ func (st *state) placeOf(a *appView, place int, now time.Time) wire.Message {
 	if st.mayStart(a, now) {
 		return wire.Message{Type: wire.MsgStarting, Progress: &wire.Progress{Phase: wire.PhasePlacing, Fraction: -1}}
 	}
+	if n := st.awaitsNode(a, now); n.waits {
+		return wire.Message{Type: wire.MsgQueued, Queue: &wire.Queue{Position: place, EstimateMS: n.left, Machine: n.told}}
+	}
 	position := place - len(a.coming)
 	left := estimate(position, a.counts.busy, a.sessionLengths.mean(), a.coldStarts.median())
 	if cold := a.coldStarts.median(); left < 0 && a.ending > 0 && cold > 0 {

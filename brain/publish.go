@@ -192,7 +192,7 @@ func (st *state) apps(now time.Time) (apps map[string]wire.App, known bool) {
 			ColdStartMS: a.coldStarts.median().Milliseconds(),
 			SessionMS:   a.sessionLengths.mean().Milliseconds(),
 		}
-		if end := a.failureNow(st.largest); end != nil {
+		if end := st.failureNow(a, now); end != nil {
 			c.Failing = end.Public().String() // everybody reads it at the routers
 		}
 		out[id] = wire.App{ID: id, Version: app.Version, Title: app.Title, Description: app.Description,

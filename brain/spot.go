@@ -149,6 +149,9 @@ func (v *view) place(u *unit, now time.Time) {
 			s.class = classForeign
 		}
 	}
+	if s.class != classBlocked && (c.Node != "" || t != nil) {
+		a.nodeless = nodeless{}
+	}
 	u.spot = s
 	v.put(u)
 }

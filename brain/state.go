@@ -52,6 +52,7 @@ type state struct {
 	lending lending
 	came    comers
 	spares  map[string]*spare // pools that are to have fewer nodes
+	growths map[string]growth // pools that may get nodes, or not
 	// told are the people who wait here, for the other replicas.
 	told *feed.Source[wire.Waiting]
 	// peers are what other replicas told of the people who wait there, by replica and session.
@@ -74,7 +75,7 @@ func newState(site string, log *slog.Logger, metrics *metrics, now func() time.T
 		site: site, log: log, metrics: metrics, now: now, started: now(), newToken: uuid.NewString, wakeup: make(chan struct{}, 1), view: newView(),
 		lines: map[string]*line{}, waiters: map[string]*waiter{}, holders: map[holder]map[*waiter]bool{},
 		relays: map[string]relayedSession{}, plans: map[string]bool{},
-		window: newWindow(), told: feed.NewSource[wire.Waiting](), peers: map[string]map[string]*place{}, heard: map[string]bool{}, lending: lending{}, came: comers{at: map[string]time.Time{}}, spares: map[string]*spare{},
+		window: newWindow(), told: feed.NewSource[wire.Waiting](), peers: map[string]map[string]*place{}, heard: map[string]bool{}, lending: lending{}, came: comers{at: map[string]time.Time{}}, spares: map[string]*spare{}, growths: map[string]growth{},
 		crowded: func() bool { return false },
 	}
 	st.view.waits = func(session string) bool { return st.waiters[session] != nil }

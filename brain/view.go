@@ -74,6 +74,7 @@ type appView struct {
 	warm           int      // idle seats that the pool aims at, where the job says "auto"; see aim
 	warmHold       sizing.Hold
 	moving         map[*unit]time.Time // seats that were retired for their nodes, and when
+	nodeless       nodeless
 }
 
 // coming is a seat on its way: a unit, or a dispatch that Nomad has not shown.
@@ -229,8 +230,7 @@ func (v *view) setChild(c Child, known bool, now time.Time) (d death, died bool)
 	if c.State == ChildDead {
 		d = death{Child: c}
 		if died = u != nil || known && c.Created.After(v.jobsAt.Add(-lookBehind)); u != nil {
-			d.served = u.served()
-			if d.served {
+			if d.served = u.served(); d.served {
 				u.of.sessionLengths.add(now.Sub(u.seat.busySince))
 				u.of.turnover.ended++
 			}

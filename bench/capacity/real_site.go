@@ -127,6 +127,7 @@ func (l *live) startBrain(ctx context.Context) error {
 		}
 		w.WriteHeader(http.StatusNoContent)
 	})
+	mux.HandleFunc("POST "+wire.GrowthPath, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	l.serve(ctx, tls.NewListener(on, me.Open()), identity.Only(mux, f.Peers(wire.AutoscalerService), wire.AutoscalerService))
 	address := on.Addr().String()
 	record, err := f.RegisterInstance(ctx, wire.BrainService, wire.Instance{ID: "replay", Site: "site", URL: "wss://replay.example/v1/connect",

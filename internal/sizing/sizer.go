@@ -52,6 +52,7 @@ type Sizer struct {
 	// Of the seats that find no node: how many there were when the last node more was given, 0 if it
 	// helped, and how many no node more has helped.
 	gaveAt, hopeless int
+	gave             bool // at the last look
 }
 
 // Decide says how many nodes a pool is to have that has now nodes. Where seats find no node for
@@ -61,16 +62,17 @@ type Sizer struct {
 func (s *Sizer) Decide(p Pool, apps []App, now int, at time.Time) Decision {
 	d := Nodes(p, apps, now, at)
 	n := blocked(apps)
-	if n < s.gaveAt {
-		s.gaveAt = 0
+	if n < s.gaveAt || s.gave && now <= s.nodes {
+		s.gaveAt = 0 // it helped; or it was not requested, and says nothing
 	}
+	s.gave = false
 	s.hopeless = min(s.hopeless, n)
 	if now != s.nodes || n == 0 || s.stuck.IsZero() || at.Before(s.stuck) {
 		s.nodes, s.stuck = now, at
 	}
 	if n > 0 && d.Nodes <= now && at.Sub(s.stuck) >= max(2*p.Ready, time.Minute) && (p.Max == 0 || now < p.Max) {
 		if n > max(s.hopeless, s.gaveAt) {
-			s.gaveAt, s.hopeless = n, max(s.hopeless, s.gaveAt)
+			s.gaveAt, s.hopeless, s.gave = n, max(s.hopeless, s.gaveAt), true
 			d.Nodes = now + 1
 			d.Reason += fmt.Sprintf("; they found none for %s with %s, so nodes carry fewer seats than %d: one node more",
 				at.Sub(s.stuck).Round(time.Second), many(now, "node"), p.SeatsPerNode)

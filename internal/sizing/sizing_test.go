@@ -292,6 +292,19 @@ func TestSizerOfHopelessSeat(t *testing.T) {
 	}
 }
 
+// A node more that the cloud did not give is asked for again, and no seat is hopeless for it.
+func TestSizerAsksAgain(t *testing.T) {
+	p := Pool{SeatsPerNode: 8, Ready: time.Minute, Wait: .01}
+	s, at := Sizer{}, time.Unix(1_800_000_000, 0)
+	for look := range 20 {
+		d := s.Decide(p, []App{{Busy: 3, Queued: 1, Blocked: 1}}, 1, at)
+		if want := 1 + min(1, look/8); d.Nodes != want {
+			t.Fatalf("%d nodes after %d looks, want %d: %s", d.Nodes, look, want, d.Reason)
+		}
+		at = at.Add(15 * time.Second)
+	}
+}
+
 // One person more in any window never makes a pool smaller, nor its warm seats fewer.
 func TestMorePeople(t *testing.T) {
 	p := Pool{SeatsPerNode: 1, Ready: 4 * time.Minute, Wait: .01}

@@ -31,6 +31,24 @@ type Spare struct {
 	Nodes int      `json:"nodes"`
 }
 
+// GrowthPath is where a brain's internal listener is told whether a pool may get nodes: POST, a Growth, at
+// each evaluation. Only the site's autoscaler may tell. Where no node of the pool takes an app's first seat, people
+// wait for one while a node may come, and are ended at once where none can.
+const GrowthPath = "/v1/growth"
+
+// MaxGrowth is how many bytes of a Growth are read.
+const MaxGrowth = 64 << 10
+
+// Growth says what the people of a pool without a node may expect.
+type Growth struct {
+	// Pools are the node pools that the jobs of the apps name.
+	Pools []string `json:"pools"`
+	// Wait is how long somebody may wait for a node in all; 0 where the pool gets none. Ready is how long a
+	// node takes that is requested now.
+	Wait  int64 `json:"wait_ms"`
+	Ready int64 `json:"ready_ms"`
+}
+
 // Demand is what a brain knows of the people and seats of its site.
 type Demand struct {
 	Site  string `json:"site"`

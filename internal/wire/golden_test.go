@@ -66,6 +66,7 @@ var messages = map[string]any{
 	"demand":         &Demand{},
 	"app_demand":     &AppDemand{},
 	"spare":          &Spare{},
+	"growth":         &Growth{},
 	"arrivals":       &Arrivals{},
 	"lengths":        &Lengths{},
 	"end":            &End{},

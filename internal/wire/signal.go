@@ -99,6 +99,8 @@ type Queue struct {
 	// Paused is true while the site can give seats to nobody. The person keeps
 	// their place and has nothing to do.
 	Paused bool `json:"paused,omitempty"`
+	// Machine is true where no machine has a seat of the app, and one is expected to start.
+	Machine bool `json:"machine,omitempty"`
 }
 
 // Ending is the end that a session is about to have.

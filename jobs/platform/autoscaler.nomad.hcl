@@ -267,6 +267,7 @@ job "autoscaler" {
                   query  = "${lookup(template.value, "jobs", length(var.pools) == 1 || template.key == "stream-cpu" ? "${template.key},all" : template.key)}"
                   strategy "seats" {
                     min            = "${template.value.min}"
+                    max            = "${template.value.max}"
                     node_class     = "${template.key}"
                     seats_per_node = "${lookup(template.value, "seats", var.seats_per_node)}"
                     wait           = "${lookup(template.value, "wait", "1%")}"

@@ -27,6 +27,13 @@ const find = (effects, what, name) => effects.find((e) => e.do === what && (name
 const hello = [{ type: 'play' }, { type: 'launched', launch }, { type: 'signal-open' }];
 const inLine = [...hello, place];
 
+test('who waits for a machine is told so, and when it is expected', () => {
+  const told = (queue) => waiting(story(...hello, say('queued', { queue })).state).text;
+  assert.equal(told({ position: 1, estimate_ms: 240_000, machine: true }), 'A machine starts in about 4 min.');
+  assert.equal(told({ position: 1, estimate_ms: 240_000 }), 'It should be your turn in about 4 min.');
+  assert.match(told({ position: 1, estimate_ms: -1, machine: true }), /places are taken/);
+});
+
 test('a lost brain: the same ticket, after a while that differs, and the place is shown', () => {
   let s = story(...inLine, lost);
   assert.deepEqual([s.state.phase, s.state.queue.position, s.state.awayAt], ['queued', 7, 50]);

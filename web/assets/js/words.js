@@ -77,12 +77,11 @@ export function waiting(state, w = english) {
   if (phase === 'granted') return { head: w.say('wait.video'), text: '', fraction: 0.97, station: STATIONS.length - 1 };
   if (phase === 'leaving') return plain(w.say('wait.leaving'));
   if (phase === 'queued') {
-    const n = queue?.position ?? 0;
-    const head = n === 1 ? w.say('queue.next') : n > 1 ? w.say('queue.number', { n }) : w.say('queue.in');
+    const n = queue?.position;
+    const head = w.say(n === 1 ? 'queue.next' : n > 1 ? 'queue.number' : 'queue.in', { n });
     if (awayAt) return plain(head, w.say('wait.kept'));
-    if (queue?.paused) return plain(head, w.say('queue.paused'));
-    const known = (queue?.estimate_ms ?? -1) >= 0;
-    const text = known ? w.say('queue.estimate', { time: about(queue.estimate_ms, w) }) : w.say('queue.unknown');
+    const time = queue?.estimate_ms >= 0 && about(queue.estimate_ms, w);
+    const text = w.say(queue?.paused ? 'queue.paused' : !time ? 'queue.unknown' : queue.machine ? 'queue.machine' : 'queue.estimate', { time });
     return plain(head, placeLost ? `${w.say('wait.lost')} ${text}` : text);
   }
   if (awayAt) return plain(w.say('wait.again'), w.say('wait.kept'));

@@ -72,8 +72,9 @@ export default {
   'queue.number': 'You are number {n} in the queue',
   'queue.in': 'You are in the queue',
   'queue.paused': 'The site is repairing itself. You keep your place.',
+  'queue.machine': 'A machine starts in {time}.',
   'queue.estimate': 'It should be your turn in {time}.',
-  'queue.unknown': 'All places are taken. You get the next free one when it is your turn.',
+  'queue.unknown': 'All places are taken. You get the next free one.',
   'notice.earlier': 'Your earlier session has ended.',
 
   surface: 'The app. It has the keyboard. Control Alt Shift M opens the menu.',

@@ -1,0 +1,147 @@
+package brain
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nearcast/nearcast/internal/wire"
+)
+
+// zeroSite is a leader of a site without a node, with an app that Nomad finds no node for.
+type zeroSite struct {
+	*lineSite
+	children int
+}
+
+func newZeroSite(t *testing.T) *zeroSite {
+	s := &zeroSite{lineSite: newLineSite(t)}
+	s.setLeading(true)
+	s.jobsChanged(JobsChange{Apps: map[string]App{game: {ID: game, Version: 1, Max: 9, Pool: "stream-cpu"}}})
+	s.at = s.at.Add(2 * notTold)
+	return s
+}
+
+// plans dispatches what is planned, and Nomad finds no node for it. What is to be stopped is stopped.
+func (s *zeroSite) plans() (stopped int) {
+	s.timePassed()
+	d := s.decide()
+	for _, o := range d.orders {
+		s.children++
+		id := fmt.Sprintf("child-%d", s.children)
+		s.dispatched(o, id, nil)
+		s.jobsChanged(JobsChange{Children: map[string]Child{id: {ID: id, App: game, Version: 1, Token: o.token, State: ChildBlocked, Why: "no node", Created: s.at}}})
+	}
+	for _, id := range d.stop {
+		s.jobsChanged(JobsChange{Children: map[string]Child{id: {ID: id, App: game, Version: 1, State: ChildDead, End: &wire.End{Reason: wire.ReasonRetired}}}})
+	}
+	return len(d.stop)
+}
+
+func (s *zeroSite) grows(wait, ready time.Duration, pools ...string) {
+	s.growthSaid(wire.Growth{Pools: pools, Wait: wait.Milliseconds(), Ready: ready.Milliseconds()})
+}
+
+// endsWithin is after how long somebody's waiting ends, with a look each 10 s; 0 if it does not end. The
+// autoscaler says the same of the pool each time.
+func (s *zeroSite) endsWithin(w *waiter, most time.Duration, say func()) time.Duration {
+	s.t.Helper()
+	for passed := time.Duration(0); passed <= most; passed += 10 * time.Second {
+		say()
+		s.plans()
+		if w.ended {
+			if o := <-w.outcome; o.message.End == nil || o.message.End.Code != wire.CodeNoCapacity {
+				s.t.Errorf("ended with %+v", o.message)
+			}
+			return max(1, passed)
+		}
+		s.at = s.at.Add(10 * time.Second)
+	}
+	return 0
+}
+
+// Who finds no node waits for one where the autoscaler says that one may come, and no longer than it says.
+func TestWaitForANode(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		say      func(*zeroSite)
+		from, to time.Duration
+	}{
+		"nothing scales":                {func(*zeroSite) {}, 1, 1},
+		"the pool is at its most nodes": {func(s *zeroSite) { s.grows(0, time.Minute, "stream-cpu", "all") }, 1, 1},
+		"another pool grows":            {func(s *zeroSite) { s.grows(12*time.Minute, time.Minute, "stream-gpu") }, 1, 1},
+		// Meanwhile the leader replaces the seat that waits (maxBlocked): that begins nothing anew.
+		"the pool grows":        {func(s *zeroSite) { s.grows(12*time.Minute, 4*time.Minute, "stream-cpu", "all") }, 12 * time.Minute, 12 * time.Minute},
+		"it says so once":       {func(s *zeroSite) { s.once(func() { s.grows(12*time.Minute, time.Minute, "stream-cpu") }) }, growthFor, growthFor},
+		"it says that for ever": {func(s *zeroSite) { s.grows(1e6*time.Hour, time.Minute, "stream-cpu") }, maxNodeWait, maxNodeWait},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newZeroSite(t)
+			got := s.endsWithin(s.comes("anna", 0), time.Hour, func() { c.say(s) })
+			if got < c.from || got > c.to {
+				t.Errorf("ended after %s, want %s to %s", got, c.from, c.to)
+			}
+		})
+	}
+}
+
+// once does something at the first call.
+func (s *zeroSite) once(do func()) {
+	if s.children == 0 {
+		do()
+	}
+}
+
+// The page is told that a machine starts, and when; routers are told of no fault; the seat that waits is kept;
+// and when the node is there, all have a seat.
+func TestNodeComes(t *testing.T) {
+	t.Parallel()
+	s := newZeroSite(t)
+	s.grows(12*time.Minute, 4*time.Minute, "stream-cpu", "all")
+	anna := s.comes("anna", 0)
+	s.plans()
+	ben := s.comes("ben", 0)
+	failing := func() string {
+		apps, _ := s.apps(s.at)
+		return apps[game].Capacity.Failing
+	}
+	for range 10 {
+		if s.plans() > 0 || failing() != "" || s.children != 1 {
+			t.Fatalf("%d seats were dispatched, some were stopped, or routers are told %q", s.children, failing())
+		}
+		s.at = s.at.Add(9 * time.Second)
+	}
+	s.timePassed()
+	if m := <-ben.updates; m.Queue == nil || *m.Queue != (wire.Queue{Position: 2, EstimateMS: 150_000, Machine: true}) {
+		t.Errorf("told %+v, and a node is expected in two minutes and a half", m.Queue)
+	}
+	d := s.demand().Apps[0]
+	if d.Queued != 2 || d.Blocked != 1 {
+		t.Errorf("the autoscaler is told %+v", d)
+	}
+	s.jobsChanged(JobsChange{Children: map[string]Child{"child-1": {ID: "child-1", App: game, Version: 1, Token: "anna", Alloc: "a", Node: "new", State: ChildRunning, Created: s.at}}})
+	s.nodeSaid(node{"new", "new"}, true, map[string]wire.Seat{"a": {ID: "a", App: game, Job: "child-1", Version: 1, Node: "new", State: wire.SeatIdle, Since: s.at}}, nil)
+	if anna.seat != "a" {
+		t.Errorf("the first person is offered %q", anna.seat)
+	}
+	if d := s.decide(); len(d.orders) != 1 {
+		t.Errorf("%d seats are dispatched for the second person", len(d.orders))
+	}
+}
+
+// A brain that has just started has not been told yet.
+func TestYoungBrainWaits(t *testing.T) {
+	t.Parallel()
+	s := newZeroSite(t)
+	s.started = s.at
+	w := s.comes("anna", 0)
+	s.plans()
+	s.timePassed()
+	if m := <-w.updates; m.Queue == nil || m.Queue.Machine {
+		t.Errorf("told %+v, and nobody knows of a machine", m)
+	}
+	if got := s.endsWithin(w, time.Hour, func() {}); got < notTold || got > notTold+10*time.Second {
+		t.Errorf("ended after %s", got)
+	}
+}
