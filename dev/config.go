@@ -38,7 +38,7 @@ func (c *Cluster) values(role provision.Role, name string) provision.Values {
 		Tuning: provision.Tuning{RetryJoin: "1s", NoCloud: true},
 		Paths: provision.Paths{
 			ConsulConfig: filepath.Join(c.Dir, "consul"), ConsulData: filepath.Join(c.Dir, "consul", "data"),
-			NomadConfig: filepath.Join(c.Dir, name), NomadData: filepath.Join(c.Dir, name, "data"),
+			NomadConfig: filepath.Join(c.Dir, name), NomadData: filepath.Join(c.Dir, name, "data"), Alloc: filepath.Join(c.Dir, name, "data", "alloc"),
 			Plugins: filepath.Join(c.bin, "plugins"), StreamHost: filepath.Join(c.bin, "stream-host"),
 			RunDir: c.folder.RunDir, Cache: filepath.Join(c.Dir, "cache"),
 		},

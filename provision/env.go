@@ -198,13 +198,16 @@ func setMediaPorts(v *Values, value string) error {
 	return nil
 }
 
-// setCache takes the size of the volume, and leaves a tenth of it for the file system
-// and for downloads that are not complete yet.
+// setCache takes the size of the volume.
 func setCache(v *Values, value string) error {
 	gib, err := strconv.Atoi(value)
 	if err != nil || gib < 1 {
 		return errors.New("it must be a whole number, at least 1")
 	}
-	v.Stream.CacheSize = fmt.Sprintf("%dGiB", max(1, gib*9/10))
+	v.Stream.CacheSize = fmt.Sprintf("%dGiB", CacheOn(gib))
 	return nil
 }
+
+// CacheOn is how large a cache may be on a disk, in GiB: a tenth, and at least 3 GiB, are for the file system, for
+// downloads that are not complete yet, and for what else seats have on the disk, such as their logs.
+func CacheOn(gib int) int { return max(1, min(gib*9/10, gib-3)) }

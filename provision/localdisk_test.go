@@ -6,10 +6,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/provision"
 )
 
 // localDisks are disks as the kernel shows them: image files on loop devices.
@@ -90,6 +92,29 @@ func TestCacheOnALocalDisk(t *testing.T) {
 	testkit.Must(t, exec.Command("wipefs", "-q", "-a", large).Run())
 	if said, err := d.boot("! test -e file && findmnt -n -o SOURCE ."); err != nil || !strings.Contains(said, large) {
 		t.Errorf("after a stop: %v: %s", err, said)
+	}
+}
+
+// What a seat has of its content are links to the cache's files, on nodes as they are configured: Nomad's folder of
+// allocations is on the cache's disk, and of one mount with it.
+func TestSeatsLinkTheirContent(t *testing.T) {
+	d := newLocalDisks(t)
+	v := valid(provision.Stream)
+	v.Paths.Cache, v.Paths.NomadData = d.cache, t.TempDir()
+	files, err := provision.Render(v, provision.Secrets{TicketKeys: "/k"})
+	testkit.Must(t, err)
+	var config string
+	for _, f := range files {
+		config += string(f.Text)
+	}
+	alloc := regexp.MustCompile(`alloc_dir += "(.+)"`).FindStringSubmatch(config)
+	if alloc == nil {
+		t.Fatalf("Nomad's client has its own folder of allocations: %s", config)
+	}
+	large := d.add("nvme1n1", instanceStore, 64)
+	said, err := d.boot(fmt.Sprintf("mkdir -p objects %[1]s/id/run/local && echo x > objects/file && ln objects/file %[1]s/id/run/local/file && stat -c %%h objects/file && findmnt -n -o SOURCE --target %[1]s", alloc[1]))
+	if err != nil || !strings.HasSuffix(strings.TrimSpace(said), "2\n"+large) {
+		t.Errorf("no link from the cache into a seat: %v: %s", err, said)
 	}
 }
 

@@ -159,7 +159,10 @@ type Paths struct {
 	StreamHost   string // /opt/nearcast/bin/stream-host
 	RunDir       string // /run/nearcast
 	Cache        string // /var/cache/nearcast
-	Firewall     string // /etc/nearcast, for firewall.nft
+	// Alloc has the allocations of Nomad's client. On stream nodes it is below Cache, as only files of one
+	// mount can be linked from the one into the other; elsewhere it is below NomadData.
+	Alloc    string
+	Firewall string // /etc/nearcast, for firewall.nft
 }
 
 // WithDefaults returns the values with their defaults. Only the default of Node depends on
@@ -206,6 +209,9 @@ func (v Values) WithDefaults() Values {
 	set(&t.RaftMultiplier, 1)
 	set(&t.HTTPPerClient, 4096)
 	set(&t.RetryJoin, "5s")
+	if v.Role == Stream {
+		set(&t.DiskThreshold, 95) // the disk is the cache's too, which may have nine tenths of it
+	}
 	// What Consul, Nomad and the system need.
 	set(&t.ReservedMemory, map[Role]int{Server: 1024, Edge: 384, Stream: 512}[v.Role])
 	if t.Drivers == nil {
@@ -224,6 +230,11 @@ func (v Values) WithDefaults() Values {
 	set(&d.StreamHost, "/opt/nearcast/bin/stream-host")
 	set(&d.RunDir, "/run/nearcast")
 	set(&d.Cache, "/var/cache/nearcast")
+	if v.Role == Stream {
+		set(&d.Alloc, filepath.Join(d.Cache, "alloc"))
+	} else {
+		set(&d.Alloc, filepath.Join(d.NomadData, "alloc"))
+	}
 	set(&d.Firewall, "/etc/nearcast")
 	return v
 }
@@ -376,7 +387,7 @@ func (s StreamValues) validate() (errs []error) {
 func (p Paths) all() map[string]string {
 	return map[string]string{
 		"consul_config": p.ConsulConfig, "nomad_config": p.NomadConfig, "consul_data": p.ConsulData, "nomad_data": p.NomadData,
-		"plugins": p.Plugins, "stream_host": p.StreamHost, "run_dir": p.RunDir, "cache": p.Cache,
+		"plugins": p.Plugins, "stream_host": p.StreamHost, "run_dir": p.RunDir, "cache": p.Cache, "alloc": p.Alloc,
 		"firewall": p.Firewall,
 	}
 }

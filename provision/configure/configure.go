@@ -83,6 +83,12 @@ func Run(ctx context.Context, c Config, v provision.Values) ([]string, error) {
 			return nil, fmt.Errorf("configure: %w", err)
 		}
 	}
+	if v.Role == provision.Stream {
+		var err error
+		if v.Paths.Alloc, err = allocDir(v.Paths, "/proc/self/mountinfo"); err != nil {
+			return nil, fmt.Errorf("configure: %w", err)
+		}
+	}
 	folder := filepath.Join(c.Root, c.Secrets)
 	if v.Cloud.SecretNodes+v.Cloud.SecretEdge+v.Cloud.SecretServers != "" {
 		scratch, err := os.MkdirTemp(c.Scratch, "nearcast-secrets-")
