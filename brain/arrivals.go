@@ -60,8 +60,8 @@ func (t *turnover) forward(busy int, now time.Time) {
 }
 
 // within is how many people came within a window, which is not longer than this replica has
-// run.
-func (a *arrivals) within(window time.Duration, started, now time.Time) wire.Arrivals {
+// run. age is for how long it has: the clock may have been put back since it started.
+func (a *arrivals) within(window, age time.Duration, now time.Time) wire.Arrivals {
 	a.forward(now)
 	steps, count := int64(window/arrivalStep), 0
 	for step := a.last - steps + 1; step <= a.last; step++ {
@@ -71,8 +71,5 @@ func (a *arrivals) within(window time.Duration, started, now time.Time) wire.Arr
 	}
 	// The newest step is not over.
 	began := time.Unix(0, (a.last-steps+1)*int64(arrivalStep))
-	if began.Before(started) {
-		began = started
-	}
-	return wire.Arrivals{WindowMS: max(1, now.Sub(began).Milliseconds()), Count: count}
+	return wire.Arrivals{WindowMS: max(1, min(now.Sub(began), age).Milliseconds()), Count: count}
 }

@@ -77,7 +77,7 @@ func (st *state) decide() decision {
 		app := a.app
 		warn, end := st.overstays(a, now)
 		d.warn, d.end = append(d.warn, warn...), append(d.end, end...)
-		a.setWarm(st.started, now)
+		a.setWarm(now.Sub(st.started), now)
 		f, waiting := a.failures, l.count(app.Version, now)
 		coming, asked := st.onTheWay(a, waiting.people, now)
 		m := plan(demand{
@@ -122,7 +122,7 @@ func (a *appView) aim() int {
 }
 
 // setWarm sizes the pool where the job leaves it to the brain.
-func (a *appView) setWarm(started, now time.Time) {
+func (a *appView) setWarm(age time.Duration, now time.Time) {
 	// A few starts that took very long say little of the next one.
 	w := warmth{wait: a.app.WarmWait, start: min(a.coldStarts.mean(), 2*a.coldStarts.median()), max: a.app.Max}
 	if w.wait <= 0 {
@@ -130,7 +130,7 @@ func (a *appView) setWarm(started, now time.Time) {
 		return
 	}
 	for _, window := range arrivalWindows {
-		one := a.begun.within(window, started, now)
+		one := a.begun.within(window, age, now)
 		w.begun = append(w.begun, sizing.Window{Over: time.Duration(one.WindowMS) * time.Millisecond, Count: one.Count})
 	}
 	w.begun = sizing.OldEnough(w.begun)

@@ -25,21 +25,50 @@ func (st *state) demand() wire.Demand {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	now := st.now()
-	d := wire.Demand{Site: st.site, Known: st.view.known(), Apps: []wire.AppDemand{}}
+	d := wire.Demand{Site: st.site, Known: st.view.known() && !st.view.deaf(), Apps: []wire.AppDemand{}}
 	for id, a := range st.view.apps {
 		a.turnover.forward(a.counts.busy, now)
 		one := wire.AppDemand{
-			App: id, Pool: cmp.Or(a.app.Pool, defaultPool), Busy: a.counts.busy + a.ending, Idle: a.idle + a.old,
+			App: id, Pool: cmp.Or(a.app.Pool, defaultPool), Busy: a.counts.busy + a.leavers(), Idle: a.idle + a.old,
 			Starting: len(a.coming), Queued: st.lines[id].count(a.app.Version, now).people, Blocked: a.counts.blocked,
 			Warm: a.aim(), Max: a.app.Max, Played: int64(1000 * a.turnover.played), Ended: a.turnover.ended, Sessions: a.sessionLengths.lengths(), Starts: a.coldStarts.lengths(),
 		}
 		for _, window := range arrivalWindows {
-			one.Arrivals = append(one.Arrivals, a.arrivals.within(window, st.started, now))
+			one.Arrivals = append(one.Arrivals, a.arrivals.within(window, now.Sub(st.started), now))
 		}
 		d.Apps = append(d.Apps, one)
 	}
 	slices.SortFunc(d.Apps, func(a, b wire.AppDemand) int { return cmp.Compare(a.App, b.App) })
 	return d
+}
+
+// leavers are the people whose seat is ending, or whose node is not heard any more. A seat that retires, or was idle
+// when its node was heard last, has nobody.
+func (a *appView) leavers() (n int) {
+	if a.ending == 0 {
+		return 0
+	}
+	for u := range a.units {
+		if u.spot.class == classEnding && (u.served() || u.seat != nil && u.seat.Session != "") {
+			n++
+		}
+	}
+	return n
+}
+
+// deaf reports whether seats run and no node is heard: what is known of them becomes untrue.
+func (v *view) deaf() bool {
+	for _, n := range v.nodes {
+		if n.lost.IsZero() {
+			return false
+		}
+	}
+	for _, u := range v.units {
+		if u.child.State == ChildRunning {
+			return true
+		}
+	}
+	return false
 }
 
 // defaultPool is Nomad's name of the node pool of a job that names none.

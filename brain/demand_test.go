@@ -113,15 +113,30 @@ func TestArrivalsWithClock(t *testing.T) {
 	for range 7 {
 		a.add(now.Add(24 * time.Hour))
 	}
-	if got := a.within(2*time.Minute, now.Add(-time.Hour), now); got.Count != 0 {
+	if got := a.within(2*time.Minute, time.Hour, now); got.Count != 0 {
 		t.Errorf("after the clock was put back: %+v", got)
 	}
 	a.add(now)
-	if got := a.within(2*time.Minute, now.Add(-time.Hour), now.Add(3*time.Minute)); got.Count != 0 {
+	if got := a.within(2*time.Minute, time.Hour, now.Add(3*time.Minute)); got.Count != 0 {
 		t.Errorf("of three minutes ago: %+v", got)
 	}
-	if got := a.within(10*time.Minute, now.Add(-time.Hour), now.Add(3*time.Minute)); got.Count != 1 {
+	if got := a.within(10*time.Minute, time.Hour, now.Add(3*time.Minute)); got.Count != 1 {
 		t.Errorf("of ten minutes: %+v", got)
+	}
+}
+
+// A brain whose clock was put back by an hour, ten minutes after its start, has windows of their length.
+func TestArrivalsAfterClockWasPutBack(t *testing.T) {
+	now, age := time.Unix(1_800_000_000, 0), 10*time.Minute
+	var a arrivals
+	a.add(now.Add(-time.Second))
+	for _, window := range arrivalWindows {
+		if got := a.within(window, age, now); got.Count != 1 || got.WindowMS < (window-arrivalStep).Milliseconds() || got.WindowMS > window.Milliseconds() {
+			t.Errorf("in %s: %+v", window, got)
+		}
+		if got := a.within(window, 90*time.Second, now); got.WindowMS != 90_000 {
+			t.Errorf("a brain that is 90 s old: %+v", got)
+		}
 	}
 }
 
@@ -175,6 +190,52 @@ func TestDemand(t *testing.T) {
 	s.jobsChanged(JobsChange{GoneApps: []string{game}})
 	if a := s.demand().Apps[0]; a.Pool != "stream-cpu" || a.Idle != 1 {
 		t.Errorf("after the app is gone: %+v", a)
+	}
+}
+
+// Idle seats that retire, or whose node this brain does not hear, are no people; who played there is one until the
+// seat is dead. A brain that hears no node at all does not know its site.
+func TestDemandOfIdleSeats(t *testing.T) {
+	s := newEmptySite(t) // somebody plays on node a, and four seats are idle on a, b and c
+	busy := func() int { return s.demand().Apps[0].Busy }
+	if s.spareSaid(wire.Spare{Pools: []string{"stream-cpu"}, Nodes: 2}); len(s.decide().retire) == 0 {
+		t.Fatal("no seat retires")
+	}
+	if got := busy(); got != 1 {
+		t.Errorf("%d people while an idle seat retires", got)
+	}
+	s.is("b-1", wire.SeatEnding)
+	if got := busy(); got != 1 {
+		t.Errorf("%d people while an idle seat ends", got)
+	}
+	s.nodeLost("node-c")
+	s.at = s.at.Add(2 * lostNodeKept)
+	s.timePassed()
+	if d := s.demand(); busy() != 1 || !d.Known {
+		t.Errorf("a node with idle seats is not heard: %+v", d)
+	}
+	s.nodeLost("node-a")
+	s.timePassed()
+	if d := s.demand(); busy() != 1 || !d.Known {
+		t.Errorf("the node where somebody plays is not heard for a moment: %+v", d)
+	}
+	s.at = s.at.Add(2 * lostNodeKept)
+	s.timePassed()
+	if got := busy(); got != 1 {
+		t.Errorf("%d people, and somebody played there", got)
+	}
+	s.nodeLost("node-b")
+	s.nodeLost("") // of lineSite
+	if s.demand().Known {
+		t.Error("who hears no node knows how many people there are")
+	}
+	s.is("b-1", wire.SeatEnding)
+	if !s.demand().Known {
+		t.Error("a node is heard again")
+	}
+	s.dies("a-play")
+	if got := busy(); got != 0 {
+		t.Errorf("%d people, and the seat is dead", got)
 	}
 }
 

@@ -101,7 +101,7 @@ func playWarm(r *rand.Rand, rate float64, start time.Duration, wait float64, peo
 			}
 			next = now.Add(time.Duration(r.ExpFloat64() / rate * float64(time.Second)))
 		}
-		a.setWarm(began, now)
+		a.setWarm(now.Sub(began), now)
 		most = max(most, a.aim())
 		d := demand{warm: a.aim(), max: a.app.Max, leading: true, counts: counts{idle: idle, starting: len(ready)}}
 		for i := range idle {
@@ -125,7 +125,7 @@ func TestBegun(t *testing.T) {
 	begun := func() int {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return s.view.apps[game].begun.within(2*time.Minute, s.started, s.at).Count
+		return s.view.apps[game].begun.within(2*time.Minute, s.at.Sub(s.started), s.at).Count
 	}
 	s.seat("one")
 	s.seat("two")
@@ -204,7 +204,7 @@ func TestStartsAfterWaitForNode(t *testing.T) {
 	for i := range 10 {
 		a.begun.add(now.Add(time.Duration(i) * time.Minute))
 	}
-	a.setWarm(now, now.Add(10*time.Minute))
+	a.setWarm(10*time.Minute, now.Add(10*time.Minute))
 	if got := a.aim(); got < 2 || got > 4 {
 		t.Errorf("it aims at %d warm seats for one person a minute", got)
 	}
@@ -218,7 +218,7 @@ func TestWarmOfYoungBrain(t *testing.T) {
 	}
 	now := time.Unix(1_800_000_000, 0)
 	a.begun.add(now)
-	if a.setWarm(now, now.Add(time.Second)); a.aim() > 4 {
+	if a.setWarm(time.Second, now.Add(time.Second)); a.aim() > 4 {
 		t.Errorf("it aims at %d warm seats after one person", a.aim())
 	}
 }

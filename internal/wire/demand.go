@@ -53,8 +53,8 @@ type Growth struct {
 type Demand struct {
 	Site  string `json:"site"`
 	Brain string `json:"brain"`
-	// Known is false until the brain has heard of all nodes and of Nomad: then the counts of
-	// seats are too small.
+	// Known is false until the brain has heard of all nodes and of Nomad, and while it hears no node
+	// though seats run: then the counts of seats are too small.
 	Known bool `json:"known"`
 	// Apps are those that Nomad has, and those that have seats still, by id.
 	Apps []AppDemand `json:"apps"`
@@ -66,7 +66,7 @@ type AppDemand struct {
 	// Pool is the node pool that its job names; "all" is every pool.
 	Pool string `json:"pool"`
 
-	Busy     int `json:"busy"` // with a person, or ending
+	Busy     int `json:"busy"` // with a person, or ending after one
 	Idle     int `json:"idle"`
 	Starting int `json:"starting"`
 	Queued   int `json:"queued"`  // people who wait without a seat
