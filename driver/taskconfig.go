@@ -209,6 +209,9 @@ func (c *TaskConfig) content() ([]wire.Content, error) {
 		case prefix:
 			errs = append(errs, &badValue{"content.sha256", in.SHA256, "empty where the source is a prefix: only one object has a checksum"})
 		}
+		if in.VersionID == "null" {
+			errs = append(errs, &badValue{"content.version_id", in.VersionID, "the id of a version that never changes: \"null\" is written over by each upload; name a manifest or a sha256 instead"})
+		}
 		if in.VersionID != "" && (prefix || len(in.VersionID) > 1024 || strings.ContainsFunc(in.VersionID, notPrinted)) {
 			errs = append(errs, &badValue{"content.version_id", in.VersionID, "the store's id of a version of one object, and empty where the source is a prefix"})
 		}

@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Manifest is one version of the files of an app, as nearcast app publish stores it at
@@ -99,6 +100,9 @@ func (m Manifest) check() error {
 		switch {
 		case f.Path == "" || path.IsAbs(f.Path) || path.Clean(f.Path) != f.Path || f.Path == "." || f.Path == ".." || strings.HasPrefix(f.Path, "../") || strings.ContainsRune(f.Path, 0):
 			return fmt.Errorf("the manifest has the path %q, which is not one below a folder", f.Path)
+		case !utf8.ValidString(f.Path):
+			// JSON has no such names: the app would not find the file by its own.
+			return fmt.Errorf("the name of the file %q is not UTF-8: rename it", f.Path)
 		case f.Path <= last:
 			return fmt.Errorf("the manifest has %q twice, or not in order", f.Path)
 		case f.Size < 0 || !isSHA256(f.SHA256) || f.SHA256 != strings.ToLower(f.SHA256):

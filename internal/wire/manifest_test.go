@@ -56,6 +56,16 @@ func TestManifestRefuses(t *testing.T) {
 			t.Errorf("%s: read %+v", name, m)
 		}
 	}
+	// The file of an old archive, in another encoding. Two of them may be one name in JSON.
+	for _, names := range [][]string{{"caf\xe9.dat"}, {"a\xfe", "a\xff"}} {
+		var files []ManifestFile
+		for _, name := range names {
+			files = append(files, ManifestFile{Path: name, SHA256: sum})
+		}
+		if text, _, err := NewManifest(files); err == nil || !strings.Contains(err.Error(), "not UTF-8") || !strings.Contains(err.Error(), `\x`) {
+			t.Errorf("%q: %s, %v", names, text, err)
+		}
+	}
 	if _, err := ParseManifest([]byte(`{"nearcast_manifest":2,"files":[` + file("a") + `]}`)); err == nil {
 		t.Error("a manifest of another format was read")
 	}

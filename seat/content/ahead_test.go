@@ -305,3 +305,23 @@ func TestAheadOneAtATime(t *testing.T) {
 	_, err = fetchAndKeep(t.Context(), ahead)
 	testkit.Must(t, err)
 }
+
+// Empty objects bring no bytes, and a store that answers each request is not one that sends nothing.
+func TestManyEmptyObjects(t *testing.T) {
+	g := startGateway(t)
+	const count = 220
+	for i := range count {
+		g.put(t, fmt.Sprintf("set/%03d", i), nil)
+	}
+	p := startProxy(t, g.url)
+	far := func(*http.Request) { <-time.After(60 * time.Millisecond) } // so there is always a request under way
+	p.gate.Store(&far)
+	n := newNode(t, p.url)
+	ahead := n.request(wire.Content{Source: "s3://models/set/", Destination: "set"})
+	ahead.Ahead, ahead.Patience = true, 2*time.Second
+	began := time.Now()
+	fetchOK(t, ahead)
+	if took := time.Since(began); took < ahead.Patience || len(n.objects(t)) != count {
+		t.Errorf("%d files in %s: too few, or too quick to show anything", len(n.objects(t)), took)
+	}
+}

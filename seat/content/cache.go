@@ -252,6 +252,19 @@ func (c *cache) withRoom(ctx context.Context, do func() error) error {
 	}
 }
 
+// withRoomLocked is withRoom where the caller holds the cache's lock.
+func (c *cache) withRoomLocked(do func() error) error {
+	for {
+		err := do()
+		if !errors.Is(err, unix.ENOSPC) {
+			return err
+		}
+		if evicted, room := c.evict(0, evictAtOnce); room != nil || evicted == 0 {
+			return err
+		}
+	}
+}
+
 func (c *cache) remove(kind, name string) error {
 	if err := os.Remove(c.path(kind, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

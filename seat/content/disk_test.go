@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -112,6 +113,46 @@ func TestDiskFullOfSmallObjects(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A disk may be full of content that nobody uses before a seat asks for any. Then the list of what the seat uses finds no
+// room, and what is not in use is evicted for it. A part map that finds none costs the download nothing.
+func TestDiskFullBeforeAnyContent(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to mount a small disk")
+	}
+	g := startGateway(t)
+	g.put(t, "old/a", noise(3<<20, 1))
+	g.put(t, "new/a", noise(1<<20, 2))
+	n := newNode(t, g.url)
+	disk := t.TempDir()
+	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=6m"); err != nil {
+		t.Skipf("no tmpfs here: %v", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(disk, unix.MNT_DETACH) })
+	n.cache.Dir = filepath.Join(disk, "cache")
+	fetchOK(t, n.request(wire.Content{Source: "s3://models/old/", Destination: "old"})).Close()
+	c := &cache{dir: n.cache.Dir}
+	first := partMap{Key: "k", Size: 10, PartSize: 5, Done: []byte{1}}
+	testkit.Must(t, c.writeParts("k", first))
+	fill, err := os.Create(filepath.Join(disk, "fill"))
+	testkit.Must(t, err)
+	for err == nil {
+		_, err = fill.Write(make([]byte, 4096))
+	}
+	fill.Close()
+	if !errors.Is(err, unix.ENOSPC) {
+		t.Fatal(err)
+	}
+	before, _ := c.readParts("k")
+	if err := c.writeParts("k", partMap{Key: "k", Size: 10, PartSize: 5, Done: []byte{3}}); err != nil {
+		t.Errorf("the download ends as its part map finds no room: %v", err)
+	}
+	if after, ok := c.readParts("k"); !ok || after.Done[0] != before.Done[0] || slices.Contains(n.partial(t), "k.new"+partsSuffix) {
+		t.Errorf("the map is %+v, was %+v, and there are %v", after, before, n.partial(t))
+	}
+	fetchOK(t, n.request(wire.Content{Source: "s3://models/new/", Destination: "new"}))
+	wantFile(t, filepath.Join(n.task, "new/a"), noise(1<<20, 2))
 }
 
 // A disk fails after the seat has its files: here a loop device whose own disk is full. The seat

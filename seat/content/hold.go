@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -81,7 +82,8 @@ func (c *cache) pin(ctx context.Context, jobs []job, each [][]file, trees []*tre
 	if err := c.fits(jobs, rest); err != nil {
 		return nil, err
 	}
-	use, err := os.CreateTemp(c.path("uses"), "seat-")
+	var use *os.File
+	err = c.withRoomLocked(func() (err error) { use, err = os.CreateTemp(c.path("uses"), "seat-"); return err })
 	if err != nil {
 		return nil, storage("record the use of the cache", err)
 	}
@@ -94,10 +96,24 @@ func (c *cache) pin(ctx context.Context, jobs []job, each [][]file, trees []*tre
 	if err := unix.Flock(int(use.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return nil, errors.Join(storage("lock the use of the cache", err), hold.Close())
 	}
-	if _, err := use.Write(list.Bytes()); err != nil {
+	if err := hold.record(list.Bytes()); err != nil {
 		return nil, errors.Join(storage("record the use of the cache", err), hold.Close())
 	}
 	return hold, nil
+}
+
+// record adds to what is recorded as used. The caller holds the cache's lock.
+func (h *Hold) record(lines []byte) error {
+	before, err := h.use.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	return h.cache.withRoomLocked(func() error {
+		if _, err := h.use.WriteAt(lines, before); err != nil {
+			return errors.Join(err, h.use.Truncate(before)) // no half of a line
+		}
+		return nil
+	})
 }
 
 // grow records the size of an object that was replaced in the store, and makes room for it.
@@ -114,7 +130,7 @@ func (h *Hold) grow(ctx context.Context, j job) error {
 		return err
 	}
 	// Of two lines with one key, the larger size counts.
-	if _, err := fmt.Fprintln(h.use, j.cacheKey, j.size); err != nil {
+	if err := h.record(fmt.Appendln(nil, j.cacheKey, j.size)); err != nil {
 		return storage("record the use of the cache", err)
 	}
 	_, err = h.cache.evict(0, 0)

@@ -4,10 +4,13 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/nearcast/nearcast/internal/wire"
 )
 
 const (
@@ -86,7 +89,11 @@ func (s *store) pages(ctx context.Context, bucket, prefix string, token *string)
 		if !aws.ToBool(out.IsTruncated) {
 			return files, nil
 		}
-		token = out.NextContinuationToken
+		next := aws.ToString(out.NextContinuationToken)
+		if next == "" || next == aws.ToString(token) {
+			return nil, failure(wire.CodeContentStore, "s3://%s/%s: the store lists more than one page, and does not say where the next one begins: it does not know ListObjectsV2; name a manifest instead", bucket, prefix)
+		}
+		token = &next
 	}
 }
 
@@ -105,7 +112,15 @@ func (s *store) page(ctx context.Context, bucket, prefix, delimiter string, toke
 func filesOf(bucket string, page *s3.ListObjectsV2Output) []file {
 	files := make([]file, len(page.Contents))
 	for i, o := range page.Contents {
-		files[i] = file{bucket: bucket, key: aws.ToString(o.Key), etag: aws.ToString(o.ETag), size: aws.ToInt64(o.Size)}
+		files[i] = file{bucket: bucket, key: aws.ToString(o.Key), etag: quoted(aws.ToString(o.ETag)), size: aws.ToInt64(o.Size)}
 	}
 	return files
+}
+
+// quoted is an ETag as headers have it. Some stores list them without quotes.
+func quoted(etag string) string {
+	if etag == "" || strings.HasSuffix(etag, `"`) {
+		return etag
+	}
+	return `"` + etag + `"`
 }

@@ -1,9 +1,20 @@
 package content
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sync/errgroup"
@@ -46,6 +57,61 @@ func TestListOfManyObjects(t *testing.T) {
 	_, folders, err := s.folders(t.Context(), "models", "")
 	if err != nil || len(folders) != 2 && len(folders) != 3 {
 		t.Errorf("folders: %q, %v", folders, err)
+	}
+}
+
+// A store that knows the first version of listings alone names no next page: to ask for one again and again would list
+// the first for ever.
+func TestListWithoutNextPage(t *testing.T) {
+	t.Setenv("AWS_ACCESS_KEY_ID", "id")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
+	for _, next := range []string{"", "<NextContinuationToken>same</NextContinuationToken>"} {
+		var asked atomic.Int64
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if asked.Add(1) > 50 {
+				w.WriteHeader(http.StatusForbidden)
+				return
+			}
+			fmt.Fprintf(w, `<ListBucketResult><IsTruncated>true</IsTruncated>%s<NextMarker>app/a</NextMarker><Contents><Key>app/a</Key><ETag>"e"</ETag><Size>1</Size></Contents></ListBucketResult>`, next)
+		}))
+		s := &store{settings: wire.S3{Endpoint: server.URL, Region: "us-east-1", PathStyle: true}, patience: Patience}
+		files, err := s.list(t.Context(), "models", "app/")
+		server.Close()
+		var end wire.End
+		if !errors.As(err, &end) || end.Code != wire.CodeContentStore || !strings.Contains(end.Detail, "ListObjectsV2") || asked.Load() > 10 {
+			t.Errorf("with %q: %d files after %d requests: %v", next, len(files), asked.Load(), err)
+		}
+	}
+}
+
+// Some stores list ETags without the quotes that their answers have.
+func TestListWithoutQuotes(t *testing.T) {
+	g := startGateway(t)
+	g.put(t, "set/a", []byte("a"))
+	to, err := url.Parse(g.url)
+	testkit.Must(t, err)
+	quote := regexp.MustCompile(`(<ETag>)(?:&#34;|&quot;|")([^<&"]*)(?:&#34;|&quot;|")(</ETag>)`)
+	var stripped atomic.Int64
+	reverse := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to); r.Out.Host = r.In.Host },
+		ModifyResponse: func(r *http.Response) error {
+			body, err := io.ReadAll(r.Body)
+			if list := quote.ReplaceAll(body, []byte("$1$2$3")); len(list) < len(body) {
+				stripped.Add(1)
+				body = list
+			}
+			r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+			r.Header.Set("Content-Length", strconv.Itoa(len(body)))
+			return err
+		},
+	}
+	server := httptest.NewServer(reverse)
+	t.Cleanup(server.Close)
+	n := newNode(t, server.URL)
+	fetchOK(t, n.request(wire.Content{Source: "s3://models/set/", Destination: "set"}))
+	wantFile(t, filepath.Join(n.task, "set/a"), []byte("a"))
+	if stripped.Load() == 0 {
+		t.Error("the listing had no ETag with quotes")
 	}
 }
 

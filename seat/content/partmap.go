@@ -2,7 +2,11 @@ package content
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 const partsSuffix = ".parts"
@@ -69,6 +73,10 @@ func (c *cache) writeParts(key string, m partMap) error {
 	path := c.path(downloads, key+partsSuffix)
 	temp := c.path(downloads, key+".new"+partsSuffix)
 	if err := os.WriteFile(temp, raw, 0o600); err != nil {
+		if errors.Is(err, unix.ENOSPC) {
+			// The download has its room, and goes on: the map before this one knows fewer parts.
+			return c.remove(downloads, filepath.Base(temp))
+		}
 		return storage("write content", err)
 	}
 	if err := os.Rename(temp, path); err != nil {

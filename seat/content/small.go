@@ -194,6 +194,7 @@ func (s *stream) more(ctx context.Context) (err error) {
 		return err
 	}
 	defer body.Close()
+	f.watch.reset() // an empty object has no bytes
 	if !s.started {
 		if s.job.etag == "" {
 			s.job.etag = head.etag // what follows is of the same object

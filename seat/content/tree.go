@@ -160,8 +160,15 @@ func (t *taskDir) adopt(from, dest string) (left []string, err error) {
 	if err != nil {
 		return nil, storage("read the cache", err)
 	}
-	for _, e := range entries {
-		if unix.Renameat2(unix.AT_FDCWD, filepath.Join(from, e.Name()), int(to.Fd()), e.Name(), unix.RENAME_NOREPLACE) != nil {
+	for i, e := range entries {
+		err := unix.Renameat2(unix.AT_FDCWD, filepath.Join(from, e.Name()), int(to.Fd()), e.Name(), unix.RENAME_NOREPLACE)
+		if errors.Is(err, unix.EXDEV) { // likewise all others
+			for _, e := range entries[i:] {
+				left = append(left, e.Name())
+			}
+			return left, nil
+		}
+		if err != nil {
 			left = append(left, e.Name())
 		}
 	}
@@ -193,9 +200,16 @@ func (f *fetcher) adopt(each [][]file, trees []*tree) (rest []file, err error) {
 
 // under are the files below some of the names in the tree's folder.
 func (t *tree) under(names []string) (out []file) {
+	if len(names) == 0 {
+		return nil
+	}
+	among := make(map[string]bool, len(names))
+	for _, name := range names {
+		among[name] = true
+	}
 	for _, f := range t.files {
 		top, _, _ := strings.Cut(t.below(f), "/")
-		if f.dest != "" && slices.Contains(names, top) {
+		if f.dest != "" && among[top] {
 			out = append(out, f)
 		}
 	}
