@@ -33,7 +33,7 @@ type Advice struct {
 	Job      string `json:"job"`
 	Seats    int    `json:"seats"`        // with people, that were measured
 	Measured int    `json:"measurements"` // of all of them together
-	CPU      Figure `json:"cpu"`          // MHz
+	CPU      Figure `json:"cpu"`          // MHz; zero where the job asks for cores
 	Memory   Figure `json:"memory"`       // MB
 	// Refused is why there is no advice.
 	Refused string   `json:"refused,omitempty"`
@@ -42,11 +42,15 @@ type Advice struct {
 
 // Advise says what follows from what was measured.
 func Advise(u *Use) Advice {
-	a := Advice{Job: u.App, Seats: len(u.Seats), Measured: len(u.CPU), CPU: Figure{Has: u.MHz, Proposed: u.MHz}, Memory: Figure{Has: u.MemoryMB, Proposed: u.MemoryMB}}
+	a := Advice{Job: u.App, Seats: len(u.Seats), Measured: len(u.CPU), CPU: Figure{Has: u.Seat.MHz, Proposed: u.Seat.MHz}, Memory: Figure{Has: u.Seat.MemoryMB, Proposed: u.Seat.MemoryMB}}
 	for why, seats := range u.Unmeasured {
 		a.Notes = append(a.Notes, fmt.Sprintf("not measured at times: %d of the seats: %s", len(seats), why))
 	}
 	slices.Sort(a.Notes)
+	if u.Seat.Cores > 0 {
+		a.CPU = Figure{}
+		a.Notes = append(a.Notes, fmt.Sprintf("the job asks for cores = %d, and Nomad takes no cpu beside it: what the seats use of these is not judged", u.Seat.Cores))
+	}
 	if a.Measured > 0 {
 		cpu := slices.Sorted(slices.Values(u.CPU))
 		a.CPU.Measured = int(math.Ceil(cpu[int(math.Ceil(0.95*float64(len(cpu))))-1]))
@@ -57,8 +61,14 @@ func Advise(u *Use) Advice {
 			a.Measured, a.Seats, leastMeasured, leastSeats)
 		return a
 	}
-	a.CPU.propose(cpuRoom, cpuStep)
+	if u.Seat.Cores == 0 {
+		a.CPU.propose(cpuRoom, cpuStep)
+	}
 	a.Memory.propose(memoryRoom, memoryStep)
+	if most := u.Seat.MemoryMaxMB; most > 0 && a.Memory.Proposed > most {
+		a.Memory.Proposed = most
+		a.Notes = append(a.Notes, fmt.Sprintf("with room for more, memory would be above memory_max = %d, which Nomad refuses: raise memory_max too", most))
+	}
 	return a
 }
 

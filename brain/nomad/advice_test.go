@@ -12,7 +12,7 @@ import (
 
 func TestAdvise(t *testing.T) {
 	use := func(mhz, mb, seats, each int, cpu, memory func(i int) float64) *Use {
-		u := &Use{App: "viewer", MHz: mhz, MemoryMB: mb, Seats: map[string]bool{}}
+		u := &Use{App: "viewer", Seat: SeatTask{Name: "seat", MHz: mhz, MemoryMB: mb}, Seats: map[string]bool{}}
 		for i := range seats * each {
 			u.Seats[fmt.Sprint(i%seats)] = true
 			u.CPU, u.Memory = append(u.CPU, cpu(i)), append(u.Memory, memory(i))
@@ -52,6 +52,21 @@ func TestAdvise(t *testing.T) {
 	}
 }
 
+// Nomad takes no cpu beside cores, and no memory above memory_max.
+func TestAdviceThatNomadTakes(t *testing.T) {
+	u := &Use{App: "viewer", Seat: SeatTask{Name: "seat", MHz: 100, Cores: 2, MemoryMB: 512, MemoryMaxMB: 1024}, Seats: map[string]bool{"a": true, "b": true, "c": true}}
+	for range 60 {
+		u.CPU, u.Memory = append(u.CPU, 3000), append(u.Memory, 1000)
+	}
+	if a := Advise(u); a.CPU.Has != 0 || a.CPU.Proposed != 0 || a.Memory.Proposed != 1024 || len(a.Notes) != 2 || !strings.Contains(a.Notes[0], "cores = 2") || !strings.Contains(a.Notes[1], "memory_max") {
+		t.Errorf("%+v", a)
+	}
+	u.Seat.Cores, u.Seat.MemoryMaxMB = 0, 0
+	if a := Advise(u); a.CPU.Proposed != 3600 || a.Memory.Proposed != 1280 || len(a.Notes) != 0 {
+		t.Errorf("without them: %+v", a)
+	}
+}
+
 // Of the running seats only those count that somebody has, by their last event, and a seat whose
 // node has no figures is told of. The answers are as Nomad 1.11.2 gives them.
 func TestMeasure(t *testing.T) {
@@ -74,7 +89,10 @@ func TestMeasure(t *testing.T) {
 			answer([]object{{"ID": "viewer/dispatch-1", "ParentID": "viewer"}, {"ID": "game/dispatch-1", "ParentID": "game"}})
 		case "/v1/job/viewer", "/v1/job/game":
 			answer(object{"ID": strings.TrimPrefix(path, "/v1/job/"), "Type": "batch", "ParameterizedJob": object{},
-				"TaskGroups": []object{{"Tasks": []object{{"Driver": "stream", "Resources": object{"CPU": 1500, "MemoryMB": 2048}}}}}})
+				"TaskGroups": []object{{"Tasks": []object{
+					{"Name": "seat", "Driver": "stream", "Resources": object{"CPU": 1500, "MemoryMB": 2048, "MemoryMaxMB": 4096}},
+					{"Name": "helper", "Driver": "stream", "Resources": object{"CPU": 500, "MemoryMB": 100}},
+				}}}})
 		case "/v1/allocations":
 			answer([]object{
 				alloc("plays", "viewer/dispatch-1", "idle", "claimed", "streaming"), alloc("idle", "viewer/dispatch-1", "idle"),
@@ -82,7 +100,12 @@ func TestMeasure(t *testing.T) {
 				alloc("starts", "viewer/dispatch-1"), alloc("another", "game/dispatch-1", "streaming"),
 			})
 		case "/v1/client/allocation/plays/stats":
-			answer(object{"Timestamp": 1, "ResourceUsage": object{"CpuStats": object{"TotalTicks": 812.5}, "MemoryStats": object{"Usage": 700 << 20, "RSS": 600 << 20}}})
+			usage := func(ticks float64, memory int) object {
+				return object{"Timestamp": 1, "ResourceUsage": object{"CpuStats": object{"TotalTicks": ticks}, "MemoryStats": object{"Usage": memory << 20, "RSS": memory << 19}}}
+			}
+			all := usage(1200, 800)
+			all["Tasks"] = object{"seat": usage(812.5, 700), "helper": usage(387.5, 100)}
+			answer(all)
 		case "/v1/client/allocation/unmeasured/stats":
 			answer(object{"Timestamp": 0})
 		default:
@@ -100,7 +123,7 @@ func TestMeasure(t *testing.T) {
 		t.Errorf("an app that is not there: %v", err)
 	}
 	uses, err := checks.Asks(context.Background(), "viewer")
-	if err != nil || len(uses) != 1 || uses[0].MHz != 1500 || uses[0].MemoryMB != 2048 {
+	if err != nil || len(uses) != 1 || uses[0].Seat != (SeatTask{"seat", 1500, 0, 2048, 4096}) {
 		t.Fatalf("%+v, %v", uses, err)
 	}
 	for range 2 {

@@ -32,6 +32,31 @@ type CheckedJob struct {
 	App      brain.App
 	Access   bool // its meta says who may launch it
 	Problems []string
+	Seat     SeatTask
+}
+
+// SeatTask is the task of a job that is the seat, its first one, and what that asks for.
+type SeatTask struct {
+	Name                              string
+	MHz, Cores, MemoryMB, MemoryMaxMB int
+}
+
+func seatTask(job *api.Job) (t SeatTask) {
+	if len(job.TaskGroups) == 0 || len(job.TaskGroups[0].Tasks) == 0 {
+		return t
+	}
+	first := job.TaskGroups[0].Tasks[0]
+	t.Name = first.Name
+	number := func(n *int) int {
+		if n == nil {
+			return 0
+		}
+		return *n
+	}
+	if r := first.Resources; r != nil {
+		t.MHz, t.Cores, t.MemoryMB, t.MemoryMaxMB = number(r.CPU), number(r.Cores), number(r.MemoryMB), number(r.MemoryMaxMB)
+	}
+	return t
 }
 
 // Registered reads the jobs that are not seats, and do not fetch for them (Prefetch).
@@ -56,7 +81,7 @@ func (c Checks) Registered(ctx context.Context) ([]CheckedJob, error) {
 			return nil, fmt.Errorf("check job %s: %w", stub.ID, err)
 		}
 		_, says := job.Meta["access"]
-		out = append(out, CheckedJob{app, says, problems})
+		out = append(out, CheckedJob{app, says, problems, seatTask(job)})
 	}
 	slices.SortFunc(out, func(a, b CheckedJob) int { return cmp.Compare(a.App.ID, b.App.ID) })
 	return out, nil

@@ -15,12 +15,12 @@ import (
 
 // Use is what the seats of an app used while people had them.
 type Use struct {
-	App           string
-	MHz, MemoryMB int                        // what its job asks for, of the task
-	Seats         map[string]bool            // that were measured, by allocation
-	CPU           []float64                  // MHz, one for each measurement
-	Memory        []float64                  // MB, likewise
-	Unmeasured    map[string]map[string]bool // seats without figures, by the reason
+	App        string
+	Seat       SeatTask                   // what its job asks for; other tasks are not measured
+	Seats      map[string]bool            // that were measured, by allocation
+	CPU        []float64                  // MHz, one for each measurement
+	Memory     []float64                  // MB, likewise
+	Unmeasured map[string]map[string]bool // seats without figures, by the reason
 }
 
 // Asks reads what the jobs of apps ask for. Without ids it is all apps.
@@ -33,7 +33,7 @@ func (c Checks) Asks(ctx context.Context, ids ...string) (uses []*Use, err error
 		if len(ids) > 0 && !slices.Contains(ids, j.App.ID) {
 			continue
 		}
-		uses = append(uses, &Use{App: j.App.ID, MHz: j.App.MHz, MemoryMB: j.App.MemoryMB, Seats: map[string]bool{}, Unmeasured: map[string]map[string]bool{}})
+		uses = append(uses, &Use{App: j.App.ID, Seat: j.Seat, Seats: map[string]bool{}, Unmeasured: map[string]map[string]bool{}})
 	}
 	for _, id := range ids {
 		if !slices.ContainsFunc(uses, func(u *Use) bool { return u.App == id }) {
@@ -85,13 +85,17 @@ func (c Checks) Measure(ctx context.Context, uses []*Use) error {
 func (c Checks) measure(ctx context.Context, u *Use, alloc string) {
 	once, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	use, err := c.api.Allocations().Stats(&api.Allocation{ID: alloc}, query(once))
+	all, err := c.api.Allocations().Stats(&api.Allocation{ID: alloc}, query(once))
+	var use *api.TaskResourceUsage
+	if err == nil {
+		use = all.Tasks[u.Seat.Name]
+	}
 	switch {
 	case ctx.Err() != nil:
 		return // it says nothing of the seat
 	case status(err) == http.StatusForbidden:
 		err = errors.New("the token has no right to read jobs here")
-	case err == nil && (use.ResourceUsage == nil || use.ResourceUsage.CpuStats == nil || use.ResourceUsage.MemoryStats == nil || use.Timestamp == 0):
+	case err == nil && (use == nil || use.ResourceUsage == nil || use.ResourceUsage.CpuStats == nil || use.ResourceUsage.MemoryStats == nil || use.Timestamp == 0):
 		err = errors.New("its node has no figures yet, or its agent lacks telemetry { publish_allocation_metrics = true }")
 	}
 	if err != nil {

@@ -114,7 +114,9 @@ func showAdvice(w io.Writer, all []nomad.Advice) {
 			}
 			fmt.Fprintf(w, "    %-6s = %d # is right: %s\n", name, f.Has, why)
 		}
-		show("cpu", a.CPU, fmt.Sprintf("95 %% of the measurements are at most %d MHz", a.CPU.Measured))
+		if a.CPU.Has > 0 {
+			show("cpu", a.CPU, fmt.Sprintf("95 %% of the measurements are at most %d MHz", a.CPU.Measured))
+		}
 		show("memory", a.Memory, fmt.Sprintf("the most was %d MB", a.Memory.Measured))
 		fmt.Fprintln(w, "  }")
 	}

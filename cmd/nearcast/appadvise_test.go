@@ -53,13 +53,13 @@ func TestAdviseThatIsInterrupted(t *testing.T) {
 			}
 			return []object{{"ID": "viewer/dispatch-1", "ParentID": "viewer"}}
 		case "/v1/job/viewer":
-			return object{"ID": "viewer", "Type": "batch", "ParameterizedJob": object{}, "TaskGroups": []object{{"Tasks": []object{{"Driver": "stream"}}}}}
+			return object{"ID": "viewer", "Type": "batch", "ParameterizedJob": object{}, "TaskGroups": []object{{"Tasks": []object{{"Name": "seat", "Driver": "stream"}}}}}
 		case "/v1/allocations":
 			return []object{seat("one"), seat("two")}
 		case "/v1/client/allocation/two/stats":
 			end()
 		}
-		return object{"Timestamp": 1, "ResourceUsage": object{"CpuStats": object{"TotalTicks": 100}, "MemoryStats": object{"Usage": 1 << 20}}}
+		return object{"Tasks": object{"seat": object{"Timestamp": 1, "ResourceUsage": object{"CpuStats": object{"TotalTicks": 100}, "MemoryStats": object{"Usage": 1 << 20}}}}}
 	})
 	if err != nil || !strings.Contains(out, "viewer: no advice: 1 measurements of 1 seats with people are too little") || strings.Contains(out, "not measured") {
 		t.Errorf("%v\n%s", err, out)
