@@ -69,10 +69,36 @@ func parseWindow(text string) (w window, err error) {
 	return w, nil
 }
 
-// open reports whether the window is open at some moment from at until ahead later.
+// shift is more than any zone's clock is put on or back.
+const shift = 3 * time.Hour
+
+// open reports whether the window is open at some moment from at until ahead later. Openings are sought on a clock that is never
+// put on or back: on the zone's own, cronexpr leaves out those in the hour that a day lacks, and with them the day.
 func (w window) open(at time.Time, ahead time.Duration) bool {
-	opened := w.opens.Next(at.In(w.zone).Add(-w.lasts))
-	return !opened.IsZero() && !opened.After(at.Add(ahead))
+	from, to := at.Add(-w.lasts), at.Add(ahead)
+	for wall := w.opens.Next(onWall(from.In(w.zone)).Add(-shift)); !wall.IsZero() && !wall.After(onWall(to.In(w.zone)).Add(shift)); wall = w.opens.Next(wall) {
+		if opened := w.moment(wall); opened.After(from) && !opened.After(to) {
+			return true
+		}
+	}
+	return false
+}
+
+// onWall is what a zone's clock shows, as a time of UTC.
+func onWall(t time.Time) time.Time {
+	return time.Date(t.Year(), t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), time.UTC)
+}
+
+// moment is when the zone's clock shows a time: the first time, where it does so twice, and as much after the change as that
+// is within the time that the clock leaves out.
+func (w window) moment(wall time.Time) time.Time {
+	there := time.Date(wall.Year(), wall.Month(), wall.Day(), wall.Hour(), wall.Minute(), wall.Second(), wall.Nanosecond(), w.zone)
+	_, before := there.Add(-shift).Zone()
+	first := wall.Add(-time.Duration(before) * time.Second).In(w.zone)
+	if !onWall(first).Equal(wall) && onWall(there).Equal(wall) {
+		return there
+	}
+	return first
 }
 
 // seats is the largest number of seats of a window that is open, and the window.
