@@ -47,15 +47,25 @@ func (m *manager) grabClicks(c *client, on bool) {
 		xproto.GrabModeSync, xproto.GrabModeAsync, 0, 0, xproto.ButtonIndexAny, xproto.ModMaskAny)
 }
 
-// overrides focuses an override-redirect window that covers the screen.
-func (m *manager) overrides(w xproto.Window) {
+// covers reports whether a window is seen on the whole screen.
+func (m *manager) covers(w xproto.Window) bool {
 	a, err := xproto.GetWindowAttributes(m.conn, w).Reply()
 	if err != nil || a.MapState != xproto.MapStateViewable || a.Class == xproto.WindowClassInputOnly {
-		return
+		return false
 	}
 	g, err := xproto.GetGeometry(m.conn, xproto.Drawable(w)).Reply()
-	if err != nil || g.X > 0 || g.Y > 0 ||
-		int(g.X)+int(g.Width) < int(m.width) || int(g.Y)+int(g.Height) < int(m.height) {
+	return err == nil && g.X <= 0 && g.Y <= 0 &&
+		int(g.X)+int(g.Width) >= int(m.width) && int(g.Y)+int(g.Height) >= int(m.height)
+}
+
+// overrides focuses an override-redirect window that covers the screen. When it does not any
+// more, the window before has the keyboard again.
+func (m *manager) overrides(w xproto.Window) {
+	if !m.covers(w) {
+		if w == m.over {
+			m.over = 0
+			m.focusTop()
+		}
 		return
 	}
 	if m.over != w {
@@ -88,6 +98,11 @@ func (m *manager) forget(w xproto.Window, alive bool) {
 		xproto.SetInputFocus(m.conn, xproto.InputFocusPointerRoot, m.over, xproto.TimeCurrentTime)
 		return
 	}
+	m.focusTop()
+}
+
+// focusTop gives the keyboard to the last window that is mapped, if there is one.
+func (m *manager) focusTop() {
 	for i := len(m.clients) - 1; i >= 0; i-- {
 		if m.clients[i].mapped {
 			m.focus(m.clients[i])

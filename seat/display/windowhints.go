@@ -112,22 +112,26 @@ func (m *manager) message(e xproto.ClientMessageEvent) {
 }
 
 // role reports whether a window keeps its size, and whether it can be the app's main
-// window. A dialog that belongs to no other window can: it is all that the app shows.
+// window. A dialog can, where the app shows no main window that it belongs to: toolkits name a
+// window above it that is not there yet, or never is. Qt names the leader of its windows.
 func (m *manager) role(w xproto.Window) (dialog, main bool) {
 	a := &m.atoms
-	transient := m.transient(w)
+	above := m.above(w)
+	transient := above != 0
+	of := m.find(above)
+	main = of == nil || !of.main
 	for _, t := range m.property(w, a.netWMWindowType) { // the application's first choice first
 		switch xproto.Atom(t) {
 		case a.netWMWindowTypeNormal:
-			return transient, !transient
+			return transient, main
 		case a.netWMWindowTypeDialog:
-			return true, !transient
+			return true, main
 		case a.netWMWindowTypeUtility, a.netWMWindowTypeToolbar,
 			a.netWMWindowTypeMenu, a.netWMWindowTypeSplash, a.netWMWindowTypeNotification:
 			return true, false
 		}
 	}
-	return transient, !transient
+	return transient, main
 }
 
 // setRole reads the role of a window. One that fills the screen is a main window.
@@ -138,11 +142,14 @@ func (m *manager) setRole(c *client) {
 	}
 }
 
-// transient reports whether a window belongs to another one. The root window does
-// not count: SDL marks its borderless main windows as transient for it.
-func (m *manager) transient(w xproto.Window) bool {
+// above is the window that a window belongs to, or 0. The root window does not count: SDL marks
+// its borderless main windows as transient for it.
+func (m *manager) above(w xproto.Window) xproto.Window {
 	above := m.property(w, xproto.AtomWmTransientFor)
-	return len(above) > 0 && above[0] != 0 && xproto.Window(above[0]) != m.root
+	if len(above) == 0 || xproto.Window(above[0]) == m.root {
+		return 0
+	}
+	return xproto.Window(above[0])
 }
 
 // readHints reads how a window wants to get the focus, and how it can be closed.

@@ -19,8 +19,8 @@ import (
 //     that says that it has one size only is centred instead: it would draw into
 //     a corner of a larger one;
 //   - a dialog (transient, or of a type such as dialog, splash or utility) keeps
-//     its size and is centred. One of type dialog that belongs to no other window
-//     counts as a main window too;
+//     its size and is centred. A transient one, and one of type dialog, counts as a
+//     main window too while the app shows none that it belongs to;
 //   - the window that appeared last is on top and has the keyboard. When it goes,
 //     the one before gets the keyboard back. A click gives the keyboard to the
 //     window that was clicked;

@@ -3,8 +3,10 @@ package display
 import (
 	"fmt"
 	"image"
+	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jezek/xgb/xproto"
 
@@ -76,37 +78,76 @@ func dialogIsCentredAndReturnsFocus(t *testing.T, server wire.XServer) {
 }
 
 // A program that shows nothing but a dialog, such as zenity, is ready when that is there.
-// A splash screen says that the program still loads.
+// A splash screen says that the program still loads. Toolkits name a window above the dialog
+// that nobody sees: Qt the leader of its windows, others a main window that is yet to come.
 func TestDialogAlone(t *testing.T) { testkit.EachDisplay(t, dialogAlone) }
 
 func dialogAlone(t *testing.T, server wire.XServer) {
-	d := start(t, server)
-	conn := dialApp(t, d)
-	a := d.wm.atoms
-	open := func(kind xproto.Atom) xproto.Window {
-		win, err := xproto.NewWindowId(conn)
-		testkit.Must(t, err)
-		xproto.CreateWindow(conn, 24, win, d.wm.root, 0, 0, 200, 100, 0, xproto.WindowClassInputOutput, 0, 0, nil)
-		xproto.ChangeProperty(conn, xproto.PropModeReplace, win, a.netWMWindowType, xproto.AtomAtom, 32, 1, le32(uint32(kind)))
-		xproto.MapWindow(conn, win)
-		testkit.Until(t, "the window is there", func() bool {
-			r, err := xproto.GetProperty(conn, false, d.wm.root, a.netActiveWindow, xproto.AtomWindow, 0, 1).Reply()
-			return err == nil && string(r.Value) == string(le32(uint32(win)))
+	for name, above := range map[string]func(hidden, splash xproto.Window) xproto.Window{
+		"belongs to nothing":          nil,
+		"belongs to an unseen window": func(hidden, _ xproto.Window) xproto.Window { return hidden },
+		"belongs to the splash":       func(_, splash xproto.Window) xproto.Window { return splash },
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := start(t, server)
+			conn := dialApp(t, d)
+			a := d.wm.atoms
+			create := func() xproto.Window {
+				win, err := xproto.NewWindowId(conn)
+				testkit.Must(t, err)
+				xproto.CreateWindow(conn, 24, win, d.wm.root, 0, 0, 200, 100, 0, xproto.WindowClassInputOutput, 0, 0, nil)
+				return win
+			}
+			open := func(kind xproto.Atom, above xproto.Window) xproto.Window {
+				win := create()
+				xproto.ChangeProperty(conn, xproto.PropModeReplace, win, a.netWMWindowType, xproto.AtomAtom, 32, 1, le32(uint32(kind)))
+				if above != 0 {
+					xproto.ChangeProperty(conn, xproto.PropModeReplace, win, xproto.AtomWmTransientFor, xproto.AtomWindow, 32, 1, le32(uint32(above)))
+				}
+				xproto.MapWindow(conn, win)
+				testkit.Until(t, "the window is there", func() bool {
+					r, err := xproto.GetProperty(conn, false, d.wm.root, a.netActiveWindow, xproto.AtomWindow, 0, 1).Reply()
+					return err == nil && string(r.Value) == string(le32(uint32(win)))
+				})
+				return win
+			}
+			splash := open(a.netWMWindowTypeSplash, 0)
+			select {
+			case <-d.wm.shown:
+				t.Error("a splash screen counts as the main window")
+			default:
+			}
+			var of xproto.Window
+			if above != nil {
+				of = above(create(), splash)
+			}
+			dialog := open(a.netWMWindowTypeDialog, of)
+			testkit.Must(t, d.WaitWindow(testkit.Context(t, 20*time.Second)))
+			g, err := xproto.GetGeometry(conn, xproto.Drawable(dialog)).Reply()
+			testkit.Must(t, err)
+			if g.Width != 200 || g.Height != 100 || g.X != (testWidth-200)/2 || g.Y != (testHeight-100)/2 {
+				t.Errorf("dialog is %dx%d at %d,%d", g.Width, g.Height, g.X, g.Y)
+			}
 		})
-		return win
 	}
-	open(a.netWMWindowTypeSplash)
-	select {
-	case <-d.wm.shown:
-		t.Error("a splash screen counts as the main window")
-	default:
+}
+
+// Qt's dialogs without a parent: a message, and a question as of a program that asks who uses it.
+func TestQtDialogAlone(t *testing.T) {
+	if err := exec.Command("/usr/bin/python3", "-c", "import PyQt5.QtWidgets").Run(); err != nil {
+		t.Skip("python3-pyqt5 is not installed")
 	}
-	dialog := open(a.netWMWindowTypeDialog)
-	testkit.Must(t, d.WaitWindow(within(t)))
-	g, err := xproto.GetGeometry(conn, xproto.Drawable(dialog)).Reply()
-	testkit.Must(t, err)
-	if g.Width != 200 || g.Height != 100 || g.X != (testWidth-200)/2 || g.Y != (testHeight-100)/2 {
-		t.Errorf("dialog is %dx%d at %d,%d", g.Width, g.Height, g.X, g.Y)
+	testkit.NeedXvfb(t)
+	for name, first := range map[string]string{
+		"message":  `w.QMessageBox.information(None, "first", "words")`,
+		"question": `w.QInputDialog.getText(None, "first", "name")`,
+		"wizard":   `x = w.QWizard(); x.addPage(w.QWizardPage()); x.exec()`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := start(t, wire.XServer{Server: wire.ServerXvfb})
+			runClient(t, d, "/usr/bin/python3", "-c", "import PyQt5.QtWidgets as w; a = w.QApplication([]); "+first)
+			testkit.Must(t, d.WaitWindow(testkit.Context(t, 30*time.Second)))
+		})
 	}
 }
 
@@ -215,6 +256,19 @@ func overrideRedirectFullScreenIsFocused(t *testing.T, server wire.XServer) {
 	testkit.Until(t, "focus of the helper", focused(helper))
 	xproto.UnmapWindow(conn, helper)
 	testkit.Until(t, "focus of the game", focused(win))
+
+	// A long menu covers the screen, and becomes shorter.
+	menu, err := xproto.NewWindowId(conn)
+	testkit.Must(t, err)
+	xproto.MapWindow(conn, helper)
+	testkit.Until(t, "focus of the helper", focused(helper))
+	xproto.CreateWindow(conn, 24, menu, d.wm.root, 0, 0, testWidth, testHeight, 0, xproto.WindowClassInputOutput, 0, xproto.CwOverrideRedirect, []uint32{1})
+	xproto.MapWindow(conn, menu)
+	testkit.Until(t, "focus of the menu", focused(menu))
+	xproto.ConfigureWindow(conn, menu, xproto.ConfigWindowHeight, []uint32{testHeight / 2})
+	testkit.Until(t, "focus of the helper below the menu", focused(helper))
+	xproto.UnmapWindow(conn, helper)
+	testkit.Until(t, "focus of none", focused(xproto.InputFocusPointerRoot))
 	xproto.UnmapWindow(conn, win)
 	testkit.Until(t, "focus of none", focused(xproto.InputFocusPointerRoot))
 }
