@@ -2,7 +2,6 @@ package brain
 
 import (
 	"net/netip"
-	"slices"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -93,7 +92,9 @@ func (l *lease) began() {
 
 // lend chooses a seat that is to spare for a person who has not pressed Play, or nil: nobody
 // waits for the app, the person may have a session more, and others are left for those who
-// press Play. It is the one that these would get last. giveBack ends each lease.
+// press Play. Most who press have rested there before, so they get no worse node than others: the
+// seat is the last of those that are as good as the best, on a node as calm and with as many
+// people, and never one on a node that may leave soon. giveBack ends each lease.
 func (st *state) lend(w *waiter, network netip.Prefix) *lease {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -105,21 +106,24 @@ func (st *state) lend(w *waiter, network netip.Prefix) *lease {
 	if version == 0 {
 		version = a.app.Version
 	}
-	// The last ones are those that others get last; no more are looked at than needed.
 	spare := 0
-	var last *unit
-	for _, u := range slices.Backward(a.free) {
+	var best, last *unit
+	for _, u := range a.free {
 		if u.spot.version != version || u.spot.sick || u.spot.lent {
 			continue
 		}
-		if last == nil {
+		if best == nil {
+			best = u
+		}
+		as := u.spot.load == best.spot.load && u.spot.people == best.spot.people
+		if as {
 			last = u
 		}
-		if spare++; spare > keepIdle {
+		if spare++; spare > keepIdle && !as {
 			break
 		}
 	}
-	if spare <= keepIdle || !st.lending.take(network, now) {
+	if spare <= keepIdle || best.spot.load == wire.LoadLeaving.Rank() || !st.lending.take(network, now) {
 		return nil
 	}
 	l := &lease{w: w, seat: last.seat.Seat, network: network}
