@@ -91,7 +91,7 @@ func (st *state) failing() map[string]string {
 // failureNow is why seats of an app fail to start, nil while they do not, or a node is expected for the first
 // one. mu is held.
 func (st *state) failureNow(a *appView, now time.Time) *wire.End {
-	end := a.failureNow(st.largest)
+	end := a.failureNow(st.sizes)
 	if end != nil && end.Code == wire.CodeNoCapacity && a.failures == nil && st.awaitsNode(a, now).waits {
 		return nil
 	}
@@ -99,19 +99,19 @@ func (st *state) failureNow(a *appView, now time.Time) *wire.End {
 }
 
 // failureNow is why seats of an app fail to start, nil while they do not.
-func (a *appView) failureNow(largest size) *wire.End {
+func (a *appView) failureNow(nodes []sized) *wire.End {
 	if f := a.failures; f != nil && f.failing(a.app.Version) {
 		return &f.why
 	}
 	if a.counts.blocked > 0 && a.idle+a.counts.busy+len(a.coming) == 0 {
-		return a.noCapacity(largest)
+		return a.noCapacity(nodes)
 	}
 	return nil
 }
 
 // noCapacity says why no node can take the first of the blocked children.
-func (a *appView) noCapacity(largest size) *wire.End {
-	if end := a.app.tooLarge(largest); end != nil {
+func (a *appView) noCapacity(nodes []sized) *wire.End {
+	if end := a.app.tooLarge(nodes); end != nil {
 		return end
 	}
 	var first *unit
@@ -192,7 +192,7 @@ func (st *state) endNoCapacity(id string, now time.Time) {
 	if l == nil || l.own == 0 || a == nil || !a.nodelessNow() {
 		return
 	}
-	end := a.noCapacity(st.largest)
+	end := a.noCapacity(st.sizes)
 	if end.Code == wire.CodeNoCapacity && st.awaitsNode(a, now).waits {
 		return
 	}

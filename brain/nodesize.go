@@ -1,8 +1,10 @@
 package brain
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,20 +14,30 @@ import (
 // sizesEvery is how often the sizes of the nodes are looked up while a seat finds no node.
 const sizesEvery = 30 * time.Second
 
-// size is what a node has in all, or a seat wants. Zero is not known.
-type size struct{ mhz, memoryMB int }
+// Size is what a node has for seats, or a seat wants. Zero is not known.
+type Size struct{ MHz, MemoryMB int }
+
+// sized is a node, as far as it matters for whether a seat ever fits there.
+type sized struct {
+	pool string // "" is not known
+	Size
+}
 
 // nodesAre takes the nodes that Consul has.
 func (st *state) nodesAre(nodes []wire.Node) {
-	var largest size
+	var sizes []sized
 	for _, n := range nodes {
 		if n.Healthy {
-			largest.mhz, largest.memoryMB = max(largest.mhz, n.MHz), max(largest.memoryMB, n.MemoryMB)
+			sizes = append(sizes, sized{n.Pool, Size{n.MHz, n.MemoryMB}})
 		}
 	}
+	slices.SortFunc(sizes, func(a, b sized) int {
+		return cmp.Or(cmp.Compare(a.pool, b.pool), cmp.Compare(a.MHz, b.MHz), cmp.Compare(a.MemoryMB, b.MemoryMB))
+	})
+	sizes = slices.Compact(sizes)
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.largest = largest
+	st.sizes = sizes
 	st.ports = ports{ranges: portsOf(nodes), at: st.now()}
 }
 
@@ -70,17 +82,43 @@ func (st *state) watchSizes(ctx context.Context, fleet Fleet) {
 	}
 }
 
-// tooLarge is why no node of the site can ever have a seat of an app; nil where one could.
-func (a App) tooLarge(largest size) *wire.End {
+// allPools is the node pool of a job that takes nodes of every pool.
+const allPools = "all"
+
+// tooLarge is why no node of the app's pool can ever have a seat of it; nil where one could, or
+// the pool has no node, which may come.
+func (a App) tooLarge(nodes []sized) *wire.End {
+	var sizes []Size
+	for _, n := range nodes {
+		if n.pool == "" || a.Pool == "" || a.Pool == allPools || n.pool == a.Pool {
+			sizes = append(sizes, n.Size)
+		}
+	}
+	if why := a.Misfit(sizes); why != "" {
+		return &wire.End{Reason: wire.ReasonError, Code: wire.CodeTooLarge, Detail: "no node is large enough: " + why}
+	}
+	return nil
+}
+
+// Misfit is why a seat of the app fits on no node of such sizes; "" where it fits on one, or
+// there is none.
+func (a App) Misfit(nodes []Size) string {
+	var most Size
+	for _, n := range nodes {
+		if (n.MHz == 0 || a.MHz <= n.MHz) && (n.MemoryMB == 0 || a.MemoryMB <= n.MemoryMB) {
+			return ""
+		}
+		most = Size{max(most.MHz, n.MHz), max(most.MemoryMB, n.MemoryMB)}
+	}
 	var wants []string
-	if largest.mhz > 0 && a.MHz > largest.mhz {
-		wants = append(wants, fmt.Sprintf("wants %d MHz, the largest has %d", a.MHz, largest.mhz))
+	if a.MHz > most.MHz && most.MHz > 0 {
+		wants = append(wants, fmt.Sprintf("wants %d MHz, the largest has %d", a.MHz, most.MHz))
 	}
-	if largest.memoryMB > 0 && a.MemoryMB > largest.memoryMB {
-		wants = append(wants, fmt.Sprintf("wants %d MB of memory, the largest has %d", a.MemoryMB, largest.memoryMB))
+	if a.MemoryMB > most.MemoryMB && most.MemoryMB > 0 {
+		wants = append(wants, fmt.Sprintf("wants %d MB of memory, the largest has %d", a.MemoryMB, most.MemoryMB))
 	}
-	if len(wants) == 0 {
-		return nil
+	if len(wants) == 0 && len(nodes) > 0 {
+		wants = append(wants, fmt.Sprintf("wants %d MHz and %d MB of memory, and no node has both", a.MHz, a.MemoryMB))
 	}
-	return &wire.End{Reason: wire.ReasonError, Code: wire.CodeTooLarge, Detail: "no node is large enough: " + strings.Join(wants, "; ")}
+	return strings.Join(wants, "; ")
 }

@@ -47,7 +47,7 @@ type state struct {
 	window  *window         // how many these may be
 	stalled []string        // apps with free seats for which there were too many offers, the first one first
 	plans   map[string]bool // apps that are to be planned
-	largest size            // of the site's nodes, each in its own way
+	sizes   []sized         // of the site's nodes, each once
 	ports   ports
 	lending lending
 	came    comers

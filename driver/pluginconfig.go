@@ -23,6 +23,7 @@ type Config struct {
 	SeatKeeper  string `codec:"seat_keeper"`
 	RunDir      string `codec:"run_dir"`
 	TicketKeys  string `codec:"ticket_keys"`
+	NodePool    string `codec:"node_pool"`
 	Isolate     *bool  `codec:"isolate"`
 	OrphanGrace string `codec:"orphan_grace"`
 
@@ -89,6 +90,7 @@ type settings struct {
 	seatKeeper string
 	runDir     string
 	ticketKeys string
+	nodePool   string
 	isolate    bool
 	users      userRange
 	allow      allowed
@@ -125,6 +127,7 @@ func (c *Config) check(root bool) (settings, error) {
 		seatKeeper: c.SeatKeeper,
 		runDir:     filepath.Clean(c.RunDir),
 		ticketKeys: c.TicketKeys,
+		nodePool:   c.NodePool,
 		isolate:    root,
 		s3:         wire.S3{Endpoint: c.S3.Endpoint, Region: c.S3.Region, PathStyle: c.S3.PathStyle},
 		consul:     wire.ConsulRef{Address: c.Consul.Address, Token: c.Consul.Token},

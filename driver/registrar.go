@@ -29,7 +29,7 @@ func (o *registrarOnce) start(ctx context.Context, s settings, mhz int, log hclo
 		return // the plugin's config changes with its process
 	}
 	o.running = registrar.New(registrar.Config{
-		Dir: s.runDir, Consul: wire.ConsulRef{Address: s.consul.Address, Token: cmp.Or(s.registrarToken, s.consul.Token)}, Listen: s.listen, MHz: mhz, Log: slog.New(hclogHandler{log: log.Named("registrar")}),
+		Dir: s.runDir, Consul: wire.ConsulRef{Address: s.consul.Address, Token: cmp.Or(s.registrarToken, s.consul.Token)}, Listen: s.listen, Pool: s.nodePool, MHz: mhz, Log: slog.New(hclogHandler{log: log.Named("registrar")}),
 	})
 	go o.running.Run(ctx)
 }

@@ -34,6 +34,8 @@ var configSpec = hclspec.NewObject(map[string]*hclspec.Spec{
 	"run_dir": optional("run_dir", "string", quote(defaultRunDir)),
 	// PEM file with the Ed25519 public keys of the routers. Required.
 	"ticket_keys": optional("ticket_keys", "string", `""`),
+	// The node's Nomad pool, which the agent does not tell. Empty: brains do not know it.
+	"node_pool": optional("node_pool", "string", `""`),
 	// Make a cell for each seat. Unset: true if root.
 	"isolate": hclspec.NewAttr("isolate", "bool", false),
 	// The user ids that seats get: for each live seat one of the first half for its app,

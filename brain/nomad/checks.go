@@ -129,7 +129,8 @@ func (c Checks) File(ctx context.Context, source, variables string, task func(co
 		r.task(ctx, job, task)
 	}
 	c.plan(ctx, &r, job)
-	c.sizes(ctx, &r, app)
+	c.nodes(ctx, &r, job, app)
+	r.unseen(job)
 	return r, nil
 }
 
@@ -186,38 +187,5 @@ func (c Checks) plan(ctx context.Context, r *Report, job *api.Job) {
 		r.note("Nomad did not plan the job: the token has no right to submit jobs here")
 	default:
 		r.problem("Nomad refuses the job: %s", strings.TrimSpace(err.Error()))
-	}
-}
-
-// sizes asks whether a node is large enough.
-func (c Checks) sizes(ctx context.Context, r *Report, app brain.App) {
-	q := query(ctx)
-	q.Params = map[string]string{"resources": "true"}
-	nodes, _, err := c.api.Nodes().List(q)
-	if err != nil {
-		r.note("whether a node is large enough was not checked: the token cannot see nodes")
-		return
-	}
-	found, mhz, memoryMB := false, 0, 0
-	for _, n := range nodes {
-		if d := n.Drivers[c.driver]; d == nil || !d.Detected || n.NodeResources == nil {
-			continue
-		}
-		found = true
-		haveMHz, haveMB := int(n.NodeResources.Cpu.CpuShares), int(n.NodeResources.Memory.MemoryMB)
-		if kept := n.ReservedResources; kept != nil {
-			haveMHz, haveMB = haveMHz-int(kept.Cpu.CpuShares), haveMB-int(kept.Memory.MemoryMB)
-		}
-		mhz, memoryMB = max(mhz, haveMHz), max(memoryMB, haveMB)
-	}
-	if !found {
-		r.problem("no node of the site has the driver %s", c.driver)
-		return
-	}
-	if app.MHz > mhz {
-		r.problem("no node is large enough: wants %d MHz, the largest has %d", app.MHz, mhz)
-	}
-	if app.MemoryMB > memoryMB {
-		r.problem("no node is large enough: wants %d MB of memory, the largest has %d", app.MemoryMB, memoryMB)
 	}
 }

@@ -168,11 +168,7 @@ func display(config map[string]any) wire.Display {
 	if audio, ok := config["audio"].(bool); ok {
 		d.Audio = audio
 	}
-	block := config["display"]
-	if list, ok := block.([]any); ok && len(list) > 0 {
-		block = list[0]
-	}
-	fields, _ := block.(map[string]any)
+	fields := blockOf(config, "display")
 	set := func(key string, to *int) {
 		switch v := fields[key].(type) {
 		case float64:

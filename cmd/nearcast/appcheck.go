@@ -35,8 +35,9 @@ func appCheck(f *appFlags) *cobra.Command {
 		Short: "Say all that brains and seats of a site would complain of in a job",
 		Long: `Check a job file against a site, and register nothing. Nomad parses and plans the
 job. The driver's own program checks the task's config as a node would: its names, kinds
-and values. The job's meta is read as brains read it. The nodes are asked whether one is
-large enough.
+and values. The job's meta is read as brains read it. Among the nodes of its pool and
+datacenters one is looked for that is large enough, takes new seats, and has what the task
+asks for.
 
 FILE is in HCL, as for nomad job run; - reads standard input. Nomad's API parses it: there,
 functions that read files do not work.

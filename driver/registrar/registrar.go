@@ -35,6 +35,7 @@ type Config struct {
 	Dir    string
 	Consul wire.ConsulRef
 	Listen wire.Listen // of new seats
+	Pool   string      // of the node, in Nomad; empty is not known
 	MHz    int         // of the node, as Nomad measured it
 	Log    *slog.Logger
 }
@@ -149,7 +150,7 @@ func (r *Registrar) tellLoad(ctx context.Context, registry *fleet.Fleet, key str
 	node := func() wire.Node {
 		n := meter.node()
 		r.tellClass(n.Class, time.Now())
-		n.Key, n.Media, n.Seats, n.MHz = key, mediaOf(r.cfg.Listen), r.count(), r.cfg.MHz
+		n.Key, n.Media, n.Seats, n.Pool, n.MHz = key, mediaOf(r.cfg.Listen), r.count(), r.cfg.Pool, r.cfg.MHz
 		return n
 	}
 	registration := registry.RegisterNode(ctx, hex.EncodeToString(sum.Sum(nil)[:4]), node())

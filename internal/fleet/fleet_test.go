@@ -88,7 +88,7 @@ func (r *registration) vanish() {
 
 // here is the node that testkit's Consul has.
 func here(class wire.LoadClass, media ...string) wire.Node {
-	return wire.Node{Name: "test", Key: "its-key", Media: media, Class: class, CPU: 0.25, Memory: 0.5, GPU: 0.1, GPUMemory: 0.75, EncoderSessions: 3, MHz: 9600, MemoryMB: 32000,
+	return wire.Node{Name: "test", Key: "its-key", Media: media, Class: class, CPU: 0.25, Memory: 0.5, GPU: 0.1, GPUMemory: 0.75, EncoderSessions: 3, Pool: "stream-gpu", MHz: 9600, MemoryMB: 32000,
 		Seats: map[wire.SeatState]int{wire.SeatIdle: 2, wire.SeatStreaming: 1}}
 }
 

@@ -105,7 +105,7 @@ func nodeRecord(id string, node wire.Node) record {
 		"key": node.Key, "media": cut(strings.Join(node.Media, ","), maxMeta), "class": string(node.Class), "seats": strings.Join(seats, ","),
 		"cpu": share(node.CPU), "memory": share(node.Memory), "gpu": share(node.GPU),
 		"gpu_memory": share(node.GPUMemory), "encoder_sessions": strconv.Itoa(node.EncoderSessions),
-		"mhz": strconv.Itoa(node.MHz), "memory_mb": strconv.Itoa(node.MemoryMB),
+		"mhz": strconv.Itoa(node.MHz), "memory_mb": strconv.Itoa(node.MemoryMB), "pool": node.Pool,
 	}}
 }
 
@@ -158,7 +158,7 @@ func nodeOf(entry *api.ServiceEntry) wire.Node {
 		return max(n, 0)
 	}
 	node := wire.Node{
-		MHz: number(m["mhz"]), MemoryMB: number(m["memory_mb"]),
+		Pool: m["pool"], MHz: number(m["mhz"]), MemoryMB: number(m["memory_mb"]),
 		Name: entry.Node.Node, Key: m["key"], Class: wire.LoadClass(m["class"]),
 		CPU: share(m["cpu"]), Memory: share(m["memory"]), GPU: share(m["gpu"]),
 		GPUMemory: share(m["gpu_memory"]), EncoderSessions: number(m["encoder_sessions"]),

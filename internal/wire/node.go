@@ -75,6 +75,8 @@ type Node struct {
 	// GPUMemory is of the GPU that has the least left, and EncoderSessions are those of all GPUs' encoders.
 	GPUMemory       float64 `json:"gpu_memory,omitempty"`
 	EncoderSessions int     `json:"encoder_sessions,omitempty"`
+	// Pool is the node's Nomad pool, as the driver's plugin configuration says it; empty is not known.
+	Pool string `json:"pool,omitempty"`
 	// MHz and MemoryMB are what the node has in all.
 	MHz      int `json:"mhz,omitempty"`
 	MemoryMB int `json:"memory_mb,omitempty"`
