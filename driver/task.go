@@ -110,8 +110,8 @@ func (t *task) finish(ctx context.Context) {
 	}
 	releaseLogCollector(t.spec.Stdout, t.spec.Stderr)
 	oom := end.Failed() && t.group.oomKills() > 0
-	if oom && end.Code != wire.CodeMemory {
-		end = t.spec.Memory.Explain(end) // the stream host could not
+	if oom && err != nil {
+		end = t.spec.Memory.Explain(end, 0) // the stream host could not
 	}
 	if err := endSeat(ctx, t.spec, t.group); err != nil {
 		t.log.Error("cannot end all of the seat", "error", err)

@@ -164,7 +164,7 @@ func (h *streamHost) sendEnded(ctx context.Context, session string, end wire.End
 // endOfSession is the end of a session that no longer holds the seat.
 func (h *streamHost) endOfSession() wire.End {
 	if end := h.state.result(); end.Reason != "" {
-		return h.spec.Memory.Explain(end)
+		return h.explain(end)
 	}
 	return wire.End{Reason: wire.ReasonLost, Detail: "the browser did not connect in time"}
 }

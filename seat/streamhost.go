@@ -91,6 +91,7 @@ type streamHost struct {
 	// record is what the driver is told of the seat.
 	record *record
 	stills stills
+	kills  kills
 
 	mu          sync.Mutex
 	attachment  *attachment
@@ -150,6 +151,9 @@ func (h *streamHost) run(ctx context.Context) wire.End {
 		}
 	}()
 	h.tasks.start(h.followState)
+	if h.spec.Memory.Events != "" {
+		h.tasks.start(h.watchMemory)
+	}
 
 	starting, stopStarting := context.WithCancel(h.ctx)
 	go func() {
@@ -170,7 +174,7 @@ func (h *streamHost) run(ctx context.Context) wire.End {
 	stopStarting()
 	<-h.state.ended
 
-	end := h.spec.Memory.Explain(h.state.result())
+	end := h.explain(h.state.result())
 	h.log.Info("seat ending", "end", end.String())
 	h.shutDown(end)
 	closeAPI()

@@ -12,7 +12,8 @@ import (
 const (
 	maxViewSide = 1 << 14
 	maxScale    = 8
-	minDisplay  = 64 // pixels; a smaller display shows nothing
+	// minDisplay is in pixels: Xorg's driver "dummy" takes no fewer lines.
+	minDisplay = 128
 )
 
 // viewFor is the size of the display, and the scale of the app's UI, for a person's
@@ -21,7 +22,8 @@ const (
 // The person's window has so many device pixels. A job with a UI scale of its own gets
 // as many pixels as a window of that scale would have. What is more than the job's max,
 // in either orientation, becomes less in both directions, so that the picture still
-// fills the window; the UI becomes smaller with it.
+// fills the window; the UI becomes smaller with it. Of a window that is much wider or higher than
+// the job allows, the display has the job's min in the other direction, and does not fill it.
 func viewFor(d wire.Display, v wire.View) (width, height int, scale float64, ok bool) {
 	if d.MaxWidth == 0 || v.Width < 1 || v.Height < 1 || v.Width > maxViewSide || v.Height > maxViewSide || !(v.Scale > 0 && v.Scale <= maxScale) {
 		return 0, 0, 0, false
@@ -41,7 +43,8 @@ func viewFor(d wire.Display, v wire.View) (width, height int, scale float64, ok 
 	fit := func(k float64) { w, h, scale = w*k, h*k, scale*k }
 	fit(max(1, minW/w, minH/h))
 	fit(min(1, maxW/w, maxH/h))
-	even := func(n float64) int { return max(int(math.Round(n))&^1, minDisplay) }
+	w, h = min(max(w, minW, minDisplay), maxW), min(max(h, minH, minDisplay), maxH)
+	even := func(n float64) int { return int(math.Round(n)) &^ 1 }
 	// Quarters: an app draws everything anew for each change.
 	return even(w), even(h), max(1, math.Round(4*scale)/4), true
 }

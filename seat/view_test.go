@@ -12,6 +12,8 @@ func TestViewFor(t *testing.T) {
 	follows := wire.Display{Width: 1280, Height: 720, MinWidth: 640, MinHeight: 360, MaxWidth: 1920, MaxHeight: 1080}
 	fixed := follows
 	fixed.Scale = 1
+	small := wire.Display{Width: 640, Height: 360, MinWidth: 64, MinHeight: 64, MaxWidth: 640, MaxHeight: 360}
+	tiny := wire.Display{Width: 96, Height: 64, MinWidth: 64, MinHeight: 64, MaxWidth: 96, MaxHeight: 64}
 	for name, c := range map[string]struct {
 		display       wire.Display
 		view          wire.View
@@ -28,6 +30,10 @@ func TestViewFor(t *testing.T) {
 		"a phone in landscape":        {display: follows, view: wire.View{Width: 2532, Height: 1170, Scale: 3}, width: 1920, height: 886, scale: 2.25},
 		"a small window":              {display: follows, view: wire.View{Width: 320, Height: 180, Scale: 1}, width: 640, height: 360, scale: 2},
 		"a small window, in portrait": {display: follows, view: wire.View{Width: 180, Height: 640, Scale: 1}, width: 360, height: 1280, scale: 2},
+		"a strip":                     {display: follows, view: wire.View{Width: 1200, Height: 60, Scale: 1}, width: 1920, height: 360, scale: 1.5},
+		"an upright strip":            {display: follows, view: wire.View{Width: 60, Height: 1200, Scale: 1}, width: 360, height: 1920, scale: 1.5},
+		"less than a driver takes":    {display: small, view: wire.View{Width: 300, Height: 100, Scale: 1}, width: 300, height: 128, scale: 1},
+		"a job's own small size":      {display: tiny, view: wire.View{Width: 300, Height: 100, Scale: 1}, width: 96, height: 64, scale: 1},
 		"an app that draws at 1":      {display: fixed, view: wire.View{Width: 2400, Height: 1400, Scale: 2}, width: 1200, height: 700, scale: 1},
 		"no width":                    {display: follows, view: wire.View{Height: 100, Scale: 1}, no: true},
 		"an endless scale":            {display: follows, view: wire.View{Width: 100, Height: 100, Scale: 1e300}, no: true},

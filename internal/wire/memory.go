@@ -27,9 +27,9 @@ func (m Memory) Kills() int64 {
 }
 
 // Explain is the end of a seat, by its true cause: programs that the kernel ended for
-// want of memory fail in many ways.
-func (m Memory) Explain(end End) End {
-	if !end.Failed() || m.Kills() == 0 {
+// want of memory fail in many ways. before is how many it had ended long before the end.
+func (m Memory) Explain(end End, before int64) End {
+	if !end.Failed() || m.Kills() <= before {
 		return end
 	}
 	return End{Reason: ReasonError, Code: CodeMemory, Detail: fmt.Sprintf(

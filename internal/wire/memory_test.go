@@ -17,7 +17,7 @@ func TestMemoryExplains(t *testing.T) {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if got := m.Explain(display); got != display {
+		if got := m.Explain(display, 0); got != display {
 			t.Errorf("with %q the end is %v", text, got)
 		}
 	}
@@ -26,15 +26,18 @@ func TestMemoryExplains(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, end := range []End{display, killed} {
-			if got := m.Explain(end); got.Code != CodeMemory || !strings.Contains(got.Detail, "the seat's memory limit of 20 MB was reached") || !strings.Contains(got.Detail, end.String()) {
+			if got := m.Explain(end, 1); got.Code != CodeMemory || !strings.Contains(got.Detail, "the seat's memory limit of 20 MB was reached") || !strings.Contains(got.Detail, end.String()) {
 				t.Errorf("with %q the end is %v", text, got)
 			}
 		}
-		if got := m.Explain(left); got != left {
+		if got := m.Explain(display, 2); got != display {
+			t.Errorf("long after the kernel ended programs the end is %v", got)
+		}
+		if got := m.Explain(left, 1); got != left {
 			t.Errorf("a person who leaves ends the seat with %v", got)
 		}
 	}
-	if got := (Memory{}).Explain(display); got != display {
+	if got := (Memory{}).Explain(display, 0); got != display {
 		t.Errorf("without a limit the end is %v", got)
 	}
 }
