@@ -58,6 +58,13 @@ func walkWindow(v *visit) {
 	view("a resize", 2000, 1400, 2)
 	v.scaled(390, 844, 3)
 	view("a turned phone", 1170, 2532, 3)
+	// A window of odd sides: no pixel of the picture is stretched over more than one.
+	v.until(`document.querySelector('video').videoWidth === 1280`)
+	v.do(chromedp.EmulateViewport(1281, evaluate[int64](v, `document.querySelector('video').videoHeight`)+1, chromedp.EmulateScale(1)))
+	v.until(`(video => {
+		const { left, top, width, height } = video.getBoundingClientRect();
+		return left === 0 && top === 0 && width === video.videoWidth && height === video.videoHeight;
+	})(document.querySelector('video'))`)
 	v.size(1280, 800)
 	view("another screen", 1280, 800, 1)
 
@@ -71,7 +78,12 @@ func walkWindow(v *visit) {
 	b.say(wire.Message{Type: wire.MsgWindows, Windows: 1})
 	v.until(shut + `.hidden`)
 
-	// The browser asks, and the person stays.
+	// The browser asks, and the person stays. Older ones ask only for a returnValue.
+	v.until(`(event => {
+		event.initEvent('beforeunload', false, true);
+		window.dispatchEvent(event);
+		return event.returnValue === 'true';
+	})(document.createEvent('BeforeUnloadEvent'))`)
 	v.script(`setTimeout(() => { location.href = '/' }, 0)`)
 	answer := func(leave bool) {
 		v.Helper()
@@ -90,11 +102,16 @@ func walkWindow(v *visit) {
 	v.state("streaming")
 
 	// They leave by mistake, and their tab has forgotten: the home page knows.
-	v.script(`sessionStorage.clear(); setTimeout(() => { location.href = '/' }, 0)`)
+	// It also knows of an app that it does not list, as it needs a launch token.
+	v.script(`sessionStorage.clear();
+		localStorage.setItem('nearcast:held:signed', localStorage.getItem('nearcast:held:viewer'));
+		setTimeout(() => { location.href = '/' }, 0)`)
 	answer(true)
 	v.untilText("Continue your session")
+	v.until(`document.querySelector('.card[href="/play/signed#resume"]') !== null`)
 	v.shot("home-held")
-	v.press(".card")
+	v.script(`localStorage.removeItem('nearcast:held:signed')`)
+	v.press(`.card[href="/play/viewer#resume"]`)
 	b = v.site.nextBrain()
 	if b.hello.Resume != "resume" {
 		v.Errorf("hello from the home page = %+v, want resume", b.hello)

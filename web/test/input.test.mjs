@@ -14,6 +14,10 @@ test('the picture is fitted with its aspect kept', () => {
   assert.deepEqual(pictureRect({ left: 10, top: 5, width: 400, height: 100 }, 100, 100), { left: 160, top: 5, width: 100, height: 100 });
   const box = { left: 1, top: 2, width: 3, height: 4 };
   assert.deepEqual(pictureRect(box, 0, 0), box, 'before the size is known');
+  // Videos have even sizes: an odd pixel of the window stays free, and no pixel is drawn as two.
+  const odd = { left: 10, top: 5, width: 1365, height: 767 };
+  assert.deepEqual(pictureRect(odd, 1364, 766), { left: 10, top: 5, width: 1364, height: 766 });
+  assert.deepEqual(pictureRect({ left: 0, top: 0, width: 682.5, height: 383.5 }, 1364, 766, 2), { left: 0, top: 0, width: 682, height: 383 });
 });
 
 test('coordinates are exact at the edges and clamped beside them', () => {

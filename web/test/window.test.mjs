@@ -1,7 +1,7 @@
 // The person's window, the app's windows, and sessions that are held: the pure parts.
 import test from 'node:test';
 import assert from 'node:assert/strict';
-import { open } from '../assets/js/held.js';
+import { open, withHeld } from '../assets/js/held.js';
 import { initial, reduce } from '../assets/js/session.js';
 import { viewOf } from '../assets/js/view.js';
 
@@ -27,4 +27,10 @@ test('a record of a held session is good until its seat may be gone', () => {
   for (const text of [null, '', '{', '{}', JSON.stringify({ ...record, urls: [] }), JSON.stringify({ ...record, grant: {} })]) {
     assert.equal(open(text, 0), null, text);
   }
+});
+
+test('a session of an app that is not listed is offered too', () => {
+  const listed = [{ id: 'a', title: 'A' }];
+  assert.deepEqual(withHeld(listed, new Map([['a', 'old'], ['signed', 'Signed'], ['plain', undefined]])), [...listed, { id: 'signed', title: 'Signed' }, { id: 'plain', title: undefined }]);
+  assert.deepEqual(withHeld(listed, new Map()), listed);
 });

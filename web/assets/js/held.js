@@ -24,16 +24,24 @@ export function open(text, now = Date.now()) {
   }
 }
 
-// heldApps are the apps of which a session is held.
+// heldApps are the apps of which a session is held, and their titles, by ID.
 export function heldApps() {
-  const apps = new Set();
+  const apps = new Map();
   const store = storage();
   for (let i = 0; i < (store?.length ?? 0); i += 1) {
     const key = store.key(i);
-    if (key?.startsWith(PREFIX) && open(store.getItem(key))) apps.add(key.slice(PREFIX.length));
+    const record = key?.startsWith(PREFIX) && open(store.getItem(key));
+    if (record) apps.set(key.slice(PREFIX.length), record.title);
   }
   return apps;
 }
+
+// withHeld adds the apps of which a session is held to a list that lacks some: the router lists
+// none that needs a launch token or a login.
+export const withHeld = (apps, held = heldApps()) => [
+  ...apps,
+  ...[...held].filter(([id]) => !apps.some((app) => app.id === id)).map(([id, title]) => ({ id, title })),
+];
 
 // heldSession is the session of an app that another page holds, or null.
 export const heldSession = (app) => open(storage()?.getItem(PREFIX + app) ?? '');
@@ -48,13 +56,13 @@ export class Holding {
     window.addEventListener('pagehide', () => this.write?.());
   }
 
-  start({ grant, urls, launch }) {
+  start({ grant, urls, launch }, title) {
     this.stop();
     this.session = grant.session;
     this.write = () => {
       const until = Date.now() + Math.max((grant.grace_s || 0) * 1000, 2 * EVERY_MS);
       try {
-        storage()?.setItem(PREFIX + this.app, JSON.stringify({ grant, urls, site: launch?.site, until }));
+        storage()?.setItem(PREFIX + this.app, JSON.stringify({ grant, urls, site: launch?.site, title, until }));
       } catch {
         // Nothing is offered then.
       }

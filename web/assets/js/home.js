@@ -1,7 +1,7 @@
 // home.js: the entry point of index.html: the list of apps, kept up to date.
 
 import { listApps } from './api.js';
-import { heldApps } from './held.js';
+import { heldApps, withHeld } from './held.js';
 import { availability, heldWords } from './words.js';
 import { el, setText } from './ui/dom.js';
 import { icon } from './ui/icons.js';
@@ -73,7 +73,7 @@ const broken = (problem) => () => el('section.notice.bad', { role: 'alert' },
 async function refresh() {
   try {
     const { apps, stale } = await listApps();
-    show(apps ?? []);
+    show(withHeld(apps ?? []));
     if (stale) showNote('stale', () => el('p.ribbon', { role: 'status' }, icon('alert'), 'The registry does not answer. This is the last known list.'));
     else if (cards.size === 0) showNote('empty', empty);
     else showNote('');

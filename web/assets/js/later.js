@@ -1,6 +1,8 @@
-// later.js: what no session begins with: how one ends or why none begins, the help, the statistics.
+// later.js: what no session begins with: how one ends or why none begins, the help, the statistics,
+// the last pixel of the picture.
 // shell.js loads it in the background, so that a page can be shown, and play, before it is there.
 
+import { fit } from './fit.js';
 import { help } from './help.js';
 import { clipboardTrouble, ending, looked } from './later/words.js';
 import { closedScreen, endedScreen } from './screens/ended.js';
@@ -12,4 +14,15 @@ import { whyDetails } from './ui/why.js';
 const sheet = new CSSStyleSheet();
 sheet.replaceSync(later);
 
-export { clipboardTrouble, closedScreen, endedScreen, ending, help, helpView, looked, sheet, statsView, whyDetails };
+// join puts what is here into a Shell.
+export function join(shell) {
+  const { root, w } = shell;
+  if (!root.adoptedStyleSheets.includes(sheet)) root.adoptedStyleSheets = [...root.adoptedStyleSheets, sheet];
+  fit(shell);
+  shell.stats = statsView(w);
+  shell.helping = helpView({ onClose: () => { if (shell.player.state.phase === 'streaming') shell.hands.focus(); }, w });
+  shell.banner.node.before(shell.stats.node);
+  shell.node.append(shell.helping.node);
+}
+
+export { clipboardTrouble, closedScreen, endedScreen, ending, help, looked, whyDetails };

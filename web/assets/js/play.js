@@ -45,7 +45,7 @@ else show();
 // hold tells the browser's other pages of the session that this one holds.
 function hold(now, before) {
   const held = HELD.has(now.phase) && now.grant;
-  if (held && now.grant !== before?.grant) holding.start(now);
+  if (held && now.grant !== before?.grant) holding.start(now, shell()?.app?.title);
   else if (held) return;
   else if (now.phase === 'replaced') holding.stop(); // the other page has it
   else if (before && HELD.has(before.phase)) holding.end();

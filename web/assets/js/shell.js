@@ -36,7 +36,7 @@ export class Shell {
     this.app = null;   // wire.AppView, once known
     this.shut = false; // a screen without Play is shown
     this.turn = this.heard = 0; // of refresh: asked, and answered
-    this.screen = { kind: '', node: null };
+    this.screen = { kind: '' };
     this.still = 0;
     this.counting = 0;
     this.away = new AbortController();
@@ -177,10 +177,10 @@ export class Shell {
     document.addEventListener('visibilitychange', () => {
       if (!document.hidden && this.player.state.phase === 'streaming') this.awake.begin();
     }, { signal });
-    // The person may have closed the tab by mistake.
+    // The person may have closed the tab by mistake. Older browsers ask only for a returnValue.
     window.addEventListener('beforeunload', (event) => {
       const { phase, grant } = this.player.state;
-      if (HELD.has(phase) && grant?.confirm_leave) event.preventDefault();
+      if (HELD.has(phase) && grant?.confirm_leave) event.returnValue = true;
     }, { signal });
   }
 
@@ -268,16 +268,11 @@ export class Shell {
 
   #came(later) {
     if (this.away.signal.aborted) return;
-    const { root, w } = this;
     this.later = later;
-    if (!root.adoptedStyleSheets.includes(later.sheet)) root.adoptedStyleSheets = [...root.adoptedStyleSheets, later.sheet];
-    this.stats = later.statsView(w);
-    this.helping = later.helpView({ onClose: () => { if (this.player.state.phase === 'streaming') this.hands.focus(); }, w });
-    this.banner.node.before(this.stats.node);
-    this.node.append(this.helping.node);
-    this.screen.explain?.(later.whyDetails(w), this.player.state);
+    later.join(this);
+    this.screen.explain?.(later.whyDetails(this.w), this.player.state);
     if (this.screen.kind !== 'over') return;
-    this.screen = { kind: '', node: null };
+    this.screen = { kind: '' };
     this.#render(this.player.state, this.player.state);
   }
 
@@ -291,8 +286,7 @@ export class Shell {
       case 'launching': case 'connecting': case 'granted':
         if (state.moved && !state.moved.done) return 'none';
         return this.still && this.screen.kind === 'ready' ? 'ready' : 'waiting';
-      case 'ended': case 'refused': case 'replaced': return 'over';
-      default: return 'waiting';
+      default: return isOver(state.phase) ? 'over' : 'waiting';
     }
   }
 
@@ -310,7 +304,7 @@ export class Shell {
     } else {
       this.screen.update(state, this.app);
     }
-    this.notice.hidden = !(state.phase !== 'streaming' && kind === 'none');
+    this.notice.hidden = state.phase === 'streaming' || kind !== 'none';
     if (state.phase !== before?.phase) this.#entered(state, before);
     if (state.windows !== before?.windows) this.tools.setWindows(state.windows);
     if (state.ending && state.ending !== before?.ending) this.#with(({ ending }) => this.banner.show(...ending(state.ending, this.w), state.ending.after_s * 1000));

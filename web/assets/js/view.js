@@ -7,16 +7,14 @@ const SETTLE_MS = 150; // a window that is being dragged changes at each frame
 // the page. Null where there is no size yet.
 export function viewOf({ width, height }, ratio) {
   const view = { width: Math.round(width * ratio), height: Math.round(height * ratio), scale: Math.round(ratio * 100) / 100 };
-  return view.width > 0 && view.height > 0 && view.scale > 0 ? view : null;
+  return view.width * view.height * view.scale > 0 ? view : null;
 }
 
 export class View {
   // surface is what the picture fills.
   constructor(surface) {
     this.surface = surface;
-    this.told = '';
-    this.abort = null;
-    this.again = () => {}; // tells it once more: the channel was not open when it was told
+    this.stop();
   }
 
   now() {
@@ -31,8 +29,9 @@ export class View {
     let timer;
     const look = () => {
       const view = this.now();
-      if (!view || abort.signal.aborted || JSON.stringify(view) === this.told) return;
-      this.told = JSON.stringify(view);
+      const text = JSON.stringify(view);
+      if (!view || abort.signal.aborted || text === this.told) return;
+      this.told = text;
       tell(view);
     };
     const soon = () => {
@@ -44,7 +43,7 @@ export class View {
     abort.signal.addEventListener('abort', () => { observer.disconnect(); clearTimeout(timer); });
     // The ratio changes with the zoom, and on another screen, without another size.
     window.addEventListener('resize', soon, { signal: abort.signal });
-    this.again = () => {
+    this.again = () => { // tells it once more: the channel was not open when it was told
       this.told = '';
       look();
     };
@@ -53,7 +52,6 @@ export class View {
 
   stop() {
     this.abort?.abort();
-    this.abort = null;
     this.again = () => {};
     this.told = '';
   }

@@ -2,17 +2,19 @@
 // around the picture; coordinates on the wire are 0..1 of the picture alone. Pure.
 
 // pictureRect: the part of box {left, top, width, height} that a w x h picture
-// fills when it is fitted inside with its aspect kept (object-fit: contain).
-export function pictureRect(box, w, h) {
-  if (!(w > 0 && h > 0 && box.width > 0 && box.height > 0)) {
-    return { left: box.left, top: box.top, width: box.width, height: box.height };
-  }
-  const scale = Math.min(box.width / w, box.height / h);
+// fills when it is fitted inside with its aspect kept (object-fit: contain). A picture that has
+// the box's pixels but for an odd one, since videos have even sizes, begins at its corner: to
+// stretch or centre it would blur it (fit.js).
+export function pictureRect(box, w, h, ratio = globalThis.devicePixelRatio || 1) {
+  if (!(w * h * box.width * box.height > 0)) return box;
+  const exact = Math.hypot(box.width * ratio - w, box.height * ratio - h) < 3;
+  const scale = exact ? 1 / ratio : Math.min(box.width / w, box.height / h);
+  const side = exact ? 0 : 0.5;
   const width = w * scale;
   const height = h * scale;
   return {
-    left: box.left + (box.width - width) / 2,
-    top: box.top + (box.height - height) / 2,
+    left: box.left + (box.width - width) * side,
+    top: box.top + (box.height - height) * side,
     width, height,
   };
 }
