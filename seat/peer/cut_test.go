@@ -85,7 +85,7 @@ func TestLastPacketIsOwed(t *testing.T) {
 	}{{"the last is not reported", []bool{true, true}, true}, {"all are reported", []bool{true, true, true}, false}} {
 		e := newEstimator(1_000_000, func(int) {})
 		e.start = e.start.Add(-time.Minute)
-		s := &stream{ssrc: 1}
+		s := newStream(1, e.control.max)
 		for i := range uint16(3) {
 			e.send(s, i, &rtp.Header{SSRC: 1, SequenceNumber: i}, make([]byte, 1000))
 		}
@@ -125,7 +125,7 @@ func reported(here ...bool) *rtcp.TransportLayerCC {
 // A packet that was overtaken is not lost.
 func TestOvertakenIsNotLost(t *testing.T) {
 	e := newEstimator(1_000_000, func(int) {})
-	s := &stream{ssrc: 1}
+	s := newStream(1, e.control.max)
 	for i := range uint16(6) {
 		e.send(s, i, &rtp.Header{SSRC: 1, SequenceNumber: i}, make([]byte, 1000))
 	}
@@ -146,7 +146,7 @@ func TestOvertakenIsNotLost(t *testing.T) {
 // What the browser gets by a keyframe is not sent again.
 func TestNothingFromBeforeAKeyframeIsSentAgain(t *testing.T) {
 	e := newEstimator(1_000_000, func(int) {})
-	s := &stream{ssrc: 1}
+	s := newStream(1, e.control.max)
 	for i := range uint16(10) {
 		if i == 5 {
 			e.beginKeyframe()

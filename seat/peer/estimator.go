@@ -29,9 +29,9 @@ type estimator struct {
 
 	mu      sync.Mutex
 	control *rateControl
-	sent    [historySize]sentPacket // by transport-wide number
-	acks    []ack                   // of the current report; kept to reuse its memory
-	missing []missingPacket         // reported as not there, oldest first
+	sent    []sentPacket    // by transport-wide number modulo their number
+	acks    []ack           // of the current report; kept to reuse its memory
+	missing []missingPacket // reported as not there, oldest first
 	reports reportCount
 	came    []came   // what is not settled yet, oldest first
 	fates   []fate   // settled by the current report; kept to reuse its memory
@@ -55,6 +55,9 @@ type estimator struct {
 	changed                     time.Duration
 }
 
+// packet is where a packet is remembered, or another one: its number tells.
+func (e *estimator) packet(number uint16) *sentPacket { return &e.sent[int(number)%len(e.sent)] }
+
 type sentPacket struct {
 	number uint16
 	open   bool // no report was about it yet
@@ -69,7 +72,7 @@ type sentPacket struct {
 
 func newEstimator(max int, onChange func(bps int)) *estimator {
 	return &estimator{onChange: onChange, start: time.Now(), control: newRateControl(max), bps: min(startBPS, max),
-		changed: -riseEvery} // the first rise need not wait
+		sent: make([]sentPacket, historySize(max)), changed: -riseEvery} // the first rise need not wait
 }
 
 // AddStream sees every packet of a stream before it is sent.
@@ -83,8 +86,9 @@ func (e *estimator) AddStream(info *interceptor.StreamInfo, next interceptor.RTP
 	if id == 0 {
 		return next
 	}
-	s := &stream{ssrc: info.SSRC, fec: info.SSRCForwardErrorCorrection, sound: strings.HasPrefix(info.MimeType, "audio/"),
-		repeats: slices.Contains(info.RTCPFeedback, interceptor.RTCPFeedback{Type: "nack"})}
+	s := newStream(info.SSRC, e.control.max)
+	s.fec, s.sound = info.SSRCForwardErrorCorrection, strings.HasPrefix(info.MimeType, "audio/")
+	s.repeats = slices.Contains(info.RTCPFeedback, interceptor.RTCPFeedback{Type: "nack"})
 	return interceptor.RTPWriterFunc(func(header *rtp.Header, payload []byte, attributes interceptor.Attributes) (int, error) {
 		var number rtp.TransportCCExtension
 		if number.Unmarshal(header.GetExtension(id)) != nil {
@@ -144,7 +148,7 @@ func (e *estimator) report(now time.Duration, report *rtcp.TransportLayerCC) (bp
 			arrived += time.Duration(deltas[0].Delta) * time.Microsecond
 			deltas = deltas[1:]
 		}
-		if s := &e.sent[number%historySize]; s.open && s.number == number {
+		if s := e.packet(number); s.open && s.number == number {
 			if here {
 				s.open = false
 				e.arrived(s)
@@ -219,7 +223,7 @@ func (e *estimator) heard() {
 // listen goes on listening after the browser has said something, where the packet that was sent last
 // was not reported. The caller holds the lock.
 func (e *estimator) listen(now time.Duration) {
-	p := &e.sent[e.newest%historySize]
+	p := e.packet(e.newest)
 	e.silence.owed(now, p.open && p.number == e.newest)
 }
 

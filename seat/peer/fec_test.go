@@ -90,7 +90,8 @@ func TestTrialHasRoomForProtection(t *testing.T) {
 // What is added counts as a retransmission, which the encoder makes room for on a full line.
 func TestProtectionIsNoLoss(t *testing.T) {
 	e := newEstimator(1_000_000, func(int) {})
-	s := &stream{ssrc: 1, fec: 2, repeats: true}
+	s := newStream(1, e.control.max)
+	s.fec, s.repeats = 2, true
 	e.send(s, 0, &rtp.Header{SSRC: 1, SequenceNumber: 5}, make([]byte, 1000))
 	if n := e.send(s, 1, &rtp.Header{SSRC: 2, SequenceNumber: 1000}, []byte{0, 5, 0}); n != 1 {
 		t.Errorf("it is sent %d times", n)

@@ -43,7 +43,7 @@ func (w *wires) WriteRTP(header *rtp.Header, payload []byte) (int, error) {
 func sendingTrack(t *testing.T, number uint16, part float64) (*track, *wires) {
 	t.Helper()
 	w := &wires{}
-	v, err := newTrack("h264", nil)
+	v, err := newTrack("h264", 1_000_000, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,7 +44,7 @@ func TestTrialOfRandomLoss(t *testing.T) {
 		e := newEstimator(6_000_000, func(int) {})
 		e.start = e.start.Add(-time.Hour)
 		rng := rand.New(rand.NewPCG(seed, 2))
-		s := &stream{ssrc: 1}
+		s := newStream(1, e.control.max)
 		var here []bool
 		number, base, reports := uint16(0), uint16(0), uint8(0)
 		running := false
@@ -126,7 +126,8 @@ func TestFirstRequestsOfOvertakenPacketsWait(t *testing.T) {
 func TestRequestsTellWhetherPacketsAreOvertaken(t *testing.T) {
 	for _, overtaken := range []bool{true, false} {
 		e := newEstimator(6_000_000, func(int) {})
-		s := &stream{ssrc: 1, repeats: true}
+		s := newStream(1, e.control.max)
+		s.repeats = true
 		now := time.Second
 		for i := range uint16(200) {
 			e.sendAt(now, s, 2*i, &rtp.Header{SSRC: 1, SequenceNumber: i}, make([]byte, 1000))

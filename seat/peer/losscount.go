@@ -35,7 +35,7 @@ func (e *estimator) settle(now time.Duration) []fate {
 	e.fates = e.fates[:0]
 	n := 0
 	for n < len(e.missing) && now-e.missing[n].at >= overtakenFor {
-		if s := &e.sent[e.missing[n].number%historySize]; s.open && s.number == e.missing[n].number {
+		if s := e.packet(e.missing[n].number); s.open && s.number == e.missing[n].number {
 			s.open = false
 			e.answered(s, 0)
 			if s.at > e.healed {
@@ -67,7 +67,7 @@ func (e *estimator) forgive(now time.Duration) {
 		if m.at >= now {
 			break
 		}
-		if p := &e.sent[m.number%historySize]; p.open && p.number == m.number {
+		if p := e.packet(m.number); p.open && p.number == m.number {
 			p.open = false
 		}
 	}

@@ -14,7 +14,7 @@ func TestLossWhereReportsAreLost(t *testing.T) {
 		e := newEstimator(100_000_000, func(int) {})
 		e.start = e.start.Add(-time.Hour)
 		rng := rand.New(rand.NewPCG(1, 2))
-		s := &stream{ssrc: 1}
+		s := newStream(1, e.control.max)
 		var here []bool
 		var sum float64
 		number, base, reports, n := uint16(0), uint16(0), uint8(0), 0

@@ -177,7 +177,7 @@ func New(cfg Config) (*Peer, error) {
 // setUp adds the tracks and the callbacks.
 func (p *Peer) setUp() error {
 	var err error
-	if p.video, err = newTrack(p.cfg.Codec, p.tryJoin); err != nil {
+	if p.video, err = newTrack(p.cfg.Codec, p.cfg.MaxBitrateBPS, p.tryJoin); err != nil {
 		return err
 	}
 	sender, err := p.pc.AddTrack(p.video)
@@ -188,7 +188,7 @@ func (p *Peer) setUp() error {
 	p.queues.add(sender.GetParameters().Encodings)
 	go p.readFeedback(sender, true)
 	if p.cfg.Audio {
-		if p.audio, err = newTrack("opus", nil); err != nil {
+		if p.audio, err = newTrack("opus", p.cfg.MaxBitrateBPS, nil); err != nil {
 			return err
 		}
 		if sender, err = p.pc.AddTrack(p.audio); err != nil {

@@ -313,7 +313,7 @@ func maxOf(a, b time.Duration) time.Duration { return max(a, b) }
 func TestStaleIsNotSentAgain(t *testing.T) {
 	e := newEstimator(1_000_000, func(int) {})
 	e.start = e.start.Add(-time.Minute)
-	s := &stream{ssrc: 1}
+	s := newStream(1, e.control.max)
 	var number uint16
 	send := func(ssrc uint32, own uint16, payload []byte) bool {
 		number++
@@ -327,8 +327,8 @@ func TestStaleIsNotSentAgain(t *testing.T) {
 	if !send(1, 65535, nil) || !send(2, 77, []byte{0, 3, 1}) {
 		t.Error("a recent packet is not sent again")
 	}
-	s.at[65535%historySize] -= 2 * staleAfter
-	s.at[3] -= 2 * staleAfter
+	s.of(65535).at -= 2 * staleAfter
+	s.of(3).at -= 2 * staleAfter
 	if send(1, 65535, nil) || send(2, 77, []byte{0, 3, 1}) {
 		t.Error("a stale packet is sent again")
 	}

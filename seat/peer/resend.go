@@ -26,7 +26,7 @@ func (e *estimator) unasked(now time.Duration) (own []uint16) {
 	budget, rate := e.repeatBudget(now), e.repeats.bps
 	for i := range e.missing {
 		m := &e.missing[i]
-		p := &e.sent[m.number%historySize]
+		p := e.packet(m.number)
 		if m.asked || !p.open || p.number != m.number || p.stream == nil || e.newestHere-p.at < overtakenBy {
 			continue
 		}
@@ -57,7 +57,7 @@ func (e *estimator) repeatBudget(now time.Duration) float64 {
 // that the picture stands still. Where the browser computes most of what is lost, the first
 // request is often for a packet that it has by now.
 func (e *estimator) copies(s *stream, own uint16, now time.Duration) int {
-	first := s.again[own%historySize] == 0 && now-s.at[own%historySize] < 2*e.trip.least()
+	first := s.of(own).again == 0 && now-s.of(own).at < 2*e.trip.least()
 	if e.control.loss < littleLoss || e.protects && first {
 		return 1
 	}
@@ -67,8 +67,8 @@ func (e *estimator) copies(s *stream, own uint16, now time.Duration) int {
 // needless says that a packet need not be sent again: the browser has it, or it may be on
 // its way.
 func (s *stream) needless(own uint16, now, trip time.Duration) bool {
-	i := own % historySize
-	return s.here[i] || s.again[i] > 0 && now-s.again[i] < trip
+	p := s.of(own)
+	return p.here || p.again > 0 && now-p.again < trip
 }
 
 // mostlyOvertaken is the part of the requests for packets that came after all from which on a first
@@ -83,18 +83,18 @@ const (
 // limit on retransmissions is low, the first requests would use it up: 900 of 6,800 were refused in
 // one run, and the picture stood still for 6.5 s of 12.
 func (e *estimator) waits(s *stream, own uint16, now time.Duration) bool {
-	i := own % historySize
-	first := s.asked[i] == 0
+	p := s.of(own)
+	first := p.asked == 0
 	if first {
-		s.asked[i] = now
+		p.asked = now
 	}
 	low := e.control.trial.running || e.control.full(now)
-	return first && s.again[i] == 0 && low && e.overtaken > mostlyOvertaken
+	return first && p.again == 0 && low && e.overtaken > mostlyOvertaken
 }
 
 // answered counts what became of a packet that the browser had asked for.
 func (e *estimator) answered(p *sentPacket, overtaken float64) {
-	if s := p.stream; s != nil && !p.again && s.newest-p.own < historySize && s.asked[p.own%historySize] > 0 {
+	if s := p.stream; s != nil && !p.again && s.knows(p.own) && s.of(p.own).asked > 0 {
 		e.overtaken += (overtaken - e.overtaken) / overtakenOf
 	}
 }
@@ -104,7 +104,7 @@ func (t *track) sendAgain(own []uint16) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, number := range own {
-		p := t.kept[number%keptPackets]
+		p := t.kept[int(number)%len(t.kept)]
 		if p.payload == nil || p.header.SequenceNumber != number {
 			continue
 		}
@@ -118,7 +118,7 @@ func (t *track) sendAgain(own []uint16) error {
 // arrived says that a packet is at the browser.
 func (e *estimator) arrived(p *sentPacket) {
 	e.answered(p, 1)
-	if s := p.stream; s != nil && s.newest-p.own < historySize {
-		s.here[p.own%historySize] = true
+	if s := p.stream; s != nil && s.knows(p.own) {
+		s.of(p.own).here = true
 	}
 }

@@ -14,7 +14,8 @@ func sent(n uint16) (*estimator, *stream) {
 	e := newEstimator(1_000_000, func(int) {})
 	e.start = e.start.Add(-time.Minute)
 	e.control.loss = 0.05
-	s := &stream{ssrc: 1, repeats: true}
+	s := newStream(1, e.control.max)
+	s.repeats = true
 	for i := range n {
 		e.send(s, i, &rtp.Header{SSRC: 1, SequenceNumber: 100 + i}, make([]byte, 1000))
 		e.sent[i].at += time.Duration(i) * 10 * time.Millisecond

@@ -16,16 +16,30 @@ type stream struct {
 	newest uint16
 	keyed  bool
 	key    uint16 // the first packet of the latest keyframe
-	at     [historySize]time.Duration
-	sound  bool // and not video
-	// repeats: packets are sent again. again is when that was last, here says that the browser
-	// has got one.
+	sound  bool   // and not video
+	// repeats: packets are sent again.
 	repeats bool
-	again   [historySize]time.Duration
-	here    [historySize]bool
-	// asked is when the browser asked for a packet for the first time.
-	asked [historySize]time.Duration
+	packets []ownPacket // by their own numbers modulo how many there are
 }
+
+// ownPacket is what is known of a packet of a stream. A moment of zero never was.
+type ownPacket struct {
+	at    time.Duration // when it was sent first
+	again time.Duration // when it was sent again last
+	asked time.Duration // when the browser asked for it for the first time
+	here  bool          // the browser has got it
+}
+
+// newStream is a stream of a connection with a bitrate of at most max.
+func newStream(ssrc uint32, max int) *stream {
+	return &stream{ssrc: ssrc, packets: make([]ownPacket, historySize(max))}
+}
+
+// of is what is known of a packet that the stream knows.
+func (s *stream) of(own uint16) *ownPacket { return &s.packets[int(own)%len(s.packets)] }
+
+// knows says that a packet is one of the last.
+func (s *stream) knows(own uint16) bool { return int(s.newest-own) < len(s.packets) }
 
 // staleAfter is the age at which a lost packet is not sent again: the browser has
 // requested a keyframe by then. If a queue delayed the reports of the loss, to send
@@ -47,7 +61,7 @@ func (e *estimator) sendAt(now time.Duration, s *stream, number uint16, header *
 	if header.SSRC == s.fec && s.fec != 0 {
 		e.control.protected = true
 		e.protecting.add(now, size)
-		e.sent[number%historySize] = sentPacket{number: number, open: true, again: true, at: now, size: size}
+		*e.packet(number) = sentPacket{number: number, open: true, again: true, at: now, size: size}
 		e.newest = number
 		return 1
 	}
@@ -62,7 +76,7 @@ func (e *estimator) sendAt(now time.Duration, s *stream, number uint16, header *
 		again = true
 	} else if again {
 		// What was sent before a keyframe is not needed any more.
-		if s.newest-own >= historySize || now-s.at[own%historySize] > staleAfter || s.keyed && int16(own-s.key) < 0 {
+		if !s.knows(own) || now-s.of(own).at > staleAfter || s.keyed && int16(own-s.key) < 0 {
 			return 0
 		}
 		if s.needless(own, now, e.trip.least()) {
@@ -76,7 +90,7 @@ func (e *estimator) sendAt(now time.Duration, s *stream, number uint16, header *
 			return 0
 		}
 		times = e.copies(s, own, now)
-		s.again[own%historySize] = now
+		s.of(own).again = now
 		e.repeats.add(now, times*size)
 	} else {
 		if e.keyframe {
@@ -85,8 +99,7 @@ func (e *estimator) sendAt(now time.Duration, s *stream, number uint16, header *
 			s.keyed = false // so that the numbers may wrap around
 		}
 		s.begun, s.newest = true, own
-		i := own % historySize
-		s.at[i], s.again[i], s.here[i], s.asked[i] = now, 0, false, 0
+		*s.of(own) = ownPacket{at: now}
 	}
 	e.silence.sent(now)
 	if s.sound {
@@ -96,7 +109,7 @@ func (e *estimator) sendAt(now time.Duration, s *stream, number uint16, header *
 	if s.repeats {
 		p.stream = s
 	}
-	e.sent[number%historySize], e.newest = p, number
+	*e.packet(number), e.newest = p, number
 	return times
 }
 

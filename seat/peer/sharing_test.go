@@ -11,7 +11,8 @@ import (
 // stay, however often the rate is cut.
 func TestVideoLeavesRoomForTheSound(t *testing.T) {
 	e := newEstimator(6_000_000, func(int) {})
-	sound := &stream{ssrc: 7, sound: true}
+	sound := newStream(7, e.control.max)
+	sound.sound = true
 	now := time.Second
 	for i := range uint16(500) { // 300 kbit/s
 		now += 10 * time.Millisecond

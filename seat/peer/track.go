@@ -43,15 +43,12 @@ type track struct {
 	timestamp uint32    // of the same frame
 
 	last keptPacket
-	kept []keptPacket // of video, by their numbers modulo keptPackets; nil for sound
+	kept []keptPacket // of video, by their numbers modulo how many there are; nil for sound
 
 	frames, bytes atomic.Uint64
 	packets       atomic.Uint32
 	lost          atomic.Uint32 // of 256, as the browser reported last
 }
-
-// keptPackets can be sent again unasked: a second at 8 Mbit/s.
-const keptPackets = 1024
 
 // keptPacket is a packet that was sent.
 type keptPacket struct {
@@ -59,7 +56,7 @@ type keptPacket struct {
 	payload []byte
 }
 
-func newTrack(codec string, onBound func()) (*track, error) {
+func newTrack(codec string, max int, onBound func()) (*track, error) {
 	t := &track{codec: codec, id: "video", onBound: onBound}
 	switch codec {
 	case "h264":
@@ -72,7 +69,7 @@ func newTrack(codec string, onBound func()) (*track, error) {
 		return nil, fmt.Errorf("unknown codec %q", codec)
 	}
 	if t.Kind() == webrtc.RTPCodecTypeVideo {
-		t.kept = make([]keptPacket, keptPackets)
+		t.kept = make([]keptPacket, historySize(max)/2) // they can be sent again unasked: those of a second
 	}
 	return t, nil
 }
@@ -185,7 +182,7 @@ func (t *track) write(f Frame) error {
 		}
 		t.last = keptPacket{header, payload}
 		if t.kept != nil {
-			t.kept[header.SequenceNumber%keptPackets] = t.last
+			t.kept[int(header.SequenceNumber)%len(t.kept)] = t.last
 		}
 		t.bytes.Add(uint64(len(payload)))
 		t.packets.Add(1)

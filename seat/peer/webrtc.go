@@ -103,8 +103,23 @@ var capabilities = map[string]webrtc.RTPCodecCapability{
 		SDPFmtpLine: "minptime=10;useinbandfec=1;stereo=1;sprop-stereo=1"},
 }
 
-// historySize is how many packets can be sent again: two seconds at 8 Mbit/s.
-const historySize = 2048
+const (
+	// leastHistory is how many packets are remembered at least, mostHistory at most: then the browser's
+	// numbers of 16 bits still say which of two packets is the later one.
+	leastHistory = 2048
+	mostHistory  = 32768
+)
+
+// historySize is of how many packets it is remembered when they were sent: those of two seconds at a bitrate,
+// or more. It is a power of two, so that numbers may wrap around. If there were fewer, the reports of a long
+// way or a full line would be about forgotten packets, and would show no queue.
+func historySize(bps int) uint16 {
+	size := leastHistory
+	for size < mostHistory && size < 2*bps/8/payloadSize {
+		size *= 2
+	}
+	return uint16(size)
+}
 
 func newInterceptors(cfg Config, media *webrtc.MediaEngine, rate *estimator) (*interceptor.Registry, error) {
 	r := &interceptor.Registry{}
@@ -116,7 +131,9 @@ func newInterceptors(cfg Config, media *webrtc.MediaEngine, rate *estimator) (*i
 	if err := webrtc.ConfigureTWCCHeaderExtensionSender(media, r); err != nil {
 		return nil, fmt.Errorf("configure transport-wide sequence numbers: %w", err)
 	}
-	responder, err := nack.NewResponderInterceptor(nack.ResponderSize(historySize))
+	// Nothing is sent again after staleAfter: half of the history is enough.
+	size := max(historySize(cfg.MaxBitrateBPS)/2, leastHistory)
+	responder, err := nack.NewResponderInterceptor(nack.ResponderSize(size))
 	if err != nil {
 		return nil, fmt.Errorf("make NACK responder: %w", err)
 	}
