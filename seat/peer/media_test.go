@@ -39,6 +39,8 @@ type watched struct {
 	lowest   atomic.Int64
 	// soundSent is how old the first sample of each packet was when it was sent.
 	soundSent durations
+	// pictureGaps and soundGaps are between what the seat sent.
+	pictureGaps, soundGaps durations
 }
 
 // durations are measured by one goroutine and read by another.
@@ -51,6 +53,15 @@ func (d *durations) add(one time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.all = append(d.all, one)
+}
+
+// since adds what has passed since a moment, which is now from here on.
+func (d *durations) since(last *time.Time) {
+	now := time.Now()
+	if !last.IsZero() {
+		d.add(now.Sub(*last))
+	}
+	*last = now
 }
 
 // take returns them in order of length, and forgets them.
@@ -74,14 +85,22 @@ type shown struct {
 	FECVideo, Resent                              int
 
 	Captured float64 // part of the frame rate that the seat captured and sent
+	// PictureGap and SoundGap are the longest times in which the seat sent none.
+	PictureGap, SoundGap time.Duration
 }
 
 // concealed is the part of the sound that the browser made up.
 func (s shown) concealed() float64 { return s.Concealed / max(s.Samples, 1) }
 
 // busy says that the machine had too little CPU for what is measured: the app's 30
-// pictures a second were not even captured. Sound and picture then stop for other reasons.
-func (s shown) busy() bool { return s.Captured < 0.9 }
+// pictures a second were not even captured, or the seat sent none for so long that a browser
+// cannot but stop. Sound and picture then stop for other reasons.
+func (s shown) busy() bool { return s.Captured < 0.9 || s.PictureGap > longGap }
+
+// soundBusy says the same of sound.
+func (s shown) soundBusy() bool { return s.busy() || s.SoundGap > longGap }
+
+const longGap = 150 * time.Millisecond
 
 const ceiling = 6_000_000
 
@@ -100,9 +119,11 @@ func watch(t testing.TB, way netline.Way, p painting) *watched {
 	w := &watched{line: netline.New(t, way)}
 	w.bitrate.Store(ceiling)
 	display := painter(t, p)
+	var pictureAt, soundAt time.Time
 	w.pipeline, err = capture.Start(t.Context(), capture.Config{Dial: x11.Local(display), Width: 1280, Height: 720, FPS: fps,
 		Codec: capture.H264, Encoder: "auto", BitrateBPS: ceiling,
 		OnFrame: func(f capture.Frame) {
+			w.pictureGaps.since(&pictureAt)
 			w.peer.WriteVideo(peer.Frame{Data: f.Data, Keyframe: f.Keyframe, PTS: f.PTS, Captured: f.Captured})
 		}})
 	testkit.Must(t, err)
@@ -121,6 +142,7 @@ func watch(t testing.TB, way netline.Way, p painting) *watched {
 	w.audio, err = capture.StartAudio(t.Context(), capture.AudioConfig{PulseServer: server.Server(), Cookie: server.Cookie(), Source: sound.Source,
 		OnFrame: func(f capture.Frame) {
 			w.soundSent.add(time.Since(f.Captured))
+			w.soundGaps.since(&soundAt)
 			w.peer.WriteAudio(peer.Frame{Data: f.Data, PTS: f.PTS, Captured: f.Captured})
 		}})
 	testkit.Must(t, err)
@@ -157,12 +179,35 @@ func watch(t testing.TB, way netline.Way, p painting) *watched {
 func (w *watched) measure(t testing.TB, what string, length time.Duration) shown {
 	t.Helper()
 	begin, before := time.Now(), w.peer.Stats().VideoFrames
+	w.pictureGaps.take()
+	w.soundGaps.take()
 	s := evaluate[shown](t, w.page, fmt.Sprintf("measure(%d)", length.Milliseconds()))
 	s.Captured = float64(w.peer.Stats().VideoFrames-before) / time.Since(begin).Seconds() / 30
+	if all := w.pictureGaps.take(); len(all) > 0 {
+		s.PictureGap = all[len(all)-1]
+	}
+	if all := w.soundGaps.take(); len(all) > 0 {
+		s.SoundGap = all[len(all)-1]
+	}
 	t.Logf("%s: %.2f %% of the sound concealed; %.1f fps, %d freezes of %.2f s, longest wait %.0f ms; sound %.0f ms before the picture; %.2f Mbit/s; target %.2f; %+v; seat %+v, sound %+v",
 		what, 100*s.concealed(), float64(s.Frames)/length.Seconds(), s.Freezes, s.Frozen, s.Longest, s.Skew, 8*s.Bytes/length.Seconds()/1e6, float64(w.bitrate.Load())/1e6, s, w.peer.Stats(), w.audio.Stats())
 	return s
 }
+
+// verdict is that of two rounds that are right, or of two that are not: the median of three.
+type verdict struct{ right, wrong int }
+
+func (v *verdict) count(judged, right bool) {
+	switch {
+	case !judged || v.told():
+	case right:
+		v.right++
+	default:
+		v.wrong++
+	}
+}
+
+func (v verdict) told() bool { return v.right == 2 || v.wrong == 2 }
 
 // mostFrozen is how many of 12 seconds a picture may stand still at 5 % of loss.
 const mostFrozen = 0.5
@@ -170,33 +215,33 @@ const mostFrozen = 0.5
 // TestMedia shows what a person gets on a bad and on a good line.
 func TestMedia(t *testing.T) {
 	if testing.Short() {
-		t.Skip("measures for 50 s")
+		t.Skip("measures for 70 s")
 	}
 	w := watch(t, netline.Way{Loss: 0.05, Jitter: 10 * time.Millisecond, Delay: 20 * time.Millisecond}, painting{fps: 30})
 	w.measure(t, "5 % of loss, the first seconds", 3*time.Second)
-	s := w.measure(t, "5 % of loss", 12*time.Second)
-	// The machine may be at fault now and then: each other cause comes again.
-	for range 4 {
-		if s.Frozen <= mostFrozen && s.concealed() <= 0.01 {
+	var picture, sound verdict
+	for range 5 { // rounds in which the machine had too little CPU do not count
+		s := w.measure(t, "5 % of loss", 12*time.Second)
+		picture.count(!s.busy(), s.Frozen <= mostFrozen && s.FECVideo > 0)
+		sound.count(!s.soundBusy(), s.concealed() <= 0.01)
+		if picture.told() && sound.told() {
 			break
 		}
-		s = w.measure(t, "5 % of loss once more", 12*time.Second)
 	}
-	if s.concealed() > 0.01 && !s.busy() {
-		t.Errorf("%.2f %% of the sound is concealed at 5 %% of loss", 100*s.concealed())
+	t.Logf("5 %% of loss: picture %+v, sound %+v", picture, sound)
+	if picture.wrong == 2 {
+		t.Errorf("at 5 %% of loss the picture is frozen for more than %.1f of 12 s, or nothing makes up for lost packets", mostFrozen)
 	}
-	if s.Frozen > mostFrozen && !s.busy() {
-		t.Errorf("the picture is frozen for %.2f of 12 s at 5 %% of loss", s.Frozen)
-	}
-	if s.FECVideo == 0 && !s.busy() {
-		t.Error("Chromium got nothing that makes up for lost packets")
+	if sound.wrong == 2 {
+		t.Error("more than 1 % of the sound is concealed at 5 % of loss")
 	}
 	w.line.Set(netline.Way{})
 	w.measure(t, "after the loss", 3*time.Second)
-	if s := w.measure(t, "loopback", 20*time.Second); s.concealed() > 0.005 && !s.busy() || s.Samples < 48000*15 {
+	if s := w.measure(t, "loopback", 30*time.Second); s.concealed() > 0.005 && !s.soundBusy() || s.Samples < 48000*25 {
 		t.Errorf("%.2f %% of %.0f samples are concealed on a line that loses nothing", 100*s.concealed(), s.Samples)
 	}
 	var waits []float64
+	busy := false
 	for range 3 {
 		w.line.Set(netline.Way{Cut: true})
 		evaluate[any](t, w.page, "new Promise((r) => setTimeout(r, 2000))")
@@ -205,29 +250,34 @@ func TestMedia(t *testing.T) {
 			const begun = performance.now();
 			document.getElementById("v").requestVideoFrameCallback(() => r(performance.now() - begun));
 		})`))
-		w.measure(t, "after a cut", time.Second)
+		busy = w.measure(t, "after a cut", time.Second).busy() || busy
 	}
 	slices.Sort(waits)
 	t.Logf("after cuts of 2 s the next picture comes after %.0f ms", waits)
-	if waits[0] > 500 {
+	if waits[1] > 500 || waits[2] > 1500 && !busy {
 		t.Errorf("after cuts of 2 s the next picture comes after %.0f ms", waits)
 	}
 }
 
-// TestBusyNode has all processors busy: to wait for one is no congestion.
+// TestBusyNode has all processors busy: to wait for one is no congestion, and makes no picture coarse. The loops have the
+// weight of the seat's own threads, and so more than an app's.
 func TestBusyNode(t *testing.T) {
 	if testing.Short() {
 		t.Skip("measures for 10 s")
 	}
 	w := watch(t, netline.Way{}, painting{fps: 30})
-	for range 2 * runtime.NumCPU() {
+	testkit.UntilSeen(t, "the bitrate is the ceiling", func() (any, bool) { return w.bitrate.Load(), w.bitrate.Load() == ceiling })
+	for range 8 * runtime.NumCPU() {
 		testkit.Start(t, exec.Command("sh", "-c", "while :; do :; done"))
 	}
-	w.lowest.Store(w.bitrate.Load())
+	w.lowest.Store(ceiling)
 	s := w.measure(t, "all processors busy", 10*time.Second)
-	lowest := w.lowest.Load()
-	t.Logf("the bitrate is at least %.1f Mbit/s", float64(lowest)/1e6)
-	if lowest < ceiling*4/10 {
+	lowest, picture := w.lowest.Load(), 8*s.Bytes/float64(max(s.Frames, 1))
+	t.Logf("the bitrate is at least %.1f Mbit/s; a picture has %.0f kbit", float64(lowest)/1e6, picture/1000)
+	if lowest < ceiling*8/10 {
 		t.Errorf("the bitrate fell to %.1f of 6 Mbit/s, and the line carries everything; %.0f %% of the pictures are captured", float64(lowest)/1e6, 100*s.Captured)
+	}
+	if picture < 0.8*ceiling/30 {
+		t.Errorf("a picture has %.0f kbit, and 6 Mbit/s have 200 for each; %.0f %% of them are captured", picture/1000, 100*s.Captured)
 	}
 }
