@@ -10,5 +10,12 @@ namespace "fetches" {
     path "nearcast/prefetch" { # which versions were fetched
       capabilities = ["read", "write"]
     }
+    path "nearcast/prefetch-nodes" { # which nodes it has seen
+      capabilities = ["read", "write"]
+    }
   }
+}
+# It sees which nodes come later, and have yet to fetch.
+node {
+  policy = "read"
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -38,6 +39,7 @@ type Follower struct {
 	said    map[string]string // by app, the error that was told last
 	steps   int
 	refused map[string]int // by app that Nomad refused, the last step that tried it
+	others  bool           // the next turn is one of those that are for all nodes
 }
 
 // NewFollower makes a Follower.
@@ -54,6 +56,7 @@ type step struct {
 	turns  map[string]turn // by id
 	busy   bool            // nodes fetch in some turn
 	record *api.Variable
+	nodes  *fleet
 }
 
 // inFetches asks for what is in the namespace of the jobs that fetch.
@@ -82,7 +85,7 @@ func (f *Follower) Step(ctx context.Context) (more bool, err error) {
 	}
 	var due []*api.JobListStub
 	for id, app := range s.apps {
-		if f.nothing[id] != app.JobModifyIndex && s.record.Items[id] != indexOf(app) && strings.TrimSpace(app.Meta["prefetch"]) != "false" {
+		if f.fetches(app) && s.record.Items[id] != indexOf(app) {
 			due = append(due, app)
 		}
 	}
@@ -90,7 +93,7 @@ func (f *Follower) Step(ctx context.Context) (more bool, err error) {
 	for id, t := range s.turns {
 		app := s.apps[t.of]
 		present := app != nil && t.isOf(app)
-		if err := f.see(ctx, &t, present && slices.Contains(due, app)); err != nil {
+		if err := f.see(ctx, &t, present && (slices.Contains(due, app) || s.nodes.awaits(t))); err != nil {
 			unknown = errors.Join(unknown, err)
 		}
 		s.turns[id], s.busy = t, s.busy || t.busy
@@ -108,11 +111,13 @@ func (f *Follower) Step(ctx context.Context) (more bool, err error) {
 		}
 		return true, nil
 	}
+	if err := f.meet(ctx, s); err != nil {
+		return false, err
+	}
 	more = s.busy
-	for _, app := range due {
-		began, err := f.advance(ctx, s, app)
+	tried := func(app *api.JobListStub, began bool, err error) error {
 		if ctx.Err() != nil {
-			return false, ctx.Err()
+			return ctx.Err()
 		}
 		if err != nil {
 			if err.Error() != f.said[app.ID] {
@@ -124,8 +129,44 @@ func (f *Follower) Step(ctx context.Context) (more bool, err error) {
 			delete(f.refused, app.ID)
 		}
 		s.busy, more = s.busy || began, more || began && err == nil
+		return nil
 	}
-	return more, nil
+	// Turns for later nodes and turns for all take turns, so that neither holds up the other for long.
+	late := func() error {
+		for _, app := range f.lateLine(s, due) {
+			if s.busy {
+				return nil
+			}
+			f.others = true
+			began, err := f.beginLate(ctx, s, app)
+			if err := tried(app, began, err); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if !f.others {
+		if err := late(); err != nil {
+			return false, err
+		}
+	}
+	for _, app := range due {
+		busy := s.busy
+		began, err := f.advance(ctx, s, app)
+		if err := tried(app, began, err); err != nil {
+			return false, err
+		}
+		if s.busy && !busy {
+			f.others = false
+		}
+	}
+	err = late()
+	return more, err
+}
+
+// fetches reports whether nodes are to fetch an app.
+func (f *Follower) fetches(app *api.JobListStub) bool {
+	return f.nothing[app.ID] != app.JobModifyIndex && strings.TrimSpace(app.Meta["prefetch"]) != "false"
 }
 
 // line sorts apps in the order of their turns: whose present version was registered first goes first, and
@@ -152,7 +193,7 @@ func indexOf(app *api.JobListStub) string { return strconv.FormatUint(app.JobMod
 
 // look reads what there is, and forgets what is not there any more.
 func (f *Follower) look(ctx context.Context) (s step, err error) {
-	s = step{map[string]*api.JobListStub{}, map[string]turn{}, false, nil}
+	s = step{apps: map[string]*api.JobListStub{}, turns: map[string]turn{}}
 	meta := &api.JobListOptions{Fields: &api.JobListFields{Meta: true}}
 	q := query(ctx)
 	q.Filter = `ParentID == ""`
@@ -178,6 +219,9 @@ func (f *Follower) look(ctx context.Context) (s step, err error) {
 	} else if s.record == nil {
 		s.record = &api.Variable{Path: recordPath}
 	}
+	if s.nodes, err = f.lookAtNodes(ctx); err != nil {
+		return s, err
+	}
 	forget(f.nothing, s.apps)
 	forget(f.said, s.apps)
 	forget(f.refused, s.apps)
@@ -202,7 +246,7 @@ func (f *Follower) advance(ctx context.Context, s step, app *api.JobListStub) (b
 		present := t.isOf(app)
 		switch {
 		case t.busy && !present: // its nodes are those of another version's turn, so this one goes first
-			return f.begin(ctx, app, n, t.job)
+			return f.beginTurn(ctx, app, n, t.job)
 		case t.busy:
 			fetches = true
 		case next < 0 && (!present || t.failed):
@@ -215,15 +259,20 @@ func (f *Follower) advance(ctx context.Context, s step, app *api.JobListStub) (b
 		if t.failed {
 			f.log.Warn("Nomad has not planned a turn; it begins again", "app", app.ID, "turn", next+1)
 		}
-		return f.begin(ctx, app, next, t.job)
+		return f.beginTurn(ctx, app, next, t.job)
 	case next < 0 && !fetches:
 		return false, f.note(ctx, s, app)
 	}
 	return false, nil
 }
 
-// begin registers the job of a turn, in place of last.
-func (f *Follower) begin(ctx context.Context, app *api.JobListStub, number int, last *api.JobListStub) (bool, error) {
+// beginTurn begins one of the turns that are for all nodes.
+func (f *Follower) beginTurn(ctx context.Context, app *api.JobListStub, number int, last *api.JobListStub) (bool, error) {
+	return f.begin(ctx, app, turnJob(app.ID, number), waves[number], map[string]string{"prefetch_turn": strconv.Itoa(number + 1)}, last)
+}
+
+// begin registers the job of a turn, in place of last. on is what the ids of its nodes match.
+func (f *Follower) begin(ctx context.Context, app *api.JobListStub, id, on string, meta map[string]string, last *api.JobListStub) (bool, error) {
 	job, _, err := f.checks.api.Jobs().Info(app.ID, query(ctx))
 	switch {
 	case status(err) == http.StatusNotFound:
@@ -238,11 +287,13 @@ func (f *Follower) begin(ctx context.Context, app *api.JobListStub, number int, 
 		f.nothing[app.ID] = app.JobModifyIndex
 		return false, nil
 	}
-	id := turnJob(app.ID, number)
 	namespace := wire.FetchNamespace
 	fetch.ID, fetch.Name, fetch.Namespace = &id, &id, &namespace
-	fetch.Constraints = append(fetch.Constraints, api.NewConstraint("${node.unique.id}", "regexp", waves[number]))
-	fetch.Meta["prefetch_turn"], fetch.Meta["prefetch_index"] = strconv.Itoa(number+1), indexOf(app)
+	fetch.Constraints = append(fetch.Constraints, api.NewConstraint("${node.unique.id}", "regexp", on))
+	delete(fetch.Meta, "prefetch_turn") // what an app has of this name is not meant
+	delete(fetch.Meta, "prefetch_nodes")
+	maps.Copy(fetch.Meta, meta)
+	fetch.Meta["prefetch_index"] = indexOf(app)
 	var index uint64
 	if last != nil {
 		index = last.JobModifyIndex
@@ -256,6 +307,14 @@ func (f *Follower) begin(ctx context.Context, app *api.JobListStub, number int, 
 
 // note writes that an app's last turn is over.
 func (f *Follower) note(ctx context.Context, s step, app *api.JobListStub) error {
+	began := s.turns[turnJob(app.ID, 0)].job.JobModifyIndex
+	for n := range waves {
+		began = min(began, s.turns[turnJob(app.ID, n)].job.JobModifyIndex)
+	}
+	s.nodes.done(app.ID, began)
+	if err := f.keep(ctx, s.nodes); err != nil {
+		return err
+	}
 	next := &api.Variable{Namespace: wire.FetchNamespace, Path: recordPath, ModifyIndex: s.record.ModifyIndex, Items: api.VariableItems{}}
 	for id, index := range s.record.Items {
 		if s.apps[id] != nil {

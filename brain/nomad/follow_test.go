@@ -283,8 +283,8 @@ func TestLine(t *testing.T) {
 	}
 }
 
-// Whatever request fails, or its answer, and a follower that begins anew then: all nodes fetch the present versions, a
-// quarter at a time, and no fetch of them is stopped.
+// Whatever request fails, or its answer, and a follower that begins anew then: all nodes fetch the present versions, also
+// those that come later, a quarter at a time, and no fetch of them is stopped.
 func TestFollowerIsInterrupted(t *testing.T) {
 	for _, answer := range []bool{false, true} {
 		for until, reached := 0, true; reached; until += 1 + max(0, until-20)/2 {
@@ -294,7 +294,8 @@ func TestFollowerIsInterrupted(t *testing.T) {
 			s.app("viewer", "s3://b/v1/", nil)
 			s.app("game", "s3://b/game/", nil)
 			s.until, s.answer = until, answer
-			for n := 0; n < 10 || !s.noted("viewer") || !s.noted("game"); n++ {
+			s.leave("2 6 e f")
+			for n := 0; n < 20 || !s.noted("viewer") || !s.noted("game") || s.has("viewer") < 16 || s.has("game") < 16; n++ {
 				if n == 300 {
 					t.Fatalf("request %d fails: not at an end: %v, %q run", until, s.record, s.running())
 				}
@@ -303,6 +304,10 @@ func TestFollowerIsInterrupted(t *testing.T) {
 					s.app("viewer", "s3://b/v2/", nil)
 				case 9:
 					s.app("game", "s3://b/game2/", nil)
+				case 7:
+					s.come("2")
+				case 19:
+					s.come("6 e f")
 				}
 				if _, err := f.Step(t.Context()); err != nil {
 					f, _ = s.follow(server.URL, time.Hour)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,6 +21,10 @@ import (
 type shelf struct {
 	t      *testing.T
 	mu     sync.Mutex
+	nodes  []string
+	away   map[string]bool   // nodes that are down
+	moved  map[string]uint64 // by node, the index of its last change
+	kept   *api.Variable     // what the follower knows of nodes
 	jobs   map[string]*api.Job
 	index  uint64
 	allocs []*api.AllocationListStub
@@ -28,6 +33,7 @@ type shelf struct {
 	record *api.Variable
 	refuse string // the id of a job that is not taken
 	reads  int    // of single jobs
+	writes int    // of variables
 
 	before func() // runs once, before a single job is read
 	wrong  string // what must not happen
@@ -37,7 +43,23 @@ type shelf struct {
 }
 
 func newShelf(t *testing.T) *shelf {
-	return &shelf{t: t, jobs: map[string]*api.Job{}, full: map[string]bool{}, plans: map[string]string{}, until: -1}
+	return &shelf{t: t, nodes: strings.Split("0123456789abcdef", ""), away: map[string]bool{}, moved: map[string]uint64{}, jobs: map[string]*api.Job{}, full: map[string]bool{}, plans: map[string]string{}, until: -1}
+}
+
+// come has nodes be ready, and leave has them be down.
+func (s *shelf) come(nodes string)  { s.set(nodes, false) }
+func (s *shelf) leave(nodes string) { s.set(nodes, true) }
+
+func (s *shelf) set(nodes string, away bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, node := range strings.Fields(nodes) {
+		if !slices.Contains(s.nodes, node) {
+			s.nodes = append(s.nodes, node)
+		}
+		s.index++
+		s.away[node], s.moved[node] = away, s.index
+	}
 }
 
 func (s *shelf) put(job *api.Job) {
@@ -105,8 +127,8 @@ func (s *shelf) endAll(job *api.Job) {
 func (s *shelf) plan(id string) {
 	job := s.jobs[id]
 	constraint := regexp.MustCompile(job.Constraints[len(job.Constraints)-1].RTarget)
-	for _, node := range strings.Split("0123456789abcdef", "") {
-		if !constraint.MatchString(node) || s.full[node] || s.plans[id] != "" {
+	for _, node := range s.nodes {
+		if !constraint.MatchString(node) || s.full[node] || s.away[node] || s.plans[id] != "" {
 			continue
 		}
 		has := false
@@ -236,23 +258,39 @@ func (s *shelf) answerTo(r *http.Request) (int, any) {
 		if !fetches {
 			s.wrong = "a variable of apps"
 		}
+		at := &s.record
+		if strings.HasSuffix(r.URL.Path, nodesPath) {
+			at = &s.kept
+		}
 		if r.Method == http.MethodPut {
 			index := uint64(0)
-			if s.record != nil {
-				index = s.record.ModifyIndex
+			if *at != nil {
+				index = (*at).ModifyIndex
 			}
 			if r.URL.Query().Get("cas") != strconv.FormatUint(index, 10) {
-				return http.StatusConflict, s.record
+				return http.StatusConflict, *at
 			}
 			var v api.Variable
 			json.NewDecoder(r.Body).Decode(&v)
 			s.index++
-			v.ModifyIndex, s.record = s.index, &v
+			v.ModifyIndex, *at = s.index, &v
+			s.writes++
 		}
-		if s.record == nil {
+		if *at == nil {
 			return http.StatusNotFound, nil
 		}
-		return http.StatusOK, s.record
+		return http.StatusOK, *at
+	case r.URL.Path == "/v1/nodes":
+		list := []map[string]any{}
+		for _, node := range s.nodes {
+			status := "ready"
+			if s.away[node] {
+				status = "down"
+			}
+			list = append(list, map[string]any{"ID": node, "Status": status, "SchedulingEligibility": "eligible", "ModifyIndex": s.moved[node],
+				"Drivers": map[string]any{"stream": map[string]any{"Detected": true, "Healthy": true}}})
+		}
+		return http.StatusOK, list
 	case r.URL.Path == "/v1/namespace/"+wire.FetchNamespace:
 		return http.StatusOK, map[string]any{}
 	case r.Method == http.MethodDelete:

@@ -1,11 +1,13 @@
 package nomad
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/nomad/api"
@@ -16,9 +18,10 @@ type turn struct {
 	job    *api.JobListStub
 	of     string // the app
 	number int
-	index  string // of the app's job whose content it fetches
-	busy   bool   // nodes fetch in it, and it holds up the next one
-	failed bool   // Nomad did not plan it, so it is to begin again
+	late   []string // where it is for nodes that came later: these, as a fleet has them
+	index  string   // of the app's job whose content it fetches
+	busy   bool     // nodes fetch in it, and it holds up the next one
+	failed bool     // Nomad did not plan it, so it is to begin again
 }
 
 // planAgain is how long after a turn's begin it begins again where Nomad did not plan it.
@@ -29,12 +32,21 @@ func turnJob(app string, number int) string {
 	return app + PrefetchSuffix + "-" + strconv.Itoa(number+1)
 }
 
+// lateJob is the id of the job that fetches on nodes that came later, of which this is the first.
+func lateJob(app, entry string) string { return app + PrefetchSuffix + "-" + entry }
+
 // turnOf reports whether a job is one that a Follower has registered.
 func turnOf(stub *api.JobListStub) (turn, bool) {
-	t := turn{job: stub, of: stub.Meta["prefetch_of"], index: stub.Meta["prefetch_index"]}
+	t := turn{job: stub, of: stub.Meta["prefetch_of"], index: stub.Meta["prefetch_index"], late: strings.Fields(stub.Meta["prefetch_nodes"])}
+	if stub.Type != api.JobTypeSysbatch {
+		return t, false
+	}
+	if len(t.late) > 0 {
+		return t, stub.ID == lateJob(t.of, t.late[0])
+	}
 	number, err := strconv.Atoi(stub.Meta["prefetch_turn"])
 	t.number = number - 1
-	return t, err == nil && stub.Type == api.JobTypeSysbatch && stub.ID == turnJob(t.of, t.number)
+	return t, err == nil && stub.ID == turnJob(t.of, t.number)
 }
 
 // isOf reports whether the turn is that of an app's present version.
@@ -72,7 +84,7 @@ func (f *Follower) see(ctx context.Context, t *turn, due bool) error {
 		return nil
 	}
 	f.told[t.job.ID] = t.job.JobModifyIndex
-	log := f.log.With("app", t.of, "version", t.job.Meta["prefetch_version"], "turn", t.number+1, "nodes", len(nodes))
+	log := f.log.With("app", t.of, "version", t.job.Meta["prefetch_version"], "turn", cmp.Or(t.job.Meta["prefetch_turn"], "later nodes"), "nodes", len(nodes))
 	switch {
 	case fetching+failed+noRoom > 0:
 		log.Warn("not all nodes have the content", "failed", failed, "fetching", fetching, "without_room", noRoom, "job", t.job.ID)

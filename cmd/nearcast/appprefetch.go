@@ -32,7 +32,9 @@ beside what running seats use, and its files make room for seats that need it.
 
 With --follow it runs until it is stopped, and does so for each version of each app that is
 registered, on a quarter of the nodes at a time, by the jobs APP-prefetch-1 to -4 of the
-namespace fetches. Where all have ended, the variable nearcast/prefetch there says so. Apps
+namespace fetches. Where all have ended, the variable nearcast/prefetch there says so. Nodes
+that come later fetch all apps, by jobs APP-prefetch-NODE-INDEX; the variable
+nearcast/prefetch-nodes there has the nodes that were seen. Apps
 whose job has the meta prefetch = "false" are left out. nearcast cloud up runs it as the job
 prefetch of jobs/platform; acl/nomad/prefetch.hcl has the rights that it needs.
 

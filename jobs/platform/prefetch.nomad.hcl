@@ -3,8 +3,9 @@
 #
 #   nomad job run prefetch.nomad.hcl
 #
-# It listens nowhere. The jobs by which nodes fetch are in the namespace fetches, and so is the variable
-# nearcast/prefetch, which says what was fetched. Its rights are in acl/nomad/prefetch.hcl.
+# It listens nowhere. The jobs by which nodes fetch are in the namespace fetches, and so are the variables
+# nearcast/prefetch, which says what was fetched, and nearcast/prefetch-nodes, which says on which nodes.
+# Its rights are in acl/nomad/prefetch.hcl.
 
 variable "every" {
   type        = string

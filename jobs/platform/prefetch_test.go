@@ -23,18 +23,20 @@ import (
 )
 
 // TestPrefetch runs the job prefetch of nearcast cloud up at a site of two stream nodes under
-// all policies: both have an app's content before anybody asks. It tries what the job's token must not do.
+// all policies: both have an app's content before anybody asks, also the second, which comes when
+// the first has it. It tries what the job's token must not do.
 func TestPrefetch(t *testing.T) {
 	store := testkit.StartS3(t, "us-east-1", "content")
-	n := newNodes(t, 2, provision.S3{Endpoint: store.URL, Region: store.Region, PathStyle: true})
+	n := newNodes(t, 1, provision.S3{Endpoint: store.URL, Region: store.Region, PathStyle: true})
 	n.upload(store, map[string]int{"viewer/scene": 3 << 20, "one/scene": 1 << 20})
-	for _, stream := range n.streams { // as the role of a node in a cloud
+	credentials := func(stream *nodetest.Node) { // as the role of a node in a cloud
 		file := filepath.Join(stream.Dir, ".aws", "credentials")
 		testkit.Must(t, os.MkdirAll(filepath.Dir(file), 0o700))
 		testkit.Must(t, os.WriteFile(file, fmt.Appendf(nil, "[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n", os.Getenv("AWS_ACCESS_KEY_ID"), os.Getenv("AWS_SECRET_ACCESS_KEY")), 0o600))
 	}
+	credentials(n.streams[0])
 	n.run(n.publisher, withContent("viewer", nil))
-	one := []map[string]string{{"LTarget": "${node.unique.name}", "Operand": "=", "RTarget": n.streams[1].Values.Node}}
+	one := []map[string]string{{"LTarget": "${node.unique.name}", "Operand": "=", "RTarget": "stream-4"}}
 	n.run(n.publisher, withContent("one", map[string]any{"Constraints": one}))
 
 	n.deploy("prefetch", fmt.Sprintf("driver = \"raw_exec\"\nbinary = %q\nevery = \"1s\"\n", filepath.Join(n.bin, "nearcast")))
@@ -46,10 +48,18 @@ func TestPrefetch(t *testing.T) {
 		}
 		return err
 	})
-	want := []string{"one on stream-4: complete", "viewer on stream-3: complete", "viewer on stream-4: complete"}
-	if got := n.fetches(); !slices.Equal(got, want) {
-		t.Errorf("fetches: %q, want %q", got, want)
+	if got := n.fetches(); !slices.Equal(got, []string{"viewer on stream-3: complete"}) {
+		t.Errorf("fetches: %q", got)
 	}
+	n.streams = append(n.streams, n.start(provision.Stream, 4))
+	credentials(n.streams[1])
+	want := []string{"one on stream-4: complete", "viewer on stream-3: complete", "viewer on stream-4: complete"}
+	n.until("the second node has both", func() error {
+		if got := n.fetches(); !slices.Equal(got, want) {
+			return fmt.Errorf("fetches: %q, want %q", got, want)
+		}
+		return nil
+	})
 	for i, want := range [][]int64{{3 << 20}, {1 << 20, 3 << 20}} {
 		if got := cached(t, n.streams[i]); !slices.Equal(got, want) {
 			t.Errorf("the cache of %s has files of %d bytes, want %d", n.streams[i].Values.Node, got, want)
@@ -69,7 +79,7 @@ func TestPrefetch(t *testing.T) {
 		}
 	}
 	for _, c := range [][2]string{
-		{"GET", "/v1/var/nomad/jobs/turn"}, {"GET", "/v1/nodes"}, {"DELETE", "/v1/job/viewer?namespace=apps"}, {"PUT", "/v1/job/viewer/dispatch?namespace=apps"},
+		{"GET", "/v1/var/nomad/jobs/turn"}, {"PUT", "/v1/node/a0000000-0000-0000-0000-000000000000/eligibility"}, {"DELETE", "/v1/job/viewer?namespace=apps"}, {"PUT", "/v1/job/viewer/dispatch?namespace=apps"},
 	} {
 		if status, text := n.ask(token, c[0], c[1], map[string]any{}); !strings.Contains(text, "Permission denied") {
 			t.Errorf("the job's token, %s %s: %d %s", c[0], c[1], status, text)

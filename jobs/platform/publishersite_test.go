@@ -31,6 +31,7 @@ type nodes struct {
 	bin          string
 	server, edge *nodetest.Node
 	streams      []*nodetest.Node
+	start        func(role provision.Role, number int) *nodetest.Node
 
 	management, publisher string // Nomad tokens
 	consulManagement      string
@@ -72,7 +73,7 @@ func newNodes(t *testing.T, streams int, store provision.S3) *nodes {
 		t.Fatal(err)
 	}
 	takePrograms(t, n.bin)
-	start := func(role provision.Role, number int) *nodetest.Node {
+	n.start = func(role provision.Role, number int) *nodetest.Node {
 		v := provision.Values{Role: role, Site: "site-a", Servers: 1, Join: []string{nodetest.Network(1)}}
 		if role == provision.Stream {
 			v.Tuning.Drivers = []string{"stream"}
@@ -82,9 +83,9 @@ func newNodes(t *testing.T, streams int, store provision.S3) *nodes {
 		}
 		return nodetest.Start(t, n.ctx, keys, v, number)
 	}
-	n.server, n.edge = start(provision.Server, 1), start(provision.Edge, 2)
+	n.server, n.edge = n.start(provision.Server, 1), n.start(provision.Edge, 2)
 	for i := range streams {
-		n.streams = append(n.streams, start(provision.Stream, 3+i))
+		n.streams = append(n.streams, n.start(provision.Stream, 3+i))
 	}
 	t.Cleanup(n.stopJobs)
 	n.server.ACL()
