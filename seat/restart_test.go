@@ -45,3 +45,11 @@ func TestRestartKeepsThePeer(t *testing.T) {
 		t.Errorf("the peer was restarted %d times, want 3", n)
 	}
 }
+
+// A page asks whether its socket still leads to the seat.
+func TestPing(t *testing.T) {
+	r := newRig(t).idle()
+	conn, _, _ := r.play()
+	r.send(conn, wire.Message{Type: wire.MsgPing})
+	r.expect(conn, wire.MsgPong)
+}

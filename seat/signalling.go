@@ -118,6 +118,8 @@ func (h *streamHost) handle(a *attachment, m wire.Message) bool {
 		}
 	case wire.MsgPlay:
 		h.play(a)
+	case wire.MsgPing:
+		a.send(wire.Message{Type: wire.MsgPong})
 	case wire.MsgLeave:
 		h.state.unprepare(a.session)
 		_ = h.state.endSession(a.session, wire.End{Reason: wire.ReasonLeft})

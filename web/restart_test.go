@@ -108,3 +108,40 @@ func walkSilentMoment(v *visit) {
 	}
 	v.state("streaming")
 }
+
+// The way is cut for two seconds, and the old socket still leads to the seat: the page waits for the way, whose
+// pictures are back at once. A restart of ICE would leave it.
+func walkCutOfTwoSeconds(v *visit) {
+	b, st := v.play()
+	v.until(`nearcast.stats().then((s) => s.pingMS > 0)`)
+	st.line.cut.Store(true)
+	pongs, over := 0, time.After(2*time.Second)
+	for cut := true; cut; {
+		select {
+		case m := <-b.in:
+			if m.Type == wire.MsgPing {
+				pongs++
+				b.say(wire.Message{Type: wire.MsgPong})
+			}
+		case b := <-v.site.brains:
+			v.Fatalf("the page came with %+v", b.hello)
+		case <-over:
+			cut = false
+		}
+	}
+	v.script(`document.querySelector('video').requestVideoFrameCallback(() => { window.moves = true; })`)
+	st.line.cut.Store(false)
+	healed := time.Now()
+	v.until(`window.moves`)
+	v.Logf("%d pongs; the picture moves %v after the cut", pongs, time.Since(healed))
+	if pongs == 0 {
+		v.Error("the page did not ask by the old socket")
+	}
+	v.until(`nearcast.stats().then((s) => s.fps > 5)`)
+	select {
+	case b := <-v.site.brains:
+		v.Errorf("the page came with %+v", b.hello)
+	default:
+	}
+	v.state("streaming")
+}

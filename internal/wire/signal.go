@@ -24,6 +24,8 @@ const (
 	MsgOffer MessageType = "offer"
 	// MsgCandidate is a trickled ICE candidate; an empty one ends them. Browser and seat.
 	MsgCandidate MessageType = "candidate"
+	// MsgPing asks whether this socket still leads to the seat. Browser.
+	MsgPing MessageType = "ping"
 	// MsgLeave ends the session. Browser.
 	MsgLeave MessageType = "leave"
 
@@ -36,6 +38,8 @@ const (
 	MsgStarting MessageType = "starting"
 	// MsgGranted: the seat is this session's; Grant. Seat, as its first message.
 	MsgGranted MessageType = "granted"
+	// MsgPong answers MsgPing. Seats before November 2026 do not. Seat.
+	MsgPong MessageType = "pong"
 	// MsgWindows: how many windows of the app the person can close; Windows. Seat.
 	MsgWindows MessageType = "windows"
 	// MsgICE renews the grant's ICE servers before their credentials expire; ICEServers. Brain.

@@ -37,13 +37,14 @@ class Page {
     this.state = { ...initial('viewer'), phase: 'streaming', media: 'live', signal: 'open', urls: ['ws://a'], grant: { resume: 'r' } };
     const peer = {
       closed: false,
-      send: ({ seq }) => { if (page.line) page.after(rtt, () => { if (page.line) { page.heard = page.now; page.watchdog.pong(seq); } }); },
+      send: ({ seq }) => { if (page.line && !page.cut) page.after(rtt, () => { if (page.line && !page.cut) { page.heard = page.now; page.watchdog.pong(seq); } }); },
       pc: { getStats: async () => {
-        if (page.moving && page.line) page.heard = page.now;
+        if (page.moving && page.line && !page.cut) page.heard = page.now;
         return new Map([['p', { id: 'p', type: 'candidate-pair', selected: true, timestamp: page.now, lastPacketReceivedTimestamp: page.heard, bytesReceived: page.heard }]]);
       } },
     };
-    this.way = new Way({ state: () => this.state, watchdog: () => this.watchdog, dispatch: (event) => this.dispatch(event), signals: new Signals() });
+    this.way = new Way({ state: () => this.state, watchdog: () => this.watchdog, dispatch: (event) => this.dispatch(event), signals: new Signals(),
+      send: ({ type }) => { if (type === 'ping' && page.line && page.answers) page.after(rtt, () => { this.way.answered = true; }); } });
     this.watchdog = new Watchdog(peer, {
       onDoubt: () => { this.doubtAt ??= this.now; }, onTrust: () => this.way.trust(), onBroken: () => this.way.broken(), restarting: () => this.state.restarting !== '',
       onSilence: () => { this.lostAt ??= this.now; }, onStats() {},
@@ -62,7 +63,7 @@ class Page {
     this.state = state;
     for (const effect of effects) {
       if (effect.do === 'ask') this.way.ask(effect.url);
-      if (effect.do === 'signal') this.restarts++;
+      if (effect.do === 'signal') { this.restarts++; this.restartAt = this.now; }
       if (effect.do === 'timer') this[effect.name] = setTimeout(() => this.dispatch({ type: 'timer', name: effect.name }), effect.ms);
       if (effect.do === 'cancel') clearTimeout(this[effect.name]);
     }
@@ -134,4 +135,20 @@ test('a search that ends leaves nothing that disturbs the next one', async () =>
   page.line = false;
   await page.until(13_000);
   assert.deepEqual([page.sockets, page.state.restarting], [2, 'asking'], 'it has not opened yet, and is not given up');
+});
+
+test('a way that is cut is waited for while the old socket answers, and then left', async () => {
+  for (const rtt of [5, 40, 240]) {
+    for (const [answers, cut, restarts] of [[true, 2000, 0], [true, 4000, 1], [false, 2000, 1]]) {
+      const page = new Page({ rtt, moving: true });
+      page.answers = answers;
+      await page.until(10_000);
+      page.cut = true;
+      await page.until(10_000 + cut);
+      page.cut = false;
+      await page.until(10_000 + cut + 100);
+      assert.equal(page.restarts, restarts, `rtt ${rtt}, answers ${answers}, cut for ${cut} ms`);
+      if (cut > 2000) assert.ok(page.restartAt <= 13_250, `asked for another way at ${page.restartAt}`);
+    }
+  }
 });

@@ -51,7 +51,7 @@ export class Player {
     this.watchdog = null; // while a picture is held
     stage.onFrame = (now, frame) => this.marks.drawn(now, frame);
     const dispatch = (event) => this.dispatch(event);
-    this.way = new Way({ state: () => this.state, watchdog: () => this.watchdog, dispatch, signals: this.signals });
+    this.way = new Way({ state: () => this.state, watchdog: () => this.watchdog, dispatch, signals: this.signals, send: (message) => this.signal?.send(message) });
     this.siteWatch = new SiteWatch({
       routers: this.routers, state: () => this.state, launchRequest: (lost) => this.asks.request(lost),
       token, dispatch,
@@ -282,6 +282,7 @@ export class Player {
       current,
       onMessage: (message) => {
         if (!current()) return;
+        if (message.type === 'pong') this.way.answered = true;
         if (message.type === 'granted' || message.type === 'answer') this.marks.set(message.type);
         this.dispatch({ type: 'message', message, now: performance.now() });
       },

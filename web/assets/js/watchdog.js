@@ -11,7 +11,7 @@ export const BROKEN_MS = 750;  // neither pong nor packet: look for another way 
 export const DOUBT_MS = 1000;   // the same: ask whether the site is there
 export const SILENCE_MS = 2500; // the same: the picture is lost
 export const RESTART_MS = 3500; // the same, while another way to the seat is looked for
-const HURRY_MS = 500;      // broken, when the device has just said that its network changed
+export const HURRY_MS = 500;      // broken, when the device has just said that its network changed
 const HURRY_FOR_MS = 5000;
 
 export class Watchdog {
@@ -57,10 +57,10 @@ export class Watchdog {
     this.#hurried = performance.now();
   }
 
-  // silent resolves to whether nothing has arrived for a while.
-  async silent() {
+  // silent resolves to whether nothing has arrived for so long.
+  async silent(ms) {
     await this.#progress();
-    return performance.now() - this.#alive > HURRY_MS;
+    return performance.now() - this.#alive > ms;
   }
 
   pong(seq) {

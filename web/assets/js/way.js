@@ -1,13 +1,20 @@
 // way.js: carries out what restart.js decides: tries whether the network carries a new
 // socket, and notes how long each search for another way to the seat took.
 
+import { HURRY_MS } from './watchdog.js';
+
+const CUT_MS = 2250; // how long a way may be cut until another one is looked for
+const PONG_MS = 100; // what the old socket may take longer than the new one
+
 export class Way {
-  #state; #watchdog; #dispatch; #signals;
+  #state; #watchdog; #dispatch; #signals; #send;
   #brokenAt = 0;
+  answered = false; // the old socket leads to the seat
   found = []; // ms from each doubt to the first packet on another way
 
-  constructor({ state, watchdog, dispatch, signals }) {
+  constructor({ state, watchdog, dispatch, signals, send }) {
     this.#state = state;
+    this.#send = send;
     this.#watchdog = watchdog;
     this.#dispatch = dispatch;
     this.#signals = signals;
@@ -32,17 +39,24 @@ export class Way {
     if (restarting) this.#dispatch({ type: 'healed' });
   }
 
-  // ask tries a new socket, while the old one stays.
+  // ask tries a new socket, while the old one stays. Where the old one answers sooner, the person's address is what
+  // it was: a way that is cut for a moment works again by itself, and at once. A restart leaves it for good, and
+  // a browser tries a new one only about once a second while it does not work.
   ask(url) {
     const watchdog = this.#watchdog();
+    const shut = () => this.#dispatch({ type: 'way-shut' });
+    this.answered = false;
+    this.#send({ type: 'ping' });
     this.#signals.cool();
     this.#signals.warm(url, {
       onOpen: async () => {
+        await new Promise((r) => { setTimeout(r, PONG_MS); });
         // Meanwhile the old way may work again.
-        if (await watchdog?.silent() && watchdog === this.#watchdog()) this.#dispatch({ type: 'way-open' });
-        else this.#signals.cool();
+        if (await watchdog?.silent(this.answered ? CUT_MS : HURRY_MS) && watchdog === this.#watchdog()) return this.#dispatch({ type: 'way-open' });
+        this.#signals.cool();
+        shut();
       },
-      onClose: () => this.#dispatch({ type: 'way-shut' }),
+      onClose: shut,
     });
   }
 }
