@@ -20,8 +20,8 @@ type InputType string
 const (
 	InputMove   InputType = "move"   // X, Y; pointer position
 	InputRel    InputType = "rel"    // DX, DY; relative motion in display pixels, since the last message of it; Sum, N
-	InputDown   InputType = "down"   // Button, and X, Y where the pointer is absolute; else Sum, and N of the last InputRel
-	InputUp     InputType = "up"     // Button, and X, Y, or Sum and N
+	InputDown   InputType = "down"   // Button; X, Y where the pointer is absolute, else Sum; N of the last InputMove or InputRel
+	InputUp     InputType = "up"     // as InputDown
 	InputWheel  InputType = "wheel"  // DX, DY in 120ths of a notch, positive right and down; X, Y
 	InputTouch  InputType = "touch"  // Touches: all fingers on the picture, on ChannelInput, with Seq for the N of the last move before; or with N where they are now, on ChannelPointer
 	InputKey    InputType = "key"    // Code, Key, Pressed
@@ -61,7 +61,7 @@ type Input struct {
 	Offer *ClipOffer `json:"offer,omitempty"`
 	Seq   int        `json:"seq,omitempty"`
 	// N counts moves and rels on ChannelPointer, and the states of each gamepad on both
-	// channels, and moves of fingers: a smaller one that comes late is dropped.
+	// channels, and moves of fingers: a smaller one that comes late is dropped, also after a button.
 	N uint32 `json:"n,omitempty"`
 	// Touches are in the order in which they began.
 	Touches []Touch `json:"touches,omitempty"`

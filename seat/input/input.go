@@ -207,7 +207,7 @@ func (in *Injector) Apply(m wire.Input) error {
 	case wire.InputText:
 		return in.text(m)
 	case wire.InputBlur:
-		in.releaseAll()
+		in.releaseAll() // of the same page, whose numbers and sums go on
 		return nil
 	case wire.InputPing, wire.InputCursor:
 		return nil // package peer answers pings, and the seat tells of the cursor
@@ -224,6 +224,7 @@ func (in *Injector) ReleaseAll() error {
 		return err
 	}
 	in.releaseAll()
+	in.lastMove, in.sum = 0, nil
 	// The caller may freeze the app next: everything must be released before.
 	in.turnTo(nil)
 	in.conn.Sync()
@@ -243,8 +244,8 @@ func (in *Injector) releaseAll() {
 	clear(in.held)
 	clear(in.pressed)
 	clear(in.buttons)
-	in.repeating, in.stopped, in.sum = false, false, nil
-	in.lastMove, in.devices.late = 0, 0
+	in.repeating, in.stopped = false, false
+	in.devices.late = 0
 	in.relX, in.relY, in.wheelX, in.wheelY = 0, 0, 0, 0
 }
 

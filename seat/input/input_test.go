@@ -232,7 +232,8 @@ func lateMovesAreDropped(t *testing.T, server wire.XServer) {
 			t.Errorf("moved to %d, want %d", e.X, want)
 		}
 	}
-	s.apply(wire.Input{Type: wire.InputBlur}, at(0.7, 1)) // another page starts from 1
+	testkit.Must(t, s.in.ReleaseAll())
+	s.apply(at(0.7, 1)) // another page starts from 1
 	if e := s.next("motion"); e.X != 448 {
 		t.Errorf("moved to %d, want 448", e.X)
 	}
@@ -249,13 +250,34 @@ func lastMoveIsToldAgain(t *testing.T, server wire.XServer) {
 		return wire.Input{Type: wire.InputRel, N: n, DX: dx, Sum: &[2]float64{x, 0}}
 	}
 	s.apply(at(0.1, 1), at(0.3, 3)) // 2 was lost: 3 is told again alone
-	s.apply(rel(4, 10, 10), at(0.3, 3), rel(4, 0, 10))
+	xproto.WarpPointer(s.in.conn, 0, s.in.root, 0, 0, 0, 0, 100, 180)
+	s.apply(at(0.3, 3), rel(4, 10, 10))
 	s.apply(rel(6, 0, 30)) // 5 and 6 were lost
-	// The page has lost the focus in between: nothing is known of what came.
-	s.apply(wire.Input{Type: wire.InputBlur}, rel(6, 0, 30), rel(7, 5, 35))
-	for _, want := range []int{64, 192, 202, 222, 227} {
+	// The page has lost the focus in between. Then 7 was lost, and comes late.
+	s.apply(wire.Input{Type: wire.InputBlur}, rel(6, 10, 30), rel(8, 5, 45), rel(7, 10, 40))
+	// Another page: nothing is known of its sum yet.
+	testkit.Must(t, s.in.ReleaseAll())
+	s.apply(rel(1, 3, 1003), rel(2, 4, 1007))
+	for _, want := range []int{64, 192, 100, 110, 130, 145, 148, 152} {
 		if e := s.next("motion"); e.X != want {
 			t.Errorf("moved to %d, want %d", e.X, want)
+		}
+	}
+}
+
+// TestButtonOvertakesMove: a move from before a button, which comes after it, is nothing.
+func TestButtonOvertakesMove(t *testing.T) { testkit.EachDisplay(t, buttonOvertakesMove) }
+
+func buttonOvertakesMove(t *testing.T, server wire.XServer) {
+	s := newStage(t, server)
+	at := func(kind wire.InputType, x float64, n uint32) wire.Input {
+		return wire.Input{Type: kind, X: x, Y: 0.5, N: n}
+	}
+	s.apply(at(wire.InputMove, 0.3, 3), at(wire.InputDown, 0.5, 4), at(wire.InputMove, 0.4, 4), at(wire.InputMove, 0.2, 5),
+		at(wire.InputUp, 0.6, 7), at(wire.InputMove, 0.3, 6), at(wire.InputMove, 0.7, 8))
+	for _, want := range []string{"motion 192", "motion 320", "button_press 320", "motion 128", "motion 384", "button_release 384", "motion 448"} {
+		if e := s.next("motion", "button_press", "button_release"); fmt.Sprint(e.Type, " ", e.X) != want {
+			t.Errorf("%+v, want %s", e, want)
 		}
 	}
 }

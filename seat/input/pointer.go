@@ -152,6 +152,9 @@ func (in *Injector) button(m wire.Input) error {
 	if err := in.moveAlong(m); err != nil {
 		return err
 	}
+	if m.Sum == nil {
+		in.late(m.N) // moves from before it may come after it
+	}
 	switch {
 	case down == in.buttons[b]: // pressed or released already
 	case down:

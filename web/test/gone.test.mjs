@@ -66,10 +66,10 @@ test('the sum of all motion makes good what the line loses', (t) => {
   pointer.by(3, 4);
   frames.shift()();
   frames.shift()();
-  t.mock.timers.tick(50); // the hand rests: the sum is sent once more
+  t.mock.timers.tick(50); // the hand rests: the last one is sent once more
   pointer.button(true, 0, {});
   assert.deepEqual(sent, [
-    { t: 'rel', dx: 1, dy: 2, sum: [1, 2], n: 1 }, { t: 'rel', dx: 3, dy: 4, sum: [4, 6], n: 2 }, { t: 'rel', dx: 0, dy: 0, sum: [4, 6], n: 2 },
+    { t: 'rel', dx: 1, dy: 2, sum: [1, 2], n: 1 }, { t: 'rel', dx: 3, dy: 4, sum: [4, 6], n: 2 }, { t: 'rel', dx: 3, dy: 4, sum: [4, 6], n: 2 },
     { t: 'down', b: 0, n: 2, sum: [4, 6] },
   ]);
   assert.equal(frames.length, 0);

@@ -462,7 +462,7 @@ function mouse(t, relative) {
     frames = [];
     now.forEach((fn) => fn());
   };
-  return { pointer, said, frame, rest: () => { for (let n = 0; n < 20; n++) frame(); } };
+  return { pointer, said, frame, tick: (ms) => t.mock.timers.tick(ms), rest: () => { for (let n = 0; n < 20; n++) frame(); } };
 }
 
 test('the last position goes for sure when the pointer rests, and nothing more while it moves', (t) => {
@@ -478,16 +478,31 @@ test('the last position goes for sure when the pointer rests, and nothing more w
   pointer.at(0.6, 0);
   pointer.button(true, 0, { x: 0.7, y: 0 });
   rest();
-  assert.deepEqual(said(), ['move move 51 0.6', 'send down  0.7'], 'a position after the button would undo its own');
+  assert.deepEqual(said(), ['move move 51 0.6', 'send down 51 0.7'], 'a position after the button would undo its own');
 });
 
-test('the last motion of a locked mouse goes for sure, as a sum alone', (t) => {
+test('a move that is older than the next one is not sent again, however seldom the page draws', (t) => {
+  const { pointer, said, frame, tick } = mouse(t, false);
+  pointer.at(0.1, 0);
+  tick(60);
+  assert.deepEqual(said(), ['move move 1 0.1', 'send move 1 0.1'], 'it rests');
+  frame();
+  pointer.at(0.2, 0);
+  pointer.at(0.3, 0);
+  tick(60);
+  assert.deepEqual(said(), ['move move 2 0.2'], 'the next one waits for the frame');
+  frame();
+  tick(60);
+  assert.deepEqual(said(), ['move move 3 0.3', 'send move 3 0.3']);
+});
+
+test('the last motion of a locked mouse goes for sure', (t) => {
   const { pointer, said, frame, rest } = mouse(t, true);
   pointer.by(3, 0);
   frame();
   pointer.by(4, 0);
   rest();
-  assert.deepEqual(said(), ['move rel 1 3/3', 'move rel 2 4/7', 'send rel 2 0/7']);
+  assert.deepEqual(said(), ['move rel 1 3/3', 'move rel 2 4/7', 'send rel 2 4/7']);
 });
 
 test('counts of a locked mouse: a lone spike is dropped, a fast hand is not', () => {

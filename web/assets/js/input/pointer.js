@@ -129,11 +129,11 @@ export class Pointer {
   }
 
   button(pressed, b, at) {
-    // The button has its position: a move that still waits would only come after it.
+    // The button has its position: a move that still waits would only come after it, and one that was sent may (n).
     if (this.next?.t === 'move') this.next = null;
     else this.#flush();
     clearTimeout(this.rest); // the button says where it is
-    this.sink.send({ t: pressed ? 'down' : 'up', b, ...at, ...(this.relative && { n: this.count, ...this.#sum() }) });
+    this.sink.send({ t: pressed ? 'down' : 'up', b, ...at, n: this.count, ...(this.relative && this.#sum()) });
   }
 
   roll(dx, dy, at) {
@@ -226,7 +226,7 @@ export class Pointer {
       const move = { ...this.next, ...(t === 'rel' && { dx: round2(dx), dy: round2(dy), ...this.#sum() }), n: this.count };
       this.sink.move(move);
       clearTimeout(this.rest);
-      this.rest = setTimeout(() => this.sink.send({ ...move, dx: 0, dy: 0 }), REST_MS); // the sum has it
+      this.rest = setTimeout(() => this.next || this.sink.send(move), REST_MS);
       this.next = null;
     }
     if (this.wheel) {
