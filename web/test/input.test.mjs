@@ -37,8 +37,23 @@ test('wheels: a notch is 120, trackpads are finer', () => {
   assert.deepEqual(notches({ deltaX: 0, deltaY: 100, wheelDeltaX: 0, wheelDeltaY: -120, deltaMode: 0 }), { dx: 0, dy: 120 });
   assert.deepEqual(notches({ deltaX: 0, deltaY: -3, deltaMode: 1 }), { dx: 0, dy: -120 });
   assert.deepEqual(notches({ deltaX: 10, deltaY: 0, wheelDeltaX: -30, deltaMode: 0 }), { dx: 12, dy: 0 });
-  assert.deepEqual(notches({ deltaX: 100, deltaY: 0, wheelDeltaX: -120, deltaMode: 0, shiftKey: true }), { dx: 0, dy: 120 }, 'as Macs say it');
-  assert.deepEqual(notches({ deltaX: 1, deltaY: 3, deltaMode: 1, shiftKey: true }), { dx: 40, dy: 120 });
+});
+
+test('Shift with the wheel of a mouse does not turn it sideways, and what is sideways stays so', () => {
+  const turn = (deltaX, wheelDeltaX, more = {}, mac = false) => {
+    const { dx, dy } = notches({ deltaX, deltaY: 0, wheelDeltaX, deltaMode: 0, shiftKey: true, ...more }, mac);
+    return [Math.round(dx), Math.round(dy)];
+  };
+  assert.deepEqual(turn(4.000244140625, -12, {}, true), [0, 5], 'a mouse at a Mac');
+  assert.deepEqual(turn(-3, 120, { deltaMode: 1 }, true), [0, -120], 'the same in Firefox');
+  assert.deepEqual(turn(3, -120, { deltaMode: 1 }), [120, 0], 'elsewhere it is a tilted wheel');
+  assert.deepEqual(turn(120, -120), [120, 0], 'the same in Chromium');
+  for (const mac of [false, true]) {
+    assert.deepEqual(turn(10, -30, {}, mac), [12, 0], 'a trackpad');
+    assert.deepEqual(turn(40, -120, {}, mac), [48, 0], 'a trackpad, by chance as far as a notch');
+    assert.deepEqual(turn(100, -120, { shiftKey: false }, mac), [120, 0], 'a tilted wheel');
+  }
+  assert.deepEqual(notches({ deltaX: 1, deltaY: 3, deltaMode: 1, shiftKey: true }, true), { dx: 40, dy: 120 });
 });
 
 // hand drives Gestures with a clock of its own.
@@ -539,5 +554,6 @@ test('wheels: a notch is one where the system scrolls by one line, by ten or by 
   for (const [deltaY, deltaMode] of [[1, 1], [10, 1], [1, 2]]) {
     assert.deepEqual(notches({ deltaX: 0, deltaY, wheelDeltaY: -120, deltaMode }), { dx: 0, dy: 120 });
   }
-  assert.deepEqual(notches({ deltaX: 0, deltaY: 0.75, wheelDeltaY: -30, deltaMode: 1 }), { dx: 0, dy: 30 });
+  assert.deepEqual(notches({ deltaX: 0, deltaY: 1.5, wheelDeltaY: -30, deltaMode: 1 }), { dx: 0, dy: 30 }, 'a quarter, of six lines');
+  assert.deepEqual(notches({ deltaX: 0, deltaY: 0.25, wheelDeltaY: -15, deltaMode: 2 }), { dx: 0, dy: 15 });
 });

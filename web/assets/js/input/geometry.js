@@ -34,18 +34,20 @@ export function toPicture(rect, x, y) {
 // notches turns a WheelEvent into 120ths of a notch, positive down and right. Browsers
 // say by wheelDelta what turned: a notched wheel gives 120 a notch, whatever the
 // distance, which is a setting of the system; a trackpad or a fine wheel gives three times its distance.
-export function notches(event) {
+export function notches(event, mac) {
   const mode = event.deltaMode; // first: Firefox then gives lines, which its wheels turn by
-  const dx = axis(event.deltaX, event.wheelDeltaX, mode);
-  const dy = axis(event.deltaY, event.wheelDeltaY, mode);
-  // With Shift, Macs turn a mouse's wheel sideways. The app has Shift too, and does so itself, or something else.
-  return event.shiftKey && !dy ? { dx: 0, dy: dx } : { dx, dy };
+  const { deltaX, deltaY } = event;
+  const dx = axis(deltaX, event.wheelDeltaX, mode);
+  const dy = axis(deltaY, event.wheelDeltaY, mode);
+  // With Shift, Macs turn a mouse's wheel sideways. The app has Shift too, and does so itself, or something
+  // else. A mouse gives lines, or odd parts of a pixel there (4.000244140625), and a trackpad whole pixels.
+  return mac && event.shiftKey && !dy && (mode || deltaX % 0.25) ? { dx: 0, dy: dx } : { dx, dy };
 }
 
 function axis(delta, wheelDelta, mode) {
   if (!delta) return 0;
-  const fine = mode === 0 && Math.abs(wheelDelta) === Math.round(3 * Math.abs(delta));
-  if (wheelDelta && wheelDelta % 120 === 0 && !fine) return -wheelDelta;
+  const fine = Math.abs(wheelDelta) === Math.round(3 * Math.abs(delta));
+  if (wheelDelta && (mode || wheelDelta % 120 === 0 && !fine)) return -wheelDelta;
   if (mode === 1) return delta * 40; // three lines a notch
   if (mode === 2) return delta * 120;
   return delta * 1.2; // a hundred pixels a notch

@@ -8,6 +8,7 @@
 // it moves without the stream's delay.
 
 import { notches, pictureRect, toPicture } from './geometry.js';
+import { isMac } from './keyboard.js';
 import { Movement } from './movement.js';
 
 const REST_MS = 50; // without a move
@@ -195,7 +196,7 @@ export class Pointer {
   #rolled(event) {
     event.preventDefault();
     this.onUse(event);
-    const { dx, dy } = notches(event);
+    const { dx, dy } = notches(event, isMac());
     const at = this.#here(event);
     if (at && (dx || dy)) this.roll(dx, dy, at);
   }
