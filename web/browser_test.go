@@ -89,6 +89,7 @@ func TestInTheBrowser(t *testing.T) {
 		"a site with a signed app dies":                     walkSignedSiteDies,
 		"a phone":                                           walkPhone,
 		"a tablet with a keyboard":                          walkTablet,
+		"a laptop with a touch screen":                      walkTouchLaptop,
 		"axe-core looks at a session":                       walkAxeSession,
 		"axe-core looks at a session on a phone":            walkAxeSessionPhone,
 		"axe-core looks at what is no session":              walkAxeOthers,

@@ -88,3 +88,18 @@ func walkTablet(v *visit) {
 	tap()
 	ready("none")
 }
+
+// walkTouchLaptop is at a laptop that takes fingers too, as the page learns at the first one. From then
+// on no screen keyboard comes by itself: the button is there.
+func walkTouchLaptop(v *visit) {
+	v.play()
+	const button = `.tools [aria-label="Screen keyboard"]`
+	if !evaluate[bool](v, "document.querySelector('"+button+"').hidden") {
+		v.Error("the button is there before a finger was")
+	}
+	v.tap(590, 410)
+	v.until("!document.querySelector('" + button + "').hidden")
+	v.tapOn(".tab")
+	v.tapOn(button)
+	v.until(`document.activeElement.classList.contains('typing') && document.activeElement.inputMode === 'text'`)
+}

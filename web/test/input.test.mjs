@@ -166,7 +166,7 @@ function touching(t, more = false) {
   const field = { inputMode: '', addEventListener() {} };
   const keyboard = { ready: (event) => say(`ready ${event}`), clipboard: { next: ({ type }) => say(`next ${type}`) } };
   const text = { field, keyboard, place: ({ clientX }) => say(`place ${clientX}`), focus: () => say(`focus ${field.inputMode}`) };
-  const touch = new Touch({ surface, pointer, text, sink: {} });
+  const touch = new Touch({ surface, pointer, text, sink: {}, onFinger: () => say('finger') });
   touch.start({});
   t.after(() => touch.stop());
   const finger = (type, x) => listeners[type]({ type, pointerType: 'touch', pointerId: 1, clientX: x, clientY: 0, timeStamp: 0, preventDefault() {} });
@@ -193,7 +193,10 @@ test('a tap gives the app the keyboard, a key that waits, and the person what it
   const { finger, did } = touching(t, true);
   finger('pointerdown', 7);
   finger('pointerup', 7);
-  assert.deepEqual(did, ['ready undefined', 'next pointerdown', 'place 7', 'focus none', 'ready undefined', 'next pointerup', 'down', 'up']);
+  assert.deepEqual(did, ['ready undefined', 'next pointerdown', 'place 7', 'finger', 'focus none', 'ready undefined', 'next pointerup', 'down', 'up']);
+  did.length = 0;
+  finger('pointerdown', 7);
+  assert.deepEqual(did, ['ready undefined', 'next pointerdown', 'place 7', 'focus none'], 'only the first finger is news');
 });
 
 // screenKeys drives a ScreenKeyboard on a page of 800 px; log has what happens to the field.
@@ -221,13 +224,18 @@ function screenKeys(t, inputMode) {
   const text = { field, focus: () => field.focus() };
   const viewport = Object.assign(new EventTarget(), { height: 800, scale: 1 });
   const keys = new ScreenKeyboard({ surface, text, viewport });
-  keys.start(new AbortController().signal);
+  const begin = () => {
+    const abort = new AbortController();
+    keys.start(abort.signal);
+    return () => abort.abort();
+  };
+  const end = begin();
   text.focus();
   const high = (height, scale = 1) => {
     Object.assign(viewport, { height, scale });
     viewport.dispatchEvent(new Event('resize'));
   };
-  return { keys, field, root, high, did: () => log.splice(0), draw: () => frames.splice(0).forEach((fn) => fn()) };
+  return { keys, field, root, high, begin, end, did: () => log.splice(0), draw: () => frames.splice(0).forEach((fn) => fn()) };
 }
 
 test('the screen keyboard comes and goes by its button, with a new focus each time', (t) => {
@@ -263,6 +271,19 @@ test('a screen keyboard that its own key closes is noticed', (t) => {
   t.mock.timers.tick(600);
   assert.equal(field.inputMode, 'text');
   high(800);
+  t.mock.timers.tick(600);
+  assert.equal(field.inputMode, 'none');
+});
+
+test('a screen keyboard that is closed while the line is cut is noticed later', (t) => {
+  const { keys, field, high, begin, end } = screenKeys(t, 'none');
+  keys.toggle();
+  high(400);
+  end();
+  high(800);
+  t.mock.timers.tick(600);
+  assert.equal(field.inputMode, 'text');
+  begin();
   t.mock.timers.tick(600);
   assert.equal(field.inputMode, 'none');
 });

@@ -12,9 +12,9 @@ import { View } from './view.js';
 
 export class Hands {
   // host is the custom element, sink the Player; onChord(name) is told of the player's own keys,
-  // onClipboard(why) of trouble, onPaste() when pastes has changed, onMode() when the app begins or ends to want the mouse, and
-  // onLock(locked) when it has it.
-  constructor({ host, stage, touchy, label, onChord, onClipboard, onPaste, onMode, onLock }) {
+  // onClipboard(why) of trouble, onPaste() when pastes has changed, onMode() when the app begins or ends to want the mouse,
+  // onLock(locked) when it has it, and onFinger() as touch.js says.
+  constructor({ host, stage, touchy, label, onChord, onClipboard, onPaste, onMode, onLock, onFinger }) {
     Object.assign(this, { host, stage, touchy, onMode, onPaste });
     this.engaged = false;
     this.touch = this.gamepads = this.clipboard = this.link = null;
@@ -46,7 +46,7 @@ export class Hands {
     this.makers = {
       touch: async () => {
         const { Touch } = await import('./input/touch.js');
-        return new Touch({ surface, pointer: this.pointer, text: this.text, sink });
+        return new Touch({ surface, pointer: this.pointer, text: this.text, sink, onFinger });
       },
       gamepads: async () => {
         const { Gamepads } = await import('./input/gamepads.js');

@@ -50,6 +50,7 @@ export class Shell {
       onClipboard: (why) => this.#during((later) => this.banner.show(...later.clipboardTrouble(why, words))),
       onPaste: () => this.tools.setPaste(this.hands.pastes),
       onMode: () => this.#capture(),
+      onFinger: () => this.tools.setTouch(true),
       onLock: (locked) => {
         this.#capture();
         // Where the app gave the mouse back, the person goes on: nothing is released.

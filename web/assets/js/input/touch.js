@@ -217,7 +217,10 @@ export class ScreenKeyboard {
   }
 
   start(signal) {
-    this.viewport?.addEventListener('resize', () => this.#resized(), { signal });
+    if (!this.viewport) return;
+    this.viewport.addEventListener('resize', () => this.#resized(), { signal });
+    signal.addEventListener('abort', () => clearTimeout(this.waiting));
+    this.#resized(); // the person may have closed it meanwhile
   }
 
   // toggle is called from a click. Browsers heed a change of inputMode with the focus that comes after it.
@@ -252,9 +255,9 @@ export class ScreenKeyboard {
 
 // Touch feeds a surface's fingers to Fingers, or to Gestures and what comes out to a Pointer.
 export class Touch {
-  // text is a TextField.
-  constructor({ surface, pointer, text, sink }) {
-    Object.assign(this, { surface, pointer, text, sink });
+  // text is a TextField; onFinger() is called at the first finger of a device that did not say that it takes any.
+  constructor({ surface, pointer, text, sink, onFinger }) {
+    Object.assign(this, { surface, pointer, text, sink, onFinger });
     this.keys = new ScreenKeyboard({ surface, text });
     this.abort = null;
   }
@@ -314,7 +317,10 @@ export class Touch {
     on('pointerdown', feed((id, p, now) => {
       this.surface.setPointerCapture?.(id);
       text.place({ clientX: p.x, clientY: p.y });
-      text.field.inputMode ||= 'none'; // a finger asks for no screen keyboard
+      if (!text.field.inputMode) {
+        text.field.inputMode = 'none'; // a finger asks for no screen keyboard
+        this.onFinger();
+      }
       text.focus();
       if (display.touch && !pointer.relative) this.fingers.down(id, p);
       else this.gestures.down(id, p, now);
