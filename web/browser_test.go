@@ -384,11 +384,31 @@ func walkInput(v *visit) {
 		return in.Type == wire.InputMove && near(in.X, 0.5) && near(in.Y, 0.5) && in.N > 0
 	})
 	seen := map[uint32]bool{moved.N: true}
-	s.wantInput("the last move once more, for sure", func(in wire.Input) bool {
+	last := s.wantInput("the last move once more", func(in wire.Input) bool {
 		again := in.Type == wire.InputMove && near(in.X, 0.5) && near(in.Y, 0.5) && seen[in.N]
 		seen[in.N] = true
 		return again
 	})
+	for _, channel := range []string{wire.ChannelPointer, wire.ChannelInput} {
+		if _, came := s.ways.Load(way{channel, last.N}); !came {
+			v.Errorf("the last move did not come on the channel %s", channel)
+		}
+	}
+	// A key is meant for where the pointer is: it does not overtake a move.
+	v.script(`const surface = document.querySelector('.surface');
+		surface.dispatchEvent(new PointerEvent('pointermove', { bubbles: true, pointerType: 'mouse', clientX: 300, clientY: 350 }));
+		document.activeElement.dispatchEvent(new KeyboardEvent('keydown', { bubbles: true, key: 'F9', code: 'F9' }));
+		document.activeElement.dispatchEvent(new KeyboardEvent('keyup', { bubbles: true, key: 'F9', code: 'F9' }))`)
+	last = wire.Input{}
+	s.wantInput("F9", func(in wire.Input) bool {
+		if in.Type == wire.InputMove && near(in.X, 0.3) {
+			last = in
+		}
+		return in.Type == wire.InputKey && in.Code == "F9" && !in.Pressed
+	})
+	if _, came := s.ways.Load(way{wire.ChannelInput, last.N}); last.N == 0 || !came {
+		v.Errorf("the key came before the last move: %+v", last)
+	}
 	v.clickAt(250, 350)
 	s.wantInput("press", func(in wire.Input) bool {
 		return in.Type == wire.InputDown && in.Button == 0 && near(in.X, 0.25) && near(in.Y, 0.5)

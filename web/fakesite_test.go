@@ -64,6 +64,7 @@ type site struct {
 
 	brains chan *brain // a WebSocket that said hello
 	inputs chan wire.Input
+	ways   sync.Map                           // has a way of each move that came
 	lacks  atomic.Value                       // the path of a file that it does not have
 	missed atomic.Int32                       // how often that was asked for
 	late   sync.Map                           // a channel by the path of a file, which comes when it is closed
@@ -663,6 +664,12 @@ func (s *site) answerWhen(b *brain, offer string, play chan struct{}) *seat {
 	return st
 }
 
+// way is the channel by which a move came, and its number.
+type way struct {
+	channel string
+	n       uint32
+}
+
 func (s *site) input(dc *webrtc.DataChannel, raw []byte) {
 	var in wire.Input
 	d := json.NewDecoder(bytes.NewReader(raw))
@@ -674,6 +681,9 @@ func (s *site) input(dc *webrtc.DataChannel, raw []byte) {
 		s.page.Store(dc)
 	}
 	moves := in.Type == wire.InputMove || in.Type == wire.InputRel
+	if moves {
+		s.ways.Store(way{dc.Label(), in.N}, true)
+	}
 	if in.Type != wire.InputPad && !moves && dc.Label() == wire.ChannelPointer || moves && in.N == 0 {
 		s.t.Errorf("%s came on channel %s", raw, dc.Label())
 	}

@@ -6,7 +6,7 @@ import "time"
 // ChannelInput, reliable and ordered, and ChannelPointer, unordered without
 // retransmission, for what the next message makes good: moves, and the motion of a
 // gamepad's sticks and triggers. No next message makes good the last move before the pointer
-// rests: it comes on ChannelInput too, with the same N. Each message is one JSON Input. ChannelClip is for what
+// rests, or before a key: it comes on ChannelInput too, with the same N. Each message is one JSON Input. ChannelClip is for what
 // clipboards hold (ClipOffer), ChannelMessages for what page and app say (MessageFrame).
 const (
 	ChannelInput   = "input"

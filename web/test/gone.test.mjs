@@ -28,7 +28,7 @@ test('where the app gives the mouse back, nothing that is held is released', (t)
   globalThis.document = { addEventListener: (type, on) => { listeners[type] = on; }, exitPointerLock: () => { left += 1; tree.pointerLockElement = null; } };
   globalThis.cancelAnimationFrame ??= () => {};
   t.after(() => { delete globalThis.document; });
-  const pointer = new Pointer({ surface, video: { addEventListener() {} }, sink: { send() {} } });
+  const pointer = new Pointer({ surface, video: { addEventListener() {} }, sink: { send() {} }, used: () => true, onLock() {}, onMode() {} });
   pointer.start({ pointer: 'auto' });
   pointer.told({ relative: true });
   pointer.held.add(2);
@@ -43,7 +43,7 @@ test('where the app gives the mouse back, nothing that is held is released', (t)
 
 test('a cursor is as large as the picture', () => {
   const surface = { style: {}, getBoundingClientRect: () => ({ left: 0, top: 0, width: 640, height: 360 }) };
-  const pointer = new Pointer({ surface, video: { videoWidth: 1280, videoHeight: 720 }, sink: {} });
+  const pointer = new Pointer({ surface, video: { videoWidth: 1280, videoHeight: 720 }, sink: {}, draws: true });
   pointer.display = { pointer: 'absolute' };
   pointer.told({ image: 'AAAA', x: 6, y: 8 });
   assert.equal(surface.style.cursor, 'image-set(url(data:image/png;base64,AAAA) 2x) 3 4, default');

@@ -532,6 +532,21 @@ test('a move that is older than the next one is not sent again, however seldom t
   assert.deepEqual(said(), ['move move 3 0.3', 'send move 3 0.3']);
 });
 
+test('the last move goes for sure before a key, and once', (t) => {
+  const { pointer, said, rest } = mouse(t, false);
+  pointer.at(0.1, 0);
+  pointer.at(0.2, 0);
+  pointer.settle();
+  pointer.settle();
+  assert.deepEqual(said(), ['move move 1 0.1', 'move move 2 0.2', 'send move 2 0.2'], 'also one that waits for the frame');
+  rest();
+  pointer.button(true, 0, { x: 0.2, y: 0 });
+  pointer.at(0.3, 0);
+  pointer.button(false, 0, { x: 0.3, y: 0 });
+  pointer.settle();
+  assert.deepEqual(said(), ['send down 2 0.2', 'move move 3 0.3', 'send up 3 0.3'], 'a button says it');
+});
+
 test('the last motion of a locked mouse goes for sure', (t) => {
   const { pointer, said, frame, rest } = mouse(t, true);
   pointer.by(3, 0);

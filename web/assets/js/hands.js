@@ -25,11 +25,12 @@ export class Hands {
     const { surface } = stage;
     const used = () => this.engaged;
     const sink = { send: (input) => this.player.send(input), move: (input) => this.player.move(input) };
+    const after = { ...sink, send: (input) => { this.pointer.settle(); sink.send(input); } };
     this.choices = recallChoices();
     const field = el('textarea.typing', { autocapitalize: 'off', autocomplete: 'off', spellcheck: false, tabIndex: -1, 'aria-label': label, rows: 1, inputMode: touchy ? 'none' : '' });
     surface.append(field);
     this.view = new View(surface);
-    this.keyboard = new Keyboard({ surface, sink, onChord, choices: this.choices });
+    this.keyboard = new Keyboard({ surface, sink: after, onChord, choices: this.choices });
     this.text = new TextField({ surface, field, keyboard: this.keyboard });
     this.pointer = new Pointer({
       surface, video: stage.video, sink, used, onLock, onMode: () => this.mode(), draws: !touchy,
@@ -46,7 +47,7 @@ export class Hands {
     this.makers = {
       touch: async () => {
         const { Touch } = await import('./input/touch.js');
-        return new Touch({ surface, pointer: this.pointer, text: this.text, sink, onFinger });
+        return new Touch({ surface, pointer: this.pointer, text: this.text, sink: after, onFinger });
       },
       gamepads: async () => {
         const { Gamepads } = await import('./input/gamepads.js');

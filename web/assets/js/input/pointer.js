@@ -19,14 +19,15 @@ export class Pointer {
   // onUse(event) before a button or the wheel is used, and onMode() when the app begins
   // or ends to want motion. used() says whether the person uses this player: else the app gets the
   // mouse with a click alone. Without draws, the cursor is in the picture.
-  constructor({ surface, video, sink, used = () => true, onLock = () => {}, onUse = () => {}, onMode = () => {}, draws = true }) {
+  constructor({ surface, video, sink, used, onLock, onUse, onMode, draws }) {
     Object.assign(this, { surface, video, sink, used, onLock, onUse, onMode, draws });
     this.movement = new Movement((dx, dy) => this.by(dx, dy));
     this.relative = false;
     this.display = null;
     this.count = 0;      // wire's N
     this.sum = [0, 0];   // all motion until now
-    this.rest = 0;       // a timer: the last move may be lost, and is sent once more
+    this.last = null;    // a move that may be lost: it is sent once more
+    this.rest = 0;       // when the timer rings
     this.held = new Set();
     this.next = null;    // the move that waits for the frame
     this.wheel = null;
@@ -62,7 +63,7 @@ export class Pointer {
     cancelAnimationFrame(this.frame);
     this.frame = 0;
     clearTimeout(this.rest);
-    this.next = this.wheel = null;
+    this.last = this.next = this.wheel = null;
     this.movement.reset();
     this.shape = null;
     this.surface.style.cursor = '';
@@ -78,8 +79,7 @@ export class Pointer {
     const { relative = false } = pointer;
     if (this.display.pointer !== 'auto' || relative === this.relative) return;
     this.relative = relative;
-    clearTimeout(this.rest);
-    this.next = null;
+    this.last = this.next = null;
     this.movement.reset();
     if (relative) {
       if (this.used()) this.capture();
@@ -133,8 +133,15 @@ export class Pointer {
     // The button has its position: a move that still waits would only come after it, and one that was sent may (n).
     if (this.next?.t === 'move') this.next = null;
     else this.#flush();
-    clearTimeout(this.rest); // the button says where it is
+    this.last = null; // the button says where it is
     this.sink.send({ t: pressed ? 'down' : 'up', b, ...at, n: this.count, ...(this.relative && this.#sum()) });
+  }
+
+  // settle is called before keys, text and fingers, which are meant for where the pointer is.
+  settle() {
+    this.#flush();
+    if (this.last) this.sink.send(this.last);
+    this.last = null;
   }
 
   roll(dx, dy, at) {
@@ -226,8 +233,9 @@ export class Pointer {
       this.count += 1;
       const move = { ...this.next, ...(t === 'rel' && { dx: round2(dx), dy: round2(dy), ...this.#sum() }), n: this.count };
       this.sink.move(move);
+      this.last = move;
       clearTimeout(this.rest);
-      this.rest = setTimeout(() => this.next || this.sink.send(move), REST_MS);
+      this.rest = setTimeout(() => this.next || this.settle(), REST_MS);
       this.next = null;
     }
     if (this.wheel) {
