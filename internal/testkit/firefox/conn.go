@@ -67,7 +67,10 @@ func (c *conn) read() {
 			continue // a command that waits for it says so
 		}
 		if a.Method == "browsingContext.userPromptOpened" && a.Params.Type == "beforeunload" {
-			c.questions(a.Params.Context) <- struct{}{}
+			select {
+			case c.questions(a.Params.Context) <- struct{}{}:
+			default: // nobody looks at them
+			}
 		}
 		c.mu.Lock()
 		switch {

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
+
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/testkit/browser"
 )
@@ -56,4 +58,30 @@ func TestDrivesAPage(t *testing.T) {
 		t.Errorf("a condition that is never true: %v", err)
 	}
 	testkit.Must(t, page.Close(ctx))
+}
+
+// A tab whose questions nobody looks at does not hold up answers.
+func TestManyQuestions(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		socket, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer socket.CloseNow()
+		say := func(message string) { _ = socket.Write(r.Context(), websocket.MessageText, []byte(message)) }
+		for range 100 {
+			say(`{"type": "event", "method": "browsingContext.userPromptOpened", "params": {"type": "beforeunload", "context": "a"}}`)
+		}
+		_, _, _ = socket.Read(r.Context())
+		say(`{"type": "success", "id": 1, "result": {}}`)
+		_, _, _ = socket.Read(r.Context()) // until the other end closes
+	}))
+	defer server.Close()
+	ctx := testkit.Context(t, 10*time.Second)
+	socket, _, err := websocket.Dial(ctx, server.URL, nil)
+	testkit.Must(t, err)
+	c := newConn(socket)
+	defer c.close()
+	testkit.Must(t, c.call(ctx, "session.status", object{}, nil))
 }
