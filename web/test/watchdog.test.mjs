@@ -43,8 +43,7 @@ class Page {
         return new Map([['p', { id: 'p', type: 'candidate-pair', selected: true, timestamp: page.now, lastPacketReceivedTimestamp: page.heard, bytesReceived: page.heard }]]);
       } },
     };
-    this.way = new Way({ state: () => this.state, watchdog: () => this.watchdog, dispatch: (event) => this.dispatch(event), signals: new Signals(),
-      send: ({ type }) => { if (type === 'ping' && page.line && page.answers) page.after(rtt, () => { this.way.answered = true; }); } });
+    this.way = new Way({ state: () => this.state, watchdog: () => this.watchdog, dispatch: (event) => this.dispatch(event), signals: new Signals() });
     this.watchdog = new Watchdog(peer, {
       onDoubt: () => { this.doubtAt ??= this.now; }, onTrust: () => this.way.trust(), onBroken: () => this.way.broken(), restarting: () => this.state.restarting !== '',
       onSilence: () => { this.lostAt ??= this.now; }, onStats() {},
@@ -62,6 +61,7 @@ class Page {
     const [state, effects] = reduce(this.state, event);
     this.state = state;
     for (const effect of effects) {
+      if (effect.message?.type === 'ping' && this.line && this.answers) this.after(this.rtt, () => { this.way.answered = true; });
       if (effect.do === 'ask') this.way.ask(effect.url);
       if (effect.do === 'signal') { this.restarts++; this.restartAt = this.now; }
       if (effect.do === 'timer') this[effect.name] = setTimeout(() => this.dispatch({ type: 'timer', name: effect.name }), effect.ms);

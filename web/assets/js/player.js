@@ -51,7 +51,7 @@ export class Player {
     this.watchdog = null; // while a picture is held
     stage.onFrame = (now, frame) => this.marks.drawn(now, frame);
     const dispatch = (event) => this.dispatch(event);
-    this.way = new Way({ state: () => this.state, watchdog: () => this.watchdog, dispatch, signals: this.signals, send: (message) => this.signal?.send(message) });
+    this.way = new Way({ state: () => this.state, watchdog: () => this.watchdog, dispatch, signals: this.signals });
     this.siteWatch = new SiteWatch({
       routers: this.routers, state: () => this.state, launchRequest: (lost) => this.asks.request(lost),
       token, dispatch,
@@ -220,7 +220,7 @@ export class Player {
       case 'brains': return void this.#findBrains(effect.site);
       case 'remember': return memory.remember(this.key, { grant: this.state.grant, urls: this.state.urls, site: this.state.launch?.site });
       case 'forget': return memory.forget(this.key);
-      default: throw new Error(`no such effect: ${effect.do}`);
+      default: throw new Error(effect.do); // no such effect
     }
   }
 

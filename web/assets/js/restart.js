@@ -15,7 +15,7 @@ export const restarts = {
   // Nothing arrives from the seat.
   broken(s) {
     if (s.phase !== 'streaming' || s.restarting) return null;
-    return [{ ...s, restarting: 'asking' }, [{ do: 'ask', url: urlOf(s) }]];
+    return [{ ...s, restarting: 'asking' }, ask(s)];
   },
 
   // A new socket is open.
@@ -40,9 +40,12 @@ export const restarts = {
 export function askAgain(s) {
   if (s.restarting !== 'asking') return null;
   const next = { ...s, turn: s.turn + 1 };
-  return [next, [{ do: 'ask', url: urlOf(next) }]];
+  return [next, ask(next)];
 }
 
 export const settled = (s) => (s.restarting ? { ...s, restarting: '' } : s);
+
+// The old socket is asked too.
+const ask = (s) => [{ do: 'send', message: { type: 'ping' } }, { do: 'ask', url: urlOf(s) }];
 
 const urlOf = (s) => s.urls[s.turn % s.urls.length];

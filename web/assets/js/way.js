@@ -7,14 +7,13 @@ const CUT_MS = 2250; // how long a way may be cut until another one is looked fo
 const PONG_MS = 100; // what the old socket may take longer than the new one
 
 export class Way {
-  #state; #watchdog; #dispatch; #signals; #send;
+  #state; #watchdog; #dispatch; #signals;
   #brokenAt = 0;
   answered = false; // the old socket leads to the seat
   found = []; // ms from each doubt to the first packet on another way
 
-  constructor({ state, watchdog, dispatch, signals, send }) {
+  constructor({ state, watchdog, dispatch, signals }) {
     this.#state = state;
-    this.#send = send;
     this.#watchdog = watchdog;
     this.#dispatch = dispatch;
     this.#signals = signals;
@@ -44,19 +43,16 @@ export class Way {
   // a browser tries a new one only about once a second while it does not work.
   ask(url) {
     const watchdog = this.#watchdog();
-    const shut = () => this.#dispatch({ type: 'way-shut' });
     this.answered = false;
-    this.#send({ type: 'ping' });
     this.#signals.cool();
     this.#signals.warm(url, {
-      onOpen: async () => {
-        await new Promise((r) => { setTimeout(r, PONG_MS); });
+      onOpen: () => setTimeout(async () => {
         // Meanwhile the old way may work again.
-        if (await watchdog?.silent(this.answered ? CUT_MS : HURRY_MS) && watchdog === this.#watchdog()) return this.#dispatch({ type: 'way-open' });
-        this.#signals.cool();
-        shut();
-      },
-      onClose: shut,
+        const open = await watchdog?.silent(this.answered ? CUT_MS : HURRY_MS) && watchdog === this.#watchdog();
+        if (!open) this.#signals.cool();
+        this.#dispatch({ type: open ? 'way-open' : 'way-shut' });
+      }, PONG_MS),
+      onClose: () => this.#dispatch({ type: 'way-shut' }),
     });
   }
 }
