@@ -1,7 +1,6 @@
 package nomad
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,7 +37,7 @@ type Follower struct {
 	told    map[string]uint64 // by turn's job, its index when its end was told
 	said    map[string]string // by app, the error that was told last
 	steps   int
-	refused map[string]int // by app that Nomad refused, the last step that tried it
+	refused map[string]int // by app that Nomad refused the last step that tried it
 	others  bool           // the next turn is one of those that are for all nodes
 }
 
@@ -53,8 +52,10 @@ func NewFollower(checks Checks, wait time.Duration, log *slog.Logger) *Follower 
 // step is what Nomad says at one time.
 type step struct {
 	apps   map[string]*api.JobListStub
-	turns  map[string]turn // by id
-	busy   bool            // nodes fetch in some turn
+	turns  map[string]turn    // by id
+	due    []*api.JobListStub // the apps whose present version is yet to be fetched
+	busy   bool               // nodes fetch in some turn
+	more   bool               // the next step is due soon
 	record *api.Variable
 	nodes  *fleet
 }
@@ -70,8 +71,9 @@ func toFetches(ctx context.Context) *api.WriteOptions {
 	return (&api.WriteOptions{Namespace: wire.FetchNamespace}).WithContext(ctx)
 }
 
-// Step does what is to be done now. It begins no turn while another goes on, but in place of an earlier
-// version's where nobody waits. more is true where the next step is due soon.
+// Step does what is to be done now. While a turn goes on, it begins no other one. But where nobody waits, a
+// turn of an app's present version takes the place of the earlier version's. more is true where the next step
+// is due soon.
 func (f *Follower) Step(ctx context.Context) (more bool, err error) {
 	if !f.found {
 		if err := f.checks.findNamespace(ctx, wire.FetchNamespace); err != nil {
@@ -83,85 +85,99 @@ func (f *Follower) Step(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	var due []*api.JobListStub
-	for id, app := range s.apps {
-		if f.fetches(app) && s.record.Items[id] != indexOf(app) {
-			due = append(due, app)
-		}
-	}
-	var unknown error
-	for id, t := range s.turns {
-		app := s.apps[t.of]
-		present := app != nil && t.isOf(app)
-		if err := f.see(ctx, &t, present && (slices.Contains(due, app) || s.nodes.awaits(t))); err != nil {
-			unknown = errors.Join(unknown, err)
-		}
-		s.turns[id], s.busy = t, s.busy || t.busy
-	}
-	if unknown != nil {
-		return false, unknown
-	}
 	f.steps++
-	line(due, f.refused)
-	if over := overtaken(s.turns, due); len(over) > 0 {
-		for _, id := range over {
-			if _, _, err := f.checks.api.Jobs().Deregister(id, false, toFetches(ctx)); err != nil {
-				return false, fmt.Errorf("stop job %s: %w", id, err)
-			}
-		}
-		return true, nil
+	if err := f.seeAll(ctx, s); err != nil {
+		return false, err
+	}
+	f.line(s.due)
+	if stopped, err := f.stop(ctx, s); err != nil || stopped {
+		return stopped, err
 	}
 	if err := f.meet(ctx, s); err != nil {
 		return false, err
 	}
-	more = s.busy
-	tried := func(app *api.JobListStub, began bool, err error) error {
-		if ctx.Err() != nil {
-			return ctx.Err()
+	err = f.beginNext(ctx, s)
+	return s.more, err
+}
+
+// seeAll finds out what goes on in each turn.
+func (f *Follower) seeAll(ctx context.Context, s *step) (unknown error) {
+	for id, t := range s.turns {
+		app := s.apps[t.of]
+		present := app != nil && t.isOf(app)
+		if err := f.see(ctx, &t, present && (slices.Contains(s.due, app) || s.nodes.awaits(t))); err != nil {
+			unknown = errors.Join(unknown, err)
 		}
-		if err != nil {
-			if err.Error() != f.said[app.ID] {
-				f.log.Warn("cannot have nodes fetch the content; trying again", "app", app.ID, "error", err)
-			}
-			f.said[app.ID], f.refused[app.ID] = err.Error(), f.steps
-		} else if began {
-			delete(f.said, app.ID)
-			delete(f.refused, app.ID)
-		}
-		s.busy, more = s.busy || began, more || began && err == nil
-		return nil
+		s.turns[id], s.busy = t, s.busy || t.busy
 	}
-	// Turns for later nodes and turns for all take turns, so that neither holds up the other for long.
-	late := func() error {
-		for _, app := range f.lateLine(s, due) {
-			if s.busy {
-				return nil
-			}
-			f.others = true
-			began, err := f.beginLate(ctx, s, app)
-			if err := tried(app, began, err); err != nil {
-				return err
-			}
+	return unknown
+}
+
+// stop stops the turns that nobody wants any more, and those that have to wait for others.
+func (f *Follower) stop(ctx context.Context, s *step) (stopped bool, err error) {
+	for _, id := range append(f.unwanted(s), overtaken(s.turns, s.due)...) {
+		if _, _, err := f.checks.api.Jobs().Deregister(id, false, toFetches(ctx)); err != nil {
+			return false, fmt.Errorf("stop job %s: %w", id, err)
 		}
-		return nil
+		stopped = true
 	}
+	return stopped, nil
+}
+
+// beginNext begins the next turn, if none goes on. Turns for later nodes and turns for all take turns, so that
+// neither holds up the other for long.
+func (f *Follower) beginNext(ctx context.Context, s *step) error {
+	s.more = s.busy
 	if !f.others {
-		if err := late(); err != nil {
-			return false, err
+		if err := f.beginLater(ctx, s); err != nil {
+			return err
 		}
 	}
-	for _, app := range due {
+	for _, app := range s.due {
 		busy := s.busy
 		began, err := f.advance(ctx, s, app)
-		if err := tried(app, began, err); err != nil {
-			return false, err
+		if err := f.tried(ctx, s, app, began, err); err != nil {
+			return err
 		}
 		if s.busy && !busy {
 			f.others = false
 		}
 	}
-	err = late()
-	return more, err
+	return f.beginLater(ctx, s)
+}
+
+// beginLater begins the next turn for nodes that came later, if no turn goes on.
+func (f *Follower) beginLater(ctx context.Context, s *step) error {
+	for _, app := range f.lateLine(s) {
+		if s.busy {
+			return nil
+		}
+		f.others = true
+		began, err := f.beginLate(ctx, s, app)
+		if err := f.tried(ctx, s, app, began, err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tried takes in what became of an app's next turn. An error is told once, and the app goes after the others
+// then. It is returned only where ctx has ended.
+func (f *Follower) tried(ctx context.Context, s *step, app *api.JobListStub, began bool, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		if err.Error() != f.said[app.ID] {
+			f.log.Warn("cannot have nodes fetch the content; trying again", "app", app.ID, "error", err)
+		}
+		f.said[app.ID], f.refused[app.ID] = err.Error(), f.steps
+	} else if began {
+		delete(f.said, app.ID)
+		delete(f.refused, app.ID)
+	}
+	s.busy, s.more = s.busy || began, s.more || began && err == nil
+	return nil
 }
 
 // fetches reports whether nodes are to fetch an app.
@@ -169,31 +185,11 @@ func (f *Follower) fetches(app *api.JobListStub) bool {
 	return f.nothing[app.ID] != app.JobModifyIndex && strings.TrimSpace(app.Meta["prefetch"]) != "false"
 }
 
-// line sorts apps in the order of their turns: whose present version was registered first goes first, and
-// those that Nomad refused after the others, the one that was tried last at the end. So one that it always
-// refuses holds up no other, nor does one that is registered again and again.
-func line(due []*api.JobListStub, refused map[string]int) {
-	slices.SortFunc(due, func(a, b *api.JobListStub) int {
-		return cmp.Or(cmp.Compare(refused[a.ID], refused[b.ID]), cmp.Compare(a.JobModifyIndex, b.JobModifyIndex))
-	})
-}
-
-// overtaken are the turns that go on for the earlier version of an app that has to wait for others now.
-func overtaken(turns map[string]turn, line []*api.JobListStub) (ids []string) {
-	for id, t := range turns {
-		place := slices.IndexFunc(line, func(app *api.JobListStub) bool { return app.ID == t.of })
-		if t.busy && place > 0 && !t.isOf(line[place]) {
-			ids = append(ids, id)
-		}
-	}
-	return ids
-}
-
 func indexOf(app *api.JobListStub) string { return strconv.FormatUint(app.JobModifyIndex, 10) }
 
 // look reads what there is, and forgets what is not there any more.
-func (f *Follower) look(ctx context.Context) (s step, err error) {
-	s = step{apps: map[string]*api.JobListStub{}, turns: map[string]turn{}}
+func (f *Follower) look(ctx context.Context) (s *step, err error) {
+	s = &step{apps: map[string]*api.JobListStub{}, turns: map[string]turn{}}
 	meta := &api.JobListOptions{Fields: &api.JobListFields{Meta: true}}
 	q := query(ctx)
 	q.Filter = `ParentID == ""`
@@ -226,6 +222,11 @@ func (f *Follower) look(ctx context.Context) (s step, err error) {
 	forget(f.said, s.apps)
 	forget(f.refused, s.apps)
 	forget(f.told, s.turns)
+	for id, app := range s.apps {
+		if f.fetches(app) && s.record.Items[id] != indexOf(app) {
+			s.due = append(s.due, app)
+		}
+	}
 	return s, nil
 }
 
@@ -239,8 +240,8 @@ func forget[V, W any](from map[string]V, there map[string]W) {
 
 // advance begins an app's next turn, or notes that its last one is over. began is true where it
 // has begun one, or may have: Nomad's answer may be lost.
-func (f *Follower) advance(ctx context.Context, s step, app *api.JobListStub) (began bool, err error) {
-	next, fetches := -1, false
+func (f *Follower) advance(ctx context.Context, s *step, app *api.JobListStub) (began bool, err error) {
+	next, over := -1, true
 	for n := range waves {
 		t := s.turns[turnJob(app.ID, n)]
 		present := t.isOf(app)
@@ -248,7 +249,7 @@ func (f *Follower) advance(ctx context.Context, s step, app *api.JobListStub) (b
 		case t.busy && !present: // its nodes are those of another version's turn, so this one goes first
 			return f.beginTurn(ctx, app, n, t.job)
 		case t.busy:
-			fetches = true
+			over = false
 		case next < 0 && (!present || t.failed):
 			next = n
 		}
@@ -260,7 +261,7 @@ func (f *Follower) advance(ctx context.Context, s step, app *api.JobListStub) (b
 			f.log.Warn("Nomad has not planned a turn; it begins again", "app", app.ID, "turn", next+1)
 		}
 		return f.beginTurn(ctx, app, next, t.job)
-	case next < 0 && !fetches:
+	case next < 0 && over:
 		return false, f.note(ctx, s, app)
 	}
 	return false, nil
@@ -306,7 +307,7 @@ func (f *Follower) begin(ctx context.Context, app *api.JobListStub, id, on strin
 }
 
 // note writes that an app's last turn is over.
-func (f *Follower) note(ctx context.Context, s step, app *api.JobListStub) error {
+func (f *Follower) note(ctx context.Context, s *step, app *api.JobListStub) error {
 	began := s.turns[turnJob(app.ID, 0)].job.JobModifyIndex
 	for n := range waves {
 		began = min(began, s.turns[turnJob(app.ID, n)].job.JobModifyIndex)

@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/nomad/api"
-
 	"github.com/nearcast/nearcast/internal/testkit"
 )
 
@@ -250,36 +248,6 @@ func TestFollowerIsFair(t *testing.T) {
 	}
 	if s.wrong != "" || s.has("game") != 16 || s.has("viewer") != 16 {
 		t.Errorf("%s; %d and %d nodes have the content", s.wrong, s.has("game"), s.has("viewer"))
-	}
-}
-
-func TestLine(t *testing.T) {
-	app := func(id string, index uint64) *api.JobListStub {
-		return &api.JobListStub{ID: id, JobModifyIndex: index}
-	}
-	for _, c := range []struct {
-		due       []*api.JobListStub
-		refused   map[string]int
-		of, index string // of the turn that goes on
-		line      string
-		over      bool
-	}{
-		{[]*api.JobListStub{app("a", 9), app("b", 5)}, nil, "a", "9", "b a", false},                    // of the present version
-		{[]*api.JobListStub{app("a", 9), app("b", 5)}, nil, "a", "3", "b a", true},                     // b was registered before a's present version
-		{[]*api.JobListStub{app("a", 9), app("b", 12)}, nil, "a", "3", "a b", false},                   // b came later
-		{[]*api.JobListStub{app("a", 9)}, nil, "a", "3", "a", false},                                   // nobody waits
-		{[]*api.JobListStub{app("a", 9), app("b", 5)}, map[string]int{"b": 2}, "a", "3", "a b", false}, // Nomad refused b
-		{[]*api.JobListStub{app("b", 5)}, nil, "a", "3", "b", false},                                   // a is gone, or left out now
-	} {
-		line(c.due, c.refused)
-		var ids []string
-		for _, a := range c.due {
-			ids = append(ids, a.ID)
-		}
-		over := overtaken(map[string]turn{"job": {job: &api.JobListStub{}, of: c.of, index: c.index, busy: true}}, c.due)
-		if got := strings.Join(ids, " "); got != c.line || (len(over) == 1) != c.over {
-			t.Errorf("%+v: line %s, %q are stopped", c, got, over)
-		}
 	}
 }
 

@@ -180,7 +180,7 @@ func (f *Follower) keep(ctx context.Context, nodes *fleet) error {
 }
 
 // meet takes new nodes in, and notes which turns of later nodes are over.
-func (f *Follower) meet(ctx context.Context, s step) error {
+func (f *Follower) meet(ctx context.Context, s *step) error {
 	var apps []string
 	for id, app := range s.apps {
 		if f.fetches(app) {
@@ -209,9 +209,9 @@ func (f *Follower) meet(ctx context.Context, s step) error {
 // lateLine are the apps that nodes that came later have yet to fetch, in the order of their turns. The one
 // that was registered last goes first: for it people come, and with them the nodes. An app whose present version
 // is yet to be fetched has its other turns first.
-func (f *Follower) lateLine(s step, due []*api.JobListStub) (apps []*api.JobListStub) {
+func (f *Follower) lateLine(s *step) (apps []*api.JobListStub) {
 	for id := range s.nodes.late {
-		if app := s.apps[id]; app != nil && f.fetches(app) && !slices.Contains(due, app) && len(s.nodes.next(id)) > 0 {
+		if app := s.apps[id]; app != nil && f.fetches(app) && !slices.Contains(s.due, app) && len(s.nodes.next(id)) > 0 {
 			apps = append(apps, app)
 		}
 	}
@@ -222,7 +222,7 @@ func (f *Follower) lateLine(s step, due []*api.JobListStub) (apps []*api.JobList
 }
 
 // beginLate begins a turn for nodes that came later.
-func (f *Follower) beginLate(ctx context.Context, s step, app *api.JobListStub) (bool, error) {
+func (f *Follower) beginLate(ctx context.Context, s *step, app *api.JobListStub) (bool, error) {
 	entries := s.nodes.next(app.ID)
 	var nodes []string
 	for _, e := range entries {

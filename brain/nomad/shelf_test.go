@@ -115,7 +115,7 @@ func (s *shelf) endAll(job *api.Job) {
 	app := s.jobs[job.Meta["prefetch_of"]]
 	for _, a := range s.allocs {
 		if a.JobID == *job.ID && a.ClientStatus == "running" {
-			if job.Meta["prefetch_index"] == fmt.Sprint(*app.JobModifyIndex) {
+			if app != nil && app.Stop == nil && job.Meta["prefetch_index"] == fmt.Sprint(*app.JobModifyIndex) {
 				s.wrong = *job.ID + ": a fetch of the present version is stopped"
 			}
 			a.ClientStatus = "stopped"
