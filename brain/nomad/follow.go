@@ -37,8 +37,9 @@ type Follower struct {
 	told    map[string]uint64 // by turn's job, its index when its end was told
 	said    map[string]string // by app, the error that was told last
 	steps   int
-	refused map[string]int // by app that Nomad refused the last step that tried it
-	others  bool           // the next turn is one of those that are for all nodes
+	refused map[string]int      // by app that Nomad refused, the last step that tried it
+	waits   map[string]*waiting // by app whose present version is yet to be fetched
+	others  bool                // the next turn is one of those that are for all nodes
 }
 
 // NewFollower makes a Follower.
@@ -46,6 +47,7 @@ func NewFollower(checks Checks, wait time.Duration, log *slog.Logger) *Follower 
 	return &Follower{
 		checks: checks, wait: wait, log: log,
 		nothing: map[string]uint64{}, told: map[string]uint64{}, said: map[string]string{}, refused: map[string]int{},
+		waits: map[string]*waiting{},
 	}
 }
 
@@ -175,6 +177,9 @@ func (f *Follower) tried(ctx context.Context, s *step, app *api.JobListStub, beg
 	} else if began {
 		delete(f.said, app.ID)
 		delete(f.refused, app.ID)
+	}
+	if w := f.waits[app.ID]; began && w != nil {
+		w.had = true
 	}
 	s.busy, s.more = s.busy || began, s.more || began && err == nil
 	return nil

@@ -7,12 +7,34 @@ import (
 	"github.com/hashicorp/nomad/api"
 )
 
-// line sorts apps in the order of their turns: whose present version was registered first goes first, and
-// those that Nomad refused after the others, the one that was tried last at the end. So one that it always
-// refuses holds up no other, nor does one that is registered again and again.
+// waiting is an app whose present version is yet to be fetched. It is not in Nomad: after a restart, each app
+// waits since its present version was registered.
+type waiting struct {
+	since uint64 // the index of the app's job when it began to wait
+	index uint64 // of its present version
+	had   bool   // a turn of this version has begun
+}
+
+// line sorts apps in the order of their turns: who waits for longest goes first. An app that is registered again
+// keeps its place until it has had a turn; then it goes to the end. So apps that are registered again and again
+// hold up no other. Those that Nomad refused go after the others, the one that was
+// tried last at the end.
 func (f *Follower) line(due []*api.JobListStub) {
+	there := map[string]bool{}
+	for _, app := range due {
+		there[app.ID] = true
+		w := f.waits[app.ID]
+		if w == nil {
+			w = &waiting{since: app.JobModifyIndex}
+			f.waits[app.ID] = w
+		} else if w.had && w.index != app.JobModifyIndex {
+			w.since, w.had = app.JobModifyIndex, false
+		}
+		w.index = app.JobModifyIndex
+	}
+	forget(f.waits, there)
 	slices.SortFunc(due, func(a, b *api.JobListStub) int {
-		return cmp.Or(cmp.Compare(f.refused[a.ID], f.refused[b.ID]), cmp.Compare(a.JobModifyIndex, b.JobModifyIndex))
+		return cmp.Or(cmp.Compare(f.refused[a.ID], f.refused[b.ID]), cmp.Compare(f.waits[a.ID].since, f.waits[b.ID].since))
 	})
 }
 

@@ -28,7 +28,7 @@ func TestLine(t *testing.T) {
 		{[]*api.JobListStub{app("a", 9), app("b", 5)}, map[string]int{"b": 2}, "a", "3", "a b", false}, // Nomad refused b
 		{[]*api.JobListStub{app("b", 5)}, nil, "a", "3", "b", false},                                   // a is gone, or left out now
 	} {
-		f := &Follower{refused: c.refused}
+		f := &Follower{refused: c.refused, waits: map[string]*waiting{}}
 		f.line(c.due)
 		var ids []string
 		for _, a := range c.due {
@@ -38,6 +38,36 @@ func TestLine(t *testing.T) {
 		if got := strings.Join(ids, " "); got != c.line || (len(over) == 1) != c.over {
 			t.Errorf("%+v: line %s, %q are stopped", c, got, over)
 		}
+	}
+}
+
+// Two apps that are registered again and again, each before its turns are over, keep neither each other nor a
+// third one from being fetched.
+func TestFollowerIsFairToTwo(t *testing.T) {
+	s := newShelf(t)
+	server := httptest.NewServer(s)
+	defer server.Close()
+	f, _ := s.follow(server.URL, time.Hour)
+	s.app("viewer", "s3://b/v1/", nil)
+	s.app("game", "s3://b/game/", nil)
+	s.app("car", "s3://b/car/", nil)
+	begun := map[string]int{}
+	for n := range 40 {
+		if n%3 == 0 { // of its four turns an app has no more than three until then
+			s.app("viewer", "s3://b/again/", nil)
+			s.app("game", "s3://b/again/", nil)
+		}
+		if _, err := f.Step(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if running := s.running(); len(running) > 0 {
+			app, _, _ := strings.Cut(running[0], " ")
+			begun[app]++
+		}
+		s.end(4, "complete")
+	}
+	if !s.noted("car") || begun["viewer"] < 8 || begun["game"] < 8 || s.wrong != "" {
+		t.Errorf("turns are %v, the third app is noted: %t; %s", begun, s.noted("car"), s.wrong)
 	}
 }
 
