@@ -37,7 +37,8 @@ type Follower struct {
 	told    map[string]uint64 // by turn's job, its index when its end was told
 	said    map[string]string // by app, the error that was told last
 	steps   int
-	refused map[string]int      // by app that Nomad refused, the last step that tried it
+	refused map[string]int      // by app that Nomad refused, or that no node of a turn could fetch, the last step that tried it
+	failed  map[string]ending   // by turn's job, its end, where no node completed it
 	waits   map[string]*waiting // by app whose present version is yet to be fetched
 	others  bool                // the next turn is one of those that are for all nodes
 }
@@ -47,7 +48,7 @@ func NewFollower(checks Checks, wait time.Duration, log *slog.Logger) *Follower 
 	return &Follower{
 		checks: checks, wait: wait, log: log,
 		nothing: map[string]uint64{}, told: map[string]uint64{}, said: map[string]string{}, refused: map[string]int{},
-		waits: map[string]*waiting{},
+		failed: map[string]ending{}, waits: map[string]*waiting{},
 	}
 }
 
@@ -111,6 +112,9 @@ func (f *Follower) seeAll(ctx context.Context, s *step) (unknown error) {
 			unknown = errors.Join(unknown, err)
 		}
 		s.turns[id], s.busy = t, s.busy || t.busy
+		if t.rests() {
+			s.nodes.rest(t)
+		}
 	}
 	return unknown
 }
@@ -227,6 +231,7 @@ func (f *Follower) look(ctx context.Context) (s *step, err error) {
 	forget(f.said, s.apps)
 	forget(f.refused, s.apps)
 	forget(f.told, s.turns)
+	forget(f.failed, s.turns)
 	for id, app := range s.apps {
 		if f.fetches(app) && s.record.Items[id] != indexOf(app) {
 			s.due = append(s.due, app)
@@ -253,7 +258,7 @@ func (f *Follower) advance(ctx context.Context, s *step, app *api.JobListStub) (
 		switch {
 		case t.busy && !present: // its nodes are those of another version's turn, so this one goes first
 			return f.beginTurn(ctx, app, n, t.job)
-		case t.busy:
+		case t.busy, present && t.rests():
 			over = false
 		case next < 0 && (!present || t.failed):
 			next = n
@@ -262,7 +267,10 @@ func (f *Follower) advance(ctx context.Context, s *step, app *api.JobListStub) (
 	switch {
 	case next >= 0 && !s.busy:
 		t := s.turns[turnJob(app.ID, next)]
-		if t.failed {
+		switch {
+		case t.failed && t.empty:
+			f.log.Info("no node completed a turn; it begins again", "app", app.ID, "turn", next+1)
+		case t.failed:
 			f.log.Warn("Nomad has not planned a turn; it begins again", "app", app.ID, "turn", next+1)
 		}
 		return f.beginTurn(ctx, app, next, t.job)
@@ -298,11 +306,15 @@ func (f *Follower) begin(ctx context.Context, app *api.JobListStub, id, on strin
 	fetch.Constraints = append(fetch.Constraints, api.NewConstraint("${node.unique.id}", "regexp", on))
 	delete(fetch.Meta, "prefetch_turn") // what an app has of this name is not meant
 	delete(fetch.Meta, "prefetch_nodes")
+	delete(fetch.Meta, triesMeta)
 	maps.Copy(fetch.Meta, meta)
 	fetch.Meta["prefetch_index"] = indexOf(app)
 	var index uint64
 	if last != nil {
 		index = last.JobModifyIndex
+		if t, ok := turnOf(last); ok && t.isOf(app) {
+			fetch.Meta[triesMeta] = strconv.Itoa(t.tries() + 1)
+		}
 	}
 	// Another follower may have begun it meanwhile.
 	if _, _, err := f.checks.api.Jobs().EnforceRegister(fetch, index, toFetches(ctx)); err != nil {

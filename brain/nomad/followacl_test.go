@@ -59,10 +59,15 @@ plugin "raw_exec" {
 
 	job, err := admin.api.Jobs().ParseHCL(jobHCL("viewer", "", "true", ""), true)
 	testkit.Must(t, err)
-	// The driver of this test has no content, so its fetch fails, and ends.
-	job.TaskGroups[0].Tasks[0].Config["content"] = []any{map[string]any{"source": "s3://b/v1/"}}
-	_, _, err = admin.api.Jobs().Register(job, nil)
+	// The driver of this test has no content, so its fetch fails, and ends. Nobody is to fetch the other app.
+	elsewhere, err := admin.api.Jobs().ParseHCL(jobHCL("elsewhere", "", "true", ""), true)
 	testkit.Must(t, err)
+	elsewhere.Constraints = append(elsewhere.Constraints, api.NewConstraint("${node.unique.id}", "=", "none"))
+	for _, j := range []*api.Job{job, elsewhere} {
+		j.TaskGroups[0].Tasks[0].Config["content"] = []any{map[string]any{"source": "s3://b/v1/"}}
+		_, _, err = admin.api.Jobs().Register(j, nil)
+		testkit.Must(t, err)
+	}
 
 	// At a site of the release before, it has no right yet.
 	if _, err := f.Step(t.Context()); err == nil || !strings.Contains(err.Error(), `no rights in "fetches": run acl/apply.sh`) {
@@ -75,7 +80,14 @@ plugin "raw_exec" {
 			return false
 		}
 		v, _, err := checks.api.Variables().Peek(recordPath, inFetches(t.Context()))
-		return err == nil && v != nil && v.Items["viewer"] != ""
+		_, _, last := admin.api.Jobs().Info(turnJob("viewer", 3), inFetches(t.Context()))
+		if err != nil || v == nil || v.Items["elsewhere"] == "" || last != nil {
+			return false
+		}
+		if v.Items["viewer"] != "" {
+			t.Error("it is noted that the only node has fetched, and it has not")
+		}
+		return true
 	})
 	fetches := 0
 	for turn := range waves {

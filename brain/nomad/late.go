@@ -35,8 +35,9 @@ type fleet struct {
 	// late has, for each app, the nodes that came later and have yet to fetch it, each as NODE-INDEX. The index is of
 	// the node's last change when it was taken in: it tells a node that comes again from the one it was.
 	late  map[string][]string
-	index uint64 // of the variable
-	fresh bool   // there was no variable: the turns of all apps reach the nodes that are there
+	rests map[string][]string // of late, those whose turn begins again later
+	index uint64              // of the variable
+	fresh bool                // there was no variable: the turns of all apps reach the nodes that are there
 }
 
 func shortNode(id string) string { return id[:min(8, len(id))] }
@@ -54,7 +55,7 @@ func sinceOf(entry string) uint64 {
 
 // fleetOf is made of Nomad's nodes and the variable, which may be nil.
 func fleetOf(nodes []*api.NodeListStub, driver string, v *api.Variable) *fleet {
-	f := &fleet{there: map[string]bool{}, ready: map[string]uint64{}, seen: map[string]bool{}, late: map[string][]string{}}
+	f := &fleet{there: map[string]bool{}, ready: map[string]uint64{}, seen: map[string]bool{}, late: map[string][]string{}, rests: map[string][]string{}}
 	for _, n := range nodes {
 		id := shortNode(n.ID)
 		f.there[id] = true
@@ -131,7 +132,7 @@ func (f *fleet) take(apps []string) (changed bool) {
 // next are the nodes of an app's next turn: those that came first, and no more than a quarter of all.
 func (f *fleet) next(app string) (entries []string) {
 	for _, e := range f.late[app] {
-		if _, ready := f.ready[nodeOf(e)]; ready && len(entries) < (len(f.ready)+3)/4 {
+		if _, ready := f.ready[nodeOf(e)]; ready && !slices.Contains(f.rests[app], e) && len(entries) < (len(f.ready)+3)/4 {
 			entries = append(entries, e)
 		}
 	}
@@ -142,6 +143,9 @@ func (f *fleet) next(app string) (entries []string) {
 func (f *fleet) awaits(t turn) bool {
 	return slices.ContainsFunc(t.late, func(e string) bool { return slices.Contains(f.late[t.of], e) })
 }
+
+// rest has the nodes of a turn wait until it begins again.
+func (f *fleet) rest(t turn) { f.rests[t.of] = append(f.rests[t.of], t.late...) }
 
 // had notes that a turn of later nodes is over.
 func (f *fleet) had(t turn) {
@@ -195,7 +199,7 @@ func (f *Follower) meet(ctx context.Context, s *step) error {
 		}
 	}
 	for _, t := range s.turns {
-		if app := s.apps[t.of]; app != nil && t.isOf(app) && !t.busy && !t.failed && s.nodes.awaits(t) {
+		if app := s.apps[t.of]; app != nil && t.isOf(app) && !t.busy && !t.failed && !t.empty && s.nodes.awaits(t) {
 			s.nodes.had(t)
 			changed = true
 		}
@@ -208,10 +212,10 @@ func (f *Follower) meet(ctx context.Context, s *step) error {
 
 // lateLine are the apps that nodes that came later have yet to fetch, in the order of their turns. The one
 // that was registered last goes first: for it people come, and with them the nodes. An app whose present version
-// is yet to be fetched has its other turns first.
+// is yet to be fetched has its other turns first, but for those that begin again later.
 func (f *Follower) lateLine(s *step) (apps []*api.JobListStub) {
 	for id := range s.nodes.late {
-		if app := s.apps[id]; app != nil && f.fetches(app) && !slices.Contains(s.due, app) && len(s.nodes.next(id)) > 0 {
+		if app := s.apps[id]; app != nil && f.fetches(app) && (!slices.Contains(s.due, app) || s.rests(app)) && len(s.nodes.next(id)) > 0 {
 			apps = append(apps, app)
 		}
 	}
@@ -219,6 +223,16 @@ func (f *Follower) lateLine(s *step) (apps []*api.JobListStub) {
 		return cmp.Or(cmp.Compare(f.refused[a.ID], f.refused[b.ID]), cmp.Compare(b.JobModifyIndex, a.JobModifyIndex))
 	})
 	return apps
+}
+
+// rests reports whether of an app's turns for all nodes none goes on, and those that are left begin again later.
+func (s *step) rests(app *api.JobListStub) bool {
+	for n := range waves {
+		if t := s.turns[turnJob(app.ID, n)]; !t.isOf(app) || t.busy || t.failed {
+			return false
+		}
+	}
+	return true
 }
 
 // beginLate begins a turn for nodes that came later.

@@ -17,8 +17,8 @@ type waiting struct {
 
 // line sorts apps in the order of their turns: who waits for longest goes first. An app that is registered again
 // keeps its place until it has had a turn; then it goes to the end. So apps that are registered again and again
-// hold up no other. Those that Nomad refused go after the others, the one that was
-// tried last at the end.
+// hold up no other. Those that Nomad refused, or that no node of a turn could fetch, go after the others, the one
+// that was tried last at the end.
 func (f *Follower) line(due []*api.JobListStub) {
 	there := map[string]bool{}
 	for _, app := range due {

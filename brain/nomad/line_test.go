@@ -1,6 +1,7 @@
 package nomad
 
 import (
+	"fmt"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -108,5 +109,105 @@ func TestFollowerStopsWhatNobodyWants(t *testing.T) {
 			}
 			server.Close()
 		}
+	}
+}
+
+// earlier has all turns be older.
+func (s *shelf) earlier(f *Follower, by time.Duration) {
+	for id, e := range f.failed {
+		f.failed[id] = ending{e.index, e.at.Add(-by)}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, j := range s.jobs {
+		if j.Namespace != nil {
+			at := *j.SubmitTime - by.Nanoseconds()
+			j.SubmitTime = &at
+		}
+	}
+	for _, a := range s.allocs {
+		a.ModifyTime -= by.Nanoseconds()
+	}
+}
+
+// A turn that no node completes begins again, each time after a longer wait, and others go first meanwhile.
+func TestFollowerOfEmptyTurns(t *testing.T) {
+	s := newShelf(t)
+	server := httptest.NewServer(s)
+	defer server.Close()
+	f, said := s.follow(server.URL, 24*time.Hour)
+	s.app("viewer", "s3://b/v1/", nil)
+	s.app("game", "s3://b/game/", nil)
+	s.steps(f, "its first turn", s.on("viewer", quarters[0])...)
+	s.end(4, "failed")
+	for n, q := range quarters {
+		s.steps(f, fmt.Sprint("others go first, turn ", n), s.on("game", q)...)
+		s.end(1, "complete")
+		s.end(3, "failed") // where one completes it, it is over
+	}
+	for _, q := range quarters[1:] {
+		s.steps(f, "the other turns of it", s.on("viewer", q)...)
+		s.end(4, "complete")
+	}
+	if s.steps(f, "all have ended"); s.noted("viewer") || !s.noted("game") {
+		t.Errorf("noted are %v", s.record.Items)
+	}
+
+	// A node that comes meanwhile waits for nothing.
+	s.come("77")
+	s.steps(f, "one comes", s.on("game", "7")[0]+"7")
+	s.end(1, "complete")
+	s.steps(f, "the other app on it", s.on("viewer", "7")[0]+"7")
+	s.end(1, "complete")
+
+	for n, wait := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
+		s.earlier(f, wait*time.Minute-20*time.Second)
+		s.steps(f, fmt.Sprint("not yet, ", n))
+		if n == 1 {
+			f, said = s.follow(server.URL, 24*time.Hour)
+			s.steps(f, "nor after a restart")
+		}
+		s.earlier(f, 20*time.Second)
+		s.steps(f, fmt.Sprint("again, ", n), s.on("viewer", quarters[0])...)
+		s.earlier(f, 10*time.Minute) // what counts is the end
+		s.mu.Lock()
+		for _, a := range s.allocs {
+			a.ModifyTime = time.Now().UnixNano()
+		}
+		s.mu.Unlock()
+		s.end(4, "failed")
+		s.steps(f, fmt.Sprint("it has ended, ", n))
+	}
+	s.earlier(f, time.Hour)
+	s.steps(f, "again", s.on("viewer", quarters[0])...)
+	s.end(1, "complete")
+	s.end(3, "failed")
+	if s.steps(f, "the end"); !s.noted("viewer") {
+		t.Errorf("noted are %v", s.record.Items)
+	}
+	if !strings.Contains(said.String(), "no node completed a turn; it begins again") || strings.Contains(said.String(), "not planned") {
+		t.Errorf("it says %s", said)
+	}
+
+	// The same for nodes that come later. Others of them do not wait for it.
+	s.come("88")
+	s.steps(f, "it comes", s.on("game", "8")[0]+"8")
+	s.end(1, "complete")
+	s.steps(f, "its other app", s.on("viewer", "8")[0]+"8")
+	s.end(1, "failed")
+	s.steps(f, "it waits")
+	s.come("99")
+	s.steps(f, "another comes", s.on("game", "9")[0]+"9")
+	s.end(1, "complete")
+	s.steps(f, "its other app", s.on("viewer", "9")[0]+"9")
+	s.end(1, "complete")
+	s.steps(f, "it waits still")
+	s.earlier(f, time.Minute)
+	s.steps(f, "it is tried again", s.on("viewer", "8")[0]+"8")
+	s.end(1, "complete")
+	s.steps(f, "the end")
+	s.earlier(f, 2*time.Hour)
+	if s.steps(f, "nothing is left"); len(s.kept.Items) != 1 {
+		t.Errorf("it keeps %v", s.kept.Items)
 	}
 }

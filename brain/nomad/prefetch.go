@@ -34,7 +34,8 @@ type NodeFetch struct {
 	Node   string `json:"node"`
 	Status string `json:"status"` // Nomad's: pending, running, complete, failed, lost
 	// Says is what the node said last, such as why it failed.
-	Says string `json:"says,omitempty"`
+	Says    string `json:"says,omitempty"`
+	changed time.Time
 }
 
 // Done reports whether the node has ended its fetch.
@@ -147,7 +148,7 @@ func (c Checks) fetches(q *api.QueryOptions, job string, eval *api.Evaluation, m
 				}
 			}
 		}
-		nodes = append(nodes, NodeFetch{Node: name, Status: a.ClientStatus, Says: says})
+		nodes = append(nodes, NodeFetch{Node: name, Status: a.ClientStatus, Says: says, changed: time.Unix(0, a.ModifyTime)})
 	}
 	for _, failed := range eval.FailedTGAllocs {
 		if failed.NodesExhausted == 0 && failed.NodesFiltered > 0 {

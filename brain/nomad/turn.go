@@ -21,11 +21,27 @@ type turn struct {
 	late   []string // where it is for nodes that came later: these, as a fleet has them
 	index  string   // of the app's job whose content it fetches
 	busy   bool     // nodes fetch in it, and it holds up the next one
-	failed bool     // Nomad did not plan it, so it is to begin again
+	empty  bool     // no node completed it, and some failed
+	failed bool     // it is to begin again now, as Nomad did not plan it, or it was empty
 }
 
 // planAgain is how long after a turn's begin it begins again where Nomad did not plan it.
 const planAgain = time.Minute
+
+// How long after its end a turn that no node completed begins again: twice as long each time.
+const (
+	firstAgain = time.Minute
+	lastAgain  = time.Hour
+)
+
+// triesMeta is the meta of a turn's job that says how often the turn had begun before.
+const triesMeta = "prefetch_tries"
+
+// ending is the end of a turn that no node completed.
+type ending struct {
+	index uint64 // of its job
+	at    time.Time
+}
 
 // turnJob is the id of the job that fetches in a turn.
 func turnJob(app string, number int) string {
@@ -54,12 +70,37 @@ func (t turn) isOf(app *api.JobListStub) bool {
 	return t.job != nil && !t.job.Stop && t.index == indexOf(app)
 }
 
+// tries is how often the turn had begun before.
+func (t turn) tries() int {
+	n, _ := strconv.Atoi(t.job.Meta[triesMeta])
+	return max(n, 0)
+}
+
+// rests reports whether the turn is to begin again, but later.
+func (t turn) rests() bool { return t.empty && !t.failed }
+
+// again takes in whether a turn that has ended is to begin again.
+func (f *Follower) again(t *turn) {
+	e, empty := f.failed[t.job.ID]
+	if !empty || e.index != t.job.JobModifyIndex {
+		return
+	}
+	wait := firstAgain
+	for n := t.tries(); n > 0 && wait < lastAgain; n-- {
+		wait *= 2
+	}
+	t.empty, t.failed = true, time.Since(e.at) >= min(wait, lastAgain)
+}
+
 // see finds out whether nodes fetch in a turn. Where due is true, its end is told once.
 func (f *Follower) see(ctx context.Context, t *turn, due bool) error {
 	age := time.Since(time.Unix(0, t.job.SubmitTime))
 	late := age >= f.wait
 	tell := due && f.told[t.job.ID] != t.job.JobModifyIndex
 	if !tell && (late || t.job.Status == "dead") {
+		if due {
+			f.again(t)
+		}
 		return nil
 	}
 	nodes, noRoom, planned, err := f.checks.fetchesOf(ctx, t.job)
@@ -72,7 +113,11 @@ func (f *Follower) see(ctx context.Context, t *turn, due bool) error {
 		return err
 	}
 	fetching, failed := 0, 0
+	ended := time.Unix(0, t.job.SubmitTime)
 	for _, n := range nodes {
+		if n.changed.After(ended) {
+			ended = n.changed
+		}
 		if !n.Done() {
 			fetching++
 		} else if n.Status != "complete" {
@@ -80,7 +125,17 @@ func (f *Follower) see(ctx context.Context, t *turn, due bool) error {
 		}
 	}
 	t.busy = !late && (fetching > 0 || !planned)
-	if t.busy || !tell {
+	if t.busy || !due {
+		return nil
+	}
+	if failed == 0 || failed < len(nodes) {
+		delete(f.failed, t.job.ID)
+	} else if f.failed[t.job.ID].index != t.job.JobModifyIndex {
+		f.failed[t.job.ID] = ending{t.job.JobModifyIndex, ended}
+		f.refused[t.of] = f.steps
+	}
+	f.again(t)
+	if !tell {
 		return nil
 	}
 	f.told[t.job.ID] = t.job.JobModifyIndex
